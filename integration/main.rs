@@ -1,0 +1,1 @@
+//! The program against the world.

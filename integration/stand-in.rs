@@ -1,0 +1,2 @@
+//! The stand-in Taskcluster as a program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The context: the files that a build may see, as a tar, and the hash that names it.
