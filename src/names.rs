@@ -261,7 +261,19 @@ impl ArtifactName {
     /// Whether the artifact is to be compressed with zstd.
     #[must_use]
     pub fn is_zstd(&self) -> bool {
-        self.0.ends_with(".zst")
+        self.file_name().strip_suffix(".tar.zst").is_some()
+    }
+
+    /// Whether the artifact is a plain tar.
+    #[must_use]
+    pub fn is_tar(&self) -> bool {
+        self.file_name().strip_suffix(".tar").is_some()
+    }
+
+    /// The last part of the name.
+    #[must_use]
+    pub fn file_name(&self) -> &str {
+        last_part(&self.0)
     }
 }
 
@@ -269,9 +281,57 @@ impl RepoPath {
     /// The last part of the path.
     #[must_use]
     pub fn file_name(&self) -> &str {
-        self.0.rsplit('/').next().unwrap_or(&self.0)
+        last_part(&self.0)
     }
 }
+
+fn last_part(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// An `http:` or `https:` URL that prints without what could be a secret in it: no query, no user, no fragment.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpUrl(reqwest::Url);
+
+impl HttpUrl {
+    /// The whole URL, for the request only.
+    #[must_use]
+    pub fn reveal(&self) -> &reqwest::Url {
+        &self.0
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = self.0.clone();
+        shown.set_query(None);
+        shown.set_fragment(None);
+        // These fail only for URLs without a host, which `from_str` refuses.
+        let _ = shown.set_username("");
+        let _ = shown.set_password(None);
+        f.write_str(shown.as_str().trim_end_matches('/'))
+    }
+}
+
+impl fmt::Debug for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for HttpUrl {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match reqwest::Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Self(url)),
+            // The text is not quoted: a mistyped URL can still hold a secret.
+            _ => Err(NameError::new("this value", "a URL", "expected http://HOST/… or https://HOST/…")),
+        }
+    }
+}
+
+text_serde!(HttpUrl);
 
 /// The time of a push, in UTC, to the second: what the `pushdate` route and the rank of an index entry are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -469,6 +529,15 @@ mod tests {
             &["0", "2147483647"],
             &["", "-1", "1449664496000", "2147483648", "20151309123456", "2015-12-09"],
         );
+    }
+
+    #[test]
+    fn urls_print_without_secrets() {
+        let url: HttpUrl = "https://me:pw@example.com/a/b?X-Amz-Signature=1#f".parse().unwrap();
+        assert_eq!(url.to_string(), "https://example.com/a/b");
+        assert_eq!(format!("{url:?}"), "https://example.com/a/b");
+        assert!(url.reveal().as_str().contains("Signature"));
+        accepts::<HttpUrl>(&["http://localhost:1"], &["", "ftp://x/", "file:///etc/passwd", "example.com"]);
     }
 
     #[test]

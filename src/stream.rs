@@ -1,9 +1,13 @@
-//! Pipes for bytes that check themselves: a writer and a reader that hash and count what passes.
-//! What the numbers mean, and what to do when they are wrong, is for the rooms above.
+//! Pipes for bytes: a writer and a reader that hash and count what passes, and the bridge from the streams of the
+//! outside world to the readers of the rooms that think. What the numbers mean is for the rooms above.
 
+use std::error::Error;
 use std::io::{self, Read, Write};
 
+use futures_util::{Stream, StreamExt};
 use sha2::{Digest as _, Sha256};
+use tokio_util::bytes::Bytes;
+use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::names::Digest;
 
@@ -57,6 +61,22 @@ impl<R: Read> Read for Tally<R> {
     }
 }
 
+/// A stream as a reader for a blocking thread. An error of the stream arrives inside the reader's `io::Error`;
+/// [`cause`] takes it out again.
+///
+/// Must be called within a tokio runtime, and read outside of its asynchronous threads (`spawn_blocking`).
+pub fn reader<E>(stream: impl Stream<Item = Result<Bytes, E>> + Send + 'static) -> impl Read + Send
+where
+    E: Error + Send + Sync + 'static,
+{
+    SyncIoBridge::new(StreamReader::new(Box::pin(stream.map(|chunk| chunk.map_err(io::Error::other)))))
+}
+
+/// The error of the stream that a [`reader`] read from, if that is what the reader's error is about.
+pub fn cause<E: Error + Send + Sync + 'static>(error: io::Error) -> Result<E, io::Error> {
+    error.downcast::<E>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +93,20 @@ mod tests {
         let mut read = Tally::new(&b"hello world"[..]);
         io::copy(&mut read, &mut io::sink()).unwrap();
         assert_eq!(read.finish().1, digest);
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_read_to_its_error() {
+        let error = crate::names::Digest::of(b"").to_string()[1..].parse::<Digest>().unwrap_err();
+        let chunks = vec![Ok(Bytes::from_static(b"hello ")), Ok(Bytes::from_static(b"world")), Err(error.clone())];
+        let mut reader = reader(futures_util::stream::iter(chunks));
+        let read = move || {
+            let mut text = Vec::new();
+            let error = reader.read_to_end(&mut text).unwrap_err();
+            (text, cause::<crate::names::NameError>(error).unwrap())
+        };
+        let (text, cause) = tokio::task::spawn_blocking(read).await.unwrap();
+        assert_eq!((text.as_slice(), cause), (&b"hello world"[..], error));
     }
 
     #[test]

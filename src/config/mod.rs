@@ -1,0 +1,380 @@
+//! What one invocation of `run` is to do, read from flags, environment and file into typed values.
+//! The only reader of the environment, through a look-up that the door passes in; no network, no clock.
+
+pub mod settings;
+mod sources;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use reqwest::Url;
+
+use crate::names::{ArtifactName, HashScheme, HttpUrl, PushDate, RepoPath};
+use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Plan, TaskRun};
+use settings::Setting;
+pub use sources::{ConfigError, Given, Origin, Sources};
+
+/// One invocation of `run`.
+#[derive(Debug)]
+pub struct Config {
+    /// The job.
+    pub plan: Plan,
+    /// The deployment; a dry run with a local context can do without.
+    pub deployment: Option<Deployment>,
+    /// Where to look for an engine.
+    pub engine: EngineConfig,
+    /// Where a dry run writes; absent, the run publishes.
+    pub dry_run: Option<PathBuf>,
+    /// Build even where the index has the image already.
+    pub force: bool,
+    /// Seconds that the task may take.
+    pub max_run_time: Option<u64>,
+    /// Things that a dry run filled in by itself, for the log.
+    pub assumed: Vec<String>,
+}
+
+/// A Taskcluster deployment and how to speak to it.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// The root URL.
+    pub root_url: HttpUrl,
+    /// How calls are authorised.
+    pub access: Access,
+}
+
+/// How calls to the deployment are authorised.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Through taskcluster-proxy, which signs.
+    Proxy(HttpUrl),
+    /// Signed with Hawk.
+    Hawk {
+        /// The client.
+        client_id: String,
+        /// Its access token; a secret.
+        access_token: String,
+        /// Its certificate, where the credentials are temporary; a secret.
+        certificate: Option<String>,
+    },
+    /// Unsigned: reads of public things only.
+    Anonymous,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proxy(url) => write!(f, "Proxy({url})"),
+            Self::Hawk { client_id, .. } => write!(f, "Hawk({client_id})"),
+            Self::Anonymous => f.write_str("Anonymous"),
+        }
+    }
+}
+
+/// Where to look for an engine.
+#[derive(Clone, Debug, Default)]
+pub struct EngineConfig {
+    /// Which kind of engine is wanted.
+    pub choice: EngineChoice,
+    /// `DOCKER_HOST`
+    pub docker_host: Option<String>,
+    /// `XDG_RUNTIME_DIR`, below which a user's Podman listens.
+    pub runtime_dir: Option<PathBuf>,
+}
+
+/// Which kind of engine is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// The first that answers.
+    #[default]
+    Auto,
+    /// Docker Engine.
+    Docker,
+    /// Podman's service.
+    Podman,
+}
+
+impl std::str::FromStr for EngineChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "docker" => Ok(Self::Docker),
+            "podman" => Ok(Self::Podman),
+            _ => Err(format!("{text:?} is not an engine: expected auto, docker or podman")),
+        }
+    }
+}
+
+/// The moment and the place that the program runs in, passed in by the door.
+pub struct Surroundings<'a> {
+    /// Looks up an environment variable.
+    pub environment: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The current time.
+    pub now: Timestamp,
+    /// The current directory.
+    pub directory: PathBuf,
+}
+
+/// What a dry run takes for the task's expiry, which it has not: taskgraph's own default.
+const DRY_RUN_EXPIRY: jiff::SignedDuration = jiff::SignedDuration::from_hours(28 * 24);
+
+impl Config {
+    /// Reads the configuration of `run`.
+    pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+        let dry = sources.switch(&settings::DRY_RUN)?;
+        let mut assumed = Vec::new();
+        refuse_parent(sources)?;
+        let args = build_args(sources)?;
+        let context = context(sources, around, dry)?;
+        let needs_deployment = !dry || matches!(context.source, ContextSource::Artifact { .. });
+        let artifact = artifact(sources, around, dry, &mut assumed)?;
+        let plan = Plan {
+            image: sources.require(&settings::IMAGE_NAME, "the image has no name")?,
+            project: sources.require(&settings::PROJECT, "the routes name the project")?,
+            task: task(sources, dry, &mut assumed)?,
+            pushdate: pushdate(sources, around, dry, &mut assumed)?,
+            context,
+            build: BuildPlan { args, network: sources.parse(&settings::DOCKER_BUILD_NETWORK)? },
+            artifact,
+            index: sources.parse_or_default(&settings::INDEX)?,
+            index_hash: sources.parse(&settings::INDEX_HASH)?,
+        };
+        Ok(Self {
+            plan,
+            deployment: deployment(sources, needs_deployment, dry)?,
+            engine: EngineConfig {
+                choice: sources.parse_or_default(&settings::ENGINE)?,
+                docker_host: sources.parse(&settings::DOCKER_HOST)?,
+                runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
+            },
+            dry_run: if dry { Some(sources.parse_or_default(&settings::OUTPUT)?) } else { None },
+            force: sources.switch(&settings::FORCE)?,
+            max_run_time: sources.parse(&settings::MAX_RUN_TIME)?,
+            assumed,
+        })
+    }
+}
+
+/// The repository that `path` is in: the given root, or the nearest folder above with `.git` or `.hg`.
+pub fn repository_root(sources: &Sources, path: &Path) -> Result<PathBuf, ConfigError> {
+    if let Some(root) = sources.parse::<PathBuf>(&settings::ROOT)? {
+        return Ok(root);
+    }
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute
+        .ancestors()
+        .find(|folder| folder.join(".git").exists() || folder.join(".hg").exists())
+        .map(Path::to_owned)
+        .ok_or(ConfigError::Missing {
+            setting: &settings::ROOT,
+            why: "the image directory is in no checkout, and `# %include` paths start from the repository's root",
+        })
+}
+
+/// A parent that is not used would silently give another image.
+fn refuse_parent(sources: &Sources) -> Result<(), ConfigError> {
+    match sources.get(&settings::PARENT_TASK_ID)? {
+        Some(given) => Err(given.wrong(
+            "task images as parents are not supported yet; build this image with image_builder, or make its parent a registry image",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn build_args(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut args = match sources.get(&settings::DOCKER_BUILD_ARGS)? {
+        Some(given) => serde_json::from_str::<BTreeMap<String, String>>(&given.text)
+            .map_err(|error| given.wrong(format!("is not a JSON object of strings: {error}")))?,
+        None => BTreeMap::new(),
+    };
+    // image_builder passes it too, so that Dockerfiles can fetch artifacts while they build.
+    if let Some(root_url) = sources.get(&settings::ROOT_URL)? {
+        args.entry(settings::ROOT_URL.variable.to_owned()).or_insert(root_url.text);
+    }
+    Ok(args)
+}
+
+fn context(sources: &Sources, around: &Surroundings, dry: bool) -> Result<ContextPlan, ConfigError> {
+    let scheme: HashScheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
+    let (source, directory) = context_source(sources, around, dry)?;
+    let hash = sources.parse(&settings::HASH)?;
+    if hash.is_none() && !dry {
+        return Err(ConfigError::Missing {
+            setting: &settings::HASH,
+            why: "nothing is built in a task that cannot be verified",
+        });
+    }
+    Ok(ContextPlan {
+        source,
+        scheme,
+        hash,
+        directory,
+        max_bytes: sources.parse_or_default(&settings::CONTEXT_MAX_BYTES)?,
+        max_entries: sources.parse_or_default(&settings::CONTEXT_MAX_ENTRIES)?,
+    })
+}
+
+fn context_source(
+    sources: &Sources,
+    around: &Surroundings,
+    dry: bool,
+) -> Result<(ContextSource, Option<RepoPath>), ConfigError> {
+    if let Some(given) = sources.get(&settings::CONTEXT)? {
+        if !dry {
+            return Err(ConfigError::Combination(format!(
+                "{} is for --dry-run: a task takes its context from CONTEXT_TASK_ID and CONTEXT_PATH, or from CONTEXT_URL",
+                given.origin
+            )));
+        }
+        if given.text.starts_with("http://") || given.text.starts_with("https://") {
+            return Ok((ContextSource::Url(given.parse()?), sources.parse(&settings::CONTEXT_PATH)?));
+        }
+        let path = around.directory.join(&given.text);
+        if !path.exists() {
+            return Err(given.wrong(format!("{} does not exist", path.display())));
+        }
+        if path.is_file() {
+            return Ok((ContextSource::File(path), sources.parse(&settings::CONTEXT_PATH)?));
+        }
+        let root = repository_root(sources, &path)?;
+        return Ok((ContextSource::Directory { root, directory: path }, None));
+    }
+    let url: Option<HttpUrl> = sources.parse(&settings::CONTEXT_URL)?;
+    match (sources.parse(&settings::CONTEXT_TASK_ID)?, url) {
+        (Some(task_id), None) => {
+            let name = sources.require::<ArtifactName>(
+                &settings::CONTEXT_PATH,
+                "CONTEXT_TASK_ID needs the name of the artifact that has the context",
+            )?;
+            Ok((ContextSource::Artifact { task_id, name }, None))
+        }
+        (None, Some(url)) => Ok((ContextSource::Url(url), sources.parse(&settings::CONTEXT_PATH)?)),
+        (Some(_), Some(_)) => Err(ConfigError::Combination(
+            "CONTEXT_TASK_ID and CONTEXT_URL are both set: which of them has the context? Unset one".to_owned(),
+        )),
+        (None, None) => Err(ConfigError::Missing {
+            setting: &settings::CONTEXT_TASK_ID,
+            why: "there is no context; give CONTEXT_TASK_ID and CONTEXT_PATH, or CONTEXT_URL, or --context in a dry run",
+        }),
+    }
+}
+
+fn task(sources: &Sources, dry: bool, assumed: &mut Vec<String>) -> Result<Option<TaskRun>, ConfigError> {
+    let task_id = sources.parse(&settings::TASK_ID)?;
+    let run_id = sources.parse(&settings::RUN_ID)?;
+    match (task_id, run_id) {
+        (Some(task_id), Some(run_id)) => Ok(Some(TaskRun { task_id, run_id })),
+        (Some(task_id), None) if dry => Ok(Some(TaskRun { task_id, run_id: 0 })),
+        (None, _) if dry => {
+            assumed.push("TASK_ID is not set: publish.json leaves it null".to_owned());
+            Ok(None)
+        }
+        (None, _) => Err(ConfigError::Missing { setting: &settings::TASK_ID, why: "the artifact belongs to a task" }),
+        (_, None) => Err(ConfigError::Missing { setting: &settings::RUN_ID, why: "the artifact belongs to a run" }),
+    }
+}
+
+fn pushdate(
+    sources: &Sources,
+    around: &Surroundings,
+    dry: bool,
+    assumed: &mut Vec<String>,
+) -> Result<PushDate, ConfigError> {
+    match sources.parse(&settings::PUSHDATE)? {
+        Some(pushdate) => Ok(pushdate),
+        None if dry => {
+            let now = around.now.as_second().to_string();
+            assumed.push(format!("PUSHDATE is not set: publish.json takes now, {now}"));
+            now.parse().map_err(|_| ConfigError::Combination(format!("the clock says {now}: set PUSHDATE")))
+        }
+        None => Err(ConfigError::Missing { setting: &settings::PUSHDATE, why: "it ranks the image in the index" }),
+    }
+}
+
+fn artifact(
+    sources: &Sources,
+    around: &Surroundings,
+    dry: bool,
+    assumed: &mut Vec<String>,
+) -> Result<ArtifactPlan, ConfigError> {
+    let name: ArtifactName = match sources.get(&settings::ARTIFACT_NAME)? {
+        None => sources.parse_or_default(&settings::ARTIFACT_NAME)?,
+        Some(given) => {
+            let name: ArtifactName = given.parse()?;
+            if !(name.is_tar() || name.is_zstd()) {
+                return Err(given.wrong(format!("{name} ends neither in .tar nor in .tar.zst")));
+            }
+            name
+        }
+    };
+    let level: i32 = sources.parse_or_default(&settings::ZSTD_LEVEL)?;
+    if !(1..=19).contains(&level) {
+        let given = sources.get(&settings::ZSTD_LEVEL)?;
+        let why = format!("{level} is not a zstd level: expected 1 to 19");
+        return Err(given.map_or(ConfigError::Combination(why.clone()), |given| given.wrong(why)));
+    }
+    let mut expires: Option<Timestamp> = sources.parse(&settings::ARTIFACT_EXPIRES)?;
+    if dry && expires.is_none() {
+        let assumption = around.now + DRY_RUN_EXPIRY;
+        assumed.push(format!(
+            "ARTIFACT_EXPIRES is not set: publish.json takes {assumption:.0}, a task would take its own"
+        ));
+        expires = Some(assumption);
+    }
+    let zstd_level = name.is_zstd().then_some(level);
+    // Whole milliseconds, as all of Taskcluster writes times; repeated calls must send the same.
+    let expires = expires.and_then(|time| Timestamp::from_millisecond(time.as_millisecond()).ok());
+    Ok(ArtifactPlan { name, expires, storage: sources.parse_or_default(&settings::ARTIFACT_STORAGE)?, zstd_level })
+}
+
+fn deployment(sources: &Sources, needed: bool, dry: bool) -> Result<Option<Deployment>, ConfigError> {
+    let Some(root_url) = sources.parse::<HttpUrl>(&settings::ROOT_URL)? else {
+        return if needed {
+            Err(ConfigError::Missing { setting: &settings::ROOT_URL, why: "there is no deployment to speak to" })
+        } else {
+            Ok(None)
+        };
+    };
+    let access = match sources.parse::<HttpUrl>(&settings::PROXY_URL)? {
+        Some(proxy) => Access::Proxy(proxy),
+        None => hawk(sources, dry)?,
+    };
+    Ok(Some(Deployment { root_url, access }))
+}
+
+fn hawk(sources: &Sources, dry: bool) -> Result<Access, ConfigError> {
+    let text = |setting: &'static Setting| sources.parse::<String>(setting);
+    match (text(&settings::CLIENT_ID)?, text(&settings::ACCESS_TOKEN)?) {
+        (Some(client_id), Some(access_token)) => {
+            let certificate = text(&settings::CERTIFICATE)?;
+            Ok(Access::Hawk { client_id, access_token, certificate })
+        }
+        (None, None) if dry => Ok(Access::Anonymous),
+        (None, None) => Err(ConfigError::Missing {
+            setting: &settings::PROXY_URL,
+            why: "publishing needs taskcluster-proxy (payload.features.taskclusterProxy), or TASKCLUSTER_CLIENT_ID and TASKCLUSTER_ACCESS_TOKEN",
+        }),
+        (None, Some(_)) => {
+            Err(ConfigError::Missing { setting: &settings::CLIENT_ID, why: "TASKCLUSTER_ACCESS_TOKEN is set" })
+        }
+        (Some(_), None) => {
+            Err(ConfigError::Missing { setting: &settings::ACCESS_TOKEN, why: "TASKCLUSTER_CLIENT_ID is set" })
+        }
+    }
+}
+
+/// The service URL that API calls go to.
+impl Deployment {
+    /// Where API calls go: the proxy, or the deployment itself.
+    #[must_use]
+    pub fn api_url(&self) -> &Url {
+        match &self.access {
+            Access::Proxy(proxy) => proxy.reveal(),
+            Access::Hawk { .. } | Access::Anonymous => self.root_url.reveal(),
+        }
+    }
+}

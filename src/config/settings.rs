@@ -1,0 +1,174 @@
+//! The table of settings: for each its flag, its environment variable, its key in the configuration file and
+//! its help. The command line, the file reader, the man page and the task definition's test all read this one table.
+
+/// One setting, in its three notations.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The flag without its dashes, which is also the key in the configuration file; unique.
+    pub name: &'static str,
+    /// The environment variable.
+    pub variable: &'static str,
+    /// What stands for the value in the help; empty for a switch.
+    pub value_name: &'static str,
+    /// The value that holds when nothing is given, as the help shows it.
+    pub default: Option<&'static str>,
+    /// One sentence for `--help`.
+    pub help: &'static str,
+    /// The group in `--help`.
+    pub group: &'static str,
+    /// A secret has no flag, because other users of a machine can read command lines.
+    pub secret: bool,
+}
+
+impl Setting {
+    const fn new(name: &'static str, variable: &'static str, value_name: &'static str, help: &'static str) -> Self {
+        Self { name, variable, value_name, default: None, help, group: "Options", secret: false }
+    }
+
+    const fn default(mut self, default: &'static str) -> Self {
+        self.default = Some(default);
+        self
+    }
+
+    const fn group(mut self, group: &'static str) -> Self {
+        self.group = group;
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    /// Whether the setting is a switch, given without a value on the command line.
+    #[must_use]
+    pub fn is_switch(&self) -> bool {
+        self.value_name.is_empty()
+    }
+}
+
+const GLOBAL: &str = "Everywhere";
+const JOB: &str = "The job";
+const CONTEXT_GROUP: &str = "The context";
+const BUILD: &str = "The build";
+const ARTIFACT: &str = "The artifact and its routes";
+const DEPLOYMENT: &str = "The deployment";
+const ENGINE_GROUP: &str = "The engine";
+const DRY: &str = "Dry run";
+
+macro_rules! settings {
+    ($($name:ident = $setting:expr;)*) => {
+        $(#[doc = concat!("The setting `", stringify!($name), "`.")] pub const $name: Setting = $setting;)*
+        /// Every setting there is.
+        pub const ALL: &[&Setting] = &[$(&$name),*];
+    };
+}
+
+settings! {
+    CONFIG = Setting::new("config", "IMAGE_WORKER_CONFIG", "FILE", "Read settings from a TOML file; flags and variables win over it").group(GLOBAL);
+    JSON = Setting::new("json", "IMAGE_WORKER_JSON", "", "Print the answer on stdout as JSON").group(GLOBAL);
+    VERBOSE = Setting::new("verbose", "IMAGE_WORKER_VERBOSE", "", "Tell more on stderr").group(GLOBAL);
+    LOG_FORMAT = Setting::new("log-format", "IMAGE_WORKER_LOG_FORMAT", "FORMAT", "How to write the story on stderr: text or json").default("text").group(GLOBAL);
+
+    IMAGE_NAME = Setting::new("image-name", "IMAGE_NAME", "NAME", "The image's name, the name of its directory").group(JOB);
+    PROJECT = Setting::new("project", "PROJECT", "PROJECT", "The project that the image is indexed for").group(JOB);
+    TASK_ID = Setting::new("task-id", "TASK_ID", "ID", "The task that publishes").group(JOB);
+    RUN_ID = Setting::new("run-id", "RUN_ID", "N", "The run of the task that publishes").group(JOB);
+    PUSHDATE = Setting::new("pushdate", "PUSHDATE", "DATE", "The push: YYYYMMDDHHMMSS in UTC, or seconds since 1970").group(JOB);
+    FORCE = Setting::new("force", "IMAGE_WORKER_FORCE", "", "Build even where the index has the image already").group(JOB);
+    MAX_RUN_TIME = Setting::new("max-run-time", "MAX_RUN_TIME", "SECONDS", "The task's maxRunTime; the program stops by itself, cleanly, shortly before").group(JOB);
+
+    CONTEXT_TASK_ID = Setting::new("context-task-id", "CONTEXT_TASK_ID", "ID", "The task that has the context as an artifact, usually the decision task").group(CONTEXT_GROUP);
+    CONTEXT_PATH = Setting::new("context-path", "CONTEXT_PATH", "PATH", "With CONTEXT_TASK_ID the artifact's name; with CONTEXT_URL the image directory in the repository").group(CONTEXT_GROUP);
+    CONTEXT_URL = Setting::new("context-url", "CONTEXT_URL", "URL", "Where the context can be downloaded directly").group(CONTEXT_GROUP);
+    CONTEXT = Setting::new("context", "IMAGE_WORKER_CONTEXT", "DIR|FILE|URL", "The context for a dry run: an image directory, a context archive, or its URL").group(CONTEXT_GROUP);
+    HASH = Setting::new("hash", "HASH", "SHA256", "The expected context hash").group(CONTEXT_GROUP);
+    HASH_SCHEME = Setting::new("hash-scheme", "HASH_SCHEME", "SCHEME", "How the hash is computed: tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
+    CONTEXT_MAX_BYTES = Setting::new("context-max-bytes", "CONTEXT_MAX_BYTES", "BYTES", "Refuse a context with more uncompressed bytes").default("2147483648").group(CONTEXT_GROUP);
+    CONTEXT_MAX_ENTRIES = Setting::new("context-max-entries", "CONTEXT_MAX_ENTRIES", "N", "Refuse a context with more entries").default("100000").group(CONTEXT_GROUP);
+    ROOT = Setting::new("root", "IMAGE_WORKER_ROOT", "DIR", "The repository's root [default: the enclosing checkout]").group(CONTEXT_GROUP);
+
+    DOCKER_BUILD_ARGS = Setting::new("docker-build-args", "DOCKER_BUILD_ARGS", "JSON", "Build arguments, a JSON object of strings").default("{}").group(BUILD);
+    DOCKER_BUILD_NETWORK = Setting::new("docker-build-network", "DOCKER_BUILD_NETWORK", "NETWORK", "Network of RUN steps, as the engine names it: host, none [default: the engine's]").group(BUILD);
+    PARENT_TASK_ID = Setting::new("parent-task-id", "PARENT_TASK_ID", "ID", "Refused for now: task images as parents are not supported yet").group(BUILD);
+
+    ARTIFACT_NAME = Setting::new("artifact-name", "ARTIFACT_NAME", "NAME", "The image artifact; a name ending in .tar.zst compresses it").default("public/image.tar").group(ARTIFACT);
+    ARTIFACT_EXPIRES = Setting::new("artifact-expires", "ARTIFACT_EXPIRES", "TIME", "When the artifact and its index entries expire, RFC 3339 [default: with the task]").group(ARTIFACT);
+    ARTIFACT_STORAGE = Setting::new("artifact-storage", "ARTIFACT_STORAGE", "TYPE", "Storage type of the artifact: s3, object, or auto (s3, and object where the deployment refuses s3)").default("auto").group(ARTIFACT);
+    ZSTD_LEVEL = Setting::new("zstd-level", "DOCKER_IMAGE_ZSTD_LEVEL", "1-19", "Compression level of a .tar.zst artifact").default("3").group(ARTIFACT);
+    INDEX = Setting::new("index", "INDEX", "PREFIX", "Prefix of the routes").default("index").group(ARTIFACT);
+    INDEX_HASH = Setting::new("index-hash", "INDEX_HASH", "SHA256", "What stands in the hash route and the tag [default: HASH]").group(ARTIFACT);
+
+    ROOT_URL = Setting::new("root-url", "TASKCLUSTER_ROOT_URL", "URL", "The deployment; also given to the build as an argument").group(DEPLOYMENT);
+    PROXY_URL = Setting::new("proxy-url", "TASKCLUSTER_PROXY_URL", "URL", "taskcluster-proxy; API calls go there, unsigned").group(DEPLOYMENT);
+    CLIENT_ID = Setting::new("client-id", "TASKCLUSTER_CLIENT_ID", "ID", "Client that signs API calls where there is no proxy").group(DEPLOYMENT);
+    ACCESS_TOKEN = Setting::new("access-token", "TASKCLUSTER_ACCESS_TOKEN", "TOKEN", "Its access token").group(DEPLOYMENT).secret();
+    CERTIFICATE = Setting::new("certificate", "TASKCLUSTER_CERTIFICATE", "JSON", "Its certificate, for temporary credentials").group(DEPLOYMENT).secret();
+
+    ENGINE = Setting::new("engine", "IMAGE_WORKER_ENGINE", "ENGINE", "The engine that builds: auto, docker or podman").default("auto").group(ENGINE_GROUP);
+    DOCKER_HOST = Setting::new("docker-host", "DOCKER_HOST", "URL", "The engine's socket, unix://PATH or tcp://HOST:PORT [default: the first that answers]").group(ENGINE_GROUP);
+
+    DRY_RUN = Setting::new("dry-run", "IMAGE_WORKER_DRY_RUN", "", "Do the whole job but publish nothing: write image.tar and publish.json").group(DRY);
+    OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes").default("./image-worker-out").group(DRY);
+
+    SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar");
+}
+
+/// What every verb takes.
+pub const EVERYWHERE: &[&Setting] = &[&CONFIG, &JSON, &VERBOSE, &LOG_FORMAT];
+
+/// What `run` takes.
+pub const RUN: &[&Setting] = &[
+    &IMAGE_NAME,
+    &PROJECT,
+    &TASK_ID,
+    &RUN_ID,
+    &PUSHDATE,
+    &FORCE,
+    &MAX_RUN_TIME,
+    &CONTEXT_TASK_ID,
+    &CONTEXT_PATH,
+    &CONTEXT_URL,
+    &CONTEXT,
+    &HASH,
+    &HASH_SCHEME,
+    &CONTEXT_MAX_BYTES,
+    &CONTEXT_MAX_ENTRIES,
+    &ROOT,
+    &DOCKER_BUILD_ARGS,
+    &DOCKER_BUILD_NETWORK,
+    &PARENT_TASK_ID,
+    &ARTIFACT_NAME,
+    &ARTIFACT_EXPIRES,
+    &ARTIFACT_STORAGE,
+    &ZSTD_LEVEL,
+    &INDEX,
+    &INDEX_HASH,
+    &ROOT_URL,
+    &PROXY_URL,
+    &CLIENT_ID,
+    &ACCESS_TOKEN,
+    &CERTIFICATE,
+    &ENGINE,
+    &DOCKER_HOST,
+    &DRY_RUN,
+    &OUTPUT,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_and_variables_are_unique_and_every_setting_has_a_reader() {
+        let names: HashSet<_> = ALL.iter().map(|s| s.name).collect();
+        let variables: HashSet<_> = ALL.iter().map(|s| s.variable).collect();
+        assert_eq!((names.len(), variables.len()), (ALL.len(), ALL.len()));
+        for setting in ALL {
+            let read = EVERYWHERE.contains(setting) || RUN.contains(setting) || **setting == SCHEME;
+            assert!(read, "no verb takes --{}", setting.name);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Where a setting's value comes from: flags beat environment variables, variables beat the configuration
+//! file, the file beats defaults. Values stay text here; each keeps its origin, so that an error can name it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::settings::{self, Setting};
+
+/// What is wrong with the configuration; always the caller's to mend (exit code 2).
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value that does not mean anything.
+    #[error("{origin}: {why}")]
+    Value {
+        /// The flag, variable or key that it came from.
+        origin: Origin,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A setting that the verb cannot do without.
+    #[error("{} is not set: {why} (flag --{})", setting.variable, setting.name)]
+    Missing {
+        /// The setting.
+        setting: &'static Setting,
+        /// What it is needed for.
+        why: &'static str,
+    },
+    /// Two settings that exclude each other, or one that needs another.
+    #[error("{0}")]
+    Combination(String),
+    /// The configuration file cannot be read.
+    #[error("{origin}: cannot read {}", path.display())]
+    Unreadable {
+        /// Who named the file.
+        origin: Origin,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The configuration file is not what it should be.
+    #[error("{}: {why}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and column where TOML has them.
+        why: String,
+    },
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The command line.
+    Flag(&'static str),
+    /// The environment.
+    Variable(&'static str),
+    /// The configuration file.
+    File(PathBuf, &'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) => write!(f, "--{name}"),
+            Self::Variable(name) => f.write_str(name),
+            Self::File(path, key) => write!(f, "{}: {key}", path.display()),
+        }
+    }
+}
+
+/// A value and where it came from.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The value, as text.
+    pub text: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl Given {
+    /// The value as what it should be.
+    pub fn parse<T: FromStr>(&self) -> Result<T, ConfigError>
+    where
+        T::Err: fmt::Display,
+    {
+        self.text.parse().map_err(|error: T::Err| self.wrong(error.to_string()))
+    }
+
+    /// An error that names this value's origin.
+    pub fn wrong(&self, why: impl Into<String>) -> ConfigError {
+        ConfigError::Value { origin: self.origin.clone(), why: why.into() }
+    }
+}
+
+/// The three layers, looked up in their order.
+pub struct Sources<'a> {
+    flags: BTreeMap<&'static str, String>,
+    environment: &'a dyn Fn(&str) -> Option<OsString>,
+    file: BTreeMap<&'static str, String>,
+    file_path: PathBuf,
+}
+
+impl<'a> Sources<'a> {
+    /// Reads the configuration file, where one is named, and keeps the flags and the environment for look-ups.
+    ///
+    /// `flags` has the values given on the command line by setting name.
+    pub fn new(
+        flags: BTreeMap<&'static str, String>,
+        environment: &'a dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
+        let mut sources = Self { flags, environment, file: BTreeMap::new(), file_path: PathBuf::new() };
+        if let Some(given) = sources.get(&settings::CONFIG)? {
+            let path = PathBuf::from(&given.text);
+            let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable {
+                origin: given.origin.clone(),
+                path: path.clone(),
+                source,
+            })?;
+            sources.file = parse_file(&path, &text)?;
+            sources.file_path = path;
+        }
+        Ok(sources)
+    }
+
+    /// The value of a setting. An empty environment variable counts as not set: task templates write such.
+    pub fn get(&self, setting: &'static Setting) -> Result<Option<Given>, ConfigError> {
+        if let Some(text) = self.flags.get(setting.name) {
+            return Ok(Some(Given { text: text.clone(), origin: Origin::Flag(setting.name) }));
+        }
+        if let Some(value) = (self.environment)(setting.variable).filter(|value| !value.is_empty()) {
+            let origin = Origin::Variable(setting.variable);
+            return match value.into_string() {
+                Ok(text) => Ok(Some(Given { text, origin })),
+                Err(_) => Err(ConfigError::Value { origin, why: "is not valid UTF-8".to_owned() }),
+            };
+        }
+        Ok(self
+            .file
+            .get(setting.name)
+            .map(|text| Given { text: text.clone(), origin: Origin::File(self.file_path.clone(), setting.name) }))
+    }
+
+    /// The value of a setting as what it should be.
+    pub fn parse<T: FromStr>(&self, setting: &'static Setting) -> Result<Option<T>, ConfigError>
+    where
+        T::Err: fmt::Display,
+    {
+        self.get(setting)?.map(|given| given.parse()).transpose()
+    }
+
+    /// Like [`Self::parse`], falling back to the setting's own default.
+    ///
+    /// # Panics
+    /// When the setting has no default, or one that does not parse: a mistake in the table of settings.
+    pub fn parse_or_default<T: FromStr>(&self, setting: &'static Setting) -> Result<T, ConfigError>
+    where
+        T::Err: fmt::Display,
+    {
+        Ok(match self.parse(setting)? {
+            Some(value) => value,
+            None => match setting.default.map(str::parse) {
+                Some(Ok(value)) => value,
+                _ => panic!("the setting {} has no usable default", setting.name),
+            },
+        })
+    }
+
+    /// Like [`Self::parse`], for a setting that must be there.
+    pub fn require<T: FromStr>(&self, setting: &'static Setting, why: &'static str) -> Result<T, ConfigError>
+    where
+        T::Err: fmt::Display,
+    {
+        self.parse(setting)?.ok_or(ConfigError::Missing { setting, why })
+    }
+
+    /// Whether a switch is on.
+    pub fn switch(&self, setting: &'static Setting) -> Result<bool, ConfigError> {
+        let Some(given) = self.get(setting)? else { return Ok(false) };
+        match given.text.as_str() {
+            "1" | "true" | "yes" => Ok(true),
+            "0" | "false" | "no" => Ok(false),
+            other => Err(given.wrong(format!("{other:?} is not a switch: expected 1 or 0"))),
+        }
+    }
+}
+
+/// The values of a configuration file by setting name. Keys that no setting has are errors.
+fn parse_file(path: &Path, text: &str) -> Result<BTreeMap<&'static str, String>, ConfigError> {
+    let wrong = |why: String| ConfigError::File { path: path.to_owned(), why };
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
+    let mut values = BTreeMap::new();
+    for (key, value) in table {
+        let setting =
+            settings::ALL.iter().find(|setting| setting.name == key && **setting != &settings::CONFIG).ok_or_else(
+                || wrong(format!("unknown key `{key}`; the keys are the flags of `image-worker run --help`")),
+            )?;
+        if setting.secret {
+            return Err(wrong(format!("`{key}` is a secret: give it in the variable {}", setting.variable)));
+        }
+        let text = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(switch) => switch.to_string(),
+            toml::Value::Datetime(time) => time.to_string(),
+            toml::Value::Table(table) => serde_json::to_string(&table).map_err(|error| wrong(error.to_string()))?,
+            toml::Value::Float(_) | toml::Value::Array(_) => {
+                return Err(wrong(format!("`{key}` is neither a text, a number, a switch nor a table")));
+            }
+        };
+        values.insert(setting.name, text);
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::settings::{FORCE, HASH_SCHEME, INDEX, PROJECT, ZSTD_LEVEL};
+    use super::*;
+    use crate::names::HashScheme;
+
+    #[test]
+    fn flags_beat_variables_beat_the_file_beats_defaults() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "project = 'file'\nindex = 'index.file'\nzstd-level = 7\n").unwrap();
+        let path = file.path().to_str().unwrap().to_owned();
+        let environment = move |name: &str| match name {
+            "PROJECT" | "INDEX" => Some(OsString::from("index.variable")),
+            "IMAGE_WORKER_CONFIG" => Some(OsString::from(&path)),
+            "HASH_SCHEME" => Some(OsString::new()),
+            _ => None,
+        };
+        let flags = BTreeMap::from([("project", "flag".to_owned())]);
+        let sources = Sources::new(flags, &environment).unwrap();
+        let text = |setting| sources.get(setting).unwrap().unwrap();
+        assert_eq!(text(&PROJECT).text, "flag");
+        assert_eq!(text(&INDEX).text, "index.variable");
+        assert_eq!(sources.parse_or_default::<i32>(&ZSTD_LEVEL).unwrap(), 7);
+        let scheme: HashScheme = sources.parse_or_default(&HASH_SCHEME).unwrap();
+        assert_eq!(scheme, HashScheme::Tar, "an empty variable counts as not set");
+        assert!(text(&ZSTD_LEVEL).origin.to_string().ends_with(": zstd-level"));
+    }
+
+    #[test]
+    fn errors_name_where_the_value_came_from() {
+        let environment = |name: &str| (name == "IMAGE_WORKER_FORCE").then(|| OsString::from("maybe"));
+        let flags = BTreeMap::from([("hash-scheme", "md5".to_owned())]);
+        let sources = Sources::new(flags, &environment).unwrap();
+        let error = sources.parse_or_default::<HashScheme>(&HASH_SCHEME).unwrap_err().to_string();
+        assert_eq!(error, "--hash-scheme: \"md5\" is not a hash scheme: expected `tar` or `contents`");
+        let error = sources.switch(&FORCE).unwrap_err().to_string();
+        assert_eq!(error, "IMAGE_WORKER_FORCE: \"maybe\" is not a switch: expected 1 or 0");
+        let error = sources.require::<String>(&PROJECT, "the routes name it").unwrap_err().to_string();
+        assert_eq!(error, "PROJECT is not set: the routes name it (flag --project)");
+    }
+
+    #[test]
+    fn unknown_keys_and_secrets_in_the_file_are_errors() {
+        let read = |text| parse_file(Path::new("c.toml"), text).map_err(|error| error.to_string());
+        assert!(read("projcet = 'x'").unwrap_err().contains("unknown key `projcet`"));
+        assert!(read("access-token = 'x'").unwrap_err().contains("TASKCLUSTER_ACCESS_TOKEN"));
+        assert!(read("project = [1]").unwrap_err().contains("`project` is neither"));
+        assert!(read("project = ").unwrap_err().starts_with("c.toml: "));
+        let args = read("[docker-build-args]\nBASE = 'debian:12'").unwrap();
+        assert_eq!(args["docker-build-args"], r#"{"BASE":"debian:12"}"#);
+    }
+}

@@ -1,0 +1,141 @@
+//! Building: the verified context goes in as a stream, the output comes out line by line, and what was made is
+//! written down so that it can be removed. The classic builder for now; BuildKit's place is [`builder`].
+
+use std::path::Path;
+
+use bollard::models::BuildInfo;
+use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
+use futures_util::StreamExt;
+use regex::Regex;
+use tokio_util::io::ReaderStream;
+use tracing::info;
+
+use super::output::{Output, Said};
+use super::{BuildFailure, Engine, EngineError, Trace};
+use crate::plan::BuildPlan;
+use crate::report::BUILD_OUTPUT;
+
+/// How much of the context is read at a time.
+const CHUNK: usize = 256 * 1024;
+
+impl Engine {
+    /// Builds a context, a plain tar file, and tags the image. Gives the image's id, `sha256:…`.
+    pub async fn build(&self, context: &Path, tag: &str, plan: &BuildPlan) -> Result<String, EngineError> {
+        const DOING: &str = "reading the context";
+        let file = tokio::fs::File::open(context).await.map_err(|error| trouble(DOING, error))?;
+        let body = bollard::body_try_stream(ReaderStream::with_capacity(file, CHUNK));
+        let options = BuildImageOptions {
+            dockerfile: "Dockerfile".to_owned(),
+            t: Some(tag.to_owned()),
+            rm: true,
+            forcerm: true,
+            buildargs: Some(plan.args.clone().into_iter().collect()),
+            networkmode: plan.network.clone(),
+            version: builder(),
+            ..BuildImageOptions::default()
+        };
+        self.traces.add(Trace::Tag(tag.to_owned()));
+        let mut output = Output::default();
+        let mut image_id = None;
+        let mut answer = self.client.build_image(options, None, Some(body));
+        while let Some(line) = answer.next().await {
+            match line {
+                Ok(line) => {
+                    self.tell(&mut output, &line);
+                    image_id = line.aux.and_then(|aux| aux.id).or(image_id);
+                }
+                Err(error) => {
+                    self.print(output.end());
+                    return Err(failure(output, error));
+                }
+            }
+        }
+        self.print(output.end());
+        image_id.ok_or_else(|| EngineError::Unfinished { doing: "building the image".to_owned() })
+    }
+
+    fn tell(&self, output: &mut Output, line: &BuildInfo) {
+        if let Some(piece) = &line.stream {
+            self.print(output.piece(piece));
+        }
+        // Pulling a base image: each layer's states, but not the flood of its progress.
+        if let (Some(status), None) = (&line.status, &line.progress_detail) {
+            let id = line.id.as_deref().map(|id| format!("{id}: ")).unwrap_or_default();
+            self.print(output.piece(&format!("{id}{status}\n")));
+        }
+    }
+
+    fn print(&self, lines: impl IntoIterator<Item = Said>) {
+        for said in lines {
+            let line = match said {
+                Said::Line(line) => line,
+                Said::Made(line, id) => {
+                    self.traces.add(Trace::Image(id));
+                    line
+                }
+            };
+            info!(target: BUILD_OUTPUT, "{line}");
+        }
+    }
+}
+
+/// Which builder is asked for. The classic one reads the whole context before its first step, needs no session,
+/// and is what Podman's socket answers with too.
+fn builder() -> BuilderVersion {
+    BuilderVersion::BuilderV1
+}
+
+/// Tells the `Dockerfile`'s faults from the engine's: by the kind of answer, not by its words.
+fn failure(output: Output, error: bollard::errors::Error) -> EngineError {
+    use bollard::errors::Error;
+    let message = match error {
+        // Said in the stream of a build that had begun.
+        Error::DockerStreamError { error } => error,
+        // Docker's answer to a Dockerfile that it cannot read.
+        Error::DockerResponseServerError { status_code: 400, message } => message,
+        other => return trouble("building the image", other),
+    };
+    let message = message.trim().to_owned();
+    let (step, last_lines) = output.into_last();
+    EngineError::Build(Box::new(BuildFailure { exit_code: exit_code(&message), step, message, last_lines }))
+}
+
+/// The exit code in a message, for people: bollard drops the field that has it, and Podman sends none.
+fn exit_code(message: &str) -> Option<i64> {
+    let code = Regex::new(r"(?:non-zero code: |exit status )(\d+)").ok()?;
+    code.captures(message)?.get(1)?.as_str().parse().ok()
+}
+
+fn trouble(doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
+    EngineError::Trouble { doing: doing.to_owned(), source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_read_from_both_engines_words() {
+        let docker = "The command '/bin/sh -c exit 3' returned a non-zero code: 3";
+        let podman = "building at STEP \"RUN exit 4\": while running runtime: exit status 4";
+        assert_eq!(exit_code(docker), Some(3));
+        assert_eq!(exit_code(podman), Some(4));
+        assert_eq!(exit_code("pull access denied for nosuch"), None);
+    }
+
+    #[test]
+    fn a_failing_step_is_the_dockerfiles_fault_and_a_lost_connection_is_not() {
+        let mut output = Output::default();
+        output.piece("Step 1/2 : FROM scratch\nStep 2/2 : RUN exit 3\n ---> Running in 0123456789ab\nboom\n");
+        let error = bollard::errors::Error::DockerStreamError {
+            error: "The command '/bin/sh -c exit 3' returned a non-zero code: 3".to_owned(),
+        };
+        let said = failure(output, error).to_string();
+        assert_eq!(said, "step 2/2, RUN exit 3, failed with exit code 3; its last line: boom");
+
+        let lost = bollard::errors::Error::IOError { err: std::io::Error::other("connection reset") };
+        assert!(matches!(failure(Output::default(), lost), EngineError::Trouble { .. }));
+        let broken = bollard::errors::Error::DockerResponseServerError { status_code: 500, message: String::new() };
+        assert!(matches!(failure(Output::default(), broken), EngineError::Trouble { .. }));
+    }
+}

@@ -1,0 +1,21 @@
+//! Exporting: the image as the engine gives it, a tar as a stream of bytes. Making an archive of it that every
+//! consumer loads is `image_archive`'s work.
+
+use futures_util::{Stream, StreamExt};
+use tokio_util::bytes::Bytes;
+
+use super::{Engine, EngineError};
+use crate::report::Meter;
+
+impl Engine {
+    /// The archive of an image, by id. Engines write the whole image to their disk before the first byte comes.
+    pub fn export(&self, image_id: &str, meter: Meter) -> impl Stream<Item = Result<Bytes, EngineError>> + use<> {
+        self.client.export_image(image_id).map(move |chunk| match chunk {
+            Ok(bytes) => {
+                meter.add(bytes.len() as u64);
+                Ok(bytes)
+            }
+            Err(error) => Err(EngineError::Trouble { doing: "exporting the image".to_owned(), source: error.into() }),
+        })
+    }
+}

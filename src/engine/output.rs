@@ -1,0 +1,183 @@
+//! What a build prints: pieces put together to lines, control sequences taken out, and the steps that the lines
+//! speak of, for Docker's classic builder and for Podman. Pure text; printing is `build`'s affair.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+/// How many of a failing step's last lines are kept: about what fits on a screen beside the error.
+const LAST_LINES: usize = 20;
+
+/// A step of a `Dockerfile`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Counted from 1.
+    pub number: u32,
+    /// How many there are.
+    pub of: u32,
+    /// The instruction as the engine shows it.
+    pub instruction: String,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "step {}/{}, {},", self.number, self.of, self.instruction)
+    }
+}
+
+impl Step {
+    /// Reads `Step 2/3 : RUN make` (Docker) or `STEP 2/3: RUN make` (Podman).
+    fn parse(line: &str) -> Option<Self> {
+        let rest = line.strip_prefix("Step ").or_else(|| line.strip_prefix("STEP "))?;
+        let (count, instruction) = rest.split_once(':')?;
+        let (number, of) = count.trim().split_once('/')?;
+        Some(Self { number: number.parse().ok()?, of: of.parse().ok()?, instruction: instruction.trim().to_owned() })
+    }
+
+    fn is_from(&self) -> bool {
+        self.instruction.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("FROM"))
+    }
+}
+
+/// Follows a build's output.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    partial: String,
+    step: Option<Step>,
+    cached: bool,
+    last_lines: VecDeque<String>,
+}
+
+/// What a line of output says about the build itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// Nothing: it is what a command printed.
+    Line(String),
+    /// The engine made an image of a step.
+    Made(String, String),
+}
+
+impl Output {
+    /// Takes a piece of output; gives the lines that it completes.
+    pub(super) fn piece(&mut self, piece: &str) -> Vec<Said> {
+        self.partial.push_str(piece);
+        let mut lines = Vec::new();
+        while let Some(end) = self.partial.find(['\n', '\r']) {
+            let rest = self.partial.split_off(end + 1);
+            let line = std::mem::replace(&mut self.partial, rest);
+            lines.extend(self.line(&line));
+        }
+        lines
+    }
+
+    /// The last line, where it does not end with a line break.
+    pub(super) fn end(&mut self) -> Option<Said> {
+        let line = std::mem::take(&mut self.partial);
+        self.line(&line)
+    }
+
+    fn line(&mut self, line: &str) -> Option<Said> {
+        let line = clean(line);
+        if line.trim().is_empty() {
+            return None;
+        }
+        if let Some(step) = Step::parse(&line) {
+            self.step = Some(step);
+            self.cached = false;
+            self.last_lines.clear();
+            return Some(Said::Line(line));
+        }
+        match line.trim_start().strip_prefix("---> ") {
+            Some("Using cache") => self.cached = true,
+            Some(id) if is_image_id(id) && !self.cached && self.step.as_ref().is_some_and(|step| !step.is_from()) => {
+                let id = id.to_owned();
+                return Some(Said::Made(line, id));
+            }
+            Some(_) => {}
+            None => {
+                if self.last_lines.len() == LAST_LINES {
+                    self.last_lines.pop_front();
+                }
+                self.last_lines.push_back(line.clone());
+            }
+        }
+        Some(Said::Line(line))
+    }
+
+    /// The step that was running, and the last lines that it printed.
+    pub(super) fn into_last(self) -> (Option<Step>, Vec<String>) {
+        (self.step, self.last_lines.into())
+    }
+}
+
+fn is_image_id(text: &str) -> bool {
+    text.len() >= 12 && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// The line without colours, cursor movements and other control characters: a log is read in a browser.
+fn clean(line: &str) -> String {
+    let plain = anstream::adapter::strip_str(line).to_string();
+    plain.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>().trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pieces as Docker 20.10 sends them.
+    const DOCKER: &[&str] = &[
+        "Step 1/3 : FROM debian:12",
+        "\n",
+        " ---> 0123456789ab\n",
+        "Step 2/3 : COPY a /a",
+        "\n",
+        " ---> Using cache\n",
+        " ---> 111111111111\n",
+        "Step 3/3 : RUN make",
+        "\n",
+        " ---> Running in 222222222222\n",
+        "\u{1b}[91mhello\u{1b}[0m",
+        " wor",
+        "ld\r\n50%\r100%\n",
+        " ---> 333333333333\n",
+        "Successfully built 333333333333\n",
+    ];
+
+    #[test]
+    fn pieces_become_lines_without_control_characters() {
+        let mut output = Output::default();
+        let lines: Vec<_> = DOCKER.iter().flat_map(|piece| output.piece(piece)).collect();
+        let text: Vec<_> = lines
+            .iter()
+            .map(|said| match said {
+                Said::Line(line) | Said::Made(line, _) => line.as_str(),
+            })
+            .collect();
+        assert_eq!(&text[7..11], ["hello world", "50%", "100%", " ---> 333333333333"]);
+        assert!(text.iter().all(|line| !line.contains(['\r', '\u{1b}'])));
+    }
+
+    #[test]
+    fn only_images_of_own_steps_are_said_to_be_made() {
+        let mut output = Output::default();
+        let made: Vec<_> = DOCKER
+            .iter()
+            .flat_map(|piece| output.piece(piece))
+            .filter_map(|said| if let Said::Made(_, id) = said { Some(id) } else { None })
+            .collect();
+        assert_eq!(made, ["333333333333"], "neither the base nor what came from the cache");
+    }
+
+    #[test]
+    fn the_failing_step_keeps_its_last_lines() {
+        let mut output = Output::default();
+        output.piece("STEP 1/2: FROM scratch\nSTEP 2/2: RUN x\n");
+        for number in 0..30 {
+            output.piece(&format!("line {number}\n"));
+        }
+        output.piece("no line break");
+        assert_eq!(output.end(), Some(Said::Line("no line break".to_owned())));
+        let (step, last) = output.into_last();
+        assert_eq!(step.unwrap().to_string(), "step 2/2, RUN x,");
+        assert_eq!((last.len(), last.first().unwrap().as_str()), (20, "line 11"));
+    }
+}

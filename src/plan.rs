@@ -1,0 +1,317 @@
+//! The plan: everything that a run is about to do, as one value that can be printed and frozen in a test.
+//! `config` makes it, `commands::run` executes it, `publish` sends what [`Plan::publication`] says.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::names::{
+    ArtifactName, ContextHash, Digest, HashScheme, HttpUrl, ImageName, ImageNamespaces, IndexPrefix, NameError,
+    Namespace, Project, PushDate, RepoPath, TaskId,
+};
+
+/// The job of one image task.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// The image's name.
+    pub image: ImageName,
+    /// The project that it is indexed for.
+    pub project: Project,
+    /// The task that publishes; a dry run can do without.
+    pub task: Option<TaskRun>,
+    /// The push, whose time is the rank of the index entries.
+    pub pushdate: PushDate,
+    /// What the build may see.
+    pub context: ContextPlan,
+    /// What the engine is told besides.
+    pub build: BuildPlan,
+    /// The image artifact.
+    pub artifact: ArtifactPlan,
+    /// Prefix of the routes.
+    pub index: IndexPrefix,
+    /// What stands in the `.hash.` route and the tag when it is not the context hash.
+    pub index_hash: Option<ContextHash>,
+}
+
+/// A run of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TaskRun {
+    /// The task.
+    pub task_id: TaskId,
+    /// Its run, counted from 0.
+    pub run_id: u32,
+}
+
+/// Where the context comes from and what it must be.
+#[derive(Clone, Debug, Serialize)]
+pub struct ContextPlan {
+    /// Where it comes from.
+    pub source: ContextSource,
+    /// How its hash is computed.
+    pub scheme: HashScheme,
+    /// The expected hash; a dry run computes it if absent.
+    pub hash: Option<ContextHash>,
+    /// The image directory in the repository, where it is known.
+    pub directory: Option<RepoPath>,
+    /// The most uncompressed bytes that are accepted.
+    pub max_bytes: u64,
+    /// The most tar entries that are accepted.
+    pub max_entries: u64,
+}
+
+/// The places that a context can come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContextSource {
+    /// An artifact, usually of the decision task.
+    Artifact {
+        /// The task.
+        task_id: TaskId,
+        /// The artifact.
+        name: ArtifactName,
+    },
+    /// A direct URL.
+    Url(HttpUrl),
+    /// A context archive on this machine.
+    File(PathBuf),
+    /// An image directory on this machine.
+    Directory {
+        /// The repository's root, which `# %include` paths start from.
+        root: PathBuf,
+        /// The image directory, below the root.
+        directory: PathBuf,
+    },
+}
+
+impl std::fmt::Display for ContextSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Artifact { task_id, name } => write!(f, "artifact {name} of task {task_id}"),
+            Self::Url(url) => write!(f, "{url}"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Directory { directory, .. } => write!(f, "{}", directory.display()),
+        }
+    }
+}
+
+/// What the engine is told besides the context.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BuildPlan {
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// Network of `RUN` steps.
+    pub network: Option<String>,
+}
+
+/// The image artifact.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArtifactPlan {
+    /// Its name.
+    pub name: ArtifactName,
+    /// When it expires; absent, with the task.
+    pub expires: Option<Timestamp>,
+    /// Where the queue is asked to store it.
+    pub storage: Storage,
+    /// The zstd level, for a compressed artifact.
+    pub zstd_level: Option<i32>,
+}
+
+impl ArtifactPlan {
+    /// The media type that the artifact is served with.
+    #[must_use]
+    pub fn content_type(&self) -> &'static str {
+        if self.zstd_level.is_some() { "application/zstd" } else { "application/x-tar" }
+    }
+}
+
+/// The choice of a storage type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Storage {
+    /// s3, or object where the deployment refuses s3.
+    #[default]
+    Auto,
+    /// One PUT to a URL that the queue signs.
+    S3,
+    /// The object service.
+    Object,
+}
+
+impl std::str::FromStr for Storage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "s3" => Ok(Self::S3),
+            "object" => Ok(Self::Object),
+            _ => Err(format!("{text:?} is not a storage type: expected auto, s3 or object")),
+        }
+    }
+}
+
+/// The names that follow from a context hash. Making it before the build means that a name that the index
+/// would refuse is refused before the build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// The verified context hash.
+    pub context_hash: ContextHash,
+    /// `{image_name}:{INDEX_HASH}`
+    pub tag: String,
+    /// The three places in the index.
+    pub namespaces: ImageNamespaces,
+}
+
+/// A finished image archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageFile {
+    /// The archive.
+    pub path: PathBuf,
+    /// Its sha256.
+    pub sha256: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The image's id, `sha256:…` of its configuration.
+    pub image_id: String,
+}
+
+/// What is published, as it is sent: the artifact's creation and the index inserts, in order.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Publication {
+    /// The task; absent only in a dry run without a task.
+    pub task_id: Option<TaskId>,
+    /// Its run.
+    pub run_id: u32,
+    /// `queue.createArtifact`
+    pub create_artifact: CreateArtifact,
+    /// `index.insertTask`, three times. The `.hash.` route comes last: it is the mark of a complete publication.
+    pub insert_task: Vec<InsertTask>,
+}
+
+/// One call of `queue.createArtifact`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CreateArtifact {
+    /// The artifact's name.
+    pub name: ArtifactName,
+    /// The request's body.
+    pub payload: ArtifactPayload,
+}
+
+/// The body of `queue.createArtifact`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtifactPayload {
+    /// `s3` or `object`.
+    pub storage_type: Storage,
+    /// Not later than the task's own, and the same in every repetition of the call.
+    pub expires: Timestamp,
+    /// The media type.
+    pub content_type: &'static str,
+    /// In bytes. Never sent for `object`: finishArtifact then fails with 500 for ever (docs/taskcluster.md).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_length: Option<u64>,
+}
+
+/// One call of `index.insertTask`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InsertTask {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// The request's body.
+    pub payload: IndexPayload,
+}
+
+/// The body of `index.insertTask`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IndexPayload {
+    /// The task that has the artifact.
+    pub task_id: Option<TaskId>,
+    /// The push's seconds since 1970: the index keeps the entry with the highest rank.
+    pub rank: i64,
+    /// What a consumer needs to verify the artifact.
+    pub data: IndexData,
+    /// The artifact's expiry.
+    pub expires: Timestamp,
+}
+
+/// The `data` of an index entry (contract, section 7).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IndexData {
+    /// The artifact's name.
+    pub artifact: ArtifactName,
+    /// sha256 of the artifact.
+    pub sha256: Digest,
+    /// Size of the artifact in bytes.
+    pub size: u64,
+    /// The image's id.
+    pub image_id: String,
+    /// The context hash that was verified.
+    pub context_hash: ContextHash,
+    /// The run that has the artifact.
+    pub run_id: u32,
+}
+
+impl Plan {
+    /// The names that follow from a context hash.
+    ///
+    /// # Errors
+    /// When the index could not store one of them.
+    pub fn identity(&self, context_hash: ContextHash) -> Result<Identity, NameError> {
+        let hash = self.index_hash.unwrap_or(context_hash);
+        Ok(Identity {
+            context_hash,
+            tag: format!("{}:{hash}", self.image),
+            namespaces: ImageNamespaces::new(&self.index, &self.project, &self.image, self.pushdate, hash)?,
+        })
+    }
+
+    /// The calls that publish `image`, in their order.
+    #[must_use]
+    pub fn publication(&self, identity: &Identity, image: &ImageFile, expires: Timestamp) -> Publication {
+        let task_id = self.task.as_ref().map(|task| task.task_id.clone());
+        let run_id = self.task.as_ref().map_or(0, |task| task.run_id);
+        let names = &identity.namespaces;
+        let payload = IndexPayload {
+            task_id: task_id.clone(),
+            rank: self.pushdate.epoch_seconds(),
+            data: IndexData {
+                artifact: self.artifact.name.clone(),
+                sha256: image.sha256,
+                size: image.size,
+                image_id: image.image_id.clone(),
+                context_hash: identity.context_hash,
+                run_id,
+            },
+            expires,
+        };
+        let insert = |namespace: &Namespace| InsertTask { namespace: namespace.clone(), payload: payload.clone() };
+        Publication {
+            task_id,
+            run_id,
+            create_artifact: CreateArtifact {
+                name: self.artifact.name.clone(),
+                payload: self.artifact.payload(self.artifact.storage, image.size, expires),
+            },
+            insert_task: vec![insert(&names.latest), insert(&names.pushdate), insert(&names.hash)],
+        }
+    }
+}
+
+impl ArtifactPlan {
+    /// The body of `queue.createArtifact` for a storage type; `auto` begins with s3.
+    #[must_use]
+    pub fn payload(&self, storage: Storage, size: u64, expires: Timestamp) -> ArtifactPayload {
+        let storage_type = if storage == Storage::Object { Storage::Object } else { Storage::S3 };
+        ArtifactPayload {
+            storage_type,
+            expires,
+            content_type: self.content_type(),
+            content_length: (storage_type == Storage::S3).then_some(size),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Trying again: the one place that decides how often and how long. Whether another try can help is decided
+//! where the failure is known, and told by its type; the `backoff` crate stays behind this room.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::time::Duration;
+
+use backoff::ExponentialBackoff;
+use tracing::warn;
+
+/// What a failure says about another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Another {
+    /// It would fail again.
+    IsUseless,
+    /// It can succeed.
+    CanHelp,
+    /// It can succeed, but not before this time has passed (`Retry-After`).
+    CanHelpAfter(Duration),
+}
+
+/// A failure that knows whether another try can help.
+pub trait Failure: Display {
+    /// Whether another try can help.
+    fn another(&self) -> Another;
+}
+
+/// How often and how long to try.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// The most tries, the first included.
+    pub tries: u32,
+    /// The pause after the first failure; each later pause is about twice as long.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+    /// No try begins after this time.
+    pub limit: Duration,
+}
+
+impl Policy {
+    /// For API calls: short requests, several of them in a job. Six tries with pauses of 0.5 to 16 s outlast the
+    /// restart of a service; more would hide a failure that a new run of the task could get around.
+    pub const CALL: Self = Self {
+        tries: 6,
+        first_pause: Duration::from_millis(500),
+        longest_pause: Duration::from_secs(16),
+        limit: Duration::from_mins(5),
+    };
+
+    /// For transfers of whole files, each try of which can take minutes.
+    pub const TRANSFER: Self = Self {
+        tries: 5,
+        first_pause: Duration::from_secs(1),
+        longest_pause: Duration::from_secs(30),
+        limit: Duration::from_mins(60),
+    };
+}
+
+/// Tries `operation` until it succeeds, fails in a way that another try cannot mend, or the policy is used up.
+///
+/// Every try calls `operation` anew, so that it gets fresh writers and fresh hashers. `what` names the operation
+/// in the log. The error of the last try is returned.
+pub async fn retry<T, E, O, F>(what: &str, policy: Policy, mut operation: O) -> Result<T, E>
+where
+    E: Failure,
+    O: FnMut() -> F,
+    F: Future<Output = Result<T, E>>,
+{
+    let pauses = ExponentialBackoff {
+        initial_interval: policy.first_pause,
+        current_interval: policy.first_pause,
+        max_interval: policy.longest_pause,
+        max_elapsed_time: Some(policy.limit),
+        multiplier: 2.0,
+        ..ExponentialBackoff::default()
+    };
+    let mut tries = 0;
+    let attempt = || {
+        tries += 1;
+        let last = tries >= policy.tries;
+        let attempt = operation();
+        async move {
+            attempt.await.map_err(|error| match error.another() {
+                Another::CanHelp if !last => backoff::Error::transient(error),
+                Another::CanHelpAfter(pause) if !last => backoff::Error::retry_after(error, pause),
+                Another::IsUseless | Another::CanHelp | Another::CanHelpAfter(_) => backoff::Error::permanent(error),
+            })
+        }
+    };
+    backoff::future::retry_notify(pauses, attempt, |error: E, pause: Duration| {
+        warn!("{what} failed, trying again in {:.1} s: {error}", pause.as_secs_f64());
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Broken(Another, u32);
+
+    impl Display for Broken {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "broken in try {}", self.1)
+        }
+    }
+
+    impl Failure for Broken {
+        fn another(&self) -> Another {
+            self.0
+        }
+    }
+
+    const QUICK: Policy = Policy {
+        tries: 3,
+        first_pause: Duration::from_millis(1),
+        longest_pause: Duration::from_millis(2),
+        limit: Duration::from_mins(1),
+    };
+
+    async fn try_with(failure: Another, good_from: u32) -> (Result<u32, Broken>, u32) {
+        let tries = Cell::new(0);
+        let result = retry("the test", QUICK, || {
+            tries.set(tries.get() + 1);
+            let n = tries.get();
+            async move { if n >= good_from { Ok(n) } else { Err(Broken(failure, n)) } }
+        })
+        .await;
+        (result, tries.get())
+    }
+
+    #[tokio::test]
+    async fn tries_again_only_where_that_can_help_and_not_for_ever() {
+        assert_eq!(try_with(Another::CanHelp, 1).await, (Ok(1), 1));
+        assert_eq!(try_with(Another::CanHelp, 3).await, (Ok(3), 3));
+        assert_eq!(try_with(Another::CanHelp, 9).await, (Err(Broken(Another::CanHelp, 3)), 3));
+        assert_eq!(try_with(Another::IsUseless, 2).await, (Err(Broken(Another::IsUseless, 1)), 1));
+        let after = Another::CanHelpAfter(Duration::from_millis(3));
+        assert_eq!(try_with(after, 2).await, (Ok(2), 2));
+    }
+}

@@ -1,0 +1,197 @@
+//! The Taskcluster services that a job needs, called through the official client crate: one typed method a
+//! call, one error type that says whether another try can help. What is sent, and when, is `publish`'s affair.
+
+pub mod index;
+pub mod object;
+pub mod queue;
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use taskcluster::{ClientBuilder, Credentials, Retry};
+
+use crate::config::{Access, Deployment};
+use crate::retry::{Another, Failure, Policy, retry};
+
+/// How long one API call may take. taskcluster-proxy keeps a request for up to 15 minutes while it retries a 5xx
+/// by itself, so without an own limit a permanent 500 looks like a hang. Real calls take well under a second.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The services of one deployment.
+pub struct Services {
+    /// Tasks and artifacts.
+    pub queue: queue::Queue,
+    /// Routes.
+    pub index: index::Index,
+}
+
+impl Services {
+    /// Prepares the clients; nothing is sent yet.
+    pub fn new(deployment: &Deployment) -> Result<Self, CallError> {
+        let builder = builder(deployment);
+        let bad = |call| move |error| CallError::setup(call, &error);
+        Ok(Self {
+            queue: queue::Queue::new(
+                taskcluster::Queue::new(builder.clone()).map_err(bad("queue"))?,
+                deployment.clone(),
+            ),
+            index: index::Index::new(taskcluster::Index::new(builder).map_err(bad("index"))?),
+        })
+    }
+}
+
+fn builder(deployment: &Deployment) -> ClientBuilder {
+    let builder = ClientBuilder::new(deployment.api_url().as_str().trim_end_matches('/'))
+        .timeout(CALL_TIMEOUT)
+        // The crate would retry by itself, without a word in the log; `retry` does it for the whole program.
+        .retry(Retry { retries: 0, ..Retry::default() });
+    match &deployment.access {
+        Access::Hawk { client_id, access_token, certificate } => builder.credentials(Credentials {
+            client_id: client_id.clone(),
+            access_token: access_token.clone(),
+            certificate: certificate.clone(),
+        }),
+        Access::Proxy(_) | Access::Anonymous => builder,
+    }
+}
+
+/// Why a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallFault {
+    /// 404, 410 or 424: the thing is not there, not any more, or was never made.
+    Gone,
+    /// 401 or 403: the credentials do not allow it.
+    Refused,
+    /// 409: it is there already, and different.
+    Conflict,
+    /// Another 4xx: the service does not accept what was asked.
+    Invalid,
+    /// 5xx or 429: the service is in trouble, or says so.
+    Server,
+    /// No answer, or half of one.
+    Network,
+    /// An answer that makes no sense.
+    Protocol,
+}
+
+/// A call to a Taskcluster service that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{call} for {target}: {what}")]
+pub struct CallError {
+    call: &'static str,
+    target: String,
+    /// Why it failed.
+    pub fault: CallFault,
+    what: String,
+    #[source]
+    source: Option<reqwest::Error>,
+}
+
+impl CallError {
+    fn setup(call: &'static str, error: &anyhow::Error) -> Self {
+        let what = format!("{error:#}");
+        Self { call, target: "the client".to_owned(), fault: CallFault::Protocol, what, source: None }
+    }
+
+    fn new(call: &'static str, target: &str, error: anyhow::Error) -> Self {
+        let status = taskcluster::err_status_code(&error);
+        // With a 4xx the crate puts the service's message in front; its first part is for people.
+        let message = human_part(&error.to_string()).to_owned();
+        let (fault, what, source) = match (status, error.downcast::<reqwest::Error>()) {
+            (Some(status), _) if status.is_client_error() => {
+                (client_fault(status), format!("{message} ({status})"), None)
+            }
+            // The crate drops the body of a 5xx, so the status is all there is to say.
+            (Some(status), _) => (CallFault::Server, format!("the service answered {status}"), None),
+            (None, Ok(error)) if error.is_decode() => (
+                CallFault::Protocol,
+                "the answer is not the JSON that was expected".to_owned(),
+                Some(error.without_url()),
+            ),
+            (None, Ok(error)) if error.is_timeout() => {
+                let what = format!("no answer within {} s", CALL_TIMEOUT.as_secs());
+                (CallFault::Network, what, Some(error.without_url()))
+            }
+            (None, Ok(error)) => (CallFault::Network, "no answer".to_owned(), Some(error.without_url())),
+            (None, Err(_)) => (CallFault::Protocol, message, None),
+        };
+        Self { call, target: target.to_owned(), fault, what, source }
+    }
+
+    fn protocol(call: &'static str, target: &str, error: &serde_json::Error) -> Self {
+        let what = format!("the answer is not what was expected: {error}");
+        Self { call, target: target.to_owned(), fault: CallFault::Protocol, what, source: None }
+    }
+}
+
+fn client_fault(status: StatusCode) -> CallFault {
+    match status {
+        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FAILED_DEPENDENCY => CallFault::Gone,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => CallFault::Refused,
+        StatusCode::CONFLICT => CallFault::Conflict,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => CallFault::Server,
+        _ => CallFault::Invalid,
+    }
+}
+
+/// The services put what people should read before a rule of dashes, and the request after it.
+fn human_part(message: &str) -> &str {
+    message.split("\n\n---\n").next().unwrap_or(message).trim()
+}
+
+impl Failure for CallError {
+    fn another(&self) -> Another {
+        match self.fault {
+            CallFault::Server | CallFault::Network => Another::CanHelp,
+            CallFault::Gone | CallFault::Refused | CallFault::Conflict | CallFault::Invalid | CallFault::Protocol => {
+                Another::IsUseless
+            }
+        }
+    }
+}
+
+/// One API call, tried again where that can help.
+async fn call<T, F>(name: &'static str, target: &str, mut request: impl FnMut() -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, anyhow::Error>>,
+{
+    retry(name, Policy::CALL, || {
+        let request = request();
+        async move { request.await.map_err(|error| CallError::new(name, target, error)) }
+    })
+    .await
+}
+
+/// Reads an answer's JSON as what it should be.
+fn answer<T: serde::de::DeserializeOwned>(
+    call: &'static str,
+    target: &str,
+    json: serde_json::Value,
+) -> Result<T, CallError> {
+    serde_json::from_value(json).map_err(|error| CallError::protocol(call, target, &error))
+}
+
+/// A request's JSON. Only values that serialise are ever passed.
+fn body(payload: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(payload).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_decides_whether_another_try_can_help() {
+        let cases = [(404, CallFault::Gone), (410, CallFault::Gone), (424, CallFault::Gone), (403, CallFault::Refused)];
+        let more = [(409, CallFault::Conflict), (400, CallFault::Invalid), (429, CallFault::Server)];
+        for (status, fault) in cases.into_iter().chain(more) {
+            assert_eq!(client_fault(StatusCode::from_u16(status).unwrap()), fault, "{status}");
+        }
+    }
+
+    #[test]
+    fn people_read_what_stands_before_the_dashes() {
+        assert_eq!(human_part("No such task\n\n---\n\n* method: task"), "No such task");
+        assert_eq!(human_part("plain"), "plain");
+    }
+}

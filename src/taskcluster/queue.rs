@@ -1,0 +1,169 @@
+//! The queue, as far as a job needs it: a task's expiry, and artifacts' creation, end and whereabouts.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use taskcluster::Credentials;
+
+use super::{CallError, answer, body, call};
+use crate::config::Deployment;
+use crate::names::{ArtifactName, HttpUrl, TaskId};
+use crate::plan::{ArtifactPayload, CreateArtifact, TaskRun};
+
+/// The queue of one deployment.
+pub struct Queue {
+    client: taskcluster::Queue,
+    deployment: Deployment,
+}
+
+/// The answer to `createArtifact`.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "storageType", rename_all = "lowercase")]
+pub enum Created {
+    /// One PUT to a signed URL.
+    #[serde(rename_all = "camelCase")]
+    S3 {
+        /// Valid for 45 minutes; a secret.
+        put_url: HttpUrl,
+    },
+    /// An upload through the object service.
+    Object(ObjectUpload),
+    /// A pointer to a URL, complete with its creation.
+    Reference {},
+}
+
+/// What the queue hands out for an upload through the object service.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectUpload {
+    /// The object's name.
+    pub name: String,
+    /// The project that the object belongs to.
+    pub project_id: String,
+    /// Names this upload until it is finished.
+    pub upload_id: String,
+    /// Must be sent to the object service as it came.
+    pub expires: String,
+    /// Allowed to do this upload and nothing else; a secret.
+    pub credentials: UploadCredentials,
+}
+
+/// Credentials that do not print themselves.
+#[derive(Clone, Deserialize)]
+pub struct UploadCredentials(Credentials);
+
+impl std::fmt::Debug for UploadCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "UploadCredentials({})", self.0.client_id)
+    }
+}
+
+#[derive(Deserialize)]
+struct Location {
+    url: HttpUrl,
+}
+
+#[derive(Deserialize)]
+struct TaskTimes {
+    expires: Option<Timestamp>,
+    deadline: Timestamp,
+}
+
+impl Queue {
+    pub(super) fn new(client: taskcluster::Queue, deployment: Deployment) -> Self {
+        Self { client, deployment }
+    }
+
+    /// When a task, and with it all that it publishes, expires.
+    pub async fn task_expires(&self, task: &TaskId) -> Result<Timestamp, CallError> {
+        const CALL: &str = "queue.task";
+        let target = format!("task {task}");
+        let json = call(CALL, &target, || self.client.task(task.as_str())).await?;
+        let times: TaskTimes = answer(CALL, &target, json)?;
+        // The queue fills `expires` in when a task has none; the deadline is a safe stand-in.
+        Ok(times.expires.unwrap_or(times.deadline))
+    }
+
+    /// Creates an artifact. For s3 a repeated call with the same expiry is allowed, and gives a fresh URL.
+    pub async fn create_artifact(&self, task: &TaskRun, create: &CreateArtifact) -> Result<Created, CallError> {
+        self.create(task, &create.name, &body(&create.payload)).await
+    }
+
+    /// Creates an artifact that sends its readers on to `url`.
+    pub async fn create_reference(
+        &self,
+        task: &TaskRun,
+        name: &ArtifactName,
+        like: &ArtifactPayload,
+        url: &str,
+    ) -> Result<(), CallError> {
+        let payload = serde_json::json!({
+            "storageType": "reference",
+            "expires": like.expires,
+            "contentType": like.content_type,
+            "url": url,
+        });
+        self.create(task, name, &payload).await.map(drop)
+    }
+
+    async fn create(
+        &self,
+        task: &TaskRun,
+        name: &ArtifactName,
+        payload: &serde_json::Value,
+    ) -> Result<Created, CallError> {
+        const CALL: &str = "queue.createArtifact";
+        let target = describe(task, name);
+        let run = task.run_id.to_string();
+        let json =
+            call(CALL, &target, || self.client.createArtifact(task.task_id.as_str(), &run, name.as_str(), payload))
+                .await?;
+        answer(CALL, &target, json)
+    }
+
+    /// Declares an artifact of the object service complete.
+    pub async fn finish_artifact(&self, task: &TaskRun, name: &ArtifactName, upload_id: &str) -> Result<(), CallError> {
+        let run = task.run_id.to_string();
+        let payload = serde_json::json!({ "uploadId": upload_id });
+        call("queue.finishArtifact", &describe(task, name), || {
+            self.client.finishArtifact(task.task_id.as_str(), &run, name.as_str(), &payload)
+        })
+        .await
+    }
+
+    /// Where an artifact of a run can be downloaded. The queue answers also for an artifact that was never uploaded.
+    pub async fn artifact_url(&self, task: &TaskRun, name: &ArtifactName) -> Result<HttpUrl, CallError> {
+        const CALL: &str = "queue.getArtifact";
+        let target = describe(task, name);
+        let run = task.run_id.to_string();
+        let json = call(CALL, &target, || self.client.getArtifact(task.task_id.as_str(), &run, name.as_str())).await?;
+        Ok(answer::<Location>(CALL, &target, json)?.url)
+    }
+
+    /// Where an artifact of a task's latest run can be downloaded.
+    pub async fn latest_artifact_url(&self, task: &TaskId, name: &ArtifactName) -> Result<HttpUrl, CallError> {
+        const CALL: &str = "queue.getLatestArtifact";
+        let target = format!("{name} of task {task}");
+        let json = call(CALL, &target, || self.client.getLatestArtifact(task.as_str(), name.as_str())).await?;
+        Ok(answer::<Location>(CALL, &target, json)?.url)
+    }
+
+    /// The lasting address of an artifact: the queue's own, which redirects to wherever the bytes are.
+    #[must_use]
+    pub fn artifact_address(&self, task: &TaskRun, name: &ArtifactName) -> String {
+        let root = self.deployment.root_url.reveal().as_str().trim_end_matches('/');
+        format!("{root}/api/queue/v1/task/{}/runs/{}/artifacts/{name}", task.task_id, task.run_id)
+    }
+
+    /// A client of the object service with the credentials of one upload.
+    ///
+    /// It speaks to the deployment directly: taskcluster-proxy would replace the signature with the task's own,
+    /// which the object service refuses.
+    pub fn object_service(&self, upload: &ObjectUpload) -> Result<super::object::Object, CallError> {
+        let credentials = upload.credentials.0.clone();
+        super::object::Object::new(&self.deployment, credentials)
+    }
+}
+
+fn describe(task: &TaskRun, name: &ArtifactName) -> String {
+    format!("{name} of task {}, run {}", task.task_id, task.run_id)
+}

@@ -1,0 +1,223 @@
+//! Moving files over plain HTTP, without credentials: downloads as a stream, uploads from a file, and the question
+//! how long a stored file is. Signed URLs are secrets: what this room prints has no query.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RANGE, RETRY_AFTER};
+use reqwest::{Body, Client, Response, StatusCode};
+use tokio_util::bytes::Bytes;
+use tokio_util::io::ReaderStream;
+
+use crate::names::HttpUrl;
+use crate::report::Meter;
+use crate::retry::{Another, Failure};
+
+/// A storage service that says nothing for this long is taken for dead. Generous, because some prepare
+/// large objects before the first byte.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// A signed PUT URL lives for 45 minutes; what has not arrived by then never will.
+const PUT_LIMIT: Duration = Duration::from_mins(45);
+
+/// How much is read from a file at a time: large enough that system calls do not count.
+const CHUNK: usize = 256 * 1024;
+
+/// A transfer that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The server answered, but not with success.
+    #[error("{method} {url}: the server answered {status}{}", said(.answer))]
+    Status {
+        /// The method.
+        method: &'static str,
+        /// What was asked for.
+        url: HttpUrl,
+        /// The answer.
+        status: StatusCode,
+        /// The beginning of the answer's body, where it is text.
+        answer: String,
+        /// When the server wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// No answer, or one that ended too early.
+    #[error("{method} {url}: the connection failed")]
+    Connection {
+        /// The method.
+        method: &'static str,
+        /// What was asked for.
+        url: HttpUrl,
+        /// How it failed.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The answer says nothing about the file's length.
+    #[error("GET {url}: the answer does not say how long the file is")]
+    NoLength {
+        /// What was asked for.
+        url: HttpUrl,
+    },
+    /// The file to upload cannot be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The HTTP client cannot be set up.
+    #[error("the HTTP client cannot be set up")]
+    Setup(#[source] reqwest::Error),
+}
+
+fn said(answer: &str) -> String {
+    if answer.is_empty() { String::new() } else { format!(", {answer}") }
+}
+
+impl TransferError {
+    /// Whether the server said that the file is not there.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::Status { status: StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FAILED_DEPENDENCY, .. }
+        )
+    }
+
+    /// Whether the server said that it is not allowed; for a signed URL, usually that it has expired.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Status { status: StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, .. })
+    }
+}
+
+impl Failure for TransferError {
+    fn another(&self) -> Another {
+        match self {
+            Self::Status { status, retry_after, .. }
+                if status.is_server_error()
+                    || matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) =>
+            {
+                retry_after.map_or(Another::CanHelp, Another::CanHelpAfter)
+            }
+            Self::Connection { .. } => Another::CanHelp,
+            Self::Status { .. } | Self::NoLength { .. } | Self::File { .. } | Self::Setup(_) => Another::IsUseless,
+        }
+    }
+}
+
+/// The HTTP client for storage. It follows redirects, and never sends credentials.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    client: Client,
+}
+
+/// A download that has begun.
+pub struct Download {
+    /// Its length in bytes, where the server says it.
+    pub length: Option<u64>,
+    /// Whether the server compressed the file for the transfer (`Content-Encoding: gzip`), as workers do with some artifacts.
+    pub gzip_encoded: bool,
+    response: Response,
+    url: HttpUrl,
+}
+
+impl Download {
+    /// The bytes as they come. A body that ends before its length is an error.
+    pub fn bytes(self, meter: Meter) -> impl Stream<Item = Result<Bytes, TransferError>> {
+        let url = self.url;
+        self.response
+            .bytes_stream()
+            .inspect_ok(move |bytes| meter.add(bytes.len() as u64))
+            .map(move |chunk| chunk.map_err(|source| connection("GET", &url, source)))
+    }
+}
+
+fn connection(method: &'static str, url: &HttpUrl, source: reqwest::Error) -> TransferError {
+    TransferError::Connection { method, url: url.clone(), source: source.without_url() }
+}
+
+impl Storage {
+    /// Sets up the client.
+    pub fn new() -> Result<Self, TransferError> {
+        let client = Client::builder()
+            .connect_timeout(Duration::from_secs(30))
+            .read_timeout(SILENCE)
+            .user_agent(concat!("image-worker/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(TransferError::Setup)?;
+        Ok(Self { client })
+    }
+
+    /// Begins to download a file.
+    pub async fn get(&self, url: &HttpUrl) -> Result<Download, TransferError> {
+        let answer = self.client.get(url.reveal().clone()).send().await;
+        let response = success("GET", url, answer).await?;
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let gzip_encoded = header(CONTENT_ENCODING).is_some_and(|encoding| encoding.eq_ignore_ascii_case("gzip"));
+        let length = header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        Ok(Download { length, gzip_encoded, response, url: url.clone() })
+    }
+
+    /// How long a stored file is, in bytes, asked with a GET for its first byte: URLs signed for GET refuse HEAD.
+    pub async fn length(&self, url: &HttpUrl) -> Result<u64, TransferError> {
+        let answer = self.client.get(url.reveal().clone()).header(RANGE, "bytes=0-0").send().await;
+        let response = match success("GET", url, answer).await {
+            // An empty file has no first byte.
+            Err(TransferError::Status { status: StatusCode::RANGE_NOT_SATISFIABLE, .. }) => return Ok(0),
+            other => other?,
+        };
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let whole = match response.status() {
+            StatusCode::PARTIAL_CONTENT => header(CONTENT_RANGE).and_then(|range| range.rsplit('/').next()),
+            _ => header(CONTENT_LENGTH),
+        };
+        whole.and_then(|length| length.parse().ok()).ok_or_else(|| TransferError::NoLength { url: url.clone() })
+    }
+
+    /// Uploads a file with one PUT, whose length is said beforehand: S3 refuses chunked bodies.
+    pub async fn put(
+        &self,
+        url: &HttpUrl,
+        headers: &BTreeMap<String, String>,
+        path: &Path,
+        size: u64,
+        meter: Meter,
+    ) -> Result<(), TransferError> {
+        let unreadable = |source| TransferError::File { path: path.to_owned(), source };
+        let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+        let stream = ReaderStream::with_capacity(file, CHUNK).inspect_ok(move |bytes| meter.add(bytes.len() as u64));
+        let mut request = self.client.put(url.reveal().clone()).timeout(PUT_LIMIT);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        if !headers.keys().any(|name| name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str())) {
+            request = request.header(CONTENT_LENGTH, size);
+        }
+        success("PUT", url, request.body(Body::wrap_stream(stream)).send().await).await.map(drop)
+    }
+}
+
+async fn success(
+    method: &'static str,
+    url: &HttpUrl,
+    answer: Result<Response, reqwest::Error>,
+) -> Result<Response, TransferError> {
+    let response = answer.map_err(|source| connection(method, url, source))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .map(Duration::from_secs);
+    // The first words of the answer say more than the status; S3 answers in XML with a code and a message.
+    let answer = response.text().await.unwrap_or_default();
+    let answer = answer.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect();
+    Err(TransferError::Status { method, url: url.clone(), status, answer, retry_after })
+}
