@@ -15,6 +15,7 @@ pub mod engine;
 pub mod image_archive;
 pub mod names;
 pub mod plan;
+pub mod publish;
 pub mod report;
 pub mod retry;
 pub mod stream;

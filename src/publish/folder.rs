@@ -1,0 +1,46 @@
+//! Publishing to a folder: the dry run's publisher. It has the archive in place already, and writes `publish.json`:
+//! the calls that a task would have made, as it would have sent them.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::{PublishError, Published};
+use crate::plan::{ImageFile, Publication};
+
+/// The folder of a dry run.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes the folder, where it is missing.
+    pub fn new(path: PathBuf) -> Result<Self, PublishError> {
+        std::fs::create_dir_all(&path).map_err(|source| error(&path, source))?;
+        // An earlier dry run's word about an image that is about to be replaced.
+        match std::fs::remove_file(path.join("publish.json")) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(error(&path, source)),
+            _ => Ok(Self(path)),
+        }
+    }
+
+    /// The folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn publish(&self, image: &ImageFile, publication: &Publication) -> Result<Published, PublishError> {
+        let path = self.0.join("publish.json");
+        let write = || {
+            let file = NamedTempFile::new_in(&self.0)?;
+            serde_json::to_writer_pretty(&file, publication)?;
+            file.persist(&path)?;
+            std::io::Result::Ok(())
+        };
+        write().map_err(|source| error(&path, source))?;
+        Ok(Published { story: format!("wrote {} and {}; published nothing", image.path.display(), path.display()) })
+    }
+}
+
+fn error(path: &Path, source: std::io::Error) -> PublishError {
+    PublishError::Folder { path: path.display().to_string(), source }
+}

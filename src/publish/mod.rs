@@ -1,0 +1,163 @@
+//! Publishing: a finished image to the task and the index, or, in a dry run, to a folder. Which of the two is
+//! chosen once, by [`Publisher`]; what is published is the plan's word.
+
+mod folder;
+mod task;
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::names::{ArtifactName, Namespace, TaskId};
+use crate::plan::{Identity, ImageFile, Plan, TaskRun};
+use crate::report::Report;
+use crate::retry::{Another, Failure};
+use crate::taskcluster::{CallError, Services};
+use crate::transfer::{Storage, TransferError};
+pub use folder::Folder;
+pub use task::Task;
+
+/// Where a finished image goes.
+pub enum Publisher {
+    /// The task's artifact and the index.
+    Task(Task),
+    /// A folder.
+    Folder(Folder),
+}
+
+/// What went wrong while publishing.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A Taskcluster service did not do what was asked.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The upload, or reading back, failed.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    /// The task's expiry cannot be what it must be.
+    #[error(
+        "ARTIFACT_EXPIRES is {asked}, after the task itself expires at {task}; leave it unset to expire with the task"
+    )]
+    ExpiresAfterTask {
+        /// What was asked for.
+        asked: Timestamp,
+        /// When the task expires.
+        task: Timestamp,
+    },
+    /// The artifact is in the queue, but reads back with another length.
+    #[error(
+        "artifact {name} of task {task}, run {run}, reads back with {found} bytes, but {sent} were uploaded; nothing was indexed"
+    )]
+    ReadBack {
+        /// The artifact.
+        name: ArtifactName,
+        /// The task.
+        task: TaskId,
+        /// The run.
+        run: u32,
+        /// Bytes that were uploaded.
+        sent: u64,
+        /// Bytes that the storage has.
+        found: u64,
+    },
+    /// The queue answered with another storage type than it was asked for.
+    #[error("the queue stores the artifact in another way than it was asked for; set ARTIFACT_STORAGE to s3 or object")]
+    StorageChanged,
+    /// The folder cannot be written.
+    #[error("cannot write {path}")]
+    Folder {
+        /// The file or folder.
+        path: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Failure for PublishError {
+    fn another(&self) -> Another {
+        match self {
+            // A signed URL that is refused has expired, and a later try gets a fresh one.
+            Self::Transfer(error) if error.is_refused() => Another::CanHelp,
+            Self::Transfer(error) => error.another(),
+            // Calls have been retried where that can help.
+            Self::Call(_) | Self::ExpiresAfterTask { .. } | Self::ReadBack { .. } => Another::IsUseless,
+            Self::StorageChanged | Self::Folder { .. } => Another::IsUseless,
+        }
+    }
+}
+
+/// An image that the index has already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlreadyThere {
+    /// The run that has the artifact.
+    pub at: TaskRun,
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Where it was found.
+    pub namespace: Namespace,
+}
+
+/// What has been published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// In one line, for people.
+    pub story: String,
+}
+
+impl Publisher {
+    /// The publisher of a run in a task.
+    pub fn task(services: Services, storage: Storage, run: TaskRun, report: Report) -> Self {
+        Self::Task(Task::new(services, storage, run, report))
+    }
+
+    /// An image of the same hash that lives, if the index knows one.
+    pub async fn already_there(&self, plan: &Plan, identity: &Identity) -> Result<Option<AlreadyThere>, PublishError> {
+        match self {
+            Self::Task(task) => task.already_there(plan, identity).await,
+            Self::Folder(_) => Ok(None),
+        }
+    }
+
+    /// Ends a run whose image is there already: makes it readable from this run too.
+    pub async fn point_to(&self, plan: &Plan, found: &AlreadyThere) -> Result<Published, PublishError> {
+        match self {
+            Self::Task(task) => task.point_to(plan, found).await,
+            Self::Folder(_) => Ok(Published { story: "nothing to write".to_owned() }),
+        }
+    }
+
+    /// When what this run publishes expires. Asked before the build, so that a wrong expiry costs no build.
+    pub async fn expires(&self, plan: &Plan) -> Result<Timestamp, PublishError> {
+        match self {
+            Self::Task(task) => task.expires(plan).await,
+            Self::Folder(_) => Ok(plan.artifact.expires.unwrap_or(Timestamp::MAX)),
+        }
+    }
+
+    /// Where the image archive should be written: a folder on the disk that it ends on.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Task(_) => None,
+            Self::Folder(folder) => Some(folder.path()),
+        }
+    }
+
+    /// Publishes a finished image.
+    pub async fn publish(
+        &self,
+        plan: &Plan,
+        identity: &Identity,
+        image: &ImageFile,
+        expires: Timestamp,
+    ) -> Result<Published, PublishError> {
+        let publication = plan.publication(identity, image, expires);
+        match self {
+            Self::Task(task) => task.publish(plan, image, &publication).await,
+            Self::Folder(folder) => folder.publish(image, &publication),
+        }
+    }
+}

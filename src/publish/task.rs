@@ -1,0 +1,214 @@
+//! Publishing to a task: the artifact is created, uploaded, finished and read back before the first index insert,
+//! so that no route ever points at an image that is not there. The `.hash.` route comes last.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use tracing::{debug, info, warn};
+
+use super::{AlreadyThere, PublishError, Published};
+use crate::names::{ArtifactName, HttpUrl};
+use crate::plan::{CreateArtifact, Identity, ImageFile, Plan, Publication, Storage as StorageType, TaskRun};
+use crate::report::{Bytes, Report};
+use crate::retry::{Policy, retry};
+use crate::taskcluster::queue::{Created, ObjectUpload};
+use crate::taskcluster::{CallFault, Services};
+use crate::transfer::{Storage, TransferError};
+
+/// The publisher of a run in a task.
+pub struct Task {
+    services: Services,
+    storage: Storage,
+    run: TaskRun,
+    report: Report,
+}
+
+impl Task {
+    pub(super) fn new(services: Services, storage: Storage, run: TaskRun, report: Report) -> Self {
+        Self { services, storage, run, report }
+    }
+
+    pub(super) async fn already_there(
+        &self,
+        plan: &Plan,
+        identity: &Identity,
+    ) -> Result<Option<AlreadyThere>, PublishError> {
+        let namespace = &identity.namespaces.hash;
+        let Some(entry) = self.services.index.find_task(namespace).await? else { return Ok(None) };
+        let Some(data) = entry.image() else {
+            warn!("{namespace} points at task {}, which another program indexed: building", entry.task_id);
+            return Ok(None);
+        };
+        if data.context_hash != identity.context_hash || data.artifact != plan.artifact.name {
+            warn!("{namespace} points at task {}, whose image is not this one: building", entry.task_id);
+            return Ok(None);
+        }
+        let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
+        if self.length(&at, &data.artifact).await? == Some(data.size) {
+            let namespace = namespace.clone();
+            return Ok(Some(AlreadyThere { at, artifact: data.artifact, size: data.size, namespace }));
+        }
+        warn!(
+            "{namespace} points at task {}, whose artifact {} is not there whole: building",
+            at.task_id, data.artifact
+        );
+        Ok(None)
+    }
+
+    /// How many bytes of an artifact can be read; none when it cannot be read, for whatever reason.
+    async fn length(&self, at: &TaskRun, artifact: &ArtifactName) -> Result<Option<u64>, PublishError> {
+        let url = match self.services.queue.artifact_url(at, artifact).await {
+            Err(error) if error.fault == CallFault::Gone => return Ok(None),
+            url => url?,
+        };
+        match retry("looking at the artifact", Policy::CALL, || self.storage.length(&url)).await {
+            Ok(length) => Ok(Some(length)),
+            Err(error) => {
+                debug!("{artifact} of task {}, run {}: {error}", at.task_id, at.run_id);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Tasks that depend on this one read the artifact from it, not through the index: send them on.
+    pub(super) async fn point_to(&self, plan: &Plan, found: &AlreadyThere) -> Result<Published, PublishError> {
+        let AlreadyThere { at, artifact, size, namespace } = found;
+        let story = format!("{namespace} has this image already: {artifact} of task {}, run {}", at.task_id, at.run_id);
+        if *at == self.run {
+            return Ok(Published { story });
+        }
+        let expires = self.expires(plan).await?;
+        let like = plan.artifact.payload(plan.artifact.storage, 0, expires);
+        let url = self.services.queue.artifact_address(at, artifact);
+        match self.services.queue.create_reference(&self.run, artifact, &like, &url).await {
+            Ok(()) => info!("{artifact} of this task now leads there"),
+            // An earlier start of this very run uploaded the artifact before it was stopped.
+            Err(error)
+                if error.fault == CallFault::Conflict && self.length(&self.run, artifact).await? == Some(*size) =>
+            {
+                info!("this run has {artifact} from an earlier start");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Published { story })
+    }
+
+    pub(super) async fn expires(&self, plan: &Plan) -> Result<Timestamp, PublishError> {
+        let task = self.services.queue.task_expires(&self.run.task_id).await?;
+        match plan.artifact.expires {
+            Some(asked) if asked > task => Err(PublishError::ExpiresAfterTask { asked, task }),
+            Some(asked) => Ok(asked),
+            None => Ok(task),
+        }
+    }
+
+    pub(super) async fn publish(
+        &self,
+        plan: &Plan,
+        image: &ImageFile,
+        publication: &Publication,
+    ) -> Result<Published, PublishError> {
+        self.upload(plan, image, publication).await?;
+        self.read_back(plan, image).await?;
+        for insert in &publication.insert_task {
+            let entry = self.services.index.insert_task(insert).await?;
+            if entry.task_id == self.run.task_id {
+                info!("indexed {}", insert.namespace);
+            } else {
+                info!("{} stays with task {}, of a newer push", insert.namespace, entry.task_id);
+            }
+        }
+        let TaskRun { task_id, run_id } = &self.run;
+        Ok(Published { story: format!("published {} of task {task_id}, run {run_id}", plan.artifact.name) })
+    }
+
+    async fn upload(&self, plan: &Plan, image: &ImageFile, publication: &Publication) -> Result<(), PublishError> {
+        let create = &publication.create_artifact;
+        let created = match self.services.queue.create_artifact(&self.run, create).await {
+            Err(error) if error.fault == CallFault::Invalid && plan.artifact.storage == StorageType::Auto => {
+                info!("the deployment does not take s3 artifacts ({error}): using the object service");
+                let payload = plan.artifact.payload(StorageType::Object, image.size, create.payload.expires);
+                let create = CreateArtifact { name: create.name.clone(), payload };
+                self.services.queue.create_artifact(&self.run, &create).await?
+            }
+            created => created?,
+        };
+        match created {
+            Created::S3 { put_url } => self.upload_s3(image, create, put_url).await,
+            Created::Object(upload) => self.upload_object(image, create, &upload).await,
+            Created::Reference {} => Err(PublishError::StorageChanged),
+        }
+    }
+
+    async fn upload_s3(
+        &self,
+        image: &ImageFile,
+        create: &CreateArtifact,
+        put_url: HttpUrl,
+    ) -> Result<(), PublishError> {
+        let headers = BTreeMap::from([("Content-Type".to_owned(), create.payload.content_type.to_owned())]);
+        let first = std::sync::Mutex::new(Some(put_url));
+        retry("the upload", Policy::TRANSFER, || async {
+            let fresh = first.lock().ok().and_then(|mut url| url.take());
+            let url = match fresh {
+                Some(url) => url,
+                // The URL lives 45 minutes: a later try asks for a new one, which for s3 is allowed.
+                None => match self.services.queue.create_artifact(&self.run, create).await {
+                    Ok(Created::S3 { put_url }) => put_url,
+                    Ok(_) => return Err(PublishError::StorageChanged),
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            Ok(self.put(image, &url, &headers).await?)
+        })
+        .await
+    }
+
+    async fn upload_object(
+        &self,
+        image: &ImageFile,
+        create: &CreateArtifact,
+        upload: &ObjectUpload,
+    ) -> Result<(), PublishError> {
+        let object = self.services.queue.object_service(upload)?;
+        let content_type = create.payload.content_type;
+        retry("the upload", Policy::TRANSFER, || async {
+            let put = object.create_upload(upload, content_type, image.size).await?;
+            Ok::<_, PublishError>(self.put(image, &put.url, &put.headers).await?)
+        })
+        .await?;
+        object.finish_upload(upload, image.sha256).await?;
+        self.services.queue.finish_artifact(&self.run, &create.name, &upload.upload_id).await?;
+        Ok(())
+    }
+
+    async fn put(
+        &self,
+        image: &ImageFile,
+        url: &HttpUrl,
+        headers: &BTreeMap<String, String>,
+    ) -> Result<(), TransferError> {
+        let meter = self.report.meter("uploading the image", Some(image.size));
+        self.storage.put(url, headers, &image.path, image.size, meter.clone()).await?;
+        meter.finish("uploaded the image");
+        Ok(())
+    }
+
+    /// The queue never learns whether a PUT happened: only reading back proves that the artifact is there.
+    async fn read_back(&self, plan: &Plan, image: &ImageFile) -> Result<(), PublishError> {
+        let name = &plan.artifact.name;
+        let url = self.services.queue.artifact_url(&self.run, name).await?;
+        let found = retry("reading back", Policy::CALL, || self.storage.length(&url)).await?;
+        if found == image.size {
+            info!("read back {name}: {}", Bytes(found));
+            return Ok(());
+        }
+        Err(PublishError::ReadBack {
+            name: name.clone(),
+            task: self.run.task_id.clone(),
+            run: self.run.run_id,
+            sent: image.size,
+            found,
+        })
+    }
+}
