@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn names_in_the_archive_are_as_written() {
         let root = repository(
-            "# %include tools/./b/../\n# %include tools/a.sh/\n# %include docker/../tools\n# %include ../repo/tools/b\n",
+            "# %include tools/./b/../\n# %include tools/a.sh/\n# %include docker/../tools\n# %include ../repo/tools/b",
             &["tools/a.sh", "tools/b/c", "tools/b/__pycache__/c", "docker/i/__pycache__/x", "docker/i/a/Dockerfile"],
         );
         assert_eq!(

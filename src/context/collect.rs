@@ -57,8 +57,8 @@ pub enum CollectError {
         /// The line, and what is wrong with it.
         problem: LineError,
     },
-    /// A link to nothing.
-    #[error("{} is a link to nothing; correct or remove it", path.display())]
+    /// A link to nothing, or to itself.
+    #[error("{} is a link that leads nowhere; correct or remove it", path.display())]
     DanglingLink {
         /// The link.
         path: PathBuf,

@@ -10,6 +10,8 @@ use super::collect::CollectError;
 
 /// `/dev/null` on Linux, major 1 and minor 3, as `st_rdev` has it.
 const DEV_NULL: u64 = 0x103;
+/// "Too many levels of symbolic links" on Linux; `ErrorKind` has no stable name for it.
+const ELOOP: i32 = 40;
 
 /// A file of a context before it is written.
 #[derive(Debug)]
@@ -33,9 +35,12 @@ impl Source {
 
     /// The regular file at `path`, or where its links lead.
     pub(super) fn file(path: &Path) -> Result<Self, CollectError> {
-        let metadata = fs::metadata(path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound if path.is_symlink() => CollectError::DanglingLink { path: path.to_owned() },
-            _ => CollectError::read(path, error),
+        let metadata = fs::metadata(path).map_err(|error| {
+            if is_absent(&error) && path.is_symlink() {
+                CollectError::DanglingLink { path: path.to_owned() }
+            } else {
+                CollectError::read(path, error)
+            }
         })?;
         // Whole contexts mask systemd units with links to /dev/null. Python opens it and finds an empty file.
         let is_null = metadata.file_type().is_char_device() && metadata.rdev() == DEV_NULL;
@@ -87,6 +92,7 @@ pub(super) fn read_whole(path: &Path) -> Result<Vec<u8>, CollectError> {
 /// Whether an error says that there is nothing at a path, as `os.path.exists` takes it.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidInput)
+        || error.raw_os_error() == Some(ELOOP)
 }
 
 fn kind(metadata: &Metadata) -> &'static str {
@@ -119,8 +125,9 @@ mod tests {
         symlink("/dev/zero", at("zero")).unwrap();
         let _socket = UnixListener::bind(at("socket")).unwrap();
         let refusal = |name: &str| Source::file(&at(name)).unwrap_err();
-        assert!(matches!(refusal("dangling"), CollectError::DanglingLink { path } if path == at("dangling")));
-        assert!(matches!(refusal("loop"), CollectError::Read { path, .. } if path == at("loop")));
+        for link in ["dangling", "loop"] {
+            assert!(matches!(refusal(link), CollectError::DanglingLink { path } if path == at(link)));
+        }
         assert!(matches!(refusal("none"), CollectError::Read { path, .. } if path == at("none")));
         assert!(matches!(refusal("zero"), CollectError::NotAFile { kind: "a device", .. }));
         assert!(matches!(refusal("socket"), CollectError::NotAFile { kind: "a socket", .. }));
