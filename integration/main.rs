@@ -1,1 +1,3 @@
 //! The program against the world.
+
+mod conformance;

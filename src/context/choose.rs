@@ -1,0 +1,181 @@
+//! Which files are in a context, and under which names, for each scheme: the image directory, and what its
+//! Dockerfile includes. The syntax of Dockerfiles is for `dockerfile`, reading the files for `source`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::archive::ArchivePath;
+use super::collect::{CollectError, normalise};
+use super::dockerfile::{Dockerfile, LineError, LineProblem};
+use super::source::{Source, is_absent, read_whole};
+use super::walk::{Found, files_below};
+
+/// Where each file of a context is.
+type Places = BTreeMap<ArchivePath, PathBuf>;
+
+/// Every file of the image directory, as it is: the scheme `contents`.
+pub(super) fn raw_files(directory: &Path) -> Result<BTreeMap<ArchivePath, Source>, CollectError> {
+    dockerfile_of(directory)?;
+    let found = walk(directory, None)?;
+    found.into_iter().map(|file| Ok((ArchivePath::new(file.name), Source::file(&file.source)?))).collect()
+}
+
+/// The files of the image directory and what its Dockerfile includes: the scheme `tar`.
+pub(super) fn processed_files(
+    root: &Path,
+    directory: &Path,
+    args: &BTreeMap<String, String>,
+) -> Result<BTreeMap<ArchivePath, Source>, CollectError> {
+    let path = dockerfile_of(directory)?;
+    let at_line = |problem| CollectError::Dockerfile { path: path.clone(), problem };
+    let dockerfile = Dockerfile::process(&read_whole(&path)?, args).map_err(at_line)?;
+
+    // Two steps, because a later file replaces an earlier one of the same name, whatever that was.
+    let mut places = Places::new();
+    for file in files_without_cache(directory)? {
+        places.insert(ArchivePath::new(file.name), file.source);
+    }
+    for include in &dockerfile.includes {
+        let at_include = |problem| at_line(LineError { line: include.line, problem });
+        let place = place_of(root, &include.path).map_err(at_include)?;
+        if !add_include(&mut places, &include.path, place)? {
+            return Err(at_include(LineProblem::MissingInclude { path: include.path.clone() }));
+        }
+    }
+
+    let name = ArchivePath::new("Dockerfile");
+    places.remove(&name);
+    let mut files = BTreeMap::from([(name, Source::generated(dockerfile.text.into_bytes()))]);
+    for (name, place) in places {
+        files.insert(name, Source::file(&place)?);
+    }
+    Ok(files)
+}
+
+/// Adds the file at `place`, or all files below it, under the path as the Dockerfile has it, `..` and all. Says
+/// whether there is anything.
+fn add_include(places: &mut Places, path: &str, place: PathBuf) -> Result<bool, CollectError> {
+    let name = format!("topsrcdir/{path}");
+    match fs::metadata(&place) {
+        Ok(metadata) if metadata.is_dir() => {
+            let slash = if name.ends_with('/') { "" } else { "/" };
+            for file in files_without_cache(&place)? {
+                let name = [name.as_bytes(), slash.as_bytes(), &file.name].concat();
+                places.insert(ArchivePath::new(name), file.source);
+            }
+            Ok(true)
+        }
+        Ok(_) => {
+            places.insert(ArchivePath::new(name), place);
+            Ok(true)
+        }
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) => Err(CollectError::read(&place, error)),
+    }
+}
+
+fn dockerfile_of(directory: &Path) -> Result<PathBuf, CollectError> {
+    let path = directory.join("Dockerfile");
+    match fs::symlink_metadata(&path) {
+        Ok(_) => Ok(path),
+        Err(error) if is_absent(&error) => Err(CollectError::NoDockerfile { directory: directory.to_owned() }),
+        Err(error) => Err(CollectError::read(&path, error)),
+    }
+}
+
+/// Where an include is. `..` is resolved in the text, as taskgraph does, not by following links. Inside means
+/// whole components: `/src-evil` is not inside `/src`, where taskgraph compares characters.
+fn place_of(root: &Path, include: &str) -> Result<PathBuf, LineProblem> {
+    let place = normalise(&root.join(include));
+    if place.starts_with(root) { Ok(place) } else { Err(LineProblem::OutsideInclude { path: include.to_owned() }) }
+}
+
+fn files_without_cache(directory: &Path) -> Result<Vec<Found>, CollectError> {
+    walk(directory, Some(OsStr::new("__pycache__")))
+}
+
+fn walk(directory: &Path, skip: Option<&OsStr>) -> Result<Vec<Found>, CollectError> {
+    files_below(directory, skip).map_err(|(path, error)| CollectError::Read { path, error })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A repository `repo` with one image, `docker/i`.
+    fn repository(dockerfile: &str, files: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (file, content) in files.iter().map(|file| (*file, "")).chain([("docker/i/Dockerfile", dockerfile)]) {
+            let path = root.path().join("repo").join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        root
+    }
+
+    fn processed(root: &tempfile::TempDir) -> Result<Vec<String>, CollectError> {
+        let root = root.path().join("repo");
+        processed_files(&root, &root.join("docker/i"), &BTreeMap::new()).map(names)
+    }
+
+    fn names(files: BTreeMap<ArchivePath, Source>) -> Vec<String> {
+        files.into_keys().map(|name| String::from_utf8(name.as_bytes().to_vec()).unwrap()).collect()
+    }
+
+    fn line_problem(dockerfile: &str) -> (usize, LineProblem) {
+        let root = repository(dockerfile, &["tools/a.sh"]);
+        fs::create_dir(root.path().join("repo-evil")).unwrap();
+        match processed(&root) {
+            Err(CollectError::Dockerfile { problem, .. }) => (problem.line, problem.problem),
+            other => panic!("{dockerfile:?} gives {other:?}"),
+        }
+    }
+
+    #[test]
+    fn names_in_the_archive_are_as_written() {
+        let root = repository(
+            "# %include tools/./b/../\n# %include tools/a.sh/\n# %include docker/../tools\n# %include ../repo/tools/b",
+            &["tools/a.sh", "tools/b/c", "tools/b/__pycache__/c", "docker/i/__pycache__/x", "docker/i/a/Dockerfile"],
+        );
+        assert_eq!(
+            processed(&root).unwrap(),
+            [
+                "Dockerfile",
+                "a/Dockerfile",
+                "topsrcdir/../repo/tools/b/c",
+                "topsrcdir/docker/../tools/a.sh",
+                "topsrcdir/docker/../tools/b/c",
+                "topsrcdir/tools/./b/../a.sh",
+                "topsrcdir/tools/./b/../b/c",
+                "topsrcdir/tools/a.sh/",
+            ]
+        );
+        let raw = raw_files(&root.path().join("repo/docker/i")).unwrap();
+        assert_eq!(names(raw), ["Dockerfile", "__pycache__/x", "a/Dockerfile"]);
+    }
+
+    #[test]
+    fn an_include_replaces_a_file_of_the_same_name() {
+        let root = repository("# %include tools/a.sh\n", &["tools/a.sh"]);
+        let own = root.path().join("repo/docker/i/topsrcdir/tools");
+        fs::create_dir_all(&own).unwrap();
+        symlink("nowhere", own.join("a.sh")).unwrap();
+        assert_eq!(processed(&root).unwrap(), ["Dockerfile", "topsrcdir/tools/a.sh"]);
+    }
+
+    #[test]
+    fn includes_stay_inside_the_repository() {
+        for path in ["..", "../repo-evil", "tools/../../x"] {
+            let expected = LineProblem::OutsideInclude { path: path.to_owned() };
+            assert_eq!(line_problem(&format!("FROM x\n# %include {path}\n")), (2, expected));
+        }
+        for path in ["none", "tools/a.sh/x", "nul\0"] {
+            let expected = LineProblem::MissingInclude { path: path.to_owned() };
+            assert_eq!(line_problem(&format!("# %include {path}\r")), (1, expected));
+        }
+    }
+}

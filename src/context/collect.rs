@@ -1,0 +1,292 @@
+//! From an image directory to its context: which files are in it, under which names, its tar and its hash, equal
+//! to taskgraph's. The syntax of Dockerfiles, the bytes of a tar and of a file are for the rooms next door.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use flate2::{Compression, GzBuilder};
+
+use super::archive::{ArchivePath, MTIME, TarWriter};
+use super::choose::{processed_files, raw_files};
+use super::contents::ContentsHash;
+use super::dockerfile::LineError;
+use super::source::Source;
+use crate::names::{ContextHash, HashScheme};
+use crate::stream::Tally;
+
+/// The files of a context, found and not yet read.
+///
+/// The scheme says which files, and in which form: `tar` takes what taskgraph takes, with the Dockerfile
+/// processed and its includes added; `contents` takes every file of the image directory as it is.
+#[derive(Debug)]
+pub struct Context {
+    scheme: HashScheme,
+    /// The image directory from the root of the repository, as the scheme `contents` puts it before each path.
+    directory: PathBuf,
+    files: BTreeMap<ArchivePath, Source>,
+}
+
+/// Why there is no context, or no hash.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// Not an image directory.
+    #[error("{} has no Dockerfile; name a directory that has one", directory.display())]
+    NoDockerfile {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The scheme `contents` needs the path of the image directory in its repository.
+    #[error(
+        "{} is not inside the repository {}; the scheme contents hashes paths from the repository's root",
+        directory.display(), root.display()
+    )]
+    OutsideRepository {
+        /// The image directory.
+        directory: PathBuf,
+        /// The root of the repository.
+        root: PathBuf,
+    },
+    /// A line of the Dockerfile that cannot be used.
+    #[error("{}, {problem}", path.display())]
+    Dockerfile {
+        /// The Dockerfile.
+        path: PathBuf,
+        /// The line, and what is wrong with it.
+        problem: LineError,
+    },
+    /// A link to nothing, or to itself.
+    #[error("{} is a link that leads nowhere; correct or remove it", path.display())]
+    DanglingLink {
+        /// The link.
+        path: PathBuf,
+    },
+    /// Something that has no content of its own.
+    #[error("{} is {kind}, and a context holds regular files only; remove it", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What is there instead.
+        kind: &'static str,
+    },
+    /// Bits that would make a program run as root.
+    #[error("{} is setuid or setgid, which a context must not hold; clear it with `chmod ug-s`", path.display())]
+    SetId {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file that somebody writes to.
+    #[error("{} changed while it was read, it had {size} bytes before; stop what writes to it", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its size when it was found.
+        size: u64,
+    },
+    /// A source that cannot be read.
+    #[error("cannot read {}; it must be there and readable", path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// The tar cannot be written; where to, the caller knows.
+    #[error("cannot write the context")]
+    Write(#[source] io::Error),
+}
+
+impl Context {
+    /// Finds the files of the context of `directory`, a path from `root`, the root of the repository.
+    ///
+    /// `args` are the values for `# %ARG` lines; the scheme `contents` does not look at them.
+    pub fn collect(
+        root: &Path,
+        directory: &Path,
+        args: &BTreeMap<String, String>,
+        scheme: HashScheme,
+    ) -> Result<Self, CollectError> {
+        let root = std::path::absolute(root).map_err(|error| CollectError::read(root, error))?;
+        let root = normalise(&root);
+        let place = normalise(&root.join(directory));
+        let in_repository = place.strip_prefix(&root).map(Path::to_owned);
+        let (directory, files) = match scheme {
+            HashScheme::Tar => (in_repository.unwrap_or_default(), processed_files(&root, &place, args)?),
+            HashScheme::Contents => {
+                let directory = in_repository.map_err(|_| {
+                    let (directory, root) = (place.clone(), root.clone());
+                    CollectError::OutsideRepository { directory, root }
+                })?;
+                (directory, raw_files(&place)?)
+            }
+        };
+        Ok(Self { scheme, directory, files })
+    }
+
+    /// The hash of the context in its scheme.
+    pub fn hash(&self) -> Result<ContextHash, CollectError> {
+        match self.scheme {
+            HashScheme::Tar => self.write_tar(io::sink()),
+            HashScheme::Contents => {
+                let mut hash = ContentsHash::default();
+                for (name, source) in &self.files {
+                    let mut tally = Tally::new(io::sink());
+                    source.copy_to(&mut tally)?;
+                    hash.add(self.repository_path(name), tally.finish().1);
+                }
+                Ok(hash.finish())
+            }
+        }
+    }
+
+    /// Writes the context as a tar, the same bytes for the same files, and gives its hash in its scheme.
+    pub fn write_tar<W: Write>(&self, out: W) -> Result<ContextHash, CollectError> {
+        let (mut out, hash) = self.write(out)?;
+        out.flush().map_err(CollectError::Write)?;
+        Ok(hash)
+    }
+
+    /// Writes the context as a compressed tar, the same bytes for the same files; the hash is the one of
+    /// [`write_tar`](Self::write_tar).
+    pub fn write_tar_gz<W: Write>(&self, out: W) -> Result<ContextHash, CollectError> {
+        // No file name, a fixed time, a fixed level: nothing else in the gzip format depends on the day.
+        let gzip = GzBuilder::new().mtime(MTIME).write(out, Compression::new(6));
+        let (gzip, hash) = self.write(gzip)?;
+        let mut out = gzip.finish().map_err(CollectError::Write)?;
+        out.flush().map_err(CollectError::Write)?;
+        Ok(hash)
+    }
+
+    /// The scheme that the files were collected for.
+    #[must_use]
+    pub fn scheme(&self) -> HashScheme {
+        self.scheme
+    }
+
+    /// The names and sizes of the files, in the order of the tar. The processed Dockerfile is one of them.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, u64)> {
+        self.files.iter().map(|(name, source)| (Path::new(OsStr::from_bytes(name.as_bytes())), source.size))
+    }
+
+    /// How many bytes the files have together.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.files.values().map(|source| source.size).sum()
+    }
+
+    fn write<W: Write>(&self, out: W) -> Result<(W, ContextHash), CollectError> {
+        // Before the first byte: a refusal should not leave half an archive.
+        self.files.values().try_for_each(Source::check_mode)?;
+        let mut tar = TarWriter::new(out);
+        let mut contents = ContentsHash::default();
+        for (name, source) in &self.files {
+            tar.start_file(name, source.mode, source.size).map_err(CollectError::Write)?;
+            match self.scheme {
+                HashScheme::Tar => source.copy_to(&mut tar)?,
+                HashScheme::Contents => {
+                    let mut tally = Tally::new(&mut tar);
+                    source.copy_to(&mut tally)?;
+                    contents.add(self.repository_path(name), tally.finish().1);
+                }
+            }
+            tar.end_file().map_err(CollectError::Write)?;
+        }
+        let (out, digest) = tar.finish().map_err(CollectError::Write)?;
+        let hash = match self.scheme {
+            HashScheme::Tar => ContextHash(digest),
+            HashScheme::Contents => contents.finish(),
+        };
+        Ok((out, hash))
+    }
+
+    fn repository_path(&self, name: &ArchivePath) -> Vec<u8> {
+        self.directory.join(OsStr::from_bytes(name.as_bytes())).into_os_string().into_encoded_bytes()
+    }
+}
+
+impl CollectError {
+    pub(super) fn read(path: &Path, error: io::Error) -> Self {
+        Self::Read { path: path.to_owned(), error }
+    }
+}
+
+/// An absolute path without `.` and `..`, by its text alone: `os.path.normpath`.
+pub(super) fn normalise(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                normal.pop();
+            }
+            Component::CurDir => {}
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// A repository with one image; each file has its own path as content, except the Dockerfile.
+    fn repository(dockerfile: &str, files: &[&str]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = root.path().join("repo").join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        fs::create_dir_all(root.path().join("repo/docker/i")).unwrap();
+        fs::write(root.path().join("repo/docker/i/Dockerfile"), dockerfile).unwrap();
+        root
+    }
+
+    fn collect(root: &tempfile::TempDir, scheme: HashScheme) -> Result<Context, CollectError> {
+        Context::collect(&root.path().join("repo"), Path::new("docker/i/"), &BTreeMap::new(), scheme)
+    }
+
+    #[test]
+    fn refusals_name_the_file() {
+        let root = repository("", &["docker/i/su"]);
+        let su = root.path().join("repo/docker/i/su");
+        fs::set_permissions(&su, fs::Permissions::from_mode(0o4755)).unwrap();
+        let context = collect(&root, HashScheme::Tar).unwrap();
+        let mut out = Vec::new();
+        assert!(matches!(context.write_tar(&mut out), Err(CollectError::SetId { path }) if path == su));
+        assert!(out.is_empty());
+        assert!(collect(&root, HashScheme::Contents).unwrap().hash().is_ok());
+
+        let none = Context::collect(root.path(), Path::new("repo"), &BTreeMap::new(), HashScheme::Tar).unwrap_err();
+        let expected =
+            format!("{} has no Dockerfile; name a directory that has one", root.path().join("repo").display());
+        assert_eq!(none.to_string(), expected);
+        let outside = Context::collect(&su, Path::new(".."), &BTreeMap::new(), HashScheme::Contents).unwrap_err();
+        assert!(matches!(outside, CollectError::OutsideRepository { .. }));
+    }
+
+    #[test]
+    fn the_same_files_give_the_same_bytes() {
+        let root = repository("FROM scratch\r\n", &["docker/i/b", "docker/i/a/b"]);
+        for scheme in [HashScheme::Tar, HashScheme::Contents] {
+            let context = collect(&root, scheme).unwrap();
+            let (mut tar, mut gzip, mut again) = (Vec::new(), Vec::new(), Vec::new());
+            let hash = context.write_tar(&mut tar).unwrap();
+            assert_eq!(context.write_tar_gz(&mut gzip).unwrap(), hash);
+            assert_eq!(collect(&root, scheme).unwrap().write_tar_gz(&mut again).unwrap(), hash);
+            assert_eq!(context.hash().unwrap(), hash);
+            assert_eq!(gzip, again);
+            // No name, the fixed time, the default level, and no system.
+            assert_eq!(gzip[..10], [0x1f, 0x8b, 8, 0, 0x80, 0xc1, 0x85, 0x56, 0, 0xff][..]);
+            let mut unpacked = Vec::new();
+            io::copy(&mut flate2::read::GzDecoder::new(gzip.as_slice()), &mut unpacked).unwrap();
+            assert_eq!(unpacked, tar);
+        }
+    }
+}

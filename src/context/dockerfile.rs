@@ -1,0 +1,220 @@
+//! The syntax that taskgraph adds to Dockerfiles: `# %include PATH` and `# %ARG NAME`, read as Python reads text.
+//! Finding the included files is for `collect`, the rules of substitution are for `substitute`.
+
+use std::collections::BTreeMap;
+
+pub use super::substitute::SubstituteError;
+use super::substitute::Substitution;
+
+/// A Dockerfile as it goes into the context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dockerfile {
+    /// The text: lines end with `\n`, `# %ARG` lines are gone, arguments are filled in.
+    pub text: String,
+    /// What the `# %include` lines ask for, in order.
+    pub includes: Vec<Include>,
+}
+
+/// One `# %include` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Include {
+    /// Its number, from 1.
+    pub line: usize,
+    /// The path as written, from the root of the repository; never absolute.
+    pub path: String,
+}
+
+/// A line of a Dockerfile that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {problem}")]
+pub struct LineError {
+    /// Its number, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub problem: LineProblem,
+}
+
+/// What is wrong with a line of a Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineProblem {
+    /// Not UTF-8.
+    #[error("is not UTF-8; save the file as UTF-8")]
+    NotUtf8,
+    /// `# %ARG NAME`, and nobody gave the argument.
+    #[error("`# %ARG {name}` needs an argument that was not given; give {name}=VALUE")]
+    MissingArgument {
+        /// The argument's name.
+        name: String,
+    },
+    /// An argument that was given, and cannot be substituted.
+    #[error(transparent)]
+    Argument(#[from] SubstituteError),
+    /// `# %include-run-task`
+    #[error(
+        "`# %include-run-task` adds files that only an installed taskgraph has; make this context with taskgraph, \
+         or copy run-task into the repository and use `# %include`"
+    )]
+    IncludeRunTask,
+    /// `# %include /…`
+    #[error("`# %include {path}` must not be absolute; write the path from the root of the repository")]
+    AbsoluteInclude {
+        /// The path as written.
+        path: String,
+    },
+    /// `# %include ../…`
+    #[error("`# %include {path}` leaves the repository; only files inside it can be included")]
+    OutsideInclude {
+        /// The path as written.
+        path: String,
+    },
+    /// `# %include` of nothing.
+    #[error("`# %include {path}` names nothing that exists in the repository; correct or remove the line")]
+    MissingInclude {
+        /// The path as written.
+        path: String,
+    },
+}
+
+impl Dockerfile {
+    /// Processes the bytes of a Dockerfile.
+    pub fn process(raw: &[u8], args: &BTreeMap<String, String>) -> Result<Self, LineError> {
+        let text = decode(raw)?;
+        let mut dockerfile = Self { text: String::with_capacity(text.len()), includes: Vec::new() };
+        let mut substitutions = Vec::new();
+        for (line, number) in text.split_inclusive('\n').zip(1..) {
+            let at_line = |problem| LineError { line: number, problem };
+            if line.starts_with("# %ARG") {
+                // A definition is looked for before substitution, and is not itself a line of the result.
+                substitutions.push(definition(line, args).map_err(at_line)?);
+                continue;
+            }
+            let line = substitutions.iter().fold(line.to_owned(), |line, one: &Substitution| one.apply(&line));
+            // An include is looked for after substitution.
+            if line.starts_with("# %include") {
+                let path = included(&line).map_err(at_line)?.to_owned();
+                dockerfile.includes.push(Include { line: number, path });
+            }
+            dockerfile.text.push_str(&line);
+        }
+        Ok(dockerfile)
+    }
+}
+
+/// UTF-8 and universal newlines: `\r\n` and a lone `\r` are line ends like `\n`.
+fn decode(raw: &[u8]) -> Result<String, LineError> {
+    let text = std::str::from_utf8(raw).map_err(|error| {
+        let good = String::from_utf8_lossy(&raw[..error.valid_up_to()]);
+        LineError { line: newlines(&good).matches('\n').count() + 1, problem: LineProblem::NotUtf8 }
+    })?;
+    Ok(newlines(text))
+}
+
+fn newlines(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
+}
+
+fn definition(line: &str, args: &BTreeMap<String, String>) -> Result<Substitution, LineProblem> {
+    let name = argument(line, "# %ARG ");
+    let value = args.get(name).ok_or_else(|| LineProblem::MissingArgument { name: name.to_owned() })?;
+    Ok(Substitution::new(name, value)?)
+}
+
+fn included(line: &str) -> Result<&str, LineProblem> {
+    if strip(line) == "# %include-run-task" {
+        return Err(LineProblem::IncludeRunTask);
+    }
+    let path = argument(line, "# %include ");
+    if path.starts_with('/') {
+        return Err(LineProblem::AbsoluteInclude { path: path.to_owned() });
+    }
+    Ok(path)
+}
+
+/// What stands behind the keyword. As in taskgraph, the character after it is not looked at.
+fn argument<'a>(line: &'a str, keyword: &str) -> &'a str {
+    let start = line.char_indices().nth(keyword.len()).map_or(line.len(), |(at, _)| at);
+    strip(&line[start..])
+}
+
+/// `str.strip()` of Python, where U+001C to U+001F are white space too.
+fn strip(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn args(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    fn process(raw: &str, pairs: &[(&str, &str)]) -> (String, Vec<(usize, String)>) {
+        let done = Dockerfile::process(raw.as_bytes(), &args(pairs)).unwrap();
+        (done.text, done.includes.into_iter().map(|i| (i.line, i.path)).collect())
+    }
+
+    fn refusal(raw: &[u8], pairs: &[(&str, &str)]) -> String {
+        Dockerfile::process(raw, &args(pairs)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn newlines_are_universal_and_the_last_may_be_missing() {
+        assert_eq!(process("a\r\nb\rc\n\r\r\nd\x0be\u{2028}f", &[]).0, "a\nb\nc\n\n\nd\x0be\u{2028}f");
+        assert_eq!(process("", &[]).0, "");
+        assert_eq!(process("\u{feff}# %include x", &[]), ("\u{feff}# %include x".into(), vec![]));
+    }
+
+    #[test]
+    fn includes_stay_in_the_text() {
+        let raw = "FROM x\n# %include  a b/ \t\n#%include c\n # %include d\n# %include\n# %includeXe\x1f";
+        let (text, includes) = process(raw, &[]);
+        assert_eq!(text, raw);
+        assert_eq!(includes, [(2, "a b/".into()), (5, String::new()), (6, "e".into())]);
+    }
+
+    #[test]
+    fn arguments_are_filled_into_later_lines() {
+        let (text, includes) = process(
+            "RUN $A\n# %ARG A\n# %ARG B\nFROM $A $B $AB\n# %include tools/$B.sh\n$A f\n# %ARG A\n",
+            &[("A", "# %include $B"), ("B", "3.11")],
+        );
+        // A's value holds $B, which is replaced after it; and a line may become an include.
+        assert_eq!(text, "RUN $A\nFROM # %include 3.11 3.11 $AB\n# %include tools/3.11.sh\n# %include 3.11 f\n");
+        assert_eq!(includes, [(5, "tools/3.11.sh".into()), (6, "3.11 f".into())]);
+    }
+
+    #[test]
+    fn an_argument_that_looks_like_a_definition_is_none() {
+        assert_eq!(process("# %ARG A\n$A B\n", &[("A", "# %ARG")]).0, "# %ARG B\n");
+    }
+
+    #[test]
+    fn refusals_name_the_line_and_the_thing() {
+        let missing = "line 2: `# %ARG BASE` needs an argument that was not given; give BASE=VALUE";
+        assert_eq!(refusal(b"FROM x\n# %ARG BASE\n", &[("OTHER", "")]), missing);
+        assert_eq!(refusal(b"a\rb\r\n\xff", &[]), "line 3: is not UTF-8; save the file as UTF-8");
+        assert!(refusal(b"# %include-run-task\n", &[]).starts_with("line 1: `# %include-run-task` adds files"));
+        assert!(refusal(b"# %include /etc\n", &[]).starts_with("line 1: `# %include /etc` must not be absolute"));
+        assert!(refusal(b"# %ARG A", &[("A", "\\")]).starts_with("line 1: the value of the argument A has \"\\\\\""));
+    }
+
+    proptest! {
+        #[test]
+        fn without_syntax_only_newlines_change(text in "([ -~é]{0,9}(\r|\n|\r\n)){0,9}") {
+            prop_assume!(!text.contains("# %"));
+            let (done, includes) = process(&text, &[("A", "b")]);
+            prop_assert!(!done.contains('\r'));
+            prop_assert_eq!(done.lines().count(), newlines(&text).lines().count());
+            prop_assert!(includes.is_empty());
+        }
+
+        #[test]
+        fn never_a_panic(raw in any::<Vec<u8>>(), tail in "(# %(ARG|include)[ -~é]{0,5}\n|[$]A[ -~]{0,3}\n){0,9}") {
+            let raw = [raw, tail.into_bytes()].concat();
+            let _ = Dockerfile::process(&raw, &args(&[("A", "b"), ("", "c")]));
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Where the bytes of one file of a context come from, and reading them as they were promised: a regular file
+//! with the size that it had when it was found. Which files there are, and their hash, is for `collect`.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Read as _, Write};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use super::collect::CollectError;
+
+/// `/dev/null` on Linux, major 1 and minor 3, as `st_rdev` has it.
+const DEV_NULL: u64 = 0x103;
+/// "Too many levels of symbolic links" on Linux; `ErrorKind` has no stable name for it.
+const ELOOP: i32 = 40;
+
+/// A file of a context before it is written.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) mode: u32,
+    pub(super) size: u64,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Here(Vec<u8>),
+    InFile(PathBuf),
+}
+
+impl Source {
+    /// A file that exists in the context only.
+    pub(super) fn generated(bytes: Vec<u8>) -> Self {
+        Self { mode: 0o644, size: bytes.len() as u64, bytes: Bytes::Here(bytes) }
+    }
+
+    /// The regular file at `path`, or where its links lead.
+    pub(super) fn file(path: &Path) -> Result<Self, CollectError> {
+        let metadata = fs::metadata(path).map_err(|error| {
+            if is_absent(&error) && path.is_symlink() {
+                CollectError::DanglingLink { path: path.to_owned() }
+            } else {
+                CollectError::read(path, error)
+            }
+        })?;
+        // Whole contexts mask systemd units with links to /dev/null. Python opens it and finds an empty file.
+        let is_null = metadata.file_type().is_char_device() && metadata.rdev() == DEV_NULL;
+        if !metadata.is_file() && !is_null {
+            return Err(CollectError::NotAFile { path: path.to_owned(), kind: kind(&metadata) });
+        }
+        Ok(Self { mode: metadata.mode() & 0o7777, size: metadata.len(), bytes: Bytes::InFile(path.to_owned()) })
+    }
+
+    /// Refuses setuid and setgid: in a context everything belongs to root.
+    pub(super) fn check_mode(&self) -> Result<(), CollectError> {
+        match &self.bytes {
+            Bytes::InFile(path) if self.mode & 0o6000 != 0 => Err(CollectError::SetId { path: path.clone() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the bytes, exactly as many as `size` says.
+    pub(super) fn copy_to(&self, out: &mut impl Write) -> Result<(), CollectError> {
+        let path = match &self.bytes {
+            Bytes::Here(bytes) => return out.write_all(bytes).map_err(CollectError::Write),
+            Bytes::InFile(path) => path,
+        };
+        let changed = || CollectError::Changed { path: path.clone(), size: self.size };
+        let mut file = File::open(path).map_err(|error| CollectError::read(path, error))?;
+        let mut buffer = vec![0; 64 * 1024];
+        let mut left = self.size;
+        loop {
+            let read = match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(CollectError::read(path, error)),
+            };
+            left = left.checked_sub(read as u64).ok_or_else(changed)?;
+            out.write_all(&buffer[..read]).map_err(CollectError::Write)?;
+        }
+        if left == 0 { Ok(()) } else { Err(changed()) }
+    }
+}
+
+/// The bytes of the regular file at `path`, whole: for files that people write.
+pub(super) fn read_whole(path: &Path) -> Result<Vec<u8>, CollectError> {
+    let mut bytes = Vec::new();
+    Source::file(path)?.copy_to(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whether an error says that there is nothing at a path, as `os.path.exists` takes it.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidInput)
+        || error.raw_os_error() == Some(ELOOP)
+}
+
+fn kind(metadata: &Metadata) -> &'static str {
+    let kind = metadata.file_type();
+    if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a named pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files() {
+        let top = tempfile::tempdir().unwrap();
+        let at = |name: &str| top.path().join(name);
+        symlink("nowhere", at("dangling")).unwrap();
+        symlink("loop", at("loop")).unwrap();
+        symlink("/dev/null", at("null")).unwrap();
+        symlink("/dev/zero", at("zero")).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        let refusal = |name: &str| Source::file(&at(name)).unwrap_err();
+        for link in ["dangling", "loop"] {
+            assert!(matches!(refusal(link), CollectError::DanglingLink { path } if path == at(link)));
+        }
+        assert!(matches!(refusal("none"), CollectError::Read { path, .. } if path == at("none")));
+        assert!(matches!(refusal("zero"), CollectError::NotAFile { kind: "a device", .. }));
+        assert!(matches!(refusal("socket"), CollectError::NotAFile { kind: "a socket", .. }));
+        assert!(matches!(refusal("."), CollectError::NotAFile { kind: "a directory", .. }));
+        assert_eq!(read_whole(&at("null")).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_file_that_changes_is_noticed() {
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("f");
+        fs::write(&path, "12345").unwrap();
+        let source = Source::file(&path).unwrap();
+        for now in ["1234", "123456", ""] {
+            fs::write(&path, now).unwrap();
+            let error = source.copy_to(&mut io::sink()).unwrap_err();
+            assert!(matches!(error, CollectError::Changed { path: p, size: 5 } if p == path), "{now}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(source.copy_to(&mut io::sink()), Err(CollectError::Read { .. })));
+    }
+
+    #[test]
+    fn a_full_disk_is_not_an_unreadable_file() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&path, "12345").unwrap();
+        let full = |source: Source| source.copy_to(&mut &mut [0; 3][..]).unwrap_err();
+        assert!(matches!(full(Source::file(path.path()).unwrap()), CollectError::Write(_)));
+        assert!(matches!(full(Source::generated(b"12345".to_vec())), CollectError::Write(_)));
+    }
+}
