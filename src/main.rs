@@ -1,2 +1,7 @@
 //! The door: everything is in the library, so that tests reach it.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    image_worker::main()
+}

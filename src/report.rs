@@ -122,6 +122,18 @@ impl Report {
         self.raw(text.as_bytes());
     }
 
+    /// Prints lines that belong to a failure, apart from the error line and harmless to Treeherder.
+    pub fn details(&self, what: &str, lines: &[impl AsRef<str>]) {
+        if lines.is_empty() {
+            return;
+        }
+        let mut text = format!("  {what}:\n");
+        for line in lines.iter().flat_map(|line| line.as_ref().lines()) {
+            text.push_str(&format!("    | {line}\n"));
+        }
+        self.raw(text.as_bytes());
+    }
+
     fn raw(&self, bytes: &[u8]) {
         let write = || io::stderr().lock().write_all(bytes);
         // A closed stderr is no reason to fail the job.

@@ -185,12 +185,17 @@ fn refuse_parent(sources: &Sources) -> Result<(), ConfigError> {
     }
 }
 
+/// `DOCKER_BUILD_ARGS`, which also fill in a `Dockerfile`'s `# %ARG` lines.
+pub fn dockerfile_args(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError> {
+    match sources.get(&settings::DOCKER_BUILD_ARGS)? {
+        Some(given) => serde_json::from_str(&given.text)
+            .map_err(|error| given.wrong(format!("is not a JSON object of strings: {error}"))),
+        None => Ok(BTreeMap::new()),
+    }
+}
+
 fn build_args(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError> {
-    let mut args = match sources.get(&settings::DOCKER_BUILD_ARGS)? {
-        Some(given) => serde_json::from_str::<BTreeMap<String, String>>(&given.text)
-            .map_err(|error| given.wrong(format!("is not a JSON object of strings: {error}")))?,
-        None => BTreeMap::new(),
-    };
+    let mut args = dockerfile_args(sources)?;
     // image_builder passes it too, so that Dockerfiles can fetch artifacts while they build.
     if let Some(root_url) = sources.get(&settings::ROOT_URL)? {
         args.entry(settings::ROOT_URL.variable.to_owned()).or_insert(root_url.text);

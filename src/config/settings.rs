@@ -111,6 +111,7 @@ settings! {
     DRY_RUN = Setting::new("dry-run", "IMAGE_WORKER_DRY_RUN", "", "Do the whole job but publish nothing: write image.tar and publish.json").group(DRY);
     OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes").default("./image-worker-out").group(DRY);
 
+    OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "Where to write the context, a .tar.gz");
     SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar");
 }
 
@@ -167,7 +168,7 @@ mod tests {
         let variables: HashSet<_> = ALL.iter().map(|s| s.variable).collect();
         assert_eq!((names.len(), variables.len()), (ALL.len(), ALL.len()));
         for setting in ALL {
-            let read = EVERYWHERE.contains(setting) || RUN.contains(setting) || **setting == SCHEME;
+            let read = EVERYWHERE.contains(setting) || RUN.contains(setting) || [&OUT, &SCHEME].contains(setting);
             assert!(read, "no verb takes --{}", setting.name);
         }
     }

@@ -4,6 +4,7 @@
 //! - `choose`: which files, under which names. `dockerfile`, `substitute`: taskgraph's syntax in Dockerfiles.
 //! - `walk`, `source`: the files below a directory, the bytes of a file. `archive`: the bytes of the tar.
 //! - [`contents`]: the hash of the scheme `contents`.
+//! - [`intake`], [`safety`]: a context from outside, verified and refused where it is unsafe, in one pass.
 //!
 //! Where taskgraph has a hash, [`collect`] has the same one; scripts/compare-taskgraph tries. It refuses, with a
 //! reason, a few trees that taskgraph takes: an `# %include` of `../repo-evil` from `/src/repo` (taskgraph compares
@@ -17,6 +18,8 @@ mod choose;
 pub mod collect;
 pub mod contents;
 pub mod dockerfile;
+pub mod intake;
+pub mod safety;
 mod source;
 mod substitute;
 mod walk;

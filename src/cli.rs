@@ -1,0 +1,190 @@
+//! The command line: made from the table of settings, so that every flag, its variable and its help are said once.
+//! It only reads what was typed; what it means is for `config` and the verbs.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap_complete::Shell;
+
+use crate::config::settings::{self, Setting};
+
+/// What was typed.
+#[derive(Debug)]
+pub struct Invocation {
+    /// The verb.
+    pub verb: Verb,
+    /// The flags that are settings, by name.
+    pub flags: BTreeMap<&'static str, String>,
+}
+
+/// The verbs, with what is not a setting.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// The main job.
+    Run,
+    /// Print a context hash.
+    Hash(ImageDirectory),
+    /// Write a context.
+    Context(ImageDirectory),
+    /// Print a completion script.
+    Completions(Shell),
+    /// Print the manual page.
+    Man,
+}
+
+/// An image directory and its preprocessing arguments.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ImageDirectory {
+    /// The directory.
+    pub path: PathBuf,
+    /// `--arg K=V`
+    pub args: Vec<(String, String)>,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    published, or there already
+  1    a bug in image-worker
+  2    wrong usage or configuration
+  10   the context is not what was promised, or is gone
+  20   the image did not build
+  30   the world failed: network, engine, disk; another try can help
+  31   refused: a missing scope, or published already with other content
+  130  stopped by SIGINT        143  stopped by SIGTERM";
+
+const RUN_HELP: &str = "\
+The main job, inside a task: download the context, verify its hash, build the image, upload the archive, index it.
+In a task everything comes from the environment; on a laptop, try
+    image-worker run --dry-run --context taskcluster/docker/NAME --image-name NAME --project try";
+
+/// The command line's definition; completions and the manual page come from it too.
+#[must_use]
+pub fn command() -> Command {
+    let run = Command::new("run").about("The main job, inside a task").long_about(RUN_HELP).after_help(EXIT_CODES);
+    let hash = Command::new("hash").about("Print the context hash of an image directory");
+    let context = Command::new("context").about("Write the context of an image directory as a .tar.gz, print its hash");
+    let shell = Arg::new("shell").value_name("SHELL").value_parser(value_parser!(Shell)).required(true);
+    Command::new("image-worker")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Builds Docker images inside Taskcluster tasks")
+        .after_help(EXIT_CODES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .args(settings::EVERYWHERE.iter().map(|setting| flag(setting).global(true)))
+        .subcommand(run.args(settings::RUN.iter().filter(|setting| !setting.secret).map(|setting| flag(setting))))
+        .subcommand(hash.args(image_directory()).arg(flag(&settings::SCHEME)))
+        .subcommand(context.args(image_directory()).arg(flag(&settings::OUT).short('o').required(false)))
+        .subcommand(Command::new("completions").about("Print a completion script").arg(shell))
+        .subcommand(Command::new("man").about("Print the manual page"))
+}
+
+fn image_directory() -> [Arg; 3] {
+    let path = Arg::new("path").value_name("PATH").value_parser(value_parser!(PathBuf)).required(true);
+    let arg = Arg::new("arg").long("arg").value_name("K=V").action(ArgAction::Append).value_parser(key_value);
+    [
+        path.help("The image directory"),
+        arg.help(format!(
+            "Value of an `# %ARG` line; can be repeated, wins over [env: {}]",
+            settings::DOCKER_BUILD_ARGS.variable
+        )),
+        flag(&settings::ROOT),
+    ]
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} has no `=`: expected K=V"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn flag(setting: &'static Setting) -> Arg {
+    let mut help = format!("{} [env: {}]", setting.help, setting.variable);
+    if let Some(default) = setting.default {
+        help = format!("{help} [default: {default}]");
+    }
+    let arg = Arg::new(setting.name).long(setting.name).help(help).help_heading(setting.group);
+    let arg = if *setting == settings::VERBOSE { arg.short('v') } else { arg };
+    if setting.is_switch() {
+        arg.action(ArgAction::SetTrue)
+    } else {
+        // A flag's empty value is a mistake, unlike an empty variable.
+        arg.value_name(setting.value_name).value_parser(NonEmptyStringValueParser::new())
+    }
+}
+
+/// Reads a command line; the error is clap's own, which knows whether it is help, a version or a mistake.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
+    let matches = command().try_get_matches_from(arguments)?;
+    let mut flags = BTreeMap::new();
+    let Some((name, sub)) = matches.subcommand() else {
+        return Err(command().error(clap::error::ErrorKind::MissingSubcommand, "which verb?"));
+    };
+    for setting in settings::ALL {
+        if let Some(value) = given(sub, setting) {
+            flags.insert(setting.name, value);
+        }
+    }
+    let verb = match name {
+        "run" => Verb::Run,
+        "hash" => Verb::Hash(directory(sub)),
+        "context" => Verb::Context(directory(sub)),
+        "completions" => Verb::Completions(sub.get_one("shell").copied().unwrap_or(Shell::Bash)),
+        _ => Verb::Man,
+    };
+    Ok(Invocation { verb, flags })
+}
+
+fn given(matches: &ArgMatches, setting: &Setting) -> Option<String> {
+    if setting.is_switch() {
+        let on = matches.try_get_one::<bool>(setting.name).ok().flatten();
+        on.filter(|on| **on).map(|_| "1".to_owned())
+    } else {
+        matches.try_get_one::<String>(setting.name).ok().flatten().cloned()
+    }
+}
+
+fn directory(matches: &ArgMatches) -> ImageDirectory {
+    ImageDirectory {
+        path: matches.get_one("path").cloned().unwrap_or_default(),
+        args: matches.get_many("arg").into_iter().flatten().cloned().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(line: &str) -> Result<Invocation, clap::Error> {
+        parse(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn flags_that_are_settings_are_found_wherever_they_stand() {
+        let typed = typed("image-worker --json run --dry-run --image-name builder -v").unwrap();
+        assert_eq!(typed.verb, Verb::Run);
+        let expected = [("dry-run", "1"), ("image-name", "builder"), ("json", "1"), ("verbose", "1")];
+        assert_eq!(typed.flags, expected.map(|(key, value)| (key, value.to_owned())).into());
+    }
+
+    #[test]
+    fn arguments_of_an_image_directory_keep_their_order() {
+        let typed = typed("image-worker hash a/b --arg X=1 --arg Y=a=b --scheme contents").unwrap();
+        let args = [("X", "1"), ("Y", "a=b")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(typed.verb, Verb::Hash(ImageDirectory { path: "a/b".into(), args: args.into() }));
+        assert_eq!(typed.flags["scheme"], "contents");
+    }
+
+    #[test]
+    fn secrets_have_no_flag() {
+        assert!(typed("image-worker run --access-token x").is_err());
+        assert!(typed("image-worker run --nonsense").is_err());
+        assert!(typed("image-worker hash a --arg X").is_err());
+    }
+}

@@ -1,0 +1,158 @@
+//! `run`, the main job: a context in, `image.tar` and three routes out. The story on one page; each step's how
+//! is in the room that it calls.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use tempfile::TempDir;
+use tokio::task::spawn_blocking;
+use tracing::{info, warn};
+
+use super::Failed;
+use super::stop::Stop;
+use crate::config::Config;
+use crate::engine::{Engine, EngineError};
+use crate::fetch::{Fetched, Fetcher};
+use crate::image_archive::{self, ArchiveError};
+use crate::plan::{Identity, ImageFile, Plan};
+use crate::publish::{Folder, Publisher};
+use crate::report::{Bytes, Report};
+use crate::stream;
+use crate::taskcluster::Services;
+use crate::transfer::Storage;
+
+/// Written to disk at this size, so that system calls do not count.
+const WRITE_BUFFER: usize = 256 * 1024;
+
+/// What `run` has to say at its end.
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// Whether an image was built, or was there already.
+    pub built: bool,
+    /// The names of the image.
+    #[serde(flatten)]
+    pub identity: Identity,
+    /// In one line, for people.
+    #[serde(skip)]
+    pub story: String,
+}
+
+/// Does the job.
+pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome, Failed> {
+    let Config { plan, deployment, .. } = &config;
+    for assumption in &config.assumed {
+        warn!("{assumption}");
+    }
+    let storage = Storage::new()?;
+    let services = deployment.as_ref().map(Services::new).transpose()?;
+    let publisher = publisher(&config, &storage, report)?;
+    // With a hash, names that the index would refuse are refused here, and an image that lives is found.
+    let early = plan.context.hash.map(|hash| plan.identity(hash)).transpose()?;
+    if let (Some(identity), false) = (&early, config.force)
+        && let Some(found) = stop.during("looking the image up", publisher.already_there(plan, identity)).await?
+    {
+        let story = stop.during("pointing at the image", publisher.point_to(plan, &found)).await?.story;
+        return Ok(Outcome { built: false, identity: identity.clone(), story });
+    }
+    let expires = stop.during("asking for the task's expiry", publisher.expires(plan)).await?;
+    let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
+
+    let work = work_folder(config.dry_run.as_deref())?;
+    let fetcher = Fetcher { services: services.as_ref(), storage: &storage, report, folder: work.path() };
+    let context = stop.during("fetching the context", fetcher.context(plan)).await?;
+    let identity = plan.identity(context.hash)?;
+
+    let image = stop.during("building", build(&engine, plan, &identity, context)).await;
+    let image = match image {
+        Ok(id) => stop.during("exporting the image", export(&engine, plan, &identity, id, work.path(), report)).await,
+        Err(error) => Err(error),
+    };
+    engine.clean().await;
+    let mut image = image?;
+    if let Some(folder) = &config.dry_run {
+        image.path = name_it(&image.path, folder)?;
+    }
+    let publishing = publisher.publish(plan, &identity, &image, expires);
+    let published = stop.during("publishing", publishing).await?;
+    Ok(Outcome { built: true, identity, story: published.story })
+}
+
+/// A folder for what is not finished, which disappears with everything in it. For a dry run it is on the same disk
+/// as the place where its image ends.
+fn work_folder(output: Option<&Path>) -> Result<TempDir, Failed> {
+    const PREFIX: &str = ".image-worker-";
+    match output {
+        Some(output) => {
+            TempDir::with_prefix_in(PREFIX, output).map_err(|source| Failed::Write { path: output.to_owned(), source })
+        }
+        None => TempDir::with_prefix(PREFIX).map_err(Failed::no_temporary_folder),
+    }
+}
+
+/// Gives a finished archive its name in `folder`.
+fn name_it(archive: &Path, folder: &Path) -> Result<PathBuf, Failed> {
+    let path = folder.join(archive.file_name().unwrap_or_default());
+    std::fs::rename(archive, &path).map_err(|source| Failed::Write { path: path.clone(), source })?;
+    Ok(path)
+}
+
+fn publisher(config: &Config, storage: &Storage, report: &Report) -> Result<Publisher, Failed> {
+    match (&config.dry_run, &config.deployment, &config.plan.task) {
+        (None, Some(deployment), Some(task)) => {
+            let services = Services::new(deployment)?;
+            Ok(Publisher::task(services, storage.clone(), task.clone(), report.clone()))
+        }
+        (Some(folder), ..) => Ok(Publisher::Folder(Folder::new(folder.clone())?)),
+        (None, ..) => Err(Failed::Bug("a run that publishes was configured without a deployment or a task".to_owned())),
+    }
+}
+
+/// Builds the image; the context is not needed any more when it is built. Gives the image's id.
+async fn build(engine: &Engine, plan: &Plan, identity: &Identity, context: Fetched) -> Result<String, EngineError> {
+    info!("building {}", identity.tag);
+    let started = Instant::now();
+    let image_id = engine.build(context.file.path(), &identity.tag, &plan.build).await?;
+    info!("built {image_id} in {:.1} s", started.elapsed().as_secs_f64());
+    Ok(image_id)
+}
+
+/// Writes the image's archive to `folder`, in one pass.
+async fn export(
+    engine: &Engine,
+    plan: &Plan,
+    identity: &Identity,
+    image_id: String,
+    folder: &Path,
+    report: &Report,
+) -> Result<ImageFile, Failed> {
+    info!("exporting the image; the engine prepares the whole archive before its first byte");
+    let path = folder.join(plan.artifact.name.file_name());
+    let file = File::create(&path).map_err(|source| Failed::Write { path: path.clone(), source })?;
+    let meter = report.meter("exporting the image", None);
+    let export = stream::reader(engine.export(&image_id, meter.clone()));
+    let (tag, level, id) = (identity.tag.clone(), plan.artifact.zstd_level, image_id.clone());
+    let write = move || image_archive::write(export, &id, &tag, level, BufWriter::with_capacity(WRITE_BUFFER, file));
+    let written = match spawn_blocking(write).await {
+        Ok(written) => written.map_err(|error| blame(error, &path))?,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    meter.finish("exported the image");
+    let name = &plan.artifact.name;
+    info!("{name}: {}, {} layers, sha256 {}", Bytes(written.size), written.content.layers, written.sha256);
+    Ok(ImageFile { path, sha256: written.sha256, size: written.size, image_id })
+}
+
+/// The engine's own error where it is one, the disk's where it is not.
+fn blame(error: ArchiveError, path: &Path) -> Failed {
+    match error {
+        ArchiveError::Read(source) => match stream::cause::<EngineError>(source) {
+            Ok(engine) => engine.into(),
+            Err(source) => ArchiveError::Read(source).into(),
+        },
+        ArchiveError::Write(source) => Failed::Write { path: path.to_owned(), source },
+        ArchiveError::Content(_) => error.into(),
+    }
+}

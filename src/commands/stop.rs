@@ -1,0 +1,94 @@
+//! Stopping: signals and the task's own time limit, heard at every stage of a job. What a stage has to clean up
+//! is done by dropping it, or by whoever began it.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::Failed;
+
+/// How long before the task's limit the program stops by itself: time for the engine to end a step and for the
+/// worker to upload its log. A short task gives a tenth of its time.
+const BEFORE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Who stops the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// SIGINT.
+    Interrupted,
+    /// SIGTERM.
+    Terminated,
+    /// The task's limit is near.
+    Deadline,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interrupted => "stopped by SIGINT",
+            Self::Terminated => "stopped by SIGTERM",
+            Self::Deadline => "stopped because MAX_RUN_TIME is nearly over",
+        })
+    }
+}
+
+/// Hears the signals and the limit. Clones hear the same.
+#[derive(Clone, Debug)]
+pub struct Stop(watch::Receiver<Option<Reason>>);
+
+impl Stop {
+    /// Listens for SIGINT and SIGTERM from now on, and for the end of `max_run_time` seconds.
+    ///
+    /// Must be called within a tokio runtime.
+    pub fn listen(max_run_time: Option<u64>) -> Result<Self, Failed> {
+        let no_signals = |error: std::io::Error| Failed::Bug(format!("signals cannot be heard: {error}"));
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+        let (sender, receiver) = watch::channel(None);
+        tokio::spawn(async move {
+            let reason = tokio::select! {
+                _ = interrupt.recv() => Reason::Interrupted,
+                _ = terminate.recv() => Reason::Terminated,
+                () = limit(max_run_time) => Reason::Deadline,
+            };
+            // Nobody listens any more when the job is over.
+            let _ = sender.send(Some(reason));
+            // Kept, so that later signals do not kill the program in the middle of its cleaning up.
+            std::future::pending::<()>().await;
+        });
+        Ok(Self(receiver))
+    }
+
+    /// Does one stage of a job, unless the program is stopped before its end: then the stage is dropped.
+    pub async fn during<T, E: Into<Failed>>(
+        &self,
+        stage: &'static str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failed> {
+        let mut receiver = self.0.clone();
+        let stopped = async {
+            match receiver.wait_for(Option::is_some).await {
+                Ok(reason) => *reason,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            reason = stopped => Err(match reason {
+                Some(reason) => Failed::Stopped { reason, stage },
+                None => Failed::Bug("stopped by nobody".to_owned()),
+            }),
+            result = work => result.map_err(Into::into),
+        }
+    }
+}
+
+async fn limit(max_run_time: Option<u64>) {
+    match max_run_time.map(Duration::from_secs) {
+        Some(limit) => tokio::time::sleep(limit - BEFORE_LIMIT.min(limit / 10)).await,
+        None => std::future::pending().await,
+    }
+}

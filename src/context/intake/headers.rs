@@ -1,0 +1,291 @@
+//! What the headers of one tar entry say together: its own, the GNU long names and the PAX records before it, refused
+//! where two readers could see different entries. Whether the entry fits into the context is for `intake`.
+
+use std::io::Read;
+
+use tar::{Entry, EntryType, Header};
+
+use crate::context::intake::refusal::IntakeError;
+use crate::context::safety::{Hazard, MAX_NAME, clean_name, cut, shown};
+
+/// PAX records of a context are a name, a target, times and owners; the headers are read into memory.
+const MAX_PAX: u64 = 64 * 1024;
+
+/// The PAX records that do not change what is built, or that are checked like the header that they stand for.
+const HARMLESS: [&str; 11] =
+    ["path", "linkpath", "size", "mtime", "atime", "ctime", "uid", "gid", "uname", "gname", "comment"];
+
+/// A PAX record: key and value.
+type Record = (String, Vec<u8>);
+
+/// One file, directory or link.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// As the headers have it, for messages.
+    pub(super) shown: String,
+    /// Clean, without a `/` at its end; the root is empty.
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    /// Permission bits, without setuid and setgid.
+    pub(super) mode: u32,
+    pub(super) mtime: u64,
+    pub(super) size: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Directory,
+    /// The target as written; whether it stays inside is not yet known.
+    Symlink(Vec<u8>),
+    /// A clean name.
+    Hardlink(String),
+}
+
+/// What extension headers have said about the entry that comes next.
+#[derive(Debug, Default)]
+pub(super) struct Extensions {
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+    pax: Option<Vec<Record>>,
+}
+
+impl Kind {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::File => "regular file",
+            Self::Directory => "directory",
+            Self::Symlink(_) => "symbolic link",
+            Self::Hardlink(_) => "hard link",
+        }
+    }
+}
+
+impl Member {
+    pub(super) fn refuse(&self, hazard: Hazard) -> IntakeError {
+        IntakeError::Refused { entry: self.shown.clone(), hazard }
+    }
+}
+
+impl Extensions {
+    /// Whether a header has announced an entry that has not come yet.
+    pub(super) fn pending(&self) -> bool {
+        self.long_name.is_some() || self.long_link.is_some() || self.pax.is_some()
+    }
+
+    /// Takes the next header: none if it only describes the entry behind it.
+    pub(super) fn take<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<Option<Member>, IntakeError> {
+        let header = entry.header().clone();
+        let own_name = header.path_bytes().into_owned();
+        let refuse = |hazard| IntakeError::Refused { entry: shown(&own_name), hazard };
+        check_format(&header).map_err(refuse)?;
+        let size = octal(&header.as_old().size).ok_or(refuse(Hazard::Ambiguous("a size that is not octal")))?;
+        let twice = || refuse(Hazard::Ambiguous("two extension headers of one kind, or of two formats"));
+        match header.entry_type() {
+            EntryType::GNULongName if self.long_name.is_some() || self.pax.is_some() => Err(twice()),
+            EntryType::GNULongLink if self.long_link.is_some() || self.pax.is_some() => Err(twice()),
+            EntryType::XHeader | EntryType::XGlobalHeader if self.pending() => Err(twice()),
+            EntryType::GNULongName => {
+                self.long_name = Some(long_name(entry, size, refuse)?);
+                Ok(None)
+            }
+            EntryType::GNULongLink => {
+                self.long_link = Some(long_name(entry, size, refuse)?);
+                Ok(None)
+            }
+            EntryType::XHeader => {
+                self.pax = Some(records(&whole(entry, size, MAX_PAX, refuse)?).map_err(refuse)?);
+                Ok(None)
+            }
+            EntryType::XGlobalHeader => {
+                let records = records(&whole(entry, size, MAX_PAX, refuse)?).map_err(refuse)?;
+                // `git archive` notes its commit here. Anything else would change every entry for some readers
+                // (GNU tar, Python) and none for others (Docker).
+                match records.into_iter().find(|(key, _)| key != "comment") {
+                    Some((key, _)) => Err(refuse(Hazard::PaxRecord(key))),
+                    None => Ok(None),
+                }
+            }
+            _ => std::mem::take(self).member(&header, size).map(Some),
+        }
+    }
+
+    /// The entry that a header and the extensions before it describe.
+    fn member(self, header: &Header, size: u64) -> Result<Member, IntakeError> {
+        let records = self.pax.unwrap_or_default();
+        let record = |key: &str| records.iter().find(|(k, _)| k == key).map(|(_, value)| value.clone());
+        let raw = self.long_name.or_else(|| record("path")).unwrap_or_else(|| header.path_bytes().into_owned());
+        let link = self.long_link.or_else(|| record("linkpath"));
+        let link = link.unwrap_or_else(|| header.link_name_bytes().unwrap_or_default().into_owned());
+        let refuse = |hazard| IntakeError::Refused { entry: shown(&raw), hazard };
+
+        check_records(&records, size).map_err(refuse)?;
+        let kind = match header.entry_type() {
+            EntryType::Regular => Kind::File,
+            EntryType::Directory => Kind::Directory,
+            EntryType::Symlink => Kind::Symlink(link),
+            EntryType::Link => match clean_name(&link, false) {
+                Ok(target) => Kind::Hardlink(target.to_owned()),
+                Err(_) => return Err(refuse(Hazard::HardLink { target: cut(&link) })),
+            },
+            other => return Err(refuse(Hazard::Kind(unwanted(other)))),
+        };
+        if kind != Kind::Directory && raw.ends_with(b"/") {
+            return Err(refuse(Hazard::NotADirectory(kind.name())));
+        }
+        if kind != Kind::File && size != 0 {
+            return Err(refuse(Hazard::Ambiguous("data in a directory or link")));
+        }
+        let name = clean_name(&raw, kind == Kind::Directory).map_err(refuse)?.to_owned();
+        let mode = mode(header, &kind).map_err(refuse)?;
+        Ok(Member { shown: shown(&raw), name, kind, mode, mtime: octal(&header.as_old().mtime).unwrap_or(0), size })
+    }
+}
+
+/// Only the two formats that everybody reads alike, and of these only the fields that everybody knows.
+///
+/// Docker's reader (Go) takes the fields behind 345 of a GNU header for a prefix of the name when they are not
+/// numbers, and those behind 500 of a POSIX header for star's own format. Nobody writes them into a context.
+fn check_format(header: &Header) -> Result<(), Hazard> {
+    let bytes = header.as_bytes();
+    if header.entry_type().is_gnu_sparse() {
+        return Err(Hazard::Kind(unwanted(EntryType::GNUSparse)));
+    }
+    let extra = match &bytes[257..265] {
+        b"ustar\x0000" => &bytes[500..],
+        b"ustar  \0" => &bytes[345..],
+        _ => return Err(Hazard::Ambiguous("a header that is neither POSIX nor GNU")),
+    };
+    if extra.iter().any(|byte| *byte != 0) {
+        return Err(Hazard::Ambiguous("unusual fields in its header"));
+    }
+    // Most are not used here, but where one is no number Go fails and Python silently stops.
+    let numbers = [100..108, 108..116, 116..124, 136..148, 329..337, 337..345];
+    if numbers.into_iter().any(|field| !is_number(&bytes[field])) {
+        return Err(Hazard::Ambiguous("a number in its header that is none"));
+    }
+    Ok(())
+}
+
+/// Refuses records that are not known, that come twice, or that contradict the header.
+fn check_records(records: &[Record], size: u64) -> Result<(), Hazard> {
+    for (i, (key, value)) in records.iter().enumerate() {
+        if key.starts_with("GNU.sparse.") {
+            return Err(Hazard::Kind(unwanted(EntryType::GNUSparse)));
+        }
+        // Extended attributes are refused with the unknown ones: `security.capability` is setuid by another name.
+        if !HARMLESS.contains(&key.as_str()) {
+            return Err(Hazard::PaxRecord(cut(key.as_bytes())));
+        }
+        if records[..i].iter().any(|(earlier, _)| earlier == key) {
+            return Err(Hazard::Ambiguous("the same PAX record twice"));
+        }
+        // An empty value takes back what was said before, for those who know that rule.
+        if value.is_empty() {
+            return Err(Hazard::Ambiguous("a PAX record without value"));
+        }
+        if key == "size" && *value != size.to_string().into_bytes() {
+            return Err(Hazard::Ambiguous("one size in its header and another in a PAX record"));
+        }
+    }
+    Ok(())
+}
+
+/// The permission bits; those for the type of file may be there if they tell the same as the type.
+fn mode(header: &Header, kind: &Kind) -> Result<u32, Hazard> {
+    let mode = octal(&header.as_old().mode).and_then(|mode| u32::try_from(mode).ok());
+    let mode = mode.ok_or(Hazard::Ambiguous("a mode that is not octal"))?;
+    let own_type = match kind {
+        Kind::File | Kind::Hardlink(_) => 0o100_000,
+        Kind::Directory => 0o040_000,
+        Kind::Symlink(_) => 0o120_000,
+    };
+    match mode & !0o7777 {
+        0 => {}
+        bits if bits == own_type => {}
+        _ => return Err(Hazard::Ambiguous("one type in its mode and another in its header")),
+    }
+    if mode & 0o6000 == 0 { Ok(mode & 0o1777) } else { Err(Hazard::SetId(mode & 0o7777)) }
+}
+
+/// Octal digits between spaces at the front and spaces or NULs at the end: what all readers read alike.
+fn octal(field: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(field).ok()?.trim_start_matches(' ').trim_end_matches(['\0', ' ']);
+    if text.starts_with('+') { None } else { u64::from_str_radix(text, 8).ok() }
+}
+
+/// Octal digits, nothing at all, or the notation for large and negative numbers.
+fn is_number(field: &[u8]) -> bool {
+    matches!(field.first(), Some(0x80 | 0xff)) || field.iter().all(|byte| *byte == 0) || octal(field).is_some()
+}
+
+/// The name in a GNU `@LongLink` entry, which ends with a NUL or with the entry.
+fn long_name<R: Read>(
+    entry: &mut Entry<'_, R>,
+    size: u64,
+    refuse: impl Fn(Hazard) -> IntakeError,
+) -> Result<Vec<u8>, IntakeError> {
+    let mut name = whole(entry, size, MAX_NAME as u64 + 1, &refuse)?;
+    if name.last() == Some(&0) {
+        name.pop();
+    }
+    if name.is_empty() { Err(refuse(Hazard::Empty)) } else { Ok(name) }
+}
+
+/// Reads an extension header, the only entries that are held in memory.
+fn whole<R: Read>(
+    entry: &mut Entry<'_, R>,
+    size: u64,
+    limit: u64,
+    refuse: impl Fn(Hazard) -> IntakeError,
+) -> Result<Vec<u8>, IntakeError> {
+    if size > limit {
+        return Err(refuse(Hazard::TooLong));
+    }
+    let mut content = Vec::new();
+    entry
+        .read_to_end(&mut content)
+        .map_err(|error| IntakeError::from_io(error, |source| IntakeError::Malformed { after: None, source }))?;
+    if content.len() as u64 == size {
+        Ok(content)
+    } else {
+        Err(IntakeError::Truncated { what: "its tar ends inside a header" })
+    }
+}
+
+/// The records `{length} {key}={value}\n`, to the last byte.
+///
+/// The tar crate splits at newlines and stops at the first empty line, where others go on by the lengths.
+fn records(mut content: &[u8]) -> Result<Vec<Record>, Hazard> {
+    let mut records = Vec::new();
+    while !content.is_empty() {
+        let (record, rest) = split_record(content).ok_or(Hazard::Ambiguous("a malformed PAX header"))?;
+        records.push(record);
+        content = rest;
+    }
+    Ok(records)
+}
+
+fn split_record(content: &[u8]) -> Option<(Record, &[u8])> {
+    let space = content.iter().position(|byte| *byte == b' ')?;
+    let digits = std::str::from_utf8(&content[..space]).ok()?;
+    if !digits.starts_with(|c: char| matches!(c, '1'..='9')) {
+        return None;
+    }
+    let length: usize = digits.parse().ok()?;
+    let record = content.get(space + 1..length)?.strip_suffix(b"\n")?;
+    let equals = record.iter().position(|byte| *byte == b'=')?;
+    let key = std::str::from_utf8(&record[..equals]).ok()?;
+    if key.is_empty() { None } else { Some(((key.to_owned(), record[equals + 1..].to_vec()), &content[length..])) }
+}
+
+fn unwanted(kind: EntryType) -> &'static str {
+    match kind {
+        EntryType::Char => "character device",
+        EntryType::Block => "block device",
+        EntryType::Fifo => "fifo",
+        EntryType::GNUSparse => "sparse file",
+        EntryType::Continuous => "contiguous file",
+        _ => "thing of a type that Docker does not know",
+    }
+}

@@ -1,0 +1,245 @@
+//! The bytes of a context on their way: counted, gunzipped, held to a limit, passed on, and each failure named after
+//! the end of the pipe that it happened at. What the bytes mean is for `intake` and `headers`.
+
+use std::cell::Cell;
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read, Write};
+
+use flate2::bufread::GzDecoder;
+
+use crate::context::intake::refusal::IntakeError;
+use crate::names::Digest;
+use crate::stream::Tally;
+
+/// How much is read, inflated and written at once: large enough that calls do not count, small beside everything else.
+pub(super) const CHUNK: usize = 128 * 1024;
+/// Enough to see what a stream is; the magic of a tar stands at 257.
+const HEAD: usize = 512;
+
+/// What comes from outside; its own failures are marked as such.
+pub(super) struct Source<R> {
+    inner: R,
+    bytes: u64,
+    limit: u64,
+}
+
+/// A reader whose first bytes have been looked at.
+type Looked<R> = Chain<Cursor<Vec<u8>>, R>;
+type Incoming<R> = Looked<BufReader<Tally<Source<R>>>>;
+
+/// The uncompressed tar.
+pub(super) enum Unpacked<R> {
+    Plain(Incoming<R>),
+    Gzip(Box<Looked<Gunzip<Incoming<R>>>>),
+}
+
+/// All members of a gzip stream, and nothing behind them.
+pub(super) struct Gunzip<R> {
+    /// There is always one, except while one member gives its input to the next.
+    member: Option<GzDecoder<R>>,
+}
+
+/// The end of the pipe: what is read from it has been counted, hashed and passed on.
+pub(super) struct Tee<'c, R, W> {
+    inner: Tally<R>,
+    out: Option<W>,
+    limit: u64,
+    ended: &'c Cell<bool>,
+}
+
+/// What goes out; its failures are marked as such, and it takes nothing more once it is shut.
+pub(super) struct Output<'c, W> {
+    inner: W,
+    open: &'c Cell<bool>,
+}
+
+/// Looks at the first bytes and unpacks what they promise.
+pub(super) fn open<R: Read>(source: R, limit: u64) -> Result<Unpacked<R>, IntakeError> {
+    let source = Source { inner: source, bytes: 0, limit };
+    let (head, source) = look(BufReader::with_capacity(CHUNK, Tally::new(source)))?;
+    match looks_like(&head) {
+        TAR => Ok(Unpacked::Plain(Cursor::new(head).chain(source))),
+        GZIP => {
+            let gunzip = Gunzip { member: Some(GzDecoder::new(Cursor::new(head).chain(source))) };
+            let (head, gunzip) = look(gunzip)?;
+            match looks_like(&head) {
+                TAR => Ok(Unpacked::Gzip(Box::new(Cursor::new(head).chain(gunzip)))),
+                EMPTY => Err(IntakeError::NotATar { looks: "a gzip of nothing" }),
+                GZIP => Err(IntakeError::NotATar { looks: "compressed twice" }),
+                PAGE => Err(IntakeError::NotATar { looks: "a gzip of an HTML or XML page" }),
+                _ => Err(IntakeError::NotATar { looks: "a gzip of something else than a tar" }),
+            }
+        }
+        looks => Err(IntakeError::NotATar { looks }),
+    }
+}
+
+impl<R: Read> Unpacked<R> {
+    /// The sha256 and length of the bytes as they came from outside.
+    pub(super) fn finish(self) -> (Digest, u64) {
+        let incoming = match self {
+            Self::Plain(incoming) => Some(incoming),
+            Self::Gzip(gunzip) => gunzip.into_inner().1.member.map(GzDecoder::into_inner),
+        };
+        let (_, digest, bytes) = incoming.map_or_else(
+            || unreachable!("a member is only away inside `read`"),
+            |incoming| incoming.into_inner().1.into_inner().finish(),
+        );
+        (digest, bytes)
+    }
+}
+
+impl<'c, R: Read, W: Write> Tee<'c, R, W> {
+    pub(super) fn new(inner: R, out: Option<W>, limit: u64, ended: &'c Cell<bool>) -> Self {
+        Self { inner: Tally::new(inner), out, limit, ended }
+    }
+
+    /// The reader, and the sha256 and length of what it gave.
+    pub(super) fn finish(self) -> (R, Digest, u64) {
+        self.inner.finish()
+    }
+}
+
+impl<'c, W: Write> Output<'c, W> {
+    pub(super) fn new(inner: W, open: &'c Cell<bool>) -> Self {
+        Self { inner, open }
+    }
+
+    fn attempt<T>(&mut self, act: impl FnOnce(&mut W) -> io::Result<T>) -> io::Result<T> {
+        if !self.open.get() {
+            return Err(io::Error::other("the context was refused"));
+        }
+        match act(&mut self.inner) {
+            // `write_all` tries again by itself.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            result => result.map_err(|source| IntakeError::Output { source }.into_io()),
+        }
+    }
+}
+
+impl<R: Read> Read for Source<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let most = up_to(self.limit, self.bytes, buf.len());
+        let read = loop {
+            match self.inner.read(&mut buf[..most]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
+        let read = read.map_err(|source| IntakeError::Source { bytes: self.bytes, source }.into_io())?;
+        self.bytes += read as u64;
+        // What is too large packed is also too large unpacked, unless it is a gzip that unpacks to nothing for ever.
+        if self.bytes > self.limit { Err(too_large(self.limit)) } else { Ok(read) }
+    }
+}
+
+impl<R: BufRead> Read for Gunzip<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(member) = &mut self.member else { return Ok(0) };
+            let read = member.read(buf).map_err(damaged)?;
+            if read > 0 || buf.is_empty() {
+                return Ok(read);
+            }
+            match member.get_mut().fill_buf()?.first() {
+                None => return Ok(0),
+                Some(0x1f) => self.member = self.member.take().map(|done| GzDecoder::new(done.into_inner())),
+                Some(_) => return Err(IntakeError::Trailing("behind the end of its gzip stream").into_io()),
+            }
+        }
+    }
+}
+
+impl<R: Read> Read for Unpacked<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(reader) => reader.read(buf),
+            Self::Gzip(reader) => reader.read(buf),
+        }
+    }
+}
+
+impl<R: Read, W: Write> Read for Tee<'_, R, W> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let most = up_to(self.limit, Tally::bytes(&self.inner), buf.len());
+        let read = self.inner.read(&mut buf[..most])?;
+        if Tally::bytes(&self.inner) > self.limit {
+            return Err(too_large(self.limit));
+        }
+        if let Some(out) = &mut self.out {
+            out.write_all(&buf[..read])?;
+        }
+        if read == 0 && !buf.is_empty() {
+            self.ended.set(true);
+        }
+        Ok(read)
+    }
+}
+
+impl<W: Write> Write for Output<'_, W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.attempt(|out| out.write(buf))
+    }
+
+    fn write_all(&mut self, buf: &[u8]) -> io::Result<()> {
+        // Whole, so that a writer that takes nothing (`WriteZero`) is marked like any other failure.
+        self.attempt(|out| out.write_all(buf))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.attempt(Write::flush)
+    }
+}
+
+const TAR: &str = "a tar";
+const GZIP: &str = "gzip";
+const EMPTY: &str = "empty";
+const PAGE: &str = "an HTML or XML page, perhaps an error";
+
+/// What a stream is by its first bytes: [`TAR`], [`GZIP`], or something to name in the message.
+fn looks_like(head: &[u8]) -> &'static str {
+    let magic = |magic: &[u8]| head.starts_with(magic);
+    if head.get(257..262) == Some(b"ustar") || (head.len() == HEAD && head.iter().all(|byte| *byte == 0)) {
+        return TAR;
+    }
+    match head {
+        [] => EMPTY,
+        _ if magic(b"\x1f\x8b") => GZIP,
+        _ if magic(b"\x28\xb5\x2f\xfd") => "compressed with zstd",
+        _ if magic(b"BZh") => "compressed with bzip2",
+        _ if magic(b"\xfd7zXZ\0") => "compressed with xz",
+        _ if magic(b"\x04\x22\x4d\x18") => "compressed with lz4",
+        _ if magic(b"PK\x03\x04") => "a zip file",
+        _ => match head.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(b'<') => PAGE,
+            Some(b'{' | b'[') => "JSON, perhaps an error",
+            _ if head.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) => "plain text",
+            _ => "something unknown",
+        },
+    }
+}
+
+/// The first bytes, and the reader behind them.
+fn look<R: Read>(mut reader: R) -> Result<(Vec<u8>, R), IntakeError> {
+    let mut head = Vec::with_capacity(HEAD);
+    let read = reader.by_ref().take(HEAD as u64).read_to_end(&mut head);
+    read.map_err(|error| IntakeError::from_io(error, |source| IntakeError::Gzip { source }))?;
+    Ok((head, reader))
+}
+
+/// How much to read next: all that is allowed, so that it can still be refused by name, and then one byte too many.
+fn up_to(limit: u64, bytes: u64, asked: usize) -> usize {
+    usize::try_from(limit.saturating_sub(bytes).max(1)).map_or(asked, |room| room.min(asked))
+}
+
+fn too_large(limit: u64) -> io::Error {
+    IntakeError::TooLarge { limit }.into_io()
+}
+
+/// Names an error of the gzip decoder, unless it comes from below and has its name.
+fn damaged(error: io::Error) -> io::Error {
+    let name = |source: io::Error| match source.kind() {
+        io::ErrorKind::UnexpectedEof => IntakeError::Truncated { what: "its gzip stream ends in the middle" },
+        _ => IntakeError::Gzip { source },
+    };
+    IntakeError::from_io(error, name).into_io()
+}

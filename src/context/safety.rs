@@ -1,0 +1,276 @@
+//! What a context's entries may be called and may point at: names without tricks, links that stay inside, nothing
+//! twice. Reading the entries, and what becomes of them, is for `intake`.
+
+mod tree;
+
+pub use tree::{Node, Tree};
+
+/// What Linux takes as a path (`PATH_MAX`); a longer name could not be unpacked.
+pub const MAX_NAME: usize = 4096;
+/// What file systems take as one part of a path (`NAME_MAX`).
+const MAX_PART: usize = 255;
+/// Every directory above an entry is looked up, so the depth bounds that work. Real trees stay below 20.
+const MAX_DEPTH: usize = 128;
+
+/// What is wrong with one entry of a context, and the way out; who reports it names the entry before the text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Hazard {
+    /// A name or link target of no characters.
+    #[error("has an empty name or link target; make the context again")]
+    Empty,
+    /// Bytes that are not UTF-8, which Docker and Python show as different names.
+    #[error("has a name or link target that is not UTF-8; rename the file")]
+    NotUtf8,
+    /// A newline, NUL or other control character, which would forge lines in logs and in the `contents` hash.
+    #[error("has a control character, like a newline, in its name or link target; rename the file")]
+    ControlCharacter,
+    /// Longer than a file system takes.
+    #[error("has a name or link target of more than {MAX_NAME} bytes, or {MAX_PART} in one part; shorten it")]
+    TooLong,
+    /// Below more directories than any real tree has.
+    #[error("lies below more than {MAX_DEPTH} directories; flatten the tree")]
+    TooDeep,
+    /// A name that starts at the root of the file system.
+    #[error("has an absolute name; names start at the image directory, without `/`")]
+    Absolute,
+    /// A name with a part `..`.
+    #[error("has `..` in its name, which leads out of the context; names start at the image directory")]
+    Traversal,
+    /// A name with an empty part or `.` in its middle, which hides that two names are one.
+    #[error("has an empty part or `.` inside its name; write it in its shortest form")]
+    NotShortest,
+    /// A file or link whose name says that it is a directory; some readers believe the name.
+    #[error("ends in `/` like a directory, but is a {0}; make the context again")]
+    NotADirectory(&'static str),
+    /// The same name for two entries.
+    #[error("is in the context twice, and readers differ in which one they take; keep one of them")]
+    Duplicate,
+    /// An entry below a file or a link.
+    #[error("lies below {parent:?}, which is an earlier file or link and not a directory; make the context again")]
+    BelowNonDirectory {
+        /// The entry that should have been a directory.
+        parent: String,
+    },
+    /// A file or link where earlier entries need a directory.
+    #[error("is a file or link, but earlier entries lie below it; make the context again")]
+    AboveEntries,
+    /// A symbolic link to the outside.
+    #[error("is a link to {target:?}, outside the context; copy the file into the image directory")]
+    LinkEscapes {
+        /// Where the link points.
+        target: String,
+    },
+    /// A symbolic link whose end depends on other links.
+    #[error("is a link to {target:?}, with `..` after a name; write the target in its shortest form")]
+    LinkWinds {
+        /// Where the link points.
+        target: String,
+    },
+    /// A symbolic link without an end, where the hash needs the file behind it.
+    #[error(
+        "is a link to {target:?}, which leads to no file or directory of the context (or through another linked directory), so the scheme `contents` has nothing to hash; replace the link with a copy"
+    )]
+    LinkDead {
+        /// Where the link points.
+        target: String,
+    },
+    /// A hard link to something else than a file that came before.
+    #[error("is a hard link to {target:?}, which is no earlier regular file of the context; make the context again")]
+    HardLink {
+        /// Where the link points.
+        target: String,
+    },
+    /// A device, a fifo, or a type that nobody has defined.
+    #[error("is a {0}; a context holds regular files, directories and links only")]
+    Kind(&'static str),
+    /// A Dockerfile that is not a file by itself.
+    #[error("is a {0}; the Dockerfile must be a regular file")]
+    Dockerfile(&'static str),
+    /// The setuid or the setgid bit.
+    #[error("has the setuid or setgid bit (mode {0:o}); remove it, and set it in the Dockerfile where it is needed")]
+    SetId(u32),
+    /// A header that two readers may understand differently.
+    #[error(
+        "has {0}, which readers of tar files understand differently; make the context again, in plain GNU or PAX format"
+    )]
+    Ambiguous(&'static str),
+    /// A PAX record that changes more than a context needs.
+    #[error("has the PAX record {0:?}, which a context does not need; make the context again without it")]
+    PaxRecord(String),
+    /// One more entry than allowed.
+    #[error("is one entry more than the {0} that a context may have; leave files out of the image directory")]
+    TooMany(u64),
+    /// Names that take more memory than allowed.
+    #[error(
+        "brings the names of the context above {0} bytes; leave files out of the image directory, or shorten names"
+    )]
+    TooManyNames(u64),
+    /// A file that ends beyond the size that a context may have.
+    #[error(
+        "with its {size} bytes brings the context above {limit} bytes; leave large files out of the image directory"
+    )]
+    TooBig {
+        /// The size that the entry's header tells.
+        size: u64,
+        /// What the whole context may have, unpacked.
+        limit: u64,
+    },
+    /// A second tree beside the one top directory of a 2015 context.
+    #[error("lies outside {top:?}, the one top directory that the context started with; move it inside")]
+    OutsideTop {
+        /// The top directory.
+        top: String,
+    },
+}
+
+/// An entry's name without a leading `./` and, for a directory, without the `/` at its end; the root itself is empty.
+///
+/// Any UTF-8 without control characters is a name, backslashes too: on Linux they are letters like others.
+pub fn clean_name(raw: &[u8], directory: bool) -> Result<&str, Hazard> {
+    let name = clean_text(raw)?;
+    if name.starts_with('/') {
+        return Err(Hazard::Absolute);
+    }
+    let name = if directory { name.strip_suffix('/').unwrap_or(name) } else { name };
+    if directory && name == "." {
+        return Ok("");
+    }
+    let name = name.strip_prefix("./").unwrap_or(name);
+    for (depth, part) in name.split('/').enumerate() {
+        match part {
+            ".." => return Err(Hazard::Traversal),
+            "" | "." => return Err(Hazard::NotShortest),
+            _ if part.len() > MAX_PART => return Err(Hazard::TooLong),
+            _ if depth >= MAX_DEPTH => return Err(Hazard::TooDeep),
+            _ => {}
+        }
+    }
+    Ok(name)
+}
+
+/// The target of the symbolic link `name` (a [`clean_name`]), if it stays inside the context.
+///
+/// `..` may only stand at the target's beginning, where it climbs real directories. Behind a name it might climb
+/// from wherever another link leads, and no look at the text could tell where it ends.
+pub fn symlink_target<'t>(name: &str, raw: &'t [u8]) -> Result<&'t str, Hazard> {
+    let target = clean_text(raw)?;
+    let mut above = name.matches('/').count();
+    let mut descended = false;
+    if target.starts_with('/') {
+        return Err(Hazard::LinkEscapes { target: cut(raw) });
+    }
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if descended => return Err(Hazard::LinkWinds { target: cut(raw) }),
+            ".." if above == 0 => return Err(Hazard::LinkEscapes { target: cut(raw) }),
+            ".." => above -= 1,
+            _ if part.len() > MAX_PART => return Err(Hazard::TooLong),
+            _ => descended = true,
+        }
+    }
+    Ok(target)
+}
+
+/// A name as it may stand in a message: quoted, control characters escaped, and no longer than a line.
+#[must_use]
+pub fn shown(name: &[u8]) -> String {
+    format!("{:?}", cut(name))
+}
+
+/// Text from outside as it may stand in a message, which has to fit into one line of Treeherder.
+pub(super) fn cut(text: &[u8]) -> String {
+    const LINE: usize = 100;
+    let whole = String::from_utf8_lossy(text);
+    match whole.char_indices().nth(LINE) {
+        Some((end, _)) => format!("{}…", &whole[..end]),
+        None => whole.into_owned(),
+    }
+}
+
+fn clean_text(raw: &[u8]) -> Result<&str, Hazard> {
+    if raw.is_empty() {
+        return Err(Hazard::Empty);
+    }
+    if raw.len() > MAX_NAME {
+        return Err(Hazard::TooLong);
+    }
+    let text = std::str::from_utf8(raw).map_err(|_| Hazard::NotUtf8)?;
+    if text.chars().any(char::is_control) {
+        return Err(Hazard::ControlCharacter);
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for (raw, directory, clean) in [
+            (&b"Dockerfile"[..], false, "Dockerfile"),
+            (b"./a/b", false, "a/b"),
+            (b"a/", true, "a"),
+            (b"a", true, "a"),
+            (b"./", true, ""),
+            (b".", true, ""),
+            (b"a\\b", false, "a\\b"),
+            ("\u{fc}/\u{1f980}".as_bytes(), false, "\u{fc}/\u{1f980}"),
+            (b"..a/b..", false, "..a/b.."),
+        ] {
+            assert_eq!(clean_name(raw, directory), Ok(clean));
+        }
+        let long = "a/".repeat(MAX_NAME);
+        let deep = vec!["a"; MAX_DEPTH + 1].join("/");
+        for (raw, directory, hazard) in [
+            (&b""[..], false, Hazard::Empty),
+            (b"/etc/passwd", false, Hazard::Absolute),
+            (b"/", true, Hazard::Absolute),
+            (b"..", true, Hazard::Traversal),
+            (b"a/../../b", false, Hazard::Traversal),
+            (b"a//b", false, Hazard::NotShortest),
+            (b"a/./b", false, Hazard::NotShortest),
+            (b"././a", false, Hazard::NotShortest),
+            (b"a//", true, Hazard::NotShortest),
+            (b".//a", false, Hazard::NotShortest),
+            (b".", false, Hazard::NotShortest),
+            (b"a\nb", false, Hazard::ControlCharacter),
+            (b"a\0b", false, Hazard::ControlCharacter),
+            ("a\u{85}b".as_bytes(), false, Hazard::ControlCharacter),
+            (b"\xff", false, Hazard::NotUtf8),
+            (long.as_bytes(), true, Hazard::TooLong),
+            (&[b'a'; MAX_PART + 1], false, Hazard::TooLong),
+            (deep.as_bytes(), false, Hazard::TooDeep),
+        ] {
+            assert_eq!(clean_name(raw, directory), Err(hazard), "{}", shown(raw));
+        }
+    }
+
+    #[test]
+    fn link_targets() {
+        let escapes = |target: &str| Err(Hazard::LinkEscapes { target: target.to_owned() });
+        let winds = |target: &str| Err(Hazard::LinkWinds { target: target.to_owned() });
+        for (name, target, result) in [
+            ("l", "t", Ok("t")),
+            ("a/l", "../t", Ok("../t")),
+            ("a/b/l", "../.././t/", Ok("../.././t/")),
+            ("a/l", "..", Ok("..")),
+            ("l", "../t", escapes("../t")),
+            ("a/l", "../../t", escapes("../../t")),
+            ("l", "/etc/passwd", escapes("/etc/passwd")),
+            ("l", "a/../t", winds("a/../t")),
+            ("l", "a/up/../../../t", winds("a/up/../../../t")),
+            ("l", "", Err(Hazard::Empty)),
+        ] {
+            assert_eq!(symlink_target(name, target.as_bytes()), result, "{name} -> {target}");
+        }
+    }
+
+    #[test]
+    fn names_in_messages_stay_on_their_line() {
+        assert_eq!(shown(b"a\nb"), r#""a\nb""#);
+        assert_eq!(shown("ü".repeat(100).as_bytes()), format!("{:?}", "ü".repeat(100)));
+        assert_eq!(shown(&[b'a'; 5000]), format!("\"{}…\"", "a".repeat(100)));
+    }
+}

@@ -1,0 +1,190 @@
+//! The tree of the entries that a context has so far: what may still be added to it, and its hash in the scheme
+//! `contents`. Whether a name is a good name by itself is for the room above.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::Bound;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::context::safety::{Hazard, cut};
+use crate::names::{ContextHash, Digest};
+
+/// How many links in a row are followed: the kernel's own number.
+const MAX_HOPS: usize = 40;
+
+/// What an admitted name is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// A directory that has an entry of its own.
+    Directory,
+    /// A regular file, or a hard link to one, with the sha256 of its content.
+    File(Digest),
+    /// A symbolic link and its target.
+    Symlink(Box<str>),
+}
+
+/// The names that a context has so far, ordered as the `contents` scheme sorts them.
+#[derive(Debug, Default)]
+pub struct Tree {
+    nodes: BTreeMap<Box<str>, Node>,
+    name_bytes: u64,
+}
+
+impl Tree {
+    /// Whether an entry may have this [`clean_name`](super::clean_name), after all that came before it.
+    pub fn admit(&self, name: &str, directory: bool) -> Result<(), Hazard> {
+        if self.nodes.contains_key(name) {
+            return Err(Hazard::Duplicate);
+        }
+        for (end, _) in name.match_indices('/') {
+            let parent = &name[..end];
+            if self.nodes.get(parent).is_some_and(|node| *node != Node::Directory) {
+                return Err(Hazard::BelowNonDirectory { parent: cut(parent.as_bytes()) });
+            }
+        }
+        if !directory && self.has_below(name) {
+            return Err(Hazard::AboveEntries);
+        }
+        Ok(())
+    }
+
+    /// Keeps an entry that was admitted.
+    pub fn insert(&mut self, name: &str, node: Node) {
+        let target = if let Node::Symlink(target) = &node { target.len() } else { 0 };
+        self.name_bytes += (name.len() + target) as u64;
+        self.nodes.insert(name.into(), node);
+    }
+
+    /// What a name is, if it has an entry of its own.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
+    /// How many bytes the names and targets take: what the tree costs beside a constant for each entry.
+    #[must_use]
+    pub fn name_bytes(&self) -> u64 {
+        self.name_bytes
+    }
+
+    /// How many regular files there are.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.nodes.values().filter(|node| matches!(node, Node::File(_))).count() as u64
+    }
+
+    /// The hash of the scheme `contents`, for a tree that lies at `directory` in its repository.
+    ///
+    /// As in 2015 it covers regular files and links to files, the latter by what they point at; links to
+    /// directories, empty directories and permissions have no line. With `top`, only what lies below that
+    /// directory counts, and its name is left out of the paths.
+    ///
+    /// # Errors
+    /// The name of a symbolic link without a file behind it, and [`Hazard::LinkDead`].
+    pub fn contents_hash(&self, directory: &str, top: Option<&str>) -> Result<ContextHash, (String, Hazard)> {
+        let mut hasher = Sha256::new();
+        let mut line = String::new();
+        for (name, node) in &self.nodes {
+            let below = match top {
+                None => Some(&**name),
+                Some(top) => name.strip_prefix(top).and_then(|rest| rest.strip_prefix('/')),
+            };
+            let Some(below) = below else { continue };
+            let digest = match node {
+                Node::Directory => None,
+                Node::File(digest) => Some(*digest),
+                Node::Symlink(target) => self.behind(name, target)?,
+            };
+            if let Some(digest) = digest {
+                line.clear();
+                let _ = writeln!(line, "{digest}\t/{directory}/{below}");
+                hasher.update(&line);
+            }
+        }
+        Ok(ContextHash(Digest::new(hasher.finalize().into())))
+    }
+
+    /// Whether all names lie below this one directory.
+    #[must_use]
+    pub fn is_all_below(&self, top: &str) -> bool {
+        let inside = |name: &str| name.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        !self.nodes.is_empty() && self.nodes.keys().all(|name| name.is_empty() || inside(name))
+    }
+
+    /// The digest of the file at the end of a link; none for a directory.
+    fn behind(&self, name: &str, target: &str) -> Result<Option<Digest>, (String, Hazard)> {
+        let mut at = resolve(name, target);
+        for _ in 0..MAX_HOPS {
+            match self.nodes.get(at.as_str()) {
+                Some(Node::File(digest)) => return Ok(Some(*digest)),
+                Some(Node::Symlink(next)) => at = resolve(&at, next),
+                Some(Node::Directory) => return Ok(None),
+                None if at.is_empty() || self.has_below(&at) => return Ok(None),
+                None => break,
+            }
+        }
+        Err((name.to_owned(), Hazard::LinkDead { target: cut(target.as_bytes()) }))
+    }
+
+    fn has_below(&self, name: &str) -> bool {
+        let prefix = format!("{name}/");
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        self.nodes.range::<str, _>(from).next().is_some_and(|(next, _)| next.starts_with(&prefix))
+    }
+}
+
+/// Where a link leads, by its text; [`symlink_target`](super::symlink_target) has made sure that the text is enough.
+fn resolve(name: &str, target: &str) -> String {
+    let mut parts: Vec<&str> = name.split('/').collect();
+    parts.pop();
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            _ => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_admits_each_name_once_and_only_below_directories() {
+        let mut tree = Tree::default();
+        tree.insert("a", Node::Directory);
+        tree.insert("a/f", Node::File(Digest::of(b"")));
+        tree.insert("a/l", Node::Symlink("f".into()));
+        tree.insert("b/c/d", Node::File(Digest::of(b"")));
+        assert_eq!(tree.admit("A", false), Ok(()));
+        assert_eq!(tree.admit("b/c", true), Ok(()));
+        assert_eq!(tree.admit("a/f", false), Err(Hazard::Duplicate));
+        assert_eq!(tree.admit("a", true), Err(Hazard::Duplicate));
+        let below = |parent: &str| Err(Hazard::BelowNonDirectory { parent: parent.to_owned() });
+        assert_eq!(tree.admit("a/f/x", false), below("a/f"));
+        assert_eq!(tree.admit("a/l/x/y", false), below("a/l"));
+        assert_eq!(tree.admit("b/c", false), Err(Hazard::AboveEntries));
+        assert_eq!((tree.files(), tree.name_bytes()), (2, 13));
+    }
+
+    #[test]
+    fn contents_follow_links_to_files_and_skip_the_rest() {
+        let mut tree = Tree::default();
+        let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
+        tree.insert("z", Node::File(one));
+        tree.insert("d/f", Node::File(two));
+        tree.insert("d/l", Node::Symlink("../m".into()));
+        tree.insert("m", Node::Symlink("z".into()));
+        tree.insert("dl", Node::Symlink("d".into()));
+        tree.insert("e", Node::Directory);
+        let lines = format!("{two}\t/t/x/d/f\n{one}\t/t/x/d/l\n{one}\t/t/x/m\n{one}\t/t/x/z\n");
+        assert_eq!(tree.contents_hash("t/x", None), Ok(ContextHash(Digest::of(lines.as_bytes()))));
+
+        tree.insert("loop", Node::Symlink("loop".into()));
+        let (name, hazard) = tree.contents_hash("t/x", None).unwrap_err();
+        assert_eq!((name.as_str(), hazard), ("loop", Hazard::LinkDead { target: "loop".to_owned() }));
+    }
+}

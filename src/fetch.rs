@@ -1,0 +1,234 @@
+//! Getting the context: from an artifact, a URL, a file or an image directory, through the intake's checks, into a
+//! file that holds verified bytes or does not exist. What is done with it is for the verbs.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use tempfile::NamedTempFile;
+use tracing::info;
+
+use crate::context::collect::{CollectError, Context};
+use crate::context::intake::{Expectation, IntakeError, IntakeFault, Limits, Received, receive};
+use crate::names::{ContextHash, HashScheme, HttpUrl, RepoPath};
+use crate::plan::{ContextPlan, ContextSource, Plan};
+use crate::report::{Bytes, Report};
+use crate::retry::{Another, Failure, Policy, retry};
+use crate::stream;
+use crate::taskcluster::{CallError, Services};
+use crate::transfer::{Storage, TransferError};
+
+/// Written to disk at this size, so that system calls do not count.
+const WRITE_BUFFER: usize = 256 * 1024;
+
+/// Why there is no context.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The queue does not know the artifact, or not any more.
+    #[error("the context is not there: {origin}; a new decision task uploads it again")]
+    Gone {
+        /// Where it should be.
+        origin: String,
+        /// What the services said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A service did not do what was asked.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The download failed.
+    #[error(transparent)]
+    Transfer(TransferError),
+    /// It is not the context that was promised.
+    #[error("{error} (context from {origin})")]
+    Intake {
+        /// What is wrong with it.
+        #[source]
+        error: IntakeError,
+        /// Where it came from.
+        origin: String,
+    },
+    /// The image directory has no context.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    /// A file on this machine cannot be read or written.
+    #[error("cannot {doing} {}", path.display())]
+    File {
+        /// Read or write.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Only a deployment has artifacts.
+    #[error("there is no deployment to get {0} from: set TASKCLUSTER_ROOT_URL")]
+    NoDeployment(String),
+}
+
+impl Failure for FetchError {
+    fn another(&self) -> Another {
+        match self {
+            Self::Transfer(error) => error.another(),
+            Self::Intake { error, .. } if error.kind() == IntakeFault::Source => Another::CanHelp,
+            Self::Gone { .. } | Self::Call(_) | Self::Intake { .. } | Self::Collect(_) => Another::IsUseless,
+            Self::File { .. } | Self::NoDeployment(_) => Another::IsUseless,
+        }
+    }
+}
+
+/// A verified context.
+#[derive(Debug)]
+pub struct Fetched {
+    /// The context, a plain tar; gone when this value is.
+    pub file: NamedTempFile,
+    /// Its hash.
+    pub hash: ContextHash,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// Where things are fetched from, and put.
+pub struct Fetcher<'a> {
+    /// The deployment's services, where there is a deployment.
+    pub services: Option<&'a Services>,
+    /// Plain HTTP.
+    pub storage: &'a Storage,
+    /// Progress.
+    pub report: &'a Report,
+    /// The folder for temporary files.
+    pub folder: &'a Path,
+}
+
+impl Fetcher<'_> {
+    /// Gets a plan's context and verifies it while it comes in.
+    pub async fn context(&self, plan: &Plan) -> Result<Fetched, FetchError> {
+        let ContextPlan { source, hash, .. } = &plan.context;
+        let fetched = match source {
+            ContextSource::Artifact { task_id, name } => {
+                let services = self.services.ok_or_else(|| FetchError::NoDeployment(source.to_string()))?;
+                retry("the download of the context", Policy::TRANSFER, || async {
+                    let url =
+                        services.queue.latest_artifact_url(task_id, name).await.map_err(|error| gone(source, error))?;
+                    self.download(plan, &url).await
+                })
+                .await?
+            }
+            ContextSource::Url(url) => {
+                retry("the download of the context", Policy::TRANSFER, || self.download(plan, url)).await?
+            }
+            ContextSource::File(path) => {
+                let file = File::open(path).map_err(|source| unreadable(path, source))?;
+                self.take_in(plan, file, None).await?
+            }
+            ContextSource::Directory { root, directory } => self.pack(plan, root, directory).await?,
+        };
+        let verified = if hash.is_some() { "verified" } else { "no HASH to compare with" };
+        info!(
+            "context: {} unpacked, hash {} (scheme {}), {verified}",
+            Bytes(fetched.bytes),
+            fetched.hash,
+            plan.context.scheme
+        );
+        Ok(fetched)
+    }
+
+    async fn download(&self, plan: &Plan, url: &HttpUrl) -> Result<Fetched, FetchError> {
+        let download = self.storage.get(url).await.map_err(|error| {
+            if error.is_gone() { gone_from(&plan.context.source, error) } else { FetchError::Transfer(error) }
+        })?;
+        let meter = self.report.meter("downloading the context", download.length);
+        let encoded = download.gzip_encoded;
+        let bytes = stream::reader(download.bytes(meter.clone()));
+        let fetched = if encoded {
+            // Workers compress some artifacts for the transfer, whatever is in them.
+            self.take_in(plan, MultiGzDecoder::new(bytes), None).await?
+        } else {
+            self.take_in(plan, bytes, None).await?
+        };
+        meter.finish("downloaded the context");
+        Ok(fetched)
+    }
+
+    /// Makes the context of an image directory, and takes it in through the same checks as a downloaded one.
+    async fn pack(&self, plan: &Plan, root: &Path, directory: &Path) -> Result<Fetched, FetchError> {
+        let scheme = plan.context.scheme;
+        let args: BTreeMap<_, _> = plan.build.args.clone();
+        let context = Context::collect(root, directory, &args, scheme)?;
+        let within = match scheme {
+            HashScheme::Tar => None,
+            HashScheme::Contents => Some(path_in(root, directory)?),
+        };
+        let (reader, writer) = io::pipe().map_err(|source| unreadable(directory, source))?;
+        let packing =
+            tokio::task::spawn_blocking(move || context.write_tar(BufWriter::with_capacity(WRITE_BUFFER, writer)));
+        let taken = self.take_in(plan, reader, within).await;
+        match packing.await {
+            // When the intake ends early the writer's pipe breaks: the intake's error is the one to tell.
+            Ok(Err(error)) if !matches!(error, CollectError::Write(_)) => Err(error.into()),
+            _ => taken,
+        }
+    }
+
+    /// Reads a context to its end, on a thread of its own, into a temporary file.
+    async fn take_in(
+        &self,
+        plan: &Plan,
+        source: impl Read + Send + 'static,
+        within: Option<RepoPath>,
+    ) -> Result<Fetched, FetchError> {
+        let context = &plan.context;
+        let expect = Expectation {
+            scheme: context.scheme,
+            hash: context.hash,
+            directory: within.or_else(|| context.directory.clone()),
+            image: plan.image.clone(),
+        };
+        let limits = Limits { max_bytes: context.max_bytes, max_entries: context.max_entries, ..Limits::default() };
+        // A fresh file for every try: what an earlier one wrote is worthless.
+        let unwritable = |source| FetchError::File { doing: "write to", path: self.folder.to_owned(), source };
+        let file = NamedTempFile::new_in(self.folder).map_err(unwritable)?;
+        let out = BufWriter::with_capacity(WRITE_BUFFER, file.reopen().map_err(unwritable)?);
+        let received = tokio::task::spawn_blocking(move || receive(source, &expect, &limits, out));
+        let Received { hash, bytes, .. } = match received.await {
+            Ok(received) => received.map_err(|error| blame(error, context.source.to_string()))?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        Ok(Fetched { file, hash, bytes })
+    }
+}
+
+/// A source's own error is told as what it is: a download that broke off.
+fn blame(error: IntakeError, origin: String) -> FetchError {
+    match error {
+        IntakeError::Source { bytes, source } => match stream::cause::<TransferError>(source) {
+            Ok(transfer) => FetchError::Transfer(transfer),
+            Err(source) => FetchError::Intake { error: IntakeError::Source { bytes, source }, origin },
+        },
+        error => FetchError::Intake { error, origin },
+    }
+}
+
+fn gone(source: &ContextSource, error: CallError) -> FetchError {
+    if error.fault == crate::taskcluster::CallFault::Gone { gone_from(source, error) } else { error.into() }
+}
+
+fn gone_from(source: &ContextSource, error: impl std::error::Error + Send + Sync + 'static) -> FetchError {
+    FetchError::Gone { origin: source.to_string(), source: error.into() }
+}
+
+fn unreadable(path: &Path, source: io::Error) -> FetchError {
+    FetchError::File { doing: "read", path: path.to_owned(), source }
+}
+
+/// The image directory's path in its repository.
+fn path_in(root: &Path, directory: &Path) -> Result<RepoPath, FetchError> {
+    let absolute = |path: &Path| path.canonicalize().map_err(|source| unreadable(path, source));
+    let (root, place) = (absolute(root)?, absolute(directory)?);
+    let outside = || CollectError::OutsideRepository { directory: place.clone(), root: root.clone() };
+    let within = place.strip_prefix(&root).map_err(|_| outside())?;
+    within.to_str().and_then(|path| path.parse().ok()).ok_or_else(|| outside().into())
+}
