@@ -3,13 +3,14 @@
 
 use hyper::body::Bytes;
 use hyper::header::HeaderMap;
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::auth::{Caller, Signed, identify, satisfies};
 use super::http::{Reply, header, parameters};
 use super::routes::{Params, Route};
 use super::schema::complaints;
-use super::world::{World, is_slugid, json_time, slugid};
+use super::world::{World, is_slugid, json_time, parse_time, slugid};
 
 /// What an API call does.
 pub(super) type Handler = fn(&mut World, &Ask) -> Answer;
@@ -87,6 +88,11 @@ impl Ask {
     /// A property of the body that the schema demands.
     pub(super) fn text(&self, property: &str) -> &str {
         self.body[property].as_str().unwrap_or_default()
+    }
+
+    /// A time of the body that the schema demands.
+    pub(super) fn time(&self, property: &str) -> Result<Timestamp, ApiError> {
+        parse_time(self.text(property)).ok_or_else(|| ApiError::internal("the schema lets bad times pass"))
     }
 
     /// Refuses callers that lack one of `scopes`.

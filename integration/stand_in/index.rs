@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::api::{Answer, ApiError, Ask};
 use super::credentials::signed_url;
 use super::http::{Reply, encode};
-use super::world::{Entry, World, json_time};
+use super::world::{Entry, World, json_time, parse_time};
 
 pub(super) fn insert_task(world: &mut World, ask: &Ask) -> Answer {
     let namespace = ask.param("namespace");
@@ -15,7 +15,7 @@ pub(super) fn insert_task(world: &mut World, ask: &Ask) -> Answer {
         task_id: ask.text("taskId").to_owned(),
         rank: ask.body["rank"].as_f64().unwrap_or_default(),
         data: ask.body["data"].clone(),
-        expires: ask.text("expires").parse().map_err(|_| ApiError::internal("expires"))?,
+        expires: ask.time("expires")?,
     };
     insert(world, namespace, entry)?;
     // The entry that is there after the call: an older one of higher rank stays, and the answer is 200.
@@ -38,7 +38,7 @@ fn insert(world: &mut World, namespace: &str, entry: Entry) -> Result<(), ApiErr
 /// Indexes a completed task by its routes and `extra.index`.
 pub(super) fn insert_routes(world: &mut World, task_id: &str, definition: &Value) {
     let options = &definition["extra"]["index"];
-    let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    let time = |value: &Value| value.as_str().and_then(parse_time);
     let expires = time(&options["expires"]).or_else(|| time(&definition["expires"])).unwrap_or(Timestamp::MAX);
     let data = options.get("data").cloned().unwrap_or_else(|| json!({}));
     let rank = options["rank"].as_f64().unwrap_or_default();

@@ -34,7 +34,7 @@ pub(super) fn begin(world: &mut World, name: &str, project_id: &str, upload_id: 
 pub(super) fn create_upload(world: &mut World, ask: &Ask) -> Answer {
     let name = ask.param("name");
     authorize_upload(world, ask)?;
-    let expires = ask.text("expires").parse().map_err(|_| ApiError::internal("expires"))?;
+    let expires = ask.time("expires")?;
     if !begin(world, name, ask.text("projectId"), ask.text("uploadId"), expires) {
         return Err(ApiError::conflict("Object already exists"));
     }

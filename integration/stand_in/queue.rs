@@ -95,7 +95,7 @@ pub(super) fn finish_artifact(world: &mut World, ask: &Ask) -> Answer {
 
 /// All that is refused before the artifact's own history matters. Answers the artifact as asked for.
 fn check_request(world: &mut World, ask: &Ask, key: &ArtifactKey) -> Result<Artifact, ApiError> {
-    let expires = ask.text("expires").parse().map_err(|_| ApiError::internal("expires"))?;
+    let expires = ask.time("expires")?;
     let now = world.now();
     // A quarter of an hour in the past is allowed: the clocks of workers.
     if expires < now - Duration::from_secs(15 * 60) {

@@ -11,7 +11,7 @@ use super::api::{Answer, ApiError, Ask};
 use super::credentials::temporary;
 use super::http::Reply;
 use super::index;
-use super::world::{World, json_time, slugid};
+use super::world::{World, json_time, parse_time, slugid};
 
 /// How long task credentials live before the worker reclaims the task.
 const CLAIM: Duration = Duration::from_secs(20 * 60);
@@ -132,7 +132,7 @@ impl Task {
     }
 
     fn time(&self, name: &str) -> Timestamp {
-        self.definition[name].as_str().and_then(|time| time.parse().ok()).unwrap_or(Timestamp::MAX)
+        self.definition[name].as_str().and_then(parse_time).unwrap_or(Timestamp::MAX)
     }
 
     /// The status structure.

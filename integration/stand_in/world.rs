@@ -131,8 +131,16 @@ impl World {
 
 /// A time as JavaScript's `toJSON` writes it.
 pub(super) fn json_time(time: Timestamp) -> String {
-    let millis = Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time);
-    format!("{millis:.3}")
+    format!("{:.3}", to_millis(time))
+}
+
+/// A time as JavaScript reads it: what is finer than a millisecond is cut off.
+pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
+    text.parse().ok().map(to_millis)
+}
+
+fn to_millis(time: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
 }
 
 /// A new slugid that starts with a letter, as JavaScript's `slugid.nice()` makes them.
