@@ -1,3 +1,5 @@
 //! The program against the world.
 
 mod conformance;
+mod stand_in;
+mod stand_in_tests;

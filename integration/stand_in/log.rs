@@ -1,0 +1,101 @@
+//! The call log: every call that reached the stand-in, in order of arrival, for tests to look at afterwards.
+//! Signatures and bewits are cut out of it, so that it can be printed.
+
+use serde_json::{Value, json};
+
+/// One call.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// `queue`, `index`, `object`, `s3`, `proxy` or `stand-in`.
+    pub(crate) service: &'static str,
+    /// `createArtifact` and so on, the names of Taskcluster's reference, or `s3 PUT`, `s3 GET`, `s3 HEAD`.
+    pub(crate) name: String,
+    pub(crate) method: String,
+    /// Path and query, secrets elided.
+    pub(crate) path: String,
+    /// The JSON body, or null.
+    pub(crate) request: Value,
+    /// Whose credentials were good; none for anonymous calls and bad credentials.
+    pub(crate) client_id: Option<String>,
+    pub(crate) via_proxy: bool,
+    /// What was answered; none when the connection was closed instead, or while the call is under way.
+    pub(crate) status: Option<u16>,
+    /// The scripted fault that befell the call.
+    pub(crate) fault: Option<String>,
+}
+
+impl Call {
+    pub(super) fn new(service: &'static str, name: &str, method: &str, path_and_query: &str) -> Self {
+        Self {
+            service,
+            name: name.to_owned(),
+            method: method.to_owned(),
+            path: elide(path_and_query),
+            request: Value::Null,
+            client_id: None,
+            via_proxy: false,
+            status: None,
+            fault: None,
+        }
+    }
+
+    /// The call as the admin endpoints give it.
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "service": self.service,
+            "name": self.name,
+            "method": self.method,
+            "path": self.path,
+            "request": self.request,
+            "clientId": self.client_id,
+            "viaProxy": self.via_proxy,
+            "status": self.status,
+            "fault": self.fault,
+        })
+    }
+}
+
+/// The calls so far.
+#[derive(Default)]
+pub(super) struct Log {
+    calls: Vec<Call>,
+    /// How many calls `clear` forgot: ids go on counting.
+    forgotten: usize,
+}
+
+impl Log {
+    /// Writes a call down when it arrives; its id is for `end`.
+    pub(super) fn begin(&mut self, call: Call) -> usize {
+        self.calls.push(call);
+        self.forgotten + self.calls.len() - 1
+    }
+
+    /// Completes a call. None when it was cleared meanwhile.
+    pub(super) fn end(&mut self, id: usize, complete: impl FnOnce(&mut Call)) -> Option<&Call> {
+        let call = self.calls.get_mut(id.checked_sub(self.forgotten)?)?;
+        complete(call);
+        Some(call)
+    }
+
+    pub(super) fn calls(&self) -> &[Call] {
+        &self.calls
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.forgotten += self.calls.len();
+        self.calls.clear();
+    }
+}
+
+/// Replaces the values of query parameters that let their holder in.
+fn elide(path_and_query: &str) -> String {
+    let Some((path, query)) = path_and_query.split_once('?') else { return path_and_query.to_owned() };
+    let parameters: Vec<String> = query
+        .split('&')
+        .map(|parameter| match parameter.split_once('=') {
+            Some((name @ ("X-Amz-Signature" | "X-Amz-Credential" | "bewit"), _)) => format!("{name}=…"),
+            _ => parameter.to_owned(),
+        })
+        .collect();
+    format!("{path}?{}", parameters.join("&"))
+}

@@ -1,0 +1,298 @@
+//! A stand-in for Taskcluster: queue, index, object service, S3 and taskcluster-proxy on local sockets, as strict
+//! as the real ones and able to misbehave. Its behaviour is that which was measured on the real services
+//! (docs/taskcluster.md); what the program makes of it is for the tests.
+//!
+//! ```ignore
+//! let taskcluster = StandIn::start(Options::default());
+//! let claim = taskcluster.create_task(TaskSpec::scopes(["index:insert-task:docker.images.*"]));
+//! taskcluster.fault(Fault::status("createArtifact", 503));
+//! // … run the program with taskcluster.root_url() and claim.credentials …
+//! assert_eq!(taskcluster.artifact_bytes(&claim.task_id, 0, "public/image.tar"), Some(image));
+//! ```
+
+mod admin;
+mod api;
+mod artifacts;
+mod auth;
+mod credentials;
+mod faults;
+mod http;
+mod index;
+mod log;
+mod object;
+mod presign;
+mod proxy;
+mod queue;
+mod routes;
+mod schema;
+mod server;
+mod store;
+mod tasks;
+mod world;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde_json::Value;
+use taskcluster::Credentials;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+pub(crate) use faults::Fault;
+pub(crate) use log::Call;
+pub(crate) use tasks::{Claim, RunState, TaskSpec};
+
+use self::server::{Door, Shared, listen};
+use self::world::{Artifact, Details, World};
+
+/// Somebody who wants to know of calls.
+pub(crate) type OnCall = Arc<dyn Fn(&Call) + Send + Sync>;
+
+/// How a stand-in is set up.
+#[derive(Clone)]
+pub(crate) struct Options {
+    /// Whether the queue takes `storageType: s3`. Without, it answers 500.
+    pub(crate) s3: bool,
+    /// Whether there is an object service with a backend. Without, `storageType: object` answers 500.
+    pub(crate) object_service: bool,
+    /// The scopes of everybody, the role `anonymous`.
+    pub(crate) anonymous_scopes: Vec<String>,
+    /// How long the proxy goes on trying a call that answers 5xx or 429, as the real one does for 15 minutes.
+    pub(crate) proxy_patience: Duration,
+    /// Where stored bytes go; a temporary directory if none is given.
+    pub(crate) dir: Option<PathBuf>,
+    /// Where the API and the store listen.
+    pub(crate) listen: SocketAddr,
+    pub(crate) store_listen: SocketAddr,
+    /// Told of each call when it is answered.
+    pub(crate) on_call: Option<OnCall>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let scopes = [
+            "queue:get-artifact:public/*",
+            "queue:get-task:*",
+            "queue:status:*",
+            "queue:list-artifacts:*",
+            "index:find-task:*",
+        ];
+        Self {
+            s3: true,
+            object_service: true,
+            anonymous_scopes: scopes.map(str::to_owned).to_vec(),
+            proxy_patience: Duration::ZERO,
+            dir: None,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            store_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            on_call: None,
+        }
+    }
+}
+
+/// A running stand-in. It listens until it is dropped.
+pub(crate) struct StandIn {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    _dir: Option<TempDir>,
+}
+
+impl StandIn {
+    /// Starts on a thread and a runtime of its own, so that tests can be synchronous, and asynchronous ones
+    /// cannot starve it.
+    ///
+    /// # Panics
+    /// When there is no port, thread or directory to be had: a test cannot go on without.
+    pub(crate) fn start(options: Options) -> Self {
+        let (dir, temp) = if let Some(dir) = &options.dir {
+            std::fs::create_dir_all(dir).expect("the stand-in's directory");
+            (dir.clone(), None)
+        } else {
+            let temp = TempDir::with_prefix("stand-in-").expect("a temporary directory");
+            (temp.path().to_owned(), Some(temp))
+        };
+        let (started, ready) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("stand-in".to_owned()).spawn(move || {
+            let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let shared = bind(options, dir).await;
+                started.send((shared, Handle::current())).expect("somebody who waits");
+                // Both are an end: told to stop, or forgotten.
+                let _ = stopped.await;
+            });
+            // Calls that hang, as scripted, never end by themselves.
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        });
+        let thread = thread.expect("a thread");
+        let (shared, runtime) = ready.recv().expect("a stand-in that starts");
+        Self { shared, runtime, stop: Some(stop), thread: Some(thread), _dir: temp }
+    }
+
+    /// `http://127.0.0.1:PORT`, the deployment.
+    pub(crate) fn root_url(&self) -> String {
+        self.shared.world().root_url.clone()
+    }
+
+    /// The URL of the S3-like store.
+    pub(crate) fn store_url(&self) -> String {
+        self.shared.world().store_url.clone()
+    }
+
+    /// The URL of a taskcluster-proxy for the run, which starts with the first call.
+    pub(crate) fn proxy_url(&self, claim: &Claim) -> String {
+        let _runtime = self.runtime.enter();
+        proxy::open(&self.shared, claim)
+    }
+
+    /// Makes a task and claims its first run.
+    pub(crate) fn create_task(&self, spec: TaskSpec) -> Claim {
+        let mut world = self.shared.world();
+        let task_id = tasks::create(&mut world, spec);
+        tasks::claim(&mut world, &task_id)
+    }
+
+    /// Makes a task whose first run stays pending. Answers its id.
+    pub(crate) fn create_pending_task(&self, spec: TaskSpec) -> String {
+        tasks::create(&mut self.shared.world(), spec.unclaimed())
+    }
+
+    /// Claims the last run if it is pending; of a running one, gives fresh credentials, as a reclaim does.
+    pub(crate) fn claim(&self, task_id: &str) -> Claim {
+        tasks::claim(&mut self.shared.world(), task_id)
+    }
+
+    /// Adds a run and claims it. One that still runs is resolved as failed first.
+    pub(crate) fn rerun(&self, task_id: &str) -> Claim {
+        let mut world = self.shared.world();
+        tasks::rerun(&mut world, task_id);
+        tasks::claim(&mut world, task_id)
+    }
+
+    /// Resolves a run. A completed one's `index.` routes are then in the index.
+    pub(crate) fn resolve(&self, task_id: &str, run_id: u32, state: RunState) {
+        tasks::resolve(&mut self.shared.world(), task_id, run_id, state);
+    }
+
+    /// Puts an artifact there, as the task would have uploaded it to s3. It expires with its task.
+    pub(crate) fn put_artifact(
+        &self,
+        task_id: &str,
+        run_id: u32,
+        name: &str,
+        content_type: &str,
+        content_encoding: Option<&str>,
+        bytes: &[u8],
+    ) {
+        let mut world = self.shared.world();
+        let place = record_artifact(&mut world, task_id, run_id, name, content_type);
+        let (bucket, key) = place.split_once('/').expect("bucket and key");
+        store::put_bytes(&mut world, bucket, key, Some(content_type), content_encoding, bytes);
+    }
+
+    /// The calls so far, in order of arrival.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.shared.world().log.calls().to_vec()
+    }
+
+    /// Forgets the calls so far.
+    pub(crate) fn clear_calls(&self) {
+        self.shared.world().log.clear();
+    }
+
+    /// The index entry of a namespace, expired or not, as the index would answer it.
+    pub(crate) fn index_entry(&self, namespace: &str) -> Option<Value> {
+        self.shared.world().index.get(namespace).map(|entry| index::describe(namespace, entry))
+    }
+
+    /// The file that holds an artifact's bytes as they were uploaded.
+    pub(crate) fn artifact_path(&self, task_id: &str, run_id: u32, name: &str) -> Option<PathBuf> {
+        let world = self.shared.world();
+        let key = (task_id.to_owned(), run_id, name.to_owned());
+        let blob = queue::blob_key(world.artifacts.get(&key)?, &key)?;
+        world.blobs.get(&blob).map(|blob| blob.path.clone())
+    }
+
+    /// An artifact's bytes as they were uploaded.
+    pub(crate) fn artifact_bytes(&self, task_id: &str, run_id: u32, name: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.artifact_path(task_id, run_id, name)?).ok()
+    }
+
+    /// New permanent credentials with these scopes.
+    pub(crate) fn permanent_credentials<S: Into<String>>(&self, scopes: impl IntoIterator<Item = S>) -> Credentials {
+        permanent_credentials(&mut self.shared.world(), scopes.into_iter().map(Into::into).collect())
+    }
+
+    /// Scripts a fault.
+    pub(crate) fn fault(&self, fault: Fault) {
+        self.shared.world().faults.push(fault.into());
+    }
+
+    /// Forgets the faults that have not struck yet.
+    pub(crate) fn clear_faults(&self) {
+        self.shared.world().faults.clear();
+    }
+
+    /// Lets time pass, for the stand-in and for those who call it: URLs and credentials grow old.
+    pub(crate) fn advance(&self, time: Duration) {
+        self.shared.world().advanced += time;
+    }
+
+    /// Makes the stand-in's clock differ from its callers', as Hawk sees it.
+    pub(crate) fn set_skew(&self, skew: SignedDuration) {
+        self.shared.world().skew = skew;
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It panicked: that was printed, and a second panic here would abort the test binary.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts the listeners of the API and the store.
+async fn bind(options: Options, dir: PathBuf) -> Arc<Shared> {
+    let api = TcpListener::bind(options.listen).await.expect("a port for the API");
+    let store = TcpListener::bind(options.store_listen).await.expect("a port for the store");
+    let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().expect("an address"));
+    let world = World::new(options, url(&api), url(&store), dir);
+    let shared = Arc::new(Shared::new(world));
+    tokio::spawn(listen(shared.clone(), api, Door::Api));
+    tokio::spawn(listen(shared.clone(), store, Door::Store));
+    shared
+}
+
+/// Writes an s3 artifact into the queue's books. Answers where its bytes belong.
+fn record_artifact(world: &mut World, task_id: &str, run_id: u32, name: &str, content_type: &str) -> String {
+    let key = (task_id.to_owned(), run_id, name.to_owned());
+    let (bucket, path) = queue::s3_place(&key);
+    let artifact = Artifact {
+        storage_type: "s3".to_owned(),
+        content_type: content_type.to_owned(),
+        content_length: None,
+        expires: world.tasks.get(task_id).expect("a task of this stand-in").expires(),
+        present: true,
+        details: Details::S3(bucket.to_owned(), path.clone()),
+    };
+    world.artifacts.insert(key, artifact);
+    format!("{bucket}/{path}")
+}
+
+fn permanent_credentials(world: &mut World, scopes: Vec<String>) -> Credentials {
+    let id = format!("static/stand-in/{}", world.clients.len());
+    let access_token = world::slugid() + &world::slugid();
+    world.clients.insert(id.clone(), auth::Client { access_token: access_token.clone(), scopes });
+    Credentials { client_id: id, access_token, certificate: None }
+}

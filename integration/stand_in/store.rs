@@ -1,0 +1,255 @@
+//! The S3-like store: three buckets whose objects are files, streamed in and out, as strict as real S3 about
+//! lengths, signatures and second ways to authenticate. Which URLs lead here is for `presign` and the services.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use image_worker::stream::Tally;
+use serde_json::{Value, json};
+
+use super::faults::Dropped;
+use super::http::{Reply, decode, header};
+use super::presign::{self, Refusal};
+use super::server::Shared;
+use super::world::World;
+
+pub(super) use super::presign::{get_url, public_url, put_url};
+
+pub(super) const PUBLIC_BUCKET: &str = "public-artifacts";
+pub(super) const PRIVATE_BUCKET: &str = "private-artifacts";
+pub(super) const OBJECT_BUCKET: &str = "objects";
+
+/// Stored bytes, with the headers that come back with them.
+#[derive(Clone)]
+pub(super) struct Blob {
+    pub(super) path: PathBuf,
+    len: u64,
+    content_type: String,
+    content_encoding: Option<String>,
+    etag: String,
+}
+
+/// A request to the store, without its body.
+pub(super) struct StoreRequest {
+    pub(super) method: String,
+    pub(super) path_and_query: String,
+    pub(super) headers: HeaderMap,
+}
+
+impl StoreRequest {
+    /// What the call log keeps of the headers.
+    pub(super) fn describe(&self) -> Value {
+        let mut described = json!({});
+        let names = [
+            ("contentType", "content-type"),
+            ("contentLength", "content-length"),
+            ("contentEncoding", "content-encoding"),
+            ("range", "range"),
+        ];
+        for (key, name) in names {
+            if let Some(value) = header(&self.headers, name) {
+                described[key] = value.into();
+            }
+        }
+        described
+    }
+
+    fn path_and_query(&self) -> (&str, &str) {
+        self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""))
+    }
+}
+
+/// Answers a request. An upload is cut off after `cut` bytes, if that is scripted.
+pub(super) async fn answer(
+    shared: &Shared,
+    request: &StoreRequest,
+    body: &mut Incoming,
+    cut: Option<u64>,
+) -> Result<Reply, Dropped> {
+    let place = match admit(shared, request) {
+        Ok(place) => place,
+        Err((status, (code, message))) => {
+            // Read the body before refusing it, so that the caller sees the refusal and not a broken pipe.
+            drain(body).await;
+            return Ok(error(status, code, message));
+        }
+    };
+    if request.method != "PUT" {
+        return Ok(serve(shared, request, &place));
+    }
+    let text = |name: &str| header(&request.headers, name);
+    let received = receive(shared, body, cut).await?;
+    let blob = Blob {
+        content_type: text("content-type").unwrap_or("binary/octet-stream").to_owned(),
+        content_encoding: text("content-encoding").map(str::to_owned),
+        ..received
+    };
+    let etag = blob.etag.clone();
+    put(&mut shared.world(), place, blob);
+    Ok(Reply::empty(200).header("etag", &etag))
+}
+
+/// Reads a body to its end and forgets it.
+pub(super) async fn drain(body: &mut Incoming) {
+    while let Some(Ok(_)) = body.frame().await {}
+}
+
+/// Streams a body into a new file. A body that ends early leaves nothing behind.
+pub(super) async fn receive(shared: &Shared, body: &mut Incoming, cut: Option<u64>) -> Result<Blob, Dropped> {
+    let path = shared.world().new_file();
+    // Blocking writes, a frame at a time, into the page cache: good enough for a server of tests.
+    let file = std::fs::File::create_new(&path).expect("a file in the stand-in's directory");
+    let mut tally = Tally::new(file);
+    let mut whole = true;
+    while let Some(frame) = body.frame().await {
+        // hyper reports a body that is shorter than its Content-Length as an error.
+        let Ok(frame) = frame else {
+            whole = false;
+            break;
+        };
+        if let Ok(data) = frame.into_data() {
+            tally.write_all(&data).expect("space in the stand-in's directory");
+        }
+        if cut.is_some_and(|cut| tally.bytes() >= cut) {
+            whole = false;
+            break;
+        }
+    }
+    let (_, digest, len) = tally.finish();
+    if !whole {
+        let _ = std::fs::remove_file(&path);
+        return Err(Dropped);
+    }
+    Ok(blob(path, len, &digest.to_string()))
+}
+
+/// Stores bytes, as a PUT would.
+pub(super) fn put_bytes(
+    world: &mut World,
+    bucket: &str,
+    key: &str,
+    content_type: Option<&str>,
+    content_encoding: Option<&str>,
+    bytes: &[u8],
+) {
+    let path = world.new_file();
+    std::fs::write(&path, bytes).expect("space in the stand-in's directory");
+    let digest = image_worker::names::Digest::of(bytes).to_string();
+    let blob = blob(path, bytes.len() as u64, &digest)
+        .with_headers(content_type.unwrap_or("binary/octet-stream"), content_encoding);
+    put(world, format!("{bucket}/{key}"), blob);
+}
+
+/// Puts a blob in its place, and removes what was there.
+pub(super) fn put(world: &mut World, place: String, blob: Blob) {
+    if let Some(old) = world.blobs.insert(place, blob) {
+        let _ = std::fs::remove_file(old.path);
+    }
+}
+
+impl Blob {
+    pub(super) fn with_headers(self, content_type: &str, content_encoding: Option<&str>) -> Self {
+        Self { content_type: content_type.to_owned(), content_encoding: content_encoding.map(str::to_owned), ..self }
+    }
+}
+
+fn blob(path: PathBuf, len: u64, digest: &str) -> Blob {
+    // S3's ETag is an MD5; nobody may rely on that, so the half of a sha256 serves.
+    let etag = format!("\"{}\"", &digest[..32]);
+    Blob { path, len, content_type: "binary/octet-stream".into(), content_encoding: None, etag }
+}
+
+/// Where a request leads, `bucket/key`, if it may go there.
+fn admit(shared: &Shared, request: &StoreRequest) -> Result<String, (u16, Refusal)> {
+    let (path, query) = request.path_and_query();
+    let path = decode(path).ok_or((400, ("InvalidURI", "Couldn't parse the specified URI.")))?;
+    let signed = query.contains("X-Amz-Signature=");
+    if request.headers.contains_key("authorization") {
+        let message = if signed {
+            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string \
+             parameter or the Authorization header should be specified"
+        } else {
+            "Unsupported Authorization Type"
+        };
+        return Err((400, ("InvalidArgument", message)));
+    }
+    match request.method.as_str() {
+        "PUT" if request.headers.contains_key("transfer-encoding") => {
+            let message = "A header you provided implies functionality that is not implemented";
+            return Err((501, ("NotImplemented", message)));
+        }
+        "PUT" if !request.headers.contains_key("content-length") => {
+            return Err((411, ("MissingContentLength", "You must provide the Content-Length HTTP header.")));
+        }
+        "GET" | "HEAD" | "PUT" => {}
+        _ => return Err((405, ("MethodNotAllowed", "The specified method is not allowed against this resource."))),
+    }
+    let place = path.trim_start_matches('/').to_owned();
+    let open = request.method != "PUT" && place.starts_with(&format!("{PUBLIC_BUCKET}/"));
+    if signed || !open {
+        let now = shared.world().now();
+        presign::verify(now, &request.method, &path, query, &request.headers).map_err(|refusal| (403, refusal))?;
+    }
+    Ok(place)
+}
+
+fn serve(shared: &Shared, request: &StoreRequest, place: &str) -> Reply {
+    let Some(blob) = shared.world().blobs.get(place).cloned() else {
+        let missing = error(404, "NoSuchKey", "The specified key does not exist.");
+        return if request.method == "HEAD" { missing.head() } else { missing };
+    };
+    let current = header(&request.headers, "if-range").is_none_or(|etag| etag == blob.etag);
+    let range = header(&request.headers, "range").filter(|_| current);
+    let reply = match range.map_or(Range::Whole, |range| parse_range(range, blob.len)) {
+        Range::Whole => Reply::file(200, blob.path, 0, blob.len),
+        Range::Unsatisfiable => {
+            return error(416, "InvalidRange", "The requested range is not satisfiable")
+                .header("content-range", &format!("bytes */{}", blob.len));
+        }
+        Range::Part(first, last) => Reply::file(206, blob.path, first, last - first + 1)
+            .header("content-range", &format!("bytes {first}-{last}/{}", blob.len)),
+    };
+    let mut reply =
+        reply.header("content-type", &blob.content_type).header("etag", &blob.etag).header("accept-ranges", "bytes");
+    if let Some(encoding) = &blob.content_encoding {
+        reply = reply.header("content-encoding", encoding);
+    }
+    if request.method == "HEAD" { reply.head() } else { reply }
+}
+
+/// What a Range header asks for.
+enum Range {
+    /// Everything: also what the answer is to headers that the store does not understand.
+    Whole,
+    /// From the first to the last byte.
+    Part(u64, u64),
+    Unsatisfiable,
+}
+
+fn parse_range(range: &str, len: u64) -> Range {
+    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
+        return Range::Whole;
+    };
+    let end = len.saturating_sub(1);
+    let (first, last) = match (first.parse::<u64>(), last.parse::<u64>()) {
+        (Ok(first), Ok(last)) if first <= last => (first, last.min(end)),
+        (Ok(first), Err(_)) if last.is_empty() => (first, end),
+        // The last so many bytes.
+        (Err(_), Ok(0)) if first.is_empty() => return Range::Unsatisfiable,
+        (Err(_), Ok(tail)) if first.is_empty() => (len.saturating_sub(tail), end),
+        _ => return Range::Whole,
+    };
+    if first < len { Range::Part(first, last) } else { Range::Unsatisfiable }
+}
+
+fn error(status: u16, code: &str, message: &str) -> Reply {
+    Reply::xml(
+        status,
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        ),
+    )
+}
