@@ -128,12 +128,11 @@ fn follow_links(world: &World, ask: &Ask, run_id: u32) -> Result<(ArtifactKey, A
 
 fn download(world: &World, ask: &Ask, run_id: u32) -> Answer {
     let (key, artifact) = follow_links(world, ask, run_id)?;
-    let reply = match &artifact.details {
-        Details::Error(reason, message) => Reply::json(424, &json!({"reason": reason, "message": message})),
-        _ => {
-            let url = url(world, &artifact, &key)?;
-            Reply::json(303, &json!({"storageType": artifact.storage_type, "url": url})).header("location", &url)
-        }
+    let reply = if let Details::Error(reason, message) = &artifact.details {
+        Reply::json(424, &json!({"reason": reason, "message": message}))
+    } else {
+        let url = url(world, &artifact, &key)?;
+        Reply::json(303, &json!({"storageType": artifact.storage_type, "url": url})).header("location", &url)
     };
     Ok(reply.header("x-taskcluster-artifact-storage-type", &artifact.storage_type))
 }

@@ -46,7 +46,7 @@ impl Fault {
         Self { call: call.to_owned(), path: None, skip: 0, times: 1, failure }
     }
 
-    /// Answers `status`, with a JSON body that a load balancer would not send.
+    /// Answers `status`, with a body that is not JSON, such as load balancers send.
     pub(crate) fn status(call: &str, status: u16) -> Self {
         let body = format!("<html>stand-in: scripted {status}</html>");
         Self::new(call, Failure::Status { status, body, retry_after: None })

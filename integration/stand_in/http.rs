@@ -18,6 +18,9 @@ use tokio_util::io::ReaderStream;
 /// The body of an answer.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
+/// How much of a file is read at once. The default of 4 KiB takes three times as long for a large image.
+const CHUNK: usize = 256 << 10;
+
 /// An answer.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
@@ -110,7 +113,7 @@ impl Reply {
             Content::File { path, offset, len } => {
                 let mut file = tokio::fs::File::open(path).await?;
                 file.seek(io::SeekFrom::Start(offset)).await?;
-                ReaderStream::new(file.take(len)).boxed()
+                ReaderStream::with_capacity(file.take(len), CHUNK).boxed()
             }
         };
         let body = match self.damage {

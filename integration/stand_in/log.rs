@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 /// One call.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    /// `queue`, `index`, `object`, `s3`, `proxy` or `stand-in`.
+    /// `queue`, `index`, `object` or `s3`; `unknown` for a path that no service has.
     pub(crate) service: &'static str,
-    /// `createArtifact` and so on, the names of Taskcluster's reference, or `s3 PUT`, `s3 GET`, `s3 HEAD`.
+    /// `createArtifact` and so on, the names of Taskcluster's reference, or `s3 PUT`, `s3 GET`, `s3 HEAD`; `unknown`.
     pub(crate) name: String,
     pub(crate) method: String,
     /// Path and query, secrets elided.
     pub(crate) path: String,
-    /// The JSON body, or null.
+    /// The JSON body, or null; of calls to the store, the headers that matter.
     pub(crate) request: Value,
     /// Whose credentials were good; none for anonymous calls and bad credentials.
     pub(crate) client_id: Option<String>,

@@ -68,7 +68,8 @@ impl TaskSpec {
         Self::default().property("scopes", json!(scopes))
     }
 
-    /// Sets a property of the definition: `routes`, `payload`, `extra`, `projectId`, `expires`, `deadline`…
+    /// Sets a property of the definition: `routes`, `payload`, `extra`, `projectId`, `expires`, `deadline`… The
+    /// last two are times, or `+` and the seconds from the stand-in's now.
     pub(crate) fn property(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.definition.insert(name.to_owned(), value.into());
         self
@@ -93,7 +94,7 @@ impl TaskSpec {
     }
 
     /// The spec from the definition-like JSON that the admin endpoint takes: `taskId` and `unclaimed` beside
-    /// the definition's own properties.
+    /// what `property` sets.
     pub(super) fn from_json(mut definition: Map<String, Value>) -> Self {
         let task_id = definition.remove("taskId").and_then(|id| id.as_str().map(str::to_owned));
         let unclaimed = definition.remove("unclaimed") == Some(Value::Bool(true));
@@ -226,7 +227,8 @@ pub(super) fn create(world: &mut World, spec: TaskSpec) -> String {
         "extra": {},
     });
     for (name, value) in spec.definition {
-        let seconds = value.as_str().and_then(|text| text.strip_prefix('+')).and_then(|text| text.parse().ok());
+        let relative = value.as_str().filter(|_| name == "expires" || name == "deadline");
+        let seconds = relative.and_then(|text| text.strip_prefix('+')).and_then(|text| text.parse().ok());
         definition[name] = seconds.map_or(value, |seconds| json_time(now + SignedDuration::from_secs(seconds)).into());
     }
     world.tasks.insert(task_id.clone(), Task { definition, runs: vec![Run::pending("scheduled", now)] });

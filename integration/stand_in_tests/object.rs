@@ -31,7 +31,7 @@ fn call(what: &str, created: &Value) -> String {
     format!("/api/object/v1/{what}/{}", created["name"].as_str().unwrap().replace('/', "%2F"))
 }
 
-fn upload(created: &Value, proposed: Value) -> Value {
+fn upload(created: &Value, proposed: &Value) -> Value {
     json!({
         "projectId": created["projectId"],
         "uploadId": created["uploadId"],
@@ -67,7 +67,7 @@ async fn an_object_artifact_from_beginning_to_end() {
 
     // A PUT with exactly the headers that were signed.
     let proposed = json!({"putUrl": {"contentType": "application/x-tar", "contentLength": 5}});
-    let got = uploader.put(&call("upload", &created), upload(&created, proposed.clone())).await.expect(200).body;
+    let got = uploader.put(&call("upload", &created), upload(&created, &proposed)).await.expect(200).body;
     let method = &got["uploadMethod"]["putUrl"];
     let headers: BTreeMap<String, String> = serde_json::from_value(method["headers"].clone()).unwrap();
     let expected = [("Content-Encoding", "identity"), ("Content-Length", "5"), ("Content-Type", "application/x-tar")];
@@ -81,7 +81,7 @@ async fn an_object_artifact_from_beginning_to_end() {
     assert_eq!(put("application/x-tar", "hello!").await, 403);
     assert_eq!(put("application/x-tar", "hello").await, 200);
     // The task's own credentials are not enough.
-    caller.put(&call("upload", &created), upload(&created, proposed)).await.expect(403);
+    caller.put(&call("upload", &created), upload(&created, &proposed)).await.expect(403);
     caller.post(&call("finish-upload", &created), finish(&created, HASH)).await.expect(403);
     uploader.post(&call("finish-upload", &created), finish(&created, HASH)).await.expect(200);
     caller.put(&path, id.clone()).await.expect(204);
@@ -114,11 +114,11 @@ async fn an_upload_is_locked_by_its_first_words() {
     let uploader = Caller::new(&stand_in, &credentials(&created));
     let path = call("upload", &created);
     let with = |name: &str, value: Value| {
-        let mut body = upload(&created, json!({}));
+        let mut body = upload(&created, &json!({}));
         body[name] = value;
         body
     };
-    let got = uploader.put(&path, upload(&created, json!({}))).await.expect(200).body;
+    let got = uploader.put(&path, upload(&created, &json!({}))).await.expect(200).body;
     assert_eq!(got["uploadMethod"], json!({}));
     let table = [
         ("expires", json!(in_minutes(59)), 409, "Object already exists"),
@@ -131,7 +131,7 @@ async fn an_upload_is_locked_by_its_first_words() {
         assert!(got.message().contains(message), "{got:?}");
     }
     let raw = format!("/api/object/v1/upload/{}", created["name"].as_str().unwrap());
-    assert_eq!(uploader.put(&raw, upload(&created, json!({}))).await.expect(404).body, json!({"error": "Not found"}));
+    assert_eq!(uploader.put(&raw, upload(&created, &json!({}))).await.expect(404).body, json!({"error": "Not found"}));
 
     let finish_path = call("finish-upload", &created);
     let wrong_id = json!({"projectId": "releng", "uploadId": claim.task_id});
@@ -144,7 +144,7 @@ async fn an_upload_is_locked_by_its_first_words() {
         "RequestConflict",
         "already finished",
     );
-    uploader.put(&path, upload(&created, json!({}))).await.expect_error(409, "RequestConflict", "already exists");
+    uploader.put(&path, upload(&created, &json!({}))).await.expect_error(409, "RequestConflict", "already exists");
 }
 
 #[tokio::test]
@@ -208,7 +208,7 @@ async fn the_official_upload_client_works_inline_and_by_url() {
             json!({"dataInline": {"contentType": "x/y", "objectData": encoded}, "putUrl": url})
         };
         let object_name = created["name"].as_str().unwrap();
-        let got = service.createUpload(object_name, &upload(&created, put)).await.unwrap();
+        let got = service.createUpload(object_name, &upload(&created, &put)).await.unwrap();
         if let Some(url) = got["uploadMethod"]["putUrl"]["url"].as_str() {
             let request = caller.http.put(url).header("content-type", "x/y").body(data);
             assert_eq!(request.send().await.unwrap().status().as_u16(), 200);
@@ -222,7 +222,7 @@ async fn the_official_upload_client_works_inline_and_by_url() {
     let too_much = json!({"dataInline": {"contentType": "x/y", "objectData": "A".repeat(10_927)}});
     let created = caller.post(&artifact_path(&claim, "public/y"), object(&in_minutes(60))).await.expect(200).body;
     let uploader = Caller::new(&stand_in, &credentials(&created));
-    let got = uploader.put(&call("upload", &created), upload(&created, too_much)).await;
+    let got = uploader.put(&call("upload", &created), upload(&created, &too_much)).await;
     got.expect_error(400, "InputValidationError", "objectData");
 }
 
@@ -232,7 +232,7 @@ async fn upload_credentials_end_with_the_artifact() {
     let created = caller.post(&artifact_path(&claim, "public/x"), object(&in_minutes(10))).await.expect(200).body;
     let uploader = Caller::new(&stand_in, &credentials(&created));
     stand_in.advance(minutes(16));
-    let got = uploader.put(&call("upload", &created), upload(&created, json!({}))).await;
+    let got = uploader.put(&call("upload", &created), upload(&created, &json!({}))).await;
     got.expect_error(401, "AuthenticationFailed", "ext.certificate.expiry < now");
 }
 
