@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::Failed;
 use super::stop::Stop;
@@ -44,7 +44,7 @@ pub struct Outcome {
 pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome, Failed> {
     let Config { plan, deployment, .. } = &config;
     for assumption in &config.assumed {
-        warn!("{assumption}");
+        info!("{assumption}");
     }
     let storage = Storage::new()?;
     let services = deployment.as_ref().map(Services::new).transpose()?;

@@ -3,15 +3,16 @@
 
 use std::path::Path;
 
+use bollard::errors::Error;
 use bollard::models::BuildInfo;
 use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use regex::Regex;
 use tokio_util::io::ReaderStream;
 use tracing::info;
 
 use super::output::{Output, Said};
-use super::{BuildFailure, Engine, EngineError, Trace};
+use super::{BuildFailure, Engine, EngineError};
 use crate::plan::BuildPlan;
 use crate::report::BUILD_OUTPUT;
 
@@ -34,10 +35,17 @@ impl Engine {
             version: builder(),
             ..BuildImageOptions::default()
         };
-        self.traces.add(Trace::Tag(tag.to_owned()));
+        self.traces.build_begins(tag);
+        let built = self.follow(self.client.build_image(options, None, Some(body))).await;
+        self.traces.build_ends();
+        built
+    }
+
+    /// Reads a build's answer to its end.
+    async fn follow(&self, answer: impl Stream<Item = Result<BuildInfo, Error>>) -> Result<String, EngineError> {
+        let mut answer = std::pin::pin!(answer);
         let mut output = Output::default();
         let mut image_id = None;
-        let mut answer = self.client.build_image(options, None, Some(body));
         while let Some(line) = answer.next().await {
             match line {
                 Ok(line) => {
@@ -70,7 +78,7 @@ impl Engine {
             let line = match said {
                 Said::Line(line) => line,
                 Said::Made(line, id) => {
-                    self.traces.add(Trace::Image(id));
+                    self.traces.image_made(id);
                     line
                 }
             };
@@ -86,8 +94,7 @@ fn builder() -> BuilderVersion {
 }
 
 /// Tells the `Dockerfile`'s faults from the engine's: by the kind of answer, not by its words.
-fn failure(output: Output, error: bollard::errors::Error) -> EngineError {
-    use bollard::errors::Error;
+fn failure(output: Output, error: Error) -> EngineError {
     let message = match error {
         // Said in the stream of a build that had begun.
         Error::DockerStreamError { error } => error,
@@ -127,15 +134,15 @@ mod tests {
     fn a_failing_step_is_the_dockerfiles_fault_and_a_lost_connection_is_not() {
         let mut output = Output::default();
         output.piece("Step 1/2 : FROM scratch\nStep 2/2 : RUN exit 3\n ---> Running in 0123456789ab\nboom\n");
-        let error = bollard::errors::Error::DockerStreamError {
+        let error = Error::DockerStreamError {
             error: "The command '/bin/sh -c exit 3' returned a non-zero code: 3".to_owned(),
         };
         let said = failure(output, error).to_string();
-        assert_eq!(said, "step 2/2, RUN exit 3, failed with exit code 3; its last line: boom");
+        assert!(said.starts_with("step 2/2, RUN exit 3, failed with exit code 3; its last line: boom; "), "{said}");
 
-        let lost = bollard::errors::Error::IOError { err: std::io::Error::other("connection reset") };
+        let lost = Error::IOError { err: std::io::Error::other("connection reset") };
         assert!(matches!(failure(Output::default(), lost), EngineError::Trouble { .. }));
-        let broken = bollard::errors::Error::DockerResponseServerError { status_code: 500, message: String::new() };
+        let broken = Error::DockerResponseServerError { status_code: 500, message: String::new() };
         assert!(matches!(failure(Output::default(), broken), EngineError::Trouble { .. }));
     }
 }

@@ -93,6 +93,8 @@ impl Output {
                 return Some(Said::Made(line, id));
             }
             Some(_) => {}
+            // The builder's own word, said after the command's last.
+            None if line.starts_with("Removing intermediate container ") => {}
             None => {
                 if self.last_lines.len() == LAST_LINES {
                     self.last_lines.pop_front();
@@ -174,6 +176,7 @@ mod tests {
         for number in 0..30 {
             output.piece(&format!("line {number}\n"));
         }
+        output.piece("Removing intermediate container 0123456789ab\n");
         output.piece("no line break");
         assert_eq!(output.end(), Some(Said::Line("no line break".to_owned())));
         let (step, last) = output.into_last();

@@ -3,8 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
 use super::{PublishError, Published};
 use crate::plan::{ImageFile, Publication};
 
@@ -31,7 +29,9 @@ impl Folder {
     pub(super) fn publish(&self, image: &ImageFile, publication: &Publication) -> Result<Published, PublishError> {
         let path = self.0.join("publish.json");
         let write = || {
-            let file = NamedTempFile::new_in(&self.0)?;
+            // For everybody to read, like the archive beside it; a temporary file is its owner's only.
+            let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+            let file = tempfile::Builder::new().permissions(readable).tempfile_in(&self.0)?;
             serde_json::to_writer_pretty(&file, publication)?;
             file.persist(&path)?;
             std::io::Result::Ok(())

@@ -1,0 +1,303 @@
+//! What the tests share: image directories, the real engine, and the real binary with nothing of this process's
+//! environment. Every output of the program passes through here, and is searched for secrets.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use image_worker::names::HashScheme;
+use tempfile::TempDir;
+
+use crate::stand_in::{Claim, Options, StandIn, TaskSpec};
+
+/// `YYYYMMDDHHMMSS` of the push that the tests' jobs belong to, and its rank.
+pub(crate) const PUSHDATE: &str = "20151209123456";
+pub(crate) const RANK: i64 = 1_449_664_496;
+pub(crate) const PROJECT: &str = "mozilla-central";
+
+/// Whether the real engine answers. Without one a test skips itself with a notice at home, and fails in CI.
+pub(crate) fn engine() -> bool {
+    let there = docker(&["version"]).status.success();
+    assert!(there || std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "no engine answers: run scripts/engine");
+    if !there {
+        eprintln!("SKIPPED: no engine answers; run scripts/engine");
+    }
+    there
+}
+
+/// Runs the docker client.
+pub(crate) fn docker(arguments: &[&str]) -> Output {
+    let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output();
+    output.unwrap_or_else(|error| panic!("cannot run docker {arguments:?}: {error}; run scripts/test"))
+}
+
+/// What the docker client prints, when it must succeed.
+pub(crate) fn docker_says(arguments: &[&str]) -> String {
+    let output = docker(arguments);
+    assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// A repository with one image directory.
+pub(crate) struct Repository {
+    pub(crate) root: TempDir,
+    pub(crate) name: String,
+}
+
+impl Repository {
+    /// An image on an empty base, with busybox, whose `Dockerfile` goes on with `steps`. The name makes it unlike
+    /// all other tests' images, so that tests do not share layers.
+    pub(crate) fn new(name: &str, steps: &str) -> Self {
+        let busybox = "FROM scratch\nCOPY busybox /bin/busybox\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
+        let unique = format!("ENV TEST={name}\n");
+        let repository = Self::bare(name, &format!("{busybox}{unique}{steps}"));
+        let busybox = std::fs::copy("/bin/busybox", repository.directory().join("busybox"));
+        busybox.expect("busybox-static; run scripts/test");
+        repository
+    }
+
+    /// An image directory with nothing but a `Dockerfile`.
+    pub(crate) fn bare(name: &str, dockerfile: &str) -> Self {
+        let root = TempDir::with_prefix("repository-").unwrap();
+        let repository = Self { root, name: name.to_owned() };
+        std::fs::create_dir_all(repository.directory()).unwrap();
+        std::fs::create_dir(repository.root.path().join(".hg")).unwrap();
+        std::fs::write(repository.directory().join("Dockerfile"), dockerfile).unwrap();
+        repository
+    }
+
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.root.path().join("testing/docker").join(&self.name)
+    }
+
+    /// The context as the decision task packs it, and its hash, by the program itself.
+    pub(crate) fn context(&self) -> (Vec<u8>, String) {
+        let file = self.root.path().join("context.tar.gz");
+        let packed = program(["context", path(&self.directory()), "-o", path(&file)], []).finish();
+        assert_eq!(packed.code, 0, "{}", packed.stderr);
+        (std::fs::read(file).unwrap(), packed.stdout.trim().to_owned())
+    }
+
+    pub(crate) fn hash(&self, scheme: HashScheme) -> String {
+        let hash = program(["hash", path(&self.directory()), "--scheme", &scheme.to_string()], []).finish();
+        assert_eq!(hash.code, 0, "{}", hash.stderr);
+        hash.stdout.trim().to_owned()
+    }
+}
+
+pub(crate) fn path(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// An image task, ready to run: a deployment, a decision task with the context, an image task that is claimed.
+pub(crate) struct Job {
+    pub(crate) taskcluster: StandIn,
+    pub(crate) name: String,
+    pub(crate) hash: String,
+    pub(crate) claim: Claim,
+    decision: Claim,
+}
+
+impl Job {
+    pub(crate) fn new(repository: &Repository) -> Self {
+        Self::on(StandIn::start(Options::default()), repository)
+    }
+
+    pub(crate) fn on(taskcluster: StandIn, repository: &Repository) -> Self {
+        let (context, hash) = repository.context();
+        let decision = taskcluster.create_task(TaskSpec::default());
+        let name = repository.name.clone();
+        let artifact = format!("public/docker-contexts/{name}.tar.gz");
+        taskcluster.put_artifact(&decision.task_id, 0, &artifact, "application/gzip", None, &context);
+        let claim = taskcluster.create_task(Self::spec(&name));
+        taskcluster.clear_calls();
+        Self { taskcluster, name, hash, claim, decision }
+    }
+
+    /// An image task of this image, with the scopes that worker-config/task.yml gives it.
+    pub(crate) fn spec(name: &str) -> TaskSpec {
+        TaskSpec::scopes([format!("index:insert-task:docker.images.v1.{PROJECT}.{name}.*")])
+    }
+
+    /// The environment of the task, behind taskcluster-proxy.
+    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
+        self.environment_of(&self.claim)
+    }
+
+    pub(crate) fn environment_of(&self, claim: &Claim) -> BTreeMap<String, String> {
+        let pairs = [
+            ("TASKCLUSTER_ROOT_URL", self.taskcluster.root_url()),
+            ("TASKCLUSTER_PROXY_URL", self.taskcluster.proxy_url(claim)),
+            ("TASK_ID", claim.task_id.clone()),
+            ("RUN_ID", claim.run_id.to_string()),
+            ("IMAGE_NAME", self.name.clone()),
+            ("PROJECT", PROJECT.to_owned()),
+            ("HASH", self.hash.clone()),
+            ("CONTEXT_TASK_ID", self.decision.task_id.clone()),
+            ("CONTEXT_PATH", format!("public/docker-contexts/{}.tar.gz", self.name)),
+            ("PUSHDATE", PUSHDATE.to_owned()),
+        ];
+        pairs.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
+    /// The environment of the task without a proxy: its credentials sign the calls.
+    pub(crate) fn signing_environment(&self) -> BTreeMap<String, String> {
+        let mut environment = self.environment();
+        environment.remove("TASKCLUSTER_PROXY_URL");
+        let credentials = self.claim.credentials.clone();
+        let certificate = credentials.certificate.unwrap_or_default();
+        environment.insert("TASKCLUSTER_CLIENT_ID".to_owned(), credentials.client_id);
+        environment.insert("TASKCLUSTER_ACCESS_TOKEN".to_owned(), credentials.access_token);
+        environment.insert("TASKCLUSTER_CERTIFICATE".to_owned(), certificate);
+        environment
+    }
+
+    pub(crate) fn run(&self) -> Finished {
+        self.run_with([])
+    }
+
+    /// Runs the job with some variables changed; an empty value takes a variable away.
+    pub(crate) fn run_with<'a>(&self, changes: impl IntoIterator<Item = (&'a str, &'a str)>) -> Finished {
+        let mut environment = self.environment();
+        for (name, value) in changes {
+            environment.insert(name.to_owned(), value.to_owned());
+        }
+        program(["run"], environment).finish()
+    }
+
+    pub(crate) fn namespace(&self, tail: &str) -> String {
+        format!("docker.images.v1.{PROJECT}.{}.{tail}", self.name)
+    }
+
+    /// The three routes, in the order in which they are inserted.
+    pub(crate) fn routes(&self) -> [String; 3] {
+        let hash = format!("hash.{}", self.hash);
+        ["latest", "pushdate.2015.12-09-123456", &hash].map(|tail| self.namespace(tail))
+    }
+
+    pub(crate) fn tag(&self) -> String {
+        format!("{}:{}", self.name, self.hash)
+    }
+
+    /// The names of the calls so far that change something or read an artifact, in order.
+    pub(crate) fn story(&self) -> Vec<String> {
+        self.taskcluster.calls().into_iter().filter(|call| call.service != "proxy").map(|call| call.name).collect()
+    }
+
+    /// Asserts that nothing was published: no artifact, no route.
+    pub(crate) fn assert_nothing_published(&self) {
+        for route in self.routes() {
+            assert_eq!(self.taskcluster.index_entry(&route), None, "{route}");
+        }
+        let artifact = self.taskcluster.artifact_path(&self.claim.task_id, self.claim.run_id, "public/image.tar");
+        assert_eq!(artifact, None);
+    }
+
+    /// Asserts that the engine has nothing of this image: no tag, and no image or container with its label.
+    pub(crate) fn assert_engine_is_clean(&self) {
+        assert_engine_is_clean(&self.name);
+    }
+}
+
+/// Asserts that the engine has nothing of an image of [`Repository::new`]: no tag, no step, no container.
+pub(crate) fn assert_engine_is_clean(name: &str) {
+    assert_eq!(docker_says(&["images", "--quiet", name]), "", "the tag is left");
+    let marked = format!("TEST={name}");
+    let all = docker_says(&["images", "--all", "--quiet", "--no-trunc", "--filter", "dangling=true"]);
+    for id in all.lines() {
+        // Another test can remove its own while we look.
+        let env = docker(&["inspect", "--format", "{{.Config.Env}}", id]);
+        assert!(!String::from_utf8_lossy(&env.stdout).contains(&marked), "the step {id} is left");
+    }
+    let containers = docker_says(&["ps", "--all", "--quiet", "--no-trunc"]);
+    for id in containers.lines() {
+        let env = docker(&["inspect", "--format", "{{.Config.Env}}", id]);
+        assert!(!String::from_utf8_lossy(&env.stdout).contains(&marked), "the container {id} is left");
+    }
+}
+
+/// The program, about to run with this environment and nothing else.
+pub(crate) fn program<'a>(
+    arguments: impl IntoIterator<Item = &'a str>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Program {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_image-worker"));
+    let environment: BTreeMap<_, _> = environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    // A temporary folder of its own, so that what is left in it is this run's.
+    let temporary = TempDir::with_prefix("image-worker-test-").unwrap();
+    command.args(arguments).env_clear().env("TMPDIR", temporary.path()).stdin(Stdio::null());
+    // The engine of the tests, where it is not at its usual place.
+    command.envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host))).envs(&environment);
+    let secrets = ["TASKCLUSTER_ACCESS_TOKEN", "TASKCLUSTER_CERTIFICATE"];
+    let secrets = secrets.iter().filter_map(|name| environment.get(*name).cloned()).collect();
+    Program { command, secrets, temporary }
+}
+
+pub(crate) struct Program {
+    pub(crate) command: Command,
+    secrets: Vec<String>,
+    temporary: TempDir,
+}
+
+/// A run of the program that is over.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Program {
+    /// Runs the program to its end, and looks for what must never be: secrets in its output, files left behind.
+    pub(crate) fn finish(mut self) -> Finished {
+        let output = self.command.output().expect("the program");
+        self.check(output)
+    }
+
+    /// Starts the program, calls `meanwhile` with its process id, and waits for its end.
+    pub(crate) fn finish_with(mut self, meanwhile: impl FnOnce(u32)) -> Finished {
+        let child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
+        meanwhile(child.id());
+        let output = child.wait_with_output().expect("the program's output");
+        self.check(output)
+    }
+
+    fn check(self, output: Output) -> Finished {
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+        for secret in self.secrets.iter().map(String::as_str).chain(["X-Amz-Signature=", "X-Amz-Credential=", "bewit="])
+        {
+            assert!(!stdout.contains(secret) && !stderr.contains(secret), "a secret was printed: {stderr}");
+        }
+        assert!(!stderr.contains('\r') && !stderr.contains('\u{1b}'), "control characters in a log: {stderr}");
+        let left: Vec<_> =
+            std::fs::read_dir(self.temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(left.is_empty(), "temporary files are left: {left:?}");
+        Finished { code: output.status.code().unwrap_or(-1), stdout, stderr }
+    }
+}
+
+impl Finished {
+    /// The one error line, which every failure has exactly once.
+    pub(crate) fn error_line(&self) -> &str {
+        let lines: Vec<_> =
+            self.stderr.lines().filter(|line| line.starts_with("[taskcluster-image-build:error] ")).collect();
+        assert_eq!(lines.len(), 1, "expected one error line in:\n{}", self.stderr);
+        assert!(lines[0].chars().count() <= 480, "{}", lines[0]);
+        lines[0]
+    }
+
+    /// Asserts the exit code, and that the error line says all of `words`.
+    pub(crate) fn assert_fails(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, code, "{}", self.stderr);
+        for word in words {
+            assert!(self.error_line().contains(word), "{word:?} is not in: {}", self.error_line());
+        }
+        assert_eq!(self.stdout, "", "stdout is for answers");
+    }
+
+    pub(crate) fn assert_succeeds(&self) {
+        assert_eq!(self.code, 0, "{}", self.stderr);
+        assert!(!self.stderr.contains("[taskcluster-image-build:error]"), "{}", self.stderr);
+    }
+}

@@ -1,0 +1,469 @@
+//! The main job against the stand-in and a real engine: images are really built, uploaded, downloaded again,
+//! loaded and run.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
+
+use image_worker::names::{Digest, HashScheme};
+use serde_json::json;
+
+use crate::harness::{
+    Finished, Job, PUSHDATE, RANK, Repository, assert_engine_is_clean, docker, docker_says, engine, path, program,
+};
+use crate::stand_in::{Fault, Options, StandIn, TaskSpec};
+
+const ARTIFACT: &str = "public/image.tar";
+const HELLO: &str = "RUN echo hello-from-the-build > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
+
+/// Loads an archive into the engine, runs a container of it, and removes it again. Gives what it printed.
+fn load_and_run(archive: &Path, tag: &str) -> String {
+    let loaded = docker_says(&["load", "--input", path(archive)]);
+    assert_eq!(loaded, format!("Loaded image: {tag}"), "what d2g looks for");
+    let said = docker_says(&["run", "--rm", "--network", "none", tag]);
+    docker_says(&["rmi", "--force", tag]);
+    said
+}
+
+/// The members of an archive that are JSON, and the names of all.
+fn members(archive: &Path) -> (serde_json::Value, serde_json::Value, Vec<String>) {
+    let mut archive = tar::Archive::new(std::fs::File::open(archive).unwrap());
+    let (mut manifest, mut repositories, mut names) = (json!(null), json!(null), Vec::new());
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().display().to_string();
+        if name == "manifest.json" || name == "repositories" {
+            let mut text = String::new();
+            entry.read_to_string(&mut text).unwrap();
+            let value = serde_json::from_str(&text).unwrap();
+            *(if name == "repositories" { &mut repositories } else { &mut manifest }) = value;
+        }
+        names.push(name);
+    }
+    (manifest, repositories, names)
+}
+
+/// Asserts all that a published image must be.
+fn assert_published(job: &Job, finished: &Finished) {
+    finished.assert_succeeds();
+    assert_eq!(finished.stdout.trim(), job.tag());
+    let task = &job.claim.task_id;
+    let archive = job.taskcluster.artifact_path(task, job.claim.run_id, ARTIFACT).expect("an artifact");
+    let bytes = std::fs::read(&archive).unwrap();
+
+    let (manifest, repositories, names) = members(&archive);
+    assert_eq!(manifest.as_array().map(Vec::len), Some(1));
+    assert_eq!(manifest[0]["RepoTags"], json!([job.tag()]));
+    let versions = repositories[&job.name].as_object().expect("the repository");
+    assert_eq!((repositories.as_object().unwrap().len(), versions.len()), (1, 1));
+    assert!(versions.contains_key(&job.hash));
+    for layer in manifest[0]["Layers"].as_array().unwrap() {
+        assert!(names.contains(&layer.as_str().unwrap().to_owned()), "{layer} is missing");
+    }
+
+    for route in job.routes() {
+        let entry = job.taskcluster.index_entry(&route).unwrap_or_else(|| panic!("{route} is missing"));
+        assert_eq!(entry["taskId"], json!(task));
+        assert_eq!(entry["rank"], json!(RANK));
+        assert_eq!(entry["data"]["artifact"], json!(ARTIFACT));
+        assert_eq!(entry["data"]["sha256"], json!(Digest::of(&bytes).to_string()));
+        assert_eq!(entry["data"]["size"], json!(bytes.len()));
+        assert_eq!(entry["data"]["contextHash"], json!(job.hash));
+        assert_eq!(entry["data"]["runId"], json!(job.claim.run_id));
+        let id = manifest[0]["Config"].as_str().unwrap().trim_end_matches(".json").to_owned();
+        assert_eq!(entry["data"]["imageId"], json!(format!("sha256:{id}")));
+    }
+    job.assert_engine_is_clean();
+    assert_eq!(load_and_run(&archive, &job.tag()), "hello-from-the-build");
+}
+
+#[test]
+fn an_s3_artifact_behind_the_proxy() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("run-s3", HELLO);
+    let job = Job::new(&repository);
+    let finished = job.run();
+    assert_published(&job, &finished);
+    let story = [
+        "findTask",
+        "task",
+        "getLatestArtifact",
+        "s3 GET",
+        "createArtifact",
+        "s3 PUT",
+        "getArtifact",
+        "s3 GET",
+        "insertTask",
+        "insertTask",
+        "insertTask",
+    ];
+    assert_eq!(job.story(), story, "uploads come before the read-back, which comes before all inserts");
+    let calls = job.taskcluster.calls();
+    let inserted: Vec<_> = calls.iter().filter(|call| call.name == "insertTask").map(|call| &call.path).collect();
+    for (path, route) in inserted.iter().zip(job.routes()) {
+        assert!(path.ends_with(&route), "{path} is not {route}");
+    }
+    let created = calls.iter().find(|call| call.name == "createArtifact").unwrap();
+    assert_eq!(created.request["contentType"], json!("application/x-tar"));
+    let entry = job.taskcluster.index_entry(&job.routes()[0]).unwrap();
+    assert_eq!(created.request["expires"], entry["expires"], "the index forgets the image when it is gone");
+}
+
+#[test]
+fn an_object_artifact_with_signed_calls() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("run-object", HELLO);
+    let job = Job::new(&repository);
+    let mut environment = job.signing_environment();
+    environment.insert("ARTIFACT_STORAGE".to_owned(), "object".to_owned());
+    let finished = program(["run"], environment).finish();
+    assert_published(&job, &finished);
+    let story = [
+        "findTask",
+        "task",
+        "getLatestArtifact",
+        "s3 GET",
+        "createArtifact",
+        "createUpload",
+        "s3 PUT",
+        "finishUpload",
+        "finishArtifact",
+        "getArtifact",
+        "s3 GET",
+        "insertTask",
+        "insertTask",
+        "insertTask",
+    ];
+    assert_eq!(job.story(), story);
+}
+
+#[test]
+fn a_deployment_without_buckets_gets_an_object() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("run-auto", HELLO);
+    let job = Job::on(StandIn::start(Options { s3: false, ..Options::default() }), &repository);
+    assert_published(&job, &job.run());
+}
+
+#[test]
+fn a_compressed_archive() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("run-zst", HELLO);
+    let job = Job::new(&repository);
+    let finished = job.run_with([("ARTIFACT_NAME", "public/image.tar.zst"), ("DOCKER_IMAGE_ZSTD_LEVEL", "10")]);
+    finished.assert_succeeds();
+    let packed = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, "public/image.tar.zst").unwrap();
+    let entry = job.taskcluster.index_entry(&job.routes()[2]).unwrap();
+    assert_eq!(entry["data"]["sha256"], json!(Digest::of(&packed).to_string()));
+    let archive = repository.root.path().join("image.tar");
+    std::fs::write(&archive, zstd::decode_all(packed.as_slice()).unwrap()).unwrap();
+    assert_eq!(load_and_run(&archive, &job.tag()), "hello-from-the-build");
+}
+
+#[test]
+fn a_context_of_2015_by_url() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("run-2015", HELLO);
+    let hash = repository.hash(HashScheme::Contents);
+    let mut context = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    context.append_dir_all(&repository.name, repository.directory()).unwrap();
+    let context = context.into_inner().unwrap().finish().unwrap();
+    let job = Job::new(&repository);
+    let task = job.taskcluster.create_task(TaskSpec::default()).task_id;
+    job.taskcluster.put_artifact(&task, 0, "public/old.tar.gz", "application/gzip", None, &context);
+    let url = format!("{}/api/queue/v1/task/{task}/artifacts/public/old.tar.gz", job.taskcluster.root_url());
+    let directory = format!("testing/docker/{}", repository.name);
+    let finished = job.run_with([
+        ("CONTEXT_TASK_ID", ""),
+        ("CONTEXT_URL", &url),
+        ("CONTEXT_PATH", &directory),
+        ("HASH", &hash),
+        ("HASH_SCHEME", "contents"),
+    ]);
+    finished.assert_succeeds();
+    assert!(job.taskcluster.index_entry(&job.namespace(&format!("hash.{hash}"))).is_some());
+    let archive = job.taskcluster.artifact_path(&job.claim.task_id, 0, ARTIFACT).unwrap();
+    assert_eq!(load_and_run(&archive, &format!("{}:{hash}", job.name)), "hello-from-the-build");
+}
+
+#[test]
+fn a_debian_base_and_apt_in_a_run_step() {
+    if !engine() {
+        return;
+    }
+    if docker_says(&["images", "--quiet", "debian:12"]).is_empty() {
+        assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "no debian:12: run scripts/base-image");
+        eprintln!("SKIPPED: no debian:12; run scripts/base-image");
+        return;
+    }
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/fixtures/repo/taskcluster/docker/apt-tools");
+    let dockerfile = std::fs::read_to_string(fixture.join("Dockerfile")).unwrap();
+    let repository = Repository::bare("apt-tools", &dockerfile);
+    let job = Job::new(&repository);
+    job.run_with([("DOCKER_BUILD_NETWORK", "host")]).assert_succeeds();
+    let archive = job.taskcluster.artifact_path(&job.claim.task_id, 0, ARTIFACT).unwrap();
+    assert!(load_and_run(&archive, &job.tag()).starts_with("jq-1."));
+}
+
+#[test]
+fn build_arguments_and_the_root_url_reach_the_build() {
+    if !engine() {
+        return;
+    }
+    let steps = "ARG GREETING\nARG TASKCLUSTER_ROOT_URL\nRUN echo \"$GREETING from $TASKCLUSTER_ROOT_URL\"\n";
+    let job = Job::new(&Repository::new("run-args", steps));
+    let finished = job.run_with([("DOCKER_BUILD_ARGS", r#"{"GREETING": "hello"}"#)]);
+    finished.assert_succeeds();
+    let expected = format!("build | hello from {}\n", job.taskcluster.root_url());
+    assert!(finished.stderr.contains(&expected), "{}", finished.stderr);
+}
+
+#[test]
+fn a_second_run_builds_nothing_and_leads_to_the_same_image() {
+    if !engine() {
+        return;
+    }
+    let job = Job::new(&Repository::new("run-twice", HELLO));
+    job.run().assert_succeeds();
+    let index = job.routes().map(|route| job.taskcluster.index_entry(&route));
+    let image = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, ARTIFACT).unwrap();
+
+    // The same run again, as after a worker's crash; then a rerun; then another task of a later push.
+    job.taskcluster.clear_calls();
+    job.run().assert_succeeds();
+    assert_eq!(job.story(), ["findTask", "getArtifact", "s3 GET"], "nothing is built, nothing is published");
+    let rerun = job.taskcluster.rerun(&job.claim.task_id);
+    let later = job.taskcluster.create_task(Job::spec(&job.name));
+    for (claim, pushdate) in [(&rerun, PUSHDATE), (&later, "20151210000000")] {
+        let mut environment = job.environment_of(claim);
+        environment.insert("PUSHDATE".to_owned(), pushdate.to_owned());
+        let finished = program(["run"], environment).finish();
+        finished.assert_succeeds();
+        assert!(finished.stderr.contains("has this image already"), "{}", finished.stderr);
+        assert!(!finished.stderr.contains("build |"), "{}", finished.stderr);
+        let url = format!("{}/api/queue/v1/task/{}/artifacts/{ARTIFACT}", job.taskcluster.root_url(), claim.task_id);
+        assert!(download(&url) == image, "{url} does not lead to the image");
+    }
+    assert_eq!(job.routes().map(|route| job.taskcluster.index_entry(&route)), index);
+
+    // --force builds all the same.
+    let claim = job.taskcluster.create_task(Job::spec(&job.name));
+    let finished = program(["run", "--force"], job.environment_of(&claim)).finish();
+    finished.assert_succeeds();
+    assert!(finished.stderr.contains("build | Step 1/"), "{}", finished.stderr);
+    assert_eq!(job.taskcluster.index_entry(&job.routes()[2]).unwrap()["taskId"], json!(claim.task_id));
+}
+
+/// Downloads with redirects followed, as any consumer does.
+fn download(url: &str) -> Vec<u8> {
+    let output = Command::new("curl").args(["--silent", "--show-error", "--fail", "--location", url]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+#[test]
+fn a_route_to_a_lost_artifact_is_not_believed() {
+    if !engine() {
+        return;
+    }
+    let job = Job::new(&Repository::new("run-lost", HELLO));
+    job.run().assert_succeeds();
+    let stored = job.taskcluster.artifact_path(&job.claim.task_id, 0, ARTIFACT).unwrap();
+    let claim = job.taskcluster.create_task(Job::spec(&job.name));
+    job.taskcluster.fault(Fault::status("s3 GET", 404).path(&job.claim.task_id));
+    let finished = program(["run"], job.environment_of(&claim)).finish();
+    finished.assert_succeeds();
+    assert!(finished.stderr.contains("is not there whole: building"), "{}", finished.stderr);
+    assert_eq!(job.taskcluster.index_entry(&job.routes()[2]).unwrap()["taskId"], json!(claim.task_id));
+    assert!(stored.exists());
+}
+
+#[test]
+fn an_older_push_does_not_move_the_routes_back() {
+    if !engine() {
+        return;
+    }
+    let job = Job::new(&Repository::new("run-older", HELLO));
+    job.run_with([("PUSHDATE", "20251209123456")]).assert_succeeds();
+    let older = job.taskcluster.create_task(Job::spec(&job.name));
+    let finished = program(["run", "--force"], job.environment_of(&older)).finish();
+    finished.assert_succeeds();
+    assert!(finished.stderr.contains("latest stays with task"), "{}", finished.stderr);
+    let latest = job.taskcluster.index_entry(&job.namespace("latest")).unwrap();
+    assert_eq!(latest["taskId"], json!(job.claim.task_id));
+}
+
+#[test]
+fn a_wrong_hash_builds_nothing_and_publishes_nothing() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("run-wrong-hash", HELLO);
+    let mut job = Job::new(&repository);
+    let actual = std::mem::replace(&mut job.hash, "0123456789abcdef".repeat(4));
+    let finished = job.run();
+    finished.assert_fails(10, &[&actual, &job.hash, "scheme `tar`", "public/docker-contexts/run-wrong-hash.tar.gz"]);
+    assert!(!finished.stderr.contains("build |"), "{}", finished.stderr);
+    job.assert_nothing_published();
+    job.assert_engine_is_clean();
+    assert_eq!(job.story(), ["findTask", "task", "getLatestArtifact", "s3 GET"]);
+
+    // The hash of the other scheme: the message says which knob is wrong.
+    job.hash = repository.hash(HashScheme::Contents);
+    job.run().assert_fails(10, &["contents"]);
+}
+
+#[test]
+fn a_failing_step_is_told_with_its_output() {
+    if !engine() {
+        return;
+    }
+    let steps = "RUN echo first-words; echo last-words >&2; exit 3\nRUN echo never\n";
+    let job = Job::new(&Repository::new("run-failing-step", steps));
+    let finished = job.run();
+    finished.assert_fails(20, &["step 5/6", "exit code 3", "last-words", "mend the Dockerfile"]);
+    for line in ["build | first-words\n", "build | last-words\n", "    | first-words\n", "    | last-words\n"] {
+        assert!(finished.stderr.contains(line), "{line:?} is not in:\n{}", finished.stderr);
+    }
+    job.assert_nothing_published();
+    job.assert_engine_is_clean();
+}
+
+#[test]
+fn a_dockerfile_that_cannot_be_read_is_its_authors_fault() {
+    if !engine() {
+        return;
+    }
+    let job = Job::new(&Repository::bare("run-nonsense", "FROM scratch\nNONSENSE here\n"));
+    job.run().assert_fails(20, &["the build did not begin", "NONSENSE", "mend the Dockerfile"]);
+    job.assert_nothing_published();
+}
+
+#[test]
+fn a_missing_engine_names_each_place() {
+    let job = Job::new(&Repository::bare("run-no-engine", "FROM scratch\n"));
+    let finished = job.run_with([("DOCKER_HOST", "unix:///nonexistent/docker.sock")]);
+    finished.assert_fails(30, &["no engine answers", "unix:///nonexistent/docker.sock (no such socket)"]);
+    let finished = job.run_with([("DOCKER_HOST", "tcp://127.0.0.1:1")]);
+    finished.assert_fails(30, &["tcp://127.0.0.1:1", "refused"]);
+    job.assert_nothing_published();
+}
+
+#[test]
+fn a_missing_scope_is_named_and_refused() {
+    if !engine() {
+        return;
+    }
+    let job = Job::new(&Repository::new("run-no-scope", HELLO));
+    let claim = job.taskcluster.create_task(TaskSpec::default());
+    let finished = program(["run"], job.environment_of(&claim)).finish();
+    let scope = format!("index:insert-task:{}", job.routes()[0]);
+    finished.assert_fails(31, &["index.insertTask", &scope]);
+    assert!(job.routes().iter().all(|route| job.taskcluster.index_entry(route).is_none()));
+    assert_engine_is_clean(&job.name);
+}
+
+#[test]
+fn passing_trouble_is_retried_and_said() {
+    if !engine() {
+        return;
+    }
+    let job = Job::new(&Repository::new("run-trouble", HELLO));
+    let faults = [
+        Fault::status("findTask", 503),
+        Fault::cut_body("s3 GET", 1000).path("docker-contexts"),
+        Fault::drop("createArtifact"),
+        Fault::status("s3 PUT", 500),
+        Fault::reply_lost("insertTask"),
+    ];
+    for fault in faults {
+        job.taskcluster.fault(fault);
+    }
+    let finished = job.run();
+    assert_published(&job, &finished);
+    for call in
+        ["index.findTask", "the download of the context", "queue.createArtifact", "the upload", "index.insertTask"]
+    {
+        let line = format!("{call} failed, trying again in");
+        assert!(finished.stderr.contains(&line), "{line:?} is not in:\n{}", finished.stderr);
+    }
+}
+
+#[test]
+fn an_upload_that_did_not_arrive_is_not_indexed() {
+    if !engine() {
+        return;
+    }
+    let job = Job::new(&Repository::new("run-no-upload", HELLO));
+    job.taskcluster.fault(Fault::status("s3 PUT", 200));
+    job.run().assert_fails(30, &["reads back with 0 bytes", "nothing was indexed"]);
+    assert!(job.routes().iter().all(|route| job.taskcluster.index_entry(route).is_none()));
+}
+
+#[test]
+fn a_context_that_is_gone_or_unsafe_is_refused() {
+    if !engine() {
+        return;
+    }
+    let job = Job::new(&Repository::new("run-gone", HELLO));
+    let finished = job.run_with([("CONTEXT_PATH", "public/docker-contexts/nosuch.tar.gz")]);
+    finished.assert_fails(10, &["the context is not there", "public/docker-contexts/nosuch.tar.gz", "decision task"]);
+
+    let mut context = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.as_mut_bytes()[..9].copy_from_slice(b"../escape");
+    header.set_cksum();
+    context.append(&header, std::io::empty()).unwrap();
+    let context = context.into_inner().unwrap();
+    let task = job.taskcluster.create_task(TaskSpec::default()).task_id;
+    job.taskcluster.put_artifact(&task, 0, "public/evil.tar", "application/x-tar", None, &context);
+    let finished = job.run_with([("CONTEXT_TASK_ID", task.as_str()), ("CONTEXT_PATH", "public/evil.tar")]);
+    finished.assert_fails(10, &["../escape", "public/evil.tar"]);
+    job.assert_nothing_published();
+}
+
+#[test]
+fn a_signal_stops_the_build_and_leaves_nothing() {
+    if !engine() {
+        return;
+    }
+    let job = Job::new(&Repository::new("run-stopped", "RUN echo made > /made\nRUN sleep 998877\n"));
+    let started = || docker(&["ps", "--no-trunc", "--quiet", "--filter", "status=running"]);
+    let is_ours = |id: &str| {
+        let inspected = docker(&["inspect", "--format", "{{.Args}} {{.Config.Env}}", id]);
+        let text = String::from_utf8_lossy(&inspected.stdout).into_owned();
+        text.contains("998877") && text.contains("TEST=run-stopped")
+    };
+    for (signal, code, word) in [("TERM", 143, "SIGTERM"), ("INT", 130, "SIGINT")] {
+        let finished = program(["run"], job.environment()).finish_with(|id| {
+            // The condition is what we wait for; the limit only ends a test that has failed.
+            let limit = std::time::Instant::now() + std::time::Duration::from_secs(120);
+            while !String::from_utf8_lossy(&started().stdout).lines().any(is_ours) {
+                assert!(std::time::Instant::now() < limit, "the step does not start");
+                std::thread::yield_now();
+            }
+            let kill = Command::new("kill").args([&format!("-{signal}"), &id.to_string()]).status().unwrap();
+            assert!(kill.success());
+        });
+        finished.assert_fails(code, &[word, "while building"]);
+        job.assert_nothing_published();
+        // The engine removes the container of a cancelled step by itself, a moment later.
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while String::from_utf8_lossy(&started().stdout).lines().any(is_ours) {
+            assert!(std::time::Instant::now() < limit, "the step goes on");
+            std::thread::yield_now();
+        }
+        job.assert_engine_is_clean();
+    }
+}
