@@ -15,15 +15,15 @@ struct Expected {
 }
 
 #[derive(Deserialize)]
-struct Image {
-    tar: ContextHash,
-    contents: ContextHash,
+pub(crate) struct Image {
+    pub(crate) tar: ContextHash,
+    pub(crate) contents: ContextHash,
     #[serde(default)]
-    args: BTreeMap<String, String>,
+    pub(crate) args: BTreeMap<String, String>,
 }
 
 /// The images, in a repository that lives as long as the first value.
-fn images() -> (tempfile::TempDir, BTreeMap<String, Image>) {
+pub(crate) fn images() -> (tempfile::TempDir, BTreeMap<String, Image>) {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/fixtures/conformance");
     let expected = std::fs::read_to_string(fixtures.join("expected.json")).unwrap();
     let expected: Expected = serde_json::from_str(&expected).unwrap();

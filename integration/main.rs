@@ -1,7 +1,9 @@
 //! The program against the world.
 
 mod conformance;
+mod dry_run;
 mod harness;
+mod hash;
 mod run;
 mod stand_in;
 mod stand_in_tests;

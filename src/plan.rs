@@ -155,6 +155,7 @@ impl std::str::FromStr for Storage {
 /// The names that follow from a context hash. Making it before the build means that a name that the index
 /// would refuse is refused before the build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Identity {
     /// The verified context hash.
     pub context_hash: ContextHash,

@@ -1,0 +1,232 @@
+//! The dry run: the whole job on a laptop, without a deployment; and what is refused before anything begins.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use image_worker::names::{Digest, HashScheme};
+use serde_json::{Value, json};
+
+use crate::harness::{Finished, Job, PROJECT, PUSHDATE, RANK, Repository, docker_says, engine, path, program};
+use crate::stand_in::TaskSpec;
+
+const STEPS: &str = "RUN echo hello > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
+
+fn dry_run(repository: &Repository, context: &str, more: &[(&str, &str)]) -> Finished {
+    let output = repository.root.path().join("out");
+    let arguments = ["run", "--dry-run", "--context", context, "--output", path(&output)];
+    let environment = [("IMAGE_NAME", repository.name.as_str()), ("PROJECT", PROJECT)];
+    let environment = environment.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    program(arguments, environment).finish()
+}
+
+/// What a dry run wrote: its publish.json, and the archive's bytes.
+fn written(repository: &Repository) -> (Value, Vec<u8>) {
+    let output = repository.root.path().join("out");
+    let mut names: Vec<_> = std::fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["image.tar", "publish.json"], "nothing else is left");
+    let publish = std::fs::read_to_string(output.join("publish.json")).unwrap();
+    (serde_json::from_str(&publish).unwrap(), std::fs::read(output.join("image.tar")).unwrap())
+}
+
+#[test]
+fn a_directory_a_file_and_a_url_give_the_same_image() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("dry-run", STEPS);
+    let (context, hash) = repository.context();
+    let file = repository.root.path().join("context.tar.gz");
+    let job = Job::new(&repository);
+    let task = job.taskcluster.create_task(TaskSpec::default()).task_id;
+    job.taskcluster.put_artifact(&task, 0, "public/context.tar.gz", "application/gzip", None, &context);
+    let url = format!("{}/api/queue/v1/task/{task}/artifacts/public/context.tar.gz", job.taskcluster.root_url());
+    job.taskcluster.clear_calls();
+    let directory = repository.directory();
+    for context in [path(&directory), path(&file), url.as_str()] {
+        let finished = dry_run(&repository, context, &[]);
+        finished.assert_succeeds();
+        assert_eq!(finished.stdout.trim(), format!("dry-run:{hash}"), "from {context}");
+        assert!(finished.stderr.contains("no HASH to compare with"), "{}", finished.stderr);
+        written(&repository);
+        job.assert_engine_is_clean();
+    }
+    assert_eq!(job.story(), ["getLatestArtifact", "s3 GET"], "only the URL was read, nothing was published");
+    let archive = repository.root.path().join("out/image.tar");
+    docker_says(&["load", "--input", path(&archive)]);
+    let tag = format!("dry-run:{hash}");
+    assert_eq!(docker_says(&["run", "--rm", "--network", "none", &tag]), "hello");
+    docker_says(&["rmi", "--force", &tag]);
+}
+
+#[test]
+fn publish_json_is_what_a_task_would_send() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("dry-publish", STEPS);
+    let hash = repository.hash(HashScheme::Tar);
+    let task = "fN1SbArXTPSVFNUvaOlinQ";
+    let expires = "2030-01-02T03:04:05.678Z";
+    let environment = [("TASK_ID", task), ("RUN_ID", "2"), ("PUSHDATE", PUSHDATE), ("ARTIFACT_EXPIRES", expires)];
+    let finished = dry_run(&repository, path(&repository.directory()), &environment);
+    finished.assert_succeeds();
+    let (publish, archive) = written(&repository);
+    let insert = |tail: &str| {
+        json!({
+            "namespace": format!("docker.images.v1.{PROJECT}.dry-publish.{tail}"),
+            "payload": {
+                "taskId": task,
+                "rank": RANK,
+                "expires": expires,
+                "data": {
+                    "artifact": "public/image.tar",
+                    "sha256": Digest::of(&archive).to_string(),
+                    "size": archive.len(),
+                    "imageId": publish["insertTask"][0]["payload"]["data"]["imageId"],
+                    "contextHash": hash,
+                    "runId": 2,
+                },
+            },
+        })
+    };
+    let expected = json!({
+        "taskId": task,
+        "runId": 2,
+        "createArtifact": {
+            "name": "public/image.tar",
+            "payload": {
+                "storageType": "s3",
+                "expires": expires,
+                "contentType": "application/x-tar",
+                "contentLength": archive.len(),
+            },
+        },
+        "insertTask": [insert("latest"), insert("pushdate.2015.12-09-123456"), insert(&format!("hash.{hash}"))],
+    });
+    assert_eq!(publish, expected);
+    assert!(publish["insertTask"][0]["payload"]["data"]["imageId"].as_str().unwrap().starts_with("sha256:"));
+}
+
+#[test]
+fn a_failing_dry_run_leaves_no_half_archive() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("dry-failing", "RUN exit 1\n");
+    let output = repository.root.path().join("out");
+    std::fs::create_dir(&output).unwrap();
+    std::fs::write(output.join("publish.json"), "of an earlier run").unwrap();
+    dry_run(&repository, path(&repository.directory()), &[]).assert_fails(20, &["exit code 1"]);
+    assert_eq!(std::fs::read_dir(&output).unwrap().count(), 0, "not even the word about an earlier image");
+}
+
+#[test]
+fn the_scheme_contents_works_with_a_directory() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("dry-contents", STEPS);
+    let hash = repository.hash(HashScheme::Contents);
+    let more = [("HASH_SCHEME", "contents"), ("HASH", hash.as_str())];
+    let finished = dry_run(&repository, path(&repository.directory()), &more);
+    finished.assert_succeeds();
+    assert_eq!(finished.stdout.trim(), format!("dry-contents:{hash}"));
+    assert!(finished.stderr.contains("(scheme contents), verified"), "{}", finished.stderr);
+}
+
+#[test]
+fn json_answers_on_stdout_and_json_lines_on_stderr() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("dry-json", STEPS);
+    let more = [("IMAGE_WORKER_JSON", "1"), ("IMAGE_WORKER_LOG_FORMAT", "json")];
+    let finished = dry_run(&repository, path(&repository.directory()), &more);
+    finished.assert_succeeds();
+    let answer: Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(answer["built"], json!(true));
+    assert_eq!(answer["contextHash"], json!(repository.hash(HashScheme::Tar)));
+    for line in finished.stderr.lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "not JSON: {line}");
+    }
+}
+
+/// Every one of these ends with exit code 2, before anything begins, and names its flag or variable.
+#[test]
+fn wrong_configuration_names_the_flag_or_variable() {
+    let repository = Repository::bare("wrong", "FROM scratch\n");
+    let good: BTreeMap<&str, &str> = BTreeMap::from([
+        ("TASKCLUSTER_ROOT_URL", "http://127.0.0.1:1"),
+        ("TASKCLUSTER_PROXY_URL", "http://127.0.0.1:1"),
+        ("TASK_ID", "fN1SbArXTPSVFNUvaOlinQ"),
+        ("RUN_ID", "0"),
+        ("IMAGE_NAME", "wrong"),
+        ("PROJECT", "try"),
+        ("HASH", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+        ("CONTEXT_TASK_ID", "fN1SbArXTPSVFNUvaOlinQ"),
+        ("CONTEXT_PATH", "public/docker-contexts/wrong.tar.gz"),
+        ("PUSHDATE", PUSHDATE),
+    ]);
+    let long = "x".repeat(230);
+    // The variable that is changed, its value (empty: not set), and what the error line must say.
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("TASKCLUSTER_ROOT_URL", "", &["TASKCLUSTER_ROOT_URL is not set"]),
+        ("TASKCLUSTER_ROOT_URL", "ftp://secret@x", &["TASKCLUSTER_ROOT_URL: ", "http://HOST"]),
+        ("TASKCLUSTER_PROXY_URL", "", &["TASKCLUSTER_PROXY_URL is not set", "TASKCLUSTER_CLIENT_ID"]),
+        ("TASK_ID", "", &["TASK_ID is not set"]),
+        ("TASK_ID", "nonsense", &["TASK_ID: \"nonsense\"", "slugid"]),
+        ("RUN_ID", "", &["RUN_ID is not set"]),
+        ("RUN_ID", "-1", &["RUN_ID: "]),
+        ("IMAGE_NAME", "", &["IMAGE_NAME is not set"]),
+        ("IMAGE_NAME", "a/b", &["IMAGE_NAME: \"a/b\""]),
+        ("PROJECT", "", &["PROJECT is not set"]),
+        ("PROJECT", "a b", &["PROJECT: \"a b\""]),
+        ("PROJECT", &long, &["index namespace", "255"]),
+        ("HASH", "", &["HASH is not set"]),
+        ("HASH", "abc", &["HASH: \"abc\"", "64"]),
+        ("HASH_SCHEME", "md5", &["HASH_SCHEME: \"md5\"", "`tar` or `contents`"]),
+        ("INDEX_HASH", "abc", &["INDEX_HASH: \"abc\""]),
+        ("CONTEXT_TASK_ID", "", &["CONTEXT_TASK_ID is not set", "CONTEXT_URL"]),
+        ("CONTEXT_PATH", "", &["CONTEXT_PATH is not set"]),
+        ("CONTEXT_PATH", "../x", &["CONTEXT_PATH: \"../x\""]),
+        ("CONTEXT_URL", "http://127.0.0.1:1/x", &["CONTEXT_TASK_ID and CONTEXT_URL are both set"]),
+        ("IMAGE_WORKER_CONTEXT", "/", &["IMAGE_WORKER_CONTEXT is for --dry-run"]),
+        ("PUSHDATE", "", &["PUSHDATE is not set"]),
+        ("PUSHDATE", "1449664496000", &["PUSHDATE: \"1449664496000\"", "YYYYMMDDHHMMSS"]),
+        ("INDEX", "docker", &["INDEX: \"docker\""]),
+        ("DOCKER_BUILD_ARGS", "{\"a\": 1}", &["DOCKER_BUILD_ARGS: ", "JSON object of strings"]),
+        ("PARENT_TASK_ID", "fN1SbArXTPSVFNUvaOlinQ", &["PARENT_TASK_ID: ", "not supported yet"]),
+        ("ARTIFACT_NAME", "public/image.zip", &["ARTIFACT_NAME: ", ".tar.zst"]),
+        ("ARTIFACT_EXPIRES", "tomorrow", &["ARTIFACT_EXPIRES: "]),
+        ("ARTIFACT_STORAGE", "azure", &["ARTIFACT_STORAGE: ", "s3 or object"]),
+        ("DOCKER_IMAGE_ZSTD_LEVEL", "22", &["DOCKER_IMAGE_ZSTD_LEVEL: ", "1 to 19"]),
+        ("MAX_RUN_TIME", "an hour", &["MAX_RUN_TIME: "]),
+        ("IMAGE_WORKER_ENGINE", "lxc", &["IMAGE_WORKER_ENGINE: ", "auto, docker or podman"]),
+        ("IMAGE_WORKER_LOG_FORMAT", "xml", &["IMAGE_WORKER_LOG_FORMAT: ", "text or json"]),
+        ("IMAGE_WORKER_FORCE", "maybe", &["IMAGE_WORKER_FORCE: "]),
+        ("IMAGE_WORKER_CONFIG", "/nonexistent.toml", &["IMAGE_WORKER_CONFIG: cannot read /nonexistent.toml"]),
+    ];
+    for (variable, value, words) in cases {
+        let mut environment = good.clone();
+        environment.insert(variable, value);
+        let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let finished = program(["run"], environment).finish();
+        assert_eq!(finished.code, 2, "{variable}={value:?}: {}", finished.stderr);
+        finished.assert_fails(2, words);
+    }
+    let nowhere = dry_run(&repository, "/nonexistent", &[]);
+    nowhere.assert_fails(2, &["--context: /nonexistent does not exist"]);
+    program(["run", "--nonsense"], []).finish().assert_fails(2, &["wrong usage", "--nonsense", "--help"]);
+}
+
+#[test]
+fn a_configuration_file_gives_what_nobody_else_gave() {
+    let repository = Repository::bare("wrong", "FROM scratch\n");
+    let file = repository.root.path().join("image-worker.toml");
+    std::fs::write(&file, "project = 'from-the-file'\nimage-name = 'Wrong'\n").unwrap();
+    let environment = [("IMAGE_WORKER_CONFIG".to_owned(), path(&file).to_owned())];
+    let finished =
+        program(["run", "--dry-run", "--context", path(Path::new(&repository.directory()))], environment).finish();
+    finished.assert_fails(2, &["image-worker.toml: image-name: \"Wrong\""]);
+}

@@ -1,0 +1,69 @@
+//! `hash` and `context` as scripts call them: the answer alone on stdout, equal to what the real tools say.
+
+use std::path::Path;
+
+use crate::conformance::images;
+use crate::harness::{Repository, path, program};
+
+#[test]
+fn the_given_trees_hash_to_what_the_real_tools_say() {
+    let (root, images) = images();
+    for (name, image) in images {
+        let directory = root.path().join("testing/docker").join(&name);
+        let args: Vec<String> = image.args.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let args: Vec<&str> = args.iter().flat_map(|arg| ["--arg", arg.as_str()]).collect();
+        for (scheme, expected) in [("tar", image.tar), ("contents", image.contents)] {
+            let fixed = ["hash", path(&directory), "--root", path(root.path()), "--scheme", scheme];
+            let finished = program(fixed.into_iter().chain(args.iter().copied()), []).finish();
+            assert_eq!(finished.stdout, format!("{expected}\n"), "{name}, scheme {scheme}: {}", finished.stderr);
+            assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
+        }
+        let file = root.path().join("context.tar.gz");
+        let fixed = ["context", path(&directory), "--root", path(root.path()), "-o", path(&file)];
+        let finished = program(fixed.into_iter().chain(args), []).finish();
+        assert_eq!(finished.stdout, format!("{}\n", image.tar), "{name}: {}", finished.stderr);
+    }
+}
+
+#[test]
+fn arguments_come_from_docker_build_args_too_and_flags_win() {
+    let (root, images) = images();
+    let image = &images["args"];
+    let directory = root.path().join("testing/docker/args");
+    let arguments = ["hash", path(&directory), "--root", path(root.path()), "--arg", "PY=3.11"];
+    let wrong_py = serde_json::json!({ "BASE": image.args["BASE"], "PY": "2.7" });
+    let environment = [("DOCKER_BUILD_ARGS".to_owned(), wrong_py.to_string())];
+    let finished = program(arguments, environment).finish();
+    assert_eq!(finished.stdout.trim(), image.tar.to_string(), "{}", finished.stderr);
+}
+
+#[test]
+fn a_context_is_the_same_file_every_time_and_never_half_there() {
+    let repository = Repository::bare("again", "FROM scratch\n");
+    let (first, hash) = repository.context();
+    let (second, _) = repository.context();
+    assert_eq!(first, second);
+
+    let out = repository.root.path().join("no/such/folder/context.tar.gz");
+    let finished = program(["context", path(&repository.directory()), "-o", path(&out)], []).finish();
+    finished.assert_fails(30, &["cannot write", path(&out)]);
+
+    let target = repository.root.path().join("context.tar.gz");
+    let device = repository.directory().join("gone");
+    std::os::unix::fs::symlink("/nonexistent", device).unwrap();
+    let finished = program(["context", path(&repository.directory()), "-o", path(&target)], []).finish();
+    finished.assert_fails(10, &["gone is a link that leads nowhere"]);
+    assert_eq!(std::fs::read(target).unwrap(), first, "the earlier context is untouched; hash {hash}");
+}
+
+#[test]
+fn mistakes_are_told_apart() {
+    let repository = Repository::bare("mistakes", "FROM scratch\n# %include-run-task\n");
+    let hash = |arguments: &[&str]| program(["hash"].into_iter().chain(arguments.iter().copied()), []).finish();
+    let directory = repository.directory();
+    hash(&[path(&directory)]).assert_fails(10, &["Dockerfile", "line 2", "%include-run-task"]);
+    hash(&[path(repository.root.path())]).assert_fails(10, &["has no Dockerfile"]);
+    let nowhere = Path::new("/proc/self");
+    hash(&[path(nowhere)]).assert_fails(2, &["IMAGE_WORKER_ROOT is not set", "--root"]);
+    hash(&[]).assert_fails(2, &["wrong usage"]);
+}
