@@ -12,6 +12,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber, info};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
 /// Treeherder cuts lines at 500 characters; the rest is room for a worker's own prefix.
@@ -65,7 +66,6 @@ impl Report {
         let ours = tracing_subscriber::filter::filter_fn(|metadata| {
             metadata.target().starts_with("image_worker") || metadata.target() == BUILD_OUTPUT
         });
-        use tracing_subscriber::layer::SubscriberExt as _;
         // A second installation in one process, in tests, keeps the first.
         let _ = match format {
             LogFormat::Text => {
@@ -107,19 +107,19 @@ impl Report {
     ///
     /// `what` is the whole line; the causes are `error`'s sources.
     pub fn failure(&self, what: &str, error: &dyn Error) {
-        let mut text = format!("{}\n", error_line(what));
+        let mut lines = vec![error_line(what)];
         let mut said = what.to_owned();
         let mut cause = error.source();
         while let Some(error) = cause {
             let line = error.to_string();
             // Some libraries repeat their source's text in their own: say a thing once.
             if !said.contains(&line) {
-                text.push_str(&format!("  because: {}\n", line.replace('\n', "\n    ")));
+                lines.push(format!("  because: {}", line.replace('\n', "\n    ")));
                 said = line;
             }
             cause = error.source();
         }
-        self.raw(text.as_bytes());
+        self.lines(&lines);
     }
 
     /// Prints lines that belong to a failure, apart from the error line and harmless to Treeherder.
@@ -127,11 +127,13 @@ impl Report {
         if lines.is_empty() {
             return;
         }
-        let mut text = format!("  {what}:\n");
-        for line in lines.iter().flat_map(|line| line.as_ref().lines()) {
-            text.push_str(&format!("    | {line}\n"));
-        }
-        self.raw(text.as_bytes());
+        let lines = lines.iter().flat_map(|line| line.as_ref().lines()).map(|line| format!("    | {line}"));
+        let lines: Vec<_> = std::iter::once(format!("  {what}:")).chain(lines).collect();
+        self.lines(&lines);
+    }
+
+    fn lines(&self, lines: &[String]) {
+        self.raw(format!("{}\n", lines.join("\n")).as_bytes());
     }
 
     fn raw(&self, bytes: &[u8]) {
@@ -283,7 +285,7 @@ impl Visit for Message {
         if field.name() == "message" {
             self.0 = format!("{value:?}");
         } else {
-            self.0.push_str(&format!(" {}={value:?}", field.name()));
+            self.0 = format!("{} {}={value:?}", self.0, field.name());
         }
     }
 }

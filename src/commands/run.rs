@@ -76,8 +76,8 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
         image.path = name_it(&image.path, folder)?;
     }
     let publishing = publisher.publish(plan, &identity, &image, expires);
-    let published = stop.during("publishing", publishing).await?;
-    Ok(Outcome { built: true, identity, story: published.story })
+    let story = stop.during("publishing", publishing).await?.story;
+    Ok(Outcome { built: true, identity, story })
 }
 
 /// A folder for what is not finished, which disappears with everything in it. For a dry run it is on the same disk

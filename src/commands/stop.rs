@@ -88,7 +88,7 @@ impl Stop {
 
 async fn limit(max_run_time: Option<u64>) {
     match max_run_time.map(Duration::from_secs) {
-        Some(limit) => tokio::time::sleep(limit - BEFORE_LIMIT.min(limit / 10)).await,
+        Some(limit) => tokio::time::sleep(limit.saturating_sub(BEFORE_LIMIT.min(limit / 10))).await,
         None => std::future::pending().await,
     }
 }

@@ -7,9 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::archive::ArchivePath;
-use super::collect::{CollectError, normalise};
+use super::collect::normalise;
 use super::dockerfile::{Dockerfile, LineError, LineProblem};
 use super::source::{Source, is_absent, read_whole};
+use super::trouble::CollectError;
 use super::walk::{Found, files_below};
 
 /// Where each file of a context is.

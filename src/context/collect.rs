@@ -12,8 +12,8 @@ use flate2::{Compression, GzBuilder};
 use super::archive::{ArchivePath, MTIME, TarWriter};
 use super::choose::{processed_files, raw_files};
 use super::contents::ContentsHash;
-use super::dockerfile::LineError;
 use super::source::Source;
+pub use super::trouble::CollectError;
 use crate::names::{ContextHash, HashScheme};
 use crate::stream::Tally;
 
@@ -27,76 +27,6 @@ pub struct Context {
     /// The image directory from the root of the repository, as the scheme `contents` puts it before each path.
     directory: PathBuf,
     files: BTreeMap<ArchivePath, Source>,
-}
-
-/// Why there is no context, or no hash.
-#[derive(Debug, thiserror::Error)]
-pub enum CollectError {
-    /// Not an image directory.
-    #[error("{} has no Dockerfile; name a directory that has one", directory.display())]
-    NoDockerfile {
-        /// The directory.
-        directory: PathBuf,
-    },
-    /// The scheme `contents` needs the path of the image directory in its repository.
-    #[error(
-        "{} is not inside the repository {}; the scheme contents hashes paths from the repository's root",
-        directory.display(), root.display()
-    )]
-    OutsideRepository {
-        /// The image directory.
-        directory: PathBuf,
-        /// The root of the repository.
-        root: PathBuf,
-    },
-    /// A line of the Dockerfile that cannot be used.
-    #[error("{}, {problem}", path.display())]
-    Dockerfile {
-        /// The Dockerfile.
-        path: PathBuf,
-        /// The line, and what is wrong with it.
-        problem: LineError,
-    },
-    /// A link to nothing, or to itself.
-    #[error("{} is a link that leads nowhere; correct or remove it", path.display())]
-    DanglingLink {
-        /// The link.
-        path: PathBuf,
-    },
-    /// Something that has no content of its own.
-    #[error("{} is {kind}, and a context holds regular files only; remove it", path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-        /// What is there instead.
-        kind: &'static str,
-    },
-    /// Bits that would make a program run as root.
-    #[error("{} is setuid or setgid, which a context must not hold; clear it with `chmod ug-s`", path.display())]
-    SetId {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file that somebody writes to.
-    #[error("{} changed while it was read, it had {size} bytes before; stop what writes to it", path.display())]
-    Changed {
-        /// The file.
-        path: PathBuf,
-        /// Its size when it was found.
-        size: u64,
-    },
-    /// A source that cannot be read.
-    #[error("cannot read {}; it must be there and readable", path.display())]
-    Read {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        error: io::Error,
-    },
-    /// The tar cannot be written; where to, the caller knows.
-    #[error("cannot write the context")]
-    Write(#[source] io::Error),
 }
 
 impl Context {
@@ -204,12 +134,6 @@ impl Context {
 
     fn repository_path(&self, name: &ArchivePath) -> Vec<u8> {
         self.directory.join(OsStr::from_bytes(name.as_bytes())).into_os_string().into_encoded_bytes()
-    }
-}
-
-impl CollectError {
-    pub(super) fn read(path: &Path, error: io::Error) -> Self {
-        Self::Read { path: path.to_owned(), error }
     }
 }
 

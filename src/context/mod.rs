@@ -22,4 +22,5 @@ pub mod intake;
 pub mod safety;
 mod source;
 mod substitute;
+mod trouble;
 mod walk;

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use super::collect::CollectError;
+use super::trouble::CollectError;
 
 /// `/dev/null` on Linux, major 1 and minor 3, as `st_rdev` has it.
 const DEV_NULL: u64 = 0x103;

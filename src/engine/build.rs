@@ -1,5 +1,5 @@
 //! Building: the verified context goes in as a stream, the output comes out line by line, and what was made is
-//! written down so that it can be removed. The classic builder for now; BuildKit's place is [`builder`].
+//! written down so that it can be removed. The classic builder for now; the place of another is [`builder`].
 
 use std::path::Path;
 

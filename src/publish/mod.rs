@@ -20,7 +20,7 @@ pub use task::Task;
 /// Where a finished image goes.
 pub enum Publisher {
     /// The task's artifact and the index.
-    Task(Task),
+    Task(Box<Task>),
     /// A folder.
     Folder(Folder),
 }
@@ -109,8 +109,9 @@ pub struct Published {
 
 impl Publisher {
     /// The publisher of a run in a task.
+    #[must_use]
     pub fn task(services: Services, storage: Storage, run: TaskRun, report: Report) -> Self {
-        Self::Task(Task::new(services, storage, run, report))
+        Self::Task(Box::new(Task::new(services, storage, run, report)))
     }
 
     /// An image of the same hash that lives, if the index knows one.

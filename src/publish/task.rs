@@ -11,7 +11,8 @@ use crate::names::{ArtifactName, HttpUrl};
 use crate::plan::{CreateArtifact, Identity, ImageFile, Plan, Publication, Storage as StorageType, TaskRun};
 use crate::report::{Bytes, Report};
 use crate::retry::{Policy, retry};
-use crate::taskcluster::queue::{Created, ObjectUpload};
+use crate::taskcluster::object::ObjectUpload;
+use crate::taskcluster::queue::Created;
 use crate::taskcluster::{CallFault, Services};
 use crate::transfer::{Storage, TransferError};
 

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use taskcluster::Credentials;
 
-use super::queue::ObjectUpload;
 use super::{CallError, answer, builder, call};
 use crate::config::{Access, Deployment};
 use crate::names::{Digest, HttpUrl};
@@ -13,6 +12,32 @@ use crate::names::{Digest, HttpUrl};
 /// The object service with the credentials of one upload.
 pub struct Object {
     client: taskcluster::Object,
+}
+
+/// What the queue hands out for an upload through the object service.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectUpload {
+    /// The object's name.
+    pub name: String,
+    /// The project that the object belongs to.
+    pub project_id: String,
+    /// Names this upload until it is finished.
+    pub upload_id: String,
+    /// Must be sent to the object service as it came.
+    pub expires: String,
+    /// Allowed to do this upload and nothing else; a secret.
+    pub credentials: UploadCredentials,
+}
+
+/// Credentials that do not print themselves.
+#[derive(Clone, Deserialize)]
+pub struct UploadCredentials(Credentials);
+
+impl std::fmt::Debug for UploadCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "UploadCredentials({})", self.0.client_id)
+    }
 }
 
 /// A signed PUT request.
@@ -37,7 +62,10 @@ struct UploadMethod {
 }
 
 impl Object {
-    pub(super) fn new(deployment: &Deployment, credentials: Credentials) -> Result<Self, CallError> {
+    /// Speaks to the deployment directly: taskcluster-proxy would replace the signature with the task's own,
+    /// which the object service refuses.
+    pub(super) fn new(deployment: &Deployment, upload: &ObjectUpload) -> Result<Self, CallError> {
+        let credentials = upload.credentials.0.clone();
         let direct = Deployment { root_url: deployment.root_url.clone(), access: Access::Anonymous };
         let client = taskcluster::Object::new(builder(&direct).credentials(credentials))
             .map_err(|error| CallError::setup("object", &error))?;

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use taskcluster::Credentials;
 
+use super::object::{Object, ObjectUpload};
 use super::{CallError, answer, body, call};
 use crate::config::Deployment;
 use crate::names::{ArtifactName, HttpUrl, TaskId};
@@ -29,32 +29,6 @@ pub enum Created {
     Object(ObjectUpload),
     /// A pointer to a URL, complete with its creation.
     Reference {},
-}
-
-/// What the queue hands out for an upload through the object service.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ObjectUpload {
-    /// The object's name.
-    pub name: String,
-    /// The project that the object belongs to.
-    pub project_id: String,
-    /// Names this upload until it is finished.
-    pub upload_id: String,
-    /// Must be sent to the object service as it came.
-    pub expires: String,
-    /// Allowed to do this upload and nothing else; a secret.
-    pub credentials: UploadCredentials,
-}
-
-/// Credentials that do not print themselves.
-#[derive(Clone, Deserialize)]
-pub struct UploadCredentials(Credentials);
-
-impl std::fmt::Debug for UploadCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "UploadCredentials({})", self.0.client_id)
-    }
 }
 
 #[derive(Deserialize)]
@@ -154,13 +128,9 @@ impl Queue {
         format!("{root}/api/queue/v1/task/{}/runs/{}/artifacts/{name}", task.task_id, task.run_id)
     }
 
-    /// A client of the object service with the credentials of one upload.
-    ///
-    /// It speaks to the deployment directly: taskcluster-proxy would replace the signature with the task's own,
-    /// which the object service refuses.
-    pub fn object_service(&self, upload: &ObjectUpload) -> Result<super::object::Object, CallError> {
-        let credentials = upload.credentials.0.clone();
-        super::object::Object::new(&self.deployment, credentials)
+    /// The object service with the credentials of one upload.
+    pub fn object_service(&self, upload: &ObjectUpload) -> Result<Object, CallError> {
+        Object::new(&self.deployment, upload)
     }
 }
 

@@ -2,11 +2,9 @@
 //! `contents`. Whether a name is a good name by itself is for the room above.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::ops::Bound;
 
-use sha2::{Digest as _, Sha256};
-
+use crate::context::contents::ContentsHash;
 use crate::context::safety::{Hazard, cut};
 use crate::names::{ContextHash, Digest};
 
@@ -83,8 +81,7 @@ impl Tree {
     /// # Errors
     /// The name of a symbolic link without a file behind it, and [`Hazard::LinkDead`].
     pub fn contents_hash(&self, directory: &str, top: Option<&str>) -> Result<ContextHash, (String, Hazard)> {
-        let mut hasher = Sha256::new();
-        let mut line = String::new();
+        let mut hash = ContentsHash::default();
         for (name, node) in &self.nodes {
             let below = match top {
                 None => Some(&**name),
@@ -97,12 +94,10 @@ impl Tree {
                 Node::Symlink(target) => self.behind(name, target)?,
             };
             if let Some(digest) = digest {
-                line.clear();
-                let _ = writeln!(line, "{digest}\t/{directory}/{below}");
-                hasher.update(&line);
+                hash.add(format!("{directory}/{below}"), digest);
             }
         }
-        Ok(ContextHash(Digest::new(hasher.finalize().into())))
+        Ok(hash.finish())
     }
 
     /// Whether all names lie below this one directory.

@@ -1,0 +1,83 @@
+//! Why an image directory gives no context: each case with the path, and with the way out.
+//! Exit codes are made of them at the door.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::dockerfile::LineError;
+
+/// Why there is no context, or no hash.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// Not an image directory.
+    #[error("{} has no Dockerfile; name a directory that has one", directory.display())]
+    NoDockerfile {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The scheme `contents` needs the path of the image directory in its repository.
+    #[error(
+        "{} is not inside the repository {}; the scheme contents hashes paths from the repository's root",
+        directory.display(), root.display()
+    )]
+    OutsideRepository {
+        /// The image directory.
+        directory: PathBuf,
+        /// The root of the repository.
+        root: PathBuf,
+    },
+    /// A line of the Dockerfile that cannot be used.
+    #[error("{}, {problem}", path.display())]
+    Dockerfile {
+        /// The Dockerfile.
+        path: PathBuf,
+        /// The line, and what is wrong with it.
+        problem: LineError,
+    },
+    /// A link to nothing, or to itself.
+    #[error("{} is a link that leads nowhere; correct or remove it", path.display())]
+    DanglingLink {
+        /// The link.
+        path: PathBuf,
+    },
+    /// Something that has no content of its own.
+    #[error("{} is {kind}, and a context holds regular files only; remove it", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What is there instead.
+        kind: &'static str,
+    },
+    /// Bits that would make a program run as root.
+    #[error("{} is setuid or setgid, which a context must not hold; clear it with `chmod ug-s`", path.display())]
+    SetId {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file that somebody writes to.
+    #[error("{} changed while it was read, it had {size} bytes before; stop what writes to it", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Its size when it was found.
+        size: u64,
+    },
+    /// A source that cannot be read.
+    #[error("cannot read {}; it must be there and readable", path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// The tar cannot be written; where to, the caller knows.
+    #[error("cannot write the context")]
+    Write(#[source] io::Error),
+}
+
+impl CollectError {
+    pub(super) fn read(path: &Path, error: io::Error) -> Self {
+        Self::Read { path: path.to_owned(), error }
+    }
+}
