@@ -448,7 +448,7 @@ fn a_signal_stops_the_build_and_leaves_nothing() {
     for (signal, code, word) in [("TERM", 143, "SIGTERM"), ("INT", 130, "SIGINT")] {
         let finished = program(["run"], job.environment()).finish_with(|id| {
             // The condition is what we wait for; the limit only ends a test that has failed.
-            let limit = std::time::Instant::now() + std::time::Duration::from_secs(120);
+            let limit = std::time::Instant::now() + std::time::Duration::from_mins(2);
             while !String::from_utf8_lossy(&started().stdout).lines().any(is_ours) {
                 assert!(std::time::Instant::now() < limit, "the step does not start");
                 std::thread::yield_now();
@@ -459,7 +459,7 @@ fn a_signal_stops_the_build_and_leaves_nothing() {
         finished.assert_fails(code, &[word, "while building"]);
         job.assert_nothing_published();
         // The engine removes the container of a cancelled step by itself, a moment later.
-        let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let limit = std::time::Instant::now() + std::time::Duration::from_mins(1);
         while String::from_utf8_lossy(&started().stdout).lines().any(is_ours) {
             assert!(std::time::Instant::now() < limit, "the step goes on");
             std::thread::yield_now();

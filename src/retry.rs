@@ -53,7 +53,7 @@ impl Policy {
         tries: 5,
         first_pause: Duration::from_secs(1),
         longest_pause: Duration::from_secs(30),
-        limit: Duration::from_mins(60),
+        limit: Duration::from_hours(1),
     };
 }
 

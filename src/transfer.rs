@@ -17,7 +17,7 @@ use crate::retry::{Another, Failure};
 
 /// A storage service that says nothing for this long is taken for dead. Generous, because some prepare
 /// large objects before the first byte.
-const SILENCE: Duration = Duration::from_secs(120);
+const SILENCE: Duration = Duration::from_mins(2);
 
 /// A signed PUT URL lives for 45 minutes; what has not arrived by then never will.
 const PUT_LIMIT: Duration = Duration::from_mins(45);

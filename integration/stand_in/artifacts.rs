@@ -15,7 +15,7 @@ use super::store::{OBJECT_BUCKET, PRIVATE_BUCKET, get_url, public_url};
 use super::world::{Artifact, ArtifactKey, Details, World, json_time};
 
 /// Signed GET URLs of private artifacts and objects are good for so long.
-const SIGNED_GET: Duration = Duration::from_secs(30 * 60);
+const SIGNED_GET: Duration = Duration::from_mins(30);
 
 pub(super) fn get_artifact(world: &mut World, ask: &Ask) -> Answer {
     download(world, ask, ask.run_id().unwrap_or(u32::MAX))
@@ -35,7 +35,7 @@ pub(super) fn content(world: &mut World, ask: &Ask) -> Answer {
         Details::Object(_) => {
             let name = object_name(&key);
             let client_id = format!("artifact-download/{}/{}/{}", key.0, key.1, key.2);
-            let expiry = world.now() + Duration::from_secs(60 * 60);
+            let expiry = world.now() + Duration::from_hours(1);
             let credentials = temporary(world, &client_id, expiry, &[format!("object:download:{name}")]);
             json!({"storageType": storage_type, "name": name, "credentials": to_json(&credentials)})
         }

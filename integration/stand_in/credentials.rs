@@ -85,7 +85,7 @@ pub(super) fn signed_url(world: &World, path: &str) -> String {
     let key = key(&world.clients[INDEX].access_token);
     let credentials = hawk::Credentials { id: INDEX.to_owned(), key };
     let (host, port) = host_and_port(&world.root_url);
-    let expiry = (world.now() + Duration::from_secs(15 * 60)).into();
+    let expiry = (world.now() + Duration::from_mins(15)).into();
     let bewit = hawk::RequestBuilder::new("GET", host, port, path)
         .request()
         .make_bewit(&credentials, expiry)

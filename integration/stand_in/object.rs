@@ -100,7 +100,7 @@ pub(super) fn start_download(world: &mut World, ask: &Ask) -> Answer {
     let object = finished(world, name)?;
     let accepted = &ask.body["acceptDownloadMethods"];
     if accepted.get("getUrl").is_some() {
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         return Ok(Reply::json(
             200,
             &json!({
@@ -112,7 +112,7 @@ pub(super) fn start_download(world: &mut World, ask: &Ask) -> Answer {
         ));
     }
     if accepted.get("simple").is_some() {
-        let url = get_url(world, OBJECT_BUCKET, name, Duration::from_secs(30 * 60));
+        let url = get_url(world, OBJECT_BUCKET, name, Duration::from_mins(30));
         return Ok(Reply::json(200, &json!({"method": "simple", "url": url})));
     }
     Err(ApiError::new(406, "NoMatchingMethod", "Object supports methods simple, getUrl"))
@@ -127,7 +127,7 @@ pub(super) fn metadata(world: &mut World, ask: &Ask) -> Answer {
 pub(super) fn download(world: &mut World, ask: &Ask) -> Answer {
     let name = ask.param("name");
     finished(world, name)?;
-    let url = get_url(world, OBJECT_BUCKET, name, Duration::from_secs(30 * 60));
+    let url = get_url(world, OBJECT_BUCKET, name, Duration::from_mins(30));
     Ok(Reply::text(303, &format!("See Other. Redirecting to {url}")).header("location", &url))
 }
 
@@ -145,7 +145,7 @@ fn authorize_upload(world: &World, ask: &Ask) -> Result<(), ApiError> {
 fn put_method(world: &World, name: &str, put: &Value) -> Value {
     let content_type = put["contentType"].as_str().unwrap_or_default();
     let length = put["contentLength"].as_u64().unwrap_or_default().to_string();
-    let life = Duration::from_secs(45 * 60);
+    let life = Duration::from_mins(45);
     let bound = [("content-length", length.as_str()), ("content-type", content_type)];
     json!({"putUrl": {
         "url": put_url(world, OBJECT_BUCKET, name, life + Duration::from_secs(10), &bound),

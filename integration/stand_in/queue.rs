@@ -98,7 +98,7 @@ fn check_request(world: &mut World, ask: &Ask, key: &ArtifactKey) -> Result<Arti
     let expires = ask.time("expires")?;
     let now = world.now();
     // A quarter of an hour in the past is allowed: the clocks of workers.
-    if expires < now - Duration::from_secs(15 * 60) {
+    if expires < now - Duration::from_mins(15) {
         return Err(ApiError::input("Expires must be in the future"));
     }
     let task = world.tasks.get(&key.0).ok_or_else(|| ApiError::input("Task not found"))?;
@@ -115,7 +115,7 @@ fn check_request(world: &mut World, ask: &Ask, key: &ArtifactKey) -> Result<Arti
             json_time(task.expires())
         )));
     }
-    let grace = Duration::from_secs(25 * 60);
+    let grace = Duration::from_mins(25);
     let open = match run.state {
         RunState::Running => true,
         RunState::Exception => run.resolved.is_some_and(|resolved| now < resolved + grace),
@@ -179,7 +179,7 @@ fn upload_instructions(world: &World, artifact: &Artifact, key: &ArtifactKey) ->
         Details::S3(bucket, path) => json!({
             "storageType": "s3",
             "contentType": artifact.content_type,
-            "expires": json_time(now + Duration::from_secs(45 * 60)),
+            "expires": json_time(now + Duration::from_mins(45)),
             // Ten seconds more, for the clock's drift. Only the host is signed: no header is bound.
             "putUrl": put_url(world, bucket, path, Duration::from_secs(45 * 60 + 10), &[]),
         }),
@@ -188,7 +188,7 @@ fn upload_instructions(world: &World, artifact: &Artifact, key: &ArtifactKey) ->
             let task = &world.tasks[&key.0];
             let (group, worker) = task.runs[key.1 as usize].worker.unwrap_or_default();
             let client_id = format!("artifact-upload/{}/{}/on/{group}/{worker}", key.0, key.1);
-            let expiry = artifact.expires.min(now + Duration::from_secs(24 * 60 * 60));
+            let expiry = artifact.expires.min(now + Duration::from_hours(24));
             let scope = format!("object:upload:{}:{name}", task.project_id());
             json!({
                 "storageType": "object",

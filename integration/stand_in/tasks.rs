@@ -14,7 +14,7 @@ use super::index;
 use super::world::{World, json_time, parse_time, slugid};
 
 /// How long task credentials live before the worker reclaims the task.
-const CLAIM: Duration = Duration::from_secs(20 * 60);
+const CLAIM: Duration = Duration::from_mins(20);
 
 const WORKER: (&str, &str) = ("stand-in", "worker-1");
 

@@ -12,7 +12,7 @@ use super::Failed;
 
 /// How long before the task's limit the program stops by itself: time for the engine to end a step and for the
 /// worker to upload its log. A short task gives a tenth of its time.
-const BEFORE_LIMIT: Duration = Duration::from_secs(60);
+const BEFORE_LIMIT: Duration = Duration::from_mins(1);
 
 /// Who stops the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::retry::{Another, Failure, Policy, retry};
 
 /// How long one API call may take. taskcluster-proxy keeps a request for up to 15 minutes while it retries a 5xx
 /// by itself, so without an own limit a permanent 500 looks like a hang. Real calls take well under a second.
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The services of one deployment.
 pub struct Services {
