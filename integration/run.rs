@@ -434,6 +434,46 @@ fn a_context_that_is_gone_or_unsafe_is_refused() {
 }
 
 #[test]
+fn a_context_that_was_compressed_for_the_transfer() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("run-encoded", HELLO);
+    let job = Job::new(&repository);
+    let mut gzip =
+        flate2::read::GzEncoder::new(std::io::Cursor::new(repository.context().0), flate2::Compression::fast());
+    let mut twice = Vec::new();
+    gzip.read_to_end(&mut twice).unwrap();
+    let task = job.taskcluster.create_task(TaskSpec::default()).task_id;
+    let name = "public/context.tar.gz";
+    job.taskcluster.put_artifact(&task, 0, name, "application/gzip", Some("gzip"), &twice);
+    job.run_with([("CONTEXT_TASK_ID", task.as_str()), ("CONTEXT_PATH", name)]).assert_succeeds();
+}
+
+#[test]
+fn the_tasks_limit_stops_the_build_in_time() {
+    if !engine() {
+        return;
+    }
+    let job = Job::new(&Repository::new("run-limit", "RUN sleep 998876\n"));
+    let finished = job.run_with([("MAX_RUN_TIME", "2")]);
+    finished.assert_fails(30, &["MAX_RUN_TIME is nearly over", "while building"]);
+    job.assert_nothing_published();
+    job.assert_engine_is_clean();
+}
+
+#[test]
+fn an_expiry_after_the_tasks_own_costs_no_build() {
+    if !engine() {
+        return;
+    }
+    let job = Job::new(&Repository::new("run-expires", HELLO));
+    let finished = job.run_with([("ARTIFACT_EXPIRES", "2100-01-01T00:00:00Z")]);
+    finished.assert_fails(2, &["ARTIFACT_EXPIRES is 2100-01-01T00:00:00Z", "after the task itself expires"]);
+    assert_eq!(job.story(), ["findTask", "task"]);
+}
+
+#[test]
 fn a_signal_stops_the_build_and_leaves_nothing() {
     if !engine() {
         return;

@@ -78,12 +78,16 @@ fn failed(report: &Report, error: &Failed) -> ExitCode {
 
 /// Help and version are answers; anything else gets the error line besides clap's own words.
 fn usage(error: &clap::Error) -> ExitCode {
-    // A closed pipe is no reason to fail here.
-    let _ = error.print();
     if error.use_stderr() && error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let first = error.to_string();
-        let first = first.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let words = error.to_string();
+        let mut lines = words.lines();
+        let first = lines.next().unwrap_or_default().trim_start_matches("error: ");
         eprintln!("{}", report::error_line(&format!("wrong usage: {first}; see image-worker --help")));
+        // Set in, so that Treeherder does not take clap's lines for errors of their own.
+        lines.filter(|line| !line.is_empty()).for_each(|line| eprintln!("  {}", line.trim_start()));
+    } else {
+        // A closed pipe is no reason to fail here.
+        let _ = error.print();
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
