@@ -48,9 +48,9 @@ impl Repository {
     /// An image on an empty base, with busybox, whose `Dockerfile` goes on with `steps`. The name makes it unlike
     /// all other tests' images, so that tests do not share layers.
     pub(crate) fn new(name: &str, steps: &str) -> Self {
-        let busybox = "FROM scratch\nCOPY busybox /bin/busybox\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
-        let unique = format!("ENV TEST={name}\n");
-        let repository = Self::bare(name, &format!("{busybox}{unique}{steps}"));
+        let unique = format!("FROM scratch\nENV TEST={name}\n");
+        let busybox = "COPY busybox /bin/busybox\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
+        let repository = Self::bare(name, &format!("{unique}{busybox}{steps}"));
         let busybox = std::fs::copy("/bin/busybox", repository.directory().join("busybox"));
         busybox.expect("busybox-static; run scripts/test");
         repository

@@ -53,7 +53,7 @@ Exit codes:
   20   the image did not build
   30   the world failed: network, engine, disk; another try can help
   31   refused: a missing scope, or published already with other content
-  130  stopped by SIGINT        143  stopped by SIGTERM";
+  129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM, after cleaning up";
 
 const RUN_HELP: &str = "\
 The main job, inside a task: download the context, verify its hash, build the image, upload the archive, index it.

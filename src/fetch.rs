@@ -122,7 +122,7 @@ impl Fetcher<'_> {
             }
             ContextSource::File(path) => {
                 let file = File::open(path).map_err(|source| unreadable(path, source))?;
-                self.take_in(plan, file, None).await?
+                self.take_in(plan, move || file, None).await?
             }
             ContextSource::Directory { root, directory } => self.pack(plan, root, directory).await?,
         };
@@ -143,12 +143,10 @@ impl Fetcher<'_> {
         let meter = self.report.meter("downloading the context", download.length);
         let encoded = download.gzip_encoded;
         let bytes = stream::reader(download.bytes(meter.clone()));
-        let fetched = if encoded {
-            // Workers compress some artifacts for the transfer, whatever is in them.
-            self.take_in(plan, MultiGzDecoder::new(bytes), None).await?
-        } else {
-            self.take_in(plan, bytes, None).await?
-        };
+        // Workers compress some artifacts for the transfer, whatever is in them.
+        let open =
+            move || if encoded { Box::new(MultiGzDecoder::new(bytes)) as Box<dyn Read> } else { Box::new(bytes) };
+        let fetched = self.take_in(plan, open, None).await?;
         meter.finish("downloaded the context");
         Ok(fetched)
     }
@@ -165,7 +163,7 @@ impl Fetcher<'_> {
         let (reader, writer) = io::pipe().map_err(|source| unreadable(directory, source))?;
         let packing =
             tokio::task::spawn_blocking(move || context.write_tar(BufWriter::with_capacity(WRITE_BUFFER, writer)));
-        let taken = self.take_in(plan, reader, within).await;
+        let taken = self.take_in(plan, move || reader, within).await;
         match packing.await {
             // When the intake ends early the writer's pipe breaks: the intake's error is the one to tell.
             Ok(Err(error)) if !matches!(error, CollectError::Write(_)) => Err(error.into()),
@@ -173,11 +171,12 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Reads a context to its end, on a thread of its own, into a temporary file.
-    async fn take_in(
+    /// Reads a context to its end, on a thread of its own, into a temporary file. The source is opened on that
+    /// thread, as some readers begin to read when they are made.
+    async fn take_in<R: Read>(
         &self,
         plan: &Plan,
-        source: impl Read + Send + 'static,
+        open: impl FnOnce() -> R + Send + 'static,
         within: Option<RepoPath>,
     ) -> Result<Fetched, FetchError> {
         let context = &plan.context;
@@ -192,7 +191,7 @@ impl Fetcher<'_> {
         let unwritable = |source| FetchError::File { doing: "write to", path: self.folder.to_owned(), source };
         let file = NamedTempFile::new_in(self.folder).map_err(unwritable)?;
         let out = BufWriter::with_capacity(WRITE_BUFFER, file.reopen().map_err(unwritable)?);
-        let received = tokio::task::spawn_blocking(move || receive(source, &expect, &limits, out));
+        let received = tokio::task::spawn_blocking(move || receive(open(), &expect, &limits, out));
         let Received { hash, bytes, .. } = match received.await {
             Ok(received) => received.map_err(|error| blame(error, context.source.to_string()))?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),

@@ -46,6 +46,18 @@ const THREADS_MAY_TAKE: Duration = Duration::from_secs(2);
 /// Parses, runs, reports, and gives the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    // A panic is a bug, and a failure like others: one error line, and the exit code that says so.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+        let what = panic.payload_as_str().unwrap_or("a panic").to_owned() + &place;
+        eprintln!("{}", report::error_line(&Failed::Bug(what).to_string()));
+        hook(panic);
+    }));
+    std::panic::catch_unwind(run_verb).unwrap_or_else(|_| ExitCode::from(Failed::Bug(String::new()).exit_code()))
+}
+
+fn run_verb() -> ExitCode {
     let invocation = match cli::parse(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(error) => return usage(&error),

@@ -44,6 +44,19 @@ pub struct TaskRun {
     pub run_id: u32,
 }
 
+impl std::fmt::Display for TaskRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "task {}, run {}", self.task_id, self.run_id)
+    }
+}
+
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "image {} for {}, push of {}", self.image, self.project, self.pushdate)?;
+        self.task.as_ref().map_or(Ok(()), |task| write!(f, ", {task}"))
+    }
+}
+
 /// Where the context comes from and what it must be.
 #[derive(Clone, Debug, Serialize)]
 pub struct ContextPlan {

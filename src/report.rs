@@ -193,7 +193,9 @@ impl Meter {
             bar.finish_and_clear();
         }
         let took = moved.started.elapsed();
-        info!("{done}: {} in {:.1} s, {}", Bytes(moved.bytes), took.as_secs_f64(), Rate(moved.bytes, took));
+        // A rate over less than a tenth of a second says nothing.
+        let rate = if took.as_millis() < 100 { String::new() } else { format!(", {}", Rate(moved.bytes, took)) };
+        info!("{done}: {} in {:.1} s{rate}", Bytes(moved.bytes), took.as_secs_f64());
     }
 }
 

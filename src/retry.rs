@@ -6,7 +6,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use backoff::ExponentialBackoff;
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// What a failure says about another try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Policy {
     pub longest_pause: Duration,
     /// No try begins after this time.
     pub limit: Duration,
+    /// Whether a failure that is tried again is nothing to tell about.
+    pub quiet: bool,
 }
 
 impl Policy {
@@ -46,6 +48,7 @@ impl Policy {
         first_pause: Duration::from_millis(500),
         longest_pause: Duration::from_secs(16),
         limit: Duration::from_mins(5),
+        quiet: false,
     };
 
     /// For transfers of whole files, each try of which can take minutes.
@@ -54,6 +57,7 @@ impl Policy {
         first_pause: Duration::from_secs(1),
         longest_pause: Duration::from_secs(30),
         limit: Duration::from_hours(1),
+        quiet: false,
     };
 }
 
@@ -89,6 +93,9 @@ where
         }
     };
     backoff::future::retry_notify(pauses, attempt, |error: E, pause: Duration| {
+        if policy.quiet {
+            return debug!("{what}: {error}");
+        }
         warn!("{what} failed, trying again in {:.1} s: {error}", pause.as_secs_f64());
     })
     .await
@@ -120,6 +127,7 @@ mod tests {
         first_pause: Duration::from_millis(1),
         longest_pause: Duration::from_millis(2),
         limit: Duration::from_mins(1),
+        quiet: true,
     };
 
     async fn try_with(failure: Another, good_from: u32) -> (Result<u32, Broken>, u32) {

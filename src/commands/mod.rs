@@ -101,6 +101,7 @@ impl Failed {
             Self::Stopped { reason, .. } => match reason {
                 Reason::Interrupted => INTERRUPTED,
                 Reason::Terminated => TERMINATED,
+                Reason::HungUp => HUNG_UP,
                 Reason::Deadline => WORLD,
             },
             Self::Bug(_) => BUG,
@@ -123,6 +124,7 @@ const CONTEXT: u8 = 10;
 const BUILD: u8 = 20;
 const WORLD: u8 = 30;
 const REFUSED: u8 = 31;
+const HUNG_UP: u8 = 129;
 const INTERRUPTED: u8 = 130;
 const TERMINATED: u8 = 143;
 

@@ -43,6 +43,7 @@ pub struct Outcome {
 /// Does the job.
 pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome, Failed> {
     let Config { plan, deployment, .. } = &config;
+    info!("image-worker {}: {plan}", env!("CARGO_PKG_VERSION"));
     for assumption in &config.assumed {
         info!("{assumption}");
     }
@@ -54,6 +55,7 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
     if let (Some(identity), false) = (&early, config.force)
         && let Some(found) = stop.during("looking the image up", publisher.already_there(plan, identity)).await?
     {
+        info!("{found}");
         let story = stop.during("pointing at the image", publisher.point_to(plan, &found)).await?.story;
         return Ok(Outcome { built: false, identity: identity.clone(), story });
     }

@@ -21,6 +21,8 @@ pub enum Reason {
     Interrupted,
     /// SIGTERM.
     Terminated,
+    /// SIGHUP: the terminal is gone.
+    HungUp,
     /// The task's limit is near.
     Deadline,
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::Interrupted => "stopped by SIGINT",
             Self::Terminated => "stopped by SIGTERM",
+            Self::HungUp => "stopped by SIGHUP",
             Self::Deadline => "stopped because MAX_RUN_TIME is nearly over",
         })
     }
@@ -40,18 +43,20 @@ impl fmt::Display for Reason {
 pub struct Stop(watch::Receiver<Option<Reason>>);
 
 impl Stop {
-    /// Listens for SIGINT and SIGTERM from now on, and for the end of `max_run_time` seconds.
+    /// Listens for SIGINT, SIGTERM and SIGHUP from now on, and for the end of `max_run_time` seconds.
     ///
     /// Must be called within a tokio runtime.
     pub fn listen(max_run_time: Option<u64>) -> Result<Self, Failed> {
         let no_signals = |error: std::io::Error| Failed::Bug(format!("signals cannot be heard: {error}"));
         let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+        let mut hang_up = signal(SignalKind::hangup()).map_err(no_signals)?;
         let (sender, receiver) = watch::channel(None);
         tokio::spawn(async move {
             let reason = tokio::select! {
                 _ = interrupt.recv() => Reason::Interrupted,
                 _ = terminate.recv() => Reason::Terminated,
+                _ = hang_up.recv() => Reason::HungUp,
                 () = limit(max_run_time) => Reason::Deadline,
             };
             // Nobody listens any more when the job is over.

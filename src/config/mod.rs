@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use reqwest::Url;
 
-use crate::names::{ArtifactName, HashScheme, HttpUrl, PushDate, RepoPath};
+use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoPath};
 use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Plan, TaskRun};
 use settings::Setting;
 pub use sources::{ConfigError, Given, Origin, Sources};
@@ -293,8 +293,9 @@ fn pushdate(
         Some(pushdate) => Ok(pushdate),
         None if dry => {
             let now = around.now.as_second().to_string();
+            let now: PushDate = now.parse().map_err(|error: NameError| ConfigError::Combination(error.to_string()))?;
             assumed.push(format!("PUSHDATE is not set: publish.json takes now, {now}"));
-            now.parse().map_err(|_| ConfigError::Combination(format!("the clock says {now}: set PUSHDATE")))
+            Ok(now)
         }
         None => Err(ConfigError::Missing { setting: &settings::PUSHDATE, why: "it ranks the image in the index" }),
     }

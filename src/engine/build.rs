@@ -16,6 +16,9 @@ use super::{BuildFailure, Engine, EngineError};
 use crate::plan::BuildPlan;
 use crate::report::BUILD_OUTPUT;
 
+/// What the classic builder says of a `Dockerfile` that does not look at the root URL.
+const UNUSED_ROOT_URL: &str = "[Warning] One or more build-args [TASKCLUSTER_ROOT_URL] were not consumed";
+
 /// How much of the context is read at a time.
 const CHUNK: usize = 256 * 1024;
 
@@ -35,7 +38,7 @@ impl Engine {
             version: builder(),
             ..BuildImageOptions::default()
         };
-        self.traces.build_begins(tag);
+        self.traces.build_begins(tag, self.images().await);
         let built = self.follow(self.client.build_image(options, None, Some(body))).await;
         self.traces.build_ends();
         built
@@ -77,12 +80,15 @@ impl Engine {
         for said in lines {
             let line = match said {
                 Said::Line(line) => line,
-                Said::Made(line, id) => {
-                    self.traces.image_made(id);
+                Said::Has(line, id, origin) => {
+                    self.traces.image(id, origin);
                     line
                 }
             };
-            info!(target: BUILD_OUTPUT, "{line}");
+            // Nearly every build would end with this warning, about an argument that nobody asked for.
+            if line != UNUSED_ROOT_URL {
+                info!(target: BUILD_OUTPUT, "{line}");
+            }
         }
     }
 }

@@ -84,18 +84,13 @@ async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, Kind, Strin
     Ok((client, kind, story))
 }
 
-/// An error and its causes in one line: it stands in a list.
+/// The innermost cause: it stands in a list, and what is around it are the layers of an HTTP client.
 fn in_words(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !words.contains(&more) {
-            words = format!("{words}: {more}");
-        }
-        cause = error.source();
+    let mut innermost = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
     }
-    words
+    innermost.to_string()
 }
 
 #[cfg(test)]

@@ -52,8 +52,17 @@ pub(super) struct Output {
 pub(super) enum Said {
     /// Nothing: it is what a command printed.
     Line(String),
-    /// The engine made an image of a step.
-    Made(String, String),
+    /// The engine has an image of a step: the line, the image's id, and whether this build made it.
+    Has(String, String, Origin),
+}
+
+/// Where the image of a step comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It was there before: a base, or the build cache.
+    Before,
+    /// This build made it.
+    Made,
 }
 
 impl Output {
@@ -88,9 +97,11 @@ impl Output {
         }
         match line.trim_start().strip_prefix("---> ") {
             Some("Using cache") => self.cached = true,
-            Some(id) if is_image_id(id) && !self.cached && self.step.as_ref().is_some_and(|step| !step.is_from()) => {
+            Some(id) if is_image_id(id) => {
+                let before = self.cached || self.step.as_ref().is_none_or(Step::is_from);
+                let origin = if before { Origin::Before } else { Origin::Made };
                 let id = id.to_owned();
-                return Some(Said::Made(line, id));
+                return Some(Said::Has(line, id, origin));
             }
             Some(_) => {}
             // The builder's own word, said after the command's last.
@@ -151,7 +162,7 @@ mod tests {
         let text: Vec<_> = lines
             .iter()
             .map(|said| match said {
-                Said::Line(line) | Said::Made(line, _) => line.as_str(),
+                Said::Line(line) | Said::Has(line, ..) => line.as_str(),
             })
             .collect();
         assert_eq!(&text[7..11], ["hello world", "50%", "100%", " ---> 333333333333"]);
@@ -164,7 +175,7 @@ mod tests {
         let made: Vec<_> = DOCKER
             .iter()
             .flat_map(|piece| output.piece(piece))
-            .filter_map(|said| if let Said::Made(_, id) = said { Some(id) } else { None })
+            .filter_map(|said| if let Said::Has(_, id, Origin::Made) = said { Some(id) } else { None })
             .collect();
         assert_eq!(made, ["333333333333"], "neither the base nor what came from the cache");
     }

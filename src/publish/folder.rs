@@ -6,32 +6,45 @@ use std::path::{Path, PathBuf};
 use super::{PublishError, Published};
 use crate::plan::{ImageFile, Publication};
 
-/// The folder of a dry run.
+/// The folder of a dry run. One that was made for nothing, because the run failed, disappears again.
 #[derive(Debug)]
-pub struct Folder(PathBuf);
+pub struct Folder {
+    path: PathBuf,
+    made: bool,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.made {
+            // Fails where there is something in it, and should.
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
+}
 
 impl Folder {
     /// Makes the folder, where it is missing.
     pub fn new(path: PathBuf) -> Result<Self, PublishError> {
+        let made = !path.exists();
         std::fs::create_dir_all(&path).map_err(|source| error(&path, source))?;
         // An earlier dry run's word about an image that is about to be replaced.
         match std::fs::remove_file(path.join("publish.json")) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(error(&path, source)),
-            _ => Ok(Self(path)),
+            _ => Ok(Self { path, made }),
         }
     }
 
     /// The folder.
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     pub(super) fn publish(&self, image: &ImageFile, publication: &Publication) -> Result<Published, PublishError> {
-        let path = self.0.join("publish.json");
+        let path = self.path.join("publish.json");
         let write = || {
             // For everybody to read, like the archive beside it; a temporary file is its owner's only.
             let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-            let file = tempfile::Builder::new().permissions(readable).tempfile_in(&self.0)?;
+            let file = tempfile::Builder::new().permissions(readable).tempfile_in(&self.path)?;
             serde_json::to_writer_pretty(&file, publication)?;
             file.persist(&path)?;
             std::io::Result::Ok(())

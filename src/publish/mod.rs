@@ -100,6 +100,13 @@ pub struct AlreadyThere {
     pub namespace: Namespace,
 }
 
+impl std::fmt::Display for AlreadyThere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { at, artifact, namespace, .. } = self;
+        write!(f, "{namespace} has this image already: {artifact} of {at}")
+    }
+}
+
 /// What has been published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
@@ -126,7 +133,7 @@ impl Publisher {
     pub async fn point_to(&self, plan: &Plan, found: &AlreadyThere) -> Result<Published, PublishError> {
         match self {
             Self::Task(task) => task.point_to(plan, found).await,
-            Self::Folder(_) => Ok(Published { story: "nothing to write".to_owned() }),
+            Self::Folder(_) => Ok(Published { story: "nothing was built, nothing was written".to_owned() }),
         }
     }
 

@@ -65,7 +65,7 @@ impl Task {
         match retry("looking at the artifact", Policy::CALL, || self.storage.length(&url)).await {
             Ok(length) => Ok(Some(length)),
             Err(error) => {
-                debug!("{artifact} of task {}, run {}: {error}", at.task_id, at.run_id);
+                debug!("{artifact} of {at}: {error}");
                 Ok(None)
             }
         }
@@ -73,25 +73,24 @@ impl Task {
 
     /// Tasks that depend on this one read the artifact from it, not through the index: send them on.
     pub(super) async fn point_to(&self, plan: &Plan, found: &AlreadyThere) -> Result<Published, PublishError> {
-        let AlreadyThere { at, artifact, size, namespace } = found;
-        let story = format!("{namespace} has this image already: {artifact} of task {}, run {}", at.task_id, at.run_id);
+        let AlreadyThere { at, artifact, size, .. } = found;
         if *at == self.run {
-            return Ok(Published { story });
+            return Ok(Published { story: format!("nothing was built: this run has published {artifact} before") });
         }
         let expires = self.expires(plan).await?;
         let like = plan.artifact.payload(plan.artifact.storage, 0, expires);
         let url = self.services.queue.artifact_address(at, artifact);
         match self.services.queue.create_reference(&self.run, artifact, &like, &url).await {
-            Ok(()) => info!("{artifact} of this task now leads there"),
+            Ok(()) => {}
             // An earlier start of this very run uploaded the artifact before it was stopped.
             Err(error)
                 if error.fault == CallFault::Conflict && self.length(&self.run, artifact).await? == Some(*size) =>
             {
-                info!("this run has {artifact} from an earlier start");
+                debug!("this run has {artifact} from an earlier start");
             }
             Err(error) => return Err(error.into()),
         }
-        Ok(Published { story })
+        Ok(Published { story: format!("nothing was built: {artifact} of this task leads to {at}") })
     }
 
     pub(super) async fn expires(&self, plan: &Plan) -> Result<Timestamp, PublishError> {
@@ -119,8 +118,7 @@ impl Task {
                 info!("{} stays with task {}, of a newer push", insert.namespace, entry.task_id);
             }
         }
-        let TaskRun { task_id, run_id } = &self.run;
-        Ok(Published { story: format!("published {} of task {task_id}, run {run_id}", plan.artifact.name) })
+        Ok(Published { story: format!("published {} of {}", plan.artifact.name, self.run) })
     }
 
     async fn upload(&self, plan: &Plan, image: &ImageFile, publication: &Publication) -> Result<(), PublishError> {

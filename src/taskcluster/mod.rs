@@ -99,7 +99,10 @@ impl CallError {
         let message = human_part(&error.to_string()).to_owned();
         let (fault, what, source) = match (status, error.downcast::<reqwest::Error>()) {
             (Some(status), _) if status.is_client_error() => {
-                (client_fault(status), format!("{message} ({status})"), None)
+                let fault = client_fault(status);
+                let way_out = if fault == CallFault::Refused { "; add the scope to the task" } else { "" };
+                // The scopes stand in a block of Markdown.
+                (fault, format!("{} ({status}){way_out}", message.replace("```", "")), None)
             }
             // The crate drops the body of a 5xx, so the status is all there is to say.
             (Some(status), _) => (CallFault::Server, format!("the service answered {status}"), None),

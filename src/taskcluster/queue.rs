@@ -135,5 +135,5 @@ impl Queue {
 }
 
 fn describe(task: &TaskRun, name: &ArtifactName) -> String {
-    format!("{name} of task {}, run {}", task.task_id, task.run_id)
+    format!("{name} of {task}")
 }

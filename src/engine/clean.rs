@@ -1,0 +1,168 @@
+//! Leaving nothing behind: what a build puts into the engine is written down while it happens, and removed on every
+//! way out of the job. What others use, or had before us, stays.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bollard::models::ImageSummary;
+use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions};
+use tracing::{debug, info, warn};
+
+use super::Engine;
+use super::output::Origin;
+use crate::retry::{Another, Failure, Policy, retry};
+
+/// What a build has put into the engine so far. Shared, so that it can be removed after the build's future is dropped.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Traces(Arc<Mutex<Left>>);
+
+#[derive(Debug, Default)]
+struct Left {
+    traces: Vec<Trace>,
+    /// Whether a build has begun and not ended.
+    cut_short: bool,
+    /// The image of the last step that the engine told of.
+    last: Option<String>,
+    /// The ids of the images that the engine had before the build.
+    before: HashSet<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Trace {
+    Tag(String),
+    Image(String),
+}
+
+impl Traces {
+    pub(super) fn build_begins(&self, tag: &str, before: HashSet<String>) {
+        self.change(|left| {
+            left.traces.push(Trace::Tag(tag.to_owned()));
+            left.cut_short = true;
+            left.before = before;
+        });
+    }
+
+    pub(super) fn build_ends(&self) {
+        self.change(|left| left.cut_short = false);
+    }
+
+    pub(super) fn image(&self, id: String, origin: Origin) {
+        self.change(|left| {
+            if origin == Origin::Made {
+                left.traces.push(Trace::Image(id.clone()));
+            }
+            left.last = Some(id);
+        });
+    }
+
+    fn take(&self) -> Left {
+        self.change(std::mem::take)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Left) -> T) -> T {
+        // A list that somebody panicked over is still the list of what to remove.
+        change(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+impl Engine {
+    /// Removes what this program's builds have left in the engine: their tag, and the images of their steps,
+    /// the youngest first. What others use, or had before us, stays.
+    pub async fn clean(&self) {
+        let mut left = self.traces.take();
+        if let (true, Some(last)) = (left.cut_short, &left.last) {
+            left.traces.extend(self.untold(last, &left.before).await.into_iter().map(Trace::Image));
+        }
+        let mut removed = 0;
+        for trace in left.traces.iter().rev() {
+            let (Trace::Tag(name) | Trace::Image(name)) = trace;
+            let result = if left.cut_short {
+                retry("removing a step's image", LETTING_GO, || self.remove(name)).await
+            } else {
+                self.remove(name).await
+            };
+            match result {
+                Ok(()) => removed += 1,
+                // Never made, removed with its tag, or used by somebody else.
+                Err(error) if matches!(error.status(), Some(404 | 409)) => debug!("{name} stays: {error}"),
+                Err(error) => warn!("cannot remove {name} from the engine: {error}"),
+            }
+        }
+        if removed > 0 {
+            info!("removed {removed} images of this build from the engine");
+        }
+    }
+
+    /// The ids of all images that the engine has. For knowing what was there before us: an engine that does not
+    /// tell costs nothing but a step's image that stays.
+    pub(super) async fn images(&self) -> HashSet<String> {
+        self.all_images().await.unwrap_or_default().into_iter().map(|image| image.id).collect()
+    }
+
+    async fn all_images(&self) -> Result<Vec<ImageSummary>, RemovalError> {
+        let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };
+        self.client.list_images(Some(options)).await.map_err(RemovalError::Engine)
+    }
+
+    /// Nameless images on top of `last` that were not there before: a step without a command (`COPY`) goes on in the
+    /// engine after the build is cut short, and nobody is told of its image.
+    async fn untold(&self, last: &str, before: &HashSet<String>) -> Vec<String> {
+        let looking = retry("looking for the last step's image", LETTING_GO, || async {
+            let is_untold = |image: &ImageSummary| {
+                let on_top = image.parent_id.trim_start_matches("sha256:").starts_with(last);
+                on_top && image.repo_tags.is_empty() && !before.contains(&image.id)
+            };
+            let images = self.all_images().await?;
+            let ids: Vec<_> = images.into_iter().filter(is_untold).map(|image| image.id).collect();
+            if ids.is_empty() { Err(RemovalError::NotYet) } else { Ok(ids) }
+        });
+        // A step with a command never makes an image once it is cut: do not wait for one for long.
+        match tokio::time::timeout(UNTOLD_MAY_TAKE, looking).await {
+            Ok(Ok(ids)) => ids,
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        }
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), RemovalError> {
+        // `noprune`: without it the engine would also remove the parents, which can be somebody's build cache.
+        let options = RemoveImageOptions { force: false, noprune: true, ..RemoveImageOptions::default() };
+        self.client.remove_image(name, Some(options), None).await.map(drop).map_err(RemovalError::Engine)
+    }
+}
+
+/// After a build is cut short the engine takes a moment to end the step, and its container uses the step's image.
+const LETTING_GO: Policy = Policy {
+    tries: 20,
+    first_pause: Duration::from_millis(50),
+    longest_pause: Duration::from_secs(1),
+    limit: Duration::from_secs(15),
+    quiet: true,
+};
+
+/// How long a step without a command may go on after its build was cut short.
+const UNTOLD_MAY_TAKE: Duration = Duration::from_secs(2);
+
+/// An image that could not be removed, or is not there yet.
+#[derive(Debug, thiserror::Error)]
+enum RemovalError {
+    #[error(transparent)]
+    Engine(bollard::errors::Error),
+    #[error("not there yet")]
+    NotYet,
+}
+
+impl RemovalError {
+    fn status(&self) -> Option<u16> {
+        match self {
+            Self::Engine(bollard::errors::Error::DockerResponseServerError { status_code, .. }) => Some(*status_code),
+            Self::Engine(_) | Self::NotYet => None,
+        }
+    }
+}
+
+impl Failure for RemovalError {
+    fn another(&self) -> Another {
+        if matches!(self, Self::NotYet) || self.status() == Some(409) { Another::CanHelp } else { Another::IsUseless }
+    }
+}
