@@ -7,3 +7,4 @@ mod hash;
 mod run;
 mod stand_in;
 mod stand_in_tests;
+mod worker_config;
