@@ -4,6 +4,8 @@ mod conformance;
 mod dry_run;
 mod harness;
 mod hash;
+mod house;
 mod run;
 mod stand_in;
 mod stand_in_tests;
+mod worker_config;

@@ -4,7 +4,7 @@
 //!
 //! - [`names`], [`retry`], [`stream`]: words and pipes, below everything.
 //! - [`report`]: the story on stderr: log lines, progress, the error line.
-//! - [`config`], [`plan`]: what is to be done, as values.
+//! - [`plan`], [`config`], [`task`]: what is to be done, as values; read from an environment, written into a task.
 //! - [`context`], [`image_archive`]: what goes into a build and what comes out, as bytes.
 //! - [`taskcluster`], [`transfer`], [`fetch`], [`engine`], [`publish`]: the outside world.
 //! - [`commands`]: each verb's story; [`cli`]: the command line.
@@ -24,6 +24,7 @@ pub mod publish;
 pub mod report;
 pub mod retry;
 pub mod stream;
+pub mod task;
 pub mod taskcluster;
 pub mod transfer;
 

@@ -1,0 +1,233 @@
+//! The laws of the house, docs/architecture.md, as tests: who may know whom, how large things may grow, and what must
+//! not be in the tree. Each message says what to do; to change a law, change the data at the top of its test.
+
+mod source;
+mod tree;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use regex::Regex;
+
+use source::{Source, sources};
+use tree::{files, is, root, text};
+
+/// Fails with one line for each violation.
+fn none(law: &str, violations: &[String]) {
+    assert!(violations.is_empty(), "{law}\n  {}\n", violations.join("\n  "));
+}
+
+#[test]
+fn imports_go_down() {
+    // From the ground to the door: a room may use those before it, and nothing else of this crate.
+    const ROOMS: [&str; 19] = [
+        "names",
+        "retry",
+        "stream",
+        "report",
+        "plan",
+        "config",
+        "task",
+        "context",
+        "image_archive",
+        "taskcluster",
+        "transfer",
+        "engine",
+        "fetch",
+        "publish",
+        "commands",
+        "cli",
+        "lib",
+        "main",
+        "",
+    ];
+    let floor = |room: &str| ROOMS.iter().position(|known| *known == room);
+    let mut violations = Vec::new();
+    for source in sources("src") {
+        let Some(own) = floor(source.room()) else {
+            violations.push(format!("{}: give the room its place in ROOMS, above all that it uses", source.path));
+            continue;
+        };
+        for (line, used) in source.rooms_used() {
+            match floor(&used) {
+                Some(other) if other <= own => {}
+                Some(_) => violations.push(format!(
+                    "{}:{line}: {} is below {used}: pass the value in from above, or move what both need down",
+                    source.path,
+                    source.room()
+                )),
+                None => violations.push(format!("{}:{line}: {used} is no room: name a module of src/", source.path)),
+            }
+        }
+    }
+    none("Imports in src/ go down only (the order is ROOMS, in this test):", &violations);
+}
+
+#[test]
+fn some_words_stay_in_their_rooms() {
+    // (what, where it may be, what to do instead)
+    let laws: [(&str, &[&str], &str); 7] = [
+        (r"\bbollard\b", &["src/engine/"], "let src/engine/ do it, and give back a type of its own"),
+        (r"\bbackoff\b", &["src/retry.rs"], "use retry::retry"),
+        (r"\benv::", &["src/lib.rs", "src/main.rs"], "make it a setting, or a part of config::Surroundings"),
+        (
+            r"\b(Timestamp|SystemTime|Zoned)::now\b",
+            &["src/lib.rs", "src/main.rs", "src/report.rs"],
+            "take the moment from config::Surroundings",
+        ),
+        (r"\bstdout\b|\bprintln!|\bprint!", &["src/lib.rs", "src/main.rs"], "return the answer; the door prints it"),
+        (
+            r"\bstderr\b|\beprintln!|\beprint!|\bdbg!",
+            &["src/lib.rs", "src/main.rs", "src/report.rs"],
+            "tell it with tracing, or with report::Report",
+        ),
+        (r"\bprocess::(exit|abort)\b", &[], "return an error; the door makes the exit code"),
+    ];
+    // Places that break a law for a reason: (file, the words in it, the reason).
+    let known: [(&str, &str, &str); 1] = [(
+        "src/commands/mod.rs",
+        "std::env::temp_dir()",
+        "names the folder that tempfile looks up by itself, in an error and nowhere else",
+    )];
+    let mut violations = Vec::new();
+    let mut excused = BTreeSet::new();
+    for source in sources("src") {
+        for (pattern, allowed, instead) in &laws {
+            if allowed.iter().any(|place| source.path.starts_with(place)) {
+                continue;
+            }
+            for (line, words) in source.find(&Regex::new(pattern).unwrap()) {
+                match known.iter().find(|(file, excuse, _)| source.path == *file && words.contains(excuse)) {
+                    Some((file, ..)) => drop(excused.insert(*file)),
+                    None => violations.push(format!("{}:{line}: `{}`: {instead}", source.path, words.trim())),
+                }
+            }
+        }
+    }
+    none("Some words stay in their rooms:", &violations);
+    for (file, words, _) in known {
+        assert!(excused.contains(file), "{file} has no `{words}` any more: take it out of `known` in this test");
+    }
+}
+
+#[test]
+fn files_stay_small() {
+    // (which files, the most lines, what to do)
+    let laws: [(&str, usize, &str); 4] = [
+        (r"^src/main\.rs$", 29, "the door's work is in src/lib.rs"),
+        (r"^src/.*\.rs$", 400, "look for the second room inside it"),
+        (r"^scripts/[^/]+$", 50, "a script is a door, not a room: move the work into the program or integration/"),
+        (r"^\.ci/[^/]+$", 50, "a step is a script or a test"),
+    ];
+    let mut violations = Vec::new();
+    for (pattern, most, instead) in laws {
+        let pattern = Regex::new(pattern).unwrap();
+        let mut found = false;
+        for path in files().into_iter().filter(|path| pattern.is_match(path)) {
+            found = true;
+            let lines = text(&path).unwrap_or_default().lines().count();
+            if lines > most {
+                violations.push(format!("{path} has {lines} lines, more than {most}: {instead}"));
+            }
+        }
+        assert!(found, "no file is like {pattern} any more: mend this test");
+    }
+    none("Files stay small:", &violations);
+}
+
+#[test]
+fn every_source_file_says_what_it_is_for() {
+    let silent = |path: &String| !text(path).unwrap_or_default().starts_with("//! ");
+    let violations: Vec<_> = files().into_iter().filter(|path| is("rs", path)).filter(silent).collect();
+    none("Begin these files with `//!` and two sentences: what it is for, and what it leaves to others:", &violations);
+}
+
+#[test]
+fn the_version_is_in_the_changelog() {
+    let heading = format!("## [{}] - ", env!("CARGO_PKG_VERSION"));
+    let found = text("CHANGELOG.md").unwrap().lines().filter(|line| line.starts_with(&heading)).count();
+    assert_eq!(found, 1, "CHANGELOG.md needs a section `{heading}DATE` that tells users what changed and who must act");
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // In two halves, so that this file is no example of them.
+    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX"), concat!("HA", "CK")];
+    let macros = [concat!("to", "do!"), concat!("unimple", "mented!")];
+    let pattern = Regex::new(&format!(r"\b({})\b|\b({})", words.join("|"), macros.join("|"))).unwrap();
+    let mut violations = Vec::new();
+    for path in files().into_iter().filter(|path| path != "Cargo.lock") {
+        let Some(text) = text(&path) else { continue };
+        let lines = text.lines().enumerate().filter(|(_, line)| pattern.is_match(line));
+        violations.extend(lines.map(|(number, line)| format!("{path}:{}: {}", number + 1, line.trim())));
+    }
+    none("Do it now, or write an issue:", &violations);
+}
+
+#[test]
+fn every_fixture_is_used() {
+    let users: String = files()
+        .iter()
+        .filter(|path| !path.starts_with("integration/fixtures/"))
+        .filter(|path| is("rs", path) || is("py", path) || path.starts_with("scripts/"))
+        .filter_map(|path| text(path))
+        .collect();
+    let fixtures: BTreeSet<_> = files()
+        .iter()
+        .filter_map(|path| path.strip_prefix("integration/fixtures/"))
+        .map(|path| path.split('/').next().unwrap_or(path).to_owned())
+        .collect();
+    assert!(!fixtures.is_empty());
+    let unused: Vec<_> = fixtures.into_iter().filter(|name| !users.contains(&format!("fixtures/{name}"))).collect();
+    none("Name these as `fixtures/NAME` in a test or a script, or remove them from integration/fixtures/:", &unused);
+}
+
+#[test]
+fn nothing_names_the_machine_that_it_was_written_on() {
+    // This machine's: the checkout, the folder that it is in, and what programs keep at home.
+    let checkout = root();
+    let mut folders = vec![format!("{}/", checkout.display())];
+    let general = ["/", "/tmp", "/src", "/home"].map(Path::new);
+    folders.extend(checkout.parent().filter(|parent| !general.contains(parent)).map(|it| format!("{}/", it.display())));
+    folders.extend(std::env::var("HOME").ok().filter(|home| home.len() > 1).map(|home| format!("{home}/.")));
+    let folders: Vec<_> = folders.iter().map(|folder| regex::escape(folder)).collect();
+    let folders = Regex::new(&format!(r"(^|[^\w$.}}/-])({})", folders.join("|"))).unwrap();
+    let hosts = Regex::new(r"\bhttps?://([\w.-]+\.(?:internal|intranet|local|lan|corp)|\d+\.\d+\.\d+\.\d+)\b").unwrap();
+    // The machine itself, and the three networks that are reserved for examples.
+    let nowhere = Regex::new(r"^(127\.|0\.0\.0\.0$|192\.0\.2\.|198\.51\.100\.|203\.0\.113\.)").unwrap();
+    let mut violations = Vec::new();
+    for path in files() {
+        let Some(text) = text(&path) else { continue };
+        for (number, line) in text.lines().enumerate() {
+            let host = hosts.captures(line).is_some_and(|found| !nowhere.is_match(&found[1]));
+            if host || folders.is_match(line) {
+                violations.push(format!("{path}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    none("Use relative paths, temporary folders, example.com:", &violations);
+    let lock = text("Cargo.lock").unwrap();
+    let elsewhere: Vec<_> = lock
+        .lines()
+        .filter(|line| line.starts_with("source = "))
+        .filter(|line| *line != r#"source = "registry+https://github.com/rust-lang/crates.io-index""#)
+        .map(str::to_owned)
+        .collect();
+    none(
+        "Cargo.lock names a registry that others cannot reach; remove the line's package and build again:",
+        &elsewhere,
+    );
+    assert!(!root().join(".cargo").exists(), ".cargo/ is a machine's own configuration: put it into your home");
+}
+
+#[test]
+fn the_laws_can_see() {
+    let source = Source::new(
+        "src/fetch.rs",
+        "use crate::{a::b, c};\n// crate::no \"\nlet d = \"crate::no\"; crate::e::f('\"');",
+    );
+    let used: Vec<_> = source.rooms_used().into_iter().map(|(line, room)| format!("{line} {room}")).collect();
+    assert_eq!(used, ["1 a", "1 c", "3 e"]);
+    assert_eq!(Source::new("src/context/intake/pipe.rs", "").room(), "context");
+    assert_eq!(source.find(&Regex::new("no").unwrap()), []);
+}

@@ -1,0 +1,92 @@
+//! Rust files as the laws read them: code without comments and without what stands in quotes. A reader of tokens, not
+//! of the language; what macros make of them it does not know.
+
+use regex::Regex;
+
+use super::tree::{files, is, text};
+
+/// A file of Rust.
+pub(super) struct Source {
+    /// From the repository's root.
+    pub(super) path: String,
+    code: String,
+}
+
+/// The Rust files below a folder.
+pub(super) fn sources(folder: &str) -> Vec<Source> {
+    let below = |path: &String| path.starts_with(&format!("{folder}/")) && is("rs", path);
+    let found: Vec<_> =
+        files().iter().filter(|path| below(path)).map(|path| Source::new(path, &text(path).unwrap())).collect();
+    assert!(!found.is_empty(), "there is no Rust below {folder}/");
+    found
+}
+
+impl Source {
+    pub(super) fn new(path: &str, text: &str) -> Self {
+        Self { path: path.to_owned(), code: code(text) }
+    }
+
+    /// The module directly below the crate's root that the file belongs to.
+    pub(super) fn room(&self) -> &str {
+        let below = self.path.strip_prefix("src/").unwrap_or(&self.path);
+        below.split('/').next().unwrap_or(below).trim_end_matches(".rs")
+    }
+
+    /// The rooms that the file names by `crate::`, with the line.
+    pub(super) fn rooms_used(&self) -> Vec<(usize, String)> {
+        let one = Regex::new(r"\bcrate::(\w+|\{)").unwrap();
+        let mut used = Vec::new();
+        for found in one.captures_iter(&self.code) {
+            let after = found.get(1).unwrap();
+            let line = self.line(after.start());
+            if after.as_str() == "{" {
+                used.extend(group(&self.code[after.end()..]).into_iter().map(|room| (line, room)));
+            } else {
+                used.push((line, after.as_str().to_owned()));
+            }
+        }
+        used
+    }
+
+    /// The lines in whose code the pattern is found.
+    pub(super) fn find(&self, pattern: &Regex) -> Vec<(usize, &str)> {
+        let lines = self.code.lines().enumerate();
+        lines.filter(|(_, line)| pattern.is_match(line)).map(|(number, line)| (number + 1, line)).collect()
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        self.code[..offset].matches('\n').count() + 1
+    }
+}
+
+/// The first names of a group `a::b, c::{d, e}}`, whose opening brace is gone.
+fn group(code: &str) -> Vec<String> {
+    let mut names = vec![String::new()];
+    let mut depth = 0;
+    for character in code.chars() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => names.push(String::new()),
+            _ if depth == 0 => names.last_mut().unwrap().push(character),
+            _ => {}
+        }
+    }
+    let first = |path: &String| path.trim().split("::").next().unwrap_or_default().to_owned();
+    names.iter().map(first).filter(|name| !name.is_empty()).collect()
+}
+
+/// The text with its comments and literals taken out; lines stay where they are.
+fn code(text: &str) -> String {
+    // In the order in which they are tried at each place; a lifetime is no literal.
+    let token = Regex::new(concat!(
+        r"(?s)//[^\n]*|/\*.*?\*/",
+        r###"|\bb?r"[^"]*"|\bb?r#".*?"#|\bb?r##".*?"##"###,
+        r##"|"(?:[^"\\]|\\.)*""##,
+        r"|'(?:[^'\\\n]|\\[^u\n]|\\u\{\w+\}|\\x\w\w)'",
+    ))
+    .unwrap();
+    let lines = |found: &regex::Captures| "\n".repeat(found[0].matches('\n').count());
+    token.replace_all(text, lines).into_owned()
+}

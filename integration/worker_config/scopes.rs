@@ -1,0 +1,97 @@
+//! scopes.yml against the calls that the program makes, and against the scopes that the task carries. Whether the
+//! task's scopes are enough for its index inserts is proven with the task.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use regex::Regex;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::yaml;
+
+/// scopes.yml.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Scopes {
+    calls: Vec<CallScope>,
+    worker: Vec<WorkerScope>,
+    create_task: Vec<CreateTaskScope>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct CallScope {
+    call: String,
+    scope: String,
+    granted_by: GrantedBy,
+    why: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct WorkerScope {
+    property: String,
+    scope: String,
+    granted_by: GrantedBy,
+    why: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateTaskScope {
+    scope: String,
+    why: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum GrantedBy {
+    Task,
+    Worker,
+    Anonymous,
+    Queue,
+}
+
+#[test]
+fn scopes_are_listed_for_exactly_the_calls_that_the_program_makes() {
+    let scopes: Scopes = yaml("scopes.yml");
+    let named = Regex::new(r#""((?:auth|hooks|index|object|queue|secrets)\.[a-z]\w+)""#).unwrap();
+    let mut made = BTreeSet::new();
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/taskcluster")).unwrap() {
+        let source = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        made.extend(named.captures_iter(&source).map(|found| found[1].to_owned()));
+    }
+    assert!(made.contains("index.insertTask"), "src/taskcluster/ names its calls in another way now: mend this test");
+    let listed: BTreeSet<_> = scopes.calls.iter().map(|call| call.call.clone()).collect();
+    assert_eq!(listed, made, "left: worker-config/scopes.yml, right: the calls in src/taskcluster/");
+    let whys = scopes.calls.iter().map(|call| &call.why).chain(scopes.worker.iter().map(|scope| &scope.why));
+    assert!(whys.chain(scopes.create_task.iter().map(|scope| &scope.why)).all(|why| !why.is_empty()));
+}
+
+#[test]
+fn the_listed_scopes_are_those_of_the_task() {
+    let scopes: Scopes = yaml("scopes.yml");
+    let task: Value = yaml("task.yml");
+    let calls = scopes.calls.iter().map(|call| (&call.scope, call.granted_by));
+    let worker = scopes.worker.iter().map(|scope| (&scope.scope, scope.granted_by));
+    let listed: BTreeSet<_> =
+        calls.chain(worker).filter(|(_, by)| *by == GrantedBy::Task).map(|(scope, _)| scope.as_str()).collect();
+    let carried = task["scopes"].as_array().unwrap().iter().map(|scope| scope.as_str().unwrap()).collect();
+    assert_eq!(listed, carried, "left: granted-by: task in worker-config/scopes.yml, right: scopes in task.yml");
+    assert!(scopes.worker.iter().any(|scope| scope.property == "payload.osGroups"));
+
+    let pool = format!("{}:{}/{}", task["priority"], task["provisionerId"], task["workerType"]).replace('"', "");
+    let scheduler = task["schedulerId"].as_str().unwrap();
+    let mut needed = BTreeSet::from([
+        format!("queue:create-task:{pool}"),
+        "queue:create-task:project:none".to_owned(),
+        format!("queue:scheduler-id:{scheduler}"),
+    ]);
+    needed.extend(task["routes"].as_array().unwrap().iter().map(|r| format!("queue:route:{}", r.as_str().unwrap())));
+    let listed: BTreeSet<_> = scopes.create_task.into_iter().map(|scope| scope.scope).collect();
+    assert_eq!(
+        listed, needed,
+        "left: create-task in worker-config/scopes.yml, right: what createTask asks for task.yml"
+    );
+}
