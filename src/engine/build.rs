@@ -68,6 +68,7 @@ impl Engine {
     fn tell(&self, output: &mut Output, line: &BuildInfo) {
         if let Some(piece) = &line.stream {
             self.print(output.piece(piece));
+            self.traces.step(output.runs_a_command());
         }
         // Pulling a base image: each layer's states, but not the flood of its progress.
         if let (Some(status), None) = (&line.status, &line.progress_detail) {

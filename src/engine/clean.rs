@@ -24,6 +24,8 @@ struct Left {
     cut_short: bool,
     /// The image of the last step that the engine told of.
     last: Option<String>,
+    /// Whether the engine was at a step that runs a command.
+    in_command: bool,
     /// The ids of the images that the engine had before the build.
     before: HashSet<String>,
 }
@@ -41,6 +43,10 @@ impl Traces {
             left.cut_short = true;
             left.before = before;
         });
+    }
+
+    pub(super) fn step(&self, runs_a_command: bool) {
+        self.change(|left| left.in_command = runs_a_command);
     }
 
     pub(super) fn build_ends(&self) {
@@ -71,7 +77,8 @@ impl Engine {
     /// the youngest first. What others use, or had before us, stays.
     pub async fn clean(&self) {
         let mut left = self.traces.take();
-        if let (true, Some(last)) = (left.cut_short, &left.last) {
+        // A step with a command makes no image when it is cut.
+        if let (true, false, Some(last)) = (left.cut_short, left.in_command, &left.last) {
             left.traces.extend(self.untold(last, &left.before).await.into_iter().map(Trace::Image));
         }
         let mut removed = 0;
@@ -111,17 +118,15 @@ impl Engine {
         let looking = retry("looking for the last step's image", LETTING_GO, || async {
             let is_untold = |image: &ImageSummary| {
                 let on_top = image.parent_id.trim_start_matches("sha256:").starts_with(last);
-                on_top && image.repo_tags.is_empty() && !before.contains(&image.id)
+                // Docker before 25 gives nameless images the name `<none>:<none>`.
+                let nameless = image.repo_tags.iter().all(|tag| tag == "<none>:<none>");
+                on_top && nameless && !before.contains(&image.id)
             };
             let images = self.all_images().await?;
             let ids: Vec<_> = images.into_iter().filter(is_untold).map(|image| image.id).collect();
             if ids.is_empty() { Err(RemovalError::NotYet) } else { Ok(ids) }
         });
-        // A step with a command never makes an image once it is cut: do not wait for one for long.
-        match tokio::time::timeout(UNTOLD_MAY_TAKE, looking).await {
-            Ok(Ok(ids)) => ids,
-            Ok(Err(_)) | Err(_) => Vec::new(),
-        }
+        looking.await.unwrap_or_default()
     }
 
     async fn remove(&self, name: &str) -> Result<(), RemovalError> {
@@ -139,9 +144,6 @@ const LETTING_GO: Policy = Policy {
     limit: Duration::from_secs(15),
     quiet: true,
 };
-
-/// How long a step without a command may go on after its build was cut short.
-const UNTOLD_MAY_TAKE: Duration = Duration::from_secs(2);
 
 /// An image that could not be removed, or is not there yet.
 #[derive(Debug, thiserror::Error)]

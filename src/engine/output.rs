@@ -33,8 +33,8 @@ impl Step {
         Some(Self { number: number.parse().ok()?, of: of.parse().ok()?, instruction: instruction.trim().to_owned() })
     }
 
-    fn is_from(&self) -> bool {
-        self.instruction.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("FROM"))
+    fn is(&self, instruction: &str) -> bool {
+        self.instruction.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case(instruction))
     }
 }
 
@@ -98,7 +98,7 @@ impl Output {
         match line.trim_start().strip_prefix("---> ") {
             Some("Using cache") => self.cached = true,
             Some(id) if is_image_id(id) => {
-                let before = self.cached || self.step.as_ref().is_none_or(Step::is_from);
+                let before = self.cached || self.step.as_ref().is_none_or(|step| step.is("FROM"));
                 let origin = if before { Origin::Before } else { Origin::Made };
                 let id = id.to_owned();
                 return Some(Said::Has(line, id, origin));
@@ -114,6 +114,11 @@ impl Output {
             }
         }
         Some(Said::Line(line))
+    }
+
+    /// Whether the step that the engine is at runs a command.
+    pub(super) fn runs_a_command(&self) -> bool {
+        self.step.as_ref().is_some_and(|step| step.is("RUN"))
     }
 
     /// The step that was running, and the last lines that it printed.
