@@ -61,7 +61,7 @@ const PROMISED: [&str; 25] = [
 
 /// Settings that stand in no file here, because they are said elsewhere.
 const ELSEWHERE: [(&[&Setting], &str); 5] = [
-    (&[&settings::TASK_ID, &settings::RUN_ID], "generic-worker says it"),
+    (&[&settings::TASK_ID, &settings::RUN_ID, &settings::WORK_DIR], "generic-worker says it"),
     (&[&settings::CLIENT_ID, &settings::ACCESS_TOKEN, &settings::CERTIFICATE], "a task has the proxy"),
     (&[&settings::CONFIG, &settings::JSON], "a person says it on the command line"),
     (&[&settings::DRY_RUN, &settings::OUTPUT, &settings::CONTEXT, &settings::ROOT], "for dry runs"),
@@ -168,7 +168,8 @@ fn read_back(environment: &Environment, flags: BTreeMap<&'static str, String>) -
         environment.get(name).map(String::as_str).or(by_the_worker).map(OsString::from)
     };
     let sources = Sources::new(flags, &look_up).unwrap();
-    let around = Surroundings { environment: &look_up, now: jiff::Timestamp::UNIX_EPOCH, directory: folder() };
+    let (directory, temporary) = (folder(), std::env::temp_dir());
+    let around = Surroundings { environment: &look_up, now: jiff::Timestamp::UNIX_EPOCH, directory, temporary };
     let config = Config::read(&sources, &around).unwrap();
     (config, seen.into_inner())
 }

@@ -118,6 +118,7 @@ fn execute(invocation: &Invocation, sources: &Sources, report: &Report) -> Resul
                 environment: &|name| std::env::var_os(name),
                 now: jiff::Timestamp::now(),
                 directory: std::env::current_dir().unwrap_or_default(),
+                temporary: std::env::temp_dir(),
             };
             let config = Config::read(sources, &around)?;
             run(config, json, report)

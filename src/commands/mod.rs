@@ -74,10 +74,6 @@ pub enum Failed {
 }
 
 impl Failed {
-    fn no_temporary_folder(source: io::Error) -> Self {
-        Self::Write { path: std::env::temp_dir(), source }
-    }
-
     /// The exit code, by which a task decides whether to try again.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

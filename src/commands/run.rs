@@ -62,7 +62,7 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
     let expires = stop.during("asking for the task's expiry", publisher.expires(plan)).await?;
     let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
 
-    let work = work_folder(config.dry_run.as_deref())?;
+    let work = work_folder(&config)?;
     let fetcher = Fetcher { services: services.as_ref(), storage: &storage, report, folder: work.path() };
     let context = stop.during("fetching the context", fetcher.context(plan)).await?;
     let identity = plan.identity(context.hash)?;
@@ -84,14 +84,9 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
 
 /// A folder for what is not finished, which disappears with everything in it. For a dry run it is on the same disk
 /// as the place where its image ends.
-fn work_folder(output: Option<&Path>) -> Result<TempDir, Failed> {
-    const PREFIX: &str = ".image-worker-";
-    match output {
-        Some(output) => {
-            TempDir::with_prefix_in(PREFIX, output).map_err(|source| Failed::Write { path: output.to_owned(), source })
-        }
-        None => TempDir::with_prefix(PREFIX).map_err(Failed::no_temporary_folder),
-    }
+fn work_folder(config: &Config) -> Result<TempDir, Failed> {
+    let parent = config.dry_run.as_ref().unwrap_or(&config.work_dir);
+    TempDir::with_prefix_in(".image-worker-", parent).map_err(|source| Failed::Write { path: parent.clone(), source })
 }
 
 /// Gives a finished archive its name in `folder`.

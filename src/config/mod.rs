@@ -26,6 +26,8 @@ pub struct Config {
     pub deployment: Option<Deployment>,
     /// Where to look for an engine.
     pub engine: EngineConfig,
+    /// The folder for unfinished files. generic-worker names one on a disk; a system's own is often in memory.
+    pub work_dir: PathBuf,
     /// Where a dry run writes; absent, the run publishes.
     pub dry_run: Option<PathBuf>,
     /// Build even where the index has the image already.
@@ -117,6 +119,8 @@ pub struct Surroundings<'a> {
     pub now: Timestamp,
     /// The current directory.
     pub directory: PathBuf,
+    /// The system's folder for temporary files.
+    pub temporary: PathBuf,
 }
 
 /// What a dry run takes for the task's expiry, which it has not: taskgraph's own default.
@@ -151,6 +155,7 @@ impl Config {
                 docker_host: sources.parse(&settings::DOCKER_HOST)?,
                 runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
             },
+            work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             dry_run: if dry { Some(sources.parse_or_default(&settings::OUTPUT)?) } else { None },
             force: sources.switch(&settings::FORCE)?,
             max_run_time: sources.parse(&settings::MAX_RUN_TIME)?,

@@ -53,7 +53,7 @@ const CONTEXT_GROUP: &str = "The context";
 const BUILD: &str = "The build";
 const ARTIFACT: &str = "The artifact and its routes";
 const DEPLOYMENT: &str = "The deployment";
-const ENGINE_GROUP: &str = "The engine";
+const ENGINE_GROUP: &str = "The machine";
 const DRY: &str = "Dry run";
 
 macro_rules! settings {
@@ -107,6 +107,7 @@ settings! {
 
     ENGINE = Setting::new("engine", "IMAGE_WORKER_ENGINE", "ENGINE", "The engine that builds: auto, docker or podman").default("auto").group(ENGINE_GROUP);
     DOCKER_HOST = Setting::new("docker-host", "DOCKER_HOST", "URL", "The engine's socket, unix://PATH or tcp://HOST:PORT [default: the first that answers]").group(ENGINE_GROUP);
+    WORK_DIR = Setting::new("work-dir", "TASK_WORKDIR", "DIR", "Folder for unfinished files, with room for the image [default: TMPDIR]").group(ENGINE_GROUP);
 
     DRY_RUN = Setting::new("dry-run", "IMAGE_WORKER_DRY_RUN", "", "Do the whole job but publish nothing: write image.tar and publish.json").group(DRY);
     OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes").default("./image-worker-out").group(DRY);
@@ -152,6 +153,7 @@ pub const RUN: &[&Setting] = &[
     &CERTIFICATE,
     &ENGINE,
     &DOCKER_HOST,
+    &WORK_DIR,
     &DRY_RUN,
     &OUTPUT,
 ];

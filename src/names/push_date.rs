@@ -11,6 +11,15 @@ use jiff::{Timestamp, Zoned};
 use super::NameError;
 
 /// The time of a push, in UTC, to the second: what the `pushdate` route and the rank of an index entry are made of.
+///
+/// ```
+/// use image_worker::names::PushDate;
+///
+/// let push: PushDate = "20151209123456".parse()?;
+/// assert_eq!(push.epoch_seconds(), 1_449_664_496);
+/// assert_eq!(push.route_tail(), "2015.12-09-123456");
+/// # Ok::<(), image_worker::names::NameError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PushDate(DateTime);
 
