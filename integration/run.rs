@@ -48,8 +48,11 @@ fn assert_published(job: &Job, finished: &Finished) {
     finished.assert_succeeds();
     assert_eq!(finished.stdout.trim(), job.tag());
     let task = &job.claim.task_id;
-    let archive = job.taskcluster.artifact_path(task, job.claim.run_id, ARTIFACT).expect("an artifact");
-    let bytes = std::fs::read(&archive).unwrap();
+    let url = format!("{}/api/queue/v1/task/{task}/artifacts/{ARTIFACT}", job.taskcluster.root_url());
+    let bytes = download(&url);
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("image.tar");
+    std::fs::write(&archive, &bytes).unwrap();
 
     let (manifest, repositories, names) = members(&archive);
     assert_eq!(manifest.as_array().map(Vec::len), Some(1));
@@ -381,7 +384,7 @@ fn passing_trouble_is_retried_and_said() {
     let job = Job::new(&Repository::new("run-trouble", HELLO));
     let faults = [
         Fault::status("findTask", 503),
-        Fault::cut_body("s3 GET", 1000).path("docker-contexts"),
+        Fault::status("s3 GET", 503).path("docker-contexts"),
         Fault::drop("createArtifact"),
         Fault::status("s3 PUT", 500),
         Fault::reply_lost("insertTask"),
@@ -397,6 +400,35 @@ fn passing_trouble_is_retried_and_said() {
         let line = format!("{call} failed, trying again in");
         assert!(finished.stderr.contains(&line), "{line:?} is not in:\n{}", finished.stderr);
     }
+}
+
+#[test]
+fn a_cut_download_goes_on_where_it_was_cut() {
+    if !engine() {
+        return;
+    }
+    let job = Job::new(&Repository::new("run-cut", HELLO));
+    // Twice: the rest is cut too. busybox alone makes the context a megabyte.
+    job.taskcluster.fault(Fault::cut_body("s3 GET", 300_000).path("docker-contexts").times(2));
+    let finished = job.run();
+    assert_published(&job, &finished);
+    assert!(finished.stderr.contains("going on from there"), "{}", finished.stderr);
+    let asked: Vec<_> =
+        job.taskcluster.calls().into_iter().filter(|call| call.path.contains("docker-contexts")).collect();
+    let statuses: Vec<_> = asked.iter().filter(|call| call.name == "s3 GET").map(|call| call.status).collect();
+    assert_eq!(statuses, [Some(200), Some(206), Some(206)]);
+}
+
+#[test]
+fn wrong_bytes_are_noticed_whatever_the_transfer_says() {
+    if !engine() {
+        return;
+    }
+    let job = Job::new(&Repository::new("run-wrong-bytes", HELLO));
+    job.taskcluster.fault(Fault::wrong_bytes("s3 GET").path("docker-contexts"));
+    let finished = job.run();
+    finished.assert_fails(10, &["public/docker-contexts/run-wrong-bytes.tar.gz"]);
+    job.assert_nothing_published();
 }
 
 #[test]

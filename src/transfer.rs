@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt, TryStreamExt};
-use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RANGE, RETRY_AFTER};
+use futures_util::{Stream, TryStreamExt};
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER,
+};
 use reqwest::{Body, Client, Response, StatusCode};
 use tokio_util::bytes::Bytes;
 use tokio_util::io::ReaderStream;
+use tracing::warn;
 
 use crate::names::HttpUrl;
 use crate::report::Meter;
-use crate::retry::{Another, Failure};
+use crate::retry::{Another, Failure, Policy, retry};
 
 /// A storage service that says nothing for this long is taken for dead. Generous, because some prepare
 /// large objects before the first byte.
@@ -115,24 +118,66 @@ pub struct Storage {
     client: Client,
 }
 
+/// How often one download goes on after its connection broke. More often, and a server that cuts every answer
+/// would keep it busy for ever.
+const RESUMPTIONS: u32 = 10;
+
 /// A download that has begun.
 pub struct Download {
     /// Its length in bytes, where the server says it.
     pub length: Option<u64>,
     /// Whether the server compressed the file for the transfer (`Content-Encoding: gzip`), as workers do with some artifacts.
     pub gzip_encoded: bool,
+    storage: Storage,
     response: Response,
     url: HttpUrl,
+    /// What tells this version of the file from others; without it a broken download begins again.
+    etag: Option<HeaderValue>,
+    received: u64,
+    resumptions: u32,
 }
 
 impl Download {
-    /// The bytes as they come. A body that ends before its length is an error.
+    /// The bytes as they come. Where a connection breaks the download goes on from there, as long as the server says
+    /// that the file is still the same. A body that ends before its length is an error.
     pub fn bytes(self, meter: Meter) -> impl Stream<Item = Result<Bytes, TransferError>> {
-        let url = self.url;
-        self.response
-            .bytes_stream()
-            .inspect_ok(move |bytes| meter.add(bytes.len() as u64))
-            .map(move |chunk| chunk.map_err(|source| connection("GET", &url, source)))
+        let meter = move |bytes: &Bytes| meter.add(bytes.len() as u64);
+        futures_util::stream::try_unfold(self, Self::next).inspect_ok(meter)
+    }
+
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, TransferError> {
+        loop {
+            match self.response.chunk().await {
+                Ok(Some(bytes)) => {
+                    self.received += bytes.len() as u64;
+                    return Ok(Some((bytes, self)));
+                }
+                Ok(None) => return Ok(None),
+                Err(source) => {
+                    let broken = connection("GET", &self.url, source);
+                    let Some(rest) = self.rest(&broken).await else { return Err(broken) };
+                    self.response = rest;
+                }
+            }
+        }
+    }
+
+    /// The answer that has the rest of the file, if there is one.
+    async fn rest(&mut self, broken: &TransferError) -> Option<Response> {
+        let etag = self.etag.as_ref().filter(|_| self.received > 0 && self.resumptions < RESUMPTIONS)?;
+        self.resumptions += 1;
+        let from = self.received;
+        warn!("{broken} after {from} bytes: going on from there");
+        let ask = || async {
+            let request = self.storage.client.get(self.url.reveal().clone());
+            let request = request.header(RANGE, format!("bytes={from}-")).header(IF_RANGE, etag);
+            success("GET", &self.url, request.send().await).await
+        };
+        let response = retry("going on with the download", Policy::CALL, ask).await.ok()?;
+        let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+        // Anything else than exactly the rest would be spliced in at the wrong place.
+        let is_rest = response.status() == StatusCode::PARTIAL_CONTENT && range.starts_with(&format!("bytes {from}-"));
+        is_rest.then_some(response)
     }
 }
 
@@ -159,7 +204,10 @@ impl Storage {
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let gzip_encoded = header(CONTENT_ENCODING).is_some_and(|encoding| encoding.eq_ignore_ascii_case("gzip"));
         let length = header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
-        Ok(Download { length, gzip_encoded, response, url: url.clone() })
+        // A weak validator does not promise the same bytes.
+        let etag = response.headers().get(ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
+        let (storage, url) = (self.clone(), url.clone());
+        Ok(Download { length, gzip_encoded, storage, response, url, etag, received: 0, resumptions: 0 })
     }
 
     /// How long a stored file is, in bytes, asked with a GET for its first byte: URLs signed for GET refuse HEAD.
