@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, TryStreamExt};
 use reqwest::header::{
@@ -16,11 +17,7 @@ use tracing::warn;
 
 use crate::names::HttpUrl;
 use crate::report::Meter;
-use crate::retry::{Another, Failure, Policy, retry};
-
-/// A storage service that says nothing for this long is taken for dead. Generous, because some prepare
-/// large objects before the first byte.
-const SILENCE: Duration = Duration::from_mins(2);
+use crate::retry::{Another, Failure, Patience, Policy, retry};
 
 /// A signed PUT URL lives for 45 minutes; what has not arrived by then never will.
 const PUT_LIMIT: Duration = Duration::from_mins(45);
@@ -55,6 +52,16 @@ pub enum TransferError {
         /// How it failed.
         #[source]
         source: reqwest::Error,
+    },
+    /// An upload that stands still.
+    #[error("{method} {url}: nothing moved for {} s", silence.as_secs())]
+    Silent {
+        /// The method.
+        method: &'static str,
+        /// Where it should go.
+        url: HttpUrl,
+        /// How long.
+        silence: Duration,
     },
     /// The answer says nothing about the file's length.
     #[error("GET {url}: the answer does not say how long the file is")]
@@ -106,7 +113,7 @@ impl Failure for TransferError {
             {
                 retry_after.map_or(Another::CanHelp, Another::CanHelpAfter)
             }
-            Self::Connection { .. } => Another::CanHelp,
+            Self::Connection { .. } | Self::Silent { .. } => Another::CanHelp,
             Self::Status { .. } | Self::NoLength { .. } | Self::File { .. } | Self::Setup(_) => Another::IsUseless,
         }
     }
@@ -116,6 +123,10 @@ impl Failure for TransferError {
 #[derive(Clone, Debug)]
 pub struct Storage {
     client: Client,
+    /// Uploads have their own: reqwest's read timeout runs from a request's beginning to its answer, however well the
+    /// body moves, and would end every upload that takes longer.
+    uploads: Client,
+    silence: Duration,
 }
 
 /// How often one download goes on after its connection broke. More often, and a server that cuts every answer
@@ -188,13 +199,18 @@ fn connection(method: &'static str, url: &HttpUrl, source: reqwest::Error) -> Tr
 impl Storage {
     /// Sets up the client.
     pub fn new() -> Result<Self, TransferError> {
-        let client = Client::builder()
-            .connect_timeout(Duration::from_secs(30))
-            .read_timeout(SILENCE)
-            .user_agent(concat!("image-worker/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(TransferError::Setup)?;
-        Ok(Self { client })
+        Self::with(Patience::held().silence)
+    }
+
+    fn with(silence: Duration) -> Result<Self, TransferError> {
+        let client = || {
+            Client::builder()
+                .connect_timeout(Duration::from_secs(30))
+                .user_agent(concat!("image-worker/", env!("CARGO_PKG_VERSION")))
+        };
+        let (downloads, uploads) = (client().read_timeout(silence).build(), client().build());
+        let (client, uploads) = (downloads.map_err(TransferError::Setup)?, uploads.map_err(TransferError::Setup)?);
+        Ok(Self { client, uploads, silence })
     }
 
     /// Begins to download a file.
@@ -237,15 +253,36 @@ impl Storage {
     ) -> Result<(), TransferError> {
         let unreadable = |source| TransferError::File { path: path.to_owned(), source };
         let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
-        let stream = ReaderStream::with_capacity(file, CHUNK).inspect_ok(move |bytes| meter.add(bytes.len() as u64));
-        let mut request = self.client.put(url.reveal().clone()).timeout(PUT_LIMIT);
+        let moved = Arc::new(Mutex::new(Instant::now()));
+        let last = moved.clone();
+        let stream = ReaderStream::with_capacity(file, CHUNK).inspect_ok(move |bytes| {
+            *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            meter.add(bytes.len() as u64);
+        });
+        let mut request = self.uploads.put(url.reveal().clone()).timeout(PUT_LIMIT);
         for (name, value) in headers {
             request = request.header(name, value);
         }
         if !headers.keys().any(|name| name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str())) {
             request = request.header(CONTENT_LENGTH, size);
         }
-        success("PUT", url, request.body(Body::wrap_stream(stream)).send().await).await.map(drop)
+        let answer =
+            async { success("PUT", url, request.body(Body::wrap_stream(stream)).send().await).await.map(drop) };
+        tokio::select! {
+            answer = answer => answer,
+            () = silent(&moved, self.silence) => {
+                Err(TransferError::Silent { method: "PUT", url: url.clone(), silence: self.silence })
+            }
+        }
+    }
+}
+
+/// Ends when nothing has moved for so long.
+async fn silent(moved: &Mutex<Instant>, silence: Duration) {
+    loop {
+        let still = moved.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        let Some(rest) = silence.checked_sub(still).filter(|rest| !rest.is_zero()) else { return };
+        tokio::time::sleep(rest).await;
     }
 }
 
@@ -268,4 +305,48 @@ async fn success(
     let answer = response.text().await.unwrap_or_default();
     let answer = answer.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect();
     Err(TransferError::Status { method, url: url.clone(), status, answer, retry_after })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::report::Report;
+
+    const SIZE: u64 = 32 << 20;
+
+    /// Uploads a file to a server that waits `pause` after each megabyte.
+    async fn upload(pause: Duration) -> Result<(), TransferError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(SIZE).unwrap();
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url: HttpUrl = format!("http://{}/image.tar?secret", server.local_addr().unwrap()).parse().unwrap();
+        thread::spawn(move || {
+            let (mut connection, _) = server.accept().unwrap();
+            let mut megabyte = vec![0; 1 << 20];
+            let mut left = SIZE;
+            while left > 0 && connection.read_exact(&mut megabyte).is_ok() {
+                left -= 1 << 20;
+                thread::sleep(pause);
+            }
+            // Whoever gave up does not read it.
+            let _ = connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        });
+        let storage = Storage::with(Duration::from_secs(1)).unwrap();
+        let meter = Report::silent().meter("uploading", None);
+        storage.put(&url, &BTreeMap::new(), file.path(), SIZE, meter).await
+    }
+
+    #[tokio::test]
+    async fn an_upload_may_take_longer_than_silence_but_not_stand_still() {
+        let started = Instant::now();
+        upload(Duration::from_millis(60)).await.unwrap();
+        assert!(started.elapsed() > Duration::from_millis(1500), "too fast to prove anything");
+        let said = upload(Duration::from_secs(30)).await.unwrap_err();
+        assert_eq!(said.another(), Another::CanHelp);
+        assert!(said.to_string().ends_with("/image.tar: nothing moved for 1 s"), "{said}");
+    }
 }

@@ -135,7 +135,7 @@ fn transfer_code(error: &TransferError) -> u8 {
     match error {
         TransferError::Status { status, .. } if status.is_client_error() && status.as_u16() != 429 => REFUSED,
         TransferError::Status { .. } | TransferError::Connection { .. } | TransferError::NoLength { .. } => WORLD,
-        TransferError::File { .. } | TransferError::Setup(_) => WORLD,
+        TransferError::Silent { .. } | TransferError::File { .. } | TransferError::Setup(_) => WORLD,
     }
 }
 

@@ -43,6 +43,7 @@ pub struct Outcome {
 /// Does the job.
 pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome, Failed> {
     let Config { plan, deployment, .. } = &config;
+    config.patience.hold();
     info!("image-worker {}: {plan}", env!("CARGO_PKG_VERSION"));
     for assumption in &config.assumed {
         info!("{assumption}");

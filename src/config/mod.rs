@@ -1,6 +1,7 @@
 //! What one invocation of `run` is to do, read from flags, environment and file into typed values.
 //! The only reader of the environment, through a look-up that the door passes in; no network, no clock.
 
+mod patience;
 pub mod settings;
 mod sources;
 
@@ -14,6 +15,7 @@ use reqwest::Url;
 
 use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoPath};
 use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Plan, TaskRun};
+use crate::retry::Patience;
 use settings::Setting;
 pub use sources::{ConfigError, Given, Origin, Sources};
 
@@ -34,6 +36,8 @@ pub struct Config {
     pub force: bool,
     /// Seconds that the task may take.
     pub max_run_time: Option<u64>,
+    /// How long and how often to try.
+    pub patience: Patience,
     /// Things that a dry run filled in by itself, for the log.
     pub assumed: Vec<String>,
 }
@@ -159,6 +163,7 @@ impl Config {
             dry_run: if dry { Some(sources.parse_or_default(&settings::OUTPUT)?) } else { None },
             force: sources.switch(&settings::FORCE)?,
             max_run_time: sources.parse(&settings::MAX_RUN_TIME)?,
+            patience: patience::read(sources)?,
             assumed,
         })
     }
