@@ -200,10 +200,16 @@ impl Task {
     /// The queue never learns whether a PUT happened: only reading back proves that the artifact is there.
     async fn read_back(&self, plan: &Plan, image: &ImageFile) -> Result<(), PublishError> {
         let name = &plan.artifact.name;
-        let url = self.services.queue.artifact_url(&self.run, name).await?;
-        let found = match retry("reading back", Policy::CALL, || self.storage.length(&url)).await {
-            Err(error) if error.is_gone() => 0,
-            length => length?,
+        let found = match self.services.queue.artifact_url(&self.run, name).await {
+            // Created a moment ago, and nobody's fault: as lost as an upload that did not arrive.
+            Err(error) if error.fault == CallFault::Gone => 0,
+            url => {
+                let url = url?;
+                match retry("reading back", Policy::CALL, || self.storage.length(&url)).await {
+                    Err(error) if error.is_gone() => 0,
+                    length => length?,
+                }
+            }
         };
         if found == image.size {
             info!("read back {name}: {}", Bytes(found));

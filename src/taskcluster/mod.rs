@@ -100,14 +100,18 @@ impl CallError {
             }
             // The crate drops the body of a 5xx, so the status is all there is to say.
             (Some(status), _) => (CallFault::Server, format!("the service answered {status}"), None),
-            (None, Ok(error)) if error.is_decode() => (
+            (None, Ok(error)) if error.is_timeout() => {
+                let what = format!("no answer within {} s", Patience::held().call_timeout.as_secs());
+                (CallFault::Network, what, Some(error.without_url()))
+            }
+            (None, Ok(error)) if is_no_json(&error) => (
                 CallFault::Protocol,
                 "the answer is not the JSON that was expected".to_owned(),
                 Some(error.without_url()),
             ),
-            (None, Ok(error)) if error.is_timeout() => {
-                let what = format!("no answer within {} s", Patience::held().call_timeout.as_secs());
-                (CallFault::Network, what, Some(error.without_url()))
+            // reqwest says of a body that broke off what it says of one that makes no sense.
+            (None, Ok(error)) if error.is_decode() => {
+                (CallFault::Network, "the answer broke off".to_owned(), Some(error.without_url()))
             }
             (None, Ok(error)) => (CallFault::Network, "no answer".to_owned(), Some(error.without_url())),
             (None, Err(_)) => (CallFault::Protocol, message, None),
@@ -119,6 +123,11 @@ impl CallError {
         let what = format!("the answer is not what was expected: {error}");
         Self { call, target: target.to_owned(), fault: CallFault::Protocol, what, source: None }
     }
+}
+
+/// Whether an answer came whole, and makes no sense.
+fn is_no_json(error: &reqwest::Error) -> bool {
+    error.is_decode() && std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<serde_json::Error>)
 }
 
 fn client_fault(status: StatusCode) -> CallFault {
