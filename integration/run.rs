@@ -99,8 +99,11 @@ fn an_s3_artifact_behind_the_proxy() {
         "getArtifact",
         "s3 GET",
         "insertTask",
+        "findTask",
         "insertTask",
+        "findTask",
         "insertTask",
+        "findTask",
     ];
     assert_eq!(job.story(), story, "uploads come before the read-back, which comes before all inserts");
     let calls = job.taskcluster.calls();
@@ -138,8 +141,11 @@ fn an_object_artifact_with_signed_calls() {
         "getArtifact",
         "s3 GET",
         "insertTask",
+        "findTask",
         "insertTask",
+        "findTask",
         "insertTask",
+        "findTask",
     ];
     assert_eq!(job.story(), story);
 }
@@ -429,6 +435,29 @@ fn wrong_bytes_are_noticed_whatever_the_transfer_says() {
     let finished = job.run();
     finished.assert_fails(10, &["public/docker-contexts/run-wrong-bytes.tar.gz"]);
     job.assert_nothing_published();
+}
+
+#[test]
+fn an_entry_that_is_not_there_after_all_is_inserted_again() {
+    if !engine() {
+        return;
+    }
+    let job = Job::new(&Repository::new("run-lost-race", HELLO));
+    // The index says yes and keeps nothing, as when somebody with a lower rank wins the race.
+    let task = &job.claim.task_id;
+    let answer =
+        json!({ "namespace": "x", "taskId": task, "rank": RANK, "data": {}, "expires": "2030-01-01T00:00:00Z" });
+    job.taskcluster.fault(Fault::status("insertTask", 200).body(&answer.to_string()));
+    let finished = job.run();
+    assert_published(&job, &finished);
+    assert!(finished.stderr.contains("is not there after it was inserted: inserting again"), "{}", finished.stderr);
+
+    // Never, and the program does not claim that it is there.
+    let claim = job.taskcluster.create_task(Job::spec(&job.name));
+    let later = [("PUSHDATE".to_owned(), "20251209123456".to_owned())];
+    job.taskcluster.fault(Fault::status("insertTask", 200).body(&answer.to_string()).times(3));
+    let finished = program(["run", "--force"], job.environment_of(&claim).into_iter().chain(later)).finish();
+    finished.assert_fails(30, &["latest does not keep its entry", "run the task again"]);
 }
 
 #[test]

@@ -90,6 +90,8 @@ impl Failed {
                 PublishError::Call(error) => call_code(error),
                 PublishError::Transfer(error) => transfer_code(error),
                 PublishError::ExpiresAfterTask { .. } => USAGE,
+                PublishError::TooLarge { .. } => REFUSED,
+                PublishError::NotIndexed { .. } | PublishError::ObjectNotCreated(_) => WORLD,
                 PublishError::ReadBack { .. } | PublishError::StorageChanged | PublishError::Folder { .. } => WORLD,
             },
             Self::Call(error) => call_code(error),

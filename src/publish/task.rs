@@ -8,13 +8,21 @@ use tracing::{debug, info, warn};
 
 use super::{AlreadyThere, PublishError, Published};
 use crate::names::{ArtifactName, HttpUrl};
-use crate::plan::{CreateArtifact, Identity, ImageFile, Plan, Publication, Storage as StorageType, TaskRun};
+use crate::plan::{
+    CreateArtifact, Identity, ImageFile, InsertTask, Plan, Publication, Storage as StorageType, TaskRun,
+};
 use crate::report::{Bytes, Report};
 use crate::retry::{Policy, retry};
 use crate::taskcluster::object::ObjectUpload;
 use crate::taskcluster::queue::Created;
 use crate::taskcluster::{CallFault, Services};
 use crate::transfer::{Storage, TransferError};
+
+/// How often an entry is inserted that then is not there. Losing a race once is rare; more often, something else is wrong.
+const LOST_RACES: u32 = 3;
+
+/// The most that one PUT may carry to S3, of which both storage types make use: 5 GiB.
+const LARGEST_PUT: u64 = 5 << 30;
 
 /// The publisher of a run in a task.
 pub struct Task {
@@ -108,17 +116,42 @@ impl Task {
         image: &ImageFile,
         publication: &Publication,
     ) -> Result<Published, PublishError> {
+        if image.size > LARGEST_PUT {
+            return Err(PublishError::TooLarge { name: plan.artifact.name.clone(), size: image.size });
+        }
         self.upload(plan, image, publication).await?;
         self.read_back(plan, image).await?;
         for insert in &publication.insert_task {
-            let entry = self.services.index.insert_task(insert).await?;
-            if entry.task_id == self.run.task_id {
-                info!("indexed {}", insert.namespace);
-            } else {
-                info!("{} stays with task {}, of a newer push", insert.namespace, entry.task_id);
-            }
+            self.index(insert).await?;
         }
         Ok(Published { story: format!("published {} of {}", plan.artifact.name, self.run) })
+    }
+
+    /// Inserts one entry, and looks whether it is there. The index does not compare and write in one step: of two
+    /// inserts at the same moment the one with the lower rank can win.
+    async fn index(&self, insert: &InsertTask) -> Result<(), PublishError> {
+        let (namespace, ours) = (&insert.namespace, insert.payload.rank);
+        for _ in 0..LOST_RACES {
+            let after = self.services.index.insert_task(insert).await?;
+            match self.services.index.find_task(namespace).await? {
+                Some(entry) if entry.task_id == self.run.task_id => {
+                    info!("indexed {namespace}");
+                    return Ok(());
+                }
+                Some(entry) if entry.is_at_least(ours) => {
+                    info!("{namespace} stays with task {}, of this push or a newer one", entry.task_id);
+                    return Ok(());
+                }
+                None if after.task_id != self.run.task_id => {
+                    // The index keeps expired entries for a while, and they keep out lower ranks.
+                    warn!("{namespace} is kept by an expired entry of a newer push, task {}", after.task_id);
+                    return Ok(());
+                }
+                Some(entry) => warn!("{namespace} went to task {}, of an older push: inserting again", entry.task_id),
+                None => warn!("{namespace} is not there after it was inserted: inserting again"),
+            }
+        }
+        Err(PublishError::NotIndexed { namespace: namespace.clone() })
     }
 
     async fn upload(&self, plan: &Plan, image: &ImageFile, publication: &Publication) -> Result<(), PublishError> {
@@ -133,6 +166,9 @@ impl Task {
                 let payload = plan.artifact.payload(StorageType::Object, image.size, create.payload.expires);
                 let create = CreateArtifact { name: create.name.clone(), payload };
                 self.services.queue.create_artifact(&self.run, &create).await.map_err(|_| error)?
+            }
+            Err(error) if error.fault == CallFault::Server && create.payload.storage_type == StorageType::Object => {
+                return Err(PublishError::ObjectNotCreated(error));
             }
             created => created?,
         };
