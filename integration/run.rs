@@ -14,6 +14,7 @@ use crate::harness::{
 use crate::stand_in::{Fault, Options, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
+const LOG: &str = "public/image-build/build.log";
 const HELLO: &str = "RUN echo hello-from-the-build > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
 
 /// Loads an archive into the engine, runs a container of it, and removes it again. Gives what it printed.
@@ -88,12 +89,15 @@ fn an_s3_artifact_behind_the_proxy() {
     let repository = Repository::new("run-s3", HELLO);
     let job = Job::new(&repository);
     let finished = job.run();
+    let (told, calls) = (job.story(), job.taskcluster.calls());
     assert_published(&job, &finished);
     let story = [
         "findTask",
         "task",
         "getLatestArtifact",
         "s3 GET",
+        "createArtifact",
+        "s3 PUT",
         "createArtifact",
         "s3 PUT",
         "getArtifact",
@@ -105,13 +109,12 @@ fn an_s3_artifact_behind_the_proxy() {
         "insertTask",
         "findTask",
     ];
-    assert_eq!(job.story(), story, "uploads come before the read-back, which comes before all inserts");
-    let calls = job.taskcluster.calls();
+    assert_eq!(told, story, "uploads come before the read-back, which comes before all inserts");
     let inserted: Vec<_> = calls.iter().filter(|call| call.name == "insertTask").map(|call| &call.path).collect();
     for (path, route) in inserted.iter().zip(job.routes()) {
         assert!(path.ends_with(&route), "{path} is not {route}");
     }
-    let created = calls.iter().find(|call| call.name == "createArtifact").unwrap();
+    let created = calls.iter().rfind(|call| call.name == "createArtifact").unwrap();
     assert_eq!(created.request["contentType"], json!("application/x-tar"));
     let entry = job.taskcluster.index_entry(&job.routes()[0]).unwrap();
     assert_eq!(created.request["expires"], entry["expires"], "the index forgets the image when it is gone");
@@ -127,12 +130,18 @@ fn an_object_artifact_with_signed_calls() {
     let mut environment = job.signing_environment();
     environment.insert("ARTIFACT_STORAGE".to_owned(), "object".to_owned());
     let finished = program(["run"], environment).finish();
+    let told = job.story();
     assert_published(&job, &finished);
     let story = [
         "findTask",
         "task",
         "getLatestArtifact",
         "s3 GET",
+        "createArtifact",
+        "createUpload",
+        "s3 PUT",
+        "finishUpload",
+        "finishArtifact",
         "createArtifact",
         "createUpload",
         "s3 PUT",
@@ -147,7 +156,7 @@ fn an_object_artifact_with_signed_calls() {
         "insertTask",
         "findTask",
     ];
-    assert_eq!(job.story(), story);
+    assert_eq!(told, story);
 }
 
 #[test]
@@ -346,6 +355,47 @@ fn a_failing_step_is_told_with_its_output() {
     }
     job.assert_nothing_published();
     job.assert_engine_is_clean();
+    let log = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, LOG).expect("the log of a failed build");
+    let log = String::from_utf8(log).unwrap();
+    assert!(
+        log.starts_with("Step 1/6 : FROM scratch\n")
+            && log.contains("\nfirst-words\n")
+            && log.contains("\nlast-words\n"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_chatty_step_is_told_in_part_and_kept_whole() {
+    if !engine() {
+        return;
+    }
+    let chat =
+        "i=0; while [ $i -lt 60000 ]; do echo line-$i-of-a-very-chatty-step-that-says-too-much; i=$((i+1)); done";
+    let job = Job::new(&Repository::new("run-chatty", &format!("RUN {chat}\n")));
+    let finished = job.run();
+    finished.assert_succeeds();
+    assert!(finished.stderr.len() < 1024 * 1024, "{} bytes of log", finished.stderr.len());
+    let elided = finished.stderr.lines().find(|line| line.contains("are left out here")).expect("a word about it");
+    assert!(elided.contains(LOG), "{elided}");
+    assert!(finished.stderr.contains("build | line-59999-of"), "the end of the step is told");
+    let log = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, LOG).unwrap();
+    assert_eq!(String::from_utf8(log).unwrap().lines().filter(|line| line.starts_with("line-")).count(), 60_000);
+}
+
+#[test]
+fn secret_build_arguments_are_never_printed() {
+    if !engine() {
+        return;
+    }
+    let steps = "ARG DEPLOY_TOKEN\nRUN echo \"the token is $DEPLOY_TOKEN\"\nRUN echo \"$DEPLOY_TOKEN\" >&2; exit 1\n";
+    let job = Job::new(&Repository::new("run-secret-args", steps));
+    let finished = job.run_with([("DOCKER_BUILD_ARGS", r#"{"DEPLOY_TOKEN": "hunter2-hunter2"}"#)]);
+    finished.assert_fails(20, &["exit code 1", "[hidden]"]);
+    assert!(finished.stderr.contains("build | the token is [hidden]\n"), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("hunter2"), "{}", finished.stderr);
+    let log = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, LOG).unwrap();
+    assert!(!String::from_utf8(log).unwrap().contains("hunter2"));
 }
 
 #[test]
@@ -391,8 +441,8 @@ fn passing_trouble_is_retried_and_said() {
     let faults = [
         Fault::status("findTask", 503),
         Fault::status("s3 GET", 503).path("docker-contexts"),
-        Fault::drop("createArtifact"),
-        Fault::status("s3 PUT", 500),
+        Fault::drop("createArtifact").path("image.tar"),
+        Fault::status("s3 PUT", 500).path("image.tar"),
         Fault::reply_lost("insertTask"),
     ];
     for fault in faults {
@@ -466,7 +516,7 @@ fn an_upload_that_did_not_arrive_is_not_indexed() {
         return;
     }
     let job = Job::new(&Repository::new("run-no-upload", HELLO));
-    job.taskcluster.fault(Fault::status("s3 PUT", 200));
+    job.taskcluster.fault(Fault::status("s3 PUT", 200).path("image.tar"));
     job.run().assert_fails(30, &["reads back with 0 bytes", "nothing was indexed"]);
     assert!(job.routes().iter().all(|route| job.taskcluster.index_entry(route).is_none()));
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use crate::config::ConfigError;
 use crate::context::collect::CollectError;
 use crate::context::intake::IntakeFault;
+use crate::disk::NoRoom;
 use crate::engine::EngineError;
 use crate::fetch::FetchError;
 use crate::image_archive::ArchiveError;
@@ -60,6 +61,9 @@ pub enum Failed {
         #[source]
         source: io::Error,
     },
+    /// The disk is too small for what is to come.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// Somebody, or the clock, stopped the program.
     #[error("{reason} while {stage}; everything is cleaned up, start again to go on")]
     Stopped {
@@ -85,7 +89,7 @@ impl Failed {
             Self::Engine(
                 EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. },
             ) => WORLD,
-            Self::Archive(_) | Self::Write { .. } => WORLD,
+            Self::Archive(_) | Self::Write { .. } | Self::NoRoom(_) => WORLD,
             Self::Publish(error) => match error {
                 PublishError::Call(error) => call_code(error),
                 PublishError::Transfer(error) => transfer_code(error),
@@ -152,7 +156,7 @@ fn fetch_code(error: &FetchError) -> u8 {
             IntakeFault::Configuration => USAGE,
         },
         FetchError::Collect(error) => collect_code(error),
-        FetchError::File { .. } => WORLD,
+        FetchError::File { .. } | FetchError::NoRoom(_) => WORLD,
         FetchError::NoDeployment(_) => USAGE,
     }
 }

@@ -3,7 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use tracing::warn;
+
 use super::{PublishError, Published};
+use crate::build_log;
 use crate::plan::{ImageFile, Publication};
 
 /// The folder of a dry run. One that was made for nothing, because the run failed, disappears again.
@@ -37,6 +40,13 @@ impl Folder {
     /// The folder.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(super) fn publish_log(&self, log: &build_log::Finished) {
+        let path = self.path.join("build.log");
+        if let Err(error) = std::fs::rename(&log.path, &path) {
+            warn!("the build's log is not kept as {}: {error}", path.display());
+        }
     }
 
     pub(super) fn publish(&self, image: &ImageFile, publication: &Publication) -> Result<Published, PublishError> {

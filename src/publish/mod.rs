@@ -8,6 +8,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+use crate::build_log;
 use crate::names::{ArtifactName, Namespace, TaskId};
 use crate::plan::{Identity, ImageFile, Plan, TaskRun};
 use crate::report::{Bytes, Report};
@@ -176,6 +177,14 @@ impl Publisher {
         match self {
             Self::Task(_) => None,
             Self::Folder(folder) => Some(folder.path()),
+        }
+    }
+
+    /// Publishes the output of a build, also of one that failed. Never fatal.
+    pub async fn publish_log(&self, plan: &Plan, log: &build_log::Finished, expires: Timestamp) {
+        match self {
+            Self::Task(task) => task.publish_log(plan, log, expires).await,
+            Self::Folder(folder) => folder.publish_log(log),
         }
     }
 

@@ -2,14 +2,17 @@
 //! so that no route ever points at an image that is not there. The `.hash.` route comes last.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
 use super::{AlreadyThere, PublishError, Published};
-use crate::names::{ArtifactName, HttpUrl};
+use crate::build_log;
+use crate::names::{ArtifactName, Digest, HttpUrl};
 use crate::plan::{
-    CreateArtifact, Identity, ImageFile, InsertTask, Plan, Publication, Storage as StorageType, TaskRun,
+    ArtifactPayload, CreateArtifact, Identity, ImageFile, InsertTask, Plan, Publication, Storage as StorageType,
+    TaskRun,
 };
 use crate::report::{Bytes, Report};
 use crate::retry::{Policy, retry};
@@ -30,6 +33,14 @@ pub struct Task {
     storage: Storage,
     run: TaskRun,
     report: Report,
+}
+
+/// A file on its way to an artifact.
+struct Upload<'a> {
+    what: &'static str,
+    path: &'a Path,
+    size: u64,
+    sha256: Digest,
 }
 
 impl Task {
@@ -119,7 +130,8 @@ impl Task {
         if image.size > LARGEST_PUT {
             return Err(PublishError::TooLarge { name: plan.artifact.name.clone(), size: image.size });
         }
-        self.upload(plan, image, publication).await?;
+        let upload = Upload { what: "the image", path: &image.path, size: image.size, sha256: image.sha256 };
+        self.upload(&upload, &publication.create_artifact, plan.artifact.storage).await?;
         self.read_back(plan, image).await?;
         for insert in &publication.insert_task {
             self.index(insert).await?;
@@ -154,17 +166,33 @@ impl Task {
         Err(PublishError::NotIndexed { namespace: namespace.clone() })
     }
 
-    async fn upload(&self, plan: &Plan, image: &ImageFile, publication: &Publication) -> Result<(), PublishError> {
-        let create = &publication.create_artifact;
+    /// Uploads the build's log. Never fatal: the image, or the failure, matters more.
+    pub(super) async fn publish_log(&self, plan: &Plan, log: &build_log::Finished, expires: Timestamp) {
+        let upload = Upload { what: "the build's log", path: &log.path, size: log.size, sha256: log.sha256 };
+        let storage = plan.artifact.storage;
+        let payload = ArtifactPayload {
+            content_type: "text/plain; charset=utf-8",
+            ..plan.artifact.payload(storage, log.size, expires)
+        };
+        let create = CreateArtifact { name: ArtifactName::build_log(), payload };
+        if let Err(error) = self.upload(&upload, &create, storage).await {
+            warn!("the build's log is not uploaded: {error}");
+        }
+    }
+
+    async fn upload(
+        &self,
+        upload: &Upload<'_>,
+        create: &CreateArtifact,
+        storage: StorageType,
+    ) -> Result<(), PublishError> {
         let created = match self.services.queue.create_artifact(&self.run, create).await {
             // Taskcluster tells nobody which storage a deployment has; one without buckets answers 400 or 500.
             Err(error)
-                if matches!(error.fault, CallFault::Invalid | CallFault::Server)
-                    && plan.artifact.storage == StorageType::Auto =>
+                if matches!(error.fault, CallFault::Invalid | CallFault::Server) && storage == StorageType::Auto =>
             {
                 info!("the deployment does not take s3 artifacts ({error}): trying the object service");
-                let payload = plan.artifact.payload(StorageType::Object, image.size, create.payload.expires);
-                let create = CreateArtifact { name: create.name.clone(), payload };
+                let create = CreateArtifact { name: create.name.clone(), payload: create.payload.as_object() };
                 self.services.queue.create_artifact(&self.run, &create).await.map_err(|_| error)?
             }
             Err(error) if error.fault == CallFault::Server && create.payload.storage_type == StorageType::Object => {
@@ -173,15 +201,15 @@ impl Task {
             created => created?,
         };
         match created {
-            Created::S3 { put_url } => self.upload_s3(image, create, put_url).await,
-            Created::Object(upload) => self.upload_object(image, create, &upload).await,
+            Created::S3 { put_url } => self.upload_s3(upload, create, put_url).await,
+            Created::Object(object) => self.upload_object(upload, create, &object).await,
             Created::Reference {} => Err(PublishError::StorageChanged),
         }
     }
 
     async fn upload_s3(
         &self,
-        image: &ImageFile,
+        upload: &Upload<'_>,
         create: &CreateArtifact,
         put_url: HttpUrl,
     ) -> Result<(), PublishError> {
@@ -198,38 +226,39 @@ impl Task {
                     Err(error) => return Err(error.into()),
                 },
             };
-            Ok(self.put(image, &url, &headers).await?)
+            Ok(self.put(upload, &url, &headers).await?)
         })
         .await
     }
 
     async fn upload_object(
         &self,
-        image: &ImageFile,
+        upload: &Upload<'_>,
         create: &CreateArtifact,
-        upload: &ObjectUpload,
+        object: &ObjectUpload,
     ) -> Result<(), PublishError> {
-        let object = self.services.queue.object_service(upload)?;
+        let service = self.services.queue.object_service(object)?;
         let content_type = create.payload.content_type;
         retry("the upload", Policy::TRANSFER, || async {
-            let put = object.create_upload(upload, content_type, image.size).await?;
-            Ok::<_, PublishError>(self.put(image, &put.url, &put.headers).await?)
+            let put = service.create_upload(object, content_type, upload.size).await?;
+            Ok::<_, PublishError>(self.put(upload, &put.url, &put.headers).await?)
         })
         .await?;
-        object.finish_upload(upload, image.sha256).await?;
-        self.services.queue.finish_artifact(&self.run, &create.name, &upload.upload_id).await?;
+        service.finish_upload(object, upload.sha256).await?;
+        self.services.queue.finish_artifact(&self.run, &create.name, &object.upload_id).await?;
         Ok(())
     }
 
     async fn put(
         &self,
-        image: &ImageFile,
+        upload: &Upload<'_>,
         url: &HttpUrl,
         headers: &BTreeMap<String, String>,
     ) -> Result<(), TransferError> {
-        let meter = self.report.meter("uploading the image", Some(image.size));
-        self.storage.put(url, headers, &image.path, image.size, meter.clone()).await?;
-        meter.finish("uploaded the image");
+        let Upload { what, path, size, .. } = upload;
+        let meter = self.report.meter(&format!("uploading {what}"), Some(*size));
+        self.storage.put(url, headers, path, *size, meter.clone()).await?;
+        meter.finish(&format!("uploaded {what}"));
         Ok(())
     }
 
