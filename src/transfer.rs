@@ -28,6 +28,9 @@ const PUT_LIMIT: Duration = Duration::from_mins(45);
 /// How much is read from a file at a time: large enough that system calls do not count.
 const CHUNK: usize = 256 * 1024;
 
+/// How long the body of an error may take: it only makes the message better.
+const WORDS_MAY_TAKE: Duration = Duration::from_secs(10);
+
 /// A transfer that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
@@ -300,10 +303,34 @@ async fn success(
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.parse().ok())
         .map(Duration::from_secs);
-    // The first words of the answer say more than the status; S3 answers in XML with a code and a message.
-    let answer = response.text().await.unwrap_or_default();
-    let answer = answer.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect();
-    Err(TransferError::Status { method, url: url.clone(), status, answer, retry_after })
+    let answer = tokio::time::timeout(WORDS_MAY_TAKE, first_words(response)).await.unwrap_or_default();
+    Err(TransferError::Status { method, url: url.clone(), status, answer: printable(&answer), retry_after })
+}
+
+/// The beginning of an answer's body; what is behind it, and whether it ends well, does not matter.
+async fn first_words(mut response: Response) -> String {
+    let mut words = Vec::new();
+    while words.len() < 4096
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        words.extend_from_slice(&chunk);
+    }
+    String::from_utf8_lossy(&words).into_owned()
+}
+
+/// What an error's body says to people. S3 and its like answer in XML, and print keys, tokens and signatures in it:
+/// of that, only the code and the message. Pages have nothing to say.
+fn printable(body: &str) -> String {
+    let element = |name: &str| {
+        let (_, rest) = body.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once("</")?.0)
+    };
+    let words = match (element("Code"), element("Message")) {
+        (None, None) if body.trim_start().starts_with('<') => String::new(),
+        (None, None) => body.to_owned(),
+        (code, message) => code.into_iter().chain(message).collect::<Vec<_>>().join(": "),
+    };
+    words.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
 }
 
 #[cfg(test)]
@@ -340,6 +367,16 @@ mod tests {
         let uploaded = storage.put(&url, &BTreeMap::new(), file.path(), SIZE as u64, meter).await;
         server.abort();
         uploaded
+    }
+
+    #[test]
+    fn an_errors_body_is_printed_without_what_it_says_about_keys() {
+        let s3 = "<?xml version=\"1.0\"?>\n<Error><Code>ExpiredToken</Code><Message>The provided token\n has expired.\
+                  </Message><Token-0>FwoGZXIv</Token-0><SignatureProvided>ab12</SignatureProvided></Error>";
+        assert_eq!(printable(s3), "ExpiredToken: The provided token has expired.");
+        assert_eq!(printable("<html><body>502</body></html>"), "");
+        assert_eq!(printable(" no such\n file "), "no such file");
+        assert_eq!(printable(&"x".repeat(1000)).len(), 300);
     }
 
     #[tokio::test]
