@@ -18,8 +18,8 @@ use crate::names::HttpUrl;
 use crate::report::Meter;
 use crate::retry::{Another, Failure, Policy, retry};
 
-/// A storage service that says nothing for this long is taken for dead. Generous, because some prepare
-/// large objects before the first byte.
+/// A storage service that says nothing, or takes nothing, for this long is taken for dead. Generous, because some
+/// prepare large objects before the first byte.
 const SILENCE: Duration = Duration::from_mins(2);
 
 /// A signed PUT URL lives for 45 minutes; what has not arrived by then never will.
@@ -27,6 +27,9 @@ const PUT_LIMIT: Duration = Duration::from_mins(45);
 
 /// How much is read from a file at a time: large enough that system calls do not count.
 const CHUNK: usize = 256 * 1024;
+
+/// How long the body of an error may take: it only makes the message better.
+const WORDS_MAY_TAKE: Duration = Duration::from_secs(10);
 
 /// A transfer that failed.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +58,16 @@ pub enum TransferError {
         /// How it failed.
         #[source]
         source: reqwest::Error,
+    },
+    /// The server took nothing more of an upload, and did not answer.
+    #[error("{method} {url}: nothing moved for {} s", silence.as_secs())]
+    Stalled {
+        /// The method.
+        method: &'static str,
+        /// Where to.
+        url: HttpUrl,
+        /// For how long.
+        silence: Duration,
     },
     /// The answer says nothing about the file's length.
     #[error("GET {url}: the answer does not say how long the file is")]
@@ -106,7 +119,7 @@ impl Failure for TransferError {
             {
                 retry_after.map_or(Another::CanHelp, Another::CanHelpAfter)
             }
-            Self::Connection { .. } => Another::CanHelp,
+            Self::Connection { .. } | Self::Stalled { .. } => Another::CanHelp,
             Self::Status { .. } | Self::NoLength { .. } | Self::File { .. } | Self::Setup(_) => Another::IsUseless,
         }
     }
@@ -116,6 +129,10 @@ impl Failure for TransferError {
 #[derive(Clone, Debug)]
 pub struct Storage {
     client: Client,
+    /// For uploads, whose silence is measured here: reqwest's `read_timeout` runs from the request to the answer's
+    /// headers, so that it ends every upload that takes longer, however well it moves.
+    uploads: Client,
+    silence: Duration,
 }
 
 /// How often one download goes on after its connection broke. More often, and a server that cuts every answer
@@ -188,13 +205,17 @@ fn connection(method: &'static str, url: &HttpUrl, source: reqwest::Error) -> Tr
 impl Storage {
     /// Sets up the client.
     pub fn new() -> Result<Self, TransferError> {
-        let client = Client::builder()
-            .connect_timeout(Duration::from_secs(30))
-            .read_timeout(SILENCE)
-            .user_agent(concat!("image-worker/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(TransferError::Setup)?;
-        Ok(Self { client })
+        Self::with_silence(SILENCE)
+    }
+
+    fn with_silence(silence: Duration) -> Result<Self, TransferError> {
+        let builder = || {
+            let agent = concat!("image-worker/", env!("CARGO_PKG_VERSION"));
+            Client::builder().connect_timeout(Duration::from_secs(30)).user_agent(agent)
+        };
+        let client = builder().read_timeout(silence).build().map_err(TransferError::Setup)?;
+        let uploads = builder().build().map_err(TransferError::Setup)?;
+        Ok(Self { client, uploads, silence })
     }
 
     /// Begins to download a file.
@@ -237,15 +258,33 @@ impl Storage {
     ) -> Result<(), TransferError> {
         let unreadable = |source| TransferError::File { path: path.to_owned(), source };
         let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
-        let stream = ReaderStream::with_capacity(file, CHUNK).inspect_ok(move |bytes| meter.add(bytes.len() as u64));
-        let mut request = self.client.put(url.reveal().clone()).timeout(PUT_LIMIT);
+        let (moved, mut moves) = tokio::sync::watch::channel(());
+        let stream = ReaderStream::with_capacity(file, CHUNK).inspect_ok(move |bytes| {
+            meter.add(bytes.len() as u64);
+            moved.send_replace(());
+        });
+        let mut request = self.uploads.put(url.reveal().clone()).timeout(PUT_LIMIT);
         for (name, value) in headers {
             request = request.header(name, value);
         }
         if !headers.keys().any(|name| name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str())) {
             request = request.header(CONTENT_LENGTH, size);
         }
-        success("PUT", url, request.body(Body::wrap_stream(stream)).send().await).await.map(drop)
+        let stalled = async {
+            // The sender goes with the body; then only the answer is to come.
+            while let Ok(moved) = tokio::time::timeout(self.silence, moves.changed()).await {
+                if moved.is_err() {
+                    return tokio::time::sleep(self.silence).await;
+                }
+            }
+        };
+        let answer = tokio::select! {
+            answer = request.body(Body::wrap_stream(stream)).send() => answer,
+            () = stalled => {
+                return Err(TransferError::Stalled { method: "PUT", url: url.clone(), silence: self.silence });
+            }
+        };
+        success("PUT", url, answer).await.map(drop)
     }
 }
 
@@ -264,8 +303,91 @@ async fn success(
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.parse().ok())
         .map(Duration::from_secs);
-    // The first words of the answer say more than the status; S3 answers in XML with a code and a message.
-    let answer = response.text().await.unwrap_or_default();
-    let answer = answer.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect();
-    Err(TransferError::Status { method, url: url.clone(), status, answer, retry_after })
+    let answer = tokio::time::timeout(WORDS_MAY_TAKE, first_words(response)).await.unwrap_or_default();
+    Err(TransferError::Status { method, url: url.clone(), status, answer: printable(&answer), retry_after })
+}
+
+/// The beginning of an answer's body; what is behind it, and whether it ends well, does not matter.
+async fn first_words(mut response: Response) -> String {
+    let mut words = Vec::new();
+    while words.len() < 4096
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        words.extend_from_slice(&chunk);
+    }
+    String::from_utf8_lossy(&words).into_owned()
+}
+
+/// What an error's body says to people. S3 and its like answer in XML, and print keys, tokens and signatures in it:
+/// of that, only the code and the message. Pages have nothing to say.
+fn printable(body: &str) -> String {
+    let element = |name: &str| {
+        let (_, rest) = body.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once("</")?.0)
+    };
+    let words = match (element("Code"), element("Message")) {
+        (None, None) if body.trim_start().starts_with('<') => String::new(),
+        (None, None) => body.to_owned(),
+        (code, message) => code.into_iter().chain(message).collect::<Vec<_>>().join(": "),
+    };
+    words.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::report::Report;
+
+    const SIZE: usize = 16 * 1024 * 1024;
+
+    /// Uploads a file to a server that takes `most` bytes, some every few milliseconds, and then says what it says.
+    async fn upload(silence: Duration, most: usize) -> Result<(), TransferError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: HttpUrl = format!("http://{}/image.tar", listener.local_addr().unwrap()).parse().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut buffer = vec![0; 128 * 1024];
+            let mut taken = 0;
+            while taken < most {
+                taken += connection.read(&mut buffer).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            if most >= SIZE {
+                connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(SIZE as u64).unwrap();
+        let storage = Storage::with_silence(silence).unwrap();
+        let meter = Report::silent().meter("uploading", None);
+        let uploaded = storage.put(&url, &BTreeMap::new(), file.path(), SIZE as u64, meter).await;
+        server.abort();
+        uploaded
+    }
+
+    #[test]
+    fn an_errors_body_is_printed_without_what_it_says_about_keys() {
+        let s3 = "<?xml version=\"1.0\"?>\n<Error><Code>ExpiredToken</Code><Message>The provided token\n has expired.\
+                  </Message><Token-0>FwoGZXIv</Token-0><SignatureProvided>ab12</SignatureProvided></Error>";
+        assert_eq!(printable(s3), "ExpiredToken: The provided token has expired.");
+        assert_eq!(printable("<html><body>502</body></html>"), "");
+        assert_eq!(printable(" no such\n file "), "no such file");
+        assert_eq!(printable(&"x".repeat(1000)).len(), 300);
+    }
+
+    #[tokio::test]
+    async fn an_upload_may_take_longer_than_the_silence_as_long_as_it_moves() {
+        upload(Duration::from_secs(1), SIZE).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_does_not_move_ends() {
+        let error = upload(Duration::from_millis(300), SIZE / 16).await.unwrap_err();
+        assert!(matches!(error, TransferError::Stalled { .. }), "{error}");
+        assert_eq!(error.another(), Another::CanHelp);
+    }
 }

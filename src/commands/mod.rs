@@ -140,7 +140,8 @@ fn call_code(error: &CallError) -> u8 {
 fn transfer_code(error: &TransferError) -> u8 {
     match error {
         TransferError::Status { status, .. } if status.is_client_error() && status.as_u16() != 429 => REFUSED,
-        TransferError::Status { .. } | TransferError::Connection { .. } | TransferError::NoLength { .. } => WORLD,
+        TransferError::Status { .. } | TransferError::Connection { .. } => WORLD,
+        TransferError::Stalled { .. } | TransferError::NoLength { .. } => WORLD,
         TransferError::File { .. } | TransferError::Setup(_) => WORLD,
     }
 }

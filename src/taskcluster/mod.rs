@@ -106,7 +106,8 @@ impl CallError {
             }
             // The crate drops the body of a 5xx, so the status is all there is to say.
             (Some(status), _) => (CallFault::Server, format!("the service answered {status}"), None),
-            (None, Ok(error)) if error.is_decode() => (
+            // The other errors of a body are about a connection that broke in the middle of it.
+            (None, Ok(error)) if error.is_decode() && is_json(&error) => (
                 CallFault::Protocol,
                 "the answer is not the JSON that was expected".to_owned(),
                 Some(error.without_url()),
@@ -125,6 +126,11 @@ impl CallError {
         let what = format!("the answer is not what was expected: {error}");
         Self { call, target: target.to_owned(), fault: CallFault::Protocol, what, source: None }
     }
+}
+
+/// Whether an error is about the JSON of a whole answer.
+fn is_json(error: &reqwest::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<serde_json::Error>())
 }
 
 fn client_fault(status: StatusCode) -> CallFault {
@@ -190,6 +196,27 @@ mod tests {
         for (status, fault) in cases.into_iter().chain(more) {
             assert_eq!(client_fault(StatusCode::from_u16(status).unwrap()), fault, "{status}");
         }
+    }
+
+    /// How a call fails whose answer is `answer`, after which the connection is closed.
+    async fn fault_of(answer: &'static str) -> CallFault {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let root_url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let _ = connection.read(&mut [0; 4096]).await.unwrap();
+            connection.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let client = builder(&Deployment { root_url, access: Access::Anonymous });
+        let error = taskcluster::Queue::new(client).unwrap().task("fN1SbArXTPSVFNUvaOlinQ").await.unwrap_err();
+        CallError::new("queue.task", "a task", error).fault
+    }
+
+    #[tokio::test]
+    async fn half_an_answer_is_the_networks_fault_and_a_senseless_one_is_not() {
+        assert_eq!(fault_of("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"expires\":").await, CallFault::Network);
+        assert_eq!(fault_of("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>").await, CallFault::Protocol);
     }
 
     #[test]
