@@ -83,11 +83,7 @@ fn assert_published(job: &Job, finished: &Finished) {
 
 #[test]
 fn an_s3_artifact_behind_the_proxy() {
-    if !engine() {
-        return;
-    }
-    let repository = Repository::new("run-s3", HELLO);
-    let job = Job::new(&repository);
+    let Some(job) = Job::ready("run-s3", HELLO) else { return };
     let finished = job.run();
     let (told, calls) = (job.story(), job.taskcluster.calls());
     assert_published(&job, &finished);
@@ -122,11 +118,7 @@ fn an_s3_artifact_behind_the_proxy() {
 
 #[test]
 fn an_object_artifact_with_signed_calls() {
-    if !engine() {
-        return;
-    }
-    let repository = Repository::new("run-object", HELLO);
-    let job = Job::new(&repository);
+    let Some(job) = Job::ready("run-object", HELLO) else { return };
     let mut environment = job.signing_environment();
     environment.insert("ARTIFACT_STORAGE".to_owned(), "object".to_owned());
     let finished = program(["run"], environment).finish();
@@ -171,17 +163,14 @@ fn a_deployment_without_buckets_gets_an_object() {
 
 #[test]
 fn a_compressed_archive() {
-    if !engine() {
-        return;
-    }
-    let repository = Repository::new("run-zst", HELLO);
-    let job = Job::new(&repository);
+    let Some(job) = Job::ready("run-zst", HELLO) else { return };
     let finished = job.run_with([("ARTIFACT_NAME", "public/image.tar.zst"), ("DOCKER_IMAGE_ZSTD_LEVEL", "10")]);
     finished.assert_succeeds();
     let packed = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, "public/image.tar.zst").unwrap();
     let entry = job.taskcluster.index_entry(&job.routes()[2]).unwrap();
     assert_eq!(entry["data"]["sha256"], json!(Digest::of(&packed).to_string()));
-    let archive = repository.root.path().join("image.tar");
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("image.tar");
     std::fs::write(&archive, zstd::decode_all(packed.as_slice()).unwrap()).unwrap();
     assert_eq!(load_and_run(&archive, &job.tag()), "hello-from-the-build");
 }
@@ -248,10 +237,7 @@ fn build_arguments_and_the_root_url_reach_the_build() {
 
 #[test]
 fn a_second_run_builds_nothing_and_leads_to_the_same_image() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-twice", HELLO));
+    let Some(job) = Job::ready("run-twice", HELLO) else { return };
     job.run().assert_succeeds();
     let index = job.routes().map(|route| job.taskcluster.index_entry(&route));
     let image = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, ARTIFACT).unwrap();
@@ -291,10 +277,7 @@ fn download(url: &str) -> Vec<u8> {
 
 #[test]
 fn a_route_to_a_lost_artifact_is_not_believed() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-lost", HELLO));
+    let Some(job) = Job::ready("run-lost", HELLO) else { return };
     job.run().assert_succeeds();
     let stored = job.taskcluster.artifact_path(&job.claim.task_id, 0, ARTIFACT).unwrap();
     let claim = job.taskcluster.create_task(Job::spec(&job.name));
@@ -308,10 +291,7 @@ fn a_route_to_a_lost_artifact_is_not_believed() {
 
 #[test]
 fn an_older_push_does_not_move_the_routes_back() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-older", HELLO));
+    let Some(job) = Job::ready("run-older", HELLO) else { return };
     job.run_with([("PUSHDATE", "20251209123456")]).assert_succeeds();
     let older = job.taskcluster.create_task(Job::spec(&job.name));
     let finished = program(["run", "--force"], job.environment_of(&older)).finish();
@@ -420,10 +400,7 @@ fn a_missing_engine_names_each_place() {
 
 #[test]
 fn a_missing_scope_is_named_and_refused() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-no-scope", HELLO));
+    let Some(job) = Job::ready("run-no-scope", HELLO) else { return };
     let claim = job.taskcluster.create_task(TaskSpec::default());
     let finished = program(["run"], job.environment_of(&claim)).finish();
     let scope = format!("index:insert-task:{}", job.routes()[0]);
@@ -434,10 +411,7 @@ fn a_missing_scope_is_named_and_refused() {
 
 #[test]
 fn passing_trouble_is_retried_and_said() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-trouble", HELLO));
+    let Some(job) = Job::ready("run-trouble", HELLO) else { return };
     let faults = [
         Fault::status("findTask", 503),
         Fault::status("s3 GET", 503).path("docker-contexts"),
@@ -460,10 +434,7 @@ fn passing_trouble_is_retried_and_said() {
 
 #[test]
 fn a_cut_download_goes_on_where_it_was_cut() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-cut", HELLO));
+    let Some(job) = Job::ready("run-cut", HELLO) else { return };
     // Twice: the rest is cut too. busybox alone makes the context a megabyte.
     job.taskcluster.fault(Fault::cut_body("s3 GET", 300_000).path("docker-contexts").times(2));
     let finished = job.run();
@@ -477,10 +448,7 @@ fn a_cut_download_goes_on_where_it_was_cut() {
 
 #[test]
 fn wrong_bytes_are_noticed_whatever_the_transfer_says() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-wrong-bytes", HELLO));
+    let Some(job) = Job::ready("run-wrong-bytes", HELLO) else { return };
     job.taskcluster.fault(Fault::wrong_bytes("s3 GET").path("docker-contexts"));
     let finished = job.run();
     finished.assert_fails(10, &["public/docker-contexts/run-wrong-bytes.tar.gz"]);
@@ -489,10 +457,7 @@ fn wrong_bytes_are_noticed_whatever_the_transfer_says() {
 
 #[test]
 fn an_entry_that_is_not_there_after_all_is_inserted_again() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-lost-race", HELLO));
+    let Some(job) = Job::ready("run-lost-race", HELLO) else { return };
     // The index says yes and keeps nothing, as when somebody with a lower rank wins the race.
     let task = &job.claim.task_id;
     let answer =
@@ -512,10 +477,7 @@ fn an_entry_that_is_not_there_after_all_is_inserted_again() {
 
 #[test]
 fn an_upload_that_did_not_arrive_is_not_indexed() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-no-upload", HELLO));
+    let Some(job) = Job::ready("run-no-upload", HELLO) else { return };
     job.taskcluster.fault(Fault::status("s3 PUT", 200).path("image.tar"));
     job.run().assert_fails(30, &["reads back with 0 bytes", "nothing was indexed"]);
     assert!(job.routes().iter().all(|route| job.taskcluster.index_entry(route).is_none()));
@@ -523,10 +485,7 @@ fn an_upload_that_did_not_arrive_is_not_indexed() {
 
 #[test]
 fn a_context_that_is_gone_or_unsafe_is_refused() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-gone", HELLO));
+    let Some(job) = Job::ready("run-gone", HELLO) else { return };
     let finished = job.run_with([("CONTEXT_PATH", "public/docker-contexts/nosuch.tar.gz")]);
     finished.assert_fails(10, &["the context is not there", "public/docker-contexts/nosuch.tar.gz", "decision task"]);
 
@@ -563,10 +522,7 @@ fn a_context_that_was_compressed_for_the_transfer() {
 
 #[test]
 fn the_tasks_limit_stops_the_build_in_time() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-limit", "RUN sleep 998876\n"));
+    let Some(job) = Job::ready("run-limit", "RUN sleep 998876\n") else { return };
     let finished = job.run_with([("MAX_RUN_TIME", "2")]);
     finished.assert_fails(30, &["MAX_RUN_TIME is nearly over", "while building"]);
     job.assert_nothing_published();
@@ -575,10 +531,7 @@ fn the_tasks_limit_stops_the_build_in_time() {
 
 #[test]
 fn an_expiry_after_the_tasks_own_costs_no_build() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-expires", HELLO));
+    let Some(job) = Job::ready("run-expires", HELLO) else { return };
     let finished = job.run_with([("ARTIFACT_EXPIRES", "2100-01-01T00:00:00Z")]);
     finished.assert_fails(2, &["ARTIFACT_EXPIRES is 2100-01-01T00:00:00Z", "after the task itself expires"]);
     assert_eq!(job.story(), ["findTask", "task"]);
@@ -586,10 +539,7 @@ fn an_expiry_after_the_tasks_own_costs_no_build() {
 
 #[test]
 fn a_signal_stops_the_build_and_leaves_nothing() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-stopped", "RUN echo made > /made\nRUN sleep 998877\n"));
+    let Some(job) = Job::ready("run-stopped", "RUN echo made > /made\nRUN sleep 998877\n") else { return };
     let started = || docker(&["ps", "--no-trunc", "--quiet", "--filter", "status=running"]);
     let is_ours = |id: &str| {
         let inspected = docker(&["inspect", "--format", "{{.Args}} {{.Config.Env}}", id]);

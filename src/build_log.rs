@@ -30,6 +30,7 @@ pub struct BuildLog {
     file: Option<Tally<BufWriter<File>>>,
     left: usize,
     step_left: usize,
+    step_tail: usize,
     tail: VecDeque<String>,
     tail_bytes: usize,
     elided: Elided,
@@ -57,14 +58,24 @@ impl BuildLog {
     pub fn create(path: PathBuf) -> io::Result<Self> {
         let file = Some(Tally::new(BufWriter::new(File::create(&path)?)));
         let (tail, elided) = (VecDeque::new(), Elided::default());
-        Ok(Self { path, file, left: LOG_BUDGET, step_left: STEP_HEAD, tail, tail_bytes: 0, elided })
+        Ok(Self {
+            path,
+            file,
+            left: LOG_BUDGET,
+            step_left: STEP_HEAD,
+            step_tail: STEP_TAIL,
+            tail,
+            tail_bytes: 0,
+            elided,
+        })
     }
 
     /// A line that begins a step.
     pub fn step(&mut self, line: &str) {
         self.catch_up();
-        // An eighth of what is left: a build of a thousand chatty steps still has something to say at its end.
+        // A part of what is left: a build of a thousand chatty steps still has something to say at its end.
         self.step_left = STEP_HEAD.min(self.left / 8);
+        self.step_tail = STEP_TAIL.min(self.left / 16);
         self.line(line);
     }
 
@@ -79,7 +90,7 @@ impl BuildLog {
         }
         self.tail.push_back(line.to_owned());
         self.tail_bytes += size;
-        while self.tail_bytes > STEP_TAIL {
+        while self.tail_bytes > self.step_tail {
             let Some(lost) = self.tail.pop_front() else { break };
             self.tail_bytes -= lost.len() + 1;
             self.elided.lines += 1;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Failed;
 use super::stop::{Reason, Stop};
@@ -70,8 +70,7 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
     let identity = plan.identity(context.hash)?;
 
     let mut log = begin_log(work.path())?;
-    let image = stop.during("building", build(&engine, plan, &identity, context, &mut log)).await;
-    let image = match image {
+    let image = match stop.during("building", build(&engine, plan, &identity, context, &mut log)).await {
         Ok(id) => stop.during("exporting the image", export(&engine, plan, &identity, id, work.path(), report)).await,
         Err(error) => Err(error),
     };
@@ -79,7 +78,11 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
     // Who is told to go at once has no time for a log.
     let told_to_go = matches!(&image, Err(Failed::Stopped { reason, .. }) if *reason != Reason::Deadline);
     if let (Some(log), false) = (log.finish(), told_to_go) {
-        publisher.publish_log(plan, &log, expires).await;
+        let keeping = publisher.publish_log(plan, &log, expires);
+        if let Err(error) = stop.during("uploading the build's log", keeping).await {
+            // The image, or the failure, matters more.
+            warn!("the build's log is not kept: {error}");
+        }
     }
     let mut image = image?;
     if let Some(folder) = &config.dry_run {

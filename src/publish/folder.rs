@@ -3,8 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use tracing::warn;
-
 use super::{PublishError, Published};
 use crate::build_log;
 use crate::plan::{ImageFile, Publication};
@@ -42,11 +40,9 @@ impl Folder {
         &self.path
     }
 
-    pub(super) fn publish_log(&self, log: &build_log::Finished) {
+    pub(super) fn publish_log(&self, log: &build_log::Finished) -> Result<(), PublishError> {
         let path = self.path.join("build.log");
-        if let Err(error) = std::fs::rename(&log.path, &path) {
-            warn!("the build's log is not kept as {}: {error}", path.display());
-        }
+        std::fs::rename(&log.path, &path).map_err(|source| error(&path, source))
     }
 
     pub(super) fn publish(&self, image: &ImageFile, publication: &Publication) -> Result<Published, PublishError> {

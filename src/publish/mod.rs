@@ -180,8 +180,13 @@ impl Publisher {
         }
     }
 
-    /// Publishes the output of a build, also of one that failed. Never fatal.
-    pub async fn publish_log(&self, plan: &Plan, log: &build_log::Finished, expires: Timestamp) {
+    /// Publishes the output of a build, also of one that failed.
+    pub async fn publish_log(
+        &self,
+        plan: &Plan,
+        log: &build_log::Finished,
+        expires: Timestamp,
+    ) -> Result<(), PublishError> {
         match self {
             Self::Task(task) => task.publish_log(plan, log, expires).await,
             Self::Folder(folder) => folder.publish_log(log),

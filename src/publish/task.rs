@@ -166,8 +166,13 @@ impl Task {
         Err(PublishError::NotIndexed { namespace: namespace.clone() })
     }
 
-    /// Uploads the build's log. Never fatal: the image, or the failure, matters more.
-    pub(super) async fn publish_log(&self, plan: &Plan, log: &build_log::Finished, expires: Timestamp) {
+    /// Uploads the build's log.
+    pub(super) async fn publish_log(
+        &self,
+        plan: &Plan,
+        log: &build_log::Finished,
+        expires: Timestamp,
+    ) -> Result<(), PublishError> {
         let upload = Upload { what: "the build's log", path: &log.path, size: log.size, sha256: log.sha256 };
         let storage = plan.artifact.storage;
         let payload = ArtifactPayload {
@@ -175,9 +180,7 @@ impl Task {
             ..plan.artifact.payload(storage, log.size, expires)
         };
         let create = CreateArtifact { name: ArtifactName::build_log(), payload };
-        if let Err(error) = self.upload(&upload, &create, storage).await {
-            warn!("the build's log is not uploaded: {error}");
-        }
+        self.upload(&upload, &create, storage).await
     }
 
     async fn upload(
