@@ -1,20 +1,19 @@
 //! What one invocation of `run` is to do, read from flags, environment and file into typed values.
 //! The only reader of the environment, through a look-up that the door passes in; no network, no clock.
 
+mod access;
 pub mod settings;
 mod sources;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use reqwest::Url;
 
 use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoPath};
 use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Plan, TaskRun};
-use settings::Setting;
+pub use access::{Access, Deployment};
 pub use sources::{ConfigError, Given, Origin, Sources};
 
 /// One invocation of `run`.
@@ -36,43 +35,6 @@ pub struct Config {
     pub max_run_time: Option<u64>,
     /// Things that a dry run filled in by itself, for the log.
     pub assumed: Vec<String>,
-}
-
-/// A Taskcluster deployment and how to speak to it.
-#[derive(Clone, Debug)]
-pub struct Deployment {
-    /// The root URL.
-    pub root_url: HttpUrl,
-    /// How calls are authorised.
-    pub access: Access,
-}
-
-/// How calls to the deployment are authorised.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Access {
-    /// Through taskcluster-proxy, which signs.
-    Proxy(HttpUrl),
-    /// Signed with Hawk.
-    Hawk {
-        /// The client.
-        client_id: String,
-        /// Its access token; a secret.
-        access_token: String,
-        /// Its certificate, where the credentials are temporary; a secret.
-        certificate: Option<String>,
-    },
-    /// Unsigned: reads of public things only.
-    Anonymous,
-}
-
-impl fmt::Debug for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Proxy(url) => write!(f, "Proxy({url})"),
-            Self::Hawk { client_id, .. } => write!(f, "Hawk({client_id})"),
-            Self::Anonymous => f.write_str("Anonymous"),
-        }
-    }
 }
 
 /// Where to look for an engine.
@@ -149,7 +111,7 @@ impl Config {
         };
         Ok(Self {
             plan,
-            deployment: deployment(sources, needs_deployment, dry)?,
+            deployment: access::deployment(sources, needs_deployment, dry)?,
             engine: EngineConfig {
                 choice: sources.parse_or_default(&settings::ENGINE)?,
                 docker_host: sources.parse(&settings::DOCKER_HOST)?,
@@ -340,52 +302,4 @@ fn artifact(
     // Whole milliseconds, as all of Taskcluster writes times; repeated calls must send the same.
     let expires = expires.and_then(|time| Timestamp::from_millisecond(time.as_millisecond()).ok());
     Ok(ArtifactPlan { name, expires, storage: sources.parse_or_default(&settings::ARTIFACT_STORAGE)?, zstd_level })
-}
-
-fn deployment(sources: &Sources, needed: bool, dry: bool) -> Result<Option<Deployment>, ConfigError> {
-    let Some(root_url) = sources.parse::<HttpUrl>(&settings::ROOT_URL)? else {
-        return if needed {
-            Err(ConfigError::Missing { setting: &settings::ROOT_URL, why: "there is no deployment to speak to" })
-        } else {
-            Ok(None)
-        };
-    };
-    let access = match sources.parse::<HttpUrl>(&settings::PROXY_URL)? {
-        Some(proxy) => Access::Proxy(proxy),
-        None => hawk(sources, dry)?,
-    };
-    Ok(Some(Deployment { root_url, access }))
-}
-
-fn hawk(sources: &Sources, dry: bool) -> Result<Access, ConfigError> {
-    let text = |setting: &'static Setting| sources.parse::<String>(setting);
-    match (text(&settings::CLIENT_ID)?, text(&settings::ACCESS_TOKEN)?) {
-        (Some(client_id), Some(access_token)) => {
-            let certificate = text(&settings::CERTIFICATE)?;
-            Ok(Access::Hawk { client_id, access_token, certificate })
-        }
-        (None, None) if dry => Ok(Access::Anonymous),
-        (None, None) => Err(ConfigError::Missing {
-            setting: &settings::PROXY_URL,
-            why: "publishing needs taskcluster-proxy (payload.features.taskclusterProxy), or TASKCLUSTER_CLIENT_ID and TASKCLUSTER_ACCESS_TOKEN",
-        }),
-        (None, Some(_)) => {
-            Err(ConfigError::Missing { setting: &settings::CLIENT_ID, why: "TASKCLUSTER_ACCESS_TOKEN is set" })
-        }
-        (Some(_), None) => {
-            Err(ConfigError::Missing { setting: &settings::ACCESS_TOKEN, why: "TASKCLUSTER_CLIENT_ID is set" })
-        }
-    }
-}
-
-/// The service URL that API calls go to.
-impl Deployment {
-    /// Where API calls go: the proxy, or the deployment itself.
-    #[must_use]
-    pub fn api_url(&self) -> &Url {
-        match &self.access {
-            Access::Proxy(proxy) => proxy.reveal(),
-            Access::Hawk { .. } | Access::Anonymous => self.root_url.reveal(),
-        }
-    }
 }
