@@ -155,8 +155,11 @@ fn refuse_parent(sources: &Sources) -> Result<(), ConfigError> {
 /// `DOCKER_BUILD_ARGS`, which also fill in a `Dockerfile`'s `# %ARG` lines.
 pub fn dockerfile_args(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError> {
     match sources.get(&settings::DOCKER_BUILD_ARGS)? {
-        Some(given) => serde_json::from_str(&given.text)
-            .map_err(|error| given.wrong(format!("is not a JSON object of strings: {error}"))),
+        // The place only: in the error's own words are the values, and some of them are nobody's business.
+        Some(given) => serde_json::from_str(&given.text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            given.wrong(format!("is not a JSON object of strings; look at line {line}, column {column}"))
+        }),
         None => Ok(BTreeMap::new()),
     }
 }
@@ -302,4 +305,19 @@ fn artifact(
     // Whole milliseconds, as all of Taskcluster writes times; repeated calls must send the same.
     let expires = expires.and_then(|time| Timestamp::from_millisecond(time.as_millisecond()).ok());
     Ok(ArtifactPlan { name, expires, storage: sources.parse_or_default(&settings::ARTIFACT_STORAGE)?, zstd_level })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_build_arguments_are_not_printed() {
+        for text in [r#""{\"TOKEN\":\"secret\"}""#, r#"{"TOKEN":["secret"]}"#, r#"{"TOKEN":"secret"#] {
+            let environment = |name: &str| (name == "DOCKER_BUILD_ARGS").then(|| OsString::from(text));
+            let sources = Sources::new(BTreeMap::new(), &environment).unwrap();
+            let error = dockerfile_args(&sources).unwrap_err().to_string();
+            assert!(error.starts_with("DOCKER_BUILD_ARGS: ") && !error.contains("secret"), "{error}");
+        }
+    }
 }
