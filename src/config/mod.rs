@@ -176,6 +176,23 @@ fn build_args(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError
 fn context(sources: &Sources, around: &Surroundings, dry: bool) -> Result<ContextPlan, ConfigError> {
     let scheme: HashScheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
     let (source, directory) = context_source(sources, around, dry)?;
+    if scheme == HashScheme::Contents && directory.is_none() {
+        match source {
+            ContextSource::Artifact { .. } => {
+                return Err(ConfigError::Combination(
+                    "HASH_SCHEME=contents needs the image directory's path in the repository as CONTEXT_PATH, which with CONTEXT_TASK_ID is the artifact's name: give the context as CONTEXT_URL".to_owned(),
+                ));
+            }
+            ContextSource::Url(_) | ContextSource::File(_) => {
+                return Err(ConfigError::Missing {
+                    setting: &settings::CONTEXT_PATH,
+                    why: "HASH_SCHEME=contents hashes paths from the repository's root, like testing/docker/NAME",
+                });
+            }
+            // Its path is looked at.
+            ContextSource::Directory { .. } => {}
+        }
+    }
     let hash = sources.parse(&settings::HASH)?;
     if hash.is_none() && !dry {
         return Err(ConfigError::Missing {
