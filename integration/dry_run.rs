@@ -201,6 +201,7 @@ fn wrong_configuration_names_the_flag_or_variable() {
         ("PARENT_TASK_ID", "fN1SbArXTPSVFNUvaOlinQ", &["PARENT_TASK_ID: ", "not supported yet"]),
         ("ARTIFACT_NAME", "public/image.zip", &["ARTIFACT_NAME: ", ".tar.zst"]),
         ("ARTIFACT_EXPIRES", "tomorrow", &["ARTIFACT_EXPIRES: "]),
+        ("ARTIFACT_EXPIRES", "2015-12-09T12:34:56Z", &["ARTIFACT_EXPIRES: ", "is past"]),
         ("ARTIFACT_STORAGE", "azure", &["ARTIFACT_STORAGE: ", "s3 or object"]),
         ("DOCKER_IMAGE_ZSTD_LEVEL", "22", &["DOCKER_IMAGE_ZSTD_LEVEL: ", "1 to 19"]),
         ("MAX_RUN_TIME", "an hour", &["MAX_RUN_TIME: "]),

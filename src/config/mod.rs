@@ -311,6 +311,11 @@ fn artifact(
         return Err(given.map_or(ConfigError::Combination(why.clone()), |given| given.wrong(why)));
     }
     let mut expires: Option<Timestamp> = sources.parse(&settings::ARTIFACT_EXPIRES)?;
+    if let Some(past) = expires.filter(|expires| *expires <= around.now) {
+        let why = format!("{past} is past: the artifact would be gone before anybody reads it");
+        let given = sources.get(&settings::ARTIFACT_EXPIRES)?;
+        return Err(given.map_or(ConfigError::Combination(why.clone()), |given| given.wrong(why)));
+    }
     if dry && expires.is_none() {
         let assumption = around.now + DRY_RUN_EXPIRY;
         assumed.push(format!(
