@@ -114,7 +114,7 @@ impl Config {
             deployment: access::deployment(sources, needs_deployment, dry)?,
             engine: EngineConfig {
                 choice: sources.parse_or_default(&settings::ENGINE)?,
-                docker_host: sources.parse(&settings::DOCKER_HOST)?,
+                docker_host: docker_host(sources)?,
                 runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
             },
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
@@ -124,6 +124,14 @@ impl Config {
             assumed,
         })
     }
+}
+
+fn docker_host(sources: &Sources) -> Result<Option<String>, ConfigError> {
+    let Some(given) = sources.get(&settings::DOCKER_HOST)? else { return Ok(None) };
+    if ["unix://", "tcp://", "http://"].iter().any(|scheme| given.text.starts_with(scheme)) {
+        return Ok(Some(given.text));
+    }
+    Err(given.wrong("is no address of an engine: expected unix://PATH or tcp://HOST:PORT"))
 }
 
 /// The repository that `path` is in: the given root, or the nearest folder above with `.git` or `.hg`.
