@@ -258,10 +258,10 @@ impl Storage {
     ) -> Result<(), TransferError> {
         let unreadable = |source| TransferError::File { path: path.to_owned(), source };
         let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
-        let (moved, mut moves) = tokio::sync::watch::channel(());
+        let (progress, mut moves) = tokio::sync::watch::channel(());
         let stream = ReaderStream::with_capacity(file, CHUNK).inspect_ok(move |bytes| {
             meter.add(bytes.len() as u64);
-            moved.send_replace(());
+            progress.send_replace(());
         });
         let mut request = self.uploads.put(url.reveal().clone()).timeout(PUT_LIMIT);
         for (name, value) in headers {
@@ -272,8 +272,8 @@ impl Storage {
         }
         let stalled = async {
             // The sender goes with the body; then only the answer is to come.
-            while let Ok(moved) = tokio::time::timeout(self.silence, moves.changed()).await {
-                if moved.is_err() {
+            while let Ok(change) = tokio::time::timeout(self.silence, moves.changed()).await {
+                if change.is_err() {
                     return tokio::time::sleep(self.silence).await;
                 }
             }

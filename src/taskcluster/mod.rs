@@ -135,7 +135,7 @@ impl CallError {
 
 /// Whether an error is about the JSON of a whole answer.
 fn is_json(error: &reqwest::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<serde_json::Error>())
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<serde_json::Error>)
 }
 
 fn client_fault(status: StatusCode) -> CallFault {
