@@ -19,11 +19,13 @@ impl Secrets {
     /// The secrets among build arguments.
     #[must_use]
     pub fn among(arguments: &BTreeMap<String, String>) -> Self {
-        let is_secret = |(name, value): &(&String, &String)| {
+        let is_secret = |(name, _): &(&String, &String)| {
             let name = name.to_ascii_lowercase();
-            value.len() >= SHORTEST && TELLING.iter().any(|part| name.contains(part))
+            TELLING.iter().any(|part| name.contains(part))
         };
-        let mut values: Vec<_> = arguments.iter().filter(is_secret).map(|(_, value)| value.clone()).collect();
+        // Line by line, as output is looked at: a key of many lines is never in one of them whole.
+        let lines = arguments.iter().filter(is_secret).flat_map(|(_, value)| value.lines().map(str::trim));
+        let mut values: Vec<_> = lines.filter(|line| line.len() >= SHORTEST).map(str::to_owned).collect();
         // A value inside another would leave the other's rest readable.
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         Self(values)
@@ -55,6 +57,8 @@ mod tests {
         let arguments = arguments.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let secrets = Secrets::among(&arguments.into());
         assert_eq!(secrets.hide("x: abcdefgh, abcdef on debian"), "x: [hidden], [hidden] on debian");
+        let key = ("PRIVATE_KEY".to_owned(), "--begin--\nabcdefgh\nijklmnop\n".to_owned());
+        assert_eq!(Secrets::among(&[key].into()).hide("key: ijklmnop"), "key: [hidden]");
         assert!(matches!(secrets.hide("nothing"), Cow::Borrowed(_)));
         assert_eq!(format!("{secrets:?}"), "Secrets(2 of them)");
     }

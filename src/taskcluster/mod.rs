@@ -100,7 +100,11 @@ impl CallError {
         let (fault, what, source) = match (status, error.downcast::<reqwest::Error>()) {
             (Some(status), _) if status.is_client_error() => {
                 let fault = client_fault(status);
-                let way_out = if fault == CallFault::Refused { "; add the scope to the task" } else { "" };
+                let way_out = match status {
+                    StatusCode::UNAUTHORIZED => "; check the credentials, and the clock",
+                    StatusCode::FORBIDDEN => "; add the scope to the task",
+                    _ => "",
+                };
                 // The scopes stand in a block of Markdown.
                 (fault, format!("{} ({status}){way_out}", message.replace("```", "")), None)
             }
@@ -117,7 +121,8 @@ impl CallError {
                 (CallFault::Network, what, Some(error.without_url()))
             }
             (None, Ok(error)) => (CallFault::Network, "no answer".to_owned(), Some(error.without_url())),
-            (None, Err(_)) => (CallFault::Protocol, message, None),
+            // Not the crate's own words: about a header that cannot be sent they are that header, certificate and all.
+            (None, Err(_)) => (CallFault::Protocol, "the request cannot be made".to_owned(), None),
         };
         Self { call, target: target.to_owned(), fault, what, source }
     }
