@@ -20,11 +20,14 @@ fn none(law: &str, violations: &[String]) {
 #[test]
 fn imports_go_down() {
     // From the ground to the door: a room may use those before it, and nothing else of this crate.
-    const ROOMS: [&str; 19] = [
+    const ROOMS: [&str; 22] = [
         "names",
+        "secrets",
         "retry",
         "stream",
         "report",
+        "build_log",
+        "disk",
         "plan",
         "config",
         "task",

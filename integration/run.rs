@@ -14,6 +14,7 @@ use crate::harness::{
 use crate::stand_in::{Fault, Options, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
+const LOG: &str = "public/image-build/build.log";
 const HELLO: &str = "RUN echo hello-from-the-build > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
 
 /// Loads an archive into the engine, runs a container of it, and removes it again. Gives what it printed.
@@ -82,12 +83,9 @@ fn assert_published(job: &Job, finished: &Finished) {
 
 #[test]
 fn an_s3_artifact_behind_the_proxy() {
-    if !engine() {
-        return;
-    }
-    let repository = Repository::new("run-s3", HELLO);
-    let job = Job::new(&repository);
+    let Some(job) = Job::ready("run-s3", HELLO) else { return };
     let finished = job.run();
+    let (told, calls) = (job.story(), job.taskcluster.calls());
     assert_published(&job, &finished);
     let story = [
         "findTask",
@@ -96,19 +94,23 @@ fn an_s3_artifact_behind_the_proxy() {
         "s3 GET",
         "createArtifact",
         "s3 PUT",
+        "createArtifact",
+        "s3 PUT",
         "getArtifact",
         "s3 GET",
         "insertTask",
+        "findTask",
         "insertTask",
+        "findTask",
         "insertTask",
+        "findTask",
     ];
-    assert_eq!(job.story(), story, "uploads come before the read-back, which comes before all inserts");
-    let calls = job.taskcluster.calls();
+    assert_eq!(told, story, "uploads come before the read-back, which comes before all inserts");
     let inserted: Vec<_> = calls.iter().filter(|call| call.name == "insertTask").map(|call| &call.path).collect();
     for (path, route) in inserted.iter().zip(job.routes()) {
         assert!(path.ends_with(&route), "{path} is not {route}");
     }
-    let created = calls.iter().find(|call| call.name == "createArtifact").unwrap();
+    let created = calls.iter().rfind(|call| call.name == "createArtifact").unwrap();
     assert_eq!(created.request["contentType"], json!("application/x-tar"));
     let entry = job.taskcluster.index_entry(&job.routes()[0]).unwrap();
     assert_eq!(created.request["expires"], entry["expires"], "the index forgets the image when it is gone");
@@ -116,14 +118,11 @@ fn an_s3_artifact_behind_the_proxy() {
 
 #[test]
 fn an_object_artifact_with_signed_calls() {
-    if !engine() {
-        return;
-    }
-    let repository = Repository::new("run-object", HELLO);
-    let job = Job::new(&repository);
+    let Some(job) = Job::ready("run-object", HELLO) else { return };
     let mut environment = job.signing_environment();
     environment.insert("ARTIFACT_STORAGE".to_owned(), "object".to_owned());
     let finished = program(["run"], environment).finish();
+    let told = job.story();
     assert_published(&job, &finished);
     let story = [
         "findTask",
@@ -135,13 +134,21 @@ fn an_object_artifact_with_signed_calls() {
         "s3 PUT",
         "finishUpload",
         "finishArtifact",
+        "createArtifact",
+        "createUpload",
+        "s3 PUT",
+        "finishUpload",
+        "finishArtifact",
         "getArtifact",
         "s3 GET",
         "insertTask",
+        "findTask",
         "insertTask",
+        "findTask",
         "insertTask",
+        "findTask",
     ];
-    assert_eq!(job.story(), story);
+    assert_eq!(told, story);
 }
 
 #[test]
@@ -156,17 +163,14 @@ fn a_deployment_without_buckets_gets_an_object() {
 
 #[test]
 fn a_compressed_archive() {
-    if !engine() {
-        return;
-    }
-    let repository = Repository::new("run-zst", HELLO);
-    let job = Job::new(&repository);
+    let Some(job) = Job::ready("run-zst", HELLO) else { return };
     let finished = job.run_with([("ARTIFACT_NAME", "public/image.tar.zst"), ("DOCKER_IMAGE_ZSTD_LEVEL", "10")]);
     finished.assert_succeeds();
     let packed = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, "public/image.tar.zst").unwrap();
     let entry = job.taskcluster.index_entry(&job.routes()[2]).unwrap();
     assert_eq!(entry["data"]["sha256"], json!(Digest::of(&packed).to_string()));
-    let archive = repository.root.path().join("image.tar");
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("image.tar");
     std::fs::write(&archive, zstd::decode_all(packed.as_slice()).unwrap()).unwrap();
     assert_eq!(load_and_run(&archive, &job.tag()), "hello-from-the-build");
 }
@@ -233,10 +237,7 @@ fn build_arguments_and_the_root_url_reach_the_build() {
 
 #[test]
 fn a_second_run_builds_nothing_and_leads_to_the_same_image() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-twice", HELLO));
+    let Some(job) = Job::ready("run-twice", HELLO) else { return };
     job.run().assert_succeeds();
     let index = job.routes().map(|route| job.taskcluster.index_entry(&route));
     let image = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, ARTIFACT).unwrap();
@@ -276,10 +277,7 @@ fn download(url: &str) -> Vec<u8> {
 
 #[test]
 fn a_route_to_a_lost_artifact_is_not_believed() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-lost", HELLO));
+    let Some(job) = Job::ready("run-lost", HELLO) else { return };
     job.run().assert_succeeds();
     let stored = job.taskcluster.artifact_path(&job.claim.task_id, 0, ARTIFACT).unwrap();
     let claim = job.taskcluster.create_task(Job::spec(&job.name));
@@ -293,10 +291,7 @@ fn a_route_to_a_lost_artifact_is_not_believed() {
 
 #[test]
 fn an_older_push_does_not_move_the_routes_back() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-older", HELLO));
+    let Some(job) = Job::ready("run-older", HELLO) else { return };
     job.run_with([("PUSHDATE", "20251209123456")]).assert_succeeds();
     let older = job.taskcluster.create_task(Job::spec(&job.name));
     let finished = program(["run", "--force"], job.environment_of(&older)).finish();
@@ -340,6 +335,47 @@ fn a_failing_step_is_told_with_its_output() {
     }
     job.assert_nothing_published();
     job.assert_engine_is_clean();
+    let log = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, LOG).expect("the log of a failed build");
+    let log = String::from_utf8(log).unwrap();
+    assert!(
+        log.starts_with("Step 1/6 : FROM scratch\n")
+            && log.contains("\nfirst-words\n")
+            && log.contains("\nlast-words\n"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_chatty_step_is_told_in_part_and_kept_whole() {
+    if !engine() {
+        return;
+    }
+    let chat =
+        "i=0; while [ $i -lt 60000 ]; do echo line-$i-of-a-very-chatty-step-that-says-too-much; i=$((i+1)); done";
+    let job = Job::new(&Repository::new("run-chatty", &format!("RUN {chat}\n")));
+    let finished = job.run();
+    finished.assert_succeeds();
+    assert!(finished.stderr.len() < 1024 * 1024, "{} bytes of log", finished.stderr.len());
+    let elided = finished.stderr.lines().find(|line| line.contains("are left out here")).expect("a word about it");
+    assert!(elided.contains(LOG), "{elided}");
+    assert!(finished.stderr.contains("build | line-59999-of"), "the end of the step is told");
+    let log = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, LOG).unwrap();
+    assert_eq!(String::from_utf8(log).unwrap().lines().filter(|line| line.starts_with("line-")).count(), 60_000);
+}
+
+#[test]
+fn secret_build_arguments_are_never_printed() {
+    if !engine() {
+        return;
+    }
+    let steps = "ARG DEPLOY_TOKEN\nRUN echo \"the token is $DEPLOY_TOKEN\"\nRUN echo \"$DEPLOY_TOKEN\" >&2; exit 1\n";
+    let job = Job::new(&Repository::new("run-secret-args", steps));
+    let finished = job.run_with([("DOCKER_BUILD_ARGS", r#"{"DEPLOY_TOKEN": "hunter2-hunter2"}"#)]);
+    finished.assert_fails(20, &["exit code 1", "[hidden]"]);
+    assert!(finished.stderr.contains("build | the token is [hidden]\n"), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("hunter2"), "{}", finished.stderr);
+    let log = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, LOG).unwrap();
+    assert!(!String::from_utf8(log).unwrap().contains("hunter2"));
 }
 
 #[test]
@@ -364,10 +400,7 @@ fn a_missing_engine_names_each_place() {
 
 #[test]
 fn a_missing_scope_is_named_and_refused() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-no-scope", HELLO));
+    let Some(job) = Job::ready("run-no-scope", HELLO) else { return };
     let claim = job.taskcluster.create_task(TaskSpec::default());
     let finished = program(["run"], job.environment_of(&claim)).finish();
     let scope = format!("index:insert-task:{}", job.routes()[0]);
@@ -378,15 +411,12 @@ fn a_missing_scope_is_named_and_refused() {
 
 #[test]
 fn passing_trouble_is_retried_and_said() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-trouble", HELLO));
+    let Some(job) = Job::ready("run-trouble", HELLO) else { return };
     let faults = [
         Fault::status("findTask", 503),
         Fault::status("s3 GET", 503).path("docker-contexts"),
-        Fault::drop("createArtifact"),
-        Fault::status("s3 PUT", 500),
+        Fault::drop("createArtifact").path("image.tar"),
+        Fault::status("s3 PUT", 500).path("image.tar"),
         Fault::reply_lost("insertTask"),
     ];
     for fault in faults {
@@ -404,10 +434,7 @@ fn passing_trouble_is_retried_and_said() {
 
 #[test]
 fn a_cut_download_goes_on_where_it_was_cut() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-cut", HELLO));
+    let Some(job) = Job::ready("run-cut", HELLO) else { return };
     // Twice: the rest is cut too. busybox alone makes the context a megabyte.
     job.taskcluster.fault(Fault::cut_body("s3 GET", 300_000).path("docker-contexts").times(2));
     let finished = job.run();
@@ -421,10 +448,7 @@ fn a_cut_download_goes_on_where_it_was_cut() {
 
 #[test]
 fn wrong_bytes_are_noticed_whatever_the_transfer_says() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-wrong-bytes", HELLO));
+    let Some(job) = Job::ready("run-wrong-bytes", HELLO) else { return };
     job.taskcluster.fault(Fault::wrong_bytes("s3 GET").path("docker-contexts"));
     let finished = job.run();
     finished.assert_fails(10, &["public/docker-contexts/run-wrong-bytes.tar.gz"]);
@@ -432,22 +456,36 @@ fn wrong_bytes_are_noticed_whatever_the_transfer_says() {
 }
 
 #[test]
+fn an_entry_that_is_not_there_after_all_is_inserted_again() {
+    let Some(job) = Job::ready("run-lost-race", HELLO) else { return };
+    // The index says yes and keeps nothing, as when somebody with a lower rank wins the race.
+    let task = &job.claim.task_id;
+    let answer =
+        json!({ "namespace": "x", "taskId": task, "rank": RANK, "data": {}, "expires": "2030-01-01T00:00:00Z" });
+    job.taskcluster.fault(Fault::status("insertTask", 200).body(&answer.to_string()));
+    let finished = job.run();
+    assert_published(&job, &finished);
+    assert!(finished.stderr.contains("is not there after it was inserted: inserting again"), "{}", finished.stderr);
+
+    // Never, and the program does not claim that it is there.
+    let claim = job.taskcluster.create_task(Job::spec(&job.name));
+    let later = [("PUSHDATE".to_owned(), "20251209123456".to_owned())];
+    job.taskcluster.fault(Fault::status("insertTask", 200).body(&answer.to_string()).times(3));
+    let finished = program(["run", "--force"], job.environment_of(&claim).into_iter().chain(later)).finish();
+    finished.assert_fails(30, &["latest does not keep its entry", "run the task again"]);
+}
+
+#[test]
 fn an_upload_that_did_not_arrive_is_not_indexed() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-no-upload", HELLO));
-    job.taskcluster.fault(Fault::status("s3 PUT", 200));
+    let Some(job) = Job::ready("run-no-upload", HELLO) else { return };
+    job.taskcluster.fault(Fault::status("s3 PUT", 200).path("image.tar"));
     job.run().assert_fails(30, &["reads back with 0 bytes", "nothing was indexed"]);
     assert!(job.routes().iter().all(|route| job.taskcluster.index_entry(route).is_none()));
 }
 
 #[test]
 fn a_context_that_is_gone_or_unsafe_is_refused() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-gone", HELLO));
+    let Some(job) = Job::ready("run-gone", HELLO) else { return };
     let finished = job.run_with([("CONTEXT_PATH", "public/docker-contexts/nosuch.tar.gz")]);
     finished.assert_fails(10, &["the context is not there", "public/docker-contexts/nosuch.tar.gz", "decision task"]);
 
@@ -484,10 +522,7 @@ fn a_context_that_was_compressed_for_the_transfer() {
 
 #[test]
 fn the_tasks_limit_stops_the_build_in_time() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-limit", "RUN sleep 998876\n"));
+    let Some(job) = Job::ready("run-limit", "RUN sleep 998876\n") else { return };
     let finished = job.run_with([("MAX_RUN_TIME", "2")]);
     finished.assert_fails(30, &["MAX_RUN_TIME is nearly over", "while building"]);
     job.assert_nothing_published();
@@ -496,10 +531,7 @@ fn the_tasks_limit_stops_the_build_in_time() {
 
 #[test]
 fn an_expiry_after_the_tasks_own_costs_no_build() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-expires", HELLO));
+    let Some(job) = Job::ready("run-expires", HELLO) else { return };
     let finished = job.run_with([("ARTIFACT_EXPIRES", "2100-01-01T00:00:00Z")]);
     finished.assert_fails(2, &["ARTIFACT_EXPIRES is 2100-01-01T00:00:00Z", "after the task itself expires"]);
     assert_eq!(job.story(), ["findTask", "task"]);
@@ -507,10 +539,7 @@ fn an_expiry_after_the_tasks_own_costs_no_build() {
 
 #[test]
 fn a_signal_stops_the_build_and_leaves_nothing() {
-    if !engine() {
-        return;
-    }
-    let job = Job::new(&Repository::new("run-stopped", "RUN echo made > /made\nRUN sleep 998877\n"));
+    let Some(job) = Job::ready("run-stopped", "RUN echo made > /made\nRUN sleep 998877\n") else { return };
     let started = || docker(&["ps", "--no-trunc", "--quiet", "--filter", "status=running"]);
     let is_ours = |id: &str| {
         let inspected = docker(&["inspect", "--format", "{{.Args}} {{.Config.Env}}", id]);

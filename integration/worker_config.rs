@@ -98,7 +98,7 @@ fn plan() -> Plan {
                 task_id: DECISION.parse().unwrap(),
                 name: "public/docker-contexts/builder.tar.gz".parse().unwrap(),
             },
-            scheme: HashScheme::Contents,
+            scheme: HashScheme::Tar,
             hash: Some("ab".repeat(32).parse().unwrap()),
             directory: None,
             max_bytes: settings::CONTEXT_MAX_BYTES.default.unwrap().parse().unwrap(),
@@ -120,7 +120,8 @@ fn plan() -> Plan {
 fn small_plan() -> Plan {
     let mut plan = plan();
     plan.context.source = ContextSource::Url("https://hg.example.com/context.tar.gz".parse().unwrap());
-    plan.context.directory = Some("testing/docker/builder".parse().unwrap());
+    (plan.context.scheme, plan.context.directory) =
+        (HashScheme::Contents, Some("testing/docker/builder".parse().unwrap()));
     plan.build.args.remove("GREETING");
     plan.build.network = None;
     plan.artifact.name = "public/image.tar".parse().unwrap();

@@ -12,6 +12,7 @@ use tracing::info;
 
 use crate::context::collect::{CollectError, Context};
 use crate::context::intake::{Expectation, IntakeError, IntakeFault, Limits, Received, receive};
+use crate::disk::{NoRoom, room_for};
 use crate::names::{ContextHash, HashScheme, HttpUrl, RepoPath};
 use crate::plan::{ContextPlan, ContextSource, Plan};
 use crate::report::{Bytes, Report};
@@ -64,6 +65,9 @@ pub enum FetchError {
         #[source]
         source: io::Error,
     },
+    /// It does not fit.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// Only a deployment has artifacts.
     #[error("there is no deployment to get {0} from: set TASKCLUSTER_ROOT_URL")]
     NoDeployment(String),
@@ -75,7 +79,7 @@ impl Failure for FetchError {
             Self::Transfer(error) => error.another(),
             Self::Intake { error, .. } if error.kind() == IntakeFault::Source => Another::CanHelp,
             Self::Gone { .. } | Self::Call(_) | Self::Intake { .. } | Self::Collect(_) => Another::IsUseless,
-            Self::File { .. } | Self::NoDeployment(_) => Another::IsUseless,
+            Self::File { .. } | Self::NoRoom(_) | Self::NoDeployment(_) => Another::IsUseless,
         }
     }
 }
@@ -140,6 +144,8 @@ impl Fetcher<'_> {
         let download = self.storage.get(url).await.map_err(|error| {
             if error.is_gone() { gone_from(&plan.context.source, error) } else { FetchError::Transfer(error) }
         })?;
+        // At least as much as comes; unpacked it is more, and the intake's limit holds.
+        room_for("the context", self.folder, download.length.unwrap_or_default())?;
         let meter = self.report.meter("downloading the context", download.length);
         let encoded = download.gzip_encoded;
         let bytes = stream::reader(download.bytes(meter.clone()));

@@ -2,8 +2,8 @@
 //!
 //! The map of the house; imports go down only (docs/architecture.md):
 //!
-//! - [`names`], [`retry`], [`stream`]: words and pipes, below everything.
-//! - [`report`]: the story on stderr: log lines, progress, the error line.
+//! - [`names`], [`secrets`], [`retry`], [`stream`]: words and pipes, below everything.
+//! - [`report`], [`build_log`]: the story on stderr: log lines, progress, the error line; a build's output.
 //! - [`plan`], [`config`], [`task`]: what is to be done, as values; read from an environment, written into a task.
 //! - [`context`], [`image_archive`]: what goes into a build and what comes out, as bytes.
 //! - [`taskcluster`], [`transfer`], [`fetch`], [`engine`], [`publish`]: the outside world.
@@ -11,10 +11,12 @@
 //!
 //! [`main`] is the door: the only place that touches the real environment, clock, stdout and exit code.
 
+pub mod build_log;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod disk;
 pub mod engine;
 pub mod fetch;
 pub mod image_archive;
@@ -23,6 +25,7 @@ pub mod plan;
 pub mod publish;
 pub mod report;
 pub mod retry;
+pub mod secrets;
 pub mod stream;
 pub mod task;
 pub mod taskcluster;

@@ -270,6 +270,14 @@ pub struct IndexData {
     pub run_id: u32,
 }
 
+impl ArtifactPayload {
+    /// The same artifact in the object service.
+    #[must_use]
+    pub fn as_object(&self) -> Self {
+        Self { storage_type: Storage::Object, content_length: None, ..self.clone() }
+    }
+}
+
 impl Plan {
     /// The names that follow from a context hash.
     ///

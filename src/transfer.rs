@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt};
 use reqwest::header::{
@@ -24,6 +23,9 @@ const PUT_LIMIT: Duration = Duration::from_mins(45);
 
 /// How much is read from a file at a time: large enough that system calls do not count.
 const CHUNK: usize = 256 * 1024;
+
+/// How long the body of an error may take: it only makes the message better.
+const WORDS_MAY_TAKE: Duration = Duration::from_secs(10);
 
 /// A transfer that failed.
 #[derive(Debug, thiserror::Error)]
@@ -53,14 +55,14 @@ pub enum TransferError {
         #[source]
         source: reqwest::Error,
     },
-    /// An upload that stands still.
+    /// The server took nothing more of an upload, and did not answer.
     #[error("{method} {url}: nothing moved for {} s", silence.as_secs())]
-    Silent {
+    Stalled {
         /// The method.
         method: &'static str,
-        /// Where it should go.
+        /// Where to.
         url: HttpUrl,
-        /// How long.
+        /// For how long.
         silence: Duration,
     },
     /// The answer says nothing about the file's length.
@@ -113,7 +115,7 @@ impl Failure for TransferError {
             {
                 retry_after.map_or(Another::CanHelp, Another::CanHelpAfter)
             }
-            Self::Connection { .. } | Self::Silent { .. } => Another::CanHelp,
+            Self::Connection { .. } | Self::Stalled { .. } => Another::CanHelp,
             Self::Status { .. } | Self::NoLength { .. } | Self::File { .. } | Self::Setup(_) => Another::IsUseless,
         }
     }
@@ -123,8 +125,8 @@ impl Failure for TransferError {
 #[derive(Clone, Debug)]
 pub struct Storage {
     client: Client,
-    /// Uploads have their own: reqwest's read timeout runs from a request's beginning to its answer, however well the
-    /// body moves, and would end every upload that takes longer.
+    /// For uploads, whose silence is measured here: reqwest's `read_timeout` runs from the request to the answer's
+    /// headers, so that it ends every upload that takes longer, however well it moves.
     uploads: Client,
     silence: Duration,
 }
@@ -199,17 +201,16 @@ fn connection(method: &'static str, url: &HttpUrl, source: reqwest::Error) -> Tr
 impl Storage {
     /// Sets up the client.
     pub fn new() -> Result<Self, TransferError> {
-        Self::with(Patience::held().silence)
+        Self::with_silence(Patience::held().silence)
     }
 
-    fn with(silence: Duration) -> Result<Self, TransferError> {
-        let client = || {
-            Client::builder()
-                .connect_timeout(Duration::from_secs(30))
-                .user_agent(concat!("image-worker/", env!("CARGO_PKG_VERSION")))
+    fn with_silence(silence: Duration) -> Result<Self, TransferError> {
+        let builder = || {
+            let agent = concat!("image-worker/", env!("CARGO_PKG_VERSION"));
+            Client::builder().connect_timeout(Duration::from_secs(30)).user_agent(agent)
         };
-        let (downloads, uploads) = (client().read_timeout(silence).build(), client().build());
-        let (client, uploads) = (downloads.map_err(TransferError::Setup)?, uploads.map_err(TransferError::Setup)?);
+        let client = builder().read_timeout(silence).build().map_err(TransferError::Setup)?;
+        let uploads = builder().build().map_err(TransferError::Setup)?;
         Ok(Self { client, uploads, silence })
     }
 
@@ -253,11 +254,10 @@ impl Storage {
     ) -> Result<(), TransferError> {
         let unreadable = |source| TransferError::File { path: path.to_owned(), source };
         let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
-        let moved = Arc::new(Mutex::new(Instant::now()));
-        let last = moved.clone();
+        let (progress, mut moves) = tokio::sync::watch::channel(());
         let stream = ReaderStream::with_capacity(file, CHUNK).inspect_ok(move |bytes| {
-            *last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             meter.add(bytes.len() as u64);
+            progress.send_replace(());
         });
         let mut request = self.uploads.put(url.reveal().clone()).timeout(PUT_LIMIT);
         for (name, value) in headers {
@@ -266,23 +266,21 @@ impl Storage {
         if !headers.keys().any(|name| name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str())) {
             request = request.header(CONTENT_LENGTH, size);
         }
-        let answer =
-            async { success("PUT", url, request.body(Body::wrap_stream(stream)).send().await).await.map(drop) };
-        tokio::select! {
-            answer = answer => answer,
-            () = silent(&moved, self.silence) => {
-                Err(TransferError::Silent { method: "PUT", url: url.clone(), silence: self.silence })
+        let stalled = async {
+            // The sender goes with the body; then only the answer is to come.
+            while let Ok(change) = tokio::time::timeout(self.silence, moves.changed()).await {
+                if change.is_err() {
+                    return tokio::time::sleep(self.silence).await;
+                }
             }
-        }
-    }
-}
-
-/// Ends when nothing has moved for so long.
-async fn silent(moved: &Mutex<Instant>, silence: Duration) {
-    loop {
-        let still = moved.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
-        let Some(rest) = silence.checked_sub(still).filter(|rest| !rest.is_zero()) else { return };
-        tokio::time::sleep(rest).await;
+        };
+        let answer = tokio::select! {
+            answer = request.body(Body::wrap_stream(stream)).send() => answer,
+            () = stalled => {
+                return Err(TransferError::Stalled { method: "PUT", url: url.clone(), silence: self.silence });
+            }
+        };
+        success("PUT", url, answer).await.map(drop)
     }
 }
 
@@ -301,52 +299,91 @@ async fn success(
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.parse().ok())
         .map(Duration::from_secs);
-    // The first words of the answer say more than the status; S3 answers in XML with a code and a message.
-    let answer = response.text().await.unwrap_or_default();
-    let answer = answer.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect();
-    Err(TransferError::Status { method, url: url.clone(), status, answer, retry_after })
+    let answer = tokio::time::timeout(WORDS_MAY_TAKE, first_words(response)).await.unwrap_or_default();
+    Err(TransferError::Status { method, url: url.clone(), status, answer: printable(&answer), retry_after })
+}
+
+/// The beginning of an answer's body; what is behind it, and whether it ends well, does not matter.
+async fn first_words(mut response: Response) -> String {
+    let mut words = Vec::new();
+    while words.len() < 4096
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        words.extend_from_slice(&chunk);
+    }
+    String::from_utf8_lossy(&words).into_owned()
+}
+
+/// What an error's body says to people. S3 and its like answer in XML, and print keys, tokens and signatures in it:
+/// of that, only the code and the message. Pages have nothing to say.
+fn printable(body: &str) -> String {
+    let element = |name: &str| {
+        let (_, rest) = body.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once("</")?.0)
+    };
+    let words = match (element("Code"), element("Message")) {
+        (None, None) if body.trim_start().starts_with('<') => String::new(),
+        (None, None) => body.to_owned(),
+        (code, message) => code.into_iter().chain(message).collect::<Vec<_>>().join(": "),
+    };
+    words.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
-    use std::thread;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     use super::*;
     use crate::report::Report;
 
-    const SIZE: u64 = 32 << 20;
+    const SIZE: usize = 16 * 1024 * 1024;
 
-    /// Uploads a file to a server that waits `pause` after each megabyte.
-    async fn upload(pause: Duration) -> Result<(), TransferError> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_len(SIZE).unwrap();
-        let server = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url: HttpUrl = format!("http://{}/image.tar?secret", server.local_addr().unwrap()).parse().unwrap();
-        thread::spawn(move || {
-            let (mut connection, _) = server.accept().unwrap();
-            let mut megabyte = vec![0; 1 << 20];
-            let mut left = SIZE;
-            while left > 0 && connection.read_exact(&mut megabyte).is_ok() {
-                left -= 1 << 20;
-                thread::sleep(pause);
+    /// Uploads a file to a server that takes `most` bytes, some every few milliseconds, and then says what it says.
+    async fn upload(silence: Duration, most: usize) -> Result<(), TransferError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: HttpUrl = format!("http://{}/image.tar", listener.local_addr().unwrap()).parse().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut buffer = vec![0; 128 * 1024];
+            let mut taken = 0;
+            while taken < most {
+                taken += connection.read(&mut buffer).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            // Whoever gave up does not read it.
-            let _ = connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            if most >= SIZE {
+                connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            }
+            std::future::pending::<()>().await;
         });
-        let storage = Storage::with(Duration::from_secs(1)).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(SIZE as u64).unwrap();
+        let storage = Storage::with_silence(silence).unwrap();
         let meter = Report::silent().meter("uploading", None);
-        storage.put(&url, &BTreeMap::new(), file.path(), SIZE, meter).await
+        let uploaded = storage.put(&url, &BTreeMap::new(), file.path(), SIZE as u64, meter).await;
+        server.abort();
+        uploaded
+    }
+
+    #[test]
+    fn an_errors_body_is_printed_without_what_it_says_about_keys() {
+        let s3 = "<?xml version=\"1.0\"?>\n<Error><Code>ExpiredToken</Code><Message>The provided token\n has expired.\
+                  </Message><Token-0>FwoGZXIv</Token-0><SignatureProvided>ab12</SignatureProvided></Error>";
+        assert_eq!(printable(s3), "ExpiredToken: The provided token has expired.");
+        assert_eq!(printable("<html><body>502</body></html>"), "");
+        assert_eq!(printable(" no such\n file "), "no such file");
+        assert_eq!(printable(&"x".repeat(1000)).len(), 300);
     }
 
     #[tokio::test]
-    async fn an_upload_may_take_longer_than_silence_but_not_stand_still() {
-        let started = Instant::now();
-        upload(Duration::from_millis(60)).await.unwrap();
-        assert!(started.elapsed() > Duration::from_millis(1500), "too fast to prove anything");
-        let said = upload(Duration::from_secs(30)).await.unwrap_err();
-        assert_eq!(said.another(), Another::CanHelp);
-        assert!(said.to_string().ends_with("/image.tar: nothing moved for 1 s"), "{said}");
+    async fn an_upload_may_take_longer_than_the_silence_as_long_as_it_moves() {
+        upload(Duration::from_secs(1), SIZE).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_does_not_move_ends() {
+        let error = upload(Duration::from_millis(300), SIZE / 16).await.unwrap_err();
+        assert!(matches!(error, TransferError::Stalled { .. }), "{error}");
+        assert_eq!(error.another(), Another::CanHelp);
     }
 }

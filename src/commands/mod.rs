@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use crate::config::ConfigError;
 use crate::context::collect::CollectError;
 use crate::context::intake::IntakeFault;
+use crate::disk::NoRoom;
 use crate::engine::EngineError;
 use crate::fetch::FetchError;
 use crate::image_archive::ArchiveError;
@@ -60,6 +61,9 @@ pub enum Failed {
         #[source]
         source: io::Error,
     },
+    /// The disk is too small for what is to come.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// Somebody, or the clock, stopped the program.
     #[error("{reason} while {stage}; everything is cleaned up, start again to go on")]
     Stopped {
@@ -85,11 +89,13 @@ impl Failed {
             Self::Engine(
                 EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. },
             ) => WORLD,
-            Self::Archive(_) | Self::Write { .. } => WORLD,
+            Self::Archive(_) | Self::Write { .. } | Self::NoRoom(_) => WORLD,
             Self::Publish(error) => match error {
                 PublishError::Call(error) => call_code(error),
                 PublishError::Transfer(error) => transfer_code(error),
                 PublishError::ExpiresAfterTask { .. } => USAGE,
+                PublishError::TooLarge { .. } => REFUSED,
+                PublishError::NotIndexed { .. } | PublishError::ObjectNotCreated(_) => WORLD,
                 PublishError::ReadBack { .. } | PublishError::StorageChanged | PublishError::Folder { .. } => WORLD,
             },
             Self::Call(error) => call_code(error),
@@ -134,8 +140,9 @@ fn call_code(error: &CallError) -> u8 {
 fn transfer_code(error: &TransferError) -> u8 {
     match error {
         TransferError::Status { status, .. } if status.is_client_error() && status.as_u16() != 429 => REFUSED,
-        TransferError::Status { .. } | TransferError::Connection { .. } | TransferError::NoLength { .. } => WORLD,
-        TransferError::Silent { .. } | TransferError::File { .. } | TransferError::Setup(_) => WORLD,
+        TransferError::Status { .. } | TransferError::Connection { .. } => WORLD,
+        TransferError::Stalled { .. } | TransferError::NoLength { .. } => WORLD,
+        TransferError::File { .. } | TransferError::Setup(_) => WORLD,
     }
 }
 
@@ -150,7 +157,7 @@ fn fetch_code(error: &FetchError) -> u8 {
             IntakeFault::Configuration => USAGE,
         },
         FetchError::Collect(error) => collect_code(error),
-        FetchError::File { .. } => WORLD,
+        FetchError::File { .. } | FetchError::NoRoom(_) => WORLD,
         FetchError::NoDeployment(_) => USAGE,
     }
 }

@@ -8,11 +8,13 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Failed;
-use super::stop::Stop;
+use super::stop::{Reason, Stop};
+use crate::build_log::BuildLog;
 use crate::config::Config;
+use crate::disk::room_for;
 use crate::engine::{Engine, EngineError};
 use crate::fetch::{Fetched, Fetcher};
 use crate::image_archive::{self, ArchiveError};
@@ -68,12 +70,21 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
     let context = stop.during("fetching the context", fetcher.context(plan)).await?;
     let identity = plan.identity(context.hash)?;
 
-    let image = stop.during("building", build(&engine, plan, &identity, context)).await;
-    let image = match image {
+    let mut log = begin_log(work.path())?;
+    let image = match stop.during("building", build(&engine, plan, &identity, context, &mut log)).await {
         Ok(id) => stop.during("exporting the image", export(&engine, plan, &identity, id, work.path(), report)).await,
         Err(error) => Err(error),
     };
     engine.clean().await;
+    // Who is told to go at once has no time for a log.
+    let told_to_go = matches!(&image, Err(Failed::Stopped { reason, .. }) if *reason != Reason::Deadline);
+    if let (Some(log), false) = (log.finish(), told_to_go) {
+        let keeping = publisher.publish_log(plan, &log, expires);
+        if let Err(error) = stop.during("uploading the build's log", keeping).await {
+            // The image, or the failure, matters more.
+            warn!("the build's log is not kept: {error}");
+        }
+    }
     let mut image = image?;
     if let Some(folder) = &config.dry_run {
         image.path = name_it(&image.path, folder)?;
@@ -88,6 +99,11 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
 fn work_folder(config: &Config) -> Result<TempDir, Failed> {
     let parent = config.dry_run.as_ref().unwrap_or(&config.work_dir);
     TempDir::with_prefix_in(".image-worker-", parent).map_err(|source| Failed::Write { path: parent.clone(), source })
+}
+
+fn begin_log(folder: &Path) -> Result<BuildLog, Failed> {
+    let path = folder.join("build.log");
+    BuildLog::create(path.clone()).map_err(|source| Failed::Write { path, source })
 }
 
 /// Gives a finished archive its name in `folder`.
@@ -109,10 +125,19 @@ fn publisher(config: &Config, storage: &Storage, report: &Report) -> Result<Publ
 }
 
 /// Builds the image; the context is not needed any more when it is built. Gives the image's id.
-async fn build(engine: &Engine, plan: &Plan, identity: &Identity, context: Fetched) -> Result<String, EngineError> {
+async fn build(
+    engine: &Engine,
+    plan: &Plan,
+    identity: &Identity,
+    context: Fetched,
+    log: &mut BuildLog,
+) -> Result<String, Failed> {
+    if let Some(root) = engine.root().await {
+        room_for("the context in the engine", &root, context.bytes)?;
+    }
     info!("building {}", identity.tag);
     let started = Instant::now();
-    let image_id = engine.build(context.file.path(), &identity.tag, &plan.build).await?;
+    let image_id = engine.build(context.file.path(), &identity.tag, &plan.build, log).await?;
     info!("built {image_id} in {:.1} s", started.elapsed().as_secs_f64());
     Ok(image_id)
 }
@@ -126,7 +151,12 @@ async fn export(
     folder: &Path,
     report: &Report,
 ) -> Result<ImageFile, Failed> {
-    info!("exporting the image; the engine prepares the whole archive before its first byte");
+    let size = engine.image_size(&image_id).await?;
+    room_for("the image archive", folder, size)?;
+    if let Some(root) = engine.root().await {
+        room_for("the engine's own copy of the image archive", &root, size)?;
+    }
+    info!("exporting the image, about {}; the engine prepares all of it before the first byte", Bytes(size));
     let path = folder.join(plan.artifact.name.file_name());
     let file = File::create(&path).map_err(|source| Failed::Write { path: path.clone(), source })?;
     let meter = report.meter("exporting the image", None);

@@ -1,22 +1,21 @@
 //! What one invocation of `run` is to do, read from flags, environment and file into typed values.
 //! The only reader of the environment, through a look-up that the door passes in; no network, no clock.
 
+mod access;
 mod patience;
 pub mod settings;
 mod sources;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use reqwest::Url;
 
 use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoPath};
 use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Plan, TaskRun};
 use crate::retry::Patience;
-use settings::Setting;
+pub use access::{Access, Deployment};
 pub use sources::{ConfigError, Given, Origin, Sources};
 
 /// One invocation of `run`.
@@ -40,43 +39,6 @@ pub struct Config {
     pub patience: Patience,
     /// Things that a dry run filled in by itself, for the log.
     pub assumed: Vec<String>,
-}
-
-/// A Taskcluster deployment and how to speak to it.
-#[derive(Clone, Debug)]
-pub struct Deployment {
-    /// The root URL.
-    pub root_url: HttpUrl,
-    /// How calls are authorised.
-    pub access: Access,
-}
-
-/// How calls to the deployment are authorised.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Access {
-    /// Through taskcluster-proxy, which signs.
-    Proxy(HttpUrl),
-    /// Signed with Hawk.
-    Hawk {
-        /// The client.
-        client_id: String,
-        /// Its access token; a secret.
-        access_token: String,
-        /// Its certificate, where the credentials are temporary; a secret.
-        certificate: Option<String>,
-    },
-    /// Unsigned: reads of public things only.
-    Anonymous,
-}
-
-impl fmt::Debug for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Proxy(url) => write!(f, "Proxy({url})"),
-            Self::Hawk { client_id, .. } => write!(f, "Hawk({client_id})"),
-            Self::Anonymous => f.write_str("Anonymous"),
-        }
-    }
 }
 
 /// Where to look for an engine.
@@ -153,10 +115,10 @@ impl Config {
         };
         Ok(Self {
             plan,
-            deployment: deployment(sources, needs_deployment, dry)?,
+            deployment: access::deployment(sources, needs_deployment, dry)?,
             engine: EngineConfig {
                 choice: sources.parse_or_default(&settings::ENGINE)?,
-                docker_host: sources.parse(&settings::DOCKER_HOST)?,
+                docker_host: docker_host(sources)?,
                 runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
             },
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
@@ -167,6 +129,14 @@ impl Config {
             assumed,
         })
     }
+}
+
+fn docker_host(sources: &Sources) -> Result<Option<String>, ConfigError> {
+    let Some(given) = sources.get(&settings::DOCKER_HOST)? else { return Ok(None) };
+    if ["unix://", "tcp://", "http://"].iter().any(|scheme| given.text.starts_with(scheme)) {
+        return Ok(Some(given.text));
+    }
+    Err(given.wrong("is no address of an engine: expected unix://PATH or tcp://HOST:PORT"))
 }
 
 /// The repository that `path` is in: the given root, or the nearest folder above with `.git` or `.hg`.
@@ -198,8 +168,11 @@ fn refuse_parent(sources: &Sources) -> Result<(), ConfigError> {
 /// `DOCKER_BUILD_ARGS`, which also fill in a `Dockerfile`'s `# %ARG` lines.
 pub fn dockerfile_args(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError> {
     match sources.get(&settings::DOCKER_BUILD_ARGS)? {
-        Some(given) => serde_json::from_str(&given.text)
-            .map_err(|error| given.wrong(format!("is not a JSON object of strings: {error}"))),
+        // The place only: in the error's own words are the values, and some of them are nobody's business.
+        Some(given) => serde_json::from_str(&given.text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            given.wrong(format!("is not a JSON object of strings; look at line {line}, column {column}"))
+        }),
         None => Ok(BTreeMap::new()),
     }
 }
@@ -216,6 +189,23 @@ fn build_args(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError
 fn context(sources: &Sources, around: &Surroundings, dry: bool) -> Result<ContextPlan, ConfigError> {
     let scheme: HashScheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
     let (source, directory) = context_source(sources, around, dry)?;
+    if scheme == HashScheme::Contents && directory.is_none() {
+        match source {
+            ContextSource::Artifact { .. } => {
+                return Err(ConfigError::Combination(
+                    "HASH_SCHEME=contents needs the image directory's path in the repository as CONTEXT_PATH, which with CONTEXT_TASK_ID is the artifact's name: give the context as CONTEXT_URL".to_owned(),
+                ));
+            }
+            ContextSource::Url(_) | ContextSource::File(_) => {
+                return Err(ConfigError::Missing {
+                    setting: &settings::CONTEXT_PATH,
+                    why: "HASH_SCHEME=contents hashes paths from the repository's root, like testing/docker/NAME",
+                });
+            }
+            // Its path is looked at.
+            ContextSource::Directory { .. } => {}
+        }
+    }
     let hash = sources.parse(&settings::HASH)?;
     if hash.is_none() && !dry {
         return Err(ConfigError::Missing {
@@ -334,6 +324,11 @@ fn artifact(
         return Err(given.map_or(ConfigError::Combination(why.clone()), |given| given.wrong(why)));
     }
     let mut expires: Option<Timestamp> = sources.parse(&settings::ARTIFACT_EXPIRES)?;
+    if let Some(past) = expires.filter(|expires| *expires <= around.now) {
+        let why = format!("{past} is past: the artifact would be gone before anybody reads it");
+        let given = sources.get(&settings::ARTIFACT_EXPIRES)?;
+        return Err(given.map_or(ConfigError::Combination(why.clone()), |given| given.wrong(why)));
+    }
     if dry && expires.is_none() {
         let assumption = around.now + DRY_RUN_EXPIRY;
         assumed.push(format!(
@@ -347,50 +342,17 @@ fn artifact(
     Ok(ArtifactPlan { name, expires, storage: sources.parse_or_default(&settings::ARTIFACT_STORAGE)?, zstd_level })
 }
 
-fn deployment(sources: &Sources, needed: bool, dry: bool) -> Result<Option<Deployment>, ConfigError> {
-    let Some(root_url) = sources.parse::<HttpUrl>(&settings::ROOT_URL)? else {
-        return if needed {
-            Err(ConfigError::Missing { setting: &settings::ROOT_URL, why: "there is no deployment to speak to" })
-        } else {
-            Ok(None)
-        };
-    };
-    let access = match sources.parse::<HttpUrl>(&settings::PROXY_URL)? {
-        Some(proxy) => Access::Proxy(proxy),
-        None => hawk(sources, dry)?,
-    };
-    Ok(Some(Deployment { root_url, access }))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn hawk(sources: &Sources, dry: bool) -> Result<Access, ConfigError> {
-    let text = |setting: &'static Setting| sources.parse::<String>(setting);
-    match (text(&settings::CLIENT_ID)?, text(&settings::ACCESS_TOKEN)?) {
-        (Some(client_id), Some(access_token)) => {
-            let certificate = text(&settings::CERTIFICATE)?;
-            Ok(Access::Hawk { client_id, access_token, certificate })
-        }
-        (None, None) if dry => Ok(Access::Anonymous),
-        (None, None) => Err(ConfigError::Missing {
-            setting: &settings::PROXY_URL,
-            why: "publishing needs taskcluster-proxy (payload.features.taskclusterProxy), or TASKCLUSTER_CLIENT_ID and TASKCLUSTER_ACCESS_TOKEN",
-        }),
-        (None, Some(_)) => {
-            Err(ConfigError::Missing { setting: &settings::CLIENT_ID, why: "TASKCLUSTER_ACCESS_TOKEN is set" })
-        }
-        (Some(_), None) => {
-            Err(ConfigError::Missing { setting: &settings::ACCESS_TOKEN, why: "TASKCLUSTER_CLIENT_ID is set" })
-        }
-    }
-}
-
-/// The service URL that API calls go to.
-impl Deployment {
-    /// Where API calls go: the proxy, or the deployment itself.
-    #[must_use]
-    pub fn api_url(&self) -> &Url {
-        match &self.access {
-            Access::Proxy(proxy) => proxy.reveal(),
-            Access::Hawk { .. } | Access::Anonymous => self.root_url.reveal(),
+    #[test]
+    fn wrong_build_arguments_are_not_printed() {
+        for text in [r#""{\"TOKEN\":\"secret\"}""#, r#"{"TOKEN":["secret"]}"#, r#"{"TOKEN":"secret"#] {
+            let environment = |name: &str| (name == "DOCKER_BUILD_ARGS").then(|| OsString::from(text));
+            let sources = Sources::new(BTreeMap::new(), &environment).unwrap();
+            let error = dockerfile_args(&sources).unwrap_err().to_string();
+            assert!(error.starts_with("DOCKER_BUILD_ARGS: ") && !error.contains("secret"), "{error}");
         }
     }
 }

@@ -1,20 +1,19 @@
 //! Building: the verified context goes in as a stream, the output comes out line by line, and what was made is
 //! written down so that it can be removed. The classic builder for now; the place of another is [`builder`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::output::{Output, Said};
+use super::{BuildFailure, Engine, EngineError};
+use crate::build_log::BuildLog;
+use crate::plan::BuildPlan;
+use crate::secrets::Secrets;
 use bollard::errors::Error;
 use bollard::models::BuildInfo;
 use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
 use futures_util::{Stream, StreamExt};
 use regex::Regex;
 use tokio_util::io::ReaderStream;
-use tracing::info;
-
-use super::output::{Output, Said};
-use super::{BuildFailure, Engine, EngineError};
-use crate::plan::BuildPlan;
-use crate::report::BUILD_OUTPUT;
 
 /// What the classic builder says of a `Dockerfile` that does not look at the root URL.
 const UNUSED_ROOT_URL: &str = "[Warning] One or more build-args [TASKCLUSTER_ROOT_URL] were not consumed";
@@ -23,8 +22,15 @@ const UNUSED_ROOT_URL: &str = "[Warning] One or more build-args [TASKCLUSTER_ROO
 const CHUNK: usize = 256 * 1024;
 
 impl Engine {
-    /// Builds a context, a plain tar file, and tags the image. Gives the image's id, `sha256:…`.
-    pub async fn build(&self, context: &Path, tag: &str, plan: &BuildPlan) -> Result<String, EngineError> {
+    /// Builds a context, a plain tar file, and tags the image. Gives the image's id, `sha256:…`. The output goes to
+    /// `log`, line by line as it comes.
+    pub async fn build(
+        &self,
+        context: &Path,
+        tag: &str,
+        plan: &BuildPlan,
+        log: &mut BuildLog,
+    ) -> Result<String, EngineError> {
         const DOING: &str = "reading the context";
         let file = tokio::fs::File::open(context).await.map_err(|error| trouble(DOING, error))?;
         let body = bollard::body_try_stream(ReaderStream::with_capacity(file, CHUNK));
@@ -39,58 +45,76 @@ impl Engine {
             ..BuildImageOptions::default()
         };
         self.traces.build_begins(tag, self.images().await);
-        let built = self.follow(self.client.build_image(options, None, Some(body))).await;
+        let secrets = Secrets::among(&plan.args);
+        let built = self.follow(self.client.build_image(options, None, Some(body)), secrets, log).await;
         self.traces.build_ends();
         built
     }
 
     /// Reads a build's answer to its end.
-    async fn follow(&self, answer: impl Stream<Item = Result<BuildInfo, Error>>) -> Result<String, EngineError> {
+    async fn follow(
+        &self,
+        answer: impl Stream<Item = Result<BuildInfo, Error>>,
+        secrets: Secrets,
+        log: &mut BuildLog,
+    ) -> Result<String, EngineError> {
         let mut answer = std::pin::pin!(answer);
-        let mut output = Output::default();
+        let mut output = Output::hiding(secrets);
         let mut image_id = None;
         while let Some(line) = answer.next().await {
             match line {
                 Ok(line) => {
-                    self.tell(&mut output, &line);
+                    self.tell(&mut output, &line, log);
                     image_id = line.aux.and_then(|aux| aux.id).or(image_id);
                 }
                 Err(error) => {
-                    self.print(output.end());
+                    self.print(output.end(), log);
                     return Err(failure(output, error));
                 }
             }
         }
-        self.print(output.end());
+        self.print(output.end(), log);
         image_id.ok_or_else(|| EngineError::Unfinished { doing: "building the image".to_owned() })
     }
 
-    fn tell(&self, output: &mut Output, line: &BuildInfo) {
+    fn tell(&self, output: &mut Output, line: &BuildInfo, log: &mut BuildLog) {
         if let Some(piece) = &line.stream {
-            self.print(output.piece(piece));
+            self.print(output.piece(piece), log);
             self.traces.step(output.runs_a_command());
         }
         // Pulling a base image: each layer's states, but not the flood of its progress.
         if let (Some(status), None) = (&line.status, &line.progress_detail) {
             let id = line.id.as_deref().map(|id| format!("{id}: ")).unwrap_or_default();
-            self.print(output.piece(&format!("{id}{status}\n")));
+            self.print(output.piece(&format!("{id}{status}\n")), log);
         }
     }
 
-    fn print(&self, lines: impl IntoIterator<Item = Said>) {
+    fn print(&self, lines: impl IntoIterator<Item = Said>, log: &mut BuildLog) {
         for said in lines {
-            let line = match said {
-                Said::Line(line) => line,
+            match said {
+                // Nearly every build would end with this warning, about an argument that nobody asked for.
+                Said::Line(line) if line == UNUSED_ROOT_URL => {}
+                Said::Line(line) => log.line(&line),
+                Said::Step(line) => log.step(&line),
                 Said::Has(line, id, origin) => {
                     self.traces.image(id, origin);
-                    line
+                    log.line(&line);
                 }
-            };
-            // Nearly every build would end with this warning, about an argument that nobody asked for.
-            if line != UNUSED_ROOT_URL {
-                info!(target: BUILD_OUTPUT, "{line}");
             }
         }
+    }
+
+    /// How many bytes an image's layers have, unpacked: about the size of its archive.
+    pub async fn image_size(&self, image_id: &str) -> Result<u64, EngineError> {
+        let image =
+            self.client.inspect_image(image_id).await.map_err(|error| trouble("looking at the image", error))?;
+        Ok(image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default())
+    }
+
+    /// The folder where the engine keeps images, where it is on this machine.
+    pub async fn root(&self) -> Option<PathBuf> {
+        let root = PathBuf::from(self.client.info().await.ok()?.docker_root_dir?);
+        root.is_dir().then_some(root)
     }
 }
 
@@ -109,7 +133,7 @@ fn failure(output: Output, error: Error) -> EngineError {
         Error::DockerResponseServerError { status_code: 400, message } => message,
         other => return trouble("building the image", other),
     };
-    let message = message.trim().to_owned();
+    let message = output.hide(message.trim());
     let (step, last_lines) = output.into_last();
     EngineError::Build(Box::new(BuildFailure { exit_code: exit_code(&message), step, message, last_lines }))
 }

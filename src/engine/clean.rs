@@ -72,10 +72,24 @@ impl Traces {
     }
 }
 
+/// How long the removing may take. Nothing interrupts it, and an engine that hangs would keep the program for ever: after
+/// a signal too. Enough for the images of a large build on a slow disk.
+const CLEANING_MAY_TAKE: Duration = Duration::from_mins(2);
+
 impl Engine {
     /// Removes what this program's builds have left in the engine: their tag, and the images of their steps,
     /// the youngest first. What others use, or had before us, stays.
     pub async fn clean(&self) {
+        self.clean_within(CLEANING_MAY_TAKE).await;
+    }
+
+    async fn clean_within(&self, limit: Duration) {
+        if tokio::time::timeout(limit, self.remove_traces()).await.is_err() {
+            warn!("the engine has not removed this build's images within {} s: going on", limit.as_secs());
+        }
+    }
+
+    async fn remove_traces(&self) {
         let mut left = self.traces.take();
         // A step with a command makes no image when it is cut.
         if let (true, false, Some(last)) = (left.cut_short, left.in_command, &left.last) {
@@ -166,5 +180,23 @@ impl RemovalError {
 impl Failure for RemovalError {
     fn another(&self) -> Another {
         if matches!(self, Self::NotYet) || self.status() == Some(409) { Another::CanHelp } else { Another::IsUseless }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Kind;
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_hangs_keeps_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("engine.sock");
+        let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let client = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 3600, bollard::API_DEFAULT_VERSION);
+        let engine = Engine { client: client.unwrap(), kind: Kind::Docker, traces: Traces::default() };
+        engine.traces.build_begins("builder:1234", HashSet::new());
+        let cleaning = engine.clean_within(Duration::from_millis(100));
+        tokio::time::timeout(Duration::from_secs(20), cleaning).await.expect("it ends by itself");
     }
 }

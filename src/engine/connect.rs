@@ -64,24 +64,27 @@ async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, Kind, Strin
         return Err("not an address: DOCKER_HOST takes unix://PATH or tcp://HOST:PORT".to_owned());
     }
     .map_err(|error| in_words(&error))?;
-    let version = tokio::time::timeout(PING_TIMEOUT, client.version())
-        .await
-        .map_err(|_| format!("no answer within {} s", PING_TIMEOUT.as_secs()))?
-        .map_err(|error| in_words(&error))?;
+    let version = in_time(client.version()).await?;
     let names: Vec<_> = version.components.iter().flatten().map(|component| component.name.as_str()).collect();
     let kind = if names.iter().any(|name| name.contains("Podman")) { Kind::Podman } else { Kind::Docker };
     let name = if kind == Kind::Podman { "Podman" } else { "Docker" };
     if matches!((choice, kind), (EngineChoice::Docker, Kind::Podman) | (EngineChoice::Podman, Kind::Docker)) {
         return Err(format!("is {name}, which --engine excludes"));
     }
-    // Agree on an API version where a client version would be sent at all (facts: bollard 0.21.1 sends none).
-    let client = client.negotiate_version().await.map_err(|error| in_words(&error))?;
+    // Agree on an API version where a client version would be sent at all (bollard 0.21.1 sends none).
+    let client = in_time(client.negotiate_version()).await?;
     let story = format!(
         "{name} {} (API {})",
         version.version.unwrap_or_else(|| "of unknown version".to_owned()),
         version.api_version.unwrap_or_else(|| "unknown".to_owned()),
     );
     Ok((client, kind, story))
+}
+
+/// An engine's answer to a question that it should answer at once.
+async fn in_time<T>(answer: impl Future<Output = Result<T, bollard::errors::Error>>) -> Result<T, String> {
+    let answer = tokio::time::timeout(PING_TIMEOUT, answer).await;
+    answer.map_err(|_| format!("no answer within {} s", PING_TIMEOUT.as_secs()))?.map_err(|error| in_words(&error))
 }
 
 /// The innermost cause: it stands in a list, and what is around it are the layers of an HTTP client.

@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use crate::secrets::Secrets;
+
 /// How many of a failing step's last lines are kept: about what fits on a screen beside the error.
 const LAST_LINES: usize = 20;
 
@@ -41,6 +43,7 @@ impl Step {
 /// Follows a build's output.
 #[derive(Debug, Default)]
 pub(super) struct Output {
+    secrets: Secrets,
     partial: String,
     step: Option<Step>,
     cached: bool,
@@ -52,6 +55,8 @@ pub(super) struct Output {
 pub(super) enum Said {
     /// Nothing: it is what a command printed.
     Line(String),
+    /// A step begins.
+    Step(String),
     /// The engine has an image of a step: the line, the image's id, and whether this build made it.
     Has(String, String, Origin),
 }
@@ -66,6 +71,16 @@ pub(super) enum Origin {
 }
 
 impl Output {
+    /// Follows a build that was given these secrets.
+    pub(super) fn hiding(secrets: Secrets) -> Self {
+        Self { secrets, ..Self::default() }
+    }
+
+    /// The text without the build's secrets.
+    pub(super) fn hide(&self, text: &str) -> String {
+        self.secrets.hide(text).into_owned()
+    }
+
     /// Takes a piece of output; gives the lines that it completes.
     pub(super) fn piece(&mut self, piece: &str) -> Vec<Said> {
         self.partial.push_str(piece);
@@ -85,7 +100,7 @@ impl Output {
     }
 
     fn line(&mut self, line: &str) -> Option<Said> {
-        let line = clean(line);
+        let line = self.hide(&clean(line));
         if line.trim().is_empty() {
             return None;
         }
@@ -93,7 +108,7 @@ impl Output {
             self.step = Some(step);
             self.cached = false;
             self.last_lines.clear();
-            return Some(Said::Line(line));
+            return Some(Said::Step(line));
         }
         match line.trim_start().strip_prefix("---> ") {
             Some("Using cache") => self.cached = true,
@@ -167,7 +182,7 @@ mod tests {
         let text: Vec<_> = lines
             .iter()
             .map(|said| match said {
-                Said::Line(line) | Said::Has(line, ..) => line.as_str(),
+                Said::Line(line) | Said::Step(line) | Said::Has(line, ..) => line.as_str(),
             })
             .collect();
         assert_eq!(&text[7..11], ["hello world", "50%", "100%", " ---> 333333333333"]);

@@ -156,6 +156,12 @@ checked_text!(
 );
 
 impl ArtifactName {
+    /// The artifact that has a build's whole output. `public/logs/` is the worker's own.
+    #[must_use]
+    pub fn build_log() -> Self {
+        Self("public/image-build/build.log".to_owned())
+    }
+
     /// Whether the artifact is to be compressed with zstd.
     #[must_use]
     pub fn is_zstd(&self) -> bool {
@@ -266,6 +272,7 @@ mod tests {
 
     #[test]
     fn artifact_names() {
+        assert!(is_artifact_name(ArtifactName::build_log().as_str()));
         accepts::<ArtifactName>(
             &["public/image.tar", "public/docker-contexts/builder.tar.gz"],
             &["", "/a", "a//b", "a/../b", "./a", "a b", "a%20b", "a+b", "ü"],

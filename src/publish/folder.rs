@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{PublishError, Published};
+use crate::build_log;
 use crate::plan::{ImageFile, Publication};
 
 /// The folder of a dry run. One that was made for nothing, because the run failed, disappears again.
@@ -37,6 +38,11 @@ impl Folder {
     /// The folder.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(super) fn publish_log(&self, log: &build_log::Finished) -> Result<(), PublishError> {
+        let path = self.path.join("build.log");
+        std::fs::rename(&log.path, &path).map_err(|source| error(&path, source))
     }
 
     pub(super) fn publish(&self, image: &ImageFile, publication: &Publication) -> Result<Published, PublishError> {

@@ -8,9 +8,10 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+use crate::build_log;
 use crate::names::{ArtifactName, Namespace, TaskId};
 use crate::plan::{Identity, ImageFile, Plan, TaskRun};
-use crate::report::Report;
+use crate::report::{Bytes, Report};
 use crate::retry::{Another, Failure};
 use crate::taskcluster::{CallError, Services};
 use crate::transfer::{Storage, TransferError};
@@ -60,6 +61,30 @@ pub enum PublishError {
         /// Bytes that the storage has.
         found: u64,
     },
+    /// A namespace does not hold what was inserted, and holds nothing better.
+    #[error(
+        "{namespace} does not keep its entry; the artifact is there, but the index is in trouble: run the task again"
+    )]
+    NotIndexed {
+        /// The namespace.
+        namespace: Namespace,
+    },
+    /// More than one PUT can carry.
+    #[error(
+        "{name} has {}, and one upload can carry 5 GiB: make the image smaller, or set ARTIFACT_NAME to a name ending in .tar.zst",
+        Bytes(*.size)
+    )]
+    TooLarge {
+        /// The artifact.
+        name: ArtifactName,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// The queue does not create an artifact of the object service.
+    #[error(
+        "the object artifact was not created; if an earlier try made it and its answer was lost, this run never can again, but the task's next run can: rerun the task"
+    )]
+    ObjectNotCreated(#[source] CallError),
     /// The queue answered with another storage type than it was asked for.
     #[error("the queue stores the artifact in another way than it was asked for; set ARTIFACT_STORAGE to s3 or object")]
     StorageChanged,
@@ -82,6 +107,7 @@ impl Failure for PublishError {
             Self::Transfer(error) => error.another(),
             // Calls have been retried where that can help.
             Self::Call(_) | Self::ExpiresAfterTask { .. } | Self::ReadBack { .. } => Another::IsUseless,
+            Self::NotIndexed { .. } | Self::TooLarge { .. } | Self::ObjectNotCreated(_) => Another::IsUseless,
             Self::StorageChanged | Self::Folder { .. } => Another::IsUseless,
         }
     }
@@ -151,6 +177,19 @@ impl Publisher {
         match self {
             Self::Task(_) => None,
             Self::Folder(folder) => Some(folder.path()),
+        }
+    }
+
+    /// Publishes the output of a build, also of one that failed.
+    pub async fn publish_log(
+        &self,
+        plan: &Plan,
+        log: &build_log::Finished,
+        expires: Timestamp,
+    ) -> Result<(), PublishError> {
+        match self {
+            Self::Task(task) => task.publish_log(plan, log, expires).await,
+            Self::Folder(folder) => folder.publish_log(log),
         }
     }
 

@@ -2,13 +2,18 @@
 //! so that no route ever points at an image that is not there. The `.hash.` route comes last.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
 use super::{AlreadyThere, PublishError, Published};
-use crate::names::{ArtifactName, HttpUrl};
-use crate::plan::{CreateArtifact, Identity, ImageFile, Plan, Publication, Storage as StorageType, TaskRun};
+use crate::build_log;
+use crate::names::{ArtifactName, Digest, HttpUrl};
+use crate::plan::{
+    ArtifactPayload, CreateArtifact, Identity, ImageFile, InsertTask, Plan, Publication, Storage as StorageType,
+    TaskRun,
+};
 use crate::report::{Bytes, Report};
 use crate::retry::{Policy, retry};
 use crate::taskcluster::object::ObjectUpload;
@@ -16,12 +21,26 @@ use crate::taskcluster::queue::Created;
 use crate::taskcluster::{CallFault, Services};
 use crate::transfer::{Storage, TransferError};
 
+/// How often an entry is inserted that then is not there. Losing a race once is rare; more often, something else is wrong.
+const LOST_RACES: u32 = 3;
+
+/// The most that one PUT may carry to S3, of which both storage types make use: 5 GiB.
+const LARGEST_PUT: u64 = 5 << 30;
+
 /// The publisher of a run in a task.
 pub struct Task {
     services: Services,
     storage: Storage,
     run: TaskRun,
     report: Report,
+}
+
+/// A file on its way to an artifact.
+struct Upload<'a> {
+    what: &'static str,
+    path: &'a Path,
+    size: u64,
+    sha256: Digest,
 }
 
 impl Task {
@@ -108,44 +127,92 @@ impl Task {
         image: &ImageFile,
         publication: &Publication,
     ) -> Result<Published, PublishError> {
-        self.upload(plan, image, publication).await?;
+        if image.size > LARGEST_PUT {
+            return Err(PublishError::TooLarge { name: plan.artifact.name.clone(), size: image.size });
+        }
+        let upload = Upload { what: "the image", path: &image.path, size: image.size, sha256: image.sha256 };
+        self.upload(&upload, &publication.create_artifact, plan.artifact.storage).await?;
         self.read_back(plan, image).await?;
         for insert in &publication.insert_task {
-            let entry = self.services.index.insert_task(insert).await?;
-            if entry.task_id == self.run.task_id {
-                info!("indexed {}", insert.namespace);
-            } else {
-                info!("{} stays with task {}, of a newer push", insert.namespace, entry.task_id);
-            }
+            self.index(insert).await?;
         }
         Ok(Published { story: format!("published {} of {}", plan.artifact.name, self.run) })
     }
 
-    async fn upload(&self, plan: &Plan, image: &ImageFile, publication: &Publication) -> Result<(), PublishError> {
-        let create = &publication.create_artifact;
+    /// Inserts one entry, and looks whether it is there. The index does not compare and write in one step: of two
+    /// inserts at the same moment the one with the lower rank can win.
+    async fn index(&self, insert: &InsertTask) -> Result<(), PublishError> {
+        let (namespace, ours) = (&insert.namespace, insert.payload.rank);
+        for _ in 0..LOST_RACES {
+            let after = self.services.index.insert_task(insert).await?;
+            match self.services.index.find_task(namespace).await? {
+                Some(entry) if entry.task_id == self.run.task_id => {
+                    info!("indexed {namespace}");
+                    return Ok(());
+                }
+                Some(entry) if entry.is_at_least(ours) => {
+                    info!("{namespace} stays with task {}, of this push or a newer one", entry.task_id);
+                    return Ok(());
+                }
+                None if after.task_id != self.run.task_id => {
+                    // The index keeps expired entries for a while, and they keep out lower ranks.
+                    warn!("{namespace} is kept by an expired entry of a newer push, task {}", after.task_id);
+                    return Ok(());
+                }
+                Some(entry) => warn!("{namespace} went to task {}, of an older push: inserting again", entry.task_id),
+                None => warn!("{namespace} is not there after it was inserted: inserting again"),
+            }
+        }
+        Err(PublishError::NotIndexed { namespace: namespace.clone() })
+    }
+
+    /// Uploads the build's log.
+    pub(super) async fn publish_log(
+        &self,
+        plan: &Plan,
+        log: &build_log::Finished,
+        expires: Timestamp,
+    ) -> Result<(), PublishError> {
+        let upload = Upload { what: "the build's log", path: &log.path, size: log.size, sha256: log.sha256 };
+        let storage = plan.artifact.storage;
+        let payload = ArtifactPayload {
+            content_type: "text/plain; charset=utf-8",
+            ..plan.artifact.payload(storage, log.size, expires)
+        };
+        let create = CreateArtifact { name: ArtifactName::build_log(), payload };
+        self.upload(&upload, &create, storage).await
+    }
+
+    async fn upload(
+        &self,
+        upload: &Upload<'_>,
+        create: &CreateArtifact,
+        storage: StorageType,
+    ) -> Result<(), PublishError> {
         let created = match self.services.queue.create_artifact(&self.run, create).await {
             // Taskcluster tells nobody which storage a deployment has; one without buckets answers 400 or 500.
             Err(error)
-                if matches!(error.fault, CallFault::Invalid | CallFault::Server)
-                    && plan.artifact.storage == StorageType::Auto =>
+                if matches!(error.fault, CallFault::Invalid | CallFault::Server) && storage == StorageType::Auto =>
             {
                 info!("the deployment does not take s3 artifacts ({error}): trying the object service");
-                let payload = plan.artifact.payload(StorageType::Object, image.size, create.payload.expires);
-                let create = CreateArtifact { name: create.name.clone(), payload };
+                let create = CreateArtifact { name: create.name.clone(), payload: create.payload.as_object() };
                 self.services.queue.create_artifact(&self.run, &create).await.map_err(|_| error)?
+            }
+            Err(error) if error.fault == CallFault::Server && create.payload.storage_type == StorageType::Object => {
+                return Err(PublishError::ObjectNotCreated(error));
             }
             created => created?,
         };
         match created {
-            Created::S3 { put_url } => self.upload_s3(image, create, put_url).await,
-            Created::Object(upload) => self.upload_object(image, create, &upload).await,
+            Created::S3 { put_url } => self.upload_s3(upload, create, put_url).await,
+            Created::Object(object) => self.upload_object(upload, create, &object).await,
             Created::Reference {} => Err(PublishError::StorageChanged),
         }
     }
 
     async fn upload_s3(
         &self,
-        image: &ImageFile,
+        upload: &Upload<'_>,
         create: &CreateArtifact,
         put_url: HttpUrl,
     ) -> Result<(), PublishError> {
@@ -162,38 +229,39 @@ impl Task {
                     Err(error) => return Err(error.into()),
                 },
             };
-            Ok(self.put(image, &url, &headers).await?)
+            Ok(self.put(upload, &url, &headers).await?)
         })
         .await
     }
 
     async fn upload_object(
         &self,
-        image: &ImageFile,
+        upload: &Upload<'_>,
         create: &CreateArtifact,
-        upload: &ObjectUpload,
+        object: &ObjectUpload,
     ) -> Result<(), PublishError> {
-        let object = self.services.queue.object_service(upload)?;
+        let service = self.services.queue.object_service(object)?;
         let content_type = create.payload.content_type;
         retry("the upload", Policy::TRANSFER, || async {
-            let put = object.create_upload(upload, content_type, image.size).await?;
-            Ok::<_, PublishError>(self.put(image, &put.url, &put.headers).await?)
+            let put = service.create_upload(object, content_type, upload.size).await?;
+            Ok::<_, PublishError>(self.put(upload, &put.url, &put.headers).await?)
         })
         .await?;
-        object.finish_upload(upload, image.sha256).await?;
-        self.services.queue.finish_artifact(&self.run, &create.name, &upload.upload_id).await?;
+        service.finish_upload(object, upload.sha256).await?;
+        self.services.queue.finish_artifact(&self.run, &create.name, &object.upload_id).await?;
         Ok(())
     }
 
     async fn put(
         &self,
-        image: &ImageFile,
+        upload: &Upload<'_>,
         url: &HttpUrl,
         headers: &BTreeMap<String, String>,
     ) -> Result<(), TransferError> {
-        let meter = self.report.meter("uploading the image", Some(image.size));
-        self.storage.put(url, headers, &image.path, image.size, meter.clone()).await?;
-        meter.finish("uploaded the image");
+        let Upload { what, path, size, .. } = upload;
+        let meter = self.report.meter(&format!("uploading {what}"), Some(*size));
+        self.storage.put(url, headers, path, *size, meter.clone()).await?;
+        meter.finish(&format!("uploaded {what}"));
         Ok(())
     }
 

@@ -40,6 +40,15 @@ pub struct ImageData {
 }
 
 impl Entry {
+    /// Whether the entry ranks as high as a push, or higher.
+    #[must_use]
+    pub fn is_at_least(&self, rank: i64) -> bool {
+        // Exact: ranks of ours are 32 bit, see `PushDate`.
+        #[expect(clippy::cast_precision_loss, reason = "32 bit numbers are exact in a f64")]
+        let rank = rank as f64;
+        self.rank >= rank
+    }
+
     /// What this program stored with the entry, if it did.
     #[must_use]
     pub fn image(&self) -> Option<ImageData> {

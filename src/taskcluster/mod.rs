@@ -5,6 +5,7 @@ pub mod index;
 pub mod object;
 pub mod queue;
 
+
 use reqwest::StatusCode;
 use taskcluster::{ClientBuilder, Credentials, Retry};
 
@@ -94,27 +95,29 @@ impl CallError {
         let (fault, what, source) = match (status, error.downcast::<reqwest::Error>()) {
             (Some(status), _) if status.is_client_error() => {
                 let fault = client_fault(status);
-                let way_out = if fault == CallFault::Refused { "; add the scope to the task" } else { "" };
+                let way_out = match status {
+                    StatusCode::UNAUTHORIZED => "; check the credentials, and the clock",
+                    StatusCode::FORBIDDEN => "; add the scope to the task",
+                    _ => "",
+                };
                 // The scopes stand in a block of Markdown.
                 (fault, format!("{} ({status}){way_out}", message.replace("```", "")), None)
             }
             // The crate drops the body of a 5xx, so the status is all there is to say.
             (Some(status), _) => (CallFault::Server, format!("the service answered {status}"), None),
-            (None, Ok(error)) if error.is_timeout() => {
-                let what = format!("no answer within {} s", Patience::held().call_timeout.as_secs());
-                (CallFault::Network, what, Some(error.without_url()))
-            }
-            (None, Ok(error)) if is_no_json(&error) => (
+            // The other errors of a body are about a connection that broke in the middle of it.
+            (None, Ok(error)) if error.is_decode() && is_json(&error) => (
                 CallFault::Protocol,
                 "the answer is not the JSON that was expected".to_owned(),
                 Some(error.without_url()),
             ),
-            // reqwest says of a body that broke off what it says of one that makes no sense.
-            (None, Ok(error)) if error.is_decode() => {
-                (CallFault::Network, "the answer broke off".to_owned(), Some(error.without_url()))
+            (None, Ok(error)) if error.is_timeout() => {
+                let what = format!("no answer within {} s", Patience::held().call_timeout.as_secs());
+                (CallFault::Network, what, Some(error.without_url()))
             }
             (None, Ok(error)) => (CallFault::Network, "no answer".to_owned(), Some(error.without_url())),
-            (None, Err(_)) => (CallFault::Protocol, message, None),
+            // Not the crate's own words: about a header that cannot be sent they are that header, certificate and all.
+            (None, Err(_)) => (CallFault::Protocol, "the request cannot be made".to_owned(), None),
         };
         Self { call, target: target.to_owned(), fault, what, source }
     }
@@ -125,9 +128,9 @@ impl CallError {
     }
 }
 
-/// Whether an answer came whole, and makes no sense.
-fn is_no_json(error: &reqwest::Error) -> bool {
-    error.is_decode() && std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<serde_json::Error>)
+/// Whether an error is about the JSON of a whole answer.
+fn is_json(error: &reqwest::Error) -> bool {
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<serde_json::Error>)
 }
 
 fn client_fault(status: StatusCode) -> CallFault {
@@ -193,6 +196,27 @@ mod tests {
         for (status, fault) in cases.into_iter().chain(more) {
             assert_eq!(client_fault(StatusCode::from_u16(status).unwrap()), fault, "{status}");
         }
+    }
+
+    /// How a call fails whose answer is `answer`, after which the connection is closed.
+    async fn fault_of(answer: &'static str) -> CallFault {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let root_url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let _ = connection.read(&mut [0; 4096]).await.unwrap();
+            connection.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let client = builder(&Deployment { root_url, access: Access::Anonymous });
+        let error = taskcluster::Queue::new(client).unwrap().task("fN1SbArXTPSVFNUvaOlinQ").await.unwrap_err();
+        CallError::new("queue.task", "a task", error).fault
+    }
+
+    #[tokio::test]
+    async fn half_an_answer_is_the_networks_fault_and_a_senseless_one_is_not() {
+        assert_eq!(fault_of("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"expires\":").await, CallFault::Network);
+        assert_eq!(fault_of("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>").await, CallFault::Protocol);
     }
 
     #[test]

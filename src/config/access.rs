@@ -1,0 +1,136 @@
+//! The deployment: where it is, and the credentials that calls to it are made with. Making the calls is for
+//! `taskcluster`.
+
+use std::fmt;
+
+use reqwest::Url;
+
+use super::settings::{self, Setting};
+use super::{ConfigError, Given, Sources};
+use crate::names::HttpUrl;
+
+/// A Taskcluster deployment and how to speak to it.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// The root URL.
+    pub root_url: HttpUrl,
+    /// How calls are authorised.
+    pub access: Access,
+}
+
+/// How calls to the deployment are authorised.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Through taskcluster-proxy, which signs.
+    Proxy(HttpUrl),
+    /// Signed with Hawk.
+    Hawk {
+        /// The client.
+        client_id: String,
+        /// Its access token; a secret.
+        access_token: String,
+        /// Its certificate, where the credentials are temporary; a secret.
+        certificate: Option<String>,
+    },
+    /// Unsigned: reads of public things only.
+    Anonymous,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proxy(url) => write!(f, "Proxy({url})"),
+            Self::Hawk { client_id, .. } => write!(f, "Hawk({client_id})"),
+            Self::Anonymous => f.write_str("Anonymous"),
+        }
+    }
+}
+
+impl Deployment {
+    /// Where API calls go: the proxy, or the deployment itself.
+    #[must_use]
+    pub fn api_url(&self) -> &Url {
+        match &self.access {
+            Access::Proxy(proxy) => proxy.reveal(),
+            Access::Hawk { .. } | Access::Anonymous => self.root_url.reveal(),
+        }
+    }
+}
+
+/// The deployment that is configured, where one is.
+pub(super) fn deployment(sources: &Sources, needed: bool, dry: bool) -> Result<Option<Deployment>, ConfigError> {
+    let Some(root_url) = sources.parse::<HttpUrl>(&settings::ROOT_URL)? else {
+        return if needed {
+            Err(ConfigError::Missing { setting: &settings::ROOT_URL, why: "there is no deployment to speak to" })
+        } else {
+            Ok(None)
+        };
+    };
+    let access = match sources.parse::<HttpUrl>(&settings::PROXY_URL)? {
+        Some(proxy) => Access::Proxy(proxy),
+        None => hawk(sources, dry)?,
+    };
+    Ok(Some(Deployment { root_url, access }))
+}
+
+fn hawk(sources: &Sources, dry: bool) -> Result<Access, ConfigError> {
+    let text = |setting: &'static Setting| sources.parse::<String>(setting);
+    match (text(&settings::CLIENT_ID)?, text(&settings::ACCESS_TOKEN)?) {
+        (Some(client_id), Some(access_token)) => {
+            // What cannot be sent in a header would be an error at the first call, with the header in its text.
+            for setting in [&settings::CLIENT_ID, &settings::ACCESS_TOKEN] {
+                let sendable = |given: &Given| given.text.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
+                if let Some(given) = sources.get(setting)?.filter(|given| !sendable(given)) {
+                    return Err(given.wrong("has a blank, a quote, or a character that is not ASCII"));
+                }
+            }
+            let certificate = sources.get(&settings::CERTIFICATE)?;
+            if let Some(given) = &certificate
+                && serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(&given.text).is_err()
+            {
+                return Err(given.wrong("is not a JSON object"));
+            }
+            Ok(Access::Hawk { client_id, access_token, certificate: certificate.map(|given| given.text) })
+        }
+        (None, None) if dry => Ok(Access::Anonymous),
+        (None, None) => Err(ConfigError::Missing {
+            setting: &settings::PROXY_URL,
+            why: "publishing needs taskcluster-proxy (payload.features.taskclusterProxy), or TASKCLUSTER_CLIENT_ID and TASKCLUSTER_ACCESS_TOKEN",
+        }),
+        (None, Some(_)) => {
+            Err(ConfigError::Missing { setting: &settings::CLIENT_ID, why: "TASKCLUSTER_ACCESS_TOKEN is set" })
+        }
+        (Some(_), None) => {
+            Err(ConfigError::Missing { setting: &settings::ACCESS_TOKEN, why: "TASKCLUSTER_CLIENT_ID is set" })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+
+    use super::*;
+
+    #[test]
+    fn credentials_that_cannot_be_sent_are_refused_unprinted() {
+        let good = [("TASKCLUSTER_CLIENT_ID", "me/1"), ("TASKCLUSTER_ACCESS_TOKEN", "secret")];
+        let said = |variable: &'static str, value: &'static str| {
+            let mut variables = BTreeMap::from(good);
+            variables.insert(variable, value);
+            let environment = move |name: &str| variables.get(name).map(OsString::from);
+            hawk(&Sources::new(BTreeMap::new(), &environment).unwrap(), false).map_err(|error| error.to_string())
+        };
+        assert!(said("TASKCLUSTER_CERTIFICATE", "{\"seed\":\"secret\"}").is_ok());
+        for (variable, value) in [
+            ("TASKCLUSTER_CLIENT_ID", "secret\n"),
+            ("TASKCLUSTER_ACCESS_TOKEN", "secret "),
+            ("TASKCLUSTER_CERTIFICATE", "\"secret\""),
+            ("TASKCLUSTER_CERTIFICATE", "{secret"),
+        ] {
+            let error = said(variable, value).unwrap_err();
+            assert!(error.starts_with(variable) && !error.contains("secret"), "{error}");
+        }
+    }
+}
