@@ -95,6 +95,7 @@ impl Place {
 
 const CONTEXT: Path = Path::Part("docker-contexts");
 const IMAGE: Path = Path::Part("image.tar");
+const LOG: Path = Path::Part("build.log");
 
 /// What another try gets over, wherever it happens.
 const PASSING: [Way; 5] = [Once(Status(503)), Once(Busy(1)), Once(Closed), Once(Cut(5)), Once(Status(502))];
@@ -193,7 +194,19 @@ fn table() -> Vec<(Place, (i32, End), Vec<Way>, Vec<Row>)> {
             ],
         ),
         (
-            place("creating the artifact: createArtifact", "createArtifact", Path::Any),
+            place("the build's log: createArtifact", "createArtifact", LOG),
+            good,
+            some(&[0, 2]),
+            vec![(Always(Status(500)), 0, Complete), (Always(Status(403)), 0, Complete)],
+        ),
+        (
+            place("the build's log: s3 PUT", "s3 PUT", LOG),
+            good,
+            some(&[0, 2]),
+            vec![(Always(Status(500)), 0, Complete), (Always(Nonsense), 0, Complete)],
+        ),
+        (
+            place("creating the artifact: createArtifact", "createArtifact", IMAGE),
             good,
             and(all(), &[Once(Lost), Once(Hangs)]),
             vec![
@@ -206,13 +219,13 @@ fn table() -> Vec<(Place, (i32, End), Vec<Way>, Vec<Row>)> {
             ],
         ),
         (
-            place("creating the artifact: createArtifact", "createArtifact", Path::Any).storage("auto"),
+            place("creating the artifact: createArtifact", "createArtifact", IMAGE).storage("auto"),
             good,
             some(&[0]),
             vec![(Always(Status(500)), 30, NOTHING), (Once(Status(400)), 0, Complete)],
         ),
         (
-            place("the upload: s3 PUT", "s3 PUT", Path::Any),
+            place("the upload: s3 PUT", "s3 PUT", IMAGE),
             good,
             and(some(&[0, 1, 2]), &[Once(Cut(20_000)), Once(Lost), Once(Hangs), Once(Status(403))]),
             vec![
@@ -225,13 +238,13 @@ fn table() -> Vec<(Place, (i32, End), Vec<Way>, Vec<Row>)> {
             ],
         ),
         (
-            place("creating the artifact: createArtifact", "createArtifact", Path::Any).storage("object"),
+            place("creating the artifact: createArtifact", "createArtifact", IMAGE).storage("object"),
             good,
             some(&[0, 2]),
             vec![(Always(Status(500)), 30, NOTHING), (Once(Lost), 30, NOTHING), (Always(Status(403)), 31, NOTHING)],
         ),
         (
-            place("where to upload: createUpload", "createUpload", Path::Any).storage("object"),
+            place("where to upload: createUpload", "createUpload", IMAGE).storage("object"),
             good,
             and(all(), &[Once(Lost)]),
             vec![
@@ -241,19 +254,19 @@ fn table() -> Vec<(Place, (i32, End), Vec<Way>, Vec<Row>)> {
             ],
         ),
         (
-            place("the upload: s3 PUT", "s3 PUT", Path::Any).storage("object"),
+            place("the upload: s3 PUT", "s3 PUT", IMAGE).storage("object"),
             good,
             and(some(&[0, 2]), &[Once(Cut(20_000)), Once(Lost), Once(Status(403))]),
             vec![(Always(Status(500)), 30, NOTHING), (Always(Nonsense), 30, NOTHING)],
         ),
         (
-            place("ending the upload: finishUpload", "finishUpload", Path::Any).storage("object"),
+            place("ending the upload: finishUpload", "finishUpload", IMAGE).storage("object"),
             good,
             and(some(&[0, 2]), &[Once(Lost)]),
             vec![(Always(Status(500)), 30, NOTHING), (Always(Status(409)), 31, NOTHING)],
         ),
         (
-            place("ending the artifact: finishArtifact", "finishArtifact", Path::Any).storage("object"),
+            place("ending the artifact: finishArtifact", "finishArtifact", IMAGE).storage("object"),
             good,
             and(some(&[0, 2]), &[Once(Lost)]),
             vec![(Always(Status(500)), 30, NOTHING), (Always(Status(400)), 31, NOTHING)],
@@ -280,6 +293,17 @@ fn table() -> Vec<(Place, (i32, End), Vec<Way>, Vec<Row>)> {
             ],
         ),
         insert("the first route: insertTask", 0),
+        (
+            place("is the first route there: findTask", "findTask", Path::Any).after(1),
+            good,
+            all(),
+            vec![
+                (Once(Status(404)), 0, Complete),
+                (Always(Status(404)), 30, Partly(1)),
+                (Always(Status(500)), 30, Partly(1)),
+                (Always(Status(403)), 31, Partly(1)),
+            ],
+        ),
         insert("the second route: insertTask", 1),
         insert("the third route: insertTask", 2),
     ]

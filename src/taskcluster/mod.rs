@@ -5,7 +5,6 @@ pub mod index;
 pub mod object;
 pub mod queue;
 
-
 use reqwest::StatusCode;
 use taskcluster::{ClientBuilder, Credentials, Retry};
 
