@@ -50,7 +50,7 @@ pub(super) fn kills() -> Vec<Kill> {
         After("createArtifact", "image.tar", 0),
         Before("s3 PUT", "image.tar", 0),
         After("s3 PUT", "image.tar", 0),
-        Before("getArtifact", "", 0),
+        Before("getArtifact", "", 1),
         Before("s3 GET", "image.tar", 0),
         Before("insertTask", "", 0),
         After("insertTask", "", 0),
@@ -58,8 +58,8 @@ pub(super) fn kills() -> Vec<Kill> {
         After("insertTask", "", 1),
         After("insertTask", "", 2),
     ];
-    // What was begun through the object service can be neither begun again nor gone on with by a second start of the
-    // same run; a rerun, which is what workers do, can.
+    // What was created through the object service can be neither created again nor gone on with by a second start of
+    // the same run, unless it was indexed; a rerun, which is what workers do, can.
     let object = [
         (Before("createArtifact", "image.tar", 0), 0),
         (After("createArtifact", "build.log", 0), 0),
@@ -68,7 +68,7 @@ pub(super) fn kills() -> Vec<Kill> {
         (After("s3 PUT", "image.tar", 0), 30),
         (After("finishUpload", "image.tar", 0), 30),
         (After("finishArtifact", "image.tar", 0), 30),
-        (After("insertTask", "", 0), 30),
+        (After("insertTask", "", 0), 0),
         (After("insertTask", "", 2), 0),
     ];
     let s3 = s3.into_iter().map(|at| Kill { storage: "s3", at, second: 0 });
@@ -159,6 +159,30 @@ fn index(job: &Job) -> String {
         3 => "complete".to_owned(),
         routes => format!("the first {routes}"),
     }
+}
+
+/// A run that failed between two inserts and is started again must not put another image behind the first route, not
+/// even when it fails again.
+#[test]
+fn a_second_start_leaves_what_is_indexed_as_it_is() {
+    if !engine() {
+        return;
+    }
+    let (_repository, job) = job("again", "");
+    let fails = [("IMAGE_WORKER_TRIES", "1")];
+    job.taskcluster.fault(Fault::status("insertTask", 500).skip(1));
+    job.run_with(fails).assert_fails(30, &["pushdate"]);
+    assert_eq!(index(&job), "the first 1");
+    job.taskcluster.clear_calls();
+    job.taskcluster.fault(Fault::status("insertTask", 500));
+    job.run_with(fails).assert_fails(30, &["latest"]);
+    assert_eq!(index(&job), "the first 1");
+    let third = job.run_with(fails);
+    third.assert_succeeds();
+    assert!(third.stderr.contains("of an earlier start of this run has all its routes now"), "{}", third.stderr);
+    assert_eq!(index(&job), "complete");
+    assert!(job.story().iter().all(|call| call != "s3 PUT"), "it was uploaded again");
+    forget_build_cache(&job.name);
 }
 
 /// For scripts/kill-and-restart, which says how often, and from which seed.

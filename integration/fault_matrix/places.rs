@@ -157,6 +157,12 @@ fn table() -> Vec<(Place, (i32, End), Vec<Way>, Vec<Row>)> {
             ],
         ),
         (
+            place("did an earlier start upload: getArtifact", "getArtifact", IMAGE),
+            good,
+            all(),
+            vec![(Always(Status(500)), 30, NOTHING), (Always(Status(403)), 31, NOTHING)],
+        ),
+        (
             place("the task's expiry: task", "task", Path::Any),
             good,
             all(),
@@ -272,7 +278,7 @@ fn table() -> Vec<(Place, (i32, End), Vec<Way>, Vec<Row>)> {
             vec![(Always(Status(500)), 30, NOTHING), (Always(Status(400)), 31, NOTHING)],
         ),
         (
-            place("reading back: getArtifact", "getArtifact", IMAGE),
+            place("reading back: getArtifact", "getArtifact", IMAGE).after(1),
             good,
             all(),
             vec![
@@ -349,6 +355,12 @@ impl Case {
             Always(how) => (how, u32::MAX),
         };
         let fault = match how {
+            // The services explain a 4xx in JSON; storage, and the load balancers behind a 5xx, do not.
+            Status(status @ 400..500) if !call.starts_with("s3") => {
+                let body =
+                    format!("{{\"code\": \"Scripted\", \"message\": \"scripted {status}\\n\\n---\\n\\n* method: x\"}}");
+                Fault::status(call, status).body(&body)
+            }
             Status(status) => Fault::status(call, status),
             Busy(seconds) => Fault::status(call, 429).retry_after(seconds),
             Closed => Fault::drop(call),

@@ -170,7 +170,7 @@ fn redact(finished: &Finished, job: &Job, earlier: &str) -> String {
     let patterns = [
         (r"127\.0\.0\.1:\d+", "HOST"),
         (r"\b[0-9a-f]{64}\b", "SHA256"),
-        (r"\b\d+ bytes", "N bytes"),
+        (r"\b\d+ (bytes|were)", "N $1"),
         (r"\b[A-Za-z0-9_-]{21}[AQgw]\b", "TASK"),
         (r"\.\.\.$|…$", "…"),
     ];
