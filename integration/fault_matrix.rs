@@ -6,6 +6,7 @@ mod document;
 mod kill;
 mod places;
 mod play;
+mod table;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -53,7 +54,7 @@ fn every_call_and_what_can_befall_it() {
     if !engine() {
         return;
     }
-    let cases: Vec<Case> = places::cases().into_iter().filter(|case| wanted(&case.name())).collect();
+    let cases: Vec<Case> = table::cases().into_iter().filter(|case| wanted(&case.name())).collect();
     let played = each(&cases, Case::name, play::play);
     let mut lines = vec![Played::HEADING.to_owned()];
     lines.extend(cases.iter().zip(&played).map(|(case, played)| played.row(case)));

@@ -193,21 +193,27 @@ fn kill_and_restart() {
     let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().expect(name));
     let (count, seed) = (number("KILL_COUNT", 20), number("KILL_SEED", 1));
     // How long a run takes when nobody kills it; the others are killed before that.
-    let whole = (0..3).map(|_| undisturbed()).max().expect("three");
+    let undisturbed: Vec<_> = (0..3 * AT_ONCE).collect();
+    let whole = each(&undisturbed, ToString::to_string, |_| undisturbed_run()).into_iter().max().expect("a run");
     println!("{count} runs, seed {seed}, killed within {} ms", whole.as_millis());
     let started = Instant::now();
     let runs: Vec<u64> = (0..count).collect();
     let told = each(&runs, |run| format!("run {run} of seed {seed}"), |run| kill_somewhen(seed, *run, whole));
-    let (kills, starts): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+    let killed: Vec<_> = told.iter().flat_map(|(kills, _)| kills).collect();
+    let found = |routes: &[usize]| killed.iter().filter(|found| routes.contains(found)).count();
     println!(
-        "{count} of {count} runs ended with a right index: {} kills, {} starts, seed {seed}, {AT_ONCE} at a time, {} s",
-        kills.iter().sum::<u32>(),
-        starts.iter().sum::<u32>(),
+        "{count} of {count} runs ended with a right index: {} kills ({} before the first route was there, {} between the \
+         first and the last, {} after it), {} starts, seed {seed}, {AT_ONCE} at a time, {} s",
+        killed.len(),
+        found(&[0]),
+        found(&[1, 2]),
+        found(&[3]),
+        told.iter().map(|(_, starts)| starts).sum::<u32>(),
         started.elapsed().as_secs()
     );
 }
 
-fn undisturbed() -> Duration {
+fn undisturbed_run() -> Duration {
     let (_repository, job) = job("measured", "");
     let started = Instant::now();
     job.run().assert_succeeds();
@@ -216,22 +222,20 @@ fn undisturbed() -> Duration {
 }
 
 /// Kills a job up to three times, each at a random moment, and starts it again until it succeeds: the same run, or a
-/// rerun. Gives the number of kills and starts.
-fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> (u32, u32) {
+/// rerun. Gives how many routes there were after each kill, and the number of starts.
+fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> (Vec<usize>, u32) {
     let mut random = Random(seed.wrapping_mul(1_000_003).wrapping_add(run));
     let (_repository, mut job) = job("somewhen", "");
-    let (mut kills, mut starts) = (0, 0);
-    let most = 1 + random.below(3);
-    while kills < most {
+    let (mut kills, mut starts) = (Vec::new(), 0);
+    for _ in 0..=random.below(3) {
         starts += 1;
         let moment = Duration::from_millis(random.below(u64::try_from(whole.as_millis()).unwrap() * 5 / 4));
         let started = Instant::now();
         match program(["run"], job.environment()).kill_when(|_| started.elapsed() >= moment) {
-            None => kills += 1,
+            None => kills.push(follow_routes(&job).iter().flatten().count()),
             Some(0) => break,
             Some(code) => panic!("exit {code} without a fault"),
         }
-        follow_routes(&job);
         if random.below(2) == 0 {
             job.claim = job.taskcluster.rerun(&job.claim.task_id);
         }
@@ -241,7 +245,7 @@ fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> (u32, u32) {
     assert!(follow_routes(&job).iter().all(Option::is_some), "a route is missing");
     assert_readable_from_the_task(&job);
     forget_build_cache(&job.name);
-    (u32::try_from(kills).unwrap(), starts)
+    (kills, starts)
 }
 
 /// `SplitMix64`: the same moments for the same seed.
