@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::cut;
 use crate::secrets::Secrets;
 
 /// How many of a failing step's last lines are kept: about what fits on a screen beside the error.
@@ -22,7 +23,7 @@ pub struct Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "step {}/{}, {},", self.number, self.of, self.instruction)
+        write!(f, "step {}/{}, {},", self.number, self.of, cut(&self.instruction, 120))
     }
 }
 
