@@ -95,6 +95,9 @@ impl Engine {
         if let (true, false, Some(last)) = (left.cut_short, left.in_command, &left.last) {
             left.traces.extend(self.untold(last, &left.before).await.into_iter().map(Trace::Image));
         }
+        // A command can print what looks like the engine's word about any image.
+        let before = std::mem::take(&mut left.before);
+        left.traces.retain(|trace| !matches!(trace, Trace::Image(id) if is_among(id, &before)));
         let mut removed = 0;
         for trace in left.traces.iter().rev() {
             let (Trace::Tag(name) | Trace::Image(name)) = trace;
@@ -150,6 +153,11 @@ impl Engine {
     }
 }
 
+/// Whether an id, or the beginning of one, is that of a known image.
+fn is_among(id: &str, images: &HashSet<String>) -> bool {
+    images.iter().any(|known| known == id || known.trim_start_matches("sha256:").starts_with(id))
+}
+
 /// After a build is cut short the engine takes a moment to end the step, and its container uses the step's image.
 const LETTING_GO: Policy = Policy {
     tries: 20,
@@ -187,6 +195,13 @@ impl Failure for RemovalError {
 mod tests {
     use super::super::Kind;
     use super::*;
+
+    #[test]
+    fn images_that_were_there_before_are_known_by_their_beginning() {
+        let before = HashSet::from([format!("sha256:0123456789ab{}", "0".repeat(52))]);
+        assert!(is_among("0123456789ab", &before));
+        assert!(!is_among("123456789ab", &before));
+    }
 
     #[tokio::test]
     async fn an_engine_that_hangs_keeps_nobody() {
