@@ -66,7 +66,7 @@ pub enum Failed {
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
     /// Somebody, or the clock, stopped the program.
-    #[error("{reason} while {stage}; everything is cleaned up, start again to go on")]
+    #[error("{reason} while {stage}; {}", reason.way_out())]
     Stopped {
         /// Who.
         reason: Reason,
