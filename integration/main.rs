@@ -2,6 +2,7 @@
 
 mod conformance;
 mod dry_run;
+mod fault_matrix;
 mod harness;
 mod hash;
 mod house;

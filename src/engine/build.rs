@@ -39,6 +39,9 @@ impl Engine {
             t: Some(tag.to_owned()),
             rm: true,
             forcerm: true,
+            // The image is made of its context and its base, not of what others left in the engine. And the classic
+            // builder fails, as if by the Dockerfile's fault, when an image goes while it looks through its cache.
+            nocache: true,
             buildargs: Some(plan.args.clone().into_iter().collect()),
             networkmode: plan.network.clone(),
             version: builder(),
