@@ -3,6 +3,7 @@
 mod conformance;
 mod dry_run;
 mod fault_matrix;
+mod fuzz;
 mod harness;
 mod hash;
 mod house;

@@ -133,7 +133,7 @@ impl Report {
     }
 
     fn lines(&self, lines: &[String]) {
-        self.raw(format!("{}\n", lines.join("\n")).as_bytes());
+        self.raw(format!("{}\n", visible(&lines.join("\n"))).as_bytes());
     }
 
     fn raw(&self, bytes: &[u8]) {
@@ -146,10 +146,25 @@ impl Report {
     }
 }
 
+/// Control characters as text, all but line breaks and tabs: what others wrote into a name or an answer must not move a
+/// terminal's cursor, or colour what is not there.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && !matches!(character, '\n' | '\t') {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// The line that Treeherder highlights: no date inside the brackets, no line break, at most 480 characters.
 #[must_use]
 pub fn error_line(what: &str) -> String {
-    let line = format!("[taskcluster-image-build:error] {}", what.split_whitespace().collect::<Vec<_>>().join(" "));
+    let what = visible(&what.split_whitespace().collect::<Vec<_>>().join(" "));
+    let line = format!("[taskcluster-image-build:error] {what}");
     if line.chars().count() <= ERROR_LINE_LIMIT {
         return line;
     }
@@ -302,6 +317,8 @@ mod tests {
         let long = error_line(&"ü".repeat(1000));
         assert_eq!(long.chars().count(), 480);
         assert!(long.ends_with('…'));
+        let escapes = error_line("a.toml: key \x1b[2K\u{9b}1m\u{7}");
+        assert_eq!(escapes, "[taskcluster-image-build:error] a.toml: key \\u{1b}[2K\\u{9b}1m\\u{7}");
     }
 
     #[test]

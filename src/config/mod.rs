@@ -99,6 +99,8 @@ impl Config {
         let mut assumed = Vec::new();
         refuse_parent(sources)?;
         let args = build_args(sources)?;
+        // An empty flag is no network, like an empty variable.
+        let network = sources.parse(&settings::DOCKER_BUILD_NETWORK)?.filter(|network: &String| !network.is_empty());
         let context = context(sources, around, dry)?;
         let needs_deployment = !dry || matches!(context.source, ContextSource::Artifact { .. });
         let artifact = artifact(sources, around, dry, &mut assumed)?;
@@ -108,7 +110,7 @@ impl Config {
             task: task(sources, dry, &mut assumed)?,
             pushdate: pushdate(sources, around, dry, &mut assumed)?,
             context,
-            build: BuildPlan { args, network: sources.parse(&settings::DOCKER_BUILD_NETWORK)? },
+            build: BuildPlan { args, network },
             artifact,
             index: sources.parse_or_default(&settings::INDEX)?,
             index_hash: sources.parse(&settings::INDEX_HASH)?,

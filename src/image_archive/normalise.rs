@@ -44,7 +44,17 @@ pub struct Normalised {
 #[derive(Default)]
 struct Seen {
     manifest: Option<Vec<Image>>,
-    members: HashMap<String, Option<Digest>>,
+    members: HashMap<String, Member>,
+}
+
+/// A member by its name.
+#[derive(Debug, PartialEq)]
+enum Member {
+    Folder,
+    /// A file, with its digest where it is small.
+    File(Option<Digest>),
+    /// A link, with what it leads to; older engines link layers that are the same.
+    Link(Option<String>),
 }
 
 /// Reads an export and writes the archive with `tag` as its only name. Gives the writer back, after the tar's end.
@@ -55,17 +65,26 @@ pub(super) fn normalise<R: Read, W: Write>(
     out: W,
 ) -> Result<(Normalised, W), ArchiveError> {
     let mut archive = Archive::new(export);
-    // Raw: extension headers pass through as they are, instead of being read and lost.
+    // Raw: what extension headers say is judged here, and not already believed.
     let entries = archive.entries().map_err(ArchiveError::Read)?.raw(true);
     let mut out = Builder::new(out);
     let mut seen = Seen::default();
     for entry in entries {
         let mut entry = entry.map_err(ArchiveError::Read)?;
-        match entry.path_bytes().as_ref() {
-            b"manifest.json" => seen.manifest = Some(json(&mut entry)?),
+        let kind = entry.header().entry_type();
+        if matches!(kind, EntryType::XHeader | EntryType::XGlobalHeader) {
+            extension(&mut entry)?;
+            continue;
+        }
+        let name = plain_name(&entry)?;
+        match (name.as_str(), kind) {
+            ("manifest.json", EntryType::Regular) if seen.manifest.is_none() => seen.manifest = Some(json(&mut entry)?),
             // Written anew.
-            b"repositories" => {}
-            _ => pass(&mut entry, &mut out, &mut seen)?,
+            ("repositories", EntryType::Regular) => {}
+            ("manifest.json" | "repositories", _) => {
+                return Err(ArchiveError::Content(format!("its {name} is no file, or comes twice")));
+            }
+            _ => pass(&mut entry, name, &mut out, &mut seen)?,
         }
     }
     let image = seen.check(image_id)?;
@@ -80,25 +99,83 @@ pub(super) fn normalise<R: Read, W: Write>(
     Ok((content, out.into_inner().map_err(ArchiveError::Write)?))
 }
 
-/// Copies a member as it is, and keeps in mind that it was there.
-fn pass<R: Read, W: Write>(entry: &mut Entry<R>, out: &mut Builder<W>, seen: &mut Seen) -> Result<(), ArchiveError> {
-    let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-    let size = entry.size();
-    let kind = entry.header().entry_type();
-    out.get_mut().write_all(entry.header().as_bytes()).map_err(ArchiveError::Write)?;
-    let digest = if size <= SMALL_MEMBER {
-        let mut tally = Tally::new(entry);
-        copy(&mut tally, out.get_mut(), size)?;
-        Some(tally.finish().1)
-    } else {
-        copy(entry, out.get_mut(), size)?;
-        None
-    };
-    pad(out.get_mut(), size)?;
-    if matches!(kind, EntryType::Regular | EntryType::Symlink | EntryType::Link) {
-        seen.members.insert(name, digest);
+/// A member's name as every reader understands it.
+fn plain_name<R: Read>(entry: &Entry<R>) -> Result<String, ArchiveError> {
+    let raw = entry.path_bytes();
+    let name = std::str::from_utf8(&raw).ok().filter(|name| !name.starts_with('/')).and_then(|name| resolve("", name));
+    name.ok_or_else(|| {
+        ArchiveError::Content(format!("its member {:?} has no plain name", String::from_utf8_lossy(&raw)))
+    })
+}
+
+/// Where a path leads to from a folder; nowhere if that is outside.
+fn resolve(folder: &str, path: &str) -> Option<String> {
+    let mut parts: Vec<_> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+/// Looks at a header that adds to the next member, which is left out: times and owners of members mean nothing to an
+/// engine. Names and sizes do, and who reads them here would see another archive than who does not. Engines' names are
+/// short, and need no such header.
+fn extension<R: Read>(entry: &mut Entry<R>) -> Result<(), ArchiveError> {
+    let records = whole(entry, "an extension header")?;
+    // Anywhere in it, because readers differ in how they take it apart.
+    let says = |word: &[u8]| records.windows(word.len()).any(|window| window == word);
+    if [&b"path="[..], b"size=", b"GNU.sparse", b"hdrcharset="].into_iter().any(says) {
+        return Err(ArchiveError::Content("it has names or sizes in extension headers".to_owned()));
     }
     Ok(())
+}
+
+/// Copies a member as it is, and keeps in mind that it was there.
+fn pass<R: Read, W: Write>(
+    entry: &mut Entry<R>,
+    name: String,
+    out: &mut Builder<W>,
+    seen: &mut Seen,
+) -> Result<(), ArchiveError> {
+    let size = entry.size();
+    let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let link = |from: &str| entry.link_name_bytes().and_then(|to| resolve(from, std::str::from_utf8(&to).ok()?));
+    let mut member = match entry.header().entry_type() {
+        EntryType::Directory => Member::Folder,
+        EntryType::Regular => Member::File(None),
+        EntryType::Symlink => Member::Link(link(folder)),
+        EntryType::Link => Member::Link(link("")),
+        other => return Err(ArchiveError::Content(format!("its member {name:?} is no file, but {other:?}"))),
+    };
+    // Readers differ in what these are.
+    let is_file = matches!(member, Member::File(_));
+    if (size > 0 && !is_file) || (is_file && entry.path_bytes().ends_with(b"/")) {
+        return Err(ArchiveError::Content(format!("its member {name:?} is a folder or link with content")));
+    }
+    out.get_mut().write_all(entry.header().as_bytes()).map_err(ArchiveError::Write)?;
+    if size <= SMALL_MEMBER {
+        let mut tally = Tally::new(entry);
+        copy(&mut tally, out.get_mut(), size)?;
+        if let Member::File(digest) = &mut member {
+            *digest = Some(tally.finish().1);
+        }
+    } else {
+        copy(entry, out.get_mut(), size)?;
+    }
+    pad(out.get_mut(), size)?;
+    match seen.members.get(&name) {
+        Some(known) if (known, &member) != (&Member::Folder, &Member::Folder) => {
+            Err(ArchiveError::Content(format!("its member {name:?} comes twice")))
+        }
+        _ => {
+            seen.members.insert(name, member);
+            Ok(())
+        }
+    }
 }
 
 /// Copies `size` bytes, telling errors of the two ends apart.
@@ -125,12 +202,19 @@ fn pad<W: Write>(to: &mut W, size: u64) -> Result<(), ArchiveError> {
 }
 
 fn json<R: Read, T: serde::de::DeserializeOwned>(entry: &mut Entry<R>) -> Result<T, ArchiveError> {
-    if entry.size() > SMALL_MEMBER {
-        return Err(ArchiveError::Content(format!("manifest.json has {} bytes", entry.size())));
-    }
-    let mut text = Vec::new();
-    entry.read_to_end(&mut text).map_err(ArchiveError::Read)?;
+    let text = whole(entry, "manifest.json")?;
     serde_json::from_slice(&text).map_err(|error| ArchiveError::Content(format!("manifest.json: {error}")))
+}
+
+/// The content of a small member.
+fn whole<R: Read>(entry: &mut Entry<R>, name: &str) -> Result<Vec<u8>, ArchiveError> {
+    if entry.size() > SMALL_MEMBER {
+        return Err(ArchiveError::Content(format!("{name} has {} bytes", entry.size())));
+    }
+    let mut content = Vec::new();
+    let size = entry.size();
+    copy(entry, &mut content, size)?;
+    Ok(content)
 }
 
 fn append<W: Write>(out: &mut Builder<W>, name: &str, value: &impl serde::Serialize) -> Result<(), ArchiveError> {
@@ -154,119 +238,28 @@ impl Seen {
             None => return wrong("it has no manifest.json".to_owned()),
         };
         match self.members.get(&image.config) {
-            Some(Some(digest)) if image_id == format!("sha256:{digest}") => {}
-            Some(Some(digest)) => return wrong(format!("it has sha256:{digest}, not {image_id}")),
-            Some(None) => return wrong(format!("its configuration {} is too large", image.config)),
+            Some(Member::File(Some(digest))) if image_id == format!("sha256:{digest}") => {}
+            Some(Member::File(Some(digest))) => return wrong(format!("it has sha256:{digest}, not {image_id}")),
+            Some(Member::File(None)) => return wrong(format!("its configuration {} is too large", image.config)),
+            Some(_) => return wrong(format!("its configuration {} is no file", image.config)),
             None => return wrong(format!("its configuration {} is missing", image.config)),
         }
-        match image.layers.iter().find(|layer| !self.members.contains_key(*layer)) {
+        match image.layers.iter().find(|layer| !self.leads_to_a_file(layer)) {
             Some(layer) => wrong(format!("its layer {layer} is missing")),
             None => Ok(image),
         }
     }
+
+    fn leads_to_a_file(&self, name: &str) -> bool {
+        let mut at = self.members.get(name);
+        // As many links in a row as there are members, or they go round.
+        for _ in 0..self.members.len() {
+            let Some(Member::Link(Some(target))) = at else { break };
+            at = self.members.get(target);
+        }
+        matches!(at, Some(Member::File(_)))
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CONFIG: &[u8] = br#"{"architecture":"amd64"}"#;
-
-    fn id() -> String {
-        format!("sha256:{}", Digest::of(CONFIG))
-    }
-
-    /// An archive as Docker exports an image by id, with some members left out or changed.
-    fn export(change: impl Fn(&str, &[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
-        let config = format!("{}.json", Digest::of(CONFIG));
-        let manifest = format!(r#"[{{"Config":"{config}","RepoTags":null,"Layers":["l1/layer.tar","l2/layer.tar"]}}]"#);
-        let large = vec![7; 5 * 1024 * 1024 + 3];
-        let members: [(&str, &[u8]); 5] = [
-            (&config, CONFIG),
-            ("l1/VERSION", b"1.0"),
-            ("l1/layer.tar", &large),
-            ("l2/layer.tar", b"two"),
-            ("manifest.json", manifest.as_bytes()),
-        ];
-        let mut out = Builder::new(Vec::new());
-        for (name, data) in members {
-            if let Some(data) = change(name, data) {
-                let mut header = Header::new_ustar();
-                header.set_size(data.len() as u64);
-                out.append_data(&mut header, name, data.as_slice()).unwrap();
-            }
-        }
-        out.into_inner().unwrap()
-    }
-
-    #[expect(clippy::unnecessary_wraps, reason = "it stands where changes do that can leave a member out")]
-    fn unchanged(_: &str, data: &[u8]) -> Option<Vec<u8>> {
-        Some(data.to_vec())
-    }
-
-    fn members(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
-        let mut archive = Archive::new(archive);
-        let read = |entry: io::Result<Entry<&[u8]>>| {
-            let mut entry = entry.unwrap();
-            let mut data = Vec::new();
-            entry.read_to_end(&mut data).unwrap();
-            (entry.path().unwrap().display().to_string(), data)
-        };
-        archive.entries().unwrap().map(read).collect()
-    }
-
-    #[test]
-    fn everything_passes_and_the_one_tag_is_added() {
-        let export = export(unchanged);
-        let (content, out) = normalise(export.as_slice(), &id(), "builder:1234", Vec::new()).unwrap();
-        assert_eq!(content, Normalised { image_id: id(), layers: 2 });
-        let before = members(&export);
-        let after = members(&out);
-        assert_eq!(after[..4], before[..4], "layers and configuration are untouched");
-        let text = |at: usize| String::from_utf8(after[at].1.clone()).unwrap();
-        assert_eq!((after[4].0.as_str(), after[5].0.as_str()), ("manifest.json", "repositories"));
-        assert!(text(4).contains(r#""RepoTags":["builder:1234"]"#), "{}", text(4));
-        assert_eq!(text(5), r#"{"builder":{"1234":"l2"}}"#);
-    }
-
-    #[test]
-    fn an_export_that_is_not_the_image_is_refused() {
-        let without = |missing: &'static str| move |name: &str, data: &[u8]| (name != missing).then(|| data.to_vec());
-        let said =
-            |export: Vec<u8>, id: &str| normalise(export.as_slice(), id, "a:b", io::sink()).unwrap_err().to_string();
-        assert!(said(export(without("manifest.json")), &id()).contains("no manifest.json"));
-        assert!(said(export(without("l1/layer.tar")), &id()).contains("layer l1/layer.tar is missing"));
-        let other = format!("sha256:{}", Digest::of(b"other"));
-        assert!(said(export(unchanged), &other).contains(&other));
-        let config =
-            |name: &str, data: &[u8]| Some(if data == CONFIG { b"{}".to_vec() } else { unchanged(name, data)? });
-        assert!(said(export(config), &id()).contains(&Digest::of(b"{}").to_string()));
-    }
-
-    #[test]
-    fn a_cut_export_is_an_error_wherever_it_is_cut() {
-        let export = export(unchanged);
-        for cut in [0, 100, 512, 600, 5000, export.len() - 2000] {
-            let error = normalise(&export[..cut], &id(), "a:b", io::sink()).unwrap_err();
-            assert!(matches!(error, ArchiveError::Read(_) | ArchiveError::Content(_)), "cut at {cut}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_full_disk_is_told_from_a_broken_export() {
-        let mut small = [0; 1000];
-        let error = normalise(export(unchanged).as_slice(), &id(), "a:b", &mut small[..]).map(|_| ()).unwrap_err();
-        assert!(matches!(error, ArchiveError::Write(_)), "{error}");
-    }
-
-    #[test]
-    fn a_compressed_archive_is_the_same_archive() {
-        let export = export(unchanged);
-        let (mut plain, mut packed) = (Vec::new(), Vec::new());
-        let a = super::super::write(export.as_slice(), &id(), "a:b", None, &mut plain).unwrap();
-        let b = super::super::write(export.as_slice(), &id(), "a:b", Some(3), &mut packed).unwrap();
-        assert_eq!(zstd::decode_all(packed.as_slice()).unwrap(), plain);
-        assert_eq!((a.sha256, a.size), (Digest::of(&plain), plain.len() as u64));
-        assert_eq!((b.sha256, b.size), (Digest::of(&packed), packed.len() as u64));
-    }
-}
+mod tests;

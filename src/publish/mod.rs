@@ -4,8 +4,6 @@
 mod folder;
 mod task;
 
-use std::path::Path;
-
 use jiff::Timestamp;
 
 use crate::build_log;
@@ -176,15 +174,6 @@ impl Publisher {
         match self {
             Self::Task(task) => task.expires(plan).await,
             Self::Folder(_) => Ok(plan.artifact.expires.unwrap_or(Timestamp::MAX)),
-        }
-    }
-
-    /// Where the image archive should be written: a folder on the disk that it ends on.
-    #[must_use]
-    pub fn folder(&self) -> Option<&Path> {
-        match self {
-            Self::Task(_) => None,
-            Self::Folder(folder) => Some(folder.path()),
         }
     }
 

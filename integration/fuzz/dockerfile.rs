@@ -1,0 +1,71 @@
+//! The Dockerfile preprocessor under fuzz: text without its syntax stays as it is, but for the line ends; and what it
+//! has made is not changed by making it again.
+
+use std::collections::BTreeMap;
+
+use image_worker::context::dockerfile::Dockerfile;
+
+use super::input::Input;
+
+const NAMES: [&str; 6] = ["A", "B", "PY_3", "", "ü", "A-"];
+
+pub(super) fn target(data: &[u8]) {
+    let mut input = Input::new(data);
+    let mut args = BTreeMap::new();
+    for _ in 0..input.below(4) {
+        let name = if input.flag() { input.text() } else { input.pick(&NAMES).to_owned() };
+        args.insert(name, input.text());
+    }
+    let raw = input.rest();
+    // Values that name each other grow without end, as they do in taskgraph; they are the decision task's own.
+    let definitions = raw.windows(6).filter(|window| window == b"# %ARG").count();
+    if definitions > 3 && args.values().any(|value| value.contains(['$', '\\'])) {
+        return;
+    }
+    let text = std::str::from_utf8(raw).map(universal);
+    let lines = text.as_ref().map_or(usize::MAX, |text| text.split('\n').count());
+    let done = match Dockerfile::process(raw, &args) {
+        Ok(done) => done,
+        Err(error) => {
+            assert!((1..=lines).contains(&error.line), "no such line: {error}");
+            assert!(error.to_string().starts_with(&format!("line {}: ", error.line)));
+            return;
+        }
+    };
+    let text = text.expect("only UTF-8 is taken");
+    let defines = text.split_inclusive('\n').any(|line| line.starts_with("# %ARG"));
+    if !defines {
+        assert_eq!(done.text, text, "without syntax only line ends change");
+        let asked = text.lines().filter(|line| line.starts_with("# %include")).count();
+        assert_eq!(done.includes.len(), asked, "every include is told");
+    }
+    let mut before = 0;
+    for include in &done.includes {
+        assert!(!include.path.starts_with('/') && include.path.trim() == include.path, "{include:?}");
+        assert!(before < include.line && include.line <= lines, "{include:?}");
+        before = include.line;
+    }
+    // A value that brings line ends of its own brings new lines too, which were not looked at.
+    if args.values().any(|value| value.contains(['\r', '\n', '\\'])) || done.text.contains("# %ARG") {
+        return;
+    }
+    let again = Dockerfile::process(done.text.as_bytes(), &BTreeMap::new()).expect("what was made can be made again");
+    assert_eq!(again.text, done.text);
+    let paths = |dockerfile: &Dockerfile| dockerfile.includes.iter().map(|it| it.path.clone()).collect::<Vec<_>>();
+    assert_eq!(paths(&again), paths(&done));
+}
+
+/// Python's universal newlines, letter by letter.
+fn universal(text: &str) -> String {
+    let mut out = String::new();
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if letter == '\r' {
+            letters.next_if_eq(&'\n');
+            out.push('\n');
+        } else {
+            out.push(letter);
+        }
+    }
+    out
+}

@@ -1,0 +1,137 @@
+//! The archive writer under fuzz: whatever an engine exports, what is written has one name, one manifest and all that
+//! the manifest promises, for every reader; and writing it again changes nothing.
+
+use std::collections::BTreeMap;
+
+use image_worker::image_archive::{ArchiveError, Written, write};
+use image_worker::names::Digest;
+use serde_json::{Value, json};
+use tar::EntryType;
+
+use super::input::Input;
+use super::tars::{self, Seen, Words};
+
+const CONFIG: &[u8] = b"{}";
+const TAG: &str = "builder:1234";
+/// [`CONFIG`]'s own name, in the layouts of today and of before.
+const CONFIG_JSON: &str = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a.json";
+
+const WORDS: Words = Words {
+    names: &[
+        b"l1/layer.tar", b"l2/layer.tar", b"manifest.json", b"repositories", CONFIG_JSON.as_bytes(), b"l1/", b"l1/VERSION",
+        b"./manifest.json", b"./repositories", b"manifest.json/", b"index.json", b"blobs/sha256/x", b"oci-layout", b"8",
+        b"../l1/layer.tar", b"l1",
+    ],
+    contents: &[
+        CONFIG, b"", b"one", br#"[{"Config":"c","RepoTags":null,"Layers":null}]"#, b"[]", b"null", b"[{}]",
+        br#"[{"Config":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a.json","RepoTags":["a:b","c"],"Layers":["l1/layer.tar"]}]"#,
+        br#"[{"Config":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a.json","Layers":["l2/layer.tar","l2/layer.tar"],"More":1}]"#,
+        br#"[{"Config":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a.json","Layers":["manifest.json","repositories"]}]"#,
+        br#"{"builder":{"1234":"x"}}"#,
+    ],
+};
+
+pub(super) fn target(data: &[u8]) {
+    let mut input = Input::new(data);
+    let id = match input.below(16) {
+        0 => String::new(),
+        1 => format!("sha256:{}", Digest::of(b"")),
+        _ => format!("sha256:{}", Digest::of(CONFIG)),
+    };
+    let export = match input.below(8) {
+        0 => input.rest().to_vec(),
+        1 => tars::repair(input.rest().to_vec()),
+        shape => {
+            let mut tar = Vec::new();
+            let manifest = json!([{ "Config": CONFIG_JSON, "RepoTags": input.pick(&[None, Some(["x:y"])]),
+                "Layers": ["l1/layer.tar", "l2/layer.tar"] }])
+            .to_string();
+            let parts: [(&str, &[u8]); 3] = [(CONFIG_JSON, CONFIG), ("l1/layer.tar", b"one"), ("l2/layer.tar", b"two")];
+            let parts = parts.into_iter().chain([("manifest.json", manifest.as_bytes())]);
+            // Each shape but the last two leaves one part out; the script may bring it in its own way.
+            for (number, (name, content)) in parts.enumerate().filter(|(number, _)| number + 2 != shape) {
+                if number == 1 && input.flag() {
+                    tar.extend(tars::long(name, content));
+                } else {
+                    tars::file(&mut tar, name, content);
+                }
+            }
+            tars::script(tar, &mut input, &WORDS)
+        }
+    };
+    if let Ok((written, out)) = make(&export, &id, None) {
+        accepted(&id, &written, &out);
+        if data.len().is_multiple_of(16) {
+            let (packed, _) = make(&export, &id, Some(1)).expect("compressed it is the same archive");
+            assert_eq!(packed.content, written.content);
+        }
+    }
+}
+
+fn make(export: &[u8], id: &str, level: Option<i32>) -> Result<(Written, Vec<u8>), ArchiveError> {
+    let mut out = Vec::new();
+    write(export, id, TAG, level, &mut out).map(|written| (written, out))
+}
+
+fn accepted(id: &str, written: &Written, out: &[u8]) {
+    assert_eq!((written.sha256, written.size), (Digest::of(out), out.len() as u64));
+    assert_eq!(written.content.image_id, id);
+    let entries = tars::list(out).expect("what was written can be read");
+    // As engines do: all members are unpacked, a later one over an earlier one.
+    let mut members: BTreeMap<String, Seen> = BTreeMap::new();
+    let mut documents = Vec::new();
+    for entry in entries {
+        let name = String::from_utf8_lossy(&entry.name).into_owned();
+        let parts: Vec<_> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+        let plain = parts.join("/");
+        if plain == "manifest.json" || plain == "repositories" {
+            assert_eq!(entry.kind, EntryType::Regular, "{name} is a file");
+            documents.push((name.clone(), serde_json::from_slice::<Value>(&entry.content).expect("JSON")));
+        }
+        members.insert(plain, entry);
+    }
+    let [(first, manifest), (second, repositories)] = documents.as_slice() else {
+        panic!("{} members say what the archive holds", documents.len())
+    };
+    assert_eq!((first.as_str(), second.as_str()), ("manifest.json", "repositories"));
+    let [image] = manifest.as_array().expect("a list").as_slice() else { panic!("one image, not {manifest}") };
+    assert_eq!(image["RepoTags"], json!([TAG]), "one name");
+    let names = repositories.as_object().expect("an object");
+    let versions = names["builder"].as_object().expect("an object");
+    assert!(names.len() == 1 && versions.len() == 1 && versions.contains_key("1234"), "{repositories}");
+
+    let file = |name: &Value| {
+        let mut at = name.as_str().expect("a text").to_owned();
+        for _ in 0..=members.len() {
+            let member = members.get(&at).unwrap_or_else(|| panic!("{name} is missing, at {at:?}"));
+            let folder = at.rsplit_once('/').map_or("", |(folder, _)| folder);
+            at = match member.kind {
+                EntryType::Regular => return member,
+                EntryType::Link => resolve("", &member.link),
+                EntryType::Symlink => resolve(folder, &member.link),
+                other => panic!("{name} is a {other:?}"),
+            };
+        }
+        panic!("{name} is a link without an end")
+    };
+    assert_eq!(format!("sha256:{}", Digest::of(&file(&image["Config"]).content)), id);
+    let layers = image["Layers"].as_array().expect("a list");
+    assert_eq!(layers.len(), written.content.layers);
+    for layer in layers {
+        file(layer);
+    }
+    let (again, bytes) = make(out, id, None).expect("what was written is an export");
+    assert_eq!((&again, bytes.as_slice()), (written, out), "written again it is the same");
+}
+
+fn resolve(folder: &str, link: &[u8]) -> String {
+    let mut at: Vec<_> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in std::str::from_utf8(link).expect("a target in UTF-8").split('/') {
+        match part {
+            "" | "." => {}
+            ".." => assert!(at.pop().is_some(), "a link out of the archive"),
+            part => at.push(part),
+        }
+    }
+    at.join("/")
+}

@@ -1,0 +1,26 @@
+//! The fuzz targets by name: each takes any bytes, and panics where a promise of the program is broken. What gives
+//! them bytes is for the tests beside (`cargo test`) and for libFuzzer (`scripts/fuzz`).
+
+#[path = "config.rs"]
+mod config;
+#[path = "context.rs"]
+mod context;
+#[path = "dockerfile.rs"]
+mod dockerfile;
+#[path = "image_archive.rs"]
+mod image_archive;
+#[path = "input.rs"]
+mod input;
+#[path = "names.rs"]
+mod names;
+#[path = "tars.rs"]
+mod tars;
+
+/// All targets; their corpora are in `corpus/NAME/`.
+pub(crate) const TARGETS: [(&str, fn(&[u8])); 5] = [
+    ("context", context::target),
+    ("dockerfile", dockerfile::target),
+    ("image_archive", image_archive::target),
+    ("config", config::target),
+    ("names", names::target),
+];
