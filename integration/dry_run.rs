@@ -60,6 +60,27 @@ fn a_directory_a_file_and_a_url_give_the_same_image() {
 }
 
 #[test]
+fn images_that_were_there_before_keep_their_names_and_stay() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("dry-before", STEPS);
+    let tag = format!("dry-before:{}", repository.hash(HashScheme::Tar));
+    dry_run(&repository, path(&repository.directory()), &[]).assert_succeeds();
+    docker_says(&["load", "--input", path(&repository.root.path().join("out/image.tar"))]);
+    let id = docker_says(&["images", "--quiet", &tag]);
+    dry_run(&repository, path(&repository.directory()), &[]).assert_succeeds();
+    assert_eq!(docker_says(&["images", "--quiet", &tag]), id, "the name is given back");
+
+    // What a command prints is not the engine's word.
+    let liar = Repository::new("dry-liar", &format!("RUN echo ' ---> {id}'; exit 1\n"));
+    dry_run(&liar, path(&liar.directory()), &[]).assert_fails(20, &["exit code 1"]);
+    assert_eq!(docker_says(&["images", "--quiet", &tag]), id);
+    docker_says(&["rmi", "--force", &tag]);
+    crate::harness::assert_engine_is_clean("dry-before");
+}
+
+#[test]
 fn publish_json_is_what_a_task_would_send() {
     if !engine() {
         return;

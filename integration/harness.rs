@@ -267,6 +267,24 @@ impl Program {
         self.check(output)
     }
 
+    /// Kills the program as soon as `reached` says so of its stderr so far, looked at again and again. What it leaves
+    /// behind is nobody's fault. Gives its exit code if it ends before that.
+    pub(crate) fn kill_when(mut self, mut reached: impl FnMut(&str) -> bool) -> Option<i32> {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let said = || String::from_utf8_lossy(&std::fs::read(log.path()).unwrap()).into_owned();
+        let mut child = self.command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().expect("the program");
+        let limit = std::time::Instant::now() + std::time::Duration::from_mins(2);
+        while !reached(&said()) {
+            assert!(std::time::Instant::now() < limit, "what we wait for does not happen:\n{}", said());
+            if let Some(ended) = child.try_wait().unwrap() {
+                return ended.code();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap().code()
+    }
+
     fn check(self, output: Output) -> Finished {
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         let (stdout, stderr) = (text(output.stdout), text(output.stderr));

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod dry_run;
+mod fault_matrix;
 mod fuzz;
 mod harness;
 mod hash;

@@ -89,6 +89,7 @@ fn an_s3_artifact_behind_the_proxy() {
     assert_published(&job, &finished);
     let story = [
         "findTask",
+        "getArtifact",
         "task",
         "getLatestArtifact",
         "s3 GET",
@@ -126,6 +127,7 @@ fn an_object_artifact_with_signed_calls() {
     assert_published(&job, &finished);
     let story = [
         "findTask",
+        "getArtifact",
         "task",
         "getLatestArtifact",
         "s3 GET",
@@ -314,7 +316,7 @@ fn a_wrong_hash_builds_nothing_and_publishes_nothing() {
     assert!(!finished.stderr.contains("build |"), "{}", finished.stderr);
     job.assert_nothing_published();
     job.assert_engine_is_clean();
-    assert_eq!(job.story(), ["findTask", "task", "getLatestArtifact", "s3 GET"]);
+    assert_eq!(job.story(), ["findTask", "getArtifact", "task", "getLatestArtifact", "s3 GET"]);
 
     // The hash of the other scheme: the message says which knob is wrong.
     job.hash = repository.hash(HashScheme::Contents);
@@ -534,7 +536,7 @@ fn an_expiry_after_the_tasks_own_costs_no_build() {
     let Some(job) = Job::ready("run-expires", HELLO) else { return };
     let finished = job.run_with([("ARTIFACT_EXPIRES", "2100-01-01T00:00:00Z")]);
     finished.assert_fails(2, &["ARTIFACT_EXPIRES is 2100-01-01T00:00:00Z", "after the task itself expires"]);
-    assert_eq!(job.story(), ["findTask", "task"]);
+    assert_eq!(job.story(), ["findTask", "getArtifact", "task"]);
 }
 
 #[test]

@@ -63,7 +63,10 @@ In a task everything comes from the environment; on a laptop, try
 /// The command line's definition; completions and the manual page come from it too.
 #[must_use]
 pub fn command() -> Command {
-    let run = Command::new("run").about("The main job, inside a task").long_about(RUN_HELP).after_help(EXIT_CODES);
+    let secrets = settings::RUN.iter().filter(|setting| setting.secret);
+    let secrets: Vec<_> = secrets.map(|setting| format!("  {}  {}", setting.variable, setting.help)).collect();
+    let after = format!("Secrets, which have variables only:\n{}\n\n{EXIT_CODES}", secrets.join("\n"));
+    let run = Command::new("run").about("The main job, inside a task").long_about(RUN_HELP).after_help(after);
     let hash = Command::new("hash").about("Print the context hash of an image directory");
     let context = Command::new("context").about("Write the context of an image directory as a .tar.gz, print its hash");
     let shell = Arg::new("shell").value_name("SHELL").value_parser(value_parser!(Shell)).required(true);
@@ -184,6 +187,8 @@ mod tests {
     #[test]
     fn secrets_have_no_flag() {
         assert!(typed("image-worker run --access-token x").is_err());
+        let help = typed("image-worker run --help").unwrap_err().to_string();
+        assert!(settings::RUN.iter().all(|setting| help.contains(setting.variable)), "each variable is shown: {help}");
         assert!(typed("image-worker run --nonsense").is_err());
         assert!(typed("image-worker hash a --arg X").is_err());
     }

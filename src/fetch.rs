@@ -199,16 +199,19 @@ impl Fetcher<'_> {
         let out = BufWriter::with_capacity(WRITE_BUFFER, file.reopen().map_err(unwritable)?);
         let received = tokio::task::spawn_blocking(move || receive(open(), &expect, &limits, out));
         let Received { hash, bytes, .. } = match received.await {
-            Ok(received) => received.map_err(|error| blame(error, context.source.to_string()))?,
+            Ok(received) => received.map_err(|error| blame(error, context.source.to_string(), file.path()))?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         Ok(Fetched { file, hash, bytes })
     }
 }
 
-/// A source's own error is told as what it is: a download that broke off.
-fn blame(error: IntakeError, origin: String) -> FetchError {
+/// A source's own error is told as what it is: a download that broke off; and the disk's with the file.
+fn blame(error: IntakeError, origin: String, path: &Path) -> FetchError {
     match error {
+        IntakeError::Output { source } => {
+            FetchError::File { doing: "write the context to", path: path.to_owned(), source }
+        }
         IntakeError::Source { bytes, source } => match stream::cause::<TransferError>(source) {
             Ok(transfer) => FetchError::Transfer(transfer),
             Err(source) => FetchError::Intake { error: IntakeError::Source { bytes, source }, origin },

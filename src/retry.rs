@@ -3,7 +3,8 @@
 
 use std::fmt::Display;
 use std::future::Future;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use backoff::ExponentialBackoff;
 use tracing::{debug, warn};
@@ -36,8 +37,48 @@ pub struct Policy {
     pub longest_pause: Duration,
     /// No try begins after this time.
     pub limit: Duration,
-    /// Whether a failure that is tried again is nothing to tell about.
+    /// Whether this is waiting and no trouble: nothing to tell about, and nothing that [`Patience`] is about.
     pub quiet: bool,
+}
+
+/// How patient this process is, where somebody wants other numbers than a room's own. Said once for the whole process,
+/// as the log's format is: every room that speaks to the network needs it, and none should have to carry it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// How often a call or a transfer is tried, where it is not for the policy to say.
+    pub tries: Option<u32>,
+    /// How long one API call may take.
+    pub call_timeout: Duration,
+    /// How long a storage service may say nothing.
+    pub silence: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            tries: None,
+            // taskcluster-proxy keeps a request for up to 15 minutes while it retries a 5xx by itself, so without an
+            // own limit a permanent 500 looks like a hang. Real calls take well under a second.
+            call_timeout: Duration::from_mins(1),
+            // Generous, because some services prepare large objects before the first byte.
+            silence: Duration::from_mins(2),
+        }
+    }
+}
+
+static PATIENCE: OnceLock<Patience> = OnceLock::new();
+
+impl Patience {
+    /// Holds for the rest of the process; a second word in the same process changes nothing.
+    pub fn hold(self) {
+        let _ = PATIENCE.set(self);
+    }
+
+    /// What holds.
+    #[must_use]
+    pub fn held() -> Self {
+        PATIENCE.get().copied().unwrap_or_default()
+    }
 }
 
 impl Policy {
@@ -79,15 +120,19 @@ where
         multiplier: 2.0,
         ..ExponentialBackoff::default()
     };
+    let most = Patience::held().tries.filter(|_| !policy.quiet).unwrap_or(policy.tries);
     let mut tries = 0;
+    let started = Instant::now();
     let attempt = || {
         tries += 1;
-        let last = tries >= policy.tries;
+        let last = tries >= most;
         let attempt = operation();
         async move {
+            // The crate would wait for as long as a server says, be it a day.
+            let in_time = |pause| started.elapsed().saturating_add(pause) <= policy.limit;
             attempt.await.map_err(|error| match error.another() {
                 Another::CanHelp if !last => backoff::Error::transient(error),
-                Another::CanHelpAfter(pause) if !last => backoff::Error::retry_after(error, pause),
+                Another::CanHelpAfter(pause) if !last && in_time(pause) => backoff::Error::retry_after(error, pause),
                 Another::IsUseless | Another::CanHelp | Another::CanHelpAfter(_) => backoff::Error::permanent(error),
             })
         }
@@ -149,5 +194,8 @@ mod tests {
         assert_eq!(try_with(Another::IsUseless, 2).await, (Err(Broken(Another::IsUseless, 1)), 1));
         let after = Another::CanHelpAfter(Duration::from_millis(3));
         assert_eq!(try_with(after, 2).await, (Ok(2), 2));
+        // Nobody waits longer than the policy says, whoever asks for it.
+        let tomorrow = Another::CanHelpAfter(Duration::from_hours(24));
+        assert_eq!(try_with(tomorrow, 2).await, (Err(Broken(tomorrow, 1)), 1));
     }
 }

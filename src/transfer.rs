@@ -16,11 +16,7 @@ use tracing::warn;
 
 use crate::names::HttpUrl;
 use crate::report::Meter;
-use crate::retry::{Another, Failure, Policy, retry};
-
-/// A storage service that says nothing, or takes nothing, for this long is taken for dead. Generous, because some
-/// prepare large objects before the first byte.
-const SILENCE: Duration = Duration::from_mins(2);
+use crate::retry::{Another, Failure, Patience, Policy, retry};
 
 /// A signed PUT URL lives for 45 minutes; what has not arrived by then never will.
 const PUT_LIMIT: Duration = Duration::from_mins(45);
@@ -205,7 +201,7 @@ fn connection(method: &'static str, url: &HttpUrl, source: reqwest::Error) -> Tr
 impl Storage {
     /// Sets up the client.
     pub fn new() -> Result<Self, TransferError> {
-        Self::with_silence(SILENCE)
+        Self::with_silence(Patience::held().silence)
     }
 
     fn with_silence(silence: Duration) -> Result<Self, TransferError> {

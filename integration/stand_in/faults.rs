@@ -33,6 +33,8 @@ pub(crate) enum Failure {
     ReplyLost,
     /// Accepts the call and never answers, until the stand-in stops.
     Hang,
+    /// Does the work, then never answers.
+    Stall,
     /// Serves (or, of an upload, reads) so many bytes of the body, then closes the connection.
     CutBody(u64),
     /// Serves the body with one byte changed, in its middle.
@@ -67,6 +69,11 @@ impl Fault {
         Self::new(call, Failure::Hang)
     }
 
+    /// Does the work, then never answers.
+    pub(crate) fn stall(call: &str) -> Self {
+        Self::new(call, Failure::Stall)
+    }
+
     /// Serves (or, of an upload, reads) `bytes` of the body, then closes the connection.
     pub(crate) fn cut_body(call: &str, bytes: u64) -> Self {
         Self::new(call, Failure::CutBody(bytes))
@@ -94,6 +101,7 @@ impl Fault {
             "drop" => Self::drop(call),
             "reply_lost" => Self::reply_lost(call),
             "hang" => Self::hang(call),
+            "stall" => Self::stall(call),
             "cut_body" => Self::cut_body(call, number("bytes")?),
             "wrong_bytes" => Self::wrong_bytes(call),
             "delay" => Self::delay(call, Duration::from_millis(number("milliseconds")?)),
@@ -194,14 +202,15 @@ impl Failure {
                 tokio::time::sleep(*delay).await;
                 Ok(None)
             }
-            Self::ReplyLost | Self::CutBody(_) | Self::WrongBytes => Ok(None),
+            Self::ReplyLost | Self::Stall | Self::CutBody(_) | Self::WrongBytes => Ok(None),
         }
     }
 
     /// What happens to the answer after the work.
-    pub(super) fn after(&self, reply: Reply) -> Result<Reply, Dropped> {
+    pub(super) async fn after(&self, reply: Reply) -> Result<Reply, Dropped> {
         match self {
             Self::ReplyLost => Err(Dropped),
+            Self::Stall => std::future::pending().await,
             Self::CutBody(bytes) => Ok(reply.damaged(Damage::Cut(*bytes))),
             Self::WrongBytes => Ok(reply.damaged(Damage::Flip)),
             _ => Ok(reply),

@@ -173,7 +173,7 @@ async fn with_failure(
     let Some(failure) = failure else { return work().await };
     match failure.before().await? {
         Some(reply) => Ok(reply),
-        None => failure.after(work().await?),
+        None => failure.after(work().await?).await,
     }
 }
 

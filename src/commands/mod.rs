@@ -18,6 +18,7 @@ use crate::image_archive::ArchiveError;
 use crate::names::NameError;
 use crate::publish::PublishError;
 use crate::report::Report;
+use crate::retry::{Another, Failure as _};
 use crate::taskcluster::{CallError, CallFault};
 use crate::transfer::TransferError;
 use stop::Reason;
@@ -65,7 +66,7 @@ pub enum Failed {
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
     /// Somebody, or the clock, stopped the program.
-    #[error("{reason} while {stage}; everything is cleaned up, start again to go on")]
+    #[error("{reason} while {stage}; {}", reason.way_out())]
     Stopped {
         /// Who.
         reason: Reason,
@@ -139,7 +140,10 @@ fn call_code(error: &CallError) -> u8 {
 
 fn transfer_code(error: &TransferError) -> u8 {
     match error {
-        TransferError::Status { status, .. } if status.is_client_error() && status.as_u16() != 429 => REFUSED,
+        // 408 and 429 have been tried again.
+        TransferError::Status { status, .. } if status.is_client_error() && error.another() == Another::IsUseless => {
+            REFUSED
+        }
         TransferError::Status { .. } | TransferError::Connection { .. } => WORLD,
         TransferError::Stalled { .. } | TransferError::NoLength { .. } => WORLD,
         TransferError::File { .. } | TransferError::Setup(_) => WORLD,
@@ -173,5 +177,21 @@ fn collect_code(error: &CollectError) -> u8 {
         | CollectError::SetId { .. }
         | CollectError::Changed { .. }
         | CollectError::Read { .. } => CONTEXT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_that_another_try_can_help_is_the_worlds_fault() {
+        let code = |status: u16| {
+            let url = "https://example.com/".parse().unwrap();
+            let status = reqwest::StatusCode::from_u16(status).unwrap();
+            let (method, answer, retry_after) = ("PUT", String::new(), None);
+            transfer_code(&TransferError::Status { method, url, status, answer, retry_after })
+        };
+        assert_eq!([403, 400, 408, 429, 500, 503].map(code), [REFUSED, REFUSED, WORLD, WORLD, WORLD, WORLD]);
     }
 }

@@ -45,6 +45,7 @@ pub struct Outcome {
 /// Does the job.
 pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome, Failed> {
     let Config { plan, deployment, .. } = &config;
+    config.patience.hold();
     info!("image-worker {}: {plan}", env!("CARGO_PKG_VERSION"));
     for assumption in &config.assumed {
         info!("{assumption}");
@@ -58,7 +59,7 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
         && let Some(found) = stop.during("looking the image up", publisher.already_there(plan, identity)).await?
     {
         info!("{found}");
-        let story = stop.during("pointing at the image", publisher.point_to(plan, &found)).await?.story;
+        let story = stop.during("pointing at the image", publisher.point_to(plan, identity, &found)).await?.story;
         return Ok(Outcome { built: false, identity: identity.clone(), story });
     }
     let expires = stop.during("asking for the task's expiry", publisher.expires(plan)).await?;

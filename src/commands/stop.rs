@@ -27,6 +27,16 @@ pub enum Reason {
     Deadline,
 }
 
+impl Reason {
+    /// What to do about it.
+    pub(super) fn way_out(self) -> &'static str {
+        match self {
+            Self::Interrupted | Self::Terminated | Self::HungUp => "start again to go on",
+            Self::Deadline => "if it is just slow, give the task a longer maxRunTime, and MAX_RUN_TIME the same",
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -2,6 +2,7 @@
 //! The only reader of the environment, through a look-up that the door passes in; no network, no clock.
 
 mod access;
+mod patience;
 pub mod settings;
 mod sources;
 
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 
 use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoPath};
 use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Plan, TaskRun};
+use crate::retry::Patience;
 pub use access::{Access, Deployment};
 pub use sources::{ConfigError, Given, Origin, Sources};
 
@@ -33,6 +35,8 @@ pub struct Config {
     pub force: bool,
     /// Seconds that the task may take.
     pub max_run_time: Option<u64>,
+    /// How long and how often to try.
+    pub patience: Patience,
     /// Things that a dry run filled in by itself, for the log.
     pub assumed: Vec<String>,
 }
@@ -123,6 +127,7 @@ impl Config {
             dry_run: if dry { Some(sources.parse_or_default(&settings::OUTPUT)?) } else { None },
             force: sources.switch(&settings::FORCE)?,
             max_run_time: sources.parse(&settings::MAX_RUN_TIME)?,
+            patience: patience::read(sources)?,
             assumed,
         })
     }

@@ -104,6 +104,9 @@ settings! {
     CLIENT_ID = Setting::new("client-id", "TASKCLUSTER_CLIENT_ID", "ID", "Client that signs API calls where there is no proxy").group(DEPLOYMENT);
     ACCESS_TOKEN = Setting::new("access-token", "TASKCLUSTER_ACCESS_TOKEN", "TOKEN", "Its access token").group(DEPLOYMENT).secret();
     CERTIFICATE = Setting::new("certificate", "TASKCLUSTER_CERTIFICATE", "JSON", "Its certificate, for temporary credentials").group(DEPLOYMENT).secret();
+    TRIES = Setting::new("tries", "IMAGE_WORKER_TRIES", "N", "How often a call or a transfer is tried, the first time included [default: 6, a transfer 5]").group(DEPLOYMENT);
+    CALL_TIMEOUT = Setting::new("call-timeout", "IMAGE_WORKER_CALL_TIMEOUT", "SECONDS", "How long one call to Taskcluster may take").default("60").group(DEPLOYMENT);
+    SILENCE = Setting::new("silence", "IMAGE_WORKER_SILENCE", "SECONDS", "How long a storage service may say nothing before it is taken for dead").default("120").group(DEPLOYMENT);
 
     ENGINE = Setting::new("engine", "IMAGE_WORKER_ENGINE", "ENGINE", "The engine that builds: auto, docker or podman").default("auto").group(ENGINE_GROUP);
     DOCKER_HOST = Setting::new("docker-host", "DOCKER_HOST", "URL", "The engine's socket, unix://PATH or tcp://HOST:PORT [default: the first that answers]").group(ENGINE_GROUP);
@@ -151,6 +154,9 @@ pub const RUN: &[&Setting] = &[
     &CLIENT_ID,
     &ACCESS_TOKEN,
     &CERTIFICATE,
+    &TRIES,
+    &CALL_TIMEOUT,
+    &SILENCE,
     &ENGINE,
     &DOCKER_HOST,
     &WORK_DIR,

@@ -39,6 +39,9 @@ impl Engine {
             t: Some(tag.to_owned()),
             rm: true,
             forcerm: true,
+            // The image is made of its context and its base, not of what others left in the engine. And the classic
+            // builder fails, as if by the Dockerfile's fault, when an image goes while it looks through its cache.
+            nocache: true,
             buildargs: Some(plan.args.clone().into_iter().collect()),
             networkmode: plan.network.clone(),
             version: builder(),
@@ -170,6 +173,12 @@ mod tests {
         };
         let said = failure(output, error).to_string();
         assert!(said.starts_with("step 2/2, RUN exit 3, failed with exit code 3; its last line: boom; "), "{said}");
+
+        let mut output = Output::default();
+        output.piece(&format!("Step 2/2 : RUN {}\n{}\n", "true && ".repeat(100), "x".repeat(1000)));
+        let error = Error::DockerStreamError { error: "returned a non-zero code: 100".to_owned() };
+        let said = crate::report::error_line(&failure(output, error).to_string());
+        assert!(said.contains("failed with exit code 100") && said.ends_with("or what it fetches"), "{said}");
 
         let lost = Error::IOError { err: std::io::Error::other("connection reset") };
         assert!(matches!(failure(Output::default(), lost), EngineError::Trouble { .. }));

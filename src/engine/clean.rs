@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bollard::models::ImageSummary;
-use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions};
+use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions, TagImageOptions};
 use tracing::{debug, info, warn};
 
 use super::Engine;
@@ -28,6 +28,8 @@ struct Left {
     in_command: bool,
     /// The ids of the images that the engine had before the build.
     before: HashSet<String>,
+    /// The one among them that had the build's tag: its name was taken, and is given back.
+    owner: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +39,13 @@ enum Trace {
 }
 
 impl Traces {
-    pub(super) fn build_begins(&self, tag: &str, before: HashSet<String>) {
+    pub(super) fn build_begins(&self, tag: &str, before: Vec<ImageSummary>) {
+        // Podman says the whole name.
+        let is_tag = |name: &String| name.strip_prefix("docker.io/library/").unwrap_or(name) == tag;
+        let owner = before.iter().find(|image| image.repo_tags.iter().any(is_tag)).map(|image| image.id.clone());
+        let before = before.into_iter().map(|image| image.id).collect();
         self.change(|left| {
+            left.owner = owner;
             left.traces.push(Trace::Tag(tag.to_owned()));
             left.cut_short = true;
             left.before = before;
@@ -95,9 +102,16 @@ impl Engine {
         if let (true, false, Some(last)) = (left.cut_short, left.in_command, &left.last) {
             left.traces.extend(self.untold(last, &left.before).await.into_iter().map(Trace::Image));
         }
+        // A command can print what looks like the engine's word about any image.
+        let before = std::mem::take(&mut left.before);
+        left.traces.retain(|trace| !matches!(trace, Trace::Image(id) if is_among(id, &before)));
         let mut removed = 0;
         for trace in left.traces.iter().rev() {
             let (Trace::Tag(name) | Trace::Image(name)) = trace;
+            if let (Trace::Tag(tag), Some(owner)) = (trace, &left.owner) {
+                self.give_back(tag, owner).await;
+                continue;
+            }
             let result = if left.cut_short {
                 retry("removing a step's image", LETTING_GO, || self.remove(name)).await
             } else {
@@ -115,10 +129,19 @@ impl Engine {
         }
     }
 
-    /// The ids of all images that the engine has. For knowing what was there before us: an engine that does not
-    /// tell costs nothing but a step's image that stays.
-    pub(super) async fn images(&self) -> HashSet<String> {
-        self.all_images().await.unwrap_or_default().into_iter().map(|image| image.id).collect()
+    /// Gives a name back to the image that had it before the build.
+    async fn give_back(&self, tag: &str, owner: &str) {
+        let (repo, version) = tag.rsplit_once(':').unwrap_or((tag, "latest"));
+        let options = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(version.to_owned()) };
+        if let Err(error) = self.client.tag_image(owner, Some(options)).await {
+            warn!("cannot give the name {tag} back to image {owner}: {error}");
+        }
+    }
+
+    /// All images that the engine has. For knowing what was there before us: an engine that does not tell costs
+    /// nothing but a step's image that stays.
+    pub(super) async fn images(&self) -> Vec<ImageSummary> {
+        self.all_images().await.unwrap_or_default()
     }
 
     async fn all_images(&self) -> Result<Vec<ImageSummary>, RemovalError> {
@@ -148,6 +171,11 @@ impl Engine {
         let options = RemoveImageOptions { force: false, noprune: true, ..RemoveImageOptions::default() };
         self.client.remove_image(name, Some(options), None).await.map(drop).map_err(RemovalError::Engine)
     }
+}
+
+/// Whether an id, or the beginning of one, is that of a known image.
+fn is_among(id: &str, images: &HashSet<String>) -> bool {
+    images.iter().any(|known| known == id || known.trim_start_matches("sha256:").starts_with(id))
 }
 
 /// After a build is cut short the engine takes a moment to end the step, and its container uses the step's image.
@@ -188,6 +216,13 @@ mod tests {
     use super::super::Kind;
     use super::*;
 
+    #[test]
+    fn images_that_were_there_before_are_known_by_their_beginning() {
+        let before = HashSet::from([format!("sha256:0123456789ab{}", "0".repeat(52))]);
+        assert!(is_among("0123456789ab", &before));
+        assert!(!is_among("123456789ab", &before));
+    }
+
     #[tokio::test]
     async fn an_engine_that_hangs_keeps_nobody() {
         let folder = tempfile::tempdir().unwrap();
@@ -195,7 +230,7 @@ mod tests {
         let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
         let client = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 3600, bollard::API_DEFAULT_VERSION);
         let engine = Engine { client: client.unwrap(), kind: Kind::Docker, traces: Traces::default() };
-        engine.traces.build_begins("builder:1234", HashSet::new());
+        engine.traces.build_begins("builder:1234", Vec::new());
         let cleaning = engine.clean_within(Duration::from_millis(100));
         tokio::time::timeout(Duration::from_secs(20), cleaning).await.expect("it ends by itself");
     }

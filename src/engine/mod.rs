@@ -64,13 +64,22 @@ impl BuildFailure {
     #[must_use]
     pub fn summary(&self) -> String {
         let Some(step) = &self.step else {
-            return format!("the build did not begin: {}; mend the Dockerfile", self.message);
+            return format!("the build did not begin: {}; mend the Dockerfile", cut(&self.message, 300));
         };
-        let last = self.last_lines.last().map(|line| format!("; its last line: {line}")).unwrap_or_default();
+        let last =
+            self.last_lines.last().map(|line| format!("; its last line: {}", cut(line, 160))).unwrap_or_default();
         match self.exit_code {
             Some(code) => format!("{step} failed with exit code {code}{last}; mend the Dockerfile, or what it fetches"),
-            None => format!("{step} failed: {}; mend the Dockerfile, or what it needs", self.message),
+            None => format!("{step} failed: {}; mend the Dockerfile, or what it needs", cut(&self.message, 200)),
         }
+    }
+}
+
+/// The beginning of a text, so that what stands behind it in an error line has room too; the whole is told below.
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

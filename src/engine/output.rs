@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use super::cut;
 use crate::secrets::Secrets;
 
 /// How many of a failing step's last lines are kept: about what fits on a screen beside the error.
@@ -22,13 +23,18 @@ pub struct Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "step {}/{}, {},", self.number, self.of, self.instruction)
+        write!(f, "step {}/{}, {},", self.number, self.of, cut(&self.instruction, 120))
     }
 }
 
 impl Step {
-    /// Reads `Step 2/3 : RUN make` (Docker) or `STEP 2/3: RUN make` (Podman).
+    /// Reads `Step 2/3 : RUN make` (Docker), `STEP 2/3: RUN make` or, of several stages, `[1/2] STEP 2/3: RUN make` (Podman).
     fn parse(line: &str) -> Option<Self> {
+        let stage = line.strip_prefix('[').and_then(|line| line.split_once("] "));
+        let line = match stage {
+            Some((stage, line)) if stage.bytes().all(|b| b.is_ascii_digit() || b == b'/') => line,
+            _ => line,
+        };
         let rest = line.strip_prefix("Step ").or_else(|| line.strip_prefix("STEP "))?;
         let (count, instruction) = rest.split_once(':')?;
         let (number, of) = count.trim().split_once('/')?;
@@ -110,8 +116,10 @@ impl Output {
             self.last_lines.clear();
             return Some(Said::Step(line));
         }
-        match line.trim_start().strip_prefix("---> ") {
-            Some("Using cache") => self.cached = true,
+        let said = line.trim_start();
+        // Podman's arrow is shorter. It names the cached image twice, here and in its next line.
+        match said.strip_prefix("---> ").or_else(|| said.strip_prefix("--> ")) {
+            Some(cached) if cached.starts_with("Using cache") => self.cached = true,
             Some(id) if is_image_id(id) => {
                 let before = self.cached || self.step.as_ref().is_none_or(|step| step.is("FROM"));
                 let origin = if before { Origin::Before } else { Origin::Made };
@@ -143,7 +151,8 @@ impl Output {
 }
 
 fn is_image_id(text: &str) -> bool {
-    text.len() >= 12 && text.bytes().all(|b| b.is_ascii_hexdigit())
+    // Docker says 12 digits of it, Podman 11.
+    text.len() >= 11 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// The line without colours, cursor movements and other control characters: a log is read in a browser.
@@ -198,6 +207,26 @@ mod tests {
             .filter_map(|said| if let Said::Has(_, id, Origin::Made) = said { Some(id) } else { None })
             .collect();
         assert_eq!(made, ["333333333333"], "neither the base nor what came from the cache");
+    }
+
+    #[test]
+    fn podmans_words_are_understood() {
+        let mut output = Output::default();
+        let id = "4e5021d210f65ebe915670c7089120120bc0a303b90208592851708c1b8c04bd";
+        let lines = [
+            "[1/2] STEP 1/3: FROM debian:12",
+            "[1/2] STEP 2/3: COPY a /a",
+            &format!("--> Using cache {id}"),
+            &format!("--> {}", &id[..11]),
+            "[1/2] STEP 3/3: RUN make",
+            "--> 111111111111",
+            "--> 22222222222",
+        ];
+        let said: Vec<_> = lines.iter().flat_map(|line| output.piece(&format!("{line}\n"))).collect();
+        let made = said.iter().filter(|said| matches!(said, Said::Has(_, _, Origin::Made))).count();
+        assert_eq!((said.len(), made), (7, 2));
+        let (step, last) = output.into_last();
+        assert_eq!((step.unwrap().to_string().as_str(), last.len()), ("step 3/3, RUN make,", 0));
     }
 
     #[test]

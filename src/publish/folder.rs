@@ -35,11 +35,6 @@ impl Folder {
         }
     }
 
-    /// The folder.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub(super) fn publish_log(&self, log: &build_log::Finished) -> Result<(), PublishError> {
         let path = self.path.join("build.log");
         std::fs::rename(&log.path, &path).map_err(|source| error(&path, source))

@@ -4,8 +4,6 @@
 mod folder;
 mod task;
 
-use std::path::Path;
-
 use jiff::Timestamp;
 
 use crate::build_log;
@@ -124,6 +122,9 @@ pub struct AlreadyThere {
     pub size: u64,
     /// Where it was found.
     pub namespace: Namespace,
+    /// What its routes say of it, where they may not all be there: an earlier start of this very run was stopped while
+    /// it inserted them. Its archive is not on this machine any more.
+    pub unfinished: Option<ImageFile>,
 }
 
 impl std::fmt::Display for AlreadyThere {
@@ -156,9 +157,14 @@ impl Publisher {
     }
 
     /// Ends a run whose image is there already: makes it readable from this run too.
-    pub async fn point_to(&self, plan: &Plan, found: &AlreadyThere) -> Result<Published, PublishError> {
+    pub async fn point_to(
+        &self,
+        plan: &Plan,
+        identity: &Identity,
+        found: &AlreadyThere,
+    ) -> Result<Published, PublishError> {
         match self {
-            Self::Task(task) => task.point_to(plan, found).await,
+            Self::Task(task) => task.point_to(plan, identity, found).await,
             Self::Folder(_) => Ok(Published { story: "nothing was built, nothing was written".to_owned() }),
         }
     }
@@ -168,15 +174,6 @@ impl Publisher {
         match self {
             Self::Task(task) => task.expires(plan).await,
             Self::Folder(_) => Ok(plan.artifact.expires.unwrap_or(Timestamp::MAX)),
-        }
-    }
-
-    /// Where the image archive should be written: a folder on the disk that it ends on.
-    #[must_use]
-    pub fn folder(&self) -> Option<&Path> {
-        match self {
-            Self::Task(_) => None,
-            Self::Folder(folder) => Some(folder.path()),
         }
     }
 

@@ -53,6 +53,13 @@ impl Task {
         plan: &Plan,
         identity: &Identity,
     ) -> Result<Option<AlreadyThere>, PublishError> {
+        match self.indexed(plan, identity).await? {
+            None => self.unfinished(plan, identity).await,
+            found => Ok(found),
+        }
+    }
+
+    async fn indexed(&self, plan: &Plan, identity: &Identity) -> Result<Option<AlreadyThere>, PublishError> {
         let namespace = &identity.namespaces.hash;
         let Some(entry) = self.services.index.find_task(namespace).await? else { return Ok(None) };
         let Some(data) = entry.image() else {
@@ -66,12 +73,42 @@ impl Task {
         let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
         if self.length(&at, &data.artifact).await? == Some(data.size) {
             let namespace = namespace.clone();
-            return Ok(Some(AlreadyThere { at, artifact: data.artifact, size: data.size, namespace }));
+            return Ok(Some(AlreadyThere {
+                at,
+                artifact: data.artifact,
+                size: data.size,
+                namespace,
+                unfinished: None,
+            }));
         }
         warn!(
             "{namespace} points at task {}, whose artifact {} is not there whole: building",
             at.task_id, data.artifact
         );
+        Ok(None)
+    }
+
+    /// The image of an earlier start of this very run, which was stopped after its first insert. Another build is another
+    /// image, and to upload it would change the bytes behind a route that is there.
+    async fn unfinished(&self, plan: &Plan, identity: &Identity) -> Result<Option<AlreadyThere>, PublishError> {
+        let artifact = &plan.artifact.name;
+        let Some(size) = self.length(&self.run, artifact).await? else { return Ok(None) };
+        for namespace in [&identity.namespaces.latest, &identity.namespaces.pushdate] {
+            let Some(entry) = self.services.index.find_task(namespace).await? else { continue };
+            let Some(data) = entry.image() else { continue };
+            let is_ours = (&entry.task_id, data.run_id) == (&self.run.task_id, self.run.run_id);
+            if is_ours && (&data.artifact, data.size, data.context_hash) == (artifact, size, identity.context_hash) {
+                let path = artifact.file_name().into();
+                let image = ImageFile { path, sha256: data.sha256, size, image_id: data.image_id };
+                return Ok(Some(AlreadyThere {
+                    at: self.run.clone(),
+                    artifact: artifact.clone(),
+                    size,
+                    namespace: namespace.clone(),
+                    unfinished: Some(image),
+                }));
+            }
+        }
         Ok(None)
     }
 
@@ -91,8 +128,20 @@ impl Task {
     }
 
     /// Tasks that depend on this one read the artifact from it, not through the index: send them on.
-    pub(super) async fn point_to(&self, plan: &Plan, found: &AlreadyThere) -> Result<Published, PublishError> {
-        let AlreadyThere { at, artifact, size, .. } = found;
+    pub(super) async fn point_to(
+        &self,
+        plan: &Plan,
+        identity: &Identity,
+        found: &AlreadyThere,
+    ) -> Result<Published, PublishError> {
+        let AlreadyThere { at, artifact, size, unfinished, .. } = found;
+        if let Some(image) = unfinished {
+            for insert in plan.publication(identity, image, self.expires(plan).await?).insert_task {
+                self.index(&insert).await?;
+            }
+            let story = format!("nothing was built: {artifact} of an earlier start of this run has all its routes now");
+            return Ok(Published { story });
+        }
         if *at == self.run {
             return Ok(Published { story: format!("nothing was built: this run has published {artifact} before") });
         }
@@ -268,10 +317,16 @@ impl Task {
     /// The queue never learns whether a PUT happened: only reading back proves that the artifact is there.
     async fn read_back(&self, plan: &Plan, image: &ImageFile) -> Result<(), PublishError> {
         let name = &plan.artifact.name;
-        let url = self.services.queue.artifact_url(&self.run, name).await?;
-        let found = match retry("reading back", Policy::CALL, || self.storage.length(&url)).await {
-            Err(error) if error.is_gone() => 0,
-            length => length?,
+        let found = match self.services.queue.artifact_url(&self.run, name).await {
+            // Created a moment ago, and nobody's fault: as lost as an upload that did not arrive.
+            Err(error) if error.fault == CallFault::Gone => 0,
+            url => {
+                let url = url?;
+                match retry("reading back", Policy::CALL, || self.storage.length(&url)).await {
+                    Err(error) if error.is_gone() => 0,
+                    length => length?,
+                }
+            }
         };
         if found == image.size {
             info!("read back {name}: {}", Bytes(found));

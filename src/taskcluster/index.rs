@@ -33,6 +33,8 @@ pub struct ImageData {
     pub sha256: Digest,
     /// Size of the artifact in bytes.
     pub size: u64,
+    /// The image's id.
+    pub image_id: String,
     /// The context hash that was verified.
     pub context_hash: ContextHash,
     /// The run that has the artifact.

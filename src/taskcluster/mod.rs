@@ -5,17 +5,11 @@ pub mod index;
 pub mod object;
 pub mod queue;
 
-use std::time::Duration;
-
 use reqwest::StatusCode;
 use taskcluster::{ClientBuilder, Credentials, Retry};
 
 use crate::config::{Access, Deployment};
-use crate::retry::{Another, Failure, Policy, retry};
-
-/// How long one API call may take. taskcluster-proxy keeps a request for up to 15 minutes while it retries a 5xx
-/// by itself, so without an own limit a permanent 500 looks like a hang. Real calls take well under a second.
-const CALL_TIMEOUT: Duration = Duration::from_mins(1);
+use crate::retry::{Another, Failure, Patience, Policy, retry};
 
 /// The services of one deployment.
 pub struct Services {
@@ -42,7 +36,7 @@ impl Services {
 
 fn builder(deployment: &Deployment) -> ClientBuilder {
     let builder = ClientBuilder::new(deployment.api_url().as_str().trim_end_matches('/'))
-        .timeout(CALL_TIMEOUT)
+        .timeout(Patience::held().call_timeout)
         // The crate would retry by itself, without a word in the log; `retry` does it for the whole program.
         .retry(Retry { retries: 0, ..Retry::default() });
     match &deployment.access {
@@ -117,7 +111,7 @@ impl CallError {
                 Some(error.without_url()),
             ),
             (None, Ok(error)) if error.is_timeout() => {
-                let what = format!("no answer within {} s", CALL_TIMEOUT.as_secs());
+                let what = format!("no answer within {} s", Patience::held().call_timeout.as_secs());
                 (CallFault::Network, what, Some(error.without_url()))
             }
             (None, Ok(error)) => (CallFault::Network, "no answer".to_owned(), Some(error.without_url())),

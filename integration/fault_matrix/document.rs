@@ -1,0 +1,37 @@
+//! docs/reliability.md: its tables are what the tests saw. With `IMAGE_WORKER_WRITE_DOCS=1` they are written, else
+//! compared; the words around them are written by hand.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// Several tests write one file.
+static FILE: Mutex<()> = Mutex::new(());
+
+/// Writes, or compares, the section between `<!-- NAME -->` and `<!-- end -->`.
+pub(super) fn section(name: &str, cases: usize, lines: &[String]) {
+    if std::env::var_os("MATRIX_ONLY").is_some() {
+        eprintln!("{}", lines.join("\n"));
+        return;
+    }
+    let _file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reliability.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let begin = format!("<!-- {name} -->\n");
+    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("docs/reliability.md has no {begin}"));
+    let (committed, after) = rest.split_once("<!-- end -->").expect("an end");
+    let seen = format!("\n{cases} cases.\n\n{}\n\n", lines.join("\n"));
+    if std::env::var_os("IMAGE_WORKER_WRITE_DOCS").is_some() {
+        std::fs::write(&path, format!("{before}{begin}{seen}<!-- end -->{after}")).unwrap();
+        return;
+    }
+    let told: Vec<_> = committed.lines().collect();
+    let new: Vec<_> = seen.lines().filter(|line| !told.contains(line)).collect();
+    let old: Vec<_> = told.iter().filter(|line| !seen.lines().any(|seen| seen == **line)).copied().collect();
+    assert!(
+        committed == seen,
+        "docs/reliability.md does not tell what happens; if this is as it should be, run the test with \
+         IMAGE_WORKER_WRITE_DOCS=1.\nIt says:\n{}\nbut:\n{}",
+        old.join("\n"),
+        new.join("\n")
+    );
+}

@@ -1,0 +1,262 @@
+//! SIGKILL, which leaves no time to clean up: at every stage, found by what the program has asked for or said, and at
+//! random moments. A second start and a rerun must end as if nothing had happened.
+
+use std::time::{Duration, Instant};
+
+use super::play::{assert_readable_from_the_task, follow_routes, forget_build_cache, job};
+use super::{AT_ONCE, each};
+use crate::harness::{Job, engine, program};
+use crate::stand_in::{Claim, Fault};
+
+pub(super) const HEADING: &str = "| killed | storage | index then | second start | index then | rerun | index then |\n\
+                                  | --- | --- | --- | --- | --- | --- | --- |";
+
+/// A kill point.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kill {
+    storage: &'static str,
+    at: At,
+    /// Exit code of the same run's second start.
+    second: i32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// While the program waits for an answer: call, part of its path, how many such calls come before.
+    Before(&'static str, &'static str, u32),
+    /// The same, but the service has done what it was asked for.
+    After(&'static str, &'static str, u32),
+    /// When the program has said this.
+    Said(&'static str),
+}
+
+use At::{After, Before, Said};
+
+pub(super) fn kills() -> Vec<Kill> {
+    let s3 = [
+        Before("findTask", "", 0),
+        Before("task", "", 0),
+        Before("getLatestArtifact", "", 0),
+        Before("s3 GET", "docker-contexts", 0),
+        Said("hash HASH (scheme tar), verified"),
+        Said("building IMAGE"),
+        Said("---> Running in"),
+        Said("built sha256:"),
+        Said("exporting the image"),
+        Said("public/image.tar: "),
+        Before("createArtifact", "build.log", 0),
+        After("s3 PUT", "build.log", 0),
+        Before("createArtifact", "image.tar", 0),
+        After("createArtifact", "image.tar", 0),
+        Before("s3 PUT", "image.tar", 0),
+        After("s3 PUT", "image.tar", 0),
+        Before("getArtifact", "", 1),
+        Before("s3 GET", "image.tar", 0),
+        Before("insertTask", "", 0),
+        After("insertTask", "", 0),
+        Before("findTask", "", 1),
+        After("insertTask", "", 1),
+        After("insertTask", "", 2),
+    ];
+    // What was created through the object service can be neither created again nor gone on with by a second start of
+    // the same run, unless it was indexed; a rerun, which is what workers do, can.
+    let object = [
+        (Before("createArtifact", "image.tar", 0), 0),
+        (After("createArtifact", "build.log", 0), 0),
+        (After("createArtifact", "image.tar", 0), 30),
+        (After("createUpload", "image.tar", 0), 30),
+        (After("s3 PUT", "image.tar", 0), 30),
+        (After("finishUpload", "image.tar", 0), 30),
+        (After("finishArtifact", "image.tar", 0), 30),
+        (After("insertTask", "", 0), 0),
+        (After("insertTask", "", 2), 0),
+    ];
+    let s3 = s3.into_iter().map(|at| Kill { storage: "s3", at, second: 0 });
+    s3.chain(object.into_iter().map(|(at, second)| Kill { storage: "object", at, second })).collect()
+}
+
+impl Kill {
+    pub(super) fn name(&self) -> String {
+        let number = |before: u32| ["", ", the second", ", the third"][before as usize];
+        match self.at {
+            Before(call, part, before) => format!("before {call}{}{}", of(part), number(before)),
+            After(call, part, before) => format!("after {call}{}{}", of(part), number(before)),
+            Said(words) => format!("when it says \"{words}\""),
+        }
+    }
+
+    /// The fault that holds the program at its point, if it waits for an answer there.
+    fn hold(&self) -> Option<Fault> {
+        match self.at {
+            Before(call, part, before) => Some(Fault::hang(call).path(part).skip(before)),
+            After(call, part, before) => Some(Fault::stall(call).path(part).skip(before)),
+            Said(_) => None,
+        }
+    }
+}
+
+fn of(part: &str) -> String {
+    if part.is_empty() { String::new() } else { format!(" of {part}") }
+}
+
+/// Kills, starts again, reruns; asserts what must hold after each. Gives the row of the table.
+pub(super) fn play(kill: &Kill) -> String {
+    // A step with a command, so that there is a moment in which one runs.
+    let steps = "COPY busybox /busybox\nRUN [\"/busybox\", \"sleep\", \"0.3\"]\n";
+    let job = job_with_busybox("killed", steps);
+    let start = |claim: &Claim| {
+        let mut environment = job.environment_of(claim);
+        environment.insert("ARTIFACT_STORAGE".to_owned(), kill.storage.to_owned());
+        environment.insert("IMAGE_WORKER_TRIES".to_owned(), "2".to_owned());
+        program(["run"], environment)
+    };
+    kill.hold().into_iter().for_each(|fault| job.taskcluster.fault(fault));
+    let ended = start(&job.claim).kill_when(|said| match kill.at {
+        Said(words) => said.contains(&words.replace("IMAGE", &job.name).replace("HASH", &job.hash)),
+        // The work of a call that never answers is done at once, but not in no time.
+        Before(..) | After(..) => {
+            let held = job.taskcluster.calls().iter().any(|call| call.fault.is_some());
+            held && {
+                std::thread::sleep(Duration::from_millis(50));
+                true
+            }
+        }
+    });
+    assert_eq!(ended, None, "the program ended before it was killed");
+    job.taskcluster.clear_faults();
+    let first = index(&job);
+
+    let second = start(&job.claim).finish();
+    assert_eq!(second.code, kill.second, "{}", second.stderr);
+    let then = index(&job);
+    if second.code == 0 {
+        assert_eq!(then, "complete");
+        assert_readable_from_the_task(&job);
+    } else {
+        second.error_line();
+    }
+
+    let rerun = job.taskcluster.rerun(&job.claim.task_id);
+    let third = start(&rerun).finish();
+    third.assert_succeeds();
+    let end = index(&job);
+    assert_eq!(end, "complete");
+    assert_readable_from_the_task(&job);
+    forget_build_cache(&job.name);
+    format!("| {} | {} | {first} | {} | {then} | {} | {end} |", kill.name(), kill.storage, second.code, third.code)
+}
+
+fn job_with_busybox(name: &str, steps: &str) -> Job {
+    let (repository, _) = job(name, steps);
+    std::fs::copy("/bin/busybox", repository.directory().join("busybox")).expect("busybox-static; run scripts/test");
+    Job::new(&repository)
+}
+
+/// How the index stands; all that it leads to is right.
+fn index(job: &Job) -> String {
+    match follow_routes(job).iter().flatten().count() {
+        0 => "nothing".to_owned(),
+        3 => "complete".to_owned(),
+        routes => format!("the first {routes}"),
+    }
+}
+
+/// A run that failed between two inserts and is started again must not put another image behind the first route, not
+/// even when it fails again.
+#[test]
+fn a_second_start_leaves_what_is_indexed_as_it_is() {
+    if !engine() {
+        return;
+    }
+    let (_repository, job) = job("again", "");
+    let fails = [("IMAGE_WORKER_TRIES", "1")];
+    job.taskcluster.fault(Fault::status("insertTask", 500).skip(1));
+    job.run_with(fails).assert_fails(30, &["pushdate"]);
+    assert_eq!(index(&job), "the first 1");
+    job.taskcluster.clear_calls();
+    job.taskcluster.fault(Fault::status("insertTask", 500));
+    job.run_with(fails).assert_fails(30, &["latest"]);
+    assert_eq!(index(&job), "the first 1");
+    let third = job.run_with(fails);
+    third.assert_succeeds();
+    assert!(third.stderr.contains("of an earlier start of this run has all its routes now"), "{}", third.stderr);
+    assert_eq!(index(&job), "complete");
+    assert!(job.story().iter().all(|call| call != "s3 PUT"), "it was uploaded again");
+    forget_build_cache(&job.name);
+}
+
+/// For scripts/kill-and-restart, which says how often, and from which seed.
+#[test]
+#[ignore = "takes minutes; scripts/kill-and-restart runs it"]
+fn kill_and_restart() {
+    assert!(engine(), "no engine answers: run scripts/engine");
+    let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().expect(name));
+    let (count, seed) = (number("KILL_COUNT", 20), number("KILL_SEED", 1));
+    // How long a run takes when nobody kills it; the others are killed before that.
+    let undisturbed: Vec<_> = (0..3 * AT_ONCE).collect();
+    let whole = each(&undisturbed, ToString::to_string, |_| undisturbed_run()).into_iter().max().expect("a run");
+    println!("{count} runs, seed {seed}, killed within {} ms", whole.as_millis());
+    let started = Instant::now();
+    let runs: Vec<u64> = (0..count).collect();
+    let told = each(&runs, |run| format!("run {run} of seed {seed}"), |run| kill_somewhen(seed, *run, whole));
+    let killed: Vec<_> = told.iter().flat_map(|(kills, _)| kills).collect();
+    let found = |routes: &[usize]| killed.iter().filter(|found| routes.contains(found)).count();
+    println!(
+        "{count} of {count} runs ended with a right index: {} kills ({} before the first route was there, {} between the \
+         first and the last, {} after it), {} starts, seed {seed}, {AT_ONCE} at a time, {} s",
+        killed.len(),
+        found(&[0]),
+        found(&[1, 2]),
+        found(&[3]),
+        told.iter().map(|(_, starts)| starts).sum::<u32>(),
+        started.elapsed().as_secs()
+    );
+}
+
+fn undisturbed_run() -> Duration {
+    let (_repository, job) = job("measured", "");
+    let started = Instant::now();
+    job.run().assert_succeeds();
+    forget_build_cache(&job.name);
+    started.elapsed()
+}
+
+/// Kills a job up to three times, each at a random moment, and starts it again until it succeeds: the same run, or a
+/// rerun. Gives how many routes there were after each kill, and the number of starts.
+fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> (Vec<usize>, u32) {
+    let mut random = Random(seed.wrapping_mul(1_000_003).wrapping_add(run));
+    let (_repository, mut job) = job("somewhen", "");
+    let (mut kills, mut starts) = (Vec::new(), 0);
+    for _ in 0..=random.below(3) {
+        starts += 1;
+        let moment = Duration::from_millis(random.below(u64::try_from(whole.as_millis()).unwrap() * 5 / 4));
+        let started = Instant::now();
+        match program(["run"], job.environment()).kill_when(|_| started.elapsed() >= moment) {
+            None => kills.push(follow_routes(&job).iter().flatten().count()),
+            Some(0) => break,
+            Some(code) => panic!("exit {code} without a fault"),
+        }
+        if random.below(2) == 0 {
+            job.claim = job.taskcluster.rerun(&job.claim.task_id);
+        }
+    }
+    starts += 1;
+    job.run().assert_succeeds();
+    assert!(follow_routes(&job).iter().all(Option::is_some), "a route is missing");
+    assert_readable_from_the_task(&job);
+    forget_build_cache(&job.name);
+    (kills, starts)
+}
+
+/// `SplitMix64`: the same moments for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit.max(1)
+    }
+}

@@ -1,0 +1,181 @@
+//! Playing a case: a job of its own on a stand-in of its own, the fault, one run of the program, and then all that must
+//! hold whatever happened.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use image_worker::names::Digest;
+use regex::Regex;
+use serde_json::json;
+
+use super::places::{Case, End};
+use crate::harness::{Finished, Job, Repository, docker, docker_says, program};
+
+pub(super) const ARTIFACT: &str = "public/image.tar";
+
+/// What came of a case.
+pub(super) struct Played {
+    struck: usize,
+    exit: i32,
+    /// The error line without what differs from run to run.
+    said: String,
+}
+
+impl Played {
+    pub(super) const HEADING: &str = "| call | storage | what befalls it | struck | exit | index | the error line |\n\
+                                      | --- | --- | --- | --- | --- | --- | --- |";
+
+    pub(super) fn row(&self, case: &Case) -> String {
+        let Case { place, way, end, .. } = case;
+        let Self { struck, exit, said } = self;
+        format!(
+            "| {} | {} | {} | {struck} | {exit} | {} | {said} |",
+            place.title,
+            place.storage,
+            way.words(),
+            words(*end)
+        )
+    }
+}
+
+fn words(end: End) -> String {
+    match end {
+        End::Complete => "complete".to_owned(),
+        End::Partly(0) => "nothing".to_owned(),
+        End::Partly(routes) => format!("the first {routes}"),
+        End::Shared => "earlier; the task's artifact leads there".to_owned(),
+        End::Earlier => "earlier".to_owned(),
+    }
+}
+
+/// A job whose image is small, quickly built, and marked: with a label, by which all of it is found in the engine.
+pub(super) fn job(name: &str, steps: &str) -> (Repository, Job) {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("{name}-{:03}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let label = format!("FROM scratch\nLABEL image-worker-test={name}\nCOPY data /data\n{steps}");
+    let repository = Repository::bare(&name, &label);
+    std::fs::write(repository.directory().join("data"), noise(&name, 64 << 10)).unwrap();
+    let job = Job::new(&repository);
+    (repository, job)
+}
+
+/// Bytes that nothing can compress, the same for the same seed.
+fn noise(seed: &str, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(length + 64);
+    while bytes.len() < length {
+        bytes.extend(
+            Digest::of(format!("{seed}{}", bytes.len()).as_bytes()).to_string().bytes().map(|b| b.rotate_left(3)),
+        );
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// Plays a case and asserts all that it promises.
+pub(super) fn play(case: &Case) -> Played {
+    let (_repository, mut job) = job("matrix", "");
+    let mut earlier = "none".to_owned();
+    if case.place.earlier {
+        job.run().assert_succeeds();
+        let next = job.taskcluster.create_task(Job::spec(&job.name));
+        earlier = std::mem::replace(&mut job.claim, next).task_id;
+        job.taskcluster.clear_calls();
+    }
+    job.taskcluster.fault(case.fault(&earlier));
+    let mut environment = if case.needs_direct_calls() { job.signing_environment() } else { job.environment() };
+    let mut set = |name: &str, value: &str| drop(environment.insert(name.to_owned(), value.to_owned()));
+    set("ARTIFACT_STORAGE", case.place.storage);
+    set("IMAGE_WORKER_TRIES", "3");
+    if case.hangs() {
+        // Well above what a call takes on a busy machine.
+        set("IMAGE_WORKER_CALL_TIMEOUT", "5");
+        set("IMAGE_WORKER_SILENCE", "5");
+    }
+    let finished = program(["run"], environment).finish();
+    let struck = job.taskcluster.calls().iter().filter(|call| call.fault.is_some()).count();
+    job.taskcluster.clear_faults();
+
+    assert_ne!(struck, 0, "the fault befell nothing:\n{}", finished.stderr);
+    assert_eq!(finished.code, case.exit, "{}", finished.stderr);
+    let said = if finished.code == 0 {
+        finished.assert_succeeds();
+        assert_eq!(finished.stdout.trim(), job.tag());
+        String::new()
+    } else {
+        assert_eq!(finished.stdout, "", "stdout is for answers");
+        redact(&finished, &job, &earlier)
+    };
+    let led_to = follow_routes(&job);
+    let own = Some(job.claim.task_id.clone());
+    let theirs = Some(earlier);
+    let expected = match case.end {
+        End::Complete => [own.clone(), own.clone(), own.clone()],
+        End::Partly(routes) => std::array::from_fn(|route| own.clone().filter(|_| route < routes)),
+        End::Shared | End::Earlier => [theirs.clone(), theirs.clone(), theirs],
+    };
+    assert_eq!(led_to, expected, "where the routes lead; own task: {own:?}\n{}", finished.stderr);
+    if finished.code == 0 {
+        assert_readable_from_the_task(&job);
+    }
+    assert_engine_is_clean(&job.name);
+    Played { struck, exit: finished.code, said }
+}
+
+/// Follows each route as a consumer does. Asserts that what is there is what the index says; gives the tasks.
+pub(super) fn follow_routes(job: &Job) -> [Option<String>; 3] {
+    job.routes().map(|route| {
+        let entry = job.taskcluster.index_entry(&route)?;
+        let url = format!("{}/api/index/v1/task/{route}/artifacts/{ARTIFACT}", job.taskcluster.root_url());
+        let bytes = download(&url).unwrap_or_else(|error| panic!("{route} leads to nothing: {error}"));
+        let data = &entry["data"];
+        assert_eq!(data["size"], json!(bytes.len()), "{route} leads to an image of another size");
+        assert_eq!(data["sha256"], json!(Digest::of(&bytes).to_string()), "{route} leads to another image");
+        assert_eq!(data["contextHash"], json!(job.hash), "{route}");
+        Some(entry["taskId"].as_str().unwrap().to_owned())
+    })
+}
+
+/// A task that depends on this one reads the image from it, not through the index: it must be the indexed one.
+pub(super) fn assert_readable_from_the_task(job: &Job) {
+    let task = &job.claim.task_id;
+    let url = format!("{}/api/queue/v1/task/{task}/artifacts/{ARTIFACT}", job.taskcluster.root_url());
+    let bytes = download(&url).unwrap_or_else(|error| panic!("the task has no image: {error}"));
+    let indexed = job.taskcluster.index_entry(&job.routes()[2]).expect("the hash route");
+    assert_eq!(indexed["data"]["sha256"], json!(Digest::of(&bytes).to_string()), "the task leads to another image");
+}
+
+fn download(url: &str) -> Result<Vec<u8>, String> {
+    let output = Command::new("curl").args(["--silent", "--show-error", "--fail", "--location", url]).output().unwrap();
+    if output.status.success() { Ok(output.stdout) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+pub(super) fn assert_engine_is_clean(name: &str) {
+    let label = format!("label=image-worker-test={name}");
+    let images = docker_says(&["images", "--all", "--quiet", "--filter", &label]);
+    let containers = docker_says(&["ps", "--all", "--quiet", "--filter", &label]);
+    assert_eq!((images.as_str(), containers.as_str()), ("", ""), "images and containers that are left");
+}
+
+/// Takes out of the engine what killed builds have left in it. No name may be left, as a worker's engine lives on.
+pub(super) fn forget_build_cache(name: &str) {
+    assert_eq!(docker_says(&["images", "--quiet", name]), "", "the tag is left");
+    docker(&["image", "prune", "--force", "--filter", &format!("label=image-worker-test={name}")]);
+}
+
+/// The error line without what differs from run to run.
+fn redact(finished: &Finished, job: &Job, earlier: &str) -> String {
+    let line = finished.error_line().trim_start_matches("[taskcluster-image-build:error] ");
+    let line = line.replace(&job.claim.task_id, "TASK").replace(earlier, "EARLIER").replace(&job.hash, "HASH");
+    let line = line.replace(&job.name, "IMAGE").replace('|', "\\|");
+    let patterns = [
+        (r"127\.0\.0\.1:\d+", "HOST"),
+        (r"\b[0-9a-f]{64}\b", "SHA256"),
+        (r"\b\d+ (bytes|were)", "N $1"),
+        (r"\b[A-Za-z0-9_-]{21}[AQgw]\b", "TASK"),
+        (r"\.\.\.$|…$", "…"),
+    ];
+    let line = patterns
+        .iter()
+        .fold(line, |line, (pattern, with)| Regex::new(pattern).unwrap().replace_all(&line, *with).into_owned());
+    line.replace('<', "&lt;")
+}

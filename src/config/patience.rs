@@ -1,0 +1,31 @@
+//! How long and how often to try, as somebody wants it. What the numbers are good for is `retry`'s knowledge.
+
+use std::num::{NonZeroU32, NonZeroU64};
+use std::time::Duration;
+
+use super::settings::{self, Setting};
+use super::{ConfigError, Sources};
+use crate::retry::Patience;
+
+pub(super) fn read(sources: &Sources) -> Result<Patience, ConfigError> {
+    // Nothing can be done in no time, and in no try.
+    let seconds = |setting: &'static Setting| {
+        sources.parse_or_default::<NonZeroU64>(setting).map(|seconds| Duration::from_secs(seconds.get()))
+    };
+    Ok(Patience {
+        tries: sources.parse::<NonZeroU32>(&settings::TRIES)?.map(NonZeroU32::get),
+        call_timeout: seconds(&settings::CALL_TIMEOUT)?,
+        silence: seconds(&settings::SILENCE)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_show_the_defaults() {
+        let sources = Sources::new([].into(), &|_| None).unwrap();
+        assert_eq!(read(&sources).unwrap(), Patience::default());
+    }
+}
