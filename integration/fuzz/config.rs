@@ -63,7 +63,7 @@ pub(super) fn target(data: &[u8]) {
     let mut flags = BTreeMap::new();
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     match input.below(4) {
-        0 => file.write_all(&input.bytes().to_vec()).expect("room for a small file"),
+        0 => file.write_all(input.bytes()).expect("room for a small file"),
         1 => {
             for _ in 0..input.below(5) {
                 let line = format!("{} = {:?}\n", setting(&mut input).name, value(&mut input).to_string_lossy());

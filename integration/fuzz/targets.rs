@@ -16,8 +16,11 @@ mod names;
 #[path = "tars.rs"]
 mod tars;
 
+/// A promise: returns where it is kept, and panics where it is not.
+type Target = fn(&[u8]);
+
 /// All targets; their corpora are in `corpus/NAME/`.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 5] = [
+pub(crate) const TARGETS: [(&str, Target); 5] = [
     ("context", context::target),
     ("dockerfile", dockerfile::target),
     ("image_archive", image_archive::target),

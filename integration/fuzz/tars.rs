@@ -94,7 +94,7 @@ pub(super) fn script(mut tar: Vec<u8>, input: &mut Input, words: &Words) -> Vec<
                 }
                 extension(&mut tar, kind, &name);
             }
-            200..=209 => tar.extend_from_within(last.clone()),
+            200..=209 => tar.extend_from_within(last.start.min(tar.len())..last.end.min(tar.len())),
             210..=224 => {
                 // A header that is right in its sum and wrong somewhere else.
                 let at = last.start;
