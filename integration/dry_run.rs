@@ -70,7 +70,7 @@ fn images_that_were_there_before_keep_their_names_and_stay() {
     docker_says(&["load", "--input", path(&repository.root.path().join("out/image.tar"))]);
     let id = docker_says(&["images", "--quiet", &tag]);
     dry_run(&repository, path(&repository.directory()), &[]).assert_succeeds();
-    assert_eq!(docker_says(&["images", "--quiet", &tag]), id, "the name is given back");
+    assert_eq!(docker_says(&["images", "--quiet", &tag]), id, "the name is untouched");
 
     // What a command prints is not the engine's word.
     let liar = Repository::new("dry-liar", &format!("RUN echo ' ---> {id}'; exit 1\n"));

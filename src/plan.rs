@@ -172,8 +172,12 @@ impl std::str::FromStr for Storage {
 pub struct Identity {
     /// The verified context hash.
     pub context_hash: ContextHash,
-    /// `{image_name}:{INDEX_HASH}`
+    /// `{image_name}:{INDEX_HASH}`, the archive's one tag.
     pub tag: String,
+    /// The image's name while it is in the engine. Another than the archive's, because somebody may have loaded that
+    /// very image; the same in each start of a task, so that the next one takes it from a start that was killed.
+    #[serde(skip)]
+    pub engine_tag: String,
     /// The three places in the index.
     pub namespaces: ImageNamespaces,
 }
@@ -297,9 +301,11 @@ impl Plan {
     /// When the index could not store one of them.
     pub fn identity(&self, context_hash: ContextHash) -> Result<Identity, NameError> {
         let hash = self.index_hash.unwrap_or(context_hash);
+        let builder = self.task.as_ref().map_or("dry-run", |task| task.task_id.as_str());
         Ok(Identity {
             context_hash,
             tag: format!("{}:{hash}", self.image),
+            engine_tag: format!("{}:{hash}-{builder}", self.image),
             namespaces: ImageNamespaces::new(&self.index, &self.project, &self.image, self.pushdate, hash)?,
         })
     }

@@ -153,7 +153,7 @@ async fn build(
     }
     info!("building {}", identity.tag);
     let started = Instant::now();
-    let image_id = engine.build(context.file.path(), &identity.tag, &plan.build, log).await?;
+    let image_id = engine.build(context.file.path(), &identity.engine_tag, &plan.build, log).await?;
     info!("built {image_id} in {:.1} s", started.elapsed().as_secs_f64());
     Ok(image_id)
 }

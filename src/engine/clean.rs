@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bollard::models::ImageSummary;
-use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions, TagImageOptions};
+use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions};
 use tracing::{debug, info, warn};
 
 use super::Engine;
@@ -28,8 +28,6 @@ struct Left {
     in_command: bool,
     /// The ids of the images that the engine had before the build.
     before: HashSet<String>,
-    /// The one among them that had the build's tag: its name was taken, and is given back.
-    owner: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +38,8 @@ enum Trace {
 
 impl Traces {
     pub(super) fn build_begins(&self, tag: &str, before: Vec<ImageSummary>) {
-        // Podman says the whole name.
-        let is_tag = |name: &String| name.strip_prefix("docker.io/library/").unwrap_or(name) == tag;
-        let owner = before.iter().find(|image| image.repo_tags.iter().any(is_tag)).map(|image| image.id.clone());
         let before = before.into_iter().map(|image| image.id).collect();
         self.change(|left| {
-            left.owner = owner;
             left.traces.push(Trace::Tag(tag.to_owned()));
             left.cut_short = true;
             left.before = before;
@@ -108,10 +102,6 @@ impl Engine {
         let mut removed = 0;
         for trace in left.traces.iter().rev() {
             let (Trace::Tag(name) | Trace::Image(name)) = trace;
-            if let (Trace::Tag(tag), Some(owner)) = (trace, &left.owner) {
-                self.give_back(tag, owner).await;
-                continue;
-            }
             let result = if left.cut_short {
                 retry("removing a step's image", LETTING_GO, || self.remove(name)).await
             } else {
@@ -126,15 +116,6 @@ impl Engine {
         }
         if removed > 0 {
             info!("removed {removed} images of this build from the engine");
-        }
-    }
-
-    /// Gives a name back to the image that had it before the build.
-    async fn give_back(&self, tag: &str, owner: &str) {
-        let (repo, version) = tag.rsplit_once(':').unwrap_or((tag, "latest"));
-        let options = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(version.to_owned()) };
-        if let Err(error) = self.client.tag_image(owner, Some(options)).await {
-            warn!("cannot give the name {tag} back to image {owner}: {error}");
         }
     }
 
