@@ -2,7 +2,9 @@
 //! never points at an image that is not there or is another; docs/reliability.md is written from what happens here.
 
 mod disk;
+mod dockerd;
 mod document;
+mod engine;
 mod kill;
 mod places;
 mod play;

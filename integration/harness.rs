@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use image_worker::names::HashScheme;
 use tempfile::TempDir;
@@ -269,20 +270,26 @@ impl Program {
 
     /// Kills the program as soon as `reached` says so of its stderr so far, looked at again and again. What it leaves
     /// behind is nobody's fault. Gives its exit code if it ends before that.
-    pub(crate) fn kill_when(mut self, mut reached: impl FnMut(&str) -> bool) -> Option<i32> {
+    pub(crate) fn kill_when(mut self, reached: impl FnMut(&str) -> bool) -> Option<i32> {
         let log = tempfile::NamedTempFile::new().unwrap();
-        let said = || String::from_utf8_lossy(&std::fs::read(log.path()).unwrap()).into_owned();
         let mut child = self.command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().expect("the program");
-        let limit = std::time::Instant::now() + std::time::Duration::from_mins(2);
-        while !reached(&said()) {
-            assert!(std::time::Instant::now() < limit, "what we wait for does not happen:\n{}", said());
-            if let Some(ended) = child.try_wait().unwrap() {
-                return ended.code();
-            }
-            std::thread::sleep(std::time::Duration::from_millis(2));
+        if let Some(ended) = ended_before(&mut child, log.path(), reached) {
+            return ended.code();
         }
         child.kill().unwrap();
         child.wait().unwrap().code()
+    }
+
+    /// Calls `then` with the program's process id as soon as `reached` says so of its stderr so far, looked at again and
+    /// again, and waits for its end, which must not come before.
+    pub(crate) fn finish_when(mut self, reached: impl FnMut(&str) -> bool, then: impl FnOnce(u32)) -> Finished {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut child = self.command.stdout(Stdio::piped()).stderr(log.reopen().unwrap()).spawn().expect("the program");
+        let ended = ended_before(&mut child, log.path(), reached);
+        assert_eq!(ended, None, "it ended before what we wait for:\n{}", read(log.path()));
+        then(child.id());
+        let output = child.wait_with_output().expect("the program's output");
+        self.check(Output { stderr: read(log.path()).into_bytes(), ..output })
     }
 
     fn check(self, output: Output) -> Finished {
@@ -298,6 +305,26 @@ impl Program {
         assert!(left.is_empty(), "temporary files are left: {left:?}");
         Finished { code: output.status.code().unwrap_or(-1), stdout, stderr }
     }
+}
+
+fn read(log: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(log).unwrap()).into_owned()
+}
+
+/// Waits until `reached` says so of what is in the log; gives the program's end if it comes before that.
+fn ended_before(child: &mut Child, log: &Path, mut reached: impl FnMut(&str) -> bool) -> Option<ExitStatus> {
+    let limit = Instant::now() + Duration::from_mins(2);
+    while !reached(&read(log)) {
+        if let Some(ended) = child.try_wait().unwrap() {
+            return Some(ended);
+        }
+        if Instant::now() >= limit {
+            child.kill().unwrap();
+            panic!("what we wait for does not happen:\n{}", read(log));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    None
 }
 
 impl Finished {

@@ -10,6 +10,7 @@ use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions};
 use tracing::{debug, info, warn};
 
 use super::Engine;
+use super::connect::in_words;
 use super::output::Origin;
 use crate::retry::{Another, Failure, Policy, retry};
 
@@ -111,6 +112,11 @@ impl Engine {
                 Ok(()) => removed += 1,
                 // Never made, removed with its tag, or used by somebody else.
                 Err(error) if matches!(error.status(), Some(404 | 409)) => debug!("{name} stays: {error}"),
+                // The engine is gone, or too ill to answer: once said is enough.
+                Err(error) if error.status().is_none() => {
+                    warn!("what this build left in the engine stays there: {}", in_words(&error));
+                    break;
+                }
                 Err(error) => warn!("cannot remove {name} from the engine: {error}"),
             }
         }

@@ -87,8 +87,8 @@ async fn in_time<T>(answer: impl Future<Output = Result<T, bollard::errors::Erro
     answer.map_err(|_| format!("no answer within {} s", PING_TIMEOUT.as_secs()))?.map_err(|error| in_words(&error))
 }
 
-/// The innermost cause: it stands in a list, and what is around it are the layers of an HTTP client.
-fn in_words(error: &dyn std::error::Error) -> String {
+/// The innermost cause: it stands in a line of its own words, and what is around it are the layers of an HTTP client.
+pub(super) fn in_words(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(cause) = innermost.source() {
         innermost = cause;

@@ -1,0 +1,183 @@
+//! A Docker daemon of a test's own, which can be killed, stopped and started again. It lives in namespaces of its own:
+//! it cannot touch the machine's networks and daemons, and whatever way it ends, its processes and mounts end with it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::harness::{docker, docker_says, path};
+
+/// What must be hidden before a daemon starts: a second daemon would take a running containerd for its own.
+const SCRIPT: &str = "mount -t tmpfs tmpfs /run && exec \"$@\"";
+
+/// Where cgroups are; of all kernels in use.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+pub(super) struct Dockerd {
+    folder: TempDir,
+    /// The daemon's parent, which lives until all processes of the daemon's namespace are gone. None when killed.
+    unshare: Option<Child>,
+}
+
+impl Dockerd {
+    /// Starts a daemon on an empty folder. Where the machine cannot do that it says why.
+    pub(super) fn start() -> Result<Self, String> {
+        let mut dockerd = Self { folder: TempDir::with_prefix("image-worker-dockerd-").unwrap(), unshare: None };
+        std::fs::write(dockerd.path("daemon.json"), "{}").unwrap();
+        dockerd.start_again()?;
+        Ok(dockerd)
+    }
+
+    /// Starts the daemon again after it was killed, on the same folder.
+    pub(super) fn start_again(&mut self) -> Result<(), String> {
+        assert!(self.unshare.is_none(), "it runs");
+        // The daemon would trust the numbers in them, which begin at 1 again.
+        for file in ["pid", "exec/containerd/containerd.pid", "docker.sock"] {
+            let _ = std::fs::remove_file(self.path(file));
+        }
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        // Should the test die without a word, the first of them dies with it, and the others with the first.
+        let own = "--pdeathsig KILL -- unshare --net --mount --pid --fork --kill-child --mount-proc -- sh -c";
+        let mut command = Command::new("setpriv");
+        command.args(own.split(' ')).args([SCRIPT, "sh", "dockerd", "--host", &self.host()]);
+        for (option, name) in
+            [("config-file", "daemon.json"), ("data-root", "data"), ("exec-root", "exec"), ("pidfile", "pid")]
+        {
+            command.arg(format!("--{option}")).arg(self.path(name));
+        }
+        command.args(["--bridge=none", "--iptables=false", "--ip6tables=false"]);
+        command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", &format!("/{}", self.name())]);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.unshare = Some(command.spawn().map_err(|error| format!("no setpriv: {error}"))?);
+        let limit = Instant::now() + Duration::from_mins(1);
+        while !docker(&["--host", &self.host(), "version"]).status.success() {
+            let ended = self.unshare.as_mut().and_then(|child| child.try_wait().unwrap()).is_some();
+            if ended || Instant::now() >= limit {
+                let log = std::fs::read_to_string(self.path("log")).unwrap();
+                let last: Vec<_> = log.lines().rev().take(3).collect();
+                return Err(format!("a daemon of the test's own does not start: {}", last.join("; ")));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// What `DOCKER_HOST` must be.
+    pub(super) fn host(&self) -> String {
+        format!("unix://{}", path(&self.path("docker.sock")))
+    }
+
+    /// What the docker client prints, when it must succeed.
+    pub(super) fn says(&self, arguments: &[&str]) -> String {
+        docker_says(&[&["--host", &self.host()], arguments].concat())
+    }
+
+    /// How many bytes the daemon has in its folder for what is unfinished, in files whose path has this part.
+    pub(super) fn unfinished(&self, part: &str) -> u64 {
+        size(&self.path("data/tmp"), part)
+    }
+
+    /// Kills the daemon, its containerd, and all that they have started, and waits until they are gone.
+    pub(super) fn kill(&mut self) {
+        // It is the first process of its namespace: none outlives it.
+        self.signal("KILL");
+        self.unshare.take().expect("it runs").wait().unwrap();
+    }
+
+    /// Stops the daemon: who asks it something waits.
+    pub(super) fn stop(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets the daemon go on.
+    pub(super) fn go_on(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let daemon = self.daemon().expect("it runs");
+        let sent = Command::new("kill").args([&format!("-{signal}"), &daemon]).status();
+        assert!(sent.unwrap().success(), "kill -{signal} {daemon}");
+    }
+
+    /// The daemon's process id: it is the only child of `unshare`.
+    fn daemon(&self) -> Option<String> {
+        let parent = self.unshare.as_ref()?.id();
+        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+        children.split_whitespace().next().map(str::to_owned)
+    }
+
+    /// Ends the daemon, and asserts that nothing of it is left: no process, no mount, no cgroup, no file.
+    pub(super) fn end(mut self) {
+        let folder = self.folder.path().to_owned();
+        let cgroups = self.cgroups();
+        self.remove();
+        drop(self);
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(path(&folder)), "mounts are left:\n{mounts}");
+        for process in std::fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(command) = std::fs::read(process.path().join("cmdline")) else { continue };
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            assert!(!command.contains(path(&folder)), "a process is left: {command}");
+        }
+        let left: Vec<_> = cgroups.iter().filter(|cgroup| cgroup.exists()).collect();
+        assert!(left.is_empty(), "cgroups are left: {left:?}");
+        assert!(!folder.exists(), "{} is left", folder.display());
+    }
+
+    fn remove(&mut self) {
+        if let Some(daemon) = self.daemon() {
+            let _ = Command::new("kill").args(["-KILL", &daemon]).status();
+        }
+        if let Some(mut unshare) = self.unshare.take() {
+            let _ = unshare.wait();
+        }
+        self.cgroups().iter().for_each(|cgroup| remove_cgroup(cgroup));
+    }
+
+    /// The cgroups of its containers, which do not go with their processes.
+    fn cgroups(&self) -> Vec<PathBuf> {
+        let controllers = std::fs::read_dir(CGROUPS).into_iter().flatten().flatten().map(|entry| entry.path());
+        let all = controllers.chain([CGROUPS.into()]).map(|folder| folder.join(self.name()));
+        all.filter(|cgroup| cgroup.exists()).collect()
+    }
+
+    fn name(&self) -> &str {
+        self.folder.path().file_name().unwrap().to_str().unwrap()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+fn remove_cgroup(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    let _ = std::fs::remove_dir(folder);
+}
+
+/// How many bytes the files below a folder have whose path has this part. Files may come and go meanwhile.
+pub(super) fn size(folder: &Path, part: &str) -> u64 {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        bytes += match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => size(&entry.path(), part),
+            Ok(metadata) if entry.path().to_string_lossy().contains(part) => metadata.len(),
+            _ => 0,
+        };
+    }
+    bytes
+}

@@ -1,0 +1,248 @@
+//! The engine dies: a daemon of the test's own is killed in the middle of what it does for the program, or hangs. The
+//! program says that it was the engine, publishes nothing, and the same run works when the engine is there again.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::dockerd::{Dockerd, size};
+use super::play::{ARTIFACT, assert_readable_from_the_task, follow_routes};
+use super::{document, each, wanted};
+use crate::harness::{Job, Program, Repository, path, program};
+
+const HEADING: &str = "| the engine | while | exit | index | started again | index then | the error line |\n\
+                       | --- | --- | --- | --- | --- | --- | --- |";
+
+/// How large the image's file is where the engine is to be met while it moves it: that must take long enough.
+const LARGE: u64 = 128 << 20;
+
+/// When something has begun.
+const BEGUN: u64 = 1 << 20;
+
+/// How long the program may take to end when its engine is gone, or back: far below the limit of its cleaning.
+const SOON: Duration = Duration::from_secs(45);
+
+/// What the engine does when it is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum While {
+    TakesContext,
+    Copies,
+    RunsStep,
+    PreparesExport,
+    SendsExport,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// The daemon is killed.
+    Killed,
+    /// The daemon hangs, the program is told to stop, and then the daemon goes on.
+    Hangs,
+    /// The daemon hangs, the program is told to stop, and then the daemon is killed.
+    HangsAndDies,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    how: How,
+    at: While,
+}
+
+use How::{Hangs, HangsAndDies, Killed};
+use While::{Copies, PreparesExport, RunsStep, SendsExport, TakesContext};
+
+fn faults() -> Vec<Fault> {
+    let killed = [TakesContext, Copies, RunsStep, PreparesExport, SendsExport].map(|at| Fault { how: Killed, at });
+    let hangs = [Hangs, HangsAndDies].map(|how| Fault { how, at: RunsStep });
+    killed.into_iter().chain(hangs).collect()
+}
+
+impl Fault {
+    fn name(self) -> String {
+        format!("{} | {}", self.how.words(), self.at.words())
+    }
+
+    fn exit_code(self) -> i32 {
+        if self.how == Killed { 30 } else { 143 }
+    }
+}
+
+impl How {
+    fn words(self) -> &'static str {
+        match self {
+            Killed => "is killed",
+            Hangs => "hangs; the program gets SIGTERM; the engine goes on",
+            HangsAndDies => "hangs; the program gets SIGTERM; the engine is killed",
+        }
+    }
+}
+
+impl While {
+    fn words(self) -> &'static str {
+        match self {
+            TakesContext => "it takes the context",
+            Copies => "it copies a large file",
+            RunsStep => "it runs a step",
+            PreparesExport => "it prepares the export",
+            SendsExport => "it sends the export",
+        }
+    }
+
+    /// Whether the engine is there, or further, by what the program has said and by what is on the disks.
+    fn is_reached(self, said: &str, dockerd: &Dockerd, work: &Path) -> bool {
+        match self {
+            TakesContext => dockerd.unfinished("docker-builder") > BEGUN,
+            Copies => said.contains(" : COPY . /"),
+            RunsStep => said.contains("build | sleeping"),
+            PreparesExport => dockerd.unfinished("docker-export") > BEGUN || size(work, "image.tar") > 0,
+            SendsExport => size(work, "image.tar") > BEGUN,
+        }
+    }
+
+    /// Whether the engine was no further when it was met, by what the program has said when all was over.
+    fn was_met(self, said: &str) -> bool {
+        let next = match self {
+            TakesContext => "build | Step 1/",
+            Copies => " : ARG PAUSE",
+            RunsStep => " : CMD [",
+            PreparesExport => "reading a body",
+            SendsExport => "public/image.tar: ",
+        };
+        !said.contains(next)
+    }
+}
+
+#[test]
+fn an_engine_that_dies_is_named_and_the_next_start_works() {
+    match Dockerd::start() {
+        Ok(dockerd) => dockerd.end(),
+        Err(said) => {
+            assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "{said}; run this as root");
+            eprintln!("SKIPPED: {said}");
+            return;
+        }
+    }
+    let faults: Vec<_> = faults().into_iter().filter(|fault| wanted(&fault.name())).collect();
+    let mut lines = vec![HEADING.to_owned()];
+    lines.extend(each(&faults, |fault| fault.name(), |fault| play(*fault)));
+    document::section("engine", faults.len(), &lines);
+}
+
+/// Plays a case. On a busy machine a moment can pass unseen: then again, with more for the engine to do.
+fn play(fault: Fault) -> String {
+    let mut tries = [1, 2, 4, 8].into_iter().map(|times| attempt(fault, times * LARGE));
+    tries.find_map(|row| row).unwrap_or_else(|| panic!("the engine was not met while {}", fault.at.words()))
+}
+
+/// Plays a case and asserts all that it promises; gives the row of the table, or none when the engine was further.
+fn attempt(fault: Fault, large: u64) -> Option<String> {
+    let mut dockerd = Dockerd::start().unwrap();
+    let work = TempDir::new().unwrap();
+    let (large, pause) = if fault.at == RunsStep { (1, "987654") } else { (large, "0") };
+    let job = job(large);
+    let started = start(&job, &dockerd, work.path(), pause);
+    let mut since = Instant::now();
+    let engine = RefCell::new(&mut dockerd);
+    let finished = started.finish_when(
+        |said| fault.at.is_reached(said, &engine.borrow(), work.path()),
+        |id| {
+            befall(fault.how, &mut engine.borrow_mut(), id);
+            since = Instant::now();
+        },
+    );
+    let took = since.elapsed();
+    if !fault.at.was_met(&finished.stderr) {
+        eprintln!("the engine was not met while {}: trying again", fault.at.words());
+        dockerd.end();
+        return None;
+    }
+    assert!(took < SOON, "the program takes {} s to end:\n{}", took.as_secs(), finished.stderr);
+    finished.assert_fails(fault.exit_code(), if fault.how == Killed { &["the engine "] } else { &["SIGTERM"] });
+    job.assert_nothing_published();
+    assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0, "something is left");
+    let gone = finished.stderr.matches("what this build left in the engine stays there").count();
+    assert_eq!(gone, usize::from(fault.how != Hangs), "said once, and only of an engine that is gone");
+
+    if fault.how != Hangs {
+        dockerd.start_again().unwrap();
+    }
+    // What a killed daemon leaves is its own; a daemon that lives has nothing of ours.
+    let before = contents(&dockerd);
+    assert!(fault.how != Hangs || before.is_empty(), "images and containers are left: {before:?}");
+    let again = start(&job, &dockerd, work.path(), "0").finish();
+    again.assert_succeeds();
+    let own = Some(job.claim.task_id.clone());
+    assert_eq!(follow_routes(&job), [own.clone(), own.clone(), own]);
+    assert_readable_from_the_task(&job);
+    let after = contents(&dockerd);
+    assert!(after.is_subset(&before), "images and containers are left: {:?}", after.difference(&before));
+    assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0, "something is left");
+    assert_runs(&job, &dockerd);
+    dockerd.end();
+    let (exit, said) = (finished.code, finished.error_line().trim_start_matches("[taskcluster-image-build:error] "));
+    Some(format!("| {} | {exit} | nothing | {} | complete | {said} |", fault.name(), again.code))
+}
+
+/// A job whose image has a large file and a step that takes as long as a build argument says.
+fn job(large: u64) -> Job {
+    let steps = "FROM scratch\nCOPY . /\nARG PAUSE\n\
+                 RUN [\"/busybox\", \"sh\", \"-c\", \"echo sleeping; /busybox sleep $PAUSE\"]\n\
+                 CMD [\"/busybox\", \"echo\", \"hello\"]\n";
+    let repository = Repository::bare("engine", steps);
+    std::fs::copy("/bin/busybox", repository.directory().join("busybox")).expect("busybox-static; run scripts/test");
+    File::create(repository.directory().join("large")).unwrap().set_len(large).unwrap();
+    Job::new(&repository)
+}
+
+fn start(job: &Job, dockerd: &Dockerd, work: &Path, pause: &str) -> Program {
+    let mut environment = job.environment();
+    let mut set = |name: &str, value: &str| drop(environment.insert(name.to_owned(), value.to_owned()));
+    set("DOCKER_HOST", &dockerd.host());
+    set("TASK_WORKDIR", path(work));
+    set("DOCKER_BUILD_ARGS", &format!("{{\"PAUSE\": \"{pause}\"}}"));
+    program(["run"], environment)
+}
+
+fn befall(how: How, dockerd: &mut Dockerd, id: u32) {
+    if how == Killed {
+        dockerd.kill();
+        return;
+    }
+    dockerd.stop();
+    let talking = sockets(id);
+    assert!(Command::new("kill").args(["-TERM", &id.to_string()]).status().unwrap().success());
+    // It drops the build's connection, and asks the engine to remove what there is.
+    let limit = Instant::now() + SOON;
+    while sockets(id) == talking {
+        assert!(Instant::now() < limit, "the program does not listen");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    if how == Hangs { dockerd.go_on() } else { dockerd.kill() }
+}
+
+/// The sockets that a process has open.
+fn sockets(id: u32) -> BTreeSet<String> {
+    let open = std::fs::read_dir(format!("/proc/{id}/fd")).into_iter().flatten().flatten();
+    let open = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    open.map(|it| it.display().to_string()).filter(|it| it.starts_with("socket:")).collect()
+}
+
+/// The ids of all images and containers in the engine.
+fn contents(dockerd: &Dockerd) -> BTreeSet<String> {
+    let images = dockerd.says(&["images", "--all", "--quiet", "--no-trunc"]);
+    let containers = dockerd.says(&["ps", "--all", "--quiet", "--no-trunc"]);
+    images.lines().chain(containers.lines()).map(str::to_owned).collect()
+}
+
+/// Asserts that the published image is whole: an engine loads and runs it.
+fn assert_runs(job: &Job, dockerd: &Dockerd) {
+    let archive = job.taskcluster.artifact_path(&job.claim.task_id, 0, ARTIFACT).expect("an image");
+    let loaded = dockerd.says(&["load", "--input", path(&archive)]);
+    assert!(loaded.ends_with(&format!("Loaded image: {}", job.tag())), "{loaded}");
+    assert_eq!(dockerd.says(&["run", "--rm", "--network", "none", &job.tag()]), "hello");
+}
