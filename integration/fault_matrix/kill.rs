@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::play::{assert_readable_from_the_task, follow_routes, forget_build_cache, job};
+use super::play::{
+    assert_engine_is_clean, assert_readable_from_the_task, follow_routes, follow_runs, forget_killed_builds, job,
+};
 use super::{AT_ONCE, each};
 use crate::harness::{Job, engine, program};
 use crate::stand_in::{Claim, Fault};
@@ -142,7 +144,7 @@ pub(super) fn play(kill: &Kill) -> String {
     let end = index(&job);
     assert_eq!(end, "complete");
     assert_readable_from_the_task(&job);
-    forget_build_cache(&job.name);
+    forget_killed_builds(&job.name);
     format!("| {} | {} | {first} | {} | {then} | {} | {end} |", kill.name(), kill.storage, second.code, third.code)
 }
 
@@ -182,7 +184,7 @@ fn a_second_start_leaves_what_is_indexed_as_it_is() {
     assert!(third.stderr.contains("of an earlier start of this run has all its routes now"), "{}", third.stderr);
     assert_eq!(index(&job), "complete");
     assert!(job.story().iter().all(|call| call != "s3 PUT"), "it was uploaded again");
-    forget_build_cache(&job.name);
+    assert_engine_is_clean(&job.name);
 }
 
 /// For scripts/kill-and-restart, which says how often, and from which seed.
@@ -192,9 +194,9 @@ fn kill_and_restart() {
     assert!(engine(), "no engine answers: run scripts/engine");
     let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().expect(name));
     let (count, seed) = (number("KILL_COUNT", 20), number("KILL_SEED", 1));
-    // How long a run takes when nobody kills it; the others are killed before that.
-    let undisturbed: Vec<_> = (0..3 * AT_ONCE).collect();
-    let whole = each(&undisturbed, ToString::to_string, |_| undisturbed_run()).into_iter().max().expect("a run");
+    // How long a run takes when nobody kills it, beside others; the others are killed before that.
+    let undisturbed: Vec<_> = (0..18).collect();
+    let whole = each(&undisturbed, ToString::to_string, |_| undisturbed_run()).into_iter().sum::<Duration>() / 18;
     println!("{count} runs, seed {seed}, killed within {} ms", whole.as_millis());
     let started = Instant::now();
     let runs: Vec<u64> = (0..count).collect();
@@ -213,16 +215,20 @@ fn kill_and_restart() {
     );
 }
 
+/// How many calls a run makes, about.
+const CALLS: u64 = 19;
+
 fn undisturbed_run() -> Duration {
     let (_repository, job) = job("measured", "");
     let started = Instant::now();
     job.run().assert_succeeds();
-    forget_build_cache(&job.name);
+    assert_engine_is_clean(&job.name);
     started.elapsed()
 }
 
 /// Kills a job up to three times, each at a random moment, and starts it again until it succeeds: the same run, or a
-/// rerun. Gives how many routes there were after each kill, and the number of starts.
+/// rerun. Half of the moments are spread over the time that a run takes, most of which is the build; the others over its
+/// calls, most of which publish. Gives how many routes there were after each kill, and the number of starts.
 fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> (Vec<usize>, u32) {
     let mut random = Random(seed.wrapping_mul(1_000_003).wrapping_add(run));
     let (_repository, mut job) = job("somewhen", "");
@@ -230,9 +236,21 @@ fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> (Vec<usize>, u32) {
     for _ in 0..=random.below(3) {
         starts += 1;
         let moment = Duration::from_millis(random.below(u64::try_from(whole.as_millis()).unwrap() * 5 / 4));
-        let started = Instant::now();
-        match program(["run"], job.environment()).kill_when(|_| started.elapsed() >= moment) {
-            None => kills.push(follow_routes(&job).iter().flatten().count()),
+        let (by_calls, calls) = (random.below(2) == 0, usize::try_from(random.below(CALLS)).unwrap());
+        let a_little = Duration::from_millis(random.below(20));
+        job.taskcluster.clear_calls();
+        let (started, mut called) = (Instant::now(), None);
+        let reached = |_: &str| {
+            if !by_calls {
+                return started.elapsed() >= moment;
+            }
+            if called.is_none() && job.taskcluster.calls().len() > calls {
+                called = Some(Instant::now());
+            }
+            called.is_some_and(|called| called.elapsed() >= a_little)
+        };
+        match program(["run"], job.environment()).kill_when(reached) {
+            None => kills.push(follow_runs(&job).iter().flatten().count()),
             Some(0) => break,
             Some(code) => panic!("exit {code} without a fault"),
         }
@@ -244,7 +262,7 @@ fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> (Vec<usize>, u32) {
     job.run().assert_succeeds();
     assert!(follow_routes(&job).iter().all(Option::is_some), "a route is missing");
     assert_readable_from_the_task(&job);
-    forget_build_cache(&job.name);
+    forget_killed_builds(&job.name);
     (kills, starts)
 }
 

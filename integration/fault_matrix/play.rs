@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use image_worker::names::Digest;
 use regex::Regex;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::places::{Case, End};
 use crate::harness::{Finished, Job, Repository, docker, docker_says, program};
@@ -123,9 +123,22 @@ pub(super) fn play(case: &Case) -> Played {
 
 /// Follows each route as a consumer does. Asserts that what is there is what the index says; gives the tasks.
 pub(super) fn follow_routes(job: &Job) -> [Option<String>; 3] {
+    follow(job, |route, _| format!("/index/v1/task/{route}/artifacts/{ARTIFACT}"))
+}
+
+/// The same by the run that the entry tells. As soon as a task is rerun, Taskcluster's short ways to its artifacts lead to
+/// the new run, which has none before it is done.
+pub(super) fn follow_runs(job: &Job) -> [Option<String>; 3] {
+    follow(job, |_, entry| {
+        let task = entry["taskId"].as_str().unwrap();
+        format!("/queue/v1/task/{task}/runs/{}/artifacts/{ARTIFACT}", entry["data"]["runId"])
+    })
+}
+
+fn follow(job: &Job, way: impl Fn(&str, &Value) -> String) -> [Option<String>; 3] {
     job.routes().map(|route| {
         let entry = job.taskcluster.index_entry(&route)?;
-        let url = format!("{}/api/index/v1/task/{route}/artifacts/{ARTIFACT}", job.taskcluster.root_url());
+        let url = format!("{}/api{}", job.taskcluster.root_url(), way(&route, &entry));
         let bytes = download(&url).unwrap_or_else(|error| panic!("{route} leads to nothing: {error}"));
         let data = &entry["data"];
         assert_eq!(data["size"], json!(bytes.len()), "{route} leads to an image of another size");
@@ -156,10 +169,17 @@ pub(super) fn assert_engine_is_clean(name: &str) {
     assert_eq!((images.as_str(), containers.as_str()), ("", ""), "images and containers that are left");
 }
 
-/// Takes out of the engine what killed builds have left in it. No name may be left, as a worker's engine lives on.
-pub(super) fn forget_build_cache(name: &str) {
-    assert_eq!(docker_says(&["images", "--quiet", name]), "", "the tag is left");
-    docker(&["image", "prune", "--force", "--filter", &format!("label=image-worker-test={name}")]);
+/// Takes out of the engine what killed builds have left in it. Their name, too: a later build that takes it gives it
+/// back, because it cannot know whose it was.
+pub(super) fn forget_killed_builds(name: &str) {
+    for id in docker_says(&["images", "--quiet", name]).lines() {
+        docker(&["rmi", "--force", id]);
+    }
+    let label = format!("label=image-worker-test={name}");
+    // The step that was under way has a container, which keeps its image.
+    for kind in ["container", "image"] {
+        docker(&[kind, "prune", "--force", "--filter", &label]);
+    }
 }
 
 /// The error line without what differs from run to run.

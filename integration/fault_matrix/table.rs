@@ -245,7 +245,7 @@ fn indexing() -> Vec<Rows> {
                 (Always(Status(500)), 30, NOTHING),
                 (Always(Status(404)), 30, NOTHING),
                 (Always(Nonsense), 30, NOTHING),
-                (Always(Status(403)), 31, NOTHING),
+                (Always(Status(403)), 30, NOTHING),
             ],
         ),
         insert("the first route: insertTask", 0),
