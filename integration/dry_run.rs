@@ -88,7 +88,7 @@ fn publish_json_is_what_a_task_would_send() {
     let repository = Repository::new("dry-publish", STEPS);
     let hash = repository.hash(HashScheme::Tar);
     let task = "fN1SbArXTPSVFNUvaOlinQ";
-    let expires = "2030-01-02T03:04:05.678Z";
+    let expires = "2030-01-02T03:04:05.600Z";
     let environment = [("TASK_ID", task), ("RUN_ID", "2"), ("PUSHDATE", PUSHDATE), ("ARTIFACT_EXPIRES", expires)];
     let finished = dry_run(&repository, path(&repository.directory()), &environment);
     finished.assert_succeeds();
@@ -226,6 +226,7 @@ fn wrong_configuration_names_the_flag_or_variable() {
         ("ARTIFACT_STORAGE", "azure", &["ARTIFACT_STORAGE: ", "s3 or object"]),
         ("DOCKER_IMAGE_ZSTD_LEVEL", "22", &["DOCKER_IMAGE_ZSTD_LEVEL: ", "1 to 19"]),
         ("MAX_RUN_TIME", "an hour", &["MAX_RUN_TIME: "]),
+        ("MAX_RUN_TIME", "0", &["MAX_RUN_TIME: "]),
         ("IMAGE_WORKER_ENGINE", "lxc", &["IMAGE_WORKER_ENGINE: ", "auto, docker or podman"]),
         ("DOCKER_HOST", "ssh://me@example.com", &["DOCKER_HOST: ", "unix://PATH"]),
         ("IMAGE_WORKER_LOG_FORMAT", "xml", &["IMAGE_WORKER_LOG_FORMAT: ", "text or json"]),
@@ -242,6 +243,7 @@ fn wrong_configuration_names_the_flag_or_variable() {
     }
     let nowhere = dry_run(&repository, "/nonexistent", &[]);
     nowhere.assert_fails(2, &["--context: /nonexistent does not exist"]);
+    program([], []).finish().assert_fails(2, &["wrong usage", "no verb", "--help"]);
     program(["run", "--nonsense"], []).finish().assert_fails(2, &["wrong usage", "--nonsense", "--help"]);
 }
 

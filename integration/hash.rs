@@ -26,6 +26,20 @@ fn the_given_trees_hash_to_what_the_real_tools_say() {
 }
 
 #[test]
+fn both_verbs_take_the_scheme_and_a_file() {
+    let (root, images) = images();
+    let (hash, context) = (root.path().join("hash"), root.path().join("context.tar.gz"));
+    for (verb, out) in [("hash", &hash), ("context", &context)] {
+        let directory = root.path().join("testing/docker/plain");
+        let rest = ["--root", path(root.path()), "--scheme", "contents", "-o", path(out)];
+        let finished = program([verb, path(&directory)].into_iter().chain(rest), []).finish();
+        assert_eq!(finished.stdout, format!("{}\n", images["plain"].contents), "{verb}: {}", finished.stderr);
+    }
+    assert_eq!(std::fs::read_to_string(hash).unwrap().trim(), images["plain"].contents.to_string());
+    assert!(std::fs::read(context).unwrap().starts_with(&[0x1f, 0x8b]), "a gzip file");
+}
+
+#[test]
 fn arguments_come_from_docker_build_args_too_and_flags_win() {
     let (root, images) = images();
     let image = &images["args"];

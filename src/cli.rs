@@ -78,13 +78,13 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .args(settings::EVERYWHERE.iter().map(|setting| flag(setting).global(true)))
         .subcommand(run.args(settings::RUN.iter().filter(|setting| !setting.secret).map(|setting| flag(setting))))
-        .subcommand(hash.args(image_directory()).arg(flag(&settings::SCHEME)))
-        .subcommand(context.args(image_directory()).arg(flag(&settings::OUT).short('o').required(false)))
+        .subcommand(hash.args(image_directory()))
+        .subcommand(context.args(image_directory()))
         .subcommand(Command::new("completions").about("Print a completion script").arg(shell))
         .subcommand(Command::new("man").about("Print the manual page"))
 }
 
-fn image_directory() -> [Arg; 3] {
+fn image_directory() -> [Arg; 5] {
     let path = Arg::new("path").value_name("PATH").value_parser(value_parser!(PathBuf)).required(true);
     let arg = Arg::new("arg").long("arg").value_name("K=V").action(ArgAction::Append).value_parser(key_value);
     [
@@ -94,6 +94,8 @@ fn image_directory() -> [Arg; 3] {
             settings::DOCKER_BUILD_ARGS.variable
         )),
         flag(&settings::ROOT),
+        flag(&settings::SCHEME),
+        flag(&settings::OUT).short('o'),
     ]
 }
 

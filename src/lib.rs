@@ -94,7 +94,10 @@ fn failed(report: &Report, error: &Failed) -> ExitCode {
 
 /// Help and version are answers; anything else gets the error line besides clap's own words.
 fn usage(error: &clap::Error) -> ExitCode {
-    if error.use_stderr() && error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        eprintln!("{}", report::error_line("wrong usage: no verb is given; see image-worker --help"));
+    } else if error.use_stderr() {
         let words = error.to_string();
         let mut lines = words.lines();
         let first = lines.next().unwrap_or_default().trim_start_matches("error: ");
@@ -130,12 +133,16 @@ fn execute(invocation: &Invocation, sources: &Sources, report: &Report) -> Resul
             let (root, args) = directory_settings(image, sources)?;
             let scheme: HashScheme = sources.parse_or_default(&settings::SCHEME)?;
             let hash = commands::hash::hash(&root, &absolute(&image.path), scheme, &args)?;
+            if let Some(out) = sources.parse::<PathBuf>(&settings::OUT)? {
+                std::fs::write(&out, format!("{hash}\n")).map_err(|source| Failed::Write { path: out, source })?;
+            }
             Ok(answer(json, &serde_json::json!({ "hash": hash, "scheme": scheme }), &hash.to_string()))
         }
         Verb::Context(image) => {
             let (root, args) = directory_settings(image, sources)?;
             let out: PathBuf = sources.require(&settings::OUT, "the context needs a place")?;
-            let hash = commands::context::context(&root, &absolute(&image.path), &args, &out)?;
+            let scheme: HashScheme = sources.parse_or_default(&settings::SCHEME)?;
+            let hash = commands::context::context(&root, &absolute(&image.path), scheme, &args, &out)?;
             Ok(answer(json, &serde_json::json!({ "hash": hash, "file": out }), &hash.to_string()))
         }
         Verb::Completions(shell) => {

@@ -221,6 +221,7 @@ pub struct ArtifactPayload {
     /// `s3` or `object`.
     pub storage_type: Storage,
     /// Not later than the task's own, and the same in every repetition of the call.
+    #[serde(serialize_with = "in_milliseconds")]
     pub expires: Timestamp,
     /// The media type.
     pub content_type: &'static str,
@@ -249,6 +250,7 @@ pub struct IndexPayload {
     /// What a consumer needs to verify the artifact.
     pub data: IndexData,
     /// The artifact's expiry.
+    #[serde(serialize_with = "in_milliseconds")]
     pub expires: Timestamp,
 }
 
@@ -268,6 +270,16 @@ pub struct IndexData {
     pub context_hash: ContextHash,
     /// The run that has the artifact.
     pub run_id: u32,
+}
+
+/// All of Taskcluster writes times with exactly three digits behind the second, and answers so.
+#[must_use]
+pub fn to_milliseconds(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+fn in_milliseconds<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&to_milliseconds(*time))
 }
 
 impl ArtifactPayload {

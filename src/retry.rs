@@ -1,7 +1,8 @@
 //! Trying again: the one place that decides how often and how long. Whether another try can help is decided
 //! where the failure is known, and told by its type; the `backoff` crate stays behind this room.
 
-use std::fmt::Display;
+use std::error::Error;
+use std::fmt;
 use std::future::Future;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ pub enum Another {
 }
 
 /// A failure that knows whether another try can help.
-pub trait Failure: Display {
+pub trait Failure: Error {
     /// Whether another try can help.
     fn another(&self) -> Another;
 }
@@ -141,9 +142,22 @@ where
         if policy.quiet {
             return debug!("{what}: {error}");
         }
-        warn!("{what} failed, trying again in {:.1} s: {error}", pause.as_secs_f64());
+        warn!("{what} failed, trying again in {:.1} s: {error}{}", pause.as_secs_f64(), Innermost(&error));
     })
     .await
+}
+
+/// The innermost cause of an error, where there is one: `connection refused` says more than `no answer`.
+struct Innermost<'a>(&'a dyn Error);
+
+impl fmt::Display for Innermost<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut innermost = self.0;
+        while let Some(cause) = innermost.source() {
+            innermost = cause;
+        }
+        if self.0.source().is_some() { write!(f, " ({innermost})") } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]
@@ -155,8 +169,10 @@ mod tests {
     #[derive(Debug, PartialEq)]
     struct Broken(Another, u32);
 
-    impl Display for Broken {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    impl Error for Broken {}
+
+    impl fmt::Display for Broken {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "broken in try {}", self.1)
         }
     }

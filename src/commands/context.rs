@@ -13,8 +13,14 @@ use crate::names::{ContextHash, HashScheme};
 
 /// Writes the context of the image directory `path` in the repository `root` to `out`, which appears when it is
 /// complete. Gives its hash.
-pub fn context(root: &Path, path: &Path, args: &BTreeMap<String, String>, out: &Path) -> Result<ContextHash, Failed> {
-    let context = Context::collect(root, path, args, HashScheme::Tar)?;
+pub fn context(
+    root: &Path,
+    path: &Path,
+    scheme: HashScheme,
+    args: &BTreeMap<String, String>,
+    out: &Path,
+) -> Result<ContextHash, Failed> {
+    let context = Context::collect(root, path, args, scheme)?;
     let unwritable = |source| Failed::Write { path: out.to_owned(), source };
     let folder = match out.parent() {
         Some(folder) if folder != Path::new("") => folder,

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
@@ -19,7 +19,7 @@ use crate::engine::{Engine, EngineError};
 use crate::fetch::{Fetched, Fetcher};
 use crate::image_archive::{self, ArchiveError};
 use crate::plan::{Identity, ImageFile, Plan};
-use crate::publish::{Folder, Publisher};
+use crate::publish::{Folder, PublishError, Publisher};
 use crate::report::{Bytes, Report};
 use crate::stream;
 use crate::taskcluster::Services;
@@ -27,6 +27,9 @@ use crate::transfer::Storage;
 
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
+
+/// How long the upload of the log of a job whose time is over may take: a third of what `stop` keeps back.
+const LAST_WORDS: Duration = Duration::from_secs(20);
 
 /// What `run` has to say at its end.
 #[derive(Debug, serde::Serialize)]
@@ -76,11 +79,16 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
         Err(error) => Err(error),
     };
     engine.clean().await;
-    // Who is told to go at once has no time for a log.
-    let told_to_go = matches!(&image, Err(Failed::Stopped { reason, .. }) if *reason != Reason::Deadline);
-    if let (Some(log), false) = (log.finish(), told_to_go) {
+    if let Some(log) = log.finish() {
         let keeping = publisher.publish_log(plan, &log, expires);
-        if let Err(error) = stop.during("uploading the build's log", keeping).await {
+        let kept = match &image {
+            // There is a minute left, and the log tells what took so long.
+            Err(Failed::Stopped { reason: Reason::Deadline, .. }) => within(LAST_WORDS, keeping).await,
+            // Who is told to go at once has no time for a log.
+            Err(Failed::Stopped { .. }) => Ok(()),
+            Ok(_) | Err(_) => stop.during("uploading the build's log", keeping).await,
+        };
+        if let Err(error) = kept {
             // The image, or the failure, matters more.
             warn!("the build's log is not kept: {error}");
         }
@@ -92,6 +100,14 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
     let publishing = publisher.publish(plan, &identity, &image, expires);
     let story = stop.during("publishing", publishing).await?.story;
     Ok(Outcome { built: true, identity, story })
+}
+
+/// Gives up on the log of a job whose time is over.
+async fn within(limit: Duration, keeping: impl Future<Output = Result<(), PublishError>>) -> Result<(), Failed> {
+    match tokio::time::timeout(limit, keeping).await {
+        Ok(kept) => Ok(kept?),
+        Err(_) => Err(Failed::Stopped { reason: Reason::Deadline, stage: "uploading the build's log" }),
+    }
 }
 
 /// A folder for what is not finished, which disappears with everything in it. For a dry run it is on the same disk

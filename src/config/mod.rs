@@ -8,6 +8,7 @@ mod sources;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -126,7 +127,7 @@ impl Config {
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             dry_run: if dry { Some(sources.parse_or_default(&settings::OUTPUT)?) } else { None },
             force: sources.switch(&settings::FORCE)?,
-            max_run_time: sources.parse(&settings::MAX_RUN_TIME)?,
+            max_run_time: sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get),
             patience: patience::read(sources)?,
             assumed,
         })

@@ -115,7 +115,7 @@ settings! {
     DRY_RUN = Setting::new("dry-run", "IMAGE_WORKER_DRY_RUN", "", "Do the whole job but publish nothing: write image.tar and publish.json").group(DRY);
     OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes").default("./image-worker-out").group(DRY);
 
-    OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "Where to write the context, a .tar.gz");
+    OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, or of `hash` the hash");
     SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar");
 }
 

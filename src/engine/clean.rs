@@ -213,7 +213,6 @@ impl Failure for RemovalError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Kind;
     use super::*;
 
     #[test]
@@ -229,7 +228,7 @@ mod tests {
         let socket = folder.path().join("engine.sock");
         let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
         let client = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 3600, bollard::API_DEFAULT_VERSION);
-        let engine = Engine { client: client.unwrap(), kind: Kind::Docker, traces: Traces::default() };
+        let engine = Engine { client: client.unwrap(), traces: Traces::default() };
         engine.traces.build_begins("builder:1234", Vec::new());
         let cleaning = engine.clean_within(Duration::from_millis(100));
         tokio::time::timeout(Duration::from_secs(20), cleaning).await.expect("it ends by itself");

@@ -41,9 +41,9 @@ impl Engine {
         let mut tried = Vec::new();
         for place in places(config) {
             match probe(&place, config.choice).await {
-                Ok((client, kind, version)) => {
+                Ok((client, version)) => {
                     info!("engine: {version} at {place}");
-                    return Ok(Self { client, kind, traces: Traces::default() });
+                    return Ok(Self { client, traces: Traces::default() });
                 }
                 Err(said) => tried.push((place, said)),
             }
@@ -52,7 +52,7 @@ impl Engine {
     }
 }
 
-async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, Kind, String), String> {
+async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, String), String> {
     let client = if let Some(socket) = place.strip_prefix("unix://") {
         if !Path::new(socket).exists() {
             return Err("no such socket".to_owned());
@@ -78,7 +78,7 @@ async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, Kind, Strin
         version.version.unwrap_or_else(|| "of unknown version".to_owned()),
         version.api_version.unwrap_or_else(|| "unknown".to_owned()),
     );
-    Ok((client, kind, story))
+    Ok((client, story))
 }
 
 /// An engine's answer to a question that it should answer at once.

@@ -96,14 +96,5 @@ pub enum Kind {
 #[derive(Clone)]
 pub struct Engine {
     client: Docker,
-    kind: Kind,
     traces: Traces,
-}
-
-impl Engine {
-    /// Which kind of engine it is.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
 }

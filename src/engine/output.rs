@@ -10,6 +10,9 @@ use crate::secrets::Secrets;
 /// How many of a failing step's last lines are kept: about what fits on a screen beside the error.
 const LAST_LINES: usize = 20;
 
+/// Longer lines are broken, in bytes.
+const LONGEST_LINE: usize = 64 * 1024;
+
 /// A step of a `Dockerfile`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -91,12 +94,17 @@ impl Output {
     pub(super) fn piece(&mut self, piece: &str) -> Vec<Said> {
         self.partial.push_str(piece);
         let mut lines = Vec::new();
-        while let Some(end) = self.partial.find(['\n', '\r']) {
-            let rest = self.partial.split_off(end + 1);
+        while let Some(end) = self.partial.find(['\n', '\r']).map(|at| at + 1).or_else(|| self.too_long()) {
+            let rest = self.partial.split_off(end);
             let line = std::mem::replace(&mut self.partial, rest);
             lines.extend(self.line(&line));
         }
         lines
+    }
+
+    /// Where a line is broken that never ends: a progress bar of dots must not fill the memory.
+    fn too_long(&self) -> Option<usize> {
+        (self.partial.len() > LONGEST_LINE).then(|| self.partial.floor_char_boundary(LONGEST_LINE))
     }
 
     /// The last line, where it does not end with a line break.
@@ -196,6 +204,14 @@ mod tests {
             .collect();
         assert_eq!(&text[7..11], ["hello world", "50%", "100%", " ---> 333333333333"]);
         assert!(text.iter().all(|line| !line.contains(['\r', '\u{1b}'])));
+    }
+
+    #[test]
+    fn a_line_that_never_ends_is_broken() {
+        let mut output = Output::default();
+        let lines: usize = (0..100).map(|_| output.piece(&"…".repeat(10_000)).len()).sum();
+        assert_eq!(lines, 3_000_000 / LONGEST_LINE);
+        assert!(output.partial.len() <= LONGEST_LINE);
     }
 
     #[test]

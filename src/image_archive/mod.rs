@@ -51,7 +51,8 @@ pub fn write<R: Read, W: Write>(
 fn compressor<W: Write>(out: W, level: i32) -> std::io::Result<zstd::Encoder<'static, W>> {
     let mut encoder = zstd::Encoder::new(out, level)?;
     encoder.include_checksum(true)?;
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // Each takes memory of its own, at high levels a hundred megabytes.
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
     encoder.multithread(u32::try_from(workers).unwrap_or(1))?;
     Ok(encoder)
 }

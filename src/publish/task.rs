@@ -239,9 +239,11 @@ impl Task {
         storage: StorageType,
     ) -> Result<(), PublishError> {
         let created = match self.services.queue.create_artifact(&self.run, create).await {
-            // Taskcluster tells nobody which storage a deployment has; one without buckets answers 400 or 500.
+            // Taskcluster tells nobody which storage a deployment has; one without buckets answers 400 or 500, and
+            // behind taskcluster-proxy, which goes on trying a 500, nothing in time.
             Err(error)
-                if matches!(error.fault, CallFault::Invalid | CallFault::Server) && storage == StorageType::Auto =>
+                if matches!(error.fault, CallFault::Invalid | CallFault::Server | CallFault::Network)
+                    && storage == StorageType::Auto =>
             {
                 info!("the deployment does not take s3 artifacts ({error}): trying the object service");
                 let create = CreateArtifact { name: create.name.clone(), payload: create.payload.as_object() };
@@ -323,7 +325,8 @@ impl Task {
             url => {
                 let url = url?;
                 match retry("reading back", Policy::CALL, || self.storage.length(&url)).await {
-                    Err(error) if error.is_gone() => 0,
+                    // Buckets that nobody may list answer 403 for what is not there.
+                    Err(error) if error.is_gone() || error.is_refused() => 0,
                     length => length?,
                 }
             }

@@ -7,7 +7,7 @@ use super::object::{Object, ObjectUpload};
 use super::{CallError, answer, body, call};
 use crate::config::Deployment;
 use crate::names::{ArtifactName, HttpUrl, TaskId};
-use crate::plan::{ArtifactPayload, CreateArtifact, TaskRun};
+use crate::plan::{ArtifactPayload, CreateArtifact, TaskRun, to_milliseconds};
 
 /// The queue of one deployment.
 pub struct Queue {
@@ -72,7 +72,7 @@ impl Queue {
     ) -> Result<(), CallError> {
         let payload = serde_json::json!({
             "storageType": "reference",
-            "expires": like.expires,
+            "expires": to_milliseconds(like.expires),
             "contentType": like.content_type,
             "url": url,
         });
