@@ -51,7 +51,8 @@ fn words(end: End) -> String {
 /// A job whose image is small, quickly built, and marked: with a label, by which all of it is found in the engine.
 pub(super) fn job(name: &str, steps: &str) -> (Repository, Job) {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    let name = format!("{name}-{:03}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    // Unlike those of other checkouts' tests on the same engine, and always as long, as error lines are cut.
+    let name = format!("{name}-{:07}-{:03}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let label = format!("FROM scratch\nLABEL image-worker-test={name}\nCOPY data /data\n{steps}");
     let repository = Repository::bare(&name, &label);
     std::fs::write(repository.directory().join("data"), noise(&name, 64 << 10)).unwrap();
