@@ -246,7 +246,11 @@ pub(super) fn list(tar: &[u8]) -> io::Result<Vec<Seen>> {
             name: entry.path_bytes().into_owned(),
             kind: entry.header().entry_type(),
             link: entry.link_name_bytes().unwrap_or_default().into_owned(),
-            mode: entry.header().mode()?,
+            // Nothing at all is zero to every reader; anything else must be a number.
+            mode: match entry.header().mode() {
+                Err(error) if entry.header().as_old().mode != [0; 8] => return Err(error),
+                mode => mode.unwrap_or(0),
+            },
             content,
         });
     }

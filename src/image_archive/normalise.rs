@@ -151,6 +151,17 @@ fn pass<R: Read, W: Write>(
         EntryType::Link => Member::Link(link("")),
         other => return Err(ArchiveError::Content(format!("its member {name:?} is no file, but {other:?}"))),
     };
+    let header = entry.header();
+    let fields: [(&[u8], bool); 4] = [
+        (&header.as_old().mode, header.mode().is_ok()),
+        (&header.as_old().uid, header.uid().is_ok()),
+        (&header.as_old().gid, header.gid().is_ok()),
+        (&header.as_old().mtime, header.mtime().is_ok()),
+    ];
+    // Nothing at all is zero to everybody; with anything else Go's reader, which is Docker's, ends.
+    if fields.into_iter().any(|(field, number)| !number && field.iter().any(|byte| *byte != 0)) {
+        return Err(ArchiveError::Content(format!("its member {name:?} has a number that is none")));
+    }
     // Readers differ in what these are.
     let is_file = matches!(member, Member::File(_));
     if (size > 0 && !is_file) || (is_file && entry.path_bytes().ends_with(b"/")) {

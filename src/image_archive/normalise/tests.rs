@@ -102,6 +102,13 @@ fn an_export_that_readers_could_take_for_two_is_refused() {
         let error = normalise(export.as_slice(), &id(), "a:b", io::sink()).unwrap_err().to_string();
         assert!(error.contains(why), "{why}: {error}");
     }
+    let mut mode = Header::new_gnu();
+    mode.as_old_mut().mode = *b"00064.\0\0";
+    mode.set_size(0);
+    mode.set_cksum();
+    let error = normalise(&mode.as_bytes()[..], &id(), "a:b", io::sink()).unwrap_err().to_string();
+    assert!(error.contains("has a number that is none"), "{error}");
+
     let l1 = |name: &str, data: &[u8]| (name != "l1/layer.tar").then(|| data.to_vec());
     for (target, whole) in [("../l2/layer.tar", true), ("../l3/layer.tar", false), ("layer.tar", false)] {
         let export = [member(link, "l1/layer.tar", target, b""), export(l1)].concat();
