@@ -194,6 +194,8 @@ fn redact(finished: &Finished, job: &Job, earlier: &str) -> String {
         (r"\b\d+ (bytes|were)", "N $1"),
         (r"\b[A-Za-z0-9_-]{21}[AQgw]\b", "TASK"),
         (r"\.\.\.$|…$", "…"),
+        // What a wrong byte breaks first (gzip, tar, a name, the hash) depends on what is compressed where it is.
+        (r"^the context.* \(context from", "what the wrong byte broke (context from"),
     ];
     let line = patterns
         .iter()
