@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::{CallError, CallFault, answer, body, call};
-use crate::names::{ArtifactName, ContextHash, Digest, Namespace, TaskId};
-use crate::plan::InsertTask;
+use crate::names::{Namespace, TaskId};
+use crate::plan::{IndexData, InsertTask};
 
 /// The index of one deployment.
 pub struct Index {
@@ -23,24 +23,6 @@ pub struct Entry {
     pub data: serde_json::Value,
 }
 
-/// What entries of this program store.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ImageData {
-    /// The artifact's name.
-    pub artifact: ArtifactName,
-    /// sha256 of the artifact.
-    pub sha256: Digest,
-    /// Size of the artifact in bytes.
-    pub size: u64,
-    /// The image's id.
-    pub image_id: String,
-    /// The context hash that was verified.
-    pub context_hash: ContextHash,
-    /// The run that has the artifact.
-    pub run_id: u32,
-}
-
 impl Entry {
     /// Whether the entry ranks as high as a push, or higher.
     #[must_use]
@@ -53,8 +35,8 @@ impl Entry {
 
     /// What this program stored with the entry, if it did.
     #[must_use]
-    pub fn image(&self) -> Option<ImageData> {
-        ImageData::deserialize(&self.data).ok()
+    pub fn image(&self) -> Option<IndexData> {
+        IndexData::deserialize(&self.data).ok()
     }
 }
 
