@@ -79,5 +79,5 @@ fn mistakes_are_told_apart() {
     hash(&[path(repository.root.path())]).assert_fails(10, &["has no Dockerfile"]);
     let nowhere = Path::new("/proc/self");
     hash(&[path(nowhere)]).assert_fails(2, &["IMAGE_WORKER_ROOT is not set", "--root"]);
-    hash(&[]).assert_fails(2, &["wrong usage"]);
+    hash(&[]).assert_fails(2, &["wrong usage", "not provided: <PATH>;"]);
 }

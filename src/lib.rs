@@ -99,11 +99,12 @@ fn usage(error: &clap::Error) -> ExitCode {
         eprintln!("{}", report::error_line("wrong usage: no verb is given; see image-worker --help"));
     } else if error.use_stderr() {
         let words = error.to_string();
-        let mut lines = words.lines();
-        let first = lines.next().unwrap_or_default().trim_start_matches("error: ");
-        eprintln!("{}", report::error_line(&format!("wrong usage: {first}; see image-worker --help")));
+        // What is wrong stands before the first empty line, in one line or several.
+        let (what, more) = words.split_once("\n\n").unwrap_or((&words, ""));
+        let what = what.trim_start_matches("error: ");
+        eprintln!("{}", report::error_line(&format!("wrong usage: {what}; see image-worker --help")));
         // Set in, so that Treeherder does not take clap's lines for errors of their own.
-        lines.filter(|line| !line.is_empty()).for_each(|line| eprintln!("  {}", line.trim_start()));
+        more.lines().filter(|line| !line.is_empty()).for_each(|line| eprintln!("  {}", line.trim_start()));
     } else {
         // A closed pipe is no reason to fail here.
         let _ = error.print();
