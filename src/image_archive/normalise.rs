@@ -81,6 +81,9 @@ pub(super) fn normalise<R: Read, W: Write>(
             ("manifest.json", EntryType::Regular) if seen.manifest.is_none() => seen.manifest = Some(json(&mut entry)?),
             // Written anew.
             ("repositories", EntryType::Regular) => {}
+            // Docker since 25 writes an OCI layout besides, without our tag. Readers that know it would believe it
+            // instead of the manifest, and load an image without a name.
+            ("index.json" | "oci-layout", EntryType::Regular) => {}
             ("manifest.json" | "repositories", _) => {
                 return Err(ArchiveError::Content(format!("its {name} is no file, or comes twice")));
             }

@@ -48,6 +48,28 @@ fn members(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
+fn an_oci_layout_beside_the_manifest_is_left_out() {
+    let mut export = Builder::new(Vec::new());
+    for (name, data) in members(&self::export(unchanged)) {
+        if name == "manifest.json" {
+            for oci in ["index.json", "oci-layout"] {
+                let mut header = Header::new_ustar();
+                header.set_size(2);
+                export.append_data(&mut header, oci, &b"{}"[..]).unwrap();
+            }
+        }
+        let mut header = Header::new_ustar();
+        header.set_size(data.len() as u64);
+        export.append_data(&mut header, name, data.as_slice()).unwrap();
+    }
+    let export = export.into_inner().unwrap();
+    let (_, out) = normalise(export.as_slice(), &id(), "builder:1234", Vec::new()).unwrap();
+    let names: Vec<_> = members(&out).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 6, "{names:?}");
+    assert!(!names.iter().any(|name| name == "index.json" || name == "oci-layout"), "{names:?}");
+}
+
+#[test]
 fn everything_passes_and_the_one_tag_is_added() {
     let export = export(unchanged);
     let (content, out) = normalise(export.as_slice(), &id(), "builder:1234", Vec::new()).unwrap();
