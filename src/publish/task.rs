@@ -35,6 +35,11 @@ pub struct Task {
     report: Report,
 }
 
+/// Refuses what S3 would refuse after minutes of upload.
+fn fits_one_put(name: &ArtifactName, size: u64) -> Result<(), PublishError> {
+    if size > LARGEST_PUT { Err(PublishError::TooLarge { name: name.clone(), size }) } else { Ok(()) }
+}
+
 /// A file on its way to an artifact.
 struct Upload<'a> {
     what: &'static str,
@@ -176,9 +181,7 @@ impl Task {
         image: &ImageFile,
         publication: &Publication,
     ) -> Result<Published, PublishError> {
-        if image.size > LARGEST_PUT {
-            return Err(PublishError::TooLarge { name: plan.artifact.name.clone(), size: image.size });
-        }
+        fits_one_put(&plan.artifact.name, image.size)?;
         let upload = Upload { what: "the image", path: &image.path, size: image.size, sha256: image.sha256 };
         self.upload(&upload, &publication.create_artifact, plan.artifact.storage).await?;
         self.read_back(plan, image).await?;
@@ -342,5 +345,19 @@ impl Task {
             sent: image.size,
             found,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_one_put_can_carry_is_refused_with_the_way_out() {
+        let name: ArtifactName = "public/image.tar".parse().unwrap();
+        fits_one_put(&name, 5_368_709_120).unwrap();
+        let error = fits_one_put(&name, 5_368_709_121).unwrap_err().to_string();
+        assert!(error.starts_with("public/image.tar has 5.00 GiB, "), "{error}");
+        assert!(error.contains(".tar.zst"), "{error}");
     }
 }
