@@ -7,7 +7,7 @@ use std::time::Duration;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use tracing::info;
 
-use super::{Engine, EngineError, Kind, Traces};
+use super::{Engine, EngineError, Traces};
 use crate::config::{EngineChoice, EngineConfig};
 
 /// bollard's timeout runs until an answer's headers come. A build sends none before the whole context is
@@ -16,6 +16,15 @@ const ANSWER_TIMEOUT_SECONDS: u64 = 24 * 3600;
 
 /// A living engine answers a ping at once; a socket that somebody listens on without answering is not one.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The kinds of engine that are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Docker Engine.
+    Docker,
+    /// Podman's service.
+    Podman,
+}
 
 /// The places where an engine could listen, in the order in which they are tried.
 pub(super) fn places(config: &EngineConfig) -> Vec<String> {

@@ -83,15 +83,6 @@ fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// The kinds of engine that are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Docker Engine.
-    Docker,
-    /// Podman's service.
-    Podman,
-}
-
 /// An engine that answers.
 #[derive(Clone)]
 pub struct Engine {
