@@ -66,9 +66,6 @@ pub fn command() -> Command {
     let secrets = settings::RUN.iter().filter(|setting| setting.secret);
     let secrets: Vec<_> = secrets.map(|setting| format!("  {}  {}", setting.variable, setting.help)).collect();
     let after = format!("Secrets, which have variables only:\n{}\n\n{EXIT_CODES}", secrets.join("\n"));
-    let run = Command::new("run").about("The main job, inside a task").long_about(RUN_HELP).after_help(after);
-    let hash = Command::new("hash").about("Print the context hash of an image directory");
-    let context = Command::new("context").about("Write the context of an image directory as a .tar.gz, print its hash");
     let shell = Arg::new("shell").value_name("SHELL").value_parser(value_parser!(Shell)).required(true);
     Command::new("image-worker")
         .version(env!("CARGO_PKG_VERSION"))
@@ -77,25 +74,31 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .args(settings::EVERYWHERE.iter().map(|setting| flag(setting).global(true)))
-        .subcommand(run.args(settings::RUN.iter().filter(|setting| !setting.secret).map(|setting| flag(setting))))
-        .subcommand(hash.args(image_directory()))
-        .subcommand(context.args(image_directory()))
+        .subcommand(verb("run", "The main job, inside a task").long_about(RUN_HELP).after_help(after))
+        .subcommand(verb("hash", "Print the context hash of an image directory").args(image_directory()))
+        .subcommand(
+            verb("context", "Write the context of an image directory as a .tar.gz, print its hash")
+                .args(image_directory()),
+        )
         .subcommand(Command::new("completions").about("Print a completion script").arg(shell))
         .subcommand(Command::new("man").about("Print the manual page"))
 }
 
-fn image_directory() -> [Arg; 5] {
+/// A verb with its settings' flags.
+fn verb(name: &'static str, about: &'static str) -> Command {
+    let taken = settings::VERBS.iter().filter(|(of, _)| *of == name).flat_map(|(_, taken)| taken.iter());
+    Command::new(name).about(about).args(taken.filter(|setting| !setting.secret).map(|setting| flag(setting)))
+}
+
+fn image_directory() -> [Arg; 2] {
     let path = Arg::new("path").value_name("PATH").value_parser(value_parser!(PathBuf)).required(true);
     let arg = Arg::new("arg").long("arg").value_name("K=V").action(ArgAction::Append).value_parser(key_value);
     [
         path.help("The image directory"),
-        arg.help(format!(
+        arg.help_heading("The context").help(format!(
             "Value of an `# %ARG` line; can be repeated, wins over [env: {}]",
             settings::DOCKER_BUILD_ARGS.variable
         )),
-        flag(&settings::ROOT),
-        flag(&settings::SCHEME),
-        flag(&settings::OUT).short('o'),
     ]
 }
 
@@ -110,7 +113,11 @@ fn flag(setting: &'static Setting) -> Arg {
         help = format!("{help} [default: {default}]");
     }
     let arg = Arg::new(setting.name).long(setting.name).help(help).help_heading(setting.group);
-    let arg = if *setting == settings::VERBOSE { arg.short('v') } else { arg };
+    let arg = match setting.name {
+        "verbose" => arg.short('v'),
+        "out" => arg.short('o'),
+        _ => arg,
+    };
     if setting.is_switch() {
         arg.action(ArgAction::SetTrue)
     } else {

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    image_worker::main()
+    image_worker::door::main()
 }

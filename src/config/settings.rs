@@ -52,9 +52,11 @@ const JOB: &str = "The job";
 const CONTEXT_GROUP: &str = "The context";
 const BUILD: &str = "The build";
 const ARTIFACT: &str = "The artifact and its routes";
+const TREE: &str = "The image tree";
 const DEPLOYMENT: &str = "The deployment";
 const ENGINE_GROUP: &str = "The machine";
 const DRY: &str = "Dry run";
+const OUTPUT_GROUP: &str = "The output";
 
 macro_rules! settings {
     ($($name:ident = $setting:expr;)*) => {
@@ -86,7 +88,8 @@ settings! {
     HASH_SCHEME = Setting::new("hash-scheme", "HASH_SCHEME", "SCHEME", "How the hash is computed: tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
     CONTEXT_MAX_BYTES = Setting::new("context-max-bytes", "CONTEXT_MAX_BYTES", "BYTES", "Refuse a context with more uncompressed bytes").default("2147483648").group(CONTEXT_GROUP);
     CONTEXT_MAX_ENTRIES = Setting::new("context-max-entries", "CONTEXT_MAX_ENTRIES", "N", "Refuse a context with more entries").default("100000").group(CONTEXT_GROUP);
-    ROOT = Setting::new("root", "IMAGE_WORKER_ROOT", "DIR", "The repository's root [default: the enclosing checkout]").group(CONTEXT_GROUP);
+
+    ROOT = Setting::new("root", "IMAGE_WORKER_ROOT", "DIR", "The repository's root [default: the enclosing checkout]").group(TREE);
 
     DOCKER_BUILD_ARGS = Setting::new("docker-build-args", "DOCKER_BUILD_ARGS", "JSON", "Build arguments, a JSON object of strings").default("{}").group(BUILD);
     DOCKER_BUILD_NETWORK = Setting::new("docker-build-network", "DOCKER_BUILD_NETWORK", "NETWORK", "Network of RUN steps, as the engine names it: host, none [default: the engine's]").group(BUILD);
@@ -115,8 +118,8 @@ settings! {
     DRY_RUN = Setting::new("dry-run", "IMAGE_WORKER_DRY_RUN", "", "Do the whole job but publish nothing: write image.tar and publish.json").group(DRY);
     OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes").default("./image-worker-out").group(DRY);
 
-    OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, or of `hash` the hash");
-    SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar");
+    OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, or of `hash` the hash").group(OUTPUT_GROUP);
+    SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
 }
 
 /// What every verb takes.
@@ -164,6 +167,15 @@ pub const RUN: &[&Setting] = &[
     &OUTPUT,
 ];
 
+/// What `hash` takes.
+pub const HASH_VERB: &[&Setting] = &[&ROOT, &SCHEME, &OUT];
+
+/// What `context` takes.
+pub const CONTEXT_VERB: &[&Setting] = &[&ROOT, &SCHEME, &OUT];
+
+/// The settings of every verb that has any, by the verb's name.
+pub const VERBS: &[(&str, &[&Setting])] = &[("run", RUN), ("hash", HASH_VERB), ("context", CONTEXT_VERB)];
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -176,7 +188,7 @@ mod tests {
         let variables: HashSet<_> = ALL.iter().map(|s| s.variable).collect();
         assert_eq!((names.len(), variables.len()), (ALL.len(), ALL.len()));
         for setting in ALL {
-            let read = EVERYWHERE.contains(setting) || RUN.contains(setting) || [&OUT, &SCHEME].contains(setting);
+            let read = EVERYWHERE.contains(setting) || VERBS.iter().any(|(_, taken)| taken.contains(setting));
             assert!(read, "no verb takes --{}", setting.name);
         }
     }

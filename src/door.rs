@@ -1,0 +1,81 @@
+//! The door: from the command line to the exit code. The only room that touches the real environment, clock, stdout
+//! and exit code; what a verb takes from them stands in `door::verbs`, what it does in `commands`.
+
+mod verbs;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::cli;
+use crate::commands::Failed;
+use crate::config::{ConfigError, Sources, settings};
+use crate::report::{self, LogFormat, Report};
+
+/// Parses, runs, reports, and gives the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    // A panic is a bug, and a failure like others: one error line, and the exit code that says so.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+        let what = panic.payload_as_str().unwrap_or("a panic").to_owned() + &place;
+        eprintln!("{}", report::error_line(&Failed::Bug(what).to_string()));
+        hook(panic);
+    }));
+    std::panic::catch_unwind(run_verb).unwrap_or_else(|_| ExitCode::from(Failed::Bug(String::new()).exit_code()))
+}
+
+fn run_verb() -> ExitCode {
+    let invocation = match cli::parse(std::env::args_os()) {
+        Ok(invocation) => invocation,
+        Err(error) => return usage(&error),
+    };
+    let environment = |name: &str| std::env::var_os(name);
+    let color = environment("NO_COLOR").is_none_or(|value| value.is_empty());
+    // Errors in the settings of the report itself are told by a plain one.
+    let plain = || Report::install(LogFormat::Text, false, color);
+    let sources = match Sources::new(invocation.flags.clone(), &environment) {
+        Ok(sources) => sources,
+        Err(error) => return failed(&plain(), &error.into()),
+    };
+    let report = match log_settings(&sources) {
+        Ok((format, verbose)) => Report::install(format, verbose, color),
+        Err(error) => return failed(&plain(), &error.into()),
+    };
+    match verbs::execute(&invocation, &sources, &report) {
+        Ok(answer) => match io::stdout().write_all(answer.as_bytes()).and_then(|()| io::stdout().flush()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(source) => failed(&report, &Failed::Write { path: "stdout".into(), source }),
+        },
+        Err(error) => failed(&report, &error),
+    }
+}
+
+fn failed(report: &Report, error: &Failed) -> ExitCode {
+    error.tell(report);
+    ExitCode::from(error.exit_code())
+}
+
+/// Help and version are answers; anything else gets the error line besides clap's own words.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        eprintln!("{}", report::error_line("wrong usage: no verb is given; see image-worker --help"));
+    } else if error.use_stderr() {
+        let words = error.to_string();
+        // What is wrong stands before the first empty line, in one line or several.
+        let (what, more) = words.split_once("\n\n").unwrap_or((&words, ""));
+        let what = what.trim_start_matches("error: ");
+        eprintln!("{}", report::error_line(&format!("wrong usage: {what}; see image-worker --help")));
+        // Set in, so that Treeherder does not take clap's lines for errors of their own.
+        more.lines().filter(|line| !line.is_empty()).for_each(|line| eprintln!("  {}", line.trim_start()));
+    } else {
+        // A closed pipe is no reason to fail here.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+fn log_settings(sources: &Sources) -> Result<(LogFormat, bool), ConfigError> {
+    Ok((sources.parse_or_default(&settings::LOG_FORMAT)?, sources.switch(&settings::VERBOSE)?))
+}

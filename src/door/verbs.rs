@@ -1,0 +1,106 @@
+//! Each verb's way in: what it takes from the flags, the environment and the place that the program runs in, and how
+//! its answer looks on stdout. What the verb does is in `commands`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cli::{self, ImageDirectory, Invocation, Verb};
+use crate::commands::stop::Stop;
+use crate::commands::{self, Failed};
+use crate::config::{self, Config, ConfigError, Sources, Surroundings, settings};
+use crate::names::HashScheme;
+use crate::report::Report;
+
+/// Threads of a stopped job that still wait for bytes are left to the exit after this time.
+const THREADS_MAY_TAKE: Duration = Duration::from_secs(2);
+
+/// Runs a verb; gives what goes to stdout.
+pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Report) -> Result<String, Failed> {
+    let json = sources.switch(&settings::JSON)?;
+    match &invocation.verb {
+        Verb::Run => run(sources, json, report),
+        Verb::Hash(image) => hash(image, sources, json),
+        Verb::Context(image) => context(image, sources, json),
+        Verb::Completions(shell) => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut cli::command(), "image-worker", &mut script);
+            Ok(String::from_utf8_lossy(&script).into_owned())
+        }
+        Verb::Man => {
+            let mut page = Vec::new();
+            let written = clap_mangen::Man::new(cli::command()).render(&mut page);
+            written.map_err(|source| Failed::Write { path: "the manual page".into(), source })?;
+            Ok(String::from_utf8_lossy(&page).into_owned())
+        }
+    }
+}
+
+/// The moment and the place that the program runs in.
+fn surroundings() -> Surroundings<'static> {
+    Surroundings {
+        environment: &|name| std::env::var_os(name),
+        now: jiff::Timestamp::now(),
+        directory: std::env::current_dir().unwrap_or_default(),
+        temporary: std::env::temp_dir(),
+    }
+}
+
+/// Does work that waits for the network or an engine.
+fn in_runtime<T>(work: impl Future<Output = Result<T, Failed>>) -> Result<T, Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failed::Bug(format!("no runtime: {error}")))?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_timeout(THREADS_MAY_TAKE);
+    outcome
+}
+
+fn run(sources: &Sources, json: bool, report: &Report) -> Result<String, Failed> {
+    let config = Config::read(sources, &surroundings())?;
+    let outcome = in_runtime(async {
+        let stop = Stop::listen(config.max_run_time)?;
+        commands::run::run(config, &stop, report).await
+    })?;
+    tracing::info!("{}", outcome.story);
+    let value = serde_json::to_value(&outcome).map_err(|error| Failed::Bug(error.to_string()))?;
+    Ok(answer(json, &value, &outcome.identity.tag))
+}
+
+fn hash(image: &ImageDirectory, sources: &Sources, json: bool) -> Result<String, Failed> {
+    let (root, args) = directory_settings(image, sources)?;
+    let scheme: HashScheme = sources.parse_or_default(&settings::SCHEME)?;
+    let hash = commands::hash::hash(&root, &absolute(&image.path), scheme, &args)?;
+    if let Some(out) = sources.parse::<PathBuf>(&settings::OUT)? {
+        std::fs::write(&out, format!("{hash}\n")).map_err(|source| Failed::Write { path: out, source })?;
+    }
+    Ok(answer(json, &serde_json::json!({ "hash": hash, "scheme": scheme }), &hash.to_string()))
+}
+
+fn context(image: &ImageDirectory, sources: &Sources, json: bool) -> Result<String, Failed> {
+    let (root, args) = directory_settings(image, sources)?;
+    let out: PathBuf = sources.require(&settings::OUT, "the context needs a place")?;
+    let scheme: HashScheme = sources.parse_or_default(&settings::SCHEME)?;
+    let hash = commands::context::context(&root, &absolute(&image.path), scheme, &args, &out)?;
+    Ok(answer(json, &serde_json::json!({ "hash": hash, "file": out }), &hash.to_string()))
+}
+
+fn answer(json: bool, value: &serde_json::Value, text: &str) -> String {
+    if json { format!("{value}\n") } else { format!("{text}\n") }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The repository's root and the preprocessing arguments of an image directory.
+fn directory_settings(
+    image: &ImageDirectory,
+    sources: &Sources,
+) -> Result<(PathBuf, BTreeMap<String, String>), ConfigError> {
+    let mut args = config::dockerfile_args(sources)?;
+    args.extend(image.args.iter().cloned());
+    Ok((config::repository_root(sources, &image.path)?, args))
+}
