@@ -25,15 +25,15 @@ const QUOTE: &str = "; quote texts that begin with a brace, like '{{#docker_imag
 
 /// Reads a document: JSON where the name says so or it can be; else YAML, of which JSON is a part.
 pub fn parse(name: &str, text: &str) -> Result<Value, DocumentError> {
-    let in_json = match serde_json::from_str(text) {
+    let wrong = match serde_json::from_str(text) {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
     let is_json = std::path::Path::new(name).extension().is_some_and(|extension| extension == "json");
     if is_json {
-        let (line, column) = (in_json.line() as u64, in_json.column() as u64);
+        let (line, column) = (wrong.line() as u64, wrong.column() as u64);
         // The library says the place itself, behind the reason.
-        let why = in_json.to_string();
+        let why = wrong.to_string();
         let why = why.split(" at line ").next().unwrap_or(&why).to_owned();
         return Err(DocumentError { name: name.to_owned(), line, column, why, hint: "" });
     }
@@ -97,13 +97,11 @@ mod tests {
 
     #[test]
     fn a_large_graph_is_no_attack_and_aliases_that_multiply_are() {
-        let tasks: String = (0..300_000).map(|n| format!("- {n}\n")).collect();
+        let tasks: String = "- a task\n".repeat(300_000);
         assert_eq!(parse("-", &tasks).unwrap().as_array().unwrap().len(), 300_000);
-        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-        for n in 1..12 {
-            let last = format!("*a{}, ", n - 1).repeat(10);
-            bomb.push_str(&format!("a{n}: &a{n} [{last}]\n"));
-        }
+        let level = |n: u32| format!("a{}: &a{} [{}]\n", n + 1, n + 1, format!("*a{n}, ").repeat(10));
+        let levels: Vec<_> = (0..12).map(level).collect();
+        let bomb = format!("a0: &a0 [{}]\n{}", "x, ".repeat(10), levels.concat());
         assert!(parse("-", &bomb).is_err());
     }
 }
