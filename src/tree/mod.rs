@@ -3,12 +3,13 @@
 //!
 //! - `Tree`: which images there are. `kind`: what taskgraph's `kind.yml` says of them.
 //! - `instructions`, `words`, [`recipe`]: a Dockerfile's words, and the images that it names. `parent`: which is the parent.
-//! - [`registry`]: names in registries.
+//! - [`lineage`]: families, parents first, and an image's hash in the index. [`registry`]: names in registries.
 
 #[cfg(test)]
 mod fixture;
 mod instructions;
 mod kind;
+pub mod lineage;
 mod parent;
 pub mod recipe;
 pub mod registry;
