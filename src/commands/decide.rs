@@ -1,0 +1,297 @@
+//! `decide GRAPH`, the decision step: a graph in which images are named goes in, and comes out with their tasks in it.
+//! Everything that can be wrong is found before the first file is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::task::spawn_blocking;
+use tracing::info;
+
+use super::Failed;
+use super::stop::Stop;
+use crate::config::DecideConfig;
+use crate::context::collect::CollectError;
+use crate::decision::{self, Common, Order};
+use crate::document;
+use crate::graph::{Form, Graph, ImageTask, Resolution, Resolved, Use, UseKind, task_label};
+use crate::lookup::{Found, Lookup, Wanted};
+use crate::names::{ContextHash, HashScheme, ImageName, Namespace, TaskId};
+use crate::task::Template;
+use crate::taskcluster::Services;
+use crate::transfer::Storage;
+use crate::tree::Tree;
+use crate::tree::lineage::Identified;
+
+/// The image task's definition as this version comes with it.
+const TEMPLATE: &str = include_str!("../../worker-config/task.yml");
+
+/// How many contexts are packed at once, each on a thread: compressing is the work.
+const PACKED_AT_ONCE: usize = 8;
+
+/// What `decide` has decided.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decided {
+    /// The task images, in the order of their names.
+    pub images: Vec<Image>,
+    /// The registry images, by name.
+    pub references: BTreeMap<ImageName, String>,
+    /// The graph, with nothing left to fill in; none where it was written to a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graph: Option<Value>,
+}
+
+/// What is decided about one task image.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// Its name.
+    pub name: ImageName,
+    /// What stands in its `.hash.` route.
+    pub hash: ContextHash,
+    /// The hash of its context.
+    pub context_hash: ContextHash,
+    /// The task that has it, or will have it: its id, or its label in a graph of labels.
+    pub task: String,
+    /// Where it was found; none for an image that gets a task in this graph.
+    pub route: Option<Namespace>,
+    /// The context that was written for it.
+    pub context: Option<PathBuf>,
+}
+
+/// Decides about the graph `text`, which errors call `name`.
+pub async fn decide(config: DecideConfig, name: &str, text: &str, stop: &Stop) -> Result<Decided, Failed> {
+    config.patience.hold();
+    config.assumed.iter().for_each(|assumption| info!("{assumption}"));
+    let graph = Graph::parse(document::parse(name, text)?)?;
+    let uses = graph.uses()?;
+    let tree = config.images.tree()?;
+    let references = references(&tree, &uses)?;
+    let used = used(&uses);
+    let identified = tree.identify(&used, HashScheme::Tar)?;
+    let waiting = waiting(&graph, &uses, &identified);
+
+    let wanted = wanted(&identified, &waiting, config.now);
+    let found = stop.during("looking for images", find(&config, wanted)).await?;
+    let parent_of = |image: &ImageName| identified.get(image).and_then(|image| image.parent.clone());
+    let missing = decision::missing(used, |image| found.contains_key(image), parent_of);
+    let images = order(&config, &tree, &identified, &waiting, &found, &missing)?;
+    let resolution = Resolution { images, references };
+    let resolved = graph.resolve(&resolution)?;
+
+    let writing = write_contexts(&tree, &identified, &missing, &config.contexts);
+    let contexts = stop.during("writing contexts", writing).await?;
+    let images = story(&resolution, graph.form(), &identified, &found, contexts);
+    let references = resolution.references;
+    let graph = match &config.out {
+        Some(out) => {
+            write(out, &resolved)?;
+            info!("the graph of {} tasks is in {}", graph.tasks() + missing.len(), out.display());
+            None
+        }
+        None => Some(resolved),
+    };
+    Ok(Decided { images, references, graph })
+}
+
+/// The task images that the graph's tasks name, each once.
+fn used(uses: &[Use]) -> Vec<ImageName> {
+    let used = uses.iter().filter(|used| used.kind == UseKind::TaskId).map(|used| used.image.clone());
+    used.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The registry images that the graph's tasks name, as registries know them.
+fn references(tree: &Tree, uses: &[Use]) -> Result<BTreeMap<ImageName, String>, Failed> {
+    let mut references = BTreeMap::new();
+    for used in uses.iter().filter(|used| used.kind == UseKind::Reference) {
+        if !references.contains_key(&used.image) {
+            let reference = tree.reference(&used.image).map_err(|error| in_task(used, error))?;
+            references.insert(used.image.clone(), reference);
+        }
+    }
+    Ok(references)
+}
+
+/// Which tasks wait for an image, or for one that is built from it: their definitions.
+fn waiting<'g>(
+    graph: &'g Graph,
+    uses: &[Use],
+    identified: &BTreeMap<ImageName, Identified>,
+) -> BTreeMap<ImageName, Vec<&'g Value>> {
+    let definitions: BTreeMap<_, _> = graph.definitions().collect();
+    let mut waiting: BTreeMap<ImageName, Vec<&Value>> = BTreeMap::new();
+    let mut told = BTreeSet::new();
+    for used in uses.iter().filter(|used| used.kind == UseKind::TaskId) {
+        let mut next = Some(&used.image);
+        while let Some(image) = next.filter(|image| told.insert((used.task.as_str(), *image))) {
+            waiting.entry(image.clone()).or_default().extend(definitions.get(used.task.as_str()));
+            next = identified.get(image).and_then(|image| image.parent.as_ref());
+        }
+    }
+    waiting
+}
+
+/// What the index is asked for: an image is of use as long as the last task that waits for it may begin.
+fn wanted(
+    identified: &BTreeMap<ImageName, Identified>,
+    waiting: &BTreeMap<ImageName, Vec<&Value>>,
+    now: Timestamp,
+) -> Vec<Wanted> {
+    let needed_until = |image| {
+        let deadlines = waiting.get(image).into_iter().flatten();
+        deadlines.filter_map(|task| decision::deadline(task, now)).max().unwrap_or(now)
+    };
+    let wanted = identified.iter().map(|(image, hashes)| Wanted {
+        image: image.clone(),
+        hash: hashes.name_in_index(),
+        context: hashes.context,
+        needed_until: needed_until(image),
+    });
+    wanted.collect()
+}
+
+async fn find(config: &DecideConfig, wanted: Vec<Wanted>) -> Result<BTreeMap<ImageName, Found>, Failed> {
+    let Some(deployment) = &config.deployment else {
+        info!("offline: no image is looked up, each gets a task");
+        return Ok(BTreeMap::new());
+    };
+    let lookup = Lookup {
+        services: Services::new(deployment)?,
+        storage: Storage::new()?,
+        index: config.images.index.clone(),
+        artifact: config.artifact.name.clone(),
+        central: config.images.central.clone(),
+        project: Some(config.project.clone()),
+        now: config.now,
+    };
+    let found = lookup.find(&wanted).await?;
+    Ok(found.into_iter().flatten().map(|found| (found.image.clone(), found)).collect())
+}
+
+/// What each image becomes: the task that has it, or one of this graph.
+fn order(
+    config: &DecideConfig,
+    tree: &Tree,
+    identified: &BTreeMap<ImageName, Identified>,
+    waiting: &BTreeMap<ImageName, Vec<&Value>>,
+    found: &BTreeMap<ImageName, Found>,
+    missing: &[ImageName],
+) -> Result<BTreeMap<ImageName, Resolved>, Failed> {
+    let template = template(config.template.as_deref())?;
+    decision::check_given(&config.given, &template)?;
+    let common = Common {
+        decision_task: config.decision_task.clone(),
+        project: config.project.clone(),
+        pushdate: config.pushdate,
+        index: config.images.index.clone(),
+        artifact: config.artifact.clone(),
+        scheme: HashScheme::Tar,
+        given: config.given.clone(),
+        now: config.now,
+    };
+    let mut tasks: BTreeMap<_, _> = found.iter().map(|(image, found)| (image.clone(), found.at.task_id.clone())).collect();
+    let of_found = |(image, task_id): (&ImageName, &TaskId)| (image.clone(), Resolved::Found { task_id: task_id.clone() });
+    let mut images: BTreeMap<_, _> = tasks.iter().map(of_found).collect();
+    for name in missing {
+        let (image, hashes) = (tree.task_image(name)?, &identified[name]);
+        let order = Order {
+            image: name.clone(),
+            context: hashes.context,
+            index_hash: hashes.index_hash,
+            args: image.args.clone(),
+            parent: hashes.parent.as_ref().and_then(|parent| tasks.get(parent)).cloned(),
+            symbol: image.symbol.clone(),
+        };
+        // Whoever decides a second time in one decision task decides the same.
+        let hash = hashes.name_in_index().to_string();
+        let task_id = TaskId::derived(&[config.decision_task.as_str(), name.as_str(), &hash]);
+        let waiting = waiting.get(name).map(Vec::as_slice).unwrap_or_default();
+        let definition = decision::definition(&order, waiting, &template, &common)?;
+        tasks.insert(name.clone(), task_id.clone());
+        let task = ImageTask { name: name.clone(), task_id, definition, parent: hashes.parent.clone() };
+        images.insert(name.clone(), Resolved::Made(task));
+    }
+    Ok(images)
+}
+
+fn template(path: Option<&Path>) -> Result<Template, Failed> {
+    let (name, text) = match path {
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            (path.display().to_string(), text.map_err(|source| Failed::Read { path: path.to_owned(), source })?)
+        }
+        None => ("the built-in template".to_owned(), TEMPLATE.to_owned()),
+    };
+    Ok(Template::new(document::parse(&name, &text)?))
+}
+
+/// Packs the contexts of the missing images, each as `NAME.tar.gz`.
+async fn write_contexts(
+    tree: &Tree,
+    identified: &BTreeMap<ImageName, Identified>,
+    missing: &[ImageName],
+    folder: &Path,
+) -> Result<BTreeMap<ImageName, PathBuf>, Failed> {
+    if missing.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    std::fs::create_dir_all(folder).map_err(|source| Failed::Write { path: folder.to_owned(), source })?;
+    let packing = missing.iter().map(|name| {
+        let (image, hashes) = (tree.task_image(name), &identified[name]);
+        let (out, root) = (folder.join(format!("{name}.tar.gz")), tree.root().to_owned());
+        async move {
+            let (image, expected) = (image?.clone(), hashes.context);
+            let pack = move || {
+                let hash = super::context::context(&root, &image.directory, HashScheme::Tar, &image.args, &out)?;
+                Ok::<_, Failed>((hash, image.directory, out))
+            };
+            let packed = spawn_blocking(pack).await;
+            let (hash, directory, out) = packed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            // Somebody is working in it: the graph has the other hash.
+            if hash != expected {
+                return Err(CollectError::Changed { path: directory }.into());
+            }
+            Ok((name.clone(), out))
+        }
+    });
+    futures_util::stream::iter(packing).buffered(PACKED_AT_ONCE).try_collect().await
+}
+
+/// What was decided about each image, and a line about it for the log.
+fn story(
+    resolution: &Resolution,
+    form: Form,
+    identified: &BTreeMap<ImageName, Identified>,
+    found: &BTreeMap<ImageName, Found>,
+    mut contexts: BTreeMap<ImageName, PathBuf>,
+) -> Vec<Image> {
+    let mut images = Vec::new();
+    for (name, resolved) in &resolution.images {
+        let hashes = &identified[name];
+        let (task, route) = match resolved {
+            Resolved::Found { task_id } => (task_id.to_string(), found.get(name).map(|found| found.namespace.clone())),
+            Resolved::Made(task) if form == Form::Labels => (task_label(&task.name), None),
+            Resolved::Made(task) => (task.task_id.to_string(), None),
+        };
+        match &route {
+            Some(route) => info!("image {name}: found, task {task} ({route})"),
+            None => info!("image {name}: not found, gets task {task}"),
+        }
+        images.push(Image {
+            name: name.clone(),
+            hash: hashes.name_in_index(),
+            context_hash: hashes.context,
+            task,
+            route,
+            context: contexts.remove(name),
+        });
+    }
+    for (name, reference) in &resolution.references {
+        info!("image {name}: {reference}, of a registry");
+    }
+    images
+}
