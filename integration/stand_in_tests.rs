@@ -1,5 +1,5 @@
-//! Proves the stand-in against what was measured on the real services: each test is a fact of
-//! docs/taskcluster.md. Here is only the caller that they share; it signs queries too, which the official
+//! Proves the stand-in against what was measured on the real services (docs/taskcluster.md) or read in their source.
+//! Here is only the caller that they share; it signs queries too, which the official
 //! client does not.
 
 mod admin;
@@ -10,6 +10,7 @@ mod object;
 mod proxy;
 mod queue;
 mod store;
+mod tasks;
 
 use hawk::{Key, PayloadHasher, RequestBuilder, SHA256};
 use jiff::{SignedDuration, Timestamp};

@@ -1,6 +1,6 @@
 //! A stand-in for Taskcluster: queue, index, object service, S3 and taskcluster-proxy on local sockets, as strict
 //! as the real ones and able to misbehave. Its behaviour is that which was measured on the real services
-//! (docs/taskcluster.md); what the program makes of it is for the tests.
+//! (docs/taskcluster.md) or, of calls about tasks, read in their source; what the program makes of it is for the tests.
 //!
 //! ```ignore
 //! let taskcluster = StandIn::start(Options::default());
@@ -14,6 +14,7 @@ mod admin;
 mod api;
 mod artifacts;
 mod auth;
+mod create_task;
 mod credentials;
 mod faults;
 mod http;
@@ -25,9 +26,12 @@ mod presign;
 mod proxy;
 mod queue;
 mod routes;
+mod runs;
 mod schema;
+mod scopes;
 mod server;
 mod store;
+mod task_calls;
 mod tasks;
 mod world;
 
@@ -47,7 +51,8 @@ use tokio::sync::oneshot;
 
 pub(crate) use faults::Fault;
 pub(crate) use log::Call;
-pub(crate) use tasks::{Claim, RunState, TaskSpec};
+pub(crate) use runs::RunState;
+pub(crate) use tasks::{Claim, TaskSpec};
 
 use self::server::{Door, Shared, listen};
 use self::world::{Artifact, Details, World};
@@ -87,6 +92,7 @@ impl Default for Options {
             "queue:get-task:*",
             "queue:status:*",
             "queue:list-artifacts:*",
+            "queue:list-task-group:*",
             "index:find-task:*",
         ];
         Self {
@@ -162,31 +168,65 @@ impl StandIn {
 
     /// Makes a task and claims its first run.
     pub(crate) fn create_task(&self, spec: TaskSpec) -> Claim {
-        let mut world = self.shared.world();
-        let task_id = tasks::create(&mut world, spec);
-        tasks::claim(&mut world, &task_id)
+        let task_id = self.create_pending_task(spec);
+        self.claim(&task_id)
     }
 
     /// Makes a task whose first run stays pending. Answers its id.
     pub(crate) fn create_pending_task(&self, spec: TaskSpec) -> String {
-        tasks::create(&mut self.shared.world(), spec.unclaimed())
+        let task_id = tasks::create(&mut self.shared.world(), spec);
+        task_id.unwrap_or_else(|error| panic!("{}", error.into_parts().1))
+    }
+
+    /// What `createTask` does with a definition, for somebody who may do everything: schema, dates, group and
+    /// dependencies are checked. Answers the task's status, or what the queue says against it.
+    pub(crate) fn submit(&self, task_id: &str, definition: &Value) -> Result<Value, String> {
+        create_task::submit_unasked(&mut self.shared.world(), task_id, definition).map_err(|error| error.into_parts().1)
+    }
+
+    /// A task's status structure. Answers none for a task that is not there.
+    pub(crate) fn status(&self, task_id: &str) -> Option<Value> {
+        let mut world = self.shared.world();
+        runs::settle(&mut world);
+        world.tasks.get(task_id).map(|task| task.status(task_id))
+    }
+
+    /// A task's definition.
+    pub(crate) fn definition(&self, task_id: &str) -> Option<Value> {
+        self.shared.world().tasks.get(task_id).map(|task| task.definition.clone())
+    }
+
+    /// The tasks that a worker could claim now, in the order in which they were scheduled.
+    pub(crate) fn pending_tasks(&self) -> Vec<String> {
+        let mut world = self.shared.world();
+        runs::settle(&mut world);
+        tasks::pending(&world)
     }
 
     /// Claims the last run if it is pending; of a running one, gives fresh credentials, as a reclaim does.
     pub(crate) fn claim(&self, task_id: &str) -> Claim {
-        tasks::claim(&mut self.shared.world(), task_id)
+        let claim = tasks::claim(&mut self.shared.world(), task_id);
+        claim.unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// Adds a run and claims it. One that still runs is resolved as failed first.
     pub(crate) fn rerun(&self, task_id: &str) -> Claim {
-        let mut world = self.shared.world();
-        tasks::rerun(&mut world, task_id);
-        tasks::claim(&mut world, task_id)
+        let rerun = tasks::rerun(&mut self.shared.world(), task_id);
+        rerun.unwrap_or_else(|why| panic!("{why}"));
+        self.claim(task_id)
     }
 
-    /// Resolves a run. A completed one's `index.` routes are then in the index.
+    /// Resolves a run. A completed one's `index.` routes are then in the index, and tasks that waited for nothing
+    /// else are pending.
     pub(crate) fn resolve(&self, task_id: &str, run_id: u32, state: RunState) {
-        tasks::resolve(&mut self.shared.world(), task_id, run_id, state);
+        runs::resolve(&mut self.shared.world(), task_id, run_id, state);
+    }
+
+    /// Resolves a run as an exception for a reason of the queue's. After `worker-shutdown`, `claim-expired` and
+    /// `intermittent-task` there is a new pending run, if the task has a retry left.
+    pub(crate) fn resolve_exception(&self, task_id: &str, run_id: u32, reason: &str) {
+        let reason = runs::exception(reason).unwrap_or_else(|| panic!("the queue has no exception {reason}"));
+        runs::resolve_exception(&mut self.shared.world(), task_id, run_id, reason);
     }
 
     /// Puts an artifact there, as the task would have uploaded it to s3. It expires with its task.
@@ -248,9 +288,14 @@ impl StandIn {
         self.shared.world().faults.clear();
     }
 
-    /// Lets time pass, for the stand-in and for those who call it: URLs and credentials grow old.
+    /// Lets time pass, for the stand-in and for those who call it: URLs and credentials grow old, deadlines pass.
     pub(crate) fn advance(&self, time: Duration) {
         self.shared.world().advanced += time;
+    }
+
+    /// Forgets what has expired: tasks, artifacts, index entries. Until then the services go on knowing them.
+    pub(crate) fn purge(&self) {
+        self.shared.world().purge();
     }
 
     /// Changes `Options::delay`.
