@@ -11,13 +11,16 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::json;
-use stand_in::{Call, Options, StandIn};
+use stand_in::{Call, ENDPOINTS, Options, StandIn};
 use tokio::signal::unix::{SignalKind, signal};
 
 const ABOUT: &str =
     "A stand-in for Taskcluster on local sockets: queue, index, object service, S3 and taskcluster-proxy";
-const AFTER: &str = "Shell scripts make tasks with: curl -d '{\"scopes\": []}' ROOT_URL/stand-in/tasks
-What else there is stands in integration/stand_in/admin.rs.";
+const EXAMPLE: &str = "
+For example, a task that failed, and a sheriff who may rerun it:
+  task=$(curl -d '{\"scopes\": []}' $ROOT_URL/stand-in/tasks | jq -r .taskId)
+  curl -d '{\"state\": \"failed\"}' $ROOT_URL/stand-in/tasks/$task/resolve
+  curl -d '{\"scopes\": [\"queue:rerun-task:*\"]}' $ROOT_URL/stand-in/credentials";
 
 fn arguments() -> Command {
     let address = |name: &'static str| {
@@ -32,7 +35,7 @@ fn arguments() -> Command {
     };
     Command::new("stand-in")
         .about(ABOUT)
-        .after_help(AFTER)
+        .after_help(format!("{ENDPOINTS}{EXAMPLE}"))
         .arg(address("listen").help("Where the API listens"))
         .arg(address("store-listen").help("Where the S3-like store listens"))
         .arg(path("dir", "DIR").help("Where uploaded bytes are kept"))

@@ -116,6 +116,11 @@ impl Got {
         self.body["message"].as_str().unwrap_or_default().split("\n\n---\n").next().unwrap_or_default()
     }
 
+    /// The scopes that the caller lacks, of those that a refused call demands.
+    fn missing_scopes(&self) -> &str {
+        self.message().split("\n```").nth(1).expect("scopes between back quotes")
+    }
+
     fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }

@@ -20,6 +20,50 @@ use super::tasks::{self, Claim, TaskSpec};
 use super::world::World;
 use super::{SLOWEST, credentials, index, log, permanent_credentials, proxy, record_artifact, store};
 
+/// The endpoints, for the program's help, in lines that clap need not break.
+pub(crate) const ENDPOINTS: &str = r#"ROOT_URL/stand-in takes calls from shell scripts, without credentials: JSON in, JSON out.
+  POST tasks
+      Makes a task and claims it, as a worker does: answers its taskId, runId, credentials and
+      proxyUrl (a taskcluster-proxy for the run). The body has any properties of a definition.
+      taskId sets the id; "unclaimed": true leaves the run pending; expires and deadline may be
+      seconds from now: "+3600".
+  GET tasks
+      All tasks: their names, states, and what they wait for.
+  PUT tasks/TASK
+      createTask, for whoever may do everything: a whole definition, looked at as strictly as the
+      queue looks at it. The task waits for its dependencies. Answers its status.
+  GET tasks/TASK
+      The status, as the queue has it.
+  POST tasks/TASK/claim
+      Claims the pending run, or reclaims the running one. Answers as POST tasks.
+  POST tasks/TASK/resolve
+      {"state": "completed"}, "failed" or "exception"; with a runId if it is not the last run's.
+      An exception may have a reason: worker-shutdown, claim-expired and intermittent-task make
+      the queue retry. What waited for a completed task is pending then. Answers the status.
+  POST tasks/TASK/rerun
+      Ends the run that is there, adds one, and claims it. Answers as POST tasks.
+  PUT artifacts/TASK/RUN/NAME
+      Uploads the body, with its Content-Type and Content-Encoding, as the task's artifact.
+  GET index
+      All entries of the index.
+  POST credentials
+      {"scopes": ["queue:rerun-task-in-project:none"]}: makes a client. Answers its clientId and
+      accessToken.
+  POST advance
+      {"seconds": 3600}: lets time pass. URLs and credentials grow old, deadlines pass.
+  POST purge
+      Forgets what has expired, as the services do at night.
+  POST delay
+      {"milliseconds": 50}: how long each call to the API takes from now on.
+  POST faults
+      {"call": "createArtifact", "kind": "status", "status": 503, "times": 2}: misbehaves. The
+      kinds are in integration/stand_in/faults.rs.
+  GET calls
+      The calls to the API and the store so far.
+  DELETE calls
+      Forgets them.
+"#;
+
 /// Answers a request; what is wrong with it is the answer's text.
 pub(super) async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
     let (parts, mut body) = request.into_parts();
@@ -91,7 +135,9 @@ fn handle(shared: &Arc<Shared>, method: &str, path: &[&str], mut body: Map<Strin
         }
         ("POST", ["advance"]) => {
             let seconds = body.get("seconds").and_then(Value::as_u64);
-            let seconds = seconds.ok_or_else(|| bad("seconds is not a number"))?;
+            // More than a lifetime would end the clock.
+            let seconds = seconds.filter(|seconds| *seconds <= 3_000_000_000);
+            let seconds = seconds.ok_or_else(|| bad("seconds is not a number, or is a lifetime"))?;
             world.advanced += Duration::from_secs(seconds);
             Ok(json!({}))
         }

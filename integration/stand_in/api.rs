@@ -115,11 +115,13 @@ impl Ask {
             Caller::Client { id, scopes } => (Some(id), scopes),
         };
         let Some(missing) = demanded.missing(given) else { return Ok(()) };
+        let whole = format!("satisfy the following scope expression:\n\n```\n{demanded}\n```");
         let message = match id {
             Some(id) => format!(
-                "Client ID {id} does not have sufficient scopes and is missing the following scopes:\n\n```\n{missing}\n```"
+                "Client ID {id} does not have sufficient scopes and is missing the following scopes:\n\n\
+                 ```\n{missing}\n```\n\nThis request requires the client to {whole}"
             ),
-            None => format!("This request requires Taskcluster credentials that satisfy:\n\n```\n{missing}\n```"),
+            None => format!("This request requires Taskcluster credentials that {whole}"),
         };
         Err(ApiError::new(403, "InsufficientScopes", message))
     }
@@ -175,7 +177,7 @@ impl Ask {
     fn check(&self, is_json: bool) -> Result<(), ApiError> {
         if let Some(scope) = self.route.scope {
             let fill = |scope: String, (name, value): &(&str, String)| scope.replace(&format!("<{name}>"), value);
-            self.authorize(&[self.params.iter().fold(scope.to_owned(), fill)])?;
+            self.authorize_expression(&Expression::scope(self.params.iter().fold(scope.to_owned(), fill)))?;
         }
         let bad: Vec<String> = self.params.iter().filter_map(|(name, value)| bad_param(name, value)).collect();
         if !bad.is_empty() {

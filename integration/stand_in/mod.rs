@@ -49,6 +49,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+pub(crate) use admin::ENDPOINTS;
 pub(crate) use faults::Fault;
 pub(crate) use log::Call;
 pub(crate) use runs::RunState;

@@ -163,7 +163,7 @@ async fn every_part_of_a_definition_has_its_scope() {
         let missing = all[without].replace("queue:route:index.docker.*", "queue:route:index.docker.x");
         let got = some.put(&path(A), wanted.clone()).await.expect_error(403, "InsufficientScopes", &missing);
         let others = all.iter().filter(|scope| **scope != all[without]);
-        assert!(others.into_iter().all(|scope| !got.message().contains(scope)), "{got:?}");
+        assert!(others.into_iter().all(|scope| !got.missing_scopes().contains(scope)), "{got:?}");
     }
     Caller::anonymous(&stand_in.root_url()).put(&path(A), wanted.clone()).await.expect(403);
     // A higher priority's scope is good for a lower one; a lower one's is not.
