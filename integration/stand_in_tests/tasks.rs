@@ -1,28 +1,28 @@
-//! Tasks: making them, waiting for others, running again, and the end of their time.
+//! Making tasks: definitions, scopes, dependencies and groups. What becomes of tasks is next door.
 
 use serde_json::{Value, json};
 
-use super::{Caller, Got, in_minutes, minutes};
+use super::{Caller, Got, in_minutes};
 use crate::stand_in::{Options, RunState, StandIn, TaskSpec};
 
-const A: &str = "fN1SbArXTPSVFNUvaOlinQ";
-const B: &str = "ebDCb8RIRXyRsFOJKJGIwg";
-const C: &str = "NiQoMpJIT5mCvDPsPHMBhw";
+pub(super) const A: &str = "fN1SbArXTPSVFNUvaOlinQ";
+pub(super) const B: &str = "ebDCb8RIRXyRsFOJKJGIwg";
+pub(super) const C: &str = "NiQoMpJIT5mCvDPsPHMBhw";
 /// A group that is no task.
 const GROUP: &str = "Wj3aMJvXRwe2zYbXkKQdCw";
 
-fn start() -> (StandIn, Caller) {
+pub(super) fn start() -> (StandIn, Caller) {
     let stand_in = StandIn::start(Options::default());
     let caller = Caller::new(&stand_in, &stand_in.permanent_credentials(["*"]));
     (stand_in, caller)
 }
 
-fn path(task_id: &str) -> String {
+pub(super) fn path(task_id: &str) -> String {
     format!("/api/queue/v1/task/{task_id}")
 }
 
 /// A definition that the queue takes, with some properties changed; null takes one out.
-fn definition(changes: Value) -> Value {
+pub(super) fn definition(changes: Value) -> Value {
     let mut definition = json!({
         "taskQueueId": "pool/images",
         "schedulerId": "level-1",
@@ -40,15 +40,15 @@ fn definition(changes: Value) -> Value {
     definition
 }
 
-fn waiting_for(dependencies: &[&str]) -> Value {
+pub(super) fn waiting_for(dependencies: &[&str]) -> Value {
     definition(json!({"dependencies": dependencies}))
 }
 
-fn states(stand_in: &StandIn) -> Vec<String> {
+pub(super) fn states(stand_in: &StandIn) -> Vec<String> {
     [A, B, C].iter().filter_map(|task_id| Some(stand_in.status(task_id)?["state"].as_str()?.to_owned())).collect()
 }
 
-fn status(got: &Got) -> &Value {
+pub(super) fn status(got: &Got) -> &Value {
     &got.body["status"]
 }
 
@@ -304,138 +304,4 @@ async fn a_group_is_listed_in_pages() {
     let closed = StandIn::start(Options { anonymous_scopes: Vec::new(), ..Options::default() });
     let refused = Caller::anonymous(&closed.root_url()).get(&list).await;
     refused.expect_error(403, "InsufficientScopes", &format!("queue:list-task-group:{GROUP}"));
-}
-
-async fn rerun(caller: &Caller, task_id: &str) -> Got {
-    caller.send(reqwest::Method::POST, &format!("{}/rerun", path(task_id)), None).await
-}
-
-#[tokio::test]
-async fn what_a_rerun_does_in_each_state() {
-    let (stand_in, caller) = start();
-    rerun(&caller, A).await.expect_error(404, "ResourceNotFound", "Are you sure this task has been submitted before?");
-    for (end, state) in
-        [(RunState::Completed, "completed"), (RunState::Failed, "failed"), (RunState::Exception, "exception")]
-    {
-        let claim = stand_in.create_task(TaskSpec::default());
-        // Pending and running stay what they are.
-        assert_eq!(status(&rerun(&caller, &claim.task_id).await.expect(200))["state"], "running");
-        stand_in.resolve(&claim.task_id, 0, end);
-        for _ in 0..2 {
-            let got = rerun(&caller, &claim.task_id).await.expect(200);
-            let runs: Vec<&Value> = status(&got)["runs"].as_array().unwrap().iter().map(|run| &run["state"]).collect();
-            assert_eq!((runs, &status(&got)["state"]), (vec![&json!(state), &json!("pending")], &json!("pending")));
-            assert_eq!(status(&got)["runs"][1]["reasonCreated"], "rerun");
-        }
-    }
-    // One that waits is made to run, whatever it waits for.
-    caller.put(&path(A), definition(json!({}))).await.expect(200);
-    caller.put(&path(B), waiting_for(&[A])).await.expect(200);
-    let got = rerun(&caller, B).await.expect(200);
-    assert_eq!(status(&got)["runs"][0]["reasonCreated"], "rerun");
-    stand_in.resolve(A, 0, RunState::Completed);
-    assert_eq!(stand_in.status(B).unwrap()["runs"].as_array().unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn who_may_rerun() {
-    let stand_in = StandIn::start(Options::default());
-    let task_id = stand_in.create_pending_task(TaskSpec::default().property("projectId", "releng"));
-    let group = format!("stand-in/{task_id}");
-    for (scopes, code) in [
-        (vec![format!("queue:rerun-task:{group}/{task_id}")], 200),
-        (vec!["queue:rerun-task-in-project:releng".into()], 200),
-        (vec!["queue:rerun-task".into(), format!("assume:scheduler-id:{group}")], 200),
-        (vec!["queue:rerun-task-in-project:none".into()], 403),
-        (vec!["queue:rerun-task".into()], 403),
-        (vec![], 403),
-    ] {
-        let some = Caller::new(&stand_in, &stand_in.permanent_credentials(scopes));
-        let got = rerun(&some, &task_id).await.expect(code);
-        assert!(code == 200 || got.message().contains(&format!("queue:rerun-task:{group}/{task_id}")), "{got:?}");
-    }
-}
-
-#[tokio::test]
-async fn fifty_runs_are_enough() {
-    let (stand_in, caller) = start();
-    let claim = stand_in.create_task(TaskSpec::default());
-    for run_id in 0..49 {
-        stand_in.resolve(&claim.task_id, run_id, RunState::Failed);
-        let got = rerun(&caller, &claim.task_id).await.expect(200);
-        // 50 runs are reached with the retries too.
-        assert_eq!(status(&got)["retriesLeft"], 5.min(48 - run_id), "{run_id}");
-    }
-    rerun(&caller, &claim.task_id).await.expect(200);
-    stand_in.resolve(&claim.task_id, 49, RunState::Failed);
-    let got = rerun(&caller, &claim.task_id).await;
-    got.expect_error(409, "RequestConflict", "Maximum number of runs reached (50).");
-}
-
-#[tokio::test]
-async fn after_the_deadline() {
-    let (stand_in, caller) = start();
-    let soon = definition(json!({"deadline": in_minutes(10)}));
-    caller.put(&path(A), soon.clone()).await.expect(200);
-    let waiting = definition(json!({"dependencies": [A], "deadline": in_minutes(10)}));
-    caller.put(&path(B), waiting).await.expect(200);
-    let patient = definition(json!({"dependencies": [A], "requires": "all-resolved"}));
-    caller.put(&path(C), patient).await.expect(200);
-    stand_in.claim(A);
-    stand_in.advance(minutes(10));
-    // The queue is a minute late, but not with reruns.
-    assert_eq!(states(&stand_in), ["running", "unscheduled", "unscheduled"]);
-    let deadline = stand_in.definition(A).unwrap()["deadline"].as_str().unwrap().to_owned();
-    let refusal = format!("Task `{A}` can't be rescheduled past its deadline of {deadline}.");
-    rerun(&caller, A).await.expect_error(409, "RequestConflict", &refusal);
-    stand_in.advance(minutes(1));
-    let got = caller.get(&format!("{}/status", path(B))).await.expect(200);
-    let run = &status(&got)["runs"][0];
-    assert_eq!((&run["reasonCreated"], &run["reasonResolved"]), (&json!("exception"), &json!("deadline-exceeded")));
-    assert_eq!(states(&stand_in), ["exception", "exception", "pending"]);
-    rerun(&caller, A).await.expect_error(409, "RequestConflict", &refusal);
-    rerun(&caller, C).await.expect(200);
-}
-
-#[tokio::test]
-async fn the_queues_own_retries() {
-    let (stand_in, caller) = start();
-    caller.put(&path(A), definition(json!({"retries": 2}))).await.expect(200);
-    caller.put(&path(B), definition(json!({"dependencies": [A], "requires": "all-resolved"}))).await.expect(200);
-    let ends = [("worker-shutdown", "retry"), ("intermittent-task", "task-retry"), ("claim-expired", "")];
-    for (run_id, (reason, next)) in ends.into_iter().enumerate() {
-        assert_eq!(states(&stand_in), ["pending", "unscheduled"]);
-        let claim = stand_in.claim(A);
-        stand_in.resolve_exception(A, claim.run_id, reason);
-        let now = stand_in.status(A).unwrap();
-        assert_eq!(now["runs"][run_id]["reasonResolved"], reason);
-        assert_eq!(now["runs"][run_id + 1]["reasonCreated"].as_str().unwrap_or_default(), next);
-        assert_eq!(now["retriesLeft"], 1_usize.saturating_sub(run_id));
-    }
-    assert_eq!(states(&stand_in), ["exception", "pending"]);
-    // A rerun gives the retries back; other exceptions do not use them.
-    assert_eq!(status(&rerun(&caller, A).await.expect(200))["retriesLeft"], 2);
-    stand_in.claim(A);
-    stand_in.resolve_exception(A, 3, "malformed-payload");
-    assert_eq!(stand_in.status(A).unwrap()["runs"].as_array().unwrap().len(), 4);
-}
-
-#[tokio::test]
-async fn what_has_expired_goes_in_the_night() {
-    let (stand_in, caller) = start();
-    let spec = TaskSpec::default().property("routes", json!(["index.docker.x"])).expires_in(minutes(30));
-    let claim = stand_in.create_task(spec);
-    stand_in.put_artifact(&claim.task_id, 0, "public/x", "text/plain", None, b"hello");
-    stand_in.resolve(&claim.task_id, 0, RunState::Completed);
-    stand_in.advance(minutes(31));
-    let info = format!("{}/artifact-info/public/x", path(&claim.task_id));
-    let index = "/api/index/v1/tasks/docker";
-    for path in [&path(&claim.task_id), &info, index] {
-        caller.get(path).await.expect(200);
-    }
-    stand_in.purge();
-    caller.get(&path(&claim.task_id)).await.expect_error(404, "ResourceNotFound", "has already been submitted?");
-    caller.get(&info).await.expect(404);
-    assert_eq!(caller.get(index).await.expect(200).body, json!({"tasks": []}));
-    caller.get(&format!("{}/status", path(&claim.task_id))).await.expect_error(404, "ResourceNotFound", "exists?");
 }
