@@ -31,6 +31,7 @@ fn imports_go_down() {
         "plan",
         "config",
         "task",
+        "graph",
         "context",
         "tree",
         "image_archive",
