@@ -20,7 +20,7 @@ fn none(law: &str, violations: &[String]) {
 #[test]
 fn imports_go_down() {
     // From the ground to the door: a room may use those before it, and nothing else of this crate.
-    const ROOMS: [&str; 26] = [
+    const ROOMS: &[&str] = &[
         "names",
         "secrets",
         "document",
@@ -33,6 +33,7 @@ fn imports_go_down() {
         "config",
         "task",
         "decision",
+        "graph",
         "context",
         "tree",
         "image_archive",

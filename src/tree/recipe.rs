@@ -55,9 +55,12 @@ impl Recipe {
                 "ARG" if before_from => {
                     for word in split(rest, escape) {
                         let (name, default) = word.split_once('=').map_or((word, None), |(n, d)| (n, Some(d)));
-                        let default = || expand(default?, &values, escape).text;
-                        if let Some(value) = args.get(name).cloned().or_else(default) {
-                            values.insert(name.to_owned(), value);
+                        let own = args.get(name).cloned();
+                        match own.or_else(|| expand(default?, &values, escape).text) {
+                            Some(value) => drop(values.insert(name.to_owned(), value)),
+                            // A default that nobody can know takes the place of an earlier one.
+                            None if default.is_some() => drop(values.remove(name)),
+                            None => {}
                         }
                     }
                 }
@@ -181,6 +184,7 @@ mod tests {
         assert_eq!(told("FROM $G\n", &[("G", "g")]), ["FROM $G = ?G"]);
         // A later default comes before an earlier one.
         assert_eq!(told("ARG A=a\nARG A=b\nARG A\nFROM $A", &[]), ["FROM $A = bA"]);
+        assert_eq!(told("ARG A=a\nARG A=$B\nFROM $A", &[]), ["FROM $A = ?A"]);
         assert_eq!(told("FROM", &[]), Vec::<String>::new());
     }
 
