@@ -15,6 +15,7 @@ use crate::disk::NoRoom;
 use crate::engine::EngineError;
 use crate::fetch::FetchError;
 use crate::image_archive::ArchiveError;
+use crate::lookup::LookupError;
 use crate::names::NameError;
 use crate::publish::PublishError;
 use crate::report::Report;
@@ -47,6 +48,9 @@ pub enum Failed {
     /// Publishing.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// Looking for images.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
     /// A Taskcluster service.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -93,12 +97,14 @@ impl Failed {
             Self::Archive(_) | Self::Write { .. } | Self::NoRoom(_) => WORLD,
             Self::Publish(error) => match error {
                 PublishError::Call(error) => call_code(error),
+                PublishError::Lookup(error) => lookup_code(error),
                 PublishError::Transfer(error) => transfer_code(error),
                 PublishError::ExpiresAfterTask { .. } => USAGE,
                 PublishError::TooLarge { .. } => REFUSED,
                 PublishError::NotIndexed { .. } | PublishError::ObjectNotCreated(_) => WORLD,
                 PublishError::ReadBack { .. } | PublishError::StorageChanged | PublishError::Folder { .. } => WORLD,
             },
+            Self::Lookup(error) => lookup_code(error),
             Self::Call(error) => call_code(error),
             Self::Transfer(error) => transfer_code(error),
             Self::Stopped { reason, .. } => match reason {
@@ -135,6 +141,13 @@ fn call_code(error: &CallError) -> u8 {
     match error.fault {
         CallFault::Server | CallFault::Network | CallFault::Protocol => WORLD,
         CallFault::Gone | CallFault::Refused | CallFault::Conflict | CallFault::Invalid => REFUSED,
+    }
+}
+
+fn lookup_code(error: &LookupError) -> u8 {
+    match error {
+        LookupError::Call(error) => call_code(error),
+        LookupError::Storage { .. } => WORLD,
     }
 }
 
