@@ -7,6 +7,7 @@ mod stand_in;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::json;
@@ -37,6 +38,14 @@ fn arguments() -> Command {
         .arg(path("dir", "DIR").help("Where uploaded bytes are kept"))
         .arg(path("ready-file", "FILE").help("Written as JSON with the URLs as soon as they answer"))
         .arg(
+            Arg::new("delay")
+                .long("delay")
+                .value_name("MILLISECONDS")
+                .default_value("0")
+                .value_parser(value_parser!(u64).range(..=10_000))
+                .help("How long each call to the API takes at least, as over a network"),
+        )
+        .arg(
             Arg::new("no-object-service")
                 .long("no-object-service")
                 .action(ArgAction::SetTrue)
@@ -52,6 +61,7 @@ async fn main() -> std::io::Result<()> {
     let stand_in = StandIn::start(Options {
         listen: take(&arguments, "listen"),
         store_listen: take(&arguments, "store-listen"),
+        delay: Duration::from_millis(take(&arguments, "delay")),
         dir: Some(take(&arguments, "dir")),
         object_service: !arguments.get_flag("no-object-service"),
         on_call: Some(Arc::new(report)),

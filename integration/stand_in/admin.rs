@@ -15,7 +15,7 @@ use super::http::{Reply, decode, header};
 use super::server::Shared;
 use super::tasks::{self, Claim, RunState, TaskSpec};
 use super::world::World;
-use super::{credentials, index, log, permanent_credentials, proxy, record_artifact, store};
+use super::{SLOWEST, credentials, index, log, permanent_credentials, proxy, record_artifact, store};
 
 /// Answers a request; what is wrong with it is the answer's text.
 pub(super) async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
@@ -83,6 +83,12 @@ fn handle(shared: &Arc<Shared>, method: &str, path: &[&str], mut body: Map<Strin
         ("POST", ["advance"]) => {
             let seconds = body.get("seconds").and_then(Value::as_u64).ok_or((400, "seconds is not a number"))?;
             world.advanced += Duration::from_secs(seconds);
+            Ok(json!({}))
+        }
+        ("POST", ["delay"]) => {
+            let delay =
+                body.get("milliseconds").and_then(Value::as_u64).ok_or((400, "milliseconds is not a number"))?;
+            world.options.delay = Duration::from_millis(delay).min(SLOWEST);
             Ok(json!({}))
         }
         ("GET", ["calls"]) => Ok(world.log.calls().iter().map(log::Call::to_json).collect()),

@@ -20,6 +20,7 @@ mod http;
 mod index;
 mod log;
 mod object;
+mod page;
 mod presign;
 mod proxy;
 mod queue;
@@ -54,6 +55,9 @@ use self::world::{Artifact, Details, World};
 /// Somebody who wants to know of calls.
 pub(crate) type OnCall = Arc<dyn Fn(&Call) + Send + Sync>;
 
+/// The longest `Options::delay`: callers give up after 30 seconds, and that is what the fault `hang` is for.
+pub(crate) const SLOWEST: Duration = Duration::from_secs(10);
+
 /// How a stand-in is set up.
 #[derive(Clone)]
 pub(crate) struct Options {
@@ -65,6 +69,8 @@ pub(crate) struct Options {
     pub(crate) anonymous_scopes: Vec<String>,
     /// How long the proxy goes on trying a call that answers 5xx or 429, as the real one does for 15 minutes.
     pub(crate) proxy_patience: Duration,
+    /// How long each call to the API takes at least, calls at the same time each for itself. At most `SLOWEST`.
+    pub(crate) delay: Duration,
     /// Where stored bytes go; a temporary directory if none is given.
     pub(crate) dir: Option<PathBuf>,
     /// Where the API and the store listen.
@@ -88,6 +94,7 @@ impl Default for Options {
             object_service: true,
             anonymous_scopes: scopes.map(str::to_owned).to_vec(),
             proxy_patience: Duration::ZERO,
+            delay: Duration::ZERO,
             dir: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             store_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -244,6 +251,11 @@ impl StandIn {
     /// Lets time pass, for the stand-in and for those who call it: URLs and credentials grow old.
     pub(crate) fn advance(&self, time: Duration) {
         self.shared.world().advanced += time;
+    }
+
+    /// Changes `Options::delay`.
+    pub(crate) fn set_delay(&self, delay: Duration) {
+        self.shared.world().options.delay = delay.min(SLOWEST);
     }
 
     /// Makes the stand-in's clock differ from its callers', as Hawk sees it.
