@@ -1,18 +1,29 @@
-//! Finding images that live: which entries of the index can be believed, and whether an artifact is there.
-//! What to do with an image that is found, or is not, is for those above.
+//! Finding images that live: which entries of the index can be believed, in the central project and in the own one.
+//! The hashes come from above, and so does what to do with an image that is found, or is not.
 
-use tracing::debug;
+use std::collections::BTreeMap;
 
-use crate::names::{ArtifactName, ContextHash};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+use tracing::{debug, info, warn};
+
+use crate::names::{ArtifactName, ContextHash, Digest, ImageName, IndexPrefix, NameError, Namespace, Project};
 use crate::plan::{IndexData, TaskRun};
 use crate::retry::{Another, Failure as _, Policy, retry};
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::{CallError, CallFault, Services};
 use crate::transfer::{Storage, TransferError};
 
+/// How many images are looked at at once, each with one call under way. 200 images take four calls each at most, so
+/// that a service that answers in 50 ms has answered all of them within 1.3 s; more would be felt by the service.
+const AT_ONCE: usize = 32;
+
 /// Why it cannot be said whether an image is there. Never because it is not.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
+    /// The index could not store what is looked for.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// A Taskcluster service did not answer as it should.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -27,6 +38,152 @@ pub enum LookupError {
         #[source]
         source: TransferError,
     },
+}
+
+/// An image that somebody wants to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name.
+    pub image: ImageName,
+    /// What stands in the `.hash.` route.
+    pub hash: ContextHash,
+    /// The hash of its context; the same, unless the image has a parent or build arguments.
+    pub context: ContextHash,
+    /// Until when its artifact must be there.
+    pub needed_until: Timestamp,
+}
+
+/// An image that lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its name.
+    pub image: ImageName,
+    /// Where the index has it.
+    pub namespace: Namespace,
+    /// The project that it is indexed for.
+    pub project: Project,
+    /// The run that has the artifact.
+    pub at: TaskRun,
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its sha256, where the index says it: entries of other programs do not.
+    pub sha256: Option<Digest>,
+    /// When it is gone.
+    pub expires: Timestamp,
+}
+
+/// Where images are looked for.
+pub struct Lookup {
+    /// The deployment's services.
+    pub services: Services,
+    /// What reads artifacts.
+    pub storage: Storage,
+    /// Prefix of the routes.
+    pub index: IndexPrefix,
+    /// The artifact that an image is.
+    pub artifact: ArtifactName,
+    /// The project whose images everybody may use. It wins where both have an image.
+    pub central: Project,
+    /// The own project.
+    pub project: Option<Project>,
+    /// The current time: the index may still name what it has forgotten.
+    pub now: Timestamp,
+}
+
+impl Lookup {
+    /// Finds the images that live, in the order in which they are wanted.
+    pub async fn find(&self, wanted: &[Wanted]) -> Result<Vec<Option<Found>>, LookupError> {
+        let places = wanted.iter().map(|wanted| self.places(wanted)).collect::<Result<Vec<_>, _>>()?;
+        let mut namespaces: Vec<_> = places.iter().flatten().map(|(_, namespace)| namespace.clone()).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        let entries = self.services.index.find_tasks(&namespaces).await?;
+        let looks: Vec<_> = wanted.iter().zip(places).map(|(wanted, at)| self.first(wanted, at, &entries)).collect();
+        stream::iter(looks).buffered(AT_ONCE).try_collect().await
+    }
+
+    /// Where an image can be, the place that wins first.
+    fn places(&self, wanted: &Wanted) -> Result<Vec<(&Project, Namespace)>, NameError> {
+        let own = self.project.iter().filter(|project| **project != self.central);
+        std::iter::once(&self.central)
+            .chain(own)
+            .map(|project| Ok((project, Namespace::of_hash(&self.index, project, &wanted.image, wanted.hash)?)))
+            .collect()
+    }
+
+    /// The first of the places that has the image.
+    async fn first(
+        &self,
+        wanted: &Wanted,
+        places: Vec<(&Project, Namespace)>,
+        entries: &BTreeMap<Namespace, Entry>,
+    ) -> Result<Option<Found>, LookupError> {
+        for (project, namespace) in places {
+            if let Some(entry) = entries.get(&namespace).filter(|entry| entry.expires > self.now)
+                && let Some(found) = self.living(wanted, project, &namespace, entry).await?
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What an entry leads to, if it is the image, is there, and stays for long enough.
+    async fn living(
+        &self,
+        wanted: &Wanted,
+        project: &Project,
+        namespace: &Namespace,
+        entry: &Entry,
+    ) -> Result<Option<Found>, LookupError> {
+        let Wanted { image, context, needed_until, .. } = wanted;
+        let (artifact, task) = (&self.artifact, &entry.task_id);
+        let data = match claim(entry, *context, artifact) {
+            Claim::This(data) => Some(data),
+            // Tasks can be indexed by their routes, without a word about what they made.
+            Claim::Silent => None,
+            Claim::Another => {
+                info!("{namespace} points at task {task}, whose image is not this one: going on");
+                return Ok(None);
+            }
+        };
+        let at = match &data {
+            Some(data) => Some(TaskRun { task_id: task.clone(), run_id: data.run_id }),
+            None => self.services.queue.latest_run(task).await?,
+        };
+        let Some(at) = at else {
+            info!("{namespace} points at task {task}, which never ran or is gone: going on");
+            return Ok(None);
+        };
+        let Some(known) = self.services.queue.artifact_info(&at, artifact).await? else {
+            info!("{namespace} points at task {task}, which has no {artifact}: going on");
+            return Ok(None);
+        };
+        if known.expires < *needed_until {
+            info!("{namespace} points at task {task}, whose artifact {artifact} is gone from {} on", known.expires);
+            return Ok(None);
+        }
+        let told = data.as_ref().map(|data| data.size);
+        let size = match length(&self.services, &self.storage, &at, artifact).await? {
+            Some(size) if told.is_none_or(|told| told == size) => size,
+            _ => {
+                warn!("{namespace} points at task {task}, whose artifact {artifact} is not there whole: going on");
+                return Ok(None);
+            }
+        };
+        Ok(Some(Found {
+            image: image.clone(),
+            namespace: namespace.clone(),
+            project: project.clone(),
+            at,
+            artifact: artifact.clone(),
+            size,
+            sha256: data.map(|data| data.sha256),
+            expires: known.expires,
+        }))
+    }
 }
 
 /// What an entry says about an image.

@@ -146,6 +146,7 @@ fn call_code(error: &CallError) -> u8 {
 
 fn lookup_code(error: &LookupError) -> u8 {
     match error {
+        LookupError::Name(_) => USAGE,
         LookupError::Call(error) => call_code(error),
         LookupError::Storage { .. } => WORLD,
     }
