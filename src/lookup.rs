@@ -228,3 +228,66 @@ pub async fn length(
         Err(source) => Err(LookupError::Storage { artifact: artifact.clone(), at: at.clone(), source }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::{Access, Deployment};
+
+    fn hash(byte: &str) -> ContextHash {
+        byte.repeat(32).parse().unwrap()
+    }
+
+    fn entry(data: &serde_json::Value) -> Entry {
+        let task = "fN1SbArXTPSVFNUvaOlinQ";
+        let entry = json!({ "taskId": task, "rank": 1, "data": data, "expires": "2030-01-01T00:00:00.000Z" });
+        serde_json::from_value(entry).unwrap()
+    }
+
+    #[test]
+    fn an_entry_is_believed_by_what_it_says() {
+        let artifact: ArtifactName = "public/image.tar".parse().unwrap();
+        let data = json!({
+            "artifact": "public/image.tar",
+            "sha256": hash("ab"),
+            "size": 7,
+            "imageId": "sha256:0",
+            "contextHash": hash("cd"),
+            "runId": 3,
+        });
+        let Claim::This(known) = claim(&entry(&data), hash("cd"), &artifact) else { panic!("it is this image") };
+        assert_eq!((known.run_id, known.size), (3, 7));
+        assert_eq!(claim(&entry(&data), hash("ef"), &artifact), Claim::Another);
+        let compressed = "public/image.tar.zst".parse().unwrap();
+        assert_eq!(claim(&entry(&data), hash("cd"), &compressed), Claim::Another);
+        assert_eq!(claim(&entry(&json!({})), hash("cd"), &artifact), Claim::Silent);
+    }
+
+    #[test]
+    fn the_central_project_is_looked_at_first_and_no_project_twice() {
+        let root_url = "http://127.0.0.1:1".parse().unwrap();
+        let deployment = Deployment { root_url, access: Access::Anonymous };
+        let mut lookup = Lookup {
+            services: Services::new(&deployment).unwrap(),
+            storage: Storage::new().unwrap(),
+            index: "index".parse().unwrap(),
+            artifact: "public/image.tar".parse().unwrap(),
+            central: "mozilla-central".parse().unwrap(),
+            project: None,
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let image: ImageName = "builder".parse().unwrap();
+        let wanted = Wanted { image, hash: hash("ab"), context: hash("cd"), needed_until: lookup.now };
+        let mut places = |project: Option<&str>| {
+            lookup.project = project.map(|project| project.parse().unwrap());
+            let places = lookup.places(&wanted).unwrap();
+            places.into_iter().map(|(_, namespace)| namespace.to_string()).collect::<Vec<_>>()
+        };
+        let namespace = |project: &str| format!("docker.images.v1.{project}.builder.hash.{}", hash("ab"));
+        assert_eq!(places(None), [namespace("mozilla-central")]);
+        assert_eq!(places(Some("mozilla-central")), [namespace("mozilla-central")]);
+        assert_eq!(places(Some("try")), [namespace("mozilla-central"), namespace("try")]);
+    }
+}

@@ -77,12 +77,17 @@ impl Index {
 
     /// The entry of a namespace; none where the index has none, or an expired one.
     pub async fn find_task(&self, namespace: &Namespace) -> Result<Option<Entry>, CallError> {
-        const CALL: &str = "index.findTask";
-        match call(CALL, namespace.as_str(), || self.client.findTask(namespace.as_str())).await {
-            Ok(json) => answer(CALL, namespace.as_str(), json).map(Some),
+        match self.ask(namespace).await {
+            Ok(entry) => Ok(Some(entry)),
             Err(error) if error.fault == CallFault::Gone => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    async fn ask(&self, namespace: &Namespace) -> Result<Entry, CallError> {
+        const CALL: &str = "index.findTask";
+        let json = call(CALL, namespace.as_str(), || self.client.findTask(namespace.as_str())).await?;
+        answer(CALL, namespace.as_str(), json)
     }
 
     /// The entries of many namespaces, those that there are. Entries that have expired are among them, until the index
@@ -116,9 +121,17 @@ impl Index {
         Ok(whole.then(|| answer.tasks.into_iter().map(|found| (found.namespace, found.entry)).collect()))
     }
 
+    /// One call for each. After a 404 for all at once, one without a word from the index does not mean that it has no
+    /// such entry: there may be no index at all.
     async fn find_each(&self, namespaces: &[Namespace]) -> Result<Vec<(Namespace, Entry)>, CallError> {
-        let ask =
-            |namespace: Namespace| async move { Ok(self.find_task(&namespace).await?.map(|entry| (namespace, entry))) };
+        let ask = |namespace: Namespace| async move {
+            match self.ask(&namespace).await {
+                Ok(entry) => Ok(Some((namespace, entry))),
+                Err(error) if error.fault == CallFault::Gone && error.spoken => Ok(None),
+                Err(error) if error.fault == CallFault::Gone => Err(error.into_strangers()),
+                Err(error) => Err(error),
+            }
+        };
         let asked = stream::iter(namespaces.to_vec()).map(ask).buffer_unordered(AT_ONCE);
         asked.try_filter_map(async |found| Ok(found)).try_collect().await
     }
