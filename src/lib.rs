@@ -6,6 +6,7 @@
 //! - [`report`], [`build_log`]: the story on stderr: log lines, progress, the error line; a build's output.
 //! - [`plan`], [`config`], [`task`]: what is to be done, as values; read from an environment, written into a task.
 //! - [`context`], [`image_archive`]: what goes into a build and what comes out, as bytes.
+//! - [`tree`]: the images of a repository, who is built from whom, and their hashes.
 //! - [`taskcluster`], [`transfer`], [`lookup`], [`fetch`], [`engine`], [`publish`]: the outside world.
 //! - [`commands`]: each verb's story; [`cli`]: the command line.
 //! - [`door`]: the only place that touches the real environment, clock, stdout and exit code.
@@ -31,3 +32,4 @@ pub mod stream;
 pub mod task;
 pub mod taskcluster;
 pub mod transfer;
+pub mod tree;
