@@ -2,6 +2,7 @@
 
 pub mod context;
 pub mod hash;
+pub mod lookup;
 pub mod run;
 pub mod stop;
 
@@ -22,6 +23,7 @@ use crate::report::Report;
 use crate::retry::{Another, Failure as _};
 use crate::taskcluster::{CallError, CallFault};
 use crate::transfer::TransferError;
+use crate::tree::TreeError;
 use stop::Reason;
 
 /// Why a verb did not do what it is for.
@@ -39,6 +41,9 @@ pub enum Failed {
     /// An image directory without a context.
     #[error(transparent)]
     Collect(#[from] CollectError),
+    /// A repository's images.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// The engine, or the build.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -90,6 +95,7 @@ impl Failed {
             Self::Config(_) | Self::Name(_) => USAGE,
             Self::Fetch(error) => fetch_code(error),
             Self::Collect(error) => collect_code(error),
+            Self::Tree(error) => tree_code(error),
             Self::Engine(EngineError::Build(_)) => BUILD,
             Self::Engine(
                 EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. },
@@ -191,6 +197,17 @@ fn collect_code(error: &CollectError) -> u8 {
         | CollectError::SetId { .. }
         | CollectError::Changed { .. }
         | CollectError::Read { .. } => CONTEXT,
+    }
+}
+
+fn tree_code(error: &TreeError) -> u8 {
+    match error {
+        TreeError::Context(error) => collect_code(error),
+        TreeError::OfChild { error, .. } => tree_code(error),
+        TreeError::NoImagesRoot { .. } | TreeError::TwoImagesRoots { .. } | TreeError::Read { .. } => USAGE,
+        TreeError::Yaml { .. } | TreeError::KindShape { .. } | TreeError::Kind { .. } => USAGE,
+        TreeError::Unknown { .. } | TreeError::NoDockerfile { .. } | TreeError::NotInKind { .. } => USAGE,
+        TreeError::Parent { .. } | TreeError::Cycle { .. } | TreeError::Registry { .. } => USAGE,
     }
 }
 
