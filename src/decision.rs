@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::names::{ArtifactName, ContextHash, HashScheme, ImageName, IndexPrefix, Project, PushDate, TaskId};
 use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Plan};
@@ -16,6 +16,9 @@ const EXPIRY: SignedDuration = SignedDuration::from_hours(28 * 24);
 
 /// The queue's priorities, the lowest first. `normal` is the old name of `lowest`.
 const PRIORITIES: [&str; 8] = ["normal", "lowest", "very-low", "low", "medium", "high", "very-high", "highest"];
+
+/// A task's definition in a graph: for any worker, and with places that are not filled in yet.
+pub type Definition = Map<String, Value>;
 
 /// The placeholder of what Treeherder shows.
 const SYMBOL: &str = "treeherder_symbol";
@@ -119,12 +122,12 @@ pub fn context_artifact(image: &ImageName) -> Result<ArtifactName, DecisionError
 
 /// When a waiting task must be resolved, which is how long its image must live.
 #[must_use]
-pub fn deadline(definition: &Value, now: Timestamp) -> Option<Timestamp> {
+pub fn deadline(definition: &Definition, now: Timestamp) -> Option<Timestamp> {
     time(definition, "deadline", now)
 }
 
 /// A time in a definition: one of the calendar, or of taskgraph's `{"relative-datestamp": "1 day"}`.
-fn time(definition: &Value, property: &str, now: Timestamp) -> Option<Timestamp> {
+fn time(definition: &Definition, property: &str, now: Timestamp) -> Option<Timestamp> {
     let value = definition.get(property)?;
     match value.get("relative-datestamp") {
         Some(relative) => now.checked_add(from_now(relative.as_str()?)?).ok(),
@@ -152,8 +155,10 @@ fn from_now(text: &str) -> Option<SignedDuration> {
 /// The values that an image task shares with the tasks that wait for it: the highest priority, the latest deadline and
 /// expiry; and of the first of them, whom to ask.
 #[must_use]
-pub fn shared(waiting: &[&Value], decision_task: &TaskId, now: Timestamp) -> Values {
-    let first = |property: &str| waiting.iter().find_map(|task| Some(task.pointer(property)?.as_str()?.to_owned()));
+pub fn shared(waiting: &[&Definition], decision_task: &TaskId, now: Timestamp) -> Values {
+    let first = |property: &str| waiting.iter().find_map(|task| Some(task.get(property)?.as_str()?.to_owned()));
+    let metadata =
+        |name: &str| waiting.iter().find_map(|task| Some(task.get("metadata")?.get(name)?.as_str()?.to_owned()));
     let latest = |property: &str, default| {
         let latest = waiting.iter().filter_map(|task| time(task, property, now)).max();
         latest.or_else(|| now.checked_add(default).ok()).unwrap_or(now)
@@ -163,7 +168,7 @@ pub fn shared(waiting: &[&Value], decision_task: &TaskId, now: Timestamp) -> Val
     let deadline = latest("deadline", DEADLINE);
     let mut values: Values = [
         ("decision_task_id", decision_task.to_string()),
-        ("task_group_id", first("/taskGroupId").unwrap_or_else(|| decision_task.to_string())),
+        ("task_group_id", first("taskGroupId").unwrap_or_else(|| decision_task.to_string())),
         ("priority", priority.unwrap_or("lowest").to_owned()),
         ("created", crate::plan::to_milliseconds(now)),
         ("deadline", crate::plan::to_milliseconds(deadline)),
@@ -172,9 +177,9 @@ pub fn shared(waiting: &[&Value], decision_task: &TaskId, now: Timestamp) -> Val
     .map(|(name, value)| (name.to_owned(), value))
     .into();
     let known = [
-        ("scheduler_id", first("/schedulerId")),
-        ("owner", first("/metadata/owner")),
-        ("source", first("/metadata/source")),
+        ("scheduler_id", first("schedulerId")),
+        ("owner", metadata("owner")),
+        ("source", metadata("source")),
         ("revision", waiting.iter().find_map(|task| revision(task))),
     ];
     values.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
@@ -182,7 +187,7 @@ pub fn shared(waiting: &[&Value], decision_task: &TaskId, now: Timestamp) -> Val
 }
 
 /// The revision that a task's Treeherder route names: `tc-treeherder.v2.PROJECT.REVISION`.
-fn revision(definition: &Value) -> Option<String> {
+fn revision(definition: &Definition) -> Option<String> {
     let routes = definition.get("routes")?.as_array()?;
     let of_treeherder = routes.iter().filter_map(|route| route.as_str()?.strip_prefix("tc-treeherder.v2."));
     of_treeherder.filter_map(|route| route.split('.').nth(1)).map(str::to_owned).next()
@@ -208,7 +213,7 @@ pub fn check_given(given: &Values, template: &Template) -> Result<(), DecisionEr
 /// The definition of an image's task, for the tasks that wait for it.
 pub fn definition(
     order: &Order,
-    waiting: &[&Value],
+    waiting: &[&Definition],
     template: &Template,
     common: &Common,
 ) -> Result<Value, DecisionError> {
@@ -289,9 +294,10 @@ mod tests {
     #[test]
     fn times_are_the_calendars_or_from_now() {
         let task = json!({ "a": "2026-11-24T00:00:00.000Z", "b": { "relative-datestamp": "2 days" }, "c": "soon" });
-        assert_eq!(time(&task, "a", now()), "2026-11-24T00:00:00Z".parse().ok());
-        assert_eq!(time(&task, "b", now()), "2026-11-25T07:00:00Z".parse().ok());
-        assert_eq!((time(&task, "c", now()), time(&task, "d", now())), (None, None));
+        let task = task.as_object().unwrap();
+        assert_eq!(time(task, "a", now()), "2026-11-24T00:00:00Z".parse().ok());
+        assert_eq!(time(task, "b", now()), "2026-11-25T07:00:00Z".parse().ok());
+        assert_eq!((time(task, "c", now()), time(task, "d", now())), (None, None));
         let hours = |text| from_now(text).map(|span| span.as_hours());
         assert_eq!(
             ["1 year", "2mo", "3d", "0 seconds", "x", "3 weeks"].map(hours),
@@ -306,7 +312,8 @@ mod tests {
                     "routes": ["index.x", "tc-treeherder.v2.try.abcdef.3"] }),
             json!({ "priority": "very-high", "expires": "2027-11-23T07:00:00.000Z", "schedulerId": "gecko-level-3" }),
         ];
-        let values = shared(&waiting.iter().collect::<Vec<_>>(), &DECISION.parse().unwrap(), now());
+        let values =
+            shared(&waiting.iter().filter_map(Value::as_object).collect::<Vec<_>>(), &DECISION.parse().unwrap(), now());
         let said = |name: &str| values.get(name).map(String::as_str);
         assert_eq!(said("priority"), Some("very-high"));
         assert_eq!(said("deadline"), Some("2026-11-24T07:00:00.000Z"));

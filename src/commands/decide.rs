@@ -2,6 +2,7 @@
 //! Everything that can be wrong is found before the first file is written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -13,9 +14,8 @@ use tracing::info;
 
 use super::Failed;
 use super::stop::Stop;
-use crate::config::DecideConfig;
-use crate::context::collect::CollectError;
-use crate::decision::{self, Common, Order};
+use crate::config::{DecideConfig, ImagesPlace};
+use crate::decision::{self, Common, Definition, Order};
 use crate::document;
 use crate::graph::{Form, Graph, ImageTask, Resolution, Resolved, Use, UseKind, task_label};
 use crate::lookup::{Found, Lookup, Wanted};
@@ -23,8 +23,8 @@ use crate::names::{ContextHash, HashScheme, ImageName, Namespace, TaskId};
 use crate::task::Template;
 use crate::taskcluster::Services;
 use crate::transfer::Storage;
-use crate::tree::Tree;
 use crate::tree::lineage::Identified;
+use crate::tree::{Tree, TreeError};
 
 /// The image task's definition as this version comes with it.
 const TEMPLATE: &str = include_str!("../../worker-config/task.yml");
@@ -63,54 +63,84 @@ pub struct Image {
     pub context: Option<PathBuf>,
 }
 
-/// Decides about the graph `text`, which errors call `name`.
-pub async fn decide(config: DecideConfig, name: &str, text: &str, stop: &Stop) -> Result<Decided, Failed> {
-    config.patience.hold();
-    config.assumed.iter().for_each(|assumption| info!("{assumption}"));
-    let graph = Graph::parse(document::parse(name, text)?)?;
-    let uses = graph.uses()?;
-    let tree = config.images.tree()?;
-    let references = references(&tree, &uses)?;
-    let used = used(&uses);
-    let identified = tree.identify(&used, HashScheme::Tar)?;
-    let waiting = waiting(&graph, &uses, &identified);
-
-    let wanted = wanted(&identified, &waiting, config.now);
-    let found = stop.during("looking for images", find(&config, wanted)).await?;
-    let parent_of = |image: &ImageName| identified.get(image).and_then(|image| image.parent.clone());
-    let missing = decision::missing(used, |image| found.contains_key(image), parent_of);
-    let images = order(&config, &tree, &identified, &waiting, &found, &missing)?;
-    let resolution = Resolution { images, references };
-    let resolved = graph.resolve(&resolution)?;
-
-    let writing = write_contexts(&tree, &identified, &missing, &config.contexts);
-    let contexts = stop.during("writing contexts", writing).await?;
-    let images = story(&resolution, graph.form(), &identified, &found, contexts);
-    let references = resolution.references;
-    let graph = match &config.out {
-        Some(out) => {
-            write(out, &resolved)?;
-            info!("the graph of {} tasks is in {}", graph.tasks() + missing.len(), out.display());
-            None
-        }
-        None => Some(resolved),
-    };
-    Ok(Decided { images, references, graph })
+/// What a graph and the images that it names have to say before anybody is asked.
+struct Read {
+    graph: Graph,
+    uses: Vec<Use>,
+    tree: Tree,
+    named: Vec<ImageName>,
+    references: BTreeMap<ImageName, String>,
+    identified: BTreeMap<ImageName, Identified>,
 }
 
-/// The task images that the graph's tasks name, each once.
-fn used(uses: &[Use]) -> Vec<ImageName> {
-    let used = uses.iter().filter(|used| used.kind == UseKind::TaskId).map(|used| used.image.clone());
-    used.collect::<BTreeSet<_>>().into_iter().collect()
+/// Decides about the graph `text`, which errors call `name`.
+pub async fn decide(config: DecideConfig, name: String, text: String, stop: &Stop) -> Result<Decided, Failed> {
+    config.patience.hold();
+    config.assumed.iter().for_each(|assumption| info!("{assumption}"));
+    let place = config.place.clone();
+    let reading = aside(move || read(&place, &name, &text));
+    let it = stop.during("reading the graph and hashing its images", reading).await?;
+    let waiting = waiting(&it.graph, &it.uses, &it.identified);
+
+    let wanted = wanted(&it.identified, &waiting, config.now);
+    let found = stop.during("looking for images", find(&config, wanted)).await?;
+    let parent_of = |image: &ImageName| it.identified.get(image).and_then(|image| image.parent.clone());
+    let missing = decision::missing(it.named.clone(), |image| found.contains_key(image), parent_of);
+    let images = order(&config, &it, &waiting, &found, &missing)?;
+    let resolution = Resolution { images, references: it.references.clone() };
+    let resolved = it.graph.resolve(&resolution)?;
+
+    let packing = write_contexts(&it, &missing, &config.contexts);
+    let contexts = stop.during("writing contexts", packing).await?;
+    let images = story(&resolution, &it, &found, contexts);
+    let graph = if let Some(out) = &config.out {
+        write(out, &resolved).map_err(|source| Failed::Write { path: out.clone(), source })?;
+        info!("the graph of {} tasks is in {}", it.graph.tasks() + missing.len(), out.display());
+        None
+    } else {
+        Some(resolved)
+    };
+    Ok(Decided { images, references: resolution.references, graph })
+}
+
+/// Does work that takes its time on a thread of its own, so that signals are heard meanwhile.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failed> + Send + 'static) -> Result<T, Failed> {
+    spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+fn read(place: &ImagesPlace, name: &str, text: &str) -> Result<Read, Failed> {
+    let graph = Graph::parse(document::parse(name, text)?)?;
+    let uses = graph.uses()?;
+    let tree = Tree::open(&place.root, place.images_dir.as_deref(), place.kind.as_deref())?;
+    let references = references(&tree, &uses)?;
+    let named = named(&tree, &uses)?;
+    let identified = tree.identify(&named, HashScheme::Tar)?;
+    Ok(Read { graph, uses, tree, named, references, identified })
+}
+
+/// The task images that the graph's tasks name, each once. What is wrong with one is told with the first task that
+/// names it.
+fn named(tree: &Tree, uses: &[Use]) -> Result<Vec<ImageName>, Failed> {
+    let mut named = BTreeSet::new();
+    for it in uses.iter().filter(|it| it.kind == UseKind::TaskId) {
+        if named.insert(it.image.clone()) {
+            tree.family(std::slice::from_ref(&it.image)).map_err(|error| at(it, error))?;
+        }
+    }
+    Ok(named.into_iter().collect())
+}
+
+fn at(it: &Use, error: TreeError) -> Failed {
+    Failed::Image { task: it.task.clone(), place: it.place.clone(), error }
 }
 
 /// The registry images that the graph's tasks name, as registries know them.
 fn references(tree: &Tree, uses: &[Use]) -> Result<BTreeMap<ImageName, String>, Failed> {
     let mut references = BTreeMap::new();
-    for used in uses.iter().filter(|used| used.kind == UseKind::Reference) {
-        if !references.contains_key(&used.image) {
-            let reference = tree.reference(&used.image).map_err(|error| in_task(used, error))?;
-            references.insert(used.image.clone(), reference);
+    for it in uses.iter().filter(|it| it.kind == UseKind::Reference) {
+        if !references.contains_key(&it.image) {
+            let reference = tree.reference(&it.image).map_err(|error| at(it, error))?;
+            references.insert(it.image.clone(), reference);
         }
     }
     Ok(references)
@@ -121,14 +151,14 @@ fn waiting<'g>(
     graph: &'g Graph,
     uses: &[Use],
     identified: &BTreeMap<ImageName, Identified>,
-) -> BTreeMap<ImageName, Vec<&'g Value>> {
+) -> BTreeMap<ImageName, Vec<&'g Definition>> {
     let definitions: BTreeMap<_, _> = graph.definitions().collect();
-    let mut waiting: BTreeMap<ImageName, Vec<&Value>> = BTreeMap::new();
+    let mut waiting: BTreeMap<ImageName, Vec<&Definition>> = BTreeMap::new();
     let mut told = BTreeSet::new();
-    for used in uses.iter().filter(|used| used.kind == UseKind::TaskId) {
-        let mut next = Some(&used.image);
-        while let Some(image) = next.filter(|image| told.insert((used.task.as_str(), *image))) {
-            waiting.entry(image.clone()).or_default().extend(definitions.get(used.task.as_str()));
+    for it in uses.iter().filter(|it| it.kind == UseKind::TaskId) {
+        let mut next = Some(&it.image);
+        while let Some(image) = next.filter(|image| told.insert((it.task.as_str(), *image))) {
+            waiting.entry(image.clone()).or_default().extend(definitions.get(it.task.as_str()));
             next = identified.get(image).and_then(|image| image.parent.as_ref());
         }
     }
@@ -138,7 +168,7 @@ fn waiting<'g>(
 /// What the index is asked for: an image is of use as long as the last task that waits for it may begin.
 fn wanted(
     identified: &BTreeMap<ImageName, Identified>,
-    waiting: &BTreeMap<ImageName, Vec<&Value>>,
+    waiting: &BTreeMap<ImageName, Vec<&Definition>>,
     now: Timestamp,
 ) -> Vec<Wanted> {
     let needed_until = |image| {
@@ -162,9 +192,9 @@ async fn find(config: &DecideConfig, wanted: Vec<Wanted>) -> Result<BTreeMap<Ima
     let lookup = Lookup {
         services: Services::new(deployment)?,
         storage: Storage::new()?,
-        index: config.images.index.clone(),
+        index: config.index.clone(),
         artifact: config.artifact.name.clone(),
-        central: config.images.central.clone(),
+        central: config.central.clone(),
         project: Some(config.project.clone()),
         now: config.now,
     };
@@ -175,9 +205,8 @@ async fn find(config: &DecideConfig, wanted: Vec<Wanted>) -> Result<BTreeMap<Ima
 /// What each image becomes: the task that has it, or one of this graph.
 fn order(
     config: &DecideConfig,
-    tree: &Tree,
-    identified: &BTreeMap<ImageName, Identified>,
-    waiting: &BTreeMap<ImageName, Vec<&Value>>,
+    it: &Read,
+    waiting: &BTreeMap<ImageName, Vec<&Definition>>,
     found: &BTreeMap<ImageName, Found>,
     missing: &[ImageName],
 ) -> Result<BTreeMap<ImageName, Resolved>, Failed> {
@@ -187,17 +216,19 @@ fn order(
         decision_task: config.decision_task.clone(),
         project: config.project.clone(),
         pushdate: config.pushdate,
-        index: config.images.index.clone(),
+        index: config.index.clone(),
         artifact: config.artifact.clone(),
         scheme: HashScheme::Tar,
         given: config.given.clone(),
         now: config.now,
     };
-    let mut tasks: BTreeMap<_, _> = found.iter().map(|(image, found)| (image.clone(), found.at.task_id.clone())).collect();
-    let of_found = |(image, task_id): (&ImageName, &TaskId)| (image.clone(), Resolved::Found { task_id: task_id.clone() });
+    let mut tasks: BTreeMap<_, _> =
+        found.iter().map(|(image, found)| (image.clone(), found.at.task_id.clone())).collect();
+    let of_found =
+        |(image, task_id): (&ImageName, &TaskId)| (image.clone(), Resolved::Found { task_id: task_id.clone() });
     let mut images: BTreeMap<_, _> = tasks.iter().map(of_found).collect();
     for name in missing {
-        let (image, hashes) = (tree.task_image(name)?, &identified[name]);
+        let (image, hashes) = (it.tree.task_image(name)?, &it.identified[name]);
         let order = Order {
             image: name.clone(),
             context: hashes.context,
@@ -218,6 +249,16 @@ fn order(
     Ok(images)
 }
 
+/// Writes the graph; it is there when it is complete.
+fn write(out: &Path, graph: &Value) -> std::io::Result<()> {
+    let folder = out.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
+    serde_json::to_writer_pretty(std::io::BufWriter::new(&mut file), graph)?;
+    file.write_all(b"\n")?;
+    file.persist(out).map(drop).map_err(|error| error.error)
+}
+
 fn template(path: Option<&Path>) -> Result<Template, Failed> {
     let (name, text) = match path {
         Some(path) => {
@@ -231,8 +272,7 @@ fn template(path: Option<&Path>) -> Result<Template, Failed> {
 
 /// Packs the contexts of the missing images, each as `NAME.tar.gz`.
 async fn write_contexts(
-    tree: &Tree,
-    identified: &BTreeMap<ImageName, Identified>,
+    it: &Read,
     missing: &[ImageName],
     folder: &Path,
 ) -> Result<BTreeMap<ImageName, PathBuf>, Failed> {
@@ -241,8 +281,8 @@ async fn write_contexts(
     }
     std::fs::create_dir_all(folder).map_err(|source| Failed::Write { path: folder.to_owned(), source })?;
     let packing = missing.iter().map(|name| {
-        let (image, hashes) = (tree.task_image(name), &identified[name]);
-        let (out, root) = (folder.join(format!("{name}.tar.gz")), tree.root().to_owned());
+        let (image, hashes) = (it.tree.task_image(name), &it.identified[name]);
+        let (out, root) = (folder.join(format!("{name}.tar.gz")), it.tree.root().to_owned());
         async move {
             let (image, expected) = (image?.clone(), hashes.context);
             let pack = move || {
@@ -250,10 +290,11 @@ async fn write_contexts(
                 Ok::<_, Failed>((hash, image.directory, out))
             };
             let packed = spawn_blocking(pack).await;
-            let (hash, directory, out) = packed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            let (hash, directory, out) =
+                packed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
             // Somebody is working in it: the graph has the other hash.
             if hash != expected {
-                return Err(CollectError::Changed { path: directory }.into());
+                return Err(Failed::Changing(directory));
             }
             Ok((name.clone(), out))
         }
@@ -264,23 +305,20 @@ async fn write_contexts(
 /// What was decided about each image, and a line about it for the log.
 fn story(
     resolution: &Resolution,
-    form: Form,
-    identified: &BTreeMap<ImageName, Identified>,
+    it: &Read,
     found: &BTreeMap<ImageName, Found>,
     mut contexts: BTreeMap<ImageName, PathBuf>,
 ) -> Vec<Image> {
     let mut images = Vec::new();
     for (name, resolved) in &resolution.images {
-        let hashes = &identified[name];
+        let hashes = &it.identified[name];
         let (task, route) = match resolved {
             Resolved::Found { task_id } => (task_id.to_string(), found.get(name).map(|found| found.namespace.clone())),
-            Resolved::Made(task) if form == Form::Labels => (task_label(&task.name), None),
+            Resolved::Made(task) if it.graph.form() == Form::Labels => (task_label(&task.name), None),
             Resolved::Made(task) => (task.task_id.to_string(), None),
         };
-        match &route {
-            Some(route) => info!("image {name}: found, task {task} ({route})"),
-            None => info!("image {name}: not found, gets task {task}"),
-        }
+        let story = route.as_ref().map_or("not found, gets".to_owned(), |route| format!("found as {route}, has"));
+        info!("image {name}: {story} task {task}");
         images.push(Image {
             name: name.clone(),
             hash: hashes.name_in_index(),

@@ -2,8 +2,10 @@
 //! The only reader of the environment, through a look-up that the door passes in; no network, no clock.
 
 mod access;
+mod decide;
 mod lookup;
 mod patience;
+mod place;
 pub mod settings;
 mod sources;
 
@@ -18,7 +20,9 @@ use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoP
 use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Plan, TaskRun};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
+pub use decide::DecideConfig;
 pub use lookup::LookupConfig;
+pub use place::ImagesPlace;
 pub use sources::{ConfigError, Given, Origin, Sources};
 
 /// One invocation of `run`.
