@@ -91,7 +91,7 @@ settings! {
 
     ROOT = Setting::new("root", "IMAGE_WORKER_ROOT", "DIR", "The repository's root [default: the enclosing checkout]").group(TREE);
 
-    IMAGES_DIR = Setting::new("images-dir", "IMAGE_WORKER_IMAGES_DIR", "DIR", "The folder of the image directories [default: testing/docker or taskcluster/docker, whichever is there]").group(TREE);
+    IMAGES_DIR = Setting::new("images-dir", "IMAGE_WORKER_IMAGES_DIR", "DIR", "The folder of the image directories, from the root [default: testing/docker or taskcluster/docker, whichever is there]").group(TREE);
     KIND = Setting::new("kind", "IMAGE_WORKER_KIND", "FILE", "The kind.yml of taskgraph's docker-image kind, which says what images there are").group(TREE);
 
     DOCKER_BUILD_ARGS = Setting::new("docker-build-args", "DOCKER_BUILD_ARGS", "JSON", "Build arguments, a JSON object of strings").default("{}").group(BUILD);
