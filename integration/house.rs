@@ -37,6 +37,7 @@ fn imports_go_down() {
         "image_archive",
         "taskcluster",
         "transfer",
+        "lookup",
         "engine",
         "fetch",
         "publish",

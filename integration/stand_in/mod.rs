@@ -251,6 +251,11 @@ impl StandIn {
         self.shared.world().log.calls().to_vec()
     }
 
+    /// The most of these calls that were under way at once.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.shared.world().log.most_at_once()
+    }
+
     /// Forgets the calls so far.
     pub(crate) fn clear_calls(&self) {
         self.shared.world().log.clear();

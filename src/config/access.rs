@@ -57,11 +57,13 @@ impl Deployment {
     }
 }
 
+const NOWHERE: &str = "there is no deployment to speak to";
+
 /// The deployment that is configured, where one is.
 pub(super) fn deployment(sources: &Sources, needed: bool, dry: bool) -> Result<Option<Deployment>, ConfigError> {
     let Some(root_url) = sources.parse::<HttpUrl>(&settings::ROOT_URL)? else {
         return if needed {
-            Err(ConfigError::Missing { setting: &settings::ROOT_URL, why: "there is no deployment to speak to" })
+            Err(ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE })
         } else {
             Ok(None)
         };
@@ -71,6 +73,12 @@ pub(super) fn deployment(sources: &Sources, needed: bool, dry: bool) -> Result<O
         None => hawk(sources, dry)?,
     };
     Ok(Some(Deployment { root_url, access }))
+}
+
+/// The deployment of those who only look at things, which needs no credentials where the things are public.
+pub(super) fn deployment_to_read(sources: &Sources) -> Result<Deployment, ConfigError> {
+    let missing = ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE };
+    deployment(sources, true, true)?.ok_or(missing)
 }
 
 fn hawk(sources: &Sources, dry: bool) -> Result<Access, ConfigError> {

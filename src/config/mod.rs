@@ -2,6 +2,7 @@
 //! The only reader of the environment, through a look-up that the door passes in; no network, no clock.
 
 mod access;
+mod lookup;
 mod patience;
 pub mod settings;
 mod sources;
@@ -17,6 +18,7 @@ use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoP
 use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Plan, TaskRun};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
+pub use lookup::LookupConfig;
 pub use sources::{ConfigError, Given, Origin, Sources};
 
 /// One invocation of `run`.
