@@ -6,7 +6,7 @@
 //! - [`report`], [`build_log`]: the story on stderr: log lines, progress, the error line; a build's output.
 //! - [`plan`], [`config`], [`task`]: what is to be done, as values; read from an environment, written into a task.
 //! - [`context`], [`image_archive`]: what goes into a build and what comes out, as bytes.
-//! - [`taskcluster`], [`transfer`], [`engine`], [`loading`], [`fetch`], [`publish`]: the outside world.
+//! - [`taskcluster`], [`transfer`], [`engine`], [`loading`], [`parent`], [`fetch`], [`publish`]: the outside world.
 //! - [`commands`]: each verb's story; [`cli`]: the command line.
 //!
 //! [`main`] is the door: the only place that touches the real environment, clock, stdout and exit code.
@@ -22,6 +22,7 @@ pub mod fetch;
 pub mod image_archive;
 pub mod loading;
 pub mod names;
+pub mod parent;
 pub mod plan;
 pub mod publish;
 pub mod report;

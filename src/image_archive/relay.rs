@@ -35,12 +35,12 @@ pub enum RelayError {
     Content(Vec<String>),
 }
 
-/// The first problems, as many as an error line has room for.
+/// The first problem, which is as long as an error line has room for.
 fn list(problems: &[String]) -> String {
-    let told = problems.iter().take(2).map(String::as_str).collect::<Vec<_>>().join("; ");
-    match problems.len() {
-        0..=2 => told,
-        more => format!("{told}; and {} more", more - 2),
+    match problems {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first, more @ ..] => format!("{first}; and {} more", more.len()),
     }
 }
 
@@ -147,7 +147,7 @@ fn verify(seen: &Seen) -> Result<(&Image, String, Vec<Packing>), Vec<String>> {
                 packings.push(sums.packing);
                 match sums.content {
                     Some(content) if content == *diff_id => {}
-                    Some(content) => problems.push(format!("its layer {layer} is sha256:{content}, not {diff_id}")),
+                    Some(content) => problems.push(format!("its layer {layer} has sha256 {content}, not {diff_id}")),
                     None => problems.push(format!("its layer {layer} is damaged {} data", sums.packing)),
                 }
             }
