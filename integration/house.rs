@@ -41,6 +41,8 @@ fn imports_go_down() {
         "transfer",
         "lookup",
         "engine",
+        "loading",
+        "parent",
         "fetch",
         "publish",
         "commands",

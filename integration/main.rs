@@ -8,6 +8,7 @@ mod harness;
 mod hash;
 mod house;
 mod lookup;
+mod parent;
 mod run;
 mod stand_in;
 mod stand_in_tests;

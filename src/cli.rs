@@ -83,8 +83,9 @@ written to --contexts, and the tasks that need it wait for that task. Two forms 
 {\"tasks\": [{\"taskId\", \"task\", \"requires\"}]}, and taskgraph's task-graph.json, of labels or of task ids.";
 
 const LOOKUP_HELP: &str = "\
-Says which tasks have these images already: in the central project or, with --project, in that one. An entry of the
-index counts only if its artifact is there, whole and unexpired. Prints `NAME TASK_ID`, or `NAME -`, a line each.";
+Says which tasks have these images already: in the central project or, with --project, in that one.
+An entry of the index counts only if its artifact is there, whole and unexpired.
+Prints `NAME TASK_ID`, or `NAME -`, a line each.";
 
 /// The command line's definition; completions and the manual page come from it too.
 #[must_use]
@@ -100,7 +101,7 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .args(settings::EVERYWHERE.iter().map(|setting| flag(setting).global(true)))
-        .subcommand(verb("run", "The main job, inside a task").long_about(RUN_HELP).after_help(after))
+        .subcommand(verb("run", "The main job, inside a task").long_about(RUN_HELP).after_help(after.clone()))
         .subcommand(verb("hash", "Print the context hash of an image directory").args(image_directory()))
         .subcommand(
             verb("context", "Write the context of an image directory as a .tar.gz, print its hash")
@@ -109,6 +110,7 @@ pub fn command() -> Command {
         .subcommand(
             verb("lookup", "Say which tasks have these images already, in the central project or in the own one")
                 .long_about(LOOKUP_HELP)
+                .after_help(after)
                 .arg(image_names()),
         )
         .subcommand(
@@ -271,6 +273,8 @@ mod tests {
         assert!(typed("image-worker run --access-token x").is_err());
         let help = typed("image-worker run --help").unwrap_err().to_string();
         assert!(settings::RUN.iter().all(|setting| help.contains(setting.variable)), "each variable is shown: {help}");
+        let help = typed("image-worker lookup --help").unwrap_err().to_string();
+        assert!(settings::LOOKUP_VERB.iter().all(|setting| help.contains(setting.variable)), "as well: {help}");
         assert!(typed("image-worker run --nonsense").is_err());
         assert!(typed("image-worker hash a --arg X").is_err());
     }

@@ -220,6 +220,7 @@ pub fn definition(
     let wrong = |source| DecisionError::Task { image: order.image.clone(), source };
     let plan = Plan {
         image: order.image.clone(),
+        parent: order.parent.clone(),
         project: common.project.clone(),
         task: None,
         pushdate: common.pushdate,

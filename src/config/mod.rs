@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoPath};
-use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Plan, TaskRun};
+use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoPath, TaskId};
+use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, PARENT_ARG, Plan, TaskRun};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
 pub use decide::DecideConfig;
@@ -104,12 +104,12 @@ impl Config {
     pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
         let dry = sources.switch(&settings::DRY_RUN)?;
         let mut assumed = Vec::new();
-        refuse_parent(sources)?;
         let args = build_args(sources)?;
+        let parent = parent(sources, &args)?;
         // An empty flag is no network, like an empty variable.
         let network = sources.parse(&settings::DOCKER_BUILD_NETWORK)?.filter(|network: &String| !network.is_empty());
         let context = context(sources, around, dry)?;
-        let needs_deployment = !dry || matches!(context.source, ContextSource::Artifact { .. });
+        let needs_deployment = !dry || parent.is_some() || matches!(context.source, ContextSource::Artifact { .. });
         let artifact = artifact(sources, around, dry, &mut assumed)?;
         let plan = Plan {
             image: sources.require(&settings::IMAGE_NAME, "the image has no name")?,
@@ -118,6 +118,7 @@ impl Config {
             pushdate: pushdate(sources, around, dry, &mut assumed)?,
             context,
             build: BuildPlan { args, network },
+            parent,
             artifact,
             index: sources.parse_or_default(&settings::INDEX)?,
             index_hash: sources.parse(&settings::INDEX_HASH)?,
@@ -164,13 +165,14 @@ pub fn repository_root(sources: &Sources, path: &Path) -> Result<PathBuf, Config
         })
 }
 
-/// A parent that is not used would silently give another image.
-fn refuse_parent(sources: &Sources) -> Result<(), ConfigError> {
-    match sources.get(&settings::PARENT_TASK_ID)? {
-        Some(given) => Err(given.wrong(
-            "task images as parents are not supported yet; build this image with image_builder, or make its parent a registry image",
-        )),
-        None => Ok(()),
+/// The parent, whose name in the engine is nobody's to say.
+fn parent(sources: &Sources, args: &BTreeMap<String, String>) -> Result<Option<TaskId>, ConfigError> {
+    let Some(parent) = sources.parse(&settings::PARENT_TASK_ID)? else { return Ok(None) };
+    match sources.get(&settings::DOCKER_BUILD_ARGS)? {
+        Some(given) if args.contains_key(PARENT_ARG) => Err(given.wrong(format!(
+            "has {PARENT_ARG}, which the image of PARENT_TASK_ID is given to the build as: leave one of them out"
+        ))),
+        _ => Ok(Some(parent)),
     }
 }
 

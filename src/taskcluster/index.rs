@@ -15,8 +15,8 @@ use crate::plan::{IndexData, InsertTask};
 /// the second: the client signs paths without their query (docs/taskcluster.md).
 const BATCH: usize = 500;
 
-/// How many calls are under way at once, where the index has no call for many namespaces: as many as a browser would
-/// open to a handful of servers, and few for a service.
+/// How many calls are under way at once, where the index has no call for many namespaces: half of what a look-up has
+/// otherwise, since all of them are for one service, and each is a query of its own for its database.
 const AT_ONCE: usize = 16;
 
 /// The index of one deployment.
@@ -106,7 +106,10 @@ impl Index {
     /// One call for all; none where the index has no such call, or would go on in another answer.
     async fn find_batch(&self, namespaces: &[Namespace]) -> Result<Option<Vec<(Namespace, Entry)>>, CallError> {
         const CALL: &str = "index.findTasksAtIndex";
-        let target = format!("{} namespaces", namespaces.len());
+        let target = match namespaces {
+            [only] => only.to_string(),
+            _ => format!("{} namespaces", namespaces.len()),
+        };
         let payload = serde_json::json!({ "indexes": namespaces });
         let json = match call(CALL, &target, || self.client.findTasksAtIndex(&payload, None, None)).await {
             // Namespaces without an entry are left out of an answer: this is about the call itself.
