@@ -170,7 +170,11 @@ pub fn shared(waiting: &[&Definition], decision_task: &TaskId, now: Timestamp) -
         ("decision_task_id", decision_task.to_string()),
         ("task_group_id", first("taskGroupId").unwrap_or_else(|| decision_task.to_string())),
         ("priority", priority.unwrap_or("lowest").to_owned()),
-        ("created", crate::plan::to_milliseconds(now)),
+        // The same as theirs, so that a second run of the decision task makes the same tasks.
+        (
+            "created",
+            crate::plan::to_milliseconds(waiting.iter().find_map(|task| time(task, "created", now)).unwrap_or(now)),
+        ),
         ("deadline", crate::plan::to_milliseconds(deadline)),
         ("expires", crate::plan::to_milliseconds(latest("expires", EXPIRY).max(deadline))),
     ]

@@ -1,5 +1,6 @@
 //! What one invocation of `decide` is to do, read from flags, environment and file.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -9,7 +10,6 @@ use super::{ConfigError, Deployment, Given, ImagesPlace, Sources, Surroundings, 
 use crate::names::{IndexPrefix, Project, PushDate, TaskId};
 use crate::plan::ArtifactPlan;
 use crate::retry::Patience;
-use crate::task::Values;
 
 /// One invocation of `decide`.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct DecideConfig {
     /// The template of image tasks; absent, the program's own.
     pub template: Option<PathBuf>,
     /// Values for the template's placeholders.
-    pub given: Values,
+    pub given: BTreeMap<String, String>,
     /// Where contexts are written.
     pub contexts: PathBuf,
     /// Where the graph is written; absent, it is the answer.
@@ -54,9 +54,9 @@ impl DecideConfig {
     pub fn read(sources: &Sources, values: &[(String, String)], around: &Surroundings) -> Result<Self, ConfigError> {
         let offline = sources.switch(&settings::OFFLINE)?;
         let mut assumed = Vec::new();
-        let mut given: Values = match sources.get(&settings::VALUES)? {
+        let mut given: BTreeMap<_, _> = match sources.get(&settings::VALUES)? {
             Some(given) => object(&given)?,
-            None => Values::new(),
+            None => BTreeMap::new(),
         };
         given.extend(values.iter().cloned());
         Ok(Self {
@@ -79,7 +79,7 @@ impl DecideConfig {
     }
 }
 
-fn object(given: &Given) -> Result<Values, ConfigError> {
+fn object(given: &Given) -> Result<BTreeMap<String, String>, ConfigError> {
     serde_json::from_str(&given.text).map_err(|error| given.wrong(format!("is not a JSON object of strings: {error}")))
 }
 

@@ -305,7 +305,7 @@ fn pushdate(
         None if dry => {
             let now = around.now.as_second().to_string();
             let now: PushDate = now.parse().map_err(|error: NameError| ConfigError::Combination(error.to_string()))?;
-            assumed.push(format!("PUSHDATE is not set: publish.json takes now, {now}"));
+            assumed.push(format!("PUSHDATE is not set: it is taken for now, {now}"));
             Ok(now)
         }
         None => Err(ConfigError::Missing { setting: &settings::PUSHDATE, why: "it ranks the image in the index" }),
