@@ -2,8 +2,10 @@
 //! The only reader of the environment, through a look-up that the door passes in; no network, no clock.
 
 mod access;
+mod decide;
 mod lookup;
 mod patience;
+mod place;
 pub mod settings;
 mod sources;
 
@@ -18,7 +20,9 @@ use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoP
 use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, PARENT_ARG, Plan, TaskRun};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
+pub use decide::DecideConfig;
 pub use lookup::LookupConfig;
+pub use place::ImagesPlace;
 pub use sources::{ConfigError, Given, Origin, Sources};
 
 /// One invocation of `run`.
@@ -301,7 +305,7 @@ fn pushdate(
         None if dry => {
             let now = around.now.as_second().to_string();
             let now: PushDate = now.parse().map_err(|error: NameError| ConfigError::Combination(error.to_string()))?;
-            assumed.push(format!("PUSHDATE is not set: publish.json takes now, {now}"));
+            assumed.push(format!("PUSHDATE is not set: it is taken for now, {now}"));
             Ok(now)
         }
         None => Err(ConfigError::Missing { setting: &settings::PUSHDATE, why: "it ranks the image in the index" }),
