@@ -24,32 +24,31 @@ fn child(name: &str) -> Repository {
 
 /// An archive in the making, of an image with busybox and `/inherited`, in two layers.
 struct Archive {
+    mark: String,
     layers: Vec<Vec<u8>>,
     config: Vec<u8>,
 }
 
 impl Archive {
-    /// The image's marks make it unlike all others.
+    /// The mark makes the image unlike all others.
     fn new(mark: &str) -> Self {
-        let layer = |name: &str, mode: u32, data: &[u8]| {
-            let mut tar = tar::Builder::new(Vec::new());
-            let mut header = tar::Header::new_ustar();
-            header.set_size(data.len() as u64);
-            header.set_mode(mode);
-            tar.append_data(&mut header, name, data).unwrap();
-            tar.into_inner().unwrap()
-        };
-        let busybox = std::fs::read("/bin/busybox").expect("busybox-static; run scripts/test");
-        let layers = vec![
-            layer("bin/busybox", 0o755, &busybox),
-            layer("inherited", 0o644, format!("{mark}-inherited\n").as_bytes()),
-        ];
-        let ids: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", Digest::of(layer))).collect();
+        let mut image = Self { mark: mark.to_owned(), layers: Vec::new(), config: Vec::new() };
+        image.add_layer("bin/busybox", &std::fs::read("/bin/busybox").expect("busybox-static; run scripts/test"));
+        image.add_layer("inherited", format!("{mark}-inherited\n").as_bytes());
+        image
+    }
+
+    /// Adds a layer with one file.
+    fn add_layer(&mut self, name: &str, data: &[u8]) {
+        let mut tar = tar::Builder::new(Vec::new());
+        append(&mut tar, name, data);
+        self.layers.push(tar.into_inner().unwrap());
+        let ids: Vec<_> = self.layers.iter().map(|layer| format!("sha256:{}", Digest::of(layer))).collect();
         let config = json!({
             "architecture": "amd64", "os": "linux", "created": "2015-12-09T12:34:56Z",
-            "config": { "Env": [format!("TEST={mark}")] }, "rootfs": { "type": "layers", "diff_ids": ids },
+            "config": { "Env": [format!("TEST={}", self.mark)] }, "rootfs": { "type": "layers", "diff_ids": ids },
         });
-        Self { layers, config: config.to_string().into() }
+        self.config = config.to_string().into();
     }
 
     fn id(&self) -> String {
@@ -72,17 +71,18 @@ impl Archive {
     fn write(&self, config: &str, names: &[String], layers: &[Vec<u8>], tags: Option<&[&str]>) -> Vec<u8> {
         let manifest = json!([{ "Config": config, "RepoTags": tags, "Layers": names }]).to_string();
         let mut tar = tar::Builder::new(Vec::new());
-        let mut append = |name: &str, data: &[u8]| {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(data.len() as u64);
-            header.set_mode(0o644);
-            tar.append_data(&mut header, name, data).unwrap();
-        };
-        append(config, &self.config);
-        names.iter().zip(layers).for_each(|(name, layer)| append(name, layer));
-        append("manifest.json", manifest.as_bytes());
+        append(&mut tar, config, &self.config);
+        names.iter().zip(layers).for_each(|(name, layer)| append(&mut tar, name, layer));
+        append(&mut tar, "manifest.json", manifest.as_bytes());
         tar.into_inner().unwrap()
     }
+}
+
+fn append(tar: &mut tar::Builder<Vec<u8>>, name: &str, data: &[u8]) {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(data.len() as u64);
+    header.set_mode(0o755);
+    tar.append_data(&mut header, name, data).unwrap();
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -391,6 +391,40 @@ fn a_signal_leaves_no_parent_behind() {
     assert!(finished.error_line().contains("SIGTERM while loading the parent image"), "{}", finished.stderr);
     assert!(!has_image(&image.id()), "the parent is left");
     job.assert_engine_is_clean();
+}
+
+/// Twice of what the program may take.
+const LARGE: usize = 128 << 20;
+
+#[test]
+fn memory_stays_flat_however_large_the_parent_is() {
+    if !engine() {
+        return;
+    }
+    let name = "parent-large";
+    let mut image = Archive::new(name);
+    image.add_layer("large", &vec![0; LARGE]);
+    let packed = zstd::encode_all(&*image.tar(None), 1).unwrap();
+    let (job, parent) = with_archive(name, ZSTD, &packed);
+    let mut environment = job.environment();
+    environment.insert("PARENT_TASK_ID".to_owned(), parent);
+    let mut most = 0;
+    let finished = program(["run"], environment).finish_with(|id| {
+        // The last that is seen before the program ends is the most that it had.
+        while let Some(kilobytes) = resident(id) {
+            most = most.max(kilobytes);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    });
+    assert_child(&job, &finished, name);
+    assert!((1..64 << 10).contains(&most), "{most} KiB for a parent of {} KiB", LARGE >> 10);
+}
+
+/// The most memory that a living process has had so far, in KiB.
+fn resident(id: u32) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 #[test]
