@@ -23,7 +23,7 @@ fn child(name: &str) -> Repository {
 }
 
 /// An archive in the making, of an image with busybox and `/inherited`, in two layers.
-struct Archive {
+pub(crate) struct Archive {
     mark: String,
     layers: Vec<Vec<u8>>,
     config: Vec<u8>,
@@ -32,21 +32,27 @@ struct Archive {
 impl Archive {
     /// The mark makes the image unlike all others.
     fn new(mark: &str) -> Self {
-        let mut image = Self { mark: mark.to_owned(), layers: Vec::new(), config: Vec::new() };
+        let mut image = Self::empty(mark);
         image.add_layer("bin/busybox", &std::fs::read("/bin/busybox").expect("busybox-static; run scripts/test"));
         image.add_layer("inherited", format!("{mark}-inherited\n").as_bytes());
         image
     }
 
+    /// An image without a layer, which no engine takes.
+    pub(crate) fn empty(mark: &str) -> Self {
+        Self { mark: mark.to_owned(), layers: Vec::new(), config: Vec::new() }
+    }
+
     /// Adds a layer with one file.
-    fn add_layer(&mut self, name: &str, data: &[u8]) {
+    pub(crate) fn add_layer(&mut self, name: &str, data: &[u8]) {
         let mut tar = tar::Builder::new(Vec::new());
         append(&mut tar, name, data);
         self.layers.push(tar.into_inner().unwrap());
         let ids: Vec<_> = self.layers.iter().map(|layer| format!("sha256:{}", Digest::of(layer))).collect();
         let config = json!({
             "architecture": "amd64", "os": "linux", "created": "2015-12-09T12:34:56Z",
-            "config": { "Env": [format!("TEST={}", self.mark)] }, "rootfs": { "type": "layers", "diff_ids": ids },
+            "config": { "Env": [format!("TEST={}", self.mark)], "Labels": { "image-worker-test": self.mark } },
+            "rootfs": { "type": "layers", "diff_ids": ids },
         });
         self.config = config.to_string().into();
     }
@@ -56,7 +62,7 @@ impl Archive {
     }
 
     /// As `docker save` writes it.
-    fn tar(&self, tags: Option<&[&str]>) -> Vec<u8> {
+    pub(crate) fn tar(&self, tags: Option<&[&str]>) -> Vec<u8> {
         let names = self.layers.iter().map(|layer| format!("{}/layer.tar", Digest::of(layer))).collect::<Vec<_>>();
         self.write(&format!("{}.json", Digest::of(&self.config)), &names, &self.layers, tags)
     }
