@@ -2,6 +2,7 @@
 //! archives made here, as other programs make them and as nobody should.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 
 use image_worker::names::Digest;
@@ -397,6 +398,38 @@ fn a_signal_leaves_no_parent_behind() {
     assert!(finished.error_line().contains("SIGTERM while loading the parent image"), "{}", finished.stderr);
     assert!(!has_image(&image.id()), "the parent is left");
     job.assert_engine_is_clean();
+}
+
+/// An engine that has the whole archive unpacks it although nobody is there any more.
+#[test]
+fn a_signal_while_the_engine_unpacks_leaves_no_parent_behind() {
+    if !engine() {
+        return;
+    }
+    let name = "parent-unpacked";
+    let mut image = Archive::new(name);
+    image.add_layer("large", &vec![0; LARGE]);
+    let (job, parent) = with_archive(name, ARTIFACT, &image.tar(None));
+    let mut environment = job.environment();
+    environment.insert("PARENT_TASK_ID".to_owned(), parent.clone());
+    // Where Docker puts an archive before it unpacks it: what says which image it is comes last.
+    let imports = Path::new(&docker_says(&["info", "--format", "{{.DockerRootDir}}"])).join("tmp");
+    if std::fs::read_dir(&imports).is_err() {
+        assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "{} cannot be read", imports.display());
+        eprintln!("SKIPPED: {} cannot be read", imports.display());
+        return;
+    }
+    let whole = |_: &str| {
+        let folders = std::fs::read_dir(&imports).into_iter().flatten().flatten();
+        let manifests = folders.filter_map(|folder| std::fs::read_to_string(folder.path().join("manifest.json")).ok());
+        manifests.into_iter().any(|manifest| manifest.contains(&parent))
+    };
+    let kill = |id: u32| assert!(Command::new("kill").args(["-TERM", &id.to_string()]).status().unwrap().success());
+    let finished = program(["run"], environment).finish_when(whole, kill);
+    finished.assert_fails(143, &["SIGTERM while loading the parent image"]);
+    assert!(!has_image(&image.id()), "the parent is left");
+    job.assert_engine_is_clean();
+    assert!(finished.stderr.contains("removed 1 images"), "{}", finished.stderr);
 }
 
 /// Twice of what the program may take.
