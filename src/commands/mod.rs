@@ -94,7 +94,7 @@ impl Failed {
             Self::Publish(error) => match error {
                 PublishError::Call(error) => call_code(error),
                 PublishError::Transfer(error) => transfer_code(error),
-                PublishError::ExpiresAfterTask { .. } => USAGE,
+                PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } => USAGE,
                 PublishError::TooLarge { .. } => REFUSED,
                 PublishError::NotIndexed { .. } | PublishError::ObjectNotCreated(_) => WORLD,
                 PublishError::ReadBack { .. } | PublishError::StorageChanged | PublishError::Folder { .. } => WORLD,

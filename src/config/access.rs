@@ -58,7 +58,7 @@ impl Deployment {
 }
 
 /// The deployment that is configured, where one is.
-pub(super) fn deployment(sources: &Sources, needed: bool, dry: bool) -> Result<Option<Deployment>, ConfigError> {
+pub(super) fn deployment(sources: &Sources, needed: bool, publishes: bool) -> Result<Option<Deployment>, ConfigError> {
     let Some(root_url) = sources.parse::<HttpUrl>(&settings::ROOT_URL)? else {
         return if needed {
             Err(ConfigError::Missing { setting: &settings::ROOT_URL, why: "there is no deployment to speak to" })
@@ -68,12 +68,12 @@ pub(super) fn deployment(sources: &Sources, needed: bool, dry: bool) -> Result<O
     };
     let access = match sources.parse::<HttpUrl>(&settings::PROXY_URL)? {
         Some(proxy) => Access::Proxy(proxy),
-        None => hawk(sources, dry)?,
+        None => hawk(sources, publishes)?,
     };
     Ok(Some(Deployment { root_url, access }))
 }
 
-fn hawk(sources: &Sources, dry: bool) -> Result<Access, ConfigError> {
+fn hawk(sources: &Sources, publishes: bool) -> Result<Access, ConfigError> {
     let text = |setting: &'static Setting| sources.parse::<String>(setting);
     match (text(&settings::CLIENT_ID)?, text(&settings::ACCESS_TOKEN)?) {
         (Some(client_id), Some(access_token)) => {
@@ -92,7 +92,7 @@ fn hawk(sources: &Sources, dry: bool) -> Result<Access, ConfigError> {
             }
             Ok(Access::Hawk { client_id, access_token, certificate: certificate.map(|given| given.text) })
         }
-        (None, None) if dry => Ok(Access::Anonymous),
+        (None, None) if !publishes => Ok(Access::Anonymous),
         (None, None) => Err(ConfigError::Missing {
             setting: &settings::PROXY_URL,
             why: "publishing needs taskcluster-proxy (payload.features.taskclusterProxy), or TASKCLUSTER_CLIENT_ID and TASKCLUSTER_ACCESS_TOKEN",
@@ -120,7 +120,7 @@ mod tests {
             let mut variables = BTreeMap::from(good);
             variables.insert(variable, value);
             let environment = move |name: &str| variables.get(name).map(OsString::from);
-            hawk(&Sources::new(BTreeMap::new(), &environment).unwrap(), false).map_err(|error| error.to_string())
+            hawk(&Sources::new(BTreeMap::new(), &environment).unwrap(), true).map_err(|error| error.to_string())
         };
         assert!(said("TASKCLUSTER_CERTIFICATE", "{\"seed\":\"secret\"}").is_ok());
         for (variable, value) in [
