@@ -11,4 +11,5 @@ mod payload;
 mod run;
 mod stand_in;
 mod stand_in_tests;
+mod taskgraph_images;
 mod worker_config;
