@@ -108,7 +108,22 @@ fn error(path: &Path, source: io::Error) -> PublishError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
+
+    #[test]
+    fn who_may_not_give_files_away_learns_it_at_once() {
+        let parent = tempfile::tempdir().unwrap();
+        let we = fs::metadata(parent.path()).unwrap().uid();
+        let (folder, owner) = (parent.path().join("out"), Owner { uid: we + 1, gid: 1 });
+        let made = Folder::for_dry_run(Output { folder: folder.clone(), owner: Some(owner) });
+        match made.map_err(|error| error.to_string()) {
+            Ok(_) => assert_eq!(we, 0, "only root may"),
+            Err(error) => assert!(we != 0 && error.contains(&format!("belong to {owner}")), "{error}"),
+        }
+        assert!(!folder.exists(), "nothing is left of the attempt");
+    }
 
     #[test]
     fn only_what_was_made_for_nothing_disappears() {
