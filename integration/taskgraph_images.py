@@ -1,7 +1,8 @@
-"""The docker-image tasks of fixtures/taskgraph-project, as the real taskgraph makes them in a decision task.
+"""The docker-image tasks of fixtures/taskgraph-project, as the real taskgraph makes them, and as it loads their images.
 
-Run by scripts/taskgraph-images. Writes into the given folder what a decision task would upload: task-graph.json with
-every reference filled in, and docker-contexts/NAME.tar.gz. Nothing is asked of a network.
+`make FOLDER`, run by scripts/taskgraph-images, writes what a decision task would upload: task-graph.json with every
+reference filled in, and docker-contexts/NAME.tar.gz. Nothing is asked of a network. `load NAMESPACE TAG`, run by
+taskgraph_images.rs, looks an image up in the index of TASKCLUSTER_ROOT_URL and loads it into the engine.
 """
 
 import json
@@ -9,17 +10,18 @@ import os
 import shutil
 import sys
 
+from taskgraph.docker import load_image_by_task_id
 from taskgraph.generator import TaskGraphGenerator
 from taskgraph.parameters import Parameters
+from taskgraph.util.taskcluster import find_task_id
 from taskgraph.util.yaml import load_yaml
 
 # The stand-in's decision task has this id too.
 DECISION_TASK = "fN1SbArXTPSVFNUvaOlinQ"
 
 
-def main(folder):
-    folder = os.path.abspath(folder)
-    project = os.path.join(folder, "project")
+def make(folder):
+    project = os.path.join(os.path.abspath(folder), "project")
     fixture = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures/taskgraph-project")
     shutil.copytree(fixture, project)
     # Too large to be kept in the repository, and another one on each machine.
@@ -51,5 +53,9 @@ def main(folder):
         json.dump(graph.to_json(), file, indent=2)
 
 
+def load(namespace, tag):
+    load_image_by_task_id(find_task_id(namespace), tag)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    {"make": make, "load": load}[sys.argv[1]](*sys.argv[2:])
