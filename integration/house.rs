@@ -20,7 +20,7 @@ fn none(law: &str, violations: &[String]) {
 #[test]
 fn imports_go_down() {
     // From the ground to the door: a room may use those before it, and nothing else of this crate.
-    const ROOMS: [&str; 23] = [
+    const ROOMS: &[&str] = &[
         "names",
         "secrets",
         "retry",
@@ -31,10 +31,13 @@ fn imports_go_down() {
         "plan",
         "config",
         "task",
+        "graph",
         "context",
+        "tree",
         "image_archive",
         "taskcluster",
         "transfer",
+        "lookup",
         "engine",
         "fetch",
         "publish",

@@ -7,6 +7,7 @@ mod fuzz;
 mod harness;
 mod hash;
 mod house;
+mod lookup;
 mod payload;
 mod run;
 mod stand_in;

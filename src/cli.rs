@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 use crate::config::settings::{self, Setting};
+use crate::names::{ImageName, NameError};
 
 /// What was typed.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub enum Verb {
     Hash(ImageDirectory),
     /// Write a context.
     Context(ImageDirectory),
+    /// Say which tasks have these images.
+    Lookup(Vec<ImageName>),
     /// Print a completion script.
     Completions(Shell),
     /// Print the manual page.
@@ -60,6 +63,11 @@ The main job, inside a task: download the context, verify its hash, build the im
 In a task everything comes from the environment; on a laptop, try
     image-worker run --dry-run --context taskcluster/docker/NAME --image-name NAME --project try";
 
+const LOOKUP_HELP: &str = "\
+Says which tasks have these images already: in the central project or, with --project, in that one.
+An entry of the index counts only if its artifact is there, whole and unexpired.
+Prints `NAME TASK_ID`, or `NAME -`, a line each.";
+
 /// The command line's definition; completions and the manual page come from it too.
 #[must_use]
 pub fn command() -> Command {
@@ -74,11 +82,17 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .args(settings::EVERYWHERE.iter().map(|setting| flag(setting).global(true)))
-        .subcommand(verb("run", "The main job, inside a task").long_about(RUN_HELP).after_help(after))
+        .subcommand(verb("run", "The main job, inside a task").long_about(RUN_HELP).after_help(after.clone()))
         .subcommand(verb("hash", "Print the context hash of an image directory").args(image_directory()))
         .subcommand(
             verb("context", "Write the context of an image directory as a .tar.gz, print its hash")
                 .args(image_directory()),
+        )
+        .subcommand(
+            verb("lookup", "Say which tasks have these images already, in the central project or in the own one")
+                .long_about(LOOKUP_HELP)
+                .after_help(after)
+                .arg(image_names()),
         )
         .subcommand(Command::new("completions").about("Print a completion script").arg(shell))
         .subcommand(Command::new("man").about("Print the manual page"))
@@ -100,6 +114,17 @@ fn image_directory() -> [Arg; 2] {
             settings::DOCKER_BUILD_ARGS.variable
         )),
     ]
+}
+
+fn image_names() -> Arg {
+    let names = Arg::new("names").value_name("NAME").action(ArgAction::Append).value_parser(image_name).required(true);
+    names.num_args(1..).help("The image, or the path of its directory")
+}
+
+/// A name, also where a shell completed it to a path.
+fn image_name(typed: &str) -> Result<ImageName, NameError> {
+    let path = typed.trim_end_matches('/');
+    path.rsplit('/').next().unwrap_or(path).parse()
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -142,6 +167,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         "run" => Verb::Run,
         "hash" => Verb::Hash(directory(sub)),
         "context" => Verb::Context(directory(sub)),
+        "lookup" => Verb::Lookup(sub.get_many("names").into_iter().flatten().cloned().collect()),
         "completions" => Verb::Completions(sub.get_one("shell").copied().unwrap_or(Shell::Bash)),
         _ => Verb::Man,
     };
@@ -194,10 +220,23 @@ mod tests {
     }
 
     #[test]
+    fn an_image_can_be_named_by_its_directory() {
+        let names = |line: &str| typed(line).map(|typed| typed.verb);
+        let builder = Verb::Lookup(["builder", "lint"].map(|name| name.parse().unwrap()).into());
+        assert_eq!(names("image-worker lookup builder lint").unwrap(), builder);
+        assert_eq!(names("image-worker lookup testing/docker/builder/ ./lint//").unwrap(), builder);
+        for nameless in ["image-worker lookup", "image-worker lookup /", "image-worker lookup Builder"] {
+            assert_eq!(names(nameless).unwrap_err().exit_code(), 2, "{nameless}");
+        }
+    }
+
+    #[test]
     fn secrets_have_no_flag() {
         assert!(typed("image-worker run --access-token x").is_err());
         let help = typed("image-worker run --help").unwrap_err().to_string();
         assert!(settings::RUN.iter().all(|setting| help.contains(setting.variable)), "each variable is shown: {help}");
+        let help = typed("image-worker lookup --help").unwrap_err().to_string();
+        assert!(settings::LOOKUP_VERB.iter().all(|setting| help.contains(setting.variable)), "as well: {help}");
         assert!(typed("image-worker run --nonsense").is_err());
         assert!(typed("image-worker hash a --arg X").is_err());
     }

@@ -5,8 +5,10 @@
 //! - [`names`], [`secrets`], [`retry`], [`stream`]: words and pipes, below everything.
 //! - [`report`], [`build_log`]: the story on stderr: log lines, progress, the error line; a build's output.
 //! - [`plan`], [`config`], [`task`]: what is to be done, as values; read from an environment, written into a task.
+//! - [`graph`]: task graphs: the images that their tasks use, and the same graphs with the images filled in.
 //! - [`context`], [`image_archive`]: what goes into a build and what comes out, as bytes.
-//! - [`taskcluster`], [`transfer`], [`fetch`], [`engine`], [`publish`]: the outside world.
+//! - [`tree`]: the images of a repository, who is built from whom, and their hashes.
+//! - [`taskcluster`], [`transfer`], [`lookup`], [`fetch`], [`engine`], [`publish`]: the outside world.
 //! - [`commands`]: each verb's story; [`cli`]: the command line.
 //! - [`door`]: the only place that touches the real environment, clock, stdout and exit code.
 
@@ -19,7 +21,9 @@ pub mod disk;
 pub mod door;
 pub mod engine;
 pub mod fetch;
+pub mod graph;
 pub mod image_archive;
+pub mod lookup;
 pub mod names;
 pub mod plan;
 pub mod publish;
@@ -30,3 +34,4 @@ pub mod stream;
 pub mod task;
 pub mod taskcluster;
 pub mod transfer;
+pub mod tree;

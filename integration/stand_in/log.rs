@@ -61,12 +61,16 @@ pub(super) struct Log {
     calls: Vec<Call>,
     /// How many calls `clear` forgot: ids go on counting.
     forgotten: usize,
+    /// The most calls that were under way at once.
+    most_at_once: usize,
 }
 
 impl Log {
     /// Writes a call down when it arrives; its id is for `end`.
     pub(super) fn begin(&mut self, call: Call) -> usize {
         self.calls.push(call);
+        let under_way = self.calls.iter().filter(|call| call.status.is_none()).count();
+        self.most_at_once = self.most_at_once.max(under_way);
         self.forgotten + self.calls.len() - 1
     }
 
@@ -81,7 +85,13 @@ impl Log {
         &self.calls
     }
 
+    /// The most calls that were under way at once; one whose connection was closed never ends.
+    pub(super) fn most_at_once(&self) -> usize {
+        self.most_at_once
+    }
+
     pub(super) fn clear(&mut self) {
+        self.most_at_once = 0;
         self.forgotten += self.calls.len();
         self.calls.clear();
     }

@@ -2,6 +2,7 @@
 
 pub mod context;
 pub mod hash;
+pub mod lookup;
 pub mod run;
 pub mod stop;
 
@@ -15,12 +16,14 @@ use crate::disk::NoRoom;
 use crate::engine::EngineError;
 use crate::fetch::FetchError;
 use crate::image_archive::ArchiveError;
+use crate::lookup::LookupError;
 use crate::names::NameError;
 use crate::publish::PublishError;
 use crate::report::Report;
 use crate::retry::{Another, Failure as _};
 use crate::taskcluster::{CallError, CallFault};
 use crate::transfer::TransferError;
+use crate::tree::TreeError;
 use stop::Reason;
 
 /// Why a verb did not do what it is for.
@@ -38,6 +41,9 @@ pub enum Failed {
     /// An image directory without a context.
     #[error(transparent)]
     Collect(#[from] CollectError),
+    /// A repository's images.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// The engine, or the build.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -47,6 +53,9 @@ pub enum Failed {
     /// Publishing.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// Looking for images.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
     /// A Taskcluster service.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -86,6 +95,7 @@ impl Failed {
             Self::Config(_) | Self::Name(_) => USAGE,
             Self::Fetch(error) => fetch_code(error),
             Self::Collect(error) => collect_code(error),
+            Self::Tree(error) => tree_code(error),
             Self::Engine(EngineError::Build(_)) => BUILD,
             Self::Engine(
                 EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. },
@@ -93,12 +103,14 @@ impl Failed {
             Self::Archive(_) | Self::Write { .. } | Self::NoRoom(_) => WORLD,
             Self::Publish(error) => match error {
                 PublishError::Call(error) => call_code(error),
+                PublishError::Lookup(error) => lookup_code(error),
                 PublishError::Transfer(error) => transfer_code(error),
                 PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } => USAGE,
                 PublishError::TooLarge { .. } => REFUSED,
                 PublishError::NotIndexed { .. } | PublishError::ObjectNotCreated(_) => WORLD,
                 PublishError::ReadBack { .. } | PublishError::StorageChanged | PublishError::Folder { .. } => WORLD,
             },
+            Self::Lookup(error) => lookup_code(error),
             Self::Call(error) => call_code(error),
             Self::Transfer(error) => transfer_code(error),
             Self::Stopped { reason, .. } => match reason {
@@ -135,6 +147,14 @@ fn call_code(error: &CallError) -> u8 {
     match error.fault {
         CallFault::Server | CallFault::Network | CallFault::Protocol => WORLD,
         CallFault::Gone | CallFault::Refused | CallFault::Conflict | CallFault::Invalid => REFUSED,
+    }
+}
+
+fn lookup_code(error: &LookupError) -> u8 {
+    match error {
+        LookupError::Name(_) => USAGE,
+        LookupError::Call(error) => call_code(error),
+        LookupError::Storage { .. } => WORLD,
     }
 }
 
@@ -177,6 +197,17 @@ fn collect_code(error: &CollectError) -> u8 {
         | CollectError::SetId { .. }
         | CollectError::Changed { .. }
         | CollectError::Read { .. } => CONTEXT,
+    }
+}
+
+fn tree_code(error: &TreeError) -> u8 {
+    match error {
+        TreeError::Context(error) => collect_code(error),
+        TreeError::OfChild { error, .. } => tree_code(error),
+        TreeError::NoImagesRoot { .. } | TreeError::TwoImagesRoots { .. } | TreeError::Read { .. } => USAGE,
+        TreeError::Yaml { .. } | TreeError::KindShape { .. } | TreeError::Kind { .. } => USAGE,
+        TreeError::Unknown { .. } | TreeError::NoDockerfile { .. } | TreeError::NotInKind { .. } => USAGE,
+        TreeError::Parent { .. } | TreeError::Cycle { .. } | TreeError::Registry { .. } => USAGE,
     }
 }
 

@@ -57,23 +57,31 @@ impl Deployment {
     }
 }
 
-/// The deployment that is configured, where one is.
-pub(super) fn deployment(sources: &Sources, needed: bool, publishes: bool) -> Result<Option<Deployment>, ConfigError> {
+const NOWHERE: &str = "there is no deployment to speak to";
+
+/// The deployment that is configured, where one is. Who only reads may do it without credentials.
+pub(super) fn deployment(sources: &Sources, needed: bool, reading: bool) -> Result<Option<Deployment>, ConfigError> {
     let Some(root_url) = sources.parse::<HttpUrl>(&settings::ROOT_URL)? else {
         return if needed {
-            Err(ConfigError::Missing { setting: &settings::ROOT_URL, why: "there is no deployment to speak to" })
+            Err(ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE })
         } else {
             Ok(None)
         };
     };
     let access = match sources.parse::<HttpUrl>(&settings::PROXY_URL)? {
         Some(proxy) => Access::Proxy(proxy),
-        None => hawk(sources, publishes)?,
+        None => hawk(sources, reading)?,
     };
     Ok(Some(Deployment { root_url, access }))
 }
 
-fn hawk(sources: &Sources, publishes: bool) -> Result<Access, ConfigError> {
+/// The deployment of those who only look at things, which needs no credentials where the things are public.
+pub(super) fn deployment_to_read(sources: &Sources) -> Result<Deployment, ConfigError> {
+    let missing = ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE };
+    deployment(sources, true, true)?.ok_or(missing)
+}
+
+fn hawk(sources: &Sources, reading: bool) -> Result<Access, ConfigError> {
     let text = |setting: &'static Setting| sources.parse::<String>(setting);
     match (text(&settings::CLIENT_ID)?, text(&settings::ACCESS_TOKEN)?) {
         (Some(client_id), Some(access_token)) => {
@@ -92,7 +100,7 @@ fn hawk(sources: &Sources, publishes: bool) -> Result<Access, ConfigError> {
             }
             Ok(Access::Hawk { client_id, access_token, certificate: certificate.map(|given| given.text) })
         }
-        (None, None) if !publishes => Ok(Access::Anonymous),
+        (None, None) if reading => Ok(Access::Anonymous),
         (None, None) => Err(ConfigError::Missing {
             setting: &settings::PROXY_URL,
             why: "publishing needs taskcluster-proxy (payload.features.taskclusterProxy), or TASKCLUSTER_CLIENT_ID and TASKCLUSTER_ACCESS_TOKEN",
@@ -120,7 +128,7 @@ mod tests {
             let mut variables = BTreeMap::from(good);
             variables.insert(variable, value);
             let environment = move |name: &str| variables.get(name).map(OsString::from);
-            hawk(&Sources::new(BTreeMap::new(), &environment).unwrap(), true).map_err(|error| error.to_string())
+            hawk(&Sources::new(BTreeMap::new(), &environment).unwrap(), false).map_err(|error| error.to_string())
         };
         assert!(said("TASKCLUSTER_CERTIFICATE", "{\"seed\":\"secret\"}").is_ok());
         for (variable, value) in [

@@ -3,6 +3,7 @@
 
 mod access;
 mod destination;
+mod lookup;
 mod patience;
 pub mod settings;
 mod sources;
@@ -19,6 +20,7 @@ use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Plan};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
 pub use destination::{Destination, Output, Owner};
+pub use lookup::LookupConfig;
 pub use sources::{ConfigError, Given, Origin, Sources};
 
 /// One invocation of `run`.
@@ -122,7 +124,7 @@ impl Config {
         };
         Ok(Self {
             plan,
-            deployment: access::deployment(sources, needs_deployment, publishes)?,
+            deployment: access::deployment(sources, needs_deployment, !publishes)?,
             engine: EngineConfig {
                 choice: sources.parse_or_default(&settings::ENGINE)?,
                 docker_host: docker_host(sources)?,

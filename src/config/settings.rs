@@ -91,6 +91,9 @@ settings! {
 
     ROOT = Setting::new("root", "IMAGE_WORKER_ROOT", "DIR", "The repository's root [default: the enclosing checkout]").group(TREE);
 
+    IMAGES_DIR = Setting::new("images-dir", "IMAGE_WORKER_IMAGES_DIR", "DIR", "The folder of the image directories, from the root [default: testing/docker or taskcluster/docker, whichever is there]").group(TREE);
+    KIND = Setting::new("kind", "IMAGE_WORKER_KIND", "FILE", "The kind.yml of taskgraph's docker-image kind, which says what images there are").group(TREE);
+
     DOCKER_BUILD_ARGS = Setting::new("docker-build-args", "DOCKER_BUILD_ARGS", "JSON", "Build arguments, a JSON object of strings").default("{}").group(BUILD);
     DOCKER_BUILD_NETWORK = Setting::new("docker-build-network", "DOCKER_BUILD_NETWORK", "NETWORK", "Network of RUN steps, as the engine names it: host, none [default: the engine's]").group(BUILD);
     PARENT_TASK_ID = Setting::new("parent-task-id", "PARENT_TASK_ID", "ID", "Refused for now: task images as parents are not supported yet").group(BUILD);
@@ -102,6 +105,7 @@ settings! {
     PUBLISH = Setting::new("publish", "IMAGE_WORKER_PUBLISH", "HOW", "Who publishes: api, this program; payload, the worker, as the task's payload declares the artifact that is written to --output").default("api").group(ARTIFACT);
     CHOWN_OUTPUT = Setting::new("chown-output", "CHOWN_OUTPUT", "UID:GID", "Owner of what is written to --output").group(ARTIFACT);
     INDEX = Setting::new("index", "INDEX", "PREFIX", "Prefix of the routes").default("index").group(ARTIFACT);
+    CENTRAL = Setting::new("central", "IMAGE_WORKER_CENTRAL", "PROJECT", "The project whose images every project may use").default("mozilla-central").group(ARTIFACT);
     INDEX_HASH = Setting::new("index-hash", "INDEX_HASH", "SHA256", "What stands in the hash route and the tag [default: HASH]").group(ARTIFACT);
 
     ROOT_URL = Setting::new("root-url", "TASKCLUSTER_ROOT_URL", "URL", "The deployment; also given to the build as an argument").group(DEPLOYMENT);
@@ -177,8 +181,29 @@ pub const HASH_VERB: &[&Setting] = &[&ROOT, &SCHEME, &OUT];
 /// What `context` takes.
 pub const CONTEXT_VERB: &[&Setting] = &[&ROOT, &SCHEME, &OUT];
 
+/// What `lookup` takes.
+pub const LOOKUP_VERB: &[&Setting] = &[
+    &ROOT,
+    &IMAGES_DIR,
+    &KIND,
+    &SCHEME,
+    &PROJECT,
+    &CENTRAL,
+    &INDEX,
+    &ARTIFACT_NAME,
+    &ROOT_URL,
+    &PROXY_URL,
+    &CLIENT_ID,
+    &ACCESS_TOKEN,
+    &CERTIFICATE,
+    &TRIES,
+    &CALL_TIMEOUT,
+    &SILENCE,
+];
+
 /// The settings of every verb that has any, by the verb's name.
-pub const VERBS: &[(&str, &[&Setting])] = &[("run", RUN), ("hash", HASH_VERB), ("context", CONTEXT_VERB)];
+pub const VERBS: &[(&str, &[&Setting])] =
+    &[("run", RUN), ("hash", HASH_VERB), ("context", CONTEXT_VERB), ("lookup", LOOKUP_VERB)];
 
 #[cfg(test)]
 mod tests {

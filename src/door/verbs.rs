@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::cli::{self, ImageDirectory, Invocation, Verb};
 use crate::commands::stop::Stop;
 use crate::commands::{self, Failed};
-use crate::config::{self, Config, ConfigError, Sources, Surroundings, settings};
-use crate::names::HashScheme;
+use crate::config::{self, Config, ConfigError, LookupConfig, Sources, Surroundings, settings};
+use crate::names::{HashScheme, ImageName};
 use crate::report::Report;
 
 /// Threads of a stopped job that still wait for bytes are left to the exit after this time.
@@ -22,6 +22,7 @@ pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Repor
         Verb::Run => run(sources, json, report),
         Verb::Hash(image) => hash(image, sources, json),
         Verb::Context(image) => context(image, sources, json),
+        Verb::Lookup(names) => lookup(names, sources, json),
         Verb::Completions(shell) => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut cli::command(), "image-worker", &mut script);
@@ -85,6 +86,17 @@ fn context(image: &ImageDirectory, sources: &Sources, json: bool) -> Result<Stri
     let scheme: HashScheme = sources.parse_or_default(&settings::SCHEME)?;
     let hash = commands::context::context(&root, &absolute(&image.path), scheme, &args, &out)?;
     Ok(answer(json, &serde_json::json!({ "hash": hash, "file": out }), &hash.to_string()))
+}
+
+fn lookup(names: &[ImageName], sources: &Sources, json: bool) -> Result<String, Failed> {
+    let config = LookupConfig::read(sources, &surroundings())?;
+    let answers = in_runtime(async {
+        let stop = Stop::listen(None)?;
+        commands::lookup::lookup(config, names, &stop).await
+    })?;
+    let value = serde_json::to_value(&answers).map_err(|error| Failed::Bug(error.to_string()))?;
+    let lines: Vec<_> = answers.iter().map(ToString::to_string).collect();
+    Ok(answer(json, &value, &lines.join("\n")))
 }
 
 fn answer(json: bool, value: &serde_json::Value, text: &str) -> String {

@@ -32,8 +32,29 @@ impl ImageNamespaces {
         Ok(Self {
             latest: format!("{base}.latest").parse()?,
             pushdate: format!("{base}.pushdate.{}", pushdate.route_tail()).parse()?,
-            hash: format!("{base}.hash.{hash}").parse()?,
+            hash: Namespace::of_hash(index, project, image, hash)?,
         })
+    }
+}
+
+impl Namespace {
+    /// Where a project's image of a hash is found: `….hash.{hash}`.
+    ///
+    /// # Errors
+    /// When it is longer than the index can store.
+    pub fn of_hash(
+        index: &IndexPrefix,
+        project: &Project,
+        image: &ImageName,
+        hash: ContextHash,
+    ) -> Result<Self, NameError> {
+        format!("{}.hash.{hash}", image_namespace(index, project, image)).parse()
+    }
+
+    /// The route that leads here.
+    #[must_use]
+    pub fn route(&self) -> String {
+        format!("index.{self}")
     }
 }
 
@@ -65,6 +86,8 @@ mod tests {
         assert_eq!(names.latest.as_str(), "docker.images.v1.mozilla-central.builder.latest");
         assert_eq!(names.pushdate.as_str(), "docker.images.v1.mozilla-central.builder.pushdate.2015.12-09-123456");
         assert_eq!(names.hash.as_str(), format!("docker.images.v1.mozilla-central.builder.hash.{hash}"));
+        let route = format!("index.docker.images.v1.mozilla-central.builder.hash.{hash}");
+        assert_eq!(names.hash.route(), route);
         let staging = of("index.garbage", "builder").unwrap();
         assert_eq!(staging.latest.as_str(), "garbage.docker.images.v1.mozilla-central.builder.latest");
         let long = of(&format!("index.{}", "x".repeat(64)), &"a".repeat(128));

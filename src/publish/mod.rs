@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::build_log;
 use crate::config::Owner;
+use crate::lookup::LookupError;
 use crate::names::{ArtifactName, Namespace, TaskId};
 use crate::plan::{Identity, ImageFile, Plan, TaskRun};
 use crate::report::{Bytes, Report};
@@ -35,6 +36,9 @@ pub enum PublishError {
     /// A Taskcluster service did not do what was asked.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// It cannot be said whether the image is there already.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
     /// The upload, or reading back, failed.
     #[error(transparent)]
     Transfer(#[from] TransferError),
@@ -120,7 +124,9 @@ impl Failure for PublishError {
             Self::Transfer(error) if error.is_refused() => Another::CanHelp,
             Self::Transfer(error) => error.another(),
             // Calls have been retried where that can help.
-            Self::Call(_) | Self::ExpiresAfterTask { .. } | Self::ReadBack { .. } => Another::IsUseless,
+            Self::Call(_) | Self::Lookup(_) | Self::ExpiresAfterTask { .. } | Self::ReadBack { .. } => {
+                Another::IsUseless
+            }
             Self::NotIndexed { .. } | Self::TooLarge { .. } | Self::ObjectNotCreated(_) => Another::IsUseless,
             Self::StorageChanged | Self::Folder { .. } | Self::Owner { .. } => Another::IsUseless,
         }

@@ -9,6 +9,7 @@ use tracing::{debug, info, warn};
 
 use super::{AlreadyThere, PublishError, Published};
 use crate::build_log;
+use crate::lookup::{self, Claim, LookupError};
 use crate::names::{ArtifactName, Digest, HttpUrl};
 use crate::plan::{
     ArtifactPayload, CreateArtifact, Identity, ImageFile, InsertTask, Plan, Publication, Storage as StorageType,
@@ -67,14 +68,18 @@ impl Task {
     async fn indexed(&self, plan: &Plan, identity: &Identity) -> Result<Option<AlreadyThere>, PublishError> {
         let namespace = &identity.namespaces.hash;
         let Some(entry) = self.services.index.find_task(namespace).await? else { return Ok(None) };
-        let Some(data) = entry.image() else {
-            warn!("{namespace} points at task {}, which another program indexed: building", entry.task_id);
-            return Ok(None);
+        let data = match lookup::claim(&entry, identity.context_hash, &plan.artifact.name) {
+            Claim::This(data) => data,
+            Claim::Another => {
+                warn!("{namespace} points at task {}, whose image is not this one: building", entry.task_id);
+                return Ok(None);
+            }
+            // It cannot be verified, and a task that ends without building has to know what it leads to.
+            Claim::Silent => {
+                warn!("{namespace} points at task {}, which another program indexed: building", entry.task_id);
+                return Ok(None);
+            }
         };
-        if data.context_hash != identity.context_hash || data.artifact != plan.artifact.name {
-            warn!("{namespace} points at task {}, whose image is not this one: building", entry.task_id);
-            return Ok(None);
-        }
         let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
         if self.length(&at, &data.artifact).await? == Some(data.size) {
             let namespace = namespace.clone();
@@ -117,18 +122,15 @@ impl Task {
         Ok(None)
     }
 
-    /// How many bytes of an artifact can be read; none when it cannot be read, for whatever reason.
+    /// How many bytes of an artifact can be read; none when it cannot be read, for whatever reason: a storage in trouble
+    /// may be well again after the build.
     async fn length(&self, at: &TaskRun, artifact: &ArtifactName) -> Result<Option<u64>, PublishError> {
-        let url = match self.services.queue.artifact_url(at, artifact).await {
-            Err(error) if error.fault == CallFault::Gone => return Ok(None),
-            url => url?,
-        };
-        match retry("looking at the artifact", Policy::CALL, || self.storage.length(&url)).await {
-            Ok(length) => Ok(Some(length)),
-            Err(error) => {
-                debug!("{artifact} of {at}: {error}");
+        match lookup::length(&self.services, &self.storage, at, artifact).await {
+            Err(LookupError::Storage { source, .. }) => {
+                debug!("{artifact} of {at}: {source}");
                 Ok(None)
             }
+            length => Ok(length?),
         }
     }
 

@@ -1,10 +1,23 @@
 //! The index: inserting a task under a namespace, and finding it again.
 
+use std::collections::BTreeMap;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
 use serde::Deserialize;
+use tracing::debug;
 
 use super::{CallError, CallFault, answer, body, call};
 use crate::names::{Namespace, TaskId};
 use crate::plan::{IndexData, InsertTask};
+
+/// How many namespaces one call asks for. From 1,000 on the answer comes in pages, and a signed call cannot ask for
+/// the second: the client signs paths without their query (docs/taskcluster.md).
+const BATCH: usize = 500;
+
+/// How many calls are under way at once, where the index has no call for many namespaces: half of what a look-up has
+/// otherwise, since all of them are for one service, and each is a query of its own for its database.
+const AT_ONCE: usize = 16;
 
 /// The index of one deployment.
 pub struct Index {
@@ -21,6 +34,23 @@ pub struct Entry {
     pub rank: f64,
     /// What was stored with it. Entries of other programs store something else, or nothing.
     pub data: serde_json::Value,
+    /// When the index forgets it.
+    pub expires: Timestamp,
+}
+
+/// An entry of the answer about many namespaces.
+#[derive(Deserialize)]
+struct Indexed {
+    namespace: Namespace,
+    #[serde(flatten)]
+    entry: Entry,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IndexedTasks {
+    tasks: Vec<Indexed>,
+    continuation_token: Option<String>,
 }
 
 impl Entry {
@@ -47,12 +77,66 @@ impl Index {
 
     /// The entry of a namespace; none where the index has none, or an expired one.
     pub async fn find_task(&self, namespace: &Namespace) -> Result<Option<Entry>, CallError> {
-        const CALL: &str = "index.findTask";
-        match call(CALL, namespace.as_str(), || self.client.findTask(namespace.as_str())).await {
-            Ok(json) => answer(CALL, namespace.as_str(), json).map(Some),
+        match self.ask(namespace).await {
+            Ok(entry) => Ok(Some(entry)),
             Err(error) if error.fault == CallFault::Gone => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    async fn ask(&self, namespace: &Namespace) -> Result<Entry, CallError> {
+        const CALL: &str = "index.findTask";
+        let json = call(CALL, namespace.as_str(), || self.client.findTask(namespace.as_str())).await?;
+        answer(CALL, namespace.as_str(), json)
+    }
+
+    /// The entries of many namespaces, those that there are. Entries that have expired are among them, until the index
+    /// gets round to removing them.
+    pub async fn find_tasks(&self, namespaces: &[Namespace]) -> Result<BTreeMap<Namespace, Entry>, CallError> {
+        let mut found = BTreeMap::new();
+        for batch in namespaces.chunks(BATCH) {
+            match self.find_batch(batch).await? {
+                Some(entries) => found.extend(entries),
+                None => found.extend(self.find_each(batch).await?),
+            }
+        }
+        Ok(found)
+    }
+
+    /// One call for all; none where the index has no such call, or would go on in another answer.
+    async fn find_batch(&self, namespaces: &[Namespace]) -> Result<Option<Vec<(Namespace, Entry)>>, CallError> {
+        const CALL: &str = "index.findTasksAtIndex";
+        let target = match namespaces {
+            [only] => only.to_string(),
+            _ => format!("{} namespaces", namespaces.len()),
+        };
+        let payload = serde_json::json!({ "indexes": namespaces });
+        let json = match call(CALL, &target, || self.client.findTasksAtIndex(&payload, None, None)).await {
+            // Namespaces without an entry are left out of an answer: this is about the call itself.
+            Err(error) if error.fault == CallFault::Gone => {
+                debug!("{error}: asking for each by itself");
+                return Ok(None);
+            }
+            json => json?,
+        };
+        let answer: IndexedTasks = answer(CALL, &target, json)?;
+        let whole = answer.continuation_token.is_none();
+        Ok(whole.then(|| answer.tasks.into_iter().map(|found| (found.namespace, found.entry)).collect()))
+    }
+
+    /// One call for each. After a 404 for all at once, one without a word from the index does not mean that it has no
+    /// such entry: there may be no index at all.
+    async fn find_each(&self, namespaces: &[Namespace]) -> Result<Vec<(Namespace, Entry)>, CallError> {
+        let ask = |namespace: Namespace| async move {
+            match self.ask(&namespace).await {
+                Ok(entry) => Ok(Some((namespace, entry))),
+                Err(error) if error.fault == CallFault::Gone && error.spoken => Ok(None),
+                Err(error) if error.fault == CallFault::Gone => Err(error.into_strangers()),
+                Err(error) => Err(error),
+            }
+        };
+        let asked = stream::iter(namespaces.to_vec()).map(ask).buffer_unordered(AT_ONCE);
+        asked.try_filter_map(async |found| Ok(found)).try_collect().await
     }
 
     /// Inserts a task. Gives the entry that the index has *after* the call: another one where that ranks higher.

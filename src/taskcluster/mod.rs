@@ -77,6 +77,8 @@ pub struct CallError {
     /// Why it failed.
     pub fault: CallFault,
     what: String,
+    /// Whether the service itself said so, and not something in its place that knows no such path.
+    spoken: bool,
     #[source]
     source: Option<reqwest::Error>,
 }
@@ -84,13 +86,14 @@ pub struct CallError {
 impl CallError {
     fn setup(call: &'static str, error: &anyhow::Error) -> Self {
         let what = format!("{error:#}");
-        Self { call, target: "the client".to_owned(), fault: CallFault::Protocol, what, source: None }
+        Self { call, target: "the client".to_owned(), fault: CallFault::Protocol, what, spoken: false, source: None }
     }
 
     fn new(call: &'static str, target: &str, error: anyhow::Error) -> Self {
         let status = taskcluster::err_status_code(&error);
         // With a 4xx the crate puts the service's message in front; its first part is for people.
         let message = human_part(&error.to_string()).to_owned();
+        let spoken = error.downcast_ref::<String>().is_some();
         let (fault, what, source) = match (status, error.downcast::<reqwest::Error>()) {
             (Some(status), _) if status.is_client_error() => {
                 let fault = client_fault(status);
@@ -118,12 +121,18 @@ impl CallError {
             // Not the crate's own words: about a header that cannot be sent they are that header, certificate and all.
             (None, Err(_)) => (CallFault::Protocol, "the request cannot be made".to_owned(), None),
         };
-        Self { call, target: target.to_owned(), fault, what, source }
+        Self { call, target: target.to_owned(), fault, what, spoken, source }
+    }
+
+    /// The same, where a 404 without a service's words cannot mean that a thing is missing.
+    fn into_strangers(self) -> Self {
+        let what = "this is no answer of a Taskcluster service; is TASKCLUSTER_ROOT_URL right?".to_owned();
+        Self { fault: CallFault::Protocol, what, ..self }
     }
 
     fn protocol(call: &'static str, target: &str, error: &serde_json::Error) -> Self {
         let what = format!("the answer is not what was expected: {error}");
-        Self { call, target: target.to_owned(), fault: CallFault::Protocol, what, source: None }
+        Self { call, target: target.to_owned(), fault: CallFault::Protocol, what, spoken: false, source: None }
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::object::{Object, ObjectUpload};
-use super::{CallError, answer, body, call};
+use super::{CallError, CallFault, answer, body, call};
 use crate::config::Deployment;
 use crate::names::{ArtifactName, HttpUrl, TaskId};
 use crate::plan::{ArtifactPayload, CreateArtifact, TaskRun, to_milliseconds};
@@ -42,6 +42,29 @@ struct TaskTimes {
     deadline: Timestamp,
 }
 
+/// What the queue knows about an artifact.
+#[derive(Debug, Deserialize)]
+pub struct ArtifactInfo {
+    /// When it is gone.
+    pub expires: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct StatusAnswer {
+    status: Status,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    runs: Vec<Run>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Run {
+    run_id: u32,
+}
+
 impl Queue {
     pub(super) fn new(client: taskcluster::Queue, deployment: Deployment) -> Self {
         Self { client, deployment }
@@ -55,6 +78,31 @@ impl Queue {
         let times: TaskTimes = answer(CALL, &target, json)?;
         // The queue fills `expires` in when a task has none; the deadline is a safe stand-in.
         Ok(times.expires.unwrap_or(times.deadline))
+    }
+
+    /// A task's latest run; none where there is no such task any more, or it has no run.
+    pub async fn latest_run(&self, task: &TaskId) -> Result<Option<TaskRun>, CallError> {
+        const CALL: &str = "queue.status";
+        let target = format!("task {task}");
+        let json = match call(CALL, &target, || self.client.status(task.as_str())).await {
+            Err(error) if error.fault == CallFault::Gone => return Ok(None),
+            json => json?,
+        };
+        let runs = answer::<StatusAnswer>(CALL, &target, json)?.status.runs;
+        Ok(runs.last().map(|run| TaskRun { task_id: task.clone(), run_id: run.run_id }))
+    }
+
+    /// What the queue knows about an artifact; none where it has none, or an unfinished one. It answers also for one
+    /// that has expired.
+    pub async fn artifact_info(&self, task: &TaskRun, name: &ArtifactName) -> Result<Option<ArtifactInfo>, CallError> {
+        const CALL: &str = "queue.artifactInfo";
+        let target = describe(task, name);
+        let run = task.run_id.to_string();
+        match call(CALL, &target, || self.client.artifactInfo(task.task_id.as_str(), &run, name.as_str())).await {
+            Ok(json) => answer(CALL, &target, json).map(Some),
+            Err(error) if error.fault == CallFault::Gone => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Creates an artifact. For s3 a repeated call with the same expiry is allowed, and gives a fresh URL.

@@ -1,0 +1,186 @@
+//! Registry images: what the files VERSION, REGISTRY and HASH make of an image directory, in docker's own grammar.
+//! Pushing and pulling are for others.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::TreeError;
+use crate::names::{Digest, ImageName};
+
+/// A registry image: a name in a docker registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registry {
+    /// `REGISTRY/NAME`
+    pub repository: String,
+    /// The tag, as VERSION has it. An image that has a HASH may do without.
+    pub version: Option<String>,
+    /// `sha256:…`, as HASH has it.
+    pub digest: Option<String>,
+}
+
+/// Why there is no registry image.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryProblem {
+    /// Neither VERSION nor HASH.
+    #[error("it has no VERSION file; `docker_image` is for images in a registry, `task_id_for_image` for built ones")]
+    NoVersion,
+    /// VERSION without REGISTRY.
+    #[error("it has a VERSION and no REGISTRY; write the registry into {} or {}", own.display(), common.display())]
+    NoRegistry {
+        /// The image's own file.
+        own: PathBuf,
+        /// The file for all images.
+        common: PathBuf,
+    },
+    /// A file whose content docker would refuse.
+    #[error("{} holds {text:?}, which is not {what}", file.display())]
+    Grammar {
+        /// The file.
+        file: PathBuf,
+        /// What it holds.
+        text: String,
+        /// What it should hold.
+        what: &'static str,
+    },
+}
+
+impl Registry {
+    /// Reads the files of an image; none where it has neither VERSION nor HASH.
+    pub(super) fn read(images_root: &Path, name: &ImageName) -> Result<Option<Self>, TreeError> {
+        let wrong = |problem| TreeError::Registry { name: name.clone(), problem };
+        let own = images_root.join(name.as_str());
+        let version = checked(&own.join("VERSION"), "a tag", is_tag)?.transpose().map_err(wrong)?;
+        let digest = checked(&own.join("HASH"), "sha256: and 64 hex digits", is_digest)?.transpose().map_err(wrong)?;
+        if version.is_none() && digest.is_none() {
+            return Ok(None);
+        }
+        let is_registry = |text: &str| is_repository(&format!("{text}/{name}"));
+        let what = "a registry, `quay.io/mozilla` for example";
+        let (own, common) = (own.join("REGISTRY"), images_root.join("REGISTRY"));
+        let registry = match checked(&own, what, is_registry)? {
+            Some(found) => Some(found),
+            None => checked(&common, what, is_registry)?,
+        };
+        let registry = registry.ok_or(RegistryProblem::NoRegistry { own, common }).flatten().map_err(wrong)?;
+        Ok(Some(Self { repository: format!("{registry}/{name}"), version, digest }))
+    }
+
+    /// What tasks and Dockerfiles call the image: `REGISTRY/NAME@sha256:…` with a HASH, else `REGISTRY/NAME:VERSION`.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        match (&self.digest, &self.version) {
+            (Some(digest), _) => format!("{}@{digest}", self.repository),
+            (None, Some(version)) => format!("{}:{version}", self.repository),
+            (None, None) => self.repository.clone(),
+        }
+    }
+}
+
+/// Whether an image has a file of a registry image, be it right or wrong.
+pub(super) fn is_versioned(images_root: &Path, name: &ImageName) -> bool {
+    let own = images_root.join(name.as_str());
+    ["VERSION", "HASH"].iter().any(|file| own.join(file).exists())
+}
+
+type Checked = Result<String, RegistryProblem>;
+
+/// The text of a file, if there is the file, and if it is what it should be.
+fn checked(file: &Path, what: &'static str, check: impl Fn(&str) -> bool) -> Result<Option<Checked>, TreeError> {
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text.trim().to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(TreeError::Read { path: file.to_owned(), error }),
+    };
+    if check(&text) {
+        return Ok(Some(Ok(text)));
+    }
+    let text = text.chars().take(60).collect();
+    Ok(Some(Err(RegistryProblem::Grammar { file: file.to_owned(), text, what })))
+}
+
+/// Docker's grammar of tags.
+fn is_tag(text: &str) -> bool {
+    static TAG: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$").expect("a constant, used by every test"));
+    TAG.is_match(text)
+}
+
+/// Docker's grammar of names: a host or none, and a path.
+fn is_repository(text: &str) -> bool {
+    static REPOSITORY: LazyLock<Regex> = LazyLock::new(|| {
+        let label = "(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])";
+        let host = format!(r"(?:{label}(?:\.{label})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?");
+        let part = "[a-z0-9]+(?:(?:[.]|_|__|-+)[a-z0-9]+)*";
+        Regex::new(&format!("^(?:{host}/)?{part}(?:/{part})*$")).expect("a constant, used by every test")
+    });
+    text.len() <= 255 && REPOSITORY.is_match(text)
+}
+
+fn is_digest(text: &str) -> bool {
+    text.strip_prefix("sha256:").is_some_and(|digits| digits.parse::<Digest>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Files;
+    use super::*;
+
+    fn reference(files: &[(&str, &str)]) -> Result<Option<String>, String> {
+        let files = Files::new(files);
+        let said = |error: TreeError| error.to_string().replace(&files.root().display().to_string(), "");
+        let found = Registry::read(files.root(), &"i".parse().unwrap()).map_err(said)?;
+        Ok(found.map(|registry| registry.reference()))
+    }
+
+    #[test]
+    fn files_make_the_reference() {
+        let hash = format!("sha256:{}\n", "0a".repeat(32));
+        let all = [
+            ("REGISTRY", "quay.io/m\n"),
+            ("i/REGISTRY", " taskcluster\n"),
+            ("i/VERSION", "0.1.2\n"),
+            ("i/HASH", &hash),
+        ];
+        assert_eq!(reference(&[("i/Dockerfile", ""), all[0]]), Ok(None));
+        assert_eq!(reference(&[all[0], all[2]]), Ok(Some("quay.io/m/i:0.1.2".to_owned())));
+        assert_eq!(reference(&all[..3]), Ok(Some("taskcluster/i:0.1.2".to_owned())));
+        assert_eq!(reference(&all), Ok(Some(format!("taskcluster/i@{}", hash.trim()))));
+        assert_eq!(reference(&[all[0], all[3]]), Ok(Some(format!("quay.io/m/i@{}", hash.trim()))));
+    }
+
+    #[test]
+    fn what_docker_would_refuse_is_refused() {
+        assert_eq!(
+            reference(&[("i/VERSION", "1")]).unwrap_err(),
+            "the image i: it has a VERSION and no REGISTRY; write the registry into /i/REGISTRY or /REGISTRY"
+        );
+        for (file, text, what) in [
+            ("i/VERSION", "", "a tag"),
+            ("i/VERSION", "1 2", "a tag"),
+            ("i/HASH", "sha256:00", "sha256: and 64 hex digits"),
+            ("i/REGISTRY", "", "a registry, `quay.io/mozilla` for example"),
+            ("REGISTRY", "https://quay.io", "a registry, `quay.io/mozilla` for example"),
+        ] {
+            let mut files = vec![("i/VERSION", "1"), ("REGISTRY", "r")];
+            files.retain(|(name, _)| *name != file);
+            files.push((file, text));
+            let expected = format!("the image i: /{file} holds {text:?}, which is not {what}");
+            assert_eq!(reference(&files).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn names_in_docker_grammar() {
+        for good in ["taskcluster/i", "localhost:5000/a/i", "quay.io/m_a/i", "[::1]:5000/i", "R.example.com/a/i"] {
+            assert!(is_repository(good), "{good}");
+        }
+        for bad in ["/i", "a//i", "quay.io/Mozilla/i", "a:b/i", "a b/i", &format!("{}/i", "a".repeat(254))] {
+            assert!(!is_repository(bad), "{bad}");
+        }
+        assert!(is_tag(&"a".repeat(128)) && !is_tag(&"a".repeat(129)) && !is_tag("-a"));
+    }
+}
