@@ -219,7 +219,7 @@ fn wrong_configuration_names_the_flag_or_variable() {
         ("PUSHDATE", "1449664496000", &["PUSHDATE: \"1449664496000\"", "YYYYMMDDHHMMSS"]),
         ("INDEX", "docker", &["INDEX: \"docker\""]),
         ("DOCKER_BUILD_ARGS", "{\"a\": 1}", &["DOCKER_BUILD_ARGS: ", "JSON object of strings"]),
-        ("PARENT_TASK_ID", "fN1SbArXTPSVFNUvaOlinQ", &["PARENT_TASK_ID: ", "not supported yet"]),
+        ("PARENT_TASK_ID", "nonsense", &["PARENT_TASK_ID: \"nonsense\"", "slugid"]),
         ("ARTIFACT_NAME", "public/image.zip", &["ARTIFACT_NAME: ", ".tar.zst"]),
         ("ARTIFACT_EXPIRES", "tomorrow", &["ARTIFACT_EXPIRES: "]),
         ("ARTIFACT_EXPIRES", "2015-12-09T12:34:56Z", &["ARTIFACT_EXPIRES: ", "is past"]),

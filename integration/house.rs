@@ -39,6 +39,8 @@ fn imports_go_down() {
         "transfer",
         "lookup",
         "engine",
+        "loading",
+        "parent",
         "fetch",
         "publish",
         "commands",

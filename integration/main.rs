@@ -8,6 +8,7 @@ mod harness;
 mod hash;
 mod house;
 mod lookup;
+mod parent;
 mod payload;
 mod run;
 mod stand_in;

@@ -60,13 +60,12 @@ const PROMISED: [&str; 25] = [
 ];
 
 /// Settings that stand in no file here, because they are said elsewhere.
-const ELSEWHERE: [(&[&Setting], &str); 6] = [
+const ELSEWHERE: [(&[&Setting], &str); 5] = [
     (&[&settings::TASK_ID, &settings::RUN_ID, &settings::WORK_DIR], "generic-worker says it"),
     (&[&settings::CLIENT_ID, &settings::ACCESS_TOKEN, &settings::CERTIFICATE], "a task has the proxy"),
     (&[&settings::CONFIG, &settings::JSON], "a person says it on the command line"),
     (&[&settings::DRY_RUN, &settings::OUTPUT, &settings::CONTEXT, &settings::ROOT], "for dry runs"),
     (&[&settings::CHOWN_OUTPUT], "who calls the program in a container says whose the output is"),
-    (&[&settings::PARENT_TASK_ID], "refused for now"),
 ];
 
 fn folder() -> PathBuf {
@@ -106,6 +105,7 @@ fn plan() -> Plan {
             max_entries: settings::CONTEXT_MAX_ENTRIES.default.unwrap().parse().unwrap(),
         },
         build: BuildPlan { args: [root_url, nasty].into(), network: Some("host".to_owned()) },
+        parent: Some(TOOLCHAIN.parse().unwrap()),
         artifact: ArtifactPlan {
             name: "public/image.tar.zst".parse().unwrap(),
             expires: Some("2016-12-08T12:34:56.789Z".parse().unwrap()),
@@ -124,7 +124,7 @@ fn small_plan() -> Plan {
     (plan.context.scheme, plan.context.directory) =
         (HashScheme::Contents, Some("testing/docker/builder".parse().unwrap()));
     plan.build.args.remove("GREETING");
-    plan.build.network = None;
+    (plan.build.network, plan.parent) = (None, None);
     plan.artifact.name = "public/image.tar".parse().unwrap();
     (plan.artifact.expires, plan.artifact.zstd_level) = (None, None);
     plan.index = "index".parse().unwrap();

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use tempfile::NamedTempFile;
-use tracing::info;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt};
+use tracing::{info, warn};
 
 use crate::context::collect::{CollectError, Context};
 use crate::context::intake::{Expectation, IntakeError, IntakeFault, Limits, Received, receive};
+use crate::context::parent_arg::{self, Change, Replacement};
 use crate::disk::{NoRoom, room_for};
 use crate::names::{ContextHash, HashScheme, HttpUrl, RepoPath};
 use crate::plan::{ContextPlan, ContextSource, Plan};
@@ -93,6 +95,31 @@ pub struct Fetched {
     pub hash: ContextHash,
     /// Its size in bytes.
     pub bytes: u64,
+}
+
+impl Fetched {
+    /// The context as the engine is to see it. With a parent, the `Dockerfile` gets the `ARG` line that it may lack.
+    pub async fn open(&self, has_parent: bool) -> Result<impl AsyncRead + Send + 'static, FetchError> {
+        let path = self.file.path();
+        let open = async || tokio::fs::File::open(path).await.map_err(|source| unreadable(path, source));
+        let Replacement { from, to, bytes } = if has_parent {
+            let file = open().await?.into_std().await;
+            let looking = tokio::task::spawn_blocking(move || parent_arg::change(file));
+            match looking.await.map_err(io::Error::other).flatten().map_err(|source| unreadable(path, source))? {
+                Change::Replace(replacement) => replacement,
+                Change::Unused => {
+                    warn!("there is a parent, but the Dockerfile does not look at $DOCKER_IMAGE_PARENT");
+                    Replacement::default()
+                }
+                Change::None => Replacement::default(),
+            }
+        } else {
+            Replacement::default()
+        };
+        let mut rest = open().await?;
+        rest.seek(io::SeekFrom::Start(to)).await.map_err(|source| unreadable(path, source))?;
+        Ok(open().await?.take(from).chain(io::Cursor::new(bytes)).chain(rest))
+    }
 }
 
 /// Where things are fetched from, and put.

@@ -8,7 +8,8 @@
 //! - [`graph`]: task graphs: the images that their tasks use, and the same graphs with the images filled in.
 //! - [`context`], [`image_archive`]: what goes into a build and what comes out, as bytes.
 //! - [`tree`]: the images of a repository, who is built from whom, and their hashes.
-//! - [`taskcluster`], [`transfer`], [`lookup`], [`fetch`], [`engine`], [`publish`]: the outside world.
+//! - [`taskcluster`], [`transfer`], [`lookup`], [`engine`], [`loading`], [`parent`], [`fetch`], [`publish`]: the outside
+//!   world.
 //! - [`commands`]: each verb's story; [`cli`]: the command line.
 //! - [`door`]: the only place that touches the real environment, clock, stdout and exit code.
 
@@ -23,8 +24,10 @@ pub mod engine;
 pub mod fetch;
 pub mod graph;
 pub mod image_archive;
+pub mod loading;
 pub mod lookup;
 pub mod names;
+pub mod parent;
 pub mod plan;
 pub mod publish;
 pub mod report;

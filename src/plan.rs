@@ -12,6 +12,9 @@ use crate::names::{
     Namespace, Project, PushDate, RepoPath, TaskId,
 };
 
+/// The build argument by which a `Dockerfile` reads the name of its parent, as `image_builder` calls it.
+pub const PARENT_ARG: &str = "DOCKER_IMAGE_PARENT";
+
 /// The job of one image task.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
@@ -27,6 +30,8 @@ pub struct Plan {
     pub context: ContextPlan,
     /// What the engine is told besides.
     pub build: BuildPlan,
+    /// The task whose image this one is built from.
+    pub parent: Option<TaskId>,
     /// The image artifact.
     pub artifact: ArtifactPlan,
     /// Prefix of the routes.
@@ -301,13 +306,24 @@ impl Plan {
     /// When the index could not store one of them.
     pub fn identity(&self, context_hash: ContextHash) -> Result<Identity, NameError> {
         let hash = self.index_hash.unwrap_or(context_hash);
-        let builder = self.task.as_ref().map_or("dry-run", |task| task.task_id.as_str());
+        let builder = self.builder();
         Ok(Identity {
             context_hash,
             tag: format!("{}:{hash}", self.image),
             engine_tag: format!("{}:{hash}-{builder}", self.image),
             namespaces: ImageNamespaces::new(&self.index, &self.project, &self.image, self.pushdate, hash)?,
         })
+    }
+
+    /// The name of the parent's image while it is in the engine: this job's own, whoever else needs the same parent.
+    #[must_use]
+    pub fn parent_tag(&self, parent: &TaskId) -> String {
+        format!("{}:parent-{parent}-{}", self.image, self.builder())
+    }
+
+    /// Who builds, as a part of names in the engine.
+    fn builder(&self) -> &str {
+        self.task.as_ref().map_or("dry-run", |task| task.task_id.as_str())
     }
 
     /// The calls that publish `image`, in their order.

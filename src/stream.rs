@@ -3,9 +3,12 @@
 
 use std::error::Error;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::{Stream, StreamExt};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
 use tokio_util::bytes::Bytes;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
@@ -72,6 +75,51 @@ where
     SyncIoBridge::new(StreamReader::new(Box::pin(stream.map(|chunk| chunk.map_err(io::Error::other)))))
 }
 
+/// How many pieces may wait in a [`pipe`] for the other side: enough that neither waits for the other's every step.
+const PIPE_PIECES: usize = 4;
+
+/// A writer for a blocking thread, and the stream of what it writes. Each write is a piece of the stream: write large
+/// ones. The stream ends well only after [`PipeWriter::finish`]; a writer that is gone without it is an error there.
+pub fn pipe() -> (PipeWriter, impl Stream<Item = io::Result<Bytes>> + Send + 'static) {
+    let (pieces, receiver) = mpsc::channel(PIPE_PIECES);
+    let finished = Arc::new(AtomicBool::new(false));
+    let writer = PipeWriter { pieces, finished: finished.clone() };
+    let next = |(mut receiver, finished): (mpsc::Receiver<Bytes>, Option<Arc<AtomicBool>>)| async move {
+        let asked = finished?;
+        match receiver.recv().await {
+            Some(piece) => Some((Ok(piece), (receiver, Some(asked)))),
+            None if asked.load(Ordering::Acquire) => None,
+            None => Some((Err(io::ErrorKind::UnexpectedEof.into()), (receiver, None))),
+        }
+    };
+    (writer, futures_util::stream::unfold((receiver, Some(finished)), next))
+}
+
+/// The writing end of a [`pipe`].
+#[derive(Debug)]
+pub struct PipeWriter {
+    pieces: mpsc::Sender<Bytes>,
+    finished: Arc<AtomicBool>,
+}
+
+impl PipeWriter {
+    /// All is written: the stream ends well.
+    pub fn finish(self) {
+        self.finished.store(true, Ordering::Release);
+    }
+}
+
+impl Write for PipeWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.pieces.blocking_send(Bytes::copy_from_slice(buf)).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The error of the stream that a [`reader`] read from, if that is what the reader's error is about.
 pub fn cause<E: Error + Send + Sync + 'static>(error: io::Error) -> Result<E, io::Error> {
     error.downcast::<E>()
@@ -107,6 +155,32 @@ mod tests {
         };
         let (text, cause) = tokio::task::spawn_blocking(read).await.unwrap();
         assert_eq!((text.as_slice(), cause), (&b"hello world"[..], error));
+    }
+
+    #[tokio::test]
+    async fn a_pipe_ends_well_only_when_its_writer_says_so() {
+        for finish in [true, false] {
+            let (mut writer, stream) = pipe();
+            let writing = tokio::task::spawn_blocking(move || {
+                (0..20).for_each(|_| writer.write_all(b"piece").unwrap());
+                if finish {
+                    writer.finish();
+                }
+            });
+            let pieces: Vec<_> = stream.collect().await;
+            writing.await.unwrap();
+            assert!(pieces[..20].iter().all(|piece| piece.as_ref().unwrap() == &b"piece"[..]));
+            let ends: Vec<_> = pieces[20..].iter().map(|end| end.as_ref().unwrap_err().kind()).collect();
+            assert_eq!(ends, if finish { vec![] } else { vec![io::ErrorKind::UnexpectedEof] });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pipe_that_nobody_reads_takes_nothing() {
+        let (mut writer, stream) = pipe();
+        drop(stream);
+        let error = tokio::task::spawn_blocking(move || writer.write_all(b"piece").unwrap_err()).await.unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

@@ -15,9 +15,11 @@ use crate::context::intake::IntakeFault;
 use crate::disk::NoRoom;
 use crate::engine::EngineError;
 use crate::fetch::FetchError;
-use crate::image_archive::ArchiveError;
+use crate::image_archive::{ArchiveError, RelayError};
+use crate::loading::LoadError;
 use crate::lookup::LookupError;
 use crate::names::NameError;
+use crate::parent::ParentError;
 use crate::publish::PublishError;
 use crate::report::Report;
 use crate::retry::{Another, Failure as _};
@@ -38,6 +40,9 @@ pub enum Failed {
     /// There is no context.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// There is no parent.
+    #[error(transparent)]
+    Parent(#[from] ParentError),
     /// An image directory without a context.
     #[error(transparent)]
     Collect(#[from] CollectError),
@@ -94,12 +99,12 @@ impl Failed {
         match self {
             Self::Config(_) | Self::Name(_) => USAGE,
             Self::Fetch(error) => fetch_code(error),
+            Self::Parent(ParentError::Gone { .. }) => CONTEXT,
+            Self::Parent(ParentError::Load { error, .. }) => load_code(error),
+            Self::Parent(ParentError::Call(error)) => call_code(error),
             Self::Collect(error) => collect_code(error),
             Self::Tree(error) => tree_code(error),
-            Self::Engine(EngineError::Build(_)) => BUILD,
-            Self::Engine(
-                EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. },
-            ) => WORLD,
+            Self::Engine(error) => engine_code(error),
             Self::Archive(_) | Self::Write { .. } | Self::NoRoom(_) => WORLD,
             Self::Publish(error) => match error {
                 PublishError::Call(error) => call_code(error),
@@ -142,6 +147,24 @@ const REFUSED: u8 = 31;
 const HUNG_UP: u8 = 129;
 const INTERRUPTED: u8 = 130;
 const TERMINATED: u8 = 143;
+
+fn engine_code(error: &EngineError) -> u8 {
+    match error {
+        EngineError::Build(_) => BUILD,
+        EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. } => WORLD,
+    }
+}
+
+/// An image that is not what it should be counts like a context that is not: another run gets the same bytes.
+fn load_code(error: &LoadError) -> u8 {
+    match error {
+        LoadError::Archive(RelayError::Write(_)) => WORLD,
+        LoadError::Archive(RelayError::Read(_) | RelayError::Digest { .. } | RelayError::Content(_)) => CONTEXT,
+        LoadError::Transfer(error) => transfer_code(error),
+        LoadError::Engine(error) => engine_code(error),
+        LoadError::OtherImage { .. } | LoadError::NoRoom(_) | LoadError::File { .. } => WORLD,
+    }
+}
 
 fn call_code(error: &CallError) -> u8 {
     match error.fault {

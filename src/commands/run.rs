@@ -16,9 +16,11 @@ use crate::build_log::BuildLog;
 use crate::config::{Config, Destination};
 use crate::disk::room_for;
 use crate::engine::{Engine, EngineError};
-use crate::fetch::{Fetched, Fetcher};
+use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::image_archive::{self, ArchiveError};
-use crate::plan::{Identity, ImageFile, Plan};
+use crate::loading::Loader;
+use crate::parent::Parents;
+use crate::plan::{BuildPlan, Identity, ImageFile, PARENT_ARG, Plan};
 use crate::publish::{Folder, Payload, PublishError, Publisher};
 use crate::report::{Bytes, Report};
 use crate::stream;
@@ -74,7 +76,15 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
     let identity = plan.identity(context.hash)?;
 
     let mut log = begin_log(work.path())?;
-    let image = match stop.during("building", build(&engine, plan, &identity, context, &mut log)).await {
+    let loader = Loader { engine: &engine, storage: &storage, report };
+    let told = match stop.during("loading the parent image", with_parent(plan, services.as_ref(), loader)).await {
+        Ok(told) => told,
+        Err(error) => {
+            engine.clean().await;
+            return Err(error);
+        }
+    };
+    let image = match stop.during("building", build(&engine, plan, &told, &identity, context, &mut log)).await {
         Ok(id) => stop.during("exporting the image", export(&engine, plan, &identity, id, work.path(), report)).await,
         Err(error) => Err(error),
     };
@@ -135,10 +145,23 @@ fn publisher(config: &Config, storage: &Storage, report: &Report) -> Result<Publ
     }
 }
 
+/// What the build is told, after its parent is in the engine, where it has one.
+async fn with_parent(plan: &Plan, services: Option<&Services>, loader: Loader<'_>) -> Result<BuildPlan, Failed> {
+    let mut build = plan.build.clone();
+    if let Some(parent) = &plan.parent {
+        let services = services.ok_or_else(|| FetchError::NoDeployment(format!("the image of task {parent}")))?;
+        let tag = plan.parent_tag(parent);
+        Parents { services, loader }.load(plan, parent, &tag).await?;
+        build.args.insert(PARENT_ARG.to_owned(), tag);
+    }
+    Ok(build)
+}
+
 /// Builds the image; the context is not needed any more when it is built. Gives the image's id.
 async fn build(
     engine: &Engine,
     plan: &Plan,
+    told: &BuildPlan,
     identity: &Identity,
     context: Fetched,
     log: &mut BuildLog,
@@ -148,7 +171,8 @@ async fn build(
     }
     info!("building {}", identity.tag);
     let started = Instant::now();
-    let image_id = engine.build(context.file.path(), &identity.engine_tag, &plan.build, log).await?;
+    let context = context.open(plan.parent.is_some()).await?;
+    let image_id = engine.build(context, &identity.engine_tag, told, log).await?;
     info!("built {image_id} in {:.1} s", started.elapsed().as_secs_f64());
     Ok(image_id)
 }

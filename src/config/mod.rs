@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::names::{ArtifactName, HashScheme, HttpUrl, RepoPath};
-use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Plan};
+use crate::names::{ArtifactName, HashScheme, HttpUrl, RepoPath, TaskId};
+use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, PARENT_ARG, Plan};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
 pub use destination::{Destination, Output, Owner};
@@ -102,14 +102,15 @@ impl Config {
     pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
         let dry = sources.switch(&settings::DRY_RUN)?;
         let mut assumed = Vec::new();
-        refuse_parent(sources)?;
         let args = build_args(sources)?;
+        let parent = parent(sources, &args)?;
         // An empty flag is no network, like an empty variable.
         let network = sources.parse(&settings::DOCKER_BUILD_NETWORK)?.filter(|network: &String| !network.is_empty());
         let context = context(sources, around, dry)?;
         let destination = Destination::read(sources, dry)?;
         let publishes = destination == Destination::Task;
-        let needs_deployment = publishes || matches!(context.source, ContextSource::Artifact { .. });
+        let reads = parent.is_some() || matches!(context.source, ContextSource::Artifact { .. });
+        let needs_deployment = publishes || reads;
         let artifact = artifact(sources, around, &destination, &mut assumed)?;
         let plan = Plan {
             image: sources.require(&settings::IMAGE_NAME, "the image has no name")?,
@@ -118,6 +119,7 @@ impl Config {
             pushdate: destination.pushdate(sources, around.now, &mut assumed)?,
             context,
             build: BuildPlan { args, network },
+            parent,
             artifact,
             index: sources.parse_or_default(&settings::INDEX)?,
             index_hash: sources.parse(&settings::INDEX_HASH)?,
@@ -164,13 +166,14 @@ pub fn repository_root(sources: &Sources, path: &Path) -> Result<PathBuf, Config
         })
 }
 
-/// A parent that is not used would silently give another image.
-fn refuse_parent(sources: &Sources) -> Result<(), ConfigError> {
-    match sources.get(&settings::PARENT_TASK_ID)? {
-        Some(given) => Err(given.wrong(
-            "task images as parents are not supported yet; build this image with image_builder, or make its parent a registry image",
-        )),
-        None => Ok(()),
+/// The parent, whose name in the engine is nobody's to say.
+fn parent(sources: &Sources, args: &BTreeMap<String, String>) -> Result<Option<TaskId>, ConfigError> {
+    let Some(parent) = sources.parse(&settings::PARENT_TASK_ID)? else { return Ok(None) };
+    match sources.get(&settings::DOCKER_BUILD_ARGS)? {
+        Some(given) if args.contains_key(PARENT_ARG) => Err(given.wrong(format!(
+            "has {PARENT_ARG}, which the image of PARENT_TASK_ID is given to the build as: leave one of them out"
+        ))),
+        _ => Ok(Some(parent)),
     }
 }
 

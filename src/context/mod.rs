@@ -4,6 +4,7 @@
 //! - `choose`: which files, under which names. `dockerfile`, `substitute`: taskgraph's syntax in Dockerfiles.
 //! - `walk`, `source`: the files below a directory, the bytes of a file. `archive`: the bytes of the tar.
 //! - [`contents`]: the hash of the scheme `contents`.
+//! - [`parent_arg`]: the one line that a Dockerfile may need to see its parent.
 //! - [`intake`], [`safety`]: a context from outside, verified and refused where it is unsafe, in one pass.
 //!
 //! Where taskgraph has a hash, [`collect`] has the same one; scripts/compare-taskgraph tries. It refuses, with a
@@ -19,6 +20,7 @@ pub mod collect;
 pub mod contents;
 pub mod dockerfile;
 pub mod intake;
+pub mod parent_arg;
 pub mod safety;
 mod source;
 mod substitute;

@@ -1,7 +1,7 @@
 //! Building: the verified context goes in as a stream, the output comes out line by line, and what was made is
 //! written down so that it can be removed. The classic builder for now; the place of another is [`builder`].
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::output::{Output, Said};
 use super::{BuildFailure, Engine, EngineError};
@@ -13,6 +13,7 @@ use bollard::models::BuildInfo;
 use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
 use futures_util::{Stream, StreamExt};
 use regex::Regex;
+use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
 /// What the classic builder says of a `Dockerfile` that does not look at the root URL.
@@ -22,18 +23,16 @@ const UNUSED_ROOT_URL: &str = "[Warning] One or more build-args [TASKCLUSTER_ROO
 const CHUNK: usize = 256 * 1024;
 
 impl Engine {
-    /// Builds a context, a plain tar file, and tags the image. Gives the image's id, `sha256:…`. The output goes to
+    /// Builds a context, a plain tar, and tags the image. Gives the image's id, `sha256:…`. The output goes to
     /// `log`, line by line as it comes.
     pub async fn build(
         &self,
-        context: &Path,
+        context: impl AsyncRead + Send + 'static,
         tag: &str,
         plan: &BuildPlan,
         log: &mut BuildLog,
     ) -> Result<String, EngineError> {
-        const DOING: &str = "reading the context";
-        let file = tokio::fs::File::open(context).await.map_err(|error| trouble(DOING, error))?;
-        let body = bollard::body_try_stream(ReaderStream::with_capacity(file, CHUNK));
+        let body = bollard::body_try_stream(ReaderStream::with_capacity(context, CHUNK));
         let options = BuildImageOptions {
             dockerfile: "Dockerfile".to_owned(),
             t: Some(tag.to_owned()),

@@ -1,4 +1,4 @@
-//! Leaving nothing behind: what a build puts into the engine is written down while it happens, and removed on every
+//! Leaving nothing behind: what a job puts into the engine is written down while it happens, and removed on every
 //! way out of the job. What others use, or had before us, stays.
 
 use std::collections::HashSet;
@@ -29,6 +29,8 @@ struct Left {
     in_command: bool,
     /// The ids of the images that the engine had before the build.
     before: HashSet<String>,
+    /// The name of the image that is being loaded, when the engine has all of it: from then on it goes on by itself.
+    unpacking: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,24 @@ impl Traces {
             left.traces.push(Trace::Tag(tag.to_owned()));
             left.cut_short = true;
             left.before = before;
+        });
+    }
+
+    pub(super) fn load_begins(&self, tag: &str) {
+        self.change(|left| left.traces.push(Trace::Tag(tag.to_owned())));
+    }
+
+    pub(super) fn load_is_sent(&self, tag: &str) {
+        self.change(|left| left.unpacking = Some(tag.to_owned()));
+    }
+
+    /// The engine has answered. An image that was there before without a name would go with the name that we gave it.
+    pub(super) fn load_ends(&self, tag: &str, was_nameless: bool) {
+        self.change(|left| {
+            left.unpacking = None;
+            if was_nameless {
+                left.traces.retain(|trace| *trace != Trace::Tag(tag.to_owned()));
+            }
         });
     }
 
@@ -103,7 +123,9 @@ impl Engine {
         let mut removed = 0;
         for trace in left.traces.iter().rev() {
             let (Trace::Tag(name) | Trace::Image(name)) = trace;
-            let result = if left.cut_short {
+            let result = if left.unpacking.as_ref() == Some(name) {
+                retry("removing a loaded image", UNPACKING, || self.remove_when_there(name)).await
+            } else if left.cut_short {
                 retry("removing a step's image", LETTING_GO, || self.remove(name)).await
             } else {
                 self.remove(name).await
@@ -112,6 +134,7 @@ impl Engine {
                 Ok(()) => removed += 1,
                 // Never made, removed with its tag, or used by somebody else.
                 Err(error) if matches!(error.status(), Some(404 | 409)) => debug!("{name} stays: {error}"),
+                Err(RemovalError::NotYet) => debug!("{name} did not appear"),
                 // The engine is gone, or too ill to answer: once said is enough.
                 Err(error) if error.status().is_none() => {
                     warn!("what this build left in the engine stays there: {}", in_words(&error));
@@ -142,9 +165,7 @@ impl Engine {
         let looking = retry("looking for the last step's image", LETTING_GO, || async {
             let is_untold = |image: &ImageSummary| {
                 let on_top = image.parent_id.trim_start_matches("sha256:").starts_with(last);
-                // Docker before 25 gives nameless images the name `<none>:<none>`.
-                let nameless = image.repo_tags.iter().all(|tag| tag == "<none>:<none>");
-                on_top && nameless && !before.contains(&image.id)
+                on_top && is_nameless(image) && !before.contains(&image.id)
             };
             let images = self.all_images().await?;
             let ids: Vec<_> = images.into_iter().filter(is_untold).map(|image| image.id).collect();
@@ -153,11 +174,21 @@ impl Engine {
         looking.await.unwrap_or_default()
     }
 
+    /// Removes an image that the engine is about to have.
+    async fn remove_when_there(&self, name: &str) -> Result<(), RemovalError> {
+        self.remove(name).await.map_err(|error| if error.status() == Some(404) { RemovalError::NotYet } else { error })
+    }
+
     async fn remove(&self, name: &str) -> Result<(), RemovalError> {
         // `noprune`: without it the engine would also remove the parents, which can be somebody's build cache.
         let options = RemoveImageOptions { force: false, noprune: true, ..RemoveImageOptions::default() };
         self.client.remove_image(name, Some(options), None).await.map(drop).map_err(RemovalError::Engine)
     }
+}
+
+/// Docker before 25 gives nameless images the name `<none>:<none>`.
+pub(super) fn is_nameless(image: &ImageSummary) -> bool {
+    image.repo_tags.iter().all(|tag| tag == "<none>:<none>")
 }
 
 /// Whether an id, or the beginning of one, is that of a known image.
@@ -173,6 +204,9 @@ const LETTING_GO: Policy = Policy {
     limit: Duration::from_secs(15),
     quiet: true,
 };
+
+/// An engine that has a whole archive unpacks it to its end, whoever is still there: up to a minute for some gigabytes.
+const UNPACKING: Policy = Policy { tries: 120, limit: Duration::from_mins(1), ..LETTING_GO };
 
 /// An image that could not be removed, or is not there yet.
 #[derive(Debug, thiserror::Error)]

@@ -1,10 +1,11 @@
-//! The engine: what answers the Docker Engine API. Finding it, building, exporting, and leaving nothing behind;
+//! The engine: what answers the Docker Engine API. Finding it, loading, building, exporting, and leaving nothing behind;
 //! bollard's types stop at this room's walls, and so do the differences between engines.
 
 mod build;
 mod clean;
 mod connect;
 mod export;
+mod load;
 mod output;
 
 use bollard::Docker;

@@ -1,15 +1,23 @@
-//! The image archive: what an engine exports, made into one docker-archive that every consumer loads, in one pass.
-//! Bytes in, bytes out; where they come from and go to is for the rooms above.
+//! The image archive: what an engine exports, made into one docker-archive that every consumer loads, and any such
+//! archive, verified on its way into an engine. One pass, bytes in, bytes out; where from and where to is for the rooms above.
 
 mod manifest;
+mod members;
 mod normalise;
+mod relay;
+mod sums;
 
 use std::io::{Read, Write};
 
 pub use normalise::{ArchiveError, Normalised};
+pub use relay::{RelayError, Relayed, relay};
+pub use sums::Packing;
 
 use crate::names::Digest;
 use crate::stream::Tally;
+
+/// Members up to this size can be configurations, which are kilobytes; larger ones are layers.
+const SMALL_MEMBER: u64 = 4 * 1024 * 1024;
 
 /// An archive that has been written.
 #[derive(Clone, Debug, PartialEq, Eq)]

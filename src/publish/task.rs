@@ -81,6 +81,14 @@ impl Task {
             }
         };
         let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
+        // Under the hash of its context alone, an image of another parent looks like this one.
+        if plan.parent.is_some() && plan.index_hash.is_none() && at.task_id != self.run.task_id {
+            warn!(
+                "{namespace} points at task {}, which may have another parent: building; INDEX_HASH tells",
+                at.task_id
+            );
+            return Ok(None);
+        }
         if self.length(&at, &data.artifact).await? == Some(data.size) {
             let namespace = namespace.clone();
             return Ok(Some(AlreadyThere {

@@ -65,17 +65,21 @@ struct Run {
     run_id: u32,
 }
 
+const TASK: &str = "queue.task";
+
 impl Queue {
     pub(super) fn new(client: taskcluster::Queue, deployment: Deployment) -> Self {
         Self { client, deployment }
     }
 
+    /// A task's definition.
+    pub async fn task(&self, task: &TaskId) -> Result<serde_json::Value, CallError> {
+        call(TASK, &format!("task {task}"), || self.client.task(task.as_str())).await
+    }
+
     /// When a task, and with it all that it publishes, expires.
     pub async fn task_expires(&self, task: &TaskId) -> Result<Timestamp, CallError> {
-        const CALL: &str = "queue.task";
-        let target = format!("task {task}");
-        let json = call(CALL, &target, || self.client.task(task.as_str())).await?;
-        let times: TaskTimes = answer(CALL, &target, json)?;
+        let times: TaskTimes = answer(TASK, &format!("task {task}"), self.task(task).await?)?;
         // The queue fills `expires` in when a task has none; the deadline is a safe stand-in.
         Ok(times.expires.unwrap_or(times.deadline))
     }

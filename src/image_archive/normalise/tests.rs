@@ -1,6 +1,9 @@
 //! Exports as engines make them, and as nobody should: what becomes of them in one pass.
 
+use tar::{Archive, Entry, EntryType, Header};
+
 use super::*;
+use crate::names::Digest;
 
 const CONFIG: &[u8] = br#"{"architecture":"amd64"}"#;
 

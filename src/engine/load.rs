@@ -1,0 +1,71 @@
+//! Loading: an image archive goes in as a stream, under a name that is written down so that it can be removed. Whether
+//! the archive is what it says it is must be known by those who send it: `image_archive::relay` withholds its end.
+
+use std::io;
+use std::task::Poll;
+
+use bollard::query_parameters::ImportImageOptions;
+use futures_util::{Stream, StreamExt};
+use tokio_util::bytes::Bytes;
+
+use super::clean::is_nameless;
+use super::{Engine, EngineError};
+
+const DOING: &str = "loading the image";
+
+impl Engine {
+    /// Loads a plain docker-archive whose one name is `tag`. Gives the id of the image that has this name then. The name
+    /// is among what [`Engine::clean`] removes, and with it the image, where nobody else has it.
+    pub async fn load(
+        &self,
+        archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+        tag: &str,
+    ) -> Result<String, EngineError> {
+        let before = self.images().await;
+        self.traces.load_begins(tag);
+        let loaded = self.send(archive, tag).await;
+        let had = |id: &String| before.iter().any(|image| image.id == *id && is_nameless(image));
+        self.traces.load_ends(tag, loaded.as_ref().is_ok_and(had));
+        loaded
+    }
+
+    async fn send(
+        &self,
+        archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+        tag: &str,
+    ) -> Result<String, EngineError> {
+        let body = bollard::body_try_stream(self.watched(archive, tag));
+        let options = ImportImageOptions { quiet: true, ..ImportImageOptions::default() };
+        let answer = self.client.import_image(options, body, None);
+        let mut answer = std::pin::pin!(answer);
+        while let Some(line) = answer.next().await {
+            line.map_err(trouble)?;
+        }
+        let loaded = self.client.inspect_image(tag).await.map_err(trouble)?;
+        loaded.id.ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })
+    }
+
+    /// The archive, with a note at its good end: what the engine does from then on needs nobody.
+    fn watched(
+        &self,
+        archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+        tag: &str,
+    ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        let (traces, tag) = (self.traces.clone(), tag.to_owned());
+        let mut archive = Box::pin(archive);
+        let mut broken = false;
+        futures_util::stream::poll_fn(move |context| {
+            let next = archive.as_mut().poll_next(context);
+            match &next {
+                Poll::Ready(Some(Err(_))) => broken = true,
+                Poll::Ready(None) if !broken => traces.load_is_sent(&tag),
+                Poll::Ready(_) | Poll::Pending => {}
+            }
+            next
+        })
+    }
+}
+
+fn trouble(source: bollard::errors::Error) -> EngineError {
+    EngineError::Trouble { doing: DOING.to_owned(), source: source.into() }
+}

@@ -1,0 +1,275 @@
+//! The members of an image archive on their way from a reader to a writer: what they may be, what is known of them when
+//! they have passed, and how they are written. Which of them must be there is for those who call.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+
+use tar::{Builder, Entry, EntryType, Header};
+
+use super::SMALL_MEMBER;
+use super::manifest::Image;
+use super::sums::{Summing, Sums};
+
+/// Members read from and written to disk at this size, so that system calls do not count.
+const COPY_BUFFER: usize = 256 * 1024;
+
+/// More than any image has: an image has at most 127 layers, each of a few members. What is known of them is kept in
+/// memory.
+const MOST_MEMBERS: usize = 10_000;
+
+/// More than any archive of one image has. The layers that they name are kept in memory.
+const MOST_CONFIGURATIONS: usize = 16;
+
+/// What went wrong on the way, in words that each writer makes its own.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The reader broke off, or has no tar.
+    Read(io::Error),
+    /// The writer takes nothing more.
+    Write(io::Error),
+    /// A member that cannot be.
+    Content(String),
+}
+
+/// Which members are summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Small ones, among them the configuration.
+    Small,
+    /// All, among them the layers.
+    All,
+}
+
+/// What has been seen of an archive so far.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) manifest: Option<Vec<Image>>,
+    pub(super) repositories: bool,
+    members: HashMap<String, Member>,
+    configurations: usize,
+}
+
+/// A member by its name.
+#[derive(Debug, PartialEq)]
+pub(super) enum Member {
+    Folder,
+    /// A file, with its sums where they were wanted.
+    File(Option<Sums>),
+    /// A link, with what it leads to; older engines link layers that are the same.
+    Link(String),
+}
+
+/// Reads an archive to its end. Layers and configurations go to `out` as they are; what says which of them is what is
+/// read and left out, for it is written anew.
+pub(super) fn pass_all<R: Read, W: Write>(source: R, out: &mut Builder<W>, depth: Depth) -> Result<Seen, Trouble> {
+    let mut archive = tar::Archive::new(source);
+    // Raw: what extension headers say is judged here, and not already believed.
+    let entries = archive.entries().map_err(Trouble::Read)?.raw(true);
+    let mut seen = Seen::default();
+    for entry in entries {
+        let mut entry = entry.map_err(Trouble::Read)?;
+        let kind = entry.header().entry_type();
+        if matches!(kind, EntryType::XHeader | EntryType::XGlobalHeader) {
+            extension(&mut entry)?;
+            continue;
+        }
+        let name = plain_name(&entry)?;
+        match (name.as_str(), kind) {
+            ("manifest.json", EntryType::Regular) if seen.manifest.is_none() => seen.manifest = Some(json(&mut entry)?),
+            // Written anew.
+            ("repositories", EntryType::Regular) => seen.repositories = true,
+            // Docker since 25 writes an OCI layout besides, without our tag. Readers that know it would believe it
+            // instead of the manifest, and load an image without a name.
+            ("index.json" | "oci-layout", EntryType::Regular) => {}
+            ("manifest.json" | "repositories", _) => {
+                return Err(Trouble::Content(format!("its {name} is no file, or comes twice")));
+            }
+            _ => pass(&mut entry, name, out, depth, &mut seen)?,
+        }
+    }
+    Ok(seen)
+}
+
+/// A member's name as every reader understands it.
+fn plain_name<R: Read>(entry: &Entry<R>) -> Result<String, Trouble> {
+    let raw = entry.path_bytes();
+    let name = std::str::from_utf8(&raw).ok().filter(|name| !name.starts_with('/')).and_then(|name| resolve("", name));
+    name.ok_or_else(|| Trouble::Content(format!("its member {:?} has no plain name", String::from_utf8_lossy(&raw))))
+}
+
+/// Where a path leads to from a folder; nowhere if that is outside.
+fn resolve(folder: &str, path: &str) -> Option<String> {
+    let mut parts: Vec<_> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+/// Looks at a header that adds to the next member, which is left out: times and owners of members mean nothing to an
+/// engine. Names and sizes do, and who reads them here would see another archive than who does not. Engines' names are
+/// short, and need no such header.
+fn extension<R: Read>(entry: &mut Entry<R>) -> Result<(), Trouble> {
+    let records = whole(entry, "an extension header")?;
+    // Anywhere in it, because readers differ in how they take it apart.
+    let says = |word: &[u8]| records.windows(word.len()).any(|window| window == word);
+    if [&b"path="[..], b"size=", b"GNU.sparse", b"hdrcharset="].into_iter().any(says) {
+        return Err(Trouble::Content("it has names or sizes in extension headers".to_owned()));
+    }
+    Ok(())
+}
+
+/// Copies a member as it is, and keeps in mind that it was there.
+fn pass<R: Read, W: Write>(
+    entry: &mut Entry<R>,
+    name: String,
+    out: &mut Builder<W>,
+    depth: Depth,
+    seen: &mut Seen,
+) -> Result<(), Trouble> {
+    let size = entry.size();
+    let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let link = |from: &str| {
+        let to = entry.link_name_bytes().unwrap_or_default();
+        let inside = std::str::from_utf8(&to).ok().filter(|to| !to.starts_with('/')).and_then(|to| resolve(from, to));
+        inside.map(Member::Link).ok_or_else(|| Trouble::Content(format!("its member {name:?} leads out of it")))
+    };
+    let mut member = match entry.header().entry_type() {
+        EntryType::Directory => Member::Folder,
+        EntryType::Regular => Member::File(None),
+        EntryType::Symlink => link(folder)?,
+        EntryType::Link => link("")?,
+        other => return Err(Trouble::Content(format!("its member {name:?} is no file, but {other:?}"))),
+    };
+    let header = entry.header();
+    let fields: [(&[u8], bool); 4] = [
+        (&header.as_old().mode, header.mode().is_ok()),
+        (&header.as_old().uid, header.uid().is_ok()),
+        (&header.as_old().gid, header.gid().is_ok()),
+        (&header.as_old().mtime, header.mtime().is_ok()),
+    ];
+    // Nothing at all is zero to everybody; with anything else Go's reader, which is Docker's, ends.
+    if fields.into_iter().any(|(field, number)| !number && field.iter().any(|byte| *byte != 0)) {
+        return Err(Trouble::Content(format!("its member {name:?} has a number that is none")));
+    }
+    // Readers differ in what these are.
+    let is_file = matches!(member, Member::File(_));
+    if (size > 0 && !is_file) || (is_file && entry.path_bytes().ends_with(b"/")) {
+        return Err(Trouble::Content(format!("its member {name:?} is a folder or link with content")));
+    }
+    out.get_mut().write_all(entry.header().as_bytes()).map_err(Trouble::Write)?;
+    let mut summing = (depth == Depth::All || size <= SMALL_MEMBER).then(|| Summing::new(size));
+    copy(entry, out.get_mut(), size, |bytes| {
+        if let Some(summing) = &mut summing {
+            summing.add(bytes);
+        }
+    })?;
+    pad(out.get_mut(), size)?;
+    if let Member::File(sums) = &mut member {
+        *sums = summing.map(Summing::finish);
+        seen.configurations += usize::from(sums.as_ref().is_some_and(|sums| sums.diff_ids.is_some()));
+    }
+    if seen.members.len() >= MOST_MEMBERS || seen.configurations > MOST_CONFIGURATIONS {
+        return Err(Trouble::Content("it has more in it than one image can have".to_owned()));
+    }
+    match seen.members.get(&name) {
+        Some(known) if (known, &member) != (&Member::Folder, &Member::Folder) => {
+            Err(Trouble::Content(format!("its member {name:?} comes twice")))
+        }
+        _ => {
+            seen.members.insert(name, member);
+            Ok(())
+        }
+    }
+}
+
+/// Copies `size` bytes, telling errors of the two ends apart, and shows them to `watch`.
+fn copy<R: Read, W: Write>(from: &mut R, to: &mut W, size: u64, mut watch: impl FnMut(&[u8])) -> Result<(), Trouble> {
+    let mut buffer = vec![0; COPY_BUFFER.min(usize::try_from(size).unwrap_or(COPY_BUFFER))];
+    let mut left = size;
+    while left > 0 {
+        let read = match from.read(&mut buffer) {
+            Ok(0) => return Err(Trouble::Read(io::ErrorKind::UnexpectedEof.into())),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Trouble::Read(error)),
+        };
+        watch(&buffer[..read]);
+        to.write_all(&buffer[..read]).map_err(Trouble::Write)?;
+        left -= read as u64;
+    }
+    Ok(())
+}
+
+/// Members begin at multiples of 512 bytes.
+fn pad<W: Write>(to: &mut W, size: u64) -> Result<(), Trouble> {
+    let padding = usize::try_from(size.next_multiple_of(512) - size).unwrap_or(0);
+    to.write_all(&[0; 512][..padding]).map_err(Trouble::Write)
+}
+
+fn json<R: Read, T: serde::de::DeserializeOwned>(entry: &mut Entry<R>) -> Result<T, Trouble> {
+    let text = whole(entry, "manifest.json")?;
+    serde_json::from_slice(&text).map_err(|error| Trouble::Content(format!("manifest.json: {error}")))
+}
+
+/// The content of a small member.
+fn whole<R: Read>(entry: &mut Entry<R>, name: &str) -> Result<Vec<u8>, Trouble> {
+    if entry.size() > SMALL_MEMBER {
+        return Err(Trouble::Content(format!("{name} has {} bytes", entry.size())));
+    }
+    let mut content = Vec::new();
+    let size = entry.size();
+    copy(entry, &mut content, size, |_| {})?;
+    Ok(content)
+}
+
+/// Writes a document behind the members.
+pub(super) fn append<W: Write>(out: &mut Builder<W>, name: &str, value: &impl serde::Serialize) -> Result<(), Trouble> {
+    let text = serde_json::to_vec(value).map_err(|error| Trouble::Content(error.to_string()))?;
+    let mut header = Header::new_ustar();
+    header.set_size(text.len() as u64);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    out.append_data(&mut header, name, text.as_slice()).map_err(Trouble::Write)
+}
+
+impl Seen {
+    /// The one image of the archive.
+    pub(super) fn image(&self) -> Result<&Image, String> {
+        match self.manifest.as_deref() {
+            Some([image]) => Ok(image),
+            Some(images) => Err(format!("manifest.json names {} images", images.len())),
+            None => Err("it has no manifest.json".to_owned()),
+        }
+    }
+
+    /// A member.
+    pub(super) fn member(&self, name: &str) -> Option<&Member> {
+        self.members.get(name)
+    }
+
+    /// All files, in no order, with their sums.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&str, &Sums)> {
+        self.members.iter().filter_map(|(name, member)| match member {
+            Member::File(Some(sums)) => Some((name.as_str(), sums)),
+            Member::File(None) | Member::Folder | Member::Link(_) => None,
+        })
+    }
+
+    /// The file that a name leads to, over links.
+    pub(super) fn file(&self, name: &str) -> Option<&Member> {
+        let mut at = self.members.get(name);
+        // As many links in a row as there are members, or they go round.
+        for _ in 0..self.members.len() {
+            let Some(Member::Link(target)) = at else { break };
+            at = self.members.get(target);
+        }
+        at.filter(|member| matches!(member, Member::File(_)))
+    }
+}

@@ -1,0 +1,316 @@
+//! Archives as all consumers' tools make them, whole and damaged: what comes out of the relay, and that nothing that an
+//! engine could load comes out of a damaged one.
+
+use tar::{Archive, EntryType, Header};
+
+use super::*;
+
+const TAG: &str = "child:parent-x";
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Two layers, the first of which nothing can compress.
+fn layers() -> [Vec<u8>; 2] {
+    let noise = (0..1000).flat_map(|number: u32| Digest::of(&number.to_le_bytes()).to_string().into_bytes());
+    [noise.collect(), b"the second layer".to_vec()]
+}
+
+/// The configuration of an image of these layers.
+fn config(layers: &[Vec<u8>]) -> Vec<u8> {
+    let ids: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", Digest::of(layer))).collect();
+    serde_json::json!({ "architecture": "amd64", "rootfs": { "type": "layers", "diff_ids": ids } }).to_string().into()
+}
+
+/// A tar in the making.
+struct Tar(Builder<Vec<u8>>);
+
+impl Tar {
+    fn new() -> Self {
+        Self(Builder::new(Vec::new()))
+    }
+
+    fn file(mut self, name: &str, data: &[u8]) -> Self {
+        let mut header = Header::new_ustar();
+        header.set_size(data.len() as u64);
+        header.set_mode(0o644);
+        self.0.append_data(&mut header, name, data).unwrap();
+        self
+    }
+
+    fn link(mut self, name: &str, target: &str) -> Self {
+        let mut header = Header::new_ustar();
+        header.set_size(0);
+        header.set_entry_type(EntryType::Symlink);
+        self.0.append_link(&mut header, name, target).unwrap();
+        self
+    }
+
+    fn manifest(self, config: &str, tags: Option<&[&str]>, layers: &[&str]) -> Self {
+        let manifest = serde_json::json!([{ "Config": config, "RepoTags": tags, "Layers": layers }]);
+        self.file("manifest.json", manifest.to_string().as_bytes())
+    }
+
+    fn done(self) -> Vec<u8> {
+        self.0.into_inner().unwrap()
+    }
+}
+
+/// `docker save` of 20.10 with one layer twice: the second is a link.
+fn docker_20() -> Vec<u8> {
+    let [one, two] = layers();
+    let config = config(&[one.clone(), two.clone(), one.clone()]);
+    let name = format!("{}.json", Digest::of(&config));
+    Tar::new()
+        .file(&name, &config)
+        .file("a/VERSION", b"1.0")
+        .file("a/json", br#"{"id":"a"}"#)
+        .file("a/layer.tar", &one)
+        .file("b/layer.tar", &two)
+        .link("c/layer.tar", "../a/layer.tar")
+        .manifest(&name, Some(&["base:1", "base:2"]), &["a/layer.tar", "b/layer.tar", "c/layer.tar"])
+        .file("repositories", br#"{"base":{"1":"c","2":"c"}}"#)
+        .done()
+}
+
+/// `podman save` of 4.3: files by their digest, the old format's as links.
+fn podman() -> Vec<u8> {
+    let [one, two] = layers();
+    let config = config(&[one.clone(), two.clone()]);
+    let name = format!("{}.json", Digest::of(&config));
+    let [first, second] = [&one, &two].map(|layer| format!("{}.tar", Digest::of(layer)));
+    Tar::new()
+        .file(&first, &one)
+        .file(&second, &two)
+        .file(&name, &config)
+        .link("a/layer.tar", &format!("../{first}"))
+        .file("a/VERSION", b"1.0")
+        .manifest(&name, Some(&["localhost/base:1"]), &[&first, &second])
+        .file("repositories", br#"{"localhost/base":{"1":"a"}}"#)
+        .done()
+}
+
+/// `skopeo copy … docker-archive:`: no `repositories` where no name is given.
+fn skopeo() -> Vec<u8> {
+    let [one, two] = layers();
+    let config = config(&[one.clone(), two.clone()]);
+    let name = format!("{}.json", Digest::of(&config));
+    let [first, second] = [&one, &two].map(|layer| format!("{}.tar", Digest::of(layer)));
+    Tar::new()
+        .file(&first, &one)
+        .file(&second, &two)
+        .file(&name, &config)
+        .manifest(&name, None, &[&first, &second])
+        .done()
+}
+
+/// `docker save` since 25: an OCI layout with a manifest beside it.
+fn docker_25() -> Vec<u8> {
+    let [one, two] = layers();
+    let config = config(&[one.clone(), two.clone()]);
+    let packed = gzip(&one);
+    let [name, first, second] = [&config, &packed, &two].map(|blob| format!("blobs/sha256/{}", Digest::of(blob)));
+    Tar::new()
+        .file(&name, &config)
+        .file(&first, &packed)
+        .file(&second, &two)
+        .file("index.json", b"{}")
+        .manifest(&name, Some(&["base:1"]), &[&first, &second])
+        .file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
+        .done()
+}
+
+/// Kaniko's, which `image_builder` publishes.
+fn kaniko() -> Vec<u8> {
+    let [one, two] = layers();
+    let config = config(&[one.clone(), two.clone()]);
+    let name = format!("sha256:{}", Digest::of(&config));
+    let packed = [&one, &two].map(|layer| gzip(layer));
+    let [first, second] = [&packed[0], &packed[1]].map(|layer| format!("{}.tar.gz", Digest::of(layer)));
+    Tar::new()
+        .file(&name, &config)
+        .file(&first, &packed[0])
+        .file(&second, &packed[1])
+        .manifest(&name, Some(&["base:1"]), &[&first, &second])
+        .done()
+}
+
+/// What the relay says, and what it has written, whole or not.
+fn pass(archive: &[u8], expected: Option<Digest>) -> (Result<Relayed, RelayError>, Vec<u8>) {
+    let mut out = Vec::new();
+    let result = relay(archive, TAG, expected, &mut out).map(|(relayed, _)| relayed);
+    (result, out)
+}
+
+fn members(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut archive = Archive::new(archive);
+    let read = |entry: io::Result<tar::Entry<&[u8]>>| {
+        let mut entry = entry.ok()?;
+        let mut data = Vec::new();
+        entry.read_to_end(&mut data).ok()?;
+        Some((entry.path().ok()?.display().to_string(), data))
+    };
+    archive.entries().unwrap().map_while(read).collect()
+}
+
+/// Asserts that an engine has nothing to load: without `manifest.json` and `repositories` there is no image.
+fn assert_worthless(out: &[u8]) {
+    let names: Vec<_> = members(out).into_iter().map(|(name, _)| name).collect();
+    assert!(!names.iter().any(|name| name == "manifest.json" || name == "repositories"), "{names:?}");
+}
+
+#[test]
+fn every_tools_archive_becomes_a_plain_one_with_one_name() {
+    use Packing::{Gzip, Plain};
+    type Case<'a> = (&'a str, Vec<u8>, &'a [Packing], &'a [&'a str], bool);
+    let cases: [Case; 5] = [
+        ("docker 20.10", docker_20(), &[Plain, Plain, Plain], &["base:1", "base:2"], true),
+        ("podman", podman(), &[Plain, Plain], &["localhost/base:1"], true),
+        ("skopeo", skopeo(), &[Plain, Plain], &[], false),
+        ("docker 25", docker_25(), &[Gzip, Plain], &["base:1"], false),
+        ("kaniko", kaniko(), &[Gzip, Gzip], &["base:1"], false),
+    ];
+    for (tool, archive, packings, tags, repositories) in cases {
+        let packed = [
+            (Packing::Plain, archive.clone()),
+            (Packing::Gzip, gzip(&archive)),
+            (Packing::Zstd, zstd::encode_all(&*archive, 3).unwrap()),
+        ];
+        for (packing, bytes) in packed {
+            let (relayed, out) = pass(&bytes, Some(Digest::of(&bytes)));
+            let relayed = relayed.unwrap_or_else(|error| panic!("{tool}, {packing}: {error}"));
+            assert_eq!((relayed.packing, relayed.layers.as_slice()), (packing, packings), "{tool}");
+            assert_eq!(
+                (relayed.tags, relayed.repositories),
+                (tags.iter().map(ToString::to_string).collect(), repositories)
+            );
+            assert_eq!((relayed.sha256, relayed.size), (Digest::of(&bytes), bytes.len() as u64));
+            let before = members(&archive);
+            let mut after = members(&out);
+            let (name, text) = after.pop().unwrap();
+            let manifest: Vec<Image> = serde_json::from_slice(&text).unwrap();
+            assert_eq!(
+                (name.as_str(), manifest[0].repo_tags.as_slice()),
+                ("manifest.json", &[TAG.to_owned()][..]),
+                "{tool}"
+            );
+            let config = before.iter().find(|(name, _)| *name == manifest[0].config).unwrap();
+            assert_eq!(relayed.image_id, format!("sha256:{}", Digest::of(&config.1)));
+            let said = ["manifest.json", "repositories", "index.json", "oci-layout"];
+            assert_eq!(
+                after,
+                before.into_iter().filter(|(name, _)| !said.contains(&name.as_str())).collect::<Vec<_>>()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_byte_that_is_wrong_is_noticed_or_means_nothing() {
+    for archive in [docker_20(), podman(), docker_25(), gzip(&skopeo()), zstd::encode_all(&*kaniko(), 3).unwrap()] {
+        let (whole, good) = pass(&archive, None);
+        let whole = whole.unwrap();
+        let mut noticed = 0;
+        for at in (0..archive.len()).step_by(97) {
+            let mut wrong = archive.clone();
+            wrong[at] ^= 0x10;
+            match pass(&wrong, None) {
+                // Padding, say, or an old format's file that nobody reads.
+                (Ok(relayed), out) => {
+                    let same = (relayed.image_id, relayed.layers) == (whole.image_id.clone(), whole.layers.clone());
+                    assert!(same, "byte {at}");
+                    let layers = |out: &[u8]| {
+                        members(out)
+                            .into_iter()
+                            .filter(|(name, _)| name.contains("layer") || name.contains("sha256"))
+                            .collect::<Vec<_>>()
+                    };
+                    assert_eq!(layers(&out), layers(&good), "byte {at}");
+                }
+                (Err(_), out) => {
+                    noticed += 1;
+                    assert_worthless(&out);
+                }
+            }
+            // The whole file's sha256 notices everything.
+            assert!(pass(&wrong, Some(whole.sha256)).0.is_err(), "byte {at}");
+        }
+        assert!(noticed > 100, "{noticed} wrong bytes were noticed");
+    }
+}
+
+#[test]
+fn an_archive_that_is_cut_is_no_archive_wherever_it_is_cut() {
+    for archive in [docker_20(), gzip(&podman()), zstd::encode_all(&*docker_25(), 3).unwrap()] {
+        for cut in (0..archive.len() - 1024).step_by(611) {
+            let (result, out) = pass(&archive[..cut], None);
+            assert!(matches!(result, Err(RelayError::Read(_) | RelayError::Content(_))), "cut at {cut}: {result:?}");
+            assert_worthless(&out);
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_with_the_member() {
+    let [one, two] = layers();
+    let good = config(&[one.clone(), two.clone()]);
+    let name = format!("{}.json", Digest::of(&good));
+    let files = |first: &[u8]| Tar::new().file(&name, &good).file("a/layer.tar", first).file("b/layer.tar", &two);
+    let both = ["a/layer.tar", "b/layer.tar"];
+    let other = config(std::slice::from_ref(&one));
+    for (archive, words) in [
+        (files(b"other").manifest(&name, None, &both), "its layer a/layer.tar has sha256 ".to_owned()),
+        (
+            files(&gzip(&one)[..500]).manifest(&name, None, &both),
+            "its layer a/layer.tar is damaged gzip data".to_owned(),
+        ),
+        (files(&one).manifest(&name, None, &both[..1]), "has 1 layers, but the configuration names 2".to_owned()),
+        (files(&one).manifest(&name, None, &["a/layer.tar", "x"]), "its layer x is missing".to_owned()),
+        (files(&one).manifest("x.json", None, &both), "its configuration x.json is missing".to_owned()),
+        (files(&one).manifest("a/layer.tar", None, &both), "is not named by its sha256".to_owned()),
+        (files(&one), "it has no manifest.json".to_owned()),
+        (files(&one).file("manifest.json", b"[]"), "manifest.json names 0 images".to_owned()),
+        (files(&one).file(&name, &other).manifest(&name, None, &both), "comes twice".to_owned()),
+        (files(&one).link("x", "/etc/passwd").manifest(&name, None, &both), "\"x\" leads out of it".to_owned()),
+        (files(&one).link("x", "../y").manifest(&name, None, &both), "\"x\" leads out of it".to_owned()),
+        (
+            Tar::new().file("blobs/sha256/x", b"").file(&format!("blobs/sha256/{}", Digest::of(b"a")), b"b").manifest(
+                &name,
+                None,
+                &[],
+            ),
+            "its configuration".to_owned(),
+        ),
+        (
+            Tar::new().file(&name, &other).manifest(&name, None, &[]),
+            format!("{name} has sha256 {}", Digest::of(&other)),
+        ),
+    ] {
+        let (result, out) = pass(&archive.done(), None);
+        let said = result.unwrap_err().to_string();
+        assert!(said.contains(&words), "{words}: {said}");
+        assert_worthless(&out);
+    }
+    let archive = docker_20();
+    let error = pass(&archive, Some(Digest::of(b""))).0.unwrap_err().to_string();
+    let both = [Digest::of(b"").to_string(), Digest::of(&archive).to_string()];
+    assert!(both.iter().all(|digest| error.contains(digest)), "{error}");
+}
+
+#[test]
+fn a_writer_that_takes_nothing_more_is_told_from_a_damaged_archive() {
+    let mut small = [0; 1000];
+    let error = relay(docker_20().as_slice(), TAG, None, &mut small[..]).map(|_| ()).unwrap_err();
+    assert!(matches!(error, RelayError::Write(_)), "{error}");
+}
+
+#[test]
+fn problems_are_told_all_or_counted() {
+    let problems = |count: usize| (1..=count).map(|number| format!("problem {number}")).collect();
+    let said = |count| RelayError::Content(problems(count)).to_string();
+    assert!(said(1).ends_with("whole image: problem 1"), "{}", said(1));
+    assert!(said(5).ends_with("whole image: problem 1; and 4 more"), "{}", said(5));
+}

@@ -1,0 +1,257 @@
+//! The parent of an image: another task's image, found among its artifacts, verified, and loaded into the engine under a
+//! name that no other job uses. What the `Dockerfile` needs to see of it is `context::parent`'s, building is `engine`'s.
+
+use serde_json::Value;
+use tracing::info;
+
+use crate::image_archive::{RelayError, Relayed};
+use crate::loading::{LoadError, Loader};
+use crate::names::{
+    ArtifactName, ContextHash, Digest, HttpUrl, ImageName, ImageNamespaces, IndexPrefix, Project, TaskId,
+};
+use crate::plan::{Plan, TaskRun};
+use crate::report::Bytes;
+use crate::retry::{Another, Failure, Policy, retry};
+use crate::taskcluster::{CallError, CallFault, Services};
+
+/// Where image tasks have their image, besides where this one has it.
+const USUAL_NAMES: [&str; 2] = ["public/image.tar.zst", "public/image.tar"];
+
+/// Why there is no parent.
+#[derive(Debug, thiserror::Error)]
+pub enum ParentError {
+    /// The task, or its artifact, is not there.
+    #[error(
+        "the parent's image is gone or was never made: task {task} has none of {names}; rerun that task, or set PARENT_TASK_ID to another"
+    )]
+    Gone {
+        /// The task.
+        task: TaskId,
+        /// The artifacts that were looked for.
+        names: String,
+        /// What was said of the last.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// It cannot be loaded.
+    #[error("{error} (parent image {artifact} of task {task}{promise}){}", way_out(.error))]
+    Load {
+        /// Why not.
+        #[source]
+        error: LoadError,
+        /// The task.
+        task: TaskId,
+        /// The artifact.
+        artifact: ArtifactName,
+        /// Who says what it must be.
+        promise: &'static str,
+    },
+    /// A service did not do what was asked.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// Bytes that are wrong are wrong in the next run, too.
+fn way_out(error: &LoadError) -> &'static str {
+    match error {
+        LoadError::Archive(RelayError::Read(_) | RelayError::Digest { .. } | RelayError::Content(_)) => {
+            "; rerun that task, which makes it anew"
+        }
+        LoadError::Archive(RelayError::Write(_)) | LoadError::Transfer(_) | LoadError::Engine(_) => "",
+        LoadError::OtherImage { .. } | LoadError::NoRoom(_) | LoadError::File { .. } => "",
+    }
+}
+
+impl Failure for ParentError {
+    fn another(&self) -> Another {
+        match self {
+            Self::Load { error, .. } => error.another(),
+            Self::Gone { .. } | Self::Call(_) => Another::IsUseless,
+        }
+    }
+}
+
+/// Finds and loads parents.
+pub struct Parents<'a> {
+    /// The deployment.
+    pub services: &'a Services,
+    /// What loads them.
+    pub loader: Loader<'a>,
+}
+
+/// What the index says of the image of a task.
+struct Indexed {
+    at: TaskRun,
+    artifact: ArtifactName,
+    sha256: Digest,
+}
+
+/// An artifact that is there, or so the queue says.
+struct Found {
+    name: ArtifactName,
+    url: HttpUrl,
+    sha256: Option<Digest>,
+}
+
+impl Parents<'_> {
+    /// Loads the image of a task into the engine, as `tag`.
+    pub async fn load(&self, plan: &Plan, task: &TaskId, tag: &str) -> Result<Relayed, ParentError> {
+        let indexed = self.indexed(task).await?;
+        let own = indexed.as_ref().filter(|indexed| indexed.at.task_id == *task);
+        let names: Vec<ArtifactName> = match own {
+            // The index knows which it is: any other would not be what it promises.
+            Some(indexed) => vec![indexed.artifact.clone()],
+            None => names(&plan.artifact.name),
+        };
+        let mut gone = None;
+        for name in &names {
+            match self.try_name(task, name, indexed.as_ref(), tag).await {
+                Ok(relayed) => return Ok(relayed),
+                Err(Missing::Gone(source)) => gone = Some(source),
+                Err(Missing::Failed(error)) => return Err(error),
+            }
+        }
+        let names = names.iter().map(ArtifactName::as_str).collect::<Vec<_>>().join(", ");
+        Err(ParentError::Gone { task: task.clone(), names, source: gone })
+    }
+
+    async fn try_name(
+        &self,
+        task: &TaskId,
+        name: &ArtifactName,
+        indexed: Option<&Indexed>,
+        tag: &str,
+    ) -> Result<Relayed, Missing> {
+        retry("the download of the parent image", Policy::TRANSFER, || async {
+            let Found { name, url, sha256 } = self.find(task, name, indexed).await?;
+            let promise = if sha256.is_some() { ", as the index has it" } else { "" };
+            let loaded = self.loader.download(&url, sha256, tag).await;
+            let relayed = loaded.map_err(|error| match error {
+                LoadError::Transfer(error) if error.is_gone() => Missing::Gone(error.into()),
+                error => {
+                    Missing::Failed(ParentError::Load { error, task: task.clone(), artifact: name.clone(), promise })
+                }
+            })?;
+            let verified = match sha256 {
+                Some(sha256) => format!("sha256 {sha256}, as the index has it"),
+                None => "whole in itself; the index has no sha256 of it".to_owned(),
+            };
+            info!(
+                "parent: {name} of task {task}, {}, {} layers, {}; {verified}",
+                Bytes(relayed.size),
+                relayed.layers.len(),
+                relayed.image_id
+            );
+            Ok(relayed)
+        })
+        .await
+    }
+
+    /// Where an artifact is, and what it must be, as far as the index knows.
+    async fn find(&self, task: &TaskId, name: &ArtifactName, indexed: Option<&Indexed>) -> Result<Found, Missing> {
+        let queue = &self.services.queue;
+        let (name, sha256) = (name.clone(), indexed.map(|indexed| indexed.sha256));
+        if let Some(Indexed { at, .. }) = indexed.filter(|indexed| indexed.at.task_id == *task) {
+            // Of the run that the index names: during a rerun the task's latest run has nothing yet.
+            let url = queue.artifact_url(at, &name).await?;
+            return Ok(Found { name, url, sha256 });
+        }
+        let url = queue.latest_artifact_url(task, &name).await?;
+        // A task that found its image made leads to the task that made it, and so does the index.
+        match indexed {
+            Some(indexed) if url.reveal().as_str() == queue.artifact_address(&indexed.at, &indexed.artifact) => {
+                let url = queue.artifact_url(&indexed.at, &indexed.artifact).await?;
+                Ok(Found { name, url, sha256 })
+            }
+            _ => Ok(Found { name, url, sha256: None }),
+        }
+    }
+
+    /// What the index has under the hash of a task's image, by what the task's definition says of it.
+    async fn indexed(&self, task: &TaskId) -> Result<Option<Indexed>, ParentError> {
+        let definition = self.services.queue.task(task).await.map_err(|error| match error.fault {
+            CallFault::Gone => {
+                ParentError::Gone { task: task.clone(), names: USUAL_NAMES.join(", "), source: Some(error.into()) }
+            }
+            _ => error.into(),
+        })?;
+        let Some(namespace) = hash_namespace(&definition) else { return Ok(None) };
+        let Some(entry) = self.services.index.find_task(&namespace).await? else { return Ok(None) };
+        let data = entry.image();
+        Ok(data.map(|data| Indexed {
+            at: TaskRun { task_id: entry.task_id, run_id: data.run_id },
+            artifact: data.artifact,
+            sha256: data.sha256,
+        }))
+    }
+}
+
+/// The artifacts that may have the image, in the order in which they are tried.
+fn names(own: &ArtifactName) -> Vec<ArtifactName> {
+    let mut names = vec![own.clone()];
+    names.extend(USUAL_NAMES.iter().filter_map(|name| name.parse().ok()).filter(|name| name != own));
+    names
+}
+
+/// The place in the index that an image task publishes to last, by its definition; none, if it is another kind of task.
+fn hash_namespace(definition: &Value) -> Option<crate::names::Namespace> {
+    let variable = |name: &str| definition["payload"]["env"][name].as_str().filter(|value| !value.is_empty());
+    let image: ImageName = variable("IMAGE_NAME")?.parse().ok()?;
+    let project: Project = variable("PROJECT")?.parse().ok()?;
+    let index: IndexPrefix = variable("INDEX").unwrap_or("index").parse().ok()?;
+    let hash: ContextHash = variable("INDEX_HASH").or_else(|| variable("HASH"))?.parse().ok()?;
+    ImageNamespaces::of_hash(&index, &project, &image, hash).ok()
+}
+
+/// Why an artifact is not loaded: it is not there, and another may be; or all is lost.
+#[derive(Debug, thiserror::Error)]
+enum Missing {
+    #[error(transparent)]
+    Gone(Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Failed(ParentError),
+}
+
+impl From<CallError> for Missing {
+    fn from(error: CallError) -> Self {
+        if error.fault == CallFault::Gone { Self::Gone(error.into()) } else { Self::Failed(error.into()) }
+    }
+}
+
+impl Failure for Missing {
+    fn another(&self) -> Another {
+        match self {
+            Self::Gone(_) => Another::IsUseless,
+            Self::Failed(error) => error.another(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_jobs_own_name_is_tried_first_and_each_once() {
+        let of = |own: &str| names(&own.parse().unwrap()).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(of("public/image.tar"), ["public/image.tar", "public/image.tar.zst"]);
+        assert_eq!(of("public/other.tar"), ["public/other.tar", "public/image.tar.zst", "public/image.tar"]);
+    }
+
+    #[test]
+    fn the_place_in_the_index_follows_from_the_tasks_environment() {
+        let (hash, index_hash) = ("ab".repeat(32), "cd".repeat(32));
+        let of = |env: Value| hash_namespace(&json!({ "payload": { "env": env } })).map(|name| name.to_string());
+        let place = |hash: &str| Some(format!("docker.images.v1.try.base.hash.{hash}"));
+        assert_eq!(of(json!({ "IMAGE_NAME": "base", "PROJECT": "try", "HASH": hash, "INDEX_HASH": "" })), place(&hash));
+        let both =
+            json!({ "IMAGE_NAME": "base", "PROJECT": "try", "HASH": hash, "INDEX_HASH": index_hash, "INDEX": "index" });
+        assert_eq!(of(both), place(&index_hash));
+        let staging = json!({ "IMAGE_NAME": "base", "PROJECT": "try", "HASH": hash, "INDEX": "index.garbage" });
+        assert_eq!(of(staging).unwrap(), format!("garbage.{}", place(&hash).unwrap()));
+        assert_eq!(of(json!({ "IMAGE_NAME": "base", "HASH": hash })), None);
+        assert_eq!(hash_namespace(&json!({ "payload": {} })), None);
+    }
+}
