@@ -25,8 +25,13 @@ const FOR_OTHERS: [&str; 6] = [
 ];
 
 /// What a container of each image prints.
-const SAID: [(&str, &str); 3] =
-    [("sample-base", "base"), ("sample-english", "good morning!"), ("sample-german", "guten Morgen.")];
+const SAID: [(&str, &str); 5] = [
+    ("sample-base", "base"),
+    ("sample-english", "good morning!"),
+    ("sample-german", "guten Morgen."),
+    ("sample-tools", "base\ntools"),
+    ("sample-greeter", "base\ntools\nservus?"),
+];
 
 /// The deployment with the decision task, and what taskgraph wrote.
 struct World {
@@ -117,8 +122,10 @@ fn the_image_tasks_of_a_taskgraph_project_run_as_they_are() {
     for (id, task) in world.in_order() {
         let output = tempfile::tempdir().unwrap();
         world.run(id, task, output.path());
+        for (image, _) in SAID {
+            assert_engine_is_clean(image);
+        }
         let name = task["attributes"]["image_name"].as_str().unwrap();
-        assert_engine_is_clean(name);
         let (tag, namespace) = (format!("{name}:by-taskgraph"), &task["optimization"]["index-search"][0]);
         world.load(namespace.as_str().expect("where taskgraph looks"), &tag);
         said.insert(name.to_owned(), docker_says(&["run", "--rm", "--network", "none", &tag]));
