@@ -23,6 +23,7 @@ fn imports_go_down() {
     const ROOMS: &[&str] = &[
         "names",
         "secrets",
+        "document",
         "retry",
         "stream",
         "report",
@@ -31,6 +32,7 @@ fn imports_go_down() {
         "plan",
         "config",
         "task",
+        "decision",
         "graph",
         "context",
         "tree",

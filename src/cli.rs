@@ -32,6 +32,8 @@ pub enum Verb {
     Context(ImageDirectory),
     /// Say which tasks have these images.
     Lookup(Vec<ImageName>),
+    /// Decide about a task graph's images.
+    Decide(Decision),
     /// Print a completion script.
     Completions(Shell),
     /// Print the manual page.
@@ -45,6 +47,15 @@ pub struct ImageDirectory {
     pub path: PathBuf,
     /// `--arg K=V`
     pub args: Vec<(String, String)>,
+}
+
+/// A task graph and values of the template's placeholders.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The graph's file; `-` is stdin.
+    pub graph: PathBuf,
+    /// `--value NAME=VALUE`
+    pub values: Vec<(String, String)>,
 }
 
 const EXIT_CODES: &str = "\
@@ -62,6 +73,14 @@ const RUN_HELP: &str = "\
 The main job, inside a task: download the context, verify its hash, build the image, upload the archive, index it.
 In a task everything comes from the environment; on a laptop, try
     image-worker run --dry-run --context taskcluster/docker/NAME --image-name NAME --project try";
+
+const DECIDE_HELP: &str = "\
+The decision step. Reads a task graph, JSON or YAML, whose tasks name images, anywhere in their definitions:
+    '{{#task_id_for_image}}NAME{{/task_id_for_image}}'  the task that has the task image NAME
+    '{{#docker_image}}NAME{{/docker_image}}'            the registry image NAME: REGISTRY/NAME:VERSION
+Each task image is looked up by its hash. Where it is missing, the graph gets one task that builds it, its context is
+written to --contexts, and the tasks that need it wait for that task. Two forms of graphs are understood: that of 2015,
+{\"tasks\": [{\"taskId\", \"task\", \"requires\"}]}, and taskgraph's task-graph.json, of labels or of task ids.";
 
 const LOOKUP_HELP: &str = "\
 Says which tasks have these images already: in the central project or, with --project, in that one.
@@ -94,6 +113,11 @@ pub fn command() -> Command {
                 .after_help(after)
                 .arg(image_names()),
         )
+        .subcommand(
+            verb("decide", "Fill in a task graph's images: look them up, add tasks for the missing ones")
+                .long_about(DECIDE_HELP)
+                .args(decision_arguments()),
+        )
         .subcommand(Command::new("completions").about("Print a completion script").arg(shell))
         .subcommand(Command::new("man").about("Print the manual page"))
 }
@@ -113,6 +137,16 @@ fn image_directory() -> [Arg; 2] {
             "Value of an `# %ARG` line; can be repeated, wins over [env: {}]",
             settings::DOCKER_BUILD_ARGS.variable
         )),
+    ]
+}
+
+fn decision_arguments() -> [Arg; 2] {
+    let graph = Arg::new("graph").value_name("GRAPH").value_parser(value_parser!(PathBuf)).required(true);
+    let value = Arg::new("value").long("value").value_name("NAME=VALUE").action(ArgAction::Append);
+    let help = "Value of one of the template's placeholders; can be repeated, wins over --values";
+    [
+        graph.help("The task graph's file, or - for stdin"),
+        value.value_parser(key_value).help(help).help_heading("The decision"),
     ]
 }
 
@@ -168,6 +202,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         "hash" => Verb::Hash(directory(sub)),
         "context" => Verb::Context(directory(sub)),
         "lookup" => Verb::Lookup(sub.get_many("names").into_iter().flatten().cloned().collect()),
+        "decide" => Verb::Decide(Decision {
+            graph: sub.get_one("graph").cloned().unwrap_or_default(),
+            values: sub.get_many("value").into_iter().flatten().cloned().collect(),
+        }),
         "completions" => Verb::Completions(sub.get_one("shell").copied().unwrap_or(Shell::Bash)),
         _ => Verb::Man,
     };

@@ -6,9 +6,7 @@ use tracing::info;
 
 use crate::image_archive::{RelayError, Relayed};
 use crate::loading::{LoadError, Loader};
-use crate::names::{
-    ArtifactName, ContextHash, Digest, HttpUrl, ImageName, ImageNamespaces, IndexPrefix, Project, TaskId,
-};
+use crate::names::{ArtifactName, ContextHash, Digest, HttpUrl, ImageName, IndexPrefix, Namespace, Project, TaskId};
 use crate::plan::{Plan, TaskRun};
 use crate::report::Bytes;
 use crate::retry::{Another, Failure, Policy, retry};
@@ -200,7 +198,7 @@ fn hash_namespace(definition: &Value) -> Option<crate::names::Namespace> {
     let project: Project = variable("PROJECT")?.parse().ok()?;
     let index: IndexPrefix = variable("INDEX").unwrap_or("index").parse().ok()?;
     let hash: ContextHash = variable("INDEX_HASH").or_else(|| variable("HASH"))?.parse().ok()?;
-    ImageNamespaces::of_hash(&index, &project, &image, hash).ok()
+    Namespace::of_hash(&index, &project, &image, hash).ok()
 }
 
 /// Why an artifact is not loaded: it is not there, and another may be; or all is lost.

@@ -99,13 +99,9 @@ fn wanted(config: &LookupConfig, name: &ImageName, identified: &Identified) -> W
 
 /// What the images are called in the index.
 async fn identify(config: &LookupConfig, names: &[ImageName]) -> Result<BTreeMap<ImageName, Identified>, Failed> {
-    let (root, images_dir, kind) = (config.root.clone(), config.images_dir.clone(), config.kind.clone());
-    let (names, scheme) = (names.to_vec(), config.scheme);
+    let (place, names, scheme) = (config.place.clone(), names.to_vec(), config.scheme);
     let work = move || {
-        let tree = match kind {
-            Some(kind) => Tree::with_kind(&root, images_dir.as_deref(), &kind),
-            None => Tree::read(&root, images_dir.as_deref()),
-        }?;
+        let tree = Tree::open(&place.root, place.images_dir.as_deref(), place.kind.as_deref())?;
         tree.identify(&names, scheme)
     };
     match spawn_blocking(work).await {

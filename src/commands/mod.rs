@@ -1,6 +1,7 @@
 //! The verbs, one file each, and the only place that makes exit codes of errors (contract, section 8).
 
 pub mod context;
+pub mod decide;
 pub mod hash;
 pub mod lookup;
 pub mod run;
@@ -12,9 +13,12 @@ use std::path::PathBuf;
 use crate::config::ConfigError;
 use crate::context::collect::CollectError;
 use crate::context::intake::IntakeFault;
+use crate::decision::DecisionError;
 use crate::disk::NoRoom;
+use crate::document::DocumentError;
 use crate::engine::EngineError;
 use crate::fetch::FetchError;
+use crate::graph::GraphError;
 use crate::image_archive::{ArchiveError, RelayError};
 use crate::loading::LoadError;
 use crate::lookup::LookupError;
@@ -46,6 +50,38 @@ pub enum Failed {
     /// An image directory without a context.
     #[error(transparent)]
     Collect(#[from] CollectError),
+    /// What a decision's image tasks should say.
+    #[error(transparent)]
+    Decision(#[from] DecisionError),
+    /// A text that is neither JSON nor YAML.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// A task graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// An image that a task of a graph names.
+    #[error("task {task}, {place}: {error}")]
+    Image {
+        /// The task.
+        task: String,
+        /// The place in its definition.
+        place: String,
+        /// What is wrong with the image. Told in the same line; its causes follow.
+        #[source]
+        error: TreeError,
+    },
+    /// An image directory that somebody works in.
+    #[error("{} changed while its image was decided about; stop what writes to it, and decide again", .0.display())]
+    Changing(PathBuf),
+    /// A file that cannot be read.
+    #[error("cannot read {}; it must be there and readable", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// A repository's images.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -103,7 +139,15 @@ impl Failed {
             Self::Parent(ParentError::Load { error, .. }) => load_code(error),
             Self::Parent(ParentError::Call(error)) => call_code(error),
             Self::Collect(error) => collect_code(error),
-            Self::Tree(error) => tree_code(error),
+            Self::Changing(_) => CONTEXT,
+            Self::Decision(_) | Self::Document(_) | Self::Read { .. } => USAGE,
+            Self::Graph(error) => match error {
+                GraphError::Unresolved { .. } | GraphError::Definition { .. } => BUG,
+                GraphError::NoForm { .. } | GraphError::Mixed { .. } | GraphError::Shape { .. } => USAGE,
+                GraphError::Dangling { .. } | GraphError::Template { .. } | GraphError::Outside { .. } => USAGE,
+                GraphError::Taken { .. } | GraphError::Cycle(_) => USAGE,
+            },
+            Self::Tree(error) | Self::Image { error, .. } => tree_code(error),
             Self::Engine(error) => engine_code(error),
             Self::Archive(_) | Self::Write { .. } | Self::NoRoom(_) => WORLD,
             Self::Publish(error) => match error {

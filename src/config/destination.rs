@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::settings;
 use super::{ConfigError, Sources};
-use crate::names::{ArtifactName, NameError, PushDate};
+use crate::names::{ArtifactName, NameError};
 use crate::plan::TaskRun;
 
 /// Where `image_builder` writes, and where taskgraph's image tasks declare their artifact.
@@ -112,7 +112,9 @@ impl Destination {
     /// The name of the artifact when nobody gives it one.
     pub(super) fn artifact_name(&self, sources: &Sources) -> Result<ArtifactName, ConfigError> {
         match self {
-            Self::Payload(_) => PAYLOAD_ARTIFACT.parse().map_err(|error| unlikely(&error)),
+            Self::Payload(_) => {
+                PAYLOAD_ARTIFACT.parse().map_err(|error: NameError| ConfigError::Combination(error.to_string()))
+            }
             Self::Task | Self::DryRun(_) => sources.parse_or_default(&settings::ARTIFACT_NAME),
         }
     }
@@ -136,36 +138,6 @@ impl Destination {
             }
         }
     }
-
-    /// The push that the image is ranked by.
-    pub(super) fn pushdate(
-        &self,
-        sources: &Sources,
-        now: jiff::Timestamp,
-        assumed: &mut Vec<String>,
-    ) -> Result<PushDate, ConfigError> {
-        if let Some(pushdate) = sources.parse(&settings::PUSHDATE)? {
-            return Ok(pushdate);
-        }
-        let reader = match self {
-            Self::Task => {
-                return Err(ConfigError::Missing {
-                    setting: &settings::PUSHDATE,
-                    why: "it ranks the image in the index",
-                });
-            }
-            Self::Payload(_) => "nothing is indexed from here, and the log",
-            Self::DryRun(_) => "publish.json",
-        };
-        let now: PushDate = now.as_second().to_string().parse().map_err(|error| unlikely(&error))?;
-        assumed.push(format!("PUSHDATE is not set: {reader} takes now, {now}"));
-        Ok(now)
-    }
-}
-
-/// Of a clock that is centuries wrong, or of a constant that is no name.
-fn unlikely(error: &NameError) -> ConfigError {
-    ConfigError::Combination(error.to_string())
 }
 
 #[cfg(test)]

@@ -1,24 +1,18 @@
 //! What one invocation of `lookup` is to do: which tree, which projects, which deployment. Which images are asked for
 //! is the command line's word.
 
-use std::path::PathBuf;
-
 use jiff::Timestamp;
 
 use super::access::{self, Deployment};
-use super::{ConfigError, Sources, Surroundings, patience, repository_root, settings};
+use super::{ConfigError, ImagesPlace, Sources, Surroundings, patience, settings};
 use crate::names::{ArtifactName, HashScheme, IndexPrefix, Project};
 use crate::retry::Patience;
 
 /// One invocation of `lookup`.
 #[derive(Debug)]
 pub struct LookupConfig {
-    /// The repository's root.
-    pub root: PathBuf,
-    /// The images root, where it is not at one of its usual places.
-    pub images_dir: Option<PathBuf>,
-    /// taskgraph's list of images.
-    pub kind: Option<PathBuf>,
+    /// Where the images are.
+    pub place: ImagesPlace,
     /// How contexts are hashed.
     pub scheme: HashScheme,
     /// The project whose images everybody may use.
@@ -41,9 +35,7 @@ impl LookupConfig {
     /// Reads the configuration of `lookup`.
     pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
         Ok(Self {
-            root: repository_root(sources, &around.directory)?,
-            images_dir: sources.parse(&settings::IMAGES_DIR)?,
-            kind: sources.parse(&settings::KIND)?,
+            place: ImagesPlace::read(sources, &around.directory)?,
             scheme: sources.parse_or_default(&settings::SCHEME)?,
             central: sources.parse_or_default(&settings::CENTRAL)?,
             project: sources.parse(&settings::PROJECT)?,

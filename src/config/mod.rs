@@ -2,9 +2,11 @@
 //! The only reader of the environment, through a look-up that the door passes in; no network, no clock.
 
 mod access;
+mod decide;
 mod destination;
 mod lookup;
 mod patience;
+mod place;
 pub mod settings;
 mod sources;
 
@@ -15,12 +17,14 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::names::{ArtifactName, HashScheme, HttpUrl, RepoPath, TaskId};
+use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoPath, TaskId};
 use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, PARENT_ARG, Plan};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
+pub use decide::DecideConfig;
 pub use destination::{Destination, Output, Owner};
 pub use lookup::LookupConfig;
+pub use place::ImagesPlace;
 pub use sources::{ConfigError, Given, Origin, Sources};
 
 /// One invocation of `run`.
@@ -116,7 +120,7 @@ impl Config {
             image: sources.require(&settings::IMAGE_NAME, "the image has no name")?,
             project: sources.require(&settings::PROJECT, "the routes name the project")?,
             task: destination.task(sources, &mut assumed)?,
-            pushdate: destination.pushdate(sources, around.now, &mut assumed)?,
+            pushdate: pushdate(sources, around, !publishes, &mut assumed)?,
             context,
             build: BuildPlan { args, network },
             parent,
@@ -277,6 +281,24 @@ fn context_source(
             setting: &settings::CONTEXT_TASK_ID,
             why: "there is no context; give CONTEXT_TASK_ID and CONTEXT_PATH, or CONTEXT_URL, or --context in a dry run",
         }),
+    }
+}
+
+fn pushdate(
+    sources: &Sources,
+    around: &Surroundings,
+    dry: bool,
+    assumed: &mut Vec<String>,
+) -> Result<PushDate, ConfigError> {
+    match sources.parse(&settings::PUSHDATE)? {
+        Some(pushdate) => Ok(pushdate),
+        None if dry => {
+            let now = around.now.as_second().to_string();
+            let now: PushDate = now.parse().map_err(|error: NameError| ConfigError::Combination(error.to_string()))?;
+            assumed.push(format!("PUSHDATE is not set: it is taken for now, {now}"));
+            Ok(now)
+        }
+        None => Err(ConfigError::Missing { setting: &settings::PUSHDATE, why: "it ranks the image in the index" }),
     }
 }
 

@@ -53,6 +53,7 @@ const CONTEXT_GROUP: &str = "The context";
 const BUILD: &str = "The build";
 const ARTIFACT: &str = "The artifact and its routes";
 const TREE: &str = "The image tree";
+const DECISION: &str = "The decision";
 const DEPLOYMENT: &str = "The deployment";
 const ENGINE_GROUP: &str = "The machine";
 const DRY: &str = "Dry run";
@@ -94,6 +95,12 @@ settings! {
     IMAGES_DIR = Setting::new("images-dir", "IMAGE_WORKER_IMAGES_DIR", "DIR", "The folder of the image directories, from the root [default: testing/docker or taskcluster/docker, whichever is there]").group(TREE);
     KIND = Setting::new("kind", "IMAGE_WORKER_KIND", "FILE", "The kind.yml of taskgraph's docker-image kind, which says what images there are").group(TREE);
 
+    DECISION_TASK = Setting::new("decision-task", "IMAGE_WORKER_DECISION_TASK", "ID", "The decision task, which has the contexts as artifacts [default: TASK_ID]").group(DECISION);
+    CONTEXTS = Setting::new("contexts", "IMAGE_WORKER_CONTEXTS", "DIR", "Where the contexts of missing images are written, as NAME.tar.gz, to become the artifacts public/docker-contexts/NAME.tar.gz").default("docker-contexts").group(DECISION);
+    TASK_TEMPLATE = Setting::new("task-template", "IMAGE_WORKER_TASK_TEMPLATE", "FILE", "The image task's definition with placeholders [default: worker-config/task.yml of this version]").group(DECISION);
+    VALUES = Setting::new("values", "IMAGE_WORKER_VALUES", "JSON", "Values of the template's placeholders, a JSON object of strings; --value wins over it").default("{}").group(DECISION);
+    OFFLINE = Setting::new("offline", "IMAGE_WORKER_OFFLINE", "", "Look nothing up: every image gets a task; for a look at the graph").group(DECISION);
+
     DOCKER_BUILD_ARGS = Setting::new("docker-build-args", "DOCKER_BUILD_ARGS", "JSON", "Build arguments, a JSON object of strings").default("{}").group(BUILD);
     DOCKER_BUILD_NETWORK = Setting::new("docker-build-network", "DOCKER_BUILD_NETWORK", "NETWORK", "Network of RUN steps, as the engine names it: host, none [default: the engine's]").group(BUILD);
     PARENT_TASK_ID = Setting::new("parent-task-id", "PARENT_TASK_ID", "ID", "The task whose image is the parent, $DOCKER_IMAGE_PARENT in the Dockerfile").group(BUILD);
@@ -124,7 +131,7 @@ settings! {
     DRY_RUN = Setting::new("dry-run", "IMAGE_WORKER_DRY_RUN", "", "Do the whole job but publish nothing: write image.tar and publish.json").group(DRY);
     OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes; --publish payload writes to /workspace/out").default("./image-worker-out").group(DRY);
 
-    OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, or of `hash` the hash").group(OUTPUT_GROUP);
+    OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, of `hash` the hash, or of `decide` the graph").group(OUTPUT_GROUP);
     SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
 }
 
@@ -201,9 +208,36 @@ pub const LOOKUP_VERB: &[&Setting] = &[
     &SILENCE,
 ];
 
+/// What `decide` takes.
+pub const DECIDE_VERB: &[&Setting] = &[
+    &ROOT,
+    &IMAGES_DIR,
+    &KIND,
+    &PROJECT,
+    &CENTRAL,
+    &PUSHDATE,
+    &DECISION_TASK,
+    &CONTEXTS,
+    &TASK_TEMPLATE,
+    &VALUES,
+    &OFFLINE,
+    &OUT,
+    &INDEX,
+    &ARTIFACT_NAME,
+    &ZSTD_LEVEL,
+    &ROOT_URL,
+    &PROXY_URL,
+    &CLIENT_ID,
+    &ACCESS_TOKEN,
+    &CERTIFICATE,
+    &TRIES,
+    &CALL_TIMEOUT,
+    &SILENCE,
+];
+
 /// The settings of every verb that has any, by the verb's name.
 pub const VERBS: &[(&str, &[&Setting])] =
-    &[("run", RUN), ("hash", HASH_VERB), ("context", CONTEXT_VERB), ("lookup", LOOKUP_VERB)];
+    &[("run", RUN), ("hash", HASH_VERB), ("context", CONTEXT_VERB), ("lookup", LOOKUP_VERB), ("decide", DECIDE_VERB)];
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::cli::{self, ImageDirectory, Invocation, Verb};
 use crate::commands::stop::Stop;
 use crate::commands::{self, Failed};
-use crate::config::{self, Config, ConfigError, LookupConfig, Sources, Surroundings, settings};
+use crate::config::{self, Config, ConfigError, DecideConfig, LookupConfig, Sources, Surroundings, settings};
 use crate::names::{HashScheme, ImageName};
 use crate::report::Report;
 
@@ -23,6 +23,7 @@ pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Repor
         Verb::Hash(image) => hash(image, sources, json),
         Verb::Context(image) => context(image, sources, json),
         Verb::Lookup(names) => lookup(names, sources, json),
+        Verb::Decide(decision) => decide(decision, sources, json),
         Verb::Completions(shell) => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut cli::command(), "image-worker", &mut script);
@@ -97,6 +98,30 @@ fn lookup(names: &[ImageName], sources: &Sources, json: bool) -> Result<String, 
     let value = serde_json::to_value(&answers).map_err(|error| Failed::Bug(error.to_string()))?;
     let lines: Vec<_> = answers.iter().map(ToString::to_string).collect();
     Ok(answer(json, &value, &lines.join("\n")))
+}
+
+fn decide(decision: &cli::Decision, sources: &Sources, json: bool) -> Result<String, Failed> {
+    let config = DecideConfig::read(sources, &decision.values, &surroundings())?;
+    let unreadable = |source| Failed::Read { path: decision.graph.clone(), source };
+    let (name, text) = if decision.graph.as_os_str() == "-" {
+        ("stdin".to_owned(), std::io::read_to_string(std::io::stdin()).map_err(unreadable)?)
+    } else {
+        let text = std::fs::read_to_string(&decision.graph).map_err(unreadable)?;
+        (decision.graph.display().to_string(), text)
+    };
+    let decided = in_runtime(async {
+        let stop = Stop::listen(None)?;
+        commands::decide::decide(config, name, text, &stop).await
+    })?;
+    let bug = |error: serde_json::Error| Failed::Bug(error.to_string());
+    match &decided.graph {
+        _ if json => Ok(format!("{}\n", serde_json::to_string(&decided).map_err(bug)?)),
+        Some(graph) => Ok(format!("{}\n", serde_json::to_string_pretty(graph).map_err(bug)?)),
+        None => {
+            let lines: Vec<_> = decided.images.iter().map(|image| format!("{} {}\n", image.name, image.task)).collect();
+            Ok(lines.concat())
+        }
+    }
 }
 
 fn answer(json: bool, value: &serde_json::Value, text: &str) -> String {

@@ -113,6 +113,11 @@ impl Graph {
         self.entries.len()
     }
 
+    /// The tasks' definitions, each with the task's id, or its label in a graph of labels.
+    pub fn definitions(&self) -> impl Iterator<Item = (&str, &Map<String, Value>)> {
+        self.entries.iter().map(|entry| (entry.key.as_str(), &entry.definition))
+    }
+
     /// The images that the graph's tasks use, in its order, each as often as it is used.
     pub fn uses(&self) -> Result<Vec<Use>, GraphError> {
         let owner = || "the graph".to_owned();

@@ -32,21 +32,8 @@ impl ImageNamespaces {
         Ok(Self {
             latest: format!("{base}.latest").parse()?,
             pushdate: format!("{base}.pushdate.{}", pushdate.route_tail()).parse()?,
-            hash: Self::of_hash(index, project, image, hash)?,
+            hash: Namespace::of_hash(index, project, image, hash)?,
         })
-    }
-
-    /// The namespace of an image's hash alone: that of any push.
-    ///
-    /// # Errors
-    /// When it is longer than the index can store.
-    pub fn of_hash(
-        index: &IndexPrefix,
-        project: &Project,
-        image: &ImageName,
-        hash: ContextHash,
-    ) -> Result<Namespace, NameError> {
-        format!("{}.hash.{hash}", image_namespace(index, project, image)).parse()
     }
 }
 

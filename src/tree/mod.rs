@@ -74,6 +74,15 @@ enum Entry {
 }
 
 impl Tree {
+    /// Finds the images of a repository: those that the `kind.yml` lists, where one is given, else every folder with a
+    /// Dockerfile.
+    pub fn open(root: &Path, images_dir: Option<&Path>, kind: Option<&Path>) -> Result<Self, TreeError> {
+        match kind {
+            Some(kind) => Self::with_kind(root, images_dir, kind),
+            None => Self::read(root, images_dir),
+        }
+    }
+
     /// Finds the image directories of a repository: the folders with a Dockerfile in `images_dir`, a path from the
     /// root, or in `testing/docker` or `taskcluster/docker`, whichever is there.
     pub fn read(root: &Path, images_dir: Option<&Path>) -> Result<Self, TreeError> {

@@ -1,0 +1,335 @@
+//! `decide GRAPH`, the decision step: a graph in which images are named goes in, and comes out with their tasks in it.
+//! Everything that can be wrong is found before the first file is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::task::spawn_blocking;
+use tracing::info;
+
+use super::Failed;
+use super::stop::Stop;
+use crate::config::{DecideConfig, ImagesPlace};
+use crate::decision::{self, Common, Definition, Order};
+use crate::document;
+use crate::graph::{Form, Graph, ImageTask, Resolution, Resolved, Use, UseKind, task_label};
+use crate::lookup::{Found, Lookup, Wanted};
+use crate::names::{ContextHash, HashScheme, ImageName, Namespace, TaskId};
+use crate::task::Template;
+use crate::taskcluster::Services;
+use crate::transfer::Storage;
+use crate::tree::lineage::Identified;
+use crate::tree::{Tree, TreeError};
+
+/// The image task's definition as this version comes with it.
+const TEMPLATE: &str = include_str!("../../worker-config/task.yml");
+
+/// How many contexts are packed at once, each on a thread: compressing is the work.
+const PACKED_AT_ONCE: usize = 8;
+
+/// What `decide` has decided.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decided {
+    /// The task images, in the order of their names.
+    pub images: Vec<Image>,
+    /// The registry images, by name.
+    pub references: BTreeMap<ImageName, String>,
+    /// The graph, with nothing left to fill in; none where it was written to a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graph: Option<Value>,
+}
+
+/// What is decided about one task image.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// Its name.
+    pub name: ImageName,
+    /// What stands in its `.hash.` route.
+    pub hash: ContextHash,
+    /// The hash of its context.
+    pub context_hash: ContextHash,
+    /// The task that has it, or will have it: its id, or its label in a graph of labels.
+    pub task: String,
+    /// Where it was found; none for an image that gets a task in this graph.
+    pub route: Option<Namespace>,
+    /// The context that was written for it.
+    pub context: Option<PathBuf>,
+}
+
+/// What a graph and the images that it names have to say before anybody is asked.
+struct Read {
+    graph: Graph,
+    uses: Vec<Use>,
+    tree: Tree,
+    named: Vec<ImageName>,
+    references: BTreeMap<ImageName, String>,
+    identified: BTreeMap<ImageName, Identified>,
+}
+
+/// Decides about the graph `text`, which errors call `name`.
+pub async fn decide(config: DecideConfig, name: String, text: String, stop: &Stop) -> Result<Decided, Failed> {
+    config.patience.hold();
+    config.assumed.iter().for_each(|assumption| info!("{assumption}"));
+    let place = config.place.clone();
+    let reading = aside(move || read(&place, &name, &text));
+    let it = stop.during("reading the graph and hashing its images", reading).await?;
+    let waiting = waiting(&it.graph, &it.uses, &it.identified);
+
+    let wanted = wanted(&it.identified, &waiting, config.now);
+    let found = stop.during("looking for images", find(&config, wanted)).await?;
+    let parent_of = |image: &ImageName| it.identified.get(image).and_then(|image| image.parent.clone());
+    let missing = decision::missing(it.named.clone(), |image| found.contains_key(image), parent_of);
+    let images = order(&config, &it, &waiting, &found, &missing)?;
+    let resolution = Resolution { images, references: it.references.clone() };
+    let resolved = it.graph.resolve(&resolution)?;
+
+    let packing = write_contexts(&it, &missing, &config.contexts);
+    let contexts = stop.during("writing contexts", packing).await?;
+    let images = story(&resolution, &it, &found, contexts);
+    let graph = if let Some(out) = &config.out {
+        write(out, &resolved).map_err(|source| Failed::Write { path: out.clone(), source })?;
+        info!("the graph of {} tasks is in {}", it.graph.tasks() + missing.len(), out.display());
+        None
+    } else {
+        Some(resolved)
+    };
+    Ok(Decided { images, references: resolution.references, graph })
+}
+
+/// Does work that takes its time on a thread of its own, so that signals are heard meanwhile.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failed> + Send + 'static) -> Result<T, Failed> {
+    spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+fn read(place: &ImagesPlace, name: &str, text: &str) -> Result<Read, Failed> {
+    let graph = Graph::parse(document::parse(name, text)?)?;
+    let uses = graph.uses()?;
+    let tree = Tree::open(&place.root, place.images_dir.as_deref(), place.kind.as_deref())?;
+    let references = references(&tree, &uses)?;
+    let named = named(&tree, &uses)?;
+    let identified = tree.identify(&named, HashScheme::Tar)?;
+    Ok(Read { graph, uses, tree, named, references, identified })
+}
+
+/// The task images that the graph's tasks name, each once. What is wrong with one is told with the first task that
+/// names it.
+fn named(tree: &Tree, uses: &[Use]) -> Result<Vec<ImageName>, Failed> {
+    let mut named = BTreeSet::new();
+    for it in uses.iter().filter(|it| it.kind == UseKind::TaskId) {
+        if named.insert(it.image.clone()) {
+            tree.family(std::slice::from_ref(&it.image)).map_err(|error| at(it, error))?;
+        }
+    }
+    Ok(named.into_iter().collect())
+}
+
+fn at(it: &Use, error: TreeError) -> Failed {
+    Failed::Image { task: it.task.clone(), place: it.place.clone(), error }
+}
+
+/// The registry images that the graph's tasks name, as registries know them.
+fn references(tree: &Tree, uses: &[Use]) -> Result<BTreeMap<ImageName, String>, Failed> {
+    let mut references = BTreeMap::new();
+    for it in uses.iter().filter(|it| it.kind == UseKind::Reference) {
+        if !references.contains_key(&it.image) {
+            let reference = tree.reference(&it.image).map_err(|error| at(it, error))?;
+            references.insert(it.image.clone(), reference);
+        }
+    }
+    Ok(references)
+}
+
+/// Which tasks wait for an image, or for one that is built from it: their definitions.
+fn waiting<'g>(
+    graph: &'g Graph,
+    uses: &[Use],
+    identified: &BTreeMap<ImageName, Identified>,
+) -> BTreeMap<ImageName, Vec<&'g Definition>> {
+    let definitions: BTreeMap<_, _> = graph.definitions().collect();
+    let mut waiting: BTreeMap<ImageName, Vec<&Definition>> = BTreeMap::new();
+    let mut told = BTreeSet::new();
+    for it in uses.iter().filter(|it| it.kind == UseKind::TaskId) {
+        let mut next = Some(&it.image);
+        while let Some(image) = next.filter(|image| told.insert((it.task.as_str(), *image))) {
+            waiting.entry(image.clone()).or_default().extend(definitions.get(it.task.as_str()));
+            next = identified.get(image).and_then(|image| image.parent.as_ref());
+        }
+    }
+    waiting
+}
+
+/// What the index is asked for: an image is of use as long as the last task that waits for it may begin.
+fn wanted(
+    identified: &BTreeMap<ImageName, Identified>,
+    waiting: &BTreeMap<ImageName, Vec<&Definition>>,
+    now: Timestamp,
+) -> Vec<Wanted> {
+    let needed_until = |image| {
+        let deadlines = waiting.get(image).into_iter().flatten();
+        deadlines.filter_map(|task| decision::deadline(task, now)).max().unwrap_or(now)
+    };
+    let wanted = identified.iter().map(|(image, hashes)| Wanted {
+        image: image.clone(),
+        hash: hashes.name_in_index(),
+        context: hashes.context,
+        needed_until: needed_until(image),
+    });
+    wanted.collect()
+}
+
+async fn find(config: &DecideConfig, wanted: Vec<Wanted>) -> Result<BTreeMap<ImageName, Found>, Failed> {
+    let Some(deployment) = &config.deployment else {
+        info!("offline: no image is looked up, each gets a task");
+        return Ok(BTreeMap::new());
+    };
+    let lookup = Lookup {
+        services: Services::new(deployment)?,
+        storage: Storage::new()?,
+        index: config.index.clone(),
+        artifact: config.artifact.name.clone(),
+        central: config.central.clone(),
+        project: Some(config.project.clone()),
+        now: config.now,
+    };
+    let found = lookup.find(&wanted).await?;
+    Ok(found.into_iter().flatten().map(|found| (found.image.clone(), found)).collect())
+}
+
+/// What each image becomes: the task that has it, or one of this graph.
+fn order(
+    config: &DecideConfig,
+    it: &Read,
+    waiting: &BTreeMap<ImageName, Vec<&Definition>>,
+    found: &BTreeMap<ImageName, Found>,
+    missing: &[ImageName],
+) -> Result<BTreeMap<ImageName, Resolved>, Failed> {
+    let template = template(config.template.as_deref())?;
+    decision::check_given(&config.given, &template)?;
+    let common = Common {
+        decision_task: config.decision_task.clone(),
+        project: config.project.clone(),
+        pushdate: config.pushdate,
+        index: config.index.clone(),
+        artifact: config.artifact.clone(),
+        scheme: HashScheme::Tar,
+        given: config.given.clone(),
+        now: config.now,
+    };
+    let mut tasks: BTreeMap<_, _> =
+        found.iter().map(|(image, found)| (image.clone(), found.at.task_id.clone())).collect();
+    let of_found =
+        |(image, task_id): (&ImageName, &TaskId)| (image.clone(), Resolved::Found { task_id: task_id.clone() });
+    let mut images: BTreeMap<_, _> = tasks.iter().map(of_found).collect();
+    for name in missing {
+        let (image, hashes) = (it.tree.task_image(name)?, &it.identified[name]);
+        let order = Order {
+            image: name.clone(),
+            context: hashes.context,
+            index_hash: hashes.index_hash,
+            args: image.args.clone(),
+            parent: hashes.parent.as_ref().and_then(|parent| tasks.get(parent)).cloned(),
+            symbol: image.symbol.clone(),
+        };
+        // Whoever decides a second time in one decision task decides the same.
+        let hash = hashes.name_in_index().to_string();
+        let task_id = TaskId::derived(&[config.decision_task.as_str(), name.as_str(), &hash]);
+        let waiting = waiting.get(name).map(Vec::as_slice).unwrap_or_default();
+        let definition = decision::definition(&order, waiting, &template, &common)?;
+        tasks.insert(name.clone(), task_id.clone());
+        let task = ImageTask { name: name.clone(), task_id, definition, parent: hashes.parent.clone() };
+        images.insert(name.clone(), Resolved::Made(task));
+    }
+    Ok(images)
+}
+
+/// Writes the graph; it is there when it is complete.
+fn write(out: &Path, graph: &Value) -> std::io::Result<()> {
+    let folder = out.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
+    serde_json::to_writer_pretty(std::io::BufWriter::new(&mut file), graph)?;
+    file.write_all(b"\n")?;
+    file.persist(out).map(drop).map_err(|error| error.error)
+}
+
+fn template(path: Option<&Path>) -> Result<Template, Failed> {
+    let (name, text) = match path {
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            (path.display().to_string(), text.map_err(|source| Failed::Read { path: path.to_owned(), source })?)
+        }
+        None => ("the built-in template".to_owned(), TEMPLATE.to_owned()),
+    };
+    Ok(Template::new(document::parse(&name, &text)?))
+}
+
+/// Packs the contexts of the missing images, each as `NAME.tar.gz`.
+async fn write_contexts(
+    it: &Read,
+    missing: &[ImageName],
+    folder: &Path,
+) -> Result<BTreeMap<ImageName, PathBuf>, Failed> {
+    if missing.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    std::fs::create_dir_all(folder).map_err(|source| Failed::Write { path: folder.to_owned(), source })?;
+    let packing = missing.iter().map(|name| {
+        let (image, hashes) = (it.tree.task_image(name), &it.identified[name]);
+        let (out, root) = (folder.join(format!("{name}.tar.gz")), it.tree.root().to_owned());
+        async move {
+            let (image, expected) = (image?.clone(), hashes.context);
+            let pack = move || {
+                let hash = super::context::context(&root, &image.directory, HashScheme::Tar, &image.args, &out)?;
+                Ok::<_, Failed>((hash, image.directory, out))
+            };
+            let packed = spawn_blocking(pack).await;
+            let (hash, directory, out) =
+                packed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            // Somebody is working in it: the graph has the other hash.
+            if hash != expected {
+                return Err(Failed::Changing(directory));
+            }
+            Ok((name.clone(), out))
+        }
+    });
+    futures_util::stream::iter(packing).buffered(PACKED_AT_ONCE).try_collect().await
+}
+
+/// What was decided about each image, and a line about it for the log.
+fn story(
+    resolution: &Resolution,
+    it: &Read,
+    found: &BTreeMap<ImageName, Found>,
+    mut contexts: BTreeMap<ImageName, PathBuf>,
+) -> Vec<Image> {
+    let mut images = Vec::new();
+    for (name, resolved) in &resolution.images {
+        let hashes = &it.identified[name];
+        let (task, route) = match resolved {
+            Resolved::Found { task_id } => (task_id.to_string(), found.get(name).map(|found| found.namespace.clone())),
+            Resolved::Made(task) if it.graph.form() == Form::Labels => (task_label(&task.name), None),
+            Resolved::Made(task) => (task.task_id.to_string(), None),
+        };
+        let story = route.as_ref().map_or("not found, gets".to_owned(), |route| format!("found as {route}, has"));
+        info!("image {name}: {story} task {task}");
+        images.push(Image {
+            name: name.clone(),
+            hash: hashes.name_in_index(),
+            context_hash: hashes.context,
+            task,
+            route,
+            context: contexts.remove(name),
+        });
+    }
+    for (name, reference) in &resolution.references {
+        info!("image {name}: {reference}, of a registry");
+    }
+    images
+}

@@ -1,0 +1,107 @@
+//! What one invocation of `decide` is to do, read from flags, environment and file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::settings;
+use super::{
+    ConfigError, Deployment, Destination, Given, ImagesPlace, Sources, Surroundings, access, artifact, patience,
+    pushdate,
+};
+use crate::names::{IndexPrefix, Project, PushDate, TaskId};
+use crate::plan::ArtifactPlan;
+use crate::retry::Patience;
+
+/// One invocation of `decide`.
+#[derive(Debug)]
+pub struct DecideConfig {
+    /// Where the images are.
+    pub place: ImagesPlace,
+    /// The project whose images everybody may use.
+    pub central: Project,
+    /// The project that new images are indexed for.
+    pub project: Project,
+    /// Prefix of the routes.
+    pub index: IndexPrefix,
+    /// The deployment; none where nothing is to be looked up.
+    pub deployment: Option<Deployment>,
+    /// The decision task, which has the contexts.
+    pub decision_task: TaskId,
+    /// The push.
+    pub pushdate: PushDate,
+    /// The artifacts of new images.
+    pub artifact: ArtifactPlan,
+    /// The template of image tasks; absent, the program's own.
+    pub template: Option<PathBuf>,
+    /// Values for the template's placeholders.
+    pub given: BTreeMap<String, String>,
+    /// Where contexts are written.
+    pub contexts: PathBuf,
+    /// Where the graph is written; absent, it is the answer.
+    pub out: Option<PathBuf>,
+    /// The current time.
+    pub now: Timestamp,
+    /// How long and how often to try.
+    pub patience: Patience,
+    /// Things that were filled in, for the log.
+    pub assumed: Vec<String>,
+}
+
+/// Stands for the decision task where there is none: the same in every graph that is made on a laptop.
+const NO_DECISION: [&str; 1] = ["a graph that was made offline, of no decision task"];
+
+impl DecideConfig {
+    /// Reads the configuration of `decide`; `values` are those of the command line, which win over the setting's.
+    pub fn read(sources: &Sources, values: &[(String, String)], around: &Surroundings) -> Result<Self, ConfigError> {
+        let offline = sources.switch(&settings::OFFLINE)?;
+        let mut assumed = Vec::new();
+        let mut given: BTreeMap<_, _> = match sources.get(&settings::VALUES)? {
+            Some(given) => object(&given)?,
+            None => BTreeMap::new(),
+        };
+        given.extend(values.iter().cloned());
+        Ok(Self {
+            place: ImagesPlace::read(sources, &around.directory)?,
+            central: sources.parse_or_default(&settings::CENTRAL)?,
+            index: sources.parse_or_default(&settings::INDEX)?,
+            project: sources.require(&settings::PROJECT, "new images are indexed for the project")?,
+            deployment: if offline { None } else { Some(access::deployment_to_read(sources)?) },
+            decision_task: decision_task(sources, offline, &mut assumed)?,
+            pushdate: pushdate(sources, around, offline, &mut assumed)?,
+            artifact: artifact(sources, around, &Destination::Task, &mut assumed)?,
+            template: sources.parse(&settings::TASK_TEMPLATE)?,
+            given,
+            contexts: sources.parse_or_default(&settings::CONTEXTS)?,
+            out: sources.parse(&settings::OUT)?,
+            now: around.now,
+            patience: patience::read(sources)?,
+            assumed,
+        })
+    }
+}
+
+fn object(given: &Given) -> Result<BTreeMap<String, String>, ConfigError> {
+    serde_json::from_str(&given.text).map_err(|error| given.wrong(format!("is not a JSON object of strings: {error}")))
+}
+
+fn decision_task(sources: &Sources, offline: bool, assumed: &mut Vec<String>) -> Result<TaskId, ConfigError> {
+    let task = match sources.parse(&settings::DECISION_TASK)? {
+        None => sources.parse(&settings::TASK_ID)?,
+        given => given,
+    };
+    match task {
+        Some(task) => Ok(task),
+        None if offline => {
+            let task = TaskId::derived(&NO_DECISION);
+            assumed
+                .push(format!("--decision-task is not set: the graph names {task}, which is no task: create nothing"));
+            Ok(task)
+        }
+        None => Err(ConfigError::Missing {
+            setting: &settings::DECISION_TASK,
+            why: "image tasks take their contexts from the decision task; or use --offline, for a look",
+        }),
+    }
+}

@@ -1,0 +1,376 @@
+//! What a decision says of the image tasks that it adds: which are needed, whose deadlines and owners they share, and
+//! how each is defined. The graph that they go into is `graph`'s, finding images `lookup`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value};
+
+use crate::names::{ArtifactName, ContextHash, HashScheme, ImageName, IndexPrefix, Project, PushDate, TaskId};
+use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Plan};
+use crate::task::{self, TaskError, Template, Values};
+
+/// taskgraph's own default for a task's deadline and expiry, where no waiting task says another.
+const DEADLINE: SignedDuration = SignedDuration::from_hours(24);
+const EXPIRY: SignedDuration = SignedDuration::from_hours(28 * 24);
+
+/// The queue's priorities, the lowest first. `normal` is the old name of `lowest`.
+const PRIORITIES: [&str; 8] = ["normal", "lowest", "very-low", "low", "medium", "high", "very-high", "highest"];
+
+/// A task's definition in a graph: for any worker, and with places that are not filled in yet.
+pub type Definition = Map<String, Value>;
+
+/// The placeholder of what Treeherder shows.
+const SYMBOL: &str = "treeherder_symbol";
+
+/// Why there is no image task.
+#[derive(Debug, thiserror::Error)]
+pub enum DecisionError {
+    /// The template cannot be filled in.
+    #[error("the task of image {image}: {}", in_words(source))]
+    Task {
+        /// The image.
+        image: ImageName,
+        /// Why not.
+        source: TaskError,
+    },
+    /// The template is none.
+    #[error("the task's template")]
+    Template(#[source] TaskError),
+    /// A value that nobody can give.
+    #[error("--value {name}: {why}")]
+    Value {
+        /// The placeholder.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
+}
+
+fn in_words(error: &TaskError) -> String {
+    match error {
+        TaskError::Unfilled { .. } => format!("{error}; give each with --value NAME=VALUE"),
+        _ => error.to_string(),
+    }
+}
+
+/// An image to be built by a task of its own.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The image.
+    pub image: ImageName,
+    /// Its context hash.
+    pub context: ContextHash,
+    /// What stands in its `.hash.` route, where that is not the context hash.
+    pub index_hash: Option<ContextHash>,
+    /// Its build arguments.
+    pub args: BTreeMap<String, String>,
+    /// The task that has, or will have, its parent's image.
+    pub parent: Option<TaskId>,
+    /// What Treeherder shows, where the image says.
+    pub symbol: Option<String>,
+}
+
+/// What all image tasks of a decision have in common.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// The decision task, which has the contexts.
+    pub decision_task: TaskId,
+    /// The project that the images are indexed for.
+    pub project: Project,
+    /// The push.
+    pub pushdate: PushDate,
+    /// Prefix of the routes.
+    pub index: IndexPrefix,
+    /// The image artifacts.
+    pub artifact: ArtifactPlan,
+    /// How contexts are hashed.
+    pub scheme: HashScheme,
+    /// Values for the template's placeholders that the caller gives; they win.
+    pub given: Values,
+    /// The current time.
+    pub now: Timestamp,
+}
+
+/// The images that need a task, parents first: of those that are used, and of the parents of those that must be built,
+/// all that are not found. The parent of an image that is found need not be there any more.
+#[must_use]
+pub fn missing(
+    used: impl IntoIterator<Item = ImageName>,
+    is_found: impl Fn(&ImageName) -> bool,
+    parent_of: impl Fn(&ImageName) -> Option<ImageName>,
+) -> Vec<ImageName> {
+    let mut missing = Vec::new();
+    let mut seen = BTreeSet::new();
+    for image in used {
+        let mut line = Vec::new();
+        let mut next = Some(image);
+        while let Some(image) = next.filter(|image| !is_found(image) && seen.insert(image.clone())) {
+            next = parent_of(&image);
+            line.push(image);
+        }
+        missing.extend(line.into_iter().rev());
+    }
+    missing
+}
+
+/// The artifact of the decision task that has an image's context.
+pub fn context_artifact(image: &ImageName) -> Result<ArtifactName, DecisionError> {
+    let name = format!("public/docker-contexts/{image}.tar.gz").parse();
+    name.map_err(|error| DecisionError::Task { image: image.clone(), source: TaskError::Name(error) })
+}
+
+/// When a waiting task must be resolved, which is how long its image must live.
+#[must_use]
+pub fn deadline(definition: &Definition, now: Timestamp) -> Option<Timestamp> {
+    time(definition, "deadline", now)
+}
+
+/// A time in a definition: one of the calendar, or of taskgraph's `{"relative-datestamp": "1 day"}`.
+fn time(definition: &Definition, property: &str, now: Timestamp) -> Option<Timestamp> {
+    let value = definition.get(property)?;
+    match value.get("relative-datestamp") {
+        Some(relative) => now.checked_add(from_now(relative.as_str()?)?).ok(),
+        None => value.as_str()?.parse().ok(),
+    }
+}
+
+/// taskgraph's notation of a time span: a number and a unit, of which a month has 30 days and a year 365.
+fn from_now(text: &str) -> Option<SignedDuration> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let number: i64 = number.parse().ok()?;
+    let seconds = match unit.trim() {
+        "seconds" | "second" | "s" => 1,
+        "minutes" | "minute" | "min" => 60,
+        "hours" | "hour" | "h" => 3600,
+        "days" | "day" | "d" => 24 * 3600,
+        "months" | "month" | "mo" => 30 * 24 * 3600,
+        "years" | "year" | "y" => 365 * 24 * 3600,
+        _ => return None,
+    };
+    number.checked_mul(seconds).map(SignedDuration::from_secs)
+}
+
+/// The values that an image task shares with the tasks that wait for it: the highest priority, the latest deadline and
+/// expiry; and of the first of them, whom to ask.
+#[must_use]
+pub fn shared(waiting: &[&Definition], decision_task: &TaskId, now: Timestamp) -> Values {
+    let first = |property: &str| waiting.iter().find_map(|task| Some(task.get(property)?.as_str()?.to_owned()));
+    let metadata =
+        |name: &str| waiting.iter().find_map(|task| Some(task.get("metadata")?.get(name)?.as_str()?.to_owned()));
+    let latest = |property: &str, default| {
+        let latest = waiting.iter().filter_map(|task| time(task, property, now)).max();
+        latest.or_else(|| now.checked_add(default).ok()).unwrap_or(now)
+    };
+    let rank = |priority: &&str| PRIORITIES.iter().position(|known| known == priority);
+    let priority = waiting.iter().filter_map(|task| task.get("priority")?.as_str()).max_by_key(rank);
+    let deadline = latest("deadline", DEADLINE);
+    let mut values: Values = [
+        ("decision_task_id", decision_task.to_string()),
+        ("task_group_id", first("taskGroupId").unwrap_or_else(|| decision_task.to_string())),
+        ("priority", priority.unwrap_or("lowest").to_owned()),
+        // The same as theirs, so that a second run of the decision task makes the same tasks.
+        (
+            "created",
+            crate::plan::to_milliseconds(waiting.iter().find_map(|task| time(task, "created", now)).unwrap_or(now)),
+        ),
+        ("deadline", crate::plan::to_milliseconds(deadline)),
+        ("expires", crate::plan::to_milliseconds(latest("expires", EXPIRY).max(deadline))),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    let known = [
+        ("scheduler_id", first("schedulerId")),
+        ("owner", metadata("owner")),
+        ("source", metadata("source")),
+        ("revision", waiting.iter().find_map(|task| revision(task))),
+    ];
+    values.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    values
+}
+
+/// The revision that a task's Treeherder route names: `tc-treeherder.v2.PROJECT.REVISION`.
+fn revision(definition: &Definition) -> Option<String> {
+    let routes = definition.get("routes")?.as_array()?;
+    let of_treeherder = routes.iter().filter_map(|route| route.as_str()?.strip_prefix("tc-treeherder.v2."));
+    of_treeherder.filter_map(|route| route.split('.').nth(1)).map(str::to_owned).next()
+}
+
+/// A Treeherder symbol as taskgraph writes it, `I(sym)` or `sym`: what stands for the one job, at most 25 characters.
+fn job_symbol(symbol: &str) -> String {
+    let inner = symbol.strip_suffix(')').and_then(|symbol| symbol.split_once('(')).map_or(symbol, |(_, inner)| inner);
+    inner.chars().take(25).collect()
+}
+
+/// Refuses values that the template has no place for: typos.
+pub fn check_given(given: &Values, template: &Template) -> Result<(), DecisionError> {
+    let places = template.placeholders().map_err(DecisionError::Template)?;
+    match given.keys().find(|name| !places.contains(*name)) {
+        Some(name) => {
+            Err(DecisionError::Value { name: name.clone(), why: "the task's template has no such placeholder" })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The definition of an image's task, for the tasks that wait for it.
+pub fn definition(
+    order: &Order,
+    waiting: &[&Definition],
+    template: &Template,
+    common: &Common,
+) -> Result<Value, DecisionError> {
+    let wrong = |source| DecisionError::Task { image: order.image.clone(), source };
+    let plan = Plan {
+        image: order.image.clone(),
+        parent: order.parent.clone(),
+        project: common.project.clone(),
+        task: None,
+        pushdate: common.pushdate,
+        context: ContextPlan {
+            source: ContextSource::Artifact {
+                task_id: common.decision_task.clone(),
+                name: context_artifact(&order.image)?,
+            },
+            scheme: common.scheme,
+            hash: Some(order.context),
+            directory: None,
+            // The deployment's choice, which no task carries.
+            max_bytes: u64::MAX,
+            max_entries: u64::MAX,
+        },
+        build: BuildPlan { args: order.args.clone(), network: None },
+        artifact: common.artifact.clone(),
+        index: common.index.clone(),
+        index_hash: order.index_hash,
+    };
+    let mut values = shared(waiting, &common.decision_task, common.now);
+    let computed = task::values(&plan).map_err(wrong)?;
+    // What the plan leaves open, like the build's network, can be given.
+    let is_said = |name: &&String| computed.get(*name).is_some_and(|value| !value.is_empty());
+    if let Some(name) = common.given.keys().find(|name| is_said(name) && *name != SYMBOL) {
+        return Err(DecisionError::Value { name: name.clone(), why: "is computed for each image" });
+    }
+    values.extend(computed);
+    values.extend(order.symbol.as_deref().map(|symbol| (SYMBOL.to_owned(), job_symbol(symbol))));
+    values.extend(common.given.clone());
+    let definition = template.fill(&values).map_err(wrong)?;
+    serde_json::to_value(definition).map_err(|error| wrong(TaskError::Definition(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::names::Digest;
+    use crate::plan::Storage;
+
+    const DECISION: &str = "fN1SbArXTPSVFNUvaOlinQ";
+
+    fn image(name: &str) -> ImageName {
+        name.parse().unwrap()
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-23T07:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn parents_of_what_must_be_built_come_first_and_those_of_what_is_found_do_not_come() {
+        let parent_of = |name: &ImageName| match name.as_str() {
+            "child" | "twin" => Some(image("middle")),
+            "middle" => Some(image("base")),
+            "found" => Some(image("gone")),
+            _ => None,
+        };
+        let of = |used: &[&str], found: &[&str]| {
+            let used: Vec<_> = used.iter().map(|name| image(name)).collect();
+            let missing = missing(used, |name| found.contains(&name.as_str()), parent_of);
+            missing.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&["child", "twin", "found"], &["found"]), ["base", "middle", "child", "twin"]);
+        assert_eq!(of(&["child", "twin"], &["middle"]), ["child", "twin"]);
+        assert_eq!(of(&["twin", "base", "child"], &["twin"]), ["base", "middle", "child"]);
+        assert_eq!(of(&["child"], &["child"]), [""; 0]);
+    }
+
+    #[test]
+    fn times_are_the_calendars_or_from_now() {
+        let task = json!({ "a": "2026-11-24T00:00:00.000Z", "b": { "relative-datestamp": "2 days" }, "c": "soon" });
+        let task = task.as_object().unwrap();
+        assert_eq!(time(task, "a", now()), "2026-11-24T00:00:00Z".parse().ok());
+        assert_eq!(time(task, "b", now()), "2026-11-25T07:00:00Z".parse().ok());
+        assert_eq!((time(task, "c", now()), time(task, "d", now())), (None, None));
+        let hours = |text| from_now(text).map(|span| span.as_hours());
+        assert_eq!(
+            ["1 year", "2mo", "3d", "0 seconds", "x", "3 weeks"].map(hours),
+            [Some(8760), Some(1440), Some(72), Some(0), None, None]
+        );
+    }
+
+    #[test]
+    fn an_image_task_is_as_urgent_as_the_most_urgent_that_waits_for_it() {
+        let waiting = [
+            json!({ "priority": "low", "deadline": { "relative-datestamp": "1 day" }, "metadata": { "owner": "a@example.com" },
+                    "routes": ["index.x", "tc-treeherder.v2.try.abcdef.3"] }),
+            json!({ "priority": "very-high", "expires": "2027-11-23T07:00:00.000Z", "schedulerId": "gecko-level-3" }),
+        ];
+        let values =
+            shared(&waiting.iter().filter_map(Value::as_object).collect::<Vec<_>>(), &DECISION.parse().unwrap(), now());
+        let said = |name: &str| values.get(name).map(String::as_str);
+        assert_eq!(said("priority"), Some("very-high"));
+        assert_eq!(said("deadline"), Some("2026-11-24T07:00:00.000Z"));
+        assert_eq!(said("expires"), Some("2027-11-23T07:00:00.000Z"));
+        assert_eq!(said("owner"), Some("a@example.com"));
+        assert_eq!(said("scheduler_id"), Some("gecko-level-3"));
+        assert_eq!(said("revision"), Some("abcdef"));
+        assert_eq!(said("task_group_id"), Some(DECISION));
+        assert_eq!(said("source"), None);
+    }
+
+    fn common(given: &[(&str, &str)]) -> Common {
+        Common {
+            decision_task: DECISION.parse().unwrap(),
+            project: "try".parse().unwrap(),
+            pushdate: "20151209123456".parse().unwrap(),
+            index: "index".parse().unwrap(),
+            artifact: ArtifactPlan {
+                name: "public/image.tar".parse().unwrap(),
+                expires: None,
+                storage: Storage::Auto,
+                zstd_level: None,
+            },
+            scheme: HashScheme::Tar,
+            given: given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            now: now(),
+        }
+    }
+
+    fn order() -> Order {
+        let context = ContextHash(Digest::of(b"context"));
+        Order { image: image("builder"), context, index_hash: None, args: BTreeMap::new(), parent: None, symbol: None }
+    }
+
+    #[test]
+    fn what_is_missing_or_given_in_vain_is_named() {
+        let template = Template::new(json!({ "a": "{{worker_type}} {{hash}} {{docker_build_network}}" }));
+        let said = |given| definition(&order(), &[], &template, &common(given)).unwrap_err().to_string();
+        let unfilled = said(&[]);
+        assert!(unfilled.starts_with("the task of image builder: ") && unfilled.contains("worker_type"), "{unfilled}");
+        assert!(unfilled.ends_with("give each with --value NAME=VALUE"), "{unfilled}");
+        assert_eq!(said(&[("hash", "0")]), "--value hash: is computed for each image");
+        let typo = check_given(&common(&[("worker_tpye", "x")]).given, &template).unwrap_err().to_string();
+        assert_eq!(typo, "--value worker_tpye: the task's template has no such placeholder");
+        assert!(check_given(&common(&[("docker_build_network", "none")]).given, &template).is_ok());
+    }
+
+    #[test]
+    fn symbols_are_those_of_the_job() {
+        assert_eq!(
+            ["I(deb12)", "deb12", "I(", &"x".repeat(30)].map(job_symbol),
+            ["deb12", "deb12", "I(", &"x".repeat(25)]
+        );
+    }
+}
