@@ -154,7 +154,7 @@ impl Failed {
                 PublishError::Call(error) => call_code(error),
                 PublishError::Lookup(error) => lookup_code(error),
                 PublishError::Transfer(error) => transfer_code(error),
-                PublishError::ExpiresAfterTask { .. } => USAGE,
+                PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } => USAGE,
                 PublishError::TooLarge { .. } => REFUSED,
                 PublishError::NotIndexed { .. } | PublishError::ObjectNotCreated(_) => WORLD,
                 PublishError::ReadBack { .. } | PublishError::StorageChanged | PublishError::Folder { .. } => WORLD,

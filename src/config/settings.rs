@@ -105,10 +105,12 @@ settings! {
     DOCKER_BUILD_NETWORK = Setting::new("docker-build-network", "DOCKER_BUILD_NETWORK", "NETWORK", "Network of RUN steps, as the engine names it: host, none [default: the engine's]").group(BUILD);
     PARENT_TASK_ID = Setting::new("parent-task-id", "PARENT_TASK_ID", "ID", "The task whose image is the parent, $DOCKER_IMAGE_PARENT in the Dockerfile").group(BUILD);
 
-    ARTIFACT_NAME = Setting::new("artifact-name", "ARTIFACT_NAME", "NAME", "The image artifact; a name ending in .tar.zst compresses it").default("public/image.tar").group(ARTIFACT);
+    ARTIFACT_NAME = Setting::new("artifact-name", "ARTIFACT_NAME", "NAME", "The image artifact; a name ending in .tar.zst compresses it; with --publish payload public/image.tar.zst").default("public/image.tar").group(ARTIFACT);
     ARTIFACT_EXPIRES = Setting::new("artifact-expires", "ARTIFACT_EXPIRES", "TIME", "When the artifact and its index entries expire, RFC 3339 [default: with the task]").group(ARTIFACT);
     ARTIFACT_STORAGE = Setting::new("artifact-storage", "ARTIFACT_STORAGE", "TYPE", "Storage type of the artifact: s3, object, or auto (s3, and object where the deployment refuses s3)").default("auto").group(ARTIFACT);
     ZSTD_LEVEL = Setting::new("zstd-level", "DOCKER_IMAGE_ZSTD_LEVEL", "1-19", "Compression level of a .tar.zst artifact").default("3").group(ARTIFACT);
+    PUBLISH = Setting::new("publish", "IMAGE_WORKER_PUBLISH", "HOW", "Who publishes: api, this program; payload, the worker, as the task's payload declares the artifact that is written to --output").default("api").group(ARTIFACT);
+    CHOWN_OUTPUT = Setting::new("chown-output", "CHOWN_OUTPUT", "UID:GID", "Owner of what is written to --output").group(ARTIFACT);
     INDEX = Setting::new("index", "INDEX", "PREFIX", "Prefix of the routes").default("index").group(ARTIFACT);
     CENTRAL = Setting::new("central", "IMAGE_WORKER_CENTRAL", "PROJECT", "The project whose images every project may use").default("mozilla-central").group(ARTIFACT);
     INDEX_HASH = Setting::new("index-hash", "INDEX_HASH", "SHA256", "What stands in the hash route and the tag [default: HASH]").group(ARTIFACT);
@@ -127,7 +129,7 @@ settings! {
     WORK_DIR = Setting::new("work-dir", "TASK_WORKDIR", "DIR", "Folder for unfinished files, with room for the image [default: TMPDIR]").group(ENGINE_GROUP);
 
     DRY_RUN = Setting::new("dry-run", "IMAGE_WORKER_DRY_RUN", "", "Do the whole job but publish nothing: write image.tar and publish.json").group(DRY);
-    OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes").default("./image-worker-out").group(DRY);
+    OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes; --publish payload writes to /workspace/out").default("./image-worker-out").group(DRY);
 
     OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, of `hash` the hash, or of `decide` the graph").group(OUTPUT_GROUP);
     SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
@@ -161,6 +163,8 @@ pub const RUN: &[&Setting] = &[
     &ARTIFACT_EXPIRES,
     &ARTIFACT_STORAGE,
     &ZSTD_LEVEL,
+    &PUBLISH,
+    &CHOWN_OUTPUT,
     &INDEX,
     &INDEX_HASH,
     &ROOT_URL,

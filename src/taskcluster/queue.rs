@@ -64,6 +64,7 @@ struct Status {
 struct Run {
     run_id: u32,
 }
+
 const TASK: &str = "queue.task";
 
 impl Queue {
