@@ -15,4 +15,5 @@ mod run;
 mod stand_in;
 mod stand_in_tests;
 mod taskgraph_images;
+mod tree;
 mod worker_config;

@@ -34,6 +34,8 @@ pub enum Verb {
     Lookup(Vec<ImageName>),
     /// Decide about a task graph's images.
     Decide(Decision),
+    /// Show the images and what is wrong with them.
+    Tree,
     /// Print a completion script.
     Completions(Shell),
     /// Print the manual page.
@@ -87,6 +89,10 @@ Says which tasks have these images already: in the central project or, with --pr
 An entry of the index counts only if its artifact is there, whole and unexpired.
 Prints `NAME TASK_ID`, or `NAME -`, a line each.";
 
+const TREE_HELP: &str = "\
+Shows every image directory: its kind, context hash, files and size, and which images it is made of.
+All problems are listed at once, and the exit code is 10 if there are any; hints do not count.";
+
 /// The command line's definition; completions and the manual page come from it too.
 #[must_use]
 pub fn command() -> Command {
@@ -118,6 +124,7 @@ pub fn command() -> Command {
                 .long_about(DECIDE_HELP)
                 .args(decision_arguments()),
         )
+        .subcommand(verb("tree", "Show the images, who is built from whom, and what is wrong").long_about(TREE_HELP))
         .subcommand(Command::new("completions").about("Print a completion script").arg(shell))
         .subcommand(Command::new("man").about("Print the manual page"))
 }
@@ -206,6 +213,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             graph: sub.get_one("graph").cloned().unwrap_or_default(),
             values: sub.get_many("value").into_iter().flatten().cloned().collect(),
         }),
+        "tree" => Verb::Tree,
         "completions" => Verb::Completions(sub.get_one("shell").copied().unwrap_or(Shell::Bash)),
         _ => Verb::Man,
     };

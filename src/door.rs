@@ -42,12 +42,12 @@ fn run_verb() -> ExitCode {
         Ok((format, verbose)) => Report::install(format, verbose, color),
         Err(error) => return failed(&plain(), &error.into()),
     };
-    match verbs::execute(&invocation, &sources, &report) {
-        Ok(answer) => match io::stdout().write_all(answer.as_bytes()).and_then(|()| io::stdout().flush()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(source) => failed(&report, &Failed::Write { path: "stdout".into(), source }),
-        },
-        Err(error) => failed(&report, &error),
+    let outcome = verbs::execute(&invocation, &sources, &report);
+    let answer = outcome.as_deref().unwrap_or_else(Failed::answer);
+    match (io::stdout().write_all(answer.as_bytes()).and_then(|()| io::stdout().flush()), &outcome) {
+        (_, Err(error)) => failed(&report, error),
+        (Err(source), Ok(_)) => failed(&report, &Failed::Write { path: "stdout".into(), source }),
+        (Ok(()), Ok(_)) => ExitCode::SUCCESS,
     }
 }
 

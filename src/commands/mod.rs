@@ -6,6 +6,7 @@ pub mod hash;
 pub mod lookup;
 pub mod run;
 pub mod stop;
+pub mod tree;
 
 use std::io;
 use std::path::PathBuf;
@@ -85,6 +86,18 @@ pub enum Failed {
     /// A repository's images.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// What was looked at has problems. They are in the answer, which is an answer all the same.
+    #[error("{what} has {}; first, {first}", if *count == 1 { "1 problem".to_owned() } else { format!("{count} problems") })]
+    Problems {
+        /// What was looked at.
+        what: String,
+        /// How many.
+        count: usize,
+        /// The first one.
+        first: String,
+        /// What goes to stdout.
+        answer: String,
+    },
     /// The engine, or the build.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -139,7 +152,7 @@ impl Failed {
             Self::Parent(ParentError::Load { error, .. }) => load_code(error),
             Self::Parent(ParentError::Call(error)) => call_code(error),
             Self::Collect(error) => collect_code(error),
-            Self::Changing(_) => CONTEXT,
+            Self::Changing(_) | Self::Problems { .. } => CONTEXT,
             Self::Decision(_) | Self::Document(_) | Self::Read { .. } => USAGE,
             Self::Graph(error) => match error {
                 GraphError::Unresolved { .. } | GraphError::Definition { .. } => BUG,
@@ -169,6 +182,15 @@ impl Failed {
                 Reason::Deadline => WORLD,
             },
             Self::Bug(_) => BUG,
+        }
+    }
+
+    /// What goes to stdout in spite of the failure.
+    #[must_use]
+    pub fn answer(&self) -> &str {
+        match self {
+            Self::Problems { answer, .. } => answer,
+            _ => "",
         }
     }
 

@@ -9,6 +9,7 @@ mod patience;
 mod place;
 pub mod settings;
 mod sources;
+mod tree;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -26,6 +27,7 @@ pub use destination::{Destination, Output, Owner};
 pub use lookup::LookupConfig;
 pub use place::ImagesPlace;
 pub use sources::{ConfigError, Given, Origin, Sources};
+pub use tree::{TreeConfig, TreeForm};
 
 /// One invocation of `run`.
 #[derive(Debug)]

@@ -8,7 +8,9 @@ use std::time::Duration;
 use crate::cli::{self, ImageDirectory, Invocation, Verb};
 use crate::commands::stop::Stop;
 use crate::commands::{self, Failed};
-use crate::config::{self, Config, ConfigError, DecideConfig, LookupConfig, Sources, Surroundings, settings};
+use crate::config::{
+    self, Config, ConfigError, DecideConfig, LookupConfig, Sources, Surroundings, TreeConfig, settings,
+};
 use crate::names::{HashScheme, ImageName};
 use crate::report::Report;
 
@@ -24,6 +26,7 @@ pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Repor
         Verb::Context(image) => context(image, sources, json),
         Verb::Lookup(names) => lookup(names, sources, json),
         Verb::Decide(decision) => decide(decision, sources, json),
+        Verb::Tree => commands::tree::tree(&TreeConfig::read(sources, &surroundings())?),
         Verb::Completions(shell) => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut cli::command(), "image-worker", &mut script);
