@@ -16,4 +16,5 @@ mod stand_in;
 mod stand_in_tests;
 mod taskgraph_images;
 mod tree;
+mod walk;
 mod worker_config;
