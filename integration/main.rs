@@ -7,6 +7,7 @@ mod fuzz;
 mod harness;
 mod hash;
 mod house;
+mod replay;
 mod run;
 mod stand_in;
 mod stand_in_tests;

@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 use crate::config::settings::{self, Setting};
+use crate::names::{NameError, TaskId};
 
 /// What was typed.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Invocation {
 pub enum Verb {
     /// The main job.
     Run,
+    /// The job of an existing task.
+    Replay(TaskId),
     /// Print a context hash.
     Hash(ImageDirectory),
     /// Write a context.
@@ -60,6 +63,12 @@ The main job, inside a task: download the context, verify its hash, build the im
 In a task everything comes from the environment; on a laptop, try
     image-worker run --dry-run --context taskcluster/docker/NAME --image-name NAME --project try";
 
+const REPLAY_HELP: &str = "\
+Fetches a task's definition (from a public deployment without credentials) and does its job here: the same context,
+arguments and parent. A dry run, unless --publish. Flags win over the definition; the engine, the output and
+credentials are this machine's. When the context has expired, give --context DIR; see also --shell.
+    TASKCLUSTER_ROOT_URL=https://tc.example.com image-worker replay TASK_ID --shell";
+
 /// The command line's definition; completions and the manual page come from it too.
 #[must_use]
 pub fn command() -> Command {
@@ -75,6 +84,12 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .args(settings::EVERYWHERE.iter().map(|setting| flag(setting).global(true)))
         .subcommand(verb("run", "The main job, inside a task").long_about(RUN_HELP).after_help(after))
+        .subcommand(
+            verb("replay", "The job of an existing task, from its definition; a dry run unless --publish")
+                .long_about(REPLAY_HELP)
+                .after_help(EXIT_CODES)
+                .arg(task_id()),
+        )
         .subcommand(verb("hash", "Print the context hash of an image directory").args(image_directory()))
         .subcommand(
             verb("context", "Write the context of an image directory as a .tar.gz, print its hash")
@@ -100,6 +115,21 @@ fn image_directory() -> [Arg; 2] {
             settings::DOCKER_BUILD_ARGS.variable
         )),
     ]
+}
+
+fn task_id() -> Arg {
+    Arg::new("task").value_name("TASK_ID").value_parser(pasted_task_id).required(true).help("The task, or its URL")
+}
+
+/// A task id, also in the URL of a task's page or log, which is what people have at hand.
+fn pasted_task_id(text: &str) -> Result<TaskId, NameError> {
+    let after = text.split_once("/tasks/").map_or(text, |(_, after)| after);
+    after.split(['/', '?', '#']).next().unwrap_or(after).parse()
+}
+
+fn task(matches: &ArgMatches) -> Result<TaskId, clap::Error> {
+    let missing = || command().error(clap::error::ErrorKind::MissingRequiredArgument, "which task?");
+    matches.get_one("task").cloned().ok_or_else(missing)
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -140,6 +170,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     }
     let verb = match name {
         "run" => Verb::Run,
+        "replay" => Verb::Replay(task(sub)?),
         "hash" => Verb::Hash(directory(sub)),
         "context" => Verb::Context(directory(sub)),
         "completions" => Verb::Completions(sub.get_one("shell").copied().unwrap_or(Shell::Bash)),

@@ -73,6 +73,12 @@ pub(super) fn deployment(sources: &Sources, needed: bool, dry: bool) -> Result<O
     Ok(Some(Deployment { root_url, access }))
 }
 
+/// The deployment of a verb that is about one.
+pub(super) fn required(sources: &Sources, only_reads: bool) -> Result<Deployment, ConfigError> {
+    let missing = ConfigError::Missing { setting: &settings::ROOT_URL, why: "there is no deployment to speak to" };
+    deployment(sources, true, only_reads)?.ok_or(missing)
+}
+
 fn hawk(sources: &Sources, dry: bool) -> Result<Access, ConfigError> {
     let text = |setting: &'static Setting| sources.parse::<String>(setting);
     match (text(&settings::CLIENT_ID)?, text(&settings::ACCESS_TOKEN)?) {

@@ -3,6 +3,7 @@
 
 mod access;
 mod patience;
+pub mod replay;
 pub mod settings;
 mod sources;
 
@@ -30,6 +31,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// The folder for unfinished files. generic-worker names one on a disk; a system's own is often in memory.
     pub work_dir: PathBuf,
+    /// The name that the image of the last good step keeps when a step fails.
+    pub keep: Option<String>,
     /// Where a dry run writes; absent, the run publishes.
     pub dry_run: Option<PathBuf>,
     /// Build even where the index has the image already.
@@ -116,6 +119,7 @@ impl Config {
             index: sources.parse_or_default(&settings::INDEX)?,
             index_hash: sources.parse(&settings::INDEX_HASH)?,
         };
+        let keep = replay::kept(sources, plan.task.as_ref(), dry)?;
         Ok(Self {
             plan,
             deployment: access::deployment(sources, needs_deployment, dry)?,
@@ -126,6 +130,7 @@ impl Config {
             },
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             dry_run: if dry { Some(sources.parse_or_default(&settings::OUTPUT)?) } else { None },
+            keep,
             force: sources.switch(&settings::FORCE)?,
             max_run_time: sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get),
             patience: patience::read(sources)?,
@@ -232,7 +237,8 @@ fn context_source(
     dry: bool,
 ) -> Result<(ContextSource, Option<RepoPath>), ConfigError> {
     if let Some(given) = sources.get(&settings::CONTEXT)? {
-        if !dry {
+        // A replay verifies it against the task's HASH.
+        if !(dry || sources.is_replay()) {
             return Err(ConfigError::Combination(format!(
                 "{} is for --dry-run: a task takes its context from CONTEXT_TASK_ID and CONTEXT_PATH, or from CONTEXT_URL",
                 given.origin

@@ -77,6 +77,7 @@ settings! {
     TASK_ID = Setting::new("task-id", "TASK_ID", "ID", "The task that publishes").group(JOB);
     RUN_ID = Setting::new("run-id", "RUN_ID", "N", "The run of the task that publishes").group(JOB);
     PUSHDATE = Setting::new("pushdate", "PUSHDATE", "DATE", "The push: YYYYMMDDHHMMSS in UTC, or seconds since 1970").group(JOB);
+    PUBLISH = Setting::new("publish", "IMAGE_WORKER_PUBLISH", "WAY", "Publish what is built: api, as the task itself would [default: a dry run]").group(JOB);
     FORCE = Setting::new("force", "IMAGE_WORKER_FORCE", "", "Build even where the index has the image already").group(JOB);
     MAX_RUN_TIME = Setting::new("max-run-time", "MAX_RUN_TIME", "SECONDS", "The task's maxRunTime; the program stops by itself, cleanly, shortly before").group(JOB);
 
@@ -116,6 +117,7 @@ settings! {
     WORK_DIR = Setting::new("work-dir", "TASK_WORKDIR", "DIR", "Folder for unfinished files, with room for the image [default: TMPDIR]").group(ENGINE_GROUP);
 
     DRY_RUN = Setting::new("dry-run", "IMAGE_WORKER_DRY_RUN", "", "Do the whole job but publish nothing: write image.tar and publish.json").group(DRY);
+    SHELL = Setting::new("shell", "IMAGE_WORKER_SHELL", "", "When a step fails, keep the last good step's image, and open a shell in it where there is a terminal").group(DRY);
     OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes").default("./image-worker-out").group(DRY);
 
     OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, or of `hash` the hash").group(OUTPUT_GROUP);
@@ -164,6 +166,51 @@ pub const RUN: &[&Setting] = &[
     &DOCKER_HOST,
     &WORK_DIR,
     &DRY_RUN,
+    &SHELL,
+    &OUTPUT,
+];
+
+/// What `replay` takes: all of `run`, and the word that it is to publish.
+pub const REPLAY: &[&Setting] = &[
+    &IMAGE_NAME,
+    &PROJECT,
+    &TASK_ID,
+    &RUN_ID,
+    &PUSHDATE,
+    &PUBLISH,
+    &FORCE,
+    &MAX_RUN_TIME,
+    &CONTEXT_TASK_ID,
+    &CONTEXT_PATH,
+    &CONTEXT_URL,
+    &CONTEXT,
+    &HASH,
+    &HASH_SCHEME,
+    &CONTEXT_MAX_BYTES,
+    &CONTEXT_MAX_ENTRIES,
+    &ROOT,
+    &DOCKER_BUILD_ARGS,
+    &DOCKER_BUILD_NETWORK,
+    &PARENT_TASK_ID,
+    &ARTIFACT_NAME,
+    &ARTIFACT_EXPIRES,
+    &ARTIFACT_STORAGE,
+    &ZSTD_LEVEL,
+    &INDEX,
+    &INDEX_HASH,
+    &ROOT_URL,
+    &PROXY_URL,
+    &CLIENT_ID,
+    &ACCESS_TOKEN,
+    &CERTIFICATE,
+    &TRIES,
+    &CALL_TIMEOUT,
+    &SILENCE,
+    &ENGINE,
+    &DOCKER_HOST,
+    &WORK_DIR,
+    &DRY_RUN,
+    &SHELL,
     &OUTPUT,
 ];
 
@@ -174,7 +221,8 @@ pub const HASH_VERB: &[&Setting] = &[&ROOT, &SCHEME, &OUT];
 pub const CONTEXT_VERB: &[&Setting] = &[&ROOT, &SCHEME, &OUT];
 
 /// The settings of every verb that has any, by the verb's name.
-pub const VERBS: &[(&str, &[&Setting])] = &[("run", RUN), ("hash", HASH_VERB), ("context", CONTEXT_VERB)];
+pub const VERBS: &[(&str, &[&Setting])] =
+    &[("run", RUN), ("replay", REPLAY), ("hash", HASH_VERB), ("context", CONTEXT_VERB)];
 
 #[cfg(test)]
 mod tests {

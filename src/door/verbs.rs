@@ -2,14 +2,16 @@
 //! its answer looks on stdout. What the verb does is in `commands`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::{self, ImageDirectory, Invocation, Verb};
+use crate::commands::run::Outcome;
 use crate::commands::stop::Stop;
 use crate::commands::{self, Failed};
 use crate::config::{self, Config, ConfigError, Sources, Surroundings, settings};
-use crate::names::HashScheme;
+use crate::names::{HashScheme, TaskId};
 use crate::report::Report;
 
 /// Threads of a stopped job that still wait for bytes are left to the exit after this time.
@@ -20,6 +22,7 @@ pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Repor
     let json = sources.switch(&settings::JSON)?;
     match &invocation.verb {
         Verb::Run => run(sources, json, report),
+        Verb::Replay(task) => replay(task, sources, json, report),
         Verb::Hash(image) => hash(image, sources, json),
         Verb::Context(image) => context(image, sources, json),
         Verb::Completions(shell) => {
@@ -64,8 +67,21 @@ fn run(sources: &Sources, json: bool, report: &Report) -> Result<String, Failed>
         let stop = Stop::listen(config.max_run_time)?;
         commands::run::run(config, &stop, report).await
     })?;
+    tell(&outcome, json)
+}
+
+fn replay(task: &TaskId, sources: &Sources, json: bool, report: &Report) -> Result<String, Failed> {
+    let outcome = in_runtime(async {
+        let stop = Stop::listen(sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get))?;
+        commands::replay::replay(task, sources, &surroundings(), &stop, report).await
+    })?;
+    tell(&outcome, json)
+}
+
+/// The answer of a job.
+fn tell(outcome: &Outcome, json: bool) -> Result<String, Failed> {
     tracing::info!("{}", outcome.story);
-    let value = serde_json::to_value(&outcome).map_err(|error| Failed::Bug(error.to_string()))?;
+    let value = serde_json::to_value(outcome).map_err(|error| Failed::Bug(error.to_string()))?;
     Ok(answer(json, &value, &outcome.identity.tag))
 }
 

@@ -1,5 +1,7 @@
 //! The queue, as far as a job needs it: a task's expiry, and artifacts' creation, end and whereabouts.
 
+mod tasks;
+
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -8,6 +10,7 @@ use super::{CallError, answer, body, call};
 use crate::config::Deployment;
 use crate::names::{ArtifactName, HttpUrl, TaskId};
 use crate::plan::{ArtifactPayload, CreateArtifact, TaskRun, to_milliseconds};
+pub use tasks::{Run, State, Status};
 
 /// The queue of one deployment.
 pub struct Queue {
