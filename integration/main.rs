@@ -8,6 +8,7 @@ mod harness;
 mod hash;
 mod house;
 mod replay;
+mod rerun;
 mod run;
 mod stand_in;
 mod stand_in_tests;

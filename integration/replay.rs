@@ -12,14 +12,14 @@ use crate::stand_in::{Claim, RunState, TaskSpec};
 const STEPS: &str = "ARG GREETING\nRUN echo $GREETING > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
 
 /// A deployment with an image task as its definition says it, and the image directory that it comes from.
-struct Scene {
+pub(crate) struct Scene {
     repository: Repository,
-    job: Job,
-    task: Claim,
+    pub(crate) job: Job,
+    pub(crate) task: Claim,
 }
 
 impl Scene {
-    fn new(name: &str, steps: &str, more: &Value) -> Self {
+    pub(crate) fn new(name: &str, steps: &str, more: &Value) -> Self {
         let repository = Repository::new(name, steps);
         let job = Job::new(&repository);
         let task = job.taskcluster.create_task(Self::spec(&job, more));
@@ -28,7 +28,7 @@ impl Scene {
     }
 
     /// What a decision task gives the queue.
-    fn spec(job: &Job, more: &Value) -> TaskSpec {
+    pub(crate) fn spec(job: &Job, more: &Value) -> TaskSpec {
         let mut env = json!(job.environment());
         for by_the_worker in ["TASK_ID", "RUN_ID", "TASKCLUSTER_ROOT_URL", "TASKCLUSTER_PROXY_URL"] {
             env.as_object_mut().unwrap().remove(by_the_worker);

@@ -28,6 +28,8 @@ pub enum Verb {
     Run,
     /// The job of an existing task.
     Replay(TaskId),
+    /// A sheriff's rerun.
+    Rerun(TaskId),
     /// Print a context hash.
     Hash(ImageDirectory),
     /// Write a context.
@@ -69,6 +71,22 @@ arguments and parent. A dry run, unless --publish. Flags win over the definition
 credentials are this machine's. When the context has expired, give --context DIR; see also --shell.
     TASKCLUSTER_ROOT_URL=https://tc.example.com image-worker replay TASK_ID --shell";
 
+const RERUN_HELP: &str = "\
+Tells how an image task stands and whether a rerun can work: runs, deadline, context, retries, the image in the index.
+If so, asks (or not, with --yes), has the queue make another run, and follows it. If not, says what to do instead: a
+retrigger, a new decision task, nothing. Looking needs no credentials at a public deployment; the rerun needs a scope
+queue:rerun-task:SCHEDULER/GROUP/TASK. With --json, stdout has a line about the prospect and one about the run.";
+
+const RERUN_EXIT_CODES: &str = "\
+Exit codes:
+  0    the run completed, or there is nothing to do, or the answer was no
+  2    wrong usage or configuration, of the task's definition too; nobody there to ask
+  10   a new decision task is needed
+  20   the run failed; its log says why
+  30   the run ended in an exception, or the world failed: another try can help
+  31   the queue refuses a rerun, or it is not the time for it: a retrigger, waiting, a missing scope
+  129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM; the run goes on";
+
 /// The command line's definition; completions and the manual page come from it too.
 #[must_use]
 pub fn command() -> Command {
@@ -88,6 +106,12 @@ pub fn command() -> Command {
             verb("replay", "The job of an existing task, from its definition; a dry run unless --publish")
                 .long_about(REPLAY_HELP)
                 .after_help(EXIT_CODES)
+                .arg(task_id()),
+        )
+        .subcommand(
+            verb("rerun", "A sheriff's rerun: says whether it can work, asks the queue for it, follows it")
+                .long_about(RERUN_HELP)
+                .after_help(RERUN_EXIT_CODES)
                 .arg(task_id()),
         )
         .subcommand(verb("hash", "Print the context hash of an image directory").args(image_directory()))
@@ -171,6 +195,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     let verb = match name {
         "run" => Verb::Run,
         "replay" => Verb::Replay(task(sub)?),
+        "rerun" => Verb::Rerun(task(sub)?),
         "hash" => Verb::Hash(directory(sub)),
         "context" => Verb::Context(directory(sub)),
         "completions" => Verb::Completions(sub.get_one("shell").copied().unwrap_or(Shell::Bash)),

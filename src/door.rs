@@ -43,9 +43,9 @@ fn run_verb() -> ExitCode {
         Err(error) => return failed(&plain(), &error.into()),
     };
     match verbs::execute(&invocation, &sources, &report) {
-        Ok(answer) => match io::stdout().write_all(answer.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Ok(answer) => match say(&answer) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(source) => failed(&report, &Failed::Write { path: "stdout".into(), source }),
+            Err(error) => failed(&report, &error),
         },
         Err(error) => {
             let code = failed(&report, &error);
@@ -55,6 +55,13 @@ fn run_verb() -> ExitCode {
             code
         }
     }
+}
+
+/// Writes an answer, or a part of one.
+fn say(answer: &str) -> Result<(), Failed> {
+    let mut stdout = io::stdout();
+    let said = stdout.write_all(answer.as_bytes()).and_then(|()| stdout.flush());
+    said.map_err(|source| Failed::Write { path: "stdout".into(), source })
 }
 
 /// Runs the command that opens a shell, where somebody sits before it. Told it has been already.

@@ -2,7 +2,9 @@
 
 pub mod context;
 pub mod hash;
+pub mod prospect;
 pub mod replay;
+pub mod rerun;
 pub mod run;
 pub mod stop;
 pub mod whereabouts;
@@ -21,8 +23,10 @@ use crate::names::{HttpUrl, NameError, TaskId};
 use crate::publish::PublishError;
 use crate::report::Report;
 use crate::retry::{Another, Failure as _};
+use crate::taskcluster::queue::{Run, State};
 use crate::taskcluster::{CallError, CallFault};
 use crate::transfer::TransferError;
+use prospect::Verdict;
 use stop::Reason;
 use whereabouts::Whereabouts;
 
@@ -93,6 +97,28 @@ pub enum Failed {
         #[source]
         source: FetchError,
     },
+    /// A task that a rerun does not help.
+    #[error("task {task} is not to be rerun: {why}")]
+    NoRerun {
+        /// The task.
+        task: TaskId,
+        /// What is right instead.
+        verdict: Verdict,
+        /// Why.
+        why: String,
+    },
+    /// A run that was followed, and did not complete.
+    #[error(
+        "run {} of task {task} ended as {}, {}; its log says why: {log}", run.run_id, run.state, run.reason_resolved.as_deref().unwrap_or("for no known reason")
+    )]
+    Run {
+        /// The task.
+        task: TaskId,
+        /// The run.
+        run: Box<Run>,
+        /// Where its log is.
+        log: String,
+    },
     /// A build that failed, and left something to look at.
     #[error("{failed}")]
     Kept {
@@ -121,6 +147,16 @@ impl Failed {
         match self {
             Self::Config(_) | Self::Name(_) | Self::NoTask { .. } => USAGE,
             Self::ContextGone { .. } => CONTEXT,
+            Self::NoRerun { verdict: Verdict::NewDecisionTask, .. } => CONTEXT,
+            Self::NoRerun { .. } => REFUSED,
+            // What made it fail stands in its log only; mostly it is the build.
+            Self::Run { run, .. } => {
+                if run.state == State::Failed {
+                    BUILD
+                } else {
+                    WORLD
+                }
+            }
             Self::Kept { failed, .. } => failed.exit_code(),
             Self::Fetch(error) => fetch_code(error),
             Self::Collect(error) => collect_code(error),

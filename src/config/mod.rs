@@ -4,6 +4,7 @@
 mod access;
 mod patience;
 pub mod replay;
+pub mod rerun;
 pub mod settings;
 mod sources;
 

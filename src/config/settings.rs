@@ -56,6 +56,7 @@ const TREE: &str = "The image tree";
 const DEPLOYMENT: &str = "The deployment";
 const ENGINE_GROUP: &str = "The machine";
 const DRY: &str = "Dry run";
+const RERUN_GROUP: &str = "The rerun";
 const OUTPUT_GROUP: &str = "The output";
 
 macro_rules! settings {
@@ -119,6 +120,10 @@ settings! {
     DRY_RUN = Setting::new("dry-run", "IMAGE_WORKER_DRY_RUN", "", "Do the whole job but publish nothing: write image.tar and publish.json").group(DRY);
     SHELL = Setting::new("shell", "IMAGE_WORKER_SHELL", "", "When a step fails, keep the last good step's image, and open a shell in it where there is a terminal").group(DRY);
     OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes").default("./image-worker-out").group(DRY);
+
+    YES = Setting::new("yes", "IMAGE_WORKER_YES", "", "Ask nobody: rerun if that can help").group(RERUN_GROUP);
+    NO_FOLLOW = Setting::new("no-follow", "IMAGE_WORKER_NO_FOLLOW", "", "Do not wait for the end of the new run").group(RERUN_GROUP);
+    LONGEST_PAUSE = Setting::new("longest-pause", "IMAGE_WORKER_LONGEST_PAUSE", "SECONDS", "The longest pause between two looks at the new run; it begins with a second").default("30").group(RERUN_GROUP);
 
     OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, or of `hash` the hash").group(OUTPUT_GROUP);
     SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
@@ -214,6 +219,21 @@ pub const REPLAY: &[&Setting] = &[
     &OUTPUT,
 ];
 
+/// What `rerun` takes.
+pub const RERUN: &[&Setting] = &[
+    &YES,
+    &NO_FOLLOW,
+    &LONGEST_PAUSE,
+    &ROOT_URL,
+    &PROXY_URL,
+    &CLIENT_ID,
+    &ACCESS_TOKEN,
+    &CERTIFICATE,
+    &TRIES,
+    &CALL_TIMEOUT,
+    &SILENCE,
+];
+
 /// What `hash` takes.
 pub const HASH_VERB: &[&Setting] = &[&ROOT, &SCHEME, &OUT];
 
@@ -222,7 +242,7 @@ pub const CONTEXT_VERB: &[&Setting] = &[&ROOT, &SCHEME, &OUT];
 
 /// The settings of every verb that has any, by the verb's name.
 pub const VERBS: &[(&str, &[&Setting])] =
-    &[("run", RUN), ("replay", REPLAY), ("hash", HASH_VERB), ("context", CONTEXT_VERB)];
+    &[("run", RUN), ("replay", REPLAY), ("rerun", RERUN), ("hash", HASH_VERB), ("context", CONTEXT_VERB)];
 
 #[cfg(test)]
 mod tests {

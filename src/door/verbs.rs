@@ -2,14 +2,17 @@
 //! its answer looks on stdout. What the verb does is in `commands`.
 
 use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::{self, ImageDirectory, Invocation, Verb};
+use crate::commands::rerun::Next;
 use crate::commands::run::Outcome;
 use crate::commands::stop::Stop;
 use crate::commands::{self, Failed};
+use crate::config::rerun::Rerun;
 use crate::config::{self, Config, ConfigError, Sources, Surroundings, settings};
 use crate::names::{HashScheme, TaskId};
 use crate::report::Report;
@@ -23,6 +26,7 @@ pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Repor
     match &invocation.verb {
         Verb::Run => run(sources, json, report),
         Verb::Replay(task) => replay(task, sources, json, report),
+        Verb::Rerun(task) => rerun(task, sources, json),
         Verb::Hash(image) => hash(image, sources, json),
         Verb::Context(image) => context(image, sources, json),
         Verb::Completions(shell) => {
@@ -76,6 +80,47 @@ fn replay(task: &TaskId, sources: &Sources, json: bool, report: &Report) -> Resu
         commands::replay::replay(task, sources, &surroundings(), &stop, report).await
     })?;
     tell(&outcome, json)
+}
+
+fn rerun(task: &TaskId, sources: &Sources, json: bool) -> Result<String, Failed> {
+    let config = Rerun::read(sources)?;
+    // Nothing is under way that a signal could hurt.
+    let prospect = in_runtime(commands::rerun::look(task, &config, sources, &surroundings()))?;
+    prospect.tell();
+    if json {
+        super::say(&format!("{}\n", prospect.to_json()))?;
+    }
+    let next = prospect.next(&config)?;
+    let go = match next {
+        Next::Ask => config.yes || confirmed("Rerun?")?,
+        Next::Follow => true,
+        Next::Done => false,
+    };
+    let run = if go {
+        Some(in_runtime(async {
+            let stop = Stop::listen(None)?;
+            commands::rerun::rerun(&prospect, next, &config, &stop).await
+        })?)
+    } else {
+        prospect.last_run().cloned()
+    };
+    Ok(match run {
+        Some(run) => answer(json, &serde_json::json!(run), &format!("{task} {} {}", run.run_id, run.state)),
+        None => String::new(),
+    })
+}
+
+/// Asks somebody at the terminal.
+fn confirmed(question: &str) -> Result<bool, Failed> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        let why = "there is no terminal to ask on, and nothing is done unasked";
+        return Err(ConfigError::Missing { setting: &settings::YES, why }.into());
+    }
+    eprint!("{question} [y/N] ");
+    let mut line = String::new();
+    let read = io::stdin().read_line(&mut line);
+    read.map_err(|source| Failed::Bug(format!("the terminal's answer cannot be read: {source}")))?;
+    Ok(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// The answer of a job.

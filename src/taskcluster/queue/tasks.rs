@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Queue;
 use crate::names::{ArtifactName, TaskId};
+use crate::plan::TaskRun;
 use crate::taskcluster::{CallError, CallFault, answer, call};
 
 /// How a task stands.
@@ -109,6 +110,15 @@ impl Queue {
         let target = format!("task {task}");
         let json = call(CALL, &target, || self.client.rerunTask(task.as_str())).await?;
         Ok(answer::<StatusAnswer>(CALL, &target, json)?.status)
+    }
+
+    /// When an artifact of a run expires, or expired. None where there is no such artifact.
+    pub async fn artifact_expires(&self, task: &TaskRun, name: &ArtifactName) -> Result<Option<Timestamp>, CallError> {
+        const CALL: &str = "queue.artifactInfo";
+        let target = format!("{name} of {task}");
+        let run = task.run_id.to_string();
+        let json = call(CALL, &target, || self.client.artifactInfo(task.task_id.as_str(), &run, name.as_str())).await;
+        unless_gone(json)?.map(|json| answer(CALL, &target, json).map(|info: ArtifactInfo| info.expires)).transpose()
     }
 
     /// When an artifact of a task's latest run expires, or expired: the queue knows it for some time after that. None
