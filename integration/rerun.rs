@@ -91,7 +91,7 @@ fn a_lost_run_is_rerun_and_followed_to_its_end() {
         "has no living image".to_owned(),
         "a rerun can help".to_owned(),
         format!("log: {root}/tasks/{task}/runs/1/logs/live/public/logs/live.log"),
-        format!("run 1: completed on worker-1; log: {root}/tasks/{task}/runs/1/logs/public/logs/live.log"),
+        format!("run 1: completed; log: {root}/tasks/{task}/runs/1/logs/public/logs/live.log"),
     ];
     let mut rest = finished.stderr.as_str();
     for words in &told {

@@ -242,6 +242,19 @@ mod tests {
     }
 
     #[test]
+    fn a_task_is_named_by_its_id_or_by_what_a_browser_shows() {
+        let id = "fN1SbArXTPSVFNUvaOlinQ";
+        let pages = ["", "/", "/runs/0/logs/live/public/logs/live.log#L12", "?x"];
+        for place in pages.map(|rest| format!("https://tc.example.com/tasks/{id}{rest}")).iter().chain([&id.to_owned()])
+        {
+            assert_eq!(typed(&format!("image-worker rerun {place}")).unwrap().verb, Verb::Rerun(id.parse().unwrap()));
+        }
+        for wrong in ["nonsense", "https://tc.example.com/tasks/groups/fN1SbArXTPSVFNUvaOlinQ"] {
+            assert!(typed(&format!("image-worker replay {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn arguments_of_an_image_directory_keep_their_order() {
         let typed = typed("image-worker hash a/b --arg X=1 --arg Y=a=b --scheme contents").unwrap();
         let args = [("X", "1"), ("Y", "a=b")].map(|(key, value)| (key.to_owned(), value.to_owned()));

@@ -109,7 +109,7 @@ pub enum Failed {
     },
     /// A run that was followed, and did not complete.
     #[error(
-        "run {} of task {task} ended as {}, {}; its log says why: {log}", run.run_id, run.state, run.reason_resolved.as_deref().unwrap_or("for no known reason")
+        "run {} of task {task} ended: {}; why stands in its log: {log}", run.run_id, run.outcome()
     )]
     Run {
         /// The task.

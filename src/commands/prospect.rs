@@ -179,11 +179,9 @@ impl Prospect {
 
 /// A run in a line.
 fn describe(run: &Run, now: Timestamp) -> String {
-    let reason = run.reason_resolved.as_deref().filter(|reason| *reason != run.state.to_string());
-    let reason = reason.map(|reason| format!(", {reason}")).unwrap_or_default();
     let made = if run.reason_created == "scheduled" { String::new() } else { format!(" ({})", run.reason_created) };
     let ended = run.resolved.map(|at| format!(", {} ago", about(now.as_second() - at.as_second()))).unwrap_or_default();
-    format!("run {}{made}: {}{reason}{ended}", run.run_id, run.state)
+    format!("run {}{made}: {}{ended}", run.run_id, run.outcome())
 }
 
 /// Seconds in the unit that people would say.

@@ -143,11 +143,17 @@ async fn follow(services: &Services, task: &TaskId, mut status: Status, rerun: &
     let mut told = None;
     loop {
         let run = last(status)?;
-        if told != Some((run.run_id, run.state)) {
-            tell(&rerun.deployment, task, &run);
-            told = Some((run.run_id, run.state));
+        match told {
+            Some(before) if before == (run.run_id, run.state) => {}
+            // The link has been given already.
+            Some((id, _)) if id == run.run_id && run.is_under_way() => {
+                let worker = run.worker_id.as_deref().map(|worker| format!(" on {worker}")).unwrap_or_default();
+                info!("run {}: {}{worker}", run.run_id, run.state);
+            }
+            _ => tell(&rerun.deployment, task, &run),
         }
-        if !matches!(run.state, State::Unscheduled | State::Pending | State::Running) {
+        told = Some((run.run_id, run.state));
+        if !run.is_under_way() {
             let took = i64::try_from(started.elapsed().as_secs()).unwrap_or(i64::MAX);
             info!("followed it for {}", about(took));
             return Ok(run);
@@ -163,15 +169,12 @@ fn last(mut status: Status) -> Result<Run, Failed> {
 }
 
 fn tell(deployment: &Deployment, task: &TaskId, run: &Run) {
-    let worker = run.worker_id.as_deref().map(|worker| format!(" on {worker}")).unwrap_or_default();
-    let reason = run.reason_resolved.as_deref().filter(|reason| *reason != run.state.to_string());
-    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    info!("run {}: {}{reason}{worker}; log: {}", run.run_id, run.state, log_link(deployment, task, run));
+    info!("run {}: {}; log: {}", run.run_id, run.outcome(), log_link(deployment, task, run));
 }
 
 /// Where people read a run's log: the deployment's own viewer, which has another place for a log that grows.
 fn log_link(deployment: &Deployment, task: &TaskId, run: &Run) -> String {
-    let live = if matches!(run.state, State::Pending | State::Running) { "live/" } else { "" };
+    let live = if run.is_under_way() { "live/" } else { "" };
     let root = deployment.root_url.to_string();
     format!("{}/tasks/{task}/runs/{}/logs/{live}public/logs/live.log", root.trim_end_matches('/'), run.run_id)
 }

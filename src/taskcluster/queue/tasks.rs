@@ -48,6 +48,24 @@ pub struct Run {
     pub resolved: Option<Timestamp>,
 }
 
+impl Run {
+    /// Its state, and what ended it where the state does not say that.
+    #[must_use]
+    pub fn outcome(&self) -> String {
+        let state = self.state.to_string();
+        match self.reason_resolved.as_deref().filter(|reason| *reason != state) {
+            Some(reason) => format!("{state}, {reason}"),
+            None => state,
+        }
+    }
+
+    /// Whether it still goes on, or is about to.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.state, State::Unscheduled | State::Pending | State::Running)
+    }
+}
+
 /// The states of tasks and runs.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
