@@ -35,34 +35,34 @@ impl Engine {
         self.client.tag_image(&id, Some(name)).await.map_err(trouble)?;
         let image = self.client.inspect_image(tag).await.map_err(trouble)?;
         let shell = shell(image.config.and_then(|config| config.shell));
-        Ok(Some(Kept {
-            open: self.open(tag, network, &shell),
-            remove: [self.client_program(), vec!["rmi".to_owned(), tag.to_owned()]].concat(),
-            tag: tag.to_owned(),
-        }))
+        let client = client(&self.place, self.is_podman);
+        let open = open(&client, tag, network, &shell);
+        let remove = client.into_iter().chain(["rmi", tag].map(str::to_owned)).collect();
+        Ok(Some(Kept { tag: tag.to_owned(), open, remove }))
     }
+}
 
-    fn open(&self, tag: &str, network: Option<&str>, shell: &[String]) -> Vec<String> {
-        let mut command = self.client_program();
-        command.extend(["run", "-it", "--rm"].map(str::to_owned));
-        if let Some(network) = network {
-            command.extend(["--network".to_owned(), network.to_owned()]);
-        }
-        let (program, arguments) = shell.split_first().map_or((USUAL_SHELL, &[][..]), |(first, rest)| (first, rest));
-        // The image may have an entry point of its own.
-        command.extend(["--entrypoint", program, tag].map(str::to_owned));
-        command.extend_from_slice(arguments);
-        command
-    }
+/// The command that opens a shell in an image.
+fn open(client: &[String], tag: &str, network: Option<&str>, shell: &[String]) -> Vec<String> {
+    let (program, arguments) = shell.split_first().map_or((USUAL_SHELL, &[][..]), |(first, rest)| (first, rest));
+    let network = network.map(|network| ["--network", network]);
+    // The image may have an entry point of its own.
+    let words = ["run", "-it", "--rm"].into_iter().chain(network.into_iter().flatten());
+    let words = words.chain(["--entrypoint", program, tag]).map(str::to_owned);
+    client.iter().cloned().chain(words).chain(arguments.iter().cloned()).collect()
+}
 
-    /// The engine's client on the command line, with the engine's place where the client would not find it by itself.
-    fn client_program(&self) -> Vec<String> {
-        let (program, place_flag) = if self.is_podman { ("podman", "--url") } else { ("docker", "--host") };
-        let own = EngineConfig::default();
-        let found = !self.is_podman && super::connect::places(&own).first() == Some(&self.place);
-        let place = (!found).then(|| [place_flag.to_owned(), self.place.clone()]);
-        std::iter::once(program.to_owned()).chain(place.into_iter().flatten()).collect()
-    }
+/// The engine's client on the command line, with the engine's place where the client would not find it by itself.
+fn client(place: &str, is_podman: bool) -> Vec<String> {
+    let words = if is_podman {
+        vec!["podman", "--url", place]
+    } else if super::connect::places(&EngineConfig::default()).first().is_some_and(|usual| usual == place) {
+        vec!["docker"]
+    } else {
+        vec!["docker", "--host", place]
+    };
+    // What HTTP is to us is TCP to the clients.
+    words.into_iter().map(|word| word.replacen("http://", "tcp://", 1)).collect()
 }
 
 /// The shell that an image's RUN steps are given to, without the flag that makes it read a command.
@@ -72,4 +72,31 @@ fn shell(of_the_image: Option<Vec<String>>) -> Vec<String> {
         shell.pop();
     }
     if shell.is_empty() { vec![USUAL_SHELL.to_owned()] } else { shell }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_client_is_told_where_the_engine_is_unless_it_knows() {
+        assert_eq!(client("unix:///var/run/docker.sock", false), ["docker"]);
+        assert_eq!(client("http://127.0.0.1:2375", false), words("docker --host tcp://127.0.0.1:2375"));
+        let podman = "podman --url unix:///run/podman/podman.sock";
+        assert_eq!(client("unix:///run/podman/podman.sock", true), words(podman));
+    }
+
+    #[test]
+    fn the_shell_is_the_one_that_the_step_had() {
+        let of = |shell: Option<&str>, network| {
+            open(&words("docker"), "image:tag", network, &super::shell(shell.map(words))).join(" ")
+        };
+        assert_eq!(of(None, None), "docker run -it --rm --entrypoint /bin/sh image:tag");
+        let bash = of(Some("/bin/bash -o pipefail -c"), Some("host"));
+        assert_eq!(bash, "docker run -it --rm --network host --entrypoint /bin/bash image:tag -o pipefail");
+    }
 }
