@@ -7,16 +7,20 @@ mod stand_in;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::json;
-use stand_in::{Call, Options, StandIn};
+use stand_in::{Call, ENDPOINTS, Options, StandIn};
 use tokio::signal::unix::{SignalKind, signal};
 
 const ABOUT: &str =
     "A stand-in for Taskcluster on local sockets: queue, index, object service, S3 and taskcluster-proxy";
-const AFTER: &str = "Shell scripts make tasks with: curl -d '{\"scopes\": []}' ROOT_URL/stand-in/tasks
-What else there is stands in integration/stand_in/admin.rs.";
+const EXAMPLE: &str = "
+For example, a task that failed, and a sheriff who may rerun it:
+  task=$(curl -d '{\"scopes\": []}' $ROOT_URL/stand-in/tasks | jq -r .taskId)
+  curl -d '{\"state\": \"failed\"}' $ROOT_URL/stand-in/tasks/$task/resolve
+  curl -d '{\"scopes\": [\"queue:rerun-task:*\"]}' $ROOT_URL/stand-in/credentials";
 
 fn arguments() -> Command {
     let address = |name: &'static str| {
@@ -31,11 +35,19 @@ fn arguments() -> Command {
     };
     Command::new("stand-in")
         .about(ABOUT)
-        .after_help(AFTER)
+        .after_help(format!("{ENDPOINTS}{EXAMPLE}"))
         .arg(address("listen").help("Where the API listens"))
         .arg(address("store-listen").help("Where the S3-like store listens"))
         .arg(path("dir", "DIR").help("Where uploaded bytes are kept"))
         .arg(path("ready-file", "FILE").help("Written as JSON with the URLs as soon as they answer"))
+        .arg(
+            Arg::new("delay")
+                .long("delay")
+                .value_name("MILLISECONDS")
+                .default_value("0")
+                .value_parser(value_parser!(u64).range(..=10_000))
+                .help("How long each call to the API takes at least, as over a network"),
+        )
         .arg(
             Arg::new("no-object-service")
                 .long("no-object-service")
@@ -52,6 +64,7 @@ async fn main() -> std::io::Result<()> {
     let stand_in = StandIn::start(Options {
         listen: take(&arguments, "listen"),
         store_listen: take(&arguments, "store-listen"),
+        delay: Duration::from_millis(take(&arguments, "delay")),
         dir: Some(take(&arguments, "dir")),
         object_service: !arguments.get_flag("no-object-service"),
         on_call: Some(Arc::new(report)),

@@ -1,5 +1,5 @@
-//! Proves the stand-in against what was measured on the real services: each test is a fact of
-//! docs/taskcluster.md. Here is only the caller that they share; it signs queries too, which the official
+//! Proves the stand-in against what was measured on the real services (docs/taskcluster.md) or read in their source.
+//! Here is only the caller that they share; it signs queries too, which the official
 //! client does not.
 
 mod admin;
@@ -9,7 +9,9 @@ mod index;
 mod object;
 mod proxy;
 mod queue;
+mod reruns;
 mod store;
+mod tasks;
 
 use hawk::{Key, PayloadHasher, RequestBuilder, SHA256};
 use jiff::{SignedDuration, Timestamp};
@@ -113,6 +115,11 @@ impl Got {
     /// The part of an error's message that is for people.
     fn message(&self) -> &str {
         self.body["message"].as_str().unwrap_or_default().split("\n\n---\n").next().unwrap_or_default()
+    }
+
+    /// The scopes that the caller lacks, of those that a refused call demands.
+    fn missing_scopes(&self) -> &str {
+        self.message().split("\n```").nth(1).expect("scopes between back quotes")
     }
 
     fn header(&self, name: &str) -> &str {

@@ -6,10 +6,12 @@ use hyper::header::HeaderMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::auth::{Caller, Signed, identify, satisfies};
+use super::auth::{Caller, Signed, identify};
 use super::http::{Reply, header, parameters};
 use super::routes::{Params, Route};
-use super::schema::complaints;
+use super::runs::settle;
+use super::schema::{Schema, complaints};
+use super::scopes::Expression;
 use super::world::{World, is_slugid, json_time, parse_time, slugid};
 
 /// What an API call does.
@@ -63,6 +65,11 @@ impl ApiError {
         Self::new(409, "RequestConflict", message)
     }
 
+    /// Status and message, for those who do not come through the API.
+    pub(super) fn into_parts(self) -> (u16, String) {
+        (self.status, self.message)
+    }
+
     /// 500, as the services answer where they did not foresee something. The reason is for whoever reads tests.
     pub(super) fn internal(reason: &str) -> Self {
         let message = format!("Internal Server Error, incidentId {}. Error: {reason}", slugid());
@@ -97,30 +104,26 @@ impl Ask {
 
     /// Refuses callers that lack one of `scopes`.
     pub(super) fn authorize(&self, scopes: &[String]) -> Result<(), ApiError> {
+        self.authorize_expression(&Expression::all(scopes.iter().cloned()))
+    }
+
+    /// Refuses callers that do not have what a call demands.
+    pub(super) fn authorize_expression(&self, demanded: &Expression) -> Result<(), ApiError> {
         let (id, given) = match &self.caller {
             Caller::Failed(message) => return Err(ApiError::new(401, "AuthenticationFailed", message)),
             Caller::Anonymous { scopes } => (None, scopes),
             Caller::Client { id, scopes } => (Some(id), scopes),
         };
-        let missing: Vec<&str> = scopes.iter().filter(|scope| !satisfies(given, scope)).map(String::as_str).collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let missing = missing.join("\n");
+        let Some(missing) = demanded.missing(given) else { return Ok(()) };
+        let whole = format!("satisfy the following scope expression:\n\n```\n{demanded}\n```");
         let message = match id {
             Some(id) => format!(
-                "Client ID {id} does not have sufficient scopes and is missing the following scopes:\n\n```\n{missing}\n```"
+                "Client ID {id} does not have sufficient scopes and is missing the following scopes:\n\n\
+                 ```\n{missing}\n```\n\nThis request requires the client to {whole}"
             ),
-            None => format!("This request requires Taskcluster credentials that satisfy:\n\n```\n{missing}\n```"),
+            None => format!("This request requires Taskcluster credentials that {whole}"),
         };
         Err(ApiError::new(403, "InsufficientScopes", message))
-    }
-
-    /// Refuses callers that have none of `scopes`.
-    pub(super) fn authorize_any(&self, scopes: &[String]) -> Result<(), ApiError> {
-        let refusals: Vec<ApiError> =
-            scopes.iter().filter_map(|scope| self.authorize(std::slice::from_ref(scope)).err()).collect();
-        if refusals.len() < scopes.len() { Ok(()) } else { refusals.into_iter().next().map_or(Ok(()), Err) }
     }
 }
 
@@ -143,6 +146,7 @@ pub(super) fn answer(
         _ => None,
     };
     let query = request.path_and_query.split_once('?').map_or(Vec::new(), |(_, query)| parameters(query));
+    settle(world);
     let mut ask = Ask { route, params, query, body: json!({}), caller };
     let answer = ask.read_body(text).and_then(|()| ask.check(is_json)).and_then(|()| (route.handler)(world, &ask));
     let reply = answer.unwrap_or_else(|error| error_reply(&error, &ask, &json_time(world.now())));
@@ -173,7 +177,7 @@ impl Ask {
     fn check(&self, is_json: bool) -> Result<(), ApiError> {
         if let Some(scope) = self.route.scope {
             let fill = |scope: String, (name, value): &(&str, String)| scope.replace(&format!("<{name}>"), value);
-            self.authorize(&[self.params.iter().fold(scope.to_owned(), fill)])?;
+            self.authorize_expression(&Expression::scope(self.params.iter().fold(scope.to_owned(), fill)))?;
         }
         let bad: Vec<String> = self.params.iter().filter_map(|(name, value)| bad_param(name, value)).collect();
         if !bad.is_empty() {
@@ -188,13 +192,7 @@ impl Ask {
             let message = "Payload must be JSON with content-type: application/json";
             return Err(ApiError::new(400, "MalformedPayload", message));
         }
-        let complaints = complaints(schema, &self.body);
-        if complaints.is_empty() {
-            return Ok(());
-        }
-        let list: Vec<String> = complaints.iter().map(|complaint| format!("  * {complaint}")).collect();
-        let message = format!("Schema Validation Failed!\nErrors:\n{}", list.join("\n"));
-        Err(ApiError::new(400, "InputValidationError", message))
+        validate(schema, &self.body)
     }
 
     fn bad_query(&self, name: &str, value: &str) -> Option<String> {
@@ -208,12 +206,23 @@ impl Ask {
     }
 }
 
+/// Refuses a body that does not have the shape of its schema.
+pub(super) fn validate(schema: Schema, body: &Value) -> Result<(), ApiError> {
+    let complaints = complaints(schema, body);
+    if complaints.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = complaints.iter().map(|complaint| format!("  * {complaint}")).collect();
+    let message = format!("Schema Validation Failed!\nErrors:\n{}", list.join("\n"));
+    Err(ApiError::new(400, "InputValidationError", message))
+}
+
 /// What is wrong with a parameter of the path, by its name.
 fn bad_param(name: &str, value: &str) -> Option<String> {
     let namespace_part =
         |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_!~*'()%-".contains(&b));
     let good = match name {
-        "taskId" => is_slugid(value),
+        "taskId" | "taskGroupId" => is_slugid(value),
         "runId" => !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()),
         "name" => !value.is_empty() && value.bytes().all(|b| (0x20..=0x7e).contains(&b)),
         "namespace" | "indexPath" => value.split('.').all(namespace_part),

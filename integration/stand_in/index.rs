@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::api::{Answer, ApiError, Ask};
 use super::credentials::signed_url;
 use super::http::{Reply, encode};
+use super::page::Page;
 use super::world::{Entry, World, json_time, parse_time};
 
 pub(super) fn insert_task(world: &mut World, ask: &Ask) -> Answer {
@@ -55,17 +56,28 @@ pub(super) fn find_task(world: &mut World, ask: &Ask) -> Answer {
     reply(namespace, find(world, namespace)?)
 }
 
+/// The entries of many namespaces. Expired ones are among them until they are purged, unlike with `findTask`, and
+/// the order is the database's.
 pub(super) fn find_tasks_at_index(world: &mut World, ask: &Ask) -> Answer {
     let wanted = ask.body["indexes"].as_array().map_or(&[][..], Vec::as_slice);
     let wanted: Vec<&str> = wanted.iter().filter_map(Value::as_str).collect();
     let scopes: Vec<String> = wanted.iter().map(|namespace| format!("index:find-task:{namespace}")).collect();
     ask.authorize(&scopes)?;
-    list(world, |namespace| wanted.contains(&namespace))
+    // The query joins on a namespace and a name: what has no dot is never found, although it can be inserted.
+    let with_dot = wanted.iter().filter(|namespace| namespace.contains('.'));
+    let mut found: Vec<(&str, &Entry)> =
+        with_dot.filter_map(|namespace| Some((*namespace, world.index.get(*namespace)?))).collect();
+    found.sort_unstable_by_key(|(namespace, _)| *namespace);
+    list(ask, found)
 }
 
 pub(super) fn list_tasks(world: &mut World, ask: &Ask) -> Answer {
     let parent = ask.param("namespace");
-    list(world, |namespace| namespace.rsplit_once('.').is_some_and(|(of, _)| of == parent))
+    let is_child = |namespace: &str| namespace.rsplit_once('.').is_some_and(|(of, _)| of == parent);
+    list(
+        ask,
+        world.index.iter().filter(|(namespace, _)| is_child(namespace)).map(|(name, entry)| (name.as_str(), entry)),
+    )
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a handler like the others")]
@@ -88,11 +100,22 @@ fn find<'w>(world: &'w World, namespace: &str) -> Result<&'w Entry, ApiError> {
     entry.ok_or_else(|| ApiError::not_found("Indexed task not found"))
 }
 
-/// Entries that are there, living and expired; missing ones are silently absent.
-fn list(world: &World, wanted: impl Fn(&str) -> bool) -> Answer {
-    let entries = world.index.iter().filter(|(namespace, _)| wanted(namespace));
-    let tasks: Result<Vec<Value>, ApiError> = entries.map(|(namespace, entry)| to_json(namespace, entry)).collect();
-    Ok(Reply::json(200, &json!({"tasks": tasks?})))
+/// A page of entries, living and expired.
+fn list<'w>(ask: &Ask, entries: impl IntoIterator<Item = (&'w str, &'w Entry)>) -> Answer {
+    let (entries, token) = Page::of(ask)?.cut(entries);
+    // The output schema wants each task once: a namespace that is asked for twice breaks the answer.
+    if entries.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+        return Err(ApiError::internal("Output schema validation error: tasks must NOT have duplicate items"));
+    }
+    let tasks: Result<Vec<Value>, ApiError> = entries.iter().map(|(name, entry)| to_json(name, entry)).collect();
+    let mut reply = json!({"tasks": tasks?});
+    if let Some(token) = token {
+        if token.is_empty() {
+            return Err(ApiError::internal("Output schema validation error: continuationToken must be string"));
+        }
+        reply["continuationToken"] = token.into();
+    }
+    Ok(Reply::json(200, &reply))
 }
 
 fn reply(namespace: &str, entry: &Entry) -> Answer {

@@ -1,6 +1,6 @@
 //! A stand-in for Taskcluster: queue, index, object service, S3 and taskcluster-proxy on local sockets, as strict
 //! as the real ones and able to misbehave. Its behaviour is that which was measured on the real services
-//! (docs/taskcluster.md); what the program makes of it is for the tests.
+//! (docs/taskcluster.md) or, of calls about tasks, read in their source; what the program makes of it is for the tests.
 //!
 //! ```ignore
 //! let taskcluster = StandIn::start(Options::default());
@@ -14,19 +14,24 @@ mod admin;
 mod api;
 mod artifacts;
 mod auth;
+mod create_task;
 mod credentials;
 mod faults;
 mod http;
 mod index;
 mod log;
 mod object;
+mod page;
 mod presign;
 mod proxy;
 mod queue;
 mod routes;
+mod runs;
 mod schema;
+mod scopes;
 mod server;
 mod store;
+mod task_calls;
 mod tasks;
 mod world;
 
@@ -44,15 +49,20 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+pub(crate) use admin::ENDPOINTS;
 pub(crate) use faults::Fault;
 pub(crate) use log::Call;
-pub(crate) use tasks::{Claim, RunState, TaskSpec};
+pub(crate) use runs::RunState;
+pub(crate) use tasks::{Claim, TaskSpec};
 
 use self::server::{Door, Shared, listen};
 use self::world::{Artifact, Details, World};
 
 /// Somebody who wants to know of calls.
 pub(crate) type OnCall = Arc<dyn Fn(&Call) + Send + Sync>;
+
+/// The longest `Options::delay`: callers give up after 30 seconds, and that is what the fault `hang` is for.
+pub(crate) const SLOWEST: Duration = Duration::from_secs(10);
 
 /// How a stand-in is set up.
 #[derive(Clone)]
@@ -65,6 +75,8 @@ pub(crate) struct Options {
     pub(crate) anonymous_scopes: Vec<String>,
     /// How long the proxy goes on trying a call that answers 5xx or 429, as the real one does for 15 minutes.
     pub(crate) proxy_patience: Duration,
+    /// How long each call to the API takes at least, calls at the same time each for itself. At most `SLOWEST`.
+    pub(crate) delay: Duration,
     /// Where stored bytes go; a temporary directory if none is given.
     pub(crate) dir: Option<PathBuf>,
     /// Where the API and the store listen.
@@ -81,6 +93,7 @@ impl Default for Options {
             "queue:get-task:*",
             "queue:status:*",
             "queue:list-artifacts:*",
+            "queue:list-task-group:*",
             "index:find-task:*",
         ];
         Self {
@@ -88,6 +101,7 @@ impl Default for Options {
             object_service: true,
             anonymous_scopes: scopes.map(str::to_owned).to_vec(),
             proxy_patience: Duration::ZERO,
+            delay: Duration::ZERO,
             dir: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             store_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -155,31 +169,65 @@ impl StandIn {
 
     /// Makes a task and claims its first run.
     pub(crate) fn create_task(&self, spec: TaskSpec) -> Claim {
-        let mut world = self.shared.world();
-        let task_id = tasks::create(&mut world, spec);
-        tasks::claim(&mut world, &task_id)
+        let task_id = self.create_pending_task(spec);
+        self.claim(&task_id)
     }
 
     /// Makes a task whose first run stays pending. Answers its id.
     pub(crate) fn create_pending_task(&self, spec: TaskSpec) -> String {
-        tasks::create(&mut self.shared.world(), spec.unclaimed())
+        let task_id = tasks::create(&mut self.shared.world(), spec);
+        task_id.unwrap_or_else(|error| panic!("{}", error.into_parts().1))
+    }
+
+    /// What `createTask` does with a definition, for somebody who may do everything: schema, dates, group and
+    /// dependencies are checked. Answers the task's status, or what the queue says against it.
+    pub(crate) fn submit(&self, task_id: &str, definition: &Value) -> Result<Value, String> {
+        create_task::submit_unasked(&mut self.shared.world(), task_id, definition).map_err(|error| error.into_parts().1)
+    }
+
+    /// A task's status structure. Answers none for a task that is not there.
+    pub(crate) fn status(&self, task_id: &str) -> Option<Value> {
+        let mut world = self.shared.world();
+        runs::settle(&mut world);
+        world.tasks.get(task_id).map(|task| task.status(task_id))
+    }
+
+    /// A task's definition.
+    pub(crate) fn definition(&self, task_id: &str) -> Option<Value> {
+        self.shared.world().tasks.get(task_id).map(|task| task.definition.clone())
+    }
+
+    /// The tasks that a worker could claim now, in the order in which they were scheduled.
+    pub(crate) fn pending_tasks(&self) -> Vec<String> {
+        let mut world = self.shared.world();
+        runs::settle(&mut world);
+        tasks::pending(&world)
     }
 
     /// Claims the last run if it is pending; of a running one, gives fresh credentials, as a reclaim does.
     pub(crate) fn claim(&self, task_id: &str) -> Claim {
-        tasks::claim(&mut self.shared.world(), task_id)
+        let claim = tasks::claim(&mut self.shared.world(), task_id);
+        claim.unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// Adds a run and claims it. One that still runs is resolved as failed first.
     pub(crate) fn rerun(&self, task_id: &str) -> Claim {
-        let mut world = self.shared.world();
-        tasks::rerun(&mut world, task_id);
-        tasks::claim(&mut world, task_id)
+        let rerun = tasks::rerun(&mut self.shared.world(), task_id);
+        rerun.unwrap_or_else(|why| panic!("{why}"));
+        self.claim(task_id)
     }
 
-    /// Resolves a run. A completed one's `index.` routes are then in the index.
+    /// Resolves a run. A completed one's `index.` routes are then in the index, and tasks that waited for nothing
+    /// else are pending.
     pub(crate) fn resolve(&self, task_id: &str, run_id: u32, state: RunState) {
-        tasks::resolve(&mut self.shared.world(), task_id, run_id, state);
+        runs::resolve(&mut self.shared.world(), task_id, run_id, state);
+    }
+
+    /// Resolves a run as an exception for a reason of the queue's. After `worker-shutdown`, `claim-expired` and
+    /// `intermittent-task` there is a new pending run, if the task has a retry left.
+    pub(crate) fn resolve_exception(&self, task_id: &str, run_id: u32, reason: &str) {
+        let reason = runs::exception(reason).unwrap_or_else(|| panic!("the queue has no exception {reason}"));
+        runs::resolve_exception(&mut self.shared.world(), task_id, run_id, reason);
     }
 
     /// Puts an artifact there, as the task would have uploaded it to s3. It expires with its task.
@@ -241,9 +289,19 @@ impl StandIn {
         self.shared.world().faults.clear();
     }
 
-    /// Lets time pass, for the stand-in and for those who call it: URLs and credentials grow old.
+    /// Lets time pass, for the stand-in and for those who call it: URLs and credentials grow old, deadlines pass.
     pub(crate) fn advance(&self, time: Duration) {
         self.shared.world().advanced += time;
+    }
+
+    /// Forgets what has expired: tasks, artifacts, index entries. Until then the services go on knowing them.
+    pub(crate) fn purge(&self) {
+        self.shared.world().purge();
+    }
+
+    /// Changes `Options::delay`.
+    pub(crate) fn set_delay(&self, delay: Duration) {
+        self.shared.world().options.delay = delay.min(SLOWEST);
     }
 
     /// Makes the stand-in's clock differ from its callers', as Hawk sees it.

@@ -9,8 +9,8 @@ use super::api::{Answer, ApiError, Ask};
 use super::credentials::{temporary, to_json};
 use super::http::Reply;
 use super::object;
+use super::runs::RunState;
 use super::store::{OBJECT_BUCKET, PRIVATE_BUCKET, PUBLIC_BUCKET, put_url};
-use super::tasks::RunState;
 use super::world::{Artifact, ArtifactKey, Details, World, json_time, slugid};
 
 /// The name under which the object service has an artifact.
@@ -128,7 +128,7 @@ fn check_request(world: &mut World, ask: &Ask, key: &ArtifactKey) -> Result<Arti
             task.status(&key.0)
         )));
     }
-    let project_id = task.project_id().to_owned();
+    let project_id = task.text("projectId").to_owned();
     let storage_type = ask.text("storageType").to_owned();
     let details = match storage_type.as_str() {
         "s3" if world.options.s3 => {
@@ -189,11 +189,11 @@ fn upload_instructions(world: &World, artifact: &Artifact, key: &ArtifactKey) ->
             let (group, worker) = task.runs[key.1 as usize].worker.unwrap_or_default();
             let client_id = format!("artifact-upload/{}/{}/on/{group}/{worker}", key.0, key.1);
             let expiry = artifact.expires.min(now + Duration::from_hours(24));
-            let scope = format!("object:upload:{}:{name}", task.project_id());
+            let scope = format!("object:upload:{}:{name}", task.text("projectId"));
             json!({
                 "storageType": "object",
                 "name": name,
-                "projectId": task.project_id(),
+                "projectId": task.text("projectId"),
                 "uploadId": upload_id,
                 "expires": json_time(artifact.expires),
                 "credentials": to_json(&temporary(world, &client_id, expiry, &[scope])),

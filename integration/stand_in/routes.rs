@@ -4,7 +4,7 @@
 use super::api::Handler;
 use super::http::decode;
 use super::schema::{self, Schema};
-use super::{artifacts, index, object, queue, tasks};
+use super::{artifacts, create_task, index, object, queue, task_calls};
 
 /// One API call.
 pub(super) struct Route {
@@ -48,12 +48,16 @@ const CREATE: Option<&str> = Some("queue:create-artifact:<taskId>/<runId>");
 const LIST_RUN: Option<&str> = Some("queue:list-artifacts:<taskId>:<runId>");
 const LIST: Option<&str> = Some("queue:list-artifacts:<taskId>");
 
+const GROUP: Option<&str> = Some("queue:list-task-group:<taskGroupId>");
+
 /// In the order in which the services declare them: the first that matches answers.
 static ROUTES: &[Route] = &[
-    get("queue", "/ping", "ping", None, tasks::ping),
-    get("queue", "/task/:taskId", "task", Some("queue:get-task:<taskId>"), tasks::task),
-    get("queue", "/task/:taskId/status", "status", Some("queue:status:<taskId>"), tasks::status),
-    get("queue", "/task/:taskId/rerun", "rerunTask", None, tasks::rerun_task).with("POST", None),
+    get("queue", "/ping", "ping", None, task_calls::ping),
+    get("queue", "/task/:taskId", "task", Some("queue:get-task:<taskId>"), task_calls::task),
+    get("queue", "/task/:taskId/status", "status", Some("queue:status:<taskId>"), task_calls::status),
+    get("queue", "/task-group/:taskGroupId/list", "listTaskGroup", GROUP, task_calls::list_task_group).paged(),
+    get("queue", "/task/:taskId", "createTask", None, create_task::create_task).with("PUT", Some(schema::CREATE_TASK)),
+    get("queue", "/task/:taskId/rerun", "rerunTask", None, task_calls::rerun_task).with("POST", None),
     get("queue", "/task/:taskId/runs/:runId/artifacts/*name", "createArtifact", CREATE, queue::create_artifact)
         .with("POST", Some(schema::CREATE_ARTIFACT)),
     get("queue", "/task/:taskId/runs/:runId/artifacts/*name", "finishArtifact", CREATE, queue::finish_artifact)
@@ -66,7 +70,7 @@ static ROUTES: &[Route] = &[
     get("queue", "/task/:taskId/artifact-info/*name", "latestArtifactInfo", LIST, artifacts::info),
     get("queue", "/task/:taskId/runs/:runId/artifact-content/*name", "artifact", None, artifacts::content),
     get("queue", "/task/:taskId/artifact-content/*name", "latestArtifact", None, artifacts::content),
-    get("index", "/ping", "ping", None, tasks::ping),
+    get("index", "/ping", "ping", None, task_calls::ping),
     get("index", "/task/:indexPath", "findTask", Some("index:find-task:<indexPath>"), index::find_task),
     get("index", "/tasks/indexes", "findTasksAtIndex", None, index::find_tasks_at_index)
         .with("POST", Some(schema::FIND_TASKS))
@@ -83,7 +87,7 @@ static ROUTES: &[Route] = &[
         Some("queue:get-artifact:<name>"),
         index::find_artifact_from_task,
     ),
-    get("object", "/ping", "ping", None, tasks::ping),
+    get("object", "/ping", "ping", None, task_calls::ping),
     get("object", "/upload/:name", "createUpload", None, object::create_upload)
         .with("PUT", Some(schema::CREATE_UPLOAD)),
     get("object", "/finish-upload/:name", "finishUpload", None, object::finish_upload)

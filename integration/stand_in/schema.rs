@@ -1,6 +1,8 @@
 //! The request schemas, as strict as the services': an unknown property is an error, like a missing one.
 //! Only what a body must look like; what its values mean is for the services.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::world::is_slugid;
@@ -25,8 +27,16 @@ pub(super) enum Kind {
     /// An integer that is not negative.
     Length,
     Number,
+    /// An integer from, to.
+    Integer(i64, i64),
     Object,
     Strings,
+    /// Strings that pass a test, at most so many, each once.
+    List(fn(&str) -> bool, usize),
+    /// A string that passes a test.
+    Word(fn(&str) -> bool),
+    /// Strings of at most 4096 characters by name.
+    Tags,
     True,
     /// Hex digests by algorithm; unknown algorithms are allowed.
     Hashes,
@@ -119,6 +129,41 @@ pub(super) const INSERT_TASK: Schema = &[&[
 /// The schema of `findTasksAtIndex`.
 pub(super) const FIND_TASKS: Schema = &[&[("indexes", false, Kind::Strings)]];
 
+/// Priorities of tasks, highest first.
+pub(super) const PRIORITIES: &[&str] = &["highest", "very-high", "high", "medium", "low", "very-low", "lowest"];
+
+/// The schema of `createTask`.
+pub(super) const CREATE_TASK: Schema = &[&[
+    ("provisionerId", false, Kind::Word(is_identifier)),
+    ("workerType", false, Kind::Word(is_worker_type)),
+    ("taskQueueId", false, Kind::Word(is_task_queue_id)),
+    ("schedulerId", false, Kind::Word(is_identifier)),
+    ("projectId", false, Kind::ProjectId),
+    ("taskGroupId", false, Kind::Slugid),
+    ("dependencies", false, Kind::List(is_slugid, 10_000)),
+    ("requires", false, Kind::OneOf(&["all-completed", "all-resolved"])),
+    ("routes", false, Kind::List(is_route, 64)),
+    ("priority", false, Kind::OneOf(PRIORITIES)),
+    ("retries", false, Kind::Integer(0, 49)),
+    ("expires", false, Kind::DateTime),
+    ("created", true, Kind::DateTime),
+    ("deadline", true, Kind::DateTime),
+    ("scopes", false, Kind::Strings),
+    ("payload", true, Kind::Object),
+    (
+        "metadata",
+        true,
+        Kind::Nested(&[
+            ("name", true, Kind::Text(255)),
+            ("description", true, Kind::Text(32_768)),
+            ("owner", true, Kind::Text(255)),
+            ("source", true, Kind::Word(is_source)),
+        ]),
+    ),
+    ("tags", false, Kind::Tags),
+    ("extra", false, Kind::Object),
+]];
+
 /// What is wrong with a body: nothing, or the complaints of every shape that it could have had.
 pub(super) fn complaints(schema: Schema, body: &Value) -> Vec<String> {
     let mut all = Vec::new();
@@ -169,6 +214,12 @@ impl Kind {
             Self::Strings => {
                 (value.as_array().is_some_and(|items| items.iter().all(Value::is_string)), "be an array of strings")
             }
+            Self::Integer(from, to) => {
+                (value.as_i64().is_some_and(|number| (from..=to).contains(&number)), "be an integer in its range")
+            }
+            Self::List(passes, max) => (is_list(value, passes, max), "be an array of the right strings, each once"),
+            Self::Word(passes) => (text.is_some_and(passes), "match pattern"),
+            Self::Tags => (are_tags(value), "be an object of strings"),
             Self::True => (*value == Value::Bool(true), "be equal to constant"),
             Self::Hashes => (are_hashes(value), "be hex digests"),
         };
@@ -187,6 +238,43 @@ fn is_date_time(text: &str) -> bool {
 
 fn is_project_id(text: &str) -> bool {
     (1..=500).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._/-".contains(&b))
+}
+
+fn is_identifier(text: &str) -> bool {
+    (1..=38).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+}
+
+fn is_worker_type(text: &str) -> bool {
+    is_identifier(text)
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && !text.ends_with('-')
+}
+
+fn is_task_queue_id(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(provisioner, kind)| is_identifier(provisioner) && is_worker_type(kind))
+}
+
+fn is_route(text: &str) -> bool {
+    (1..=249).contains(&text.chars().count())
+}
+
+fn is_source(text: &str) -> bool {
+    text.chars().count() <= 4096
+        && ["https://", "http://", "ssh://", "git@"].iter().any(|start| text.starts_with(start))
+}
+
+fn is_list(value: &Value, passes: fn(&str) -> bool, max: usize) -> bool {
+    value.as_array().is_some_and(|items| {
+        let texts: Option<BTreeSet<&str>> =
+            items.iter().map(|item| item.as_str().filter(|text| passes(text))).collect();
+        items.len() <= max && texts.is_some_and(|texts| texts.len() == items.len())
+    })
+}
+
+fn are_tags(value: &Value) -> bool {
+    let short = |tag: &Value| tag.as_str().is_some_and(|tag| tag.chars().count() <= 4096);
+    value.as_object().is_some_and(|tags| tags.values().all(short))
 }
 
 fn is_length(value: &Value) -> bool {

@@ -19,7 +19,7 @@ use super::log::Call;
 use super::proxy::{self, Identity};
 use super::store::{self, StoreRequest};
 use super::world::World;
-use super::{admin, routes};
+use super::{SLOWEST, admin, routes};
 
 /// The services' own limit.
 const LARGEST_BODY: usize = 10 << 20;
@@ -130,6 +130,9 @@ pub(super) async fn api(shared: &Shared, request: ApiRequest, via_proxy: bool) -
     let (id, failure) = shared.begin(call, path);
     let mut client_id = None;
     let work = async || {
+        // Nothing is locked meanwhile: calls at the same time wait at the same time.
+        let delay = shared.world().options.delay.min(SLOWEST);
+        tokio::time::sleep(delay).await;
         let (reply, who) = match found {
             Some((route, params)) => api::answer(&mut shared.world(), route, params, &request),
             None => (api::unknown_route(), None),

@@ -17,8 +17,8 @@ use super::auth::Client;
 use super::credentials::static_clients;
 use super::faults::Armed;
 use super::log::Log;
+use super::runs::Task;
 use super::store::Blob;
-use super::tasks::Task;
 
 /// Where an artifact is: task id, run id, name.
 pub(super) type ArtifactKey = (String, u32, String);
@@ -36,6 +36,9 @@ pub(super) struct World {
     pub(super) skew: SignedDuration,
     pub(super) clients: BTreeMap<String, Client>,
     pub(super) tasks: BTreeMap<String, Task>,
+    pub(super) groups: BTreeMap<String, Group>,
+    /// The tasks that were created to wait for a task, by its id.
+    pub(super) dependents: BTreeMap<String, Vec<String>>,
     pub(super) artifacts: BTreeMap<ArtifactKey, Artifact>,
     pub(super) objects: BTreeMap<String, Object>,
     pub(super) index: BTreeMap<String, Entry>,
@@ -45,6 +48,12 @@ pub(super) struct World {
     pub(super) log: Log,
     /// Numbers the files in `dir`.
     pub(super) files: u64,
+}
+
+/// A task group.
+pub(super) struct Group {
+    pub(super) scheduler_id: String,
+    pub(super) expires: Timestamp,
 }
 
 /// An artifact, as the queue's database has it.
@@ -101,6 +110,8 @@ impl World {
             skew: SignedDuration::ZERO,
             clients: static_clients().collect(),
             tasks: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            dependents: BTreeMap::new(),
             artifacts: BTreeMap::new(),
             objects: BTreeMap::new(),
             index: BTreeMap::new(),
@@ -120,6 +131,16 @@ impl World {
     /// only the skew makes a caller's timestamp stale.
     pub(super) fn caller_now(&self) -> Timestamp {
         Timestamp::now() + self.skew
+    }
+
+    /// Forgets what has expired, as the services' nightly jobs do.
+    pub(super) fn purge(&mut self) {
+        let now = self.now();
+        self.tasks.retain(|_, task| task.expires() >= now);
+        self.groups.retain(|_, group| group.expires >= now);
+        self.artifacts.retain(|_, artifact| artifact.expires >= now);
+        self.objects.retain(|_, object| object.expires >= now);
+        self.index.retain(|_, entry| entry.expires >= now);
     }
 
     /// A path for a new file.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use taskcluster::Credentials;
 
 use super::{Caller, in_minutes, s3};
-use crate::stand_in::{Options, StandIn};
+use crate::stand_in::{ENDPOINTS, Options, StandIn, TaskSpec};
 
 #[tokio::test]
 async fn a_shell_script_has_all_that_it_needs() {
@@ -47,6 +47,80 @@ async fn a_shell_script_has_all_that_it_needs() {
     let again = curl.post(&format!("{path}/rerun"), json!({})).await.expect(200).body;
     assert_eq!((&again["taskId"], &again["runId"]), (&task["taskId"], &json!(1)));
     assert_eq!(curl.get(&path).await.expect(200).body["state"], "running");
+}
+
+#[tokio::test]
+async fn the_help_names_what_there_is() {
+    let stand_in = StandIn::start(Options::default());
+    let curl = Caller::anonymous(&stand_in.root_url());
+    let task_id = stand_in.create_task(TaskSpec::default()).task_id;
+    let mut named = 0;
+    for line in ENDPOINTS.lines() {
+        let mut words = line.strip_prefix("  ").unwrap_or_default().split(' ');
+        let Some(method) = words.next().and_then(|method| method.parse().ok()).filter(|_| !line.starts_with("   "))
+        else {
+            continue;
+        };
+        let path = words.next().unwrap().replace("TASK", &task_id).replace("RUN", "0");
+        let got = curl.send(method, &format!("/stand-in/{path}"), Some(json!({}))).await;
+        assert!(got.status != 404, "{line}: {got:?}");
+        named += 1;
+    }
+    assert_eq!(named, 16);
+    curl.get("/stand-in/nothing").await.expect(404);
+}
+
+/// A task graph by hand: what `decide` writes goes in, and a worker goes through it.
+#[tokio::test]
+async fn tasks_are_made_and_moved_from_outside() {
+    let stand_in = StandIn::start(Options::default());
+    let curl = Caller::anonymous(&stand_in.root_url());
+    let decision = curl.post("/stand-in/tasks", json!({"projectId": "releng"})).await.expect(200).body;
+    let decision = decision["taskId"].as_str().unwrap();
+    let definition = json!({
+        "provisionerId": "pool", "workerType": "images", "schedulerId": "stand-in", "taskGroupId": decision,
+        "dependencies": [decision], "created": in_minutes(0), "deadline": in_minutes(60), "retries": 1,
+        "payload": {},
+        "metadata": {"name": "image", "description": "", "owner": "a@b.c", "source": "https://example.com/"},
+    });
+    let path = "/stand-in/tasks/fN1SbArXTPSVFNUvaOlinQ";
+    let made = curl.put(path, definition.clone()).await.expect(200).body;
+    assert_eq!((&made["state"], &made["taskGroupId"]), (&json!("unscheduled"), &json!(decision)));
+    let mut other = definition.clone();
+    other["schedulerId"] = json!("other");
+    for (path, definition, status, message) in [
+        (path, json!({}), 400, "must have required property 'deadline'"),
+        (path, other, 409, "contains tasks with a schedulerId other"),
+        ("/stand-in/tasks/x", definition, 400, "x is no slugid"),
+    ] {
+        let got = curl.put(path, definition).await.expect(status);
+        assert!(got.text.contains(message), "{got:?}");
+    }
+    let waits = curl.post(&format!("{path}/claim"), json!({})).await.expect(409).text;
+    assert_eq!(waits, format!("task fN1SbArXTPSVFNUvaOlinQ waits for {{\"{decision}\"}}"));
+    curl.post(&format!("{path}/resolve"), json!({"state": "failed"})).await.expect(404);
+    curl.post(&format!("/stand-in/tasks/{decision}/resolve"), json!({"state": "completed"})).await.expect(200);
+
+    let list = curl.get("/stand-in/tasks").await.expect(200).body;
+    let image = list.as_array().unwrap().iter().find(|task| task["name"] == "image").unwrap();
+    assert_eq!((&image["state"], &image["waitsFor"]), (&json!("pending"), &json!([])));
+    for (run_id, end, state) in [
+        (0, json!({"state": "exception", "reason": "intermittent-task"}), "pending"),
+        (1, json!({"state": "failed"}), "failed"),
+    ] {
+        assert_eq!(curl.post(&format!("{path}/claim"), json!({})).await.expect(200).body["runId"], run_id);
+        assert_eq!(curl.post(&format!("{path}/resolve"), end).await.expect(200).body["state"], state);
+    }
+    for bad in [json!({"state": "pending"}), json!({"state": "exception", "reason": "tired"}), json!({})] {
+        curl.post(&format!("{path}/resolve"), bad).await.expect(400);
+    }
+    curl.post("/stand-in/delay", json!({"milliseconds": 1})).await.expect(200);
+    curl.post("/stand-in/advance", json!({"seconds": u64::MAX})).await.expect(400);
+    curl.post("/stand-in/advance", json!({"seconds": 3_000_000})).await.expect(200);
+    curl.post("/stand-in/purge", json!({})).await.expect(200);
+    curl.get(&format!("/stand-in/tasks/{decision}")).await.expect(404);
+    // Its expiry is a year after its deadline.
+    curl.get(path).await.expect(200);
 }
 
 #[tokio::test]

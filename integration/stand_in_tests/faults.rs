@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{Caller, Got, artifact_path, in_minutes, s3};
-use crate::stand_in::{Claim, Fault, Options, StandIn, TaskSpec};
+use crate::stand_in::{Claim, Fault, Options, SLOWEST, StandIn, TaskSpec};
 
 fn with_task() -> (StandIn, Claim, Caller) {
     let stand_in = StandIn::start(Options::default());
@@ -132,4 +132,25 @@ async fn through_the_proxy_a_lost_reply_is_a_500() {
     assert!(got.text.starts_with("Failed during proxy request"), "{got:?}");
     assert_eq!(stand_in.calls()[0].request["storageType"], json!("s3"));
     proxy.get(&artifact_path(&claim, "public/x")).await.expect(303);
+}
+
+#[tokio::test]
+async fn calls_at_the_same_time_are_slow_at_the_same_time() {
+    let delay = Duration::from_millis(200);
+    let stand_in = StandIn::start(Options { delay, ..Options::default() });
+    let path = format!("/api/queue/v1/task/{}", stand_in.create_task(TaskSpec::default()).task_id);
+    let anonymous = Caller::anonymous(&stand_in.root_url());
+    let call = async || {
+        let start = Instant::now();
+        anonymous.get(&path).await.expect(200);
+        assert!(start.elapsed() >= delay);
+    };
+    let start = Instant::now();
+    futures_util::future::join_all((0..40).map(|_| call())).await;
+    // One after the other they would take 8 seconds.
+    assert!(start.elapsed() < delay * 20, "{:?}", start.elapsed());
+    stand_in.set_delay(Duration::MAX);
+    assert!(tokio::time::timeout(delay, call()).await.is_err(), "a call that was not slow");
+    stand_in.set_delay(Duration::ZERO);
+    tokio::time::timeout(SLOWEST, anonymous.get(&path)).await.expect("a call that was slow").expect(200);
 }

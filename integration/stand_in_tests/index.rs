@@ -118,6 +118,78 @@ async fn anybody_may_look_and_few_may_insert() {
     Caller::anonymous(&closed.root_url()).get(&path("docker.x")).await.expect_error(403, "InsufficientScopes", "");
 }
 
+const INDEXES: &str = "/api/index/v1/tasks/indexes";
+
+fn namespaces_of(page: &Value) -> Vec<&str> {
+    page["tasks"].as_array().unwrap().iter().map(|task| task["namespace"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn many_namespaces_in_one_call() {
+    let (stand_in, caller) = start();
+    let anonymous = Caller::anonymous(&stand_in.root_url());
+    caller.put(&path("docker.short"), entry(A, 1, 10)).await.expect(200);
+    caller.put(&path("docker.long"), entry(B, 2, 60)).await.expect(200);
+    caller.put(&path("undotted"), entry(B, 2, 60)).await.expect(200);
+    let wanted = json!({"indexes": ["undotted", "docker.short", "docker.missing", "docker.long", "no namespace!"]});
+    let got = anonymous.post(INDEXES, wanted.clone()).await.expect(200).body;
+    assert_eq!(namespaces_of(&got), ["docker.long", "docker.short"]);
+    assert_eq!(got["tasks"][0], anonymous.get(&path("docker.long")).await.expect(200).body);
+    assert!(got.get("continuationToken").is_none(), "{got}");
+    // findTask has forgotten it, and this call has not.
+    stand_in.advance(minutes(11));
+    anonymous.get(&path("docker.short")).await.expect(404);
+    let got = anonymous.post(INDEXES, wanted).await.expect(200).body;
+    assert_eq!(namespaces_of(&got), ["docker.long", "docker.short"]);
+
+    let nothing = json!({"tasks": []});
+    for empty in [json!({}), json!({"indexes": []}), json!({"indexes": ["docker.missing"]})] {
+        assert_eq!(anonymous.post(INDEXES, empty).await.expect(200).body, nothing);
+    }
+    let twice = json!({"indexes": ["docker.long", "docker.long"]});
+    anonymous.post(INDEXES, twice).await.expect_error(500, "InternalServerError", "");
+    for bad in [json!({"indexes": "docker.x"}), json!({"indexes": [1]}), json!({"index": []})] {
+        anonymous.post(INDEXES, bad).await.expect_error(400, "InputValidationError", "");
+    }
+}
+
+#[tokio::test]
+async fn every_namespace_of_a_call_needs_its_scope() {
+    let stand_in = StandIn::start(Options { anonymous_scopes: Vec::new(), ..Options::default() });
+    let some = Caller::new(&stand_in, &stand_in.permanent_credentials(["index:find-task:docker.a.*"]));
+    some.post(INDEXES, json!({"indexes": ["docker.a.x", "docker.a.y"]})).await.expect(200);
+    let mixed = json!({"indexes": ["docker.a.x", "docker.b.x"]});
+    let got = some.post(INDEXES, mixed).await.expect_error(403, "InsufficientScopes", "index:find-task:docker.b.x");
+    assert!(!got.missing_scopes().contains("docker.a.x"), "{got:?}");
+}
+
+#[tokio::test]
+async fn a_thousand_entries_are_one_page() {
+    let (stand_in, caller) = start();
+    let indexes: Vec<String> = (0..1001).map(|number| format!("docker.{number:04}")).collect();
+    let claim = stand_in.create_task(TaskSpec::default().property(
+        "routes",
+        indexes.iter().map(|namespace| Value::from(format!("index.{namespace}"))).collect::<Vec<_>>(),
+    ));
+    stand_in.resolve(&claim.task_id, 0, RunState::Completed);
+    let wanted = json!({"indexes": indexes});
+    let first = caller.post(INDEXES, wanted.clone()).await.expect(200).body;
+    let token = first["continuationToken"].as_str().unwrap();
+    let second = caller.post(&format!("{INDEXES}?continuationToken={token}"), wanted.clone()).await.expect(200).body;
+    assert_eq!((namespaces_of(&first).len(), namespaces_of(&second)), (1000, vec!["docker.1000"]));
+    assert!(second.get("continuationToken").is_none());
+
+    let short = caller.post(&format!("{INDEXES}?limit=2"), wanted.clone()).await.expect(200).body;
+    assert_eq!(namespaces_of(&short), ["docker.0000", "docker.0001"]);
+    let bad = caller.post(&format!("{INDEXES}?continuationToken=a-b"), wanted.clone()).await;
+    bad.expect_error(400, "InputError", "Invalid continuation token");
+    let unknown = caller.post(&format!("{INDEXES}?limit=1&continuationToken=abc"), wanted.clone()).await.expect(200);
+    assert_eq!(namespaces_of(&unknown.body), ["docker.0000"]);
+    caller.post(&format!("{INDEXES}?limit=0"), wanted).await.expect_error(500, "InternalServerError", "");
+    let listed = caller.get("/api/index/v1/tasks/docker?limit=1").await.expect(200).body;
+    assert_eq!((namespaces_of(&listed), listed["continuationToken"].is_string()), (vec!["docker.0000"], true));
+}
+
 #[tokio::test]
 async fn an_artifact_is_found_through_the_index() {
     let (stand_in, caller) = start();

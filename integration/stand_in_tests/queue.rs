@@ -272,6 +272,59 @@ async fn latest_is_the_last_run_even_without_artifacts() {
 }
 
 #[tokio::test]
+async fn what_is_known_about_an_artifact() {
+    let (stand_in, claim, caller) = with_task();
+    let (anonymous, expires) = (Caller::anonymous(&stand_in.root_url()), in_minutes(60));
+    let object = json!({"storageType": "object", "expires": expires, "contentType": "application/x-tar"});
+    for (name, body) in [
+        ("public/x", s3(&expires)),
+        ("private/x", s3(&expires)),
+        ("public/link", link(&expires, "public/x")),
+        ("public/unfinished", object),
+    ] {
+        caller.post(&artifact_path(&claim, name), body).await.expect(200);
+    }
+    let base = format!("/api/queue/v1/task/{}", claim.task_id);
+    let table = [
+        ("public/x", Ok("s3")),
+        // What it holds is private, that it is there is not.
+        ("private/x", Ok("s3")),
+        ("public/link", Ok("link")),
+        ("public/unfinished", Err("Artifact not found")),
+        ("public/nothing", Err("Artifact not found")),
+    ];
+    for (name, wanted) in table {
+        for place in [format!("{base}/artifact-info/{name}"), format!("{base}/runs/0/artifact-info/{name}")] {
+            let got = anonymous.get(&place).await;
+            match wanted {
+                Ok(storage_type) => {
+                    let got = got.expect(200).body;
+                    assert_eq!((&got["name"], &got["storageType"]), (&json!(name), &json!(storage_type)), "{place}");
+                    let time = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+                    assert_eq!(time(&got["expires"]).as_millisecond(), time(&json!(expires)).as_millisecond());
+                    let keys: Vec<&String> = got.as_object().unwrap().keys().collect();
+                    assert_eq!(keys, ["storageType", "name", "expires", "contentType"]);
+                }
+                Err(message) => drop(got.expect_error(404, "ResourceNotFound", message)),
+            }
+        }
+    }
+    // The latest run has none of them.
+    stand_in.rerun(&claim.task_id);
+    anonymous.get(&format!("{base}/artifact-info/public/x")).await.expect(404);
+    anonymous.get(&format!("{base}/runs/0/artifact-info/public/x")).await.expect(200);
+    anonymous.get(&format!("{base}/runs/7/artifact-info/public/x")).await.expect(404);
+    let missing = anonymous.get("/api/queue/v1/task/fN1SbArXTPSVFNUvaOlinQ/artifact-info/public/x").await;
+    missing.expect_error(404, "ResourceNotFound", "Task not found");
+
+    let closed = StandIn::start(Options { anonymous_scopes: Vec::new(), ..Options::default() });
+    let task_id = closed.create_task(TaskSpec::default()).task_id;
+    let refused = Caller::anonymous(&closed.root_url());
+    let refused = refused.get(&format!("/api/queue/v1/task/{task_id}/runs/0/artifact-info/public/x")).await;
+    refused.expect_error(403, "InsufficientScopes", &format!("queue:list-artifacts:{task_id}:0"));
+}
+
+#[tokio::test]
 async fn lists_come_in_pages() {
     let (stand_in, claim, caller) = with_task();
     let base = format!("/api/queue/v1/task/{}/artifacts", claim.task_id);
