@@ -109,6 +109,24 @@ fn how_the_run_ends_is_the_exit_code() {
 }
 
 #[test]
+fn a_run_that_the_queue_repeats_is_followed_further() {
+    let scene = scene(RunState::Exception);
+    let (task, taskcluster) = (&scene.task.task_id, &scene.job.taskcluster);
+    let waits = rerun(&scene, task, &["--yes"], Some(&sheriff(&scene)));
+    let finished = waits.finish_when(
+        |told| told.contains("run 1: pending"),
+        |_| {
+            taskcluster.claim(task);
+            taskcluster.resolve_exception(task, 1, "worker-shutdown");
+            taskcluster.claim(task);
+            taskcluster.resolve(task, 2, RunState::Completed);
+        },
+    );
+    finished.assert_succeeds();
+    assert_eq!(finished.stdout, format!("{task} 2 completed\n"));
+}
+
+#[test]
 fn a_rerun_that_cannot_work_is_not_asked_for() {
     let scene = scene(RunState::Exception);
     let taskcluster = &scene.job.taskcluster;
@@ -119,7 +137,8 @@ fn a_rerun_that_cannot_work_is_not_asked_for() {
         task
     };
     let yes = |task: &str| rerun(&scene, task, &["--yes"], Some(&sheriff)).finish();
-    let late = lost(Scene::spec(&scene.job, &json!({})).property("deadline", "2016-12-08T12:34:56.789Z"));
+    let late = Scene::spec(&scene.job, &json!({})).property("deadline", "2016-12-08T12:34:56.789Z");
+    let late = taskcluster.create_pending_task(late);
     yes(&late).assert_fails(31, &[&late, "deadline has passed", "409", "retrigger"]);
 
     let old = TaskSpec::default().property("expires", "2016-12-08T12:34:56.789Z");

@@ -92,7 +92,7 @@ Exit codes:
 pub fn command() -> Command {
     let secrets = settings::RUN.iter().filter(|setting| setting.secret);
     let secrets: Vec<_> = secrets.map(|setting| format!("  {}  {}", setting.variable, setting.help)).collect();
-    let after = format!("Secrets, which have variables only:\n{}\n\n{EXIT_CODES}", secrets.join("\n"));
+    let after = |codes| format!("Secrets, which have variables only:\n{}\n\n{codes}", secrets.join("\n"));
     let shell = Arg::new("shell").value_name("SHELL").value_parser(value_parser!(Shell)).required(true);
     Command::new("image-worker")
         .version(env!("CARGO_PKG_VERSION"))
@@ -101,17 +101,17 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .args(settings::EVERYWHERE.iter().map(|setting| flag(setting).global(true)))
-        .subcommand(verb("run", "The main job, inside a task").long_about(RUN_HELP).after_help(after))
+        .subcommand(verb("run", "The main job, inside a task").long_about(RUN_HELP).after_help(after(EXIT_CODES)))
         .subcommand(
             verb("replay", "The job of an existing task, from its definition; a dry run unless --publish")
                 .long_about(REPLAY_HELP)
-                .after_help(EXIT_CODES)
+                .after_help(after(EXIT_CODES))
                 .arg(task_id()),
         )
         .subcommand(
             verb("rerun", "A sheriff's rerun: says whether it can work, asks the queue for it, follows it")
                 .long_about(RERUN_HELP)
-                .after_help(RERUN_EXIT_CODES)
+                .after_help(after(RERUN_EXIT_CODES))
                 .arg(task_id()),
         )
         .subcommand(verb("hash", "Print the context hash of an image directory").args(image_directory()))
@@ -267,6 +267,8 @@ mod tests {
         assert!(typed("image-worker run --access-token x").is_err());
         let help = typed("image-worker run --help").unwrap_err().to_string();
         assert!(settings::RUN.iter().all(|setting| help.contains(setting.variable)), "each variable is shown: {help}");
+        let help = typed("image-worker rerun --help").unwrap_err().to_string();
+        assert!(settings::RERUN.iter().all(|setting| help.contains(setting.variable)), "as well: {help}");
         assert!(typed("image-worker run --nonsense").is_err());
         assert!(typed("image-worker hash a --arg X").is_err());
     }
