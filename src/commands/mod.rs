@@ -23,7 +23,7 @@ use crate::names::{HttpUrl, NameError, TaskId};
 use crate::publish::PublishError;
 use crate::report::Report;
 use crate::retry::{Another, Failure as _};
-use crate::taskcluster::queue::{Run, State};
+use crate::taskcluster::tasks::{Run, State};
 use crate::taskcluster::{CallError, CallFault};
 use crate::transfer::TransferError;
 use prospect::Verdict;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::whereabouts::Whereabouts;
 use crate::names::Namespace;
 use crate::plan::{Plan, TaskRun};
-use crate::taskcluster::queue::{Run, State, Status};
+use crate::taskcluster::tasks::{Run, State, Status};
 
 /// The queue makes no more runs of a task than that.
 const MOST_RUNS: usize = 50;

@@ -14,7 +14,7 @@ use crate::names::TaskId;
 use crate::plan::{ContextSource, Plan};
 use crate::report::Report;
 use crate::taskcluster::Services;
-use crate::taskcluster::queue::State;
+use crate::taskcluster::tasks::State;
 use crate::transfer::Storage;
 
 /// Does the job of `task`.

@@ -15,7 +15,7 @@ use crate::config::rerun::Rerun;
 use crate::config::{Access, Config, ConfigError, Deployment, Sources, Surroundings, settings};
 use crate::names::{Namespace, TaskId};
 use crate::plan::{ContextSource, Plan, TaskRun};
-use crate::taskcluster::queue::{Run, State, Status};
+use crate::taskcluster::tasks::{Run, State, Status};
 use crate::taskcluster::{CallError, CallFault, Services};
 
 /// The first pause between two looks at a run; each later one is half as long again.

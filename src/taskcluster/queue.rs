@@ -1,7 +1,5 @@
 //! The queue, as far as a job needs it: a task's expiry, and artifacts' creation, end and whereabouts.
 
-mod tasks;
-
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -10,11 +8,10 @@ use super::{CallError, answer, body, call};
 use crate::config::Deployment;
 use crate::names::{ArtifactName, HttpUrl, TaskId};
 use crate::plan::{ArtifactPayload, CreateArtifact, TaskRun, to_milliseconds};
-pub use tasks::{Run, State, Status};
 
 /// The queue of one deployment.
 pub struct Queue {
-    client: taskcluster::Queue,
+    pub(super) client: taskcluster::Queue,
     deployment: Deployment,
 }
 

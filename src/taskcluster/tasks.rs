@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Queue;
+use super::queue::Queue;
+use super::{CallError, CallFault, answer, call};
 use crate::names::{ArtifactName, TaskId};
 use crate::plan::TaskRun;
-use crate::taskcluster::{CallError, CallFault, answer, call};
 
 /// How a task stands.
 #[derive(Clone, Debug, Deserialize)]
