@@ -84,7 +84,7 @@ pub enum Failed {
     },
     /// The context of a task that is to be done again.
     #[error(
-        "the task's context is gone: {context} {whereabouts}; check out {}, and give the image directory with --context DIR", tree.as_deref().unwrap_or("the tree that it was made from")
+        "the task's context is gone: {context} {whereabouts}; check out {}, and give the image directory with --context DIR", tree.as_ref().map_or("the tree that it was made from".to_owned(), ToString::to_string)
     )]
     ContextGone {
         /// The artifact and its task.
@@ -92,7 +92,7 @@ pub enum Failed {
         /// What is known of it.
         whereabouts: Whereabouts,
         /// The tree that the task says it comes from.
-        tree: Option<String>,
+        tree: Option<HttpUrl>,
         /// How that came out.
         #[source]
         source: FetchError,

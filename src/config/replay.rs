@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::settings::{self, Setting};
 use super::{ConfigError, Deployment, Given, Origin, Sources, access, patience};
-use crate::names::{ArtifactName, TaskId};
+use crate::names::{ArtifactName, HttpUrl, TaskId};
 use crate::plan::TaskRun;
 use crate::retry::Patience;
 
@@ -42,7 +42,7 @@ pub struct Job {
     /// The task.
     pub task: TaskId,
     /// The tree that the task says it comes from.
-    pub source: Option<String>,
+    pub source: Option<HttpUrl>,
     values: BTreeMap<&'static str, String>,
 }
 
@@ -58,8 +58,9 @@ impl Job {
                 Value::String(text) => drop(values.insert(setting.name, text.clone())),
                 other => {
                     let why = format!(
-                        "its payload.env.{} is {other} and not a text: it was made without its references resolved, so its job cannot be known",
-                        setting.variable
+                        "its payload.env.{} is {} and not a text: are its references resolved? Its job cannot be known",
+                        setting.variable,
+                        shape(other)
                     );
                     return Err(ConfigError::Definition { task: task.clone(), why });
                 }
@@ -71,7 +72,7 @@ impl Job {
         // A worker sets them, a definition cannot.
         values.insert(settings::TASK_ID.name, task.to_string());
         values.remove(settings::RUN_ID.name);
-        let source = definition["metadata"]["source"].as_str().map(str::to_owned);
+        let source = definition["metadata"]["source"].as_str().and_then(|source| source.parse().ok());
         Ok(Self { task: task.clone(), source, values })
     }
 
@@ -112,6 +113,15 @@ impl Job {
         let missing = missing.join(" and no ");
         let why = format!("it is no image task: its payload.env has no {missing}; is it the right task id?");
         Err(ConfigError::Definition { task: self.task.clone(), why })
+    }
+}
+
+/// What a value that should be a text is instead; not its own words, among which can be secrets.
+fn shape(value: &Value) -> String {
+    match value {
+        Value::Object(map) => format!("an object of {}", map.keys().cloned().collect::<Vec<_>>().join(", ")),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => "a number or a switch".to_owned(),
     }
 }
 
@@ -178,7 +188,10 @@ mod tests {
     const TASK: &str = "fN1SbArXTPSVFNUvaOlinQ";
 
     fn job(payload: &Value) -> Result<Job, ConfigError> {
-        Job::read(&TASK.parse().unwrap(), &json!({ "payload": payload, "metadata": { "source": "https://hg/" } }))
+        Job::read(
+            &TASK.parse().unwrap(),
+            &json!({ "payload": payload, "metadata": { "source": "https://hg.example.com/" } }),
+        )
     }
 
     #[test]
@@ -218,7 +231,9 @@ mod tests {
     fn what_is_unresolved_is_refused() {
         let error = job(&json!({ "env": { "CONTEXT_TASK_ID": { "task-reference": "<decision>" } } })).unwrap_err();
         let error = error.to_string();
-        assert!(error.contains("payload.env.CONTEXT_TASK_ID is {\"task-reference\":\"<decision>\"}"), "{error}");
+        assert!(error.contains("payload.env.CONTEXT_TASK_ID is an object of task-reference"), "{error}");
+        let error = job(&json!({ "env": { "DOCKER_BUILD_ARGS": { "TOKEN": "secret" } } })).unwrap_err().to_string();
+        assert!(error.contains("DOCKER_BUILD_ARGS is an object of TOKEN") && !error.contains("secret"), "{error}");
     }
 
     #[test]
