@@ -9,7 +9,7 @@ use taskcluster::Credentials;
 
 use crate::harness::{Finished, Program, program};
 use crate::replay::Scene;
-use crate::stand_in::{Options, RunState, StandIn, TaskSpec};
+use crate::stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 
@@ -227,6 +227,26 @@ fn a_signal_ends_the_following_and_not_the_run() {
     );
     finished.assert_fails(130, &["following the run, which goes on"]);
     assert!(finished.stderr.contains("a run is under way already"), "{}", finished.stderr);
+}
+
+#[test]
+fn services_in_trouble_are_no_verdict_and_a_lost_answer_makes_no_second_run() {
+    let scene = scene(RunState::Exception);
+    let (task, taskcluster) = (&scene.task.task_id, &scene.job.taskcluster);
+    let sheriff = sheriff(&scene);
+    for call in ["task", "status", "latestArtifactInfo", "findTask"] {
+        taskcluster.fault(Fault::status(call, 503));
+        let finished = rerun(&scene, task, &["--yes", "--tries", "1"], Some(&sheriff)).finish();
+        finished.assert_fails(30, &[call, "503"]);
+        assert!(!finished.stderr.contains("verdict"), "{call}: {}", finished.stderr);
+        taskcluster.clear_faults();
+    }
+    assert_eq!(calls(&scene, "rerunTask"), 0);
+    taskcluster.fault(Fault::reply_lost("rerunTask"));
+    let finished = rerun(&scene, task, &["--yes", "--no-follow"], Some(&sheriff)).finish();
+    finished.assert_succeeds();
+    assert_eq!(finished.stdout, format!("{task} 1 pending\n"));
+    assert_eq!(calls(&scene, "rerunTask"), 2);
 }
 
 #[test]
