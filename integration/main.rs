@@ -1,6 +1,7 @@
 //! The program against the world.
 
 mod conformance;
+mod decide;
 mod dry_run;
 mod fault_matrix;
 mod fuzz;
