@@ -11,6 +11,8 @@ mod house;
 mod lookup;
 mod parent;
 mod payload;
+mod replay;
+mod rerun;
 mod run;
 mod stand_in;
 mod stand_in_tests;

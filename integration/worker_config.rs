@@ -64,7 +64,7 @@ const ELSEWHERE: [(&[&Setting], &str); 5] = [
     (&[&settings::TASK_ID, &settings::RUN_ID, &settings::WORK_DIR], "generic-worker says it"),
     (&[&settings::CLIENT_ID, &settings::ACCESS_TOKEN, &settings::CERTIFICATE], "a task has the proxy"),
     (&[&settings::CONFIG, &settings::JSON], "a person says it on the command line"),
-    (&[&settings::DRY_RUN, &settings::OUTPUT, &settings::CONTEXT, &settings::ROOT], "for dry runs"),
+    (&[&settings::DRY_RUN, &settings::SHELL, &settings::OUTPUT, &settings::CONTEXT, &settings::ROOT], "for dry runs"),
     (&[&settings::CHOWN_OUTPUT], "who calls the program in a container says whose the output is"),
 ];
 

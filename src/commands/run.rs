@@ -1,6 +1,7 @@
 //! `run`, the main job: a context in, `image.tar` and three routes out. The story on one page; each step's how
 //! is in the room that it calls.
 
+use std::error::Error as _;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
@@ -87,6 +88,12 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
     let image = match stop.during("building", build(&engine, plan, &told, &identity, context, &mut log)).await {
         Ok(id) => stop.during("exporting the image", export(&engine, plan, &identity, id, work.path(), report)).await,
         Err(error) => Err(error),
+    };
+    let image = match (image, &config.keep) {
+        (Err(failed @ Failed::Engine(EngineError::Build(_))), Some(tag)) => {
+            Err(keep(&engine, plan, tag, failed, stop).await)
+        }
+        (image, _) => image,
     };
     engine.clean().await;
     if let Some(log) = log.finish() {
@@ -175,6 +182,23 @@ async fn build(
     let image_id = engine.build(context, &identity.engine_tag, told, log).await?;
     info!("built {image_id} in {:.1} s", started.elapsed().as_secs_f64());
     Ok(image_id)
+}
+
+/// Keeps the last good step's image of a build that failed; that it cannot be kept is not the failure to tell.
+async fn keep(engine: &Engine, plan: &Plan, tag: &str, failed: Failed, stop: &Stop) -> Failed {
+    let keeping = engine.keep_last(tag, plan.build.network.as_deref());
+    match stop.during("keeping the last good step's image", keeping).await {
+        Ok(Some(kept)) => Failed::Kept { failed: Box::new(failed), kept: Box::new(kept) },
+        Ok(None) => {
+            warn!("no step was done before the failure: there is no image to open a shell in");
+            failed
+        }
+        Err(stopped @ Failed::Stopped { .. }) => stopped,
+        Err(error) => {
+            warn!("{error}: {}", error.source().map(ToString::to_string).unwrap_or_default());
+            failed
+        }
+    }
 }
 
 /// Writes the image's archive to `folder`, in one pass.

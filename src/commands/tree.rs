@@ -7,8 +7,17 @@ use super::Failed;
 use crate::config::{TreeConfig, TreeForm};
 use crate::tree::Tree;
 
-/// Shows the images. Where something is wrong with them, the answer is in the failure.
-pub fn tree(config: &TreeConfig) -> Result<String, Failed> {
+/// The images as they are shown.
+#[derive(Debug)]
+pub struct Shown {
+    /// What goes to stdout, also where something is wrong.
+    pub answer: String,
+    /// The failure that it is where something is wrong.
+    pub problems: Option<Failed>,
+}
+
+/// Shows the images.
+pub fn tree(config: &TreeConfig) -> Result<Shown, Failed> {
     let place = &config.place;
     let tree = Tree::open(&place.root, place.images_dir.as_deref(), place.kind.as_deref())?;
     let survey = tree.survey(config.scheme);
@@ -25,13 +34,10 @@ pub fn tree(config: &TreeConfig) -> Result<String, Failed> {
         survey.problems.iter().for_each(|problem| warn!("problem: {}", problem.message));
         survey.hints.iter().for_each(|hint| info!("hint: {}", hint.message));
     }
-    match survey.problems.as_slice() {
-        [] => Ok(answer),
-        [first, ..] => Err(Failed::Problems {
-            what: survey.images_dir.display().to_string(),
-            count: survey.problems.len(),
-            first: first.message.clone(),
-            answer,
-        }),
-    }
+    let problems = survey.problems.first().map(|first| Failed::Problems {
+        what: survey.images_dir.display().to_string(),
+        count: survey.problems.len(),
+        first: first.message.clone(),
+    });
+    Ok(Shown { answer, problems })
 }

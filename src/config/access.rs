@@ -75,10 +75,15 @@ pub(super) fn deployment(sources: &Sources, needed: bool, reading: bool) -> Resu
     Ok(Some(Deployment { root_url, access }))
 }
 
+/// The deployment of a verb that is about one.
+pub(super) fn required(sources: &Sources, only_reads: bool) -> Result<Deployment, ConfigError> {
+    let missing = ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE };
+    deployment(sources, true, only_reads)?.ok_or(missing)
+}
+
 /// The deployment of those who only look at things, which needs no credentials where the things are public.
 pub(super) fn deployment_to_read(sources: &Sources) -> Result<Deployment, ConfigError> {
-    let missing = ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE };
-    deployment(sources, true, true)?.ok_or(missing)
+    required(sources, true)
 }
 
 fn hawk(sources: &Sources, reading: bool) -> Result<Access, ConfigError> {

@@ -7,6 +7,8 @@ mod destination;
 mod lookup;
 mod patience;
 mod place;
+pub mod replay;
+pub mod rerun;
 pub mod settings;
 mod sources;
 mod tree;
@@ -42,6 +44,8 @@ pub struct Config {
     pub work_dir: PathBuf,
     /// Where the image goes.
     pub destination: Destination,
+    /// The name that the image of the last good step keeps when a step fails.
+    pub keep: Option<String>,
     /// Build even where the index has the image already.
     pub force: bool,
     /// Seconds that the task may take.
@@ -130,6 +134,7 @@ impl Config {
             index: sources.parse_or_default(&settings::INDEX)?,
             index_hash: sources.parse(&settings::INDEX_HASH)?,
         };
+        let keep = replay::kept(sources, plan.task.as_ref(), dry)?;
         Ok(Self {
             plan,
             deployment: access::deployment(sources, needs_deployment, !publishes)?,
@@ -140,6 +145,7 @@ impl Config {
             },
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             destination,
+            keep,
             force: sources.switch(&settings::FORCE)?,
             max_run_time: sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get),
             patience: patience::read(sources)?,
@@ -247,7 +253,8 @@ fn context_source(
     dry: bool,
 ) -> Result<(ContextSource, Option<RepoPath>), ConfigError> {
     if let Some(given) = sources.get(&settings::CONTEXT)? {
-        if !dry {
+        // A replay verifies it against the task's HASH.
+        if !(dry || sources.is_replay()) {
             return Err(ConfigError::Combination(format!(
                 "{} is for --dry-run: a task takes its context from CONTEXT_TASK_ID and CONTEXT_PATH, or from CONTEXT_URL",
                 given.origin

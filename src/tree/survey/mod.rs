@@ -121,7 +121,9 @@ impl Tree {
         let mut hashes = index_hashes(self, &looks);
         let (problems, hints) = Findings::collect(self, &looks, &relations);
         let images = looks.iter().map(|(name, look)| self.surveyed(name, look, &relations, hashes.remove(name)));
-        Survey { images_dir: self.shown(&self.images_root), scheme, images: images.collect(), problems, hints }
+        let images_dir = Some(self.shown(&self.images_root)).filter(|it| it != Path::new(""));
+        let images_dir = images_dir.unwrap_or_else(|| PathBuf::from("."));
+        Survey { images_dir, scheme, images: images.collect(), problems, hints }
     }
 
     fn look(&self, name: &ImageName, scheme: HashScheme) -> Look {

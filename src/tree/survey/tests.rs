@@ -221,8 +221,9 @@ fn cycles_are_told_once_and_drawn() {
     assert_eq!(messages(&survey.problems), cycles.map(cycle));
     let drawing = survey.to_string();
     let drawn: Vec<_> = drawing.lines().skip(3).take_while(|line| !line.is_empty()).map(first_of).collect();
+    // Those that have a place come first, then each cycle from its first image on.
     let expected =
-        ["again", "a (!)", "└── b", "    ├── c", "    └── child", "copied (!)", "└── pushed", "own (!)", "stuck (!)"];
+        ["again", "own (!)", "stuck (!)", "a (!)", "└── b", "    ├── c", "    └── child", "copied (!)", "└── pushed"];
     assert_eq!(drawn, expected, "{drawing}");
 }
 
@@ -353,4 +354,8 @@ fn the_drawing_and_the_graph() {
     assert_eq!(survey.dot().lines().collect::<Vec<_>>(), expected);
     let (_files, empty) = self::survey(&[("REGISTRY", "r")]);
     assert_eq!(empty.to_string(), "testing/docker: 0 images, 0 of a registry\n");
+    let files = Files::new(&[("a/Dockerfile", "FROM debian:12\n")]);
+    let here = Tree::read(files.root(), Some(Path::new("."))).unwrap().survey(HashScheme::Tar);
+    assert!(here.to_string().starts_with(".: 1 image, 0 of a registry\n"), "{here}");
+    assert_eq!(here.images[0].directory, Path::new("a"));
 }
