@@ -17,4 +17,6 @@ mod run;
 mod stand_in;
 mod stand_in_tests;
 mod taskgraph_images;
+mod tree;
+mod walk;
 mod worker_config;

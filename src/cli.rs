@@ -38,6 +38,8 @@ pub enum Verb {
     Lookup(Vec<ImageName>),
     /// Decide about a task graph's images.
     Decide(Decision),
+    /// Show the images and what is wrong with them.
+    Tree,
     /// Print a completion script.
     Completions(Shell),
     /// Print the manual page.
@@ -90,6 +92,10 @@ const LOOKUP_HELP: &str = "\
 Says which tasks have these images already: in the central project or, with --project, in that one.
 An entry of the index counts only if its artifact is there, whole and unexpired.
 Prints `NAME TASK_ID`, or `NAME -`, a line each.";
+
+const TREE_HELP: &str = "\
+Shows every image directory: its kind, context hash, files and size, and which images it is made of.
+All problems are listed at once, and the exit code is 10 if there are any; hints do not count.";
 
 const REPLAY_HELP: &str = "\
 Fetches a task's definition (from a public deployment without credentials) and does its job here: the same context,
@@ -151,6 +157,7 @@ pub fn command() -> Command {
                 .long_about(DECIDE_HELP)
                 .args(decision_arguments()),
         )
+        .subcommand(verb("tree", "Show the images, who is built from whom, and what is wrong").long_about(TREE_HELP))
         .subcommand(Command::new("completions").about("Print a completion script").arg(shell))
         .subcommand(Command::new("man").about("Print the manual page"))
 }
@@ -271,6 +278,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             graph: sub.get_one("graph").cloned().unwrap_or_default(),
             values: sub.get_many("value").into_iter().flatten().cloned().collect(),
         }),
+        "tree" => Verb::Tree,
         "completions" => Verb::Completions(sub.get_one("shell").copied().unwrap_or(Shell::Bash)),
         _ => Verb::Man,
     };

@@ -9,6 +9,7 @@ pub mod replay;
 pub mod rerun;
 pub mod run;
 pub mod stop;
+pub mod tree;
 pub mod whereabouts;
 
 use std::io;
@@ -92,6 +93,16 @@ pub enum Failed {
     /// A repository's images.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// What was looked at has problems, which the answer lists.
+    #[error("{what} has {}; first, {first}", if *count == 1 { "1 problem".to_owned() } else { format!("{count} problems") })]
+    Problems {
+        /// What was looked at.
+        what: String,
+        /// How many.
+        count: usize,
+        /// The first one.
+        first: String,
+    },
     /// The engine, or the build.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -213,7 +224,7 @@ impl Failed {
             Self::Parent(ParentError::Load { error, .. }) => load_code(error),
             Self::Parent(ParentError::Call(error)) => call_code(error),
             Self::Collect(error) => collect_code(error),
-            Self::Changing(_) => CONTEXT,
+            Self::Changing(_) | Self::Problems { .. } => CONTEXT,
             Self::Decision(_) | Self::Document(_) | Self::Read { .. } => USAGE,
             Self::Graph(error) => match error {
                 GraphError::Unresolved { .. } | GraphError::Definition { .. } => BUG,

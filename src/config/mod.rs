@@ -11,6 +11,7 @@ pub mod replay;
 pub mod rerun;
 pub mod settings;
 mod sources;
+mod tree;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -28,6 +29,7 @@ pub use destination::{Destination, Output, Owner};
 pub use lookup::LookupConfig;
 pub use place::ImagesPlace;
 pub use sources::{ConfigError, Given, Origin, Sources};
+pub use tree::{TreeConfig, TreeForm};
 
 /// One invocation of `run`.
 #[derive(Debug)]

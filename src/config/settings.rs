@@ -96,6 +96,8 @@ settings! {
     IMAGES_DIR = Setting::new("images-dir", "IMAGE_WORKER_IMAGES_DIR", "DIR", "The folder of the image directories, from the root [default: testing/docker or taskcluster/docker, whichever is there]").group(TREE);
     KIND = Setting::new("kind", "IMAGE_WORKER_KIND", "FILE", "The kind.yml of taskgraph's docker-image kind, which says what images there are").group(TREE);
 
+    DOT = Setting::new("dot", "IMAGE_WORKER_DOT", "", "Print a graph for Graphviz instead of a drawing").group(TREE);
+
     DECISION_TASK = Setting::new("decision-task", "IMAGE_WORKER_DECISION_TASK", "ID", "The decision task, which has the contexts as artifacts [default: TASK_ID]").group(DECISION);
     CONTEXTS = Setting::new("contexts", "IMAGE_WORKER_CONTEXTS", "DIR", "Where the contexts of missing images are written, as NAME.tar.gz, to become the artifacts public/docker-contexts/NAME.tar.gz").default("docker-contexts").group(DECISION);
     TASK_TEMPLATE = Setting::new("task-template", "IMAGE_WORKER_TASK_TEMPLATE", "FILE", "The image task's definition with placeholders [default: worker-config/task.yml of this version]").group(DECISION);
@@ -274,6 +276,9 @@ pub const LOOKUP_VERB: &[&Setting] = &[
     &SILENCE,
 ];
 
+/// What `tree` takes.
+pub const TREE_VERB: &[&Setting] = &[&ROOT, &IMAGES_DIR, &KIND, &SCHEME, &DOT];
+
 /// What `decide` takes.
 pub const DECIDE_VERB: &[&Setting] = &[
     &ROOT,
@@ -310,6 +315,7 @@ pub const VERBS: &[(&str, &[&Setting])] = &[
     ("context", CONTEXT_VERB),
     ("lookup", LOOKUP_VERB),
     ("decide", DECIDE_VERB),
+    ("tree", TREE_VERB),
 ];
 
 #[cfg(test)]

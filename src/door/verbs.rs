@@ -13,7 +13,9 @@ use crate::commands::run::Outcome;
 use crate::commands::stop::Stop;
 use crate::commands::{self, Failed};
 use crate::config::rerun::Rerun;
-use crate::config::{self, Config, ConfigError, DecideConfig, LookupConfig, Sources, Surroundings, settings};
+use crate::config::{
+    self, Config, ConfigError, DecideConfig, LookupConfig, Sources, Surroundings, TreeConfig, settings,
+};
 use crate::names::{HashScheme, ImageName, TaskId};
 use crate::report::Report;
 
@@ -31,6 +33,7 @@ pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Repor
         Verb::Context(image) => context(image, sources, json),
         Verb::Lookup(names) => lookup(names, sources, json),
         Verb::Decide(decision) => decide(decision, sources, json),
+        Verb::Tree => tree(sources),
         Verb::Completions(shell) => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut cli::command(), "image-worker", &mut script);
@@ -181,6 +184,17 @@ fn decide(decision: &cli::Decision, sources: &Sources, json: bool) -> Result<Str
         None => {
             let lines: Vec<_> = decided.images.iter().map(|image| format!("{} {}\n", image.name, image.task)).collect();
             Ok(lines.concat())
+        }
+    }
+}
+
+fn tree(sources: &Sources) -> Result<String, Failed> {
+    let shown = commands::tree::tree(&TreeConfig::read(sources, &surroundings())?)?;
+    match shown.problems {
+        None => Ok(shown.answer),
+        Some(problems) => {
+            super::say(&shown.answer)?;
+            Err(problems)
         }
     }
 }
