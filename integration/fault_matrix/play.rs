@@ -9,7 +9,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::places::{Case, End};
-use crate::harness::{Finished, Job, Repository, docker, docker_says, program};
+use crate::harness::{Finished, Job, Repository, docker_says, program};
 
 pub(super) const ARTIFACT: &str = "public/image.tar";
 
@@ -168,19 +168,6 @@ pub(super) fn assert_engine_is_clean(name: &str) {
     let images = docker_says(&["images", "--all", "--quiet", "--filter", &label]);
     let containers = docker_says(&["ps", "--all", "--quiet", "--filter", &label]);
     assert_eq!((images.as_str(), containers.as_str()), ("", ""), "images and containers that are left");
-}
-
-/// Takes out of the engine what killed builds have left in it. Their name, too: a later build that takes it gives it
-/// back, because it cannot know whose it was.
-pub(super) fn forget_killed_builds(name: &str) {
-    for id in docker_says(&["images", "--quiet", name]).lines() {
-        docker(&["rmi", "--force", id]);
-    }
-    let label = format!("label=image-worker-test={name}");
-    // The step that was under way has a container, which keeps its image.
-    for kind in ["container", "image"] {
-        docker(&[kind, "prune", "--force", "--filter", &label]);
-    }
 }
 
 /// The error line without what differs from run to run.

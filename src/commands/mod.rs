@@ -2,6 +2,7 @@
 
 pub mod context;
 pub mod hash;
+mod leftovers;
 pub mod run;
 pub mod stop;
 

@@ -6,11 +6,11 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::Failed;
+use super::leftovers;
 use super::stop::{Reason, Stop};
 use crate::build_log::BuildLog;
 use crate::config::Config;
@@ -21,6 +21,7 @@ use crate::image_archive::{self, ArchiveError};
 use crate::plan::{Identity, ImageFile, Plan};
 use crate::publish::{Folder, PublishError, Publisher};
 use crate::report::{Bytes, Report};
+use crate::scratch::Scratch;
 use crate::stream;
 use crate::taskcluster::Services;
 use crate::transfer::Storage;
@@ -55,7 +56,8 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
     }
     let storage = Storage::new()?;
     let services = deployment.as_ref().map(Services::new).transpose()?;
-    let publisher = publisher(&config, &storage, report)?;
+    let publisher = publisher(&config, services.clone(), &storage, report)?;
+    stop.during("removing what killed runs have left", leftovers::remove(config.unfinished(), &config.engine)).await?;
     // With a hash, names that the index would refuse are refused here, and an image that lives is found.
     let early = plan.context.hash.map(|hash| plan.identity(hash)).transpose()?;
     if let (Some(identity), false) = (&early, config.force)
@@ -69,6 +71,7 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
     let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
 
     let work = work_folder(&config)?;
+    engine.keep_journal(work.journal());
     let fetcher = Fetcher { services: services.as_ref(), storage: &storage, report, folder: work.path() };
     let context = stop.during("fetching the context", fetcher.context(plan)).await?;
     let identity = plan.identity(context.hash)?;
@@ -110,11 +113,10 @@ async fn within(limit: Duration, keeping: impl Future<Output = Result<(), Publis
     }
 }
 
-/// A folder for what is not finished, which disappears with everything in it. For a dry run it is on the same disk
-/// as the place where its image ends.
-fn work_folder(config: &Config) -> Result<TempDir, Failed> {
-    let parent = config.dry_run.as_ref().unwrap_or(&config.work_dir);
-    TempDir::with_prefix_in(".image-worker-", parent).map_err(|source| Failed::Write { path: parent.clone(), source })
+/// A folder for what is not finished, which disappears with everything in it.
+fn work_folder(config: &Config) -> Result<Scratch, Failed> {
+    let parent = config.unfinished();
+    Scratch::new_in(parent).map_err(|source| Failed::Write { path: parent.to_owned(), source })
 }
 
 fn begin_log(folder: &Path) -> Result<BuildLog, Failed> {
@@ -129,10 +131,14 @@ fn name_it(archive: &Path, folder: &Path) -> Result<PathBuf, Failed> {
     Ok(path)
 }
 
-fn publisher(config: &Config, storage: &Storage, report: &Report) -> Result<Publisher, Failed> {
-    match (&config.dry_run, &config.deployment, &config.plan.task) {
-        (None, Some(deployment), Some(task)) => {
-            let services = Services::new(deployment)?;
+fn publisher(
+    config: &Config,
+    services: Option<Services>,
+    storage: &Storage,
+    report: &Report,
+) -> Result<Publisher, Failed> {
+    match (&config.dry_run, services, &config.plan.task) {
+        (None, Some(services), Some(task)) => {
             Ok(Publisher::task(services, storage.clone(), task.clone(), report.clone()))
         }
         (Some(folder), ..) => Ok(Publisher::Folder(Folder::new(folder.clone())?)),

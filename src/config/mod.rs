@@ -42,6 +42,14 @@ pub struct Config {
     pub assumed: Vec<String>,
 }
 
+impl Config {
+    /// The folder where unfinished files are. For a dry run it is on the same disk as the place where its image ends.
+    #[must_use]
+    pub fn unfinished(&self) -> &Path {
+        self.dry_run.as_ref().unwrap_or(&self.work_dir)
+    }
+}
+
 /// Where to look for an engine.
 #[derive(Clone, Debug, Default)]
 pub struct EngineConfig {

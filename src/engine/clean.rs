@@ -1,7 +1,7 @@
 //! Leaving nothing behind: what a build puts into the engine is written down while it happens, and removed on every
-//! way out of the job. What others use, or had before us, stays.
+//! way out of the job; after a SIGKILL by the next start. What others use, or had before us, stays.
 
-use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,64 +11,57 @@ use tracing::{debug, info, warn};
 
 use super::Engine;
 use super::connect::in_words;
+use super::journal::{self, Fact, Journal};
+use super::left::Left;
 use super::output::Origin;
 use crate::retry::{Another, Failure, Policy, retry};
 
 /// What a build has put into the engine so far. Shared, so that it can be removed after the build's future is dropped.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Traces(Arc<Mutex<Left>>);
+pub(super) struct Traces(Arc<Mutex<Book>>);
 
+/// The same facts twice: here, and where they outlive us.
 #[derive(Debug, Default)]
-struct Left {
-    traces: Vec<Trace>,
-    /// Whether a build has begun and not ended.
-    cut_short: bool,
-    /// The image of the last step that the engine told of.
-    last: Option<String>,
-    /// Whether the engine was at a step that runs a command.
-    in_command: bool,
-    /// The ids of the images that the engine had before the build.
-    before: HashSet<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Trace {
-    Tag(String),
-    Image(String),
+struct Book {
+    left: Left,
+    journal: Option<Journal>,
 }
 
 impl Traces {
     pub(super) fn build_begins(&self, tag: &str, before: Vec<ImageSummary>) {
         let before = before.into_iter().map(|image| image.id).collect();
-        self.change(|left| {
-            left.traces.push(Trace::Tag(tag.to_owned()));
-            left.cut_short = true;
-            left.before = before;
-        });
+        self.add(Fact::Build { tag: tag.to_owned(), before });
     }
 
     pub(super) fn step(&self, runs_a_command: bool) {
-        self.change(|left| left.in_command = runs_a_command);
+        // Asked for every piece of output.
+        if self.change(|book| book.left.in_command != runs_a_command) {
+            self.add(Fact::Runs(runs_a_command));
+        }
     }
 
     pub(super) fn build_ends(&self) {
-        self.change(|left| left.cut_short = false);
+        self.add(Fact::Ended);
     }
 
     pub(super) fn image(&self, id: String, origin: Origin) {
-        self.change(|left| {
-            if origin == Origin::Made {
-                left.traces.push(Trace::Image(id.clone()));
-            }
-            left.last = Some(id);
+        self.add(match origin {
+            Origin::Before => Fact::Has(id),
+            Origin::Made => Fact::Made(id),
         });
     }
 
-    fn take(&self) -> Left {
-        self.change(std::mem::take)
+    /// Takes a fact down, in the journal first: a fact that is only there costs a look, one that is not there an image.
+    fn add(&self, fact: Fact) {
+        self.change(|book| {
+            if let Some(journal) = &mut book.journal {
+                journal.write(&fact);
+            }
+            book.left.add(fact);
+        });
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Left) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
         // A list that somebody panicked over is still the list of what to remove.
         change(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
@@ -79,6 +72,11 @@ impl Traces {
 const CLEANING_MAY_TAKE: Duration = Duration::from_mins(2);
 
 impl Engine {
+    /// Writes down what this program's builds put into the engine, from now on, in a file that is gone when all of it is.
+    pub fn keep_journal(&self, path: PathBuf) {
+        self.traces.change(|book| book.journal = Some(Journal::new(path, self.place.clone())));
+    }
+
     /// Removes what this program's builds have left in the engine: their tag, and the images of their steps,
     /// the youngest first. What others use, or had before us, stays.
     pub async fn clean(&self) {
@@ -86,43 +84,63 @@ impl Engine {
     }
 
     async fn clean_within(&self, limit: Duration) {
-        if tokio::time::timeout(limit, self.remove_traces()).await.is_err() {
-            warn!("the engine has not removed this build's images within {} s: going on", limit.as_secs());
+        let left = self.traces.change(|book| std::mem::take(&mut book.left));
+        if self.remove_within(limit, left, "this build").await {
+            self.traces.change(|book| book.journal.iter_mut().for_each(Journal::forget));
         }
     }
 
-    async fn remove_traces(&self) {
-        let mut left = self.traces.take();
-        // A step with a command makes no image when it is cut.
-        if let (true, false, Some(last)) = (left.cut_short, left.in_command, &left.last) {
-            left.traces.extend(self.untold(last, &left.before).await.into_iter().map(Trace::Image));
+    /// Removes what a killed run has left in the engine, by its journal. Whether the journal can go: nothing of it is
+    /// there any more, but for what others use.
+    pub async fn clean_after(&self, journal: &Path) -> bool {
+        let left = match journal::read(journal) {
+            Ok(found) => Left::from(found),
+            Err(error) => {
+                warn!("cannot read {}, which names what a killed run has left: {error}", journal.display());
+                return false;
+            }
+        };
+        if let Some(other) = left.engine.as_ref().filter(|place| **place != self.place) {
+            let (ours, journal) = (&self.place, journal.display());
+            warn!("what a killed run left in the engine at {other} stays there: this one is at {ours} ({journal})");
+            return false;
         }
-        // A command can print what looks like the engine's word about any image.
-        let before = std::mem::take(&mut left.before);
-        left.traces.retain(|trace| !matches!(trace, Trace::Image(id) if is_among(id, &before)));
-        let mut removed = 0;
-        for trace in left.traces.iter().rev() {
-            let (Trace::Tag(name) | Trace::Image(name)) = trace;
-            let result = if left.cut_short {
-                retry("removing a step's image", LETTING_GO, || self.remove(name)).await
-            } else {
-                self.remove(name).await
-            };
-            match result {
+        self.remove_within(CLEANING_MAY_TAKE, left, "a killed run").await
+    }
+
+    async fn remove_within(&self, limit: Duration, left: Left, whose: &str) -> bool {
+        let Ok(done) = tokio::time::timeout(limit, self.remove_all(left, whose)).await else {
+            warn!("the engine has not removed the images of {whose} within {} s: going on", limit.as_secs());
+            return false;
+        };
+        done
+    }
+
+    /// Whether nothing is left that another try could remove.
+    async fn remove_all(&self, left: Left, whose: &str) -> bool {
+        let patience = if left.is_fresh(LETTING_GO.limit) { LETTING_GO } else { Policy { tries: 1, ..LETTING_GO } };
+        let untold = if left.may_have_more() { self.untold(&left, patience).await } else { Vec::new() };
+        let (mut removed, mut done) = (0, true);
+        for name in &left.names(untold, &self.images().await) {
+            match retry("removing a step's image", patience, || self.remove(name)).await {
                 Ok(()) => removed += 1,
                 // Never made, removed with its tag, or used by somebody else.
                 Err(error) if matches!(error.status(), Some(404 | 409)) => debug!("{name} stays: {error}"),
                 // The engine is gone, or too ill to answer: once said is enough.
                 Err(error) if error.status().is_none() => {
-                    warn!("what this build left in the engine stays there: {}", in_words(&error));
-                    break;
+                    warn!("what {whose} left in the engine stays there: {}", in_words(&error));
+                    return false;
                 }
-                Err(error) => warn!("cannot remove {name} from the engine: {error}"),
+                Err(error) => {
+                    warn!("cannot remove {name} from the engine: {error}");
+                    done = false;
+                }
             }
         }
         if removed > 0 {
-            info!("removed {removed} images of this build from the engine");
+            info!("removed {removed} images of {whose} from the engine");
         }
+        done
     }
 
     /// All images that the engine has. For knowing what was there before us: an engine that does not tell costs
@@ -136,18 +154,11 @@ impl Engine {
         self.client.list_images(Some(options)).await.map_err(RemovalError::Engine)
     }
 
-    /// Nameless images on top of `last` that were not there before: a step without a command (`COPY`) goes on in the
-    /// engine after the build is cut short, and nobody is told of its image.
-    async fn untold(&self, last: &str, before: &HashSet<String>) -> Vec<String> {
-        let looking = retry("looking for the last step's image", LETTING_GO, || async {
-            let is_untold = |image: &ImageSummary| {
-                let on_top = image.parent_id.trim_start_matches("sha256:").starts_with(last);
-                // Docker before 25 gives nameless images the name `<none>:<none>`.
-                let nameless = image.repo_tags.iter().all(|tag| tag == "<none>:<none>");
-                on_top && nameless && !before.contains(&image.id)
-            };
+    /// The ids of the images that the engine has not told of.
+    async fn untold(&self, left: &Left, patience: Policy) -> Vec<String> {
+        let looking = retry("looking for the last step's image", patience, || async {
             let images = self.all_images().await?;
-            let ids: Vec<_> = images.into_iter().filter(is_untold).map(|image| image.id).collect();
+            let ids: Vec<_> = images.into_iter().filter(|image| left.is_untold(image)).map(|image| image.id).collect();
             if ids.is_empty() { Err(RemovalError::NotYet) } else { Ok(ids) }
         });
         looking.await.unwrap_or_default()
@@ -158,11 +169,6 @@ impl Engine {
         let options = RemoveImageOptions { force: false, noprune: true, ..RemoveImageOptions::default() };
         self.client.remove_image(name, Some(options), None).await.map(drop).map_err(RemovalError::Engine)
     }
-}
-
-/// Whether an id, or the beginning of one, is that of a known image.
-fn is_among(id: &str, images: &HashSet<String>) -> bool {
-    images.iter().any(|known| known == id || known.trim_start_matches("sha256:").starts_with(id))
 }
 
 /// After a build is cut short the engine takes a moment to end the step, and its container uses the step's image.
@@ -202,20 +208,13 @@ impl Failure for RemovalError {
 mod tests {
     use super::*;
 
-    #[test]
-    fn images_that_were_there_before_are_known_by_their_beginning() {
-        let before = HashSet::from([format!("sha256:0123456789ab{}", "0".repeat(52))]);
-        assert!(is_among("0123456789ab", &before));
-        assert!(!is_among("123456789ab", &before));
-    }
-
     #[tokio::test]
     async fn an_engine_that_hangs_keeps_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("engine.sock");
         let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
         let client = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 3600, bollard::API_DEFAULT_VERSION);
-        let engine = Engine { client: client.unwrap(), traces: Traces::default() };
+        let engine = Engine { client: client.unwrap(), place: String::new(), traces: Traces::default() };
         engine.traces.build_begins("builder:1234", Vec::new());
         let cleaning = engine.clean_within(Duration::from_millis(100));
         tokio::time::timeout(Duration::from_secs(20), cleaning).await.expect("it ends by itself");

@@ -52,7 +52,7 @@ impl Engine {
             match probe(&place, config.choice).await {
                 Ok((client, version)) => {
                     info!("engine: {version} at {place}");
-                    return Ok(Self { client, traces: Traces::default() });
+                    return Ok(Self { client, place, traces: Traces::default() });
                 }
                 Err(said) => tried.push((place, said)),
             }

@@ -5,6 +5,8 @@ mod build;
 mod clean;
 mod connect;
 mod export;
+mod journal;
+mod left;
 mod output;
 
 use bollard::Docker;
@@ -87,5 +89,7 @@ fn cut(text: &str, most: usize) -> String {
 #[derive(Clone)]
 pub struct Engine {
     client: Docker,
+    /// Where it answers.
+    place: String,
     traces: Traces,
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{PublishError, Published};
 use crate::build_log;
 use crate::plan::{ImageFile, Publication};
+use crate::scratch::Draft;
 
 /// The folder of a dry run. One that was made for nothing, because the run failed, disappears again.
 #[derive(Debug)]
@@ -43,12 +44,9 @@ impl Folder {
     pub(super) fn publish(&self, image: &ImageFile, publication: &Publication) -> Result<Published, PublishError> {
         let path = self.path.join("publish.json");
         let write = || {
-            // For everybody to read, like the archive beside it; a temporary file is its owner's only.
-            let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-            let file = tempfile::Builder::new().permissions(readable).tempfile_in(&self.path)?;
-            serde_json::to_writer_pretty(&file, publication)?;
-            file.persist(&path)?;
-            std::io::Result::Ok(())
+            let draft = Draft::of(&path)?;
+            serde_json::to_writer_pretty(draft.file(), publication)?;
+            draft.finish()
         };
         write().map_err(|source| error(&path, source))?;
         Ok(Published { story: format!("wrote {} and {}; published nothing", image.path.display(), path.display()) })
