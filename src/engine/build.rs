@@ -83,7 +83,7 @@ impl Engine {
     fn tell(&self, output: &mut Output, line: &BuildInfo, log: &mut BuildLog) {
         if let Some(piece) = &line.stream {
             self.print(output.piece(piece), log);
-            self.traces.step(output.runs_a_command());
+            self.traces.step(output.step());
         }
         // Pulling a base image: each layer's states, but not the flood of its progress.
         if let (Some(status), None) = (&line.status, &line.progress_detail) {

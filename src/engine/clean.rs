@@ -9,11 +9,11 @@ use bollard::models::ImageSummary;
 use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions};
 use tracing::{debug, info, warn};
 
-use super::Engine;
 use super::connect::in_words;
 use super::journal::{self, Fact, Journal};
 use super::left::Left;
 use super::output::Origin;
+use super::{Engine, Step};
 use crate::retry::{Another, Failure, Policy, retry};
 
 /// What a build has put into the engine so far. Shared, so that it can be removed after the build's future is dropped.
@@ -33,10 +33,13 @@ impl Traces {
         self.add(Fact::Build { tag: tag.to_owned(), before });
     }
 
-    pub(super) fn step(&self, runs_a_command: bool) {
+    /// The build is at this step, or still at it.
+    pub(super) fn step(&self, step: Option<&Step>) {
         // Asked for every piece of output.
-        if self.change(|book| book.left.in_command != runs_a_command) {
-            self.add(Fact::Runs(runs_a_command));
+        if let Some(Step { instruction, .. }) = step
+            && self.change(|book| book.left.instruction() != instruction)
+        {
+            self.add(Fact::Step(instruction.clone()));
         }
     }
 
@@ -118,23 +121,35 @@ impl Engine {
 
     /// Whether nothing is left that another try could remove.
     async fn remove_all(&self, left: Left, whose: &str) -> bool {
-        let patience = if left.is_fresh(LETTING_GO.limit) { LETTING_GO } else { Policy { tries: 1, ..LETTING_GO } };
-        let untold = if left.may_have_more() { self.untold(&left, patience).await } else { Vec::new() };
+        let once = Policy { tries: 1, ..LETTING_GO };
+        let patience = if left.is_fresh(LETTING_GO.limit) { LETTING_GO } else { once };
+        let mut untold = self.untold(&left, if left.expects_more() { patience } else { once }).await;
         let (mut removed, mut done) = (0, true);
-        for name in &left.names(untold, &self.images().await) {
-            match retry("removing a step's image", patience, || self.remove(name)).await {
-                Ok(()) => removed += 1,
-                // Never made, removed with its tag, or used by somebody else.
-                Err(error) if matches!(error.status(), Some(404 | 409)) => debug!("{name} stays: {error}"),
-                // The engine is gone, or too ill to answer: once said is enough.
-                Err(error) if error.status().is_none() => {
-                    warn!("what {whose} left in the engine stays there: {}", in_words(&error));
-                    return false;
+        // Twice, where the engine has ended a step while we waited for it to let go of what is below.
+        for _ in 0..2 {
+            let mut kept = false;
+            for name in &left.names(untold, &self.images().await) {
+                match retry("removing a step's image", patience, || self.remove(name)).await {
+                    Ok(()) => removed += 1,
+                    // Never made, removed with its tag, or used by somebody else.
+                    Err(error) if matches!(error.status(), Some(404 | 409)) => {
+                        debug!("{name} stays: {error}");
+                        kept |= error.status() == Some(409);
+                    }
+                    // The engine is gone, or too ill to answer: once said is enough.
+                    Err(error) if error.status().is_none() => {
+                        warn!("what {whose} left in the engine stays there: {}", in_words(&error));
+                        return false;
+                    }
+                    Err(error) => {
+                        warn!("cannot remove {name} from the engine: {error}");
+                        done = false;
+                    }
                 }
-                Err(error) => {
-                    warn!("cannot remove {name} from the engine: {error}");
-                    done = false;
-                }
+            }
+            untold = if kept { self.untold(&left, once).await } else { Vec::new() };
+            if untold.is_empty() {
+                break;
             }
         }
         if removed > 0 {
@@ -157,11 +172,21 @@ impl Engine {
     /// The ids of the images that the engine has not told of.
     async fn untold(&self, left: &Left, patience: Policy) -> Vec<String> {
         let looking = retry("looking for the last step's image", patience, || async {
-            let images = self.all_images().await?;
-            let ids: Vec<_> = images.into_iter().filter(|image| left.is_untold(image)).map(|image| image.id).collect();
+            let mut ids = Vec::new();
+            for image in self.all_images().await?.into_iter().filter(|image| left.can_be_untold(image)) {
+                if left.is_untold(&self.made_by(&image.id).await?) {
+                    ids.push(image.id);
+                }
+            }
             if ids.is_empty() { Err(RemovalError::NotYet) } else { Ok(ids) }
         });
         looking.await.unwrap_or_default()
+    }
+
+    /// What made an image, in the engine's words.
+    async fn made_by(&self, id: &str) -> Result<String, RemovalError> {
+        let history = self.client.image_history(id).await.map_err(RemovalError::Engine)?;
+        Ok(history.into_iter().next().map(|layer| layer.created_by).unwrap_or_default())
     }
 
     async fn remove(&self, name: &str) -> Result<(), RemovalError> {

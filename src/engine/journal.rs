@@ -22,9 +22,9 @@ pub(super) enum Fact {
         /// The ids of all images.
         before: Vec<String>,
     },
-    /// The build is at a step that runs a command, or at one that does not.
-    Runs(bool),
-    /// A step has this image, which was there before.
+    /// The build is at the step of this instruction.
+    Step(String),
+    /// A step has this image, which was there before; no id is that of an empty base.
     Has(String),
     /// A step has made this image.
     Made(String),
@@ -124,7 +124,7 @@ mod tests {
         assert!(!path.exists(), "nothing was done yet");
         let facts = [
             Fact::Build { tag: "builder:1234".to_owned(), before: vec!["sha256:00".to_owned()] },
-            Fact::Runs(true),
+            Fact::Step("RUN make".to_owned()),
             Fact::Has("0123456789ab".to_owned()),
             Fact::Made("ab0123456789".to_owned()),
             Fact::Ended,
