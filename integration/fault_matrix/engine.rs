@@ -166,8 +166,8 @@ fn attempt(fault: Fault, large: u64) -> Option<String> {
     job.assert_nothing_published();
     // Who cannot clean up leaves nothing but word of it, for the next start.
     let left: Vec<_> = std::fs::read_dir(work.path()).unwrap().map(|folder| names(&folder.unwrap().path())).collect();
-    let word = [vec!["journal".to_owned()]];
-    assert_eq!(left, if fault.how == Hangs { &[] } else { &word[..] }, "what is left in the task's folder");
+    let journal = [vec!["journal".to_owned()]];
+    assert_eq!(left, if fault.how == Hangs { &[] } else { &journal[..] }, "what is left in the task's folder");
     let gone = finished.stderr.matches("what this build left in the engine stays there").count();
     assert_eq!(gone, usize::from(fault.how != Hangs), "said once, and only of an engine that is gone");
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::output::{Output, Said};
-use super::{BuildFailure, Engine, EngineError};
+use super::{BuildFailure, Engine, EngineError, stages};
 use crate::build_log::BuildLog;
 use crate::plan::BuildPlan;
 use crate::secrets::Secrets;
@@ -47,7 +47,9 @@ impl Engine {
             version: builder(),
             ..BuildImageOptions::default()
         };
-        self.traces.build_begins(tag, self.images().await);
+        // A Dockerfile that cannot be read here is the engine's to refuse.
+        let firsts = stages::firsts_of(context).unwrap_or_default();
+        self.traces.build_begins(tag, firsts, self.images().await);
         let secrets = Secrets::among(&plan.args);
         let built = self.follow(self.client.build_image(options, None, Some(body)), secrets, log).await;
         self.traces.build_ends();

@@ -1,6 +1,7 @@
 //! Leaving nothing behind: what a build puts into the engine is written down while it happens, and removed on every
 //! way out of the job; after a SIGKILL by the next start. What others use, or had before us, stays.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,9 +29,10 @@ struct Book {
 }
 
 impl Traces {
-    pub(super) fn build_begins(&self, tag: &str, before: Vec<ImageSummary>) {
+    /// A build begins: the image's tag, the first instructions of its stages, and what the engine has already.
+    pub(super) fn build_begins(&self, tag: &str, firsts: Vec<String>, before: Vec<ImageSummary>) {
         let before = before.into_iter().map(|image| image.id).collect();
-        self.add(Fact::Build { tag: tag.to_owned(), before });
+        self.add(Fact::Build { tag: tag.to_owned(), firsts, before });
     }
 
     /// The build is at this step, or still at it.
@@ -169,15 +171,15 @@ impl Engine {
         self.client.list_images(Some(options)).await.map_err(RemovalError::Engine)
     }
 
-    /// The ids of the images that the engine has not told of.
+    /// The ids of the images that the engine has not told of, the youngest first.
     async fn untold(&self, left: &Left, patience: Policy) -> Vec<String> {
         let looking = retry("looking for the last step's image", patience, || async {
-            let mut ids = Vec::new();
-            for image in self.all_images().await?.into_iter().filter(|image| left.can_be_untold(image)) {
-                if left.is_untold(&self.made_by(&image.id).await?) {
-                    ids.push(image.id);
-                }
+            let images = self.all_images().await?;
+            let mut made_by = BTreeMap::new();
+            for id in left.unproven(&images) {
+                made_by.insert(id, self.made_by(id).await?);
             }
+            let ids = left.untold(&images, &made_by);
             if ids.is_empty() { Err(RemovalError::NotYet) } else { Ok(ids) }
         });
         looking.await.unwrap_or_default()
@@ -240,7 +242,7 @@ mod tests {
         let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
         let client = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 3600, bollard::API_DEFAULT_VERSION);
         let engine = Engine { client: client.unwrap(), place: String::new(), traces: Traces::default() };
-        engine.traces.build_begins("builder:1234", Vec::new());
+        engine.traces.build_begins("builder:1234", Vec::new(), Vec::new());
         let cleaning = engine.clean_within(Duration::from_millis(100));
         tokio::time::timeout(Duration::from_secs(20), cleaning).await.expect("it ends by itself");
     }

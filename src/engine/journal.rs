@@ -19,6 +19,8 @@ pub(super) enum Fact {
     Build {
         /// The name that the image will have.
         tag: String,
+        /// The first instructions of its stages.
+        firsts: Vec<String>,
         /// The ids of all images.
         before: Vec<String>,
     },
@@ -123,7 +125,11 @@ mod tests {
         let mut journal = Journal::new(path.clone(), "unix:///engine.sock".to_owned());
         assert!(!path.exists(), "nothing was done yet");
         let facts = [
-            Fact::Build { tag: "builder:1234".to_owned(), before: vec!["sha256:00".to_owned()] },
+            Fact::Build {
+                tag: "builder:1234".to_owned(),
+                firsts: vec!["RUN x".to_owned()],
+                before: vec!["sha256:00".to_owned()],
+            },
             Fact::Step("RUN make".to_owned()),
             Fact::Has("0123456789ab".to_owned()),
             Fact::Made("ab0123456789".to_owned()),

@@ -1,12 +1,13 @@
 //! What a build has left in the engine, as it follows from the facts: of the build under way, or, from its journal, of one
 //! whose program was killed. Pure thought; asking the engine and removing is for `clean`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use bollard::models::ImageSummary;
 
 use super::journal::{Fact, Found};
+use super::stages::is_made_by;
 
 /// How long the engine goes on with a step that nobody waits for any more, at most: it copies some gigabytes.
 const GOES_ON: Duration = Duration::from_mins(5);
@@ -20,6 +21,8 @@ pub(super) struct Left {
     traces: Vec<Trace>,
     /// Whether a build has begun and not ended.
     cut_short: bool,
+    /// The first instructions of the build's stages.
+    firsts: Vec<String>,
     /// The image of the last step that the engine told of, and whether this build made it.
     last: Option<(String, bool)>,
     /// The instruction of the step that the engine is at.
@@ -48,12 +51,12 @@ impl Left {
     pub(super) fn add(&mut self, fact: Fact) {
         match fact {
             Fact::Engine(place) => self.engine = Some(place),
-            Fact::Build { tag, before } => {
+            Fact::Build { tag, firsts, before } => {
                 // What an earlier build of this program made is not somebody else's.
                 let before: Vec<_> = before.into_iter().filter(|id| !self.is_told(id)).collect();
                 self.before.extend(before);
                 self.traces.push(Trace::Tag(tag));
-                (self.cut_short, self.instruction, self.last) = (true, String::new(), None);
+                (self.cut_short, self.firsts, self.instruction, self.last) = (true, firsts, String::new(), None);
             }
             Fact::Step(instruction) => self.instruction = instruction,
             Fact::Has(id) => self.last = Some((id, false)),
@@ -78,94 +81,107 @@ impl Left {
     /// Whether the engine is still making an image that it will not tell of: a step without a command (`COPY`) goes on
     /// after the build is cut short. One with a command is ended, unless it was about to end.
     pub(super) fn expects_more(&self) -> bool {
-        self.cut_short
-            && self.last.is_some()
-            && !self.instruction.get(..4).is_some_and(|it| it.eq_ignore_ascii_case("RUN "))
+        let command = self.instruction.get(..4).is_some_and(|word| word.trim_end().eq_ignore_ascii_case("RUN"));
+        // A build of our own that has said nothing was still taking the context.
+        self.cut_short && !command && (self.last.is_some() || self.last_word.is_some())
     }
 
-    /// Whether this can be an image that nobody was told of: nameless, on top of the last one, and not there before. After
-    /// a kill others had time for images like that: then it must be of that moment, too.
-    pub(super) fn can_be_untold(&self, image: &ImageSummary) -> bool {
-        // Docker before 25 gives nameless images the name `<none>:<none>`.
-        let nameless = image.repo_tags.iter().all(|tag| tag == "<none>:<none>");
-        self.cut_short
-            && self.is_on_top(image)
-            && nameless
-            && self.is_in_time(image)
-            && !self.before.contains(&image.id)
+    /// Images of which only their history can tell whether they are of this build: those on top of a base, which can be of
+    /// another build that is under way.
+    pub(super) fn unproven<'a>(&self, images: &'a [ImageSummary]) -> Vec<&'a str> {
+        let told = self.last.as_ref().is_some_and(|(_, ours)| *ours);
+        if told && self.firsts.len() < 2 {
+            return Vec::new();
+        }
+        let strange: Vec<_> = self.strange(images).collect();
+        // On top of another such image it is of whoever made that.
+        let on_base = |image: &&&ImageSummary| {
+            let on_strange = strange.iter().any(|it| it.id == image.parent_id);
+            !on_strange && !self.is_told(&image.parent_id)
+        };
+        strange.iter().filter(on_base).map(|image| image.id.as_str()).collect()
     }
 
-    /// Whether such an image is of this build, by what its history says of its making. On top of what this build has
-    /// made it is; on top of a base it can be of another build, which is under way.
-    pub(super) fn is_untold(&self, made_by: &str) -> bool {
-        self.last.as_ref().is_some_and(|(_, ours)| *ours) || is_made_by(made_by, &self.instruction)
+    /// The images that nobody was told of, the youngest first: the engine is always a little ahead of what it tells.
+    /// `made_by` is what the histories of the unproven say of their making.
+    pub(super) fn untold(&self, images: &[ImageSummary], made_by: &BTreeMap<&str, String>) -> Vec<String> {
+        let first = |id: &str| {
+            let made_by = made_by.get(id);
+            made_by.is_some_and(|made_by| self.firsts.iter().any(|first| is_made_by(made_by, first)))
+        };
+        let last = |parent: &str| matches!(&self.last, Some((last, true)) if begins(parent, last));
+        let mut ours: Vec<String> = Vec::new();
+        let mut strange: Vec<_> = self.strange(images).collect();
+        loop {
+            let is_ours =
+                |image: &&ImageSummary| ours.contains(&image.parent_id) || last(&image.parent_id) || first(&image.id);
+            let (found, rest): (Vec<_>, Vec<_>) = strange.into_iter().partition(is_ours);
+            if found.is_empty() {
+                ours.reverse();
+                return ours;
+            }
+            ours.extend(found.into_iter().map(|image| image.id.clone()));
+            strange = rest;
+        }
+    }
+
+    /// The images that can be untold: without a name but ours, and neither told nor there before. After a kill others had time for images
+    /// like that: then they must be of that moment, too.
+    fn strange<'a>(&self, images: &'a [ImageSummary]) -> impl Iterator<Item = &'a ImageSummary> {
+        images.iter().filter(|image| {
+            // Docker before 25 gives nameless images the name `<none>:<none>`.
+            let nameless = image.repo_tags.iter().all(|tag| tag == "<none>:<none>") || self.names_only(image);
+            let known = self.before.contains(&image.id) || self.is_told(&image.id);
+            self.cut_short && nameless && !known && self.is_in_time(image)
+        })
+    }
+
+    /// Whether an image has this build's name and no other: the engine goes on to its end with the last step.
+    fn names_only(&self, image: &ImageSummary) -> bool {
+        let ours = |trace: &Trace| matches!(trace, Trace::Tag(tag) if is_named(image, tag));
+        image.repo_tags.len() == 1 && self.traces.iter().any(ours)
     }
 
     /// What to remove, the youngest first: names and ids. `untold` is what the engine has besides, and `images` are those
     /// that it has now.
     pub(super) fn names(&self, untold: Vec<String>, images: &[ImageSummary]) -> Vec<String> {
         let told = self.traces.iter().rev().filter_map(|trace| match trace {
-            Trace::Tag(tag) => (!self.is_taken(tag, images)).then_some(tag),
+            Trace::Tag(tag) => (!self.is_taken(tag, &untold, images)).then_some(tag),
             // A command can print what looks like the engine's word about any image.
             Trace::Image(id) => self.before.iter().all(|before| !begins(before, id)).then_some(id),
         });
-        untold.into_iter().chain(told.cloned()).collect()
+        let told: Vec<_> = told.cloned().collect();
+        untold.into_iter().chain(told).collect()
     }
 
     /// Whether another start of the same task has taken a name for an image of its own since this run was killed.
-    fn is_taken(&self, tag: &str, images: &[ImageSummary]) -> bool {
-        // Podman puts the name of a registry that is none before it.
-        let named = |image: &&ImageSummary| image.repo_tags.iter().any(|it| it.trim_start_matches("localhost/") == tag);
-        let now = images.iter().find(named);
-        let ours = |image: &ImageSummary| self.is_told(&image.id) || (self.is_on_top(image) && self.is_in_time(image));
-        self.last_word.is_some() && now.is_some_and(|image| !ours(image))
+    fn is_taken(&self, tag: &str, untold: &[String], images: &[ImageSummary]) -> bool {
+        let named = images.iter().find(|image| is_named(image, tag));
+        let ours = |image: &ImageSummary| self.is_told(&image.id) || untold.contains(&image.id);
+        self.last_word.is_some() && named.is_some_and(|image| !ours(image))
     }
 
     fn is_told(&self, id: &str) -> bool {
         self.traces.iter().any(|trace| matches!(trace, Trace::Image(told) if begins(id, told)))
     }
 
-    /// Whether an image is of the moment at which the program was killed; where it was not, any image is.
+    /// Whether an image can be of the build, by its date; where the program was not killed, any image can.
     fn is_in_time(&self, image: &ImageSummary) -> bool {
         self.last_word.is_none_or(|(last_word, _)| {
-            let since =
-                |moment: SystemTime| moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-            let created = u64::try_from(image.created).unwrap_or_default();
-            (since(last_word)..=since(last_word + GOES_ON)).contains(&created)
+            let end = (last_word + GOES_ON).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            image.created <= i64::try_from(end.as_secs()).unwrap_or(i64::MAX)
         })
     }
-
-    fn is_on_top(&self, image: &ImageSummary) -> bool {
-        match &self.last {
-            Some((base, _)) if base.is_empty() => image.parent_id.is_empty(),
-            Some((last, _)) => begins(&image.parent_id, last),
-            None => false,
-        }
-    }
-}
-
-/// Whether this, from an image's history, was made of this instruction: `/bin/sh -c #(nop) COPY file:… in /data` of
-/// `COPY data /data`. Where variables make it read otherwise, it is taken for another's.
-fn is_made_by(made_by: &str, instruction: &str) -> bool {
-    // As engines write lists and texts in several ways.
-    let bare = |text: &str| text.chars().filter(|it| !it.is_whitespace() && !"[],\"".contains(*it)).collect::<String>();
-    let (word, rest) = instruction.split_once(char::is_whitespace).unwrap_or((instruction, ""));
-    let Some((_, made)) = made_by.split_once("#(nop)") else {
-        return word.eq_ignore_ascii_case("RUN") && !rest.is_empty() && bare(made_by).ends_with(&bare(rest));
-    };
-    let (made_word, made) = made.trim().split_once(char::is_whitespace).unwrap_or((made, ""));
-    let same = if matches!(made_word, "COPY" | "ADD") {
-        let (to, made_to) = (rest.split_whitespace().last(), made.rsplit_once(" in ").map(|(_, to)| to));
-        to.map(bare) == made_to.map(bare)
-    } else {
-        bare(rest) == bare(made)
-    };
-    made_word.eq_ignore_ascii_case(word) && same
 }
 
 /// Whether an id begins like that: engines tell a few digits of it.
 fn begins(id: &str, beginning: &str) -> bool {
     id == beginning || id.trim_start_matches("sha256:").starts_with(beginning)
+}
+
+/// Whether an image has this name. Podman puts that of a registry that is none before it.
+fn is_named(image: &ImageSummary, tag: &str) -> bool {
+    image.repo_tags.iter().any(|name| name.trim_start_matches("localhost/") == tag)
 }
 
 #[cfg(test)]
@@ -178,7 +194,7 @@ mod tests {
         let (base, step) = ("aaaaaaaaaaaa".to_owned(), "bbbbbbbbbbbb".to_owned());
         let before = vec![id("aaaaaaaaaaaa"), id("999999999999")];
         vec![
-            Fact::Build { tag: TAG.to_owned(), before },
+            Fact::Build { tag: TAG.to_owned(), firsts: vec!["COPY x /y".to_owned()], before },
             Fact::Has(base),
             Fact::Made(step),
             Fact::Step("COPY a /b".to_owned()),
@@ -221,61 +237,62 @@ mod tests {
         let mut left = live();
         left.add(Fact::Ended);
         let before = [id("bbbbbbbbbbbb"), id("dddddddddddd")].to_vec();
-        left.add(Fact::Build { tag: "second:1".to_owned(), before });
+        left.add(Fact::Build { tag: "second:1".to_owned(), firsts: Vec::new(), before });
         left.add(Fact::Made("dddddddddddd".to_owned()));
         assert_eq!(left.names(Vec::new(), &[]), ["second:1", "bbbbbbbbbbbb", TAG]);
     }
 
+    fn untold(left: &Left, images: &[ImageSummary], made_by: &str) -> Vec<String> {
+        let made_by = left.unproven(images).into_iter().map(|id| (id, made_by.to_owned())).collect();
+        left.untold(images, &made_by)
+    }
+
+    const COPIED: &str = "/bin/sh -c #(nop) COPY file:dbdb6fad2bc656f1 in /y ";
+
     #[test]
-    fn the_untold_image_is_nameless_and_on_top_of_the_last() {
+    fn untold_images_are_nameless_and_on_top_of_the_last() {
         let mut left = live();
         assert!(left.expects_more());
-        assert!(left.can_be_untold(&image("cc", "bbbbbbbbbbbb", 5, &[])));
-        assert!(left.can_be_untold(&image("cc", "bbbbbbbbbbbb", 5, &["<none>:<none>"])));
-        assert!(!left.can_be_untold(&image("cc", "bbbbbbbbbbbb", 5, &["somebody:1"])));
-        assert!(!left.can_be_untold(&image("cc", "aaaaaaaaaaaa", 5, &[])));
-        assert!(!left.can_be_untold(&image("999999999999", "bbbbbbbbbbbb", 5, &[])));
+        let images = [
+            image("ee", "dd", 5, &["<none>:<none>"]),
+            image("dd", "bbbbbbbbbbbb", 5, &[]),
+            image("f1", "bbbbbbbbbbbb", 5, &["somebody:1"]),
+            image("f2", "aaaaaaaaaaaa", 5, &[]),
+            image("999999999999", "bbbbbbbbbbbb", 5, &[]),
+            image("bbbbbbbbbbbb", "aaaaaaaaaaaa", 5, &[]),
+        ];
+        assert_eq!(untold(&left, &images, COPIED), [id("ee"), id("dd")], "the engine was two steps ahead");
         left.add(Fact::Step("RUN make".to_owned()));
         assert!(!left.expects_more(), "a command that is cut makes none");
-        assert!(left.can_be_untold(&image("cc", "bbbbbbbbbbbb", 5, &[])), "but it can have been at its end");
+        assert_eq!(untold(&left, &images, COPIED).len(), 2, "but it can have been at its end");
         left.add(Fact::Ended);
-        assert!(!left.can_be_untold(&image("cc", "bbbbbbbbbbbb", 5, &[])));
+        assert_eq!(untold(&left, &images, COPIED), [""; 0]);
     }
 
     #[test]
-    fn on_top_of_a_base_the_untold_image_is_of_the_same_instruction() {
+    fn on_top_of_a_base_an_untold_image_is_of_a_first_instruction() {
         let mut left = live();
-        let copied = "/bin/sh -c #(nop) COPY file:dbdb6fad2bc656f1 in /b ";
-        assert!(left.is_untold("anything") && left.is_untold(copied), "on top of our own");
-        left.add(Fact::Has(String::new()));
-        assert!(left.can_be_untold(&ImageSummary { parent_id: String::new(), ..image("cc", "", 5, &[]) }));
-        assert!(!left.can_be_untold(&image("cc", "aaaaaaaaaaaa", 5, &[])), "not on top of an empty base");
-        assert!(left.is_untold(copied) && !left.is_untold("anything"));
-        for (instruction, made_by, same) in [
-            ("COPY a b /x/", "/bin/sh -c #(nop) COPY multi:00 in /x/ ", true),
-            ("COPY [\"a\", \"/b c\"]", "/bin/sh -c #(nop) COPY file:00 in /b c ", false),
-            ("ADD a /b", copied, false),
-            ("COPY a /other", copied, false),
-            ("LABEL a=1", "/bin/sh -c #(nop)  LABEL a=1", true),
-            ("LABEL a=1", "/bin/sh -c #(nop)  LABEL a=2", false),
-            ("SHELL [\"/x\", \"-c\"]", "/x -c #(nop)  SHELL [/x -c]", true),
-            ("RUN [\"/busybox\", \"sleep\", \"1\"]", "/busybox sleep 1", true),
-            ("RUN make all", "|1 A=b /bin/sh -c make all", true),
-            ("RUN make all", "/bin/sh -c make", false),
-            ("RUN", "/bin/sh -c make", false),
-            ("", "/bin/sh -c #(nop)  LABEL a=1", false),
-        ] {
-            assert_eq!(is_made_by(made_by, instruction), same, "{instruction:?} {made_by:?}");
+        let empty = ImageSummary { parent_id: String::new(), ..image("dd", "", 5, &[]) };
+        for last in [String::new(), "aaaaaaaaaaaa".to_owned()] {
+            left.add(Fact::Has(last));
+            for first in [&empty, &image("dd", "aaaaaaaaaaaa", 5, &[])] {
+                let images = [first.clone(), image("ee", "dd", 5, &[])];
+                assert_eq!(left.unproven(&images), [id("dd")]);
+                assert_eq!(untold(&left, &images, COPIED), [id("ee"), id("dd")]);
+                assert_eq!(untold(&left, &images, "/bin/sh -c make"), [""; 0], "another build's");
+            }
         }
     }
 
     #[test]
-    fn after_a_kill_the_untold_image_is_of_that_moment() {
+    fn after_a_kill_untold_images_are_of_that_moment() {
         let left = killed();
-        let untold = |created| left.can_be_untold(&image("cc", "bbbbbbbbbbbb", created, &[]));
-        assert_eq!([999, 1000, 1300, 1301].map(untold), [false, true, true, false]);
+        let count = |created| untold(&left, &[image("cc", "bbbbbbbbbbbb", created, &[])], COPIED).len();
+        assert_eq!([999, 1000, 1300, 1301].map(count), [1, 1, 1, 0]);
         assert!(left.is_fresh(Duration::from_secs(61)) && !left.is_fresh(Duration::from_mins(1)));
         assert!(live().is_fresh(Duration::ZERO));
+        let silent = Left { last: None, ..killed() };
+        assert!(silent.expects_more() && !Left { last: None, ..live() }.expects_more());
     }
 
     #[test]
@@ -283,9 +300,14 @@ mod tests {
         let left = killed();
         let ours = [image("bbbbbbbbbbbb", "aaaaaaaaaaaa", 0, &[TAG])];
         let on_top = [image("cc", "bbbbbbbbbbbb", 1001, &["localhost/builder:1234"])];
+        let untold = untold(&left, &on_top, "");
         let others = [image("dd", "aaaaaaaaaaaa", 0, &["other:1", TAG])];
         assert_eq!(left.names(Vec::new(), &ours), ["bbbbbbbbbbbb", TAG]);
-        assert_eq!(left.names(Vec::new(), &on_top), ["bbbbbbbbbbbb", TAG]);
+        assert_eq!(
+            left.names(untold, &on_top),
+            [id("cc").as_str(), "bbbbbbbbbbbb", TAG],
+            "the engine went on to the end"
+        );
         assert_eq!(left.names(Vec::new(), &others), ["bbbbbbbbbbbb"]);
         assert_eq!(live().names(Vec::new(), &others), ["bbbbbbbbbbbb", TAG], "what we have named is ours");
     }

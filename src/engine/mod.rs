@@ -8,6 +8,7 @@ mod export;
 mod journal;
 mod left;
 mod output;
+mod stages;
 
 use bollard::Docker;
 
