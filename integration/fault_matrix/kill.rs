@@ -153,14 +153,14 @@ pub(super) fn play(kill: &Kill) -> String {
     format!("| {} | {} | {first} | {} | {then} | {} | {end} |", kill.name(), kill.storage, second.code, third.code)
 }
 
-fn job_with_busybox(name: &str, steps: &str) -> Job {
+pub(super) fn job_with_busybox(name: &str, steps: &str) -> Job {
     let (repository, _) = job(name, steps);
     std::fs::copy("/bin/busybox", repository.directory().join("busybox")).expect("busybox-static; run scripts/test");
     Job::new(&repository)
 }
 
 /// Asserts that a start has removed what the killed one left: images, containers, folders, files.
-fn assert_nothing_is_left(job: &Job, work: &Path) {
+pub(super) fn assert_nothing_is_left(job: &Job, work: &Path) {
     assert_engine_is_clean(&job.name);
     let left: Vec<_> = std::fs::read_dir(work).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(left.is_empty(), "left in the task's folder: {left:?}");
