@@ -187,8 +187,12 @@ impl Engine {
 
     /// What made an image, in the engine's words.
     async fn made_by(&self, id: &str) -> Result<String, RemovalError> {
-        let history = self.client.image_history(id).await.map_err(RemovalError::Engine)?;
-        Ok(history.into_iter().next().map(|layer| layer.created_by).unwrap_or_default())
+        match self.client.image_history(id).await.map_err(RemovalError::Engine) {
+            Ok(history) => Ok(history.into_iter().next().map(|layer| layer.created_by).unwrap_or_default()),
+            // Another build's, which has removed it since it was listed.
+            Err(error) if error.status() == Some(404) => Ok(String::new()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn remove(&self, name: &str) -> Result<(), RemovalError> {
