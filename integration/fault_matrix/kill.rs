@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::play::{assert_engine_is_clean, assert_readable_from_the_task, follow_routes, follow_runs, job};
 use super::{AT_ONCE, each};
-use crate::harness::{Job, engine, path, program};
+use crate::harness::{Finished, Job, engine, path, program};
 use crate::stand_in::{Claim, Fault};
 
 pub(super) const HEADING: &str = "| killed | storage | index then | second start | index then | rerun | index then |\n\
@@ -134,7 +134,7 @@ pub(super) fn play(kill: &Kill) -> String {
 
     let second = start(&job.claim).finish();
     assert_eq!(second.code, kill.second, "{}", second.stderr);
-    assert_nothing_is_left(&job, work.path());
+    assert_nothing_is_left(&job, work.path(), &second);
     let then = index(&job);
     if second.code == 0 {
         assert_eq!(then, "complete");
@@ -149,7 +149,7 @@ pub(super) fn play(kill: &Kill) -> String {
     let end = index(&job);
     assert_eq!(end, "complete");
     assert_readable_from_the_task(&job);
-    assert_nothing_is_left(&job, work.path());
+    assert_nothing_is_left(&job, work.path(), &third);
     format!("| {} | {} | {first} | {} | {then} | {} | {end} |", kill.name(), kill.storage, second.code, third.code)
 }
 
@@ -160,10 +160,11 @@ pub(super) fn job_with_busybox(name: &str, steps: &str) -> Job {
 }
 
 /// Asserts that a start has removed what the killed one left: images, containers, folders, files.
-pub(super) fn assert_nothing_is_left(job: &Job, work: &Path) {
-    assert_engine_is_clean(&job.name);
+pub(super) fn assert_nothing_is_left(job: &Job, work: &Path, start: &Finished) {
     let left: Vec<_> = std::fs::read_dir(work).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(left.is_empty(), "left in the task's folder: {left:?}");
+    let journals: Vec<_> = left.iter().map(|folder| std::fs::read_to_string(folder.join("journal"))).collect();
+    assert!(left.is_empty(), "left in the task's folder: {left:?}, {journals:?}\n{}", start.stderr);
+    assert_engine_is_clean(&job.name);
 }
 
 /// How the index stands; all that it leads to is right.
@@ -276,10 +277,11 @@ fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> (Vec<usize>, u32) {
         }
     }
     starts += 1;
-    start(&job).finish().assert_succeeds();
+    let last = start(&job).finish();
+    last.assert_succeeds();
     assert!(follow_routes(&job).iter().all(Option::is_some), "a route is missing");
     assert_readable_from_the_task(&job);
-    assert_nothing_is_left(&job, work.path());
+    assert_nothing_is_left(&job, work.path(), &last);
     (kills, starts)
 }
 

@@ -57,7 +57,7 @@ fn what_a_killed_build_left_waits_for_its_engine() {
     let finished = start(&job, work.path(), &[], None).finish();
     finished.assert_succeeds();
     assert!(finished.stderr.contains("images of a killed run from the engine"), "{}", finished.stderr);
-    assert_nothing_is_left(&job, work.path());
+    assert_nothing_is_left(&job, work.path(), &finished);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_start_leaves_alone_what_a_living_run_uses() {
     );
     finished.assert_succeeds();
     assert_engine_is_clean(&quick.name);
-    assert_nothing_is_left(&slow, work.path());
+    assert_nothing_is_left(&slow, work.path(), &finished);
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn redact(finished: &Finished, job: &Job, earlier: &str) -> String {
         (r"\b[A-Za-z0-9_-]{21}[AQgw]\b", "TASK"),
         (r"\.\.\.$|…$", "…"),
         // What a wrong byte breaks first (gzip, tar, a name, the hash) depends on what is compressed where it is.
-        (r"^the context.* \(context from", "what the wrong byte broke (context from"),
+        (r"^context: .* \(context from", "context: what the wrong byte broke (context from"),
     ];
     let line = patterns
         .iter()

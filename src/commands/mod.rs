@@ -75,7 +75,7 @@ pub enum Failed {
         stage: &'static str,
     },
     /// A mistake of this program.
-    #[error("a bug in image-worker: {0}; please report it")]
+    #[error("in image-worker itself: {0}; please report it")]
     Bug(String),
 }
 
@@ -112,15 +112,34 @@ impl Failed {
         }
     }
 
+    /// The failure in one line, which begins with whose fault it is: the word for the exit code.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let category = match self.exit_code() {
+            BUG => "bug",
+            USAGE => CONFIGURATION,
+            CONTEXT => "context",
+            BUILD => "build",
+            REFUSED => "refused",
+            HUNG_UP | INTERRUPTED | TERMINATED => "stopped",
+            // The only code that is left: a failure that nobody has caused.
+            _ => "world",
+        };
+        format!("{category}: {self}")
+    }
+
     /// Tells about the failure: the error line, its causes, and for a build its step's last lines.
     pub fn tell(&self, report: &Report) {
-        report.failure(&self.to_string(), self);
+        report.failure(&self.line(), self);
         if let Self::Engine(EngineError::Build(failure)) = self {
             report.details("the step's last lines", &failure.last_lines);
             report.details("the engine says", &[failure.message.as_str()]);
         }
     }
 }
+
+/// How an error line begins that is about wrong usage or configuration.
+pub const CONFIGURATION: &str = "configuration";
 
 const BUG: u8 = 1;
 const USAGE: u8 = 2;
@@ -184,6 +203,18 @@ fn collect_code(error: &CollectError) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_begins_with_whose_fault_it_is() {
+        let stopped = |reason| Failed::Stopped { reason, stage: "building" }.line();
+        assert_eq!(stopped(Reason::Terminated), "stopped: SIGTERM while building; start again to go on");
+        assert!(stopped(Reason::Deadline).starts_with("world: MAX_RUN_TIME is nearly over while building; "));
+        assert_eq!(Failed::Bug("x".to_owned()).line(), "bug: in image-worker itself: x; please report it");
+        let none = EngineError::NoneAnswers { places: Vec::new() };
+        assert!(Failed::Engine(none).line().starts_with("world: no engine answers"));
+        let config = ConfigError::Combination("x".to_owned());
+        assert!(Failed::Config(config).line().starts_with("configuration: "));
+    }
 
     #[test]
     fn a_status_that_another_try_can_help_is_the_worlds_fault() {
