@@ -125,10 +125,17 @@ impl Engine {
     async fn remove_all(&self, left: Left, whose: &str) -> bool {
         let once = Policy { tries: 1, ..LETTING_GO };
         let patience = if left.is_fresh(LETTING_GO.limit) { LETTING_GO } else { once };
-        let mut untold = self.untold(&left, if left.expects_more() { patience } else { once }).await;
         let (mut removed, mut done) = (0, true);
+        let mut look = if left.expects_more() { patience } else { once };
         // Twice, where the engine has ended a step while we waited for it to let go of what is below.
-        for _ in 0..2 {
+        for again in [false, true] {
+            let untold = self.untold(&left, look).await;
+            // Who cannot look does not know.
+            done &= untold.is_ok();
+            let untold = untold.unwrap_or_default();
+            if again && untold.is_empty() {
+                break;
+            }
             let mut kept = false;
             for name in &left.names(untold, &self.images().await) {
                 match retry("removing a step's image", patience, || self.remove(name)).await {
@@ -149,10 +156,10 @@ impl Engine {
                     }
                 }
             }
-            untold = if kept { self.untold(&left, once).await } else { Vec::new() };
-            if untold.is_empty() {
+            if !kept {
                 break;
             }
+            look = once;
         }
         if removed > 0 {
             info!("removed {removed} images of {whose} from the engine");
@@ -167,12 +174,19 @@ impl Engine {
     }
 
     async fn all_images(&self) -> Result<Vec<ImageSummary>, RemovalError> {
-        let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };
-        self.client.list_images(Some(options)).await.map_err(RemovalError::Engine)
+        // Docker fails to list images while others remove some.
+        retry("listing the images", Policy { tries: 5, ..LETTING_GO }, || async {
+            let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };
+            self.client.list_images(Some(options)).await.map_err(RemovalError::Engine)
+        })
+        .await
     }
 
     /// The ids of the images that the engine has not told of, the youngest first.
-    async fn untold(&self, left: &Left, patience: Policy) -> Vec<String> {
+    async fn untold(&self, left: &Left, patience: Policy) -> Result<Vec<String>, RemovalError> {
+        if !left.is_cut_short() {
+            return Ok(Vec::new());
+        }
         let looking = retry("looking for the last step's image", patience, || async {
             let images = self.all_images().await?;
             let mut made_by = BTreeMap::new();
@@ -182,7 +196,10 @@ impl Engine {
             let ids = left.untold(&images, &made_by);
             if ids.is_empty() { Err(RemovalError::NotYet) } else { Ok(ids) }
         });
-        looking.await.unwrap_or_default()
+        match looking.await {
+            Err(RemovalError::NotYet) => Ok(Vec::new()),
+            found => found,
+        }
     }
 
     /// What made an image, in the engine's words.
@@ -231,7 +248,11 @@ impl RemovalError {
 
 impl Failure for RemovalError {
     fn another(&self) -> Another {
-        if matches!(self, Self::NotYet) || self.status() == Some(409) { Another::CanHelp } else { Another::IsUseless }
+        match self.status() {
+            Some(409 | 500..) => Another::CanHelp,
+            None if matches!(self, Self::NotYet) => Another::CanHelp,
+            _ => Another::IsUseless,
+        }
     }
 }
 

@@ -78,6 +78,11 @@ impl Left {
         &self.instruction
     }
 
+    /// Whether a build has begun and not ended.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.cut_short
+    }
+
     /// Whether the engine is still making an image that it will not tell of: a step without a command (`COPY`) goes on
     /// after the build is cut short. One with a command is ended, unless it was about to end.
     pub(super) fn expects_more(&self) -> bool {
