@@ -124,7 +124,8 @@ impl Engine {
     /// Whether nothing is left that another try could remove.
     async fn remove_all(&self, left: Left, whose: &str) -> bool {
         let once = Policy { tries: 1, ..LETTING_GO };
-        let patience = if left.is_fresh(LETTING_GO.limit) { LETTING_GO } else { once };
+        // After a kill, too: nobody knows how long ago that was, only when the program spoke last.
+        let patience = if left.is_cut_short() { LETTING_GO } else { once };
         let (mut removed, mut done) = (0, true);
         let mut look = if left.expects_more() { patience } else { once };
         // Twice, where the engine has ended a step while we waited for it to let go of what is below.

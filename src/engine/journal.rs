@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
@@ -101,8 +101,6 @@ pub(super) struct Found {
     pub(super) facts: Vec<Fact>,
     /// When the last was written.
     pub(super) last_word: SystemTime,
-    /// How long ago that is, by the clock of the file system that says when.
-    pub(super) silent_for: Duration,
 }
 
 /// Reads a journal.
@@ -110,8 +108,7 @@ pub(super) fn read(path: &Path) -> io::Result<Found> {
     let text = std::fs::read(path)?;
     let facts = text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
     let last_word = std::fs::metadata(path)?.modified()?;
-    let now = tempfile::tempfile_in(path.parent().unwrap_or(Path::new(".")))?.metadata()?.modified()?;
-    Ok(Found { facts, last_word, silent_for: now.duration_since(last_word).unwrap_or_default() })
+    Ok(Found { facts, last_word })
 }
 
 #[cfg(test)]
@@ -144,7 +141,6 @@ mod tests {
         let found = read(&path).unwrap();
         assert_eq!(found.facts[0], Fact::Engine("unix:///engine.sock".to_owned()));
         assert_eq!(found.facts[1..], facts);
-        assert!(found.silent_for < Duration::from_mins(10), "{found:?}");
 
         journal.forget();
         assert!(!path.exists());

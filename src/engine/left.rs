@@ -29,8 +29,8 @@ pub(super) struct Left {
     instruction: String,
     /// The ids of the images that the engine had before us.
     before: HashSet<String>,
-    /// When the run that left this was heard of for the last time, and how long ago that is; nothing for our own.
-    last_word: Option<(SystemTime, Duration)>,
+    /// When the run that left this wrote its last word; nothing for our own.
+    last_word: Option<SystemTime>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ enum Trace {
 
 impl From<Found> for Left {
     fn from(journal: Found) -> Self {
-        let mut left = Self { last_word: Some((journal.last_word, journal.silent_for)), ..Self::default() };
+        let mut left = Self { last_word: Some(journal.last_word), ..Self::default() };
         journal.facts.into_iter().for_each(|fact| left.add(fact));
         left
     }
@@ -68,11 +68,6 @@ impl Left {
         }
     }
 
-    /// Whether the engine may not have let go of it all yet, which takes it this long.
-    pub(super) fn is_fresh(&self, letting_go: Duration) -> bool {
-        self.cut_short && self.last_word.is_none_or(|(_, silent_for)| silent_for < letting_go)
-    }
-
     /// The instruction of the step that the engine is at.
     pub(super) fn instruction(&self) -> &str {
         &self.instruction
@@ -92,7 +87,7 @@ impl Left {
     }
 
     /// Images of which only their history can tell whether they are of this build: those on top of a base, which can be of
-    /// another build that is under way.
+    /// another build that is under way. After a kill others had time for more of these: then they must be of that moment.
     pub(super) fn unproven<'a>(&self, images: &'a [ImageSummary]) -> Vec<&'a str> {
         let told = self.last.as_ref().is_some_and(|(_, ours)| *ours);
         if told && self.firsts.len() < 2 {
@@ -102,7 +97,7 @@ impl Left {
         // On top of another such image it is of whoever made that.
         let on_base = |image: &&&ImageSummary| {
             let on_strange = strange.iter().any(|it| it.id == image.parent_id);
-            !on_strange && !self.is_told(&image.parent_id)
+            !on_strange && !self.is_told(&image.parent_id) && self.is_in_time(image)
         };
         strange.iter().filter(on_base).map(|image| image.id.as_str()).collect()
     }
@@ -130,14 +125,12 @@ impl Left {
         }
     }
 
-    /// The images that can be untold: without a name but ours, and neither told nor there before. After a kill others had time for images
-    /// like that: then they must be of that moment, too.
+    /// The images that can be untold: without a name but ours, and neither told nor there before.
     fn strange<'a>(&self, images: &'a [ImageSummary]) -> impl Iterator<Item = &'a ImageSummary> {
         images.iter().filter(|image| {
             // Docker before 25 gives nameless images the name `<none>:<none>`.
             let nameless = image.repo_tags.iter().all(|tag| tag == "<none>:<none>") || self.names_only(image);
-            let known = self.before.contains(&image.id) || self.is_told(&image.id);
-            self.cut_short && nameless && !known && self.is_in_time(image)
+            self.cut_short && nameless && !self.before.contains(&image.id) && !self.is_told(&image.id)
         })
     }
 
@@ -172,7 +165,7 @@ impl Left {
 
     /// Whether an image can be of the build, by its date; where the program was not killed, any image can.
     fn is_in_time(&self, image: &ImageSummary) -> bool {
-        self.last_word.is_none_or(|(last_word, _)| {
+        self.last_word.is_none_or(|last_word| {
             let end = (last_word + GOES_ON).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             image.created <= i64::try_from(end.as_secs()).unwrap_or(i64::MAX)
         })
@@ -217,7 +210,7 @@ mod tests {
     /// What is left of a run that was killed at the second 1000.
     fn killed() -> Left {
         let last_word = SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_900);
-        Left::from(Found { facts: facts(), last_word, silent_for: Duration::from_mins(1) })
+        Left::from(Found { facts: facts(), last_word })
     }
 
     fn id(beginning: &str) -> String {
@@ -290,12 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn after_a_kill_untold_images_are_of_that_moment() {
-        let left = killed();
-        let count = |created| untold(&left, &[image("cc", "bbbbbbbbbbbb", created, &[])], COPIED).len();
-        assert_eq!([999, 1000, 1300, 1301].map(count), [1, 1, 1, 0]);
-        assert!(left.is_fresh(Duration::from_secs(61)) && !left.is_fresh(Duration::from_mins(1)));
-        assert!(live().is_fresh(Duration::ZERO));
+    fn after_a_kill_what_is_on_top_of_a_base_is_of_that_moment() {
+        let mut left = killed();
+        let count = |left: &Left, parent, created| untold(left, &[image("cc", parent, created, &[])], COPIED).len();
+        assert_eq!(count(&left, "bbbbbbbbbbbb", 9999), 1, "on top of our own it is ours");
+        left.add(Fact::Has("aaaaaaaaaaaa".to_owned()));
+        assert_eq!([999, 1300, 1301].map(|created| count(&left, "aaaaaaaaaaaa", created)), [1, 1, 0]);
         let silent = Left { last: None, ..killed() };
         assert!(silent.expects_more() && !Left { last: None, ..live() }.expects_more());
     }
