@@ -125,7 +125,7 @@ impl Engine {
     async fn remove_all(&self, left: Left, whose: &str) -> bool {
         let once = Policy { tries: 1, ..LETTING_GO };
         // After a kill, too: nobody knows how long ago that was, only when the program spoke last.
-        let patience = if left.is_cut_short() { LETTING_GO } else { once };
+        let patience = if left.is_cut_short() { LETTING_GO } else { BRIEFLY };
         let (mut removed, mut done) = (0, true);
         let mut look = if left.expects_more() { patience } else { once };
         // Twice, where the engine has ended a step while we waited for it to let go of what is below.
@@ -176,7 +176,7 @@ impl Engine {
 
     async fn all_images(&self) -> Result<Vec<ImageSummary>, RemovalError> {
         // Docker fails to list images while others remove some.
-        retry("listing the images", Policy { tries: 5, ..LETTING_GO }, || async {
+        retry("listing the images", BRIEFLY, || async {
             let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };
             self.client.list_images(Some(options)).await.map_err(RemovalError::Engine)
         })
@@ -228,6 +228,9 @@ const LETTING_GO: Policy = Policy {
     limit: Duration::from_secs(15),
     quiet: true,
 };
+
+/// A busy Docker answers 500 for a moment, "unrecognized image ID", while others remove images.
+const BRIEFLY: Policy = Policy { tries: 5, ..LETTING_GO };
 
 /// An image that could not be removed, or is not there yet.
 #[derive(Debug, thiserror::Error)]
