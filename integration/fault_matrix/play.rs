@@ -9,7 +9,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::places::{Case, End};
-use crate::harness::{Finished, Job, PROJECT, Repository, docker, docker_says, program};
+use crate::harness::{Finished, Job, PROJECT, Repository, docker_says, program};
 use crate::parent::Archive;
 use crate::stand_in::TaskSpec;
 
@@ -191,19 +191,6 @@ pub(super) fn assert_engine_is_clean(name: &str) {
     assert_eq!((images.as_str(), containers.as_str()), ("", ""), "images and containers that are left");
 }
 
-/// Takes out of the engine what killed builds have left in it. Their name, too: a later build that takes it gives it
-/// back, because it cannot know whose it was.
-pub(super) fn forget_killed_builds(name: &str) {
-    for id in docker_says(&["images", "--quiet", name]).lines() {
-        docker(&["rmi", "--force", id]);
-    }
-    let label = format!("label=image-worker-test={name}");
-    // The step that was under way has a container, which keeps its image.
-    for kind in ["container", "image"] {
-        docker(&[kind, "prune", "--force", "--filter", &label]);
-    }
-}
-
 /// The error line without what differs from run to run.
 fn redact(finished: &Finished, job: &Job, earlier: &str) -> String {
     let line = finished.error_line().trim_start_matches("[taskcluster-image-build:error] ");
@@ -216,7 +203,7 @@ fn redact(finished: &Finished, job: &Job, earlier: &str) -> String {
         (r"\b[A-Za-z0-9_-]{21}[AQgw]\b", "TASK"),
         (r"\.\.\.$|…$", "…"),
         // What a wrong byte breaks first (gzip, tar, a name, the hash) depends on what is compressed where it is.
-        (r"^the context.* \(context from", "what the wrong byte broke (context from"),
+        (r"^context: .* \(context from", "context: what the wrong byte broke (context from"),
     ];
     let line = patterns
         .iter()
