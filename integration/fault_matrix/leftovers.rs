@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::kill::{assert_nothing_is_left, job_with_busybox};
-use super::play::{assert_engine_is_clean, job};
+use super::play::{assert_engine_is_clean, job, job_from, parent};
 use crate::harness::{Job, Program, Repository, engine, path, program};
 
 fn start(job: &Job, work: &Path, arguments: &[&str], docker_host: Option<&str>) -> Program {
@@ -58,6 +58,31 @@ fn what_a_killed_build_left_waits_for_its_engine() {
     finished.assert_succeeds();
     assert!(finished.stderr.contains("images of a killed run from the engine"), "{}", finished.stderr);
     assert_nothing_is_left(&job, work.path(), &finished);
+}
+
+/// A parent that is being unpacked, which the engine goes on with by itself, and one that is there.
+#[test]
+fn a_parent_that_a_killed_run_has_loaded_goes() {
+    if !engine() {
+        return;
+    }
+    for (when, bytes) in [("{\"sent\":", 16 << 20), ("parent: public/image.tar", 64 << 10)] {
+        let (_repository, job) = job_from("$DOCKER_IMAGE_PARENT", "loaded", "");
+        let parent = parent(&job, bytes);
+        let work = TempDir::new().unwrap();
+        let arguments = ["--parent-task-id", &parent];
+        let journal = || {
+            let folders = folders(work.path());
+            folders.iter().filter_map(|folder| std::fs::read_to_string(folder.join("journal")).ok()).collect::<String>()
+        };
+        let killed = start(&job, work.path(), &arguments, None)
+            .kill_when(|said| said.contains(when) || journal().contains(when));
+        assert_eq!(killed, None, "the program ended before it was killed");
+        let finished = start(&job, work.path(), &arguments, None).finish();
+        finished.assert_succeeds();
+        assert!(finished.stderr.contains("images of a killed run from the engine"), "{}", finished.stderr);
+        assert_nothing_is_left(&job, work.path(), &finished);
+    }
 }
 
 #[test]
