@@ -6,6 +6,7 @@ mod dockerd;
 mod document;
 mod engine;
 mod kill;
+mod leftovers;
 mod places;
 mod play;
 mod table;

@@ -334,6 +334,18 @@ impl Finished {
             self.stderr.lines().filter(|line| line.starts_with("[taskcluster-image-build:error] ")).collect();
         assert_eq!(lines.len(), 1, "expected one error line in:\n{}", self.stderr);
         assert!(lines[0].chars().count() <= 480, "{}", lines[0]);
+        let category = lines[0].split(' ').nth(1).unwrap_or_default();
+        let expected = match self.code {
+            1 => "bug:",
+            2 => "configuration:",
+            10 => "context:",
+            20 => "build:",
+            30 => "world:",
+            31 => "refused:",
+            129 | 130 | 143 => "stopped:",
+            code => panic!("no failure has the exit code {code}:\n{}", self.stderr),
+        };
+        assert_eq!(category, expected, "{}", lines[0]);
         lines[0]
     }
 

@@ -29,6 +29,7 @@ fn imports_go_down() {
         "report",
         "build_log",
         "disk",
+        "scratch",
         "plan",
         "config",
         "task",

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::{Command, ExitCode};
 
 use crate::cli;
-use crate::commands::Failed;
+use crate::commands::{CONFIGURATION, Failed};
 use crate::config::{ConfigError, Sources, settings};
 use crate::report::{self, LogFormat, Report};
 
@@ -19,7 +19,7 @@ pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         let what = panic.payload_as_str().unwrap_or("a panic").to_owned() + &place;
-        eprintln!("{}", report::error_line(&Failed::Bug(what).to_string()));
+        eprintln!("{}", report::error_line(&Failed::Bug(what).line()));
         hook(panic);
     }));
     std::panic::catch_unwind(run_verb).unwrap_or_else(|_| ExitCode::from(Failed::Bug(String::new()).exit_code()))
@@ -86,13 +86,15 @@ fn failed(report: &Report, error: &Failed) -> ExitCode {
 fn usage(error: &clap::Error) -> ExitCode {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
-        eprintln!("{}", report::error_line("wrong usage: no verb is given; see image-worker --help"));
+        let what = format!("{CONFIGURATION}: wrong usage: no verb is given; see image-worker --help");
+        eprintln!("{}", report::error_line(&what));
     } else if error.use_stderr() {
         let words = error.to_string();
         // What is wrong stands before the first empty line, in one line or several.
         let (what, more) = words.split_once("\n\n").unwrap_or((&words, ""));
         let what = what.trim_start_matches("error: ");
-        eprintln!("{}", report::error_line(&format!("wrong usage: {what}; see image-worker --help")));
+        let what = format!("{CONFIGURATION}: wrong usage: {what}; see image-worker --help");
+        eprintln!("{}", report::error_line(&what));
         // Set in, so that Treeherder does not take clap's lines for errors of their own.
         more.lines().filter(|line| !line.is_empty()).for_each(|line| eprintln!("  {}", line.trim_start()));
     } else {

@@ -34,6 +34,7 @@ pub mod plan;
 pub mod publish;
 pub mod report;
 pub mod retry;
+pub mod scratch;
 pub mod secrets;
 pub mod stream;
 pub mod task;

@@ -1,13 +1,14 @@
 //! SIGKILL, which leaves no time to clean up: at every stage, found by what the program has asked for or said, and at
-//! random moments. A second start and a rerun must end as if nothing had happened.
+//! random moments. A second start and a rerun must end as if nothing had happened, and leave nothing of the killed one.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::play::{
-    assert_engine_is_clean, assert_readable_from_the_task, follow_routes, follow_runs, forget_killed_builds, job,
-};
+use tempfile::TempDir;
+
+use super::play::{assert_engine_is_clean, assert_readable_from_the_task, follow_routes, follow_runs, job};
 use super::{AT_ONCE, each};
-use crate::harness::{Job, engine, program};
+use crate::harness::{Finished, Job, engine, path, program};
 use crate::stand_in::{Claim, Fault};
 
 pub(super) const HEADING: &str = "| killed | storage | index then | second start | index then | rerun | index then |\n\
@@ -106,10 +107,13 @@ pub(super) fn play(kill: &Kill) -> String {
     // A step with a command, so that there is a moment in which one runs.
     let steps = "COPY busybox /busybox\nRUN [\"/busybox\", \"sleep\", \"0.3\"]\n";
     let job = job_with_busybox("killed", steps);
+    let work = TempDir::new().unwrap();
     let start = |claim: &Claim| {
         let mut environment = job.environment_of(claim);
-        environment.insert("ARTIFACT_STORAGE".to_owned(), kill.storage.to_owned());
-        environment.insert("IMAGE_WORKER_TRIES".to_owned(), "2".to_owned());
+        let mut set = |name: &str, value: &str| drop(environment.insert(name.to_owned(), value.to_owned()));
+        set("ARTIFACT_STORAGE", kill.storage);
+        set("IMAGE_WORKER_TRIES", "2");
+        set("TASK_WORKDIR", path(work.path()));
         program(["run"], environment)
     };
     kill.hold().into_iter().for_each(|fault| job.taskcluster.fault(fault));
@@ -130,6 +134,7 @@ pub(super) fn play(kill: &Kill) -> String {
 
     let second = start(&job.claim).finish();
     assert_eq!(second.code, kill.second, "{}", second.stderr);
+    assert_nothing_is_left(&job, work.path(), &second);
     let then = index(&job);
     if second.code == 0 {
         assert_eq!(then, "complete");
@@ -144,14 +149,22 @@ pub(super) fn play(kill: &Kill) -> String {
     let end = index(&job);
     assert_eq!(end, "complete");
     assert_readable_from_the_task(&job);
-    forget_killed_builds(&job.name);
+    assert_nothing_is_left(&job, work.path(), &third);
     format!("| {} | {} | {first} | {} | {then} | {} | {end} |", kill.name(), kill.storage, second.code, third.code)
 }
 
-fn job_with_busybox(name: &str, steps: &str) -> Job {
+pub(super) fn job_with_busybox(name: &str, steps: &str) -> Job {
     let (repository, _) = job(name, steps);
     std::fs::copy("/bin/busybox", repository.directory().join("busybox")).expect("busybox-static; run scripts/test");
     Job::new(&repository)
+}
+
+/// Asserts that a start has removed what the killed one left: images, containers, folders, files.
+pub(super) fn assert_nothing_is_left(job: &Job, work: &Path, start: &Finished) {
+    let left: Vec<_> = std::fs::read_dir(work).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let journals: Vec<_> = left.iter().map(|folder| std::fs::read_to_string(folder.join("journal"))).collect();
+    assert!(left.is_empty(), "left in the task's folder: {left:?}, {journals:?}\n{}", start.stderr);
+    assert_engine_is_clean(&job.name);
 }
 
 /// How the index stands; all that it leads to is right.
@@ -204,7 +217,7 @@ fn kill_and_restart() {
     let killed: Vec<_> = told.iter().flat_map(|(kills, _)| kills).collect();
     let found = |routes: &[usize]| killed.iter().filter(|found| routes.contains(found)).count();
     println!(
-        "{count} of {count} runs ended with a right index: {} kills ({} before the first route was there, {} between the \
+        "{count} of {count} runs ended with a right index and left nothing: {} kills ({} before the first route was there, {} between the \
          first and the last, {} after it), {} starts, seed {seed}, {AT_ONCE} at a time, {} s",
         killed.len(),
         found(&[0]),
@@ -232,6 +245,11 @@ fn undisturbed_run() -> Duration {
 fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> (Vec<usize>, u32) {
     let mut random = Random(seed.wrapping_mul(1_000_003).wrapping_add(run));
     let (_repository, mut job) = job("somewhen", "");
+    let work = TempDir::new().unwrap();
+    let start = |job: &Job| {
+        let folder = ("TASK_WORKDIR".to_owned(), path(work.path()).to_owned());
+        program(["run"], job.environment().into_iter().chain([folder]))
+    };
     let (mut kills, mut starts) = (Vec::new(), 0);
     for _ in 0..=random.below(3) {
         starts += 1;
@@ -249,7 +267,7 @@ fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> (Vec<usize>, u32) {
             }
             called.is_some_and(|called| called.elapsed() >= a_little)
         };
-        match program(["run"], job.environment()).kill_when(reached) {
+        match start(&job).kill_when(reached) {
             None => kills.push(follow_runs(&job).iter().flatten().count()),
             Some(0) => break,
             Some(code) => panic!("exit {code} without a fault"),
@@ -259,10 +277,11 @@ fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> (Vec<usize>, u32) {
         }
     }
     starts += 1;
-    job.run().assert_succeeds();
+    let last = start(&job).finish();
+    last.assert_succeeds();
     assert!(follow_routes(&job).iter().all(Option::is_some), "a route is missing");
     assert_readable_from_the_task(&job);
-    forget_killed_builds(&job.name);
+    assert_nothing_is_left(&job, work.path(), &last);
     (kills, starts)
 }
 

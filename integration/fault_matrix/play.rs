@@ -9,7 +9,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::places::{Case, End};
-use crate::harness::{Finished, Job, PROJECT, Repository, docker, docker_says, program};
+use crate::harness::{Finished, Job, PROJECT, Repository, docker_says, program};
 use crate::parent::Archive;
 use crate::stand_in::TaskSpec;
 
@@ -55,7 +55,7 @@ pub(super) fn job(name: &str, steps: &str) -> (Repository, Job) {
     job_from("scratch", name, steps)
 }
 
-fn job_from(base: &str, name: &str, steps: &str) -> (Repository, Job) {
+pub(super) fn job_from(base: &str, name: &str, steps: &str) -> (Repository, Job) {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     // Unlike those of other checkouts' tests on the same engine, and always as long, as error lines are cut.
     let name = format!("{name}-{:07}-{:03}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -78,13 +78,13 @@ fn noise(seed: &str, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A task with an image to build from, which has the label too; no index knows of it.
-fn parent(job: &Job) -> String {
+/// A task with an image to build from, with so many bytes and the label too; no index knows of it.
+pub(super) fn parent(job: &Job, bytes: usize) -> String {
     let env = json!({ "IMAGE_NAME": "base", "PROJECT": PROJECT, "HASH": job.hash });
     let spec = TaskSpec::default().property("payload", json!({ "env": env }));
     let task = job.taskcluster.create_task(spec).task_id;
     let mut image = Archive::empty(&job.name);
-    image.add_layer("base", &noise(&task, 64 << 10));
+    image.add_layer("base", &noise(&task, bytes));
     job.taskcluster.put_artifact(&task, 0, ARTIFACT, "application/x-tar", None, &image.tar(None));
     task
 }
@@ -104,7 +104,7 @@ pub(super) fn play(case: &Case) -> Played {
     let mut environment = if case.needs_direct_calls() { job.signing_environment() } else { job.environment() };
     let mut set = |name: &str, value: &str| drop(environment.insert(name.to_owned(), value.to_owned()));
     if case.place.parent {
-        set("PARENT_TASK_ID", &parent(&job));
+        set("PARENT_TASK_ID", &parent(&job, 64 << 10));
     }
     set("ARTIFACT_STORAGE", case.place.storage);
     set("IMAGE_WORKER_TRIES", "3");
@@ -191,19 +191,6 @@ pub(super) fn assert_engine_is_clean(name: &str) {
     assert_eq!((images.as_str(), containers.as_str()), ("", ""), "images and containers that are left");
 }
 
-/// Takes out of the engine what killed builds have left in it. Their name, too: a later build that takes it gives it
-/// back, because it cannot know whose it was.
-pub(super) fn forget_killed_builds(name: &str) {
-    for id in docker_says(&["images", "--quiet", name]).lines() {
-        docker(&["rmi", "--force", id]);
-    }
-    let label = format!("label=image-worker-test={name}");
-    // The step that was under way has a container, which keeps its image.
-    for kind in ["container", "image"] {
-        docker(&[kind, "prune", "--force", "--filter", &label]);
-    }
-}
-
 /// The error line without what differs from run to run.
 fn redact(finished: &Finished, job: &Job, earlier: &str) -> String {
     let line = finished.error_line().trim_start_matches("[taskcluster-image-build:error] ");
@@ -216,7 +203,7 @@ fn redact(finished: &Finished, job: &Job, earlier: &str) -> String {
         (r"\b[A-Za-z0-9_-]{21}[AQgw]\b", "TASK"),
         (r"\.\.\.$|…$", "…"),
         // What a wrong byte breaks first (gzip, tar, a name, the hash) depends on what is compressed where it is.
-        (r"^the context.* \(context from", "what the wrong byte broke (context from"),
+        (r"^context: .* \(context from", "context: what the wrong byte broke (context from"),
     ];
     let line = patterns
         .iter()

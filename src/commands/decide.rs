@@ -2,7 +2,7 @@
 //! Everything that can be wrong is found before the first file is written.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -20,6 +20,7 @@ use crate::document;
 use crate::graph::{Form, Graph, ImageTask, Resolution, Resolved, Use, UseKind, task_label};
 use crate::lookup::{Found, Lookup, Wanted};
 use crate::names::{ContextHash, HashScheme, ImageName, Namespace, TaskId};
+use crate::scratch::Draft;
 use crate::task::Template;
 use crate::taskcluster::Services;
 use crate::transfer::Storage;
@@ -251,12 +252,13 @@ fn order(
 
 /// Writes the graph; it is there when it is complete.
 fn write(out: &Path, graph: &Value) -> std::io::Result<()> {
-    let folder = out.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
-    serde_json::to_writer_pretty(std::io::BufWriter::new(&mut file), graph)?;
-    file.write_all(b"\n")?;
-    file.persist(out).map(drop).map_err(|error| error.error)
+    let draft = Draft::of(out)?;
+    let mut file = BufWriter::new(draft.file());
+    serde_json::to_writer_pretty(&mut file, graph)?;
+    writeln!(file)?;
+    file.flush()?;
+    drop(file);
+    draft.finish()
 }
 
 fn template(path: Option<&Path>) -> Result<Template, Failed> {

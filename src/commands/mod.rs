@@ -1,8 +1,10 @@
-//! The verbs, one file each, and the only place that makes exit codes of errors (contract, section 8).
+//! The verbs, one file each, and all the ways in which they fail. What a failure's exit code is stands in `exit_code`.
 
 pub mod context;
 pub mod decide;
+mod exit_code;
 pub mod hash;
+mod leftovers;
 pub mod lookup;
 pub mod prospect;
 pub mod replay;
@@ -17,25 +19,23 @@ use std::path::PathBuf;
 
 use crate::config::ConfigError;
 use crate::context::collect::CollectError;
-use crate::context::intake::IntakeFault;
 use crate::decision::DecisionError;
 use crate::disk::NoRoom;
 use crate::document::DocumentError;
 use crate::engine::{EngineError, Kept};
 use crate::fetch::FetchError;
 use crate::graph::GraphError;
-use crate::image_archive::{ArchiveError, RelayError};
-use crate::loading::LoadError;
+use crate::image_archive::ArchiveError;
 use crate::lookup::LookupError;
 use crate::names::{HttpUrl, NameError, TaskId};
 use crate::parent::ParentError;
 use crate::publish::PublishError;
 use crate::report::Report;
-use crate::retry::{Another, Failure as _};
-use crate::taskcluster::tasks::{Run, State};
-use crate::taskcluster::{CallError, CallFault};
+use crate::taskcluster::CallError;
+use crate::taskcluster::tasks::Run;
 use crate::transfer::TransferError;
 use crate::tree::TreeError;
+pub use exit_code::CONFIGURATION;
 use prospect::Verdict;
 use stop::Reason;
 use whereabouts::Whereabouts;
@@ -197,66 +197,11 @@ pub enum Failed {
         stage: &'static str,
     },
     /// A mistake of this program.
-    #[error("a bug in image-worker: {0}; please report it")]
+    #[error("in image-worker itself: {0}; please report it")]
     Bug(String),
 }
 
 impl Failed {
-    /// The exit code, by which a task decides whether to try again.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Config(_) | Self::Name(_) | Self::NoTask { .. } => USAGE,
-            Self::ContextGone { .. } => CONTEXT,
-            Self::NoRerun { verdict: Verdict::NewDecisionTask, .. } => CONTEXT,
-            Self::NoRerun { .. } => REFUSED,
-            // What made it fail stands in its log only; mostly it is the build.
-            Self::Run { run, .. } => {
-                if run.state == State::Failed {
-                    BUILD
-                } else {
-                    WORLD
-                }
-            }
-            Self::Kept { failed, .. } => failed.exit_code(),
-            Self::Fetch(error) => fetch_code(error),
-            Self::Parent(ParentError::Gone { .. }) => CONTEXT,
-            Self::Parent(ParentError::Load { error, .. }) => load_code(error),
-            Self::Parent(ParentError::Call(error)) => call_code(error),
-            Self::Collect(error) => collect_code(error),
-            Self::Changing(_) | Self::Problems { .. } => CONTEXT,
-            Self::Decision(_) | Self::Document(_) | Self::Read { .. } => USAGE,
-            Self::Graph(error) => match error {
-                GraphError::Unresolved { .. } | GraphError::Definition { .. } => BUG,
-                GraphError::NoForm { .. } | GraphError::Mixed { .. } | GraphError::Shape { .. } => USAGE,
-                GraphError::Dangling { .. } | GraphError::Template { .. } | GraphError::Outside { .. } => USAGE,
-                GraphError::Taken { .. } | GraphError::Cycle(_) => USAGE,
-            },
-            Self::Tree(error) | Self::Image { error, .. } => tree_code(error),
-            Self::Engine(error) => engine_code(error),
-            Self::Archive(_) | Self::Write { .. } | Self::NoRoom(_) => WORLD,
-            Self::Publish(error) => match error {
-                PublishError::Call(error) => call_code(error),
-                PublishError::Lookup(error) => lookup_code(error),
-                PublishError::Transfer(error) => transfer_code(error),
-                PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } => USAGE,
-                PublishError::TooLarge { .. } => REFUSED,
-                PublishError::NotIndexed { .. } | PublishError::ObjectNotCreated(_) => WORLD,
-                PublishError::ReadBack { .. } | PublishError::StorageChanged | PublishError::Folder { .. } => WORLD,
-            },
-            Self::Lookup(error) => lookup_code(error),
-            Self::Call(error) => call_code(error),
-            Self::Transfer(error) => transfer_code(error),
-            Self::Stopped { reason, .. } => match reason {
-                Reason::Interrupted => INTERRUPTED,
-                Reason::Terminated => TERMINATED,
-                Reason::HungUp => HUNG_UP,
-                Reason::Deadline => WORLD,
-            },
-            Self::Bug(_) => BUG,
-        }
-    }
-
     /// Tells about the failure: the error line, its causes, and for a build its step's last lines.
     pub fn tell(&self, report: &Report) {
         if let Self::Kept { failed, kept } = self {
@@ -265,7 +210,7 @@ impl Failed {
             report.details("afterwards, to remove it", &[command_line(&kept.remove)]);
             return;
         }
-        report.failure(&self.to_string(), self);
+        report.failure(&self.line(), self);
         if let Self::Engine(EngineError::Build(failure)) = self {
             report.details("the step's last lines", &failure.last_lines);
             report.details("the engine says", &[failure.message.as_str()]);
@@ -281,116 +226,4 @@ fn command_line(words: &[String]) -> String {
         .iter()
         .map(|word| if is_plain(word) { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) });
     quoted.collect::<Vec<_>>().join(" ")
-}
-
-const BUG: u8 = 1;
-const USAGE: u8 = 2;
-const CONTEXT: u8 = 10;
-const BUILD: u8 = 20;
-const WORLD: u8 = 30;
-const REFUSED: u8 = 31;
-const HUNG_UP: u8 = 129;
-const INTERRUPTED: u8 = 130;
-const TERMINATED: u8 = 143;
-
-fn engine_code(error: &EngineError) -> u8 {
-    match error {
-        EngineError::Build(_) => BUILD,
-        EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. } => WORLD,
-    }
-}
-
-/// An image that is not what it should be counts like a context that is not: another run gets the same bytes.
-fn load_code(error: &LoadError) -> u8 {
-    match error {
-        LoadError::Archive(RelayError::Write(_)) => WORLD,
-        LoadError::Archive(RelayError::Read(_) | RelayError::Digest { .. } | RelayError::Content(_)) => CONTEXT,
-        LoadError::Transfer(error) => transfer_code(error),
-        LoadError::Engine(error) => engine_code(error),
-        LoadError::OtherImage { .. } | LoadError::NoRoom(_) | LoadError::File { .. } => WORLD,
-    }
-}
-
-fn call_code(error: &CallError) -> u8 {
-    match error.fault {
-        CallFault::Server | CallFault::Network | CallFault::Protocol => WORLD,
-        CallFault::Gone | CallFault::Refused | CallFault::Conflict | CallFault::Invalid => REFUSED,
-    }
-}
-
-fn lookup_code(error: &LookupError) -> u8 {
-    match error {
-        LookupError::Name(_) => USAGE,
-        LookupError::Call(error) => call_code(error),
-        LookupError::Storage { .. } => WORLD,
-    }
-}
-
-fn transfer_code(error: &TransferError) -> u8 {
-    match error {
-        // 408 and 429 have been tried again.
-        TransferError::Status { status, .. } if status.is_client_error() && error.another() == Another::IsUseless => {
-            REFUSED
-        }
-        TransferError::Status { .. } | TransferError::Connection { .. } => WORLD,
-        TransferError::Stalled { .. } | TransferError::NoLength { .. } => WORLD,
-        TransferError::File { .. } | TransferError::Setup(_) => WORLD,
-    }
-}
-
-fn fetch_code(error: &FetchError) -> u8 {
-    match error {
-        FetchError::Gone { .. } => CONTEXT,
-        FetchError::Call(error) => call_code(error),
-        FetchError::Transfer(error) => transfer_code(error),
-        FetchError::Intake { error, .. } => match error.kind() {
-            IntakeFault::Context => CONTEXT,
-            IntakeFault::Source | IntakeFault::Output => WORLD,
-            IntakeFault::Configuration => USAGE,
-        },
-        FetchError::Collect(error) => collect_code(error),
-        FetchError::File { .. } | FetchError::NoRoom(_) => WORLD,
-        FetchError::NoDeployment(_) => USAGE,
-    }
-}
-
-fn collect_code(error: &CollectError) -> u8 {
-    match error {
-        CollectError::Write(_) => WORLD,
-        CollectError::NoDockerfile { .. }
-        | CollectError::OutsideRepository { .. }
-        | CollectError::Dockerfile { .. }
-        | CollectError::DanglingLink { .. }
-        | CollectError::NotAFile { .. }
-        | CollectError::SetId { .. }
-        | CollectError::Changed { .. }
-        | CollectError::Read { .. } => CONTEXT,
-    }
-}
-
-fn tree_code(error: &TreeError) -> u8 {
-    match error {
-        TreeError::Context(error) => collect_code(error),
-        TreeError::OfChild { error, .. } => tree_code(error),
-        TreeError::NoImagesRoot { .. } | TreeError::TwoImagesRoots { .. } | TreeError::Read { .. } => USAGE,
-        TreeError::Yaml { .. } | TreeError::KindShape { .. } | TreeError::Kind { .. } => USAGE,
-        TreeError::Unknown { .. } | TreeError::NoDockerfile { .. } | TreeError::NotInKind { .. } => USAGE,
-        TreeError::Parent { .. } | TreeError::Cycle { .. } | TreeError::Registry { .. } => USAGE,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_that_another_try_can_help_is_the_worlds_fault() {
-        let code = |status: u16| {
-            let url = "https://example.com/".parse().unwrap();
-            let status = reqwest::StatusCode::from_u16(status).unwrap();
-            let (method, answer, retry_after) = ("PUT", String::new(), None);
-            transfer_code(&TransferError::Status { method, url, status, answer, retry_after })
-        };
-        assert_eq!([403, 400, 408, 429, 500, 503].map(code), [REFUSED, REFUSED, WORLD, WORLD, WORLD, WORLD]);
-    }
 }

@@ -13,6 +13,7 @@ use crate::fetch::{FetchError, Fetcher};
 use crate::names::TaskId;
 use crate::plan::{ContextSource, Plan};
 use crate::report::Report;
+use crate::scratch::Scratch;
 use crate::taskcluster::Services;
 use crate::taskcluster::tasks::State;
 use crate::transfer::Storage;
@@ -109,7 +110,7 @@ async fn publish_as(job: &mut Job, services: &Services, sources: &Sources<'_>) -
 /// Compares a context that somebody gives with the task's, and goes on with it whatever comes out.
 async fn compare(config: &mut Config, report: &Report) -> Result<(), Failed> {
     let Some(expected) = config.plan.context.hash else { return Ok(()) };
-    let folder = tempfile::tempdir_in(&config.work_dir)
+    let folder = Scratch::after_sweeping(&config.work_dir)
         .map_err(|source| Failed::Write { path: config.work_dir.clone(), source })?;
     let storage = Storage::new()?;
     let fetcher = Fetcher { services: None, storage: &storage, report, folder: folder.path() };

@@ -7,11 +7,11 @@ use std::io::BufWriter;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::Failed;
+use super::leftovers;
 use super::stop::{Reason, Stop};
 use crate::build_log::BuildLog;
 use crate::config::{Config, Destination};
@@ -24,6 +24,7 @@ use crate::parent::Parents;
 use crate::plan::{BuildPlan, Identity, ImageFile, PARENT_ARG, Plan};
 use crate::publish::{Folder, Payload, PublishError, Publisher};
 use crate::report::{Bytes, Report};
+use crate::scratch::Scratch;
 use crate::stream;
 use crate::taskcluster::Services;
 use crate::transfer::Storage;
@@ -58,7 +59,8 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
     }
     let storage = Storage::new()?;
     let services = deployment.as_ref().map(Services::new).transpose()?;
-    let publisher = publisher(&config, &storage, report)?;
+    let publisher = publisher(&config, services.clone(), &storage, report)?;
+    stop.during("removing what killed runs have left", leftovers::remove(config.unfinished(), &config.engine)).await?;
     // With a hash, names that the index would refuse are refused here, and an image that lives is found.
     let early = plan.context.hash.map(|hash| plan.identity(hash)).transpose()?;
     if let (Some(identity), false) = (&early, config.force)
@@ -72,6 +74,7 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
     let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
 
     let work = work_folder(&config)?;
+    engine.keep_journal(work.journal());
     let fetcher = Fetcher { services: services.as_ref(), storage: &storage, report, folder: work.path() };
     let context = stop.during("fetching the context", fetcher.context(plan)).await?;
     let identity = plan.identity(context.hash)?;
@@ -124,11 +127,10 @@ async fn within(limit: Duration, keeping: impl Future<Output = Result<(), Publis
     }
 }
 
-/// A folder for what is not finished, which disappears with everything in it. For an image that ends in a folder it
-/// is on the same disk.
-fn work_folder(config: &Config) -> Result<TempDir, Failed> {
-    let parent = config.destination.folder().unwrap_or(&config.work_dir);
-    TempDir::with_prefix_in(".image-worker-", parent).map_err(|source| Failed::Write { path: parent.into(), source })
+/// A folder for what is not finished, which disappears with everything in it.
+fn work_folder(config: &Config) -> Result<Scratch, Failed> {
+    let parent = config.unfinished();
+    Scratch::new_in(parent).map_err(|source| Failed::Write { path: parent.to_owned(), source })
 }
 
 fn begin_log(folder: &Path) -> Result<BuildLog, Failed> {
@@ -136,10 +138,14 @@ fn begin_log(folder: &Path) -> Result<BuildLog, Failed> {
     BuildLog::create(path.clone()).map_err(|source| Failed::Write { path, source })
 }
 
-fn publisher(config: &Config, storage: &Storage, report: &Report) -> Result<Publisher, Failed> {
-    match (&config.destination, &config.deployment, &config.plan.task) {
-        (Destination::Task, Some(deployment), Some(task)) => {
-            let services = Services::new(deployment)?;
+fn publisher(
+    config: &Config,
+    services: Option<Services>,
+    storage: &Storage,
+    report: &Report,
+) -> Result<Publisher, Failed> {
+    match (&config.destination, services, &config.plan.task) {
+        (Destination::Task, Some(services), Some(task)) => {
             Ok(Publisher::task(services, storage.clone(), task.clone(), report.clone()))
         }
         (Destination::Payload(output), ..) => {
@@ -178,8 +184,8 @@ async fn build(
     }
     info!("building {}", identity.tag);
     let started = Instant::now();
-    let context = context.open(plan.parent.is_some()).await?;
-    let image_id = engine.build(context, &identity.engine_tag, told, log).await?;
+    let (file, tar) = (context.file.path(), context.open(plan.parent.is_some()).await?);
+    let image_id = engine.build(file, tar, &identity.engine_tag, told, log).await?;
     info!("built {image_id} in {:.1} s", started.elapsed().as_secs_f64());
     Ok(image_id)
 }

@@ -40,10 +40,10 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Interrupted => "stopped by SIGINT",
-            Self::Terminated => "stopped by SIGTERM",
-            Self::HungUp => "stopped by SIGHUP",
-            Self::Deadline => "stopped because MAX_RUN_TIME is nearly over",
+            Self::Interrupted => "SIGINT",
+            Self::Terminated => "SIGTERM",
+            Self::HungUp => "SIGHUP",
+            Self::Deadline => "MAX_RUN_TIME is nearly over",
         })
     }
 }

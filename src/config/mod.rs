@@ -56,6 +56,14 @@ pub struct Config {
     pub assumed: Vec<String>,
 }
 
+impl Config {
+    /// The folder where unfinished files are. For an image that ends in a folder it is on the same disk.
+    #[must_use]
+    pub fn unfinished(&self) -> &Path {
+        self.destination.folder().unwrap_or(&self.work_dir)
+    }
+}
+
 /// Where to look for an engine.
 #[derive(Clone, Debug, Default)]
 pub struct EngineConfig {

@@ -1,10 +1,10 @@
 //! Building: the verified context goes in as a stream, the output comes out line by line, and what was made is
 //! written down so that it can be removed. The classic builder for now; the place of another is [`builder`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::output::{Output, Said};
-use super::{BuildFailure, Engine, EngineError};
+use super::{BuildFailure, Engine, EngineError, stages};
 use crate::build_log::BuildLog;
 use crate::plan::BuildPlan;
 use crate::secrets::Secrets;
@@ -24,9 +24,10 @@ const CHUNK: usize = 256 * 1024;
 
 impl Engine {
     /// Builds a context, a plain tar, and tags the image. Gives the image's id, `sha256:…`. The output goes to
-    /// `log`, line by line as it comes.
+    /// `log`, line by line as it comes. `file` is where the context is, with the same steps in its `Dockerfile`.
     pub async fn build(
         &self,
+        file: &Path,
         context: impl AsyncRead + Send + 'static,
         tag: &str,
         plan: &BuildPlan,
@@ -46,7 +47,9 @@ impl Engine {
             version: builder(),
             ..BuildImageOptions::default()
         };
-        self.traces.build_begins(tag, self.images().await);
+        // A Dockerfile that cannot be read here is the engine's to refuse.
+        let firsts = stages::firsts_of(file).unwrap_or_default();
+        self.traces.build_begins(tag, firsts, self.images().await);
         let secrets = Secrets::among(&plan.args);
         let built = self.follow(self.client.build_image(options, None, Some(body)), secrets, log).await;
         self.traces.build_ends();
@@ -82,7 +85,7 @@ impl Engine {
     fn tell(&self, output: &mut Output, line: &BuildInfo, log: &mut BuildLog) {
         if let Some(piece) = &line.stream {
             self.print(output.piece(piece), log);
-            self.traces.step(output.runs_a_command());
+            self.traces.step(output.step());
         }
         // Pulling a base image: each layer's states, but not the flood of its progress.
         if let (Some(status), None) = (&line.status, &line.progress_detail) {

@@ -1,7 +1,8 @@
 //! Leaving nothing behind: what a job puts into the engine is written down while it happens, and removed on every
-//! way out of the job. What others use, or had before us, stays.
+//! way out of the job; after a SIGKILL by the next start. What others use, or had before us, stays.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,95 +10,88 @@ use bollard::models::ImageSummary;
 use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions};
 use tracing::{debug, info, warn};
 
-use super::Engine;
 use super::connect::in_words;
+use super::journal::{self, Fact, Journal};
+use super::left::Left;
 use super::output::Origin;
+use super::{Engine, Step};
 use crate::retry::{Another, Failure, Policy, retry};
 
-/// What a build has put into the engine so far. Shared, so that it can be removed after the build's future is dropped.
+/// What a job has put into the engine so far. Shared, so that it can be removed after the build's future is dropped.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Traces(Arc<Mutex<Left>>);
+pub(super) struct Traces(Arc<Mutex<Book>>);
 
+/// The same facts twice: here, and where they outlive us.
 #[derive(Debug, Default)]
-struct Left {
-    traces: Vec<Trace>,
-    /// Whether a build has begun and not ended.
-    cut_short: bool,
-    /// The image of the last step that the engine told of.
-    last: Option<String>,
-    /// Whether the engine was at a step that runs a command.
-    in_command: bool,
-    /// The ids of the images that the engine had before the build.
-    before: HashSet<String>,
-    /// The name of the image that is being loaded, when the engine has all of it: from then on it goes on by itself.
-    unpacking: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Trace {
-    Tag(String),
-    Image(String),
+struct Book {
+    left: Left,
+    journal: Option<Journal>,
 }
 
 impl Traces {
-    pub(super) fn build_begins(&self, tag: &str, before: Vec<ImageSummary>) {
+    /// A build begins: the image's tag, the first instructions of its stages, and what the engine has already.
+    pub(super) fn build_begins(&self, tag: &str, firsts: Vec<String>, before: Vec<ImageSummary>) {
         let before = before.into_iter().map(|image| image.id).collect();
-        self.change(|left| {
-            left.traces.push(Trace::Tag(tag.to_owned()));
-            left.cut_short = true;
-            left.before = before;
-        });
+        self.add(Fact::Build { tag: tag.to_owned(), firsts, before });
     }
 
+    /// An archive begins to go in, of an image with this tag.
     pub(super) fn load_begins(&self, tag: &str) {
-        self.change(|left| left.traces.push(Trace::Tag(tag.to_owned())));
+        self.add(Fact::Load(tag.to_owned()));
     }
 
+    /// The engine is about to have all of the archive.
     pub(super) fn load_is_sent(&self, tag: &str) {
-        self.change(|left| left.unpacking = Some(tag.to_owned()));
+        self.add(Fact::Sent(tag.to_owned()));
     }
 
     /// The engine has answered. An image that was there before without a name would go with the name that we gave it.
     pub(super) fn load_ends(&self, tag: &str, was_nameless: bool) {
-        self.change(|left| {
-            left.unpacking = None;
-            if was_nameless {
-                left.traces.retain(|trace| *trace != Trace::Tag(tag.to_owned()));
-            }
-        });
+        self.add(Fact::Loaded { tag: tag.to_owned(), was_nameless });
     }
 
-    pub(super) fn step(&self, runs_a_command: bool) {
-        self.change(|left| left.in_command = runs_a_command);
+    /// The build is at this step, or still at it.
+    pub(super) fn step(&self, step: Option<&Step>) {
+        // Asked for every piece of output.
+        if let Some(Step { instruction, .. }) = step
+            && self.change(|book| book.left.instruction() != instruction)
+        {
+            self.add(Fact::Step(instruction.clone()));
+        }
     }
 
     pub(super) fn build_ends(&self) {
-        self.change(|left| left.cut_short = false);
+        self.add(Fact::Ended);
     }
 
     pub(super) fn image(&self, id: String, origin: Origin) {
-        self.change(|left| {
-            if origin == Origin::Made {
-                left.traces.push(Trace::Image(id.clone()));
-            }
-            left.last = Some(id);
+        self.add(match origin {
+            Origin::Before => Fact::Has(id),
+            Origin::Made => Fact::Made(id),
         });
     }
 
-    /// The image of the last step that the engine told of; from now on it is not ours to remove.
-    pub(super) fn let_stay(&self) -> Option<String> {
-        self.change(|left| {
-            let last = left.last.clone()?;
-            left.traces.retain(|trace| *trace != Trace::Image(last.clone()));
-            Some(last)
-        })
+    /// The image of the last step that the engine told of.
+    pub(super) fn last(&self) -> Option<String> {
+        self.change(|book| book.left.last().map(str::to_owned))
     }
 
-    fn take(&self) -> Left {
-        self.change(std::mem::take)
+    /// An image that is not ours to remove from now on.
+    pub(super) fn let_stay(&self, id: String) {
+        self.add(Fact::Stays(id));
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Left) -> T) -> T {
+    /// Takes a fact down, in the journal first: a fact that is only there costs a look, one that is not there an image.
+    fn add(&self, fact: Fact) {
+        self.change(|book| {
+            if let Some(journal) = &mut book.journal {
+                journal.write(&fact);
+            }
+            book.left.add(fact);
+        });
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
         // A list that somebody panicked over is still the list of what to remove.
         change(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
@@ -108,53 +102,105 @@ impl Traces {
 const CLEANING_MAY_TAKE: Duration = Duration::from_mins(2);
 
 impl Engine {
-    /// Removes what this program's builds have left in the engine: their tag, and the images of their steps,
+    /// Writes down what this program puts into the engine, from now on, in a file that is gone when all of it is.
+    pub fn keep_journal(&self, path: PathBuf) {
+        self.traces.change(|book| book.journal = Some(Journal::new(path, self.place.clone())));
+    }
+
+    /// Removes what this program has left in the engine: tags of built and of loaded images, and the images of steps,
     /// the youngest first. What others use, or had before us, stays.
     pub async fn clean(&self) {
         self.clean_within(CLEANING_MAY_TAKE).await;
     }
 
     async fn clean_within(&self, limit: Duration) {
-        if tokio::time::timeout(limit, self.remove_traces()).await.is_err() {
-            warn!("the engine has not removed this build's images within {} s: going on", limit.as_secs());
+        let left = self.traces.change(|book| std::mem::take(&mut book.left));
+        if self.remove_within(limit, left, "this build").await {
+            self.traces.change(|book| book.journal.iter_mut().for_each(Journal::forget));
         }
     }
 
-    async fn remove_traces(&self) {
-        let mut left = self.traces.take();
-        // A step with a command makes no image when it is cut.
-        if let (true, false, Some(last)) = (left.cut_short, left.in_command, &left.last) {
-            left.traces.extend(self.untold(last, &left.before).await.into_iter().map(Trace::Image));
-        }
-        // A command can print what looks like the engine's word about any image.
-        let before = std::mem::take(&mut left.before);
-        left.traces.retain(|trace| !matches!(trace, Trace::Image(id) if is_among(id, &before)));
-        let mut removed = 0;
-        for trace in left.traces.iter().rev() {
-            let (Trace::Tag(name) | Trace::Image(name)) = trace;
-            let result = if left.unpacking.as_ref() == Some(name) {
-                retry("removing a loaded image", UNPACKING, || self.remove_when_there(name)).await
-            } else if left.cut_short {
-                retry("removing a step's image", LETTING_GO, || self.remove(name)).await
-            } else {
-                self.remove(name).await
-            };
-            match result {
-                Ok(()) => removed += 1,
-                // Never made, removed with its tag, or used by somebody else.
-                Err(error) if matches!(error.status(), Some(404 | 409)) => debug!("{name} stays: {error}"),
-                Err(RemovalError::NotYet) => debug!("{name} did not appear"),
-                // The engine is gone, or too ill to answer: once said is enough.
-                Err(error) if error.status().is_none() => {
-                    warn!("what this build left in the engine stays there: {}", in_words(&error));
-                    break;
-                }
-                Err(error) => warn!("cannot remove {name} from the engine: {error}"),
+    /// Removes what a killed run has left in the engine, by its journal. Whether the journal can go: nothing of it is
+    /// there any more, but for what others use.
+    pub async fn clean_after(&self, journal: &Path) -> bool {
+        let left = match journal::read(journal) {
+            Ok(found) => Left::from(found),
+            Err(error) => {
+                warn!("cannot read {}, which names what a killed run has left: {error}", journal.display());
+                return false;
             }
+        };
+        if let Some(other) = left.engine.as_ref().filter(|place| **place != self.place) {
+            let (ours, journal) = (&self.place, journal.display());
+            warn!("what a killed run left in the engine at {other} stays there: this one is at {ours} ({journal})");
+            return false;
+        }
+        self.remove_within(CLEANING_MAY_TAKE, left, "a killed run").await
+    }
+
+    async fn remove_within(&self, limit: Duration, left: Left, whose: &str) -> bool {
+        let Ok(done) = tokio::time::timeout(limit, self.remove_all(left, whose)).await else {
+            warn!("the engine has not removed the images of {whose} within {} s: going on", limit.as_secs());
+            return false;
+        };
+        done
+    }
+
+    /// Whether nothing is left that another try could remove.
+    async fn remove_all(&self, left: Left, whose: &str) -> bool {
+        let once = Policy { tries: 1, ..LETTING_GO };
+        // After a kill, too: nobody knows how long ago that was, only when the program spoke last.
+        let patience = if left.is_cut_short() { LETTING_GO } else { BRIEFLY };
+        let (mut removed, mut done) = (0, true);
+        let mut look = if left.expects_more() { patience } else { once };
+        // Twice, where the engine has ended a step while we waited for it to let go of what is below.
+        for again in [false, true] {
+            let untold = self.untold(&left, look).await;
+            // Who cannot look does not know.
+            done &= untold.is_ok();
+            let untold = untold.unwrap_or_default();
+            if again && untold.is_empty() {
+                break;
+            }
+            let mut kept = false;
+            for name in &left.names(untold, &self.images().await) {
+                let (patience, unpacking) = if left.is_unpacking(name) { (UNPACKING, true) } else { (patience, false) };
+                let removing = retry("removing an image", patience, || async {
+                    self.remove(name).await.map_err(|error| match error.status() {
+                        Some(404) if unpacking => RemovalError::NotYet,
+                        // Of a build that has ended nothing is going to be let go of.
+                        Some(409) if !left.is_cut_short() => RemovalError::Used,
+                        _ => error,
+                    })
+                });
+                match removing.await {
+                    Ok(()) => removed += 1,
+                    Err(error @ (RemovalError::NotYet | RemovalError::Used)) => debug!("{name}: {error}"),
+                    // Never made, removed with its tag, or used by somebody else.
+                    Err(error) if matches!(error.status(), Some(404 | 409)) => {
+                        debug!("{name} stays: {error}");
+                        kept |= error.status() == Some(409);
+                    }
+                    // The engine is gone, or too ill to answer: once said is enough.
+                    Err(error) if error.status().is_none() => {
+                        warn!("what {whose} left in the engine stays there: {}", in_words(&error));
+                        return false;
+                    }
+                    Err(error) => {
+                        warn!("cannot remove {name} from the engine: {error}");
+                        done = false;
+                    }
+                }
+            }
+            if !kept {
+                break;
+            }
+            look = once;
         }
         if removed > 0 {
-            info!("removed {removed} images of this build from the engine");
+            info!("removed {removed} images of {whose} from the engine");
         }
+        done
     }
 
     /// All images that the engine has. For knowing what was there before us: an engine that does not tell costs
@@ -164,28 +210,42 @@ impl Engine {
     }
 
     async fn all_images(&self) -> Result<Vec<ImageSummary>, RemovalError> {
-        let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };
-        self.client.list_images(Some(options)).await.map_err(RemovalError::Engine)
+        // Docker fails to list images while others remove some.
+        retry("listing the images", BRIEFLY, || async {
+            let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };
+            self.client.list_images(Some(options)).await.map_err(RemovalError::Engine)
+        })
+        .await
     }
 
-    /// Nameless images on top of `last` that were not there before: a step without a command (`COPY`) goes on in the
-    /// engine after the build is cut short, and nobody is told of its image.
-    async fn untold(&self, last: &str, before: &HashSet<String>) -> Vec<String> {
-        let looking = retry("looking for the last step's image", LETTING_GO, || async {
-            let is_untold = |image: &ImageSummary| {
-                let on_top = image.parent_id.trim_start_matches("sha256:").starts_with(last);
-                on_top && is_nameless(image) && !before.contains(&image.id)
-            };
+    /// The ids of the images that the engine has not told of, the youngest first.
+    async fn untold(&self, left: &Left, patience: Policy) -> Result<Vec<String>, RemovalError> {
+        if !left.is_cut_short() {
+            return Ok(Vec::new());
+        }
+        let looking = retry("looking for the last step's image", patience, || async {
             let images = self.all_images().await?;
-            let ids: Vec<_> = images.into_iter().filter(is_untold).map(|image| image.id).collect();
+            let mut made_by = BTreeMap::new();
+            for id in left.unproven(&images) {
+                made_by.insert(id, self.made_by(id).await?);
+            }
+            let ids = left.untold(&images, &made_by);
             if ids.is_empty() { Err(RemovalError::NotYet) } else { Ok(ids) }
         });
-        looking.await.unwrap_or_default()
+        match looking.await {
+            Err(RemovalError::NotYet) => Ok(Vec::new()),
+            found => found,
+        }
     }
 
-    /// Removes an image that the engine is about to have.
-    async fn remove_when_there(&self, name: &str) -> Result<(), RemovalError> {
-        self.remove(name).await.map_err(|error| if error.status() == Some(404) { RemovalError::NotYet } else { error })
+    /// What made an image, in the engine's words.
+    async fn made_by(&self, id: &str) -> Result<String, RemovalError> {
+        match self.client.image_history(id).await.map_err(RemovalError::Engine) {
+            Ok(history) => Ok(history.into_iter().next().map(|layer| layer.created_by).unwrap_or_default()),
+            // Another build's, which has removed it since it was listed.
+            Err(error) if error.status() == Some(404) => Ok(String::new()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn remove(&self, name: &str) -> Result<(), RemovalError> {
@@ -193,16 +253,6 @@ impl Engine {
         let options = RemoveImageOptions { force: false, noprune: true, ..RemoveImageOptions::default() };
         self.client.remove_image(name, Some(options), None).await.map(drop).map_err(RemovalError::Engine)
     }
-}
-
-/// Docker before 25 gives nameless images the name `<none>:<none>`.
-pub(super) fn is_nameless(image: &ImageSummary) -> bool {
-    image.repo_tags.iter().all(|tag| tag == "<none>:<none>")
-}
-
-/// Whether an id, or the beginning of one, is that of a known image.
-fn is_among(id: &str, images: &HashSet<String>) -> bool {
-    images.iter().any(|known| known == id || known.trim_start_matches("sha256:").starts_with(id))
 }
 
 /// After a build is cut short the engine takes a moment to end the step, and its container uses the step's image.
@@ -217,6 +267,9 @@ const LETTING_GO: Policy = Policy {
 /// An engine that has a whole archive unpacks it to its end, whoever is still there: up to a minute for some gigabytes.
 const UNPACKING: Policy = Policy { tries: 120, limit: Duration::from_mins(1), ..LETTING_GO };
 
+/// A busy Docker answers 500 for a moment, "unrecognized image ID", while others remove images.
+const BRIEFLY: Policy = Policy { tries: 5, ..LETTING_GO };
+
 /// An image that could not be removed, or is not there yet.
 #[derive(Debug, thiserror::Error)]
 enum RemovalError {
@@ -224,20 +277,26 @@ enum RemovalError {
     Engine(bollard::errors::Error),
     #[error("not there yet")]
     NotYet,
+    #[error("stays: somebody uses it")]
+    Used,
 }
 
 impl RemovalError {
     fn status(&self) -> Option<u16> {
         match self {
             Self::Engine(bollard::errors::Error::DockerResponseServerError { status_code, .. }) => Some(*status_code),
-            Self::Engine(_) | Self::NotYet => None,
+            Self::Engine(_) | Self::NotYet | Self::Used => None,
         }
     }
 }
 
 impl Failure for RemovalError {
     fn another(&self) -> Another {
-        if matches!(self, Self::NotYet) || self.status() == Some(409) { Another::CanHelp } else { Another::IsUseless }
+        match self.status() {
+            Some(409 | 500..) => Another::CanHelp,
+            None if matches!(self, Self::NotYet) => Another::CanHelp,
+            _ => Another::IsUseless,
+        }
     }
 }
 
@@ -245,22 +304,15 @@ impl Failure for RemovalError {
 mod tests {
     use super::*;
 
-    #[test]
-    fn images_that_were_there_before_are_known_by_their_beginning() {
-        let before = HashSet::from([format!("sha256:0123456789ab{}", "0".repeat(52))]);
-        assert!(is_among("0123456789ab", &before));
-        assert!(!is_among("123456789ab", &before));
-    }
-
     #[tokio::test]
     async fn an_engine_that_hangs_keeps_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("engine.sock");
         let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
         let client = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 3600, bollard::API_DEFAULT_VERSION);
-        let place = socket.display().to_string();
-        let engine = Engine { client: client.unwrap(), traces: Traces::default(), place, is_podman: false };
-        engine.traces.build_begins("builder:1234", Vec::new());
+        let (place, traces) = (String::new(), Traces::default());
+        let engine = Engine { client: client.unwrap(), place, traces, is_podman: false };
+        engine.traces.build_begins("builder:1234", Vec::new(), Vec::new());
         let cleaning = engine.clean_within(Duration::from_millis(100));
         tokio::time::timeout(Duration::from_secs(20), cleaning).await.expect("it ends by itself");
     }

@@ -23,7 +23,7 @@ pub struct Kept {
 impl Engine {
     /// Keeps the image of the last step that succeeded under this name; none where no step did.
     pub async fn keep_last(&self, tag: &str, network: Option<&str>) -> Result<Option<Kept>, EngineError> {
-        let Some(id) = self.traces.let_stay() else { return Ok(None) };
+        let Some(id) = self.traces.last() else { return Ok(None) };
         let trouble = |source: bollard::errors::Error| EngineError::Trouble {
             doing: "keeping the last good step's image".to_owned(),
             source: source.into(),
@@ -33,6 +33,8 @@ impl Engine {
         let (repo, version) = tag.split_once(':').unwrap_or((tag, "latest"));
         let name = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(version.to_owned()) };
         self.client.tag_image(&id, Some(name)).await.map_err(trouble)?;
+        // From now on it is removed by its name. Until it has that, it is ours.
+        self.traces.let_stay(id);
         let image = self.client.inspect_image(tag).await.map_err(trouble)?;
         let shell = shell(image.config.and_then(|config| config.shell));
         let client = client(&self.place, self.is_podman);

@@ -8,7 +8,7 @@ use bollard::query_parameters::ImportImageOptions;
 use futures_util::{Stream, StreamExt};
 use tokio_util::bytes::Bytes;
 
-use super::clean::is_nameless;
+use super::left::is_nameless;
 use super::{Engine, EngineError};
 
 const DOING: &str = "loading the image";

@@ -5,9 +5,12 @@ mod build;
 mod clean;
 mod connect;
 mod export;
+mod journal;
 mod keep;
+mod left;
 mod load;
 mod output;
+mod stages;
 
 use bollard::Docker;
 
@@ -90,7 +93,8 @@ fn cut(text: &str, most: usize) -> String {
 #[derive(Clone)]
 pub struct Engine {
     client: Docker,
-    traces: Traces,
+    /// Where it answers.
     place: String,
+    traces: Traces,
     is_podman: bool,
 }

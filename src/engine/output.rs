@@ -66,7 +66,7 @@ pub(super) enum Said {
     Line(String),
     /// A step begins.
     Step(String),
-    /// The engine has an image of a step: the line, the image's id, and whether this build made it.
+    /// The engine has an image of a step: the line, the image's id (none of an empty base), and whether this build made it.
     Has(String, String, Origin),
 }
 
@@ -125,12 +125,16 @@ impl Output {
             return Some(Said::Step(line));
         }
         let said = line.trim_start();
+        let begins = self.step.as_ref().is_none_or(|step| step.is("FROM"));
+        // What Docker says of an empty base.
+        if said == "--->" && begins {
+            return Some(Said::Has(line, String::new(), Origin::Before));
+        }
         // Podman's arrow is shorter. It names the cached image twice, here and in its next line.
         match said.strip_prefix("---> ").or_else(|| said.strip_prefix("--> ")) {
             Some(cached) if cached.starts_with("Using cache") => self.cached = true,
             Some(id) if is_image_id(id) => {
-                let before = self.cached || self.step.as_ref().is_none_or(|step| step.is("FROM"));
-                let origin = if before { Origin::Before } else { Origin::Made };
+                let origin = if self.cached || begins { Origin::Before } else { Origin::Made };
                 let id = id.to_owned();
                 return Some(Said::Has(line, id, origin));
             }
@@ -147,9 +151,9 @@ impl Output {
         Some(Said::Line(line))
     }
 
-    /// Whether the step that the engine is at runs a command.
-    pub(super) fn runs_a_command(&self) -> bool {
-        self.step.as_ref().is_some_and(|step| step.is("RUN"))
+    /// The step that the engine is at.
+    pub(super) fn step(&self) -> Option<&Step> {
+        self.step.as_ref()
     }
 
     /// The step that was running, and the last lines that it printed.
@@ -223,6 +227,14 @@ mod tests {
             .filter_map(|said| if let Said::Has(_, id, Origin::Made) = said { Some(id) } else { None })
             .collect();
         assert_eq!(made, ["333333333333"], "neither the base nor what came from the cache");
+    }
+
+    #[test]
+    fn an_empty_base_is_told_by_docker_only() {
+        let mut output = Output::default();
+        let mut has = |text: &str| matches!(output.piece(text)[..], [.., Said::Has(..)]);
+        assert!(has("Step 1/2 : FROM scratch\n ---> \n"));
+        assert!(!has("Step 2/2 : RUN echo ' ---> '\n ---> \n"), "a command prints it");
     }
 
     #[test]

@@ -3,15 +3,14 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-
-use tempfile::NamedTempFile;
 
 use super::{PublishError, Published};
 use crate::build_log;
 use crate::config::{Output, Owner};
 use crate::plan::{ImageFile, Publication};
+use crate::scratch::{Draft, Scratch};
 
 /// What a dry run writes beside the archive.
 const PUBLISH_JSON: &str = "publish.json";
@@ -53,7 +52,7 @@ impl Folder {
         }
         if folder.owner.is_some() {
             // Who may not give files away learns it before the build and not after.
-            let probe = NamedTempFile::new_in(&folder.path).map_err(|source| error(&folder.path, source))?;
+            let probe = Scratch::new_in(&folder.path).map_err(|source| error(&folder.path, source))?;
             folder.give(probe.path(), &folder.path)?;
         }
         Ok(folder)
@@ -65,15 +64,14 @@ impl Folder {
 
     pub(super) fn publish(&self, image: &ImageFile, publication: &Publication) -> Result<Published, PublishError> {
         let archive = self.take_image(image)?;
+        let publish_json = self.path.join(PUBLISH_JSON);
         let write = || {
-            // For everybody to read, like the archive beside it; a temporary file is its owner's only.
-            let readable = PermissionsExt::from_mode(0o644);
-            let file = tempfile::Builder::new().permissions(readable).tempfile_in(&self.path)?;
-            serde_json::to_writer_pretty(&file, publication)?;
-            io::Result::Ok(file)
+            let draft = Draft::of(&publish_json)?;
+            serde_json::to_writer_pretty(draft.file(), publication)?;
+            draft.finish()
         };
-        let file = write().map_err(|source| error(&self.path.join(PUBLISH_JSON), source))?;
-        let publish_json = self.take_in(file.path(), PUBLISH_JSON)?;
+        write().map_err(|source| error(&publish_json, source))?;
+        self.give(&publish_json, &publish_json)?;
         let story = format!("wrote {} and {}; published nothing", archive.display(), publish_json.display());
         Ok(Published { story })
     }

@@ -6,18 +6,21 @@ pub mod object;
 pub mod queue;
 pub mod tasks;
 
+use std::sync::Arc;
+
 use reqwest::StatusCode;
 use taskcluster::{ClientBuilder, Credentials, Retry};
 
 use crate::config::{Access, Deployment};
 use crate::retry::{Another, Failure, Patience, Policy, retry};
 
-/// The services of one deployment.
+/// The services of one deployment. Clones use the same clients.
+#[derive(Clone)]
 pub struct Services {
     /// Tasks and artifacts.
-    pub queue: queue::Queue,
+    pub queue: Arc<queue::Queue>,
     /// Routes.
-    pub index: index::Index,
+    pub index: Arc<index::Index>,
 }
 
 impl Services {
@@ -26,11 +29,11 @@ impl Services {
         let builder = builder(deployment);
         let bad = |call| move |error| CallError::setup(call, &error);
         Ok(Self {
-            queue: queue::Queue::new(
+            queue: Arc::new(queue::Queue::new(
                 taskcluster::Queue::new(builder.clone()).map_err(bad("queue"))?,
                 deployment.clone(),
-            ),
-            index: index::Index::new(taskcluster::Index::new(builder).map_err(bad("index"))?),
+            )),
+            index: Arc::new(index::Index::new(taskcluster::Index::new(builder).map_err(bad("index"))?)),
         })
     }
 }

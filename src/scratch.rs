@@ -1,0 +1,313 @@
+//! Folders for what is not finished. A lock tells whether a folder's run lives, so that what a killed one left is found
+//! and removed by the next; what a run has written into its journal is for whoever wrote it.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use tracing::{debug, info, warn};
+
+/// How the folders' names begin; a point hides them from people and from most patterns.
+const PREFIX: &str = ".image-worker-";
+
+/// The file that outlives its run: it names what the run has left elsewhere.
+const JOURNAL: &str = "journal";
+
+/// How many folders somebody else may take away before their locks are ours. Each takes a coincidence.
+const TRIES: u32 = 10;
+
+/// A folder for what is not finished. It disappears with everything in it, but for a journal that is still there: that
+/// keeps the folder, for the next run to find.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    /// None on a file system without locks, where nobody can claim the folder either.
+    _lock: Option<File>,
+}
+
+impl Scratch {
+    /// Makes a folder in `parent`.
+    pub fn new_in(parent: &Path) -> io::Result<Self> {
+        for _ in 0..TRIES {
+            let mut builder = tempfile::Builder::new();
+            let own = builder.prefix(PREFIX).permissions(fs::Permissions::from_mode(0o700));
+            let path = own.disable_cleanup(true).tempdir_in(parent)?.path().to_owned();
+            match lock(&path) {
+                Ok(Some(lock)) => return Ok(Self { path, _lock: Some(lock) }),
+                // Between its birth and its lock it looked abandoned, and is taken away.
+                Ok(None) => {}
+                Err(error) => {
+                    debug!("{} cannot be locked: {error}", path.display());
+                    return Ok(Self { path, _lock: None });
+                }
+            }
+        }
+        Err(io::Error::other("every new folder was taken away"))
+    }
+
+    /// The same, after what killed programs have left there is removed; but for journals, which are for a run: it knows
+    /// engines.
+    pub fn after_sweeping(parent: &Path) -> io::Result<Self> {
+        drop(sweep(parent));
+        Self::new_in(parent)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file in it that is not removed with it.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.path.join(JOURNAL)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = clear(&self.path) {
+            warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// A folder whose run was killed and has left a journal. It is ours while this value lives: nobody else claims it.
+#[derive(Debug)]
+pub struct Abandoned {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Abandoned {
+    /// What the killed run has written down.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.path.join(JOURNAL)
+    }
+
+    /// Removes the folder: what its journal names is done with.
+    pub fn remove(self) {
+        let removed = fs::remove_file(self.journal()).and_then(|()| fs::remove_dir(&self.path));
+        told(&self.path, removed);
+    }
+}
+
+/// Removes what killed runs of this user have left in `parent`. Gives the folders that have a journal, and nothing else
+/// any more.
+#[must_use]
+pub fn sweep(parent: &Path) -> Vec<Abandoned> {
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
+    named.filter_map(|entry| claim(entry.path())).collect()
+}
+
+/// Takes a folder that nobody uses any more, and removes it; where it has a journal, all but that.
+fn claim(path: PathBuf) -> Option<Abandoned> {
+    // Held by its run, gone, or no folder of ours.
+    let lock = lock(&path).ok().flatten()?;
+    // In a folder that many users share, another's journal must not make us remove anything.
+    if lock.metadata().ok()?.uid() != rustix::process::geteuid().as_raw() {
+        return None;
+    }
+    let cleared = clear(&path);
+    if matches!(cleared, Ok(false)) {
+        return Some(Abandoned { path, _lock: lock });
+    }
+    told(&path, cleared.map(drop));
+    None
+}
+
+fn told(path: &Path, removed: io::Result<()>) {
+    match removed {
+        Ok(()) => info!("removed {}, which a run that was killed had left", path.display()),
+        Err(error) => warn!("cannot remove {}, which a run that was killed has left: {error}", path.display()),
+    }
+}
+
+/// Locks a folder. None when somebody else has the lock, or had it and has removed the folder.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    // The folder itself and no file in it: so there is no moment at which it has no lock to be had.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(folder) => File::from(folder),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    match folder.try_lock() {
+        Ok(()) => Ok(path.symlink_metadata().is_ok().then_some(folder)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Removes all that is in a folder but its journal, and the folder where it has none. Whether the folder is gone.
+fn clear(path: &Path) -> io::Result<bool> {
+    let mut journal = false;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_name() == JOURNAL {
+            journal = true;
+        } else if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    if !journal {
+        fs::remove_dir(path)?;
+    }
+    Ok(!journal)
+}
+
+/// A file that appears under its name when it is complete. Until then it is in a folder of its own beside that place, on
+/// the same disk; a killed program leaves that folder, which the next program that writes there removes.
+#[derive(Debug)]
+pub struct Draft {
+    file: File,
+    path: PathBuf,
+    scratch: Scratch,
+}
+
+impl Draft {
+    /// Begins the file that is to be at `path`.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        let scratch = Scratch::after_sweeping(parent)?;
+        let file = File::create_new(scratch.path().join("draft"))?;
+        Ok(Self { file, path: path.to_owned(), scratch })
+    }
+
+    /// Where to write.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The file is complete: gives it its name.
+    pub fn finish(self) -> io::Result<()> {
+        fs::rename(self.scratch.path().join("draft"), &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// What SIGKILL leaves: the folder, and no lock on it.
+    fn killed(parent: &Path) -> PathBuf {
+        let path = parent.join(".image-worker-killed");
+        fs::create_dir_all(path.join("folder")).unwrap();
+        fs::write(path.join("folder/image.tar"), "unfinished").unwrap();
+        fs::write(path.join("context"), "unfinished").unwrap();
+        path
+    }
+
+    #[test]
+    fn only_what_nobody_uses_is_swept() {
+        let parent = tempfile::tempdir().unwrap();
+        let alive = Scratch::new_in(parent.path()).unwrap();
+        fs::write(alive.path().join("context"), "in use").unwrap();
+        let path = killed(parent.path());
+        fs::write(parent.path().join(".image-worker-file"), "").unwrap();
+        fs::create_dir(parent.path().join("image-worker-out")).unwrap();
+        assert!(sweep(parent.path()).is_empty());
+        assert!(!path.exists());
+        assert_eq!(names(alive.path()), ["context"]);
+        let alive = alive.path().file_name().unwrap().to_str().unwrap().to_owned();
+        let mut left = [".image-worker-file".to_owned(), alive, "image-worker-out".to_owned()];
+        left.sort();
+        assert_eq!(names(parent.path()), left);
+        assert!(sweep(&parent.path().join("nosuch")).is_empty());
+    }
+
+    #[test]
+    fn a_journal_keeps_its_folder_until_it_is_done_with() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = killed(parent.path());
+        fs::write(path.join(JOURNAL), "images\n").unwrap();
+        let found = sweep(parent.path());
+        assert_eq!(found.len(), 1);
+        assert_eq!(fs::read_to_string(found[0].journal()).unwrap(), "images\n");
+        assert_eq!(names(&path), [JOURNAL], "the large files go at once");
+        assert!(sweep(parent.path()).is_empty(), "two do not get the same");
+        drop(found);
+        sweep(parent.path()).into_iter().for_each(Abandoned::remove);
+        assert!(names(parent.path()).is_empty());
+
+        // A run that ends and has not cleaned up elsewhere leaves the same.
+        let scratch = Scratch::new_in(parent.path()).unwrap();
+        fs::write(scratch.journal(), "images\n").unwrap();
+        fs::write(scratch.path().join("image.tar"), "").unwrap();
+        let path = scratch.path().to_owned();
+        drop(scratch);
+        assert_eq!(names(&path), [JOURNAL]);
+    }
+
+    #[test]
+    fn links_are_not_followed() {
+        let parent = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("file"), "").unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), parent.path().join(".image-worker-link")).unwrap();
+        let path = killed(parent.path());
+        std::os::unix::fs::symlink(elsewhere.path(), path.join("link")).unwrap();
+        assert!(sweep(parent.path()).is_empty());
+        assert_eq!(names(elsewhere.path()), ["file"]);
+        assert_eq!(names(parent.path()), [".image-worker-link"]);
+    }
+
+    #[test]
+    fn a_folder_that_is_being_made_is_not_taken_from_its_maker() {
+        let parent = tempfile::tempdir().unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            for _ in 0..2 {
+                threads.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        assert!(sweep(parent.path()).is_empty());
+                    }
+                });
+            }
+            let made = (0..2000).map(|_| Scratch::new_in(parent.path()).unwrap());
+            let kept = made.enumerate().filter(|(number, scratch)| {
+                fs::write(scratch.path().join("file"), "").expect("it is ours");
+                number % 10 == 0
+            });
+            let kept: Vec<_> = kept.map(|(_, scratch)| scratch).collect();
+            over.store(true, Ordering::Relaxed);
+            assert!(kept.iter().all(|scratch| scratch.path().join("file").exists()));
+        });
+        assert!(names(parent.path()).is_empty());
+    }
+
+    #[test]
+    fn a_draft_appears_when_it_is_finished() {
+        let parent = tempfile::tempdir().unwrap();
+        killed(parent.path());
+        let path = parent.path().join("context.tar.gz");
+        let draft = Draft::of(&path).unwrap();
+        draft.file().write_all(b"half").unwrap();
+        assert!(!path.exists());
+        drop(draft);
+        assert!(names(parent.path()).is_empty(), "neither its own nor the killed one's");
+        let draft = Draft::of(&path).unwrap();
+        draft.file().write_all(b"whole").unwrap();
+        draft.finish().unwrap();
+        assert_eq!(names(parent.path()), ["context.tar.gz"]);
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+    }
+}
