@@ -1,5 +1,6 @@
 //! The program against the world.
 
+mod build;
 mod conformance;
 mod dry_run;
 mod fault_matrix;

@@ -34,6 +34,8 @@ pub enum Verb {
     Lookup(Vec<ImageName>),
     /// Decide about a task graph's images.
     Decide(Decision),
+    /// Build images on this machine.
+    Build(Vec<ImageName>),
     /// Print a completion script.
     Completions(Shell),
     /// Print the manual page.
@@ -87,6 +89,12 @@ Says which tasks have these images already: in the central project or, with --pr
 An entry of the index counts only if its artifact is there, whole and unexpired.
 Prints `NAME TASK_ID`, or `NAME -`, a line each.";
 
+const BUILD_HELP: &str = "\
+Builds image directories on this machine, each from exactly the context that a task would build it from, and prints
+their tags and context hashes. An image with a VERSION becomes REGISTRY/NAME:VERSION, any other NAME:latest.
+Where a Dockerfile says `FROM $DOCKER_IMAGE_PARENT`, the parent's local tag is put in. An executable NAME/build.sh is
+run instead, with `-t TAG`.";
+
 /// The command line's definition; completions and the manual page come from it too.
 #[must_use]
 pub fn command() -> Command {
@@ -118,6 +126,7 @@ pub fn command() -> Command {
                 .long_about(DECIDE_HELP)
                 .args(decision_arguments()),
         )
+        .subcommand(verb("build", "Build images on this machine").long_about(BUILD_HELP).arg(image_names()))
         .subcommand(Command::new("completions").about("Print a completion script").arg(shell))
         .subcommand(Command::new("man").about("Print the manual page"))
 }
@@ -201,7 +210,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         "run" => Verb::Run,
         "hash" => Verb::Hash(directory(sub)),
         "context" => Verb::Context(directory(sub)),
-        "lookup" => Verb::Lookup(sub.get_many("names").into_iter().flatten().cloned().collect()),
+        "lookup" => Verb::Lookup(names(sub)),
+        "build" => Verb::Build(names(sub)),
         "decide" => Verb::Decide(Decision {
             graph: sub.get_one("graph").cloned().unwrap_or_default(),
             values: sub.get_many("value").into_iter().flatten().cloned().collect(),
@@ -219,6 +229,10 @@ fn given(matches: &ArgMatches, setting: &Setting) -> Option<String> {
     } else {
         matches.try_get_one::<String>(setting.name).ok().flatten().cloned()
     }
+}
+
+fn names(matches: &ArgMatches) -> Vec<ImageName> {
+    matches.get_many("names").into_iter().flatten().cloned().collect()
 }
 
 fn directory(matches: &ArgMatches) -> ImageDirectory {

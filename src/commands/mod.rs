@@ -1,5 +1,6 @@
 //! The verbs, one file each, and the only place that makes exit codes of errors (contract, section 8).
 
+pub mod build;
 pub mod context;
 pub mod decide;
 pub mod hash;
@@ -10,6 +11,7 @@ pub mod stop;
 use std::io;
 use std::path::PathBuf;
 
+use crate::build_script::ScriptError;
 use crate::config::ConfigError;
 use crate::context::collect::CollectError;
 use crate::context::intake::IntakeFault;
@@ -22,7 +24,7 @@ use crate::graph::GraphError;
 use crate::image_archive::{ArchiveError, RelayError};
 use crate::loading::LoadError;
 use crate::lookup::LookupError;
-use crate::names::NameError;
+use crate::names::{ImageName, NameError};
 use crate::parent::ParentError;
 use crate::publish::PublishError;
 use crate::report::Report;
@@ -71,8 +73,23 @@ pub enum Failed {
         error: TreeError,
     },
     /// An image directory that somebody works in.
-    #[error("{} changed while its image was decided about; stop what writes to it, and decide again", .0.display())]
+    #[error("{} changes while its image is made; stop what writes to it, and start again", .0.display())]
     Changing(PathBuf),
+    /// An image whose parent must be there before it.
+    #[error(
+        "the image {image} is built from {parent}, and the engine has no {tag}; build that too, with --with-parents"
+    )]
+    NoParent {
+        /// The image.
+        image: ImageName,
+        /// Its parent.
+        parent: ImageName,
+        /// The parent's tag.
+        tag: String,
+    },
+    /// An image directory's own script.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
     /// A file that cannot be read.
     #[error("cannot read {}; it must be there and readable", path.display())]
     Read {
@@ -148,6 +165,8 @@ impl Failed {
                 GraphError::Taken { .. } | GraphError::Cycle(_) => USAGE,
             },
             Self::Tree(error) | Self::Image { error, .. } => tree_code(error),
+            Self::NoParent { .. } => USAGE,
+            Self::Script(ScriptError::Run { .. } | ScriptError::Failed { .. } | ScriptError::NoImage { .. }) => BUILD,
             Self::Engine(error) => engine_code(error),
             Self::Archive(_) | Self::Write { .. } | Self::NoRoom(_) => WORLD,
             Self::Publish(error) => match error {

@@ -2,6 +2,7 @@
 //! The only reader of the environment, through a look-up that the door passes in; no network, no clock.
 
 mod access;
+mod build;
 mod decide;
 mod lookup;
 mod patience;
@@ -20,6 +21,7 @@ use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoP
 use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, PARENT_ARG, Plan, TaskRun};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
+pub use build::BuildConfig;
 pub use decide::DecideConfig;
 pub use lookup::LookupConfig;
 pub use place::ImagesPlace;
@@ -106,8 +108,7 @@ impl Config {
         let mut assumed = Vec::new();
         let args = build_args(sources)?;
         let parent = parent(sources, &args)?;
-        // An empty flag is no network, like an empty variable.
-        let network = sources.parse(&settings::DOCKER_BUILD_NETWORK)?.filter(|network: &String| !network.is_empty());
+        let network = network(sources)?;
         let context = context(sources, around, dry)?;
         let needs_deployment = !dry || parent.is_some() || matches!(context.source, ContextSource::Artifact { .. });
         let artifact = artifact(sources, around, dry, &mut assumed)?;
@@ -126,11 +127,7 @@ impl Config {
         Ok(Self {
             plan,
             deployment: access::deployment(sources, needs_deployment, dry)?,
-            engine: EngineConfig {
-                choice: sources.parse_or_default(&settings::ENGINE)?,
-                docker_host: docker_host(sources)?,
-                runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
-            },
+            engine: engine(sources, around)?,
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             dry_run: if dry { Some(sources.parse_or_default(&settings::OUTPUT)?) } else { None },
             force: sources.switch(&settings::FORCE)?,
@@ -139,6 +136,20 @@ impl Config {
             assumed,
         })
     }
+}
+
+/// The network of a build; an empty flag is none, like an empty variable.
+fn network(sources: &Sources) -> Result<Option<String>, ConfigError> {
+    Ok(sources.parse(&settings::DOCKER_BUILD_NETWORK)?.filter(|network: &String| !network.is_empty()))
+}
+
+/// Where to look for an engine.
+fn engine(sources: &Sources, around: &Surroundings) -> Result<EngineConfig, ConfigError> {
+    Ok(EngineConfig {
+        choice: sources.parse_or_default(&settings::ENGINE)?,
+        docker_host: docker_host(sources)?,
+        runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
+    })
 }
 
 fn docker_host(sources: &Sources) -> Result<Option<String>, ConfigError> {

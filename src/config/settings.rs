@@ -54,6 +54,7 @@ const BUILD: &str = "The build";
 const ARTIFACT: &str = "The artifact and its routes";
 const TREE: &str = "The image tree";
 const DECISION: &str = "The decision";
+const LOCAL: &str = "The local build";
 const DEPLOYMENT: &str = "The deployment";
 const ENGINE_GROUP: &str = "The machine";
 const DRY: &str = "Dry run";
@@ -100,6 +101,9 @@ settings! {
     TASK_TEMPLATE = Setting::new("task-template", "IMAGE_WORKER_TASK_TEMPLATE", "FILE", "The image task's definition with placeholders [default: worker-config/task.yml of this version]").group(DECISION);
     VALUES = Setting::new("values", "IMAGE_WORKER_VALUES", "JSON", "Values of the template's placeholders, a JSON object of strings; --value wins over it").default("{}").group(DECISION);
     OFFLINE = Setting::new("offline", "IMAGE_WORKER_OFFLINE", "", "Look nothing up: every image gets a task; for a look at the graph").group(DECISION);
+
+    WITH_PARENTS = Setting::new("with-parents", "IMAGE_WORKER_WITH_PARENTS", "", "Also build the images of the tree that these need, in order; what the engine has of the same content is not built again").group(LOCAL);
+    NO_CACHE = Setting::new("no-cache", "IMAGE_WORKER_NO_CACHE", "", "Build every step anew, and every image").group(LOCAL);
 
     DOCKER_BUILD_ARGS = Setting::new("docker-build-args", "DOCKER_BUILD_ARGS", "JSON", "Build arguments, a JSON object of strings").default("{}").group(BUILD);
     DOCKER_BUILD_NETWORK = Setting::new("docker-build-network", "DOCKER_BUILD_NETWORK", "NETWORK", "Network of RUN steps, as the engine names it: host, none [default: the engine's]").group(BUILD);
@@ -231,9 +235,30 @@ pub const DECIDE_VERB: &[&Setting] = &[
     &SILENCE,
 ];
 
+/// What `build` takes.
+pub const BUILD_VERB: &[&Setting] = &[
+    &ROOT,
+    &IMAGES_DIR,
+    &KIND,
+    &SCHEME,
+    &WITH_PARENTS,
+    &NO_CACHE,
+    &DOCKER_BUILD_NETWORK,
+    &ROOT_URL,
+    &ENGINE,
+    &DOCKER_HOST,
+    &WORK_DIR,
+];
+
 /// The settings of every verb that has any, by the verb's name.
-pub const VERBS: &[(&str, &[&Setting])] =
-    &[("run", RUN), ("hash", HASH_VERB), ("context", CONTEXT_VERB), ("lookup", LOOKUP_VERB), ("decide", DECIDE_VERB)];
+pub const VERBS: &[(&str, &[&Setting])] = &[
+    ("run", RUN),
+    ("hash", HASH_VERB),
+    ("context", CONTEXT_VERB),
+    ("lookup", LOOKUP_VERB),
+    ("decide", DECIDE_VERB),
+    ("build", BUILD_VERB),
+];
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use crate::cli::{self, ImageDirectory, Invocation, Verb};
 use crate::commands::stop::Stop;
 use crate::commands::{self, Failed};
-use crate::config::{self, Config, ConfigError, DecideConfig, LookupConfig, Sources, Surroundings, settings};
+use crate::config::{
+    self, BuildConfig, Config, ConfigError, DecideConfig, LookupConfig, Sources, Surroundings, settings,
+};
 use crate::names::{HashScheme, ImageName};
 use crate::report::Report;
 
@@ -24,6 +26,7 @@ pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Repor
         Verb::Context(image) => context(image, sources, json),
         Verb::Lookup(names) => lookup(names, sources, json),
         Verb::Decide(decision) => decide(decision, sources, json),
+        Verb::Build(names) => build(names, sources, json),
         Verb::Completions(shell) => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut cli::command(), "image-worker", &mut script);
@@ -97,6 +100,18 @@ fn lookup(names: &[ImageName], sources: &Sources, json: bool) -> Result<String, 
     })?;
     let value = serde_json::to_value(&answers).map_err(|error| Failed::Bug(error.to_string()))?;
     let lines: Vec<_> = answers.iter().map(ToString::to_string).collect();
+    Ok(answer(json, &value, &lines.join("\n")))
+}
+
+fn build(names: &[ImageName], sources: &Sources, json: bool) -> Result<String, Failed> {
+    let config = BuildConfig::read(sources, &surroundings())?;
+    let images = in_runtime(async {
+        let stop = Stop::listen(None)?;
+        commands::build::build(config, names, &stop).await
+    })?;
+    let value = serde_json::to_value(&images).map_err(|error| Failed::Bug(error.to_string()))?;
+    let asked_for = names.iter().filter_map(|name| images.iter().find(|image| image.name == *name));
+    let lines: Vec<_> = asked_for.map(ToString::to_string).collect();
     Ok(answer(json, &value, &lines.join("\n")))
 }
 

@@ -6,11 +6,13 @@ mod clean;
 mod connect;
 mod export;
 mod load;
+mod local;
 mod output;
 
 use bollard::Docker;
 
 use clean::Traces;
+pub use local::{LocalBuild, Present};
 pub use output::Step;
 
 /// What the engine, or what it was asked to build, did wrong.
@@ -89,4 +91,6 @@ fn cut(text: &str, most: usize) -> String {
 pub struct Engine {
     client: Docker,
     traces: Traces,
+    place: String,
+    is_podman: bool,
 }

@@ -4,12 +4,14 @@
 //! - `Tree`: which images there are. `kind`: what taskgraph's `kind.yml` says of them.
 //! - `instructions`, `words`, [`recipe`]: a Dockerfile's words, and the images that it names. `parent`: which is the parent.
 //! - [`lineage`]: families, parents first, and an image's hash in the index. [`registry`]: names in registries.
+//! - [`local`]: the images as people build them on their own machine.
 
 #[cfg(test)]
 mod fixture;
 mod instructions;
 mod kind;
 pub mod lineage;
+pub mod local;
 mod parent;
 pub mod recipe;
 pub mod registry;

@@ -7,7 +7,7 @@ use super::{Image, Tree};
 use crate::names::ImageName;
 
 /// The build argument that the parent is put in by, as `image_builder` has it.
-const ARGUMENT: &str = "DOCKER_IMAGE_PARENT";
+pub(super) const ARGUMENT: &str = "DOCKER_IMAGE_PARENT";
 
 /// Why an image's parent cannot be told, or cannot be put in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
