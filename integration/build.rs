@@ -270,8 +270,11 @@ fn the_script_of_the_old_name_builds() {
         command.args(arguments).env("PATH", path).current_dir(tree.root.path().join("testing/docker"));
         command.output().unwrap()
     };
-    let built = build(&[&format!("{}/", tree.name("base"))]);
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    assert_eq!(String::from_utf8_lossy(&built.stdout), format!("{} {}\n", tree.name("base:latest"), tree.hash("base")));
+    let output = build(&[&format!("{}/", tree.name("base"))]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("{} {}\n", tree.name("base:latest"), tree.hash("base"))
+    );
     assert_eq!(build(&[]).status.code(), Some(2));
 }
