@@ -40,6 +40,7 @@ fn imports_go_down() {
         "taskcluster",
         "transfer",
         "lookup",
+        "registry",
         "engine",
         "build_script",
         "loading",

@@ -10,6 +10,7 @@ mod hash;
 mod house;
 mod lookup;
 mod parent;
+mod push;
 mod run;
 mod stand_in;
 mod stand_in_tests;

@@ -36,6 +36,8 @@ pub enum Verb {
     Decide(Decision),
     /// Build images on this machine.
     Build(Vec<ImageName>),
+    /// Push an image to its registry.
+    Push(ImageName),
     /// Print a completion script.
     Completions(Shell),
     /// Print the manual page.
@@ -95,6 +97,11 @@ their tags and context hashes. An image with a VERSION becomes REGISTRY/NAME:VER
 Where a Dockerfile says `FROM $DOCKER_IMAGE_PARENT`, the parent's local tag is put in. An executable NAME/build.sh is
 run instead, with `-t TAG`.";
 
+const PUSH_HELP: &str = "\
+Pushes what the engine has as REGISTRY/NAME:VERSION, and prints the digest that it has in the registry.
+A tag that stands for other content there is not taken from it, unless you say --force.
+Credentials are docker's own, from `docker login`, its helpers included.";
+
 /// The command line's definition; completions and the manual page come from it too.
 #[must_use]
 pub fn command() -> Command {
@@ -127,6 +134,7 @@ pub fn command() -> Command {
                 .args(decision_arguments()),
         )
         .subcommand(verb("build", "Build images on this machine").long_about(BUILD_HELP).arg(image_names()))
+        .subcommand(verb("push", "Push an image to its registry").long_about(PUSH_HELP).arg(image_names().num_args(1)))
         .subcommand(Command::new("completions").about("Print a completion script").arg(shell))
         .subcommand(Command::new("man").about("Print the manual page"))
 }
@@ -212,6 +220,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         "context" => Verb::Context(directory(sub)),
         "lookup" => Verb::Lookup(names(sub)),
         "build" => Verb::Build(names(sub)),
+        "push" => match names(sub).pop() {
+            Some(name) => Verb::Push(name),
+            None => return Err(command().error(clap::error::ErrorKind::MissingRequiredArgument, "which image?")),
+        },
         "decide" => Verb::Decide(Decision {
             graph: sub.get_one("graph").cloned().unwrap_or_default(),
             values: sub.get_many("value").into_iter().flatten().cloned().collect(),

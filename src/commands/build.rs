@@ -9,11 +9,11 @@ use std::time::Instant;
 
 use serde::Serialize;
 use tempfile::{NamedTempFile, TempDir};
-use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use super::Failed;
+use super::push::{Target, push_image};
 use super::stop::Stop;
+use super::{Failed, aside};
 use crate::build_log::BuildLog;
 use crate::build_script::{self, ScriptError};
 use crate::config::BuildConfig;
@@ -27,7 +27,7 @@ use crate::tree::Tree;
 use crate::tree::local::LocalImage;
 
 /// The labels of an image that was built here; an image that a task has built has none of them.
-const CONTEXT_LABEL: &str = "image-worker.context-hash";
+pub(super) const CONTEXT_LABEL: &str = "image-worker.context-hash";
 const HASH_LABEL: &str = "image-worker.index-hash";
 const BUILT_FROM_LABEL: &str = "image-worker.built-from";
 
@@ -50,6 +50,8 @@ pub struct Built {
     pub image_id: String,
     /// Whether it was built now, or there already.
     pub built: bool,
+    /// The digest that it has in its registry, where it was pushed.
+    pub digest: Option<String>,
 }
 
 impl fmt::Display for Built {
@@ -60,7 +62,7 @@ impl fmt::Display for Built {
 
 /// Builds the images, and with `with_parents` what they need before them. The answers are in the order of the builds.
 pub async fn build(config: BuildConfig, names: &[ImageName], stop: &Stop) -> Result<Vec<Built>, Failed> {
-    let family = stop.during("hashing the contexts", family(&config, names)).await?;
+    let (family, targets) = stop.during("hashing the contexts", family(&config, names)).await?;
     let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
     let unwritable = |source| Failed::Write { path: config.work_dir.clone(), source };
     let work = TempDir::with_prefix_in(".image-worker-", &config.work_dir).map_err(unwritable)?;
@@ -71,18 +73,28 @@ pub async fn build(config: BuildConfig, names: &[ImageName], stop: &Stop) -> Res
             built.push(stop.during("building", builder.image(image)).await?);
         }
     }
+    if let Some(pushing) = &config.push {
+        pushing.patience.hold();
+        for target in &targets {
+            let pushed = stop.during("pushing", push_image(&engine, target, pushing)).await?;
+            built.iter_mut().filter(|it| it.name == pushed.name).for_each(|it| it.digest = Some(pushed.digest.clone()));
+        }
+    }
     for name in names.iter().collect::<BTreeSet<_>>() {
         family.iter().filter(|image| image.image.name == *name).for_each(|image| builder.what_next(image));
     }
     Ok(built)
 }
 
-/// The images and all that they need, parents first.
-async fn family(config: &BuildConfig, names: &[ImageName]) -> Result<Vec<LocalImage>, Failed> {
+/// The images and all that they need, parents first, and what is to be pushed of them.
+async fn family(config: &BuildConfig, names: &[ImageName]) -> Result<(Vec<LocalImage>, Vec<Target>), Failed> {
     let (place, names, scheme) = (config.place.clone(), names.to_vec(), config.scheme);
+    let pushed: BTreeSet<_> = names.iter().filter(|_| config.push.is_some()).cloned().collect();
     aside(move || {
         let tree = Tree::open(&place.root, place.images_dir.as_deref(), place.kind.as_deref())?;
-        Ok(tree.local(&names, scheme)?)
+        // What cannot be pushed is told before the build.
+        let targets = pushed.iter().map(|name| Target::of(&tree, name)).collect::<Result<_, _>>()?;
+        Ok((tree.local(&names, scheme)?, targets))
     })
     .await
 }
@@ -189,7 +201,7 @@ impl Builder<'_> {
         let directory = &it.image.directory;
         let directory = directory.strip_prefix(&self.config.directory).unwrap_or(directory);
         info!("a shell in it: {}", self.engine.shell_command(&it.tag, &env_files(directory, &it.image.directory)));
-        if it.in_registry {
+        if it.in_registry && self.config.push.is_none() {
             info!("to push it: image-worker push {}", it.image.name);
         }
     }
@@ -197,7 +209,7 @@ impl Builder<'_> {
 
 fn built(it: &LocalImage, image_id: String, built: bool) -> Built {
     let (name, tag) = (it.image.name.clone(), it.tag.clone());
-    Built { name, tag, context_hash: it.context, hash: it.hash, image_id, built }
+    Built { name, tag, context_hash: it.context, hash: it.hash, image_id, built, digest: None }
 }
 
 fn spool(
@@ -224,9 +236,4 @@ fn env_files(shown: &Path, directory: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with(".env")).collect();
     files.sort();
     files.into_iter().map(|name| shown.join(name)).collect()
-}
-
-/// Does work that takes its time on a thread of its own, so that signals are heard meanwhile.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failed> + Send + 'static) -> Result<T, Failed> {
-    spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }

@@ -5,11 +5,14 @@ pub mod context;
 pub mod decide;
 pub mod hash;
 pub mod lookup;
+pub mod push;
 pub mod run;
 pub mod stop;
 
 use std::io;
 use std::path::PathBuf;
+
+use tokio::task::spawn_blocking;
 
 use crate::build_script::ScriptError;
 use crate::config::ConfigError;
@@ -27,11 +30,13 @@ use crate::lookup::LookupError;
 use crate::names::{ImageName, NameError};
 use crate::parent::ParentError;
 use crate::publish::PublishError;
+use crate::registry::RegistryError;
 use crate::report::Report;
 use crate::retry::{Another, Failure as _};
 use crate::taskcluster::{CallError, CallFault};
 use crate::transfer::TransferError;
 use crate::tree::TreeError;
+use push::PushProblem;
 use stop::Reason;
 
 /// Why a verb did not do what it is for.
@@ -108,6 +113,12 @@ pub enum Failed {
     /// The engine's export is not the image.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// A registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// An image that is not pushed.
+    #[error(transparent)]
+    Push(#[from] PushProblem),
     /// Publishing.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -167,6 +178,10 @@ impl Failed {
             Self::Tree(error) | Self::Image { error, .. } => tree_code(error),
             Self::NoParent { .. } => USAGE,
             Self::Script(ScriptError::Run { .. } | ScriptError::Failed { .. } | ScriptError::NoImage { .. }) => BUILD,
+            Self::Registry(error) => registry_code(error),
+            Self::Push(PushProblem::NoVersion { .. } | PushProblem::NotBuilt { .. }) => USAGE,
+            Self::Push(PushProblem::Taken { .. }) => REFUSED,
+            Self::Push(PushProblem::NotThere { .. }) => WORLD,
             Self::Engine(error) => engine_code(error),
             Self::Archive(_) | Self::Write { .. } | Self::NoRoom(_) => WORLD,
             Self::Publish(error) => match error {
@@ -201,6 +216,11 @@ impl Failed {
     }
 }
 
+/// Does work that takes its time on a thread of its own, so that signals are heard meanwhile.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failed> + Send + 'static) -> Result<T, Failed> {
+    spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
 const BUG: u8 = 1;
 const USAGE: u8 = 2;
 const CONTEXT: u8 = 10;
@@ -226,6 +246,15 @@ fn load_code(error: &LoadError) -> u8 {
         LoadError::Transfer(error) => transfer_code(error),
         LoadError::Engine(error) => engine_code(error),
         LoadError::OtherImage { .. } | LoadError::NoRoom(_) | LoadError::File { .. } => WORLD,
+    }
+}
+
+fn registry_code(error: &RegistryError) -> u8 {
+    match error {
+        RegistryError::Name { .. } | RegistryError::Unreadable { .. } => USAGE,
+        RegistryError::Credentials { .. } | RegistryError::IdentityToken { .. } => USAGE,
+        RegistryError::Unauthorized { .. } | RegistryError::Answer { .. } if error.is_refusal() => REFUSED,
+        RegistryError::Unauthorized { .. } | RegistryError::Answer { .. } => WORLD,
     }
 }
 

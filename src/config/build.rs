@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{ConfigError, EngineConfig, ImagesPlace, Sources, Surroundings, engine, settings};
+use super::{ConfigError, EngineConfig, ImagesPlace, Pushing, Sources, Surroundings, engine, settings};
 use crate::names::HashScheme;
 use crate::plan::BuildPlan;
 
@@ -20,6 +20,8 @@ pub struct BuildConfig {
     pub with_parents: bool,
     /// Build everything anew.
     pub no_cache: bool,
+    /// Push what is named, and how.
+    pub push: Option<Pushing>,
     /// Where to look for an engine.
     pub engine: EngineConfig,
     /// The folder for contexts on their way.
@@ -41,6 +43,7 @@ impl BuildConfig {
             build,
             with_parents: sources.switch(&settings::WITH_PARENTS)?,
             no_cache: sources.switch(&settings::NO_CACHE)?,
+            push: sources.switch(&settings::PUSH)?.then(|| Pushing::read(sources, around)).transpose()?,
             engine: engine(sources, around)?,
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             directory: around.directory.clone(),

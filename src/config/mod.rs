@@ -7,6 +7,7 @@ mod decide;
 mod lookup;
 mod patience;
 mod place;
+mod push;
 pub mod settings;
 mod sources;
 
@@ -25,6 +26,7 @@ pub use build::BuildConfig;
 pub use decide::DecideConfig;
 pub use lookup::LookupConfig;
 pub use place::ImagesPlace;
+pub use push::{PushConfig, Pushing};
 pub use sources::{ConfigError, Given, Origin, Sources};
 
 /// One invocation of `run`.

@@ -79,7 +79,7 @@ settings! {
     TASK_ID = Setting::new("task-id", "TASK_ID", "ID", "The task that publishes").group(JOB);
     RUN_ID = Setting::new("run-id", "RUN_ID", "N", "The run of the task that publishes").group(JOB);
     PUSHDATE = Setting::new("pushdate", "PUSHDATE", "DATE", "The push: YYYYMMDDHHMMSS in UTC, or seconds since 1970").group(JOB);
-    FORCE = Setting::new("force", "IMAGE_WORKER_FORCE", "", "Build even where the index has the image already").group(JOB);
+    FORCE = Setting::new("force", "IMAGE_WORKER_FORCE", "", "Build even where the index has the image already; push over a tag that has other content").group(JOB);
     MAX_RUN_TIME = Setting::new("max-run-time", "MAX_RUN_TIME", "SECONDS", "The task's maxRunTime; the program stops by itself, cleanly, shortly before").group(JOB);
 
     CONTEXT_TASK_ID = Setting::new("context-task-id", "CONTEXT_TASK_ID", "ID", "The task that has the context as an artifact, usually the decision task").group(CONTEXT_GROUP);
@@ -104,6 +104,10 @@ settings! {
 
     WITH_PARENTS = Setting::new("with-parents", "IMAGE_WORKER_WITH_PARENTS", "", "Also build the images of the tree that these need, in order; what the engine has of the same content is not built again").group(LOCAL);
     NO_CACHE = Setting::new("no-cache", "IMAGE_WORKER_NO_CACHE", "", "Build every step anew, and every image").group(LOCAL);
+
+    PUSH = Setting::new("push", "IMAGE_WORKER_PUSH", "", "Push the images afterwards, as `push` does").group(LOCAL);
+    PIN = Setting::new("pin", "IMAGE_WORKER_PIN", "", "Write the digest of a pushed image to its file HASH").group(LOCAL);
+    DOCKER_CONFIG = Setting::new("docker-config", "DOCKER_CONFIG", "DIR", "The folder of docker's own configuration, which has credentials for registries [default: ~/.docker]").group(LOCAL);
 
     DOCKER_BUILD_ARGS = Setting::new("docker-build-args", "DOCKER_BUILD_ARGS", "JSON", "Build arguments, a JSON object of strings").default("{}").group(BUILD);
     DOCKER_BUILD_NETWORK = Setting::new("docker-build-network", "DOCKER_BUILD_NETWORK", "NETWORK", "Network of RUN steps, as the engine names it: host, none [default: the engine's]").group(BUILD);
@@ -243,12 +247,23 @@ pub const BUILD_VERB: &[&Setting] = &[
     &SCHEME,
     &WITH_PARENTS,
     &NO_CACHE,
+    &PUSH,
+    &FORCE,
+    &PIN,
+    &DOCKER_CONFIG,
     &DOCKER_BUILD_NETWORK,
     &ROOT_URL,
     &ENGINE,
     &DOCKER_HOST,
     &WORK_DIR,
+    &TRIES,
+    &CALL_TIMEOUT,
+    &SILENCE,
 ];
+
+/// What `push` takes.
+pub const PUSH_VERB: &[&Setting] =
+    &[&ROOT, &IMAGES_DIR, &KIND, &FORCE, &PIN, &DOCKER_CONFIG, &ENGINE, &DOCKER_HOST, &TRIES, &CALL_TIMEOUT, &SILENCE];
 
 /// The settings of every verb that has any, by the verb's name.
 pub const VERBS: &[(&str, &[&Setting])] = &[
@@ -258,6 +273,7 @@ pub const VERBS: &[(&str, &[&Setting])] = &[
     ("lookup", LOOKUP_VERB),
     ("decide", DECIDE_VERB),
     ("build", BUILD_VERB),
+    ("push", PUSH_VERB),
 ];
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::cli::{self, ImageDirectory, Invocation, Verb};
 use crate::commands::stop::Stop;
 use crate::commands::{self, Failed};
 use crate::config::{
-    self, BuildConfig, Config, ConfigError, DecideConfig, LookupConfig, Sources, Surroundings, settings,
+    self, BuildConfig, Config, ConfigError, DecideConfig, LookupConfig, PushConfig, Sources, Surroundings, settings,
 };
 use crate::names::{HashScheme, ImageName};
 use crate::report::Report;
@@ -27,6 +27,7 @@ pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Repor
         Verb::Lookup(names) => lookup(names, sources, json),
         Verb::Decide(decision) => decide(decision, sources, json),
         Verb::Build(names) => build(names, sources, json),
+        Verb::Push(name) => push(name, sources, json),
         Verb::Completions(shell) => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut cli::command(), "image-worker", &mut script);
@@ -113,6 +114,16 @@ fn build(names: &[ImageName], sources: &Sources, json: bool) -> Result<String, F
     let asked_for = names.iter().filter_map(|name| images.iter().find(|image| image.name == *name));
     let lines: Vec<_> = asked_for.map(ToString::to_string).collect();
     Ok(answer(json, &value, &lines.join("\n")))
+}
+
+fn push(name: &ImageName, sources: &Sources, json: bool) -> Result<String, Failed> {
+    let config = PushConfig::read(sources, &surroundings())?;
+    let pushed = in_runtime(async {
+        let stop = Stop::listen(None)?;
+        commands::push::push(config, name, &stop).await
+    })?;
+    let value = serde_json::to_value(&pushed).map_err(|error| Failed::Bug(error.to_string()))?;
+    Ok(answer(json, &value, &pushed.digest))
 }
 
 fn decide(decision: &cli::Decision, sources: &Sources, json: bool) -> Result<String, Failed> {

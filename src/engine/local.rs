@@ -36,6 +36,8 @@ pub struct Present {
     pub id: String,
     /// What it says of itself.
     pub labels: BTreeMap<String, String>,
+    /// The names that it has in registries, `REGISTRY/NAME@sha256:…`.
+    pub digests: Vec<String>,
 }
 
 impl Engine {
@@ -76,7 +78,8 @@ impl Engine {
         let doing = || format!("looking for {name}: it told no id");
         let id = image.id.ok_or_else(|| EngineError::Unfinished { doing: doing() })?;
         let labels = image.config.and_then(|config| config.labels).unwrap_or_default();
-        Ok(Some(Present { id, labels: labels.into_iter().collect() }))
+        let digests = image.repo_digests.unwrap_or_default();
+        Ok(Some(Present { id, labels: labels.into_iter().collect(), digests }))
     }
 
     /// The command that opens a shell in an image, for a person to type.

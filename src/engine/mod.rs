@@ -8,6 +8,7 @@ mod export;
 mod load;
 mod local;
 mod output;
+mod push;
 
 use bollard::Docker;
 
