@@ -178,8 +178,9 @@ fn the_end_says_how_to_go_on() {
     let warning = format!("{} has no VERSION: the build takes the local tag {tag}", tree.name("local"));
     assert!(built.stderr.contains(&warning), "{}", built.stderr);
     let directory = format!("testing/docker/{}", tree.name("local"));
-    let shell =
-        format!("run -it --rm --entrypoint sh --env-file {directory}/.env --env-file {directory}/local.env {tag}\n");
+    let shell = format!(
+        "run -it --rm --env-file {directory}/.env --env-file {directory}/local.env --entrypoint /bin/busybox {tag} sh\n"
+    );
     assert!(built.stderr.contains(&shell), "{}", built.stderr);
     assert!(!built.stderr.contains("to push it"), "{}", built.stderr);
 

@@ -2,6 +2,7 @@
 
 mod build;
 mod conformance;
+mod decide;
 mod dry_run;
 mod fault_matrix;
 mod fuzz;
@@ -10,8 +11,14 @@ mod hash;
 mod house;
 mod lookup;
 mod parent;
+mod payload;
 mod push;
+mod replay;
+mod rerun;
 mod run;
 mod stand_in;
 mod stand_in_tests;
+mod taskgraph_images;
+mod tree;
+mod walk;
 mod worker_config;

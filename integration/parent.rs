@@ -2,6 +2,7 @@
 //! archives made here, as other programs make them and as nobody should.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 
 use image_worker::names::Digest;
@@ -23,33 +24,38 @@ fn child(name: &str) -> Repository {
 }
 
 /// An archive in the making, of an image with busybox and `/inherited`, in two layers.
-struct Archive {
+pub(crate) struct Archive {
+    mark: String,
     layers: Vec<Vec<u8>>,
     config: Vec<u8>,
 }
 
 impl Archive {
-    /// The image's marks make it unlike all others.
+    /// The mark makes the image unlike all others.
     fn new(mark: &str) -> Self {
-        let layer = |name: &str, mode: u32, data: &[u8]| {
-            let mut tar = tar::Builder::new(Vec::new());
-            let mut header = tar::Header::new_ustar();
-            header.set_size(data.len() as u64);
-            header.set_mode(mode);
-            tar.append_data(&mut header, name, data).unwrap();
-            tar.into_inner().unwrap()
-        };
-        let busybox = std::fs::read("/bin/busybox").expect("busybox-static; run scripts/test");
-        let layers = vec![
-            layer("bin/busybox", 0o755, &busybox),
-            layer("inherited", 0o644, format!("{mark}-inherited\n").as_bytes()),
-        ];
-        let ids: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", Digest::of(layer))).collect();
+        let mut image = Self::empty(mark);
+        image.add_layer("bin/busybox", &std::fs::read("/bin/busybox").expect("busybox-static; run scripts/test"));
+        image.add_layer("inherited", format!("{mark}-inherited\n").as_bytes());
+        image
+    }
+
+    /// An image without a layer, which no engine takes.
+    pub(crate) fn empty(mark: &str) -> Self {
+        Self { mark: mark.to_owned(), layers: Vec::new(), config: Vec::new() }
+    }
+
+    /// Adds a layer with one file.
+    pub(crate) fn add_layer(&mut self, name: &str, data: &[u8]) {
+        let mut tar = tar::Builder::new(Vec::new());
+        append(&mut tar, name, data);
+        self.layers.push(tar.into_inner().unwrap());
+        let ids: Vec<_> = self.layers.iter().map(|layer| format!("sha256:{}", Digest::of(layer))).collect();
         let config = json!({
             "architecture": "amd64", "os": "linux", "created": "2015-12-09T12:34:56Z",
-            "config": { "Env": [format!("TEST={mark}")] }, "rootfs": { "type": "layers", "diff_ids": ids },
+            "config": { "Env": [format!("TEST={}", self.mark)], "Labels": { "image-worker-test": self.mark } },
+            "rootfs": { "type": "layers", "diff_ids": ids },
         });
-        Self { layers, config: config.to_string().into() }
+        self.config = config.to_string().into();
     }
 
     fn id(&self) -> String {
@@ -57,7 +63,7 @@ impl Archive {
     }
 
     /// As `docker save` writes it.
-    fn tar(&self, tags: Option<&[&str]>) -> Vec<u8> {
+    pub(crate) fn tar(&self, tags: Option<&[&str]>) -> Vec<u8> {
         let names = self.layers.iter().map(|layer| format!("{}/layer.tar", Digest::of(layer))).collect::<Vec<_>>();
         self.write(&format!("{}.json", Digest::of(&self.config)), &names, &self.layers, tags)
     }
@@ -72,17 +78,18 @@ impl Archive {
     fn write(&self, config: &str, names: &[String], layers: &[Vec<u8>], tags: Option<&[&str]>) -> Vec<u8> {
         let manifest = json!([{ "Config": config, "RepoTags": tags, "Layers": names }]).to_string();
         let mut tar = tar::Builder::new(Vec::new());
-        let mut append = |name: &str, data: &[u8]| {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(data.len() as u64);
-            header.set_mode(0o644);
-            tar.append_data(&mut header, name, data).unwrap();
-        };
-        append(config, &self.config);
-        names.iter().zip(layers).for_each(|(name, layer)| append(name, layer));
-        append("manifest.json", manifest.as_bytes());
+        append(&mut tar, config, &self.config);
+        names.iter().zip(layers).for_each(|(name, layer)| append(&mut tar, name, layer));
+        append(&mut tar, "manifest.json", manifest.as_bytes());
         tar.into_inner().unwrap()
     }
+}
+
+fn append(tar: &mut tar::Builder<Vec<u8>>, name: &str, data: &[u8]) {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(data.len() as u64);
+    header.set_mode(0o755);
+    tar.append_data(&mut header, name, data).unwrap();
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -391,6 +398,72 @@ fn a_signal_leaves_no_parent_behind() {
     assert!(finished.error_line().contains("SIGTERM while loading the parent image"), "{}", finished.stderr);
     assert!(!has_image(&image.id()), "the parent is left");
     job.assert_engine_is_clean();
+}
+
+/// An engine that has the whole archive unpacks it although nobody is there any more.
+#[test]
+fn a_signal_while_the_engine_unpacks_leaves_no_parent_behind() {
+    if !engine() {
+        return;
+    }
+    let name = "parent-unpacked";
+    let mut image = Archive::new(name);
+    image.add_layer("large", &vec![0; LARGE]);
+    let (job, parent) = with_archive(name, ARTIFACT, &image.tar(None));
+    let mut environment = job.environment();
+    environment.insert("PARENT_TASK_ID".to_owned(), parent.clone());
+    // Where Docker puts an archive before it unpacks it: what says which image it is comes last.
+    let imports = Path::new(&docker_says(&["info", "--format", "{{.DockerRootDir}}"])).join("tmp");
+    if std::fs::read_dir(&imports).is_err() {
+        assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "{} cannot be read", imports.display());
+        eprintln!("SKIPPED: {} cannot be read", imports.display());
+        return;
+    }
+    let whole = |_: &str| {
+        let folders = std::fs::read_dir(&imports).into_iter().flatten().flatten();
+        let manifests = folders.filter_map(|folder| std::fs::read_to_string(folder.path().join("manifest.json")).ok());
+        manifests.into_iter().any(|manifest| manifest.contains(&parent))
+    };
+    let kill = |id: u32| assert!(Command::new("kill").args(["-TERM", &id.to_string()]).status().unwrap().success());
+    let finished = program(["run"], environment).finish_when(whole, kill);
+    finished.assert_fails(143, &["SIGTERM while loading the parent image"]);
+    assert!(!has_image(&image.id()), "the parent is left");
+    job.assert_engine_is_clean();
+    assert!(finished.stderr.contains("removed 1 images"), "{}", finished.stderr);
+}
+
+/// Twice of what the program may take.
+const LARGE: usize = 128 << 20;
+
+#[test]
+fn memory_stays_flat_however_large_the_parent_is() {
+    if !engine() {
+        return;
+    }
+    let name = "parent-large";
+    let mut image = Archive::new(name);
+    image.add_layer("large", &vec![0; LARGE]);
+    let packed = zstd::encode_all(&*image.tar(None), 1).unwrap();
+    let (job, parent) = with_archive(name, ZSTD, &packed);
+    let mut environment = job.environment();
+    environment.insert("PARENT_TASK_ID".to_owned(), parent);
+    let mut most = 0;
+    let finished = program(["run"], environment).finish_with(|id| {
+        // The last that is seen before the program ends is the most that it had.
+        while let Some(kilobytes) = resident(id) {
+            most = most.max(kilobytes);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    });
+    assert_child(&job, &finished, name);
+    assert!((1..64 << 10).contains(&most), "{most} KiB for a parent of {} KiB", LARGE >> 10);
+}
+
+/// The most memory that a living process has had so far, in KiB.
+fn resident(id: u32) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 #[test]

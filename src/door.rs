@@ -3,8 +3,8 @@
 
 mod verbs;
 
-use std::io::{self, Write};
-use std::process::ExitCode;
+use std::io::{self, IsTerminal, Write};
+use std::process::{Command, ExitCode};
 
 use crate::cli;
 use crate::commands::Failed;
@@ -43,11 +43,37 @@ fn run_verb() -> ExitCode {
         Err(error) => return failed(&plain(), &error.into()),
     };
     match verbs::execute(&invocation, &sources, &report) {
-        Ok(answer) => match io::stdout().write_all(answer.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Ok(answer) => match say(&answer) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(source) => failed(&report, &Failed::Write { path: "stdout".into(), source }),
+            Err(error) => failed(&report, &error),
         },
-        Err(error) => failed(&report, &error),
+        Err(error) => {
+            let code = failed(&report, &error);
+            if let Failed::Kept { kept, .. } = &error {
+                open_shell(&kept.open);
+            }
+            code
+        }
+    }
+}
+
+/// Writes an answer, or a part of one.
+fn say(answer: &str) -> Result<(), Failed> {
+    let mut stdout = io::stdout();
+    let said = stdout.write_all(answer.as_bytes()).and_then(|()| stdout.flush());
+    said.map_err(|source| Failed::Write { path: "stdout".into(), source })
+}
+
+/// Runs the command that opens a shell, where somebody sits before it. Told it has been already.
+fn open_shell(command: &[String]) {
+    let Some((program, arguments)) = command.split_first() else { return };
+    if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
+        return;
+    }
+    tracing::info!("opening it; `exit` ends it");
+    // How the shell ends is nobody's failure.
+    if let Err(error) = Command::new(program).args(arguments).status() {
+        tracing::warn!("cannot run {program}: {error}; run the command above where it is installed");
     }
 }
 

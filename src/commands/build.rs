@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::push::{Target, push_image};
 use super::stop::Stop;
-use super::{Failed, aside};
+use super::{Failed, aside, command_line};
 use crate::build_log::BuildLog;
 use crate::build_script::{self, ScriptError};
 use crate::config::BuildConfig;
@@ -81,7 +81,9 @@ pub async fn build(config: BuildConfig, names: &[ImageName], stop: &Stop) -> Res
         }
     }
     for name in names.iter().collect::<BTreeSet<_>>() {
-        family.iter().filter(|image| image.image.name == *name).for_each(|image| builder.what_next(image));
+        for image in family.iter().filter(|image| image.image.name == *name) {
+            stop.during("looking at the image", builder.what_next(image)).await?;
+        }
     }
     Ok(built)
 }
@@ -197,13 +199,15 @@ impl Builder<'_> {
     }
 
     /// Tells what can be done with an image now.
-    fn what_next(&self, it: &LocalImage) {
+    async fn what_next(&self, it: &LocalImage) -> Result<(), Failed> {
         let directory = &it.image.directory;
         let directory = directory.strip_prefix(&self.config.directory).unwrap_or(directory);
-        info!("a shell in it: {}", self.engine.shell_command(&it.tag, &env_files(directory, &it.image.directory)));
+        let shell = self.engine.shell_in(&it.tag, &env_files(directory, &it.image.directory)).await?;
+        info!("a shell in {}: {}", it.tag, command_line(&shell));
         if it.in_registry && self.config.push.is_none() {
             info!("to push it: image-worker push {}", it.image.name);
         }
+        Ok(())
     }
 }
 

@@ -84,6 +84,15 @@ impl Traces {
         });
     }
 
+    /// The image of the last step that the engine told of; from now on it is not ours to remove.
+    pub(super) fn let_stay(&self) -> Option<String> {
+        self.change(|left| {
+            let last = left.last.clone()?;
+            left.traces.retain(|trace| *trace != Trace::Image(last.clone()));
+            Some(last)
+        })
+    }
+
     fn take(&self) -> Left {
         self.change(std::mem::take)
     }

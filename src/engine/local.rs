@@ -10,9 +10,8 @@ use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
 use super::build::{CHUNK, builder};
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, keep};
 use crate::build_log::BuildLog;
-use crate::config::EngineConfig;
 use crate::plan::BuildPlan;
 use crate::secrets::Secrets;
 
@@ -82,58 +81,14 @@ impl Engine {
         Ok(Some(Present { id, labels: labels.into_iter().collect(), digests }))
     }
 
-    /// The command that opens a shell in an image, for a person to type.
-    #[must_use]
-    pub fn shell_command(&self, tag: &str, env_files: &[impl AsRef<Path>]) -> String {
-        let mut words: Vec<_> = client(&self.place, self.is_podman);
-        words.extend(["run", "-it", "--rm", "--entrypoint", "sh"].map(str::to_owned));
-        for file in env_files {
-            words.extend(["--env-file".to_owned(), file.as_ref().display().to_string()]);
-        }
-        words.push(tag.to_owned());
-        words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
-    }
-}
-
-/// The engine's client on the command line, with the engine's place where the client would not find it by itself.
-fn client(place: &str, is_podman: bool) -> Vec<String> {
-    let words = if is_podman {
-        vec!["podman", "--url", place]
-    } else if super::connect::places(&EngineConfig::default()).first().is_some_and(|usual| usual == place) {
-        vec!["docker"]
-    } else {
-        vec!["docker", "--host", place]
-    };
-    // What HTTP is to us is TCP to the clients.
-    words.into_iter().map(|word| word.replacen("http://", "tcp://", 1)).collect()
-}
-
-/// A word as a shell takes it for one.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@=,+%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_client_is_told_where_the_engine_is_unless_it_knows() {
-        assert_eq!(client("unix:///var/run/docker.sock", false), ["docker"]);
-        assert_eq!(client("http://127.0.0.1:2375", false), ["docker", "--host", "tcp://127.0.0.1:2375"]);
-        let podman = client("unix:///run/podman/podman.sock", true);
-        assert_eq!(podman, ["podman", "--url", "unix:///run/podman/podman.sock"]);
-    }
-
-    #[test]
-    fn words_are_quoted_where_a_shell_would_break_them() {
-        assert_eq!(quoted("testing/docker/a/.env"), "testing/docker/a/.env");
-        assert_eq!(quoted("my images/it's.env"), r"'my images/it'\''s.env'");
-        assert_eq!(quoted(""), "''");
+    /// The command that opens a shell in an image, with the variables of these files, for a person to type.
+    pub async fn shell_in(&self, tag: &str, env_files: &[impl AsRef<Path>]) -> Result<Vec<String>, EngineError> {
+        let image = self.client.inspect_image(tag).await;
+        let doing = || format!("looking at {tag}");
+        let image = image.map_err(|source| EngineError::Trouble { doing: doing(), source: source.into() })?;
+        let option = |file: &Path| ["--env-file".to_owned(), file.display().to_string()];
+        let options: Vec<_> = env_files.iter().flat_map(|file| option(file.as_ref())).collect();
+        let shell = keep::shell(image.config.and_then(|config| config.shell));
+        Ok(keep::open(&keep::client(&self.place, self.is_podman), tag, &options, &shell))
     }
 }

@@ -5,6 +5,7 @@ mod build;
 mod clean;
 mod connect;
 mod export;
+mod keep;
 mod load;
 mod local;
 mod output;
@@ -13,6 +14,7 @@ mod push;
 use bollard::Docker;
 
 use clean::Traces;
+pub use keep::Kept;
 pub use local::{LocalBuild, Present};
 pub use output::Step;
 

@@ -66,7 +66,7 @@ impl Tree {
     /// The images by their tags, as far as they have one: what is wrong with an image is told when that one is needed.
     fn local_tags(&self) -> BTreeMap<String, ImageName> {
         let usable = self.names().filter(|name| self.image(name).is_ok());
-        usable.filter_map(|name| Some((self.local_tag(name).ok()?.0, name.clone()))).collect()
+        usable.filter_map(|name| Some((with_tag(&self.local_tag(name).ok()?.0), name.clone()))).collect()
     }
 
     fn visit(
@@ -122,8 +122,9 @@ impl Tree {
     }
 }
 
-/// What an engine takes a name without a tag for.
+/// What an engine takes a name for: without a tag for the latest, without a registry for docker's own.
 fn with_tag(image: &str) -> String {
+    let image = image.strip_prefix("docker.io/").unwrap_or(image);
     let last = image.rsplit('/').next().unwrap_or(image);
     if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
 }
@@ -223,7 +224,7 @@ mod tests {
 
     #[test]
     fn names_without_a_tag_are_latest() {
-        let with_tags = ["a", "a:1", "r:5000/a", "r/a@sha256:00"].map(with_tag);
-        assert_eq!(with_tags, ["a:latest", "a:1", "r:5000/a:latest", "r/a@sha256:00"]);
+        let with_tags = ["a", "a:1", "r:5000/a", "r/a@sha256:00", "docker.io/m/a:1"].map(with_tag);
+        assert_eq!(with_tags, ["a:latest", "a:1", "r:5000/a:latest", "r/a@sha256:00", "m/a:1"]);
     }
 }

@@ -52,20 +52,15 @@ impl Registry {
     /// Reads the files of an image; none where it has neither VERSION nor HASH.
     pub(super) fn read(images_root: &Path, name: &ImageName) -> Result<Option<Self>, TreeError> {
         let wrong = |problem| TreeError::Registry { name: name.clone(), problem };
-        let own = images_root.join(name.as_str());
-        let version = checked(&own.join("VERSION"), "a tag", is_tag)?.transpose().map_err(wrong)?;
-        let digest = checked(&own.join("HASH"), "sha256: and 64 hex digits", is_digest)?.transpose().map_err(wrong)?;
+        let said = Said::read(images_root, name)?;
+        let version = said.version.transpose().map_err(wrong)?;
+        let digest = said.digest.transpose().map_err(wrong)?;
         if version.is_none() && digest.is_none() {
             return Ok(None);
         }
-        let is_registry = |text: &str| is_repository(&format!("{text}/{name}"));
-        let what = "a registry, `quay.io/mozilla` for example";
-        let (own, common) = (own.join("REGISTRY"), images_root.join("REGISTRY"));
-        let registry = match checked(&own, what, is_registry)? {
-            Some(found) => Some(found),
-            None => checked(&common, what, is_registry)?,
-        };
-        let registry = registry.ok_or(RegistryProblem::NoRegistry { own, common }).flatten().map_err(wrong)?;
+        let own = images_root.join(name.as_str()).join("REGISTRY");
+        let none = || RegistryProblem::NoRegistry { own, common: images_root.join("REGISTRY") };
+        let registry = said.registry.ok_or_else(none).flatten().map_err(wrong)?;
         Ok(Some(Self { repository: format!("{registry}/{name}"), version, digest }))
     }
 
@@ -86,7 +81,46 @@ pub(super) fn is_versioned(images_root: &Path, name: &ImageName) -> bool {
     ["VERSION", "HASH"].iter().any(|file| own.join(file).exists())
 }
 
-type Checked = Result<String, RegistryProblem>;
+/// What one file says.
+pub(super) type Checked = Result<String, RegistryProblem>;
+
+/// What the files of an image say, each by itself.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// VERSION
+    pub(super) version: Option<Checked>,
+    /// HASH
+    pub(super) digest: Option<Checked>,
+    /// REGISTRY, the image's own or that of all images.
+    pub(super) registry: Option<Checked>,
+}
+
+impl Said {
+    /// Reads the files of an image.
+    pub(super) fn read(images_root: &Path, name: &ImageName) -> Result<Self, TreeError> {
+        let own = images_root.join(name.as_str());
+        let is_registry = |text: &str| is_repository(&format!("{text}/{name}"));
+        let registry = |file: &Path| checked(file, "a registry, `quay.io/mozilla` for example", is_registry);
+        Ok(Self {
+            version: checked(&own.join("VERSION"), "a tag", is_tag)?,
+            digest: checked(&own.join("HASH"), "sha256: and 64 hex digits", is_digest)?,
+            registry: match registry(&own.join("REGISTRY"))? {
+                None => registry(&images_root.join("REGISTRY"))?,
+                found => found,
+            },
+        })
+    }
+
+    /// Whether the image has a file of a registry image, be it right or wrong.
+    pub(super) fn is_versioned(&self) -> bool {
+        self.version.is_some() || self.digest.is_some()
+    }
+
+    /// What is wrong with the files.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &RegistryProblem> {
+        [&self.version, &self.digest, &self.registry].into_iter().filter_map(|it| it.as_ref()?.as_ref().err())
+    }
+}
 
 /// The text of a file, if there is the file, and if it is what it should be.
 fn checked(file: &Path, what: &'static str, check: impl Fn(&str) -> bool) -> Result<Option<Checked>, TreeError> {

@@ -1,0 +1,43 @@
+//! `tree`: all images of a repository, what each is built from, and everything that is wrong with them. What there is to
+//! say is the room `tree`'s word; here it gets its form, and its exit code.
+
+use tracing::{info, warn};
+
+use super::Failed;
+use crate::config::{TreeConfig, TreeForm};
+use crate::tree::Tree;
+
+/// The images as they are shown.
+#[derive(Debug)]
+pub struct Shown {
+    /// What goes to stdout, also where something is wrong.
+    pub answer: String,
+    /// The failure that it is where something is wrong.
+    pub problems: Option<Failed>,
+}
+
+/// Shows the images.
+pub fn tree(config: &TreeConfig) -> Result<Shown, Failed> {
+    let place = &config.place;
+    let tree = Tree::open(&place.root, place.images_dir.as_deref(), place.kind.as_deref())?;
+    let survey = tree.survey(config.scheme);
+    let answer = match config.form {
+        TreeForm::Drawing => survey.to_string(),
+        TreeForm::Json => {
+            let json = serde_json::to_string(&survey).map_err(|error| Failed::Bug(error.to_string()))?;
+            format!("{json}\n")
+        }
+        TreeForm::Dot => survey.dot(),
+    };
+    if config.form == TreeForm::Dot {
+        // The other forms have them.
+        survey.problems.iter().for_each(|problem| warn!("problem: {}", problem.message));
+        survey.hints.iter().for_each(|hint| info!("hint: {}", hint.message));
+    }
+    let problems = survey.problems.first().map(|first| Failed::Problems {
+        what: survey.images_dir.display().to_string(),
+        count: survey.problems.len(),
+        first: first.message.clone(),
+    });
+    Ok(Shown { answer, problems })
+}

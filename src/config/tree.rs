@@ -1,0 +1,47 @@
+//! What one invocation of `tree` is to do: which images, which scheme, and how the answer is to look.
+//! What is said of the images is for the room `tree`.
+
+use super::{ConfigError, ImagesPlace, Sources, Surroundings, settings};
+use crate::names::HashScheme;
+
+/// One invocation of `tree`.
+#[derive(Debug)]
+pub struct TreeConfig {
+    /// Where the images are.
+    pub place: ImagesPlace,
+    /// How contexts are hashed.
+    pub scheme: HashScheme,
+    /// How the answer is to look.
+    pub form: TreeForm,
+}
+
+/// How a tree of images is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TreeForm {
+    /// Drawn, for a terminal.
+    Drawing,
+    /// For programs.
+    Json,
+    /// For Graphviz.
+    Dot,
+}
+
+impl TreeConfig {
+    /// Reads the configuration of `tree`.
+    pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+        let form = match (sources.switch(&settings::JSON)?, sources.switch(&settings::DOT)?) {
+            (false, false) => TreeForm::Drawing,
+            (true, false) => TreeForm::Json,
+            (false, true) => TreeForm::Dot,
+            (true, true) => {
+                let both = "--json and --dot are two forms of one answer: leave one of them out";
+                return Err(ConfigError::Combination(both.to_owned()));
+            }
+        };
+        Ok(Self {
+            place: ImagesPlace::read(sources, &around.directory)?,
+            scheme: sources.parse_or_default(&settings::SCHEME)?,
+            form,
+        })
+    }
+}

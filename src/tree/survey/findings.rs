@@ -1,0 +1,209 @@
+//! What is wrong with a tree of images, all at once, and what the field's habits would have otherwise.
+//! What is wrong with one image that is asked for is for `TreeError`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use super::super::registry::{RegistryProblem, Said};
+use super::super::{Entry, Tree, TreeError, USUAL_PLACES, has_dockerfile};
+use super::relations::{Link, Relations};
+use super::{Finding, Look, Sort};
+use crate::names::ImageName;
+
+/// Registries that everybody can read. A name without a host is Docker Hub's.
+const PUBLIC: [&str; 7] =
+    ["docker.io", "index.docker.io", "quay.io", "ghcr.io", "gcr.io", "public.ecr.aws", "registry.gitlab.com"];
+
+/// Findings in the making.
+pub(super) struct Findings<'a> {
+    tree: &'a Tree,
+    looks: &'a BTreeMap<ImageName, Look>,
+    relations: &'a Relations,
+    problems: Vec<Finding>,
+    hints: Vec<Finding>,
+    /// Files whose content is told to be wrong.
+    told: BTreeSet<PathBuf>,
+}
+
+impl<'a> Findings<'a> {
+    /// The problems and the hints.
+    pub(super) fn collect(
+        tree: &'a Tree,
+        looks: &'a BTreeMap<ImageName, Look>,
+        relations: &'a Relations,
+    ) -> (Vec<Finding>, Vec<Finding>) {
+        let mut it = Self { tree, looks, relations, problems: Vec::new(), hints: Vec::new(), told: BTreeSet::new() };
+        it.folders();
+        for (name, look) in looks {
+            it.image(name, look);
+            it.files(name, look);
+            it.same_name(name);
+        }
+        it.references();
+        it.cycles();
+        (it.problems, it.hints)
+    }
+
+    /// Folders that are no image directories. A folder whose files are included is a store.
+    fn folders(&mut self) {
+        for folder in &self.tree.others {
+            let path = self.tree.images_root.join(folder);
+            let included = |path: &Path| {
+                let mut includes = self.looks.values().flat_map(|look| &look.includes);
+                includes.any(|include| self.tree.root.join(include.trim_start_matches('/')).starts_with(path))
+            };
+            if folder.starts_with('.') || folder == "__pycache__" || included(&path) || self.tree.holds_images(&path) {
+                continue;
+            }
+            let shown = self.tree.shown(&path);
+            let shown = shown.display();
+            let message = if has_dockerfile(&path) {
+                let problem = folder.parse::<ImageName>().err().map(|error| error.to_string()).unwrap_or_default();
+                let lower = folder.to_lowercase();
+                if lower.parse().is_ok_and(|name| self.tree.is_image(&name)) {
+                    format!("{shown} and {lower} have one name where case does not count, and {problem}")
+                } else {
+                    format!("{shown}: {problem}; rename it")
+                }
+            } else {
+                format!("{shown} has no Dockerfile; write one, or move the folder out of the images'")
+            };
+            self.problems.push(Finding { image: None, message });
+        }
+    }
+
+    /// What is wrong with an image by itself.
+    fn image(&mut self, name: &ImageName, look: &Look) {
+        for error in &look.errors {
+            let message = match error {
+                TreeError::NoDockerfile { directory, .. } => {
+                    format!("the image {name}: {} has no Dockerfile; write one", directory.display())
+                }
+                error => self.told(error),
+            };
+            self.problem(name, message);
+        }
+        if let Some(error) = look.parent.as_ref().and_then(|parent| self.tree.task_image(parent).err()) {
+            let error = TreeError::OfChild { child: name.clone(), error: Box::new(error) };
+            self.problem(name, self.told(&error));
+        }
+        for problem in look.said.iter().flat_map(Said::problems) {
+            // A file that is wrong for one image is wrong for all that have it.
+            if let RegistryProblem::Grammar { file, .. } = problem
+                && !self.told.insert(file.clone())
+            {
+                continue;
+            }
+            let error = TreeError::Registry { name: name.clone(), problem: problem.clone() };
+            self.problem(name, self.told(&error));
+        }
+    }
+
+    /// What an image's files could have otherwise.
+    fn files(&mut self, name: &ImageName, look: &Look) {
+        let sort = self.tree.sort(name, look, self.relations);
+        let Ok(image) = self.tree.image(name) else { return };
+        if image.directory.join("system-setup.sh").exists() {
+            let why =
+                "as steps of the Dockerfile its commands are cached one by one, and the log says which one failed";
+            self.hint(name, &format!("has a system-setup.sh; {why}"));
+        }
+        if let Some(said) = &look.said {
+            match sort {
+                Some(Sort::Registry) => {
+                    let reference = self.tree.reference(name).ok();
+                    if let Some(reference) = reference.filter(|reference| is_public(reference)) {
+                        let instead =
+                            "a task can build it on push instead, without VERSION, unless decision tasks run in it";
+                        self.hint(name, &format!("is pushed by hand to a public registry, as {reference}; {instead}"));
+                    }
+                }
+                Some(Sort::Task) if said.is_versioned() => {
+                    let file = if said.version.is_some() { "VERSION" } else { "HASH" };
+                    self.hint(name, &format!("has a {file}, which the task that builds it ignores; remove it"));
+                }
+                Some(Sort::Task) | None => {}
+            }
+        }
+        let used = |entry: &Entry| matches!(entry, Entry::Built(other) if other.directory == image.directory);
+        if sort.is_none() && !self.tree.images.values().any(used) {
+            self.hint(name, "is not in the kind.yml and has no VERSION with a REGISTRY, so nobody builds it");
+        }
+    }
+
+    /// Two directories for one name: by `definition:`, or in both of the usual places.
+    fn same_name(&mut self, name: &ImageName) {
+        let directory = match self.tree.images.get(name) {
+            Some(Entry::Built(image) | Entry::Unlisted(image)) => &image.directory,
+            _ => return,
+        };
+        let own = self.tree.images_root.join(name.as_str());
+        let places = USUAL_PLACES.iter().map(|place| self.tree.root.join(place).join(name.as_str()));
+        let other = |other: &Path| {
+            let same = || other.canonicalize().ok() == directory.canonicalize().ok();
+            other != directory && has_dockerfile(other) && !same()
+        };
+        let others: Vec<_> = std::iter::once(own.clone()).chain(places.filter(|place| *place != own)).collect();
+        for other in others.into_iter().filter(|place| other(place)) {
+            let (directory, other) = (self.tree.shown(directory), self.tree.shown(&other));
+            let both = format!("{} and {}", directory.display(), other.display());
+            self.problem(name, format!("the image {name}: two directories have its name, {both}; rename one"));
+        }
+    }
+
+    /// Names that are not what is there.
+    fn references(&mut self) {
+        for (name, relation) in self.relations.all() {
+            let (instruction, other) = (&relation.instruction, &relation.image);
+            if let Some(mismatch) = &relation.mismatch {
+                let message =
+                    format!("the Dockerfile of the image {name}: `{instruction}` {mismatch}; make them the same");
+                self.problem(name, message);
+            }
+            let pushed = self.tree.reference(other).ok().filter(|_| relation.link == Link::Name);
+            if let Some(pushed) = pushed {
+                self.hint(name, &format!("has `{instruction}`, which is not this tree's {other}; that is {pushed}"));
+            }
+            if instruction.starts_with("parent: ") {
+                let why = "so it is built anew with it and has nothing of it; write `FROM $DOCKER_IMAGE_PARENT`";
+                self.hint(name, &format!("has the parent {other}, and its Dockerfile does not use it, {why}"));
+            }
+        }
+    }
+
+    fn cycles(&mut self) {
+        for cycle in self.relations.cycles() {
+            let names = cycle.iter().chain(cycle.first()).map(|name| name.as_str());
+            let error = TreeError::Cycle { cycle: names.collect::<Vec<_>>().join(" -> ") };
+            if let Some(first) = cycle.first() {
+                self.problem(first, error.to_string());
+            }
+        }
+    }
+
+    /// An error and its causes, with paths as people write them.
+    fn told(&self, error: &TreeError) -> String {
+        let chain = std::iter::successors(Some(error as &dyn Error), |error| (*error).source());
+        let text = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        text.replace(&format!("{}/", self.tree.root.display()), "").replace('\n', " ")
+    }
+
+    fn problem(&mut self, name: &ImageName, message: String) {
+        if !self.problems.iter().any(|known| known.message == message) {
+            self.problems.push(Finding { image: Some(name.clone()), message });
+        }
+    }
+
+    fn hint(&mut self, name: &ImageName, what: &str) {
+        self.hints.push(Finding { image: Some(name.clone()), message: format!("the image {name} {what}") });
+    }
+}
+
+/// Whether everybody can read the registry.
+fn is_public(reference: &str) -> bool {
+    match reference.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => PUBLIC.contains(&host),
+        _ => true,
+    }
+}
