@@ -41,7 +41,9 @@ fn imports_go_down() {
         "taskcluster",
         "transfer",
         "lookup",
+        "registry",
         "engine",
+        "build_script",
         "loading",
         "parent",
         "fetch",
@@ -96,7 +98,10 @@ fn some_words_stay_in_their_rooms() {
         (r"\bprocess::(exit|abort)\b", &[], "return an error; the door makes the exit code"),
     ];
     // Places that break a law for a reason: (file, the words in it, the reason).
-    let known: [(&str, &str, &str); 0] = [];
+    let known: [(&str, &str, &str); 2] = [
+        ("src/build_script.rs", "Stdio::piped()", "a child's pipes"),
+        ("src/build_script.rs", "child.stdout.take()", "a child's pipes"),
+    ];
     let mut violations = Vec::new();
     let mut excused = BTreeSet::new();
     for source in sources("src") {

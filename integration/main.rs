@@ -1,5 +1,6 @@
 //! The program against the world.
 
+mod build;
 mod conformance;
 mod decide;
 mod dry_run;
@@ -11,6 +12,7 @@ mod house;
 mod lookup;
 mod parent;
 mod payload;
+mod push;
 mod replay;
 mod rerun;
 mod run;

@@ -25,6 +25,8 @@ const STEP_TAIL: usize = 16 * 1024;
 /// The output of one build.
 #[derive(Debug)]
 pub struct BuildLog {
+    /// Whether the log is for a task, and may not be told whole.
+    bounded: bool,
     path: PathBuf,
     /// Gone when the disk is full: the build goes on without its log.
     file: Option<Tally<BufWriter<File>>>,
@@ -57,8 +59,19 @@ impl BuildLog {
     /// Begins a log in a new file.
     pub fn create(path: PathBuf) -> io::Result<Self> {
         let file = Some(Tally::new(BufWriter::new(File::create(&path)?)));
+        Ok(Self { bounded: true, ..Self::of(path, file) })
+    }
+
+    /// A log for people who look on: told whole, and kept nowhere.
+    #[must_use]
+    pub fn for_people() -> Self {
+        Self::of(PathBuf::new(), None)
+    }
+
+    fn of(path: PathBuf, file: Option<Tally<BufWriter<File>>>) -> Self {
         let (tail, elided) = (VecDeque::new(), Elided::default());
-        Ok(Self {
+        Self {
+            bounded: false,
             path,
             file,
             left: LOG_BUDGET,
@@ -67,7 +80,7 @@ impl BuildLog {
             tail,
             tail_bytes: 0,
             elided,
-        })
+        }
     }
 
     /// A line that begins a step.
@@ -83,8 +96,9 @@ impl BuildLog {
     pub fn line(&mut self, line: &str) {
         self.write(line);
         let size = line.len() + 1;
-        if self.elided.lines == 0 && self.tail.is_empty() && size <= self.step_left {
-            self.step_left -= size;
+        let fits = self.elided.lines == 0 && self.tail.is_empty() && size <= self.step_left;
+        if fits || !self.bounded {
+            self.step_left = self.step_left.saturating_sub(size);
             self.tell(line);
             return;
         }
@@ -137,6 +151,13 @@ impl BuildLog {
     }
 }
 
+/// A line without colours, cursor movements and other control characters: a log is read in a browser.
+#[must_use]
+pub fn plain(line: &str) -> String {
+    let plain = anstream::adapter::strip_str(line).to_string();
+    plain.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>().trim_end().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +183,15 @@ mod tests {
         assert!(log.left > 0, "the budget is never used up: {}", log.left);
         let size = log.finish().unwrap().size;
         assert!(size > 30 * 10_000 * 100, "every line is in the file: {size}");
+    }
+
+    #[test]
+    fn people_are_told_everything() {
+        let mut log = BuildLog::for_people();
+        log.step("Step 1/1 : RUN chat");
+        (0..100_000).for_each(|_| log.line("a chatty step's line, one of many that would be too many for a task"));
+        assert!(log.tail.is_empty());
+        assert_eq!(log.finish(), None);
     }
 
     #[test]

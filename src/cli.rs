@@ -38,6 +38,10 @@ pub enum Verb {
     Lookup(Vec<ImageName>),
     /// Decide about a task graph's images.
     Decide(Decision),
+    /// Build images on this machine.
+    Build(Vec<ImageName>),
+    /// Push an image to its registry.
+    Push(ImageName),
     /// Show the images and what is wrong with them.
     Tree,
     /// Print a completion script.
@@ -92,6 +96,17 @@ const LOOKUP_HELP: &str = "\
 Says which tasks have these images already: in the central project or, with --project, in that one.
 An entry of the index counts only if its artifact is there, whole and unexpired.
 Prints `NAME TASK_ID`, or `NAME -`, a line each.";
+
+const BUILD_HELP: &str = "\
+Builds image directories on this machine, each from exactly the context that a task would build it from, and prints
+their tags and context hashes. An image with a VERSION becomes REGISTRY/NAME:VERSION, any other NAME:latest.
+Where a Dockerfile says `FROM $DOCKER_IMAGE_PARENT`, the parent's local tag is put in. An executable NAME/build.sh is
+run instead, with `-t TAG`.";
+
+const PUSH_HELP: &str = "\
+Pushes what the engine has as REGISTRY/NAME:VERSION, and prints the digest that it has in the registry.
+A tag that stands for other content there is not taken from it, unless you say --force.
+Credentials are docker's own, from `docker login`, its helpers included.";
 
 const TREE_HELP: &str = "\
 Shows every image directory: its kind, context hash, files and size, and which images it is made of.
@@ -157,6 +172,8 @@ pub fn command() -> Command {
                 .long_about(DECIDE_HELP)
                 .args(decision_arguments()),
         )
+        .subcommand(verb("build", "Build images on this machine").long_about(BUILD_HELP).arg(image_names()))
+        .subcommand(verb("push", "Push an image to its registry").long_about(PUSH_HELP).arg(image_names().num_args(1)))
         .subcommand(verb("tree", "Show the images, who is built from whom, and what is wrong").long_about(TREE_HELP))
         .subcommand(Command::new("completions").about("Print a completion script").arg(shell))
         .subcommand(Command::new("man").about("Print the manual page"))
@@ -273,7 +290,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         "rerun" => Verb::Rerun(task(sub)?),
         "hash" => Verb::Hash(directory(sub)),
         "context" => Verb::Context(directory(sub)),
-        "lookup" => Verb::Lookup(sub.get_many("names").into_iter().flatten().cloned().collect()),
+        "lookup" => Verb::Lookup(names(sub)),
+        "build" => Verb::Build(names(sub)),
+        "push" => match names(sub).pop() {
+            Some(name) => Verb::Push(name),
+            None => return Err(command().error(clap::error::ErrorKind::MissingRequiredArgument, "which image?")),
+        },
         "decide" => Verb::Decide(Decision {
             graph: sub.get_one("graph").cloned().unwrap_or_default(),
             values: sub.get_many("value").into_iter().flatten().cloned().collect(),
@@ -292,6 +314,10 @@ fn given(matches: &ArgMatches, setting: &Setting) -> Option<String> {
     } else {
         matches.try_get_one::<String>(setting.name).ok().flatten().cloned()
     }
+}
+
+fn names(matches: &ArgMatches) -> Vec<ImageName> {
+    matches.get_many("names").into_iter().flatten().cloned().collect()
 }
 
 fn directory(matches: &ArgMatches) -> ImageDirectory {

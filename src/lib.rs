@@ -8,12 +8,13 @@
 //! - [`graph`]: task graphs: the images that their tasks use, and the same graphs with the images filled in.
 //! - [`context`], [`image_archive`]: what goes into a build and what comes out, as bytes.
 //! - [`tree`]: the images of a repository, who is built from whom, and their hashes.
-//! - [`taskcluster`], [`transfer`], [`lookup`], [`engine`], [`loading`], [`parent`], [`fetch`], [`publish`]: the outside
-//!   world.
+//! - [`taskcluster`], [`transfer`], [`lookup`], [`registry`], [`engine`], [`build_script`], [`loading`], [`parent`], [`fetch`],
+//!   [`publish`]: the outside world.
 //! - [`commands`]: each verb's story; [`cli`]: the command line.
 //! - [`door`]: the only place that touches the real environment, clock, stdout and exit code.
 
 pub mod build_log;
+pub mod build_script;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -32,6 +33,7 @@ pub mod names;
 pub mod parent;
 pub mod plan;
 pub mod publish;
+pub mod registry;
 pub mod report;
 pub mod retry;
 pub mod scratch;

@@ -12,8 +12,8 @@ use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tracing::info;
 
-use super::Failed;
 use super::stop::Stop;
+use super::{Failed, aside};
 use crate::config::{DecideConfig, ImagesPlace};
 use crate::decision::{self, Common, Definition, Order};
 use crate::document;
@@ -102,11 +102,6 @@ pub async fn decide(config: DecideConfig, name: String, text: String, stop: &Sto
         Some(resolved)
     };
     Ok(Decided { images, references: resolution.references, graph })
-}
-
-/// Does work that takes its time on a thread of its own, so that signals are heard meanwhile.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failed> + Send + 'static) -> Result<T, Failed> {
-    spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 fn read(place: &ImagesPlace, name: &str, text: &str) -> Result<Read, Failed> {

@@ -3,7 +3,9 @@
 
 use super::Failed;
 use super::prospect::Verdict;
+use super::push::PushProblem;
 use super::stop::Reason;
+use crate::build_script::ScriptError;
 use crate::context::collect::CollectError;
 use crate::context::intake::IntakeFault;
 use crate::engine::EngineError;
@@ -14,6 +16,7 @@ use crate::loading::LoadError;
 use crate::lookup::LookupError;
 use crate::parent::ParentError;
 use crate::publish::PublishError;
+use crate::registry::RegistryError;
 use crate::retry::{Another, Failure as _};
 use crate::taskcluster::tasks::State;
 use crate::taskcluster::{CallError, CallFault};
@@ -56,6 +59,12 @@ impl Failed {
             },
             Self::Tree(error) | Self::Image { error, .. } => tree_code(error),
             Self::Engine(error) => engine_code(error),
+            Self::NoParent { .. } => USAGE,
+            Self::Script(ScriptError::Run { .. } | ScriptError::Failed { .. } | ScriptError::NoImage { .. }) => BUILD,
+            Self::Registry(error) => registry_code(error),
+            Self::Push(PushProblem::NoVersion { .. } | PushProblem::NotBuilt { .. }) => USAGE,
+            Self::Push(PushProblem::Taken { .. }) => REFUSED,
+            Self::Push(PushProblem::NotThere { .. }) => WORLD,
             Self::Archive(_) | Self::Write { .. } | Self::NoRoom(_) => WORLD,
             Self::Publish(error) => match error {
                 PublishError::Call(error) => call_code(error),
@@ -121,6 +130,15 @@ fn load_code(error: &LoadError) -> u8 {
         LoadError::Transfer(error) => transfer_code(error),
         LoadError::Engine(error) => engine_code(error),
         LoadError::OtherImage { .. } | LoadError::NoRoom(_) | LoadError::File { .. } => WORLD,
+    }
+}
+
+fn registry_code(error: &RegistryError) -> u8 {
+    match error {
+        RegistryError::Name { .. } | RegistryError::Unreadable { .. } => USAGE,
+        RegistryError::Credentials { .. } | RegistryError::IdentityToken { .. } => USAGE,
+        RegistryError::Unauthorized { .. } | RegistryError::Answer { .. } if error.is_refusal() => REFUSED,
+        RegistryError::Unauthorized { .. } | RegistryError::Answer { .. } => WORLD,
     }
 }
 

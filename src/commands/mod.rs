@@ -1,5 +1,6 @@
 //! The verbs, one file each, and all the ways in which they fail. What a failure's exit code is stands in `exit_code`.
 
+pub mod build;
 pub mod context;
 pub mod decide;
 mod exit_code;
@@ -7,6 +8,7 @@ pub mod hash;
 mod leftovers;
 pub mod lookup;
 pub mod prospect;
+pub mod push;
 pub mod replay;
 pub mod rerun;
 pub mod run;
@@ -17,6 +19,9 @@ pub mod whereabouts;
 use std::io;
 use std::path::PathBuf;
 
+use tokio::task::spawn_blocking;
+
+use crate::build_script::ScriptError;
 use crate::config::ConfigError;
 use crate::context::collect::CollectError;
 use crate::decision::DecisionError;
@@ -27,9 +32,10 @@ use crate::fetch::FetchError;
 use crate::graph::GraphError;
 use crate::image_archive::ArchiveError;
 use crate::lookup::LookupError;
-use crate::names::{HttpUrl, NameError, TaskId};
+use crate::names::{HttpUrl, ImageName, NameError, TaskId};
 use crate::parent::ParentError;
 use crate::publish::PublishError;
+use crate::registry::RegistryError;
 use crate::report::Report;
 use crate::taskcluster::CallError;
 use crate::taskcluster::tasks::Run;
@@ -37,6 +43,7 @@ use crate::transfer::TransferError;
 use crate::tree::TreeError;
 pub use exit_code::CONFIGURATION;
 use prospect::Verdict;
+use push::PushProblem;
 use stop::Reason;
 use whereabouts::Whereabouts;
 
@@ -79,8 +86,23 @@ pub enum Failed {
         error: TreeError,
     },
     /// An image directory that somebody works in.
-    #[error("{} changed while its image was decided about; stop what writes to it, and decide again", .0.display())]
+    #[error("{} changes while its image is made; stop what writes to it, and start again", .0.display())]
     Changing(PathBuf),
+    /// An image whose parent must be there before it.
+    #[error(
+        "the image {image} is built from {parent}, and the engine has no {tag}; build that too, with --with-parents"
+    )]
+    NoParent {
+        /// The image.
+        image: ImageName,
+        /// Its parent.
+        parent: ImageName,
+        /// The parent's tag.
+        tag: String,
+    },
+    /// An image directory's own script.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
     /// A file that cannot be read.
     #[error("cannot read {}; it must be there and readable", path.display())]
     Read {
@@ -109,6 +131,12 @@ pub enum Failed {
     /// The engine's export is not the image.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// A registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// An image that is not pushed.
+    #[error(transparent)]
+    Push(#[from] PushProblem),
     /// Publishing.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -216,6 +244,11 @@ impl Failed {
             report.details("the engine says", &[failure.message.as_str()]);
         }
     }
+}
+
+/// Does work that takes its time on a thread of its own, so that signals are heard meanwhile.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failed> + Send + 'static) -> Result<T, Failed> {
+    spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// A command as it is typed.

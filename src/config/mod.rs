@@ -2,11 +2,13 @@
 //! The only reader of the environment, through a look-up that the door passes in; no network, no clock.
 
 mod access;
+mod build;
 mod decide;
 mod destination;
 mod lookup;
 mod patience;
 mod place;
+mod push;
 pub mod replay;
 pub mod rerun;
 pub mod settings;
@@ -24,10 +26,12 @@ use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoP
 use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, PARENT_ARG, Plan};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
+pub use build::BuildConfig;
 pub use decide::DecideConfig;
 pub use destination::{Destination, Output, Owner};
 pub use lookup::LookupConfig;
 pub use place::ImagesPlace;
+pub use push::{PushConfig, Pushing};
 pub use sources::{ConfigError, Given, Origin, Sources};
 pub use tree::{TreeConfig, TreeForm};
 
@@ -122,8 +126,7 @@ impl Config {
         let mut assumed = Vec::new();
         let args = build_args(sources)?;
         let parent = parent(sources, &args)?;
-        // An empty flag is no network, like an empty variable.
-        let network = sources.parse(&settings::DOCKER_BUILD_NETWORK)?.filter(|network: &String| !network.is_empty());
+        let network = network(sources)?;
         let context = context(sources, around, dry)?;
         let destination = Destination::read(sources, dry)?;
         let publishes = destination == Destination::Task;
@@ -146,11 +149,7 @@ impl Config {
         Ok(Self {
             plan,
             deployment: access::deployment(sources, needs_deployment, !publishes)?,
-            engine: EngineConfig {
-                choice: sources.parse_or_default(&settings::ENGINE)?,
-                docker_host: docker_host(sources)?,
-                runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
-            },
+            engine: engine(sources, around)?,
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             destination,
             keep,
@@ -160,6 +159,20 @@ impl Config {
             assumed,
         })
     }
+}
+
+/// The network of a build; an empty flag is none, like an empty variable.
+fn network(sources: &Sources) -> Result<Option<String>, ConfigError> {
+    Ok(sources.parse(&settings::DOCKER_BUILD_NETWORK)?.filter(|network: &String| !network.is_empty()))
+}
+
+/// Where to look for an engine.
+fn engine(sources: &Sources, around: &Surroundings) -> Result<EngineConfig, ConfigError> {
+    Ok(EngineConfig {
+        choice: sources.parse_or_default(&settings::ENGINE)?,
+        docker_host: docker_host(sources)?,
+        runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
+    })
 }
 
 fn docker_host(sources: &Sources) -> Result<Option<String>, ConfigError> {

@@ -54,6 +54,7 @@ const BUILD: &str = "The build";
 const ARTIFACT: &str = "The artifact and its routes";
 const TREE: &str = "The image tree";
 const DECISION: &str = "The decision";
+const LOCAL: &str = "The local build";
 const DEPLOYMENT: &str = "The deployment";
 const ENGINE_GROUP: &str = "The machine";
 const DRY: &str = "Dry run";
@@ -79,7 +80,7 @@ settings! {
     TASK_ID = Setting::new("task-id", "TASK_ID", "ID", "The task that publishes").group(JOB);
     RUN_ID = Setting::new("run-id", "RUN_ID", "N", "The run of the task that publishes").group(JOB);
     PUSHDATE = Setting::new("pushdate", "PUSHDATE", "DATE", "The push: YYYYMMDDHHMMSS in UTC, or seconds since 1970").group(JOB);
-    FORCE = Setting::new("force", "IMAGE_WORKER_FORCE", "", "Build even where the index has the image already").group(JOB);
+    FORCE = Setting::new("force", "IMAGE_WORKER_FORCE", "", "Build even where the index has the image already; push over a tag that has other content").group(JOB);
     MAX_RUN_TIME = Setting::new("max-run-time", "MAX_RUN_TIME", "SECONDS", "The task's maxRunTime; the program stops by itself, cleanly, shortly before").group(JOB);
 
     CONTEXT_TASK_ID = Setting::new("context-task-id", "CONTEXT_TASK_ID", "ID", "The task that has the context as an artifact, usually the decision task").group(CONTEXT_GROUP);
@@ -103,6 +104,13 @@ settings! {
     TASK_TEMPLATE = Setting::new("task-template", "IMAGE_WORKER_TASK_TEMPLATE", "FILE", "The image task's definition with placeholders [default: worker-config/task.yml of this version]").group(DECISION);
     VALUES = Setting::new("values", "IMAGE_WORKER_VALUES", "JSON", "Values of the template's placeholders, a JSON object of strings; --value wins over it").default("{}").group(DECISION);
     OFFLINE = Setting::new("offline", "IMAGE_WORKER_OFFLINE", "", "Look nothing up: every image gets a task; for a look at the graph").group(DECISION);
+
+    WITH_PARENTS = Setting::new("with-parents", "IMAGE_WORKER_WITH_PARENTS", "", "Also build the images of the tree that these need, in order; what the engine has of the same content is not built again").group(LOCAL);
+    NO_CACHE = Setting::new("no-cache", "IMAGE_WORKER_NO_CACHE", "", "Build every step anew, and every image").group(LOCAL);
+
+    PUSH = Setting::new("push", "IMAGE_WORKER_PUSH", "", "Push the images afterwards, as `push` does").group(LOCAL);
+    PIN = Setting::new("pin", "IMAGE_WORKER_PIN", "", "Write the digest of a pushed image to its file HASH").group(LOCAL);
+    DOCKER_CONFIG = Setting::new("docker-config", "DOCKER_CONFIG", "DIR", "The folder of docker's own configuration, which has credentials for registries [default: ~/.docker]").group(LOCAL);
 
     DOCKER_BUILD_ARGS = Setting::new("docker-build-args", "DOCKER_BUILD_ARGS", "JSON", "Build arguments, a JSON object of strings").default("{}").group(BUILD);
     DOCKER_BUILD_NETWORK = Setting::new("docker-build-network", "DOCKER_BUILD_NETWORK", "NETWORK", "Network of RUN steps, as the engine names it: host, none [default: the engine's]").group(BUILD);
@@ -306,6 +314,32 @@ pub const DECIDE_VERB: &[&Setting] = &[
     &SILENCE,
 ];
 
+/// What `build` takes.
+pub const BUILD_VERB: &[&Setting] = &[
+    &ROOT,
+    &IMAGES_DIR,
+    &KIND,
+    &SCHEME,
+    &WITH_PARENTS,
+    &NO_CACHE,
+    &PUSH,
+    &FORCE,
+    &PIN,
+    &DOCKER_CONFIG,
+    &DOCKER_BUILD_NETWORK,
+    &ROOT_URL,
+    &ENGINE,
+    &DOCKER_HOST,
+    &WORK_DIR,
+    &TRIES,
+    &CALL_TIMEOUT,
+    &SILENCE,
+];
+
+/// What `push` takes.
+pub const PUSH_VERB: &[&Setting] =
+    &[&ROOT, &IMAGES_DIR, &KIND, &FORCE, &PIN, &DOCKER_CONFIG, &ENGINE, &DOCKER_HOST, &TRIES, &CALL_TIMEOUT, &SILENCE];
+
 /// The settings of every verb that has any, by the verb's name.
 pub const VERBS: &[(&str, &[&Setting])] = &[
     ("run", RUN),
@@ -315,6 +349,8 @@ pub const VERBS: &[(&str, &[&Setting])] = &[
     ("context", CONTEXT_VERB),
     ("lookup", LOOKUP_VERB),
     ("decide", DECIDE_VERB),
+    ("build", BUILD_VERB),
+    ("push", PUSH_VERB),
     ("tree", TREE_VERB),
 ];
 

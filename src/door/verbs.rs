@@ -14,7 +14,8 @@ use crate::commands::stop::Stop;
 use crate::commands::{self, Failed};
 use crate::config::rerun::Rerun;
 use crate::config::{
-    self, Config, ConfigError, DecideConfig, LookupConfig, Sources, Surroundings, TreeConfig, settings,
+    self, BuildConfig, Config, ConfigError, DecideConfig, LookupConfig, PushConfig, Sources, Surroundings, TreeConfig,
+    settings,
 };
 use crate::names::{HashScheme, ImageName, TaskId};
 use crate::report::Report;
@@ -33,6 +34,8 @@ pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Repor
         Verb::Context(image) => context(image, sources, json),
         Verb::Lookup(names) => lookup(names, sources, json),
         Verb::Decide(decision) => decide(decision, sources, json),
+        Verb::Build(names) => build(names, sources, json),
+        Verb::Push(name) => push(name, sources, json),
         Verb::Tree => tree(sources),
         Verb::Completions(shell) => {
             let mut script = Vec::new();
@@ -162,6 +165,28 @@ fn lookup(names: &[ImageName], sources: &Sources, json: bool) -> Result<String, 
     let value = serde_json::to_value(&answers).map_err(|error| Failed::Bug(error.to_string()))?;
     let lines: Vec<_> = answers.iter().map(ToString::to_string).collect();
     Ok(answer(json, &value, &lines.join("\n")))
+}
+
+fn build(names: &[ImageName], sources: &Sources, json: bool) -> Result<String, Failed> {
+    let config = BuildConfig::read(sources, &surroundings())?;
+    let images = in_runtime(async {
+        let stop = Stop::listen(None)?;
+        commands::build::build(config, names, &stop).await
+    })?;
+    let value = serde_json::to_value(&images).map_err(|error| Failed::Bug(error.to_string()))?;
+    let asked_for = names.iter().filter_map(|name| images.iter().find(|image| image.name == *name));
+    let lines: Vec<_> = asked_for.map(ToString::to_string).collect();
+    Ok(answer(json, &value, &lines.join("\n")))
+}
+
+fn push(name: &ImageName, sources: &Sources, json: bool) -> Result<String, Failed> {
+    let config = PushConfig::read(sources, &surroundings())?;
+    let pushed = in_runtime(async {
+        let stop = Stop::listen(None)?;
+        commands::push::push(config, name, &stop).await
+    })?;
+    let value = serde_json::to_value(&pushed).map_err(|error| Failed::Bug(error.to_string()))?;
+    Ok(answer(json, &value, &pushed.digest))
 }
 
 fn decide(decision: &cli::Decision, sources: &Sources, json: bool) -> Result<String, Failed> {

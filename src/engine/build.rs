@@ -20,7 +20,7 @@ use tokio_util::io::ReaderStream;
 const UNUSED_ROOT_URL: &str = "[Warning] One or more build-args [TASKCLUSTER_ROOT_URL] were not consumed";
 
 /// How much of the context is read at a time.
-const CHUNK: usize = 256 * 1024;
+pub(super) const CHUNK: usize = 256 * 1024;
 
 impl Engine {
     /// Builds a context, a plain tar, and tags the image. Gives the image's id, `sha256:…`. The output goes to
@@ -57,7 +57,7 @@ impl Engine {
     }
 
     /// Reads a build's answer to its end.
-    async fn follow(
+    pub(super) async fn follow(
         &self,
         answer: impl Stream<Item = Result<BuildInfo, Error>>,
         secrets: Secrets,
@@ -125,7 +125,7 @@ impl Engine {
 
 /// Which builder is asked for. The classic one reads the whole context before its first step, needs no session,
 /// and is what Podman's socket answers with too.
-fn builder() -> BuilderVersion {
+pub(super) fn builder() -> BuilderVersion {
     BuilderVersion::BuilderV1
 }
 

@@ -38,24 +38,24 @@ impl Engine {
         let image = self.client.inspect_image(tag).await.map_err(trouble)?;
         let shell = shell(image.config.and_then(|config| config.shell));
         let client = client(&self.place, self.is_podman);
-        let open = open(&client, tag, network, &shell);
+        let network = network.map(|network| ["--network", network].map(str::to_owned));
+        let open = open(&client, tag, network.as_ref().map_or(&[], |words| words), &shell);
         let remove = client.into_iter().chain(["rmi", tag].map(str::to_owned)).collect();
         Ok(Some(Kept { tag: tag.to_owned(), open, remove }))
     }
 }
 
 /// The command that opens a shell in an image.
-fn open(client: &[String], tag: &str, network: Option<&str>, shell: &[String]) -> Vec<String> {
+pub(super) fn open(client: &[String], tag: &str, options: &[String], shell: &[String]) -> Vec<String> {
     let (program, arguments) = shell.split_first().map_or((USUAL_SHELL, &[][..]), |(first, rest)| (first, rest));
-    let network = network.map(|network| ["--network", network]);
     // The image may have an entry point of its own.
-    let words = ["run", "-it", "--rm"].into_iter().chain(network.into_iter().flatten());
+    let words = ["run", "-it", "--rm"].into_iter().chain(options.iter().map(String::as_str));
     let words = words.chain(["--entrypoint", program, tag]).map(str::to_owned);
     client.iter().cloned().chain(words).chain(arguments.iter().cloned()).collect()
 }
 
 /// The engine's client on the command line, with the engine's place where the client would not find it by itself.
-fn client(place: &str, is_podman: bool) -> Vec<String> {
+pub(super) fn client(place: &str, is_podman: bool) -> Vec<String> {
     let words = if is_podman {
         vec!["podman", "--url", place]
     } else if super::connect::places(&EngineConfig::default()).first().is_some_and(|usual| usual == place) {
@@ -68,7 +68,7 @@ fn client(place: &str, is_podman: bool) -> Vec<String> {
 }
 
 /// The shell that an image's RUN steps are given to, without the flag that makes it read a command.
-fn shell(of_the_image: Option<Vec<String>>) -> Vec<String> {
+pub(super) fn shell(of_the_image: Option<Vec<String>>) -> Vec<String> {
     let mut shell = of_the_image.unwrap_or_default();
     if shell.last().is_some_and(|word| word == "-c") {
         shell.pop();
@@ -94,11 +94,11 @@ mod tests {
 
     #[test]
     fn the_shell_is_the_one_that_the_step_had() {
-        let of = |shell: Option<&str>, network| {
-            open(&words("docker"), "image:tag", network, &super::shell(shell.map(words))).join(" ")
+        let of = |shell: Option<&str>, options: &[String]| {
+            open(&words("docker"), "image:tag", options, &super::shell(shell.map(words))).join(" ")
         };
-        assert_eq!(of(None, None), "docker run -it --rm --entrypoint /bin/sh image:tag");
-        let bash = of(Some("/bin/bash -o pipefail -c"), Some("host"));
+        assert_eq!(of(None, &[]), "docker run -it --rm --entrypoint /bin/sh image:tag");
+        let bash = of(Some("/bin/bash -o pipefail -c"), &words("--network host"));
         assert_eq!(bash, "docker run -it --rm --network host --entrypoint /bin/bash image:tag -o pipefail");
     }
 }

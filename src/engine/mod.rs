@@ -9,13 +9,16 @@ mod journal;
 mod keep;
 mod left;
 mod load;
+mod local;
 mod output;
+mod push;
 mod stages;
 
 use bollard::Docker;
 
 use clean::Traces;
 pub use keep::Kept;
+pub use local::{LocalBuild, Present};
 pub use output::Step;
 
 /// What the engine, or what it was asked to build, did wrong.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::cut;
+use crate::build_log::plain;
 use crate::secrets::Secrets;
 
 /// How many of a failing step's last lines are kept: about what fits on a screen beside the error.
@@ -114,7 +115,7 @@ impl Output {
     }
 
     fn line(&mut self, line: &str) -> Option<Said> {
-        let line = self.hide(&clean(line));
+        let line = self.hide(&plain(line));
         if line.trim().is_empty() {
             return None;
         }
@@ -165,12 +166,6 @@ impl Output {
 fn is_image_id(text: &str) -> bool {
     // Docker says 12 digits of it, Podman 11.
     text.len() >= 11 && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-/// The line without colours, cursor movements and other control characters: a log is read in a browser.
-fn clean(line: &str) -> String {
-    let plain = anstream::adapter::strip_str(line).to_string();
-    plain.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>().trim_end().to_owned()
 }
 
 #[cfg(test)]

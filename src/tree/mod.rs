@@ -4,6 +4,7 @@
 //! - `Tree`: which images there are. `kind`: what taskgraph's `kind.yml` says of them.
 //! - `instructions`, `words`, [`recipe`]: a Dockerfile's words, and the images that it names. `parent`: which is the parent.
 //! - [`lineage`]: families, parents first, and an image's hash in the index. [`registry`]: names in registries.
+//! - [`local`]: the images as people build them on their own machine.
 //! - [`survey`]: all of it at once, and what is wrong with it, for people.
 
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod fixture;
 mod instructions;
 mod kind;
 pub mod lineage;
+pub mod local;
 mod parent;
 pub mod recipe;
 pub mod registry;

@@ -1,0 +1,243 @@
+//! `build NAME…`: images made on this machine, from the contexts that tasks would make them from. What an image needs and
+//! what it is called is the tree's word; labels say afterwards what it was made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::Serialize;
+use tempfile::{NamedTempFile, TempDir};
+use tracing::{info, warn};
+
+use super::push::{Target, push_image};
+use super::stop::Stop;
+use super::{Failed, aside, command_line};
+use crate::build_log::BuildLog;
+use crate::build_script::{self, ScriptError};
+use crate::config::BuildConfig;
+use crate::context::collect::Context;
+use crate::disk::room_for;
+use crate::engine::{Engine, LocalBuild};
+use crate::fetch::Fetched;
+use crate::names::{ContextHash, HashScheme, ImageName};
+use crate::plan::{BuildPlan, PARENT_ARG};
+use crate::tree::Tree;
+use crate::tree::local::LocalImage;
+
+/// The labels of an image that was built here; an image that a task has built has none of them.
+pub(super) const CONTEXT_LABEL: &str = "image-worker.context-hash";
+const HASH_LABEL: &str = "image-worker.index-hash";
+const BUILT_FROM_LABEL: &str = "image-worker.built-from";
+
+/// Written to disk at this size, so that system calls do not count.
+const WRITE_BUFFER: usize = 256 * 1024;
+
+/// An image that the engine has now.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Built {
+    /// Its name.
+    pub name: ImageName,
+    /// Its tag in the engine.
+    pub tag: String,
+    /// The hash of its context.
+    pub context_hash: ContextHash,
+    /// What stands in the `.hash.` route of the same image where a task has built it.
+    pub hash: ContextHash,
+    /// Its id.
+    pub image_id: String,
+    /// Whether it was built now, or there already.
+    pub built: bool,
+    /// The digest that it has in its registry, where it was pushed.
+    pub digest: Option<String>,
+}
+
+impl fmt::Display for Built {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.tag, self.context_hash)
+    }
+}
+
+/// Builds the images, and with `with_parents` what they need before them. The answers are in the order of the builds.
+pub async fn build(config: BuildConfig, names: &[ImageName], stop: &Stop) -> Result<Vec<Built>, Failed> {
+    let (family, targets) = stop.during("hashing the contexts", family(&config, names)).await?;
+    let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
+    let unwritable = |source| Failed::Write { path: config.work_dir.clone(), source };
+    let work = TempDir::with_prefix_in(".image-worker-", &config.work_dir).map_err(unwritable)?;
+    let builder = Builder { config: &config, engine: &engine, family: &family, folder: work.path() };
+    let mut built = Vec::new();
+    for image in &family {
+        if config.with_parents || names.contains(&image.image.name) {
+            built.push(stop.during("building", builder.image(image)).await?);
+        }
+    }
+    if let Some(pushing) = &config.push {
+        pushing.patience.hold();
+        for target in &targets {
+            let pushed = stop.during("pushing", push_image(&engine, target, pushing)).await?;
+            built.iter_mut().filter(|it| it.name == pushed.name).for_each(|it| it.digest = Some(pushed.digest.clone()));
+        }
+    }
+    for name in names.iter().collect::<BTreeSet<_>>() {
+        for image in family.iter().filter(|image| image.image.name == *name) {
+            stop.during("looking at the image", builder.what_next(image)).await?;
+        }
+    }
+    Ok(built)
+}
+
+/// The images and all that they need, parents first, and what is to be pushed of them.
+async fn family(config: &BuildConfig, names: &[ImageName]) -> Result<(Vec<LocalImage>, Vec<Target>), Failed> {
+    let (place, names, scheme) = (config.place.clone(), names.to_vec(), config.scheme);
+    let pushed: BTreeSet<_> = names.iter().filter(|_| config.push.is_some()).cloned().collect();
+    aside(move || {
+        let tree = Tree::open(&place.root, place.images_dir.as_deref(), place.kind.as_deref())?;
+        // What cannot be pushed is told before the build.
+        let targets = pushed.iter().map(|name| Target::of(&tree, name)).collect::<Result<_, _>>()?;
+        Ok((tree.local(&names, scheme)?, targets))
+    })
+    .await
+}
+
+struct Builder<'a> {
+    config: &'a BuildConfig,
+    engine: &'a Engine,
+    family: &'a [LocalImage],
+    folder: &'a Path,
+}
+
+impl Builder<'_> {
+    /// Makes one image, unless all that is asked for is that it is there, and it is.
+    async fn image(&self, it: &LocalImage) -> Result<Built, Failed> {
+        let labels = self.labels(it).await?;
+        if self.config.with_parents
+            && !self.config.no_cache
+            && let Some(there) = self.engine.present(&it.tag).await?
+            && labels.iter().all(|label| there.labels.get(label.0) == Some(label.1))
+        {
+            info!("{} is there already, built from context {}", it.tag, it.context);
+            return Ok(built(it, there.id, false));
+        }
+        if !it.in_registry {
+            let (name, tag) = (&it.image.name, &it.tag);
+            warn!("{name} has no VERSION: the build takes the local tag {tag}, which is for use on this machine only");
+        }
+        info!("building {} from context {}", it.tag, it.context);
+        let started = Instant::now();
+        let image_id = match build_script::find(&it.image.directory) {
+            Some((script, true)) => self.run(&script, it).await?,
+            Some((script, false)) => {
+                warn!("{} is not executable: the Dockerfile is built instead", script.display());
+                self.build(it, labels).await?
+            }
+            None => self.build(it, labels).await?,
+        };
+        info!("built {}, {image_id}, in {:.1} s", it.tag, started.elapsed().as_secs_f64());
+        Ok(built(it, image_id, true))
+    }
+
+    /// What an image is made of: its own content, and the very images that it is built from.
+    async fn labels(&self, it: &LocalImage) -> Result<BTreeMap<String, String>, Failed> {
+        let mut built_from = Vec::new();
+        for need in self.family.iter().filter(|other| it.needs.contains(&other.image.name)) {
+            let name = &need.image.name;
+            match self.engine.present(&need.tag).await? {
+                Some(there) => {
+                    let is_old = there.labels.get(HASH_LABEL).is_some_and(|hash| *hash != need.hash.to_string());
+                    if is_old && !self.config.with_parents {
+                        warn!("{} was built from another context than {name} has now; see --with-parents", need.tag);
+                    }
+                    built_from.push(format!("{name}={}", there.id));
+                }
+                // A registry may have it.
+                None if it.parent.as_ref() != Some(name) => {}
+                None => {
+                    let (image, parent, tag) = (it.image.name.clone(), name.clone(), need.tag.clone());
+                    return Err(Failed::NoParent { image, parent, tag });
+                }
+            }
+        }
+        let labels = [
+            (CONTEXT_LABEL, it.context.to_string()),
+            (HASH_LABEL, it.hash.to_string()),
+            (BUILT_FROM_LABEL, built_from.join(" ")),
+        ];
+        Ok(labels.map(|(label, value)| (label.to_owned(), value)).into())
+    }
+
+    /// Builds an image from its context. Gives its id.
+    async fn build(&self, it: &LocalImage, labels: BTreeMap<String, String>) -> Result<String, Failed> {
+        let BuildPlan { mut args, network } = self.config.build.clone();
+        args.extend(it.image.args.clone());
+        let parent = it.parent.as_ref().and_then(|parent| self.family.iter().find(|it| it.image.name == *parent));
+        args.extend(parent.map(|parent| (PARENT_ARG.to_owned(), parent.tag.clone())));
+        let context = self.context(it).await?;
+        if context.hash != it.context {
+            return Err(Failed::Changing(it.image.directory.clone()));
+        }
+        let (plan, no_cache) = (BuildPlan { args, network }, self.config.no_cache);
+        let build = LocalBuild { tag: it.tag.clone(), plan, labels, no_cache };
+        let context = context.open(it.parent.is_some()).await?;
+        Ok(self.engine.build_local(context, &build, &mut BuildLog::for_people()).await?)
+    }
+
+    /// The context of an image in a file, as a task would get it.
+    async fn context(&self, it: &LocalImage) -> Result<Fetched, Failed> {
+        let (root, folder, scheme) = (self.config.place.root.clone(), self.folder.to_owned(), self.config.scheme);
+        let (directory, args) = (it.image.directory.clone(), it.image.args.clone());
+        aside(move || spool(&root, &directory, &args, scheme, &folder)).await
+    }
+
+    /// Lets an image directory's own script build the image. Gives its id.
+    async fn run(&self, script: &Path, it: &LocalImage) -> Result<String, Failed> {
+        info!("{} builds the image", script.display());
+        build_script::run(script, &it.tag, self.config.no_cache, &mut BuildLog::for_people()).await?;
+        let no_image = || ScriptError::NoImage { script: script.to_owned(), tag: it.tag.clone() };
+        Ok(self.engine.present(&it.tag).await?.ok_or_else(no_image)?.id)
+    }
+
+    /// Tells what can be done with an image now.
+    async fn what_next(&self, it: &LocalImage) -> Result<(), Failed> {
+        let directory = &it.image.directory;
+        let directory = directory.strip_prefix(&self.config.directory).unwrap_or(directory);
+        let shell = self.engine.shell_in(&it.tag, &env_files(directory, &it.image.directory)).await?;
+        info!("a shell in {}: {}", it.tag, command_line(&shell));
+        if it.in_registry && self.config.push.is_none() {
+            info!("to push it: image-worker push {}", it.image.name);
+        }
+        Ok(())
+    }
+}
+
+fn built(it: &LocalImage, image_id: String, built: bool) -> Built {
+    let (name, tag) = (it.image.name.clone(), it.tag.clone());
+    Built { name, tag, context_hash: it.context, hash: it.hash, image_id, built, digest: None }
+}
+
+fn spool(
+    root: &Path,
+    directory: &Path,
+    args: &BTreeMap<String, String>,
+    scheme: HashScheme,
+    folder: &Path,
+) -> Result<Fetched, Failed> {
+    let context = Context::collect(root, directory, args, scheme)?;
+    let bytes = context.size();
+    room_for("the context", folder, bytes)?;
+    let unwritable = |source| Failed::Write { path: folder.to_owned(), source };
+    let file = NamedTempFile::new_in(folder).map_err(unwritable)?;
+    let hash = context.write_tar(BufWriter::with_capacity(WRITE_BUFFER, &file))?;
+    Ok(Fetched { file, hash, bytes })
+}
+
+/// The files with variables of an image directory, as they are called from where the user is.
+fn env_files(shown: &Path, directory: &Path) -> Vec<PathBuf> {
+    // A folder that cannot be read is no reason to fail: the image is built.
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.filter(|entry| entry.path().is_file()).map(|entry| entry.file_name());
+    let mut files: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with(".env")).collect();
+    files.sort();
+    files.into_iter().map(|name| shown.join(name)).collect()
+}

@@ -1,0 +1,52 @@
+//! What one invocation of `build` is to do: which tree, which engine, and how much of it anew. Which images are built is
+//! the command line's word.
+
+use std::path::PathBuf;
+
+use super::{ConfigError, EngineConfig, ImagesPlace, Pushing, Sources, Surroundings, engine, settings};
+use crate::names::HashScheme;
+use crate::plan::BuildPlan;
+
+/// One invocation of `build`.
+#[derive(Debug)]
+pub struct BuildConfig {
+    /// Where the images are.
+    pub place: ImagesPlace,
+    /// How contexts are made and hashed.
+    pub scheme: HashScheme,
+    /// What every build gets: the root URL, and a network.
+    pub build: BuildPlan,
+    /// Build what the images need, too.
+    pub with_parents: bool,
+    /// Build everything anew.
+    pub no_cache: bool,
+    /// Push what is named, and how.
+    pub push: Option<Pushing>,
+    /// Where to look for an engine.
+    pub engine: EngineConfig,
+    /// The folder for contexts on their way.
+    pub work_dir: PathBuf,
+    /// The current directory, which paths are told from.
+    pub directory: PathBuf,
+}
+
+impl BuildConfig {
+    /// Reads the configuration of `build`.
+    pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+        let mut build = BuildPlan { network: super::network(sources)?, ..BuildPlan::default() };
+        if let Some(root_url) = sources.get(&settings::ROOT_URL)? {
+            build.args.insert(settings::ROOT_URL.variable.to_owned(), root_url.text);
+        }
+        Ok(Self {
+            place: ImagesPlace::read(sources, &around.directory)?,
+            scheme: sources.parse_or_default(&settings::SCHEME)?,
+            build,
+            with_parents: sources.switch(&settings::WITH_PARENTS)?,
+            no_cache: sources.switch(&settings::NO_CACHE)?,
+            push: sources.switch(&settings::PUSH)?.then(|| Pushing::read(sources, around)).transpose()?,
+            engine: engine(sources, around)?,
+            work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
+            directory: around.directory.clone(),
+        })
+    }
+}

@@ -1,0 +1,54 @@
+//! What one invocation of `push` is to do: which tree, which engine, whose credentials. Which image is pushed is the
+//! command line's word.
+
+use std::path::PathBuf;
+
+use super::{ConfigError, EngineConfig, ImagesPlace, Sources, Surroundings, engine, patience, settings};
+use crate::retry::Patience;
+
+/// One invocation of `push`.
+#[derive(Debug)]
+pub struct PushConfig {
+    /// Where the images are.
+    pub place: ImagesPlace,
+    /// Where to look for an engine.
+    pub engine: EngineConfig,
+    /// How to push.
+    pub pushing: Pushing,
+}
+
+/// How images are pushed.
+#[derive(Clone, Debug)]
+pub struct Pushing {
+    /// Push over a tag that has other content.
+    pub force: bool,
+    /// Write the digest to the image's HASH.
+    pub pin: bool,
+    /// The folder of docker's own configuration.
+    pub docker_config: Option<PathBuf>,
+    /// How long and how often to try.
+    pub patience: Patience,
+}
+
+impl PushConfig {
+    /// Reads the configuration of `push`.
+    pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+        Ok(Self {
+            place: ImagesPlace::read(sources, &around.directory)?,
+            engine: engine(sources, around)?,
+            pushing: Pushing::read(sources, around)?,
+        })
+    }
+}
+
+impl Pushing {
+    pub(super) fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+        let home = (around.environment)("HOME").map(|home| PathBuf::from(home).join(".docker"));
+        Ok(Self {
+            force: sources.switch(&settings::FORCE)?,
+            pin: sources.switch(&settings::PIN)?,
+            docker_config: sources.parse(&settings::DOCKER_CONFIG)?.or(home),
+            patience: patience::read(sources)?,
+        })
+    }
+}

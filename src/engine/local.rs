@@ -1,0 +1,94 @@
+//! Builds for the people who ask for them: the image stays under its tag, what the engine has kept of earlier builds is
+//! used, and labels say what the image was made of. A task's builds are `build`'s.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bollard::errors::Error;
+use bollard::query_parameters::BuildImageOptions;
+use tokio::io::AsyncRead;
+use tokio_util::io::ReaderStream;
+
+use super::build::{CHUNK, builder};
+use super::{Engine, EngineError, keep};
+use crate::build_log::BuildLog;
+use crate::plan::BuildPlan;
+use crate::secrets::Secrets;
+
+/// What a local build is told besides its context.
+#[derive(Debug)]
+pub struct LocalBuild {
+    /// The tag that the image gets, and takes from another.
+    pub tag: String,
+    /// Arguments and network.
+    pub plan: BuildPlan,
+    /// What the image says of itself.
+    pub labels: BTreeMap<String, String>,
+    /// Build every step anew.
+    pub no_cache: bool,
+}
+
+/// An image that the engine has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Present {
+    /// Its id, `sha256:…`.
+    pub id: String,
+    /// What it says of itself.
+    pub labels: BTreeMap<String, String>,
+    /// The names that it has in registries, `REGISTRY/NAME@sha256:…`.
+    pub digests: Vec<String>,
+}
+
+impl Engine {
+    /// Builds a context, a plain tar. Gives the image's id; the image is there to stay.
+    pub async fn build_local(
+        &self,
+        context: impl AsyncRead + Send + 'static,
+        build: &LocalBuild,
+        log: &mut BuildLog,
+    ) -> Result<String, EngineError> {
+        let body = bollard::body_try_stream(ReaderStream::with_capacity(context, CHUNK));
+        let options = BuildImageOptions {
+            dockerfile: "Dockerfile".to_owned(),
+            t: Some(build.tag.clone()),
+            // Containers of steps are of no use to anybody; images of steps are the cache.
+            rm: true,
+            forcerm: true,
+            nocache: build.no_cache,
+            buildargs: Some(build.plan.args.clone().into_iter().collect()),
+            labels: Some(build.labels.clone().into_iter().collect()),
+            networkmode: build.plan.network.clone(),
+            version: builder(),
+            ..BuildImageOptions::default()
+        };
+        let secrets = Secrets::among(&build.plan.args);
+        self.follow(self.client.build_image(options, None, Some(body)), secrets, log).await
+    }
+
+    /// The image that has a name, if there is one.
+    pub async fn present(&self, name: &str) -> Result<Option<Present>, EngineError> {
+        let image = match self.client.inspect_image(name).await {
+            Ok(image) => image,
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
+            Err(source) => {
+                return Err(EngineError::Trouble { doing: format!("looking for {name}"), source: source.into() });
+            }
+        };
+        let doing = || format!("looking for {name}: it told no id");
+        let id = image.id.ok_or_else(|| EngineError::Unfinished { doing: doing() })?;
+        let labels = image.config.and_then(|config| config.labels).unwrap_or_default();
+        let digests = image.repo_digests.unwrap_or_default();
+        Ok(Some(Present { id, labels: labels.into_iter().collect(), digests }))
+    }
+
+    /// The command that opens a shell in an image, with the variables of these files, for a person to type.
+    pub async fn shell_in(&self, tag: &str, env_files: &[impl AsRef<Path>]) -> Result<Vec<String>, EngineError> {
+        let image = self.client.inspect_image(tag).await;
+        let doing = || format!("looking at {tag}");
+        let image = image.map_err(|source| EngineError::Trouble { doing: doing(), source: source.into() })?;
+        let option = |file: &Path| ["--env-file".to_owned(), file.display().to_string()];
+        let options: Vec<_> = env_files.iter().flat_map(|file| option(file.as_ref())).collect();
+        let shell = keep::shell(image.config.and_then(|config| config.shell));
+        Ok(keep::open(&keep::client(&self.place, self.is_podman), tag, &options, &shell))
+    }
+}
