@@ -1,5 +1,7 @@
 //! The program against the world.
 
+mod archive;
+mod check;
 mod conformance;
 mod dry_run;
 mod fault_matrix;

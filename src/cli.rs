@@ -34,6 +34,8 @@ pub enum Verb {
     Lookup(Vec<ImageName>),
     /// Decide about a task graph's images.
     Decide(Decision),
+    /// Say whether every consumer can load an image archive.
+    Check(PathBuf),
     /// Print a completion script.
     Completions(Shell),
     /// Print the manual page.
@@ -82,6 +84,11 @@ Each task image is looked up by its hash. Where it is missing, the graph gets on
 written to --contexts, and the tasks that need it wait for that task. Two forms of graphs are understood: that of 2015,
 {\"tasks\": [{\"taskId\", \"task\", \"requires\"}]}, and taskgraph's task-graph.json, of labels or of task ids.";
 
+const CHECK_HELP: &str = "\
+Says whether every consumer can load an image archive, .tar, .tar.gz or .tar.zst: manifest and configuration agree, every
+layer is the one that the configuration names, and plain; one name, the same in `repositories`; no member that is unsafe,
+or that readers differ about. Prints all problems, each with who breaks on it. The exit code is 10 if there is one.";
+
 const LOOKUP_HELP: &str = "\
 Says which tasks have these images already: in the central project or, with --project, in that one.
 An entry of the index counts only if its artifact is there, whole and unexpired.
@@ -118,6 +125,9 @@ pub fn command() -> Command {
                 .long_about(DECIDE_HELP)
                 .args(decision_arguments()),
         )
+        .subcommand(
+            verb("check", "Say whether every consumer can load an image archive").long_about(CHECK_HELP).arg(archive()),
+        )
         .subcommand(Command::new("completions").about("Print a completion script").arg(shell))
         .subcommand(Command::new("man").about("Print the manual page"))
 }
@@ -148,6 +158,10 @@ fn decision_arguments() -> [Arg; 2] {
         graph.help("The task graph's file, or - for stdin"),
         value.value_parser(key_value).help(help).help_heading("The decision"),
     ]
+}
+
+fn archive() -> Arg {
+    Arg::new("file").value_name("FILE").value_parser(value_parser!(PathBuf)).required(true).help("The image archive")
 }
 
 fn image_names() -> Arg {
@@ -206,6 +220,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             graph: sub.get_one("graph").cloned().unwrap_or_default(),
             values: sub.get_many("value").into_iter().flatten().cloned().collect(),
         }),
+        "check" => Verb::Check(sub.get_one("file").cloned().unwrap_or_default()),
         "completions" => Verb::Completions(sub.get_one("shell").copied().unwrap_or(Shell::Bash)),
         _ => Verb::Man,
     };

@@ -42,13 +42,21 @@ fn run_verb() -> ExitCode {
         Ok((format, verbose)) => Report::install(format, verbose, color),
         Err(error) => return failed(&plain(), &error.into()),
     };
-    match verbs::execute(&invocation, &sources, &report) {
-        Ok(answer) => match io::stdout().write_all(answer.as_bytes()).and_then(|()| io::stdout().flush()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(source) => failed(&report, &Failed::Write { path: "stdout".into(), source }),
-        },
-        Err(error) => failed(&report, &error),
+    let outcome = verbs::execute(&invocation, &sources, &report);
+    let printed = match &outcome {
+        Ok(answer) | Err(Failed::Findings { answer, .. }) => print(answer),
+        Err(_) => Ok(()),
+    };
+    match (outcome, printed) {
+        (Ok(_), Ok(())) => ExitCode::SUCCESS,
+        (Err(error), Ok(())) => failed(&report, &error),
+        (_, Err(error)) => failed(&report, &error),
     }
+}
+
+fn print(answer: &str) -> Result<(), Failed> {
+    let written = io::stdout().write_all(answer.as_bytes()).and_then(|()| io::stdout().flush());
+    written.map_err(|source| Failed::Write { path: "stdout".into(), source })
 }
 
 fn failed(report: &Report, error: &Failed) -> ExitCode {

@@ -1,5 +1,6 @@
 //! The verbs, one file each, and the only place that makes exit codes of errors (contract, section 8).
 
+pub mod check;
 pub mod context;
 pub mod decide;
 pub mod hash;
@@ -88,6 +89,14 @@ pub enum Failed {
     /// The engine, or the build.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// What was looked at is not as it should be.
+    #[error("{what}")]
+    Findings {
+        /// In one line.
+        what: String,
+        /// All that was found, for stdout.
+        answer: String,
+    },
     /// The engine's export is not the image.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -139,7 +148,7 @@ impl Failed {
             Self::Parent(ParentError::Load { error, .. }) => load_code(error),
             Self::Parent(ParentError::Call(error)) => call_code(error),
             Self::Collect(error) => collect_code(error),
-            Self::Changing(_) => CONTEXT,
+            Self::Changing(_) | Self::Findings { .. } => CONTEXT,
             Self::Decision(_) | Self::Document(_) | Self::Read { .. } => USAGE,
             Self::Graph(error) => match error {
                 GraphError::Unresolved { .. } | GraphError::Definition { .. } => BUG,

@@ -210,6 +210,12 @@ async fn export(
     meter.finish("exported the image");
     let name = &plan.artifact.name;
     info!("{name}: {}, {} layers, sha256 {}", Bytes(written.size), written.content.layers, written.sha256);
+    if written.content.packed > 0 {
+        let packed = written.content.packed;
+        warn!(
+            "{packed} layers are packed, as this engine exports them; consumers that want plain layers cannot load it"
+        );
+    }
     Ok(ImageFile { path, sha256: written.sha256, size: written.size, image_id })
 }
 

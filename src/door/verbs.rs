@@ -24,6 +24,7 @@ pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Repor
         Verb::Context(image) => context(image, sources, json),
         Verb::Lookup(names) => lookup(names, sources, json),
         Verb::Decide(decision) => decide(decision, sources, json),
+        Verb::Check(file) => check(file, json),
         Verb::Completions(shell) => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut cli::command(), "image-worker", &mut script);
@@ -121,6 +122,16 @@ fn decide(decision: &cli::Decision, sources: &Sources, json: bool) -> Result<Str
             let lines: Vec<_> = decided.images.iter().map(|image| format!("{} {}\n", image.name, image.task)).collect();
             Ok(lines.concat())
         }
+    }
+}
+
+fn check(file: &Path, json: bool) -> Result<String, Failed> {
+    let verdict = commands::check::check(file)?;
+    let value = serde_json::to_value(&verdict.checked).map_err(|error| Failed::Bug(error.to_string()))?;
+    let answer = answer(json, &value, &verdict.to_string());
+    match verdict.fault() {
+        None => Ok(answer),
+        Some(what) => Err(Failed::Findings { what, answer }),
     }
 }
 
