@@ -8,32 +8,36 @@ use serde_json::json;
 
 /// An archive in the making, of an image with busybox and `/inherited`, in two layers.
 pub(crate) struct Archive {
+    mark: String,
     pub(crate) layers: Vec<Vec<u8>>,
     pub(crate) config: Vec<u8>,
 }
 
 impl Archive {
-    /// The image's marks make it unlike all others.
+    /// The mark makes the image unlike all others.
     pub(crate) fn new(mark: &str) -> Self {
-        let layer = |name: &str, mode: u32, data: &[u8]| {
-            let mut tar = tar::Builder::new(Vec::new());
-            let mut header = tar::Header::new_ustar();
-            header.set_size(data.len() as u64);
-            header.set_mode(mode);
-            tar.append_data(&mut header, name, data).unwrap();
-            tar.into_inner().unwrap()
-        };
-        let busybox = std::fs::read("/bin/busybox").expect("busybox-static; run scripts/test");
-        let layers = vec![
-            layer("bin/busybox", 0o755, &busybox),
-            layer("inherited", 0o644, format!("{mark}-inherited\n").as_bytes()),
-        ];
-        let ids: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", Digest::of(layer))).collect();
+        let mut image = Self::empty(mark);
+        image.add_layer("bin/busybox", &std::fs::read("/bin/busybox").expect("busybox-static; run scripts/test"));
+        image.add_layer("inherited", format!("{mark}-inherited\n").as_bytes());
+        image
+    }
+
+    /// An image without a layer, which no engine takes.
+    pub(crate) fn empty(mark: &str) -> Self {
+        Self { mark: mark.to_owned(), layers: Vec::new(), config: Vec::new() }
+    }
+
+    /// Adds a layer with one file.
+    pub(crate) fn add_layer(&mut self, name: &str, data: &[u8]) {
+        let layer = [member(name, data), vec![0; 1024]].concat();
+        self.layers.push(layer);
+        let ids: Vec<_> = self.layers.iter().map(|layer| format!("sha256:{}", Digest::of(layer))).collect();
         let config = json!({
             "architecture": "amd64", "os": "linux", "created": "2015-12-09T12:34:56Z",
-            "config": { "Env": [format!("TEST={mark}")] }, "rootfs": { "type": "layers", "diff_ids": ids },
+            "config": { "Env": [format!("TEST={}", self.mark)], "Labels": { "image-worker-test": self.mark } },
+            "rootfs": { "type": "layers", "diff_ids": ids },
         });
-        Self { layers, config: config.to_string().into() }
+        self.config = config.to_string().into();
     }
 
     pub(crate) fn id(&self) -> String {
@@ -75,7 +79,7 @@ pub(crate) fn member(name: &str, data: &[u8]) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
     header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
     header.set_size(data.len() as u64);
-    header.set_mode(0o644);
+    header.set_mode(0o755);
     header.set_cksum();
     let mut bytes = [header.as_bytes(), data].concat();
     bytes.resize(bytes.len().next_multiple_of(512), 0);

@@ -1,6 +1,7 @@
 //! Parents: images that are built from another task's image, with the real engine. The parents are real tasks' images, or
 //! archives made here, as other programs make them and as nobody should.
 
+use std::path::Path;
 use std::process::Command;
 
 use image_worker::names::Digest;
@@ -322,6 +323,72 @@ fn a_signal_leaves_no_parent_behind() {
     assert!(finished.error_line().contains("SIGTERM while loading the parent image"), "{}", finished.stderr);
     assert!(!has_image(&image.id()), "the parent is left");
     job.assert_engine_is_clean();
+}
+
+/// An engine that has the whole archive unpacks it although nobody is there any more.
+#[test]
+fn a_signal_while_the_engine_unpacks_leaves_no_parent_behind() {
+    if !engine() {
+        return;
+    }
+    let name = "parent-unpacked";
+    let mut image = Archive::new(name);
+    image.add_layer("large", &vec![0; LARGE]);
+    let (job, parent) = with_archive(name, ARTIFACT, &image.tar(None));
+    let mut environment = job.environment();
+    environment.insert("PARENT_TASK_ID".to_owned(), parent.clone());
+    // Where Docker puts an archive before it unpacks it: what says which image it is comes last.
+    let imports = Path::new(&docker_says(&["info", "--format", "{{.DockerRootDir}}"])).join("tmp");
+    if std::fs::read_dir(&imports).is_err() {
+        assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "{} cannot be read", imports.display());
+        eprintln!("SKIPPED: {} cannot be read", imports.display());
+        return;
+    }
+    let whole = |_: &str| {
+        let folders = std::fs::read_dir(&imports).into_iter().flatten().flatten();
+        let manifests = folders.filter_map(|folder| std::fs::read_to_string(folder.path().join("manifest.json")).ok());
+        manifests.into_iter().any(|manifest| manifest.contains(&parent))
+    };
+    let kill = |id: u32| assert!(Command::new("kill").args(["-TERM", &id.to_string()]).status().unwrap().success());
+    let finished = program(["run"], environment).finish_when(whole, kill);
+    finished.assert_fails(143, &["SIGTERM while loading the parent image"]);
+    assert!(!has_image(&image.id()), "the parent is left");
+    job.assert_engine_is_clean();
+    assert!(finished.stderr.contains("removed 1 images"), "{}", finished.stderr);
+}
+
+/// Twice of what the program may take.
+const LARGE: usize = 128 << 20;
+
+#[test]
+fn memory_stays_flat_however_large_the_parent_is() {
+    if !engine() {
+        return;
+    }
+    let name = "parent-large";
+    let mut image = Archive::new(name);
+    image.add_layer("large", &vec![0; LARGE]);
+    let packed = zstd::encode_all(&*image.tar(None), 1).unwrap();
+    let (job, parent) = with_archive(name, ZSTD, &packed);
+    let mut environment = job.environment();
+    environment.insert("PARENT_TASK_ID".to_owned(), parent);
+    let mut most = 0;
+    let finished = program(["run"], environment).finish_with(|id| {
+        // The last that is seen before the program ends is the most that it had.
+        while let Some(kilobytes) = resident(id) {
+            most = most.max(kilobytes);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    });
+    assert_child(&job, &finished, name);
+    assert!((1..64 << 10).contains(&most), "{most} KiB for a parent of {} KiB", LARGE >> 10);
+}
+
+/// The most memory that a living process has had so far, in KiB.
+fn resident(id: u32) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use image_worker::commands::Failed;
 use image_worker::commands::stop::Reason;
 use image_worker::config::settings::{self, Setting};
-use image_worker::config::{Access, Config, Sources, Surroundings};
+use image_worker::config::{Access, Config, Destination, Sources, Surroundings};
 use image_worker::names::HashScheme;
 use image_worker::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, ImageFile, Plan, Storage, TaskRun};
 use image_worker::task::{Content, Environment, TaskDefinition, Template, Values, environment, unread, values};
@@ -60,11 +60,12 @@ const PROMISED: [&str; 25] = [
 ];
 
 /// Settings that stand in no file here, because they are said elsewhere.
-const ELSEWHERE: [(&[&Setting], &str); 4] = [
+const ELSEWHERE: [(&[&Setting], &str); 5] = [
     (&[&settings::TASK_ID, &settings::RUN_ID, &settings::WORK_DIR], "generic-worker says it"),
     (&[&settings::CLIENT_ID, &settings::ACCESS_TOKEN, &settings::CERTIFICATE], "a task has the proxy"),
     (&[&settings::CONFIG, &settings::JSON], "a person says it on the command line"),
-    (&[&settings::DRY_RUN, &settings::OUTPUT, &settings::CONTEXT, &settings::ROOT], "for dry runs"),
+    (&[&settings::DRY_RUN, &settings::SHELL, &settings::OUTPUT, &settings::CONTEXT, &settings::ROOT], "for dry runs"),
+    (&[&settings::CHOWN_OUTPUT], "who calls the program in a container says whose the output is"),
 ];
 
 fn folder() -> PathBuf {
@@ -208,7 +209,7 @@ fn what_a_plan_writes_into_a_task_is_read_as_the_same_plan() {
         assert_eq!(serde_json::to_value(&config.plan).unwrap(), serde_json::to_value(&plan).unwrap());
         assert_eq!(config.max_run_time, Some(definition.payload.max_run_time), "MAX_RUN_TIME and maxRunTime differ");
         assert!(matches!(config.deployment.unwrap().access, Access::Proxy(_)), "a task signs through the proxy");
-        assert_eq!((config.dry_run, config.force), (None, false), "a task publishes");
+        assert_eq!((config.destination, config.force), (Destination::Task, false), "a task publishes");
     }
 }
 

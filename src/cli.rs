@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 use crate::config::settings::{self, Setting};
-use crate::names::{ImageName, NameError};
+use crate::names::{ImageName, NameError, TaskId};
 
 /// What was typed.
 #[derive(Debug)]
@@ -26,6 +26,10 @@ pub struct Invocation {
 pub enum Verb {
     /// The main job.
     Run,
+    /// The job of an existing task.
+    Replay(TaskId),
+    /// A sheriff's rerun.
+    Rerun(TaskId),
     /// Print a context hash.
     Hash(ImageDirectory),
     /// Write a context.
@@ -94,12 +98,31 @@ Says which tasks have these images already: in the central project or, with --pr
 An entry of the index counts only if its artifact is there, whole and unexpired.
 Prints `NAME TASK_ID`, or `NAME -`, a line each.";
 
+const REPLAY_HELP: &str = "\
+Fetches a task's definition (from a public deployment without credentials) and does its job here: the same context,
+arguments and parent. A dry run, unless --publish. Flags win over the definition; the engine, the output and
+credentials are this machine's. When the context has expired, give --context DIR; see also --shell.
+    TASKCLUSTER_ROOT_URL=https://tc.example.com image-worker replay TASK_ID --shell";
+
+const RERUN_HELP: &str = "\
+Tells how an image task stands and whether a rerun can work: runs, deadline, context, retries, the image in the index.
+If so, asks (or not, with --yes), has the queue make another run, and follows it. If not, says what to do instead: a
+retrigger, a new decision task, nothing. Looking needs no credentials at a public deployment; the rerun needs a scope
+queue:rerun-task:SCHEDULER/GROUP/TASK. With --json, stdout has a line about the prospect and one about the run.";
+
+const RERUN_EXIT_CODES: &str = "\
+Exit codes:
+  0    the run completed, or there is nothing to do, or the answer was no
+  2    wrong usage or configuration, of the task's definition too; nobody there to ask
+  10   a new decision task is needed
+  20   the run failed; its log says why
+  30   the run ended in an exception, or the world failed: another try can help
+  31   the queue refuses a rerun, or it is not the time for it: a retrigger, waiting, a missing scope
+  129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM; the run goes on";
+
 /// The command line's definition; completions and the manual page come from it too.
 #[must_use]
 pub fn command() -> Command {
-    let secrets = settings::RUN.iter().filter(|setting| setting.secret);
-    let secrets: Vec<_> = secrets.map(|setting| format!("  {}  {}", setting.variable, setting.help)).collect();
-    let after = format!("Secrets, which have variables only:\n{}\n\n{EXIT_CODES}", secrets.join("\n"));
     let shell = Arg::new("shell").value_name("SHELL").value_parser(value_parser!(Shell)).required(true);
     Command::new("image-worker")
         .version(env!("CARGO_PKG_VERSION"))
@@ -108,7 +131,18 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .args(settings::EVERYWHERE.iter().map(|setting| flag(setting).global(true)))
-        .subcommand(verb("run", "The main job, inside a task").long_about(RUN_HELP).after_help(after.clone()))
+        .subcommand(verb("run", "The main job, inside a task").long_about(RUN_HELP))
+        .subcommand(
+            verb("replay", "The job of an existing task, from its definition; a dry run unless --publish")
+                .long_about(REPLAY_HELP)
+                .arg(task_id()),
+        )
+        .subcommand(
+            verb("rerun", "A sheriff's rerun: says whether it can work, asks the queue for it, follows it")
+                .long_about(RERUN_HELP)
+                .after_help(after_help("rerun", RERUN_EXIT_CODES))
+                .arg(task_id()),
+        )
         .subcommand(verb("hash", "Print the context hash of an image directory").args(image_directory()))
         .subcommand(
             verb("context", "Write the context of an image directory as a .tar.gz, print its hash")
@@ -117,7 +151,6 @@ pub fn command() -> Command {
         .subcommand(
             verb("lookup", "Say which tasks have these images already, in the central project or in the own one")
                 .long_about(LOOKUP_HELP)
-                .after_help(after)
                 .arg(image_names()),
         )
         .subcommand(
@@ -132,10 +165,25 @@ pub fn command() -> Command {
         .subcommand(Command::new("man").about("Print the manual page"))
 }
 
+/// What a verb takes, by the table of settings.
+fn taken(verb: &str) -> impl Iterator<Item = &'static Setting> {
+    settings::VERBS.iter().filter(move |(of, _)| *of == verb).flat_map(|(_, taken)| taken.iter().copied())
+}
+
 /// A verb with its settings' flags.
 fn verb(name: &'static str, about: &'static str) -> Command {
-    let taken = settings::VERBS.iter().filter(|(of, _)| *of == name).flat_map(|(_, taken)| taken.iter());
-    Command::new(name).about(about).args(taken.filter(|setting| !setting.secret).map(|setting| flag(setting)))
+    let flags = taken(name).filter(|setting| !setting.secret).map(flag);
+    Command::new(name).about(about).after_help(after_help(name, EXIT_CODES)).args(flags)
+}
+
+/// What stands below a verb's flags.
+fn after_help(verb: &str, exit_codes: &str) -> String {
+    let secrets = taken(verb).filter(|setting| setting.secret);
+    let secrets: Vec<_> = secrets.map(|setting| format!("  {}  {}\n", setting.variable, setting.help)).collect();
+    if secrets.is_empty() {
+        return exit_codes.to_owned();
+    }
+    format!("Secrets, which have variables only:\n{}\n{exit_codes}", secrets.concat())
 }
 
 fn image_directory() -> [Arg; 2] {
@@ -173,6 +221,21 @@ fn image_names() -> Arg {
 fn image_name(typed: &str) -> Result<ImageName, NameError> {
     let path = typed.trim_end_matches('/');
     path.rsplit('/').next().unwrap_or(path).parse()
+}
+
+fn task_id() -> Arg {
+    Arg::new("task").value_name("TASK_ID").value_parser(pasted_task_id).required(true).help("The task, or its URL")
+}
+
+/// A task id, also in the URL of a task's page or log, which is what people have at hand.
+fn pasted_task_id(text: &str) -> Result<TaskId, NameError> {
+    let after = text.split_once("/tasks/").map_or(text, |(_, after)| after);
+    after.split(['/', '?', '#']).next().unwrap_or(after).parse()
+}
+
+fn task(matches: &ArgMatches) -> Result<TaskId, clap::Error> {
+    let missing = || command().error(clap::error::ErrorKind::MissingRequiredArgument, "which task?");
+    matches.get_one("task").cloned().ok_or_else(missing)
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -213,6 +276,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     }
     let verb = match name {
         "run" => Verb::Run,
+        "replay" => Verb::Replay(task(sub)?),
+        "rerun" => Verb::Rerun(task(sub)?),
         "hash" => Verb::Hash(directory(sub)),
         "context" => Verb::Context(directory(sub)),
         "lookup" => Verb::Lookup(sub.get_many("names").into_iter().flatten().cloned().collect()),
@@ -265,6 +330,19 @@ mod tests {
     }
 
     #[test]
+    fn a_task_is_named_by_its_id_or_by_what_a_browser_shows() {
+        let id = "fN1SbArXTPSVFNUvaOlinQ";
+        let pages = ["", "/", "/runs/0/logs/live/public/logs/live.log#L12", "?x"];
+        for place in pages.map(|rest| format!("https://tc.example.com/tasks/{id}{rest}")).iter().chain([&id.to_owned()])
+        {
+            assert_eq!(typed(&format!("image-worker rerun {place}")).unwrap().verb, Verb::Rerun(id.parse().unwrap()));
+        }
+        for wrong in ["nonsense", "https://tc.example.com/tasks/groups/fN1SbArXTPSVFNUvaOlinQ"] {
+            assert!(typed(&format!("image-worker replay {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn arguments_of_an_image_directory_keep_their_order() {
         let typed = typed("image-worker hash a/b --arg X=1 --arg Y=a=b --scheme contents").unwrap();
         let args = [("X", "1"), ("Y", "a=b")].map(|(key, value)| (key.to_owned(), value.to_owned()));
@@ -290,6 +368,8 @@ mod tests {
         assert!(settings::RUN.iter().all(|setting| help.contains(setting.variable)), "each variable is shown: {help}");
         let help = typed("image-worker lookup --help").unwrap_err().to_string();
         assert!(settings::LOOKUP_VERB.iter().all(|setting| help.contains(setting.variable)), "as well: {help}");
+        let help = typed("image-worker rerun --help").unwrap_err().to_string();
+        assert!(settings::RERUN.iter().all(|setting| help.contains(setting.variable)), "as well: {help}");
         assert!(typed("image-worker run --nonsense").is_err());
         assert!(typed("image-worker hash a --arg X").is_err());
     }

@@ -3,8 +3,8 @@
 
 mod verbs;
 
-use std::io::{self, Write};
-use std::process::ExitCode;
+use std::io::{self, IsTerminal, Write};
+use std::process::{Command, ExitCode};
 
 use crate::cli;
 use crate::commands::Failed;
@@ -42,21 +42,45 @@ fn run_verb() -> ExitCode {
         Ok((format, verbose)) => Report::install(format, verbose, color),
         Err(error) => return failed(&plain(), &error.into()),
     };
-    let outcome = verbs::execute(&invocation, &sources, &report);
-    let printed = match &outcome {
-        Ok(answer) | Err(Failed::Findings { answer, .. }) => print(answer),
-        Err(_) => Ok(()),
-    };
-    match (outcome, printed) {
-        (Ok(_), Ok(())) => ExitCode::SUCCESS,
-        (Err(error), Ok(())) => failed(&report, &error),
-        (_, Err(error)) => failed(&report, &error),
+    match verbs::execute(&invocation, &sources, &report) {
+        Ok(answer) => match say(&answer) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&report, &error),
+        },
+        Err(error) => {
+            // What was found is an answer.
+            if let Failed::Findings { answer, .. } = &error
+                && let Err(error) = say(answer)
+            {
+                return failed(&report, &error);
+            }
+            let code = failed(&report, &error);
+            if let Failed::Kept { kept, .. } = &error {
+                open_shell(&kept.open);
+            }
+            code
+        }
     }
 }
 
-fn print(answer: &str) -> Result<(), Failed> {
-    let written = io::stdout().write_all(answer.as_bytes()).and_then(|()| io::stdout().flush());
-    written.map_err(|source| Failed::Write { path: "stdout".into(), source })
+/// Writes an answer, or a part of one.
+fn say(answer: &str) -> Result<(), Failed> {
+    let mut stdout = io::stdout();
+    let said = stdout.write_all(answer.as_bytes()).and_then(|()| stdout.flush());
+    said.map_err(|source| Failed::Write { path: "stdout".into(), source })
+}
+
+/// Runs the command that opens a shell, where somebody sits before it. Told it has been already.
+fn open_shell(command: &[String]) {
+    let Some((program, arguments)) = command.split_first() else { return };
+    if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
+        return;
+    }
+    tracing::info!("opening it; `exit` ends it");
+    // How the shell ends is nobody's failure.
+    if let Err(error) = Command::new(program).args(arguments).status() {
+        tracing::warn!("cannot run {program}: {error}; run the command above where it is installed");
+    }
 }
 
 fn failed(report: &Report, error: &Failed) -> ExitCode {

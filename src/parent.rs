@@ -94,12 +94,13 @@ struct Found {
 impl Parents<'_> {
     /// Loads the image of a task into the engine, as `tag`.
     pub async fn load(&self, plan: &Plan, task: &TaskId, tag: &str) -> Result<Relayed, ParentError> {
-        let indexed = self.indexed(task).await?;
+        let definition = self.definition(task).await?;
+        let indexed = self.indexed(&definition).await?;
         let own = indexed.as_ref().filter(|indexed| indexed.at.task_id == *task);
         let names: Vec<ArtifactName> = match own {
             // The index knows which it is: any other would not be what it promises.
             Some(indexed) => vec![indexed.artifact.clone()],
-            None => names(&plan.artifact.name),
+            None => names(&definition, &plan.artifact.name),
         };
         let mut gone = None;
         for name in &names {
@@ -165,15 +166,18 @@ impl Parents<'_> {
         }
     }
 
-    /// What the index has under the hash of a task's image, by what the task's definition says of it.
-    async fn indexed(&self, task: &TaskId) -> Result<Option<Indexed>, ParentError> {
-        let definition = self.services.queue.task(task).await.map_err(|error| match error.fault {
+    async fn definition(&self, task: &TaskId) -> Result<Value, ParentError> {
+        self.services.queue.task(task).await.map_err(|error| match error.fault {
             CallFault::Gone => {
                 ParentError::Gone { task: task.clone(), names: USUAL_NAMES.join(", "), source: Some(error.into()) }
             }
             _ => error.into(),
-        })?;
-        let Some(namespace) = hash_namespace(&definition) else { return Ok(None) };
+        })
+    }
+
+    /// What the index has under the hash of a task's image, by what the task's definition says of it.
+    async fn indexed(&self, definition: &Value) -> Result<Option<Indexed>, ParentError> {
+        let Some(namespace) = hash_namespace(definition) else { return Ok(None) };
         let Some(entry) = self.services.index.find_task(&namespace).await? else { return Ok(None) };
         let data = entry.image();
         Ok(data.map(|data| Indexed {
@@ -184,16 +188,28 @@ impl Parents<'_> {
     }
 }
 
-/// The artifacts that may have the image, in the order in which they are tried.
-fn names(own: &ArtifactName) -> Vec<ArtifactName> {
-    let mut names = vec![own.clone()];
-    names.extend(USUAL_NAMES.iter().filter_map(|name| name.parse().ok()).filter(|name| name != own));
+/// The artifacts that may have the image, in the order in which they are tried: what the task says, what this job does,
+/// what is usual.
+fn names(definition: &Value, own: &ArtifactName) -> Vec<ArtifactName> {
+    let said = variable(definition, "ARTIFACT_NAME").and_then(|name| name.parse().ok());
+    let usual = USUAL_NAMES.iter().filter_map(|name| name.parse().ok());
+    let mut names = Vec::new();
+    for name in said.into_iter().chain([own.clone()]).chain(usual) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     names
+}
+
+/// A variable of a task's environment; an empty one counts as not set.
+fn variable<'a>(definition: &'a Value, name: &str) -> Option<&'a str> {
+    definition["payload"]["env"][name].as_str().filter(|value| !value.is_empty())
 }
 
 /// The place in the index that an image task publishes to last, by its definition; none, if it is another kind of task.
 fn hash_namespace(definition: &Value) -> Option<crate::names::Namespace> {
-    let variable = |name: &str| definition["payload"]["env"][name].as_str().filter(|value| !value.is_empty());
+    let variable = |name| variable(definition, name);
     let image: ImageName = variable("IMAGE_NAME")?.parse().ok()?;
     let project: Project = variable("PROJECT")?.parse().ok()?;
     let index: IndexPrefix = variable("INDEX").unwrap_or("index").parse().ok()?;
@@ -232,10 +248,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_jobs_own_name_is_tried_first_and_each_once() {
-        let of = |own: &str| names(&own.parse().unwrap()).iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(of("public/image.tar"), ["public/image.tar", "public/image.tar.zst"]);
-        assert_eq!(of("public/other.tar"), ["public/other.tar", "public/image.tar.zst", "public/image.tar"]);
+    fn the_parents_own_word_comes_first_and_each_name_once() {
+        let of = |said: &str, own: &str| {
+            let definition = json!({ "payload": { "env": { "ARTIFACT_NAME": said } } });
+            names(&definition, &own.parse().unwrap()).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let (tar, zst) = ("public/image.tar", "public/image.tar.zst");
+        assert_eq!(of("", tar), [tar, zst]);
+        assert_eq!(of(zst, tar), [zst, tar]);
+        assert_eq!(of("public/base.tar", "public/other.tar"), ["public/base.tar", "public/other.tar", zst, tar]);
+        assert_eq!(of("no name", tar), [tar, zst]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub(super) struct Place {
     pub(super) storage: &'static str,
     /// Whether an earlier task has published the image, so that this one finds it.
     pub(super) earlier: bool,
+    /// Whether the image is built from another task's.
+    pub(super) parent: bool,
 }
 
 /// Which of several calls of one name is meant.
@@ -73,7 +75,7 @@ use How::{Busy, Closed, Cut, Hangs, Lost, Nonsense, Status, Wrong};
 use Way::{Always, Once};
 
 pub(super) const fn place(title: &'static str, call: &'static str, path: Path) -> Place {
-    Place { title, call, path, skip: 0, storage: "s3", earlier: false }
+    Place { title, call, path, skip: 0, storage: "s3", earlier: false, parent: false }
 }
 
 impl Place {
@@ -87,6 +89,10 @@ impl Place {
 
     pub(super) const fn earlier(self) -> Self {
         Self { earlier: true, ..self }
+    }
+
+    pub(super) const fn parent(self) -> Self {
+        Self { parent: true, ..self }
     }
 }
 

@@ -9,7 +9,9 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::places::{Case, End};
-use crate::harness::{Finished, Job, Repository, docker, docker_says, program};
+use crate::harness::{Finished, Job, PROJECT, Repository, docker, docker_says, program};
+use crate::archive::Archive;
+use crate::stand_in::TaskSpec;
 
 pub(super) const ARTIFACT: &str = "public/image.tar";
 
@@ -50,10 +52,14 @@ fn words(end: End) -> String {
 
 /// A job whose image is small, quickly built, and marked: with a label, by which all of it is found in the engine.
 pub(super) fn job(name: &str, steps: &str) -> (Repository, Job) {
+    job_from("scratch", name, steps)
+}
+
+fn job_from(base: &str, name: &str, steps: &str) -> (Repository, Job) {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     // Unlike those of other checkouts' tests on the same engine, and always as long, as error lines are cut.
     let name = format!("{name}-{:07}-{:03}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-    let label = format!("FROM scratch\nLABEL image-worker-test={name}\nCOPY data /data\n{steps}");
+    let label = format!("FROM {base}\nLABEL image-worker-test={name}\nCOPY data /data\n{steps}");
     let repository = Repository::bare(&name, &label);
     std::fs::write(repository.directory().join("data"), noise(&name, 64 << 10)).unwrap();
     let job = Job::new(&repository);
@@ -72,10 +78,22 @@ fn noise(seed: &str, length: usize) -> Vec<u8> {
     bytes
 }
 
+/// A task with an image to build from, which has the label too; no index knows of it.
+fn parent(job: &Job) -> String {
+    let env = json!({ "IMAGE_NAME": "base", "PROJECT": PROJECT, "HASH": job.hash });
+    let spec = TaskSpec::default().property("payload", json!({ "env": env }));
+    let task = job.taskcluster.create_task(spec).task_id;
+    let mut image = Archive::empty(&job.name);
+    image.add_layer("base", &noise(&task, 64 << 10));
+    job.taskcluster.put_artifact(&task, 0, ARTIFACT, "application/x-tar", None, &image.tar(None));
+    task
+}
+
 /// Plays a case and asserts all that it promises.
 pub(super) fn play(case: &Case) -> Played {
-    let (_repository, mut job) = job("matrix", "");
-    let mut earlier = "none".to_owned();
+    let base = if case.place.parent { "$DOCKER_IMAGE_PARENT" } else { "scratch" };
+    let (_repository, mut job) = job_from(base, "matrix", "");
+    let mut earlier = "(no earlier task)".to_owned();
     if case.place.earlier {
         job.run().assert_succeeds();
         let next = job.taskcluster.create_task(Job::spec(&job.name));
@@ -85,6 +103,9 @@ pub(super) fn play(case: &Case) -> Played {
     job.taskcluster.fault(case.fault(&earlier));
     let mut environment = if case.needs_direct_calls() { job.signing_environment() } else { job.environment() };
     let mut set = |name: &str, value: &str| drop(environment.insert(name.to_owned(), value.to_owned()));
+    if case.place.parent {
+        set("PARENT_TASK_ID", &parent(&job));
+    }
     set("ARTIFACT_STORAGE", case.place.storage);
     set("IMAGE_WORKER_TRIES", "3");
     if case.hangs() {

@@ -27,7 +27,7 @@ fn and(ways: &[Way], more: &[Way]) -> Vec<Way> {
 
 /// All cases, in the order of the job.
 pub(super) fn cases() -> Vec<Case> {
-    let rows = [looking(), fetching(), uploading(), uploading_objects(), indexing()];
+    let rows = [looking(), fetching(), fetching_parents(), uploading(), uploading_objects(), indexing()];
     let mut cases = Vec::new();
     for (place, (exit, end), passing, rows) in rows.into_iter().flatten() {
         cases.extend(passing.into_iter().map(|way| Case { place, way, exit, end }));
@@ -87,6 +87,50 @@ fn looking() -> Vec<Rows> {
             GOOD,
             PASSING.to_vec(),
             vec![(Always(Status(500)), 30, NOTHING), (Always(Status(403)), 31, NOTHING)],
+        ),
+    ]
+}
+
+/// Getting the image that this one is built from.
+fn fetching_parents() -> Vec<Rows> {
+    vec![
+        (
+            place("the parent's definition: task", "task", Path::Any).after(1).parent(),
+            GOOD,
+            FEW.to_vec(),
+            vec![
+                (Always(Status(500)), 30, NOTHING),
+                (Always(Status(403)), 31, NOTHING),
+                (Always(Status(404)), 10, NOTHING),
+            ],
+        ),
+        (
+            place("the parent in the index: findTask", "findTask", Path::Any).after(1).parent(),
+            GOOD,
+            FEW.to_vec(),
+            vec![(Always(Status(500)), 30, NOTHING)],
+        ),
+        (
+            place("the parent: getLatestArtifact", "getLatestArtifact", IMAGE).parent(),
+            GOOD,
+            FEW.to_vec(),
+            vec![
+                (Always(Status(500)), 30, NOTHING),
+                (Always(Status(403)), 31, NOTHING),
+                (Always(Status(404)), 10, NOTHING),
+            ],
+        ),
+        (
+            place("the parent: s3 GET", "s3 GET", IMAGE).parent(),
+            GOOD,
+            and(&OF_STORAGE, &[Once(Cut(5000)), Once(Hangs)]),
+            vec![
+                (Always(Status(500)), 30, NOTHING),
+                (Always(Status(403)), 31, NOTHING),
+                (Always(Status(404)), 10, NOTHING),
+                (Always(Cut(5000)), 30, NOTHING),
+                (Always(Wrong), 10, NOTHING),
+            ],
         ),
     ]
 }

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 
 use image_worker::config::settings::{self, Setting};
-use image_worker::config::{Config, ConfigError, Sources, Surroundings};
+use image_worker::config::{Config, ConfigError, Destination, Sources, Surroundings};
 use image_worker::{report, task};
 
 use super::input::Input;
@@ -15,7 +15,7 @@ use super::input::Input;
 /// Stands in every secret; it must not be told.
 const SECRET: &str = "swordfish";
 
-const VALUES: [&str; 34] = [
+const VALUES: [&str; 36] = [
     "",
     "builder",
     "mozilla-central",
@@ -50,6 +50,8 @@ const VALUES: [&str; 34] = [
     "index.garbage.staging",
     "podman",
     "18446744073709551616",
+    "payload",
+    "1000:1000",
 ];
 
 type Variables = BTreeMap<String, OsString>;
@@ -91,7 +93,7 @@ pub(super) fn target(data: &[u8]) {
     };
     assert!(!format!("{config:?}").contains(SECRET), "a secret in {config:?}");
     let Ok(mut environment) = task::environment(&config.plan) else {
-        assert!(config.dry_run.is_some(), "only a dry run has a plan that no task can have");
+        assert_ne!(config.destination, Destination::Task, "only a dry run has a plan that no task can have");
         return;
     };
     assert_eq!(task::unread(&environment), [""; 0]);
@@ -110,7 +112,13 @@ pub(super) fn target(data: &[u8]) {
     let root_url = config.deployment.as_ref().map(|deployment| deployment.root_url.reveal().to_string());
     said(&settings::ROOT_URL, root_url.unwrap_or_default());
     said(&settings::PROXY_URL, "http://taskcluster".to_owned());
-    said(&settings::DRY_RUN, if config.dry_run.is_some() { "1" } else { "" }.to_owned());
+    let (dry, by) = match config.destination {
+        Destination::Task => ("0", "api"),
+        Destination::Payload(_) => ("0", "payload"),
+        Destination::DryRun(_) => ("1", "api"),
+    };
+    said(&settings::DRY_RUN, dry.to_owned());
+    said(&settings::PUBLISH, by.to_owned());
     let environment = environment.into_iter().map(|(name, value)| (name, value.into())).collect();
     let again = read(&environment, BTreeMap::new()).expect("what was written can be read");
     let plan = |config: &Config| serde_json::to_value(&config.plan).unwrap();

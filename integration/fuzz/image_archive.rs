@@ -62,17 +62,54 @@ pub(super) fn target(data: &[u8]) {
         }
     };
     let checked = check(export.as_slice()).expect("bytes in memory can be read");
-    let relayed = relay(export.as_slice(), TAG, None, std::io::sink());
-    match relayed {
-        Ok((relayed, _)) => assert_eq!((Some(relayed.image_id), relayed.sha256), (checked.image_id, checked.sha256)),
+    let loaded = relay(export.as_slice(), TAG, None, std::io::sink());
+    match loaded {
+        Ok((loaded, _)) => assert_eq!((Some(loaded.image_id), loaded.sha256), (checked.image_id, checked.sha256)),
         Err(error) => assert!(!checked.problems.is_empty(), "nothing is wrong, but {error}"),
     }
+    relayed(&export);
+    relayed(&consistent(data));
     if let Ok((written, out)) = make(&export, &id, None) {
         accepted(&id, &written, &out);
         if data.len().is_multiple_of(16) {
             let (packed, _) = make(&export, &id, Some(1)).expect("compressed it is the same archive");
             assert_eq!(packed.content, written.content);
         }
+    }
+}
+
+/// An archive whose configuration names its layers, as far as the script leaves it so.
+fn consistent(data: &[u8]) -> Vec<u8> {
+    let mut input = Input::new(data);
+    let layers: [&[u8]; 2] = [b"one", b"two"];
+    let config = json!({ "rootfs": { "diff_ids": layers.map(|layer| format!("sha256:{}", Digest::of(layer))) } });
+    let config = config.to_string();
+    let name = format!("{}.json", Digest::of(config.as_bytes()));
+    let manifest =
+        json!([{ "Config": name, "RepoTags": ["x:y"], "Layers": ["l1/layer.tar", "l2/layer.tar"] }]).to_string();
+    let parts = [(name.as_str(), config.as_bytes()), ("l1/layer.tar", layers[0]), ("l2/layer.tar", layers[1])];
+    let left_out = input.below(8);
+    let mut tar = Vec::new();
+    for (number, (name, content)) in parts.into_iter().chain([("manifest.json", manifest.as_bytes())]).enumerate() {
+        if number != left_out {
+            tars::file(&mut tar, name, content);
+        }
+    }
+    tars::script(tar, &mut input, &WORDS)
+}
+
+/// What is relayed to its end is the same when it is relayed again, and no name is in it but ours; what is not has
+/// nothing that an engine could load.
+fn relayed(archive: &[u8]) {
+    let mut out = Vec::new();
+    if let Ok((first, _)) = relay(archive, TAG, None, &mut out) {
+        assert_eq!((first.sha256, first.size), (Digest::of(archive), archive.len() as u64));
+        let (second, again) = relay(out.as_slice(), TAG, Some(Digest::of(&out)), Vec::new()).expect("it is whole");
+        assert_eq!((&second.image_id, &second.layers, again), (&first.image_id, &first.layers, out));
+        assert_eq!((second.tags, second.repositories), (vec![TAG.to_owned()], false));
+    } else {
+        let entries = tars::list(&out).unwrap_or_default();
+        assert!(!entries.iter().any(|entry| entry.name == b"manifest.json"), "an engine could load this");
     }
 }
 

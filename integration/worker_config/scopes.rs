@@ -50,6 +50,7 @@ enum GrantedBy {
     Task,
     Worker,
     Anonymous,
+    Person,
     Queue,
 }
 

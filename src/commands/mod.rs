@@ -5,8 +5,12 @@ pub mod context;
 pub mod decide;
 pub mod hash;
 pub mod lookup;
+pub mod prospect;
+pub mod replay;
+pub mod rerun;
 pub mod run;
 pub mod stop;
+pub mod whereabouts;
 
 use std::io;
 use std::path::PathBuf;
@@ -17,21 +21,24 @@ use crate::context::intake::IntakeFault;
 use crate::decision::DecisionError;
 use crate::disk::NoRoom;
 use crate::document::DocumentError;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Kept};
 use crate::fetch::FetchError;
 use crate::graph::GraphError;
 use crate::image_archive::{ArchiveError, RelayError};
 use crate::loading::LoadError;
 use crate::lookup::LookupError;
-use crate::names::NameError;
+use crate::names::{HttpUrl, NameError, TaskId};
 use crate::parent::ParentError;
 use crate::publish::PublishError;
 use crate::report::Report;
 use crate::retry::{Another, Failure as _};
+use crate::taskcluster::tasks::{Run, State};
 use crate::taskcluster::{CallError, CallFault};
 use crate::transfer::TransferError;
 use crate::tree::TreeError;
+use prospect::Verdict;
 use stop::Reason;
+use whereabouts::Whereabouts;
 
 /// Why a verb did not do what it is for.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +131,61 @@ pub enum Failed {
     /// The disk is too small for what is to come.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
+    /// A task that nobody knows.
+    #[error(
+        "{deployment} knows no task {task}: is it the right id, and the right TASKCLUSTER_ROOT_URL? Expired tasks are forgotten"
+    )]
+    NoTask {
+        /// The task.
+        task: TaskId,
+        /// Where it was looked for.
+        deployment: HttpUrl,
+    },
+    /// The context of a task that is to be done again.
+    #[error(
+        "the task's context is gone: {context} {whereabouts}; check out {}, and give the image directory with --context DIR", tree.as_ref().map_or("the tree that it was made from".to_owned(), ToString::to_string)
+    )]
+    ContextGone {
+        /// The artifact and its task.
+        context: String,
+        /// What is known of it.
+        whereabouts: Whereabouts,
+        /// The tree that the task says it comes from.
+        tree: Option<HttpUrl>,
+        /// How that came out.
+        #[source]
+        source: FetchError,
+    },
+    /// A task that a rerun does not help.
+    #[error("task {task} is not to be rerun: {why}")]
+    NoRerun {
+        /// The task.
+        task: TaskId,
+        /// What is right instead.
+        verdict: Verdict,
+        /// Why.
+        why: String,
+    },
+    /// A run that was followed, and did not complete.
+    #[error(
+        "run {} of task {task} ended: {}; why stands in its log: {log}", run.run_id, run.outcome()
+    )]
+    Run {
+        /// The task.
+        task: TaskId,
+        /// The run.
+        run: Box<Run>,
+        /// Where its log is.
+        log: String,
+    },
+    /// A build that failed, and left something to look at.
+    #[error("{failed}")]
+    Kept {
+        /// The failure.
+        failed: Box<Failed>,
+        /// The last good step's image.
+        kept: Box<Kept>,
+    },
     /// Somebody, or the clock, stopped the program.
     #[error("{reason} while {stage}; {}", reason.way_out())]
     Stopped {
@@ -142,7 +204,19 @@ impl Failed {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Name(_) => USAGE,
+            Self::Config(_) | Self::Name(_) | Self::NoTask { .. } => USAGE,
+            Self::ContextGone { .. } => CONTEXT,
+            Self::NoRerun { verdict: Verdict::NewDecisionTask, .. } => CONTEXT,
+            Self::NoRerun { .. } => REFUSED,
+            // What made it fail stands in its log only; mostly it is the build.
+            Self::Run { run, .. } => {
+                if run.state == State::Failed {
+                    BUILD
+                } else {
+                    WORLD
+                }
+            }
+            Self::Kept { failed, .. } => failed.exit_code(),
             Self::Fetch(error) => fetch_code(error),
             Self::Parent(ParentError::Gone { .. }) => CONTEXT,
             Self::Parent(ParentError::Load { error, .. }) => load_code(error),
@@ -163,7 +237,7 @@ impl Failed {
                 PublishError::Call(error) => call_code(error),
                 PublishError::Lookup(error) => lookup_code(error),
                 PublishError::Transfer(error) => transfer_code(error),
-                PublishError::ExpiresAfterTask { .. } => USAGE,
+                PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } => USAGE,
                 PublishError::TooLarge { .. } => REFUSED,
                 PublishError::NotIndexed { .. } | PublishError::ObjectNotCreated(_) => WORLD,
                 PublishError::ReadBack { .. } | PublishError::StorageChanged | PublishError::Folder { .. } => WORLD,
@@ -183,12 +257,28 @@ impl Failed {
 
     /// Tells about the failure: the error line, its causes, and for a build its step's last lines.
     pub fn tell(&self, report: &Report) {
+        if let Self::Kept { failed, kept } = self {
+            failed.tell(report);
+            report.details("a shell after the last good step", &[command_line(&kept.open)]);
+            report.details("afterwards, to remove it", &[command_line(&kept.remove)]);
+            return;
+        }
         report.failure(&self.to_string(), self);
         if let Self::Engine(EngineError::Build(failure)) = self {
             report.details("the step's last lines", &failure.last_lines);
             report.details("the engine says", &[failure.message.as_str()]);
         }
     }
+}
+
+/// A command as it is typed.
+fn command_line(words: &[String]) -> String {
+    let is_plain =
+        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=@".contains(&b));
+    let quoted = words
+        .iter()
+        .map(|word| if is_plain(word) { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) });
+    quoted.collect::<Vec<_>>().join(" ")
 }
 
 const BUG: u8 = 1;

@@ -1,9 +1,10 @@
 //! `run`, the main job: a context in, `image.tar` and three routes out. The story on one page; each step's how
 //! is in the room that it calls.
 
+use std::error::Error as _;
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -13,7 +14,7 @@ use tracing::{info, warn};
 use super::Failed;
 use super::stop::{Reason, Stop};
 use crate::build_log::BuildLog;
-use crate::config::Config;
+use crate::config::{Config, Destination};
 use crate::disk::room_for;
 use crate::engine::{Engine, EngineError};
 use crate::fetch::{FetchError, Fetched, Fetcher};
@@ -21,7 +22,7 @@ use crate::image_archive::{self, ArchiveError};
 use crate::loading::Loader;
 use crate::parent::Parents;
 use crate::plan::{BuildPlan, Identity, ImageFile, PARENT_ARG, Plan};
-use crate::publish::{Folder, PublishError, Publisher};
+use crate::publish::{Folder, Payload, PublishError, Publisher};
 use crate::report::{Bytes, Report};
 use crate::stream;
 use crate::taskcluster::Services;
@@ -88,6 +89,12 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
         Ok(id) => stop.during("exporting the image", export(&engine, plan, &identity, id, work.path(), report)).await,
         Err(error) => Err(error),
     };
+    let image = match (image, &config.keep) {
+        (Err(failed @ Failed::Engine(EngineError::Build(_))), Some(tag)) => {
+            Err(keep(&engine, plan, tag, failed, stop).await)
+        }
+        (image, _) => image,
+    };
     engine.clean().await;
     if let Some(log) = log.finish() {
         let keeping = publisher.publish_log(plan, &log, expires);
@@ -103,10 +110,7 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
             warn!("the build's log is not kept: {error}");
         }
     }
-    let mut image = image?;
-    if let Some(folder) = &config.dry_run {
-        image.path = name_it(&image.path, folder)?;
-    }
+    let image = image?;
     let publishing = publisher.publish(plan, &identity, &image, expires);
     let story = stop.during("publishing", publishing).await?.story;
     Ok(Outcome { built: true, identity, story })
@@ -120,11 +124,11 @@ async fn within(limit: Duration, keeping: impl Future<Output = Result<(), Publis
     }
 }
 
-/// A folder for what is not finished, which disappears with everything in it. For a dry run it is on the same disk
-/// as the place where its image ends.
+/// A folder for what is not finished, which disappears with everything in it. For an image that ends in a folder it
+/// is on the same disk.
 fn work_folder(config: &Config) -> Result<TempDir, Failed> {
-    let parent = config.dry_run.as_ref().unwrap_or(&config.work_dir);
-    TempDir::with_prefix_in(".image-worker-", parent).map_err(|source| Failed::Write { path: parent.clone(), source })
+    let parent = config.destination.folder().unwrap_or(&config.work_dir);
+    TempDir::with_prefix_in(".image-worker-", parent).map_err(|source| Failed::Write { path: parent.into(), source })
 }
 
 fn begin_log(folder: &Path) -> Result<BuildLog, Failed> {
@@ -132,21 +136,19 @@ fn begin_log(folder: &Path) -> Result<BuildLog, Failed> {
     BuildLog::create(path.clone()).map_err(|source| Failed::Write { path, source })
 }
 
-/// Gives a finished archive its name in `folder`.
-fn name_it(archive: &Path, folder: &Path) -> Result<PathBuf, Failed> {
-    let path = folder.join(archive.file_name().unwrap_or_default());
-    std::fs::rename(archive, &path).map_err(|source| Failed::Write { path: path.clone(), source })?;
-    Ok(path)
-}
-
 fn publisher(config: &Config, storage: &Storage, report: &Report) -> Result<Publisher, Failed> {
-    match (&config.dry_run, &config.deployment, &config.plan.task) {
-        (None, Some(deployment), Some(task)) => {
+    match (&config.destination, &config.deployment, &config.plan.task) {
+        (Destination::Task, Some(deployment), Some(task)) => {
             let services = Services::new(deployment)?;
             Ok(Publisher::task(services, storage.clone(), task.clone(), report.clone()))
         }
-        (Some(folder), ..) => Ok(Publisher::Folder(Folder::new(folder.clone())?)),
-        (None, ..) => Err(Failed::Bug("a run that publishes was configured without a deployment or a task".to_owned())),
+        (Destination::Payload(output), ..) => {
+            Ok(Publisher::Payload(Payload::new(output.clone(), &config.plan.artifact.name)?))
+        }
+        (Destination::DryRun(output), ..) => Ok(Publisher::Folder(Folder::for_dry_run(output.clone())?)),
+        (Destination::Task, ..) => {
+            Err(Failed::Bug("a run that publishes was configured without a deployment or a task".to_owned()))
+        }
     }
 }
 
@@ -180,6 +182,23 @@ async fn build(
     let image_id = engine.build(context, &identity.engine_tag, told, log).await?;
     info!("built {image_id} in {:.1} s", started.elapsed().as_secs_f64());
     Ok(image_id)
+}
+
+/// Keeps the last good step's image of a build that failed; that it cannot be kept is not the failure to tell.
+async fn keep(engine: &Engine, plan: &Plan, tag: &str, failed: Failed, stop: &Stop) -> Failed {
+    let keeping = engine.keep_last(tag, plan.build.network.as_deref());
+    match stop.during("keeping the last good step's image", keeping).await {
+        Ok(Some(kept)) => Failed::Kept { failed: Box::new(failed), kept: Box::new(kept) },
+        Ok(None) => {
+            warn!("no step was done before the failure: there is no image to open a shell in");
+            failed
+        }
+        Err(stopped @ Failed::Stopped { .. }) => stopped,
+        Err(error) => {
+            warn!("{error}: {}", error.source().map(ToString::to_string).unwrap_or_default());
+            failed
+        }
+    }
 }
 
 /// Writes the image's archive to `folder`, in one pass.

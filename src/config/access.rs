@@ -59,8 +59,8 @@ impl Deployment {
 
 const NOWHERE: &str = "there is no deployment to speak to";
 
-/// The deployment that is configured, where one is.
-pub(super) fn deployment(sources: &Sources, needed: bool, dry: bool) -> Result<Option<Deployment>, ConfigError> {
+/// The deployment that is configured, where one is. Who only reads may do it without credentials.
+pub(super) fn deployment(sources: &Sources, needed: bool, reading: bool) -> Result<Option<Deployment>, ConfigError> {
     let Some(root_url) = sources.parse::<HttpUrl>(&settings::ROOT_URL)? else {
         return if needed {
             Err(ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE })
@@ -70,18 +70,23 @@ pub(super) fn deployment(sources: &Sources, needed: bool, dry: bool) -> Result<O
     };
     let access = match sources.parse::<HttpUrl>(&settings::PROXY_URL)? {
         Some(proxy) => Access::Proxy(proxy),
-        None => hawk(sources, dry)?,
+        None => hawk(sources, reading)?,
     };
     Ok(Some(Deployment { root_url, access }))
 }
 
-/// The deployment of those who only look at things, which needs no credentials where the things are public.
-pub(super) fn deployment_to_read(sources: &Sources) -> Result<Deployment, ConfigError> {
+/// The deployment of a verb that is about one.
+pub(super) fn required(sources: &Sources, only_reads: bool) -> Result<Deployment, ConfigError> {
     let missing = ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE };
-    deployment(sources, true, true)?.ok_or(missing)
+    deployment(sources, true, only_reads)?.ok_or(missing)
 }
 
-fn hawk(sources: &Sources, dry: bool) -> Result<Access, ConfigError> {
+/// The deployment of those who only look at things, which needs no credentials where the things are public.
+pub(super) fn deployment_to_read(sources: &Sources) -> Result<Deployment, ConfigError> {
+    required(sources, true)
+}
+
+fn hawk(sources: &Sources, reading: bool) -> Result<Access, ConfigError> {
     let text = |setting: &'static Setting| sources.parse::<String>(setting);
     match (text(&settings::CLIENT_ID)?, text(&settings::ACCESS_TOKEN)?) {
         (Some(client_id), Some(access_token)) => {
@@ -100,7 +105,7 @@ fn hawk(sources: &Sources, dry: bool) -> Result<Access, ConfigError> {
             }
             Ok(Access::Hawk { client_id, access_token, certificate: certificate.map(|given| given.text) })
         }
-        (None, None) if dry => Ok(Access::Anonymous),
+        (None, None) if reading => Ok(Access::Anonymous),
         (None, None) => Err(ConfigError::Missing {
             setting: &settings::PROXY_URL,
             why: "publishing needs taskcluster-proxy (payload.features.taskclusterProxy), or TASKCLUSTER_CLIENT_ID and TASKCLUSTER_ACCESS_TOKEN",

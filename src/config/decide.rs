@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::settings;
-use super::{ConfigError, Deployment, Given, ImagesPlace, Sources, Surroundings, access, artifact, patience, pushdate};
+use super::{
+    ConfigError, Deployment, Destination, Given, ImagesPlace, Sources, Surroundings, access, artifact, patience,
+    pushdate,
+};
 use crate::names::{IndexPrefix, Project, PushDate, TaskId};
 use crate::plan::ArtifactPlan;
 use crate::retry::Patience;
@@ -67,7 +70,7 @@ impl DecideConfig {
             deployment: if offline { None } else { Some(access::deployment_to_read(sources)?) },
             decision_task: decision_task(sources, offline, &mut assumed)?,
             pushdate: pushdate(sources, around, offline, &mut assumed)?,
-            artifact: artifact(sources, around, false, &mut assumed)?,
+            artifact: artifact(sources, around, &Destination::Task, &mut assumed)?,
             template: sources.parse(&settings::TASK_TEMPLATE)?,
             given,
             contexts: sources.parse_or_default(&settings::CONTEXTS)?,

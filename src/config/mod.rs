@@ -3,9 +3,12 @@
 
 mod access;
 mod decide;
+mod destination;
 mod lookup;
 mod patience;
 mod place;
+pub mod replay;
+pub mod rerun;
 pub mod settings;
 mod sources;
 
@@ -17,10 +20,11 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoPath, TaskId};
-use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, PARENT_ARG, Plan, TaskRun};
+use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, PARENT_ARG, Plan};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
 pub use decide::DecideConfig;
+pub use destination::{Destination, Output, Owner};
 pub use lookup::LookupConfig;
 pub use place::ImagesPlace;
 pub use sources::{ConfigError, Given, Origin, Sources};
@@ -36,8 +40,10 @@ pub struct Config {
     pub engine: EngineConfig,
     /// The folder for unfinished files. generic-worker names one on a disk; a system's own is often in memory.
     pub work_dir: PathBuf,
-    /// Where a dry run writes; absent, the run publishes.
-    pub dry_run: Option<PathBuf>,
+    /// Where the image goes.
+    pub destination: Destination,
+    /// The name that the image of the last good step keeps when a step fails.
+    pub keep: Option<String>,
     /// Build even where the index has the image already.
     pub force: bool,
     /// Seconds that the task may take.
@@ -109,13 +115,16 @@ impl Config {
         // An empty flag is no network, like an empty variable.
         let network = sources.parse(&settings::DOCKER_BUILD_NETWORK)?.filter(|network: &String| !network.is_empty());
         let context = context(sources, around, dry)?;
-        let needs_deployment = !dry || parent.is_some() || matches!(context.source, ContextSource::Artifact { .. });
-        let artifact = artifact(sources, around, dry, &mut assumed)?;
+        let destination = Destination::read(sources, dry)?;
+        let publishes = destination == Destination::Task;
+        let reads = parent.is_some() || matches!(context.source, ContextSource::Artifact { .. });
+        let needs_deployment = publishes || reads;
+        let artifact = artifact(sources, around, &destination, &mut assumed)?;
         let plan = Plan {
             image: sources.require(&settings::IMAGE_NAME, "the image has no name")?,
             project: sources.require(&settings::PROJECT, "the routes name the project")?,
-            task: task(sources, dry, &mut assumed)?,
-            pushdate: pushdate(sources, around, dry, &mut assumed)?,
+            task: destination.task(sources, &mut assumed)?,
+            pushdate: pushdate(sources, around, !publishes, &mut assumed)?,
             context,
             build: BuildPlan { args, network },
             parent,
@@ -123,16 +132,18 @@ impl Config {
             index: sources.parse_or_default(&settings::INDEX)?,
             index_hash: sources.parse(&settings::INDEX_HASH)?,
         };
+        let keep = replay::kept(sources, plan.task.as_ref(), dry)?;
         Ok(Self {
             plan,
-            deployment: access::deployment(sources, needs_deployment, dry)?,
+            deployment: access::deployment(sources, needs_deployment, !publishes)?,
             engine: EngineConfig {
                 choice: sources.parse_or_default(&settings::ENGINE)?,
                 docker_host: docker_host(sources)?,
                 runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
             },
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
-            dry_run: if dry { Some(sources.parse_or_default(&settings::OUTPUT)?) } else { None },
+            destination,
+            keep,
             force: sources.switch(&settings::FORCE)?,
             max_run_time: sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get),
             patience: patience::read(sources)?,
@@ -240,7 +251,8 @@ fn context_source(
     dry: bool,
 ) -> Result<(ContextSource, Option<RepoPath>), ConfigError> {
     if let Some(given) = sources.get(&settings::CONTEXT)? {
-        if !dry {
+        // A replay verifies it against the task's HASH.
+        if !(dry || sources.is_replay()) {
             return Err(ConfigError::Combination(format!(
                 "{} is for --dry-run: a task takes its context from CONTEXT_TASK_ID and CONTEXT_PATH, or from CONTEXT_URL",
                 given.origin
@@ -279,21 +291,6 @@ fn context_source(
     }
 }
 
-fn task(sources: &Sources, dry: bool, assumed: &mut Vec<String>) -> Result<Option<TaskRun>, ConfigError> {
-    let task_id = sources.parse(&settings::TASK_ID)?;
-    let run_id = sources.parse(&settings::RUN_ID)?;
-    match (task_id, run_id) {
-        (Some(task_id), Some(run_id)) => Ok(Some(TaskRun { task_id, run_id })),
-        (Some(task_id), None) if dry => Ok(Some(TaskRun { task_id, run_id: 0 })),
-        (None, _) if dry => {
-            assumed.push("TASK_ID is not set: publish.json leaves it null".to_owned());
-            Ok(None)
-        }
-        (None, _) => Err(ConfigError::Missing { setting: &settings::TASK_ID, why: "the artifact belongs to a task" }),
-        (_, None) => Err(ConfigError::Missing { setting: &settings::RUN_ID, why: "the artifact belongs to a run" }),
-    }
-}
-
 fn pushdate(
     sources: &Sources,
     around: &Surroundings,
@@ -315,11 +312,11 @@ fn pushdate(
 fn artifact(
     sources: &Sources,
     around: &Surroundings,
-    dry: bool,
+    destination: &Destination,
     assumed: &mut Vec<String>,
 ) -> Result<ArtifactPlan, ConfigError> {
     let name: ArtifactName = match sources.get(&settings::ARTIFACT_NAME)? {
-        None => sources.parse_or_default(&settings::ARTIFACT_NAME)?,
+        None => destination.artifact_name(sources)?,
         Some(given) => {
             let name: ArtifactName = given.parse()?;
             if !(name.is_tar() || name.is_zstd()) {
@@ -340,7 +337,7 @@ fn artifact(
         let given = sources.get(&settings::ARTIFACT_EXPIRES)?;
         return Err(given.map_or(ConfigError::Combination(why.clone()), |given| given.wrong(why)));
     }
-    if dry && expires.is_none() {
+    if matches!(destination, Destination::DryRun(_)) && expires.is_none() {
         let assumption = around.now + DRY_RUN_EXPIRY;
         assumed.push(format!(
             "ARTIFACT_EXPIRES is not set: publish.json takes {assumption:.0}, a task would take its own"

@@ -57,6 +57,7 @@ const DECISION: &str = "The decision";
 const DEPLOYMENT: &str = "The deployment";
 const ENGINE_GROUP: &str = "The machine";
 const DRY: &str = "Dry run";
+const RERUN_GROUP: &str = "The rerun";
 const OUTPUT_GROUP: &str = "The output";
 
 macro_rules! settings {
@@ -105,10 +106,12 @@ settings! {
     DOCKER_BUILD_NETWORK = Setting::new("docker-build-network", "DOCKER_BUILD_NETWORK", "NETWORK", "Network of RUN steps, as the engine names it: host, none [default: the engine's]").group(BUILD);
     PARENT_TASK_ID = Setting::new("parent-task-id", "PARENT_TASK_ID", "ID", "The task whose image is the parent, $DOCKER_IMAGE_PARENT in the Dockerfile").group(BUILD);
 
-    ARTIFACT_NAME = Setting::new("artifact-name", "ARTIFACT_NAME", "NAME", "The image artifact; a name ending in .tar.zst compresses it").default("public/image.tar").group(ARTIFACT);
+    ARTIFACT_NAME = Setting::new("artifact-name", "ARTIFACT_NAME", "NAME", "The image artifact; a name ending in .tar.zst compresses it; with --publish payload public/image.tar.zst").default("public/image.tar").group(ARTIFACT);
     ARTIFACT_EXPIRES = Setting::new("artifact-expires", "ARTIFACT_EXPIRES", "TIME", "When the artifact and its index entries expire, RFC 3339 [default: with the task]").group(ARTIFACT);
     ARTIFACT_STORAGE = Setting::new("artifact-storage", "ARTIFACT_STORAGE", "TYPE", "Storage type of the artifact: s3, object, or auto (s3, and object where the deployment refuses s3)").default("auto").group(ARTIFACT);
     ZSTD_LEVEL = Setting::new("zstd-level", "DOCKER_IMAGE_ZSTD_LEVEL", "1-19", "Compression level of a .tar.zst artifact").default("3").group(ARTIFACT);
+    PUBLISH = Setting::new("publish", "IMAGE_WORKER_PUBLISH", "HOW", "Who publishes: api, this program; payload, the worker, as the task's payload declares the artifact that is written to --output; `replay` without it is a dry run").default("api").group(ARTIFACT);
+    CHOWN_OUTPUT = Setting::new("chown-output", "CHOWN_OUTPUT", "UID:GID", "Owner of what is written to --output").group(ARTIFACT);
     INDEX = Setting::new("index", "INDEX", "PREFIX", "Prefix of the routes").default("index").group(ARTIFACT);
     CENTRAL = Setting::new("central", "IMAGE_WORKER_CENTRAL", "PROJECT", "The project whose images every project may use").default("mozilla-central").group(ARTIFACT);
     INDEX_HASH = Setting::new("index-hash", "INDEX_HASH", "SHA256", "What stands in the hash route and the tag [default: HASH]").group(ARTIFACT);
@@ -127,7 +130,12 @@ settings! {
     WORK_DIR = Setting::new("work-dir", "TASK_WORKDIR", "DIR", "Folder for unfinished files, with room for the image [default: TMPDIR]").group(ENGINE_GROUP);
 
     DRY_RUN = Setting::new("dry-run", "IMAGE_WORKER_DRY_RUN", "", "Do the whole job but publish nothing: write image.tar and publish.json").group(DRY);
-    OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes").default("./image-worker-out").group(DRY);
+    SHELL = Setting::new("shell", "IMAGE_WORKER_SHELL", "", "When a step fails, keep the last good step's image, and open a shell in it where there is a terminal").group(DRY);
+    OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes; --publish payload writes to /workspace/out").default("./image-worker-out").group(DRY);
+
+    YES = Setting::new("yes", "IMAGE_WORKER_YES", "", "Ask nobody: rerun if that can help").group(RERUN_GROUP);
+    NO_FOLLOW = Setting::new("no-follow", "IMAGE_WORKER_NO_FOLLOW", "", "Do not wait for the end of the new run").group(RERUN_GROUP);
+    LONGEST_PAUSE = Setting::new("longest-pause", "IMAGE_WORKER_LONGEST_PAUSE", "SECONDS", "The longest pause between two looks at the new run; it begins with a second").default("30").group(RERUN_GROUP);
 
     OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, of `hash` the hash, or of `decide` the graph").group(OUTPUT_GROUP);
     SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
@@ -161,6 +169,8 @@ pub const RUN: &[&Setting] = &[
     &ARTIFACT_EXPIRES,
     &ARTIFACT_STORAGE,
     &ZSTD_LEVEL,
+    &PUBLISH,
+    &CHOWN_OUTPUT,
     &INDEX,
     &INDEX_HASH,
     &ROOT_URL,
@@ -175,7 +185,67 @@ pub const RUN: &[&Setting] = &[
     &DOCKER_HOST,
     &WORK_DIR,
     &DRY_RUN,
+    &SHELL,
     &OUTPUT,
+];
+
+/// What `replay` takes: all of `run`, and the word that it is to publish.
+pub const REPLAY: &[&Setting] = &[
+    &IMAGE_NAME,
+    &PROJECT,
+    &TASK_ID,
+    &RUN_ID,
+    &PUSHDATE,
+    &PUBLISH,
+    &FORCE,
+    &MAX_RUN_TIME,
+    &CONTEXT_TASK_ID,
+    &CONTEXT_PATH,
+    &CONTEXT_URL,
+    &CONTEXT,
+    &HASH,
+    &HASH_SCHEME,
+    &CONTEXT_MAX_BYTES,
+    &CONTEXT_MAX_ENTRIES,
+    &ROOT,
+    &DOCKER_BUILD_ARGS,
+    &DOCKER_BUILD_NETWORK,
+    &PARENT_TASK_ID,
+    &ARTIFACT_NAME,
+    &ARTIFACT_EXPIRES,
+    &ARTIFACT_STORAGE,
+    &ZSTD_LEVEL,
+    &INDEX,
+    &INDEX_HASH,
+    &ROOT_URL,
+    &PROXY_URL,
+    &CLIENT_ID,
+    &ACCESS_TOKEN,
+    &CERTIFICATE,
+    &TRIES,
+    &CALL_TIMEOUT,
+    &SILENCE,
+    &ENGINE,
+    &DOCKER_HOST,
+    &WORK_DIR,
+    &DRY_RUN,
+    &SHELL,
+    &OUTPUT,
+];
+
+/// What `rerun` takes.
+pub const RERUN: &[&Setting] = &[
+    &YES,
+    &NO_FOLLOW,
+    &LONGEST_PAUSE,
+    &ROOT_URL,
+    &PROXY_URL,
+    &CLIENT_ID,
+    &ACCESS_TOKEN,
+    &CERTIFICATE,
+    &TRIES,
+    &CALL_TIMEOUT,
+    &SILENCE,
 ];
 
 /// What `hash` takes.
@@ -232,8 +302,15 @@ pub const DECIDE_VERB: &[&Setting] = &[
 ];
 
 /// The settings of every verb that has any, by the verb's name.
-pub const VERBS: &[(&str, &[&Setting])] =
-    &[("run", RUN), ("hash", HASH_VERB), ("context", CONTEXT_VERB), ("lookup", LOOKUP_VERB), ("decide", DECIDE_VERB)];
+pub const VERBS: &[(&str, &[&Setting])] = &[
+    ("run", RUN),
+    ("replay", REPLAY),
+    ("rerun", RERUN),
+    ("hash", HASH_VERB),
+    ("context", CONTEXT_VERB),
+    ("lookup", LOOKUP_VERB),
+    ("decide", DECIDE_VERB),
+];
 
 #[cfg(test)]
 mod tests {

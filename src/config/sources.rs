@@ -7,7 +7,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::replay::Job;
 use super::settings::{self, Setting};
+use crate::names::TaskId;
 
 /// What is wrong with the configuration; always the caller's to mend (exit code 2).
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,14 @@ pub enum ConfigError {
         setting: &'static Setting,
         /// What it is needed for.
         why: &'static str,
+    },
+    /// A task whose job cannot be done again.
+    #[error("task {task}: {why}")]
+    Definition {
+        /// The task.
+        task: TaskId,
+        /// What is wrong with its definition.
+        why: String,
     },
     /// Two settings that exclude each other, or one that needs another.
     #[error("{0}")]
@@ -61,6 +71,8 @@ pub enum Origin {
     Variable(&'static str),
     /// The configuration file.
     File(PathBuf, &'static str),
+    /// The definition of the task whose job this is.
+    Task(TaskId, &'static str),
 }
 
 impl fmt::Display for Origin {
@@ -69,6 +81,7 @@ impl fmt::Display for Origin {
             Self::Flag(name) => write!(f, "--{name}"),
             Self::Variable(name) => f.write_str(name),
             Self::File(path, key) => write!(f, "{}: {key}", path.display()),
+            Self::Task(task, name) => write!(f, "{name} of task {task}"),
         }
     }
 }
@@ -98,11 +111,13 @@ impl Given {
 }
 
 /// The three layers, looked up in their order.
+#[derive(Clone)]
 pub struct Sources<'a> {
     flags: BTreeMap<&'static str, String>,
     environment: &'a dyn Fn(&str) -> Option<OsString>,
     file: BTreeMap<&'static str, String>,
     file_path: PathBuf,
+    job: Option<Job>,
 }
 
 impl<'a> Sources<'a> {
@@ -113,7 +128,7 @@ impl<'a> Sources<'a> {
         flags: BTreeMap<&'static str, String>,
         environment: &'a dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
-        let mut sources = Self { flags, environment, file: BTreeMap::new(), file_path: PathBuf::new() };
+        let mut sources = Self { flags, environment, file: BTreeMap::new(), file_path: PathBuf::new(), job: None };
         if let Some(given) = sources.get(&settings::CONFIG)? {
             let path = PathBuf::from(&given.text);
             let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable {
@@ -127,12 +142,28 @@ impl<'a> Sources<'a> {
         Ok(sources)
     }
 
+    /// The same, with a task's definition in the environment's place for all that a task decides.
+    #[must_use]
+    pub fn of(&self, job: &Job) -> Self {
+        Self { job: Some(job.clone()), ..self.clone() }
+    }
+
+    /// Whether this is the job of an existing task, which is done again.
+    pub(super) fn is_replay(&self) -> bool {
+        self.job.is_some()
+    }
+
     /// The value of a setting. An empty environment variable counts as not set: task templates write such.
     pub fn get(&self, setting: &'static Setting) -> Result<Option<Given>, ConfigError> {
         if let Some(text) = self.flags.get(setting.name) {
             return Ok(Some(Given { text: text.clone(), origin: Origin::Flag(setting.name) }));
         }
-        if let Some(value) = (self.environment)(setting.variable).filter(|value| !value.is_empty()) {
+        if let Some(given) = self.job.as_ref().and_then(|job| job.get(setting)) {
+            return Ok(Some(given));
+        }
+        let is_the_tasks = self.job.as_ref().is_some_and(|job| job.decides(setting));
+        let variable = if is_the_tasks { None } else { (self.environment)(setting.variable) };
+        if let Some(value) = variable.filter(|value| !value.is_empty()) {
             let origin = Origin::Variable(setting.variable);
             return match value.into_string() {
                 Ok(text) => Ok(Some(Given { text, origin })),

@@ -2,14 +2,19 @@
 //! its answer looks on stdout. What the verb does is in `commands`.
 
 use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::{self, ImageDirectory, Invocation, Verb};
+use crate::commands::rerun::Next;
+use crate::commands::run::Outcome;
 use crate::commands::stop::Stop;
 use crate::commands::{self, Failed};
+use crate::config::rerun::Rerun;
 use crate::config::{self, Config, ConfigError, DecideConfig, LookupConfig, Sources, Surroundings, settings};
-use crate::names::{HashScheme, ImageName};
+use crate::names::{HashScheme, ImageName, TaskId};
 use crate::report::Report;
 
 /// Threads of a stopped job that still wait for bytes are left to the exit after this time.
@@ -20,6 +25,8 @@ pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Repor
     let json = sources.switch(&settings::JSON)?;
     match &invocation.verb {
         Verb::Run => run(sources, json, report),
+        Verb::Replay(task) => replay(task, sources, json, report),
+        Verb::Rerun(task) => rerun(task, sources, json),
         Verb::Hash(image) => hash(image, sources, json),
         Verb::Context(image) => context(image, sources, json),
         Verb::Lookup(names) => lookup(names, sources, json),
@@ -67,8 +74,62 @@ fn run(sources: &Sources, json: bool, report: &Report) -> Result<String, Failed>
         let stop = Stop::listen(config.max_run_time)?;
         commands::run::run(config, &stop, report).await
     })?;
+    tell(&outcome, json)
+}
+
+fn replay(task: &TaskId, sources: &Sources, json: bool, report: &Report) -> Result<String, Failed> {
+    let outcome = in_runtime(async {
+        let stop = Stop::listen(sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get))?;
+        commands::replay::replay(task, sources, &surroundings(), &stop, report).await
+    })?;
+    tell(&outcome, json)
+}
+
+fn rerun(task: &TaskId, sources: &Sources, json: bool) -> Result<String, Failed> {
+    let config = Rerun::read(sources)?;
+    // Nothing is under way that a signal could hurt.
+    let prospect = in_runtime(commands::rerun::look(task, &config, sources, &surroundings()))?;
+    prospect.tell();
+    if json {
+        super::say(&format!("{}\n", prospect.to_json()))?;
+    }
+    let next = prospect.next(&config)?;
+    let go = match next {
+        Next::Ask => config.yes || confirmed("Rerun?")?,
+        Next::Follow => true,
+        Next::Done => false,
+    };
+    let run = if go {
+        Some(in_runtime(async {
+            let stop = Stop::listen(None)?;
+            commands::rerun::rerun(&prospect, next, &config, &stop).await
+        })?)
+    } else {
+        prospect.last_run().cloned()
+    };
+    Ok(match run {
+        Some(run) => answer(json, &serde_json::json!(run), &format!("{task} {} {}", run.run_id, run.state)),
+        None => String::new(),
+    })
+}
+
+/// Asks somebody at the terminal.
+fn confirmed(question: &str) -> Result<bool, Failed> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        let why = "there is no terminal to ask on, and nothing is done unasked";
+        return Err(ConfigError::Missing { setting: &settings::YES, why }.into());
+    }
+    eprint!("{question} [y/N] ");
+    let mut line = String::new();
+    let read = io::stdin().read_line(&mut line);
+    read.map_err(|source| Failed::Bug(format!("the terminal's answer cannot be read: {source}")))?;
+    Ok(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// The answer of a job.
+fn tell(outcome: &Outcome, json: bool) -> Result<String, Failed> {
     tracing::info!("{}", outcome.story);
-    let value = serde_json::to_value(&outcome).map_err(|error| Failed::Bug(error.to_string()))?;
+    let value = serde_json::to_value(outcome).map_err(|error| Failed::Bug(error.to_string()))?;
     Ok(answer(json, &value, &outcome.identity.tag))
 }
 

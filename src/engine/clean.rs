@@ -84,6 +84,15 @@ impl Traces {
         });
     }
 
+    /// The image of the last step that the engine told of; from now on it is not ours to remove.
+    pub(super) fn let_stay(&self) -> Option<String> {
+        self.change(|left| {
+            let last = left.last.clone()?;
+            left.traces.retain(|trace| *trace != Trace::Image(last.clone()));
+            Some(last)
+        })
+    }
+
     fn take(&self) -> Left {
         self.change(std::mem::take)
     }
@@ -249,7 +258,8 @@ mod tests {
         let socket = folder.path().join("engine.sock");
         let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
         let client = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 3600, bollard::API_DEFAULT_VERSION);
-        let engine = Engine { client: client.unwrap(), traces: Traces::default() };
+        let place = socket.display().to_string();
+        let engine = Engine { client: client.unwrap(), traces: Traces::default(), place, is_podman: false };
         engine.traces.build_begins("builder:1234", Vec::new());
         let cleaning = engine.clean_within(Duration::from_millis(100));
         tokio::time::timeout(Duration::from_secs(20), cleaning).await.expect("it ends by itself");

@@ -50,9 +50,10 @@ impl Engine {
         let mut tried = Vec::new();
         for place in places(config) {
             match probe(&place, config.choice).await {
-                Ok((client, version)) => {
+                Ok((client, kind, version)) => {
                     info!("engine: {version} at {place}");
-                    return Ok(Self { client, traces: Traces::default() });
+                    let is_podman = kind == Kind::Podman;
+                    return Ok(Self { client, traces: Traces::default(), place, is_podman });
                 }
                 Err(said) => tried.push((place, said)),
             }
@@ -61,7 +62,7 @@ impl Engine {
     }
 }
 
-async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, String), String> {
+async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, Kind, String), String> {
     let client = if let Some(socket) = place.strip_prefix("unix://") {
         if !Path::new(socket).exists() {
             return Err("no such socket".to_owned());
@@ -87,7 +88,7 @@ async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, String), St
         version.version.unwrap_or_else(|| "of unknown version".to_owned()),
         version.api_version.unwrap_or_else(|| "unknown".to_owned()),
     );
-    Ok((client, story))
+    Ok((client, kind, story))
 }
 
 /// An engine's answer to a question that it should answer at once.

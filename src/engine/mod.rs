@@ -5,12 +5,14 @@ mod build;
 mod clean;
 mod connect;
 mod export;
+mod keep;
 mod load;
 mod output;
 
 use bollard::Docker;
 
 use clean::Traces;
+pub use keep::Kept;
 pub use output::Step;
 
 /// What the engine, or what it was asked to build, did wrong.
@@ -89,4 +91,6 @@ fn cut(text: &str, most: usize) -> String {
 pub struct Engine {
     client: Docker,
     traces: Traces,
+    place: String,
+    is_podman: bool,
 }

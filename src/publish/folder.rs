@@ -1,16 +1,27 @@
-//! Publishing to a folder: the dry run's publisher. It has the archive in place already, and writes `publish.json`:
-//! the calls that a task would have made, as it would have sent them.
+//! Publishing to a folder: the dry run's publisher, which writes `publish.json`, the calls that a task would have made,
+//! beside the archive. The folder itself, and how files come into it whole, is also what `payload` stands on.
 
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use super::{PublishError, Published};
 use crate::build_log;
+use crate::config::{Output, Owner};
 use crate::plan::{ImageFile, Publication};
 
-/// The folder of a dry run. One that was made for nothing, because the run failed, disappears again.
+/// What a dry run writes beside the archive.
+const PUBLISH_JSON: &str = "publish.json";
+
+/// A folder that gets an archive and what belongs to it. One that was made for nothing, because the run failed,
+/// disappears again.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
+    owner: Option<Owner>,
     made: bool,
 }
 
@@ -18,43 +29,120 @@ impl Drop for Folder {
     fn drop(&mut self) {
         if self.made {
             // Fails where there is something in it, and should.
-            let _ = std::fs::remove_dir(&self.path);
+            let _ = fs::remove_dir(&self.path);
         }
     }
 }
 
 impl Folder {
-    /// Makes the folder, where it is missing.
-    pub fn new(path: PathBuf) -> Result<Self, PublishError> {
+    /// The folder of a dry run, without an earlier one's word about an image that is about to be replaced.
+    pub fn for_dry_run(output: Output) -> Result<Self, PublishError> {
+        Self::without(output, PUBLISH_JSON)
+    }
+
+    /// Makes the folder where it is missing; removes `stale` where it is there.
+    pub(super) fn without(output: Output, stale: &str) -> Result<Self, PublishError> {
+        let Output { folder: path, owner } = output;
         let made = !path.exists();
-        std::fs::create_dir_all(&path).map_err(|source| error(&path, source))?;
-        // An earlier dry run's word about an image that is about to be replaced.
-        match std::fs::remove_file(path.join("publish.json")) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(error(&path, source)),
-            _ => Ok(Self { path, made }),
+        fs::create_dir_all(&path).map_err(|source| error(&path, source))?;
+        let folder = Self { path, owner, made };
+        let stale = folder.path.join(stale);
+        match fs::remove_file(&stale) {
+            Err(source) if source.kind() != ErrorKind::NotFound => return Err(error(&stale, source)),
+            _ => {}
         }
+        if folder.owner.is_some() {
+            // Who may not give files away learns it before the build and not after.
+            let probe = NamedTempFile::new_in(&folder.path).map_err(|source| error(&folder.path, source))?;
+            folder.give(probe.path(), &folder.path)?;
+        }
+        Ok(folder)
     }
 
     pub(super) fn publish_log(&self, log: &build_log::Finished) -> Result<(), PublishError> {
-        let path = self.path.join("build.log");
-        std::fs::rename(&log.path, &path).map_err(|source| error(&path, source))
+        self.take_in(&log.path, "build.log").map(drop)
     }
 
     pub(super) fn publish(&self, image: &ImageFile, publication: &Publication) -> Result<Published, PublishError> {
-        let path = self.path.join("publish.json");
+        let archive = self.take_image(image)?;
         let write = || {
             // For everybody to read, like the archive beside it; a temporary file is its owner's only.
-            let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+            let readable = PermissionsExt::from_mode(0o644);
             let file = tempfile::Builder::new().permissions(readable).tempfile_in(&self.path)?;
             serde_json::to_writer_pretty(&file, publication)?;
-            file.persist(&path)?;
-            std::io::Result::Ok(())
+            io::Result::Ok(file)
         };
-        write().map_err(|source| error(&path, source))?;
-        Ok(Published { story: format!("wrote {} and {}; published nothing", image.path.display(), path.display()) })
+        let file = write().map_err(|source| error(&self.path.join(PUBLISH_JSON), source))?;
+        let publish_json = self.take_in(file.path(), PUBLISH_JSON)?;
+        let story = format!("wrote {} and {}; published nothing", archive.display(), publish_json.display());
+        Ok(Published { story })
+    }
+
+    /// Takes a finished archive in. Gives its new path.
+    pub(super) fn take_image(&self, image: &ImageFile) -> Result<PathBuf, PublishError> {
+        self.take_in(&image.path, image.path.file_name().unwrap_or_default())
+    }
+
+    /// Gives a complete file of the same disk its owner, then its name.
+    fn take_in(&self, file: &Path, name: impl AsRef<Path>) -> Result<PathBuf, PublishError> {
+        let path = self.path.join(name);
+        self.give(file, &path)?;
+        fs::rename(file, &path).map_err(|source| error(&path, source))?;
+        Ok(path)
+    }
+
+    /// Gives the owner `file`, which is or will be `path`.
+    fn give(&self, file: &Path, path: &Path) -> Result<(), PublishError> {
+        let Some(owner) = self.owner else { return Ok(()) };
+        chown(file, Some(owner.uid), Some(owner.gid)).map_err(|source| PublishError::Owner {
+            path: path.display().to_string(),
+            owner,
+            source,
+        })
     }
 }
 
-fn error(path: &Path, source: std::io::Error) -> PublishError {
+fn error(path: &Path, source: io::Error) -> PublishError {
     PublishError::Folder { path: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn who_may_not_give_files_away_learns_it_at_once() {
+        let parent = tempfile::tempdir().unwrap();
+        let we = fs::metadata(parent.path()).unwrap().uid();
+        let (folder, owner) = (parent.path().join("out"), Owner { uid: we + 1, gid: 1 });
+        let made = Folder::for_dry_run(Output { folder: folder.clone(), owner: Some(owner) });
+        match made.map_err(|error| error.to_string()) {
+            Ok(_) => assert_eq!(we, 0, "only root may"),
+            Err(error) => assert!(we != 0 && error.contains(&format!("belong to {owner}")), "{error}"),
+        }
+        assert!(!folder.exists(), "nothing is left of the attempt");
+    }
+
+    #[test]
+    fn only_what_was_made_for_nothing_disappears() {
+        let parent = tempfile::tempdir().unwrap();
+        let output = |name: &str| Output { folder: parent.path().join(name), owner: None };
+        drop(Folder::for_dry_run(output("a/b")).unwrap());
+        assert!(!parent.path().join("a/b").exists());
+        fs::create_dir(parent.path().join("c")).unwrap();
+        fs::write(parent.path().join("c/publish.json"), "{}").unwrap();
+        drop(Folder::for_dry_run(output("c")).unwrap());
+        assert_eq!(
+            fs::read_dir(parent.path().join("c")).unwrap().count(),
+            0,
+            "the folder was there, its word is stale"
+        );
+        let folder = Folder::for_dry_run(output("d")).unwrap();
+        fs::write(parent.path().join("e"), "an image").unwrap();
+        let moved = folder.take_in(&parent.path().join("e"), "image.tar").unwrap();
+        drop(folder);
+        assert_eq!(fs::read(moved).unwrap(), b"an image");
+    }
 }

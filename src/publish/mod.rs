@@ -1,12 +1,14 @@
-//! Publishing: a finished image to the task and the index, or, in a dry run, to a folder. Which of the two is
-//! chosen once, by [`Publisher`]; what is published is the plan's word.
+//! Publishing: a finished image to the task and the index, to a folder for the worker to upload, or, in a dry run, to a
+//! folder only. Which of them is chosen once, by [`Publisher`]; what is published is the plan's word.
 
 mod folder;
+mod payload;
 mod task;
 
 use jiff::Timestamp;
 
 use crate::build_log;
+use crate::config::Owner;
 use crate::lookup::LookupError;
 use crate::names::{ArtifactName, Namespace, TaskId};
 use crate::plan::{Identity, ImageFile, Plan, TaskRun};
@@ -15,13 +17,16 @@ use crate::retry::{Another, Failure};
 use crate::taskcluster::{CallError, Services};
 use crate::transfer::{Storage, TransferError};
 pub use folder::Folder;
+pub use payload::Payload;
 pub use task::Task;
 
 /// Where a finished image goes.
 pub enum Publisher {
     /// The task's artifact and the index.
     Task(Box<Task>),
-    /// A folder.
+    /// A folder, from which the worker uploads what the task's payload declares.
+    Payload(Payload),
+    /// A folder, in a dry run.
     Folder(Folder),
 }
 
@@ -99,6 +104,17 @@ pub enum PublishError {
         #[source]
         source: std::io::Error,
     },
+    /// The files cannot be given away.
+    #[error("cannot make {path} belong to {owner}, as CHOWN_OUTPUT says; only root gives files away: unset it")]
+    Owner {
+        /// The file or folder.
+        path: String,
+        /// Who it should belong to.
+        owner: Owner,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 impl Failure for PublishError {
@@ -112,7 +128,7 @@ impl Failure for PublishError {
                 Another::IsUseless
             }
             Self::NotIndexed { .. } | Self::TooLarge { .. } | Self::ObjectNotCreated(_) => Another::IsUseless,
-            Self::StorageChanged | Self::Folder { .. } => Another::IsUseless,
+            Self::StorageChanged | Self::Folder { .. } | Self::Owner { .. } => Another::IsUseless,
         }
     }
 }
@@ -158,7 +174,8 @@ impl Publisher {
     pub async fn already_there(&self, plan: &Plan, identity: &Identity) -> Result<Option<AlreadyThere>, PublishError> {
         match self {
             Self::Task(task) => task.already_there(plan, identity).await,
-            Self::Folder(_) => Ok(None),
+            // Without a call to the index: it may know this image, but the artifact that is declared must be written.
+            Self::Payload(_) | Self::Folder(_) => Ok(None),
         }
     }
 
@@ -171,7 +188,9 @@ impl Publisher {
     ) -> Result<Published, PublishError> {
         match self {
             Self::Task(task) => task.point_to(plan, identity, found).await,
-            Self::Folder(_) => Ok(Published { story: "nothing was built, nothing was written".to_owned() }),
+            Self::Payload(_) | Self::Folder(_) => {
+                Ok(Published { story: "nothing was built, nothing was written".to_owned() })
+            }
         }
     }
 
@@ -179,7 +198,7 @@ impl Publisher {
     pub async fn expires(&self, plan: &Plan) -> Result<Timestamp, PublishError> {
         match self {
             Self::Task(task) => task.expires(plan).await,
-            Self::Folder(_) => Ok(plan.artifact.expires.unwrap_or(Timestamp::MAX)),
+            Self::Payload(_) | Self::Folder(_) => Ok(plan.artifact.expires.unwrap_or(Timestamp::MAX)),
         }
     }
 
@@ -192,6 +211,7 @@ impl Publisher {
     ) -> Result<(), PublishError> {
         match self {
             Self::Task(task) => task.publish_log(plan, log, expires).await,
+            Self::Payload(payload) => payload.publish_log(log),
             Self::Folder(folder) => folder.publish_log(log),
         }
     }
@@ -207,6 +227,7 @@ impl Publisher {
         let publication = plan.publication(identity, image, expires);
         match self {
             Self::Task(task) => task.publish(plan, image, &publication).await,
+            Self::Payload(payload) => payload.publish(image),
             Self::Folder(folder) => folder.publish(image, &publication),
         }
     }

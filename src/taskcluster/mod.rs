@@ -4,6 +4,7 @@
 pub mod index;
 pub mod object;
 pub mod queue;
+pub mod tasks;
 
 use reqwest::StatusCode;
 use taskcluster::{ClientBuilder, Credentials, Retry};

@@ -11,7 +11,7 @@ use crate::plan::{ArtifactPayload, CreateArtifact, TaskRun, to_milliseconds};
 
 /// The queue of one deployment.
 pub struct Queue {
-    client: taskcluster::Queue,
+    pub(super) client: taskcluster::Queue,
     deployment: Deployment,
 }
 
@@ -64,6 +64,7 @@ struct Status {
 struct Run {
     run_id: u32,
 }
+
 const TASK: &str = "queue.task";
 
 impl Queue {

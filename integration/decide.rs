@@ -1,0 +1,157 @@
+//! `decide` as decision tasks use it: graphs of each form on a laptop, bad ones, and the whole way with the real engine,
+//! from a graph that names images to images that other tasks load.
+
+mod world;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Finished, docker, docker_says, engine, path, program};
+use world::{GIVEN, World, consumer, task_id};
+
+/// A graph of the form of 2015 with one task, whose image is `image` in a template.
+fn graph_of(image: &Value) -> Value {
+    json!({ "tasks": [{ "taskId": task_id("build"), "task": { "payload": { "image": image } } }] })
+}
+
+fn template(image: &str) -> String {
+    format!("{{{{#task_id_for_image}}}}{image}{{{{/task_id_for_image}}}}")
+}
+
+/// Decides without a deployment.
+fn offline(world: &World, name: &str, graph: &str, more: &[&str]) -> Finished {
+    let file = world.root.path().join(name);
+    std::fs::write(&file, graph).unwrap();
+    let contexts = world.root.path().join("contexts");
+    let root = world.root.path();
+    let arguments = ["decide", path(&file), "--offline", "--root", path(root), "--contexts", path(&contexts)];
+    let environment = [("PROJECT".to_owned(), "try".to_owned())];
+    program(arguments.into_iter().chain(GIVEN).chain(more.iter().copied()), environment).finish()
+}
+
+#[test]
+fn bad_graphs_name_the_task_and_the_place() {
+    let world = World::new();
+    world.image("builder", "FROM scratch\n");
+    world.image("a", "ARG DOCKER_IMAGE_PARENT=b\nFROM $DOCKER_IMAGE_PARENT\n");
+    world.image("b", "ARG DOCKER_IMAGE_PARENT=a\nFROM $DOCKER_IMAGE_PARENT\n");
+    let of = |image: &str| graph_of(&json!(image)).to_string();
+    let task = task_id("build");
+    let labels = json!({ "build": { "task": {}, "dependencies": {} } });
+    let mut mixed = graph_of(&json!("x"));
+    mixed["build"] = labels["build"].clone();
+    let cases: [(String, &[&str]); 11] = [
+        (of(&template("bilder")), &[&task, "/payload/image", "bilder", "builder"]),
+        (of(&template("a")), &[&task, "/payload/image", "a -> b -> a"]),
+        (of("{{#docker_image}}builder{{/docker_image}}"), &[&task, "/payload/image", "builder", "VERSION"]),
+        (of("{{#task_id_for_imgae}}builder{{/task_id_for_imgae}}"), &[&task, "/payload/image", "task_id_for_image"]),
+        (of("{#docker_imag}builder{/docker_imag}"), &[&task, "/payload/image", "docker_image"]),
+        (of("{{#task_id_for_image}}builder"), &[&task, "/payload/image", "task_id_for_image"]),
+        (of("{{#task_id_for_image}}Builder{{/task_id_for_image}}"), &[&task, "/payload/image", "Builder"]),
+        (mixed.to_string(), &["mixes two forms", "build"]),
+        (json!([1]).to_string(), &["the graph is neither"]),
+        ("{\"tasks\": [}".to_owned(), &["graph", "line 1"]),
+        ("tasks:\n- task:\n    image: {{#docker_image}}x{{/docker_image}}\n".to_owned(), &["line 3", "quote texts"]),
+    ];
+    for (graph, words) in cases {
+        let decided = offline(&world, "graph", &graph, &[]);
+        decided.assert_fails(2, words);
+    }
+    assert!(!world.root.path().join("contexts").exists(), "nothing is written for a bad graph");
+}
+
+#[test]
+fn what_a_template_of_a_task_needs_and_does_not_know_is_named() {
+    let world = World::new();
+    world.image("builder", "FROM scratch\n");
+    let graph = graph_of(&json!(template("builder"))).to_string();
+    offline(&world, "graph", &graph, &["--value", "worker_tpye=x"]).assert_fails(2, &["worker_tpye", "no such"]);
+    offline(&world, "graph", &graph, &["--value", "hash=x"]).assert_fails(2, &["--value hash"]);
+    offline(&world, "graph", &graph, &["--values", "{"]).assert_fails(2, &["--values"]);
+    offline(&world, "graph", &graph, &["--task-template", "/nowhere"]).assert_fails(2, &["/nowhere"]);
+    // Nobody says who to ask about the image, nor what the push is.
+    offline(&world, "graph", &graph, &[]).assert_fails(2, &["image builder", "owner", "revision", "--value"]);
+}
+
+#[test]
+fn a_graph_without_images_stays_as_it_is() {
+    let world = World::new();
+    world.image("builder", "FROM scratch\n");
+    let graph = graph_of(&json!("debian:12"));
+    let decided = offline(&world, "graph.json", &graph.to_string(), &[]);
+    decided.assert_succeeds();
+    assert_eq!(serde_json::from_str::<Value>(&decided.stdout).unwrap(), graph);
+    assert!(!world.root.path().join("contexts").exists());
+}
+
+#[test]
+fn a_taskgraph_projects_kind_gives_names_parents_arguments_and_symbols() {
+    let world = World::new();
+    world.file("taskcluster/docker/shared/Dockerfile", "FROM scratch\n# %ARG FLAVOUR\nENV FLAVOUR=$FLAVOUR\n");
+    world.file("taskcluster/docker/child/Dockerfile", "ARG DOCKER_IMAGE_PARENT\nFROM $DOCKER_IMAGE_PARENT\n");
+    let kind = "tasks:\n  base:\n    definition: shared\n    symbol: I(b)\n    args: {FLAVOUR: sweet}\n  child:\n    parent: base\n";
+    world.file("taskcluster/kinds/docker-image/kind.yml", kind);
+    let kind = world.root.path().join("taskcluster/kinds/docker-image/kind.yml");
+    let graph = json!({ "build": {
+        "label": "build", "kind": "build", "attributes": {}, "dependencies": {}, "optimization": null,
+        "task": { "payload": { "image": { "taskId": template("child") } },
+                  "metadata": { "owner": "a@example.com", "source": "https://example.com" },
+                  "schedulerId": "x-level-1", "routes": ["tc-treeherder.v2.try.abcdef.1"],
+                  "deadline": { "relative-datestamp": "1 day" } },
+    } });
+    let decided = offline(&world, "graph.json", &graph.to_string(), &["--kind", path(&kind)]);
+    decided.assert_succeeds();
+    let decided: Value = serde_json::from_str(&decided.stdout).unwrap();
+    let said = |pointer: &str| decided.pointer(pointer).cloned().unwrap_or_default();
+    assert_eq!(said("/build/task/payload/image/taskId"), json!({ "task-reference": "<docker-image-child>" }));
+    assert_eq!(said("/build/dependencies"), json!({ "docker-image-child": "docker-image-child" }));
+    assert_eq!(said("/docker-image-child/dependencies"), json!({ "parent": "docker-image-base" }));
+    let env = "/docker-image-child/task/payload/env";
+    assert_eq!(said(&format!("{env}/PARENT_TASK_ID")), json!({ "task-reference": "<parent>" }));
+    assert_ne!(said(&format!("{env}/INDEX_HASH")), json!(""), "a parent's change must rebuild it");
+    assert_eq!(said("/docker-image-base/task/extra/treeherder/symbol"), json!("b"));
+    let args = said("/docker-image-base/task/payload/env/DOCKER_BUILD_ARGS");
+    assert_eq!(args, json!("{\"FLAVOUR\":\"sweet\"}"));
+    for name in ["base", "child"] {
+        assert!(world.root.path().join(format!("contexts/{name}.tar.gz")).exists());
+    }
+}
+
+#[test]
+fn images_are_decided_built_found_again_and_rebuilt_with_their_descendants() {
+    if !engine() {
+        return;
+    }
+    let world = World::new();
+    world.six_images();
+    // What others have built before: one image on central, one in the own project.
+    world.decide_and_run("mozilla-central", &[consumer("before", &["shared"], &[])]);
+    world.decide_and_run("try", &[consumer("earlier", &["own"], &[])]);
+
+    let tasks = [
+        consumer("build", &["fresh", "child-of-fresh"], &["tooling"]),
+        consumer("test", &["child-of-shared", "own"], &[]),
+        consumer("lint", &["shared", "fresh"], &[]),
+    ];
+    let first = world.decide_and_run("try", &tasks);
+    assert_eq!(first.made, ["child-of-fresh", "child-of-shared", "fresh"]);
+    assert_eq!(first.graph["tasks"][0]["task"]["payload"]["registry"], json!(["example/tooling:1.0"]));
+    // The tasks that wait for an image have it, and it is what its Dockerfile and its parent's say.
+    for (image, made_by) in
+        [("child-of-fresh", "fresh\nchild-of-fresh"), ("child-of-shared", "shared\nchild-of-shared")]
+    {
+        let tag = world.load(&first, image);
+        assert_eq!(docker_says(&["run", "--rm", "--network", "none", &tag]), made_by);
+        assert!(docker(&["rmi", &tag]).status.success());
+    }
+
+    let again = world.decide_and_run("try", &tasks);
+    assert_eq!(again.made, [""; 0], "everything is there");
+    assert_eq!(again.task_ids, first.task_ids, "and leads to the same tasks");
+
+    world.append("fresh", "ENV CHANGED=1\n");
+    let changed = world.decide("try", &tasks);
+    assert_eq!(changed.made, ["child-of-fresh", "fresh"], "an image and what is built from it");
+    assert_eq!(changed.task_ids["child-of-shared"], first.task_ids["child-of-shared"]);
+    world.append("shared", "ENV CHANGED=1\n");
+    assert_eq!(world.decide("try", &tasks).made, ["child-of-fresh", "child-of-shared", "fresh", "shared"]);
+}

@@ -1,0 +1,309 @@
+//! What a rerun of an image task can come to: the facts, as the services tell them, and the verdict that follows from
+//! them. Pure; gathering the facts and acting on the verdict is `rerun`'s.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::whereabouts::Whereabouts;
+use crate::names::Namespace;
+use crate::plan::{Plan, TaskRun};
+use crate::taskcluster::tasks::{Run, State, Status};
+
+/// The queue makes no more runs of a task than that.
+const MOST_RUNS: usize = 50;
+
+/// What is known before a rerun.
+#[derive(Clone, Debug)]
+pub struct Prospect {
+    /// The task, and the run that was its last.
+    pub task: TaskRun,
+    /// Its job.
+    pub plan: Plan,
+    /// How it stands.
+    pub status: Status,
+    /// Where its context is; nobody can say it of a URL.
+    pub context: Option<Whereabouts>,
+    /// The `.hash.` route.
+    pub namespace: Namespace,
+    /// The run whose living image is there, if any.
+    pub image: Option<TaskRun>,
+    /// The moment of all this.
+    pub now: Timestamp,
+}
+
+/// What to do about a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Rerun it.
+    Rerun,
+    /// A run is under way.
+    UnderWay,
+    /// Nothing: it is done.
+    NothingToDo,
+    /// Something else comes first.
+    Wait,
+    /// Not this task, but a new one of the same definition.
+    Retrigger,
+    /// Nothing less than a new decision task.
+    NewDecisionTask,
+}
+
+impl Prospect {
+    /// The verdict, and its reason for people.
+    #[must_use]
+    pub fn verdict(&self) -> (Verdict, String) {
+        let too_late = self.status.deadline <= self.now;
+        let gone = self.context.filter(|context| context.is_gone());
+        match self.status.state {
+            State::Pending | State::Running => {
+                return (Verdict::UnderWay, "a run is under way already; the queue makes no second one".to_owned());
+            }
+            State::Unscheduled if !too_late => {
+                let why = "it waits for tasks that it depends on: look at those; a rerun would begin it without them";
+                return (Verdict::Wait, why.to_owned());
+            }
+            State::Unscheduled | State::Completed | State::Failed | State::Exception => {}
+        }
+        if let Some(at) = &self.image {
+            return if self.status.state == State::Completed {
+                (Verdict::NothingToDo, "it is done, and its image is there".to_owned())
+            } else if too_late {
+                (
+                    Verdict::NothingToDo,
+                    format!("the image is there, from {at}; this task cannot become green after its deadline"),
+                )
+            } else {
+                (
+                    Verdict::Rerun,
+                    "a rerun ends at once, green, since the image is there; what waits for the task goes on".to_owned(),
+                )
+            };
+        }
+        if let Some(context) = gone {
+            return (
+                Verdict::NewDecisionTask,
+                format!("the context {context}: every run would fail; a new decision task uploads it again"),
+            );
+        }
+        if self.last_reason() == Some("malformed-payload") {
+            return (
+                Verdict::NewDecisionTask,
+                "the worker does not understand the definition, and would not another time".to_owned(),
+            );
+        }
+        if too_late {
+            return (Verdict::Retrigger, "the deadline has passed, the queue refuses a rerun (409); a retrigger makes a new task of the same definition".to_owned());
+        }
+        if self.status.runs.len() >= MOST_RUNS {
+            return (
+                Verdict::Retrigger,
+                format!("it has had {MOST_RUNS} runs, the most that the queue makes; a retrigger makes a new task"),
+            );
+        }
+        (Verdict::Rerun, self.hope().to_owned())
+    }
+
+    fn last_reason(&self) -> Option<&str> {
+        self.status.runs.last()?.reason_resolved.as_deref()
+    }
+
+    /// What a rerun can be expected to come to.
+    fn hope(&self) -> &'static str {
+        match self.last_reason() {
+            Some("completed") => "it is done, but its image is not in the index: a rerun builds it again",
+            // The task's definition has the queue repeat what another run can heal.
+            Some("failed") => {
+                "it failed by itself: exit codes 2, 10 and 20 do not heal by a rerun, unless what the Dockerfile fetches was in trouble; look into the log first"
+            }
+            Some("canceled") => "somebody canceled it; a rerun takes that back",
+            Some(_) => "it was not the task's fault; a rerun can help",
+            None => "a rerun can help",
+        }
+    }
+
+    /// The facts, a line each.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let Self { status, plan, now, .. } = self;
+        let mut lines = vec![format!(
+            "task {} builds image {} for {}; state: {}",
+            self.task.task_id, plan.image, plan.project, status.state
+        )];
+        lines.extend(status.runs.iter().map(|run| describe(run, *now)));
+        let passed = if status.deadline <= *now { "passed" } else { "in" };
+        let ago = if status.deadline <= *now { " ago" } else { "" };
+        lines.push(format!(
+            "deadline: {passed} {}{ago} ({:.0})",
+            about(status.deadline.as_second() - now.as_second()),
+            status.deadline
+        ));
+        lines
+            .push(format!("retries: {} left to the queue itself; a rerun gives all of them back", status.retries_left));
+        match self.context {
+            Some(context) => lines.push(format!("context: {} {context}", plan.context.source)),
+            None => lines.push(format!("context: {}, which is not looked at", plan.context.source)),
+        }
+        match &self.image {
+            Some(at) => lines.push(format!("index: {} has the image, of {at}", self.namespace)),
+            None => lines.push(format!("index: {} has no living image", self.namespace)),
+        }
+        lines
+    }
+
+    /// All of it for scripts.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let (verdict, reason) = self.verdict();
+        json!({
+            "taskId": self.task.task_id,
+            "image": self.plan.image,
+            "project": self.plan.project,
+            "state": self.status.state,
+            "runs": self.status.runs,
+            "deadline": self.status.deadline,
+            "deadlinePassed": self.status.deadline <= self.now,
+            "retriesLeft": self.status.retries_left,
+            "context": {
+                "source": self.plan.context.source.to_string(),
+                "gone": self.context.map(Whereabouts::is_gone),
+                "expires": self.context.and_then(Whereabouts::expires),
+            },
+            "route": format!("index.{}", self.namespace),
+            "imageAt": self.image.as_ref().map(|at| json!({ "taskId": at.task_id, "runId": at.run_id })),
+            "verdict": verdict,
+            "reason": reason,
+        })
+    }
+}
+
+/// A run in a line.
+fn describe(run: &Run, now: Timestamp) -> String {
+    let made = if run.reason_created == "scheduled" { String::new() } else { format!(" ({})", run.reason_created) };
+    let ended = run.resolved.map(|at| format!(", {} ago", about(now.as_second() - at.as_second()))).unwrap_or_default();
+    format!("run {}{made}: {}{ended}", run.run_id, run.outcome())
+}
+
+/// Seconds in the unit that people would say.
+pub(super) fn about(seconds: i64) -> String {
+    match seconds.abs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::HashScheme;
+    use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Storage};
+
+    const NOW: &str = "2026-01-02T00:00:00Z";
+
+    fn prospect(state: State, reason: Option<&str>) -> Prospect {
+        let task_id: crate::names::TaskId = "fN1SbArXTPSVFNUvaOlinQ".parse().unwrap();
+        let run = json!({ "runId": 0, "state": state, "reasonCreated": "scheduled", "reasonResolved": reason, "resolved": "2026-01-01T22:00:00Z" });
+        let runs = if state == State::Unscheduled { json!([]) } else { json!([run]) };
+        let status = json!({ "state": state, "deadline": "2026-01-03T00:00:00Z", "retriesLeft": 4, "runs": runs });
+        let source = ContextSource::Artifact {
+            task_id: task_id.clone(),
+            name: "public/docker-contexts/x.tar.gz".parse().unwrap(),
+        };
+        let context = ContextPlan {
+            source,
+            scheme: HashScheme::default(),
+            hash: None,
+            directory: None,
+            max_bytes: 1,
+            max_entries: 1,
+        };
+        Prospect {
+            task: TaskRun { task_id, run_id: 0 },
+            plan: Plan {
+                parent: None,
+                image: "builder".parse().unwrap(),
+                project: "try".parse().unwrap(),
+                task: None,
+                pushdate: "20151209123456".parse().unwrap(),
+                context,
+                build: BuildPlan::default(),
+                artifact: ArtifactPlan {
+                    name: "public/image.tar".parse().unwrap(),
+                    expires: None,
+                    storage: Storage::Auto,
+                    zstd_level: None,
+                },
+                index: "index".parse().unwrap(),
+                index_hash: None,
+            },
+            status: serde_json::from_value(status).unwrap(),
+            context: Some(Whereabouts::There { until: "2026-02-01T00:00:00Z".parse().unwrap() }),
+            namespace: "docker.images.v1.try.builder.hash.ab".parse().unwrap(),
+            image: None,
+            now: NOW.parse().unwrap(),
+        }
+    }
+
+    fn late(prospect: Prospect) -> Prospect {
+        let deadline = "2026-01-01T23:00:00Z".parse().unwrap();
+        Prospect { status: Status { deadline, ..prospect.status }, ..prospect }
+    }
+
+    fn with_image(prospect: Prospect) -> Prospect {
+        Prospect { image: Some(prospect.task.clone()), ..prospect }
+    }
+
+    fn without_context(prospect: Prospect) -> Prospect {
+        Prospect { context: Some(Whereabouts::TaskForgotten), ..prospect }
+    }
+
+    #[test]
+    fn the_verdict_follows_from_the_facts() {
+        let failed = || prospect(State::Failed, Some("failed"));
+        let lost = || prospect(State::Exception, Some("worker-shutdown"));
+        let mut worn = lost();
+        worn.status.runs = vec![worn.status.runs[0].clone(); MOST_RUNS];
+        let malformed = prospect(State::Exception, Some("malformed-payload"));
+        let cases = [
+            (lost(), Verdict::Rerun, "not the task's fault"),
+            (failed(), Verdict::Rerun, "look into the log first"),
+            (prospect(State::Exception, Some("canceled")), Verdict::Rerun, "canceled"),
+            (prospect(State::Completed, Some("completed")), Verdict::Rerun, "builds it again"),
+            (with_image(prospect(State::Completed, Some("completed"))), Verdict::NothingToDo, "it is done"),
+            (with_image(failed()), Verdict::Rerun, "ends at once, green"),
+            (with_image(without_context(failed())), Verdict::Rerun, "ends at once, green"),
+            (with_image(late(failed())), Verdict::NothingToDo, "the image is there"),
+            (prospect(State::Pending, None), Verdict::UnderWay, "under way"),
+            (late(prospect(State::Running, None)), Verdict::UnderWay, "under way"),
+            (prospect(State::Unscheduled, None), Verdict::Wait, "depends on"),
+            (late(prospect(State::Unscheduled, None)), Verdict::Retrigger, "deadline"),
+            (late(lost()), Verdict::Retrigger, "409"),
+            (worn, Verdict::Retrigger, "50 runs"),
+            (without_context(lost()), Verdict::NewDecisionTask, "forgotten"),
+            (late(without_context(lost())), Verdict::NewDecisionTask, "forgotten"),
+            (malformed, Verdict::NewDecisionTask, "definition"),
+        ];
+        for (prospect, expected, why) in cases {
+            let (verdict, said) = prospect.verdict();
+            assert_eq!(verdict, expected, "{said}");
+            assert!(said.contains(why), "{why:?} is not in {said:?}");
+        }
+    }
+
+    #[test]
+    fn the_facts_are_told_a_line_each() {
+        let lines = late(prospect(State::Exception, Some("worker-shutdown"))).lines();
+        let expected = [
+            "task fN1SbArXTPSVFNUvaOlinQ builds image builder for try; state: exception",
+            "run 0: exception, worker-shutdown, 2 h ago",
+            "deadline: passed 60 min ago (2026-01-01T23:00:00Z)",
+            "retries: 4 left to the queue itself; a rerun gives all of them back",
+            "context: artifact public/docker-contexts/x.tar.gz of task fN1SbArXTPSVFNUvaOlinQ is there until 2026-02-01T00:00:00Z",
+            "index: docker.images.v1.try.builder.hash.ab has no living image",
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!([59, -7300, 400_000].map(about), ["59 s", "2 h", "4 days"]);
+    }
+}

@@ -1,0 +1,180 @@
+//! `rerun TASK_ID`, a sheriff's: tells what a rerun would come to, asks the queue for it, and follows the new run to its
+//! end. The verdict is `prospect`'s; asking people is for the door.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tracing::info;
+
+use super::Failed;
+use super::prospect::{Prospect, Verdict, about};
+use super::replay::job;
+use super::stop::Stop;
+use super::whereabouts::Whereabouts;
+use crate::config::rerun::Rerun;
+use crate::config::{Access, Config, ConfigError, Deployment, Sources, Surroundings, settings};
+use crate::names::{Namespace, TaskId};
+use crate::plan::{ContextSource, Plan, TaskRun};
+use crate::taskcluster::tasks::{Run, State, Status};
+use crate::taskcluster::{CallError, CallFault, Services};
+
+/// The first pause between two looks at a run; each later one is half as long again.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What comes after looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Ask, then rerun.
+    Ask,
+    /// Follow the run that is under way.
+    Follow,
+    /// Nothing.
+    Done,
+}
+
+/// Finds out what a rerun of `task` would come to.
+pub async fn look(
+    task: &TaskId,
+    rerun: &Rerun,
+    sources: &Sources<'_>,
+    around: &Surroundings<'_>,
+) -> Result<Prospect, Failed> {
+    rerun.patience.hold();
+    let services = Services::new(&rerun.deployment)?;
+    let mut job = job(&services, &rerun.deployment, task).await?;
+    job.is_of_an_image(&sources.of(&job))?;
+    // What publishing needs besides is the worker's to set.
+    job.set(&settings::DRY_RUN, "1");
+    let plan = Config::read(&sources.of(&job), around)?.plan;
+    let (status, context, (namespace, image)) = tokio::try_join!(
+        async { Ok(services.queue.status(task).await?) },
+        async { Ok::<_, Failed>(context(&services, &plan, around.now).await?) },
+        image(&services, &plan, around.now),
+    )?;
+    let run_id = status.runs.last().map_or(0, |run| run.run_id);
+    let task = TaskRun { task_id: task.clone(), run_id };
+    Ok(Prospect { task, plan, status, context, namespace, image, now: around.now })
+}
+
+async fn context(services: &Services, plan: &Plan, now: Timestamp) -> Result<Option<Whereabouts>, CallError> {
+    let ContextSource::Artifact { task_id, name } = &plan.context.source else { return Ok(None) };
+    Whereabouts::of(services, task_id, name, now).await.map(Some)
+}
+
+/// The `.hash.` route, and whose image is there, by the rule that a run has: made of the same context, by the same name,
+/// and alive.
+async fn image(services: &Services, plan: &Plan, now: Timestamp) -> Result<(Namespace, Option<TaskRun>), Failed> {
+    let hash = plan.context.hash.ok_or_else(|| Failed::Bug("an image task without a hash".to_owned()))?;
+    let namespace = plan.identity(hash)?.namespaces.hash;
+    let Some(entry) = services.index.find_task(&namespace).await? else { return Ok((namespace, None)) };
+    let Some(data) = entry.image() else { return Ok((namespace, None)) };
+    let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
+    let alive = data.context_hash == hash && data.artifact == plan.artifact.name && {
+        match services.queue.artifact_expires(&at, &data.artifact).await {
+            Ok(expires) => expires.is_some_and(|expires| expires > now),
+            // Who may not ask believes the index.
+            Err(error) if error.fault == CallFault::Refused => true,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    Ok((namespace, alive.then_some(at)))
+}
+
+impl Prospect {
+    /// Tells all of it.
+    pub fn tell(&self) {
+        self.lines().iter().for_each(|line| info!("{line}"));
+        info!("verdict: {}", self.verdict().1);
+    }
+
+    /// What comes after looking; an error where a rerun is not the right thing.
+    pub fn next(&self, rerun: &Rerun) -> Result<Next, Failed> {
+        let task = self.task.task_id.clone();
+        match self.verdict() {
+            (Verdict::NothingToDo, _) => Ok(Next::Done),
+            (Verdict::UnderWay, _) => Ok(if rerun.follow { Next::Follow } else { Next::Done }),
+            (Verdict::Rerun, _) if rerun.deployment.access == Access::Anonymous => Err(ConfigError::Missing {
+                setting: &settings::CLIENT_ID,
+                why: "asking for a rerun needs credentials with a scope queue:rerun-task:…; `taskcluster signin` gets them",
+            }
+            .into()),
+            (Verdict::Rerun, _) => Ok(Next::Ask),
+            (verdict @ (Verdict::Wait | Verdict::Retrigger | Verdict::NewDecisionTask), why) => {
+                Err(Failed::NoRerun { task, verdict, why })
+            }
+        }
+    }
+
+    /// The run that is the task's last.
+    #[must_use]
+    pub fn last_run(&self) -> Option<&Run> {
+        self.status.runs.last()
+    }
+}
+
+/// Asks for the rerun, where that is to be done, and follows the run to its end, where that is wanted.
+pub async fn rerun(prospect: &Prospect, next: Next, rerun: &Rerun, stop: &Stop) -> Result<Run, Failed> {
+    let task = &prospect.task.task_id;
+    let services = Services::new(&rerun.deployment)?;
+    let status = if next == Next::Ask {
+        stop.during("asking for the rerun", services.queue.rerun(task)).await?
+    } else {
+        prospect.status.clone()
+    };
+    if next == Next::Ask && !rerun.follow {
+        let run = last(status)?;
+        tell(&rerun.deployment, task, &run);
+        return Ok(run);
+    }
+    let run = stop.during("following the run, which goes on", follow(&services, task, status, rerun)).await?;
+    match run.state {
+        State::Completed => Ok(run),
+        State::Unscheduled | State::Pending | State::Running | State::Failed | State::Exception => {
+            let log = log_link(&rerun.deployment, task, &run);
+            Err(Failed::Run { task: task.clone(), run: Box::new(run), log })
+        }
+    }
+}
+
+/// Looks at the last run until it is resolved. When the queue makes another by itself, that is the last.
+async fn follow(services: &Services, task: &TaskId, mut status: Status, rerun: &Rerun) -> Result<Run, Failed> {
+    let started = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    let mut told = None;
+    loop {
+        let run = last(status)?;
+        match told {
+            Some(before) if before == (run.run_id, run.state) => {}
+            // The link has been given already.
+            Some((id, _)) if id == run.run_id && run.is_under_way() => {
+                let worker = run.worker_id.as_deref().map(|worker| format!(" on {worker}")).unwrap_or_default();
+                info!("run {}: {}{worker}", run.run_id, run.state);
+            }
+            _ => tell(&rerun.deployment, task, &run),
+        }
+        told = Some((run.run_id, run.state));
+        if !run.is_under_way() {
+            let took = i64::try_from(started.elapsed().as_secs()).unwrap_or(i64::MAX);
+            info!("followed it for {}", about(took));
+            return Ok(run);
+        }
+        tokio::time::sleep(pause.min(rerun.longest_pause)).await;
+        pause = (pause * 3 / 2).min(rerun.longest_pause);
+        status = services.queue.status(task).await?;
+    }
+}
+
+fn last(mut status: Status) -> Result<Run, Failed> {
+    status.runs.pop().ok_or_else(|| Failed::Bug("the queue tells of a rerun and of no run".to_owned()))
+}
+
+fn tell(deployment: &Deployment, task: &TaskId, run: &Run) {
+    info!("run {}: {}; log: {}", run.run_id, run.outcome(), log_link(deployment, task, run));
+}
+
+/// Where people read a run's log: the deployment's own viewer, which has another place for a log that grows.
+fn log_link(deployment: &Deployment, task: &TaskId, run: &Run) -> String {
+    let live = if run.is_under_way() { "live/" } else { "" };
+    let root = deployment.root_url.to_string();
+    format!("{}/tasks/{task}/runs/{}/logs/{live}public/logs/live.log", root.trim_end_matches('/'), run.run_id)
+}

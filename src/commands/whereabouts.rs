@@ -1,0 +1,82 @@
+//! Whether an artifact that a job needs is still there, and until when; or since when it is gone. For the verbs that
+//! speak about existing tasks; `run` itself just downloads.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::names::{ArtifactName, TaskId};
+use crate::taskcluster::{CallError, CallFault, Services};
+
+/// Where an artifact is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// It can be read.
+    There {
+        /// For so long.
+        until: Timestamp,
+    },
+    /// It could be read.
+    Expired {
+        /// Until then.
+        at: Timestamp,
+    },
+    /// The task lives, and its latest run has no such artifact.
+    Missing,
+    /// The queue does not know the task any more: it expired, with all that it had.
+    TaskForgotten,
+    /// The credentials do not suffice to ask.
+    Untold,
+}
+
+impl Whereabouts {
+    /// Looks an artifact up, of the task's latest run, which is the one that a job downloads from.
+    pub async fn of(
+        services: &Services,
+        task: &TaskId,
+        name: &ArtifactName,
+        now: Timestamp,
+    ) -> Result<Self, CallError> {
+        match services.queue.latest_artifact_expires(task, name).await {
+            Ok(Some(until)) if until > now => return Ok(Self::There { until }),
+            Ok(Some(at)) => return Ok(Self::Expired { at }),
+            Ok(None) => {}
+            Err(error) if error.fault == CallFault::Refused => return Ok(Self::Untold),
+            Err(error) => return Err(error),
+        }
+        // The queue forgets artifacts some time after they expired, tasks later.
+        let Some(definition) = services.queue.definition(task).await? else { return Ok(Self::TaskForgotten) };
+        let expires: Option<Timestamp> = definition["expires"].as_str().and_then(|time| time.parse().ok());
+        Ok(match expires.filter(|expires| *expires <= now) {
+            Some(at) => Self::Expired { at },
+            None => Self::Missing,
+        })
+    }
+
+    /// Whether it is known that nobody can read it.
+    #[must_use]
+    pub fn is_gone(self) -> bool {
+        matches!(self, Self::Expired { .. } | Self::Missing | Self::TaskForgotten)
+    }
+
+    /// When it expires or expired, where that is known.
+    #[must_use]
+    pub fn expires(self) -> Option<Timestamp> {
+        match self {
+            Self::There { until: at } | Self::Expired { at } => Some(at),
+            Self::Missing | Self::TaskForgotten | Self::Untold => None,
+        }
+    }
+}
+
+impl fmt::Display for Whereabouts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::There { until } => write!(f, "is there until {until:.0}"),
+            Self::Expired { at } => write!(f, "expired at {at:.0}"),
+            Self::Missing => f.write_str("is not in the task's latest run"),
+            Self::TaskForgotten => f.write_str("is gone: the task has expired and is forgotten"),
+            Self::Untold => f.write_str("may be there: the credentials do not allow to ask"),
+        }
+    }
+}

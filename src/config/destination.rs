@@ -1,0 +1,187 @@
+//! Where a run's image goes: to the task by API calls, to a folder from which the worker uploads it, or, in a dry
+//! run, to a folder only. Also what each of these can do without; sending and writing is for `publish`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::settings;
+use super::{ConfigError, Sources};
+use crate::names::{ArtifactName, NameError};
+use crate::plan::TaskRun;
+
+/// Where `image_builder` writes, and where taskgraph's image tasks declare their artifact.
+const PAYLOAD_FOLDER: &str = "/workspace/out";
+
+/// The artifact that taskgraph's image tasks declare.
+const PAYLOAD_ARTIFACT: &str = "public/image.tar.zst";
+
+/// Where a run's image goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To the task's artifact and to the index, by API calls.
+    Task,
+    /// To a folder. The task's payload declares the artifact and its routes index it: the worker and the queue do it.
+    Payload(Output),
+    /// To a folder, with the API calls that a task would have made.
+    DryRun(Output),
+}
+
+/// A folder that is written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Who owns what is written; absent, whoever runs the program.
+    pub owner: Option<Owner>,
+}
+
+/// The owner of files, in numbers: the names of a container's users mean nothing outside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.uid, self.gid)
+    }
+}
+
+impl FromStr for Owner {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |part: &str| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok()).flatten();
+        // The largest number is chown's word for "leave it".
+        let id = |part: &str| number(part).filter(|id| *id < u32::MAX);
+        text.split_once(':')
+            .and_then(|(uid, gid)| Some(Self { uid: id(uid)?, gid: id(gid)? }))
+            .ok_or_else(|| format!("{text:?} is no owner: expected UID:GID, two numbers like 1000:1000"))
+    }
+}
+
+/// Who creates the artifact and the index entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Api,
+    Payload,
+}
+
+impl FromStr for By {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "api" => Ok(Self::Api),
+            "payload" => Ok(Self::Payload),
+            _ => Err(format!("{text:?} is no way to publish: expected api or payload")),
+        }
+    }
+}
+
+impl Destination {
+    pub(super) fn read(sources: &Sources, dry: bool) -> Result<Self, ConfigError> {
+        let by = sources.parse_or_default(&settings::PUBLISH)?;
+        let folder = match sources.parse::<PathBuf>(&settings::OUTPUT)? {
+            None if by == By::Payload && !dry => PathBuf::from(PAYLOAD_FOLDER),
+            None => sources.parse_or_default(&settings::OUTPUT)?,
+            Some(folder) => folder,
+        };
+        let output = Output { folder, owner: sources.parse(&settings::CHOWN_OUTPUT)? };
+        Ok(match by {
+            // A dry run of such a task writes what the task writes: there are no calls to tell about.
+            By::Payload => Self::Payload(output),
+            By::Api if dry => Self::DryRun(output),
+            By::Api => Self::Task,
+        })
+    }
+
+    /// The folder that the image ends in, where it ends in one.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Task => None,
+            Self::Payload(output) | Self::DryRun(output) => Some(&output.folder),
+        }
+    }
+
+    /// The name of the artifact when nobody gives it one.
+    pub(super) fn artifact_name(&self, sources: &Sources) -> Result<ArtifactName, ConfigError> {
+        match self {
+            Self::Payload(_) => {
+                PAYLOAD_ARTIFACT.parse().map_err(|error: NameError| ConfigError::Combination(error.to_string()))
+            }
+            Self::Task | Self::DryRun(_) => sources.parse_or_default(&settings::ARTIFACT_NAME),
+        }
+    }
+
+    /// The run that publishes.
+    pub(super) fn task(&self, sources: &Sources, assumed: &mut Vec<String>) -> Result<Option<TaskRun>, ConfigError> {
+        let run_id = sources.parse(&settings::RUN_ID)?;
+        match (self, sources.parse(&settings::TASK_ID)?, run_id) {
+            (_, Some(task_id), Some(run_id)) => Ok(Some(TaskRun { task_id, run_id })),
+            (Self::Payload(_) | Self::DryRun(_), Some(task_id), None) => Ok(Some(TaskRun { task_id, run_id: 0 })),
+            (Self::Payload(_), None, _) => Ok(None),
+            (Self::DryRun(_), None, _) => {
+                assumed.push("TASK_ID is not set: publish.json leaves it null".to_owned());
+                Ok(None)
+            }
+            (Self::Task, None, _) => {
+                Err(ConfigError::Missing { setting: &settings::TASK_ID, why: "the artifact belongs to a task" })
+            }
+            (Self::Task, Some(_), None) => {
+                Err(ConfigError::Missing { setting: &settings::RUN_ID, why: "the artifact belongs to a run" })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+
+    use super::*;
+
+    fn read(variables: &[(&str, &str)], dry: bool) -> Result<Destination, String> {
+        let variables: BTreeMap<_, _> = variables.iter().copied().collect();
+        let environment = |name: &str| variables.get(name).map(OsString::from);
+        let sources = Sources::new(BTreeMap::new(), &environment).unwrap();
+        Destination::read(&sources, dry).map_err(|error| error.to_string())
+    }
+
+    fn to(folder: &str) -> Output {
+        Output { folder: folder.into(), owner: None }
+    }
+
+    #[test]
+    fn each_destination_has_its_folder() {
+        let payload = ("IMAGE_WORKER_PUBLISH", "payload");
+        let output = ("IMAGE_WORKER_OUTPUT", "out");
+        assert_eq!(read(&[], false).unwrap(), Destination::Task);
+        assert_eq!(read(&[output], false).unwrap(), Destination::Task);
+        assert_eq!(read(&[], true).unwrap(), Destination::DryRun(to("./image-worker-out")));
+        assert_eq!(read(&[payload], false).unwrap(), Destination::Payload(to("/workspace/out")));
+        assert_eq!(read(&[payload, output], false).unwrap(), Destination::Payload(to("out")));
+        // A laptop has no /workspace.
+        assert_eq!(read(&[payload], true).unwrap(), Destination::Payload(to("./image-worker-out")));
+        let error = read(&[("IMAGE_WORKER_PUBLISH", "Payload")], false).unwrap_err();
+        assert_eq!(error, "IMAGE_WORKER_PUBLISH: \"Payload\" is no way to publish: expected api or payload");
+    }
+
+    #[test]
+    fn an_owner_is_two_numbers() {
+        let owner = |text: &str| text.parse::<Owner>();
+        assert_eq!(owner("1000:100").unwrap(), Owner { uid: 1000, gid: 100 });
+        assert_eq!(owner("0:0").unwrap().to_string(), "0:0");
+        for wrong in ["", ":", "1000", "1000:", ":1000", "+1:1", "-1:1", "worker:worker", "1:2:3", "4294967295:0"] {
+            assert!(owner(wrong).unwrap_err().contains("UID:GID"), "{wrong}");
+        }
+        let error = read(&[("CHOWN_OUTPUT", "me")], false).unwrap_err();
+        assert!(error.starts_with("CHOWN_OUTPUT: \"me\" is no owner"), "{error}");
+    }
+}

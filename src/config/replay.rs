@@ -1,0 +1,252 @@
+//! The job of an existing task, read out of its definition: what the task decides comes from there, what belongs to
+//! this machine from here. Fetching the definition is for `taskcluster`, doing the job for the verbs.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::settings::{self, Setting};
+use super::{ConfigError, Deployment, Given, Origin, Sources, access, patience};
+use crate::names::{ArtifactName, HttpUrl, TaskId};
+use crate::plan::TaskRun;
+use crate::retry::Patience;
+
+/// What a task decides. All other settings are about the machine that the job is done on.
+pub const OF_THE_TASK: &[&Setting] = &[
+    &settings::IMAGE_NAME,
+    &settings::PROJECT,
+    &settings::TASK_ID,
+    &settings::RUN_ID,
+    &settings::PUSHDATE,
+    &settings::CONTEXT_TASK_ID,
+    &settings::CONTEXT_PATH,
+    &settings::CONTEXT_URL,
+    &settings::HASH,
+    &settings::HASH_SCHEME,
+    &settings::CONTEXT_MAX_BYTES,
+    &settings::CONTEXT_MAX_ENTRIES,
+    &settings::DOCKER_BUILD_ARGS,
+    &settings::DOCKER_BUILD_NETWORK,
+    &settings::PARENT_TASK_ID,
+    &settings::ARTIFACT_NAME,
+    &settings::ARTIFACT_EXPIRES,
+    &settings::ARTIFACT_STORAGE,
+    &settings::ZSTD_LEVEL,
+    &settings::INDEX,
+    &settings::INDEX_HASH,
+];
+
+/// The job of an existing task.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The task.
+    pub task: TaskId,
+    /// The tree that the task says it comes from.
+    pub source: Option<HttpUrl>,
+    values: BTreeMap<&'static str, String>,
+}
+
+impl Job {
+    /// Reads a task's definition, as the queue has it: of an image task of ours, or of taskgraph's, whatever the worker.
+    pub fn read(task: &TaskId, definition: &Value) -> Result<Self, ConfigError> {
+        let payload = &definition["payload"];
+        let mut values = BTreeMap::new();
+        for setting in OF_THE_TASK {
+            match &payload["env"][setting.variable] {
+                Value::Null => {}
+                Value::String(text) if text.is_empty() => {}
+                Value::String(text) => drop(values.insert(setting.name, text.clone())),
+                other => {
+                    let why = format!(
+                        "its payload.env.{} is {} and not a text: are its references resolved? Its job cannot be known",
+                        setting.variable,
+                        shape(other)
+                    );
+                    return Err(ConfigError::Definition { task: task.clone(), why });
+                }
+            }
+        }
+        if let Some(name) = declared_image(&payload["artifacts"]) {
+            values.entry(settings::ARTIFACT_NAME.name).or_insert(name);
+        }
+        // A worker sets them, a definition cannot.
+        values.insert(settings::TASK_ID.name, task.to_string());
+        values.remove(settings::RUN_ID.name);
+        let source = definition["metadata"]["source"].as_str().and_then(|source| source.parse().ok());
+        Ok(Self { task: task.clone(), source, values })
+    }
+
+    /// Says something in the definition's place.
+    pub fn set(&mut self, setting: &'static Setting, value: impl Into<String>) {
+        self.values.insert(setting.name, value.into());
+    }
+
+    /// Takes out what the definition says.
+    pub fn forget(&mut self, setting: &'static Setting) {
+        self.values.remove(setting.name);
+    }
+
+    /// What the definition says of a setting.
+    #[must_use]
+    pub fn get(&self, setting: &'static Setting) -> Option<Given> {
+        let text = self.values.get(setting.name)?.clone();
+        Some(Given { text, origin: Origin::Task(self.task.clone(), setting.variable) })
+    }
+
+    /// Whether the definition, and not this machine, has the say.
+    #[must_use]
+    pub fn decides(&self, setting: &Setting) -> bool {
+        OF_THE_TASK.contains(&setting)
+    }
+
+    /// Refuses a task that builds no image. What flags say needs not stand in the definition.
+    pub fn is_of_an_image(&self, sources: &Sources) -> Result<(), ConfigError> {
+        let mut missing = Vec::new();
+        for setting in [&settings::IMAGE_NAME, &settings::HASH] {
+            if sources.get(setting)?.is_none() {
+                missing.push(setting.variable);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let missing = missing.join(" and no ");
+        let why = format!("it is no image task: its payload.env has no {missing}; is it the right task id?");
+        Err(ConfigError::Definition { task: self.task.clone(), why })
+    }
+}
+
+/// What a value that should be a text is instead; not its own words, among which can be secrets.
+fn shape(value: &Value) -> String {
+    match value {
+        Value::Object(map) => format!("an object of {}", map.keys().cloned().collect::<Vec<_>>().join(", ")),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => "a number or a switch".to_owned(),
+    }
+}
+
+/// The image among the artifacts that a task declares: those of docker-worker have names for keys, those of
+/// generic-worker stand in a list.
+fn declared_image(artifacts: &Value) -> Option<String> {
+    let names: Vec<&str> = match artifacts {
+        Value::Object(artifacts) => artifacts.keys().map(String::as_str).collect(),
+        Value::Array(artifacts) => artifacts.iter().filter_map(|artifact| artifact["name"].as_str()).collect(),
+        _ => Vec::new(),
+    };
+    let is_image = |name: &ArtifactName| (name.is_tar() || name.is_zstd()) && name.file_name().starts_with("image.");
+    names.into_iter().filter_map(|name| name.parse().ok()).find(is_image).map(|name| name.to_string())
+}
+
+/// The verb `replay`, all but the job itself.
+#[derive(Debug)]
+pub struct Replay {
+    /// The deployment that has the task.
+    pub deployment: Deployment,
+    /// How long and how often to try.
+    pub patience: Patience,
+    /// Whether to publish.
+    pub publish: bool,
+}
+
+impl Replay {
+    /// Reads what `replay` needs before it knows the task.
+    pub fn read(sources: &Sources) -> Result<Self, ConfigError> {
+        let publish = match sources.get(&settings::PUBLISH)? {
+            None => false,
+            Some(given) if given.text == "api" => true,
+            // A worker would publish what is written: here nobody does.
+            Some(given) if given.text == "payload" => false,
+            Some(given) => {
+                return Err(given.wrong(format!("{:?} is no way to publish: expected api or payload", given.text)));
+            }
+        };
+        if publish && sources.switch(&settings::DRY_RUN)? {
+            return Err(ConfigError::Combination("--publish and --dry-run: which of them? Leave one away".to_owned()));
+        }
+        Ok(Self { deployment: access::required(sources, !publish)?, patience: patience::read(sources)?, publish })
+    }
+}
+
+/// The name that the last good step's image keeps when a step fails, where that is wanted.
+pub(super) fn kept(sources: &Sources, task: Option<&TaskRun>, dry: bool) -> Result<Option<String>, ConfigError> {
+    if !sources.switch(&settings::SHELL)? {
+        return Ok(None);
+    }
+    if !(dry || sources.is_replay()) {
+        let why = "--shell is for --dry-run and for `replay`: nobody opens a shell in a task";
+        return Err(ConfigError::Combination(why.to_owned()));
+    }
+    // A tag may not begin with the dash that a task id may begin with.
+    let task = task.map_or("dry-run", |task| task.task_id.as_str().trim_start_matches('-'));
+    Ok(Some(format!("image-worker-replay:{task}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use serde_json::json;
+
+    use super::*;
+
+    const TASK: &str = "fN1SbArXTPSVFNUvaOlinQ";
+
+    fn job(payload: &Value) -> Result<Job, ConfigError> {
+        Job::read(
+            &TASK.parse().unwrap(),
+            &json!({ "payload": payload, "metadata": { "source": "https://hg.example.com/" } }),
+        )
+    }
+
+    #[test]
+    fn flags_beat_the_definition_which_beats_this_machine_in_what_a_task_decides() {
+        let here = |name: &str| {
+            ["PROJECT", "HASH", "INDEX", "TASK_ID", "DOCKER_HOST"].contains(&name).then(|| OsString::from("here"))
+        };
+        let env =
+            json!({ "PROJECT": "try", "IMAGE_NAME": "builder", "INDEX": "", "TASK_ID": "x", "DOCKER_HOST": "there" });
+        let job = job(&json!({ "env": env })).unwrap();
+        let sources = Sources::new([("image-name", "other".to_owned())].into(), &here).unwrap().of(&job);
+        let text = |setting| sources.get(setting).unwrap().map(|given| given.text);
+        assert_eq!(text(&settings::IMAGE_NAME).unwrap(), "other");
+        assert_eq!(text(&settings::PROJECT).unwrap(), "try");
+        assert_eq!(text(&settings::DOCKER_HOST).unwrap(), "here");
+        assert_eq!(text(&settings::TASK_ID).unwrap(), TASK);
+        assert_eq!((text(&settings::HASH), text(&settings::INDEX)), (None, None));
+        let origin = sources.get(&settings::PROJECT).unwrap().unwrap().origin.to_string();
+        assert_eq!(origin, format!("PROJECT of task {TASK}"));
+        let error = job.is_of_an_image(&sources).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("task {TASK}: ")) && error.contains("has no HASH;"), "{error}");
+    }
+
+    #[test]
+    fn the_image_is_found_among_both_workers_artifacts() {
+        let zst = json!("public/image.tar.zst");
+        let list = json!([{ "name": "public/logs" }, { "name": zst }]);
+        for artifacts in [list, json!({ "public/logs": {}, "public/image.tar.zst": {} })] {
+            let job = job(&json!({ "artifacts": artifacts })).unwrap();
+            assert_eq!(json!(job.get(&settings::ARTIFACT_NAME).unwrap().text), zst);
+        }
+        let said = job(&json!({ "env": { "ARTIFACT_NAME": "public/x.tar" }, "artifacts": { "public/image.tar": {} } }));
+        assert_eq!(said.unwrap().get(&settings::ARTIFACT_NAME).unwrap().text, "public/x.tar");
+    }
+
+    #[test]
+    fn what_is_unresolved_is_refused() {
+        let error = job(&json!({ "env": { "CONTEXT_TASK_ID": { "task-reference": "<decision>" } } })).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("payload.env.CONTEXT_TASK_ID is an object of task-reference"), "{error}");
+        let error = job(&json!({ "env": { "DOCKER_BUILD_ARGS": { "TOKEN": "secret" } } })).unwrap_err().to_string();
+        assert!(error.contains("DOCKER_BUILD_ARGS is an object of TOKEN") && !error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn a_shell_is_for_people() {
+        let flags = || [("shell", "1".to_owned())].into();
+        let sources = Sources::new(flags(), &|_| None).unwrap();
+        assert_eq!(kept(&sources, None, true).unwrap().unwrap(), "image-worker-replay:dry-run");
+        assert!(kept(&sources, None, false).unwrap_err().to_string().starts_with("--shell is for --dry-run"));
+        let task = TaskRun { task_id: "-N1SbArXTPSVFNUvaOlinQ".parse().unwrap(), run_id: 0 };
+        assert_eq!(kept(&sources, Some(&task), true).unwrap().unwrap(), "image-worker-replay:N1SbArXTPSVFNUvaOlinQ");
+    }
+}

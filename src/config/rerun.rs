@@ -1,0 +1,36 @@
+//! What `rerun` is told besides the task: whether to ask, and how to follow the run.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use super::{ConfigError, Deployment, Sources, access, patience, settings};
+use crate::retry::Patience;
+
+/// The verb `rerun`.
+#[derive(Debug)]
+pub struct Rerun {
+    /// The deployment that has the task. To look, it needs no credentials.
+    pub deployment: Deployment,
+    /// How long and how often to try.
+    pub patience: Patience,
+    /// Do it without asking.
+    pub yes: bool,
+    /// Whether to follow the run to its end.
+    pub follow: bool,
+    /// The longest pause between two looks at the run.
+    pub longest_pause: Duration,
+}
+
+impl Rerun {
+    /// Reads what `rerun` needs.
+    pub fn read(sources: &Sources) -> Result<Self, ConfigError> {
+        let pause: NonZeroU64 = sources.parse_or_default(&settings::LONGEST_PAUSE)?;
+        Ok(Self {
+            deployment: access::required(sources, true)?,
+            patience: patience::read(sources)?,
+            yes: sources.switch(&settings::YES)?,
+            follow: !sources.switch(&settings::NO_FOLLOW)?,
+            longest_pause: Duration::from_secs(pause.get()),
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! Keeping the image of a failed build's last good step, for people who want to look into it: under a name, out of the
+//! cleaning's reach, with the commands that open a shell in it and remove it. Running them is for the door.
+
+use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
+
+use super::{Engine, EngineError};
+use crate::config::EngineConfig;
+
+/// What RUN steps are given to when a `Dockerfile` has no SHELL.
+const USUAL_SHELL: &str = "/bin/sh";
+
+/// An image that was kept, and what can be done with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its name.
+    pub tag: String,
+    /// The command that opens a shell in it.
+    pub open: Vec<String>,
+    /// The command that removes it.
+    pub remove: Vec<String>,
+}
+
+impl Engine {
+    /// Keeps the image of the last step that succeeded under this name; none where no step did.
+    pub async fn keep_last(&self, tag: &str, network: Option<&str>) -> Result<Option<Kept>, EngineError> {
+        let Some(id) = self.traces.let_stay() else { return Ok(None) };
+        let trouble = |source: bollard::errors::Error| EngineError::Trouble {
+            doing: "keeping the last good step's image".to_owned(),
+            source: source.into(),
+        };
+        // What an earlier replay of the task has kept. It is not there, or is looked at right now: both are no trouble.
+        let _ = self.client.remove_image(tag, None::<RemoveImageOptions>, None).await;
+        let (repo, version) = tag.split_once(':').unwrap_or((tag, "latest"));
+        let name = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(version.to_owned()) };
+        self.client.tag_image(&id, Some(name)).await.map_err(trouble)?;
+        let image = self.client.inspect_image(tag).await.map_err(trouble)?;
+        let shell = shell(image.config.and_then(|config| config.shell));
+        let client = client(&self.place, self.is_podman);
+        let open = open(&client, tag, network, &shell);
+        let remove = client.into_iter().chain(["rmi", tag].map(str::to_owned)).collect();
+        Ok(Some(Kept { tag: tag.to_owned(), open, remove }))
+    }
+}
+
+/// The command that opens a shell in an image.
+fn open(client: &[String], tag: &str, network: Option<&str>, shell: &[String]) -> Vec<String> {
+    let (program, arguments) = shell.split_first().map_or((USUAL_SHELL, &[][..]), |(first, rest)| (first, rest));
+    let network = network.map(|network| ["--network", network]);
+    // The image may have an entry point of its own.
+    let words = ["run", "-it", "--rm"].into_iter().chain(network.into_iter().flatten());
+    let words = words.chain(["--entrypoint", program, tag]).map(str::to_owned);
+    client.iter().cloned().chain(words).chain(arguments.iter().cloned()).collect()
+}
+
+/// The engine's client on the command line, with the engine's place where the client would not find it by itself.
+fn client(place: &str, is_podman: bool) -> Vec<String> {
+    let words = if is_podman {
+        vec!["podman", "--url", place]
+    } else if super::connect::places(&EngineConfig::default()).first().is_some_and(|usual| usual == place) {
+        vec!["docker"]
+    } else {
+        vec!["docker", "--host", place]
+    };
+    // What HTTP is to us is TCP to the clients.
+    words.into_iter().map(|word| word.replacen("http://", "tcp://", 1)).collect()
+}
+
+/// The shell that an image's RUN steps are given to, without the flag that makes it read a command.
+fn shell(of_the_image: Option<Vec<String>>) -> Vec<String> {
+    let mut shell = of_the_image.unwrap_or_default();
+    if shell.last().is_some_and(|word| word == "-c") {
+        shell.pop();
+    }
+    if shell.is_empty() { vec![USUAL_SHELL.to_owned()] } else { shell }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_client_is_told_where_the_engine_is_unless_it_knows() {
+        assert_eq!(client("unix:///var/run/docker.sock", false), ["docker"]);
+        assert_eq!(client("http://127.0.0.1:2375", false), words("docker --host tcp://127.0.0.1:2375"));
+        let podman = "podman --url unix:///run/podman/podman.sock";
+        assert_eq!(client("unix:///run/podman/podman.sock", true), words(podman));
+    }
+
+    #[test]
+    fn the_shell_is_the_one_that_the_step_had() {
+        let of = |shell: Option<&str>, network| {
+            open(&words("docker"), "image:tag", network, &super::shell(shell.map(words))).join(" ")
+        };
+        assert_eq!(of(None, None), "docker run -it --rm --entrypoint /bin/sh image:tag");
+        let bash = of(Some("/bin/bash -o pipefail -c"), Some("host"));
+        assert_eq!(bash, "docker run -it --rm --network host --entrypoint /bin/bash image:tag -o pipefail");
+    }
+}

@@ -1,0 +1,34 @@
+//! Publishing by the task's payload: the archive comes to lie where the payload declares an artifact, and the worker
+//! uploads it when the program has ended. No call is made; what the worker and the queue do then is not ours to check.
+
+use super::folder::Folder;
+use super::{PublishError, Published};
+use crate::build_log;
+use crate::config::Output;
+use crate::names::ArtifactName;
+use crate::plan::ImageFile;
+use crate::report::Bytes;
+
+/// The publisher of a task that declares its artifact itself.
+#[derive(Debug)]
+pub struct Payload {
+    folder: Folder,
+}
+
+impl Payload {
+    /// Makes the folder ready. The worker uploads what it finds there, also after a failed run: an archive of an earlier
+    /// one must not be taken for this one's.
+    pub fn new(output: Output, artifact: &ArtifactName) -> Result<Self, PublishError> {
+        Ok(Self { folder: Folder::without(output, artifact.file_name())? })
+    }
+
+    pub(super) fn publish_log(&self, log: &build_log::Finished) -> Result<(), PublishError> {
+        self.folder.publish_log(log)
+    }
+
+    pub(super) fn publish(&self, image: &ImageFile) -> Result<Published, PublishError> {
+        let archive = self.folder.take_image(image)?;
+        let story = format!("wrote {}, {}, for the worker to upload", archive.display(), Bytes(image.size));
+        Ok(Published { story })
+    }
+}
