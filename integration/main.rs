@@ -10,6 +10,7 @@ mod fuzz;
 mod harness;
 mod hash;
 mod house;
+mod load;
 mod lookup;
 mod parent;
 mod payload;

@@ -1,6 +1,8 @@
 //! The command line: made from the table of settings, so that every flag, its variable and its help are said once.
 //! It only reads what was typed; what it means is for `config` and the verbs.
 
+mod load;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,6 +11,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
+use crate::config::ImageSource;
 use crate::config::settings::{self, Setting};
 use crate::names::{ImageName, NameError, TaskId};
 
@@ -38,6 +41,8 @@ pub enum Verb {
     Lookup(Vec<ImageName>),
     /// Decide about a task graph's images.
     Decide(Decision),
+    /// Load an image into the engine.
+    Load(ImageSource),
     /// Say whether every consumer can load an image archive.
     Check(PathBuf),
     /// Print a completion script.
@@ -158,6 +163,9 @@ pub fn command() -> Command {
                 .long_about(DECIDE_HELP)
                 .args(decision_arguments()),
         )
+        .subcommand(load::arguments(
+            verb("load", "Load a task image into the engine, verified on its way").long_about(load::HELP),
+        ))
         .subcommand(
             verb("check", "Say whether every consumer can load an image archive").long_about(CHECK_HELP).arg(archive()),
         )
@@ -285,6 +293,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             graph: sub.get_one("graph").cloned().unwrap_or_default(),
             values: sub.get_many("value").into_iter().flatten().cloned().collect(),
         }),
+        "load" => {
+            let missing = || command().error(clap::error::ErrorKind::MissingRequiredArgument, "which image?");
+            Verb::Load(load::source(sub).ok_or_else(missing)?)
+        }
         "check" => Verb::Check(sub.get_one("file").cloned().unwrap_or_default()),
         "completions" => Verb::Completions(sub.get_one("shell").copied().unwrap_or(Shell::Bash)),
         _ => Verb::Man,

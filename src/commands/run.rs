@@ -20,7 +20,7 @@ use crate::engine::{Engine, EngineError};
 use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::image_archive::{self, ArchiveError};
 use crate::loading::Loader;
-use crate::parent::Parents;
+use crate::parent::{Role, TaskImages};
 use crate::plan::{BuildPlan, Identity, ImageFile, PARENT_ARG, Plan};
 use crate::publish::{Folder, Payload, PublishError, Publisher};
 use crate::report::{Bytes, Report};
@@ -158,7 +158,7 @@ async fn with_parent(plan: &Plan, services: Option<&Services>, loader: Loader<'_
     if let Some(parent) = &plan.parent {
         let services = services.ok_or_else(|| FetchError::NoDeployment(format!("the image of task {parent}")))?;
         let tag = plan.parent_tag(parent);
-        Parents { services, loader }.load(plan, parent, &tag).await?;
+        TaskImages { role: Role::Parent, services, loader }.load(&plan.artifact.name, parent, &tag).await?;
         build.args.insert(PARENT_ARG.to_owned(), tag);
     }
     Ok(build)

@@ -4,6 +4,7 @@
 mod access;
 mod decide;
 mod destination;
+mod load;
 mod lookup;
 mod patience;
 mod place;
@@ -25,6 +26,7 @@ use crate::retry::Patience;
 pub use access::{Access, Deployment};
 pub use decide::DecideConfig;
 pub use destination::{Destination, Output, Owner};
+pub use load::{From, ImageSource, LoadConfig};
 pub use lookup::LookupConfig;
 pub use place::ImagesPlace;
 pub use sources::{ConfigError, Given, Origin, Sources};
@@ -136,11 +138,7 @@ impl Config {
         Ok(Self {
             plan,
             deployment: access::deployment(sources, needs_deployment, !publishes)?,
-            engine: EngineConfig {
-                choice: sources.parse_or_default(&settings::ENGINE)?,
-                docker_host: docker_host(sources)?,
-                runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
-            },
+            engine: EngineConfig::read(sources, around)?,
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             destination,
             keep,
@@ -148,6 +146,17 @@ impl Config {
             max_run_time: sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get),
             patience: patience::read(sources)?,
             assumed,
+        })
+    }
+}
+
+impl EngineConfig {
+    /// Reads where to look for an engine.
+    pub(crate) fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+        Ok(Self {
+            choice: sources.parse_or_default(&settings::ENGINE)?,
+            docker_host: docker_host(sources)?,
+            runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
         })
     }
 }

@@ -13,7 +13,9 @@ use crate::commands::run::Outcome;
 use crate::commands::stop::Stop;
 use crate::commands::{self, Failed};
 use crate::config::rerun::Rerun;
-use crate::config::{self, Config, ConfigError, DecideConfig, LookupConfig, Sources, Surroundings, settings};
+use crate::config::{
+    self, Config, ConfigError, DecideConfig, ImageSource, LoadConfig, LookupConfig, Sources, Surroundings, settings,
+};
 use crate::names::{HashScheme, ImageName, TaskId};
 use crate::report::Report;
 
@@ -31,6 +33,7 @@ pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Repor
         Verb::Context(image) => context(image, sources, json),
         Verb::Lookup(names) => lookup(names, sources, json),
         Verb::Decide(decision) => decide(decision, sources, json),
+        Verb::Load(source) => load(source, sources, json, report),
         Verb::Check(file) => check(file, json),
         Verb::Completions(shell) => {
             let mut script = Vec::new();
@@ -184,6 +187,17 @@ fn decide(decision: &cli::Decision, sources: &Sources, json: bool) -> Result<Str
             Ok(lines.concat())
         }
     }
+}
+
+fn load(source: &ImageSource, sources: &Sources, json: bool, report: &Report) -> Result<String, Failed> {
+    let config = LoadConfig::read(sources, &surroundings(), source)?;
+    let loaded = in_runtime(async {
+        let stop = Stop::listen(None)?;
+        commands::load::load(config, &stop, report).await
+    })?;
+    tracing::info!("{loaded}");
+    let value = serde_json::to_value(&loaded).map_err(|error| Failed::Bug(error.to_string()))?;
+    Ok(answer(json, &value, loaded.tag.as_str()))
 }
 
 fn check(file: &Path, json: bool) -> Result<String, Failed> {

@@ -59,12 +59,15 @@ impl Traces {
 
     /// The engine has answered. An image that was there before without a name would go with the name that we gave it.
     pub(super) fn load_ends(&self, tag: &str, was_nameless: bool) {
-        self.change(|left| {
-            left.unpacking = None;
-            if was_nameless {
-                left.traces.retain(|trace| *trace != Trace::Tag(tag.to_owned()));
-            }
-        });
+        self.change(|left| left.unpacking = None);
+        if was_nameless {
+            self.forget_tag(tag);
+        }
+    }
+
+    /// The name is not there any more, or not ours.
+    pub(super) fn forget_tag(&self, tag: &str) {
+        self.change(|left| left.traces.retain(|trace| *trace != Trace::Tag(tag.to_owned())));
     }
 
     pub(super) fn step(&self, runs_a_command: bool) {

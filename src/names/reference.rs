@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::ImageReference;
+
 /// Docker's grammar of tags.
 #[must_use]
 pub fn is_tag(text: &str) -> bool {
@@ -23,6 +25,20 @@ pub fn is_repository(text: &str) -> bool {
         Regex::new(&format!("^(?:{host}/)?{part}(?:/{part})*$")).expect("a constant, used by every test")
     });
     text.len() <= 255 && REPOSITORY.is_match(text)
+}
+
+impl ImageReference {
+    /// What stands before the tag.
+    #[must_use]
+    pub fn repository(&self) -> &str {
+        self.as_str().rsplit_once(':').map_or(self.as_str(), |(repository, _)| repository)
+    }
+
+    /// The tag.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        self.as_str().rsplit_once(':').map_or("latest", |(_, tag)| tag)
+    }
 }
 
 /// `REPOSITORY:TAG`
