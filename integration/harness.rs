@@ -26,6 +26,16 @@ pub(crate) fn engine() -> bool {
     there
 }
 
+/// Whether a program of a Debian package is here. Without it a test skips itself with a notice at home, and fails in CI.
+pub(crate) fn installed(program: &str) -> bool {
+    let there = Command::new(program).arg("--version").stdin(Stdio::null()).output().is_ok();
+    assert!(there || std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "no {program}: run scripts/test");
+    if !there {
+        eprintln!("SKIPPED: no {program}; run scripts/test");
+    }
+    there
+}
+
 /// Runs the docker client.
 pub(crate) fn docker(arguments: &[&str]) -> Output {
     let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output();

@@ -1,6 +1,8 @@
 //! The program against the world.
 
+mod archive;
 mod build;
+mod check;
 mod conformance;
 mod decide;
 mod dry_run;
@@ -9,6 +11,7 @@ mod fuzz;
 mod harness;
 mod hash;
 mod house;
+mod load;
 mod lookup;
 mod parent;
 mod payload;

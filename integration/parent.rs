@@ -1,13 +1,13 @@
 //! Parents: images that are built from another task's image, with the real engine. The parents are real tasks' images, or
 //! archives made here, as other programs make them and as nobody should.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
 use image_worker::names::Digest;
 use serde_json::{Value, json};
 
+use crate::archive::{Archive, gzip};
 use crate::harness::{
     Finished, Job, PROJECT, Repository, assert_engine_is_clean, docker, docker_says, engine, path, program,
 };
@@ -21,81 +21,6 @@ fn child(name: &str) -> Repository {
     let shell = "SHELL [\"/bin/busybox\", \"sh\", \"-c\"]";
     let steps = "RUN cat /inherited\nCMD [\"/bin/busybox\", \"cat\", \"/inherited\"]";
     Repository::bare(name, &format!("FROM $DOCKER_IMAGE_PARENT\nENV TEST={name}\n{shell}\n{steps}\n"))
-}
-
-/// An archive in the making, of an image with busybox and `/inherited`, in two layers.
-pub(crate) struct Archive {
-    mark: String,
-    layers: Vec<Vec<u8>>,
-    config: Vec<u8>,
-}
-
-impl Archive {
-    /// The mark makes the image unlike all others.
-    fn new(mark: &str) -> Self {
-        let mut image = Self::empty(mark);
-        image.add_layer("bin/busybox", &std::fs::read("/bin/busybox").expect("busybox-static; run scripts/test"));
-        image.add_layer("inherited", format!("{mark}-inherited\n").as_bytes());
-        image
-    }
-
-    /// An image without a layer, which no engine takes.
-    pub(crate) fn empty(mark: &str) -> Self {
-        Self { mark: mark.to_owned(), layers: Vec::new(), config: Vec::new() }
-    }
-
-    /// Adds a layer with one file.
-    pub(crate) fn add_layer(&mut self, name: &str, data: &[u8]) {
-        let mut tar = tar::Builder::new(Vec::new());
-        append(&mut tar, name, data);
-        self.layers.push(tar.into_inner().unwrap());
-        let ids: Vec<_> = self.layers.iter().map(|layer| format!("sha256:{}", Digest::of(layer))).collect();
-        let config = json!({
-            "architecture": "amd64", "os": "linux", "created": "2015-12-09T12:34:56Z",
-            "config": { "Env": [format!("TEST={}", self.mark)], "Labels": { "image-worker-test": self.mark } },
-            "rootfs": { "type": "layers", "diff_ids": ids },
-        });
-        self.config = config.to_string().into();
-    }
-
-    fn id(&self) -> String {
-        format!("sha256:{}", Digest::of(&self.config))
-    }
-
-    /// As `docker save` writes it.
-    pub(crate) fn tar(&self, tags: Option<&[&str]>) -> Vec<u8> {
-        let names = self.layers.iter().map(|layer| format!("{}/layer.tar", Digest::of(layer))).collect::<Vec<_>>();
-        self.write(&format!("{}.json", Digest::of(&self.config)), &names, &self.layers, tags)
-    }
-
-    /// As kaniko writes it, and with it `image_builder`.
-    fn kaniko(&self) -> Vec<u8> {
-        let packed: Vec<_> = self.layers.iter().map(|layer| gzip(layer)).collect();
-        let names = packed.iter().map(|layer| format!("{}.tar.gz", Digest::of(layer))).collect::<Vec<_>>();
-        self.write(&format!("sha256:{}", Digest::of(&self.config)), &names, &packed, Some(&["base:latest"]))
-    }
-
-    fn write(&self, config: &str, names: &[String], layers: &[Vec<u8>], tags: Option<&[&str]>) -> Vec<u8> {
-        let manifest = json!([{ "Config": config, "RepoTags": tags, "Layers": names }]).to_string();
-        let mut tar = tar::Builder::new(Vec::new());
-        append(&mut tar, config, &self.config);
-        names.iter().zip(layers).for_each(|(name, layer)| append(&mut tar, name, layer));
-        append(&mut tar, "manifest.json", manifest.as_bytes());
-        tar.into_inner().unwrap()
-    }
-}
-
-fn append(tar: &mut tar::Builder<Vec<u8>>, name: &str, data: &[u8]) {
-    let mut header = tar::Header::new_ustar();
-    header.set_size(data.len() as u64);
-    header.set_mode(0o755);
-    tar.append_data(&mut header, name, data).unwrap();
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 /// A child's job, and a parent's task with an archive as its artifact; no index knows of it.

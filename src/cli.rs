@@ -1,6 +1,9 @@
 //! The command line: made from the table of settings, so that every flag, its variable and its help are said once.
 //! It only reads what was typed; what it means is for `config` and the verbs.
 
+mod help;
+mod load;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,6 +12,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
+use crate::config::ImageSource;
 use crate::config::settings::{self, Setting};
 use crate::names::{ImageName, NameError, TaskId};
 
@@ -44,6 +48,10 @@ pub enum Verb {
     Push(ImageName),
     /// Show the images and what is wrong with them.
     Tree,
+    /// Load an image into the engine.
+    Load(ImageSource),
+    /// Say whether every consumer can load an image archive.
+    Check(PathBuf),
     /// Print a completion script.
     Completions(Shell),
     /// Print the manual page.
@@ -68,72 +76,6 @@ pub struct Decision {
     pub values: Vec<(String, String)>,
 }
 
-const EXIT_CODES: &str = "\
-Exit codes:
-  0    published, or there already
-  1    a bug in image-worker
-  2    wrong usage or configuration
-  10   the context is not what was promised, or is gone
-  20   the image did not build
-  30   the world failed: network, engine, disk; another try can help
-  31   refused: a missing scope, or published already with other content
-  129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM, after cleaning up";
-
-const RUN_HELP: &str = "\
-The main job, inside a task: download the context, verify its hash, build the image, upload the archive, index it.
-In a task everything comes from the environment; on a laptop, try
-    image-worker run --dry-run --context taskcluster/docker/NAME --image-name NAME --project try";
-
-const DECIDE_HELP: &str = "\
-The decision step. Reads a task graph, JSON or YAML, whose tasks name images, anywhere in their definitions:
-    '{{#task_id_for_image}}NAME{{/task_id_for_image}}'  the task that has the task image NAME
-    '{{#docker_image}}NAME{{/docker_image}}'            the registry image NAME: REGISTRY/NAME:VERSION
-Each task image is looked up by its hash. Where it is missing, the graph gets one task that builds it, its context is
-written to --contexts, and the tasks that need it wait for that task. Two forms of graphs are understood: that of 2015,
-{\"tasks\": [{\"taskId\", \"task\", \"requires\"}]}, and taskgraph's task-graph.json, of labels or of task ids.";
-
-const LOOKUP_HELP: &str = "\
-Says which tasks have these images already: in the central project or, with --project, in that one.
-An entry of the index counts only if its artifact is there, whole and unexpired.
-Prints `NAME TASK_ID`, or `NAME -`, a line each.";
-
-const BUILD_HELP: &str = "\
-Builds image directories on this machine, each from exactly the context that a task would build it from, and prints
-their tags and context hashes. An image with a VERSION becomes REGISTRY/NAME:VERSION, any other NAME:latest.
-Where a Dockerfile says `FROM $DOCKER_IMAGE_PARENT`, the parent's local tag is put in. An executable NAME/build.sh is
-run instead, with `-t TAG`.";
-
-const PUSH_HELP: &str = "\
-Pushes what the engine has as REGISTRY/NAME:VERSION, and prints the digest that it has in the registry.
-A tag that stands for other content there is not taken from it, unless you say --force.
-Credentials are docker's own, from `docker login`, its helpers included.";
-
-const TREE_HELP: &str = "\
-Shows every image directory: its kind, context hash, files and size, and which images it is made of.
-All problems are listed at once, and the exit code is 10 if there are any; hints do not count.";
-
-const REPLAY_HELP: &str = "\
-Fetches a task's definition (from a public deployment without credentials) and does its job here: the same context,
-arguments and parent. A dry run, unless --publish. Flags win over the definition; the engine, the output and
-credentials are this machine's. When the context has expired, give --context DIR; see also --shell.
-    TASKCLUSTER_ROOT_URL=https://tc.example.com image-worker replay TASK_ID --shell";
-
-const RERUN_HELP: &str = "\
-Tells how an image task stands and whether a rerun can work: runs, deadline, context, retries, the image in the index.
-If so, asks (or not, with --yes), has the queue make another run, and follows it. If not, says what to do instead: a
-retrigger, a new decision task, nothing. Looking needs no credentials at a public deployment; the rerun needs a scope
-queue:rerun-task:SCHEDULER/GROUP/TASK. With --json, stdout has a line about the prospect and one about the run.";
-
-const RERUN_EXIT_CODES: &str = "\
-Exit codes:
-  0    the run completed, or there is nothing to do, or the answer was no
-  2    wrong usage or configuration, of the task's definition too; nobody there to ask
-  10   a new decision task is needed
-  20   the run failed; its log says why
-  30   the run ended in an exception, or the world failed: another try can help
-  31   the queue refuses a rerun, or it is not the time for it: a retrigger, waiting, a missing scope
-  129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM; the run goes on";
-
 /// The command line's definition; completions and the manual page come from it too.
 #[must_use]
 pub fn command() -> Command {
@@ -141,20 +83,20 @@ pub fn command() -> Command {
     Command::new("image-worker")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Builds Docker images inside Taskcluster tasks")
-        .after_help(EXIT_CODES)
+        .after_help(help::EXIT_CODES)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .args(settings::EVERYWHERE.iter().map(|setting| flag(setting).global(true)))
-        .subcommand(verb("run", "The main job, inside a task").long_about(RUN_HELP))
+        .subcommand(verb("run", "The main job, inside a task").long_about(help::RUN_HELP))
         .subcommand(
             verb("replay", "The job of an existing task, from its definition; a dry run unless --publish")
-                .long_about(REPLAY_HELP)
+                .long_about(help::REPLAY_HELP)
                 .arg(task_id()),
         )
         .subcommand(
             verb("rerun", "A sheriff's rerun: says whether it can work, asks the queue for it, follows it")
-                .long_about(RERUN_HELP)
-                .after_help(after_help("rerun", RERUN_EXIT_CODES))
+                .long_about(help::RERUN_HELP)
+                .after_help(after_help("rerun", help::RERUN_EXIT_CODES))
                 .arg(task_id()),
         )
         .subcommand(verb("hash", "Print the context hash of an image directory").args(image_directory()))
@@ -164,17 +106,29 @@ pub fn command() -> Command {
         )
         .subcommand(
             verb("lookup", "Say which tasks have these images already, in the central project or in the own one")
-                .long_about(LOOKUP_HELP)
+                .long_about(help::LOOKUP_HELP)
                 .arg(image_names()),
         )
         .subcommand(
             verb("decide", "Fill in a task graph's images: look them up, add tasks for the missing ones")
-                .long_about(DECIDE_HELP)
+                .long_about(help::DECIDE_HELP)
                 .args(decision_arguments()),
         )
-        .subcommand(verb("build", "Build images on this machine").long_about(BUILD_HELP).arg(image_names()))
-        .subcommand(verb("push", "Push an image to its registry").long_about(PUSH_HELP).arg(image_names().num_args(1)))
-        .subcommand(verb("tree", "Show the images, who is built from whom, and what is wrong").long_about(TREE_HELP))
+        .subcommand(verb("build", "Build images on this machine").long_about(help::BUILD_HELP).arg(image_names()))
+        .subcommand(
+            verb("push", "Push an image to its registry").long_about(help::PUSH_HELP).arg(image_names().num_args(1)),
+        )
+        .subcommand(
+            verb("tree", "Show the images, who is built from whom, and what is wrong").long_about(help::TREE_HELP),
+        )
+        .subcommand(load::arguments(
+            verb("load", "Load a task image into the engine, verified on its way").long_about(load::HELP),
+        ))
+        .subcommand(
+            verb("check", "Say whether every consumer can load an image archive")
+                .long_about(help::CHECK_HELP)
+                .arg(archive()),
+        )
         .subcommand(Command::new("completions").about("Print a completion script").arg(shell))
         .subcommand(Command::new("man").about("Print the manual page"))
 }
@@ -187,7 +141,7 @@ fn taken(verb: &str) -> impl Iterator<Item = &'static Setting> {
 /// A verb with its settings' flags.
 fn verb(name: &'static str, about: &'static str) -> Command {
     let flags = taken(name).filter(|setting| !setting.secret).map(flag);
-    Command::new(name).about(about).after_help(after_help(name, EXIT_CODES)).args(flags)
+    Command::new(name).about(about).after_help(after_help(name, help::EXIT_CODES)).args(flags)
 }
 
 /// What stands below a verb's flags.
@@ -220,6 +174,10 @@ fn decision_arguments() -> [Arg; 2] {
         graph.help("The task graph's file, or - for stdin"),
         value.value_parser(key_value).help(help).help_heading("The decision"),
     ]
+}
+
+fn archive() -> Arg {
+    Arg::new("file").value_name("FILE").value_parser(value_parser!(PathBuf)).required(true).help("The image archive")
 }
 
 fn image_names() -> Arg {
@@ -301,6 +259,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             values: sub.get_many("value").into_iter().flatten().cloned().collect(),
         }),
         "tree" => Verb::Tree,
+        "load" => {
+            let missing = || command().error(clap::error::ErrorKind::MissingRequiredArgument, "which image?");
+            Verb::Load(load::source(sub).ok_or_else(missing)?)
+        }
+        "check" => Verb::Check(sub.get_one("file").cloned().unwrap_or_default()),
         "completions" => Verb::Completions(sub.get_one("shell").copied().unwrap_or(Shell::Bash)),
         _ => Verb::Man,
     };

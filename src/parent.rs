@@ -1,5 +1,5 @@
-//! The parent of an image: another task's image, found among its artifacts, verified, and loaded into the engine under a
-//! name that no other job uses. What the `Dockerfile` needs to see of it is `context::parent`'s, building is `engine`'s.
+//! Another task's image, most often the parent of an image: found among its artifacts, verified, and loaded into the engine
+//! under a name. What a `Dockerfile` needs to see of a parent is `context::parent`'s, building is `engine`'s.
 
 use serde_json::Value;
 use tracing::info;
@@ -7,7 +7,7 @@ use tracing::info;
 use crate::image_archive::{RelayError, Relayed};
 use crate::loading::{LoadError, Loader};
 use crate::names::{ArtifactName, ContextHash, Digest, HttpUrl, ImageName, IndexPrefix, Namespace, Project, TaskId};
-use crate::plan::{Plan, TaskRun};
+use crate::plan::TaskRun;
 use crate::report::Bytes;
 use crate::retry::{Another, Failure, Policy, retry};
 use crate::taskcluster::{CallError, CallFault, Services};
@@ -20,9 +20,11 @@ const USUAL_NAMES: [&str; 2] = ["public/image.tar.zst", "public/image.tar"];
 pub enum ParentError {
     /// The task, or its artifact, is not there.
     #[error(
-        "the parent's image is gone or was never made: task {task} has none of {names}; rerun that task, or set PARENT_TASK_ID to another"
+        "the {}image is gone or was never made: task {task} has none of {names}; rerun that task, or {}", role.whose(), role.way_out()
     )]
     Gone {
+        /// What the image is wanted for.
+        role: Role,
         /// The task.
         task: TaskId,
         /// The artifacts that were looked for.
@@ -32,8 +34,10 @@ pub enum ParentError {
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// It cannot be loaded.
-    #[error("{error} (parent image {artifact} of task {task}{promise}){}", way_out(.error))]
+    #[error("{error} ({role} {artifact} of task {task}{promise}){}", way_out(.error))]
     Load {
+        /// What the image is wanted for.
+        role: Role,
         /// Why not.
         #[source]
         error: LoadError,
@@ -47,6 +51,40 @@ pub enum ParentError {
     /// A service did not do what was asked.
     #[error(transparent)]
     Call(#[from] CallError),
+}
+
+/// What a task's image is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Another image is built from it.
+    Parent,
+    /// Itself.
+    Image,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Parent => "parent image",
+            Self::Image => "image",
+        })
+    }
+}
+
+impl Role {
+    fn whose(self) -> &'static str {
+        match self {
+            Self::Parent => "parent's ",
+            Self::Image => "",
+        }
+    }
+
+    fn way_out(self) -> &'static str {
+        match self {
+            Self::Parent => "set PARENT_TASK_ID to another",
+            Self::Image => "name another",
+        }
+    }
 }
 
 /// Bytes that are wrong are wrong in the next run, too.
@@ -69,8 +107,10 @@ impl Failure for ParentError {
     }
 }
 
-/// Finds and loads parents.
-pub struct Parents<'a> {
+/// Finds and loads tasks' images.
+pub struct TaskImages<'a> {
+    /// What they are wanted for.
+    pub role: Role,
     /// The deployment.
     pub services: &'a Services,
     /// What loads them.
@@ -78,10 +118,25 @@ pub struct Parents<'a> {
 }
 
 /// What the index says of the image of a task.
-struct Indexed {
-    at: TaskRun,
-    artifact: ArtifactName,
-    sha256: Digest,
+#[derive(Clone, Debug)]
+pub struct Indexed {
+    /// The run that has it.
+    pub at: TaskRun,
+    /// The artifact that it is.
+    pub artifact: ArtifactName,
+    /// The artifact's sha256; entries of other programs do not say it.
+    pub sha256: Option<Digest>,
+}
+
+/// An image that is in the engine.
+#[derive(Clone, Debug)]
+pub struct TaskImage {
+    /// What was loaded.
+    pub archive: Relayed,
+    /// The artifact that it was.
+    pub artifact: ArtifactName,
+    /// Whether it is what the index promised; else it is what the archive itself says.
+    pub promised: bool,
 }
 
 /// An artifact that is there, or so the queue says.
@@ -91,27 +146,46 @@ struct Found {
     sha256: Option<Digest>,
 }
 
-impl Parents<'_> {
+impl TaskImages<'_> {
     /// Loads the image of a task into the engine, as `tag`.
-    pub async fn load(&self, plan: &Plan, task: &TaskId, tag: &str) -> Result<Relayed, ParentError> {
+    ///
+    /// `usual` is where such tasks have it, unless the task itself or the index says otherwise.
+    pub async fn load(&self, usual: &ArtifactName, task: &TaskId, tag: &str) -> Result<TaskImage, ParentError> {
         let definition = self.definition(task).await?;
         let indexed = self.indexed(&definition).await?;
         let own = indexed.as_ref().filter(|indexed| indexed.at.task_id == *task);
         let names: Vec<ArtifactName> = match own {
             // The index knows which it is: any other would not be what it promises.
             Some(indexed) => vec![indexed.artifact.clone()],
-            None => names(&definition, &plan.artifact.name),
+            None => names(&definition, usual),
         };
+        self.first(task, &names, indexed.as_ref(), tag).await
+    }
+
+    /// Loads the image that the index has, as `tag`.
+    pub async fn load_indexed(&self, indexed: &Indexed, tag: &str) -> Result<TaskImage, ParentError> {
+        let names = std::slice::from_ref(&indexed.artifact);
+        self.first(&indexed.at.task_id, names, Some(indexed), tag).await
+    }
+
+    /// The first of the artifacts that is there.
+    async fn first(
+        &self,
+        task: &TaskId,
+        names: &[ArtifactName],
+        indexed: Option<&Indexed>,
+        tag: &str,
+    ) -> Result<TaskImage, ParentError> {
         let mut gone = None;
-        for name in &names {
-            match self.try_name(task, name, indexed.as_ref(), tag).await {
-                Ok(relayed) => return Ok(relayed),
+        for name in names {
+            match self.try_name(task, name, indexed, tag).await {
+                Ok(loaded) => return Ok(loaded),
                 Err(Missing::Gone(source)) => gone = Some(source),
-                Err(Missing::Failed(error)) => return Err(error),
+                Err(Missing::Failed(error)) => return Err(*error),
             }
         }
         let names = names.iter().map(ArtifactName::as_str).collect::<Vec<_>>().join(", ");
-        Err(ParentError::Gone { task: task.clone(), names, source: gone })
+        Err(ParentError::Gone { role: self.role, task: task.clone(), names, source: gone })
     }
 
     async fn try_name(
@@ -120,28 +194,37 @@ impl Parents<'_> {
         name: &ArtifactName,
         indexed: Option<&Indexed>,
         tag: &str,
-    ) -> Result<Relayed, Missing> {
-        retry("the download of the parent image", Policy::TRANSFER, || async {
+    ) -> Result<TaskImage, Missing> {
+        let doing = match self.role {
+            Role::Parent => "the download of the parent image",
+            Role::Image => "the download of the image",
+        };
+        retry(doing, Policy::TRANSFER, || async {
             let Found { name, url, sha256 } = self.find(task, name, indexed).await?;
             let promise = if sha256.is_some() { ", as the index has it" } else { "" };
             let loaded = self.loader.download(&url, sha256, tag).await;
             let relayed = loaded.map_err(|error| match error {
                 LoadError::Transfer(error) if error.is_gone() => Missing::Gone(error.into()),
-                error => {
-                    Missing::Failed(ParentError::Load { error, task: task.clone(), artifact: name.clone(), promise })
-                }
+                error => Missing::Failed(Box::new(ParentError::Load {
+                    role: self.role,
+                    error,
+                    task: task.clone(),
+                    artifact: name.clone(),
+                    promise,
+                })),
             })?;
             let verified = match sha256 {
                 Some(sha256) => format!("sha256 {sha256}, as the index has it"),
                 None => "whole in itself; the index has no sha256 of it".to_owned(),
             };
             info!(
-                "parent: {name} of task {task}, {}, {} layers, {}; {verified}",
+                "{}: {name} of task {task}, {}, {} layers, {}; {verified}",
+                self.role,
                 Bytes(relayed.size),
                 relayed.layers.len(),
                 relayed.image_id
             );
-            Ok(relayed)
+            Ok(TaskImage { archive: relayed, artifact: name, promised: sha256.is_some() })
         })
         .await
     }
@@ -149,7 +232,7 @@ impl Parents<'_> {
     /// Where an artifact is, and what it must be, as far as the index knows.
     async fn find(&self, task: &TaskId, name: &ArtifactName, indexed: Option<&Indexed>) -> Result<Found, Missing> {
         let queue = &self.services.queue;
-        let (name, sha256) = (name.clone(), indexed.map(|indexed| indexed.sha256));
+        let (name, sha256) = (name.clone(), indexed.and_then(|indexed| indexed.sha256));
         if let Some(Indexed { at, .. }) = indexed.filter(|indexed| indexed.at.task_id == *task) {
             // Of the run that the index names: during a rerun the task's latest run has nothing yet.
             let url = queue.artifact_url(at, &name).await?;
@@ -168,9 +251,12 @@ impl Parents<'_> {
 
     async fn definition(&self, task: &TaskId) -> Result<Value, ParentError> {
         self.services.queue.task(task).await.map_err(|error| match error.fault {
-            CallFault::Gone => {
-                ParentError::Gone { task: task.clone(), names: USUAL_NAMES.join(", "), source: Some(error.into()) }
-            }
+            CallFault::Gone => ParentError::Gone {
+                role: self.role,
+                task: task.clone(),
+                names: USUAL_NAMES.join(", "),
+                source: Some(error.into()),
+            },
             _ => error.into(),
         })
     }
@@ -183,7 +269,7 @@ impl Parents<'_> {
         Ok(data.map(|data| Indexed {
             at: TaskRun { task_id: entry.task_id, run_id: data.run_id },
             artifact: data.artifact,
-            sha256: data.sha256,
+            sha256: Some(data.sha256),
         }))
     }
 }
@@ -223,12 +309,12 @@ enum Missing {
     #[error(transparent)]
     Gone(Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
-    Failed(ParentError),
+    Failed(Box<ParentError>),
 }
 
 impl From<CallError> for Missing {
     fn from(error: CallError) -> Self {
-        if error.fault == CallFault::Gone { Self::Gone(error.into()) } else { Self::Failed(error.into()) }
+        if error.fault == CallFault::Gone { Self::Gone(error.into()) } else { Self::Failed(Box::new(error.into())) }
     }
 }
 

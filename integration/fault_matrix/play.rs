@@ -9,8 +9,8 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::places::{Case, End};
+use crate::archive::Archive;
 use crate::harness::{Finished, Job, PROJECT, Repository, docker_says, program};
-use crate::parent::Archive;
 use crate::stand_in::TaskSpec;
 
 pub(super) const ARTIFACT: &str = "public/image.tar";

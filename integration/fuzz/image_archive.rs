@@ -1,9 +1,10 @@
 //! The archive writer under fuzz: whatever an engine exports, what is written has one name, one manifest and all that
-//! the manifest promises, for every reader; and writing it again changes nothing.
+//! the manifest promises, for every reader; writing it again changes nothing, and `check` finds nothing wrong with it.
+//! What `check` finds nothing wrong with can be loaded.
 
 use std::collections::BTreeMap;
 
-use image_worker::image_archive::{ArchiveError, Written, relay, write};
+use image_worker::image_archive::{ArchiveError, Written, check, relay, write};
 use image_worker::names::Digest;
 use serde_json::{Value, json};
 use tar::EntryType;
@@ -11,10 +12,11 @@ use tar::EntryType;
 use super::input::Input;
 use super::tars::{self, Seen, Words};
 
-const CONFIG: &[u8] = b"{}";
+/// Of two layers, `one` and `two`.
+const CONFIG: &[u8] = br#"{"rootfs":{"diff_ids":["sha256:7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed","sha256:3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"]}}"#;
 const TAG: &str = "builder:1234";
 /// [`CONFIG`]'s own name, in the layouts of today and of before.
-const CONFIG_JSON: &str = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a.json";
+const CONFIG_JSON: &str = "22c68e6d5f88680234afecec61c219ed551a9ae42cf55f98baa248dbc78c5716.json";
 
 const WORDS: Words = Words {
     names: &[
@@ -23,10 +25,10 @@ const WORDS: Words = Words {
         b"../l1/layer.tar", b"l1",
     ],
     contents: &[
-        CONFIG, b"", b"one", br#"[{"Config":"c","RepoTags":null,"Layers":null}]"#, b"[]", b"null", b"[{}]",
-        br#"[{"Config":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a.json","RepoTags":["a:b","c"],"Layers":["l1/layer.tar"]}]"#,
-        br#"[{"Config":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a.json","Layers":["l2/layer.tar","l2/layer.tar"],"More":1}]"#,
-        br#"[{"Config":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a.json","Layers":["manifest.json","repositories"]}]"#,
+        CONFIG, b"", b"one", b"two", br#"[{"Config":"c","RepoTags":null,"Layers":null}]"#, b"[]", b"null", b"[{}]",
+        br#"[{"Config":"22c68e6d5f88680234afecec61c219ed551a9ae42cf55f98baa248dbc78c5716.json","RepoTags":["a:b","c"],"Layers":["l1/layer.tar","l2/layer.tar"]}]"#,
+        br#"[{"Config":"22c68e6d5f88680234afecec61c219ed551a9ae42cf55f98baa248dbc78c5716.json","Layers":["l2/layer.tar","l2/layer.tar"],"More":1}]"#,
+        br#"[{"Config":"22c68e6d5f88680234afecec61c219ed551a9ae42cf55f98baa248dbc78c5716.json","Layers":["manifest.json","repositories"]}]"#,
         br#"{"builder":{"1234":"x"}}"#,
     ],
 };
@@ -59,6 +61,12 @@ pub(super) fn target(data: &[u8]) {
             tars::script(tar, &mut input, &WORDS)
         }
     };
+    let checked = check(export.as_slice()).expect("bytes in memory can be read");
+    let loaded = relay(export.as_slice(), TAG, None, std::io::sink());
+    match loaded {
+        Ok((loaded, _)) => assert_eq!((Some(loaded.image_id), loaded.sha256), (checked.image_id, checked.sha256)),
+        Err(error) => assert!(!checked.problems.is_empty(), "nothing is wrong, but {error}"),
+    }
     relayed(&export);
     relayed(&consistent(data));
     if let Ok((written, out)) = make(&export, &id, None) {
@@ -113,6 +121,8 @@ fn make(export: &[u8], id: &str, level: Option<i32>) -> Result<(Written, Vec<u8>
 fn accepted(id: &str, written: &Written, out: &[u8]) {
     assert_eq!((written.sha256, written.size), (Digest::of(out), out.len() as u64));
     assert_eq!(written.content.image_id, id);
+    let problems = check(out).expect("bytes in memory can be read").problems;
+    assert!(problems.is_empty(), "{problems:?}");
     let entries = tars::list(out).expect("what was written can be read");
     // As engines do: all members are unpacked, a later one over an earlier one.
     let mut members: BTreeMap<String, Seen> = BTreeMap::new();

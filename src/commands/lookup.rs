@@ -79,6 +79,16 @@ impl Answer {
 /// Looks the images up; the answers are in the order of the names.
 pub async fn lookup(config: LookupConfig, names: &[ImageName], stop: &Stop) -> Result<Vec<Answer>, Failed> {
     config.patience.hold();
+    let (wanted, found) = find_all(config, names, stop).await?;
+    info!("{} of {} images are there", found.iter().flatten().count(), wanted.len());
+    Ok(wanted.into_iter().zip(found).map(|(wanted, found)| Answer::new(wanted, found)).collect())
+}
+
+async fn find_all(
+    config: LookupConfig,
+    names: &[ImageName],
+    stop: &Stop,
+) -> Result<(Vec<Wanted>, Vec<Option<Found>>), Failed> {
     if config.project.is_none() {
         debug!("PROJECT is not set: looking in {} only", config.central);
     }
@@ -88,8 +98,20 @@ pub async fn lookup(config: LookupConfig, names: &[ImageName], stop: &Stop) -> R
     let LookupConfig { index, artifact, central, project, now, .. } = config;
     let lookup = Lookup { services, storage, index, artifact, central, project, now };
     let found = stop.during("looking the images up", lookup.find(&wanted)).await?;
-    info!("{} of {} images are there", found.iter().flatten().count(), wanted.len());
-    Ok(wanted.into_iter().zip(found).map(|(wanted, found)| Answer::new(wanted, found)).collect())
+    Ok((wanted, found))
+}
+
+/// Looks one image up: what it is called in the index, and where it is, if it is there.
+pub(super) async fn find(
+    config: LookupConfig,
+    name: &ImageName,
+    stop: &Stop,
+) -> Result<(ContextHash, Option<Found>), Failed> {
+    let (wanted, found) = find_all(config, std::slice::from_ref(name), stop).await?;
+    match wanted.into_iter().next() {
+        Some(wanted) => Ok((wanted.hash, found.into_iter().next().flatten())),
+        None => Err(Failed::Bug(format!("{name} has no hash"))),
+    }
 }
 
 fn wanted(config: &LookupConfig, name: &ImageName, identified: &Identified) -> Wanted {

@@ -20,7 +20,7 @@ use crate::engine::{Engine, EngineError};
 use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::image_archive::{self, ArchiveError};
 use crate::loading::Loader;
-use crate::parent::Parents;
+use crate::parent::{Role, TaskImages};
 use crate::plan::{BuildPlan, Identity, ImageFile, PARENT_ARG, Plan};
 use crate::publish::{Folder, Payload, PublishError, Publisher};
 use crate::report::{Bytes, Report};
@@ -164,7 +164,7 @@ async fn with_parent(plan: &Plan, services: Option<&Services>, loader: Loader<'_
     if let Some(parent) = &plan.parent {
         let services = services.ok_or_else(|| FetchError::NoDeployment(format!("the image of task {parent}")))?;
         let tag = plan.parent_tag(parent);
-        Parents { services, loader }.load(plan, parent, &tag).await?;
+        TaskImages { role: Role::Parent, services, loader }.load(&plan.artifact.name, parent, &tag).await?;
         build.args.insert(PARENT_ARG.to_owned(), tag);
     }
     Ok(build)
@@ -235,6 +235,12 @@ async fn export(
     meter.finish("exported the image");
     let name = &plan.artifact.name;
     info!("{name}: {}, {} layers, sha256 {}", Bytes(written.size), written.content.layers, written.sha256);
+    if written.content.packed > 0 {
+        let packed = written.content.packed;
+        warn!(
+            "{packed} layers are packed, as this engine exports them; consumers that want plain layers cannot load it"
+        );
+    }
     Ok(ImageFile { path, sha256: written.sha256, size: written.size, image_id })
 }
 

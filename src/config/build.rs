@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{ConfigError, EngineConfig, ImagesPlace, Pushing, Sources, Surroundings, engine, settings};
+use super::{ConfigError, EngineConfig, ImagesPlace, Pushing, Sources, Surroundings, settings};
 use crate::names::HashScheme;
 use crate::plan::BuildPlan;
 
@@ -44,7 +44,7 @@ impl BuildConfig {
             with_parents: sources.switch(&settings::WITH_PARENTS)?,
             no_cache: sources.switch(&settings::NO_CACHE)?,
             push: sources.switch(&settings::PUSH)?.then(|| Pushing::read(sources, around)).transpose()?,
-            engine: engine(sources, around)?,
+            engine: EngineConfig::read(sources, around)?,
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             directory: around.directory.clone(),
         })

@@ -5,6 +5,7 @@ mod access;
 mod build;
 mod decide;
 mod destination;
+mod load;
 mod lookup;
 mod patience;
 mod place;
@@ -29,6 +30,7 @@ pub use access::{Access, Deployment};
 pub use build::BuildConfig;
 pub use decide::DecideConfig;
 pub use destination::{Destination, Output, Owner};
+pub use load::{From, ImageSource, LoadConfig};
 pub use lookup::LookupConfig;
 pub use place::ImagesPlace;
 pub use push::{PushConfig, Pushing};
@@ -149,7 +151,7 @@ impl Config {
         Ok(Self {
             plan,
             deployment: access::deployment(sources, needs_deployment, !publishes)?,
-            engine: engine(sources, around)?,
+            engine: EngineConfig::read(sources, around)?,
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             destination,
             keep,
@@ -166,13 +168,15 @@ fn network(sources: &Sources) -> Result<Option<String>, ConfigError> {
     Ok(sources.parse(&settings::DOCKER_BUILD_NETWORK)?.filter(|network: &String| !network.is_empty()))
 }
 
-/// Where to look for an engine.
-fn engine(sources: &Sources, around: &Surroundings) -> Result<EngineConfig, ConfigError> {
-    Ok(EngineConfig {
-        choice: sources.parse_or_default(&settings::ENGINE)?,
-        docker_host: docker_host(sources)?,
-        runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
-    })
+impl EngineConfig {
+    /// Reads where to look for an engine.
+    pub(crate) fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+        Ok(Self {
+            choice: sources.parse_or_default(&settings::ENGINE)?,
+            docker_host: docker_host(sources)?,
+            runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
+        })
+    }
 }
 
 fn docker_host(sources: &Sources) -> Result<Option<String>, ConfigError> {

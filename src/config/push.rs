@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{ConfigError, EngineConfig, ImagesPlace, Sources, Surroundings, engine, patience, settings};
+use super::{ConfigError, EngineConfig, ImagesPlace, Sources, Surroundings, patience, settings};
 use crate::retry::Patience;
 
 /// One invocation of `push`.
@@ -35,7 +35,7 @@ impl PushConfig {
     pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
         Ok(Self {
             place: ImagesPlace::read(sources, &around.directory)?,
-            engine: engine(sources, around)?,
+            engine: EngineConfig::read(sources, around)?,
             pushing: Pushing::read(sources, around)?,
         })
     }

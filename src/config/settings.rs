@@ -147,6 +147,7 @@ settings! {
     NO_FOLLOW = Setting::new("no-follow", "IMAGE_WORKER_NO_FOLLOW", "", "Do not wait for the end of the new run").group(RERUN_GROUP);
     LONGEST_PAUSE = Setting::new("longest-pause", "IMAGE_WORKER_LONGEST_PAUSE", "SECONDS", "The longest pause between two looks at the new run; it begins with a second").default("30").group(RERUN_GROUP);
 
+    TAG = Setting::new("tag", "IMAGE_WORKER_TAG", "NAME[:TAG]", "The name that the image is to have in the engine [default: NAME:latest]").group(OUTPUT_GROUP);
     OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, of `hash` the hash, or of `decide` the graph").group(OUTPUT_GROUP);
     SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
 }
@@ -286,6 +287,27 @@ pub const LOOKUP_VERB: &[&Setting] = &[
 
 /// What `tree` takes.
 pub const TREE_VERB: &[&Setting] = &[&ROOT, &IMAGES_DIR, &KIND, &SCHEME, &DOT];
+/// What `load` takes. Its --index is a route; the prefix of the routes has its variable and its key only.
+pub const LOAD: &[&Setting] = &[
+    &ROOT,
+    &IMAGES_DIR,
+    &KIND,
+    &SCHEME,
+    &PROJECT,
+    &CENTRAL,
+    &ARTIFACT_NAME,
+    &TAG,
+    &ROOT_URL,
+    &PROXY_URL,
+    &CLIENT_ID,
+    &ACCESS_TOKEN,
+    &CERTIFICATE,
+    &TRIES,
+    &CALL_TIMEOUT,
+    &SILENCE,
+    &ENGINE,
+    &DOCKER_HOST,
+];
 
 /// What `decide` takes.
 pub const DECIDE_VERB: &[&Setting] = &[
@@ -348,6 +370,7 @@ pub const VERBS: &[(&str, &[&Setting])] = &[
     ("hash", HASH_VERB),
     ("context", CONTEXT_VERB),
     ("lookup", LOOKUP_VERB),
+    ("load", LOAD),
     ("decide", DECIDE_VERB),
     ("build", BUILD_VERB),
     ("push", PUSH_VERB),

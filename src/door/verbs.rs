@@ -14,8 +14,8 @@ use crate::commands::stop::Stop;
 use crate::commands::{self, Failed};
 use crate::config::rerun::Rerun;
 use crate::config::{
-    self, BuildConfig, Config, ConfigError, DecideConfig, LookupConfig, PushConfig, Sources, Surroundings, TreeConfig,
-    settings,
+    self, BuildConfig, Config, ConfigError, DecideConfig, ImageSource, LoadConfig, LookupConfig, PushConfig, Sources,
+    Surroundings, TreeConfig, settings,
 };
 use crate::names::{HashScheme, ImageName, TaskId};
 use crate::report::Report;
@@ -37,6 +37,8 @@ pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Repor
         Verb::Build(names) => build(names, sources, json),
         Verb::Push(name) => push(name, sources, json),
         Verb::Tree => tree(sources),
+        Verb::Load(source) => load(source, sources, json, report),
+        Verb::Check(file) => check(file, json),
         Verb::Completions(shell) => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut cli::command(), "image-worker", &mut script);
@@ -220,6 +222,30 @@ fn tree(sources: &Sources) -> Result<String, Failed> {
         Some(problems) => {
             super::say(&shown.answer)?;
             Err(problems)
+        }
+    }
+}
+
+fn load(source: &ImageSource, sources: &Sources, json: bool, report: &Report) -> Result<String, Failed> {
+    let config = LoadConfig::read(sources, &surroundings(), source)?;
+    let loaded = in_runtime(async {
+        let stop = Stop::listen(None)?;
+        commands::load::load(config, &stop, report).await
+    })?;
+    tracing::info!("{loaded}");
+    let value = serde_json::to_value(&loaded).map_err(|error| Failed::Bug(error.to_string()))?;
+    Ok(answer(json, &value, loaded.tag.as_str()))
+}
+
+fn check(file: &Path, json: bool) -> Result<String, Failed> {
+    let verdict = commands::check::check(file)?;
+    let value = serde_json::to_value(&verdict.checked).map_err(|error| Failed::Bug(error.to_string()))?;
+    let answer = answer(json, &value, &verdict.to_string());
+    match verdict.fault() {
+        None => Ok(answer),
+        Some(what) => {
+            super::say(&answer)?;
+            Err(Failed::Findings(what))
         }
     }
 }

@@ -50,6 +50,11 @@ impl Traces {
         self.add(Fact::Loaded { tag: tag.to_owned(), was_nameless });
     }
 
+    /// The name is not there any more, or not ours.
+    pub(super) fn forget_tag(&self, tag: &str) {
+        self.load_ends(tag, true);
+    }
+
     /// The build is at this step, or still at it.
     pub(super) fn step(&self, step: Option<&Step>) {
         // Asked for every piece of output.

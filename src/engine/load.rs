@@ -4,12 +4,14 @@
 use std::io;
 use std::task::Poll;
 
-use bollard::query_parameters::ImportImageOptions;
+use bollard::errors::Error;
+use bollard::query_parameters::{ImportImageOptions, RemoveImageOptions, TagImageOptions};
 use futures_util::{Stream, StreamExt};
 use tokio_util::bytes::Bytes;
 
 use super::left::is_nameless;
 use super::{Engine, EngineError};
+use crate::names::ImageReference;
 
 const DOING: &str = "loading the image";
 
@@ -27,6 +29,26 @@ impl Engine {
         let had = |id: &String| before.iter().any(|image| image.id == *id && is_nameless(image));
         self.traces.load_ends(tag, loaded.as_ref().is_ok_and(had));
         loaded
+    }
+
+    /// Gives an image that was loaded as `loaded` its lasting name instead. Gives the id of the image that had this name
+    /// before, if it was another.
+    pub async fn rename(&self, loaded: &str, tag: &ImageReference) -> Result<Option<String>, EngineError> {
+        let trouble =
+            |source: Error| EngineError::Trouble { doing: format!("naming the image {tag}"), source: source.into() };
+        let id = self.client.inspect_image(loaded).await.map_err(trouble)?.id;
+        let before = match self.client.inspect_image(tag.as_str()).await {
+            Ok(image) => image.id.filter(|before| id.as_ref() != Some(before)),
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => None,
+            Err(error) => return Err(trouble(error)),
+        };
+        let name = TagImageOptions { repo: Some(tag.repository().to_owned()), tag: Some(tag.tag().to_owned()) };
+        self.client.tag_image(loaded, Some(name)).await.map_err(trouble)?;
+        // The image has a name besides this one: only the name goes.
+        let options = RemoveImageOptions { force: false, noprune: true, ..RemoveImageOptions::default() };
+        self.client.remove_image(loaded, Some(options), None).await.map_err(trouble)?;
+        self.traces.forget_tag(loaded);
+        Ok(before)
     }
 
     async fn send(
@@ -66,6 +88,6 @@ impl Engine {
     }
 }
 
-fn trouble(source: bollard::errors::Error) -> EngineError {
+fn trouble(source: Error) -> EngineError {
     EngineError::Trouble { doing: DOING.to_owned(), source: source.into() }
 }

@@ -1,14 +1,16 @@
-//! The members of an image archive on their way from a reader to a writer: what they may be, what is known of them when
-//! they have passed, and how they are written. Which of them must be there is for those who call.
+//! The members of an image archive on their way from a reader to a writer: what they may be, and what is known of them when
+//! they have passed. Which of them must be there is for those who call.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 
+use flate2::read::MultiGzDecoder;
 use tar::{Builder, Entry, EntryType, Header};
 
 use super::SMALL_MEMBER;
 use super::manifest::Image;
-use super::sums::{Summing, Sums};
+use super::problem::{DOUBT, MANY_IMAGES, NOTHING_LOADS, OUTSIDE, Problem};
+use super::sums::{MAGIC, Packing, Summing, Sums};
 
 /// Members read from and written to disk at this size, so that system calls do not count.
 const COPY_BUFFER: usize = 256 * 1024;
@@ -28,23 +30,33 @@ pub(super) enum Trouble {
     /// The writer takes nothing more.
     Write(io::Error),
     /// A member that cannot be.
-    Content(String),
+    Content(Problem),
 }
 
-/// Which members are summed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Depth {
-    /// Small ones, among them the configuration.
-    Small,
-    /// All, among them the layers.
-    All,
+impl Trouble {
+    fn member(member: &str, breaks: &'static str, problem: impl Into<String>) -> Self {
+        Self::Content(Problem::new(member, breaks, problem))
+    }
+}
+
+/// What is done about a member that cannot be: to end with it, or to go on without it.
+pub(super) type Objecting<'a> = &'a mut dyn FnMut(Problem) -> Result<(), Trouble>;
+
+/// For those who pass on what they read.
+pub(super) fn end_with_it(problem: Problem) -> Result<(), Trouble> {
+    Err(Trouble::Content(problem))
 }
 
 /// What has been seen of an archive so far.
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) manifest: Option<Vec<Image>>,
-    pub(super) repositories: bool,
+    /// The text of `repositories`.
+    pub(super) repositories: Option<Vec<u8>>,
+    /// The text of an OCI layout's `index.json`.
+    pub(super) index: Option<Vec<u8>>,
+    /// How the whole is packed.
+    pub(super) packing: Packing,
     members: HashMap<String, Member>,
     configurations: usize,
 }
@@ -53,48 +65,85 @@ pub(super) struct Seen {
 #[derive(Debug, PartialEq)]
 pub(super) enum Member {
     Folder,
-    /// A file, with its sums where they were wanted.
-    File(Option<Sums>),
+    /// A file, with its sums.
+    File(Sums),
     /// A link, with what it leads to; older engines link layers that are the same.
     Link(String),
 }
 
-/// Reads an archive to its end. Layers and configurations go to `out` as they are; what says which of them is what is
+/// Reads an archive to its very end, packed or not: behind the tar's end are checksums, and what else counts for its sha256.
+pub(super) fn read_all<R: Read, W: Write>(
+    source: &mut R,
+    out: &mut Builder<W>,
+    seen: &mut Seen,
+    object: Objecting,
+) -> Result<(), Trouble> {
+    let mut beginning = Vec::new();
+    source.by_ref().take(MAGIC as u64).read_to_end(&mut beginning).map_err(Trouble::Read)?;
+    seen.packing = Packing::of(&beginning);
+    let whole = Cursor::new(beginning).chain(source.by_ref());
+    let mut plain: Box<dyn Read + '_> = match seen.packing {
+        Packing::Plain => Box::new(whole),
+        Packing::Gzip => Box::new(MultiGzDecoder::new(whole)),
+        Packing::Zstd => Box::new(zstd::Decoder::new(whole).map_err(Trouble::Read)?),
+    };
+    pass_all(&mut plain, out, seen, object)?;
+    io::copy(&mut plain, &mut io::sink()).map_err(Trouble::Read)?;
+    drop(plain);
+    io::copy(source, &mut io::sink()).map(drop).map_err(Trouble::Read)
+}
+
+/// Reads a plain archive to its end. Layers and configurations go to `out` as they are; what says which of them is what is
 /// read and left out, for it is written anew.
-pub(super) fn pass_all<R: Read, W: Write>(source: R, out: &mut Builder<W>, depth: Depth) -> Result<Seen, Trouble> {
+pub(super) fn pass_all<R: Read, W: Write>(
+    source: R,
+    out: &mut Builder<W>,
+    seen: &mut Seen,
+    object: Objecting,
+) -> Result<(), Trouble> {
     let mut archive = tar::Archive::new(source);
     // Raw: what extension headers say is judged here, and not already believed.
     let entries = archive.entries().map_err(Trouble::Read)?.raw(true);
-    let mut seen = Seen::default();
     for entry in entries {
         let mut entry = entry.map_err(Trouble::Read)?;
-        let kind = entry.header().entry_type();
-        if matches!(kind, EntryType::XHeader | EntryType::XGlobalHeader) {
-            extension(&mut entry)?;
-            continue;
-        }
-        let name = plain_name(&entry)?;
-        match (name.as_str(), kind) {
-            ("manifest.json", EntryType::Regular) if seen.manifest.is_none() => seen.manifest = Some(json(&mut entry)?),
-            // Written anew.
-            ("repositories", EntryType::Regular) => seen.repositories = true,
-            // Docker since 25 writes an OCI layout besides, without our tag. Readers that know it would believe it
-            // instead of the manifest, and load an image without a name.
-            ("index.json" | "oci-layout", EntryType::Regular) => {}
-            ("manifest.json" | "repositories", _) => {
-                return Err(Trouble::Content(format!("its {name} is no file, or comes twice")));
-            }
-            _ => pass(&mut entry, name, out, depth, &mut seen)?,
+        match take(&mut entry, out, seen) {
+            Err(Trouble::Content(problem)) => object(problem)?,
+            taken => taken?,
         }
     }
-    Ok(seen)
+    Ok(())
+}
+
+fn take<R: Read, W: Write>(entry: &mut Entry<R>, out: &mut Builder<W>, seen: &mut Seen) -> Result<(), Trouble> {
+    let kind = entry.header().entry_type();
+    if matches!(kind, EntryType::XHeader | EntryType::XGlobalHeader) {
+        return extension(entry);
+    }
+    let name = plain_name(entry)?;
+    match (name.as_str(), kind) {
+        ("manifest.json", EntryType::Regular) if seen.manifest.is_none() => seen.manifest = Some(json(entry)?),
+        // Written anew.
+        ("repositories", EntryType::Regular) if seen.repositories.is_none() => {
+            seen.repositories = Some(whole(entry, "repositories")?);
+        }
+        // Docker since 25 writes an OCI layout besides, without our tag. Readers that know it would believe it
+        // instead of the manifest, and load an image without a name.
+        ("index.json", EntryType::Regular) if seen.index.is_none() => seen.index = Some(whole(entry, "index.json")?),
+        ("oci-layout", EntryType::Regular) => {}
+        ("manifest.json" | "repositories" | "index.json", _) => {
+            return Err(Trouble::member(&name, DOUBT, format!("its {name} is no file, or comes twice")));
+        }
+        _ => pass(entry, name, out, seen)?,
+    }
+    Ok(())
 }
 
 /// A member's name as every reader understands it.
 fn plain_name<R: Read>(entry: &Entry<R>) -> Result<String, Trouble> {
     let raw = entry.path_bytes();
     let name = std::str::from_utf8(&raw).ok().filter(|name| !name.starts_with('/')).and_then(|name| resolve("", name));
-    name.ok_or_else(|| Trouble::Content(format!("its member {:?} has no plain name", String::from_utf8_lossy(&raw))))
+    let given = String::from_utf8_lossy(&raw);
+    name.ok_or_else(|| Trouble::member(&given, OUTSIDE, format!("its member {given:?} has no plain name")))
 }
 
 /// Where a path leads to from a folder; nowhere if that is outside.
@@ -118,7 +167,7 @@ fn extension<R: Read>(entry: &mut Entry<R>) -> Result<(), Trouble> {
     // Anywhere in it, because readers differ in how they take it apart.
     let says = |word: &[u8]| records.windows(word.len()).any(|window| window == word);
     if [&b"path="[..], b"size=", b"GNU.sparse", b"hdrcharset="].into_iter().any(says) {
-        return Err(Trouble::Content("it has names or sizes in extension headers".to_owned()));
+        return Err(Trouble::member("", DOUBT, "it has names or sizes in extension headers"));
     }
     Ok(())
 }
@@ -128,7 +177,6 @@ fn pass<R: Read, W: Write>(
     entry: &mut Entry<R>,
     name: String,
     out: &mut Builder<W>,
-    depth: Depth,
     seen: &mut Seen,
 ) -> Result<(), Trouble> {
     let size = entry.size();
@@ -136,14 +184,14 @@ fn pass<R: Read, W: Write>(
     let link = |from: &str| {
         let to = entry.link_name_bytes().unwrap_or_default();
         let inside = std::str::from_utf8(&to).ok().filter(|to| !to.starts_with('/')).and_then(|to| resolve(from, to));
-        inside.map(Member::Link).ok_or_else(|| Trouble::Content(format!("its member {name:?} leads out of it")))
+        inside.ok_or_else(|| Trouble::member(&name, OUTSIDE, format!("its member {name:?} leads out of it")))
     };
-    let mut member = match entry.header().entry_type() {
-        EntryType::Directory => Member::Folder,
-        EntryType::Regular => Member::File(None),
-        EntryType::Symlink => link(folder)?,
-        EntryType::Link => link("")?,
-        other => return Err(Trouble::Content(format!("its member {name:?} is no file, but {other:?}"))),
+    let other = match entry.header().entry_type() {
+        EntryType::Regular => None,
+        EntryType::Directory => Some(Member::Folder),
+        EntryType::Symlink => Some(Member::Link(link(folder)?)),
+        EntryType::Link => Some(Member::Link(link("")?)),
+        other => return Err(Trouble::member(&name, DOUBT, format!("its member {name:?} is no file, but {other:?}"))),
     };
     let header = entry.header();
     let fields: [(&[u8], bool); 4] = [
@@ -154,31 +202,24 @@ fn pass<R: Read, W: Write>(
     ];
     // Nothing at all is zero to everybody; with anything else Go's reader, which is Docker's, ends.
     if fields.into_iter().any(|(field, number)| !number && field.iter().any(|byte| *byte != 0)) {
-        return Err(Trouble::Content(format!("its member {name:?} has a number that is none")));
+        return Err(Trouble::member(&name, DOUBT, format!("its member {name:?} has a number that is none")));
     }
     // Readers differ in what these are.
-    let is_file = matches!(member, Member::File(_));
-    if (size > 0 && !is_file) || (is_file && entry.path_bytes().ends_with(b"/")) {
-        return Err(Trouble::Content(format!("its member {name:?} is a folder or link with content")));
+    if (size > 0 && other.is_some()) || (other.is_none() && entry.path_bytes().ends_with(b"/")) {
+        return Err(Trouble::member(&name, DOUBT, format!("its member {name:?} is a folder or link with content")));
     }
     out.get_mut().write_all(entry.header().as_bytes()).map_err(Trouble::Write)?;
-    let mut summing = (depth == Depth::All || size <= SMALL_MEMBER).then(|| Summing::new(size));
-    copy(entry, out.get_mut(), size, |bytes| {
-        if let Some(summing) = &mut summing {
-            summing.add(bytes);
-        }
-    })?;
+    let mut summing = Summing::new(size);
+    copy(entry, out.get_mut(), size, |bytes| summing.add(bytes))?;
     pad(out.get_mut(), size)?;
-    if let Member::File(sums) = &mut member {
-        *sums = summing.map(Summing::finish);
-        seen.configurations += usize::from(sums.as_ref().is_some_and(|sums| sums.diff_ids.is_some()));
-    }
+    let member = other.unwrap_or_else(|| Member::File(summing.finish()));
+    seen.configurations += usize::from(matches!(&member, Member::File(sums) if sums.diff_ids.is_some()));
     if seen.members.len() >= MOST_MEMBERS || seen.configurations > MOST_CONFIGURATIONS {
-        return Err(Trouble::Content("it has more in it than one image can have".to_owned()));
+        return Err(Trouble::member(&name, NOTHING_LOADS, "it has more in it than one image can have"));
     }
     match seen.members.get(&name) {
         Some(known) if (known, &member) != (&Member::Folder, &Member::Folder) => {
-            Err(Trouble::Content(format!("its member {name:?} comes twice")))
+            Err(Trouble::member(&name, DOUBT, format!("its member {name:?} comes twice")))
         }
         _ => {
             seen.members.insert(name, member);
@@ -213,13 +254,14 @@ fn pad<W: Write>(to: &mut W, size: u64) -> Result<(), Trouble> {
 
 fn json<R: Read, T: serde::de::DeserializeOwned>(entry: &mut Entry<R>) -> Result<T, Trouble> {
     let text = whole(entry, "manifest.json")?;
-    serde_json::from_slice(&text).map_err(|error| Trouble::Content(format!("manifest.json: {error}")))
+    let wrong = |error| Trouble::member("manifest.json", NOTHING_LOADS, format!("manifest.json: {error}"));
+    serde_json::from_slice(&text).map_err(wrong)
 }
 
 /// The content of a small member.
 fn whole<R: Read>(entry: &mut Entry<R>, name: &str) -> Result<Vec<u8>, Trouble> {
     if entry.size() > SMALL_MEMBER {
-        return Err(Trouble::Content(format!("{name} has {} bytes", entry.size())));
+        return Err(Trouble::member(name, NOTHING_LOADS, format!("{name} has {} bytes", entry.size())));
     }
     let mut content = Vec::new();
     let size = entry.size();
@@ -229,7 +271,7 @@ fn whole<R: Read>(entry: &mut Entry<R>, name: &str) -> Result<Vec<u8>, Trouble> 
 
 /// Writes a document behind the members.
 pub(super) fn append<W: Write>(out: &mut Builder<W>, name: &str, value: &impl serde::Serialize) -> Result<(), Trouble> {
-    let text = serde_json::to_vec(value).map_err(|error| Trouble::Content(error.to_string()))?;
+    let text = serde_json::to_vec(value).map_err(|error| Trouble::member(name, NOTHING_LOADS, error.to_string()))?;
     let mut header = Header::new_ustar();
     header.set_size(text.len() as u64);
     header.set_mode(0o644);
@@ -241,11 +283,13 @@ pub(super) fn append<W: Write>(out: &mut Builder<W>, name: &str, value: &impl se
 
 impl Seen {
     /// The one image of the archive.
-    pub(super) fn image(&self) -> Result<&Image, String> {
+    pub(super) fn image(&self) -> Result<&Image, Problem> {
+        let problem = |breaks, problem: String| Err(Problem::new("manifest.json", breaks, problem));
         match self.manifest.as_deref() {
             Some([image]) => Ok(image),
-            Some(images) => Err(format!("manifest.json names {} images", images.len())),
-            None => Err("it has no manifest.json".to_owned()),
+            Some([]) => problem(NOTHING_LOADS, "manifest.json names 0 images".to_owned()),
+            Some(images) => problem(MANY_IMAGES, format!("manifest.json names {} images", images.len())),
+            None => problem(NOTHING_LOADS, "it has no manifest.json".to_owned()),
         }
     }
 
@@ -257,19 +301,22 @@ impl Seen {
     /// All files, in no order, with their sums.
     pub(super) fn files(&self) -> impl Iterator<Item = (&str, &Sums)> {
         self.members.iter().filter_map(|(name, member)| match member {
-            Member::File(Some(sums)) => Some((name.as_str(), sums)),
-            Member::File(None) | Member::Folder | Member::Link(_) => None,
+            Member::File(sums) => Some((name.as_str(), sums)),
+            Member::Folder | Member::Link(_) => None,
         })
     }
 
     /// The file that a name leads to, over links.
-    pub(super) fn file(&self, name: &str) -> Option<&Member> {
+    pub(super) fn file(&self, name: &str) -> Option<&Sums> {
         let mut at = self.members.get(name);
         // As many links in a row as there are members, or they go round.
         for _ in 0..self.members.len() {
             let Some(Member::Link(target)) = at else { break };
             at = self.members.get(target);
         }
-        at.filter(|member| matches!(member, Member::File(_)))
+        match at {
+            Some(Member::File(sums)) => Some(sums),
+            Some(Member::Folder | Member::Link(_)) | None => None,
+        }
     }
 }

@@ -1,15 +1,22 @@
 //! The image archive: what an engine exports, made into one docker-archive that every consumer loads, and any such
 //! archive, verified on its way into an engine. One pass, bytes in, bytes out; where from and where to is for the rooms above.
 
+mod check;
+#[cfg(test)]
+mod fixture;
 mod manifest;
 mod members;
 mod normalise;
+mod problem;
 mod relay;
 mod sums;
+mod verify;
 
 use std::io::{Read, Write};
 
+pub use check::{Checked, check};
 pub use normalise::{ArchiveError, Normalised};
+pub use problem::Problem;
 pub use relay::{RelayError, Relayed, relay};
 pub use sums::Packing;
 

@@ -6,7 +6,10 @@ use std::io::{self, Read, Write};
 use tar::Builder;
 
 use super::manifest::{Image, repositories};
-use super::members::{Depth, Member, Seen, Trouble, append, pass_all};
+use super::members::{Seen, Trouble, append, end_with_it, pass_all};
+use super::problem::{IDENTITY, Problem};
+use super::sums::Packing;
+use super::verify::{Verified, verify};
 
 /// What is wrong with an export, or with writing the archive.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +32,8 @@ pub struct Normalised {
     pub image_id: String,
     /// How many layers it has.
     pub layers: usize,
+    /// How many of them are packed, as some engines export them: not every consumer unpacks them.
+    pub packed: usize,
 }
 
 impl From<Trouble> for ArchiveError {
@@ -36,7 +41,7 @@ impl From<Trouble> for ArchiveError {
         match trouble {
             Trouble::Read(error) => Self::Read(error),
             Trouble::Write(error) => Self::Write(error),
-            Trouble::Content(why) => Self::Content(why),
+            Trouble::Content(problem) => Self::Content(problem.problem),
         }
     }
 }
@@ -49,8 +54,9 @@ pub(super) fn normalise<R: Read, W: Write>(
     out: W,
 ) -> Result<(Normalised, W), ArchiveError> {
     let mut out = Builder::new(out);
-    let seen = pass_all(export, &mut out, Depth::Small)?;
-    let image = check(&seen, image_id).map_err(ArchiveError::Content)?;
+    let mut seen = Seen::default();
+    pass_all(export, &mut out, &mut seen, &mut end_with_it)?;
+    let (image, packed) = check(&seen, image_id).map_err(|problem| ArchiveError::Content(problem.problem))?;
     let top = image.layers.last().map(String::as_str);
     append(
         &mut out,
@@ -58,23 +64,21 @@ pub(super) fn normalise<R: Read, W: Write>(
         &serde_json::json!([Image { repo_tags: vec![tag.to_owned()], ..image.clone() }]),
     )?;
     append(&mut out, "repositories", &repositories(tag, top))?;
-    let content = Normalised { image_id: image_id.to_owned(), layers: image.layers.len() };
+    let content = Normalised { image_id: image_id.to_owned(), layers: image.layers.len(), packed };
     Ok((content, out.into_inner().map_err(ArchiveError::Write)?))
 }
 
-/// The one image of the export, if it is the one that was built and all its parts are there.
-fn check<'a>(seen: &'a Seen, image_id: &str) -> Result<&'a Image, String> {
+/// The one image of the export, if it is the one that was built and all its parts are what they should be; and how many
+/// of its layers are packed.
+fn check<'a>(seen: &'a Seen, image_id: &str) -> Result<(&'a Image, usize), Problem> {
     let image = seen.image()?;
-    match seen.member(&image.config) {
-        Some(Member::File(Some(sums))) if image_id == format!("sha256:{}", sums.raw) => {}
-        Some(Member::File(Some(sums))) => return Err(format!("it has sha256:{}, not {image_id}", sums.raw)),
-        Some(Member::File(None)) => return Err(format!("its configuration {} is too large", image.config)),
-        Some(_) => return Err(format!("its configuration {} is no file", image.config)),
-        None => return Err(format!("its configuration {} is missing", image.config)),
+    let Verified { image_id: actual, layers, problems } = verify(seen, image);
+    if let Some(actual) = actual.filter(|actual| actual != image_id) {
+        return Err(Problem::new(&image.config, IDENTITY, format!("it has {actual}, not {image_id}")));
     }
-    match image.layers.iter().find(|layer| seen.file(layer).is_none()) {
-        Some(layer) => Err(format!("its layer {layer} is missing")),
-        None => Ok(image),
+    match problems.into_iter().next() {
+        Some(problem) => Err(problem),
+        None => Ok((image, layers.iter().filter(|packing| **packing != Packing::Plain).count())),
     }
 }
 

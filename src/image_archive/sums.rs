@@ -11,9 +11,11 @@ use crate::names::Digest;
 use crate::stream::Tally;
 
 /// How bytes are packed, told by how they begin, as engines tell it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Packing {
     /// Not at all.
+    #[default]
     Plain,
     /// gzip.
     Gzip,

@@ -4,6 +4,7 @@
 mod hash;
 mod namespace;
 mod push_date;
+mod reference;
 mod url;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use hash::{ContextHash, Digest, HashScheme};
 pub use namespace::ImageNamespaces;
 pub use push_date::PushDate;
+pub use reference::{is_repository, is_tag};
 pub use url::HttpUrl;
 
 /// Why a text is not the name that it was given for.
@@ -153,6 +155,14 @@ checked_text!(
     "a path inside a repository",
     "expected a relative path without empty, `.` or `..` parts",
     is_repo_path
+);
+
+checked_text!(
+    /// The name of an image in an engine, with its tag.
+    ImageReference,
+    "an image's name with a tag",
+    "expected REPOSITORY:TAG as docker writes it, lower-case but for the tag",
+    reference::is_reference
 );
 
 impl TaskId {

@@ -4,12 +4,9 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
-
-use regex::Regex;
 
 use super::TreeError;
-use crate::names::{Digest, ImageName};
+use crate::names::{Digest, ImageName, is_repository, is_tag};
 
 /// A registry image: a name in a docker registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,24 +133,6 @@ fn checked(file: &Path, what: &'static str, check: impl Fn(&str) -> bool) -> Res
     Ok(Some(Err(RegistryProblem::Grammar { file: file.to_owned(), text, what })))
 }
 
-/// Docker's grammar of tags.
-fn is_tag(text: &str) -> bool {
-    static TAG: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$").expect("a constant, used by every test"));
-    TAG.is_match(text)
-}
-
-/// Docker's grammar of names: a host or none, and a path.
-fn is_repository(text: &str) -> bool {
-    static REPOSITORY: LazyLock<Regex> = LazyLock::new(|| {
-        let label = "(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])";
-        let host = format!(r"(?:{label}(?:\.{label})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?");
-        let part = "[a-z0-9]+(?:(?:[.]|_|__|-+)[a-z0-9]+)*";
-        Regex::new(&format!("^(?:{host}/)?{part}(?:/{part})*$")).expect("a constant, used by every test")
-    });
-    text.len() <= 255 && REPOSITORY.is_match(text)
-}
-
 fn is_digest(text: &str) -> bool {
     text.strip_prefix("sha256:").is_some_and(|digits| digits.parse::<Digest>().is_ok())
 }
@@ -205,16 +184,5 @@ mod tests {
             let expected = format!("the image i: /{file} holds {text:?}, which is not {what}");
             assert_eq!(reference(&files).unwrap_err(), expected);
         }
-    }
-
-    #[test]
-    fn names_in_docker_grammar() {
-        for good in ["taskcluster/i", "localhost:5000/a/i", "quay.io/m_a/i", "[::1]:5000/i", "R.example.com/a/i"] {
-            assert!(is_repository(good), "{good}");
-        }
-        for bad in ["/i", "a//i", "quay.io/Mozilla/i", "a:b/i", "a b/i", &format!("{}/i", "a".repeat(254))] {
-            assert!(!is_repository(bad), "{bad}");
-        }
-        assert!(is_tag(&"a".repeat(128)) && !is_tag(&"a".repeat(129)) && !is_tag("-a"));
     }
 }

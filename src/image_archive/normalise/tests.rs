@@ -5,19 +5,32 @@ use tar::{Archive, Entry, EntryType, Header};
 use super::*;
 use crate::names::Digest;
 
-const CONFIG: &[u8] = br#"{"architecture":"amd64"}"#;
+/// The lower layer is larger than what is kept in memory.
+fn large() -> Vec<u8> {
+    vec![7; 5 * 1024 * 1024 + 3]
+}
+
+fn config_of(layers: &[&[u8]]) -> Vec<u8> {
+    let ids: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", Digest::of(layer))).collect();
+    serde_json::json!({ "architecture": "amd64", "rootfs": { "diff_ids": ids } }).to_string().into()
+}
+
+fn config() -> Vec<u8> {
+    config_of(&[&large(), b"two"])
+}
 
 fn id() -> String {
-    format!("sha256:{}", Digest::of(CONFIG))
+    format!("sha256:{}", Digest::of(&config()))
 }
 
 /// An archive as Docker exports an image by id, with some members left out or changed.
 fn export(change: impl Fn(&str, &[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
-    let config = format!("{}.json", Digest::of(CONFIG));
+    let content = config();
+    let config = format!("{}.json", Digest::of(&content));
     let manifest = format!(r#"[{{"Config":"{config}","RepoTags":null,"Layers":["l1/layer.tar","l2/layer.tar"]}}]"#);
-    let large = vec![7; 5 * 1024 * 1024 + 3];
+    let large = large();
     let members: [(&str, &[u8]); 5] = [
-        (&config, CONFIG),
+        (&config, &content),
         ("l1/VERSION", b"1.0"),
         ("l1/layer.tar", &large),
         ("l2/layer.tar", b"two"),
@@ -76,7 +89,7 @@ fn an_oci_layout_beside_the_manifest_is_left_out() {
 fn everything_passes_and_the_one_tag_is_added() {
     let export = export(unchanged);
     let (content, out) = normalise(export.as_slice(), &id(), "builder:1234", Vec::new()).unwrap();
-    assert_eq!(content, Normalised { image_id: id(), layers: 2 });
+    assert_eq!(content, Normalised { image_id: id(), layers: 2, packed: 0 });
     let before = members(&export);
     let after = members(&out);
     assert_eq!(after[..4], before[..4], "layers and configuration are untouched");
@@ -94,8 +107,11 @@ fn an_export_that_is_not_the_image_is_refused() {
     assert!(said(export(without("l1/layer.tar")), &id()).contains("layer l1/layer.tar is missing"));
     let other = format!("sha256:{}", Digest::of(b"other"));
     assert!(said(export(unchanged), &other).contains(&other));
-    let config = |name: &str, data: &[u8]| Some(if data == CONFIG { b"{}".to_vec() } else { unchanged(name, data)? });
-    assert!(said(export(config), &id()).contains(&Digest::of(b"{}").to_string()));
+    let other = config_of(&[b"one", b"two"]);
+    let swapped = |name: &str, data: &[u8]| Some(if data == config() { other.clone() } else { unchanged(name, data)? });
+    assert!(said(export(swapped), &id()).contains(&Digest::of(&other).to_string()));
+    let damaged = |name: &str, data: &[u8]| Some(if name == "l1/layer.tar" { b"one".to_vec() } else { data.to_vec() });
+    assert!(said(export(damaged), &id()).contains("its layer l1/layer.tar has sha256 "));
 }
 
 #[test]
@@ -134,10 +150,20 @@ fn an_export_that_readers_could_take_for_two_is_refused() {
     let error = normalise(&mode.as_bytes()[..], &id(), "a:b", io::sink()).unwrap_err().to_string();
     assert!(error.contains("has a number that is none"), "{error}");
 
-    let l1 = |name: &str, data: &[u8]| (name != "l1/layer.tar").then(|| data.to_vec());
+    // Two layers that are the same.
+    let twins = config_of(&[b"two", b"two"]);
+    let name = format!("{}.json", Digest::of(&twins));
     for (target, whole) in [("../l2/layer.tar", true), ("../l3/layer.tar", false), ("layer.tar", false)] {
-        let export = [member(link, "l1/layer.tar", target, b""), export(l1)].concat();
-        assert_eq!(normalise(export.as_slice(), &id(), "a:b", io::sink()).is_ok(), whole, "{target}");
+        let manifest = format!(r#"[{{"Config":"{name}","Layers":["l1/layer.tar","l2/layer.tar"]}}]"#);
+        let parts: [Vec<u8>; 5] = [
+            member(link, "l1/layer.tar", target, b""),
+            member(file, &name, "", &twins),
+            member(file, "l2/layer.tar", "", b"two"),
+            member(file, "manifest.json", "", manifest.as_bytes()),
+            vec![0; 1024],
+        ];
+        let id = format!("sha256:{}", Digest::of(&twins));
+        assert_eq!(normalise(parts.concat().as_slice(), &id, "a:b", io::sink()).is_ok(), whole, "{target}");
     }
     let times = [member(EntryType::XHeader, "pax", "", b"16 mtime=123.50\n"), export(unchanged)].concat();
     assert!(normalise(times.as_slice(), &id(), "a:b", io::sink()).is_ok());

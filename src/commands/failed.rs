@@ -1,0 +1,254 @@
+//! All the ways in which the verbs fail, and how a failure is told. What its exit code is stands in `exit_code`.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::prospect::Verdict;
+use super::push::PushProblem;
+use super::stop::Reason;
+use super::whereabouts::Whereabouts;
+use crate::build_script::ScriptError;
+use crate::config::ConfigError;
+use crate::context::collect::CollectError;
+use crate::decision::DecisionError;
+use crate::disk::NoRoom;
+use crate::document::DocumentError;
+use crate::engine::{EngineError, Kept};
+use crate::fetch::FetchError;
+use crate::graph::GraphError;
+use crate::image_archive::ArchiveError;
+use crate::loading::LoadError;
+use crate::lookup::LookupError;
+use crate::names::{HttpUrl, ImageName, NameError, TaskId};
+use crate::parent::ParentError;
+use crate::publish::PublishError;
+use crate::registry::RegistryError;
+use crate::report::Report;
+use crate::taskcluster::CallError;
+use crate::taskcluster::tasks::Run;
+use crate::transfer::TransferError;
+use crate::tree::TreeError;
+
+/// Why a verb did not do what it is for.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// The caller's configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A name that cannot be.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// There is no context.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// There is no parent.
+    #[error(transparent)]
+    Parent(#[from] ParentError),
+    /// An image directory without a context.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    /// What a decision's image tasks should say.
+    #[error(transparent)]
+    Decision(#[from] DecisionError),
+    /// A text that is neither JSON nor YAML.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// A task graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// An image that a task of a graph names.
+    #[error("task {task}, {place}: {error}")]
+    Image {
+        /// The task.
+        task: String,
+        /// The place in its definition.
+        place: String,
+        /// What is wrong with the image. Told in the same line; its causes follow.
+        #[source]
+        error: TreeError,
+    },
+    /// An image directory that somebody works in.
+    #[error("{} changes while its image is made; stop what writes to it, and start again", .0.display())]
+    Changing(PathBuf),
+    /// An image whose parent must be there before it.
+    #[error(
+        "the image {image} is built from {parent}, and the engine has no {tag}; build that too, with --with-parents"
+    )]
+    NoParent {
+        /// The image.
+        image: ImageName,
+        /// Its parent.
+        parent: ImageName,
+        /// The parent's tag.
+        tag: String,
+    },
+    /// An image directory's own script.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+    /// A file that cannot be read.
+    #[error("cannot read {}; it must be there and readable", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A repository's images.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// What was looked at has problems, which the answer lists.
+    #[error("{what} has {}; first, {first}", if *count == 1 { "1 problem".to_owned() } else { format!("{count} problems") })]
+    Problems {
+        /// What was looked at.
+        what: String,
+        /// How many.
+        count: usize,
+        /// The first one.
+        first: String,
+    },
+    /// The engine, or the build.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// An image that is nowhere.
+    #[error("{0}")]
+    NoImage(String),
+    /// An image archive on this machine.
+    #[error("{error} ({})", path.display())]
+    Load {
+        /// The file.
+        path: PathBuf,
+        /// Why it is not loaded. Told in the same line; its causes follow.
+        #[source]
+        error: LoadError,
+    },
+    /// What was looked at is not as it should be; the answer says all about it.
+    #[error("{0}")]
+    Findings(String),
+    /// The engine's export is not the image.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// An image that is not pushed.
+    #[error(transparent)]
+    Push(#[from] PushProblem),
+    /// Publishing.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// Looking for images.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// A Taskcluster service.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A transfer.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    /// The disk.
+    #[error("cannot write {}; is there room on the disk?", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The disk is too small for what is to come.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    /// A task that nobody knows.
+    #[error(
+        "{deployment} knows no task {task}: is it the right id, and the right TASKCLUSTER_ROOT_URL? Expired tasks are forgotten"
+    )]
+    NoTask {
+        /// The task.
+        task: TaskId,
+        /// Where it was looked for.
+        deployment: HttpUrl,
+    },
+    /// The context of a task that is to be done again.
+    #[error(
+        "the task's context is gone: {context} {whereabouts}; check out {}, and give the image directory with --context DIR", tree.as_ref().map_or("the tree that it was made from".to_owned(), ToString::to_string)
+    )]
+    ContextGone {
+        /// The artifact and its task.
+        context: String,
+        /// What is known of it.
+        whereabouts: Whereabouts,
+        /// The tree that the task says it comes from.
+        tree: Option<HttpUrl>,
+        /// How that came out.
+        #[source]
+        source: FetchError,
+    },
+    /// A task that a rerun does not help.
+    #[error("task {task} is not to be rerun: {why}")]
+    NoRerun {
+        /// The task.
+        task: TaskId,
+        /// What is right instead.
+        verdict: Verdict,
+        /// Why.
+        why: String,
+    },
+    /// A run that was followed, and did not complete.
+    #[error(
+        "run {} of task {task} ended: {}; why stands in its log: {log}", run.run_id, run.outcome()
+    )]
+    Run {
+        /// The task.
+        task: TaskId,
+        /// The run.
+        run: Box<Run>,
+        /// Where its log is.
+        log: String,
+    },
+    /// A build that failed, and left something to look at.
+    #[error("{failed}")]
+    Kept {
+        /// The failure.
+        failed: Box<Failed>,
+        /// The last good step's image.
+        kept: Box<Kept>,
+    },
+    /// Somebody, or the clock, stopped the program.
+    #[error("{reason} while {stage}; {}", reason.way_out())]
+    Stopped {
+        /// Who.
+        reason: Reason,
+        /// What it was doing.
+        stage: &'static str,
+    },
+    /// A mistake of this program.
+    #[error("in image-worker itself: {0}; please report it")]
+    Bug(String),
+}
+
+impl Failed {
+    /// Tells about the failure: the error line, its causes, and for a build its step's last lines.
+    pub fn tell(&self, report: &Report) {
+        if let Self::Kept { failed, kept } = self {
+            failed.tell(report);
+            report.details("a shell after the last good step", &[command_line(&kept.open)]);
+            report.details("afterwards, to remove it", &[command_line(&kept.remove)]);
+            return;
+        }
+        report.failure(&self.line(), self);
+        if let Self::Engine(EngineError::Build(failure)) = self {
+            report.details("the step's last lines", &failure.last_lines);
+            report.details("the engine says", &[failure.message.as_str()]);
+        }
+    }
+}
+
+/// A command as it is typed.
+pub(super) fn command_line(words: &[String]) -> String {
+    let is_plain =
+        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=@".contains(&b));
+    let quoted = words
+        .iter()
+        .map(|word| if is_plain(word) { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) });
+    quoted.collect::<Vec<_>>().join(" ")
+}

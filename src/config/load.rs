@@ -1,0 +1,82 @@
+//! What one invocation of `load` is to do: which image, under which name, into which engine. Which image was typed is the
+//! command line's word.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::access::{self, Deployment};
+use super::{ConfigError, EngineConfig, LookupConfig, Sources, Surroundings, patience, settings};
+use crate::names::{ArtifactName, ImageName, ImageReference, Namespace, TaskId};
+use crate::retry::Patience;
+
+/// Where an image comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageSource {
+    /// An image of the checkout, by its hash.
+    Name(ImageName),
+    /// A task that has it.
+    Task(TaskId),
+    /// A place in the index.
+    Route(Namespace),
+    /// An archive on this machine.
+    File(PathBuf),
+}
+
+/// The same, with what is needed to get it.
+#[derive(Debug)]
+pub enum From {
+    /// An image of the checkout.
+    Name(ImageName, Box<LookupConfig>),
+    /// A task of a deployment.
+    Task(TaskId, Deployment),
+    /// A place in the index of a deployment.
+    Route(Namespace, Deployment),
+    /// An archive on this machine.
+    File(PathBuf),
+}
+
+/// One invocation of `load`.
+#[derive(Debug)]
+pub struct LoadConfig {
+    /// The image.
+    pub from: From,
+    /// The name that it is to have.
+    pub tag: Option<ImageReference>,
+    /// The artifact that an image is, where nobody knows better.
+    pub artifact: ArtifactName,
+    /// Where to look for an engine.
+    pub engine: EngineConfig,
+    /// How long and how often to try.
+    pub patience: Patience,
+    /// The current time.
+    pub now: Timestamp,
+}
+
+impl LoadConfig {
+    /// Reads the configuration of `load`.
+    pub fn read(sources: &Sources, around: &Surroundings, source: &ImageSource) -> Result<Self, ConfigError> {
+        let from = match source {
+            ImageSource::Name(name) => From::Name(name.clone(), Box::new(LookupConfig::read(sources, around)?)),
+            ImageSource::Task(task) => From::Task(task.clone(), access::deployment_to_read(sources)?),
+            ImageSource::Route(namespace) => From::Route(namespace.clone(), access::deployment_to_read(sources)?),
+            ImageSource::File(path) => From::File(around.directory.join(path)),
+        };
+        Ok(Self {
+            from,
+            tag: tag(sources)?,
+            artifact: sources.parse_or_default(&settings::ARTIFACT_NAME)?,
+            engine: EngineConfig::read(sources, around)?,
+            patience: patience::read(sources)?,
+            now: around.now,
+        })
+    }
+}
+
+/// The name as docker takes it: without a tag it is `latest`.
+fn tag(sources: &Sources) -> Result<Option<ImageReference>, ConfigError> {
+    let Some(given) = sources.get(&settings::TAG)? else { return Ok(None) };
+    let last = given.text.rsplit('/').next().unwrap_or_default();
+    let whole = if last.contains(':') { given.text.clone() } else { format!("{}:latest", given.text) };
+    whole.parse().map(Some).map_err(|error: crate::names::NameError| given.wrong(error.to_string()))
+}

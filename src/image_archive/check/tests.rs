@@ -1,0 +1,170 @@
+//! What is said of archives as tools make them, and of one that is sound but for one thing.
+
+use super::super::fixture::{Tar, config, docker_20, docker_25, gzip, kaniko, layers, podman, skopeo};
+use super::super::problem::{DOUBT, LAYER, OUTSIDE};
+use super::*;
+
+/// What is wrong with an archive: problems, and who breaks on them.
+fn problems(archive: &[u8]) -> Vec<(String, &'static str)> {
+    let checked = check(archive).unwrap();
+    assert_eq!((checked.sha256, checked.size), (Digest::of(archive), archive.len() as u64));
+    checked.problems.into_iter().map(|problem| (problem.problem, problem.breaks)).collect()
+}
+
+/// The configuration's name.
+fn name() -> String {
+    format!("{}.json", Digest::of(&config(&layers())))
+}
+
+/// A sound archive without what says what is in it.
+fn parts() -> Tar {
+    let [one, two] = layers();
+    Tar::new().file(&name(), &config(&layers())).file("a/layer.tar", &one).file("b/layer.tar", &two)
+}
+
+const BOTH: [&str; 2] = ["a/layer.tar", "b/layer.tar"];
+const REPOSITORIES_OF_BASE: &[u8] = br#"{"base":{"1":"b"}}"#;
+
+fn named(tar: Tar) -> Tar {
+    tar.manifest(&name(), Some(&["base:1"]), &BOTH).file("repositories", REPOSITORIES_OF_BASE)
+}
+
+#[test]
+fn a_sound_archive_has_no_problem_however_it_is_packed() {
+    for (tool, archive, tag) in [("docker", named(parts()).done(), "base:1"), ("podman", podman(), "localhost/base:1")]
+    {
+        assert_eq!(problems(&archive), [], "{tool}");
+        for (packing, packed) in [
+            (Packing::Plain, archive.clone()),
+            (Packing::Gzip, gzip(&archive)),
+            (Packing::Zstd, zstd::encode_all(&*archive, 3).unwrap()),
+        ] {
+            let checked = check(packed.as_slice()).unwrap();
+            let id = format!("sha256:{}", Digest::of(&config(&layers())));
+            assert_eq!(
+                (checked.packing, checked.problems, checked.image_id),
+                (packing, Vec::new(), Some(id)),
+                "{tool}"
+            );
+            assert_eq!((checked.tags, checked.layers), (vec![tag.to_owned()], 2), "{tool}");
+        }
+    }
+}
+
+#[test]
+fn what_other_tools_leave_out_is_said() {
+    let said = |archive: &[u8]| problems(archive).into_iter().map(|(problem, _)| problem).collect::<Vec<_>>();
+    assert_eq!(said(&docker_20()), ["manifest.json gives the image 2 names, base:1, base:2"]);
+    assert_eq!(said(&skopeo()), ["manifest.json gives the image no name"]);
+    let [one, two] = layers().map(|layer| Digest::of(&gzip(&layer)));
+    assert_eq!(
+        said(&docker_25()),
+        [
+            format!("its layer blobs/sha256/{one} is packed with gzip"),
+            "it has no repositories".to_owned(),
+            "index.json, of an OCI layout, does not have the name base:1".to_owned()
+        ]
+    );
+    let packed = [one, two].map(|layer| format!("its layer {layer}.tar.gz is packed with gzip"));
+    assert_eq!(said(&kaniko()), [&packed[0], &packed[1], "it has no repositories"]);
+}
+
+#[test]
+fn each_thing_that_is_wrong_is_said_with_who_breaks_on_it() {
+    let [one, two] = layers();
+    let first = |first: &[u8]| {
+        let tar = Tar::new().file(&name(), &config(&layers())).file("a/layer.tar", first);
+        named(tar.file("b/layer.tar", &two)).done()
+    };
+    let repositories =
+        |text: &[u8]| parts().manifest(&name(), Some(&["base:1"]), &BOTH).file("repositories", text).done();
+    let tags =
+        |tags: &[&str]| parts().manifest(&name(), Some(tags), &BOTH).file("repositories", REPOSITORIES_OF_BASE).done();
+    let packed = zstd::encode_all(&*one, 3).unwrap();
+    let cases: Vec<(Vec<u8>, &str, &str)> = vec![
+        (first(b"other"), "its layer a/layer.tar has sha256 ", LAYER),
+        (first(&gzip(&one)[..500]), "its layer a/layer.tar is damaged gzip data", LAYER),
+        (first(&packed), "its layer a/layer.tar is packed with zstd", ZSTD),
+        (named(parts()).link("x", "../etc").done(), "its member \"x\" leads out of it", OUTSIDE),
+        (named(parts()).file("a/layer.tar", &one).done(), "\"a/layer.tar\" comes twice", DOUBT),
+        (named(parts()).file("manifest.json", b"[]").done(), "or comes twice", DOUBT),
+        (named(parts()).file("repositories", b"{}").done(), "or comes twice", DOUBT),
+        (named(parts()).file(&"n".repeat(120), b"").done(), "is no file, but GNULongName", DOUBT),
+        (parts().done(), "it has no manifest.json", NOTHING_LOADS),
+        (parts().file("manifest.json", b"{}").done(), "manifest.json: invalid type", NOTHING_LOADS),
+        (
+            parts().manifest("x.json", Some(&["base:1"]), &BOTH).file("repositories", REPOSITORIES_OF_BASE).done(),
+            "its configuration x.json is missing",
+            NOTHING_LOADS,
+        ),
+        (repositories(b"[]"), "repositories: invalid type", REPOSITORIES),
+        (repositories(br#"{"base":{"2":"b"}}"#), "[base:2], manifest.json has base:1", REPOSITORIES),
+        (repositories(br#"{"base":{"1":"b"},"other":{"1":"b"}}"#), "[base:1, other:1]", REPOSITORIES),
+        (repositories(br#"{"base":{"1":"c"}}"#), "the layer \"c\", which is not there", OLD_LAYERS),
+        (tags(&["Base:1"]), "the name \"Base:1\", which is none", BAD_NAME),
+        (tags(&["base"]), "the name \"base\", which is none", BAD_NAME),
+        (b"<html>please log in</html>".to_vec(), "it cannot be read to its end", NOTHING_LOADS),
+        (Vec::new(), "it has no manifest.json", NOTHING_LOADS),
+    ];
+    for (archive, words, breaks) in cases {
+        let problems = problems(&archive);
+        assert_eq!(problems.len(), 1, "{words}: {problems:?}");
+        assert!(problems[0].0.contains(words) && problems[0].1 == breaks, "{words}: {problems:?}");
+    }
+}
+
+#[test]
+fn all_problems_are_said() {
+    let [one, _] = layers();
+    let archive = Tar::new()
+        .file(&name(), &config(&layers()))
+        .file("a/layer.tar", &gzip(&one))
+        .file("b/layer.tar", b"other")
+        .link("x", "/etc/passwd")
+        .manifest(&name(), Some(&["base:1", "base:2"]), &BOTH)
+        .done();
+    let problems = problems(&archive);
+    let words = ["\"x\" leads out of it", "b/layer.tar has sha256", "a/layer.tar is packed with gzip", "2 names"];
+    assert_eq!(problems.len(), words.len(), "{problems:?}");
+    assert!(problems.iter().zip(words).all(|((problem, _), words)| problem.contains(words)), "{problems:?}");
+}
+
+#[test]
+fn an_oci_layout_with_the_name_is_no_problem() {
+    let with = |name: &str| {
+        let index = serde_json::json!({ "manifests": [{ "annotations": { "io.containerd.image.name": name } }] });
+        named(parts()).file("index.json", index.to_string().as_bytes()).file("oci-layout", b"{}").done()
+    };
+    assert_eq!(problems(&with("docker.io/library/base:1")), []);
+    assert_eq!(problems(&with("docker.io/library/database:1"))[0].1, OCI);
+}
+
+#[test]
+fn a_cut_archive_has_problems_wherever_it_is_cut() {
+    for archive in [named(parts()).done(), gzip(&podman()), zstd::encode_all(&*podman(), 3).unwrap()] {
+        for cut in (0..archive.len() - 1024).step_by(611) {
+            assert!(!problems(&archive[..cut]).is_empty(), "cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn an_archive_of_nothing_but_problems_ends() {
+    let archive = (0..1000).fold(Tar::new(), |tar, number| tar.link(&format!("{number}"), "/etc/passwd")).done();
+    let problems = problems(&archive);
+    assert_eq!(problems.len(), MOST_PROBLEMS + 1);
+    assert!(problems[MOST_PROBLEMS].0.contains("too many problems"), "{problems:?}");
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_is_no_fault_of_the_archive() {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            // EIO
+            Err(io::Error::from_raw_os_error(5))
+        }
+    }
+    let archive = named(parts()).done();
+    assert_eq!(check(archive[..700].chain(Broken)).unwrap_err().raw_os_error(), Some(5));
+}

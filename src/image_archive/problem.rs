@@ -1,0 +1,40 @@
+//! What can be wrong with an image archive, in words for people, and who breaks on it. Finding it is for the other files
+//! of this room.
+
+use serde::Serialize;
+
+/// Something that keeps a consumer from loading an archive, or lets it load something else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The member that it is about, as the archive names it; empty where it is about the archive.
+    pub member: String,
+    /// What is wrong.
+    pub problem: String,
+    /// Who breaks on it, and how.
+    pub breaks: &'static str,
+}
+
+impl Problem {
+    pub(super) fn new(member: &str, breaks: &'static str, problem: impl Into<String>) -> Self {
+        Self { member: member.to_owned(), problem: problem.into(), breaks }
+    }
+}
+
+pub(super) const NOTHING_LOADS: &str = "nothing loads it";
+/// Measured: Docker 20.10 and Podman 4.3 verify the layers that they unpack, and these only.
+pub(super) const LAYER: &str =
+    "engines refuse it, unless they have the layer that was meant: then they skip this one unread";
+pub(super) const IDENTITY: &str = "engines do not look, and load an image with another id";
+pub(super) const DOUBT: &str =
+    "readers differ in what they make of it, and image-worker loads nothing that is in doubt";
+pub(super) const OUTSIDE: &str = "whoever unpacks it as files may write outside of the folder; image-worker refuses it";
+pub(super) const NAMELESS: &str = "`docker load` gives it no name, by which tasks would find it";
+pub(super) const MANY_NAMES: &str =
+    "`docker load` takes each of these names from the image that has it; docker-worker and taskgraph want one";
+pub(super) const BAD_NAME: &str = "`docker load` refuses it";
+pub(super) const MANY_IMAGES: &str = "docker-worker, taskgraph and skopeo want one";
+pub(super) const REPOSITORIES: &str = "docker-worker and taskgraph read the image's name from it";
+pub(super) const OLD_LAYERS: &str = "Docker before 1.10, and what else reads `repositories` for its layers";
+pub(super) const OCI: &str = "Docker with the containerd image store believes it, and loads an image without the name";
+pub(super) const GZIP: &str = "readers that take layers as plain tars, as `docker save` wrote them until Docker 25";
+pub(super) const ZSTD: &str = "Docker before 23, and readers that take layers as plain tars";
