@@ -10,10 +10,12 @@ mod keep;
 mod left;
 mod load;
 mod output;
+mod sending;
 mod stages;
 
 use bollard::Docker;
 
+pub use clean::After;
 use clean::Traces;
 pub use keep::Kept;
 pub use output::Step;
