@@ -7,27 +7,38 @@ use tracing::warn;
 
 use super::Failed;
 use crate::config::EngineConfig;
-use crate::engine::Engine;
-use crate::scratch;
+use crate::engine::{After, Engine};
+use crate::scratch::{self, Abandoned};
 
-/// Removes what killed runs have left in `parent`. What cannot be removed now is for a later run: it is no failure of this
-/// one.
-pub(super) async fn remove(parent: &Path, engine: &EngineConfig) -> Result<(), Failed> {
-    let left = scratch::sweep(parent);
+/// Removes what killed runs have left in `parent`; gives what the engine can still be at, for the end of this run. What
+/// cannot be removed at all is for a later run: it is no failure of this one.
+pub(super) async fn remove(parent: &Path, engine: &EngineConfig) -> Result<Vec<Abandoned>, Failed> {
+    remove_all(scratch::sweep(parent), engine, true).await
+}
+
+/// Removes at the end of a run what its start had to wait with.
+pub(super) async fn remove_at_last(left: Vec<Abandoned>, engine: &EngineConfig) -> Result<(), Failed> {
+    remove_all(left, engine, false).await.map(drop)
+}
+
+async fn remove_all(left: Vec<Abandoned>, engine: &EngineConfig, later: bool) -> Result<Vec<Abandoned>, Failed> {
+    let mut waiting = Vec::new();
     if left.is_empty() {
-        return Ok(());
+        return Ok(waiting);
     }
     let engine = match Engine::connect(engine).await {
         Ok(engine) => engine,
         Err(error) => {
             warn!("what a killed run has left in the engine stays there: {error}");
-            return Ok(());
+            return Ok(waiting);
         }
     };
     for abandoned in left {
-        if engine.clean_after(&abandoned.journal()).await {
-            abandoned.remove();
+        match engine.clean_after(&abandoned.journal(), later).await {
+            After::Gone => abandoned.remove(),
+            After::AskLater => waiting.push(abandoned),
+            After::Stays => {}
         }
     }
-    Ok(())
+    Ok(waiting)
 }

@@ -49,18 +49,33 @@ pub struct Outcome {
     pub story: String,
 }
 
-/// Does the job.
+/// Does the job, and removes what killed runs have left.
 pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome, Failed> {
-    let Config { plan, deployment, .. } = &config;
     config.patience.hold();
-    info!("image-worker {}: {plan}", env!("CARGO_PKG_VERSION"));
+    info!("image-worker {}: {}", env!("CARGO_PKG_VERSION"), config.plan);
     for assumption in &config.assumed {
         info!("{assumption}");
     }
     let storage = Storage::new()?;
-    let services = deployment.as_ref().map(Services::new).transpose()?;
+    let services = config.deployment.as_ref().map(Services::new).transpose()?;
     let publisher = publisher(&config, services.clone(), &storage, report)?;
-    stop.during("removing what killed runs have left", leftovers::remove(config.unfinished(), &config.engine)).await?;
+    let removing = leftovers::remove(config.unfinished(), &config.engine);
+    let unclear = stop.during("removing what killed runs have left", removing).await?;
+    let outcome = job(&config, stop, report, &storage, services.as_ref(), &publisher).await;
+    // Who is stopped meanwhile leaves it to the next start: how the job ended matters more.
+    let _ = stop.during("removing the rest", leftovers::remove_at_last(unclear, &config.engine)).await;
+    outcome
+}
+
+async fn job(
+    config: &Config,
+    stop: &Stop,
+    report: &Report,
+    storage: &Storage,
+    services: Option<&Services>,
+    publisher: &Publisher,
+) -> Result<Outcome, Failed> {
+    let Config { plan, .. } = config;
     // With a hash, names that the index would refuse are refused here, and an image that lives is found.
     let early = plan.context.hash.map(|hash| plan.identity(hash)).transpose()?;
     if let (Some(identity), false) = (&early, config.force)
@@ -73,15 +88,15 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
     let expires = stop.during("asking for the task's expiry", publisher.expires(plan)).await?;
     let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
 
-    let work = work_folder(&config)?;
+    let work = work_folder(config)?;
     engine.keep_journal(work.journal());
-    let fetcher = Fetcher { services: services.as_ref(), storage: &storage, report, folder: work.path() };
+    let fetcher = Fetcher { services, storage, report, folder: work.path() };
     let context = stop.during("fetching the context", fetcher.context(plan)).await?;
     let identity = plan.identity(context.hash)?;
 
     let mut log = begin_log(work.path())?;
-    let loader = Loader { engine: &engine, storage: &storage, report };
-    let told = match stop.during("loading the parent image", with_parent(plan, services.as_ref(), loader)).await {
+    let loader = Loader { engine: &engine, storage, report };
+    let told = match stop.during("loading the parent image", with_parent(plan, services, loader)).await {
         Ok(told) => told,
         Err(error) => {
             engine.clean().await;

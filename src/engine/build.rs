@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::output::{Output, Said};
+use super::sending::noting_the_end;
 use super::{BuildFailure, Engine, EngineError, stages};
 use crate::build_log::BuildLog;
 use crate::plan::BuildPlan;
@@ -33,7 +34,8 @@ impl Engine {
         plan: &BuildPlan,
         log: &mut BuildLog,
     ) -> Result<String, EngineError> {
-        let body = bollard::body_try_stream(ReaderStream::with_capacity(context, CHUNK));
+        let traces = self.traces.clone();
+        let context = noting_the_end(ReaderStream::with_capacity(context, CHUNK), move || traces.context_is_sent());
         let options = BuildImageOptions {
             dockerfile: "Dockerfile".to_owned(),
             t: Some(tag.to_owned()),
@@ -51,7 +53,9 @@ impl Engine {
         let firsts = stages::firsts_of(file).unwrap_or_default();
         self.traces.build_begins(tag, firsts, self.images().await);
         let secrets = Secrets::among(&plan.args);
-        let built = self.follow(self.client.build_image(options, None, Some(body)), secrets, log).await;
+        let built = self
+            .follow(self.client.build_image(options, None, Some(bollard::body_try_stream(context))), secrets, log)
+            .await;
         self.traces.build_ends();
         built
     }

@@ -55,6 +55,11 @@ impl Traces {
         self.load_ends(tag, true);
     }
 
+    /// The engine is about to have all of the context.
+    pub(super) fn context_is_sent(&self) {
+        self.add(Fact::Given);
+    }
+
     /// The build is at this step, or still at it.
     pub(super) fn step(&self, step: Option<&Step>) {
         // Asked for every piece of output.
@@ -102,6 +107,17 @@ impl Traces {
     }
 }
 
+/// What has become of what a killed run has left in the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Nothing is there any more, but for what others use: the journal can go.
+    Gone,
+    /// Something, which another start can remove.
+    Stays,
+    /// All of it, as the engine can still be at a step: later it will be known.
+    AskLater,
+}
+
 /// How long the removing may take. Nothing interrupts it, and an engine that hangs would keep the program for ever: after
 /// a signal too. Enough for the images of a large build on a slow disk.
 const CLEANING_MAY_TAKE: Duration = Duration::from_mins(2);
@@ -125,22 +141,26 @@ impl Engine {
         }
     }
 
-    /// Removes what a killed run has left in the engine, by its journal. Whether the journal can go: nothing of it is
-    /// there any more, but for what others use.
-    pub async fn clean_after(&self, journal: &Path) -> bool {
+    /// Removes what a killed run has left in the engine, by its journal. Where the engine can still be at a step of that
+    /// run, and there is time to ask `later`, nothing is removed yet: the image of a step whose base is removed meanwhile
+    /// has none, and nobody knows whose it is.
+    pub async fn clean_after(&self, journal: &Path, later: bool) -> After {
         let left = match journal::read(journal) {
             Ok(found) => Left::from(found),
             Err(error) => {
                 warn!("cannot read {}, which names what a killed run has left: {error}", journal.display());
-                return false;
+                return After::Stays;
             }
         };
         if let Some(other) = left.engine.as_ref().filter(|place| **place != self.place) {
             let (ours, journal) = (&self.place, journal.display());
             warn!("what a killed run left in the engine at {other} stays there: this one is at {ours} ({journal})");
-            return false;
+            return After::Stays;
         }
-        self.remove_within(CLEANING_MAY_TAKE, left, "a killed run").await
+        if later && left.can_wait() {
+            return After::AskLater;
+        }
+        if self.remove_within(CLEANING_MAY_TAKE, left, "a killed run").await { After::Gone } else { After::Stays }
     }
 
     async fn remove_within(&self, limit: Duration, left: Left, whose: &str) -> bool {
@@ -153,11 +173,14 @@ impl Engine {
 
     /// Whether nothing is left that another try could remove.
     async fn remove_all(&self, left: Left, whose: &str) -> bool {
-        let once = Policy { tries: 1, ..LETTING_GO };
         // After a kill, too: nobody knows how long ago that was, only when the program spoke last.
         let patience = if left.is_cut_short() { LETTING_GO } else { BRIEFLY };
         let (mut removed, mut done) = (0, true);
-        let mut look = if left.expects_more() { patience } else { once };
+        let mut look = match (left.expects_more(), left.is_of_a_killed_run()) {
+            (false, _) => ONCE,
+            (true, false) => LETTING_GO,
+            (true, true) => GOING_ON,
+        };
         // Twice, where the engine has ended a step while we waited for it to let go of what is below.
         for again in [false, true] {
             let untold = self.untold(&left, look).await;
@@ -200,7 +223,7 @@ impl Engine {
             if !kept {
                 break;
             }
-            look = once;
+            look = ONCE;
         }
         if removed > 0 {
             info!("removed {removed} images of {whose} from the engine");
@@ -268,6 +291,13 @@ const LETTING_GO: Policy = Policy {
     limit: Duration::from_secs(15),
     quiet: true,
 };
+
+/// The engine is at a step that a killed run has begun, or has given it up and never says so. On a disk that others keep busy
+/// a step that makes nothing takes up to 20 s.
+const GOING_ON: Policy = Policy { tries: 60, limit: Duration::from_secs(30), ..LETTING_GO };
+
+/// Looking without waiting.
+const ONCE: Policy = Policy { tries: 1, ..LETTING_GO };
 
 /// An engine that has a whole archive unpacks it to its end, whoever is still there: up to a minute for some gigabytes.
 const UNPACKING: Policy = Policy { tries: 120, limit: Duration::from_mins(1), ..LETTING_GO };

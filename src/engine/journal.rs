@@ -24,6 +24,8 @@ pub(super) enum Fact {
         /// The ids of all images.
         before: Vec<String>,
     },
+    /// The engine has all of the context, or is about to: it goes on to the end of a step by itself.
+    Given,
     /// The build is at the step of this instruction.
     Step(String),
     /// A step has this image, which was there before; no id is that of an empty base.
@@ -140,6 +142,7 @@ mod tests {
                 firsts: vec!["RUN x".to_owned()],
                 before: vec!["sha256:00".to_owned()],
             },
+            Fact::Given,
             Fact::Step("RUN make".to_owned()),
             Fact::Has("0123456789ab".to_owned()),
             Fact::Made("ab0123456789".to_owned()),

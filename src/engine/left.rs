@@ -21,6 +21,8 @@ pub(super) struct Left {
     traces: Vec<Trace>,
     /// Whether a build has begun and not ended.
     cut_short: bool,
+    /// Whether the engine has the context: before that it begins no step.
+    given: bool,
     /// The first instructions of the build's stages.
     firsts: Vec<String>,
     /// The image of the last step that the engine told of, and whether this build made it.
@@ -61,8 +63,10 @@ impl Left {
                 let before: Vec<_> = before.into_iter().filter(|id| !self.is_told(id)).collect();
                 self.before.extend(before);
                 self.traces.push(Trace::Tag(tag));
-                (self.cut_short, self.firsts, self.instruction, self.last) = (true, firsts, String::new(), None);
+                (self.cut_short, self.given, self.firsts) = (true, false, firsts);
+                (self.instruction, self.last) = (String::new(), None);
             }
+            Fact::Given => self.given = true,
             Fact::Step(instruction) => self.instruction = instruction,
             Fact::Has(id) => self.last = Some((id, false)),
             Fact::Made(id) => {
@@ -107,8 +111,18 @@ impl Left {
     /// after the build is cut short. One with a command is ended, unless it was about to end.
     pub(super) fn expects_more(&self) -> bool {
         let command = self.instruction.get(..4).is_some_and(|word| word.trim_end().eq_ignore_ascii_case("RUN"));
-        // A build of our own that has said nothing was still taking the context.
-        self.cut_short && !command && (self.last.is_some() || self.last_word.is_some())
+        self.cut_short && self.given && !command
+    }
+
+    /// Whether this is of a run that was killed.
+    pub(super) fn is_of_a_killed_run(&self) -> bool {
+        self.last_word.is_some()
+    }
+
+    /// Whether what the engine is still at can be asked for later, too. A parent's name is taken again by the next start
+    /// of the same task.
+    pub(super) fn can_wait(&self) -> bool {
+        self.expects_more() && !self.traces.iter().any(|trace| matches!(trace, Trace::Loaded(_)))
     }
 
     /// Images of which only their history can tell whether they are of this build: those on top of a base, which can be of
@@ -223,6 +237,7 @@ mod tests {
         let before = vec![id("aaaaaaaaaaaa"), id("999999999999")];
         vec![
             Fact::Build { tag: TAG.to_owned(), firsts: vec!["COPY x /y".to_owned()], before },
+            Fact::Given,
             Fact::Has(base),
             Fact::Made(step),
             Fact::Step("COPY a /b".to_owned()),
@@ -349,7 +364,7 @@ mod tests {
         left.add(Fact::Has("aaaaaaaaaaaa".to_owned()));
         assert_eq!([999, 1300, 1301].map(|created| count(&left, "aaaaaaaaaaaa", created)), [1, 1, 0]);
         let silent = Left { last: None, ..killed() };
-        assert!(silent.expects_more() && !Left { last: None, ..live() }.expects_more());
+        assert!(silent.expects_more() && !Left { given: false, ..silent }.expects_more());
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! the archive is what it says it is must be known by those who send it: `image_archive::relay` withholds its end.
 
 use std::io;
-use std::task::Poll;
 
 use bollard::errors::Error;
 use bollard::query_parameters::{ImportImageOptions, RemoveImageOptions, TagImageOptions};
@@ -10,6 +9,7 @@ use futures_util::{Stream, StreamExt};
 use tokio_util::bytes::Bytes;
 
 use super::left::is_nameless;
+use super::sending::noting_the_end;
 use super::{Engine, EngineError};
 use crate::names::ImageReference;
 
@@ -56,7 +56,8 @@ impl Engine {
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         tag: &str,
     ) -> Result<String, EngineError> {
-        let body = bollard::body_try_stream(self.watched(archive, tag));
+        let (traces, name) = (self.traces.clone(), tag.to_owned());
+        let body = bollard::body_try_stream(noting_the_end(archive, move || traces.load_is_sent(&name)));
         let options = ImportImageOptions { quiet: true, ..ImportImageOptions::default() };
         let answer = self.client.import_image(options, body, None);
         let mut answer = std::pin::pin!(answer);
@@ -65,26 +66,6 @@ impl Engine {
         }
         let loaded = self.client.inspect_image(tag).await.map_err(trouble)?;
         loaded.id.ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })
-    }
-
-    /// The archive, with a note at its good end: what the engine does from then on needs nobody.
-    fn watched(
-        &self,
-        archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
-        tag: &str,
-    ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        let (traces, tag) = (self.traces.clone(), tag.to_owned());
-        let mut archive = Box::pin(archive);
-        let mut broken = false;
-        futures_util::stream::poll_fn(move |context| {
-            let next = archive.as_mut().poll_next(context);
-            match &next {
-                Poll::Ready(Some(Err(_))) => broken = true,
-                Poll::Ready(None) if !broken => traces.load_is_sent(&tag),
-                Poll::Ready(_) | Poll::Pending => {}
-            }
-            next
-        })
     }
 }
 

@@ -12,10 +12,12 @@ mod load;
 mod local;
 mod output;
 mod push;
+mod sending;
 mod stages;
 
 use bollard::Docker;
 
+pub use clean::After;
 use clean::Traces;
 pub use keep::Kept;
 pub use local::{LocalBuild, Present};

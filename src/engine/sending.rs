@@ -1,0 +1,60 @@
+//! What goes into the engine piece by piece, a context or an archive: when all of it is about to be there, the engine goes
+//! on by itself, and that is written down. What is sent is for `build` and `load`.
+
+use std::io;
+
+use futures_util::{Stream, StreamExt as _};
+use tokio_util::bytes::Bytes;
+
+/// The pieces, with a note before the last one goes. Of what breaks there is none: engines begin with what is whole.
+pub(super) fn noting_the_end(
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    note: impl FnOnce() + Send + 'static,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let state = (Box::pin(pieces.fuse()), None, Some(note));
+    futures_util::stream::unfold(state, |(mut pieces, mut held, mut note)| async move {
+        loop {
+            match pieces.next().await {
+                Some(Ok(piece)) => {
+                    if let Some(before) = held.replace(piece) {
+                        return Some((Ok(before), (pieces, held, note)));
+                    }
+                }
+                Some(Err(error)) => {
+                    note = None;
+                    return Some((Err(error), (pieces, held, note)));
+                }
+                None => {
+                    note.take().into_iter().for_each(|note| note());
+                    return held.take().map(|last| (Ok(last), (pieces, held, note)));
+                }
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Whether the note was there before each piece, and at the end.
+    async fn noted(pieces: Vec<io::Result<Bytes>>) -> Vec<bool> {
+        let is_there = Arc::new(AtomicBool::new(false));
+        let note = Arc::clone(&is_there);
+        let watched = noting_the_end(futures_util::stream::iter(pieces), move || note.store(true, Ordering::Relaxed));
+        let watched = watched.map(|_| is_there.load(Ordering::Relaxed)).collect::<Vec<_>>().await;
+        watched.into_iter().chain([is_there.load(Ordering::Relaxed)]).collect()
+    }
+
+    #[tokio::test]
+    async fn the_note_comes_before_the_last_piece_and_only_of_what_is_whole() {
+        let piece = || Ok(Bytes::from_static(b"piece"));
+        assert_eq!(noted(vec![piece(), piece(), piece()]).await, [false, false, true, true]);
+        assert_eq!(noted(Vec::new()).await, [true]);
+        let broken = noted(vec![piece(), piece(), Err(io::Error::other("broken"))]).await;
+        assert!(!broken.contains(&true), "{broken:?}");
+    }
+}
