@@ -173,8 +173,7 @@ impl Engine {
 
     /// Whether nothing is left that another try could remove.
     async fn remove_all(&self, left: Left, whose: &str) -> bool {
-        // After a kill, too: nobody knows how long ago that was, only when the program spoke last.
-        let patience = if left.is_cut_short() { LETTING_GO } else { BRIEFLY };
+        let patience = if left.is_let_go_of() { LETTING_GO } else { BRIEFLY };
         let (mut removed, mut done) = (0, true);
         let mut look = match (left.expects_more(), left.is_of_a_killed_run()) {
             (false, _) => ONCE,
@@ -196,8 +195,7 @@ impl Engine {
                 let removing = retry("removing an image", patience, || async {
                     self.remove(name).await.map_err(|error| match error.status() {
                         Some(404) if unpacking => RemovalError::NotYet,
-                        // Of a build that has ended nothing is going to be let go of.
-                        Some(409) if !left.is_cut_short() => RemovalError::Used,
+                        Some(409) if !left.is_let_go_of() => RemovalError::Used,
                         _ => error,
                     })
                 });
