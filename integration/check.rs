@@ -78,6 +78,15 @@ fn assert_loads(file: &Path, verdict: &Value, mark: &str) {
     assert_eq!(said, mark);
 }
 
+/// Asserts that `image-worker load` loads an archive under a name, and under no other.
+fn assert_verb_loads(file: &Path, tag: &str, id: &str) {
+    let loaded = program(["load", "--file", path(file), "--tag", tag], []).finish();
+    loaded.assert_succeeds();
+    assert_eq!(loaded.stdout.trim(), tag, "{}", file.display());
+    assert_eq!(docker_says(&["image", "inspect", "--format", "{{.Id}} {{.RepoTags}}", tag]), format!("{id} [{tag}]"));
+    docker_says(&["rmi", tag]);
+}
+
 #[test]
 fn archives_of_docker_podman_and_skopeo_are_what_check_says() {
     if !engine() || !installed("podman") || !installed("skopeo") {
@@ -123,6 +132,10 @@ fn archives_of_docker_podman_and_skopeo_are_what_check_says() {
             std::fs::write(folder.path().join("packed"), packed).unwrap();
             assert_eq!(self::verdict(&folder.path().join("packed"))["imageId"], json!(id));
         }
+    }
+    // `load` takes what is verified, with one name, several or none.
+    for file in [&docker_save, &podman_save, &copied, &renamed, &two] {
+        assert_verb_loads(file, &format!("{name}:loaded"), &id);
     }
     let said = |file| verdict(file)["problems"].as_array().unwrap().iter().map(|it| it["problem"].clone()).collect();
     let several: Vec<_> = said(&two);
