@@ -133,20 +133,15 @@ pub fn command() -> Command {
         .subcommand(Command::new("man").about("Print the manual page"))
 }
 
-/// What a verb takes, by the table of settings.
-fn taken(verb: &str) -> impl Iterator<Item = &'static Setting> {
-    settings::VERBS.iter().filter(move |(of, _)| *of == verb).flat_map(|(_, taken)| taken.iter().copied())
-}
-
 /// A verb with its settings' flags.
 fn verb(name: &'static str, about: &'static str) -> Command {
-    let flags = taken(name).filter(|setting| !setting.secret).map(flag);
+    let flags = settings::of(name).filter(|setting| !setting.secret).map(flag);
     Command::new(name).about(about).after_help(after_help(name, help::EXIT_CODES)).args(flags)
 }
 
 /// What stands below a verb's flags.
 fn after_help(verb: &str, exit_codes: &str) -> String {
-    let secrets = taken(verb).filter(|setting| setting.secret);
+    let secrets = settings::of(verb).filter(|setting| setting.secret);
     let secrets: Vec<_> = secrets.map(|setting| format!("  {}  {}\n", setting.variable, setting.help)).collect();
     if secrets.is_empty() {
         return exit_codes.to_owned();
@@ -349,9 +344,9 @@ mod tests {
         let help = typed("image-worker run --help").unwrap_err().to_string();
         assert!(settings::RUN.iter().all(|setting| help.contains(setting.variable)), "each variable is shown: {help}");
         let help = typed("image-worker lookup --help").unwrap_err().to_string();
-        assert!(settings::LOOKUP_VERB.iter().all(|setting| help.contains(setting.variable)), "as well: {help}");
+        assert!(settings::of("lookup").all(|setting| help.contains(setting.variable)), "as well: {help}");
         let help = typed("image-worker rerun --help").unwrap_err().to_string();
-        assert!(settings::RERUN.iter().all(|setting| help.contains(setting.variable)), "as well: {help}");
+        assert!(settings::of("rerun").all(|setting| help.contains(setting.variable)), "as well: {help}");
         assert!(typed("image-worker run --nonsense").is_err());
         assert!(typed("image-worker hash a --arg X").is_err());
     }

@@ -1,6 +1,10 @@
 //! The table of settings: for each its flag, its environment variable, its key in the configuration file and
 //! its help. The command line, the file reader, the man page and the task definition's test all read this one table.
 
+mod verbs;
+
+pub use verbs::{VERBS, of};
+
 /// One setting, in its three notations.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Setting {
@@ -200,183 +204,6 @@ pub const RUN: &[&Setting] = &[
     &OUTPUT,
 ];
 
-/// What `replay` takes: all of `run`, and the word that it is to publish.
-pub const REPLAY: &[&Setting] = &[
-    &IMAGE_NAME,
-    &PROJECT,
-    &TASK_ID,
-    &RUN_ID,
-    &PUSHDATE,
-    &PUBLISH,
-    &FORCE,
-    &MAX_RUN_TIME,
-    &CONTEXT_TASK_ID,
-    &CONTEXT_PATH,
-    &CONTEXT_URL,
-    &CONTEXT,
-    &HASH,
-    &HASH_SCHEME,
-    &CONTEXT_MAX_BYTES,
-    &CONTEXT_MAX_ENTRIES,
-    &ROOT,
-    &DOCKER_BUILD_ARGS,
-    &DOCKER_BUILD_NETWORK,
-    &PARENT_TASK_ID,
-    &ARTIFACT_NAME,
-    &ARTIFACT_EXPIRES,
-    &ARTIFACT_STORAGE,
-    &ZSTD_LEVEL,
-    &INDEX,
-    &INDEX_HASH,
-    &ROOT_URL,
-    &PROXY_URL,
-    &CLIENT_ID,
-    &ACCESS_TOKEN,
-    &CERTIFICATE,
-    &TRIES,
-    &CALL_TIMEOUT,
-    &SILENCE,
-    &ENGINE,
-    &DOCKER_HOST,
-    &WORK_DIR,
-    &DRY_RUN,
-    &SHELL,
-    &OUTPUT,
-];
-
-/// What `rerun` takes.
-pub const RERUN: &[&Setting] = &[
-    &YES,
-    &NO_FOLLOW,
-    &LONGEST_PAUSE,
-    &ROOT_URL,
-    &PROXY_URL,
-    &CLIENT_ID,
-    &ACCESS_TOKEN,
-    &CERTIFICATE,
-    &TRIES,
-    &CALL_TIMEOUT,
-    &SILENCE,
-];
-
-/// What `hash` takes.
-pub const HASH_VERB: &[&Setting] = &[&ROOT, &SCHEME, &OUT];
-
-/// What `context` takes.
-pub const CONTEXT_VERB: &[&Setting] = &[&ROOT, &SCHEME, &OUT];
-
-/// What `lookup` takes.
-pub const LOOKUP_VERB: &[&Setting] = &[
-    &ROOT,
-    &IMAGES_DIR,
-    &KIND,
-    &SCHEME,
-    &PROJECT,
-    &CENTRAL,
-    &INDEX,
-    &ARTIFACT_NAME,
-    &ROOT_URL,
-    &PROXY_URL,
-    &CLIENT_ID,
-    &ACCESS_TOKEN,
-    &CERTIFICATE,
-    &TRIES,
-    &CALL_TIMEOUT,
-    &SILENCE,
-];
-
-/// What `tree` takes.
-pub const TREE_VERB: &[&Setting] = &[&ROOT, &IMAGES_DIR, &KIND, &SCHEME, &DOT];
-/// What `load` takes. Its --index is a route; the prefix of the routes has its variable and its key only.
-pub const LOAD: &[&Setting] = &[
-    &ROOT,
-    &IMAGES_DIR,
-    &KIND,
-    &SCHEME,
-    &PROJECT,
-    &CENTRAL,
-    &ARTIFACT_NAME,
-    &TAG,
-    &ROOT_URL,
-    &PROXY_URL,
-    &CLIENT_ID,
-    &ACCESS_TOKEN,
-    &CERTIFICATE,
-    &TRIES,
-    &CALL_TIMEOUT,
-    &SILENCE,
-    &ENGINE,
-    &DOCKER_HOST,
-];
-
-/// What `decide` takes.
-pub const DECIDE_VERB: &[&Setting] = &[
-    &ROOT,
-    &IMAGES_DIR,
-    &KIND,
-    &PROJECT,
-    &CENTRAL,
-    &PUSHDATE,
-    &DECISION_TASK,
-    &CONTEXTS,
-    &TASK_TEMPLATE,
-    &VALUES,
-    &OFFLINE,
-    &OUT,
-    &INDEX,
-    &ARTIFACT_NAME,
-    &ZSTD_LEVEL,
-    &ROOT_URL,
-    &PROXY_URL,
-    &CLIENT_ID,
-    &ACCESS_TOKEN,
-    &CERTIFICATE,
-    &TRIES,
-    &CALL_TIMEOUT,
-    &SILENCE,
-];
-
-/// What `build` takes.
-pub const BUILD_VERB: &[&Setting] = &[
-    &ROOT,
-    &IMAGES_DIR,
-    &KIND,
-    &SCHEME,
-    &WITH_PARENTS,
-    &NO_CACHE,
-    &PUSH,
-    &FORCE,
-    &PIN,
-    &DOCKER_CONFIG,
-    &DOCKER_BUILD_NETWORK,
-    &ROOT_URL,
-    &ENGINE,
-    &DOCKER_HOST,
-    &WORK_DIR,
-    &TRIES,
-    &CALL_TIMEOUT,
-    &SILENCE,
-];
-
-/// What `push` takes.
-pub const PUSH_VERB: &[&Setting] =
-    &[&ROOT, &IMAGES_DIR, &KIND, &FORCE, &PIN, &DOCKER_CONFIG, &ENGINE, &DOCKER_HOST, &TRIES, &CALL_TIMEOUT, &SILENCE];
-
-/// The settings of every verb that has any, by the verb's name.
-pub const VERBS: &[(&str, &[&Setting])] = &[
-    ("run", RUN),
-    ("replay", REPLAY),
-    ("rerun", RERUN),
-    ("hash", HASH_VERB),
-    ("context", CONTEXT_VERB),
-    ("lookup", LOOKUP_VERB),
-    ("load", LOAD),
-    ("decide", DECIDE_VERB),
-    ("build", BUILD_VERB),
-    ("push", PUSH_VERB),
-    ("tree", TREE_VERB),
-];
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -389,7 +216,8 @@ mod tests {
         let variables: HashSet<_> = ALL.iter().map(|s| s.variable).collect();
         assert_eq!((names.len(), variables.len()), (ALL.len(), ALL.len()));
         for setting in ALL {
-            let read = EVERYWHERE.contains(setting) || VERBS.iter().any(|(_, taken)| taken.contains(setting));
+            let read =
+                EVERYWHERE.contains(setting) || VERBS.iter().any(|(verb, _)| of(verb).any(|taken| taken == *setting));
             assert!(read, "no verb takes --{}", setting.name);
         }
     }

@@ -1,0 +1,66 @@
+//! Which verb takes which settings. What a setting is stands in the table above; what a verb takes besides is `cli`'s.
+
+use super::{
+    ACCESS_TOKEN, ARTIFACT_NAME, CALL_TIMEOUT, CENTRAL, CERTIFICATE, CLIENT_ID, CONTEXTS, DECISION_TASK,
+    DOCKER_BUILD_NETWORK, DOCKER_CONFIG, DOCKER_HOST, DOT, ENGINE, FORCE, IMAGES_DIR, INDEX, KIND, LONGEST_PAUSE,
+    NO_CACHE, NO_FOLLOW, OFFLINE, OUT, PIN, PROJECT, PROXY_URL, PUSH, PUSHDATE, ROOT, ROOT_URL, RUN, SCHEME, SILENCE,
+    Setting, TAG, TASK_TEMPLATE, TRIES, VALUES, WITH_PARENTS, WORK_DIR, YES, ZSTD_LEVEL,
+};
+
+/// Settings that are taken together.
+type Taken = &'static [&'static Setting];
+
+/// Where the images of a repository are.
+const PLACE: Taken = &[&ROOT, &IMAGES_DIR, &KIND];
+/// Where images are looked up.
+const INDEXED: Taken = &[&PROJECT, &CENTRAL, &ARTIFACT_NAME];
+/// How calls are made.
+const ACCESS: Taken = &[&ROOT_URL, &PROXY_URL, &CLIENT_ID, &ACCESS_TOKEN, &CERTIFICATE];
+/// How long and how often to try.
+const PATIENCE: Taken = &[&TRIES, &CALL_TIMEOUT, &SILENCE];
+/// Where an engine is.
+const MACHINE: Taken = &[&ENGINE, &DOCKER_HOST];
+/// What pushing takes.
+const PUSHING: Taken = &[&FORCE, &PIN, &DOCKER_CONFIG];
+
+/// Every verb that has settings, with them.
+pub const VERBS: &[(&str, &[Taken])] = &[
+    ("run", &[RUN]),
+    ("replay", &[RUN]),
+    ("rerun", &[&[&YES, &NO_FOLLOW, &LONGEST_PAUSE], ACCESS, PATIENCE]),
+    ("hash", &[&[&ROOT, &SCHEME, &OUT]]),
+    ("context", &[&[&ROOT, &SCHEME, &OUT]]),
+    ("lookup", &[PLACE, &[&SCHEME], INDEXED, &[&INDEX], ACCESS, PATIENCE]),
+    // Its --index is a route; the prefix of the routes has its variable and its key only.
+    ("load", &[PLACE, &[&SCHEME], INDEXED, &[&TAG], ACCESS, PATIENCE, MACHINE]),
+    (
+        "decide",
+        &[
+            PLACE,
+            &[&PUSHDATE, &DECISION_TASK, &CONTEXTS, &TASK_TEMPLATE, &VALUES, &OFFLINE, &OUT],
+            INDEXED,
+            &[&INDEX, &ZSTD_LEVEL],
+            ACCESS,
+            PATIENCE,
+        ],
+    ),
+    (
+        "build",
+        &[
+            PLACE,
+            &[&SCHEME, &WITH_PARENTS, &NO_CACHE, &PUSH],
+            PUSHING,
+            &[&DOCKER_BUILD_NETWORK, &ROOT_URL, &WORK_DIR],
+            MACHINE,
+            PATIENCE,
+        ],
+    ),
+    ("push", &[PLACE, PUSHING, MACHINE, PATIENCE]),
+    ("tree", &[PLACE, &[&SCHEME, &DOT]]),
+];
+
+/// The settings that a verb takes.
+pub fn of(verb: &str) -> impl Iterator<Item = &'static Setting> {
+    let taken = VERBS.iter().filter(move |(name, _)| *name == verb);
+    taken.flat_map(|(_, groups)| groups.iter().flat_map(|group| group.iter().copied()))
+}
