@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::play::{assert_engine_is_clean, assert_readable_from_the_task, follow_routes, follow_runs, job};
+use super::play::{assert_engine_is_clean, assert_readable_from_the_task, follow_routes, follow_runs, job, job_from};
 use super::{AT_ONCE, each};
 use crate::harness::{Finished, Job, engine, path, program};
 use crate::stand_in::{Claim, Fault};
@@ -154,7 +154,11 @@ pub(super) fn play(kill: &Kill) -> String {
 }
 
 pub(super) fn job_with_busybox(name: &str, steps: &str) -> Job {
-    let (repository, _) = job(name, steps);
+    job_from_with_busybox("scratch", name, steps)
+}
+
+pub(super) fn job_from_with_busybox(base: &str, name: &str, steps: &str) -> Job {
+    let (repository, _) = job_from(base, name, steps);
     std::fs::copy("/bin/busybox", repository.directory().join("busybox")).expect("busybox-static; run scripts/test");
     Job::new(&repository)
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::kill::{assert_nothing_is_left, job_with_busybox};
-use super::play::{assert_engine_is_clean, job, job_from, parent};
+use super::kill::{assert_nothing_is_left, job_from_with_busybox, job_with_busybox};
+use super::play::{assert_engine_is_clean, job, parent};
 use crate::harness::{Job, Program, Repository, engine, path, program};
 
 fn start(job: &Job, work: &Path, arguments: &[&str], docker_host: Option<&str>) -> Program {
@@ -66,8 +66,10 @@ fn a_parent_that_a_killed_run_has_loaded_goes() {
     if !engine() {
         return;
     }
-    for (when, bytes, is_there) in [("{\"sent\":", 16 << 20, false), ("parent: public/image.tar", 64 << 10, true)] {
-        let (_repository, job) = job_from("$DOCKER_IMAGE_PARENT", "loaded", "");
+    for (when, bytes, is_there) in [("{\"sent\":", 16 << 20, false), ("{\"loaded\":", 64 << 10, true)] {
+        // The parent is in the engine as long as the build takes: for a second, in which it can be seen.
+        let steps = "COPY busybox /busybox\nRUN [\"/busybox\", \"sleep\", \"1\"]\n";
+        let job = job_from_with_busybox("$DOCKER_IMAGE_PARENT", "loaded", steps);
         let parent = parent(&job, bytes);
         let work = TempDir::new().unwrap();
         let arguments = ["--parent-task-id", &parent];
