@@ -188,7 +188,10 @@ pub(super) fn assert_engine_is_clean(name: &str) {
     let label = format!("label=image-worker-test={name}");
     let images = docker_says(&["images", "--all", "--quiet", "--filter", &label]);
     let containers = docker_says(&["ps", "--all", "--quiet", "--filter", &label]);
-    assert_eq!((images.as_str(), containers.as_str()), ("", ""), "images and containers that are left");
+    let history = images.lines().map(|id| docker_says(&["history", "--format", "{{.CreatedAt}} {{.CreatedBy}}", id]));
+    let states = containers.lines().map(|id| docker_says(&["inspect", "--format", "{{json .State}}", id]));
+    let left: Vec<_> = history.chain(states).collect();
+    assert_eq!((images.as_str(), containers.as_str()), ("", ""), "images and containers that are left: {left:#?}");
 }
 
 /// The error line without what differs from run to run.
