@@ -58,6 +58,9 @@ pub fn check<R: Read>(source: R) -> io::Result<Checked> {
         Err(Trouble::Content(problem)) => problems.push(problem),
         // The disk's own errors have a number, those of decoders and of tars that break off have none.
         Err(Trouble::Read(error) | Trouble::Write(error)) if error.raw_os_error().is_some() => return Err(error),
+        Err(Trouble::Read(_)) if seen.is_nothing() => {
+            problems.push(Problem::new("", NOTHING_LOADS, "it is no tar archive, neither plain nor packed"));
+        }
         Err(Trouble::Read(error) | Trouble::Write(error)) => {
             problems.push(Problem::new("", NOTHING_LOADS, format!("it cannot be read to its end: {error}")));
         }

@@ -61,6 +61,14 @@ pub(super) struct Seen {
     configurations: usize,
 }
 
+impl Seen {
+    /// Whether not a single member could be read: then it is another kind of file, and what the tar reader says of it has
+    /// pieces of that file in it.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.members.is_empty()
+    }
+}
+
 /// A member by its name.
 #[derive(Debug, PartialEq)]
 pub(super) enum Member {

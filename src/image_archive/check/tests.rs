@@ -103,7 +103,7 @@ fn each_thing_that_is_wrong_is_said_with_who_breaks_on_it() {
         (repositories(br#"{"base":{"1":"c"}}"#), "the layer \"c\", which is not there", OLD_LAYERS),
         (tags(&["Base:1"]), "the name \"Base:1\", which is none", BAD_NAME),
         (tags(&["base"]), "the name \"base\", which is none", BAD_NAME),
-        (b"<html>please log in</html>".to_vec(), "it cannot be read to its end", NOTHING_LOADS),
+        (b"<html>please log in</html>".to_vec(), "it is no tar archive", NOTHING_LOADS),
         (Vec::new(), "it has no manifest.json", NOTHING_LOADS),
     ];
     for (archive, words, breaks) in cases {
