@@ -14,8 +14,9 @@ use crate::config::{EngineChoice, EngineConfig};
 /// uploaded, an export none before the whole image is prepared: a day, and the task's own limit, must do.
 const ANSWER_TIMEOUT_SECONDS: u64 = 24 * 3600;
 
-/// A living engine answers a ping at once; a socket that somebody listens on without answering is not one.
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// A living engine answers a ping at once, but a busy one has been seen to take 10 s; a socket that somebody listens on
+/// without answering is none.
+const PING_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The kinds of engine that are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
