@@ -10,7 +10,7 @@ use crate::build_log::BuildLog;
 use crate::plan::BuildPlan;
 use crate::secrets::Secrets;
 use bollard::errors::Error;
-use bollard::models::BuildInfo;
+use bollard::models::{BuildInfo, BuildInfoAux, ImageId};
 use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
 use futures_util::{Stream, StreamExt};
 use regex::Regex;
@@ -74,7 +74,9 @@ impl Engine {
             match line {
                 Ok(line) => {
                     self.tell(&mut output, &line, log);
-                    image_id = line.aux.and_then(|aux| aux.id).or(image_id);
+                    if let Some(BuildInfoAux::Default(ImageId { id: Some(id) })) = line.aux {
+                        image_id = Some(id);
+                    }
                 }
                 Err(error) => {
                     self.print(output.end(), log);

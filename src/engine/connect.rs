@@ -7,7 +7,7 @@ use std::time::Duration;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use tracing::info;
 
-use super::{Engine, EngineError, Traces};
+use super::{Engine, EngineError, Kind, Traces};
 use crate::config::{EngineChoice, EngineConfig};
 
 /// bollard's timeout runs until an answer's headers come. A build sends none before the whole context is
@@ -17,15 +17,6 @@ const ANSWER_TIMEOUT_SECONDS: u64 = 24 * 3600;
 /// A living engine answers a ping at once, but a busy one has been seen to take 10 s; a socket that somebody listens on
 /// without answering is none.
 const PING_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The kinds of engine that are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Docker Engine.
-    Docker,
-    /// Podman's service.
-    Podman,
-}
 
 /// The places where an engine could listen, in the order in which they are tried.
 pub(super) fn places(config: &EngineConfig) -> Vec<String> {
@@ -53,8 +44,7 @@ impl Engine {
             match probe(&place, config.choice).await {
                 Ok((client, kind, version)) => {
                     info!("engine: {version} at {place}");
-                    let is_podman = kind == Kind::Podman;
-                    return Ok(Self { client, traces: Traces::default(), place, is_podman });
+                    return Ok(Self { client, traces: Traces::default(), place, kind });
                 }
                 Err(said) => tried.push((place, said)),
             }

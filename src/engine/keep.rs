@@ -3,7 +3,7 @@
 
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, Kind};
 use crate::config::EngineConfig;
 
 /// What RUN steps are given to when a `Dockerfile` has no SHELL.
@@ -37,7 +37,7 @@ impl Engine {
         self.traces.let_stay(id);
         let image = self.client.inspect_image(tag).await.map_err(trouble)?;
         let shell = shell(image.config.and_then(|config| config.shell));
-        let client = client(&self.place, self.is_podman);
+        let client = client(&self.place, self.kind);
         let network = network.map(|network| ["--network", network].map(str::to_owned));
         let open = open(&client, tag, network.as_ref().map_or(&[], |words| words), &shell);
         let remove = client.into_iter().chain(["rmi", tag].map(str::to_owned)).collect();
@@ -55,8 +55,8 @@ pub(super) fn open(client: &[String], tag: &str, options: &[String], shell: &[St
 }
 
 /// The engine's client on the command line, with the engine's place where the client would not find it by itself.
-pub(super) fn client(place: &str, is_podman: bool) -> Vec<String> {
-    let words = if is_podman {
+pub(super) fn client(place: &str, kind: Kind) -> Vec<String> {
+    let words = if kind == Kind::Podman {
         vec!["podman", "--url", place]
     } else if super::connect::places(&EngineConfig::default()).first().is_some_and(|usual| usual == place) {
         vec!["docker"]
@@ -86,10 +86,10 @@ mod tests {
 
     #[test]
     fn the_client_is_told_where_the_engine_is_unless_it_knows() {
-        assert_eq!(client("unix:///var/run/docker.sock", false), ["docker"]);
-        assert_eq!(client("http://127.0.0.1:2375", false), words("docker --host tcp://127.0.0.1:2375"));
+        assert_eq!(client("unix:///var/run/docker.sock", Kind::Docker), ["docker"]);
+        assert_eq!(client("http://127.0.0.1:2375", Kind::Docker), words("docker --host tcp://127.0.0.1:2375"));
         let podman = "podman --url unix:///run/podman/podman.sock";
-        assert_eq!(client("unix:///run/podman/podman.sock", true), words(podman));
+        assert_eq!(client("unix:///run/podman/podman.sock", Kind::Podman), words(podman));
     }
 
     #[test]

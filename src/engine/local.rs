@@ -89,6 +89,6 @@ impl Engine {
         let option = |file: &Path| ["--env-file".to_owned(), file.display().to_string()];
         let options: Vec<_> = env_files.iter().flat_map(|file| option(file.as_ref())).collect();
         let shell = keep::shell(image.config.and_then(|config| config.shell));
-        Ok(keep::open(&keep::client(&self.place, self.is_podman), tag, &options, &shell))
+        Ok(keep::open(&keep::client(&self.place, self.kind), tag, &options, &shell))
     }
 }

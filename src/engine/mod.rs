@@ -94,6 +94,15 @@ fn cut(text: &str, most: usize) -> String {
     }
 }
 
+/// The kinds of engine that are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Docker Engine.
+    Docker,
+    /// Podman's service.
+    Podman,
+}
+
 /// An engine that answers.
 #[derive(Clone)]
 pub struct Engine {
@@ -101,5 +110,5 @@ pub struct Engine {
     /// Where it answers.
     place: String,
     traces: Traces,
-    is_podman: bool,
+    kind: Kind,
 }
