@@ -24,7 +24,7 @@ fn written(repository: &Repository) -> (Value, Vec<u8>) {
     let output = repository.root.path().join("out");
     let mut names: Vec<_> = std::fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["build.log", "image.tar", "publish.json"], "nothing else is left");
+    assert_eq!(names, ["build.log", "image.tar", "provenance.json", "publish.json"], "nothing else is left");
     let publish = std::fs::read_to_string(output.join("publish.json")).unwrap();
     (serde_json::from_str(&publish).unwrap(), std::fs::read(output.join("image.tar")).unwrap())
 }
@@ -93,6 +93,7 @@ fn publish_json_is_what_a_task_would_send() {
     let finished = dry_run(&repository, path(&repository.directory()), &environment);
     finished.assert_succeeds();
     let (publish, archive) = written(&repository);
+    let provenance = repository.root.path().join("out/provenance.json");
     let insert = |tail: &str| {
         json!({
             "namespace": format!("docker.images.v1.{PROJECT}.dry-publish.{tail}"),
@@ -123,6 +124,15 @@ fn publish_json_is_what_a_task_would_send() {
                 "contentLength": archive.len(),
             },
         },
+        "createCompanions": [{
+            "name": "public/image-build/provenance.json",
+            "payload": {
+                "storageType": "s3",
+                "expires": expires,
+                "contentType": "application/vnd.in-toto+json",
+                "contentLength": provenance.metadata().unwrap().len(),
+            },
+        }],
         "insertTask": [insert("latest"), insert("pushdate.2015.12-09-123456"), insert(&format!("hash.{hash}"))],
     });
     assert_eq!(publish, expected);
@@ -137,7 +147,9 @@ fn a_failing_dry_run_leaves_no_half_archive() {
     let repository = Repository::new("dry-failing", "RUN exit 1\n");
     let output = repository.root.path().join("out");
     std::fs::create_dir(&output).unwrap();
-    std::fs::write(output.join("publish.json"), "of an earlier run").unwrap();
+    for name in ["publish.json", "provenance.json", "sbom.cdx.json"] {
+        std::fs::write(output.join(name), "of an earlier run").unwrap();
+    }
     dry_run(&repository, path(&repository.directory()), &[]).assert_fails(20, &["exit code 1"]);
     let left: Vec<_> = std::fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["build.log"], "not even the word about an earlier image");

@@ -47,6 +47,7 @@ fn imports_go_down() {
         "loading",
         "parent",
         "fetch",
+        "provenance",
         "publish",
         "commands",
         "cli",

@@ -36,7 +36,7 @@ fn the_archive_waits_for_the_worker() {
     assert_eq!(job.story(), ["getLatestArtifact", "s3 GET"], "the context is read, and nothing else is called");
     job.assert_nothing_published();
     job.assert_engine_is_clean();
-    assert_eq!(names(&folder), ["build.log", ARCHIVE]);
+    assert_eq!(names(&folder), ["build.log", ARCHIVE, "provenance.json"]);
 
     let archive = output.path().join("image.tar");
     let compressed = std::fs::File::open(folder.join(ARCHIVE)).unwrap();
@@ -51,7 +51,9 @@ fn the_archive_waits_for_the_worker() {
 fn a_failed_build_leaves_its_log_and_no_archive_of_an_earlier_one() {
     let Some(job) = Job::ready("payload-failing", "RUN exit 3\n") else { return };
     let output = tempfile::tempdir().unwrap();
-    std::fs::write(output.path().join(ARCHIVE), "of an earlier run").unwrap();
+    for name in [ARCHIVE, "provenance.json", "sbom.cdx.json"] {
+        std::fs::write(output.path().join(name), "of an earlier run").unwrap();
+    }
     run(&job, output.path(), &[]).assert_fails(20, &["exit code 3"]);
     assert_eq!(names(output.path()), ["build.log"]);
     job.assert_engine_is_clean();
@@ -66,7 +68,7 @@ fn what_is_written_belongs_to_whom_chown_output_says() {
     let (uid, gid) = if we.uid() == 0 { (12345, 54321) } else { (we.uid(), we.gid()) };
     let owner = format!("{uid}:{gid}");
     run(&job, output.path(), &[("CHOWN_OUTPUT", &owner), ("ARTIFACT_NAME", "public/image.tar")]).assert_succeeds();
-    for name in ["build.log", "image.tar"] {
+    for name in ["build.log", "image.tar", "provenance.json"] {
         let file = std::fs::metadata(output.path().join(name)).unwrap();
         assert_eq!((file.uid(), file.gid()), (uid, gid), "{name}");
     }
@@ -87,7 +89,7 @@ fn a_dry_run_of_such_a_task_writes_what_the_task_writes() {
     let environment = [("IMAGE_NAME", "payload-dry"), ("PROJECT", PROJECT)];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
     program(arguments, environment).finish().assert_succeeds();
-    assert_eq!(names(output.path()), ["build.log", ARCHIVE]);
+    assert_eq!(names(output.path()), ["build.log", ARCHIVE, "provenance.json"]);
 }
 
 /// No push date, no run and no credentials are needed; what a task cannot do without is still missed.

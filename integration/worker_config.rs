@@ -272,7 +272,7 @@ fn the_tasks_scopes_satisfy_its_index_inserts() {
             size: 1,
             image_id: "sha256:ab".to_owned(),
         };
-        let publication = plan.publication(&identity, &image, jiff::Timestamp::UNIX_EPOCH);
+        let publication = plan.publication(&identity, &image, &[], jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(publication.insert_task.len(), 3);
         for insert in publication.insert_task {
             let needed = format!("index:insert-task:{}", insert.namespace);

@@ -9,7 +9,7 @@
 //! - [`context`], [`image_archive`]: what goes into a build and what comes out, as bytes.
 //! - [`tree`]: the images of a repository, who is built from whom, and their hashes.
 //! - [`taskcluster`], [`transfer`], [`lookup`], [`registry`], [`engine`], [`build_script`], [`loading`], [`parent`], [`fetch`],
-//!   [`publish`]: the outside world.
+//!   [`provenance`], [`publish`]: the outside world.
 //! - [`commands`]: each verb's story; [`cli`]: the command line.
 //! - [`door`]: the only place that touches the real environment, clock, stdout and exit code.
 
@@ -32,6 +32,7 @@ pub mod lookup;
 pub mod names;
 pub mod parent;
 pub mod plan;
+pub mod provenance;
 pub mod publish;
 pub mod registry;
 pub mod report;

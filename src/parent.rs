@@ -137,6 +137,8 @@ pub struct TaskImage {
     pub artifact: ArtifactName,
     /// Whether it is what the index promised; else it is what the archive itself says.
     pub promised: bool,
+    /// What stands in the `.hash.` route of the task that made it, as far as its definition says it.
+    pub hash: Option<ContextHash>,
 }
 
 /// An artifact that is there, or so the queue says.
@@ -159,7 +161,8 @@ impl TaskImages<'_> {
             Some(indexed) => vec![indexed.artifact.clone()],
             None => names(&definition, usual),
         };
-        self.first(task, &names, indexed.as_ref(), tag).await
+        let image = self.first(task, &names, indexed.as_ref(), tag).await?;
+        Ok(TaskImage { hash: hash_of(&definition), ..image })
     }
 
     /// Loads the image that the index has, as `tag`.
@@ -224,7 +227,7 @@ impl TaskImages<'_> {
                 relayed.layers.len(),
                 relayed.image_id
             );
-            Ok(TaskImage { archive: relayed, artifact: name, promised: sha256.is_some() })
+            Ok(TaskImage { archive: relayed, artifact: name, promised: sha256.is_some(), hash: None })
         })
         .await
     }
@@ -299,8 +302,14 @@ fn hash_namespace(definition: &Value) -> Option<crate::names::Namespace> {
     let image: ImageName = variable("IMAGE_NAME")?.parse().ok()?;
     let project: Project = variable("PROJECT")?.parse().ok()?;
     let index: IndexPrefix = variable("INDEX").unwrap_or("index").parse().ok()?;
-    let hash: ContextHash = variable("INDEX_HASH").or_else(|| variable("HASH"))?.parse().ok()?;
+    let hash = hash_of(definition)?;
     Namespace::of_hash(&index, &project, &image, hash).ok()
+}
+
+/// What stands in the `.hash.` route of an image task.
+fn hash_of(definition: &Value) -> Option<ContextHash> {
+    let variable = |name| variable(definition, name);
+    variable("INDEX_HASH").or_else(|| variable("HASH"))?.parse().ok()
 }
 
 /// Why an artifact is not loaded: it is not there, and another may be; or all is lost.

@@ -1,6 +1,8 @@
 //! The plan: everything that a run is about to do, as one value that can be printed and frozen in a test.
 //! `config` makes it, `commands::run` executes it, `publish` sends what [`Plan::publication`] says.
 
+mod companion;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -11,6 +13,7 @@ use crate::names::{
     ArtifactName, ContextHash, Digest, HashScheme, HttpUrl, ImageName, ImageNamespaces, IndexPrefix, NameError,
     Namespace, Project, PushDate, RepoPath, TaskId,
 };
+pub use companion::Companion;
 
 /// The build argument by which a `Dockerfile` reads the name of its parent, as `image_builder` calls it.
 pub const PARENT_ARG: &str = "DOCKER_IMAGE_PARENT";
@@ -210,6 +213,8 @@ pub struct Publication {
     pub run_id: u32,
     /// `queue.createArtifact`
     pub create_artifact: CreateArtifact,
+    /// The same for what is published with the image: after it, and before the first insert.
+    pub create_companions: Vec<CreateArtifact>,
     /// `index.insertTask`, three times. The `.hash.` route comes last: it is the mark of a complete publication.
     pub insert_task: Vec<InsertTask>,
 }
@@ -326,9 +331,15 @@ impl Plan {
         self.task.as_ref().map_or("dry-run", |task| task.task_id.as_str())
     }
 
-    /// The calls that publish `image`, in their order.
+    /// The calls that publish `image` and what belongs to it, in their order.
     #[must_use]
-    pub fn publication(&self, identity: &Identity, image: &ImageFile, expires: Timestamp) -> Publication {
+    pub fn publication(
+        &self,
+        identity: &Identity,
+        image: &ImageFile,
+        companions: &[Companion],
+        expires: Timestamp,
+    ) -> Publication {
         let task_id = self.task.as_ref().map(|task| task.task_id.clone());
         let run_id = self.task.as_ref().map_or(0, |task| task.run_id);
         let names = &identity.namespaces;
@@ -353,6 +364,7 @@ impl Plan {
                 name: self.artifact.name.clone(),
                 payload: self.artifact.payload(self.artifact.storage, image.size, expires),
             },
+            create_companions: companions.iter().map(|it| it.create(&self.artifact, expires)).collect(),
             insert_task: vec![insert(&names.latest), insert(&names.pushdate), insert(&names.hash)],
         }
     }

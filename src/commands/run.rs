@@ -7,6 +7,7 @@ use std::io::BufWriter;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
@@ -16,17 +17,19 @@ use super::stop::{Reason, Stop};
 use crate::build_log::BuildLog;
 use crate::config::{Config, Destination};
 use crate::disk::room_for;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Bases, Engine, EngineError};
 use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::image_archive::{self, ArchiveError};
 use crate::loading::Loader;
-use crate::parent::{Role, TaskImages};
+use crate::parent::{Role, TaskImage, TaskImages};
 use crate::plan::{BuildPlan, Identity, ImageFile, PARENT_ARG, Plan};
+use crate::provenance::{self, Made};
 use crate::publish::{Folder, Payload, PublishError, Publisher};
 use crate::report::{Bytes, Report};
 use crate::scratch::Scratch;
 use crate::stream;
 use crate::taskcluster::Services;
+use crate::taskcluster::queue::Grant;
 use crate::transfer::Storage;
 
 /// Written to disk at this size, so that system calls do not count.
@@ -51,6 +54,7 @@ pub struct Outcome {
 
 /// Does the job, and removes what killed runs have left.
 pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome, Failed> {
+    let clock = Clock { began: config.started, since: Instant::now() };
     config.patience.hold();
     info!("image-worker {}: {}", env!("CARGO_PKG_VERSION"), config.plan);
     for assumption in &config.assumed {
@@ -61,14 +65,27 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
     let publisher = publisher(&config, services.clone(), &storage, report)?;
     let removing = leftovers::remove(config.unfinished(), &config.engine);
     let unclear = stop.during("removing what killed runs have left", removing).await?;
-    let outcome = job(&config, stop, report, &storage, services.as_ref(), &publisher).await;
+    let outcome = job(&config, &clock, stop, report, &storage, services.as_ref(), &publisher).await;
     // Who is stopped meanwhile leaves it to the next start: how the job ended matters more.
     let _ = stop.during("removing the rest", leftovers::remove_at_last(unclear, &config.engine)).await;
     outcome
 }
 
+/// The time, by the moment that the program was given at its start.
+struct Clock {
+    began: Timestamp,
+    since: Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Timestamp {
+        self.began.saturating_add(self.since.elapsed()).unwrap_or(self.began)
+    }
+}
+
 async fn job(
     config: &Config,
+    clock: &Clock,
     stop: &Stop,
     report: &Report,
     storage: &Storage,
@@ -85,7 +102,7 @@ async fn job(
         let story = stop.during("pointing at the image", publisher.point_to(plan, identity, &found)).await?.story;
         return Ok(Outcome { built: false, identity: identity.clone(), story });
     }
-    let expires = stop.during("asking for the task's expiry", publisher.expires(plan)).await?;
+    let Grant { expires, worker_pool } = stop.during("asking for the task's expiry", publisher.grant(plan)).await?;
     let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
 
     let work = work_folder(config)?;
@@ -96,15 +113,18 @@ async fn job(
 
     let mut log = begin_log(work.path())?;
     let loader = Loader { engine: &engine, storage, report };
-    let told = match stop.during("loading the parent image", with_parent(plan, services, loader)).await {
-        Ok(told) => told,
+    let (told, parent) = match stop.during("loading the parent image", with_parent(plan, services, loader)).await {
+        Ok(told_and_parent) => told_and_parent,
         Err(error) => {
             engine.clean().await;
             return Err(error);
         }
     };
     let image = match stop.during("building", build(&engine, plan, &told, &identity, context, &mut log)).await {
-        Ok(id) => stop.during("exporting the image", export(&engine, plan, &identity, id, work.path(), report)).await,
+        Ok((id, bases)) => {
+            let exporting = export(&engine, plan, &identity, id, work.path(), report);
+            stop.during("exporting the image", exporting).await.map(|image| (image, bases))
+        }
         Err(error) => Err(error),
     };
     let image = match (image, &config.keep) {
@@ -128,8 +148,23 @@ async fn job(
             warn!("the build's log is not kept: {error}");
         }
     }
-    let image = image?;
-    let publishing = publisher.publish(plan, &identity, &image, expires);
+    let (image, bases) = image?;
+    let made = Made {
+        plan,
+        identity: &identity,
+        root_url: config.deployment.as_ref().map(|deployment| &deployment.root_url),
+        worker_pool: worker_pool.as_deref(),
+        image: &image,
+        bases: &bases,
+        parent: parent.as_ref(),
+        engine: engine.about(),
+        builder: engine.builder_name(),
+        started: clock.began,
+        finished: clock.now(),
+    };
+    let unwritable = |source| Failed::Write { path: work.path().to_owned(), source };
+    let companions = [provenance::write(&made, work.path()).map_err(unwritable)?];
+    let publishing = publisher.publish(plan, &identity, &image, &companions, expires);
     let story = stop.during("publishing", publishing).await?.story;
     Ok(Outcome { built: true, identity, story })
 }
@@ -174,18 +209,23 @@ fn publisher(
 }
 
 /// What the build is told, after its parent is in the engine, where it has one.
-async fn with_parent(plan: &Plan, services: Option<&Services>, loader: Loader<'_>) -> Result<BuildPlan, Failed> {
+async fn with_parent(
+    plan: &Plan,
+    services: Option<&Services>,
+    loader: Loader<'_>,
+) -> Result<(BuildPlan, Option<TaskImage>), Failed> {
     let mut build = plan.build.clone();
-    if let Some(parent) = &plan.parent {
-        let services = services.ok_or_else(|| FetchError::NoDeployment(format!("the image of task {parent}")))?;
-        let tag = plan.parent_tag(parent);
-        TaskImages { role: Role::Parent, services, loader }.load(&plan.artifact.name, parent, &tag).await?;
-        build.args.insert(PARENT_ARG.to_owned(), tag);
-    }
-    Ok(build)
+    let Some(parent) = &plan.parent else { return Ok((build, None)) };
+    let services = services.ok_or_else(|| FetchError::NoDeployment(format!("the image of task {parent}")))?;
+    let tag = plan.parent_tag(parent);
+    let images = TaskImages { role: Role::Parent, services, loader };
+    let image = images.load(&plan.artifact.name, parent, &tag).await?;
+    build.args.insert(PARENT_ARG.to_owned(), tag);
+    Ok((build, Some(image)))
 }
 
-/// Builds the image; the context is not needed any more when it is built. Gives the image's id.
+/// Builds the image; the context is not needed any more when it is built. Gives the image's id, and what its `Dockerfile`
+/// was built from.
 async fn build(
     engine: &Engine,
     plan: &Plan,
@@ -193,7 +233,7 @@ async fn build(
     identity: &Identity,
     context: Fetched,
     log: &mut BuildLog,
-) -> Result<String, Failed> {
+) -> Result<(String, Bases), Failed> {
     if let Some(root) = engine.root().await {
         room_for("the context in the engine", &root, context.bytes)?;
     }
@@ -202,7 +242,11 @@ async fn build(
     let (file, tar) = (context.file.path(), context.open(plan.parent.is_some()).await?);
     let image_id = engine.build(file, tar, &identity.engine_tag, told, log).await?;
     info!("built {image_id} in {:.1} s", started.elapsed().as_secs_f64());
-    Ok(image_id)
+    let bases = engine.bases(file, &told.args).await?;
+    for unknown in &bases.unknown {
+        warn!("the engine does not say what {unknown} was: the provenance has no digest of it");
+    }
+    Ok((image_id, bases))
 }
 
 /// Keeps the last good step's image of a build that failed; that it cannot be kept is not the failure to tell.

@@ -58,6 +58,8 @@ pub struct Config {
     pub max_run_time: Option<u64>,
     /// How long and how often to try.
     pub patience: Patience,
+    /// When the program began.
+    pub started: Timestamp,
     /// Things that a dry run filled in by itself, for the log.
     pub assumed: Vec<String>,
 }
@@ -158,6 +160,7 @@ impl Config {
             force: sources.switch(&settings::FORCE)?,
             max_run_time: sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get),
             patience: patience::read(sources)?,
+            started: around.now,
             assumed,
         })
     }

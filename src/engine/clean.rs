@@ -335,7 +335,7 @@ impl Failure for RemovalError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Kind;
+    use super::super::{About, Kind};
     use super::*;
 
     #[tokio::test]
@@ -345,7 +345,7 @@ mod tests {
         let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
         let client = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 3600, bollard::API_DEFAULT_VERSION);
         let (place, traces) = (String::new(), Traces::default());
-        let engine = Engine { client: client.unwrap(), place, traces, kind: Kind::Docker };
+        let engine = Engine { client: client.unwrap(), place, traces, kind: Kind::Docker, about: About::default() };
         engine.traces.build_begins("builder:1234", Vec::new(), Vec::new());
         let cleaning = engine.clean_within(Duration::from_millis(100));
         tokio::time::timeout(Duration::from_secs(20), cleaning).await.expect("it ends by itself");

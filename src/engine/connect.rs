@@ -7,7 +7,7 @@ use std::time::Duration;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use tracing::info;
 
-use super::{Engine, EngineError, Kind, Traces};
+use super::{About, Engine, EngineError, Kind, Traces};
 use crate::config::{EngineChoice, EngineConfig};
 
 /// bollard's timeout runs until an answer's headers come. A build sends none before the whole context is
@@ -42,9 +42,9 @@ impl Engine {
         let mut tried = Vec::new();
         for place in places(config) {
             match probe(&place, config.choice).await {
-                Ok((client, kind, version)) => {
-                    info!("engine: {version} at {place}");
-                    return Ok(Self { client, traces: Traces::default(), place, kind });
+                Ok((client, kind, about)) => {
+                    info!("engine: {about} at {place}");
+                    return Ok(Self { client, traces: Traces::default(), place, kind, about });
                 }
                 Err(said) => tried.push((place, said)),
             }
@@ -53,7 +53,7 @@ impl Engine {
     }
 }
 
-async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, Kind, String), String> {
+async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, Kind, About), String> {
     let client = if let Some(socket) = place.strip_prefix("unix://") {
         if !Path::new(socket).exists() {
             return Err("no such socket".to_owned());
@@ -74,12 +74,8 @@ async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, Kind, Strin
     }
     // Agree on an API version where a client version would be sent at all (bollard 0.21.1 sends none).
     let client = in_time(client.negotiate_version()).await?;
-    let story = format!(
-        "{name} {} (API {})",
-        version.version.unwrap_or_else(|| "of unknown version".to_owned()),
-        version.api_version.unwrap_or_else(|| "unknown".to_owned()),
-    );
-    Ok((client, kind, story))
+    let about = About { name, version: version.version, api_version: version.api_version };
+    Ok((client, kind, about))
 }
 
 /// An engine's answer to a question that it should answer at once.

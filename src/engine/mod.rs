@@ -1,6 +1,7 @@
 //! The engine: what answers the Docker Engine API. Finding it, loading, building, exporting, and leaving nothing behind;
 //! bollard's types stop at this room's walls, and so do the differences between engines.
 
+mod about;
 mod bases;
 mod build;
 mod clean;
@@ -18,6 +19,7 @@ mod stages;
 
 use bollard::Docker;
 
+pub use about::About;
 pub use bases::{Base, Bases, shared_layers};
 pub use clean::After;
 use clean::Traces;
@@ -113,4 +115,5 @@ pub struct Engine {
     place: String,
     traces: Traces,
     kind: Kind,
+    about: About,
 }

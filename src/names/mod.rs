@@ -194,6 +194,18 @@ impl ArtifactName {
         Self("public/image-build/build.log".to_owned())
     }
 
+    /// The artifact that says what an image was made of, by whom.
+    #[must_use]
+    pub fn provenance() -> Self {
+        Self("public/image-build/provenance.json".to_owned())
+    }
+
+    /// The artifact that lists an image's packages.
+    #[must_use]
+    pub fn sbom() -> Self {
+        Self("public/image-build/sbom.cdx.json".to_owned())
+    }
+
     /// Whether the artifact is to be compressed with zstd.
     #[must_use]
     pub fn is_zstd(&self) -> bool {
@@ -315,7 +327,9 @@ mod tests {
 
     #[test]
     fn artifact_names() {
-        assert!(is_artifact_name(ArtifactName::build_log().as_str()));
+        for ours in [ArtifactName::build_log(), ArtifactName::provenance(), ArtifactName::sbom()] {
+            assert!(is_artifact_name(ours.as_str()));
+        }
         accepts::<ArtifactName>(
             &["public/image.tar", "public/docker-contexts/builder.tar.gz"],
             &["", "/a", "a//b", "a/../b", "./a", "a b", "a%20b", "a+b", "ü"],

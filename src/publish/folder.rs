@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::{PublishError, Published};
 use crate::build_log;
 use crate::config::{Output, Owner};
-use crate::plan::{ImageFile, Publication};
+use crate::names::ArtifactName;
+use crate::plan::{Companion, ImageFile, Publication};
 use crate::scratch::{Draft, Scratch};
 
 /// What a dry run writes beside the archive.
@@ -39,16 +40,18 @@ impl Folder {
         Self::without(output, PUBLISH_JSON)
     }
 
-    /// Makes the folder where it is missing; removes `stale` where it is there.
+    /// Makes the folder where it is missing; removes `stale`, and what belongs to an earlier image, where it is there.
     pub(super) fn without(output: Output, stale: &str) -> Result<Self, PublishError> {
         let Output { folder: path, owner } = output;
         let made = !path.exists();
         fs::create_dir_all(&path).map_err(|source| error(&path, source))?;
         let folder = Self { path, owner, made };
-        let stale = folder.path.join(stale);
-        match fs::remove_file(&stale) {
-            Err(source) if source.kind() != ErrorKind::NotFound => return Err(error(&stale, source)),
-            _ => {}
+        for stale in [stale, ArtifactName::provenance().file_name(), ArtifactName::sbom().file_name()] {
+            let stale = folder.path.join(stale);
+            match fs::remove_file(&stale) {
+                Err(source) if source.kind() != ErrorKind::NotFound => return Err(error(&stale, source)),
+                _ => {}
+            }
         }
         if folder.owner.is_some() {
             // Who may not give files away learns it before the build and not after.
@@ -62,7 +65,13 @@ impl Folder {
         self.take_in(&log.path, "build.log").map(drop)
     }
 
-    pub(super) fn publish(&self, image: &ImageFile, publication: &Publication) -> Result<Published, PublishError> {
+    pub(super) fn publish(
+        &self,
+        image: &ImageFile,
+        companions: &[Companion],
+        publication: &Publication,
+    ) -> Result<Published, PublishError> {
+        self.take_companions(companions)?;
         let archive = self.take_image(image)?;
         let publish_json = self.path.join(PUBLISH_JSON);
         let write = || {
@@ -74,6 +83,11 @@ impl Folder {
         self.give(&publish_json, &publish_json)?;
         let story = format!("wrote {} and {}; published nothing", archive.display(), publish_json.display());
         Ok(Published { story })
+    }
+
+    /// Takes in what belongs to an archive, before the archive itself.
+    pub(super) fn take_companions(&self, companions: &[Companion]) -> Result<(), PublishError> {
+        companions.iter().try_for_each(|it| self.take_in(&it.path, it.name.file_name()).map(drop))
     }
 
     /// Takes a finished archive in. Gives its new path.

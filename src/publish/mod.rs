@@ -11,9 +11,10 @@ use crate::build_log;
 use crate::config::Owner;
 use crate::lookup::LookupError;
 use crate::names::{ArtifactName, Namespace, TaskId};
-use crate::plan::{Identity, ImageFile, Plan, TaskRun};
+use crate::plan::{Companion, Identity, ImageFile, Plan, TaskRun};
 use crate::report::{Bytes, Report};
 use crate::retry::{Another, Failure};
+use crate::taskcluster::queue::Grant;
 use crate::taskcluster::{CallError, Services};
 use crate::transfer::{Storage, TransferError};
 pub use folder::Folder;
@@ -194,11 +195,13 @@ impl Publisher {
         }
     }
 
-    /// When what this run publishes expires. Asked before the build, so that a wrong expiry costs no build.
-    pub async fn expires(&self, plan: &Plan) -> Result<Timestamp, PublishError> {
+    /// When what this run publishes expires, and who runs it. Asked before the build, so that a wrong expiry costs no build.
+    pub async fn grant(&self, plan: &Plan) -> Result<Grant, PublishError> {
         match self {
-            Self::Task(task) => task.expires(plan).await,
-            Self::Payload(_) | Self::Folder(_) => Ok(plan.artifact.expires.unwrap_or(Timestamp::MAX)),
+            Self::Task(task) => task.grant(plan).await,
+            Self::Payload(_) | Self::Folder(_) => {
+                Ok(Grant { expires: plan.artifact.expires.unwrap_or(Timestamp::MAX), worker_pool: None })
+            }
         }
     }
 
@@ -216,19 +219,20 @@ impl Publisher {
         }
     }
 
-    /// Publishes a finished image.
+    /// Publishes a finished image, and what belongs to it.
     pub async fn publish(
         &self,
         plan: &Plan,
         identity: &Identity,
         image: &ImageFile,
+        companions: &[Companion],
         expires: Timestamp,
     ) -> Result<Published, PublishError> {
-        let publication = plan.publication(identity, image, expires);
+        let publication = plan.publication(identity, image, companions, expires);
         match self {
-            Self::Task(task) => task.publish(plan, image, &publication).await,
-            Self::Payload(payload) => payload.publish(image),
-            Self::Folder(folder) => folder.publish(image, &publication),
+            Self::Task(task) => task.publish(plan, image, companions, &publication).await,
+            Self::Payload(payload) => payload.publish(image, companions),
+            Self::Folder(folder) => folder.publish(image, companions, &publication),
         }
     }
 }

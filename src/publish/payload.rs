@@ -6,7 +6,7 @@ use super::{PublishError, Published};
 use crate::build_log;
 use crate::config::Output;
 use crate::names::ArtifactName;
-use crate::plan::ImageFile;
+use crate::plan::{Companion, ImageFile};
 use crate::report::Bytes;
 
 /// The publisher of a task that declares its artifact itself.
@@ -26,7 +26,8 @@ impl Payload {
         self.folder.publish_log(log)
     }
 
-    pub(super) fn publish(&self, image: &ImageFile) -> Result<Published, PublishError> {
+    pub(super) fn publish(&self, image: &ImageFile, companions: &[Companion]) -> Result<Published, PublishError> {
+        self.folder.take_companions(companions)?;
         let archive = self.folder.take_image(image)?;
         let story = format!("wrote {}, {}, for the worker to upload", archive.display(), Bytes(image.size));
         Ok(Published { story })

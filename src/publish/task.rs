@@ -1,5 +1,5 @@
-//! Publishing to a task: the artifact is created, uploaded, finished and read back before the first index insert,
-//! so that no route ever points at an image that is not there. The `.hash.` route comes last.
+//! Publishing to a task: the artifact is created, uploaded, finished and read back, and so is what belongs to it, before the
+//! first index insert, so that no route ever points at an image that is not there. The `.hash.` route comes last.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,13 +12,13 @@ use crate::build_log;
 use crate::lookup::{self, Claim, LookupError};
 use crate::names::{ArtifactName, Digest, HttpUrl};
 use crate::plan::{
-    ArtifactPayload, CreateArtifact, Identity, ImageFile, InsertTask, Plan, Publication, Storage as StorageType,
-    TaskRun,
+    ArtifactPayload, Companion, CreateArtifact, Identity, ImageFile, InsertTask, Plan, Publication,
+    Storage as StorageType, TaskRun,
 };
 use crate::report::{Bytes, Report};
 use crate::retry::{Policy, retry};
 use crate::taskcluster::object::ObjectUpload;
-use crate::taskcluster::queue::Created;
+use crate::taskcluster::queue::{Created, Grant};
 use crate::taskcluster::{CallFault, Services};
 use crate::transfer::{Storage, TransferError};
 
@@ -151,7 +151,9 @@ impl Task {
     ) -> Result<Published, PublishError> {
         let AlreadyThere { at, artifact, size, unfinished, .. } = found;
         if let Some(image) = unfinished {
-            for insert in plan.publication(identity, image, self.expires(plan).await?).insert_task {
+            let expires = self.grant(plan).await?.expires;
+            // What belongs to the image was published before the first insert.
+            for insert in plan.publication(identity, image, &[], expires).insert_task {
                 self.index(&insert).await?;
             }
             let story = format!("nothing was built: {artifact} of an earlier start of this run has all its routes now");
@@ -160,7 +162,7 @@ impl Task {
         if *at == self.run {
             return Ok(Published { story: format!("nothing was built: this run has published {artifact} before") });
         }
-        let expires = self.expires(plan).await?;
+        let expires = self.grant(plan).await?.expires;
         let like = plan.artifact.payload(plan.artifact.storage, 0, expires);
         let url = self.services.queue.artifact_address(at, artifact);
         match self.services.queue.create_reference(&self.run, artifact, &like, &url).await {
@@ -176,12 +178,12 @@ impl Task {
         Ok(Published { story: format!("nothing was built: {artifact} of this task leads to {at}") })
     }
 
-    pub(super) async fn expires(&self, plan: &Plan) -> Result<Timestamp, PublishError> {
-        let task = self.services.queue.task_expires(&self.run.task_id).await?;
-        match plan.artifact.expires {
-            Some(asked) if asked > task => Err(PublishError::ExpiresAfterTask { asked, task }),
-            Some(asked) => Ok(asked),
-            None => Ok(task),
+    pub(super) async fn grant(&self, plan: &Plan) -> Result<Grant, PublishError> {
+        let grant = self.services.queue.grant(&self.run.task_id).await?;
+        match (plan.artifact.expires, grant.expires) {
+            (Some(asked), task) if asked > task => Err(PublishError::ExpiresAfterTask { asked, task }),
+            (Some(asked), _) => Ok(Grant { expires: asked, ..grant }),
+            (None, _) => Ok(grant),
         }
     }
 
@@ -189,12 +191,18 @@ impl Task {
         &self,
         plan: &Plan,
         image: &ImageFile,
+        companions: &[Companion],
         publication: &Publication,
     ) -> Result<Published, PublishError> {
         fits_one_put(&plan.artifact.name, image.size)?;
         let upload = Upload { what: "the image", path: &image.path, size: image.size, sha256: image.sha256 };
         self.upload(&upload, &publication.create_artifact, plan.artifact.storage).await?;
-        self.read_back(plan, image).await?;
+        self.read_back(&plan.artifact.name, image.size).await?;
+        for (it, create) in companions.iter().zip(&publication.create_companions) {
+            let upload = Upload { what: it.what, path: &it.path, size: it.size, sha256: it.sha256 };
+            self.upload(&upload, create, plan.artifact.storage).await?;
+            self.read_back(&it.name, it.size).await?;
+        }
         for insert in &publication.insert_task {
             self.index(insert).await?;
         }
@@ -330,8 +338,7 @@ impl Task {
     }
 
     /// The queue never learns whether a PUT happened: only reading back proves that the artifact is there.
-    async fn read_back(&self, plan: &Plan, image: &ImageFile) -> Result<(), PublishError> {
-        let name = &plan.artifact.name;
+    async fn read_back(&self, name: &ArtifactName, sent: u64) -> Result<(), PublishError> {
         let found = match self.services.queue.artifact_url(&self.run, name).await {
             // Created a moment ago, and nobody's fault: as lost as an upload that did not arrive.
             Err(error) if error.fault == CallFault::Gone => 0,
@@ -344,7 +351,7 @@ impl Task {
                 }
             }
         };
-        if found == image.size {
+        if found == sent {
             info!("read back {name}: {}", Bytes(found));
             return Ok(());
         }
@@ -352,7 +359,7 @@ impl Task {
             name: name.clone(),
             task: self.run.task_id.clone(),
             run: self.run.run_id,
-            sent: image.size,
+            sent,
             found,
         })
     }

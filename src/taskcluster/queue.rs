@@ -37,9 +37,20 @@ struct Location {
 }
 
 #[derive(Deserialize)]
-struct TaskTimes {
+#[serde(rename_all = "camelCase")]
+struct TaskFacts {
     expires: Option<Timestamp>,
     deadline: Timestamp,
+    task_queue_id: Option<String>,
+}
+
+/// What a run has from its own task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// When the task, and with it all that it publishes, expires.
+    pub expires: Timestamp,
+    /// `PROVISIONER/WORKER_TYPE`, the pool that runs it.
+    pub worker_pool: Option<String>,
 }
 
 /// What the queue knows about an artifact.
@@ -77,11 +88,12 @@ impl Queue {
         call(TASK, &format!("task {task}"), || self.client.task(task.as_str())).await
     }
 
-    /// When a task, and with it all that it publishes, expires.
-    pub async fn task_expires(&self, task: &TaskId) -> Result<Timestamp, CallError> {
-        let times: TaskTimes = answer(TASK, &format!("task {task}"), self.task(task).await?)?;
+    /// What a task gives to its runs.
+    pub async fn grant(&self, task: &TaskId) -> Result<Grant, CallError> {
+        let facts: TaskFacts = answer(TASK, &format!("task {task}"), self.task(task).await?)?;
         // The queue fills `expires` in when a task has none; the deadline is a safe stand-in.
-        Ok(times.expires.unwrap_or(times.deadline))
+        let expires = facts.expires.unwrap_or(facts.deadline);
+        Ok(Grant { expires, worker_pool: facts.task_queue_id })
     }
 
     /// A task's latest run; none where there is no such task any more, or it has no run.
