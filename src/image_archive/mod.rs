@@ -7,8 +7,10 @@ mod fixture;
 mod manifest;
 mod members;
 mod normalise;
+mod oci;
 mod problem;
 mod relay;
+mod spool;
 mod sums;
 mod verify;
 
@@ -18,6 +20,7 @@ pub use check::{Checked, check};
 pub use normalise::{ArchiveError, Normalised};
 pub use problem::Problem;
 pub use relay::{RelayError, Relayed, relay};
+pub use spool::{Layer, Spool};
 pub use sums::Packing;
 
 use crate::names::Digest;
