@@ -4,9 +4,11 @@
 mod check;
 #[cfg(test)]
 mod fixture;
+pub mod layer;
 mod manifest;
 mod members;
 mod normalise;
+mod pieces;
 mod problem;
 mod relay;
 mod sums;
@@ -16,6 +18,7 @@ use std::io::{Read, Write};
 
 pub use check::{Checked, check};
 pub use normalise::{ArchiveError, Normalised};
+pub use pieces::Pieces;
 pub use problem::Problem;
 pub use relay::{RelayError, Relayed, relay};
 pub use sums::Packing;
