@@ -4,10 +4,12 @@
 mod check;
 #[cfg(test)]
 mod fixture;
+pub mod layer;
 mod manifest;
 mod members;
 mod normalise;
 mod oci;
+mod pieces;
 mod problem;
 mod relay;
 mod spool;
@@ -18,6 +20,7 @@ use std::io::{Read, Write};
 
 pub use check::{Checked, check};
 pub use normalise::{ArchiveError, Normalised};
+pub use pieces::Pieces;
 pub use problem::Problem;
 pub use relay::{RelayError, Relayed, relay};
 pub use spool::{Layer, Spool};
