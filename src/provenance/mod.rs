@@ -41,6 +41,8 @@ pub struct Made<'a> {
     pub worker_pool: Option<&'a str>,
     /// The archive.
     pub image: &'a ImageFile,
+    /// What else was made of the image.
+    pub besides: &'a [Companion],
     /// The images that its `Dockerfile` names.
     pub bases: &'a Bases,
     /// The image of another task that it was built from.
@@ -147,6 +149,16 @@ fn run(made: &Made) -> RunDetails {
             started_on: to_milliseconds(made.started),
             finished_on: to_milliseconds(made.finished),
         },
+        byproducts: made.besides.iter().map(byproduct).collect(),
+    }
+}
+
+fn byproduct(made: &Companion) -> Resource {
+    Resource {
+        name: made.name.to_string(),
+        digest: [("sha256", made.sha256.to_string())].into(),
+        media_type: Some(made.content_type),
+        ..Resource::default()
     }
 }
 

@@ -143,6 +143,9 @@ pub struct RunDetails {
     pub builder: Builder,
     /// The run.
     pub metadata: Metadata,
+    /// What else was made of the image.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub byproducts: Vec<Resource>,
 }
 
 /// The platform that is to be trusted, or not.

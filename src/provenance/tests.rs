@@ -76,10 +76,17 @@ fn told(plan: &Plan) -> Value {
         hash: Some(hash("parent")),
     };
     let image = ImageFile {
-        path: "image.tar".into(),
         sha256: Digest::of(b"archive"),
         size: 7,
         image_id: format!("sha256:{}", Digest::of(b"configuration")),
+    };
+    let sbom = Companion {
+        what: "the list of packages",
+        name: ArtifactName::sbom(),
+        path: "sbom.cdx.json".into(),
+        sha256: Digest::of(b"sbom"),
+        size: 4,
+        content_type: "application/vnd.cyclonedx+json",
     };
     let root_url = "https://tc.example.com/".parse().unwrap();
     let made = Made {
@@ -88,6 +95,7 @@ fn told(plan: &Plan) -> Value {
         root_url: plan.task.is_some().then_some(&root_url),
         worker_pool: plan.task.is_some().then_some("misc/images"),
         image: &image,
+        besides: &[sbom],
         bases: &Bases { found, unknown: vec!["$NOBODY".to_owned()] },
         parent: plan.parent.is_some().then_some(&parent),
         engine: &About { name: "Docker", version: Some("20.10".to_owned()), api_version: None },
@@ -177,6 +185,11 @@ fn a_task_says_what_went_in_and_who_made_it() {
             "startedOn": "2026-11-23T10:00:00.000Z",
             "finishedOn": "2026-11-23T10:01:02.500Z",
         },
+        "byproducts": [{
+            "name": "public/image-build/sbom.cdx.json",
+            "digest": { "sha256": Digest::of(b"sbom").to_string() },
+            "mediaType": "application/vnd.cyclonedx+json",
+        }],
     });
     assert_eq!(told["predicate"]["runDetails"], run);
 }

@@ -5,10 +5,13 @@ mod folder;
 mod payload;
 mod task;
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 
 use crate::build_log;
 use crate::config::Owner;
+use crate::image_archive::{ArchiveError, Arrangement};
 use crate::lookup::LookupError;
 use crate::names::{ArtifactName, Namespace, TaskId};
 use crate::plan::{Companion, Identity, ImageFile, Plan, TaskRun};
@@ -105,6 +108,9 @@ pub enum PublishError {
         #[source]
         source: std::io::Error,
     },
+    /// The archive cannot be put together.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The files cannot be given away.
     #[error("cannot make {path} belong to {owner}, as CHOWN_OUTPUT says; only root gives files away: unset it")]
     Owner {
@@ -129,9 +135,29 @@ impl Failure for PublishError {
                 Another::IsUseless
             }
             Self::NotIndexed { .. } | Self::TooLarge { .. } | Self::ObjectNotCreated(_) => Another::IsUseless,
-            Self::StorageChanged | Self::Folder { .. } | Self::Owner { .. } => Another::IsUseless,
+            Self::StorageChanged | Self::Folder { .. } | Self::Archive(_) | Self::Owner { .. } => Another::IsUseless,
         }
     }
+}
+
+/// A finished image on this machine.
+#[derive(Debug)]
+pub struct Finished {
+    /// What it is.
+    pub image: ImageFile,
+    /// Where it is.
+    pub stored: Stored,
+    /// What is published with it.
+    pub companions: Vec<Companion>,
+}
+
+/// Where an archive is.
+#[derive(Clone, Debug)]
+pub enum Stored {
+    /// In a file, whole.
+    File(PathBuf),
+    /// In pieces, which no copy is made of where none is needed.
+    Spool(Arrangement),
 }
 
 /// An image that the index has already.
@@ -224,15 +250,14 @@ impl Publisher {
         &self,
         plan: &Plan,
         identity: &Identity,
-        image: &ImageFile,
-        companions: &[Companion],
+        image: Finished,
         expires: Timestamp,
     ) -> Result<Published, PublishError> {
-        let publication = plan.publication(identity, image, companions, expires);
+        let publication = plan.publication(identity, &image.image, &image.companions, expires);
         match self {
-            Self::Task(task) => task.publish(plan, image, companions, &publication).await,
-            Self::Payload(payload) => payload.publish(image, companions),
-            Self::Folder(folder) => folder.publish(image, companions, &publication),
+            Self::Task(task) => task.publish(plan, &image, &publication).await,
+            Self::Payload(payload) => payload.publish(image, &plan.artifact.name).await,
+            Self::Folder(folder) => folder.publish(image, &plan.artifact.name, &publication).await,
         }
     }
 }
