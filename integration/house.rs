@@ -38,6 +38,7 @@ fn imports_go_down() {
         "context",
         "tree",
         "image_archive",
+        "sbom",
         "taskcluster",
         "transfer",
         "lookup",

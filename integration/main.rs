@@ -15,6 +15,7 @@ mod load;
 mod lookup;
 mod parent;
 mod payload;
+mod provenance;
 mod push;
 mod replay;
 mod rerun;

@@ -96,6 +96,18 @@ fn an_image_is_built_from_the_image_of_another_task() {
     assert_eq!(docker_says(&["run", "--rm", "--network", "none", &job.tag()]), "parent-family-inherited");
     docker_says(&["rmi", "--force", &job.tag()]);
 
+    // Its provenance names the parent once, with what was compared.
+    let provenance = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, "public/image-build/provenance.json");
+    let provenance: Value = serde_json::from_slice(&provenance.unwrap()).unwrap();
+    let definition = &provenance["predicate"]["buildDefinition"];
+    let dependencies = definition["resolvedDependencies"].as_array().unwrap();
+    assert_eq!(dependencies.iter().map(|it| &it["name"]).collect::<Vec<_>>(), ["context", "parent"]);
+    assert_eq!(dependencies[1]["digest"]["sha256"], entry["data"]["sha256"]);
+    let annotations = json!({ "imageId": entry["data"]["imageId"], "comparedWith": "index" });
+    assert_eq!(dependencies[1]["annotations"], annotations);
+    let named = json!({ "taskId": parent, "artifact": ARTIFACT, "indexHash": entry["data"]["contextHash"] });
+    assert_eq!(definition["externalParameters"]["parent"], named);
+
     // A dry run does the same.
     let out = tempfile::tempdir().unwrap();
     let mut environment = job.environment();

@@ -6,7 +6,7 @@
 //! - [`report`], [`build_log`]: the story on stderr: log lines, progress, the error line; a build's output.
 //! - [`plan`], [`config`], [`task`]: what is to be done, as values; read from an environment, written into a task.
 //! - [`graph`]: task graphs: the images that their tasks use, and the same graphs with the images filled in.
-//! - [`context`], [`image_archive`]: what goes into a build and what comes out, as bytes.
+//! - [`context`], [`image_archive`], [`sbom`]: what goes into a build and what comes out, as bytes, and what is in that.
 //! - [`tree`]: the images of a repository, who is built from whom, and their hashes.
 //! - [`taskcluster`], [`transfer`], [`lookup`], [`registry`], [`engine`], [`build_script`], [`loading`], [`parent`], [`fetch`],
 //!   [`provenance`], [`publish`]: the outside world.
@@ -37,6 +37,7 @@ pub mod publish;
 pub mod registry;
 pub mod report;
 pub mod retry;
+pub mod sbom;
 pub mod scratch;
 pub mod secrets;
 pub mod stream;

@@ -1,20 +1,22 @@
 //! The image on its way out of the engine: taken apart into a file while it comes, and summed, or packed, as the archive
 //! that is published. What an archive is, is `image_archive`'s to know; where it goes to, the publisher's.
 
+use std::error::Error as _;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 
 use tokio::task::spawn_blocking;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Failed;
 use crate::disk::{give_back, room_for};
 use crate::engine::{Engine, EngineError};
 use crate::image_archive::{ArchiveError, Spool};
-use crate::plan::{Identity, ImageFile, Plan};
+use crate::plan::{Companion, Identity, ImageFile, Plan};
 use crate::publish::{Finished, Stored};
 use crate::report::{Bytes, Report};
+use crate::sbom::{self, SbomError, Subject};
 use crate::stream;
 
 /// Written to disk at this size, so that system calls do not count.
@@ -53,24 +55,49 @@ pub(super) async fn export(
     let (image_id, layers) = (spool.image_id(), spool.layers().len());
     let (tag, level) = (identity.tag.clone(), plan.artifact.zstd_level);
     let path = folder.join(plan.artifact.name.file_name());
+    let beside = folder.to_owned();
     let made = in_the_background(move || {
+        let companions = packages(&spool, &tag, &beside);
         let archive = spool.arrange(&tag)?;
         drop(spool);
         if level.is_none() {
-            return Ok((archive.sum()?, Stored::Spool(archive)));
+            return Ok((archive.sum()?, Stored::Spool(archive), companions));
         }
         let file = File::create(&path).map_err(ArchiveError::Write)?;
         let written = archive.pour(level, BufWriter::with_capacity(WRITE_BUFFER, file))?;
-        Ok((written, Stored::File(path)))
+        Ok((written, Stored::File(path), companions))
     });
-    let (written, stored) = made.await.map_err(|error| blame(error, folder))?;
+    let (written, stored, companions) = made.await.map_err(|error| blame(error, folder))?;
     let name = &plan.artifact.name;
     info!("{name}: {}, {layers} layers, sha256 {}", Bytes(written.size), written.sha256);
-    Ok(Finished {
-        image: ImageFile { sha256: written.sha256, size: written.size, image_id },
-        stored,
-        companions: Vec::new(),
-    })
+    Ok(Finished { image: ImageFile { sha256: written.sha256, size: written.size, image_id }, stored, companions })
+}
+
+/// The list of the packages in the image. An image is none the worse without one.
+fn packages(spool: &Spool, tag: &str, folder: &Path) -> Vec<Companion> {
+    let of = Subject { tag, image_id: &spool.image_id(), moment: None };
+    let written = || match sbom::contents(spool)? {
+        Some(contents) => Ok::<_, SbomError>(Some((sbom::write(of, &contents, folder)?, contents))),
+        None => Ok(None),
+    };
+    match written() {
+        Ok(Some((companion, contents))) => {
+            for path in contents.unread() {
+                warn!("rpm's database /{path} is in the image, and its packages are not listed");
+            }
+            info!("{} packages are in the image, listed in {}", contents.packages(), companion.name);
+            vec![companion]
+        }
+        Ok(None) => {
+            info!("no package manager has been in the image: there is no list of packages");
+            Vec::new()
+        }
+        Err(error) => {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            warn!("the packages in the image are not listed: {error}{cause}");
+            Vec::new()
+        }
+    }
 }
 
 /// How much room the archive of an image of this size takes, at the worst: what is copied out of the spool is given back
