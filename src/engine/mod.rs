@@ -1,6 +1,7 @@
 //! The engine: what answers the Docker Engine API. Finding it, loading, building, exporting, and leaving nothing behind;
 //! bollard's types stop at this room's walls, and so do the differences between engines.
 
+mod bases;
 mod build;
 mod clean;
 mod connect;
@@ -17,6 +18,7 @@ mod stages;
 
 use bollard::Docker;
 
+pub use bases::{Base, Bases, shared_layers};
 pub use clean::After;
 use clean::Traces;
 pub use keep::Kept;
