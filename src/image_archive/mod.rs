@@ -11,6 +11,7 @@ mod normalise;
 mod pieces;
 mod problem;
 mod relay;
+pub mod reproducible;
 mod sums;
 mod verify;
 
