@@ -12,6 +12,7 @@ mod oci;
 mod pieces;
 mod problem;
 mod relay;
+pub mod reproducible;
 mod spool;
 mod sums;
 mod verify;
