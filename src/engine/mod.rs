@@ -3,6 +3,7 @@
 
 mod bases;
 mod build;
+mod buildkit;
 mod clean;
 mod connect;
 mod export;
