@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::output::{Output, Said};
 use super::sending::noting_the_end;
-use super::{BuildFailure, Engine, EngineError, stages};
+use super::{BuildFailure, Engine, EngineError, managed, stages};
 use crate::build_log::BuildLog;
 use crate::plan::BuildPlan;
 use crate::secrets::Secrets;
@@ -74,6 +74,9 @@ impl Engine {
             match line {
                 Ok(line) => {
                     self.tell(&mut output, &line, log);
+                    if let (Some(piece), Some(_)) = (&line.stream, &self.managed) {
+                        image_id = managed::last_word(piece);
+                    }
                     if let Some(BuildInfoAux::Default(ImageId { id: Some(id) })) = line.aux {
                         image_id = Some(id);
                     }
