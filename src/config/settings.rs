@@ -140,7 +140,7 @@ settings! {
     CALL_TIMEOUT = Setting::new("call-timeout", "IMAGE_WORKER_CALL_TIMEOUT", "SECONDS", "How long one call to Taskcluster may take").default("60").group(DEPLOYMENT);
     SILENCE = Setting::new("silence", "IMAGE_WORKER_SILENCE", "SECONDS", "How long a storage service may say nothing before it is taken for dead").default("120").group(DEPLOYMENT);
 
-    ENGINE = Setting::new("engine", "IMAGE_WORKER_ENGINE", "ENGINE", "The engine that builds: auto, docker or podman").default("auto").group(ENGINE_GROUP);
+    ENGINE = Setting::new("engine", "IMAGE_WORKER_ENGINE", "ENGINE", "The engine that builds: auto, docker, podman, or managed (a Podman that is started for the job)").default("auto").group(ENGINE_GROUP);
     DOCKER_HOST = Setting::new("docker-host", "DOCKER_HOST", "URL", "The engine's socket, unix://PATH or tcp://HOST:PORT [default: the first that answers]").group(ENGINE_GROUP);
     WORK_DIR = Setting::new("work-dir", "TASK_WORKDIR", "DIR", "Folder for unfinished files, with room for the image [default: TMPDIR]").group(ENGINE_GROUP);
 

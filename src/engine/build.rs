@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::buildkit::{Failing, Progress};
 use super::output::{Output, Said};
 use super::sending::noting_the_end;
-use super::{BuildFailure, Engine, EngineError, Kind, stages};
+use super::{BuildFailure, Engine, EngineError, Kind, managed, stages};
 use crate::build_log::BuildLog;
 use crate::builder::BuilderChoice;
 use crate::plan::BuildPlan;
@@ -84,6 +84,9 @@ impl Engine {
             match line {
                 Ok(line) => {
                     self.tell(&mut told, &line, log);
+                    if let (Some(piece), Some(_)) = (&line.stream, &self.managed) {
+                        image_id = managed::last_word(piece);
+                    }
                     if let Some(BuildInfoAux::Default(ImageId { id: Some(id) })) = line.aux {
                         image_id = Some(id);
                     }
