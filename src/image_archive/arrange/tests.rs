@@ -105,7 +105,11 @@ fn what_is_poured_is_the_same_and_is_given_back() {
         let written = archive.pour(level, &mut out).unwrap();
         assert_eq!(written, Written { sha256: Digest::of(&out), size: out.len() as u64 });
         if level.is_some() {
-            out = zstd::decode_all(out.as_slice()).unwrap();
+            // taskgraph reads the first frame, and no other.
+            let mut frame = zstd::Decoder::new(out.as_slice()).unwrap().single_frame();
+            let mut unpacked = Vec::new();
+            frame.read_to_end(&mut unpacked).unwrap();
+            out = unpacked;
         }
         assert!(out == plain);
         if give_back(&tempfile::tempfile().unwrap(), 0..1) {
