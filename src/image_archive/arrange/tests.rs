@@ -94,6 +94,13 @@ fn what_an_archive_has_and_in_which_order() {
 }
 
 #[test]
+fn the_bytes_are_the_same_tomorrow() {
+    // By Python's tarfile, of the same members in USTAR_FORMAT. Changing them changes every image's artifact.
+    let archive = arrange(&fixture::docker_20(), "builder:1234");
+    assert_eq!(Digest::of(&archive).to_string(), "f4b08d10a32861958f9be97a6f21da5e09c2630ca1cdee2043f58e5f0340e938");
+}
+
+#[test]
 fn what_is_poured_is_the_same_and_is_given_back() {
     let export = fixture::podman();
     let plain = arrange(&export, "a:b");
