@@ -8,10 +8,12 @@ pub mod layer;
 mod manifest;
 mod members;
 mod normalise;
+mod oci;
 mod pieces;
 mod problem;
 mod relay;
 pub mod reproducible;
+mod spool;
 mod sums;
 mod verify;
 
@@ -22,6 +24,7 @@ pub use normalise::{ArchiveError, Normalised};
 pub use pieces::Pieces;
 pub use problem::Problem;
 pub use relay::{RelayError, Relayed, relay};
+pub use spool::{Layer, Spool};
 pub use sums::Packing;
 
 use crate::names::Digest;
