@@ -272,12 +272,7 @@ fn the_tasks_scopes_satisfy_its_index_inserts() {
     for plan in [plan(), small_plan()] {
         let scopes = definition(&plan).scopes;
         let identity = plan.identity(plan.context.hash.unwrap()).unwrap();
-        let image = ImageFile {
-            path: "image.tar".into(),
-            sha256: "ab".repeat(32).parse().unwrap(),
-            size: 1,
-            image_id: "sha256:ab".to_owned(),
-        };
+        let image = ImageFile { sha256: "ab".repeat(32).parse().unwrap(), size: 1, image_id: "sha256:ab".to_owned() };
         let publication = plan.publication(&identity, &image, jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(publication.insert_task.len(), 3);
         for insert in publication.insert_task {

@@ -190,11 +190,9 @@ pub struct Identity {
     pub namespaces: ImageNamespaces,
 }
 
-/// A finished image archive.
+/// What is to be said of a finished image archive, wherever it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageFile {
-    /// The archive.
-    pub path: PathBuf,
     /// Its sha256.
     pub sha256: Digest,
     /// Its size in bytes.

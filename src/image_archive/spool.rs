@@ -2,16 +2,16 @@
 //! is verified; what is made of it (the archive, a rewrite, a comparison) is for others, who leave the bytes where they are.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
-use super::ArchiveError;
 use super::members::{Out, Seen, Trouble, end_with_it, read_all};
-use super::oci;
-use super::problem::Problem;
-use super::sums::Plain;
+use super::pieces::Pieces;
+use super::problem::{NOTHING_LOADS, Problem};
+use super::sums::{Packing, Plain};
 use super::verify::{Verified, misnamed_blobs, verify};
+use super::{ArchiveError, oci};
 use crate::names::Digest;
 
 /// Written to disk at this size, so that system calls do not count.
@@ -20,7 +20,7 @@ const WRITE_BUFFER: usize = 256 * 1024;
 /// An image taken apart.
 #[derive(Debug)]
 pub struct Spool {
-    file: File,
+    pub(super) file: Arc<File>,
     config: Vec<u8>,
     layers: Vec<Layer>,
     tags: Vec<String>,
@@ -52,7 +52,7 @@ impl Spool {
         drop(out);
         let whole = whole(&seen).map_err(|problem| ArchiveError::Content(problem.problem))?;
         let Whole { config, layers, tags, ids, packed } = whole;
-        Ok(Self { file, config, layers, tags, ids, packed })
+        Ok(Self { file: Arc::new(file), config, layers, tags, ids, packed })
     }
 
     /// The file that has the layers.
@@ -104,7 +104,7 @@ impl Spool {
     #[must_use]
     pub fn reader(&self, layer: usize) -> impl Read + Seek + use<'_> {
         let layer = self.layers.get(layer);
-        PieceReader::new(&self.file, layer.map_or(&[][..], |layer| &layer.pieces))
+        Pieces::new(&self.file, layer.map_or(&[][..], |layer| &layer.pieces))
     }
 
     /// Another image in the place of this one, of the same file: its configuration and its layers.
@@ -133,8 +133,7 @@ fn whole(seen: &Seen) -> Result<Whole, Problem> {
     if let Some(problem) = problems.into_iter().chain(misnamed_blobs(seen)).next() {
         return Err(problem);
     }
-    let missing =
-        |name: &str| Problem::new(name, super::problem::NOTHING_LOADS, format!("its member {name} is missing"));
+    let missing = |name: &str| Problem::new(name, NOTHING_LOADS, format!("its member {name} is missing"));
     let config = seen.file(&image.config).ok_or_else(|| missing(&image.config))?;
     let layer = |name: &String| {
         let sums = seen.file(name).ok_or_else(|| missing(name))?;
@@ -147,61 +146,8 @@ fn whole(seen: &Seen) -> Result<Whole, Problem> {
         layers,
         tags: image.repo_tags.clone(),
         ids: oci::leading_to(seen, config.raw),
-        packed: packings.iter().filter(|packing| **packing != super::Packing::Plain).count(),
+        packed: packings.iter().filter(|packing| **packing != Packing::Plain).count(),
     })
-}
-
-/// Pieces of a file, read as one. It has a position of its own: many can read one file.
-#[derive(Debug)]
-pub(super) struct PieceReader<'a> {
-    file: &'a File,
-    pieces: &'a [Range<u64>],
-    position: u64,
-    /// The piece that was read last, and what is before it: a rewrite can make as many pieces as there are entries.
-    piece: usize,
-    before: u64,
-}
-
-impl<'a> PieceReader<'a> {
-    pub(super) fn new(file: &'a File, pieces: &'a [Range<u64>]) -> Self {
-        Self { file, pieces, position: 0, piece: 0, before: 0 }
-    }
-}
-
-impl Read for PieceReader<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.position < self.before {
-            (self.piece, self.before) = (0, 0);
-        }
-        while let Some(piece) = self.pieces.get(self.piece) {
-            let (length, within) = (piece.end - piece.start, self.position - self.before);
-            if within < length {
-                let most = usize::try_from(length - within).map_or(buf.len(), |left| left.min(buf.len()));
-                let read = self.file.read_at(&mut buf[..most], piece.start + within)?;
-                if read == 0 && most > 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                self.position += read as u64;
-                return Ok(read);
-            }
-            self.before += length;
-            self.piece += 1;
-        }
-        Ok(0)
-    }
-}
-
-impl Seek for PieceReader<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let length = || self.pieces.iter().map(|piece| piece.end - piece.start).sum::<u64>();
-        let position = match to {
-            SeekFrom::Start(position) => Some(position),
-            SeekFrom::Current(by) => self.position.checked_add_signed(by),
-            SeekFrom::End(by) => length().checked_add_signed(by),
-        };
-        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.position)
-    }
 }
 
 impl From<Trouble> for ArchiveError {
