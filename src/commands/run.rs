@@ -18,7 +18,7 @@ use crate::engine::{Engine, EngineError};
 use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::loading::Loader;
 use crate::parent::{Role, TaskImages};
-use crate::plan::{BuildPlan, Identity, PARENT_ARG, Plan};
+use crate::plan::{BuildPlan, EPOCH_ARG, Identity, PARENT_ARG, Plan};
 use crate::publish::{Folder, Payload, PublishError, Publisher};
 use crate::report::Report;
 use crate::scratch::Scratch;
@@ -175,6 +175,9 @@ async fn with_parent(plan: &Plan, services: Option<&Services>, loader: Loader<'_
         let tag = plan.parent_tag(parent);
         TaskImages { role: Role::Parent, services, loader }.load(&plan.artifact.name, parent, &tag).await?;
         build.args.insert(PARENT_ARG.to_owned(), tag);
+    }
+    if let Some(epoch) = plan.reproducible {
+        build.args.entry(EPOCH_ARG.to_owned()).or_insert_with(|| epoch.to_string());
     }
     Ok(build)
 }

@@ -12,6 +12,7 @@ mod place;
 mod podman;
 mod push;
 pub mod replay;
+mod reproducible;
 pub mod rerun;
 pub mod settings;
 mod sources;
@@ -153,6 +154,7 @@ impl Config {
             artifact,
             index: sources.parse_or_default(&settings::INDEX)?,
             index_hash: sources.parse(&settings::INDEX_HASH)?,
+            reproducible: reproducible::read(sources, around)?,
         };
         let keep = replay::kept(sources, plan.task.as_ref(), dry)?;
         let engine = EngineConfig::read(sources, around)?;

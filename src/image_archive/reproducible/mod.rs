@@ -17,6 +17,7 @@ use jiff::Timestamp;
 
 use super::layer::{self, LayerError};
 use super::pieces::Pieces;
+use super::{Layer, Spool};
 use crate::names::Digest;
 use crate::stream::Tally;
 use noise::Below;
@@ -43,62 +44,61 @@ pub enum RewriteError {
     Epoch(u64),
 }
 
-/// A layer before and after: what its plain tar is called, how large it is, and where in the file it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) diff_id: Digest,
-    pub(super) size: u64,
-    pub(super) pieces: Vec<Range<u64>>,
+/// Rewrites an image, all but its first `base_layers`: those are shared with the image that it was built from. The spool is
+/// worthless after an error.
+pub fn rewrite(spool: &mut Spool, epoch: u64, base_layers: usize) -> Result<(), RewriteError> {
+    let (config, layers) = rewritten(spool.file(), spool.layers(), spool.config(), epoch, base_layers)?;
+    spool.replace(config, layers);
+    Ok(())
 }
 
-/// Rewrites layers in their file, all but the first `base`, and gives them anew, with the configuration.
-pub(super) fn rewrite_parts(
+fn rewritten(
     file: &File,
-    parts: &[Part],
+    layers: &[Layer],
     configuration: &[u8],
     epoch: u64,
     base: usize,
-) -> Result<(Vec<u8>, Vec<Part>), RewriteError> {
+) -> Result<(Vec<u8>, Vec<Layer>), RewriteError> {
     let moment = i64::try_from(epoch).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     let moment = moment.ok_or(RewriteError::Epoch(epoch))?;
-    let runs = config::run_steps(configuration, parts.len());
-    let (bases, _) = parts.split_at(base.min(parts.len()));
+    let runs = config::run_steps(configuration, layers.len());
+    let (bases, _) = layers.split_at(base.min(layers.len()));
     let mut clamped: HashMap<Digest, Vec<Range<u64>>> = HashMap::new();
     let mut hashed: HashMap<Vec<Range<u64>>, (Digest, u64)> = HashMap::new();
     let mut below = Below::default();
-    let mut rewritten = Vec::with_capacity(parts.len());
-    for (index, part) in parts.iter().enumerate() {
+    let mut rewritten = Vec::with_capacity(layers.len());
+    for (index, own) in layers.iter().enumerate() {
         let broken = |source| RewriteError::Layer { number: index + 1, source };
         // Also a later layer that is the same as one of the base's: they share their bytes.
-        if bases.iter().any(|base| base.diff_id == part.diff_id) {
-            below.add(&layer::entries(file, &part.pieces), &HashSet::new()).map_err(broken)?;
-            rewritten.push(part.clone());
+        if bases.iter().any(|base| base.diff_id == own.diff_id) {
+            below.add(&layer::entries(file, &own.pieces), &HashSet::new()).map_err(broken)?;
+            rewritten.push(own.clone());
             continue;
         }
-        let pieces = match clamped.get(&part.diff_id) {
-            Some(pieces) => pieces.clone(),
-            None => {
-                let pieces = clamp::clamp(&layer::entries(file, &part.pieces), epoch).map_err(broken)?;
-                clamped.insert(part.diff_id, pieces.clone());
-                pieces
-            }
+        let pieces = if let Some(pieces) = clamped.get(&own.diff_id) {
+            pieces.clone()
+        } else {
+            let pieces = clamp::clamp(&layer::entries(file, &own.pieces), epoch).map_err(broken)?;
+            clamped.insert(own.diff_id, pieces.clone());
+            pieces
         };
         let layer = layer::entries(file, &pieces);
         let run = runs.as_ref().and_then(|runs| runs.get(index)).copied().unwrap_or(false);
         let noise = below.noise(&layer, run).map_err(broken)?;
         below.add(&layer, &noise).map_err(broken)?;
         let pieces = order::arrange(&layer, &noise).map_err(broken)?;
-        let (diff_id, size) = match hashed.get(&pieces) {
-            Some(known) => *known,
-            None => {
-                let sums = hash(file, &pieces).map_err(|source| broken(LayerError::Read { position: 0, source }))?;
-                hashed.insert(pieces.clone(), sums);
-                sums
-            }
+        let (diff_id, size) = if let Some(known) = hashed.get(&pieces) {
+            *known
+        } else {
+            let sums = hash(file, &pieces).map_err(|source| broken(LayerError::Read { position: 0, source }))?;
+            hashed.insert(pieces.clone(), sums);
+            sums
         };
-        rewritten.push(Part { diff_id, size, pieces });
+        // What differed in times only is the same layer now.
+        let same = rewritten.iter().find(|layer: &&Layer| layer.diff_id == diff_id).cloned();
+        rewritten.push(same.unwrap_or(Layer { diff_id, size, pieces }));
     }
-    let ids: Vec<_> = rewritten.iter().map(|part| part.diff_id).collect();
+    let ids: Vec<_> = rewritten.iter().map(|layer| layer.diff_id).collect();
     let configuration = config::rewrite(configuration, moment, &ids).map_err(RewriteError::Config)?;
     Ok((configuration, rewritten))
 }

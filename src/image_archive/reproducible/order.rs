@@ -25,7 +25,7 @@ pub(super) fn arrange(layer: &Layer, drops: &HashSet<Vec<u8>>) -> Result<Vec<Ran
         sorted = items.iter().collect();
     }
     let bytes = layer.bytes();
-    let ranges = sorted.iter().map(|item| item.range.clone()).chain([end..bytes.length()]);
+    let ranges = sorted.iter().map(|item| item.range.clone()).chain(std::iter::once(end..bytes.length()));
     Ok(joined(ranges.flat_map(|range| bytes.places(range)).collect()))
 }
 
