@@ -94,6 +94,37 @@ pub(crate) fn docker_says(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// An image's names as people write them: Podman writes them out, with `localhost/` where it has loaded them.
+pub(crate) fn names_of(image: &str) -> Vec<String> {
+    let names = docker_says(&["image", "inspect", "--format", "{{range .RepoTags}}{{.}} {{end}}", image]);
+    let prefixes = if Builder::is_podman() { &["localhost/", "docker.io/library/", "docker.io/"][..] } else { &[] };
+    let bare = |name: &str| prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name).to_owned();
+    names.split_whitespace().map(bare).collect()
+}
+
+/// How commands for people begin that the program tells.
+pub(crate) fn client() -> String {
+    match (Builder::is_podman(), engine_place()) {
+        (true, place) => format!("podman --url {}", place.unwrap_or_default()),
+        (false, Some(place)) if place != "unix:///var/run/docker.sock" => format!("docker --host {place}"),
+        (false, _) => "docker".to_owned(),
+    }
+}
+
+/// What a container prints that `docker run` starts with these arguments, without a network, when it must succeed.
+pub(crate) fn container_says(arguments: &[&str]) -> String {
+    let run = [&["run", "--rm", "--network", "none"][..], arguments].concat();
+    if !Builder::is_podman() {
+        return docker_says(&run);
+    }
+    // Podman 4.3 answers 409 when a docker client of today attaches to a container.
+    let place = engine_place().unwrap_or_default();
+    let said = Command::new("podman").args(["--url", &place]).args(&run).stdin(Stdio::null()).output();
+    let said = said.unwrap_or_else(|error| panic!("cannot run podman {run:?}: {error}; run scripts/test"));
+    assert!(said.status.success(), "podman {run:?}: {}", String::from_utf8_lossy(&said.stderr));
+    String::from_utf8_lossy(&said.stdout).trim().to_owned()
+}
+
 /// A repository with one image directory.
 pub(crate) struct Repository {
     pub(crate) root: TempDir,

@@ -9,7 +9,8 @@ use image_worker::names::{Digest, HashScheme};
 use serde_json::json;
 
 use crate::harness::{
-    Finished, Job, PUSHDATE, RANK, Repository, assert_engine_is_clean, docker, docker_says, engine, path, program,
+    Finished, Job, PUSHDATE, RANK, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine,
+    path, program,
 };
 use crate::stand_in::{Fault, Options, StandIn, TaskSpec};
 
@@ -21,7 +22,7 @@ const HELLO: &str = "RUN echo hello-from-the-build > /greeting\nCMD [\"/bin/busy
 fn load_and_run(archive: &Path, tag: &str) -> String {
     let loaded = docker_says(&["load", "--input", path(archive)]);
     assert_eq!(loaded, format!("Loaded image: {tag}"), "what d2g looks for");
-    let said = docker_says(&["run", "--rm", "--network", "none", tag]);
+    let said = container_says(&[tag]);
     docker_says(&["rmi", "--force", tag]);
     said
 }

@@ -67,7 +67,7 @@ impl Engine {
 
     /// The image that has a name, if there is one.
     pub async fn present(&self, name: &str) -> Result<Option<Present>, EngineError> {
-        let image = match self.client.inspect_image(name).await {
+        let image = match self.inspect(name).await {
             Ok(image) => image,
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
             Err(source) => {
@@ -83,7 +83,7 @@ impl Engine {
 
     /// The command that opens a shell in an image, with the variables of these files, for a person to type.
     pub async fn shell_in(&self, tag: &str, env_files: &[impl AsRef<Path>]) -> Result<Vec<String>, EngineError> {
-        let image = self.client.inspect_image(tag).await;
+        let image = self.inspect(tag).await;
         let doing = || format!("looking at {tag}");
         let image = image.map_err(|source| EngineError::Trouble { doing: doing(), source: source.into() })?;
         let option = |file: &Path| ["--env-file".to_owned(), file.display().to_string()];

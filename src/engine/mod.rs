@@ -5,6 +5,7 @@ mod build;
 mod clean;
 mod connect;
 mod export;
+mod inspect;
 mod journal;
 mod keep;
 mod left;
