@@ -89,8 +89,25 @@ pub(crate) fn docker(arguments: &[&str]) -> Output {
 
 /// What the docker client prints, when it must succeed.
 pub(crate) fn docker_says(arguments: &[&str]) -> String {
-    let output = docker(arguments);
-    assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let limit = Instant::now() + Duration::from_secs(10);
+    loop {
+        let output = docker(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        // Podman fails to list images while another test removes some.
+        let again = stderr.contains("image not known") && arguments[0] == "images" && Instant::now() < limit;
+        assert!(output.status.success() || again, "docker {arguments:?}: {stderr}");
+        if output.status.success() {
+            return String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        }
+    }
+}
+
+/// What Podman's own client prints, when it must succeed: for what Podman does not do for docker's.
+pub(crate) fn podman_says(arguments: &[&str]) -> String {
+    let place = engine_place().unwrap_or_default();
+    let output = Command::new("podman").args(["--url", &place]).args(arguments).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run podman {arguments:?}: {error}; run scripts/test"));
+    assert!(output.status.success(), "podman {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
@@ -113,16 +130,15 @@ pub(crate) fn client() -> String {
 
 /// What a container prints that `docker run` starts with these arguments, without a network, when it must succeed.
 pub(crate) fn container_says(arguments: &[&str]) -> String {
-    let run = [&["run", "--rm", "--network", "none"][..], arguments].concat();
-    if !Builder::is_podman() {
-        return docker_says(&run);
+    let run = ["run", "--rm", "--network", "none"];
+    if Builder::is_podman() {
+        // Podman 4.3 answers 409 when a docker client attaches to a container; and it wants more files and processes than a
+        // virtual machine may allow.
+        let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
+        podman_says(&[&run[..], &limits, arguments].concat())
+    } else {
+        docker_says(&[&run[..], arguments].concat())
     }
-    // Podman 4.3 answers 409 when a docker client of today attaches to a container.
-    let place = engine_place().unwrap_or_default();
-    let said = Command::new("podman").args(["--url", &place]).args(&run).stdin(Stdio::null()).output();
-    let said = said.unwrap_or_else(|error| panic!("cannot run podman {run:?}: {error}; run scripts/test"));
-    assert!(said.status.success(), "podman {run:?}: {}", String::from_utf8_lossy(&said.stderr));
-    String::from_utf8_lossy(&said.stdout).trim().to_owned()
 }
 
 /// A repository with one image directory.

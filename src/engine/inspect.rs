@@ -38,4 +38,34 @@ impl Engine {
         let asking = || async { self.client.inspect_image(image).await.map_err(Asked) };
         retry("looking at an image", BUSY, asking).await.map_err(|Asked(error)| error)
     }
+
+    /// What an image's RUN steps are given to; none where its `Dockerfile` has no SHELL.
+    pub(super) async fn shell_of(&self, image: &str) -> Result<Option<Vec<String>>, Error> {
+        if let Some(shell) = self.inspect(image).await?.config.and_then(|config| config.shell) {
+            return Ok(Some(shell));
+        }
+        // Podman tells it to nobody who inspects, but in the history.
+        let asking = || async { self.client.image_history(image).await.map_err(Asked) };
+        let history = retry("looking at an image", BUSY, asking).await.map_err(|Asked(error)| error)?;
+        Ok(history.iter().find_map(|layer| shell_in(&layer.created_by)))
+    }
+}
+
+/// The shell of `/bin/sh -c #(nop) SHELL ["/bin/bash", "-c"]`.
+fn shell_in(made_by: &str) -> Option<Vec<String>> {
+    let (_, instruction) = made_by.split_once("#(nop)")?;
+    serde_json::from_str(instruction.trim_start().strip_prefix("SHELL ")?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_tells_the_shell() {
+        let shell = shell_in("/bin/sh -c #(nop) SHELL [\"/bin/busybox\", \"sh\", \"-c\"]");
+        assert_eq!(shell.unwrap(), ["/bin/busybox", "sh", "-c"]);
+        assert_eq!(shell_in("/bin/sh -c #(nop) ENV SHELL=[]"), None);
+        assert_eq!(shell_in("/bin/sh -c echo SHELL"), None);
+    }
 }
