@@ -141,6 +141,34 @@ pub(crate) fn container_says(arguments: &[&str]) -> String {
     }
 }
 
+/// The processes of Podman's service, of whatever generation, whose command line has this mark.
+pub(crate) fn podmans_commands(mark: &str) -> Vec<u32> {
+    let read = |id: u32, file: &str| std::fs::read(format!("/proc/{id}/{file}")).unwrap_or_default();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).replace('\0', " ");
+    let parent = |id: u32| -> Option<u32> {
+        let status = text(read(id, "status"));
+        status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+    };
+    let service = engine_place().unwrap_or_default();
+    let is_podmans = |id: u32| {
+        let ancestors = std::iter::successors(Some(id), |id| parent(*id).filter(|id| *id != 0));
+        ancestors.skip(1).any(|id| text(read(id, "cmdline")).trim_end().ends_with(&service))
+    };
+    let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    all.filter(|id| text(read(*id, "cmdline")).contains(mark) && is_podmans(*id)).collect()
+}
+
+/// Asserts that a step's command goes on although its build was cancelled, as Podman leaves it, and ends it.
+pub(crate) fn end_podmans_command(mark: &str) {
+    let commands = podmans_commands(mark);
+    assert!(!commands.is_empty(), "Podman ends the commands of cancelled builds now: say so in docs/engines.md");
+    // The first of them is the first process of the container, and takes the others with it.
+    Command::new("kill")
+        .args(["-KILL".to_owned()].into_iter().chain(commands.iter().map(u32::to_string)))
+        .status()
+        .unwrap();
+}
+
 /// A repository with one image directory.
 pub(crate) struct Repository {
     pub(crate) root: TempDir,

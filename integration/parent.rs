@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::archive::{Archive, gzip};
 use crate::harness::{
-    Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine, names_of,
-    path, program,
+    Builder, Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says,
+    end_podmans_command, engine, names_of, path, program,
 };
 use crate::stand_in::{Fault, Options, StandIn, TaskSpec};
 
@@ -310,6 +310,9 @@ fn a_signal_leaves_no_parent_behind() {
     let stop = |id: u32| assert!(Command::new("kill").args(["-TERM", &id.to_string()]).status().unwrap().success());
     let finished = program(["run"], environment.clone()).finish_when(|log| log.contains("build | begun"), stop);
     assert!(finished.error_line().contains("SIGTERM while building"), "{}", finished.stderr);
+    if Builder::is_podman() {
+        end_podmans_command("998878");
+    }
     assert!(!has_image(&image.id()), "the parent is left");
     job.assert_engine_is_clean();
 
