@@ -86,9 +86,10 @@ async fn job(
         return Ok(Outcome { built: false, identity: identity.clone(), story });
     }
     let expires = stop.during("asking for the task's expiry", publisher.expires(plan)).await?;
-    let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
-
     let work = work_folder(config)?;
+    let (place, network) = (work.engine(), plan.build.network.as_deref());
+    let connecting = Engine::connect_or_start(&config.engine, &place, network);
+    let engine = stop.during("looking for an engine", connecting).await?;
     engine.keep_journal(work.journal());
     let fetcher = Fetcher { services, storage, report, folder: work.path() };
     let context = stop.during("fetching the context", fetcher.context(plan)).await?;

@@ -4,11 +4,16 @@
 mod check;
 #[cfg(test)]
 mod fixture;
+pub mod layer;
 mod manifest;
 mod members;
 mod normalise;
+mod oci;
+mod pieces;
 mod problem;
 mod relay;
+pub mod reproducible;
+mod spool;
 mod sums;
 mod verify;
 
@@ -16,8 +21,10 @@ use std::io::{Read, Write};
 
 pub use check::{Checked, check};
 pub use normalise::{ArchiveError, Normalised};
+pub use pieces::Pieces;
 pub use problem::Problem;
 pub use relay::{RelayError, Relayed, relay};
+pub use spool::{Layer, Spool};
 pub use sums::Packing;
 
 use crate::names::Digest;

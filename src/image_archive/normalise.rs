@@ -6,9 +6,9 @@ use std::io::{self, Read, Write};
 use tar::Builder;
 
 use super::manifest::{Image, repositories};
-use super::members::{Seen, Trouble, append, end_with_it, pass_all};
+use super::members::{Out, Seen, append, end_with_it, pass_all};
 use super::problem::{IDENTITY, Problem};
-use super::sums::Packing;
+use super::sums::{Packing, Plain};
 use super::verify::{Verified, verify};
 
 /// What is wrong with an export, or with writing the archive.
@@ -36,16 +36,6 @@ pub struct Normalised {
     pub packed: usize,
 }
 
-impl From<Trouble> for ArchiveError {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Read(error) => Self::Read(error),
-            Trouble::Write(error) => Self::Write(error),
-            Trouble::Content(problem) => Self::Content(problem.problem),
-        }
-    }
-}
-
 /// Reads an export and writes the archive with `tag` as its only name. Gives the writer back, after the tar's end.
 pub(super) fn normalise<R: Read, W: Write>(
     export: R,
@@ -53,9 +43,10 @@ pub(super) fn normalise<R: Read, W: Write>(
     tag: &str,
     out: W,
 ) -> Result<(Normalised, W), ArchiveError> {
-    let mut out = Builder::new(out);
+    let mut out = Out { raw: out, plain: Plain::new(io::sink()) };
     let mut seen = Seen::default();
     pass_all(export, &mut out, &mut seen, &mut end_with_it)?;
+    let mut out = Builder::new(out.raw);
     let (image, packed) = check(&seen, image_id).map_err(|problem| ArchiveError::Content(problem.problem))?;
     let top = image.layers.last().map(String::as_str);
     append(
