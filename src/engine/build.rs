@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::buildkit::{Failing, Progress};
-use super::output::{Output, Said};
+use super::output::{Output, Said, is_about_our_args};
 use super::sending::noting_the_end;
 use super::{BuildFailure, Engine, EngineError, Kind, managed, stages};
 use crate::build_log::BuildLog;
@@ -19,9 +19,6 @@ use futures_util::{Stream, StreamExt};
 use regex::Regex;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
-
-/// What the classic builder says of a `Dockerfile` that does not look at the root URL.
-const UNUSED_ROOT_URL: &str = "[Warning] One or more build-args [TASKCLUSTER_ROOT_URL] were not consumed";
 
 /// How much of the context is read at a time.
 pub(super) const CHUNK: usize = 256 * 1024;
@@ -120,7 +117,7 @@ impl Engine {
         for said in lines {
             match said {
                 // Nearly every build would end with this warning, about an argument that nobody asked for.
-                Said::Line(line) if line == UNUSED_ROOT_URL => {}
+                Said::Line(line) if is_about_our_args(&line) => {}
                 Said::Line(line) => log.line(&line),
                 Said::Step(line) => log.step(&line),
                 Said::Has(line, id, origin) => {
