@@ -64,7 +64,13 @@ impl Engine {
             .follow(self.client.build_image(options, None, Some(bollard::body_try_stream(context))), secrets, log)
             .await;
         self.traces.build_ends();
-        built
+        match built {
+            // Its service was ended while it was at a step, which then failed for no fault of its own.
+            Err(EngineError::Build(_)) if self.managed.as_ref().is_some_and(|managed| managed.has_ended()) => {
+                Err(EngineError::Unfinished { doing: "building the image".to_owned() })
+            }
+            built => built,
+        }
     }
 
     /// Reads a build's answer to its end.
