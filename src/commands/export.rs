@@ -6,13 +6,14 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
 
+use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::Failed;
 use crate::disk::{give_back, room_for};
-use crate::engine::{Engine, EngineError};
-use crate::image_archive::{ArchiveError, Spool};
+use crate::engine::{Bases, Engine, EngineError, shared_layers};
+use crate::image_archive::{ArchiveError, Spool, reproducible};
 use crate::plan::{Companion, Identity, ImageFile, Plan};
 use crate::publish::{Finished, Stored};
 use crate::report::{Bytes, Report};
@@ -27,7 +28,7 @@ pub(super) async fn export(
     engine: &Engine,
     plan: &Plan,
     identity: &Identity,
-    image_id: String,
+    (image_id, bases): (String, &Bases),
     folder: &Path,
     report: &Report,
 ) -> Result<Finished, Failed> {
@@ -42,13 +43,22 @@ pub(super) async fn export(
     info!("exporting the image, about {}; the engine prepares all of it before the first byte", Bytes(size));
     let meter = report.meter("exporting the image", None);
     let export = stream::reader(engine.export(&image_id, meter.clone()));
+    let (epoch, bases) = (plan.reproducible, bases.found.clone());
     let taken = in_the_background(move || {
-        let spool = Spool::take_in(export, file)?;
+        let mut spool = Spool::take_in(export, file)?;
         spool.expect(&image_id)?;
+        if let Some(epoch) = epoch {
+            // What belongs to the image that it was built from stays as that has it, and is shared with it.
+            let layers: Vec<_> = spool.layers().iter().map(|layer| layer.diff_id).collect();
+            reproducible::rewrite(&mut spool, epoch, shared_layers(&bases, &layers))?;
+        }
         Ok(spool)
     });
     let spool = taken.await.map_err(|error| blame(error, folder))?;
     meter.finish("exported the image");
+    if let Some(epoch) = plan.reproducible {
+        info!("no time in the image is later than SOURCE_DATE_EPOCH={epoch}: its id is {} now", spool.image_id());
+    }
     if spool.packed() > 0 {
         info!("{} layers came packed, and are stored plain, as every consumer reads them", spool.packed());
     }
@@ -56,8 +66,9 @@ pub(super) async fn export(
     let (tag, level) = (identity.tag.clone(), plan.artifact.zstd_level);
     let path = folder.join(plan.artifact.name.file_name());
     let beside = folder.to_owned();
+    let moment = plan.reproducible.and_then(|epoch| Timestamp::from_second(i64::try_from(epoch).ok()?).ok());
     let made = in_the_background(move || {
-        let companions = packages(&spool, &tag, &beside);
+        let companions = packages(&spool, &tag, moment, &beside);
         let archive = spool.arrange(&tag)?;
         drop(spool);
         if level.is_none() {
@@ -74,8 +85,8 @@ pub(super) async fn export(
 }
 
 /// The list of the packages in the image. An image is none the worse without one.
-fn packages(spool: &Spool, tag: &str, folder: &Path) -> Vec<Companion> {
-    let of = Subject { tag, image_id: &spool.image_id(), moment: None };
+fn packages(spool: &Spool, tag: &str, moment: Option<Timestamp>, folder: &Path) -> Vec<Companion> {
+    let of = Subject { tag, image_id: &spool.image_id(), moment };
     let written = || match sbom::contents(spool)? {
         Some(contents) => Ok::<_, SbomError>(Some((sbom::write(of, &contents, folder)?, contents))),
         None => Ok(None),
@@ -123,6 +134,6 @@ fn blame(error: ArchiveError, folder: &Path) -> Failed {
             Err(source) => ArchiveError::Read(source).into(),
         },
         ArchiveError::Write(source) => Failed::Write { path: folder.to_owned(), source },
-        ArchiveError::ReadBack(_) | ArchiveError::Content(_) => error.into(),
+        ArchiveError::ReadBack(_) | ArchiveError::Content(_) | ArchiveError::Rewrite(_) => error.into(),
     }
 }

@@ -19,7 +19,7 @@ use crate::engine::{Bases, Engine, EngineError};
 use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::loading::Loader;
 use crate::parent::{Role, TaskImage, TaskImages};
-use crate::plan::{BuildPlan, Identity, PARENT_ARG, Plan};
+use crate::plan::{BuildPlan, EPOCH_ARG, Identity, PARENT_ARG, Plan};
 use crate::provenance::{self, Made};
 use crate::publish::{Folder, Payload, PublishError, Publisher};
 use crate::report::Report;
@@ -96,9 +96,10 @@ async fn job(
         return Ok(Outcome { built: false, identity: identity.clone(), story });
     }
     let Grant { expires, worker_pool } = stop.during("asking for the task's expiry", publisher.grant(plan)).await?;
-    let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
-
     let work = work_folder(config)?;
+    let (place, network) = (work.engine(), plan.build.network.as_deref());
+    let connecting = Engine::connect_or_start(&config.engine, &place, network);
+    let engine = stop.during("looking for an engine", connecting).await?;
     engine.keep_journal(work.journal());
     let fetcher = Fetcher { services, storage, report, folder: work.path() };
     let context = stop.during("fetching the context", fetcher.context(plan)).await?;
@@ -115,7 +116,7 @@ async fn job(
     };
     let image = match stop.during("building", build(&engine, plan, &told, &identity, context, &mut log)).await {
         Ok((id, bases)) => {
-            let exporting = export(&engine, plan, &identity, id, work.path(), report);
+            let exporting = export(&engine, plan, &identity, (id, &bases), work.path(), report);
             stop.during("exporting the image", exporting).await.map(|image| (image, bases))
         }
         Err(error) => Err(error),
@@ -152,7 +153,7 @@ async fn job(
         bases: &bases,
         parent: parent.as_ref(),
         engine: engine.about(),
-        builder: engine.builder_name(),
+        builder: engine.builder_name(&told),
         started: clock.began,
         finished: clock.now(),
     };
@@ -210,6 +211,9 @@ async fn with_parent(
     loader: Loader<'_>,
 ) -> Result<(BuildPlan, Option<TaskImage>), Failed> {
     let mut build = plan.build.clone();
+    if let Some(epoch) = plan.reproducible {
+        build.args.entry(EPOCH_ARG.to_owned()).or_insert_with(|| epoch.to_string());
+    }
     let Some(parent) = &plan.parent else { return Ok((build, None)) };
     let services = services.ok_or_else(|| FetchError::NoDeployment(format!("the image of task {parent}")))?;
     let tag = plan.parent_tag(parent);

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use bollard::query_parameters::BuilderVersion;
 use serde::Serialize;
 
 use super::{Engine, Kind};
+use crate::plan::BuildPlan;
 
 /// An engine's kind and versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -33,12 +35,13 @@ impl Engine {
         &self.about
     }
 
-    /// Who in the engine reads the `Dockerfile`.
+    /// Who in the engine reads the `Dockerfile` of a build.
     #[must_use]
-    pub fn builder_name(&self) -> &'static str {
-        match self.kind {
-            Kind::Docker => "classic",
-            Kind::Podman => "buildah",
+    pub fn builder_name(&self, plan: &BuildPlan) -> &'static str {
+        match (self.kind, self.builder(plan).version) {
+            (Kind::Docker, BuilderVersion::BuilderV1) => "classic",
+            (Kind::Docker, BuilderVersion::BuilderBuildKit) => "buildkit",
+            (Kind::Podman, _) => "buildah",
         }
     }
 }

@@ -126,6 +126,8 @@ fn external(made: &Made) -> ExternalParameters {
         parent,
         build_args: plan.build.args.keys().cloned().collect(),
         network: plan.build.network.clone(),
+        builder: plan.build.builder.to_string(),
+        reproducible: plan.reproducible,
         artifact: plan.artifact.name.to_string(),
         zstd_level: plan.artifact.zstd_level,
     }

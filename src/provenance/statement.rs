@@ -72,6 +72,11 @@ pub struct ExternalParameters {
     /// The network of `RUN` steps, where it is not the engine's own choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// Who was to build: `auto`, `classic` or `buildkit`.
+    pub builder: String,
+    /// `SOURCE_DATE_EPOCH` of a reproducible image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reproducible: Option<u64>,
     /// The archive's artifact.
     pub artifact: String,
     /// The level that the archive is compressed with.

@@ -33,6 +33,7 @@ fn plan(source: ContextSource, task: bool) -> Plan {
         build: BuildPlan {
             args: BTreeMap::from([("TOKEN".to_owned(), "hush".to_owned()), ("A".to_owned(), "b".to_owned())]),
             network: Some("host".to_owned()),
+            ..BuildPlan::default()
         },
         parent: task.then(|| PARENT.parse().unwrap()),
         artifact: ArtifactPlan {
@@ -43,6 +44,7 @@ fn plan(source: ContextSource, task: bool) -> Plan {
         },
         index: "index".parse().unwrap(),
         index_hash: task.then(|| hash("index")),
+        reproducible: task.then_some(1_451_606_400),
     }
 }
 
@@ -136,6 +138,8 @@ fn a_task_says_what_went_in_and_who_made_it() {
         "parent": { "taskId": PARENT, "artifact": "public/image.tar", "indexHash": hash("parent").to_string() },
         "buildArgs": ["A", "TOKEN"],
         "network": "host",
+        "builder": "auto",
+        "reproducible": 1_451_606_400,
         "artifact": "public/image.tar",
     });
     assert_eq!(definition["externalParameters"], external);
