@@ -4,6 +4,7 @@ mod archive;
 mod build;
 mod check;
 mod conformance;
+mod conformance_engines;
 mod decide;
 mod dry_run;
 mod fault_matrix;
