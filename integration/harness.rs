@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use image_worker::names::HashScheme;
@@ -16,12 +17,55 @@ pub(crate) const PUSHDATE: &str = "20151209123456";
 pub(crate) const RANK: i64 = 1_449_664_496;
 pub(crate) const PROJECT: &str = "mozilla-central";
 
+/// What builds in the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Builder {
+    /// Docker's classic builder.
+    Docker,
+    /// Docker's `BuildKit`.
+    BuildKit,
+    /// Podman's service.
+    Podman,
+}
+
+impl Builder {
+    /// The one that `IMAGE_WORKER_TEST_ENGINE` names; Docker where it is not set.
+    pub(crate) fn chosen() -> Self {
+        match std::env::var("IMAGE_WORKER_TEST_ENGINE").as_deref() {
+            Err(_) | Ok("" | "docker") => Self::Docker,
+            Ok("buildkit") => Self::BuildKit,
+            Ok("podman") => Self::Podman,
+            Ok(other) => panic!("IMAGE_WORKER_TEST_ENGINE is docker, buildkit or podman, not {other}"),
+        }
+    }
+
+    /// Whether the engine is Podman.
+    pub(crate) fn is_podman() -> bool {
+        Self::chosen() == Self::Podman
+    }
+}
+
+/// Where the engine of the tests is, where it is not at its usual place.
+pub(crate) fn engine_place() -> Option<String> {
+    static PODMAN: OnceLock<String> = OnceLock::new();
+    if Builder::is_podman() {
+        let place = || {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/engine");
+            let said = Command::new(script).args(["podman", "--place"]).output().expect("scripts/engine");
+            String::from_utf8(said.stdout).unwrap().trim().to_owned()
+        };
+        return Some(PODMAN.get_or_init(place).clone());
+    }
+    std::env::var("DOCKER_HOST").ok().filter(|place| !place.is_empty())
+}
+
 /// Whether the real engine answers. Without one a test skips itself with a notice at home, and fails in CI.
 pub(crate) fn engine() -> bool {
     let there = docker(&["version"]).status.success();
-    assert!(there || std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "no engine answers: run scripts/engine");
+    let start = if Builder::is_podman() { "scripts/engine podman" } else { "scripts/engine" };
+    assert!(there || std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "no engine answers: run {start}");
     if !there {
-        eprintln!("SKIPPED: no engine answers; run scripts/engine");
+        eprintln!("SKIPPED: no engine answers; run {start}");
     }
     there
 }
@@ -36,9 +80,10 @@ pub(crate) fn installed(program: &str) -> bool {
     there
 }
 
-/// Runs the docker client.
+/// Runs the docker client, which Podman understands too.
 pub(crate) fn docker(arguments: &[&str]) -> Output {
-    let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output();
+    let place = engine_place().map(|place| ("DOCKER_HOST", place));
+    let output = Command::new("docker").args(arguments).envs(place).stdin(Stdio::null()).output();
     output.unwrap_or_else(|error| panic!("cannot run docker {arguments:?}: {error}; run scripts/test"))
 }
 
@@ -242,8 +287,8 @@ pub(crate) fn program<'a>(
     // A temporary folder of its own, so that what is left in it is this run's.
     let temporary = TempDir::with_prefix("image-worker-test-").unwrap();
     command.args(arguments).env_clear().env("TMPDIR", temporary.path()).stdin(Stdio::null());
-    // The engine of the tests, where it is not at its usual place.
-    command.envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host))).envs(&environment);
+    let builder = (Builder::chosen() == Builder::BuildKit).then_some(("IMAGE_WORKER_BUILDER", "buildkit"));
+    command.envs(engine_place().map(|place| ("DOCKER_HOST", place))).envs(builder).envs(&environment);
     let secrets = ["TASKCLUSTER_ACCESS_TOKEN", "TASKCLUSTER_CERTIFICATE"];
     let secrets = secrets.iter().filter_map(|name| environment.get(*name).cloned()).collect();
     Program { command, secrets, temporary }
