@@ -37,6 +37,6 @@ fn builders_agree() {
         for key in keys {
             if built[0].get(key) != built[1].get(key) { eprintln!("DIFF {} {key}: {:?} {:?}", case.name, built[0].get(key), built[1].get(key)); }
         }
-        if case.fails != (built[0]["Build"] == "fails") { eprintln!("FAILS {} {}", case.name, built[0]["Build"]); }
+        if case.fails != (built[0]["Exit code"] == "20") { eprintln!("FAILS {} {}", case.name, built[0]["Exit code"]); }
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Case {
     pub(super) args: Option<String>,
     /// Whether it must not build.
     pub(super) fails: bool,
+    /// Why Podman must not see it.
+    pub(super) kills_podman: Option<String>,
     /// What must be in the listing of the image, and what must not be.
     pub(super) expected: Vec<String>,
     pub(super) dockerfile: String,
@@ -77,11 +79,12 @@ impl Case {
             about,
             args: None,
             fails: false,
+            kills_podman: None,
             expected: Vec::new(),
             dockerfile: String::new(),
             members: Vec::new(),
         };
-        let mut crlf = false;
+        let (mut crlf, mut with_busybox) = (false, false);
         for line in lines {
             if let Some(title) = line.strip_prefix("-- ").and_then(|rest| rest.trim_end().strip_suffix(" --")) {
                 case.members.push(Member::titled(title));
@@ -93,14 +96,18 @@ impl Case {
             } else {
                 let (key, value) = line.trim_end().split_once(": ").unwrap_or((line.trim_end(), ""));
                 match key {
-                    "with" if value == "busybox" => case.members.extend(busybox()),
+                    "with" if value == "busybox" => with_busybox = true,
                     "args" => case.args = Some(value.to_owned()),
                     "fails" => case.fails = true,
+                    "kills Podman" => case.kills_podman = Some(value.to_owned()),
                     "crlf" => crlf = true,
                     "expect" => case.expected.push(value.to_owned()),
                     _ => panic!("{name}: cannot understand the line {line:?}"),
                 }
             }
+        }
+        if with_busybox {
+            case.members.extend(busybox());
         }
         let dockerfile = case.members.iter_mut().find(|member| member.name == "Dockerfile").expect("a Dockerfile");
         let Content::File(text) = &mut dockerfile.content else { panic!("{name}: the Dockerfile is a file") };
