@@ -2,6 +2,7 @@
 
 mod archive;
 mod build;
+mod buildkit;
 mod check;
 mod conformance;
 mod conformance_engines;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use image_worker::builder::BuilderChoice;
 use image_worker::commands::Failed;
 use image_worker::commands::stop::Reason;
 use image_worker::config::settings::{self, Setting};
@@ -31,7 +32,7 @@ const BY_THE_WORKER: [(&str, &str); 4] = [
 ];
 
 /// The variables of `run` that people were promised.
-const PROMISED: [&str; 25] = [
+const PROMISED: [&str; 26] = [
     "TASKCLUSTER_ROOT_URL",
     "TASKCLUSTER_PROXY_URL",
     "TASKCLUSTER_CLIENT_ID",
@@ -51,6 +52,7 @@ const PROMISED: [&str; 25] = [
     "INDEX_HASH",
     "DOCKER_BUILD_ARGS",
     "DOCKER_BUILD_NETWORK",
+    "IMAGE_WORKER_BUILDER",
     "PARENT_TASK_ID",
     "ARTIFACT_NAME",
     "ARTIFACT_EXPIRES",
@@ -104,7 +106,11 @@ fn plan() -> Plan {
             max_bytes: settings::CONTEXT_MAX_BYTES.default.unwrap().parse().unwrap(),
             max_entries: settings::CONTEXT_MAX_ENTRIES.default.unwrap().parse().unwrap(),
         },
-        build: BuildPlan { args: [root_url, nasty].into(), network: Some("host".to_owned()) },
+        build: BuildPlan {
+            args: [root_url, nasty].into(),
+            network: Some("host".to_owned()),
+            builder: BuilderChoice::BuildKit,
+        },
         parent: Some(TOOLCHAIN.parse().unwrap()),
         artifact: ArtifactPlan {
             name: "public/image.tar.zst".parse().unwrap(),

@@ -240,7 +240,7 @@ pub fn definition(
             max_bytes: u64::MAX,
             max_entries: u64::MAX,
         },
-        build: BuildPlan { args: order.args.clone(), network: None },
+        build: BuildPlan { args: order.args.clone(), ..BuildPlan::default() },
         artifact: common.artifact.clone(),
         index: common.index.clone(),
         index_hash: order.index_hash,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::builder::BuilderChoice;
 use crate::names::{
     ArtifactName, ContextHash, Digest, HashScheme, HttpUrl, ImageName, ImageNamespaces, IndexPrefix, NameError,
     Namespace, Project, PushDate, RepoPath, TaskId,
@@ -121,6 +122,8 @@ pub struct BuildPlan {
     pub args: BTreeMap<String, String>,
     /// Network of `RUN` steps.
     pub network: Option<String>,
+    /// Who builds.
+    pub builder: BuilderChoice,
 }
 
 /// The image artifact.

@@ -141,7 +141,7 @@ impl Config {
             task: destination.task(sources, &mut assumed)?,
             pushdate: pushdate(sources, around, !publishes, &mut assumed)?,
             context,
-            build: BuildPlan { args, network },
+            build: BuildPlan { args, network, builder: sources.parse_or_default(&settings::BUILDER)? },
             parent,
             artifact,
             index: sources.parse_or_default(&settings::INDEX)?,

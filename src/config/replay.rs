@@ -27,6 +27,7 @@ pub const OF_THE_TASK: &[&Setting] = &[
     &settings::CONTEXT_MAX_ENTRIES,
     &settings::DOCKER_BUILD_ARGS,
     &settings::DOCKER_BUILD_NETWORK,
+    &settings::BUILDER,
     &settings::PARENT_TASK_ID,
     &settings::ARTIFACT_NAME,
     &settings::ARTIFACT_EXPIRES,

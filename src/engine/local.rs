@@ -9,7 +9,7 @@ use bollard::query_parameters::BuildImageOptions;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
-use super::build::{CHUNK, builder};
+use super::build::CHUNK;
 use super::{Engine, EngineError, keep};
 use crate::build_log::BuildLog;
 use crate::plan::BuildPlan;
@@ -48,6 +48,7 @@ impl Engine {
         log: &mut BuildLog,
     ) -> Result<String, EngineError> {
         let body = bollard::body_try_stream(ReaderStream::with_capacity(context, CHUNK));
+        let builder = self.builder(&build.plan);
         let options = BuildImageOptions {
             dockerfile: "Dockerfile".to_owned(),
             t: Some(build.tag.clone()),
@@ -58,7 +59,8 @@ impl Engine {
             buildargs: Some(build.plan.args.clone().into_iter().collect()),
             labels: Some(build.labels.clone().into_iter().collect()),
             networkmode: build.plan.network.clone(),
-            version: builder(),
+            version: builder.version,
+            session: builder.session,
             ..BuildImageOptions::default()
         };
         let secrets = Secrets::among(&build.plan.args);

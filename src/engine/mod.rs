@@ -2,6 +2,7 @@
 //! bollard's types stop at this room's walls, and so do the differences between engines.
 
 mod build;
+mod buildkit;
 mod clean;
 mod connect;
 mod export;

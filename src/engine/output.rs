@@ -9,10 +9,10 @@ use crate::build_log::plain;
 use crate::secrets::Secrets;
 
 /// How many of a failing step's last lines are kept: about what fits on a screen beside the error.
-const LAST_LINES: usize = 20;
+pub(super) const LAST_LINES: usize = 20;
 
 /// Longer lines are broken, in bytes.
-const LONGEST_LINE: usize = 64 * 1024;
+pub(super) const LONGEST_LINE: usize = 64 * 1024;
 
 /// A step of a `Dockerfile`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,11 +23,14 @@ pub struct Step {
     pub of: u32,
     /// The instruction as the engine shows it.
     pub instruction: String,
+    /// The stage that the step is counted in, where each has a count of its own.
+    pub stage: Option<String>,
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "step {}/{}, {},", self.number, self.of, cut(&self.instruction, 120))
+        let stage = self.stage.as_ref().map(|stage| format!(" of stage {}", cut(stage, 60))).unwrap_or_default();
+        write!(f, "step {}/{}{stage}, {},", self.number, self.of, cut(&self.instruction, 120))
     }
 }
 
@@ -42,7 +45,8 @@ impl Step {
         let rest = line.strip_prefix("Step ").or_else(|| line.strip_prefix("STEP "))?;
         let (count, instruction) = rest.split_once(':')?;
         let (number, of) = count.trim().split_once('/')?;
-        Some(Self { number: number.parse().ok()?, of: of.parse().ok()?, instruction: instruction.trim().to_owned() })
+        let instruction = instruction.trim().to_owned();
+        Some(Self { number: number.parse().ok()?, of: of.parse().ok()?, instruction, stage: None })
     }
 
     fn is(&self, instruction: &str) -> bool {
