@@ -1,60 +1,78 @@
 //! The builders that are compared: how the program is told to use each, and what came of a case there. What it means
 //! that two differ is for the table of differences.
 
-use std::path::Path;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
 use super::case::Case;
 use super::image::{Listing, listing};
-use crate::harness::{PROJECT, path, program};
+use crate::harness::{Builder, PROJECT, path, podman_place, program};
 
-/// Who builds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Builder {
-    /// Docker's classic builder, which the others are compared with.
-    Classic,
-    /// Podman's service.
-    Podman,
-}
+/// The builders, the one first that the others are compared with.
+pub(super) const BUILDERS: [Builder; 3] = [Builder::Docker, Builder::BuildKit, Builder::Podman];
 
-impl Builder {
-    pub(super) const ALL: [Self; 2] = [Self::Classic, Self::Podman];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Classic => "Docker classic",
-            Self::Podman => "Podman",
-        }
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Classic => "classic",
-            Self::Podman => "podman",
-        }
+/// What a builder is called in documentation.
+pub(super) fn name(builder: Builder) -> &'static str {
+    match builder {
+        Builder::Docker => "Docker classic",
+        Builder::BuildKit => "Docker BuildKit",
+        Builder::Podman => "Podman",
     }
 }
 
-/// Lets the program build a case. The subject `Build` says how it ended; the rest is what is in the image.
+fn place(builder: Builder) -> String {
+    let docker = || std::env::var("DOCKER_HOST").ok().filter(|place| !place.is_empty());
+    match builder {
+        Builder::Podman => podman_place(),
+        _ => docker().unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned()),
+    }
+}
+
+/// Whether both engines answer. Where one does not, the test skips itself with a notice at home, and fails in CI.
+pub(super) fn engines() -> bool {
+    let silent = |builder: &Builder| {
+        let mut asked = Command::new("docker");
+        let asked = asked.arg("version").env("DOCKER_HOST", place(*builder)).stdin(Stdio::null()).output();
+        !asked.is_ok_and(|output| output.status.success())
+    };
+    let Some(silent) = BUILDERS.into_iter().find(silent) else { return true };
+    let notice = format!("no {} answers: run scripts/engine and scripts/engine podman", name(silent));
+    assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "{notice}");
+    eprintln!("SKIPPED: {notice}");
+    false
+}
+
+/// Lets the program build a case. What is in the image, and as `Exit code` how the program ended.
 pub(super) fn build(case: &Case, builder: Builder) -> Listing {
     let folder = TempDir::with_prefix("conformance-").unwrap();
     let (context, output) = (folder.path().join("context.tar"), folder.path().join("out"));
     std::fs::write(&context, case.context()).unwrap();
-    // Builders of one engine must not take each other's images for their own.
-    let name = format!("conformance-{}-{}", builder.word(), case.name);
     let arguments = ["run", "--dry-run", "--context", path(&context), "--output", path(&output)];
-    let mut environment = vec![("IMAGE_NAME", name), ("PROJECT", PROJECT.to_owned())];
+    // Two builders of one engine must not take each other's images for their own.
+    let (word, choice) = match builder {
+        Builder::Docker => ("classic", "classic"),
+        Builder::BuildKit => ("buildkit", "buildkit"),
+        Builder::Podman => ("podman", "auto"),
+    };
+    let mut environment = vec![
+        ("IMAGE_NAME", format!("conformance-{word}-{}", case.name)),
+        ("PROJECT", PROJECT.to_owned()),
+        ("DOCKER_HOST", place(builder)),
+        ("IMAGE_WORKER_BUILDER", choice.to_owned()),
+    ];
     environment.extend(case.args.clone().map(|args| ("DOCKER_BUILD_ARGS", args)));
-    if builder == Builder::Podman {
-        environment.push(("DOCKER_HOST", std::env::var("IMAGE_WORKER_TEST_PODMAN").unwrap()));
-    }
     let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value));
     let finished = program(arguments, environment).finish();
+    let archive = output.join("image.tar");
+    assert_eq!(finished.code == 0, archive.exists(), "{}", finished.stderr);
     let mut built = Listing::new();
     if finished.code == 0 {
-        built = listing(&std::fs::read(output.join("image.tar")).unwrap());
-    } else { eprintln!("ENDED {} on {}: {}", case.name, builder.name(), finished.error_line()); }
+        built = listing(&std::fs::read(archive).unwrap());
+    } else {
+        // One line, of the kind that belongs to the code; read where a difference is to be understood.
+        eprintln!("{} with {}: {}", case.name, name(builder), finished.error_line());
+    }
     built.insert("Exit code".to_owned(), finished.code.to_string());
     built
 }

@@ -11,14 +11,13 @@ use tar::{Archive, EntryType};
 /// `/path` → what is there, and `Env` and the like → JSON.
 pub(super) type Listing = BTreeMap<String, String>;
 
-/// The keys of a configuration that containers are started with.
-const CONFIGURED: [&str; 12] = [
+/// The keys of a configuration that containers are started with; labels are a subject each.
+const CONFIGURED: [&str; 11] = [
     "Cmd",
     "Entrypoint",
     "Env",
     "ExposedPorts",
     "Healthcheck",
-    "Labels",
     "OnBuild",
     "Shell",
     "StopSignal",
@@ -81,7 +80,9 @@ fn configured(config: &Value) -> Listing {
     let inner = CONFIGURED.iter().map(|key| (*key, &config["config"][*key]));
     let all = inner.chain(BESIDE.iter().map(|(key, name)| (*name, &config[*key])));
     let told = all.filter(|(_, value)| !matches!(value.to_string().as_str(), "null" | "{}" | "[]" | "\"\""));
-    told.map(|(key, value)| (key.to_owned(), sorted(value).to_string())).collect()
+    let labels = config["config"]["Labels"].as_object().into_iter().flatten();
+    let labels = labels.map(|(key, value)| (format!("Label {key}"), value.to_string()));
+    told.map(|(key, value)| (key.to_owned(), sorted(value).to_string())).chain(labels).collect()
 }
 
 /// The same value with the keys of its objects in order.
