@@ -227,7 +227,7 @@ fn wrong_configuration_names_the_flag_or_variable() {
         ("DOCKER_IMAGE_ZSTD_LEVEL", "22", &["DOCKER_IMAGE_ZSTD_LEVEL: ", "1 to 19"]),
         ("MAX_RUN_TIME", "an hour", &["MAX_RUN_TIME: "]),
         ("MAX_RUN_TIME", "0", &["MAX_RUN_TIME: "]),
-        ("IMAGE_WORKER_ENGINE", "lxc", &["IMAGE_WORKER_ENGINE: ", "auto, docker or podman"]),
+        ("IMAGE_WORKER_ENGINE", "lxc", &["IMAGE_WORKER_ENGINE: ", "auto, docker, podman or managed"]),
         ("DOCKER_HOST", "ssh://me@example.com", &["DOCKER_HOST: ", "unix://PATH"]),
         ("IMAGE_WORKER_LOG_FORMAT", "xml", &["IMAGE_WORKER_LOG_FORMAT: ", "text or json"]),
         ("IMAGE_WORKER_FORCE", "maybe", &["IMAGE_WORKER_FORCE: "]),

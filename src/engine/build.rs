@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use super::buildkit::{Failing, Progress};
 use super::output::{Output, Said};
 use super::sending::noting_the_end;
-use super::{BuildFailure, Engine, EngineError, Kind, stages};
+use super::{BuildFailure, Engine, EngineError, Kind, managed, stages};
 use crate::build_log::BuildLog;
 use crate::builder::BuilderChoice;
-use crate::plan::BuildPlan;
+use crate::plan::{BuildPlan, EPOCH_ARG};
 use crate::secrets::Secrets;
 use bollard::errors::Error;
 use bollard::grpc::BuildRef;
@@ -20,8 +20,8 @@ use regex::Regex;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
-/// What the classic builder says of a `Dockerfile` that does not look at the root URL.
-const UNUSED_ROOT_URL: &str = "[Warning] One or more build-args [TASKCLUSTER_ROOT_URL] were not consumed";
+/// The arguments that the program gives to every build, or to many, without being told.
+const OWN_ARGS: [&str; 2] = ["TASKCLUSTER_ROOT_URL", EPOCH_ARG];
 
 /// How much of the context is read at a time.
 pub(super) const CHUNK: usize = 256 * 1024;
@@ -84,6 +84,9 @@ impl Engine {
             match line {
                 Ok(line) => {
                     self.tell(&mut told, &line, log);
+                    if let (Some(piece), Some(_)) = (&line.stream, &self.managed) {
+                        image_id = managed::last_word(piece);
+                    }
                     if let Some(BuildInfoAux::Default(ImageId { id: Some(id) })) = line.aux {
                         image_id = Some(id);
                     }
@@ -117,7 +120,7 @@ impl Engine {
         for said in lines {
             match said {
                 // Nearly every build would end with this warning, about an argument that nobody asked for.
-                Said::Line(line) if line == UNUSED_ROOT_URL => {}
+                Said::Line(line) if nobody_asked(&line) => {}
                 Said::Line(line) => log.line(&line),
                 Said::Step(line) => log.step(&line),
                 Said::Has(line, id, origin) => {
@@ -140,6 +143,14 @@ impl Engine {
         let root = PathBuf::from(self.client.info().await.ok()?.docker_root_dir?);
         root.is_dir().then_some(root)
     }
+}
+
+/// Whether a line is the classic builder's warning that a `Dockerfile` does not look at arguments which nobody gave.
+fn nobody_asked(line: &str) -> bool {
+    let names = line
+        .strip_prefix("[Warning] One or more build-args [")
+        .and_then(|rest| rest.strip_suffix("] were not consumed"));
+    names.is_some_and(|names| names.split(' ').all(|name| OWN_ARGS.contains(&name)))
 }
 
 /// The builder that is asked for.
@@ -220,6 +231,15 @@ mod tests {
         assert_eq!(exit_code(docker), Some(3));
         assert_eq!(exit_code(podman), Some(4));
         assert_eq!(exit_code("pull access denied for nosuch"), None);
+    }
+
+    #[test]
+    fn a_warning_about_arguments_that_nobody_gave_is_left_out() {
+        let line = |names| format!("[Warning] One or more build-args [{names}] were not consumed");
+        assert!(nobody_asked(&line("TASKCLUSTER_ROOT_URL")));
+        assert!(nobody_asked(&line("SOURCE_DATE_EPOCH TASKCLUSTER_ROOT_URL")));
+        assert!(!nobody_asked(&line("SOURCE_DATE_EPOCH VERSION")));
+        assert!(!nobody_asked("TASKCLUSTER_ROOT_URL"));
     }
 
     #[test]

@@ -125,7 +125,10 @@ const CLEANING_MAY_TAKE: Duration = Duration::from_mins(2);
 impl Engine {
     /// Writes down what this program puts into the engine, from now on, in a file that is gone when all of it is.
     pub fn keep_journal(&self, path: PathBuf) {
-        self.traces.change(|book| book.journal = Some(Journal::new(path, self.place.clone())));
+        // Our own engine goes with us: there is nothing to find in it later.
+        if self.managed.is_none() {
+            self.traces.change(|book| book.journal = Some(Journal::new(path, self.place.clone())));
+        }
     }
 
     /// Removes what this program has left in the engine: tags of built and of loaded images, and the images of steps,
@@ -136,6 +139,10 @@ impl Engine {
 
     async fn clean_within(&self, limit: Duration) {
         let left = self.traces.change(|book| std::mem::take(&mut book.left));
+        if let Some(managed) = &self.managed {
+            managed.stop().await;
+            return;
+        }
         if self.remove_within(limit, left, "this build").await {
             self.traces.change(|book| book.journal.iter_mut().for_each(Journal::forget));
         }
@@ -345,7 +352,7 @@ mod tests {
         let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
         let client = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 3600, bollard::API_DEFAULT_VERSION);
         let (place, traces) = (String::new(), Traces::default());
-        let engine = Engine { client: client.unwrap(), place, traces, kind: Kind::Docker };
+        let engine = Engine { client: client.unwrap(), place, traces, kind: Kind::Docker, managed: None };
         engine.traces.build_begins("builder:1234", Vec::new(), Vec::new());
         let cleaning = engine.clean_within(Duration::from_millis(100));
         tokio::time::timeout(Duration::from_secs(20), cleaning).await.expect("it ends by itself");

@@ -23,6 +23,9 @@ pub struct Kept {
 impl Engine {
     /// Keeps the image of the last step that succeeded under this name; none where no step did.
     pub async fn keep_last(&self, tag: &str, network: Option<&str>) -> Result<Option<Kept>, EngineError> {
+        if self.managed.is_some() {
+            return Err(EngineError::KeepsNothing("a shell"));
+        }
         let Some(id) = self.traces.last() else { return Ok(None) };
         let trouble = |source: bollard::errors::Error| EngineError::Trouble {
             doing: "keeping the last good step's image".to_owned(),

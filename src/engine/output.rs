@@ -144,8 +144,9 @@ impl Output {
                 return Some(Said::Has(line, id, origin));
             }
             Some(_) => {}
-            // The builder's own word, said after the command's last.
+            // The builder's own words, said after the command's last; the second in a chroot, twice.
             None if line.starts_with("Removing intermediate container ") => {}
+            None if line.starts_with("subprocess exited with status ") => {}
             None => {
                 if self.last_lines.len() == LAST_LINES {
                     self.last_lines.pop_front();
