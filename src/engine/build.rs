@@ -133,8 +133,7 @@ impl Engine {
 
     /// How many bytes an image's layers have, unpacked: about the size of its archive.
     pub async fn image_size(&self, image_id: &str) -> Result<u64, EngineError> {
-        let image =
-            self.client.inspect_image(image_id).await.map_err(|error| trouble("looking at the image", error))?;
+        let image = self.inspect(image_id).await.map_err(|error| trouble("looking at the image", error))?;
         Ok(image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default())
     }
 
