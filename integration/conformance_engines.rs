@@ -5,6 +5,7 @@ mod builder;
 mod case;
 mod differences;
 mod document;
+mod identical;
 mod image;
 
 use std::collections::BTreeSet;

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::case::Case;
 use super::image::{Listing, listing};
-use crate::harness::{Builder, PROJECT, path, podman_place, program};
+use crate::harness::{Builder, Finished, PROJECT, path, podman_place, program};
 
 /// The builders, the one first that the others are compared with.
 pub(super) const BUILDERS: [Builder; 3] = [Builder::Docker, Builder::BuildKit, Builder::Podman];
@@ -43,8 +43,8 @@ pub(super) fn engines() -> bool {
     false
 }
 
-/// Lets the program build a case. What is in the image, and as `Exit code` how the program ended.
-pub(super) fn build(case: &Case, builder: Builder) -> Listing {
+/// Lets the program build a case: how it ended, and the archive, where there is one.
+pub(super) fn run(case: &Case, builder: Builder, more: &[(&'static str, &str)]) -> (Finished, Option<Vec<u8>>) {
     let folder = TempDir::with_prefix("conformance-").unwrap();
     let (context, output) = (folder.path().join("context.tar"), folder.path().join("out"));
     std::fs::write(&context, case.context()).unwrap();
@@ -62,14 +62,19 @@ pub(super) fn build(case: &Case, builder: Builder) -> Listing {
         ("IMAGE_WORKER_BUILDER", choice.to_owned()),
     ];
     environment.extend(case.args.clone().map(|args| ("DOCKER_BUILD_ARGS", args)));
+    environment.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
     let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value));
     let finished = program(arguments, environment).finish();
-    let archive = output.join("image.tar");
-    assert_eq!(finished.code == 0, archive.exists(), "{}", finished.stderr);
-    let mut built = Listing::new();
-    if finished.code == 0 {
-        built = listing(&std::fs::read(archive).unwrap());
-    } else {
+    let archive = std::fs::read(output.join("image.tar")).ok();
+    assert_eq!(finished.code == 0, archive.is_some(), "{}", finished.stderr);
+    (finished, archive)
+}
+
+/// What is in the image that the program makes of a case, and as `Exit code` how it ended.
+pub(super) fn build(case: &Case, builder: Builder) -> Listing {
+    let (finished, archive) = run(case, builder, &[]);
+    let mut built = archive.map(|archive| listing(&archive)).unwrap_or_default();
+    if finished.code != 0 {
         // One line, of the kind that belongs to the code; read where a difference is to be understood.
         eprintln!("{} with {}: {}", case.name, name(builder), finished.error_line());
     }
