@@ -58,8 +58,8 @@ fn builders_agree_or_the_difference_is_listed() {
         }
     }
     if only.is_none() {
-        let seen: BTreeSet<_> = found.iter().map(|(known, _)| *known).collect();
-        let gone = DIFFERENCES.iter().enumerate().filter(|(known, _)| !seen.contains(known));
+        let still: BTreeSet<_> = found.iter().map(|(known, _)| *known).collect();
+        let gone = DIFFERENCES.iter().enumerate().filter(|(known, _)| !still.contains(known));
         wrong.extend(gone.map(|(_, known)| format!("not seen any more: {}", known.what)));
     }
     assert!(

@@ -2,6 +2,7 @@
 //! are not in it, nor in how many layers the files came; an own reader, so that it cannot share the program's mistakes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::io::Read;
 
 use serde_json::Value;
@@ -52,11 +53,11 @@ pub(super) fn listing(archive: &[u8]) -> Listing {
         members.insert(entry.path().unwrap().to_str().unwrap().to_owned(), bytes);
     }
     let manifest: Value = serde_json::from_slice(&members["manifest.json"]).unwrap();
-    let named = |value: &Value| &members[value.as_str().unwrap()];
-    let mut listing = configured(&serde_json::from_slice(named(&manifest[0]["Config"])).unwrap());
+    let member = |value: &Value| &members[value.as_str().unwrap()];
+    let mut listing = configured(&serde_json::from_slice(member(&manifest[0]["Config"])).unwrap());
     let mut tree = BTreeMap::new();
     for layer in manifest[0]["Layers"].as_array().unwrap() {
-        put_on(&mut tree, named(layer));
+        put_on(&mut tree, member(layer));
     }
     let mut names: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
     for (path, node) in &tree {
@@ -65,10 +66,10 @@ pub(super) fn listing(archive: &[u8]) -> Listing {
     for (path, node) in &tree {
         let mut said = format!("{}{}", node.facts, node.content);
         for (name, value) in &node.attributes {
-            said.push_str(&format!(" {name}={value}"));
+            let _ = write!(said, " {name}={value}");
         }
         for other in names[&node.file].iter().filter(|other| *other != path) {
-            said.push_str(&format!(" = {other}"));
+            let _ = write!(said, " = {other}");
         }
         listing.insert(path.clone(), said);
     }
@@ -178,8 +179,7 @@ fn attributes(entry: &mut tar::Entry<'_, &[u8]>) -> BTreeMap<String, String> {
     for extension in entry.pax_extensions().unwrap().into_iter().flatten() {
         let extension = extension.unwrap();
         if let Some(name) = extension.key().unwrap().strip_prefix("SCHILY.xattr.") {
-            let value: String = extension.value_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-            found.insert(name.to_owned(), value);
+            found.insert(name.to_owned(), hexadecimal(extension.value_bytes()));
         }
     }
     found
@@ -190,8 +190,15 @@ fn content(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if text.len() <= 40 => format!(" {text:?}"),
         _ => {
-            let hash: String = Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            let hash = hexadecimal(&Sha256::digest(bytes)[..8]);
             format!(" {} bytes, sha256 {hash}", bytes.len())
         }
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
