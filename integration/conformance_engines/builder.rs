@@ -1,6 +1,7 @@
 //! The builders that are compared: how the program is told to use each, and what came of a case there. What it means
 //! that two differ is for the table of differences.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -11,6 +12,9 @@ use crate::harness::{Builder, Finished, PROJECT, path, podman_place, program};
 
 /// The builders, the one first that the others are compared with.
 pub(super) const BUILDERS: [Builder; 3] = [Builder::Docker, Builder::BuildKit, Builder::Podman];
+
+/// A folder for what has been built, so that one can work on the table without building all cases again.
+const KEEP: &str = "CONFORMANCE_KEEP";
 
 /// What a builder is called in documentation.
 pub(super) fn name(builder: Builder) -> &'static str {
@@ -72,6 +76,10 @@ pub(super) fn run(case: &Case, builder: Builder, more: &[(&'static str, &str)]) 
 
 /// What is in the image that the program makes of a case, and as `Exit code` how it ended.
 pub(super) fn build(case: &Case, builder: Builder) -> Listing {
+    let kept = std::env::var_os(KEEP).map(|folder| Path::new(&folder).join(format!("{} {}", name(builder), case.name)));
+    if let Some(built) = kept.as_ref().and_then(|kept| std::fs::read(kept).ok()) {
+        return serde_json::from_slice(&built).unwrap();
+    }
     let (finished, archive) = run(case, builder, &[]);
     let mut built = archive.map(|archive| listing(&archive)).unwrap_or_default();
     if finished.code != 0 {
@@ -79,5 +87,8 @@ pub(super) fn build(case: &Case, builder: Builder) -> Listing {
         eprintln!("{} with {}: {}", case.name, name(builder), finished.error_line());
     }
     built.insert("Exit code".to_owned(), finished.code.to_string());
+    if let Some(kept) = kept {
+        std::fs::write(kept, serde_json::to_vec(&built).unwrap()).unwrap();
+    }
     built
 }
