@@ -45,16 +45,21 @@ impl Builder {
     }
 }
 
+/// Where the Podman service of the tests is, or would be.
+pub(crate) fn podman_place() -> String {
+    static PLACE: OnceLock<String> = OnceLock::new();
+    let ask = || {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/engine");
+        let said = Command::new(script).args(["podman", "--place"]).output().expect("scripts/engine");
+        String::from_utf8(said.stdout).unwrap().trim().to_owned()
+    };
+    PLACE.get_or_init(ask).clone()
+}
+
 /// Where the engine of the tests is, where it is not at its usual place.
 pub(crate) fn engine_place() -> Option<String> {
-    static PODMAN: OnceLock<String> = OnceLock::new();
     if Builder::is_podman() {
-        let place = || {
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/engine");
-            let said = Command::new(script).args(["podman", "--place"]).output().expect("scripts/engine");
-            String::from_utf8(said.stdout).unwrap().trim().to_owned()
-        };
-        return Some(PODMAN.get_or_init(place).clone());
+        return Some(podman_place());
     }
     std::env::var("DOCKER_HOST").ok().filter(|place| !place.is_empty())
 }

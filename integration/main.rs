@@ -6,6 +6,7 @@ mod buildkit;
 mod canonical;
 mod check;
 mod conformance;
+mod conformance_engines;
 mod decide;
 mod dry_run;
 mod fault_matrix;

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::context::collect::{CollectError, Context};
 use crate::context::intake::{Expectation, IntakeError, IntakeFault, Limits, Received, receive};
+use crate::context::owners;
 use crate::context::parent_arg::{self, Change, Replacement};
 use crate::disk::{NoRoom, room_for};
 use crate::names::{ContextHash, HashScheme, HttpUrl, RepoPath};
@@ -229,6 +230,10 @@ impl Fetcher<'_> {
             Ok(received) => received.map_err(|error| blame(error, context.source.to_string(), file.path()))?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
+        // Only now: the hash is of the bytes as they came.
+        let verified = file.reopen().map_err(unwritable)?;
+        let giving = tokio::task::spawn_blocking(move || owners::give_to_root(&verified));
+        giving.await.map_err(io::Error::other).flatten().map_err(unwritable)?;
         Ok(Fetched { file, hash, bytes })
     }
 }

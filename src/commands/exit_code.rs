@@ -121,6 +121,7 @@ const TERMINATED: u8 = 143;
 fn engine_code(error: &EngineError) -> u8 {
     match error {
         EngineError::Build(_) => BUILD,
+        EngineError::NoLayers => BUILD,
         EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. } => WORLD,
         EngineError::Managed(ManagedError::NoPodman | ManagedError::Network(_) | ManagedError::LongPath(_)) => USAGE,
         EngineError::Managed(ManagedError::Folder { .. } | ManagedError::Keeper(_) | ManagedError::Place { .. }) => {

@@ -5,6 +5,7 @@
 //! - `walk`, `source`: the files below a directory, the bytes of a file. `archive`: the bytes of the tar.
 //! - [`contents`]: the hash of the scheme `contents`.
 //! - [`parent_arg`]: the one line that a Dockerfile may need to see its parent.
+//! - [`owners`]: the files are root's, whoever builds.
 //! - [`intake`], [`safety`]: a context from outside, verified and refused where it is unsafe, in one pass.
 //!
 //! Where taskgraph has a hash, [`collect`] has the same one; scripts/compare-taskgraph tries. It refuses, with a
@@ -20,6 +21,7 @@ pub mod collect;
 pub mod contents;
 pub mod dockerfile;
 pub mod intake;
+pub mod owners;
 pub mod parent_arg;
 pub mod safety;
 mod source;

@@ -134,9 +134,12 @@ impl Engine {
         }
     }
 
-    /// How many bytes an image's layers have, unpacked: about the size of its archive.
+    /// How many bytes an image's layers have, unpacked: about the size of its archive. Refuses an image without any.
     pub async fn image_size(&self, image_id: &str) -> Result<u64, EngineError> {
         let image = self.inspect(image_id).await.map_err(|error| trouble("looking at the image", error))?;
+        if image.root_fs.is_some_and(|files| files.layers.is_none_or(|layers| layers.is_empty())) {
+            return Err(EngineError::NoLayers);
+        }
         Ok(image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default())
     }
 

@@ -61,6 +61,11 @@ pub enum EngineError {
     /// The image did not build, and would not on another day.
     #[error("{}", .0.summary())]
     Build(Box<BuildFailure>),
+    /// An image that is nothing but configuration, which Docker makes and does not export.
+    #[error(
+        "the image has no layers, and such an image cannot be exported; add an instruction that makes a file, like COPY"
+    )]
+    NoLayers,
     /// No engine of our own can be had, or not such a one.
     #[error(transparent)]
     Managed(#[from] ManagedError),

@@ -1,0 +1,128 @@
+//! Whose the files of a context are: nobody's. Docker's classic builder and Podman give them to root, but BuildKit to whom
+//! the tar names, so that an image would depend on who packed its context. Refusing owners, or any entry, is for `intake`.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
+
+use tar::{Archive, EntryType, Header};
+
+/// Where a header has the owner's and the group's name.
+const NAMES: std::ops::Range<usize> = 265..329;
+
+/// Gives everything in a context, a plain tar in a file, to root. Sizes and places of the entries stay.
+pub fn give_to_root(file: &File) -> io::Result<()> {
+    let mut archive = Archive::new(file);
+    for entry in archive.entries_with_seek()?.raw(true) {
+        let mut entry = entry?;
+        let (at, data) = (entry.raw_header_position(), entry.raw_file_position());
+        if entry.header().entry_type() == EntryType::XHeader {
+            let mut records = Vec::new();
+            entry.read_to_end(&mut records)?;
+            if zero_ids(&mut records) {
+                file.write_all_at(&records, data)?;
+            }
+        }
+        if let Some(header) = of_root(entry.header()) {
+            file.write_all_at(header.as_bytes(), at)?;
+        }
+    }
+    Ok(())
+}
+
+/// The header with root as its owner; none where it says so already.
+fn of_root(header: &Header) -> Option<Header> {
+    let old = header.as_old();
+    // Docker's readers go by numbers; others go by names too, where the image has them.
+    let named = header.as_ustar().is_some() || header.as_gnu().is_some();
+    let nameless = !named || header.as_bytes()[NAMES].iter().all(|byte| *byte == 0);
+    if is_zero(&old.uid) && is_zero(&old.gid) && nameless {
+        return None;
+    }
+    let mut changed = header.clone();
+    changed.set_uid(0);
+    changed.set_gid(0);
+    if named {
+        changed.as_mut_bytes()[NAMES].fill(0);
+    }
+    changed.set_cksum();
+    Some(changed)
+}
+
+fn is_zero(field: &[u8]) -> bool {
+    field.iter().all(|byte| matches!(byte, b'0' | b' ' | 0))
+}
+
+/// Makes every digit of the records `uid` and `gid` a zero; whether there was another.
+fn zero_ids(records: &mut [u8]) -> bool {
+    let (mut at, mut changed) = (0, false);
+    while let Some(space) = records[at..].iter().position(|byte| *byte == b' ') {
+        let length = std::str::from_utf8(&records[at..at + space]).ok().and_then(|digits| digits.parse::<usize>().ok());
+        // The intake has refused records that are none.
+        let Some(end) = length.map(|length| at + length).filter(|end| (at + space + 1..=records.len()).contains(end))
+        else {
+            break;
+        };
+        let record = &mut records[at + space + 1..end];
+        if record.starts_with(b"uid=") || record.starts_with(b"gid=") {
+            for digit in record[4..].iter_mut().filter(|byte| (b'1'..=b'9').contains(byte)) {
+                *digit = b'0';
+                changed = true;
+            }
+        }
+        at = end;
+    }
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use tar::Builder;
+
+    use super::*;
+
+    fn context(owner: u64, name: &str, ids: [&str; 2]) -> Vec<u8> {
+        let mut tar = Builder::new(Vec::new());
+        for (number, new) in [Header::new_gnu, Header::new_ustar, Header::new_old].into_iter().enumerate() {
+            let mut header = new();
+            header.set_size(4);
+            header.set_mode(0o640);
+            header.set_uid(owner);
+            header.set_gid(owner);
+            if number < 2 {
+                header.set_username(name).unwrap();
+                header.set_groupname(name).unwrap();
+            }
+            let [uid, gid] = ids.map(str::as_bytes);
+            tar.append_pax_extensions([("uid", uid), ("comment", b"uid=77".as_slice()), ("gid", gid)]).unwrap();
+            tar.append_data(&mut header, format!("file{number}"), b"text".as_slice()).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn owners_become_root_and_nothing_else_changes() {
+        for (owner, name, ids) in [(1000, "worker", ["1000", "2008"]), (0o7_777_777, "", ["0000", "0000"])] {
+            let mut file = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut file, &context(owner, name, ids)).unwrap();
+            give_to_root(&file).unwrap();
+            let mut changed = Vec::new();
+            io::Seek::rewind(&mut file).unwrap();
+            file.read_to_end(&mut changed).unwrap();
+            assert!(changed == context(0, "", ["0000", "0000"]), "of {owner}");
+        }
+    }
+
+    #[test]
+    fn records_that_are_none_are_left_alone() {
+        for text in ["", "x", "7 uid=1", "999999999999999999999 uid=1\n", "3 uid=1\n", "0 uid=1\n"] {
+            let mut records = text.as_bytes().to_vec();
+            zero_ids(&mut records);
+            assert_eq!(records.len(), text.len());
+        }
+        let mut records = b"10 uid=123\n".to_vec();
+        records[1] = b'1';
+        assert!(zero_ids(&mut records));
+        assert_eq!(records, b"11 uid=000\n");
+    }
+}
