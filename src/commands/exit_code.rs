@@ -4,6 +4,7 @@
 use super::Failed;
 use super::prospect::Verdict;
 use super::push::PushProblem;
+use super::secret_values::SecretProblem;
 use super::stop::Reason;
 use crate::build_script::ScriptError;
 use crate::context::collect::CollectError;
@@ -60,6 +61,7 @@ impl Failed {
             },
             Self::Tree(error) | Self::Image { error, .. } => tree_code(error),
             Self::Engine(error) => engine_code(error),
+            Self::Secret(SecretProblem::Unreadable { .. } | SecretProblem::TooLarge { .. }) => USAGE,
             Self::NoParent { .. } => USAGE,
             Self::Script(ScriptError::Run { .. } | ScriptError::Failed { .. } | ScriptError::NoImage { .. }) => BUILD,
             Self::Registry(error) => registry_code(error),
@@ -119,6 +121,7 @@ const TERMINATED: u8 = 143;
 fn engine_code(error: &EngineError) -> u8 {
     match error {
         EngineError::Build(_) => BUILD,
+        EngineError::Refused(_) => USAGE,
         EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. } => WORLD,
     }
 }

@@ -12,8 +12,10 @@ use tracing::{info, warn};
 
 use super::Failed;
 use super::leftovers;
+use super::secret_values;
 use super::stop::{Reason, Stop};
 use crate::build_log::BuildLog;
+use crate::build_secrets::BuildSecrets;
 use crate::config::{Config, Destination};
 use crate::disk::room_for;
 use crate::engine::{Engine, EngineError};
@@ -95,6 +97,8 @@ async fn job(
     let identity = plan.identity(context.hash)?;
 
     let mut log = begin_log(work.path())?;
+    let asking = secret_values::values(&plan.build.secrets, services);
+    let secrets = stop.during("getting the build's secrets", asking).await?;
     let loader = Loader { engine: &engine, storage, report };
     let told = match stop.during("loading the parent image", with_parent(plan, services, loader)).await {
         Ok(told) => told,
@@ -103,7 +107,10 @@ async fn job(
             return Err(error);
         }
     };
-    let image = match stop.during("building", build(&engine, plan, &told, &identity, context, &mut log)).await {
+    let image = match stop
+        .during("building", build(&engine, plan, (&told, &secrets), &identity, context, &mut log))
+        .await
+    {
         Ok(id) => stop.during("exporting the image", export(&engine, plan, &identity, id, work.path(), report)).await,
         Err(error) => Err(error),
     };
@@ -189,7 +196,7 @@ async fn with_parent(plan: &Plan, services: Option<&Services>, loader: Loader<'_
 async fn build(
     engine: &Engine,
     plan: &Plan,
-    told: &BuildPlan,
+    (told, secrets): (&BuildPlan, &BuildSecrets),
     identity: &Identity,
     context: Fetched,
     log: &mut BuildLog,
@@ -200,7 +207,7 @@ async fn build(
     info!("building {}", identity.tag);
     let started = Instant::now();
     let (file, tar) = (context.file.path(), context.open(plan.parent.is_some()).await?);
-    let image_id = engine.build(file, tar, &identity.engine_tag, told, log).await?;
+    let image_id = engine.build(file, tar, &identity.engine_tag, told, secrets, log).await?;
     info!("built {image_id} in {:.1} s", started.elapsed().as_secs_f64());
     Ok(image_id)
 }
