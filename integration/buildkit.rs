@@ -65,10 +65,8 @@ fn a_failing_step_is_told_as_the_classic_builder_tells_it() {
     }
     let repository = Repository::new("buildkit-fails", "RUN echo hello; echo almost; exit 7\n");
     let classic = dry_run(&repository, &[("IMAGE_WORKER_BUILDER", "classic")]);
-    classic.assert_fails(
-        20,
-        &["RUN echo hello; echo almost; exit 7, failed with exit code 7", "its last line: almost"],
-    );
+    classic
+        .assert_fails(20, &["RUN echo hello; echo almost; exit 7, failed with exit code 7", "its last line: almost"]);
     let finished = dry_run(&repository, &[]);
     let tail = |finished: &Finished| finished.error_line().split_once(", ").unwrap().1.to_owned();
     assert_eq!(tail(&finished), tail(&classic));

@@ -32,7 +32,7 @@ const BY_THE_WORKER: [(&str, &str); 4] = [
 ];
 
 /// The variables of `run` that people were promised.
-const PROMISED: [&str; 27] = [
+const PROMISED: [&str; 28] = [
     "TASKCLUSTER_ROOT_URL",
     "TASKCLUSTER_PROXY_URL",
     "TASKCLUSTER_CLIENT_ID",
@@ -53,6 +53,7 @@ const PROMISED: [&str; 27] = [
     "DOCKER_BUILD_ARGS",
     "DOCKER_BUILD_NETWORK",
     "DOCKER_BUILD_SECRETS",
+    "SOURCE_DATE_EPOCH",
     "IMAGE_WORKER_BUILDER",
     "PARENT_TASK_ID",
     "ARTIFACT_NAME",
@@ -122,6 +123,8 @@ fn plan() -> Plan {
         },
         index: "index.garbage.staging".parse().unwrap(),
         index_hash: Some("cd".repeat(32).parse().unwrap()),
+        // The tests' clock stands there, and a later one is refused.
+        reproducible: Some(0),
     }
 }
 
@@ -136,7 +139,7 @@ fn small_plan() -> Plan {
     plan.artifact.name = "public/image.tar".parse().unwrap();
     (plan.artifact.expires, plan.artifact.zstd_level) = (None, None);
     plan.index = "index".parse().unwrap();
-    plan.index_hash = None;
+    (plan.index_hash, plan.reproducible) = (None, None);
     plan
 }
 
@@ -274,12 +277,7 @@ fn the_tasks_scopes_satisfy_its_index_inserts() {
     for plan in [plan(), small_plan()] {
         let scopes = definition(&plan).scopes;
         let identity = plan.identity(plan.context.hash.unwrap()).unwrap();
-        let image = ImageFile {
-            path: "image.tar".into(),
-            sha256: "ab".repeat(32).parse().unwrap(),
-            size: 1,
-            image_id: "sha256:ab".to_owned(),
-        };
+        let image = ImageFile { sha256: "ab".repeat(32).parse().unwrap(), size: 1, image_id: "sha256:ab".to_owned() };
         let publication = plan.publication(&identity, &image, jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(publication.insert_task.len(), 3);
         for insert in publication.insert_task {

@@ -244,6 +244,8 @@ pub fn definition(
         artifact: common.artifact.clone(),
         index: common.index.clone(),
         index_hash: order.index_hash,
+        // The deployment's choice, too, or a value that is given.
+        reproducible: None,
     };
     let mut values = shared(waiting, &common.decision_task, common.now);
     let computed = task::values(&plan).map_err(wrong)?;

@@ -9,7 +9,7 @@ use super::stop::Reason;
 use crate::build_script::ScriptError;
 use crate::context::collect::CollectError;
 use crate::context::intake::IntakeFault;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, KeepingError, ManagedError};
 use crate::fetch::FetchError;
 use crate::graph::GraphError;
 use crate::image_archive::RelayError;
@@ -62,6 +62,7 @@ impl Failed {
             Self::Tree(error) | Self::Image { error, .. } => tree_code(error),
             Self::Engine(error) => engine_code(error),
             Self::Secret(SecretProblem::Unreadable { .. } | SecretProblem::TooLarge { .. }) => USAGE,
+            Self::Keeping(KeepingError::System { .. } | KeepingError::Undead) => WORLD,
             Self::NoParent { .. } => USAGE,
             Self::Script(ScriptError::Run { .. } | ScriptError::Failed { .. } | ScriptError::NoImage { .. }) => BUILD,
             Self::Registry(error) => registry_code(error),
@@ -76,7 +77,8 @@ impl Failed {
                 PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } => USAGE,
                 PublishError::TooLarge { .. } => REFUSED,
                 PublishError::NotIndexed { .. } | PublishError::ObjectNotCreated(_) => WORLD,
-                PublishError::ReadBack { .. } | PublishError::StorageChanged | PublishError::Folder { .. } => WORLD,
+                PublishError::ReadBack { .. } | PublishError::StorageChanged => WORLD,
+                PublishError::Folder { .. } | PublishError::Archive(_) => WORLD,
             },
             Self::Lookup(error) => lookup_code(error),
             Self::Call(error) => call_code(error),
@@ -123,6 +125,11 @@ fn engine_code(error: &EngineError) -> u8 {
         EngineError::Build(_) => BUILD,
         EngineError::Refused(_) => USAGE,
         EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. } => WORLD,
+        EngineError::Managed(ManagedError::NoPodman | ManagedError::Network(_) | ManagedError::LongPath(_)) => USAGE,
+        EngineError::Managed(ManagedError::Folder { .. } | ManagedError::Keeper(_) | ManagedError::Place { .. }) => {
+            WORLD
+        }
+        EngineError::KeepsNothing(_) => USAGE,
     }
 }
 

@@ -50,7 +50,7 @@ impl BuildConfig {
             with_parents: sources.switch(&settings::WITH_PARENTS)?,
             no_cache: sources.switch(&settings::NO_CACHE)?,
             push: sources.switch(&settings::PUSH)?.then(|| Pushing::read(sources, around)).transpose()?,
-            engine: EngineConfig::read(sources, around)?,
+            engine: EngineConfig::read_lasting(sources, around)?,
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             directory: around.directory.clone(),
         })

@@ -29,6 +29,8 @@ pub const OF_THE_TASK: &[&Setting] = &[
     &settings::DOCKER_BUILD_NETWORK,
     &settings::BUILDER,
     &settings::SECRET,
+    &settings::REPRODUCIBLE,
+    &settings::SOURCE_DATE_EPOCH,
     &settings::PARENT_TASK_ID,
     &settings::ARTIFACT_NAME,
     &settings::ARTIFACT_EXPIRES,

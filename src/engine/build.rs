@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use super::buildkit::{Asked, Failing, Progress};
-use super::output::{Output, Said};
+use super::output::{Output, Said, is_about_our_args};
 use super::sending::noting_the_end;
-use super::{BuildFailure, Engine, EngineError, stages};
+use super::{BuildFailure, Engine, EngineError, managed, stages};
 use crate::build_log::BuildLog;
 use crate::build_secrets::BuildSecrets;
 use crate::plan::BuildPlan;
@@ -18,9 +18,6 @@ use futures_util::{Stream, StreamExt};
 use regex::Regex;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
-
-/// What the classic builder says of a `Dockerfile` that does not look at the root URL.
-const UNUSED_ROOT_URL: &str = "[Warning] One or more build-args [TASKCLUSTER_ROOT_URL] were not consumed";
 
 /// How much of the context is read at a time.
 pub(super) const CHUNK: usize = 256 * 1024;
@@ -66,7 +63,13 @@ impl Engine {
         let answer = builder.client.build_image(options, None, Some(bollard::body_try_stream(context)));
         let built = self.follow(answer, &builder.asked, hidden, log).await;
         self.traces.build_ends();
-        built
+        match built {
+            // Its service was ended while it was at a step, which then failed for no fault of its own.
+            Err(EngineError::Build(_)) if self.managed.as_ref().is_some_and(|managed| managed.has_ended()) => {
+                Err(EngineError::Unfinished { doing: "building the image".to_owned() })
+            }
+            built => built,
+        }
     }
 
     /// Reads a build's answer to its end.
@@ -84,6 +87,9 @@ impl Engine {
             match line {
                 Ok(line) => {
                     self.tell(&mut told, &line, log);
+                    if let (Some(piece), Some(_)) = (&line.stream, &self.managed) {
+                        image_id = managed::last_word(piece);
+                    }
                     if let Some(BuildInfoAux::Default(ImageId { id: Some(id) })) = line.aux {
                         image_id = Some(id);
                     }
@@ -117,7 +123,7 @@ impl Engine {
         for said in lines {
             match said {
                 // Nearly every build would end with this warning, about an argument that nobody asked for.
-                Said::Line(line) if line == UNUSED_ROOT_URL => {}
+                Said::Line(line) if is_about_our_args(&line) => {}
                 Said::Line(line) => log.line(&line),
                 Said::Step(line) => log.step(&line),
                 Said::Has(line, id, origin) => {
@@ -130,8 +136,7 @@ impl Engine {
 
     /// How many bytes an image's layers have, unpacked: about the size of its archive.
     pub async fn image_size(&self, image_id: &str) -> Result<u64, EngineError> {
-        let image =
-            self.client.inspect_image(image_id).await.map_err(|error| trouble("looking at the image", error))?;
+        let image = self.inspect(image_id).await.map_err(|error| trouble("looking at the image", error))?;
         Ok(image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default())
     }
 
