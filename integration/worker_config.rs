@@ -32,7 +32,7 @@ const BY_THE_WORKER: [(&str, &str); 4] = [
 ];
 
 /// The variables of `run` that people were promised.
-const PROMISED: [&str; 27] = [
+const PROMISED: [&str; 28] = [
     "TASKCLUSTER_ROOT_URL",
     "TASKCLUSTER_PROXY_URL",
     "TASKCLUSTER_CLIENT_ID",
@@ -52,6 +52,7 @@ const PROMISED: [&str; 27] = [
     "INDEX_HASH",
     "DOCKER_BUILD_ARGS",
     "DOCKER_BUILD_NETWORK",
+    "DOCKER_BUILD_SECRETS",
     "SOURCE_DATE_EPOCH",
     "IMAGE_WORKER_BUILDER",
     "PARENT_TASK_ID",
@@ -111,6 +112,7 @@ fn plan() -> Plan {
             args: [root_url, nasty].into(),
             network: Some("host".to_owned()),
             builder: BuilderChoice::BuildKit,
+            secrets: r#"{"npm":{"taskcluster":"project/x/npm","key":"token"}}"#.parse().unwrap(),
         },
         parent: Some(TOOLCHAIN.parse().unwrap()),
         artifact: ArtifactPlan {

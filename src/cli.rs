@@ -217,6 +217,7 @@ fn flag(setting: &'static Setting) -> Arg {
         help = format!("{help} [default: {default}]");
     }
     let arg = Arg::new(setting.name).long(setting.name).help(help).help_heading(setting.group);
+    let arg = if setting.repeatable { arg.action(ArgAction::Append) } else { arg };
     let arg = match setting.name {
         "verbose" => arg.short('v'),
         "out" => arg.short('o'),
@@ -278,6 +279,9 @@ fn given(matches: &ArgMatches, setting: &Setting) -> Option<String> {
     if setting.is_switch() {
         let on = matches.try_get_one::<bool>(setting.name).ok().flatten();
         on.filter(|on| **on).map(|_| "1".to_owned())
+    } else if setting.repeatable {
+        let values = matches.try_get_many::<String>(setting.name).ok().flatten()?;
+        Some(values.cloned().collect::<Vec<_>>().join("\n"))
     } else {
         matches.try_get_one::<String>(setting.name).ok().flatten().cloned()
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::build_secrets::SecretSources;
 use crate::builder::BuilderChoice;
 use crate::names::{
     ArtifactName, ContextHash, Digest, HashScheme, HttpUrl, ImageName, ImageNamespaces, IndexPrefix, NameError,
@@ -135,6 +136,8 @@ pub struct BuildPlan {
     pub network: Option<String>,
     /// Who builds.
     pub builder: BuilderChoice,
+    /// What the `Dockerfile` may ask for: where from, never what.
+    pub secrets: SecretSources,
 }
 
 /// The image artifact.

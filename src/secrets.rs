@@ -1,8 +1,10 @@
 //! Values that must not be printed although the program passes them on: build arguments whose name says that they are
-//! secret. Credentials and signed URLs have types of their own that do not print themselves.
+//! secret, and a build's secrets. Credentials and signed URLs have types of their own that do not print themselves.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+use crate::build_secrets::BuildSecrets;
 
 /// Parts of a name that make its value a secret, as such names are in use.
 const TELLING: [&str; 9] =
@@ -23,9 +25,21 @@ impl Secrets {
             let name = name.to_ascii_lowercase();
             TELLING.iter().any(|part| name.contains(part))
         };
+        Self::default().with(arguments.iter().filter(is_secret).map(|(_, value)| value.as_str()))
+    }
+
+    /// These, and the values of a build's secrets.
+    #[must_use]
+    pub fn and(self, secrets: &BuildSecrets) -> Self {
+        let values: Vec<_> = secrets.values().values().map(|value| String::from_utf8_lossy(value)).collect();
+        self.with(values.iter().map(AsRef::as_ref))
+    }
+
+    fn with<'v>(self, more: impl Iterator<Item = &'v str>) -> Self {
         // Line by line, as output is looked at: a key of many lines is never in one of them whole.
-        let lines = arguments.iter().filter(is_secret).flat_map(|(_, value)| value.lines().map(str::trim));
-        let mut values: Vec<_> = lines.filter(|line| line.len() >= SHORTEST).map(str::to_owned).collect();
+        let lines = more.flat_map(|value| value.lines().map(str::trim));
+        let lines = lines.filter(|line| line.len() >= SHORTEST).map(str::to_owned);
+        let mut values: Vec<_> = self.0.into_iter().chain(lines).collect();
         // A value inside another would leave the other's rest readable.
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         Self(values)

@@ -29,6 +29,7 @@ mod routes;
 mod runs;
 mod schema;
 mod scopes;
+mod secrets;
 mod server;
 mod store;
 mod task_calls;
@@ -228,6 +229,11 @@ impl StandIn {
     pub(crate) fn resolve_exception(&self, task_id: &str, run_id: u32, reason: &str) {
         let reason = runs::exception(reason).unwrap_or_else(|| panic!("the queue has no exception {reason}"));
         runs::resolve_exception(&mut self.shared.world(), task_id, run_id, reason);
+    }
+
+    /// Puts a secret there, which everybody with its scope can read for a day.
+    pub(crate) fn put_secret(&self, name: &str, value: Value) {
+        secrets::put(&mut self.shared.world(), name, value);
     }
 
     /// Puts an artifact there, as the task would have uploaded it to s3. It expires with its task.

@@ -4,7 +4,7 @@
 use super::api::Handler;
 use super::http::decode;
 use super::schema::{self, Schema};
-use super::{artifacts, create_task, index, object, queue, task_calls};
+use super::{artifacts, create_task, index, object, queue, secrets, task_calls};
 
 /// One API call.
 pub(super) struct Route {
@@ -87,6 +87,8 @@ static ROUTES: &[Route] = &[
         Some("queue:get-artifact:<name>"),
         index::find_artifact_from_task,
     ),
+    get("secrets", "/ping", "ping", None, task_calls::ping),
+    get("secrets", "/secret/*name", "get", Some("secrets:get:<name>"), secrets::get),
     get("object", "/ping", "ping", None, task_calls::ping),
     get("object", "/upload/:name", "createUpload", None, object::create_upload)
         .with("PUT", Some(schema::CREATE_UPLOAD)),

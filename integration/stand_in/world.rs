@@ -42,6 +42,8 @@ pub(super) struct World {
     pub(super) artifacts: BTreeMap<ArtifactKey, Artifact>,
     pub(super) objects: BTreeMap<String, Object>,
     pub(super) index: BTreeMap<String, Entry>,
+    /// By name: what a secret holds, and when it is forgotten.
+    pub(super) secrets: BTreeMap<String, (Value, Timestamp)>,
     /// By `bucket/key`.
     pub(super) blobs: BTreeMap<String, Blob>,
     pub(super) faults: Vec<Armed>,
@@ -115,6 +117,7 @@ impl World {
             artifacts: BTreeMap::new(),
             objects: BTreeMap::new(),
             index: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             blobs: BTreeMap::new(),
             faults: Vec::new(),
             log: Log::default(),

@@ -51,6 +51,7 @@ enum GrantedBy {
     Worker,
     Anonymous,
     Person,
+    Author,
     Queue,
 }
 

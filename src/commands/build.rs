@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::push::{Target, push_image};
 use super::stop::Stop;
-use super::{Failed, aside, command_line};
+use super::{Failed, aside, command_line, secret_values};
 use crate::build_log::BuildLog;
 use crate::build_script::{self, ScriptError};
 use crate::config::BuildConfig;
@@ -169,7 +169,7 @@ impl Builder<'_> {
 
     /// Builds an image from its context. Gives its id.
     async fn build(&self, it: &LocalImage, labels: BTreeMap<String, String>) -> Result<String, Failed> {
-        let BuildPlan { mut args, network, builder } = self.config.build.clone();
+        let BuildPlan { mut args, .. } = self.config.build.clone();
         args.extend(it.image.args.clone());
         let parent = it.parent.as_ref().and_then(|parent| self.family.iter().find(|it| it.image.name == *parent));
         args.extend(parent.map(|parent| (PARENT_ARG.to_owned(), parent.tag.clone())));
@@ -177,10 +177,11 @@ impl Builder<'_> {
         if context.hash != it.context {
             return Err(Failed::Changing(it.image.directory.clone()));
         }
-        let (plan, no_cache) = (BuildPlan { args, network, builder }, self.config.no_cache);
-        let build = LocalBuild { tag: it.tag.clone(), plan, labels, no_cache };
-        let context = context.open(it.parent.is_some()).await?;
-        Ok(self.engine.build_local(context, &build, &mut BuildLog::for_people()).await?)
+        let secrets = secret_values::values(&self.config.build.secrets, None).await?;
+        let (plan, no_cache) = (BuildPlan { args, ..self.config.build.clone() }, self.config.no_cache);
+        let build = LocalBuild { tag: it.tag.clone(), plan, secrets, labels, no_cache };
+        let (file, context) = (context.file.path().to_owned(), context.open(it.parent.is_some()).await?);
+        Ok(self.engine.build_local(&file, context, &build, &mut BuildLog::for_people()).await?)
     }
 
     /// The context of an image in a file, as a task would get it.

@@ -4,6 +4,7 @@
 use super::Failed;
 use super::prospect::Verdict;
 use super::push::PushProblem;
+use super::secret_values::SecretProblem;
 use super::stop::Reason;
 use crate::build_script::ScriptError;
 use crate::context::collect::CollectError;
@@ -60,6 +61,7 @@ impl Failed {
             },
             Self::Tree(error) | Self::Image { error, .. } => tree_code(error),
             Self::Engine(error) => engine_code(error),
+            Self::Secret(SecretProblem::Unreadable { .. } | SecretProblem::TooLarge { .. }) => USAGE,
             Self::Keeping(KeepingError::System { .. } | KeepingError::Undead) => WORLD,
             Self::NoParent { .. } => USAGE,
             Self::Script(ScriptError::Run { .. } | ScriptError::Failed { .. } | ScriptError::NoImage { .. }) => BUILD,
@@ -122,6 +124,7 @@ fn engine_code(error: &EngineError) -> u8 {
     match error {
         EngineError::Build(_) => BUILD,
         EngineError::NoLayers => BUILD,
+        EngineError::Refused(_) => USAGE,
         EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. } => WORLD,
         EngineError::Managed(ManagedError::NoPodman | ManagedError::Network(_) | ManagedError::LongPath(_)) => USAGE,
         EngineError::Managed(ManagedError::Folder { .. } | ManagedError::Keeper(_) | ManagedError::Place { .. }) => {

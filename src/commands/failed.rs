@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::prospect::Verdict;
 use super::push::PushProblem;
+use super::secret_values::SecretProblem;
 use super::stop::Reason;
 use super::whereabouts::Whereabouts;
 use crate::build_script::ScriptError;
@@ -110,6 +111,9 @@ pub enum Failed {
     /// The engine, or the build.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A secret of the build.
+    #[error(transparent)]
+    Secret(#[from] SecretProblem),
     /// The keeper of a managed engine could not do what it is for.
     #[error(transparent)]
     Keeping(#[from] KeepingError),

@@ -17,6 +17,7 @@ pub mod push;
 pub mod replay;
 pub mod rerun;
 pub mod run;
+mod secret_values;
 pub mod stop;
 pub mod tree;
 pub mod whereabouts;

@@ -11,11 +11,13 @@ use tracing::{info, warn};
 use super::Failed;
 use super::export::export;
 use super::leftovers;
+use super::secret_values;
 use super::stop::{Reason, Stop};
 use crate::build_log::BuildLog;
+use crate::build_secrets::BuildSecrets;
 use crate::config::{Config, Destination};
 use crate::disk::room_for;
-use crate::engine::{Bases, Engine, EngineError};
+use crate::engine::{Bases, Built, Engine, EngineError};
 use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::loading::Loader;
 use crate::parent::{Role, TaskImage, TaskImages};
@@ -106,6 +108,8 @@ async fn job(
     let identity = plan.identity(context.hash)?;
 
     let mut log = begin_log(work.path())?;
+    let asking = secret_values::values(&plan.build.secrets, services);
+    let secrets = stop.during("getting the build's secrets", asking).await?;
     let loader = Loader { engine: &engine, storage, report };
     let (told, parent) = match stop.during("loading the parent image", with_parent(plan, services, loader)).await {
         Ok(told_and_parent) => told_and_parent,
@@ -114,10 +118,11 @@ async fn job(
             return Err(error);
         }
     };
-    let image = match stop.during("building", build(&engine, plan, &told, &identity, context, &mut log)).await {
-        Ok((id, bases)) => {
-            let exporting = export(&engine, plan, &identity, (id, &bases), work.path(), report);
-            stop.during("exporting the image", exporting).await.map(|image| (image, bases))
+    let building = build(&engine, plan, (&told, &secrets), &identity, context, &mut log);
+    let image = match stop.during("building", building).await {
+        Ok((Built { image_id, builder }, bases)) => {
+            let exporting = export(&engine, plan, &identity, (image_id, &bases), work.path(), report);
+            stop.during("exporting the image", exporting).await.map(|image| (image, bases, builder))
         }
         Err(error) => Err(error),
     };
@@ -142,7 +147,7 @@ async fn job(
             warn!("the build's log is not kept: {error}");
         }
     }
-    let (mut image, bases) = image?;
+    let (mut image, bases, builder) = image?;
     let made = Made {
         plan,
         identity: &identity,
@@ -153,7 +158,7 @@ async fn job(
         bases: &bases,
         parent: parent.as_ref(),
         engine: engine.about(),
-        builder: engine.builder_name(&told),
+        builder,
         started: clock.began,
         finished: clock.now(),
     };
@@ -223,29 +228,29 @@ async fn with_parent(
     Ok((build, Some(image)))
 }
 
-/// Builds the image; the context is not needed any more when it is built. Gives the image's id, and what its `Dockerfile`
+/// Builds the image; the context is not needed any more when it is built. Gives the image, and what its `Dockerfile`
 /// was built from.
 async fn build(
     engine: &Engine,
     plan: &Plan,
-    told: &BuildPlan,
+    (told, secrets): (&BuildPlan, &BuildSecrets),
     identity: &Identity,
     context: Fetched,
     log: &mut BuildLog,
-) -> Result<(String, Bases), Failed> {
+) -> Result<(Built, Bases), Failed> {
     if let Some(root) = engine.root().await {
         room_for("the context in the engine", &root, context.bytes)?;
     }
     info!("building {}", identity.tag);
     let started = Instant::now();
     let (file, tar) = (context.file.path(), context.open(plan.parent.is_some()).await?);
-    let image_id = engine.build(file, tar, &identity.engine_tag, told, log).await?;
-    info!("built {image_id} in {:.1} s", started.elapsed().as_secs_f64());
+    let built = engine.build(file, tar, &identity.engine_tag, told, secrets, log).await?;
+    info!("built {} in {:.1} s", built.image_id, started.elapsed().as_secs_f64());
     let bases = engine.bases(file, &told.args).await?;
     for unknown in &bases.unknown {
         warn!("the engine does not say what {unknown} was: the provenance has no digest of it");
     }
-    Ok((image_id, bases))
+    Ok((built, bases))
 }
 
 /// Keeps the last good step's image of a build that failed; that it cannot be kept is not the failure to tell.

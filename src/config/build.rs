@@ -1,6 +1,7 @@
 //! What one invocation of `build` is to do: which tree, which engine, and how much of it anew. Which images are built is
 //! the command line's word.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{ConfigError, EngineConfig, ImagesPlace, Pushing, Sources, Surroundings, settings};
@@ -33,13 +34,14 @@ pub struct BuildConfig {
 impl BuildConfig {
     /// Reads the configuration of `build`.
     pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
-        let mut build = BuildPlan {
-            network: super::network(sources)?,
-            builder: sources.parse_or_default(&settings::BUILDER)?,
-            ..BuildPlan::default()
-        };
+        let mut build = super::builder::read(sources, around, BTreeMap::new())?;
         if let Some(root_url) = sources.get(&settings::ROOT_URL)? {
             build.args.insert(settings::ROOT_URL.variable.to_owned(), root_url.text);
+        }
+        if let (Some(given), Some(id)) = (sources.get(&settings::SECRET)?, build.secrets.of_taskcluster()) {
+            return Err(given.wrong(format!(
+                "{id} is Taskcluster's, and `build` has no deployment: give it in a file, id={id},src=FILE"
+            )));
         }
         Ok(Self {
             place: ImagesPlace::read(sources, &around.directory)?,

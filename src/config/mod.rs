@@ -3,6 +3,7 @@
 
 mod access;
 mod build;
+mod builder;
 mod decide;
 mod destination;
 mod load;
@@ -26,7 +27,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoPath, TaskId};
-use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, PARENT_ARG, Plan};
+use crate::plan::{ArtifactPlan, ContextPlan, ContextSource, PARENT_ARG, Plan};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
 pub use build::BuildConfig;
@@ -138,12 +139,12 @@ impl Config {
         let mut assumed = Vec::new();
         let args = build_args(sources)?;
         let parent = parent(sources, &args)?;
-        let network = network(sources)?;
         let context = context(sources, around, dry)?;
         let destination = Destination::read(sources, dry)?;
         let publishes = destination == Destination::Task;
         let reads = parent.is_some() || matches!(context.source, ContextSource::Artifact { .. });
-        let needs_deployment = publishes || reads;
+        let build = builder::read(sources, around, args)?;
+        let needs_deployment = publishes || reads || build.secrets.of_taskcluster().is_some();
         let artifact = artifact(sources, around, &destination, &mut assumed)?;
         let plan = Plan {
             image: sources.require(&settings::IMAGE_NAME, "the image has no name")?,
@@ -151,7 +152,7 @@ impl Config {
             task: destination.task(sources, &mut assumed)?,
             pushdate: pushdate(sources, around, !publishes, &mut assumed)?,
             context,
-            build: BuildPlan { args, network, builder: sources.parse_or_default(&settings::BUILDER)? },
+            build,
             parent,
             artifact,
             index: sources.parse_or_default(&settings::INDEX)?,
@@ -179,11 +180,6 @@ impl Config {
             assumed,
         })
     }
-}
-
-/// The network of a build; an empty flag is none, like an empty variable.
-fn network(sources: &Sources) -> Result<Option<String>, ConfigError> {
-    Ok(sources.parse(&settings::DOCKER_BUILD_NETWORK)?.filter(|network: &String| !network.is_empty()))
 }
 
 impl EngineConfig {

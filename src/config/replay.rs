@@ -28,6 +28,7 @@ pub const OF_THE_TASK: &[&Setting] = &[
     &settings::DOCKER_BUILD_ARGS,
     &settings::DOCKER_BUILD_NETWORK,
     &settings::BUILDER,
+    &settings::SECRET,
     &settings::REPRODUCIBLE,
     &settings::SOURCE_DATE_EPOCH,
     &settings::PARENT_TASK_ID,

@@ -20,13 +20,15 @@ pub struct Setting {
     pub help: &'static str,
     /// The group in `--help`.
     pub group: &'static str,
+    /// Whether the flag can be given several times; then the value has a line for each.
+    pub repeatable: bool,
     /// A secret has no flag, because other users of a machine can read command lines.
     pub secret: bool,
 }
 
 impl Setting {
     const fn new(name: &'static str, variable: &'static str, value_name: &'static str, help: &'static str) -> Self {
-        Self { name, variable, value_name, default: None, help, group: "Options", secret: false }
+        Self { name, variable, value_name, default: None, help, group: "Options", repeatable: false, secret: false }
     }
 
     const fn default(mut self, default: &'static str) -> Self {
@@ -36,6 +38,11 @@ impl Setting {
 
     const fn group(mut self, group: &'static str) -> Self {
         self.group = group;
+        self
+    }
+
+    const fn repeatable(mut self) -> Self {
+        self.repeatable = true;
         self
     }
 
@@ -118,6 +125,7 @@ settings! {
 
     DOCKER_BUILD_ARGS = Setting::new("docker-build-args", "DOCKER_BUILD_ARGS", "JSON", "Build arguments, a JSON object of strings").default("{}").group(BUILD);
     DOCKER_BUILD_NETWORK = Setting::new("docker-build-network", "DOCKER_BUILD_NETWORK", "NETWORK", "Network of RUN steps, as the engine names it: host, none [default: the engine's]").group(BUILD);
+    SECRET = Setting::new("secret", "DOCKER_BUILD_SECRETS", "id=ID,src=FILE", "A secret for RUN --mount=type=secret,id=ID; can be repeated; also id=ID,taskcluster=SECRET,key=KEY; in the variable a JSON object: {\"ID\": {\"file\": FILE}}").group(BUILD).repeatable();
     BUILDER = Setting::new("builder", "IMAGE_WORKER_BUILDER", "BUILDER", "Who builds: classic, buildkit (stages side by side, RUN --mount), or auto: the one that the Dockerfile needs, else the engine's own").default("auto").group(BUILD);
     REPRODUCIBLE = Setting::new("reproducible", "IMAGE_WORKER_REPRODUCIBLE", "", "Make the image the same bytes whenever and wherever it is built: no time in it is later than SOURCE_DATE_EPOCH, or else than 2016-01-01, the time of all files of a context").group(BUILD);
     SOURCE_DATE_EPOCH = Setting::new("source-date-epoch", "SOURCE_DATE_EPOCH", "SECONDS", "The latest time in the image, seconds since 1970, not in the future; also given to the build as an argument; implies --reproducible").group(BUILD);
@@ -183,6 +191,7 @@ pub const RUN: &[&Setting] = &[
     &DOCKER_BUILD_ARGS,
     &DOCKER_BUILD_NETWORK,
     &BUILDER,
+    &SECRET,
     &REPRODUCIBLE,
     &SOURCE_DATE_EPOCH,
     &PARENT_TASK_ID,

@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use bollard::query_parameters::BuilderVersion;
 use serde::Serialize;
 
 use super::{Engine, Kind};
-use crate::plan::BuildPlan;
 
 /// An engine's kind and versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -35,12 +33,11 @@ impl Engine {
         &self.about
     }
 
-    /// Who in the engine reads the `Dockerfile` of a build.
-    #[must_use]
-    pub fn builder_name(&self, plan: &BuildPlan) -> &'static str {
-        match (self.kind, self.builder(plan).version) {
-            (Kind::Docker, BuilderVersion::BuilderV1) => "classic",
-            (Kind::Docker, BuilderVersion::BuilderBuildKit) => "buildkit",
+    /// Who in the engine reads a `Dockerfile`.
+    pub(super) fn builder_name(&self, by_buildkit: bool) -> &'static str {
+        match (self.kind, by_buildkit) {
+            (Kind::Docker, false) => "classic",
+            (Kind::Docker, true) => "buildkit",
             (Kind::Podman, _) => "buildah",
         }
     }

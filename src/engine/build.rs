@@ -1,18 +1,17 @@
 //! Building: the verified context goes in as a stream, the output comes out line by line, and what was made is
-//! written down so that it can be removed. Which of an engine's builders does it is [`Engine::builder`]'s choice.
+//! written down so that it can be removed. Which of an engine's builders does it is chosen in `buildkit`.
 
 use std::path::{Path, PathBuf};
 
-use super::buildkit::{Failing, Progress};
+use super::buildkit::{Asked, Failing, Progress};
 use super::output::{Output, Said, is_about_our_args};
 use super::sending::noting_the_end;
-use super::{BuildFailure, Engine, EngineError, Kind, managed, stages};
+use super::{BuildFailure, Engine, EngineError, managed, stages};
 use crate::build_log::BuildLog;
-use crate::builder::BuilderChoice;
+use crate::build_secrets::BuildSecrets;
 use crate::plan::BuildPlan;
 use crate::secrets::Secrets;
 use bollard::errors::Error;
-use bollard::grpc::BuildRef;
 use bollard::models::{BuildInfo, BuildInfoAux, ImageId};
 use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
 use futures_util::{Stream, StreamExt};
@@ -23,8 +22,17 @@ use tokio_util::io::ReaderStream;
 /// How much of the context is read at a time.
 pub(super) const CHUNK: usize = 256 * 1024;
 
+/// An image that was built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// Its id in the engine, `sha256:…`.
+    pub image_id: String,
+    /// Who has read the `Dockerfile`: `classic`, `buildkit` or `buildah`.
+    pub builder: &'static str,
+}
+
 impl Engine {
-    /// Builds a context, a plain tar, and tags the image. Gives the image's id, `sha256:…`. The output goes to
+    /// Builds a context, a plain tar, and tags the image. The output goes to
     /// `log`, line by line as it comes. `file` is where the context is, with the same steps in its `Dockerfile`.
     pub async fn build(
         &self,
@@ -32,10 +40,13 @@ impl Engine {
         context: impl AsyncRead + Send + 'static,
         tag: &str,
         plan: &BuildPlan,
+        secrets: &BuildSecrets,
         log: &mut BuildLog,
-    ) -> Result<String, EngineError> {
-        let builder = self.builder(plan);
-        let (traces, goes_on) = (self.traces.clone(), builder.version == BuilderVersion::BuilderV1);
+    ) -> Result<Built, EngineError> {
+        // A Dockerfile that cannot be read here is the engine's to refuse.
+        let dockerfile = stages::dockerfile_of(file).unwrap_or_default();
+        let builder = self.builder(plan.builder, &String::from_utf8_lossy(&dockerfile), secrets).await?;
+        let (traces, goes_on) = (self.traces.clone(), builder.session.is_none());
         let context = noting_the_end(ReaderStream::with_capacity(context, CHUNK), move || {
             // BuildKit stops with the connection.
             if goes_on {
@@ -52,24 +63,21 @@ impl Engine {
             nocache: true,
             buildargs: Some(plan.args.clone().into_iter().collect()),
             networkmode: plan.network.clone(),
-            version: builder.version,
-            session: builder.session,
+            version: BuilderVersion::BuilderV1,
             ..BuildImageOptions::default()
         };
-        // A Dockerfile that cannot be read here is the engine's to refuse.
-        let firsts = stages::firsts_of(file).unwrap_or_default();
+        let firsts = if goes_on { stages::firsts_of(file).unwrap_or_default() } else { Vec::new() };
         self.traces.build_begins(tag, firsts, self.images().await);
-        let secrets = Secrets::among(&plan.args);
-        let built = self
-            .follow(self.client.build_image(options, None, Some(bollard::body_try_stream(context))), secrets, log)
-            .await;
+        let hidden = Secrets::among(&plan.args).and(secrets);
+        let answer = builder.client.build_image(options, None, Some(bollard::body_try_stream(context)));
+        let built = self.follow(answer, &builder.asked, hidden, log).await;
         self.traces.build_ends();
         match built {
             // Its service was ended while it was at a step, which then failed for no fault of its own.
             Err(EngineError::Build(_)) if self.managed.as_ref().is_some_and(|managed| managed.has_ended()) => {
                 Err(EngineError::Unfinished { doing: "building the image".to_owned() })
             }
-            built => built,
+            built => Ok(Built { image_id: built?, builder: self.builder_name(builder.session.is_some()) }),
         }
     }
 
@@ -77,6 +85,7 @@ impl Engine {
     pub(super) async fn follow(
         &self,
         answer: impl Stream<Item = Result<BuildInfo, Error>>,
+        asked: &Asked,
         secrets: Secrets,
         log: &mut BuildLog,
     ) -> Result<String, EngineError> {
@@ -96,7 +105,7 @@ impl Engine {
                 }
                 Err(error) => {
                     self.print(told.end(), log);
-                    return Err(failure(told, error));
+                    return Err(failure(told, asked, error));
                 }
             }
         }
@@ -150,26 +159,6 @@ impl Engine {
     }
 }
 
-/// The builder that is asked for.
-pub(super) struct Builder {
-    pub(super) version: BuilderVersion,
-    /// The connection by which BuildKit asks us back.
-    pub(super) session: Option<String>,
-}
-
-impl Engine {
-    /// Which builder is asked for. The classic one needs no session, and is what Podman's socket answers with too.
-    pub(super) fn builder(&self, plan: &BuildPlan) -> Builder {
-        match (plan.builder, self.kind) {
-            (BuilderChoice::BuildKit, Kind::Docker) => {
-                let session = Some(BuildRef::random().into());
-                Builder { version: BuilderVersion::BuilderBuildKit, session }
-            }
-            _ => Builder { version: BuilderVersion::BuilderV1, session: None },
-        }
-    }
-}
-
 /// What a build has told so far: the classic builder in its own words, BuildKit in news of its parts.
 #[derive(Default)]
 struct Told {
@@ -186,7 +175,7 @@ impl Told {
 }
 
 /// Tells the `Dockerfile`'s faults from the engine's: by the kind of answer, not by its words.
-fn failure(Told { output, progress }: Told, error: Error) -> EngineError {
+fn failure(Told { output, progress }: Told, asked: &Asked, error: Error) -> EngineError {
     let message = match error {
         // Said in the stream of a build that had begun.
         Error::DockerStreamError { error } => error,
@@ -194,16 +183,24 @@ fn failure(Told { output, progress }: Told, error: Error) -> EngineError {
         Error::DockerResponseServerError { status_code: 400, message } => message,
         other => return trouble("building the image", other),
     };
-    let Failing { step, last_lines } = progress.into_failing(&message);
-    let message = output.hide(in_own_words(message.trim()));
+    let Failing { step, last_lines, sought } = progress.into_failing(&message);
+    let mut message = output.hide(in_own_words(message.trim()));
+    if let Some(sought) = &sought {
+        message = format!("{sought} cannot be had: {message}");
+    }
     let (step, last_lines) = if step.is_some() { (step, last_lines) } else { output.into_last() };
-    EngineError::Build(Box::new(BuildFailure { exit_code: exit_code(&message), step, message, last_lines }))
+    let way_out = asked.way_out(step.as_ref(), sought.as_deref());
+    EngineError::Build(Box::new(BuildFailure { exit_code: exit_code(&message), step, message, last_lines, way_out }))
 }
 
 /// What failed, without the doors that it came through.
 fn in_own_words(message: &str) -> &str {
-    let doors =
-        ["failed to solve with frontend dockerfile.v0: ", "failed to solve: ", "failed to create LLB definition: "];
+    let doors = [
+        "failed to solve with frontend dockerfile.v0: ",
+        "failed to solve with frontend gateway.v0: ",
+        "failed to solve: ",
+        "failed to create LLB definition: ",
+    ];
     doors.iter().fold(message, |message, door| message.strip_prefix(door).unwrap_or(message))
 }
 
@@ -237,18 +234,20 @@ mod tests {
         let error = Error::DockerStreamError {
             error: "The command '/bin/sh -c exit 3' returned a non-zero code: 3".to_owned(),
         };
-        let said = failure(Told { output, ..Told::default() }, error).to_string();
+        let said = failure(Told { output, ..Told::default() }, &Asked::default(), error).to_string();
         assert!(said.starts_with("step 2/2, RUN exit 3, failed with exit code 3; its last line: boom; "), "{said}");
 
         let mut output = Output::default();
         output.piece(&format!("Step 2/2 : RUN {}\n{}\n", "true && ".repeat(100), "x".repeat(1000)));
         let error = Error::DockerStreamError { error: "returned a non-zero code: 100".to_owned() };
-        let said = crate::report::error_line(&failure(Told { output, ..Told::default() }, error).to_string());
+        let said = crate::report::error_line(
+            &failure(Told { output, ..Told::default() }, &Asked::default(), error).to_string(),
+        );
         assert!(said.contains("failed with exit code 100") && said.ends_with("or what it fetches"), "{said}");
 
         let lost = Error::IOError { err: std::io::Error::other("connection reset") };
-        assert!(matches!(failure(Told::default(), lost), EngineError::Trouble { .. }));
+        assert!(matches!(failure(Told::default(), &Asked::default(), lost), EngineError::Trouble { .. }));
         let broken = Error::DockerResponseServerError { status_code: 500, message: String::new() };
-        assert!(matches!(failure(Told::default(), broken), EngineError::Trouble { .. }));
+        assert!(matches!(failure(Told::default(), &Asked::default(), broken), EngineError::Trouble { .. }));
     }
 }

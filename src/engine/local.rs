@@ -10,8 +10,9 @@ use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
 use super::build::CHUNK;
-use super::{Engine, EngineError, keep};
+use super::{Engine, EngineError, keep, stages};
 use crate::build_log::BuildLog;
+use crate::build_secrets::BuildSecrets;
 use crate::plan::BuildPlan;
 use crate::secrets::Secrets;
 
@@ -22,6 +23,8 @@ pub struct LocalBuild {
     pub tag: String,
     /// Arguments and network.
     pub plan: BuildPlan,
+    /// What the `Dockerfile` may ask for.
+    pub secrets: BuildSecrets,
     /// What the image says of itself.
     pub labels: BTreeMap<String, String>,
     /// Build every step anew.
@@ -40,15 +43,17 @@ pub struct Present {
 }
 
 impl Engine {
-    /// Builds a context, a plain tar. Gives the image's id; the image is there to stay.
+    /// Builds a context, a plain tar. Gives the image's id; the image is there to stay. `file` is where the context is.
     pub async fn build_local(
         &self,
+        file: &Path,
         context: impl AsyncRead + Send + 'static,
         build: &LocalBuild,
         log: &mut BuildLog,
     ) -> Result<String, EngineError> {
         let body = bollard::body_try_stream(ReaderStream::with_capacity(context, CHUNK));
-        let builder = self.builder(&build.plan);
+        let dockerfile = stages::dockerfile_of(file).unwrap_or_default();
+        let builder = self.builder(build.plan.builder, &String::from_utf8_lossy(&dockerfile), &build.secrets).await?;
         let options = BuildImageOptions {
             dockerfile: "Dockerfile".to_owned(),
             t: Some(build.tag.clone()),
@@ -59,12 +64,11 @@ impl Engine {
             buildargs: Some(build.plan.args.clone().into_iter().collect()),
             labels: Some(build.labels.clone().into_iter().collect()),
             networkmode: build.plan.network.clone(),
-            version: builder.version,
-            session: builder.session,
             ..BuildImageOptions::default()
         };
-        let secrets = Secrets::among(&build.plan.args);
-        self.follow(self.client.build_image(options, None, Some(body)), secrets, log).await
+        let hidden = Secrets::among(&build.plan.args).and(&build.secrets);
+        let answer = builder.client.build_image(options, None, Some(body));
+        self.follow(answer, &builder.asked, hidden, log).await
     }
 
     /// The image that has a name, if there is one.

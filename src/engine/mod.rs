@@ -26,6 +26,7 @@ use bollard::Docker;
 
 pub use about::About;
 pub use bases::{Base, Bases, shared_layers};
+pub use build::Built;
 pub use clean::After;
 use clean::Traces;
 pub use keep::Kept;
@@ -58,6 +59,9 @@ pub enum EngineError {
         /// What it was doing.
         doing: String,
     },
+    /// What is asked for cannot be had from this engine.
+    #[error("{0}")]
+    Refused(String),
     /// The image did not build, and would not on another day.
     #[error("{}", .0.summary())]
     Build(Box<BuildFailure>),
@@ -90,21 +94,27 @@ pub struct BuildFailure {
     pub message: String,
     /// The last lines of the step's output.
     pub last_lines: Vec<String>,
+    /// What helps besides mending the `Dockerfile`.
+    pub way_out: Option<String>,
 }
 
 impl BuildFailure {
     /// The failure in one line.
     #[must_use]
     pub fn summary(&self) -> String {
+        let way_out = |otherwise| self.way_out.as_deref().unwrap_or(otherwise);
         let Some(step) = &self.step else {
-            return format!("the build did not begin: {}; mend the Dockerfile", cut(&self.message, 300));
+            let way_out = way_out("mend the Dockerfile");
+            return format!("the build did not begin: {}; {way_out}", cut(&self.message, 240));
         };
         let last =
             self.last_lines.last().map(|line| format!("; its last line: {}", cut(line, 160))).unwrap_or_default();
-        match self.exit_code {
-            Some(code) => format!("{step} failed with exit code {code}{last}; mend the Dockerfile, or what it fetches"),
-            None => format!("{step} failed: {}; mend the Dockerfile, or what it needs", cut(&self.message, 200)),
+        if let Some(code) = self.exit_code {
+            let way_out = way_out("mend the Dockerfile, or what it fetches");
+            return format!("{step} failed with exit code {code}{last}; {way_out}");
         }
+        let way_out = way_out("mend the Dockerfile, or what it needs");
+        format!("{step} failed: {}; {way_out}", cut(&self.message, 140))
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod index;
 pub mod object;
 pub mod queue;
+pub mod secrets;
 pub mod tasks;
 
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub struct Services {
     pub queue: Arc<queue::Queue>,
     /// Routes.
     pub index: Arc<index::Index>,
+    /// Secrets.
+    pub secrets: Arc<secrets::Secrets>,
 }
 
 impl Services {
@@ -33,7 +36,8 @@ impl Services {
                 taskcluster::Queue::new(builder.clone()).map_err(bad("queue"))?,
                 deployment.clone(),
             )),
-            index: Arc::new(index::Index::new(taskcluster::Index::new(builder).map_err(bad("index"))?)),
+            index: Arc::new(index::Index::new(taskcluster::Index::new(builder.clone()).map_err(bad("index"))?)),
+            secrets: Arc::new(secrets::Secrets::new(taskcluster::Secrets::new(builder).map_err(bad("secrets"))?)),
         })
     }
 }

@@ -3,24 +3,24 @@
 
 /// One instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Instruction {
+pub(crate) struct Instruction {
     /// Its keyword, in capitals.
-    pub(super) keyword: String,
+    pub(crate) keyword: String,
     /// What follows, in one line.
-    pub(super) rest: String,
+    pub(crate) rest: String,
 }
 
 /// What a Dockerfile says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Instructions {
+pub(crate) struct Instructions {
     /// In order.
-    pub(super) all: Vec<Instruction>,
+    pub(crate) all: Vec<Instruction>,
     /// The character that takes a meaning away, `\` unless a directive at the top says `` ` ``.
-    pub(super) escape: char,
+    pub(crate) escape: char,
 }
 
 /// Reads the text of a Dockerfile. Nothing is wrong to it: refusing is the engine's affair.
-pub(super) fn read(text: &str) -> Instructions {
+pub(crate) fn read(text: &str) -> Instructions {
     let escape = escape_of(text);
     let mut all = Vec::new();
     let mut lines = text.trim_start_matches('\u{feff}').lines();

@@ -9,7 +9,7 @@
 
 #[cfg(test)]
 mod fixture;
-mod instructions;
+pub(crate) mod instructions;
 mod kind;
 pub mod lineage;
 pub mod local;

@@ -1,8 +1,13 @@
 //! BuildKit, the younger builder of a Docker Engine: what it says of a build, in the classic builder's words. Asking for
 //! a build, and what its end means, is `build`'s.
 
+mod choice;
+mod connection;
 mod lines;
+mod needs;
 mod progress;
+mod session;
 mod vertex;
 
+pub(super) use choice::Asked;
 pub(super) use progress::{Failing, Progress};

@@ -38,6 +38,8 @@ struct Watched {
 pub(in super::super) struct Failing {
     /// The step that failed.
     pub(in super::super) step: Option<Step>,
+    /// The image that was looked for when the build failed before its first step.
+    pub(in super::super) sought: Option<String>,
     /// What it printed at last.
     pub(in super::super) last_lines: Vec<String>,
 }
@@ -89,8 +91,9 @@ impl Progress {
         let digest = named.map(|(digest, _)| digest.clone()).or(self.failed);
         match digest.and_then(|digest| self.parts.remove(&digest)) {
             Some(Watched { part: Part::Step(step), lines, .. }) => {
-                Failing { step: Some(step), last_lines: lines.into_last() }
+                Failing { step: Some(step), last_lines: lines.into_last(), sought: None }
             }
+            Some(Watched { part: Part::Looking(image), .. }) => Failing { sought: Some(image), ..Failing::default() },
             _ => Failing::default(),
         }
     }

@@ -1,0 +1,44 @@
+//! What a build is told besides its context: who builds it, on which network, and which secrets it may ask for. The
+//! values of secrets are no part of the configuration.
+
+use std::collections::BTreeMap;
+
+use super::{ConfigError, Sources, Surroundings, settings};
+use crate::build_secrets::{SecretSource, SecretSources};
+use crate::builder::BuilderChoice;
+use crate::plan::BuildPlan;
+
+/// Reads what a build with these arguments is told.
+pub(super) fn read(
+    sources: &Sources,
+    around: &Surroundings,
+    args: BTreeMap<String, String>,
+) -> Result<BuildPlan, ConfigError> {
+    // An empty flag is none, like an empty variable.
+    let network = sources.parse(&settings::DOCKER_BUILD_NETWORK)?.filter(|network: &String| !network.is_empty());
+    Ok(BuildPlan { args, network, builder: builder(sources)?, secrets: secrets(sources, around)? })
+}
+
+/// Who builds. The images of steps, which a shell after a failure needs, are the classic builder's only.
+fn builder(sources: &Sources) -> Result<BuilderChoice, ConfigError> {
+    let builder = sources.parse_or_default(&settings::BUILDER)?;
+    match (builder, sources.switch(&settings::SHELL)?) {
+        (BuilderChoice::BuildKit, true) => Err(ConfigError::Combination(
+            "--shell opens a shell in the image of the last good step, which BuildKit does not make: leave --builder buildkit or --shell away".to_owned(),
+        )),
+        (BuilderChoice::Auto, true) => Ok(BuilderChoice::Classic),
+        (builder, _) => Ok(builder),
+    }
+}
+
+/// Where the values of secrets are; a file's path is the one that somebody typed here.
+fn secrets(sources: &Sources, around: &Surroundings) -> Result<SecretSources, ConfigError> {
+    let Some(given) = sources.get(&settings::SECRET)? else { return Ok(SecretSources::default()) };
+    let mut secrets: SecretSources = given.parse()?;
+    for source in secrets.0.values_mut() {
+        if let SecretSource::File { file } = source {
+            *file = around.directory.join(&file);
+        }
+    }
+    Ok(secrets)
+}

@@ -1,0 +1,135 @@
+//! Connections of our own to the engine, for what bollard keeps to itself: the headers of a ping, and connections that
+//! change their protocol. What goes over them is for `session` and `records`.
+
+use std::io;
+
+use http_body_util::Empty;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::header::{CONNECTION, HOST, UPGRADE};
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(in super::super) enum ConnectionError {
+    /// Nobody is there.
+    #[error("nobody answers at {0}")]
+    Closed(String, #[source] io::Error),
+    /// What came is no HTTP.
+    #[error("no HTTP at {0}")]
+    Broken(String, #[source] hyper::Error),
+    /// The engine does not do that.
+    #[error("the engine answers {1} to {0}")]
+    Refused(String, StatusCode),
+}
+
+/// What an engine says of itself when it is asked whether it is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Ping {
+    /// The newest version of the API that it speaks.
+    pub(in super::super) api: Option<(u32, u32)>,
+    /// Whether BuildKit is what it builds with unless it is told otherwise.
+    pub(in super::super) builds_with_buildkit: bool,
+}
+
+/// A socket, local or not.
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+
+/// Asks the engine at `place` whether it is there.
+pub(in super::super) async fn ping(place: &str) -> Result<Ping, ConnectionError> {
+    let answer = ask(place, request(Method::GET, "/_ping", &[])).await?;
+    let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+    let api = header("api-version").and_then(|version| version.split_once('.'));
+    let api = api.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    Ok(Ping { api, builds_with_buildkit: header("builder-version") == Some("2") })
+}
+
+/// A connection that the engine has agreed to speak HTTP/2 on, in the direction that `path` is about.
+pub(super) async fn upgrade(place: &str, path: &str, headers: &[(&str, String)]) -> Result<Upgraded, ConnectionError> {
+    let mut request = request(Method::POST, path, headers);
+    let changes = [(CONNECTION, "Upgrade"), (UPGRADE, "h2c")];
+    request.headers_mut().extend(changes.map(|(name, value)| (name, hyper::header::HeaderValue::from_static(value))));
+    let answer = ask(place, request).await?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(ConnectionError::Refused(path.to_owned(), answer.status()));
+    }
+    hyper::upgrade::on(answer).await.map_err(|error| ConnectionError::Broken(place.to_owned(), error))
+}
+
+/// A request without a body. What a header cannot hold is left out: there is none among ours.
+fn request(method: Method, path: &str, headers: &[(&str, String)]) -> Request<Empty<Bytes>> {
+    let mut request = Request::new(Empty::new());
+    *request.method_mut() = method;
+    // Without a version, as bollard asks: every engine understands it.
+    if let Ok(path) = path.parse() {
+        *request.uri_mut() = path;
+    }
+    request.headers_mut().insert(HOST, hyper::header::HeaderValue::from_static("engine"));
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (name.parse::<hyper::header::HeaderName>(), value.parse()) {
+            request.headers_mut().append(name, value);
+        }
+    }
+    request
+}
+
+async fn ask(place: &str, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, ConnectionError> {
+    let closed = |error| ConnectionError::Closed(place.to_owned(), error);
+    let broken = |error| ConnectionError::Broken(place.to_owned(), error);
+    let socket: Box<dyn Socket> = if let Some(path) = place.strip_prefix("unix://") {
+        Box::new(UnixStream::connect(path).await.map_err(closed)?)
+    } else {
+        let address = place.trim_start_matches("tcp://").trim_start_matches("http://").trim_end_matches('/');
+        Box::new(TcpStream::connect(address).await.map_err(closed)?)
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
+    // It ends with the answer, or with the connection that the answer has become.
+    tokio::spawn(connection.with_upgrades());
+    sender.send_request(request).await.map_err(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// An engine that gives everybody the same answer.
+    async fn engine(answer: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = format!("tcp://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut asked = [0; 1024];
+            assert!(socket.read(&mut asked).await.unwrap() > 0);
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        });
+        place
+    }
+
+    #[tokio::test]
+    async fn a_ping_tells_the_engines_own_builder() {
+        let answer = "HTTP/1.1 200 OK\r\nApi-Version: 1.43\r\nBuilder-Version: 2\r\nContent-Length: 2\r\n\r\nOK";
+        let said = ping(&engine(answer).await).await.unwrap();
+        assert_eq!(said, Ping { api: Some((1, 43)), builds_with_buildkit: true });
+        let said =
+            ping(&engine("HTTP/1.1 200 OK\r\nBuilder-Version: \r\nContent-Length: 0\r\n\r\n").await).await.unwrap();
+        assert_eq!(said, Ping::default());
+        assert!(matches!(ping("unix:///nonexistent.sock").await.unwrap_err(), ConnectionError::Closed(..)));
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_keeps_to_http_is_told_from_one_that_does_not() {
+        let place = engine("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
+        let refused = upgrade(&place, "/session", &[("x-name", "value".to_owned())]).await.unwrap_err();
+        assert_eq!(refused.to_string(), "the engine answers 404 Not Found to /session");
+        let place = engine("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n").await;
+        assert!(upgrade(&place, "/session", &[]).await.is_ok());
+    }
+}

@@ -1,0 +1,95 @@
+//! BuildKit's session: a connection on which the engine asks us while it builds. It asks whether we are there, and for
+//! secrets by their names; what their values are is for others.
+
+use std::collections::BTreeMap;
+
+use bollard::grpc::BuildRef;
+use bollard::health::health_check_response::ServingStatus;
+use bollard::health::health_server::{Health, HealthServer};
+use bollard::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
+use bollard::moby::buildkit::secrets::v1::secrets_server::{Secrets, SecretsServer};
+use bollard::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
+use futures_util::stream::Empty;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::service::TowerToHyperService;
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
+use super::connection::{ConnectionError, upgrade};
+use crate::build_secrets::BuildSecrets;
+
+/// A session. It ends when it is dropped, and with it a build that still asks.
+pub(in super::super) struct Session {
+    id: String,
+    serving: JoinHandle<()>,
+}
+
+impl Session {
+    /// Opens a session with the engine at `place`, and answers on it.
+    pub(in super::super) async fn open(place: &str, secrets: &BuildSecrets) -> Result<Self, ConnectionError> {
+        let id: String = BuildRef::random().into();
+        let method = |name: &str| ("x-docker-expose-session-grpc-method", name.to_owned());
+        let headers = [
+            ("x-docker-expose-session-uuid", id.clone()),
+            ("x-docker-expose-session-name", "image-worker".to_owned()),
+            method("/grpc.health.v1.Health/Check"),
+            method("/moby.buildkit.secrets.v1.Secrets/GetSecret"),
+        ];
+        let connection = upgrade(place, "/session", &headers).await?;
+        let answers = SecretsServer::new(Answers { secrets: secrets.values().clone() });
+        let routes = TowerToHyperService::new(Routes::new(answers).add_service(HealthServer::new(Alive)));
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let serving = tokio::spawn(async move {
+            // It ends with the build; a build that misses it says so itself.
+            drop(server.serve_connection(connection, routes).await);
+        });
+        Ok(Self { id, serving })
+    }
+
+    /// The session's name, by which a build finds it.
+    pub(in super::super) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+struct Answers {
+    secrets: BTreeMap<String, Vec<u8>>,
+}
+
+#[tonic::async_trait]
+impl Secrets for Answers {
+    async fn get_secret(&self, asked: Request<GetSecretRequest>) -> Result<Response<GetSecretResponse>, Status> {
+        let id = &asked.get_ref().id;
+        match self.secrets.get(id) {
+            Some(value) => Ok(Response::new(GetSecretResponse { data: value.clone() })),
+            // BuildKit goes on without where the Dockerfile does not say `required`.
+            None => Err(Status::not_found(format!("no secret has the id {id}"))),
+        }
+    }
+}
+
+struct Alive;
+
+#[tonic::async_trait]
+impl Health for Alive {
+    type WatchStream = Empty<Result<HealthCheckResponse, Status>>;
+
+    async fn check(&self, _: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        Ok(Response::new(HealthCheckResponse { status: ServingStatus::Serving.into() }))
+    }
+
+    async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
+        Err(Status::unimplemented("nobody lists us"))
+    }
+
+    async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("nobody watches us"))
+    }
+}
