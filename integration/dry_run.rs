@@ -6,7 +6,9 @@ use std::path::Path;
 use image_worker::names::{Digest, HashScheme};
 use serde_json::{Value, json};
 
-use crate::harness::{Finished, Job, PROJECT, PUSHDATE, RANK, Repository, docker_says, engine, path, program};
+use crate::harness::{
+    Finished, Job, PROJECT, PUSHDATE, RANK, Repository, container_says, docker_says, engine, path, program,
+};
 use crate::stand_in::TaskSpec;
 
 const STEPS: &str = "RUN echo hello > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
@@ -55,7 +57,7 @@ fn a_directory_a_file_and_a_url_give_the_same_image() {
     let archive = repository.root.path().join("out/image.tar");
     docker_says(&["load", "--input", path(&archive)]);
     let tag = format!("dry-run:{hash}");
-    assert_eq!(docker_says(&["run", "--rm", "--network", "none", &tag]), "hello");
+    assert_eq!(container_says(&[&tag]), "hello");
     docker_says(&["rmi", "--force", &tag]);
 }
 
@@ -227,7 +229,7 @@ fn wrong_configuration_names_the_flag_or_variable() {
         ("DOCKER_IMAGE_ZSTD_LEVEL", "22", &["DOCKER_IMAGE_ZSTD_LEVEL: ", "1 to 19"]),
         ("MAX_RUN_TIME", "an hour", &["MAX_RUN_TIME: "]),
         ("MAX_RUN_TIME", "0", &["MAX_RUN_TIME: "]),
-        ("IMAGE_WORKER_ENGINE", "lxc", &["IMAGE_WORKER_ENGINE: ", "auto, docker or podman"]),
+        ("IMAGE_WORKER_ENGINE", "lxc", &["IMAGE_WORKER_ENGINE: ", "auto, docker, podman or managed"]),
         ("DOCKER_HOST", "ssh://me@example.com", &["DOCKER_HOST: ", "unix://PATH"]),
         ("IMAGE_WORKER_LOG_FORMAT", "xml", &["IMAGE_WORKER_LOG_FORMAT: ", "text or json"]),
         ("IMAGE_WORKER_FORCE", "maybe", &["IMAGE_WORKER_FORCE: "]),

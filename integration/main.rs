@@ -2,6 +2,7 @@
 
 mod archive;
 mod build;
+mod buildkit;
 mod canonical;
 mod check;
 mod conformance;

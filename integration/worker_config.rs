@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use image_worker::builder::BuilderChoice;
 use image_worker::commands::Failed;
 use image_worker::commands::stop::Reason;
 use image_worker::config::settings::{self, Setting};
@@ -31,7 +32,7 @@ const BY_THE_WORKER: [(&str, &str); 4] = [
 ];
 
 /// The variables of `run` that people were promised.
-const PROMISED: [&str; 25] = [
+const PROMISED: [&str; 27] = [
     "TASKCLUSTER_ROOT_URL",
     "TASKCLUSTER_PROXY_URL",
     "TASKCLUSTER_CLIENT_ID",
@@ -51,6 +52,8 @@ const PROMISED: [&str; 25] = [
     "INDEX_HASH",
     "DOCKER_BUILD_ARGS",
     "DOCKER_BUILD_NETWORK",
+    "SOURCE_DATE_EPOCH",
+    "IMAGE_WORKER_BUILDER",
     "PARENT_TASK_ID",
     "ARTIFACT_NAME",
     "ARTIFACT_EXPIRES",
@@ -104,7 +107,11 @@ fn plan() -> Plan {
             max_bytes: settings::CONTEXT_MAX_BYTES.default.unwrap().parse().unwrap(),
             max_entries: settings::CONTEXT_MAX_ENTRIES.default.unwrap().parse().unwrap(),
         },
-        build: BuildPlan { args: [root_url, nasty].into(), network: Some("host".to_owned()) },
+        build: BuildPlan {
+            args: [root_url, nasty].into(),
+            network: Some("host".to_owned()),
+            builder: BuilderChoice::BuildKit,
+        },
         parent: Some(TOOLCHAIN.parse().unwrap()),
         artifact: ArtifactPlan {
             name: "public/image.tar.zst".parse().unwrap(),
@@ -114,6 +121,8 @@ fn plan() -> Plan {
         },
         index: "index.garbage.staging".parse().unwrap(),
         index_hash: Some("cd".repeat(32).parse().unwrap()),
+        // The tests' clock stands there, and a later one is refused.
+        reproducible: Some(0),
     }
 }
 
@@ -128,7 +137,7 @@ fn small_plan() -> Plan {
     plan.artifact.name = "public/image.tar".parse().unwrap();
     (plan.artifact.expires, plan.artifact.zstd_level) = (None, None);
     plan.index = "index".parse().unwrap();
-    plan.index_hash = None;
+    (plan.index_hash, plan.reproducible) = (None, None);
     plan
 }
 

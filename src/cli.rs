@@ -2,6 +2,7 @@
 //! It only reads what was typed; what it means is for `config` and the verbs.
 
 mod help;
+mod keep;
 mod load;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use clap_complete::Shell;
 
 use crate::config::ImageSource;
 use crate::config::settings::{self, Setting};
+use crate::engine::Keeping;
 use crate::names::{ImageName, NameError, TaskId};
 
 /// What was typed.
@@ -52,6 +54,8 @@ pub enum Verb {
     Load(ImageSource),
     /// Say whether every consumer can load an image archive.
     Check(PathBuf),
+    /// Keep a managed engine; for the program itself.
+    Keep(Keeping),
     /// Print a completion script.
     Completions(Shell),
     /// Print the manual page.
@@ -131,6 +135,7 @@ pub fn command() -> Command {
         )
         .subcommand(Command::new("completions").about("Print a completion script").arg(shell))
         .subcommand(Command::new("man").about("Print the manual page"))
+        .subcommand(keep::arguments())
 }
 
 /// A verb with its settings' flags.
@@ -257,6 +262,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         "load" => {
             let missing = || command().error(clap::error::ErrorKind::MissingRequiredArgument, "which image?");
             Verb::Load(load::source(sub).ok_or_else(missing)?)
+        }
+        keep::VERB => {
+            let missing = || command().error(clap::error::ErrorKind::MissingRequiredArgument, "keep what?");
+            Verb::Keep(keep::keeping(sub).ok_or_else(missing)?)
         }
         "check" => Verb::Check(sub.get_one("file").cloned().unwrap_or_default()),
         "completions" => Verb::Completions(sub.get_one("shell").copied().unwrap_or(Shell::Bash)),

@@ -15,11 +15,14 @@ const PREFIX: &str = ".image-worker-";
 /// The file that outlives its run: it names what the run has left elsewhere.
 const JOURNAL: &str = "journal";
 
+/// The folder of an engine of its own. Things can be mounted in it, and files of other users: whoever made it removes it.
+const ENGINE: &str = "engine";
+
 /// How many folders somebody else may take away before their locks are ours. Each takes a coincidence.
 const TRIES: u32 = 10;
 
-/// A folder for what is not finished. It disappears with everything in it, but for a journal that is still there: that
-/// keeps the folder, for the next run to find.
+/// A folder for what is not finished. It disappears with everything in it, but for a journal or an engine that is still there:
+/// they keep the folder, for the next run to find.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
@@ -60,6 +63,12 @@ impl Scratch {
         &self.path
     }
 
+    /// The folder in it that is not removed with it, for an engine.
+    #[must_use]
+    pub fn engine(&self) -> PathBuf {
+        self.path.join(ENGINE)
+    }
+
     /// The file in it that is not removed with it.
     #[must_use]
     pub fn journal(&self) -> PathBuf {
@@ -75,7 +84,7 @@ impl Drop for Scratch {
     }
 }
 
-/// A folder whose run was killed and has left a journal. It is ours while this value lives: nobody else claims it.
+/// A folder whose run was killed and has left a journal, or an engine. It is ours while this value lives: nobody else claims it.
 #[derive(Debug)]
 pub struct Abandoned {
     path: PathBuf,
@@ -89,15 +98,29 @@ impl Abandoned {
         self.path.join(JOURNAL)
     }
 
+    /// The engine that it has left.
+    #[must_use]
+    pub fn engine(&self) -> Option<PathBuf> {
+        Some(self.path.join(ENGINE)).filter(|engine| engine.exists())
+    }
+
+    /// Whether it has left a journal.
+    #[must_use]
+    pub fn has_journal(&self) -> bool {
+        self.journal().exists()
+    }
+
     /// Removes the folder: what its journal names is done with.
     pub fn remove(self) {
-        let removed = fs::remove_file(self.journal()).and_then(|()| fs::remove_dir(&self.path));
-        told(&self.path, removed);
+        let journal = fs::remove_file(self.journal());
+        let journal =
+            journal.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) });
+        told(&self.path, journal.and_then(|()| fs::remove_dir(&self.path)));
     }
 }
 
-/// Removes what killed runs of this user have left in `parent`. Gives the folders that have a journal, and nothing else
-/// any more.
+/// Removes what killed runs of this user have left in `parent`. Gives the folders that have a journal or an engine,
+/// and nothing else any more.
 #[must_use]
 pub fn sweep(parent: &Path) -> Vec<Abandoned> {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
@@ -144,23 +167,24 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Removes all that is in a folder but its journal, and the folder where it has none. Whether the folder is gone.
+/// Removes all that is in a folder but its journal and its engine, and the folder where it has none. Whether the folder is
+/// gone.
 fn clear(path: &Path) -> io::Result<bool> {
-    let mut journal = false;
+    let mut keeps = false;
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        if entry.file_name() == JOURNAL {
-            journal = true;
+        if entry.file_name() == JOURNAL || entry.file_name() == ENGINE {
+            keeps = true;
         } else if entry.file_type()?.is_dir() {
             fs::remove_dir_all(entry.path())?;
         } else {
             fs::remove_file(entry.path())?;
         }
     }
-    if !journal {
+    if !keeps {
         fs::remove_dir(path)?;
     }
-    Ok(!journal)
+    Ok(!keeps)
 }
 
 /// A file that appears under its name when it is complete. Until then it is in a folder of its own beside that place, on

@@ -8,7 +8,7 @@ use super::stop::Reason;
 use crate::build_script::ScriptError;
 use crate::context::collect::CollectError;
 use crate::context::intake::IntakeFault;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, KeepingError, ManagedError};
 use crate::fetch::FetchError;
 use crate::graph::GraphError;
 use crate::image_archive::RelayError;
@@ -60,6 +60,7 @@ impl Failed {
             },
             Self::Tree(error) | Self::Image { error, .. } => tree_code(error),
             Self::Engine(error) => engine_code(error),
+            Self::Keeping(KeepingError::System { .. } | KeepingError::Undead) => WORLD,
             Self::NoParent { .. } => USAGE,
             Self::Script(ScriptError::Run { .. } | ScriptError::Failed { .. } | ScriptError::NoImage { .. }) => BUILD,
             Self::Registry(error) => registry_code(error),
@@ -121,6 +122,11 @@ fn engine_code(error: &EngineError) -> u8 {
     match error {
         EngineError::Build(_) => BUILD,
         EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. } => WORLD,
+        EngineError::Managed(ManagedError::NoPodman | ManagedError::Network(_) | ManagedError::LongPath(_)) => USAGE,
+        EngineError::Managed(ManagedError::Folder { .. } | ManagedError::Keeper(_) | ManagedError::Place { .. }) => {
+            WORLD
+        }
+        EngineError::KeepsNothing(_) => USAGE,
     }
 }
 

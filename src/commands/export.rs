@@ -11,7 +11,7 @@ use tracing::info;
 use super::Failed;
 use crate::disk::{give_back, room_for};
 use crate::engine::{Engine, EngineError};
-use crate::image_archive::{ArchiveError, Spool};
+use crate::image_archive::{ArchiveError, Spool, reproducible};
 use crate::plan::{Identity, ImageFile, Plan};
 use crate::publish::{Finished, Stored};
 use crate::report::{Bytes, Report};
@@ -40,13 +40,21 @@ pub(super) async fn export(
     info!("exporting the image, about {}; the engine prepares all of it before the first byte", Bytes(size));
     let meter = report.meter("exporting the image", None);
     let export = stream::reader(engine.export(&image_id, meter.clone()));
+    // The whole image is rewritten, whatever of it is shared with the image that it was built from.
+    let (epoch, base_layers) = (plan.reproducible, 0);
     let taken = in_the_background(move || {
-        let spool = Spool::take_in(export, file)?;
+        let mut spool = Spool::take_in(export, file)?;
         spool.expect(&image_id)?;
+        if let Some(epoch) = epoch {
+            reproducible::rewrite(&mut spool, epoch, base_layers)?;
+        }
         Ok(spool)
     });
     let spool = taken.await.map_err(|error| blame(error, folder))?;
     meter.finish("exported the image");
+    if let Some(epoch) = plan.reproducible {
+        info!("no time in the image is later than SOURCE_DATE_EPOCH={epoch}: its id is {} now", spool.image_id());
+    }
     if spool.packed() > 0 {
         info!("{} layers came packed, and are stored plain, as every consumer reads them", spool.packed());
     }
@@ -92,6 +100,6 @@ fn blame(error: ArchiveError, folder: &Path) -> Failed {
             Err(source) => ArchiveError::Read(source).into(),
         },
         ArchiveError::Write(source) => Failed::Write { path: folder.to_owned(), source },
-        ArchiveError::ReadBack(_) | ArchiveError::Content(_) => error.into(),
+        ArchiveError::ReadBack(_) | ArchiveError::Content(_) | ArchiveError::Rewrite(_) => error.into(),
     }
 }

@@ -13,7 +13,7 @@ use crate::context::collect::CollectError;
 use crate::decision::DecisionError;
 use crate::disk::NoRoom;
 use crate::document::DocumentError;
-use crate::engine::{EngineError, Kept};
+use crate::engine::{EngineError, KeepingError, Kept};
 use crate::fetch::FetchError;
 use crate::graph::GraphError;
 use crate::image_archive::ArchiveError;
@@ -110,6 +110,9 @@ pub enum Failed {
     /// The engine, or the build.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The keeper of a managed engine could not do what it is for.
+    #[error(transparent)]
+    Keeping(#[from] KeepingError),
     /// An image that is nowhere.
     #[error("{0}")]
     NoImage(String),

@@ -21,8 +21,26 @@ pub(super) async fn remove_at_last(left: Vec<Abandoned>, engine: &EngineConfig) 
     remove_all(left, engine, false).await.map(drop)
 }
 
+/// Removes the engines that killed runs had of their own; gives the folders that have a journal.
+async fn without_managed(left: Vec<Abandoned>, engine: &EngineConfig) -> Vec<Abandoned> {
+    let mut others = Vec::new();
+    for abandoned in left {
+        let gone = match abandoned.engine() {
+            Some(place) => Engine::remove_managed(engine, &place).await,
+            None => true,
+        };
+        if abandoned.has_journal() {
+            others.push(abandoned);
+        } else if gone {
+            abandoned.remove();
+        }
+    }
+    others
+}
+
 async fn remove_all(left: Vec<Abandoned>, engine: &EngineConfig, later: bool) -> Result<Vec<Abandoned>, Failed> {
     let mut waiting = Vec::new();
+    let left = without_managed(left, engine).await;
     if left.is_empty() {
         return Ok(waiting);
     }

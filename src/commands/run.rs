@@ -18,7 +18,7 @@ use crate::engine::{Engine, EngineError};
 use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::loading::Loader;
 use crate::parent::{Role, TaskImages};
-use crate::plan::{BuildPlan, Identity, PARENT_ARG, Plan};
+use crate::plan::{BuildPlan, EPOCH_ARG, Identity, PARENT_ARG, Plan};
 use crate::publish::{Folder, Payload, PublishError, Publisher};
 use crate::report::Report;
 use crate::scratch::Scratch;
@@ -79,9 +79,10 @@ async fn job(
         return Ok(Outcome { built: false, identity: identity.clone(), story });
     }
     let expires = stop.during("asking for the task's expiry", publisher.expires(plan)).await?;
-    let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
-
     let work = work_folder(config)?;
+    let (place, network) = (work.engine(), plan.build.network.as_deref());
+    let connecting = Engine::connect_or_start(&config.engine, &place, network);
+    let engine = stop.during("looking for an engine", connecting).await?;
     engine.keep_journal(work.journal());
     let fetcher = Fetcher { services, storage, report, folder: work.path() };
     let context = stop.during("fetching the context", fetcher.context(plan)).await?;
@@ -174,6 +175,9 @@ async fn with_parent(plan: &Plan, services: Option<&Services>, loader: Loader<'_
         let tag = plan.parent_tag(parent);
         TaskImages { role: Role::Parent, services, loader }.load(&plan.artifact.name, parent, &tag).await?;
         build.args.insert(PARENT_ARG.to_owned(), tag);
+    }
+    if let Some(epoch) = plan.reproducible {
+        build.args.entry(EPOCH_ARG.to_owned()).or_insert_with(|| epoch.to_string());
     }
     Ok(build)
 }

@@ -33,7 +33,11 @@ pub struct BuildConfig {
 impl BuildConfig {
     /// Reads the configuration of `build`.
     pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
-        let mut build = BuildPlan { network: super::network(sources)?, ..BuildPlan::default() };
+        let mut build = BuildPlan {
+            network: super::network(sources)?,
+            builder: sources.parse_or_default(&settings::BUILDER)?,
+            ..BuildPlan::default()
+        };
         if let Some(root_url) = sources.get(&settings::ROOT_URL)? {
             build.args.insert(settings::ROOT_URL.variable.to_owned(), root_url.text);
         }
@@ -44,7 +48,7 @@ impl BuildConfig {
             with_parents: sources.switch(&settings::WITH_PARENTS)?,
             no_cache: sources.switch(&settings::NO_CACHE)?,
             push: sources.switch(&settings::PUSH)?.then(|| Pushing::read(sources, around)).transpose()?,
-            engine: EngineConfig::read(sources, around)?,
+            engine: EngineConfig::read_lasting(sources, around)?,
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             directory: around.directory.clone(),
         })

@@ -66,7 +66,7 @@ impl LoadConfig {
             from,
             tag: tag(sources)?,
             artifact: sources.parse_or_default(&settings::ARTIFACT_NAME)?,
-            engine: EngineConfig::read(sources, around)?,
+            engine: EngineConfig::read_lasting(sources, around)?,
             patience: patience::read(sources)?,
             now: around.now,
         })

@@ -9,8 +9,10 @@ mod load;
 mod lookup;
 mod patience;
 mod place;
+mod podman;
 mod push;
 pub mod replay;
+mod reproducible;
 pub mod rerun;
 pub mod settings;
 mod sources;
@@ -33,6 +35,7 @@ pub use destination::{Destination, Output, Owner};
 pub use load::{From, ImageSource, LoadConfig};
 pub use lookup::LookupConfig;
 pub use place::ImagesPlace;
+pub use podman::Podman;
 pub use push::{PushConfig, Pushing};
 pub use sources::{ConfigError, Given, Origin, Sources};
 pub use tree::{TreeConfig, TreeForm};
@@ -79,6 +82,8 @@ pub struct EngineConfig {
     pub docker_host: Option<String>,
     /// `XDG_RUNTIME_DIR`, below which a user's Podman listens.
     pub runtime_dir: Option<PathBuf>,
+    /// What can be started where no engine answers.
+    pub podman: Podman,
 }
 
 /// Which kind of engine is wanted.
@@ -91,6 +96,8 @@ pub enum EngineChoice {
     Docker,
     /// Podman's service.
     Podman,
+    /// A Podman service that the program starts for one job.
+    Managed,
 }
 
 impl std::str::FromStr for EngineChoice {
@@ -101,7 +108,8 @@ impl std::str::FromStr for EngineChoice {
             "auto" => Ok(Self::Auto),
             "docker" => Ok(Self::Docker),
             "podman" => Ok(Self::Podman),
-            _ => Err(format!("{text:?} is not an engine: expected auto, docker or podman")),
+            "managed" => Ok(Self::Managed),
+            _ => Err(format!("{text:?} is not an engine: expected auto, docker, podman or managed")),
         }
     }
 }
@@ -141,17 +149,24 @@ impl Config {
             task: destination.task(sources, &mut assumed)?,
             pushdate: pushdate(sources, around, !publishes, &mut assumed)?,
             context,
-            build: BuildPlan { args, network },
+            build: BuildPlan { args, network, builder: sources.parse_or_default(&settings::BUILDER)? },
             parent,
             artifact,
             index: sources.parse_or_default(&settings::INDEX)?,
             index_hash: sources.parse(&settings::INDEX_HASH)?,
+            reproducible: reproducible::read(sources, around)?,
         };
         let keep = replay::kept(sources, plan.task.as_ref(), dry)?;
+        let engine = EngineConfig::read(sources, around)?;
+        if keep.is_some() && engine.is_managed() {
+            let why =
+                "--shell needs an engine that stays: a managed one is gone with its job; name another with --engine";
+            return Err(ConfigError::Combination(why.to_owned()));
+        }
         Ok(Self {
             plan,
             deployment: access::deployment(sources, needs_deployment, !publishes)?,
-            engine: EngineConfig::read(sources, around)?,
+            engine,
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             destination,
             keep,
@@ -175,7 +190,32 @@ impl EngineConfig {
             choice: sources.parse_or_default(&settings::ENGINE)?,
             docker_host: docker_host(sources)?,
             runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
+            podman: Podman::look(around),
         })
+    }
+
+    /// The same for a verb whose images are to stay in the engine.
+    pub(crate) fn read_lasting(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+        let config = Self::read(sources, around)?;
+        match sources.get(&settings::ENGINE)? {
+            Some(given) if config.is_managed() => Err(given.wrong(
+                "is for run and replay: a managed engine is gone with its job, and with it the image that this verb makes or needs; name another engine",
+            )),
+            _ => Ok(config),
+        }
+    }
+
+    /// Whether the engine is one of our own for sure.
+    #[must_use]
+    pub fn is_managed(&self) -> bool {
+        self.choice == EngineChoice::Managed
+    }
+
+    /// Whether it can become one of our own.
+    #[must_use]
+    pub fn may_be_managed(&self) -> bool {
+        self.is_managed()
+            || (self.choice == EngineChoice::Auto && self.docker_host.is_none() && self.podman.program.is_some())
     }
 }
 

@@ -35,7 +35,7 @@ impl PushConfig {
     pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
         Ok(Self {
             place: ImagesPlace::read(sources, &around.directory)?,
-            engine: EngineConfig::read(sources, around)?,
+            engine: EngineConfig::read_lasting(sources, around)?,
             pushing: Pushing::read(sources, around)?,
         })
     }

@@ -118,6 +118,9 @@ settings! {
 
     DOCKER_BUILD_ARGS = Setting::new("docker-build-args", "DOCKER_BUILD_ARGS", "JSON", "Build arguments, a JSON object of strings").default("{}").group(BUILD);
     DOCKER_BUILD_NETWORK = Setting::new("docker-build-network", "DOCKER_BUILD_NETWORK", "NETWORK", "Network of RUN steps, as the engine names it: host, none [default: the engine's]").group(BUILD);
+    BUILDER = Setting::new("builder", "IMAGE_WORKER_BUILDER", "BUILDER", "Who builds: classic, buildkit (stages side by side, RUN --mount), or auto: the one that the Dockerfile needs, else the engine's own").default("auto").group(BUILD);
+    REPRODUCIBLE = Setting::new("reproducible", "IMAGE_WORKER_REPRODUCIBLE", "", "Make the image the same bytes whenever and wherever it is built: no time in it is later than SOURCE_DATE_EPOCH, or else than 2016-01-01, the time of all files of a context").group(BUILD);
+    SOURCE_DATE_EPOCH = Setting::new("source-date-epoch", "SOURCE_DATE_EPOCH", "SECONDS", "The latest time in the image, seconds since 1970, not in the future; also given to the build as an argument; implies --reproducible").group(BUILD);
     PARENT_TASK_ID = Setting::new("parent-task-id", "PARENT_TASK_ID", "ID", "The task whose image is the parent, $DOCKER_IMAGE_PARENT in the Dockerfile").group(BUILD);
 
     ARTIFACT_NAME = Setting::new("artifact-name", "ARTIFACT_NAME", "NAME", "The image artifact; a name ending in .tar.zst compresses it; with --publish payload public/image.tar.zst").default("public/image.tar").group(ARTIFACT);
@@ -139,7 +142,7 @@ settings! {
     CALL_TIMEOUT = Setting::new("call-timeout", "IMAGE_WORKER_CALL_TIMEOUT", "SECONDS", "How long one call to Taskcluster may take").default("60").group(DEPLOYMENT);
     SILENCE = Setting::new("silence", "IMAGE_WORKER_SILENCE", "SECONDS", "How long a storage service may say nothing before it is taken for dead").default("120").group(DEPLOYMENT);
 
-    ENGINE = Setting::new("engine", "IMAGE_WORKER_ENGINE", "ENGINE", "The engine that builds: auto, docker or podman").default("auto").group(ENGINE_GROUP);
+    ENGINE = Setting::new("engine", "IMAGE_WORKER_ENGINE", "ENGINE", "The engine that builds: auto, docker, podman, or managed (a Podman that is started for the job)").default("auto").group(ENGINE_GROUP);
     DOCKER_HOST = Setting::new("docker-host", "DOCKER_HOST", "URL", "The engine's socket, unix://PATH or tcp://HOST:PORT [default: the first that answers]").group(ENGINE_GROUP);
     WORK_DIR = Setting::new("work-dir", "TASK_WORKDIR", "DIR", "Folder for unfinished files, with room for the image [default: TMPDIR]").group(ENGINE_GROUP);
 
@@ -179,6 +182,9 @@ pub const RUN: &[&Setting] = &[
     &ROOT,
     &DOCKER_BUILD_ARGS,
     &DOCKER_BUILD_NETWORK,
+    &BUILDER,
+    &REPRODUCIBLE,
+    &SOURCE_DATE_EPOCH,
     &PARENT_TASK_ID,
     &ARTIFACT_NAME,
     &ARTIFACT_EXPIRES,

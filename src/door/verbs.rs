@@ -17,6 +17,7 @@ use crate::config::{
     self, BuildConfig, Config, ConfigError, DecideConfig, ImageSource, LoadConfig, LookupConfig, PushConfig, Sources,
     Surroundings, TreeConfig, settings,
 };
+use crate::engine;
 use crate::names::{HashScheme, ImageName, TaskId};
 use crate::report::Report;
 
@@ -39,6 +40,10 @@ pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Repor
         Verb::Tree => tree(sources),
         Verb::Load(source) => load(source, sources, json, report),
         Verb::Check(file) => check(file, json),
+        Verb::Keep(keeping) => {
+            in_runtime(async { Ok(engine::keep_managed(keeping.clone()).await?) })?;
+            Ok(String::new())
+        }
         Verb::Completions(shell) => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut cli::command(), "image-worker", &mut script);

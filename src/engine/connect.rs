@@ -30,7 +30,8 @@ pub(super) fn places(config: &EngineConfig) -> Vec<String> {
     }
     podman.push("unix:///run/podman/podman.sock".to_owned());
     match config.choice {
-        EngineChoice::Auto => std::iter::once(docker).chain(podman).collect(),
+        // One of our own is started, not looked for; but killed runs may have left something in these.
+        EngineChoice::Auto | EngineChoice::Managed => std::iter::once(docker).chain(podman).collect(),
         EngineChoice::Docker => vec![docker],
         EngineChoice::Podman => podman,
     }
@@ -44,7 +45,7 @@ impl Engine {
             match probe(&place, config.choice).await {
                 Ok((client, kind, version)) => {
                     info!("engine: {version} at {place}");
-                    return Ok(Self { client, traces: Traces::default(), place, kind });
+                    return Ok(Self { client, traces: Traces::default(), place, kind, managed: None });
                 }
                 Err(said) => tried.push((place, said)),
             }
@@ -53,7 +54,7 @@ impl Engine {
     }
 }
 
-async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, Kind, String), String> {
+pub(super) async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, Kind, String), String> {
     let client = if let Some(socket) = place.strip_prefix("unix://") {
         if !Path::new(socket).exists() {
             return Err("no such socket".to_owned());
@@ -106,6 +107,7 @@ mod tests {
             choice,
             docker_host: docker_host.map(str::to_owned),
             runtime_dir: runtime_dir.map(Into::into),
+            ..EngineConfig::default()
         })
     }
 

@@ -1,26 +1,35 @@
 //! The engine: what answers the Docker Engine API. Finding it, loading, building, exporting, and leaving nothing behind;
 //! bollard's types stop at this room's walls, and so do the differences between engines.
 
+mod bases;
 mod build;
+mod buildkit;
 mod clean;
 mod connect;
 mod export;
+mod inspect;
 mod journal;
 mod keep;
 mod left;
 mod load;
 mod local;
+mod managed;
 mod output;
 mod push;
 mod sending;
 mod stages;
 
+use std::sync::Arc;
+
 use bollard::Docker;
 
+pub use bases::{Base, Bases, shared_layers};
 pub use clean::After;
 use clean::Traces;
 pub use keep::Kept;
 pub use local::{LocalBuild, Present};
+use managed::Managed;
+pub use managed::{KEEPER, Keeping, KeepingError, ManagedError, keep as keep_managed};
 pub use output::Step;
 
 /// What the engine, or what it was asked to build, did wrong.
@@ -50,6 +59,12 @@ pub enum EngineError {
     /// The image did not build, and would not on another day.
     #[error("{}", .0.summary())]
     Build(Box<BuildFailure>),
+    /// No engine of our own can be had, or not such a one.
+    #[error(transparent)]
+    Managed(#[from] ManagedError),
+    /// An engine of our own is gone before anybody can look into it.
+    #[error("a managed engine keeps no image for {0}: name another with --engine")]
+    KeepsNothing(&'static str),
 }
 
 fn list(places: &[(String, String)]) -> String {
@@ -111,4 +126,6 @@ pub struct Engine {
     place: String,
     traces: Traces,
     kind: Kind,
+    /// The service, where it is our own.
+    managed: Option<Arc<Managed>>,
 }

@@ -196,7 +196,8 @@ fn understand(bytes: &Pieces, entry: &tar::Entry<Pieces>, start: u64) -> io::Res
         data: data..data.checked_add(stored).ok_or(io::ErrorKind::InvalidData)?,
     };
     let mut said = header.entry_size()?;
-    for record in records(bytes, start..understood.header)? {
+    let extensions = extensions(bytes, start..understood.header)?;
+    for record in extensions.into_iter().flat_map(|extension| extension.records) {
         if record.key == b"size" {
             said = record.number()?;
         }
@@ -231,7 +232,7 @@ fn kind(header: &Header) -> Kind {
 }
 
 /// A field where nothing is written is zero to every reader but the `tar` crate.
-fn number<N: Default>(field: &[u8], parsed: io::Result<N>) -> io::Result<N> {
+pub(super) fn number<N: Default>(field: &[u8], parsed: io::Result<N>) -> io::Result<N> {
     if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(N::default()) } else { parsed }
 }
 
@@ -258,11 +259,20 @@ fn behind_sparse_map(bytes: &Pieces, header: &Header, mut position: u64) -> io::
 pub(super) struct Record {
     pub(super) key: Vec<u8>,
     pub(super) value: Vec<u8>,
-    /// Where in the layer the value is.
-    pub(super) place: Range<u64>,
 }
 
 impl Record {
+    /// As it is written.
+    pub(super) fn text(&self) -> Vec<u8> {
+        // The length counts its own digits.
+        let rest = self.key.len() + self.value.len() + b" =\n".len();
+        let mut length = rest + 1;
+        while length.to_string().len() + rest != length {
+            length += 1;
+        }
+        [length.to_string().as_bytes(), b" ", &self.key, b"=", &self.value, b"\n"].concat()
+    }
+
     /// The time that it gives, if it gives one.
     pub(super) fn moment(&self) -> io::Result<Moment> {
         let wrong = || io::Error::other(format!("{:?} is no time", String::from_utf8_lossy(&self.value)));
@@ -304,9 +314,17 @@ impl Record {
     }
 }
 
-/// The records of the extension headers in this range. Taken apart here, because the values of extended attributes are any
-/// bytes, and the `tar` crate ends a record at the first line feed.
-pub(super) fn records(bytes: &Pieces, range: Range<u64>) -> io::Result<Vec<Record>> {
+/// An extension header, with what it says of the entry behind it.
+#[derive(Debug)]
+pub(super) struct Extension {
+    pub(super) header: u64,
+    pub(super) records: Vec<Record>,
+    pub(super) end: u64,
+}
+
+/// The extension headers in this range. Taken apart here, because the values of extended attributes are any bytes, and the
+/// `tar` crate ends a record at the first line feed.
+pub(super) fn extensions(bytes: &Pieces, range: Range<u64>) -> io::Result<Vec<Extension>> {
     let mut found = Vec::new();
     let mut position = range.start;
     while position < range.end {
@@ -318,46 +336,44 @@ pub(super) fn records(bytes: &Pieces, range: Range<u64>) -> io::Result<Vec<Recor
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut text = Vec::new();
+        bytes.copy(data..data + size, &mut text)?;
         let long = |key: &[u8], mut value: Vec<u8>| {
             value.truncate(value.iter().position(|byte| *byte == 0).unwrap_or(value.len()));
-            Record { key: key.to_vec(), value, place: data..data + size }
+            vec![Record { key: key.to_vec(), value }]
         };
-        bytes.copy(data..data + size, &mut text)?;
-        match header.entry_type() {
-            EntryType::XHeader => found.extend(split(&text, data)?),
-            EntryType::GNULongName => found.push(long(b"path", text)),
-            EntryType::GNULongLink => found.push(long(b"linkpath", text)),
-            _ => {}
-        }
-        position = data + size.next_multiple_of(BLOCK);
+        let records = match header.entry_type() {
+            EntryType::XHeader => split(&text)?,
+            EntryType::GNULongName => long(b"path", text),
+            EntryType::GNULongLink => long(b"linkpath", text),
+            // One for all that follow: engines do not listen to it.
+            _ => Vec::new(),
+        };
+        let end = data + size.next_multiple_of(BLOCK);
+        found.push(Extension { header: position, records, end });
+        position = end;
     }
     Ok(found)
 }
 
 /// `LENGTH KEY=VALUE\n`, where the length is the whole record's.
-fn split(mut text: &[u8], mut position: u64) -> io::Result<Vec<Record>> {
+fn split(mut text: &[u8]) -> io::Result<Vec<Record>> {
     let mut records = Vec::new();
     // Some writers fill up with zeros.
     while text.first().is_some_and(|first| *first != 0) {
-        let record = one_record(text, position).ok_or_else(|| io::Error::other("an extension header is damaged"))?;
-        let length = usize::try_from(record.place.end + 1 - position).map_err(io::Error::other)?;
-        (text, position) = (&text[length..], record.place.end + 1);
+        let (record, rest) = one_record(text).ok_or_else(|| io::Error::other("an extension header is damaged"))?;
         records.push(record);
+        text = rest;
     }
     Ok(records)
 }
 
-fn one_record(text: &[u8], position: u64) -> Option<Record> {
+fn one_record(text: &[u8]) -> Option<(Record, &[u8])> {
     let digits = text.iter().position(|byte| *byte == b' ')?;
     let length: usize = str::from_utf8(&text[..digits]).ok()?.parse().ok()?;
     let record = text.get(digits + 1..length)?.strip_suffix(b"\n")?;
     let equals = record.iter().position(|byte| *byte == b'=')?;
-    let value = digits + 1 + equals + 1;
-    Some(Record {
-        key: record[..equals].to_vec(),
-        value: record[equals + 1..].to_vec(),
-        place: position + value as u64..position + length as u64 - 1,
-    })
+    let (key, value) = (record[..equals].to_vec(), record[equals + 1..].to_vec());
+    Some((Record { key, value }, &text[length..]))
 }
 
 #[cfg(test)]

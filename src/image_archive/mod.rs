@@ -12,6 +12,7 @@ mod oci;
 mod pieces;
 mod problem;
 mod relay;
+pub mod reproducible;
 mod spool;
 mod sums;
 mod verify;
@@ -44,4 +45,7 @@ pub enum ArchiveError {
     /// The export is not an archive of the image that was built.
     #[error("the engine's export is not the image that was built: {0}")]
     Content(String),
+    /// It cannot be made reproducible.
+    #[error(transparent)]
+    Rewrite(#[from] reproducible::RewriteError),
 }

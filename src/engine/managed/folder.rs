@@ -1,0 +1,270 @@
+//! The folder of a managed engine: where its things are, how the service is started there, and how the folder is removed
+//! when nothing runs in it any more. Which storage works is found out by trying, elsewhere.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::mount::{UnmountFlags, unmount};
+
+use crate::config::Podman;
+
+/// What `sockaddr_un` has room for, less the zero at its end.
+pub(super) const LONGEST_SOCKET: usize = 107;
+
+/// Docker's rule for names without a registry, where Podman has none; in a file that is read after the system's.
+const REGISTRIES: &str = "unqualified-search-registries = [\"docker.io\"]\nshort-name-mode = \"permissive\"\n";
+
+/// What Podman does without a policy, if it were asked: Docker has none either. Used where the system has no policy.
+const POLICY: &str = "{\"default\":[{\"type\":\"insecureAcceptAnything\"}]}\n";
+
+/// Names mean what is here first, as with Docker: not always what docker.io has.
+const CONTAINERS: &str = "[engine]\ncompat_api_enforce_docker_hub = false\n";
+
+/// How images and steps are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Driver {
+    /// The kernel's overlay file system: fast, and refused on top of another overlay.
+    Overlay,
+    /// The same by a program, where /dev/fuse may be opened.
+    Fuse(PathBuf),
+    /// Copies: works everywhere, and takes the room of all layers below for each step.
+    Vfs,
+}
+
+impl Driver {
+    /// What can be tried here, the best first.
+    pub(super) fn candidates(podman: &Podman) -> Vec<Self> {
+        let fuse = File::options().read(true).write(true).open("/dev/fuse");
+        let fuse = fuse.ok().and_then(|_| podman.beside("fuse-overlayfs")).map(Self::Fuse);
+        [Some(Self::Overlay), fuse, Some(Self::Vfs)].into_iter().flatten().collect()
+    }
+
+    fn name(&self) -> &'static str {
+        if *self == Self::Vfs { "vfs" } else { "overlay" }
+    }
+
+    fn options(&self) -> Vec<OsString> {
+        let mut options = vec!["--storage-driver".into(), self.name().into()];
+        if let Self::Fuse(program) = self {
+            let mut option = OsString::from("overlay.mount_program=");
+            option.push(program);
+            options.extend(["--storage-opt".into(), option]);
+        }
+        options
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Overlay => "overlay",
+            Self::Fuse(_) => "overlay by fuse-overlayfs",
+            Self::Vfs => "vfs",
+        })
+    }
+}
+
+/// Processes and mounts of their own: whatever runs there ends at once with its first process, what is mounted is seen by
+/// nobody else, and a RUN step of root finds no process of the machine to kill.
+const APART: [&str; 5] = ["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"];
+
+/// The command that starts another one apart, where that is allowed: for root with all privileges. Without them a user
+/// namespace is Podman's own affair, and containers refuse to mount another /proc.
+pub(super) fn apart(podman: &Podman) -> Vec<OsString> {
+    let Some(unshare) = podman.beside("unshare") else { return Vec::new() };
+    let tried = Command::new(&unshare).args(APART).arg("true").stdin(Stdio::null()).output();
+    if tried.is_ok_and(|tried| tried.status.success()) {
+        std::iter::once(unshare.into()).chain(APART.map(OsString::from)).collect()
+    } else {
+        Vec::new()
+    }
+}
+
+/// The folder of a managed engine.
+#[derive(Clone, Debug)]
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    /// The folder's own name is not there yet, or is what we want to know: its parent's is the one that mounts are told by.
+    pub(super) fn at(path: &Path) -> Self {
+        let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+        let name = path.file_name().unwrap_or_default();
+        Self(parent.map_or_else(|| path.to_owned(), |parent| parent.join(name)))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        self.0.join("podman.sock")
+    }
+
+    /// The file that the service's own words go to.
+    pub(super) fn log(&self) -> io::Result<File> {
+        File::options().read(true).append(true).create(true).open(self.0.join("service.log"))
+    }
+
+    /// Makes the folder and what the service reads.
+    pub(super) fn make(&self, driver: &Driver) -> io::Result<()> {
+        let settings = self.0.join("home/.config/containers");
+        for folder in ["run", "tmp", "home/.config/containers/registries.conf.d"] {
+            DirBuilder::new().recursive(true).mode(0o700).create(self.0.join(folder))?;
+        }
+        fs::write(settings.join("registries.conf.d/99-image-worker.conf"), REGISTRIES)?;
+        if !Path::new("/etc/containers/policy.json").exists() {
+            fs::write(settings.join("policy.json"), POLICY)?;
+        }
+        fs::write(self.0.join("containers.conf"), CONTAINERS)?;
+        // The system's settings are for the system's storage.
+        let storage = self.0.join("storage").into_os_string().into_string();
+        let storage = storage.map_err(|_| io::Error::other("its path is no UTF-8"))?;
+        let settings =
+            format!("[storage]\ndriver = {:?}\ngraphroot = {storage:?}\nrunroot = \"run/storage\"\n", driver.name());
+        fs::write(self.0.join("storage.conf"), settings)
+    }
+
+    /// The command that is the service.
+    pub(super) fn service(&self, podman: &Path, driver: &Driver) -> Vec<OsString> {
+        let mut command = self.podman(podman, "storage", "run");
+        command.extend(driver.options());
+        let words = ["--cgroup-manager", "cgroupfs", "--events-backend", "none", "system", "service", "--time=0"];
+        command.extend(words.map(OsString::from));
+        let mut address = OsString::from("unix://");
+        address.push(self.socket());
+        command.push(address);
+        command
+    }
+
+    /// Podman with everything of its own below the folder.
+    fn podman(&self, podman: &Path, storage: &str, run: &str) -> Vec<OsString> {
+        // This one from the folder, in which the service is started: with more than 50 bytes Podman refuses it, for the
+        // sockets of containers, which a chroot has not.
+        let runroot = Path::new(run).join("storage");
+        let places =
+            [("--root", self.0.join(storage)), ("--runroot", runroot), ("--tmpdir", self.0.join(run).join("libpod"))];
+        let places = places.into_iter().flat_map(|(option, path)| [option.into(), path.into()]);
+        std::iter::once(podman.into()).chain(places).collect()
+    }
+
+    /// All that the service knows of the world.
+    pub(super) fn environment(&self, podman: &Podman) -> Vec<(OsString, OsString)> {
+        let own = [
+            ("HOME", self.0.join("home")),
+            ("TMPDIR", self.0.join("tmp")),
+            ("XDG_RUNTIME_DIR", self.0.join("run")),
+            ("CONTAINERS_CONF", self.0.join("containers.conf")),
+            ("CONTAINERS_STORAGE_CONF", self.0.join("storage.conf")),
+        ];
+        let own = own.into_iter().map(|(name, path)| (name.into(), path.into()));
+        podman.environment.iter().map(|(name, value)| (name.into(), value.clone())).chain(own).collect()
+    }
+
+    /// Removes the folder, in which nothing runs any more.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        let mounts = || Ok::<_, io::Error>(mounts_below(&fs::read("/proc/self/mountinfo")?, &self.0));
+        for mount in mounts()?.iter().rev() {
+            // Who may not will see it in a moment.
+            let _ = unmount(mount, UnmountFlags::DETACH);
+        }
+        // Removing must not go on into what is mounted here.
+        if let Some(mount) = mounts()?.first() {
+            return Err(io::Error::other(format!("{} is mounted and cannot be unmounted", mount.display())));
+        }
+        match fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                self.remove_as_root()?;
+                fs::remove_dir_all(&self.0)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
+    /// Files of other users in images are files of our subordinate users, whom only a user namespace makes us.
+    fn remove_as_root(&self) -> io::Result<()> {
+        // Found on the PATH that we were started with.
+        let podman = Path::new("podman");
+        // Not in the service's own places: those are what is removed.
+        let command = self.podman(podman, "removing", "removing");
+        let mut places = vec![self.0.join("storage"), self.0.join("tmp"), self.0.join("run")];
+        places.retain(|place| place.exists());
+        let runtime = self.0.join("removing");
+        DirBuilder::new().recursive(true).mode(0o700).create(&runtime)?;
+        let mut unshare = Command::new(podman);
+        unshare.args(&command[1..]).args(["--storage-driver", "vfs", "unshare", "rm", "-rf"]).args(places);
+        let status = unshare.env("XDG_RUNTIME_DIR", &runtime).current_dir(&self.0).stdin(Stdio::null()).status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other(format!("podman unshare rm: {status}"))) }
+    }
+}
+
+/// The places below a folder where something is mounted, the lowest first.
+fn mounts_below(mountinfo: &[u8], folder: &Path) -> Vec<PathBuf> {
+    let lines = mountinfo.split(|byte| *byte == b'\n');
+    let places = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4)).map(unescape);
+    let mut mounts: Vec<_> = places.filter(|place| place.starts_with(folder)).collect();
+    mounts.sort();
+    mounts
+}
+
+/// Spaces and the like are written as `\040`.
+fn unescape(place: &[u8]) -> PathBuf {
+    let mut bytes = Vec::new();
+    let mut rest = place;
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.get(..3).filter(|_| *first == b'\\').and_then(|code| std::str::from_utf8(code).ok());
+        if let Some(byte) = code.and_then(|code| u8::from_str_radix(code, 8).ok()) {
+            bytes.push(byte);
+            rest = &after[3..];
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    PathBuf::from(OsStr::from_bytes(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_found_whatever_their_names() {
+        let info = b"1 2 0:1 / / rw - ext4 /dev/vda rw\n\
+            3 1 0:1 / /w/an\\040engine/storage/overlay rw,relatime shared:1 - ext4 /dev/vda rw\n\
+            4 3 0:9 / /w/an\\040engine/storage/overlay/x/merged rw - overlay overlay rw\n\
+            5 1 0:1 / /w/an\\040engine2 rw - ext4 /dev/vda rw\n";
+        let below = mounts_below(info, Path::new("/w/an engine"));
+        assert_eq!(below, ["/w/an engine/storage/overlay", "/w/an engine/storage/overlay/x/merged"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_folder_is_removed_with_all_that_is_in_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = Folder::at(&parent.path().join("engine"));
+        folder.make(&Driver::Vfs).unwrap();
+        assert!(folder.log().is_ok());
+        folder.remove().unwrap();
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+        folder.remove().expect("it is not there, which is what we want");
+    }
+
+    #[test]
+    fn the_service_has_nothing_outside_its_folder() {
+        let folder = Folder::at(Path::new("/w/engine"));
+        let command = folder.service(Path::new("/usr/bin/podman"), &Driver::Fuse("/usr/bin/fuse-overlayfs".into()));
+        let text = command.join(OsStr::new(" ")).into_string().unwrap();
+        assert_eq!(
+            text,
+            "/usr/bin/podman --root /w/engine/storage --runroot run/storage --tmpdir /w/engine/run/libpod \
+             --storage-driver overlay --storage-opt overlay.mount_program=/usr/bin/fuse-overlayfs \
+             --cgroup-manager cgroupfs --events-backend none system service --time=0 unix:///w/engine/podman.sock"
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! Why a managed engine does not work in a place, and what the place lacks: facts about this process first, and only then
+//! what Podman says. Words for people; nothing is decided by them but which of them to show.
+
+use std::fs;
+
+use crate::config::Podman;
+
+/// What an unprivileged Podman depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Surroundings {
+    uid: u32,
+    /// The user's name, or its number where it has none.
+    user: String,
+    subordinates: bool,
+    mappers: bool,
+    no_new_privileges: bool,
+    /// Whether system calls are filtered, in the kernel's words: 2 is a filter of the container's.
+    seccomp: u8,
+    /// The capabilities that programs can get.
+    bounding: u64,
+    effective: u64,
+    /// How many user namespaces the kernel allows.
+    namespaces: Option<u64>,
+}
+
+const SETGID: u64 = 1 << 6;
+const SETUID: u64 = 1 << 7;
+const SYS_ADMIN: u64 = 1 << 21;
+
+impl Surroundings {
+    /// Looks at this process and its system.
+    pub(super) fn look(podman: &Podman) -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let uid = rustix::process::geteuid().as_raw();
+        let user = name_of(&passwd, uid).unwrap_or_else(|| uid.to_string());
+        let ranges = |file: &str| has_range(&fs::read_to_string(file).unwrap_or_default(), &user, uid);
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let mask = |name: &str| field(name).and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(u64::MAX);
+        let namespaces = fs::read_to_string("/proc/sys/user/max_user_namespaces");
+        Self {
+            uid,
+            subordinates: ranges("/etc/subuid") && ranges("/etc/subgid"),
+            user,
+            mappers: podman.beside("newuidmap").is_some() && podman.beside("newgidmap").is_some(),
+            no_new_privileges: field("NoNewPrivs:") == Some("1"),
+            seccomp: field("Seccomp:").and_then(|mode| mode.parse().ok()).unwrap_or_default(),
+            bounding: mask("CapBnd:"),
+            effective: mask("CapEff:"),
+            namespaces: namespaces.ok().and_then(|number| number.trim().parse().ok()),
+        }
+    }
+}
+
+fn name_of(passwd: &str, uid: u32) -> Option<String> {
+    let fields = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let uid = uid.to_string();
+    fields.into_iter().find(|fields| fields.get(2) == Some(&uid.as_str())).map(|fields| fields[0].to_owned())
+}
+
+/// Whether a user has subordinate ids: enough of them for the users of a usual image.
+fn has_range(ranges: &str, user: &str, uid: u32) -> bool {
+    let uid = uid.to_string();
+    ranges.lines().map(|line| line.split(':').collect::<Vec<_>>()).any(|fields| {
+        fields.first().is_some_and(|name| *name == user || *name == uid) && fields.get(2).is_some_and(|n| *n != "0")
+    })
+}
+
+/// What makes every try useless, and the way out of it.
+pub(super) fn hopeless(here: &Surroundings) -> Option<String> {
+    if here.uid == 0 {
+        return None;
+    }
+    let user = &here.user;
+    if !here.mappers {
+        return Some("there is no newuidmap and newgidmap: install them (Debian: apt-get install uidmap)".to_owned());
+    }
+    if !here.subordinates {
+        return Some(format!(
+            "the user {user} has no subordinate ids: add the line `{user}:100000:65536` to /etc/subuid and to /etc/subgid"
+        ));
+    }
+    if here.no_new_privileges {
+        return Some(
+            "newuidmap may not get its privilege: start the container without --security-opt no-new-privileges (Kubernetes: allowPrivilegeEscalation)".to_owned(),
+        );
+    }
+    if here.bounding & (SETUID | SETGID) != SETUID | SETGID {
+        return Some(
+            "newuidmap and newgidmap lack a capability: start the container with --cap-add SETUID --cap-add SETGID"
+                .to_owned(),
+        );
+    }
+    None
+}
+
+/// What Podman said, and which option is missing then. The first that fits.
+const SAID: &[(&str, &str)] = &[
+    ("newuidmap", MAPPERS),
+    ("newgidmap", MAPPERS),
+    ("uid_map", MAPPERS),
+    ("apparmor", "AppArmor refuses mounts: start the container with --security-opt apparmor=unconfined"),
+    ("chroot", "RUN steps may not change their root: start the container with --cap-add SYS_CHROOT"),
+    ("no space left", "the disk is full: choose a folder on another with --work-dir"),
+    ("read-only file system", "the folder cannot be written: choose another with --work-dir"),
+];
+
+const MAPPERS: &str = "newuidmap may not write the ids of the user namespace: give it its privilege by file capabilities, \
+    setcap cap_setuid+ep newuidmap, setcap cap_setgid+ep newgidmap (Debian's have the setuid bit, which needs --cap-add SYS_ADMIN)";
+
+/// What to do about an engine that was tried and does not work.
+pub(super) fn way_out(here: &Surroundings, said: &str) -> String {
+    let low = said.to_lowercase();
+    if here.namespaces == Some(0) {
+        return "the kernel allows no user namespaces: set user.max_user_namespaces to some thousand".to_owned();
+    }
+    if here.effective & SYS_ADMIN == 0 && here.seccomp == 2 && (low.contains("clone") || low.contains("unshare")) {
+        return "the container's filter of system calls refuses user namespaces: start it with --security-opt \
+            seccomp=unconfined, or with seccomp=/usr/share/containers/seccomp.json (and then --cap-add SYS_CHROOT)"
+            .to_owned();
+    }
+    if let Some((_, way_out)) = SAID.iter().find(|(words, _)| low.contains(words)) {
+        return (*way_out).to_owned();
+    }
+    if here.uid == 0 && here.effective & SYS_ADMIN == 0 && low.contains("not permitted") {
+        return "root in this container lacks privileges: use the worker image as user 1000, as docs/managed-engine.md says"
+            .to_owned();
+    }
+    "docs/managed-engine.md says what a container needs; give an engine's socket in DOCKER_HOST otherwise".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fine() -> Surroundings {
+        Surroundings {
+            uid: 1000,
+            user: "worker".to_owned(),
+            subordinates: true,
+            mappers: true,
+            bounding: SETUID | SETGID,
+            ..Surroundings::default()
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_before_anything_is_tried() {
+        assert_eq!(hopeless(&fine()), None);
+        assert_eq!(hopeless(&Surroundings::default()), None);
+        for (here, words) in [
+            (Surroundings { mappers: false, ..fine() }, "apt-get install uidmap"),
+            (Surroundings { subordinates: false, ..fine() }, "the line `worker:100000:65536`"),
+            (Surroundings { no_new_privileges: true, ..fine() }, "without --security-opt no-new-privileges"),
+            (Surroundings { bounding: SETUID, ..fine() }, "--cap-add SETUID --cap-add SETGID"),
+        ] {
+            let said = hopeless(&here).expect(words);
+            assert!(said.contains(words), "{said}");
+        }
+    }
+
+    #[test]
+    fn podmans_words_lead_to_the_missing_option() {
+        let filtered = Surroundings { seccomp: 2, ..fine() };
+        for (here, said, words) in [
+            (&filtered, "cannot clone: Operation not permitted\nError: cannot re-exec process", "seccomp=unconfined"),
+            (&fine(), "running `/usr/bin/newuidmap`: write to uid_map failed: Operation not permitted", "setcap"),
+            (&fine(), "write /x: no space left on device", "--work-dir"),
+            (&fine(), "something else", "docs/managed-engine.md"),
+            (&Surroundings { namespaces: Some(0), ..fine() }, "cannot clone", "user.max_user_namespaces"),
+        ] {
+            let way_out = way_out(here, said);
+            assert!(way_out.contains(words), "{said}: {way_out}");
+        }
+    }
+
+    #[test]
+    fn users_and_their_ranges_are_read() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nworker:x:1000:1000::/home/worker:/bin/sh\n";
+        assert_eq!(name_of(passwd, 1000).as_deref(), Some("worker"));
+        assert_eq!(name_of(passwd, 100), None);
+        assert!(has_range("worker:100000:65536\n", "worker", 1000) && has_range("1000:1:65536", "worker", 1000));
+        assert!(!has_range("worker2:100000:65536\nworker:1:0\n", "worker", 1000));
+    }
+}
