@@ -210,6 +210,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_written_is_the_stream_to_the_writers_error() {
+        let whole = from_writer(|out| out.write_all(&vec![7; 1_000_000]));
+        let pieces: Vec<_> = whole.map(|piece| piece.unwrap().len()).collect().await;
+        assert_eq!(pieces.iter().sum::<usize>(), 1_000_000);
+        assert!(pieces[..pieces.len() - 1].iter().all(|piece| *piece >= WRITTEN_PIECE), "{pieces:?}");
+        let broken = from_writer(|out| {
+            out.write_all(b"piece")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        let items: Vec<_> = broken.map(|item| item.map_err(|error| error.kind())).collect().await;
+        assert_eq!(items.last(), Some(&Err(io::ErrorKind::StorageFull)), "{items:?}");
+        let (said, hears) = tokio::sync::oneshot::channel();
+        drop(from_writer(move |out| {
+            let error = std::iter::repeat_with(|| out.write_all(b"piece")).find_map(Result::err);
+            said.send(error.map(|error| error.kind())).unwrap();
+            Ok(())
+        }));
+        assert_eq!(hears.await.unwrap(), Some(io::ErrorKind::BrokenPipe));
+    }
+
+    #[tokio::test]
     async fn a_pipe_that_nobody_reads_takes_nothing() {
         let (mut writer, stream) = pipe();
         drop(stream);

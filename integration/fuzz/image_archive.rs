@@ -69,6 +69,10 @@ pub(super) fn target(data: &[u8]) {
     }
     relayed(&export);
     relayed(&consistent(data));
+    let id_of_config = format!("sha256:{}", Digest::of(CONFIG));
+    if let Ok((written, out)) = make(&layout(data), &id_of_config, None) {
+        accepted(&id_of_config, &written, &out);
+    }
     if let Ok((written, out)) = make(&export, &id, None) {
         accepted(&id, &written, &out);
         if data.len().is_multiple_of(16) {
@@ -95,6 +99,28 @@ fn consistent(data: &[u8]) -> Vec<u8> {
             tars::file(&mut tar, name, content);
         }
     }
+    tars::script(tar, &mut input, &WORDS)
+}
+
+/// An OCI layout of the same image, without a manifest of Docker's, as far as the script leaves it so.
+fn layout(data: &[u8]) -> Vec<u8> {
+    let mut input = Input::new(data);
+    let blob = |content: &[u8]| format!("blobs/sha256/{}", Digest::of(content));
+    let descriptor = |content: &[u8]| json!({ "digest": format!("sha256:{}", Digest::of(content)) });
+    let layers: [&[u8]; 2] = [b"one", b"two"];
+    let manifest = json!({ "schemaVersion": 2, "config": descriptor(CONFIG), "layers": layers.map(descriptor) });
+    let manifest = manifest.to_string().into_bytes();
+    let index = json!({ "schemaVersion": 2, "manifests": [descriptor(&manifest)] }).to_string().into_bytes();
+    let top = json!({ "manifests": [descriptor(input.pick(&[&manifest, &index]))] }).to_string().into_bytes();
+    let blobs = [layers[1], &index, CONFIG, &manifest, layers[0]];
+    let left_out = input.below(12);
+    let mut tar = Vec::new();
+    for (number, content) in blobs.into_iter().enumerate() {
+        if number != left_out {
+            tars::file(&mut tar, &blob(content), content);
+        }
+    }
+    tars::file(&mut tar, "index.json", &top);
     tars::script(tar, &mut input, &WORDS)
 }
 
