@@ -18,6 +18,7 @@ mod parent;
 mod payload;
 mod push;
 mod replay;
+mod reproducible;
 mod rerun;
 mod run;
 mod stand_in;
