@@ -3,6 +3,7 @@
 mod archive;
 mod build;
 mod buildkit;
+mod canonical;
 mod check;
 mod conformance;
 mod decide;

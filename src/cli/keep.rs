@@ -14,10 +14,12 @@ pub(super) use crate::engine::KEEPER as VERB;
 pub(super) fn arguments() -> Command {
     let folder = Arg::new("folder").long("folder").value_name("DIR").value_parser(value_parser!(PathBuf));
     let parent = Arg::new("tied-to").long("tied-to").value_name("PID").value_parser(value_parser!(u32));
+    let apart = Arg::new("apart").long("apart").action(ArgAction::SetTrue);
     let command = Arg::new("command").value_parser(value_parser!(OsString)).action(ArgAction::Append).last(true);
     Command::new(VERB).about("Keep a managed engine (the program starts this itself)").hide(true).args([
         folder.conflicts_with("tied-to"),
         parent,
+        apart,
         command.num_args(0..),
     ])
 }
@@ -25,9 +27,10 @@ pub(super) fn arguments() -> Command {
 /// None where nothing is said to keep.
 pub(super) fn keeping(matches: &ArgMatches) -> Option<Keeping> {
     let command = matches.get_many("command").into_iter().flatten().cloned().collect();
+    let apart = matches.get_flag("apart");
     match (matches.get_one::<PathBuf>("folder").cloned(), matches.get_one::<u32>("tied-to").copied()) {
-        (Some(folder), _) => Some(Keeping::Service { folder, command }),
-        (None, Some(parent)) => Some(Keeping::TiedTo { parent, command }),
+        (Some(folder), _) => Some(Keeping::Service { folder, apart, command }),
+        (None, Some(parent)) => Some(Keeping::TiedTo { parent, apart, command }),
         (None, None) => None,
     }
 }

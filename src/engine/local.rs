@@ -69,7 +69,7 @@ impl Engine {
 
     /// The image that has a name, if there is one.
     pub async fn present(&self, name: &str) -> Result<Option<Present>, EngineError> {
-        let image = match self.client.inspect_image(name).await {
+        let image = match self.inspect(name).await {
             Ok(image) => image,
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
             Err(source) => {
@@ -85,12 +85,11 @@ impl Engine {
 
     /// The command that opens a shell in an image, with the variables of these files, for a person to type.
     pub async fn shell_in(&self, tag: &str, env_files: &[impl AsRef<Path>]) -> Result<Vec<String>, EngineError> {
-        let image = self.client.inspect_image(tag).await;
         let doing = || format!("looking at {tag}");
-        let image = image.map_err(|source| EngineError::Trouble { doing: doing(), source: source.into() })?;
+        let shell = self.shell_of(tag).await;
+        let shell = shell.map_err(|source| EngineError::Trouble { doing: doing(), source: source.into() })?;
         let option = |file: &Path| ["--env-file".to_owned(), file.display().to_string()];
         let options: Vec<_> = env_files.iter().flat_map(|file| option(file.as_ref())).collect();
-        let shell = keep::shell(image.config.and_then(|config| config.shell));
-        Ok(keep::open(&keep::client(&self.place, self.kind), tag, &options, &shell))
+        Ok(keep::open(&keep::client(&self.place, self.kind), tag, &options, &keep::shell(shell)))
     }
 }

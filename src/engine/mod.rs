@@ -7,6 +7,7 @@ mod buildkit;
 mod clean;
 mod connect;
 mod export;
+mod inspect;
 mod journal;
 mod keep;
 mod left;

@@ -168,6 +168,15 @@ impl Output {
     }
 }
 
+/// Whether a line warns of arguments that a `Dockerfile` does not look at, of none but those that each build gets: in Docker's
+/// words, and in Podman's.
+pub(super) fn is_about_our_args(line: &str) -> bool {
+    let docker = || line.strip_prefix("[Warning] One or more build-args [")?.strip_suffix("] were not consumed");
+    let podman = || line.strip_prefix("[Warning] one or more build args were not consumed: [")?.strip_suffix(']');
+    let ours = |name| matches!(name, "TASKCLUSTER_ROOT_URL" | "SOURCE_DATE_EPOCH");
+    docker().or_else(podman).is_some_and(|names| names.split_whitespace().all(ours))
+}
+
 fn is_image_id(text: &str) -> bool {
     // Docker says 12 digits of it, Podman 11.
     text.len() >= 11 && text.bytes().all(|b| b.is_ascii_hexdigit())
@@ -235,6 +244,19 @@ mod tests {
         let mut has = |text: &str| matches!(output.piece(text)[..], [.., Said::Has(..)]);
         assert!(has("Step 1/2 : FROM scratch\n ---> \n"));
         assert!(!has("Step 2/2 : RUN echo ' ---> '\n ---> \n"), "a command prints it");
+    }
+
+    #[test]
+    fn only_warnings_about_what_nobody_asked_for_are_ours() {
+        for (line, ours) in [
+            ("[Warning] One or more build-args [TASKCLUSTER_ROOT_URL] were not consumed", true),
+            ("[Warning] One or more build-args [SOURCE_DATE_EPOCH TASKCLUSTER_ROOT_URL] were not consumed", true),
+            ("[Warning] one or more build args were not consumed: [TASKCLUSTER_ROOT_URL]", true),
+            ("[Warning] one or more build args were not consumed: [TASKCLUSTER_ROOT_URL WORD]", false),
+            ("[Warning] One or more build-args [WORD] were not consumed", false),
+        ] {
+            assert_eq!(is_about_our_args(line), ours, "{line}");
+        }
     }
 
     #[test]

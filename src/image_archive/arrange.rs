@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use tar::Header;
+use tar::{EntryType, Header};
 
 use super::manifest::{Image, repositories};
 use super::pieces::Pieces;
@@ -106,6 +106,7 @@ impl Arranging {
 
     fn header(&mut self, name: &str, size: u64) -> Result<(), ArchiveError> {
         let mut header = Header::new_ustar();
+        header.set_entry_type(EntryType::Regular);
         header.set_path(name).map_err(ArchiveError::Write)?;
         header.set_mode(MODE);
         header.set_uid(0);
@@ -114,6 +115,9 @@ impl Arranging {
         // From 8 GiB on in base 256, which tar, Docker and Podman read.
         header.set_size(size);
         header.set_cksum();
+        // As GNU tar, Go and Python write it: who makes this archive with another library gets the same bytes.
+        let sum = header.cksum().map_err(ArchiveError::Write)?;
+        header.as_old_mut().cksum.copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         self.small(header.as_bytes());
         Ok(())
     }

@@ -70,13 +70,32 @@ impl fmt::Display for Driver {
     }
 }
 
+/// Processes and mounts of their own: whatever runs there ends at once with its first process, what is mounted is seen by
+/// nobody else, and a RUN step of root finds no process of the machine to kill.
+const APART: [&str; 5] = ["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"];
+
+/// The command that starts another one apart, where that is allowed: for root with all privileges. Without them a user
+/// namespace is Podman's own affair, and containers refuse to mount another /proc.
+pub(super) fn apart(podman: &Podman) -> Vec<OsString> {
+    let Some(unshare) = podman.beside("unshare") else { return Vec::new() };
+    let tried = Command::new(&unshare).args(APART).arg("true").stdin(Stdio::null()).output();
+    if tried.is_ok_and(|tried| tried.status.success()) {
+        std::iter::once(unshare.into()).chain(APART.map(OsString::from)).collect()
+    } else {
+        Vec::new()
+    }
+}
+
 /// The folder of a managed engine.
 #[derive(Clone, Debug)]
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
+    /// The folder's own name is not there yet, or is what we want to know: its parent's is the one that mounts are told by.
     pub(super) fn at(path: &Path) -> Self {
-        Self(path.to_owned())
+        let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+        let name = path.file_name().unwrap_or_default();
+        Self(parent.map_or_else(|| path.to_owned(), |parent| parent.join(name)))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -148,7 +167,7 @@ impl Folder {
     }
 
     /// Removes the folder, in which nothing runs any more.
-    pub(super) fn remove(&self, podman: Option<&OsStr>) -> io::Result<()> {
+    pub(super) fn remove(&self) -> io::Result<()> {
         let mounts = || Ok::<_, io::Error>(mounts_below(&fs::read("/proc/self/mountinfo")?, &self.0));
         for mount in mounts()?.iter().rev() {
             // Who may not will see it in a moment.
@@ -158,18 +177,20 @@ impl Folder {
         if let Some(mount) = mounts()?.first() {
             return Err(io::Error::other(format!("{} is mounted and cannot be unmounted", mount.display())));
         }
-        match (fs::remove_dir_all(&self.0), podman) {
-            (Err(error), Some(podman)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                self.remove_as_root(Path::new(podman))?;
+        match fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                self.remove_as_root()?;
                 fs::remove_dir_all(&self.0)
             }
-            (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            (removed, _) => removed,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
         }
     }
 
     /// Files of other users in images are files of our subordinate users, whom only a user namespace makes us.
-    fn remove_as_root(&self, podman: &Path) -> io::Result<()> {
+    fn remove_as_root(&self) -> io::Result<()> {
+        // Found on the PATH that we were started with.
+        let podman = Path::new("podman");
         // Not in the service's own places: those are what is removed.
         let command = self.podman(podman, "removing", "removing");
         let mut places = vec![self.0.join("storage"), self.0.join("tmp"), self.0.join("run")];
@@ -229,9 +250,9 @@ mod tests {
         let folder = Folder::at(&parent.path().join("engine"));
         folder.make(&Driver::Vfs).unwrap();
         assert!(folder.log().is_ok());
-        folder.remove(None).unwrap();
+        folder.remove().unwrap();
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
-        folder.remove(None).expect("it is not there, which is what we want");
+        folder.remove().expect("it is not there, which is what we want");
     }
 
     #[test]

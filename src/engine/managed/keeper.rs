@@ -39,6 +39,8 @@ pub enum Keeping {
     Service {
         /// The engine's folder.
         folder: PathBuf,
+        /// Whether it is apart: everything ends with its first process.
+        apart: bool,
         /// The service.
         command: Vec<OsString>,
     },
@@ -46,6 +48,8 @@ pub enum Keeping {
     TiedTo {
         /// The parent.
         parent: u32,
+        /// Whether it is not told, but killed.
+        apart: bool,
         /// The program.
         command: Vec<OsString>,
     },
@@ -71,8 +75,8 @@ pub enum KeepingError {
 /// Does it.
 pub async fn keep(keeping: Keeping) -> Result<(), KeepingError> {
     match keeping {
-        Keeping::TiedTo { parent, command } => tied_to(parent, &command),
-        Keeping::Service { folder, command } => service(&Folder::at(&folder), &command).await,
+        Keeping::TiedTo { parent, apart, command } => tied_to(parent, ending(apart), &command),
+        Keeping::Service { folder, apart, command } => service(&Folder::at(&folder), apart, &command).await,
     }
 }
 
@@ -81,8 +85,8 @@ fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> KeepingError {
 }
 
 /// Only comes back when the program cannot be run. Against the rare case that somebody kills the keeper too.
-fn tied_to(parent: u32, command: &[OsString]) -> Result<(), KeepingError> {
-    let tied = set_parent_process_death_signal(Some(Signal::TERM));
+fn tied_to(parent: u32, ending: Signal, command: &[OsString]) -> Result<(), KeepingError> {
+    let tied = set_parent_process_death_signal(Some(ending));
     tied.map_err(|error| failed("asking for a signal")(error.into()))?;
     // It may be gone already, and then no signal comes.
     let living = getppid().is_some_and(|pid| u32::try_from(pid.as_raw_pid()) == Ok(parent));
@@ -94,7 +98,13 @@ fn tied_to(parent: u32, command: &[OsString]) -> Result<(), KeepingError> {
     }
 }
 
-async fn service(folder: &Folder, command: &[OsString]) -> Result<(), KeepingError> {
+/// Podman told to end ends its steps, and unmounts what it has mounted. Apart it need not be asked, and `unshare` would not
+/// pass it on.
+fn ending(apart: bool) -> Signal {
+    if apart { Signal::KILL } else { Signal::TERM }
+}
+
+async fn service(folder: &Folder, apart: bool, command: &[OsString]) -> Result<(), KeepingError> {
     // What loses its parent becomes our child: nothing that the service starts can get away from us.
     set_child_subreaper(Some(getpid())).map_err(|error| failed("adopting processes")(error.into()))?;
     let mut family = Family::new()?;
@@ -102,17 +112,19 @@ async fn service(folder: &Folder, command: &[OsString]) -> Result<(), KeepingErr
         let ourselves = getpid().as_raw_pid().to_string();
         let mut tied = Command::new(OURSELVES);
         let child = tied
-            .args([KEEPER, "--tied-to", &ourselves, "--"])
+            .args([KEEPER, "--tied-to", &ourselves])
+            .args(apart.then_some("--apart"))
+            .arg("--")
             .args(command)
             .stdin(std::process::Stdio::null())
             .current_dir(folder.path());
         let child = child.spawn().map_err(failed("starting the service"))?;
         family.service = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         family.until_told().await?;
-        family.end_service().await;
+        family.end_service(ending(apart)).await;
     }
     family.end_all().await?;
-    let removed = folder.remove(command.first().map(OsString::as_os_str).or(Some("podman".as_ref())));
+    let removed = folder.remove();
     // Podman leaves a process behind that keeps its user namespace.
     family.end_all().await?;
     removed.map_err(failed("removing its files"))
@@ -149,11 +161,11 @@ impl Family {
         Ok(())
     }
 
-    /// Lets the service end by itself: it ends its steps, and unmounts what it has mounted.
-    async fn end_service(&mut self) {
+    /// Lets the service end.
+    async fn end_service(&mut self, ending: Signal) {
         if let Some(service) = self.service {
             // It can have ended, which the next look tells.
-            let _ = kill_process(service, Signal::TERM);
+            let _ = kill_process(service, ending);
         }
         let begun = Instant::now();
         while self.service.is_some() && begun.elapsed() < BY_ITSELF {

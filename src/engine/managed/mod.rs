@@ -7,6 +7,7 @@ mod libpod;
 mod probe;
 mod why;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
@@ -112,8 +113,10 @@ impl Engine {
     /// Removes the engine that a killed run has left in the folder `place`. Whether it is gone.
     pub async fn remove_managed(config: &EngineConfig, place: &Path) -> bool {
         let folder = Folder::at(place);
-        match begin(&config.podman, &folder, &[]) {
-            Ok((keeper, _)) => Managed { folder: place.to_owned(), keeper: Mutex::new(Some(keeper)) }.stop().await,
+        match begin(&config.podman, &folder, false, &[]) {
+            Ok((keeper, _)) => {
+                Managed { folder: folder.path().to_owned(), keeper: Mutex::new(Some(keeper)) }.stop().await
+            }
             Err(error) => {
                 let why = connect::in_words(&error);
                 warn!("the engine that a killed run has left in {} stays there: {why}", place.display());
@@ -136,10 +139,12 @@ async fn start(podman: &Podman, place: &Path, network: Option<&str>) -> Result<E
     if let Some(way_out) = why::hopeless(&surroundings) {
         return Err(ManagedError::Place { way_out, said: Said("nothing was started".to_owned()) });
     }
+    let apart = folder::apart(podman);
     let mut said = String::new();
     for driver in Driver::candidates(podman) {
         folder.make(&driver).map_err(|source| ManagedError::Folder { path: place.to_owned(), source })?;
-        match try_driver(podman, program, &folder, &driver).await? {
+        let service = apart.iter().cloned().chain(folder.service(program, &driver)).collect::<Vec<_>>();
+        match try_service(podman, &folder, !apart.is_empty(), &service).await? {
             Ok((managed, client, version)) => {
                 let place = format!("unix://{}", folder.socket().display());
                 info!(
@@ -158,14 +163,13 @@ async fn start(podman: &Podman, place: &Path, network: Option<&str>) -> Result<E
 }
 
 /// A service with this storage that answers and can build; or what it said.
-async fn try_driver(
+async fn try_service(
     podman: &Podman,
-    program: &Path,
     folder: &Folder,
-    driver: &Driver,
+    apart: bool,
+    service: &[OsString],
 ) -> Result<Result<(Managed, Docker, String), String>, ManagedError> {
-    let service = folder.service(program, driver);
-    let (keeper, mut log) = begin(podman, folder, &service)?;
+    let (keeper, mut log) = begin(podman, folder, apart, service)?;
     let managed = Managed { folder: folder.path().to_owned(), keeper: Mutex::new(Some(keeper)) };
     let works = match managed.answers(&folder.socket()).await {
         Ok((client, version)) => {
@@ -185,10 +189,11 @@ async fn try_driver(
 }
 
 /// Starts the keeper, which starts the service; gives the service's log too.
-fn begin(podman: &Podman, folder: &Folder, service: &[std::ffi::OsString]) -> Result<(Child, File), ManagedError> {
+fn begin(podman: &Podman, folder: &Folder, apart: bool, service: &[OsString]) -> Result<(Child, File), ManagedError> {
     let log = folder.log().map_err(|source| ManagedError::Folder { path: folder.path().to_owned(), source })?;
     let mut command = Command::new(OURSELVES);
-    command.arg(keeper::KEEPER).arg("--folder").arg(folder.path()).arg("--").args(service);
+    command.arg(keeper::KEEPER).arg("--folder").arg(folder.path());
+    command.args(apart.then_some("--apart")).arg("--").args(service);
     // Nothing of a task's secrets: what RUN steps can see is not ours to choose.
     command.env_clear().envs(folder.environment(podman));
     let ours = |log: &File| log.try_clone().map(Stdio::from).map_err(ManagedError::Keeper);
@@ -218,7 +223,8 @@ impl Managed {
         }
     }
 
-    fn has_ended(&self) -> bool {
+    /// Whether nobody keeps the service any more.
+    pub(super) fn has_ended(&self) -> bool {
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         keeper.as_mut().is_none_or(|keeper| !matches!(keeper.try_wait(), Ok(None)))
     }
