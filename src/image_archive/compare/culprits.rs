@@ -115,10 +115,15 @@ pub(super) fn causes(configuration: &[Difference], layers: &[LayerPair]) -> Vec<
         };
     for difference in configuration {
         let what = difference.what.as_str();
+        let values = [&difference.a, &difference.b].map(|value| value.as_deref().unwrap_or_default());
+        let (of_a_step, any) =
+            (what.starts_with("history["), |word: &str| values.iter().any(|value| value.contains(word)));
         let of_the_moment = OF_THE_MOMENT.iter().any(|key| what.starts_with(key))
-            || (what.starts_with("history[") && (what.ends_with(".created") || what.ends_with(".comment")));
+            || of_a_step && (what.ends_with(".created") || what.ends_with(".comment") && any("FROM "));
         if of_the_moment {
             add("the configuration says when and in which container it was built", what, "build with --reproducible");
+        } else if of_a_step && what.ends_with(".comment") && any("buildkit") {
+            add("only one was built with BuildKit", what, "build both with the same --builder");
         }
     }
     for file in layers.iter().flat_map(|layer| &layer.files) {
