@@ -21,6 +21,7 @@ mod payload;
 mod provenance;
 mod push;
 mod replay;
+mod reproducible;
 mod rerun;
 mod run;
 mod stand_in;

@@ -53,7 +53,12 @@ pub enum Verb {
     /// Load an image into the engine.
     Load(ImageSource),
     /// Say whether every consumer can load an image archive.
-    Check(PathBuf),
+    Check {
+        /// The archive.
+        file: PathBuf,
+        /// `--compare OTHER`
+        other: Option<PathBuf>,
+    },
     /// Keep a managed engine; for the program itself.
     Keep(Keeping),
     /// Print a completion script.
@@ -131,7 +136,7 @@ pub fn command() -> Command {
         .subcommand(
             verb("check", "Say whether every consumer can load an image archive")
                 .long_about(help::CHECK_HELP)
-                .arg(archive()),
+                .args(archives()),
         )
         .subcommand(Command::new("completions").about("Print a completion script").arg(shell))
         .subcommand(Command::new("man").about("Print the manual page"))
@@ -176,8 +181,12 @@ fn decision_arguments() -> [Arg; 2] {
     ]
 }
 
-fn archive() -> Arg {
-    Arg::new("file").value_name("FILE").value_parser(value_parser!(PathBuf)).required(true).help("The image archive")
+fn archives() -> [Arg; 2] {
+    let path = |name, value| Arg::new(name).value_name(value).value_parser(value_parser!(PathBuf));
+    [
+        path("file", "FILE").required(true).help("The image archive"),
+        path("compare", "OTHER").long("compare").help("Say instead what differs between the images of both archives"),
+    ]
 }
 
 fn image_names() -> Arg {
@@ -268,7 +277,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             let missing = || command().error(clap::error::ErrorKind::MissingRequiredArgument, "keep what?");
             Verb::Keep(keep::keeping(sub).ok_or_else(missing)?)
         }
-        "check" => Verb::Check(sub.get_one("file").cloned().unwrap_or_default()),
+        "check" => Verb::Check {
+            file: sub.get_one("file").cloned().unwrap_or_default(),
+            other: sub.get_one("compare").cloned(),
+        },
         "completions" => Verb::Completions(sub.get_one("shell").copied().unwrap_or(Shell::Bash)),
         _ => Verb::Man,
     };

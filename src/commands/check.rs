@@ -1,4 +1,5 @@
-//! `check FILE`: whether every consumer can load an image archive. What is wrong with one is `image_archive`'s word.
+//! `check FILE`: whether every consumer can load an image archive, and what differs between two. What is wrong with one, and
+//! what a difference is, is `image_archive`'s word.
 
 use std::fmt;
 use std::fs::File;
@@ -6,7 +7,9 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::Failed;
-use crate::image_archive::{self, Checked};
+use crate::disk::room_for;
+use crate::image_archive::compare::Comparison;
+use crate::image_archive::{self, ArchiveError, Checked, Spool};
 use crate::report::Bytes;
 
 /// Read from disk at this size, so that system calls do not count.
@@ -67,4 +70,34 @@ pub fn check(file: &Path) -> Result<Verdict, Failed> {
     let archive = File::open(file).map_err(unreadable)?;
     let checked = image_archive::check(BufReader::with_capacity(READ_BUFFER, archive)).map_err(unreadable)?;
     Ok(Verdict { file: file.to_owned(), checked })
+}
+
+/// What differs between the images of two archives, of any form and packing. They are unpacked into `folder` for it.
+pub fn compare(file: &Path, other: &Path, folder: &Path) -> Result<Comparison, Failed> {
+    let mut size = 0;
+    for path in [file, other] {
+        let unreadable = |source| Failed::Read { path: path.to_owned(), source };
+        size += std::fs::metadata(path).map_err(unreadable)?.len();
+    }
+    // At least: what is packed grows.
+    room_for("comparing the two images", folder, size)?;
+    let (a, b) = (take_in(file, folder)?, take_in(other, folder)?);
+    Ok(Comparison::of(&a, &b)?)
+}
+
+fn take_in(path: &Path, folder: &Path) -> Result<Spool, Failed> {
+    let archive = File::open(path).map_err(|source| Failed::Read { path: path.to_owned(), source })?;
+    let unwritten = |source| Failed::Write { path: folder.to_owned(), source };
+    let spool = tempfile::tempfile_in(folder).map_err(unwritten)?;
+    let taken = Spool::take_in(BufReader::with_capacity(READ_BUFFER, archive), spool);
+    let (name, hint) = (path.display(), "`image-worker check` says all that is wrong with it");
+    taken.map_err(|error| match error {
+        ArchiveError::Write(source) => unwritten(source),
+        ArchiveError::Content(why) => {
+            Failed::Findings(format!("{name} is not one whole image: {}; {hint}", plain(&why)))
+        }
+        // What a reader says of another kind of file has pieces of that file in it.
+        ArchiveError::Read(_) => Failed::Findings(format!("{name} cannot be read as an image archive; {hint}")),
+        ArchiveError::ReadBack(_) | ArchiveError::Rewrite(_) => error.into(),
+    })
 }

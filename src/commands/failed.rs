@@ -18,6 +18,7 @@ use crate::engine::{EngineError, KeepingError, Kept};
 use crate::fetch::FetchError;
 use crate::graph::GraphError;
 use crate::image_archive::ArchiveError;
+use crate::image_archive::compare::CompareError;
 use crate::loading::LoadError;
 use crate::lookup::LookupError;
 use crate::names::{HttpUrl, ImageName, NameError, TaskId};
@@ -132,6 +133,9 @@ pub enum Failed {
     /// What was looked at is not as it should be; the answer says all about it.
     #[error("{0}")]
     Findings(String),
+    /// Two images that cannot be compared.
+    #[error(transparent)]
+    Compare(#[from] CompareError),
     /// The engine's export is not the image.
     #[error(transparent)]
     Archive(#[from] ArchiveError),

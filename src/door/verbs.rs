@@ -39,7 +39,8 @@ pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Repor
         Verb::Push(name) => push(name, sources, json),
         Verb::Tree => tree(sources),
         Verb::Load(source) => load(source, sources, json, report),
-        Verb::Check(file) => check(file, json),
+        Verb::Check { file, other: None } => check(file, json),
+        Verb::Check { file, other: Some(other) } => compare(file, other, json),
         Verb::Keep(keeping) => {
             in_runtime(async { Ok(engine::keep_managed(keeping.clone()).await?) })?;
             Ok(String::new())
@@ -253,6 +254,18 @@ fn check(file: &Path, json: bool) -> Result<String, Failed> {
             Err(Failed::Findings(what))
         }
     }
+}
+
+fn compare(file: &Path, other: &Path, json: bool) -> Result<String, Failed> {
+    let comparison = commands::check::compare(file, other, &surroundings().temporary)?;
+    let value = serde_json::to_value(&comparison).map_err(|error| Failed::Bug(error.to_string()))?;
+    let answer = answer(json, &value, &comparison.to_string());
+    if comparison.identical {
+        return Ok(answer);
+    }
+    super::say(&answer)?;
+    let (file, other) = (file.display(), other.display());
+    Err(Failed::Findings(format!("{file} and {other} are not the same image: {}", comparison.summary())))
 }
 
 fn answer(json: bool, value: &serde_json::Value, text: &str) -> String {

@@ -145,6 +145,22 @@ impl<'f> Layer<'f> {
         Pieces::new(self.file, self.pieces)
     }
 
+    /// The entry whose blocks are these, which [`Layer::each`] has shown.
+    pub(super) fn entry(&self, blocks: Range<u64>) -> Result<Entry, LayerError> {
+        let places = self.bytes().places(blocks.clone());
+        let mut found = None;
+        entries(self.file, &places).each(|entry| {
+            found = Some(entry);
+            Ok::<_, LayerError>(())
+        })?;
+        let gone = || LayerError::Read { position: blocks.start, source: io::ErrorKind::InvalidData.into() };
+        let mut entry = found.ok_or_else(gone)?;
+        entry.start += blocks.start;
+        entry.header += blocks.start;
+        entry.data = entry.data.start + blocks.start..entry.data.end + blocks.start;
+        Ok(entry)
+    }
+
     /// Shows each entry in turn. Gives the position behind the last one.
     pub fn each<E: From<LayerError>>(&self, mut visit: impl FnMut(Entry) -> Result<(), E>) -> Result<u64, E> {
         let bytes = self.bytes();

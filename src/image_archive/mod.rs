@@ -3,6 +3,7 @@
 
 mod arrange;
 mod check;
+pub mod compare;
 #[cfg(test)]
 mod fixture;
 pub mod layer;

@@ -88,11 +88,17 @@ impl<'f> Pieces<'f> {
         if done < bytes.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
+    /// A reader of a range of the whole.
+    #[must_use]
+    pub fn part(&self, range: Range<u64>) -> impl Read + use<'f> {
+        let part = Pieces { position: range.start, starts: self.starts.clone(), ..*self };
+        part.take(range.end.saturating_sub(range.start))
+    }
+
     /// Copies a range of the whole to a writer.
     pub fn copy<W: Write>(&self, range: Range<u64>, out: &mut W) -> io::Result<()> {
-        let mut part = Pieces { position: range.start, starts: self.starts.clone(), ..*self };
         let length = range.end.saturating_sub(range.start);
-        let copied = io::copy(&mut part.by_ref().take(length), out)?;
+        let copied = io::copy(&mut self.part(range), out)?;
         if copied < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 }

@@ -1,0 +1,56 @@
+//! What two configurations say differently, each key by its path. The layers' ids are left out: those are compared as layers.
+
+use serde_json::Value;
+
+use super::Difference;
+
+/// Key by key.
+pub(super) fn differences(a: &[u8], b: &[u8]) -> Vec<Difference> {
+    let mut found = Vec::new();
+    let [one, other] = [a, b].map(|text| serde_json::from_slice(text).unwrap_or(Value::Null));
+    walk("", Some(&one), Some(&other), &mut found);
+    if found.is_empty() && a != b && one["rootfs"] == other["rootfs"] {
+        let text = |text: &[u8]| Some(format!("{} bytes", text.len()));
+        found.push(Difference { what: "its text, though it says the same".to_owned(), a: text(a), b: text(b) });
+    }
+    found
+}
+
+fn walk(path: &str, a: Option<&Value>, b: Option<&Value>, found: &mut Vec<Difference>) {
+    if a == b || path == "rootfs.diff_ids" {
+        return;
+    }
+    match (a, b) {
+        (Some(Value::Object(one)), Some(Value::Object(other))) => {
+            let mut keys: Vec<_> = one.keys().chain(other.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                walk(&path, one.get(key), other.get(key), found);
+            }
+        }
+        (Some(Value::Array(one)), Some(Value::Array(other))) => {
+            for index in 0..one.len().max(other.len()) {
+                walk(&format!("{path}[{index}]"), one.get(index), other.get(index), found);
+            }
+        }
+        _ => {
+            let text = |value: Option<&Value>| value.map(ToString::to_string);
+            found.push(Difference { what: path.to_owned(), a: text(a), b: text(b) });
+        }
+    }
+}
+
+/// The steps that made layers, the lowest first; nothing where their number is not the layers'.
+pub(super) fn steps(config: &[u8]) -> Vec<String> {
+    let value: Value = serde_json::from_slice(config).unwrap_or(Value::Null);
+    let history = value["history"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let steps: Vec<_> = history
+        .iter()
+        .filter(|step| step["empty_layer"] != true)
+        .map(|step| step["created_by"].as_str().unwrap_or("an unnamed step").to_owned())
+        .collect();
+    let layers = value["rootfs"]["diff_ids"].as_array().map(Vec::len);
+    if layers == Some(steps.len()) { steps } else { Vec::new() }
+}

@@ -1,0 +1,174 @@
+//! What usually makes two builds of the same context differ, known by its path, and the way out of it. What differs is for
+//! others to find.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde::Serialize;
+
+use super::files::Aspect;
+use super::{Difference, LayerPair};
+
+/// What likely made images differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cause {
+    /// What was seen, with one of the places.
+    pub seen: String,
+    /// At how many places.
+    pub places: usize,
+    /// What to do about it.
+    pub way_out: &'static str,
+}
+
+/// Paths that are known, what they are, and the way out. The first that fits counts.
+const KNOWN: [(&str, &str, &str); 16] = [
+    (r"^var/log/|\.log$", "logs have dates", "remove them in the same RUN step: rm -rf /var/log/*"),
+    (
+        r"^var/cache/ldconfig/aux-cache$",
+        "ldconfig's cache has times",
+        "remove it in the same RUN step; ldconfig makes it anew",
+    ),
+    (
+        r"\.pyc$|(^|/)__pycache__(/|$)",
+        "compiled Python has its source's time",
+        "set PYTHONDONTWRITEBYTECODE=1 in the step, or remove __pycache__",
+    ),
+    (
+        r"^etc/machine-id$|^var/lib/dbus/machine-id$",
+        "each machine gets an id of its own",
+        "empty the file in the same RUN step: : > /etc/machine-id",
+    ),
+    (r"^etc/ssh/ssh_host_", "host keys are random", "remove them, and make them when the container starts"),
+    (
+        r"^etc/shadow-?$",
+        "the day of a password's last change",
+        "chage -d 0 USER in the same RUN step, or useradd of shadow 4.9 and later with SOURCE_DATE_EPOCH",
+    ),
+    (
+        r"^var/lib/apt/lists/|^var/cache/(apt|debconf)/|^var/lib/apt/",
+        "lists and caches of the package manager",
+        "remove them in the same RUN step: rm -rf /var/lib/apt/lists/* /var/cache/*",
+    ),
+    (
+        r"^var/lib/(dpkg|rpm)/|^lib/apk/db/|^usr/lib/sysimage/rpm/",
+        "other packages, or other versions of them",
+        "pin versions, or a snapshot of the archive such as snapshot.debian.org",
+    ),
+    (
+        r"^var/cache/fontconfig/|/\.uuid$",
+        "the font cache has times and ids",
+        "remove it in the same RUN step, or set SOURCE_DATE_EPOCH for fc-cache",
+    ),
+    (
+        r"cacerts$|\.(jks|p12)$",
+        "key stores have times",
+        "make them when the container starts, or copy one that is made before",
+    ),
+    (
+        r"(^|/)\.(npm|cache|cargo/registry|m2|gradle)/|(^|/)node_modules/\.cache/",
+        "caches of tools",
+        "remove them in the same RUN step, or keep them in a cache mount",
+    ),
+    (
+        r"\.(gz|tgz|zip|jar|whl|egg)$",
+        "packed files have times of their own",
+        "gzip -n; for zip and jar, touch what is packed and use SOURCE_DATE_EPOCH",
+    ),
+    (
+        r"\.(a|o|so|rlib)$|^usr/bin/|^usr/local/bin/",
+        "compiled files",
+        "look for __DATE__, __TIME__, build ids and paths in them; ar needs D",
+    ),
+    (r"^(var/)?tmp/|^run/", "temporary files", "remove them in the same RUN step"),
+    (r"(^|/)\.git/", "a git checkout has times and packs of its own", "remove .git, or export the commit: git archive"),
+    (
+        r"^usr/share/info/dir",
+        "the directory of info pages depends on the order of installation",
+        "remove it in the same RUN step",
+    ),
+];
+
+static PATTERNS: LazyLock<Vec<Option<Regex>>> =
+    LazyLock::new(|| KNOWN.iter().map(|(pattern, ..)| Regex::new(pattern).ok()).collect());
+
+/// What engines and clocks say in a configuration; `--reproducible` takes it out.
+const OF_THE_MOMENT: [&str; 8] = [
+    "created",
+    "container",
+    "container_config.",
+    "config.Image",
+    "config.Hostname",
+    "config.Domainname",
+    "parent",
+    "docker_version",
+];
+
+/// The likely causes of these differences, the most frequent first.
+pub(super) fn causes(configuration: &[Difference], layers: &[LayerPair]) -> Vec<Cause> {
+    let mut causes: Vec<Cause> = Vec::new();
+    let mut add =
+        |what: &str, place: &str, way_out: &'static str| match causes.iter_mut().find(|cause| cause.way_out == way_out)
+        {
+            Some(cause) => cause.places += 1,
+            None => causes.push(Cause { seen: format!("{what} ({place})"), places: 1, way_out }),
+        };
+    for difference in configuration {
+        let what = difference.what.as_str();
+        let values = [&difference.a, &difference.b].map(|value| value.as_deref().unwrap_or_default());
+        let (of_a_step, any) =
+            (what.starts_with("history["), |word: &str| values.iter().any(|value| value.contains(word)));
+        let of_the_moment = OF_THE_MOMENT.iter().any(|key| what.starts_with(key))
+            || of_a_step && (what.ends_with(".created") || what.ends_with(".comment") && any("FROM "));
+        if of_the_moment {
+            add("the configuration says when and in which container it was built", what, "build with --reproducible");
+        } else if of_a_step && what.ends_with(".comment") && any("buildkit") {
+            add("only one was built with BuildKit", what, "build both with the same --builder");
+        }
+    }
+    for file in layers.iter().flat_map(|layer| &layer.files) {
+        let only = |wanted: fn(&Aspect) -> bool| file.aspects.iter().all(wanted);
+        if only(|aspect| matches!(aspect, Aspect::Time(..))) {
+            add(
+                "only times differ",
+                &file.path,
+                "build with --reproducible: later times than SOURCE_DATE_EPOCH become it",
+            );
+        } else if only(|aspect| matches!(aspect, Aspect::Owner(..) | Aspect::Header | Aspect::Time(..))) {
+            add(
+                "headers differ, files do not",
+                &file.path,
+                "build both on the same kind of engine, with --reproducible",
+            );
+        } else if let Some((what, way_out)) = known(&file.path) {
+            add(what, &file.path, way_out);
+        }
+    }
+    if let Some(path) = layers.iter().find_map(|layer| layer.order.as_ref()) {
+        add("the order of entries differs", path, "build with --reproducible, which puts them in order");
+    }
+    causes.sort_by_key(|cause| std::cmp::Reverse(cause.places));
+    causes
+}
+
+fn known(path: &str) -> Option<(&'static str, &'static str)> {
+    let fits = |pattern: &Option<Regex>| pattern.as_ref().is_some_and(|pattern| pattern.is_match(path));
+    let (_, (_, what, way_out)) = PATTERNS.iter().zip(KNOWN).find(|(pattern, _)| fits(pattern))?;
+    Some((what, way_out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pattern_is_one_and_known_paths_are_found() {
+        assert!(PATTERNS.iter().all(Option::is_some));
+        let what = |path| known(path).map(|(what, _)| what);
+        assert_eq!(what("var/log/apt/history.log"), Some("logs have dates"));
+        assert_eq!(what("usr/lib/python3/__pycache__"), Some("compiled Python has its source's time"));
+        assert_eq!(what("etc/shadow-"), Some("the day of a password's last change"));
+        assert_eq!(what("root/.npm/_logs"), Some("caches of tools"));
+        assert_eq!(what("etc/passwd"), None);
+    }
+}
