@@ -13,6 +13,7 @@ mod hash;
 mod house;
 mod load;
 mod lookup;
+mod managed;
 mod parent;
 mod payload;
 mod push;
