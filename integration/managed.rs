@@ -218,8 +218,8 @@ fn what_a_managed_engine_cannot_do_is_refused() {
     }
     let finished = managed(&repository, &[("IMAGE_WORKER_SHELL", "1")]).finish();
     finished.assert_fails(2, &["--shell", "name another with --engine"]);
-    for verb in ["build", "push", "load"] {
-        let finished = program([verb, "nosuch", "--engine", "managed"], []).finish();
+    for verb in [&["build", "nosuch"][..], &["push", "nosuch"], &["load", "--file", "nosuch", "--tag", "a:b"]] {
+        let finished = program(verb.iter().copied().chain(["--engine", "managed"]), []).finish();
         finished.assert_fails(2, &["gone with its job"]);
     }
 }
@@ -273,9 +273,9 @@ fn an_unprivileged_container_builds() {
         return;
     }
     let repository = Repository::new("managed-contained", STEPS);
-    let output_of = contained(&repository, &FEWEST);
-    let said = String::from_utf8_lossy(&output_of.stderr).into_owned();
-    assert!(output_of.status.success(), "{said}");
+    let ended = contained(&repository, &FEWEST);
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(ended.status.success(), "{said}");
     assert!(said.contains("no engine answers") && said.contains("our own at unix://"), "{said}");
     assert_is_the_image(&output(&repository).join("image.tar"), "managed-contained");
     assert_nothing_is_left(&repository, "");
