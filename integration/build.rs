@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Finished, docker, docker_says, engine, path, program};
+use crate::harness::{Finished, container_says, docker, docker_says, engine, engine_place, path, program};
 
 const SHELL: &str = "SHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
 
@@ -103,7 +103,7 @@ impl Drop for Tree {
 
 /// What a command in an image prints.
 fn run(tag: &str, command: &str) -> String {
-    docker_says(&["run", "--rm", "--network", "none", tag, "/bin/busybox", "sh", "-c", command])
+    container_says(&[tag, "/bin/busybox", "sh", "-c", command])
 }
 
 /// Eight images: two that stand on something else, three of the second generation, three of the third.
@@ -268,7 +268,11 @@ fn the_script_of_the_old_name_builds() {
     let build = |arguments: &[&str]| {
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin", program.parent().unwrap().display());
         let mut command = Command::new(script);
-        command.args(arguments).env("PATH", path).current_dir(tree.root.path().join("testing/docker"));
+        command
+            .args(arguments)
+            .env("PATH", path)
+            .envs(engine_place().map(|place| ("DOCKER_HOST", place)))
+            .current_dir(tree.root.path().join("testing/docker"));
         command.output().unwrap()
     };
     let output = build(&[&format!("{}/", tree.name("base"))]);

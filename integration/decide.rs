@@ -5,7 +5,7 @@ mod world;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Finished, docker, docker_says, engine, path, program};
+use crate::harness::{Finished, container_says, docker, engine, path, program};
 use world::{GIVEN, World, consumer, task_id};
 
 /// A graph of the form of 2015 with one task, whose image is `image` in a template.
@@ -140,7 +140,7 @@ fn images_are_decided_built_found_again_and_rebuilt_with_their_descendants() {
         [("child-of-fresh", "fresh\nchild-of-fresh"), ("child-of-shared", "shared\nchild-of-shared")]
     {
         let tag = world.load(&first, image);
-        assert_eq!(docker_says(&["run", "--rm", "--network", "none", &tag]), made_by);
+        assert_eq!(container_says(&[&tag]), made_by);
         assert!(docker(&["rmi", &tag]).status.success());
     }
 

@@ -6,7 +6,9 @@ use std::path::Path;
 use image_worker::names::{Digest, HashScheme};
 use serde_json::{Value, json};
 
-use crate::harness::{Finished, Job, PROJECT, PUSHDATE, RANK, Repository, docker_says, engine, path, program};
+use crate::harness::{
+    Finished, Job, PROJECT, PUSHDATE, RANK, Repository, container_says, docker_says, engine, path, program,
+};
 use crate::stand_in::TaskSpec;
 
 const STEPS: &str = "RUN echo hello > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
@@ -55,7 +57,7 @@ fn a_directory_a_file_and_a_url_give_the_same_image() {
     let archive = repository.root.path().join("out/image.tar");
     docker_says(&["load", "--input", path(&archive)]);
     let tag = format!("dry-run:{hash}");
-    assert_eq!(docker_says(&["run", "--rm", "--network", "none", &tag]), "hello");
+    assert_eq!(container_says(&[&tag]), "hello");
     docker_says(&["rmi", "--force", &tag]);
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use image_worker::names::HashScheme;
@@ -16,12 +17,55 @@ pub(crate) const PUSHDATE: &str = "20151209123456";
 pub(crate) const RANK: i64 = 1_449_664_496;
 pub(crate) const PROJECT: &str = "mozilla-central";
 
+/// What builds in the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Builder {
+    /// Docker's classic builder.
+    Docker,
+    /// Docker's `BuildKit`.
+    BuildKit,
+    /// Podman's service.
+    Podman,
+}
+
+impl Builder {
+    /// The one that `IMAGE_WORKER_TEST_ENGINE` names; Docker where it is not set.
+    pub(crate) fn chosen() -> Self {
+        match std::env::var("IMAGE_WORKER_TEST_ENGINE").as_deref() {
+            Err(_) | Ok("" | "docker") => Self::Docker,
+            Ok("buildkit") => Self::BuildKit,
+            Ok("podman") => Self::Podman,
+            Ok(other) => panic!("IMAGE_WORKER_TEST_ENGINE is docker, buildkit or podman, not {other}"),
+        }
+    }
+
+    /// Whether the engine is Podman.
+    pub(crate) fn is_podman() -> bool {
+        Self::chosen() == Self::Podman
+    }
+}
+
+/// Where the engine of the tests is, where it is not at its usual place.
+pub(crate) fn engine_place() -> Option<String> {
+    static PODMAN: OnceLock<String> = OnceLock::new();
+    if Builder::is_podman() {
+        let place = || {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/engine");
+            let said = Command::new(script).args(["podman", "--place"]).output().expect("scripts/engine");
+            String::from_utf8(said.stdout).unwrap().trim().to_owned()
+        };
+        return Some(PODMAN.get_or_init(place).clone());
+    }
+    std::env::var("DOCKER_HOST").ok().filter(|place| !place.is_empty())
+}
+
 /// Whether the real engine answers. Without one a test skips itself with a notice at home, and fails in CI.
 pub(crate) fn engine() -> bool {
     let there = docker(&["version"]).status.success();
-    assert!(there || std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "no engine answers: run scripts/engine");
+    let start = if Builder::is_podman() { "scripts/engine podman" } else { "scripts/engine" };
+    assert!(there || std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "no engine answers: run {start}");
     if !there {
-        eprintln!("SKIPPED: no engine answers; run scripts/engine");
+        eprintln!("SKIPPED: no engine answers; run {start}");
     }
     there
 }
@@ -36,17 +80,93 @@ pub(crate) fn installed(program: &str) -> bool {
     there
 }
 
-/// Runs the docker client.
+/// Runs the docker client, which Podman understands too.
 pub(crate) fn docker(arguments: &[&str]) -> Output {
-    let output = Command::new("docker").args(arguments).stdin(Stdio::null()).output();
+    let place = engine_place().map(|place| ("DOCKER_HOST", place));
+    let output = Command::new("docker").args(arguments).envs(place).stdin(Stdio::null()).output();
     output.unwrap_or_else(|error| panic!("cannot run docker {arguments:?}: {error}; run scripts/test"))
 }
 
 /// What the docker client prints, when it must succeed.
 pub(crate) fn docker_says(arguments: &[&str]) -> String {
-    let output = docker(arguments);
-    assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let limit = Instant::now() + Duration::from_secs(10);
+    loop {
+        let output = docker(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        // Podman fails to list images while another test removes some.
+        let again = stderr.contains("image not known") && arguments[0] == "images" && Instant::now() < limit;
+        assert!(output.status.success() || again, "docker {arguments:?}: {stderr}");
+        if output.status.success() {
+            return String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        }
+    }
+}
+
+/// What Podman's own client prints, when it must succeed: for what Podman does not do for docker's.
+pub(crate) fn podman_says(arguments: &[&str]) -> String {
+    let place = engine_place().unwrap_or_default();
+    let output = Command::new("podman").args(["--url", &place]).args(arguments).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run podman {arguments:?}: {error}; run scripts/test"));
+    assert!(output.status.success(), "podman {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// An image's names as people write them: Podman writes them out, with `localhost/` where it has loaded them.
+pub(crate) fn names_of(image: &str) -> Vec<String> {
+    let names = docker_says(&["image", "inspect", "--format", "{{range .RepoTags}}{{.}} {{end}}", image]);
+    let prefixes = if Builder::is_podman() { &["localhost/", "docker.io/library/", "docker.io/"][..] } else { &[] };
+    let bare = |name: &str| prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name).to_owned();
+    names.split_whitespace().map(bare).collect()
+}
+
+/// How commands for people begin that the program tells.
+pub(crate) fn client() -> String {
+    match (Builder::is_podman(), engine_place()) {
+        (true, place) => format!("podman --url {}", place.unwrap_or_default()),
+        (false, Some(place)) if place != "unix:///var/run/docker.sock" => format!("docker --host {place}"),
+        (false, _) => "docker".to_owned(),
+    }
+}
+
+/// What a container prints that `docker run` starts with these arguments, without a network, when it must succeed.
+pub(crate) fn container_says(arguments: &[&str]) -> String {
+    let run = ["run", "--rm", "--network", "none"];
+    if Builder::is_podman() {
+        // Podman 4.3 answers 409 when a docker client attaches to a container; and it wants more files and processes than a
+        // virtual machine may allow.
+        let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
+        podman_says(&[&run[..], &limits, arguments].concat())
+    } else {
+        docker_says(&[&run[..], arguments].concat())
+    }
+}
+
+/// The processes of Podman's service, of whatever generation, whose command line has this mark.
+pub(crate) fn podmans_commands(mark: &str) -> Vec<u32> {
+    let read = |id: u32, file: &str| std::fs::read(format!("/proc/{id}/{file}")).unwrap_or_default();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).replace('\0', " ");
+    let parent = |id: u32| -> Option<u32> {
+        let status = text(read(id, "status"));
+        status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+    };
+    let service = engine_place().unwrap_or_default();
+    let is_podmans = |id: u32| {
+        let ancestors = std::iter::successors(Some(id), |id| parent(*id).filter(|id| *id != 0));
+        ancestors.skip(1).any(|id| text(read(id, "cmdline")).trim_end().ends_with(&service))
+    };
+    let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    all.filter(|id| text(read(*id, "cmdline")).contains(mark) && is_podmans(*id)).collect()
+}
+
+/// Asserts that a step's command goes on although its build was cancelled, as Podman leaves it, and ends it.
+pub(crate) fn end_podmans_command(mark: &str) {
+    let commands = podmans_commands(mark);
+    assert!(!commands.is_empty(), "Podman ends the commands of cancelled builds now: say so in docs/engines.md");
+    // The first of them is the first process of the container, and takes the others with it.
+    Command::new("kill")
+        .args(["-KILL".to_owned()].into_iter().chain(commands.iter().map(u32::to_string)))
+        .status()
+        .unwrap();
 }
 
 /// A repository with one image directory.
@@ -242,8 +362,8 @@ pub(crate) fn program<'a>(
     // A temporary folder of its own, so that what is left in it is this run's.
     let temporary = TempDir::with_prefix("image-worker-test-").unwrap();
     command.args(arguments).env_clear().env("TMPDIR", temporary.path()).stdin(Stdio::null());
-    // The engine of the tests, where it is not at its usual place.
-    command.envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host))).envs(&environment);
+    let builder = (Builder::chosen() == Builder::BuildKit).then_some(("IMAGE_WORKER_BUILDER", "buildkit"));
+    command.envs(engine_place().map(|place| ("DOCKER_HOST", place))).envs(builder).envs(&environment);
     let secrets = ["TASKCLUSTER_ACCESS_TOKEN", "TASKCLUSTER_CERTIFICATE"];
     let secrets = secrets.iter().filter_map(|name| environment.get(*name).cloned()).collect();
     Program { command, secrets, temporary }

@@ -30,6 +30,7 @@ fn imports_go_down() {
         "build_log",
         "disk",
         "scratch",
+        "builder",
         "plan",
         "config",
         "task",

@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use crate::archive::{Archive, gzip};
 use crate::harness::{
-    Finished, Job, PROJECT, Repository, assert_engine_is_clean, docker, docker_says, engine, path, program,
+    Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine, names_of,
+    path, program,
 };
 use crate::stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
 
@@ -44,7 +45,7 @@ fn id_of(tag: &str) -> Option<String> {
 
 /// Asserts that an image has this name, and no other, and removes it.
 fn assert_loaded(id: &str, tag: &str) {
-    assert_eq!(docker_says(&["image", "inspect", "--format", "{{.RepoTags}}", id]), format!("[{tag}]"));
+    assert_eq!(names_of(id), [tag]);
     docker_says(&["rmi", tag]);
 }
 
@@ -115,7 +116,7 @@ fn an_image_of_the_checkout_is_found_by_its_hash() {
     });
     assert_eq!(answer, expected);
     assert!(finished.stderr.contains(&format!("it was {}", old.id())), "{}", finished.stderr);
-    assert_eq!(docker_says(&["run", "--rm", "--network", "none", "load-name"]), "loaded");
+    assert_eq!(container_says(&["load-name"]), "loaded");
 
     // A second time nothing changes.
     let again = load_in(root, Some(&job.taskcluster), &[name]);

@@ -2,6 +2,8 @@
 
 mod archive;
 mod build;
+mod buildkit;
+mod canonical;
 mod check;
 mod conformance;
 mod decide;

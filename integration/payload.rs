@@ -4,7 +4,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::harness::{Finished, Job, PROJECT, Repository, docker_says, engine, path, program};
+use crate::harness::{Finished, Job, PROJECT, Repository, container_says, docker_says, engine, path, program};
 
 const STEPS: &str = "RUN echo from-a-payload > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
 const ARCHIVE: &str = "image.tar.zst";
@@ -42,7 +42,7 @@ fn the_archive_waits_for_the_worker() {
     let compressed = std::fs::File::open(folder.join(ARCHIVE)).unwrap();
     zstd::stream::copy_decode(compressed, std::fs::File::create(&archive).unwrap()).unwrap();
     docker_says(&["load", "--input", path(&archive)]);
-    assert_eq!(docker_says(&["run", "--rm", "--network", "none", &job.tag()]), "from-a-payload");
+    assert_eq!(container_says(&[&job.tag()]), "from-a-payload");
     docker_says(&["rmi", "--force", &job.tag()]);
 }
 

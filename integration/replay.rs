@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use image_worker::config::replay::OF_THE_TASK;
 use serde_json::{Value, json};
 
-use crate::harness::{Finished, Job, Repository, assert_engine_is_clean, docker, docker_says, engine, path, program};
+use crate::harness::{
+    Finished, Job, Repository, assert_engine_is_clean, client, container_says, docker, docker_says, engine, path,
+    program,
+};
 use crate::stand_in::{Claim, RunState, TaskSpec};
 
 const STEPS: &str = "ARG GREETING\nRUN echo $GREETING > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
@@ -95,7 +98,7 @@ fn a_tasks_job_is_done_again_without_credentials() {
     );
     let archive = scene.repository.root.path().join("out/image.tar");
     docker_says(&["load", "--input", path(&archive)]);
-    let said = docker_says(&["run", "--rm", "--network", "none", &scene.job.tag()]);
+    let said = container_says(&[&scene.job.tag()]);
     docker_says(&["rmi", "--force", &scene.job.tag()]);
     assert_eq!(said, "hello-from-the-task", "the task's arguments");
     scene.job.assert_engine_is_clean();
@@ -224,11 +227,12 @@ fn a_failing_step_leaves_a_shell_where_it_is_wanted() {
     for _ in 0..2 {
         let finished = scene.replay(&["--shell"], &[]);
         finished.assert_fails(20, &["exit code 3"]);
-        let open = format!("    | docker run -it --rm --entrypoint /bin/busybox {tag} sh\n");
+        let client = client();
+        let open = format!("    | {client} run -it --rm --entrypoint /bin/busybox {tag} sh\n");
         assert!(finished.stderr.contains(&open), "{}", finished.stderr);
-        assert!(finished.stderr.contains(&format!("    | docker rmi {tag}\n")), "{}", finished.stderr);
-        let read = ["run", "--rm", "--network", "none", "--entrypoint", "/bin/busybox", &tag, "cat", "/last-good"];
-        assert_eq!(docker_says(&read), "before");
+        assert!(finished.stderr.contains(&format!("    | {client} rmi {tag}\n")), "{}", finished.stderr);
+        let read = ["--entrypoint", "/bin/busybox", &tag, "cat", "/last-good"];
+        assert_eq!(container_says(&read), "before");
     }
     docker_says(&["rmi", &tag]);
     scene.job.assert_engine_is_clean();
@@ -238,7 +242,8 @@ fn a_failing_step_leaves_a_shell_where_it_is_wanted() {
     let environment = [("IMAGE_NAME", "replay-shell"), ("PROJECT", "try")].map(|(k, v)| (k.to_owned(), v.to_owned()));
     let finished = program(arguments, environment).finish();
     finished.assert_fails(20, &["exit code 3"]);
-    assert!(finished.stderr.contains("docker rmi image-worker-replay:dry-run"), "{}", finished.stderr);
+    let remove = format!("{} rmi image-worker-replay:dry-run", client());
+    assert!(finished.stderr.contains(&remove), "{}", finished.stderr);
     assert!(docker(&["rmi", "image-worker-replay:dry-run"]).status.success());
     assert_engine_is_clean("replay-shell");
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use image_worker::task::unread;
 use serde_json::{Map, Value};
 
-use crate::harness::{assert_engine_is_clean, docker_says, engine, path, program};
+use crate::harness::{assert_engine_is_clean, container_says, docker_says, engine, path, program};
 use crate::stand_in::{Options, RunState, StandIn, TaskSpec};
 
 /// The decision task that `taskgraph_images.py` speaks for.
@@ -128,7 +128,7 @@ fn the_image_tasks_of_a_taskgraph_project_run_as_they_are() {
         let name = task["attributes"]["image_name"].as_str().unwrap();
         let (tag, namespace) = (format!("{name}:by-taskgraph"), &task["optimization"]["index-search"][0]);
         world.load(namespace.as_str().expect("where taskgraph looks"), &tag);
-        said.insert(name.to_owned(), docker_says(&["run", "--rm", "--network", "none", &tag]));
+        said.insert(name.to_owned(), container_says(&[&tag]));
         docker_says(&["rmi", "--force", &tag]);
     }
     let expected = SAID.map(|(name, words)| (name.to_owned(), words.to_owned()));

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use image_worker::builder::BuilderChoice;
 use image_worker::commands::Failed;
 use image_worker::commands::stop::Reason;
 use image_worker::config::settings::{self, Setting};
@@ -31,7 +32,7 @@ const BY_THE_WORKER: [(&str, &str); 4] = [
 ];
 
 /// The variables of `run` that people were promised.
-const PROMISED: [&str; 25] = [
+const PROMISED: [&str; 27] = [
     "TASKCLUSTER_ROOT_URL",
     "TASKCLUSTER_PROXY_URL",
     "TASKCLUSTER_CLIENT_ID",
@@ -51,6 +52,8 @@ const PROMISED: [&str; 25] = [
     "INDEX_HASH",
     "DOCKER_BUILD_ARGS",
     "DOCKER_BUILD_NETWORK",
+    "SOURCE_DATE_EPOCH",
+    "IMAGE_WORKER_BUILDER",
     "PARENT_TASK_ID",
     "ARTIFACT_NAME",
     "ARTIFACT_EXPIRES",
@@ -104,7 +107,11 @@ fn plan() -> Plan {
             max_bytes: settings::CONTEXT_MAX_BYTES.default.unwrap().parse().unwrap(),
             max_entries: settings::CONTEXT_MAX_ENTRIES.default.unwrap().parse().unwrap(),
         },
-        build: BuildPlan { args: [root_url, nasty].into(), network: Some("host".to_owned()) },
+        build: BuildPlan {
+            args: [root_url, nasty].into(),
+            network: Some("host".to_owned()),
+            builder: BuilderChoice::BuildKit,
+        },
         parent: Some(TOOLCHAIN.parse().unwrap()),
         artifact: ArtifactPlan {
             name: "public/image.tar.zst".parse().unwrap(),
@@ -114,6 +121,8 @@ fn plan() -> Plan {
         },
         index: "index.garbage.staging".parse().unwrap(),
         index_hash: Some("cd".repeat(32).parse().unwrap()),
+        // The tests' clock stands there, and a later one is refused.
+        reproducible: Some(0),
     }
 }
 
@@ -128,7 +137,7 @@ fn small_plan() -> Plan {
     plan.artifact.name = "public/image.tar".parse().unwrap();
     (plan.artifact.expires, plan.artifact.zstd_level) = (None, None);
     plan.index = "index".parse().unwrap();
-    plan.index_hash = None;
+    (plan.index_hash, plan.reproducible) = (None, None);
     plan
 }
 
@@ -181,9 +190,20 @@ fn satisfied(scopes: &[String], needed: &str) -> bool {
     scopes.iter().any(|scope| scope == needed || scope.strip_suffix('*').is_some_and(|start| needed.starts_with(start)))
 }
 
+/// Whether it builds, and what works in it, is tried in `managed`.
+#[test]
+fn the_worker_image_has_what_unprivileged_containers_need() {
+    let dockerfile = std::fs::read_to_string(folder().join("Dockerfile")).unwrap();
+    let lines: Vec<_> = dockerfile.lines().collect();
+    assert!(lines.contains(&"USER worker"), "its programs are not root");
+    for words in ["podman", "uidmap", "setcap cap_setuid+ep /usr/bin/newuidmap", "/etc/subuid", "/etc/subgid"] {
+        assert!(dockerfile.contains(words), "{words}");
+    }
+}
+
 #[test]
 fn every_file_here_is_parsed_by_a_test_below() {
-    let parsed = ["README.md", "image-worker.toml", "scopes.yml", "task.yml", "worker-pool.yml"];
+    let parsed = ["Dockerfile", "README.md", "image-worker.toml", "scopes.yml", "task.yml", "worker-pool.yml"];
     let mut files: Vec<_> =
         std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     files.sort();
@@ -266,12 +286,7 @@ fn the_tasks_scopes_satisfy_its_index_inserts() {
     for plan in [plan(), small_plan()] {
         let scopes = definition(&plan).scopes;
         let identity = plan.identity(plan.context.hash.unwrap()).unwrap();
-        let image = ImageFile {
-            path: "image.tar".into(),
-            sha256: "ab".repeat(32).parse().unwrap(),
-            size: 1,
-            image_id: "sha256:ab".to_owned(),
-        };
+        let image = ImageFile { sha256: "ab".repeat(32).parse().unwrap(), size: 1, image_id: "sha256:ab".to_owned() };
         let publication = plan.publication(&identity, &image, jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(publication.insert_task.len(), 3);
         for insert in publication.insert_task {

@@ -240,10 +240,12 @@ pub fn definition(
             max_bytes: u64::MAX,
             max_entries: u64::MAX,
         },
-        build: BuildPlan { args: order.args.clone(), network: None },
+        build: BuildPlan { args: order.args.clone(), ..BuildPlan::default() },
         artifact: common.artifact.clone(),
         index: common.index.clone(),
         index_hash: order.index_hash,
+        // The deployment's choice, too, or a value that is given.
+        reproducible: None,
     };
     let mut values = shared(waiting, &common.decision_task, common.now);
     let computed = task::values(&plan).map_err(wrong)?;

@@ -1,7 +1,11 @@
-//! Room on disks: whether what is about to be written fits, asked before it is written. Nobody is kept from filling the
-//! disk afterwards; then the write itself fails.
+//! Room on disks: whether what is about to be written fits, asked before it is written, and giving back what is not needed
+//! any more. Nobody is kept from filling the disk afterwards; then the write itself fails.
 
+use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::FallocateFlags;
 
 use tracing::debug;
 
@@ -29,8 +33,19 @@ pub fn room_for(what: &'static str, path: &Path, needed: u64) -> Result<(), NoRo
     Ok(())
 }
 
+/// Gives the disk back what a file has in a range, which reads as zeros then. Whether the disk took it: not every file
+/// system makes holes.
+#[must_use]
+pub fn give_back(file: &File, range: Range<u64>) -> bool {
+    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(file, hole, range.start, range.end.saturating_sub(range.start)).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     #[test]
@@ -41,5 +56,17 @@ mod tests {
         assert!(error.starts_with("the image needs 4.00 EiB, but "), "{error}");
         assert!(error.contains(&folder.path().display().to_string()), "{error}");
         room_for("anything", Path::new("/nonexistent"), 1 << 62).unwrap();
+    }
+
+    #[test]
+    fn what_is_given_back_takes_no_room() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![1; 1 << 20]).unwrap();
+        let blocks = || file.metadata().unwrap().blocks();
+        let before = blocks();
+        if give_back(&file, 0..1 << 19) {
+            assert!(blocks() < before, "{before} blocks, and still {}", blocks());
+        }
+        assert_eq!(file.metadata().unwrap().len(), 1 << 20);
     }
 }

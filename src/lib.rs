@@ -4,7 +4,7 @@
 //!
 //! - [`names`], [`secrets`], [`retry`], [`stream`]: words and pipes, below everything.
 //! - [`report`], [`build_log`]: the story on stderr: log lines, progress, the error line; a build's output.
-//! - [`plan`], [`config`], [`task`]: what is to be done, as values; read from an environment, written into a task.
+//! - [`builder`], [`plan`], [`config`], [`task`]: what is to be done, as values; read from an environment, written into a task.
 //! - [`graph`]: task graphs: the images that their tasks use, and the same graphs with the images filled in.
 //! - [`context`], [`image_archive`]: what goes into a build and what comes out, as bytes.
 //! - [`tree`]: the images of a repository, who is built from whom, and their hashes.
@@ -15,6 +15,7 @@
 
 pub mod build_log;
 pub mod build_script;
+pub mod builder;
 pub mod cli;
 pub mod commands;
 pub mod config;

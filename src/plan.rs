@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::builder::BuilderChoice;
 use crate::names::{
     ArtifactName, ContextHash, Digest, HashScheme, HttpUrl, ImageName, ImageNamespaces, IndexPrefix, NameError,
     Namespace, Project, PushDate, RepoPath, TaskId,
@@ -14,6 +15,12 @@ use crate::names::{
 
 /// The build argument by which a `Dockerfile` reads the name of its parent, as `image_builder` calls it.
 pub const PARENT_ARG: &str = "DOCKER_IMAGE_PARENT";
+
+/// The time of all files of a context, 2016-01-01: taskgraph's.
+pub const CONTEXT_TIME: u32 = 1_451_606_400;
+
+/// The build argument that tells tools in RUN steps the latest time of a reproducible image.
+pub const EPOCH_ARG: &str = "SOURCE_DATE_EPOCH";
 
 /// The job of one image task.
 #[derive(Clone, Debug, Serialize)]
@@ -38,6 +45,8 @@ pub struct Plan {
     pub index: IndexPrefix,
     /// What stands in the `.hash.` route and the tag when it is not the context hash.
     pub index_hash: Option<ContextHash>,
+    /// The latest time in a reproducible image, in seconds since 1970; absent, the image stays as the engine made it.
+    pub reproducible: Option<u64>,
 }
 
 /// A run of a task.
@@ -121,6 +130,8 @@ pub struct BuildPlan {
     pub args: BTreeMap<String, String>,
     /// Network of `RUN` steps.
     pub network: Option<String>,
+    /// Who builds.
+    pub builder: BuilderChoice,
 }
 
 /// The image artifact.
@@ -187,11 +198,9 @@ pub struct Identity {
     pub namespaces: ImageNamespaces,
 }
 
-/// A finished image archive.
+/// What is to be said of a finished image archive, wherever it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageFile {
-    /// The archive.
-    pub path: PathBuf,
     /// Its sha256.
     pub sha256: Digest,
     /// Its size in bytes.

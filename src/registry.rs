@@ -251,8 +251,9 @@ fn is_free(error: &OciDistributionError) -> bool {
     }
 }
 
-/// Whether a registry, with its port, is on this machine.
-fn is_loopback(registry: &str) -> bool {
+/// Whether a registry, with its port, is on this machine: engines and we speak HTTP with such.
+#[must_use]
+pub fn is_loopback(registry: &str) -> bool {
     let host = match registry.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => registry.split(':').next().unwrap_or(registry),

@@ -2,7 +2,7 @@
 //! outside world to the readers of the rooms that think. What the numbers mean is for the rooms above.
 
 use std::error::Error;
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -78,6 +78,9 @@ where
 /// How many pieces may wait in a [`pipe`] for the other side: enough that neither waits for the other's every step.
 const PIPE_PIECES: usize = 4;
 
+/// How large a piece of [`from_writer`]'s stream is: system calls do not count.
+const WRITTEN_PIECE: usize = 256 * 1024;
+
 /// A writer for a blocking thread, and the stream of what it writes. Each write is a piece of the stream: write large
 /// ones. The stream ends well only after [`PipeWriter::finish`]; a writer that is gone without it is an error there.
 pub fn pipe() -> (PipeWriter, impl Stream<Item = io::Result<Bytes>> + Send + 'static) {
@@ -118,6 +121,37 @@ impl Write for PipeWriter {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The stream of what `write` writes, on a blocking thread of its own; its error is the stream's last item. When nobody
+/// wants the stream any more, writing fails, and the thread ends.
+pub fn from_writer<F>(write: F) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static
+where
+    F: FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+{
+    let (writer, stream) = pipe();
+    let writing = tokio::task::spawn_blocking(move || {
+        let mut out = BufWriter::with_capacity(WRITTEN_PIECE, writer);
+        write(&mut out)?;
+        out.into_inner().map(PipeWriter::finish).map_err(io::IntoInnerError::into_error)
+    });
+    // The pipe knows only that its writer is gone; the thread knows why.
+    let why = async {
+        match writing.await {
+            Ok(written) => written.and(Err(io::ErrorKind::UnexpectedEof.into())),
+            Err(panic) => Err(io::Error::other(panic)),
+        }
+    };
+    let mut why = Some(Box::pin(why));
+    stream.then(move |piece| {
+        let why = if piece.is_err() { why.take() } else { None };
+        async move {
+            match why {
+                Some(why) => why.await,
+                None => piece,
+            }
+        }
+    })
 }
 
 /// The error of the stream that a [`reader`] read from, if that is what the reader's error is about.

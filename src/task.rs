@@ -195,7 +195,7 @@ pub fn environment(plan: &Plan) -> Result<Environment, TaskError> {
         }
     };
     let args = serde_json::to_string(&plan.build.args).map_err(TaskError::Definition)?;
-    let variables: [(&Setting, String); 16] = [
+    let variables: [(&Setting, String); 18] = [
         (&settings::IMAGE_NAME, plan.image.to_string()),
         (&settings::PROJECT, plan.project.to_string()),
         (&settings::PUSHDATE, plan.pushdate.to_string()),
@@ -206,6 +206,8 @@ pub fn environment(plan: &Plan) -> Result<Environment, TaskError> {
         (&settings::HASH_SCHEME, plan.context.scheme.to_string()),
         (&settings::DOCKER_BUILD_ARGS, args),
         (&settings::DOCKER_BUILD_NETWORK, text(plan.build.network.as_ref())),
+        (&settings::BUILDER, plan.build.builder.to_string()),
+        (&settings::SOURCE_DATE_EPOCH, text(plan.reproducible.as_ref())),
         (&settings::PARENT_TASK_ID, text(plan.parent.as_ref())),
         (&settings::ARTIFACT_NAME, plan.artifact.name.to_string()),
         (&settings::ARTIFACT_EXPIRES, text(plan.artifact.expires.as_ref())),
@@ -335,6 +337,7 @@ mod tests {
             },
             index: "index.garbage".parse().unwrap(),
             index_hash: None,
+            reproducible: None,
         }
     }
 

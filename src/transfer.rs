@@ -1,7 +1,8 @@
-//! Moving files over plain HTTP, without credentials: downloads as a stream, uploads from a file, and the question
-//! how long a stored file is. Signed URLs are secrets: what this room prints has no query.
+//! Moving files over plain HTTP, without credentials: downloads as a stream, uploads, and the question how
+//! long a stored file is. Signed URLs are secrets: what this room prints has no query.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -243,19 +244,17 @@ impl Storage {
         whole.and_then(|length| length.parse().ok()).ok_or_else(|| TransferError::NoLength { url: url.clone() })
     }
 
-    /// Uploads a file with one PUT, whose length is said beforehand: S3 refuses chunked bodies.
+    /// Uploads bytes with one PUT, whose length is said beforehand: S3 refuses chunked bodies.
     pub async fn put(
         &self,
         url: &HttpUrl,
         headers: &BTreeMap<String, String>,
-        path: &Path,
+        bytes: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         size: u64,
         meter: Meter,
     ) -> Result<(), TransferError> {
-        let unreadable = |source| TransferError::File { path: path.to_owned(), source };
-        let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
         let (progress, mut moves) = tokio::sync::watch::channel(());
-        let stream = ReaderStream::with_capacity(file, CHUNK).inspect_ok(move |bytes| {
+        let stream = bytes.inspect_ok(move |bytes| {
             meter.add(bytes.len() as u64);
             progress.send_replace(());
         });
@@ -282,6 +281,13 @@ impl Storage {
         };
         success("PUT", url, answer).await.map(drop)
     }
+}
+
+/// A file, to be uploaded.
+pub async fn file(path: &Path) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>, TransferError> {
+    let unreadable = |source| TransferError::File { path: path.to_owned(), source };
+    let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+    Ok(ReaderStream::with_capacity(file, CHUNK))
 }
 
 async fn success(
@@ -360,7 +366,8 @@ mod tests {
         file.as_file().set_len(SIZE as u64).unwrap();
         let storage = Storage::with_silence(silence).unwrap();
         let meter = Report::silent().meter("uploading", None);
-        let uploaded = storage.put(&url, &BTreeMap::new(), file.path(), SIZE as u64, meter).await;
+        let uploaded =
+            storage.put(&url, &BTreeMap::new(), super::file(file.path()).await.unwrap(), SIZE as u64, meter).await;
         server.abort();
         uploaded
     }

@@ -169,7 +169,7 @@ impl Builder<'_> {
 
     /// Builds an image from its context. Gives its id.
     async fn build(&self, it: &LocalImage, labels: BTreeMap<String, String>) -> Result<String, Failed> {
-        let BuildPlan { mut args, network } = self.config.build.clone();
+        let BuildPlan { mut args, network, builder } = self.config.build.clone();
         args.extend(it.image.args.clone());
         let parent = it.parent.as_ref().and_then(|parent| self.family.iter().find(|it| it.image.name == *parent));
         args.extend(parent.map(|parent| (PARENT_ARG.to_owned(), parent.tag.clone())));
@@ -177,7 +177,7 @@ impl Builder<'_> {
         if context.hash != it.context {
             return Err(Failed::Changing(it.image.directory.clone()));
         }
-        let (plan, no_cache) = (BuildPlan { args, network }, self.config.no_cache);
+        let (plan, no_cache) = (BuildPlan { args, network, builder }, self.config.no_cache);
         let build = LocalBuild { tag: it.tag.clone(), plan, labels, no_cache };
         let context = context.open(it.parent.is_some()).await?;
         Ok(self.engine.build_local(context, &build, &mut BuildLog::for_people()).await?)

@@ -6,6 +6,7 @@ pub mod check;
 pub mod context;
 pub mod decide;
 mod exit_code;
+mod export;
 mod failed;
 pub mod hash;
 mod leftovers;

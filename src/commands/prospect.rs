@@ -237,6 +237,7 @@ mod tests {
                 },
                 index: "index".parse().unwrap(),
                 index_hash: None,
+                reproducible: None,
             },
             status: serde_json::from_value(status).unwrap(),
             context: Some(Whereabouts::There { until: "2026-02-01T00:00:00Z".parse().unwrap() }),

@@ -2,15 +2,13 @@
 //! is in the room that it calls.
 
 use std::error::Error as _;
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::Failed;
+use super::export::export;
 use super::leftovers;
 use super::stop::{Reason, Stop};
 use crate::build_log::BuildLog;
@@ -18,19 +16,14 @@ use crate::config::{Config, Destination};
 use crate::disk::room_for;
 use crate::engine::{Engine, EngineError};
 use crate::fetch::{FetchError, Fetched, Fetcher};
-use crate::image_archive::{self, ArchiveError};
 use crate::loading::Loader;
 use crate::parent::{Role, TaskImages};
-use crate::plan::{BuildPlan, Identity, ImageFile, PARENT_ARG, Plan};
+use crate::plan::{BuildPlan, EPOCH_ARG, Identity, PARENT_ARG, Plan};
 use crate::publish::{Folder, Payload, PublishError, Publisher};
-use crate::report::{Bytes, Report};
+use crate::report::Report;
 use crate::scratch::Scratch;
-use crate::stream;
 use crate::taskcluster::Services;
 use crate::transfer::Storage;
-
-/// Written to disk at this size, so that system calls do not count.
-const WRITE_BUFFER: usize = 256 * 1024;
 
 /// How long the upload of the log of a job whose time is over may take: a third of what `stop` keeps back.
 const LAST_WORDS: Duration = Duration::from_secs(20);
@@ -130,7 +123,7 @@ async fn job(
         }
     }
     let image = image?;
-    let publishing = publisher.publish(plan, &identity, &image, expires);
+    let publishing = publisher.publish(plan, &identity, image, expires);
     let story = stop.during("publishing", publishing).await?.story;
     Ok(Outcome { built: true, identity, story })
 }
@@ -183,6 +176,9 @@ async fn with_parent(plan: &Plan, services: Option<&Services>, loader: Loader<'_
         TaskImages { role: Role::Parent, services, loader }.load(&plan.artifact.name, parent, &tag).await?;
         build.args.insert(PARENT_ARG.to_owned(), tag);
     }
+    if let Some(epoch) = plan.reproducible {
+        build.args.entry(EPOCH_ARG.to_owned()).or_insert_with(|| epoch.to_string());
+    }
     Ok(build)
 }
 
@@ -220,54 +216,5 @@ async fn keep(engine: &Engine, plan: &Plan, tag: &str, failed: Failed, stop: &St
             warn!("{error}: {}", error.source().map(ToString::to_string).unwrap_or_default());
             failed
         }
-    }
-}
-
-/// Writes the image's archive to `folder`, in one pass.
-async fn export(
-    engine: &Engine,
-    plan: &Plan,
-    identity: &Identity,
-    image_id: String,
-    folder: &Path,
-    report: &Report,
-) -> Result<ImageFile, Failed> {
-    let size = engine.image_size(&image_id).await?;
-    room_for("the image archive", folder, size)?;
-    if let Some(root) = engine.root().await {
-        room_for("the engine's own copy of the image archive", &root, size)?;
-    }
-    info!("exporting the image, about {}; the engine prepares all of it before the first byte", Bytes(size));
-    let path = folder.join(plan.artifact.name.file_name());
-    let file = File::create(&path).map_err(|source| Failed::Write { path: path.clone(), source })?;
-    let meter = report.meter("exporting the image", None);
-    let export = stream::reader(engine.export(&image_id, meter.clone()));
-    let (tag, level, id) = (identity.tag.clone(), plan.artifact.zstd_level, image_id.clone());
-    let write = move || image_archive::write(export, &id, &tag, level, BufWriter::with_capacity(WRITE_BUFFER, file));
-    let written = match spawn_blocking(write).await {
-        Ok(written) => written.map_err(|error| blame(error, &path))?,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    };
-    meter.finish("exported the image");
-    let name = &plan.artifact.name;
-    info!("{name}: {}, {} layers, sha256 {}", Bytes(written.size), written.content.layers, written.sha256);
-    if written.content.packed > 0 {
-        let packed = written.content.packed;
-        warn!(
-            "{packed} layers are packed, as this engine exports them; consumers that want plain layers cannot load it"
-        );
-    }
-    Ok(ImageFile { path, sha256: written.sha256, size: written.size, image_id })
-}
-
-/// The engine's own error where it is one, the disk's where it is not.
-fn blame(error: ArchiveError, path: &Path) -> Failed {
-    match error {
-        ArchiveError::Read(source) => match stream::cause::<EngineError>(source) {
-            Ok(engine) => engine.into(),
-            Err(source) => ArchiveError::Read(source).into(),
-        },
-        ArchiveError::Write(source) => Failed::Write { path: path.to_owned(), source },
-        ArchiveError::Content(_) => error.into(),
     }
 }

@@ -33,7 +33,11 @@ pub struct BuildConfig {
 impl BuildConfig {
     /// Reads the configuration of `build`.
     pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
-        let mut build = BuildPlan { network: super::network(sources)?, ..BuildPlan::default() };
+        let mut build = BuildPlan {
+            network: super::network(sources)?,
+            builder: sources.parse_or_default(&settings::BUILDER)?,
+            ..BuildPlan::default()
+        };
         if let Some(root_url) = sources.get(&settings::ROOT_URL)? {
             build.args.insert(settings::ROOT_URL.variable.to_owned(), root_url.text);
         }

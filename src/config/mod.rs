@@ -13,6 +13,7 @@ mod place;
 mod podman;
 mod push;
 pub mod replay;
+mod reproducible;
 pub mod rerun;
 pub mod settings;
 mod sources;
@@ -109,11 +110,12 @@ impl Config {
             task: destination.task(sources, &mut assumed)?,
             pushdate: pushdate(sources, around, !publishes, &mut assumed)?,
             context,
-            build: BuildPlan { args, network },
+            build: BuildPlan { args, network, builder: sources.parse_or_default(&settings::BUILDER)? },
             parent,
             artifact,
             index: sources.parse_or_default(&settings::INDEX)?,
             index_hash: sources.parse(&settings::INDEX_HASH)?,
+            reproducible: reproducible::read(sources, around)?,
         };
         let keep = replay::kept(sources, plan.task.as_ref(), dry)?;
         let engine = EngineConfig::read(sources, around)?;

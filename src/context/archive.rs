@@ -5,10 +5,11 @@ use std::cmp::Ordering;
 use std::io::{self, Write};
 
 use crate::names::Digest;
+use crate::plan::CONTEXT_TIME;
 use crate::stream::Tally;
 
 /// 2016-01-01T00:00:00Z, the time of every file in a context.
-pub(super) const MTIME: u32 = 1_451_606_400;
+pub(super) const MTIME: u32 = CONTEXT_TIME;
 
 const BLOCK: usize = 512;
 /// Archives end at a multiple of this: tar's default blocking factor, 20.

@@ -49,13 +49,28 @@ pub fn change(context: impl Read + Seek) -> io::Result<Change> {
             _ if !contains(&text, PARENT_ARG) => Change::Unused,
             None => Change::None,
             Some(at) => {
-                text.splice(at..at, format!("ARG {PARENT_ARG}\n").into_bytes());
+                text.splice(at..at, line());
                 Change::Replace(Replacement { from, to, bytes: member(entry.header().clone(), text) })
             }
         });
     }
     // What the engine says of a Dockerfile that is none is better than what could be said here.
     Ok(Change::None)
+}
+
+/// The text of a `Dockerfile` as the engine sees it: with the line, where that is missing.
+#[must_use]
+pub fn declared(mut text: Vec<u8>) -> Vec<u8> {
+    if contains(&text, PARENT_ARG)
+        && let Some(at) = at(&text)
+    {
+        text.splice(at..at, line());
+    }
+    text
+}
+
+fn line() -> Vec<u8> {
+    format!("ARG {PARENT_ARG}\n").into_bytes()
 }
 
 fn member(mut header: Header, content: Vec<u8>) -> Vec<u8> {
@@ -106,7 +121,7 @@ mod tests {
     use super::*;
 
     /// A `Dockerfile` with the line where it belongs; none, if it has it.
-    fn declared(text: &str) -> Option<String> {
+    fn with_line(text: &str) -> Option<String> {
         at(text.as_bytes()).map(|at| format!("{}ARG!\n{}", &text[..at], &text[at..]))
     }
 
@@ -122,7 +137,7 @@ mod tests {
             // Of the stage, not of its FROM.
             ("FROM $X\nARG DOCKER_IMAGE_PARENT\n", "ARG!\nFROM $X\nARG DOCKER_IMAGE_PARENT\n"),
         ] {
-            assert_eq!(declared(text).as_deref(), Some(expected), "{text:?}");
+            assert_eq!(with_line(text).as_deref(), Some(expected), "{text:?}");
         }
         for text in [
             "ARG DOCKER_IMAGE_PARENT\nFROM a\n",
@@ -130,7 +145,7 @@ mod tests {
             "ARG OTHER \\\n# comment\n  DOCKER_IMAGE_PARENT\nFROM a\n",
             "no from\n",
         ] {
-            assert_eq!(declared(text), None, "{text:?}");
+            assert_eq!(with_line(text), None, "{text:?}");
         }
     }
 
@@ -155,7 +170,9 @@ mod tests {
             };
             let parts = |at: u64| before.split_at(usize::try_from(at).unwrap());
             let after = [parts(from).0, &bytes, parts(to).1].concat();
-            assert_eq!(after, context(&format!("ARG DOCKER_IMAGE_PARENT\n{text}")));
+            let expected = format!("ARG DOCKER_IMAGE_PARENT\n{text}");
+            assert_eq!(after, context(&expected));
+            assert_eq!(declared(text.as_bytes().to_vec()), expected.as_bytes());
             assert_eq!(change(Cursor::new(&after)).unwrap(), Change::None);
         }
         assert_eq!(change(Cursor::new(context("FROM debian:12\n"))).unwrap(), Change::Unused);

@@ -1,24 +1,24 @@
 //! Building: the verified context goes in as a stream, the output comes out line by line, and what was made is
-//! written down so that it can be removed. The classic builder for now; the place of another is [`builder`].
+//! written down so that it can be removed. Which of an engine's builders does it is [`Engine::builder`]'s choice.
 
 use std::path::{Path, PathBuf};
 
-use super::output::{Output, Said};
+use super::buildkit::{Failing, Progress};
+use super::output::{Output, Said, is_about_our_args};
 use super::sending::noting_the_end;
-use super::{BuildFailure, Engine, EngineError, managed, stages};
+use super::{BuildFailure, Engine, EngineError, Kind, managed, stages};
 use crate::build_log::BuildLog;
+use crate::builder::BuilderChoice;
 use crate::plan::BuildPlan;
 use crate::secrets::Secrets;
 use bollard::errors::Error;
+use bollard::grpc::BuildRef;
 use bollard::models::{BuildInfo, BuildInfoAux, ImageId};
 use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
 use futures_util::{Stream, StreamExt};
 use regex::Regex;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
-
-/// What the classic builder says of a `Dockerfile` that does not look at the root URL.
-const UNUSED_ROOT_URL: &str = "[Warning] One or more build-args [TASKCLUSTER_ROOT_URL] were not consumed";
 
 /// How much of the context is read at a time.
 pub(super) const CHUNK: usize = 256 * 1024;
@@ -34,8 +34,14 @@ impl Engine {
         plan: &BuildPlan,
         log: &mut BuildLog,
     ) -> Result<String, EngineError> {
-        let traces = self.traces.clone();
-        let context = noting_the_end(ReaderStream::with_capacity(context, CHUNK), move || traces.context_is_sent());
+        let builder = self.builder(plan);
+        let (traces, goes_on) = (self.traces.clone(), builder.version == BuilderVersion::BuilderV1);
+        let context = noting_the_end(ReaderStream::with_capacity(context, CHUNK), move || {
+            // BuildKit stops with the connection.
+            if goes_on {
+                traces.context_is_sent();
+            }
+        });
         let options = BuildImageOptions {
             dockerfile: "Dockerfile".to_owned(),
             t: Some(tag.to_owned()),
@@ -46,7 +52,8 @@ impl Engine {
             nocache: true,
             buildargs: Some(plan.args.clone().into_iter().collect()),
             networkmode: plan.network.clone(),
-            version: builder(),
+            version: builder.version,
+            session: builder.session,
             ..BuildImageOptions::default()
         };
         // A Dockerfile that cannot be read here is the engine's to refuse.
@@ -74,12 +81,12 @@ impl Engine {
         log: &mut BuildLog,
     ) -> Result<String, EngineError> {
         let mut answer = std::pin::pin!(answer);
-        let mut output = Output::hiding(secrets);
+        let mut told = Told { output: Output::hiding(secrets.clone()), progress: Progress::hiding(secrets) };
         let mut image_id = None;
         while let Some(line) = answer.next().await {
             match line {
                 Ok(line) => {
-                    self.tell(&mut output, &line, log);
+                    self.tell(&mut told, &line, log);
                     if let (Some(piece), Some(_)) = (&line.stream, &self.managed) {
                         image_id = managed::last_word(piece);
                     }
@@ -88,16 +95,19 @@ impl Engine {
                     }
                 }
                 Err(error) => {
-                    self.print(output.end(), log);
-                    return Err(failure(output, error));
+                    self.print(told.end(), log);
+                    return Err(failure(told, error));
                 }
             }
         }
-        self.print(output.end(), log);
+        self.print(told.end(), log);
         image_id.ok_or_else(|| EngineError::Unfinished { doing: "building the image".to_owned() })
     }
 
-    fn tell(&self, output: &mut Output, line: &BuildInfo, log: &mut BuildLog) {
+    fn tell(&self, Told { output, progress }: &mut Told, line: &BuildInfo, log: &mut BuildLog) {
+        if let Some(BuildInfoAux::BuildKit(news)) = &line.aux {
+            self.print(progress.news(news), log);
+        }
         if let Some(piece) = &line.stream {
             self.print(output.piece(piece), log);
             self.traces.step(output.step());
@@ -113,7 +123,7 @@ impl Engine {
         for said in lines {
             match said {
                 // Nearly every build would end with this warning, about an argument that nobody asked for.
-                Said::Line(line) if line == UNUSED_ROOT_URL => {}
+                Said::Line(line) if is_about_our_args(&line) => {}
                 Said::Line(line) => log.line(&line),
                 Said::Step(line) => log.step(&line),
                 Said::Has(line, id, origin) => {
@@ -126,8 +136,7 @@ impl Engine {
 
     /// How many bytes an image's layers have, unpacked: about the size of its archive.
     pub async fn image_size(&self, image_id: &str) -> Result<u64, EngineError> {
-        let image =
-            self.client.inspect_image(image_id).await.map_err(|error| trouble("looking at the image", error))?;
+        let image = self.inspect(image_id).await.map_err(|error| trouble("looking at the image", error))?;
         Ok(image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default())
     }
 
@@ -138,14 +147,43 @@ impl Engine {
     }
 }
 
-/// Which builder is asked for. The classic one reads the whole context before its first step, needs no session,
-/// and is what Podman's socket answers with too.
-pub(super) fn builder() -> BuilderVersion {
-    BuilderVersion::BuilderV1
+/// The builder that is asked for.
+pub(super) struct Builder {
+    pub(super) version: BuilderVersion,
+    /// The connection by which BuildKit asks us back.
+    pub(super) session: Option<String>,
+}
+
+impl Engine {
+    /// Which builder is asked for. The classic one needs no session, and is what Podman's socket answers with too.
+    pub(super) fn builder(&self, plan: &BuildPlan) -> Builder {
+        match (plan.builder, self.kind) {
+            (BuilderChoice::BuildKit, Kind::Docker) => {
+                let session = Some(BuildRef::random().into());
+                Builder { version: BuilderVersion::BuilderBuildKit, session }
+            }
+            _ => Builder { version: BuilderVersion::BuilderV1, session: None },
+        }
+    }
+}
+
+/// What a build has told so far: the classic builder in its own words, BuildKit in news of its parts.
+#[derive(Default)]
+struct Told {
+    output: Output,
+    progress: Progress,
+}
+
+impl Told {
+    fn end(&mut self) -> Vec<Said> {
+        let mut said = self.progress.end();
+        said.extend(self.output.end());
+        said
+    }
 }
 
 /// Tells the `Dockerfile`'s faults from the engine's: by the kind of answer, not by its words.
-fn failure(output: Output, error: Error) -> EngineError {
+fn failure(Told { output, progress }: Told, error: Error) -> EngineError {
     let message = match error {
         // Said in the stream of a build that had begun.
         Error::DockerStreamError { error } => error,
@@ -153,14 +191,22 @@ fn failure(output: Output, error: Error) -> EngineError {
         Error::DockerResponseServerError { status_code: 400, message } => message,
         other => return trouble("building the image", other),
     };
-    let message = output.hide(message.trim());
-    let (step, last_lines) = output.into_last();
+    let Failing { step, last_lines } = progress.into_failing(&message);
+    let message = output.hide(in_own_words(message.trim()));
+    let (step, last_lines) = if step.is_some() { (step, last_lines) } else { output.into_last() };
     EngineError::Build(Box::new(BuildFailure { exit_code: exit_code(&message), step, message, last_lines }))
+}
+
+/// What failed, without the doors that it came through.
+fn in_own_words(message: &str) -> &str {
+    let doors =
+        ["failed to solve with frontend dockerfile.v0: ", "failed to solve: ", "failed to create LLB definition: "];
+    doors.iter().fold(message, |message, door| message.strip_prefix(door).unwrap_or(message))
 }
 
 /// The exit code in a message, for people: bollard drops the field that has it, and Podman sends none.
 fn exit_code(message: &str) -> Option<i64> {
-    let code = Regex::new(r"(?:non-zero code: |exit status )(\d+)").ok()?;
+    let code = Regex::new(r"(?:non-zero code: |exit status |exit code: )(\d+)").ok()?;
     code.captures(message)?.get(1)?.as_str().parse().ok()
 }
 
@@ -188,18 +234,18 @@ mod tests {
         let error = Error::DockerStreamError {
             error: "The command '/bin/sh -c exit 3' returned a non-zero code: 3".to_owned(),
         };
-        let said = failure(output, error).to_string();
+        let said = failure(Told { output, ..Told::default() }, error).to_string();
         assert!(said.starts_with("step 2/2, RUN exit 3, failed with exit code 3; its last line: boom; "), "{said}");
 
         let mut output = Output::default();
         output.piece(&format!("Step 2/2 : RUN {}\n{}\n", "true && ".repeat(100), "x".repeat(1000)));
         let error = Error::DockerStreamError { error: "returned a non-zero code: 100".to_owned() };
-        let said = crate::report::error_line(&failure(output, error).to_string());
+        let said = crate::report::error_line(&failure(Told { output, ..Told::default() }, error).to_string());
         assert!(said.contains("failed with exit code 100") && said.ends_with("or what it fetches"), "{said}");
 
         let lost = Error::IOError { err: std::io::Error::other("connection reset") };
-        assert!(matches!(failure(Output::default(), lost), EngineError::Trouble { .. }));
+        assert!(matches!(failure(Told::default(), lost), EngineError::Trouble { .. }));
         let broken = Error::DockerResponseServerError { status_code: 500, message: String::new() };
-        assert!(matches!(failure(Output::default(), broken), EngineError::Trouble { .. }));
+        assert!(matches!(failure(Told::default(), broken), EngineError::Trouble { .. }));
     }
 }

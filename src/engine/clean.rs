@@ -14,7 +14,7 @@ use super::connect::in_words;
 use super::journal::{self, Fact, Journal};
 use super::left::Left;
 use super::output::Origin;
-use super::{Engine, Step};
+use super::{Engine, Kind, Step};
 use crate::retry::{Another, Failure, Policy, retry};
 
 /// What a job has put into the engine so far. Shared, so that it can be removed after the build's future is dropped.
@@ -187,6 +187,7 @@ impl Engine {
             (true, false) => LETTING_GO,
             (true, true) => GOING_ON,
         };
+        let mut force = false;
         // Twice, where the engine has ended a step while we waited for it to let go of what is below.
         for again in [false, true] {
             let untold = self.untold(&left, look).await;
@@ -200,13 +201,26 @@ impl Engine {
             for name in &left.names(untold, &self.images().await) {
                 let (patience, unpacking) = if left.is_unpacking(name) { (UNPACKING, true) } else { (patience, false) };
                 let removing = retry("removing an image", patience, || async {
-                    self.remove(name).await.map_err(|error| match error.status() {
+                    self.remove(name, force).await.map_err(|error| match error.status() {
                         Some(404) if unpacking => RemovalError::NotYet,
                         Some(409) if !left.is_let_go_of() => RemovalError::Used,
                         _ => error,
                     })
                 });
-                match removing.await {
+                let mut end = removing.await;
+                if self.kind == Kind::Podman
+                    && left.is_cut_short()
+                    && matches!(&end, Err(used) if used.status() == Some(409))
+                {
+                    // Podman does not end the command of a build that nobody waits for any more. The containers of the
+                    // build's steps go with the images; the command goes on in what was its container.
+                    warn!(
+                        "Podman goes on with a step's command although nobody waits for it: removing its image all the same"
+                    );
+                    force = true;
+                    end = self.remove(name, force).await;
+                }
+                match end {
                     Ok(()) => removed += 1,
                     Err(error @ (RemovalError::NotYet | RemovalError::Used)) => debug!("{name}: {error}"),
                     // Never made, removed with its tag, or used by somebody else.
@@ -281,9 +295,9 @@ impl Engine {
         }
     }
 
-    async fn remove(&self, name: &str) -> Result<(), RemovalError> {
+    async fn remove(&self, name: &str, force: bool) -> Result<(), RemovalError> {
         // `noprune`: without it the engine would also remove the parents, which can be somebody's build cache.
-        let options = RemoveImageOptions { force: false, noprune: true, ..RemoveImageOptions::default() };
+        let options = RemoveImageOptions { force, noprune: true, ..RemoveImageOptions::default() };
         self.client.remove_image(name, Some(options), None).await.map(drop).map_err(RemovalError::Engine)
     }
 }
@@ -342,7 +356,6 @@ impl Failure for RemovalError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Kind;
     use super::*;
 
     #[tokio::test]

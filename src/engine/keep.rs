@@ -38,8 +38,7 @@ impl Engine {
         self.client.tag_image(&id, Some(name)).await.map_err(trouble)?;
         // From now on it is removed by its name. Until it has that, it is ours.
         self.traces.let_stay(id);
-        let image = self.client.inspect_image(tag).await.map_err(trouble)?;
-        let shell = shell(image.config.and_then(|config| config.shell));
+        let shell = shell(self.shell_of(tag).await.map_err(trouble)?);
         let client = client(&self.place, self.kind);
         let network = network.map(|network| ["--network", network].map(str::to_owned));
         let open = open(&client, tag, network.as_ref().map_or(&[], |words| words), &shell);

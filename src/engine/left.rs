@@ -233,9 +233,13 @@ fn begins(id: &str, beginning: &str) -> bool {
     id == beginning || id.trim_start_matches("sha256:").starts_with(beginning)
 }
 
-/// Whether an image has this name. Podman puts that of a registry that is none before it.
+/// Whether an image has this name. Podman writes names out, with a registry: `localhost/` those of images that it loads,
+/// `docker.io/library/` or `docker.io/` those that Docker's clients give.
 fn is_named(image: &ImageSummary, tag: &str) -> bool {
-    image.repo_tags.iter().any(|name| name.trim_start_matches("localhost/") == tag)
+    image.repo_tags.iter().any(|name| {
+        name == tag
+            || ["localhost/", "docker.io/library/", "docker.io/"].iter().any(|it| name.strip_prefix(it) == Some(tag))
+    })
 }
 
 #[cfg(test)]

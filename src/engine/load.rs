@@ -36,8 +36,8 @@ impl Engine {
     pub async fn rename(&self, loaded: &str, tag: &ImageReference) -> Result<Option<String>, EngineError> {
         let trouble =
             |source: Error| EngineError::Trouble { doing: format!("naming the image {tag}"), source: source.into() };
-        let id = self.client.inspect_image(loaded).await.map_err(trouble)?.id;
-        let before = match self.client.inspect_image(tag.as_str()).await {
+        let id = self.inspect(loaded).await.map_err(trouble)?.id;
+        let before = match self.inspect(tag.as_str()).await {
             Ok(image) => image.id.filter(|before| id.as_ref() != Some(before)),
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => None,
             Err(error) => return Err(trouble(error)),
@@ -64,7 +64,7 @@ impl Engine {
         while let Some(line) = answer.next().await {
             line.map_err(trouble)?;
         }
-        let loaded = self.client.inspect_image(tag).await.map_err(trouble)?;
+        let loaded = self.inspect(tag).await.map_err(trouble)?;
         loaded.id.ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })
     }
 }

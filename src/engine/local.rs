@@ -9,7 +9,7 @@ use bollard::query_parameters::BuildImageOptions;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
 
-use super::build::{CHUNK, builder};
+use super::build::CHUNK;
 use super::{Engine, EngineError, keep};
 use crate::build_log::BuildLog;
 use crate::plan::BuildPlan;
@@ -48,6 +48,7 @@ impl Engine {
         log: &mut BuildLog,
     ) -> Result<String, EngineError> {
         let body = bollard::body_try_stream(ReaderStream::with_capacity(context, CHUNK));
+        let builder = self.builder(&build.plan);
         let options = BuildImageOptions {
             dockerfile: "Dockerfile".to_owned(),
             t: Some(build.tag.clone()),
@@ -58,7 +59,8 @@ impl Engine {
             buildargs: Some(build.plan.args.clone().into_iter().collect()),
             labels: Some(build.labels.clone().into_iter().collect()),
             networkmode: build.plan.network.clone(),
-            version: builder(),
+            version: builder.version,
+            session: builder.session,
             ..BuildImageOptions::default()
         };
         let secrets = Secrets::among(&build.plan.args);
@@ -67,7 +69,7 @@ impl Engine {
 
     /// The image that has a name, if there is one.
     pub async fn present(&self, name: &str) -> Result<Option<Present>, EngineError> {
-        let image = match self.client.inspect_image(name).await {
+        let image = match self.inspect(name).await {
             Ok(image) => image,
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
             Err(source) => {
@@ -83,12 +85,11 @@ impl Engine {
 
     /// The command that opens a shell in an image, with the variables of these files, for a person to type.
     pub async fn shell_in(&self, tag: &str, env_files: &[impl AsRef<Path>]) -> Result<Vec<String>, EngineError> {
-        let image = self.client.inspect_image(tag).await;
         let doing = || format!("looking at {tag}");
-        let image = image.map_err(|source| EngineError::Trouble { doing: doing(), source: source.into() })?;
+        let shell = self.shell_of(tag).await;
+        let shell = shell.map_err(|source| EngineError::Trouble { doing: doing(), source: source.into() })?;
         let option = |file: &Path| ["--env-file".to_owned(), file.display().to_string()];
         let options: Vec<_> = env_files.iter().flat_map(|file| option(file.as_ref())).collect();
-        let shell = keep::shell(image.config.and_then(|config| config.shell));
-        Ok(keep::open(&keep::client(&self.place, self.kind), tag, &options, &shell))
+        Ok(keep::open(&keep::client(&self.place, self.kind), tag, &options, &keep::shell(shell)))
     }
 }

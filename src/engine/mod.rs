@@ -1,10 +1,13 @@
 //! The engine: what answers the Docker Engine API. Finding it, loading, building, exporting, and leaving nothing behind;
 //! bollard's types stop at this room's walls, and so do the differences between engines.
 
+mod bases;
 mod build;
+mod buildkit;
 mod clean;
 mod connect;
 mod export;
+mod inspect;
 mod journal;
 mod keep;
 mod left;
@@ -20,6 +23,7 @@ use std::sync::Arc;
 
 use bollard::Docker;
 
+pub use bases::{Base, Bases, shared_layers};
 pub use clean::After;
 use clean::Traces;
 pub use keep::Kept;

@@ -9,10 +9,10 @@ use crate::build_log::plain;
 use crate::secrets::Secrets;
 
 /// How many of a failing step's last lines are kept: about what fits on a screen beside the error.
-const LAST_LINES: usize = 20;
+pub(super) const LAST_LINES: usize = 20;
 
 /// Longer lines are broken, in bytes.
-const LONGEST_LINE: usize = 64 * 1024;
+pub(super) const LONGEST_LINE: usize = 64 * 1024;
 
 /// A step of a `Dockerfile`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,11 +23,14 @@ pub struct Step {
     pub of: u32,
     /// The instruction as the engine shows it.
     pub instruction: String,
+    /// The stage that the step is counted in, where each has a count of its own.
+    pub stage: Option<String>,
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "step {}/{}, {},", self.number, self.of, cut(&self.instruction, 120))
+        let stage = self.stage.as_ref().map(|stage| format!(" of stage {}", cut(stage, 60))).unwrap_or_default();
+        write!(f, "step {}/{}{stage}, {},", self.number, self.of, cut(&self.instruction, 120))
     }
 }
 
@@ -42,7 +45,8 @@ impl Step {
         let rest = line.strip_prefix("Step ").or_else(|| line.strip_prefix("STEP "))?;
         let (count, instruction) = rest.split_once(':')?;
         let (number, of) = count.trim().split_once('/')?;
-        Some(Self { number: number.parse().ok()?, of: of.parse().ok()?, instruction: instruction.trim().to_owned() })
+        let instruction = instruction.trim().to_owned();
+        Some(Self { number: number.parse().ok()?, of: of.parse().ok()?, instruction, stage: None })
     }
 
     fn is(&self, instruction: &str) -> bool {
@@ -164,6 +168,15 @@ impl Output {
     }
 }
 
+/// Whether a line warns of arguments that a `Dockerfile` does not look at, of none but those that each build gets: in Docker's
+/// words, and in Podman's.
+pub(super) fn is_about_our_args(line: &str) -> bool {
+    let docker = || line.strip_prefix("[Warning] One or more build-args [")?.strip_suffix("] were not consumed");
+    let podman = || line.strip_prefix("[Warning] one or more build args were not consumed: [")?.strip_suffix(']');
+    let ours = |name| matches!(name, "TASKCLUSTER_ROOT_URL" | "SOURCE_DATE_EPOCH");
+    docker().or_else(podman).is_some_and(|names| names.split_whitespace().all(ours))
+}
+
 fn is_image_id(text: &str) -> bool {
     // Docker says 12 digits of it, Podman 11.
     text.len() >= 11 && text.bytes().all(|b| b.is_ascii_hexdigit())
@@ -231,6 +244,19 @@ mod tests {
         let mut has = |text: &str| matches!(output.piece(text)[..], [.., Said::Has(..)]);
         assert!(has("Step 1/2 : FROM scratch\n ---> \n"));
         assert!(!has("Step 2/2 : RUN echo ' ---> '\n ---> \n"), "a command prints it");
+    }
+
+    #[test]
+    fn only_warnings_about_what_nobody_asked_for_are_ours() {
+        for (line, ours) in [
+            ("[Warning] One or more build-args [TASKCLUSTER_ROOT_URL] were not consumed", true),
+            ("[Warning] One or more build-args [SOURCE_DATE_EPOCH TASKCLUSTER_ROOT_URL] were not consumed", true),
+            ("[Warning] one or more build args were not consumed: [TASKCLUSTER_ROOT_URL]", true),
+            ("[Warning] one or more build args were not consumed: [TASKCLUSTER_ROOT_URL WORD]", false),
+            ("[Warning] One or more build-args [WORD] were not consumed", false),
+        ] {
+            assert_eq!(is_about_our_args(line), ours, "{line}");
+        }
     }
 
     #[test]

@@ -10,13 +10,18 @@ const LONGEST: u64 = 1024 * 1024;
 
 /// The first instructions of the stages in a context, a plain tar file.
 pub(super) fn firsts_of(context: &Path) -> io::Result<Vec<String>> {
+    Ok(firsts(&String::from_utf8_lossy(&dockerfile_of(context)?)))
+}
+
+/// The text of the `Dockerfile` in a context, a plain tar file; none is no text.
+pub(super) fn dockerfile_of(context: &Path) -> io::Result<Vec<u8>> {
     let mut archive = tar::Archive::new(File::open(context)?);
     for entry in archive.entries_with_seek()? {
         let entry = entry?;
         if entry.path_bytes().as_ref() == b"Dockerfile" {
             let mut text = Vec::new();
             entry.take(LONGEST).read_to_end(&mut text)?;
-            return Ok(firsts(&String::from_utf8_lossy(&text)));
+            return Ok(text);
         }
     }
     Ok(Vec::new())

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
-use tar::Builder;
 
 use super::manifest::{Image, repositories};
-use super::members::{Seen, Trouble, read_all};
+use super::members::{Out, Seen, Trouble, read_all};
 use super::problem::{
     BAD_NAME, GZIP, MANY_NAMES, NAMELESS, NOTHING_LOADS, OCI, OLD_LAYERS, Problem, REPOSITORIES, ZSTD,
 };
-use super::sums::Packing;
+use super::sums::{Packing, Plain};
 use super::verify::{misnamed_blobs, verify};
 use crate::names::{Digest, ImageReference};
 use crate::stream::Tally;
@@ -52,7 +51,8 @@ pub fn check<R: Read>(source: R) -> io::Result<Checked> {
         }
         Err(Trouble::Content(Problem::new("", NOTHING_LOADS, "it has too many problems: the rest is not looked at")))
     };
-    let read = read_all(&mut source, &mut Builder::new(io::sink()), &mut seen, &mut collect);
+    let mut out = Out { raw: io::sink(), plain: Plain::new(io::sink()) };
+    let read = read_all(&mut source, &mut out, &mut seen, &mut collect);
     match read {
         Ok(()) => judge(&seen, &mut problems),
         Err(Trouble::Content(problem)) => problems.push(problem),

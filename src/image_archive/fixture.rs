@@ -1,10 +1,13 @@
 //! Archives as all consumers' tools make them, small, for the tests of this room. What is made of them is each test's own.
 
+mod shapes;
+
 use std::io::Write;
 
 use tar::{Builder, EntryType, Header};
 
 use crate::names::Digest;
+pub(super) use shapes::{Layout, all_of};
 
 pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -10,7 +10,7 @@ use tar::{Builder, Entry, EntryType, Header};
 use super::SMALL_MEMBER;
 use super::manifest::Image;
 use super::problem::{DOUBT, MANY_IMAGES, NOTHING_LOADS, OUTSIDE, Problem};
-use super::sums::{MAGIC, Packing, Summing, Sums};
+use super::sums::{MAGIC, Packing, Plain, Summing, Sums};
 
 /// Members read from and written to disk at this size, so that system calls do not count.
 const COPY_BUFFER: usize = 256 * 1024;
@@ -19,8 +19,11 @@ const COPY_BUFFER: usize = 256 * 1024;
 /// memory.
 const MOST_MEMBERS: usize = 10_000;
 
-/// More than any archive of one image has. The layers that they name are kept in memory.
-const MOST_CONFIGURATIONS: usize = 16;
+/// More than any archive of one image has: configurations, manifests and indexes, also of attestations and other platforms.
+const MOST_DOCUMENTS: usize = 64;
+
+/// More than all of these have together. They are kept in memory.
+const MOST_TEXT: usize = 4 * 4 * 1024 * 1024;
 
 /// What went wrong on the way, in words that each writer makes its own.
 #[derive(Debug)]
@@ -58,7 +61,8 @@ pub(super) struct Seen {
     /// How the whole is packed.
     pub(super) packing: Packing,
     members: HashMap<String, Member>,
-    configurations: usize,
+    documents: usize,
+    text: usize,
 }
 
 impl Seen {
@@ -79,10 +83,18 @@ pub(super) enum Member {
     Link(String),
 }
 
+/// Where members go.
+pub(super) struct Out<W, P> {
+    /// Takes layers and configurations as they are, with their headers.
+    pub(super) raw: W,
+    /// Takes what is in them, unpacked, one behind the other.
+    pub(super) plain: Plain<P>,
+}
+
 /// Reads an archive to its very end, packed or not: behind the tar's end are checksums, and what else counts for its sha256.
-pub(super) fn read_all<R: Read, W: Write>(
+pub(super) fn read_all<R: Read, W: Write, P: Write>(
     source: &mut R,
-    out: &mut Builder<W>,
+    out: &mut Out<W, P>,
     seen: &mut Seen,
     object: Objecting,
 ) -> Result<(), Trouble> {
@@ -101,11 +113,10 @@ pub(super) fn read_all<R: Read, W: Write>(
     io::copy(source, &mut io::sink()).map(drop).map_err(Trouble::Read)
 }
 
-/// Reads a plain archive to its end. Layers and configurations go to `out` as they are; what says which of them is what is
-/// read and left out, for it is written anew.
-pub(super) fn pass_all<R: Read, W: Write>(
+/// Reads a plain archive to its end. What says which of its members is what is read and left out, for it is written anew.
+pub(super) fn pass_all<R: Read, W: Write, P: Write>(
     source: R,
-    out: &mut Builder<W>,
+    out: &mut Out<W, P>,
     seen: &mut Seen,
     object: Objecting,
 ) -> Result<(), Trouble> {
@@ -122,7 +133,11 @@ pub(super) fn pass_all<R: Read, W: Write>(
     Ok(())
 }
 
-fn take<R: Read, W: Write>(entry: &mut Entry<R>, out: &mut Builder<W>, seen: &mut Seen) -> Result<(), Trouble> {
+fn take<R: Read, W: Write, P: Write>(
+    entry: &mut Entry<R>,
+    out: &mut Out<W, P>,
+    seen: &mut Seen,
+) -> Result<(), Trouble> {
     let kind = entry.header().entry_type();
     if matches!(kind, EntryType::XHeader | EntryType::XGlobalHeader) {
         return extension(entry);
@@ -181,10 +196,10 @@ fn extension<R: Read>(entry: &mut Entry<R>) -> Result<(), Trouble> {
 }
 
 /// Copies a member as it is, and keeps in mind that it was there.
-fn pass<R: Read, W: Write>(
+fn pass<R: Read, W: Write, P: Write>(
     entry: &mut Entry<R>,
     name: String,
-    out: &mut Builder<W>,
+    out: &mut Out<W, P>,
     seen: &mut Seen,
 ) -> Result<(), Trouble> {
     let size = entry.size();
@@ -216,13 +231,18 @@ fn pass<R: Read, W: Write>(
     if (size > 0 && other.is_some()) || (other.is_none() && entry.path_bytes().ends_with(b"/")) {
         return Err(Trouble::member(&name, DOUBT, format!("its member {name:?} is a folder or link with content")));
     }
-    out.get_mut().write_all(entry.header().as_bytes()).map_err(Trouble::Write)?;
-    let mut summing = Summing::new(size);
-    copy(entry, out.get_mut(), size, |bytes| summing.add(bytes))?;
-    pad(out.get_mut(), size)?;
-    let member = other.unwrap_or_else(|| Member::File(summing.finish()));
-    seen.configurations += usize::from(matches!(&member, Member::File(sums) if sums.diff_ids.is_some()));
-    if seen.members.len() >= MOST_MEMBERS || seen.configurations > MOST_CONFIGURATIONS {
+    out.raw.write_all(entry.header().as_bytes()).map_err(Trouble::Write)?;
+    let mut summing = Summing::new(size, &mut out.plain);
+    copy(entry, &mut out.raw, size, |bytes| summing.add(bytes))?;
+    pad(&mut out.raw, size)?;
+    let sums = summing.finish();
+    out.plain.failure().map_err(Trouble::Write)?;
+    let member = other.unwrap_or(Member::File(sums));
+    if let Member::File(Sums { text: Some(text), .. }) = &member {
+        seen.documents += 1;
+        seen.text += text.len();
+    }
+    if seen.members.len() >= MOST_MEMBERS || seen.documents > MOST_DOCUMENTS || seen.text > MOST_TEXT {
         return Err(Trouble::member(&name, NOTHING_LOADS, "it has more in it than one image can have"));
     }
     match seen.members.get(&name) {

@@ -7,9 +7,9 @@ use std::io::{self, Read, Write};
 use tar::Builder;
 
 use super::manifest::Image;
-use super::members::{Seen, Trouble, append, end_with_it, read_all};
+use super::members::{Out, Seen, Trouble, append, end_with_it, read_all};
 use super::problem::Problem;
-use super::sums::Packing;
+use super::sums::{Packing, Plain};
 use super::verify::{Verified, misnamed_blobs, verify};
 use crate::names::Digest;
 use crate::stream::Tally;
@@ -86,9 +86,10 @@ pub fn relay<R: Read, W: Write>(
     out: W,
 ) -> Result<(Relayed, W), RelayError> {
     let mut source = Tally::new(source);
-    let mut out = Builder::new(out);
+    let mut out = Out { raw: out, plain: Plain::new(io::sink()) };
     let mut seen = Seen::default();
     read_all(&mut source, &mut out, &mut seen, &mut end_with_it)?;
+    let mut out = Builder::new(out.raw);
     let (_, sha256, size) = source.finish();
     if let Some(expected) = expected.filter(|expected| *expected != sha256) {
         return Err(RelayError::Digest { expected, actual: sha256 });

@@ -1,7 +1,9 @@
 //! The sums of a member, made while it passes: of its bytes, and of what is in them where they are compressed, as an
-//! image's configuration names its layers by what is in them. What they must be is for those who know the configuration.
+//! image's configuration names its layers by what is in them; what is in them goes on to whoever keeps it. What the sums
+//! must be is for those who know the configuration.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 use flate2::write::MultiGzDecoder;
 use serde::Deserialize;
@@ -55,34 +57,81 @@ pub(super) struct Sums {
     /// sha256 of what is in them; none where it cannot be unpacked to its end.
     pub(super) content: Option<Digest>,
     pub(super) packing: Packing,
+    /// Where what is in them was written to.
+    pub(super) at: Range<u64>,
     /// The layers that it names, if it is an image's configuration.
     pub(super) diff_ids: Option<Vec<Digest>>,
+    /// The whole text, if it is an image's configuration or a document of an OCI layout.
+    pub(super) text: Option<Vec<u8>>,
+}
+
+/// What is in the members of an archive, one behind the other, on its way to those who keep it.
+#[derive(Debug)]
+pub(super) struct Plain<W> {
+    out: W,
+    written: u64,
+    /// Kept apart, because decoders do not tell it from damaged data.
+    failed: Option<io::Error>,
+}
+
+impl<W> Plain<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, written: 0, failed: None }
+    }
+
+    /// Why what was written last is not there, if it is not.
+    pub(super) fn failure(&mut self) -> io::Result<()> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+}
+
+impl<W: Write> Write for Plain<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self.out.write(buf) {
+            Ok(written) => {
+                self.written += written as u64;
+                Ok(written)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                let kind = error.kind();
+                self.failed = Some(error);
+                Err(kind.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Sums in the making.
-pub(super) struct Summing {
+pub(super) struct Summing<'a, W: Write> {
     raw: Tally<io::Sink>,
     beginning: Vec<u8>,
-    unpacked: Unpacked,
+    from: u64,
+    unpacked: Unpacked<'a, W>,
     /// The whole text, of a member that can be a configuration.
     text: Option<Vec<u8>>,
 }
 
-enum Unpacked {
+enum Unpacked<'a, W: Write> {
     /// Too little has passed to know.
-    Unknown,
-    Plain,
-    Gzip(Box<MultiGzDecoder<Tally<io::Sink>>>),
-    Zstd(Box<zstd::stream::write::Decoder<'static, Tally<io::Sink>>>),
-    /// It is packed, and damaged.
+    Unknown(&'a mut Plain<W>),
+    Plain(&'a mut Plain<W>),
+    Gzip(Box<MultiGzDecoder<Tally<&'a mut Plain<W>>>>),
+    Zstd(Box<zstd::stream::write::Decoder<'static, Tally<&'a mut Plain<W>>>>),
+    /// It is packed, and damaged; or nobody takes what is in it.
     Broken(Packing),
 }
 
-impl Summing {
-    /// For a member of `size` bytes.
-    pub(super) fn new(size: u64) -> Self {
+impl<'a, W: Write> Summing<'a, W> {
+    /// For a member of `size` bytes, whose content goes to `plain`.
+    pub(super) fn new(size: u64, plain: &'a mut Plain<W>) -> Self {
         let text = (size <= SMALL_MEMBER).then(Vec::new);
-        Self { raw: Tally::new(io::sink()), beginning: Vec::new(), unpacked: Unpacked::Unknown, text }
+        let (raw, from) = (Tally::new(io::sink()), plain.written);
+        Self { raw, beginning: Vec::new(), from, unpacked: Unpacked::Unknown(plain), text }
     }
 
     /// Takes the next bytes.
@@ -95,57 +144,70 @@ impl Summing {
                 self.text = None;
             }
         }
-        if matches!(self.unpacked, Unpacked::Unknown) {
-            self.beginning.extend_from_slice(bytes);
-            if self.beginning.len() >= MAGIC {
-                self.unpacked = Unpacked::begin(Packing::of(&self.beginning));
-                let beginning = std::mem::take(&mut self.beginning);
-                self.unpacked.add(&beginning);
-            }
-        } else {
-            self.unpacked.add(bytes);
+        if !matches!(self.unpacked, Unpacked::Unknown(_)) {
+            return self.unpacked.add(bytes);
+        }
+        self.beginning.extend_from_slice(bytes);
+        if self.beginning.len() >= MAGIC {
+            let beginning = std::mem::take(&mut self.beginning);
+            let packing = Packing::of(&beginning);
+            self.unpacked = match std::mem::replace(&mut self.unpacked, Unpacked::Broken(packing)) {
+                Unpacked::Unknown(plain) => Unpacked::begin(packing, plain),
+                known => known,
+            };
+            self.unpacked.add(&beginning);
         }
     }
 
     /// The member is over.
-    pub(super) fn finish(self) -> Sums {
-        let (_, raw, _) = self.raw.finish();
-        let (packing, content) = self.unpacked.finish(raw);
-        let diff_ids = self.text.and_then(|text| diff_ids(&text));
-        Sums { raw, content, packing, diff_ids }
+    pub(super) fn finish(mut self) -> Sums {
+        if let Unpacked::Unknown(_) = self.unpacked {
+            // Shorter than any packed content.
+            self.unpacked.add(&self.beginning);
+        }
+        let (_, raw, size) = self.raw.finish();
+        let (packing, content) = self.unpacked.finish(raw, size);
+        let (content, size) = content.map_or((None, 0), |(content, size)| (Some(content), size));
+        let diff_ids = self.text.as_deref().and_then(diff_ids);
+        let text = self.text.filter(|text| diff_ids.is_some() || is_oci(text));
+        Sums { raw, content, packing, at: self.from..self.from + size, diff_ids, text }
     }
 }
 
-impl Unpacked {
-    fn begin(packing: Packing) -> Self {
-        let tally = Tally::new(io::sink());
+impl<'a, W: Write> Unpacked<'a, W> {
+    fn begin(packing: Packing, plain: &'a mut Plain<W>) -> Self {
         match packing {
-            Packing::Plain => Self::Plain,
-            Packing::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(tally))),
-            Packing::Zstd => zstd::stream::write::Decoder::new(tally)
+            Packing::Plain => Self::Plain(plain),
+            Packing::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(Tally::new(plain)))),
+            Packing::Zstd => zstd::stream::write::Decoder::new(Tally::new(plain))
                 .map_or(Self::Broken(packing), |decoder| Self::Zstd(Box::new(decoder))),
         }
     }
 
     fn add(&mut self, bytes: &[u8]) {
         let (packing, taken) = match self {
+            Self::Unknown(plain) | Self::Plain(plain) => (Packing::Plain, plain.write_all(bytes)),
             Self::Gzip(decoder) => (Packing::Gzip, decoder.write_all(bytes)),
             Self::Zstd(decoder) => (Packing::Zstd, decoder.write_all(bytes)),
-            Self::Unknown | Self::Plain | Self::Broken(_) => return,
+            Self::Broken(_) => return,
         };
         if taken.is_err() {
             *self = Self::Broken(packing);
         }
     }
 
-    fn finish(self, raw: Digest) -> (Packing, Option<Digest>) {
+    /// The packing; sha256 and size of the content, where it has come to its end. Of what is not packed they are known.
+    fn finish(self, raw: Digest, size: u64) -> (Packing, Option<(Digest, u64)>) {
+        let sums = |tally: Tally<_>| {
+            let (_, digest, size) = tally.finish();
+            (digest, size)
+        };
         match self {
-            // Shorter than any packed content.
-            Self::Unknown | Self::Plain => (Packing::Plain, Some(raw)),
-            Self::Gzip(decoder) => (Packing::Gzip, decoder.finish().ok().map(|tally| tally.finish().1)),
+            Self::Unknown(_) | Self::Plain(_) => (Packing::Plain, Some((raw, size))),
+            Self::Gzip(decoder) => (Packing::Gzip, decoder.finish().ok().map(sums)),
             Self::Zstd(mut decoder) => {
                 // It does not say whether it was at an end; what is cut has another sum.
-                let content = decoder.flush().ok().map(|()| decoder.into_inner().finish().1);
+                let content = decoder.flush().ok().map(|()| sums(decoder.into_inner()));
                 (Packing::Zstd, content)
             }
             Self::Broken(packing) => (packing, None),
@@ -169,15 +231,31 @@ fn diff_ids(text: &[u8]) -> Option<Vec<Digest>> {
     ids.iter().map(|id| id.strip_prefix("sha256:")?.parse().ok()).collect()
 }
 
+/// Whether it is a manifest or an index of an OCI layout.
+fn is_oci(text: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Versioned {
+        schema_version: u8,
+    }
+    serde_json::from_slice(text).is_ok_and(|document: Versioned| document.schema_version == 2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Sums of bytes that come in pieces of `step`.
     fn sums(bytes: &[u8], step: usize) -> Sums {
-        let mut summing = Summing::new(bytes.len() as u64);
+        let mut plain = Plain::new(Vec::new());
+        let mut summing = Summing::new(bytes.len() as u64, &mut plain);
         bytes.chunks(step).for_each(|piece| summing.add(piece));
-        summing.finish()
+        let sums = summing.finish();
+        if let Some(content) = sums.content {
+            let written = &plain.out[usize::try_from(sums.at.start).unwrap()..usize::try_from(sums.at.end).unwrap()];
+            assert_eq!(content, Digest::of(written), "what is summed is what was passed on");
+        }
+        sums
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {

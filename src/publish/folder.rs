@@ -1,19 +1,26 @@
 //! Publishing to a folder: the dry run's publisher, which writes `publish.json`, the calls that a task would have made,
 //! beside the archive. The folder itself, and how files come into it whole, is also what `payload` stands on.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use super::{PublishError, Published};
+use tokio::task::spawn_blocking;
+
+use super::{Finished, PublishError, Published, Stored};
 use crate::build_log;
 use crate::config::{Output, Owner};
-use crate::plan::{ImageFile, Publication};
+use crate::image_archive::ArchiveError;
+use crate::names::ArtifactName;
+use crate::plan::Publication;
 use crate::scratch::{Draft, Scratch};
 
 /// What a dry run writes beside the archive.
 const PUBLISH_JSON: &str = "publish.json";
+
+/// Written to disk at this size, so that system calls do not count.
+const WRITE_BUFFER: usize = 256 * 1024;
 
 /// A folder that gets an archive and what belongs to it. One that was made for nothing, because the run failed,
 /// disappears again.
@@ -62,8 +69,13 @@ impl Folder {
         self.take_in(&log.path, "build.log").map(drop)
     }
 
-    pub(super) fn publish(&self, image: &ImageFile, publication: &Publication) -> Result<Published, PublishError> {
-        let archive = self.take_image(image)?;
+    pub(super) async fn publish(
+        &self,
+        image: Finished,
+        name: &ArtifactName,
+        publication: &Publication,
+    ) -> Result<Published, PublishError> {
+        let archive = self.take_image(image.stored, name).await?;
         let publish_json = self.path.join(PUBLISH_JSON);
         let write = || {
             let draft = Draft::of(&publish_json)?;
@@ -77,8 +89,22 @@ impl Folder {
     }
 
     /// Takes a finished archive in. Gives its new path.
-    pub(super) fn take_image(&self, image: &ImageFile) -> Result<PathBuf, PublishError> {
-        self.take_in(&image.path, image.path.file_name().unwrap_or_default())
+    pub(super) async fn take_image(&self, image: Stored, name: &ArtifactName) -> Result<PathBuf, PublishError> {
+        let archive = match image {
+            Stored::File(path) => return self.take_in(&path, name.file_name()),
+            Stored::Spool(archive) => archive,
+        };
+        // In the folder, and so on its disk.
+        let scratch = Scratch::new_in(&self.path).map_err(|source| error(&self.path, source))?;
+        let path = scratch.path().join(name.file_name());
+        let file = File::create_new(&path).map_err(|source| error(&path, source))?;
+        let pour = move || archive.pour(None, BufWriter::with_capacity(WRITE_BUFFER, file));
+        match spawn_blocking(pour).await {
+            Ok(Ok(_)) => self.take_in(&path, name.file_name()),
+            Ok(Err(ArchiveError::Write(source))) => Err(error(&self.path.join(name.file_name()), source)),
+            Ok(Err(other)) => Err(other.into()),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
 
     /// Gives a complete file of the same disk its owner, then its name.

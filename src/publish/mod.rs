@@ -5,10 +5,13 @@ mod folder;
 mod payload;
 mod task;
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 
 use crate::build_log;
 use crate::config::Owner;
+use crate::image_archive::{ArchiveError, Arrangement};
 use crate::lookup::LookupError;
 use crate::names::{ArtifactName, Namespace, TaskId};
 use crate::plan::{Identity, ImageFile, Plan, TaskRun};
@@ -104,6 +107,9 @@ pub enum PublishError {
         #[source]
         source: std::io::Error,
     },
+    /// The archive cannot be put together.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The files cannot be given away.
     #[error("cannot make {path} belong to {owner}, as CHOWN_OUTPUT says; only root gives files away: unset it")]
     Owner {
@@ -128,9 +134,27 @@ impl Failure for PublishError {
                 Another::IsUseless
             }
             Self::NotIndexed { .. } | Self::TooLarge { .. } | Self::ObjectNotCreated(_) => Another::IsUseless,
-            Self::StorageChanged | Self::Folder { .. } | Self::Owner { .. } => Another::IsUseless,
+            Self::StorageChanged | Self::Folder { .. } | Self::Archive(_) | Self::Owner { .. } => Another::IsUseless,
         }
     }
+}
+
+/// A finished image on this machine.
+#[derive(Debug)]
+pub struct Finished {
+    /// What it is.
+    pub image: ImageFile,
+    /// Where it is.
+    pub stored: Stored,
+}
+
+/// Where an archive is.
+#[derive(Clone, Debug)]
+pub enum Stored {
+    /// In a file, whole.
+    File(PathBuf),
+    /// In pieces, which no copy is made of where none is needed.
+    Spool(Arrangement),
 }
 
 /// An image that the index has already.
@@ -221,14 +245,14 @@ impl Publisher {
         &self,
         plan: &Plan,
         identity: &Identity,
-        image: &ImageFile,
+        image: Finished,
         expires: Timestamp,
     ) -> Result<Published, PublishError> {
-        let publication = plan.publication(identity, image, expires);
+        let publication = plan.publication(identity, &image.image, expires);
         match self {
-            Self::Task(task) => task.publish(plan, image, &publication).await,
-            Self::Payload(payload) => payload.publish(image),
-            Self::Folder(folder) => folder.publish(image, &publication),
+            Self::Task(task) => task.publish(plan, &image, &publication).await,
+            Self::Payload(payload) => payload.publish(image, &plan.artifact.name).await,
+            Self::Folder(folder) => folder.publish(image, &plan.artifact.name, &publication).await,
         }
     }
 }

@@ -2,11 +2,10 @@
 //! uploads it when the program has ended. No call is made; what the worker and the queue do then is not ours to check.
 
 use super::folder::Folder;
-use super::{PublishError, Published};
+use super::{Finished, PublishError, Published};
 use crate::build_log;
 use crate::config::Output;
 use crate::names::ArtifactName;
-use crate::plan::ImageFile;
 use crate::report::Bytes;
 
 /// The publisher of a task that declares its artifact itself.
@@ -26,9 +25,9 @@ impl Payload {
         self.folder.publish_log(log)
     }
 
-    pub(super) fn publish(&self, image: &ImageFile) -> Result<Published, PublishError> {
-        let archive = self.folder.take_image(image)?;
-        let story = format!("wrote {}, {}, for the worker to upload", archive.display(), Bytes(image.size));
+    pub(super) async fn publish(&self, image: Finished, name: &ArtifactName) -> Result<Published, PublishError> {
+        let archive = self.folder.take_image(image.stored, name).await?;
+        let story = format!("wrote {}, {}, for the worker to upload", archive.display(), Bytes(image.image.size));
         Ok(Published { story })
     }
 }

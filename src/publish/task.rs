@@ -2,12 +2,12 @@
 //! so that no route ever points at an image that is not there. The `.hash.` route comes last.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io;
 
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
-use super::{AlreadyThere, PublishError, Published};
+use super::{AlreadyThere, Finished, PublishError, Published, Stored};
 use crate::build_log;
 use crate::lookup::{self, Claim, LookupError};
 use crate::names::{ArtifactName, Digest, HttpUrl};
@@ -17,10 +17,11 @@ use crate::plan::{
 };
 use crate::report::{Bytes, Report};
 use crate::retry::{Policy, retry};
+use crate::stream;
 use crate::taskcluster::object::ObjectUpload;
 use crate::taskcluster::queue::Created;
 use crate::taskcluster::{CallFault, Services};
-use crate::transfer::{Storage, TransferError};
+use crate::transfer::{self, Storage, TransferError};
 
 /// How often an entry is inserted that then is not there. Losing a race once is rare; more often, something else is wrong.
 const LOST_RACES: u32 = 3;
@@ -44,7 +45,7 @@ fn fits_one_put(name: &ArtifactName, size: u64) -> Result<(), PublishError> {
 /// A file on its way to an artifact.
 struct Upload<'a> {
     what: &'static str,
-    path: &'a Path,
+    stored: &'a Stored,
     size: u64,
     sha256: Digest,
 }
@@ -116,8 +117,7 @@ impl Task {
             let Some(data) = entry.image() else { continue };
             let is_ours = (&entry.task_id, data.run_id) == (&self.run.task_id, self.run.run_id);
             if is_ours && (&data.artifact, data.size, data.context_hash) == (artifact, size, identity.context_hash) {
-                let path = artifact.file_name().into();
-                let image = ImageFile { path, sha256: data.sha256, size, image_id: data.image_id };
+                let image = ImageFile { sha256: data.sha256, size, image_id: data.image_id };
                 return Ok(Some(AlreadyThere {
                     at: self.run.clone(),
                     artifact: artifact.clone(),
@@ -188,11 +188,12 @@ impl Task {
     pub(super) async fn publish(
         &self,
         plan: &Plan,
-        image: &ImageFile,
+        finished: &Finished,
         publication: &Publication,
     ) -> Result<Published, PublishError> {
+        let Finished { image, stored } = finished;
         fits_one_put(&plan.artifact.name, image.size)?;
-        let upload = Upload { what: "the image", path: &image.path, size: image.size, sha256: image.sha256 };
+        let upload = Upload { what: "the image", stored, size: image.size, sha256: image.sha256 };
         self.upload(&upload, &publication.create_artifact, plan.artifact.storage).await?;
         self.read_back(plan, image).await?;
         for insert in &publication.insert_task {
@@ -235,7 +236,8 @@ impl Task {
         log: &build_log::Finished,
         expires: Timestamp,
     ) -> Result<(), PublishError> {
-        let upload = Upload { what: "the build's log", path: &log.path, size: log.size, sha256: log.sha256 };
+        let stored = &Stored::File(log.path.clone());
+        let upload = Upload { what: "the build's log", stored, size: log.size, sha256: log.sha256 };
         let storage = plan.artifact.storage;
         let payload = ArtifactPayload {
             content_type: "text/plain; charset=utf-8",
@@ -322,9 +324,18 @@ impl Task {
         url: &HttpUrl,
         headers: &BTreeMap<String, String>,
     ) -> Result<(), TransferError> {
-        let Upload { what, path, size, .. } = upload;
+        let Upload { what, stored, size, .. } = upload;
         let meter = self.report.meter(&format!("uploading {what}"), Some(*size));
-        self.storage.put(url, headers, path, *size, meter.clone()).await?;
+        match stored {
+            Stored::File(path) => {
+                self.storage.put(url, headers, transfer::file(path).await?, *size, meter.clone()).await?;
+            }
+            Stored::Spool(archive) => {
+                let archive = archive.clone();
+                let body = stream::from_writer(move |mut out| archive.copy_to(&mut out).map_err(io::Error::other));
+                self.storage.put(url, headers, body, *size, meter.clone()).await?;
+            }
+        }
         meter.finish(&format!("uploaded {what}"));
         Ok(())
     }

@@ -1,0 +1,138 @@
+//! The canonical archive with real tools: what an image becomes on its way through engines and back, and what other
+//! tools' exports become.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use image_worker::image_archive::{Spool, check};
+use image_worker::names::Digest;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::{Repository, docker_says, engine, installed, path, program};
+
+/// Two layers that are the same, one of nothing but a deletion, and a step without a layer.
+const STEPS: &str = "COPY Dockerfile /twice\nCOPY Dockerfile /twice\nRUN [\"/bin/busybox\", \"rm\", \"/twice\"]\n\
+                     CMD [\"/bin/busybox\", \"echo\", \"hello\"]\n";
+
+/// An image that a dry run made.
+struct Image {
+    folder: TempDir,
+    archive: PathBuf,
+    id: String,
+    tag: String,
+}
+
+impl Image {
+    fn build(name: &str) -> Self {
+        let repository = Repository::new(name, STEPS);
+        let folder = TempDir::new().unwrap();
+        let context = repository.directory();
+        let arguments = ["run", "--dry-run", "--context", path(&context), "--output", path(folder.path())];
+        let environment = [("IMAGE_NAME", name), ("PROJECT", "try")];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let finished = program(arguments, environment).finish();
+        finished.assert_succeeds();
+        let publish = std::fs::read(folder.path().join("publish.json")).unwrap();
+        let publish: Value = serde_json::from_slice(&publish).unwrap();
+        let id = publish["insertTask"][0]["payload"]["data"]["imageId"].as_str().unwrap().to_owned();
+        let archive = folder.path().join("image.tar");
+        Self { archive, id, tag: finished.stdout.trim().to_owned(), folder }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        std::fs::read(&self.archive).unwrap()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+/// The canonical archive of an export, which must be of the image with this id where one is given.
+fn canonical(export: &Path, id: Option<&str>, tag: &str) -> Vec<u8> {
+    let spool = Spool::take_in(File::open(export).unwrap(), tempfile::tempfile().unwrap()).unwrap();
+    if let Some(id) = id {
+        spool.expect(id).unwrap();
+    }
+    let mut bytes = Vec::new();
+    spool.arrange(tag).unwrap().pour(None, &mut bytes).unwrap();
+    assert_eq!(check(bytes.as_slice()).unwrap().problems, [], "{}", export.display());
+    bytes
+}
+
+fn says(name: &str, arguments: &[&str]) -> String {
+    let output = Command::new(name).args(arguments).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run {name} {arguments:?}: {error}; run scripts/test"));
+    assert!(output.status.success(), "{name} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+#[test]
+fn an_image_comes_back_from_every_engine_as_the_same_archive() {
+    if !engine() || !installed("podman") {
+        return;
+    }
+    let image = Image::build("canonical-back");
+    let archive = image.bytes();
+    assert!(canonical(&image.archive, Some(&image.id), &image.tag) == archive, "it is canonical already");
+    let spool = Spool::take_in(archive.as_slice(), tempfile::tempfile().unwrap()).unwrap();
+    let ids: Vec<_> = spool.layers().iter().map(|layer| layer.diff_id).collect();
+    let again = |at: usize| ids[..at].contains(&ids[at]);
+    assert!((0..ids.len()).any(again), "this image has one layer twice: {ids:?}");
+
+    docker_says(&["load", "--input", path(&image.archive)]);
+    let said = docker_says(&["run", "--rm", "--network", "none", &image.tag]);
+    let saved = image.file("docker.tar");
+    docker_says(&["save", "--output", path(&saved), &image.tag]);
+    docker_says(&["rmi", "--force", &image.tag]);
+    assert_eq!(said, "hello");
+    assert!(canonical(&saved, Some(&image.id), &image.tag) == archive, "from docker save");
+
+    let place = TempDir::with_prefix("podman-").unwrap();
+    let [root, run] = ["root", "run"].map(|name| place.path().join(name));
+    let podman = |arguments: &[&str]| {
+        let place = ["--root", path(&root), "--runroot", path(&run), "--storage-driver", "vfs"];
+        says("podman", &[&place, arguments].concat())
+    };
+    for file in [&image.archive, &saved] {
+        podman(&["load", "--quiet", "--input", path(file)]);
+        let exported = image.file("podman.tar");
+        podman(&["save", "--quiet", "--output", path(&exported), &image.id]);
+        podman(&["rmi", "--force", &image.id]);
+        assert!(canonical(&exported, Some(&image.id), &image.tag) == archive, "from podman save");
+        std::fs::remove_file(exported).unwrap();
+    }
+}
+
+#[test]
+fn what_other_tools_export_becomes_an_archive_that_docker_loads() {
+    if !engine() || !installed("skopeo") {
+        return;
+    }
+    let image = Image::build("canonical-tools");
+    let source = format!("docker-archive:{}", path(&image.archive));
+    let wanted = Spool::take_in(File::open(&image.archive).unwrap(), tempfile::tempfile().unwrap()).unwrap();
+    for (kind, file, options) in [
+        ("docker-archive", "copied.tar", &[][..]),
+        ("oci-archive", "gzip.tar", &[]),
+        ("oci-archive", "zstd.tar", &["--dest-compress-format", "zstd"]),
+    ] {
+        let copy = image.file(file);
+        let destination = format!("{kind}:{}", path(&copy));
+        says("skopeo", &[&["copy", "--quiet"], options, &[&source, &destination]].concat());
+        let spool = Spool::take_in(File::open(&copy).unwrap(), tempfile::tempfile().unwrap()).unwrap();
+        let ids = |spool: &Spool| spool.layers().iter().map(|layer| layer.diff_id).collect::<Vec<Digest>>();
+        assert_eq!(ids(&spool), ids(&wanted), "{file}: the layers are the same, however they were packed");
+        assert_eq!(spool.packed() > 0, kind == "oci-archive", "{file}");
+        // skopeo writes the configuration anew for an OCI layout.
+        let id = (kind == "docker-archive").then_some(image.id.as_str());
+        let ours = image.file("ours.tar");
+        std::fs::write(&ours, canonical(&copy, id, &image.tag)).unwrap();
+        docker_says(&["load", "--input", path(&ours)]);
+        let said = docker_says(&["run", "--rm", "--network", "none", &image.tag]);
+        docker_says(&["rmi", "--force", &image.tag]);
+        assert_eq!(said, "hello", "{file}");
+    }
+}

@@ -1,0 +1,156 @@
+//! The images that an image was built from, as the engine has them after the build: what their names led to. Which images a
+//! `Dockerfile` names is known in `tree`; what is told of them is for others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use bollard::errors::Error;
+use bollard::models::ImageInspect;
+
+use super::{Engine, EngineError, Kind, stages};
+use crate::context::parent_arg;
+use crate::names::Digest;
+use crate::tree::recipe::{By, Recipe};
+
+/// The images that a build was made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bases {
+    /// Those that the engine has, in the order in which the `Dockerfile` names them, each once.
+    pub found: Vec<Base>,
+    /// The others, as the `Dockerfile` names them: `BuildKit` keeps no image that it has pulled, and some names hang on
+    /// variables that only the builder knows.
+    pub unknown: Vec<String>,
+}
+
+/// An image that others are made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// As the `Dockerfile` names it, variables filled in.
+    pub reference: String,
+    /// Its id in the engine, `sha256:…`.
+    pub id: String,
+    /// The names that it has in registries, `REGISTRY/NAME@sha256:…`; none if it came from no registry.
+    pub digests: Vec<String>,
+    /// The diff ids of its layers, the lowest first.
+    pub layers: Vec<Digest>,
+    /// Whether it stands in a `FROM`; others only lend files.
+    pub is_from: bool,
+}
+
+/// How many of an image's layers, from the lowest, are those of an image that it was built from.
+#[must_use]
+pub fn shared_layers(bases: &[Base], image_layers: &[Digest]) -> usize {
+    let below = bases.iter().filter(|base| base.is_from && image_layers.starts_with(&base.layers));
+    below.map(|base| base.layers.len()).max().unwrap_or_default()
+}
+
+impl Engine {
+    /// What the images that a context's `Dockerfile` names are in the engine. `args` are the build's arguments, and
+    /// `context` a plain tar, whose `Dockerfile` may lack the `ARG` line of its parent.
+    pub async fn bases(&self, context: &Path, args: &BTreeMap<String, String>) -> Result<Bases, EngineError> {
+        let text = stages::dockerfile_of(context).map_err(|source| EngineError::Trouble {
+            doing: "reading the Dockerfile in the context again".to_owned(),
+            source: source.into(),
+        })?;
+        let recipe = Recipe::read(&String::from_utf8_lossy(&parent_arg::declared(text)), args);
+        // A name in a FROM counts as that, wherever else it stands.
+        let from: BTreeSet<_> = recipe.references.iter().filter(|it| it.by == By::From).map(|it| &it.image).collect();
+        let (mut bases, mut seen) = (Bases::default(), BTreeSet::new());
+        for reference in recipe.references.iter().filter(|it| seen.insert((&it.image, &it.written))) {
+            let found = match &reference.image {
+                Some(name) => self.base(name, from.contains(&reference.image)).await?,
+                None => None,
+            };
+            match found {
+                Some(base) if bases.found.contains(&base) => {}
+                Some(base) => bases.found.push(base),
+                None => bases.unknown.push(reference.image.clone().unwrap_or_else(|| reference.written.clone())),
+            }
+        }
+        Ok(bases)
+    }
+
+    async fn base(&self, name: &str, is_from: bool) -> Result<Option<Base>, EngineError> {
+        let mut names = vec![name.to_owned()];
+        if self.kind == Kind::Podman {
+            // What was loaded or built here has its name below this one.
+            names.push(format!("localhost/{name}"));
+        }
+        for candidate in names {
+            match self.client.inspect_image(&candidate).await {
+                Ok(image) => return Ok(base(name, image, is_from)),
+                Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
+                Err(source) => {
+                    let doing = format!("looking at the base image {name}");
+                    return Err(EngineError::Trouble { doing, source: source.into() });
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// An image by what the engine says of it; none if that is not enough to tell it by.
+fn base(reference: &str, image: ImageInspect, is_from: bool) -> Option<Base> {
+    let layers = image.root_fs.and_then(|it| it.layers).unwrap_or_default();
+    let layers = layers.iter().map(|layer| layer.strip_prefix("sha256:")?.parse().ok());
+    let mut digests = image.repo_digests.unwrap_or_default();
+    // In an order that does not hang on the engine's.
+    digests.sort_unstable();
+    digests.dedup();
+    // Podman leaves the algorithm out in some answers.
+    let id = image.id.map(|id| if id.contains(':') { id } else { format!("sha256:{id}") })?;
+    Some(Base { reference: reference.to_owned(), id, digests, layers: layers.collect::<Option<_>>()?, is_from })
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::ImageInspectRootFs;
+
+    use super::*;
+
+    fn layers(contents: &str) -> Vec<Digest> {
+        contents.bytes().map(|content| Digest::of(&[content])).collect()
+    }
+
+    fn of(contents: &str, is_from: bool) -> Base {
+        let (reference, id) = (contents.to_owned(), format!("sha256:{}", Digest::of(contents.as_bytes())));
+        Base { reference, id, digests: Vec::new(), layers: layers(contents), is_from }
+    }
+
+    #[test]
+    fn the_layers_of_a_base_are_all_of_them_and_the_lowest() {
+        let image = layers("abcd");
+        for (bases, shared) in [
+            (vec![], 0),
+            (vec![of("ab", true)], 2),
+            (vec![of("ab", true), of("abc", true), of("a", true)], 3),
+            (vec![of("abcd", true)], 4),
+            // Of another stage; longer than the image; not all of it; from its middle; nothing; lends files only.
+            (vec![of("xy", true)], 0),
+            (vec![of("abcde", true)], 0),
+            (vec![of("abx", true)], 0),
+            (vec![of("bc", true)], 0),
+            (vec![of("", true)], 0),
+            (vec![of("ab", false)], 0),
+        ] {
+            assert_eq!(shared_layers(&bases, &image), shared, "{bases:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_tells_not_enough_is_none() {
+        let answer = |id: Option<&str>, layer: &str| ImageInspect {
+            id: id.map(str::to_owned),
+            repo_digests: Some(vec!["b@sha256:1".to_owned(), "a@sha256:1".to_owned()]),
+            root_fs: Some(ImageInspectRootFs { layers: Some(vec![layer.to_owned()]), ..Default::default() }),
+            ..ImageInspect::default()
+        };
+        let layer = format!("sha256:{}", Digest::of(b"a"));
+        let told = base("debian:12", answer(Some("00"), &layer), true).unwrap();
+        assert_eq!((told.id.as_str(), told.layers), ("sha256:00", layers("a")));
+        assert_eq!(told.digests, ["a@sha256:1", "b@sha256:1"]);
+        assert_eq!(base("debian:12", answer(None, &layer), true), None);
+        assert_eq!(base("debian:12", answer(Some("00"), "md5:00"), true), None);
+    }
+}

@@ -1,0 +1,252 @@
+//! Follows a build by BuildKit: its parts come in any order and run side by side, and are told as the classic builder
+//! tells its steps. Pure thought; printing is `build`'s affair.
+
+use std::collections::HashMap;
+
+use bollard::moby::buildkit::v1::{StatusResponse, Vertex, VertexWarning};
+
+use super::super::Step;
+use super::super::output::Said;
+use super::lines::Lines;
+use super::vertex::Part;
+use crate::build_log::plain;
+use crate::secrets::Secrets;
+
+/// Follows a build's parts.
+#[derive(Debug, Default)]
+pub(in super::super) struct Progress {
+    secrets: Secrets,
+    parts: HashMap<String, Watched>,
+    /// The part that failed first.
+    failed: Option<String>,
+}
+
+/// A part of a build.
+#[derive(Debug)]
+struct Watched {
+    part: Part,
+    /// What stands before its lines, as those of another stage come between.
+    prefix: String,
+    told: bool,
+    over: bool,
+    error: String,
+    lines: Lines,
+}
+
+/// How a build failed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Failing {
+    /// The step that failed.
+    pub(in super::super) step: Option<Step>,
+    /// What it printed at last.
+    pub(in super::super) last_lines: Vec<String>,
+}
+
+/// What a part says that was stopped because another failed.
+const STOPPED: &str = "context canceled";
+
+impl Progress {
+    /// Follows a build that was given these secrets.
+    pub(in super::super) fn hiding(secrets: Secrets) -> Self {
+        Self { secrets, ..Self::default() }
+    }
+
+    /// Takes a piece of news; gives the lines to tell.
+    pub(in super::super) fn news(&mut self, news: &StatusResponse) -> Vec<Said> {
+        let mut said = Vec::new();
+        for vertex in &news.vertexes {
+            self.begin(vertex, &mut said);
+        }
+        // Of what a base image is pulled from only the end is told, not the flood of its progress.
+        for status in news.statuses.iter().filter(|status| status.completed.is_some()) {
+            if let Some(part) = self.parts.get_mut(&status.vertex).filter(|part| part.told && !part.over) {
+                let line = format!("{}: done\n", status.id);
+                part.piece(line.as_bytes(), &self.secrets, &mut said);
+            }
+        }
+        for log in &news.logs {
+            if let Some(part) = self.parts.get_mut(&log.vertex) {
+                part.piece(&log.msg, &self.secrets, &mut said);
+            }
+        }
+        said.extend(news.warnings.iter().map(|warning| Said::Line(self.secrets.hide(&told(warning)).into_owned())));
+        for vertex in news.vertexes.iter().filter(|vertex| vertex.completed.is_some()) {
+            self.end_of(vertex, &mut said);
+        }
+        said
+    }
+
+    /// The lines that do not end with a line break, of the parts that were still running.
+    pub(in super::super) fn end(&mut self) -> Vec<Said> {
+        let mut said = Vec::new();
+        self.parts.values_mut().for_each(|part| part.flush(&self.secrets, &mut said));
+        said
+    }
+
+    /// The step that failed by this message, if one did.
+    pub(in super::super) fn into_failing(mut self, message: &str) -> Failing {
+        let named = self.parts.iter().find(|(_, part)| !part.error.is_empty() && message.contains(&part.error));
+        let digest = named.map(|(digest, _)| digest.clone()).or(self.failed);
+        match digest.and_then(|digest| self.parts.remove(&digest)) {
+            Some(Watched { part: Part::Step(step), lines, .. }) => {
+                Failing { step: Some(step), last_lines: lines.into_last() }
+            }
+            _ => Failing::default(),
+        }
+    }
+
+    fn begin(&mut self, vertex: &Vertex, said: &mut Vec<Said>) {
+        let secrets = &self.secrets;
+        let part = self.parts.entry(vertex.digest.clone()).or_insert_with(|| {
+            let part = Part::of(&secrets.hide(&plain(&vertex.name)));
+            let stage = if let Part::Step(Step { stage: Some(stage), .. }) = &part { Some(stage) } else { None };
+            let prefix = stage.map(|stage| format!("[{stage}] ")).unwrap_or_default();
+            Watched { part, prefix, told: false, over: false, error: String::new(), lines: Lines::default() }
+        });
+        let has_begun = vertex.started.is_some() || vertex.cached || !vertex.error.is_empty();
+        if !has_begun || part.told || vertex.error.contains(STOPPED) {
+            return;
+        }
+        if let Part::Step(step) = &part.part {
+            part.told = true;
+            let Step { number, of, instruction, .. } = step;
+            said.push(Said::Step(format!("{}Step {number}/{of} : {instruction}", part.prefix)));
+            if vertex.cached && !instruction.starts_with("FROM ") {
+                said.push(Said::Line(format!("{} ---> Using cache", part.prefix)));
+            }
+        }
+    }
+
+    fn end_of(&mut self, vertex: &Vertex, said: &mut Vec<Said>) {
+        let Some(part) = self.parts.get_mut(&vertex.digest) else { return };
+        part.flush(&self.secrets, said);
+        part.over = true;
+        if !vertex.error.is_empty() && !vertex.error.contains(STOPPED) && part.error.is_empty() {
+            part.error.clone_from(&vertex.error);
+            self.failed.get_or_insert_with(|| vertex.digest.clone());
+        }
+    }
+}
+
+impl Watched {
+    fn piece(&mut self, bytes: &[u8], secrets: &Secrets, said: &mut Vec<Said>) {
+        let prefix = &self.prefix;
+        said.extend(self.lines.piece(bytes, secrets).into_iter().map(|line| Said::Line(format!("{prefix}{line}"))));
+    }
+
+    fn flush(&mut self, secrets: &Secrets, said: &mut Vec<Said>) {
+        let prefix = &self.prefix;
+        said.extend(self.lines.end(secrets).map(|line| Said::Line(format!("{prefix}{line}"))));
+    }
+}
+
+/// A warning in one line.
+fn told(warning: &VertexWarning) -> String {
+    let text = plain(&String::from_utf8_lossy(&warning.short));
+    let line = warning.ranges.first().and_then(|range| range.start.as_ref()).map(|start| start.line);
+    line.map_or_else(|| format!("[Warning] {text}"), |line| format!("[Warning] {text} (line {line})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::moby::buildkit::v1::VertexLog;
+
+    use super::*;
+
+    /// News of a part, as Docker 20.10 sends them: `moment` is what has happened to it.
+    fn vertex(digest: &str, name: &str, moment: &str) -> StatusResponse {
+        let error = moment.strip_prefix("error: ").unwrap_or_default();
+        let vertex = Vertex {
+            digest: digest.to_owned(),
+            name: name.to_owned(),
+            cached: moment == "cached",
+            started: ["started", "done", "cached"].contains(&moment).then(Default::default),
+            completed: (["done", "cached"].contains(&moment) || !error.is_empty()).then(Default::default),
+            error: error.to_owned(),
+            ..Vertex::default()
+        };
+        StatusResponse { vertexes: vec![vertex], ..StatusResponse::default() }
+    }
+
+    fn log(vertex: &str, msg: &str) -> StatusResponse {
+        let log = VertexLog { vertex: vertex.to_owned(), msg: msg.into(), ..VertexLog::default() };
+        StatusResponse { logs: vec![log], ..StatusResponse::default() }
+    }
+
+    /// The lines of a build; those that begin a step with a mark.
+    fn told(progress: &mut Progress, news: &[StatusResponse]) -> Vec<String> {
+        let said = news.iter().flat_map(|news| progress.news(news));
+        said.map(|said| match said {
+            Said::Step(line) => format!("* {line}"),
+            Said::Line(line) | Said::Has(line, ..) => line,
+        })
+        .collect()
+    }
+
+    #[test]
+    fn stages_side_by_side_are_told_apart() {
+        let (one, two) = ("[one 2/3] RUN make", "[two 2/2] RUN test");
+        let mut progress = Progress::default();
+        let news = [
+            vertex("c", "[internal] load remote build context", "done"),
+            vertex("1", one, "known"),
+            vertex("1", one, "started"),
+            vertex("2", two, "started"),
+            vertex("1", one, "started"),
+            log("1", "a\nb"),
+            log("2", "x\ry\n"),
+            log("nobody", "lost\n"),
+            vertex("1", one, "done"),
+            vertex("e", "exporting to image", "done"),
+        ];
+        let lines = ["* [one] Step 2/3 : RUN make", "* [two] Step 2/2 : RUN test", "[one] a", "[two] x", "[two] y"];
+        assert_eq!(told(&mut progress, &news), [&lines[..], &["[one] b"]].concat());
+        told(&mut progress, &[log("2", "last")]);
+        assert_eq!(progress.end(), [Said::Line("[two] last".to_owned())]);
+    }
+
+    #[test]
+    fn a_cached_step_is_told_as_the_classic_builder_tells_it() {
+        let mut progress = Progress::default();
+        let news =
+            [vertex("1", "[1/2] FROM docker.io/library/debian:12", "cached"), vertex("2", "[2/2] RUN x", "cached")];
+        let lines = ["* Step 1/2 : FROM docker.io/library/debian:12", "* Step 2/2 : RUN x", " ---> Using cache"];
+        assert_eq!(told(&mut progress, &news), lines);
+    }
+
+    #[test]
+    fn the_step_that_failed_is_told_from_those_that_were_stopped() {
+        let mut progress = Progress::default();
+        let news = [
+            vertex("1", "[one 2/3] RUN sleep", "started"),
+            vertex("2", "[two 2/2] RUN false", "started"),
+            log("2", "almost\nno"),
+            log("1", "asleep\n"),
+            vertex("1", "[one 2/3] RUN sleep", "error: context canceled"),
+            vertex("2", "[two 2/2] RUN false", "error: executor failed running [/bin/sh -c false]: exit code: 1"),
+        ];
+        told(&mut progress, &news);
+        let failing = progress.into_failing("executor failed running [/bin/sh -c false]: exit code: 1");
+        assert_eq!(failing.step.unwrap().to_string(), "step 2/2 of stage two, RUN false,");
+        assert_eq!(failing.last_lines, ["almost", "no"]);
+    }
+
+    #[test]
+    fn a_step_that_could_not_begin_failed_too() {
+        let mut progress = Progress::default();
+        let lines =
+            told(&mut progress, &[vertex("1", "[1/1] COPY nosuch /x", "error: \"/nosuch\" not found: not found")]);
+        assert_eq!(lines, ["* Step 1/1 : COPY nosuch /x"]);
+        let failing = progress.into_failing("failed to compute cache key: \"/nosuch\" not found: not found");
+        assert_eq!(failing.step.unwrap().instruction, "COPY nosuch /x");
+        assert_eq!(Progress::default().into_failing("dockerfile parse error line 2"), Failing::default());
+    }
+
+    #[test]
+    fn secrets_are_neither_in_names_nor_in_lines() {
+        let arguments = [("A_TOKEN".to_owned(), "hunter22".to_owned())];
+        let mut progress = Progress::hiding(Secrets::among(&arguments.into()));
+        let news = [vertex("1", "[1/1] RUN echo hunter22", "started"), log("1", "hunt"), log("1", "er22\n")];
+        assert_eq!(told(&mut progress, &news), ["* Step 1/1 : RUN echo [hidden]", "[hidden]"]);
+    }
+}

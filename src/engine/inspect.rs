@@ -1,0 +1,71 @@
+//! Asking the engine about one image. Engines fail for a moment while others remove images at the same time, which is no
+//! trouble of ours; what the answer is good for is for those who ask.
+
+use std::time::Duration;
+
+use bollard::errors::Error;
+use bollard::models::ImageInspect;
+
+use super::Engine;
+use crate::retry::{Another, Failure, Policy, retry};
+
+/// A busy Docker answers 500 "unrecognized image ID", a busy Podman 500 "image not known", about images that are not even
+/// those that were asked for.
+const BUSY: Policy = Policy {
+    tries: 5,
+    first_pause: Duration::from_millis(50),
+    longest_pause: Duration::from_secs(1),
+    limit: Duration::from_secs(15),
+    quiet: true,
+};
+
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Asked(Error);
+
+impl Failure for Asked {
+    fn another(&self) -> Another {
+        match self.0 {
+            Error::DockerResponseServerError { status_code: 500.., .. } => Another::CanHelp,
+            _ => Another::IsUseless,
+        }
+    }
+}
+
+impl Engine {
+    /// What the engine says about an image, by name or id.
+    pub(super) async fn inspect(&self, image: &str) -> Result<ImageInspect, Error> {
+        let asking = || async { self.client.inspect_image(image).await.map_err(Asked) };
+        retry("looking at an image", BUSY, asking).await.map_err(|Asked(error)| error)
+    }
+
+    /// What an image's RUN steps are given to; none where its `Dockerfile` has no SHELL.
+    pub(super) async fn shell_of(&self, image: &str) -> Result<Option<Vec<String>>, Error> {
+        if let Some(shell) = self.inspect(image).await?.config.and_then(|config| config.shell) {
+            return Ok(Some(shell));
+        }
+        // Podman tells it to nobody who inspects, but in the history.
+        let asking = || async { self.client.image_history(image).await.map_err(Asked) };
+        let history = retry("looking at an image", BUSY, asking).await.map_err(|Asked(error)| error)?;
+        Ok(history.iter().find_map(|layer| shell_in(&layer.created_by)))
+    }
+}
+
+/// The shell of `/bin/sh -c #(nop) SHELL ["/bin/bash", "-c"]`.
+fn shell_in(made_by: &str) -> Option<Vec<String>> {
+    let (_, instruction) = made_by.split_once("#(nop)")?;
+    serde_json::from_str(instruction.trim_start().strip_prefix("SHELL ")?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_tells_the_shell() {
+        let shell = shell_in("/bin/sh -c #(nop) SHELL [\"/bin/busybox\", \"sh\", \"-c\"]");
+        assert_eq!(shell.unwrap(), ["/bin/busybox", "sh", "-c"]);
+        assert_eq!(shell_in("/bin/sh -c #(nop) ENV SHELL=[]"), None);
+        assert_eq!(shell_in("/bin/sh -c echo SHELL"), None);
+    }
+}

@@ -1,0 +1,235 @@
+//! The canonical archive of a spool: the same image is the same bytes, whichever engine exported it and in whatever order.
+//! It is an arrangement of pieces of the spool's own file, so that nothing is copied where nobody needs a file.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use tar::{EntryType, Header};
+
+use super::manifest::{Image, repositories};
+use super::pieces::Pieces;
+use super::{ArchiveError, Spool};
+use crate::disk::give_back;
+use crate::names::Digest;
+use crate::stream::Tally;
+
+/// Read from and written to disk at this size, so that system calls do not count.
+const COPY_BUFFER: usize = 256 * 1024;
+
+/// How much is written before its place in the spool is given back: holes of this size cost nothing to make.
+const GIVE_BACK: usize = 64 * 1024 * 1024;
+
+/// Members begin at multiples of this, and two such blocks of zeros are an archive's end.
+const BLOCK: usize = 512;
+
+/// What may be done with members: everybody may read them.
+const MODE: u32 = 0o644;
+
+/// A canonical archive, which lies in pieces in a spool's file.
+#[derive(Clone, Debug)]
+pub struct Arrangement {
+    file: Arc<File>,
+    pieces: Arc<[Range<u64>]>,
+}
+
+/// An archive that has been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// sha256 of the written file.
+    pub sha256: Digest,
+    /// Size of the written file in bytes.
+    pub size: u64,
+}
+
+impl Spool {
+    /// The canonical archive of the image, with `tag` as its only name. What it has beside the layers is written behind
+    /// them.
+    ///
+    /// Its members are the layers, each one once, the lowest first, named by their diff ids; the configuration, named by its
+    /// digest; `manifest.json`; `repositories`. All are files of nobody in particular, without a time.
+    pub fn arrange(&self, tag: &str) -> Result<Arrangement, ArchiveError> {
+        let end = self.file.metadata().map_err(ArchiveError::ReadBack)?.len();
+        let mut arranging = Arranging { end, pieces: Vec::new(), small: Vec::new() };
+        let mut there: Vec<Digest> = Vec::new();
+        for layer in self.layers() {
+            if !there.contains(&layer.diff_id) {
+                there.push(layer.diff_id);
+                arranging.member(&layer_name(layer.diff_id), layer.size, &layer.pieces)?;
+            }
+        }
+        let config = format!("{}.json", Digest::of(self.config()));
+        let layers: Vec<_> = self.layers().iter().map(|layer| layer_name(layer.diff_id)).collect();
+        let repositories = repositories(tag, layers.last().map(String::as_str));
+        let manifest = [Image { config: config.clone(), repo_tags: vec![tag.to_owned()], layers }];
+        let text = |value: serde_json::Result<Vec<u8>>| value.map_err(|error| ArchiveError::Write(error.into()));
+        arranging.text(&config, self.config())?;
+        arranging.text("manifest.json", &text(serde_json::to_vec(&manifest))?)?;
+        arranging.text("repositories", &text(serde_json::to_vec(&repositories))?)?;
+        arranging.small(&[0; 2 * BLOCK]);
+        self.file.write_all_at(&arranging.small, end).map_err(ArchiveError::Write)?;
+        Ok(Arrangement { file: self.file.clone(), pieces: arranging.pieces.into() })
+    }
+}
+
+fn layer_name(diff_id: Digest) -> String {
+    format!("{diff_id}.tar")
+}
+
+/// An arrangement in the making.
+struct Arranging {
+    /// Where the file ended, and what is small begins.
+    end: u64,
+    pieces: Vec<Range<u64>>,
+    /// Headers, documents and padding.
+    small: Vec<u8>,
+}
+
+impl Arranging {
+    fn text(&mut self, name: &str, text: &[u8]) -> Result<(), ArchiveError> {
+        self.header(name, text.len() as u64)?;
+        self.small(text);
+        self.pad(text.len() as u64);
+        Ok(())
+    }
+
+    fn member(&mut self, name: &str, size: u64, pieces: &[Range<u64>]) -> Result<(), ArchiveError> {
+        self.header(name, size)?;
+        for piece in pieces {
+            self.piece(piece.clone());
+        }
+        self.pad(size);
+        Ok(())
+    }
+
+    fn header(&mut self, name: &str, size: u64) -> Result<(), ArchiveError> {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(EntryType::Regular);
+        header.set_path(name).map_err(ArchiveError::Write)?;
+        header.set_mode(MODE);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        // From 8 GiB on in base 256, which tar, Docker and Podman read.
+        header.set_size(size);
+        header.set_cksum();
+        // As GNU tar, Go and Python write it: who makes this archive with another library gets the same bytes.
+        let sum = header.cksum().map_err(ArchiveError::Write)?;
+        header.as_old_mut().cksum.copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        self.small(header.as_bytes());
+        Ok(())
+    }
+
+    fn pad(&mut self, size: u64) {
+        let beyond = usize::try_from(size % BLOCK as u64).unwrap_or(0);
+        if beyond > 0 {
+            self.small(&[0; BLOCK][beyond..]);
+        }
+    }
+
+    fn small(&mut self, bytes: &[u8]) {
+        let start = self.end + self.small.len() as u64;
+        self.small.extend_from_slice(bytes);
+        self.piece(start..start + bytes.len() as u64);
+    }
+
+    fn piece(&mut self, piece: Range<u64>) {
+        match self.pieces.last_mut() {
+            Some(last) if last.end == piece.start => last.end = piece.end,
+            _ => self.pieces.push(piece),
+        }
+    }
+}
+
+impl Arrangement {
+    /// The archive's size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.bytes().length()
+    }
+
+    /// The archive as bytes, from its beginning; many can read it at the same time.
+    #[must_use]
+    pub fn bytes(&self) -> Pieces<'_> {
+        Pieces::new(&self.file, &self.pieces)
+    }
+
+    /// Copies the archive, and leaves it where it is.
+    pub fn copy_to<W: Write>(&self, out: &mut W) -> Result<(), ArchiveError> {
+        self.copy(out, |_| {})
+    }
+
+    /// What the archive is as a file, from a pass over it.
+    pub fn sum(&self) -> Result<Written, ArchiveError> {
+        let mut tally = Tally::new(io::sink());
+        self.copy_to(&mut tally)?;
+        let (_, sha256, size) = tally.finish();
+        Ok(Written { sha256, size })
+    }
+
+    /// Writes the archive, packed with zstd where a level is given.
+    ///
+    /// What has been written is given back to the disk: the spool and this arrangement are worthless then, also where
+    /// it ends with an error.
+    pub fn pour<W: Write>(self, zstd_level: Option<i32>, out: W) -> Result<Written, ArchiveError> {
+        let mut tally = Tally::new(out);
+        match zstd_level {
+            None => self.empty(&mut tally)?,
+            Some(level) => {
+                let mut encoder = compressor(&mut tally, level).map_err(ArchiveError::Write)?;
+                self.empty(&mut encoder)?;
+                encoder.finish().map_err(ArchiveError::Write)?;
+            }
+        }
+        let (mut out, sha256, size) = tally.finish();
+        out.flush().map_err(ArchiveError::Write)?;
+        Ok(Written { sha256, size })
+    }
+
+    fn empty<W: Write>(&self, out: &mut W) -> Result<(), ArchiveError> {
+        let bytes = self.bytes();
+        self.copy(out, |written| {
+            for place in bytes.places(written) {
+                // Where the file system cannot do it the spool takes its room until it is gone.
+                let _ = give_back(&self.file, place);
+            }
+        })
+    }
+
+    /// Copies everything, and tells now and then what has been copied.
+    fn copy<W: Write>(&self, out: &mut W, mut copied: impl FnMut(Range<u64>)) -> Result<(), ArchiveError> {
+        let mut bytes = self.bytes();
+        let mut buffer = vec![0; COPY_BUFFER];
+        let (mut told, mut position) = (0, 0);
+        loop {
+            let read = match bytes.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.map_err(ArchiveError::ReadBack)?,
+            };
+            out.write_all(&buffer[..read]).map_err(ArchiveError::Write)?;
+            position += read as u64;
+            if read == 0 || position - told >= GIVE_BACK as u64 {
+                copied(told..position);
+                told = position;
+            }
+            if read == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// zstd on all cores, in one frame, with a checksum, so that a consumer notices a damaged file by itself.
+fn compressor<W: Write>(out: W, level: i32) -> io::Result<zstd::Encoder<'static, W>> {
+    let mut encoder = zstd::Encoder::new(out, level)?;
+    encoder.include_checksum(true)?;
+    // Each takes memory of its own, at high levels a hundred megabytes. How many there are does not change what is written.
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
+    encoder.multithread(u32::try_from(workers).unwrap_or(1))?;
+    Ok(encoder)
+}
+
+#[cfg(test)]
+mod tests;

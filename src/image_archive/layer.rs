@@ -1,0 +1,380 @@
+//! The entries of a plain layer in a file, one after the other, with their places: headers are read, contents are jumped
+//! over. What an entry means for the image is for those who ask.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+
+use tar::{Archive, EntryType, Header};
+
+use super::pieces::Pieces;
+
+/// Tars are made of blocks of this size.
+pub(super) const BLOCK: u64 = 512;
+
+/// A layer's tar that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    /// The tar, or the file that it is in, is not what it should be.
+    #[error("a layer's tar cannot be read beyond its byte {position}: build the image again, or check the archive")]
+    Read {
+        /// Where in the layer.
+        position: u64,
+        /// What is wrong.
+        source: io::Error,
+    },
+}
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A file.
+    File,
+    /// A file with holes, in GNU's own form.
+    Sparse,
+    /// Another name of a file of the same layer.
+    HardLink,
+    /// A symbolic link.
+    Symlink,
+    /// A folder.
+    Folder,
+    /// A character device.
+    Character,
+    /// A block device.
+    Block,
+    /// A named pipe.
+    Pipe,
+    /// What the tar format has besides, by its letter.
+    Other(u8),
+}
+
+/// A moment, as entries have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment {
+    /// Seconds since 1970.
+    pub seconds: i64,
+    /// And what is to be added to them.
+    pub nanoseconds: u32,
+}
+
+/// What an entry takes away from the layers below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whiteout {
+    /// This path, and everything below it.
+    Path(Vec<u8>),
+    /// Everything in this folder, but not the folder.
+    Content(Vec<u8>),
+}
+
+/// An entry of a layer. Positions are counted from the layer's first byte.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its path, without `./` or `/` at the beginning, and without `/` at the end.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// What a link leads to, as it is written there; for a hard link a path like [`Entry::path`].
+    pub link: Vec<u8>,
+    /// The permission bits, with setuid, setgid and sticky.
+    pub mode: u32,
+    /// The owner.
+    pub uid: u64,
+    /// The owner's group.
+    pub gid: u64,
+    /// The owner's name, where there is one.
+    pub user: Vec<u8>,
+    /// The group's name, where there is one.
+    pub group: Vec<u8>,
+    /// When it was changed.
+    pub mtime: Moment,
+    /// How large the file is.
+    pub size: u64,
+    /// A device's two numbers.
+    pub device: Option<(u32, u32)>,
+    /// Extended attributes, with their names.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The first block that belongs to it: where extension headers are, the first of them.
+    pub start: u64,
+    /// Its own header.
+    pub header: u64,
+    /// What the file holds; of a sparse file, what is not a hole.
+    pub data: Range<u64>,
+}
+
+impl Entry {
+    /// Where the next entry begins: behind the data, which is filled up to whole blocks.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.data.end.next_multiple_of(BLOCK)
+    }
+
+    /// What it takes away, if it is such a mark and no file.
+    #[must_use]
+    pub fn whiteout(&self) -> Option<Whiteout> {
+        let cut = self.path.iter().rposition(|byte| *byte == b'/');
+        let (folder, name) = match cut {
+            Some(cut) => (&self.path[..cut], &self.path[cut + 1..]),
+            None => (&[][..], &self.path[..]),
+        };
+        let hidden = name.strip_prefix(b".wh.")?;
+        if hidden == b".wh..opq" {
+            return Some(Whiteout::Content(folder.to_vec()));
+        }
+        let prefix = &self.path[..cut.map_or(0, |cut| cut + 1)];
+        Some(Whiteout::Path([prefix, hidden].concat()))
+    }
+}
+
+/// A layer, open for reading its entries.
+#[derive(Debug)]
+pub struct Layer<'f> {
+    file: &'f File,
+    pieces: &'f [Range<u64>],
+}
+
+/// The layer that lies in these pieces of a file.
+#[must_use]
+pub fn entries<'f>(file: &'f File, pieces: &'f [Range<u64>]) -> Layer<'f> {
+    Layer { file, pieces }
+}
+
+impl<'f> Layer<'f> {
+    /// The bytes of the layer; an entry's content is at [`Entry::data`].
+    #[must_use]
+    pub fn bytes(&self) -> Pieces<'f> {
+        Pieces::new(self.file, self.pieces)
+    }
+
+    /// Shows each entry in turn. Gives the position behind the last one.
+    pub fn each<E: From<LayerError>>(&self, mut visit: impl FnMut(Entry) -> Result<(), E>) -> Result<u64, E> {
+        let bytes = self.bytes();
+        let mut archive = Archive::new(self.bytes());
+        let mut start = 0;
+        let broken = |position| move |source| LayerError::Read { position, source };
+        for entry in archive.entries_with_seek().map_err(broken(0))? {
+            let entry = entry.map_err(broken(start))?;
+            // Says something of all that follow, and engines do not listen: it goes with the next entry.
+            if entry.header().entry_type() == EntryType::XGlobalHeader {
+                continue;
+            }
+            let entry = understand(&bytes, &entry, start).map_err(broken(start))?;
+            start = entry.end();
+            visit(entry)?;
+        }
+        Ok(start)
+    }
+}
+
+fn understand(bytes: &Pieces, entry: &tar::Entry<Pieces>, start: u64) -> io::Result<Entry> {
+    let header = entry.header();
+    let old = header.as_old();
+    let kind = kind(header);
+    let mtime = number(&old.mtime, header.mtime())?;
+    let mut data = entry.raw_file_position();
+    if kind == Kind::Sparse {
+        data = behind_sparse_map(bytes, header, data)?;
+    }
+    let stored = if kind == Kind::Sparse { header.entry_size()? } else { entry.size() };
+    let mut understood = Entry {
+        path: header.path_bytes().into_owned(),
+        kind,
+        link: header.link_name_bytes().unwrap_or_default().into_owned(),
+        mode: number(&old.mode, header.mode())? & 0o7777,
+        uid: number(&old.uid, header.uid())?,
+        gid: number(&old.gid, header.gid())?,
+        user: header.username_bytes().unwrap_or_default().to_vec(),
+        group: header.groupname_bytes().unwrap_or_default().to_vec(),
+        mtime: Moment { seconds: i64::try_from(mtime).map_err(io::Error::other)?, nanoseconds: 0 },
+        size: entry.size(),
+        device: match kind {
+            Kind::Character | Kind::Block => header.device_major()?.zip(header.device_minor()?),
+            _ => None,
+        },
+        xattrs: Vec::new(),
+        start,
+        header: entry.raw_header_position(),
+        data: data..data.checked_add(stored).ok_or(io::ErrorKind::InvalidData)?,
+    };
+    let mut said = header.entry_size()?;
+    let extensions = extensions(bytes, start..understood.header)?;
+    for record in extensions.into_iter().flat_map(|extension| extension.records) {
+        if record.key == b"size" {
+            said = record.number()?;
+        }
+        record.tell(&mut understood)?;
+    }
+    // Readers that differ in this would jump to different entries.
+    if said != stored {
+        return Err(io::Error::other("its headers can be read as different sizes"));
+    }
+    understood.path = path(&understood.path);
+    if kind == Kind::HardLink {
+        understood.link = path(&understood.link);
+    }
+    if understood.data.end > bytes.length() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(understood)
+}
+
+fn kind(header: &Header) -> Kind {
+    match header.entry_type() {
+        EntryType::Regular | EntryType::Continuous => Kind::File,
+        EntryType::GNUSparse => Kind::Sparse,
+        EntryType::Link => Kind::HardLink,
+        EntryType::Symlink => Kind::Symlink,
+        EntryType::Directory => Kind::Folder,
+        EntryType::Char => Kind::Character,
+        EntryType::Block => Kind::Block,
+        EntryType::Fifo => Kind::Pipe,
+        other => Kind::Other(other.as_byte()),
+    }
+}
+
+/// A field where nothing is written is zero to every reader but the `tar` crate.
+pub(super) fn number<N: Default>(field: &[u8], parsed: io::Result<N>) -> io::Result<N> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(N::default()) } else { parsed }
+}
+
+/// The same path in one form: engines write `./a`, `/a`, `a` and `a/`.
+fn path(bytes: &[u8]) -> Vec<u8> {
+    let parts = bytes.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
+    parts.collect::<Vec<_>>().join(&b'/')
+}
+
+/// Where the data begins: the map of a file with many holes goes on in further blocks.
+fn behind_sparse_map(bytes: &Pieces, header: &Header, mut position: u64) -> io::Result<u64> {
+    let mut more = header.as_gnu().is_some_and(tar::GnuHeader::is_extended);
+    while more {
+        let mut block = tar::GnuExtSparseHeader::new();
+        bytes.read_exact_at(block.as_mut_bytes(), position)?;
+        more = block.is_extended();
+        position += BLOCK;
+    }
+    Ok(position)
+}
+
+/// A record of an extension header: a word, and what is said of it.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) key: Vec<u8>,
+    pub(super) value: Vec<u8>,
+}
+
+impl Record {
+    /// As it is written.
+    pub(super) fn text(&self) -> Vec<u8> {
+        // The length counts its own digits.
+        let rest = self.key.len() + self.value.len() + b" =\n".len();
+        let mut length = rest + 1;
+        while length.to_string().len() + rest != length {
+            length += 1;
+        }
+        [length.to_string().as_bytes(), b" ", &self.key, b"=", &self.value, b"\n"].concat()
+    }
+
+    /// The time that it gives, if it gives one.
+    pub(super) fn moment(&self) -> io::Result<Moment> {
+        let wrong = || io::Error::other(format!("{:?} is no time", String::from_utf8_lossy(&self.value)));
+        let text = str::from_utf8(&self.value).map_err(|_| wrong())?;
+        let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+        let seconds: i64 = whole.parse().map_err(|_| wrong())?;
+        if !part.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        // Nine digits; finer ones are nothing that a file system keeps.
+        let nanoseconds: u32 = format!("{part:0<9}").get(..9).and_then(|part| part.parse().ok()).ok_or_else(wrong)?;
+        if !text.starts_with('-') || nanoseconds == 0 {
+            return Ok(Moment { seconds, nanoseconds });
+        }
+        Ok(Moment { seconds: seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds })
+    }
+
+    fn number(&self) -> io::Result<u64> {
+        let number = str::from_utf8(&self.value).ok().and_then(|text| text.parse().ok());
+        number.ok_or_else(|| io::Error::other(format!("{:?} is no number", String::from_utf8_lossy(&self.value))))
+    }
+
+    fn tell(self, entry: &mut Entry) -> io::Result<()> {
+        match self.key.as_slice() {
+            b"mtime" => entry.mtime = self.moment()?,
+            b"path" => entry.path = self.value,
+            b"linkpath" => entry.link = self.value,
+            b"uid" => entry.uid = self.number()?,
+            b"gid" => entry.gid = self.number()?,
+            b"uname" => entry.user = self.value,
+            b"gname" => entry.group = self.value,
+            key => {
+                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                    entry.xattrs.push((name.to_vec(), self.value));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An extension header, with what it says of the entry behind it.
+#[derive(Debug)]
+pub(super) struct Extension {
+    pub(super) header: u64,
+    pub(super) records: Vec<Record>,
+    pub(super) end: u64,
+}
+
+/// The extension headers in this range. Taken apart here, because the values of extended attributes are any bytes, and the
+/// `tar` crate ends a record at the first line feed.
+pub(super) fn extensions(bytes: &Pieces, range: Range<u64>) -> io::Result<Vec<Extension>> {
+    let mut found = Vec::new();
+    let mut position = range.start;
+    while position < range.end {
+        let mut header = Header::new_old();
+        bytes.read_exact_at(header.as_mut_bytes(), position)?;
+        let data = position + BLOCK;
+        let size = header.entry_size()?;
+        if size > range.end - position {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut text = Vec::new();
+        bytes.copy(data..data + size, &mut text)?;
+        let long = |key: &[u8], mut value: Vec<u8>| {
+            value.truncate(value.iter().position(|byte| *byte == 0).unwrap_or(value.len()));
+            vec![Record { key: key.to_vec(), value }]
+        };
+        let records = match header.entry_type() {
+            EntryType::XHeader => split(&text)?,
+            EntryType::GNULongName => long(b"path", text),
+            EntryType::GNULongLink => long(b"linkpath", text),
+            // One for all that follow: engines do not listen to it.
+            _ => Vec::new(),
+        };
+        let end = data + size.next_multiple_of(BLOCK);
+        found.push(Extension { header: position, records, end });
+        position = end;
+    }
+    Ok(found)
+}
+
+/// `LENGTH KEY=VALUE\n`, where the length is the whole record's.
+fn split(mut text: &[u8]) -> io::Result<Vec<Record>> {
+    let mut records = Vec::new();
+    // Some writers fill up with zeros.
+    while text.first().is_some_and(|first| *first != 0) {
+        let (record, rest) = one_record(text).ok_or_else(|| io::Error::other("an extension header is damaged"))?;
+        records.push(record);
+        text = rest;
+    }
+    Ok(records)
+}
+
+fn one_record(text: &[u8]) -> Option<(Record, &[u8])> {
+    let digits = text.iter().position(|byte| *byte == b' ')?;
+    let length: usize = str::from_utf8(&text[..digits]).ok()?.parse().ok()?;
+    let record = text.get(digits + 1..length)?.strip_suffix(b"\n")?;
+    let equals = record.iter().position(|byte| *byte == b'=')?;
+    let (key, value) = (record[..equals].to_vec(), record[equals + 1..].to_vec());
+    Some((Record { key, value }, &text[length..]))
+}
+
+#[cfg(test)]
+mod tests;

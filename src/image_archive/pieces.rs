@@ -1,0 +1,177 @@
+//! A part of a file that lies in pieces, read and changed as if it were one. Which pieces belong together is for those
+//! who cut them.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+
+/// Ranges of a file, one after the other. It reads with a position of its own: several can read the same file at once.
+#[derive(Debug)]
+pub struct Pieces<'f> {
+    file: &'f File,
+    ranges: &'f [Range<u64>],
+    /// Where each piece begins in the whole.
+    starts: Vec<u64>,
+    length: u64,
+    position: u64,
+}
+
+impl<'f> Pieces<'f> {
+    /// The pieces of a file, in this order, from their beginning.
+    #[must_use]
+    pub fn new(file: &'f File, ranges: &'f [Range<u64>]) -> Self {
+        let mut length = 0;
+        let starts = ranges
+            .iter()
+            .map(|piece| {
+                let start = length;
+                length += piece.end.saturating_sub(piece.start);
+                start
+            })
+            .collect();
+        Self { file, ranges, starts, length, position: 0 }
+    }
+
+    /// How many bytes they have together.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Where a range of the whole is in the file.
+    #[must_use]
+    pub fn places(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut places = Vec::new();
+        let mut position = range.start;
+        while let Some(place) = self.place(position, range.end) {
+            position += place.end - place.start;
+            places.push(place);
+        }
+        places
+    }
+
+    /// The longest stretch of the file from a position of the whole on, not beyond `end`; nothing where there is none.
+    fn place(&self, position: u64, end: u64) -> Option<Range<u64>> {
+        let end = end.min(self.length);
+        if position >= end {
+            return None;
+        }
+        // The last that begins there or before; those without bytes begin where the next one does.
+        let index = self.starts.partition_point(|start| *start <= position).checked_sub(1)?;
+        let (piece, start) = (self.ranges.get(index)?, self.starts.get(index)?);
+        let from = piece.start + (position - start);
+        Some(from..piece.end.min(from + (end - position)))
+    }
+
+    /// Fills a buffer from a position of the whole.
+    pub fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        let mut done = 0;
+        let end = position + buffer.len() as u64;
+        for place in self.places(position..end) {
+            let next = done + usize::try_from(place.end - place.start).map_err(io::Error::other)?;
+            self.file.read_exact_at(&mut buffer[done..next], place.start)?;
+            done = next;
+        }
+        if done < buffer.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+
+    /// Changes the file at a position of the whole.
+    pub fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        let mut done = 0;
+        let end = position + bytes.len() as u64;
+        for place in self.places(position..end) {
+            let next = done + usize::try_from(place.end - place.start).map_err(io::Error::other)?;
+            self.file.write_all_at(&bytes[done..next], place.start)?;
+            done = next;
+        }
+        if done < bytes.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+
+    /// Copies a range of the whole to a writer.
+    pub fn copy<W: Write>(&self, range: Range<u64>, out: &mut W) -> io::Result<()> {
+        let mut part = Pieces { position: range.start, starts: self.starts.clone(), ..*self };
+        let length = range.end.saturating_sub(range.start);
+        let copied = io::copy(&mut part.by_ref().take(length), out)?;
+        if copied < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(place) = self.place(self.position, u64::MAX) else { return Ok(0) };
+        let most = usize::try_from(place.end - place.start).unwrap_or(usize::MAX).min(buffer.len());
+        let read = self.file.read_at(&mut buffer[..most], place.start)?;
+        if read == 0 && most > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for Pieces<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(from) => self.length.checked_add_signed(from),
+            SeekFrom::Current(from) => self.position.checked_add_signed(from),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        file
+    }
+
+    #[test]
+    fn pieces_read_as_one() {
+        let (file, pieces) = (file(), [7..9, 4..4, 0..3, 9..10]);
+        let mut whole = Pieces::new(&file, &pieces);
+        assert_eq!(whole.length(), 6);
+        let mut text = String::new();
+        whole.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "780129");
+        whole.seek(SeekFrom::Start(1)).unwrap();
+        whole.seek(SeekFrom::Current(2)).unwrap();
+        text.clear();
+        whole.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "129");
+        assert_eq!(whole.places(1..6), [8..9, 0..3, 9..10]);
+        let mut part = [0; 3];
+        whole.read_exact_at(&mut part, 1).unwrap();
+        assert_eq!(&part, b"801");
+        assert_eq!(whole.read_exact_at(&mut part, 4).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn changes_go_where_the_bytes_are() {
+        let (file, pieces) = (file(), [7..9, 0..3]);
+        let whole = Pieces::new(&file, &pieces);
+        whole.write_all_at(b"abc", 1).unwrap();
+        let mut text = Vec::new();
+        whole.copy(0..5, &mut text).unwrap();
+        assert_eq!(text, b"7abc2");
+        let mut all = [0; 10];
+        file.read_exact_at(&mut all, 0).unwrap();
+        assert_eq!(&all, b"bc234567a9");
+        assert_eq!(whole.write_all_at(b"xy", 4).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(whole.copy(3..9, &mut text).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_file_that_became_shorter_is_an_error() {
+        let (file, pieces) = (file(), [8..20; 1]);
+        let mut text = Vec::new();
+        let error = Pieces::new(&file, &pieces).read_to_end(&mut text).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}
