@@ -16,6 +16,7 @@ mod hash;
 mod house;
 mod load;
 mod lookup;
+mod managed;
 mod parent;
 mod payload;
 mod provenance;

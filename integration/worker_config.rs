@@ -192,9 +192,20 @@ fn satisfied(scopes: &[String], needed: &str) -> bool {
     scopes.iter().any(|scope| scope == needed || scope.strip_suffix('*').is_some_and(|start| needed.starts_with(start)))
 }
 
+/// Whether it builds, and what works in it, is tried in `managed`.
+#[test]
+fn the_worker_image_has_what_unprivileged_containers_need() {
+    let dockerfile = std::fs::read_to_string(folder().join("Dockerfile")).unwrap();
+    let lines: Vec<_> = dockerfile.lines().collect();
+    assert!(lines.contains(&"USER worker"), "its programs are not root");
+    for words in ["podman", "uidmap", "setcap cap_setuid+ep /usr/bin/newuidmap", "/etc/subuid", "/etc/subgid"] {
+        assert!(dockerfile.contains(words), "{words}");
+    }
+}
+
 #[test]
 fn every_file_here_is_parsed_by_a_test_below() {
-    let parsed = ["README.md", "image-worker.toml", "scopes.yml", "task.yml", "worker-pool.yml"];
+    let parsed = ["Dockerfile", "README.md", "image-worker.toml", "scopes.yml", "task.yml", "worker-pool.yml"];
     let mut files: Vec<_> =
         std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     files.sort();

@@ -27,44 +27,24 @@ const POLICY: &str = "{\"default\":[{\"type\":\"insecureAcceptAnything\"}]}\n";
 const CONTAINERS: &str = "[engine]\ncompat_api_enforce_docker_hub = false\n";
 
 /// How images and steps are stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Driver {
-    /// The kernel's overlay file system: fast, and refused on top of another overlay.
+    /// The kernel's overlay file system: fast, and refused on top of another overlay. Where /dev/fuse may be opened, Podman
+    /// takes fuse-overlayfs instead by itself.
     Overlay,
-    /// The same by a program, where /dev/fuse may be opened.
-    Fuse(PathBuf),
     /// Copies: works everywhere, and takes the room of all layers below for each step.
     Vfs,
 }
 
 impl Driver {
-    /// What can be tried here, the best first.
-    pub(super) fn candidates(podman: &Podman) -> Vec<Self> {
-        let fuse = File::options().read(true).write(true).open("/dev/fuse");
-        let fuse = fuse.ok().and_then(|_| podman.beside("fuse-overlayfs")).map(Self::Fuse);
-        [Some(Self::Overlay), fuse, Some(Self::Vfs)].into_iter().flatten().collect()
-    }
-
-    fn name(&self) -> &'static str {
-        if *self == Self::Vfs { "vfs" } else { "overlay" }
-    }
-
-    fn options(&self) -> Vec<OsString> {
-        let mut options = vec!["--storage-driver".into(), self.name().into()];
-        if let Self::Fuse(program) = self {
-            let mut option = OsString::from("overlay.mount_program=");
-            option.push(program);
-            options.extend(["--storage-opt".into(), option]);
-        }
-        options
-    }
+    /// All there are, the best first.
+    pub(super) const ALL: [Self; 2] = [Self::Overlay, Self::Vfs];
 }
 
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Overlay => "overlay",
-            Self::Fuse(_) => "overlay by fuse-overlayfs",
             Self::Vfs => "vfs",
         })
     }
@@ -112,7 +92,7 @@ impl Folder {
     }
 
     /// Makes the folder and what the service reads.
-    pub(super) fn make(&self, driver: &Driver) -> io::Result<()> {
+    pub(super) fn make(&self, driver: Driver) -> io::Result<()> {
         let settings = self.0.join("home/.config/containers");
         for folder in ["run", "tmp", "home/.config/containers/registries.conf.d"] {
             DirBuilder::new().recursive(true).mode(0o700).create(self.0.join(folder))?;
@@ -126,14 +106,14 @@ impl Folder {
         let storage = self.0.join("storage").into_os_string().into_string();
         let storage = storage.map_err(|_| io::Error::other("its path is no UTF-8"))?;
         let settings =
-            format!("[storage]\ndriver = {:?}\ngraphroot = {storage:?}\nrunroot = \"run/storage\"\n", driver.name());
+            format!("[storage]\ndriver = \"{driver}\"\ngraphroot = {storage:?}\nrunroot = \"run/storage\"\n");
         fs::write(self.0.join("storage.conf"), settings)
     }
 
     /// The command that is the service.
-    pub(super) fn service(&self, podman: &Path, driver: &Driver) -> Vec<OsString> {
+    pub(super) fn service(&self, podman: &Path, driver: Driver) -> Vec<OsString> {
         let mut command = self.podman(podman, "storage", "run");
-        command.extend(driver.options());
+        command.extend(["--storage-driver".into(), driver.to_string().into()]);
         let words = ["--cgroup-manager", "cgroupfs", "--events-backend", "none", "system", "service", "--time=0"];
         command.extend(words.map(OsString::from));
         let mut address = OsString::from("unix://");
@@ -248,7 +228,7 @@ mod tests {
     fn a_folder_is_removed_with_all_that_is_in_it() {
         let parent = tempfile::tempdir().unwrap();
         let folder = Folder::at(&parent.path().join("engine"));
-        folder.make(&Driver::Vfs).unwrap();
+        folder.make(Driver::Vfs).unwrap();
         assert!(folder.log().is_ok());
         folder.remove().unwrap();
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
@@ -258,13 +238,12 @@ mod tests {
     #[test]
     fn the_service_has_nothing_outside_its_folder() {
         let folder = Folder::at(Path::new("/w/engine"));
-        let command = folder.service(Path::new("/usr/bin/podman"), &Driver::Fuse("/usr/bin/fuse-overlayfs".into()));
+        let command = folder.service(Path::new("/usr/bin/podman"), Driver::Overlay);
         let text = command.join(OsStr::new(" ")).into_string().unwrap();
         assert_eq!(
             text,
             "/usr/bin/podman --root /w/engine/storage --runroot run/storage --tmpdir /w/engine/run/libpod \
-             --storage-driver overlay --storage-opt overlay.mount_program=/usr/bin/fuse-overlayfs \
-             --cgroup-manager cgroupfs --events-backend none system service --time=0 unix:///w/engine/podman.sock"
+             --storage-driver overlay --cgroup-manager cgroupfs --events-backend none system service --time=0 unix:///w/engine/podman.sock"
         );
     }
 }

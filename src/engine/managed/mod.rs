@@ -141,9 +141,9 @@ async fn start(podman: &Podman, place: &Path, network: Option<&str>) -> Result<E
     }
     let apart = folder::apart(podman);
     let mut said = String::new();
-    for driver in Driver::candidates(podman) {
-        folder.make(&driver).map_err(|source| ManagedError::Folder { path: place.to_owned(), source })?;
-        let service = apart.iter().cloned().chain(folder.service(program, &driver)).collect::<Vec<_>>();
+    for driver in Driver::ALL {
+        folder.make(driver).map_err(|source| ManagedError::Folder { path: place.to_owned(), source })?;
+        let service = apart.iter().cloned().chain(folder.service(program, driver)).collect::<Vec<_>>();
         match try_service(podman, &folder, !apart.is_empty(), &service).await? {
             Ok((managed, client, about)) => {
                 let place = format!("unix://{}", folder.socket().display());
@@ -186,7 +186,7 @@ async fn try_service(
     let mut told = String::new();
     // Who has said nothing readable has said nothing.
     let _ = log.rewind().and_then(|()| log.read_to_string(&mut told));
-    Ok(works.map_err(|said| format!("{}{said}", told.trim_start())))
+    Ok(works.map_err(|said| why::essence(&told, &said)))
 }
 
 /// Starts the keeper, which starts the service; gives the service's log too.

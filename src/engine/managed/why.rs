@@ -94,6 +94,14 @@ pub(super) fn hopeless(here: &Surroundings) -> Option<String> {
     None
 }
 
+/// What a service that did not work has logged, and what it answered, without its warnings: they are of what it can do
+/// without.
+pub(super) fn essence(logged: &str, answered: &str) -> String {
+    let lines = logged.lines().filter(|line| !line.contains("level=warning")).chain(answered.lines());
+    let lines: Vec<_> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join("\n")
+}
+
 /// What Podman said, and which option is missing then. The first that fits.
 const SAID: &[(&str, &str)] = &[
     ("newuidmap", MAPPERS),

@@ -1,0 +1,306 @@
+//! The engine that the program starts by itself, with the real Podman: as this user on this machine, and in the worker image,
+//! in a container with as few privileges as can be. Whatever ends the program, nothing of its engine lives on.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::harness::{Job, Program, Repository, docker, docker_says, engine, installed, path, program};
+
+/// Steps that use what only some formats and isolations keep.
+const STEPS: &str = "RUN /bin/busybox mkdir /kept && echo inside > /kept/file && /bin/busybox chown 33:44 /kept/file && \
+    /bin/busybox chmod 0 /kept\nHEALTHCHECK CMD true\nONBUILD RUN later\n";
+
+/// A step with a child in a session of its own, which nobody waits for; both never end by themselves.
+fn endless(seconds: &str) -> String {
+    let sleep = format!("/bin/busybox sleep {seconds}");
+    format!("RUN /bin/busybox setsid {sleep} & echo begun; {sleep}; echo never\n")
+}
+
+/// A dry run with an engine of its own.
+fn managed(repository: &Repository, more: &[(&str, &str)]) -> Program {
+    let mut environment = vec![("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())];
+    environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    let directory = repository.directory();
+    let output = output(repository);
+    let arguments = ["run", "--dry-run", "--engine", "managed", "--project", "p", "--image-name", &repository.name];
+    let places = ["--context", path(&directory), "--output", path(&output)];
+    program(arguments.into_iter().chain(places), environment)
+}
+
+fn output(repository: &Repository) -> PathBuf {
+    repository.root.path().join("out")
+}
+
+/// What processes, mounts and folders there are of an engine in this place, or of a step with this mark.
+fn left(place: &Path, mark: &str) -> Vec<String> {
+    let mut left = Vec::new();
+    for process in std::fs::read_dir("/proc").unwrap().flatten() {
+        let words = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).replace('\0', " ");
+        let of_it = words.contains(path(place)) || (!mark.is_empty() && words.ends_with(&format!("sleep {mark} ")));
+        if process.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()) && of_it {
+            left.push(words);
+        }
+    }
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    left.extend(mounts.lines().filter(|mount| mount.contains(path(place))).map(str::to_owned));
+    let folders = std::fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.path().join("engine"));
+    left.extend(folders.filter(|engine| engine.exists()).map(|engine| engine.display().to_string()));
+    left
+}
+
+fn assert_nothing_is_left(repository: &Repository, mark: &str) {
+    assert_eq!(left(&output(repository), mark), [""; 0]);
+}
+
+/// Waits until nothing is left, as after a SIGKILL, when nobody can wait for the keeper.
+fn wait_until_nothing_is_left(repository: &Repository, mark: &str) {
+    let limit = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < limit && !left(&output(repository), mark).is_empty() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_nothing_is_left(repository, mark);
+}
+
+fn is_at_the_step(log: &str) -> bool {
+    log.contains("build | begun")
+}
+
+fn signal(name: &str) -> impl FnOnce(u32) {
+    move |process| assert!(Command::new("kill").args([name, &process.to_string()]).status().unwrap().success())
+}
+
+/// Asserts that `check` accepts an archive, that Docker loads it, and that it is the image of [`STEPS`].
+fn assert_is_the_image(archive: &Path, name: &str) {
+    let checked = program(["check", path(archive)], []).finish();
+    checked.assert_succeeds();
+    if !engine() {
+        return;
+    }
+    let loaded = docker_says(&["load", "--quiet", "--input", path(archive)]);
+    let tag = loaded.strip_prefix("Loaded image: ").unwrap_or_else(|| panic!("{loaded}")).to_owned();
+    assert!(tag.starts_with(&format!("{name}:")), "{tag}");
+    let config: Value = serde_json::from_str(&docker_says(&["inspect", "--format", "{{json .Config}}", &tag])).unwrap();
+    let said = docker_says(&["run", "--rm", "--network", "none", &tag, "/bin/busybox", "ls", "-ln", "/kept"]);
+    docker_says(&["rmi", &tag]);
+    assert_eq!(config["Healthcheck"]["Test"], serde_json::json!(["CMD-SHELL", "true"]));
+    assert_eq!(config["OnBuild"], serde_json::json!(["RUN later"]));
+    assert!(said.contains(" 33 ") && said.contains(" 44 "), "{said}");
+}
+
+#[test]
+fn a_job_has_an_engine_of_its_own() {
+    if !installed("podman") {
+        return;
+    }
+    let repository = Repository::new("managed-job", STEPS);
+    let finished = managed(&repository, &[]).finish();
+    finished.assert_succeeds();
+    assert!(finished.stderr.contains("our own at unix://"), "{}", finished.stderr);
+    assert_nothing_is_left(&repository, "");
+    let mut names: Vec<_> =
+        std::fs::read_dir(output(&repository)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["build.log", "image.tar", "publish.json"]);
+    assert_is_the_image(&output(&repository).join("image.tar"), "managed-job");
+}
+
+#[test]
+fn a_failing_step_is_told_as_by_any_engine() {
+    if !installed("podman") {
+        return;
+    }
+    let repository = Repository::new("managed-failing", "RUN echo it is broken && exit 7\n");
+    let finished = managed(&repository, &[]).finish();
+    finished.assert_fails(20, &["step 5/5", "exit code 7", "its last line: it is broken"]);
+    assert_nothing_is_left(&repository, "");
+}
+
+#[test]
+fn a_managed_engine_takes_a_parent() {
+    if !installed("podman") || !engine() {
+        return;
+    }
+    let mut parent = Job::new(&Repository::new("managed-parent", "RUN echo managed-inherited > /inherited\n"));
+    let env = serde_json::json!({ "IMAGE_NAME": "managed-parent", "HASH": parent.hash, "PROJECT": "mozilla-central" });
+    let payload = serde_json::json!({ "env": env });
+    parent.claim = parent.taskcluster.create_task(Job::spec("managed-parent").property("payload", payload));
+    parent.run().assert_succeeds();
+    let task = parent.claim.task_id;
+    let child =
+        "FROM $DOCKER_IMAGE_PARENT\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\nRUN /bin/busybox cat /inherited\n";
+    let job = Job::on(parent.taskcluster, &Repository::bare("managed-child", child));
+    let path = std::env::var("PATH").unwrap_or_default();
+    let finished =
+        job.run_with([("PARENT_TASK_ID", task.as_str()), ("IMAGE_WORKER_ENGINE", "managed"), ("PATH", &path)]);
+    finished.assert_succeeds();
+    assert!(finished.stderr.contains("build | managed-inherited\n"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_stopped_program_takes_its_engine_along() {
+    if !installed("podman") {
+        return;
+    }
+    let repository = Repository::new("managed-stopped", &endless("86401"));
+    let finished = managed(&repository, &[]).finish_when(is_at_the_step, signal("-TERM"));
+    finished.assert_fails(143, &["SIGTERM while building"]);
+    assert_nothing_is_left(&repository, "86401");
+}
+
+#[test]
+fn a_killed_program_takes_its_engine_along() {
+    if !installed("podman") {
+        return;
+    }
+    let repository = Repository::new("managed-killed", &endless("86402"));
+    let seen = std::cell::RefCell::new(Vec::new());
+    let ended = managed(&repository, &[]).kill_when(|log| {
+        let reached = is_at_the_step(log);
+        if reached {
+            seen.replace(left(&output(&repository), "86402"));
+        }
+        reached
+    });
+    assert_eq!(ended, None);
+    assert!(seen.borrow().len() > 3, "the keeper, the service, a step and its child: {seen:?}");
+    wait_until_nothing_is_left(&repository, "86402");
+
+    // What is left is files, which the next start there removes.
+    std::fs::write(repository.directory().join("Dockerfile"), "FROM scratch\nCOPY busybox /bin/busybox\n").unwrap();
+    managed(&repository, &[]).finish().assert_succeeds();
+    let names = std::fs::read_dir(output(&repository)).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(names.into_iter().all(|name| !name.to_string_lossy().starts_with('.')));
+}
+
+#[test]
+fn the_next_start_removes_an_engine_whose_keeper_was_killed_too() {
+    if !installed("podman") {
+        return;
+    }
+    let repository = Repository::new("managed-orphan", &endless("86403"));
+    let kill_both = |process: u32| {
+        let keeper = Command::new("pgrep").args(["--parent", &process.to_string()]).output().unwrap().stdout;
+        let keeper = String::from_utf8(keeper).unwrap();
+        let both = Command::new("kill").args(["-KILL", &process.to_string(), keeper.trim()]).status().unwrap();
+        assert!(both.success());
+    };
+    // As `kill_when` does, whatever is left behind: there is nobody to remove it.
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = managed(&repository, &[]).command;
+    let log = std::fs::File::create(folder.path().join("log")).unwrap();
+    let mut child = command.env("TMPDIR", folder.path()).stderr(log).stdout(Stdio::null()).spawn().unwrap();
+    let limit = Instant::now() + Duration::from_mins(2);
+    while !is_at_the_step(&std::fs::read_to_string(folder.path().join("log")).unwrap()) {
+        assert!(Instant::now() < limit && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    kill_both(child.id());
+    child.wait().unwrap();
+    assert!(left(&output(&repository), "").iter().any(|left| left.ends_with("/engine")), "its files are there");
+    std::fs::write(repository.directory().join("Dockerfile"), "FROM scratch\nCOPY busybox /bin/busybox\n").unwrap();
+    managed(&repository, &[]).finish().assert_succeeds();
+    wait_until_nothing_is_left(&repository, "86403");
+}
+
+#[test]
+fn what_a_managed_engine_cannot_do_is_refused() {
+    let repository = Repository::new("managed-refused", "RUN true\n");
+    let finished = managed(&repository, &[("PATH", "/nonexistent")]).finish();
+    finished.assert_fails(2, &["no `podman` on PATH", "install it"]);
+    if installed("podman") {
+        let finished = managed(&repository, &[("DOCKER_BUILD_NETWORK", "none")]).finish();
+        finished.assert_fails(2, &["DOCKER_BUILD_NETWORK=none", "set it to host"]);
+    }
+    let finished = managed(&repository, &[("IMAGE_WORKER_SHELL", "1")]).finish();
+    finished.assert_fails(2, &["--shell", "name another with --engine"]);
+    for verb in [&["build", "nosuch"][..], &["push", "nosuch"], &["load", "--file", "nosuch", "--tag", "a:b"]] {
+        let finished = program(verb.iter().copied().chain(["--engine", "managed"]), []).finish();
+        finished.assert_fails(2, &["gone with its job"]);
+    }
+}
+
+/// The options of an unprivileged container in which a managed engine works; docs/managed-engine.md says why each is needed.
+const FEWEST: [&str; 7] = [
+    "--cap-drop=ALL",
+    "--cap-add=SETUID",
+    "--cap-add=SETGID",
+    "--security-opt=seccomp=unconfined",
+    "--user=1000",
+    "--network=none",
+    "--rm",
+];
+
+/// The worker image, made once; its name, or why there is none.
+static WORKER_IMAGE: LazyLock<String> = LazyLock::new(|| {
+    let tag = "image-worker-test:worker";
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // The tested program is mounted over the one in it: a debug build is too large for the image's limit.
+    let made = Command::new(root.join("scripts/worker-image")).args(["--binary", "/bin/busybox", tag]).output();
+    let made = made.expect("scripts/worker-image");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    tag.to_owned()
+});
+
+/// Runs the program in a container with these options, which writes into `out`.
+fn contained(repository: &Repository, options: &[&str]) -> Output {
+    let volume = |from: &Path, to: &str| format!("--volume={}:{to}", from.display());
+    let binary = volume(Path::new(env!("CARGO_BIN_EXE_image-worker")), "/usr/local/bin/image-worker:ro");
+    let repository_there = volume(repository.root.path(), "/repository:ro");
+    let context = format!("/repository/testing/docker/{}", repository.name);
+    let job = ["run", "--dry-run", "--context", &context, "--image-name", &repository.name, "--project=p"];
+    let name = format!("image-worker-test-{}", repository.name);
+    let out = output(repository);
+    std::fs::create_dir_all(&out).unwrap();
+    let world = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(&out, world).unwrap();
+    for folder in [repository.root.path().to_owned(), repository.directory()] {
+        std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let arguments: Vec<&str> = [&["run", "--name", &name, &binary, &repository_there][..], options].concat();
+    let volume = volume(&out, "/out");
+    let arguments = [&arguments[..], &[&volume, &WORKER_IMAGE], &job[..], &["--output=/out"]].concat();
+    docker(&arguments)
+}
+
+#[test]
+fn an_unprivileged_container_builds() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("managed-contained", STEPS);
+    let ended = contained(&repository, &FEWEST);
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(ended.status.success(), "{said}");
+    assert!(said.contains("no engine answers") && said.contains("our own at unix://"), "{said}");
+    assert_is_the_image(&output(&repository).join("image.tar"), "managed-contained");
+    assert_nothing_is_left(&repository, "");
+}
+
+#[test]
+fn a_container_without_an_option_is_told_which() {
+    if !engine() {
+        return;
+    }
+    for (number, taken, given, words) in [
+        (1, "--security-opt=seccomp=unconfined", "--rm", "--security-opt seccomp=unconfined"),
+        (2, "--cap-add=SETUID", "--rm", "--cap-add SETUID --cap-add SETGID"),
+        (3, "--rm", "--security-opt=no-new-privileges", "without --security-opt no-new-privileges"),
+        (4, "--user=1000", "--user=1001", "the line `1001:100000:65536`"),
+    ] {
+        let repository = Repository::new(&format!("managed-lacking-{number}"), "RUN true\n");
+        let mut options: Vec<_> = FEWEST.into_iter().filter(|option| *option != taken && *option != "--rm").collect();
+        options.push("--rm");
+        options.extend((given != "--rm").then_some(given));
+        let finished = contained(&repository, &options);
+        let said = String::from_utf8_lossy(&finished.stderr).into_owned();
+        assert_eq!(finished.status.code(), Some(30), "{said}");
+        let line =
+            said.lines().find(|line| line.starts_with("[taskcluster-image-build:error] ")).expect("an error line");
+        assert!(line.contains(words), "{line}");
+    }
+}
