@@ -94,7 +94,7 @@ pub(crate) fn docker_says(arguments: &[&str]) -> String {
         let output = docker(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         // Podman fails to list images while another test removes some.
-        let again = stderr.contains("image not known") && arguments[0] == "images" && Instant::now() < limit;
+        let again = stderr.contains("not known") && arguments[0] == "images" && Instant::now() < limit;
         assert!(output.status.success() || again, "docker {arguments:?}: {stderr}");
         if output.status.success() {
             return String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -125,6 +125,15 @@ pub(crate) fn client() -> String {
         (true, place) => format!("podman --url {}", place.unwrap_or_default()),
         (false, Some(place)) if place != "unix:///var/run/docker.sock" => format!("docker --host {place}"),
         (false, _) => "docker".to_owned(),
+    }
+}
+
+/// How a build's output begins a step.
+pub(crate) fn step_line(number: u32, of: u32, instruction: &str) -> String {
+    if Builder::is_podman() {
+        format!("STEP {number}/{of}: {instruction}\n")
+    } else {
+        format!("Step {number}/{of} : {instruction}\n")
     }
 }
 
