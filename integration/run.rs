@@ -536,7 +536,8 @@ fn the_tasks_limit_stops_the_build_in_time() {
     let finished = job.run_with([("MAX_RUN_TIME", "5")]);
     finished.assert_fails(30, &["MAX_RUN_TIME is nearly over", "while building"]);
     if Builder::is_podman() {
-        end_podmans_command("998876");
+        // On a busy machine the build has not come to it.
+        let _ = end_podmans_command("998876");
     }
     job.assert_nothing_published();
     job.assert_engine_is_clean();
@@ -581,7 +582,7 @@ fn a_signal_stops_the_build_and_leaves_nothing() {
         finished.assert_fails(code, &[word, "while building"]);
         job.assert_nothing_published();
         if Builder::is_podman() {
-            end_podmans_command("998877");
+            assert!(end_podmans_command("998877"), "Podman ends it by itself now: say so in docs/engines.md");
         }
         // The engine removes the container of a cancelled step by itself, a moment later.
         let limit = std::time::Instant::now() + std::time::Duration::from_mins(1);
