@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{PUSHDATE, path, program};
+use crate::harness::{PUSHDATE, engine_place, path, program};
 use crate::stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 
 /// What only the deployment knows: the workers, and the task that has the program.
@@ -197,7 +197,13 @@ impl World {
     /// Loads an image as tasks do that use it. Gives its name in the engine.
     pub(super) fn load(&self, decided: &Decided, image: &str) -> String {
         let bytes = self.taskcluster.artifact_bytes(&decided.task_ids[image], 0, "public/image.tar").unwrap();
-        let mut load = Command::new("docker").arg("load").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut load = Command::new("docker")
+            .envs(engine_place().map(|place| ("DOCKER_HOST", place)))
+            .arg("load")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         load.stdin.take().unwrap().write_all(&bytes).unwrap();
         let said = String::from_utf8(load.wait_with_output().unwrap().stdout).unwrap();
         let tag = said.lines().find_map(|line| line.strip_prefix("Loaded image: "));

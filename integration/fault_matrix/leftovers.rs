@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::kill::{assert_nothing_is_left, job_from_with_busybox, job_with_busybox};
 use super::play::{assert_engine_is_clean, job, parent};
-use crate::harness::{Job, Program, Repository, engine, path, program};
+use crate::harness::{Job, Program, Repository, engine, engine_place, path, program};
 
 fn start(job: &Job, work: &Path, arguments: &[&str], docker_host: Option<&str>) -> Program {
     let mut environment = job.environment();
@@ -23,7 +23,7 @@ fn folders(work: &Path) -> Vec<PathBuf> {
 
 /// The socket of the tests' engine.
 fn socket() -> String {
-    let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
+    let host = engine_place().unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
     host.strip_prefix("unix://").expect("an engine at a socket").to_owned()
 }
 
@@ -98,7 +98,7 @@ fn what_the_engine_goes_on_with_after_a_kill_goes_too() {
     File::create(repository.directory().join("large")).unwrap().set_len(128 << 20).unwrap();
     let job = Job::new(&repository);
     let work = TempDir::new().unwrap();
-    let killed = start(&job, work.path(), &[], None).kill_when(|said| said.contains(" : COPY large /large"));
+    let killed = start(&job, work.path(), &[], None).kill_when(|said| said.contains(": COPY large /large"));
     assert_eq!(killed, None, "the program ended before it was killed");
     let finished = start(&job, work.path(), &[], None).finish();
     finished.assert_succeeds();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::models::ImageSummary;
 use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions};
@@ -188,6 +188,9 @@ impl Engine {
             (true, true) => GOING_ON,
         };
         let mut force = false;
+        if self.kind == Kind::Podman && left.is_cut_short() {
+            self.wait_for_quiet(&left).await;
+        }
         // Twice, where the engine has ended a step while we waited for it to let go of what is below.
         for again in [false, true] {
             let untold = self.untold(&left, look).await;
@@ -248,6 +251,19 @@ impl Engine {
             info!("removed {removed} images of {whose} from the engine");
         }
         done
+    }
+
+    /// Waits until Podman makes no more images of a build that nobody waits for: it goes on, step by step, to the next with a
+    /// command. What it makes on top of an image that is gone meanwhile could be anybody's.
+    async fn wait_for_quiet(&self, left: &Left) {
+        let (began, mut since, mut seen) = (Instant::now(), Instant::now(), None);
+        while since.elapsed() < QUIET && began.elapsed() < LETTING_GO.limit {
+            let now = self.untold(left, ONCE).await.ok();
+            if now != seen {
+                (since, seen) = (Instant::now(), now);
+            }
+            tokio::time::sleep(LETTING_GO.first_pause).await;
+        }
     }
 
     /// All images that the engine has. For knowing what was there before us: an engine that does not tell costs
@@ -314,6 +330,9 @@ const LETTING_GO: Policy = Policy {
 /// The engine is at a step that a killed run has begun, or has given it up and never says so. On a disk that others keep busy
 /// a step that makes nothing takes up to 20 s.
 const GOING_ON: Policy = Policy { tries: 60, limit: Duration::from_secs(30), ..LETTING_GO };
+
+/// A step without a command takes Podman half a second, on a busy machine a few.
+const QUIET: Duration = Duration::from_secs(4);
 
 /// Looking without waiting.
 const ONCE: Policy = Policy { tries: 1, ..LETTING_GO };
