@@ -1,3 +1,5 @@
+//! What the statement says of builds of each kind, and that nothing private is in it. Publishing it is tried in `integration/`.
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
