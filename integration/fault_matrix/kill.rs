@@ -53,6 +53,8 @@ pub(super) fn kills() -> Vec<Kill> {
         After("createArtifact", "image.tar", 0),
         Before("s3 PUT", "image.tar", 0),
         After("s3 PUT", "image.tar", 0),
+        After("createArtifact", "provenance.json", 0),
+        After("s3 PUT", "provenance.json", 0),
         Before("getArtifact", "", 1),
         Before("s3 GET", "image.tar", 0),
         Before("insertTask", "", 0),
@@ -71,6 +73,7 @@ pub(super) fn kills() -> Vec<Kill> {
         (After("s3 PUT", "image.tar", 0), 30),
         (After("finishUpload", "image.tar", 0), 30),
         (After("finishArtifact", "image.tar", 0), 30),
+        (After("createArtifact", "provenance.json", 0), 30),
         (After("insertTask", "", 0), 0),
         (After("insertTask", "", 2), 0),
     ];

@@ -98,6 +98,7 @@ impl Place {
 
 pub(super) const CONTEXT: Path = Path::Part("docker-contexts");
 pub(super) const IMAGE: Path = Path::Part("image.tar");
+pub(super) const PROVENANCE: Path = Path::Part("provenance.json");
 pub(super) const LOG: Path = Path::Part("build.log");
 
 impl Case {

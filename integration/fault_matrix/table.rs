@@ -3,7 +3,7 @@
 use super::places::End::{Complete, Earlier, Partly, Shared};
 use super::places::How::{Busy, Closed, Cut, Hangs, Lost, Nonsense, Status, Wrong};
 use super::places::Way::{Always, Once};
-use super::places::{CONTEXT, Case, End, IMAGE, LOG, Path, Place, Way, place};
+use super::places::{CONTEXT, Case, End, IMAGE, LOG, PROVENANCE, Path, Place, Way, place};
 
 /// A case that is not got over: what befalls the call, the exit code, the index.
 type Row = (Way, i32, End);
@@ -224,6 +224,18 @@ fn uploading() -> Vec<Rows> {
                 (Always(Status(400)), 31, NOTHING),
                 (Always(Status(403)), 31, NOTHING),
             ],
+        ),
+        (
+            place("the provenance: createArtifact", "createArtifact", PROVENANCE),
+            GOOD,
+            FEW.to_vec(),
+            vec![(Always(Status(500)), 30, NOTHING), (Always(Status(403)), 31, NOTHING)],
+        ),
+        (
+            place("the provenance: s3 PUT", "s3 PUT", PROVENANCE),
+            GOOD,
+            FEW.to_vec(),
+            vec![(Always(Status(500)), 30, NOTHING), (Always(Nonsense), 30, NOTHING)],
         ),
     ]
 }

@@ -17,8 +17,7 @@ use crate::tree::recipe::{By, Recipe};
 pub struct Bases {
     /// Those that the engine has, in the order in which the `Dockerfile` names them, each once.
     pub found: Vec<Base>,
-    /// The others, as the `Dockerfile` names them: `BuildKit` keeps no image that it has pulled, and some names hang on
-    /// variables that only the builder knows.
+    /// The others, as the `Dockerfile` names them: some names hang on variables that only the builder knows.
     pub unknown: Vec<String>,
 }
 
@@ -27,11 +26,11 @@ pub struct Bases {
 pub struct Base {
     /// As the `Dockerfile` names it, variables filled in.
     pub reference: String,
-    /// Its id in the engine, `sha256:…`.
-    pub id: String,
+    /// Its id in the engine, `sha256:…`; `BuildKit` pulls images that the engine then does not have.
+    pub id: Option<String>,
     /// The names that it has in registries, `REGISTRY/NAME@sha256:…`; none if it came from no registry.
     pub digests: Vec<String>,
-    /// The diff ids of its layers, the lowest first.
+    /// The diff ids of its layers, the lowest first; none, where it has no id.
     pub layers: Vec<Digest>,
     /// Whether it stands in a `FROM`; others only lend files.
     pub is_from: bool,
@@ -86,8 +85,40 @@ impl Engine {
                 }
             }
         }
-        Ok(None)
+        let full = full(name);
+        let pulled = self.traces.all_pulled().into_iter().find(|it| it.split('@').next() == full.split('@').next());
+        let digests = pulled.map(|it| vec![without_tag(&it)]);
+        Ok(digests.map(|digests| Base { reference: name.to_owned(), id: None, digests, layers: Vec::new(), is_from }))
     }
+}
+
+/// The image that a part of a build by `BuildKit` begins with, `NAME@sha256:…`, if that is what its name says.
+pub(super) fn pulled(part: &str) -> Option<&str> {
+    let name = part.rsplit_once("FROM ")?.1.trim();
+    let (_, digest) = name.rsplit_once("@sha256:")?;
+    digest.parse::<Digest>().is_ok().then_some(name)
+}
+
+/// A name as `BuildKit` writes it out: `docker.io/library/debian:12`.
+fn full(reference: &str) -> String {
+    let (name, digest) = reference.split_once('@').map_or((reference, None), |(name, digest)| (name, Some(digest)));
+    let has_host = name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost");
+    let place = match (has_host, name.contains('/')) {
+        (true, _) => "",
+        (false, true) => "docker.io/",
+        (false, false) => "docker.io/library/",
+    };
+    let has_tag = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    let tag = if has_tag || digest.is_some() { "" } else { ":latest" };
+    let digest = digest.map(|digest| format!("@{digest}")).unwrap_or_default();
+    format!("{place}{name}{tag}{digest}")
+}
+
+/// `NAME@sha256:…`, as engines have the names of images in registries.
+fn without_tag(name: &str) -> String {
+    let (name, digest) = name.split_once('@').unwrap_or((name, ""));
+    let tag = name.rfind(':').filter(|at| !name[*at..].contains('/'));
+    format!("{}@{digest}", &name[..tag.unwrap_or(name.len())])
 }
 
 /// An image by what the engine says of it; none if that is not enough to tell it by.
@@ -100,6 +131,7 @@ fn base(reference: &str, image: ImageInspect, is_from: bool) -> Option<Base> {
     digests.dedup();
     // Podman leaves the algorithm out in some answers.
     let id = image.id.map(|id| if id.contains(':') { id } else { format!("sha256:{id}") })?;
+    let id = Some(id);
     Some(Base { reference: reference.to_owned(), id, digests, layers: layers.collect::<Option<_>>()?, is_from })
 }
 
@@ -114,7 +146,7 @@ mod tests {
     }
 
     fn of(contents: &str, is_from: bool) -> Base {
-        let (reference, id) = (contents.to_owned(), format!("sha256:{}", Digest::of(contents.as_bytes())));
+        let (reference, id) = (contents.to_owned(), Some(format!("sha256:{}", Digest::of(contents.as_bytes()))));
         Base { reference, id, digests: Vec::new(), layers: layers(contents), is_from }
     }
 
@@ -139,6 +171,30 @@ mod tests {
     }
 
     #[test]
+    fn buildkit_says_what_it_pulled() {
+        let digest = format!("sha256:{}", Digest::of(b"manifest"));
+        let name = format!("docker.io/library/debian:12@{digest}");
+        assert_eq!(pulled(&format!("[made 1/3] FROM {name}")), Some(name.as_str()));
+        for other in
+            ["[1/2] FROM docker.io/library/debian:12", "[2/2] RUN echo FROM x@sha256:00", "[internal] load metadata"]
+        {
+            assert_eq!(pulled(other), None, "{other}");
+        }
+        assert_eq!(without_tag(&name), format!("docker.io/library/debian@{digest}"));
+        assert_eq!(without_tag(&format!("localhost:5000/a@{digest}")), format!("localhost:5000/a@{digest}"));
+        for (reference, written_out) in [
+            ("debian", "docker.io/library/debian:latest"),
+            ("debian:12", "docker.io/library/debian:12"),
+            ("mozilla/builder", "docker.io/mozilla/builder:latest"),
+            ("localhost:5000/a/b", "localhost:5000/a/b:latest"),
+            ("quay.io/a:1", "quay.io/a:1"),
+            ("debian@sha256:00", "docker.io/library/debian@sha256:00"),
+        ] {
+            assert_eq!(full(reference), written_out);
+        }
+    }
+
+    #[test]
     fn an_answer_that_tells_not_enough_is_none() {
         let answer = |id: Option<&str>, layer: &str| ImageInspect {
             id: id.map(str::to_owned),
@@ -148,7 +204,7 @@ mod tests {
         };
         let layer = format!("sha256:{}", Digest::of(b"a"));
         let told = base("debian:12", answer(Some("00"), &layer), true).unwrap();
-        assert_eq!((told.id.as_str(), told.layers), ("sha256:00", layers("a")));
+        assert_eq!((told.id.as_deref(), told.layers), (Some("sha256:00"), layers("a")));
         assert_eq!(told.digests, ["a@sha256:1", "b@sha256:1"]);
         assert_eq!(base("debian:12", answer(None, &layer), true), None);
         assert_eq!(base("debian:12", answer(Some("00"), "md5:00"), true), None);

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::bases::pulled;
 use super::buildkit::{Asked, Failing, Progress};
 use super::output::{Output, Said, is_about_our_args};
 use super::sending::noting_the_end;
@@ -115,6 +116,8 @@ impl Engine {
 
     fn tell(&self, Told { output, progress }: &mut Told, line: &BuildInfo, log: &mut BuildLog) {
         if let Some(BuildInfoAux::BuildKit(news)) = &line.aux {
+            // BuildKit keeps no image that it pulls, and says only here what it got.
+            news.vertexes.iter().filter_map(|vertex| pulled(&vertex.name)).for_each(|name| self.traces.pulled(name));
             self.print(progress.news(news), log);
         }
         if let Some(piece) = &line.stream {

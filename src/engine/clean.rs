@@ -26,6 +26,8 @@ pub(super) struct Traces(Arc<Mutex<Book>>);
 struct Book {
     left: Left,
     journal: Option<Journal>,
+    /// What the builder has said of images that it pulled, `NAME@sha256:…`. Nothing of them is ours to remove.
+    pulled: Vec<String>,
 }
 
 impl Traces {
@@ -79,6 +81,16 @@ impl Traces {
             Origin::Before => Fact::Has(id),
             Origin::Made => Fact::Made(id),
         });
+    }
+
+    /// The builder has this base image from a registry.
+    pub(super) fn pulled(&self, name: &str) {
+        self.change(|book| book.pulled.push(name.to_owned()));
+    }
+
+    /// The base images that the builder has from registries.
+    pub(super) fn all_pulled(&self) -> Vec<String> {
+        self.change(|book| book.pulled.clone())
     }
 
     /// The image of the last step that the engine told of.

@@ -63,17 +63,18 @@ fn parent(root: Option<&HttpUrl>, task: &TaskId, image: &TaskImage) -> Resource 
 
 fn base(base: &Base) -> Resource {
     let Base { reference, id, digests, is_from, .. } = base;
-    let mut annotations = BTreeMap::from([("imageId", json!(id)), ("from", json!(is_from))]);
+    let mut annotations = BTreeMap::from([("from", json!(is_from))]);
+    annotations.extend(id.as_ref().map(|id| ("imageId", json!(id))));
     let registered = digests.iter().find(|digest| names_the_same(digest, reference)).or(digests.first());
     let (uri, digest) = match registered.and_then(|name| Some((purl(name)?, name.rsplit_once("@sha256:")?.1))) {
         Some((purl, digest)) => {
             annotations.insert("digests", json!(digests));
-            (Some(purl), digest)
+            (Some(purl), Some(digest))
         }
         // Built or loaded, and never in a registry: what it is is its configuration's digest.
-        None => (None, id.trim_start_matches("sha256:")),
+        None => (None, id.as_ref().map(|id| id.trim_start_matches("sha256:"))),
     };
-    let digest = [("sha256", digest.to_owned())].into();
+    let digest = digest.map(|digest| ("sha256", digest.to_owned())).into_iter().collect();
     Resource { name: reference.clone(), uri, digest, media_type: None, annotations }
 }
 
@@ -137,7 +138,7 @@ mod tests {
         let id = format!("sha256:{}", "01".repeat(32));
         let mut debian = Base {
             reference: "debian:12".to_owned(),
-            id: id.clone(),
+            id: Some(id.clone()),
             digests: vec![format!("a/debian@sha256:{}", "cd".repeat(32)), format!("debian@sha256:{}", "ef".repeat(32))],
             layers: Vec::new(),
             is_from: true,

@@ -1,3 +1,5 @@
+//! What the statement says of builds of each kind, and that nothing private is in it. Publishing it is tried in `integration/`.
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -51,7 +53,7 @@ fn plan(source: ContextSource, task: bool) -> Plan {
 fn base(reference: &str, digests: &[&str]) -> Base {
     Base {
         reference: reference.to_owned(),
-        id: format!("sha256:{}", Digest::of(reference.as_bytes())),
+        id: Some(format!("sha256:{}", Digest::of(reference.as_bytes()))),
         digests: digests.iter().map(|it| (*it).to_owned()).collect(),
         layers: vec![Digest::of(b"layer")],
         is_from: true,

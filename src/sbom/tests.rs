@@ -1,3 +1,5 @@
+//! The list of packages as another library reads and judges it. Real images are tried in `integration/`.
+
 use cyclonedx_bom::prelude::{Bom, Validate as _};
 use serde_json::{Value, json};
 
