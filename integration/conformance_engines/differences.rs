@@ -97,9 +97,10 @@ pub(super) const DIFFERENCES: &[Known] = &[
         everywhere: false,
     },
     Known {
-        what: "gives the folders of a tar to the owner that ADD says.",
-        why: "Docker says an owner to nothing that comes out of a tar.",
-        builders: &[Builder::Podman],
+        what: "gives folders to the owner that ADD says where it unpacks a tar.",
+        why: "Docker's classic builder uses the owner for nothing that has to do with a tar; BuildKit for the folder that it \
+              unpacks into, buildah for the folders that the tar does not name too.",
+        builders: &[Builder::BuildKit, Builder::Podman],
         cases: "add-tar-chown",
         subjects: "/out(/.*)?",
         everywhere: false,
@@ -130,8 +131,8 @@ pub(super) const DIFFERENCES: &[Known] = &[
     },
     Known {
         what: "makes a folder where several files are copied to a name without a slash.",
-        why: "buildah asks for no slash; write it.",
-        builders: &[Builder::Podman],
+        why: "They ask for no slash; write it.",
+        builders: &[Builder::BuildKit, Builder::Podman],
         cases: "copy-several-to-file",
         subjects: "Exit code",
         everywhere: false,
@@ -206,6 +207,22 @@ pub(super) const DIFFERENCES: &[Known] = &[
         builders: &[Builder::Podman],
         cases: "text-escape",
         subjects: "Label a",
+        everywhere: false,
+    },
+    Known {
+        what: "copies nothing where a pattern finds nothing.",
+        why: "BuildKit of Docker 20.10 takes it for no mistake.",
+        builders: &[Builder::BuildKit],
+        cases: "copy-glob-of-nothing",
+        subjects: "Exit code",
+        everywhere: false,
+    },
+    Known {
+        what: "keeps what a step writes into a volume after VOLUME.",
+        why: "To the others a step's volume is a mount, whose content is thrown away; write before VOLUME.",
+        builders: &[Builder::BuildKit],
+        cases: "volume-changes",
+        subjects: "/volume/run",
         everywhere: false,
     },
 ];
