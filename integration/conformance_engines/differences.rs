@@ -58,7 +58,7 @@ pub(super) const DIFFERENCES: &[Known] = &[
     },
     Known {
         what: "signs its images with a label.",
-        why: "Podman 4.3 has no way to leave it out.",
+        why: "It names the version of buildah.",
         builders: &[Builder::Podman],
         cases: ".*",
         subjects: r"Label io\.buildah\.version",
@@ -90,7 +90,7 @@ pub(super) const DIFFERENCES: &[Known] = &[
     },
     Known {
         what: "gives the folder of a WORKDIR to the USER before it.",
-        why: "Docker's classic builder gives it to root; Docker wants both to stay as they are.",
+        why: "Docker's classic builder gives it to root, whoever USER is; say `RUN chown` where it matters.",
         builders: &[Builder::BuildKit, Builder::Podman],
         cases: "from-stage-as-base|workdir-user",
         subjects: "/data|/home(/worker)?",
