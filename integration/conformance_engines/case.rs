@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tar::{Builder, EntryType, Header};
 
-/// What every entry's time is, as in taskgraph's contexts.
+/// The latest time of an entry, that of taskgraph's contexts.
 const MTIME: u64 = 1_451_606_400;
 
 /// Nobody's, so that it is seen where an engine keeps a context's owners and where it does not.
@@ -35,6 +35,7 @@ pub(super) struct Case {
 struct Member {
     name: String,
     mode: u32,
+    mtime: u64,
     content: Content,
 }
 
@@ -109,6 +110,10 @@ impl Case {
         if with_busybox {
             case.members.extend(busybox());
         }
+        // A time of its own for each case, so that no two share a layer: Podman fails when another build's images, and a
+        // layer of them that it has just found to be the same, are removed meanwhile.
+        let time = MTIME - name.bytes().fold(0, |sum, byte| (sum * 31 + u64::from(byte)) % 1_000_000);
+        case.members.iter_mut().for_each(|member| member.mtime = time);
         let dockerfile = case.members.iter_mut().find(|member| member.name == "Dockerfile").expect("a Dockerfile");
         let Content::File(text) = &mut dockerfile.content else { panic!("{name}: the Dockerfile is a file") };
         case.dockerfile = String::from_utf8(text.clone()).unwrap();
@@ -137,14 +142,14 @@ impl Case {
             }
             if let Some((folder, gzip)) = packs.get(member.name.as_str()) {
                 let packed = self.pack(folder, *gzip);
-                append(&mut context, &member.name, EntryType::Regular, member.mode, &packed);
+                append(&mut context, &member.name, EntryType::Regular, (member.mode, member.mtime), &packed);
                 continue;
             }
             for (slash, _) in member.name.trim_end_matches('/').match_indices('/') {
                 let parent = &member.name[..=slash];
                 let told = self.members.iter().any(|other| other.name == parent);
                 if !told && !parents.contains(&parent) {
-                    append(&mut context, parent, EntryType::Directory, 0o755, &[]);
+                    append(&mut context, parent, EntryType::Directory, (0o755, member.mtime), &[]);
                     parents.push(parent);
                 }
             }
@@ -174,7 +179,7 @@ impl Member {
     /// Reads `NAME`, `NAME MODE`, `NAME MODE XATTR=HEX`, `FOLDER/ MODE`, `NAME -> TARGET`, `NAME = TARGET`,
     /// `FIFO|`, or `NAME.tar < FOLDER`.
     fn titled(title: &str) -> Self {
-        let of = |name: &str, mode, content| Self { name: name.to_owned(), mode, content };
+        let of = |name: &str, mode, content| Self { name: name.to_owned(), mode, mtime: MTIME, content };
         if let Some((name, target)) = title.split_once(" -> ") {
             return of(name, 0o777, Content::Symlink(target.to_owned()));
         }
@@ -211,25 +216,25 @@ impl Member {
 
     fn append_to(&self, tar: &mut Builder<Vec<u8>>, name: &str) {
         match &self.content {
-            Content::File(text) => append(tar, name, EntryType::Regular, self.mode, text),
+            Content::File(text) => append(tar, name, EntryType::Regular, (self.mode, self.mtime), text),
             Content::Attributed(text, attribute) => {
                 let (key, hex) = attribute.split_once('=').unwrap();
                 let value: Vec<_> =
                     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
                 let key = format!("SCHILY.xattr.{key}");
                 tar.append_pax_extensions([(key.as_str(), value.as_slice())]).unwrap();
-                append(tar, name, EntryType::Regular, self.mode, text);
+                append(tar, name, EntryType::Regular, (self.mode, self.mtime), text);
             }
-            Content::Directory => append(tar, name, EntryType::Directory, self.mode, &[]),
-            Content::Fifo => append(tar, name, EntryType::Fifo, self.mode, &[]),
+            Content::Directory => append(tar, name, EntryType::Directory, (self.mode, self.mtime), &[]),
+            Content::Fifo => append(tar, name, EntryType::Fifo, (self.mode, self.mtime), &[]),
             Content::Symlink(target) => {
-                let mut header = header(EntryType::Symlink, self.mode, 0);
+                let mut header = header(EntryType::Symlink, self.mode, self.mtime, 0);
                 tar.append_link(&mut header, name, target).unwrap();
             }
             Content::Hardlink(target) => {
                 // Inside a pack names begin at its folder.
                 let prefix = self.name.strip_suffix(name).unwrap_or_default();
-                let mut header = header(EntryType::Link, self.mode, 0);
+                let mut header = header(EntryType::Link, self.mode, self.mtime, 0);
                 tar.append_link(&mut header, name, target.strip_prefix(prefix).unwrap_or(target)).unwrap();
             }
             Content::Pack { .. } => panic!("{}: a pack in a pack", self.name),
@@ -237,26 +242,31 @@ impl Member {
     }
 }
 
-fn header(kind: EntryType, mode: u32, size: usize) -> Header {
+fn header(kind: EntryType, mode: u32, mtime: u64, size: usize) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(mode);
     header.set_size(size as u64);
-    header.set_mtime(MTIME);
+    header.set_mtime(mtime);
     header.set_uid(OWNER);
     header.set_gid(OWNER);
     header
 }
 
-fn append(tar: &mut Builder<Vec<u8>>, name: &str, kind: EntryType, mode: u32, content: &[u8]) {
-    tar.append_data(&mut header(kind, mode, content.len()), name, content).unwrap();
+fn append(tar: &mut Builder<Vec<u8>>, name: &str, kind: EntryType, (mode, mtime): (u32, u64), content: &[u8]) {
+    tar.append_data(&mut header(kind, mode, mtime, content.len()), name, content).unwrap();
 }
 
 /// A shell and its tools, for images that have no base: Debian's busybox is static.
 fn busybox() -> [Member; 2] {
     let program = std::fs::read("/bin/busybox").expect("busybox-static; run scripts/test");
     [
-        Member { name: "bin/busybox".to_owned(), mode: 0o755, content: Content::File(program) },
-        Member { name: "bin/sh".to_owned(), mode: 0o777, content: Content::Symlink("busybox".to_owned()) },
+        Member { name: "bin/busybox".to_owned(), mode: 0o755, mtime: MTIME, content: Content::File(program) },
+        Member {
+            name: "bin/sh".to_owned(),
+            mode: 0o777,
+            mtime: MTIME,
+            content: Content::Symlink("busybox".to_owned()),
+        },
     ]
 }

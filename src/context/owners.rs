@@ -2,7 +2,7 @@
 //! the tar names, so that an image would depend on who packed its context. Refusing owners, or any entry, is for `intake`.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _};
 use std::os::unix::fs::FileExt as _;
 
 use tar::{Archive, EntryType, Header};
@@ -11,7 +11,8 @@ use tar::{Archive, EntryType, Header};
 const NAMES: std::ops::Range<usize> = 265..329;
 
 /// Gives everything in a context, a plain tar in a file, to root. Sizes and places of the entries stay.
-pub fn give_to_root(file: &File) -> io::Result<()> {
+pub fn give_to_root(mut file: &File) -> io::Result<()> {
+    file.rewind()?;
     let mut archive = Archive::new(file);
     for entry in archive.entries_with_seek()?.raw(true) {
         let mut entry = entry?;
