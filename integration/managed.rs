@@ -105,7 +105,7 @@ fn a_job_has_an_engine_of_its_own() {
     let mut names: Vec<_> =
         std::fs::read_dir(output(&repository)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["build.log", "image.tar", "publish.json"]);
+    assert_eq!(names, ["build.log", "image.tar", "provenance.json", "publish.json"]);
     assert_is_the_image(&output(&repository).join("image.tar"), "managed-job");
 }
 

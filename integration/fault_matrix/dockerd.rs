@@ -181,3 +181,14 @@ pub(super) fn size(folder: &Path, part: &str) -> u64 {
     }
     bytes
 }
+
+/// The size of the largest file without a name that a program has open in a folder.
+pub(super) fn unnamed(folder: &Path) -> u64 {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|process| process.path().join("fd"));
+    let open = processes.filter_map(|files| std::fs::read_dir(files).ok()).flatten().flatten().map(|file| file.path());
+    let ours = open.filter(|file| {
+        let name = std::fs::read_link(file).unwrap_or_default();
+        name.starts_with(folder) && name.to_string_lossy().ends_with(" (deleted)")
+    });
+    ours.filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).max().unwrap_or_default()
+}

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::dockerd::{Dockerd, size};
+use super::dockerd::{Dockerd, unnamed};
 use super::play::{ARTIFACT, assert_readable_from_the_task, follow_routes};
 use super::{document, each, wanted};
 use crate::harness::{Job, Program, Repository, path, program};
@@ -99,8 +99,8 @@ impl While {
             TakesContext => dockerd.unfinished("docker-builder") > BEGUN,
             Copies => said.contains(" : COPY . /"),
             RunsStep => said.contains("build | sleeping"),
-            PreparesExport => dockerd.unfinished("docker-export") > BEGUN || size(work, "image.tar") > 0,
-            SendsExport => size(work, "image.tar") > BEGUN,
+            PreparesExport => dockerd.unfinished("docker-export") > BEGUN || unnamed(work) > 0,
+            SendsExport => unnamed(work) > BEGUN,
         }
     }
 

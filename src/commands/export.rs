@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::Failed;
 use crate::disk::{give_back, room_for};
-use crate::engine::{Bases, Engine, EngineError, shared_layers};
+use crate::engine::{Base, Engine, EngineError, shared_layers};
 use crate::image_archive::{ArchiveError, Spool, reproducible};
 use crate::plan::{Companion, Identity, ImageFile, Plan};
 use crate::publish::{Finished, Stored};
@@ -23,12 +23,12 @@ use crate::stream;
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
 
-/// Exports the image into `folder`, and makes its archive.
+/// Exports the image into `folder`, and makes its archive. The layers of the images `below` stay as they are.
 pub(super) async fn export(
     engine: &Engine,
     plan: &Plan,
     identity: &Identity,
-    (image_id, bases): (String, &Bases),
+    (image_id, below): (String, Vec<Base>),
     folder: &Path,
     report: &Report,
 ) -> Result<Finished, Failed> {
@@ -43,21 +43,24 @@ pub(super) async fn export(
     info!("exporting the image, about {}; the engine prepares all of it before the first byte", Bytes(size));
     let meter = report.meter("exporting the image", None);
     let export = stream::reader(engine.export(&image_id, meter.clone()));
-    let (epoch, bases) = (plan.reproducible, bases.found.clone());
+    let epoch = plan.reproducible;
     let taken = in_the_background(move || {
         let mut spool = Spool::take_in(export, file)?;
         spool.expect(&image_id)?;
         if let Some(epoch) = epoch {
             // What belongs to the image that it was built from stays as that has it, and is shared with it.
             let layers: Vec<_> = spool.layers().iter().map(|layer| layer.diff_id).collect();
-            reproducible::rewrite(&mut spool, epoch, shared_layers(&bases, &layers))?;
+            reproducible::rewrite(&mut spool, epoch, shared_layers(&below, &layers))?;
         }
         Ok(spool)
     });
     let spool = taken.await.map_err(|error| blame(error, folder))?;
     meter.finish("exported the image");
     if let Some(epoch) = plan.reproducible {
-        info!("no time in the image is later than SOURCE_DATE_EPOCH={epoch}: its id is {} now", spool.image_id());
+        info!(
+            "no time that the build has left is later than SOURCE_DATE_EPOCH={epoch}: the image's id is {} now",
+            spool.image_id()
+        );
     }
     if spool.packed() > 0 {
         info!("{} layers came packed, and are stored plain, as every consumer reads them", spool.packed());

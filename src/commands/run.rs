@@ -17,7 +17,7 @@ use crate::build_log::BuildLog;
 use crate::build_secrets::BuildSecrets;
 use crate::config::{Config, Destination};
 use crate::disk::room_for;
-use crate::engine::{Bases, Built, Engine, EngineError};
+use crate::engine::{Base, Bases, Built, Engine, EngineError};
 use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::loading::Loader;
 use crate::parent::{Role, TaskImage, TaskImages};
@@ -121,7 +121,8 @@ async fn job(
     let building = build(&engine, plan, (&told, &secrets), &identity, context, &mut log);
     let image = match stop.during("building", building).await {
         Ok((Built { image_id, builder }, bases)) => {
-            let exporting = export(&engine, plan, &identity, (image_id, &bases), work.path(), report);
+            let below = lasting(&bases, builder, told.args.get(PARENT_ARG));
+            let exporting = export(&engine, plan, &identity, (image_id, below), work.path(), report);
             stop.during("exporting the image", exporting).await.map(|image| (image, bases, builder))
         }
         Err(error) => Err(error),
@@ -251,6 +252,13 @@ async fn build(
         warn!("the engine does not say what {unknown} was: the provenance has no digest of it");
     }
     Ok((built, bases))
+}
+
+/// The images whose layers a reproducible image shares. `BuildKit` pulls some that the engine then does not have, and does not
+/// know the layers of: what is shared must not hang on what an engine had before, so that only the parent is, which we load.
+fn lasting(bases: &Bases, builder: &str, parent: Option<&String>) -> Vec<Base> {
+    let lasts = |base: &&Base| builder != "buildkit" || parent == Some(&base.reference);
+    bases.found.iter().filter(lasts).cloned().collect()
 }
 
 /// Keeps the last good step's image of a build that failed; that it cannot be kept is not the failure to tell.

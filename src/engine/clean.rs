@@ -1,6 +1,8 @@
 //! Leaving nothing behind: what a job puts into the engine is written down while it happens, and removed on every
 //! way out of the job; after a SIGKILL by the next start. What others use, or had before us, stays.
 
+mod patience;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -15,7 +17,8 @@ use super::journal::{self, Fact, Journal};
 use super::left::Left;
 use super::output::Origin;
 use super::{Engine, Kind, Step};
-use crate::retry::{Another, Failure, Policy, retry};
+use crate::retry::{Policy, retry};
+use patience::{BRIEFLY, GOING_ON, LETTING_GO, ONCE, QUIET, RemovalError, UNPACKING};
 
 /// What a job has put into the engine so far. Shared, so that it can be removed after the build's future is dropped.
 #[derive(Clone, Debug, Default)]
@@ -327,61 +330,6 @@ impl Engine {
         // `noprune`: without it the engine would also remove the parents, which can be somebody's build cache.
         let options = RemoveImageOptions { force, noprune: true, ..RemoveImageOptions::default() };
         self.client.remove_image(name, Some(options), None).await.map(drop).map_err(RemovalError::Engine)
-    }
-}
-
-/// After a build is cut short the engine takes a moment to end the step, and its container uses the step's image.
-const LETTING_GO: Policy = Policy {
-    tries: 20,
-    first_pause: Duration::from_millis(50),
-    longest_pause: Duration::from_secs(1),
-    limit: Duration::from_secs(15),
-    quiet: true,
-};
-
-/// The engine is at a step that a killed run has begun, or has given it up and never says so. On a disk that others keep busy
-/// a step that makes nothing takes up to 20 s.
-const GOING_ON: Policy = Policy { tries: 60, limit: Duration::from_secs(30), ..LETTING_GO };
-
-/// A step without a command takes Podman half a second, on a busy machine a few.
-const QUIET: Duration = Duration::from_secs(4);
-
-/// Looking without waiting.
-const ONCE: Policy = Policy { tries: 1, ..LETTING_GO };
-
-/// An engine that has a whole archive unpacks it to its end, whoever is still there: up to a minute for some gigabytes.
-const UNPACKING: Policy = Policy { tries: 120, limit: Duration::from_mins(1), ..LETTING_GO };
-
-/// A busy Docker answers 500 for a moment, "unrecognized image ID", while others remove images.
-const BRIEFLY: Policy = Policy { tries: 5, ..LETTING_GO };
-
-/// An image that could not be removed, or is not there yet.
-#[derive(Debug, thiserror::Error)]
-enum RemovalError {
-    #[error(transparent)]
-    Engine(bollard::errors::Error),
-    #[error("not there yet")]
-    NotYet,
-    #[error("stays: somebody uses it")]
-    Used,
-}
-
-impl RemovalError {
-    fn status(&self) -> Option<u16> {
-        match self {
-            Self::Engine(bollard::errors::Error::DockerResponseServerError { status_code, .. }) => Some(*status_code),
-            Self::Engine(_) | Self::NotYet | Self::Used => None,
-        }
-    }
-}
-
-impl Failure for RemovalError {
-    fn another(&self) -> Another {
-        match self.status() {
-            Some(409 | 500..) => Another::CanHelp,
-            None if matches!(self, Self::NotYet) => Another::CanHelp,
-            _ => Another::IsUseless,
-        }
     }
 }
 

@@ -1,0 +1,62 @@
+//! How patiently an engine is asked to let go of what a job has left in it, and what it says when it does not. What is to be
+//! removed, and in which order, is the cleaning's own affair.
+
+use std::time::Duration;
+
+use crate::retry::{Another, Failure, Policy};
+
+/// After a build is cut short the engine takes a moment to end the step, and its container uses the step's image.
+pub(super) const LETTING_GO: Policy = Policy {
+    tries: 20,
+    first_pause: Duration::from_millis(50),
+    longest_pause: Duration::from_secs(1),
+    limit: Duration::from_secs(15),
+    quiet: true,
+};
+
+/// The engine is at a step that a killed run has begun, or has given it up and never says so. On a disk that others keep busy
+/// a step that makes nothing takes up to 20 s.
+pub(super) const GOING_ON: Policy = Policy { tries: 60, limit: Duration::from_secs(30), ..LETTING_GO };
+
+/// A step without a command takes Podman half a second, on a busy machine a few.
+pub(super) const QUIET: Duration = Duration::from_secs(4);
+
+/// Looking without waiting.
+pub(super) const ONCE: Policy = Policy { tries: 1, ..LETTING_GO };
+
+/// An engine that has a whole archive unpacks it to its end, whoever is still there: up to a minute for some gigabytes.
+pub(super) const UNPACKING: Policy = Policy { tries: 120, limit: Duration::from_mins(1), ..LETTING_GO };
+
+/// A busy Docker answers 500 for a moment, "unrecognized image ID", while others remove images.
+pub(super) const BRIEFLY: Policy = Policy { tries: 5, ..LETTING_GO };
+
+/// An image that could not be removed, or is not there yet.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RemovalError {
+    #[error(transparent)]
+    Engine(bollard::errors::Error),
+    #[error("not there yet")]
+    NotYet,
+    #[error("stays: somebody uses it")]
+    Used,
+}
+
+impl RemovalError {
+    /// What the engine has answered, if it has.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Engine(bollard::errors::Error::DockerResponseServerError { status_code, .. }) => Some(*status_code),
+            Self::Engine(_) | Self::NotYet | Self::Used => None,
+        }
+    }
+}
+
+impl Failure for RemovalError {
+    fn another(&self) -> Another {
+        match self.status() {
+            Some(409 | 500..) => Another::CanHelp,
+            None if matches!(self, Self::NotYet) => Another::CanHelp,
+            _ => Another::IsUseless,
+        }
+    }
+}
