@@ -133,12 +133,13 @@ pub(crate) fn client() -> String {
     }
 }
 
-/// How a build's output begins a step.
-pub(crate) fn step_line(number: u32, of: u32, instruction: &str) -> String {
-    if Builder::is_podman() {
-        format!("STEP {number}/{of}: {instruction}\n")
-    } else {
-        format!("Step {number}/{of} : {instruction}\n")
+/// How a build's output begins, of an image of [`Repository::new`] with so many steps.
+pub(crate) fn first_step(of: u32) -> String {
+    match Builder::chosen() {
+        Builder::Docker => format!("Step 1/{of} : FROM scratch\n"),
+        // It counts what it does, and settings are no steps to it.
+        Builder::BuildKit => "Step 1/".to_owned(),
+        Builder::Podman => format!("STEP 1/{of}: FROM scratch\n"),
     }
 }
 
