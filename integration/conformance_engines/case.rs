@@ -23,8 +23,6 @@ pub(super) struct Case {
     pub(super) args: Option<String>,
     /// Whether it must not build.
     pub(super) fails: bool,
-    /// Why Podman must not see it.
-    pub(super) kills_podman: Option<String>,
     /// What must be in the listing of the image, and what must not be.
     pub(super) expected: Vec<String>,
     pub(super) dockerfile: String,
@@ -80,7 +78,6 @@ impl Case {
             about,
             args: None,
             fails: false,
-            kills_podman: None,
             expected: Vec::new(),
             dockerfile: String::new(),
             members: Vec::new(),
@@ -100,7 +97,6 @@ impl Case {
                     "with" if value == "busybox" => with_busybox = true,
                     "args" => case.args = Some(value.to_owned()),
                     "fails" => case.fails = true,
-                    "kills Podman" => case.kills_podman = Some(value.to_owned()),
                     "crlf" => crlf = true,
                     "expect" => case.expected.push(value.to_owned()),
                     _ => panic!("{name}: cannot understand the line {line:?}"),

@@ -80,9 +80,6 @@ fn contexts(cases: &[Case], found: &[(usize, Found)]) -> String {
             let others: Vec<_> = others.into_iter().map(name).collect();
             let _ = write!(end, "; listed: {}", others.join(", "));
         }
-        if let Some(reason) = &case.kills_podman {
-            let _ = write!(end, "; not tried with Podman: {reason}");
-        }
         let _ = writeln!(text, "| {} | {} | {end} |", code(&case.name), case.about.replace('|', "\\|"));
     }
     text

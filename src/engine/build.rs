@@ -7,11 +7,12 @@ use super::bases::pulled;
 use super::buildkit::{Asked, Failing, Progress};
 use super::output::{Output, Said, is_about_our_args};
 use super::sending::noting_the_end;
-use super::{BuildFailure, Engine, EngineError, managed, stages};
+use super::{BuildFailure, Engine, EngineError, Kind, managed, stages};
 use crate::build_log::BuildLog;
 use crate::build_secrets::BuildSecrets;
 use crate::plan::BuildPlan;
 use crate::secrets::Secrets;
+use crate::tree::recipe::Recipe;
 use bollard::errors::Error;
 use bollard::models::{BuildInfo, BuildInfoAux, ImageId};
 use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
@@ -46,7 +47,9 @@ impl Engine {
     ) -> Result<Built, EngineError> {
         // A Dockerfile that cannot be read here is the engine's to refuse.
         let dockerfile = stages::dockerfile_of(file).unwrap_or_default();
-        let builder = self.builder(plan.builder, &String::from_utf8_lossy(&dockerfile), secrets).await?;
+        let dockerfile = String::from_utf8_lossy(&dockerfile);
+        self.spare_podman(&dockerfile, plan)?;
+        let builder = self.builder(plan.builder, &dockerfile, secrets).await?;
         let (traces, goes_on) = (self.traces.clone(), builder.session.is_none());
         let context = noting_the_end(ReaderStream::with_capacity(context, CHUNK), move || {
             // BuildKit stops with the connection.
@@ -80,6 +83,16 @@ impl Engine {
             }
             built => Ok(Built { image_id: built?, builder: self.builder_name(builder.session.is_some()) }),
         }
+    }
+
+    /// Podman 4.3 looks for a stage by its number without counting the stages: its whole service ends, and with it every
+    /// build in it.
+    fn spare_podman(&self, dockerfile: &str, plan: &BuildPlan) -> Result<(), EngineError> {
+        let missing = Recipe::read(dockerfile, &plan.args).missing_stage.filter(|_| self.kind == Kind::Podman);
+        let Some((stage, instruction)) = missing else { return Ok(()) };
+        let message = format!("{instruction}: no stage {stage} comes before it; stages are counted from 0");
+        let (step, exit_code, last_lines, way_out) = (None, None, Vec::new(), None);
+        Err(EngineError::Build(Box::new(BuildFailure { step, exit_code, message, last_lines, way_out })))
     }
 
     /// Reads a build's answer to its end.

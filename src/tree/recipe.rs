@@ -11,6 +11,8 @@ use super::words::{expand, split};
 pub struct Recipe {
     /// The images that it names, in order. Its own stages and `scratch` are none.
     pub references: Vec<Reference>,
+    /// A number in a `COPY --from` that no stage has which begins before it, and the instruction.
+    pub missing_stage: Option<(String, String)>,
 }
 
 /// A place where a Dockerfile names an image.
@@ -48,11 +50,11 @@ impl Recipe {
         // Only the arguments before the first FROM have a value in a FROM.
         let mut values = BTreeMap::new();
         let mut stages = BTreeSet::new();
-        let mut before_from = true;
+        let mut begun: u64 = 0;
         for instruction in &instructions.all {
             let rest = instruction.rest.as_str();
             match instruction.keyword.as_str() {
-                "ARG" if before_from => {
+                "ARG" if begun == 0 => {
                     for word in split(rest, escape) {
                         let (name, default) = word.split_once('=').map_or((word, None), |(n, d)| (n, Some(d)));
                         let own = args.get(name).cloned();
@@ -65,7 +67,7 @@ impl Recipe {
                     }
                 }
                 "FROM" => {
-                    before_from = false;
+                    begun += 1;
                     let (_, mut words) = flags(rest);
                     if let Some(written) = words.next() {
                         let expanded = expand(written, &values, escape);
@@ -75,7 +77,16 @@ impl Recipe {
                         stages.extend(words.next().map(str::to_lowercase));
                     }
                 }
-                "COPY" => recipe.add_flags(By::Copy, rest, "--from=", &stages),
+                "COPY" => {
+                    recipe.add_flags(By::Copy, rest, "--from=", &stages);
+                    let from = flags(rest).0.into_iter().find_map(|word| word.strip_prefix("--from="));
+                    // The stage that it stands in is none to copy from.
+                    if let Some(missing) =
+                        from.filter(|it| it.parse::<u64>().is_ok_and(|stage| stage >= begun.saturating_sub(1)))
+                    {
+                        recipe.missing_stage.get_or_insert_with(|| (missing.to_owned(), format!("COPY {rest}")));
+                    }
+                }
                 "RUN" => recipe.add_flags(By::Mount, rest, "--mount=", &stages),
                 _ => {}
             }
@@ -170,6 +181,15 @@ mod tests {
             "RUN --mount=from=tools = tools",
         ];
         assert_eq!(told(text, &[]), expected);
+    }
+
+    #[test]
+    fn a_stage_that_has_not_begun_is_missing() {
+        let missing = |text: &str| Recipe::read(text, &BTreeMap::new()).missing_stage.map(|(stage, _)| stage);
+        assert_eq!(missing("FROM a\nFROM b\nCOPY --from=0 /a /b\nFROM c\nCOPY --chown=1 --from=1 /a /b\n"), None);
+        assert_eq!(missing("FROM a\nFROM b\nCOPY --from=1 /a /b\n").as_deref(), Some("1"));
+        assert_eq!(missing("FROM a\nCOPY --from=7 /a /b\nCOPY --from=8 /a /b\n").as_deref(), Some("7"));
+        assert_eq!(missing("FROM a\nCOPY --from=image7 /a /b\nCOPY --from=$X /a /b\nCOPY a --from=9\n"), None);
     }
 
     #[test]

@@ -129,7 +129,7 @@ fn related(
 ) -> Related {
     let mut related = Related::default();
     let parent = look.parent.as_ref().filter(|parent| tree.is_image(parent));
-    let Recipe { references } = &look.recipe;
+    let Recipe { references, .. } = &look.recipe;
     for reference in references {
         let relation = |image: &ImageName, link, mismatch| Relation {
             image: image.clone(),
