@@ -5,6 +5,8 @@ use std::error::Error;
 use std::io::{self, BufWriter, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use futures_util::{Stream, StreamExt};
 use sha2::{Digest as _, Sha256};
@@ -14,18 +16,19 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::names::Digest;
 
-/// Passes bytes on to a writer, or out of a reader, and keeps their sha256 and their number.
+/// Passes bytes on to a writer, or out of a reader, and keeps their sha256 and their number. Of what is long the sum is made
+/// in a thread of its own, while more comes.
 #[derive(Debug)]
 pub struct Tally<T> {
     inner: T,
-    hasher: Sha256,
+    hashing: Box<Hashing>,
     bytes: u64,
 }
 
 impl<T> Tally<T> {
     /// Starts at zero bytes.
     pub fn new(inner: T) -> Self {
-        Self { inner, hasher: Sha256::new(), bytes: 0 }
+        Self { inner, hashing: Box::new(Hashing::Here(Sha256::new())), bytes: 0 }
     }
 
     /// How many bytes have passed.
@@ -35,12 +38,79 @@ impl<T> Tally<T> {
 
     /// The other end, the sha256 of all that passed, and its length in bytes.
     pub fn finish(self) -> (T, Digest, u64) {
-        (self.inner, Digest::new(self.hasher.finalize().into()), self.bytes)
+        (self.inner, Digest::new(self.hashing.finish().finalize().into()), self.bytes)
     }
 
     fn count(&mut self, passed: &[u8]) {
-        self.hasher.update(passed);
         self.bytes += passed.len() as u64;
+        self.hashing.update(passed);
+        if self.bytes > LONG {
+            self.hashing.go_beside();
+        }
+    }
+}
+
+/// From here on a thread pays, which takes some 20 µs to start: this takes a millisecond to hash.
+const LONG: u64 = 1024 * 1024;
+
+/// How much goes to the thread at once.
+const HASHED_PIECE: usize = 256 * 1024;
+
+/// How many pieces may wait for the thread: 2 MiB.
+const HASHED_PIECES: usize = 8;
+
+/// Where a sum is made.
+#[derive(Debug)]
+enum Hashing {
+    Here(Sha256),
+    Beside {
+        piece: Vec<u8>,
+        pieces: SyncSender<Vec<u8>>,
+        hasher: JoinHandle<Sha256>,
+    },
+    /// There is no thread to be had.
+    OnlyHere(Sha256),
+}
+
+impl Hashing {
+    fn update(&mut self, passed: &[u8]) {
+        match self {
+            Self::Here(hasher) | Self::OnlyHere(hasher) => hasher.update(passed),
+            Self::Beside { piece, pieces, .. } => {
+                piece.extend_from_slice(passed);
+                if piece.len() >= HASHED_PIECE {
+                    // It is there until we hang up.
+                    let _ = pieces.send(std::mem::replace(piece, Vec::with_capacity(HASHED_PIECE)));
+                }
+            }
+        }
+    }
+
+    fn go_beside(&mut self) {
+        let Self::Here(hasher) = self else { return };
+        let (pieces, receiver) = sync_channel::<Vec<u8>>(HASHED_PIECES);
+        let mut beside = hasher.clone();
+        let hashing = move || {
+            for piece in receiver {
+                beside.update(&piece);
+            }
+            beside
+        };
+        *self = match std::thread::Builder::new().name("sha256".to_owned()).spawn(hashing) {
+            Ok(hasher) => Self::Beside { piece: Vec::with_capacity(HASHED_PIECE), pieces, hasher },
+            Err(_) => Self::OnlyHere(std::mem::take(hasher)),
+        };
+    }
+
+    fn finish(self) -> Sha256 {
+        match self {
+            Self::Here(hasher) | Self::OnlyHere(hasher) => hasher,
+            Self::Beside { piece, pieces, hasher } => {
+                let _ = pieces.send(piece);
+                drop(pieces);
+                hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
+        }
     }
 }
 
@@ -162,6 +232,23 @@ pub fn cause<E: Error + Send + Sync + 'static>(error: io::Error) -> Result<E, io
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_long_has_the_same_sum() {
+        let bytes: Vec<u8> = (0..5_000_011_u32).map(|number| number.to_le_bytes()[number as usize % 3]).collect();
+        for step in [1_000_000, 4_093, 5_000_011] {
+            let mut tally = Tally::new(io::sink());
+            bytes.chunks(step).for_each(|piece| tally.write_all(piece).unwrap());
+            let (_, digest, length) = tally.finish();
+            assert_eq!((digest, length), (Digest::of(&bytes), 5_000_011), "in pieces of {step}");
+        }
+        // Who gives up leaves no thread that waits.
+        let mut tally = Tally::new(io::sink());
+        tally.write_all(&bytes).unwrap();
+        let Hashing::Beside { pieces, hasher, .. } = *tally.hashing else { panic!("not in a thread of its own") };
+        drop(pieces);
+        hasher.join().unwrap();
+    }
 
     #[test]
     fn a_tally_counts_and_hashes_what_passed() {

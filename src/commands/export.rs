@@ -23,13 +23,14 @@ use crate::stream;
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
 
-/// Exports the image into `folder`, and makes its archive. The layers of the images `below` stay as they are.
+/// Exports the image into `folder`, and makes its archive. The layers of the images `below` stay as they are. One
+/// that is `uploaded` from here needs no file of its own.
 pub(super) async fn export(
     engine: &Engine,
     plan: &Plan,
     identity: &Identity,
     (image_id, below): (String, Vec<Base>),
-    folder: &Path,
+    (folder, uploaded): (&Path, bool),
     report: &Report,
 ) -> Result<Finished, Failed> {
     let failed = |source| Failed::Write { path: folder.to_owned(), source };
@@ -74,7 +75,7 @@ pub(super) async fn export(
         let companions = packages(&spool, &tag, moment, &beside);
         let archive = spool.arrange(&tag)?;
         drop(spool);
-        if level.is_none() {
+        if uploaded && level.is_none() {
             return Ok((archive.sum()?, Stored::Spool(archive), companions));
         }
         let file = File::create(&path).map_err(ArchiveError::Write)?;

@@ -122,7 +122,8 @@ async fn job(
     let image = match stop.during("building", building).await {
         Ok((Built { image_id, builder }, bases)) => {
             let below = lasting(&bases, builder, told.args.get(PARENT_ARG));
-            let exporting = export(&engine, plan, &identity, (image_id, below), work.path(), report);
+            let place = (work.path(), config.destination == Destination::Task);
+            let exporting = export(&engine, plan, &identity, (image_id, below), place, report);
             stop.during("exporting the image", exporting).await.map(|image| (image, bases, builder))
         }
         Err(error) => Err(error),

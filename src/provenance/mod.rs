@@ -125,6 +125,7 @@ fn external(made: &Made) -> ExternalParameters {
         index_hash: plan.index_hash.unwrap_or(identity.context_hash).to_string(),
         parent,
         build_args: plan.build.args.keys().cloned().collect(),
+        build_secrets: plan.build.secrets.0.keys().cloned().collect(),
         network: plan.build.network.clone(),
         builder: plan.build.builder.to_string(),
         reproducible: plan.reproducible,

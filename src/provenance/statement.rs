@@ -69,6 +69,9 @@ pub struct ExternalParameters {
     pub parent: Option<Parent>,
     /// The names of the build arguments. Their values can be secrets.
     pub build_args: Vec<String>,
+    /// The ids of the secrets that the `Dockerfile` could ask for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub build_secrets: Vec<String>,
     /// The network of `RUN` steps, where it is not the engine's own choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::build_secrets::{SecretSource, SecretSources};
 use crate::engine::Base;
 use crate::image_archive::{Packing, Relayed};
 use crate::names::{ContextHash, Digest};
@@ -34,6 +35,7 @@ fn plan(source: ContextSource, task: bool) -> Plan {
         },
         build: BuildPlan {
             args: BTreeMap::from([("TOKEN".to_owned(), "hush".to_owned()), ("A".to_owned(), "b".to_owned())]),
+            secrets: SecretSources(BTreeMap::from([("netrc".to_owned(), SecretSource::File { file: "/hush".into() })])),
             network: Some("host".to_owned()),
             ..BuildPlan::default()
         },
@@ -139,6 +141,7 @@ fn a_task_says_what_went_in_and_who_made_it() {
         "indexHash": hash("index").to_string(),
         "parent": { "taskId": PARENT, "artifact": "public/image.tar", "indexHash": hash("parent").to_string() },
         "buildArgs": ["A", "TOKEN"],
+        "buildSecrets": ["netrc"],
         "network": "host",
         "builder": "auto",
         "reproducible": 1_451_606_400,
