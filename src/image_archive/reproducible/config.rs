@@ -63,6 +63,11 @@ fn forget_moment(step: &mut Map<String, Value>, epoch: Timestamp) {
     }
 }
 
+/// Whether the label says that Podman has built the image, or buildah, which is in it.
+pub(super) fn is_by_podman(config: &[u8]) -> bool {
+    serde_json::from_slice(config).is_ok_and(|value: Value| value["config"]["Labels"][OF_THE_ENGINE].is_string())
+}
+
 /// For each layer, whether a RUN step made it; nothing where the history does not say.
 pub(super) fn run_steps(config: &[u8], layers: usize) -> Option<Vec<bool>> {
     let value: Value = serde_json::from_slice(config).ok()?;

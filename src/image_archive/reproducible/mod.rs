@@ -65,7 +65,7 @@ fn rewritten(
     let (bases, _) = layers.split_at(base.min(layers.len()));
     let mut clamped: HashMap<Digest, Vec<Range<u64>>> = HashMap::new();
     let mut hashed: HashMap<Vec<Range<u64>>, (Digest, u64)> = HashMap::new();
-    let mut below = Below::default();
+    let mut below = Below::new(config::is_by_podman(configuration));
     let mut rewritten = Vec::with_capacity(layers.len());
     for (index, own) in layers.iter().enumerate() {
         let broken = |source| RewriteError::Layer { number: index + 1, source };

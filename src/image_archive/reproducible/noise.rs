@@ -14,9 +14,15 @@ const NOT_EVERYWHERE: &[u8] = b"run";
 /// Files that are mounted into every container, so that what a RUN step writes there is in no layer.
 const FILES: [&[u8]; 3] = [b"etc/hosts", b"etc/hostname", b"etc/resolv.conf"];
 
+/// Podman mounts it into every container of its own. Whether the place stays in the layer hangs on the storage.
+const PODMANS_FILE: &[u8] = b"run/.containerenv";
+
 /// What is there of these when a layer begins.
-#[derive(Debug, Default)]
-pub(super) struct Below(HashMap<Vec<u8>, Facts>);
+#[derive(Debug)]
+pub(super) struct Below {
+    there: HashMap<Vec<u8>, Facts>,
+    by_podman: bool,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Facts {
@@ -39,6 +45,11 @@ impl Facts {
 }
 
 impl Below {
+    /// Of an image that Podman has built, or another engine.
+    pub(super) fn new(by_podman: bool) -> Self {
+        Self { there: HashMap::new(), by_podman }
+    }
+
     /// The paths of a layer's noise. `run` says whether a RUN step made the layer.
     pub(super) fn noise(&self, layer: &Layer, run: bool) -> Result<HashSet<Vec<u8>>, LayerError> {
         let mut noise = HashSet::new();
@@ -56,7 +67,7 @@ impl Below {
             Ok::<_, LayerError>(())
         })?;
         for (path, facts) in folders {
-            let said_already = match self.0.get(&path) {
+            let said_already = match self.there.get(&path) {
                 // Nothing but its time is new.
                 Some(below) => *below == facts,
                 None => run && path != NOT_EVERYWHERE && facts.is_plain_folder(),
@@ -70,20 +81,21 @@ impl Below {
 
     fn is_mount_point(&self, entry: &Entry) -> bool {
         let path = entry.path.as_slice();
-        FILES.contains(&path) && entry.kind == Kind::File && entry.size == 0 && !self.0.contains_key(path)
+        let mounted = FILES.contains(&path) || (self.by_podman && path == PODMANS_FILE);
+        mounted && entry.kind == Kind::File && entry.size == 0 && !self.there.contains_key(path)
     }
 
     /// What is there when a layer ends, without its noise.
     pub(super) fn add(&mut self, layer: &Layer, noise: &HashSet<Vec<u8>>) -> Result<(), LayerError> {
         layer.each(|entry| {
             match entry.whiteout() {
-                Some(Whiteout::Path(gone)) => self.0.retain(|path, _| *path != gone && !is_below(path, &gone)),
-                Some(Whiteout::Content(folder)) => self.0.retain(|path, _| !is_below(path, &folder)),
+                Some(Whiteout::Path(gone)) => self.there.retain(|path, _| *path != gone && !is_below(path, &gone)),
+                Some(Whiteout::Content(folder)) => self.there.retain(|path, _| !is_below(path, &folder)),
                 None if noise.contains(&entry.path) => {}
                 None => {
                     let path = entry.path.as_slice();
-                    if FOLDERS.contains(&path) || FILES.contains(&path) {
-                        self.0.insert(entry.path.clone(), Facts::of(&entry));
+                    if FOLDERS.contains(&path) || FILES.contains(&path) || path == PODMANS_FILE {
+                        self.there.insert(entry.path.clone(), Facts::of(&entry));
                     }
                 }
             }

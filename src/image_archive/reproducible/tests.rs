@@ -251,6 +251,17 @@ fn mount_points_of_run_steps_are_taken_out_where_nobody_can_have_made_them() {
 }
 
 #[test]
+fn podmans_own_mount_point_is_taken_out_of_podmans_images() {
+    let layer = [folder("run/"), file("run/.containerenv", "", LATE), file("x", "made", LATE)];
+    let mut config = history(&["/bin/sh -c x"]);
+    assert_eq!(Image::new(&[layer.to_vec()], config.clone()).rewritten(0).paths(0), ["run", "run/.containerenv", "x"]);
+    config["config"] = json!({ "Labels": { "io.buildah.version": "1.28.2" } });
+    assert_eq!(Image::new(&[layer.to_vec()], config.clone()).rewritten(0).paths(0), ["run", "x"]);
+    let written = [file("run/.containerenv", "not empty", LATE)];
+    assert_eq!(Image::new(&[written.to_vec()], config).rewritten(0).paths(0), ["run/.containerenv"]);
+}
+
+#[test]
 fn what_a_step_did_to_a_mount_point_stays() {
     let below = vec![folder("etc/"), file("etc/hosts", "127.0.0.1 localhost", 1), folder("run/")];
     let chmod = Given { mode: 0o700, ..folder("run/") };
