@@ -188,12 +188,6 @@ impl Arrangement {
         Ok(Written { sha256, size })
     }
 
-    /// Copies the archive, and gives back to the disk what has been copied, as [`Self::pour`] does: for who has its sum.
-    pub fn move_to<W: Write>(self, mut out: W) -> Result<(), ArchiveError> {
-        self.empty(&mut out)?;
-        out.flush().map_err(ArchiveError::Write)
-    }
-
     fn empty<W: Write>(&self, out: &mut W) -> Result<(), ArchiveError> {
         let bytes = self.bytes();
         self.copy(out, |written| {

@@ -106,9 +106,9 @@ impl Folder {
         let scratch = Scratch::new_in(&self.path).map_err(|source| error(&self.path, source))?;
         let path = scratch.path().join(name.file_name());
         let file = File::create_new(&path).map_err(|source| error(&path, source))?;
-        let pour = move || archive.move_to(BufWriter::with_capacity(WRITE_BUFFER, file));
+        let pour = move || archive.pour(None, BufWriter::with_capacity(WRITE_BUFFER, file));
         match spawn_blocking(pour).await {
-            Ok(Ok(())) => self.take_in(&path, name.file_name()),
+            Ok(Ok(_)) => self.take_in(&path, name.file_name()),
             Ok(Err(ArchiveError::Write(source))) => Err(error(&self.path.join(name.file_name()), source)),
             Ok(Err(other)) => Err(other.into()),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
