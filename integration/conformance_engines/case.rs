@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use tar::{Builder, EntryType, Header};
 
 /// The latest time of an entry, that of taskgraph's contexts.
-const MTIME: u64 = 1_451_606_400;
+pub(super) const MTIME: u64 = 1_451_606_400;
 
 /// Nobody's, so that it is seen where an engine keeps a context's owners and where it does not.
 const OWNER: u64 = 1000;
@@ -109,7 +109,7 @@ impl Case {
         // A time of its own for each case, so that no two share a layer: Podman fails when another build's images, and a
         // layer of them that it has just found to be the same, are removed meanwhile.
         let time = MTIME - name.bytes().fold(0, |sum, byte| (sum * 31 + u64::from(byte)) % 1_000_000);
-        case.members.iter_mut().for_each(|member| member.mtime = time);
+        case.set_time(time);
         let dockerfile = case.members.iter_mut().find(|member| member.name == "Dockerfile").expect("a Dockerfile");
         let Content::File(text) = &mut dockerfile.content else { panic!("{name}: the Dockerfile is a file") };
         case.dockerfile = String::from_utf8(text.clone()).unwrap();
@@ -118,6 +118,11 @@ impl Case {
         }
         assert!(case.fails == case.expected.is_empty(), "{name}: either it fails, or it says what comes out");
         case
+    }
+
+    /// Gives all entries this time, in seconds since 1970.
+    pub(super) fn set_time(&mut self, time: u64) {
+        self.members.iter_mut().for_each(|member| member.mtime = time);
     }
 
     /// The context, a plain tar.
