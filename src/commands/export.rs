@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::Failed;
 use crate::disk::{give_back, room_for};
 use crate::engine::{Base, Engine, EngineError, shared_layers};
-use crate::image_archive::{ArchiveError, Spool, reproducible};
+use crate::image_archive::{ArchiveError, Shape, Spool, reproducible};
 use crate::plan::{Companion, Identity, ImageFile, Plan};
 use crate::publish::{Finished, Stored};
 use crate::report::{Bytes, Report};
@@ -66,7 +66,7 @@ pub(super) async fn export(
     if spool.packed() > 0 {
         info!("{} layers came packed, and are stored plain, as every consumer reads them", spool.packed());
     }
-    let (image_id, layers) = (spool.image_id(), spool.layers().len());
+    let (image_id, shape) = (spool.image_id(), Shape::from(&spool));
     let (tag, level) = (identity.tag.clone(), plan.artifact.zstd_level);
     let path = folder.join(plan.artifact.name.file_name());
     let beside = folder.to_owned();
@@ -84,8 +84,9 @@ pub(super) async fn export(
     });
     let (written, stored, companions) = made.await.map_err(|error| blame(error, folder))?;
     let name = &plan.artifact.name;
-    info!("{name}: {}, {layers} layers, sha256 {}", Bytes(written.size), written.sha256);
-    Ok(Finished { image: ImageFile { sha256: written.sha256, size: written.size, image_id }, stored, companions })
+    info!("{name}: {}, {} layers, sha256 {}", Bytes(written.size), shape.layers.len(), written.sha256);
+    let image = ImageFile { sha256: written.sha256, size: written.size, image_id };
+    Ok(Finished { image, shape, stored, companions })
 }
 
 /// The list of the packages in the image. An image is none the worse without one.

@@ -12,6 +12,7 @@ pub mod hash;
 mod leftovers;
 pub mod load;
 pub mod lookup;
+mod measure;
 pub mod prospect;
 pub mod push;
 pub mod replay;

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::Failed;
 use super::export::export;
 use super::leftovers;
+use super::measure;
 use super::secret_values;
 use super::stop::{Reason, Stop};
 use crate::build_log::BuildLog;
@@ -26,6 +27,7 @@ use crate::provenance::{self, Made};
 use crate::publish::{Folder, Payload, PublishError, Publisher};
 use crate::report::Report;
 use crate::scratch::Scratch;
+use crate::secrets::Secrets;
 use crate::taskcluster::Services;
 use crate::taskcluster::queue::Grant;
 use crate::transfer::Storage;
@@ -88,16 +90,18 @@ async fn job(
     publisher: &Publisher,
 ) -> Result<Outcome, Failed> {
     let Config { plan, .. } = config;
-    // With a hash, names that the index would refuse are refused here, and an image that lives is found.
+    // With a hash, names that the index would refuse are refused here, and an image that lives is found. All that is asked
+    // before anything is begun is asked at once.
     let early = plan.context.hash.map(|hash| plan.identity(hash)).transpose()?;
-    if let (Some(identity), false) = (&early, config.force)
-        && let Some(found) = stop.during("looking the image up", publisher.already_there(plan, identity)).await?
-    {
+    let sought = early.as_ref().filter(|_| !config.force);
+    let looking = async { tokio::try_join!(publisher.already_there(plan, sought), publisher.grant(plan)) };
+    let (found, Grant { expires, worker_pool }) = stop.during("looking the image up", looking).await?;
+    if let (Some(identity), Some(found)) = (sought, found) {
         info!("{found}");
-        let story = stop.during("pointing at the image", publisher.point_to(plan, identity, &found)).await?.story;
+        let pointing = publisher.point_to(plan, identity, &found, expires);
+        let story = stop.during("pointing at the image", pointing).await?.story;
         return Ok(Outcome { built: false, identity: identity.clone(), story });
     }
-    let Grant { expires, worker_pool } = stop.during("asking for the task's expiry", publisher.grant(plan)).await?;
     let work = work_folder(config)?;
     let (place, network) = (work.engine(), plan.build.network.as_deref());
     let connecting = Engine::connect_or_start(&config.engine, &place, network);
@@ -105,7 +109,7 @@ async fn job(
     engine.keep_journal(work.journal());
     let fetcher = Fetcher { services, storage, report, folder: work.path() };
     let context = stop.during("fetching the context", fetcher.context(plan)).await?;
-    let identity = plan.identity(context.hash)?;
+    let (identity, context_bytes) = (plan.identity(context.hash)?, context.bytes);
 
     let mut log = begin_log(work.path())?;
     let asking = secret_values::values(&plan.build.secrets, services);
@@ -150,6 +154,11 @@ async fn job(
         }
     }
     let (mut image, bases, builder) = image?;
+    let unwritable = |source| Failed::Write { path: work.path().to_owned(), source };
+    let hidden = Secrets::among(&told.args).and(&secrets);
+    let mut measured = measure::measured(plan, &image, (&bases, builder), context_bytes, &hidden);
+    measured.so_far(stop.stages(), clock.since.elapsed());
+    image.companions.extend(measured.write(work.path()).map_err(unwritable)?);
     let made = Made {
         plan,
         identity: &identity,
@@ -164,11 +173,12 @@ async fn job(
         started: clock.began,
         finished: clock.now(),
     };
-    let unwritable = |source| Failed::Write { path: work.path().to_owned(), source };
     let provenance = provenance::write(&made, work.path()).map_err(unwritable)?;
     image.companions.push(provenance);
     let publishing = publisher.publish(plan, &identity, image, expires);
     let story = stop.during("publishing", publishing).await?.story;
+    measured.so_far(stop.stages(), clock.since.elapsed());
+    measure::tell(&measured);
     Ok(Outcome { built: true, identity, story })
 }
 

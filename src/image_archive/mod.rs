@@ -14,6 +14,7 @@ mod pieces;
 mod problem;
 mod relay;
 pub mod reproducible;
+mod shape;
 mod spool;
 mod sums;
 mod verify;
@@ -25,6 +26,7 @@ pub use check::{Checked, check};
 pub use pieces::Pieces;
 pub use problem::Problem;
 pub use relay::{RelayError, Relayed, relay};
+pub use shape::Shape;
 pub use spool::{Layer, Spool};
 pub use sums::Packing;
 
