@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Failed;
 use super::export::export;
@@ -21,6 +21,7 @@ use crate::disk::room_for;
 use crate::engine::{Base, Bases, Built, Engine, EngineError};
 use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::loading::Loader;
+use crate::lookup::{Asked, Newest, newest};
 use crate::parent::{Role, TaskImage, TaskImages};
 use crate::plan::{BuildPlan, EPOCH_ARG, Identity, PARENT_ARG, Plan};
 use crate::provenance::{self, Made};
@@ -105,7 +106,15 @@ async fn job(
     let work = work_folder(config)?;
     let (place, network) = (work.engine(), plan.build.network.as_deref());
     let connecting = Engine::connect_or_start(&config.engine, &place, network);
-    let engine = stop.during("looking for an engine", connecting).await?;
+    let asking = newest_image(config, services, clock.began);
+    let connecting = async {
+        let (engine, newest) = tokio::join!(connecting, asking);
+        engine.map(|engine| (engine, newest))
+    };
+    let (engine, newest) = stop.during("looking for an engine", connecting).await?;
+    if let Some(Newest { at, project, .. }) = &newest {
+        debug!("the newest image of this name is that of {at}, for {project}");
+    }
     engine.keep_journal(work.journal());
     let fetcher = Fetcher { services, storage, report, folder: work.path() };
     let context = stop.during("fetching the context", fetcher.context(plan)).await?;
@@ -188,6 +197,12 @@ async fn within(limit: Duration, keeping: impl Future<Output = Result<(), Publis
         Ok(kept) => Ok(kept?),
         Err(_) => Err(Failed::Stopped { reason: Reason::Deadline, stage: "uploading the build's log" }),
     }
+}
+
+/// The newest image of the same name, where there is an index.
+async fn newest_image(config: &Config, services: Option<&Services>, now: Timestamp) -> Option<Newest> {
+    let Plan { index, project, image, .. } = &config.plan;
+    newest(services?, &Asked { index, project, central: &config.central, image, now }).await
 }
 
 /// A folder for what is not finished, which disappears with everything in it.

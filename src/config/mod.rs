@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoPath, TaskId};
+use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, Project, PushDate, RepoPath, TaskId};
 use crate::plan::{ArtifactPlan, ContextPlan, ContextSource, PARENT_ARG, Plan};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
@@ -58,6 +58,8 @@ pub struct Config {
     pub destination: Destination,
     /// The name that the image of the last good step keeps when a step fails.
     pub keep: Option<String>,
+    /// The project whose images every project may use.
+    pub central: Project,
     /// Build even where the index has the image already.
     pub force: bool,
     /// Seconds that the task may take.
@@ -134,6 +136,7 @@ impl Config {
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             destination,
             keep,
+            central: sources.parse_or_default(&settings::CENTRAL)?,
             force: sources.switch(&settings::FORCE)?,
             max_run_time: sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get),
             patience: patience::read(sources)?,

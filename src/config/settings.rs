@@ -203,6 +203,7 @@ pub const RUN: &[&Setting] = &[
     &CHOWN_OUTPUT,
     &INDEX,
     &INDEX_HASH,
+    &CENTRAL,
     &ROOT_URL,
     &PROXY_URL,
     &CLIENT_ID,
