@@ -95,7 +95,8 @@ async fn job(
     // before anything is begun is asked at once.
     let early = plan.context.hash.map(|hash| plan.identity(hash)).transpose()?;
     let sought = early.as_ref().filter(|_| !config.force);
-    let looking = async { tokio::try_join!(publisher.already_there(plan, sought), publisher.grant(plan)) };
+    let looking =
+        async { tokio::try_join!(publisher.already_there(plan, sought, &config.central), publisher.grant(plan)) };
     let (found, Grant { expires, worker_pool }) = stop.during("looking the image up", looking).await?;
     if let (Some(identity), Some(found)) = (sought, found) {
         info!("{found}");
@@ -185,9 +186,13 @@ async fn job(
     let provenance = provenance::write(&made, work.path()).map_err(unwritable)?;
     image.companions.push(provenance);
     let publishing = publisher.publish(plan, &identity, image, expires);
-    let story = stop.during("publishing", publishing).await?.story;
+    // What this image is compared with comes meanwhile.
+    let comparing = measure::earlier(plan, newest, services, storage);
+    let both = async { Ok::<_, Failed>(tokio::join!(publishing, comparing)) };
+    let (done, earlier) = stop.during("publishing", both).await?;
+    let story = done?.story;
     measured.so_far(stop.stages(), clock.since.elapsed());
-    measure::tell(&measured);
+    measure::tell(&measured, earlier.as_ref());
     Ok(Outcome { built: true, identity, story })
 }
 

@@ -33,10 +33,10 @@ pub struct Measured {
     pub builder: &'static str,
     /// The image's layers.
     pub layers: Layers,
-    /// Size of the archive in bytes.
+    /// The artifact that has the image.
+    pub artifact: ArtifactName,
+    /// Its size in bytes.
     pub archive: u64,
-    /// Whether that is packed.
-    pub is_packed: bool,
     /// Size of the context in bytes, unpacked.
     pub context: u64,
     /// Of so many steps (the second number) so many came from a cache (the first), where that is known.

@@ -53,7 +53,7 @@ impl PerfherderData {
     pub fn of(measured: &Measured) -> Self {
         let count = |name: &str, value: u64, unit: &'static str| Subtest::new(name, value.into(), unit);
         let mut subtests = vec![count("image size", measured.layers.size, "bytes")];
-        if measured.is_packed {
+        if measured.artifact.is_zstd() {
             subtests.push(count("compressed size", measured.archive, "bytes"));
         }
         subtests.push(count("layers", measured.layers.layers.len() as u64, "layers"));

@@ -12,7 +12,7 @@ const SHORT: Duration = Duration::from_millis(100);
 #[must_use]
 pub fn lines(measured: &Measured) -> Vec<String> {
     let Measured { image, layers, archive, context, .. } = measured;
-    let packed = if measured.is_packed { format!(" ({} compressed)", Bytes(*archive)) } else { String::new() };
+    let packed = if measured.artifact.is_zstd() { format!(" ({} compressed)", Bytes(*archive)) } else { String::new() };
     let count = layers.layers.len();
     let plural = if count == 1 { "layer" } else { "layers" };
     let mut lines = vec![format!(

@@ -13,7 +13,7 @@ use crate::build_log;
 use crate::config::Owner;
 use crate::image_archive::{ArchiveError, Arrangement, Shape};
 use crate::lookup::LookupError;
-use crate::names::{ArtifactName, Namespace, TaskId};
+use crate::names::{ArtifactName, Namespace, Project, TaskId};
 use crate::plan::{Companion, Identity, ImageFile, Plan, TaskRun};
 use crate::report::{Bytes, Report};
 use crate::retry::{Another, Failure};
@@ -199,15 +199,17 @@ impl Publisher {
         Self::Task(Box::new(Task::new(services, storage, run, report)))
     }
 
-    /// An image of the same hash that lives, if one is sought and the index knows it.
+    /// An image of the same hash that lives, if one is sought and the index knows it, of the own project or of the
+    /// central one.
     pub async fn already_there(
         &self,
         plan: &Plan,
         sought: Option<&Identity>,
+        central: &Project,
     ) -> Result<Option<AlreadyThere>, PublishError> {
         let Some(identity) = sought else { return Ok(None) };
         match self {
-            Self::Task(task) => task.already_there(plan, identity).await,
+            Self::Task(task) => task.already_there(plan, identity, central).await,
             // Without a call to the index: it may know this image, but the artifact that is declared must be written.
             Self::Payload(_) | Self::Folder(_) => Ok(None),
         }

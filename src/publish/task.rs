@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use super::{AlreadyThere, Finished, PublishError, Published, Stored};
 use crate::build_log;
 use crate::lookup::{self, Claim, LookupError};
-use crate::names::ArtifactName;
+use crate::names::{ArtifactName, Namespace, Project};
 use crate::plan::{ArtifactPayload, CreateArtifact, Identity, ImageFile, InsertTask, Plan, Publication, TaskRun};
 use crate::report::Report;
 use crate::taskcluster::queue::{Created, Grant};
@@ -46,17 +46,29 @@ impl Task {
         &self,
         plan: &Plan,
         identity: &Identity,
+        central: &Project,
     ) -> Result<Option<AlreadyThere>, PublishError> {
-        // Nearly always the answer to both is no: asked side by side they cost one round trip before the build.
+        let mut places = vec![identity.namespaces.hash.clone()];
+        if *central != plan.project {
+            let hash = plan.index_hash.unwrap_or(identity.context_hash);
+            places.push(Namespace::of_hash(&plan.index, central, &plan.image, hash).map_err(LookupError::from)?);
+        }
+        let indexed = try_join_all(places.iter().map(|place| self.indexed(plan, identity, place)));
         let own = self.length(&self.run, &plan.artifact.name);
-        match tokio::try_join!(self.indexed(plan, identity), own)? {
+        // Nearly always the answer to all is no: asked side by side they cost one round trip before the build.
+        let (found, own) = tokio::try_join!(indexed, own)?;
+        match (found.into_iter().flatten().next(), own) {
             (None, Some(size)) => self.unfinished(plan, identity, size).await,
             (found, _) => Ok(found),
         }
     }
 
-    async fn indexed(&self, plan: &Plan, identity: &Identity) -> Result<Option<AlreadyThere>, PublishError> {
-        let namespace = &identity.namespaces.hash;
+    async fn indexed(
+        &self,
+        plan: &Plan,
+        identity: &Identity,
+        namespace: &Namespace,
+    ) -> Result<Option<AlreadyThere>, PublishError> {
         let Some(entry) = self.services.index.find_task(namespace).await? else { return Ok(None) };
         let data = match lookup::claim(&entry, identity.context_hash, &plan.artifact.name) {
             Claim::This(data) => data,
