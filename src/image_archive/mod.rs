@@ -15,6 +15,7 @@ mod problem;
 mod relay;
 pub mod reproducible;
 mod spool;
+pub mod steps;
 mod sums;
 mod verify;
 
@@ -24,7 +25,7 @@ pub use arrange::{Arrangement, Written};
 pub use check::{Checked, check};
 pub use pieces::Pieces;
 pub use problem::Problem;
-pub use relay::{RelayError, Relayed, relay};
+pub use relay::{RelayError, Relayed, relay, relay_with};
 pub use spool::{Layer, Spool};
 pub use sums::Packing;
 
