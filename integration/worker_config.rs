@@ -15,7 +15,9 @@ use image_worker::commands::stop::Reason;
 use image_worker::config::settings::{self, Setting};
 use image_worker::config::{Access, Config, Destination, Sources, Surroundings};
 use image_worker::names::HashScheme;
-use image_worker::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, ImageFile, Plan, Storage, TaskRun};
+use image_worker::plan::{
+    ArtifactPlan, BuildPlan, CacheFrom, ContextPlan, ContextSource, ImageFile, Plan, Storage, TaskRun,
+};
 use image_worker::task::{Content, Environment, TaskDefinition, Template, Values, environment, unread, values};
 use regex::Regex;
 use serde_json::Value;
@@ -32,7 +34,7 @@ const BY_THE_WORKER: [(&str, &str); 4] = [
 ];
 
 /// The variables of `run` that people were promised.
-const PROMISED: [&str; 28] = [
+const PROMISED: [&str; 29] = [
     "TASKCLUSTER_ROOT_URL",
     "TASKCLUSTER_PROXY_URL",
     "TASKCLUSTER_CLIENT_ID",
@@ -55,6 +57,7 @@ const PROMISED: [&str; 28] = [
     "DOCKER_BUILD_SECRETS",
     "SOURCE_DATE_EPOCH",
     "IMAGE_WORKER_BUILDER",
+    "CACHE_FROM",
     "PARENT_TASK_ID",
     "ARTIFACT_NAME",
     "ARTIFACT_EXPIRES",
@@ -113,6 +116,7 @@ fn plan() -> Plan {
             network: Some("host".to_owned()),
             builder: BuilderChoice::BuildKit,
             secrets: r#"{"npm":{"taskcluster":"project/x/npm","key":"token"}}"#.parse().unwrap(),
+            cache_from: Some(CacheFrom::Latest),
         },
         parent: Some(TOOLCHAIN.parse().unwrap()),
         artifact: ArtifactPlan {
@@ -135,7 +139,7 @@ fn small_plan() -> Plan {
     (plan.context.scheme, plan.context.directory) =
         (HashScheme::Contents, Some("testing/docker/builder".parse().unwrap()));
     plan.build.args.remove("GREETING");
-    (plan.build.network, plan.parent) = (None, None);
+    (plan.build.network, plan.build.cache_from, plan.parent) = (None, None, None);
     plan.artifact.name = "public/image.tar".parse().unwrap();
     (plan.artifact.expires, plan.artifact.zstd_level) = (None, None);
     plan.index = "index".parse().unwrap();

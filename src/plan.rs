@@ -2,6 +2,7 @@
 //! `config` makes it, `commands::run` executes it, `publish` sends what [`Plan::publication`] says.
 
 mod companion;
+mod ingredients;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::names::{
     Namespace, Project, PushDate, RepoPath, TaskId,
 };
 pub use companion::Companion;
+pub use ingredients::CacheFrom;
 
 /// The build argument by which a `Dockerfile` reads the name of its parent, as `image_builder` calls it.
 pub const PARENT_ARG: &str = "DOCKER_IMAGE_PARENT";
@@ -138,6 +140,8 @@ pub struct BuildPlan {
     pub builder: BuilderChoice,
     /// What the `Dockerfile` may ask for: where from, never what.
     pub secrets: SecretSources,
+    /// Where steps may be taken from; absent, what is right for the job.
+    pub cache_from: Option<CacheFrom>,
 }
 
 /// The image artifact.
@@ -330,17 +334,6 @@ impl Plan {
             engine_tag: format!("{}:{hash}-{builder}", self.image),
             namespaces: ImageNamespaces::new(&self.index, &self.project, &self.image, self.pushdate, hash)?,
         })
-    }
-
-    /// The name of the parent's image while it is in the engine: this job's own, whoever else needs the same parent.
-    #[must_use]
-    pub fn parent_tag(&self, parent: &TaskId) -> String {
-        format!("{}:parent-{parent}-{}", self.image, self.builder())
-    }
-
-    /// Who builds, as a part of names in the engine.
-    fn builder(&self) -> &str {
-        self.task.as_ref().map_or("dry-run", |task| task.task_id.as_str())
     }
 
     /// The calls that publish `image` and what belongs to it, in their order.

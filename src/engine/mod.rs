@@ -19,6 +19,7 @@ mod output;
 mod push;
 mod sending;
 mod stages;
+mod steps;
 
 use std::sync::Arc;
 
@@ -26,14 +27,15 @@ use bollard::Docker;
 
 pub use about::About;
 pub use bases::{Base, Bases, shared_layers};
-pub use build::Built;
+pub use build::{Built, Told};
 pub use clean::After;
 use clean::Traces;
 pub use keep::Kept;
 pub use local::{LocalBuild, Present};
 use managed::Managed;
 pub use managed::{KEEPER, Keeping, KeepingError, ManagedError, keep as keep_managed};
-pub use output::Step;
+pub use output::{Step, Steps};
+pub use steps::StepConfigs;
 
 /// What the engine, or what it was asked to build, did wrong.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +98,8 @@ pub struct BuildFailure {
     pub last_lines: Vec<String>,
     /// What helps besides mending the `Dockerfile`.
     pub way_out: Option<String>,
+    /// How many steps came from the build cache before.
+    pub cached: usize,
 }
 
 impl BuildFailure {

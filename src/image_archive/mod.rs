@@ -16,6 +16,7 @@ mod relay;
 pub mod reproducible;
 mod shape;
 mod spool;
+pub mod steps;
 mod sums;
 mod verify;
 
@@ -25,7 +26,7 @@ pub use arrange::{Arrangement, Written};
 pub use check::{Checked, check};
 pub use pieces::Pieces;
 pub use problem::Problem;
-pub use relay::{RelayError, Relayed, relay};
+pub use relay::{RelayError, Relayed, relay, relay_with};
 pub use shape::Shape;
 pub use spool::{Layer, Spool};
 pub use sums::Packing;

@@ -1,3 +1,6 @@
+//! The numbers of a build in all three forms: for Treeherder, for the next build, in the log. Growth and steps are tried where
+//! they are made.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -218,6 +218,18 @@ impl ArtifactName {
         Self("public/image-build/perfherder-data-image-build.json".to_owned())
     }
 
+    /// The artifact that has the configurations of the images of an image's steps.
+    #[must_use]
+    pub fn layer_cache() -> Self {
+        Self("public/image-build/layer-cache.json".to_owned())
+    }
+
+    /// All that can be published beside an image.
+    #[must_use]
+    pub fn companions() -> [Self; 5] {
+        [Self::layer_cache(), Self::layers(), Self::perfherder(), Self::provenance(), Self::sbom()]
+    }
+
     /// Whether the artifact is to be compressed with zstd.
     #[must_use]
     pub fn is_zstd(&self) -> bool {
@@ -339,8 +351,7 @@ mod tests {
 
     #[test]
     fn artifact_names() {
-        let ours = [ArtifactName::build_log(), ArtifactName::layers(), ArtifactName::perfherder()];
-        for ours in ours.into_iter().chain([ArtifactName::provenance(), ArtifactName::sbom()]) {
+        for ours in ArtifactName::companions().into_iter().chain([ArtifactName::build_log()]) {
             assert!(is_artifact_name(ours.as_str()));
         }
         accepts::<ArtifactName>(
