@@ -19,6 +19,7 @@ mod output;
 mod push;
 mod sending;
 mod stages;
+mod storage;
 
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ pub use local::{LocalBuild, Present};
 use managed::Managed;
 pub use managed::{KEEPER, Keeping, KeepingError, ManagedError, keep as keep_managed};
 pub use output::Step;
+pub use storage::{StorageError, StoredImage, StoredLayer};
 
 /// What the engine, or what it was asked to build, did wrong.
 #[derive(Debug, thiserror::Error)]

@@ -6,10 +6,12 @@ mod check;
 pub mod compare;
 #[cfg(test)]
 mod fixture;
+mod lay;
 pub mod layer;
 mod manifest;
 mod members;
 mod oci;
+mod parts;
 mod pieces;
 mod problem;
 mod relay;
@@ -22,6 +24,7 @@ use std::io;
 
 pub use arrange::{Arrangement, Written};
 pub use check::{Checked, check};
+pub use lay::{Announced, LayError};
 pub use pieces::Pieces;
 pub use problem::Problem;
 pub use relay::{RelayError, Relayed, relay};
