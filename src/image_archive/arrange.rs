@@ -1,10 +1,11 @@
 //! The canonical archive of a spool: the same image is the same bytes, whichever engine exported it and in whatever order.
 //! It is an arrangement of pieces of the spool's own file, so that nothing is copied where nobody needs a file.
 
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::parts::{Part, parts};
@@ -43,8 +44,8 @@ impl Spool {
     /// them, unless the file is that archive already.
     pub fn arrange(&self, tag: &str) -> Result<Arrangement, ArchiveError> {
         if let Some(written) = self.is_archive_of(tag) {
-            let pieces = [0..written.size];
-            return Ok(Arrangement { file: self.file.clone(), pieces: pieces.into(), known: Some(written) });
+            let pieces = std::iter::once(0..written.size).collect();
+            return Ok(Arrangement { file: self.file.clone(), pieces, known: Some(written) });
         }
         let end = self.file.metadata().map_err(ArchiveError::ReadBack)?.len();
         let mut arranging = Arranging { end, pieces: Vec::new(), small: Vec::new() };
@@ -89,6 +90,14 @@ impl Arrangement {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.bytes().length()
+    }
+
+    /// Whether the file at this path is the archive already.
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        let same = |here: Metadata, there: Metadata| (here.dev(), here.ino()) == (there.dev(), there.ino());
+        let there = || Ok::<_, io::Error>(same(self.file.metadata()?, fs::metadata(path)?));
+        self.known.is_some() && there().unwrap_or(false)
     }
 
     /// The archive as bytes, from its beginning; many can read it at the same time.
