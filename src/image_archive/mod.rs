@@ -17,6 +17,7 @@ mod problem;
 mod relay;
 pub mod reproducible;
 mod spool;
+mod squash;
 mod sums;
 mod verify;
 
@@ -29,6 +30,7 @@ pub use pieces::Pieces;
 pub use problem::Problem;
 pub use relay::{RelayError, Relayed, relay};
 pub use spool::{Layer, Spool};
+pub use squash::Flat;
 pub use sums::Packing;
 
 /// Members up to this size can be configurations, which are kilobytes; larger ones are layers.

@@ -1,5 +1,5 @@
-//! The ways out of the engine: by its export, which begins with a copy of the whole image, or from its storage, where that
-//! can be read, straight into the archive. What is made of the image afterwards is for the room above.
+//! The ways out of the engine: by its export, which begins with a copy of the whole image, from its storage, where that can be
+//! read, straight into the archive, or as a container's files. What is made of the image afterwards is for the room above.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -10,8 +10,8 @@ use tracing::{debug, info, warn};
 use super::{blame, in_the_background};
 use crate::commands::Failed;
 use crate::disk::{give_back, room_for};
-use crate::engine::{Engine, StorageError, StoredImage};
-use crate::image_archive::{Announced, ArchiveError, LayError, Spool};
+use crate::engine::{Engine, Idle, StorageError, StoredImage};
+use crate::image_archive::{Announced, ArchiveError, Flat, LayError, Spool};
 use crate::plan::ExportChoice;
 use crate::report::{Bytes, Meter, Report};
 use crate::stream;
@@ -46,6 +46,9 @@ impl Wanted<'_> {
     pub(super) async fn take(&self) -> Result<Spool, Failed> {
         // Also for what it refuses: an image without layers.
         let size = self.engine.image_size(self.image_id).await?;
+        if self.choice == ExportChoice::Squash {
+            return self.squash(size).await;
+        }
         let by_choice = self.choice == ExportChoice::Storage;
         if by_choice || self.choice == ExportChoice::Auto {
             match self.engine.stored(self.image_id).await {
@@ -106,6 +109,23 @@ impl Wanted<'_> {
         });
         let spool = taken.await.map_err(|error| blame(error, self.folder))?;
         meter.finish("exported the image");
+        Ok(spool)
+    }
+
+    /// Another image of its files.
+    async fn squash(&self, size: u64) -> Result<Spool, Failed> {
+        let file = self.file()?;
+        room_for("the image archive", self.folder, needed(&file, size, self.named.is_some()))?;
+        let Idle { name, noise_since, config } = self.engine.idle(self.image_id).await?;
+        info!("exporting the image's files as one layer, about {}", Bytes(size));
+        let meter = self.report.meter("exporting the image's files", None);
+        let files = stream::reader(self.engine.files(&name, meter.clone()));
+        let tag = self.tag.to_owned();
+        let squashing =
+            in_the_background(move || Spool::squash(files, &Flat { config: &config, noise_since, tag: &tag }, file));
+        let spool = squashing.await.map_err(|error| blame(error, self.folder))?;
+        meter.finish("exported the image's files");
+        info!("the image has one layer, and another id: {}", spool.image_id());
         Ok(spool)
     }
 

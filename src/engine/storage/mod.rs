@@ -74,6 +74,26 @@ struct Found {
 impl Engine {
     /// An image by its id, as the engine's storage has it, where that can be read from here.
     pub async fn stored(&self, image_id: &str) -> Result<StoredImage, StorageError> {
+        let find = self.finder(image_id).await?;
+        on_a_thread(move || {
+            let (config, found) = find()?;
+            let layers = found.into_iter().map(StoredLayer::open).collect::<Result<_, _>>()?;
+            Ok(StoredImage { config, layers })
+        })
+        .await
+    }
+
+    /// The configuration of such an image.
+    pub(super) async fn stored_config(&self, image_id: &str) -> Result<Vec<u8>, StorageError> {
+        let find = self.finder(image_id).await?;
+        on_a_thread(move || Ok(find()?.0)).await
+    }
+
+    /// What looks for an image.
+    async fn finder(
+        &self,
+        image_id: &str,
+    ) -> Result<impl FnOnce() -> Result<Image, StorageError> + use<>, StorageError> {
         if !self.place.starts_with("unix://") {
             return Err(StorageError::Remote(self.place.clone()));
         }
@@ -84,16 +104,20 @@ impl Engine {
         let id = image_id.strip_prefix("sha256:").unwrap_or(image_id).parse();
         let id: Digest = id.map_err(|_| unknown("by ids that are no sums"))?;
         let kind = self.kind;
-        let reading = spawn_blocking(move || {
-            let (config, found) = match kind {
-                Kind::Docker => docker::find(&root, &driver, id)?,
-                Kind::Podman => containers::find(&root, &driver, id)?,
-            };
-            let layers = found.into_iter().map(StoredLayer::open).collect::<Result<_, _>>()?;
-            Ok(StoredImage { config, layers })
-        });
-        reading.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        Ok(move || match kind {
+            Kind::Docker => docker::find(&root, &driver, id),
+            Kind::Podman => containers::find(&root, &driver, id),
+        })
     }
+}
+
+/// An image's configuration, and where its layers are.
+type Image = (Vec<u8>, Vec<Found>);
+
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, StorageError> {
+    spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 impl StoredLayer {
