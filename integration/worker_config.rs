@@ -16,7 +16,7 @@ use image_worker::config::settings::{self, Setting};
 use image_worker::config::{Access, Config, Destination, Sources, Surroundings};
 use image_worker::names::HashScheme;
 use image_worker::plan::{
-    ArtifactPlan, BuildPlan, ContextPlan, ContextSource, ExportChoice, ImageFile, Plan, Storage, TaskRun,
+    ArtifactPlan, BuildPlan, CacheFrom, ContextPlan, ContextSource, ExportChoice, ImageFile, Plan, Storage, TaskRun,
 };
 use image_worker::task::{Content, Environment, TaskDefinition, Template, Values, environment, unread, values};
 use regex::Regex;
@@ -57,6 +57,7 @@ const PROMISED: [&str; 29] = [
     "DOCKER_BUILD_SECRETS",
     "SOURCE_DATE_EPOCH",
     "IMAGE_WORKER_BUILDER",
+    "CACHE_FROM",
     "PARENT_TASK_ID",
     "ARTIFACT_NAME",
     "ARTIFACT_EXPIRES",
@@ -116,6 +117,7 @@ fn plan() -> Plan {
             network: Some("host".to_owned()),
             builder: BuilderChoice::BuildKit,
             secrets: r#"{"npm":{"taskcluster":"project/x/npm","key":"token"}}"#.parse().unwrap(),
+            cache_from: Some(CacheFrom::Latest),
         },
         parent: Some(TOOLCHAIN.parse().unwrap()),
         artifact: ArtifactPlan {
@@ -139,7 +141,7 @@ fn small_plan() -> Plan {
     (plan.context.scheme, plan.context.directory) =
         (HashScheme::Contents, Some("testing/docker/builder".parse().unwrap()));
     plan.build.args.remove("GREETING");
-    (plan.build.network, plan.parent) = (None, None);
+    (plan.build.network, plan.build.cache_from, plan.parent) = (None, None, None);
     plan.artifact.name = "public/image.tar".parse().unwrap();
     (plan.artifact.expires, plan.artifact.zstd_level, plan.artifact.export) = (None, None, ExportChoice::Auto);
     plan.index = "index".parse().unwrap();

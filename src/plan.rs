@@ -3,6 +3,7 @@
 
 mod artifact;
 mod companion;
+mod ingredients;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::names::{
 };
 pub use artifact::{ArtifactPlan, ExportChoice, Storage};
 pub use companion::Companion;
+pub use ingredients::CacheFrom;
 
 /// The build argument by which a `Dockerfile` reads the name of its parent, as `image_builder` calls it.
 pub const PARENT_ARG: &str = "DOCKER_IMAGE_PARENT";
@@ -140,6 +142,8 @@ pub struct BuildPlan {
     pub builder: BuilderChoice,
     /// What the `Dockerfile` may ask for: where from, never what.
     pub secrets: SecretSources,
+    /// Where steps may be taken from; absent, what is right for the job.
+    pub cache_from: Option<CacheFrom>,
 }
 
 /// The names that follow from a context hash. Making it before the build means that a name that the index
@@ -285,17 +289,6 @@ impl Plan {
             engine_tag: format!("{}:{hash}-{builder}", self.image),
             namespaces: ImageNamespaces::new(&self.index, &self.project, &self.image, self.pushdate, hash)?,
         })
-    }
-
-    /// The name of the parent's image while it is in the engine: this job's own, whoever else needs the same parent.
-    #[must_use]
-    pub fn parent_tag(&self, parent: &TaskId) -> String {
-        format!("{}:parent-{parent}-{}", self.image, self.builder())
-    }
-
-    /// Who builds, as a part of names in the engine.
-    fn builder(&self) -> &str {
-        self.task.as_ref().map_or("dry-run", |task| task.task_id.as_str())
     }
 
     /// The calls that publish `image` and what belongs to it, in their order.

@@ -209,6 +209,7 @@ pub fn environment(plan: &Plan) -> Result<Environment, TaskError> {
         (&settings::SECRET, plan.build.secrets.to_string()),
         (&settings::BUILDER, plan.build.builder.to_string()),
         (&settings::SOURCE_DATE_EPOCH, text(plan.reproducible.as_ref())),
+        (&settings::CACHE_FROM, text(plan.build.cache_from.as_ref())),
         (&settings::PARENT_TASK_ID, text(plan.parent.as_ref())),
         (&settings::ARTIFACT_NAME, plan.artifact.name.to_string()),
         (&settings::ARTIFACT_EXPIRES, text(plan.artifact.expires.as_ref())),

@@ -31,6 +31,7 @@ pub const OF_THE_TASK: &[&Setting] = &[
     &settings::SECRET,
     &settings::REPRODUCIBLE,
     &settings::SOURCE_DATE_EPOCH,
+    &settings::CACHE_FROM,
     &settings::PARENT_TASK_ID,
     &settings::ARTIFACT_NAME,
     &settings::ARTIFACT_EXPIRES,
@@ -39,6 +40,7 @@ pub const OF_THE_TASK: &[&Setting] = &[
     &settings::EXPORT,
     &settings::INDEX,
     &settings::INDEX_HASH,
+    &settings::CENTRAL,
 ];
 
 /// The job of an existing task.

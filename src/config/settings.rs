@@ -129,6 +129,7 @@ settings! {
     BUILDER = Setting::new("builder", "IMAGE_WORKER_BUILDER", "BUILDER", "Who builds: classic, buildkit (stages side by side, RUN --mount), or auto: the one that the Dockerfile needs, else the engine's own").default("auto").group(BUILD);
     REPRODUCIBLE = Setting::new("reproducible", "IMAGE_WORKER_REPRODUCIBLE", "", "Make the image the same bytes whenever and wherever it is built: no time in it is later than SOURCE_DATE_EPOCH, or else than 2016-01-01, the time of all files of a context").group(BUILD);
     SOURCE_DATE_EPOCH = Setting::new("source-date-epoch", "SOURCE_DATE_EPOCH", "SECONDS", "The latest time in the image, seconds since 1970, not in the future; also given to the build as an argument; implies --reproducible").group(BUILD);
+    CACHE_FROM = Setting::new("cache-from", "CACHE_FROM", "FROM", "Where steps may be taken from that have been built before: latest, the newest image of this name in the index; parent, the parent image; off, as is the default with --force and --reproducible").default("latest").group(BUILD);
     PARENT_TASK_ID = Setting::new("parent-task-id", "PARENT_TASK_ID", "ID", "The task whose image is the parent, $DOCKER_IMAGE_PARENT in the Dockerfile").group(BUILD);
 
     ARTIFACT_NAME = Setting::new("artifact-name", "ARTIFACT_NAME", "NAME", "The image artifact; a name ending in .tar.zst compresses it; with --publish payload public/image.tar.zst").default("public/image.tar").group(ARTIFACT);
@@ -195,6 +196,7 @@ pub const RUN: &[&Setting] = &[
     &SECRET,
     &REPRODUCIBLE,
     &SOURCE_DATE_EPOCH,
+    &CACHE_FROM,
     &PARENT_TASK_ID,
     &ARTIFACT_NAME,
     &ARTIFACT_EXPIRES,
@@ -205,6 +207,7 @@ pub const RUN: &[&Setting] = &[
     &CHOWN_OUTPUT,
     &INDEX,
     &INDEX_HASH,
+    &CENTRAL,
     &ROOT_URL,
     &PROXY_URL,
     &CLIENT_ID,

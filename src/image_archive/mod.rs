@@ -18,6 +18,7 @@ mod relay;
 pub mod reproducible;
 mod spool;
 mod squash;
+pub mod steps;
 mod sums;
 mod verify;
 
@@ -28,7 +29,7 @@ pub use check::{Checked, check};
 pub use lay::{Announced, LayError};
 pub use pieces::Pieces;
 pub use problem::Problem;
-pub use relay::{RelayError, Relayed, relay};
+pub use relay::{RelayError, Relayed, relay, relay_with};
 pub use spool::{Layer, Spool};
 pub use squash::Flat;
 pub use sums::Packing;

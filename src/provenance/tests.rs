@@ -105,6 +105,7 @@ fn told(plan: &Plan) -> Value {
         besides: &[sbom],
         bases: &Bases { found, unknown: vec!["$NOBODY".to_owned()] },
         parent: plan.parent.is_some().then_some(&parent),
+        cache: None,
         engine: &About { name: "Docker", version: Some("20.10".to_owned()), api_version: None },
         builder: "classic",
         started: "2026-11-23T10:00:00Z".parse().unwrap(),
