@@ -263,7 +263,7 @@ fn exit_code(message: &str) -> Option<i64> {
     code.captures(message)?.get(1)?.as_str().parse().ok()
 }
 
-fn trouble(doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
+pub(super) fn trouble(doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
     EngineError::Trouble { doing: doing.to_owned(), source: source.into() }
 }
 
