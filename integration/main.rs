@@ -17,6 +17,7 @@ mod house;
 mod load;
 mod lookup;
 mod managed;
+mod metrics;
 mod parent;
 mod payload;
 mod provenance;
