@@ -2,6 +2,7 @@
 //! environment. Every output of the program passes through here, and is searched for secrets.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
@@ -404,10 +405,15 @@ impl Program {
         self.check(output)
     }
 
-    /// Starts the program, calls `meanwhile` with its process id, and waits for its end.
+    /// Starts the program, calls `meanwhile` with its process id, and waits for its end. A test that fails meanwhile kills it.
     pub(crate) fn finish_with(mut self, meanwhile: impl FnOnce(u32)) -> Finished {
-        let child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
-        meanwhile(child.id());
+        let mut child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
+        let id = child.id();
+        if let Err(failed) = std::panic::catch_unwind(AssertUnwindSafe(|| meanwhile(id))) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            std::panic::resume_unwind(failed);
+        }
         let output = child.wait_with_output().expect("the program's output");
         self.check(output)
     }

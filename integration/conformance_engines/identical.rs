@@ -47,7 +47,9 @@ fn reproducible_archives() {
     assert_eq!(cases.len(), CASES.len(), "a case has another name");
     // As contexts are that a decision task packs: BuildKit gives the same contents the times that it has seen first.
     let mut of_one_time: Vec<Case> = chosen();
-    of_one_time.iter_mut().for_each(|case| case.set_time(MTIME));
+    for case in &mut of_one_time {
+        case.set_time(MTIME);
+    }
     // One builder's, where machines share the work.
     let only = std::env::var("IDENTICAL_ONLY").ok();
     let builders =

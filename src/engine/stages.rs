@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use crate::tree::instructions::{self, Instruction, Instructions};
+
 /// A `Dockerfile` has some kilobytes. What is behind this is not needed to know an image by.
 const LONGEST: u64 = 1024 * 1024;
 
@@ -28,20 +30,10 @@ pub(super) fn dockerfile_of(context: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn firsts(dockerfile: &str) -> Vec<String> {
-    let lines = dockerfile.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let mut instructions = vec![String::new()];
-    for line in lines {
-        let last = instructions.len() - 1;
-        if let Some(begun) = line.strip_suffix('\\') {
-            instructions[last].push_str(begun);
-        } else {
-            instructions[last].push_str(line);
-            instructions.push(String::new());
-        }
-    }
-    let from = |text: &String| text.get(..5).is_some_and(|word| word.trim_end().eq_ignore_ascii_case("FROM"));
-    let firsts = instructions.windows(2).filter(|pair| from(&pair[0]) && !from(&pair[1]) && !pair[1].is_empty());
-    firsts.map(|pair| pair[1].clone()).collect()
+    let Instructions { all, .. } = instructions::read(dockerfile);
+    let from = |instruction: &Instruction| instruction.keyword == "FROM";
+    let firsts = all.windows(2).filter(|pair| from(&pair[0]) && !from(&pair[1]));
+    firsts.map(|pair| format!("{} {}", pair[1].keyword, pair[1].rest)).collect()
 }
 
 /// Whether this, from an image's history, was made of this instruction: `/bin/sh -c #(nop) COPY file:… in /data` of
@@ -71,8 +63,9 @@ mod tests {
     fn each_stage_has_a_first_instruction() {
         let dockerfile = "# syntax\nARG A=1\nFROM debian:12 AS one\n\n# about\nENV A \\\n# between\n  b\nRUN make\n\
                           from scratch\nCOPY --from=one /a /b\nFROM one\nFROM two\nRUN x\\\n\n y\nFROM three\n";
-        assert_eq!(firsts(dockerfile), ["ENV A b", "COPY --from=one /a /b", "RUN xy"]);
+        assert_eq!(firsts(dockerfile), ["ENV A   b", "COPY --from=one /a /b", "RUN x y"]);
         assert_eq!(firsts("FROM ü\nRUN x"), ["RUN x"]);
+        assert_eq!(firsts("# escape=`\nFROM a\nRUN x `\n y"), ["RUN x  y"]);
         assert_eq!(firsts("ü"), [""; 0]);
     }
 
