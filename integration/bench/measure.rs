@@ -49,7 +49,7 @@ fn timed(command: &Command, figures: &str) -> Command {
 /// KiB and bytes out of time's answer, whose second figure is in blocks of 512 bytes.
 fn read(figures: &str) -> (u64, u64) {
     let last = figures.lines().last().unwrap_or_default();
-    let mut words = last.split(' ').map(|word| word.parse::<u64>());
+    let mut words = last.split(' ').map(str::parse::<u64>);
     let (Some(Ok(kib)), Some(Ok(blocks))) = (words.next(), words.next()) else { panic!("time says: {figures}") };
     (kib, blocks * 512)
 }

@@ -66,13 +66,13 @@ impl Table {
 
     /// Adds what a command took, the worst of all rounds; `must` is how much it has to write, where it has to.
     pub(super) fn cost(&mut self, command: &str, costs: &[Cost], must: Option<u64>) {
-        let most = |figure: fn(&Cost) -> u64| wide(costs.iter().map(figure).max().unwrap_or_default());
-        let memory = most(|cost| cost.kib) / 1024.0;
+        let worst = |figure: fn(&Cost) -> u64| wide(costs.iter().map(figure).max().unwrap_or_default());
+        let memory = worst(|cost| cost.kib) / 1024.0;
         let mut row = vec![command.to_owned(), format!("{memory:.1} MiB"), format!("≤ {MEMORY} MiB")];
         row.push(verdict(Some(memory <= MEMORY)).to_owned());
         self.numbers.push(memory);
         if let Some(must) = must {
-            let share = most(|cost| cost.written) / wide(must);
+            let share = worst(|cost| cost.written) / wide(must);
             row.extend([format!("{share:.3}"), format!("≤ {WRITTEN}"), verdict(Some(share <= WRITTEN)).to_owned()]);
             self.numbers.push(share);
         } else {
