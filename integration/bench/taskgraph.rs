@@ -90,12 +90,12 @@ fn taskgraph(repository: &Repository, verb: &str, more: &[&str]) -> (f64, String
 fn call(arguments: &[&str], environment: &Environment) -> (f64, String) {
     run("sync", &[]);
     let mut command = Command::new("scripts/taskgraph");
-    command.arg("integration/bench/taskgraph.py").args(arguments).envs(environment);
+    command.arg("integration/bench/of_taskgraph.py").args(arguments).envs(environment);
     let output = command.output().expect("scripts/taskgraph");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
     let last = said.lines().last().unwrap_or_default();
-    let (seconds, answer) = last.split_once(' ').unwrap_or_else(|| panic!("taskgraph.py says: {said}"));
+    let (seconds, answer) = last.split_once(' ').unwrap_or_else(|| panic!("of_taskgraph.py says: {said}"));
     let seconds = seconds.parse().unwrap();
     tell(&format!("taskgraph, {}", arguments[0]), seconds);
     (seconds, answer.to_owned())

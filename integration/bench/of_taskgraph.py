@@ -1,8 +1,8 @@
 """One call of the real taskgraph's, timed: prints its seconds and its answer.
 
-    taskgraph.py hash ROOT DIRECTORY
-    taskgraph.py context ROOT DIRECTORY FILE
-    taskgraph.py load TASK TAG
+    of_taskgraph.py hash ROOT DIRECTORY
+    of_taskgraph.py context ROOT DIRECTORY FILE
+    of_taskgraph.py load TASK TAG
 
 Run by taskgraph.rs, through scripts/taskgraph.
 """
