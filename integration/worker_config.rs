@@ -15,7 +15,9 @@ use image_worker::commands::stop::Reason;
 use image_worker::config::settings::{self, Setting};
 use image_worker::config::{Access, Config, Destination, Sources, Surroundings};
 use image_worker::names::HashScheme;
-use image_worker::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, ImageFile, Plan, Storage, TaskRun};
+use image_worker::plan::{
+    ArtifactPlan, BuildPlan, CacheFrom, ContextPlan, ContextSource, ExportChoice, ImageFile, Plan, Storage, TaskRun,
+};
 use image_worker::task::{Content, Environment, TaskDefinition, Template, Values, environment, unread, values};
 use regex::Regex;
 use serde_json::Value;
@@ -32,7 +34,7 @@ const BY_THE_WORKER: [(&str, &str); 4] = [
 ];
 
 /// The variables of `run` that people were promised.
-const PROMISED: [&str; 28] = [
+const PROMISED: [&str; 29] = [
     "TASKCLUSTER_ROOT_URL",
     "TASKCLUSTER_PROXY_URL",
     "TASKCLUSTER_CLIENT_ID",
@@ -55,10 +57,12 @@ const PROMISED: [&str; 28] = [
     "DOCKER_BUILD_SECRETS",
     "SOURCE_DATE_EPOCH",
     "IMAGE_WORKER_BUILDER",
+    "CACHE_FROM",
     "PARENT_TASK_ID",
     "ARTIFACT_NAME",
     "ARTIFACT_EXPIRES",
     "DOCKER_IMAGE_ZSTD_LEVEL",
+    "EXPORT",
     "DOCKER_HOST",
     "MAX_RUN_TIME",
 ];
@@ -113,6 +117,7 @@ fn plan() -> Plan {
             network: Some("host".to_owned()),
             builder: BuilderChoice::BuildKit,
             secrets: r#"{"npm":{"taskcluster":"project/x/npm","key":"token"}}"#.parse().unwrap(),
+            cache_from: Some(CacheFrom::Latest),
         },
         parent: Some(TOOLCHAIN.parse().unwrap()),
         artifact: ArtifactPlan {
@@ -120,6 +125,7 @@ fn plan() -> Plan {
             expires: Some("2016-12-08T12:34:56.789Z".parse().unwrap()),
             storage: Storage::Auto,
             zstd_level: Some(10),
+            export: ExportChoice::Squash,
         },
         index: "index.garbage.staging".parse().unwrap(),
         index_hash: Some("cd".repeat(32).parse().unwrap()),
@@ -135,9 +141,9 @@ fn small_plan() -> Plan {
     (plan.context.scheme, plan.context.directory) =
         (HashScheme::Contents, Some("testing/docker/builder".parse().unwrap()));
     plan.build.args.remove("GREETING");
-    (plan.build.network, plan.parent) = (None, None);
+    (plan.build.network, plan.build.cache_from, plan.parent) = (None, None, None);
     plan.artifact.name = "public/image.tar".parse().unwrap();
-    (plan.artifact.expires, plan.artifact.zstd_level) = (None, None);
+    (plan.artifact.expires, plan.artifact.zstd_level, plan.artifact.export) = (None, None, ExportChoice::Auto);
     plan.index = "index".parse().unwrap();
     (plan.index_hash, plan.reproducible) = (None, None);
     plan

@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 
 use crate::disk::{NoRoom, room_for};
 use crate::engine::{Engine, EngineError};
-use crate::image_archive::{RelayError, Relayed, relay};
+use crate::image_archive::{RelayError, Relayed, relay_with};
 use crate::names::{Digest, HttpUrl};
 use crate::report::Report;
 use crate::retry::{Another, Failure};
@@ -75,6 +75,9 @@ pub struct Loader<'a> {
     pub storage: &'a Storage,
     /// Progress.
     pub report: &'a Report,
+    /// For an image that a build takes steps from: the configurations of the images of its steps, as far as the engine
+    /// needs such images.
+    pub steps: Option<&'a [String]>,
 }
 
 impl Loader<'_> {
@@ -127,13 +130,18 @@ impl Loader<'_> {
     ) -> Result<Relayed, LoadError> {
         let (writer, archive) = stream::pipe();
         let name = tag.to_owned();
+        let configs = self.steps.map(<[String]>::to_vec).unwrap_or_default();
+        let ids: Vec<_> = configs.iter().map(|config| format!("sha256:{}", Digest::of(config.as_bytes()))).collect();
         let relaying = spawn_blocking(move || {
             let out = BufWriter::with_capacity(PIECE, writer);
-            let (relayed, out) = relay(open(), &name, expected, out)?;
+            let (relayed, out) = relay_with(open(), &name, expected, &configs, out)?;
             out.into_inner().map_err(|error| RelayError::Write(error.into_error()))?.finish();
             Ok(relayed)
         });
-        let loaded = self.engine.load(archive, tag).await;
+        let loaded = match self.steps {
+            Some(_) => self.engine.load_cache(archive, tag, &ids).await,
+            None => self.engine.load(archive, tag).await,
+        };
         let relayed = match relaying.await {
             Ok(relayed) => relayed,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),

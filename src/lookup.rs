@@ -1,6 +1,8 @@
 //! Finding images that live: which entries of the index can be believed, in the central project and in the own one.
 //! The hashes come from above, and so does what to do with an image that is found, or is not.
 
+mod newest;
+
 use std::collections::BTreeMap;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -13,6 +15,7 @@ use crate::retry::{Another, Failure as _, Policy, retry};
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::{CallError, CallFault, Services};
 use crate::transfer::{Storage, TransferError};
+pub use newest::{Asked, Newest, newest};
 
 /// How many images are looked at at once, each with one call under way. 200 images take four calls each at most, so
 /// that a service that answers in 50 ms has answered all of them within 1.3 s; more would be felt by the service.

@@ -58,6 +58,8 @@ pub enum ParentError {
 pub enum Role {
     /// Another image is built from it.
     Parent,
+    /// A build takes steps from it.
+    Cache,
     /// Itself.
     Image,
 }
@@ -66,6 +68,7 @@ impl std::fmt::Display for Role {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Parent => "parent image",
+            Self::Cache => "layer cache",
             Self::Image => "image",
         })
     }
@@ -75,6 +78,7 @@ impl Role {
     fn whose(self) -> &'static str {
         match self {
             Self::Parent => "parent's ",
+            Self::Cache => "layer cache's ",
             Self::Image => "",
         }
     }
@@ -82,7 +86,17 @@ impl Role {
     fn way_out(self) -> &'static str {
         match self {
             Self::Parent => "set PARENT_TASK_ID to another",
+            Self::Cache => "set CACHE_FROM to off",
             Self::Image => "name another",
+        }
+    }
+
+    /// Its download, and how patient one is with it: what only saves time may not take much.
+    fn download(self) -> (&'static str, Policy) {
+        match self {
+            Self::Parent => ("the download of the parent image", Policy::TRANSFER),
+            Self::Cache => ("the download of the layer cache", Policy { tries: 2, ..Policy::TRANSFER }),
+            Self::Image => ("the download of the image", Policy::TRANSFER),
         }
     }
 }
@@ -198,11 +212,8 @@ impl TaskImages<'_> {
         indexed: Option<&Indexed>,
         tag: &str,
     ) -> Result<TaskImage, Missing> {
-        let doing = match self.role {
-            Role::Parent => "the download of the parent image",
-            Role::Image => "the download of the image",
-        };
-        retry(doing, Policy::TRANSFER, || async {
+        let (doing, policy) = self.role.download();
+        retry(doing, policy, || async {
             let Found { name, url, sha256 } = self.find(task, name, indexed).await?;
             let promise = if sha256.is_some() { ", as the index has it" } else { "" };
             let loaded = self.loader.download(&url, sha256, tag).await;

@@ -195,7 +195,7 @@ pub fn environment(plan: &Plan) -> Result<Environment, TaskError> {
         }
     };
     let args = serde_json::to_string(&plan.build.args).map_err(TaskError::Definition)?;
-    let variables: [(&Setting, String); 19] = [
+    let variables: [(&Setting, String); 20] = [
         (&settings::IMAGE_NAME, plan.image.to_string()),
         (&settings::PROJECT, plan.project.to_string()),
         (&settings::PUSHDATE, plan.pushdate.to_string()),
@@ -209,10 +209,12 @@ pub fn environment(plan: &Plan) -> Result<Environment, TaskError> {
         (&settings::SECRET, plan.build.secrets.to_string()),
         (&settings::BUILDER, plan.build.builder.to_string()),
         (&settings::SOURCE_DATE_EPOCH, text(plan.reproducible.as_ref())),
+        (&settings::CACHE_FROM, text(plan.build.cache_from.as_ref())),
         (&settings::PARENT_TASK_ID, text(plan.parent.as_ref())),
         (&settings::ARTIFACT_NAME, plan.artifact.name.to_string()),
         (&settings::ARTIFACT_EXPIRES, text(plan.artifact.expires.as_ref())),
         (&settings::ZSTD_LEVEL, text(plan.artifact.zstd_level.as_ref())),
+        (&settings::EXPORT, plan.artifact.export.to_string()),
         (&settings::INDEX, plan.index.to_string()),
         (&settings::INDEX_HASH, text(plan.index_hash.as_ref())),
     ];
@@ -335,6 +337,7 @@ mod tests {
                 expires: None,
                 storage: Storage::Auto,
                 zstd_level: None,
+                export: crate::plan::ExportChoice::Auto,
             },
             index: "index.garbage".parse().unwrap(),
             index_hash: None,

@@ -89,7 +89,7 @@ pub async fn load(config: LoadConfig, stop: &Stop, report: &Report) -> Result<Lo
     let engine = stop.during("looking for an engine", Engine::connect(&engine)).await?;
     // Under a name of its own until it is whole, so that no failure takes a name from the image that has it.
     let temporary = temporary_name(now);
-    let loader = Loader { engine: &engine, storage: &Storage::new()?, report };
+    let loader = Loader { engine: &engine, storage: &Storage::new()?, report, steps: None };
     let loading = async {
         let (archive, from, verified) = match (&place, &file) {
             (Place::File, Some(path)) => {

@@ -2,6 +2,7 @@
 //! `exit_code`'s.
 
 pub mod build;
+mod cache;
 pub mod check;
 pub mod context;
 pub mod decide;

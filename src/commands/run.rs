@@ -5,23 +5,25 @@ use std::error::Error as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Failed;
+use super::cache;
 use super::export::export;
 use super::leftovers;
 use super::secret_values;
 use super::stop::{Reason, Stop};
 use crate::build_log::BuildLog;
-use crate::build_secrets::BuildSecrets;
 use crate::config::{Config, Destination};
 use crate::disk::room_for;
-use crate::engine::{Base, Bases, Built, Engine, EngineError};
+use crate::engine::{Base, Bases, Built, Engine, EngineError, Told};
 use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::loading::Loader;
+use crate::lookup::{Asked, Newest, newest};
 use crate::parent::{Role, TaskImage, TaskImages};
-use crate::plan::{BuildPlan, EPOCH_ARG, Identity, PARENT_ARG, Plan};
+use crate::plan::{BuildPlan, CacheFrom, EPOCH_ARG, Identity, PARENT_ARG, Plan};
 use crate::provenance::{self, Made};
 use crate::publish::{Folder, Payload, PublishError, Publisher};
 use crate::report::Report;
@@ -101,30 +103,42 @@ async fn job(
     let work = work_folder(config)?;
     let (place, network) = (work.engine(), plan.build.network.as_deref());
     let connecting = Engine::connect_or_start(&config.engine, &place, network);
-    let engine = stop.during("looking for an engine", connecting).await?;
+    let asking = newest_image(config, services, clock.began);
+    let connecting = async { tokio::join!(connecting, asking) };
+    let connecting = connecting.map(|(engine, newest)| engine.map(|engine| (engine, newest)));
+    let (engine, newest) = stop.during("looking for an engine", connecting).await?;
     engine.keep_journal(work.journal());
     let fetcher = Fetcher { services, storage, report, folder: work.path() };
-    let context = stop.during("fetching the context", fetcher.context(plan)).await?;
-    let identity = plan.identity(context.hash)?;
+    let loader = || Loader { engine: &engine, storage, report, steps: None };
+    let caching = cache::load(plan, config.cache_from, newest.as_ref(), services, loader());
+    let fetching = stop.during("fetching the context", fetcher.context(plan));
+    let (context, cache) = or_clean(&engine, cache::alongside(fetching, caching, stop).await).await?;
+    let identity = or_clean(&engine, plan.identity(context.hash).map_err(Into::into)).await?;
 
-    let mut log = begin_log(work.path())?;
+    let mut log = or_clean(&engine, begin_log(work.path())).await?;
     let asking = secret_values::values(&plan.build.secrets, services);
-    let secrets = stop.during("getting the build's secrets", asking).await?;
-    let loader = Loader { engine: &engine, storage, report };
-    let (told, parent) = match stop.during("loading the parent image", with_parent(plan, services, loader)).await {
-        Ok(told_and_parent) => told_and_parent,
-        Err(error) => {
-            engine.clean().await;
-            return Err(error);
-        }
+    let secrets = or_clean(&engine, stop.during("getting the build's secrets", asking).await).await?;
+    let loading = stop.during("loading the parent image", with_parent(plan, services, loader())).await;
+    let (build_plan, parent) = or_clean(&engine, loading).await?;
+    let offered = match config.cache_from {
+        CacheFrom::Latest => cache.iter().map(|cache| cache.tag.clone()).collect(),
+        CacheFrom::Parent => build_plan.args.get(PARENT_ARG).cloned().into_iter().collect(),
+        CacheFrom::Off => Vec::new(),
     };
-    let building = build(&engine, plan, (&told, &secrets), &identity, context, &mut log);
+    let (secrets, is_cache) = (&secrets, config.cache_from != CacheFrom::Off);
+    let told = Told { plan: &build_plan, secrets, cache: &offered, is_cache };
+    let building = build(&engine, plan, told, &identity, context, &mut log);
     let image = match stop.during("building", building).await {
-        Ok((Built { image_id, builder }, bases)) => {
-            let below = lasting(&bases, builder, told.args.get(PARENT_ARG));
+        Ok((Built { image_id, builder, steps }, bases)) => {
+            cache::tell(cache.as_ref(), steps);
+            let below = lasting(&bases, builder, build_plan.args.get(PARENT_ARG));
             let place = (work.path(), config.destination == Destination::Task);
-            let exporting = export(&engine, plan, &identity, (image_id, below), place, report);
-            stop.during("exporting the image", exporting).await.map(|image| (image, bases, builder))
+            let exporting = export(&engine, plan, &identity, (image_id.clone(), below), place, report);
+            let besides = cache::companion(&engine, plan, config.cache_from, &image_id, work.path()).await;
+            stop.during("exporting the image", exporting).await.map(|mut image| {
+                image.companions.extend(besides);
+                (image, bases, (builder, steps))
+            })
         }
         Err(error) => Err(error),
     };
@@ -149,7 +163,7 @@ async fn job(
             warn!("the build's log is not kept: {error}");
         }
     }
-    let (mut image, bases, builder) = image?;
+    let (mut image, bases, (builder, steps)) = image?;
     let made = Made {
         plan,
         identity: &identity,
@@ -159,6 +173,7 @@ async fn job(
         besides: &image.companions,
         bases: &bases,
         parent: parent.as_ref(),
+        cache: cache.as_ref().filter(|_| steps.cached > 0).map(|cache| (&cache.newest, &cache.image)),
         engine: engine.about(),
         builder,
         started: clock.began,
@@ -178,6 +193,22 @@ async fn within(limit: Duration, keeping: impl Future<Output = Result<(), Publis
         Ok(kept) => Ok(kept?),
         Err(_) => Err(Failed::Stopped { reason: Reason::Deadline, stage: "uploading the build's log" }),
     }
+}
+
+/// The newest image of the same name, where there is an index.
+async fn newest_image(config: &Config, services: Option<&Services>, now: Timestamp) -> Option<Newest> {
+    let Plan { index, project, image, .. } = &config.plan;
+    let newest = newest(services?, &Asked { index, project, central: &config.central, image, now }).await?;
+    debug!("the newest image of this name is that of {}, for {}", newest.at, newest.project);
+    Some(newest)
+}
+
+/// Gives a failure when what is in the engine by now is removed.
+async fn or_clean<T>(engine: &Engine, done: Result<T, Failed>) -> Result<T, Failed> {
+    if done.is_err() {
+        engine.clean().await;
+    }
+    done
 }
 
 /// A folder for what is not finished, which disappears with everything in it.
@@ -235,7 +266,7 @@ async fn with_parent(
 async fn build(
     engine: &Engine,
     plan: &Plan,
-    (told, secrets): (&BuildPlan, &BuildSecrets),
+    told: Told<'_>,
     identity: &Identity,
     context: Fetched,
     log: &mut BuildLog,
@@ -245,10 +276,21 @@ async fn build(
     }
     info!("building {}", identity.tag);
     let started = Instant::now();
-    let (file, tar) = (context.file.path(), context.open(plan.parent.is_some()).await?);
-    let built = engine.build(file, tar, &identity.engine_tag, told, secrets, log).await?;
+    let (file, tag) = (context.file.path(), &identity.engine_tag);
+    let mut built = engine.build(file, context.open(plan.parent.is_some()).await?, tag, told, log).await;
+    // A list of packages, for example, that names what is not there any more.
+    if let Err(EngineError::Build(failure)) = &built
+        && failure.cached > 0
+        && !told.cache.is_empty()
+    {
+        let cached = failure.cached;
+        warn!("the build failed after {cached} steps from the cache, which may be why: building again without it");
+        let anew = Told { cache: &[], ..told };
+        built = engine.build(file, context.open(plan.parent.is_some()).await?, tag, anew, log).await;
+    }
+    let built = built?;
     info!("built {} in {:.1} s", built.image_id, started.elapsed().as_secs_f64());
-    let bases = engine.bases(file, &told.args).await?;
+    let bases = engine.bases(file, &told.plan.args).await?;
     for unknown in &bases.unknown {
         warn!("the engine does not say what {unknown} was: the provenance has no digest of it");
     }

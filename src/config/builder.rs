@@ -16,7 +16,8 @@ pub(super) fn read(
 ) -> Result<BuildPlan, ConfigError> {
     // An empty flag is none, like an empty variable.
     let network = sources.parse(&settings::DOCKER_BUILD_NETWORK)?.filter(|network: &String| !network.is_empty());
-    Ok(BuildPlan { args, network, builder: builder(sources)?, secrets: secrets(sources, around)? })
+    let (builder, secrets) = (builder(sources)?, secrets(sources, around)?);
+    Ok(BuildPlan { args, network, builder, secrets, cache_from: sources.parse(&settings::CACHE_FROM)? })
 }
 
 /// Who builds. The images of steps, which a shell after a failure needs, are the classic builder's only.

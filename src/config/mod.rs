@@ -4,6 +4,7 @@
 mod access;
 mod build;
 mod builder;
+mod cache;
 mod decide;
 mod destination;
 mod engine;
@@ -27,8 +28,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, PushDate, RepoPath, TaskId};
-use crate::plan::{ArtifactPlan, ContextPlan, ContextSource, PARENT_ARG, Plan};
+use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, Project, PushDate, RepoPath, TaskId};
+use crate::plan::{ArtifactPlan, CacheFrom, ContextPlan, ContextSource, PARENT_ARG, Plan};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
 pub use build::BuildConfig;
@@ -58,6 +59,10 @@ pub struct Config {
     pub destination: Destination,
     /// The name that the image of the last good step keeps when a step fails.
     pub keep: Option<String>,
+    /// Where the build may take steps from.
+    pub cache_from: CacheFrom,
+    /// The project whose images every project may use.
+    pub central: Project,
     /// Build even where the index has the image already.
     pub force: bool,
     /// Seconds that the task may take.
@@ -120,6 +125,7 @@ impl Config {
             index_hash: sources.parse(&settings::INDEX_HASH)?,
             reproducible: reproducible::read(sources, around)?,
         };
+        let cache_from = cache::read(sources, &plan, &mut assumed)?;
         let keep = replay::kept(sources, plan.task.as_ref(), dry)?;
         let engine = EngineConfig::read(sources, around)?;
         if keep.is_some() && engine.is_managed() {
@@ -134,6 +140,8 @@ impl Config {
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             destination,
             keep,
+            cache_from,
+            central: sources.parse_or_default(&settings::CENTRAL)?,
             force: sources.switch(&settings::FORCE)?,
             max_run_time: sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get),
             patience: patience::read(sources)?,
@@ -330,7 +338,8 @@ fn artifact(
     let zstd_level = name.is_zstd().then_some(level);
     // Whole milliseconds, as all of Taskcluster writes times; repeated calls must send the same.
     let expires = expires.and_then(|time| Timestamp::from_millisecond(time.as_millisecond()).ok());
-    Ok(ArtifactPlan { name, expires, storage: sources.parse_or_default(&settings::ARTIFACT_STORAGE)?, zstd_level })
+    let storage = sources.parse_or_default(&settings::ARTIFACT_STORAGE)?;
+    Ok(ArtifactPlan { name, expires, storage, zstd_level, export: sources.parse_or_default(&settings::EXPORT)? })
 }
 
 #[cfg(test)]

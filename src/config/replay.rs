@@ -31,13 +31,16 @@ pub const OF_THE_TASK: &[&Setting] = &[
     &settings::SECRET,
     &settings::REPRODUCIBLE,
     &settings::SOURCE_DATE_EPOCH,
+    &settings::CACHE_FROM,
     &settings::PARENT_TASK_ID,
     &settings::ARTIFACT_NAME,
     &settings::ARTIFACT_EXPIRES,
     &settings::ARTIFACT_STORAGE,
     &settings::ZSTD_LEVEL,
+    &settings::EXPORT,
     &settings::INDEX,
     &settings::INDEX_HASH,
+    &settings::CENTRAL,
 ];
 
 /// The job of an existing task.

@@ -129,12 +129,14 @@ settings! {
     BUILDER = Setting::new("builder", "IMAGE_WORKER_BUILDER", "BUILDER", "Who builds: classic, buildkit (stages side by side, RUN --mount), or auto: the one that the Dockerfile needs, else the engine's own").default("auto").group(BUILD);
     REPRODUCIBLE = Setting::new("reproducible", "IMAGE_WORKER_REPRODUCIBLE", "", "Make the image the same bytes whenever and wherever it is built: no time in it is later than SOURCE_DATE_EPOCH, or else than 2016-01-01, the time of all files of a context").group(BUILD);
     SOURCE_DATE_EPOCH = Setting::new("source-date-epoch", "SOURCE_DATE_EPOCH", "SECONDS", "The latest time in the image, seconds since 1970, not in the future; also given to the build as an argument; implies --reproducible").group(BUILD);
+    CACHE_FROM = Setting::new("cache-from", "CACHE_FROM", "FROM", "Where steps may be taken from that have been built before: latest, the newest image of this name in the index; parent, the parent image; off, as is the default with --force and --reproducible").default("latest").group(BUILD);
     PARENT_TASK_ID = Setting::new("parent-task-id", "PARENT_TASK_ID", "ID", "The task whose image is the parent, $DOCKER_IMAGE_PARENT in the Dockerfile").group(BUILD);
 
     ARTIFACT_NAME = Setting::new("artifact-name", "ARTIFACT_NAME", "NAME", "The image artifact; a name ending in .tar.zst compresses it; with --publish payload public/image.tar.zst").default("public/image.tar").group(ARTIFACT);
     ARTIFACT_EXPIRES = Setting::new("artifact-expires", "ARTIFACT_EXPIRES", "TIME", "When the artifact and its index entries expire, RFC 3339 [default: with the task]").group(ARTIFACT);
     ARTIFACT_STORAGE = Setting::new("artifact-storage", "ARTIFACT_STORAGE", "TYPE", "Storage type of the artifact: s3, object, or auto (s3, and object where the deployment refuses s3)").default("auto").group(ARTIFACT);
     ZSTD_LEVEL = Setting::new("zstd-level", "DOCKER_IMAGE_ZSTD_LEVEL", "1-19", "Compression level of a .tar.zst artifact").default("3").group(ARTIFACT);
+    EXPORT = Setting::new("export", "EXPORT", "HOW", "How the image comes out of the engine: engine, by its export; storage, read where the engine keeps it, which is faster; auto, storage where that can be read; squash, another image of the same files in one layer").default("auto").group(ARTIFACT);
     PUBLISH = Setting::new("publish", "IMAGE_WORKER_PUBLISH", "HOW", "Who publishes: api, this program; payload, the worker, as the task's payload declares the artifact that is written to --output; `replay` without it is a dry run").default("api").group(ARTIFACT);
     CHOWN_OUTPUT = Setting::new("chown-output", "CHOWN_OUTPUT", "UID:GID", "Owner of what is written to --output").group(ARTIFACT);
     INDEX = Setting::new("index", "INDEX", "PREFIX", "Prefix of the routes").default("index").group(ARTIFACT);
@@ -194,15 +196,18 @@ pub const RUN: &[&Setting] = &[
     &SECRET,
     &REPRODUCIBLE,
     &SOURCE_DATE_EPOCH,
+    &CACHE_FROM,
     &PARENT_TASK_ID,
     &ARTIFACT_NAME,
     &ARTIFACT_EXPIRES,
     &ARTIFACT_STORAGE,
     &ZSTD_LEVEL,
+    &EXPORT,
     &PUBLISH,
     &CHOWN_OUTPUT,
     &INDEX,
     &INDEX_HASH,
+    &CENTRAL,
     &ROOT_URL,
     &PROXY_URL,
     &CLIENT_ID,

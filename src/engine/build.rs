@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::bases::pulled;
 use super::buildkit::{Asked, Failing, Progress};
-use super::output::{Output, Said, is_about_our_args};
+use super::output::{Output, Said, Steps, is_about_our_args};
 use super::sending::noting_the_end;
 use super::{BuildFailure, Engine, EngineError, Kind, managed, stages};
 use crate::build_log::BuildLog;
@@ -31,7 +31,25 @@ pub struct Built {
     pub image_id: String,
     /// Who has read the `Dockerfile`: `classic`, `buildkit` or `buildah`.
     pub builder: &'static str,
+    /// How many of its steps came from the images that were offered for it.
+    pub steps: Steps,
 }
+
+/// What a build is told besides its context.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// Arguments and network.
+    pub plan: &'a BuildPlan,
+    /// What the `Dockerfile` may ask for.
+    pub secrets: &'a BuildSecrets,
+    /// The images in the engine, by name, that steps may be taken from; without any, each step is built.
+    pub cache: &'a [String],
+    /// Whether a later build may take steps from this image.
+    pub is_cache: bool,
+}
+
+/// By this argument `BuildKit` writes into an image of which steps its layers are: without it none can be taken from it.
+const INLINE_CACHE_ARG: &str = "BUILDKIT_INLINE_CACHE";
 
 impl Engine {
     /// Builds a context, a plain tar, and tags the image. The output goes to
@@ -41,8 +59,7 @@ impl Engine {
         file: &Path,
         context: impl AsyncRead + Send + 'static,
         tag: &str,
-        plan: &BuildPlan,
-        secrets: &BuildSecrets,
+        Told { plan, secrets, cache, is_cache }: Told<'_>,
         log: &mut BuildLog,
     ) -> Result<Built, EngineError> {
         // A Dockerfile that cannot be read here is the engine's to refuse.
@@ -57,21 +74,28 @@ impl Engine {
                 traces.context_is_sent();
             }
         });
+        let mut args = plan.args.clone();
+        if is_cache && builder.session.is_some() {
+            args.entry(INLINE_CACHE_ARG.to_owned()).or_insert_with(|| "1".to_owned());
+        }
         let options = BuildImageOptions {
             dockerfile: "Dockerfile".to_owned(),
             t: Some(tag.to_owned()),
             rm: true,
             forcerm: true,
-            // The image is made of its context and its base, not of what others left in the engine. And the classic
-            // builder fails, as if by the Dockerfile's fault, when an image goes while it looks through its cache.
-            nocache: true,
-            buildargs: Some(plan.args.clone().into_iter().collect()),
+            // The image is made of its context, its base and what is offered, not of what others left in the engine. And the
+            // classic builder fails, as if by the Dockerfile's fault, when an image goes while it looks through its own
+            // cache; at that it does not look where images are offered.
+            nocache: cache.is_empty(),
+            // Podman takes steps from whatever it has.
+            cachefrom: (!cache.is_empty() && self.kind == Kind::Docker).then(|| cache.to_vec()),
+            buildargs: Some(args.into_iter().collect()),
             networkmode: plan.network.clone(),
             version: BuilderVersion::BuilderV1,
             ..BuildImageOptions::default()
         };
         let firsts = if goes_on { stages::firsts_of(file).unwrap_or_default() } else { Vec::new() };
-        self.traces.build_begins(tag, firsts, self.images().await);
+        self.traces.build_begins(tag, firsts, self.images().await, !cache.is_empty());
         let hidden = Secrets::among(&plan.args).and(secrets);
         let answer = builder.client.build_image(options, None, Some(bollard::body_try_stream(context)));
         let built = self.follow(answer, &builder.asked, hidden, log).await;
@@ -81,7 +105,10 @@ impl Engine {
             Err(EngineError::Build(_)) if self.managed.as_ref().is_some_and(|managed| managed.has_ended()) => {
                 Err(EngineError::Unfinished { doing: "building the image".to_owned() })
             }
-            built => Ok(Built { image_id: built?, builder: self.builder_name(builder.session.is_some()) }),
+            built => {
+                let (image_id, steps) = built?;
+                Ok(Built { image_id, builder: self.builder_name(builder.session.is_some()), steps })
+            }
         }
     }
 
@@ -92,7 +119,7 @@ impl Engine {
         let Some((stage, instruction)) = missing else { return Ok(()) };
         let message = format!("{instruction}: no stage {stage} comes before it; stages are counted from 0");
         let (step, exit_code, last_lines, way_out) = (None, None, Vec::new(), None);
-        Err(EngineError::Build(Box::new(BuildFailure { step, exit_code, message, last_lines, way_out })))
+        Err(EngineError::Build(Box::new(BuildFailure { step, exit_code, message, last_lines, way_out, cached: 0 })))
     }
 
     /// Reads a build's answer to its end.
@@ -102,14 +129,14 @@ impl Engine {
         asked: &Asked,
         secrets: Secrets,
         log: &mut BuildLog,
-    ) -> Result<String, EngineError> {
+    ) -> Result<(String, Steps), EngineError> {
         let mut answer = std::pin::pin!(answer);
-        let mut told = Told { output: Output::hiding(secrets.clone()), progress: Progress::hiding(secrets) };
+        let mut heard = Heard { output: Output::hiding(secrets.clone()), progress: Progress::hiding(secrets) };
         let mut image_id = None;
         while let Some(line) = answer.next().await {
             match line {
                 Ok(line) => {
-                    self.tell(&mut told, &line, log);
+                    self.tell(&mut heard, &line, log);
                     if let (Some(piece), Some(_)) = (&line.stream, &self.managed) {
                         image_id = managed::last_word(piece);
                     }
@@ -118,16 +145,17 @@ impl Engine {
                     }
                 }
                 Err(error) => {
-                    self.print(told.end(), log);
-                    return Err(failure(told, asked, error));
+                    self.print(heard.end(), log);
+                    return Err(failure(heard, asked, error));
                 }
             }
         }
-        self.print(told.end(), log);
-        image_id.ok_or_else(|| EngineError::Unfinished { doing: "building the image".to_owned() })
+        self.print(heard.end(), log);
+        let image_id = image_id.ok_or_else(|| EngineError::Unfinished { doing: "building the image".to_owned() })?;
+        Ok((image_id, heard.steps()))
     }
 
-    fn tell(&self, Told { output, progress }: &mut Told, line: &BuildInfo, log: &mut BuildLog) {
+    fn tell(&self, Heard { output, progress }: &mut Heard, line: &BuildInfo, log: &mut BuildLog) {
         if let Some(BuildInfoAux::BuildKit(news)) = &line.aux {
             // BuildKit keeps no image that it pulls, and says only here what it got.
             news.vertexes.iter().filter_map(|vertex| pulled(&vertex.name)).for_each(|name| self.traces.pulled(name));
@@ -177,12 +205,18 @@ impl Engine {
 
 /// What a build has told so far: the classic builder in its own words, BuildKit in news of its parts.
 #[derive(Default)]
-struct Told {
+struct Heard {
     output: Output,
     progress: Progress,
 }
 
-impl Told {
+impl Heard {
+    /// One of the two has nothing to count.
+    fn steps(&self) -> Steps {
+        let (one, other) = (self.output.steps(), self.progress.steps());
+        Steps { cached: one.cached + other.cached, all: one.all + other.all }
+    }
+
     fn end(&mut self) -> Vec<Said> {
         let mut said = self.progress.end();
         said.extend(self.output.end());
@@ -191,7 +225,9 @@ impl Told {
 }
 
 /// Tells the `Dockerfile`'s faults from the engine's: by the kind of answer, not by its words.
-fn failure(Told { output, progress }: Told, asked: &Asked, error: Error) -> EngineError {
+fn failure(heard: Heard, asked: &Asked, error: Error) -> EngineError {
+    let cached = heard.steps().cached;
+    let Heard { output, progress } = heard;
     let message = match error {
         // Said in the stream of a build that had begun.
         Error::DockerStreamError { error } => error,
@@ -206,7 +242,8 @@ fn failure(Told { output, progress }: Told, asked: &Asked, error: Error) -> Engi
     }
     let (step, last_lines) = if step.is_some() { (step, last_lines) } else { output.into_last() };
     let way_out = asked.way_out(step.as_ref(), sought.as_deref());
-    EngineError::Build(Box::new(BuildFailure { exit_code: exit_code(&message), step, message, last_lines, way_out }))
+    let exit_code = exit_code(&message);
+    EngineError::Build(Box::new(BuildFailure { step, exit_code, message, last_lines, way_out, cached }))
 }
 
 /// What failed, without the doors that it came through.
@@ -226,7 +263,7 @@ fn exit_code(message: &str) -> Option<i64> {
     code.captures(message)?.get(1)?.as_str().parse().ok()
 }
 
-fn trouble(doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
+pub(super) fn trouble(doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
     EngineError::Trouble { doing: doing.to_owned(), source: source.into() }
 }
 
@@ -250,20 +287,20 @@ mod tests {
         let error = Error::DockerStreamError {
             error: "The command '/bin/sh -c exit 3' returned a non-zero code: 3".to_owned(),
         };
-        let said = failure(Told { output, ..Told::default() }, &Asked::default(), error).to_string();
+        let said = failure(Heard { output, ..Heard::default() }, &Asked::default(), error).to_string();
         assert!(said.starts_with("step 2/2, RUN exit 3, failed with exit code 3; its last line: boom; "), "{said}");
 
         let mut output = Output::default();
         output.piece(&format!("Step 2/2 : RUN {}\n{}\n", "true && ".repeat(100), "x".repeat(1000)));
         let error = Error::DockerStreamError { error: "returned a non-zero code: 100".to_owned() };
         let said = crate::report::error_line(
-            &failure(Told { output, ..Told::default() }, &Asked::default(), error).to_string(),
+            &failure(Heard { output, ..Heard::default() }, &Asked::default(), error).to_string(),
         );
         assert!(said.contains("failed with exit code 100") && said.ends_with("or what it fetches"), "{said}");
 
         let lost = Error::IOError { err: std::io::Error::other("connection reset") };
-        assert!(matches!(failure(Told::default(), &Asked::default(), lost), EngineError::Trouble { .. }));
+        assert!(matches!(failure(Heard::default(), &Asked::default(), lost), EngineError::Trouble { .. }));
         let broken = Error::DockerResponseServerError { status_code: 500, message: String::new() };
-        assert!(matches!(failure(Told::default(), &Asked::default(), broken), EngineError::Trouble { .. }));
+        assert!(matches!(failure(Heard::default(), &Asked::default(), broken), EngineError::Trouble { .. }));
     }
 }

@@ -31,11 +31,17 @@ struct Book {
     journal: Option<Journal>,
     /// What the builder has said of images that it pulled, `NAME@sha256:…`. Nothing of them is ours to remove.
     pulled: Vec<String>,
+    /// Whether the build takes steps from images that we have loaded: then those that come from the cache are ours.
+    takes_steps: bool,
+    /// The images of the steps of the build, as the engine tells them.
+    steps: Vec<String>,
 }
 
 impl Traces {
-    /// A build begins: the image's tag, the first instructions of its stages, and what the engine has already.
-    pub(super) fn build_begins(&self, tag: &str, firsts: Vec<String>, before: Vec<ImageSummary>) {
+    /// A build begins: the image's tag, the first instructions of its stages, what the engine has already, and whether steps
+    /// are taken from images that we have loaded.
+    pub(super) fn build_begins(&self, tag: &str, firsts: Vec<String>, before: Vec<ImageSummary>, takes_steps: bool) {
+        self.change(|book| (book.takes_steps, book.steps) = (takes_steps, Vec::new()));
         let before = before.into_iter().map(|image| image.id).collect();
         self.add(Fact::Build { tag: tag.to_owned(), firsts, before });
     }
@@ -43,6 +49,14 @@ impl Traces {
     /// An archive begins to go in, of an image with this tag.
     pub(super) fn load_begins(&self, tag: &str) {
         self.add(Fact::Load(tag.to_owned()));
+    }
+
+    /// The same, of an image that steps are taken from, with the ids of the images of its steps.
+    pub(super) fn cache_begins(&self, tag: &str, steps: Vec<String>) {
+        self.add(Fact::Cache(tag.to_owned()));
+        for step in steps {
+            self.add(Fact::Made(step));
+        }
     }
 
     /// The engine is about to have all of the archive.
@@ -75,15 +89,23 @@ impl Traces {
         }
     }
 
+    /// A container with this name is about to be made.
+    pub(super) fn container(&self, name: &str) {
+        self.add(Fact::Container(name.to_owned()));
+    }
+
     pub(super) fn build_ends(&self) {
         self.add(Fact::Ended);
     }
 
     pub(super) fn image(&self, id: String, origin: Origin) {
-        self.add(match origin {
-            Origin::Before => Fact::Has(id),
-            Origin::Made => Fact::Made(id),
-        });
+        if origin != Origin::Before {
+            self.change(|book| book.steps.push(id.clone()));
+        }
+        // The classic builder puts the image of a step together anew, of an offered image's layer. Those that were there
+        // when the build began are not removed.
+        let ours = origin == Origin::Made || (origin == Origin::Cached && self.change(|book| book.takes_steps));
+        self.add(if ours { Fact::Made(id) } else { Fact::Has(id) });
     }
 
     /// The builder has this base image from a registry.
@@ -94,6 +116,11 @@ impl Traces {
     /// The base images that the builder has from registries.
     pub(super) fn all_pulled(&self) -> Vec<String> {
         self.change(|book| book.pulled.clone())
+    }
+
+    /// The images of the build's steps, as the engine has told them: a few digits of their ids.
+    pub(super) fn steps(&self) -> Vec<String> {
+        self.change(|book| book.steps.clone())
     }
 
     /// The image of the last step that the engine told of.
@@ -197,6 +224,9 @@ impl Engine {
     async fn remove_all(&self, left: Left, whose: &str) -> bool {
         let patience = if left.is_let_go_of() { LETTING_GO } else { BRIEFLY };
         let (mut removed, mut done) = (0, true);
+        for container in left.containers() {
+            done &= self.remove_container(container).await;
+        }
         let mut look = match (left.expects_more(), left.is_of_a_killed_run()) {
             (false, _) => ONCE,
             (true, false) => LETTING_GO,
@@ -347,7 +377,7 @@ mod tests {
         let (place, traces) = (String::new(), Traces::default());
         let (kind, about) = (Kind::Docker, About::default());
         let engine = Engine { client: client.unwrap(), place, traces, kind, about, managed: None };
-        engine.traces.build_begins("builder:1234", Vec::new(), Vec::new());
+        engine.traces.build_begins("builder:1234", Vec::new(), Vec::new(), false);
         let cleaning = engine.clean_within(Duration::from_millis(100));
         tokio::time::timeout(Duration::from_secs(20), cleaning).await.expect("it ends by itself");
     }

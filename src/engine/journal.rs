@@ -36,6 +36,8 @@ pub(super) enum Fact {
     Ended,
     /// An archive begins to go in, of an image with this tag.
     Load(String),
+    /// The same, of an image that steps are taken from: its layers can be below those of what is built.
+    Cache(String),
     /// The engine has all of that archive, or is about to: from then on it goes on by itself.
     Sent(String),
     /// The engine has answered.
@@ -47,6 +49,8 @@ pub(super) enum Fact {
     },
     /// This image is not ours to remove.
     Stays(String),
+    /// A container with this name is about to be made.
+    Container(String),
 }
 
 /// Where facts are written, from the first on. What the page cache has got is there after a SIGKILL: nothing is forced
@@ -148,9 +152,11 @@ mod tests {
             Fact::Made("ab0123456789".to_owned()),
             Fact::Ended,
             Fact::Load("base:parent".to_owned()),
+            Fact::Cache("base:cache".to_owned()),
             Fact::Sent("base:parent".to_owned()),
             Fact::Loaded { tag: "base:parent".to_owned(), was_nameless: true },
             Fact::Stays("ab0123456789".to_owned()),
+            Fact::Container("image-worker-squash-ab".to_owned()),
         ];
         for fact in &facts {
             journal.write(fact);

@@ -35,6 +35,8 @@ pub(super) struct Left {
     unpacking: Option<String>,
     /// Whether an image of these stays, and with it all below.
     keeps: bool,
+    /// The names of containers that never run.
+    containers: Vec<String>,
     /// When the run that left this wrote its last word; nothing for our own.
     last_word: Option<SystemTime>,
 }
@@ -45,6 +47,8 @@ enum Trace {
     Tag(String),
     /// The name of an image that is loaded, which nobody else gives.
     Loaded(String),
+    /// The name of an image that was loaded for its steps. What is built can be that very image, on top of others that we made.
+    Cache(String),
     Image(String),
 }
 
@@ -72,23 +76,33 @@ impl Left {
             Fact::Step(instruction) => self.instruction = instruction,
             Fact::Has(id) => self.last = Some((id, false)),
             Fact::Made(id) => {
-                self.traces.push(Trace::Image(id.clone()));
+                if !self.is_known(&id) {
+                    self.traces.push(Trace::Image(id.clone()));
+                }
                 self.last = Some((id, true));
             }
             Fact::Ended => self.cut_short = false,
             Fact::Load(tag) => self.traces.push(Trace::Loaded(tag)),
+            Fact::Cache(tag) => self.traces.push(Trace::Cache(tag)),
             Fact::Sent(tag) => self.unpacking = Some(tag),
             Fact::Loaded { tag, was_nameless } => {
                 self.unpacking = None;
                 if was_nameless {
-                    self.traces.retain(|trace| *trace != Trace::Loaded(tag.clone()));
+                    let (loaded, cache) = (Trace::Loaded(tag.clone()), Trace::Cache(tag));
+                    self.traces.retain(|trace| *trace != loaded && *trace != cache);
                 }
             }
             Fact::Stays(id) => {
                 self.keeps = true;
                 self.traces.retain(|trace| *trace != Trace::Image(id.clone()));
             }
+            Fact::Container(name) => self.containers.push(name),
         }
+    }
+
+    /// The names of containers, which go before the images that they are of.
+    pub(super) fn containers(&self) -> &[String] {
+        &self.containers
     }
 
     /// The image of the last step that the engine told of.
@@ -134,7 +148,7 @@ impl Left {
     /// Whether what the engine is still at can be asked for later, too. A parent's name is taken again by the next start
     /// of the same task.
     pub(super) fn can_wait(&self) -> bool {
-        self.expects_more() && !self.traces.iter().any(|trace| matches!(trace, Trace::Loaded(_)))
+        self.expects_more() && !self.traces.iter().any(|trace| matches!(trace, Trace::Loaded(_) | Trace::Cache(_)))
     }
 
     /// Images of which only their history can tell whether they are of this build: those on top of a base, which can be of
@@ -193,11 +207,20 @@ impl Left {
     /// What to remove, the youngest first: names and ids. `untold` is what the engine has besides, and `images` are those
     /// that it has now.
     pub(super) fn names(&self, untold: Vec<String>, images: &[ImageSummary]) -> Vec<String> {
-        let told = self.traces.iter().rev().filter_map(|trace| match trace {
-            Trace::Tag(tag) => (!self.is_taken(tag, &untold, images)).then_some(tag),
-            // A command can print what looks like the engine's word about any image.
-            Trace::Loaded(tag) => Some(tag),
-            Trace::Image(id) => self.before.iter().all(|before| !begins(before, id)).then_some(id),
+        // A command can print what looks like the engine's word about any image.
+        let is_ours = |id: &String| self.before.iter().all(|before| !begins(before, id));
+        let steps = || {
+            self.traces.iter().rev().filter_map(|trace| match trace {
+                Trace::Image(id) => is_ours(id).then_some(id),
+                Trace::Tag(_) | Trace::Loaded(_) | Trace::Cache(_) => None,
+            })
+        };
+        let told = self.traces.iter().rev().flat_map(|trace| match trace {
+            Trace::Tag(tag) => Vec::from_iter((!self.is_taken(tag, &untold, images)).then_some(tag)),
+            Trace::Loaded(tag) => vec![tag],
+            // Where each step was taken from it, it is what was built, and only without it the steps below can go.
+            Trace::Cache(tag) => std::iter::once(tag).chain(steps()).collect(),
+            Trace::Image(id) => Vec::from_iter(is_ours(id).then_some(id)),
         });
         let told: Vec<_> = told.cloned().collect();
         untold.into_iter().chain(told).collect()
@@ -212,6 +235,11 @@ impl Left {
 
     fn is_told(&self, id: &str) -> bool {
         self.traces.iter().any(|trace| matches!(trace, Trace::Image(told) if begins(id, told)))
+    }
+
+    /// Whether an image is told of by this id, or by more or fewer digits of it.
+    fn is_known(&self, id: &str) -> bool {
+        self.traces.iter().any(|trace| matches!(trace, Trace::Image(told) if begins(id, told) || begins(told, id)))
     }
 
     /// Whether an image can be of the build, by its date; where the program was not killed, any image can.

@@ -4,6 +4,7 @@
 use std::io;
 
 use bollard::errors::Error;
+use bollard::models::ImageSummary;
 use bollard::query_parameters::{ImportImageOptions, RemoveImageOptions, TagImageOptions};
 use futures_util::{Stream, StreamExt};
 use tokio_util::bytes::Bytes;
@@ -25,6 +26,29 @@ impl Engine {
     ) -> Result<String, EngineError> {
         let before = self.images().await;
         self.traces.load_begins(tag);
+        self.load_after(before, archive, tag).await
+    }
+
+    /// The same for an image that a build takes steps from. `steps` are the ids of the images of its steps, where the
+    /// archive has these too.
+    pub async fn load_cache(
+        &self,
+        archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+        tag: &str,
+        steps: &[String],
+    ) -> Result<String, EngineError> {
+        let before = self.images().await;
+        let is_new = |id: &&String| before.iter().all(|image| !same(&image.id, id));
+        self.traces.cache_begins(tag, steps.iter().filter(is_new).cloned().collect());
+        self.load_after(before, archive, tag).await
+    }
+
+    async fn load_after(
+        &self,
+        before: Vec<ImageSummary>,
+        archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+        tag: &str,
+    ) -> Result<String, EngineError> {
         let loaded = self.send(archive, tag).await;
         let had = |id: &String| before.iter().any(|image| image.id == *id && is_nameless(image));
         self.traces.load_ends(tag, loaded.as_ref().is_ok_and(had));
@@ -67,6 +91,11 @@ impl Engine {
         let loaded = self.inspect(tag).await.map_err(trouble)?;
         loaded.id.ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })
     }
+}
+
+/// Docker writes ids with `sha256:`, Podman without in some answers.
+fn same(one: &str, other: &str) -> bool {
+    one.trim_start_matches("sha256:") == other.trim_start_matches("sha256:")
 }
 
 fn trouble(source: Error) -> EngineError {

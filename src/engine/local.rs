@@ -68,7 +68,7 @@ impl Engine {
         };
         let hidden = Secrets::among(&build.plan.args).and(&build.secrets);
         let answer = builder.client.build_image(options, None, Some(body));
-        self.follow(answer, &builder.asked, hidden, log).await
+        Ok(self.follow(answer, &builder.asked, hidden, log).await?.0)
     }
 
     /// The image that has a name, if there is one.

@@ -7,6 +7,7 @@ mod build;
 mod buildkit;
 mod clean;
 mod connect;
+mod container;
 mod export;
 mod inspect;
 mod journal;
@@ -19,6 +20,8 @@ mod output;
 mod push;
 mod sending;
 mod stages;
+mod steps;
+mod storage;
 
 use std::sync::Arc;
 
@@ -26,14 +29,17 @@ use bollard::Docker;
 
 pub use about::About;
 pub use bases::{Base, Bases, shared_layers};
-pub use build::Built;
+pub use build::{Built, Told};
 pub use clean::After;
 use clean::Traces;
+pub use container::Idle;
 pub use keep::Kept;
 pub use local::{LocalBuild, Present};
 use managed::Managed;
 pub use managed::{KEEPER, Keeping, KeepingError, ManagedError, keep as keep_managed};
-pub use output::Step;
+pub use output::{Step, Steps};
+pub use steps::StepConfigs;
+pub use storage::{StorageError, StoredImage, StoredLayer};
 
 /// What the engine, or what it was asked to build, did wrong.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +102,8 @@ pub struct BuildFailure {
     pub last_lines: Vec<String>,
     /// What helps besides mending the `Dockerfile`.
     pub way_out: Option<String>,
+    /// How many steps came from the build cache before.
+    pub cached: usize,
 }
 
 impl BuildFailure {

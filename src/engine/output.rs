@@ -49,7 +49,7 @@ impl Step {
         Some(Self { number: number.parse().ok()?, of: of.parse().ok()?, instruction, stage: None })
     }
 
-    fn is(&self, instruction: &str) -> bool {
+    pub(super) fn is(&self, instruction: &str) -> bool {
         self.instruction.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case(instruction))
     }
 }
@@ -61,7 +61,17 @@ pub(super) struct Output {
     partial: String,
     step: Option<Step>,
     cached: bool,
+    steps: Steps,
     last_lines: VecDeque<String>,
+}
+
+/// How many steps a build had, and how many of them came from the build cache. To begin from an image is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Steps {
+    /// How many came from the cache.
+    pub cached: usize,
+    /// How many there were.
+    pub all: usize,
 }
 
 /// What a line of output says about the build itself.
@@ -78,8 +88,10 @@ pub(super) enum Said {
 /// Where the image of a step comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// It was there before: a base, or the build cache.
+    /// It was there before: a base.
     Before,
+    /// The build cache: it was there before, or was put together of a layer that was.
+    Cached,
     /// This build made it.
     Made,
 }
@@ -124,6 +136,7 @@ impl Output {
             return None;
         }
         if let Some(step) = Step::parse(&line) {
+            self.steps.all += usize::from(!step.is("FROM"));
             self.step = Some(step);
             self.cached = false;
             self.last_lines.clear();
@@ -137,9 +150,16 @@ impl Output {
         }
         // Podman's arrow is shorter. It names the cached image twice, here and in its next line.
         match said.strip_prefix("---> ").or_else(|| said.strip_prefix("--> ")) {
-            Some(cached) if cached.starts_with("Using cache") => self.cached = true,
+            Some(cached) if cached.starts_with("Using cache") && !begins => {
+                self.steps.cached += usize::from(!self.cached);
+                self.cached = true;
+            }
             Some(id) if is_image_id(id) => {
-                let origin = if self.cached || begins { Origin::Before } else { Origin::Made };
+                let origin = match (begins, self.cached) {
+                    (true, _) => Origin::Before,
+                    (false, true) => Origin::Cached,
+                    (false, false) => Origin::Made,
+                };
                 let id = id.to_owned();
                 return Some(Said::Has(line, id, origin));
             }
@@ -160,6 +180,11 @@ impl Output {
     /// The step that the engine is at.
     pub(super) fn step(&self) -> Option<&Step> {
         self.step.as_ref()
+    }
+
+    /// How many steps there were.
+    pub(super) fn steps(&self) -> Steps {
+        self.steps
     }
 
     /// The step that was running, and the last lines that it printed.
@@ -236,6 +261,7 @@ mod tests {
             .filter_map(|said| if let Said::Has(_, id, Origin::Made) = said { Some(id) } else { None })
             .collect();
         assert_eq!(made, ["333333333333"], "neither the base nor what came from the cache");
+        assert_eq!(output.steps(), Steps { cached: 1, all: 2 });
     }
 
     #[test]
@@ -275,6 +301,7 @@ mod tests {
         let said: Vec<_> = lines.iter().flat_map(|line| output.piece(&format!("{line}\n"))).collect();
         let made = said.iter().filter(|said| matches!(said, Said::Has(_, _, Origin::Made))).count();
         assert_eq!((said.len(), made), (7, 2));
+        assert_eq!(output.steps(), Steps { cached: 1, all: 2 });
         let (step, last) = output.into_last();
         assert_eq!((step.unwrap().to_string().as_str(), last.len()), ("step 3/3, RUN make,", 0));
     }

@@ -300,13 +300,18 @@ fn whole<R: Read>(entry: &mut Entry<R>, name: &str) -> Result<Vec<u8>, Trouble> 
 /// Writes a document behind the members.
 pub(super) fn append<W: Write>(out: &mut Builder<W>, name: &str, value: &impl serde::Serialize) -> Result<(), Trouble> {
     let text = serde_json::to_vec(value).map_err(|error| Trouble::member(name, NOTHING_LOADS, error.to_string()))?;
+    append_text(out, name, &text)
+}
+
+/// Writes a text behind the members.
+pub(super) fn append_text<W: Write>(out: &mut Builder<W>, name: &str, text: &[u8]) -> Result<(), Trouble> {
     let mut header = Header::new_ustar();
     header.set_size(text.len() as u64);
     header.set_mode(0o644);
     header.set_mtime(0);
     header.set_uid(0);
     header.set_gid(0);
-    out.append_data(&mut header, name, text.as_slice()).map_err(Trouble::Write)
+    out.append_data(&mut header, name, text).map_err(Trouble::Write)
 }
 
 impl Seen {

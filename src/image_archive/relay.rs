@@ -7,8 +7,9 @@ use std::io::{self, Read, Write};
 use tar::Builder;
 
 use super::manifest::Image;
-use super::members::{Out, Seen, Trouble, append, end_with_it, read_all};
+use super::members::{Out, Seen, Trouble, append, append_text, end_with_it, read_all};
 use super::problem::Problem;
+use super::steps::{StepImage, steps_of};
 use super::sums::{Packing, Plain};
 use super::verify::{Verified, misnamed_blobs, verify};
 use crate::names::Digest;
@@ -85,6 +86,17 @@ pub fn relay<R: Read, W: Write>(
     expected: Option<Digest>,
     out: W,
 ) -> Result<(Relayed, W), RelayError> {
+    relay_with(source, tag, expected, &[], out)
+}
+
+/// The same, with the images of the image's steps as far as `configs` has their configurations. They have no names.
+pub fn relay_with<R: Read, W: Write>(
+    source: R,
+    tag: &str,
+    expected: Option<Digest>,
+    configs: &[String],
+    out: W,
+) -> Result<(Relayed, W), RelayError> {
     let mut source = Tally::new(source);
     let mut out = Out { raw: out, plain: Plain::new(io::sink()) };
     let mut seen = Seen::default();
@@ -96,8 +108,17 @@ pub fn relay<R: Read, W: Write>(
     }
     let told = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.problem).collect();
     let (image, image_id, layers) = whole(&seen).map_err(|problems| RelayError::Content(told(problems)))?;
-    let document = serde_json::json!([Image { repo_tags: vec![tag.to_owned()], ..image.clone() }]);
-    append(&mut out, "manifest.json", &document)?;
+    let mut images = vec![Image { repo_tags: vec![tag.to_owned()], ..image.clone() }];
+    let config = seen.file(&image.config).and_then(|sums| sums.text.as_deref()).unwrap_or_default();
+    for StepImage { config, id, layers } in steps_of(config, configs) {
+        let name = format!("{id}.json");
+        // Two steps that change nothing have one image.
+        if images.iter().all(|known| known.config != name) {
+            append_text(&mut out, &name, config.as_bytes())?;
+            images.push(Image { config: name, repo_tags: Vec::new(), layers: image.layers[..layers].to_vec() });
+        }
+    }
+    append(&mut out, "manifest.json", &images)?;
     let (tags, repositories, packing) = (image.repo_tags.clone(), seen.repositories.is_some(), seen.packing);
     let out = out.into_inner().map_err(RelayError::Write)?;
     Ok((Relayed { image_id, layers, tags, repositories, packing, sha256, size }, out))

@@ -206,6 +206,12 @@ impl ArtifactName {
         Self("public/image-build/sbom.cdx.json".to_owned())
     }
 
+    /// The artifact that has the configurations of the images of an image's steps.
+    #[must_use]
+    pub fn layer_cache() -> Self {
+        Self("public/image-build/layer-cache.json".to_owned())
+    }
+
     /// Whether the artifact is to be compressed with zstd.
     #[must_use]
     pub fn is_zstd(&self) -> bool {
@@ -327,7 +333,8 @@ mod tests {
 
     #[test]
     fn artifact_names() {
-        for ours in [ArtifactName::build_log(), ArtifactName::provenance(), ArtifactName::sbom()] {
+        let layer_cache = ArtifactName::layer_cache();
+        for ours in [ArtifactName::build_log(), ArtifactName::provenance(), ArtifactName::sbom(), layer_cache] {
             assert!(is_artifact_name(ours.as_str()));
         }
         accepts::<ArtifactName>(

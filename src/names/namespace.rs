@@ -30,7 +30,7 @@ impl ImageNamespaces {
     ) -> Result<Self, NameError> {
         let base = image_namespace(index, project, image);
         Ok(Self {
-            latest: format!("{base}.latest").parse()?,
+            latest: Namespace::of_latest(index, project, image)?,
             pushdate: format!("{base}.pushdate.{}", pushdate.route_tail()).parse()?,
             hash: Namespace::of_hash(index, project, image, hash)?,
         })
@@ -49,6 +49,14 @@ impl Namespace {
         hash: ContextHash,
     ) -> Result<Self, NameError> {
         format!("{}.hash.{hash}", image_namespace(index, project, image)).parse()
+    }
+
+    /// Where a project's newest image of a name is found: `….latest`.
+    ///
+    /// # Errors
+    /// When it is longer than the index can store.
+    pub fn of_latest(index: &IndexPrefix, project: &Project, image: &ImageName) -> Result<Self, NameError> {
+        format!("{}.latest", image_namespace(index, project, image)).parse()
     }
 
     /// The route that leads here.

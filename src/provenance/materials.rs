@@ -17,7 +17,12 @@ use crate::plan::ContextSource;
 pub(super) fn materials(made: &Made) -> Vec<Resource> {
     let Bases { found, unknown } = made.bases;
     let parent_tag = made.plan.parent.as_ref().map(|task| made.plan.parent_tag(task));
-    let parent = made.plan.parent.as_ref().zip(made.parent).map(|(task, image)| parent(made.root_url, task, image));
+    let parent = made
+        .plan
+        .parent
+        .as_ref()
+        .zip(made.parent)
+        .map(|(task, image)| task_image("parent", made.root_url, task, image));
     // The parent is in the engine under a name of this job's own, which says nothing to anybody.
     let bases = found.iter().filter(|base| Some(&base.reference) != parent_tag.as_ref()).map(base);
     let unknown = unknown.iter().map(|reference| Resource {
@@ -25,7 +30,14 @@ pub(super) fn materials(made: &Made) -> Vec<Resource> {
         annotations: [("resolved", json!(false))].into(),
         ..Resource::default()
     });
-    std::iter::once(context(made)).chain(parent).chain(bases).chain(unknown).collect()
+    let cache = made.cache.map(|(newest, image)| {
+        let verified = task_image("layer cache", made.root_url, &newest.at.task_id, image);
+        // Another run of that task may have another image.
+        let run = format!("tasks/{}/runs/{}", newest.at.task_id, newest.at.run_id);
+        let run = made.root_url.map(|root| ("run", json!(format!("{root}/{run}"))));
+        Resource { annotations: verified.annotations.into_iter().chain(run).collect(), ..verified }
+    });
+    std::iter::once(context(made)).chain(parent).chain(cache).chain(bases).chain(unknown).collect()
 }
 
 fn context(made: &Made) -> Resource {
@@ -48,12 +60,12 @@ fn context(made: &Made) -> Resource {
     Resource { name: "context".to_owned(), uri, digest, media_type, annotations: BTreeMap::new() }
 }
 
-fn parent(root: Option<&HttpUrl>, task: &TaskId, image: &TaskImage) -> Resource {
+fn task_image(name: &str, root: Option<&HttpUrl>, task: &TaskId, image: &TaskImage) -> Resource {
     let artifact = &image.artifact;
     let verified = if image.promised { "index" } else { "archive" };
     let id = &image.archive.image_id;
     Resource {
-        name: "parent".to_owned(),
+        name: name.to_owned(),
         uri: root.map(|root| format!("{root}/api/queue/v1/task/{task}/artifacts/{artifact}")),
         digest: [("sha256", image.archive.sha256.to_string())].into(),
         annotations: [("imageId", json!(id)), ("comparedWith", json!(verified))].into(),

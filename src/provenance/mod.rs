@@ -12,6 +12,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::engine::{About, Bases};
+use crate::lookup::Newest;
 use crate::names::{ArtifactName, HttpUrl};
 use crate::parent::TaskImage;
 use crate::plan::{Companion, ContextSource, Identity, ImageFile, Plan, to_milliseconds};
@@ -47,6 +48,8 @@ pub struct Made<'a> {
     pub bases: &'a Bases,
     /// The image of another task that it was built from.
     pub parent: Option<&'a TaskImage>,
+    /// The image that steps were taken from, as the index has it.
+    pub cache: Option<(&'a Newest, &'a TaskImage)>,
     /// The engine.
     pub engine: &'a About,
     /// Who in the engine read the `Dockerfile`.

@@ -52,7 +52,8 @@ impl Folder {
         let made = !path.exists();
         fs::create_dir_all(&path).map_err(|source| error(&path, source))?;
         let folder = Self { path, owner, made };
-        for stale in [stale, ArtifactName::provenance().file_name(), ArtifactName::sbom().file_name()] {
+        let besides = [ArtifactName::provenance(), ArtifactName::sbom(), ArtifactName::layer_cache()];
+        for stale in std::iter::once(stale).chain(besides.iter().map(ArtifactName::file_name)) {
             let stale = folder.path.join(stale);
             match fs::remove_file(&stale) {
                 Err(source) if source.kind() != ErrorKind::NotFound => return Err(error(&stale, source)),

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bollard::moby::buildkit::v1::{StatusResponse, Vertex, VertexWarning};
 
 use super::super::Step;
-use super::super::output::Said;
+use super::super::output::{Said, Steps};
 use super::lines::Lines;
 use super::vertex::Part;
 use crate::build_log::plain;
@@ -28,6 +28,7 @@ struct Watched {
     /// What stands before its lines, as those of another stage come between.
     prefix: String,
     told: bool,
+    cached: bool,
     over: bool,
     error: String,
     lines: Lines,
@@ -85,6 +86,13 @@ impl Progress {
         said
     }
 
+    /// How many steps there were.
+    pub(in super::super) fn steps(&self) -> Steps {
+        let is_step = |part: &&Watched| matches!(&part.part, Part::Step(step) if part.told && !step.is("FROM"));
+        let steps: Vec<_> = self.parts.values().filter(is_step).collect();
+        Steps { cached: steps.iter().filter(|part| part.cached).count(), all: steps.len() }
+    }
+
     /// The step that failed by this message, if one did.
     pub(in super::super) fn into_failing(mut self, message: &str) -> Failing {
         let named = self.parts.iter().find(|(_, part)| !part.error.is_empty() && message.contains(&part.error));
@@ -104,8 +112,17 @@ impl Progress {
             let part = Part::of(&secrets.hide(&plain(&vertex.name)));
             let stage = if let Part::Step(Step { stage: Some(stage), .. }) = &part { Some(stage) } else { None };
             let prefix = stage.map(|stage| format!("[{stage}] ")).unwrap_or_default();
-            Watched { part, prefix, told: false, over: false, error: String::new(), lines: Lines::default() }
+            Watched {
+                part,
+                prefix,
+                told: false,
+                cached: false,
+                over: false,
+                error: String::new(),
+                lines: Lines::default(),
+            }
         });
+        part.cached |= vertex.cached;
         let has_begun = vertex.started.is_some() || vertex.cached || !vertex.error.is_empty();
         if !has_begun || part.told || vertex.error.contains(STOPPED) {
             return;
@@ -215,6 +232,7 @@ mod tests {
             [vertex("1", "[1/2] FROM docker.io/library/debian:12", "cached"), vertex("2", "[2/2] RUN x", "cached")];
         let lines = ["* Step 1/2 : FROM docker.io/library/debian:12", "* Step 2/2 : RUN x", " ---> Using cache"];
         assert_eq!(told(&mut progress, &news), lines);
+        assert_eq!(progress.steps(), Steps { cached: 1, all: 1 });
     }
 
     #[test]

@@ -1,0 +1,207 @@
+//! The layer cache of a job: an image that steps are taken from, loaded while the context is fetched. It only saves time, so
+//! that whatever is wrong with it ends in a line of the log. Offering it to a build is for `run`, taking steps for the engine.
+
+use std::error::Error;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
+
+use flate2::read::MultiGzDecoder;
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+use tracing::{debug, info, warn};
+
+use super::Failed;
+use super::stop::Stop;
+use crate::engine::{Engine, Steps};
+use crate::image_archive::steps::steps_of;
+use crate::loading::Loader;
+use crate::lookup::Newest;
+use crate::names::ArtifactName;
+use crate::parent::{Indexed, Role, TaskImage, TaskImages};
+use crate::plan::{CacheFrom, Companion, Plan};
+use crate::report::Bytes;
+use crate::stream;
+use crate::taskcluster::Services;
+
+/// How long the loading may take in all. Some gigabytes take an engine half a minute, and a slow network a few minutes; who
+/// waits for longer has mostly built the image meanwhile.
+const MAY_TAKE: Duration = Duration::from_mins(5);
+
+/// A configuration has some kilobytes, and an image at most 127 layers.
+const LARGEST_DOCUMENT: u64 = 4 * 1024 * 1024;
+
+/// An image that steps are taken from, in the engine.
+#[derive(Debug)]
+pub(super) struct LayerCache {
+    /// What the index says of it.
+    pub(super) newest: Newest,
+    /// What was loaded.
+    pub(super) image: TaskImage,
+    /// Its name in the engine.
+    pub(super) tag: String,
+}
+
+/// Does something, and loads meanwhile: what is left of the loading then is a stage of its own. What fails ends it.
+pub(super) async fn alongside<T>(
+    first: impl Future<Output = Result<T, Failed>>,
+    caching: impl Future<Output = Option<LayerCache>>,
+    stop: &Stop,
+) -> Result<(T, Option<LayerCache>), Failed> {
+    let (mut first, mut caching, mut cache) = (pin!(first), pin!(caching), None);
+    let done = loop {
+        tokio::select! {
+            biased;
+            done = &mut first => break done?,
+            loaded = &mut caching, if cache.is_none() => cache = Some(loaded),
+        }
+    };
+    let cache = match cache {
+        Some(cache) => cache,
+        None => stop.during("loading the layer cache", async { Ok::<_, Failed>(caching.await) }).await?,
+    };
+    Ok((done, cache))
+}
+
+/// What is published beside an image, so that Podman can take steps from it.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    /// The image.
+    image_id: String,
+    /// The configurations of the images of its steps, byte by byte.
+    steps: Vec<String>,
+}
+
+/// Loads the newest image of this name, if it is asked for and there is one.
+pub(super) async fn load(
+    plan: &Plan,
+    from: CacheFrom,
+    newest: Option<&Newest>,
+    services: Option<&Services>,
+    loader: Loader<'_>,
+) -> Option<LayerCache> {
+    if from != CacheFrom::Latest {
+        return None;
+    }
+    // A dry run can do without a deployment.
+    let services = services?;
+    let Some(newest) = newest else {
+        info!("building without a layer cache: no image of this name is known");
+        return None;
+    };
+    let tag = plan.cache_tag();
+    match tokio::time::timeout(MAY_TAKE, load_newest(newest, services, loader, &tag)).await {
+        Ok(Ok(image)) => Some(LayerCache { newest: newest.clone(), image, tag }),
+        Ok(Err(error)) => {
+            warn!("building without a layer cache: {error}{}", causes(&*error));
+            None
+        }
+        Err(_) => {
+            let minutes = MAY_TAKE.as_secs() / 60;
+            warn!("building without a layer cache: the image of {} is not loaded within {minutes} minutes", newest.at);
+            None
+        }
+    }
+}
+
+async fn load_newest(
+    newest: &Newest,
+    services: &Services,
+    loader: Loader<'_>,
+    tag: &str,
+) -> Result<TaskImage, Box<dyn Error + Send + Sync>> {
+    let steps =
+        if loader.engine.wants_step_images() { steps_of_newest(newest, services, &loader).await? } else { Vec::new() };
+    let Newest { at, data, .. } = newest;
+    let indexed = Indexed { at: at.clone(), artifact: data.artifact.clone(), sha256: Some(data.sha256) };
+    let loader = Loader { steps: Some(&steps), ..loader };
+    Ok(TaskImages { role: Role::Cache, services, loader }.load_indexed(&indexed, tag).await?)
+}
+
+/// The configurations of the steps' images, where the build has published them.
+async fn steps_of_newest(
+    newest: &Newest,
+    services: &Services,
+    loader: &Loader<'_>,
+) -> Result<Vec<String>, Box<dyn Error + Send + Sync>> {
+    let (at, name) = (&newest.at, ArtifactName::layer_cache());
+    let url = services.queue.artifact_url(at, &name).await?;
+    let download = loader.storage.get(&url).await?;
+    let encoded = download.gzip_encoded;
+    let bytes = stream::reader(download.bytes(loader.report.meter("fetching the layer cache's steps", None)));
+    let reading = spawn_blocking(move || {
+        let mut text = Vec::new();
+        let limit = LARGEST_DOCUMENT + 1;
+        let read = if encoded {
+            MultiGzDecoder::new(bytes).take(limit).read_to_end(&mut text)
+        } else {
+            bytes.take(limit).read_to_end(&mut text)
+        };
+        read.map(|_| text)
+    });
+    let text = reading.await.map_err(io::Error::other).flatten()?;
+    if text.len() as u64 > LARGEST_DOCUMENT {
+        return Err(format!("{name} of {at} has more than {}", Bytes(LARGEST_DOCUMENT)).into());
+    }
+    let document: Document = serde_json::from_slice(&text).map_err(|error| format!("{name} of {at}: {error}"))?;
+    if document.image_id != newest.data.image_id {
+        return Err(
+            format!("{name} of {at} is of the image {}, not of {}", document.image_id, newest.data.image_id).into()
+        );
+    }
+    Ok(document.steps)
+}
+
+fn causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| (*error).source());
+    causes.fold(String::new(), |told, cause| told + ": " + &cause.to_string())
+}
+
+/// Tells what came of the layer cache.
+pub(super) fn tell(cache: Option<&LayerCache>, steps: Steps) {
+    if let Some(LayerCache { newest: Newest { at, project, .. }, .. }) = cache {
+        info!("{} of {} steps from the cache of {at}, for {project}", steps.cached, steps.all);
+    }
+}
+
+/// What a later build needs besides the image to take steps from it, written into `folder`; nothing where its engine needs
+/// nothing. That it cannot be had is no failure: a later build is built without.
+pub(super) async fn companion(
+    engine: &Engine,
+    plan: &Plan,
+    from: CacheFrom,
+    image_id: &str,
+    folder: &Path,
+) -> Option<Companion> {
+    // A reproducible image is another than the one that the steps lead to.
+    if from == CacheFrom::Off || !engine.wants_step_images() || plan.reproducible.is_some() {
+        return None;
+    }
+    let configs = match engine.step_configs(image_id).await {
+        Ok(configs) => configs,
+        Err(error) => {
+            info!("no later build can take steps from this image: {error}{}", causes(&error));
+            return None;
+        }
+    };
+    let steps: Vec<_> = steps_of(&configs.image, &configs.steps).iter().map(|step| step.config.to_owned()).collect();
+    debug!("{} of {} images of steps are kept for a later build", steps.len(), configs.steps.len());
+    let document = Document { image_id: image_id.to_owned(), steps };
+    let name = ArtifactName::layer_cache();
+    match Companion::write(folder, "what later builds take steps by", name, "application/json", &document) {
+        Ok(companion) if companion.size <= LARGEST_DOCUMENT => Some(companion),
+        Ok(companion) => {
+            info!(
+                "no later build can take steps from this image: of its steps {} is to be said",
+                Bytes(companion.size)
+            );
+            None
+        }
+        Err(error) => {
+            warn!("no later build can take steps from this image: {error}");
+            None
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Where a build may take steps from that have been built before, and where nobody says so, what is right for the job.
+//! Whether there is such an image is found out by the job.
+
+use super::{ConfigError, Sources, settings};
+use crate::plan::{CacheFrom, Plan};
+
+/// What holds for a job, with a word about it where that is not what is usual.
+pub(super) fn read(sources: &Sources, plan: &Plan, assumed: &mut Vec<String>) -> Result<CacheFrom, ConfigError> {
+    if let Some(said) = plan.build.cache_from {
+        return match (said, &plan.parent, sources.get(&settings::CACHE_FROM)?) {
+            (CacheFrom::Parent, None, Some(given)) => Err(given.wrong(
+                "parent: there is no parent, as PARENT_TASK_ID is not set; set it, or take latest or off".to_owned(),
+            )),
+            _ => Ok(said),
+        };
+    }
+    // Both are asked for by people who want nothing of an earlier build.
+    let why = if plan.reproducible.is_some() {
+        "a reproducible image"
+    } else if sources.switch(&settings::FORCE)? {
+        "an image that is built by force"
+    } else {
+        return sources.parse_or_default(&settings::CACHE_FROM);
+    };
+    assumed.push(format!("CACHE_FROM is not set: it is off, as {why} is made of its context and its base only"));
+    Ok(CacheFrom::Off)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::super::{Config, Surroundings};
+    use super::*;
+
+    const PARENT: &str = "BBBBBBBBQBqBBBBBBBBBBA";
+
+    /// What holds for a dry run with these variables, and what is said of it.
+    fn holds(variables: &[(&str, &str)]) -> Result<(CacheFrom, bool), String> {
+        let hash = "ab".repeat(32);
+        let usual = [
+            ("IMAGE_NAME", "builder"),
+            ("PROJECT", "try"),
+            ("HASH", hash.as_str()),
+            ("CONTEXT_URL", "https://example.com/context.tar.gz"),
+            ("IMAGE_WORKER_DRY_RUN", "1"),
+            ("TASKCLUSTER_ROOT_URL", "https://tc.example.com"),
+        ];
+        let all = usual.iter().chain(variables);
+        let environment =
+            |name: &str| all.clone().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
+        let sources = Sources::new([].into(), &environment).unwrap();
+        let around = Surroundings {
+            environment: &environment,
+            now: "2020-01-01T00:00:00Z".parse().unwrap(),
+            directory: "/".into(),
+            temporary: "/".into(),
+        };
+        let config = Config::read(&sources, &around).map_err(|error| error.to_string())?;
+        Ok((config.cache_from, config.assumed.iter().any(|line| line.contains("CACHE_FROM"))))
+    }
+
+    #[test]
+    fn what_is_said_holds_and_else_what_is_right() {
+        use CacheFrom::{Latest, Off, Parent};
+        let (reproducible, force) = (("IMAGE_WORKER_REPRODUCIBLE", "1"), ("IMAGE_WORKER_FORCE", "1"));
+        assert_eq!(holds(&[]), Ok((Latest, false)));
+        assert_eq!(holds(&[("CACHE_FROM", "")]), Ok((Latest, false)));
+        assert_eq!(holds(&[reproducible]), Ok((Off, true)));
+        assert_eq!(holds(&[("SOURCE_DATE_EPOCH", "7")]), Ok((Off, true)));
+        assert_eq!(holds(&[force]), Ok((Off, true)));
+        assert_eq!(holds(&[("CACHE_FROM", "latest"), force, reproducible]), Ok((Latest, false)));
+        assert_eq!(holds(&[("CACHE_FROM", "off")]), Ok((Off, false)));
+        assert_eq!(holds(&[("CACHE_FROM", "parent"), ("PARENT_TASK_ID", PARENT)]), Ok((Parent, false)));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let error = holds(&[("CACHE_FROM", "parent")]).unwrap_err();
+        assert!(error.starts_with("CACHE_FROM: parent: there is no parent"), "{error}");
+        let error = holds(&[("CACHE_FROM", "newest")]).unwrap_err();
+        assert_eq!(error, "CACHE_FROM: \"newest\" is no layer cache: expected latest, parent or off");
+    }
+}
