@@ -1,6 +1,7 @@
 //! The program against the world.
 
 mod archive;
+mod bench;
 mod build;
 mod buildkit;
 mod canonical;

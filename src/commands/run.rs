@@ -16,7 +16,7 @@ use super::leftovers;
 use super::measure;
 use super::secret_values;
 use super::stop::{Reason, Stop};
-use crate::build_log::BuildLog;
+use crate::build_log::{BuildLog, Finished};
 use crate::config::{Config, Destination};
 use crate::disk::room_for;
 use crate::engine::{Base, Bases, Built, Engine, EngineError, Told};
@@ -155,7 +155,9 @@ async fn job(
         (image, _) => image,
     };
     engine.clean().await;
-    keep_log((publisher, plan, expires), log, &image, stop).await;
+    if let Some(log) = log.finish() {
+        publish_log(publisher, plan, &log, expires, image.as_ref().err(), stop).await;
+    }
     let (mut image, bases, (builder, steps)) = image?;
     let unwritable = |source| Failed::Write { path: work.path().to_owned(), source };
     let hidden = Secrets::among(&build_plan.args).and(secrets);
@@ -190,21 +192,22 @@ async fn job(
     Ok(Outcome { built: true, identity, story })
 }
 
-/// Publishes the build's log, also that of a build that failed.
-async fn keep_log<T>(
-    (publisher, plan, expires): (&Publisher, &Plan, Timestamp),
-    log: BuildLog,
-    image: &Result<T, Failed>,
+/// Publishes the build's log, also that of a job that failed, as far as there is time for it.
+async fn publish_log(
+    publisher: &Publisher,
+    plan: &Plan,
+    log: &Finished,
+    expires: Timestamp,
+    failed: Option<&Failed>,
     stop: &Stop,
 ) {
-    let Some(log) = log.finish() else { return };
-    let keeping = publisher.publish_log(plan, &log, expires);
-    let kept = match image {
+    let keeping = publisher.publish_log(plan, log, expires);
+    let kept = match failed {
         // There is a minute left, and the log tells what took so long.
-        Err(Failed::Stopped { reason: Reason::Deadline, .. }) => within(LAST_WORDS, keeping).await,
+        Some(Failed::Stopped { reason: Reason::Deadline, .. }) => within(LAST_WORDS, keeping).await,
         // Who is told to go at once has no time for a log.
-        Err(Failed::Stopped { .. }) => Ok(()),
-        Ok(_) | Err(_) => stop.during("uploading the build's log", keeping).await,
+        Some(Failed::Stopped { .. }) => Ok(()),
+        Some(_) | None => stop.during("uploading the build's log", keeping).await,
     };
     if let Err(error) = kept {
         // The image, or the failure, matters more.
