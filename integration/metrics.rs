@@ -99,7 +99,7 @@ fn the_step_that_made_an_image_larger_is_told() {
     finished.assert_succeeds();
     assert!(!finished.stderr.contains(" than the image of task"), "there is none before it: {}", finished.stderr);
     let task = first.claim.task_id.clone();
-    let steps = format!("RUN echo new > /new\nRUN echo kept > /kept\n{}", makes(3));
+    let steps = format!("RUN echo kept > /kept\nRUN echo new > /new\n{}", makes(3));
     let (second, later) = next(first, &steps);
     let finished = second.run_with(later.clone());
     finished.assert_succeeds();
