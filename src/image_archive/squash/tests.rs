@@ -1,3 +1,6 @@
+//! Containers' files as engines export them, and what becomes of them in an image. Real ones are for
+//! `integration/export.rs`.
+
 use std::io::Read as _;
 
 use super::*;
