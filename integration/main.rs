@@ -10,6 +10,7 @@ mod conformance;
 mod conformance_engines;
 mod decide;
 mod dry_run;
+mod export;
 mod fault_matrix;
 mod fuzz;
 mod harness;
