@@ -3,6 +3,7 @@
 mod archive;
 mod build;
 mod buildkit;
+mod cache;
 mod canonical;
 mod check;
 mod conformance;

@@ -96,6 +96,8 @@ fn an_s3_artifact_behind_the_proxy() {
         "findTask",
         "getArtifact",
         "task",
+        // The newest image of the name, of which steps could be taken.
+        "findTasksAtIndex",
         "getLatestArtifact",
         "s3 GET",
         // The build's log; the image; its provenance.
@@ -142,6 +144,8 @@ fn an_object_artifact_with_signed_calls() {
         "findTask",
         "getArtifact",
         "task",
+        // The newest image of the name, of which steps could be taken.
+        "findTasksAtIndex",
         "getLatestArtifact",
         "s3 GET",
         "createArtifact",

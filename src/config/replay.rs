@@ -39,7 +39,6 @@ pub const OF_THE_TASK: &[&Setting] = &[
     &settings::ZSTD_LEVEL,
     &settings::INDEX,
     &settings::INDEX_HASH,
-    &settings::CENTRAL,
 ];
 
 /// The job of an existing task.
