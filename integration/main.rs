@@ -4,6 +4,7 @@ mod archive;
 mod bench;
 mod build;
 mod buildkit;
+mod cache;
 mod canonical;
 mod check;
 mod conformance;
