@@ -79,7 +79,7 @@ fn an_image_says_which_step_made_which_layer_and_what_it_took() {
 
     // The same at the end of the log, before the outcome.
     let lines: Vec<_> = finished.stderr.lines().collect();
-    let summary = lines.iter().position(|line| line.contains("metrics-numbers: 2.")).expect("a summary");
+    let summary = lines.iter().position(|line| line.contains("] metrics-numbers: ")).expect("a summary");
     assert!(lines[summary].contains(&format!(" in {} layers, from a context of ", layers.len())), "{}", lines[summary]);
     assert!(lines.last().unwrap().contains("published public/image.tar of "), "{}", finished.stderr);
     assert!(lines[lines.len() - 2].contains("  in all  "), "{}", finished.stderr);

@@ -34,7 +34,8 @@ fn the_archive_waits_for_the_worker() {
     finished.assert_succeeds();
     assert_eq!(finished.stdout.trim(), job.tag());
     assert!(finished.stderr.contains("for the worker to upload"), "{}", finished.stderr);
-    assert_eq!(job.story(), ["getLatestArtifact", "s3 GET"], "the context is read, and nothing else is called");
+    let asked = ["findTasksAtIndex", "getLatestArtifact", "s3 GET"];
+    assert_eq!(job.story(), asked, "the context is read, and the newest image looked for: nothing else is called");
     job.assert_nothing_published();
     job.assert_engine_is_clean();
     assert_eq!(names(&folder), ["build.log", ARCHIVE, "layers.json", PERFHERDER, "provenance.json"]);
@@ -90,7 +91,7 @@ fn a_dry_run_of_such_a_task_writes_what_the_task_writes() {
     let environment = [("IMAGE_NAME", "payload-dry"), ("PROJECT", PROJECT)];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
     program(arguments, environment).finish().assert_succeeds();
-    assert_eq!(names(output.path()), ["build.log", ARCHIVE, "provenance.json"]);
+    assert_eq!(names(output.path()), ["build.log", ARCHIVE, "layers.json", PERFHERDER, "provenance.json"]);
 }
 
 /// No push date, no run and no credentials are needed; what a task cannot do without is still missed.

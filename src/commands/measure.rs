@@ -9,7 +9,7 @@ use futures_util::TryStreamExt as _;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-use crate::engine::{Bases, shared_layers};
+use crate::engine::{Bases, Steps, shared_layers};
 use crate::lookup::Newest;
 use crate::metrics::{self, Growth, Layers, Measured};
 use crate::names::ArtifactName;
@@ -54,7 +54,7 @@ pub(super) struct Earlier {
 pub(super) fn measured(
     plan: &Plan,
     image: &Finished,
-    (bases, builder): (&Bases, &'static str),
+    (bases, builder, steps): (&Bases, &'static str, Steps),
     context: u64,
     hidden: &Secrets,
 ) -> Measured {
@@ -66,7 +66,7 @@ pub(super) fn measured(
         artifact: plan.artifact.name.clone(),
         archive: image.image.size,
         context,
-        cached: None,
+        cached: (steps.all > 0).then_some((steps.cached as u64, steps.all as u64)),
         stages: Vec::new(),
         took: Duration::ZERO,
     }

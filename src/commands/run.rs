@@ -161,7 +161,7 @@ async fn job(
     let (mut image, bases, (builder, steps)) = image?;
     let unwritable = |source| Failed::Write { path: work.path().to_owned(), source };
     let hidden = Secrets::among(&build_plan.args).and(secrets);
-    let mut measured = measure::measured(plan, &image, (&bases, builder), context_bytes, &hidden);
+    let mut measured = measure::measured(plan, &image, (&bases, builder, steps), context_bytes, &hidden);
     measured.so_far(stop.stages(), clock.since.elapsed());
     image.companions.extend(measured.write(work.path()).map_err(unwritable)?);
     let made = Made {

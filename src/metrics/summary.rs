@@ -29,7 +29,9 @@ pub fn lines(measured: &Measured) -> Vec<String> {
     let widest = told.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
     for (name, took) in told {
         let cached = match measured.cached {
-            Some((cached, of)) if name == "building" => format!(", {cached} of {of} steps from the cache"),
+            Some((cached, of)) if name == "building" && cached > 0 => {
+                format!(", {cached} of {of} steps from the cache")
+            }
             _ => String::new(),
         };
         lines.push(format!("  {name:<widest$} {:>8.1} s{cached}", took.as_secs_f64()));

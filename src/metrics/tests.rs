@@ -1,4 +1,5 @@
-//! The numbers of builds made up here. What a run publishes of its own is for the integration tests.
+//! The numbers of a build in all three forms: for Treeherder, for the next build, in the log. Growth and steps are tried where
+//! they are made.
 
 use serde_json::{Value, json};
 
