@@ -46,7 +46,9 @@ fn intake(path: &Path) -> Result<u64, Box<dyn Error>> {
     let out = BufWriter::with_capacity(WRITE_BUFFER, &file);
     let limits = Limits { max_bytes: u64::MAX, ..Limits::default() };
     let received = receive(File::open(path)?, &expect, &limits, out)?;
-    give_to_root(&file)?;
+    if received.others {
+        give_to_root(&file)?;
+    }
     Ok(received.bytes)
 }
 

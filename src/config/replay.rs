@@ -40,7 +40,6 @@ pub const OF_THE_TASK: &[&Setting] = &[
     &settings::EXPORT,
     &settings::INDEX,
     &settings::INDEX_HASH,
-    &settings::CENTRAL,
 ];
 
 /// The job of an existing task.

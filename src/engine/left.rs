@@ -215,7 +215,10 @@ impl Left {
                 Trace::Tag(_) | Trace::Loaded(_) | Trace::Cache(_) => None,
             })
         };
-        let told = self.traces.iter().rev().flat_map(|trace| match trace {
+        // What was loaded is below all else: an image whose last name goes while another is on top of it stays without one.
+        let is_loaded = |trace: &&Trace| matches!(trace, Trace::Loaded(_));
+        let above = self.traces.iter().rev().filter(|trace| !is_loaded(trace));
+        let told = above.chain(self.traces.iter().rev().filter(is_loaded)).flat_map(|trace| match trace {
             Trace::Tag(tag) => Vec::from_iter((!self.is_taken(tag, &untold, images)).then_some(tag)),
             Trace::Loaded(tag) => vec![tag],
             // Where each step was taken from it, it is what was built, and only without it the steps below can go.

@@ -61,6 +61,8 @@ pub(super) struct Output {
     partial: String,
     step: Option<Step>,
     cached: bool,
+    /// Before it there are only arguments.
+    has_base: bool,
     steps: Steps,
     last_lines: VecDeque<String>,
 }
@@ -136,7 +138,8 @@ impl Output {
             return None;
         }
         if let Some(step) = Step::parse(&line) {
-            self.steps.all += usize::from(!step.is("FROM"));
+            self.has_base |= step.is("FROM");
+            self.steps.all += usize::from(self.has_base && !step.is("FROM"));
             self.step = Some(step);
             self.cached = false;
             self.last_lines.clear();

@@ -73,8 +73,8 @@ impl Wanted<'_> {
         let size = layers.iter().map(|layer| layer.size).sum();
         let file = self.file()?;
         room_for("the image archive", self.folder, needed(&file, size, self.named.is_some()))?;
-        info!("taking the image out of the engine's storage, {}", Bytes(size));
-        let meter = self.report.meter("taking the image out of the engine's storage", Some(size));
+        info!("exporting the image from the engine's storage, {}", Bytes(size));
+        let meter = self.report.meter("exporting the image from the engine's storage", Some(size));
         let (tag, moved) = (self.tag.to_owned(), meter.clone());
         let laying = in_the_background(move || {
             let announced = layers.iter().map(|layer| (layer.diff_id, layer.size)).collect();
@@ -86,7 +86,7 @@ impl Wanted<'_> {
         });
         let laid = laying.await.map_err(|error| blame(error, self.folder))?;
         if laid.is_ok() {
-            meter.finish("took the image out of the engine's storage");
+            meter.finish("exported the image from the engine's storage");
         }
         Ok(laid)
     }

@@ -68,6 +68,28 @@ fn a_loaded_image_goes_by_its_name_unless_it_was_there_without_one() {
 }
 
 #[test]
+fn what_is_the_cache_itself_goes_before_the_steps_below_it_and_these_before_the_parent() {
+    let (cache, parent) = ("builder:cache-1", "base:parent-1");
+    let mut left = Left::default();
+    for fact in [Fact::Cache(cache.to_owned()), Fact::Made(id("cc")), Fact::Load(parent.to_owned())] {
+        left.add(fact);
+    }
+    let firsts = Vec::new();
+    left.add(Fact::Build { tag: TAG.to_owned(), firsts, before: vec![id("cc"), id("dd")] });
+    // The second is what was loaded for its steps; of the first the engine tells a few digits.
+    for told in ["cc", "dd", "ee"] {
+        left.add(Fact::Made(told.to_owned()));
+    }
+    let steps = ["ee".to_owned(), id("cc")];
+    let names =
+        [&steps[..1], &[TAG.to_owned()], &steps[1..], &[cache.to_owned()], &steps, &[parent.to_owned()]].concat();
+    assert_eq!(left.names(Vec::new(), &[]), names);
+    assert!(!left.can_wait(), "the next start of the task takes the name again");
+    left.add(Fact::Loaded { tag: cache.to_owned(), was_nameless: true });
+    assert!(!left.names(Vec::new(), &[]).contains(&cache.to_owned()));
+}
+
+#[test]
 fn a_removal_that_a_kill_has_cut_goes_on_in_the_engine() {
     for (mut left, goes_on) in [(live(), false), (killed(), true)] {
         assert!(left.is_let_go_of(), "a build is cut short");

@@ -1,4 +1,5 @@
-//! Storages as Docker and Podman lay them out, made by hand. What real engines keep is for the integration tests.
+//! Storages as Docker and Podman lay them out, made by hand, and such as must not be believed. Real ones are for
+//! `integration/export.rs`.
 
 use std::io::Write as _;
 use std::os::unix::fs::symlink;

@@ -1,4 +1,5 @@
-//! Roots as containers give them, squashed. What real engines export is for the integration tests.
+//! Containers' files as engines export them, and what becomes of them in an image. Real ones are for
+//! `integration/export.rs`.
 
 use std::io::Read as _;
 
