@@ -44,6 +44,13 @@ impl Builder {
     pub(crate) fn is_podman() -> bool {
         Self::chosen() == Self::Podman
     }
+
+    /// What is published beside an image without packages, in its order, which is that of the names too.
+    pub(crate) fn companions() -> Vec<&'static str> {
+        let all = ["layer-cache.json", "layers.json", "perfherder-data-image-build.json", "provenance.json"];
+        // Only Podman takes steps from images of their own.
+        all[usize::from(!Self::is_podman())..].to_vec()
+    }
 }
 
 /// Where the Podman service of the tests is, or would be.

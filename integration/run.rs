@@ -138,8 +138,7 @@ fn assert_order(calls: &[Call], uploading: &[&str]) {
     let whole = [uploading, &["getArtifact", "s3 GET"]].concat();
     // The first one asked whether an earlier start has uploaded it.
     assert_eq!(of("image.tar")[1..], whole, "of the image");
-    let mut companions = vec!["layers.json", "perfherder-data-image-build.json", "provenance.json"];
-    companions.extend(Builder::is_podman().then_some("layer-cache.json"));
+    let companions = Builder::companions();
     for name in &companions {
         assert_eq!(of(name), whole, "of {name}");
     }
