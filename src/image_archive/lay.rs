@@ -102,3 +102,6 @@ fn lay_one<W: Write>(
     done.map_err(|source| LayError::Read { layer: wanted, source })?;
     if (found, size) == (wanted, announced) { Ok(()) } else { Err(LayError::Other { wanted, found, size }) }
 }
+
+#[cfg(test)]
+mod tests;

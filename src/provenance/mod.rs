@@ -15,7 +15,7 @@ use crate::engine::{About, Bases};
 use crate::lookup::Newest;
 use crate::names::{ArtifactName, HttpUrl};
 use crate::parent::TaskImage;
-use crate::plan::{Companion, ContextSource, Identity, ImageFile, Plan, to_milliseconds};
+use crate::plan::{Companion, ContextSource, ExportChoice, Identity, ImageFile, Plan, to_milliseconds};
 use statement::{
     BuildDefinition, Builder, Context, ExternalParameters, InternalParameters, Metadata, PREDICATE_TYPE, Parent,
     Predicate, Resource, RunDetails, STATEMENT_TYPE, Source, Statement,
@@ -134,6 +134,7 @@ fn external(made: &Made) -> ExternalParameters {
         reproducible: plan.reproducible,
         artifact: plan.artifact.name.to_string(),
         zstd_level: plan.artifact.zstd_level,
+        export: (plan.artifact.export == ExportChoice::Squash).then(|| plan.artifact.export.to_string()),
     }
 }
 

@@ -85,6 +85,9 @@ pub struct ExternalParameters {
     /// The level that the archive is compressed with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zstd_level: Option<i32>,
+    /// `squash`, where the image is another one of the same files; the other ways out of the engine change nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export: Option<String>,
 }
 
 /// The context, as the task names it.

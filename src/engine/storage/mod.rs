@@ -9,6 +9,7 @@ mod tree;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::process::geteuid;
 use tokio::task::spawn_blocking;
 
 use super::{Engine, Kind};
@@ -21,6 +22,9 @@ pub enum StorageError {
     /// The engine's files are another machine's.
     #[error("the engine at {0} is reached over the network, and its storage is not here")]
     Remote(String),
+    /// The layers' files belong to many users.
+    #[error("the engine's storage has files that only root may read")]
+    NotRoot,
     /// It keeps images in a way that is not known here.
     #[error("the engine keeps images in a way that image-worker does not read ({0})")]
     Unknown(String),
@@ -96,6 +100,10 @@ impl Engine {
     ) -> Result<impl FnOnce() -> Result<Image, StorageError> + use<>, StorageError> {
         if !self.place.starts_with("unix://") {
             return Err(StorageError::Remote(self.place.clone()));
+        }
+        // A rootless engine's too: most files of a layer could be read, and then one not.
+        if !geteuid().is_root() {
+            return Err(StorageError::NotRoot);
         }
         let unknown = |what: &str| StorageError::Unknown(what.to_owned());
         let info = self.client.info().await.map_err(|_| unknown("it does not say which"))?;
