@@ -1,7 +1,7 @@
 //! Dockerfiles through the program on every builder: the same file system and the same configuration come out, or the
 //! difference is in a table with its reason. docs/conformance.md is written from what happens here.
 
-mod builder;
+pub(crate) mod builder;
 mod case;
 mod differences;
 mod document;

@@ -252,14 +252,17 @@ impl Job {
     }
 
     pub(crate) fn on(taskcluster: StandIn, repository: &Repository) -> Self {
-        let (context, hash) = repository.context();
+        Self::of(taskcluster, &repository.name, &repository.context())
+    }
+
+    /// An image task of a context that is packed already, with its hash.
+    pub(crate) fn of(taskcluster: StandIn, name: &str, (context, hash): &(Vec<u8>, String)) -> Self {
         let decision = taskcluster.create_task(TaskSpec::default());
-        let name = repository.name.clone();
         let artifact = format!("public/docker-contexts/{name}.tar.gz");
-        taskcluster.put_artifact(&decision.task_id, 0, &artifact, "application/gzip", None, &context);
-        let claim = taskcluster.create_task(Self::spec(&name));
+        taskcluster.put_artifact(&decision.task_id, 0, &artifact, "application/gzip", None, context);
+        let claim = taskcluster.create_task(Self::spec(name));
         taskcluster.clear_calls();
-        Self { taskcluster, name, hash, claim, decision }
+        Self { taskcluster, name: name.to_owned(), hash: hash.clone(), claim, decision }
     }
 
     /// An image task of this image, with the scopes that worker-config/task.yml gives it.

@@ -1,6 +1,7 @@
 //! The program against the world.
 
 mod archive;
+mod bench;
 mod build;
 mod buildkit;
 mod cache;
@@ -10,6 +11,7 @@ mod conformance;
 mod conformance_engines;
 mod decide;
 mod dry_run;
+mod export;
 mod fault_matrix;
 mod fuzz;
 mod harness;
@@ -18,6 +20,7 @@ mod house;
 mod load;
 mod lookup;
 mod managed;
+mod metrics;
 mod parent;
 mod payload;
 mod provenance;

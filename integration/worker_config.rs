@@ -16,7 +16,7 @@ use image_worker::config::settings::{self, Setting};
 use image_worker::config::{Access, Config, Destination, Sources, Surroundings};
 use image_worker::names::HashScheme;
 use image_worker::plan::{
-    ArtifactPlan, BuildPlan, CacheFrom, ContextPlan, ContextSource, ImageFile, Plan, Storage, TaskRun,
+    ArtifactPlan, BuildPlan, CacheFrom, ContextPlan, ContextSource, ExportChoice, ImageFile, Plan, Storage, TaskRun,
 };
 use image_worker::task::{Content, Environment, TaskDefinition, Template, Values, environment, unread, values};
 use regex::Regex;
@@ -34,7 +34,7 @@ const BY_THE_WORKER: [(&str, &str); 4] = [
 ];
 
 /// The variables of `run` that people were promised.
-const PROMISED: [&str; 29] = [
+const PROMISED: [&str; 30] = [
     "TASKCLUSTER_ROOT_URL",
     "TASKCLUSTER_PROXY_URL",
     "TASKCLUSTER_CLIENT_ID",
@@ -62,6 +62,7 @@ const PROMISED: [&str; 29] = [
     "ARTIFACT_NAME",
     "ARTIFACT_EXPIRES",
     "DOCKER_IMAGE_ZSTD_LEVEL",
+    "EXPORT",
     "DOCKER_HOST",
     "MAX_RUN_TIME",
 ];
@@ -124,6 +125,7 @@ fn plan() -> Plan {
             expires: Some("2016-12-08T12:34:56.789Z".parse().unwrap()),
             storage: Storage::Auto,
             zstd_level: Some(10),
+            export: ExportChoice::Squash,
         },
         index: "index.garbage.staging".parse().unwrap(),
         index_hash: Some("cd".repeat(32).parse().unwrap()),
@@ -141,7 +143,7 @@ fn small_plan() -> Plan {
     plan.build.args.remove("GREETING");
     (plan.build.network, plan.build.cache_from, plan.parent) = (None, None, None);
     plan.artifact.name = "public/image.tar".parse().unwrap();
-    (plan.artifact.expires, plan.artifact.zstd_level) = (None, None);
+    (plan.artifact.expires, plan.artifact.zstd_level, plan.artifact.export) = (None, None, ExportChoice::Auto);
     plan.index = "index".parse().unwrap();
     (plan.index_hash, plan.reproducible) = (None, None);
     plan

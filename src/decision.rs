@@ -343,6 +343,7 @@ mod tests {
                 expires: None,
                 storage: Storage::Auto,
                 zstd_level: None,
+                export: crate::plan::ExportChoice::Auto,
             },
             scheme: HashScheme::Tar,
             given: given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),

@@ -1,6 +1,7 @@
 //! The plan: everything that a run is about to do, as one value that can be printed and frozen in a test.
 //! `config` makes it, `commands::run` executes it, `publish` sends what [`Plan::publication`] says.
 
+mod artifact;
 mod companion;
 mod ingredients;
 
@@ -16,6 +17,7 @@ use crate::names::{
     ArtifactName, ContextHash, Digest, HashScheme, HttpUrl, ImageName, ImageNamespaces, IndexPrefix, NameError,
     Namespace, Project, PushDate, RepoPath, TaskId,
 };
+pub use artifact::{ArtifactPlan, ExportChoice, Storage};
 pub use companion::Companion;
 pub use ingredients::CacheFrom;
 
@@ -142,53 +144,6 @@ pub struct BuildPlan {
     pub secrets: SecretSources,
     /// Where steps may be taken from; absent, what is right for the job.
     pub cache_from: Option<CacheFrom>,
-}
-
-/// The image artifact.
-#[derive(Clone, Debug, Serialize)]
-pub struct ArtifactPlan {
-    /// Its name.
-    pub name: ArtifactName,
-    /// When it expires; absent, with the task.
-    pub expires: Option<Timestamp>,
-    /// Where the queue is asked to store it.
-    pub storage: Storage,
-    /// The zstd level, for a compressed artifact.
-    pub zstd_level: Option<i32>,
-}
-
-impl ArtifactPlan {
-    /// The media type that the artifact is served with.
-    #[must_use]
-    pub fn content_type(&self) -> &'static str {
-        if self.zstd_level.is_some() { "application/zstd" } else { "application/x-tar" }
-    }
-}
-
-/// The choice of a storage type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Storage {
-    /// s3, or object where the deployment refuses s3.
-    #[default]
-    Auto,
-    /// One PUT to a URL that the queue signs.
-    S3,
-    /// The object service.
-    Object,
-}
-
-impl std::str::FromStr for Storage {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "s3" => Ok(Self::S3),
-            "object" => Ok(Self::Object),
-            _ => Err(format!("{text:?} is not a storage type: expected auto, s3 or object")),
-        }
-    }
 }
 
 /// The names that follow from a context hash. Making it before the build means that a name that the index
@@ -371,20 +326,6 @@ impl Plan {
             },
             create_companions: companions.iter().map(|it| it.create(&self.artifact, expires)).collect(),
             insert_task: vec![insert(&names.latest), insert(&names.pushdate), insert(&names.hash)],
-        }
-    }
-}
-
-impl ArtifactPlan {
-    /// The body of `queue.createArtifact` for a storage type; `auto` begins with s3.
-    #[must_use]
-    pub fn payload(&self, storage: Storage, size: u64, expires: Timestamp) -> ArtifactPayload {
-        let storage_type = if storage == Storage::Object { Storage::Object } else { Storage::S3 };
-        ArtifactPayload {
-            storage_type,
-            expires,
-            content_type: self.content_type(),
-            content_length: (storage_type == Storage::S3).then_some(size),
         }
     }
 }

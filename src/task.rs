@@ -195,7 +195,7 @@ pub fn environment(plan: &Plan) -> Result<Environment, TaskError> {
         }
     };
     let args = serde_json::to_string(&plan.build.args).map_err(TaskError::Definition)?;
-    let variables: [(&Setting, String); 20] = [
+    let variables: [(&Setting, String); 21] = [
         (&settings::IMAGE_NAME, plan.image.to_string()),
         (&settings::PROJECT, plan.project.to_string()),
         (&settings::PUSHDATE, plan.pushdate.to_string()),
@@ -214,6 +214,7 @@ pub fn environment(plan: &Plan) -> Result<Environment, TaskError> {
         (&settings::ARTIFACT_NAME, plan.artifact.name.to_string()),
         (&settings::ARTIFACT_EXPIRES, text(plan.artifact.expires.as_ref())),
         (&settings::ZSTD_LEVEL, text(plan.artifact.zstd_level.as_ref())),
+        (&settings::EXPORT, plan.artifact.export.to_string()),
         (&settings::INDEX, plan.index.to_string()),
         (&settings::INDEX_HASH, text(plan.index_hash.as_ref())),
     ];
@@ -336,6 +337,7 @@ mod tests {
                 expires: None,
                 storage: Storage::Auto,
                 zstd_level: None,
+                export: crate::plan::ExportChoice::Auto,
             },
             index: "index.garbage".parse().unwrap(),
             index_hash: None,

@@ -17,7 +17,7 @@ pub(super) const BUILDERS: [Builder; 3] = [Builder::Docker, Builder::BuildKit, B
 const KEEP: &str = "CONFORMANCE_KEEP";
 
 /// What a builder is called in documentation.
-pub(super) fn name(builder: Builder) -> &'static str {
+pub(crate) fn name(builder: Builder) -> &'static str {
     match builder {
         Builder::Docker => "Docker classic",
         Builder::BuildKit => "Docker BuildKit",
@@ -25,7 +25,8 @@ pub(super) fn name(builder: Builder) -> &'static str {
     }
 }
 
-fn place(builder: Builder) -> String {
+/// Where its engine is.
+pub(crate) fn place(builder: Builder) -> String {
     let docker = || std::env::var("DOCKER_HOST").ok().filter(|place| !place.is_empty());
     match builder {
         Builder::Podman => podman_place(),
@@ -34,7 +35,7 @@ fn place(builder: Builder) -> String {
 }
 
 /// Whether both engines answer. Where one does not, the test skips itself with a notice at home, and fails in CI.
-pub(super) fn engines() -> bool {
+pub(crate) fn engines() -> bool {
     let silent = |builder: &Builder| {
         let mut asked = Command::new("docker");
         let asked = asked.arg("version").env("DOCKER_HOST", place(*builder)).stdin(Stdio::null()).output();

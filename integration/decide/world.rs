@@ -15,7 +15,7 @@ use crate::harness::{PUSHDATE, engine_place, path, program};
 use crate::stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 
 /// What only the deployment knows: the workers, and the task that has the program.
-pub(super) const GIVEN: [&str; 8] = [
+pub(crate) const GIVEN: [&str; 8] = [
     "--value",
     "provisioner_id=gecko-1",
     "--value",

@@ -209,6 +209,8 @@ fn start(job: &Job, dockerd: &Dockerd, work: &Path, pause: &str) -> Program {
     let mut set = |name: &str, value: &str| drop(environment.insert(name.to_owned(), value.to_owned()));
     set("DOCKER_HOST", &dockerd.host());
     set("TASK_WORKDIR", path(work));
+    // The engine has no part in reading its storage.
+    set("EXPORT", "engine");
     set("DOCKER_BUILD_ARGS", &format!("{{\"PAUSE\": \"{pause}\"}}"));
     program(["run"], environment)
 }

@@ -2,6 +2,7 @@
 //! 8). What a failure is, and how it is told, is for `commands` itself.
 
 use super::Failed;
+use super::export::StorageProblem;
 use super::prospect::Verdict;
 use super::push::PushProblem;
 use super::secret_values::SecretProblem;
@@ -71,6 +72,8 @@ impl Failed {
             Self::Push(PushProblem::NoVersion { .. } | PushProblem::NotBuilt { .. }) => USAGE,
             Self::Push(PushProblem::Taken { .. }) => REFUSED,
             Self::Push(PushProblem::NotThere { .. }) => WORLD,
+            Self::Storage(StorageProblem::Unreadable(_)) => USAGE,
+            Self::Storage(StorageProblem::Damaged(_)) => WORLD,
             Self::Archive(_) | Self::Write { .. } | Self::NoRoom(_) => WORLD,
             Self::Publish(error) => match error {
                 PublishError::Call(error) => call_code(error),

@@ -1,6 +1,8 @@
 //! The image on its way out of the engine: taken apart into a file while it comes, and summed, or packed, as the archive
 //! that is published. What an archive is, is `image_archive`'s to know; where it goes to, the publisher's.
 
+mod ways;
+
 use std::error::Error as _;
 use std::fs::File;
 use std::io::BufWriter;
@@ -11,14 +13,15 @@ use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::Failed;
-use crate::disk::{give_back, room_for};
 use crate::engine::{Base, Engine, EngineError, shared_layers};
-use crate::image_archive::{ArchiveError, Spool, reproducible};
+use crate::image_archive::{ArchiveError, Shape, Spool, reproducible};
 use crate::plan::{Companion, Identity, ImageFile, Plan};
 use crate::publish::{Finished, Stored};
 use crate::report::{Bytes, Report};
 use crate::sbom::{self, SbomError, Subject};
 use crate::stream;
+pub(super) use ways::StorageProblem;
+use ways::Wanted;
 
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
@@ -33,42 +36,20 @@ pub(super) async fn export(
     (folder, uploaded): (&Path, bool),
     report: &Report,
 ) -> Result<Finished, Failed> {
-    let failed = |source| Failed::Write { path: folder.to_owned(), source };
-    let size = engine.image_size(&image_id).await?;
-    // Without a name: it is gone with the program, however that ends.
-    let file = tempfile::tempfile_in(folder).map_err(failed)?;
-    room_for("the image archive", folder, needed(&file, size))?;
-    if let Some(root) = engine.root().await {
-        room_for("the engine's own copy of the image archive", &root, size)?;
-    }
-    info!("exporting the image, about {}; the engine prepares all of it before the first byte", Bytes(size));
-    let meter = report.meter("exporting the image", None);
-    let export = stream::reader(engine.export(&image_id, meter.clone()));
-    let epoch = plan.reproducible;
-    let taken = in_the_background(move || {
-        let mut spool = Spool::take_in(export, file)?;
-        spool.expect(&image_id)?;
-        if let Some(epoch) = epoch {
-            // What belongs to the image that it was built from stays as that has it, and is shared with it.
-            let layers: Vec<_> = spool.layers().iter().map(|layer| layer.diff_id).collect();
-            reproducible::rewrite(&mut spool, epoch, shared_layers(&below, &layers))?;
-        }
-        Ok(spool)
-    });
-    let spool = taken.await.map_err(|error| blame(error, folder))?;
-    meter.finish("exported the image");
-    if let Some(epoch) = plan.reproducible {
-        info!(
-            "no time that the build has left is later than SOURCE_DATE_EPOCH={epoch}: the image's id is {} now",
-            spool.image_id()
-        );
-    }
+    let (tag, level) = (identity.tag.clone(), plan.artifact.zstd_level);
+    let path = folder.join(plan.artifact.name.file_name());
+    // What is to be a file, and changes no more, can lie there from the beginning.
+    let named = (!uploaded && level.is_none() && plan.reproducible.is_none()).then_some(path.as_path());
+    let wanted = Wanted { engine, image_id: &image_id, tag: &tag, choice: plan.artifact.export, folder, named, report };
+    let spool = wanted.take().await?;
+    let spool = match plan.reproducible {
+        Some(epoch) => clamped(spool, epoch, below).await.map_err(|error| blame(error, folder))?,
+        None => spool,
+    };
     if spool.packed() > 0 {
         info!("{} layers came packed, and are stored plain, as every consumer reads them", spool.packed());
     }
-    let (image_id, layers) = (spool.image_id(), spool.layers().len());
-    let (tag, level) = (identity.tag.clone(), plan.artifact.zstd_level);
-    let path = folder.join(plan.artifact.name.file_name());
+    let (image_id, shape) = (spool.image_id(), Shape::from(&spool));
     let beside = folder.to_owned();
     let moment = plan.reproducible.and_then(|epoch| Timestamp::from_second(i64::try_from(epoch).ok()?).ok());
     let made = in_the_background(move || {
@@ -78,14 +59,34 @@ pub(super) async fn export(
         if uploaded && level.is_none() {
             return Ok((archive.sum()?, Stored::Spool(archive), companions));
         }
+        if level.is_none() && archive.is_at(&path) {
+            return Ok((archive.sum()?, Stored::File(path), companions));
+        }
         let file = File::create(&path).map_err(ArchiveError::Write)?;
         let written = archive.pour(level, BufWriter::with_capacity(WRITE_BUFFER, file))?;
         Ok((written, Stored::File(path), companions))
     });
     let (written, stored, companions) = made.await.map_err(|error| blame(error, folder))?;
     let name = &plan.artifact.name;
-    info!("{name}: {}, {layers} layers, sha256 {}", Bytes(written.size), written.sha256);
-    Ok(Finished { image: ImageFile { sha256: written.sha256, size: written.size, image_id }, stored, companions })
+    info!("{name}: {}, {} layers, sha256 {}", Bytes(written.size), shape.layers.len(), written.sha256);
+    let image = ImageFile { sha256: written.sha256, size: written.size, image_id };
+    Ok(Finished { image, shape, stored, companions })
+}
+
+/// The image with no time later than this. What belongs to the image that it was built from stays as that has it, and is
+/// shared with it.
+async fn clamped(mut spool: Spool, epoch: u64, below: Vec<Base>) -> Result<Spool, ArchiveError> {
+    let rewriting = in_the_background(move || {
+        let layers: Vec<_> = spool.layers().iter().map(|layer| layer.diff_id).collect();
+        reproducible::rewrite(&mut spool, epoch, shared_layers(&below, &layers))?;
+        Ok(spool)
+    });
+    let spool = rewriting.await?;
+    info!(
+        "no time that the build has left is later than SOURCE_DATE_EPOCH={epoch}: the image's id is {} now",
+        spool.image_id()
+    );
+    Ok(spool)
 }
 
 /// The list of the packages in the image. An image is none the worse without one.
@@ -113,12 +114,6 @@ fn packages(spool: &Spool, tag: &str, moment: Option<Timestamp>, folder: &Path) 
             Vec::new()
         }
     }
-}
-
-/// How much room the archive of an image of this size takes, at the worst: what is copied out of the spool is given back
-/// meanwhile, where the file system can do that. Only an upload of a plain archive needs no copy, and then it is less.
-fn needed(file: &File, size: u64) -> u64 {
-    if give_back(file, 0..4096) { size } else { size.saturating_mul(2) }
 }
 
 async fn in_the_background<T: Send + 'static>(

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::export::StorageProblem;
 use super::prospect::Verdict;
 use super::push::PushProblem;
 use super::secret_values::SecretProblem;
@@ -139,6 +140,9 @@ pub enum Failed {
     /// The engine's export is not the image.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The engine's storage, which the image was to come from.
+    #[error(transparent)]
+    Storage(#[from] StorageProblem),
     /// A registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),

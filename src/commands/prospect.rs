@@ -234,6 +234,7 @@ mod tests {
                     expires: None,
                     storage: Storage::Auto,
                     zstd_level: None,
+                    export: crate::plan::ExportChoice::Auto,
                 },
                 index: "index".parse().unwrap(),
                 index_hash: None,

@@ -338,7 +338,8 @@ fn artifact(
     let zstd_level = name.is_zstd().then_some(level);
     // Whole milliseconds, as all of Taskcluster writes times; repeated calls must send the same.
     let expires = expires.and_then(|time| Timestamp::from_millisecond(time.as_millisecond()).ok());
-    Ok(ArtifactPlan { name, expires, storage: sources.parse_or_default(&settings::ARTIFACT_STORAGE)?, zstd_level })
+    let storage = sources.parse_or_default(&settings::ARTIFACT_STORAGE)?;
+    Ok(ArtifactPlan { name, expires, storage, zstd_level, export: sources.parse_or_default(&settings::EXPORT)? })
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ pub const OF_THE_TASK: &[&Setting] = &[
     &settings::ARTIFACT_EXPIRES,
     &settings::ARTIFACT_STORAGE,
     &settings::ZSTD_LEVEL,
+    &settings::EXPORT,
     &settings::INDEX,
     &settings::INDEX_HASH,
 ];

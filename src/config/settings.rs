@@ -136,6 +136,7 @@ settings! {
     ARTIFACT_EXPIRES = Setting::new("artifact-expires", "ARTIFACT_EXPIRES", "TIME", "When the artifact and its index entries expire, RFC 3339 [default: with the task]").group(ARTIFACT);
     ARTIFACT_STORAGE = Setting::new("artifact-storage", "ARTIFACT_STORAGE", "TYPE", "Storage type of the artifact: s3, object, or auto (s3, and object where the deployment refuses s3)").default("auto").group(ARTIFACT);
     ZSTD_LEVEL = Setting::new("zstd-level", "DOCKER_IMAGE_ZSTD_LEVEL", "1-19", "Compression level of a .tar.zst artifact").default("3").group(ARTIFACT);
+    EXPORT = Setting::new("export", "EXPORT", "HOW", "How the image comes out of the engine: engine, by its export; storage, read where the engine keeps it, which is faster; auto, storage where that can be read; squash, another image of the same files in one layer").default("auto").group(ARTIFACT);
     PUBLISH = Setting::new("publish", "IMAGE_WORKER_PUBLISH", "HOW", "Who publishes: api, this program; payload, the worker, as the task's payload declares the artifact that is written to --output; `replay` without it is a dry run").default("api").group(ARTIFACT);
     CHOWN_OUTPUT = Setting::new("chown-output", "CHOWN_OUTPUT", "UID:GID", "Owner of what is written to --output").group(ARTIFACT);
     INDEX = Setting::new("index", "INDEX", "PREFIX", "Prefix of the routes").default("index").group(ARTIFACT);
@@ -201,6 +202,7 @@ pub const RUN: &[&Setting] = &[
     &ARTIFACT_EXPIRES,
     &ARTIFACT_STORAGE,
     &ZSTD_LEVEL,
+    &EXPORT,
     &PUBLISH,
     &CHOWN_OUTPUT,
     &INDEX,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::bases::pulled;
 use super::buildkit::{Asked, Failing, Progress};
-use super::output::{Output, Said, Steps, is_about_our_args};
+use super::output::{Origin, Output, Said, Steps, is_about_our_args};
 use super::sending::noting_the_end;
 use super::{BuildFailure, Engine, EngineError, Kind, managed, stages};
 use crate::build_log::BuildLog;
@@ -99,6 +99,10 @@ impl Engine {
         let hidden = Secrets::among(&plan.args).and(secrets);
         let answer = builder.client.build_image(options, None, Some(bollard::body_try_stream(context)));
         let built = self.follow(answer, &builder.asked, hidden, log).await;
+        // BuildKit tells of no step: after a kill its image would be taken for another start's of the same name.
+        if let (Ok((image_id, _)), false) = (&built, goes_on) {
+            self.traces.image(image_id.clone(), Origin::Made);
+        }
         self.traces.build_ends();
         match built {
             // Its service was ended while it was at a step, which then failed for no fault of its own.
@@ -263,7 +267,7 @@ fn exit_code(message: &str) -> Option<i64> {
     code.captures(message)?.get(1)?.as_str().parse().ok()
 }
 
-fn trouble(doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
+pub(super) fn trouble(doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
     EngineError::Trouble { doing: doing.to_owned(), source: source.into() }
 }
 

@@ -89,6 +89,11 @@ impl Traces {
         }
     }
 
+    /// A container with this name is about to be made.
+    pub(super) fn container(&self, name: &str) {
+        self.add(Fact::Container(name.to_owned()));
+    }
+
     pub(super) fn build_ends(&self) {
         self.add(Fact::Ended);
     }
@@ -219,6 +224,9 @@ impl Engine {
     async fn remove_all(&self, left: Left, whose: &str) -> bool {
         let patience = if left.is_let_go_of() { LETTING_GO } else { BRIEFLY };
         let (mut removed, mut done) = (0, true);
+        for container in left.containers() {
+            done &= self.remove_container(container).await;
+        }
         let mut look = match (left.expects_more(), left.is_of_a_killed_run()) {
             (false, _) => ONCE,
             (true, false) => LETTING_GO,

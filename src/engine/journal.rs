@@ -49,6 +49,8 @@ pub(super) enum Fact {
     },
     /// This image is not ours to remove.
     Stays(String),
+    /// A container with this name is about to be made.
+    Container(String),
 }
 
 /// Where facts are written, from the first on. What the page cache has got is there after a SIGKILL: nothing is forced
@@ -154,6 +156,7 @@ mod tests {
             Fact::Sent("base:parent".to_owned()),
             Fact::Loaded { tag: "base:parent".to_owned(), was_nameless: true },
             Fact::Stays("ab0123456789".to_owned()),
+            Fact::Container("image-worker-squash-ab".to_owned()),
         ];
         for fact in &facts {
             journal.write(fact);

@@ -35,6 +35,8 @@ pub(super) struct Left {
     unpacking: Option<String>,
     /// Whether an image of these stays, and with it all below.
     keeps: bool,
+    /// The names of containers that never run.
+    containers: Vec<String>,
     /// When the run that left this wrote its last word; nothing for our own.
     last_word: Option<SystemTime>,
 }
@@ -94,7 +96,13 @@ impl Left {
                 self.keeps = true;
                 self.traces.retain(|trace| *trace != Trace::Image(id.clone()));
             }
+            Fact::Container(name) => self.containers.push(name),
         }
+    }
+
+    /// The names of containers, which go before the images that they are of.
+    pub(super) fn containers(&self) -> &[String] {
+        &self.containers
     }
 
     /// The image of the last step that the engine told of.

@@ -7,6 +7,7 @@ mod build;
 mod buildkit;
 mod clean;
 mod connect;
+mod container;
 mod export;
 mod inspect;
 mod journal;
@@ -20,6 +21,7 @@ mod push;
 mod sending;
 mod stages;
 mod steps;
+mod storage;
 
 use std::sync::Arc;
 
@@ -30,12 +32,14 @@ pub use bases::{Base, Bases, shared_layers};
 pub use build::{Built, Told};
 pub use clean::After;
 use clean::Traces;
+pub use container::Idle;
 pub use keep::Kept;
 pub use local::{LocalBuild, Present};
 use managed::Managed;
 pub use managed::{KEEPER, Keeping, KeepingError, ManagedError, keep as keep_managed};
 pub use output::{Step, Steps};
 pub use steps::StepConfigs;
+pub use storage::{StorageError, StoredImage, StoredLayer};
 
 /// What the engine, or what it was asked to build, did wrong.
 #[derive(Debug, thiserror::Error)]

@@ -1,15 +1,16 @@
 //! The canonical archive of a spool: the same image is the same bytes, whichever engine exported it and in whatever order.
 //! It is an arrangement of pieces of the spool's own file, so that nothing is copied where nobody needs a file.
 
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::Path;
 use std::sync::Arc;
 
-use tar::{EntryType, Header};
+use zstd::zstd_safe::CParameter;
 
-use super::manifest::{Image, repositories};
+use super::parts::{Part, parts};
 use super::pieces::Pieces;
 use super::{ArchiveError, Spool};
 use crate::disk::give_back;
@@ -22,17 +23,26 @@ const COPY_BUFFER: usize = 256 * 1024;
 /// How much is written before its place in the spool is given back: holes of this size cost nothing to make.
 const GIVE_BACK: usize = 64 * 1024 * 1024;
 
-/// Members begin at multiples of this, and two such blocks of zeros are an archive's end.
-const BLOCK: usize = 512;
+/// What one zstd worker packs at once. Memory is several times this for each worker; what it costs is won back by [`OVERLAP`].
+const JOB: u32 = 2 * 1024 * 1024;
 
-/// What may be done with members: everybody may read them.
-const MODE: u32 = 0o644;
+/// Half a window of what lies before a job is what the job may look back to: with less, small jobs pack worse.
+const OVERLAP: u32 = 8;
+
+/// From this level on zstd would take larger tables than [`TABLES`], up to 80 MiB for each worker.
+const TABLES_FROM: i32 = 9;
+
+/// Logarithms of the window and of the two tables of a worker, which then are 4 MiB each: a file is two or three per cent
+/// larger than with all the memory that the level asks for. docs/performance.md has the figures.
+const TABLES: [u32; 3] = [21, 20, 20];
 
 /// A canonical archive, which lies in pieces in a spool's file.
 #[derive(Clone, Debug)]
 pub struct Arrangement {
     file: Arc<File>,
     pieces: Arc<[Range<u64>]>,
+    /// What it is as a file, where that is known already.
+    known: Option<Written>,
 }
 
 /// An archive that has been written.
@@ -46,36 +56,24 @@ pub struct Written {
 
 impl Spool {
     /// The canonical archive of the image, with `tag` as its only name. What it has beside the layers is written behind
-    /// them.
-    ///
-    /// Its members are the layers, each one once, the lowest first, named by their diff ids; the configuration, named by its
-    /// digest; `manifest.json`; `repositories`. All are files of nobody in particular, without a time.
+    /// them, unless the file is that archive already.
     pub fn arrange(&self, tag: &str) -> Result<Arrangement, ArchiveError> {
+        if let Some(written) = self.is_archive_of(tag) {
+            let pieces = std::iter::once(0..written.size).collect();
+            return Ok(Arrangement { file: self.file.clone(), pieces, known: Some(written) });
+        }
         let end = self.file.metadata().map_err(ArchiveError::ReadBack)?.len();
         let mut arranging = Arranging { end, pieces: Vec::new(), small: Vec::new() };
-        let mut there: Vec<Digest> = Vec::new();
-        for layer in self.layers() {
-            if !there.contains(&layer.diff_id) {
-                there.push(layer.diff_id);
-                arranging.member(&layer_name(layer.diff_id), layer.size, &layer.pieces)?;
+        let layers: Vec<_> = self.layers().iter().map(|layer| (layer.diff_id, layer.size)).collect();
+        for part in parts(self.config(), &layers, tag).map_err(ArchiveError::Write)? {
+            match part {
+                Part::Small(bytes) => arranging.small(&bytes),
+                Part::Layer(number) => self.layers()[number].pieces.iter().for_each(|it| arranging.piece(it.clone())),
             }
         }
-        let config = format!("{}.json", Digest::of(self.config()));
-        let layers: Vec<_> = self.layers().iter().map(|layer| layer_name(layer.diff_id)).collect();
-        let repositories = repositories(tag, layers.last().map(String::as_str));
-        let manifest = [Image { config: config.clone(), repo_tags: vec![tag.to_owned()], layers }];
-        let text = |value: serde_json::Result<Vec<u8>>| value.map_err(|error| ArchiveError::Write(error.into()));
-        arranging.text(&config, self.config())?;
-        arranging.text("manifest.json", &text(serde_json::to_vec(&manifest))?)?;
-        arranging.text("repositories", &text(serde_json::to_vec(&repositories))?)?;
-        arranging.small(&[0; 2 * BLOCK]);
         self.file.write_all_at(&arranging.small, end).map_err(ArchiveError::Write)?;
-        Ok(Arrangement { file: self.file.clone(), pieces: arranging.pieces.into() })
+        Ok(Arrangement { file: self.file.clone(), pieces: arranging.pieces.into(), known: None })
     }
-}
-
-fn layer_name(diff_id: Digest) -> String {
-    format!("{diff_id}.tar")
 }
 
 /// An arrangement in the making.
@@ -88,47 +86,6 @@ struct Arranging {
 }
 
 impl Arranging {
-    fn text(&mut self, name: &str, text: &[u8]) -> Result<(), ArchiveError> {
-        self.header(name, text.len() as u64)?;
-        self.small(text);
-        self.pad(text.len() as u64);
-        Ok(())
-    }
-
-    fn member(&mut self, name: &str, size: u64, pieces: &[Range<u64>]) -> Result<(), ArchiveError> {
-        self.header(name, size)?;
-        for piece in pieces {
-            self.piece(piece.clone());
-        }
-        self.pad(size);
-        Ok(())
-    }
-
-    fn header(&mut self, name: &str, size: u64) -> Result<(), ArchiveError> {
-        let mut header = Header::new_ustar();
-        header.set_entry_type(EntryType::Regular);
-        header.set_path(name).map_err(ArchiveError::Write)?;
-        header.set_mode(MODE);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        // From 8 GiB on in base 256, which tar, Docker and Podman read.
-        header.set_size(size);
-        header.set_cksum();
-        // As GNU tar, Go and Python write it: who makes this archive with another library gets the same bytes.
-        let sum = header.cksum().map_err(ArchiveError::Write)?;
-        header.as_old_mut().cksum.copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        self.small(header.as_bytes());
-        Ok(())
-    }
-
-    fn pad(&mut self, size: u64) {
-        let beyond = usize::try_from(size % BLOCK as u64).unwrap_or(0);
-        if beyond > 0 {
-            self.small(&[0; BLOCK][beyond..]);
-        }
-    }
-
     fn small(&mut self, bytes: &[u8]) {
         let start = self.end + self.small.len() as u64;
         self.small.extend_from_slice(bytes);
@@ -150,6 +107,14 @@ impl Arrangement {
         self.bytes().length()
     }
 
+    /// Whether the file at this path is the archive already.
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        let same = |here: Metadata, there: Metadata| (here.dev(), here.ino()) == (there.dev(), there.ino());
+        let there = || Ok::<_, io::Error>(same(self.file.metadata()?, fs::metadata(path)?));
+        self.known.is_some() && there().unwrap_or(false)
+    }
+
     /// The archive as bytes, from its beginning; many can read it at the same time.
     #[must_use]
     pub fn bytes(&self) -> Pieces<'_> {
@@ -161,8 +126,11 @@ impl Arrangement {
         self.copy(out, |_| {})
     }
 
-    /// What the archive is as a file, from a pass over it.
+    /// What the archive is as a file, from a pass over it where that is not known yet.
     pub fn sum(&self) -> Result<Written, ArchiveError> {
+        if let Some(known) = self.known {
+            return Ok(known);
+        }
         let mut tally = Tally::new(io::sink());
         self.copy_to(&mut tally)?;
         let (_, sha256, size) = tally.finish();
@@ -225,9 +193,18 @@ impl Arrangement {
 fn compressor<W: Write>(out: W, level: i32) -> io::Result<zstd::Encoder<'static, W>> {
     let mut encoder = zstd::Encoder::new(out, level)?;
     encoder.include_checksum(true)?;
-    // Each takes memory of its own, at high levels a hundred megabytes. How many there are does not change what is written.
+    // How many there are does not change what is written.
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
     encoder.multithread(u32::try_from(workers).unwrap_or(1))?;
+    // Left alone it takes jobs of 8 to 32 MiB, several for each worker.
+    encoder.set_parameter(CParameter::JobSize(JOB))?;
+    encoder.set_parameter(CParameter::OverlapSizeLog(OVERLAP))?;
+    if level >= TABLES_FROM {
+        let [window, hash, chain] = TABLES;
+        encoder.set_parameter(CParameter::WindowLog(window))?;
+        encoder.set_parameter(CParameter::HashLog(hash))?;
+        encoder.set_parameter(CParameter::ChainLog(chain))?;
+    }
     Ok(encoder)
 }
 

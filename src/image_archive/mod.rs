@@ -6,15 +6,19 @@ mod check;
 pub mod compare;
 #[cfg(test)]
 mod fixture;
+mod lay;
 pub mod layer;
 mod manifest;
 mod members;
 mod oci;
+mod parts;
 mod pieces;
 mod problem;
 mod relay;
 pub mod reproducible;
+mod shape;
 mod spool;
+mod squash;
 pub mod steps;
 mod sums;
 mod verify;
@@ -23,10 +27,13 @@ use std::io;
 
 pub use arrange::{Arrangement, Written};
 pub use check::{Checked, check};
+pub use lay::{Announced, LayError};
 pub use pieces::Pieces;
 pub use problem::Problem;
 pub use relay::{RelayError, Relayed, relay, relay_with};
+pub use shape::Shape;
 pub use spool::{Layer, Spool};
+pub use squash::Flat;
 pub use sums::Packing;
 
 /// Members up to this size can be configurations, which are kilobytes; larger ones are layers.

@@ -11,7 +11,7 @@ use super::pieces::Pieces;
 use super::problem::{NOTHING_LOADS, Problem};
 use super::sums::{Packing, Plain};
 use super::verify::{Verified, misnamed_blobs, verify};
-use super::{ArchiveError, oci};
+use super::{ArchiveError, Written, oci};
 use crate::names::Digest;
 
 /// Written to disk at this size, so that system calls do not count.
@@ -26,6 +26,8 @@ pub struct Spool {
     tags: Vec<String>,
     ids: Vec<Digest>,
     packed: usize,
+    /// The file is the canonical archive with this name, and this is its sum.
+    archive: Option<(String, Written)>,
 }
 
 /// A layer of a spool. Layers that are the same share their bytes.
@@ -52,7 +54,19 @@ impl Spool {
         drop(out);
         let whole = whole(&seen).map_err(|problem| ArchiveError::Content(problem.problem))?;
         let Whole { config, layers, tags, ids, packed } = whole;
-        Ok(Self { file: Arc::new(file), config, layers, tags, ids, packed })
+        Ok(Self { file: Arc::new(file), config, layers, tags, ids, packed, archive: None })
+    }
+
+    /// A file that is the canonical archive of an image with this name.
+    pub(super) fn laid(file: File, config: Vec<u8>, layers: Vec<Layer>, tag: &str, written: Written) -> Self {
+        let (tags, ids) = (vec![tag.to_owned()], vec![Digest::of(&config)]);
+        let (file, archive) = (Arc::new(file), Some((tag.to_owned(), written)));
+        Self { file, config, layers, tags, ids, packed: 0, archive }
+    }
+
+    /// What the file is, where it is the canonical archive with this name.
+    pub(super) fn is_archive_of(&self, tag: &str) -> Option<Written> {
+        self.archive.as_ref().filter(|(of, _)| of == tag).map(|(_, written)| *written)
     }
 
     /// The file that has the layers.
@@ -112,6 +126,7 @@ impl Spool {
         self.ids = vec![Digest::of(&config)];
         self.config = config;
         self.layers = layers;
+        self.archive = None;
     }
 }
 

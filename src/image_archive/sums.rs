@@ -79,6 +79,14 @@ impl<W> Plain<W> {
         Self { out, written: 0, failed: None }
     }
 
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub(super) fn into_inner(self) -> W {
+        self.out
+    }
+
     /// Why what was written last is not there, if it is not.
     pub(super) fn failure(&mut self) -> io::Result<()> {
         self.failed.take().map_or(Ok(()), Err)
@@ -216,7 +224,7 @@ impl<'a, W: Write> Unpacked<'a, W> {
 }
 
 /// The layers that an image's configuration names; none, if it is something else.
-fn diff_ids(text: &[u8]) -> Option<Vec<Digest>> {
+pub(super) fn diff_ids(text: &[u8]) -> Option<Vec<Digest>> {
     #[derive(Deserialize)]
     struct Config {
         rootfs: RootFs,

@@ -206,10 +206,28 @@ impl ArtifactName {
         Self("public/image-build/sbom.cdx.json".to_owned())
     }
 
+    /// The artifact that says which layers an image has, and which steps made them.
+    #[must_use]
+    pub fn layers() -> Self {
+        Self("public/image-build/layers.json".to_owned())
+    }
+
+    /// The artifact that has a build's numbers. Treeherder looks for the beginning of its last part.
+    #[must_use]
+    pub fn perfherder() -> Self {
+        Self("public/image-build/perfherder-data-image-build.json".to_owned())
+    }
+
     /// The artifact that has the configurations of the images of an image's steps.
     #[must_use]
     pub fn layer_cache() -> Self {
         Self("public/image-build/layer-cache.json".to_owned())
+    }
+
+    /// All that can be published beside an image.
+    #[must_use]
+    pub fn companions() -> [Self; 5] {
+        [Self::layer_cache(), Self::layers(), Self::perfherder(), Self::provenance(), Self::sbom()]
     }
 
     /// Whether the artifact is to be compressed with zstd.
@@ -333,8 +351,7 @@ mod tests {
 
     #[test]
     fn artifact_names() {
-        let layer_cache = ArtifactName::layer_cache();
-        for ours in [ArtifactName::build_log(), ArtifactName::provenance(), ArtifactName::sbom(), layer_cache] {
+        for ours in ArtifactName::companions().into_iter().chain([ArtifactName::build_log()]) {
             assert!(is_artifact_name(ours.as_str()));
         }
         accepts::<ArtifactName>(

@@ -45,6 +45,7 @@ fn plan(source: ContextSource, task: bool) -> Plan {
             expires: None,
             storage: Storage::Auto,
             zstd_level: None,
+            export: crate::plan::ExportChoice::Auto,
         },
         index: "index".parse().unwrap(),
         index_hash: task.then(|| hash("index")),

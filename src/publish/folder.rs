@@ -52,7 +52,7 @@ impl Folder {
         let made = !path.exists();
         fs::create_dir_all(&path).map_err(|source| error(&path, source))?;
         let folder = Self { path, owner, made };
-        let besides = [ArtifactName::provenance(), ArtifactName::sbom(), ArtifactName::layer_cache()];
+        let besides = ArtifactName::companions();
         for stale in std::iter::once(stale).chain(besides.iter().map(ArtifactName::file_name)) {
             let stale = folder.path.join(stale);
             match fs::remove_file(&stale) {

@@ -1,0 +1,171 @@
+//! The ways out of the engine: by its export, which begins with a copy of the whole image, from its storage, where that can be
+//! read, straight into the archive, or as a container's files. What is made of the image afterwards is for the room above.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use tracing::{debug, info, warn};
+
+use super::{blame, in_the_background};
+use crate::commands::Failed;
+use crate::disk::{give_back, room_for};
+use crate::engine::{Engine, Idle, StorageError, StoredImage};
+use crate::image_archive::{Announced, ArchiveError, Flat, LayError, Spool};
+use crate::plan::ExportChoice;
+use crate::report::{Bytes, Meter, Report};
+use crate::stream;
+
+/// Why an image did not come from the engine's storage.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageProblem {
+    /// It cannot be read.
+    #[error("EXPORT=storage: {0}; give the program the engine's data root at the same path, or leave EXPORT at auto")]
+    Unreadable(#[source] StorageError),
+    /// What is there is not the image.
+    #[error("EXPORT=storage: {0}; the engine's storage is damaged, or busy: leave EXPORT at auto")]
+    Damaged(#[source] LayError),
+}
+
+/// An image that is to come out of the engine.
+pub(super) struct Wanted<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) image_id: &'a str,
+    /// The name that the archive gives it.
+    pub(super) tag: &'a str,
+    pub(super) choice: ExportChoice,
+    /// Where there is room.
+    pub(super) folder: &'a Path,
+    /// The file that the archive is to be in the end, where it can be written there at once.
+    pub(super) named: Option<&'a Path>,
+    pub(super) report: &'a Report,
+}
+
+impl Wanted<'_> {
+    /// The image, apart in a file.
+    pub(super) async fn take(&self) -> Result<Spool, Failed> {
+        // Also for what it refuses: an image without layers.
+        let size = self.engine.image_size(self.image_id).await?;
+        if self.choice == ExportChoice::Squash {
+            return self.squash(size).await;
+        }
+        let by_choice = self.choice == ExportChoice::Storage;
+        if by_choice || self.choice == ExportChoice::Auto {
+            match self.engine.stored(self.image_id).await {
+                Ok(image) => match self.lay_down(image).await? {
+                    Ok(spool) => return Ok(spool),
+                    Err(error) if by_choice => return Err(StorageProblem::Damaged(error).into()),
+                    Err(error) => warn!(
+                        "the engine's storage does not hold the image as it should, so it is exported: {}",
+                        because(&error)
+                    ),
+                },
+                Err(error) if by_choice => return Err(StorageProblem::Unreadable(error).into()),
+                Err(error) => debug!("the image is exported by the engine: {}", because(&error)),
+            }
+        }
+        self.by_export(size).await
+    }
+
+    /// From the engine's storage; the inner error is the storage's fault.
+    async fn lay_down(&self, image: StoredImage) -> Result<Result<Spool, LayError>, Failed> {
+        let StoredImage { config, layers } = image;
+        let size = layers.iter().map(|layer| layer.size).sum();
+        let file = self.file()?;
+        room_for("the image archive", self.folder, needed(&file, size, self.named.is_some()))?;
+        info!("exporting the image from the engine's storage, {}", Bytes(size));
+        let meter = self.report.meter("exporting the image from the engine's storage", Some(size));
+        let (tag, moved) = (self.tag.to_owned(), meter.clone());
+        let laying = in_the_background(move || {
+            let announced = layers.iter().map(|layer| (layer.diff_id, layer.size)).collect();
+            let image = Announced { config, layers: announced, tag: &tag };
+            match Spool::lay_down(image, |number, out| layers[number].write(&mut Metered(out, &moved)), file) {
+                Err(LayError::Write(error)) => Err(ArchiveError::Write(error)),
+                laid => Ok(laid),
+            }
+        });
+        let laid = laying.await.map_err(|error| blame(error, self.folder))?;
+        if laid.is_ok() {
+            meter.finish("exported the image from the engine's storage");
+        }
+        Ok(laid)
+    }
+
+    /// By the engine's export.
+    async fn by_export(&self, size: u64) -> Result<Spool, Failed> {
+        let file = self.nameless()?;
+        room_for("the image archive", self.folder, needed(&file, size, false))?;
+        if let Some(root) = self.engine.root().await {
+            room_for("the engine's own copy of the image archive", &root, size)?;
+        }
+        info!("exporting the image, about {}; the engine prepares all of it before the first byte", Bytes(size));
+        let meter = self.report.meter("exporting the image", None);
+        let export = stream::reader(self.engine.export(self.image_id, meter.clone()));
+        let image_id = self.image_id.to_owned();
+        let taken = in_the_background(move || {
+            let spool = Spool::take_in(export, file)?;
+            spool.expect(&image_id)?;
+            Ok(spool)
+        });
+        let spool = taken.await.map_err(|error| blame(error, self.folder))?;
+        meter.finish("exported the image");
+        Ok(spool)
+    }
+
+    /// Another image of its files.
+    async fn squash(&self, size: u64) -> Result<Spool, Failed> {
+        let file = self.file()?;
+        room_for("the image archive", self.folder, needed(&file, size, self.named.is_some()))?;
+        let Idle { name, noise_since, config } = self.engine.idle(self.image_id).await?;
+        info!("exporting the image's files as one layer, about {}", Bytes(size));
+        let meter = self.report.meter("exporting the image's files", None);
+        let files = stream::reader(self.engine.files(&name, meter.clone()));
+        let tag = self.tag.to_owned();
+        let squashing =
+            in_the_background(move || Spool::squash(files, &Flat { config: &config, noise_since, tag: &tag }, file));
+        let spool = squashing.await.map_err(|error| blame(error, self.folder))?;
+        meter.finish("exported the image's files");
+        info!("the image has one layer, and another id: {}", spool.image_id());
+        Ok(spool)
+    }
+
+    /// The file that the archive is to be, or one without a name.
+    fn file(&self) -> Result<File, Failed> {
+        let Some(path) = self.named else { return self.nameless() };
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(path);
+        file.map_err(|source| Failed::Write { path: path.to_owned(), source })
+    }
+
+    /// Without a name: it is gone with the program, however that ends.
+    fn nameless(&self) -> Result<File, Failed> {
+        let file = tempfile::tempfile_in(self.folder);
+        file.map_err(|source| Failed::Write { path: self.folder.to_owned(), source })
+    }
+}
+
+/// An error with its cause, in a line.
+fn because(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
+/// How much room the archive of an image of this size takes, at the worst: what is copied out of the spool is given back
+/// meanwhile, where the file system can do that. Only what needs no copy takes less, an archive in its `last` place or one
+/// that is uploaded plain.
+fn needed(file: &File, size: u64, last: bool) -> u64 {
+    if last || give_back(file, 0..4096) { size } else { size.saturating_mul(2) }
+}
+
+/// A writer that tells how much has passed.
+struct Metered<'a>(&'a mut dyn Write, &'a Meter);
+
+impl Write for Metered<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let written = self.0.write(buf)?;
+        self.1.add(written as u64);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}

@@ -1,0 +1,100 @@
+//! A container that never runs: all files of an image as one tar, which comes at once, as there is nothing to prepare. It is
+//! written down before it is made, and removed with everything else; making an image of it is for `image_archive`.
+
+use bollard::errors::Error;
+use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
+use futures_util::{Stream, StreamExt};
+use serde_json::{Map, Value, json};
+use tokio_util::bytes::Bytes;
+use tracing::debug;
+
+use super::build::trouble;
+use super::{Engine, EngineError, Kind};
+use crate::report::Meter;
+
+/// A container that never runs.
+#[derive(Debug)]
+pub struct Idle {
+    /// Its name.
+    pub name: String,
+    /// When it was made, in seconds since 1970, where the engine puts places of its own between the image's files.
+    pub noise_since: Option<i64>,
+    /// The image's configuration, as JSON.
+    pub config: Vec<u8>,
+}
+
+impl Engine {
+    /// A container of an image, of which nothing is started.
+    pub async fn idle(&self, image_id: &str) -> Result<Idle, EngineError> {
+        let doing = "making a container of the image";
+        let digits = image_id.strip_prefix("sha256:").unwrap_or(image_id);
+        let name = format!("image-worker-squash-{digits}-{}", std::process::id());
+        self.traces.container(&name);
+        let options = CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
+        let body = ContainerCreateBody {
+            image: Some(image_id.to_owned()),
+            // An image needs none, a container does.
+            cmd: Some(vec!["/nothing".to_owned()]),
+            network_disabled: Some(true),
+            host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..HostConfig::default() }),
+            ..ContainerCreateBody::default()
+        };
+        self.client.create_container(Some(options), body).await.map_err(|error| trouble(doing, error))?;
+        let container = self.client.inspect_container(&name, None).await.map_err(|error| trouble(doing, error))?;
+        let noise_since = match (self.kind, container.created) {
+            (Kind::Docker, Some(created)) => Some(created.timestamp()),
+            (Kind::Docker, None) => return Err(EngineError::Unfinished { doing: doing.to_owned() }),
+            // Podman makes them when a container starts.
+            (Kind::Podman, _) => None,
+        };
+        Ok(Idle { name, noise_since, config: self.configuration(image_id).await? })
+    }
+
+    /// The files of a container, a tar.
+    pub fn files(&self, container: &str, meter: Meter) -> impl Stream<Item = Result<Bytes, EngineError>> + use<> {
+        self.client.export_container(container).map(move |chunk| match chunk {
+            Ok(bytes) => {
+                meter.add(bytes.len() as u64);
+                Ok(bytes)
+            }
+            Err(error) => Err(trouble("exporting the image's files", error)),
+        })
+    }
+
+    /// What an image says for containers: as it is in the storage where that can be read, else as the engine tells it.
+    async fn configuration(&self, image_id: &str) -> Result<Vec<u8>, EngineError> {
+        match self.stored_config(image_id).await {
+            Ok(config) => return Ok(config),
+            Err(error) => debug!("the image's configuration is asked for: {error}"),
+        }
+        let doing = "looking at the image";
+        let image = self.inspect(image_id).await.map_err(|error| trouble(doing, error))?;
+        let told = serde_json::to_value(&image).map_err(|error| trouble(doing, error))?;
+        let mut config = Map::new();
+        for key in ["Architecture", "Author", "Config", "Created", "Os", "Variant"] {
+            config.insert(key.to_lowercase(), told[key].clone());
+        }
+        config.insert("os.version".to_owned(), told["OsVersion"].clone());
+        if let (Some(inner), None) = (config.get_mut("config"), &image.config.and_then(|config| config.shell)) {
+            // Podman tells it in the history only.
+            let shell = self.shell_of(image_id).await.map_err(|error| trouble(doing, error))?;
+            inner["Shell"] = json!(shell);
+        }
+        serde_json::to_vec(&Value::Object(config)).map_err(|error| trouble(doing, error))
+    }
+
+    /// Removes a container of ours, with the volumes that the engine has made for it. Whether it is gone.
+    pub(super) async fn remove_container(&self, name: &str) -> bool {
+        let options = RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
+        match self.client.remove_container(name, Some(options)).await {
+            Ok(()) => true,
+            // Never made, or removed by an earlier start.
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => true,
+            Err(error) => {
+                debug!("the container {name} stays: {error}");
+                false
+            }
+        }
+    }
+}

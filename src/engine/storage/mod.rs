@@ -1,0 +1,159 @@
+//! The engine's own storage, read where it lies: an image's configuration and its layers, without the copy that an export
+//! begins with. Whatever is not as expected is an error, and nothing here is believed: who takes the bytes sums them.
+
+mod containers;
+mod docker;
+mod split;
+mod tree;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tokio::task::spawn_blocking;
+
+use super::{Engine, Kind};
+use crate::names::Digest;
+use split::Split;
+
+/// Why an image cannot be read from the engine's storage.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The engine's files are another machine's.
+    #[error("the engine at {0} is reached over the network, and its storage is not here")]
+    Remote(String),
+    /// It keeps images in a way that is not known here.
+    #[error("the engine keeps images in a way that image-worker does not read ({0})")]
+    Unknown(String),
+    /// A file cannot be read.
+    #[error("cannot read {path} in the engine's storage")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is there and does not say what it should.
+    #[error("{path} in the engine's storage is not as expected: {why}")]
+    Strange {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// An image in the engine's storage.
+#[derive(Debug)]
+pub struct StoredImage {
+    /// Its configuration, whose sha256 is its id.
+    pub config: Vec<u8>,
+    /// The layers, the lowest first.
+    pub layers: Vec<StoredLayer>,
+}
+
+/// A layer in the engine's storage.
+#[derive(Debug)]
+pub struct StoredLayer {
+    /// What the storage says that its sum is.
+    pub diff_id: Digest,
+    /// How many bytes its tar will have.
+    pub size: u64,
+    split: Split,
+}
+
+/// Where a layer's pieces are.
+struct Found {
+    diff_id: Digest,
+    /// The recipe of its tar.
+    split: PathBuf,
+    /// The folder with its files.
+    tree: PathBuf,
+}
+
+impl Engine {
+    /// An image by its id, as the engine's storage has it, where that can be read from here.
+    pub async fn stored(&self, image_id: &str) -> Result<StoredImage, StorageError> {
+        let find = self.finder(image_id).await?;
+        on_a_thread(move || {
+            let (config, found) = find()?;
+            let layers = found.into_iter().map(StoredLayer::open).collect::<Result<_, _>>()?;
+            Ok(StoredImage { config, layers })
+        })
+        .await
+    }
+
+    /// The configuration of such an image.
+    pub(super) async fn stored_config(&self, image_id: &str) -> Result<Vec<u8>, StorageError> {
+        let find = self.finder(image_id).await?;
+        on_a_thread(move || Ok(find()?.0)).await
+    }
+
+    /// What looks for an image.
+    async fn finder(
+        &self,
+        image_id: &str,
+    ) -> Result<impl FnOnce() -> Result<Image, StorageError> + use<>, StorageError> {
+        if !self.place.starts_with("unix://") {
+            return Err(StorageError::Remote(self.place.clone()));
+        }
+        let unknown = |what: &str| StorageError::Unknown(what.to_owned());
+        let info = self.client.info().await.map_err(|_| unknown("it does not say which"))?;
+        let root = info.docker_root_dir.map(PathBuf::from).ok_or_else(|| unknown("it does not say where"))?;
+        let driver = info.driver.unwrap_or_default();
+        let id = image_id.strip_prefix("sha256:").unwrap_or(image_id).parse();
+        let id: Digest = id.map_err(|_| unknown("by ids that are no sums"))?;
+        let kind = self.kind;
+        Ok(move || match kind {
+            Kind::Docker => docker::find(&root, &driver, id),
+            Kind::Podman => containers::find(&root, &driver, id),
+        })
+    }
+}
+
+/// An image's configuration, and where its layers are.
+type Image = (Vec<u8>, Vec<Found>);
+
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, StorageError> {
+    spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+impl StoredLayer {
+    fn open(found: Found) -> Result<Self, StorageError> {
+        let Found { diff_id, split, tree } = found;
+        let split = Split::open(split, &tree)?;
+        let size = split.size()?;
+        Ok(Self { diff_id, size, split })
+    }
+
+    /// Writes the layer's tar.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.split.write(out)
+    }
+}
+
+/// A file of the storage's own books, which are small.
+fn read(path: &Path) -> Result<Vec<u8>, StorageError> {
+    std::fs::read(path).map_err(|source| StorageError::Unreadable { path: path.to_owned(), source })
+}
+
+fn strange(path: &Path, why: impl Into<String>) -> StorageError {
+    StorageError::Strange { path: path.to_owned(), why: why.into() }
+}
+
+/// A configuration, which must be what its image is named by.
+fn config(path: &Path, id: Digest) -> Result<Vec<u8>, StorageError> {
+    let config = read(path)?;
+    if Digest::of(&config) == id { Ok(config) } else { Err(strange(path, "it is not the image's configuration")) }
+}
+
+/// A folder's or a file's name, which must not lead elsewhere.
+fn name<'a>(path: &Path, text: &'a str) -> Result<&'a str, StorageError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) { Ok(text) } else { Err(strange(path, "it names no folder")) }
+}
+
+#[cfg(test)]
+mod tests;
