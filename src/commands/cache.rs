@@ -64,6 +64,24 @@ pub(super) async fn alongside<T>(
     Ok((done, cache))
 }
 
+/// The names of the images that are offered to the build.
+pub(super) fn offered(
+    engine: &Engine,
+    from: CacheFrom,
+    cache: Option<&LayerCache>,
+    parent: Option<&String>,
+) -> Vec<String> {
+    match from {
+        CacheFrom::Latest => cache.map(|cache| cache.tag.clone()).into_iter().collect(),
+        CacheFrom::Parent if engine.wants_step_images() => {
+            info!("building without a layer cache: Podman takes no step from a parent image");
+            Vec::new()
+        }
+        CacheFrom::Parent => parent.cloned().into_iter().collect(),
+        CacheFrom::Off => Vec::new(),
+    }
+}
+
 /// What is published beside an image, so that Podman can take steps from it.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]

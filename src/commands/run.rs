@@ -126,11 +126,7 @@ async fn job(
     let secrets = or_clean(&engine, stop.during("getting the build's secrets", asking).await).await?;
     let loading = stop.during("loading the parent image", with_parent(plan, services, loader())).await;
     let (build_plan, parent) = or_clean(&engine, loading).await?;
-    let offered = match config.cache_from {
-        CacheFrom::Latest => cache.iter().map(|cache| cache.tag.clone()).collect(),
-        CacheFrom::Parent => build_plan.args.get(PARENT_ARG).cloned().into_iter().collect(),
-        CacheFrom::Off => Vec::new(),
-    };
+    let offered = cache::offered(&engine, config.cache_from, cache.as_ref(), build_plan.args.get(PARENT_ARG));
     let (secrets, is_cache) = (&secrets, config.cache_from != CacheFrom::Off);
     let told = Told { plan: &build_plan, secrets, cache: &offered, is_cache };
     let building = build(&engine, plan, told, &identity, context, &mut log);

@@ -4,6 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::manifest::null_is_empty;
 use crate::names::Digest;
 
 /// The image of a step: the beginning of another.
@@ -31,6 +32,8 @@ struct Config {
 
 #[derive(Deserialize)]
 struct RootFs {
+    /// Podman writes that there are none as null.
+    #[serde(default, deserialize_with = "null_is_empty")]
     diff_ids: Vec<Digested>,
 }
 
@@ -49,12 +52,7 @@ pub fn steps_of<'a>(image: &[u8], configs: &'a [String]) -> Vec<StepImage<'a>> {
             && image.history.starts_with(&step.history)
             && step.history.len() < image.history.len();
         let layers = step.rootfs.diff_ids.len();
-        // An image without layers is none that an archive can have.
-        (same_machine && is_beginning && layers > 0).then(|| StepImage {
-            config,
-            id: Digest::of(config.as_bytes()),
-            layers,
-        })
+        (same_machine && is_beginning).then(|| StepImage { config, id: Digest::of(config.as_bytes()), layers })
     };
     configs.iter().filter_map(of_image).collect()
 }
@@ -75,19 +73,19 @@ mod tests {
     fn only_beginnings_of_an_image_are_its_steps() {
         let image = config(&["a", "b", "c"], &["FROM", "COPY", "ENV", "RUN"], "A=2");
         let steps = [
+            config(&[], &[], "an empty base with a setting").replace("[]}", "null}"),
             config(&["a"], &["FROM"], "A=0"),
             config(&["a", "b"], &["FROM", "COPY"], "A=0"),
             config(&["a", "b"], &["FROM", "COPY", "ENV"], "A=1"),
         ];
         let found = steps_of(image.as_bytes(), &steps);
-        assert_eq!(found.iter().map(|step| step.layers).collect::<Vec<_>>(), [1, 2, 2]);
-        assert_eq!(found[1].id, Digest::of(steps[1].as_bytes()));
+        assert_eq!(found.iter().map(|step| step.layers).collect::<Vec<_>>(), [0, 1, 2, 2]);
+        assert_eq!(found[2].id, Digest::of(steps[2].as_bytes()));
 
         let strangers = [
             config(&["b"], &["FROM"], "another base"),
             config(&["a", "b"], &["FROM", "ADD"], "another step"),
             config(&["a", "b", "c"], &["FROM", "COPY", "ENV", "RUN"], "no step, but an image"),
-            config(&[], &["FROM"], "nothing"),
             config(&["a"], &["FROM"], "another machine").replace("linux", "plan9"),
             "no configuration".to_owned(),
         ];
