@@ -1,6 +1,7 @@
 //! One stage of the program at a time, for scripts/profile: from files into files or nothing, so that neither an engine nor
 //! a server is in the picture. What the stages do is the library's; which of them are measured, and how, is the script's.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek as _, SeekFrom, Write as _};
@@ -8,6 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use flate2::bufread::MultiGzDecoder;
+use image_worker::context::collect::Context;
 use image_worker::context::intake::{Expectation, Limits, receive};
 use image_worker::context::owners::give_to_root;
 use image_worker::image_archive::Spool;
@@ -16,7 +18,8 @@ use image_worker::report::Report;
 use image_worker::stream;
 use image_worker::transfer::{self, Storage};
 
-const USAGE: &str = "stages gunzip|intake CONTEXT.tar.gz | spool|sum|copy|LEVEL IMAGE.tar | upload FILE";
+const USAGE: &str =
+    "stages hash DIRECTORY | gunzip|intake CONTEXT.tar.gz | spool|sum|copy|LEVEL IMAGE.tar | upload FILE";
 
 /// As the program writes to disk.
 const WRITE_BUFFER: usize = 256 * 1024;
@@ -28,6 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     let bytes = match stage.as_str() {
         "gunzip" => io::copy(&mut MultiGzDecoder::new(io::BufReader::new(File::open(path)?)), &mut io::sink())?,
+        "hash" => hash(path)?,
         "intake" => intake(path)?,
         "upload" => upload(path)?,
         stage => image(stage, path)?,
@@ -37,6 +41,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let rate = bytes as f64 / seconds / 1e6;
     println!("{stage}: {bytes} bytes in {seconds:.3} s, {rate:.0} MB/s");
     Ok(())
+}
+
+/// The context hash of an image directory.
+fn hash(path: &Path) -> Result<u64, Box<dyn Error>> {
+    let context = Context::collect(Path::new("."), path, &BTreeMap::new(), HashScheme::Tar)?;
+    println!("{}", context.hash()?);
+    Ok(context.size())
 }
 
 /// A context as `run` takes it in: unpacked, hashed, checked, written, and given to root.
@@ -97,7 +108,7 @@ fn upload(path: &Path) -> Result<u64, Box<dyn Error>> {
         // As an image goes: from a thread that reads, through a pipe.
         let body = stream::from_writer(move |mut out| io::copy(&mut &file, &mut out).map(drop));
         let meter = Report::silent().meter("uploading", None);
-        storage.put(&url, &std::collections::BTreeMap::new(), body, size, meter).await?;
+        storage.put(&url, &BTreeMap::new(), body, size, meter).await?;
         Ok::<_, transfer::TransferError>(())
     })?;
     server.join().map_err(|_| "the server's thread ended badly")??;
