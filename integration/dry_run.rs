@@ -26,7 +26,18 @@ fn written(repository: &Repository) -> (Value, Vec<u8>) {
     let output = repository.root.path().join("out");
     let mut names: Vec<_> = std::fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["build.log", "image.tar", "provenance.json", "publish.json"], "nothing else is left");
+    assert_eq!(
+        names,
+        [
+            "build.log",
+            "image.tar",
+            "layers.json",
+            "perfherder-data-image-build.json",
+            "provenance.json",
+            "publish.json"
+        ],
+        "nothing else is left"
+    );
     let publish = std::fs::read_to_string(output.join("publish.json")).unwrap();
     (serde_json::from_str(&publish).unwrap(), std::fs::read(output.join("image.tar")).unwrap())
 }
@@ -95,7 +106,18 @@ fn publish_json_is_what_a_task_would_send() {
     let finished = dry_run(&repository, path(&repository.directory()), &environment);
     finished.assert_succeeds();
     let (publish, archive) = written(&repository);
-    let provenance = repository.root.path().join("out/provenance.json");
+    let companion = |name: &str, content_type: &str| {
+        let file = repository.root.path().join("out").join(name);
+        json!({
+            "name": format!("public/image-build/{name}"),
+            "payload": {
+                "storageType": "s3",
+                "expires": expires,
+                "contentType": content_type,
+                "contentLength": file.metadata().unwrap().len(),
+            },
+        })
+    };
     let insert = |tail: &str| {
         json!({
             "namespace": format!("docker.images.v1.{PROJECT}.dry-publish.{tail}"),
@@ -126,15 +148,11 @@ fn publish_json_is_what_a_task_would_send() {
                 "contentLength": archive.len(),
             },
         },
-        "createCompanions": [{
-            "name": "public/image-build/provenance.json",
-            "payload": {
-                "storageType": "s3",
-                "expires": expires,
-                "contentType": "application/vnd.in-toto+json",
-                "contentLength": provenance.metadata().unwrap().len(),
-            },
-        }],
+        "createCompanions": [
+            companion("layers.json", "application/json"),
+            companion("perfherder-data-image-build.json", "application/json"),
+            companion("provenance.json", "application/vnd.in-toto+json"),
+        ],
         "insertTask": [insert("latest"), insert("pushdate.2015.12-09-123456"), insert(&format!("hash.{hash}"))],
     });
     assert_eq!(publish, expected);
@@ -149,7 +167,7 @@ fn a_failing_dry_run_leaves_no_half_archive() {
     let repository = Repository::new("dry-failing", "RUN exit 1\n");
     let output = repository.root.path().join("out");
     std::fs::create_dir(&output).unwrap();
-    for name in ["publish.json", "provenance.json", "sbom.cdx.json"] {
+    for name in ["publish.json", "layers.json", "provenance.json", "sbom.cdx.json"] {
         std::fs::write(output.join(name), "of an earlier run").unwrap();
     }
     dry_run(&repository, path(&repository.directory()), &[]).assert_fails(20, &["exit code 1"]);

@@ -41,6 +41,7 @@ fn imports_go_down() {
         "tree",
         "image_archive",
         "sbom",
+        "metrics",
         "taskcluster",
         "transfer",
         "lookup",

@@ -18,6 +18,7 @@ mod house;
 mod load;
 mod lookup;
 mod managed;
+mod metrics;
 mod parent;
 mod payload;
 mod provenance;

@@ -8,6 +8,7 @@ use crate::harness::{Finished, Job, PROJECT, Repository, container_says, docker_
 
 const STEPS: &str = "RUN echo from-a-payload > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
 const ARCHIVE: &str = "image.tar.zst";
+const PERFHERDER: &str = "perfherder-data-image-build.json";
 
 /// Runs the job as `image_builder`'s tasks run theirs: with no push date, run, proxy or credentials.
 fn run(job: &Job, output: &Path, more: &[(&str, &str)]) -> Finished {
@@ -36,7 +37,7 @@ fn the_archive_waits_for_the_worker() {
     assert_eq!(job.story(), ["getLatestArtifact", "s3 GET"], "the context is read, and nothing else is called");
     job.assert_nothing_published();
     job.assert_engine_is_clean();
-    assert_eq!(names(&folder), ["build.log", ARCHIVE, "provenance.json"]);
+    assert_eq!(names(&folder), ["build.log", ARCHIVE, "layers.json", PERFHERDER, "provenance.json"]);
 
     let archive = output.path().join("image.tar");
     let compressed = std::fs::File::open(folder.join(ARCHIVE)).unwrap();
@@ -51,7 +52,7 @@ fn the_archive_waits_for_the_worker() {
 fn a_failed_build_leaves_its_log_and_no_archive_of_an_earlier_one() {
     let Some(job) = Job::ready("payload-failing", "RUN exit 3\n") else { return };
     let output = tempfile::tempdir().unwrap();
-    for name in [ARCHIVE, "provenance.json", "sbom.cdx.json"] {
+    for name in [ARCHIVE, "layers.json", PERFHERDER, "provenance.json", "sbom.cdx.json"] {
         std::fs::write(output.path().join(name), "of an earlier run").unwrap();
     }
     run(&job, output.path(), &[]).assert_fails(20, &["exit code 3"]);

@@ -226,14 +226,16 @@ impl Fetcher<'_> {
         let file = NamedTempFile::new_in(self.folder).map_err(unwritable)?;
         let out = BufWriter::with_capacity(WRITE_BUFFER, file.reopen().map_err(unwritable)?);
         let received = tokio::task::spawn_blocking(move || receive(open(), &expect, &limits, out));
-        let Received { hash, bytes, .. } = match received.await {
+        let Received { hash, bytes, others, .. } = match received.await {
             Ok(received) => received.map_err(|error| blame(error, context.source.to_string(), file.path()))?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         // Only now: the hash is of the bytes as they came.
-        let verified = file.reopen().map_err(unwritable)?;
-        let giving = tokio::task::spawn_blocking(move || owners::give_to_root(&verified));
-        giving.await.map_err(io::Error::other).flatten().map_err(unwritable)?;
+        if others {
+            let verified = file.reopen().map_err(unwritable)?;
+            let giving = tokio::task::spawn_blocking(move || owners::give_to_root(&verified));
+            giving.await.map_err(io::Error::other).flatten().map_err(unwritable)?;
+        }
         Ok(Fetched { file, hash, bytes })
     }
 }

@@ -6,7 +6,8 @@
 //! - [`report`], [`build_log`]: the story on stderr: log lines, progress, the error line; a build's output.
 //! - [`builder`], [`build_secrets`], [`plan`], [`config`], [`task`]: what is to be done, as values; read from an environment, written into a task.
 //! - [`graph`]: task graphs: the images that their tasks use, and the same graphs with the images filled in.
-//! - [`context`], [`image_archive`], [`sbom`]: what goes into a build and what comes out, as bytes, and what is in that.
+//! - [`context`], [`image_archive`], [`sbom`], [`metrics`]: what goes into a build and what comes out, as bytes, what is in
+//!   that, and how much of it.
 //! - [`tree`]: the images of a repository, who is built from whom, and their hashes.
 //! - [`taskcluster`], [`transfer`], [`lookup`], [`registry`], [`engine`], [`build_script`], [`loading`], [`parent`], [`fetch`],
 //!   [`provenance`], [`publish`]: the outside world.
@@ -31,6 +32,7 @@ pub mod graph;
 pub mod image_archive;
 pub mod loading;
 pub mod lookup;
+pub mod metrics;
 pub mod names;
 pub mod parent;
 pub mod plan;

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::io::{self, BufWriter, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use futures_util::{Stream, StreamExt};
@@ -66,6 +66,8 @@ enum Hashing {
     Beside {
         piece: Vec<u8>,
         pieces: SyncSender<Vec<u8>>,
+        /// Pieces that have been hashed, to be filled again: fresh memory costs as much as the copy into it.
+        used: Receiver<Vec<u8>>,
         hasher: JoinHandle<Sha256>,
     },
     /// There is no thread to be had.
@@ -76,11 +78,12 @@ impl Hashing {
     fn update(&mut self, passed: &[u8]) {
         match self {
             Self::Here(hasher) | Self::OnlyHere(hasher) => hasher.update(passed),
-            Self::Beside { piece, pieces, .. } => {
+            Self::Beside { piece, pieces, used, .. } => {
                 piece.extend_from_slice(passed);
                 if piece.len() >= HASHED_PIECE {
+                    let empty = used.try_recv().unwrap_or_else(|_| Vec::with_capacity(HASHED_PIECE));
                     // It is there until we hang up.
-                    let _ = pieces.send(std::mem::replace(piece, Vec::with_capacity(HASHED_PIECE)));
+                    let _ = pieces.send(std::mem::replace(piece, empty));
                 }
             }
         }
@@ -89,15 +92,18 @@ impl Hashing {
     fn go_beside(&mut self) {
         let Self::Here(hasher) = self else { return };
         let (pieces, receiver) = sync_channel::<Vec<u8>>(HASHED_PIECES);
+        let (back, used) = channel();
         let mut beside = hasher.clone();
         let hashing = move || {
-            for piece in receiver {
+            for mut piece in receiver {
                 beside.update(&piece);
+                piece.clear();
+                let _ = back.send(piece);
             }
             beside
         };
         *self = match std::thread::Builder::new().name("sha256".to_owned()).spawn(hashing) {
-            Ok(hasher) => Self::Beside { piece: Vec::with_capacity(HASHED_PIECE), pieces, hasher },
+            Ok(hasher) => Self::Beside { piece: Vec::with_capacity(HASHED_PIECE), pieces, used, hasher },
             Err(_) => Self::OnlyHere(std::mem::take(hasher)),
         };
     }
@@ -105,7 +111,7 @@ impl Hashing {
     fn finish(self) -> Sha256 {
         match self {
             Self::Here(hasher) | Self::OnlyHere(hasher) => hasher,
-            Self::Beside { piece, pieces, hasher } => {
+            Self::Beside { piece, pieces, hasher, .. } => {
                 let _ = pieces.send(piece);
                 drop(pieces);
                 hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

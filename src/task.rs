@@ -195,7 +195,7 @@ pub fn environment(plan: &Plan) -> Result<Environment, TaskError> {
         }
     };
     let args = serde_json::to_string(&plan.build.args).map_err(TaskError::Definition)?;
-    let variables: [(&Setting, String); 20] = [
+    let variables: [(&Setting, String); 21] = [
         (&settings::IMAGE_NAME, plan.image.to_string()),
         (&settings::PROJECT, plan.project.to_string()),
         (&settings::PUSHDATE, plan.pushdate.to_string()),

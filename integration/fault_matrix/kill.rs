@@ -55,7 +55,7 @@ pub(super) fn kills() -> Vec<Kill> {
         After("s3 PUT", "image.tar", 0),
         After("createArtifact", "provenance.json", 0),
         After("s3 PUT", "provenance.json", 0),
-        Before("getArtifact", "", 1),
+        Before("getArtifact", "image.tar", 1),
         Before("s3 GET", "image.tar", 0),
         Before("insertTask", "", 0),
         After("insertTask", "", 0),

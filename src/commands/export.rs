@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::Failed;
 use crate::engine::{Base, Engine, EngineError, shared_layers};
-use crate::image_archive::{ArchiveError, Spool, reproducible};
+use crate::image_archive::{ArchiveError, Shape, Spool, reproducible};
 use crate::plan::{Companion, Identity, ImageFile, Plan};
 use crate::publish::{Finished, Stored};
 use crate::report::{Bytes, Report};
@@ -49,7 +49,7 @@ pub(super) async fn export(
     if spool.packed() > 0 {
         info!("{} layers came packed, and are stored plain, as every consumer reads them", spool.packed());
     }
-    let (image_id, layers) = (spool.image_id(), spool.layers().len());
+    let (image_id, shape) = (spool.image_id(), Shape::from(&spool));
     let beside = folder.to_owned();
     let moment = plan.reproducible.and_then(|epoch| Timestamp::from_second(i64::try_from(epoch).ok()?).ok());
     let made = in_the_background(move || {
@@ -68,8 +68,9 @@ pub(super) async fn export(
     });
     let (written, stored, companions) = made.await.map_err(|error| blame(error, folder))?;
     let name = &plan.artifact.name;
-    info!("{name}: {}, {layers} layers, sha256 {}", Bytes(written.size), written.sha256);
-    Ok(Finished { image: ImageFile { sha256: written.sha256, size: written.size, image_id }, stored, companions })
+    info!("{name}: {}, {} layers, sha256 {}", Bytes(written.size), shape.layers.len(), written.sha256);
+    let image = ImageFile { sha256: written.sha256, size: written.size, image_id };
+    Ok(Finished { image, shape, stored, companions })
 }
 
 /// The image with no time later than this. What belongs to the image that it was built from stays as that has it, and is

@@ -13,6 +13,7 @@ pub mod hash;
 mod leftovers;
 pub mod load;
 pub mod lookup;
+mod measure;
 pub mod prospect;
 pub mod push;
 pub mod replay;

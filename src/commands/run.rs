@@ -13,9 +13,10 @@ use super::Failed;
 use super::cache;
 use super::export::export;
 use super::leftovers;
+use super::measure;
 use super::secret_values;
 use super::stop::{Reason, Stop};
-use crate::build_log::BuildLog;
+use crate::build_log::{BuildLog, Finished};
 use crate::config::{Config, Destination};
 use crate::disk::room_for;
 use crate::engine::{Base, Bases, Built, Engine, EngineError, Told};
@@ -28,6 +29,7 @@ use crate::provenance::{self, Made};
 use crate::publish::{Folder, Payload, PublishError, Publisher};
 use crate::report::Report;
 use crate::scratch::Scratch;
+use crate::secrets::Secrets;
 use crate::taskcluster::Services;
 use crate::taskcluster::queue::Grant;
 use crate::transfer::Storage;
@@ -90,16 +92,19 @@ async fn job(
     publisher: &Publisher,
 ) -> Result<Outcome, Failed> {
     let Config { plan, .. } = config;
-    // With a hash, names that the index would refuse are refused here, and an image that lives is found.
+    // With a hash, names that the index would refuse are refused here, and an image that lives is found. All that is asked
+    // before anything is begun is asked at once.
     let early = plan.context.hash.map(|hash| plan.identity(hash)).transpose()?;
-    if let (Some(identity), false) = (&early, config.force)
-        && let Some(found) = stop.during("looking the image up", publisher.already_there(plan, identity)).await?
-    {
+    let sought = early.as_ref().filter(|_| !config.force);
+    let looking =
+        async { tokio::try_join!(publisher.already_there(plan, sought, &config.central), publisher.grant(plan)) };
+    let (found, Grant { expires, worker_pool }) = stop.during("looking the image up", looking).await?;
+    if let (Some(identity), Some(found)) = (sought, found) {
         info!("{found}");
-        let story = stop.during("pointing at the image", publisher.point_to(plan, identity, &found)).await?.story;
+        let pointing = publisher.point_to(plan, identity, &found, expires);
+        let story = stop.during("pointing at the image", pointing).await?.story;
         return Ok(Outcome { built: false, identity: identity.clone(), story });
     }
-    let Grant { expires, worker_pool } = stop.during("asking for the task's expiry", publisher.grant(plan)).await?;
     let work = work_folder(config)?;
     let (place, network) = (work.engine(), plan.build.network.as_deref());
     let connecting = Engine::connect_or_start(&config.engine, &place, network);
@@ -114,6 +119,7 @@ async fn job(
     let fetching = stop.during("fetching the context", fetcher.context(plan));
     let (context, cache) = or_clean(&engine, cache::alongside(fetching, caching, stop).await).await?;
     let identity = or_clean(&engine, plan.identity(context.hash).map_err(Into::into)).await?;
+    let context_bytes = context.bytes;
 
     let mut log = or_clean(&engine, begin_log(work.path())).await?;
     let asking = secret_values::values(&plan.build.secrets, services);
@@ -150,20 +156,14 @@ async fn job(
     };
     engine.clean().await;
     if let Some(log) = log.finish() {
-        let keeping = publisher.publish_log(plan, &log, expires);
-        let kept = match &image {
-            // There is a minute left, and the log tells what took so long.
-            Err(Failed::Stopped { reason: Reason::Deadline, .. }) => within(LAST_WORDS, keeping).await,
-            // Who is told to go at once has no time for a log.
-            Err(Failed::Stopped { .. }) => Ok(()),
-            Ok(_) | Err(_) => stop.during("uploading the build's log", keeping).await,
-        };
-        if let Err(error) = kept {
-            // The image, or the failure, matters more.
-            warn!("the build's log is not kept: {error}");
-        }
+        publish_log(publisher, plan, &log, expires, image.as_ref().err(), stop).await;
     }
     let (mut image, bases, (builder, steps)) = image?;
+    let unwritable = |source| Failed::Write { path: work.path().to_owned(), source };
+    let hidden = Secrets::among(&build_plan.args).and(secrets);
+    let mut measured = measure::measured(plan, &image, (&bases, builder), context_bytes, &hidden);
+    measured.so_far(stop.stages(), clock.since.elapsed());
+    image.companions.extend(measured.write(work.path()).map_err(unwritable)?);
     let made = Made {
         plan,
         identity: &identity,
@@ -179,12 +179,40 @@ async fn job(
         started: clock.began,
         finished: clock.now(),
     };
-    let unwritable = |source| Failed::Write { path: work.path().to_owned(), source };
     let provenance = provenance::write(&made, work.path()).map_err(unwritable)?;
     image.companions.push(provenance);
     let publishing = publisher.publish(plan, &identity, image, expires);
-    let story = stop.during("publishing", publishing).await?.story;
+    // What this image is compared with comes meanwhile.
+    let comparing = measure::earlier(plan, newest, services, storage);
+    let both = async { Ok::<_, Failed>(tokio::join!(publishing, comparing)) };
+    let (done, earlier) = stop.during("publishing", both).await?;
+    let story = done?.story;
+    measured.so_far(stop.stages(), clock.since.elapsed());
+    measure::tell(&measured, earlier.as_ref());
     Ok(Outcome { built: true, identity, story })
+}
+
+/// Publishes the build's log, also that of a job that failed, as far as there is time for it.
+async fn publish_log(
+    publisher: &Publisher,
+    plan: &Plan,
+    log: &Finished,
+    expires: Timestamp,
+    failed: Option<&Failed>,
+    stop: &Stop,
+) {
+    let keeping = publisher.publish_log(plan, log, expires);
+    let kept = match failed {
+        // There is a minute left, and the log tells what took so long.
+        Some(Failed::Stopped { reason: Reason::Deadline, .. }) => within(LAST_WORDS, keeping).await,
+        // Who is told to go at once has no time for a log.
+        Some(Failed::Stopped { .. }) => Ok(()),
+        Some(_) | None => stop.during("uploading the build's log", keeping).await,
+    };
+    if let Err(error) = kept {
+        // The image, or the failure, matters more.
+        warn!("the build's log is not kept: {error}");
+    }
 }
 
 /// Gives up on the log of a job whose time is over.

@@ -1,14 +1,15 @@
-//! Stopping: signals and the task's own time limit, heard at every stage of a job. What a stage has to clean up
-//! is done by dropping it, or by whoever began it.
+//! Stopping: signals and the task's own time limit, heard at every stage of a job, and how long each took. What a stage has
+//! to clean up is done by dropping it, or by whoever began it.
 
 use std::fmt;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::Failed;
+use crate::metrics::{Stage, Stages};
 
 /// How long before the task's limit the program stops by itself: time for the engine to end a step and for the
 /// worker to upload its log. A short task gives a tenth of its time.
@@ -48,9 +49,12 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Hears the signals and the limit. Clones hear the same.
+/// Hears the signals and the limit, and writes down how long each stage takes. Clones hear and write the same.
 #[derive(Clone, Debug)]
-pub struct Stop(watch::Receiver<Option<Reason>>);
+pub struct Stop {
+    reason: watch::Receiver<Option<Reason>>,
+    stages: Stages,
+}
 
 impl Stop {
     /// Listens for SIGINT, SIGTERM and SIGHUP from now on, and for the end of `max_run_time` seconds.
@@ -74,7 +78,7 @@ impl Stop {
             // Kept, so that later signals do not kill the program in the middle of its cleaning up.
             std::future::pending::<()>().await;
         });
-        Ok(Self(receiver))
+        Ok(Self { reason: receiver, stages: Stages::default() })
     }
 
     /// Does one stage of a job, unless the program is stopped before its end: then the stage is dropped.
@@ -83,7 +87,8 @@ impl Stop {
         stage: &'static str,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Failed> {
-        let mut receiver = self.0.clone();
+        let mut receiver = self.reason.clone();
+        let began = Instant::now();
         let stopped = async {
             match receiver.wait_for(Option::is_some).await {
                 Ok(reason) => *reason,
@@ -96,8 +101,17 @@ impl Stop {
                 Some(reason) => Failed::Stopped { reason, stage },
                 None => Failed::Bug("stopped by nobody".to_owned()),
             }),
-            result = work => result.map_err(Into::into),
+            result = work => {
+                self.stages.add(stage, began.elapsed());
+                result.map_err(Into::into)
+            }
         }
+    }
+
+    /// The stages that are over.
+    #[must_use]
+    pub fn stages(&self) -> Vec<Stage> {
+        self.stages.so_far()
     }
 }
 

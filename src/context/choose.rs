@@ -6,12 +6,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::ahead::{ahead, batches};
 use super::archive::ArchivePath;
 use super::collect::normalise;
 use super::dockerfile::{Dockerfile, LineError, LineProblem};
 use super::source::{Source, is_absent, read_whole};
 use super::trouble::CollectError;
 use super::walk::{Found, files_below};
+
+/// How many files are looked at on one thread before others take their turn: half a millisecond's work.
+const LOOKED_AT: usize = 256;
 
 /// Where each file of a context is.
 type Places = BTreeMap<ArchivePath, PathBuf>;
@@ -20,7 +24,18 @@ type Places = BTreeMap<ArchivePath, PathBuf>;
 pub(super) fn raw_files(directory: &Path) -> Result<BTreeMap<ArchivePath, Source>, CollectError> {
     dockerfile_of(directory)?;
     let found = walk(directory, None)?;
-    found.into_iter().map(|file| Ok((ArchivePath::new(file.name), Source::file(&file.source)?))).collect()
+    sources(found.into_iter().map(|file| (ArchivePath::new(file.name), file.source)).collect())
+}
+
+/// Looks at each file.
+fn sources(places: Vec<(ArchivePath, PathBuf)>) -> Result<BTreeMap<ArchivePath, Source>, CollectError> {
+    let mut sources = Vec::with_capacity(places.len());
+    let look = |(_, place): &(_, PathBuf)| Source::file(place);
+    ahead(&batches(&places, LOOKED_AT, u64::MAX, |_| 0), look, |_, source| {
+        sources.push(source?);
+        Ok(())
+    })?;
+    Ok(places.into_iter().map(|(name, _)| name).zip(sources).collect())
 }
 
 /// The files of the image directory and what its Dockerfile includes: the scheme `tar`.
@@ -48,10 +63,8 @@ pub(super) fn processed_files(
 
     let name = ArchivePath::new("Dockerfile");
     places.remove(&name);
-    let mut files = BTreeMap::from([(name, Source::generated(dockerfile.text.into_bytes()))]);
-    for (name, place) in places {
-        files.insert(name, Source::file(&place)?);
-    }
+    let mut files = sources(places.into_iter().collect())?;
+    files.insert(name, Source::generated(dockerfile.text.into_bytes()));
     Ok(files)
 }
 

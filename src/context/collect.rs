@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use flate2::{Compression, GzBuilder};
 
+use super::ahead::{ahead, batches};
 use super::archive::{ArchivePath, MTIME, TarWriter};
 use super::choose::{processed_files, raw_files};
 use super::contents::ContentsHash;
@@ -16,6 +17,12 @@ use super::source::Source;
 pub use super::trouble::CollectError;
 use crate::names::{ContextHash, HashScheme};
 use crate::stream::Tally;
+
+/// How many files are read on one thread before others take their turn: half a millisecond's work.
+const READ_AHEAD: usize = 64;
+
+/// Files beyond this size are not read ahead, and so much of the others is read at once: memory stays flat.
+const LARGE: u64 = 512 * 1024;
 
 /// The files of a context, found and not yet read.
 ///
@@ -62,11 +69,14 @@ impl Context {
             HashScheme::Tar => self.write_tar(io::sink()),
             HashScheme::Contents => {
                 let mut hash = ContentsHash::default();
-                for (name, source) in &self.files {
+                let sum = |(_, source): &(_, &Source)| {
                     let mut tally = Tally::new(io::sink());
-                    source.copy_to(&mut tally)?;
-                    hash.add(self.repository_path(name), tally.finish().1);
-                }
+                    source.copy_to(&mut tally).map(|()| tally.finish().1)
+                };
+                ahead(&batches(&self.list(), READ_AHEAD, LARGE, weight), sum, |(name, _), digest| {
+                    hash.add(self.repository_path(name), digest?);
+                    Ok::<_, CollectError>(())
+                })?;
                 Ok(hash.finish())
             }
         }
@@ -112,18 +122,30 @@ impl Context {
         self.files.values().try_for_each(Source::check_mode)?;
         let mut tar = TarWriter::new(out);
         let mut contents = ContentsHash::default();
-        for (name, source) in &self.files {
+        let read = |(_, source): &(_, &Source)| {
+            let mut bytes = Vec::new();
+            // What is large is not kept in memory, but read when it is its turn.
+            let small = source.size <= LARGE;
+            let done = if small { source.copy_to(&mut bytes) } else { Ok(()) };
+            done.map(|()| small.then_some(bytes))
+        };
+        ahead(&batches(&self.list(), READ_AHEAD, LARGE, weight), read, |(name, source), read| {
+            let read = read?;
             tar.start_file(name, source.mode, source.size).map_err(CollectError::Write)?;
+            let copy = |out: &mut dyn Write| match &read {
+                Some(bytes) => out.write_all(bytes).map_err(CollectError::Write),
+                None => source.copy_to(out),
+            };
             match self.scheme {
-                HashScheme::Tar => source.copy_to(&mut tar)?,
+                HashScheme::Tar => copy(&mut tar)?,
                 HashScheme::Contents => {
                     let mut tally = Tally::new(&mut tar);
-                    source.copy_to(&mut tally)?;
+                    copy(&mut tally)?;
                     contents.add(self.repository_path(name), tally.finish().1);
                 }
             }
-            tar.end_file().map_err(CollectError::Write)?;
-        }
+            tar.end_file().map_err(CollectError::Write)
+        })?;
         let (out, digest) = tar.finish().map_err(CollectError::Write)?;
         let hash = match self.scheme {
             HashScheme::Tar => ContextHash(digest),
@@ -132,9 +154,17 @@ impl Context {
         Ok((out, hash))
     }
 
+    fn list(&self) -> Vec<(&ArchivePath, &Source)> {
+        self.files.iter().collect()
+    }
+
     fn repository_path(&self, name: &ArchivePath) -> Vec<u8> {
         self.directory.join(OsStr::from_bytes(name.as_bytes())).into_os_string().into_encoded_bytes()
     }
+}
+
+fn weight((_, source): &(&ArchivePath, &Source)) -> u64 {
+    source.size
 }
 
 /// An absolute path without `.` and `..`, by its text alone: `os.path.normpath`.

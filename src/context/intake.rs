@@ -11,6 +11,7 @@ use std::io::{self, BufReader, Read, Write};
 
 use tar::{Archive, Entry};
 
+use crate::context::owners::may_be_others;
 use crate::context::safety::{Hazard, Node, Tree, cut, shown, symlink_target};
 use crate::names::{ContextHash, Digest, HashScheme, ImageName, RepoPath};
 use crate::stream::Tally;
@@ -75,6 +76,8 @@ pub struct Received {
     pub bytes: u64,
     /// Bytes that came from outside.
     pub compressed: u64,
+    /// Whether it may have entries that are not root's.
+    pub others: bool,
 }
 
 /// Takes in a context and passes its tar on to `out`.
@@ -105,12 +108,13 @@ pub fn receive<R: Read, W: Write>(
     let tee = Tee::new(unpacked, passed_on.as_mut(), limits.max_bytes, &ended);
     let mut archive = Archive::new(BufReader::with_capacity(pipe::CHUNK, tee));
 
-    let mut intake = Intake { expect, limits, tree: Tree::default(), stripping: None, entries: 0, last: None };
+    let mut intake = Intake::new(expect, limits);
     let verdict = intake.read(&mut archive, &ended, rewrite.as_mut()).and_then(|end| {
         let (unpacked, raw, bytes) = drain(archive.into_inner(), end)?;
         let (packed, compressed) = unpacked.finish();
         let hash = intake.verify(raw, packed, bytes)?;
-        Ok(Received { hash, scheme: expect.scheme, files: intake.tree.files(), bytes, compressed })
+        let (files, others) = (intake.tree.files(), intake.others);
+        Ok(Received { hash, scheme: expect.scheme, files, bytes, compressed, others })
     });
     // A tar that is being written ends itself when it is dropped; a refused one must not get its end.
     open.set(verdict.is_ok());
@@ -132,9 +136,18 @@ struct Intake<'e> {
     entries: u64,
     /// The last entry that was in order, quoted.
     last: Option<String>,
+    /// Whether something may not be root's.
+    others: bool,
+    /// What files are read through, one after the other.
+    buffer: Box<[u8]>,
 }
 
-impl Intake<'_> {
+impl<'e> Intake<'e> {
+    fn new(expect: &'e Expectation, limits: &'e Limits) -> Self {
+        let (tree, buffer) = (Tree::default(), vec![0; pipe::CHUNK / 2].into());
+        Self { expect, limits, tree, stripping: None, entries: 0, last: None, others: false, buffer }
+    }
+
     /// Reads all entries; gives the position where the last one ends.
     fn read<R: Read, W: Write>(
         &mut self,
@@ -148,6 +161,7 @@ impl Intake<'_> {
         let entries = archive.entries().map_err(|error| self.tar_error(error, ended))?.raw(true);
         for entry in entries {
             let mut entry = entry.map_err(|error| self.tar_error(error, ended))?;
+            self.others |= may_be_others(entry.header());
             let size = entry.size();
             let member = extensions.take(&mut entry)?;
             end = entry.raw_file_position() + size.next_multiple_of(BLOCK);
@@ -201,8 +215,8 @@ impl Intake<'_> {
             Some(_) if member.name.is_empty() => {}
             Some(rewrite) => rewrite.append(&member, &mut content)?,
             None => {
-                let read = io::copy(&mut content, &mut io::sink());
-                read.map_err(|error| IntakeError::from_io(error, |source| self.malformed(source)))?;
+                // Not `io::copy`, which clears a buffer for each file: for small ones that is more than to read them.
+                while content.read(&mut self.buffer).map_err(|error| self.entry_error(error))? > 0 {}
             }
         }
         let (_, digest, read) = content.finish();
@@ -288,6 +302,10 @@ impl Intake<'_> {
                 self.malformed(source)
             }
         })
+    }
+
+    fn entry_error(&self, error: io::Error) -> IntakeError {
+        IntakeError::from_io(error, |source| self.malformed(source))
     }
 
     fn malformed(&self, source: io::Error) -> IntakeError {

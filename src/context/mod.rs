@@ -15,6 +15,7 @@
 //! directory that cannot be read (taskgraph leaves it out), a file that changes while it is read; in the scheme
 //! `contents` a directory without a Dockerfile. Named pipes are refused too: taskgraph waits for them forever.
 
+mod ahead;
 mod archive;
 mod choose;
 pub mod collect;

@@ -31,6 +31,12 @@ pub fn give_to_root(mut file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a header says that something is not root's, or has records behind it that may say so.
+#[must_use]
+pub fn may_be_others(header: &Header) -> bool {
+    header.entry_type() == EntryType::XHeader || of_root(header).is_some()
+}
+
 /// The header with root as its owner; none where it says so already.
 fn of_root(header: &Header) -> Option<Header> {
     let old = header.as_old();

@@ -13,6 +13,9 @@ const DEV_NULL: u64 = 0x103;
 /// "Too many levels of symbolic links" on Linux; `ErrorKind` has no stable name for it.
 const ELOOP: i32 = 40;
 
+/// Large files are read at this size, so that system calls do not count.
+const BUFFER: usize = 256 * 1024;
+
 /// A file of a context before it is written.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -59,14 +62,16 @@ impl Source {
     }
 
     /// Writes the bytes, exactly as many as `size` says.
-    pub(super) fn copy_to(&self, out: &mut impl Write) -> Result<(), CollectError> {
+    pub(super) fn copy_to(&self, out: &mut (impl Write + ?Sized)) -> Result<(), CollectError> {
         let path = match &self.bytes {
             Bytes::Here(bytes) => return out.write_all(bytes).map_err(CollectError::Write),
             Bytes::InFile(path) => path,
         };
         let changed = || CollectError::Changed { path: path.clone(), size: self.size };
         let mut file = File::open(path).map_err(|error| CollectError::read(path, error))?;
-        let mut buffer = vec![0; 64 * 1024];
+        // One more than there should be: a regular file that gives less than that is at its end, and of small files
+        // one read is all.
+        let mut buffer = vec![0; usize::try_from(self.size + 1).map_or(BUFFER, |all| all.min(BUFFER))];
         let mut left = self.size;
         loop {
             let read = match file.read(&mut buffer) {
@@ -77,6 +82,9 @@ impl Source {
             };
             left = left.checked_sub(read as u64).ok_or_else(changed)?;
             out.write_all(&buffer[..read]).map_err(CollectError::Write)?;
+            if left == 0 && read < buffer.len() {
+                break;
+            }
         }
         if left == 0 { Ok(()) } else { Err(changed()) }
     }

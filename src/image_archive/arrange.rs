@@ -8,6 +8,8 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use zstd::zstd_safe::CParameter;
+
 use super::parts::{Part, parts};
 use super::pieces::Pieces;
 use super::{ArchiveError, Spool};
@@ -20,6 +22,19 @@ const COPY_BUFFER: usize = 256 * 1024;
 
 /// How much is written before its place in the spool is given back: holes of this size cost nothing to make.
 const GIVE_BACK: usize = 64 * 1024 * 1024;
+
+/// What one zstd worker packs at once. Memory is several times this for each worker; what it costs is won back by [`OVERLAP`].
+const JOB: u32 = 2 * 1024 * 1024;
+
+/// Half a window of what lies before a job is what the job may look back to: with less, small jobs pack worse.
+const OVERLAP: u32 = 8;
+
+/// From this level on zstd would take larger tables than [`TABLES`], up to 80 MiB for each worker.
+const TABLES_FROM: i32 = 9;
+
+/// Logarithms of the window and of the two tables of a worker, which then are 4 MiB each: a file is two or three per cent
+/// larger than with all the memory that the level asks for. docs/performance.md has the figures.
+const TABLES: [u32; 3] = [21, 20, 20];
 
 /// A canonical archive, which lies in pieces in a spool's file.
 #[derive(Clone, Debug)]
@@ -178,9 +193,18 @@ impl Arrangement {
 fn compressor<W: Write>(out: W, level: i32) -> io::Result<zstd::Encoder<'static, W>> {
     let mut encoder = zstd::Encoder::new(out, level)?;
     encoder.include_checksum(true)?;
-    // Each takes memory of its own, at high levels a hundred megabytes. How many there are does not change what is written.
+    // How many there are does not change what is written.
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
     encoder.multithread(u32::try_from(workers).unwrap_or(1))?;
+    // Left alone it takes jobs of 8 to 32 MiB, several for each worker.
+    encoder.set_parameter(CParameter::JobSize(JOB))?;
+    encoder.set_parameter(CParameter::OverlapSizeLog(OVERLAP))?;
+    if level >= TABLES_FROM {
+        let [window, hash, chain] = TABLES;
+        encoder.set_parameter(CParameter::WindowLog(window))?;
+        encoder.set_parameter(CParameter::HashLog(hash))?;
+        encoder.set_parameter(CParameter::ChainLog(chain))?;
+    }
     Ok(encoder)
 }
 

@@ -212,6 +212,18 @@ impl ArtifactName {
         Self("public/image-build/layer-cache.json".to_owned())
     }
 
+    /// The artifact that says which layers an image has, and which steps made them.
+    #[must_use]
+    pub fn layers() -> Self {
+        Self("public/image-build/layers.json".to_owned())
+    }
+
+    /// The artifact that has a build's numbers. Treeherder looks for the beginning of its last part.
+    #[must_use]
+    pub fn perfherder() -> Self {
+        Self("public/image-build/perfherder-data-image-build.json".to_owned())
+    }
+
     /// Whether the artifact is to be compressed with zstd.
     #[must_use]
     pub fn is_zstd(&self) -> bool {
@@ -333,8 +345,9 @@ mod tests {
 
     #[test]
     fn artifact_names() {
-        let layer_cache = ArtifactName::layer_cache();
-        for ours in [ArtifactName::build_log(), ArtifactName::provenance(), ArtifactName::sbom(), layer_cache] {
+        let ours = [ArtifactName::build_log(), ArtifactName::layers(), ArtifactName::layer_cache()];
+        let others = [ArtifactName::perfherder(), ArtifactName::provenance(), ArtifactName::sbom()];
+        for ours in ours.into_iter().chain(others) {
             assert!(is_artifact_name(ours.as_str()));
         }
         accepts::<ArtifactName>(

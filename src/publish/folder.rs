@@ -52,8 +52,10 @@ impl Folder {
         let made = !path.exists();
         fs::create_dir_all(&path).map_err(|source| error(&path, source))?;
         let folder = Self { path, owner, made };
-        let besides = [ArtifactName::provenance(), ArtifactName::sbom(), ArtifactName::layer_cache()];
-        for stale in std::iter::once(stale).chain(besides.iter().map(ArtifactName::file_name)) {
+        let documents = [ArtifactName::layers(), ArtifactName::perfherder(), ArtifactName::layer_cache()];
+        let companions = documents.into_iter().chain([ArtifactName::provenance(), ArtifactName::sbom()]);
+        let companions: Vec<_> = companions.collect();
+        for stale in companions.iter().map(ArtifactName::file_name).chain([stale]) {
             let stale = folder.path.join(stale);
             match fs::remove_file(&stale) {
                 Err(source) if source.kind() != ErrorKind::NotFound => return Err(error(&stale, source)),

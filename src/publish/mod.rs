@@ -11,9 +11,9 @@ use jiff::Timestamp;
 
 use crate::build_log;
 use crate::config::Owner;
-use crate::image_archive::{ArchiveError, Arrangement};
+use crate::image_archive::{ArchiveError, Arrangement, Shape};
 use crate::lookup::LookupError;
-use crate::names::{ArtifactName, Namespace, TaskId};
+use crate::names::{ArtifactName, Namespace, Project, TaskId};
 use crate::plan::{Companion, Identity, ImageFile, Plan, TaskRun};
 use crate::report::{Bytes, Report};
 use crate::retry::{Another, Failure};
@@ -145,6 +145,8 @@ impl Failure for PublishError {
 pub struct Finished {
     /// What it is.
     pub image: ImageFile,
+    /// Its layers, and the steps that made them.
+    pub shape: Shape,
     /// Where it is.
     pub stored: Stored,
     /// What is published with it.
@@ -197,10 +199,17 @@ impl Publisher {
         Self::Task(Box::new(Task::new(services, storage, run, report)))
     }
 
-    /// An image of the same hash that lives, if the index knows one.
-    pub async fn already_there(&self, plan: &Plan, identity: &Identity) -> Result<Option<AlreadyThere>, PublishError> {
+    /// An image of the same hash that lives, if one is sought and the index knows it, of the own project or of the
+    /// central one.
+    pub async fn already_there(
+        &self,
+        plan: &Plan,
+        sought: Option<&Identity>,
+        central: &Project,
+    ) -> Result<Option<AlreadyThere>, PublishError> {
+        let Some(identity) = sought else { return Ok(None) };
         match self {
-            Self::Task(task) => task.already_there(plan, identity).await,
+            Self::Task(task) => task.already_there(plan, identity, central).await,
             // Without a call to the index: it may know this image, but the artifact that is declared must be written.
             Self::Payload(_) | Self::Folder(_) => Ok(None),
         }
@@ -212,9 +221,10 @@ impl Publisher {
         plan: &Plan,
         identity: &Identity,
         found: &AlreadyThere,
+        expires: Timestamp,
     ) -> Result<Published, PublishError> {
         match self {
-            Self::Task(task) => task.point_to(plan, identity, found).await,
+            Self::Task(task) => task.point_to(plan, identity, found, expires).await,
             Self::Payload(_) | Self::Folder(_) => {
                 Ok(Published { story: "nothing was built, nothing was written".to_owned() })
             }

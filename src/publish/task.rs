@@ -1,27 +1,22 @@
 //! Publishing to a task: the artifact is created, uploaded, finished and read back, and so is what belongs to it, before the
 //! first index insert, so that no route ever points at an image that is not there. The `.hash.` route comes last.
 
-use std::collections::BTreeMap;
-use std::io;
+mod upload;
 
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
 use super::{AlreadyThere, Finished, PublishError, Published, Stored};
 use crate::build_log;
 use crate::lookup::{self, Claim, LookupError};
-use crate::names::{ArtifactName, Digest, HttpUrl};
-use crate::plan::{
-    ArtifactPayload, CreateArtifact, Identity, ImageFile, InsertTask, Plan, Publication, Storage as StorageType,
-    TaskRun,
-};
-use crate::report::{Bytes, Report};
-use crate::retry::{Policy, retry};
-use crate::stream;
-use crate::taskcluster::object::ObjectUpload;
+use crate::names::{ArtifactName, Namespace, Project};
+use crate::plan::{ArtifactPayload, CreateArtifact, Identity, ImageFile, InsertTask, Plan, Publication, TaskRun};
+use crate::report::Report;
 use crate::taskcluster::queue::{Created, Grant};
 use crate::taskcluster::{CallFault, Services};
-use crate::transfer::{self, Storage, TransferError};
+use crate::transfer::Storage;
+use upload::Upload;
 
 /// How often an entry is inserted that then is not there. Losing a race once is rare; more often, something else is wrong.
 const LOST_RACES: u32 = 3;
@@ -42,14 +37,6 @@ fn fits_one_put(name: &ArtifactName, size: u64) -> Result<(), PublishError> {
     if size > LARGEST_PUT { Err(PublishError::TooLarge { name: name.clone(), size }) } else { Ok(()) }
 }
 
-/// A file on its way to an artifact.
-struct Upload<'a> {
-    what: &'static str,
-    stored: &'a Stored,
-    size: u64,
-    sha256: Digest,
-}
-
 impl Task {
     pub(super) fn new(services: Services, storage: Storage, run: TaskRun, report: Report) -> Self {
         Self { services, storage, run, report }
@@ -59,15 +46,29 @@ impl Task {
         &self,
         plan: &Plan,
         identity: &Identity,
+        central: &Project,
     ) -> Result<Option<AlreadyThere>, PublishError> {
-        match self.indexed(plan, identity).await? {
-            None => self.unfinished(plan, identity).await,
-            found => Ok(found),
+        let mut places = vec![identity.namespaces.hash.clone()];
+        if *central != plan.project {
+            let hash = plan.index_hash.unwrap_or(identity.context_hash);
+            places.push(Namespace::of_hash(&plan.index, central, &plan.image, hash).map_err(LookupError::from)?);
+        }
+        let indexed = try_join_all(places.iter().map(|place| self.indexed(plan, identity, place)));
+        let own = self.length(&self.run, &plan.artifact.name);
+        // Nearly always the answer to all is no: asked side by side they cost one round trip before the build.
+        let (found, own) = tokio::try_join!(indexed, own)?;
+        match (found.into_iter().flatten().next(), own) {
+            (None, Some(size)) => self.unfinished(plan, identity, size).await,
+            (found, _) => Ok(found),
         }
     }
 
-    async fn indexed(&self, plan: &Plan, identity: &Identity) -> Result<Option<AlreadyThere>, PublishError> {
-        let namespace = &identity.namespaces.hash;
+    async fn indexed(
+        &self,
+        plan: &Plan,
+        identity: &Identity,
+        namespace: &Namespace,
+    ) -> Result<Option<AlreadyThere>, PublishError> {
         let Some(entry) = self.services.index.find_task(namespace).await? else { return Ok(None) };
         let data = match lookup::claim(&entry, identity.context_hash, &plan.artifact.name) {
             Claim::This(data) => data,
@@ -109,9 +110,13 @@ impl Task {
 
     /// The image of an earlier start of this very run, which was stopped after its first insert. Another build is another
     /// image, and to upload it would change the bytes behind a route that is there.
-    async fn unfinished(&self, plan: &Plan, identity: &Identity) -> Result<Option<AlreadyThere>, PublishError> {
+    async fn unfinished(
+        &self,
+        plan: &Plan,
+        identity: &Identity,
+        size: u64,
+    ) -> Result<Option<AlreadyThere>, PublishError> {
         let artifact = &plan.artifact.name;
-        let Some(size) = self.length(&self.run, artifact).await? else { return Ok(None) };
         for namespace in [&identity.namespaces.latest, &identity.namespaces.pushdate] {
             let Some(entry) = self.services.index.find_task(namespace).await? else { continue };
             let Some(data) = entry.image() else { continue };
@@ -148,10 +153,10 @@ impl Task {
         plan: &Plan,
         identity: &Identity,
         found: &AlreadyThere,
+        expires: Timestamp,
     ) -> Result<Published, PublishError> {
         let AlreadyThere { at, artifact, size, unfinished, .. } = found;
         if let Some(image) = unfinished {
-            let expires = self.grant(plan).await?.expires;
             // What belongs to the image was published before the first insert.
             for insert in plan.publication(identity, image, &[], expires).insert_task {
                 self.index(&insert).await?;
@@ -162,7 +167,6 @@ impl Task {
         if *at == self.run {
             return Ok(Published { story: format!("nothing was built: this run has published {artifact} before") });
         }
-        let expires = self.grant(plan).await?.expires;
         let like = plan.artifact.payload(plan.artifact.storage, 0, expires);
         let url = self.services.queue.artifact_address(at, artifact);
         match self.services.queue.create_reference(&self.run, artifact, &like, &url).await {
@@ -193,21 +197,28 @@ impl Task {
         finished: &Finished,
         publication: &Publication,
     ) -> Result<Published, PublishError> {
-        let Finished { image, stored, companions } = finished;
+        let Finished { image, stored, companions, .. } = finished;
         fits_one_put(&plan.artifact.name, image.size)?;
         let upload = Upload { what: "the image", stored, size: image.size, sha256: image.sha256 };
-        self.upload(&upload, &publication.create_artifact, plan.artifact.storage).await?;
-        self.read_back(&plan.artifact.name, image.size).await?;
-        for (it, create) in companions.iter().zip(&publication.create_companions) {
+        let storage = plan.artifact.storage;
+        let created = self.create(&publication.create_artifact, storage).await?;
+        let image = self.bring(&upload, &publication.create_artifact, created);
+        let companions = companions.iter().zip(&publication.create_companions).map(async |(it, create)| {
             let stored = &Stored::File(it.path.clone());
             let upload = Upload { what: it.what, stored, size: it.size, sha256: it.sha256 };
-            self.upload(&upload, create, plan.artifact.storage).await?;
-            self.read_back(&it.name, it.size).await?;
-        }
+            self.bring(&upload, create, self.create(create, storage).await?).await
+        });
+        // Side by side: what is small costs no time beside the image. All of it is there before the first route leads to it.
+        tokio::try_join!(image, try_join_all(companions))?;
         for insert in &publication.insert_task {
             self.index(insert).await?;
         }
         Ok(Published { story: format!("published {} of {}", plan.artifact.name, self.run) })
+    }
+
+    async fn bring(&self, upload: &Upload<'_>, create: &CreateArtifact, created: Created) -> Result<(), PublishError> {
+        self.send(upload, create, created).await?;
+        self.read_back(&create.name, upload.size).await
     }
 
     /// Inserts one entry, and looks whether it is there. The index does not compare and write in one step: of two
@@ -252,127 +263,8 @@ impl Task {
             ..plan.artifact.payload(storage, log.size, expires)
         };
         let create = CreateArtifact { name: ArtifactName::build_log(), payload };
-        self.upload(&upload, &create, storage).await
-    }
-
-    async fn upload(
-        &self,
-        upload: &Upload<'_>,
-        create: &CreateArtifact,
-        storage: StorageType,
-    ) -> Result<(), PublishError> {
-        let created = match self.services.queue.create_artifact(&self.run, create).await {
-            // Taskcluster tells nobody which storage a deployment has; one without buckets answers 400 or 500, and
-            // behind taskcluster-proxy, which goes on trying a 500, nothing in time.
-            Err(error)
-                if matches!(error.fault, CallFault::Invalid | CallFault::Server | CallFault::Network)
-                    && storage == StorageType::Auto =>
-            {
-                info!("the deployment does not take s3 artifacts ({error}): trying the object service");
-                let create = CreateArtifact { name: create.name.clone(), payload: create.payload.as_object() };
-                self.services.queue.create_artifact(&self.run, &create).await.map_err(|_| error)?
-            }
-            Err(error) if error.fault == CallFault::Server && create.payload.storage_type == StorageType::Object => {
-                return Err(PublishError::ObjectNotCreated(error));
-            }
-            created => created?,
-        };
-        match created {
-            Created::S3 { put_url } => self.upload_s3(upload, create, put_url).await,
-            Created::Object(object) => self.upload_object(upload, create, &object).await,
-            Created::Reference {} => Err(PublishError::StorageChanged),
-        }
-    }
-
-    async fn upload_s3(
-        &self,
-        upload: &Upload<'_>,
-        create: &CreateArtifact,
-        put_url: HttpUrl,
-    ) -> Result<(), PublishError> {
-        let headers = BTreeMap::from([("Content-Type".to_owned(), create.payload.content_type.to_owned())]);
-        let first = std::sync::Mutex::new(Some(put_url));
-        retry("the upload", Policy::TRANSFER, || async {
-            let fresh = first.lock().ok().and_then(|mut url| url.take());
-            let url = match fresh {
-                Some(url) => url,
-                // The URL lives 45 minutes: a later try asks for a new one, which for s3 is allowed.
-                None => match self.services.queue.create_artifact(&self.run, create).await {
-                    Ok(Created::S3 { put_url }) => put_url,
-                    Ok(_) => return Err(PublishError::StorageChanged),
-                    Err(error) => return Err(error.into()),
-                },
-            };
-            Ok(self.put(upload, &url, &headers).await?)
-        })
-        .await
-    }
-
-    async fn upload_object(
-        &self,
-        upload: &Upload<'_>,
-        create: &CreateArtifact,
-        object: &ObjectUpload,
-    ) -> Result<(), PublishError> {
-        let service = self.services.queue.object_service(object)?;
-        let content_type = create.payload.content_type;
-        retry("the upload", Policy::TRANSFER, || async {
-            let put = service.create_upload(object, content_type, upload.size).await?;
-            Ok::<_, PublishError>(self.put(upload, &put.url, &put.headers).await?)
-        })
-        .await?;
-        service.finish_upload(object, upload.sha256).await?;
-        self.services.queue.finish_artifact(&self.run, &create.name, &object.upload_id).await?;
-        Ok(())
-    }
-
-    async fn put(
-        &self,
-        upload: &Upload<'_>,
-        url: &HttpUrl,
-        headers: &BTreeMap<String, String>,
-    ) -> Result<(), TransferError> {
-        let Upload { what, stored, size, .. } = upload;
-        let meter = self.report.meter(&format!("uploading {what}"), Some(*size));
-        match stored {
-            Stored::File(path) => {
-                self.storage.put(url, headers, transfer::file(path).await?, *size, meter.clone()).await?;
-            }
-            Stored::Spool(archive) => {
-                let archive = archive.clone();
-                let body = stream::from_writer(move |mut out| archive.copy_to(&mut out).map_err(io::Error::other));
-                self.storage.put(url, headers, body, *size, meter.clone()).await?;
-            }
-        }
-        meter.finish(&format!("uploaded {what}"));
-        Ok(())
-    }
-
-    /// The queue never learns whether a PUT happened: only reading back proves that the artifact is there.
-    async fn read_back(&self, name: &ArtifactName, sent: u64) -> Result<(), PublishError> {
-        let found = match self.services.queue.artifact_url(&self.run, name).await {
-            // Created a moment ago, and nobody's fault: as lost as an upload that did not arrive.
-            Err(error) if error.fault == CallFault::Gone => 0,
-            url => {
-                let url = url?;
-                match retry("reading back", Policy::CALL, || self.storage.length(&url)).await {
-                    // Buckets that nobody may list answer 403 for what is not there.
-                    Err(error) if error.is_gone() || error.is_refused() => 0,
-                    length => length?,
-                }
-            }
-        };
-        if found == sent {
-            info!("read back {name}: {}", Bytes(found));
-            return Ok(());
-        }
-        Err(PublishError::ReadBack {
-            name: name.clone(),
-            task: self.run.task_id.clone(),
-            run: self.run.run_id,
-            sent,
-            found,
-        })
+        let created = self.create(&create, storage).await?;
+        self.send(&upload, &create, created).await
     }
 }
 

@@ -133,9 +133,23 @@ fn a_tar_is_passed_on_as_it_came() {
         assert_eq!(out, tar);
         let (bytes, compressed) = (tar.len() as u64, packed.len() as u64);
         let hash = ContextHash(Digest::of(&tar));
-        assert_eq!(received, Received { hash, scheme: HashScheme::Tar, files: 5, bytes, compressed });
+        assert_eq!(received, Received { hash, scheme: HashScheme::Tar, files: 5, bytes, compressed, others: false });
         assert_eq!(listed(&out), of_lines(&lines));
     }
+}
+
+#[test]
+fn what_may_be_others_is_told() {
+    let dockerfile = gnu(("Dockerfile", FILE, "FROM scratch\n"));
+    let others = |entries: &[Vec<u8>]| take(&ended(entries), HashScheme::Tar).unwrap().0.others;
+    assert!(!others(&[dockerfile.clone(), gnu(("bin/", DIR, ""))]));
+    for change in [|header: &mut Header| header.set_uid(1000), |header: &mut Header| header.set_gid(1000)] {
+        let mut header = Header::from_byte_slice(&dockerfile[..512]).clone();
+        change(&mut header);
+        header.set_cksum();
+        assert!(others(&[[header.as_bytes(), &dockerfile[512..]].concat()]));
+    }
+    assert!(others(&[pax(&[("uid", "1000")]), dockerfile]));
 }
 
 #[test]

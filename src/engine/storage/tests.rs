@@ -1,3 +1,5 @@
+//! Storages as Docker and Podman lay them out, made by hand. What real engines keep is for the integration tests.
+
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;

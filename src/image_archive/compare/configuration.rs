@@ -41,16 +41,3 @@ fn walk(path: &str, a: Option<&Value>, b: Option<&Value>, found: &mut Vec<Differ
         }
     }
 }
-
-/// The steps that made layers, the lowest first; nothing where their number is not the layers'.
-pub(super) fn steps(config: &[u8]) -> Vec<String> {
-    let value: Value = serde_json::from_slice(config).unwrap_or(Value::Null);
-    let history = value["history"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let steps: Vec<_> = history
-        .iter()
-        .filter(|step| step["empty_layer"] != true)
-        .map(|step| step["created_by"].as_str().unwrap_or("an unnamed step").to_owned())
-        .collect();
-    let layers = value["rootfs"]["diff_ids"].as_array().map(Vec::len);
-    if layers == Some(steps.len()) { steps } else { Vec::new() }
-}

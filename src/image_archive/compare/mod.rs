@@ -12,6 +12,7 @@ use serde::Serialize;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use super::layer::{self, LayerError};
+use super::shape::steps;
 use super::{Layer, Spool};
 use crate::names::Digest;
 pub use culprits::Cause;
@@ -89,7 +90,7 @@ impl Comparison {
     /// Compares two images. Of layers that are the same, not a byte is read.
     pub fn of(a: &Spool, b: &Spool) -> Result<Self, CompareError> {
         let configuration = configuration::differences(a.config(), b.config());
-        let made_by = [configuration::steps(a.config()), configuration::steps(b.config())];
+        let made_by = [steps(a.config()), steps(b.config())];
         let ids = [a, b].map(|spool| spool.layers().iter().map(|layer| layer.diff_id).collect::<Vec<_>>());
         let mut layers = Vec::new();
         for operation in capture_diff_slices(Algorithm::Myers, &ids[0], &ids[1]) {

@@ -1,3 +1,5 @@
+//! Roots as containers give them, squashed. What real engines export is for the integration tests.
+
 use std::io::Read as _;
 
 use super::*;

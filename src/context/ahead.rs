@@ -1,0 +1,124 @@
+//! Work that is done ahead, on some threads, for one who takes its results in order: files are found, opened and read
+//! while the ones before them are hashed. What the work is, and what is done with it, is for `choose` and `collect`.
+
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread::{Builder, available_parallelism, scope};
+
+/// More do not help: the one who takes the results is the slowest then.
+const MOST_THREADS: usize = 4;
+
+/// How many batches may be done or under way for each thread, so that none waits for the one who takes them.
+const AHEAD: usize = 2;
+
+/// A batch to be worked on, and who waits for its results.
+type Job<'i, I, T> = (&'i [I], SyncSender<Vec<T>>);
+
+/// Cuts items into batches of at most `most` items, each of which ends with the item that brings its weight to `heavy`.
+pub(super) fn batches<I>(items: &[I], most: usize, heavy: u64, weight: impl Fn(&I) -> u64) -> Vec<&[I]> {
+    let (mut batches, mut rest) = (Vec::new(), items);
+    while !rest.is_empty() {
+        let mut sum = 0_u64;
+        let reaches = |item: &I| {
+            sum = sum.saturating_add(weight(item));
+            sum >= heavy
+        };
+        let end = rest.iter().take(most).position(reaches).map_or(most.min(rest.len()), |last| last + 1);
+        let (batch, others) = rest.split_at(end);
+        batches.push(batch);
+        rest = others;
+    }
+    batches
+}
+
+/// Does `work` with each item, and gives item and result to `take`, in the order of the items. What is done and not taken
+/// is at most some batches: memory is bounded by their weight. It ends with the first error of `take`.
+pub(super) fn ahead<I: Sync, T: Send, E>(
+    batches: &[&[I]],
+    work: impl Fn(&I) -> T + Sync,
+    mut take: impl FnMut(&I, T) -> Result<(), E>,
+) -> Result<(), E> {
+    // What is a single batch is done sooner than a thread is there.
+    let wanted = if batches.len() < 2 { 0 } else { available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS) };
+    let (jobs, waiting) = channel::<Job<'_, I, T>>();
+    let waiting = Mutex::new(waiting);
+    scope(|scope| {
+        // Inside, so that the threads see the end of the jobs on every way out.
+        let jobs = jobs;
+        let worker = || {
+            while let Some((batch, done)) = next(&waiting) {
+                // Who has given up wants nothing more.
+                let _ = done.send(batch.iter().map(&work).collect());
+            }
+        };
+        let spawn = || Builder::new().name("ahead".to_owned()).spawn_scoped(scope, worker);
+        let spawned = (0..wanted).map_while(|_| spawn().ok()).count();
+        let (mut under_way, mut coming) = (VecDeque::new(), batches.iter());
+        loop {
+            while under_way.len() < spawned * AHEAD
+                && let Some(batch) = coming.next()
+            {
+                let (done, results) = sync_channel(1);
+                let _ = jobs.send((batch, done));
+                under_way.push_back((*batch, results));
+            }
+            if let Some((batch, results)) = under_way.pop_front() {
+                // Nothing comes only from a thread that has panicked, which the scope tells.
+                let results = results.recv().unwrap_or_default();
+                batch.iter().zip(results).try_for_each(|(item, result)| take(item, result))?;
+            } else if let Some(batch) = coming.next() {
+                // There is no thread to be had.
+                batch.iter().try_for_each(|item| take(item, work(item)))?;
+            } else {
+                return Ok(());
+            }
+        }
+    })
+}
+
+fn next<'i, I, T>(waiting: &Mutex<Receiver<Job<'i, I, T>>>) -> Option<Job<'i, I, T>> {
+    waiting.lock().ok()?.recv().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_end_where_they_are_full_or_heavy() {
+        let items = [1, 1, 1, 1, 50, 1, 99, 2];
+        let cut = |most, heavy| batches(&items, most, heavy, |item| *item).iter().map(|b| b.len()).collect::<Vec<_>>();
+        assert_eq!(cut(3, 1000), [3, 3, 2]);
+        assert_eq!(cut(8, 50), [5, 2, 1]);
+        assert_eq!(cut(1, 1), [1; 8]);
+        assert_eq!(batches(&[0; 0], 3, 10, |_| 1), [&[0; 0]; 0]);
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_the_items() {
+        let items: Vec<usize> = (0..1000).collect();
+        for most in [1, 7, 1000, 2000] {
+            let (batches, mut taken) = (batches(&items, most, u64::MAX, |_| 1), Vec::new());
+            let take = |item: &usize, double| {
+                taken.push((*item, double));
+                Ok::<_, ()>(())
+            };
+            ahead(&batches, |item| item * 2, take).unwrap();
+            assert_eq!(taken, items.iter().map(|item| (*item, item * 2)).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_first_error_is_the_end() {
+        let items: Vec<usize> = (0..1000).collect();
+        let mut taken = 0;
+        let take = |item: &usize, ()| {
+            taken += 1;
+            if *item == 137 { Err(*item) } else { Ok(()) }
+        };
+        assert_eq!(ahead(&batches(&items, 10, u64::MAX, |_| 1), |_| (), take), Err(137));
+        assert_eq!(taken, 138);
+    }
+}
