@@ -1,11 +1,13 @@
 //! The layer cache: a push that changes only the last step of an image with an expensive one, built with the image of the
 //! push before it and without. What makes a cache hit is tested elsewhere.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use regex::Regex;
 use serde_json::Value;
 
-use super::measure::{Environment, ours};
+use super::measure::{Cost, Environment, ours};
 use super::place::Engine;
 use super::scale::Scale;
 use super::table::{Section, Table, Way};
@@ -21,15 +23,19 @@ pub(super) fn section(scale: &Scale) -> Section {
     for builder in [Builder::Docker, Builder::BuildKit, Builder::Podman] {
         let engine = Engine::of(builder);
         let image = Pushed::new(&engine, scale);
-        image.push("0", "off");
-        let (mut pairs, mut spent) = (Vec::new(), Vec::new());
+        image.push("0", "latest");
+        let (mut pairs, mut spent, mut steps) = (Vec::new(), Vec::new(), String::new());
         for round in 1..=scale.rounds {
             let without = image.push(&format!("{round} without"), "off");
             let with = image.push(&format!("{round} with"), "latest");
+            let (cached, of) = with.1.expect("the log says how many steps came from the cache");
+            assert!(cached > 0, "none of {of} steps came from the cache");
+            steps = format!("{cached} of {of}");
+            let (with, without) = (with.0, without.0);
             pairs.push((with.seconds, without.seconds));
             spent.push(with);
         }
-        let what = format!("`CACHE_FROM=latest`, {}", engine.name());
+        let what = format!("`CACHE_FROM=latest`, {}, {steps} steps from the cache", engine.name());
         ratios.ratio((&what, "`CACHE_FROM=off`"), &pairs, Some(5.0));
         costs.cost(&what, &spent, None);
     }
@@ -46,7 +52,9 @@ pub(super) fn section(scale: &Scale) -> Section {
 /// An image that is pushed again and again.
 struct Pushed<'e> {
     engine: &'e Engine,
-    taskcluster: std::cell::RefCell<Option<StandIn>>,
+    /// Where is pushed what is built with a cache, and what is built without: only who asks for a cache leaves one.
+    with: RefCell<Option<StandIn>>,
+    without: RefCell<Option<StandIn>>,
     repository: Repository,
     /// In the description of each step's record in `BuildKit`'s cache.
     mark: String,
@@ -64,25 +72,27 @@ impl<'e> Pushed<'e> {
         let repository = Repository::bare("bench-cache", &dockerfile);
         let busybox = std::fs::copy("/bin/busybox", repository.directory().join(&mark));
         busybox.expect("busybox-static; run scripts/packages");
-        let taskcluster = Some(StandIn::start(Options::default())).into();
-        Self { engine, taskcluster, repository, mark }
+        let taskcluster = || RefCell::new(Some(StandIn::start(Options::default())));
+        Self { engine, with: taskcluster(), without: taskcluster(), repository, mark }
     }
 
-    /// Changes the last step's file, and lets a task build and publish.
-    fn push(&self, last: &str, cache: &str) -> super::measure::Cost {
+    /// Changes the last step's file, and lets a task build and publish. Gives what it took, and how many steps of how many
+    /// came from the cache.
+    fn push(&self, last: &str, cache: &str) -> (Cost, Option<(u32, u32)>) {
         std::fs::write(self.repository.directory().join(format!("{}-last", self.mark)), last).unwrap();
         self.forget();
-        let taskcluster = self.taskcluster.take().expect("a stand-in");
+        let world = if cache == "latest" { &self.with } else { &self.without };
+        let taskcluster = world.take().expect("a stand-in");
         let job = Job::on(taskcluster, &self.repository);
         let mut environment: Environment = self.engine.environment();
         environment.extend(job.environment());
         environment.insert("CACHE_FROM".to_owned(), cache.to_owned());
         let what = format!("push {last}, CACHE_FROM={cache}, {}", self.engine.name());
         let (cost, finished) = ours(&what, &["run"], &environment);
-        let without = finished.stderr.contains("without a layer cache");
-        assert!(cache == "off" || !without, "no cache:\n{}", finished.stderr);
-        self.taskcluster.replace(Some(job.taskcluster));
-        cost
+        world.replace(Some(job.taskcluster));
+        let told = Regex::new(r"(\d+) of (\d+) steps from the cache").unwrap();
+        let steps = told.captures(&finished.stderr);
+        (cost, steps.map(|steps| (steps[1].parse().unwrap(), steps[2].parse().unwrap())))
     }
 
     /// Takes our steps out of `BuildKit`'s cache, one by one: others build there too.
