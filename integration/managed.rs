@@ -105,7 +105,7 @@ fn a_job_has_an_engine_of_its_own() {
     let mut names: Vec<_> =
         std::fs::read_dir(output(&repository)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    let numbers = ["layers.json", "perfherder-data-image-build.json"];
+    let numbers = ["layer-cache.json", "layers.json", "perfherder-data-image-build.json"];
     let expected = [&["build.log", "image.tar"][..], &numbers, &["provenance.json", "publish.json"]].concat();
     assert_eq!(names, expected);
     assert_is_the_image(&output(&repository).join("image.tar"), "managed-job");
