@@ -66,11 +66,15 @@ fn full() {
     for group in GROUPS.iter().filter(|group| keys.is_empty() || keys.contains(&group.key)) {
         eprintln!("bench: == {}", group.title);
         // What was measured before is not lost with a group that fails; why it fails is printed.
-        let Ok(section) = catch_unwind(|| (group.measure)(&FULL)) else {
+        let measuring = catch_unwind(|| {
+            let section = (group.measure)(&FULL);
+            section.tables.iter().for_each(table::Table::assert_sane);
+            section
+        });
+        let Ok(section) = measuring else {
             failed.push(group.key);
             continue;
         };
-        section.tables.iter().for_each(table::Table::assert_sane);
         let text = document::section(group.key, group.title, &section);
         println!("{text}");
         measured.push((group.key, text));
