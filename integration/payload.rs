@@ -52,7 +52,14 @@ fn the_archive_waits_for_the_worker() {
 fn a_failed_build_leaves_its_log_and_no_archive_of_an_earlier_one() {
     let Some(job) = Job::ready("payload-failing", "RUN exit 3\n") else { return };
     let output = tempfile::tempdir().unwrap();
-    for name in [ARCHIVE, "layer-cache.json", "layers.json", PERFHERDER, "provenance.json", "sbom.cdx.json"] {
+    for name in [
+        ARCHIVE,
+        "layer-cache.json",
+        "layers.json",
+        "perfherder-data-image-build.json",
+        "provenance.json",
+        "sbom.cdx.json",
+    ] {
         std::fs::write(output.path().join(name), "of an earlier run").unwrap();
     }
     run(&job, output.path(), &[]).assert_fails(20, &["exit code 3"]);
