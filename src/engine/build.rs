@@ -3,6 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
+use bollard::errors::Error;
+use bollard::models::{BuildInfo, BuildInfoAux, ImageId};
+use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
+use futures_util::{Stream, StreamExt};
+use regex::Regex;
+use tokio::io::AsyncRead;
+use tokio_util::io::ReaderStream;
+use tracing::debug;
+
 use super::bases::pulled;
 use super::buildkit::{Asked, Failing, Progress};
 use super::output::{Origin, Output, Said, Steps, is_about_our_args};
@@ -13,13 +22,6 @@ use crate::build_secrets::BuildSecrets;
 use crate::plan::BuildPlan;
 use crate::secrets::Secrets;
 use crate::tree::recipe::Recipe;
-use bollard::errors::Error;
-use bollard::models::{BuildInfo, BuildInfoAux, ImageId};
-use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
-use futures_util::{Stream, StreamExt};
-use regex::Regex;
-use tokio::io::AsyncRead;
-use tokio_util::io::ReaderStream;
 
 /// How much of the context is read at a time.
 pub(super) const CHUNK: usize = 256 * 1024;
@@ -148,6 +150,10 @@ impl Engine {
                         image_id = Some(id);
                     }
                 }
+                Err(error) if is_cut(&error, asked) && image_id.is_some() => {
+                    debug!("the engine's answer broke off after it told the image's id: {error}");
+                    break;
+                }
                 Err(error) => {
                     self.print(heard.end(), log);
                     return Err(failure(heard, asked, error));
@@ -228,6 +234,13 @@ impl Heard {
     }
 }
 
+/// Whether an answer of BuildKit's broke off, and nothing is said to be wrong: Docker 20.10's does now and then behind its last
+/// word, which is the image's id. Whether the image is there is asked next.
+fn is_cut(error: &Error, asked: &Asked) -> bool {
+    let said = matches!(error, Error::DockerStreamError { .. } | Error::DockerResponseServerError { .. });
+    asked.is_of_buildkit() && !said
+}
+
 /// Tells the `Dockerfile`'s faults from the engine's: by the kind of answer, not by its words.
 fn failure(heard: Heard, asked: &Asked, error: Error) -> EngineError {
     let cached = heard.steps().cached;
@@ -282,6 +295,16 @@ mod tests {
         assert_eq!(exit_code(docker), Some(3));
         assert_eq!(exit_code(podman), Some(4));
         assert_eq!(exit_code("pull access denied for nosuch"), None);
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_is_no_word_of_the_engine() {
+        let broken = || Error::IOError { err: std::io::Error::other("bytes remaining on stream") };
+        let said = Error::DockerStreamError { error: "exit code: 3".to_owned() };
+        assert!(is_cut(&broken(), &Asked::of_buildkit()));
+        assert!(!is_cut(&said, &Asked::of_buildkit()));
+        // The classic builder tells an id after each stage.
+        assert!(!is_cut(&broken(), &Asked::default()));
     }
 
     #[test]

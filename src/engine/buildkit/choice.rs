@@ -29,6 +29,18 @@ pub(in super::super) struct Asked {
     needs: Vec<Need>,
 }
 
+impl Asked {
+    /// Whether BuildKit builds.
+    pub(in super::super) fn is_of_buildkit(&self) -> bool {
+        self.by_buildkit
+    }
+
+    #[cfg(test)]
+    pub(in super::super) fn of_buildkit() -> Self {
+        Self { by_buildkit: true, ..Self::default() }
+    }
+}
+
 /// The API version of Docker 18.09, the first with BuildKit for everybody.
 const FIRST_WITH_BUILDKIT: (u32, u32) = (1, 39);
 
