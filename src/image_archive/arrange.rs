@@ -24,7 +24,7 @@ const COPY_BUFFER: usize = 256 * 1024;
 const GIVE_BACK: usize = 64 * 1024 * 1024;
 
 /// What one zstd worker packs at once. Memory is several times this for each worker; what it costs is won back by [`OVERLAP`].
-const JOB: u32 = 2 * 1024 * 1024;
+const JOB: u32 = 1024 * 1024;
 
 /// Half a window of what lies before a job is what the job may look back to: with less, small jobs pack worse.
 const OVERLAP: u32 = 8;
@@ -32,9 +32,9 @@ const OVERLAP: u32 = 8;
 /// From this level on zstd would take larger tables than [`TABLES`], up to 80 MiB for each worker.
 const TABLES_FROM: i32 = 9;
 
-/// Logarithms of the window and of the two tables of a worker, which then are 4 MiB each: a file is two or three per cent
+/// Logarithms of the window and of the two tables of a worker, which then are 2 MiB each: a file is three or four per cent
 /// larger than with all the memory that the level asks for. docs/performance.md has the figures.
-const TABLES: [u32; 3] = [21, 20, 20];
+const TABLES: [u32; 3] = [21, 19, 19];
 
 /// A canonical archive, which lies in pieces in a spool's file.
 #[derive(Clone, Debug)]
