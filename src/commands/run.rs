@@ -135,12 +135,14 @@ async fn job(
             cache::tell(cache.as_ref(), steps);
             let below = lasting(&bases, builder, build_plan.args.get(PARENT_ARG));
             let place = (work.path(), config.destination == Destination::Task);
-            let exporting = export(&engine, plan, &identity, (image_id.clone(), below), place, report);
-            let besides = cache::companion(&engine, plan, config.cache_from, &image_id, work.path()).await;
-            stop.during("exporting the image", exporting).await.map(|mut image| {
+            let exporting = async {
+                let besides = cache::companion(&engine, plan, config.cache_from, &image_id, work.path()).await;
+                let mut image = export(&engine, plan, &identity, (image_id.clone(), below), place, report).await?;
                 image.companions.extend(besides);
-                (image, bases, (builder, steps))
-            })
+                Ok::<_, Failed>(image)
+            };
+            let image = stop.during("exporting the image", exporting).await;
+            image.map(|image| (image, bases, (builder, steps)))
         }
         Err(error) => Err(error),
     };
