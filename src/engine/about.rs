@@ -18,6 +18,20 @@ pub struct About {
     pub api_version: Option<String>,
 }
 
+/// The API version of Docker 23.0.
+const DOCKER_23: (u32, u32) = (1, 42);
+
+impl About {
+    /// Whether BuildKit can be asked to write down of which steps an image's layers are. That of Docker 20.10 follows records that
+    /// lead to one another in a circle, until the engine's stack is full and the whole engine ends: seen with 20.10.24, while
+    /// several builds copied the same files.
+    pub(super) fn keeps_records(&self) -> bool {
+        let version = self.api_version.as_deref().and_then(|version| version.split_once('.'));
+        let version = version.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+        version.is_some_and(|version: (u32, u32)| version >= DOCKER_23)
+    }
+}
+
 impl fmt::Display for About {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let version = self.version.as_deref().unwrap_or("of unknown version");
@@ -39,6 +53,21 @@ impl Engine {
             (Kind::Docker, false) => "classic",
             (Kind::Docker, true) => "buildkit",
             (Kind::Podman, _) => "buildah",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_for_newer_engines() {
+        for (api, keeps) in
+            [(Some("1.41"), false), (Some("1.42"), true), (Some("2.0"), true), (Some("?"), false), (None, false)]
+        {
+            let about = About { api_version: api.map(str::to_owned), ..About::default() };
+            assert_eq!(about.keeps_records(), keeps, "{api:?}");
         }
     }
 }

@@ -76,8 +76,12 @@ impl Engine {
                 traces.context_is_sent();
             }
         });
+        let by_buildkit = builder.session.is_some();
+        // Who asks for it by name takes the risk.
+        let records = plan.cache_from.is_some() || self.about.keeps_records();
+        let cache = if by_buildkit && !records { &[][..] } else { cache };
         let mut args = plan.args.clone();
-        if is_cache && builder.session.is_some() {
+        if is_cache && by_buildkit && records {
             args.entry(INLINE_CACHE_ARG.to_owned()).or_insert_with(|| "1".to_owned());
         }
         let options = BuildImageOptions {
