@@ -37,6 +37,7 @@ fn imports_go_down() {
         "task",
         "decision",
         "graph",
+        "dockerfile",
         "context",
         "tree",
         "image_archive",

@@ -6,6 +6,7 @@
 //! - [`report`], [`build_log`]: the story on stderr: log lines, progress, the error line; a build's output.
 //! - [`builder`], [`build_secrets`], [`plan`], [`config`], [`task`]: what is to be done, as values; read from an environment, written into a task.
 //! - [`graph`]: task graphs: the images that their tasks use, and the same graphs with the images filled in.
+//! - [`dockerfile`]: Dockerfiles: preprocessing, instructions, the images that they name.
 //! - [`context`], [`image_archive`], [`sbom`], [`metrics`]: what goes into a build and what comes out, as bytes, what is in
 //!   that, and how much of it.
 //! - [`tree`]: the images of a repository, who is built from whom, and their hashes.
@@ -24,6 +25,7 @@ pub mod config;
 pub mod context;
 pub mod decision;
 pub mod disk;
+pub mod dockerfile;
 pub mod document;
 pub mod door;
 pub mod engine;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use image_worker::context::dockerfile::Dockerfile;
+use image_worker::dockerfile::preprocess::Dockerfile;
 
 use super::input::Input;
 

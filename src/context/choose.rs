@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use super::ahead::{ahead, batches};
 use super::archive::ArchivePath;
 use super::collect::normalise;
-use super::dockerfile::{Dockerfile, LineError, LineProblem};
 use super::source::{Source, is_absent, read_whole};
 use super::trouble::CollectError;
 use super::walk::{Found, files_below};
+use crate::dockerfile::preprocess::{Dockerfile, LineError, LineProblem};
 
 /// How many files are looked at on one thread before others take their turn: half a millisecond's work.
 const LOOKED_AT: usize = 256;

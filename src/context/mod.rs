@@ -1,10 +1,9 @@
 //! The context: the files that a build may see, as a tar, and the hash that names it.
 //!
 //! - [`collect`]: from an image directory to a [`collect::Context`], its hash and its tar.
-//! - `choose`: which files, under which names. `dockerfile`, `substitute`: taskgraph's syntax in Dockerfiles.
+//! - `choose`: which files, under which names.
 //! - `walk`, `source`: the files below a directory, the bytes of a file. `archive`: the bytes of the tar.
 //! - [`contents`]: the hash of the scheme `contents`.
-//! - [`parent_arg`]: the one line that a Dockerfile may need to see its parent.
 //! - [`owners`]: the files are root's, whoever builds.
 //! - [`intake`], [`safety`]: a context from outside, verified and refused where it is unsafe, in one pass.
 //!
@@ -20,12 +19,9 @@ mod archive;
 mod choose;
 pub mod collect;
 pub mod contents;
-pub mod dockerfile;
 pub mod intake;
 pub mod owners;
-pub mod parent_arg;
 pub mod safety;
 mod source;
-mod substitute;
 mod trouble;
 mod walk;

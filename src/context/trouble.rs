@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::dockerfile::LineError;
+use crate::dockerfile::preprocess::LineError;
 
 /// Why there is no context, or no hash.
 #[derive(Debug, thiserror::Error)]

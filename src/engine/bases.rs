@@ -8,9 +8,9 @@ use bollard::errors::Error;
 use bollard::models::ImageInspect;
 
 use super::{Engine, EngineError, Kind, stages};
-use crate::context::parent_arg;
+use crate::dockerfile::base_images::{By, Recipe};
+use crate::dockerfile::declare as parent_arg;
 use crate::names::Digest;
-use crate::tree::recipe::{By, Recipe};
 
 /// The images that a build was made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

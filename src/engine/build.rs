@@ -19,9 +19,9 @@ use super::sending::noting_the_end;
 use super::{BuildFailure, Engine, EngineError, Kind, managed, stages};
 use crate::build_log::BuildLog;
 use crate::build_secrets::BuildSecrets;
+use crate::dockerfile::base_images::Recipe;
 use crate::plan::BuildPlan;
 use crate::secrets::Secrets;
-use crate::tree::recipe::Recipe;
 
 /// How much of the context is read at a time.
 pub(super) const CHUNK: usize = 256 * 1024;

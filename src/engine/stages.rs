@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use crate::tree::instructions::{self, Instruction, Instructions};
+use crate::dockerfile::instructions::{self, Instruction, Instructions};
 
 /// A `Dockerfile` has some kilobytes. What is behind this is not needed to know an image by.
 const LONGEST: u64 = 1024 * 1024;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::lineage::{in_parallel, index_hash};
 use super::parent::{ARGUMENT, parent};
-use super::recipe::Reference;
 use super::registry::is_versioned;
 use super::{Image, Tree, TreeError};
+use crate::dockerfile::base_images::Reference;
 use crate::names::{ContextHash, HashScheme, ImageName};
 
 /// An image that can be built here.

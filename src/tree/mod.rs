@@ -2,34 +2,32 @@
 //! the hashes that follow. Contexts are made by `context`; graphs, the index and the engine are for others.
 //!
 //! - `Tree`: which images there are. `kind`: what taskgraph's `kind.yml` says of them.
-//! - `instructions`, `words`, [`recipe`]: a Dockerfile's words, and the images that it names. `parent`: which is the parent.
+//! - `parent`: which image is the parent.
 //! - [`lineage`]: families, parents first, and an image's hash in the index. [`registry`]: names in registries.
 //! - [`local`]: the images as people build them on their own machine.
 //! - [`survey`]: all of it at once, and what is wrong with it, for people.
 
 #[cfg(test)]
 mod fixture;
-pub(crate) mod instructions;
 mod kind;
 pub mod lineage;
 pub mod local;
 mod parent;
-pub mod recipe;
 pub mod registry;
 pub mod survey;
 mod trouble;
-mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::context::collect::CollectError;
-use crate::context::dockerfile::Dockerfile;
+use crate::dockerfile::base_images::Recipe;
+use crate::dockerfile::preprocess::Dockerfile;
 use crate::names::{ImageName, RepoPath};
 pub use kind::KindProblem;
 pub use parent::ParentProblem;
-use recipe::Recipe;
+
 use registry::{Registry, RegistryProblem};
 pub use trouble::TreeError;
 use trouble::nearest;

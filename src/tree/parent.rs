@@ -1,9 +1,9 @@
 //! Who an image's parent is: the task image that it is built from, by its Dockerfile and by `kind.yml`, which must
 //! not contradict each other. Chains of parents are for `family`.
 
-use super::recipe::{Recipe, Reference};
 use super::registry::is_versioned;
 use super::{Image, Tree};
+use crate::dockerfile::base_images::{Recipe, Reference};
 use crate::names::ImageName;
 
 /// The build argument that the parent is put in by, as `image_builder` has it.

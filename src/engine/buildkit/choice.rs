@@ -6,10 +6,10 @@ use tracing::info;
 
 use super::super::{Engine, EngineError, Kind, Step};
 use super::connection::{Ping, ping};
-use super::needs::{Need, needs};
 use super::session::Session;
 use crate::build_secrets::BuildSecrets;
 use crate::builder::BuilderChoice;
+use crate::dockerfile::builder_features::{Need, needs};
 
 /// A builder, ready to be asked.
 pub(in super::super) struct Builder {

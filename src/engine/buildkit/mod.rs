@@ -4,7 +4,6 @@
 mod choice;
 mod connection;
 mod lines;
-mod needs;
 mod progress;
 mod session;
 mod vertex;

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::lineage::{in_parallel, index_hash};
-use super::recipe::Recipe;
 use super::registry::{Checked, Said};
 use super::{Entry, Tree, TreeError};
+use crate::dockerfile::base_images::Recipe;
 use crate::names::{ContextHash, HashScheme, ImageName};
 use findings::Findings;
 pub use relations::{Link, Relation};

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::super::Tree;
 use super::super::parent::ARGUMENT;
-use super::super::recipe::{By, Recipe, Reference};
 use super::super::registry::Said;
 use super::Look;
+use crate::dockerfile::base_images::{By, Recipe, Reference};
 use crate::names::ImageName;
 
 /// A place where an image names another one of the same tree.

@@ -1,11 +1,11 @@
 //! What a `Dockerfile` asks for that the classic builder does not know, and what of it an old BuildKit does not know
 //! either. Whether the engine has a BuildKit is for `choice`.
 
-use crate::tree::instructions::{self, Instruction};
+use crate::dockerfile::instructions::{self, Instruction};
 
 /// Something that only BuildKit knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in super::super) enum Need {
+pub(crate) enum Need {
     /// A flag of an instruction: `RUN --mount`.
     Flag(String),
     /// `# syntax=…`, with the image that reads the `Dockerfile`.
@@ -32,7 +32,7 @@ const FLAGS: [(&str, &[&str]); 3] = [
 ];
 
 /// What a `Dockerfile` needs of BuildKit.
-pub(in super::super) fn needs(dockerfile: &str) -> Vec<Need> {
+pub(crate) fn needs(dockerfile: &str) -> Vec<Need> {
     let syntax = syntax(dockerfile).map(Need::Syntax);
     let instructions = instructions::read(dockerfile).all;
     syntax.into_iter().chain(instructions.iter().flat_map(needs_of)).collect()

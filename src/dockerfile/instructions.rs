@@ -1,5 +1,5 @@
 //! A Dockerfile as instructions: comments gone, continued lines joined, the bodies of here-documents left out.
-//! What the instructions mean is for `recipe`, how their words are expanded for `words`.
+//! What the instructions mean is for `base_images`, how their words are expanded for `words`.
 
 /// One instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
