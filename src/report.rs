@@ -160,6 +160,13 @@ fn visible(text: &str) -> String {
     shown
 }
 
+/// An error with all its causes, in a line.
+#[must_use]
+pub fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| (*error).source());
+    causes.fold(error.to_string(), |told, cause| told + ": " + &cause.to_string())
+}
+
 /// The line that Treeherder highlights: no date inside the brackets, no line break, at most 480 characters.
 #[must_use]
 pub fn error_line(what: &str) -> String {

@@ -2,17 +2,15 @@
 //! that whatever is wrong with it ends in a line of the log. Offering it to a build is for `run`, taking steps for the engine.
 
 use std::error::Error;
-use std::io::{self, Read as _};
 use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
-use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
 
 use super::Failed;
+use super::published_document::document;
 use super::stop::Stop;
 use crate::engine::{Engine, Steps};
 use crate::image_archive::steps::steps_of;
@@ -20,9 +18,8 @@ use crate::loading::Loader;
 use crate::lookup::Newest;
 use crate::names::ArtifactName;
 use crate::parent::{Indexed, Role, TaskImage, TaskImages};
-use crate::plan::{CacheFrom, Companion, Plan};
-use crate::report::Bytes;
-use crate::stream;
+use crate::plan::{CacheFrom, Companion, ExportChoice, Plan};
+use crate::report::{Bytes, with_causes};
 use crate::taskcluster::Services;
 
 /// How long the loading may take in all. Some gigabytes take an engine half a minute, and a slow network a few minutes; who
@@ -113,7 +110,7 @@ pub(super) async fn load(
     match tokio::time::timeout(MAY_TAKE, load_newest(newest, services, loader, &tag)).await {
         Ok(Ok(image)) => Some(LayerCache { newest: newest.clone(), image, tag }),
         Ok(Err(error)) => {
-            warn!("building without a layer cache: {error}{}", causes(&*error));
+            warn!("building without a layer cache: {}", with_causes(&*error));
             None
         }
         Err(_) => {
@@ -145,24 +142,7 @@ async fn steps_of_newest(
     loader: &Loader<'_>,
 ) -> Result<Vec<String>, Box<dyn Error + Send + Sync>> {
     let (at, name) = (&newest.at, ArtifactName::layer_cache());
-    let url = services.queue.artifact_url(at, &name).await?;
-    let download = loader.storage.get(&url).await?;
-    let encoded = download.gzip_encoded;
-    let bytes = stream::reader(download.bytes(loader.report.meter("fetching the layer cache's steps", None)));
-    let reading = spawn_blocking(move || {
-        let mut text = Vec::new();
-        let limit = LARGEST_DOCUMENT + 1;
-        let read = if encoded {
-            MultiGzDecoder::new(bytes).take(limit).read_to_end(&mut text)
-        } else {
-            bytes.take(limit).read_to_end(&mut text)
-        };
-        read.map(|_| text)
-    });
-    let text = reading.await.map_err(io::Error::other).flatten()?;
-    if text.len() as u64 > LARGEST_DOCUMENT {
-        return Err(format!("{name} of {at} has more than {}", Bytes(LARGEST_DOCUMENT)).into());
-    }
+    let text = document(services, loader.storage, at, name.clone(), LARGEST_DOCUMENT).await?;
     let document: Document = serde_json::from_slice(&text).map_err(|error| format!("{name} of {at}: {error}"))?;
     if document.image_id != newest.data.image_id {
         return Err(
@@ -170,11 +150,6 @@ async fn steps_of_newest(
         );
     }
     Ok(document.steps)
-}
-
-fn causes(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| (*error).source());
-    causes.fold(String::new(), |told, cause| told + ": " + &cause.to_string())
 }
 
 /// Tells what came of the layer cache.
@@ -193,14 +168,15 @@ pub(super) async fn companion(
     image_id: &str,
     folder: &Path,
 ) -> Option<Companion> {
-    // A reproducible image is another than the one that the steps lead to.
-    if from == CacheFrom::Off || !engine.wants_step_images() || plan.reproducible.is_some() {
+    // A reproducible image, or one in one layer, is another than the one that the steps lead to.
+    let is_another = plan.reproducible.is_some() || plan.artifact.export == ExportChoice::Squash;
+    if from == CacheFrom::Off || !engine.wants_step_images() || is_another {
         return None;
     }
     let configs = match engine.step_configs(image_id).await {
         Ok(configs) => configs,
         Err(error) => {
-            info!("no later build can take steps from this image: {error}{}", causes(&error));
+            info!("no later build can take steps from this image: {}", with_causes(&error));
             return None;
         }
     };

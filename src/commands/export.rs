@@ -3,7 +3,6 @@
 
 mod ways;
 
-use std::error::Error as _;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
@@ -17,7 +16,7 @@ use crate::engine::{Base, Engine, EngineError, shared_layers};
 use crate::image_archive::{ArchiveError, Shape, Spool, reproducible};
 use crate::plan::{Companion, Identity, ImageFile, Plan};
 use crate::publish::{Finished, Stored};
-use crate::report::{Bytes, Report};
+use crate::report::{Bytes, Report, with_causes};
 use crate::sbom::{self, SbomError, Subject};
 use crate::stream;
 pub(super) use ways::StorageProblem;
@@ -109,8 +108,7 @@ fn packages(spool: &Spool, tag: &str, moment: Option<Timestamp>, folder: &Path) 
             Vec::new()
         }
         Err(error) => {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            warn!("the packages in the image are not listed: {error}{cause}");
+            warn!("the packages in the image are not listed: {}", with_causes(&error));
             Vec::new()
         }
     }

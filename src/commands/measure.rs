@@ -1,24 +1,21 @@
 //! The numbers of a job, and those of an earlier image of the same name, got from its task and told beside them. What the
 //! numbers are is the word of `metrics`. Nothing here fails a job.
 
-use std::io::{self, Read as _};
 use std::time::Duration;
 
-use flate2::read::MultiGzDecoder;
-use futures_util::TryStreamExt as _;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
+use super::published_document::{DocumentError, document};
 use crate::engine::{Bases, Steps, shared_layers};
 use crate::lookup::Newest;
 use crate::metrics::{self, Growth, Layers, Measured};
 use crate::names::ArtifactName;
 use crate::plan::Plan;
 use crate::publish::Finished;
-use crate::report::Report;
 use crate::secrets::Secrets;
-use crate::taskcluster::{CallError, Services};
-use crate::transfer::{Storage, TransferError};
+use crate::taskcluster::Services;
+use crate::transfer::Storage;
 
 /// A list of layers has kilobytes: more is none.
 const LARGEST: u64 = 1 << 20;
@@ -30,13 +27,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 enum NoList {
     #[error(transparent)]
-    Call(#[from] CallError),
-    #[error(transparent)]
-    Transfer(#[from] TransferError),
-    #[error("it has more than {LARGEST} bytes")]
-    TooLarge,
-    #[error("it cannot be read: {0}")]
-    Unreadable(#[from] io::Error),
+    Unread(#[from] DocumentError),
     #[error("it is none: {0}")]
     Wrong(#[from] serde_json::Error),
     #[error("it did not come within {} s", LONGEST.as_secs())]
@@ -86,23 +77,7 @@ pub(super) async fn earlier(
 }
 
 async fn list(newest: &Newest, services: &Services, storage: &Storage) -> Result<Layers, NoList> {
-    let url = services.queue.artifact_url(&newest.at, &ArtifactName::layers()).await?;
-    let download = storage.get(&url).await?;
-    let is_gzip = download.gzip_encoded;
-    let meter = Report::silent().meter("downloading an earlier list of layers", None);
-    let mut bytes = Vec::new();
-    let mut coming = std::pin::pin!(download.bytes(meter));
-    while let Some(piece) = coming.try_next().await? {
-        bytes.extend_from_slice(&piece);
-        if bytes.len() as u64 > LARGEST {
-            return Err(NoList::TooLarge);
-        }
-    }
-    if is_gzip {
-        let mut plain = Vec::new();
-        MultiGzDecoder::new(&bytes[..]).take(LARGEST).read_to_end(&mut plain)?;
-        bytes = plain;
-    }
+    let bytes = document(services, storage, &newest.at, ArtifactName::layers(), LARGEST).await?;
     Ok(serde_json::from_slice(&bytes)?)
 }
 

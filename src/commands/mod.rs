@@ -15,6 +15,7 @@ pub mod load;
 pub mod lookup;
 mod measure;
 pub mod prospect;
+mod published_document;
 pub mod push;
 pub mod replay;
 pub mod rerun;

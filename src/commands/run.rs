@@ -1,7 +1,6 @@
 //! `run`, the main job: a context in, `image.tar` and three routes out. The story on one page; each step's how
 //! is in the room that it calls.
 
-use std::error::Error as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,7 +26,7 @@ use crate::parent::{Role, TaskImage, TaskImages};
 use crate::plan::{BuildPlan, CacheFrom, EPOCH_ARG, Identity, PARENT_ARG, Plan};
 use crate::provenance::{self, Made};
 use crate::publish::{Folder, Payload, PublishError, Publisher};
-use crate::report::Report;
+use crate::report::{Report, with_causes};
 use crate::scratch::Scratch;
 use crate::secrets::Secrets;
 use crate::taskcluster::Services;
@@ -341,7 +340,7 @@ async fn keep(engine: &Engine, plan: &Plan, tag: &str, failed: Failed, stop: &St
         }
         Err(stopped @ Failed::Stopped { .. }) => stopped,
         Err(error) => {
-            warn!("{error}: {}", error.source().map(ToString::to_string).unwrap_or_default());
+            warn!("{}", with_causes(&error));
             failed
         }
     }

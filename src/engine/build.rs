@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt};
 use regex::Regex;
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::bases::pulled;
 use super::buildkit::{Asked, Failing, Progress};
@@ -79,7 +79,14 @@ impl Engine {
         let by_buildkit = builder.session.is_some();
         // Who asks for it by name takes the risk.
         let records = plan.cache_from.is_some() || self.about.keeps_records();
-        let cache = if by_buildkit && !records { &[][..] } else { cache };
+        let cache = if by_buildkit && !records && !cache.is_empty() {
+            info!(
+                "building without a layer cache: to keep one can end BuildKit's engine before Docker 23; CACHE_FROM=latest takes the risk"
+            );
+            &[][..]
+        } else {
+            cache
+        };
         let mut args = plan.args.clone();
         if is_cache && by_buildkit && records {
             args.entry(INLINE_CACHE_ARG.to_owned()).or_insert_with(|| "1".to_owned());

@@ -5,10 +5,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use tokio::task::spawn_blocking;
 
+use super::storage::containers::config_path;
 use super::{Engine, EngineError, Kind};
 use crate::names::Digest;
 
@@ -65,8 +64,7 @@ fn known_as<'a>(known: &'a [String], told: &'a [String]) -> impl Iterator<Item =
 
 /// An image's configuration, as containers/storage keeps it: under its digest, which is the image's id.
 fn config(folder: &Path, id: &str) -> io::Result<Vec<u8>> {
-    let key = STANDARD.encode(format!("sha256:{id}"));
-    let text = fs::read(folder.join(id).join(format!("={key}")))?;
+    let text = fs::read(config_path(folder, id))?;
     if Digest::of(&text).to_string() != id {
         return Err(io::Error::other(format!("the configuration of image {id} is another")));
     }
@@ -81,8 +79,7 @@ mod tests {
     fn put(folder: &Path, text: &str) -> String {
         let id = Digest::of(text.as_bytes()).to_string();
         fs::create_dir(folder.join(&id)).unwrap();
-        let key = STANDARD.encode(format!("sha256:{id}"));
-        fs::write(folder.join(&id).join(format!("={key}")), text).unwrap();
+        fs::write(config_path(folder, &id), text).unwrap();
         id
     }
 
@@ -96,8 +93,7 @@ mod tests {
         let found = read_all().unwrap();
         assert_eq!((found.image.as_slice(), found.steps), (&b"image"[..], vec!["two".to_owned(), "one".to_owned()]));
 
-        let key = STANDARD.encode(format!("sha256:{one}"));
-        fs::write(folder.path().join(&one).join(format!("={key}")), "changed").unwrap();
+        fs::write(config_path(folder.path(), &one), "changed").unwrap();
         assert!(read_all().unwrap_err().to_string().contains("is another"));
         assert!(read(&folder.path().join("nosuch"), &image, &told).is_err());
     }

@@ -1,7 +1,6 @@
 //! The newest image of a name that the index knows: what this program's last run for it has published. Loading it, and
 //! comparing with it, is for those who asked; to them it is worth something, and never needed.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,6 +8,7 @@ use tracing::{debug, warn};
 
 use crate::names::{ImageName, IndexPrefix, NameError, Namespace, Project};
 use crate::plan::{IndexData, TaskRun};
+use crate::report::with_causes;
 use crate::taskcluster::Services;
 use crate::taskcluster::index::Entry;
 
@@ -58,8 +58,7 @@ pub async fn newest(services: &Services, asked: &Asked<'_>) -> Option<Newest> {
     let entries = match tokio::time::timeout(PATIENCE, services.index.find_tasks(&namespaces)).await {
         Ok(Ok(entries)) => entries,
         Ok(Err(error)) => {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            warn!("the newest image of this name is not known: {error}{cause}");
+            warn!("the newest image of this name is not known: {}", with_causes(&error));
             return None;
         }
         Err(_) => {

@@ -13,7 +13,7 @@ use crate::disk::{give_back, room_for};
 use crate::engine::{Engine, Idle, StorageError, StoredImage};
 use crate::image_archive::{Announced, ArchiveError, Flat, LayError, Spool};
 use crate::plan::ExportChoice;
-use crate::report::{Bytes, Meter, Report};
+use crate::report::{Bytes, Meter, Report, with_causes};
 use crate::stream;
 
 /// Why an image did not come from the engine's storage.
@@ -57,11 +57,11 @@ impl Wanted<'_> {
                     Err(error) if by_choice => return Err(StorageProblem::Damaged(error).into()),
                     Err(error) => warn!(
                         "the engine's storage does not hold the image as it should, so it is exported: {}",
-                        because(&error)
+                        with_causes(&error)
                     ),
                 },
                 Err(error) if by_choice => return Err(StorageProblem::Unreadable(error).into()),
-                Err(error) => debug!("the image is exported by the engine: {}", because(&error)),
+                Err(error) => debug!("the image is exported by the engine: {}", with_causes(&error)),
             }
         }
         self.by_export(size).await
@@ -141,11 +141,6 @@ impl Wanted<'_> {
         let file = tempfile::tempfile_in(self.folder);
         file.map_err(|source| Failed::Write { path: self.folder.to_owned(), source })
     }
-}
-
-/// An error with its cause, in a line.
-fn because(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 /// How much room the archive of an image of this size takes, at the worst: what is copied out of the spool is given back

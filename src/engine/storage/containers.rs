@@ -1,7 +1,7 @@
 //! Where Podman's storage (containers-storage) keeps an image: its books of images and of layers, and the folders that they
 //! name. Reading what is there is for others.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -36,8 +36,7 @@ pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Ve
     let hex = id.to_string();
     let image = all.into_iter().find(|image| image.id == hex);
     let image = image.ok_or_else(|| strange(&book, format!("it has no image {hex}")))?;
-    // A file's name with a colon in it is written in base64.
-    let config = config(&images.join(&hex).join(format!("={}", STANDARD.encode(format!("sha256:{hex}")))), id)?;
+    let config = config(&config_path(&images, &hex), id)?;
     let books = root.join(format!("{driver}-layers"));
     let book = books.join("layers.json");
     let all: Vec<Layer> = parse(&book)?;
@@ -61,6 +60,11 @@ pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Ve
     }
     layers.reverse();
     Ok((config, layers))
+}
+
+/// Where the configuration of an image is, below the folder of the images: a file's name with a colon in it is written in base64.
+pub(in super::super) fn config_path(images: &Path, id: &str) -> PathBuf {
+    images.join(id).join(format!("={}", STANDARD.encode(format!("sha256:{id}"))))
 }
 
 fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, StorageError> {

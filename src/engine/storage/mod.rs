@@ -1,7 +1,7 @@
 //! The engine's own storage, read where it lies: an image's configuration and its layers, without the copy that an export
 //! begins with. Whatever is not as expected is an error, and nothing here is believed: who takes the bytes sums them.
 
-mod containers;
+pub(super) mod containers;
 mod docker;
 mod split;
 mod tree;
