@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::ahead::{ahead, batches};
 use super::archive::ArchivePath;
+use super::checkout::Checkout;
 use super::collect::normalise;
+use super::run_task::RUN_TASK_FILES;
 use super::source::{Source, is_absent, read_whole};
 use super::trouble::CollectError;
 use super::walk::{Found, files_below};
@@ -40,7 +42,7 @@ fn sources(places: Vec<(ArchivePath, PathBuf)>) -> Result<BTreeMap<ArchivePath, 
 
 /// The files of the image directory and what its Dockerfile includes: the scheme `tar`.
 pub(super) fn processed_files(
-    root: &Path,
+    checkout: &Checkout,
     directory: &Path,
     args: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<ArchivePath, Source>, CollectError> {
@@ -55,9 +57,16 @@ pub(super) fn processed_files(
     }
     for include in &dockerfile.includes {
         let at_include = |problem| at_line(LineError { line: include.line, problem });
-        let place = place_of(root, &include.path).map_err(at_include)?;
+        let place = place_of(&checkout.root, &include.path).map_err(at_include)?;
         if !add_include(&mut places, &include.path, place)? {
             return Err(at_include(LineProblem::MissingInclude { path: include.path.clone() }));
+        }
+    }
+    if let Some(line) = dockerfile.run_task {
+        let at_include = |problem| CollectError::RunTask { path: path.clone(), line, problem };
+        let directory = &checkout.taskgraph().map_err(at_include)?.run_task;
+        for name in RUN_TASK_FILES {
+            places.insert(ArchivePath::new(format!("run-task/{name}")), directory.join(name));
         }
     }
 
@@ -133,7 +142,7 @@ mod tests {
 
     fn processed(root: &tempfile::TempDir) -> Result<Vec<String>, CollectError> {
         let root = root.path().join("repo");
-        processed_files(&root, &root.join("docker/i"), &BTreeMap::new()).map(names)
+        processed_files(&Checkout::from(root.as_path()), &root.join("docker/i"), &BTreeMap::new()).map(names)
     }
 
     fn names(files: BTreeMap<ArchivePath, Source>) -> Vec<String> {
