@@ -93,7 +93,7 @@ async fn family(config: &BuildConfig, names: &[ImageName]) -> Result<(Vec<LocalI
     let (place, names, scheme) = (config.place.clone(), names.to_vec(), config.scheme);
     let pushed: BTreeSet<_> = names.iter().filter(|_| config.push.is_some()).cloned().collect();
     aside(move || {
-        let tree = Tree::open(&place.root, place.images_dir.as_deref(), place.kind.as_deref())?;
+        let tree = Tree::open(&place)?;
         // What cannot be pushed is told before the build.
         let targets = pushed.iter().map(|name| Target::of(&tree, name)).collect::<Result<_, _>>()?;
         Ok((tree.local(&names, scheme)?, targets))

@@ -107,7 +107,7 @@ pub async fn decide(config: DecideConfig, name: String, text: String, stop: &Sto
 fn read(place: &ImagesPlace, name: &str, text: &str) -> Result<Read, Failed> {
     let graph = Graph::parse(document::parse(name, text)?)?;
     let uses = graph.uses()?;
-    let tree = Tree::open(&place.root, place.images_dir.as_deref(), place.kind.as_deref())?;
+    let tree = Tree::open(place)?;
     let references = references(&tree, &uses)?;
     let named = named(&tree, &uses)?;
     let identified = tree.identify(&named, HashScheme::Tar)?;

@@ -105,8 +105,8 @@ settings! {
 
     ROOT = Setting::new("root", "IMAGE_WORKER_ROOT", "DIR", "The repository's root [default: the enclosing checkout]").group(TREE);
 
-    IMAGES_DIR = Setting::new("images-dir", "IMAGE_WORKER_IMAGES_DIR", "DIR", "The folder of the image directories, from the root [default: testing/docker or taskcluster/docker, whichever is there]").group(TREE);
-    KIND = Setting::new("kind", "IMAGE_WORKER_KIND", "FILE", "The kind.yml of taskgraph's docker-image kind, which says what images there are").group(TREE);
+    IMAGES_DIR = Setting::new("images-dir", "IMAGE_WORKER_IMAGES_DIR", "DIR", "The directory of the image directories, from the root; can be repeated, or a list with colons: an image is taken from the first that has it [default: testing/docker or taskcluster/docker, whichever is there; with a kind.yml the docker directory beside it]").group(TREE).repeatable();
+    KIND = Setting::new("kind", "IMAGE_WORKER_KIND", "FILE", "The kind.yml of taskgraph's docker-image kind, which says what images there are; can be repeated, or a list with colons; `none`: take every image directory [default: taskcluster/kinds/docker-image/kind.yml or taskcluster/ci/docker-image/kind.yml, where there is one]").group(TREE).repeatable();
 
     DOT = Setting::new("dot", "IMAGE_WORKER_DOT", "", "Print a graph for Graphviz instead of a drawing").group(TREE);
 

@@ -132,7 +132,7 @@ fn take<'a, T>(items: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::Files;
+    use super::super::fixture::{self, Files};
     use super::*;
 
     const DOCUMENT: &str = include_str!("../../docs/decision.md");
@@ -153,7 +153,7 @@ mod tests {
             let dockerfile = format!("ARG DOCKER_IMAGE_PARENT={base}\nFROM $DOCKER_IMAGE_PARENT\n# {name}\n");
             files.write(&format!("testing/docker/{name}/Dockerfile"), &dockerfile);
         }
-        let tree = Tree::read(files.root(), None).unwrap();
+        let tree = fixture::read(files.root(), None).unwrap();
         (files, tree)
     }
 
@@ -215,7 +215,7 @@ mod tests {
             ("taskcluster/docker/a/Dockerfile", "FROM $DOCKER_IMAGE_PARENT"),
             ("kind.yml", "tasks: {a: {parent: zzz}}"),
         ]);
-        let tree = Tree::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
+        let tree = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
         let error = tree.identify(&names(&["a"]), HashScheme::Tar).unwrap_err().to_string();
         assert_eq!(error, "the parent of the image a: unknown image zzz: taskcluster/docker has no such folder");
         let unknown = tree.family(&names(&["zzz"])).unwrap_err().to_string();
@@ -255,7 +255,7 @@ mod tests {
             ("taskcluster/docker/x/Dockerfile", "# %ARG V\nFROM debian:$V\n"),
             ("kind.yml", "tasks: {a: {definition: x, args: {V: '12'}}, b: {definition: x, args: {V: '13'}}}"),
         ]);
-        let tree = Tree::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
+        let tree = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
         let of =
             |scheme, name: &str| tree.identify(&names(&["a", "b"]), scheme).unwrap()[&name.parse().unwrap()].clone();
         let (a, b) = (of(HashScheme::Tar, "a"), of(HashScheme::Tar, "b"));

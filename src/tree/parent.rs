@@ -79,7 +79,7 @@ pub(super) fn parent(tree: &Tree, image: &Image, recipe: &Recipe) -> Result<Opti
             }
             (Some((default, _)), ..) => found = Some(default),
             (None, None, _) if reference.image.as_ref().is_none_or(String::is_empty) => {
-                let kind = if tree.kind.is_some() { ", or `parent: NAME` in kind.yml" } else { "" };
+                let kind = if tree.kinds.is_empty() { "" } else { ", or `parent: NAME` in kind.yml" };
                 return Err(ParentProblem::Unsaid { instruction: instruction(), kind });
             }
             (None, ..) => {}
@@ -105,7 +105,9 @@ fn neighbour<'a>(tree: &Tree, reference: &'a Reference) -> Option<(ImageName, Op
 fn by_name(tree: &Tree, image: &Image, reference: &Reference) -> Result<(), ParentProblem> {
     match neighbour(tree, reference) {
         Some((name, None | Some("latest")))
-            if tree.kind.is_none() && name != image.name && !is_versioned(&tree.images_root, &name) =>
+            if tree.kinds.is_empty()
+                && name != image.name
+                && !is_versioned(tree.images_root_of(name.as_str()), &name) =>
         {
             Err(ParentProblem::ByName { instruction: reference.shown(), image: name })
         }
@@ -115,8 +117,7 @@ fn by_name(tree: &Tree, image: &Image, reference: &Reference) -> Result<(), Pare
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::Files;
-    use super::*;
+    use super::super::fixture::{self, Files};
 
     /// The parent of the image `i`, or nothing, among the neighbours `builder`, `tester` and, in a registry, `pushed`.
     fn told(dockerfile: &str, kind: Option<&str>) -> Result<String, String> {
@@ -131,8 +132,8 @@ mod tests {
         files.extend(kind_file.iter().map(|text| ("kind.yml", text.as_str())));
         let files = Files::new(&files);
         let tree = match kind {
-            None => Tree::read(files.root(), None),
-            Some(_) => Tree::with_kind(files.root(), None, &files.at("kind.yml")),
+            None => fixture::read(files.root(), None),
+            Some(_) => fixture::with_kind(files.root(), None, &files.at("kind.yml")),
         };
         let parent = tree.unwrap().parent(&"i".parse().unwrap());
         parent.map(|parent| parent.map_or_else(String::new, |name| name.to_string())).map_err(|error| error.to_string())

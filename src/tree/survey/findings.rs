@@ -47,18 +47,17 @@ impl<'a> Findings<'a> {
 
     /// Folders that are no image directories. A folder whose files are included is a store.
     fn folders(&mut self) {
-        for folder in &self.tree.others {
-            let path = self.tree.images_root.join(folder);
+        for (folder, path) in &self.tree.others {
             let included = |path: &Path| {
                 let mut includes = self.looks.values().flat_map(|look| &look.includes);
                 includes.any(|include| self.tree.root.join(include.trim_start_matches('/')).starts_with(path))
             };
-            if folder.starts_with('.') || folder == "__pycache__" || included(&path) || self.tree.holds_images(&path) {
+            if folder.starts_with('.') || folder == "__pycache__" || included(path) || self.tree.holds_images(path) {
                 continue;
             }
-            let shown = self.tree.shown(&path);
+            let shown = self.tree.shown(path);
             let shown = shown.display();
-            let message = if has_dockerfile(&path) {
+            let message = if has_dockerfile(path) {
                 let problem = folder.parse::<ImageName>().err().map(|error| error.to_string()).unwrap_or_default();
                 let lower = folder.to_lowercase();
                 if lower.parse().is_ok_and(|name| self.tree.is_image(&name)) {
@@ -138,7 +137,7 @@ impl<'a> Findings<'a> {
             Some(Entry::Built(image) | Entry::Unlisted(image)) => &image.directory,
             _ => return,
         };
-        let own = self.tree.images_root.join(name.as_str());
+        let own = self.tree.directory(name.as_str());
         let places = USUAL_PLACES.iter().map(|place| self.tree.root.join(place).join(name.as_str()));
         let other = |other: &Path| {
             let same = || other.canonicalize().ok() == directory.canonicalize().ok();

@@ -24,8 +24,8 @@ use relations::{Related, Relations};
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Survey {
-    /// The folder of the image directories, from the repository's root.
-    pub images_dir: PathBuf,
+    /// The directory of the image directories, from the repository's root; several with colons between them.
+    pub images_dir: String,
     /// How contexts are hashed.
     pub scheme: HashScheme,
     /// The images, in the order of their names.
@@ -121,14 +121,14 @@ impl Tree {
         let mut hashes = index_hashes(self, &looks);
         let (problems, hints) = Findings::collect(self, &looks, &relations);
         let images = looks.iter().map(|(name, look)| self.surveyed(name, look, &relations, hashes.remove(name)));
-        let images_dir = Some(self.shown(&self.images_root)).filter(|it| it != Path::new(""));
-        let images_dir = images_dir.unwrap_or_else(|| PathBuf::from("."));
+        let shown = self.images_roots.iter().map(|it| self.shown(it).display().to_string());
+        let images_dir = shown.map(|it| if it.is_empty() { ".".to_owned() } else { it }).collect::<Vec<_>>().join(":");
         Survey { images_dir, scheme, images: images.collect(), problems, hints }
     }
 
     fn look(&self, name: &ImageName, scheme: HashScheme) -> Look {
         let mut look = Look::default();
-        match Said::read(&self.images_root, name) {
+        match Said::read(self.images_root_of(name.as_str()), name) {
             Ok(said) => look.said = Some(said),
             Err(error) => look.errors.push(error),
         }
@@ -171,7 +171,7 @@ impl Tree {
         let directory = match self.images.get(name) {
             Some(Entry::Built(image) | Entry::Unlisted(image)) => &image.directory,
             Some(Entry::Bare(directory)) => directory,
-            Some(Entry::Unusable(_)) | None => &self.images_root.join(name.as_str()),
+            Some(Entry::Unusable { .. } | Entry::Elsewhere { .. }) | None => &self.directory(name.as_str()),
         };
         Surveyed {
             name: name.clone(),
@@ -199,7 +199,7 @@ impl Tree {
         let registry = look.said.as_ref().is_some_and(|said| said.is_versioned() && said.registry.is_some());
         match self.images.get(name) {
             Some(Entry::Unlisted(_)) => registry.then_some(Sort::Registry),
-            Some(Entry::Built(_)) if self.kind.is_none() && registry && !relations.is_task_parent(name) => {
+            Some(Entry::Built(_)) if self.kinds.is_empty() && registry && !relations.is_task_parent(name) => {
                 Some(Sort::Registry)
             }
             _ => Some(Sort::Task),
@@ -211,7 +211,7 @@ impl Tree {
         let mut directories = self.images.values().filter_map(|entry| match entry {
             Entry::Built(image) | Entry::Unlisted(image) => Some(image.directory.as_path()),
             Entry::Bare(directory) => Some(directory.as_path()),
-            Entry::Unusable(_) => None,
+            Entry::Unusable { .. } | Entry::Elsewhere { .. } => None,
         });
         directories.any(|directory| directory.starts_with(folder))
     }

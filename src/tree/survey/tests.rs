@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use super::super::fixture::Files;
+use super::super::fixture::{self, Files};
 use super::*;
 
 const DIGEST_A: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -14,7 +14,7 @@ fn survey(files: &[(&str, &str)]) -> (Files, Survey) {
     for (path, content) in files {
         folder.write(&format!("testing/docker/{path}"), content);
     }
-    let survey = Tree::read(folder.root(), Some(Path::new("testing/docker"))).unwrap().survey(HashScheme::Tar);
+    let survey = fixture::read(folder.root(), Some(Path::new("testing/docker"))).unwrap().survey(HashScheme::Tar);
     (folder, survey)
 }
 
@@ -69,7 +69,7 @@ fn an_image_is_told_with_what_it_is_made_of() {
             ),
         ),
     ]);
-    assert_eq!((messages(&survey.problems), survey.images_dir.as_path()), (Vec::new(), Path::new("testing/docker")));
+    assert_eq!((messages(&survey.problems), survey.images_dir.as_str()), (Vec::new(), "testing/docker"));
     assert_eq!(from(&survey, "base"), Vec::<String>::new());
     assert_eq!(image(&survey, "base").bases, ["debian:12"]);
     assert_eq!(from(&survey, "pinned"), ["base Name FROM base"]);
@@ -112,7 +112,7 @@ fn hashes_are_those_that_others_compute() {
         ("c/Dockerfile", "ARG DOCKER_IMAGE_PARENT=b\nFROM $DOCKER_IMAGE_PARENT\n"),
         ("d/Dockerfile", "FROM debian:12\n# %ARG MISSING\n"),
     ]);
-    let tree = Tree::read(files.root(), None).unwrap();
+    let tree = fixture::read(files.root(), None).unwrap();
     let names = ["a", "b", "c"].map(|name| name.parse().unwrap());
     for (name, identified) in tree.identify(&names, HashScheme::Tar).unwrap() {
         let image = image(&survey, name.as_str());
@@ -173,7 +173,7 @@ fn files_that_cannot_be_read_are_told_with_the_cause() {
     assert!(messages(&survey.problems)[1].starts_with(is_directory), "{:?}", survey.problems);
     assert_eq!(survey.problems[1].image, Some("a".parse().unwrap()));
     symlink("nowhere", files.at("testing/docker/b/Dockerfile")).unwrap();
-    let survey = Tree::read(files.root(), None).unwrap().survey(HashScheme::Tar);
+    let survey = fixture::read(files.root(), None).unwrap().survey(HashScheme::Tar);
     assert_eq!(survey.problems.len(), 2, "{:?}", survey.problems);
     assert!(survey.problems[1].message.contains("testing/docker/b"), "{:?}", survey.problems);
 }
@@ -278,7 +278,7 @@ fn a_kind_says_what_tasks_build() {
              unused: {definition: deep/er, parent: both}\n",
         ),
     ]);
-    let tree = Tree::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
+    let tree = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
     let survey = tree.survey(HashScheme::Tar);
     let kind = |name: &str| image(&survey, name).kind;
     assert_eq!((kind("both"), kind("pushed")), (Some(Sort::Task), Some(Sort::Registry)));
@@ -355,7 +355,7 @@ fn the_drawing_and_the_graph() {
     let (_files, empty) = self::survey(&[("REGISTRY", "r")]);
     assert_eq!(empty.to_string(), "testing/docker: 0 images, 0 of a registry\n");
     let files = Files::new(&[("a/Dockerfile", "FROM debian:12\n")]);
-    let here = Tree::read(files.root(), Some(Path::new("."))).unwrap().survey(HashScheme::Tar);
+    let here = fixture::read(files.root(), Some(Path::new("."))).unwrap().survey(HashScheme::Tar);
     assert!(here.to_string().starts_with(".: 1 image, 0 of a registry\n"), "{here}");
     assert_eq!(here.images[0].directory, Path::new("a"));
 }
