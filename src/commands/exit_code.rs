@@ -57,7 +57,9 @@ impl Failed {
             Self::Load { error, .. } => load_code(error),
             Self::Decision(_) | Self::Document(_) | Self::Read { .. } => USAGE,
             Self::Graph(error) => match error {
-                GraphError::Unresolved { .. } | GraphError::Definition { .. } => BUG,
+                GraphError::Unresolved { .. } => BUG,
+                // The template's.
+                GraphError::Definition { .. } | GraphError::NoPackage { .. } => USAGE,
                 GraphError::NoForm { .. } | GraphError::Mixed { .. } | GraphError::Shape { .. } => USAGE,
                 GraphError::Dangling { .. } | GraphError::Template { .. } | GraphError::Outside { .. } => USAGE,
                 GraphError::Taken { .. } | GraphError::Cycle(_) => USAGE,

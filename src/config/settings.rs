@@ -113,8 +113,8 @@ settings! {
     DECISION_TASK = Setting::new("decision-task", "IMAGE_WORKER_DECISION_TASK", "ID", "The decision task, which has the contexts as artifacts [default: TASK_ID]").group(DECISION);
     CONTEXTS = Setting::new("contexts", "IMAGE_WORKER_CONTEXTS", "DIR", "Where the contexts of missing images are written, as NAME.tar.gz, to become the artifacts public/docker-contexts/NAME.tar.gz").default("docker-contexts").group(DECISION);
     TASK_TEMPLATE = Setting::new("task-template", "IMAGE_WORKER_TASK_TEMPLATE", "FILE", "The image task's definition with placeholders [default: worker-config/task.yml of this version]").group(DECISION);
-    VALUES = Setting::new("values", "IMAGE_WORKER_VALUES", "JSON", "Values of the template's placeholders, a JSON object of strings; --value wins over it").default("{}").group(DECISION);
-    OFFLINE = Setting::new("offline", "IMAGE_WORKER_OFFLINE", "", "Look nothing up: every image gets a task; for a look at the graph").group(DECISION);
+    VALUES = Setting::new("values", "IMAGE_WORKER_VALUES", "JSON", "Values of the template's placeholders, a JSON object of strings, by NAME or ARCH:NAME; --value wins over it").default("{}").group(DECISION);
+    OFFLINE = Setting::new("offline", "IMAGE_WORKER_OFFLINE", "", "Look nothing up, for a look at the graph: every image that it names gets a task, with dummies for what only a decision task knows").group(DECISION);
 
     WITH_PARENTS = Setting::new("with-parents", "IMAGE_WORKER_WITH_PARENTS", "", "Also build the images of the tree that these need, in order; what the engine has of the same content is not built again").group(LOCAL);
     NO_CACHE = Setting::new("no-cache", "IMAGE_WORKER_NO_CACHE", "", "Build every step anew, and every image").group(LOCAL);

@@ -49,7 +49,8 @@ impl Tree {
         for (Needing { image, parent, needs }, context) in family.into_iter().zip(contexts) {
             let context = context?;
             let of_parent = |parent: &ImageName| images.iter().find(|it| it.image.name == *parent).map(|it| it.hash);
-            let hash = index_hash(context, &image.args, parent.as_ref().and_then(of_parent)).unwrap_or(context);
+            let hash =
+                index_hash(&image, context, parent.as_ref().and_then(of_parent), &self.packages).unwrap_or(context);
             let (tag, in_registry) = self.local_tag(&image.name)?;
             images.push(LocalImage { image, tag, in_registry, parent, needs, context, hash });
         }

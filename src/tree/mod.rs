@@ -34,6 +34,7 @@ pub use listed::KindProblem;
 use listed::Listed;
 pub use parent::ParentProblem;
 
+use lineage::PackageDigests;
 use registry::{Registry, RegistryProblem, is_versioned};
 pub use trouble::TreeError;
 use trouble::nearest;
@@ -53,6 +54,8 @@ pub struct Tree {
     images: BTreeMap<ImageName, Entry>,
     /// Directories of the images roots that are no image directories, with their paths.
     others: BTreeMap<String, PathBuf>,
+    /// What a task graph says of packages.
+    packages: PackageDigests,
 }
 
 /// An image directory, and what is said of it.
@@ -103,7 +106,8 @@ impl Tree {
         let images_roots = images_roots(&root, &place.images_dirs, &kinds)?;
         let directories = Directories::read(&images_roots)?;
         let others = directories.others;
-        let mut tree = Self { root, images_roots, kinds: Vec::new(), images: BTreeMap::new(), others };
+        let (kinds_read, images, packages) = (Vec::new(), BTreeMap::new(), PackageDigests::new());
+        let mut tree = Self { root, images_roots, kinds: kinds_read, images, others, packages };
         for kind in kinds {
             tree.add_kind(kind);
         }
@@ -154,8 +158,8 @@ impl Tree {
 
     /// Whether a directory is only what entries of the `kind.yml` are made from, under names of their own.
     fn is_definition_only(&self, image: &Image) -> bool {
-        let is_its = |entry: &Entry| matches!(entry, Entry::Built(other) if other.directory == image.directory);
-        self.images.values().any(is_its) && !is_versioned(self.images_root_of(image.name.as_str()), &image.name)
+        self.made_from(&image.directory).next().is_some()
+            && !is_versioned(self.images_root_of(image.name.as_str()), &image.name)
     }
 
     /// The repository's root, which `# %include` is relative to.
@@ -193,6 +197,11 @@ impl Tree {
         }
     }
 
+    /// The images that are made from a directory.
+    fn made_from(&self, directory: &Path) -> impl Iterator<Item = &Image> {
+        self.usable().filter(move |image| image.directory == directory)
+    }
+
     /// The images whose directories have a Dockerfile.
     fn usable(&self) -> impl Iterator<Item = &Image> {
         self.images.values().filter_map(|entry| match entry {
@@ -220,6 +229,11 @@ impl Tree {
             }),
             Some(Entry::Bare(directory)) => {
                 Err(TreeError::NoDockerfile { name: name.clone(), directory: self.shown(directory) })
+            }
+            None if self.made_from(&self.directory(name.as_str())).next().is_some() => {
+                let directory = self.directory(name.as_str());
+                let names = self.made_from(&directory).map(|image| image.name.to_string()).collect();
+                Err(TreeError::SeveralImages { directory: self.shown(&directory), names })
             }
             None => match self.others.get(name.as_str()) {
                 Some(directory) => {

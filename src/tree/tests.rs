@@ -154,8 +154,9 @@ fn an_image_is_named_or_its_directory() {
     ] {
         assert_eq!(found(typed, directory).as_deref(), Ok(expected), "{typed} in {directory:?}");
     }
-    let several = "taskcluster/docker/shared is the definition of several images: b, c; name the image that you want";
+    let several = "taskcluster/docker/shared is the definition of b, c; name the image that you want";
     assert_eq!(found("taskcluster/docker/shared", "").unwrap_err(), several);
+    assert_eq!(found("shared", "").unwrap_err(), several);
     assert!(found("alais", "").unwrap_err().ends_with("did you mean alias?"));
     assert!(found("no/where", "").unwrap_err().starts_with("cannot read "));
 }

@@ -108,8 +108,8 @@ pub enum TreeError {
         /// The file that should list it.
         reference: PathBuf,
     },
-    /// A directory that several images are made from.
-    #[error("{} is the definition of several images: {}; name the image that you want", directory.display(), names.join(", "))]
+    /// A directory that is no image itself: others are made from it.
+    #[error("{} is the definition of {}; name the image that you want", directory.display(), names.join(", "))]
     SeveralImages {
         /// The directory.
         directory: PathBuf,

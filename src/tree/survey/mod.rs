@@ -7,7 +7,7 @@ mod findings;
 mod relations;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -56,6 +56,10 @@ pub struct Surveyed {
     pub reference: Option<String>,
     /// Its Treeherder symbol.
     pub symbol: Option<String>,
+    /// The packages that it installs of other tasks.
+    pub packages: Vec<String>,
+    /// The architecture that it is for, where it is another than amd64.
+    pub arch: Option<String>,
     /// Its own build arguments.
     pub args: BTreeMap<String, String>,
     /// How many files its context has.
@@ -64,7 +68,8 @@ pub struct Surveyed {
     pub size: Option<u64>,
     /// The hash of its context.
     pub context_hash: Option<ContextHash>,
-    /// What stands in its `.hash.` route, where a task builds it.
+    /// What stands in its `.hash.` route, where a task builds it; none for what has packages, whose tasks only the task
+    /// graph knows.
     pub hash: Option<ContextHash>,
     /// The task image that it is built from.
     pub parent: Option<ImageName>,
@@ -97,8 +102,6 @@ pub struct Finding {
 #[derive(Debug, Default)]
 struct Look {
     recipe: Recipe,
-    /// The paths that its Dockerfile includes, from the repository's root.
-    includes: Vec<String>,
     /// Its task parent.
     parent: Option<ImageName>,
     /// Whether it can be told which parent it has, or that it has none.
@@ -114,7 +117,8 @@ impl Tree {
     /// Looks at all images. Nothing that is wrong with them ends it.
     #[must_use]
     pub fn survey(&self, scheme: HashScheme) -> Survey {
-        let names: Vec<_> = self.names().cloned().collect();
+        let is_here = |name: &&ImageName| !matches!(self.images.get(*name), Some(Entry::Elsewhere { .. }));
+        let names: Vec<_> = self.names().filter(is_here).cloned().collect();
         let looks = in_parallel(&names, |name| self.look(name, scheme));
         let looks: BTreeMap<_, _> = names.into_iter().zip(looks).collect();
         let relations = Relations::read(self, &looks);
@@ -150,7 +154,6 @@ impl Tree {
         match image.dockerfile() {
             Ok(dockerfile) => {
                 look.recipe = Recipe::read(&dockerfile.text, &image.args);
-                look.includes = dockerfile.includes.into_iter().map(|include| include.path).collect();
                 match self.parent(name) {
                     Ok(parent) => (look.parent, look.parent_is_told) = (parent, true),
                     Err(TreeError::NotInKind { .. }) => {}
@@ -182,6 +185,8 @@ impl Tree {
             digest: said(|said| &said.digest),
             reference: self.reference(name).ok(),
             symbol: image.and_then(|image| image.symbol.clone()),
+            packages: image.map(|image| image.packages.clone()).unwrap_or_default(),
+            arch: image.and_then(|image| image.arch.clone()),
             args: image.map(|image| image.args.clone()).unwrap_or_default(),
             files: look.context.map(|(files, ..)| files),
             size: look.context.map(|(_, size, _)| size),
@@ -205,16 +210,6 @@ impl Tree {
             _ => Some(Sort::Task),
         }
     }
-
-    /// Whether an image directory is in this folder, as a `kind.yml` can have it.
-    fn holds_images(&self, folder: &Path) -> bool {
-        let mut directories = self.images.values().filter_map(|entry| match entry {
-            Entry::Built(image) | Entry::Unlisted(image) => Some(image.directory.as_path()),
-            Entry::Bare(directory) => Some(directory.as_path()),
-            Entry::Unusable { .. } | Entry::Elsewhere { .. } => None,
-        });
-        directories.any(|directory| directory.starts_with(folder))
-    }
 }
 
 /// What stands in the images' `.hash.` routes, as far as it can be told: for an image with a parent, after the parent.
@@ -232,8 +227,8 @@ fn index_hashes(tree: &Tree, looks: &BTreeMap<ImageName, Look>) -> BTreeMap<Imag
                 Some(None) => continue,
                 known => known.flatten(),
             };
-            if !hashes.contains_key(name) {
-                hashes.insert(name.clone(), index_hash(context, &image.args, of_parent).unwrap_or(context));
+            if !hashes.contains_key(name) && !tree.lacks_packages(image) {
+                hashes.insert(name.clone(), index_hash(image, context, of_parent, &tree.packages).unwrap_or(context));
             }
         }
         if hashes.len() == before {
