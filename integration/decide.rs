@@ -68,8 +68,81 @@ fn what_a_template_of_a_task_needs_and_does_not_know_is_named() {
     offline(&world, "graph", &graph, &["--value", "hash=x"]).assert_fails(2, &["--value hash"]);
     offline(&world, "graph", &graph, &["--values", "{"]).assert_fails(2, &["--values"]);
     offline(&world, "graph", &graph, &["--task-template", "/nowhere"]).assert_fails(2, &["/nowhere"]);
-    // Nobody says who to ask about the image, nor what the push is.
-    offline(&world, "graph", &graph, &[]).assert_fails(2, &["image builder", "owner", "revision", "--value"]);
+}
+
+#[test]
+fn offline_dummies_stand_for_what_only_a_decision_task_knows() {
+    let world = World::new();
+    world.image("builder", "FROM scratch\n");
+    let (graph, contexts) = (world.root.path().join("graph.json"), world.root.path().join("contexts"));
+    std::fs::write(&graph, graph_of(&json!(template("builder"))).to_string()).unwrap();
+    let root = path(world.root.path());
+    let decided =
+        program(["decide", path(&graph), "--offline", "--root", root, "--contexts", path(&contexts)], []).finish();
+    decided.assert_succeeds();
+    let told = &decided.stderr;
+    assert!(told.contains("each of 1 images gets a task") && told.contains("image_worker_task_id, owner"), "{told}");
+    let task = &serde_json::from_str::<Value>(&decided.stdout).unwrap()["tasks"][1]["task"];
+    assert_eq!(
+        (&task["workerType"], &task["provisionerId"]),
+        (&json!("UNKNOWN-worker_type"), &json!("UNKNOWN-provisioner_id"))
+    );
+    assert_eq!(task["payload"]["mounts"][0]["content"]["taskId"], "UNKNOWN-TASK-UNKNOWN-A");
+    assert_eq!(task["metadata"]["owner"], "UNKNOWN-owner@example.invalid");
+}
+
+#[test]
+fn a_project_of_geckos_kind_is_decided_as_it_is() {
+    let world = World::new();
+    world.file("taskcluster/docker/debian-raw/Dockerfile", "# %ARG BASE_IMAGE\nFROM $BASE_IMAGE\n");
+    world.file("taskcluster/docker/debian-base/Dockerfile", "FROM $DOCKER_IMAGE_PARENT\nARG DOCKER_IMAGE_PACKAGES\n");
+    let kind = "kind-dependencies: [packages]\ntransforms: [own.transforms.docker_image:transforms]\ntasks:\n\
+                \x20 raw: {symbol: I(r), definition: debian-raw, args: {BASE_IMAGE: 'debian:12'}, arch: arm64}\n\
+                \x20 base: {symbol: I(b), definition: debian-base, parent: raw, packages: [deb12-b, deb12-a], run-on-repo-type: [git]}\n\
+                \x20 own: {symbol: I(o), definition: debian-raw, args: {BASE_IMAGE: '{dockerhub:ubuntu:latest}'}}\n";
+    world.file("taskcluster/kinds/docker-image/kind.yml", kind);
+    let packages = |digest: &str| {
+        let cached = json!({ "type": "packages.v1", "name": "deb12-a", "digest": digest });
+        json!({ "label": "packages-deb12-a", "attributes": { "cached_task": cached }, "task": {} })
+    };
+    let decide = |digest: &str, more: &[&str]| {
+        let user = json!({ "task": { "payload": { "image": template("base") } } });
+        let mut graph =
+            json!({ "build": user, "packages-deb12-a": packages(digest), "packages-deb12-b": { "task": {} } });
+        if more.contains(&"--without") {
+            graph.as_object_mut().unwrap().remove("packages-deb12-b");
+        }
+        let more: Vec<_> = more.iter().copied().filter(|it| *it != "--without").collect();
+        let decided = offline(&world, "graph.json", &graph.to_string(), &more);
+        decided.assert_succeeds();
+        assert!(decided.stderr.contains("not run here: own.transforms.docker_image:transforms"), "{}", decided.stderr);
+        serde_json::from_str::<Value>(&decided.stdout).unwrap()
+    };
+    let decided = decide("0", &["--value", "arm64:worker_type=images-aarch64"]);
+    let (raw, base) = (&decided["docker-image-raw"], &decided["docker-image-base"]);
+    assert_eq!(
+        (&raw["task"]["workerType"], &raw["task"]["payload"]["env"]["TARGET_ARCH"]),
+        (&json!("images-aarch64"), &json!("arm64"))
+    );
+    assert_eq!(
+        (&base["task"]["workerType"], base["task"]["payload"]["env"].get("TARGET_ARCH")),
+        (&json!("images"), None)
+    );
+    let edges = json!({ "parent": "docker-image-raw", "deb12-b": "packages-deb12-b", "deb12-a": "packages-deb12-a" });
+    assert_eq!(base["dependencies"], edges);
+    let args = r#"{"DOCKER_IMAGE_PACKAGES":"<deb12-b> <deb12-a>"}"#;
+    assert_eq!(base["task"]["payload"]["env"]["DOCKER_BUILD_ARGS"], json!({ "task-reference": args }));
+    // Another package is another image, of the same context.
+    let changed = &decide("1", &[])["docker-image-base"]["task"]["payload"]["env"];
+    let env = &base["task"]["payload"]["env"];
+    assert_eq!(changed["HASH"], env["HASH"]);
+    assert_ne!(changed["INDEX_HASH"], env["INDEX_HASH"]);
+    assert_eq!(decide("0", &["--without"])["docker-image-base"]["dependencies"], edges, "for a look");
+    // What a transform of the project would have replaced.
+    let words = ["image own", "line 2", "{dockerhub:ubuntu:latest}", "no image reference"];
+    offline(&world, "graph.json", &graph_of(&json!(template("own"))).to_string(), &[]).assert_fails(2, &words);
+    let tree = program(["tree", "--root", path(world.root.path())], []).finish();
+    tree.assert_fails(10, &["1 problem", "image own"]);
 }
 
 #[test]

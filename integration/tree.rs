@@ -149,8 +149,10 @@ fn problems_are_an_answer_and_exit_code_10() {
     let images = root.path().join("testing/docker");
     std::fs::write(images.join("base/VERSION"), "1.3.0\n").unwrap();
     std::fs::write(images.join("fonts/VERSION"), "").unwrap();
-    std::fs::create_dir(images.join("new")).unwrap();
-    let first = "first, testing/docker/new has no Dockerfile";
+    std::fs::create_dir(images.join("not-an-image")).unwrap();
+    std::fs::create_dir(images.join("New")).unwrap();
+    std::fs::write(images.join("New/Dockerfile"), "FROM debian:12\n").unwrap();
+    let first = "first, testing/docker/New: ";
     for form in [&[][..], &["--json"], &["--dot"]] {
         let told = tree(root.path(), form);
         assert_eq!(told.code, 10, "{}", told.stderr);
@@ -178,7 +180,7 @@ fn wrong_usage_is_no_answer() {
     tree(root.path(), &["--json", "--dot"]).assert_fails(2, &["--json and --dot"]);
     tree(root.path(), &["--images-dir", "nowhere"]).assert_fails(2, &["cannot read", "nowhere"]);
     let kind: PathBuf = root.path().join("kind.yml");
-    std::fs::write(&kind, "loader: x\n").unwrap();
+    std::fs::write(&kind, "loader: taskgraph.loader.transform:loader\n").unwrap();
     let kind = ["--images-dir", "testing/docker", "--kind", path(&kind)];
     tree(root.path(), &kind).assert_fails(2, &["kind.yml has no `tasks`"]);
     std::fs::create_dir_all(root.path().join("taskcluster/docker")).unwrap();

@@ -174,7 +174,7 @@ fn image_directory() -> [Arg; 2] {
 fn decision_arguments() -> [Arg; 2] {
     let graph = Arg::new("graph").value_name("GRAPH").value_parser(value_parser!(PathBuf)).required(true);
     let value = Arg::new("value").long("value").value_name("NAME=VALUE").action(ArgAction::Append);
-    let help = "Value of one of the template's placeholders; can be repeated, wins over --values";
+    let help = "Value of one of the template's placeholders, or with ARCH:NAME=VALUE for images of one architecture; can be repeated, wins over --values";
     [
         graph.help("The task graph's file, or - for stdin"),
         value.value_parser(key_value).help(help).help_heading("The decision"),

@@ -1,6 +1,8 @@
 //! What a decision says of the image tasks that it adds: which are needed, whose deadlines and owners they share, and
 //! how each is defined. The graph that they go into is `graph`'s, finding images `lookup`'s.
 
+mod dummies;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +21,11 @@ const PRIORITIES: [&str; 8] = ["normal", "lowest", "very-low", "low", "medium", 
 
 /// A task's definition in a graph: for any worker, and with places that are not filled in yet.
 pub type Definition = Map<String, Value>;
+
+/// The architecture of images that say none.
+const USUAL_ARCH: &str = "amd64";
+/// The variable that tells an image's task which architecture it is for.
+const ARCH_VARIABLE: &str = "TARGET_ARCH";
 
 /// The placeholder of what Treeherder shows.
 const SYMBOL: &str = "treeherder_symbol";
@@ -69,6 +76,17 @@ pub struct Order {
     pub parent: Option<TaskId>,
     /// What Treeherder shows, where the image says.
     pub symbol: Option<String>,
+    /// The architecture that it is for, where the image says.
+    pub arch: Option<String>,
+}
+
+/// An image's task, and what it has dummies for.
+#[derive(Clone, Debug)]
+pub struct Defined {
+    /// What the queue is to get.
+    pub definition: Value,
+    /// Placeholders that nobody knows a value for.
+    pub unknown: BTreeSet<String>,
 }
 
 /// What all image tasks of a decision have in common.
@@ -86,8 +104,11 @@ pub struct Common {
     pub artifact: ArtifactPlan,
     /// How contexts are hashed.
     pub scheme: HashScheme,
-    /// Values for the template's placeholders that the caller gives; they win.
+    /// Values for the template's placeholders that the caller gives; they win. `ARCH:NAME` is one for images of that
+    /// architecture.
     pub given: Values,
+    /// Whether a value that nobody knows is a visible dummy, and no error: for a look.
+    pub dummies: bool,
     /// The current time.
     pub now: Timestamp,
 }
@@ -206,12 +227,27 @@ fn job_symbol(symbol: &str) -> String {
 /// Refuses values that the template has no place for: typos.
 pub fn check_given(given: &Values, template: &Template) -> Result<(), DecisionError> {
     let places = template.placeholders().map_err(DecisionError::Template)?;
-    match given.keys().find(|name| !places.contains(*name)) {
+    match given.keys().find(|name| !places.contains(placeholder(name))) {
         Some(name) => {
             Err(DecisionError::Value { name: name.clone(), why: "the task's template has no such placeholder" })
         }
         None => Ok(()),
     }
+}
+
+/// The placeholder in `NAME` and `ARCH:NAME`.
+fn placeholder(name: &str) -> &str {
+    name.split_once(':').map_or(name, |(_, name)| name)
+}
+
+/// What is given for images of one architecture: what is for all, and in front of it what is for that one.
+fn for_arch(given: &Values, arch: &str) -> Values {
+    let own = given.iter().filter_map(|(name, value)| {
+        let (of, name) = name.split_once(':')?;
+        (of == arch).then(|| (name.to_owned(), value.clone()))
+    });
+    let for_all = given.iter().filter(|(name, _)| !name.contains(':'));
+    for_all.map(|(name, value)| (name.clone(), value.clone())).chain(own).collect()
 }
 
 /// The definition of an image's task, for the tasks that wait for it.
@@ -220,7 +256,7 @@ pub fn definition(
     waiting: &[&Definition],
     template: &Template,
     common: &Common,
-) -> Result<Value, DecisionError> {
+) -> Result<Defined, DecisionError> {
     let wrong = |source| DecisionError::Task { image: order.image.clone(), source };
     let plan = Plan {
         image: order.image.clone(),
@@ -251,14 +287,18 @@ pub fn definition(
     let computed = task::values(&plan).map_err(wrong)?;
     // What the plan leaves open, like the build's network, can be given.
     let is_said = |name: &&String| computed.get(*name).is_some_and(|value| !value.is_empty());
-    if let Some(name) = common.given.keys().find(|name| is_said(name) && *name != SYMBOL) {
+    let given = for_arch(&common.given, order.arch.as_deref().unwrap_or(USUAL_ARCH));
+    if let Some(name) = given.keys().find(|name| is_said(name) && *name != SYMBOL) {
         return Err(DecisionError::Value { name: name.clone(), why: "is computed for each image" });
     }
     values.extend(computed);
     values.extend(order.symbol.as_deref().map(|symbol| (SYMBOL.to_owned(), job_symbol(symbol))));
-    values.extend(common.given.clone());
-    let definition = template.fill(&values).map_err(wrong)?;
-    serde_json::to_value(definition).map_err(|error| wrong(TaskError::Definition(error)))
+    values.extend(given);
+    let unknown = if common.dummies { dummies::fill(&mut values, template).map_err(wrong)? } else { BTreeSet::new() };
+    let mut definition = template.fill(&values).map_err(wrong)?;
+    definition.payload.env.extend(order.arch.clone().map(|arch| (ARCH_VARIABLE.to_owned(), arch)));
+    let definition = serde_json::to_value(definition).map_err(|error| wrong(TaskError::Definition(error)))?;
+    Ok(Defined { definition, unknown })
 }
 
 #[cfg(test)]
@@ -347,13 +387,22 @@ mod tests {
             },
             scheme: HashScheme::Tar,
             given: given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            dummies: false,
             now: now(),
         }
     }
 
     fn order() -> Order {
         let context = ContextHash(Digest::of(b"context"));
-        Order { image: image("builder"), context, index_hash: None, args: BTreeMap::new(), parent: None, symbol: None }
+        Order {
+            image: image("builder"),
+            context,
+            index_hash: None,
+            args: BTreeMap::new(),
+            parent: None,
+            symbol: None,
+            arch: None,
+        }
     }
 
     #[test]
@@ -367,6 +416,16 @@ mod tests {
         let typo = check_given(&common(&[("worker_tpye", "x")]).given, &template).unwrap_err().to_string();
         assert_eq!(typo, "--value worker_tpye: the task's template has no such placeholder");
         assert!(check_given(&common(&[("docker_build_network", "none")]).given, &template).is_ok());
+    }
+
+    #[test]
+    fn an_architecture_has_values_of_its_own() {
+        let given = common(&[("a", "1"), ("b", "2"), ("arm64:a", "3")]).given;
+        let told = |arch| for_arch(&given, arch).into_iter().map(|(name, value)| name + &value).collect::<Vec<_>>();
+        assert_eq!((told("amd64"), told("arm64")), (vec!["a1".into(), "b2".into()], vec!["a3".into(), "b2".into()]));
+        let template = Template::new(json!("{{a}}{{b}}"));
+        assert!(check_given(&given, &template).is_ok());
+        assert!(check_given(&common(&[("arm64:c", "")]).given, &template).is_err());
     }
 
     #[test]

@@ -21,7 +21,8 @@ The decision step. Reads a task graph, JSON or YAML, whose tasks name images, an
     '{{#task_id_for_image}}NAME{{/task_id_for_image}}'  the task that has the task image NAME
     '{{#docker_image}}NAME{{/docker_image}}'            the registry image NAME: REGISTRY/NAME:VERSION
 Each task image is looked up by its hash. Where it is missing, the graph gets one task that builds it, its context is
-written to --contexts, and the tasks that need it wait for that task. Two forms of graphs are understood: that of 2015,
+written to --contexts, and the tasks that need it wait for that task. What images there are says the kind.yml, where
+there is one. With --offline, dummies stand for what only a decision task knows: for a look. Two forms of graphs are understood: that of 2015,
 {\"tasks\": [{\"taskId\", \"task\", \"requires\"}]}, and taskgraph's task-graph.json, of labels or of task ids.";
 
 pub(super) const CHECK_HELP: &str = "\
@@ -49,7 +50,7 @@ A tag that stands for other content there is not taken from it, unless you say -
 Credentials are docker's own, from `docker login`, its helpers included.";
 
 pub(super) const TREE_HELP: &str = "\
-Shows every image directory: its kind, context hash, files and size, and which images it is made of.
+Shows every image, of the kind.yml where there is one: its kind, context hash, files and size, and which images it is made of.
 All problems are listed at once, and the exit code is 10 if there are any; hints do not count.";
 
 pub(super) const REPLAY_HELP: &str = "\

@@ -32,6 +32,9 @@ pub(super) const CONTEXT_LABEL: &str = "image-worker.context-hash";
 const HASH_LABEL: &str = "image-worker.index-hash";
 const BUILT_FROM_LABEL: &str = "image-worker.built-from";
 
+/// The build argument that has the tasks of an image's packages.
+const PACKAGES_ARG: &str = "DOCKER_IMAGE_PACKAGES";
+
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
 
@@ -94,7 +97,7 @@ async fn family(config: &BuildConfig, names: &[ImageName]) -> Result<(Vec<LocalI
     let (place, names, scheme) = (config.place.clone(), names.to_vec(), config.scheme);
     let pushed: BTreeSet<_> = names.iter().filter(|_| config.push.is_some()).cloned().collect();
     aside(move || {
-        let tree = Tree::open(&place.checkout, place.images_dir.as_deref(), place.kind.as_deref())?;
+        let tree = Tree::open(&place)?;
         // What cannot be pushed is told before the build.
         let targets = pushed.iter().map(|name| Target::of(&tree, name)).collect::<Result<_, _>>()?;
         Ok((tree.local(&names, scheme)?, targets))
@@ -124,6 +127,10 @@ impl Builder<'_> {
         if !it.in_registry {
             let (name, tag) = (&it.image.name, &it.tag);
             warn!("{name} has no VERSION: the build takes the local tag {tag}, which is for use on this machine only");
+        }
+        if !it.image.packages.is_empty() && !self.config.build.args.contains_key(PACKAGES_ARG) {
+            let (name, packages) = (&it.image.name, it.image.packages.join(", "));
+            warn!("{name} has packages of other tasks ({packages}), which are not there: {PACKAGES_ARG} is empty");
         }
         info!("building {} from context {}", it.tag, it.context);
         let started = Instant::now();

@@ -88,7 +88,7 @@ pub async fn decide(config: DecideConfig, name: String, text: String, stop: &Sto
     let parent_of = |image: &ImageName| it.identified.get(image).and_then(|image| image.parent.clone());
     let missing = decision::missing(it.named.clone(), |image| found.contains_key(image), parent_of);
     let images = order(&config, &it, &waiting, &found, &missing)?;
-    let resolution = Resolution { images, references: it.references.clone() };
+    let resolution = Resolution { images, references: it.references.clone(), dummies: config.deployment.is_none() };
     let resolved = it.graph.resolve(&resolution)?;
 
     let packing = write_contexts(&it, &missing, &config.contexts);
@@ -107,7 +107,8 @@ pub async fn decide(config: DecideConfig, name: String, text: String, stop: &Sto
 fn read(place: &ImagesPlace, name: &str, text: &str) -> Result<Read, Failed> {
     let graph = Graph::parse(document::parse(name, text)?)?;
     let uses = graph.uses()?;
-    let tree = Tree::open(&place.checkout, place.images_dir.as_deref(), place.kind.as_deref())?;
+    let mut tree = Tree::open(place)?;
+    tree.set_packages(graph.package_digests());
     let references = references(&tree, &uses)?;
     let named = named(&tree, &uses)?;
     let identified = tree.identify(&named, HashScheme::Tar)?;
@@ -182,7 +183,10 @@ fn wanted(
 
 async fn find(config: &DecideConfig, wanted: Vec<Wanted>) -> Result<BTreeMap<ImageName, Found>, Failed> {
     let Some(deployment) = &config.deployment else {
-        info!("offline: no image is looked up, each gets a task");
+        match wanted.len() {
+            0 => info!("offline: the graph names no image that a task builds"),
+            images => info!("offline: nothing is looked up, each of {images} images gets a task"),
+        }
         return Ok(BTreeMap::new());
     };
     let lookup = Lookup {
@@ -216,8 +220,10 @@ fn order(
         artifact: config.artifact.clone(),
         scheme: HashScheme::Tar,
         given: config.given.clone(),
+        dummies: config.deployment.is_none(),
         now: config.now,
     };
+    let mut unknown = BTreeSet::new();
     let mut tasks: BTreeMap<_, _> =
         found.iter().map(|(image, found)| (image.clone(), found.at.task_id.clone())).collect();
     let of_found =
@@ -232,15 +238,29 @@ fn order(
             args: image.args.clone(),
             parent: hashes.parent.as_ref().and_then(|parent| tasks.get(parent)).cloned(),
             symbol: image.symbol.clone(),
+            arch: image.arch.clone(),
         };
         // Whoever decides a second time in one decision task decides the same.
         let hash = hashes.name_in_index().to_string();
         let task_id = TaskId::derived(&[config.decision_task.as_str(), name.as_str(), &hash]);
         let waiting = waiting.get(name).map(Vec::as_slice).unwrap_or_default();
-        let definition = decision::definition(&order, waiting, &template, &common)?;
+        let defined = decision::definition(&order, waiting, &template, &common)?;
+        unknown.extend(defined.unknown);
         tasks.insert(name.clone(), task_id.clone());
-        let task = ImageTask { name: name.clone(), task_id, definition, parent: hashes.parent.clone() };
+        let task = ImageTask {
+            name: name.clone(),
+            task_id,
+            definition: defined.definition,
+            parent: hashes.parent.clone(),
+            packages: image.packages.clone(),
+        };
         images.insert(name.clone(), Resolved::Made(task));
+    }
+    if !unknown.is_empty() {
+        let names = unknown.into_iter().collect::<Vec<_>>().join(", ");
+        info!(
+            "dummies stand for what only a decision task knows: {names}; the graph is for looking at, not for a queue"
+        );
     }
     Ok(images)
 }

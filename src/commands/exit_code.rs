@@ -57,7 +57,9 @@ impl Failed {
             Self::Load { error, .. } => load_code(error),
             Self::Decision(_) | Self::Document(_) | Self::Read { .. } => USAGE,
             Self::Graph(error) => match error {
-                GraphError::Unresolved { .. } | GraphError::Definition { .. } => BUG,
+                GraphError::Unresolved { .. } => BUG,
+                // The template's.
+                GraphError::Definition { .. } | GraphError::NoPackage { .. } => USAGE,
                 GraphError::NoForm { .. } | GraphError::Mixed { .. } | GraphError::Shape { .. } => USAGE,
                 GraphError::Dangling { .. } | GraphError::Template { .. } | GraphError::Outside { .. } => USAGE,
                 GraphError::Taken { .. } | GraphError::Cycle(_) => USAGE,
@@ -224,6 +226,7 @@ fn tree_code(error: &TreeError) -> u8 {
         TreeError::NoImagesRoot { .. } | TreeError::TwoImagesRoots { .. } | TreeError::Read { .. } => USAGE,
         TreeError::Yaml { .. } | TreeError::KindShape { .. } | TreeError::Kind { .. } => USAGE,
         TreeError::Unknown { .. } | TreeError::NoDockerfile { .. } | TreeError::NotInKind { .. } => USAGE,
+        TreeError::Elsewhere { .. } | TreeError::SeveralImages { .. } => USAGE,
         TreeError::Parent { .. } | TreeError::Cycle { .. } | TreeError::Registry { .. } => USAGE,
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 use tokio::task::spawn_blocking;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::Failed;
 use super::stop::Stop;
@@ -16,8 +16,8 @@ use crate::names::{ArtifactName, ContextHash, ImageName, Project, TaskId};
 use crate::plan::to_milliseconds;
 use crate::taskcluster::Services;
 use crate::transfer::Storage;
-use crate::tree::Tree;
 use crate::tree::lineage::Identified;
+use crate::tree::{Tree, TreeError};
 
 /// What is known about one image.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -123,8 +123,14 @@ fn wanted(config: &LookupConfig, name: &ImageName, identified: &Identified) -> W
 async fn identify(config: &LookupConfig, names: &[ImageName]) -> Result<BTreeMap<ImageName, Identified>, Failed> {
     let (place, names, scheme) = (config.place.clone(), names.to_vec(), config.scheme);
     let work = move || {
-        let tree = Tree::open(&place.checkout, place.images_dir.as_deref(), place.kind.as_deref())?;
-        tree.identify(&names, scheme)
+        let tree = Tree::open(&place)?;
+        let identified = tree.identify(&names, scheme)?;
+        for name in identified.keys().filter(|name| tree.image(name).is_ok_and(|image| tree.lacks_packages(image))) {
+            warn!(
+                "{name} has packages of other tasks, which only the task graph knows: its hash, and those of images that are built from it, are not the decision task's"
+            );
+        }
+        Ok::<_, TreeError>(identified)
     };
     match spawn_blocking(work).await {
         Ok(identified) => Ok(identified?),

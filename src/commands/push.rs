@@ -88,7 +88,7 @@ pub(super) struct Target {
 impl Target {
     /// What the tree says about an image that is to be pushed.
     pub(super) fn of(tree: &Tree, name: &ImageName) -> Result<Self, Failed> {
-        let directory = tree.images_root().join(name.as_str());
+        let directory = tree.registry_directory(name);
         let Some(Registry { repository, version: Some(version), digest }) = tree.registry(name)? else {
             return Err(PushProblem::NoVersion { name: name.clone(), file: directory.join("VERSION") }.into());
         };
@@ -130,7 +130,7 @@ pub async fn push(config: PushConfig, name: &ImageName, stop: &Stop) -> Result<P
 }
 
 fn target(place: &ImagesPlace, name: &ImageName) -> Result<Target, Failed> {
-    let tree = Tree::open(&place.checkout, place.images_dir.as_deref(), place.kind.as_deref())?;
+    let tree = Tree::open(place)?;
     Ok(Target::of(&tree, name)?.with_contexts(&tree))
 }
 

@@ -18,8 +18,7 @@ pub struct Shown {
 
 /// Shows the images.
 pub fn tree(config: &TreeConfig) -> Result<Shown, Failed> {
-    let place = &config.place;
-    let tree = Tree::open(&place.checkout, place.images_dir.as_deref(), place.kind.as_deref())?;
+    let tree = Tree::open(&config.place)?;
     let survey = tree.survey(config.scheme);
     let answer = match config.form {
         TreeForm::Drawing => survey.to_string(),
@@ -35,7 +34,7 @@ pub fn tree(config: &TreeConfig) -> Result<Shown, Failed> {
         survey.hints.iter().for_each(|hint| info!("hint: {}", hint.message));
     }
     let problems = survey.problems.first().map(|first| Failed::Problems {
-        what: survey.images_dir.display().to_string(),
+        what: survey.images_dir.clone(),
         count: survey.problems.len(),
         first: first.message.clone(),
     });

@@ -10,7 +10,7 @@ use super::{
     ConfigError, Deployment, Destination, Given, ImagesPlace, Sources, Surroundings, access, artifact, patience,
     pushdate,
 };
-use crate::names::{IndexPrefix, Project, PushDate, TaskId};
+use crate::names::{IndexPrefix, NameError, Project, PushDate, TaskId};
 use crate::plan::ArtifactPlan;
 use crate::retry::Patience;
 
@@ -49,8 +49,8 @@ pub struct DecideConfig {
     pub assumed: Vec<String>,
 }
 
-/// Stands for the decision task where there is none: the same in every graph that is made on a laptop.
-const NO_DECISION: [&str; 1] = ["a graph that was made offline, of no decision task"];
+/// Stands for the project where nobody says it, in a graph that is made for a look.
+const NO_PROJECT: &str = "UNKNOWN-project";
 
 impl DecideConfig {
     /// Reads the configuration of `decide`; `values` are those of the command line, which win over the setting's.
@@ -66,7 +66,7 @@ impl DecideConfig {
             place: ImagesPlace::read(sources, &around.directory)?,
             central: sources.parse_or_default(&settings::CENTRAL)?,
             index: sources.parse_or_default(&settings::INDEX)?,
-            project: sources.require(&settings::PROJECT, "new images are indexed for the project")?,
+            project: project(sources, offline, &mut assumed)?,
             deployment: if offline { None } else { Some(access::deployment_to_read(sources)?) },
             decision_task: decision_task(sources, offline, &mut assumed)?,
             pushdate: pushdate(sources, around, offline, &mut assumed)?,
@@ -86,6 +86,14 @@ fn object(given: &Given) -> Result<BTreeMap<String, String>, ConfigError> {
     serde_json::from_str(&given.text).map_err(|error| given.wrong(format!("is not a JSON object of strings: {error}")))
 }
 
+fn project(sources: &Sources, offline: bool, assumed: &mut Vec<String>) -> Result<Project, ConfigError> {
+    if offline && sources.get(&settings::PROJECT)?.is_none() {
+        assumed.push(format!("--project is not set: the graph names {NO_PROJECT}"));
+        return NO_PROJECT.parse().map_err(|error: NameError| ConfigError::Combination(error.to_string()));
+    }
+    sources.require(&settings::PROJECT, "new images are indexed for the project")
+}
+
 fn decision_task(sources: &Sources, offline: bool, assumed: &mut Vec<String>) -> Result<TaskId, ConfigError> {
     let task = match sources.parse(&settings::DECISION_TASK)? {
         None => sources.parse(&settings::TASK_ID)?,
@@ -94,7 +102,7 @@ fn decision_task(sources: &Sources, offline: bool, assumed: &mut Vec<String>) ->
     match task {
         Some(task) => Ok(task),
         None if offline => {
-            let task = TaskId::derived(&NO_DECISION);
+            let task = TaskId::unknown();
             assumed
                 .push(format!("--decision-task is not set: the graph names {task}, which is no task: create nothing"));
             Ok(task)

@@ -1,28 +1,54 @@
-//! Where the images of a repository are, for the verbs that work on all of them.
+//! Where the images of a repository are, for the subcommands that work on all of them.
 
 use std::path::{Path, PathBuf};
 
 use super::{ConfigError, Sources, checkout, settings};
 use crate::context::checkout::Checkout;
 
+/// The value of `--kind` that means: read no `kind.yml`, also where there is one.
+const NO_KIND: &str = "none";
+
 /// A repository and its images.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImagesPlace {
     /// The repository.
     pub checkout: Checkout,
-    /// The images root, where it is not at one of its usual places.
-    pub images_dir: Option<PathBuf>,
-    /// taskgraph's list of images.
-    pub kind: Option<PathBuf>,
+    /// The images roots, the first one first, where they are not at their usual places.
+    pub images_dirs: Vec<PathBuf>,
+    /// taskgraph's lists of images; absent, those at the usual places.
+    pub kinds: Option<Vec<PathBuf>>,
 }
 
 impl ImagesPlace {
     /// Reads it; without a root it is the checkout that `directory` is in.
     pub fn read(sources: &Sources, directory: &Path) -> Result<Self, ConfigError> {
+        let list = |text: &str| text.split(['\n', ':']).filter(|it| !it.is_empty()).map(PathBuf::from).collect();
+        let kinds = sources.get(&settings::KIND)?;
         Ok(Self {
             checkout: checkout(sources, directory)?,
-            images_dir: sources.parse(&settings::IMAGES_DIR)?,
-            kind: sources.parse(&settings::KIND)?,
+            images_dirs: sources.get(&settings::IMAGES_DIR)?.map(|given| list(&given.text)).unwrap_or_default(),
+            kinds: kinds.map(|given| if given.text == NO_KIND { Vec::new() } else { list(&given.text) }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn lists_have_colons_or_several_flags() {
+        let read = |flags: &[(&'static str, &str)]| {
+            let flags: BTreeMap<_, _> = flags.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+            ImagesPlace::read(&Sources::new(flags, &|_| None).unwrap(), Path::new("/")).unwrap()
+        };
+        let paths = |texts: &[&str]| texts.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let place = read(&[("root", "/r")]);
+        assert_eq!((place.images_dirs, place.kinds), (paths(&[]), None));
+        let place = read(&[("root", "/r"), ("images-dir", "a\nb"), ("kind", "c:d")]);
+        assert_eq!((place.images_dirs, place.kinds), (paths(&["a", "b"]), Some(paths(&["c", "d"]))));
+        assert_eq!(read(&[("root", "/r"), ("kind", "none")]).kinds, Some(Vec::new()));
     }
 }

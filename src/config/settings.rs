@@ -105,16 +105,16 @@ settings! {
 
     ROOT = Setting::new("root", "IMAGE_WORKER_ROOT", "DIR", "The repository's root [default: the enclosing checkout]").group(TREE);
     RUN_TASK = Setting::new("run-task", "IMAGE_WORKER_RUN_TASK", "DIR", "The directory run-task of an installed taskgraph, which has the files of `# %include-run-task` [default: of the repository's own taskgraph, or of the one on PATH]").group(TREE);
-    IMAGES_DIR = Setting::new("images-dir", "IMAGE_WORKER_IMAGES_DIR", "DIR", "The folder of the image directories, from the root [default: testing/docker or taskcluster/docker, whichever is there]").group(TREE);
-    KIND = Setting::new("kind", "IMAGE_WORKER_KIND", "FILE", "The kind.yml of taskgraph's docker-image kind, which says what images there are").group(TREE);
+    IMAGES_DIR = Setting::new("images-dir", "IMAGE_WORKER_IMAGES_DIR", "DIR", "The directory of the image directories, from the root; can be repeated, or a list with colons: an image is taken from the first that has it [default: testing/docker or taskcluster/docker, whichever is there; with a kind.yml the docker directory beside it]").group(TREE).repeatable();
+    KIND = Setting::new("kind", "IMAGE_WORKER_KIND", "FILE", "The kind.yml of taskgraph's docker-image kind, which says what images there are; can be repeated, or a list with colons; `none`: take every image directory [default: taskcluster/kinds/docker-image/kind.yml or taskcluster/ci/docker-image/kind.yml, where there is one]").group(TREE).repeatable();
 
     DOT = Setting::new("dot", "IMAGE_WORKER_DOT", "", "Print a graph for Graphviz instead of a drawing").group(TREE);
 
     DECISION_TASK = Setting::new("decision-task", "IMAGE_WORKER_DECISION_TASK", "ID", "The decision task, which has the contexts as artifacts [default: TASK_ID]").group(DECISION);
     CONTEXTS = Setting::new("contexts", "IMAGE_WORKER_CONTEXTS", "DIR", "Where the contexts of missing images are written, as NAME.tar.gz, to become the artifacts public/docker-contexts/NAME.tar.gz").default("docker-contexts").group(DECISION);
     TASK_TEMPLATE = Setting::new("task-template", "IMAGE_WORKER_TASK_TEMPLATE", "FILE", "The image task's definition with placeholders [default: worker-config/task.yml of this version]").group(DECISION);
-    VALUES = Setting::new("values", "IMAGE_WORKER_VALUES", "JSON", "Values of the template's placeholders, a JSON object of strings; --value wins over it").default("{}").group(DECISION);
-    OFFLINE = Setting::new("offline", "IMAGE_WORKER_OFFLINE", "", "Look nothing up: every image gets a task; for a look at the graph").group(DECISION);
+    VALUES = Setting::new("values", "IMAGE_WORKER_VALUES", "JSON", "Values of the template's placeholders, a JSON object of strings, by NAME or ARCH:NAME; --value wins over it").default("{}").group(DECISION);
+    OFFLINE = Setting::new("offline", "IMAGE_WORKER_OFFLINE", "", "Look nothing up, for a look at the graph: every image that it names gets a task, with dummies for what only a decision task knows").group(DECISION);
 
     WITH_PARENTS = Setting::new("with-parents", "IMAGE_WORKER_WITH_PARENTS", "", "Also build the images of the tree that these need, in order; what the engine has of the same content is not built again").group(LOCAL);
     NO_CACHE = Setting::new("no-cache", "IMAGE_WORKER_NO_CACHE", "", "Build every step anew, and every image").group(LOCAL);

@@ -244,6 +244,9 @@ fn parse_file(path: &Path, text: &str) -> Result<BTreeMap<&'static str, String>,
             toml::Value::Boolean(switch) => switch.to_string(),
             toml::Value::Datetime(time) => time.to_string(),
             toml::Value::Table(table) => serde_json::to_string(&table).map_err(|error| wrong(error.to_string()))?,
+            toml::Value::Array(list) if setting.repeatable && list.iter().all(toml::Value::is_str) => {
+                list.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join("\n")
+            }
             toml::Value::Float(_) | toml::Value::Array(_) => {
                 return Err(wrong(format!("`{key}` is neither a text, a number, a switch nor a table")));
             }
@@ -301,6 +304,7 @@ mod tests {
         assert!(read("access-token = 'x'").unwrap_err().contains("TASKCLUSTER_ACCESS_TOKEN"));
         assert!(read("project = [1]").unwrap_err().contains("`project` is neither"));
         assert!(read("project = ").unwrap_err().starts_with("c.toml: "));
+        assert_eq!(read("images-dir = ['a', 'b']").unwrap()["images-dir"], "a\nb");
         let args = read("[docker-build-args]\nBASE = 'debian:12'").unwrap();
         assert_eq!(args["docker-build-args"], r#"{"BASE":"debian:12"}"#);
     }

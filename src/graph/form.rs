@@ -54,11 +54,18 @@ impl Entry {
         }
     }
 
+    /// The task's label, where it says one.
+    pub(super) fn label(&self) -> Option<&str> {
+        if self.key.parse::<TaskId>().is_err() {
+            return Some(&self.key);
+        }
+        let name = || self.definition.get("metadata")?.get("name");
+        self.fields.get("label").or_else(name).and_then(Value::as_str)
+    }
+
     /// The task's key, and its name for people where that is another.
     pub(super) fn described(&self) -> String {
-        let name = self.definition.get("metadata").and_then(|metadata| metadata.get("name"));
-        let name = self.fields.get("label").or(name).and_then(Value::as_str);
-        match name.filter(|name| *name != self.key && self.key.parse::<TaskId>().is_ok()) {
+        match self.label().filter(|name| *name != self.key && self.key.parse::<TaskId>().is_ok()) {
             Some(name) => format!("{} ({})", shown(&self.key), shown(name)),
             None => shown(&self.key),
         }

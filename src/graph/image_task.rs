@@ -110,27 +110,38 @@ fn forget_decision_task(definition: &mut Object) {
 
 /// Makes a task wait for an image. `edge` is what taskgraph's form calls the relation.
 pub(super) fn wait_for(entry: &mut Entry, form: Form, resolved: &Resolved, edge: &str) -> Result<(), GraphError> {
-    let id = match resolved {
-        Resolved::Found { task_id } => task_id.as_str(),
-        Resolved::Made(task) => {
-            let key = key(task, form);
-            let added = match form {
-                Form::Requires => add_to_list(&mut entry.fields, "requires", &key),
-                Form::TaskIds | Form::Labels => add_edge(&mut entry.fields, edge, &key),
-            };
-            if !added {
-                let name = format!("the edge {edge} of task {}", entry.described());
-                let way_out = "give the edge that is there another name";
-                return Err(GraphError::Taken { name, image: task.name.clone(), way_out });
-            }
-            match form {
-                // taskgraph does the rest when the task has its id.
-                Form::Labels => return Ok(()),
-                Form::Requires | Form::TaskIds => task.task_id.as_str(),
-            }
-        }
+    match resolved {
+        Resolved::Found { task_id } => depend_on(entry, task_id.as_str()),
+        Resolved::Made(task) => wait_for_task(entry, form, edge, &key(task, form), &task.name),
+    }
+}
+
+/// Makes a task wait for another one of the graph, which is there for the sake of an image.
+pub(super) fn wait_for_task(
+    entry: &mut Entry,
+    form: Form,
+    edge: &str,
+    key: &str,
+    image: &ImageName,
+) -> Result<(), GraphError> {
+    let added = match form {
+        Form::Requires => add_to_list(&mut entry.fields, "requires", key),
+        Form::TaskIds | Form::Labels => add_edge(&mut entry.fields, edge, key),
     };
-    // Workers take artifacts only from tasks that the definition names.
+    if !added {
+        let name = format!("the edge {edge} of task {}", entry.described());
+        let way_out = "give the edge that is there another name";
+        return Err(GraphError::Taken { name, image: image.clone(), way_out });
+    }
+    match form {
+        // taskgraph does the rest when the task has its id.
+        Form::Labels => Ok(()),
+        Form::Requires | Form::TaskIds => depend_on(entry, key),
+    }
+}
+
+/// Workers take artifacts only from tasks that the definition names.
+fn depend_on(entry: &mut Entry, id: &str) -> Result<(), GraphError> {
     if add_to_list(&mut entry.definition, "dependencies", id) {
         return Ok(());
     }

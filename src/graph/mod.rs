@@ -5,6 +5,7 @@ mod cycle;
 mod fill;
 mod form;
 mod image_task;
+mod packages;
 mod reference;
 mod template;
 mod trouble;
@@ -61,6 +62,8 @@ pub struct Resolution {
     pub images: BTreeMap<ImageName, Resolved>,
     /// The references of registry images.
     pub references: BTreeMap<ImageName, String>,
+    /// Whether packages whose tasks are not in the graph get a visible dummy.
+    pub dummies: bool,
 }
 
 /// What a task image has become.
@@ -86,6 +89,8 @@ pub struct ImageTask {
     pub definition: Value,
     /// The task image that it is built from.
     pub parent: Option<ImageName>,
+    /// What it installs of the tasks `packages-NAME`. That is put in by `resolve`, too.
+    pub packages: Vec<String>,
 }
 
 /// The label of the task that makes an image, the same as taskgraph's own.
@@ -154,7 +159,9 @@ impl Graph {
             entries.push(entry);
         }
         for task in needed {
-            entries.push(image_task::entry(task, self.form, &resolution.images)?);
+            let mut entry = image_task::entry(task, self.form, &resolution.images)?;
+            self.add_packages(&mut entry, task, resolution.dummies)?;
+            entries.push(entry);
         }
         no_cycle(&entries, self.form)?;
         Ok(self.assemble(entries))

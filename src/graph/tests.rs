@@ -28,12 +28,17 @@ fn made(name: &str, id: &str, parent: Option<&str>) -> Resolved {
         task_id: id.parse().unwrap(),
         definition: json!({ "payload": { "env": { "IMAGE_NAME": name } }, "dependencies": [A] }),
         parent: parent.map(image),
+        packages: Vec::new(),
     })
 }
 
 fn resolution(images: impl IntoIterator<Item = (&'static str, Resolved)>) -> Resolution {
     let references = BTreeMap::from([(image("desktop"), "mozilla/desktop:0.1".to_owned())]);
-    Resolution { images: images.into_iter().map(|(name, resolved)| (image(name), resolved)).collect(), references }
+    Resolution {
+        images: images.into_iter().map(|(name, resolved)| (image(name), resolved)).collect(),
+        references,
+        dummies: false,
+    }
 }
 
 fn uses(graph: Value) -> Result<Vec<Use>, GraphError> {

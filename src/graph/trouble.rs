@@ -84,6 +84,19 @@ pub enum GraphError {
         /// The task and the place, or the image that is built from it.
         user: String,
     },
+    /// A package that no task makes.
+    #[error(
+        "the image {image} needs the package {package}, but the graph has no task {label}; add it, or decide on the graph \
+         of all labels"
+    )]
+    NoPackage {
+        /// The image.
+        image: ImageName,
+        /// The package.
+        package: String,
+        /// The label of its task.
+        label: String,
+    },
     /// A definition of an image's task that has no place for what must be in it.
     #[error("the definition of the task that makes the image {image}: {place} {rule}")]
     Definition {

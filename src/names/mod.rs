@@ -169,6 +169,15 @@ checked_text!(
 );
 
 impl TaskId {
+    /// Stands for a task that nobody knows, in what is made for a look.
+    ///
+    /// # Panics
+    /// Never: the text is a slugid.
+    #[must_use]
+    pub fn unknown() -> Self {
+        "UNKNOWN-TASK-UNKNOWN-A".parse().expect("a constant, covered by the tests of decision")
+    }
+
     /// The id that follows from `parts`, always the same: whoever makes a task a second time makes the same task, and the
     /// queue takes equal definitions as one. Of 122 bits of a sha256 no two are alike by chance.
     #[must_use]

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::{Tree, TreeError};
+use crate::config::ImagesPlace;
+
 /// A folder that is gone when it is dropped.
 pub(super) struct Files(tempfile::TempDir);
 
@@ -29,4 +32,16 @@ impl Files {
     pub(super) fn at(&self, path: &str) -> PathBuf {
         self.0.path().join(path)
     }
+}
+
+/// The tree without a `kind.yml`.
+pub(super) fn read(root: &Path, images_dir: Option<&Path>) -> Result<Tree, TreeError> {
+    let images_dirs = images_dir.into_iter().map(Path::to_owned).collect();
+    Tree::open(&ImagesPlace { checkout: root.into(), images_dirs, kinds: Some(Vec::new()) })
+}
+
+/// The tree with a `kind.yml`.
+pub(super) fn with_kind(root: &Path, images_dir: Option<&Path>, kind: &Path) -> Result<Tree, TreeError> {
+    let images_dirs = images_dir.into_iter().map(Path::to_owned).collect();
+    Tree::open(&ImagesPlace { checkout: root.into(), images_dirs, kinds: Some(vec![kind.to_owned()]) })
 }

@@ -1,97 +1,145 @@
-//! taskgraph's `kind.yml` of docker images: which images there are, and what it says of each, read as taskgraph's
-//! transform loader reads it. The image directories are for `Tree`.
+//! taskgraph's `kind.yml` of docker images: which images there are, read as taskgraph's transform loader reads it, and as
+//! Thunderbird's, which takes images of Firefox's. What is said of each image is for `listed`, the image directories are
+//! for `Tree`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use tracing::warn;
 
 use super::TreeError;
-use super::trouble::nearest;
-use crate::names::{ImageName, RepoPath};
+use super::listed::{KindProblem, Listed};
+use crate::names::ImageName;
 
-/// What the schema of taskgraph's transform knows. `index` and `cache` are about where taskgraph's own tasks are
-/// found, which this program's routes take the place of.
-const KNOWN: [&str; 9] = ["args", "cache", "definition", "index", "name", "packages", "parent", "symbol", "task-from"];
+/// Where it is in the trees of today and of before.
+const USUAL: [&str; 2] = ["taskcluster/kinds/docker-image/kind.yml", "taskcluster/ci/docker-image/kind.yml"];
 
-/// One image of a `kind.yml`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Listed {
-    /// The directory below `taskcluster/docker`, where it is not the image's name.
-    pub(super) definition: Option<RepoPath>,
-    pub(super) parent: Option<ImageName>,
-    pub(super) args: BTreeMap<String, String>,
-    pub(super) symbol: Option<String>,
+/// What the transforms and the loaders are called whose work this program does itself.
+const PACKAGES: [&str; 2] = ["taskgraph.transforms.", "gecko_taskgraph.transforms."];
+const TRANSFORMS: [&str; 3] = ["docker_image:transforms", "cached_tasks:transforms", "task:transforms"];
+const LOADERS: [&str; 2] = ["taskgraph.loader.transform:loader", "comm_taskgraph.loader.merge:loader"];
+
+/// Images by name, each with what is said of it.
+type Images = BTreeMap<ImageName, Result<Listed, KindProblem>>;
+
+/// A `kind.yml`.
+#[derive(Debug, Default)]
+pub(super) struct Kind {
+    pub(super) file: PathBuf,
+    /// All files of this name that were read: this one, and the one that it refers to.
+    pub(super) files: Vec<PathBuf>,
+    /// The images. Names that no image can have are left out: nothing can ask for them.
+    pub(super) images: Images,
+    /// Images of another project's file that is not here, with that file.
+    pub(super) elsewhere: BTreeMap<ImageName, PathBuf>,
+    /// The project's own transforms and loader.
+    not_run: Vec<String>,
 }
 
-/// Why an image of a `kind.yml` cannot be used. Others of the same file can.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KindProblem {
-    /// Not a mapping.
-    #[error("it is no mapping; write `{{}}` where there is nothing to say")]
-    NoMapping,
-    /// Packages, which tasks of other kinds build.
-    #[error("it needs `packages:` ({0}), which this program does not build; install them in the Dockerfile")]
-    Packages(String),
-    /// A key that taskgraph does not know.
-    #[error("it has the key `{key}`, which taskgraph's docker_image transform does not know{nearest}")]
-    UnknownKey {
-        /// The key.
-        key: String,
-        /// What it could be, in words.
-        nearest: String,
-    },
-    /// A value of another type than taskgraph's schema has.
-    #[error("its `{key}` is {value}, not {what}")]
-    Type {
-        /// The key, `args.NAME` for example.
-        key: String,
-        /// What is there.
-        value: String,
-        /// What should be.
-        what: &'static str,
-    },
-}
-
-/// The images of a `kind.yml`, and of the files that its `tasks-from` names. Names that no image can have are left
-/// out: nothing can ask for them.
-pub(super) fn read(file: &Path) -> Result<BTreeMap<ImageName, Result<Listed, KindProblem>>, TreeError> {
-    let shape = |problem| TreeError::KindShape { path: file.to_owned(), problem };
-    let mut kind = mapping(file)?;
-    let words = [["tasks", "tasks-from", "task-defaults"], ["jobs", "jobs-from", "job-defaults"]];
-    let [tasks, old] = words.map(|words| words.iter().any(|word| kind.contains_key(*word)));
-    let words = match (tasks, old) {
-        (true, false) => words[0],
-        (false, true) => words[1],
-        (true, true) => return Err(shape("has `tasks` and the older `jobs`; use one of them")),
-        (false, false) => return Err(shape("has no `tasks`; name the kind.yml of the docker images")),
+/// The `kind.yml` that a repository has at its usual place. Gecko had one that lists no images.
+pub(super) fn usual(root: &Path) -> Vec<PathBuf> {
+    let lists_images = |file: &PathBuf| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines().any(|line| ["tasks", "jobs", "reference-tasks"].iter().any(|word| line.starts_with(word)))
     };
-    let defaults = or_empty(kind.remove(words[2]).unwrap_or_default());
-    let mut images = BTreeMap::new();
-    match kind.remove(words[0]) {
-        Some(Value::Object(tasks)) => add(&mut images, tasks, &defaults),
+    USUAL.iter().map(|place| root.join(place)).find(lists_images).into_iter().collect()
+}
+
+/// Reads a `kind.yml`, the files that its `tasks-from` names, and the file that its `reference-base-path` leads to.
+pub(super) fn read(file: &Path, root: &Path) -> Result<Kind, TreeError> {
+    let shape = |problem| TreeError::KindShape { path: file.to_owned(), problem };
+    let mut document = mapping(file)?;
+    let not_run = not_run(&document);
+    let mut kind = Kind {
+        file: file.to_owned(),
+        files: vec![file.to_owned()],
+        images: Images::new(),
+        elsewhere: BTreeMap::new(),
+        not_run,
+    };
+    let words = [["tasks", "tasks-from", "task-defaults"], ["jobs", "jobs-from", "job-defaults"]];
+    let [tasks, old] = words.map(|words| words.iter().any(|word| document.contains_key(*word)));
+    let words = match (tasks, old) {
+        (true, true) => return Err(shape("has `tasks` and the older `jobs`; use one of them")),
+        (false, true) => words[1],
+        (false, false) if !document.contains_key("reference-tasks") => {
+            return Err(shape("has no `tasks`; name the kind.yml of the docker images, or say `--kind none`"));
+        }
+        _ => words[0],
+    };
+    let defaults = or_empty(document.remove(words[2]).unwrap_or_default());
+    match document.remove(words[0]) {
+        Some(Value::Object(tasks)) => add(&mut kind.images, tasks, &defaults),
         None | Some(Value::Null) => {}
         Some(_) => return Err(shape("has `tasks` that are no mapping; write `NAME: {…}` for each image")),
     }
-    let others = match kind.remove(words[1]) {
-        Some(Value::Array(others)) => others,
-        None | Some(Value::Null) => Vec::new(),
-        Some(_) => return Err(shape("has a `tasks-from` that is no list of files")),
-    };
-    for other in others {
-        let other = other.as_str().ok_or_else(|| shape("has a `tasks-from` that is no list of files"))?;
+    for other in texts(document.remove(words[1])).ok_or_else(|| shape("has a `tasks-from` that is no list of files"))? {
         let mut tasks = mapping(&file.with_file_name(other))?;
         let own = or_empty(tasks.remove(words[2]).unwrap_or_default());
-        add(&mut images, tasks, &merge(defaults.clone(), own));
+        add(&mut kind.images, tasks, &merge(defaults.clone(), own));
     }
-    Ok(images)
+    if let Some(base) = document.get("reference-base-path") {
+        let base = base.as_str().ok_or_else(|| shape("has a `reference-base-path` that is no text"))?;
+        let wanted = texts(document.get("reference-tasks").cloned());
+        let wanted = wanted.ok_or_else(|| shape("has `reference-tasks` that are no list of images"))?;
+        kind.refer(&root.join(base).join("docker-image/kind.yml"), root, &wanted)?;
+    }
+    Ok(kind)
 }
 
-fn add(images: &mut BTreeMap<ImageName, Result<Listed, KindProblem>>, tasks: Map<String, Value>, defaults: &Value) {
+impl Kind {
+    /// Adds images of another file. In a checkout without the other project the path leads nowhere, or back.
+    fn refer(&mut self, other: &Path, root: &Path, wanted: &[String]) -> Result<(), TreeError> {
+        let wanted: BTreeSet<ImageName> = wanted.iter().filter_map(|name| name.parse().ok()).collect();
+        if !other.is_file() || other.canonicalize().ok() == self.file.canonicalize().ok() {
+            self.elsewhere.extend(wanted.into_iter().map(|name| (name, other.to_owned())));
+            return Ok(());
+        }
+        let reference = read(other, root)?;
+        for (name, listed) in reference.images.into_iter().filter(|(name, _)| wanted.contains(name)) {
+            self.images.entry(name).or_insert(listed);
+        }
+        self.files.extend(reference.files);
+        self.not_run.extend(reference.not_run);
+        Ok(())
+    }
+
+    /// What is the project's own, it has to do itself.
+    pub(super) fn warn_of_what_is_not_run(&self, root: &Path) {
+        if !self.not_run.is_empty() {
+            let (file, names) = (self.file.strip_prefix(root).unwrap_or(&self.file).display(), self.not_run.join(", "));
+            warn!(
+                "{file} has transforms of the project, which are not run here: {names}; what they change is not known"
+            );
+        }
+    }
+}
+
+/// The transforms and the loader that only the project itself can run.
+fn not_run(document: &Map<String, Value>) -> Vec<String> {
+    let is_known =
+        |name: &&str| PACKAGES.iter().any(|it| name.strip_prefix(it).is_some_and(|it| TRANSFORMS.contains(&it)));
+    let transforms = document.get("transforms").and_then(Value::as_array).into_iter().flatten();
+    let transforms = transforms.filter_map(Value::as_str).filter(|name| !is_known(name));
+    let loader = document.get("loader").and_then(Value::as_str).filter(|name| !LOADERS.contains(name));
+    transforms.chain(loader).map(str::to_owned).collect()
+}
+
+/// The texts of a list; none where it is something else.
+fn texts(list: Option<Value>) -> Option<Vec<String>> {
+    match list.unwrap_or_default() {
+        Value::Null => Some(Vec::new()),
+        Value::Array(items) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    }
+}
+
+fn add(images: &mut Images, tasks: Map<String, Value>, defaults: &Value) {
     for (name, task) in tasks {
         if let Ok(name) = name.parse() {
-            images.insert(name, listed(merge(defaults.clone(), or_empty(task))));
+            images.insert(name, Listed::read(merge(defaults.clone(), or_empty(task))));
         }
     }
 }
@@ -136,58 +184,16 @@ fn merge(defaults: Value, own: Value) -> Value {
     }
 }
 
-fn listed(task: Value) -> Result<Listed, KindProblem> {
-    let Value::Object(task) = task else { return Err(KindProblem::NoMapping) };
-    let mut listed = Listed::default();
-    for (key, value) in &task {
-        if value.is_null() {
-            continue;
-        }
-        let wrong = |what| wrong_type(key, value, what);
-        match key.as_str() {
-            "definition" => listed.definition = Some(named(key, value, "a directory below taskcluster/docker")?),
-            "parent" => listed.parent = Some(named(key, value, "the name of an image")?),
-            "symbol" => listed.symbol = Some(value.as_str().ok_or_else(|| wrong("text"))?.to_owned()),
-            "args" => {
-                for (name, value) in value.as_object().ok_or_else(|| wrong("a mapping"))? {
-                    // As in taskgraph: which text 0.10 and yes are is not for us to guess.
-                    let text = value.as_str();
-                    let text =
-                        text.ok_or_else(|| wrong_type(&format!("args.{name}"), value, "text; put it in quotes"))?;
-                    listed.args.insert(name.clone(), text.to_owned());
-                }
-            }
-            "packages" => {
-                let packages = value.as_array().ok_or_else(|| wrong("a list"))?;
-                if !packages.is_empty() {
-                    let packages: Vec<_> = packages.iter().map(|it| it.as_str().unwrap_or("?")).take(5).collect();
-                    return Err(KindProblem::Packages(packages.join(", ")));
-                }
-            }
-            known if KNOWN.contains(&known) => {}
-            key => return Err(KindProblem::UnknownKey { key: key.to_owned(), nearest: nearest(key, KNOWN) }),
-        }
-    }
-    Ok(listed)
-}
-
-fn named<T: std::str::FromStr>(key: &str, value: &Value, what: &'static str) -> Result<T, KindProblem> {
-    value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| wrong_type(key, value, what))
-}
-
-fn wrong_type(key: &str, value: &Value, what: &'static str) -> KindProblem {
-    KindProblem::Type { key: key.to_owned(), value: value.to_string().chars().take(60).collect(), what }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fixture::Files;
     use super::*;
 
-    fn read_text(text: &str) -> Result<BTreeMap<ImageName, Result<Listed, KindProblem>>, String> {
+    fn read_text(text: &str) -> Result<Images, String> {
         let files =
             Files::new(&[("kind.yml", text), ("more.yml", "job-defaults: {symbol: more}\nm: {args: {B: c}}\n")]);
-        read(&files.at("kind.yml")).map_err(|error| error.to_string().replace(&files.root().display().to_string(), ""))
+        let kind = read(&files.at("kind.yml"), files.root());
+        kind.map(|it| it.images).map_err(|error| error.to_string().replace(&files.root().display().to_string(), ""))
     }
 
     fn one(task: &str) -> Result<Listed, String> {
@@ -247,14 +253,11 @@ mod tests {
     fn what_cannot_be_built_says_why() {
         for (task, expected) in [
             (
-                "{packages: [a, b]}",
-                "it needs `packages:` (a, b), which this program does not build; install them in the Dockerfile",
-            ),
-            (
                 "{defintion: y}",
-                "it has the key `defintion`, which taskgraph's docker_image transform does not know; did you mean definition?",
+                "it has the key `defintion`, which no docker_image transform of taskgraph or Gecko knows; did you mean definition?",
             ),
-            ("{arch: arm64}", "it has the key `arch`, which taskgraph's docker_image transform does not know"),
+            ("{arch: [arm64]}", "its `arch` is [\"arm64\"], not an architecture, arm64 for example"),
+            ("{packages: ['a b']}", "its `packages` is [\"a b\"], not a list of names"),
             ("{args: {A: 3.10}}", "its `args.A` is 3.1, not text; put it in quotes"),
             ("{args: [A]}", "its `args` is [\"A\"], not a mapping"),
             ("{parent: A/b}", "its `parent` is \"A/b\", not the name of an image"),
@@ -266,10 +269,56 @@ mod tests {
     }
 
     #[test]
+    fn what_geckos_kind_says_besides() {
+        let image =
+            one("{packages: [b, a], arch: arm64, digest-extra: {x: [1]}, cache: true, run-on-repo-type: [git]}")
+                .unwrap();
+        assert_eq!((image.packages, image.arch.as_deref()), (vec!["b".to_owned(), "a".to_owned()], Some("arm64")));
+        assert_eq!(image.digest_extra, Some(serde_json::json!({ "x": [1] })));
+    }
+
+    #[test]
+    fn images_of_another_project_are_read_where_it_is() {
+        let comm = "loader: comm_taskgraph.loader.merge:loader\nreference-base-path: taskcluster/kinds\n\
+                    reference-tasks: [base, gone]\ntasks-from: [own.yml]\n";
+        let files = Files::new(&[
+            ("comm/taskcluster/kinds/docker-image/kind.yml", comm),
+            ("comm/taskcluster/kinds/docker-image/own.yml", "tb: {parent: base}\n"),
+        ]);
+        let kind = |at: &str| {
+            let kind = read(&files.at(at), files.root()).unwrap();
+            let names = |it: Vec<&ImageName>| it.into_iter().map(ToString::to_string).collect::<Vec<_>>();
+            (names(kind.images.keys().collect()), names(kind.elsewhere.keys().collect()), kind.files.len())
+        };
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let at = "comm/taskcluster/kinds/docker-image/kind.yml";
+        assert_eq!(kind(at), (names(&["tb"]), names(&["base", "gone"]), 1));
+        files.write("taskcluster/kinds/docker-image/kind.yml", "tasks: {base: {}, more: {}}\n");
+        assert_eq!(kind(at), (names(&["base", "tb"]), names(&[]), 2));
+        // Alone, its base path leads to itself.
+        files.write("taskcluster/kinds/docker-image/kind.yml", comm);
+        files.write("taskcluster/kinds/docker-image/own.yml", "tb: {}\n");
+        assert_eq!(kind("taskcluster/kinds/docker-image/kind.yml").1, names(&["base", "gone"]));
+    }
+
+    #[test]
+    fn transforms_of_the_project_are_named() {
+        let named = |text: &str| not_run(serde_json::from_str::<Value>(text).unwrap().as_object().unwrap());
+        let known = r#"{"loader": "taskgraph.loader.transform:loader", "transforms": ["taskgraph.transforms.docker_image:transforms",
+            "gecko_taskgraph.transforms.cached_tasks:transforms", "taskgraph.transforms.task:transforms"]}"#;
+        assert_eq!(named(known), [""; 0]);
+        let own = r#"{"loader": "own.loader:loader", "transforms": ["own.transforms.docker_image:transforms"]}"#;
+        assert_eq!(named(own), ["own.transforms.docker_image:transforms", "own.loader:loader"]);
+    }
+
+    #[test]
     fn a_file_that_is_no_kind_is_refused() {
         for (text, expected) in [
-            ("", "/kind.yml has no `tasks`; name the kind.yml of the docker images"),
-            ("kind-dependencies: []\n", "/kind.yml has no `tasks`; name the kind.yml of the docker images"),
+            ("", "/kind.yml has no `tasks`; name the kind.yml of the docker images, or say `--kind none`"),
+            (
+                "kind-dependencies: []\n",
+                "/kind.yml has no `tasks`; name the kind.yml of the docker images, or say `--kind none`",
+            ),
             ("tasks: {}\njobs: {}\n", "/kind.yml has `tasks` and the older `jobs`; use one of them"),
             ("tasks: [a]\n", "/kind.yml has `tasks` that are no mapping; write `NAME: {…}` for each image"),
             ("tasks-from: more.yml\n", "/kind.yml has a `tasks-from` that is no list of files"),
@@ -282,6 +331,6 @@ mod tests {
             assert!(error.starts_with("/kind.yml is no YAML mapping: ") && !error.contains('\n'), "{error}");
         }
         let missing = Path::new("/nowhere/kind.yml");
-        assert!(matches!(read(missing), Err(TreeError::Read { path, .. }) if path == missing));
+        assert!(matches!(read(missing, Path::new("/")), Err(TreeError::Read { path, .. }) if path == missing));
     }
 }

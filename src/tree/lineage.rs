@@ -1,11 +1,13 @@
-//! Families of images, parents first, and what each is called in the index: a hash of its context, its arguments and
-//! its parent, so that a parent's change is a change of its children. docs/decision.md has the formula.
+//! Families of images, parents first, and what each is called in the index: a hash of its context, its arguments, its
+//! packages and its parent, so that a parent's change is a change of its children. docs/decision.md has the formula.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+
+use serde_json::{Map, Value, json};
 
 use super::{Image, Tree, TreeError};
 use crate::context::collect::Context;
@@ -30,21 +32,36 @@ impl Identified {
     }
 }
 
-/// The hash that an image with arguments or a parent has in the index; none for others, whose context says all.
-/// `parent` is what the parent has there.
+/// The digests of other tasks' packages by their names, as the graph of those tasks has them.
+pub type PackageDigests = BTreeMap<String, String>;
+
+/// The hash in the index of an image that has arguments, a parent, or whatever else its context does not say; none for
+/// others, whose context says all. `parent` is what the parent has there.
 #[must_use]
 pub fn index_hash(
+    image: &Image,
     context: ContextHash,
-    args: &BTreeMap<String, String>,
     parent: Option<ContextHash>,
+    packages: &PackageDigests,
 ) -> Option<ContextHash> {
-    if args.is_empty() && parent.is_none() {
+    let Image { args, arch, digest_extra, packages: needed, .. } = image;
+    if args.is_empty() && parent.is_none() && arch.is_none() && digest_extra.is_none() && needed.is_empty() {
         return None;
     }
     // Keys in the order of their names and no spaces: what Python's json.dumps writes with sort_keys.
-    let (context, parent) = (context.to_string(), parent.map(|parent| parent.to_string()));
-    let line = serde_json::json!({ "args": args, "context": context, "parent": parent }).to_string();
-    Some(ContextHash(Digest::of(line.as_bytes())))
+    let mut line = Map::new();
+    line.extend(arch.as_ref().map(|arch| ("arch".to_owned(), json!(arch))));
+    line.insert("args".to_owned(), json!(args));
+    line.insert("context".to_owned(), json!(context.to_string()));
+    line.extend(digest_extra.clone().map(|extra| ("digest-extra".to_owned(), extra)));
+    if !needed.is_empty() {
+        let digests: BTreeMap<_, _> = needed.iter().map(|name| (name, packages.get(name))).collect();
+        line.insert("packages".to_owned(), json!(digests));
+    }
+    line.insert("parent".to_owned(), json!(parent.map(|parent| parent.to_string())));
+    let mut line = Value::Object(line);
+    line.sort_all_objects();
+    Some(ContextHash(Digest::of(line.to_string().as_bytes())))
 }
 
 impl Tree {
@@ -66,10 +83,21 @@ impl Tree {
         for (((name, parent), image), context) in family.into_iter().zip(images).zip(contexts) {
             let context = context?;
             let of_parent = parent.as_ref().and_then(|parent| identified.get(parent)).map(Identified::name_in_index);
-            let index_hash = index_hash(context, &image.args, of_parent);
+            let index_hash = index_hash(image, context, of_parent, &self.packages);
             identified.insert(name, Identified { context, index_hash, parent });
         }
         Ok(identified)
+    }
+
+    /// Takes what a task graph says of packages, which is in the hashes of the images that need them.
+    pub fn set_packages(&mut self, packages: PackageDigests) {
+        self.packages = packages;
+    }
+
+    /// Whether a package of an image is one that no task graph has said anything of.
+    #[must_use]
+    pub fn lacks_packages(&self, image: &Image) -> bool {
+        !image.packages.iter().all(|name| self.packages.contains_key(name))
     }
 
     /// The context of an image, its files found and not yet read.
@@ -132,7 +160,8 @@ fn take<'a, T>(items: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::Files;
+    use super::super::fixture::{self, Files};
+    use super::super::listed::Listed;
     use super::*;
 
     const DOCUMENT: &str = include_str!("../../docs/decision.md");
@@ -145,6 +174,20 @@ mod tests {
         names.iter().map(|name| name.parse().unwrap()).collect()
     }
 
+    /// The hash of an image that only has arguments.
+    fn of_args(
+        context: ContextHash,
+        args: &BTreeMap<String, String>,
+        parent: Option<ContextHash>,
+    ) -> Option<ContextHash> {
+        index_hash(&image(&json!({ "args": args })), context, parent, &PackageDigests::new())
+    }
+
+    /// The image `i`, of which a `kind.yml` says this.
+    fn image(listed: &Value) -> Image {
+        Listed::read(listed.clone()).unwrap().image("i".parse().unwrap(), "i".into())
+    }
+
     /// `name`, built from `parent`, or from a registry's image.
     fn tree(images: &[(&str, Option<&str>)]) -> (Files, Tree) {
         let files = Files::new(&[]);
@@ -153,7 +196,7 @@ mod tests {
             let dockerfile = format!("ARG DOCKER_IMAGE_PARENT={base}\nFROM $DOCKER_IMAGE_PARENT\n# {name}\n");
             files.write(&format!("testing/docker/{name}/Dockerfile"), &dockerfile);
         }
-        let tree = Tree::read(files.root(), None).unwrap();
+        let tree = fixture::read(files.root(), None).unwrap();
         (files, tree)
     }
 
@@ -169,7 +212,7 @@ mod tests {
         let (context, parent) = (hash(example("context")), hash(example("parent")));
         let json = example("json");
         assert_eq!(hash(example("sha256")), ContextHash(Digest::of(json.as_bytes())));
-        assert_eq!(index_hash(context, &args, Some(parent)), Some(hash(example("sha256"))));
+        assert_eq!(of_args(context, &args, Some(parent)), Some(hash(example("sha256"))));
     }
 
     #[test]
@@ -185,10 +228,29 @@ mod tests {
             ("Z", "\"\\\u{8}\u{c}\n\r\t\0\u{1f}"),
             ("a", ""),
         ]);
-        assert_eq!(index_hash(context, &none, None), None);
-        assert_eq!(index_hash(context, &none, Some(parent)), Some(hash(PARENT_ONLY)));
-        assert_eq!(index_hash(context, &args(&[("A", "b")]), None), Some(hash(ARGS_ONLY)));
-        assert_eq!(index_hash(context, &nasty, Some(parent)), Some(hash(NASTY)));
+        assert_eq!(of_args(context, &none, None), None);
+        assert_eq!(of_args(context, &none, Some(parent)), Some(hash(PARENT_ONLY)));
+        assert_eq!(of_args(context, &args(&[("A", "b")]), None), Some(hash(ARGS_ONLY)));
+        assert_eq!(of_args(context, &nasty, Some(parent)), Some(hash(NASTY)));
+    }
+
+    #[test]
+    fn what_the_context_does_not_say_is_in_the_hash() {
+        let context = ContextHash(Digest::of(b"context"));
+        let packages = [("a".to_owned(), "packages.v1/a/0".to_owned())].into();
+        let hash = |listed: Value| index_hash(&image(&listed), context, None, &packages);
+        assert_eq!(hash(json!({ "symbol": "x", "cache": true, "packages": [] })), None);
+        let line = |line: &str| Some(ContextHash(Digest::of(line.replace("CONTEXT", &context.to_string()).as_bytes())));
+        assert_eq!(
+            hash(json!({ "packages": ["b", "a"], "arch": "arm64", "digest-extra": { "z": 1, "a": [2] } })),
+            line(
+                r#"{"arch":"arm64","args":{},"context":"CONTEXT","digest-extra":{"a":[2],"z":1},"packages":{"a":"packages.v1/a/0","b":null},"parent":null}"#
+            )
+        );
+        assert_eq!(
+            hash(json!({ "arch": "arm64" })),
+            line(r#"{"arch":"arm64","args":{},"context":"CONTEXT","parent":null}"#)
+        );
     }
 
     #[test]
@@ -215,7 +277,7 @@ mod tests {
             ("taskcluster/docker/a/Dockerfile", "FROM $DOCKER_IMAGE_PARENT"),
             ("kind.yml", "tasks: {a: {parent: zzz}}"),
         ]);
-        let tree = Tree::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
+        let tree = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
         let error = tree.identify(&names(&["a"]), HashScheme::Tar).unwrap_err().to_string();
         assert_eq!(error, "the parent of the image a: unknown image zzz: taskcluster/docker has no such folder");
         let unknown = tree.family(&names(&["zzz"])).unwrap_err().to_string();
@@ -232,10 +294,10 @@ mod tests {
         let (a, b) = (of(&before, "a"), of(&before, "b"));
         assert_eq!((a.index_hash, a.parent.clone(), a.name_in_index()), (None, None, a.context));
         assert_eq!(b.parent, Some("a".parse().unwrap()));
-        assert_eq!(b.index_hash, index_hash(b.context, &BTreeMap::new(), Some(a.context)));
+        assert_eq!(b.index_hash, of_args(b.context, &BTreeMap::new(), Some(a.context)));
         assert_eq!(
             of(&before, "c").name_in_index(),
-            index_hash(of(&before, "c").context, &BTreeMap::new(), b.index_hash).unwrap()
+            of_args(of(&before, "c").context, &BTreeMap::new(), b.index_hash).unwrap()
         );
         let directory = files.at("testing/docker/a");
         let alone = Context::collect(&files.root().into(), &directory, &BTreeMap::new(), HashScheme::Tar).unwrap();
@@ -255,13 +317,13 @@ mod tests {
             ("taskcluster/docker/x/Dockerfile", "# %ARG V\nFROM debian:$V\n"),
             ("kind.yml", "tasks: {a: {definition: x, args: {V: '12'}}, b: {definition: x, args: {V: '13'}}}"),
         ]);
-        let tree = Tree::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
+        let tree = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
         let of =
             |scheme, name: &str| tree.identify(&names(&["a", "b"]), scheme).unwrap()[&name.parse().unwrap()].clone();
         let (a, b) = (of(HashScheme::Tar, "a"), of(HashScheme::Tar, "b"));
         assert_ne!(a.context, b.context);
         let args = |value: &str| [("V".to_owned(), value.to_owned())].into();
-        assert_eq!(a.index_hash, index_hash(a.context, &args("12"), None));
+        assert_eq!(a.index_hash, of_args(a.context, &args("12"), None));
         // The raw files are the same; the arguments are not.
         let (a, b) = (of(HashScheme::Contents, "a"), of(HashScheme::Contents, "b"));
         assert_eq!(a.context, b.context);

@@ -49,7 +49,8 @@ impl Tree {
         for (Needing { image, parent, needs }, context) in family.into_iter().zip(contexts) {
             let context = context?;
             let of_parent = |parent: &ImageName| images.iter().find(|it| it.image.name == *parent).map(|it| it.hash);
-            let hash = index_hash(context, &image.args, parent.as_ref().and_then(of_parent)).unwrap_or(context);
+            let hash =
+                index_hash(&image, context, parent.as_ref().and_then(of_parent), &self.packages).unwrap_or(context);
             let (tag, in_registry) = self.local_tag(&image.name)?;
             images.push(LocalImage { image, tag, in_registry, parent, needs, context, hash });
         }
@@ -111,7 +112,7 @@ impl Tree {
         };
         let mut needs: BTreeSet<_> = recipe.references.iter().filter_map(by_tag).collect();
         // No task builds an image of a registry: it can name a neighbour by the tag that this has here.
-        if is_versioned(self.images_root(), &image.name) {
+        if is_versioned(self.images_root_of(image.name.as_str()), &image.name) {
             let is_put_in = |reference: &Reference| reference.variables.iter().any(|variable| variable == ARGUMENT);
             recipe.references.retain(|reference| is_put_in(reference) || by_tag(reference).is_none());
         }
@@ -133,7 +134,7 @@ fn with_tag(image: &str) -> String {
 mod tests {
     use std::path::Path;
 
-    use super::super::fixture::Files;
+    use super::super::fixture::{self, Files};
     use super::*;
 
     fn names(names: &[&str]) -> Vec<ImageName> {
@@ -155,7 +156,7 @@ mod tests {
         for (path, content) in images {
             files.write(&format!("testing/docker/{path}"), content);
         }
-        let tree = Tree::read(files.root(), None).unwrap();
+        let tree = fixture::read(files.root(), None).unwrap();
         (files, tree)
     }
 
@@ -206,7 +207,7 @@ mod tests {
             ("taskcluster/docker/other/Dockerfile", "FROM scratch\n"),
             ("kind.yml", "tasks: {a: {args: {V: '12'}}, b: {parent: a}}"),
         ]);
-        let tree = Tree::open(&files.root().into(), None, Some(&files.at("kind.yml"))).unwrap();
+        let tree = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
         for scheme in [HashScheme::Tar, HashScheme::Contents] {
             let decided = tree.identify(&names(&["b"]), scheme).unwrap();
             let local = tree.local(&names(&["b"]), scheme).unwrap();

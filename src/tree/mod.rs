@@ -1,7 +1,7 @@
 //! The tree of images: the image directories below the images root, what is said of each, who is built from whom, and
 //! the hashes that follow. Contexts are made by `context`; graphs, the index and the engine are for others.
 //!
-//! - `Tree`: which images there are. `kind`: what taskgraph's `kind.yml` says of them.
+//! - `Tree`: which images there are. `kind`: what taskgraph's `kind.yml` says of them; `listed`: of one of them.
 //! - `parent`: which image is the parent.
 //! - [`lineage`]: families, parents first, and an image's hash in the index. [`registry`]: names in registries.
 //! - [`local`]: the images as people build them on their own machine.
@@ -11,25 +11,32 @@
 mod fixture;
 mod kind;
 pub mod lineage;
+mod listed;
 pub mod local;
 mod parent;
 pub mod registry;
 pub mod survey;
 mod trouble;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
+use crate::config::ImagesPlace;
 use crate::context::checkout::Checkout;
 use crate::context::collect::CollectError;
 use crate::dockerfile::base_images::Recipe;
 use crate::dockerfile::preprocess::Dockerfile;
 use crate::names::{ImageName, RepoPath};
-pub use kind::KindProblem;
+use kind::Kind;
+pub use listed::KindProblem;
+use listed::Listed;
 pub use parent::ParentProblem;
 
-use registry::{Registry, RegistryProblem};
+use lineage::PackageDigests;
+use registry::{Registry, RegistryProblem, is_versioned};
 pub use trouble::TreeError;
 use trouble::nearest;
 
@@ -41,12 +48,15 @@ const USUAL_PLACES: [&str; 2] = ["testing/docker", "taskcluster/docker"];
 #[derive(Debug)]
 pub struct Tree {
     checkout: Checkout,
-    images_root: PathBuf,
-    /// The `kind.yml`, where there is one.
-    kind: Option<PathBuf>,
+    /// The directories that hold the image directories; an image is taken from the first that has it.
+    images_roots: Vec<PathBuf>,
+    /// The `kind.yml` files; several where a project adds its images to those of another.
+    kinds: Vec<PathBuf>,
     images: BTreeMap<ImageName, Entry>,
-    /// Folders of the images root that are no image directories.
-    others: BTreeSet<String>,
+    /// Directories of the images roots that are no image directories, with their paths.
+    others: BTreeMap<String, PathBuf>,
+    /// What a task graph says of packages.
+    packages: PackageDigests,
 }
 
 /// An image directory, and what is said of it.
@@ -60,6 +70,12 @@ pub struct Image {
     pub args: BTreeMap<String, String>,
     /// Its Treeherder symbol. Only a `kind.yml` says it.
     pub symbol: Option<String>,
+    /// What it installs of other tasks' packages, in its order: `NAME` of the tasks `packages-NAME`.
+    pub packages: Vec<String>,
+    /// The architecture that it is for, `arm64` for example; absent, `amd64`.
+    pub arch: Option<String>,
+    /// What else is to be in its hash in the index.
+    pub digest_extra: Option<Value>,
     /// What a `kind.yml` says; [`Tree::parent`] knows the whole.
     listed_parent: Option<ImageName>,
 }
@@ -70,67 +86,82 @@ enum Entry {
     Built(Image),
     /// An image that the `kind.yml` does not list.
     Unlisted(Image),
-    /// An image that the `kind.yml` makes unusable.
-    Unusable(KindProblem),
+    /// An image that its `kind.yml` makes unusable.
+    Unusable { kind: PathBuf, problem: KindProblem },
     /// An image of the `kind.yml` whose directory has no Dockerfile.
     Bare(PathBuf),
+    /// An image that its `kind.yml` takes from another project's, which is not in this checkout.
+    Elsewhere { kind: PathBuf, reference: PathBuf },
 }
 
 impl Tree {
-    /// Finds the images of a repository: those that the `kind.yml` lists, where one is given, else every folder with a
-    /// Dockerfile.
-    pub fn open(checkout: &Checkout, images_dir: Option<&Path>, kind: Option<&Path>) -> Result<Self, TreeError> {
-        match kind {
-            Some(kind) => Self::with_kind(checkout, images_dir, kind),
-            None => Self::read(checkout, images_dir),
-        }
-    }
-
-    /// Finds the image directories of a repository: the folders with a Dockerfile in `images_dir`, a path from the
-    /// root, or in `testing/docker` or `taskcluster/docker`, whichever is there.
-    pub fn read(checkout: impl Into<Checkout>, images_dir: Option<&Path>) -> Result<Self, TreeError> {
+    /// Finds the images of a repository: those that its `kind.yml` lists, where there is one, else every directory with
+    /// a Dockerfile.
+    pub fn open(place: &ImagesPlace) -> Result<Self, TreeError> {
         // What is relative to the current directory would be taken for relative to the root further down.
-        let checkout = checkout.into();
-        let unreadable = |error| TreeError::Read { path: checkout.root.clone(), error };
-        let checkout = checkout.at(std::path::absolute(&checkout.root).map_err(unreadable)?);
-        let root = &checkout.root;
-        let images_root = match images_dir {
-            Some(given) => root.join(given),
-            None => usual_place(root)?,
-        };
-        let (found, others) = folders(&images_root)?;
-        let image = |name: ImageName| {
-            let directory = images_root.join(name.as_str());
-            let (args, symbol, listed_parent) = (BTreeMap::new(), None, None);
-            (name.clone(), Entry::Built(Image { name, directory, args, symbol, listed_parent }))
-        };
-        let images = found.into_iter().map(image).collect();
-        Ok(Self { checkout, images_root, kind: None, images, others })
+        let unreadable = |error| TreeError::Read { path: place.checkout.root.clone(), error };
+        let root = std::path::absolute(&place.checkout.root).map_err(unreadable)?;
+        let checkout = place.checkout.at(root.clone());
+        let kinds = place.kinds.clone().unwrap_or_else(|| kind::usual(&root));
+        let kinds: Vec<_> = kinds.iter().map(|file| kind::read(file, &root)).collect::<Result<_, _>>()?;
+        kinds.iter().for_each(|kind| kind.warn_of_what_is_not_run(&root));
+        let images_roots = images_roots(&root, &place.images_dirs, &kinds)?;
+        let directories = Directories::read(&images_roots)?;
+        let others = directories.others;
+        let (kinds_read, images, packages) = (Vec::new(), BTreeMap::new(), PackageDigests::new());
+        let mut tree = Self { checkout, images_roots, kinds: kinds_read, images, others, packages };
+        for kind in kinds {
+            tree.add_kind(kind);
+        }
+        for (name, directory) in directories.images {
+            let image = Listed::default().image(name.clone(), directory);
+            if tree.kinds.is_empty() {
+                tree.images.insert(name, Entry::Built(image));
+            } else if !tree.is_definition_only(&image) {
+                tree.images.entry(name).or_insert(Entry::Unlisted(image));
+            }
+        }
+        Ok(tree)
     }
 
-    /// Finds the images that a `kind.yml` of taskgraph lists. Their directories are in `images_dir`, a path from the
-    /// root, or in `taskcluster/docker`; other image directories there can be registry images, and no task images.
-    pub fn with_kind(checkout: impl Into<Checkout>, images_dir: Option<&Path>, kind: &Path) -> Result<Self, TreeError> {
-        let mut tree = Self::read(checkout, Some(images_dir.unwrap_or(Path::new(USUAL_PLACES[1]))))?;
-        tree.images = std::mem::take(&mut tree.images).into_iter().map(|(name, it)| (name, it.unlisted())).collect();
-        for (name, listed) in kind::read(kind)? {
+    /// Adds what a `kind.yml` lists. Other image directories can be registry images, and no task images.
+    fn add_kind(&mut self, kind: Kind) {
+        for (name, listed) in kind.images {
             let entry = match listed {
                 Ok(listed) => {
                     let below = listed.definition.as_ref().map_or(name.as_str(), RepoPath::as_str);
-                    let directory = tree.images_root.join(below);
+                    let directory = self.directory(below);
                     if has_dockerfile(&directory) {
-                        let kind::Listed { parent, args, symbol, .. } = listed;
-                        Entry::Built(Image { name: name.clone(), directory, args, symbol, listed_parent: parent })
+                        Entry::Built(listed.image(name.clone(), directory))
                     } else {
                         Entry::Bare(directory)
                     }
                 }
-                Err(problem) => Entry::Unusable(problem),
+                Err(problem) => Entry::Unusable { kind: kind.file.clone(), problem },
             };
-            tree.images.insert(name, entry);
+            self.images.entry(name).or_insert(entry);
         }
-        tree.kind = Some(kind.to_owned());
-        Ok(tree)
+        for (name, reference) in kind.elsewhere {
+            self.images.entry(name).or_insert(Entry::Elsewhere { kind: kind.file.clone(), reference });
+        }
+        self.kinds.push(kind.file);
+    }
+
+    /// Where an image directory is: in the first images root that has it.
+    fn directory(&self, below: &str) -> PathBuf {
+        self.images_root_of(below).join(below)
+    }
+
+    /// The images root that has a directory, else the first.
+    fn images_root_of(&self, below: &str) -> &Path {
+        let has = |root: &&PathBuf| root.join(below).is_dir();
+        self.images_roots.iter().find(has).or(self.images_roots.first()).map_or(self.root(), PathBuf::as_path)
+    }
+
+    /// Whether a directory is only what entries of the `kind.yml` are made from, under names of their own.
+    fn is_definition_only(&self, image: &Image) -> bool {
+        self.made_from(&image.directory).next().is_some()
+            && !is_versioned(self.images_root_of(image.name.as_str()), &image.name)
     }
 
     /// The repository.
@@ -145,10 +176,46 @@ impl Tree {
         &self.checkout.root
     }
 
-    /// The folder that holds the image directories.
+    /// Where the files of an image in a registry are, VERSION for example.
     #[must_use]
-    pub fn images_root(&self) -> &Path {
-        &self.images_root
+    pub fn registry_directory(&self, name: &ImageName) -> PathBuf {
+        self.directory(name.as_str())
+    }
+
+    /// The image that somebody has typed the name of, or the path of whose directory: `directory` is the current one.
+    /// None for a directory that no image of this tree is made from.
+    pub fn find(&self, typed: &str, directory: &Path) -> Result<Option<&Image>, TreeError> {
+        if let Ok(name) = typed.parse::<ImageName>()
+            && (self.images.contains_key(&name) || !directory.join(typed).is_dir())
+        {
+            return self.image(&name).map(Some);
+        }
+        let path = directory.join(typed);
+        let real = path.canonicalize().map_err(|error| TreeError::Read { path: path.clone(), error })?;
+        let is_its = |image: &&Image| image.directory.canonicalize().is_ok_and(|directory| directory == real);
+        let images: Vec<_> = self.usable().filter(is_its).collect();
+        let of_its_name = images.iter().find(|image| real.file_name().is_some_and(|name| name == image.name.as_str()));
+        match (of_its_name, images.as_slice()) {
+            (Some(image), _) | (None, [image]) => Ok(Some(image)),
+            (None, []) => Ok(None),
+            (None, several) => {
+                let names = several.iter().map(|image| image.name.to_string()).collect();
+                Err(TreeError::SeveralImages { directory: self.shown(&real), names })
+            }
+        }
+    }
+
+    /// The images that are made from a directory.
+    fn made_from(&self, directory: &Path) -> impl Iterator<Item = &Image> {
+        self.usable().filter(move |image| image.directory == directory)
+    }
+
+    /// The images whose directories have a Dockerfile.
+    fn usable(&self) -> impl Iterator<Item = &Image> {
+        self.images.values().filter_map(|entry| match entry {
+            Entry::Built(image) | Entry::Unlisted(image) => Some(image),
+            Entry::Unusable { .. } | Entry::Bare(_) | Entry::Elsewhere { .. } => None,
+        })
     }
 
     /// The names of all images, also of those that cannot be used.
@@ -160,37 +227,44 @@ impl Tree {
     pub fn image(&self, name: &ImageName) -> Result<&Image, TreeError> {
         match self.images.get(name) {
             Some(Entry::Built(image) | Entry::Unlisted(image)) => Ok(image),
-            Some(Entry::Unusable(problem)) => Err(TreeError::Kind {
+            Some(Entry::Unusable { kind, problem }) => {
+                Err(TreeError::Kind { name: name.clone(), kind: self.shown(kind), problem: problem.clone() })
+            }
+            Some(Entry::Elsewhere { kind, reference }) => Err(TreeError::Elsewhere {
                 name: name.clone(),
-                kind: self.shown(self.kind.as_deref().unwrap_or(&self.images_root)),
-                problem: problem.clone(),
+                kind: self.shown(kind),
+                reference: self.shown(reference),
             }),
             Some(Entry::Bare(directory)) => {
                 Err(TreeError::NoDockerfile { name: name.clone(), directory: self.shown(directory) })
             }
-            None if self.others.contains(name.as_str()) => {
-                let directory = self.shown(&self.images_root.join(name.as_str()));
-                Err(TreeError::NoDockerfile { name: name.clone(), directory })
+            None if self.made_from(&self.directory(name.as_str())).next().is_some() => {
+                let directory = self.directory(name.as_str());
+                let names = self.made_from(&directory).map(|image| image.name.to_string()).collect();
+                Err(TreeError::SeveralImages { directory: self.shown(&directory), names })
             }
-            None => Err(TreeError::Unknown {
-                name: name.clone(),
-                images_root: self.shown(&self.images_root),
-                nearest: nearest(name.as_str(), self.names().map(ImageName::as_str)),
-            }),
+            None => match self.others.get(name.as_str()) {
+                Some(directory) => {
+                    Err(TreeError::NoDockerfile { name: name.clone(), directory: self.shown(directory) })
+                }
+                None => Err(TreeError::Unknown {
+                    name: name.clone(),
+                    places: self.listed(&self.images_roots),
+                    nearest: nearest(name.as_str(), self.names().map(ImageName::as_str)),
+                }),
+            },
         }
     }
 
     /// An image that a task builds: with a `kind.yml`, one that it lists.
     pub fn task_image(&self, name: &ImageName) -> Result<&Image, TreeError> {
         let image = self.image(name)?;
-        match (self.images.get(name), &self.kind) {
-            (Some(Entry::Unlisted(_)), Some(kind)) => {
-                let listed = self.images.iter().filter(|(_, entry)| !matches!(entry, Entry::Unlisted(_)));
-                let nearest = nearest(name.as_str(), listed.map(|(name, _)| name.as_str()));
-                Err(TreeError::NotInKind { name: name.clone(), kind: self.shown(kind), nearest })
-            }
-            _ => Ok(image),
+        if let Some(Entry::Unlisted(_)) = self.images.get(name) {
+            let listed = self.images.iter().filter(|(_, entry)| !matches!(entry, Entry::Unlisted(_)));
+            let nearest = nearest(name.as_str(), listed.map(|(name, _)| name.as_str()));
+            return Err(TreeError::NotInKind { name: name.clone(), kinds: self.listed(&self.kinds), nearest });
         }
+        Ok(image)
     }
 
     /// The images that an image's Dockerfile names.
@@ -210,7 +284,7 @@ impl Tree {
     pub fn registry(&self, name: &ImageName) -> Result<Option<Registry>, TreeError> {
         match self.image(name) {
             // What a task cannot build, a registry can have.
-            Ok(_) | Err(TreeError::Kind { .. }) => Registry::read(&self.images_root, name),
+            Ok(_) | Err(TreeError::Kind { .. }) => Registry::read(self.images_root_of(name.as_str()), name),
             Err(error) => Err(error),
         }
     }
@@ -225,6 +299,11 @@ impl Tree {
     /// A path as people write it: from the repository's root.
     fn shown(&self, path: &Path) -> PathBuf {
         path.strip_prefix(self.root()).unwrap_or(path).to_owned()
+    }
+
+    /// Paths as people write them, in a row.
+    fn listed(&self, paths: &[PathBuf]) -> String {
+        paths.iter().map(|path| self.shown(path).display().to_string()).collect::<Vec<_>>().join(" and ")
     }
 
     fn is_image(&self, name: &ImageName) -> bool {
@@ -242,13 +321,26 @@ impl Image {
     }
 }
 
-impl Entry {
-    fn unlisted(self) -> Self {
-        match self {
-            Self::Built(image) => Self::Unlisted(image),
-            other => other,
+/// The images roots: those that are named, else the usual ones. A `kind.yml` has the images of the `docker` directory
+/// beside its kind's.
+fn images_roots(root: &Path, named: &[PathBuf], kinds: &[Kind]) -> Result<Vec<PathBuf>, TreeError> {
+    if !named.is_empty() {
+        return Ok(named.iter().map(|given| root.join(given)).collect());
+    }
+    if kinds.is_empty() {
+        return usual_place(root).map(|place| vec![place]);
+    }
+    let beside = |file: &PathBuf| Some(file.ancestors().nth(3)?.join("docker")).filter(|it| it.is_dir());
+    let mut roots: Vec<PathBuf> = Vec::new();
+    for place in kinds.iter().flat_map(|kind| &kind.files).filter_map(beside) {
+        if !roots.contains(&place) {
+            roots.push(place);
         }
     }
+    if roots.is_empty() {
+        roots.push(root.join(USUAL_PLACES[1]));
+    }
+    Ok(roots)
 }
 
 /// The images root where nobody names it.
@@ -262,20 +354,31 @@ fn usual_place(root: &Path) -> Result<PathBuf, TreeError> {
     }
 }
 
-/// The folders of the images root: image directories, and others.
-fn folders(images_root: &Path) -> Result<(BTreeSet<ImageName>, BTreeSet<String>), TreeError> {
-    let unreadable = |error| TreeError::Read { path: images_root.to_owned(), error };
-    let (mut images, mut others) = (BTreeSet::new(), BTreeSet::new());
-    for entry in fs::read_dir(images_root).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        // A name that is no text can't be written in a graph.
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_dir()) else { continue };
-        match name.parse() {
-            Ok(name) if has_dockerfile(&path) => drop(images.insert(name)),
-            _ => drop(others.insert(name.to_owned())),
+/// What is in the images roots.
+#[derive(Default)]
+struct Directories {
+    images: BTreeMap<ImageName, PathBuf>,
+    others: BTreeMap<String, PathBuf>,
+}
+
+impl Directories {
+    fn read(images_roots: &[PathBuf]) -> Result<Self, TreeError> {
+        let mut directories = Self::default();
+        for images_root in images_roots {
+            let unreadable = |error| TreeError::Read { path: images_root.clone(), error };
+            for entry in fs::read_dir(images_root).map_err(unreadable)? {
+                let path = entry.map_err(unreadable)?.path();
+                // A name that is no text can't be written in a graph.
+                let name = path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_dir());
+                let Some(name) = name.map(str::to_owned) else { continue };
+                match name.parse() {
+                    Ok(name) if has_dockerfile(&path) => drop(directories.images.entry(name).or_insert(path)),
+                    _ => drop(directories.others.entry(name).or_insert(path)),
+                }
+            }
         }
+        Ok(directories)
     }
-    Ok((images, others))
 }
 
 /// Whether there is a Dockerfile, be it a link that leads nowhere: making the context says so.

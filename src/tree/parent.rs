@@ -3,7 +3,7 @@
 
 use super::registry::is_versioned;
 use super::{Image, Tree};
-use crate::dockerfile::base_images::{Recipe, Reference};
+use crate::dockerfile::base_images::{By, Recipe, Reference};
 use crate::names::ImageName;
 
 /// The build argument that the parent is put in by, as `image_builder` has it.
@@ -51,6 +51,19 @@ pub enum ParentProblem {
         /// The image that `kind.yml` names.
         parent: ImageName,
     },
+    /// A FROM that names nothing which an engine could pull.
+    #[error(
+        "line {line}: `{instruction}` is {image:?}, which is no image reference; write one there, or in the `args` of \
+         kind.yml: a transform of the project that puts one in is not run"
+    )]
+    NoReference {
+        /// Its line.
+        line: usize,
+        /// The instruction.
+        instruction: String,
+        /// What it names.
+        image: String,
+    },
     /// The argument among the image's own.
     #[error("the args have {ARGUMENT}, which is the parent's place; write `parent: {parent}` instead")]
     AmongArgs {
@@ -61,6 +74,7 @@ pub enum ParentProblem {
 
 /// The parent of an image, where it has one.
 pub(super) fn parent(tree: &Tree, image: &Image, recipe: &Recipe) -> Result<Option<ImageName>, ParentProblem> {
+    recipe.references.iter().try_for_each(|reference| can_be_pulled(image, reference))?;
     let said = image.listed_parent.as_ref();
     let mut found: Option<ImageName> = None;
     for reference in &recipe.references {
@@ -79,7 +93,7 @@ pub(super) fn parent(tree: &Tree, image: &Image, recipe: &Recipe) -> Result<Opti
             }
             (Some((default, _)), ..) => found = Some(default),
             (None, None, _) if reference.image.as_ref().is_none_or(String::is_empty) => {
-                let kind = if tree.kind.is_some() { ", or `parent: NAME` in kind.yml" } else { "" };
+                let kind = if tree.kinds.is_empty() { "" } else { ", or `parent: NAME` in kind.yml" };
                 return Err(ParentProblem::Unsaid { instruction: instruction(), kind });
             }
             (None, ..) => {}
@@ -90,6 +104,20 @@ pub(super) fn parent(tree: &Tree, image: &Image, recipe: &Recipe) -> Result<Opti
         Some(parent) if image.args.contains_key(ARGUMENT) => Err(ParentProblem::AmongArgs { parent }),
         parent => Ok(parent),
     }
+}
+
+/// Refuses a base image whose name is none: what a transform of the project would have replaced, for example.
+fn can_be_pulled(image: &Image, reference: &Reference) -> Result<(), ParentProblem> {
+    let Some(name) = reference.image.as_ref().filter(|name| !name.is_empty() && reference.by == By::From) else {
+        return Ok(());
+    };
+    if oci_client::Reference::try_from(name.as_str()).is_ok() {
+        return Ok(());
+    }
+    let text = image.dockerfile().map(|dockerfile| dockerfile.text).unwrap_or_default();
+    let is_it = |line: &str| line.to_ascii_uppercase().starts_with("FROM") && line.contains(&reference.written);
+    let line = text.lines().position(is_it).map_or(1, |at| at + 1);
+    Err(ParentProblem::NoReference { line, instruction: reference.shown(), image: name.clone() })
 }
 
 /// The image of the tree that a reference could mean, and the tag that it has there.
@@ -105,7 +133,9 @@ fn neighbour<'a>(tree: &Tree, reference: &'a Reference) -> Option<(ImageName, Op
 fn by_name(tree: &Tree, image: &Image, reference: &Reference) -> Result<(), ParentProblem> {
     match neighbour(tree, reference) {
         Some((name, None | Some("latest")))
-            if tree.kind.is_none() && name != image.name && !is_versioned(&tree.images_root, &name) =>
+            if tree.kinds.is_empty()
+                && name != image.name
+                && !is_versioned(tree.images_root_of(name.as_str()), &name) =>
         {
             Err(ParentProblem::ByName { instruction: reference.shown(), image: name })
         }
@@ -115,8 +145,7 @@ fn by_name(tree: &Tree, image: &Image, reference: &Reference) -> Result<(), Pare
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::Files;
-    use super::*;
+    use super::super::fixture::{self, Files};
 
     /// The parent of the image `i`, or nothing, among the neighbours `builder`, `tester` and, in a registry, `pushed`.
     fn told(dockerfile: &str, kind: Option<&str>) -> Result<String, String> {
@@ -131,8 +160,8 @@ mod tests {
         files.extend(kind_file.iter().map(|text| ("kind.yml", text.as_str())));
         let files = Files::new(&files);
         let tree = match kind {
-            None => Tree::read(files.root(), None),
-            Some(_) => Tree::with_kind(files.root(), None, &files.at("kind.yml")),
+            None => fixture::read(files.root(), None),
+            Some(_) => fixture::with_kind(files.root(), None, &files.at("kind.yml")),
         };
         let parent = tree.unwrap().parent(&"i".parse().unwrap());
         parent.map(|parent| parent.map_or_else(String::new, |name| name.to_string())).map_err(|error| error.to_string())
@@ -217,5 +246,30 @@ mod tests {
                      `parent: builder` instead";
         assert_eq!(told(with_default, Some("{args: {DOCKER_IMAGE_PARENT: builder}}")).unwrap_err(), among);
         assert_eq!(told(with_default, Some("{args: {DOCKER_IMAGE_PARENT: debian:12}}")), Ok(String::new()));
+    }
+
+    #[test]
+    fn a_base_image_has_a_name_that_can_be_pulled() {
+        for (dockerfile, kind, named) in [
+            (
+                "ARG B\nFROM $B\n",
+                "{args: {B: '{dockerhub:ubuntu:latest}'}}",
+                "line 2: `FROM $B` is \"{dockerhub:ubuntu:latest}\"",
+            ),
+            ("\nFROM Debian:12\n", "{}", "line 2: `FROM Debian:12` is \"Debian:12\""),
+            ("ARG B=\"a b\"\nFROM $B\n", "{}", "line 2: `FROM $B` is \"a b\""),
+        ] {
+            let error = told(dockerfile, Some(kind)).unwrap_err();
+            let expected = format!("the Dockerfile of the image i: {named}, which is no image reference; ");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+        for fine in [
+            "i386/ubuntu:bionic",
+            "localhost:5000/a/b",
+            "a.b/c@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "scratch",
+        ] {
+            assert_eq!(told(&format!("FROM {fine}\n"), Some("{}")), Ok(String::new()), "{fine}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::kind::KindProblem;
+use super::listed::KindProblem;
 use super::parent::ParentProblem;
 use super::registry::RegistryProblem;
 use crate::context::collect::CollectError;
@@ -57,12 +57,12 @@ pub enum TreeError {
         problem: &'static str,
     },
     /// A name that nothing has.
-    #[error("unknown image {name}: {} has no such folder{nearest}", images_root.display())]
+    #[error("unknown image {name}: {places} has no such folder{nearest}")]
     Unknown {
         /// The name.
         name: ImageName,
-        /// Where it should be.
-        images_root: PathBuf,
+        /// Where it should be, in words.
+        places: String,
         /// What could have been meant, in words.
         nearest: String,
     },
@@ -75,12 +75,12 @@ pub enum TreeError {
         directory: PathBuf,
     },
     /// An image directory that the `kind.yml` does not list.
-    #[error("the image {name} is not in {}, so no task builds it{nearest}", kind.display())]
+    #[error("the image {name} is not in {kinds}, so no task builds it{nearest}")]
     NotInKind {
         /// The name.
         name: ImageName,
-        /// The file.
-        kind: PathBuf,
+        /// The files, in words.
+        kinds: String,
         /// What could have been meant, in words.
         nearest: String,
     },
@@ -93,6 +93,28 @@ pub enum TreeError {
         kind: PathBuf,
         /// What is wrong with it.
         problem: KindProblem,
+    },
+    /// An image of another project's, which is not in the checkout.
+    #[error(
+        "the image {name} is one of the reference-tasks of {}, and {} has none of that project's; call from a checkout of \
+         that project which has this one in it (--root, --kind)",
+        kind.display(), reference.display()
+    )]
+    Elsewhere {
+        /// The image.
+        name: ImageName,
+        /// The file that names it.
+        kind: PathBuf,
+        /// The file that should list it.
+        reference: PathBuf,
+    },
+    /// A directory that is no image itself: others are made from it.
+    #[error("{} is the definition of {}; name the image that you want", directory.display(), names.join(", "))]
+    SeveralImages {
+        /// The directory.
+        directory: PathBuf,
+        /// The images' names.
+        names: Vec<String>,
     },
     /// An image directory without a context.
     #[error(transparent)]

@@ -118,10 +118,11 @@ fn five_thousand_tasks_and_two_hundred_images() {
             task_id: slugid(100_000 + number).parse().unwrap(),
             definition: json!({ "payload": { "env": {} } }),
             parent: number.checked_sub(1).map(|parent| image(&format!("i{parent}"))),
+            packages: Vec::new(),
         };
         (task.name.clone(), Resolved::Made(task))
     });
-    let resolution = Resolution { images: images.collect(), references: BTreeMap::new() };
+    let resolution = Resolution { images: images.collect(), ..Resolution::default() };
     for form in [Form::Requires, Form::TaskIds, Form::Labels] {
         let values = (0..5_000).map(|number| {
             json!({ "image": { "taskId": format!("{{#task_id_for_image}}i{}{{/task_id_for_image}}", number % 200) } })

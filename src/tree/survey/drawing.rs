@@ -19,7 +19,7 @@ const NUMBERS: [usize; 2] = [3, 4];
 impl fmt::Display for Survey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pushed = self.images.iter().filter(|image| image.kind == Some(Sort::Registry)).count();
-        let (place, images) = (self.images_dir.display(), counted(self.images.len(), "image"));
+        let (place, images) = (&self.images_dir, counted(self.images.len(), "image"));
         writeln!(f, "{place}: {images}, {pushed} of a registry")?;
         if !self.images.is_empty() {
             writeln!(f)?;

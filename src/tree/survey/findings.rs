@@ -19,7 +19,6 @@ const PUBLIC: [&str; 7] =
 /// Findings in the making.
 pub(super) struct Findings<'a> {
     tree: &'a Tree,
-    looks: &'a BTreeMap<ImageName, Look>,
     relations: &'a Relations,
     problems: Vec<Finding>,
     hints: Vec<Finding>,
@@ -34,7 +33,7 @@ impl<'a> Findings<'a> {
         looks: &'a BTreeMap<ImageName, Look>,
         relations: &'a Relations,
     ) -> (Vec<Finding>, Vec<Finding>) {
-        let mut it = Self { tree, looks, relations, problems: Vec::new(), hints: Vec::new(), told: BTreeSet::new() };
+        let mut it = Self { tree, relations, problems: Vec::new(), hints: Vec::new(), told: BTreeSet::new() };
         it.folders();
         for (name, look) in looks {
             it.image(name, look);
@@ -43,33 +42,25 @@ impl<'a> Findings<'a> {
         }
         it.references();
         it.cycles();
-        it.no_taskgraph();
+        it.no_taskgraph(looks);
         (it.problems, it.hints)
     }
 
-    /// Folders that are no image directories. A folder whose files are included is a store.
+    /// Directories with a Dockerfile and a name that no image can have. Without a Dockerfile they are somebody's files, and
+    /// with a `kind.yml` that one says what is an image.
     fn folders(&mut self) {
-        for folder in &self.tree.others {
-            let path = self.tree.images_root.join(folder);
-            let included = |path: &Path| {
-                let mut includes = self.looks.values().flat_map(|look| &look.includes);
-                includes.any(|include| self.tree.root().join(include.trim_start_matches('/')).starts_with(path))
-            };
-            if folder.starts_with('.') || folder == "__pycache__" || included(&path) || self.tree.holds_images(&path) {
-                continue;
-            }
-            let shown = self.tree.shown(&path);
+        if !self.tree.kinds.is_empty() {
+            return;
+        }
+        for (folder, path) in self.tree.others.iter().filter(|(_, path)| has_dockerfile(path)) {
+            let shown = self.tree.shown(path);
             let shown = shown.display();
-            let message = if has_dockerfile(&path) {
-                let problem = folder.parse::<ImageName>().err().map(|error| error.to_string()).unwrap_or_default();
-                let lower = folder.to_lowercase();
-                if lower.parse().is_ok_and(|name| self.tree.is_image(&name)) {
-                    format!("{shown} and {lower} have one name where case does not count, and {problem}")
-                } else {
-                    format!("{shown}: {problem}; rename it")
-                }
+            let problem = folder.parse::<ImageName>().err().map(|error| error.to_string()).unwrap_or_default();
+            let lower = folder.to_lowercase();
+            let message = if lower.parse().is_ok_and(|name| self.tree.is_image(&name)) {
+                format!("{shown} and {lower} have one name where case does not count, and {problem}")
             } else {
-                format!("{shown} has no Dockerfile; write one, or move the folder out of the images'")
+                format!("{shown}: {problem}; rename it")
             };
             self.problems.push(Finding { image: None, message });
         }
@@ -82,15 +73,30 @@ impl<'a> Findings<'a> {
                 TreeError::NoDockerfile { directory, .. } => {
                     format!("the image {name}: {} has no Dockerfile; write one", directory.display())
                 }
+                // The path alone does not say which of the images that are made from it.
+                TreeError::Context(_) | TreeError::Read { .. } if self.has_other_directory(name) => {
+                    format!("the image {name}: {}", self.told(error))
+                }
                 error => self.told(error),
             };
-            self.problem(name, message);
+            match self.tree.sort(name, look, self.relations) {
+                Some(_) => self.problem(name, message),
+                // Nobody builds it.
+                None => self.hints.push(Finding { image: Some(name.clone()), message }),
+            }
         }
         if let Some(error) = look.parent.as_ref().and_then(|parent| self.tree.task_image(parent).err()) {
-            let error = TreeError::OfChild { child: name.clone(), error: Box::new(error) };
-            self.problem(name, self.told(&error));
+            let is_elsewhere = matches!(error, TreeError::Elsewhere { .. });
+            let message = self.told(&TreeError::OfChild { child: name.clone(), error: Box::new(error) });
+            if is_elsewhere {
+                self.hints.push(Finding { image: Some(name.clone()), message });
+            } else {
+                self.problem(name, message);
+            }
         }
-        for problem in look.said.iter().flat_map(Said::problems) {
+        // What a kind.yml lists, a task builds, whatever files of a registry image it has.
+        let is_listed = !self.tree.kinds.is_empty() && matches!(self.tree.images.get(name), Some(Entry::Built(_)));
+        for problem in look.said.iter().filter(|_| !is_listed).flat_map(Said::problems) {
             // A file that is wrong for one image is wrong for all that have it.
             if let RegistryProblem::Grammar { file, .. } = problem
                 && !self.told.insert(file.clone())
@@ -100,6 +106,11 @@ impl<'a> Findings<'a> {
             let error = TreeError::Registry { name: name.clone(), problem: problem.clone() };
             self.problem(name, self.told(&error));
         }
+    }
+
+    /// Whether an image is made from a directory that has another name.
+    fn has_other_directory(&self, name: &ImageName) -> bool {
+        self.tree.image(name).is_ok_and(|image| image.directory.file_name().is_none_or(|it| it != name.as_str()))
     }
 
     /// What an image's files could have otherwise.
@@ -128,8 +139,7 @@ impl<'a> Findings<'a> {
                 Some(Sort::Task) | None => {}
             }
         }
-        let used = |entry: &Entry| matches!(entry, Entry::Built(other) if other.directory == image.directory);
-        if sort.is_none() && !self.tree.images.values().any(used) {
+        if sort.is_none() {
             self.hint(name, "is not in the kind.yml and has no VERSION with a REGISTRY, so nobody builds it");
         }
     }
@@ -140,7 +150,7 @@ impl<'a> Findings<'a> {
             Some(Entry::Built(image) | Entry::Unlisted(image)) => &image.directory,
             _ => return,
         };
-        let own = self.tree.images_root.join(name.as_str());
+        let own = self.tree.directory(name.as_str());
         let places = USUAL_PLACES.iter().map(|place| self.tree.root().join(place).join(name.as_str()));
         let other = |other: &Path| {
             let same = || other.canonicalize().ok() == directory.canonicalize().ok();
@@ -150,7 +160,13 @@ impl<'a> Findings<'a> {
         for other in others.into_iter().filter(|place| other(place)) {
             let (directory, other) = (self.tree.shown(directory), self.tree.shown(&other));
             let both = format!("{} and {}", directory.display(), other.display());
-            self.problem(name, format!("the image {name}: two directories have its name, {both}; rename one"));
+            let message = format!("the image {name}: two directories have its name, {both}; rename one");
+            // A kind.yml says which one it is.
+            if self.tree.kinds.is_empty() {
+                self.problem(name, message);
+            } else {
+                self.hints.push(Finding { image: Some(name.clone()), message });
+            }
         }
     }
 
@@ -185,8 +201,8 @@ impl<'a> Findings<'a> {
     }
 
     /// Contexts that this machine cannot make.
-    fn no_taskgraph(&mut self) {
-        let without: Vec<_> = self.looks.values().filter_map(|look| look.no_taskgraph.as_ref()).collect();
+    fn no_taskgraph(&mut self, looks: &BTreeMap<ImageName, Look>) {
+        let without: Vec<_> = looks.values().filter_map(|look| look.no_taskgraph.as_ref()).collect();
         if let Some(error) = without.first() {
             let images = counted(without.len(), "image");
             let message = format!("no hash of {images}: `# %include-run-task` {error}");
@@ -202,7 +218,7 @@ impl<'a> Findings<'a> {
     }
 
     fn problem(&mut self, name: &ImageName, message: String) {
-        if !self.problems.iter().any(|known| known.message == message) {
+        if !self.problems.iter().any(|known| known.message == message && known.image.as_ref() == Some(name)) {
             self.problems.push(Finding { image: Some(name.clone()), message });
         }
     }

@@ -7,7 +7,7 @@ mod findings;
 mod relations;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -26,8 +26,8 @@ use relations::{Related, Relations};
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Survey {
-    /// The folder of the image directories, from the repository's root.
-    pub images_dir: PathBuf,
+    /// The directory of the image directories, from the repository's root; several with colons between them.
+    pub images_dir: String,
     /// How contexts are hashed.
     pub scheme: HashScheme,
     /// The images, in the order of their names.
@@ -58,6 +58,10 @@ pub struct Surveyed {
     pub reference: Option<String>,
     /// Its Treeherder symbol.
     pub symbol: Option<String>,
+    /// The packages that it installs of other tasks.
+    pub packages: Vec<String>,
+    /// The architecture that it is for, where it is another than amd64.
+    pub arch: Option<String>,
     /// Its own build arguments.
     pub args: BTreeMap<String, String>,
     /// How many files its context has.
@@ -66,7 +70,8 @@ pub struct Surveyed {
     pub size: Option<u64>,
     /// The hash of its context.
     pub context_hash: Option<ContextHash>,
-    /// What stands in its `.hash.` route, where a task builds it.
+    /// What stands in its `.hash.` route, where a task builds it; none for what has packages, whose tasks only the task
+    /// graph knows.
     pub hash: Option<ContextHash>,
     /// The task image that it is built from.
     pub parent: Option<ImageName>,
@@ -99,8 +104,6 @@ pub struct Finding {
 #[derive(Debug, Default)]
 struct Look {
     recipe: Recipe,
-    /// The paths that its Dockerfile includes, from the repository's root.
-    includes: Vec<String>,
     /// Its task parent.
     parent: Option<ImageName>,
     /// Whether it can be told which parent it has, or that it has none.
@@ -118,21 +121,22 @@ impl Tree {
     /// Looks at all images. Nothing that is wrong with them ends it.
     #[must_use]
     pub fn survey(&self, scheme: HashScheme) -> Survey {
-        let names: Vec<_> = self.names().cloned().collect();
+        let is_here = |name: &&ImageName| !matches!(self.images.get(*name), Some(Entry::Elsewhere { .. }));
+        let names: Vec<_> = self.names().filter(is_here).cloned().collect();
         let looks = in_parallel(&names, |name| self.look(name, scheme));
         let looks: BTreeMap<_, _> = names.into_iter().zip(looks).collect();
         let relations = Relations::read(self, &looks);
         let mut hashes = index_hashes(self, &looks);
         let (problems, hints) = Findings::collect(self, &looks, &relations);
         let images = looks.iter().map(|(name, look)| self.surveyed(name, look, &relations, hashes.remove(name)));
-        let images_dir = Some(self.shown(&self.images_root)).filter(|it| it != Path::new(""));
-        let images_dir = images_dir.unwrap_or_else(|| PathBuf::from("."));
+        let shown = self.images_roots.iter().map(|it| self.shown(it).display().to_string());
+        let images_dir = shown.map(|it| if it.is_empty() { ".".to_owned() } else { it }).collect::<Vec<_>>().join(":");
         Survey { images_dir, scheme, images: images.collect(), problems, hints }
     }
 
     fn look(&self, name: &ImageName, scheme: HashScheme) -> Look {
         let mut look = Look::default();
-        match Said::read(&self.images_root, name) {
+        match Said::read(self.images_root_of(name.as_str()), name) {
             Ok(said) => look.said = Some(said),
             Err(error) => look.errors.push(error),
         }
@@ -160,7 +164,6 @@ impl Tree {
         match image.dockerfile() {
             Ok(dockerfile) => {
                 look.recipe = Recipe::read(&dockerfile.text, &image.args);
-                look.includes = dockerfile.includes.into_iter().map(|include| include.path).collect();
                 match self.parent(name) {
                     Ok(parent) => (look.parent, look.parent_is_told) = (parent, true),
                     Err(TreeError::NotInKind { .. }) => {}
@@ -181,7 +184,7 @@ impl Tree {
         let directory = match self.images.get(name) {
             Some(Entry::Built(image) | Entry::Unlisted(image)) => &image.directory,
             Some(Entry::Bare(directory)) => directory,
-            Some(Entry::Unusable(_)) | None => &self.images_root.join(name.as_str()),
+            Some(Entry::Unusable { .. } | Entry::Elsewhere { .. }) | None => &self.directory(name.as_str()),
         };
         Surveyed {
             name: name.clone(),
@@ -192,6 +195,8 @@ impl Tree {
             digest: said(|said| &said.digest),
             reference: self.reference(name).ok(),
             symbol: image.and_then(|image| image.symbol.clone()),
+            packages: image.map(|image| image.packages.clone()).unwrap_or_default(),
+            arch: image.and_then(|image| image.arch.clone()),
             args: image.map(|image| image.args.clone()).unwrap_or_default(),
             files: look.context.map(|(files, ..)| files),
             size: look.context.map(|(_, size, _)| size),
@@ -209,21 +214,11 @@ impl Tree {
         let registry = look.said.as_ref().is_some_and(|said| said.is_versioned() && said.registry.is_some());
         match self.images.get(name) {
             Some(Entry::Unlisted(_)) => registry.then_some(Sort::Registry),
-            Some(Entry::Built(_)) if self.kind.is_none() && registry && !relations.is_task_parent(name) => {
+            Some(Entry::Built(_)) if self.kinds.is_empty() && registry && !relations.is_task_parent(name) => {
                 Some(Sort::Registry)
             }
             _ => Some(Sort::Task),
         }
-    }
-
-    /// Whether an image directory is in this folder, as a `kind.yml` can have it.
-    fn holds_images(&self, folder: &Path) -> bool {
-        let mut directories = self.images.values().filter_map(|entry| match entry {
-            Entry::Built(image) | Entry::Unlisted(image) => Some(image.directory.as_path()),
-            Entry::Bare(directory) => Some(directory.as_path()),
-            Entry::Unusable(_) => None,
-        });
-        directories.any(|directory| directory.starts_with(folder))
     }
 }
 
@@ -242,8 +237,8 @@ fn index_hashes(tree: &Tree, looks: &BTreeMap<ImageName, Look>) -> BTreeMap<Imag
                 Some(None) => continue,
                 known => known.flatten(),
             };
-            if !hashes.contains_key(name) {
-                hashes.insert(name.clone(), index_hash(context, &image.args, of_parent).unwrap_or(context));
+            if !hashes.contains_key(name) && !tree.lacks_packages(image) {
+                hashes.insert(name.clone(), index_hash(image, context, of_parent, &tree.packages).unwrap_or(context));
             }
         }
         if hashes.len() == before {

@@ -148,7 +148,7 @@ fn related(
                 Some(relation(other, Link::Registry, mismatch))
             }
             // A kind.yml says itself who the parents are. An image's own name is one that a registry happens to have.
-            (_, Some(neighbour), None) if tree.kind.is_none() && neighbour != *name => {
+            (_, Some(neighbour), None) if tree.kinds.is_empty() && neighbour != *name => {
                 Some(relation(&neighbour, Link::Name, None))
             }
             _ => None,

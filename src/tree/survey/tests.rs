@@ -1,8 +1,9 @@
 //! Tests of surveys: what is told of good images, and all that is told of bad ones.
 
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
-use super::super::fixture::Files;
+use super::super::fixture::{self, Files};
 use super::*;
 
 const DIGEST_A: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -14,7 +15,7 @@ fn survey(files: &[(&str, &str)]) -> (Files, Survey) {
     for (path, content) in files {
         folder.write(&format!("testing/docker/{path}"), content);
     }
-    let survey = Tree::read(folder.root(), Some(Path::new("testing/docker"))).unwrap().survey(HashScheme::Tar);
+    let survey = fixture::read(folder.root(), Some(Path::new("testing/docker"))).unwrap().survey(HashScheme::Tar);
     (folder, survey)
 }
 
@@ -48,7 +49,7 @@ fn from(survey: &Survey, name: &str) -> Vec<String> {
 
 #[test]
 fn an_image_is_told_with_what_it_is_made_of() {
-    let (_files, survey) = survey(&[
+    let (files, survey) = survey(&[
         ("REGISTRY", "quay.io/m"),
         ("base/Dockerfile", "FROM debian:12\n"),
         ("base/VERSION", "1"),
@@ -69,7 +70,7 @@ fn an_image_is_told_with_what_it_is_made_of() {
             ),
         ),
     ]);
-    assert_eq!((messages(&survey.problems), survey.images_dir.as_path()), (Vec::new(), Path::new("testing/docker")));
+    assert_eq!((messages(&survey.problems), survey.images_dir.as_str()), (Vec::new(), "testing/docker"));
     assert_eq!(from(&survey, "base"), Vec::<String>::new());
     assert_eq!(image(&survey, "base").bases, ["debian:12"]);
     assert_eq!(from(&survey, "pinned"), ["base Name FROM base"]);
@@ -101,7 +102,10 @@ fn an_image_is_told_with_what_it_is_made_of() {
     assert_eq!((base.hash, base.context_hash.is_some()), (base.context_hash, true));
     let all = image(&survey, "all");
     assert_eq!(all.parent, Some("tools".parse().unwrap()));
-    assert_eq!(all.hash, index_hash(all.context_hash.unwrap(), &BTreeMap::new(), image(&survey, "tools").hash));
+    let tree = fixture::read(files.root(), None).unwrap();
+    let (own, parent) = (tree.image(&all.name).unwrap(), image(&survey, "tools").hash);
+    let all_hash = index_hash(own, all.context_hash.unwrap(), parent, &BTreeMap::new());
+    assert_eq!(all.hash, all_hash);
 }
 
 #[test]
@@ -112,7 +116,7 @@ fn hashes_are_those_that_others_compute() {
         ("c/Dockerfile", "ARG DOCKER_IMAGE_PARENT=b\nFROM $DOCKER_IMAGE_PARENT\n"),
         ("d/Dockerfile", "FROM debian:12\n# %ARG MISSING\n"),
     ]);
-    let tree = Tree::read(files.root(), None).unwrap();
+    let tree = fixture::read(files.root(), None).unwrap();
     let names = ["a", "b", "c"].map(|name| name.parse().unwrap());
     for (name, identified) in tree.identify(&names, HashScheme::Tar).unwrap() {
         let image = image(&survey, name.as_str());
@@ -150,7 +154,6 @@ fn all_problems_are_told_at_once() {
     let expected = [
         "testing/docker/Good and good have one name where case does not count, and ",
         "testing/docker/Upper: \"Upper\" is not ",
-        "testing/docker/bare has no Dockerfile; write one, or move the folder out of the images'",
         "the image empty: testing/docker/empty/VERSION holds \"\", which is not a tag",
         "the image empty: testing/docker/empty/HASH holds \"sha256:0\", which is not sha256: and 64 hex digits",
         "the image empty: testing/docker/REGISTRY holds \"https://quay.io\", which is not a registry, ",
@@ -170,10 +173,10 @@ fn all_problems_are_told_at_once() {
 fn files_that_cannot_be_read_are_told_with_the_cause() {
     let (files, survey) = survey(&[("a/Dockerfile", "FROM x:1\n"), ("a/VERSION/x", ""), ("b/x", "")]);
     let is_directory = "cannot read testing/docker/a/VERSION; it must be there and readable: Is a directory";
-    assert!(messages(&survey.problems)[1].starts_with(is_directory), "{:?}", survey.problems);
-    assert_eq!(survey.problems[1].image, Some("a".parse().unwrap()));
+    assert!(messages(&survey.problems)[0].starts_with(is_directory), "{:?}", survey.problems);
+    assert_eq!((survey.problems.len(), &survey.problems[0].image), (1, &Some("a".parse().unwrap())));
     symlink("nowhere", files.at("testing/docker/b/Dockerfile")).unwrap();
-    let survey = Tree::read(files.root(), None).unwrap().survey(HashScheme::Tar);
+    let survey = fixture::read(files.root(), None).unwrap().survey(HashScheme::Tar);
     assert_eq!(survey.problems.len(), 2, "{:?}", survey.problems);
     assert!(survey.problems[1].message.contains("testing/docker/b"), "{:?}", survey.problems);
 }
@@ -274,15 +277,16 @@ fn a_kind_says_what_tasks_build() {
         (
             "kind.yml",
             "tasks:\n  both: {}\n  alias: {definition: shared, parent: both, symbol: I(x), args: {A: b}}\n  deep: {definition: deep/er}\n\
-             \x20 lost: {definition: nothing}\n  orphan: {definition: shared, parent: gone}\n  pack: {packages: [p]}\n  \
+             \x20 lost: {definition: nothing}\n  orphan: {definition: shared, parent: gone}\n  \
              unused: {definition: deep/er, parent: both}\n",
         ),
     ]);
-    let tree = Tree::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
+    let tree = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
     let survey = tree.survey(HashScheme::Tar);
     let kind = |name: &str| image(&survey, name).kind;
     assert_eq!((kind("both"), kind("pushed")), (Some(Sort::Task), Some(Sort::Registry)));
-    assert_eq!((kind("idle"), kind("shared"), kind("lost")), (None, None, Some(Sort::Task)));
+    assert_eq!((kind("idle"), kind("lost")), (None, Some(Sort::Task)));
+    assert!(survey.images.iter().all(|image| image.name.as_str() != "shared"), "a definition is no image");
     let alias = image(&survey, "alias");
     assert_eq!((alias.symbol.as_deref(), alias.args["A"].as_str()), (Some("I(x)"), "b"));
     assert_eq!(alias.directory, Path::new("taskcluster/docker/shared"));
@@ -291,19 +295,70 @@ fn a_kind_says_what_tasks_build() {
     assert_eq!(from(&survey, "unused"), ["both Parent parent: both"]);
     assert_eq!((from(&survey, "pushed"), image(&survey, "pushed").bases.concat()), (Vec::new(), "a".to_owned()));
     let expected = [
-        "the image alias: two directories have its name, taskcluster/docker/shared and taskcluster/docker/alias; rename one",
         "the image lost: taskcluster/docker/nothing has no Dockerfile; write one",
         "the parent of the image orphan: unknown image gone: taskcluster/docker has no such folder",
-        "kind.yml, the image pack: it needs `packages:` (p), which this program does not build; install them in the Dockerfile",
     ];
     assert_eq!(messages(&survey.problems), expected);
     let expected = [
+        "the image alias: two directories have its name, taskcluster/docker/shared and taskcluster/docker/alias; rename one",
         "the image both has a VERSION, which the task that builds it ignores; remove it",
         "the image idle is not in the kind.yml and has no VERSION with a REGISTRY, so nobody builds it",
         "the image unused has the parent both, and its Dockerfile does not use it, so it is built anew with it and has \
          nothing of it; write `FROM $DOCKER_IMAGE_PARENT`",
     ];
     assert_eq!(messages(&survey.hints), expected);
+}
+
+#[test]
+fn a_definition_is_checked_with_the_arguments_of_each_entry() {
+    let files = Files::new(&[
+        ("taskcluster/docker/python/Dockerfile", "# %ARG VERSION\nFROM python:$VERSION\n"),
+        ("taskcluster/docker/broken/Dockerfile", "FROM debian:12\n# %include nowhere\n"),
+        ("taskcluster/docker/idle/Dockerfile", "# %ARG VERSION\nFROM python:$VERSION\n"),
+        ("taskcluster/docker/recipes/x.sh", ""),
+        ("taskcluster/docker/Some_Definition/Dockerfile", "FROM $BASE\n"),
+        ("taskcluster/docker/listed/Dockerfile", "FROM debian:12\n"),
+        ("taskcluster/docker/listed/VERSION", "1"),
+        (
+            "kind.yml",
+            "tasks:\n  python3: {definition: python, args: {VERSION: '3'}}\n  wrong: {definition: python}\n  \
+             b1: {definition: broken}\n  b2: {definition: broken}\n  listed: {}\n  \
+             some: {definition: Some_Definition, parent: listed}\n  packed: {definition: listed, packages: [p]}\n",
+        ),
+    ]);
+    let survey = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap().survey(HashScheme::Tar);
+    let names: Vec<_> = survey.images.iter().map(|image| image.name.as_str()).collect();
+    assert_eq!(names, ["b1", "b2", "idle", "listed", "packed", "python3", "some", "wrong"]);
+    let wrong: Vec<_> = survey.problems.iter().map(|it| it.image.as_ref().unwrap().as_str()).collect();
+    assert_eq!(wrong, ["b1", "b2", "wrong"], "{:?}", survey.problems);
+    for (problem, image) in survey.problems.iter().zip(wrong) {
+        assert!(problem.message.starts_with(&format!("the image {image}: taskcluster/docker/")), "{problem:?}");
+    }
+    let drawn = survey.to_string();
+    assert!(
+        ["b1 (!)", "b2 (!)", "wrong (!)"].iter().all(|it| drawn.contains(it)) && drawn.contains("python3  "),
+        "{drawn}"
+    );
+    // Only the task graph knows what its packages are.
+    let packed = image(&survey, "packed");
+    assert_eq!((packed.packages.concat(), packed.hash), ("p".to_owned(), None));
+    let hints = messages(&survey.hints);
+    assert!(hints.iter().any(|hint| hint.contains("docker/idle/Dockerfile, line 1")), "{hints:?}");
+}
+
+#[test]
+fn a_parent_in_another_project_is_a_hint() {
+    let files = Files::new(&[
+        ("taskcluster/docker/tb/Dockerfile", "FROM $DOCKER_IMAGE_PARENT\n"),
+        ("kind.yml", "reference-base-path: taskcluster/kinds\nreference-tasks: [base]\ntasks: {tb: {parent: base}}\n"),
+    ]);
+    let survey = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap().survey(HashScheme::Tar);
+    assert_eq!((survey.images.len(), messages(&survey.problems)), (1, Vec::new()));
+    assert!(
+        survey.hints[0].message.starts_with("the parent of the image tb: the image base is one of"),
+        "{:?}",
+        survey.hints
+    );
 }
 
 #[test]
@@ -355,7 +410,7 @@ fn the_drawing_and_the_graph() {
     let (_files, empty) = self::survey(&[("REGISTRY", "r")]);
     assert_eq!(empty.to_string(), "testing/docker: 0 images, 0 of a registry\n");
     let files = Files::new(&[("a/Dockerfile", "FROM debian:12\n")]);
-    let here = Tree::read(files.root(), Some(Path::new("."))).unwrap().survey(HashScheme::Tar);
+    let here = fixture::read(files.root(), Some(Path::new("."))).unwrap().survey(HashScheme::Tar);
     assert!(here.to_string().starts_with(".: 1 image, 0 of a registry\n"), "{here}");
     assert_eq!(here.images[0].directory, Path::new("a"));
 }
