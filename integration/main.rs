@@ -21,6 +21,7 @@ mod load;
 mod lookup;
 mod managed;
 mod metrics;
+mod old_taskgraph;
 mod parent;
 mod payload;
 mod provenance;

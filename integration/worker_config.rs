@@ -14,7 +14,7 @@ use image_worker::commands::Failed;
 use image_worker::commands::stop::Reason;
 use image_worker::config::settings::{self, Setting};
 use image_worker::config::{Access, Config, Destination, Sources, Surroundings};
-use image_worker::names::HashScheme;
+use image_worker::names::ContextScheme;
 use image_worker::plan::{
     ArtifactPlan, BuildPlan, CacheFrom, ContextPlan, ContextSource, ExportChoice, ImageFile, Plan, Storage, TaskRun,
 };
@@ -106,7 +106,7 @@ fn plan() -> Plan {
                 task_id: DECISION.parse().unwrap(),
                 name: "public/docker-contexts/builder.tar.gz".parse().unwrap(),
             },
-            scheme: HashScheme::Tar,
+            scheme: ContextScheme::Tar,
             hash: Some("ab".repeat(32).parse().unwrap()),
             directory: None,
             max_bytes: settings::CONTEXT_MAX_BYTES.default.unwrap().parse().unwrap(),
@@ -139,7 +139,7 @@ fn small_plan() -> Plan {
     let mut plan = plan();
     plan.context.source = ContextSource::Url("https://hg.example.com/context.tar.gz".parse().unwrap());
     (plan.context.scheme, plan.context.directory) =
-        (HashScheme::Contents, Some("testing/docker/builder".parse().unwrap()));
+        (ContextScheme::Contents, Some("testing/docker/builder".parse().unwrap()));
     plan.build.args.remove("GREETING");
     (plan.build.network, plan.build.cache_from, plan.parent) = (None, None, None);
     plan.artifact.name = "public/image.tar".parse().unwrap();

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::build_secrets::SecretSources;
 use crate::builder::BuilderChoice;
 use crate::names::{
-    ArtifactName, ContextHash, Digest, HashScheme, HttpUrl, ImageName, ImageNamespaces, IndexPrefix, NameError,
+    ArtifactName, ContextHash, ContextScheme, Digest, HttpUrl, ImageName, ImageNamespaces, IndexPrefix, NameError,
     Namespace, Project, PushDate, RepoPath, TaskId,
 };
 pub use artifact::{ArtifactPlan, ExportChoice, Storage};
@@ -85,7 +85,7 @@ pub struct ContextPlan {
     /// Where it comes from.
     pub source: ContextSource,
     /// How its hash is computed.
-    pub scheme: HashScheme,
+    pub scheme: ContextScheme,
     /// The expected hash; a dry run computes it if absent.
     pub hash: Option<ContextHash>,
     /// The image directory in the repository, where it is known.

@@ -318,12 +318,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::names::HashScheme;
+    use crate::names::ContextScheme;
     use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, Storage};
 
     fn plan(source: ContextSource) -> Plan {
         let hash = "ab".repeat(32).parse().ok();
-        let scheme = HashScheme::Tar;
+        let scheme = ContextScheme::Tar;
         Plan {
             image: "a-very-long-name-of-an-image".parse().unwrap(),
             project: "try".parse().unwrap(),

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::spawn_blocking;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::stop::Stop;
 use super::{Failed, aside};
@@ -25,7 +25,7 @@ use crate::task::Template;
 use crate::taskcluster::Services;
 use crate::transfer::Storage;
 use crate::tree::lineage::Identified;
-use crate::tree::{Tree, TreeError};
+use crate::tree::{Tree, TreeError, taskgraph};
 
 /// The image task's definition as this version comes with it.
 const TEMPLATE: &str = include_str!("../../worker-config/task.yml");
@@ -111,6 +111,9 @@ fn read(place: &ImagesPlace, name: &str, text: &str) -> Result<Read, Failed> {
     let references = references(&tree, &uses)?;
     let named = named(&tree, &uses)?;
     let identified = tree.identify(&named, HashScheme::Tar)?;
+    if let Some(other) = taskgraph::other_hashes(&place.root).filter(|_| !named.is_empty()) {
+        warn!("{other}");
+    }
     Ok(Read { graph, uses, tree, named, references, identified })
 }
 

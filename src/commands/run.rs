@@ -118,7 +118,7 @@ async fn job(
     let fetching = stop.during("fetching the context", fetcher.context(plan));
     let (context, cache) = or_clean(&engine, cache::alongside(fetching, caching, stop).await).await?;
     let identity = or_clean(&engine, plan.identity(context.hash).map_err(Into::into)).await?;
-    let context_bytes = context.bytes;
+    let (context_bytes, scheme) = (context.bytes, context.scheme);
 
     let mut log = or_clean(&engine, begin_log(work.path())).await?;
     let asking = secret_values::values(&plan.build.secrets, services);
@@ -164,6 +164,7 @@ async fn job(
     let made = Made {
         plan,
         identity: &identity,
+        scheme,
         root_url: config.deployment.as_ref().map(|deployment| &deployment.root_url),
         worker_pool: worker_pool.as_deref(),
         image: &image.image,

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, Project, PushDate, RepoPath, TaskId};
+use crate::names::{ArtifactName, ContextScheme, HttpUrl, NameError, Project, PushDate, RepoPath, TaskId};
 use crate::plan::{ArtifactPlan, CacheFrom, ContextPlan, ContextSource, PARENT_ARG, Plan};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
@@ -200,9 +200,14 @@ fn build_args(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError
 }
 
 fn context(sources: &Sources, around: &Surroundings, dry: bool) -> Result<ContextPlan, ConfigError> {
-    let scheme: HashScheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
+    let scheme: ContextScheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
     let (source, directory) = context_source(sources, around, dry)?;
-    if scheme == HashScheme::Contents && directory.is_none() {
+    if matches!(source, ContextSource::Directory { .. }) && scheme.of_directory().is_none() {
+        return Err(ConfigError::Combination(format!(
+            "HASH_SCHEME={scheme} is the hash of a packed file, which only taskgraph before version 12 can make from an image directory: give that file or its URL as --context, or compare nothing with --hash-scheme tar"
+        )));
+    }
+    if scheme == ContextScheme::Contents && directory.is_none() {
         match source {
             ContextSource::Artifact { .. } => {
                 return Err(ConfigError::Combination(

@@ -99,7 +99,7 @@ settings! {
     CONTEXT_URL = Setting::new("context-url", "CONTEXT_URL", "URL", "Where the context can be downloaded directly").group(CONTEXT_GROUP);
     CONTEXT = Setting::new("context", "IMAGE_WORKER_CONTEXT", "DIR|FILE|URL", "The context for a dry run: an image directory, a context archive, or its URL").group(CONTEXT_GROUP);
     HASH = Setting::new("hash", "HASH", "SHA256", "The expected context hash").group(CONTEXT_GROUP);
-    HASH_SCHEME = Setting::new("hash-scheme", "HASH_SCHEME", "SCHEME", "How the hash is computed: tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
+    HASH_SCHEME = Setting::new("hash-scheme", "HASH_SCHEME", "SCHEME", "How the hash is computed: tar (taskgraph), gz (taskgraph before 12, which is also tried where tar does not match) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
     CONTEXT_MAX_BYTES = Setting::new("context-max-bytes", "CONTEXT_MAX_BYTES", "BYTES", "Refuse a context with more uncompressed bytes").default("2147483648").group(CONTEXT_GROUP);
     CONTEXT_MAX_ENTRIES = Setting::new("context-max-entries", "CONTEXT_MAX_ENTRIES", "N", "Refuse a context with more entries").default("100000").group(CONTEXT_GROUP);
 

@@ -5,6 +5,7 @@
 //! - `parent`: which image is the parent.
 //! - [`lineage`]: families, parents first, and an image's hash in the index. [`registry`]: names in registries.
 //! - [`local`]: the images as people build them on their own machine.
+//! - [`taskgraph`]: the version of taskgraph that the repository pins.
 //! - [`survey`]: all of it at once, and what is wrong with it, for people.
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub mod local;
 mod parent;
 pub mod registry;
 pub mod survey;
+pub mod taskgraph;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
