@@ -32,6 +32,7 @@ mod rerun;
 mod run;
 mod stand_in;
 mod stand_in_tests;
+mod target_arch;
 mod taskgraph_images;
 mod tree;
 mod walk;

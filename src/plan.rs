@@ -4,6 +4,7 @@
 mod artifact;
 mod companion;
 mod ingredients;
+mod target_arch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::names::{
 pub use artifact::{ArtifactPlan, ExportChoice, Storage};
 pub use companion::Companion;
 pub use ingredients::CacheFrom;
+pub use target_arch::TargetArch;
 
 /// The build argument by which a `Dockerfile` reads the name of its parent, as `image_builder` calls it.
 pub const PARENT_ARG: &str = "DOCKER_IMAGE_PARENT";
@@ -144,6 +146,8 @@ pub struct BuildPlan {
     pub secrets: SecretSources,
     /// Where steps may be taken from; absent, what is right for the job.
     pub cache_from: Option<CacheFrom>,
+    /// The architecture of the image; absent, the engine's.
+    pub target_arch: Option<TargetArch>,
 }
 
 /// The names that follow from a context hash. Making it before the build means that a name that the index

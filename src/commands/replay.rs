@@ -117,8 +117,8 @@ async fn compare(config: &mut Config, report: &Report) -> Result<(), Failed> {
     let fetcher = Fetcher { services: None, storage: &storage, report, folder: folder.path() };
     let actual = match fetcher.context(&config.plan).await {
         Err(FetchError::Intake { error: IntakeError::Mismatch { actual, .. }, .. }) => actual,
-        fetched => {
-            info!("{} still is the task's context: hash {}", config.plan.context.source, fetched?.hash);
+        same => {
+            info!("{} still is the task's context: hash {}", config.plan.context.source, same?.hash);
             return Ok(());
         }
     };

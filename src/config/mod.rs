@@ -6,6 +6,7 @@ mod build;
 mod builder;
 mod cache;
 mod decide;
+mod declared;
 mod destination;
 mod engine;
 mod load;
@@ -34,7 +35,8 @@ use crate::retry::Patience;
 pub use access::{Access, Deployment};
 pub use build::BuildConfig;
 pub use decide::DecideConfig;
-pub use destination::{Destination, Output, Owner};
+pub use declared::DeclaredImage;
+pub use destination::{DeclaredBy, Destination, Output, Owner};
 pub use engine::{EngineChoice, EngineConfig};
 pub use load::{From, ImageSource, LoadConfig};
 pub use lookup::LookupConfig;
@@ -57,6 +59,8 @@ pub struct Config {
     pub work_dir: PathBuf,
     /// Where the image goes.
     pub destination: Destination,
+    /// Whose definition says where the image goes; none where somebody else does.
+    pub declared_by: Option<DeclaredBy>,
     /// The name that the image of the last good step keeps when a step fails.
     pub keep: Option<String>,
     /// Where the build may take steps from.
@@ -109,7 +113,8 @@ impl Config {
         let destination = Destination::read(sources, dry)?;
         let publishes = destination == Destination::Task;
         let reads = parent.is_some() || matches!(context.source, ContextSource::Artifact { .. });
-        let build = builder::read(sources, around, args)?;
+        let mut build = builder::read(sources, around, args)?;
+        build.target_arch = sources.parse(&settings::TARGET_ARCH)?;
         let needs_deployment = publishes || reads || build.secrets.of_taskcluster().is_some();
         let artifact = artifact(sources, around, &destination, &mut assumed)?;
         let plan = Plan {
@@ -134,6 +139,7 @@ impl Config {
             return Err(ConfigError::Combination(why.to_owned()));
         }
         Ok(Self {
+            declared_by: destination.declared_by(sources, dry)?,
             plan,
             deployment: access::deployment(sources, needs_deployment, !publishes)?,
             engine,

@@ -133,6 +133,7 @@ fn external(made: &Made) -> ExternalParameters {
         build_secrets: plan.build.secrets.0.keys().cloned().collect(),
         network: plan.build.network.clone(),
         builder: plan.build.builder.to_string(),
+        target_arch: plan.build.target_arch,
         reproducible: plan.reproducible,
         artifact: plan.artifact.name.to_string(),
         zstd_level: plan.artifact.zstd_level,
