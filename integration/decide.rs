@@ -146,6 +146,24 @@ fn a_project_of_geckos_kind_is_decided_as_it_is() {
 }
 
 #[test]
+fn a_repository_with_an_old_taskgraph_is_told_which_one_agrees() {
+    let world = World::new();
+    world.image("builder", "FROM scratch\n");
+    world.image("other", "FROM scratch\n# another\n");
+    world.file("taskcluster/requirements.txt", "taskcluster-taskgraph==11.2.4 \\\n    --hash=sha256:00\n");
+    let graph = graph_of(&json!([template("builder"), template("other")])).to_string();
+    let about = ["owner=a@example.com", "source=https://example.com", "revision=abcdef", "scheduler_id=x"];
+    let values: Vec<_> = about.iter().flat_map(|value| ["--value", value]).collect();
+    let decided = offline(&world, "graph.json", &graph, &values);
+    decided.assert_succeeds();
+    let said = "taskcluster/requirements.txt pins taskgraph 11.2.4";
+    assert_eq!(decided.stderr.matches(said).count(), 1, "{}", decided.stderr);
+    assert!(decided.stderr.contains("taskgraph 12 and later"), "{}", decided.stderr);
+    let decided = offline(&world, "graph.json", &graph_of(&json!("debian:12")).to_string(), &[]);
+    assert!(!decided.stderr.contains("pins taskgraph"), "no image, no hash: {}", decided.stderr);
+}
+
+#[test]
 fn a_graph_without_images_stays_as_it_is() {
     let world = World::new();
     world.image("builder", "FROM scratch\n");

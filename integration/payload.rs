@@ -1,10 +1,16 @@
 //! `--publish payload`: the archive comes to lie where the task's payload declares an artifact, whole or not at all, and
 //! nothing is called but what the context needs.
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 
-use crate::harness::{Builder, Finished, Job, PROJECT, Repository, container_says, docker_says, engine, path, program};
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Builder, Finished, Job, PROJECT, Program, Repository, container_says, docker_says, engine, path, program,
+};
+use crate::stand_in::{Options, StandIn};
 
 const STEPS: &str = "RUN echo from-a-payload > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
 const ARCHIVE: &str = "image.tar.zst";
@@ -45,6 +51,86 @@ fn the_archive_waits_for_the_worker() {
     docker_says(&["load", "--input", path(&archive)]);
     assert_eq!(container_says(&[&job.tag()]), "from-a-payload");
     docker_says(&["rmi", "--force", &job.tag()]);
+}
+
+/// The job in a task that declares these artifacts; nobody says where its image goes.
+fn declaring(job: &Job, artifacts: &Value) -> Program {
+    let task = Job::spec(&job.name).property("payload", json!({ "artifacts": artifacts }));
+    let mut environment = job.environment_of(&job.taskcluster.create_task(task));
+    for not_of_such_a_task in ["PUSHDATE", "RUN_ID", "TASKCLUSTER_PROXY_URL"] {
+        environment.remove(not_of_such_a_task);
+    }
+    environment.insert("IMAGE_WORKER_PUBLISH".to_owned(), "payload".to_owned());
+    program(["run"], environment)
+}
+
+/// taskgraph until version 15 and Gecko declare another place than taskgraph since version 16.
+#[test]
+fn the_archive_goes_where_the_task_declares_it() {
+    let Some(job) = Job::ready("payload-declared", STEPS) else { return };
+    let output = tempfile::tempdir().unwrap();
+    let place = output.path().join("workspace/image.tar.zst");
+    let of_docker_worker = json!({ "public/image.tar.zst": { "type": "file", "path": path(&place) } });
+    job.taskcluster.clear_calls();
+    let finished = declaring(&job, &of_docker_worker).finish();
+    finished.assert_succeeds();
+    assert!(finished.stderr.contains(&format!("declares public/image.tar.zst as {}", place.display())));
+    assert_eq!(job.story(), ["task", "findTasksAtIndex", "getLatestArtifact", "s3 GET"], "one more call");
+    zstd::decode_all(std::fs::File::open(&place).unwrap()).unwrap();
+
+    // generic-worker's paths are from the task's directory, and files can be called otherwise than artifacts.
+    let of_generic_worker = json!([
+        { "type": "directory", "name": "public/logs", "path": "logs" },
+        { "type": "file", "name": "public/image.tar", "path": "out/of-the-task.tar" },
+    ]);
+    let mut program = declaring(&job, &of_generic_worker);
+    program.command.current_dir(output.path());
+    program.finish().assert_succeeds();
+    let archive = output.path().join("out/of-the-task.tar");
+    docker_says(&["load", "--input", path(&archive)]);
+    assert_eq!(container_says(&[&job.tag()]), "from-a-payload");
+    docker_says(&["rmi", "--force", &job.tag()]);
+    assert_eq!(names(&output.path().join("out")).last().unwrap(), "provenance.json");
+    job.assert_nothing_published();
+    job.assert_engine_is_clean();
+}
+
+/// As somebody who cannot write to the usual place, so that nothing comes to lie there.
+#[test]
+fn a_task_that_cannot_be_asked_takes_the_usual_place() {
+    let repository = Repository::bare("payload-usual", "FROM scratch\n");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let binary = folder.path().join("image-worker");
+    std::fs::copy(env!("CARGO_BIN_EXE_image-worker"), &binary).unwrap();
+    let anonymous_scopes = vec!["queue:get-artifact:public/*".to_owned()];
+    let closed = Job::on(StandIn::start(Options { anonymous_scopes, ..Options::default() }), &repository);
+    let open = Job::new(&repository);
+    for (job, artifacts, said) in [
+        (
+            &closed,
+            json!({ "public/image.tar": { "type": "file", "path": "/x/image.tar" } }),
+            "cannot read the definition of task",
+        ),
+        (
+            &open,
+            json!({ "public/logs": { "type": "directory", "path": "/x" } }),
+            "declares no image among its artifacts",
+        ),
+    ] {
+        let mut program = declaring(job, &artifacts);
+        let environment: Vec<_> =
+            program.command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+        program.command = std::process::Command::new(&binary);
+        program.command.arg("run").env_clear().envs(environment);
+        if std::fs::metadata(folder.path()).unwrap().uid() == 0 {
+            program.command.uid(65534).gid(65534);
+        }
+        let finished = program.finish();
+        finished.assert_fails(30, &["cannot write /workspace/out"]);
+        assert!(finished.stderr.contains(said), "{}", finished.stderr);
+        assert!(finished.stderr.contains("the image goes to /workspace/out: --output says another place"));
+    }
 }
 
 /// The worker uploads what lies there, also when the task failed.

@@ -13,7 +13,7 @@ use image_worker::context::collect::Context;
 use image_worker::context::intake::{Expectation, Limits, receive};
 use image_worker::context::owners::give_to_root;
 use image_worker::image_archive::Spool;
-use image_worker::names::HashScheme;
+use image_worker::names::{ContextScheme, HashScheme};
 use image_worker::report::Report;
 use image_worker::stream;
 use image_worker::transfer::{self, Storage};
@@ -52,7 +52,13 @@ fn hash(path: &Path) -> Result<u64, Box<dyn Error>> {
 
 /// A context as `run` takes it in: unpacked, hashed, checked, written, and given to root.
 fn intake(path: &Path) -> Result<u64, Box<dyn Error>> {
-    let expect = Expectation { scheme: HashScheme::Tar, hash: None, directory: None, image: "image".parse()? };
+    let expect = Expectation {
+        scheme: ContextScheme::Tar,
+        hash: None,
+        directory: None,
+        image: "image".parse()?,
+        encoded: false,
+    };
     let file = tempfile::tempfile()?;
     let out = BufWriter::with_capacity(WRITE_BUFFER, &file);
     let limits = Limits { max_bytes: u64::MAX, ..Limits::default() };

@@ -14,9 +14,10 @@ use image_worker::commands::Failed;
 use image_worker::commands::stop::Reason;
 use image_worker::config::settings::{self, Setting};
 use image_worker::config::{Access, Config, Destination, Sources, Surroundings};
-use image_worker::names::HashScheme;
+use image_worker::names::ContextScheme;
 use image_worker::plan::{
-    ArtifactPlan, BuildPlan, CacheFrom, ContextPlan, ContextSource, ExportChoice, ImageFile, Plan, Storage, TaskRun,
+    ArtifactPlan, BuildPlan, CacheFrom, ContextPlan, ContextSource, ExportChoice, ImageFile, Plan, Storage, TargetArch,
+    TaskRun,
 };
 use image_worker::task::{Content, Environment, TaskDefinition, Template, Values, environment, unread, values};
 use regex::Regex;
@@ -34,7 +35,7 @@ const BY_THE_WORKER: [(&str, &str); 4] = [
 ];
 
 /// The variables of `run` that people were promised.
-const PROMISED: [&str; 30] = [
+const PROMISED: [&str; 31] = [
     "TASKCLUSTER_ROOT_URL",
     "TASKCLUSTER_PROXY_URL",
     "TASKCLUSTER_CLIENT_ID",
@@ -58,6 +59,7 @@ const PROMISED: [&str; 30] = [
     "SOURCE_DATE_EPOCH",
     "IMAGE_WORKER_BUILDER",
     "CACHE_FROM",
+    "TARGET_ARCH",
     "PARENT_TASK_ID",
     "ARTIFACT_NAME",
     "ARTIFACT_EXPIRES",
@@ -106,7 +108,7 @@ fn plan() -> Plan {
                 task_id: DECISION.parse().unwrap(),
                 name: "public/docker-contexts/builder.tar.gz".parse().unwrap(),
             },
-            scheme: HashScheme::Tar,
+            scheme: ContextScheme::Tar,
             hash: Some("ab".repeat(32).parse().unwrap()),
             directory: None,
             max_bytes: settings::CONTEXT_MAX_BYTES.default.unwrap().parse().unwrap(),
@@ -118,6 +120,7 @@ fn plan() -> Plan {
             builder: BuilderChoice::BuildKit,
             secrets: r#"{"npm":{"taskcluster":"project/x/npm","key":"token"}}"#.parse().unwrap(),
             cache_from: Some(CacheFrom::Latest),
+            target_arch: Some(TargetArch::Arm64),
         },
         parent: Some(TOOLCHAIN.parse().unwrap()),
         artifact: ArtifactPlan {
@@ -139,9 +142,10 @@ fn small_plan() -> Plan {
     let mut plan = plan();
     plan.context.source = ContextSource::Url("https://hg.example.com/context.tar.gz".parse().unwrap());
     (plan.context.scheme, plan.context.directory) =
-        (HashScheme::Contents, Some("testing/docker/builder".parse().unwrap()));
+        (ContextScheme::Contents, Some("testing/docker/builder".parse().unwrap()));
     plan.build.args.remove("GREETING");
     (plan.build.network, plan.build.cache_from, plan.parent) = (None, None, None);
+    plan.build.target_arch = None;
     plan.artifact.name = "public/image.tar".parse().unwrap();
     (plan.artifact.expires, plan.artifact.zstd_level, plan.artifact.export) = (None, None, ExportChoice::Auto);
     plan.index = "index".parse().unwrap();

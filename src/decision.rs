@@ -269,7 +269,7 @@ pub fn definition(
                 task_id: common.decision_task.clone(),
                 name: context_artifact(&order.image)?,
             },
-            scheme: common.scheme,
+            scheme: common.scheme.into(),
             hash: Some(order.context),
             directory: None,
             // The deployment's choice, which no task carries.

@@ -6,7 +6,6 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt};
 use tracing::{info, warn};
@@ -17,7 +16,7 @@ use crate::context::intake::{Expectation, IntakeError, IntakeFault, Limits, Rece
 use crate::context::owners;
 use crate::disk::{NoRoom, room_for};
 use crate::dockerfile::declare::{self as parent_arg, Change, Replacement};
-use crate::names::{ContextHash, HashScheme, HttpUrl, RepoPath};
+use crate::names::{ContextHash, ContextScheme, HashScheme, HttpUrl, RepoPath};
 use crate::plan::{ContextPlan, ContextSource, Plan};
 use crate::report::{Bytes, Report};
 use crate::retry::{Another, Failure, Policy, retry};
@@ -95,6 +94,8 @@ pub struct Fetched {
     pub file: NamedTempFile,
     /// Its hash.
     pub hash: ContextHash,
+    /// How the hash was computed.
+    pub scheme: ContextScheme,
     /// Its size in bytes.
     pub bytes: u64,
 }
@@ -155,16 +156,22 @@ impl Fetcher<'_> {
             }
             ContextSource::File(path) => {
                 let file = File::open(path).map_err(|source| unreadable(path, source))?;
-                self.take_in(plan, move || file, None).await?
+                self.take_in(plan, file, false, None).await?
             }
             ContextSource::Directory { checkout, directory } => self.pack(plan, checkout, directory).await?,
         };
-        let verified = if hash.is_some() { "verified" } else { "no HASH to compare with" };
+        let verified = match hash {
+            Some(_) if fetched.scheme != plan.context.scheme => {
+                "verified: it is the hash of the packed file, by which taskgraph before version 12 names contexts"
+            }
+            Some(_) => "verified",
+            None => "no HASH to compare with",
+        };
         info!(
             "context: {} unpacked, hash {} (scheme {}), {verified}",
             Bytes(fetched.bytes),
             fetched.hash,
-            plan.context.scheme
+            fetched.scheme
         );
         Ok(fetched)
     }
@@ -178,17 +185,15 @@ impl Fetcher<'_> {
         let meter = self.report.meter("downloading the context", download.length);
         let encoded = download.gzip_encoded;
         let bytes = stream::reader(download.bytes(meter.clone()));
-        // Workers compress some artifacts for the transfer, whatever is in them.
-        let open =
-            move || if encoded { Box::new(MultiGzDecoder::new(bytes)) as Box<dyn Read> } else { Box::new(bytes) };
-        let fetched = self.take_in(plan, open, None).await?;
+        let fetched = self.take_in(plan, bytes, encoded, None).await?;
         meter.finish("downloaded the context");
         Ok(fetched)
     }
 
     /// Makes the context of an image directory, and takes it in through the same checks as a downloaded one.
     async fn pack(&self, plan: &Plan, checkout: &Checkout, directory: &Path) -> Result<Fetched, FetchError> {
-        let scheme = plan.context.scheme;
+        // The configuration refuses a directory with another scheme; by that one it would not be verified either.
+        let scheme = plan.context.scheme.of_directory().unwrap_or_default();
         let args: BTreeMap<_, _> = plan.build.args.clone();
         let context = Context::collect(checkout, directory, &args, scheme)?;
         let within = match scheme {
@@ -198,7 +203,7 @@ impl Fetcher<'_> {
         let (reader, writer) = io::pipe().map_err(|source| unreadable(directory, source))?;
         let packing =
             tokio::task::spawn_blocking(move || context.write_tar(BufWriter::with_capacity(WRITE_BUFFER, writer)));
-        let taken = self.take_in(plan, move || reader, within).await;
+        let taken = self.take_in(plan, reader, false, within).await;
         match packing.await {
             // When the intake ends early the writer's pipe breaks: the intake's error is the one to tell.
             Ok(Err(error)) if !matches!(error, CollectError::Write(_)) => Err(error.into()),
@@ -206,12 +211,13 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Reads a context to its end, on a thread of its own, into a temporary file. The source is opened on that
-    /// thread, as some readers begin to read when they are made.
-    async fn take_in<R: Read>(
+    /// Reads a context to its end, on a thread of its own, into a temporary file. `encoded`: whether it comes packed for
+    /// the transfer, as workers send some artifacts, whatever is in them.
+    async fn take_in(
         &self,
         plan: &Plan,
-        open: impl FnOnce() -> R + Send + 'static,
+        source: impl Read + Send + 'static,
+        encoded: bool,
         within: Option<RepoPath>,
     ) -> Result<Fetched, FetchError> {
         let context = &plan.context;
@@ -220,14 +226,15 @@ impl Fetcher<'_> {
             hash: context.hash,
             directory: within.or_else(|| context.directory.clone()),
             image: plan.image.clone(),
+            encoded,
         };
         let limits = Limits { max_bytes: context.max_bytes, max_entries: context.max_entries, ..Limits::default() };
         // A fresh file for every try: what an earlier one wrote is worthless.
         let unwritable = |source| FetchError::File { doing: "write to", path: self.folder.to_owned(), source };
         let file = NamedTempFile::new_in(self.folder).map_err(unwritable)?;
         let out = BufWriter::with_capacity(WRITE_BUFFER, file.reopen().map_err(unwritable)?);
-        let received = tokio::task::spawn_blocking(move || receive(open(), &expect, &limits, out));
-        let Received { hash, bytes, others, .. } = match received.await {
+        let received = tokio::task::spawn_blocking(move || receive(source, &expect, &limits, out));
+        let Received { hash, scheme, bytes, others, .. } = match received.await {
             Ok(received) => received.map_err(|error| blame(error, context.source.to_string(), file.path()))?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
@@ -237,7 +244,7 @@ impl Fetcher<'_> {
             let giving = tokio::task::spawn_blocking(move || owners::give_to_root(&verified));
             giving.await.map_err(io::Error::other).flatten().map_err(unwritable)?;
         }
-        Ok(Fetched { file, hash, bytes })
+        Ok(Fetched { file, hash, scheme, bytes })
     }
 }
 

@@ -4,6 +4,7 @@
 mod artifact;
 mod companion;
 mod ingredients;
+mod target_arch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,12 +17,13 @@ use crate::builder::BuilderChoice;
 use crate::context::checkout::Checkout;
 pub use crate::names::PARENT_ARG;
 use crate::names::{
-    ArtifactName, ContextHash, Digest, HashScheme, HttpUrl, ImageName, ImageNamespaces, IndexPrefix, NameError,
+    ArtifactName, ContextHash, ContextScheme, Digest, HttpUrl, ImageName, ImageNamespaces, IndexPrefix, NameError,
     Namespace, Project, PushDate, RepoPath, TaskId,
 };
 pub use artifact::{ArtifactPlan, ExportChoice, Storage};
 pub use companion::Companion;
 pub use ingredients::CacheFrom;
+pub use target_arch::TargetArch;
 
 /// The build argument that tells tools in RUN steps the latest time of a reproducible image.
 pub const EPOCH_ARG: &str = "SOURCE_DATE_EPOCH";
@@ -81,7 +83,7 @@ pub struct ContextPlan {
     /// Where it comes from.
     pub source: ContextSource,
     /// How its hash is computed.
-    pub scheme: HashScheme,
+    pub scheme: ContextScheme,
     /// The expected hash; a dry run computes it if absent.
     pub hash: Option<ContextHash>,
     /// The image directory in the repository, where it is known.
@@ -141,6 +143,8 @@ pub struct BuildPlan {
     pub secrets: SecretSources,
     /// Where steps may be taken from; absent, what is right for the job.
     pub cache_from: Option<CacheFrom>,
+    /// The architecture of the image; absent, the engine's.
+    pub target_arch: Option<TargetArch>,
 }
 
 /// The names that follow from a context hash. Making it before the build means that a name that the index

@@ -195,7 +195,7 @@ pub fn environment(plan: &Plan) -> Result<Environment, TaskError> {
         }
     };
     let args = serde_json::to_string(&plan.build.args).map_err(TaskError::Definition)?;
-    let variables: [(&Setting, String); 21] = [
+    let variables: [(&Setting, String); 22] = [
         (&settings::IMAGE_NAME, plan.image.to_string()),
         (&settings::PROJECT, plan.project.to_string()),
         (&settings::PUSHDATE, plan.pushdate.to_string()),
@@ -210,6 +210,7 @@ pub fn environment(plan: &Plan) -> Result<Environment, TaskError> {
         (&settings::BUILDER, plan.build.builder.to_string()),
         (&settings::SOURCE_DATE_EPOCH, text(plan.reproducible.as_ref())),
         (&settings::CACHE_FROM, text(plan.build.cache_from.as_ref())),
+        (&settings::TARGET_ARCH, text(plan.build.target_arch.as_ref())),
         (&settings::PARENT_TASK_ID, text(plan.parent.as_ref())),
         (&settings::ARTIFACT_NAME, plan.artifact.name.to_string()),
         (&settings::ARTIFACT_EXPIRES, text(plan.artifact.expires.as_ref())),
@@ -318,12 +319,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::names::HashScheme;
+    use crate::names::ContextScheme;
     use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, Storage};
 
     fn plan(source: ContextSource) -> Plan {
         let hash = "ab".repeat(32).parse().ok();
-        let scheme = HashScheme::Tar;
+        let scheme = ContextScheme::Tar;
         Plan {
             image: "a-very-long-name-of-an-image".parse().unwrap(),
             project: "try".parse().unwrap(),

@@ -6,7 +6,7 @@ use std::io::BufWriter;
 use std::time::Instant;
 
 use image_worker::context::intake::{Expectation, Limits, receive};
-use image_worker::names::HashScheme;
+use image_worker::names::{ContextScheme, HashScheme};
 use tempfile::TempDir;
 
 use super::data;
@@ -112,7 +112,7 @@ fn theirs_of_intake(packed: &str) -> f64 {
 fn intake(repository: &Repository, packed: &str) -> f64 {
     let hash = repository.hash(HashScheme::Tar).parse().expect("a hash");
     let image = repository.name.parse().expect("a name");
-    let expect = Expectation { scheme: HashScheme::Tar, hash: Some(hash), directory: None, image };
+    let expect = Expectation { scheme: ContextScheme::Tar, hash: Some(hash), directory: None, image, encoded: false };
     let folder = TempDir::with_prefix("bench-").unwrap();
     run("sync", &[]);
     let begun = Instant::now();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 
 use image_worker::context::intake::{Expectation, IntakeError, Limits, Received, receive};
-use image_worker::names::{ContextHash, Digest, HashScheme};
+use image_worker::names::{ContextHash, ContextScheme, Digest};
 use image_worker::report;
 use tar::EntryType;
 
@@ -48,7 +48,7 @@ const LIMITS: Limits = Limits { max_bytes: 256 * 1024, max_entries: 24, max_name
 
 pub(super) fn target(data: &[u8]) {
     let mut input = Input::new(data);
-    let scheme = if input.flag() { HashScheme::Contents } else { HashScheme::Tar };
+    let scheme = if input.flag() { ContextScheme::Contents } else { ContextScheme::Tar };
     let packing = input.below(8);
     let tar = match input.below(8) {
         0 => input.rest().to_vec(),
@@ -56,7 +56,7 @@ pub(super) fn target(data: &[u8]) {
         2 => tars::script(Vec::new(), &mut input, &WORDS),
         _ => {
             let mut tar = Vec::new();
-            let top = if scheme == HashScheme::Contents && input.flag() { "img/" } else { "" };
+            let top = if scheme == ContextScheme::Contents && input.flag() { "img/" } else { "" };
             tars::file(&mut tar, &format!("{top}Dockerfile"), b"FROM scratch\n");
             tars::script(tar, &mut input, &WORDS)
         }
@@ -81,11 +81,11 @@ pub(super) fn target(data: &[u8]) {
 fn take(
     source: &[u8],
     image: &str,
-    scheme: HashScheme,
+    scheme: ContextScheme,
     hash: Option<ContextHash>,
 ) -> Result<(Received, Vec<u8>), IntakeError> {
-    let directory = (scheme == HashScheme::Contents).then(|| "testing/docker/img".parse().unwrap());
-    let expect = Expectation { scheme, hash, directory, image: image.parse().unwrap() };
+    let directory = (scheme == ContextScheme::Contents).then(|| "testing/docker/img".parse().unwrap());
+    let expect = Expectation { scheme, hash, directory, image: image.parse().unwrap(), encoded: false };
     let mut out = Vec::new();
     receive(source, &expect, &LIMITS, &mut out).map(|received| (received, out))
 }
@@ -109,11 +109,11 @@ fn accepted(source: &[u8], received: &Received, out: &[u8]) {
     assert_eq!(received.files, tree.values().filter(|node| matches!(node, Node::File(_))).count() as u64);
     assert!(entries.len() as u64 <= LIMITS.max_entries && received.bytes <= LIMITS.max_bytes);
     let hash = match received.scheme {
-        HashScheme::Tar => {
+        ContextScheme::Tar | ContextScheme::Gz => {
             assert_eq!(received.bytes, out.len() as u64);
             ContextHash(Digest::of(out))
         }
-        HashScheme::Contents => contents_hash(&tree),
+        ContextScheme::Contents => contents_hash(&tree),
     };
     assert_eq!(received.hash, hash, "the hash is the one that others compute");
 

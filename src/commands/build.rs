@@ -239,7 +239,7 @@ fn spool(
     let unwritable = |source| Failed::Write { path: folder.to_owned(), source };
     let file = NamedTempFile::new_in(folder).map_err(unwritable)?;
     let hash = context.write_tar(BufWriter::with_capacity(WRITE_BUFFER, &file))?;
-    Ok(Fetched { file, hash, bytes })
+    Ok(Fetched { file, hash, scheme: scheme.into(), bytes })
 }
 
 /// The files with variables of an image directory, as they are called from where the user is.

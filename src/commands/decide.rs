@@ -10,11 +10,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::spawn_blocking;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::stop::Stop;
 use super::{Failed, aside};
 use crate::config::{DecideConfig, ImagesPlace};
+use crate::context::pinned::Pinned;
 use crate::decision::{self, Common, Definition, Order};
 use crate::document;
 use crate::graph::{Form, Graph, ImageTask, Resolution, Resolved, Use, UseKind, task_label};
@@ -112,6 +113,10 @@ fn read(place: &ImagesPlace, name: &str, text: &str) -> Result<Read, Failed> {
     let references = references(&tree, &uses)?;
     let named = named(&tree, &uses)?;
     let identified = tree.identify(&named, HashScheme::Tar)?;
+    let pinned = Pinned::read(&place.checkout.root).filter(|_| !named.is_empty());
+    if let Some(other) = pinned.and_then(|pinned| pinned.other_hashes()) {
+        warn!("{other}");
+    }
     Ok(Read { graph, uses, tree, named, references, identified })
 }
 

@@ -129,7 +129,7 @@ const TERMINATED: u8 = 143;
 
 fn engine_code(error: &EngineError) -> u8 {
     match error {
-        EngineError::Build(_) => BUILD,
+        EngineError::Build(_) | EngineError::Architecture { .. } => BUILD,
         EngineError::NoLayers => BUILD,
         EngineError::Refused(_) => USAGE,
         EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. } => WORLD,

@@ -6,6 +6,7 @@ mod cache;
 pub mod check;
 pub mod context;
 pub mod decide;
+mod declared;
 mod exit_code;
 mod export;
 mod failed;

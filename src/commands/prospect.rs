@@ -197,7 +197,7 @@ pub(super) fn about(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::HashScheme;
+    use crate::names::ContextScheme;
     use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Storage};
 
     const NOW: &str = "2026-01-02T00:00:00Z";
@@ -213,7 +213,7 @@ mod tests {
         };
         let context = ContextPlan {
             source,
-            scheme: HashScheme::default(),
+            scheme: ContextScheme::default(),
             hash: None,
             directory: None,
             max_bytes: 1,

@@ -9,9 +9,10 @@ use super::stop::Stop;
 use super::whereabouts::Whereabouts;
 use crate::config::replay::{Job, Replay};
 use crate::config::{Config, ConfigError, Deployment, Sources, Surroundings, settings};
+use crate::context::intake::IntakeError;
 use crate::fetch::{FetchError, Fetcher};
 use crate::names::TaskId;
-use crate::plan::{ContextSource, Plan};
+use crate::plan::ContextSource;
 use crate::report::Report;
 use crate::scratch::Scratch;
 use crate::taskcluster::Services;
@@ -114,14 +115,14 @@ async fn compare(config: &mut Config, report: &Report) -> Result<(), Failed> {
         .map_err(|source| Failed::Write { path: config.work_dir.clone(), source })?;
     let storage = Storage::new()?;
     let fetcher = Fetcher { services: None, storage: &storage, report, folder: folder.path() };
-    let mut unverified: Plan = config.plan.clone();
-    unverified.context.hash = None;
-    let actual = fetcher.context(&unverified).await?.hash;
+    let actual = match fetcher.context(&config.plan).await {
+        Err(FetchError::Intake { error: IntakeError::Mismatch { actual, .. }, .. }) => actual,
+        same => {
+            info!("{} still is the task's context: hash {}", config.plan.context.source, same?.hash);
+            return Ok(());
+        }
+    };
     let context = &mut config.plan.context;
-    if actual == expected {
-        info!("{} still is the task's context: hash {expected}", context.source);
-        return Ok(());
-    }
     warn!(
         "{} is not the task's context: its hash is {actual}, the task's is {expected} (scheme `{}`); going on with it: what comes out is something near, not the task's image",
         context.source, context.scheme

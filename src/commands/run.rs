@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::Failed;
 use super::cache;
+use super::declared;
 use super::export::export;
 use super::leftovers;
 use super::measure;
@@ -51,7 +52,7 @@ pub struct Outcome {
 }
 
 /// Does the job, and removes what killed runs have left.
-pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome, Failed> {
+pub async fn run(mut config: Config, stop: &Stop, report: &Report) -> Result<Outcome, Failed> {
     let clock = Clock { began: config.started, since: Instant::now() };
     config.patience.hold();
     info!("image-worker {}: {}", env!("CARGO_PKG_VERSION"), config.plan);
@@ -60,6 +61,11 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
     }
     let storage = Storage::new()?;
     let services = config.deployment.as_ref().map(Services::new).transpose()?;
+    let declaring = async {
+        declared::settle(&mut config, services.as_ref()).await;
+        Ok::<_, Failed>(())
+    };
+    stop.during("asking where the image goes", declaring).await?;
     let publisher = publisher(&config, services.clone(), &storage, report)?;
     let removing = leftovers::remove(config.unfinished(), &config.engine);
     let unclear = stop.during("removing what killed runs have left", removing).await?;
@@ -118,7 +124,7 @@ async fn job(
     let fetching = stop.during("fetching the context", fetcher.context(plan));
     let (context, cache) = or_clean(&engine, cache::alongside(fetching, caching, stop).await).await?;
     let identity = or_clean(&engine, plan.identity(context.hash).map_err(Into::into)).await?;
-    let context_bytes = context.bytes;
+    let (context_bytes, scheme) = (context.bytes, context.scheme);
 
     let mut log = or_clean(&engine, begin_log(work.path())).await?;
     let asking = secret_values::values(&plan.build.secrets, services);
@@ -164,6 +170,7 @@ async fn job(
     let made = Made {
         plan,
         identity: &identity,
+        scheme,
         root_url: config.deployment.as_ref().map(|deployment| &deployment.root_url),
         worker_pool: worker_pool.as_deref(),
         image: &image.image,
@@ -280,8 +287,12 @@ async fn with_parent(
     let Some(parent) = &plan.parent else { return Ok((build, None)) };
     let services = services.ok_or_else(|| FetchError::NoDeployment(format!("the image of task {parent}")))?;
     let tag = plan.parent_tag(parent);
+    let engine = loader.engine;
     let images = TaskImages { role: Role::Parent, services, loader };
     let image = images.load(&plan.artifact.name, parent, &tag).await?;
+    if let Some(wanted) = build.target_arch {
+        engine.check_architecture(&tag, "the parent image", wanted).await?;
+    }
     build.args.insert(PARENT_ARG.to_owned(), tag);
     Ok((build, Some(image)))
 }

@@ -17,7 +17,8 @@ pub(super) fn read(
     // An empty flag is none, like an empty variable.
     let network = sources.parse(&settings::DOCKER_BUILD_NETWORK)?.filter(|network: &String| !network.is_empty());
     let (builder, secrets) = (builder(sources)?, secrets(sources, around)?);
-    Ok(BuildPlan { args, network, builder, secrets, cache_from: sources.parse(&settings::CACHE_FROM)? })
+    let cache_from = sources.parse(&settings::CACHE_FROM)?;
+    Ok(BuildPlan { args, network, builder, secrets, cache_from, target_arch: None })
 }
 
 /// Who builds. The images of steps, which a shell after a failure needs, are the classic builder's only.

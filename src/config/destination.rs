@@ -7,10 +7,10 @@ use std::str::FromStr;
 
 use super::settings;
 use super::{ConfigError, Sources};
-use crate::names::{ArtifactName, NameError};
+use crate::names::{ArtifactName, NameError, TaskId};
 use crate::plan::TaskRun;
 
-/// Where `image_builder` writes, and where taskgraph's image tasks declare their artifact.
+/// Where taskgraph's image tasks declare their artifact, since version 16.
 const PAYLOAD_FOLDER: &str = "/workspace/out";
 
 /// The artifact that taskgraph's image tasks declare.
@@ -34,6 +34,17 @@ pub struct Output {
     pub folder: PathBuf,
     /// Who owns what is written; absent, whoever runs the program.
     pub owner: Option<Owner>,
+    /// What the archive is called there; absent, as the last part of its artifact's name.
+    pub file: Option<String>,
+}
+
+/// The task whose payload declares the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredBy {
+    /// The task.
+    pub task: TaskId,
+    /// The artifact, where it is said which it is.
+    pub artifact: Option<ArtifactName>,
 }
 
 /// The owner of files, in numbers: the names of a container's users mean nothing outside of it.
@@ -91,13 +102,22 @@ impl Destination {
             None => sources.parse_or_default(&settings::OUTPUT)?,
             Some(folder) => folder,
         };
-        let output = Output { folder, owner: sources.parse(&settings::CHOWN_OUTPUT)? };
+        let output = Output { folder, owner: sources.parse(&settings::CHOWN_OUTPUT)?, file: None };
         Ok(match by {
             // A dry run of such a task writes what the task writes: there are no calls to tell about.
             By::Payload => Self::Payload(output),
             By::Api if dry => Self::DryRun(output),
             By::Api => Self::Task,
         })
+    }
+
+    /// Whose definition is asked where the image goes: the own task's, where nobody says it.
+    pub(super) fn declared_by(&self, sources: &Sources, dry: bool) -> Result<Option<DeclaredBy>, ConfigError> {
+        if !matches!(self, Self::Payload(_)) || dry || sources.get(&settings::OUTPUT)?.is_some() {
+            return Ok(None);
+        }
+        let Some(task) = sources.parse(&settings::TASK_ID)? else { return Ok(None) };
+        Ok(Some(DeclaredBy { task, artifact: sources.parse(&settings::ARTIFACT_NAME)? }))
     }
 
     /// The folder that the image ends in, where it ends in one.
@@ -147,6 +167,8 @@ mod tests {
 
     use super::*;
 
+    const TASK: &str = "fN1SbArXTPSVFNUvaOlinQ";
+
     fn read(variables: &[(&str, &str)], dry: bool) -> Result<Destination, String> {
         let variables: BTreeMap<_, _> = variables.iter().copied().collect();
         let environment = |name: &str| variables.get(name).map(OsString::from);
@@ -155,7 +177,7 @@ mod tests {
     }
 
     fn to(folder: &str) -> Output {
-        Output { folder: folder.into(), owner: None }
+        Output { folder: folder.into(), owner: None, file: None }
     }
 
     #[test]
@@ -171,6 +193,28 @@ mod tests {
         assert_eq!(read(&[payload], true).unwrap(), Destination::Payload(to("./image-worker-out")));
         let error = read(&[("IMAGE_WORKER_PUBLISH", "Payload")], false).unwrap_err();
         assert_eq!(error, "IMAGE_WORKER_PUBLISH: \"Payload\" is no way to publish: expected api or payload");
+    }
+
+    #[test]
+    fn a_task_is_asked_where_nobody_says_where_its_image_goes() {
+        let asked = |more: &[(&str, &str)], dry: bool| {
+            let variables: BTreeMap<_, _> = [("IMAGE_WORKER_PUBLISH", "payload"), ("TASK_ID", TASK)]
+                .into_iter()
+                .chain(more.iter().copied())
+                .filter(|(_, value)| !value.is_empty())
+                .collect();
+            let environment = |name: &str| variables.get(name).map(OsString::from);
+            let sources = Sources::new(BTreeMap::new(), &environment).unwrap();
+            Destination::read(&sources, dry).unwrap().declared_by(&sources, dry).unwrap()
+        };
+        let task = || TASK.parse().unwrap();
+        assert_eq!(asked(&[], false), Some(DeclaredBy { task: task(), artifact: None }));
+        let artifact = Some("public/x.tar".parse().unwrap());
+        assert_eq!(asked(&[("ARTIFACT_NAME", "public/x.tar")], false), Some(DeclaredBy { task: task(), artifact }));
+        assert_eq!(asked(&[], true), None);
+        for other in [("IMAGE_WORKER_OUTPUT", "out"), ("TASK_ID", ""), ("IMAGE_WORKER_PUBLISH", "api")] {
+            assert_eq!(asked(&[other], false), None, "{other:?}");
+        }
     }
 
     #[test]

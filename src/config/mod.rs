@@ -6,6 +6,7 @@ mod build;
 mod builder;
 mod cache;
 mod decide;
+mod declared;
 mod destination;
 mod engine;
 mod load;
@@ -29,13 +30,14 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::context::checkout::Checkout;
-use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, Project, PushDate, RepoPath, TaskId};
+use crate::names::{ArtifactName, ContextScheme, HttpUrl, NameError, Project, PushDate, RepoPath, TaskId};
 use crate::plan::{ArtifactPlan, CacheFrom, ContextPlan, ContextSource, PARENT_ARG, Plan};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
 pub use build::BuildConfig;
 pub use decide::DecideConfig;
-pub use destination::{Destination, Output, Owner};
+pub use declared::DeclaredImage;
+pub use destination::{DeclaredBy, Destination, Output, Owner};
 pub use engine::{EngineChoice, EngineConfig};
 pub use load::{From, ImageSource, LoadConfig};
 pub use lookup::LookupConfig;
@@ -58,6 +60,8 @@ pub struct Config {
     pub work_dir: PathBuf,
     /// Where the image goes.
     pub destination: Destination,
+    /// Whose definition says where the image goes; none where somebody else does.
+    pub declared_by: Option<DeclaredBy>,
     /// The name that the image of the last good step keeps when a step fails.
     pub keep: Option<String>,
     /// Where the build may take steps from.
@@ -110,7 +114,8 @@ impl Config {
         let destination = Destination::read(sources, dry)?;
         let publishes = destination == Destination::Task;
         let reads = parent.is_some() || matches!(context.source, ContextSource::Artifact { .. });
-        let build = builder::read(sources, around, args)?;
+        let mut build = builder::read(sources, around, args)?;
+        build.target_arch = sources.parse(&settings::TARGET_ARCH)?;
         let needs_deployment = publishes || reads || build.secrets.of_taskcluster().is_some();
         let artifact = artifact(sources, around, &destination, &mut assumed)?;
         let plan = Plan {
@@ -135,6 +140,7 @@ impl Config {
             return Err(ConfigError::Combination(why.to_owned()));
         }
         Ok(Self {
+            declared_by: destination.declared_by(sources, dry)?,
             plan,
             deployment: access::deployment(sources, needs_deployment, !publishes)?,
             engine,
@@ -207,9 +213,14 @@ fn build_args(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError
 }
 
 fn context(sources: &Sources, around: &Surroundings, dry: bool) -> Result<ContextPlan, ConfigError> {
-    let scheme: HashScheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
+    let scheme: ContextScheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
     let (source, directory) = context_source(sources, around, dry)?;
-    if scheme == HashScheme::Contents && directory.is_none() {
+    if matches!(source, ContextSource::Directory { .. }) && scheme.of_directory().is_none() {
+        return Err(ConfigError::Combination(format!(
+            "HASH_SCHEME={scheme} is the hash of a packed file, which only taskgraph before version 12 can make from an image directory: give that file or its URL as --context, or compare nothing with --hash-scheme tar"
+        )));
+    }
+    if scheme == ContextScheme::Contents && directory.is_none() {
         match source {
             ContextSource::Artifact { .. } => {
                 return Err(ConfigError::Combination(

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::settings::{self, Setting};
-use super::{ConfigError, Deployment, Given, Origin, Sources, access, patience};
-use crate::names::{ArtifactName, HttpUrl, TaskId};
+use super::{ConfigError, DeclaredImage, Deployment, Given, Origin, Sources, access, patience};
+use crate::names::{HttpUrl, TaskId};
 use crate::plan::TaskRun;
 use crate::retry::Patience;
 
@@ -32,6 +32,7 @@ pub const OF_THE_TASK: &[&Setting] = &[
     &settings::REPRODUCIBLE,
     &settings::SOURCE_DATE_EPOCH,
     &settings::CACHE_FROM,
+    &settings::TARGET_ARCH,
     &settings::PARENT_TASK_ID,
     &settings::ARTIFACT_NAME,
     &settings::ARTIFACT_EXPIRES,
@@ -72,8 +73,8 @@ impl Job {
                 }
             }
         }
-        if let Some(name) = declared_image(&payload["artifacts"]) {
-            values.entry(settings::ARTIFACT_NAME.name).or_insert(name);
+        if let Some(image) = DeclaredImage::find(&payload["artifacts"], None) {
+            values.entry(settings::ARTIFACT_NAME.name).or_insert_with(|| image.name.to_string());
         }
         // A worker sets them, a definition cannot.
         values.insert(settings::TASK_ID.name, task.to_string());
@@ -129,18 +130,6 @@ fn shape(value: &Value) -> String {
         Value::Array(_) => "a list".to_owned(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => "a number or a switch".to_owned(),
     }
-}
-
-/// The image among the artifacts that a task declares: those of docker-worker have names for keys, those of
-/// generic-worker stand in a list.
-fn declared_image(artifacts: &Value) -> Option<String> {
-    let names: Vec<&str> = match artifacts {
-        Value::Object(artifacts) => artifacts.keys().map(String::as_str).collect(),
-        Value::Array(artifacts) => artifacts.iter().filter_map(|artifact| artifact["name"].as_str()).collect(),
-        _ => Vec::new(),
-    };
-    let is_image = |name: &ArtifactName| (name.is_tar() || name.is_zstd()) && name.file_name().starts_with("image.");
-    names.into_iter().filter_map(|name| name.parse().ok()).find(is_image).map(|name| name.to_string())
 }
 
 /// The verb `replay`, all but the job itself.

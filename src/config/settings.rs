@@ -99,7 +99,7 @@ settings! {
     CONTEXT_URL = Setting::new("context-url", "CONTEXT_URL", "URL", "Where the context can be downloaded directly").group(CONTEXT_GROUP);
     CONTEXT = Setting::new("context", "IMAGE_WORKER_CONTEXT", "DIR|FILE|URL", "The context for a dry run: an image directory, a context archive, or its URL").group(CONTEXT_GROUP);
     HASH = Setting::new("hash", "HASH", "SHA256", "The expected context hash").group(CONTEXT_GROUP);
-    HASH_SCHEME = Setting::new("hash-scheme", "HASH_SCHEME", "SCHEME", "How the hash is computed: tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
+    HASH_SCHEME = Setting::new("hash-scheme", "HASH_SCHEME", "SCHEME", "How the hash is computed: tar (taskgraph), gz (taskgraph before 12, which is also tried where tar does not match) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
     CONTEXT_MAX_BYTES = Setting::new("context-max-bytes", "CONTEXT_MAX_BYTES", "BYTES", "Refuse a context with more uncompressed bytes").default("2147483648").group(CONTEXT_GROUP);
     CONTEXT_MAX_ENTRIES = Setting::new("context-max-entries", "CONTEXT_MAX_ENTRIES", "N", "Refuse a context with more entries").default("100000").group(CONTEXT_GROUP);
 
@@ -130,6 +130,7 @@ settings! {
     REPRODUCIBLE = Setting::new("reproducible", "IMAGE_WORKER_REPRODUCIBLE", "", "Make the image the same bytes whenever and wherever it is built: no time in it is later than SOURCE_DATE_EPOCH, or else than 2016-01-01, the time of all files of a context").group(BUILD);
     SOURCE_DATE_EPOCH = Setting::new("source-date-epoch", "SOURCE_DATE_EPOCH", "SECONDS", "The latest time in the image, seconds since 1970, not in the future; also given to the build as an argument; implies --reproducible").group(BUILD);
     CACHE_FROM = Setting::new("cache-from", "CACHE_FROM", "FROM", "Where steps may be taken from that have been built before: latest, the newest image of this name in the index; parent, the parent image; off, as is the default with --force and --reproducible").default("latest").group(BUILD);
+    TARGET_ARCH = Setting::new("target-arch", "TARGET_ARCH", "ARCH", "The architecture of the image: amd64 or arm64 [default: the engine's]; RUN steps for another than the engine's need an emulator").group(BUILD);
     PARENT_TASK_ID = Setting::new("parent-task-id", "PARENT_TASK_ID", "ID", "The task whose image is the parent, $DOCKER_IMAGE_PARENT in the Dockerfile").group(BUILD);
 
     ARTIFACT_NAME = Setting::new("artifact-name", "ARTIFACT_NAME", "NAME", "The image artifact; a name ending in .tar.zst compresses it; with --publish payload public/image.tar.zst").default("public/image.tar").group(ARTIFACT);
@@ -137,7 +138,7 @@ settings! {
     ARTIFACT_STORAGE = Setting::new("artifact-storage", "ARTIFACT_STORAGE", "TYPE", "Storage type of the artifact: s3, object, or auto (s3, and object where the deployment refuses s3)").default("auto").group(ARTIFACT);
     ZSTD_LEVEL = Setting::new("zstd-level", "DOCKER_IMAGE_ZSTD_LEVEL", "1-19", "Compression level of a .tar.zst artifact").default("3").group(ARTIFACT);
     EXPORT = Setting::new("export", "EXPORT", "HOW", "How the image comes out of the engine: engine, by its export; storage, read where the engine keeps it, which is faster; auto, storage where that can be read; squash, another image of the same files in one layer").default("auto").group(ARTIFACT);
-    PUBLISH = Setting::new("publish", "IMAGE_WORKER_PUBLISH", "HOW", "Who publishes: api, this program; payload, the worker, as the task's payload declares the artifact that is written to --output; `replay` without it is a dry run").default("api").group(ARTIFACT);
+    PUBLISH = Setting::new("publish", "IMAGE_WORKER_PUBLISH", "HOW", "Who publishes: api, this program; payload, the worker, from where the task's payload declares the artifact; `replay` without it is a dry run").default("api").group(ARTIFACT);
     CHOWN_OUTPUT = Setting::new("chown-output", "CHOWN_OUTPUT", "UID:GID", "Owner of what is written to --output").group(ARTIFACT);
     INDEX = Setting::new("index", "INDEX", "PREFIX", "Prefix of the routes").default("index").group(ARTIFACT);
     CENTRAL = Setting::new("central", "IMAGE_WORKER_CENTRAL", "PROJECT", "The project whose images every project may use").default("mozilla-central").group(ARTIFACT);
@@ -158,7 +159,7 @@ settings! {
 
     DRY_RUN = Setting::new("dry-run", "IMAGE_WORKER_DRY_RUN", "", "Do the whole job but publish nothing: write image.tar and publish.json").group(DRY);
     SHELL = Setting::new("shell", "IMAGE_WORKER_SHELL", "", "When a step fails, keep the last good step's image, and open a shell in it where there is a terminal").group(DRY);
-    OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes; --publish payload writes to /workspace/out").default("./image-worker-out").group(DRY);
+    OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes; --publish payload writes to where the task's payload declares the image, or else to /workspace/out").default("./image-worker-out").group(DRY);
 
     YES = Setting::new("yes", "IMAGE_WORKER_YES", "", "Ask nobody: rerun if that can help").group(RERUN_GROUP);
     NO_FOLLOW = Setting::new("no-follow", "IMAGE_WORKER_NO_FOLLOW", "", "Do not wait for the end of the new run").group(RERUN_GROUP);
@@ -198,6 +199,7 @@ pub const RUN: &[&Setting] = &[
     &REPRODUCIBLE,
     &SOURCE_DATE_EPOCH,
     &CACHE_FROM,
+    &TARGET_ARCH,
     &PARENT_TASK_ID,
     &ARTIFACT_NAME,
     &ARTIFACT_EXPIRES,

@@ -260,7 +260,7 @@ fn parse_file(path: &Path, text: &str) -> Result<BTreeMap<&'static str, String>,
 mod tests {
     use super::settings::{FORCE, HASH_SCHEME, INDEX, PROJECT, ZSTD_LEVEL};
     use super::*;
-    use crate::names::HashScheme;
+    use crate::names::ContextScheme;
 
     #[test]
     fn flags_beat_variables_beat_the_file_beats_defaults() {
@@ -279,8 +279,8 @@ mod tests {
         assert_eq!(text(&PROJECT).text, "flag");
         assert_eq!(text(&INDEX).text, "index.variable");
         assert_eq!(sources.parse_or_default::<i32>(&ZSTD_LEVEL).unwrap(), 7);
-        let scheme: HashScheme = sources.parse_or_default(&HASH_SCHEME).unwrap();
-        assert_eq!(scheme, HashScheme::Tar, "an empty variable counts as not set");
+        let scheme: ContextScheme = sources.parse_or_default(&HASH_SCHEME).unwrap();
+        assert_eq!(scheme, ContextScheme::Tar, "an empty variable counts as not set");
         assert!(text(&ZSTD_LEVEL).origin.to_string().ends_with(": zstd-level"));
     }
 
@@ -289,8 +289,8 @@ mod tests {
         let environment = |name: &str| (name == "IMAGE_WORKER_FORCE").then(|| OsString::from("maybe"));
         let flags = BTreeMap::from([("hash-scheme", "md5".to_owned())]);
         let sources = Sources::new(flags, &environment).unwrap();
-        let error = sources.parse_or_default::<HashScheme>(&HASH_SCHEME).unwrap_err().to_string();
-        assert_eq!(error, "--hash-scheme: \"md5\" is not a hash scheme: expected `tar` or `contents`");
+        let error = sources.parse_or_default::<ContextScheme>(&HASH_SCHEME).unwrap_err().to_string();
+        assert_eq!(error, "--hash-scheme: \"md5\" is not a hash scheme: expected `tar`, `gz` or `contents`");
         let error = sources.switch(&FORCE).unwrap_err().to_string();
         assert_eq!(error, "IMAGE_WORKER_FORCE: \"maybe\" is not a switch: expected 1 or 0");
         let error = sources.require::<String>(&PROJECT, "the routes name it").unwrap_err().to_string();

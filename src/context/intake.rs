@@ -13,12 +13,12 @@ use tar::{Archive, Entry};
 
 use crate::context::owners::may_be_others;
 use crate::context::safety::{Hazard, Node, Tree, cut, shown, symlink_target};
-use crate::names::{ContextHash, Digest, HashScheme, ImageName, RepoPath};
+use crate::names::{ContextHash, ContextScheme, Digest, ImageName, RepoPath};
 use crate::stream::Tally;
 
 use headers::{Extensions, Kind, Member};
-use pipe::{Output, Tee};
-pub use refusal::{Instead, IntakeError, IntakeFault};
+use pipe::{Output, Packed, Tee};
+pub use refusal::{IntakeError, IntakeFault};
 use rewrite::Rewrite;
 
 /// Where image directories are in real trees: tried when nobody said, to find out what a wrong hash would be right for.
@@ -28,14 +28,16 @@ const BLOCK: u64 = 512;
 /// What a context was promised to be.
 #[derive(Clone, Debug)]
 pub struct Expectation {
-    /// How the hash is computed.
-    pub scheme: HashScheme,
+    /// How the hash is computed. Where `tar` does not give the hash, `gz` is tried too.
+    pub scheme: ContextScheme,
     /// The hash; without it whatever comes is taken, and its hash is told.
     pub hash: Option<ContextHash>,
     /// The image's directory in its repository (`CONTEXT_PATH`): needed by the scheme `contents`, which hashes full paths.
     pub directory: Option<RepoPath>,
     /// The image: a context of 2015 has one top directory with its name.
     pub image: ImageName,
+    /// Whether the bytes come packed for the transfer, whatever is in them (`Content-Encoding: gzip`).
+    pub encoded: bool,
 }
 
 /// How large a context may be, so that a bomb ends as an error and not as a full disk or memory.
@@ -69,7 +71,7 @@ pub struct Received {
     /// Its hash.
     pub hash: ContextHash,
     /// How the hash was computed.
-    pub scheme: HashScheme,
+    pub scheme: ContextScheme,
     /// Regular files, hard links to them included.
     pub files: u64,
     /// Bytes of the uncompressed tar, as it came.
@@ -93,17 +95,17 @@ pub fn receive<R: Read, W: Write>(
     limits: &Limits,
     out: W,
 ) -> Result<Received, IntakeError> {
-    if expect.scheme == HashScheme::Contents && expect.directory.is_none() {
+    if expect.scheme == ContextScheme::Contents && expect.directory.is_none() {
         return Err(IntakeError::NeedsDirectory { image: expect.image.clone() });
     }
-    let unpacked = pipe::open(source, limits.max_bytes)?;
+    let unpacked = pipe::open(source, expect.encoded, limits.max_bytes)?;
 
     let (open, ended) = (Cell::new(true), Cell::new(false));
     let out = Output::new(out, &open);
     let (mut passed_on, mut rewrite) = (None, None);
     match expect.scheme {
-        HashScheme::Tar => passed_on = Some(out),
-        HashScheme::Contents => rewrite = Some(Rewrite::new(out)),
+        ContextScheme::Tar | ContextScheme::Gz => passed_on = Some(out),
+        ContextScheme::Contents => rewrite = Some(Rewrite::new(out)),
     }
     let tee = Tee::new(unpacked, passed_on.as_mut(), limits.max_bytes, &ended);
     let mut archive = Archive::new(BufReader::with_capacity(pipe::CHUNK, tee));
@@ -111,10 +113,10 @@ pub fn receive<R: Read, W: Write>(
     let mut intake = Intake::new(expect, limits);
     let verdict = intake.read(&mut archive, &ended, rewrite.as_mut()).and_then(|end| {
         let (unpacked, raw, bytes) = drain(archive.into_inner(), end)?;
-        let (packed, compressed) = unpacked.finish();
-        let hash = intake.verify(raw, packed, bytes)?;
+        let packed = unpacked.finish();
+        let (hash, scheme) = intake.verify(raw, &packed, bytes)?;
         let (files, others) = (intake.tree.files(), intake.others);
-        Ok(Received { hash, scheme: expect.scheme, files, bytes, compressed, others })
+        Ok(Received { hash, scheme, files, bytes, compressed: packed.bytes, others })
     });
     // A tar that is being written ends itself when it is dropped; a refused one must not get its end.
     open.set(verdict.is_ok());
@@ -232,7 +234,7 @@ impl<'e> Intake<'e> {
 
     /// Takes the one top directory of a 2015 context away from a name, and from the target of a hard link.
     fn strip(&mut self, member: &mut Member) -> Result<(), IntakeError> {
-        if self.expect.scheme != HashScheme::Contents || member.name.is_empty() {
+        if self.expect.scheme != ContextScheme::Contents || member.name.is_empty() {
             return Ok(());
         }
         let top = self.expect.image.as_str();
@@ -256,41 +258,55 @@ impl<'e> Intake<'e> {
         Ok(())
     }
 
-    /// The context's hash, if it is the expected one and there is something to build.
-    fn verify(&self, raw: Digest, packed: Digest, bytes: u64) -> Result<ContextHash, IntakeError> {
-        let scheme = self.expect.scheme;
-        let actual = match (scheme, &self.expect.directory) {
-            (HashScheme::Contents, Some(directory)) => {
-                let hash = self.tree.contents_hash(directory.as_str(), None);
-                hash.map_err(|(name, hazard)| IntakeError::Refused { entry: shown(name.as_bytes()), hazard })?
-            }
-            _ => ContextHash(raw),
+    /// The context's hash, if it is the expected one and there is something to build; and the scheme that gives it.
+    fn verify(&self, raw: Digest, packed: &Packed, bytes: u64) -> Result<(ContextHash, ContextScheme), IntakeError> {
+        let Expectation { hash: expected, scheme, .. } = *self.expect;
+        let actual = self.hash(scheme, raw, packed)?;
+        let found = match expected.filter(|expected| *expected != actual) {
+            None => (actual, scheme),
+            Some(expected) => match self.scheme_of(expected, raw, packed) {
+                // taskgraph before version 12 does not say that it means the packed file.
+                Some(ContextScheme::Gz) if scheme != ContextScheme::Contents => (expected, ContextScheme::Gz),
+                other => {
+                    let instead = other.filter(|other| *other != scheme);
+                    return Err(IntakeError::Mismatch { expected, actual, scheme, bytes, instead });
+                }
+            },
         };
-        if let Some(expected) = self.expect.hash.filter(|expected| *expected != actual) {
-            let instead = if expected == ContextHash(packed) && packed != raw {
-                Some(Instead::CompressedFile)
-            } else {
-                self.is_other(expected, raw).then_some(Instead::Scheme(scheme.other()))
-            };
-            return Err(IntakeError::Mismatch { expected, actual, scheme, bytes, instead });
-        }
         if !matches!(self.tree.get("Dockerfile"), Some(Node::File(_))) {
             let nested = format!("{}/Dockerfile", self.expect.image);
             return Err(IntakeError::NoDockerfile { nested: self.tree.get(&nested).map(|_| nested) });
         }
-        Ok(actual)
+        Ok(found)
     }
 
-    /// Whether the hash would have been right in the other scheme.
-    fn is_other(&self, expected: ContextHash, raw: Digest) -> bool {
+    fn hash(&self, scheme: ContextScheme, raw: Digest, packed: &Packed) -> Result<ContextHash, IntakeError> {
+        match (scheme, &self.expect.directory) {
+            (ContextScheme::Contents, Some(directory)) => {
+                let hash = self.tree.contents_hash(directory.as_str(), None);
+                hash.map_err(|(name, hazard)| IntakeError::Refused { entry: shown(name.as_bytes()), hazard })
+            }
+            (ContextScheme::Gz, _) => Ok(ContextHash(packed.digest)),
+            _ => Ok(ContextHash(raw)),
+        }
+    }
+
+    /// The scheme that gives the expected hash.
+    fn scheme_of(&self, expected: ContextHash, raw: Digest, packed: &Packed) -> Option<ContextScheme> {
+        if expected == ContextHash(raw) {
+            return Some(ContextScheme::Tar);
+        }
+        if [packed.digest, packed.sent].map(ContextHash).contains(&expected) {
+            return Some(ContextScheme::Gz);
+        }
         let image = self.expect.image.as_str();
         let top = self.tree.is_all_below(image).then_some(image);
         let contents = |directory: &str| self.tree.contents_hash(directory, top) == Ok(expected);
-        match (self.expect.scheme, &self.expect.directory) {
-            (HashScheme::Contents, _) => expected == ContextHash(raw),
-            (HashScheme::Tar, Some(directory)) => contents(directory.as_str()),
-            (HashScheme::Tar, None) => IMAGE_ROOTS.iter().any(|root| contents(&format!("{root}/{image}"))),
-        }
+        let is_contents = match &self.expect.directory {
+            Some(directory) => contents(directory.as_str()),
+            None => IMAGE_ROOTS.iter().any(|root| contents(&format!("{root}/{image}"))),
+        };
+        is_contents.then_some(ContextScheme::Contents)
     }
 
     /// Names an error that came while the next entry was looked for.

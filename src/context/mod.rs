@@ -2,7 +2,7 @@
 //!
 //! - [`collect`]: from an image directory to a [`collect::Context`], its hash and its tar.
 //! - `choose`: which files, under which names. [`checkout`]: the repository that they are in, and its taskgraph;
-//!   [`run_task`]: the files of `# %include-run-task`, and finding the taskgraph that has them; `pinned`: which release
+//!   [`run_task`]: the files of `# %include-run-task`, and finding the taskgraph that has them; [`pinned`]: which release
 //!   that should be.
 //! - `walk`, `source`: the files below a directory, the bytes of a file. `archive`: the bytes of the tar.
 //! - [`contents`]: the hash of the scheme `contents`.
@@ -23,7 +23,7 @@ pub mod collect;
 pub mod contents;
 pub mod intake;
 pub mod owners;
-mod pinned;
+pub mod pinned;
 pub mod run_task;
 pub mod safety;
 mod source;

@@ -4,6 +4,9 @@
 use std::fs;
 use std::path::Path;
 
+/// The first taskgraph whose context hashes are those of the scheme `tar`; earlier ones hash the packed file.
+const FIRST_WITH_TAR: u32 = 12;
+
 /// The release that a repository pins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pinned {
@@ -26,12 +29,25 @@ impl Pinned {
             },
         )
     }
+
+    /// What there is to say where this taskgraph's context hashes are not ours.
+    #[must_use]
+    pub fn other_hashes(&self) -> Option<String> {
+        let Self { version, file } = self;
+        let major: u32 = version.split('.').next()?.parse().ok()?;
+        (major < FIRST_WITH_TAR).then(|| {
+            format!(
+                "{file} pins taskgraph {version}, which names contexts by the hash of the packed file; the hashes here are \
+                 those of taskgraph {FIRST_WITH_TAR} and later: update it where both decide"
+            )
+        })
+    }
 }
 
-/// `taskcluster-taskgraph==1.2.3`, with extras or without.
+/// `taskcluster-taskgraph==1.2.3` or `~=1.2`, with extras or without. A lower bound pins nothing.
 fn required(text: &str) -> Option<String> {
     text.lines().find_map(|line| {
-        let (name, version) = line.split_once("==")?;
+        let (name, version) = line.split_once("==").or_else(|| line.split_once("~="))?;
         let name = name.split('[').next()?.trim().to_lowercase().replace('_', "-");
         (name == "taskcluster-taskgraph").then(|| version_at_start(version))?
     })
@@ -72,5 +88,17 @@ mod tests {
         let listed = ("taskcluster/requirements.in", "Taskcluster_Taskgraph == 7.4.0; python_version > '3'\n");
         assert_eq!(pinned(&[listed]).unwrap(), "taskcluster/requirements.in 7.4.0");
         assert_eq!(pinned(&[("taskcluster/requirements.in", "taskcluster-taskgraph>=1.3\n")]), None);
+        let compatible = ("taskcluster/requirements.in", "taskcluster-taskgraph ~= 8.0\n");
+        assert_eq!(pinned(&[compatible]).unwrap(), "taskcluster/requirements.in 8.0");
+    }
+
+    #[test]
+    fn a_taskgraph_with_other_hashes_is_named() {
+        let other = |version: &str| {
+            let pinned = Pinned { version: version.to_owned(), file: "taskcluster/requirements.txt" };
+            pinned.other_hashes()
+        };
+        assert!(other("11.2.4").unwrap().starts_with("taskcluster/requirements.txt pins taskgraph 11.2.4, which"));
+        assert_eq!(["12.0.0", "24.5.1", "latest"].map(other), [None, None, None]);
     }
 }

@@ -68,7 +68,8 @@ impl Engine {
         let dockerfile = stages::dockerfile_of(file).unwrap_or_default();
         let dockerfile = String::from_utf8_lossy(&dockerfile);
         self.spare_podman(&dockerfile, plan)?;
-        let builder = self.builder(plan.builder, &dockerfile, secrets).await?;
+        let platform = self.platform(plan.target_arch, &dockerfile).await?;
+        let builder = self.builder(self.choice(plan.builder, platform.is_some()), &dockerfile, secrets).await?;
         let (traces, goes_on) = (self.traces.clone(), builder.session.is_none());
         let context = noting_the_end(ReaderStream::with_capacity(context, CHUNK), move || {
             // BuildKit stops with the connection.
@@ -87,6 +88,7 @@ impl Engine {
         } else {
             cache
         };
+        let cache = self.usable(cache, plan.target_arch).await?;
         let mut args = plan.args.clone();
         if is_cache && by_buildkit && records {
             args.entry(INLINE_CACHE_ARG.to_owned()).or_insert_with(|| "1".to_owned());
@@ -101,9 +103,10 @@ impl Engine {
             // cache; at that it does not look where images are offered.
             nocache: cache.is_empty(),
             // Podman takes steps from whatever it has.
-            cachefrom: (!cache.is_empty() && self.kind == Kind::Docker).then(|| cache.to_vec()),
+            cachefrom: (!cache.is_empty() && self.kind == Kind::Docker).then(|| cache.clone()),
             buildargs: Some(args.into_iter().collect()),
             networkmode: plan.network.clone(),
+            platform: platform.unwrap_or_default(),
             version: BuilderVersion::BuilderV1,
             ..BuildImageOptions::default()
         };
@@ -124,6 +127,9 @@ impl Engine {
             }
             built => {
                 let (image_id, steps) = built?;
+                if let Some(wanted) = plan.target_arch {
+                    self.check_architecture(&image_id, "the image", wanted).await?;
+                }
                 Ok(Built { image_id, builder: self.builder_name(builder.session.is_some()), steps })
             }
         }

@@ -17,6 +17,7 @@ mod load;
 mod local;
 mod managed;
 mod output;
+mod platform;
 mod push;
 mod sending;
 mod stages;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use bollard::Docker;
 
+use crate::plan::TargetArch;
 pub use about::About;
 pub use bases::{Base, Bases, shared_layers};
 pub use build::{Built, Told};
@@ -71,6 +73,18 @@ pub enum EngineError {
     /// The image did not build, and would not on another day.
     #[error("{}", .0.summary())]
     Build(Box<BuildFailure>),
+    /// The image is for another architecture than it should be.
+    #[error(
+        "{what} is for {found}, and TARGET_ARCH says {wanted}: an image must be for the architecture of what it is built FROM"
+    )]
+    Architecture {
+        /// The image, or its parent.
+        what: &'static str,
+        /// What was asked for.
+        wanted: TargetArch,
+        /// What came out.
+        found: String,
+    },
     /// An image that is nothing but configuration, which Docker makes and does not export.
     #[error(
         "the image has no layers, and such an image cannot be exported; add an instruction that makes a file, like COPY"

@@ -75,7 +75,7 @@ impl FromStr for ContextHash {
     }
 }
 
-/// How a context's hash is computed.
+/// How the hash of an image directory's context is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HashScheme {
     /// sha256 of the uncompressed, deterministic context tar: taskgraph since version 12.
@@ -85,23 +85,66 @@ pub enum HashScheme {
     Contents,
 }
 
-impl HashScheme {
-    /// The scheme that this one is not.
+/// How the hash of a context that comes from outside is verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContextScheme {
+    /// As [`HashScheme::Tar`].
+    #[default]
+    Tar,
+    /// sha256 of the packed file: taskgraph before version 12. It can be verified, but only that taskgraph, with its own
+    /// zlib, makes the same bytes again.
+    Gz,
+    /// As [`HashScheme::Contents`].
+    Contents,
+}
+
+impl ContextScheme {
+    /// The scheme, where the hash can be computed from an image directory.
     #[must_use]
-    pub fn other(self) -> Self {
+    pub fn of_directory(self) -> Option<HashScheme> {
         match self {
-            Self::Tar => Self::Contents,
-            Self::Contents => Self::Tar,
+            Self::Tar => Some(HashScheme::Tar),
+            Self::Gz => None,
+            Self::Contents => Some(HashScheme::Contents),
+        }
+    }
+}
+
+impl From<HashScheme> for ContextScheme {
+    fn from(scheme: HashScheme) -> Self {
+        match scheme {
+            HashScheme::Tar => Self::Tar,
+            HashScheme::Contents => Self::Contents,
+        }
+    }
+}
+
+impl fmt::Display for ContextScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tar => "tar",
+            Self::Gz => "gz",
+            Self::Contents => "contents",
+        })
+    }
+}
+
+impl FromStr for ContextScheme {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text {
+            "tar" => Ok(Self::Tar),
+            "gz" => Ok(Self::Gz),
+            "contents" => Ok(Self::Contents),
+            _ => Err(NameError::new(text, "a hash scheme", "expected `tar`, `gz` or `contents`")),
         }
     }
 }
 
 impl fmt::Display for HashScheme {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tar => "tar",
-            Self::Contents => "contents",
-        })
+        ContextScheme::from(*self).fmt(f)
     }
 }
 
@@ -109,11 +152,15 @@ impl FromStr for HashScheme {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        match text {
-            "tar" => Ok(Self::Tar),
-            "contents" => Ok(Self::Contents),
-            _ => Err(NameError::new(text, "a hash scheme", "expected `tar` or `contents`")),
-        }
+        let rule = match text {
+            "tar" => return Ok(Self::Tar),
+            "contents" => return Ok(Self::Contents),
+            "gz" => {
+                "only taskgraph before version 12 can compute it, and `run` and `replay` verify it; expected `tar` or `contents`"
+            }
+            _ => "expected `tar` or `contents`",
+        };
+        Err(NameError::new(text, "a hash scheme for an image directory", rule))
     }
 }
 

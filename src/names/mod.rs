@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub use hash::{ContextHash, Digest, HashScheme};
+pub use hash::{ContextHash, ContextScheme, Digest, HashScheme};
 pub use namespace::ImageNamespaces;
 pub use push_date::PushDate;
 pub use reference::{is_repository, is_tag};
@@ -97,6 +97,7 @@ macro_rules! text_serde {
 text_serde!(Digest);
 text_serde!(ContextHash);
 text_serde!(HashScheme);
+text_serde!(ContextScheme);
 text_serde!(PushDate);
 text_serde!(HttpUrl);
 

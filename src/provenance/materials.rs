@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Made;
 use super::statement::Resource;
 use crate::engine::{Base, Bases};
-use crate::names::{HashScheme, HttpUrl, TaskId};
+use crate::names::{ContextScheme, HttpUrl, TaskId};
 use crate::parent::TaskImage;
 use crate::plan::ContextSource;
 
@@ -43,11 +43,13 @@ pub(super) fn materials(made: &Made) -> Vec<Resource> {
 fn context(made: &Made) -> Resource {
     let plan = &made.plan.context;
     let hash = made.identity.context_hash.to_string();
-    let (algorithm, media_type) = match plan.scheme {
+    let (algorithm, media_type) = match made.scheme {
         // The sha256 of the tar, unpacked.
-        HashScheme::Tar => ("sha256", Some("application/x-tar")),
+        ContextScheme::Tar => ("sha256", Some("application/x-tar")),
+        // That of the file as it is stored.
+        ContextScheme::Gz => ("sha256", Some("application/gzip")),
         // A sha256 over sums and paths, and of no file.
-        HashScheme::Contents => ("imageWorkerContents", None),
+        ContextScheme::Contents => ("imageWorkerContents", None),
     };
     let uri = match &plan.source {
         ContextSource::Artifact { task_id, name } => {

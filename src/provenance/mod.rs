@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::engine::{About, Bases};
 use crate::lookup::Newest;
-use crate::names::{ArtifactName, HttpUrl};
+use crate::names::{ArtifactName, ContextScheme, HttpUrl};
 use crate::parent::TaskImage;
 use crate::plan::{Companion, ContextSource, ExportChoice, Identity, ImageFile, Plan, to_milliseconds};
 use statement::{
@@ -36,6 +36,8 @@ pub struct Made<'a> {
     pub plan: &'a Plan,
     /// The names that followed.
     pub identity: &'a Identity,
+    /// By which the context was verified.
+    pub scheme: ContextScheme,
     /// The deployment, where there is one.
     pub root_url: Option<&'a HttpUrl>,
     /// The pool of the worker, where the queue says it.
@@ -125,13 +127,14 @@ fn external(made: &Made) -> ExternalParameters {
     ExternalParameters {
         image: plan.image.to_string(),
         project: plan.project.to_string(),
-        context: Context { hash: identity.context_hash.to_string(), scheme: plan.context.scheme.to_string(), source },
+        context: Context { hash: identity.context_hash.to_string(), scheme: made.scheme.to_string(), source },
         index_hash: plan.index_hash.unwrap_or(identity.context_hash).to_string(),
         parent,
         build_args: plan.build.args.keys().cloned().collect(),
         build_secrets: plan.build.secrets.0.keys().cloned().collect(),
         network: plan.build.network.clone(),
         builder: plan.build.builder.to_string(),
+        target_arch: plan.build.target_arch,
         reproducible: plan.reproducible,
         artifact: plan.artifact.name.to_string(),
         zstd_level: plan.artifact.zstd_level,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::engine::About;
+use crate::plan::TargetArch;
 
 /// <https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md>
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -77,6 +78,9 @@ pub struct ExternalParameters {
     pub network: Option<String>,
     /// Who was to build: `auto`, `classic` or `buildkit`.
     pub builder: String,
+    /// The architecture that was asked for, where the task says one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_arch: Option<TargetArch>,
     /// `SOURCE_DATE_EPOCH` of a reproducible image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reproducible: Option<u64>,

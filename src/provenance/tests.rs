@@ -27,7 +27,7 @@ fn plan(source: ContextSource, task: bool) -> Plan {
         pushdate: "20151209123456".parse().unwrap(),
         context: ContextPlan {
             source,
-            scheme: crate::names::HashScheme::Tar,
+            scheme: crate::names::ContextScheme::Tar,
             hash: Some(hash("context")),
             directory: None,
             max_bytes: 1,
@@ -99,6 +99,7 @@ fn told(plan: &Plan) -> Value {
     let made = Made {
         plan,
         identity: &plan.identity(hash("context")).unwrap(),
+        scheme: plan.context.scheme,
         root_url: plan.task.is_some().then_some(&root_url),
         worker_pool: plan.task.is_some().then_some("misc/images"),
         image: &image,

@@ -28,6 +28,8 @@ const WRITE_BUFFER: usize = 256 * 1024;
 pub struct Folder {
     path: PathBuf,
     owner: Option<Owner>,
+    /// What the archive is called, where that is not the last part of its artifact's name.
+    file: Option<String>,
     made: bool,
 }
 
@@ -48,10 +50,10 @@ impl Folder {
 
     /// Makes the folder where it is missing; removes `stale`, and what belongs to an earlier image, where it is there.
     pub(super) fn without(output: Output, stale: &str) -> Result<Self, PublishError> {
-        let Output { folder: path, owner } = output;
+        let Output { folder: path, owner, file } = output;
         let made = !path.exists();
         fs::create_dir_all(&path).map_err(|source| error(&path, source))?;
-        let folder = Self { path, owner, made };
+        let folder = Self { path, owner, file, made };
         let besides = ArtifactName::companions();
         for stale in std::iter::once(stale).chain(besides.iter().map(ArtifactName::file_name)) {
             let stale = folder.path.join(stale);
@@ -99,18 +101,19 @@ impl Folder {
 
     /// Takes a finished archive in. Gives its new path.
     pub(super) async fn take_image(&self, image: Stored, name: &ArtifactName) -> Result<PathBuf, PublishError> {
+        let name = self.file.as_deref().unwrap_or(name.file_name());
         let archive = match image {
-            Stored::File(path) => return self.take_in(&path, name.file_name()),
+            Stored::File(path) => return self.take_in(&path, name),
             Stored::Spool(archive) => archive,
         };
         // In the folder, and so on its disk.
         let scratch = Scratch::new_in(&self.path).map_err(|source| error(&self.path, source))?;
-        let path = scratch.path().join(name.file_name());
+        let path = scratch.path().join(name);
         let file = File::create_new(&path).map_err(|source| error(&path, source))?;
         let pour = move || archive.pour(None, BufWriter::with_capacity(WRITE_BUFFER, file));
         match spawn_blocking(pour).await {
-            Ok(Ok(_)) => self.take_in(&path, name.file_name()),
-            Ok(Err(ArchiveError::Write(source))) => Err(error(&self.path.join(name.file_name()), source)),
+            Ok(Ok(_)) => self.take_in(&path, name),
+            Ok(Err(ArchiveError::Write(source))) => Err(error(&self.path.join(name), source)),
             Ok(Err(other)) => Err(other.into()),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
@@ -150,7 +153,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let we = fs::metadata(parent.path()).unwrap().uid();
         let (folder, owner) = (parent.path().join("out"), Owner { uid: we + 1, gid: 1 });
-        let made = Folder::for_dry_run(Output { folder: folder.clone(), owner: Some(owner) });
+        let made = Folder::for_dry_run(Output { folder: folder.clone(), owner: Some(owner), file: None });
         match made.map_err(|error| error.to_string()) {
             Ok(_) => assert_eq!(we, 0, "only root may"),
             Err(error) => assert!(we != 0 && error.contains(&format!("belong to {owner}")), "{error}"),
@@ -161,7 +164,7 @@ mod tests {
     #[test]
     fn only_what_was_made_for_nothing_disappears() {
         let parent = tempfile::tempdir().unwrap();
-        let output = |name: &str| Output { folder: parent.path().join(name), owner: None };
+        let output = |name: &str| Output { folder: parent.path().join(name), owner: None, file: None };
         drop(Folder::for_dry_run(output("a/b")).unwrap());
         assert!(!parent.path().join("a/b").exists());
         fs::create_dir(parent.path().join("c")).unwrap();

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Chain, Cursor, Read, Write};
 
 use flate2::bufread::GzDecoder;
+use flate2::read::MultiGzDecoder;
 
 use crate::context::intake::refusal::IntakeError;
 use crate::names::Digest;
@@ -15,11 +16,28 @@ pub(super) const CHUNK: usize = 128 * 1024;
 /// Enough to see what a stream is; the magic of a tar stands at 257.
 const HEAD: usize = 512;
 
+/// What comes from outside: as it is, or packed for the transfer (`Content-Encoding: gzip`), whatever is in it.
+enum Transfer<R> {
+    Plain(R),
+    Gzip(Box<MultiGzDecoder<Tally<R>>>),
+}
+
 /// What comes from outside; its own failures are marked as such.
 pub(super) struct Source<R> {
-    inner: R,
+    inner: Transfer<R>,
     bytes: u64,
     limit: u64,
+}
+
+/// The bytes of a context as they came from outside.
+pub(super) struct Packed {
+    /// The sha256 of the file.
+    pub(super) digest: Digest,
+    /// The sha256 of what was sent. Another where the file was packed for the transfer; but storage may call a `.tar.gz` a
+    /// tar that is packed for the transfer, and then this is the file's.
+    pub(super) sent: Digest,
+    /// The length of the file.
+    pub(super) bytes: u64,
 }
 
 /// A reader whose first bytes have been looked at.
@@ -52,9 +70,14 @@ pub(super) struct Output<'c, W> {
     open: &'c Cell<bool>,
 }
 
-/// Looks at the first bytes and unpacks what they promise.
-pub(super) fn open<R: Read>(source: R, limit: u64) -> Result<Unpacked<R>, IntakeError> {
-    let source = Source { inner: source, bytes: 0, limit };
+/// Looks at the first bytes and unpacks what they promise. `encoded`: whether all is packed for the transfer besides.
+pub(super) fn open<R: Read>(source: R, encoded: bool, limit: u64) -> Result<Unpacked<R>, IntakeError> {
+    let inner = if encoded {
+        Transfer::Gzip(Box::new(MultiGzDecoder::new(Tally::new(source))))
+    } else {
+        Transfer::Plain(source)
+    };
+    let source = Source { inner, bytes: 0, limit };
     let (head, source) = look(BufReader::with_capacity(CHUNK, Tally::new(source)))?;
     match looks_like(&head) {
         TAR => Ok(Unpacked::Plain(Cursor::new(head).chain(source))),
@@ -74,17 +97,21 @@ pub(super) fn open<R: Read>(source: R, limit: u64) -> Result<Unpacked<R>, Intake
 }
 
 impl<R: Read> Unpacked<R> {
-    /// The sha256 and length of the bytes as they came from outside.
-    pub(super) fn finish(self) -> (Digest, u64) {
+    /// What is known of the bytes as they came from outside.
+    pub(super) fn finish(self) -> Packed {
         let incoming = match self {
             Self::Plain(incoming) => Some(incoming),
             Self::Gzip(gunzip) => gunzip.into_inner().1.member.map(GzDecoder::into_inner),
         };
-        let (_, digest, bytes) = incoming.map_or_else(
+        let (source, digest, bytes) = incoming.map_or_else(
             || unreachable!("a member is only away inside `read`"),
             |incoming| incoming.into_inner().1.into_inner().finish(),
         );
-        (digest, bytes)
+        let sent = match source.inner {
+            Transfer::Plain(_) => digest,
+            Transfer::Gzip(decoder) => decoder.into_inner().finish().1,
+        };
+        Packed { digest, sent, bytes }
     }
 }
 
@@ -112,6 +139,15 @@ impl<'c, W: Write> Output<'c, W> {
             // `write_all` tries again by itself.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
             result => result.map_err(|source| IntakeError::Output { source }.into_io()),
+        }
+    }
+}
+
+impl<R: Read> Read for Transfer<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(source) => source.read(buf),
+            Self::Gzip(decoder) => decoder.read(buf),
         }
     }
 }

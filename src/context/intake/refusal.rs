@@ -4,7 +4,7 @@
 use std::io;
 
 use crate::context::safety::Hazard;
-use crate::names::{ContextHash, HashScheme, ImageName};
+use crate::names::{ContextHash, ContextScheme, ImageName};
 
 /// Whose fault it is that a context was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,15 +17,6 @@ pub enum IntakeFault {
     Output,
     /// What was asked for is not complete.
     Configuration,
-}
-
-/// Where the expected hash would have been right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instead {
-    /// It is the context's hash in this scheme.
-    Scheme(HashScheme),
-    /// It is the sha256 of the compressed file: how taskgraph named contexts before version 12.
-    CompressedFile,
 }
 
 /// Why a context was not taken.
@@ -116,11 +107,11 @@ pub enum IntakeError {
         /// The hash of what came.
         actual: ContextHash,
         /// How `actual` was computed.
-        scheme: HashScheme,
+        scheme: ContextScheme,
         /// The size of the uncompressed tar.
         bytes: u64,
-        /// What the expected hash would have been right for.
-        instead: Option<Instead>,
+        /// The scheme that gives the expected hash.
+        instead: Option<ContextScheme>,
     },
 }
 
@@ -159,15 +150,9 @@ fn whereabouts(after: Option<&String>) -> String {
     after.map_or_else(|| "at its beginning".to_owned(), |name| format!("after its entry {name}"))
 }
 
-fn way_out(instead: Option<Instead>) -> String {
+fn way_out(instead: Option<ContextScheme>) -> String {
     match instead {
-        Some(Instead::Scheme(scheme)) => {
-            format!("the scheme `{scheme}` gives the expected hash: set HASH_SCHEME={scheme}")
-        }
-        Some(Instead::CompressedFile) => {
-            "the expected hash is that of the compressed file, as taskgraph before 12 computed it: hash the uncompressed tar"
-                .to_owned()
-        }
+        Some(scheme) => format!("the scheme `{scheme}` gives the expected hash: set HASH_SCHEME={scheme}"),
         None => "is it the context of another push, or of another image?".to_owned(),
     }
 }

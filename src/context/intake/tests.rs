@@ -3,6 +3,7 @@
 
 mod broken;
 mod hostile;
+mod packed;
 
 use std::io::{Cursor, Write};
 
@@ -70,19 +71,19 @@ pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-pub(super) fn expecting(scheme: HashScheme, hash: Option<ContextHash>) -> Expectation {
-    let directory = (scheme == HashScheme::Contents).then(|| "testing/docker/img".parse().unwrap());
-    Expectation { scheme, hash, directory, image: "img".parse().unwrap() }
+pub(super) fn expecting(scheme: ContextScheme, hash: Option<ContextHash>) -> Expectation {
+    let directory = (scheme == ContextScheme::Contents).then(|| "testing/docker/img".parse().unwrap());
+    Expectation { scheme, hash, directory, image: "img".parse().unwrap(), encoded: false }
 }
 
 /// Takes a context in whatever it is named by.
-pub(super) fn take(source: &[u8], scheme: HashScheme) -> Result<(Received, Vec<u8>), IntakeError> {
+pub(super) fn take(source: &[u8], scheme: ContextScheme) -> Result<(Received, Vec<u8>), IntakeError> {
     let mut out = Vec::new();
     receive(source, &expecting(scheme, None), &Limits::default(), &mut out).map(|received| (received, out))
 }
 
 /// Why a context is not taken.
-pub(super) fn refusal(source: &[u8], scheme: HashScheme) -> IntakeError {
+pub(super) fn refusal(source: &[u8], scheme: ContextScheme) -> IntakeError {
     take(source, scheme).map(|(received, _)| received).unwrap_err()
 }
 
@@ -129,11 +130,11 @@ fn a_tar_is_passed_on_as_it_came() {
     ];
     let tar = tar_of(&lines);
     for packed in [tar.clone(), gzip(&tar), [gzip(&tar[..700]), gzip(b""), gzip(&tar[700..])].concat()] {
-        let (received, out) = take(&packed, HashScheme::Tar).unwrap();
+        let (received, out) = take(&packed, ContextScheme::Tar).unwrap();
         assert_eq!(out, tar);
         let (bytes, compressed) = (tar.len() as u64, packed.len() as u64);
         let hash = ContextHash(Digest::of(&tar));
-        assert_eq!(received, Received { hash, scheme: HashScheme::Tar, files: 5, bytes, compressed, others: false });
+        assert_eq!(received, Received { hash, scheme: ContextScheme::Tar, files: 5, bytes, compressed, others: false });
         assert_eq!(listed(&out), of_lines(&lines));
     }
 }
@@ -141,7 +142,7 @@ fn a_tar_is_passed_on_as_it_came() {
 #[test]
 fn what_may_be_others_is_told() {
     let dockerfile = gnu(("Dockerfile", FILE, "FROM scratch\n"));
-    let others = |entries: &[Vec<u8>]| take(&ended(entries), HashScheme::Tar).unwrap().0.others;
+    let others = |entries: &[Vec<u8>]| take(&ended(entries), ContextScheme::Tar).unwrap().0.others;
     assert!(!others(&[dockerfile.clone(), gnu(("bin/", DIR, ""))]));
     for change in [|header: &mut Header| header.set_uid(1000), |header: &mut Header| header.set_gid(1000)] {
         let mut header = Header::from_byte_slice(&dockerfile[..512]).clone();
@@ -185,8 +186,8 @@ fn long_names_come_in_three_notations() {
     two_fields.splice(0..0, dockerfile);
 
     for tar in [gnu_long.into_inner().unwrap(), pax_long] {
-        let (_, out) = take(&tar, HashScheme::Tar).unwrap();
-        let (_, rewritten) = take(&tar, HashScheme::Contents).unwrap();
+        let (_, out) = take(&tar, ContextScheme::Tar).unwrap();
+        let (_, rewritten) = take(&tar, ContextScheme::Contents).unwrap();
         for out in [out, rewritten] {
             let (name, hard) = (long.clone(), format!("{long}-hard"));
             let rest =
@@ -194,7 +195,7 @@ fn long_names_come_in_three_notations() {
             assert_eq!(listed(&out)[1..], rest);
         }
     }
-    let (_, rewritten) = take(&ended(&[two_fields]), HashScheme::Contents).unwrap();
+    let (_, rewritten) = take(&ended(&[two_fields]), ContextScheme::Contents).unwrap();
     assert_eq!(listed(&rewritten)[1], (whole, FILE, String::new()));
 }
 
@@ -224,11 +225,11 @@ fn contents_are_hashed_by_path_and_a_top_directory_is_stripped() {
         ("img/Dockerfile", FILE, "FROM a\n"),
     ];
     for tar in [tar_of(&flat), tar_of(&nested), tar_of(&nested[1..])] {
-        let (received, out) = take(&gzip(&tar), HashScheme::Contents).unwrap();
+        let (received, out) = take(&gzip(&tar), ContextScheme::Contents).unwrap();
         assert_eq!((received.hash, received.files), (hash, 4));
         assert_eq!(received.bytes, tar.len() as u64);
         assert_eq!(listed(&out), of_lines(&flat));
-        let again = take(&out, HashScheme::Contents).unwrap();
+        let again = take(&out, ContextScheme::Contents).unwrap();
         assert_eq!((again.0.hash, again.1), (hash, out));
     }
 }
@@ -238,13 +239,13 @@ fn the_hash_is_that_of_the_documented_steps() {
     let lines = [("plain/Dockerfile", FILE, "FROM scratch\nCOPY hello /hello\n"), ("plain/hello", FILE, "hi\n")];
     // Computed outside of this program, by the four steps in taskgraph's documentation.
     let hash = Some("e45f598fb5c463fcbffbe9f59edb4b261a5d6d192634ecc6577368d406b5c525".parse().unwrap());
-    let mut expect = expecting(HashScheme::Contents, hash);
+    let mut expect = expecting(ContextScheme::Contents, hash);
     expect.image = "plain".parse().unwrap();
     expect.directory = Some("testing/docker/plain".parse().unwrap());
     let tar = tar_of(&lines);
     assert_eq!(receive(tar.as_slice(), &expect, &Limits::default(), io::sink()).unwrap().files, 2);
 
-    expect.scheme = HashScheme::Tar;
+    expect.scheme = ContextScheme::Tar;
     expect.directory = None;
     let error = receive(tar.as_slice(), &expect, &Limits::default(), io::sink()).unwrap_err();
     assert!(error.to_string().contains("set HASH_SCHEME=contents"), "{error}");
@@ -253,10 +254,10 @@ fn the_hash_is_that_of_the_documented_steps() {
 #[test]
 fn a_directory_with_the_images_name_is_not_always_the_top() {
     let lines = [("Dockerfile", FILE, "FROM a\n"), ("img/x", FILE, "")];
-    let (received, out) = take(&tar_of(&lines), HashScheme::Contents).unwrap();
+    let (received, out) = take(&tar_of(&lines), ContextScheme::Contents).unwrap();
     assert_eq!(received.hash, contents_hash(&[("Dockerfile", "FROM a\n"), ("img/x", "")]));
     assert_eq!(listed(&out), of_lines(&lines));
-    let (_, out) = take(&tar_of(&[("img", FILE, ""), lines[0]]), HashScheme::Contents).unwrap();
+    let (_, out) = take(&tar_of(&[("img", FILE, ""), lines[0]]), ContextScheme::Contents).unwrap();
     assert_eq!(listed(&out)[0].0, "img");
 }
 
@@ -268,7 +269,7 @@ fn permissions_survive_rewriting() {
     header.set_size(0);
     let mut builder = Builder::new(Vec::new());
     builder.append_data(&mut header, "Dockerfile", std::io::empty()).unwrap();
-    let (_, out) = take(&builder.into_inner().unwrap(), HashScheme::Contents).unwrap();
+    let (_, out) = take(&builder.into_inner().unwrap(), ContextScheme::Contents).unwrap();
     let mut archive = Archive::new(Cursor::new(out));
     let entry = archive.entries().unwrap().next().unwrap().unwrap();
     assert_eq!((entry.header().mode().unwrap(), entry.header().mtime().unwrap()), (0o755, 7));
@@ -280,7 +281,7 @@ fn ten_thousand_files_are_no_work() {
     let mut lines: Vec<Line<'_>> = names.iter().map(|name| (name.as_str(), FILE, "some text\n")).collect();
     lines.push(("Dockerfile", FILE, "FROM a\n"));
     let packed = gzip(&tar_of(&lines));
-    for scheme in [HashScheme::Tar, HashScheme::Contents] {
+    for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
         assert_eq!(take(&packed, scheme).unwrap().0.files, 10_001);
     }
 }
@@ -303,7 +304,7 @@ impl Read for Drip<'_> {
 fn drops_make_the_same_river() {
     let tar = tar_of(&[("Dockerfile", FILE, "FROM a\n"), ("big", FILE, &"x".repeat(300_000))]);
     for packed in [tar.clone(), gzip(&tar)] {
-        for scheme in [HashScheme::Tar, HashScheme::Contents] {
+        for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
             let mut out = Vec::new();
             let received = receive(Drip(&packed, 0), &expecting(scheme, None), &Limits::default(), &mut out).unwrap();
             assert_eq!((received, out), take(&packed, scheme).unwrap());
@@ -336,8 +337,8 @@ proptest! {
         let mut sorted: Vec<_> = lines.iter().map(|(name, content)| (name.as_str(), content.as_str())).collect();
         sorted.sort_unstable();
         let flat = build("");
-        prop_assert_eq!(take(&flat, HashScheme::Tar).unwrap().1, flat.clone());
-        let (received, out) = take(&gzip(&build("img/")), HashScheme::Contents).unwrap();
+        prop_assert_eq!(take(&flat, ContextScheme::Tar).unwrap().1, flat.clone());
+        let (received, out) = take(&gzip(&build("img/")), ContextScheme::Contents).unwrap();
         prop_assert_eq!(received.hash, contents_hash(&sorted));
         prop_assert_eq!(listed(&out), listed(&flat));
     }

@@ -13,16 +13,18 @@ fn a_wrong_hash_says_what_it_would_have_been_right_for() {
     let tar = good();
     let packed = gzip(&tar);
     let raw = ContextHash(Digest::of(&tar));
-    let contents = take(&tar, HashScheme::Contents).unwrap().0.hash;
+    let contents = take(&tar, ContextScheme::Contents).unwrap().0.hash;
     let wrong = ContextHash(Digest::of(b"wrong"));
     let file = ContextHash(Digest::of(&packed));
     for (scheme, expected, actual, instead) in [
-        (HashScheme::Tar, contents, raw, Some(Instead::Scheme(HashScheme::Contents))),
-        (HashScheme::Contents, raw, contents, Some(Instead::Scheme(HashScheme::Tar))),
-        (HashScheme::Tar, file, raw, Some(Instead::CompressedFile)),
-        (HashScheme::Contents, file, contents, Some(Instead::CompressedFile)),
-        (HashScheme::Tar, wrong, raw, None),
-        (HashScheme::Contents, wrong, contents, None),
+        (ContextScheme::Tar, contents, raw, Some(ContextScheme::Contents)),
+        (ContextScheme::Gz, contents, file, Some(ContextScheme::Contents)),
+        (ContextScheme::Gz, raw, file, Some(ContextScheme::Tar)),
+        (ContextScheme::Contents, raw, contents, Some(ContextScheme::Tar)),
+        (ContextScheme::Contents, file, contents, Some(ContextScheme::Gz)),
+        (ContextScheme::Tar, wrong, raw, None),
+        (ContextScheme::Gz, wrong, file, None),
+        (ContextScheme::Contents, wrong, contents, None),
     ] {
         let expect = expecting(scheme, Some(expected));
         let error = receive(packed.as_slice(), &expect, &Limits::default(), io::sink()).unwrap_err();
@@ -35,21 +37,21 @@ fn a_wrong_hash_says_what_it_would_have_been_right_for() {
         let IntakeError::Mismatch { instead: found, .. } = error else { panic!("{message}") };
         assert_eq!(found, instead, "{message}");
     }
-    let right = receive(packed.as_slice(), &expecting(HashScheme::Tar, Some(raw)), &Limits::default(), io::sink());
+    let right = receive(packed.as_slice(), &expecting(ContextScheme::Tar, Some(raw)), &Limits::default(), io::sink());
     assert_eq!(right.unwrap().hash, raw);
 }
 
 #[test]
 fn a_2015_context_in_the_wrong_scheme_says_so_before_anything_else() {
     let tar = tar_of(&[("img/", DIR, ""), ("img/Dockerfile", FILE, "FROM a\n")]);
-    let expect = expecting(HashScheme::Tar, Some(contents_hash(&[("Dockerfile", "FROM a\n")])));
+    let expect = expecting(ContextScheme::Tar, Some(contents_hash(&[("Dockerfile", "FROM a\n")])));
     let error = receive(tar.as_slice(), &expect, &Limits::default(), io::sink()).unwrap_err();
     assert!(error.to_string().contains("set HASH_SCHEME=contents"), "{error}");
 }
 
 #[test]
 fn the_scheme_contents_needs_a_directory() {
-    let mut expect = expecting(HashScheme::Contents, None);
+    let mut expect = expecting(ContextScheme::Contents, None);
     expect.directory = None;
     let error = receive(good().as_slice(), &expect, &Limits::default(), io::sink()).unwrap_err();
     assert!(error.to_string().contains("CONTEXT_PATH"), "{error}");
@@ -73,7 +75,7 @@ fn other_things_than_a_tar_are_named() {
         (gzip(&gzip(&good())), "compressed twice"),
         (gzip(b"hello"), "a gzip of something else than a tar"),
     ] {
-        let error = refusal(&bytes, HashScheme::Tar);
+        let error = refusal(&bytes, ContextScheme::Tar);
         assert_eq!(error.kind(), IntakeFault::Context);
         let IntakeError::NotATar { looks: found } = error else { panic!("{error}") };
         assert_eq!(found, looks);
@@ -84,7 +86,7 @@ fn other_things_than_a_tar_are_named() {
 fn every_cut_is_noticed() {
     let tar = good();
     let packed = gzip(&tar);
-    for scheme in [HashScheme::Tar, HashScheme::Contents] {
+    for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
         for cut in 1..packed.len() {
             let error = refusal(&packed[..cut], scheme);
             let known = matches!(error, IntakeError::Truncated { .. } | IntakeError::NotATar { .. });
@@ -100,7 +102,7 @@ fn every_cut_is_noticed() {
         assert!(take(&tar[..end], scheme).is_ok());
     }
     let announced = [gnu(("Dockerfile", FILE, "")), pax(&[("path", "never")])];
-    let error = refusal(&ended(&announced), HashScheme::Tar);
+    let error = refusal(&ended(&announced), ContextScheme::Tar);
     assert!(matches!(error, IntakeError::Truncated { .. }), "{error}");
 }
 
@@ -118,11 +120,11 @@ fn nothing_may_follow_the_end() {
             "behind the end of its tar",
         ),
     ] {
-        let error = refusal(&bytes, HashScheme::Tar);
+        let error = refusal(&bytes, ContextScheme::Tar);
         let IntakeError::Trailing(found) = error else { panic!("{error}") };
         assert_eq!(found, place);
     }
-    let error = refusal(&[gzip(&tar), b"\x1f".to_vec()].concat(), HashScheme::Tar);
+    let error = refusal(&[gzip(&tar), b"\x1f".to_vec()].concat(), ContextScheme::Tar);
     assert!(matches!(error, IntakeError::Truncated { .. }), "{error}");
 }
 
@@ -131,14 +133,14 @@ fn damage_is_noticed() {
     let mut packed = gzip(&good());
     let crc = packed.len() - 6;
     packed[crc] ^= 1;
-    let error = refusal(&packed, HashScheme::Tar);
+    let error = refusal(&packed, ContextScheme::Tar);
     assert!(matches!(error, IntakeError::Gzip { .. }), "{error}");
     assert!(error.source().is_some());
 
     let mut tar = good();
     let second = 1024;
     tar[second] ^= 1;
-    let error = refusal(&gzip(&tar), HashScheme::Tar);
+    let error = refusal(&gzip(&tar), ContextScheme::Tar);
     assert!(matches!(error, IntakeError::Malformed { .. }), "{error}");
     assert!(error.to_string().contains(r#"after its entry "Dockerfile""#), "{error}");
 }
@@ -147,7 +149,7 @@ fn damage_is_noticed() {
 fn limits_hold() {
     let small = |max_bytes, max_entries, max_name_bytes| {
         let limits = Limits { max_bytes, max_entries, max_name_bytes };
-        let result = receive(good().as_slice(), &expecting(HashScheme::Tar, None), &limits, io::sink());
+        let result = receive(good().as_slice(), &expecting(ContextScheme::Tar, None), &limits, io::sink());
         result.map_err(|error| (error.to_string(), error))
     };
     assert!(small(10_240, 2, 16).is_ok());
@@ -160,7 +162,7 @@ fn limits_hold() {
     ] {
         let limits = Limits { max_bytes: limits.0, max_entries: limits.1, max_name_bytes: limits.2 };
         let packed = gzip(&good());
-        let expect = expecting(HashScheme::Tar, None);
+        let expect = expecting(ContextScheme::Tar, None);
         let error = receive(packed.as_slice(), &expect, &limits, io::sink()).unwrap_err();
         let message = error.to_string();
         assert!(message.contains(entry), "{message}");
@@ -208,7 +210,7 @@ fn bombs_stop_early() {
         let bomb = Bomb { head: Cursor::new(head), zeros: ten_gb, given: &given };
         let packed = flate2::read::GzEncoder::new(bomb, Compression::fast());
         let mut out = Tally::new(io::sink());
-        let error = receive(packed, &expecting(HashScheme::Tar, None), &limits, &mut out).unwrap_err();
+        let error = receive(packed, &expecting(ContextScheme::Tar, None), &limits, &mut out).unwrap_err();
         // The packer is a buffer ahead, and a packed buffer of zeros is a thousand times as large unpacked.
         assert!(out.bytes() <= limits.max_bytes, "{} bytes were written", out.bytes());
         assert!(given.get() < 64 << 20, "{} bytes were unpacked", given.get());
@@ -237,7 +239,7 @@ fn a_gzip_that_never_unpacks_to_anything_ends_too() {
         }
     }
     let limits = Limits { max_bytes: 1 << 20, ..Limits::default() };
-    let error = receive(Endless(gzip(b""), 0), &expecting(HashScheme::Tar, None), &limits, io::sink()).unwrap_err();
+    let error = receive(Endless(gzip(b""), 0), &expecting(ContextScheme::Tar, None), &limits, io::sink()).unwrap_err();
     assert!(matches!(error, IntakeError::TooLarge { .. }), "{error}");
 }
 
@@ -256,7 +258,7 @@ fn a_million_empty_files_are_too_many() {
         }
     }
     let mut files = Files(0, Vec::new());
-    let error = receive(&mut files, &expecting(HashScheme::Tar, None), &Limits::default(), io::sink()).unwrap_err();
+    let error = receive(&mut files, &expecting(ContextScheme::Tar, None), &Limits::default(), io::sink()).unwrap_err();
     assert!(error.to_string().contains(r#""file100001""#), "{error}");
     assert!(matches!(error, IntakeError::Refused { hazard: Hazard::TooMany(100_000), .. }), "{error}");
     assert!(files.0 < 101_000, "{} were read", files.0);
@@ -297,7 +299,7 @@ impl Write for Failing {
 #[test]
 fn the_ends_of_the_pipe_are_told_apart() {
     let half = gzip(&good()).len() / 2;
-    for scheme in [HashScheme::Tar, HashScheme::Contents] {
+    for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
         for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::InvalidInput] {
             for bytes in [0, 10, half] {
                 let expect = expecting(scheme, None);
@@ -325,10 +327,10 @@ fn a_refused_context_gets_no_end() {
     let big = "x".repeat(400_000);
     let tar = tar_of(&[("Dockerfile", FILE, ""), ("big", FILE, &big), ("../evil", FILE, "")]);
     let mut out = Vec::new();
-    receive(tar.as_slice(), &expecting(HashScheme::Contents, None), &Limits::default(), &mut out).unwrap_err();
+    receive(tar.as_slice(), &expecting(ContextScheme::Contents, None), &Limits::default(), &mut out).unwrap_err();
     assert!(!out.is_empty() && !out.ends_with(&[0; 1024]));
 
-    let wrong = expecting(HashScheme::Contents, Some(ContextHash(Digest::of(b""))));
+    let wrong = expecting(ContextScheme::Contents, Some(ContextHash(Digest::of(b""))));
     let mut out = Vec::new();
     receive(good().as_slice(), &wrong, &Limits::default(), &mut out).unwrap_err();
     assert!(!out.ends_with(&[0; 1024]));
@@ -344,7 +346,7 @@ proptest! {
             1 => [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0], bytes.as_slice()].concat(),
             _ => gzip(&[gnu(("Dockerfile", FILE, "")), bytes].concat()),
         };
-        let error = refusal(&bytes, HashScheme::Tar);
+        let error = refusal(&bytes, ContextScheme::Tar);
         prop_assert_eq!(error.kind(), IntakeFault::Context);
     }
 
@@ -372,7 +374,7 @@ proptest! {
                 }
             }
         }
-        for scheme in [HashScheme::Tar, HashScheme::Contents] {
+        for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
             if let Ok((received, out)) = take(&tar, scheme) {
                 let mut files = 0;
                 for entry in Archive::new(out.as_slice()).entries().unwrap() {
@@ -384,7 +386,7 @@ proptest! {
                     files += u64::from(matches!(kind, EntryType::Regular | EntryType::Link));
                 }
                 prop_assert_eq!(files, received.files);
-                if scheme == HashScheme::Tar {
+                if scheme == ContextScheme::Tar {
                     prop_assert_eq!(&out, &tar);
                     prop_assert_eq!(received.hash, ContextHash(Digest::of(&tar)));
                 }

@@ -7,7 +7,7 @@ use crate::context::safety::shown;
 fn refused(entries: &[Vec<u8>], name: &[u8], hazard: &Hazard) {
     let dockerfile = gnu(("Dockerfile", FILE, "FROM scratch\n"));
     let tar = ended(&[&[dockerfile], entries].concat());
-    for scheme in [HashScheme::Tar, HashScheme::Contents] {
+    for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
         let error = refusal(&gzip(&tar), scheme);
         let message = error.to_string();
         assert!(message.contains(&shown(name)), "{message}");
@@ -123,17 +123,17 @@ fn a_dockerfile_is_a_file() {
         (("./Dockerfile", HARD, "other"), "hard link"),
         (("Dockerfile/", DIR, ""), "directory"),
     ] {
-        let error = refusal(&tar_of(&[("other", FILE, ""), line]), HashScheme::Tar);
+        let error = refusal(&tar_of(&[("other", FILE, ""), line]), ContextScheme::Tar);
         let IntakeError::Refused { entry, hazard } = error else { panic!("{error}") };
         assert_eq!((entry, hazard), (shown(line.0.as_bytes()), Hazard::Dockerfile(what)));
     }
     for lines in [&[][..], &[("dockerfile", FILE, "")], &[("a/Dockerfile", FILE, "")]] {
-        for scheme in [HashScheme::Tar, HashScheme::Contents] {
+        for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
             let error = refusal(&tar_of(lines), scheme);
             assert!(matches!(error, IntakeError::NoDockerfile { nested: None }), "{error}");
         }
     }
-    let error = refusal(&tar_of(&[("img/Dockerfile", FILE, "")]), HashScheme::Tar);
+    let error = refusal(&tar_of(&[("img/Dockerfile", FILE, "")]), ContextScheme::Tar);
     assert!(matches!(error, IntakeError::NoDockerfile { nested: Some(_) }), "{error}");
     assert!(error.to_string().contains("HASH_SCHEME=contents"), "{error}");
 }
@@ -221,17 +221,17 @@ fn headers_that_two_readers_read_differently() {
 #[test]
 fn a_2015_context_has_one_top_directory() {
     let tar = tar_of(&[("img/Dockerfile", FILE, ""), ("other", FILE, "")]);
-    let error = refusal(&tar, HashScheme::Contents);
+    let error = refusal(&tar, ContextScheme::Contents);
     assert_eq!(
         error.to_string(),
         r#"the context's entry "other" lies outside "img/", the one top directory that the context started with; move it inside"#
     );
     for line in [("img/l", SYM, "../other"), ("img/h", HARD, "x")] {
-        let error = refusal(&tar_of(&[("img/Dockerfile", FILE, ""), line]), HashScheme::Contents);
+        let error = refusal(&tar_of(&[("img/Dockerfile", FILE, ""), line]), ContextScheme::Contents);
         assert!(error.to_string().contains(line.0), "{error}");
         assert!(matches!(error, IntakeError::Refused { .. }), "{error}");
     }
     let dead = tar_of(&[("img/Dockerfile", FILE, ""), ("img/l", SYM, "nothing")]);
-    let error = refusal(&dead, HashScheme::Contents);
+    let error = refusal(&dead, ContextScheme::Contents);
     assert!(error.to_string().contains(r#""l" is a link to "nothing""#), "{error}");
 }
