@@ -12,7 +12,7 @@ use crate::harness::{
     Builder, Finished, Job, PUSHDATE, RANK, Repository, assert_engine_is_clean, container_says, docker, docker_says,
     end_podmans_command, engine, first_step, path, podmans_commands, program,
 };
-use crate::stand_in::{Call, Fault, Options, StandIn, TaskSpec};
+use crate::stand_in::{Call, Fault, Options, RunState, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const LOG: &str = "public/image-build/build.log";
@@ -130,8 +130,9 @@ fn assert_order(calls: &[Call], uploading: &[&str]) {
     assert_eq!(looking, ["findTask", "getArtifact", "task"], "asked before anything is begun");
     let building = [&["findTasksAtIndex", "getLatestArtifact", "s3 GET"], uploading].concat();
     assert_eq!(told[3..3 + building.len()], building, "the newest image, the context, the build's log");
-    let (uploads, inserts) = told[3 + building.len()..].split_at(told.len() - 3 - building.len() - 6);
-    assert_eq!(inserts, ["insertTask", "findTask"].repeat(3), "all is read back before the first insert");
+    let (uploads, inserts) = told[3 + building.len()..].split_at(told.len() - 3 - building.len() - 7);
+    let expected = [&["status"][..], &["insertTask", "findTask"].repeat(3)].concat();
+    assert_eq!(inserts, expected, "all is read back, and the task looked at, before the first insert");
     let of = |name: &str| {
         calls.iter().filter(|call| call.path.contains(name)).map(|call| call.name.as_str()).collect::<Vec<_>>()
     };
@@ -243,7 +244,7 @@ fn a_second_run_builds_nothing_and_leads_to_the_same_image() {
     job.run().assert_succeeds();
     let mut story = job.story();
     story.sort_unstable();
-    let asked = ["findTask", "getArtifact", "getArtifact", "s3 GET", "s3 GET", "task"];
+    let asked = ["artifactInfo", "findTask", "getArtifact", "getArtifact", "s3 GET", "s3 GET", "status", "task"];
     assert_eq!(story, asked, "nothing is built, nothing is published");
     let rerun = job.taskcluster.rerun(&job.claim.task_id);
     let later = job.taskcluster.create_task(Job::spec(&job.name));
@@ -265,6 +266,36 @@ fn a_second_run_builds_nothing_and_leads_to_the_same_image() {
     finished.assert_succeeds();
     let first = format!("build | {}", first_step(6));
     assert!(finished.stderr.contains(&first), "{first:?} is not in:\n{}", finished.stderr);
+    assert_eq!(job.taskcluster.index_entry(&job.routes()[2]).unwrap()["taskId"], json!(claim.task_id));
+}
+
+#[test]
+fn a_cancelled_task_goes_on_and_indexes_nothing() {
+    let Some(job) = Job::ready("run-cancelled", HELLO) else { return };
+    // The worker hears of it up to 17 minutes later, and the queue takes artifacts meanwhile.
+    job.taskcluster.cancel(&job.claim.task_id);
+    let finished = job.run();
+    finished.assert_fails(31, &[&job.claim.task_id, "exception, canceled", "nothing was indexed", "rerun the task"]);
+    assert!(job.routes().iter().all(|route| job.taskcluster.index_entry(route).is_none()));
+    job.assert_engine_is_clean();
+    // The same with an image that another task has made: this one's push has no route to it.
+    let other = job.taskcluster.create_task(Job::spec(&job.name));
+    program(["run"], job.environment_of(&other)).finish().assert_succeeds();
+    // A rerun takes it back.
+    let rerun = job.taskcluster.rerun(&job.claim.task_id);
+    program(["run"], job.environment_of(&rerun)).finish().assert_succeeds();
+}
+
+#[test]
+fn the_image_of_a_task_that_failed_is_not_taken() {
+    let Some(job) = Job::ready("run-failed-task", HELLO) else { return };
+    job.run().assert_succeeds();
+    job.taskcluster.resolve(&job.claim.task_id, 0, RunState::Failed);
+    let claim = job.taskcluster.create_task(Job::spec(&job.name));
+    let finished = program(["run"], job.environment_of(&claim)).finish();
+    finished.assert_succeeds();
+    let said = format!("points at task {}, which is failed: what depends on it would never begin", job.claim.task_id);
+    assert!(finished.stderr.contains(&said), "{}", finished.stderr);
     assert_eq!(job.taskcluster.index_entry(&job.routes()[2]).unwrap()["taskId"], json!(claim.task_id));
 }
 

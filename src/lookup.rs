@@ -9,10 +9,11 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
-use crate::names::{ArtifactName, ContextHash, Digest, ImageName, IndexPrefix, NameError, Namespace, Project};
+use crate::names::{ArtifactName, ContextHash, ImageName, IndexPrefix, NameError, Namespace, Project};
 use crate::plan::{IndexData, TaskRun};
 use crate::retry::{Another, Failure as _, Policy, retry};
 use crate::taskcluster::index::Entry;
+use crate::taskcluster::tasks::Status;
 use crate::taskcluster::{CallError, CallFault, Services};
 use crate::transfer::{Storage, TransferError};
 pub use newest::{Asked, Newest, newest};
@@ -56,8 +57,8 @@ pub struct Wanted {
     pub needed_until: Timestamp,
 }
 
-/// An image that lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An image that counts.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// Its name.
     pub image: ImageName,
@@ -69,10 +70,8 @@ pub struct Found {
     pub at: TaskRun,
     /// The artifact.
     pub artifact: ArtifactName,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its sha256, where the index says it: entries of other programs do not.
-    pub sha256: Option<Digest>,
+    /// What the index says of it; entries of other programs say nothing.
+    pub data: Option<IndexData>,
     /// When it is gone.
     pub expires: Timestamp,
 }
@@ -125,7 +124,7 @@ impl Lookup {
     ) -> Result<Option<Found>, LookupError> {
         for (project, namespace) in places {
             if let Some(entry) = entries.get(&namespace).filter(|entry| entry.expires > self.now)
-                && let Some(found) = self.living(wanted, project, &namespace, entry).await?
+                && let Some(found) = self.resolve(wanted, project, &namespace, entry).await?
             {
                 return Ok(Some(found));
             }
@@ -133,17 +132,17 @@ impl Lookup {
         Ok(None)
     }
 
-    /// What an entry leads to, if it is the image, is there, and stays for long enough.
-    async fn living(
+    /// What an entry leads to, if it counts: it is the image, its task can be depended on, and its artifact is there and stays
+    /// for long enough. The one rule for all who look into the index.
+    pub async fn resolve(
         &self,
         wanted: &Wanted,
         project: &Project,
         namespace: &Namespace,
         entry: &Entry,
     ) -> Result<Option<Found>, LookupError> {
-        let Wanted { image, context, needed_until, .. } = wanted;
         let (artifact, task) = (&self.artifact, &entry.task_id);
-        let data = match claim(entry, *context, artifact) {
+        let data = match claim(entry, wanted.context, artifact) {
             Claim::This(data) => Some(data),
             // Tasks can be indexed by their routes, without a word about what they made.
             Claim::Silent => None,
@@ -152,40 +151,52 @@ impl Lookup {
                 return Ok(None);
             }
         };
-        let at = match &data {
-            Some(data) => Some(TaskRun { task_id: task.clone(), run_id: data.run_id }),
-            None => self.services.queue.latest_run(task).await?,
-        };
-        let Some(at) = at else {
+        let known = data.as_ref().map(|data| TaskRun { task_id: task.clone(), run_id: data.run_id });
+        let (status, expires) = tokio::try_join!(self.services.queue.known_status(task), self.expires(known.as_ref()))?;
+        let last = status.as_ref().and_then(|status| status.runs.last());
+        let (Some(Status { state, .. }), Some(last)) = (&status, last) else {
             info!("{namespace} points at task {task}, which never ran or is gone: going on");
             return Ok(None);
         };
-        let Some(known) = self.services.queue.artifact_info(&at, artifact).await? else {
+        if state.is_failure() {
+            info!("{namespace} points at task {task}, which is {}: what depends on it would never begin", last.outcome());
+            return Ok(None);
+        }
+        let (at, expires) = match known {
+            Some(at) => (at, expires),
+            None => {
+                let at = TaskRun { task_id: task.clone(), run_id: last.run_id };
+                let expires = self.expires(Some(&at)).await?;
+                (at, expires)
+            }
+        };
+        let Some(expires) = expires else {
             info!("{namespace} points at task {task}, which has no {artifact}: going on");
             return Ok(None);
         };
-        if known.expires < *needed_until {
-            info!("{namespace} points at task {task}, whose artifact {artifact} is gone from {} on", known.expires);
+        if expires < wanted.needed_until {
+            info!("{namespace} points at task {task}, whose artifact {artifact} is gone from {expires} on");
             return Ok(None);
         }
         let told = data.as_ref().map(|data| data.size);
-        let size = match length(&self.services, &self.storage, &at, artifact).await? {
-            Some(size) if told.is_none_or(|told| told == size) => size,
+        match length(&self.services, &self.storage, &at, artifact).await? {
+            Some(size) if told.is_none_or(|told| told == size) => {}
             _ => {
                 warn!("{namespace} points at task {task}, whose artifact {artifact} is not there whole: going on");
                 return Ok(None);
             }
-        };
-        Ok(Some(Found {
-            image: image.clone(),
-            namespace: namespace.clone(),
-            project: project.clone(),
-            at,
-            artifact: artifact.clone(),
-            size,
-            sha256: data.map(|data| data.sha256),
-            expires: known.expires,
-        }))
+        }
+        let (image, namespace, project, artifact) =
+            (wanted.image.clone(), namespace.clone(), project.clone(), artifact.clone());
+        Ok(Some(Found { image, namespace, project, at, artifact, data, expires }))
+    }
+
+    /// When the artifact of a run expires, or expired; none where there is none.
+    async fn expires(&self, at: Option<&TaskRun>) -> Result<Option<Timestamp>, CallError> {
+        match at {
+            Some(at) => self.services.queue.artifact_expires(at, &self.artifact).await,
+            None => Ok(None),
+        }
     }
 }
 

@@ -231,6 +231,11 @@ impl StandIn {
         runs::resolve_exception(&mut self.shared.world(), task_id, run_id, reason);
     }
 
+    /// Cancels a task, as a sheriff does: the queue knows it at once, and the worker not before it looks.
+    pub(crate) fn cancel(&self, task_id: &str) {
+        runs::cancel(&mut self.shared.world(), task_id);
+    }
+
     /// Puts a secret there, which everybody with its scope can read for a day.
     pub(crate) fn put_secret(&self, name: &str, value: Value) {
         secrets::put(&mut self.shared.world(), name, value);

@@ -80,7 +80,7 @@ impl Failed {
                 PublishError::Lookup(error) => lookup_code(error),
                 PublishError::Transfer(error) => transfer_code(error),
                 PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } => USAGE,
-                PublishError::TooLarge { .. } => REFUSED,
+                PublishError::TooLarge { .. } | PublishError::Over { .. } => REFUSED,
                 PublishError::NotIndexed { .. } | PublishError::ObjectNotCreated(_) => WORLD,
                 PublishError::ReadBack { .. } | PublishError::StorageChanged => WORLD,
                 PublishError::Folder { .. } | PublishError::Archive(_) => WORLD,

@@ -170,7 +170,8 @@ async fn by_name(name: ImageName, config: LookupConfig, stop: &Stop) -> Result<P
     match lookup::find(config, &name, stop).await? {
         (_, Some(found)) => {
             info!("{} leads to {}", found.namespace.route(), found.at);
-            let indexed = Indexed { at: found.at, artifact: found.artifact, sha256: found.sha256 };
+            let sha256 = found.data.map(|data| data.sha256);
+            let indexed = Indexed { at: found.at, artifact: found.artifact, sha256 };
             Ok(Place::Indexed(services, indexed))
         }
         (hash, None) => Err(Failed::NoImage(format!(

@@ -25,7 +25,7 @@ use crate::lookup::{Asked, Newest, newest};
 use crate::parent::{Role, TaskImage, TaskImages};
 use crate::plan::{BuildPlan, CacheFrom, EPOCH_ARG, Identity, PARENT_ARG, Plan};
 use crate::provenance::{self, Made};
-use crate::publish::{Folder, Payload, PublishError, Publisher};
+use crate::publish::{Folder, Payload, PublishError, Publisher, Start};
 use crate::report::{Report, with_causes};
 use crate::scratch::Scratch;
 use crate::secrets::Secrets;
@@ -95,13 +95,12 @@ async fn job(
     // before anything is begun is asked at once.
     let early = plan.context.hash.map(|hash| plan.identity(hash)).transpose()?;
     let sought = early.as_ref().filter(|_| !config.force);
-    let looking =
-        async { tokio::try_join!(publisher.already_there(plan, sought, &config.central), publisher.grant(plan)) };
-    let (found, Grant { expires, worker_pool }) = stop.during("looking the image up", looking).await?;
+    let looking = publisher.look_up(plan, sought, &config.central, clock.began);
+    let Start { found, grant: Grant { expires, worker_pool, .. } } = stop.during("looking the image up", looking).await?;
     if let (Some(identity), Some(found)) = (sought, found) {
         info!("{found}");
-        let pointing = publisher.point_to(plan, identity, &found, expires);
-        let story = stop.during("pointing at the image", pointing).await?.story;
+        let reusing = publisher.reuse(plan, identity, &found);
+        let story = stop.during("pointing at the image", reusing).await?.story;
         return Ok(Outcome { built: false, identity: identity.clone(), story });
     }
     let work = work_folder(config)?;

@@ -14,7 +14,7 @@ use crate::config::Owner;
 use crate::image_archive::{ArchiveError, Arrangement, Shape};
 use crate::lookup::LookupError;
 use crate::names::{ArtifactName, Namespace, Project, TaskId};
-use crate::plan::{Companion, Identity, ImageFile, Plan, TaskRun};
+use crate::plan::{Companion, Identity, ImageFile, IndexData, Plan, TaskRun};
 use crate::report::{Bytes, Report};
 use crate::retry::{Another, Failure};
 use crate::taskcluster::queue::Grant;
@@ -80,6 +80,14 @@ pub enum PublishError {
         /// The namespace.
         namespace: Namespace,
     },
+    /// The own run is over, although the worker goes on with it.
+    #[error("{run} is {outcome}: what depends on it does not begin, so nothing was indexed; rerun the task")]
+    Over {
+        /// The run.
+        run: TaskRun,
+        /// How it ended.
+        outcome: String,
+    },
     /// More than one PUT can carry.
     #[error(
         "{name} has {}, and one upload can carry 5 GiB: make the image smaller, or set ARTIFACT_NAME to a name ending in .tar.zst",
@@ -134,7 +142,8 @@ impl Failure for PublishError {
             Self::Call(_) | Self::Lookup(_) | Self::ExpiresAfterTask { .. } | Self::ReadBack { .. } => {
                 Another::IsUseless
             }
-            Self::NotIndexed { .. } | Self::TooLarge { .. } | Self::ObjectNotCreated(_) => Another::IsUseless,
+            Self::NotIndexed { .. } | Self::Over { .. } | Self::TooLarge { .. } => Another::IsUseless,
+            Self::ObjectNotCreated(_) => Another::IsUseless,
             Self::StorageChanged | Self::Folder { .. } | Self::Archive(_) | Self::Owner { .. } => Another::IsUseless,
         }
     }
@@ -162,26 +171,32 @@ pub enum Stored {
     Spool(Arrangement),
 }
 
+/// What a run knows before it begins anything.
+#[derive(Debug)]
+pub struct Start {
+    /// The image, if it is there already.
+    pub found: Option<AlreadyThere>,
+    /// What the task gives to the run.
+    pub grant: Grant,
+}
+
 /// An image that the index has already.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AlreadyThere {
     /// The run that has the artifact.
     pub at: TaskRun,
-    /// The artifact.
-    pub artifact: ArtifactName,
-    /// Its size in bytes.
-    pub size: u64,
     /// Where it was found.
     pub namespace: Namespace,
-    /// What its routes say of it, where they may not all be there: an earlier start of this very run was stopped while
-    /// it inserted them. Its archive is not on this machine any more.
-    pub unfinished: Option<ImageFile>,
+    /// What the index says of it.
+    pub data: IndexData,
+    /// Until when this task can lead to it: until it is gone, or the task's own artifacts are.
+    pub expires: Timestamp,
 }
 
 impl std::fmt::Display for AlreadyThere {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { at, artifact, namespace, .. } = self;
-        write!(f, "{namespace} has this image already: {artifact} of {at}")
+        let Self { at, data, namespace, .. } = self;
+        write!(f, "{namespace} has this image already: {} of {at}", data.artifact)
     }
 }
 
@@ -199,44 +214,36 @@ impl Publisher {
         Self::Task(Box::new(Task::new(services, storage, run, report)))
     }
 
-    /// An image of the same hash that lives, if one is sought and the index knows it, of the own project or of the
-    /// central one.
-    pub async fn already_there(
+    /// What is asked before anything is begun, so that a wrong expiry costs no build: an image of the same hash that counts,
+    /// if one is sought, of the own project or of the central one; when what this run publishes expires, and who runs it.
+    pub async fn look_up(
         &self,
         plan: &Plan,
         sought: Option<&Identity>,
         central: &Project,
-    ) -> Result<Option<AlreadyThere>, PublishError> {
-        let Some(identity) = sought else { return Ok(None) };
+        now: Timestamp,
+    ) -> Result<Start, PublishError> {
         match self {
-            Self::Task(task) => task.already_there(plan, identity, central).await,
+            Self::Task(task) => task.look_up(plan, sought, central, now).await,
             // Without a call to the index: it may know this image, but the artifact that is declared must be written.
-            Self::Payload(_) | Self::Folder(_) => Ok(None),
-        }
-    }
-
-    /// Ends a run whose image is there already: makes it readable from this run too.
-    pub async fn point_to(
-        &self,
-        plan: &Plan,
-        identity: &Identity,
-        found: &AlreadyThere,
-        expires: Timestamp,
-    ) -> Result<Published, PublishError> {
-        match self {
-            Self::Task(task) => task.point_to(plan, identity, found, expires).await,
             Self::Payload(_) | Self::Folder(_) => {
-                Ok(Published { story: "nothing was built, nothing was written".to_owned() })
+                let expires = plan.artifact.expires.unwrap_or(Timestamp::MAX);
+                Ok(Start { found: None, grant: Grant { expires, deadline: expires, worker_pool: None } })
             }
         }
     }
 
-    /// When what this run publishes expires, and who runs it. Asked before the build, so that a wrong expiry costs no build.
-    pub async fn grant(&self, plan: &Plan) -> Result<Grant, PublishError> {
+    /// Ends a run whose image is there already: makes it readable from this run too.
+    pub async fn reuse(
+        &self,
+        plan: &Plan,
+        identity: &Identity,
+        found: &AlreadyThere,
+    ) -> Result<Published, PublishError> {
         match self {
-            Self::Task(task) => task.grant(plan).await,
+            Self::Task(task) => task.reuse(plan, identity, found).await,
             Self::Payload(_) | Self::Folder(_) => {
-                Ok(Grant { expires: plan.artifact.expires.unwrap_or(Timestamp::MAX), worker_pool: None })
+                Ok(Published { story: "nothing was built, nothing was written".to_owned() })
             }
         }
     }

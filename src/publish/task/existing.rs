@@ -1,0 +1,169 @@
+//! An image that is there already: looked for before anything is begun, and made readable from this task too. Which entries
+//! of the index count is `lookup`'s rule.
+
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use tracing::{debug, warn};
+
+use super::super::{AlreadyThere, PublishError, Published, Start};
+use super::Task;
+use crate::lookup::{self, Found, Lookup, LookupError, Wanted};
+use crate::names::{ArtifactName, Namespace, Project};
+use crate::plan::{Identity, ImageFile, Plan, TaskRun};
+use crate::taskcluster::CallFault;
+use crate::taskcluster::index::Entry;
+use crate::taskcluster::queue::Grant;
+
+impl Task {
+    /// Nearly always the answer to all questions is no: asked side by side they cost one round trip before the build.
+    pub(in super::super) async fn look_up(
+        &self,
+        plan: &Plan,
+        sought: Option<&Identity>,
+        central: &Project,
+        now: Timestamp,
+    ) -> Result<Start, PublishError> {
+        let Some(identity) = sought else { return Ok(Start { found: None, grant: self.grant(plan).await? }) };
+        let hash = plan.index_hash.unwrap_or(identity.context_hash);
+        let mut places = vec![(&plan.project, identity.namespaces.hash.clone())];
+        if *central != plan.project {
+            let namespace = Namespace::of_hash(&plan.index, central, &plan.image, hash).map_err(LookupError::from)?;
+            places.push((central, namespace));
+        }
+        let entries = async {
+            let asked = places.iter().map(|(_, namespace)| self.services.index.find_task(namespace));
+            Ok(try_join_all(asked).await?)
+        };
+        let own = self.length(&self.run, &plan.artifact.name);
+        let (entries, own, grant) = tokio::try_join!(entries, own, self.grant(plan))?;
+        let lookup = Lookup {
+            services: self.services.clone(),
+            storage: self.storage.clone(),
+            index: plan.index.clone(),
+            artifact: plan.artifact.name.clone(),
+            central: central.clone(),
+            project: Some(plan.project.clone()),
+            now,
+        };
+        let wanted =
+            Wanted { image: plan.image.clone(), hash, context: identity.context_hash, needed_until: Timestamp::MIN };
+        for ((project, namespace), entry) in places.iter().zip(entries) {
+            let Some(entry) = entry.filter(|entry| self.is_known(plan, namespace, entry)) else { continue };
+            let resolved = lookup.resolve(&wanted, project, namespace, &entry).await;
+            if let Some(found) = or_in_trouble(resolved)?.and_then(|found| AlreadyThere::of(found, grant.expires)) {
+                return Ok(Start { found: Some(found), grant });
+            }
+        }
+        let found = match own {
+            Some(size) => self.unfinished(plan, identity, size).await?,
+            None => None,
+        };
+        Ok(Start { found, grant })
+    }
+
+    /// Whether an entry says enough of its image: a task that ends without building has to know what it leads to.
+    fn is_known(&self, plan: &Plan, namespace: &Namespace, entry: &Entry) -> bool {
+        let task = &entry.task_id;
+        if entry.image().is_none() {
+            warn!("{namespace} points at task {task}, which another program indexed: building");
+            return false;
+        }
+        // Under the hash of its context alone, an image of another parent looks like this one.
+        let known = plan.parent.is_none() || plan.index_hash.is_some() || *task == self.run.task_id;
+        if !known {
+            warn!("{namespace} points at task {task}, which may have another parent: building; INDEX_HASH tells");
+        }
+        known
+    }
+
+    /// The image of an earlier start of this very run, which was stopped after its first insert. Another build is another
+    /// image, and to upload it would change the bytes behind a route that is there.
+    async fn unfinished(
+        &self,
+        plan: &Plan,
+        identity: &Identity,
+        size: u64,
+    ) -> Result<Option<AlreadyThere>, PublishError> {
+        let artifact = &plan.artifact.name;
+        for namespace in [&identity.namespaces.latest, &identity.namespaces.pushdate] {
+            let Some(entry) = self.services.index.find_task(namespace).await? else { continue };
+            let Some(data) = entry.image() else { continue };
+            let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
+            if at == self.run && (&data.artifact, data.size, data.context_hash) == (artifact, size, identity.context_hash)
+            {
+                return Ok(Some(AlreadyThere { at, namespace: namespace.clone(), data, expires: entry.expires }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many bytes of an artifact can be read; none when it cannot be read, for whatever reason: a storage in trouble
+    /// may be well again after the build.
+    async fn length(&self, at: &TaskRun, artifact: &ArtifactName) -> Result<Option<u64>, PublishError> {
+        or_in_trouble(lookup::length(&self.services, &self.storage, at, artifact).await)
+    }
+
+    /// What the task gives to the run.
+    async fn grant(&self, plan: &Plan) -> Result<Grant, PublishError> {
+        let grant = self.services.queue.grant(&self.run.task_id).await?;
+        match (plan.artifact.expires, grant.expires) {
+            (Some(asked), task) if asked > task => Err(PublishError::ExpiresAfterTask { asked, task }),
+            (Some(asked), _) => Ok(Grant { expires: asked, ..grant }),
+            (None, _) => Ok(grant),
+        }
+    }
+
+    /// Tasks that depend on this one read the artifact from it, not through the index: send them on.
+    pub(in super::super) async fn reuse(
+        &self,
+        plan: &Plan,
+        identity: &Identity,
+        found: &AlreadyThere,
+    ) -> Result<Published, PublishError> {
+        let AlreadyThere { at, data, expires, namespace } = found;
+        let artifact = &data.artifact;
+        if *at == self.run && *namespace != identity.namespaces.hash {
+            let image = ImageFile { sha256: data.sha256, size: data.size, image_id: data.image_id.clone() };
+            // What belongs to the image was published before the first insert.
+            self.index_all(&plan.publication(identity, &image, &[], *expires).insert_task).await?;
+            let story = format!("nothing was built: {artifact} of an earlier start of this run has all its routes now");
+            return Ok(Published { story });
+        }
+        if *at == self.run {
+            return Ok(Published { story: format!("nothing was built: this run has published {artifact} before") });
+        }
+        let like = plan.artifact.payload(plan.artifact.storage, 0, *expires);
+        let url = self.services.queue.artifact_address(at, artifact);
+        match self.services.queue.create_reference(&self.run, artifact, &like, &url).await {
+            Ok(()) => {}
+            // An earlier start of this very run uploaded the artifact before it was stopped.
+            Err(error)
+                if error.fault == CallFault::Conflict
+                    && self.length(&self.run, artifact).await? == Some(data.size) =>
+            {
+                debug!("this run has {artifact} from an earlier start");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Published { story: format!("nothing was built: {artifact} of this task leads to {at}") })
+    }
+}
+
+impl AlreadyThere {
+    /// What was found, where the index says all of it. What leads to it may live neither longer than it nor than `limit`.
+    fn of(found: Found, limit: Timestamp) -> Option<Self> {
+        let Found { at, namespace, data, expires, .. } = found;
+        Some(Self { at, namespace, data: data?, expires: expires.min(limit) })
+    }
+}
+
+/// What was found out, where the storage answered: one that is in trouble may be well again after a build.
+fn or_in_trouble<T>(found: Result<Option<T>, LookupError>) -> Result<Option<T>, PublishError> {
+    match found {
+        Err(error @ LookupError::Storage { .. }) => {
+            debug!("{error}");
+            Ok(None)
+        }
+        found => Ok(found?),
+    }
+}
