@@ -81,6 +81,8 @@ impl Failed {
                 PublishError::Transfer(error) => transfer_code(error),
                 PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } => USAGE,
                 PublishError::TooLarge { .. } | PublishError::Over { .. } => REFUSED,
+                // Retries would be over long before the index heals.
+                PublishError::KeptByExpired { .. } => REFUSED,
                 PublishError::NotIndexed { .. } | PublishError::ObjectNotCreated(_) => WORLD,
                 PublishError::ReadBack { .. } | PublishError::StorageChanged => WORLD,
                 PublishError::Folder { .. } | PublishError::Archive(_) => WORLD,

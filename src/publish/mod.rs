@@ -80,6 +80,16 @@ pub enum PublishError {
         /// The namespace.
         namespace: Namespace,
     },
+    /// A namespace is kept by what is not there any more.
+    #[error(
+        "{namespace} is kept by an expired entry of a newer push, task {task}; the image is there, and what else was to be indexed; the index removes expired entries once a day: rerun the task then"
+    )]
+    KeptByExpired {
+        /// The namespace.
+        namespace: Namespace,
+        /// The task of the expired entry.
+        task: TaskId,
+    },
     /// The own run is over, although the worker goes on with it.
     #[error("{run} is {outcome}: what depends on it does not begin, so nothing was indexed; rerun the task")]
     Over {
@@ -142,8 +152,8 @@ impl Failure for PublishError {
             Self::Call(_) | Self::Lookup(_) | Self::ExpiresAfterTask { .. } | Self::ReadBack { .. } => {
                 Another::IsUseless
             }
-            Self::NotIndexed { .. } | Self::Over { .. } | Self::TooLarge { .. } => Another::IsUseless,
-            Self::ObjectNotCreated(_) => Another::IsUseless,
+            Self::NotIndexed { .. } | Self::KeptByExpired { .. } | Self::Over { .. } => Another::IsUseless,
+            Self::TooLarge { .. } | Self::ObjectNotCreated(_) => Another::IsUseless,
             Self::StorageChanged | Self::Folder { .. } | Self::Archive(_) | Self::Owner { .. } => Another::IsUseless,
         }
     }

@@ -77,31 +77,35 @@ impl Task {
         if let Some(own) = own.filter(|own| own.state.is_failure()) {
             return Err(PublishError::Over { run: self.run.clone(), outcome: own.outcome() });
         }
+        let mut kept = None;
         for insert in inserts {
-            self.index(insert).await?;
+            match self.index(insert).await {
+                // The other routes are worth having: who finds the image later needs no build.
+                Err(error @ PublishError::KeptByExpired { .. }) => kept = Some(error),
+                done => done?,
+            }
         }
-        Ok(())
+        kept.map_or(Ok(()), Err)
     }
 
     /// Inserts one entry, and looks whether it is there. The index does not compare and write in one step: of two
     /// inserts at the same moment the one with the lower rank can win.
     async fn index(&self, insert: &InsertTask) -> Result<(), PublishError> {
-        let (namespace, ours) = (&insert.namespace, insert.payload.rank);
+        let InsertTask { namespace, payload } = insert;
         for _ in 0..LOST_RACES {
             let after = self.services.index.insert_task(insert).await?;
             match self.services.index.find_task(namespace).await? {
-                Some(entry) if entry.task_id == self.run.task_id => {
-                    info!("indexed {namespace}");
+                Some(entry) if entry.is_at_least(payload.rank) => {
+                    if Some(&entry.task_id) == payload.task_id.as_ref() {
+                        info!("indexed {namespace}");
+                    } else {
+                        info!("{namespace} stays with task {}, of this push or a newer one", entry.task_id);
+                    }
                     return Ok(());
                 }
-                Some(entry) if entry.is_at_least(ours) => {
-                    info!("{namespace} stays with task {}, of this push or a newer one", entry.task_id);
-                    return Ok(());
-                }
-                None if after.task_id != self.run.task_id => {
-                    // The index keeps expired entries for a while, and they keep out lower ranks.
-                    warn!("{namespace} is kept by an expired entry of a newer push, task {}", after.task_id);
-                    return Ok(());
+                // The index keeps expired entries for a while, and they keep out lower ranks.
+                None if after.is_above(payload.rank) => {
+                    return Err(PublishError::KeptByExpired { namespace: namespace.clone(), task: after.task_id });
                 }
                 Some(entry) => warn!("{namespace} went to task {}, of an older push: inserting again", entry.task_id),
                 None => warn!("{namespace} is not there after it was inserted: inserting again"),

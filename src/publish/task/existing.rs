@@ -9,7 +9,7 @@ use super::super::{AlreadyThere, PublishError, Published, Start};
 use super::Task;
 use crate::lookup::{self, Found, Lookup, LookupError, Wanted};
 use crate::names::{ArtifactName, Namespace, Project};
-use crate::plan::{Identity, ImageFile, Plan, TaskRun};
+use crate::plan::{Identity, IndexPayload, InsertTask, Plan, TaskRun};
 use crate::taskcluster::CallFault;
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::queue::Grant;
@@ -113,39 +113,46 @@ impl Task {
         }
     }
 
-    /// Tasks that depend on this one read the artifact from it, not through the index: send them on.
+    /// Makes the image readable from this task too, as tasks that depend on it do not read the index; and gives it the routes
+    /// of this push: after a backout, `latest` leads to the right image again.
     pub(in super::super) async fn reuse(
         &self,
         plan: &Plan,
         identity: &Identity,
         found: &AlreadyThere,
     ) -> Result<Published, PublishError> {
-        let AlreadyThere { at, data, expires, namespace } = found;
+        let AlreadyThere { at, data, .. } = found;
         let artifact = &data.artifact;
-        if *at == self.run && *namespace != identity.namespaces.hash {
-            let image = ImageFile { sha256: data.sha256, size: data.size, image_id: data.image_id.clone() };
+        let names = &identity.namespaces;
+        let story = if *at == self.run {
             // What belongs to the image was published before the first insert.
-            self.index_all(&plan.publication(identity, &image, &[], *expires).insert_task).await?;
-            let story = format!("nothing was built: {artifact} of an earlier start of this run has all its routes now");
-            return Ok(Published { story });
-        }
-        if *at == self.run {
-            return Ok(Published { story: format!("nothing was built: this run has published {artifact} before") });
-        }
+            self.index_all(&found.inserts(plan, &[&names.latest, &names.pushdate, &names.hash])).await?;
+            format!("nothing was built: {artifact} of an earlier start of this run has all its routes now")
+        } else {
+            self.point_to(plan, found).await?;
+            self.index_all(&found.inserts(plan, &[&names.latest, &names.pushdate])).await?;
+            format!("nothing was built: {artifact} of this task leads to {at}")
+        };
+        Ok(Published { story })
+    }
+
+    /// Sends readers of this task's artifact on.
+    async fn point_to(&self, plan: &Plan, found: &AlreadyThere) -> Result<(), PublishError> {
+        let AlreadyThere { at, data, expires, .. } = found;
+        let artifact = &data.artifact;
         let like = plan.artifact.payload(plan.artifact.storage, 0, *expires);
         let url = self.services.queue.artifact_address(at, artifact);
         match self.services.queue.create_reference(&self.run, artifact, &like, &url).await {
-            Ok(()) => {}
             // An earlier start of this very run uploaded the artifact before it was stopped.
             Err(error)
                 if error.fault == CallFault::Conflict
                     && self.length(&self.run, artifact).await? == Some(data.size) =>
             {
                 debug!("this run has {artifact} from an earlier start");
+                Ok(())
             }
-            Err(error) => return Err(error.into()),
+            pointed => Ok(pointed?),
         }
-        Ok(Published { story: format!("nothing was built: {artifact} of this task leads to {at}") })
     }
 }
 
@@ -154,6 +161,18 @@ impl AlreadyThere {
     fn of(found: Found, limit: Timestamp) -> Option<Self> {
         let Found { at, namespace, data, expires, .. } = found;
         Some(Self { at, namespace, data: data?, expires: expires.min(limit) })
+    }
+
+    /// Its entries for a push.
+    fn inserts(&self, plan: &Plan, namespaces: &[&Namespace]) -> Vec<InsertTask> {
+        let payload = IndexPayload {
+            task_id: Some(self.at.task_id.clone()),
+            rank: plan.pushdate.epoch_seconds(),
+            data: self.data.clone(),
+            expires: self.expires,
+        };
+        let insert = |namespace: &&Namespace| InsertTask { namespace: (*namespace).clone(), payload: payload.clone() };
+        namespaces.iter().map(insert).collect()
     }
 }
 
