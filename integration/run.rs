@@ -12,7 +12,7 @@ use crate::harness::{
     Builder, Finished, Job, PUSHDATE, RANK, Repository, assert_engine_is_clean, container_says, docker, docker_says,
     end_podmans_command, engine, first_step, path, podmans_commands, program,
 };
-use crate::stand_in::{Call, Fault, Options, RunState, StandIn, TaskSpec};
+use crate::stand_in::{Call, Claim, Fault, Options, RunState, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const LOG: &str = "public/image-build/build.log";
@@ -324,6 +324,35 @@ fn a_route_that_an_expired_entry_keeps_is_said_and_is_no_success() {
     finished.assert_succeeds();
     assert!(!finished.stderr.contains("build |"), "{}", finished.stderr);
     assert_eq!(job.taskcluster.index_entry(&job.namespace("latest")).unwrap()["taskId"], json!(job.claim.task_id));
+}
+
+#[test]
+fn an_image_that_expires_too_early_is_built_again_and_no_reference_outlives_its_image() {
+    let Some(job) = Job::ready("run-early", HELLO) else { return };
+    let hours = |hours| std::time::Duration::from_hours(hours);
+    let lives = |hours_| TaskSpec::expires_in(Job::spec(&job.name), hours(hours_));
+    let push = |spec: TaskSpec| {
+        let claim = job.taskcluster.create_task(spec);
+        let finished = program(["run"], job.environment_of(&claim)).finish();
+        finished.assert_succeeds();
+        (claim, finished)
+    };
+    let (first, _) = push(lives(1));
+    // Those who wait for the second task may begin until its deadline, a day later: the image would be gone.
+    let (second, finished) = push(lives(60));
+    let said = format!("points at task {}, whose artifact {ARTIFACT} is gone from ", first.task_id);
+    assert!(finished.stderr.contains(&said), "{}", finished.stderr);
+    assert_eq!(job.taskcluster.index_entry(&job.routes()[2]).unwrap()["taskId"], json!(second.task_id));
+    // The third one leads to it, and says so as long as it lives, not as its own task does.
+    let (third, finished) = push(lives(600));
+    assert!(finished.stderr.contains("has this image already"), "{}", finished.stderr);
+    let expires = |claim: &Claim| {
+        let url = format!("{}/api/queue/v1/task/{}/artifact-info/{ARTIFACT}", job.taskcluster.root_url(), claim.task_id);
+        let info: serde_json::Value = serde_json::from_slice(&download(&url)).unwrap();
+        info["expires"].clone()
+    };
+    assert_eq!(expires(&third), expires(&second));
+    assert_eq!(job.taskcluster.index_entry(&job.routes()[0]).unwrap()["expires"], expires(&second));
 }
 
 #[test]

@@ -45,8 +45,9 @@ impl Task {
             project: Some(plan.project.clone()),
             now,
         };
-        let wanted =
-            Wanted { image: plan.image.clone(), hash, context: identity.context_hash, needed_until: Timestamp::MIN };
+        // What this task would make itself lives no longer than its own artifacts.
+        let needed_until = grant.deadline.min(grant.expires);
+        let wanted = Wanted { image: plan.image.clone(), hash, context: identity.context_hash, needed_until };
         for ((project, namespace), entry) in places.iter().zip(entries) {
             let Some(entry) = entry.filter(|entry| self.is_known(plan, namespace, entry)) else { continue };
             let resolved = lookup.resolve(&wanted, project, namespace, &entry).await;
