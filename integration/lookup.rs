@@ -130,7 +130,8 @@ fn the_central_project_wins_and_the_own_one_fills_the_gaps() {
     let expected = format!("own {own}\nboth {both}\nnowhere -\ncentral {central}\n");
     assert_eq!(world.lookup(&["own", "testing/docker/both/", "nowhere", "central"]), expected);
     let each = 3;
-    let made = [("findTasksAtIndex", 1), ("status", each), ("artifactInfo", each), ("getArtifact", each), ("s3 GET", each)];
+    let made =
+        [("findTasksAtIndex", 1), ("status", each), ("artifactInfo", each), ("getArtifact", each), ("s3 GET", each)];
     assert_eq!(world.calls(), calls(made));
 
     let alone = world.lookup_with(&["own", "both", "-v"], &[]);
@@ -362,7 +363,8 @@ fn two_hundred_images_are_looked_at_side_by_side() {
     let expected = lines(&names, &tasks);
     assert_eq!(world.lookup(&names), expected);
     let each = names.len();
-    let made = [("findTasksAtIndex", 1), ("status", each), ("artifactInfo", each), ("getArtifact", each), ("s3 GET", each)];
+    let made =
+        [("findTasksAtIndex", 1), ("status", each), ("artifactInfo", each), ("getArtifact", each), ("s3 GET", each)];
     assert_eq!(world.calls(), calls(made), "one call for all, and three for each that is there");
     let most = world.taskcluster.most_at_once();
     assert!((9..=32).contains(&most), "{most} calls were under way at once");

@@ -316,7 +316,10 @@ fn a_route_that_an_expired_entry_keeps_is_said_and_is_no_success() {
     let finished = job.run();
     let words = ["latest is kept by an expired entry", &newer.task_id, "once a day", "rerun the task"];
     finished.assert_fails(31, &words);
-    assert_eq!(job.routes().map(|route| job.taskcluster.index_entry(&route).unwrap()["taskId"] == json!(job.claim.task_id)), [false, true, true]);
+    assert_eq!(
+        job.routes().map(|route| job.taskcluster.index_entry(&route).unwrap()["taskId"] == json!(job.claim.task_id)),
+        [false, true, true]
+    );
     // As it says.
     job.taskcluster.purge();
     let rerun = job.taskcluster.rerun(&job.claim.task_id);
@@ -347,12 +350,63 @@ fn an_image_that_expires_too_early_is_built_again_and_no_reference_outlives_its_
     let (third, finished) = push(lives(600));
     assert!(finished.stderr.contains("has this image already"), "{}", finished.stderr);
     let expires = |claim: &Claim| {
-        let url = format!("{}/api/queue/v1/task/{}/artifact-info/{ARTIFACT}", job.taskcluster.root_url(), claim.task_id);
+        let url =
+            format!("{}/api/queue/v1/task/{}/artifact-info/{ARTIFACT}", job.taskcluster.root_url(), claim.task_id);
         let info: serde_json::Value = serde_json::from_slice(&download(&url)).unwrap();
         info["expires"].clone()
     };
     assert_eq!(expires(&third), expires(&second));
     assert_eq!(job.taskcluster.index_entry(&job.routes()[0]).unwrap()["expires"], expires(&second));
+}
+
+/// Consumers sign the first request, and then go where they are sent, without credentials.
+#[test]
+fn an_image_that_not_everybody_may_read_is_copied_for_those_who_wait_for_the_task() {
+    if !engine() {
+        return;
+    }
+    let everybody = Options::default();
+    let nobody = everybody.anonymous_scopes.iter().filter(|scope| !scope.starts_with("queue:get-artifact:"));
+    let closed = Options { anonymous_scopes: nobody.cloned().collect(), ..everybody.clone() };
+    for (name, artifact, options) in [
+        ("run-private", "private/image.tar", everybody.clone()),
+        ("run-closed", ARTIFACT, closed.clone()),
+        ("run-closed-object", ARTIFACT, Options { s3: false, ..closed }),
+    ] {
+        let repository = Repository::new(name, HELLO);
+        let job = Job::on(StandIn::start(options), &repository);
+        let scopes = [format!("index:insert-task:{}*", job.namespace("")), "queue:get-artifact:*".to_owned()];
+        let push = |changes: &[(&str, &str)]| {
+            let claim = job.taskcluster.create_task(TaskSpec::scopes(scopes.clone()));
+            let mut environment = job.environment_of(&claim);
+            environment.insert("ARTIFACT_NAME".to_owned(), artifact.to_owned());
+            environment.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+            let finished = program(["run"], environment).finish();
+            finished.assert_succeeds();
+            (claim, finished)
+        };
+        let (first, _) = push(&[]);
+        let (second, finished) = push(&[("PUSHDATE", "20151210000000")]);
+        assert!(!finished.stderr.contains("build |"), "{}", finished.stderr);
+        assert!(finished.stderr.contains("of this task is a copy of that of"), "{}", finished.stderr);
+        let url =
+            format!("{}/api/queue/v1/task/{}/artifacts/{artifact}", job.taskcluster.proxy_url(&second), second.task_id);
+        let image = job.taskcluster.artifact_bytes(&first.task_id, 0, artifact).unwrap();
+        assert!(download(&url) == image, "{url} does not lead to the image");
+        let latest = job.taskcluster.index_entry(&job.namespace("latest")).unwrap();
+        assert_eq!((&latest["taskId"], &latest["rank"]), (&json!(first.task_id), &json!(1_449_705_600)));
+
+        // A copy is compared with the index: of wrong bytes none is made.
+        let stored = job.taskcluster.artifact_path(&first.task_id, 0, artifact).unwrap();
+        let mut bytes = std::fs::read(&stored).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&stored, bytes).unwrap();
+        let (third, finished) = push(&[]);
+        assert!(finished.stderr.contains("and the index says"), "{}", finished.stderr);
+        let hash = job.taskcluster.index_entry(&job.routes()[2]).unwrap();
+        assert_eq!(hash["taskId"], json!(third.task_id), "it was built again");
+    }
 }
 
 #[test]

@@ -159,7 +159,10 @@ impl Lookup {
             return Ok(None);
         };
         if state.is_failure() {
-            info!("{namespace} points at task {task}, which is {}: what depends on it would never begin", last.outcome());
+            info!(
+                "{namespace} points at task {task}, which is {}: what depends on it would never begin",
+                last.outcome()
+            );
             return Ok(None);
         }
         let (at, expires) = match known {

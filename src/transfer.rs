@@ -1,6 +1,8 @@
 //! Moving files over plain HTTP, without credentials: downloads as a stream, uploads, and the question how
 //! long a stored file is. Signed URLs are secrets: what this room prints has no query.
 
+mod stored;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -72,6 +74,24 @@ pub enum TransferError {
         /// What was asked for.
         url: HttpUrl,
     },
+    /// What was compressed for the transfer cannot be unpacked.
+    #[error("GET {url}: this is not the gzip that the server says it is")]
+    Packed {
+        /// What was asked for.
+        url: HttpUrl,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A download cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// The file to upload cannot be read.
     #[error("cannot read {}", path.display())]
     File {
@@ -109,15 +129,14 @@ impl TransferError {
 
 impl Failure for TransferError {
     fn another(&self) -> Another {
+        const PASSING: [StatusCode; 2] = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT];
         match self {
-            Self::Status { status, retry_after, .. }
-                if status.is_server_error()
-                    || matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) =>
-            {
+            Self::Status { status, retry_after, .. } if status.is_server_error() || PASSING.contains(status) => {
                 retry_after.map_or(Another::CanHelp, Another::CanHelpAfter)
             }
             Self::Connection { .. } | Self::Stalled { .. } => Another::CanHelp,
-            Self::Status { .. } | Self::NoLength { .. } | Self::File { .. } | Self::Setup(_) => Another::IsUseless,
+            Self::Status { .. } | Self::NoLength { .. } | Self::Packed { .. } => Another::IsUseless,
+            Self::Write { .. } | Self::File { .. } | Self::Setup(_) => Another::IsUseless,
         }
     }
 }
@@ -226,22 +245,6 @@ impl Storage {
         let etag = response.headers().get(ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
         let (storage, url) = (self.clone(), url.clone());
         Ok(Download { length, gzip_encoded, storage, response, url, etag, received: 0, resumptions: 0 })
-    }
-
-    /// How long a stored file is, in bytes, asked with a GET for its first byte: URLs signed for GET refuse HEAD.
-    pub async fn length(&self, url: &HttpUrl) -> Result<u64, TransferError> {
-        let answer = self.client.get(url.reveal().clone()).header(RANGE, "bytes=0-0").send().await;
-        let response = match success("GET", url, answer).await {
-            // An empty file has no first byte.
-            Err(TransferError::Status { status: StatusCode::RANGE_NOT_SATISFIABLE, .. }) => return Ok(0),
-            other => other?,
-        };
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let whole = match response.status() {
-            StatusCode::PARTIAL_CONTENT => header(CONTENT_RANGE).and_then(|range| range.rsplit('/').next()),
-            _ => header(CONTENT_LENGTH),
-        };
-        whole.and_then(|length| length.parse().ok()).ok_or_else(|| TransferError::NoLength { url: url.clone() })
     }
 
     /// Uploads bytes with one PUT, whose length is said beforehand: S3 refuses chunked bodies.

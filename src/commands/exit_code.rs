@@ -186,7 +186,8 @@ fn transfer_code(error: &TransferError) -> u8 {
         }
         TransferError::Status { .. } | TransferError::Connection { .. } => WORLD,
         TransferError::Stalled { .. } | TransferError::NoLength { .. } => WORLD,
-        TransferError::File { .. } | TransferError::Setup(_) => WORLD,
+        TransferError::File { .. } | TransferError::Write { .. } => WORLD,
+        TransferError::Packed { .. } | TransferError::Setup(_) => WORLD,
     }
 }
 

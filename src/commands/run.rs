@@ -25,7 +25,7 @@ use crate::lookup::{Asked, Newest, newest};
 use crate::parent::{Role, TaskImage, TaskImages};
 use crate::plan::{BuildPlan, CacheFrom, EPOCH_ARG, Identity, PARENT_ARG, Plan};
 use crate::provenance::{self, Made};
-use crate::publish::{Folder, Payload, PublishError, Publisher, Start};
+use crate::publish::{Folder, Payload, PublishError, Published, Publisher, Start};
 use crate::report::{Report, with_causes};
 use crate::scratch::Scratch;
 use crate::secrets::Secrets;
@@ -96,14 +96,16 @@ async fn job(
     let early = plan.context.hash.map(|hash| plan.identity(hash)).transpose()?;
     let sought = early.as_ref().filter(|_| !config.force);
     let looking = publisher.look_up(plan, sought, &config.central, clock.began);
-    let Start { found, grant: Grant { expires, worker_pool, .. } } = stop.during("looking the image up", looking).await?;
+    let Start { found, grant: Grant { expires, worker_pool, .. } } =
+        stop.during("looking the image up", looking).await?;
+    let work = work_folder(config)?;
     if let (Some(identity), Some(found)) = (sought, found) {
         info!("{found}");
-        let reusing = publisher.reuse(plan, identity, &found);
-        let story = stop.during("pointing at the image", reusing).await?.story;
-        return Ok(Outcome { built: false, identity: identity.clone(), story });
+        let reusing = publisher.reuse(plan, identity, &found, work.path());
+        if let Some(Published { story }) = stop.during("pointing at the image", reusing).await? {
+            return Ok(Outcome { built: false, identity: identity.clone(), story });
+        }
     }
-    let work = work_folder(config)?;
     let (place, network) = (work.engine(), plan.build.network.as_deref());
     let connecting = Engine::connect_or_start(&config.engine, &place, network);
     let asking = newest_image(config, services, clock.began);

@@ -5,7 +5,7 @@ mod folder;
 mod payload;
 mod task;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -243,18 +243,19 @@ impl Publisher {
         }
     }
 
-    /// Ends a run whose image is there already: makes it readable from this run too.
+    /// Ends a run whose image is there already: makes it readable from this run too. None where it has to be built after all.
+    /// Copies are made in `folder`.
     pub async fn reuse(
         &self,
         plan: &Plan,
         identity: &Identity,
         found: &AlreadyThere,
-    ) -> Result<Published, PublishError> {
+        folder: &Path,
+    ) -> Result<Option<Published>, PublishError> {
         match self {
-            Self::Task(task) => task.reuse(plan, identity, found).await,
-            Self::Payload(_) | Self::Folder(_) => {
-                Ok(Published { story: "nothing was built, nothing was written".to_owned() })
-            }
+            Self::Task(task) => task.reuse(plan, identity, found, folder).await,
+            // They look for none.
+            Self::Payload(_) | Self::Folder(_) => Ok(None),
         }
     }
 

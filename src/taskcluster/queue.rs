@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::object::{Object, ObjectUpload};
-use super::{CallError, answer, body, call};
-use crate::config::Deployment;
+use super::{CallError, CallFault, answer, body, call};
+use crate::config::{Access, Deployment};
 use crate::names::{ArtifactName, HttpUrl, TaskId};
 use crate::plan::{ArtifactPayload, CreateArtifact, TaskRun, to_milliseconds};
 
@@ -129,6 +129,17 @@ impl Queue {
         let run = task.run_id.to_string();
         let json = call(CALL, &target, || self.client.getArtifact(task.task_id.as_str(), &run, name.as_str())).await?;
         Ok(answer::<Location>(CALL, &target, json)?.url)
+    }
+
+    /// Whether everybody can download an artifact of a run: what a reference leads to is asked for without credentials.
+    pub async fn is_readable_by_all(&self, task: &TaskRun, name: &ArtifactName) -> Result<bool, CallError> {
+        let (root_url, access) = (self.deployment.root_url.clone(), Access::Anonymous);
+        let anybody = super::Services::new(&Deployment { root_url, access })?;
+        match anybody.queue.artifact_url(task, name).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.fault == CallFault::Refused => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Where an artifact of a task's latest run can be downloaded.

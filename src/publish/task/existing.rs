@@ -1,15 +1,19 @@
 //! An image that is there already: looked for before anything is begun, and made readable from this task too. Which entries
 //! of the index count is `lookup`'s rule.
 
+use std::path::Path;
+
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use super::super::{AlreadyThere, PublishError, Published, Start};
+use super::super::{AlreadyThere, PublishError, Published, Start, Stored};
 use super::Task;
+use super::upload::Upload;
 use crate::lookup::{self, Found, Lookup, LookupError, Wanted};
 use crate::names::{ArtifactName, Namespace, Project};
-use crate::plan::{Identity, IndexPayload, InsertTask, Plan, TaskRun};
+use crate::plan::{CreateArtifact, Identity, IndexPayload, InsertTask, Plan, TaskRun};
+use crate::retry::{Policy, retry};
 use crate::taskcluster::CallFault;
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::queue::Grant;
@@ -90,7 +94,8 @@ impl Task {
             let Some(entry) = self.services.index.find_task(namespace).await? else { continue };
             let Some(data) = entry.image() else { continue };
             let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
-            if at == self.run && (&data.artifact, data.size, data.context_hash) == (artifact, size, identity.context_hash)
+            if at == self.run
+                && (&data.artifact, data.size, data.context_hash) == (artifact, size, identity.context_hash)
             {
                 return Ok(Some(AlreadyThere { at, namespace: namespace.clone(), data, expires: entry.expires }));
             }
@@ -115,45 +120,77 @@ impl Task {
     }
 
     /// Makes the image readable from this task too, as tasks that depend on it do not read the index; and gives it the routes
-    /// of this push: after a backout, `latest` leads to the right image again.
+    /// of this push: after a backout, `latest` leads to the right image again. None where that cannot be done, and another
+    /// build can.
     pub(in super::super) async fn reuse(
         &self,
         plan: &Plan,
         identity: &Identity,
         found: &AlreadyThere,
-    ) -> Result<Published, PublishError> {
+        folder: &Path,
+    ) -> Result<Option<Published>, PublishError> {
         let AlreadyThere { at, data, .. } = found;
         let artifact = &data.artifact;
         let names = &identity.namespaces;
+        let mut routes = vec![&names.latest, &names.pushdate];
         let story = if *at == self.run {
             // What belongs to the image was published before the first insert.
-            self.index_all(&found.inserts(plan, &[&names.latest, &names.pushdate, &names.hash])).await?;
+            routes.push(&names.hash);
             format!("nothing was built: {artifact} of an earlier start of this run has all its routes now")
-        } else {
-            self.point_to(plan, found).await?;
-            self.index_all(&found.inserts(plan, &[&names.latest, &names.pushdate])).await?;
+        } else if self.point_to(plan, found).await? {
             format!("nothing was built: {artifact} of this task leads to {at}")
+        } else if self.copy(plan, found, folder).await? {
+            format!("nothing was built: {artifact} of this task is a copy of that of {at}")
+        } else {
+            return Ok(None);
         };
-        Ok(Published { story })
+        self.index_all(&found.inserts(plan, &routes)).await?;
+        Ok(Some(Published { story }))
     }
 
-    /// Sends readers of this task's artifact on.
-    async fn point_to(&self, plan: &Plan, found: &AlreadyThere) -> Result<(), PublishError> {
+    /// Sends readers of this task's artifact on. That is of use only where they can follow: they are sent without credentials
+    /// of theirs.
+    async fn point_to(&self, plan: &Plan, found: &AlreadyThere) -> Result<bool, PublishError> {
         let AlreadyThere { at, data, expires, .. } = found;
-        let artifact = &data.artifact;
-        let like = plan.artifact.payload(plan.artifact.storage, 0, *expires);
-        let url = self.services.queue.artifact_address(at, artifact);
-        match self.services.queue.create_reference(&self.run, artifact, &like, &url).await {
-            // An earlier start of this very run uploaded the artifact before it was stopped.
-            Err(error)
-                if error.fault == CallFault::Conflict
-                    && self.length(&self.run, artifact).await? == Some(data.size) =>
-            {
-                debug!("this run has {artifact} from an earlier start");
-                Ok(())
-            }
-            pointed => Ok(pointed?),
+        let queue = &self.services.queue;
+        if !queue.is_readable_by_all(at, &data.artifact).await? {
+            info!("not everybody may read {} of {at}: this task gets a copy", data.artifact);
+            return Ok(false);
         }
+        let like = plan.artifact.payload(plan.artifact.storage, 0, *expires);
+        let url = queue.artifact_address(at, &data.artifact);
+        match queue.create_reference(&self.run, &data.artifact, &like, &url).await {
+            Ok(()) => Ok(true),
+            // An earlier start of this very run uploaded an artifact before it was stopped: perhaps of another build.
+            Err(error) if error.fault == CallFault::Conflict => {
+                info!("{error}: this task gets a copy of the image");
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Uploads a copy of the image as this task's artifact; false where the image is not what the index says.
+    async fn copy(&self, plan: &Plan, found: &AlreadyThere, folder: &Path) -> Result<bool, PublishError> {
+        let AlreadyThere { at, data, expires, .. } = found;
+        let path = folder.join(data.artifact.file_name());
+        let downloading = retry("the download of the image", Policy::TRANSFER, || async {
+            let url = self.services.queue.artifact_url(at, &data.artifact).await?;
+            let meter = self.report.meter("downloading the image", Some(data.size));
+            Ok::<_, PublishError>(self.storage.download(&url, &path, meter).await?)
+        });
+        let (sha256, size) = downloading.await?;
+        if (sha256, size) != (data.sha256, data.size) {
+            warn!("{} of {at} has sha256 {sha256}, and the index says {}: building", data.artifact, data.sha256);
+            return Ok(false);
+        }
+        let storage = plan.artifact.storage;
+        let create =
+            CreateArtifact { name: data.artifact.clone(), payload: plan.artifact.payload(storage, size, *expires) };
+        let upload = Upload { what: "the image", stored: &Stored::File(path), size, sha256 };
+        let created = self.create(&create, storage).await?;
+        self.bring(&upload, &create, created).await?;
+        Ok(true)
     }
 }
 

@@ -1,0 +1,80 @@
+//! What a storage has: how long it is, and all of it, in a file.
+
+use std::io::{self, Read, Write as _};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use tokio::task::spawn_blocking;
+
+use super::{CHUNK, Storage, TransferError, success};
+use crate::names::{Digest, HttpUrl};
+use crate::report::Meter;
+use crate::stream::{self, Tally};
+
+/// Where a copy ended.
+enum Broken {
+    Reading(io::Error),
+    Writing(io::Error),
+}
+
+impl Storage {
+    /// How long a stored file is, in bytes, asked with a GET for its first byte: URLs signed for GET refuse HEAD.
+    pub async fn length(&self, url: &HttpUrl) -> Result<u64, TransferError> {
+        let answer = self.client.get(url.reveal().clone()).header(RANGE, "bytes=0-0").send().await;
+        let response = match success("GET", url, answer).await {
+            // An empty file has no first byte.
+            Err(TransferError::Status { status: StatusCode::RANGE_NOT_SATISFIABLE, .. }) => return Ok(0),
+            other => other?,
+        };
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let whole = match response.status() {
+            StatusCode::PARTIAL_CONTENT => header(CONTENT_RANGE).and_then(|range| range.rsplit('/').next()),
+            _ => header(CONTENT_LENGTH),
+        };
+        whole.and_then(|length| length.parse().ok()).ok_or_else(|| TransferError::NoLength { url: url.clone() })
+    }
+
+    /// Downloads a file to `path`, unpacked where it was compressed for the transfer. Gives its sha256 and its size.
+    pub async fn download(&self, url: &HttpUrl, path: &Path, meter: Meter) -> Result<(Digest, u64), TransferError> {
+        let unwritable = |source| TransferError::Write { path: path.to_owned(), source };
+        let file = std::fs::File::create(path).map_err(unwritable)?;
+        self.copy_to(url, file, meter).await.map_err(|error| match error {
+            Ok(error) => error,
+            Err(source) => unwritable(source),
+        })
+    }
+
+    /// Copies a file, unpacked. An inner error is the writer's.
+    async fn copy_to(
+        &self,
+        url: &HttpUrl,
+        out: impl io::Write + Send + 'static,
+        meter: Meter,
+    ) -> Result<(Digest, u64), Result<TransferError, io::Error>> {
+        let download = self.get(url).await.map_err(Ok)?;
+        let is_gzip = download.gzip_encoded;
+        let bytes = stream::reader(download.bytes(meter));
+        let copying = move || {
+            let mut bytes: Box<dyn Read> = if is_gzip { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) };
+            let (mut out, mut buffer) = (Tally::new(out), vec![0; CHUNK]);
+            loop {
+                let read = bytes.read(&mut buffer).map_err(Broken::Reading)?;
+                if read == 0 {
+                    let (_, sha256, size) = out.finish();
+                    return Ok((sha256, size));
+                }
+                out.write_all(&buffer[..read]).map_err(Broken::Writing)?;
+            }
+        };
+        match spawn_blocking(copying).await {
+            Ok(Ok(copied)) => Ok(copied),
+            Ok(Err(Broken::Writing(error))) => Err(Err(error)),
+            Ok(Err(Broken::Reading(error))) => Err(Ok(
+                stream::cause(error).unwrap_or_else(|source| TransferError::Packed { url: url.clone(), source })
+            )),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+}
