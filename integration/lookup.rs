@@ -341,7 +341,12 @@ fn a_closed_deployment_is_asked_with_signed_calls() {
     let world = World::on(StandIn::start(closed), ["a"]);
     let task = world.publish(CENTRAL, "a");
     world.lookup_with(&["a"], &[]).assert_fails(31, &["index:find-task:docker.images.v1.mozilla-central.a.hash."]);
-    let scopes = ["index:find-task:docker.images.v1.*", "queue:list-artifacts:*", "queue:get-artifact:public/*"];
+    let scopes = [
+        "index:find-task:docker.images.v1.*",
+        "queue:status:*",
+        "queue:list-artifacts:*",
+        "queue:get-artifact:public/*",
+    ];
     let credentials = world.taskcluster.permanent_credentials(scopes);
     let environment = [
         ("TASKCLUSTER_CLIENT_ID", credentials.client_id.as_str()),
@@ -365,7 +370,7 @@ fn two_hundred_images_are_looked_at_side_by_side() {
     let each = names.len();
     let made =
         [("findTasksAtIndex", 1), ("status", each), ("artifactInfo", each), ("getArtifact", each), ("s3 GET", each)];
-    assert_eq!(world.calls(), calls(made), "one call for all, and three for each that is there");
+    assert_eq!(world.calls(), calls(made), "one call for all, and four for each that is there");
     let most = world.taskcluster.most_at_once();
     assert!((9..=32).contains(&most), "{most} calls were under way at once");
 }
