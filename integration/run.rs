@@ -127,7 +127,7 @@ fn assert_order(calls: &[Call], uploading: &[&str]) {
     let told: Vec<_> = calls.iter().map(|call| call.name.as_str()).collect();
     let mut looking = told[..3].to_vec();
     looking.sort_unstable();
-    assert_eq!(looking, ["findTask", "getArtifact", "task"], "asked before anything is begun");
+    assert_eq!(looking, ["findTask", "listArtifacts", "task"], "asked before anything is begun");
     let building = [&["findTasksAtIndex", "getLatestArtifact", "s3 GET"], uploading].concat();
     assert_eq!(told[3..3 + building.len()], building, "the newest image, the context, the build's log");
     let (uploads, inserts) = told[3 + building.len()..].split_at(told.len() - 3 - building.len() - 7);
@@ -137,8 +137,7 @@ fn assert_order(calls: &[Call], uploading: &[&str]) {
         calls.iter().filter(|call| call.path.contains(name)).map(|call| call.name.as_str()).collect::<Vec<_>>()
     };
     let whole = [uploading, &["getArtifact", "s3 GET"]].concat();
-    // The first one asked whether an earlier start has uploaded it.
-    assert_eq!(of("image.tar")[1..], whole, "of the image");
+    assert_eq!(of("image.tar"), whole, "of the image");
     let companions = Builder::companions();
     for name in &companions {
         assert_eq!(of(name), whole, "of {name}");
@@ -243,10 +242,10 @@ fn a_second_run_builds_nothing_and_leads_to_the_same_image() {
     job.taskcluster.clear_calls();
     job.run().assert_succeeds();
     let mut story = job.story();
-    story[..8].sort_unstable();
-    let asked = ["artifactInfo", "findTask", "getArtifact", "getArtifact", "s3 GET", "s3 GET", "status", "task"];
-    assert_eq!(story[..8], asked, "nothing is built, nothing is published");
-    assert_eq!(story[8..], [&["status"][..], &["insertTask", "findTask"].repeat(3)].concat(), "the same routes again");
+    story[..7].sort_unstable();
+    let asked = ["artifactInfo", "findTask", "getArtifact", "listArtifacts", "s3 GET", "status", "task"];
+    assert_eq!(story[..7], asked, "nothing is built, nothing is published");
+    assert_eq!(story[7..], [&["status"][..], &["insertTask", "findTask"].repeat(3)].concat(), "the same routes again");
     let rerun = job.taskcluster.rerun(&job.claim.task_id);
     let later = job.taskcluster.create_task(Job::spec(&job.name));
     for (claim, pushdate) in [(&rerun, PUSHDATE), (&later, "20151210000000")] {
@@ -409,6 +408,25 @@ fn an_image_that_not_everybody_may_read_is_copied_for_those_who_wait_for_the_tas
     }
 }
 
+/// Killed after the artifact was created: neither can it be created again, nor its upload be gone on with.
+#[test]
+fn an_object_of_an_earlier_start_is_said_to_be_there_before_anything_is_built() {
+    let Some(job) = Job::ready("run-object-left", HELLO) else { return };
+    let object = [("ARTIFACT_STORAGE", "object"), ("IMAGE_WORKER_TRIES", "1")];
+    job.taskcluster.fault(Fault::status("createUpload", 403).path("image.tar"));
+    job.run_with(object).assert_fails(31, &["object.createUpload"]);
+    job.taskcluster.clear_calls();
+    for changes in [&object[..], &[]] {
+        let finished = job.run_with(changes.iter().copied());
+        let words = ["an earlier start of", &job.claim.task_id, ARTIFACT, "object service", "rerun the task"];
+        finished.assert_fails(30, &words);
+        assert!(!finished.stderr.contains("build |"), "{}", finished.stderr);
+        assert!(job.story().iter().all(|call| ["findTask", "listArtifacts", "task"].contains(&call.as_str())));
+    }
+    let rerun = job.taskcluster.rerun(&job.claim.task_id);
+    program(["run"], job.environment_of(&rerun)).finish().assert_succeeds();
+}
+
 #[test]
 fn a_cancelled_task_goes_on_and_indexes_nothing() {
     let Some(job) = Job::ready("run-cancelled", HELLO) else { return };
@@ -455,7 +473,7 @@ fn a_route_to_a_lost_artifact_is_not_believed() {
     job.taskcluster.fault(Fault::status("s3 GET", 404).path(&job.claim.task_id));
     let finished = program(["run"], job.environment_of(&claim)).finish();
     finished.assert_succeeds();
-    assert!(finished.stderr.contains("is not there whole: building"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("is not there whole: going on"), "{}", finished.stderr);
     assert_eq!(job.taskcluster.index_entry(&job.routes()[2]).unwrap()["taskId"], json!(claim.task_id));
     assert!(stored.exists());
 }
@@ -717,7 +735,7 @@ fn an_expiry_after_the_tasks_own_costs_no_build() {
     let finished = job.run_with([("ARTIFACT_EXPIRES", "2100-01-01T00:00:00Z")]);
     finished.assert_fails(2, &["ARTIFACT_EXPIRES is 2100-01-01T00:00:00Z", "after the task itself expires"]);
     // They are asked at once: which of them have arrived when the task's answer ends it is a matter of moments.
-    assert!(job.story().iter().all(|call| ["findTask", "getArtifact", "task"].contains(&call.as_str())));
+    assert!(job.story().iter().all(|call| ["findTask", "listArtifacts", "task"].contains(&call.as_str())));
 }
 
 #[test]

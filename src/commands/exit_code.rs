@@ -83,7 +83,8 @@ impl Failed {
                 PublishError::TooLarge { .. } | PublishError::Over { .. } => REFUSED,
                 // Retries would be over long before the index heals.
                 PublishError::KeptByExpired { .. } => REFUSED,
-                PublishError::NotIndexed { .. } | PublishError::ObjectNotCreated(_) => WORLD,
+                PublishError::NotIndexed { .. } => WORLD,
+                PublishError::ObjectNotCreated(_) | PublishError::ObjectLeft { .. } => WORLD,
                 PublishError::ReadBack { .. } | PublishError::StorageChanged => WORLD,
                 PublishError::Folder { .. } | PublishError::Archive(_) => WORLD,
             },

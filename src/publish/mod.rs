@@ -114,6 +114,16 @@ pub enum PublishError {
         "the object artifact was not created; if an earlier try made it and its answer was lost, this run never can again, but the task's next run can: rerun the task"
     )]
     ObjectNotCreated(#[source] CallError),
+    /// An earlier start of the run has created the artifact in the object service.
+    #[error(
+        "an earlier start of {run} began to upload {name} to the object service, and no later one can go on with it; the task's next run can: rerun the task"
+    )]
+    ObjectLeft {
+        /// The artifact.
+        name: ArtifactName,
+        /// The run.
+        run: TaskRun,
+    },
     /// The queue answered with another storage type than it was asked for.
     #[error("the queue stores the artifact in another way than it was asked for; set ARTIFACT_STORAGE to s3 or object")]
     StorageChanged,
@@ -153,7 +163,7 @@ impl Failure for PublishError {
                 Another::IsUseless
             }
             Self::NotIndexed { .. } | Self::KeptByExpired { .. } | Self::Over { .. } => Another::IsUseless,
-            Self::TooLarge { .. } | Self::ObjectNotCreated(_) => Another::IsUseless,
+            Self::TooLarge { .. } | Self::ObjectNotCreated(_) | Self::ObjectLeft { .. } => Another::IsUseless,
             Self::StorageChanged | Self::Folder { .. } | Self::Archive(_) | Self::Owner { .. } => Another::IsUseless,
         }
     }

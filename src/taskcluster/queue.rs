@@ -36,6 +36,19 @@ struct Location {
     url: HttpUrl,
 }
 
+/// A run's artifacts. Those of a run of an image task fit on one page.
+#[derive(Deserialize)]
+struct ArtifactList {
+    artifacts: Vec<ListedArtifact>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedArtifact {
+    name: String,
+    storage_type: String,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct TaskFacts {
@@ -120,6 +133,16 @@ impl Queue {
             self.client.finishArtifact(task.task_id.as_str(), &run, name.as_str(), &payload)
         })
         .await
+    }
+
+    /// The storage type of an artifact of a run, finished or not; none where it was never created.
+    pub async fn storage_type(&self, task: &TaskRun, name: &ArtifactName) -> Result<Option<String>, CallError> {
+        const CALL: &str = "queue.listArtifacts";
+        let (target, run) = (task.to_string(), task.run_id.to_string());
+        let list = || self.client.listArtifacts(task.task_id.as_str(), &run, None, None);
+        let list: ArtifactList = answer(CALL, &target, call(CALL, &target, list).await?)?;
+        let found = list.artifacts.into_iter().find(|artifact| artifact.name == name.as_str());
+        Ok(found.map(|artifact| artifact.storage_type))
     }
 
     /// Where an artifact of a run can be downloaded. The queue answers also for an artifact that was never uploaded.

@@ -27,7 +27,13 @@ impl Task {
         central: &Project,
         now: Timestamp,
     ) -> Result<Start, PublishError> {
-        let Some(identity) = sought else { return Ok(Start { found: None, grant: self.grant(plan).await? }) };
+        // What an earlier start of this run has created.
+        let own = async { Ok(self.services.queue.storage_type(&self.run, &plan.artifact.name).await?) };
+        let Some(identity) = sought else {
+            let (own, grant) = tokio::try_join!(own, self.grant(plan))?;
+            self.can_create(plan, own)?;
+            return Ok(Start { found: None, grant });
+        };
         let hash = plan.index_hash.unwrap_or(identity.context_hash);
         let mut places = vec![(&plan.project, identity.namespaces.hash.clone())];
         if *central != plan.project {
@@ -38,7 +44,6 @@ impl Task {
             let asked = places.iter().map(|(_, namespace)| self.services.index.find_task(namespace));
             Ok(try_join_all(asked).await?)
         };
-        let own = self.length(&self.run, &plan.artifact.name);
         let (entries, own, grant) = tokio::try_join!(entries, own, self.grant(plan))?;
         let lookup = Lookup {
             services: self.services.clone(),
@@ -52,18 +57,31 @@ impl Task {
         // What this task would make itself lives no longer than its own artifacts.
         let needed_until = grant.deadline.min(grant.expires);
         let wanted = Wanted { image: plan.image.clone(), hash, context: identity.context_hash, needed_until };
+        let mut found = None;
         for ((project, namespace), entry) in places.iter().zip(entries) {
             let Some(entry) = entry.filter(|entry| self.is_known(plan, namespace, entry)) else { continue };
             let resolved = lookup.resolve(&wanted, project, namespace, &entry).await;
-            if let Some(found) = or_in_trouble(resolved)?.and_then(|found| AlreadyThere::of(found, grant.expires)) {
-                return Ok(Start { found: Some(found), grant });
+            found = or_in_trouble(resolved)?.and_then(|found| AlreadyThere::of(found, grant.expires));
+            if found.is_some() {
+                break;
             }
         }
-        let found = match own {
-            Some(size) => self.unfinished(plan, identity, size).await?,
-            None => None,
-        };
+        if found.is_none() && own.is_some() {
+            found = self.unfinished(plan, identity).await?;
+        }
+        if found.as_ref().is_none_or(|found| found.at != self.run) {
+            self.can_create(plan, own)?;
+        }
         Ok(Start { found, grant })
+    }
+
+    /// Refuses to build what could not be uploaded: an artifact of the object service is created once in a run, and neither
+    /// its upload can be gone on with nor another be begun by a later start.
+    fn can_create(&self, plan: &Plan, own: Option<String>) -> Result<(), PublishError> {
+        match own.as_deref() {
+            Some("object") => Err(PublishError::ObjectLeft { name: plan.artifact.name.clone(), run: self.run.clone() }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether an entry says enough of its image: a task that ends without building has to know what it leads to.
@@ -83,19 +101,15 @@ impl Task {
 
     /// The image of an earlier start of this very run, which was stopped after its first insert. Another build is another
     /// image, and to upload it would change the bytes behind a route that is there.
-    async fn unfinished(
-        &self,
-        plan: &Plan,
-        identity: &Identity,
-        size: u64,
-    ) -> Result<Option<AlreadyThere>, PublishError> {
+    async fn unfinished(&self, plan: &Plan, identity: &Identity) -> Result<Option<AlreadyThere>, PublishError> {
         let artifact = &plan.artifact.name;
         for namespace in [&identity.namespaces.latest, &identity.namespaces.pushdate] {
             let Some(entry) = self.services.index.find_task(namespace).await? else { continue };
             let Some(data) = entry.image() else { continue };
             let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
             if at == self.run
-                && (&data.artifact, data.size, data.context_hash) == (artifact, size, identity.context_hash)
+                && (&data.artifact, data.context_hash) == (artifact, identity.context_hash)
+                && self.length(&self.run, artifact).await? == Some(data.size)
             {
                 return Ok(Some(AlreadyThere { at, namespace: namespace.clone(), data, expires: entry.expires }));
             }
