@@ -98,11 +98,11 @@ pub async fn load(config: LoadConfig, stop: &Stop, report: &Report) -> Result<Lo
             }
             (Place::File, None) => return Err(Failed::Bug("a file without a path".to_owned())),
             (Place::Indexed(services, indexed), _) => {
-                let images = TaskImages { role: Role::Image, services, loader };
+                let images = TaskImages { role: Role::Image, services, loader, central: None };
                 told(&indexed.at.task_id, images.load_indexed(indexed, &temporary).await?)
             }
             (Place::Task(services, task), _) => {
-                let images = TaskImages { role: Role::Image, services, loader };
+                let images = TaskImages { role: Role::Image, services, loader, central: None };
                 told(task, images.load(&artifact, task, &temporary).await?)
             }
         };

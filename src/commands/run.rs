@@ -22,6 +22,7 @@ use crate::engine::{Base, Bases, Built, Engine, EngineError, Told};
 use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::loading::Loader;
 use crate::lookup::{Asked, Newest, newest};
+use crate::names::Project;
 use crate::parent::{Role, TaskImage, TaskImages};
 use crate::plan::{BuildPlan, CacheFrom, EPOCH_ARG, Identity, PARENT_ARG, Plan};
 use crate::provenance::{self, Made};
@@ -124,7 +125,7 @@ async fn job(
     let mut log = or_clean(&engine, begin_log(work.path())).await?;
     let asking = secret_values::values(&plan.build.secrets, services);
     let secrets = or_clean(&engine, stop.during("getting the build's secrets", asking).await).await?;
-    let loading = stop.during("loading the parent image", with_parent(plan, services, loader())).await;
+    let loading = stop.during("loading the parent image", with_parent(plan, &config.central, services, loader())).await;
     let (build_plan, parent) = or_clean(&engine, loading).await?;
     let offered = cache::offered(&engine, config.cache_from, cache.as_ref(), build_plan.args.get(PARENT_ARG));
     let (secrets, is_cache) = (&secrets, config.cache_from != CacheFrom::Off);
@@ -271,6 +272,7 @@ fn publisher(
 /// What the build is told, after its parent is in the engine, where it has one.
 async fn with_parent(
     plan: &Plan,
+    central: &Project,
     services: Option<&Services>,
     loader: Loader<'_>,
 ) -> Result<(BuildPlan, Option<TaskImage>), Failed> {
@@ -281,7 +283,7 @@ async fn with_parent(
     let Some(parent) = &plan.parent else { return Ok((build, None)) };
     let services = services.ok_or_else(|| FetchError::NoDeployment(format!("the image of task {parent}")))?;
     let tag = plan.parent_tag(parent);
-    let images = TaskImages { role: Role::Parent, services, loader };
+    let images = TaskImages { role: Role::Parent, services, loader, central: Some(central) };
     let image = images.load(&plan.artifact.name, parent, &tag).await?;
     build.args.insert(PARENT_ARG.to_owned(), tag);
     Ok((build, Some(image)))
