@@ -226,6 +226,15 @@ fn an_entry_counts_only_if_its_artifact_is_there_whole_and_unexpired() {
     assert!(nowhere.stderr.contains("0 of 9 images are there"), "{}", nowhere.stderr);
 }
 
+/// Stores and caches that compress by themselves say no length.
+#[test]
+fn an_artifact_that_is_served_compressed_and_in_chunks_is_there() {
+    let world = World::new(["a"]);
+    let task = world.publish(CENTRAL, "a");
+    world.taskcluster.fault(Fault::gzipped("s3 GET").times(u32::MAX));
+    assert_eq!(world.lookup(&["a"]), format!("a {task}\n"));
+}
+
 #[test]
 fn what_other_programs_indexed_counts_by_its_latest_run() {
     let world = World::new(["by-route", "rerun", "gone"]);

@@ -675,8 +675,83 @@ fn an_entry_that_is_not_there_after_all_is_inserted_again() {
 fn an_upload_that_did_not_arrive_is_not_indexed() {
     let Some(job) = Job::ready("run-no-upload", HELLO) else { return };
     job.taskcluster.fault(Fault::status("s3 PUT", 200).path("image.tar"));
-    job.run().assert_fails(30, &["reads back with 0 bytes", "nothing was indexed"]);
+    let finished = job.run_with([("IMAGE_WORKER_TRIES", "2")]);
+    finished.assert_fails(30, &["was uploaded, and is not there", "nothing was indexed"]);
     assert!(job.routes().iter().all(|route| job.taskcluster.index_entry(route).is_none()));
+}
+
+#[test]
+fn an_object_that_is_shown_late_is_waited_for() {
+    let Some(job) = Job::ready("run-late", HELLO) else { return };
+    for name in ["image.tar", "provenance.json"] {
+        job.taskcluster.fault(Fault::status("s3 GET", 404).path(name).times(2));
+    }
+    let finished = job.run();
+    assert_published(&job, &finished);
+    assert_eq!(finished.stderr.matches("reading back failed, trying again").count(), 4, "{}", finished.stderr);
+}
+
+#[test]
+fn wrong_bytes_that_arrive_are_sent_again() {
+    let Some(job) = Job::ready("run-wrong-arrival", HELLO) else { return };
+    let names = ["image.tar", "provenance.json", "build.log"];
+    for name in names {
+        job.taskcluster.fault(Fault::wrong_arrival("s3 PUT").path(name));
+    }
+    let finished = job.run();
+    let calls = job.taskcluster.calls();
+    assert_published(&job, &finished);
+    for name in names {
+        let puts: Vec<_> = calls.iter().filter(|call| call.name == "s3 PUT" && call.path.contains(name)).collect();
+        assert_eq!(puts.iter().map(|call| call.status).collect::<Vec<_>>(), [Some(400), Some(200)], "{name}");
+        assert!(puts.iter().all(|call| call.request["contentMd5"].is_string()), "{name}");
+    }
+}
+
+/// The storage answers 200, and has other bytes, of the same length.
+#[test]
+fn wrong_bytes_that_are_stored_are_not_indexed() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("run-wrong-store", HELLO);
+    for (name, storage, encrypted_buckets) in [
+        ("image.tar", "s3", false),
+        ("provenance.json", "s3", false),
+        ("image.tar", "s3", true),
+        ("image.tar", "object", false),
+    ] {
+        let job = Job::on(StandIn::start(Options { encrypted_buckets, ..Options::default() }), &repository);
+        job.taskcluster.fault(Fault::wrong_store("s3 PUT").path(name));
+        let finished = job.run_with([("ARTIFACT_STORAGE", storage)]);
+        finished.assert_fails(30, &[name, "reads back with sha256", "nothing was indexed"]);
+        assert!(job.routes().iter().all(|route| job.taskcluster.index_entry(route).is_none()));
+        let rerun = job.taskcluster.rerun(&job.claim.task_id);
+        program(["run"], job.environment_of(&rerun)).finish().assert_succeeds();
+    }
+}
+
+/// What has an ETag that is no MD5, or none, is read back whole.
+#[test]
+fn a_storage_with_other_etags_is_read_back_whole() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("run-etags", HELLO);
+    let job = Job::on(StandIn::start(Options { encrypted_buckets: true, ..Options::default() }), &repository);
+    let finished = job.run();
+    let gets =
+        job.taskcluster.calls().iter().filter(|call| call.name == "s3 GET" && call.path.contains("image.tar")).count();
+    assert_published(&job, &finished);
+    assert_eq!(gets, 2, "a look, and all of it");
+    let job = Job::on(StandIn::start(Options::default()), &repository);
+    job.taskcluster.fault(Fault::gzipped("s3 GET").path("image.tar").times(u32::MAX));
+    job.run().assert_succeeds();
+    // Such an image is there, too, for the next task.
+    let next = job.taskcluster.create_task(Job::spec(&job.name));
+    let finished = program(["run"], job.environment_of(&next)).finish();
+    finished.assert_succeeds();
+    assert!(finished.stderr.contains("has this image already"), "{}", finished.stderr);
 }
 
 #[test]

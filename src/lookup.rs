@@ -15,7 +15,7 @@ use crate::retry::{Another, Failure as _, Policy, retry};
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::tasks::Status;
 use crate::taskcluster::{CallError, CallFault, Services};
-use crate::transfer::{Storage, TransferError};
+use crate::transfer::{Storage, Stored, TransferError};
 pub use newest::{Asked, Newest, newest};
 
 /// How many images are looked at at once, each with one call under way. 200 images take four calls each, so that a
@@ -175,12 +175,12 @@ impl Lookup {
             return Ok(None);
         }
         let told = data.as_ref().map(|data| data.size);
-        match length(&self.services, &self.storage, &at, artifact).await? {
-            Some(size) if told.is_none_or(|told| told == size) => {}
-            _ => {
-                warn!("{namespace} points at task {task}, whose artifact {artifact} is not there whole: going on");
-                return Ok(None);
-            }
+        let stored = stored(&self.services, &self.storage, &at, artifact).await?;
+        // A storage that compresses what it serves, or cuts it into pieces, says nothing about its length.
+        let is_there = stored.is_some_and(|stored| told.is_none() || stored.length.is_none() || stored.length == told);
+        if !is_there {
+            warn!("{namespace} points at task {task}, whose artifact {artifact} is not there whole: going on");
+            return Ok(None);
         }
         let (image, namespace, project, artifact) =
             (wanted.image.clone(), namespace.clone(), project.clone(), artifact.clone());
@@ -209,19 +209,19 @@ pub fn claim(entry: &Entry, context: ContextHash, artifact: &ArtifactName) -> Cl
     }
 }
 
-/// How many bytes of an artifact can be read; none when it is not there, or cannot be read however often one tries.
-pub async fn length(
+/// What the storage says of an artifact; none when it is not there, or cannot be read however often one tries.
+pub async fn stored(
     services: &Services,
     storage: &Storage,
     at: &TaskRun,
     artifact: &ArtifactName,
-) -> Result<Option<u64>, LookupError> {
+) -> Result<Option<Stored>, LookupError> {
     let url = match services.queue.artifact_url(at, artifact).await {
         Err(error) if error.fault == CallFault::Gone => return Ok(None),
         url => url?,
     };
-    match retry("looking at the artifact", Policy::CALL, || storage.length(&url)).await {
-        Ok(length) => Ok(Some(length)),
+    match retry("looking at the artifact", Policy::CALL, || storage.look(&url)).await {
+        Ok(stored) => Ok(Some(stored)),
         // Buckets that nobody may list answer 403 for what is not there.
         Err(error) if error.another() == Another::IsUseless => {
             debug!("{artifact} of {at}: {error}");

@@ -13,7 +13,7 @@ use crate::build_log;
 use crate::config::Owner;
 use crate::image_archive::{ArchiveError, Arrangement, Shape};
 use crate::lookup::LookupError;
-use crate::names::{ArtifactName, Namespace, Project, TaskId};
+use crate::names::{ArtifactName, Digest, Namespace, Project, TaskId};
 use crate::plan::{Companion, Identity, ImageFile, IndexData, Plan, TaskRun};
 use crate::report::{Bytes, Report};
 use crate::retry::{Another, Failure};
@@ -32,6 +32,37 @@ pub enum Publisher {
     Payload(Payload),
     /// A folder, in a dry run.
     Folder(Folder),
+}
+
+/// What is wrong with an artifact that was uploaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadBack {
+    /// The storage does not have it.
+    Missing,
+    /// It is longer or shorter.
+    Length {
+        /// Bytes that the storage has.
+        found: u64,
+        /// Bytes that were uploaded.
+        sent: u64,
+    },
+    /// It has other bytes.
+    Content {
+        /// The sha256 of what the storage has.
+        found: Digest,
+        /// The sha256 of what was uploaded.
+        sent: Digest,
+    },
+}
+
+impl std::fmt::Display for ReadBack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing => f.write_str("was uploaded, and is not there"),
+            Self::Length { found, sent } => write!(f, "reads back with {found} bytes, but {sent} were uploaded"),
+            Self::Content { found, sent } => write!(f, "reads back with sha256 {found}, but {sent} was uploaded"),
+        }
+    }
 }
 
 /// What went wrong while publishing.
@@ -56,21 +87,15 @@ pub enum PublishError {
         /// When the task expires.
         task: Timestamp,
     },
-    /// The artifact is in the queue, but reads back with another length.
-    #[error(
-        "artifact {name} of task {task}, run {run}, reads back with {found} bytes, but {sent} were uploaded; nothing was indexed"
-    )]
+    /// The artifact is in the queue, but does not read back.
+    #[error("artifact {name} of {run} {what}; nothing was indexed")]
     ReadBack {
         /// The artifact.
         name: ArtifactName,
-        /// The task.
-        task: TaskId,
         /// The run.
-        run: u32,
-        /// Bytes that were uploaded.
-        sent: u64,
-        /// Bytes that the storage has.
-        found: u64,
+        run: TaskRun,
+        /// What is wrong.
+        what: ReadBack,
     },
     /// A namespace does not hold what was inserted, and holds nothing better.
     #[error(
@@ -158,6 +183,8 @@ impl Failure for PublishError {
             // A signed URL that is refused has expired, and a later try gets a fresh one.
             Self::Transfer(error) if error.is_refused() => Another::CanHelp,
             Self::Transfer(error) => error.another(),
+            // Some storages show an object late.
+            Self::ReadBack { what: ReadBack::Missing | ReadBack::Length { .. }, .. } => Another::CanHelp,
             // Calls have been retried where that can help.
             Self::Call(_) | Self::Lookup(_) | Self::ExpiresAfterTask { .. } | Self::ReadBack { .. } => {
                 Another::IsUseless

@@ -50,13 +50,15 @@ impl Task {
     ) -> Result<Published, PublishError> {
         let Finished { image, stored, companions, .. } = finished;
         fits_one_put(&plan.artifact.name, image.size)?;
-        let upload = Upload { what: "the image", stored, size: image.size, sha256: image.sha256 };
         let storage = plan.artifact.storage;
-        let created = self.create(&publication.create_artifact, storage).await?;
+        let (upload, created) = tokio::try_join!(
+            Upload::of("the image", stored, image.size, image.sha256),
+            self.create(&publication.create_artifact, storage)
+        )?;
         let image = self.bring(&upload, &publication.create_artifact, created);
         let companions = companions.iter().zip(&publication.create_companions).map(async |(it, create)| {
             let stored = &Stored::File(it.path.clone());
-            let upload = Upload { what: it.what, stored, size: it.size, sha256: it.sha256 };
+            let upload = Upload::of(it.what, stored, it.size, it.sha256).await?;
             self.bring(&upload, create, self.create(create, storage).await?).await
         });
         // Side by side: what is small costs no time beside the image. All of it is there before the first route leads to it.
@@ -67,7 +69,7 @@ impl Task {
 
     async fn bring(&self, upload: &Upload<'_>, create: &CreateArtifact, created: Created) -> Result<(), PublishError> {
         self.send(upload, create, created).await?;
-        self.read_back(&create.name, upload.size).await
+        self.read_back(&create.name, upload).await
     }
 
     /// Inserts the entries, unless the run has ended meanwhile: a worker learns only minutes later that its task was cancelled.
@@ -122,7 +124,7 @@ impl Task {
         expires: Timestamp,
     ) -> Result<(), PublishError> {
         let stored = &Stored::File(log.path.clone());
-        let upload = Upload { what: "the build's log", stored, size: log.size, sha256: log.sha256 };
+        let upload = Upload::of("the build's log", stored, log.size, log.sha256).await?;
         let storage = plan.artifact.storage;
         let payload = ArtifactPayload {
             content_type: "text/plain; charset=utf-8",

@@ -5,13 +5,22 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, RANGE};
 use tokio::task::spawn_blocking;
 
 use super::{CHUNK, Storage, TransferError, success};
 use crate::names::{Digest, HttpUrl};
-use crate::report::Meter;
+use crate::report::{Meter, Report};
 use crate::stream::{self, Tally};
+
+/// What a storage says of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its length in bytes; none where it is served in pieces, or compressed, and nothing is said about the whole.
+    pub length: Option<u64>,
+    /// Its `ETag`.
+    pub etag: Option<String>,
+}
 
 /// Where a copy ended.
 enum Broken {
@@ -20,12 +29,14 @@ enum Broken {
 }
 
 impl Storage {
-    /// How long a stored file is, in bytes, asked with a GET for its first byte: URLs signed for GET refuse HEAD.
-    pub async fn length(&self, url: &HttpUrl) -> Result<u64, TransferError> {
+    /// Looks at a stored file with a GET for its first byte: URLs signed for GET refuse HEAD.
+    pub async fn look(&self, url: &HttpUrl) -> Result<Stored, TransferError> {
         let answer = self.client.get(url.reveal().clone()).header(RANGE, "bytes=0-0").send().await;
         let response = match success("GET", url, answer).await {
             // An empty file has no first byte.
-            Err(TransferError::Status { status: StatusCode::RANGE_NOT_SATISFIABLE, .. }) => return Ok(0),
+            Err(TransferError::Status { status: StatusCode::RANGE_NOT_SATISFIABLE, .. }) => {
+                return Ok(Stored { length: Some(0), etag: None });
+            }
             other => other?,
         };
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
@@ -33,7 +44,18 @@ impl Storage {
             StatusCode::PARTIAL_CONTENT => header(CONTENT_RANGE).and_then(|range| range.rsplit('/').next()),
             _ => header(CONTENT_LENGTH),
         };
-        whole.and_then(|length| length.parse().ok()).ok_or_else(|| TransferError::NoLength { url: url.clone() })
+        // What is compressed for the transfer has another length there.
+        let length = whole.filter(|_| header(CONTENT_ENCODING).is_none()).and_then(|length| length.parse().ok());
+        Ok(Stored { length, etag: header(ETAG).map(str::to_owned) })
+    }
+
+    /// The sha256 and the size of a stored file, unpacked where it was compressed for the transfer: a download of all of it.
+    pub async fn sum(&self, url: &HttpUrl) -> Result<(Digest, u64), TransferError> {
+        let meter = Report::silent().meter("reading back", None);
+        self.copy_to(url, io::sink(), meter).await.map_err(|error| match error {
+            Ok(error) => error,
+            Err(source) => TransferError::Write { path: "/dev/null".into(), source },
+        })
     }
 
     /// Downloads a file to `path`, unpacked where it was compressed for the transfer. Gives its sha256 and its size.

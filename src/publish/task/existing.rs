@@ -120,7 +120,8 @@ impl Task {
     /// How many bytes of an artifact can be read; none when it cannot be read, for whatever reason: a storage in trouble
     /// may be well again after the build.
     async fn length(&self, at: &TaskRun, artifact: &ArtifactName) -> Result<Option<u64>, PublishError> {
-        or_in_trouble(lookup::length(&self.services, &self.storage, at, artifact).await)
+        let stored = or_in_trouble(lookup::stored(&self.services, &self.storage, at, artifact).await)?;
+        Ok(stored.and_then(|stored| stored.length))
     }
 
     /// What the task gives to the run.
@@ -201,7 +202,8 @@ impl Task {
         let storage = plan.artifact.storage;
         let create =
             CreateArtifact { name: data.artifact.clone(), payload: plan.artifact.payload(storage, size, *expires) };
-        let upload = Upload { what: "the image", stored: &Stored::File(path), size, sha256 };
+        let stored = Stored::File(path);
+        let upload = Upload::of("the image", &stored, size, sha256).await?;
         let created = self.create(&create, storage).await?;
         self.bring(&upload, &create, created).await?;
         Ok(true)
