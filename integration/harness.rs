@@ -499,7 +499,7 @@ impl Finished {
             20 => "build:",
             30 => "world:",
             31 => "refused:",
-            129 | 130 | 143 => "stopped:",
+            32 | 129 | 130 | 143 => "stopped:",
             code => panic!("no failure has the exit code {code}:\n{}", self.stderr),
         };
         assert_eq!(category, expected, "{}", lines[0]);

@@ -131,7 +131,8 @@ fn the_central_project_wins_and_the_own_one_fills_the_gaps() {
     let expected = format!("own {own}\nboth {both}\nnowhere -\ncentral {central}\n");
     assert_eq!(world.lookup(&["own", "testing/docker/both/", "nowhere", "central"]), expected);
     let each = 3;
-    let made = [("findTasksAtIndex", 1), ("artifactInfo", each), ("getArtifact", each), ("s3 GET", each)];
+    let made =
+        [("findTasksAtIndex", 1), ("status", each), ("artifactInfo", each), ("getArtifact", each), ("s3 GET", each)];
     assert_eq!(world.calls(), calls(made));
 
     let alone = world.lookup_with(&["own", "both", "-v"], &[]);
@@ -184,7 +185,7 @@ fn json_tells_all_that_is_known() {
 /// In each case the central project's entry does not count, and the own project's does.
 #[test]
 fn an_entry_counts_only_if_its_artifact_is_there_whole_and_unexpired() {
-    let names = ["forgotten", "never-uploaded", "short", "expired", "another", "renamed", "lost"];
+    let names = ["forgotten", "never-uploaded", "short", "expired", "another", "renamed", "lost", "failed", "canceled"];
     let world = World::new(names);
     let own: Vec<_> = names.iter().map(|name| world.publish("try", name)).collect();
     let with = |name: &str, key: &str, value: Value| {
@@ -204,16 +205,35 @@ fn an_entry_counts_only_if_its_artifact_is_there_whole_and_unexpired() {
     let lost = world.publish(CENTRAL, "lost");
     // The queue never learns that nothing was uploaded.
     world.taskcluster.fault(Fault::status("s3 GET", 404).path(&lost).times(u32::MAX));
+    // Both have been green, and were rerun: those who depend on them wait for the task, whatever its first run has made.
+    for (name, reason) in [("failed", None), ("canceled", Some("canceled"))] {
+        let task = world.publish(CENTRAL, name);
+        let run = world.taskcluster.rerun(&task).run_id;
+        match reason {
+            Some(reason) => world.taskcluster.resolve_exception(&task, run, reason),
+            None => world.taskcluster.resolve(&task, run, RunState::Failed),
+        }
+    }
     let expected = lines(&names, &own);
     assert_eq!(world.lookup(&names), expected);
 
     let nowhere = world.lookup_with(&names, &[]);
     nowhere.assert_succeeds();
     assert_eq!(nowhere.stdout, names.map(|name| format!("{name} -\n")).concat());
-    for words in ["which has no public/image.tar", "not there whole", "is gone from 2001-01-01", "not this one"] {
+    let why = ["which has no public/image.tar", "not there whole", "is gone from 2001-01-01", "not this one"];
+    for words in why.into_iter().chain(["which is failed", "which is exception, canceled"]) {
         assert!(nowhere.stderr.contains(words), "{words:?} is not in:\n{}", nowhere.stderr);
     }
-    assert!(nowhere.stderr.contains("0 of 7 images are there"), "{}", nowhere.stderr);
+    assert!(nowhere.stderr.contains("0 of 9 images are there"), "{}", nowhere.stderr);
+}
+
+/// Stores and caches that compress by themselves say no length.
+#[test]
+fn an_artifact_that_is_served_compressed_and_in_chunks_is_there() {
+    let world = World::new(["a"]);
+    let task = world.publish(CENTRAL, "a");
+    world.taskcluster.fault(Fault::gzipped("s3 GET").times(u32::MAX));
+    assert_eq!(world.lookup(&["a"]), format!("a {task}\n"));
 }
 
 #[test]
@@ -331,7 +351,12 @@ fn a_closed_deployment_is_asked_with_signed_calls() {
     let world = World::on(StandIn::start(closed), ["a"]);
     let task = world.publish(CENTRAL, "a");
     world.lookup_with(&["a"], &[]).assert_fails(31, &["index:find-task:docker.images.v1.mozilla-central.a.hash."]);
-    let scopes = ["index:find-task:docker.images.v1.*", "queue:list-artifacts:*", "queue:get-artifact:public/*"];
+    let scopes = [
+        "index:find-task:docker.images.v1.*",
+        "queue:status:*",
+        "queue:list-artifacts:*",
+        "queue:get-artifact:public/*",
+    ];
     let credentials = world.taskcluster.permanent_credentials(scopes);
     let environment = [
         ("TASKCLUSTER_CLIENT_ID", credentials.client_id.as_str()),
@@ -353,8 +378,9 @@ fn two_hundred_images_are_looked_at_side_by_side() {
     let expected = lines(&names, &tasks);
     assert_eq!(world.lookup(&names), expected);
     let each = names.len();
-    let made = [("findTasksAtIndex", 1), ("artifactInfo", each), ("getArtifact", each), ("s3 GET", each)];
-    assert_eq!(world.calls(), calls(made), "one call for all, and three for each that is there");
+    let made =
+        [("findTasksAtIndex", 1), ("status", each), ("artifactInfo", each), ("getArtifact", each), ("s3 GET", each)];
+    assert_eq!(world.calls(), calls(made), "one call for all, and four for each that is there");
     let most = world.taskcluster.most_at_once();
     assert!((9..=32).contains(&most), "{most} calls were under way at once");
 }

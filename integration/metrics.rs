@@ -134,7 +134,7 @@ fn the_step_that_made_an_image_larger_is_told() {
 fn a_start_asks_everything_at_once_and_begins_nothing_before() {
     let repository = Repository::bare("metrics-start", "FROM scratch\nCOPY Dockerfile /\n");
     let job = Job::new(&repository);
-    for call in ["findTask", "getArtifact", "task"] {
+    for call in ["findTask", "listArtifacts", "task"] {
         job.taskcluster.fault(Fault::hang(call).times(u32::MAX));
     }
     let mut environment = job.signing_environment();
@@ -153,7 +153,7 @@ fn a_start_asks_everything_at_once_and_begins_nothing_before() {
     arrived.sort();
     assert!(arrived.iter().all(|(_, _, status)| status.is_none()), "none was answered: {arrived:?}");
     let names: Vec<_> = arrived.iter().map(|(name, ..)| name.as_str()).collect();
-    assert_eq!(names, ["findTask", "findTask", "getArtifact", "task"]);
+    assert_eq!(names, ["findTask", "findTask", "listArtifacts", "task"]);
     let (central, own) = (&arrived[0].1, &arrived[1].1);
     for (path, project) in [(central, "mozilla-central"), (own, "try")] {
         assert!(path.contains(&format!("docker.images.v1.{project}.metrics-start.hash.")), "{path}");

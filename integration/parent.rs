@@ -137,6 +137,39 @@ fn a_parent_that_found_its_image_made_leads_to_it() {
     assert!(finished.stderr.contains("as the index has it"), "{}", finished.stderr);
 }
 
+/// A rerun of the parent has nothing yet, and its first run only pointed to an older task's image: the index has it, under the
+/// parent's hash, of the own project or of the central one.
+#[test]
+fn a_parent_that_only_pointed_to_its_image_may_be_under_way_again() {
+    if !engine() {
+        return;
+    }
+    let name = "parent-rerun";
+    let mut parent =
+        Job::new(&Repository::new("parent-rerun-base", &format!("RUN echo {name}-inherited > /inherited\n")));
+    parent.run().assert_succeeds();
+    let mut parents = Vec::new();
+    for project in [PROJECT, "try"] {
+        let env = json!({ "IMAGE_NAME": parent.name, "PROJECT": project, "HASH": parent.hash });
+        let scope = format!("index:insert-task:docker.images.v1.{project}.*");
+        parent.claim =
+            parent.taskcluster.create_task(TaskSpec::scopes([scope]).property("payload", json!({ "env": env })));
+        let pointed = parent.run_with([("PROJECT", project)]);
+        pointed.assert_succeeds();
+        assert!(pointed.stderr.contains("of this task leads to"), "{}", pointed.stderr);
+        parent.taskcluster.rerun(&parent.claim.task_id);
+        parents.push(parent.claim.task_id.clone());
+    }
+    let mut job = Job::on(parent.taskcluster, &child(name));
+    for task in parents {
+        job.claim = job.taskcluster.create_task(Job::spec(&job.name));
+        let finished = job.run_with([("PARENT_TASK_ID", task.as_str()), ("CACHE_FROM", "off")]);
+        assert_child(&job, &finished, name);
+        assert!(finished.stderr.contains("the index has an image of the same hash"), "{}", finished.stderr);
+        assert!(finished.stderr.contains("as the index has it"), "{}", finished.stderr);
+    }
+}
+
 #[test]
 fn archives_of_all_kinds_are_parents() {
     if !engine() {

@@ -314,8 +314,11 @@ fn the_tasks_scopes_satisfy_its_index_inserts() {
 fn the_definition_is_one_that_the_worker_accepts() {
     let definition = definition(&plan());
     let TaskDefinition { payload, dependencies, .. } = &definition;
-    let world = Failed::Stopped { reason: Reason::Deadline, stage: "building" }.exit_code();
-    assert_eq!(payload.on_exit_status.retry, [world], "only what another run can mend is retried");
+    let path = PathBuf::from("image.tar");
+    let infrastructure = Failed::Write { path, source: std::io::ErrorKind::StorageFull.into() }.exit_code();
+    let too_slow = Failed::Stopped { reason: Reason::Deadline, stage: "building" }.exit_code();
+    assert_eq!(payload.on_exit_status.retry, [infrastructure], "only what another run can mend is retried");
+    assert!(!payload.on_exit_status.retry.contains(&too_slow), "six runs of the whole time would be spent");
     assert!(payload.features.taskcluster_proxy);
     for mount in &payload.mounts {
         let Content::Artifact { task_id, .. } = &mount.content else { continue };

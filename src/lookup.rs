@@ -9,16 +9,17 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
-use crate::names::{ArtifactName, ContextHash, Digest, ImageName, IndexPrefix, NameError, Namespace, Project};
+use crate::names::{ArtifactName, ContextHash, ImageName, IndexPrefix, NameError, Namespace, Project};
 use crate::plan::{IndexData, TaskRun};
 use crate::retry::{Another, Failure as _, Policy, retry};
 use crate::taskcluster::index::Entry;
+use crate::taskcluster::tasks::Status;
 use crate::taskcluster::{CallError, CallFault, Services};
-use crate::transfer::{Storage, TransferError};
+use crate::transfer::{Storage, Stored, TransferError};
 pub use newest::{Asked, Newest, newest};
 
-/// How many images are looked at at once, each with one call under way. 200 images take four calls each at most, so
-/// that a service that answers in 50 ms has answered all of them within 1.3 s; more would be felt by the service.
+/// How many images are looked at at once, each with one call under way. 200 images take four calls each, so that a
+/// service that answers in 50 ms has answered all of them within 1.5 s; more would be felt by the service.
 const AT_ONCE: usize = 32;
 
 /// Why it cannot be said whether an image is there. Never because it is not.
@@ -56,8 +57,8 @@ pub struct Wanted {
     pub needed_until: Timestamp,
 }
 
-/// An image that lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An image that counts.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     /// Its name.
     pub image: ImageName,
@@ -69,10 +70,8 @@ pub struct Found {
     pub at: TaskRun,
     /// The artifact.
     pub artifact: ArtifactName,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its sha256, where the index says it: entries of other programs do not.
-    pub sha256: Option<Digest>,
+    /// What the index says of it; entries of other programs say nothing.
+    pub data: Option<IndexData>,
     /// When it is gone.
     pub expires: Timestamp,
 }
@@ -125,7 +124,7 @@ impl Lookup {
     ) -> Result<Option<Found>, LookupError> {
         for (project, namespace) in places {
             if let Some(entry) = entries.get(&namespace).filter(|entry| entry.expires > self.now)
-                && let Some(found) = self.living(wanted, project, &namespace, entry).await?
+                && let Some(found) = self.resolve(wanted, project, &namespace, entry).await?
             {
                 return Ok(Some(found));
             }
@@ -133,17 +132,17 @@ impl Lookup {
         Ok(None)
     }
 
-    /// What an entry leads to, if it is the image, is there, and stays for long enough.
-    async fn living(
+    /// What an entry leads to, if it counts: it is the image, its task can be depended on, and its artifact is there and stays
+    /// for long enough. The one rule for all who look into the index.
+    pub async fn resolve(
         &self,
         wanted: &Wanted,
         project: &Project,
         namespace: &Namespace,
         entry: &Entry,
     ) -> Result<Option<Found>, LookupError> {
-        let Wanted { image, context, needed_until, .. } = wanted;
         let (artifact, task) = (&self.artifact, &entry.task_id);
-        let data = match claim(entry, *context, artifact) {
+        let data = match claim(entry, wanted.context, artifact) {
             Claim::This(data) => Some(data),
             // Tasks can be indexed by their routes, without a word about what they made.
             Claim::Silent => None,
@@ -152,40 +151,40 @@ impl Lookup {
                 return Ok(None);
             }
         };
-        let at = match &data {
-            Some(data) => Some(TaskRun { task_id: task.clone(), run_id: data.run_id }),
-            None => self.services.queue.latest_run(task).await?,
-        };
-        let Some(at) = at else {
+        let status = self.services.queue.known_status(task).await?;
+        let last = status.as_ref().and_then(|status| status.runs.last());
+        let (Some(Status { state, .. }), Some(last)) = (&status, last) else {
             info!("{namespace} points at task {task}, which never ran or is gone: going on");
             return Ok(None);
         };
-        let Some(known) = self.services.queue.artifact_info(&at, artifact).await? else {
+        if state.is_failure() {
+            info!(
+                "{namespace} points at task {task}, which is {}: what depends on it would never begin",
+                last.outcome()
+            );
+            return Ok(None);
+        }
+        let run_id = data.as_ref().map_or(last.run_id, |data| data.run_id);
+        let at = TaskRun { task_id: task.clone(), run_id };
+        let Some(expires) = self.services.queue.artifact_expires(&at, artifact).await? else {
             info!("{namespace} points at task {task}, which has no {artifact}: going on");
             return Ok(None);
         };
-        if known.expires < *needed_until {
-            info!("{namespace} points at task {task}, whose artifact {artifact} is gone from {} on", known.expires);
+        if expires < wanted.needed_until {
+            info!("{namespace} points at task {task}, whose artifact {artifact} is gone from {expires} on");
             return Ok(None);
         }
         let told = data.as_ref().map(|data| data.size);
-        let size = match length(&self.services, &self.storage, &at, artifact).await? {
-            Some(size) if told.is_none_or(|told| told == size) => size,
-            _ => {
-                warn!("{namespace} points at task {task}, whose artifact {artifact} is not there whole: going on");
-                return Ok(None);
-            }
-        };
-        Ok(Some(Found {
-            image: image.clone(),
-            namespace: namespace.clone(),
-            project: project.clone(),
-            at,
-            artifact: artifact.clone(),
-            size,
-            sha256: data.map(|data| data.sha256),
-            expires: known.expires,
-        }))
+        let stored = stored(&self.services, &self.storage, &at, artifact).await?;
+        // A storage that compresses what it serves, or cuts it into pieces, says nothing about its length.
+        let is_there = stored.is_some_and(|stored| told.is_none() || stored.length.is_none() || stored.length == told);
+        if !is_there {
+            warn!("{namespace} points at task {task}, whose artifact {artifact} is not there whole: going on");
+            return Ok(None);
+        }
+        let (image, namespace, project, artifact) =
+            (wanted.image.clone(), namespace.clone(), project.clone(), artifact.clone());
+        Ok(Some(Found { image, namespace, project, at, artifact, data, expires }))
     }
 }
 
@@ -210,19 +209,19 @@ pub fn claim(entry: &Entry, context: ContextHash, artifact: &ArtifactName) -> Cl
     }
 }
 
-/// How many bytes of an artifact can be read; none when it is not there, or cannot be read however often one tries.
-pub async fn length(
+/// What the storage says of an artifact; none when it is not there, or cannot be read however often one tries.
+pub async fn stored(
     services: &Services,
     storage: &Storage,
     at: &TaskRun,
     artifact: &ArtifactName,
-) -> Result<Option<u64>, LookupError> {
+) -> Result<Option<Stored>, LookupError> {
     let url = match services.queue.artifact_url(at, artifact).await {
         Err(error) if error.fault == CallFault::Gone => return Ok(None),
         url => url?,
     };
-    match retry("looking at the artifact", Policy::CALL, || storage.length(&url)).await {
-        Ok(length) => Ok(Some(length)),
+    match retry("looking at the artifact", Policy::CALL, || storage.look(&url)).await {
+        Ok(stored) => Ok(Some(stored)),
         // Buckets that nobody may list answer 403 for what is not there.
         Err(error) if error.another() == Another::IsUseless => {
             debug!("{artifact} of {at}: {error}");

@@ -129,6 +129,8 @@ pub struct TaskImages<'a> {
     pub services: &'a Services,
     /// What loads them.
     pub loader: Loader<'a>,
+    /// The project whose images everybody may use.
+    pub central: Option<&'a Project>,
 }
 
 /// What the index says of the image of a task.
@@ -175,7 +177,14 @@ impl TaskImages<'_> {
             Some(indexed) => vec![indexed.artifact.clone()],
             None => names(&definition, usual),
         };
-        let image = self.first(task, &names, indexed.as_ref(), tag).await?;
+        let image = match (self.first(task, &names, indexed.as_ref(), tag).await, &indexed) {
+            // A task that found its image made, and is rerun: the index knows the image by the same hash.
+            (Err(gone @ ParentError::Gone { .. }), Some(indexed)) if own.is_none() => {
+                info!("{gone}; the index has an image of the same hash, of {}", indexed.at);
+                self.load_indexed(indexed, tag).await?
+            }
+            (image, _) => image?,
+        };
         Ok(TaskImage { hash: hash_of(&definition), ..image })
     }
 
@@ -231,13 +240,8 @@ impl TaskImages<'_> {
                 Some(sha256) => format!("sha256 {sha256}, as the index has it"),
                 None => "whole in itself; the index has no sha256 of it".to_owned(),
             };
-            info!(
-                "{}: {name} of task {task}, {}, {} layers, {}; {verified}",
-                self.role,
-                Bytes(relayed.size),
-                relayed.layers.len(),
-                relayed.image_id
-            );
+            let (role, size, layers) = (self.role, Bytes(relayed.size), relayed.layers.len());
+            info!("{role}: {name} of task {task}, {size}, {layers} layers, {}; {verified}", relayed.image_id);
             Ok(TaskImage { archive: relayed, artifact: name, promised: sha256.is_some(), hash: None })
         })
         .await
@@ -277,14 +281,14 @@ impl TaskImages<'_> {
 
     /// What the index has under the hash of a task's image, by what the task's definition says of it.
     async fn indexed(&self, definition: &Value) -> Result<Option<Indexed>, ParentError> {
-        let Some(namespace) = hash_namespace(definition) else { return Ok(None) };
-        let Some(entry) = self.services.index.find_task(&namespace).await? else { return Ok(None) };
-        let data = entry.image();
-        Ok(data.map(|data| Indexed {
-            at: TaskRun { task_id: entry.task_id, run_id: data.run_id },
-            artifact: data.artifact,
-            sha256: Some(data.sha256),
-        }))
+        for namespace in hash_namespaces(definition, self.central) {
+            let Some(entry) = self.services.index.find_task(&namespace).await? else { continue };
+            if let Some(data) = entry.image() {
+                let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
+                return Ok(Some(Indexed { at, artifact: data.artifact, sha256: Some(data.sha256) }));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -307,14 +311,19 @@ fn variable<'a>(definition: &'a Value, name: &str) -> Option<&'a str> {
     definition["payload"]["env"][name].as_str().filter(|value| !value.is_empty())
 }
 
-/// The place in the index that an image task publishes to last, by its definition; none, if it is another kind of task.
-fn hash_namespace(definition: &Value) -> Option<crate::names::Namespace> {
+/// The places in the index that can have the image of an image task, by its definition: the one that it publishes to last, and
+/// that of the central project, where it may have found its image. None, if it is another kind of task.
+fn hash_namespaces(definition: &Value, central: Option<&Project>) -> Vec<Namespace> {
     let variable = |name| variable(definition, name);
-    let image: ImageName = variable("IMAGE_NAME")?.parse().ok()?;
-    let project: Project = variable("PROJECT")?.parse().ok()?;
-    let index: IndexPrefix = variable("INDEX").unwrap_or("index").parse().ok()?;
-    let hash = hash_of(definition)?;
-    Namespace::of_hash(&index, &project, &image, hash).ok()
+    let places = || {
+        let image: ImageName = variable("IMAGE_NAME")?.parse().ok()?;
+        let own: Project = variable("PROJECT")?.parse().ok()?;
+        let index: IndexPrefix = variable("INDEX").unwrap_or("index").parse().ok()?;
+        let hash = hash_of(definition)?;
+        let projects = std::iter::once(&own).chain(central.filter(|central| **central != own));
+        Some(projects.filter_map(|project| Namespace::of_hash(&index, project, &image, hash).ok()).collect())
+    };
+    places().unwrap_or_default()
 }
 
 /// What stands in the `.hash.` route of an image task.
@@ -369,15 +378,22 @@ mod tests {
     #[test]
     fn the_place_in_the_index_follows_from_the_tasks_environment() {
         let (hash, index_hash) = ("ab".repeat(32), "cd".repeat(32));
-        let of = |env: Value| hash_namespace(&json!({ "payload": { "env": env } })).map(|name| name.to_string());
-        let place = |hash: &str| Some(format!("docker.images.v1.try.base.hash.{hash}"));
-        assert_eq!(of(json!({ "IMAGE_NAME": "base", "PROJECT": "try", "HASH": hash, "INDEX_HASH": "" })), place(&hash));
+        let central = "mozilla-central".parse().unwrap();
+        let of = |env: Value| {
+            let places = hash_namespaces(&json!({ "payload": { "env": env } }), Some(&central));
+            places.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let places = |prefix: &str, hash: &str| {
+            ["try", "mozilla-central"].map(|project| format!("{prefix}docker.images.v1.{project}.base.hash.{hash}"))
+        };
+        let env = json!({ "IMAGE_NAME": "base", "PROJECT": "try", "HASH": hash, "INDEX_HASH": "" });
+        assert_eq!(of(env), places("", &hash));
         let both =
             json!({ "IMAGE_NAME": "base", "PROJECT": "try", "HASH": hash, "INDEX_HASH": index_hash, "INDEX": "index" });
-        assert_eq!(of(both), place(&index_hash));
+        assert_eq!(of(both), places("", &index_hash));
         let staging = json!({ "IMAGE_NAME": "base", "PROJECT": "try", "HASH": hash, "INDEX": "index.garbage" });
-        assert_eq!(of(staging).unwrap(), format!("garbage.{}", place(&hash).unwrap()));
-        assert_eq!(of(json!({ "IMAGE_NAME": "base", "HASH": hash })), None);
-        assert_eq!(hash_namespace(&json!({ "payload": {} })), None);
+        assert_eq!(of(staging), places("garbage.", &hash));
+        assert_eq!(of(json!({ "IMAGE_NAME": "base", "PROJECT": "mozilla-central", "HASH": hash })).len(), 1);
+        assert_eq!(of(json!({ "IMAGE_NAME": "base", "HASH": hash })), [""; 0]);
     }
 }

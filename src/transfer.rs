@@ -1,9 +1,13 @@
 //! Moving files over plain HTTP, without credentials: downloads as a stream, uploads, and the question how
 //! long a stored file is. Signed URLs are secrets: what this room prints has no query.
 
+mod content_md5;
+mod error;
+mod stored;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt};
@@ -17,7 +21,10 @@ use tracing::warn;
 
 use crate::names::HttpUrl;
 use crate::report::Meter;
-use crate::retry::{Another, Failure, Patience, Policy, retry};
+use crate::retry::{Patience, Policy, retry};
+pub use content_md5::ContentMd5;
+pub use error::TransferError;
+pub use stored::Stored;
 
 /// A signed PUT URL lives for 45 minutes; what has not arrived by then never will.
 const PUT_LIMIT: Duration = Duration::from_mins(45);
@@ -27,100 +34,6 @@ const CHUNK: usize = 256 * 1024;
 
 /// How long the body of an error may take: it only makes the message better.
 const WORDS_MAY_TAKE: Duration = Duration::from_secs(10);
-
-/// A transfer that failed.
-#[derive(Debug, thiserror::Error)]
-pub enum TransferError {
-    /// The server answered, but not with success.
-    #[error("{method} {url}: the server answered {status}{}", said(.answer))]
-    Status {
-        /// The method.
-        method: &'static str,
-        /// What was asked for.
-        url: HttpUrl,
-        /// The answer.
-        status: StatusCode,
-        /// The beginning of the answer's body, where it is text.
-        answer: String,
-        /// When the server wants to be asked again.
-        retry_after: Option<Duration>,
-    },
-    /// No answer, or one that ended too early.
-    #[error("{method} {url}: the connection failed")]
-    Connection {
-        /// The method.
-        method: &'static str,
-        /// What was asked for.
-        url: HttpUrl,
-        /// How it failed.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The server took nothing more of an upload, and did not answer.
-    #[error("{method} {url}: nothing moved for {} s", silence.as_secs())]
-    Stalled {
-        /// The method.
-        method: &'static str,
-        /// Where to.
-        url: HttpUrl,
-        /// For how long.
-        silence: Duration,
-    },
-    /// The answer says nothing about the file's length.
-    #[error("GET {url}: the answer does not say how long the file is")]
-    NoLength {
-        /// What was asked for.
-        url: HttpUrl,
-    },
-    /// The file to upload cannot be read.
-    #[error("cannot read {}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The HTTP client cannot be set up.
-    #[error("the HTTP client cannot be set up")]
-    Setup(#[source] reqwest::Error),
-}
-
-fn said(answer: &str) -> String {
-    if answer.is_empty() { String::new() } else { format!(", {answer}") }
-}
-
-impl TransferError {
-    /// Whether the server said that the file is not there.
-    #[must_use]
-    pub fn is_gone(&self) -> bool {
-        matches!(
-            self,
-            Self::Status { status: StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FAILED_DEPENDENCY, .. }
-        )
-    }
-
-    /// Whether the server said that it is not allowed; for a signed URL, usually that it has expired.
-    #[must_use]
-    pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Status { status: StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, .. })
-    }
-}
-
-impl Failure for TransferError {
-    fn another(&self) -> Another {
-        match self {
-            Self::Status { status, retry_after, .. }
-                if status.is_server_error()
-                    || matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) =>
-            {
-                retry_after.map_or(Another::CanHelp, Another::CanHelpAfter)
-            }
-            Self::Connection { .. } | Self::Stalled { .. } => Another::CanHelp,
-            Self::Status { .. } | Self::NoLength { .. } | Self::File { .. } | Self::Setup(_) => Another::IsUseless,
-        }
-    }
-}
 
 /// The HTTP client for storage. It follows redirects, and never sends credentials.
 #[derive(Clone, Debug)]
@@ -228,22 +141,6 @@ impl Storage {
         Ok(Download { length, gzip_encoded, storage, response, url, etag, received: 0, resumptions: 0 })
     }
 
-    /// How long a stored file is, in bytes, asked with a GET for its first byte: URLs signed for GET refuse HEAD.
-    pub async fn length(&self, url: &HttpUrl) -> Result<u64, TransferError> {
-        let answer = self.client.get(url.reveal().clone()).header(RANGE, "bytes=0-0").send().await;
-        let response = match success("GET", url, answer).await {
-            // An empty file has no first byte.
-            Err(TransferError::Status { status: StatusCode::RANGE_NOT_SATISFIABLE, .. }) => return Ok(0),
-            other => other?,
-        };
-        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let whole = match response.status() {
-            StatusCode::PARTIAL_CONTENT => header(CONTENT_RANGE).and_then(|range| range.rsplit('/').next()),
-            _ => header(CONTENT_LENGTH),
-        };
-        whole.and_then(|length| length.parse().ok()).ok_or_else(|| TransferError::NoLength { url: url.clone() })
-    }
-
     /// Uploads bytes with one PUT, whose length is said beforehand: S3 refuses chunked bodies.
     pub async fn put(
         &self,
@@ -342,6 +239,7 @@ mod tests {
 
     use super::*;
     use crate::report::Report;
+    use crate::retry::{Another, Failure as _};
 
     const SIZE: usize = 16 * 1024 * 1024;
 

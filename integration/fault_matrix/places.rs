@@ -44,6 +44,10 @@ pub(super) enum How {
     Hangs,
     Cut(u64),
     Wrong,
+    /// Of an upload: a byte is wrong when it arrives.
+    WrongArrival,
+    /// Of an upload: a byte is wrong in what is stored, and the answer is 200.
+    WrongStore,
     Lost,
     /// 200, but nothing was done, and the answer is no answer to this.
     Nonsense,
@@ -58,6 +62,8 @@ pub(super) enum End {
     Partly(usize),
     /// All three lead to the earlier task's image, and so does this task's artifact.
     Shared,
+    /// The same, and this task's artifact is a copy.
+    Copied,
     /// All three lead to the earlier task's image; this task has no artifact.
     Earlier,
 }
@@ -71,7 +77,7 @@ pub(super) struct Case {
     pub(super) end: End,
 }
 
-use How::{Busy, Closed, Cut, Hangs, Lost, Nonsense, Status, Wrong};
+use How::{Busy, Closed, Cut, Hangs, Lost, Nonsense, Status, Wrong, WrongArrival, WrongStore};
 use Way::{Always, Once};
 
 pub(super) const fn place(title: &'static str, call: &'static str, path: Path) -> Place {
@@ -126,6 +132,8 @@ impl Case {
             Hangs => Fault::hang(call),
             Cut(bytes) => Fault::cut_body(call, bytes),
             Wrong => Fault::wrong_bytes(call),
+            WrongArrival => Fault::wrong_arrival(call),
+            WrongStore => Fault::wrong_store(call),
             Lost => Fault::reply_lost(call),
             Nonsense => Fault::status(call, 200).body("<html>please log in</html>"),
         };
@@ -162,6 +170,8 @@ impl Way {
             Hangs => "no answer".to_owned(),
             Cut(bytes) => format!("cut after {bytes} bytes"),
             Wrong => "one byte wrong".to_owned(),
+            WrongArrival => "one byte wrong on arrival".to_owned(),
+            WrongStore => "one byte stored wrong, and 200".to_owned(),
             Lost => "done, but the answer is lost".to_owned(),
             Nonsense => "200, but nothing done".to_owned(),
         };

@@ -46,6 +46,7 @@ fn words(end: End) -> String {
         End::Partly(0) => "nothing".to_owned(),
         End::Partly(routes) => format!("the first {routes}"),
         End::Shared => "earlier; the task's artifact leads there".to_owned(),
+        End::Copied => "earlier; the task's artifact is a copy".to_owned(),
         End::Earlier => "earlier".to_owned(),
     }
 }
@@ -133,11 +134,13 @@ pub(super) fn play(case: &Case) -> Played {
     let expected = match case.end {
         End::Complete => [own.clone(), own.clone(), own.clone()],
         End::Partly(routes) => std::array::from_fn(|route| own.clone().filter(|_| route < routes)),
-        End::Shared | End::Earlier => [theirs.clone(), theirs.clone(), theirs],
+        End::Shared | End::Copied | End::Earlier => [theirs.clone(), theirs.clone(), theirs],
     };
     assert_eq!(led_to, expected, "where the routes lead; own task: {own:?}\n{}", finished.stderr);
     if finished.code == 0 {
         assert_readable_from_the_task(&job);
+        let own = job.taskcluster.artifact_path(&job.claim.task_id, 0, ARTIFACT);
+        assert_eq!(own.is_some(), case.end != End::Shared, "whether the task has an image of its own");
     }
     assert_engine_is_clean(&job.name);
     Played { struck, exit: finished.code, said }

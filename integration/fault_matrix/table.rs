@@ -1,7 +1,7 @@
 //! The table: what befalls each call of the job, and what comes of it. What the words mean is next door.
 
-use super::places::End::{Complete, Earlier, Partly, Shared};
-use super::places::How::{Busy, Closed, Cut, Hangs, Lost, Nonsense, Status, Wrong};
+use super::places::End::{Complete, Copied, Earlier, Partly, Shared};
+use super::places::How::{Busy, Closed, Cut, Hangs, Lost, Nonsense, Status, Wrong, WrongArrival, WrongStore};
 use super::places::Way::{Always, Once};
 use super::places::{CONTEXT, Case, End, IMAGE, LOG, PROVENANCE, Path, Place, Way, place};
 
@@ -73,6 +73,32 @@ fn looking() -> Vec<Rows> {
             ],
         ),
         (
+            place("how the found image's task stands: status", "status", Path::Earlier).earlier(),
+            (0, Shared),
+            FEW.to_vec(),
+            vec![
+                (Always(Status(500)), 30, Earlier),
+                (Always(Status(403)), 31, Earlier),
+                (Always(Status(404)), 0, Complete),
+            ],
+        ),
+        (
+            place("until when the found image is there: artifactInfo", "artifactInfo", Path::Earlier).earlier(),
+            (0, Shared),
+            FEW.to_vec(),
+            vec![
+                (Always(Status(500)), 30, Earlier),
+                (Always(Status(403)), 31, Earlier),
+                (Always(Status(404)), 0, Complete),
+            ],
+        ),
+        (
+            place("can everybody read the found image: getArtifact", "getArtifact", Path::Earlier).after(1).earlier(),
+            (0, Shared),
+            FEW.to_vec(),
+            vec![(Always(Status(500)), 30, Earlier), (Once(Status(403)), 0, Copied)],
+        ),
+        (
             place("pointing at the found image: createArtifact", "createArtifact", Path::Any).earlier(),
             (0, Shared),
             and(&PASSING, &[Once(Lost)]),
@@ -83,7 +109,7 @@ fn looking() -> Vec<Rows> {
             ],
         ),
         (
-            place("did an earlier start upload: getArtifact", "getArtifact", IMAGE),
+            place("did an earlier start upload: listArtifacts", "listArtifacts", Path::Any),
             GOOD,
             PASSING.to_vec(),
             vec![(Always(Status(500)), 30, NOTHING), (Always(Status(403)), 31, NOTHING)],
@@ -215,8 +241,10 @@ fn uploading() -> Vec<Rows> {
         (
             place("the upload: s3 PUT", "s3 PUT", IMAGE),
             GOOD,
-            and(&OF_STORAGE, &[Once(Cut(20_000)), Once(Lost), Once(Hangs), Once(Status(403))]),
+            and(&OF_STORAGE, &[Once(Cut(20_000)), Once(Lost), Once(Hangs), Once(Status(403)), Once(WrongArrival)]),
             vec![
+                (Always(WrongArrival), 30, NOTHING),
+                (Once(WrongStore), 30, NOTHING),
                 (Always(Status(500)), 30, NOTHING),
                 (Always(Cut(20_000)), 30, NOTHING),
                 (Always(Lost), 30, NOTHING),
@@ -234,8 +262,8 @@ fn uploading() -> Vec<Rows> {
         (
             place("the provenance: s3 PUT", "s3 PUT", PROVENANCE),
             GOOD,
-            FEW.to_vec(),
-            vec![(Always(Status(500)), 30, NOTHING), (Always(Nonsense), 30, NOTHING)],
+            and(&FEW, &[Once(WrongArrival)]),
+            vec![(Always(Status(500)), 30, NOTHING), (Always(Nonsense), 30, NOTHING), (Once(WrongStore), 30, NOTHING)],
         ),
     ]
 }
@@ -263,7 +291,7 @@ fn uploading_objects() -> Vec<Rows> {
             place("the upload: s3 PUT", "s3 PUT", IMAGE).storage("object"),
             GOOD,
             and(&FEW, &[Once(Cut(20_000)), Once(Lost), Once(Status(403))]),
-            vec![(Always(Status(500)), 30, NOTHING), (Always(Nonsense), 30, NOTHING)],
+            vec![(Always(Status(500)), 30, NOTHING), (Always(Nonsense), 30, NOTHING), (Once(WrongStore), 30, NOTHING)],
         ),
         (
             place("ending the upload: finishUpload", "finishUpload", IMAGE).storage("object"),
@@ -284,7 +312,7 @@ fn uploading_objects() -> Vec<Rows> {
 fn indexing() -> Vec<Rows> {
     vec![
         (
-            place("reading back: getArtifact", "getArtifact", IMAGE).after(1),
+            place("reading back: getArtifact", "getArtifact", IMAGE),
             GOOD,
             PASSING.to_vec(),
             vec![
@@ -296,13 +324,19 @@ fn indexing() -> Vec<Rows> {
         (
             place("reading back: s3 GET", "s3 GET", IMAGE),
             GOOD,
-            and(&OF_STORAGE, &[Once(Cut(0)), Once(Wrong), Once(Hangs)]),
+            and(&OF_STORAGE, &[Once(Cut(0)), Once(Wrong), Once(Hangs), Once(Status(404))]),
             vec![
                 (Always(Status(500)), 30, NOTHING),
                 (Always(Status(404)), 30, NOTHING),
                 (Always(Nonsense), 30, NOTHING),
                 (Always(Status(403)), 30, NOTHING),
             ],
+        ),
+        (
+            place("does the task still run: status", "status", Path::Any),
+            GOOD,
+            FEW.to_vec(),
+            vec![(Always(Status(500)), 30, NOTHING), (Always(Status(403)), 31, NOTHING)],
         ),
         insert("the first route: insertTask", 0),
         (

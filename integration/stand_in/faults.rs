@@ -39,6 +39,12 @@ pub(crate) enum Failure {
     CutBody(u64),
     /// Serves the body with one byte changed, in its middle.
     WrongBytes,
+    /// Of an upload: one byte is wrong when it arrives, so that a `Content-MD5` is not that of the body.
+    WrongArrival,
+    /// Of an upload: one byte is wrong in what is stored, whatever arrived, and the answer is 200.
+    WrongStore,
+    /// Serves the whole file compressed and in chunks, without a length, as stores and caches do that compress by themselves.
+    Gzipped,
     /// Waits before the work.
     Delay(Duration),
 }
@@ -84,6 +90,21 @@ impl Fault {
         Self::new(call, Failure::WrongBytes)
     }
 
+    /// One byte of an upload is wrong when it arrives.
+    pub(crate) fn wrong_arrival(call: &str) -> Self {
+        Self::new(call, Failure::WrongArrival)
+    }
+
+    /// One byte of an upload is stored wrong.
+    pub(crate) fn wrong_store(call: &str) -> Self {
+        Self::new(call, Failure::WrongStore)
+    }
+
+    /// Serves the whole file compressed, without a length.
+    pub(crate) fn gzipped(call: &str) -> Self {
+        Self::new(call, Failure::Gzipped)
+    }
+
     /// Waits before the work.
     pub(crate) fn delay(call: &str, delay: Duration) -> Self {
         Self::new(call, Failure::Delay(delay))
@@ -104,6 +125,9 @@ impl Fault {
             "stall" => Self::stall(call),
             "cut_body" => Self::cut_body(call, number("bytes")?),
             "wrong_bytes" => Self::wrong_bytes(call),
+            "wrong_arrival" => Self::wrong_arrival(call),
+            "wrong_store" => Self::wrong_store(call),
+            "gzipped" => Self::gzipped(call),
             "delay" => Self::delay(call, Duration::from_millis(number("milliseconds")?)),
             _ => return None,
         };
@@ -203,6 +227,7 @@ impl Failure {
                 Ok(None)
             }
             Self::ReplyLost | Self::Stall | Self::CutBody(_) | Self::WrongBytes => Ok(None),
+            Self::WrongArrival | Self::WrongStore | Self::Gzipped => Ok(None),
         }
     }
 
@@ -213,6 +238,7 @@ impl Failure {
             Self::Stall => std::future::pending().await,
             Self::CutBody(bytes) => Ok(reply.damaged(Damage::Cut(*bytes))),
             Self::WrongBytes => Ok(reply.damaged(Damage::Flip)),
+            Self::Gzipped => Ok(reply.damaged(Damage::Gzip)),
             _ => Ok(reply),
         }
     }

@@ -2,7 +2,7 @@
 //! What to answer is for the services.
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use futures_util::{StreamExt as _, stream};
@@ -48,6 +48,8 @@ pub(super) enum Damage {
     Cut(u64),
     /// One byte changed, in the middle.
     Flip,
+    /// Compressed, without a word about the length.
+    Gzip,
 }
 
 impl Reply {
@@ -120,12 +122,16 @@ impl Reply {
             None => body,
             Some(Damage::Cut(bytes)) => cut(body, bytes).boxed(),
             Some(Damage::Flip) => flip(body, len / 2).boxed(),
+            Some(Damage::Gzip) => gzip(body).await?,
         };
         let mut response = Response::new(StreamBody::new(body.map(|chunk| chunk.map(Frame::data))).boxed_unsync());
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
+        if matches!(self.damage, Some(Damage::Gzip)) {
+            response.headers_mut().insert("content-encoding", HeaderValue::from_static("gzip"));
+            response.headers_mut().remove("etag");
         // 204 and 304 have no body and no length.
-        if self.status != StatusCode::NO_CONTENT {
+        } else if self.status != StatusCode::NO_CONTENT {
             response.headers_mut().insert("content-length", len.into());
         }
         Ok(response)
@@ -146,6 +152,14 @@ fn cut(body: Chunks, bytes: u64) -> impl stream::Stream<Item = io::Result<Bytes>
         tokio::task::yield_now().await;
         Err(io::Error::other("stand-in: body cut, as scripted"))
     }))
+}
+
+async fn gzip(mut body: Chunks) -> io::Result<Chunks> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    while let Some(chunk) = body.next().await {
+        packed.write_all(&chunk?)?;
+    }
+    Ok(stream::iter([Ok(packed.finish()?.into())]).boxed())
 }
 
 fn flip(body: Chunks, at: u64) -> impl stream::Stream<Item = io::Result<Bytes>> {

@@ -74,6 +74,8 @@ pub(crate) struct Options {
     pub(crate) object_service: bool,
     /// The scopes of everybody, the role `anonymous`.
     pub(crate) anonymous_scopes: Vec<String>,
+    /// Whether buckets encrypt with keys of a service, so that an `ETag` is no MD5.
+    pub(crate) encrypted_buckets: bool,
     /// How long the proxy goes on trying a call that answers 5xx or 429, as the real one does for 15 minutes.
     pub(crate) proxy_patience: Duration,
     /// How long each call to the API takes at least, calls at the same time each for itself. At most `SLOWEST`.
@@ -100,6 +102,7 @@ impl Default for Options {
         Self {
             s3: true,
             object_service: true,
+            encrypted_buckets: false,
             anonymous_scopes: scopes.map(str::to_owned).to_vec(),
             proxy_patience: Duration::ZERO,
             delay: Duration::ZERO,
@@ -229,6 +232,11 @@ impl StandIn {
     pub(crate) fn resolve_exception(&self, task_id: &str, run_id: u32, reason: &str) {
         let reason = runs::exception(reason).unwrap_or_else(|| panic!("the queue has no exception {reason}"));
         runs::resolve_exception(&mut self.shared.world(), task_id, run_id, reason);
+    }
+
+    /// Cancels a task, as a sheriff does: the queue knows it at once, and the worker not before it looks.
+    pub(crate) fn cancel(&self, task_id: &str) {
+        runs::cancel(&mut self.shared.world(), task_id);
     }
 
     /// Puts a secret there, which everybody with its scope can read for a day.

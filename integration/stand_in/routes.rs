@@ -58,6 +58,7 @@ static ROUTES: &[Route] = &[
     get("queue", "/task-group/:taskGroupId/list", "listTaskGroup", GROUP, task_calls::list_task_group).paged(),
     get("queue", "/task/:taskId", "createTask", None, create_task::create_task).with("PUT", Some(schema::CREATE_TASK)),
     get("queue", "/task/:taskId/rerun", "rerunTask", None, task_calls::rerun_task).with("POST", None),
+    get("queue", "/task/:taskId/cancel", "cancelTask", None, task_calls::cancel_task).with("POST", None),
     get("queue", "/task/:taskId/runs/:runId/artifacts/*name", "createArtifact", CREATE, queue::create_artifact)
         .with("POST", Some(schema::CREATE_ARTIFACT)),
     get("queue", "/task/:taskId/runs/:runId/artifacts/*name", "finishArtifact", CREATE, queue::finish_artifact)

@@ -233,6 +233,19 @@ pub(super) fn resolve_exception(world: &mut World, task_id: &str, run_id: u32, r
     }
 }
 
+/// Cancels a task: its last run, or one that is made for it, is an exception. One that is resolved stays as it is.
+pub(super) fn cancel(world: &mut World, task_id: &str) {
+    let now = world.now();
+    let Some(task) = world.tasks.get_mut(task_id) else { return };
+    if task.runs.is_empty() {
+        task.add_run("exception", now);
+    }
+    if task.is_active() {
+        let run_id = u32::try_from(task.runs.len() - 1).expect("few runs");
+        end(world, task_id, run_id, RunState::Exception, "canceled");
+    }
+}
+
 /// Resolves a run for good. A completed task's `index.` routes are then in the index, as the index's own handler
 /// puts them there (observed: a quarter of a second later; here: at once), and those who waited are scheduled.
 fn end(world: &mut World, task_id: &str, run_id: u32, state: RunState, reason: &'static str) {

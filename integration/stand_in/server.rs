@@ -147,7 +147,7 @@ pub(super) async fn api(shared: &Shared, request: ApiRequest, via_proxy: bool) -
 
 async fn store(shared: &Shared, request: Request<Incoming>) -> Result<Reply, Dropped> {
     let (parts, mut body) = request.into_parts();
-    let request = StoreRequest {
+    let mut request = StoreRequest {
         method: parts.method.to_string(),
         path_and_query: parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
         headers: parts.headers,
@@ -155,11 +155,12 @@ async fn store(shared: &Shared, request: Request<Incoming>) -> Result<Reply, Dro
     let mut call = Call::new("s3", &format!("s3 {}", request.method), &request.method, &request.path_and_query);
     call.request = request.describe();
     let (id, failure) = shared.begin(call, parts.uri.path());
-    let cut = match failure {
-        Some(Failure::CutBody(bytes)) => Some(bytes),
-        _ => None,
-    };
-    let result = with_failure(failure.as_ref(), async || store::answer(shared, &request, &mut body, cut).await).await;
+    if matches!(failure, Some(Failure::Gzipped)) {
+        // What is compressed while it is served has no parts.
+        request.headers.remove("range");
+    }
+    let work = async || store::answer(shared, &request, &mut body, failure.as_ref()).await;
+    let result = with_failure(failure.as_ref(), work).await;
     if result.is_ok() {
         // Where the answer came in place of the work: read the body, so that the caller sees the answer.
         store::drain(&mut body).await;

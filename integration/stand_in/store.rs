@@ -4,13 +4,16 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use image_worker::stream::Tally;
+use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
-use super::faults::Dropped;
+use super::faults::{Dropped, Failure};
 use super::http::{Reply, decode, header};
 use super::presign::{self, Refusal};
 use super::server::Shared;
@@ -29,7 +32,7 @@ pub(super) struct Blob {
     len: u64,
     content_type: String,
     content_encoding: Option<String>,
-    etag: String,
+    md5: [u8; 16],
 }
 
 /// A request to the store, without its body.
@@ -47,6 +50,7 @@ impl StoreRequest {
             ("contentType", "content-type"),
             ("contentLength", "content-length"),
             ("contentEncoding", "content-encoding"),
+            ("contentMd5", "content-md5"),
             ("range", "range"),
         ];
         for (key, name) in names {
@@ -62,12 +66,12 @@ impl StoreRequest {
     }
 }
 
-/// Answers a request. An upload is cut off after `cut` bytes, if that is scripted.
+/// Answers a request. An upload is cut off or damaged, if that is scripted.
 pub(super) async fn answer(
     shared: &Shared,
     request: &StoreRequest,
     body: &mut Incoming,
-    cut: Option<u64>,
+    failure: Option<&Failure>,
 ) -> Result<Reply, Dropped> {
     let place = match admit(shared, request) {
         Ok(place) => place,
@@ -81,14 +85,29 @@ pub(super) async fn answer(
         return Ok(serve(shared, request, &place));
     }
     let text = |name: &str| header(&request.headers, name);
-    let received = receive(shared, body, cut).await?;
+    let cut = match failure {
+        Some(Failure::CutBody(bytes)) => Some(*bytes),
+        _ => None,
+    };
+    let mut received = receive(shared, body, cut).await?;
+    if matches!(failure, Some(Failure::WrongArrival)) {
+        received.flip();
+    }
+    if text("content-md5").is_some_and(|sent| sent != STANDARD.encode(received.md5)) {
+        let _ = std::fs::remove_file(&received.path);
+        return Ok(error(400, "BadDigest", "The Content-MD5 you specified did not match what we received."));
+    }
+    if matches!(failure, Some(Failure::WrongStore)) {
+        received.flip();
+    }
     let blob = Blob {
         content_type: text("content-type").unwrap_or("binary/octet-stream").to_owned(),
         content_encoding: text("content-encoding").map(str::to_owned),
         ..received
     };
-    let etag = blob.etag.clone();
-    put(&mut shared.world(), place, blob);
+    let mut world = shared.world();
+    let etag = blob.etag(&world);
+    put(&mut world, place, blob);
     Ok(Reply::empty(200).header("etag", &etag))
 }
 
@@ -103,6 +122,7 @@ pub(super) async fn receive(shared: &Shared, body: &mut Incoming, cut: Option<u6
     // Blocking writes, a frame at a time, into the page cache: good enough for a server of tests.
     let file = std::fs::File::create_new(&path).expect("a file in the stand-in's directory");
     let mut tally = Tally::new(file);
+    let mut md5 = Md5::new();
     let mut whole = true;
     while let Some(frame) = body.frame().await {
         // hyper reports a body that is shorter than its Content-Length as an error.
@@ -112,18 +132,19 @@ pub(super) async fn receive(shared: &Shared, body: &mut Incoming, cut: Option<u6
         };
         if let Ok(data) = frame.into_data() {
             tally.write_all(&data).expect("space in the stand-in's directory");
+            md5.update(&data);
         }
         if cut.is_some_and(|cut| tally.bytes() >= cut) {
             whole = false;
             break;
         }
     }
-    let (_, digest, len) = tally.finish();
+    let (_, _, len) = tally.finish();
     if !whole {
         let _ = std::fs::remove_file(&path);
         return Err(Dropped);
     }
-    Ok(blob(path, len, &digest.to_string()))
+    Ok(blob(path, len, md5.finalize().into()))
 }
 
 /// Stores bytes, as a PUT would.
@@ -137,8 +158,7 @@ pub(super) fn put_bytes(
 ) {
     let path = world.new_file();
     std::fs::write(&path, bytes).expect("space in the stand-in's directory");
-    let digest = image_worker::names::Digest::of(bytes).to_string();
-    let blob = blob(path, bytes.len() as u64, &digest)
+    let blob = blob(path, bytes.len() as u64, Md5::digest(bytes).into())
         .with_headers(content_type.unwrap_or("binary/octet-stream"), content_encoding);
     put(world, format!("{bucket}/{key}"), blob);
 }
@@ -151,15 +171,29 @@ pub(super) fn put(world: &mut World, place: String, blob: Blob) {
 }
 
 impl Blob {
+    /// S3's: the MD5, unless the bucket encrypts with keys of a service. Then it looks the same, and is something else.
+    fn etag(&self, world: &World) -> String {
+        let hex: String = self.md5.iter().map(|byte| format!("{byte:02x}")).collect();
+        let etag = if world.options.encrypted_buckets { hex.chars().rev().collect() } else { hex };
+        format!("\"{etag}\"")
+    }
+
+    /// Changes a byte in the middle.
+    fn flip(&mut self) {
+        let mut bytes = std::fs::read(&self.path).expect("a stored file");
+        let middle = bytes.len() / 2;
+        bytes.iter_mut().skip(middle).take(1).for_each(|byte| *byte ^= 1);
+        std::fs::write(&self.path, &bytes).expect("space in the stand-in's directory");
+        self.md5 = Md5::digest(&bytes).into();
+    }
+
     pub(super) fn with_headers(self, content_type: &str, content_encoding: Option<&str>) -> Self {
         Self { content_type: content_type.to_owned(), content_encoding: content_encoding.map(str::to_owned), ..self }
     }
 }
 
-fn blob(path: PathBuf, len: u64, digest: &str) -> Blob {
-    // S3's ETag is an MD5; nobody may rely on that, so the half of a sha256 serves.
-    let etag = format!("\"{}\"", &digest[..32]);
-    Blob { path, len, content_type: "binary/octet-stream".into(), content_encoding: None, etag }
+fn blob(path: PathBuf, len: u64, md5: [u8; 16]) -> Blob {
+    Blob { path, len, content_type: "binary/octet-stream".into(), content_encoding: None, md5 }
 }
 
 /// Where a request leads, `bucket/key`, if it may go there.
@@ -197,11 +231,15 @@ fn admit(shared: &Shared, request: &StoreRequest) -> Result<String, (u16, Refusa
 }
 
 fn serve(shared: &Shared, request: &StoreRequest, place: &str) -> Reply {
-    let Some(blob) = shared.world().blobs.get(place).cloned() else {
+    let found = {
+        let world = shared.world();
+        world.blobs.get(place).map(|blob| (blob.clone(), blob.etag(&world)))
+    };
+    let Some((blob, etag)) = found else {
         let missing = error(404, "NoSuchKey", "The specified key does not exist.");
         return if request.method == "HEAD" { missing.head() } else { missing };
     };
-    let current = header(&request.headers, "if-range").is_none_or(|etag| etag == blob.etag);
+    let current = header(&request.headers, "if-range").is_none_or(|given| given == etag);
     let range = header(&request.headers, "range").filter(|_| current);
     let reply = match range.map_or(Range::Whole, |range| parse_range(range, blob.len)) {
         Range::Whole => Reply::file(200, blob.path, 0, blob.len),
@@ -213,7 +251,7 @@ fn serve(shared: &Shared, request: &StoreRequest, place: &str) -> Reply {
             .header("content-range", &format!("bytes {first}-{last}/{}", blob.len)),
     };
     let mut reply =
-        reply.header("content-type", &blob.content_type).header("etag", &blob.etag).header("accept-ranges", "bytes");
+        reply.header("content-type", &blob.content_type).header("etag", &etag).header("accept-ranges", "bytes");
     if let Some(encoding) = &blob.content_encoding {
         reply = reply.header("content-encoding", encoding);
     }

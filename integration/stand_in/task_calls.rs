@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::api::{Answer, ApiError, Ask};
 use super::http::Reply;
 use super::page::Page;
-use super::runs::{MOST_RUNS, Task, add_rerun};
+use super::runs::{MOST_RUNS, Task, add_rerun, cancel};
 use super::scopes::Expression;
 use super::world::{World, json_time};
 
@@ -48,6 +48,24 @@ pub(super) fn rerun_task(world: &mut World, ask: &Ask) -> Answer {
             add_rerun(task, now);
         }
     }
+    status(world, ask)
+}
+
+/// Ends a task that is not resolved. Its worker learns nothing of it, and may go on for many minutes (observed: 17).
+pub(super) fn cancel_task(world: &mut World, ask: &Ask) -> Answer {
+    let (task_id, now) = (ask.param("taskId"), world.now());
+    let task = find(world, ask, "has been submitted before")?;
+    let group = format!("{}/{}", task.text("schedulerId"), task.text("taskGroupId"));
+    ask.authorize_expression(&Expression::AnyOf(vec![
+        Expression::scope(format!("queue:cancel-task:{group}/{task_id}")),
+        Expression::scope(format!("queue:cancel-task-in-project:{}", task.text("projectId"))),
+        Expression::all(["queue:cancel-task".to_owned(), format!("assume:scheduler-id:{group}")]),
+    ]))?;
+    if task.deadline < now {
+        let deadline = json_time(task.deadline);
+        return Err(ApiError::conflict(format!("Task `{task_id}` can't be canceled past its deadline of {deadline}.")));
+    }
+    cancel(world, task_id);
     status(world, ask)
 }
 

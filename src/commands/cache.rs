@@ -132,7 +132,7 @@ async fn load_newest(
     let Newest { at, data, .. } = newest;
     let indexed = Indexed { at: at.clone(), artifact: data.artifact.clone(), sha256: Some(data.sha256) };
     let loader = Loader { steps: Some(&steps), ..loader };
-    Ok(TaskImages { role: Role::Cache, services, loader }.load_indexed(&indexed, tag).await?)
+    Ok(TaskImages { role: Role::Cache, services, loader, central: None }.load_indexed(&indexed, tag).await?)
 }
 
 /// The configurations of the steps' images, where the build has published them.

@@ -82,8 +82,11 @@ impl Failed {
                 PublishError::Lookup(error) => lookup_code(error),
                 PublishError::Transfer(error) => transfer_code(error),
                 PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } => USAGE,
-                PublishError::TooLarge { .. } => REFUSED,
-                PublishError::NotIndexed { .. } | PublishError::ObjectNotCreated(_) => WORLD,
+                PublishError::TooLarge { .. } | PublishError::Over { .. } => REFUSED,
+                // Retries would be over long before the index heals.
+                PublishError::KeptByExpired { .. } => REFUSED,
+                PublishError::NotIndexed { .. } => WORLD,
+                PublishError::ObjectNotCreated(_) | PublishError::ObjectLeft { .. } => WORLD,
                 PublishError::ReadBack { .. } | PublishError::StorageChanged => WORLD,
                 PublishError::Folder { .. } | PublishError::Archive(_) => WORLD,
             },
@@ -94,7 +97,7 @@ impl Failed {
                 Reason::Interrupted => INTERRUPTED,
                 Reason::Terminated => TERMINATED,
                 Reason::HungUp => HUNG_UP,
-                Reason::Deadline => WORLD,
+                Reason::Deadline => TOO_SLOW,
             },
             Self::Bug(_) => BUG,
         }
@@ -109,7 +112,7 @@ impl Failed {
             CONTEXT => "context",
             BUILD => "build",
             REFUSED => "refused",
-            HUNG_UP | INTERRUPTED | TERMINATED => "stopped",
+            TOO_SLOW | HUNG_UP | INTERRUPTED | TERMINATED => "stopped",
             // The only code that is left: a failure that nobody has caused.
             _ => "world",
         };
@@ -123,6 +126,8 @@ const CONTEXT: u8 = 10;
 const BUILD: u8 = 20;
 const WORLD: u8 = 30;
 const REFUSED: u8 = 31;
+/// Not retried by the task's definition: another run would take as long.
+const TOO_SLOW: u8 = 32;
 const HUNG_UP: u8 = 129;
 const INTERRUPTED: u8 = 130;
 const TERMINATED: u8 = 143;
@@ -184,7 +189,8 @@ fn transfer_code(error: &TransferError) -> u8 {
         }
         TransferError::Status { .. } | TransferError::Connection { .. } => WORLD,
         TransferError::Stalled { .. } | TransferError::NoLength { .. } => WORLD,
-        TransferError::File { .. } | TransferError::Setup(_) => WORLD,
+        TransferError::File { .. } | TransferError::Write { .. } => WORLD,
+        TransferError::Packed { .. } | TransferError::Setup(_) => WORLD,
     }
 }
 
@@ -240,7 +246,8 @@ mod tests {
     fn a_failure_begins_with_whose_fault_it_is() {
         let stopped = |reason| Failed::Stopped { reason, stage: "building" }.line();
         assert_eq!(stopped(Reason::Terminated), "stopped: SIGTERM while building; start again to go on");
-        assert!(stopped(Reason::Deadline).starts_with("world: MAX_RUN_TIME is nearly over while building; "));
+        assert!(stopped(Reason::Deadline).starts_with("stopped: MAX_RUN_TIME is nearly over while building; "));
+        assert_eq!(Failed::Stopped { reason: Reason::Deadline, stage: "building" }.exit_code(), 32);
         assert_eq!(Failed::Bug("x".to_owned()).line(), "bug: in image-worker itself: x; please report it");
         let none = EngineError::NoneAnswers { places: Vec::new() };
         assert!(Failed::Engine(none).line().starts_with("world: no engine answers"));

@@ -98,11 +98,11 @@ pub async fn load(config: LoadConfig, stop: &Stop, report: &Report) -> Result<Lo
             }
             (Place::File, None) => return Err(Failed::Bug("a file without a path".to_owned())),
             (Place::Indexed(services, indexed), _) => {
-                let images = TaskImages { role: Role::Image, services, loader };
+                let images = TaskImages { role: Role::Image, services, loader, central: None };
                 told(&indexed.at.task_id, images.load_indexed(indexed, &temporary).await?)
             }
             (Place::Task(services, task), _) => {
-                let images = TaskImages { role: Role::Image, services, loader };
+                let images = TaskImages { role: Role::Image, services, loader, central: None };
                 told(task, images.load(&artifact, task, &temporary).await?)
             }
         };
@@ -170,7 +170,8 @@ async fn by_name(name: ImageName, config: LookupConfig, stop: &Stop) -> Result<P
     match lookup::find(config, &name, stop).await? {
         (_, Some(found)) => {
             info!("{} leads to {}", found.namespace.route(), found.at);
-            let indexed = Indexed { at: found.at, artifact: found.artifact, sha256: found.sha256 };
+            let sha256 = found.data.map(|data| data.sha256);
+            let indexed = Indexed { at: found.at, artifact: found.artifact, sha256 };
             Ok(Place::Indexed(services, indexed))
         }
         (hash, None) => Err(Failed::NoImage(format!(

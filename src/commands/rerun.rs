@@ -49,7 +49,7 @@ pub async fn look(
     let (status, context, (namespace, image)) = tokio::try_join!(
         async { Ok(services.queue.status(task).await?) },
         async { Ok::<_, Failed>(context(&services, &plan, around.now).await?) },
-        image(&services, &plan, around.now),
+        image(&services, &plan, task, around.now),
     )?;
     let run_id = status.runs.last().map_or(0, |run| run.run_id);
     let task = TaskRun { task_id: task.clone(), run_id };
@@ -62,8 +62,13 @@ async fn context(services: &Services, plan: &Plan, now: Timestamp) -> Result<Opt
 }
 
 /// The `.hash.` route, and whose image is there, by the rule that a run has: made of the same context, by the same name,
-/// and alive.
-async fn image(services: &Services, plan: &Plan, now: Timestamp) -> Result<(Namespace, Option<TaskRun>), Failed> {
+/// alive, and of a task that can be depended on. The task itself can, as soon as it is rerun.
+async fn image(
+    services: &Services,
+    plan: &Plan,
+    task: &TaskId,
+    now: Timestamp,
+) -> Result<(Namespace, Option<TaskRun>), Failed> {
     let hash = plan.context.hash.ok_or_else(|| Failed::Bug("an image task without a hash".to_owned()))?;
     let namespace = plan.identity(hash)?.namespaces.hash;
     let Some(entry) = services.index.find_task(&namespace).await? else { return Ok((namespace, None)) };
@@ -77,7 +82,17 @@ async fn image(services: &Services, plan: &Plan, now: Timestamp) -> Result<(Name
             Err(error) => return Err(error.into()),
         }
     };
-    Ok((namespace, alive.then_some(at)))
+    let counts = alive && (at.task_id == *task || !has_failed(services, &at.task_id).await?);
+    Ok((namespace, counts.then_some(at)))
+}
+
+/// Whether a task has failed, or is gone. Who may not ask believes the index.
+async fn has_failed(services: &Services, task: &TaskId) -> Result<bool, CallError> {
+    match services.queue.known_status(task).await {
+        Ok(status) => Ok(status.is_none_or(|status| status.state.is_failure())),
+        Err(error) if error.fault == CallFault::Refused => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 impl Prospect {

@@ -23,10 +23,11 @@ use crate::engine::{Base, Bases, Built, Engine, EngineError, Told};
 use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::loading::Loader;
 use crate::lookup::{Asked, Newest, newest};
+use crate::names::Project;
 use crate::parent::{Role, TaskImage, TaskImages};
 use crate::plan::{BuildPlan, CacheFrom, EPOCH_ARG, Identity, PARENT_ARG, Plan};
 use crate::provenance::{self, Made};
-use crate::publish::{Folder, Payload, PublishError, Publisher};
+use crate::publish::{Folder, Payload, PublishError, Published, Publisher, Start};
 use crate::report::{Report, with_causes};
 use crate::scratch::Scratch;
 use crate::secrets::Secrets;
@@ -101,16 +102,17 @@ async fn job(
     // before anything is begun is asked at once.
     let early = plan.context.hash.map(|hash| plan.identity(hash)).transpose()?;
     let sought = early.as_ref().filter(|_| !config.force);
-    let looking =
-        async { tokio::try_join!(publisher.already_there(plan, sought, &config.central), publisher.grant(plan)) };
-    let (found, Grant { expires, worker_pool }) = stop.during("looking the image up", looking).await?;
+    let looking = publisher.look_up(plan, sought, &config.central, clock.began);
+    let Start { found, grant: Grant { expires, worker_pool, .. } } =
+        stop.during("looking the image up", looking).await?;
+    let work = work_folder(config)?;
     if let (Some(identity), Some(found)) = (sought, found) {
         info!("{found}");
-        let pointing = publisher.point_to(plan, identity, &found, expires);
-        let story = stop.during("pointing at the image", pointing).await?.story;
-        return Ok(Outcome { built: false, identity: identity.clone(), story });
+        let reusing = publisher.reuse(plan, identity, &found, work.path());
+        if let Some(Published { story }) = stop.during("pointing at the image", reusing).await? {
+            return Ok(Outcome { built: false, identity: identity.clone(), story });
+        }
     }
-    let work = work_folder(config)?;
     let (place, network) = (work.engine(), plan.build.network.as_deref());
     let connecting = Engine::connect_or_start(&config.engine, &place, network);
     let asking = newest_image(config, services, clock.began);
@@ -129,7 +131,7 @@ async fn job(
     let mut log = or_clean(&engine, begin_log(work.path())).await?;
     let asking = secret_values::values(&plan.build.secrets, services);
     let secrets = or_clean(&engine, stop.during("getting the build's secrets", asking).await).await?;
-    let loading = stop.during("loading the parent image", with_parent(plan, services, loader())).await;
+    let loading = stop.during("loading the parent image", with_parent(plan, &config.central, services, loader())).await;
     let (build_plan, parent) = or_clean(&engine, loading).await?;
     let offered = cache::offered(&engine, config.cache_from, cache.as_ref(), build_plan.args.get(PARENT_ARG));
     let (secrets, is_cache) = (&secrets, config.cache_from != CacheFrom::Off);
@@ -277,6 +279,7 @@ fn publisher(
 /// What the build is told, after its parent is in the engine, where it has one.
 async fn with_parent(
     plan: &Plan,
+    central: &Project,
     services: Option<&Services>,
     loader: Loader<'_>,
 ) -> Result<(BuildPlan, Option<TaskImage>), Failed> {
@@ -288,7 +291,7 @@ async fn with_parent(
     let services = services.ok_or_else(|| FetchError::NoDeployment(format!("the image of task {parent}")))?;
     let tag = plan.parent_tag(parent);
     let engine = loader.engine;
-    let images = TaskImages { role: Role::Parent, services, loader };
+    let images = TaskImages { role: Role::Parent, services, loader, central: Some(central) };
     let image = images.load(&plan.artifact.name, parent, &tag).await?;
     if let Some(wanted) = build.target_arch {
         engine.check_architecture(&tag, "the parent image", wanted).await?;

@@ -33,7 +33,9 @@ impl Reason {
     pub(super) fn way_out(self) -> &'static str {
         match self {
             Self::Interrupted | Self::Terminated | Self::HungUp => "start again to go on",
-            Self::Deadline => "if it is just slow, give the task a longer maxRunTime, and MAX_RUN_TIME the same",
+            Self::Deadline => {
+                "another run would take as long: give the task a longer maxRunTime, and MAX_RUN_TIME the same"
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ mod folder;
 mod payload;
 mod task;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -13,8 +13,8 @@ use crate::build_log;
 use crate::config::Owner;
 use crate::image_archive::{ArchiveError, Arrangement, Shape};
 use crate::lookup::LookupError;
-use crate::names::{ArtifactName, Namespace, Project, TaskId};
-use crate::plan::{Companion, Identity, ImageFile, Plan, TaskRun};
+use crate::names::{ArtifactName, Digest, Namespace, Project, TaskId};
+use crate::plan::{Companion, Identity, ImageFile, IndexData, Plan, TaskRun};
 use crate::report::{Bytes, Report};
 use crate::retry::{Another, Failure};
 use crate::taskcluster::queue::Grant;
@@ -32,6 +32,37 @@ pub enum Publisher {
     Payload(Payload),
     /// A folder, in a dry run.
     Folder(Folder),
+}
+
+/// What is wrong with an artifact that was uploaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadBack {
+    /// The storage does not have it.
+    Missing,
+    /// It is longer or shorter.
+    Length {
+        /// Bytes that the storage has.
+        found: u64,
+        /// Bytes that were uploaded.
+        sent: u64,
+    },
+    /// It has other bytes.
+    Content {
+        /// The sha256 of what the storage has.
+        found: Digest,
+        /// The sha256 of what was uploaded.
+        sent: Digest,
+    },
+}
+
+impl std::fmt::Display for ReadBack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing => f.write_str("was uploaded, and is not there"),
+            Self::Length { found, sent } => write!(f, "reads back with {found} bytes, but {sent} were uploaded"),
+            Self::Content { found, sent } => write!(f, "reads back with sha256 {found}, but {sent} was uploaded"),
+        }
+    }
 }
 
 /// What went wrong while publishing.
@@ -56,21 +87,15 @@ pub enum PublishError {
         /// When the task expires.
         task: Timestamp,
     },
-    /// The artifact is in the queue, but reads back with another length.
-    #[error(
-        "artifact {name} of task {task}, run {run}, reads back with {found} bytes, but {sent} were uploaded; nothing was indexed"
-    )]
+    /// The artifact is in the queue, but does not read back.
+    #[error("artifact {name} of {run} {what}; nothing was indexed")]
     ReadBack {
         /// The artifact.
         name: ArtifactName,
-        /// The task.
-        task: TaskId,
         /// The run.
-        run: u32,
-        /// Bytes that were uploaded.
-        sent: u64,
-        /// Bytes that the storage has.
-        found: u64,
+        run: TaskRun,
+        /// What is wrong.
+        what: ReadBack,
     },
     /// A namespace does not hold what was inserted, and holds nothing better.
     #[error(
@@ -79,6 +104,24 @@ pub enum PublishError {
     NotIndexed {
         /// The namespace.
         namespace: Namespace,
+    },
+    /// A namespace is kept by what is not there any more.
+    #[error(
+        "{namespace} is kept by an expired entry of a newer push, task {task}; the image is there, and what else was to be indexed; the index removes expired entries once a day: rerun the task then"
+    )]
+    KeptByExpired {
+        /// The namespace.
+        namespace: Namespace,
+        /// The task of the expired entry.
+        task: TaskId,
+    },
+    /// The own run is over, although the worker goes on with it.
+    #[error("{run} is {outcome}: what depends on it does not begin, so nothing was indexed; rerun the task")]
+    Over {
+        /// The run.
+        run: TaskRun,
+        /// How it ended.
+        outcome: String,
     },
     /// More than one PUT can carry.
     #[error(
@@ -96,6 +139,16 @@ pub enum PublishError {
         "the object artifact was not created; if an earlier try made it and its answer was lost, this run never can again, but the task's next run can: rerun the task"
     )]
     ObjectNotCreated(#[source] CallError),
+    /// An earlier start of the run has created the artifact in the object service.
+    #[error(
+        "an earlier start of {run} began to upload {name} to the object service, and no later one can go on with it; the task's next run can: rerun the task"
+    )]
+    ObjectLeft {
+        /// The artifact.
+        name: ArtifactName,
+        /// The run.
+        run: TaskRun,
+    },
     /// The queue answered with another storage type than it was asked for.
     #[error("the queue stores the artifact in another way than it was asked for; set ARTIFACT_STORAGE to s3 or object")]
     StorageChanged,
@@ -130,11 +183,14 @@ impl Failure for PublishError {
             // A signed URL that is refused has expired, and a later try gets a fresh one.
             Self::Transfer(error) if error.is_refused() => Another::CanHelp,
             Self::Transfer(error) => error.another(),
+            // Some storages show an object late.
+            Self::ReadBack { what: ReadBack::Missing | ReadBack::Length { .. }, .. } => Another::CanHelp,
             // Calls have been retried where that can help.
             Self::Call(_) | Self::Lookup(_) | Self::ExpiresAfterTask { .. } | Self::ReadBack { .. } => {
                 Another::IsUseless
             }
-            Self::NotIndexed { .. } | Self::TooLarge { .. } | Self::ObjectNotCreated(_) => Another::IsUseless,
+            Self::NotIndexed { .. } | Self::KeptByExpired { .. } | Self::Over { .. } => Another::IsUseless,
+            Self::TooLarge { .. } | Self::ObjectNotCreated(_) | Self::ObjectLeft { .. } => Another::IsUseless,
             Self::StorageChanged | Self::Folder { .. } | Self::Archive(_) | Self::Owner { .. } => Another::IsUseless,
         }
     }
@@ -162,26 +218,32 @@ pub enum Stored {
     Spool(Arrangement),
 }
 
+/// What a run knows before it begins anything.
+#[derive(Debug)]
+pub struct Start {
+    /// The image, if it is there already.
+    pub found: Option<AlreadyThere>,
+    /// What the task gives to the run.
+    pub grant: Grant,
+}
+
 /// An image that the index has already.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AlreadyThere {
     /// The run that has the artifact.
     pub at: TaskRun,
-    /// The artifact.
-    pub artifact: ArtifactName,
-    /// Its size in bytes.
-    pub size: u64,
     /// Where it was found.
     pub namespace: Namespace,
-    /// What its routes say of it, where they may not all be there: an earlier start of this very run was stopped while
-    /// it inserted them. Its archive is not on this machine any more.
-    pub unfinished: Option<ImageFile>,
+    /// What the index says of it.
+    pub data: IndexData,
+    /// Until when this task can lead to it: until it is gone, or the task's own artifacts are.
+    pub expires: Timestamp,
 }
 
 impl std::fmt::Display for AlreadyThere {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { at, artifact, namespace, .. } = self;
-        write!(f, "{namespace} has this image already: {artifact} of {at}")
+        let Self { at, data, namespace, .. } = self;
+        write!(f, "{namespace} has this image already: {} of {at}", data.artifact)
     }
 }
 
@@ -199,45 +261,38 @@ impl Publisher {
         Self::Task(Box::new(Task::new(services, storage, run, report)))
     }
 
-    /// An image of the same hash that lives, if one is sought and the index knows it, of the own project or of the
-    /// central one.
-    pub async fn already_there(
+    /// What is asked before anything is begun, so that a wrong expiry costs no build: an image of the same hash that counts,
+    /// if one is sought, of the own project or of the central one; when what this run publishes expires, and who runs it.
+    pub async fn look_up(
         &self,
         plan: &Plan,
         sought: Option<&Identity>,
         central: &Project,
-    ) -> Result<Option<AlreadyThere>, PublishError> {
-        let Some(identity) = sought else { return Ok(None) };
+        now: Timestamp,
+    ) -> Result<Start, PublishError> {
         match self {
-            Self::Task(task) => task.already_there(plan, identity, central).await,
+            Self::Task(task) => task.look_up(plan, sought, central, now).await,
             // Without a call to the index: it may know this image, but the artifact that is declared must be written.
-            Self::Payload(_) | Self::Folder(_) => Ok(None),
+            Self::Payload(_) | Self::Folder(_) => {
+                let expires = plan.artifact.expires.unwrap_or(Timestamp::MAX);
+                Ok(Start { found: None, grant: Grant { expires, deadline: expires, worker_pool: None } })
+            }
         }
     }
 
-    /// Ends a run whose image is there already: makes it readable from this run too.
-    pub async fn point_to(
+    /// Ends a run whose image is there already: makes it readable from this run too. None where it has to be built after all.
+    /// Copies are made in `folder`.
+    pub async fn reuse(
         &self,
         plan: &Plan,
         identity: &Identity,
         found: &AlreadyThere,
-        expires: Timestamp,
-    ) -> Result<Published, PublishError> {
+        folder: &Path,
+    ) -> Result<Option<Published>, PublishError> {
         match self {
-            Self::Task(task) => task.point_to(plan, identity, found, expires).await,
-            Self::Payload(_) | Self::Folder(_) => {
-                Ok(Published { story: "nothing was built, nothing was written".to_owned() })
-            }
-        }
-    }
-
-    /// When what this run publishes expires, and who runs it. Asked before the build, so that a wrong expiry costs no build.
-    pub async fn grant(&self, plan: &Plan) -> Result<Grant, PublishError> {
-        match self {
-            Self::Task(task) => task.grant(plan).await,
-            Self::Payload(_) | Self::Folder(_) => {
-                Ok(Grant { expires: plan.artifact.expires.unwrap_or(Timestamp::MAX), worker_pool: None })
-            }
+            Self::Task(task) => task.reuse(plan, identity, found, folder).await,
+            // They look for none.
+            Self::Payload(_) | Self::Folder(_) => Ok(None),
         }
     }
 

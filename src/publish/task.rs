@@ -1,20 +1,20 @@
 //! Publishing to a task: the artifact is created, uploaded, finished and read back, and so is what belongs to it, before the
 //! first index insert, so that no route ever points at an image that is not there. The `.hash.` route comes last.
 
+mod existing;
 mod upload;
 
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
-use super::{AlreadyThere, Finished, PublishError, Published, Stored};
+use super::{Finished, PublishError, Published, Stored};
 use crate::build_log;
-use crate::lookup::{self, Claim, LookupError};
-use crate::names::{ArtifactName, Namespace, Project};
-use crate::plan::{ArtifactPayload, CreateArtifact, Identity, ImageFile, InsertTask, Plan, Publication, TaskRun};
+use crate::names::ArtifactName;
+use crate::plan::{ArtifactPayload, CreateArtifact, InsertTask, Plan, Publication, TaskRun};
 use crate::report::Report;
-use crate::taskcluster::queue::{Created, Grant};
-use crate::taskcluster::{CallFault, Services};
+use crate::taskcluster::Services;
+use crate::taskcluster::queue::Created;
 use crate::transfer::Storage;
 use upload::Upload;
 
@@ -42,155 +42,6 @@ impl Task {
         Self { services, storage, run, report }
     }
 
-    pub(super) async fn already_there(
-        &self,
-        plan: &Plan,
-        identity: &Identity,
-        central: &Project,
-    ) -> Result<Option<AlreadyThere>, PublishError> {
-        let mut places = vec![identity.namespaces.hash.clone()];
-        if *central != plan.project {
-            let hash = plan.index_hash.unwrap_or(identity.context_hash);
-            places.push(Namespace::of_hash(&plan.index, central, &plan.image, hash).map_err(LookupError::from)?);
-        }
-        let indexed = try_join_all(places.iter().map(|place| self.indexed(plan, identity, place)));
-        let own = self.length(&self.run, &plan.artifact.name);
-        // Nearly always the answer to all is no: asked side by side they cost one round trip before the build.
-        let (found, own) = tokio::try_join!(indexed, own)?;
-        match (found.into_iter().flatten().next(), own) {
-            (None, Some(size)) => self.unfinished(plan, identity, size).await,
-            (found, _) => Ok(found),
-        }
-    }
-
-    async fn indexed(
-        &self,
-        plan: &Plan,
-        identity: &Identity,
-        namespace: &Namespace,
-    ) -> Result<Option<AlreadyThere>, PublishError> {
-        let Some(entry) = self.services.index.find_task(namespace).await? else { return Ok(None) };
-        let data = match lookup::claim(&entry, identity.context_hash, &plan.artifact.name) {
-            Claim::This(data) => data,
-            Claim::Another => {
-                warn!("{namespace} points at task {}, whose image is not this one: building", entry.task_id);
-                return Ok(None);
-            }
-            // It cannot be verified, and a task that ends without building has to know what it leads to.
-            Claim::Silent => {
-                warn!("{namespace} points at task {}, which another program indexed: building", entry.task_id);
-                return Ok(None);
-            }
-        };
-        let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
-        // Under the hash of its context alone, an image of another parent looks like this one.
-        if plan.parent.is_some() && plan.index_hash.is_none() && at.task_id != self.run.task_id {
-            warn!(
-                "{namespace} points at task {}, which may have another parent: building; INDEX_HASH tells",
-                at.task_id
-            );
-            return Ok(None);
-        }
-        if self.length(&at, &data.artifact).await? == Some(data.size) {
-            let namespace = namespace.clone();
-            return Ok(Some(AlreadyThere {
-                at,
-                artifact: data.artifact,
-                size: data.size,
-                namespace,
-                unfinished: None,
-            }));
-        }
-        warn!(
-            "{namespace} points at task {}, whose artifact {} is not there whole: building",
-            at.task_id, data.artifact
-        );
-        Ok(None)
-    }
-
-    /// The image of an earlier start of this very run, which was stopped after its first insert. Another build is another
-    /// image, and to upload it would change the bytes behind a route that is there.
-    async fn unfinished(
-        &self,
-        plan: &Plan,
-        identity: &Identity,
-        size: u64,
-    ) -> Result<Option<AlreadyThere>, PublishError> {
-        let artifact = &plan.artifact.name;
-        for namespace in [&identity.namespaces.latest, &identity.namespaces.pushdate] {
-            let Some(entry) = self.services.index.find_task(namespace).await? else { continue };
-            let Some(data) = entry.image() else { continue };
-            let is_ours = (&entry.task_id, data.run_id) == (&self.run.task_id, self.run.run_id);
-            if is_ours && (&data.artifact, data.size, data.context_hash) == (artifact, size, identity.context_hash) {
-                let image = ImageFile { sha256: data.sha256, size, image_id: data.image_id };
-                return Ok(Some(AlreadyThere {
-                    at: self.run.clone(),
-                    artifact: artifact.clone(),
-                    size,
-                    namespace: namespace.clone(),
-                    unfinished: Some(image),
-                }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// How many bytes of an artifact can be read; none when it cannot be read, for whatever reason: a storage in trouble
-    /// may be well again after the build.
-    async fn length(&self, at: &TaskRun, artifact: &ArtifactName) -> Result<Option<u64>, PublishError> {
-        match lookup::length(&self.services, &self.storage, at, artifact).await {
-            Err(LookupError::Storage { source, .. }) => {
-                debug!("{artifact} of {at}: {source}");
-                Ok(None)
-            }
-            length => Ok(length?),
-        }
-    }
-
-    /// Tasks that depend on this one read the artifact from it, not through the index: send them on.
-    pub(super) async fn point_to(
-        &self,
-        plan: &Plan,
-        identity: &Identity,
-        found: &AlreadyThere,
-        expires: Timestamp,
-    ) -> Result<Published, PublishError> {
-        let AlreadyThere { at, artifact, size, unfinished, .. } = found;
-        if let Some(image) = unfinished {
-            // What belongs to the image was published before the first insert.
-            for insert in plan.publication(identity, image, &[], expires).insert_task {
-                self.index(&insert).await?;
-            }
-            let story = format!("nothing was built: {artifact} of an earlier start of this run has all its routes now");
-            return Ok(Published { story });
-        }
-        if *at == self.run {
-            return Ok(Published { story: format!("nothing was built: this run has published {artifact} before") });
-        }
-        let like = plan.artifact.payload(plan.artifact.storage, 0, expires);
-        let url = self.services.queue.artifact_address(at, artifact);
-        match self.services.queue.create_reference(&self.run, artifact, &like, &url).await {
-            Ok(()) => {}
-            // An earlier start of this very run uploaded the artifact before it was stopped.
-            Err(error)
-                if error.fault == CallFault::Conflict && self.length(&self.run, artifact).await? == Some(*size) =>
-            {
-                debug!("this run has {artifact} from an earlier start");
-            }
-            Err(error) => return Err(error.into()),
-        }
-        Ok(Published { story: format!("nothing was built: {artifact} of this task leads to {at}") })
-    }
-
-    pub(super) async fn grant(&self, plan: &Plan) -> Result<Grant, PublishError> {
-        let grant = self.services.queue.grant(&self.run.task_id).await?;
-        match (plan.artifact.expires, grant.expires) {
-            (Some(asked), task) if asked > task => Err(PublishError::ExpiresAfterTask { asked, task }),
-            (Some(asked), _) => Ok(Grant { expires: asked, ..grant }),
-            (None, _) => Ok(grant),
-        }
-    }
-
     pub(super) async fn publish(
         &self,
         plan: &Plan,
@@ -199,47 +50,64 @@ impl Task {
     ) -> Result<Published, PublishError> {
         let Finished { image, stored, companions, .. } = finished;
         fits_one_put(&plan.artifact.name, image.size)?;
-        let upload = Upload { what: "the image", stored, size: image.size, sha256: image.sha256 };
         let storage = plan.artifact.storage;
-        let created = self.create(&publication.create_artifact, storage).await?;
+        let (upload, created) = tokio::try_join!(
+            Upload::of("the image", stored, image.size, image.sha256),
+            self.create(&publication.create_artifact, storage)
+        )?;
         let image = self.bring(&upload, &publication.create_artifact, created);
         let companions = companions.iter().zip(&publication.create_companions).map(async |(it, create)| {
             let stored = &Stored::File(it.path.clone());
-            let upload = Upload { what: it.what, stored, size: it.size, sha256: it.sha256 };
+            let upload = Upload::of(it.what, stored, it.size, it.sha256).await?;
             self.bring(&upload, create, self.create(create, storage).await?).await
         });
         // Side by side: what is small costs no time beside the image. All of it is there before the first route leads to it.
         tokio::try_join!(image, try_join_all(companions))?;
-        for insert in &publication.insert_task {
-            self.index(insert).await?;
-        }
+        self.index_all(&publication.insert_task).await?;
         Ok(Published { story: format!("published {} of {}", plan.artifact.name, self.run) })
     }
 
     async fn bring(&self, upload: &Upload<'_>, create: &CreateArtifact, created: Created) -> Result<(), PublishError> {
         self.send(upload, create, created).await?;
-        self.read_back(&create.name, upload.size).await
+        self.read_back(&create.name, upload).await
+    }
+
+    /// Inserts the entries, unless the run has ended meanwhile: a worker learns only minutes later that its task was cancelled.
+    async fn index_all(&self, inserts: &[InsertTask]) -> Result<(), PublishError> {
+        let status = self.services.queue.status(&self.run.task_id).await?;
+        let own = status.runs.iter().find(|run| run.run_id == self.run.run_id);
+        if let Some(own) = own.filter(|own| own.state.is_failure()) {
+            return Err(PublishError::Over { run: self.run.clone(), outcome: own.outcome() });
+        }
+        let mut kept = None;
+        for insert in inserts {
+            match self.index(insert).await {
+                // The other routes are worth having: who finds the image later needs no build.
+                Err(error @ PublishError::KeptByExpired { .. }) => kept = Some(error),
+                done => done?,
+            }
+        }
+        kept.map_or(Ok(()), Err)
     }
 
     /// Inserts one entry, and looks whether it is there. The index does not compare and write in one step: of two
     /// inserts at the same moment the one with the lower rank can win.
     async fn index(&self, insert: &InsertTask) -> Result<(), PublishError> {
-        let (namespace, ours) = (&insert.namespace, insert.payload.rank);
+        let InsertTask { namespace, payload } = insert;
         for _ in 0..LOST_RACES {
             let after = self.services.index.insert_task(insert).await?;
             match self.services.index.find_task(namespace).await? {
-                Some(entry) if entry.task_id == self.run.task_id => {
-                    info!("indexed {namespace}");
+                Some(entry) if entry.is_at_least(payload.rank) => {
+                    if Some(&entry.task_id) == payload.task_id.as_ref() {
+                        info!("indexed {namespace}");
+                    } else {
+                        info!("{namespace} stays with task {}, of this push or a newer one", entry.task_id);
+                    }
                     return Ok(());
                 }
-                Some(entry) if entry.is_at_least(ours) => {
-                    info!("{namespace} stays with task {}, of this push or a newer one", entry.task_id);
-                    return Ok(());
-                }
-                None if after.task_id != self.run.task_id => {
-                    // The index keeps expired entries for a while, and they keep out lower ranks.
-                    warn!("{namespace} is kept by an expired entry of a newer push, task {}", after.task_id);
-                    return Ok(());
+                // The index keeps expired entries for a while, and they keep out lower ranks.
+                None if after.is_above(payload.rank) => {
+                    return Err(PublishError::KeptByExpired { namespace: namespace.clone(), task: after.task_id });
                 }
                 Some(entry) => warn!("{namespace} went to task {}, of an older push: inserting again", entry.task_id),
                 None => warn!("{namespace} is not there after it was inserted: inserting again"),
@@ -256,7 +124,7 @@ impl Task {
         expires: Timestamp,
     ) -> Result<(), PublishError> {
         let stored = &Stored::File(log.path.clone());
-        let upload = Upload { what: "the build's log", stored, size: log.size, sha256: log.sha256 };
+        let upload = Upload::of("the build's log", stored, log.size, log.sha256).await?;
         let storage = plan.artifact.storage;
         let payload = ArtifactPayload {
             content_type: "text/plain; charset=utf-8",

@@ -57,10 +57,13 @@ impl Entry {
     /// Whether the entry ranks as high as a push, or higher.
     #[must_use]
     pub fn is_at_least(&self, rank: i64) -> bool {
-        // Exact: ranks of ours are 32 bit, see `PushDate`.
-        #[expect(clippy::cast_precision_loss, reason = "32 bit numbers are exact in a f64")]
-        let rank = rank as f64;
-        self.rank >= rank
+        self.rank >= exact(rank)
+    }
+
+    /// Whether the entry ranks higher than a push.
+    #[must_use]
+    pub fn is_above(&self, rank: i64) -> bool {
+        self.rank > exact(rank)
     }
 
     /// What this program stored with the entry, if it did.
@@ -68,6 +71,13 @@ impl Entry {
     pub fn image(&self) -> Option<IndexData> {
         IndexData::deserialize(&self.data).ok()
     }
+}
+
+/// A rank of ours: 32 bit, see `PushDate`.
+fn exact(rank: i64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "32 bit numbers are exact in a f64")]
+    let exact = rank as f64;
+    exact
 }
 
 impl Index {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::object::{Object, ObjectUpload};
 use super::{CallError, CallFault, answer, body, call};
-use crate::config::Deployment;
+use crate::config::{Access, Deployment};
 use crate::names::{ArtifactName, HttpUrl, TaskId};
 use crate::plan::{ArtifactPayload, CreateArtifact, TaskRun, to_milliseconds};
 
@@ -36,6 +36,19 @@ struct Location {
     url: HttpUrl,
 }
 
+/// A run's artifacts. Those of a run of an image task fit on one page.
+#[derive(Deserialize)]
+struct ArtifactList {
+    artifacts: Vec<ListedArtifact>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedArtifact {
+    name: String,
+    storage_type: String,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct TaskFacts {
@@ -49,31 +62,10 @@ struct TaskFacts {
 pub struct Grant {
     /// When the task, and with it all that it publishes, expires.
     pub expires: Timestamp,
+    /// Until when the tasks that depend on it may begin: they share its deadline (`decision::shared`).
+    pub deadline: Timestamp,
     /// `PROVISIONER/WORKER_TYPE`, the pool that runs it.
     pub worker_pool: Option<String>,
-}
-
-/// What the queue knows about an artifact.
-#[derive(Debug, Deserialize)]
-pub struct ArtifactInfo {
-    /// When it is gone.
-    pub expires: Timestamp,
-}
-
-#[derive(Deserialize)]
-struct StatusAnswer {
-    status: Status,
-}
-
-#[derive(Deserialize)]
-struct Status {
-    runs: Vec<Run>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Run {
-    run_id: u32,
 }
 
 const TASK: &str = "queue.task";
@@ -93,32 +85,7 @@ impl Queue {
         let facts: TaskFacts = answer(TASK, &format!("task {task}"), self.task(task).await?)?;
         // The queue fills `expires` in when a task has none; the deadline is a safe stand-in.
         let expires = facts.expires.unwrap_or(facts.deadline);
-        Ok(Grant { expires, worker_pool: facts.task_queue_id })
-    }
-
-    /// A task's latest run; none where there is no such task any more, or it has no run.
-    pub async fn latest_run(&self, task: &TaskId) -> Result<Option<TaskRun>, CallError> {
-        const CALL: &str = "queue.status";
-        let target = format!("task {task}");
-        let json = match call(CALL, &target, || self.client.status(task.as_str())).await {
-            Err(error) if error.fault == CallFault::Gone => return Ok(None),
-            json => json?,
-        };
-        let runs = answer::<StatusAnswer>(CALL, &target, json)?.status.runs;
-        Ok(runs.last().map(|run| TaskRun { task_id: task.clone(), run_id: run.run_id }))
-    }
-
-    /// What the queue knows about an artifact; none where it has none, or an unfinished one. It answers also for one
-    /// that has expired.
-    pub async fn artifact_info(&self, task: &TaskRun, name: &ArtifactName) -> Result<Option<ArtifactInfo>, CallError> {
-        const CALL: &str = "queue.artifactInfo";
-        let target = describe(task, name);
-        let run = task.run_id.to_string();
-        match call(CALL, &target, || self.client.artifactInfo(task.task_id.as_str(), &run, name.as_str())).await {
-            Ok(json) => answer(CALL, &target, json).map(Some),
-            Err(error) if error.fault == CallFault::Gone => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(Grant { expires, deadline: facts.deadline, worker_pool: facts.task_queue_id })
     }
 
     /// Creates an artifact. For s3 a repeated call with the same expiry is allowed, and gives a fresh URL.
@@ -168,6 +135,16 @@ impl Queue {
         .await
     }
 
+    /// The storage type of an artifact of a run, finished or not; none where it was never created.
+    pub async fn storage_type(&self, task: &TaskRun, name: &ArtifactName) -> Result<Option<String>, CallError> {
+        const CALL: &str = "queue.listArtifacts";
+        let (target, run) = (task.to_string(), task.run_id.to_string());
+        let list = || self.client.listArtifacts(task.task_id.as_str(), &run, None, None);
+        let list: ArtifactList = answer(CALL, &target, call(CALL, &target, list).await?)?;
+        let found = list.artifacts.into_iter().find(|artifact| artifact.name == name.as_str());
+        Ok(found.map(|artifact| artifact.storage_type))
+    }
+
     /// Where an artifact of a run can be downloaded. The queue answers also for an artifact that was never uploaded.
     pub async fn artifact_url(&self, task: &TaskRun, name: &ArtifactName) -> Result<HttpUrl, CallError> {
         const CALL: &str = "queue.getArtifact";
@@ -175,6 +152,17 @@ impl Queue {
         let run = task.run_id.to_string();
         let json = call(CALL, &target, || self.client.getArtifact(task.task_id.as_str(), &run, name.as_str())).await?;
         Ok(answer::<Location>(CALL, &target, json)?.url)
+    }
+
+    /// Whether everybody can download an artifact of a run: what a reference leads to is asked for without credentials.
+    pub async fn is_readable_by_all(&self, task: &TaskRun, name: &ArtifactName) -> Result<bool, CallError> {
+        let (root_url, access) = (self.deployment.root_url.clone(), Access::Anonymous);
+        let anybody = super::Services::new(&Deployment { root_url, access })?;
+        match anybody.queue.artifact_url(task, name).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.fault == CallFault::Refused => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Where an artifact of a task's latest run can be downloaded.

@@ -84,6 +84,14 @@ pub enum State {
     Exception,
 }
 
+impl State {
+    /// Whether tasks that depend on a task of this state never begin. Until its deadline, or a rerun, nothing changes that.
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::Exception)
+    }
+}
+
 impl std::fmt::Display for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -120,6 +128,11 @@ impl Queue {
         let target = format!("task {task}");
         let json = call(CALL, &target, || self.client.status(task.as_str())).await?;
         Ok(answer::<StatusAnswer>(CALL, &target, json)?.status)
+    }
+
+    /// How a task stands; none where the queue knows no such task, or not any more.
+    pub async fn known_status(&self, task: &TaskId) -> Result<Option<Status>, CallError> {
+        unless_gone(self.status(task).await)
     }
 
     /// Asks for another run of a resolved task. Of one that is pending or running, the queue just tells how it stands.

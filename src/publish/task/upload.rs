@@ -2,11 +2,13 @@
 //! Which artifacts there are, and in which order, is for `task`.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufWriter};
 
+use tokio::task::spawn_blocking;
 use tracing::info;
 
-use super::super::{PublishError, Stored};
+use super::super::{PublishError, ReadBack, Stored};
 use super::Task;
 use crate::names::{ArtifactName, Digest, HttpUrl};
 use crate::plan::{CreateArtifact, Storage as StorageType};
@@ -16,7 +18,10 @@ use crate::stream;
 use crate::taskcluster::CallFault;
 use crate::taskcluster::object::ObjectUpload;
 use crate::taskcluster::queue::Created;
-use crate::transfer::{self, TransferError};
+use crate::transfer::{self, ContentMd5, TransferError};
+
+/// How much of a file is read at a time, so that system calls do not count.
+const READ_AT_ONCE: usize = 256 * 1024;
 
 /// A file on its way to an artifact.
 pub(super) struct Upload<'a> {
@@ -28,6 +33,30 @@ pub(super) struct Upload<'a> {
     pub(super) size: u64,
     /// Its sha256.
     pub(super) sha256: Digest,
+    /// Its MD5, which the storage compares.
+    md5: ContentMd5,
+}
+
+impl<'a> Upload<'a> {
+    /// A file whose MD5 is not known yet.
+    pub(super) async fn of(
+        what: &'static str,
+        stored: &'a Stored,
+        size: u64,
+        sha256: Digest,
+    ) -> Result<Self, PublishError> {
+        let source = stored.clone();
+        let summing = spawn_blocking(move || match source {
+            Stored::File(path) => ContentMd5::of_written(|out| {
+                let copied = File::open(&path)
+                    .and_then(|mut file| io::copy(&mut file, &mut BufWriter::with_capacity(READ_AT_ONCE, out)));
+                copied.map(drop).map_err(|source| PublishError::Transfer(TransferError::File { path, source }))
+            }),
+            Stored::Spool(archive) => ContentMd5::of_written(|mut out| Ok(archive.copy_to(&mut out)?)),
+        });
+        let md5 = summing.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        Ok(Self { what, stored, size, sha256, md5 })
+    }
 }
 
 impl Task {
@@ -71,7 +100,11 @@ impl Task {
         create: &CreateArtifact,
         put_url: HttpUrl,
     ) -> Result<(), PublishError> {
-        let headers = BTreeMap::from([("Content-Type".to_owned(), create.payload.content_type.to_owned())]);
+        let headers = BTreeMap::from([
+            ("Content-Type".to_owned(), create.payload.content_type.to_owned()),
+            // The signature binds no header. Those that the object service names are all that may be sent there.
+            ("Content-MD5".to_owned(), upload.md5.header()),
+        ]);
         let first = std::sync::Mutex::new(Some(put_url));
         retry("the upload", Policy::TRANSFER, || async {
             let fresh = first.lock().ok().and_then(|mut url| url.take());
@@ -129,30 +162,36 @@ impl Task {
         Ok(())
     }
 
-    /// The queue never learns whether a PUT happened: only reading back proves that the artifact is there.
-    pub(super) async fn read_back(&self, name: &ArtifactName, sent: u64) -> Result<(), PublishError> {
-        let found = match self.services.queue.artifact_url(&self.run, name).await {
+    /// The queue never learns whether a PUT happened: only reading back proves that the artifact is there, and is what was
+    /// sent. Some storages show an object late.
+    pub(super) async fn read_back(&self, name: &ArtifactName, upload: &Upload<'_>) -> Result<(), PublishError> {
+        let wrong = |what| PublishError::ReadBack { name: name.clone(), run: self.run.clone(), what };
+        let url = match self.services.queue.artifact_url(&self.run, name).await {
             // Created a moment ago, and nobody's fault: as lost as an upload that did not arrive.
-            Err(error) if error.fault == CallFault::Gone => 0,
-            url => {
-                let url = url?;
-                match retry("reading back", Policy::CALL, || self.storage.length(&url)).await {
-                    // Buckets that nobody may list answer 403 for what is not there.
-                    Err(error) if error.is_gone() || error.is_refused() => 0,
-                    length => length?,
+            Err(error) if error.fault == CallFault::Gone => return Err(wrong(ReadBack::Missing)),
+            url => url?,
+        };
+        let looking = || async {
+            match self.storage.look(&url).await {
+                // Buckets that nobody may list answer 403 for what is not there.
+                Err(error) if error.is_gone() || error.is_refused() => Err(wrong(ReadBack::Missing)),
+                Ok(transfer::Stored { length: Some(found), .. }) if found != upload.size => {
+                    Err(wrong(ReadBack::Length { found, sent: upload.size }))
                 }
+                stored => Ok(stored?),
             }
         };
-        if found == sent {
-            info!("read back {name}: {}", Bytes(found));
+        let stored = retry("reading back", Policy::CALL, looking).await?;
+        if stored.etag.is_some_and(|etag| upload.md5.is_etag(&etag)) {
+            info!("read back {name}: {}, the MD5 that was sent", Bytes(upload.size));
             return Ok(());
         }
-        Err(PublishError::ReadBack {
-            name: name.clone(),
-            task: self.run.task_id.clone(),
-            run: self.run.run_id,
-            sent,
-            found,
-        })
+        // What storages encrypt has another ETag, and some have none.
+        let (sha256, size) = retry("reading back", Policy::TRANSFER, || self.storage.sum(&url)).await?;
+        if (sha256, size) != (upload.sha256, upload.size) {
+            return Err(wrong(ReadBack::Content { found: sha256, sent: upload.sha256 }));
+        }
+        info!("read back {name}: {}, all of it", Bytes(size));
+        Ok(())
     }
 }

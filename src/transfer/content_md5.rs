@@ -1,0 +1,61 @@
+//! MD5, as storages use it: against accidents on the way, and nothing else. S3 compares an upload with its `Content-MD5`, and
+//! has the same sum as the `ETag` of what was uploaded in one piece and is not encrypted by keys of a service.
+
+use std::io::{self, Write};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use md5::{Digest as _, Md5};
+
+/// The MD5 of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContentMd5([u8; 16]);
+
+impl ContentMd5 {
+    /// The sum of what `write` writes.
+    pub fn of_written<E>(write: impl FnOnce(&mut dyn Write) -> Result<(), E>) -> Result<Self, E> {
+        let mut sum = Summing(Md5::new());
+        write(&mut sum)?;
+        Ok(Self(sum.0.finalize().into()))
+    }
+
+    /// As the header has it.
+    #[must_use]
+    pub fn header(&self) -> String {
+        STANDARD.encode(self.0)
+    }
+
+    /// Whether an `ETag` is this sum. One that is not may be another kind of sum.
+    #[must_use]
+    pub fn is_etag(&self, etag: &str) -> bool {
+        let hex: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        etag.trim_matches('"').eq_ignore_ascii_case(&hex)
+    }
+}
+
+struct Summing(Md5);
+
+impl Write for Summing {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.update(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_is_written_as_the_header_and_the_etag_have_it() {
+        // RFC 1321, A.5.
+        let sum = ContentMd5::of_written(|out| out.write_all(b"message digest")).unwrap();
+        assert_eq!(sum.header(), "+WtpfXy3k41SWi8xqvFh0A==");
+        assert!(sum.is_etag("\"f96b697d7cb7938d525a2f31aaf161d0\"") && sum.is_etag("F96B697D7CB7938D525A2F31AAF161D0"));
+        assert!(!sum.is_etag("\"f96b697d7cb7938d525a2f31aaf161d0-3\"") && !sum.is_etag(""));
+    }
+}
