@@ -90,7 +90,7 @@ enum Entry {
     /// An image of the `kind.yml` whose directory has no Dockerfile.
     Bare(PathBuf),
     /// An image that its `kind.yml` takes from another project's, which is not in this checkout.
-    Elsewhere { kind: PathBuf, reference: PathBuf },
+    Elsewhere { kind: PathBuf },
 }
 
 impl Tree {
@@ -139,8 +139,8 @@ impl Tree {
             };
             self.images.entry(name).or_insert(entry);
         }
-        for (name, reference) in kind.elsewhere {
-            self.images.entry(name).or_insert(Entry::Elsewhere { kind: kind.file.clone(), reference });
+        for name in kind.elsewhere {
+            self.images.entry(name).or_insert(Entry::Elsewhere { kind: kind.file.clone() });
         }
         self.kinds.push(kind.file);
     }
@@ -202,6 +202,11 @@ impl Tree {
         self.usable().filter(move |image| image.directory == directory)
     }
 
+    /// Whether the checkout is only a part of another project's, in whose checkout it is complete.
+    fn is_part(&self) -> bool {
+        self.images.values().any(|entry| matches!(entry, Entry::Elsewhere { .. }))
+    }
+
     /// The images whose directories have a Dockerfile.
     fn usable(&self) -> impl Iterator<Item = &Image> {
         self.images.values().filter_map(|entry| match entry {
@@ -222,11 +227,7 @@ impl Tree {
             Some(Entry::Unusable { kind, problem }) => {
                 Err(TreeError::Kind { name: name.clone(), kind: self.shown(kind), problem: problem.clone() })
             }
-            Some(Entry::Elsewhere { kind, reference }) => Err(TreeError::Elsewhere {
-                name: name.clone(),
-                kind: self.shown(kind),
-                reference: self.shown(reference),
-            }),
+            Some(Entry::Elsewhere { kind }) => Err(TreeError::Elsewhere { name: name.clone(), kind: self.shown(kind) }),
             Some(Entry::Bare(directory)) => {
                 Err(TreeError::NoDockerfile { name: name.clone(), directory: self.shown(directory) })
             }
