@@ -123,7 +123,7 @@ fn wanted(config: &LookupConfig, name: &ImageName, identified: &Identified) -> W
 async fn identify(config: &LookupConfig, names: &[ImageName]) -> Result<BTreeMap<ImageName, Identified>, Failed> {
     let (place, names, scheme) = (config.place.clone(), names.to_vec(), config.scheme);
     let work = move || {
-        let tree = Tree::open(&place.root, place.images_dir.as_deref(), place.kind.as_deref())?;
+        let tree = Tree::open(&place.checkout, place.images_dir.as_deref(), place.kind.as_deref())?;
         tree.identify(&names, scheme)
     };
     match spawn_blocking(work).await {

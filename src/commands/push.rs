@@ -130,7 +130,7 @@ pub async fn push(config: PushConfig, name: &ImageName, stop: &Stop) -> Result<P
 }
 
 fn target(place: &ImagesPlace, name: &ImageName) -> Result<Target, Failed> {
-    let tree = Tree::open(&place.root, place.images_dir.as_deref(), place.kind.as_deref())?;
+    let tree = Tree::open(&place.checkout, place.images_dir.as_deref(), place.kind.as_deref())?;
     Ok(Target::of(&tree, name)?.with_contexts(&tree))
 }
 

@@ -19,7 +19,7 @@ pub struct Shown {
 /// Shows the images.
 pub fn tree(config: &TreeConfig) -> Result<Shown, Failed> {
     let place = &config.place;
-    let tree = Tree::open(&place.root, place.images_dir.as_deref(), place.kind.as_deref())?;
+    let tree = Tree::open(&place.checkout, place.images_dir.as_deref(), place.kind.as_deref())?;
     let survey = tree.survey(config.scheme);
     let answer = match config.form {
         TreeForm::Drawing => survey.to_string(),

@@ -104,7 +104,7 @@ settings! {
     CONTEXT_MAX_ENTRIES = Setting::new("context-max-entries", "CONTEXT_MAX_ENTRIES", "N", "Refuse a context with more entries").default("100000").group(CONTEXT_GROUP);
 
     ROOT = Setting::new("root", "IMAGE_WORKER_ROOT", "DIR", "The repository's root [default: the enclosing checkout]").group(TREE);
-
+    RUN_TASK = Setting::new("run-task", "IMAGE_WORKER_RUN_TASK", "DIR", "The directory run-task of an installed taskgraph, which has the files of `# %include-run-task` [default: of the repository's own taskgraph, or of the one on PATH]").group(TREE);
     IMAGES_DIR = Setting::new("images-dir", "IMAGE_WORKER_IMAGES_DIR", "DIR", "The folder of the image directories, from the root [default: testing/docker or taskcluster/docker, whichever is there]").group(TREE);
     KIND = Setting::new("kind", "IMAGE_WORKER_KIND", "FILE", "The kind.yml of taskgraph's docker-image kind, which says what images there are").group(TREE);
 
@@ -190,6 +190,7 @@ pub const RUN: &[&Setting] = &[
     &CONTEXT_MAX_BYTES,
     &CONTEXT_MAX_ENTRIES,
     &ROOT,
+    &RUN_TASK,
     &DOCKER_BUILD_ARGS,
     &DOCKER_BUILD_NETWORK,
     &BUILDER,

@@ -206,7 +206,7 @@ mod tests {
             ("taskcluster/docker/other/Dockerfile", "FROM scratch\n"),
             ("kind.yml", "tasks: {a: {args: {V: '12'}}, b: {parent: a}}"),
         ]);
-        let tree = Tree::open(files.root(), None, Some(&files.at("kind.yml"))).unwrap();
+        let tree = Tree::open(&files.root().into(), None, Some(&files.at("kind.yml"))).unwrap();
         for scheme in [HashScheme::Tar, HashScheme::Contents] {
             let decided = tree.identify(&names(&["b"]), scheme).unwrap();
             let local = tree.local(&names(&["b"]), scheme).unwrap();

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::context::checkout::Checkout;
 use crate::context::collect::CollectError;
 use crate::dockerfile::base_images::Recipe;
 use crate::dockerfile::preprocess::Dockerfile;
@@ -39,7 +40,7 @@ const USUAL_PLACES: [&str; 2] = ["testing/docker", "taskcluster/docker"];
 /// error when that one is asked for.
 #[derive(Debug)]
 pub struct Tree {
-    root: PathBuf,
+    checkout: Checkout,
     images_root: PathBuf,
     /// The `kind.yml`, where there is one.
     kind: Option<PathBuf>,
@@ -78,21 +79,24 @@ enum Entry {
 impl Tree {
     /// Finds the images of a repository: those that the `kind.yml` lists, where one is given, else every folder with a
     /// Dockerfile.
-    pub fn open(root: &Path, images_dir: Option<&Path>, kind: Option<&Path>) -> Result<Self, TreeError> {
+    pub fn open(checkout: &Checkout, images_dir: Option<&Path>, kind: Option<&Path>) -> Result<Self, TreeError> {
         match kind {
-            Some(kind) => Self::with_kind(root, images_dir, kind),
-            None => Self::read(root, images_dir),
+            Some(kind) => Self::with_kind(checkout, images_dir, kind),
+            None => Self::read(checkout, images_dir),
         }
     }
 
     /// Finds the image directories of a repository: the folders with a Dockerfile in `images_dir`, a path from the
     /// root, or in `testing/docker` or `taskcluster/docker`, whichever is there.
-    pub fn read(root: &Path, images_dir: Option<&Path>) -> Result<Self, TreeError> {
+    pub fn read(checkout: impl Into<Checkout>, images_dir: Option<&Path>) -> Result<Self, TreeError> {
         // What is relative to the current directory would be taken for relative to the root further down.
-        let root = std::path::absolute(root).map_err(|error| TreeError::Read { path: root.to_owned(), error })?;
+        let checkout = checkout.into();
+        let unreadable = |error| TreeError::Read { path: checkout.root.clone(), error };
+        let checkout = checkout.at(std::path::absolute(&checkout.root).map_err(unreadable)?);
+        let root = &checkout.root;
         let images_root = match images_dir {
             Some(given) => root.join(given),
-            None => usual_place(&root)?,
+            None => usual_place(root)?,
         };
         let (found, others) = folders(&images_root)?;
         let image = |name: ImageName| {
@@ -101,13 +105,13 @@ impl Tree {
             (name.clone(), Entry::Built(Image { name, directory, args, symbol, listed_parent }))
         };
         let images = found.into_iter().map(image).collect();
-        Ok(Self { root, images_root, kind: None, images, others })
+        Ok(Self { checkout, images_root, kind: None, images, others })
     }
 
     /// Finds the images that a `kind.yml` of taskgraph lists. Their directories are in `images_dir`, a path from the
     /// root, or in `taskcluster/docker`; other image directories there can be registry images, and no task images.
-    pub fn with_kind(root: &Path, images_dir: Option<&Path>, kind: &Path) -> Result<Self, TreeError> {
-        let mut tree = Self::read(root, Some(images_dir.unwrap_or(Path::new(USUAL_PLACES[1]))))?;
+    pub fn with_kind(checkout: impl Into<Checkout>, images_dir: Option<&Path>, kind: &Path) -> Result<Self, TreeError> {
+        let mut tree = Self::read(checkout, Some(images_dir.unwrap_or(Path::new(USUAL_PLACES[1]))))?;
         tree.images = std::mem::take(&mut tree.images).into_iter().map(|(name, it)| (name, it.unlisted())).collect();
         for (name, listed) in kind::read(kind)? {
             let entry = match listed {
@@ -129,10 +133,16 @@ impl Tree {
         Ok(tree)
     }
 
+    /// The repository.
+    #[must_use]
+    pub fn checkout(&self) -> &Checkout {
+        &self.checkout
+    }
+
     /// The repository's root, which `# %include` is relative to.
     #[must_use]
     pub fn root(&self) -> &Path {
-        &self.root
+        &self.checkout.root
     }
 
     /// The folder that holds the image directories.
@@ -214,7 +224,7 @@ impl Tree {
 
     /// A path as people write it: from the repository's root.
     fn shown(&self, path: &Path) -> PathBuf {
-        path.strip_prefix(&self.root).unwrap_or(path).to_owned()
+        path.strip_prefix(self.root()).unwrap_or(path).to_owned()
     }
 
     fn is_image(&self, name: &ImageName) -> bool {

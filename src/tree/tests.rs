@@ -46,7 +46,7 @@ fn the_images_root_is_where_it_usually_is() {
     let both = Tree::read(files.root(), None).unwrap_err();
     assert!(matches!(&both, TreeError::TwoImagesRoots { root } if root == files.root()));
     assert!(both.to_string().contains("testing/docker and taskcluster/docker; name one of them with --images-dir"));
-    let neither = Tree::read(&files.at("testing"), None).unwrap_err();
+    let neither = Tree::read(files.at("testing").as_path(), None).unwrap_err();
     assert!(matches!(&neither, TreeError::NoImagesRoot { root } if *root == files.at("testing")));
     assert!(neither.to_string().contains("--images-dir"));
     let wrong = Tree::read(files.root(), Some(Path::new("none"))).unwrap_err();
