@@ -43,7 +43,7 @@ fn the_given_trees_have_the_given_hashes() {
     for (name, image) in images {
         for (scheme, expected) in [(HashScheme::Tar, image.tar), (HashScheme::Contents, image.contents)] {
             let directory = Path::new("testing/docker").join(&name);
-            let context = Context::collect(root.path(), &directory, &image.args, scheme).unwrap();
+            let context = Context::collect(&root.path().into(), &directory, &image.args, scheme).unwrap();
             assert_eq!(context.hash().unwrap(), expected, "{name}, scheme {scheme}");
             assert_eq!(context.write_tar_gz(std::io::sink()).unwrap(), expected, "{name}, scheme {scheme}, written");
         }

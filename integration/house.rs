@@ -27,6 +27,8 @@ fn imports_go_down() {
         "document",
         "retry",
         "stream",
+        "dockerfile",
+        "context",
         "report",
         "build_log",
         "disk",
@@ -37,8 +39,6 @@ fn imports_go_down() {
         "task",
         "decision",
         "graph",
-        "dockerfile",
-        "context",
         "tree",
         "image_archive",
         "sbom",
@@ -104,8 +104,10 @@ fn some_words_stay_in_their_rooms() {
         (r"\bprocess::(exit|abort)\b", &[], "return an error; the door makes the exit code"),
     ];
     // Places that break a law for a reason: (file, the words in it, the reason).
-    let known: [(&str, &str, &str); 3] = [
+    let known: [(&str, &str, &str); 5] = [
         ("src/engine/managed/mod.rs", ".stdout(ours(&log)?).stderr(ours(&log)?)", "a child's log"),
+        ("src/context/run_task.rs", "&output.stderr", "a child's words"),
+        ("src/context/run_task.rs", "output.stdout.rsplitn", "a child's answer"),
         ("src/build_script.rs", "Stdio::piped()", "a child's pipes"),
         ("src/build_script.rs", "child.stdout.take()", "a child's pipes"),
     ];

@@ -37,7 +37,8 @@ impl World {
             let directory = root.path().join("testing/docker").join(name);
             std::fs::create_dir_all(&directory).unwrap();
             std::fs::write(directory.join("Dockerfile"), format!("FROM scratch\nENV NAME={name}\n")).unwrap();
-            let hash = image_worker::commands::hash::hash(root.path(), &directory, HashScheme::Tar, &BTreeMap::new());
+            let hash =
+                image_worker::commands::hash::hash(&root.path().into(), &directory, HashScheme::Tar, &BTreeMap::new());
             hashes.insert(name.to_owned(), hash.unwrap().to_string());
         }
         Self { root, taskcluster, hashes }

@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The context hash of an image directory.
 fn hash(path: &Path) -> Result<u64, Box<dyn Error>> {
-    let context = Context::collect(Path::new("."), path, &BTreeMap::new(), HashScheme::Tar)?;
+    let context = Context::collect(&Path::new(".").into(), path, &BTreeMap::new(), HashScheme::Tar)?;
     println!("{}", context.hash()?);
     Ok(context.size())
 }

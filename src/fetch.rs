@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt};
 use tracing::{info, warn};
 
+use crate::context::checkout::Checkout;
 use crate::context::collect::{CollectError, Context};
 use crate::context::intake::{Expectation, IntakeError, IntakeFault, Limits, Received, receive};
 use crate::context::owners;
@@ -156,7 +157,7 @@ impl Fetcher<'_> {
                 let file = File::open(path).map_err(|source| unreadable(path, source))?;
                 self.take_in(plan, move || file, None).await?
             }
-            ContextSource::Directory { root, directory } => self.pack(plan, root, directory).await?,
+            ContextSource::Directory { checkout, directory } => self.pack(plan, checkout, directory).await?,
         };
         let verified = if hash.is_some() { "verified" } else { "no HASH to compare with" };
         info!(
@@ -186,13 +187,13 @@ impl Fetcher<'_> {
     }
 
     /// Makes the context of an image directory, and takes it in through the same checks as a downloaded one.
-    async fn pack(&self, plan: &Plan, root: &Path, directory: &Path) -> Result<Fetched, FetchError> {
+    async fn pack(&self, plan: &Plan, checkout: &Checkout, directory: &Path) -> Result<Fetched, FetchError> {
         let scheme = plan.context.scheme;
         let args: BTreeMap<_, _> = plan.build.args.clone();
-        let context = Context::collect(root, directory, &args, scheme)?;
+        let context = Context::collect(checkout, directory, &args, scheme)?;
         let within = match scheme {
             HashScheme::Tar => None,
-            HashScheme::Contents => Some(path_in(root, directory)?),
+            HashScheme::Contents => Some(path_in(&checkout.root, directory)?),
         };
         let (reader, writer) = io::pipe().map_err(|source| unreadable(directory, source))?;
         let packing =

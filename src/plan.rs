@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::build_secrets::SecretSources;
 use crate::builder::BuilderChoice;
+use crate::context::checkout::Checkout;
+pub use crate::names::PARENT_ARG;
 use crate::names::{
     ArtifactName, ContextHash, Digest, HashScheme, HttpUrl, ImageName, ImageNamespaces, IndexPrefix, NameError,
     Namespace, Project, PushDate, RepoPath, TaskId,
@@ -20,12 +22,6 @@ use crate::names::{
 pub use artifact::{ArtifactPlan, ExportChoice, Storage};
 pub use companion::Companion;
 pub use ingredients::CacheFrom;
-
-/// The build argument by which a `Dockerfile` reads the name of its parent, as `image_builder` calls it.
-pub const PARENT_ARG: &str = "DOCKER_IMAGE_PARENT";
-
-/// The time of all files of a context, 2016-01-01: taskgraph's.
-pub const CONTEXT_TIME: u32 = 1_451_606_400;
 
 /// The build argument that tells tools in RUN steps the latest time of a reproducible image.
 pub const EPOCH_ARG: &str = "SOURCE_DATE_EPOCH";
@@ -113,9 +109,10 @@ pub enum ContextSource {
     File(PathBuf),
     /// An image directory on this machine.
     Directory {
-        /// The repository's root, which `# %include` paths start from.
-        root: PathBuf,
-        /// The image directory, below the root.
+        /// The repository.
+        #[serde(rename = "root")]
+        checkout: Checkout,
+        /// The image directory, below its root.
         directory: PathBuf,
     },
 }

@@ -17,6 +17,7 @@ use super::{Failed, aside, command_line, secret_values};
 use crate::build_log::BuildLog;
 use crate::build_script::{self, ScriptError};
 use crate::config::BuildConfig;
+use crate::context::checkout::Checkout;
 use crate::context::collect::Context;
 use crate::disk::room_for;
 use crate::engine::{Engine, LocalBuild};
@@ -193,9 +194,10 @@ impl Builder<'_> {
 
     /// The context of an image in a file, as a task would get it.
     async fn context(&self, it: &LocalImage) -> Result<Fetched, Failed> {
-        let (root, folder, scheme) = (self.config.place.root.clone(), self.folder.to_owned(), self.config.scheme);
+        let (checkout, folder, scheme) =
+            (self.config.place.checkout.clone(), self.folder.to_owned(), self.config.scheme);
         let (directory, args) = (it.image.directory.clone(), it.image.args.clone());
-        aside(move || spool(&root, &directory, &args, scheme, &folder)).await
+        aside(move || spool(&checkout, &directory, &args, scheme, &folder)).await
     }
 
     /// Lets an image directory's own script build the image. Gives its id.
@@ -225,13 +227,13 @@ fn built(it: &LocalImage, image_id: String, built: bool) -> Built {
 }
 
 fn spool(
-    root: &Path,
+    checkout: &Checkout,
     directory: &Path,
     args: &BTreeMap<String, String>,
     scheme: HashScheme,
     folder: &Path,
 ) -> Result<Fetched, Failed> {
-    let context = Context::collect(root, directory, args, scheme)?;
+    let context = Context::collect(checkout, directory, args, scheme)?;
     let bytes = context.size();
     room_for("the context", folder, bytes)?;
     let unwritable = |source| Failed::Write { path: folder.to_owned(), source };

@@ -6,20 +6,21 @@ use std::io::BufWriter;
 use std::path::Path;
 
 use super::Failed;
+use crate::context::checkout::Checkout;
 use crate::context::collect::Context;
 use crate::names::{ContextHash, HashScheme};
 use crate::scratch::Draft;
 
-/// Writes the context of the image directory `path` in the repository `root` to `out`, which appears when it is
+/// Writes the context of the image directory `path` in the repository to `out`, which appears when it is
 /// complete. Gives its hash.
 pub fn context(
-    root: &Path,
+    checkout: &Checkout,
     path: &Path,
     scheme: HashScheme,
     args: &BTreeMap<String, String>,
     out: &Path,
 ) -> Result<ContextHash, Failed> {
-    let context = Context::collect(root, path, args, scheme)?;
+    let context = Context::collect(checkout, path, args, scheme)?;
     let unwritable = |source| Failed::Write { path: out.to_owned(), source };
     let draft = Draft::of(out).map_err(unwritable)?;
     let hash = context.write_tar_gz(BufWriter::new(draft.file()))?;

@@ -207,6 +207,7 @@ fn fetch_code(error: &FetchError) -> u8 {
 fn collect_code(error: &CollectError) -> u8 {
     match error {
         CollectError::Write(_) => WORLD,
+        CollectError::RunTask { .. } => USAGE,
         CollectError::NoDockerfile { .. }
         | CollectError::OutsideRepository { .. }
         | CollectError::Dockerfile { .. }

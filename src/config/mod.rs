@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::context::checkout::Checkout;
 use crate::names::{ArtifactName, HashScheme, HttpUrl, NameError, Project, PushDate, RepoPath, TaskId};
 use crate::plan::{ArtifactPlan, CacheFrom, ContextPlan, ContextSource, PARENT_ARG, Plan};
 use crate::retry::Patience;
@@ -152,7 +153,7 @@ impl Config {
 }
 
 /// The repository that `path` is in: the given root, or the nearest folder above with `.git` or `.hg`.
-pub fn repository_root(sources: &Sources, path: &Path) -> Result<PathBuf, ConfigError> {
+fn repository_root(sources: &Sources, path: &Path) -> Result<PathBuf, ConfigError> {
     if let Some(root) = sources.parse::<PathBuf>(&settings::ROOT)? {
         return Ok(root);
     }
@@ -165,6 +166,12 @@ pub fn repository_root(sources: &Sources, path: &Path) -> Result<PathBuf, Config
             setting: &settings::ROOT,
             why: "the image directory is in no checkout, and `# %include` paths start from the repository's root",
         })
+}
+
+/// The repository that `path` is in, and where its taskgraph can be.
+pub fn checkout(sources: &Sources, path: &Path) -> Result<Checkout, ConfigError> {
+    let root = repository_root(sources, path)?;
+    Ok(Checkout::new(root, sources.parse(&settings::RUN_TASK)?, sources.search_path()))
 }
 
 /// The parent, whose name in the engine is nobody's to say.
@@ -259,8 +266,8 @@ fn context_source(
         if path.is_file() {
             return Ok((ContextSource::File(path), sources.parse(&settings::CONTEXT_PATH)?));
         }
-        let root = repository_root(sources, &path)?;
-        return Ok((ContextSource::Directory { root, directory: path }, None));
+        let checkout = checkout(sources, &path)?;
+        return Ok((ContextSource::Directory { checkout, directory: path }, None));
     }
     let url: Option<HttpUrl> = sources.parse(&settings::CONTEXT_URL)?;
     match (sources.parse(&settings::CONTEXT_TASK_ID)?, url) {

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, Sources, repository_root, settings};
+use super::{ConfigError, Sources, checkout, settings};
+use crate::context::checkout::Checkout;
 
 /// The value of `--kind` that means: read no `kind.yml`, also where there is one.
 const NO_KIND: &str = "none";
@@ -10,8 +11,8 @@ const NO_KIND: &str = "none";
 /// A repository and its images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImagesPlace {
-    /// The repository's root.
-    pub root: PathBuf,
+    /// The repository.
+    pub checkout: Checkout,
     /// The images roots, the first one first, where they are not at their usual places.
     pub images_dirs: Vec<PathBuf>,
     /// taskgraph's lists of images; absent, those at the usual places.
@@ -24,7 +25,7 @@ impl ImagesPlace {
         let list = |text: &str| text.split(['\n', ':']).filter(|it| !it.is_empty()).map(PathBuf::from).collect();
         let kinds = sources.get(&settings::KIND)?;
         Ok(Self {
-            root: repository_root(sources, directory)?,
+            checkout: checkout(sources, directory)?,
             images_dirs: sources.get(&settings::IMAGES_DIR)?.map(|given| list(&given.text)).unwrap_or_default(),
             kinds: kinds.map(|given| if given.text == NO_KIND { Vec::new() } else { list(&given.text) }),
         })

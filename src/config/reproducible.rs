@@ -2,7 +2,7 @@
 //! `image_archive`'s to know.
 
 use super::{ConfigError, Sources, Surroundings, settings};
-use crate::plan::CONTEXT_TIME;
+use crate::context::collect::CONTEXT_TIME;
 
 /// The latest time in a reproducible image, in seconds since 1970; nothing for an image that stays as the engine made it.
 pub(super) fn read(sources: &Sources, around: &Surroundings) -> Result<Option<u64>, ConfigError> {

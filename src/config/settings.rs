@@ -105,6 +105,7 @@ settings! {
 
     ROOT = Setting::new("root", "IMAGE_WORKER_ROOT", "DIR", "The repository's root [default: the enclosing checkout]").group(TREE);
 
+    RUN_TASK = Setting::new("run-task", "IMAGE_WORKER_RUN_TASK", "DIR", "The directory run-task of an installed taskgraph, which has the files of `# %include-run-task` [default: of the repository's own taskgraph, or of the one on PATH]").group(TREE);
     IMAGES_DIR = Setting::new("images-dir", "IMAGE_WORKER_IMAGES_DIR", "DIR", "The directory of the image directories, from the root; can be repeated, or a list with colons: an image is taken from the first that has it [default: testing/docker or taskcluster/docker, whichever is there; with a kind.yml the docker directory beside it]").group(TREE).repeatable();
     KIND = Setting::new("kind", "IMAGE_WORKER_KIND", "FILE", "The kind.yml of taskgraph's docker-image kind, which says what images there are; can be repeated, or a list with colons; `none`: take every image directory [default: taskcluster/kinds/docker-image/kind.yml or taskcluster/ci/docker-image/kind.yml, where there is one]").group(TREE).repeatable();
 
@@ -190,6 +191,7 @@ pub const RUN: &[&Setting] = &[
     &CONTEXT_MAX_BYTES,
     &CONTEXT_MAX_ENTRIES,
     &ROOT,
+    &RUN_TASK,
     &DOCKER_BUILD_ARGS,
     &DOCKER_BUILD_NETWORK,
     &BUILDER,

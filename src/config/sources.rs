@@ -153,6 +153,11 @@ impl<'a> Sources<'a> {
         self.job.is_some()
     }
 
+    /// The directories of programs.
+    pub(super) fn search_path(&self) -> Option<OsString> {
+        (self.environment)("PATH")
+    }
+
     /// The value of a setting. An empty environment variable counts as not set: task templates write such.
     pub fn get(&self, setting: &'static Setting) -> Result<Option<Given>, ConfigError> {
         if let Some(text) = self.flags.get(setting.name) {

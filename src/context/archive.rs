@@ -5,11 +5,10 @@ use std::cmp::Ordering;
 use std::io::{self, Write};
 
 use crate::names::Digest;
-use crate::plan::CONTEXT_TIME;
 use crate::stream::Tally;
 
 /// 2016-01-01T00:00:00Z, the time of every file in a context.
-pub(super) const MTIME: u32 = CONTEXT_TIME;
+pub const CONTEXT_TIME: u32 = 1_451_606_400;
 
 const BLOCK: usize = 512;
 /// Archives end at a multiple of this: tar's default blocking factor, 20.
@@ -79,7 +78,7 @@ impl<W: Write> TarWriter<W> {
             self.out.write_all(&[0])?;
             self.pad()?;
         }
-        self.out.write_all(&header(name, mode & 0o7777, size, MTIME, b'0'))
+        self.out.write_all(&header(name, mode & 0o7777, size, CONTEXT_TIME, b'0'))
     }
 
     /// Fills the file's last block.

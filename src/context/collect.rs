@@ -10,7 +10,9 @@ use std::path::{Component, Path, PathBuf};
 use flate2::{Compression, GzBuilder};
 
 use super::ahead::{ahead, batches};
-use super::archive::{ArchivePath, MTIME, TarWriter};
+pub use super::archive::CONTEXT_TIME;
+use super::archive::{ArchivePath, TarWriter};
+use super::checkout::Checkout;
 use super::choose::{processed_files, raw_files};
 use super::contents::ContentsHash;
 use super::source::Source;
@@ -37,21 +39,22 @@ pub struct Context {
 }
 
 impl Context {
-    /// Finds the files of the context of `directory`, a path from `root`, the root of the repository.
+    /// Finds the files of the context of `directory`, a path from the root of the repository.
     ///
     /// `args` are the values for `# %ARG` lines; the scheme `contents` does not look at them.
     pub fn collect(
-        root: &Path,
+        checkout: &Checkout,
         directory: &Path,
         args: &BTreeMap<String, String>,
         scheme: HashScheme,
     ) -> Result<Self, CollectError> {
-        let root = std::path::absolute(root).map_err(|error| CollectError::read(root, error))?;
+        let root = std::path::absolute(&checkout.root).map_err(|error| CollectError::read(&checkout.root, error))?;
         let root = normalise(&root);
+        let checkout = checkout.at(root.clone());
         let place = normalise(&root.join(directory));
         let in_repository = place.strip_prefix(&root).map(Path::to_owned);
         let (directory, files) = match scheme {
-            HashScheme::Tar => (in_repository.unwrap_or_default(), processed_files(&root, &place, args)?),
+            HashScheme::Tar => (in_repository.unwrap_or_default(), processed_files(&checkout, &place, args)?),
             HashScheme::Contents => {
                 let directory = in_repository.map_err(|_| {
                     let (directory, root) = (place.clone(), root.clone());
@@ -93,7 +96,7 @@ impl Context {
     /// [`write_tar`](Self::write_tar).
     pub fn write_tar_gz<W: Write>(&self, out: W) -> Result<ContextHash, CollectError> {
         // No file name, a fixed time, a fixed level: nothing else in the gzip format depends on the day.
-        let gzip = GzBuilder::new().mtime(MTIME).write(out, Compression::new(6));
+        let gzip = GzBuilder::new().mtime(CONTEXT_TIME).write(out, Compression::new(6));
         let (gzip, hash) = self.write(gzip)?;
         let mut out = gzip.finish().map_err(CollectError::Write)?;
         out.flush().map_err(CollectError::Write)?;
@@ -203,7 +206,7 @@ mod tests {
     }
 
     fn collect(root: &tempfile::TempDir, scheme: HashScheme) -> Result<Context, CollectError> {
-        Context::collect(&root.path().join("repo"), Path::new("docker/i/"), &BTreeMap::new(), scheme)
+        Context::collect(&root.path().join("repo").as_path().into(), Path::new("docker/i/"), &BTreeMap::new(), scheme)
     }
 
     #[test]
@@ -217,11 +220,13 @@ mod tests {
         assert!(out.is_empty());
         assert!(collect(&root, HashScheme::Contents).unwrap().hash().is_ok());
 
-        let none = Context::collect(root.path(), Path::new("repo"), &BTreeMap::new(), HashScheme::Tar).unwrap_err();
+        let none =
+            Context::collect(&root.path().into(), Path::new("repo"), &BTreeMap::new(), HashScheme::Tar).unwrap_err();
         let expected =
             format!("{} has no Dockerfile; name a directory that has one", root.path().join("repo").display());
         assert_eq!(none.to_string(), expected);
-        let outside = Context::collect(&su, Path::new(".."), &BTreeMap::new(), HashScheme::Contents).unwrap_err();
+        let outside = Context::collect(&su.as_path().into(), Path::new(".."), &BTreeMap::new(), HashScheme::Contents)
+            .unwrap_err();
         assert!(matches!(outside, CollectError::OutsideRepository { .. }));
     }
 

@@ -1,7 +1,9 @@
 //! The context: the files that a build may see, as a tar, and the hash that names it.
 //!
 //! - [`collect`]: from an image directory to a [`collect::Context`], its hash and its tar.
-//! - `choose`: which files, under which names.
+//! - `choose`: which files, under which names. [`checkout`]: the repository that they are in, and its taskgraph;
+//!   [`run_task`]: the files of `# %include-run-task`, and finding the taskgraph that has them; `pinned`: which release
+//!   that should be.
 //! - `walk`, `source`: the files below a directory, the bytes of a file. `archive`: the bytes of the tar.
 //! - [`contents`]: the hash of the scheme `contents`.
 //! - [`owners`]: the files are root's, whoever builds.
@@ -9,18 +11,21 @@
 //!
 //! Where taskgraph has a hash, [`collect`] has the same one; scripts/compare-taskgraph tries. It refuses, with a
 //! reason, a few trees that taskgraph takes: an `# %include` of `../repo-evil` from `/src/repo` (taskgraph compares
-//! characters), `# %include-run-task` (only an installed taskgraph has the files), a `# %ARG` whose name is a regular
-//! expression, or whose value is no template of `re.sub` while no line follows, a device other than `/dev/null`, a
-//! directory that cannot be read (taskgraph leaves it out), a file that changes while it is read; in the scheme
-//! `contents` a directory without a Dockerfile. Named pipes are refused too: taskgraph waits for them forever.
+//! characters), a `# %ARG` whose name is a regular expression, or whose value is no template of `re.sub` while no line
+//! follows, a device other than `/dev/null`, a directory that cannot be read (taskgraph leaves it out), a file that
+//! changes while it is read; in the scheme `contents` a directory without a Dockerfile. Named pipes are refused too:
+//! taskgraph waits for them forever. Before 19.1 taskgraph took `__pycache__` along.
 
 mod ahead;
 mod archive;
+pub mod checkout;
 mod choose;
 pub mod collect;
 pub mod contents;
 pub mod intake;
 pub mod owners;
+pub mod pinned;
+pub mod run_task;
 pub mod safety;
 mod source;
 mod trouble;

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::run_task::RunTaskError;
 use crate::dockerfile::preprocess::LineError;
 
 /// Why there is no context, or no hash.
@@ -33,6 +34,16 @@ pub enum CollectError {
         path: PathBuf,
         /// The line, and what is wrong with it.
         problem: LineError,
+    },
+    /// `# %include-run-task` without a taskgraph.
+    #[error("{}, line {line}: `# %include-run-task` {problem}", path.display())]
+    RunTask {
+        /// The Dockerfile.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+        /// Why there are no files for it.
+        problem: RunTaskError,
     },
     /// A link to nothing, or to itself.
     #[error("{} is a link that leads nowhere; correct or remove it", path.display())]

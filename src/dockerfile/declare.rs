@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek};
 
 use tar::{Archive, EntryType, Header};
 
-use crate::plan::PARENT_ARG;
+use crate::names::PARENT_ARG;
 
 /// A `Dockerfile` is text that people write.
 const LARGEST_DOCKERFILE: u64 = 4 * 1024 * 1024;

@@ -1,10 +1,17 @@
-//! The syntax that taskgraph adds to Dockerfiles: `# %include PATH` and `# %ARG NAME`, read as Python reads text.
-//! Finding the included files is for `collect`, the rules of substitution are for `substitute`.
+//! The syntax that taskgraph adds to Dockerfiles: `# %include PATH`, `# %include-run-task` and `# %ARG NAME`, read as
+//! Python reads text. Finding the included files is for `collect`, the rules of substitution are for `substitute`.
 
 use std::collections::BTreeMap;
 
 pub use super::substitute::SubstituteError;
 use super::substitute::Substitution;
+
+/// What taskgraph writes after a line `# %include-run-task`: the same in all of its releases, 1.0.0 to 24.5.1.
+pub const RUN_TASK_SNIPPET: &str = "COPY run-task/run-task /usr/local/bin/run-task
+COPY run-task/fetch-content /usr/local/bin/fetch-content
+COPY run-task/robustcheckout.py /usr/local/mercurial/robustcheckout.py
+COPY run-task/hgrc /etc/mercurial/hgrc.d/mozilla.rc
+";
 
 /// A Dockerfile as it goes into the context.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +20,8 @@ pub struct Dockerfile {
     pub text: String,
     /// What the `# %include` lines ask for, in order.
     pub includes: Vec<Include>,
+    /// The number of the first `# %include-run-task` line, where there is one.
+    pub run_task: Option<usize>,
 }
 
 /// One `# %include` line.
@@ -49,12 +58,6 @@ pub enum LineProblem {
     /// An argument that was given, and cannot be substituted.
     #[error(transparent)]
     Argument(#[from] SubstituteError),
-    /// `# %include-run-task`
-    #[error(
-        "`# %include-run-task` adds files that only an installed taskgraph has; make this context with taskgraph, \
-         or copy run-task into the repository and use `# %include`"
-    )]
-    IncludeRunTask,
     /// `# %include /…`
     #[error("`# %include {path}` must not be absolute; write the path from the root of the repository")]
     AbsoluteInclude {
@@ -79,7 +82,7 @@ impl Dockerfile {
     /// Processes the bytes of a Dockerfile.
     pub fn process(raw: &[u8], args: &BTreeMap<String, String>) -> Result<Self, LineError> {
         let text = decode(raw)?;
-        let mut dockerfile = Self { text: String::with_capacity(text.len()), includes: Vec::new() };
+        let mut dockerfile = Self { text: String::with_capacity(text.len()), includes: Vec::new(), run_task: None };
         let mut substitutions = Vec::new();
         for (line, number) in text.split_inclusive('\n').zip(1..) {
             let at_line = |problem| LineError { line: number, problem };
@@ -89,12 +92,18 @@ impl Dockerfile {
                 continue;
             }
             let line = substitutions.iter().fold(line.to_owned(), |line, one: &Substitution| one.apply(&line));
+            dockerfile.text.push_str(&line);
             // An include is looked for after substitution.
-            if line.starts_with("# %include") {
+            if !line.starts_with("# %include") {
+                continue;
+            }
+            if strip(&line) == "# %include-run-task" {
+                dockerfile.text.push_str(RUN_TASK_SNIPPET);
+                dockerfile.run_task.get_or_insert(number);
+            } else {
                 let path = included(&line).map_err(at_line)?.to_owned();
                 dockerfile.includes.push(Include { line: number, path });
             }
-            dockerfile.text.push_str(&line);
         }
         Ok(dockerfile)
     }
@@ -120,9 +129,6 @@ fn definition(line: &str, args: &BTreeMap<String, String>) -> Result<Substitutio
 }
 
 fn included(line: &str) -> Result<&str, LineProblem> {
-    if strip(line) == "# %include-run-task" {
-        return Err(LineProblem::IncludeRunTask);
-    }
     let path = argument(line, "# %include ");
     if path.starts_with('/') {
         return Err(LineProblem::AbsoluteInclude { path: path.to_owned() });
@@ -187,6 +193,23 @@ mod tests {
     }
 
     #[test]
+    fn the_lines_that_copy_run_task_follow_its_include() {
+        let done = |raw: &str, pairs| Dockerfile::process(raw.as_bytes(), &args(pairs)).unwrap();
+        let dockerfile = done("FROM x\r\n# %include-run-task \t\r\nRUN y\n", &[]);
+        let text = format!("FROM x\n# %include-run-task \t\n{RUN_TASK_SNIPPET}RUN y\n");
+        assert_eq!(dockerfile, Dockerfile { text, includes: Vec::new(), run_task: Some(2) });
+        // After substitution, which does not touch the lines themselves; each time; the last line has no end.
+        let dockerfile =
+            done("# %ARG W\n# %ARG run\n# %include-$W\n# %include-run-task", &[("W", "run-task"), ("run", "")]);
+        let twice = format!("# %include-run-task\n{RUN_TASK_SNIPPET}# %include-run-task{RUN_TASK_SNIPPET}");
+        assert_eq!((dockerfile.text, dockerfile.run_task), (twice, Some(3)));
+        for other in [" # %include-run-task\n", "# %include-run-tasks\n", "# %include  run-task\n"] {
+            assert_eq!(done(other, &[]).run_task, None);
+        }
+        assert_eq!(process("# %include-run-tasks\n", &[]).1, [(1, "run-tasks".into())]);
+    }
+
+    #[test]
     fn an_argument_that_looks_like_a_definition_is_none() {
         assert_eq!(process("# %ARG A\n$A B\n", &[("A", "# %ARG")]).0, "# %ARG B\n");
     }
@@ -196,7 +219,6 @@ mod tests {
         let missing = "line 2: `# %ARG BASE` needs an argument that was not given; give BASE=VALUE";
         assert_eq!(refusal(b"FROM x\n# %ARG BASE\n", &[("OTHER", "")]), missing);
         assert_eq!(refusal(b"a\rb\r\n\xff", &[]), "line 3: is not UTF-8; save the file as UTF-8");
-        assert!(refusal(b"# %include-run-task\n", &[]).starts_with("line 1: `# %include-run-task` adds files"));
         assert!(refusal(b"# %include /etc\n", &[]).starts_with("line 1: `# %include /etc` must not be absolute"));
         assert!(refusal(b"# %ARG A", &[("A", "\\")]).starts_with("line 1: the value of the argument A has \"\\\\\""));
     }

@@ -17,6 +17,7 @@ use crate::config::{
     self, BuildConfig, Config, ConfigError, DecideConfig, ImageSource, LoadConfig, LookupConfig, PushConfig, Sources,
     Surroundings, TreeConfig, settings,
 };
+use crate::context::checkout::Checkout;
 use crate::engine;
 use crate::names::{HashScheme, ImageName, TaskId};
 use crate::report::Report;
@@ -147,9 +148,9 @@ fn tell(outcome: &Outcome, json: bool) -> Result<String, Failed> {
 }
 
 fn hash(image: &ImageDirectory, sources: &Sources, json: bool) -> Result<String, Failed> {
-    let (root, args) = directory_settings(image, sources)?;
+    let (checkout, args) = directory_settings(image, sources)?;
     let scheme: HashScheme = sources.parse_or_default(&settings::SCHEME)?;
-    let hash = commands::hash::hash(&root, &absolute(&image.path), scheme, &args)?;
+    let hash = commands::hash::hash(&checkout, &absolute(&image.path), scheme, &args)?;
     if let Some(out) = sources.parse::<PathBuf>(&settings::OUT)? {
         std::fs::write(&out, format!("{hash}\n")).map_err(|source| Failed::Write { path: out, source })?;
     }
@@ -157,10 +158,10 @@ fn hash(image: &ImageDirectory, sources: &Sources, json: bool) -> Result<String,
 }
 
 fn context(image: &ImageDirectory, sources: &Sources, json: bool) -> Result<String, Failed> {
-    let (root, args) = directory_settings(image, sources)?;
+    let (checkout, args) = directory_settings(image, sources)?;
     let out: PathBuf = sources.require(&settings::OUT, "the context needs a place")?;
     let scheme: HashScheme = sources.parse_or_default(&settings::SCHEME)?;
-    let hash = commands::context::context(&root, &absolute(&image.path), scheme, &args, &out)?;
+    let hash = commands::context::context(&checkout, &absolute(&image.path), scheme, &args, &out)?;
     Ok(answer(json, &serde_json::json!({ "hash": hash, "file": out }), &hash.to_string()))
 }
 
@@ -276,12 +277,12 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// The repository's root and the preprocessing arguments of an image directory.
+/// The repository and the preprocessing arguments of an image directory.
 fn directory_settings(
     image: &ImageDirectory,
     sources: &Sources,
-) -> Result<(PathBuf, BTreeMap<String, String>), ConfigError> {
+) -> Result<(Checkout, BTreeMap<String, String>), ConfigError> {
     let mut args = config::dockerfile_args(sources)?;
     args.extend(image.args.iter().cloned());
-    Ok((config::repository_root(sources, &image.path)?, args))
+    Ok((config::checkout(sources, &image.path)?, args))
 }

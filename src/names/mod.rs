@@ -18,6 +18,9 @@ pub use push_date::PushDate;
 pub use reference::{is_repository, is_tag};
 pub use url::HttpUrl;
 
+/// The build argument by which a `Dockerfile` reads the name of its parent, as `image_builder` calls it.
+pub const PARENT_ARG: &str = "DOCKER_IMAGE_PARENT";
+
 /// Why a text is not the name that it was given for.
 ///
 /// The message says what the name must look like; who asked for the name adds which setting it came from.

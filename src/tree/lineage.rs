@@ -102,7 +102,7 @@ impl Tree {
 
     /// The context of an image, its files found and not yet read.
     pub fn context(&self, image: &Image, scheme: HashScheme) -> Result<Context, TreeError> {
-        Ok(Context::collect(self.root(), &image.directory, &image.args, scheme)?)
+        Ok(Context::collect(self.checkout(), &image.directory, &image.args, scheme)?)
     }
 
     /// The family, each with its parent.
@@ -300,7 +300,7 @@ mod tests {
             of_args(of(&before, "c").context, &BTreeMap::new(), b.index_hash).unwrap()
         );
         let directory = files.at("testing/docker/a");
-        let alone = Context::collect(files.root(), &directory, &BTreeMap::new(), HashScheme::Tar).unwrap();
+        let alone = Context::collect(&files.root().into(), &directory, &BTreeMap::new(), HashScheme::Tar).unwrap();
         assert_eq!(a.context, alone.hash().unwrap());
 
         files.write("testing/docker/a/more", "");

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::config::ImagesPlace;
+use crate::context::checkout::Checkout;
 use crate::context::collect::CollectError;
 use crate::dockerfile::base_images::Recipe;
 use crate::dockerfile::preprocess::Dockerfile;
@@ -46,7 +47,7 @@ const USUAL_PLACES: [&str; 2] = ["testing/docker", "taskcluster/docker"];
 /// error when that one is asked for.
 #[derive(Debug)]
 pub struct Tree {
-    root: PathBuf,
+    checkout: Checkout,
     /// The directories that hold the image directories; an image is taken from the first that has it.
     images_roots: Vec<PathBuf>,
     /// The `kind.yml` files; several where a project adds its images to those of another.
@@ -98,16 +99,17 @@ impl Tree {
     /// a Dockerfile.
     pub fn open(place: &ImagesPlace) -> Result<Self, TreeError> {
         // What is relative to the current directory would be taken for relative to the root further down.
-        let root = std::path::absolute(&place.root);
-        let root = root.map_err(|error| TreeError::Read { path: place.root.clone(), error })?;
-        let kinds = place.kinds.clone().unwrap_or_else(|| kind::usual(&root));
-        let kinds: Vec<_> = kinds.iter().map(|file| kind::read(file, &root)).collect::<Result<_, _>>()?;
-        kinds.iter().for_each(|kind| kind.warn_of_what_is_not_run(&root));
-        let images_roots = images_roots(&root, &place.images_dirs, &kinds)?;
+        let unreadable = |error| TreeError::Read { path: place.checkout.root.clone(), error };
+        let checkout = place.checkout.at(std::path::absolute(&place.checkout.root).map_err(unreadable)?);
+        let root = &checkout.root;
+        let kinds = place.kinds.clone().unwrap_or_else(|| kind::usual(root));
+        let kinds: Vec<_> = kinds.iter().map(|file| kind::read(file, root)).collect::<Result<_, _>>()?;
+        kinds.iter().for_each(|kind| kind.warn_of_what_is_not_run(root));
+        let images_roots = images_roots(root, &place.images_dirs, &kinds)?;
         let directories = Directories::read(&images_roots)?;
         let others = directories.others;
         let (kinds_read, images, packages) = (Vec::new(), BTreeMap::new(), PackageDigests::new());
-        let mut tree = Self { root, images_roots, kinds: kinds_read, images, others, packages };
+        let mut tree = Self { checkout, images_roots, kinds: kinds_read, images, others, packages };
         for kind in kinds {
             tree.add_kind(kind);
         }
@@ -153,7 +155,7 @@ impl Tree {
     /// The images root that has a directory, else the first.
     fn images_root_of(&self, below: &str) -> &Path {
         let has = |root: &&PathBuf| root.join(below).is_dir();
-        self.images_roots.iter().find(has).or(self.images_roots.first()).unwrap_or(&self.root)
+        self.images_roots.iter().find(has).or(self.images_roots.first()).map_or(self.root(), PathBuf::as_path)
     }
 
     /// Whether a directory is only what entries of the `kind.yml` are made from, under names of their own.
@@ -162,10 +164,16 @@ impl Tree {
             && !is_versioned(self.images_root_of(image.name.as_str()), &image.name)
     }
 
+    /// The repository.
+    #[must_use]
+    pub fn checkout(&self) -> &Checkout {
+        &self.checkout
+    }
+
     /// The repository's root, which `# %include` is relative to.
     #[must_use]
     pub fn root(&self) -> &Path {
-        &self.root
+        &self.checkout.root
     }
 
     /// Where the files of an image in a registry are, VERSION for example.
@@ -291,7 +299,7 @@ impl Tree {
 
     /// A path as people write it: from the repository's root.
     fn shown(&self, path: &Path) -> PathBuf {
-        path.strip_prefix(&self.root).unwrap_or(path).to_owned()
+        path.strip_prefix(self.root()).unwrap_or(path).to_owned()
     }
 
     /// Paths as people write them, in a row.

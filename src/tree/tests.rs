@@ -163,7 +163,7 @@ fn an_image_is_named_or_its_directory() {
 
 #[test]
 fn a_kind_is_found_by_itself_and_brings_its_images() {
-    let place = |files: &Files| ImagesPlace { root: files.root().to_owned(), ..ImagesPlace::default() };
+    let place = |files: &Files| ImagesPlace { checkout: files.root().into(), ..ImagesPlace::default() };
     for (at, text) in [
         ("taskcluster/kinds/docker-image/kind.yml", "tasks: {a: {}}"),
         ("taskcluster/ci/docker-image/kind.yml", "jobs: {a: {}}"),
@@ -205,7 +205,7 @@ fn an_image_is_taken_from_the_first_root_that_has_it() {
         ..ImagesPlace::default()
     };
     for place in [by_reference, named] {
-        let tree = Tree::open(&ImagesPlace { root: files.root().to_owned(), ..place }).unwrap();
+        let tree = Tree::open(&ImagesPlace { checkout: files.root().into(), ..place }).unwrap();
         assert_eq!(tree.parent(&name("tb")).unwrap(), Some(name("base")));
         assert_eq!(tree.image(&name("base")).unwrap().directory, files.at("taskcluster/docker/base"));
         assert_eq!(tree.image(&name("both")).unwrap().directory, files.at("comm/taskcluster/docker/both"));
@@ -222,7 +222,7 @@ fn an_image_of_another_project_says_where_it_is() {
             "reference-base-path: taskcluster/kinds\nreference-tasks: [base]\ntasks: {tb: {parent: base}}",
         ),
     ]);
-    let tree = Tree::open(&ImagesPlace { root: files.root().to_owned(), ..ImagesPlace::default() }).unwrap();
+    let tree = Tree::open(&ImagesPlace { checkout: files.root().into(), ..ImagesPlace::default() }).unwrap();
     let error = tree.family(&[name("tb")]).unwrap_err().to_string();
     assert!(error.starts_with("the parent of the image tb: the image base is another project's, by "), "{error}");
 }

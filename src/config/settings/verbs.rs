@@ -3,15 +3,15 @@
 use super::{
     ACCESS_TOKEN, ARTIFACT_NAME, BUILDER, CALL_TIMEOUT, CENTRAL, CERTIFICATE, CLIENT_ID, CONTEXTS, DECISION_TASK,
     DOCKER_BUILD_NETWORK, DOCKER_CONFIG, DOCKER_HOST, DOT, ENGINE, FORCE, IMAGES_DIR, INDEX, KIND, LONGEST_PAUSE,
-    NO_CACHE, NO_FOLLOW, OFFLINE, OUT, PIN, PROJECT, PROXY_URL, PUSH, PUSHDATE, ROOT, ROOT_URL, RUN, SCHEME, SECRET,
-    SILENCE, Setting, TAG, TASK_TEMPLATE, TRIES, VALUES, WITH_PARENTS, WORK_DIR, YES, ZSTD_LEVEL,
+    NO_CACHE, NO_FOLLOW, OFFLINE, OUT, PIN, PROJECT, PROXY_URL, PUSH, PUSHDATE, ROOT, ROOT_URL, RUN, RUN_TASK, SCHEME,
+    SECRET, SILENCE, Setting, TAG, TASK_TEMPLATE, TRIES, VALUES, WITH_PARENTS, WORK_DIR, YES, ZSTD_LEVEL,
 };
 
 /// Settings that are taken together.
 type Taken = &'static [&'static Setting];
 
 /// Where the images of a repository are.
-const PLACE: Taken = &[&ROOT, &IMAGES_DIR, &KIND];
+const PLACE: Taken = &[&ROOT, &RUN_TASK, &IMAGES_DIR, &KIND];
 /// Where images are looked up.
 const INDEXED: Taken = &[&PROJECT, &CENTRAL, &ARTIFACT_NAME];
 /// How calls are made.
@@ -28,8 +28,8 @@ pub const VERBS: &[(&str, &[Taken])] = &[
     ("run", &[RUN]),
     ("replay", &[RUN]),
     ("rerun", &[&[&YES, &NO_FOLLOW, &LONGEST_PAUSE], ACCESS, PATIENCE]),
-    ("hash", &[&[&ROOT, &SCHEME, &OUT]]),
-    ("context", &[&[&ROOT, &SCHEME, &OUT]]),
+    ("hash", &[&[&ROOT, &RUN_TASK, &SCHEME, &OUT]]),
+    ("context", &[&[&ROOT, &RUN_TASK, &SCHEME, &OUT]]),
     ("lookup", &[PLACE, &[&SCHEME], INDEXED, &[&INDEX], ACCESS, PATIENCE]),
     // Its --index is a route; the prefix of the routes has its variable and its key only.
     ("load", &[PLACE, &[&SCHEME], INDEXED, &[&TAG], ACCESS, PATIENCE, MACHINE]),

@@ -127,6 +127,6 @@ fn write_list(f: &mut fmt::Formatter<'_>, what: &str, findings: &[Finding]) -> f
     findings.iter().try_for_each(|finding| writeln!(f, "- {}", finding.message))
 }
 
-fn counted(number: usize, what: &str) -> String {
+pub(super) fn counted(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::registry::{RegistryProblem, Said};
 use super::super::{Entry, Tree, TreeError, USUAL_PLACES, has_dockerfile};
+use super::drawing::counted;
 use super::relations::{Link, Relations};
 use super::{Finding, Look, Sort};
 use crate::names::ImageName;
@@ -41,6 +42,7 @@ impl<'a> Findings<'a> {
         }
         it.references();
         it.cycles();
+        it.no_taskgraph(looks);
         (it.problems, it.hints)
     }
 
@@ -151,7 +153,7 @@ impl<'a> Findings<'a> {
             _ => return,
         };
         let own = self.tree.directory(name.as_str());
-        let places = USUAL_PLACES.iter().map(|place| self.tree.root.join(place).join(name.as_str()));
+        let places = USUAL_PLACES.iter().map(|place| self.tree.root().join(place).join(name.as_str()));
         let other = |other: &Path| {
             let same = || other.canonicalize().ok() == directory.canonicalize().ok();
             other != directory && has_dockerfile(other) && !same()
@@ -200,11 +202,21 @@ impl<'a> Findings<'a> {
         }
     }
 
+    /// Contexts that this machine cannot make.
+    fn no_taskgraph(&mut self, looks: &BTreeMap<ImageName, Look>) {
+        let without: Vec<_> = looks.values().filter_map(|look| look.no_taskgraph.as_ref()).collect();
+        if let Some(error) = without.first() {
+            let images = counted(without.len(), "image");
+            let message = format!("no hash of {images}: `# %include-run-task` {error}");
+            self.hints.push(Finding { image: None, message });
+        }
+    }
+
     /// An error and its causes, with paths as people write them.
     fn told(&self, error: &TreeError) -> String {
         let chain = std::iter::successors(Some(error as &dyn Error), |error| (*error).source());
         let text = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-        text.replace(&format!("{}/", self.tree.root.display()), "").replace('\n', " ")
+        text.replace(&format!("{}/", self.tree.root().display()), "").replace('\n', " ")
     }
 
     fn problem(&mut self, name: &ImageName, message: String) {

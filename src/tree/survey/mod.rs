@@ -14,6 +14,8 @@ use serde::Serialize;
 use super::lineage::{in_parallel, index_hash};
 use super::registry::{Checked, Said};
 use super::{Entry, Tree, TreeError};
+use crate::context::collect::CollectError;
+use crate::context::run_task::RunTaskError;
 use crate::dockerfile::base_images::Recipe;
 use crate::names::{ContextHash, HashScheme, ImageName};
 use findings::Findings;
@@ -108,6 +110,8 @@ struct Look {
     parent_is_told: bool,
     /// The files of its context, their bytes, their hash.
     context: Option<(usize, u64, ContextHash)>,
+    /// Why its context has no files of taskgraph's.
+    no_taskgraph: Option<RunTaskError>,
     /// What its registry files say.
     said: Option<Said>,
     errors: Vec<TreeError>,
@@ -149,6 +153,12 @@ impl Tree {
         });
         match measured {
             Ok(measured) => look.context = Some(measured),
+            // Nothing is wrong with the image: this machine has no taskgraph.
+            Err(TreeError::Context(CollectError::RunTask {
+                problem: RunTaskError::NotInstalled { pinned }, ..
+            })) => {
+                look.no_taskgraph = Some(RunTaskError::NotInstalled { pinned });
+            }
             Err(error) => look.errors.push(error),
         }
         match image.dockerfile() {

@@ -264,6 +264,29 @@ fn the_fields_habits_are_hints() {
 }
 
 #[test]
+fn without_a_taskgraph_there_are_images_and_no_hashes() {
+    let files = [
+        ("a/Dockerfile", "FROM debian:12\n# %include-run-task\n"),
+        ("b/Dockerfile", "# %include-run-task\nFROM registry.example.com/c:1\n"),
+        ("c/Dockerfile", "FROM debian:12\n"),
+        ("c/VERSION", "1\n"),
+        ("c/REGISTRY", "registry.example.com\n"),
+    ];
+    assert_eq!(
+        hints(&files),
+        [
+            "no hash of 2 images: `# %include-run-task` needs an installed taskgraph, and there is none on PATH: pip install \
+          taskcluster-taskgraph, or name its directory run-task with --run-task"
+        ]
+    );
+    let survey = survey(&files).1;
+    assert_eq!(from(&survey, "b"), ["c Registry FROM registry.example.com/c:1"]);
+    assert_eq!(image(&survey, "a").bases, ["debian:12"]);
+    let hashed = survey.images.iter().map(|image| image.context_hash.is_some());
+    assert_eq!(hashed.collect::<Vec<_>>(), [false, false, true]);
+}
+
+#[test]
 fn a_kind_says_what_tasks_build() {
     let files = Files::new(&[
         ("taskcluster/docker/REGISTRY", "registry.example.com"),
