@@ -3,10 +3,13 @@
 Run by scripts/compare-taskgraph. The scheme `tar` is compared with the installed package, `contents` with the four
 steps of taskgraph's documentation, written down below. A tree that one side refuses, the other must refuse as well;
 the few documented exceptions are trees that taskgraph takes (or hangs on) and image-worker refuses on purpose.
+`# %include-run-task` takes the files of the same package: it is the `taskgraph` on PATH.
 """
 
 import argparse
 import hashlib
+import importlib.metadata
+import inspect
 import os
 import random
 import shlex
@@ -16,9 +19,12 @@ import subprocess
 import sys
 import tempfile
 
+from taskgraph.util import docker
 from taskgraph.util.docker import generate_context_hash
 
 IMAGE = "testing/docker/image"
+# Releases before 19.1 take these along; image-worker does as newer ones do.
+LEAVES_CACHES_OUT = "__pycache__" in inspect.getsource(docker)
 SIZES = [0, 1, 100, 511, 512, 513, 1024, 7679, 7680, 7681, 8703, 8704, 8705, 9728, 10239, 10240, 10241, 20480]
 SIZES += [16383, 16384, 16385, 65535, 65536, 65537, 200000]
 MODES = [0o644] * 6 + [0o755] * 4 + [0o600, 0o400, 0o777, 0o666, 0o664, 0o1644, 0o1755, 0o640, 0o444, 0o555]
@@ -57,6 +63,13 @@ class Tree:
             os.makedirs(path)
             self.directories.append(name)
             self.fill(path, self.rng.randrange(0, 6))
+        if self.chance(15):
+            # Its files of the same names are replaced, if the Dockerfile includes run-task.
+            path = os.path.join(self.image, "run-task")
+            if not os.path.lexists(path):
+                os.mkdir(path)
+                for name in ("run-task", "hgrc", "other"):
+                    self.write(os.path.join(path, name))
         self.write_dockerfile()
         self.odd_things()
 
@@ -88,7 +101,7 @@ class Tree:
                 os.mkdir(path)
                 self.directories.append(inside)
                 self.fill(path, self.rng.randrange(0, 5), depth + 1)
-            elif kind == 4 and depth < 4:
+            elif kind == 4 and depth < 4 and LEAVES_CACHES_OUT:
                 cache = os.path.join(directory, "__pycache__")
                 if not os.path.lexists(cache):
                     self.make_cache(cache, depth)
@@ -173,7 +186,9 @@ class Tree:
         os.chmod(path, self.rng.choice(MODES + [0o4755]))
 
     def line(self):
-        kind = self.rng.randrange(12)
+        kind = self.rng.randrange(13)
+        if kind == 12:
+            return self.run_task()
         if kind < 3 and self.args:
             return "# %ARG " + self.rng.choice(SPACES) + self.rng.choice(list(self.args)) + self.rng.choice(SPACES)
         if kind < 5:
@@ -203,6 +218,16 @@ class Tree:
             ]
         )
 
+    def run_task(self):
+        """A line `# %include-run-task`, or one that looks like it."""
+        kind = self.rng.randrange(8)
+        if kind == 0:
+            return self.rng.choice([" # %include-run-task", "#%include-run-task", "# %INCLUDE-run-task"])
+        if kind == 1:
+            self.args["W"] = "run-task"
+            return "# %ARG W\n# %include-$W"
+        return "# %include-run-task" + self.rng.choice(SPACES)
+
     def odd_things(self):
         """Now and then something that one side or both refuse."""
         kind = self.rng.randrange(200)
@@ -225,13 +250,10 @@ class Tree:
             os.mkfifo(path)
             self.deviation["tar"] = self.deviation["contents"] = "a named pipe: taskgraph waits for it forever"
         elif kind < 13:
-            self.append(dockerfile, "# %include-run-task\n")
-            self.deviation["tar"] = "# %include-run-task: only an installed taskgraph has the files"
-        elif kind < 16:
             os.mkdir(self.root + "-evil")
             self.append(dockerfile, "# %include ../repo-evil\n")
             self.deviation["tar"] = "an include of /repo-evil is not inside /repo"
-        elif kind < 18:
+        elif kind < 15:
             self.args["A.B"] = "x"
             self.append(dockerfile, "# %ARG A.B\nRUN $A.B $AxB\n")
             self.deviation["tar"] = "an argument name that is a regular expression"
@@ -279,13 +301,17 @@ def main():
     program = os.path.abspath(options.program)
 
     base = os.path.realpath(tempfile.mkdtemp(prefix="compare-taskgraph-"))
+    # This very package, wherever else there is one.
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path}
+    with_run_task = 0
     counts = {"equal": 0, "refused": 0, "deviation": 0}
     for seed in range(options.seed, options.seed + options.trees):
         place = os.path.join(base, str(seed))
         tree = Tree(place, seed)
         for scheme in ("tar", "contents"):
             want, why = expected(tree, scheme)
-            run = subprocess.run(command(program, tree, scheme), capture_output=True, timeout=60)
+            run = subprocess.run(command(program, tree, scheme), capture_output=True, timeout=60, env=environment)
             said = run.stdout.decode(errors="replace")
             # A refusal is exit 2 or 10 and nothing on stdout, not a crash.
             fine = said == want + "\n" and run.returncode == 0 if want else not said and run.returncode in (2, 10)
@@ -295,12 +321,14 @@ def main():
                 print(f"image-worker: exit {run.returncode}, {said!r}, {run.stderr.decode(errors='replace')}")
                 print("again:", shlex.join(command(program, tree, scheme)))
                 return 1
+            with_run_task += b"takes the files of taskgraph" in run.stderr
             counts["equal" if want else "deviation" if scheme in tree.deviation else "refused"] += 1
         shutil.rmtree(place)
     shutil.rmtree(base)
     print(
-        f"{options.trees} trees, {sum(counts.values())} hashes: all equal ({counts['equal']} times the same hash, "
-        f"{counts['refused']} refused by both, {counts['deviation']} refused by image-worker as documented)"
+        f"taskgraph {importlib.metadata.version('taskcluster-taskgraph')}: {options.trees} trees, {sum(counts.values())} hashes: all equal ({counts['equal']} times the same hash, "
+        f"{counts['refused']} refused by both, {counts['deviation']} refused by image-worker as documented; "
+        f"{with_run_task} with run-task)"
     )
     return 0
 

@@ -142,7 +142,8 @@ fn a_project_of_geckos_kind_is_decided_as_it_is() {
     let words = ["image own", "line 2", "{dockerhub:ubuntu:latest}", "no image reference"];
     offline(&world, "graph.json", &graph_of(&json!(template("own"))).to_string(), &[]).assert_fails(2, &words);
     let tree = program(["tree", "--root", path(world.root.path())], []).finish();
-    tree.assert_fails(10, &["1 problem", "image own"]);
+    assert_eq!(tree.code, 10, "{}", tree.stderr);
+    assert!(tree.stdout.contains("1 problem:\n- the Dockerfile of the image own: line 2: "), "{}", tree.stdout);
 }
 
 #[test]

@@ -70,12 +70,62 @@ fn a_context_is_the_same_file_every_time_and_never_half_there() {
     assert_eq!(std::fs::read(target).unwrap(), first, "the earlier context is untouched; hash {hash}");
 }
 
+/// An installed taskgraph of this release, as far as `# %include-run-task` needs it; gives its directory run-task.
+fn install(packages: &Path, version: &str) -> std::path::PathBuf {
+    let run_task = packages.join("taskgraph/run-task");
+    std::fs::create_dir_all(&run_task).unwrap();
+    std::fs::create_dir(packages.join(format!("taskcluster_taskgraph-{version}.dist-info"))).unwrap();
+    for file in ["run-task", "fetch-content", "hgrc", "robustcheckout.py"] {
+        std::fs::write(run_task.join(file), format!("{file} {version}\n")).unwrap();
+    }
+    run_task
+}
+
+#[test]
+fn run_task_is_included_from_the_taskgraph_that_is_named_or_the_repositorys_own() {
+    let repository = Repository::bare("tester", "FROM scratch\n# %include-run-task\n");
+    let requirements = repository.root.path().join("taskcluster/requirements.txt");
+    std::fs::create_dir(requirements.parent().unwrap()).unwrap();
+    std::fs::write(&requirements, "taskcluster-taskgraph==14.0.0 \\\n").unwrap();
+    let directory = repository.directory();
+    let hash = |more: &[&str], variables: Vec<(String, String)>| {
+        program(["hash", path(&directory)].into_iter().chain(more.iter().copied()), variables).finish()
+    };
+
+    let none = hash(&[], vec![("PATH".to_owned(), path(&directory).to_owned())]);
+    let expected = ["line 2: `# %include-run-task` needs", "requirements.txt pins 14.0.0", "--run-task"];
+    none.assert_fails(2, &expected);
+    none.assert_fails(2, &["pip install taskcluster-taskgraph==14.0.0"]);
+    assert!(hash(&["--scheme", "contents"], vec![]).code == 0, "nothing is included in the scheme of 2015");
+
+    let own = install(&repository.root.path().join("third_party/python/taskcluster_taskgraph"), "15.0.0");
+    let first = hash(&[], vec![]);
+    assert_eq!(first.code, 0, "{}", first.stderr);
+    let log = format!("`# %include-run-task` takes the files of taskgraph 15.0.0 in {}\n", own.display());
+    assert!(first.stderr.ends_with(&log) && first.stderr.lines().count() == 1, "{}", first.stderr);
+
+    let other = install(&repository.root.path().join("packages"), "14.0.0");
+    let by_flag = hash(&["--run-task", path(&other)], vec![]);
+    assert_eq!((by_flag.code, by_flag.stderr.lines().count()), (0, 1), "{}", by_flag.stderr);
+    let by_variable = hash(&[], vec![("IMAGE_WORKER_RUN_TASK".to_owned(), path(&other).to_owned())]);
+    assert_eq!(by_variable.stdout, by_flag.stdout);
+    assert_ne!(first.stdout, by_flag.stdout);
+    hash(&["--run-task", path(&directory)], vec![]).assert_fails(2, &["needs run-task, and ", "--run-task"]);
+
+    // Every subcommand that makes a context has the same one, and says once where the files are from.
+    let tree = program(["tree", "--root", path(repository.root.path()), "--json"], []).finish();
+    let survey: serde_json::Value = serde_json::from_str(&tree.stdout).unwrap();
+    assert_eq!(survey["images"][0]["contextHash"], first.stdout.trim(), "{}", tree.stderr);
+    assert_eq!(tree.stderr.matches("takes the files of").count(), 1, "{}", tree.stderr);
+    assert_eq!(repository.context().1, first.stdout.trim());
+}
+
 #[test]
 fn mistakes_are_told_apart() {
-    let repository = Repository::bare("mistakes", "FROM scratch\n# %include-run-task\n");
+    let repository = Repository::bare("mistakes", "FROM scratch\n# %include none\n");
     let hash = |arguments: &[&str]| program(["hash"].into_iter().chain(arguments.iter().copied()), []).finish();
     let directory = repository.directory();
-    hash(&[path(&directory)]).assert_fails(10, &["Dockerfile", "line 2", "%include-run-task"]);
+    hash(&[path(&directory)]).assert_fails(10, &["Dockerfile", "line 2", "%include none"]);
     hash(&[path(repository.root.path())]).assert_fails(10, &["has no Dockerfile"]);
     let nowhere = Path::new("/proc/self");
     hash(&[path(nowhere)]).assert_fails(2, &["IMAGE_WORKER_ROOT is not set", "--root"]);

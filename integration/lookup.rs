@@ -304,7 +304,7 @@ fn the_images_of_a_kind_are_known_by_its_file() {
     assert_eq!(asked, 2, "one directory with two arguments is two images");
     world
         .lookup_with(&["shared", "--kind", path(&kind)], &[])
-        .assert_fails(2, &["the image shared is not in", "kind.yml"]);
+        .assert_fails(2, &["taskcluster/docker/shared is the definition of one, two; name"]);
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod replay;
 mod reproducible;
 mod rerun;
 mod run;
+mod run_task;
 mod stand_in;
 mod stand_in_tests;
 mod target_arch;

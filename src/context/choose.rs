@@ -125,7 +125,7 @@ fn walk(directory: &Path, skip: Option<&OsStr>) -> Result<Vec<Found>, CollectErr
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
 
@@ -188,6 +188,39 @@ mod tests {
         fs::create_dir_all(&own).unwrap();
         symlink("nowhere", own.join("a.sh")).unwrap();
         assert_eq!(processed(&root).unwrap(), ["Dockerfile", "topsrcdir/tools/a.sh"]);
+    }
+
+    #[test]
+    fn run_task_comes_from_taskgraph_and_replaces_own_files() {
+        let installed =
+            ["taskgraph/run-task", "taskgraph/fetch-content", "taskgraph/hgrc", "taskgraph/robustcheckout.py"];
+        let dockerfile = "FROM x\n# %include-run-task\nRUN y\n";
+        let root =
+            repository(dockerfile, &[&installed[..], &["docker/i/run-task/run-task", "docker/i/run-task/x"]].concat());
+        let repo = root.path().join("repo");
+        let given = repo.join("taskgraph");
+        fs::write(given.join("run-task"), "installed").unwrap();
+        fs::set_permissions(given.join("run-task"), fs::Permissions::from_mode(0o750)).unwrap();
+        let checkout = Checkout::new(repo.clone(), Some(given), None);
+        let files = processed_files(&checkout, &repo.join("docker/i"), &BTreeMap::new()).unwrap();
+        let read = |name: &str| {
+            let (mut bytes, source) = (Vec::new(), files.get(&ArchivePath::new(name)).unwrap());
+            source.copy_to(&mut bytes).unwrap();
+            (source.mode, String::from_utf8(bytes).unwrap())
+        };
+        assert_eq!(read("run-task/run-task"), (0o750, "installed".to_owned()));
+        let text = Dockerfile::process(dockerfile.as_bytes(), &BTreeMap::new()).unwrap().text;
+        assert_eq!(read("Dockerfile"), (0o644, text));
+        let below = |name: &str| format!("run-task/{name}");
+        let all = ["fetch-content", "hgrc", "robustcheckout.py", "run-task", "x"].map(below);
+        assert_eq!(names(files)[1..], all);
+        // In the scheme of 2015 the line is a comment.
+        assert_eq!(names(raw_files(&repo.join("docker/i")).unwrap()), ["Dockerfile", &all[3], &all[4]]);
+
+        let none = processed(&root).unwrap_err();
+        assert!(matches!(&none, CollectError::RunTask { line: 2, .. }), "{none:?}");
+        let expected = "docker/i/Dockerfile, line 2: `# %include-run-task` needs an installed taskgraph, ";
+        assert!(none.to_string().contains(expected), "{none}");
     }
 
     #[test]

@@ -11,9 +11,10 @@
 //!
 //! Where taskgraph has a hash, [`collect`] has the same one; scripts/compare-taskgraph tries. It refuses, with a
 //! reason, a few trees that taskgraph takes: an `# %include` of `../repo-evil` from `/src/repo` (taskgraph compares
-//! characters), a `# %ARG` whose name is a regular expression, or whose value is no template of `re.sub` while no line follows, a device other than `/dev/null`, a
-//! directory that cannot be read (taskgraph leaves it out), a file that changes while it is read; in the scheme
-//! `contents` a directory without a Dockerfile. Named pipes are refused too: taskgraph waits for them forever.
+//! characters), a `# %ARG` whose name is a regular expression, or whose value is no template of `re.sub` while no line
+//! follows, a device other than `/dev/null`, a directory that cannot be read (taskgraph leaves it out), a file that
+//! changes while it is read; in the scheme `contents` a directory without a Dockerfile. Named pipes are refused too:
+//! taskgraph waits for them forever. Before 19.1 taskgraph took `__pycache__` along.
 
 mod ahead;
 mod archive;

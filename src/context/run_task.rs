@@ -212,6 +212,3 @@ fn is_known(source: &str) -> bool {
     let files = files.unwrap_or_default().0.split(['"', '\'']).skip(1).step_by(2).filter(|text| !text.contains('/'));
     lines.eq(RUN_TASK_SNIPPET.lines().map(|line| line.trim_start_matches("COPY "))) && files.eq(RUN_TASK_FILES)
 }
-
-#[cfg(test)]
-mod tests;

@@ -18,7 +18,7 @@ const USUAL: [&str; 2] = ["taskcluster/kinds/docker-image/kind.yml", "taskcluste
 
 /// What the transforms and the loaders are called whose work this program does itself.
 const PACKAGES: [&str; 2] = ["taskgraph.transforms.", "gecko_taskgraph.transforms."];
-const TRANSFORMS: [&str; 3] = ["docker_image:transforms", "cached_tasks:transforms", "task:transforms"];
+const TRANSFORMS: [&str; 3] = ["docker_image", "cached_tasks", "task"];
 const LOADERS: [&str; 2] = ["taskgraph.loader.transform:loader", "comm_taskgraph.loader.merge:loader"];
 
 /// Images by name, each with what is said of it.
@@ -32,8 +32,8 @@ pub(super) struct Kind {
     pub(super) files: Vec<PathBuf>,
     /// The images. Names that no image can have are left out: nothing can ask for them.
     pub(super) images: Images,
-    /// Images of another project's file that is not here, with that file.
-    pub(super) elsewhere: BTreeMap<ImageName, PathBuf>,
+    /// Images of another project's file, which is not here.
+    pub(super) elsewhere: BTreeSet<ImageName>,
     /// The project's own transforms and loader.
     not_run: Vec<String>,
 }
@@ -56,7 +56,7 @@ pub(super) fn read(file: &Path, root: &Path) -> Result<Kind, TreeError> {
         file: file.to_owned(),
         files: vec![file.to_owned()],
         images: Images::new(),
-        elsewhere: BTreeMap::new(),
+        elsewhere: BTreeSet::new(),
         not_run,
     };
     let words = [["tasks", "tasks-from", "task-defaults"], ["jobs", "jobs-from", "job-defaults"]];
@@ -94,7 +94,7 @@ impl Kind {
     fn refer(&mut self, other: &Path, root: &Path, wanted: &[String]) -> Result<(), TreeError> {
         let wanted: BTreeSet<ImageName> = wanted.iter().filter_map(|name| name.parse().ok()).collect();
         if !other.is_file() || other.canonicalize().ok() == self.file.canonicalize().ok() {
-            self.elsewhere.extend(wanted.into_iter().map(|name| (name, other.to_owned())));
+            self.elsewhere.extend(wanted);
             return Ok(());
         }
         let reference = read(other, root)?;
@@ -119,8 +119,11 @@ impl Kind {
 
 /// The transforms and the loader that only the project itself can run.
 fn not_run(document: &Map<String, Value>) -> Vec<String> {
-    let is_known =
-        |name: &&str| PACKAGES.iter().any(|it| name.strip_prefix(it).is_some_and(|it| TRANSFORMS.contains(&it)));
+    // `:transforms` can be left out.
+    let is_known = |name: &&str| {
+        let module = name.strip_suffix(":transforms").unwrap_or(name);
+        PACKAGES.iter().any(|it| module.strip_prefix(it).is_some_and(|it| TRANSFORMS.contains(&it)))
+    };
     let transforms = document.get("transforms").and_then(Value::as_array).into_iter().flatten();
     let transforms = transforms.filter_map(Value::as_str).filter(|name| !is_known(name));
     let loader = document.get("loader").and_then(Value::as_str).filter(|name| !LOADERS.contains(name));
@@ -288,7 +291,7 @@ mod tests {
         let kind = |at: &str| {
             let kind = read(&files.at(at), files.root()).unwrap();
             let names = |it: Vec<&ImageName>| it.into_iter().map(ToString::to_string).collect::<Vec<_>>();
-            (names(kind.images.keys().collect()), names(kind.elsewhere.keys().collect()), kind.files.len())
+            (names(kind.images.keys().collect()), names(kind.elsewhere.iter().collect()), kind.files.len())
         };
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let at = "comm/taskcluster/kinds/docker-image/kind.yml";
@@ -305,7 +308,7 @@ mod tests {
     fn transforms_of_the_project_are_named() {
         let named = |text: &str| not_run(serde_json::from_str::<Value>(text).unwrap().as_object().unwrap());
         let known = r#"{"loader": "taskgraph.loader.transform:loader", "transforms": ["taskgraph.transforms.docker_image:transforms",
-            "gecko_taskgraph.transforms.cached_tasks:transforms", "taskgraph.transforms.task:transforms"]}"#;
+            "gecko_taskgraph.transforms.cached_tasks", "taskgraph.transforms.task:transforms"]}"#;
         assert_eq!(named(known), [""; 0]);
         let own = r#"{"loader": "own.loader:loader", "transforms": ["own.transforms.docker_image:transforms"]}"#;
         assert_eq!(named(own), ["own.transforms.docker_image:transforms", "own.loader:loader"]);

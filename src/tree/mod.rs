@@ -91,7 +91,7 @@ enum Entry {
     /// An image of the `kind.yml` whose directory has no Dockerfile.
     Bare(PathBuf),
     /// An image that its `kind.yml` takes from another project's, which is not in this checkout.
-    Elsewhere { kind: PathBuf, reference: PathBuf },
+    Elsewhere { kind: PathBuf },
 }
 
 impl Tree {
@@ -100,12 +100,12 @@ impl Tree {
     pub fn open(place: &ImagesPlace) -> Result<Self, TreeError> {
         // What is relative to the current directory would be taken for relative to the root further down.
         let unreadable = |error| TreeError::Read { path: place.checkout.root.clone(), error };
-        let root = std::path::absolute(&place.checkout.root).map_err(unreadable)?;
-        let checkout = place.checkout.at(root.clone());
-        let kinds = place.kinds.clone().unwrap_or_else(|| kind::usual(&root));
-        let kinds: Vec<_> = kinds.iter().map(|file| kind::read(file, &root)).collect::<Result<_, _>>()?;
-        kinds.iter().for_each(|kind| kind.warn_of_what_is_not_run(&root));
-        let images_roots = images_roots(&root, &place.images_dirs, &kinds)?;
+        let checkout = place.checkout.at(std::path::absolute(&place.checkout.root).map_err(unreadable)?);
+        let root = &checkout.root;
+        let kinds = place.kinds.clone().unwrap_or_else(|| kind::usual(root));
+        let kinds: Vec<_> = kinds.iter().map(|file| kind::read(file, root)).collect::<Result<_, _>>()?;
+        kinds.iter().for_each(|kind| kind.warn_of_what_is_not_run(root));
+        let images_roots = images_roots(root, &place.images_dirs, &kinds)?;
         let directories = Directories::read(&images_roots)?;
         let others = directories.others;
         let (kinds_read, images, packages) = (Vec::new(), BTreeMap::new(), PackageDigests::new());
@@ -141,8 +141,8 @@ impl Tree {
             };
             self.images.entry(name).or_insert(entry);
         }
-        for (name, reference) in kind.elsewhere {
-            self.images.entry(name).or_insert(Entry::Elsewhere { kind: kind.file.clone(), reference });
+        for name in kind.elsewhere {
+            self.images.entry(name).or_insert(Entry::Elsewhere { kind: kind.file.clone() });
         }
         self.kinds.push(kind.file);
     }
@@ -210,6 +210,11 @@ impl Tree {
         self.usable().filter(move |image| image.directory == directory)
     }
 
+    /// Whether the checkout is only a part of another project's, in whose checkout it is complete.
+    fn is_part(&self) -> bool {
+        self.images.values().any(|entry| matches!(entry, Entry::Elsewhere { .. }))
+    }
+
     /// The images whose directories have a Dockerfile.
     fn usable(&self) -> impl Iterator<Item = &Image> {
         self.images.values().filter_map(|entry| match entry {
@@ -230,11 +235,7 @@ impl Tree {
             Some(Entry::Unusable { kind, problem }) => {
                 Err(TreeError::Kind { name: name.clone(), kind: self.shown(kind), problem: problem.clone() })
             }
-            Some(Entry::Elsewhere { kind, reference }) => Err(TreeError::Elsewhere {
-                name: name.clone(),
-                kind: self.shown(kind),
-                reference: self.shown(reference),
-            }),
+            Some(Entry::Elsewhere { kind }) => Err(TreeError::Elsewhere { name: name.clone(), kind: self.shown(kind) }),
             Some(Entry::Bare(directory)) => {
                 Err(TreeError::NoDockerfile { name: name.clone(), directory: self.shown(directory) })
             }

@@ -1,6 +1,8 @@
 //! Who an image's parent is: the task image that it is built from, by its Dockerfile and by `kind.yml`, which must
 //! not contradict each other. Chains of parents are for `family`.
 
+use std::fs;
+
 use super::registry::is_versioned;
 use super::{Image, Tree};
 use crate::dockerfile::base_images::{By, Recipe, Reference};
@@ -114,10 +116,18 @@ fn can_be_pulled(image: &Image, reference: &Reference) -> Result<(), ParentProbl
     if oci_client::Reference::try_from(name.as_str()).is_ok() {
         return Ok(());
     }
-    let text = image.dockerfile().map(|dockerfile| dockerfile.text).unwrap_or_default();
-    let is_it = |line: &str| line.to_ascii_uppercase().starts_with("FROM") && line.contains(&reference.written);
-    let line = text.lines().position(is_it).map_or(1, |at| at + 1);
+    let line = line_of(image, &reference.written).unwrap_or(1);
     Err(ParentProblem::NoReference { line, instruction: reference.shown(), image: name.clone() })
+}
+
+/// The line of the FROM that names an image: the same one as in the processed text, where it can have another number.
+fn line_of(image: &Image, written: &str) -> Option<usize> {
+    let is_from = |line: &str| line.trim_start().to_ascii_uppercase().starts_with("FROM ");
+    let processed = image.dockerfile().ok()?.text;
+    let which = processed.lines().filter(|line| is_from(line)).position(|line| line.contains(written))?;
+    let raw = fs::read_to_string(image.directory.join("Dockerfile")).ok()?;
+    let mut lines = raw.lines().enumerate().filter(|(_, line)| is_from(line));
+    lines.nth(which).map(|(at, _)| at + 1)
 }
 
 /// The image of the tree that a reference could mean, and the tag that it has there.

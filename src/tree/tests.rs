@@ -224,8 +224,5 @@ fn an_image_of_another_project_says_where_it_is() {
     ]);
     let tree = Tree::open(&ImagesPlace { checkout: files.root().into(), ..ImagesPlace::default() }).unwrap();
     let error = tree.family(&[name("tb")]).unwrap_err().to_string();
-    assert!(
-        error.starts_with("the parent of the image tb: the image base is one of the reference-tasks of "),
-        "{error}"
-    );
+    assert!(error.starts_with("the parent of the image tb: the image base is another project's, by "), "{error}");
 }

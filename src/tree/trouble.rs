@@ -96,17 +96,15 @@ pub enum TreeError {
     },
     /// An image of another project's, which is not in the checkout.
     #[error(
-        "the image {name} is one of the reference-tasks of {}, and {} has none of that project's; call from a checkout of \
-         that project which has this one in it (--root, --kind)",
-        kind.display(), reference.display()
+        "the image {name} is another project's, by the reference-tasks of {}, and that project is not here; call from a \
+         checkout of it which has this one in it (--root, --kind)",
+        kind.display()
     )]
     Elsewhere {
         /// The image.
         name: ImageName,
         /// The file that names it.
         kind: PathBuf,
-        /// The file that should list it.
-        reference: PathBuf,
     },
     /// A directory that is no image itself: others are made from it.
     #[error("{} is the definition of {}; name the image that you want", directory.display(), names.join(", "))]

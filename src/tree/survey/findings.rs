@@ -79,10 +79,12 @@ impl<'a> Findings<'a> {
                 }
                 error => self.told(error),
             };
+            // What another project's checkout has.
+            let is_missing = matches!(error, TreeError::Context(_)) && self.tree.is_part();
             match self.tree.sort(name, look, self.relations) {
-                Some(_) => self.problem(name, message),
-                // Nobody builds it.
-                None => self.hints.push(Finding { image: Some(name.clone()), message }),
+                Some(_) if !is_missing => self.problem(name, message),
+                // Nobody builds it, or nobody here.
+                _ => self.hints.push(Finding { image: Some(name.clone()), message }),
             }
         }
         if let Some(error) = look.parent.as_ref().and_then(|parent| self.tree.task_image(parent).err()) {

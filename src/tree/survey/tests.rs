@@ -6,6 +6,8 @@ use std::path::Path;
 use super::super::fixture::{self, Files};
 use super::*;
 
+mod kinds;
+
 const DIGEST_A: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const DIGEST_B: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
@@ -262,6 +264,29 @@ fn the_fields_habits_are_hints() {
 }
 
 #[test]
+fn without_a_taskgraph_there_are_images_and_no_hashes() {
+    let files = [
+        ("a/Dockerfile", "FROM debian:12\n# %include-run-task\n"),
+        ("b/Dockerfile", "# %include-run-task\nFROM registry.example.com/c:1\n"),
+        ("c/Dockerfile", "FROM debian:12\n"),
+        ("c/VERSION", "1\n"),
+        ("c/REGISTRY", "registry.example.com\n"),
+    ];
+    assert_eq!(
+        hints(&files),
+        [
+            "no hash of 2 images: `# %include-run-task` needs an installed taskgraph, and there is none on PATH: pip install \
+          taskcluster-taskgraph, or name its directory run-task with --run-task"
+        ]
+    );
+    let survey = survey(&files).1;
+    assert_eq!(from(&survey, "b"), ["c Registry FROM registry.example.com/c:1"]);
+    assert_eq!(image(&survey, "a").bases, ["debian:12"]);
+    let hashed = survey.images.iter().map(|image| image.context_hash.is_some());
+    assert_eq!(hashed.collect::<Vec<_>>(), [false, false, true]);
+}
+
+#[test]
 fn a_kind_says_what_tasks_build() {
     let files = Files::new(&[
         ("taskcluster/docker/REGISTRY", "registry.example.com"),
@@ -307,58 +332,6 @@ fn a_kind_says_what_tasks_build() {
          nothing of it; write `FROM $DOCKER_IMAGE_PARENT`",
     ];
     assert_eq!(messages(&survey.hints), expected);
-}
-
-#[test]
-fn a_definition_is_checked_with_the_arguments_of_each_entry() {
-    let files = Files::new(&[
-        ("taskcluster/docker/python/Dockerfile", "# %ARG VERSION\nFROM python:$VERSION\n"),
-        ("taskcluster/docker/broken/Dockerfile", "FROM debian:12\n# %include nowhere\n"),
-        ("taskcluster/docker/idle/Dockerfile", "# %ARG VERSION\nFROM python:$VERSION\n"),
-        ("taskcluster/docker/recipes/x.sh", ""),
-        ("taskcluster/docker/Some_Definition/Dockerfile", "FROM $BASE\n"),
-        ("taskcluster/docker/listed/Dockerfile", "FROM debian:12\n"),
-        ("taskcluster/docker/listed/VERSION", "1"),
-        (
-            "kind.yml",
-            "tasks:\n  python3: {definition: python, args: {VERSION: '3'}}\n  wrong: {definition: python}\n  \
-             b1: {definition: broken}\n  b2: {definition: broken}\n  listed: {}\n  \
-             some: {definition: Some_Definition, parent: listed}\n  packed: {definition: listed, packages: [p]}\n",
-        ),
-    ]);
-    let survey = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap().survey(HashScheme::Tar);
-    let names: Vec<_> = survey.images.iter().map(|image| image.name.as_str()).collect();
-    assert_eq!(names, ["b1", "b2", "idle", "listed", "packed", "python3", "some", "wrong"]);
-    let wrong: Vec<_> = survey.problems.iter().map(|it| it.image.as_ref().unwrap().as_str()).collect();
-    assert_eq!(wrong, ["b1", "b2", "wrong"], "{:?}", survey.problems);
-    for (problem, image) in survey.problems.iter().zip(wrong) {
-        assert!(problem.message.starts_with(&format!("the image {image}: taskcluster/docker/")), "{problem:?}");
-    }
-    let drawn = survey.to_string();
-    assert!(
-        ["b1 (!)", "b2 (!)", "wrong (!)"].iter().all(|it| drawn.contains(it)) && drawn.contains("python3  "),
-        "{drawn}"
-    );
-    // Only the task graph knows what its packages are.
-    let packed = image(&survey, "packed");
-    assert_eq!((packed.packages.concat(), packed.hash), ("p".to_owned(), None));
-    let hints = messages(&survey.hints);
-    assert!(hints.iter().any(|hint| hint.contains("docker/idle/Dockerfile, line 1")), "{hints:?}");
-}
-
-#[test]
-fn a_parent_in_another_project_is_a_hint() {
-    let files = Files::new(&[
-        ("taskcluster/docker/tb/Dockerfile", "FROM $DOCKER_IMAGE_PARENT\n"),
-        ("kind.yml", "reference-base-path: taskcluster/kinds\nreference-tasks: [base]\ntasks: {tb: {parent: base}}\n"),
-    ]);
-    let survey = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap().survey(HashScheme::Tar);
-    assert_eq!((survey.images.len(), messages(&survey.problems)), (1, Vec::new()));
-    assert!(
-        survey.hints[0].message.starts_with("the parent of the image tb: the image base is one of"),
-        "{:?}",
-        survey.hints
-    );
 }
 
 #[test]

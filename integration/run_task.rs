@@ -1,4 +1,16 @@
-use super::*;
+//! An installed taskgraph, found through the program `taskgraph` in all the ways in which people install Python programs,
+//! with a real Python; and its files in a dry run. Which one is taken is tested with `hash`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use image_worker::context::run_task::{RUN_TASK_FILES, RunTaskError, Taskgraph};
+
+use crate::harness::{Repository, engine, installed, path, program};
 
 /// A `util/docker.py` as far as it is looked at, in another layout than any release has.
 const SOURCE: &str = "RUN_TASK_FILES = ['run-task', 'fetch-content', 'hgrc', 'robustcheckout.py']\nRUN_TASK_SNIPPET = (\n\
@@ -26,22 +38,23 @@ fn package(site: &Path, version: &str) -> PathBuf {
     run_task
 }
 
+/// What a Python says.
+fn ask(python: &Path, expression: &str) -> String {
+    let output = Command::new(python).args(["-c", &format!("import sys; print({expression})")]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
 /// The Python of this machine, without a version manager's script before it.
 fn python() -> PathBuf {
-    let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
-    let output = output.expect("these tests need python3");
-    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+    ask(Path::new("python3"), "sys.executable").into()
 }
 
 /// A virtual environment with a taskgraph: what `python -m venv` and pip make of it, without the rest.
 fn environment(at: &Path, version: &str) -> PathBuf {
-    let ask = "import sys; print('lib/python%d.%d/site-packages' % sys.version_info[:2], sys.base_prefix)";
-    let output = Command::new(python()).args(["-c", ask]).output().unwrap();
-    let output = String::from_utf8(output.stdout).unwrap();
-    let (site, prefix) = output.trim().split_once(' ').unwrap();
-    write(&at.join("pyvenv.cfg"), &format!("home = {prefix}/bin\n"), 0o644);
+    let site = ask(&python(), "'lib/python%d.%d/site-packages' % sys.version_info[:2]");
+    write(&at.join("pyvenv.cfg"), &format!("home = {}/bin\n", ask(&python(), "sys.base_prefix")), 0o644);
     fs::create_dir_all(at.join("bin")).unwrap();
-    std::os::unix::fs::symlink(python(), at.join("bin/python3")).unwrap();
+    symlink(python(), at.join("bin/python3")).unwrap();
     package(&at.join(site), version)
 }
 
@@ -51,8 +64,8 @@ fn script(at: &Path, head: &str) -> PathBuf {
 }
 
 fn found(directories: &[&Path]) -> Option<(PathBuf, Option<String>)> {
-    let path = directories.iter().map(|directory| directory.as_os_str()).collect::<Vec<_>>().join(OsStr::new(":"));
-    Taskgraph::on_path(Some(&path)).unwrap().map(|it| (it.run_task, it.version))
+    let path: Vec<_> = directories.iter().map(|directory| directory.as_os_str().as_bytes()).collect();
+    Taskgraph::on_path(Some(OsStr::from_bytes(&path.join(&b':')))).unwrap().map(|it| (it.run_task, it.version))
 }
 
 fn refusal(directory: &Path) -> String {
@@ -62,6 +75,9 @@ fn refusal(directory: &Path) -> String {
 
 #[test]
 fn a_virtual_environment_is_found_through_its_script_and_through_links_to_it() {
+    if !installed("python3") {
+        return;
+    }
     let root = tempfile::tempdir().unwrap();
     let at = root.path().join("venv");
     let expected = Some((environment(&at, "14.0.0"), Some("14.0.0".to_owned())));
@@ -70,7 +86,7 @@ fn a_virtual_environment_is_found_through_its_script_and_through_links_to_it() {
     // What pipx and `uv tool` put into ~/.local/bin, after directories with something else of that name.
     let local = root.path().join("local");
     fs::create_dir_all(&local).unwrap();
-    std::os::unix::fs::symlink(bin.join("taskgraph"), local.join("taskgraph")).unwrap();
+    symlink(bin.join("taskgraph"), local.join("taskgraph")).unwrap();
     let other = root.path().join("other");
     write(&other.join("taskgraph"), "", 0o644);
     fs::create_dir_all(root.path().join("directory/taskgraph")).unwrap();
@@ -81,6 +97,9 @@ fn a_virtual_environment_is_found_through_its_script_and_through_links_to_it() {
 
 #[test]
 fn a_path_that_is_no_first_line_is_read_by_the_shell() {
+    if !installed("python3") {
+        return;
+    }
     let root = tempfile::tempdir().unwrap();
     let at = root.path().join("with a space and a \"quote\"");
     let expected = Some((environment(&at, "15.0.0"), Some("15.0.0".to_owned())));
@@ -98,6 +117,9 @@ fn a_path_that_is_no_first_line_is_read_by_the_shell() {
 
 #[test]
 fn what_finds_a_python_by_path_or_by_a_version_manager_is_asked_as_it_is() {
+    if !installed("python3") {
+        return;
+    }
     let root = tempfile::tempdir().unwrap();
     let at = root.path().join("venv");
     let expected = Some((environment(&at, "16.0.0"), Some("16.0.0".to_owned())));
@@ -117,6 +139,9 @@ fn what_finds_a_python_by_path_or_by_a_version_manager_is_asked_as_it_is() {
 
 #[test]
 fn an_editable_installation_leads_to_its_sources() {
+    if !installed("python3") {
+        return;
+    }
     let root = tempfile::tempdir().unwrap();
     let at = root.path().join("venv");
     let installed = environment(&at, "24.0.0");
@@ -130,6 +155,9 @@ fn an_editable_installation_leads_to_its_sources() {
 
 #[test]
 fn a_broken_installation_says_what_is_wrong() {
+    if !installed("python3") {
+        return;
+    }
     let root = tempfile::tempdir().unwrap();
     let gone = script(&root.path().join("gone"), "#!/nonexistent/bin/python3");
     let expected =
@@ -164,4 +192,23 @@ fn a_release_that_adds_something_else_is_refused() {
     // A copy of the directory alone is taken as it is.
     fs::remove_file(&source_file).unwrap();
     assert!(Taskgraph::at(&run_task).is_ok());
+}
+
+#[test]
+fn a_dry_run_builds_with_the_files_that_are_hashed() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::bare("run-task", "FROM scratch\n# %include-run-task\n");
+    let run_task = package(&repository.root.path().join("packages"), "14.0.0");
+    let (directory, output) = (repository.directory(), repository.root.path().join("out"));
+    let named = ["--run-task", path(&run_task)];
+    let hash = program(["hash", path(&directory)].into_iter().chain(named), []).finish();
+    let rest = ["--image-name", "run-task", "--project", "try", "--output", path(&output)];
+    let arguments = ["run", "--dry-run", "--context", path(&directory)].into_iter().chain(named).chain(rest);
+    let finished = program(arguments, []).finish();
+    finished.assert_succeeds();
+    assert_eq!(finished.stdout.trim(), format!("run-task:{}", hash.stdout.trim()));
+    assert!(finished.stderr.contains(&format!("taskgraph 14.0.0 in {}", run_task.display())), "{}", finished.stderr);
+    assert!(output.join("image.tar").is_file());
 }
