@@ -136,7 +136,7 @@ mod tests {
             ("?", &["a", "b/.env", "b/a.md", "b/c/a.md", "b/c/d"]),
             ("[a-b]", &["a", "b/.env", "b/a.md", "b/c/a.md", "b/c/d"]),
             ("[^b]", &["a"]),
-            ("\\a", &["a"]),
+            ("\\.env", &[".env"]),
             ("  .env \t\n # a", &[".env"]),
             ("# a\n\n#.env\r\na\r\n", &["a"]),
             ("\u{feff}# a\n.env", &[".env"]),

@@ -21,9 +21,9 @@ pub enum PatternProblem {
     /// A `\` at the end.
     #[error("ends with a `\\`, which must have a letter behind it")]
     Escape,
-    /// Longer than anybody writes them.
-    #[error("is too long")]
-    Size,
+    /// What is no regular expression in the end, as `\c`.
+    #[error("has a `\\` before a letter that has no such meaning, or is too long")]
+    Regex,
 }
 
 /// A pattern for whole paths.
@@ -66,7 +66,11 @@ impl Pattern {
                     plain = None;
                 }
                 '\\' => {
-                    push_literal(&mut regex, letters.next().ok_or(PatternProblem::Escape)?);
+                    match letters.next().ok_or(PatternProblem::Escape)? {
+                        // moby leaves it to the regular expression: `\a` is a bell.
+                        escaped if escaped.is_ascii_alphanumeric() => regex.extend(['\\', escaped]),
+                        escaped => push_literal(&mut regex, escaped),
+                    }
                     plain = None;
                 }
                 _ => {
@@ -84,7 +88,7 @@ impl Pattern {
             Some(Plain::Exact) => Self::Exact(own(None)),
             Some(Plain::Prefix) => Self::Prefix(own(pattern.strip_suffix("**"))),
             Some(Plain::Suffix) => Self::Suffix(own(pattern.strip_prefix("**"))),
-            None => Self::Regex(Regex::new(&regex).map_err(|_| PatternProblem::Size)?),
+            None => Self::Regex(Regex::new(&regex).map_err(|_| PatternProblem::Regex)?),
         })
     }
 
@@ -175,6 +179,8 @@ mod tests {
             ("[[&&~]", "&", true),
             ("a\\*b", "a*b", true),
             ("a\\*b", "axb", false),
+            ("\\a", "a", false),
+            ("\\.a", ".a", true),
             ("a]", "a]", true),
             ("a.(b){c}+|$", "a.(b){c}+|$", true),
             ("*é", "xé", true),
@@ -185,5 +191,6 @@ mod tests {
         for pattern in ["[", "[]", "[^]", "[]a]", "[-a]", "[a-]", "[a", "[a-b", "x[a-]]", "[\\"] {
             assert_eq!(Pattern::new(pattern).unwrap_err(), PatternProblem::Class, "{pattern}");
         }
+        assert_eq!(Pattern::new("\\c").unwrap_err(), PatternProblem::Regex);
     }
 }
