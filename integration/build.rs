@@ -215,6 +215,23 @@ fn the_context_is_the_one_that_a_task_would_get() {
 }
 
 #[test]
+fn a_from_needs_no_arg_line_and_ignored_files_stay_out() {
+    let Some(tree) = Tree::new("build-from-") else { return };
+    tree.image("child", &format!("ARG BASE=@root:$VERSION\nFROM $BASE\n{SHELL}COPY . /all\n"));
+    for (file, content) in [(".env", "secret"), (".dockerignore", "*.env\n!public.env\n"), ("public.env", "")] {
+        tree.write(&format!("{}/{file}", tree.name("child")), content);
+    }
+    let kind = format!("tasks: {{{}: {{args: {{VERSION: '1'}}}}}}\n", tree.name("child"));
+    let kind = tree.write("kind.yml", &kind);
+    let built = tree.built(&["--kind", path(&kind), "--images-dir", "testing/docker", &tree.name("child")]);
+    let files = run(&tree.name("child:latest"), "cd /all; for file in .e* .d* *; do echo \"$file\"; done");
+    assert_eq!(files, ".e*\n.dockerignore\nDockerfile\npublic.env");
+    let directory = tree.root.path().join("testing/docker").join(tree.name("child"));
+    let hash = program(["hash", path(&directory), "--arg", "VERSION=1"], []).finish();
+    assert_eq!(built[0]["contextHash"], hash.stdout.trim(), "of all files, and of the Dockerfile as it is");
+}
+
+#[test]
 fn a_script_of_the_images_own_is_run_instead() {
     let Some(tree) = Tree::new("build-script-") else { return };
     tree.image("own", "FROM nothing.invalid/that:is\n");

@@ -10,6 +10,7 @@ mod check;
 mod conformance;
 mod conformance_engines;
 mod decide;
+mod dockerignore;
 mod dry_run;
 mod export;
 mod fault_matrix;

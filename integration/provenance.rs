@@ -92,6 +92,24 @@ fn an_image_says_where_it_comes_from_and_what_is_in_it() {
     assert_eq!(listed, installed);
 }
 
+/// `image_builder` fills in what no `ARG` line declares, and so does a run; the base is known by what came of it.
+#[test]
+fn a_base_is_known_that_an_undeclared_argument_names() {
+    if !debian() {
+        return;
+    }
+    let dockerfile = "ARG NOTE=`x`\nFROM debian:$VERSION\nENV TEST=undeclared\nRUN echo made > /made\n";
+    let job = Job::new(&Repository::bare("undeclared", dockerfile));
+    job.run().assert_fails(20, &["debian"]);
+    let finished = job.run_with([("DOCKER_BUILD_ARGS", r#"{"VERSION": "12"}"#)]);
+    finished.assert_succeeds();
+    assert!(!finished.stderr.contains("does not say what"), "{}", finished.stderr);
+    let provenance = artifact(&job, PROVENANCE);
+    let definition = &provenance["predicate"]["buildDefinition"];
+    assert_eq!(definition["externalParameters"]["context"]["hash"], json!(job.hash), "of the context as it came");
+    assert_eq!(definition["resolvedDependencies"][1]["name"], json!("debian:12"));
+}
+
 /// An image whose provenance is not there whole is not indexed: the same rule as for the image.
 #[test]
 fn provenance_that_did_not_arrive_keeps_the_image_out_of_the_index() {

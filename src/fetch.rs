@@ -7,17 +7,16 @@ use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt};
 use tracing::{info, warn};
 
 use crate::context::checkout::Checkout;
 use crate::context::collect::{CollectError, Context};
+use crate::context::for_engine::{ForEngine, ForEngineError, LeftOut};
 use crate::context::intake::{Expectation, IntakeError, IntakeFault, Limits, Received, receive};
 use crate::context::owners;
 use crate::disk::{NoRoom, room_for};
-use crate::dockerfile::declare::{self as parent_arg, Change, Replacement};
 use crate::names::{ContextHash, ContextScheme, HashScheme, HttpUrl, RepoPath};
-use crate::plan::{ContextPlan, ContextSource, Plan};
+use crate::plan::{ContextPlan, ContextSource, PARENT_ARG, Plan};
 use crate::report::{Bytes, Report};
 use crate::retry::{Another, Failure, Policy, retry};
 use crate::stream;
@@ -57,6 +56,9 @@ pub enum FetchError {
     /// The image directory has no context.
     #[error(transparent)]
     Collect(#[from] CollectError),
+    /// The context is what was promised, but cannot be built from.
+    #[error(transparent)]
+    ForEngine(#[from] ForEngineError),
     /// A file on this machine cannot be read or written.
     #[error("cannot {doing} {}", path.display())]
     File {
@@ -82,7 +84,7 @@ impl Failure for FetchError {
             Self::Transfer(error) => error.another(),
             Self::Intake { error, .. } if error.kind() == IntakeFault::Source => Another::CanHelp,
             Self::Gone { .. } | Self::Call(_) | Self::Intake { .. } | Self::Collect(_) => Another::IsUseless,
-            Self::File { .. } | Self::NoRoom(_) | Self::NoDeployment(_) => Another::IsUseless,
+            Self::ForEngine(_) | Self::File { .. } | Self::NoRoom(_) | Self::NoDeployment(_) => Another::IsUseless,
         }
     }
 }
@@ -101,27 +103,23 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// The context as the engine is to see it. With a parent, the `Dockerfile` gets the `ARG` line that it may lack.
-    pub async fn open(&self, has_parent: bool) -> Result<impl AsyncRead + Send + 'static, FetchError> {
-        let path = self.file.path();
-        let open = async || tokio::fs::File::open(path).await.map_err(|source| unreadable(path, source));
-        let Replacement { from, to, bytes } = if has_parent {
-            let file = open().await?.into_std().await;
-            let looking = tokio::task::spawn_blocking(move || parent_arg::change(file));
-            match looking.await.map_err(io::Error::other).flatten().map_err(|source| unreadable(path, source))? {
-                Change::Replace(replacement) => replacement,
-                Change::Unused => {
-                    warn!("there is a parent, but the Dockerfile does not look at $DOCKER_IMAGE_PARENT");
-                    Replacement::default()
-                }
-                Change::None => Replacement::default(),
-            }
-        } else {
-            Replacement::default()
+    /// The context as the engine is to get it, with these arguments of the build.
+    pub async fn for_engine(&self, args: &BTreeMap<String, String>) -> Result<ForEngine, FetchError> {
+        let (path, args) = (self.file.path().to_owned(), args.clone());
+        let has_parent = args.contains_key(PARENT_ARG);
+        let reading = tokio::task::spawn_blocking(move || ForEngine::read(&path, &args));
+        let context = match reading.await {
+            Ok(context) => context?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
-        let mut rest = open().await?;
-        rest.seek(io::SeekFrom::Start(to)).await.map_err(|source| unreadable(path, source))?;
-        Ok(open().await?.take(from).chain(io::Cursor::new(bytes)).chain(rest))
+        if has_parent && !context.mentions_parent() {
+            warn!("there is a parent, but the Dockerfile does not look at ${PARENT_ARG}");
+        }
+        if let Some(LeftOut { by, files }) = context.left_out() {
+            let s = if files == 1 { "" } else { "s" };
+            info!("{by} leaves {files} file{s} of the context out of the build; the hash has them");
+        }
+        Ok(context)
     }
 }
 

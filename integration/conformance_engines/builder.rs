@@ -11,7 +11,7 @@ use super::image::{Listing, listing};
 use crate::harness::{Builder, Finished, PROJECT, path, podman_place, program};
 
 /// The builders, the one first that the others are compared with.
-pub(super) const BUILDERS: [Builder; 3] = [Builder::Docker, Builder::BuildKit, Builder::Podman];
+pub(crate) const BUILDERS: [Builder; 3] = [Builder::Docker, Builder::BuildKit, Builder::Podman];
 
 /// A folder for what has been built, so that one can work on the table without building all cases again.
 const KEEP: &str = "CONFORMANCE_KEEP";

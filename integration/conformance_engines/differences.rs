@@ -114,11 +114,11 @@ pub(super) const DIFFERENCES: &[Known] = &[
         everywhere: false,
     },
     Known {
-        what: "leaves out what .dockerignore says.",
-        why: "At Docker's API it is the client's affair, and to the context hash those files belong: leave them out of the image directory.",
-        builders: &[Builder::Podman],
-        cases: "copy-ignored",
-        subjects: "/all/.*",
+        what: "copies a Dockerfile that .dockerignore names.",
+        why: "It reads the Dockerfile from the context that it is sent; `docker build` sends it beside the context.",
+        builders: &[Builder::BuildKit],
+        cases: "copy-ignored-dockerfile",
+        subjects: "/all/Dockerfile",
         everywhere: false,
     },
     Known {

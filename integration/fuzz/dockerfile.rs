@@ -1,8 +1,13 @@
-//! The Dockerfile preprocessor under fuzz: text without its syntax stays as it is, but for the line ends; and what it
-//! has made is not changed by making it again.
+//! Dockerfiles under fuzz. The preprocessor: text without its syntax stays as it is, but for the line ends; and what it
+//! has made is not changed by making it again. The tokenizer: its places in the text are those of the instructions, and
+//! declaring arguments leaves all other instructions as they are.
 
 use std::collections::BTreeMap;
 
+use image_worker::dockerfile::base_images::Recipe;
+use image_worker::dockerfile::declare::declared;
+use image_worker::dockerfile::dockerignore::Ignore;
+use image_worker::dockerfile::instructions::{Instruction, read};
 use image_worker::dockerfile::preprocess::{Dockerfile, RUN_TASK_SNIPPET};
 
 use super::input::Input;
@@ -17,6 +22,12 @@ pub(super) fn target(data: &[u8]) {
         args.insert(name, input.text());
     }
     let raw = input.rest();
+    tokenized(raw, &args);
+    if let Ok(ignore) = Ignore::parse(raw) {
+        assert!(!ignore.is_empty() || !ignore.excludes("a/b"));
+        let goes_on = raw.contains(&b'!') || !ignore.excludes("a") || ignore.excludes("a/b.md");
+        assert!(goes_on, "what is in a directory that stays out stays out too");
+    }
     // Values that name each other grow without end, as they do in taskgraph; they are the decision task's own.
     let definitions = raw.windows(6).filter(|window| window == b"# %ARG").count();
     if definitions > 3 && args.values().any(|value| value.contains(['$', '\\'])) {
@@ -58,6 +69,34 @@ pub(super) fn target(data: &[u8]) {
     assert_eq!(again.text, done.text);
     let paths = |dockerfile: &Dockerfile| dockerfile.includes.iter().map(|it| it.path.clone()).collect::<Vec<_>>();
     assert_eq!(paths(&again), paths(&done));
+}
+
+fn tokenized(raw: &[u8], args: &BTreeMap<String, String>) {
+    let said = |instruction: &Instruction| (instruction.keyword.clone(), instruction.rest.clone());
+    let found = read(raw);
+    // So that a part is read as it is in the whole.
+    let alone = |part: &[u8]| read(&[format!("# escape={}\n", found.escape).as_bytes(), part].concat()).all;
+    let mut end = if raw.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    for instruction in &found.all {
+        let range = instruction.range.clone();
+        assert!(end <= range.start && range.start < range.end && range.end <= raw.len(), "{instruction:?}");
+        assert_eq!(alone(&raw[end..range.start]), [], "between instructions is none");
+        let own: Vec<_> = alone(&raw[range.clone()]).iter().map(said).collect();
+        assert_eq!(own, [said(instruction)], "an instruction's lines say the same alone");
+        end = range.end;
+    }
+    assert_eq!(alone(&raw[end..]), [], "behind the last instruction is none");
+    let lossy = String::from_utf8_lossy(raw);
+    let _ = Recipe::read(&lossy, args);
+    if let Some(text) = declared(raw, args) {
+        let with = read(&text);
+        let added = with.all.len() - found.all.len();
+        assert_eq!((with.escape, &with.syntax), (found.escape, &found.syntax));
+        assert!(added > 0 && with.all[..added].iter().all(|it| it.keyword == "ARG" && args.contains_key(&it.rest)));
+        let rest = |all: &[Instruction]| all.iter().map(said).collect::<Vec<_>>();
+        assert_eq!(rest(&with.all[added..]), rest(&found.all), "all other instructions stay");
+        assert_eq!(declared(&text, args), None, "once is enough");
+    }
 }
 
 /// Python's universal newlines, letter by letter.

@@ -188,8 +188,8 @@ impl Builder<'_> {
         let secrets = secret_values::values(&self.config.build.secrets, None).await?;
         let (plan, no_cache) = (BuildPlan { args, ..self.config.build.clone() }, self.config.no_cache);
         let build = LocalBuild { tag: it.tag.clone(), plan, secrets, labels, no_cache };
-        let (file, context) = (context.file.path().to_owned(), context.open(it.parent.is_some()).await?);
-        Ok(self.engine.build_local(&file, context, &build, &mut BuildLog::for_people()).await?)
+        let sent = context.for_engine(&build.plan.args).await?;
+        Ok(self.engine.build_local(&sent, &build, &mut BuildLog::for_people()).await?)
     }
 
     /// The context of an image in a file, as a task would get it.

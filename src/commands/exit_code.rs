@@ -9,6 +9,7 @@ use super::secret_values::SecretProblem;
 use super::stop::Reason;
 use crate::build_script::ScriptError;
 use crate::context::collect::CollectError;
+use crate::context::for_engine::ForEngineError;
 use crate::context::intake::IntakeFault;
 use crate::engine::{EngineError, KeepingError, ManagedError};
 use crate::fetch::FetchError;
@@ -205,6 +206,8 @@ fn fetch_code(error: &FetchError) -> u8 {
             IntakeFault::Configuration => USAGE,
         },
         FetchError::Collect(error) => collect_code(error),
+        FetchError::ForEngine(ForEngineError::Ignore { .. } | ForEngineError::HardLink { .. }) => CONTEXT,
+        FetchError::ForEngine(ForEngineError::Read(_)) => WORLD,
         FetchError::File { .. } | FetchError::NoRoom(_) => WORLD,
         FetchError::NoDeployment(_) => USAGE,
     }

@@ -136,7 +136,7 @@ async fn job(
     let offered = cache::offered(&engine, config.cache_from, cache.as_ref(), build_plan.args.get(PARENT_ARG));
     let (secrets, is_cache) = (&secrets, config.cache_from != CacheFrom::Off);
     let told = Told { plan: &build_plan, secrets, cache: &offered, is_cache };
-    let building = build(&engine, plan, told, &identity, context, &mut log);
+    let building = build(&engine, told, &identity, context, &mut log);
     let image = match stop.during("building", building).await {
         Ok((Built { image_id, builder, steps }, bases)) => {
             cache::tell(cache.as_ref(), steps);
@@ -304,7 +304,6 @@ async fn with_parent(
 /// was built from.
 async fn build(
     engine: &Engine,
-    plan: &Plan,
     told: Told<'_>,
     identity: &Identity,
     context: Fetched,
@@ -315,8 +314,8 @@ async fn build(
     }
     info!("building {}", identity.tag);
     let started = Instant::now();
-    let (file, tag) = (context.file.path(), &identity.engine_tag);
-    let mut built = engine.build(file, context.open(plan.parent.is_some()).await?, tag, told, log).await;
+    let (sent, tag) = (context.for_engine(&told.plan.args).await?, &identity.engine_tag);
+    let mut built = engine.build(&sent, tag, told, log).await;
     // A list of packages, for example, that names what is not there any more.
     if let Err(EngineError::Build(failure)) = &built
         && failure.cached > 0
@@ -325,11 +324,11 @@ async fn build(
         let cached = failure.cached;
         warn!("the build failed after {cached} steps from the cache, which may be why: building again without it");
         let anew = Told { cache: &[], ..told };
-        built = engine.build(file, context.open(plan.parent.is_some()).await?, tag, anew, log).await;
+        built = engine.build(&sent, tag, anew, log).await;
     }
     let built = built?;
     info!("built {} in {:.1} s", built.image_id, started.elapsed().as_secs_f64());
-    let bases = engine.bases(file, &told.plan.args).await?;
+    let bases = engine.bases(&sent.dockerfile(), &told.plan.args).await?;
     for unknown in &bases.unknown {
         warn!("the engine does not say what {unknown} was: the provenance has no digest of it");
     }

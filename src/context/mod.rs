@@ -7,6 +7,7 @@
 //! - `walk`, `source`: the files below a directory, the bytes of a file. `archive`: the bytes of the tar.
 //! - [`contents`]: the hash of the scheme `contents`.
 //! - [`owners`]: the files are root's, whoever builds.
+//! - [`for_engine`]: what an engine gets of a verified context, as the stream of `pieces`.
 //! - [`intake`], [`safety`]: a context from outside, verified and refused where it is unsafe, in one pass.
 //!
 //! Where taskgraph has a hash, [`collect`] has the same one; scripts/compare-taskgraph tries. It refuses, with a
@@ -22,8 +23,10 @@ pub mod checkout;
 mod choose;
 pub mod collect;
 pub mod contents;
+pub mod for_engine;
 pub mod intake;
 pub mod owners;
+mod pieces;
 pub mod pinned;
 pub mod run_task;
 pub mod safety;

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::instructions;
-use super::words::{expand, split};
+use super::declare::undeclared;
+use super::instructions::{self, Arguments};
+use super::words::expand;
 
 /// What a Dockerfile is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,22 +41,23 @@ pub enum By {
 }
 
 impl Recipe {
-    /// Reads the text of a Dockerfile. `args` are the build's arguments: where there is an `ARG` of that name, they
-    /// come before its default.
+    /// Reads the text of a Dockerfile. `args` are the build's arguments: they come before the defaults of `ARG` lines, and a
+    /// `FROM` may use them without such a line (see `declare`).
     #[must_use]
     pub fn read(text: &str, args: &BTreeMap<String, String>) -> Self {
-        let instructions = instructions::read(text);
+        let instructions = instructions::read(text.as_bytes());
         let escape = instructions.escape;
         let mut recipe = Self::default();
         // Only the arguments before the first FROM have a value in a FROM.
-        let mut values = BTreeMap::new();
+        let mut values: BTreeMap<_, _> =
+            undeclared(&instructions, args).into_iter().map(|name| (name.to_owned(), args[name].clone())).collect();
         let mut stages = BTreeSet::new();
         let mut begun: u64 = 0;
-        for instruction in &instructions.all {
-            let rest = instruction.rest.as_str();
+        for instruction in instructions.executed() {
+            let Arguments { flags, words } = instruction.arguments(escape);
             match instruction.keyword.as_str() {
                 "ARG" if begun == 0 => {
-                    for word in split(rest, escape) {
+                    for word in words {
                         let (name, default) = word.split_once('=').map_or((word, None), |(n, d)| (n, Some(d)));
                         let own = args.get(name).cloned();
                         match own.or_else(|| expand(default?, &values, escape).text) {
@@ -68,26 +70,24 @@ impl Recipe {
                 }
                 "FROM" => {
                     begun += 1;
-                    let (_, mut words) = flags(rest);
-                    if let Some(written) = words.next() {
+                    if let Some(written) = words.first() {
                         let expanded = expand(written, &values, escape);
                         recipe.add(By::From, written, expanded.text, expanded.variables, &stages);
                     }
-                    if words.next().is_some_and(|word| word.eq_ignore_ascii_case("AS")) {
-                        stages.extend(words.next().map(str::to_lowercase));
-                    }
+                    stages.extend(instruction.stage(escape).name);
                 }
                 "COPY" => {
-                    recipe.add_flags(By::Copy, rest, "--from=", &stages);
-                    let from = flags(rest).0.into_iter().find_map(|word| word.strip_prefix("--from="));
+                    recipe.add_flags(By::Copy, &flags, "--from=", &stages);
+                    let from = flags.iter().find_map(|flag| flag.strip_prefix("--from="));
                     // The stage that it stands in is none to copy from.
                     if let Some(missing) =
                         from.filter(|it| it.parse::<u64>().is_ok_and(|stage| stage >= begun.saturating_sub(1)))
                     {
-                        recipe.missing_stage.get_or_insert_with(|| (missing.to_owned(), format!("COPY {rest}")));
+                        let shown = || (missing.to_owned(), format!("COPY {}", instruction.rest));
+                        recipe.missing_stage.get_or_insert_with(shown);
                     }
                 }
-                "RUN" => recipe.add_flags(By::Mount, rest, "--mount=", &stages),
+                "RUN" => recipe.add_flags(By::Mount, &flags, "--mount=", &stages),
                 _ => {}
             }
         }
@@ -95,9 +95,8 @@ impl Recipe {
     }
 
     /// Adds what flags name. The engines expand no variables there.
-    fn add_flags(&mut self, by: By, rest: &str, flag: &str, stages: &BTreeSet<String>) {
-        for value in flags(rest).0.into_iter().filter_map(|word| word.strip_prefix(flag)) {
-            let value = value.trim_matches(['"', '\'']);
+    fn add_flags(&mut self, by: By, flags: &[String], flag: &str, stages: &BTreeSet<String>) {
+        for value in flags.iter().filter_map(|word| word.strip_prefix(flag)) {
             let written = match by {
                 By::Mount => value.split(',').find_map(|part| part.strip_prefix("from=")),
                 By::From | By::Copy => Some(value),
@@ -134,16 +133,6 @@ impl Reference {
             By::Mount => format!("RUN --mount=from={}", self.written),
         }
     }
-}
-
-/// The flags at the beginning, and the words behind them.
-fn flags(rest: &str) -> (Vec<&str>, impl Iterator<Item = &str>) {
-    let mut words = rest.split_whitespace().peekable();
-    let mut flags = Vec::new();
-    while let Some(flag) = words.next_if(|word| word.starts_with("--")) {
-        flags.push(flag);
-    }
-    (flags, words)
 }
 
 #[cfg(test)]
@@ -184,6 +173,13 @@ mod tests {
     }
 
     #[test]
+    fn onbuild_names_images_where_a_stage_is_made_from_it() {
+        let text = "FROM a AS one\nONBUILD COPY --from=tools / /\n";
+        assert_eq!(told(text, &[]), ["FROM a = a"]);
+        assert_eq!(told(&format!("{text}FROM one\n"), &[]), ["FROM a = a", "COPY --from=tools = tools"]);
+    }
+
+    #[test]
     fn a_stage_that_has_not_begun_is_missing() {
         let missing = |text: &str| Recipe::read(text, &BTreeMap::new()).missing_stage.map(|(stage, _)| stage);
         assert_eq!(missing("FROM a\nFROM b\nCOPY --from=0 /a /b\nFROM c\nCOPY --chown=1 --from=1 /a /b\n"), None);
@@ -198,10 +194,12 @@ mod tests {
         assert_eq!(told(text, &[]), ["FROM $B = debian:12B", "FROM $F = ?F", "FROM ${C:-none}$E = ?CE"]);
         assert_eq!(
             told(text, &[("A", "a"), ("C", "c"), ("F", "f")]),
-            ["FROM $B = a:12B", "FROM $F = ?F", "FROM ${C:-none}$E = cc-aCE"]
+            ["FROM $B = a:12B", "FROM $F = fF", "FROM ${C:-none}$E = cc-aCE"]
         );
-        // Nobody declared it.
-        assert_eq!(told("FROM $G\n", &[("G", "g")]), ["FROM $G = ?G"]);
+        // Nobody declared it: it is declared on the way to the engine.
+        assert_eq!(told("FROM node:$V\n", &[("V", "22")]), ["FROM node:$V = node:22V"]);
+        assert_eq!(told("ARG I=node:$V\nFROM $I\n", &[("V", "22")]), ["FROM $I = node:22I"]);
+        assert_eq!(told("FROM $G\n", &[]), ["FROM $G = ?G"]);
         // A later default comes before an earlier one.
         assert_eq!(told("ARG A=a\nARG A=b\nARG A\nFROM $A", &[]), ["FROM $A = bA"]);
         assert_eq!(told("ARG A=a\nARG A=$B\nFROM $A", &[]), ["FROM $A = ?A"]);

@@ -33,30 +33,36 @@ const FLAGS: [(&str, &[&str]); 3] = [
 
 /// What a `Dockerfile` needs of BuildKit.
 pub(crate) fn needs(dockerfile: &str) -> Vec<Need> {
-    let syntax = syntax(dockerfile).map(Need::Syntax);
-    let instructions = instructions::read(dockerfile).all;
-    syntax.into_iter().chain(instructions.iter().flat_map(needs_of)).collect()
+    let instructions = instructions::read(dockerfile.as_bytes());
+    let executed = instructions.executed();
+    // A classic builder keeps what an ONBUILD line says, and reads the lines of its here-document as instructions.
+    let kept = instructions.all.iter().filter_map(Instruction::trigger).filter_map(|trigger| here_document(&trigger));
+    let needs = instructions.syntax.into_iter().map(Need::Syntax);
+    let needs = needs.chain(executed.iter().flat_map(|it| needs_of(it, instructions.escape))).chain(kept);
+    needs.fold(Vec::new(), |mut needs, need| {
+        if !needs.contains(&need) {
+            needs.push(need);
+        }
+        needs
+    })
 }
 
-fn needs_of(Instruction { keyword, rest }: &Instruction) -> Vec<Need> {
+fn needs_of(instruction: &Instruction, escape: char) -> Vec<Need> {
+    let keyword = &instruction.keyword;
     let Some((_, known)) = FLAGS.iter().find(|(of, _)| of == keyword) else { return Vec::new() };
-    let flags = rest.split_whitespace().take_while(|word| word.starts_with("--"));
-    let names = flags.map(|flag| flag.split_once('=').map_or(flag, |(name, _)| name));
+    let flags = instruction.arguments(escape).flags;
+    let names = flags.iter().map(|flag| flag.split_once('=').map_or(flag.as_str(), |(name, _)| name));
     let flags = names.filter(|name| known.contains(name)).map(|name| Need::Flag(format!("{keyword} {name}")));
-    // In another place it can be the shell's own: `RUN cat <<EOF` has always gone to the shell.
-    let first = rest.split_whitespace().find(|word| !word.starts_with("--"));
-    let here = first.filter(|word| word.starts_with("<<") && !word.starts_with("<<<"));
-    let here = here.map(|mark| Need::HereDocument(format!("{keyword} {mark}")));
-    flags.chain(here).collect()
+    flags.chain(here_document(instruction)).collect()
 }
 
-/// `# syntax=X`, which counts only among the directives at the top.
-fn syntax(dockerfile: &str) -> Option<String> {
-    let comments = dockerfile.trim_start_matches('\u{feff}').lines().map_while(|line| line.trim().strip_prefix('#'));
-    let directives = comments.map_while(|comment| comment.split_once('='));
-    let is_directive = |(name, _): &(&str, &str)| name.trim().chars().all(char::is_alphanumeric);
-    let mut directives = directives.take_while(is_directive);
-    directives.find(|(name, _)| name.trim().eq_ignore_ascii_case("syntax")).map(|(_, value)| value.trim().to_owned())
+/// A here-document at the beginning. In another place it can be the shell's own: `RUN cat <<EOF` has always gone to the
+/// shell.
+fn here_document(Instruction { keyword, rest, .. }: &Instruction) -> Option<Need> {
+    let takes = FLAGS.iter().any(|(of, _)| of == keyword);
+    let first = rest.split_whitespace().find(|word| !word.starts_with("--")).filter(|_| takes)?;
+    let begins = first.starts_with("<<") && !first.starts_with("<<<");
+    begins.then(|| Need::HereDocument(format!("{keyword} {first}")))
 }
 
 #[cfg(test)]
@@ -69,6 +75,7 @@ mod tests {
             "FROM a\nCOPY --chown=1 --from=b a /b\nRUN make --mount=x\nADD a /a\n",
             "# a comment\n# syntax=docker/dockerfile:1\nFROM a",
             "FROM a\nRUN cat <<< x\nRUN cat <<EOF\nENV A=--mount",
+            "FROM a\nONBUILD RUN --mount=type=cache x\n",
             "FROM a\n# RUN --mount=type=cache\nHEALTHCHECK --interval=1s CMD x\n",
             "",
         ] {
@@ -89,6 +96,10 @@ mod tests {
             told("FROM a\nRUN --mount=type=cache <<EOF\nx\nEOF\n"),
             ["RUN --mount", "the here-document of RUN <<EOF"]
         );
+        assert_eq!(told("FROM a AS b\nONBUILD RUN --mount=type=cache x\nFROM b\n"), ["RUN --mount"]);
+        assert_eq!(told("FROM a\nONBUILD RUN <<A\nx\nA\n"), ["the here-document of RUN <<A"]);
+        // Behind the directives, and behind another escape character.
+        assert_eq!(told("# escape=`\nFROM a\nRUN x \\\nRUN `\n --network=none x\n"), ["RUN --network"]);
         assert_eq!(told("FROM a\nCOPY <<\"A\" /x\nx\nA\n"), ["the here-document of COPY <<\"A\""]);
     }
 }

@@ -1,181 +1,123 @@
-//! The parent's name in a `Dockerfile`: engines fill in only build arguments that an `ARG` line declares, and Dockerfiles
-//! written for `image_builder` begin with `FROM $DOCKER_IMAGE_PARENT` without one. Which parent it is is for others.
+//! Build arguments that a `FROM` uses without an `ARG` line. `image_builder` fills them in, engines only those that are
+//! declared: so the line is put in on the way to the engine. What else the engine gets is for `context::for_engine`.
 
-use std::io::{self, Read, Seek};
+use std::collections::{BTreeMap, BTreeSet};
 
-use tar::{Archive, EntryType, Header};
-
+use super::instructions::{self, Instruction, Instructions};
+use super::words::{expand, split};
 use crate::names::PARENT_ARG;
 
-/// A `Dockerfile` is text that people write.
-const LARGEST_DOCKERFILE: u64 = 4 * 1024 * 1024;
-
-/// How a context must change for its `Dockerfile` to see its parent.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Not at all.
-    None,
-    /// Not at all, and the `Dockerfile` does not look at its parent anyway.
-    Unused,
-    /// It has no `ARG` line.
-    Replace(Replacement),
-}
-
-/// Bytes of a context that stand in the place of others: the `Dockerfile`'s, with the line.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Replacement {
-    /// Where they begin in the context.
-    pub from: u64,
-    /// Where the context goes on.
-    pub to: u64,
-    /// What stands there instead.
-    pub bytes: Vec<u8>,
-}
-
-/// Looks at the `Dockerfile` of a context, a plain tar.
-pub fn change(context: impl Read + Seek) -> io::Result<Change> {
-    let mut archive = Archive::new(context);
-    for entry in archive.entries_with_seek()? {
-        let mut entry = entry?;
-        let is_it = entry.path_bytes().as_ref() == b"Dockerfile" && entry.header().entry_type() == EntryType::Regular;
-        if !is_it || entry.size() > LARGEST_DOCKERFILE {
-            continue;
-        }
-        let (from, start) = (entry.raw_header_position(), entry.raw_file_position());
-        let to = start + entry.size().next_multiple_of(512);
-        let mut text = Vec::new();
-        entry.read_to_end(&mut text)?;
-        return Ok(match at(&text) {
-            _ if !contains(&text, PARENT_ARG) => Change::Unused,
-            None => Change::None,
-            Some(at) => {
-                text.splice(at..at, line());
-                Change::Replace(Replacement { from, to, bytes: member(entry.header().clone(), text) })
-            }
-        });
-    }
-    // What the engine says of a Dockerfile that is none is better than what could be said here.
-    Ok(Change::None)
-}
-
-/// The text of a `Dockerfile` as the engine sees it: with the line, where that is missing.
+/// The text of a Dockerfile as the engine must see it, with these arguments of the build; none where it is right as it is.
+///
+/// An argument that is given has the given value wherever an `ARG` of that name stands: to declare it before the first `FROM`
+/// changes nothing in the stages.
 #[must_use]
-pub fn declared(mut text: Vec<u8>) -> Vec<u8> {
-    if contains(&text, PARENT_ARG)
-        && let Some(at) = at(&text)
-    {
-        text.splice(at..at, line());
+pub fn declared(text: &[u8], given: &BTreeMap<String, String>) -> Option<Vec<u8>> {
+    let instructions = instructions::read(text);
+    // Before all others, as they may use it too: `ARG IMAGE=node:$VERSION`.
+    let at = instructions.all.first()?.range.start;
+    let lines: Vec<_> = undeclared(&instructions, given).into_iter().map(|name| format!("ARG {name}\n")).collect();
+    (!lines.is_empty()).then(|| [&text[..at], lines.concat().as_bytes(), &text[at..]].concat())
+}
+
+/// Whether a Dockerfile looks at its parent at all.
+#[must_use]
+pub fn mentions_parent(text: &[u8]) -> bool {
+    text.windows(PARENT_ARG.len()).any(|window| window == PARENT_ARG.as_bytes())
+}
+
+/// The given arguments that some `FROM` uses, itself or through the default of another argument, and that are not declared
+/// before the first `FROM`.
+pub(super) fn undeclared<'a>(instructions: &Instructions, given: &'a BTreeMap<String, String>) -> Vec<&'a str> {
+    let escape = instructions.escape;
+    let variables = |word: &str| expand(word, &BTreeMap::new(), escape).variables;
+    let is_from = |instruction: &&Instruction| instruction.keyword == "FROM";
+    let mut used: BTreeSet<String> = BTreeSet::new();
+    for from in instructions.all.iter().filter(is_from) {
+        let arguments = from.arguments(escape);
+        used.extend(arguments.flags.iter().flat_map(|flag| variables(flag)));
+        used.extend(arguments.words.first().into_iter().flat_map(|word| variables(word)));
     }
-    text
-}
-
-fn line() -> Vec<u8> {
-    format!("ARG {PARENT_ARG}\n").into_bytes()
-}
-
-fn member(mut header: Header, content: Vec<u8>) -> Vec<u8> {
-    header.set_size(content.len() as u64);
-    header.set_cksum();
-    let mut bytes = header.as_bytes().to_vec();
-    bytes.extend(content);
-    bytes.resize(bytes.len().next_multiple_of(512), 0);
-    bytes
-}
-
-fn contains(text: &[u8], word: &str) -> bool {
-    text.windows(word.len()).any(|window| window == word.as_bytes())
-}
-
-/// Where the line belongs: before the first `FROM`, behind the directives that must be on top. Nowhere, if it is there.
-fn at(text: &[u8]) -> Option<usize> {
-    let mut start = 0;
-    let mut continued = false;
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        let words = String::from_utf8_lossy(line);
-        let words = words.trim_start_matches('\u{feff}').trim();
-        let (instruction, rest) = words.split_once(char::is_whitespace).unwrap_or((words, ""));
-        if !continued && instruction.eq_ignore_ascii_case("FROM") {
-            // Behind the mark that some editors put at the beginning of a file.
-            return Some(start + if line.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 });
+    let global = instructions.all.iter().take_while(|instruction| !is_from(instruction));
+    let global: Vec<_> = global.filter(|it| it.keyword == "ARG").flat_map(|it| split(&it.rest, escape)).collect();
+    let mut declared = BTreeSet::new();
+    // A default uses only what stands before it.
+    for word in global.into_iter().rev() {
+        let (name, default) = word.split_once('=').unwrap_or((word, ""));
+        declared.insert(name);
+        if used.contains(name) {
+            used.extend(variables(default));
         }
-        if !words.starts_with('#') {
-            let declared = if continued { words } else { rest };
-            let names = |word: &str| word.split('=').next() == Some(PARENT_ARG);
-            if (continued || instruction.eq_ignore_ascii_case("ARG")) && declared.split_whitespace().any(names) {
-                return None;
-            }
-            // With `# escape`, the other character.
-            continued = words.ends_with(['\\', '`']);
-        }
-        start += line.len();
     }
-    None
+    let names = given.keys().map(String::as_str);
+    names.filter(|name| used.contains(*name) && !declared.contains(name)).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
-
-    use tar::Builder;
-
     use super::*;
 
-    /// A `Dockerfile` with the line where it belongs; none, if it has it.
-    fn with_line(text: &str) -> Option<String> {
-        at(text.as_bytes()).map(|at| format!("{}ARG!\n{}", &text[..at], &text[at..]))
+    /// With values for these arguments.
+    fn with(text: &str, given: &[&str]) -> Option<String> {
+        let given = given.iter().map(|name| ((*name).to_owned(), "value".to_owned())).collect();
+        declared(text.as_bytes(), &given).map(|text| String::from_utf8(text).unwrap())
     }
 
     #[test]
-    fn the_line_is_put_before_the_first_from_and_only_where_it_is_missing() {
-        for (text, expected) in [
-            ("FROM $DOCKER_IMAGE_PARENT\n", "ARG!\nFROM $DOCKER_IMAGE_PARENT\n"),
-            ("# syntax=x\n\n  from a\nFROM b\n", "# syntax=x\n\nARG!\n  from a\nFROM b\n"),
-            ("ARG OTHER=1 \\\n  MORE\r\nFROM a", "ARG OTHER=1 \\\n  MORE\r\nARG!\nFROM a"),
-            ("\u{feff}FROM a\n", "\u{feff}ARG!\nFROM a\n"),
-            ("# ARG DOCKER_IMAGE_PARENT\nFROM a\n", "# ARG DOCKER_IMAGE_PARENT\nARG!\nFROM a\n"),
-            ("ARG DOCKER_IMAGE_PARENTS\nFROM a\n", "ARG DOCKER_IMAGE_PARENTS\nARG!\nFROM a\n"),
+    fn the_parent_is_declared_where_that_is_missing() {
+        let of_parent = "ARG DOCKER_IMAGE_PARENT\n";
+        for (before, after) in [
+            ("", "FROM $DOCKER_IMAGE_PARENT\n"),
+            ("# syntax=x\n\n", "  from ${DOCKER_IMAGE_PARENT:-a}\nFROM b\n"),
+            ("", "FROM a\nFROM $DOCKER_IMAGE_PARENT\n"),
+            ("", "ARG OTHER=1 \\\n  MORE\r\nFROM $DOCKER_IMAGE_PARENT"),
+            ("\u{feff}", "FROM $DOCKER_IMAGE_PARENT\n"),
+            ("# ARG DOCKER_IMAGE_PARENT\n", "FROM $DOCKER_IMAGE_PARENT\n"),
+            ("", "ARG DOCKER_IMAGE_PARENTS\nFROM $DOCKER_IMAGE_PARENT\n"),
             // Of the stage, not of its FROM.
-            ("FROM $X\nARG DOCKER_IMAGE_PARENT\n", "ARG!\nFROM $X\nARG DOCKER_IMAGE_PARENT\n"),
+            ("", "FROM $DOCKER_IMAGE_PARENT\nARG DOCKER_IMAGE_PARENT\n"),
+            // Neither is a continuation.
+            ("", "ARG NOTE=`x`\nFROM $DOCKER_IMAGE_PARENT\n"),
+            ("# escape=`\n", "ARG DIR=C:\\\nFROM $DOCKER_IMAGE_PARENT\n"),
+            ("", "ARG NOTE=`\nARG OTHER=`\nFROM $DOCKER_IMAGE_PARENT\n"),
         ] {
-            assert_eq!(with_line(text).as_deref(), Some(expected), "{text:?}");
+            let (text, expected) = (format!("{before}{after}"), format!("{before}{of_parent}{after}"));
+            assert_eq!(with(&text, &["DOCKER_IMAGE_PARENT", "OTHER"]), Some(expected), "{text:?}");
+            assert_eq!(with(&text, &[]), None, "nobody gave it: {text:?}");
         }
         for text in [
-            "ARG DOCKER_IMAGE_PARENT\nFROM a\n",
-            "arg DOCKER_IMAGE_PARENT=base:1\nFROM a\n",
-            "ARG OTHER \\\n# comment\n  DOCKER_IMAGE_PARENT\nFROM a\n",
+            "ARG DOCKER_IMAGE_PARENT\nFROM $DOCKER_IMAGE_PARENT\n",
+            "arg DOCKER_IMAGE_PARENT=base:1\nFROM $DOCKER_IMAGE_PARENT\n",
+            "ARG OTHER \\\n# comment\n  DOCKER_IMAGE_PARENT\nFROM $DOCKER_IMAGE_PARENT\n",
+            "# escape=`\nARG OTHER `\n DOCKER_IMAGE_PARENT\nFROM $DOCKER_IMAGE_PARENT\n",
+            "FROM a\nRUN echo $DOCKER_IMAGE_PARENT\n",
             "no from\n",
+            "",
         ] {
-            assert_eq!(with_line(text), None, "{text:?}");
+            assert_eq!(with(text, &["DOCKER_IMAGE_PARENT"]), None, "{text:?}");
         }
+        assert!(mentions_parent(b"FROM a\nARG DOCKER_IMAGE_PARENT\n") && !mentions_parent(b"FROM a\n"));
     }
 
     #[test]
-    fn a_context_changes_in_its_dockerfile_only() {
-        let context = |dockerfile: &str| {
-            let mut tar = Builder::new(Vec::new());
-            for (name, data) in [("A", "a"), ("Dockerfile", dockerfile), ("sub/Dockerfile", "FROM $X"), ("z", "z")] {
-                let mut header = Header::new_gnu();
-                header.set_size(data.len() as u64);
-                header.set_mode(0o644);
-                tar.append_data(&mut header, name, data.as_bytes()).unwrap();
-            }
-            tar.into_inner().unwrap()
-        };
-        // So that the line makes it longer by a block.
-        let long = format!("FROM $DOCKER_IMAGE_PARENT\n# {}\n", "x".repeat(480));
-        for text in ["FROM ${DOCKER_IMAGE_PARENT}\n", &long] {
-            let before = context(text);
-            let Change::Replace(Replacement { from, to, bytes }) = change(Cursor::new(&before)).unwrap() else {
-                panic!("no change of {text}")
-            };
-            let parts = |at: u64| before.split_at(usize::try_from(at).unwrap());
-            let after = [parts(from).0, &bytes, parts(to).1].concat();
-            let expected = format!("ARG DOCKER_IMAGE_PARENT\n{text}");
-            assert_eq!(after, context(&expected));
-            assert_eq!(declared(text.as_bytes().to_vec()), expected.as_bytes());
-            assert_eq!(change(Cursor::new(&after)).unwrap(), Change::None);
+    fn other_arguments_are_declared_where_a_from_uses_them() {
+        for (text, given, lines) in [
+            ("FROM node:$V\n", &["V", "W"][..], "ARG V\n"),
+            (
+                "FROM $A/${B:-$C}:1\nFROM --platform=$P x AS $N\n",
+                &["A", "B", "C", "N", "P"],
+                "ARG A\nARG B\nARG C\nARG P\n",
+            ),
+            // Through a default; also where that is a default's default.
+            ("ARG I=node:$V\nFROM $I\n", &["V"], "ARG V\n"),
+            ("ARG T=$V\nARG I=node:$T\nFROM $I\n", &["I", "T", "V"], "ARG V\n"),
+            ("ARG I=node:$V\nARG O=$W\nFROM $O\n", &["V", "W"], "ARG W\n"),
+            ("ARG V=1 W\nFROM node:$V$W\n", &["V", "W"], ""),
+            ("FROM a\\$V '$V'\n", &["V"], ""),
+            ("FROM a\nARG V\nRUN x $V\nCOPY --from=$V a b\n", &["V"], ""),
+        ] {
+            let expected = (!lines.is_empty()).then(|| format!("{lines}{text}"));
+            assert_eq!(with(text, given), expected, "{text:?}");
         }
-        assert_eq!(change(Cursor::new(context("FROM debian:12\n"))).unwrap(), Change::Unused);
-        assert_eq!(change(Cursor::new(Vec::new())).unwrap(), Change::None);
     }
 }

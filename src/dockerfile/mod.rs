@@ -1,9 +1,18 @@
-//! Dockerfiles: taskgraph's preprocessing, the instructions that follow, and what can be known from them without an engine.
+//! Dockerfiles: taskgraph's preprocessing, the one tokenizer, and what can be known from its instructions without an engine.
 //! Reading and packing files is for `context`, building for `engine`.
+//!
+//! - [`preprocess`], `substitute`: taskgraph's own syntax, which is gone before an engine reads the text.
+//! - [`instructions`]: the tokenizer; `directives` and `here_documents` are parts of it, `words` reads what instructions say.
+//! - [`base_images`], [`builder_features`], [`declare`]: the images, what only BuildKit knows, arguments without `ARG`.
+//! - [`dockerignore`], [`ignore_pattern`]: which files of a context stay out.
 
 pub mod base_images;
 pub mod builder_features;
 pub mod declare;
+mod directives;
+pub mod dockerignore;
+mod here_documents;
+pub mod ignore_pattern;
 pub mod instructions;
 pub mod preprocess;
 mod substitute;

@@ -45,6 +45,20 @@ pub(super) fn split(text: &str, escape: char) -> Vec<&str> {
     words
 }
 
+/// A word without its quotes, and without the escape characters; variables stay.
+pub(super) fn unquote(word: &str, escape: char) -> String {
+    let (mut out, mut quote, mut letters) = (String::new(), None, word.chars());
+    while let Some(letter) = letters.next() {
+        match (quote, letter) {
+            (None | Some('"'), _) if letter == escape => out.extend(letters.next()),
+            (None, '"' | '\'') => quote = Some(letter),
+            (Some(open), _) if open == letter => quote = None,
+            _ => out.push(letter),
+        }
+    }
+    out
+}
+
 struct Expander<'a> {
     values: &'a BTreeMap<String, String>,
     escape: char,
@@ -173,6 +187,13 @@ mod tests {
         assert_eq!(words, ["A=1", r#"B="x y"'z "'"#, r"C=\ ", "D", r#"E=\"a"#]);
         assert_eq!(split("", '\\'), Vec::<&str>::new());
         assert_eq!(split("a \"b c", '\\'), ["a", "\"b c"]);
+    }
+
+    #[test]
+    fn quotes_go_and_variables_stay() {
+        let unquoted = unquote(r#"a"b \" $C"'\d'\'e"#, '\\');
+        assert_eq!(unquoted, r#"ab " $C\d'e"#);
+        assert_eq!(unquote("`\"a`", '`'), "\"a");
     }
 
     proptest! {

@@ -2,14 +2,12 @@
 //! `Dockerfile` names is known in `tree`; what is told of them is for others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use bollard::errors::Error;
 use bollard::models::ImageInspect;
 
-use super::{Engine, EngineError, Kind, stages};
+use super::{Engine, EngineError, Kind};
 use crate::dockerfile::base_images::{By, Recipe};
-use crate::dockerfile::declare as parent_arg;
 use crate::names::Digest;
 
 /// The images that a build was made from.
@@ -44,14 +42,9 @@ pub fn shared_layers(bases: &[Base], image_layers: &[Digest]) -> usize {
 }
 
 impl Engine {
-    /// What the images that a context's `Dockerfile` names are in the engine. `args` are the build's arguments, and
-    /// `context` a plain tar, whose `Dockerfile` may lack the `ARG` line of its parent.
-    pub async fn bases(&self, context: &Path, args: &BTreeMap<String, String>) -> Result<Bases, EngineError> {
-        let text = stages::dockerfile_of(context).map_err(|source| EngineError::Trouble {
-            doing: "reading the Dockerfile in the context again".to_owned(),
-            source: source.into(),
-        })?;
-        let recipe = Recipe::read(&String::from_utf8_lossy(&parent_arg::declared(text)), args);
+    /// What the images that a `Dockerfile` names are in the engine. `args` are the build's arguments.
+    pub async fn bases(&self, dockerfile: &str, args: &BTreeMap<String, String>) -> Result<Bases, EngineError> {
+        let recipe = Recipe::read(dockerfile, args);
         // A name in a FROM counts as that, wherever else it stands.
         let from: BTreeSet<_> = recipe.references.iter().filter(|it| it.by == By::From).map(|it| &it.image).collect();
         let (mut bases, mut seen) = (Bases::default(), BTreeSet::new());

@@ -1,30 +1,26 @@
 //! Building: the verified context goes in as a stream, the output comes out line by line, and what was made is
 //! written down so that it can be removed. Which of an engine's builders does it is chosen in `buildkit`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bollard::errors::Error;
 use bollard::models::{BuildInfo, BuildInfoAux, ImageId};
 use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
 use futures_util::{Stream, StreamExt};
 use regex::Regex;
-use tokio::io::AsyncRead;
-use tokio_util::io::ReaderStream;
 use tracing::{debug, info};
 
 use super::bases::pulled;
-use super::buildkit::{Asked, Failing, Progress};
+use super::buildkit::{Asked, Builder, Failing, Progress};
 use super::output::{Origin, Output, Said, Steps, is_about_our_args};
 use super::sending::noting_the_end;
 use super::{BuildFailure, Engine, EngineError, Kind, managed, stages};
 use crate::build_log::BuildLog;
 use crate::build_secrets::BuildSecrets;
+use crate::context::for_engine::{BuiltBy, ForEngine};
 use crate::dockerfile::base_images::Recipe;
 use crate::plan::BuildPlan;
 use crate::secrets::Secrets;
-
-/// How much of the context is read at a time.
-pub(super) const CHUNK: usize = 256 * 1024;
 
 /// An image that was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,24 +50,20 @@ pub struct Told<'a> {
 const INLINE_CACHE_ARG: &str = "BUILDKIT_INLINE_CACHE";
 
 impl Engine {
-    /// Builds a context, a plain tar, and tags the image. The output goes to
-    /// `log`, line by line as it comes. `file` is where the context is, with the same steps in its `Dockerfile`.
+    /// Builds a context and tags the image. The output goes to `log`, line by line as it comes.
     pub async fn build(
         &self,
-        file: &Path,
-        context: impl AsyncRead + Send + 'static,
+        context: &ForEngine,
         tag: &str,
         Told { plan, secrets, cache, is_cache }: Told<'_>,
         log: &mut BuildLog,
     ) -> Result<Built, EngineError> {
-        // A Dockerfile that cannot be read here is the engine's to refuse.
-        let dockerfile = stages::dockerfile_of(file).unwrap_or_default();
-        let dockerfile = String::from_utf8_lossy(&dockerfile);
+        let dockerfile = context.dockerfile();
         self.spare_podman(&dockerfile, plan)?;
         let platform = self.platform(plan.target_arch, &dockerfile).await?;
         let builder = self.builder(self.choice(plan.builder, platform.is_some()), &dockerfile, secrets).await?;
         let (traces, goes_on) = (self.traces.clone(), builder.session.is_none());
-        let context = noting_the_end(ReaderStream::with_capacity(context, CHUNK), move || {
+        let context = noting_the_end(context.stream(self.built_by(&builder)), move || {
             // BuildKit stops with the connection.
             if goes_on {
                 traces.context_is_sent();
@@ -110,7 +102,7 @@ impl Engine {
             version: BuilderVersion::BuilderV1,
             ..BuildImageOptions::default()
         };
-        let firsts = if goes_on { stages::firsts_of(file).unwrap_or_default() } else { Vec::new() };
+        let firsts = if goes_on { stages::firsts(&dockerfile) } else { Vec::new() };
         self.traces.build_begins(tag, firsts, self.images().await, !cache.is_empty());
         let hidden = Secrets::among(&plan.args).and(secrets);
         let answer = builder.client.build_image(options, None, Some(bollard::body_try_stream(context)));
@@ -132,6 +124,15 @@ impl Engine {
                 }
                 Ok(Built { image_id, builder: self.builder_name(builder.session.is_some()), steps })
             }
+        }
+    }
+
+    /// Who reads the context.
+    pub(super) fn built_by(&self, builder: &Builder) -> BuiltBy {
+        match (self.kind, &builder.session) {
+            (Kind::Podman, _) => BuiltBy::Podman,
+            (Kind::Docker, None) => BuiltBy::Classic,
+            (Kind::Docker, Some(_)) => BuiltBy::BuildKit,
         }
     }
 

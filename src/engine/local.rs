@@ -6,13 +6,11 @@ use std::path::Path;
 
 use bollard::errors::Error;
 use bollard::query_parameters::BuildImageOptions;
-use tokio::io::AsyncRead;
-use tokio_util::io::ReaderStream;
 
-use super::build::CHUNK;
-use super::{Engine, EngineError, keep, stages};
+use super::{Engine, EngineError, keep};
 use crate::build_log::BuildLog;
 use crate::build_secrets::BuildSecrets;
+use crate::context::for_engine::ForEngine;
 use crate::plan::BuildPlan;
 use crate::secrets::Secrets;
 
@@ -43,17 +41,15 @@ pub struct Present {
 }
 
 impl Engine {
-    /// Builds a context, a plain tar. Gives the image's id; the image is there to stay. `file` is where the context is.
+    /// Builds a context. Gives the image's id; the image is there to stay.
     pub async fn build_local(
         &self,
-        file: &Path,
-        context: impl AsyncRead + Send + 'static,
+        context: &ForEngine,
         build: &LocalBuild,
         log: &mut BuildLog,
     ) -> Result<String, EngineError> {
-        let body = bollard::body_try_stream(ReaderStream::with_capacity(context, CHUNK));
-        let dockerfile = stages::dockerfile_of(file).unwrap_or_default();
-        let builder = self.builder(build.plan.builder, &String::from_utf8_lossy(&dockerfile), &build.secrets).await?;
+        let builder = self.builder(build.plan.builder, &context.dockerfile(), &build.secrets).await?;
+        let body = bollard::body_try_stream(context.stream(self.built_by(&builder)));
         let options = BuildImageOptions {
             dockerfile: "Dockerfile".to_owned(),
             t: Some(build.tag.clone()),

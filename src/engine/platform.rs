@@ -92,7 +92,7 @@ impl Engine {
 /// Whether a `Dockerfile` has steps that run on the platform that is built for: all but those of stages that name their own.
 fn runs_for_target(dockerfile: &str) -> bool {
     let mut is_target = true;
-    instructions::read(dockerfile).all.iter().any(|Instruction { keyword, rest }| {
+    instructions::read(dockerfile.as_bytes()).all.iter().any(|Instruction { keyword, rest, .. }| {
         if keyword == "FROM" {
             is_target = !rest.starts_with("--platform");
         }

@@ -1,38 +1,13 @@
 //! What a build does first: the first instruction of each stage of a `Dockerfile`. By it the image of a first step is
 //! known when the program was killed before the engine told of it; building and reading histories is for others.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::Path;
+use crate::dockerfile::instructions::{self, Instruction};
 
-use crate::dockerfile::instructions::{self, Instruction, Instructions};
-
-/// A `Dockerfile` has some kilobytes. What is behind this is not needed to know an image by.
-const LONGEST: u64 = 1024 * 1024;
-
-/// The first instructions of the stages in a context, a plain tar file.
-pub(super) fn firsts_of(context: &Path) -> io::Result<Vec<String>> {
-    Ok(firsts(&String::from_utf8_lossy(&dockerfile_of(context)?)))
-}
-
-/// The text of the `Dockerfile` in a context, a plain tar file; none is no text.
-pub(super) fn dockerfile_of(context: &Path) -> io::Result<Vec<u8>> {
-    let mut archive = tar::Archive::new(File::open(context)?);
-    for entry in archive.entries_with_seek()? {
-        let entry = entry?;
-        if entry.path_bytes().as_ref() == b"Dockerfile" {
-            let mut text = Vec::new();
-            entry.take(LONGEST).read_to_end(&mut text)?;
-            return Ok(text);
-        }
-    }
-    Ok(Vec::new())
-}
-
-fn firsts(dockerfile: &str) -> Vec<String> {
-    let Instructions { all, .. } = instructions::read(dockerfile);
+/// The first instructions of a `Dockerfile`'s stages.
+pub(super) fn firsts(dockerfile: &str) -> Vec<String> {
+    let executed = instructions::read(dockerfile.as_bytes()).executed();
     let from = |instruction: &Instruction| instruction.keyword == "FROM";
-    let firsts = all.windows(2).filter(|pair| from(&pair[0]) && !from(&pair[1]));
+    let firsts = executed.windows(2).filter(|pair| from(&pair[0]) && !from(&pair[1]));
     firsts.map(|pair| format!("{} {}", pair[1].keyword, pair[1].rest)).collect()
 }
 
@@ -66,21 +41,8 @@ mod tests {
         assert_eq!(firsts(dockerfile), ["ENV A   b", "COPY --from=one /a /b", "RUN x y"]);
         assert_eq!(firsts("FROM ü\nRUN x"), ["RUN x"]);
         assert_eq!(firsts("# escape=`\nFROM a\nRUN x `\n y"), ["RUN x  y"]);
+        assert_eq!(firsts("FROM a AS b\nONBUILD RUN x\nFROM b\nRUN y"), ["RUN x"]);
         assert_eq!(firsts("ü"), [""; 0]);
-    }
-
-    #[test]
-    fn the_dockerfile_is_found_in_the_context() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let mut context = tar::Builder::new(file.reopen().unwrap());
-        for (name, text) in [("Afile/Dockerfile", "FROM x\nRUN no"), ("Dockerfile", "FROM x\nRUN y"), ("a", "b")] {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(text.len() as u64);
-            context.append_data(&mut header, name, text.as_bytes()).unwrap();
-        }
-        context.finish().unwrap();
-        assert_eq!(firsts_of(file.path()).unwrap(), ["RUN y"]);
-        assert!(firsts_of(Path::new("/nonexistent")).is_err());
     }
 
     #[test]

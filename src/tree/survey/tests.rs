@@ -50,6 +50,18 @@ fn from(survey: &Survey, name: &str) -> Vec<String> {
 }
 
 #[test]
+fn an_argument_of_kind_yml_names_the_base_without_an_arg_line() {
+    let files = Files::new(&[
+        ("taskcluster/docker/i/Dockerfile", "ARG NOTE=`x`\nFROM node:$NODE_VERSION\n"),
+        ("kind.yml", "tasks: {i: {args: {NODE_VERSION: '22'}}}"),
+    ]);
+    let tree = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
+    let survey = tree.survey(HashScheme::Tar);
+    assert_eq!((messages(&survey.problems), messages(&survey.hints)), (Vec::new(), Vec::new()));
+    assert_eq!(image(&survey, "i").bases, ["node:22"]);
+}
+
+#[test]
 fn an_image_is_told_with_what_it_is_made_of() {
     let (files, survey) = survey(&[
         ("REGISTRY", "quay.io/m"),
