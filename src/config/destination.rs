@@ -198,11 +198,9 @@ mod tests {
     #[test]
     fn a_task_is_asked_where_nobody_says_where_its_image_goes() {
         let asked = |more: &[(&str, &str)], dry: bool| {
-            let variables: BTreeMap<_, _> = [("IMAGE_WORKER_PUBLISH", "payload"), ("TASK_ID", TASK)]
-                .into_iter()
-                .chain(more.iter().copied())
-                .filter(|(_, value)| !value.is_empty())
-                .collect();
+            let variables = [("IMAGE_WORKER_PUBLISH", "payload"), ("TASK_ID", TASK)];
+            let variables: BTreeMap<_, _> = variables.into_iter().chain(more.iter().copied()).collect();
+            // An empty variable counts as not set.
             let environment = |name: &str| variables.get(name).map(OsString::from);
             let sources = Sources::new(BTreeMap::new(), &environment).unwrap();
             Destination::read(&sources, dry).unwrap().declared_by(&sources, dry).unwrap()
