@@ -18,6 +18,7 @@ mod harness;
 mod hash;
 mod house;
 mod load;
+mod log_lines;
 mod lookup;
 mod managed;
 mod metrics;

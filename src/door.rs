@@ -3,6 +3,7 @@
 
 mod verbs;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
 use std::process::{Command, ExitCode};
 
@@ -15,12 +16,16 @@ use crate::report::{self, LogFormat, Report};
 #[must_use]
 pub fn main() -> ExitCode {
     // A panic is a bug, and a failure like others: one error line, and the exit code that says so.
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
+    std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         let what = panic.payload_as_str().unwrap_or("a panic").to_owned() + &place;
-        eprintln!("{}", report::error_line(&Failed::Bug(what).line()));
-        hook(panic);
+        let mut lines = vec![report::error_line(&Failed::Bug(what).line())];
+        let backtrace = Backtrace::capture();
+        match backtrace.status() {
+            BacktraceStatus::Captured => lines.extend(backtrace.to_string().lines().map(|line| format!("    | {line}"))),
+            _ => lines.push("  RUST_BACKTRACE=1 tells where".to_owned()),
+        }
+        report::print_lines(&lines);
     }));
     std::panic::catch_unwind(run_verb).unwrap_or_else(|_| ExitCode::from(Failed::Bug(String::new()).exit_code()))
 }
@@ -87,16 +92,16 @@ fn usage(error: &clap::Error) -> ExitCode {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
         let what = format!("{CONFIGURATION}: wrong usage: no verb is given; see image-worker --help");
-        eprintln!("{}", report::error_line(&what));
+        report::print_lines(&[report::error_line(&what)]);
     } else if error.use_stderr() {
         let words = error.to_string();
         // What is wrong stands before the first empty line, in one line or several.
         let (what, more) = words.split_once("\n\n").unwrap_or((&words, ""));
         let what = what.trim_start_matches("error: ");
         let what = format!("{CONFIGURATION}: wrong usage: {what}; see image-worker --help");
-        eprintln!("{}", report::error_line(&what));
         // Set in, so that Treeherder does not take clap's lines for errors of their own.
-        more.lines().filter(|line| !line.is_empty()).for_each(|line| eprintln!("  {}", line.trim_start()));
+        let more = more.lines().filter(|line| !line.is_empty()).map(|line| format!("  {}", line.trim_start()));
+        report::print_lines(&std::iter::once(report::error_line(&what)).chain(more).collect::<Vec<_>>());
     } else {
         // A closed pipe is no reason to fail here.
         let _ = error.print();
