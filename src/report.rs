@@ -2,6 +2,7 @@
 //! one error line that Treeherder highlights. What is told is for the rooms that tell it.
 
 mod lines;
+mod terminal;
 
 use std::error::Error;
 use std::fmt;
@@ -9,7 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tracing::{Level, info};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -62,9 +63,9 @@ impl Report {
     #[must_use]
     pub fn install(format: LogFormat, verbose: bool, color: bool) -> Self {
         let terminal = io::stderr().is_terminal() && format == LogFormat::Text;
-        let report = Self { bars: terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr())) };
+        let report = Self { bars: terminal.then(|| MultiProgress::with_draw_target(terminal::target())) };
         let level = if verbose { Level::DEBUG } else { Level::INFO };
-        let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(report.clone());
+        let subscriber = tracing_subscriber::fmt().with_max_level(level).log_internal_errors(false).with_writer(report.clone());
         let ours = tracing_subscriber::filter::filter_fn(|metadata| {
             metadata.target().starts_with("image_worker") || metadata.target() == BUILD_OUTPUT
         });
