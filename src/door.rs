@@ -4,13 +4,15 @@
 mod verbs;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::{Command, ExitCode};
 
 use crate::cli;
 use crate::commands::{CONFIGURATION, Failed};
-use crate::config::{ConfigError, Sources, settings};
+use crate::config::{self, ConfigError, Sources, settings};
 use crate::report::{self, LogFormat, Report};
+use crate::secrets;
 
 /// Parses, runs, reports, and gives the exit code.
 #[must_use]
@@ -22,7 +24,9 @@ pub fn main() -> ExitCode {
         let mut lines = vec![report::error_line(&Failed::Bug(what).line())];
         let backtrace = Backtrace::capture();
         match backtrace.status() {
-            BacktraceStatus::Captured => lines.extend(backtrace.to_string().lines().map(|line| format!("    | {line}"))),
+            BacktraceStatus::Captured => {
+                lines.extend(backtrace.to_string().lines().map(|line| format!("    | {line}")))
+            }
             _ => lines.push("  RUST_BACKTRACE=1 tells where".to_owned()),
         }
         report::print_lines(&lines);
@@ -43,6 +47,7 @@ fn run_verb() -> ExitCode {
         Ok(sources) => sources,
         Err(error) => return failed(&plain(), &error.into()),
     };
+    hide_secrets(&sources, &environment);
     let report = match log_settings(&sources) {
         Ok((format, verbose)) => Report::install(format, verbose, color),
         Err(error) => return failed(&plain(), &error.into()),
@@ -107,6 +112,23 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Hides what is secret in the settings, and the passwords of proxies, which the HTTP clients read themselves.
+fn hide_secrets(sources: &Sources, environment: &dyn Fn(&str) -> Option<OsString>) {
+    for setting in settings::ALL {
+        // What cannot be read is an error of those who need it.
+        let Ok(Some(given)) = sources.get(setting) else { continue };
+        if setting.secret {
+            secrets::add(&given.text);
+        }
+        secrets::add_urls_in(&given.text);
+    }
+    secrets::add_args(&config::dockerfile_args(sources).unwrap_or_default());
+    for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
+        let values = [environment(proxy), environment(&proxy.to_uppercase())];
+        values.iter().flatten().for_each(|value| secrets::add_urls_in(&value.to_string_lossy()));
+    }
 }
 
 fn log_settings(sources: &Sources) -> Result<(LogFormat, bool), ConfigError> {

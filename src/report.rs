@@ -15,7 +15,7 @@ use tracing::{Level, info};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-pub use lines::escaped;
+pub use lines::printable;
 use lines::{JsonLines, TextLines};
 
 /// Treeherder cuts lines at 500 characters; the rest is room for a worker's own prefix.
@@ -65,7 +65,8 @@ impl Report {
         let terminal = io::stderr().is_terminal() && format == LogFormat::Text;
         let report = Self { bars: terminal.then(|| MultiProgress::with_draw_target(terminal::target())) };
         let level = if verbose { Level::DEBUG } else { Level::INFO };
-        let subscriber = tracing_subscriber::fmt().with_max_level(level).log_internal_errors(false).with_writer(report.clone());
+        let subscriber =
+            tracing_subscriber::fmt().with_max_level(level).log_internal_errors(false).with_writer(report.clone());
         let ours = tracing_subscriber::filter::filter_fn(|metadata| {
             metadata.target().starts_with("image_worker") || metadata.target() == BUILD_OUTPUT
         });
@@ -75,7 +76,9 @@ impl Report {
                 let lines = TextLines { dates: !terminal, color: terminal && color };
                 tracing::subscriber::set_global_default(subscriber.event_format(lines).finish().with(ours))
             }
-            LogFormat::Json => tracing::subscriber::set_global_default(subscriber.event_format(JsonLines).finish().with(ours)),
+            LogFormat::Json => {
+                tracing::subscriber::set_global_default(subscriber.event_format(JsonLines).finish().with(ours))
+            }
         };
         report
     }
@@ -157,7 +160,7 @@ pub fn print_lines(lines: &[impl AsRef<str>]) {
 }
 
 fn joined(lines: &[impl AsRef<str>]) -> String {
-    lines.iter().map(|line| escaped(line.as_ref()) + "\n").collect()
+    lines.iter().map(|line| printable(line.as_ref()) + "\n").collect()
 }
 
 /// An error with all its causes, in a line.
@@ -170,7 +173,7 @@ pub fn with_causes(error: &dyn Error) -> String {
 /// The line that Treeherder highlights: no date inside the brackets, no line break, at most 480 characters.
 #[must_use]
 pub fn error_line(what: &str) -> String {
-    let what = escaped(&what.split_whitespace().collect::<Vec<_>>().join(" "));
+    let what = printable(&what.split_whitespace().collect::<Vec<_>>().join(" "));
     let line = format!("[taskcluster-image-build:error] {what}");
     if line.chars().count() <= ERROR_LINE_LIMIT {
         return line;

@@ -1,6 +1,8 @@
 //! Moving files over plain HTTP, without credentials: downloads as a stream, uploads, and the question how
 //! long a stored file is. Signed URLs are secrets: what this room prints has no query.
 
+mod words;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use futures_util::{Stream, TryStreamExt};
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER,
 };
+use reqwest::redirect::{self, Attempt};
 use reqwest::{Body, Client, Response, StatusCode};
 use tokio_util::bytes::Bytes;
 use tokio_util::io::ReaderStream;
@@ -18,6 +21,8 @@ use tracing::warn;
 use crate::names::HttpUrl;
 use crate::report::Meter;
 use crate::retry::{Another, Failure, Patience, Policy, retry};
+use crate::secrets;
+use words::{first_words, printable};
 
 /// A signed PUT URL lives for 45 minutes; what has not arrived by then never will.
 const PUT_LIMIT: Duration = Duration::from_mins(45);
@@ -208,7 +213,11 @@ impl Storage {
     fn with_silence(silence: Duration) -> Result<Self, TransferError> {
         let builder = || {
             let agent = concat!("image-worker/", env!("CARGO_PKG_VERSION"));
-            Client::builder().connect_timeout(Duration::from_secs(30)).user_agent(agent)
+            let redirects = redirect::Policy::custom(|redirect: Attempt<'_>| {
+                secrets::add_url(redirect.url());
+                redirect::Policy::default().redirect(redirect)
+            });
+            Client::builder().connect_timeout(Duration::from_secs(30)).user_agent(agent).redirect(redirects)
         };
         let client = builder().read_timeout(silence).build().map_err(TransferError::Setup)?;
         let uploads = builder().build().map_err(TransferError::Setup)?;
@@ -217,6 +226,7 @@ impl Storage {
 
     /// Begins to download a file.
     pub async fn get(&self, url: &HttpUrl) -> Result<Download, TransferError> {
+        secrets::add_url(url.reveal());
         let answer = self.client.get(url.reveal().clone()).send().await;
         let response = success("GET", url, answer).await?;
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
@@ -230,6 +240,7 @@ impl Storage {
 
     /// How long a stored file is, in bytes, asked with a GET for its first byte: URLs signed for GET refuse HEAD.
     pub async fn length(&self, url: &HttpUrl) -> Result<u64, TransferError> {
+        secrets::add_url(url.reveal());
         let answer = self.client.get(url.reveal().clone()).header(RANGE, "bytes=0-0").send().await;
         let response = match success("GET", url, answer).await {
             // An empty file has no first byte.
@@ -253,6 +264,8 @@ impl Storage {
         size: u64,
         meter: Meter,
     ) -> Result<(), TransferError> {
+        secrets::add_url(url.reveal());
+        secrets::add_headers(headers);
         let (progress, mut moves) = tokio::sync::watch::channel(());
         let stream = bytes.inspect_ok(move |bytes| {
             meter.add(bytes.len() as u64);
@@ -309,32 +322,6 @@ async fn success(
     Err(TransferError::Status { method, url: url.clone(), status, answer: printable(&answer), retry_after })
 }
 
-/// The beginning of an answer's body; what is behind it, and whether it ends well, does not matter.
-async fn first_words(mut response: Response) -> String {
-    let mut words = Vec::new();
-    while words.len() < 4096
-        && let Ok(Some(chunk)) = response.chunk().await
-    {
-        words.extend_from_slice(&chunk);
-    }
-    String::from_utf8_lossy(&words).into_owned()
-}
-
-/// What an error's body says to people. S3 and its like answer in XML, and print keys, tokens and signatures in it:
-/// of that, only the code and the message. Pages have nothing to say.
-fn printable(body: &str) -> String {
-    let element = |name: &str| {
-        let (_, rest) = body.split_once(&format!("<{name}>"))?;
-        Some(rest.split_once("</")?.0)
-    };
-    let words = match (element("Code"), element("Message")) {
-        (None, None) if body.trim_start().starts_with('<') => String::new(),
-        (None, None) => body.to_owned(),
-        (code, message) => code.into_iter().chain(message).collect::<Vec<_>>().join(": "),
-    };
-    words.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -370,16 +357,6 @@ mod tests {
             storage.put(&url, &BTreeMap::new(), super::file(file.path()).await.unwrap(), SIZE as u64, meter).await;
         server.abort();
         uploaded
-    }
-
-    #[test]
-    fn an_errors_body_is_printed_without_what_it_says_about_keys() {
-        let s3 = "<?xml version=\"1.0\"?>\n<Error><Code>ExpiredToken</Code><Message>The provided token\n has expired.\
-                  </Message><Token-0>FwoGZXIv</Token-0><SignatureProvided>ab12</SignatureProvided></Error>";
-        assert_eq!(printable(s3), "ExpiredToken: The provided token has expired.");
-        assert_eq!(printable("<html><body>502</body></html>"), "");
-        assert_eq!(printable(" no such\n file "), "no such file");
-        assert_eq!(printable(&"x".repeat(1000)).len(), 300);
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ use crate::build_log::BuildLog;
 use crate::build_secrets::BuildSecrets;
 use crate::dockerfile::base_images::Recipe;
 use crate::plan::BuildPlan;
-use crate::secrets::Secrets;
+use crate::secrets as hidden;
 
 /// How much of the context is read at a time.
 pub(super) const CHUNK: usize = 256 * 1024;
@@ -64,6 +64,8 @@ impl Engine {
         Told { plan, secrets, cache, is_cache }: Told<'_>,
         log: &mut BuildLog,
     ) -> Result<Built, EngineError> {
+        hidden::add_args(&plan.args);
+        hidden::add_build_secrets(secrets);
         // A Dockerfile that cannot be read here is the engine's to refuse.
         let dockerfile = stages::dockerfile_of(file).unwrap_or_default();
         let dockerfile = String::from_utf8_lossy(&dockerfile);
@@ -109,9 +111,8 @@ impl Engine {
         };
         let firsts = if goes_on { stages::firsts_of(file).unwrap_or_default() } else { Vec::new() };
         self.traces.build_begins(tag, firsts, self.images().await, !cache.is_empty());
-        let hidden = Secrets::among(&plan.args).and(secrets);
         let answer = builder.client.build_image(options, None, Some(bollard::body_try_stream(context)));
-        let built = self.follow(answer, &builder.asked, hidden, log).await;
+        let built = self.follow(answer, &builder.asked, log).await;
         // BuildKit tells of no step: after a kill its image would be taken for another start's of the same name.
         if let (Ok((image_id, _)), false) = (&built, goes_on) {
             self.traces.image(image_id.clone(), Origin::Made);
@@ -144,11 +145,10 @@ impl Engine {
         &self,
         answer: impl Stream<Item = Result<BuildInfo, Error>>,
         asked: &Asked,
-        secrets: Secrets,
         log: &mut BuildLog,
     ) -> Result<(String, Steps), EngineError> {
         let mut answer = std::pin::pin!(answer);
-        let mut heard = Heard { output: Output::hiding(secrets.clone()), progress: Progress::hiding(secrets) };
+        let mut heard = Heard::default();
         let mut image_id = None;
         while let Some(line) = answer.next().await {
             match line {
@@ -264,7 +264,7 @@ fn failure(heard: Heard, asked: &Asked, error: Error) -> EngineError {
         other => return trouble("building the image", other),
     };
     let Failing { step, last_lines, sought } = progress.into_failing(&message);
-    let mut message = output.hide(in_own_words(message.trim()));
+    let mut message = hidden::hide(in_own_words(message.trim())).into_owned();
     if let Some(sought) = &sought {
         message = format!("{sought} cannot be had: {message}");
     }

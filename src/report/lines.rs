@@ -11,11 +11,13 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::BUILD_OUTPUT;
+use crate::secrets;
 
-/// A text as it stands in a line of the log. Control characters and line breaks are escaped, and so are the marks that
-/// change the direction of writing; tabs stay.
+/// A text as it stands in a line of the log, without secrets. Control characters and line breaks are escaped, and so are
+/// the marks that change the direction of writing; tabs stay.
 #[must_use]
-pub fn escaped(text: &str) -> String {
+pub fn printable(text: &str) -> String {
+    let text = secrets::hide(text);
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         if is_printed(character) {
@@ -108,7 +110,7 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name().to_owned(), Value::String(escaped(&format!("{value:?}"))));
+        self.0.insert(field.name().to_owned(), Value::String(printable(&format!("{value:?}"))));
     }
 }
 
@@ -118,8 +120,8 @@ mod tests {
 
     #[test]
     fn a_line_stays_one_line() {
-        assert_eq!(escaped("a\r\nb\u{2028}c\u{85}d\te"), "a\\r\\nb\\u{2028}c\\u{85}d\te");
-        assert_eq!(escaped("\x1b[2K\u{9b}1m\u{7}\u{202e}x"), "\\u{1b}[2K\\u{9b}1m\\u{7}\\u{202e}x");
-        assert_eq!(escaped("für 🦀 “…”"), "für 🦀 “…”");
+        assert_eq!(printable("a\r\nb\u{2028}c\u{85}d\te"), "a\\r\\nb\\u{2028}c\\u{85}d\te");
+        assert_eq!(printable("\x1b[2K\u{9b}1m\u{7}\u{202e}x"), "\\u{1b}[2K\\u{9b}1m\\u{7}\\u{202e}x");
+        assert_eq!(printable("für 🦀 “…”"), "für 🦀 “…”");
     }
 }
