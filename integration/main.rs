@@ -22,6 +22,7 @@ mod log_lines;
 mod lookup;
 mod managed;
 mod metrics;
+mod outputs;
 mod parent;
 mod payload;
 mod provenance;

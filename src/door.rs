@@ -8,10 +8,10 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::{Command, ExitCode};
 
-use crate::cli;
+use crate::cli::{self, Verb};
 use crate::commands::{CONFIGURATION, Failed};
 use crate::config::{self, ConfigError, Sources, settings};
-use crate::report::{self, LogFormat, Report};
+use crate::report::{self, LogFormat, Report, with_causes};
 use crate::secrets;
 
 /// Parses, runs, reports, and gives the exit code.
@@ -55,6 +55,11 @@ fn run_verb() -> ExitCode {
     match verbs::execute(&invocation, &sources, &report) {
         Ok(answer) => match say(&answer) {
             Ok(()) => ExitCode::SUCCESS,
+            // The job is done, and to do it again would not help.
+            Err(error) if publishes(&invocation.verb) => {
+                tracing::warn!("{}", with_causes(&error));
+                ExitCode::SUCCESS
+            }
             Err(error) => failed(&report, &error),
         },
         Err(error) => {
@@ -67,10 +72,16 @@ fn run_verb() -> ExitCode {
     }
 }
 
-/// Writes an answer, or a part of one.
+/// Whether a verb changes what others see, and its answer only tells of it.
+fn publishes(verb: &Verb) -> bool {
+    matches!(verb, Verb::Run | Verb::Replay(_) | Verb::Rerun(_) | Verb::Push(_))
+}
+
+/// Writes an answer, or a part of one. Who closes the pipe has read enough.
 fn say(answer: &str) -> Result<(), Failed> {
     let mut stdout = io::stdout();
     let said = stdout.write_all(answer.as_bytes()).and_then(|()| stdout.flush());
+    let said = said.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) });
     said.map_err(|source| Failed::Write { path: "stdout".into(), source })
 }
 

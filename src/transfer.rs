@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt};
 use reqwest::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use reqwest::redirect::{self, Attempt};
-use reqwest::{Body, Client, Response, StatusCode};
+use reqwest::{Body, Client, Response, StatusCode, Version};
 use tokio_util::bytes::Bytes;
 use tokio_util::io::ReaderStream;
 use tracing::warn;
@@ -60,6 +60,12 @@ pub enum TransferError {
         /// How it failed.
         #[source]
         source: reqwest::Error,
+    },
+    /// The connection ended, and the file with it, although there should be more.
+    #[error("GET {url}: the connection ended within the file, whose length the server had not said")]
+    Cut {
+        /// What was asked for.
+        url: HttpUrl,
     },
     /// The server took nothing more of an upload, and did not answer.
     #[error("{method} {url}: nothing moved for {} s", silence.as_secs())]
@@ -121,7 +127,7 @@ impl Failure for TransferError {
             {
                 retry_after.map_or(Another::CanHelp, Another::CanHelpAfter)
             }
-            Self::Connection { .. } | Self::Stalled { .. } => Another::CanHelp,
+            Self::Connection { .. } | Self::Cut { .. } | Self::Stalled { .. } => Another::CanHelp,
             Self::Status { .. } | Self::NoLength { .. } | Self::File { .. } | Self::Setup(_) => Another::IsUseless,
         }
     }
@@ -147,6 +153,8 @@ pub struct Download {
     pub length: Option<u64>,
     /// Whether the server compressed the file for the transfer (`Content-Encoding: gzip`), as workers do with some artifacts.
     pub gzip_encoded: bool,
+    /// Whether only the end of the connection says where the file ends, as with HTTP/1.0: a cut looks like an end.
+    pub ends_with_connection: bool,
     storage: Storage,
     response: Response,
     url: HttpUrl,
@@ -232,10 +240,13 @@ impl Storage {
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let gzip_encoded = header(CONTENT_ENCODING).is_some_and(|encoding| encoding.eq_ignore_ascii_case("gzip"));
         let length = header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        let ends_with_connection =
+            length.is_none() && header(TRANSFER_ENCODING).is_none() && response.version() <= Version::HTTP_11;
         // A weak validator does not promise the same bytes.
         let etag = response.headers().get(ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
         let (storage, url) = (self.clone(), url.clone());
-        Ok(Download { length, gzip_encoded, storage, response, url, etag, received: 0, resumptions: 0 })
+        let (received, resumptions) = (0, 0);
+        Ok(Download { length, gzip_encoded, ends_with_connection, storage, response, url, etag, received, resumptions })
     }
 
     /// How long a stored file is, in bytes, asked with a GET for its first byte: URLs signed for GET refuse HEAD.

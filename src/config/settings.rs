@@ -166,6 +166,7 @@ settings! {
     LONGEST_PAUSE = Setting::new("longest-pause", "IMAGE_WORKER_LONGEST_PAUSE", "SECONDS", "The longest pause between two looks at the new run; it begins with a second").default("30").group(RERUN_GROUP);
 
     TAG = Setting::new("tag", "IMAGE_WORKER_TAG", "NAME[:TAG]", "The name that the image is to have in the engine [default: NAME:latest]").group(OUTPUT_GROUP);
+    REPLACE = Setting::new("replace", "IMAGE_WORKER_REPLACE", "", "Give the image the archive's name, also if another image has it").group(OUTPUT_GROUP);
     OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, of `hash` the hash, or of `decide` the graph").group(OUTPUT_GROUP);
     SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
 }

@@ -2,7 +2,6 @@
 //! transform loader reads it. The image directories are for `Tree`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -103,7 +102,7 @@ fn or_empty(value: Value) -> Value {
 
 /// A YAML file that is a mapping.
 fn mapping(path: &Path) -> Result<Map<String, Value>, TreeError> {
-    let text = fs::read_to_string(path).map_err(|error| TreeError::Read { path: path.to_owned(), error })?;
+    let text = super::read_text(path).map_err(|error| TreeError::Read { path: path.to_owned(), error })?;
     // A snippet would be several lines of the file, and an error is told in one.
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options(&text, options)

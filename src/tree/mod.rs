@@ -19,6 +19,7 @@ mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::context::collect::CollectError;
@@ -222,11 +223,24 @@ impl Tree {
     }
 }
 
+/// The bytes of a file of an image, which must be one: a pipe would wait for a writer that never comes.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    fs::read(path)
+}
+
+/// The same, of a text.
+fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_regular(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
 impl Image {
     /// Its Dockerfile, processed.
     fn dockerfile(&self) -> Result<Dockerfile, TreeError> {
         let path = self.directory.join("Dockerfile");
-        let raw = fs::read(&path).map_err(|error| TreeError::Read { path: path.clone(), error })?;
+        let raw = read_regular(&path).map_err(|error| TreeError::Read { path: path.clone(), error })?;
         let processed = Dockerfile::process(&raw, &self.args);
         Ok(processed.map_err(|problem| CollectError::Dockerfile { path, problem })?)
     }
