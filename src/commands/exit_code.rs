@@ -142,6 +142,7 @@ fn engine_code(error: &EngineError) -> u8 {
         EngineError::Build(_) => BUILD,
         EngineError::NoLayers => BUILD,
         EngineError::Refused(_) => USAGE,
+        EngineError::ArchiveRefused(_) => CONTEXT,
         EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. } => WORLD,
         EngineError::Managed(ManagedError::NoPodman | ManagedError::Network(_) | ManagedError::LongPath(_)) => USAGE,
         EngineError::Managed(ManagedError::Folder { .. } | ManagedError::Keeper(_) | ManagedError::Place { .. }) => {
