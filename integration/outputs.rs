@@ -137,7 +137,7 @@ fn a_terminal_that_is_closed_ends_the_job_and_leaves_nothing() {
     let mut terminal = terminal.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
     let (mut shown, mut buffer) = (Vec::new(), [0; 1024]);
     let mut screen = terminal.stdout.take().unwrap();
-    while !String::from_utf8_lossy(&shown).contains("downloading the context") {
+    while !String::from_utf8_lossy(&shown).contains(" left") {
         let read = screen.read(&mut buffer).unwrap();
         assert_ne!(read, 0, "it ended: {}", String::from_utf8_lossy(&shown));
         shown.extend_from_slice(&buffer[..read]);

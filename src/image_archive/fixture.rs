@@ -58,11 +58,15 @@ pub(super) fn jib() -> Vec<u8> {
         .done()
 }
 
-/// Two layers, the first of which nothing can compress.
-pub(super) fn layers() -> [Vec<u8>; 2] {
+/// What is in two layers, the first of which nothing can compress.
+pub(super) fn contents() -> [Vec<u8>; 2] {
     let noise = (0..1000).flat_map(|number: u32| Digest::of(&number.to_le_bytes()).to_string().into_bytes());
-    let layer = |name, data: &[u8]| Tar::new().file(name, data).done();
-    [layer("noise", &noise.collect::<Vec<_>>()), layer("second", b"the second layer")]
+    [noise.collect(), b"the second layer".to_vec()]
+}
+
+/// Two layers.
+pub(super) fn layers() -> [Vec<u8>; 2] {
+    contents().map(|content| Tar::new().file("content", &content).done())
 }
 
 /// The configuration of an image of these layers.
@@ -107,7 +111,11 @@ impl Tar {
 
 /// `docker save` of 20.10 with one layer twice: the second is a link.
 pub(super) fn docker_20() -> Vec<u8> {
-    let [one, two] = layers();
+    docker_20_of(layers())
+}
+
+/// The same, of these layers.
+pub(super) fn docker_20_of([one, two]: [Vec<u8>; 2]) -> Vec<u8> {
     let config = config(&[one.clone(), two.clone(), one.clone()]);
     let name = format!("{}.json", Digest::of(&config));
     Tar::new()

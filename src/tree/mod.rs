@@ -225,7 +225,8 @@ impl Tree {
 
 /// The bytes of a file of an image, which must be one: a pipe would wait for a writer that never comes.
 fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
+    let kind = fs::metadata(path)?.file_type();
+    if !(kind.is_file() || kind.is_dir()) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
     }
     fs::read(path)
