@@ -43,6 +43,11 @@ fn the_names_keep_their_promises() {
 }
 
 #[test]
+fn log_lines_keep_their_promises() {
+    fuzz("log_lines");
+}
+
+#[test]
 fn every_corpus_belongs_to_a_target() {
     let mut folders: Vec<_> =
         fs::read_dir(corpora()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

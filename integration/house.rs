@@ -92,13 +92,13 @@ fn some_words_stay_in_their_rooms() {
         (r"\benv::", &["src/door"], "make it a setting, or a part of config::Surroundings"),
         (
             r"\b(Timestamp|SystemTime|Zoned)::now\b",
-            &["src/door", "src/report.rs"],
+            &["src/door", "src/report"],
             "take the moment from config::Surroundings",
         ),
         (r"\bstdout\b|\bprintln!|\bprint!", &["src/door"], "return the answer; the door prints it"),
         (
             r"\bstderr\b|\beprintln!|\beprint!|\bdbg!",
-            &["src/door", "src/report.rs"],
+            &["src/door", "src/report"],
             "tell it with tracing, or with report::Report",
         ),
         (r"\bprocess::(exit|abort)\b", &[], "return an error; the door makes the exit code"),

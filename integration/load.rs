@@ -232,6 +232,31 @@ fn what_is_not_what_was_promised_takes_no_name() {
 }
 
 #[test]
+fn a_name_that_only_the_archive_says_is_not_taken_from_another_image() {
+    if !engine() {
+        return;
+    }
+    let (tag, name) = ("load-replaced:1", "load-replaced");
+    let (before, image) = (Archive::new("load-replaced-before"), Archive::new(name));
+    let folder = TempDir::new().unwrap();
+    let (old, new) = (folder.path().join("old.tar"), folder.path().join("new.tar"));
+    std::fs::write(&old, before.sound(tag)).unwrap();
+    std::fs::write(&new, image.sound(tag)).unwrap();
+    let first = load_file(&old, &[]);
+    first.assert_succeeds();
+    assert!(first.stderr.contains("it gets load-replaced:1"), "{}", first.stderr);
+    load_file(&old, &[]).assert_succeeds();
+    let words = [tag, &before.id(), "--replace", "--tag"];
+    assert_refused(&load_file(&new, &[]), 2, &words, &before, tag, &image.id());
+    let replaced = load_file(&new, &["--replace"]);
+    replaced.assert_succeeds();
+    assert!(replaced.stderr.contains(&format!("it was {}", before.id())), "{}", replaced.stderr);
+    assert_loaded(&image.id(), tag);
+    docker_says(&["rmi", &before.id()]);
+    assert_engine_is_clean(name);
+}
+
+#[test]
 fn what_is_not_there_is_said_to_be() {
     if !engine() {
         return;

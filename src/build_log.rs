@@ -1,6 +1,8 @@
 //! The output of a build, told twice: every line into a file, which becomes an artifact, and as much of it into the
 //! task's log as Treeherder takes. What a line means is for `engine`.
 
+mod lines;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -10,7 +12,9 @@ use tracing::{info, warn};
 
 use crate::names::{ArtifactName, Digest};
 use crate::report::{BUILD_OUTPUT, Bytes};
+use crate::secrets;
 use crate::stream::Tally;
+pub use lines::{LONGEST_LINE, LineBuffer, plain};
 
 /// How much of a build's output the task's log gets. Treeherder skips logs over 5 MiB; the rest is for prefixes, our own
 /// lines and the worker's.
@@ -94,6 +98,7 @@ impl BuildLog {
 
     /// A line of output.
     pub fn line(&mut self, line: &str) {
+        let line = &*secrets::hide(line);
         self.write(line);
         let size = line.len() + 1;
         let fits = self.elided.lines == 0 && self.tail.is_empty() && size <= self.step_left;
@@ -149,13 +154,6 @@ impl BuildLog {
             self.file = None;
         }
     }
-}
-
-/// A line without colours, cursor movements and other control characters: a log is read in a browser.
-#[must_use]
-pub fn plain(line: &str) -> String {
-    let plain = anstream::adapter::strip_str(line).to_string();
-    plain.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>().trim_end().to_owned()
 }
 
 #[cfg(test)]

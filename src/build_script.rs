@@ -7,10 +7,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
-use crate::build_log::{BuildLog, plain};
+use crate::build_log::{BuildLog, LineBuffer};
+
+/// How much of what a script prints is read at once.
+const PIECE: usize = 8 * 1024;
 
 /// Why a script made no image.
 #[derive(Debug, thiserror::Error)]
@@ -67,14 +70,13 @@ pub async fn run(script: &Path, tag: &str, no_cache: bool, log: &mut BuildLog) -
 
 /// Tells what comes through a pipe, line by line.
 async fn tell(pipe: Option<impl AsyncRead + Unpin>, log: &RefCell<&mut BuildLog>) {
-    let Some(pipe) = pipe else { return };
-    let mut pipe = BufReader::new(pipe);
-    let mut line = Vec::new();
+    let Some(mut pipe) = pipe else { return };
+    let (mut lines, mut piece) = (LineBuffer::default(), vec![0; PIECE]);
     // A pipe that cannot be read has nothing to tell any more; how the script ends is seen by its status.
-    while pipe.read_until(b'\n', &mut line).await.is_ok_and(|bytes| bytes > 0) {
-        log.borrow_mut().line(&plain(&String::from_utf8_lossy(&line)));
-        line.clear();
+    while let Ok(read @ 1..) = pipe.read(&mut piece).await {
+        lines.piece(&piece[..read]).iter().for_each(|line| log.borrow_mut().line(line));
     }
+    lines.end().iter().for_each(|line| log.borrow_mut().line(line));
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub enum Verb {
     Tree,
     /// Load an image into the engine.
     Load(ImageSource),
-    /// Say whether every consumer can load an image archive.
+    /// Say who can load an image archive.
     Check {
         /// The archive.
         file: PathBuf,
@@ -134,7 +134,7 @@ pub fn command() -> Command {
             verb("load", "Load a task image into the engine, verified on its way").long_about(load::HELP),
         ))
         .subcommand(
-            verb("check", "Say whether every consumer can load an image archive")
+            verb("check", "Say who can load an image archive, and what is wrong with it")
                 .long_about(help::CHECK_HELP)
                 .args(archives()),
         )

@@ -181,9 +181,14 @@ impl Fetcher<'_> {
         // At least as much as comes; unpacked it is more, and the intake's limit holds.
         room_for("the context", self.folder, download.length.unwrap_or_default())?;
         let meter = self.report.meter("downloading the context", download.length);
-        let encoded = download.gzip_encoded;
+        let (encoded, ends_with_connection) = (download.gzip_encoded, download.ends_with_connection);
         let bytes = stream::reader(download.bytes(meter.clone()));
-        let fetched = self.take_in(plan, bytes, encoded, None).await?;
+        let fetched = self.take_in(plan, bytes, encoded, None).await.map_err(|error| match error {
+            FetchError::Intake { error: IntakeError::Truncated { .. }, .. } if ends_with_connection => {
+                FetchError::Transfer(TransferError::Cut { url: url.clone() })
+            }
+            error => error,
+        })?;
         meter.finish("downloaded the context");
         Ok(fetched)
     }

@@ -86,7 +86,7 @@ impl Loader<'_> {
         let download = self.storage.get(url).await.map_err(LoadError::Transfer)?;
         self.room(download.length).await?;
         let meter = self.report.meter("loading the image", download.length);
-        let encoded = download.gzip_encoded;
+        let (encoded, ends_with_connection) = (download.gzip_encoded, download.ends_with_connection);
         let bytes = stream::reader(download.bytes(meter.clone()));
         // Workers compress some artifacts for the transfer, whatever is in them.
         let open =
@@ -94,6 +94,9 @@ impl Loader<'_> {
         let loaded = self.load(open, expected, tag).await.map_err(|error| match error {
             LoadError::Archive(RelayError::Read(source)) => match stream::cause::<TransferError>(source) {
                 Ok(transfer) => LoadError::Transfer(transfer),
+                Err(source) if ends_with_connection && source.kind() == io::ErrorKind::UnexpectedEof => {
+                    LoadError::Transfer(TransferError::Cut { url: url.clone() })
+                }
                 Err(source) => LoadError::Archive(RelayError::Read(source)),
             },
             error => error,

@@ -17,6 +17,7 @@ use oci_client::{ParseError, Reference};
 use serde_json::Value;
 
 use crate::retry::{Another, Failure, Patience, Policy, retry};
+use crate::secrets;
 
 /// What docker keeps the credentials of its own registry under.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
@@ -180,6 +181,11 @@ impl Place {
             Some(folder) => credentials(reference.registry(), &folder.join("config.json"))?,
             None => None,
         };
+        if let Some(Credentials { username, password, .. }) = &credentials {
+            secrets::add(password);
+            // As an authorization header encodes them.
+            secrets::add(&format!("{username}:{password}"));
+        }
         Ok(Self { reference, credentials })
     }
 

@@ -1,19 +1,22 @@
 //! The story on stderr: log lines, progress for people, build output kept apart from our own words, and the
 //! one error line that Treeherder highlights. What is told is for the rooms that tell it.
 
+mod lines;
+mod terminal;
+
 use std::error::Error;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber, info};
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tracing::{Level, info};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::registry::LookupSpan;
+
+pub use lines::printable;
+use lines::{JsonLines, TextLines};
 
 /// Treeherder cuts lines at 500 characters; the rest is room for a worker's own prefix.
 const ERROR_LINE_LIMIT: usize = 480;
@@ -60,19 +63,22 @@ impl Report {
     #[must_use]
     pub fn install(format: LogFormat, verbose: bool, color: bool) -> Self {
         let terminal = io::stderr().is_terminal() && format == LogFormat::Text;
-        let report = Self { bars: terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr())) };
+        let report = Self { bars: terminal.then(|| MultiProgress::with_draw_target(terminal::target())) };
         let level = if verbose { Level::DEBUG } else { Level::INFO };
-        let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(report.clone());
+        let subscriber =
+            tracing_subscriber::fmt().with_max_level(level).log_internal_errors(false).with_writer(report.clone());
         let ours = tracing_subscriber::filter::filter_fn(|metadata| {
             metadata.target().starts_with("image_worker") || metadata.target() == BUILD_OUTPUT
         });
         // A second installation in one process, in tests, keeps the first.
         let _ = match format {
             LogFormat::Text => {
-                let lines = Lines { dates: !terminal, color: terminal && color };
+                let lines = TextLines { dates: !terminal, color: terminal && color };
                 tracing::subscriber::set_global_default(subscriber.event_format(lines).finish().with(ours))
             }
-            LogFormat::Json => tracing::subscriber::set_global_default(subscriber.json().finish().with(ours)),
+            LogFormat::Json => {
+                tracing::subscriber::set_global_default(subscriber.event_format(JsonLines).finish().with(ours))
+            }
         };
         report
     }
@@ -95,7 +101,7 @@ impl Report {
                 None => (ProgressBar::new_spinner(), "{msg} {spinner} {bytes} {bytes_per_sec} {elapsed}"),
             };
             let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = bars.add(bar.with_style(style).with_message(what.to_owned()));
+            let bar = bars.add(bar.with_style(style));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
@@ -114,7 +120,9 @@ impl Report {
             let line = error.to_string();
             // Some libraries repeat their source's text in their own: say a thing once.
             if !said.contains(&line) {
-                lines.push(format!("  because: {}", line.replace('\n', "\n    ")));
+                let mut parts = line.lines();
+                lines.push(format!("  because: {}", parts.next().unwrap_or_default()));
+                lines.extend(parts.map(|part| format!("    | {part}")));
                 said = line;
             }
             cause = error.source();
@@ -133,7 +141,7 @@ impl Report {
     }
 
     fn lines(&self, lines: &[String]) {
-        self.raw(format!("{}\n", visible(&lines.join("\n"))).as_bytes());
+        self.raw(joined(lines).as_bytes());
     }
 
     fn raw(&self, bytes: &[u8]) {
@@ -146,18 +154,13 @@ impl Report {
     }
 }
 
-/// Control characters as text, all but line breaks and tabs: what others wrote into a name or an answer must not move a
-/// terminal's cursor, or colour what is not there.
-fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() && !matches!(character, '\n' | '\t') {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
+/// Prints lines where there is no report yet, or none any more. That stderr is closed is no reason to fail.
+pub fn print_lines(lines: &[impl AsRef<str>]) {
+    let _ = io::stderr().lock().write_all(joined(lines).as_bytes());
+}
+
+fn joined(lines: &[impl AsRef<str>]) -> String {
+    lines.iter().map(|line| printable(line.as_ref()) + "\n").collect()
 }
 
 /// An error with all its causes, in a line.
@@ -170,7 +173,7 @@ pub fn with_causes(error: &dyn Error) -> String {
 /// The line that Treeherder highlights: no date inside the brackets, no line break, at most 480 characters.
 #[must_use]
 pub fn error_line(what: &str) -> String {
-    let what = visible(&what.split_whitespace().collect::<Vec<_>>().join(" "));
+    let what = printable(&what.split_whitespace().collect::<Vec<_>>().join(" "));
     let line = format!("[taskcluster-image-build:error] {what}");
     if line.chars().count() <= ERROR_LINE_LIMIT {
         return line;
@@ -269,48 +272,6 @@ impl Write for PastBars<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// The text format. In a task `[image-worker 2026-01-01T00:00:00.000Z] message`, a prefix that Treeherder strips.
-struct Lines {
-    dates: bool,
-    color: bool,
-}
-
-impl<S, N> FormatEvent<S, N> for Lines
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut message = Message(String::new());
-        event.record(&mut message);
-        let (dim, plain) = if self.color { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-        if event.metadata().target() == BUILD_OUTPUT {
-            return writeln!(out, "{dim}build |{plain} {}", message.0);
-        }
-        if self.dates {
-            write!(out, "[image-worker {:.3}] ", jiff::Timestamp::now())?;
-        } else {
-            write!(out, "{dim}image-worker:{plain} ")?;
-        }
-        if *event.metadata().level() == Level::WARN {
-            out.write_str("warning: ")?;
-        }
-        writeln!(out, "{}", message.0)
-    }
-}
-
-struct Message(String);
-
-impl Visit for Message {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
-            self.0 = format!("{value:?}");
-        } else {
-            self.0 = format!("{} {}={value:?}", self.0, field.name());
-        }
     }
 }
 

@@ -189,20 +189,31 @@ fn clear(path: &Path) -> io::Result<bool> {
 
 /// A file that appears under its name when it is complete. Until then it is in a folder of its own beside that place, on
 /// the same disk; a killed program leaves that folder, which the next program that writes there removes.
+///
+/// A device or a pipe that is there is written to as it comes: it has readers, and is never replaced.
 #[derive(Debug)]
 pub struct Draft {
     file: File,
-    path: PathBuf,
-    scratch: Scratch,
+    /// Where the file is until it gets its name, and its name.
+    unfinished: Option<(Scratch, PathBuf)>,
 }
 
 impl Draft {
-    /// Begins the file that is to be at `path`.
+    /// Begins the file that is to be at `path`, or where its links lead.
     pub fn of(path: &Path) -> io::Result<Self> {
+        let there = fs::metadata(path).ok();
+        if there.as_ref().is_some_and(|there| !there.is_file() && !there.is_dir()) {
+            return Ok(Self { file: File::options().write(true).open(path)?, unfinished: None });
+        }
+        // A link stays one: `/dev/stdout` is one to the file that stdout was sent to.
+        let path = if there.is_some() { fs::canonicalize(path)? } else { path.to_owned() };
+        if there.is_some_and(|there| there.is_dir()) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
         let scratch = Scratch::after_sweeping(parent)?;
         let file = File::create_new(scratch.path().join("draft"))?;
-        Ok(Self { file, path: path.to_owned(), scratch })
+        Ok(Self { file, unfinished: Some((scratch, path)) })
     }
 
     /// Where to write.
@@ -213,7 +224,8 @@ impl Draft {
 
     /// The file is complete: gives it its name.
     pub fn finish(self) -> io::Result<()> {
-        fs::rename(self.scratch.path().join("draft"), &self.path)
+        let Some((scratch, path)) = self.unfinished else { return Ok(()) };
+        fs::rename(scratch.path().join("draft"), path)
     }
 }
 
@@ -333,5 +345,28 @@ mod tests {
         draft.finish().unwrap();
         assert_eq!(names(parent.path()), ["context.tar.gz"]);
         assert_eq!(fs::read(&path).unwrap(), b"whole");
+    }
+    #[test]
+    fn what_is_no_regular_file_is_written_to_and_stays() {
+        let parent = tempfile::tempdir().unwrap();
+        let pipe = parent.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        std::thread::scope(|threads| {
+            let reader = threads.spawn(|| fs::read(&pipe).unwrap());
+            let draft = Draft::of(&pipe).unwrap();
+            draft.file().write_all(b"whole").unwrap();
+            draft.finish().unwrap();
+            assert_eq!(reader.join().unwrap(), b"whole");
+        });
+        assert!(!fs::symlink_metadata(&pipe).unwrap().is_file());
+        let (file, link) = (parent.path().join("file"), parent.path().join("link"));
+        fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        let draft = Draft::of(&link).unwrap();
+        draft.file().write_all(b"new").unwrap();
+        draft.finish().unwrap();
+        assert!(link.is_symlink() && fs::read(&file).unwrap() == b"new");
+        assert_eq!(names(parent.path()), ["file", "link", "pipe"]);
+        assert_eq!(Draft::of(parent.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
     }
 }

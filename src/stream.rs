@@ -12,7 +12,6 @@ use futures_util::{Stream, StreamExt};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::bytes::Bytes;
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::names::Digest;
 
@@ -141,14 +140,52 @@ impl<R: Read> Read for Tally<R> {
 }
 
 /// A stream as a reader for a blocking thread. An error of the stream arrives inside the reader's `io::Error`;
-/// [`cause`] takes it out again.
+/// [`cause`] takes it out again. A reader whose runtime ends before the stream is at an error, too.
 ///
 /// Must be called within a tokio runtime, and read outside of its asynchronous threads (`spawn_blocking`).
 pub fn reader<E>(stream: impl Stream<Item = Result<Bytes, E>> + Send + 'static) -> impl Read + Send
 where
     E: Error + Send + Sync + 'static,
 {
-    SyncIoBridge::new(StreamReader::new(Box::pin(stream.map(|chunk| chunk.map_err(io::Error::other)))))
+    let (pieces, receiver) = mpsc::channel(PIPE_PIECES);
+    tokio::spawn(async move {
+        let mut stream = std::pin::pin!(stream);
+        loop {
+            let next = tokio::select! {
+                next = stream.next() => next,
+                // Nobody reads any more.
+                () = pieces.closed() => return,
+            };
+            let is_last = !matches!(next, Some(Ok(_)));
+            if pieces.send(next.map(|piece| piece.map_err(io::Error::other))).await.is_err() || is_last {
+                return;
+            }
+        }
+    });
+    StreamedReader { pieces: receiver, piece: Bytes::new(), ended: false }
+}
+
+/// The reading end. Waiting for a piece needs nothing of the runtime: it can be shut down meanwhile.
+struct StreamedReader {
+    /// None is the stream's own end; without it the stream was dropped.
+    pieces: mpsc::Receiver<Option<io::Result<Bytes>>>,
+    piece: Bytes,
+    ended: bool,
+}
+
+impl Read for StreamedReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() && !self.ended {
+            match self.pieces.blocking_recv() {
+                Some(Some(piece)) => self.piece = piece?,
+                Some(None) => self.ended = true,
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+        let length = self.piece.len().min(buf.len());
+        buf[..length].copy_from_slice(&self.piece.split_to(length));
+        Ok(length)
+    }
 }
 
 /// How many pieces may wait in a [`pipe`] for the other side: enough that neither waits for the other's every step.
@@ -282,6 +319,25 @@ mod tests {
         };
         let (text, cause) = tokio::task::spawn_blocking(read).await.unwrap();
         assert_eq!((text.as_slice(), cause), (&b"hello world"[..], error));
+    }
+
+    #[test]
+    fn a_reader_outlives_its_runtime() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let (said, hears) = std::sync::mpsc::channel();
+        runtime.block_on(async {
+            let (first, begun) = tokio::sync::oneshot::channel();
+            let endless = futures_util::stream::once(async { Ok::<_, io::Error>(Bytes::from_static(b"x")) });
+            let mut reader = reader(endless.chain(futures_util::stream::pending()));
+            tokio::task::spawn_blocking(move || {
+                reader.read_exact(&mut [0]).unwrap();
+                first.send(()).unwrap();
+                said.send(reader.read(&mut [0]).map_err(|error| error.kind())).unwrap();
+            });
+            begun.await.unwrap();
+        });
+        runtime.shutdown_background();
+        assert_eq!(hears.recv(), Ok(Err(io::ErrorKind::UnexpectedEof)), "no panic, and nothing that looks like an end");
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 mod content_md5;
 mod error;
 mod stored;
+mod words;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,9 +13,10 @@ use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt};
 use reqwest::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
 };
-use reqwest::{Body, Client, Response, StatusCode};
+use reqwest::redirect::{self, Attempt};
+use reqwest::{Body, Client, Response, StatusCode, Version};
 use tokio_util::bytes::Bytes;
 use tokio_util::io::ReaderStream;
 use tracing::warn;
@@ -22,9 +24,11 @@ use tracing::warn;
 use crate::names::HttpUrl;
 use crate::report::Meter;
 use crate::retry::{Patience, Policy, retry};
+use crate::secrets;
 pub use content_md5::ContentMd5;
 pub use error::TransferError;
 pub use stored::Stored;
+use words::{first_words, printable};
 
 /// A signed PUT URL lives for 45 minutes; what has not arrived by then never will.
 const PUT_LIMIT: Duration = Duration::from_mins(45);
@@ -55,6 +59,8 @@ pub struct Download {
     pub length: Option<u64>,
     /// Whether the server compressed the file for the transfer (`Content-Encoding: gzip`), as workers do with some artifacts.
     pub gzip_encoded: bool,
+    /// Whether only the end of the connection says where the file ends, as with HTTP/1.0: a cut looks like an end.
+    pub ends_with_connection: bool,
     storage: Storage,
     response: Response,
     url: HttpUrl,
@@ -121,7 +127,11 @@ impl Storage {
     fn with_silence(silence: Duration) -> Result<Self, TransferError> {
         let builder = || {
             let agent = concat!("image-worker/", env!("CARGO_PKG_VERSION"));
-            Client::builder().connect_timeout(Duration::from_secs(30)).user_agent(agent)
+            let redirects = redirect::Policy::custom(|redirect: Attempt<'_>| {
+                secrets::add_url(redirect.url());
+                redirect::Policy::default().redirect(redirect)
+            });
+            Client::builder().connect_timeout(Duration::from_secs(30)).user_agent(agent).redirect(redirects)
         };
         let client = builder().read_timeout(silence).build().map_err(TransferError::Setup)?;
         let uploads = builder().build().map_err(TransferError::Setup)?;
@@ -130,15 +140,19 @@ impl Storage {
 
     /// Begins to download a file.
     pub async fn get(&self, url: &HttpUrl) -> Result<Download, TransferError> {
+        secrets::add_url(url.reveal());
         let answer = self.client.get(url.reveal().clone()).send().await;
         let response = success("GET", url, answer).await?;
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let gzip_encoded = header(CONTENT_ENCODING).is_some_and(|encoding| encoding.eq_ignore_ascii_case("gzip"));
         let length = header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        let ends_with_connection =
+            length.is_none() && header(TRANSFER_ENCODING).is_none() && response.version() <= Version::HTTP_11;
         // A weak validator does not promise the same bytes.
         let etag = response.headers().get(ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
         let (storage, url) = (self.clone(), url.clone());
-        Ok(Download { length, gzip_encoded, storage, response, url, etag, received: 0, resumptions: 0 })
+        let (received, resumptions) = (0, 0);
+        Ok(Download { length, gzip_encoded, ends_with_connection, storage, response, url, etag, received, resumptions })
     }
 
     /// Uploads bytes with one PUT, whose length is said beforehand: S3 refuses chunked bodies.
@@ -150,6 +164,8 @@ impl Storage {
         size: u64,
         meter: Meter,
     ) -> Result<(), TransferError> {
+        secrets::add_url(url.reveal());
+        secrets::add_headers(headers);
         let (progress, mut moves) = tokio::sync::watch::channel(());
         let stream = bytes.inspect_ok(move |bytes| {
             meter.add(bytes.len() as u64);
@@ -206,32 +222,6 @@ async fn success(
     Err(TransferError::Status { method, url: url.clone(), status, answer: printable(&answer), retry_after })
 }
 
-/// The beginning of an answer's body; what is behind it, and whether it ends well, does not matter.
-async fn first_words(mut response: Response) -> String {
-    let mut words = Vec::new();
-    while words.len() < 4096
-        && let Ok(Some(chunk)) = response.chunk().await
-    {
-        words.extend_from_slice(&chunk);
-    }
-    String::from_utf8_lossy(&words).into_owned()
-}
-
-/// What an error's body says to people. S3 and its like answer in XML, and print keys, tokens and signatures in it:
-/// of that, only the code and the message. Pages have nothing to say.
-fn printable(body: &str) -> String {
-    let element = |name: &str| {
-        let (_, rest) = body.split_once(&format!("<{name}>"))?;
-        Some(rest.split_once("</")?.0)
-    };
-    let words = match (element("Code"), element("Message")) {
-        (None, None) if body.trim_start().starts_with('<') => String::new(),
-        (None, None) => body.to_owned(),
-        (code, message) => code.into_iter().chain(message).collect::<Vec<_>>().join(": "),
-    };
-    words.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -268,16 +258,6 @@ mod tests {
             storage.put(&url, &BTreeMap::new(), super::file(file.path()).await.unwrap(), SIZE as u64, meter).await;
         server.abort();
         uploaded
-    }
-
-    #[test]
-    fn an_errors_body_is_printed_without_what_it_says_about_keys() {
-        let s3 = "<?xml version=\"1.0\"?>\n<Error><Code>ExpiredToken</Code><Message>The provided token\n has expired.\
-                  </Message><Token-0>FwoGZXIv</Token-0><SignatureProvided>ab12</SignatureProvided></Error>";
-        assert_eq!(printable(s3), "ExpiredToken: The provided token has expired.");
-        assert_eq!(printable("<html><body>502</body></html>"), "");
-        assert_eq!(printable(" no such\n file "), "no such file");
-        assert_eq!(printable(&"x".repeat(1000)).len(), 300);
     }
 
     #[tokio::test]

@@ -152,7 +152,10 @@ fn make(export: &[u8], id: &str, level: Option<i32>) -> Result<(Written, Vec<u8>
 
 fn accepted(id: &str, written: &Written, out: &[u8]) {
     assert_eq!((written.sha256, written.size), (Digest::of(out), out.len() as u64));
-    let problems = check(out).expect("bytes in memory can be read").problems;
+    let mut problems = check(out).expect("bytes in memory can be read").problems;
+    // What the layers and the configuration are is the input's.
+    let of_input = [" is no tar", "its history has ", "an image for Windows"];
+    problems.retain(|it| !of_input.iter().any(|words| it.problem.contains(words)));
     assert!(problems.is_empty(), "{problems:?}");
     let entries = tars::list(out).expect("what was written can be read");
     // As engines do: all members are unpacked, a later one over an earlier one.

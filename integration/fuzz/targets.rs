@@ -11,6 +11,8 @@ mod dockerfile;
 mod image_archive;
 #[path = "input.rs"]
 mod input;
+#[path = "log_lines.rs"]
+mod log_lines;
 #[path = "names.rs"]
 mod names;
 #[path = "tars.rs"]
@@ -20,10 +22,11 @@ mod tars;
 type Target = fn(&[u8]);
 
 /// All targets; their corpora are in `corpus/NAME/`.
-pub(crate) const TARGETS: [(&str, Target); 5] = [
+pub(crate) const TARGETS: [(&str, Target); 6] = [
     ("context", context::target),
     ("dockerfile", dockerfile::target),
     ("image_archive", image_archive::target),
     ("config", config::target),
+    ("log_lines", log_lines::target),
     ("names", names::target),
 ];

@@ -26,9 +26,10 @@ there is one. With --offline, dummies stand for what only a decision task knows:
 {\"tasks\": [{\"taskId\", \"task\", \"requires\"}]}, and taskgraph's task-graph.json, of labels or of task ids.";
 
 pub(super) const CHECK_HELP: &str = "\
-Says whether every consumer can load an image archive, .tar, .tar.gz or .tar.zst: manifest and configuration agree, every
+Says who can load an image archive, plain or packed with gzip, zstd, xz or bzip2: manifest and configuration agree, every
 layer is the one that the configuration names, and plain; one name, the same in `repositories`; no member that is unsafe,
-or that readers differ about. Prints all problems, each with who breaks on it. The exit code is 10 if there is one.
+or that readers differ about. Prints all problems, each with who breaks on it, and who loads it. The exit code is 10 if
+there is a problem.
 
 With --compare it says what differs between two images, of any form and packing: configuration, names, layers, and in layers
 file by file, with the likely causes. The exit code is 10 if they differ; --json has all that is cut here.";

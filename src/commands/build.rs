@@ -67,6 +67,11 @@ impl fmt::Display for Built {
 /// Builds the images, and with `with_parents` what they need before them. The answers are in the order of the builds.
 pub async fn build(config: BuildConfig, names: &[ImageName], stop: &Stop) -> Result<Vec<Built>, Failed> {
     let (family, targets) = stop.during("hashing the contexts", family(&config, names)).await?;
+    for image in family.iter().filter(|it| config.with_parents || names.contains(&it.image.name)) {
+        let args = config.build.args.iter().chain(&image.image.args);
+        let args = args.map(|(name, value)| (name.clone(), value.clone())).collect();
+        secret_values::look_at_args(&args, config.deny_secret_args)?;
+    }
     let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
     let unwritable = |source| Failed::Write { path: config.work_dir.clone(), source };
     let work = TempDir::with_prefix_in(".image-worker-", &config.work_dir).map_err(unwritable)?;

@@ -1,4 +1,4 @@
-//! `check FILE`: whether every consumer can load an image archive, and what differs between two. What is wrong with one, and
+//! `check FILE`: who can load an image archive, and what differs between two. What is wrong with one, and
 //! what a difference is, is `image_archive`'s word.
 
 use std::fmt;
@@ -10,7 +10,7 @@ use super::Failed;
 use crate::disk::room_for;
 use crate::image_archive::compare::Comparison;
 use crate::image_archive::{self, ArchiveError, Checked, Spool};
-use crate::report::Bytes;
+use crate::report::{self, Bytes};
 
 /// Read from disk at this size, so that system calls do not count.
 const READ_BUFFER: usize = 256 * 1024;
@@ -34,9 +34,7 @@ impl Verdict {
             [one] => plain(&one.problem),
             [first, more @ ..] => format!("{}; and {} more", plain(&first.problem), more.len()),
         };
-        Some(format!(
-            "{file} is not an archive that every consumer can load: {what}; each problem says who breaks on it"
-        ))
+        Some(format!("{file} is not as it should be: {what}; each problem says who breaks on it"))
     }
 }
 
@@ -46,22 +44,26 @@ impl fmt::Display for Verdict {
         for problem in &checked.problems {
             writeln!(f, "- {}: {}", plain(&problem.problem), problem.breaks)?;
         }
-        let verdict = match checked.problems.len() {
-            0 => "every consumer can load it".to_owned(),
-            1 => "not every consumer can load it: 1 problem".to_owned(),
-            many => format!("not every consumer can load it: {many} problems"),
-        };
         let image = checked.image_id.as_deref().unwrap_or("no image");
         let names = if checked.tags.is_empty() { "no name".to_owned() } else { plain(&checked.tags.join(", ")) };
         let (packing, size, layers) = (checked.packing, Bytes(checked.size), checked.layers);
         writeln!(f, "{}: {image}, {names}, {layers} layers, {packing}, {size}", file.display())?;
-        write!(f, "{verdict}")
+        let takers: Vec<_> = checked.consumers.iter().filter(|it| it.cannot.is_none()).map(|it| it.name).collect();
+        for consumer in &checked.consumers {
+            if let Some(why) = &consumer.cannot {
+                writeln!(f, "- {} cannot load it: {}", consumer.name, plain(why))?;
+            }
+        }
+        match takers.as_slice() {
+            [] => f.write_str("nobody can load it"),
+            takers => write!(f, "can load it: {}", takers.join(", ")),
+        }
     }
 }
 
 /// What an archive says of itself can be anything, and the terminal is not its to command.
 fn plain(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    report::printable(text)
 }
 
 /// Looks at an archive.

@@ -1,6 +1,8 @@
 //! From errors to exit codes and to the words that error lines begin with: the only match of its kind (contract, section
 //! 8). What a failure is, and how it is told, is for `commands` itself.
 
+use std::io::{self, ErrorKind};
+
 use super::Failed;
 use super::export::StorageProblem;
 use super::prospect::Verdict;
@@ -77,7 +79,8 @@ impl Failed {
             Self::Push(PushProblem::NotThere { .. }) => WORLD,
             Self::Storage(StorageProblem::Unreadable(_)) => USAGE,
             Self::Storage(StorageProblem::Damaged(_)) => WORLD,
-            Self::Archive(_) | Self::Write { .. } | Self::NoRoom(_) => WORLD,
+            Self::Write { source, .. } => write_code(source),
+            Self::Archive(_) | Self::NoRoom(_) => WORLD,
             Self::Publish(error) => match error {
                 PublishError::Call(error) => call_code(error),
                 PublishError::Lookup(error) => lookup_code(error),
@@ -133,11 +136,21 @@ const HUNG_UP: u8 = 129;
 const INTERRUPTED: u8 = 130;
 const TERMINATED: u8 = 143;
 
+/// A place where nothing can be written is the caller's mistake; a disk that is full, or fails, is not.
+fn write_code(error: &io::Error) -> u8 {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => USAGE,
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => USAGE,
+        _ => WORLD,
+    }
+}
+
 fn engine_code(error: &EngineError) -> u8 {
     match error {
         EngineError::Build(_) | EngineError::Architecture { .. } => BUILD,
         EngineError::NoLayers => BUILD,
         EngineError::Refused(_) => USAGE,
+        EngineError::ArchiveRefused(_) => CONTEXT,
         EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. } => WORLD,
         EngineError::Managed(ManagedError::NoPodman | ManagedError::Network(_) | ManagedError::LongPath(_)) => USAGE,
         EngineError::Managed(ManagedError::Folder { .. } | ManagedError::Keeper(_) | ManagedError::Place { .. }) => {
@@ -188,7 +201,7 @@ fn transfer_code(error: &TransferError) -> u8 {
         TransferError::Status { status, .. } if status.is_client_error() && error.another() == Another::IsUseless => {
             REFUSED
         }
-        TransferError::Status { .. } | TransferError::Connection { .. } => WORLD,
+        TransferError::Status { .. } | TransferError::Connection { .. } | TransferError::Cut { .. } => WORLD,
         TransferError::Stalled { .. } | TransferError::NoLength { .. } => WORLD,
         TransferError::File { .. } | TransferError::Write { .. } => WORLD,
         TransferError::Packed { .. } | TransferError::Setup(_) => WORLD,

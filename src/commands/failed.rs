@@ -161,8 +161,8 @@ pub enum Failed {
     /// A transfer.
     #[error(transparent)]
     Transfer(#[from] TransferError),
-    /// The disk.
-    #[error("cannot write {}; is there room on the disk?", path.display())]
+    /// A file that cannot be written, or a disk that is full.
+    #[error("cannot write {}{}", path.display(), write_hint(source))]
     Write {
         /// The file or folder.
         path: PathBuf,
@@ -255,6 +255,19 @@ impl Failed {
             report.details("the step's last lines", &failure.last_lines);
             report.details("the engine says", &[failure.message.as_str()]);
         }
+    }
+}
+
+/// What to do about a file that cannot be written.
+fn write_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => ": no such directory; make it, or name another place",
+        io::ErrorKind::NotADirectory => ": a part of the path is no directory; name another place",
+        io::ErrorKind::IsADirectory => ": it is a directory; name a file",
+        io::ErrorKind::PermissionDenied => ": permission denied; name another place",
+        io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only; name another place",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": no space left on the disk; make room",
+        _ => "",
     }
 }
 

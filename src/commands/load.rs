@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::stop::Stop;
 use super::{Failed, lookup};
-use crate::config::{Deployment, From, LoadConfig, LookupConfig};
+use crate::config::{ConfigError, Deployment, From, LoadConfig, LookupConfig};
 use crate::engine::Engine;
 use crate::image_archive::Relayed;
 use crate::loading::{LoadError, Loader};
@@ -76,7 +76,7 @@ enum Place {
 /// Loads an image.
 pub async fn load(config: LoadConfig, stop: &Stop, report: &Report) -> Result<Loaded, Failed> {
     config.patience.hold();
-    let LoadConfig { from, tag, artifact, engine, now, .. } = config;
+    let LoadConfig { from, tag, artifact, engine, now, replace, .. } = config;
     let name = match &from {
         From::Name(name, _) => Some(name.clone()),
         From::Task(..) | From::Route(..) | From::File(_) => None,
@@ -106,7 +106,14 @@ pub async fn load(config: LoadConfig, stop: &Stop, report: &Report) -> Result<Lo
                 told(task, images.load(&artifact, task, &temporary).await?)
             }
         };
+        let is_asked_for = tag.is_some() || name.is_some();
         let tag = lasting_name(tag, name.as_ref(), &archive)?;
+        if !is_asked_for {
+            info!("nobody said which name the image is to have: it gets {tag}");
+        }
+        if !(is_asked_for || replace) {
+            not_taken(&engine, &tag, &archive.image_id).await?;
+        }
         let was = engine.rename(&temporary, &tag).await?;
         let Relayed { image_id, sha256, size, .. } = archive;
         Ok::<_, Failed>(Loaded { tag, image_id, sha256, size, from, verified, was })
@@ -116,6 +123,18 @@ pub async fn load(config: LoadConfig, stop: &Stop, report: &Report) -> Result<Lo
         engine.clean().await;
     }
     outcome
+}
+
+/// Refuses a name that only the archive says, if another image has it.
+async fn not_taken(engine: &Engine, tag: &ImageReference, image_id: &str) -> Result<(), Failed> {
+    let bare = |id: &str| id.trim_start_matches("sha256:").to_owned();
+    match engine.present(tag.as_str()).await? {
+        Some(other) if bare(&other.id) != bare(image_id) => Err(Failed::Config(ConfigError::Combination(format!(
+            "the archive says that it is {tag}, which is the name of another image, {}; --replace takes the name from that one, --tag gives another name",
+            other.id
+        )))),
+        _ => Ok(()),
+    }
 }
 
 fn told(task: &TaskId, image: TaskImage) -> (Relayed, String, Promise) {

@@ -13,7 +13,6 @@ use crate::metrics::{self, Growth, Layers, Measured};
 use crate::names::ArtifactName;
 use crate::plan::Plan;
 use crate::publish::Finished;
-use crate::secrets::Secrets;
 use crate::taskcluster::Services;
 use crate::transfer::Storage;
 
@@ -47,13 +46,12 @@ pub(super) fn measured(
     image: &Finished,
     (bases, builder, steps): (&Bases, &'static str, Steps),
     context: u64,
-    hidden: &Secrets,
 ) -> Measured {
     let base = shared_layers(&bases.found, &image.shape.diff_ids());
     Measured {
         image: plan.image.clone(),
         builder,
-        layers: Layers::of(&image.shape, base, hidden),
+        layers: Layers::of(&image.shape, base),
         artifact: plan.artifact.name.clone(),
         archive: image.image.size,
         context,

@@ -30,7 +30,6 @@ use crate::provenance::{self, Made};
 use crate::publish::{Folder, Payload, PublishError, Published, Publisher, Start};
 use crate::report::{Report, with_causes};
 use crate::scratch::Scratch;
-use crate::secrets::Secrets;
 use crate::taskcluster::Services;
 use crate::taskcluster::queue::Grant;
 use crate::transfer::Storage;
@@ -56,6 +55,7 @@ pub struct Outcome {
 pub async fn run(mut config: Config, stop: &Stop, report: &Report) -> Result<Outcome, Failed> {
     let clock = Clock { began: config.started, since: Instant::now() };
     config.patience.hold();
+    secret_values::look_at_args(&config.plan.build.args, config.deny_secret_args)?;
     info!("image-worker {}: {}", env!("CARGO_PKG_VERSION"), config.plan);
     for assumption in &config.assumed {
         info!("{assumption}");
@@ -165,8 +165,7 @@ async fn job(
     }
     let (mut image, bases, (builder, steps)) = image?;
     let unwritable = |source| Failed::Write { path: work.path().to_owned(), source };
-    let hidden = Secrets::among(&build_plan.args).and(secrets);
-    let mut measured = measure::measured(plan, &image, (&bases, builder, steps), context_bytes, &hidden);
+    let mut measured = measure::measured(plan, &image, (&bases, builder, steps), context_bytes);
     measured.so_far(stop.stages(), clock.since.elapsed());
     image.companions.extend(measured.write(work.path()).map_err(unwritable)?);
     let made = Made {

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Failed;
 use crate::build_secrets::{BuildSecrets, SecretSource, SecretSources};
 use crate::config::{ConfigError, settings};
 use crate::report::Bytes;
+use crate::secrets;
 use crate::taskcluster::Services;
 
 /// BuildKit takes no larger ones.
@@ -58,7 +59,24 @@ pub(super) async fn values(sources: &SecretSources, services: Option<&Services>)
         info!("the Dockerfile may ask for the secret {id}: {source}");
         values.insert(id.clone(), value);
     }
-    Ok(BuildSecrets::new(values))
+    let values = BuildSecrets::new(values);
+    secrets::add_build_secrets(&values);
+    Ok(values)
+}
+
+/// Hides the build arguments that look secret, and warns of them, or refuses them: builders write them into the image.
+pub(super) fn look_at_args(args: &BTreeMap<String, String>, deny: bool) -> Result<(), ConfigError> {
+    secrets::add_args(args);
+    for name in secrets::secret_args(args) {
+        let what = format!(
+            "the build argument {name} looks like a secret, and everybody could read it in the image's history: pass it with --secret"
+        );
+        if deny {
+            return Err(ConfigError::Combination(format!("{what} (refused because of --deny-secret-args)")));
+        }
+        warn!("{what}");
+    }
+    Ok(())
 }
 
 fn read(id: &str, path: &Path) -> Result<Vec<u8>, SecretProblem> {

@@ -17,6 +17,8 @@ pub struct BuildConfig {
     pub scheme: HashScheme,
     /// What every build gets: the root URL, and a network.
     pub build: BuildPlan,
+    /// Refuse build arguments that look secret.
+    pub deny_secret_args: bool,
     /// Build what the images need, too.
     pub with_parents: bool,
     /// Build everything anew.
@@ -47,6 +49,7 @@ impl BuildConfig {
             place: ImagesPlace::read(sources, &around.directory)?,
             scheme: sources.parse_or_default(&settings::SCHEME)?,
             build,
+            deny_secret_args: sources.switch(&settings::DENY_SECRET_ARGS)?,
             with_parents: sources.switch(&settings::WITH_PARENTS)?,
             no_cache: sources.switch(&settings::NO_CACHE)?,
             push: sources.switch(&settings::PUSH)?.then(|| Pushing::read(sources, around)).transpose()?,

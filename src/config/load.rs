@@ -43,6 +43,8 @@ pub struct LoadConfig {
     pub from: From,
     /// The name that it is to have.
     pub tag: Option<ImageReference>,
+    /// Whether a name that only the archive says may be taken from another image.
+    pub replace: bool,
     /// The artifact that an image is, where nobody knows better.
     pub artifact: ArtifactName,
     /// Where to look for an engine.
@@ -65,6 +67,7 @@ impl LoadConfig {
         Ok(Self {
             from,
             tag: tag(sources)?,
+            replace: sources.switch(&settings::REPLACE)?,
             artifact: sources.parse_or_default(&settings::ARTIFACT_NAME)?,
             engine: EngineConfig::read_lasting(sources, around)?,
             patience: patience::read(sources)?,

@@ -70,6 +70,8 @@ pub struct Config {
     pub central: Project,
     /// Build even where the index has the image already.
     pub force: bool,
+    /// Refuse build arguments that look secret.
+    pub deny_secret_args: bool,
     /// Seconds that the task may take.
     pub max_run_time: Option<u64>,
     /// How long and how often to try.
@@ -150,6 +152,7 @@ impl Config {
             cache_from,
             central: sources.parse_or_default(&settings::CENTRAL)?,
             force: sources.switch(&settings::FORCE)?,
+            deny_secret_args: sources.switch(&settings::DENY_SECRET_ARGS)?,
             max_run_time: sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get),
             patience: patience::read(sources)?,
             started: around.now,

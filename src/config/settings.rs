@@ -126,6 +126,7 @@ settings! {
     DOCKER_BUILD_ARGS = Setting::new("docker-build-args", "DOCKER_BUILD_ARGS", "JSON", "Build arguments, a JSON object of strings").default("{}").group(BUILD);
     DOCKER_BUILD_NETWORK = Setting::new("docker-build-network", "DOCKER_BUILD_NETWORK", "NETWORK", "Network of RUN steps, as the engine names it: host, none [default: the engine's]").group(BUILD);
     SECRET = Setting::new("secret", "DOCKER_BUILD_SECRETS", "id=ID,src=FILE", "A secret for RUN --mount=type=secret,id=ID; can be repeated; also id=ID,taskcluster=SECRET,key=KEY; in the variable a JSON object: {\"ID\": {\"file\": FILE}}").group(BUILD).repeatable();
+    DENY_SECRET_ARGS = Setting::new("deny-secret-args", "IMAGE_WORKER_DENY_SECRET_ARGS", "", "Refuse build arguments that look secret, which would be in the image's history for everybody to read; --secret passes them to one step only").group(BUILD);
     BUILDER = Setting::new("builder", "IMAGE_WORKER_BUILDER", "BUILDER", "Who builds: classic, buildkit (stages side by side, RUN --mount), or auto: the one that the Dockerfile needs, else the engine's own").default("auto").group(BUILD);
     REPRODUCIBLE = Setting::new("reproducible", "IMAGE_WORKER_REPRODUCIBLE", "", "Make the image the same bytes whenever and wherever it is built: no time in it is later than SOURCE_DATE_EPOCH, or else than 2016-01-01, the time of all files of a context").group(BUILD);
     SOURCE_DATE_EPOCH = Setting::new("source-date-epoch", "SOURCE_DATE_EPOCH", "SECONDS", "The latest time in the image, seconds since 1970, not in the future; also given to the build as an argument; implies --reproducible").group(BUILD);
@@ -166,6 +167,7 @@ settings! {
     LONGEST_PAUSE = Setting::new("longest-pause", "IMAGE_WORKER_LONGEST_PAUSE", "SECONDS", "The longest pause between two looks at the new run; it begins with a second").default("30").group(RERUN_GROUP);
 
     TAG = Setting::new("tag", "IMAGE_WORKER_TAG", "NAME[:TAG]", "The name that the image is to have in the engine [default: NAME:latest]").group(OUTPUT_GROUP);
+    REPLACE = Setting::new("replace", "IMAGE_WORKER_REPLACE", "", "Give the image the archive's name, also if another image has it").group(OUTPUT_GROUP);
     OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, of `hash` the hash, or of `decide` the graph").group(OUTPUT_GROUP);
     SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
 }
@@ -196,6 +198,7 @@ pub const RUN: &[&Setting] = &[
     &DOCKER_BUILD_NETWORK,
     &BUILDER,
     &SECRET,
+    &DENY_SECRET_ARGS,
     &REPRODUCIBLE,
     &SOURCE_DATE_EPOCH,
     &CACHE_FROM,

@@ -16,6 +16,7 @@ use crate::context::safety::{Hazard, Node, Tree, cut, shown, symlink_target};
 use crate::names::{ContextHash, ContextScheme, Digest, ImageName, RepoPath};
 use crate::stream::Tally;
 
+pub use headers::header_doubt;
 use headers::{Extensions, Kind, Member};
 use pipe::{Output, Packed, Tee};
 pub use refusal::{IntakeError, IntakeFault};

@@ -2,7 +2,7 @@
 //! its answer looks on stdout. What the verb does is in `commands`.
 
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write as _};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -133,7 +133,8 @@ fn confirmed(question: &str) -> Result<bool, Failed> {
         let why = "there is no terminal to ask on, and nothing is done unasked";
         return Err(ConfigError::Missing { setting: &settings::YES, why }.into());
     }
-    eprint!("{question} [y/N] ");
+    // A question that nobody can read is answered with no.
+    let _ = write!(io::stderr(), "{question} [y/N] ");
     let mut line = String::new();
     let read = io::stdin().read_line(&mut line);
     read.map_err(|source| Failed::Bug(format!("the terminal's answer cannot be read: {source}")))?;

@@ -20,7 +20,7 @@ use crate::build_secrets::BuildSecrets;
 use crate::context::for_engine::{BuiltBy, ForEngine};
 use crate::dockerfile::base_images::Recipe;
 use crate::plan::BuildPlan;
-use crate::secrets::Secrets;
+use crate::secrets as hidden;
 
 /// An image that was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +58,8 @@ impl Engine {
         Told { plan, secrets, cache, is_cache }: Told<'_>,
         log: &mut BuildLog,
     ) -> Result<Built, EngineError> {
+        hidden::add_args(&plan.args);
+        hidden::add_build_secrets(secrets);
         let dockerfile = context.dockerfile();
         self.spare_podman(&dockerfile, plan)?;
         let platform = self.platform(plan.target_arch, &dockerfile).await?;
@@ -104,9 +106,8 @@ impl Engine {
         };
         let firsts = if goes_on { stages::firsts(&dockerfile) } else { Vec::new() };
         self.traces.build_begins(tag, firsts, self.images().await, !cache.is_empty());
-        let hidden = Secrets::among(&plan.args).and(secrets);
         let answer = builder.client.build_image(options, None, Some(bollard::body_try_stream(context)));
-        let built = self.follow(answer, &builder.asked, hidden, log).await;
+        let built = self.follow(answer, &builder.asked, log).await;
         // BuildKit tells of no step: after a kill its image would be taken for another start's of the same name.
         if let (Ok((image_id, _)), false) = (&built, goes_on) {
             self.traces.image(image_id.clone(), Origin::Made);
@@ -151,11 +152,10 @@ impl Engine {
         &self,
         answer: impl Stream<Item = Result<BuildInfo, Error>>,
         asked: &Asked,
-        secrets: Secrets,
         log: &mut BuildLog,
     ) -> Result<(String, Steps), EngineError> {
         let mut answer = std::pin::pin!(answer);
-        let mut heard = Heard { output: Output::hiding(secrets.clone()), progress: Progress::hiding(secrets) };
+        let mut heard = Heard::default();
         let mut image_id = None;
         while let Some(line) = answer.next().await {
             match line {
@@ -271,7 +271,7 @@ fn failure(heard: Heard, asked: &Asked, error: Error) -> EngineError {
         other => return trouble("building the image", other),
     };
     let Failing { step, last_lines, sought } = progress.into_failing(&message);
-    let mut message = output.hide(in_own_words(message.trim()));
+    let mut message = hidden::hide(in_own_words(message.trim())).into_owned();
     if let Some(sought) = &sought {
         message = format!("{sought} cannot be had: {message}");
     }

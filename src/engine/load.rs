@@ -86,7 +86,7 @@ impl Engine {
         let answer = self.client.import_image(options, body, None);
         let mut answer = std::pin::pin!(answer);
         while let Some(line) = answer.next().await {
-            line.map_err(trouble)?;
+            line.map_err(refusal)?;
         }
         let loaded = self.inspect(tag).await.map_err(trouble)?;
         loaded.id.ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })
@@ -98,6 +98,44 @@ fn same(one: &str, other: &str) -> bool {
     one.trim_start_matches("sha256:") == other.trim_start_matches("sha256:")
 }
 
+/// How engines tell of trouble of their own, in the same way in which they refuse an archive.
+const OWN_TROUBLE: [&str; 6] = [
+    "no space left on device",
+    "disk quota exceeded",
+    "input/output error",
+    "read-only file system",
+    "too many open files",
+    "cannot allocate memory",
+];
+
+/// What an engine says of an archive, unless it is about the engine itself.
+fn refusal(error: Error) -> EngineError {
+    let (Error::DockerStreamError { error: said } | Error::DockerResponseServerError { message: said, .. }) = &error
+    else {
+        return trouble(error);
+    };
+    let lower = said.to_lowercase();
+    if OWN_TROUBLE.iter().any(|own| lower.contains(own)) {
+        return trouble(error);
+    }
+    EngineError::ArchiveRefused(said.trim().to_owned())
+}
+
 fn trouble(source: Error) -> EngineError {
     EngineError::Trouble { doing: DOING.to_owned(), source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_that_is_refused_is_no_trouble_of_the_engines() {
+        let said = |error: &str| refusal(Error::DockerStreamError { error: error.to_owned() });
+        let system = "operating system \"windows\" cannot be used on this platform";
+        assert!(matches!(said(system), EngineError::ArchiveRefused(why) if why == system));
+        assert!(matches!(said("write /layer: No space left on device"), EngineError::Trouble { .. }));
+        let broken = Error::IOError { err: io::ErrorKind::ConnectionReset.into() };
+        assert!(matches!(refusal(broken), EngineError::Trouble { .. }));
+    }
 }

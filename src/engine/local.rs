@@ -12,7 +12,7 @@ use crate::build_log::BuildLog;
 use crate::build_secrets::BuildSecrets;
 use crate::context::for_engine::ForEngine;
 use crate::plan::BuildPlan;
-use crate::secrets::Secrets;
+use crate::secrets;
 
 /// What a local build is told besides its context.
 #[derive(Debug)]
@@ -62,9 +62,10 @@ impl Engine {
             networkmode: build.plan.network.clone(),
             ..BuildImageOptions::default()
         };
-        let hidden = Secrets::among(&build.plan.args).and(&build.secrets);
+        secrets::add_args(&build.plan.args);
+        secrets::add_build_secrets(&build.secrets);
         let answer = builder.client.build_image(options, None, Some(body));
-        Ok(self.follow(answer, &builder.asked, hidden, log).await?.0)
+        Ok(self.follow(answer, &builder.asked, log).await?.0)
     }
 
     /// The image that has a name, if there is one.

@@ -67,6 +67,9 @@ pub enum EngineError {
         /// What it was doing.
         doing: String,
     },
+    /// An image archive that the engine does not take.
+    #[error("the engine refuses the image: {0}; `image-worker check` says who loads it")]
+    ArchiveRefused(String),
     /// What is asked for cannot be had from this engine.
     #[error("{0}")]
     Refused(String),

@@ -1,18 +1,13 @@
-//! What a build prints: pieces put together to lines, control sequences taken out, and the steps that the lines
-//! speak of, for Docker's classic builder and for Podman. Pure text; printing is `build`'s affair.
+//! What a build prints: the steps that its lines speak of, for Docker's classic builder and for Podman. Pure text; printing is `build`'s affair.
 
 use std::collections::VecDeque;
 use std::fmt;
 
 use super::cut;
-use crate::build_log::plain;
-use crate::secrets::Secrets;
+use crate::build_log::LineBuffer;
 
 /// How many of a failing step's last lines are kept: about what fits on a screen beside the error.
 pub(super) const LAST_LINES: usize = 20;
-
-/// Longer lines are broken, in bytes.
-pub(super) const LONGEST_LINE: usize = 64 * 1024;
 
 /// A step of a `Dockerfile`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +52,7 @@ impl Step {
 /// Follows a build's output.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    secrets: Secrets,
-    partial: String,
+    lines: LineBuffer,
     step: Option<Step>,
     cached: bool,
     /// Before it there are only arguments.
@@ -99,57 +93,32 @@ pub(super) enum Origin {
 }
 
 impl Output {
-    /// Follows a build that was given these secrets.
-    pub(super) fn hiding(secrets: Secrets) -> Self {
-        Self { secrets, ..Self::default() }
-    }
-
-    /// The text without the build's secrets.
-    pub(super) fn hide(&self, text: &str) -> String {
-        self.secrets.hide(text).into_owned()
-    }
-
     /// Takes a piece of output; gives the lines that it completes.
     pub(super) fn piece(&mut self, piece: &str) -> Vec<Said> {
-        self.partial.push_str(piece);
-        let mut lines = Vec::new();
-        while let Some(end) = self.partial.find(['\n', '\r']).map(|at| at + 1).or_else(|| self.too_long()) {
-            let rest = self.partial.split_off(end);
-            let line = std::mem::replace(&mut self.partial, rest);
-            lines.extend(self.line(&line));
-        }
-        lines
-    }
-
-    /// Where a line is broken that never ends: a progress bar of dots must not fill the memory.
-    fn too_long(&self) -> Option<usize> {
-        (self.partial.len() > LONGEST_LINE).then(|| self.partial.floor_char_boundary(LONGEST_LINE))
+        let lines = self.lines.piece(piece.as_bytes());
+        lines.into_iter().map(|line| self.line(line)).collect()
     }
 
     /// The last line, where it does not end with a line break.
     pub(super) fn end(&mut self) -> Option<Said> {
-        let line = std::mem::take(&mut self.partial);
-        self.line(&line)
+        let line = self.lines.end()?;
+        Some(self.line(line))
     }
 
-    fn line(&mut self, line: &str) -> Option<Said> {
-        let line = self.hide(&plain(line));
-        if line.trim().is_empty() {
-            return None;
-        }
+    fn line(&mut self, line: String) -> Said {
         if let Some(step) = Step::parse(&line) {
             self.has_base |= step.is("FROM");
             self.steps.all += usize::from(self.has_base && !step.is("FROM"));
             self.step = Some(step);
             self.cached = false;
             self.last_lines.clear();
-            return Some(Said::Step(line));
+            return Said::Step(line);
         }
         let said = line.trim_start();
         let begins = self.step.as_ref().is_none_or(|step| step.is("FROM"));
         // What Docker says of an empty base.
         if said == "--->" && begins {
-            return Some(Said::Has(line, String::new(), Origin::Before));
+            return Said::Has(line, String::new(), Origin::Before);
         }
         // Podman's arrow is shorter. It names the cached image twice, here and in its next line.
         match said.strip_prefix("---> ").or_else(|| said.strip_prefix("--> ")) {
@@ -164,7 +133,7 @@ impl Output {
                     (false, false) => Origin::Made,
                 };
                 let id = id.to_owned();
-                return Some(Said::Has(line, id, origin));
+                return Said::Has(line, id, origin);
             }
             Some(_) => {}
             // The builder's own words, said after the command's last; the second in a chroot, twice.
@@ -177,7 +146,7 @@ impl Output {
                 self.last_lines.push_back(line.clone());
             }
         }
-        Some(Said::Line(line))
+        Said::Line(line)
     }
 
     /// The step that the engine is at.
@@ -245,14 +214,6 @@ mod tests {
             .collect();
         assert_eq!(&text[7..11], ["hello world", "50%", "100%", " ---> 333333333333"]);
         assert!(text.iter().all(|line| !line.contains(['\r', '\u{1b}'])));
-    }
-
-    #[test]
-    fn a_line_that_never_ends_is_broken() {
-        let mut output = Output::default();
-        let lines: usize = (0..100).map(|_| output.piece(&"…".repeat(10_000)).len()).sum();
-        assert_eq!(lines, 3_000_000 / LONGEST_LINE);
-        assert!(output.partial.len() <= LONGEST_LINE);
     }
 
     #[test]

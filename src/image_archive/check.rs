@@ -1,4 +1,4 @@
-//! Whether every consumer can load an archive: all that is wrong with it, not only the first thing, with who breaks on it.
+//! Who can load an archive: all that is wrong with it, not only the first thing, with who breaks on it.
 //! One pass, and flat memory; what comes of it is for those who call.
 
 use std::collections::BTreeMap;
@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{Image, repositories};
 use super::members::{Out, Seen, Trouble, read_all};
+use super::oci::the_image;
 use super::problem::{
-    BAD_NAME, GZIP, MANY_NAMES, NAMELESS, NOTHING_LOADS, OCI, OLD_LAYERS, Problem, REPOSITORIES, ZSTD,
+    BAD_NAME, CONSUMERS, DOCKER_WORKER, GZIP, HISTORY, LAYER, MANY_NAMES, NAMELESS, NO_MANIFEST, NO_TAR, NOTHING_LOADS,
+    OCI, OLD_DOCKER, OLD_LAYERS, Problem, REPOSITORIES, TASKGRAPH, WINDOWS, ZSTD,
 };
-use super::sums::{Packing, Plain};
+use super::sums::{Packing, Plain, Sums};
 use super::verify::{misnamed_blobs, verify};
 use crate::names::{Digest, ImageReference};
 use crate::stream::Tally;
@@ -35,8 +37,20 @@ pub struct Checked {
     pub sha256: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// What keeps which consumer from loading it; nothing, if every consumer can.
+    /// What keeps which consumer from loading it.
     pub problems: Vec<Problem>,
+    /// Who loads it, and who does not.
+    pub consumers: Vec<Consumer>,
+}
+
+/// Somebody who loads images.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Consumer {
+    /// The command.
+    pub name: &'static str,
+    /// Why it does not load the archive; none, if it does.
+    pub cannot: Option<String>,
 }
 
 /// Looks at all of an archive. An error is the reader's own: bytes that are no archive are a problem among the others.
@@ -67,14 +81,41 @@ pub fn check<R: Read>(source: R) -> io::Result<Checked> {
     }
     io::copy(&mut source, &mut io::sink())?;
     let (_, sha256, size) = source.finish();
-    let images = seen.manifest.as_deref().unwrap_or_default();
-    let image_id = match images {
+    let images = images(&seen);
+    let image_id = match &*images {
         [image] => verify(&seen, image).image_id,
         _ => None,
     };
     let tags = images.iter().flat_map(|image| image.repo_tags.clone()).collect();
     let layers = images.iter().map(|image| image.layers.len()).sum();
-    Ok(Checked { image_id, tags, layers, packing: seen.packing, sha256, size, problems })
+    let consumers = consumers(seen.packing, &problems);
+    Ok(Checked { image_id, tags, layers, packing: seen.packing, sha256, size, problems, consumers })
+}
+
+/// The images of an archive, or the one of an OCI layout.
+fn images(seen: &Seen) -> Vec<Image> {
+    match &seen.manifest {
+        Some(images) => images.clone(),
+        None => the_image(seen).map(|image| vec![image.into_owned()]).unwrap_or_default(),
+    }
+}
+
+/// Who loads an archive that is packed so and has these problems.
+fn consumers(packing: Packing, problems: &[Problem]) -> Vec<Consumer> {
+    let cannot = |name: &'static str| {
+        let packed = match (packing, name) {
+            (Packing::Zstd, OLD_DOCKER) => Some("it is packed with zstd"),
+            // It reads nothing else, and of zstd only the first frame.
+            (Packing::Plain | Packing::Gzip | Packing::Xz | Packing::Bzip2, TASKGRAPH) => {
+                Some("it takes .tar.zst only")
+            }
+            (Packing::Gzip | Packing::Xz | Packing::Bzip2, DOCKER_WORKER) => Some("it takes .tar and .tar.zst"),
+            _ => None,
+        };
+        let problem = || problems.iter().find(|problem| problem.keeps_out().contains(&name));
+        packed.map(str::to_owned).or_else(|| problem().map(|problem| problem.problem.clone()))
+    };
+    CONSUMERS.iter().map(|name| Consumer { name, cannot: cannot(name) }).collect()
 }
 
 /// What is wrong with an archive that could be read to its end. Of a member that was objected to already nothing more is
@@ -84,14 +125,23 @@ fn judge(seen: &Seen, problems: &mut Vec<Problem>) {
         let known: Vec<_> = problems.iter().map(|problem| problem.member.clone()).collect();
         problems.extend(found.into_iter().filter(|problem| !known.contains(&problem.member)));
     };
-    tell(seen.image().err().into_iter().collect());
-    let images = seen.manifest.as_deref().unwrap_or_default();
-    for image in images {
+    tell(the_image(seen).err().into_iter().collect());
+    let images = images(seen);
+    for image in &images {
         tell(verify(seen, image).problems);
         tell(image.layers.iter().filter_map(|layer| packed(layer, seen.file(layer)?.packing)).collect());
+        tell(image.layers.iter().filter_map(|layer| no_tar(layer, seen.file(layer)?)).collect());
+        tell(seen.file(&image.config).and_then(|config| configured(&image.config, config)).into_iter().collect());
     }
     tell(misnamed_blobs(seen));
-    if let [image] = images {
+    if seen.manifest.is_none() {
+        if !images.is_empty() {
+            let what = "it is an OCI layout without a manifest.json";
+            problems.push(Problem::new("manifest.json", NO_MANIFEST, what));
+        }
+        return;
+    }
+    if let [image] = &*images {
         let names = names(image);
         let sound = names.is_empty();
         problems.extend(names);
@@ -108,8 +158,39 @@ fn packed(layer: &str, packing: Packing) -> Option<Problem> {
         Packing::Plain => return None,
         Packing::Gzip => GZIP,
         Packing::Zstd => ZSTD,
+        Packing::Xz | Packing::Bzip2 => LAYER,
     };
     Some(Problem::new(layer, breaks, format!("its layer {layer} is packed with {packing}")))
+}
+
+/// Of a layer that is the one that it should be, and still none.
+fn no_tar(layer: &str, sums: &Sums) -> Option<Problem> {
+    let is_none = sums.content.is_some() && !sums.is_tar;
+    is_none.then(|| Problem::new(layer, NO_TAR, format!("its layer {layer} is no tar")))
+}
+
+/// What a configuration says that engines refuse.
+fn configured(name: &str, sums: &Sums) -> Option<Problem> {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(default)]
+        os: String,
+        #[serde(default)]
+        history: Option<Vec<Step>>,
+    }
+    #[derive(Deserialize)]
+    struct Step {
+        #[serde(default)]
+        empty_layer: bool,
+    }
+    let config: Config = serde_json::from_slice(sums.text.as_deref()?).ok()?;
+    if config.os == "windows" {
+        return Some(Problem::new(name, WINDOWS, "it is an image for Windows"));
+    }
+    let steps = config.history.unwrap_or_default().iter().filter(|step| !step.empty_layer).count();
+    let layers = sums.diff_ids.as_ref()?.len();
+    let what = || format!("its history has {steps} steps that made a layer, and it has {layers} layers");
+    (steps > layers).then(|| Problem::new(name, HISTORY, what()))
 }
 
 /// What is wrong with the names of an image.

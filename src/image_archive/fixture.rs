@@ -15,10 +15,58 @@ pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Two layers, the first of which nothing can compress.
-pub(super) fn layers() -> [Vec<u8>; 2] {
+pub(super) fn xz(bytes: &[u8]) -> Vec<u8> {
+    let options = lzma_rust2::XzOptions::with_preset(1);
+    let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub(super) fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// As pzstd writes it: several frames, and before each one to be skipped.
+pub(super) fn pzstd(bytes: &[u8]) -> Vec<u8> {
+    let frame = |piece: &[u8]| {
+        let skipped = [0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4];
+        [&skipped[..], &zstd::encode_all(piece, 3).unwrap()].concat()
+    };
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    [frame(first), frame(second)].concat()
+}
+
+/// An OCI layout without a manifest.json, as `skopeo copy … oci-archive:` and `podman save --format oci-archive` write it.
+pub(super) fn oci_layout() -> Vec<u8> {
+    let layout = Layout::new(&layers(), |layer| gzip(layer));
+    let index = serde_json::json!({ "schemaVersion": 2, "manifests": [layout.top] }).to_string();
+    layout.blobs(Tar::new()).file("index.json", index.as_bytes()).file("oci-layout", b"{}").done()
+}
+
+/// Jib's: the configuration is named by nothing.
+pub(super) fn jib() -> Vec<u8> {
+    let [one, two] = layers();
+    let packed = [&one, &two].map(|layer| gzip(layer));
+    let [first, second] = [&packed[0], &packed[1]].map(|layer| format!("{}.tar.gz", Digest::of(layer)));
+    Tar::new()
+        .file("config.json", &config(&[one, two]))
+        .file(&first, &packed[0])
+        .file(&second, &packed[1])
+        .manifest("config.json", Some(&["base:1"]), &[&first, &second])
+        .done()
+}
+
+/// What is in two layers, the first of which nothing can compress.
+pub(super) fn contents() -> [Vec<u8>; 2] {
     let noise = (0..1000).flat_map(|number: u32| Digest::of(&number.to_le_bytes()).to_string().into_bytes());
     [noise.collect(), b"the second layer".to_vec()]
+}
+
+/// Two layers.
+pub(super) fn layers() -> [Vec<u8>; 2] {
+    contents().map(|content| Tar::new().file("content", &content).done())
 }
 
 /// The configuration of an image of these layers.
@@ -63,7 +111,11 @@ impl Tar {
 
 /// `docker save` of 20.10 with one layer twice: the second is a link.
 pub(super) fn docker_20() -> Vec<u8> {
-    let [one, two] = layers();
+    docker_20_of(layers())
+}
+
+/// The same, of these layers.
+pub(super) fn docker_20_of([one, two]: [Vec<u8>; 2]) -> Vec<u8> {
     let config = config(&[one.clone(), two.clone(), one.clone()]);
     let name = format!("{}.json", Digest::of(&config));
     Tar::new()

@@ -4,16 +4,22 @@
 use std::collections::HashMap;
 use std::io::{self, Cursor, Read, Write};
 
+use bzip2::read::MultiBzDecoder;
 use flate2::read::MultiGzDecoder;
+use lzma_rust2::XzReader;
 use tar::{Builder, Entry, EntryType, Header};
 
 use super::SMALL_MEMBER;
 use super::manifest::Image;
 use super::problem::{DOUBT, MANY_IMAGES, NOTHING_LOADS, OUTSIDE, Problem};
 use super::sums::{MAGIC, Packing, Plain, Summing, Sums};
+use crate::context::intake::header_doubt;
 
 /// Members read from and written to disk at this size, so that system calls do not count.
 const COPY_BUFFER: usize = 256 * 1024;
+
+/// As much memory as unpacking xz may take, in KiB: `xz -9` needs 65 MiB, and a header can ask for gigabytes.
+const XZ_MEMORY: u32 = 256 * 1024;
 
 /// More than any image has: an image has at most 127 layers, each of a few members. What is known of them is kept in
 /// memory.
@@ -106,6 +112,8 @@ pub(super) fn read_all<R: Read, W: Write, P: Write>(
         Packing::Plain => Box::new(whole),
         Packing::Gzip => Box::new(MultiGzDecoder::new(whole)),
         Packing::Zstd => Box::new(zstd::Decoder::new(whole).map_err(Trouble::Read)?),
+        Packing::Xz => Box::new(XzReader::new_mem_limit(whole, true, XZ_MEMORY)),
+        Packing::Bzip2 => Box::new(MultiBzDecoder::new(whole)),
     };
     pass_all(&mut plain, out, seen, object)?;
     io::copy(&mut plain, &mut io::sink()).map_err(Trouble::Read)?;
@@ -138,6 +146,11 @@ fn take<R: Read, W: Write, P: Write>(
     out: &mut Out<W, P>,
     seen: &mut Seen,
 ) -> Result<(), Trouble> {
+    // Names can come of what only some readers look at.
+    if let Some(doubt) = header_doubt(entry.header()) {
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        return Err(Trouble::member(&name, DOUBT, format!("its member {name:?} has {doubt}")));
+    }
     let kind = entry.header().entry_type();
     if matches!(kind, EntryType::XHeader | EntryType::XGlobalHeader) {
         return extension(entry);
@@ -216,17 +229,6 @@ fn pass<R: Read, W: Write, P: Write>(
         EntryType::Link => Some(Member::Link(link("")?)),
         other => return Err(Trouble::member(&name, DOUBT, format!("its member {name:?} is no file, but {other:?}"))),
     };
-    let header = entry.header();
-    let fields: [(&[u8], bool); 4] = [
-        (&header.as_old().mode, header.mode().is_ok()),
-        (&header.as_old().uid, header.uid().is_ok()),
-        (&header.as_old().gid, header.gid().is_ok()),
-        (&header.as_old().mtime, header.mtime().is_ok()),
-    ];
-    // Nothing at all is zero to everybody; with anything else Go's reader, which is Docker's, ends.
-    if fields.into_iter().any(|(field, number)| !number && field.iter().any(|byte| *byte != 0)) {
-        return Err(Trouble::member(&name, DOUBT, format!("its member {name:?} has a number that is none")));
-    }
     // Readers differ in what these are.
     if (size > 0 && other.is_some()) || (other.is_none() && entry.path_bytes().ends_with(b"/")) {
         return Err(Trouble::member(&name, DOUBT, format!("its member {name:?} is a folder or link with content")));

@@ -1,6 +1,7 @@
 //! The documents of an OCI layout: from its index to the one image in it, and the names that lead to an image's
 //! configuration. Whether that image is whole is for `verify`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
@@ -54,11 +55,19 @@ fn document<T: for<'de> Deserialize<'de>>(seen: &Seen, descriptor: &Descriptor) 
     serde_json::from_slice(seen.file(&descriptor.member())?.text.as_deref()?).ok()
 }
 
+/// The one image of an archive, by its manifest, or of an OCI layout that has none.
+pub(super) fn the_image(seen: &Seen) -> Result<Cow<'_, Image>, Problem> {
+    match (&seen.manifest, &seen.index) {
+        (None, Some(index)) => image(seen, index).map(Cow::Owned),
+        _ => seen.image().map(Cow::Borrowed),
+    }
+}
+
 /// The one image that `index.json` leads to, as `manifest.json` would say it.
 ///
 /// Not counted are attestations, which `BuildKit` puts beside images, and images that the index names without having
 /// them: those of other platforms, which were never pulled.
-pub(super) fn image(seen: &Seen, index: &[u8]) -> Result<Image, Problem> {
+fn image(seen: &Seen, index: &[u8]) -> Result<Image, Problem> {
     let problem = |breaks, problem: String| Problem::new("index.json", breaks, problem);
     let index: Index =
         serde_json::from_slice(index).map_err(|error| problem(NOTHING_LOADS, format!("index.json: {error}")))?;

@@ -20,6 +20,39 @@ impl Problem {
     }
 }
 
+/// Those who load images of tasks, as `check` names them.
+pub(super) const OLD_DOCKER: &str = "docker load before 23";
+pub(super) const DOCKER: &str = "docker load from 23 on";
+pub(super) const PODMAN: &str = "podman load";
+pub(super) const DOCKER_WORKER: &str = "docker-worker";
+pub(super) const TASKGRAPH: &str = "taskgraph load-image";
+pub(super) const OWN_LOAD: &str = "image-worker load";
+pub(super) const CONSUMERS: [&str; 6] = [OLD_DOCKER, DOCKER, PODMAN, DOCKER_WORKER, TASKGRAPH, OWN_LOAD];
+
+impl Problem {
+    /// Who does not load an archive with this problem, or not under its name.
+    pub(super) fn keeps_out(&self) -> &'static [&'static str] {
+        match self.breaks {
+            NOTHING_LOADS => &CONSUMERS,
+            LAYER => &[OLD_DOCKER, DOCKER, PODMAN, DOCKER_WORKER, TASKGRAPH, OWN_LOAD],
+            NO_TAR | BAD_NAME => &[OLD_DOCKER, DOCKER, PODMAN, DOCKER_WORKER, TASKGRAPH],
+            HISTORY => &[OLD_DOCKER, DOCKER, DOCKER_WORKER, TASKGRAPH],
+            WINDOWS => &CONSUMERS,
+            IDENTITY | DOUBT | OUTSIDE => &[OWN_LOAD],
+            ZSTD => &[OLD_DOCKER],
+            NO_MANIFEST => &[OLD_DOCKER, DOCKER, DOCKER_WORKER, TASKGRAPH],
+            MANY_IMAGES => &[DOCKER_WORKER, TASKGRAPH, OWN_LOAD],
+            NAMELESS | MANY_NAMES | REPOSITORIES => &[DOCKER_WORKER, TASKGRAPH],
+            _ => &[],
+        }
+    }
+}
+
+pub(super) const NO_TAR: &str = "engines refuse a layer that is no tar";
+pub(super) const HISTORY: &str = "Docker refuses it: \"too many non-empty layers in History section\"";
+pub(super) const WINDOWS: &str = "engines on Linux refuse it";
+pub(super) const NO_MANIFEST: &str =
+    "`docker load` without the containerd image store, docker-worker and taskgraph want a manifest.json";
 pub(super) const NOTHING_LOADS: &str = "nothing loads it";
 /// Measured: Docker 20.10 and Podman 4.3 verify the layers that they unpack, and these only.
 pub(super) const LAYER: &str =

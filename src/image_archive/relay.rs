@@ -2,12 +2,14 @@
 //! end comes out only if everything in it is what it says it is. Engines do not look: a layer that they have already is
 //! skipped unread, and a changed configuration is another image.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 
 use tar::Builder;
 
 use super::manifest::Image;
 use super::members::{Out, Seen, Trouble, append, append_text, end_with_it, read_all};
+use super::oci::the_image;
 use super::problem::Problem;
 use super::steps::{StepImage, steps_of};
 use super::sums::{Packing, Plain};
@@ -108,7 +110,7 @@ pub fn relay_with<R: Read, W: Write>(
     }
     let told = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.problem).collect();
     let (image, image_id, layers) = whole(&seen).map_err(|problems| RelayError::Content(told(problems)))?;
-    let mut images = vec![Image { repo_tags: vec![tag.to_owned()], ..image.clone() }];
+    let mut images = vec![Image { repo_tags: vec![tag.to_owned()], ..(*image).clone() }];
     let config = seen.file(&image.config).and_then(|sums| sums.text.as_deref()).unwrap_or_default();
     for StepImage { config, id, layers } in steps_of(config, configs) {
         let name = format!("{id}.json");
@@ -125,9 +127,9 @@ pub fn relay_with<R: Read, W: Write>(
 }
 
 /// The one image, its id, and how its layers are packed, if all is as the archive itself says; or all that is not.
-fn whole(seen: &Seen) -> Result<(&Image, String, Vec<Packing>), Vec<Problem>> {
-    let image = seen.image().map_err(|why| vec![why])?;
-    let Verified { image_id, layers, mut problems } = verify(seen, image);
+fn whole(seen: &Seen) -> Result<(Cow<'_, Image>, String, Vec<Packing>), Vec<Problem>> {
+    let image = the_image(seen).map_err(|why| vec![why])?;
+    let Verified { image_id, layers, mut problems } = verify(seen, &image);
     problems.extend(misnamed_blobs(seen));
     match image_id {
         Some(id) if problems.is_empty() => Ok((image, id, layers)),

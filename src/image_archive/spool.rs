@@ -140,10 +140,7 @@ struct Whole {
 }
 
 fn whole(seen: &Seen) -> Result<Whole, Problem> {
-    let image = match (&seen.manifest, &seen.index) {
-        (None, Some(index)) => &oci::image(seen, index)?,
-        _ => seen.image()?,
-    };
+    let image = &*oci::the_image(seen)?;
     let Verified { problems, layers: packings, .. } = verify(seen, image);
     if let Some(problem) = problems.into_iter().chain(misnamed_blobs(seen)).next() {
         return Err(problem);

@@ -23,17 +23,27 @@ pub enum Packing {
     Gzip,
     /// zstd.
     Zstd,
+    /// xz. Only a whole archive is unpacked, as no engine takes such layers.
+    Xz,
+    /// bzip2, as xz.
+    Bzip2,
 }
 
 /// As many bytes as tell the packing.
-pub(super) const MAGIC: usize = 4;
+pub(super) const MAGIC: usize = 6;
+
+/// A tar's headers have this size, and say so in a checksum.
+const TAR_HEADER: usize = 512;
 
 impl Packing {
     /// The packing of bytes that begin so.
     pub(super) fn of(beginning: &[u8]) -> Self {
         match beginning {
             [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            // What pzstd writes begins with a frame to be skipped.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
             _ => Self::Plain,
         }
     }
@@ -45,6 +55,8 @@ impl std::fmt::Display for Packing {
             Self::Plain => "plain",
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
+            Self::Xz => "xz",
+            Self::Bzip2 => "bzip2",
         })
     }
 }
@@ -57,6 +69,8 @@ pub(super) struct Sums {
     /// sha256 of what is in them; none where it cannot be unpacked to its end.
     pub(super) content: Option<Digest>,
     pub(super) packing: Packing,
+    /// Whether what is in them begins as a tar does.
+    pub(super) is_tar: bool,
     /// Where what is in them was written to.
     pub(super) at: Range<u64>,
     /// The layers that it names, if it is an image's configuration.
@@ -70,13 +84,15 @@ pub(super) struct Sums {
 pub(super) struct Plain<W> {
     out: W,
     written: u64,
+    /// How what was written last begins.
+    beginning: Vec<u8>,
     /// Kept apart, because decoders do not tell it from damaged data.
     failed: Option<io::Error>,
 }
 
 impl<W> Plain<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { out, written: 0, failed: None }
+        Self { out, written: 0, beginning: Vec::new(), failed: None }
     }
 
     pub(super) fn written(&self) -> u64 {
@@ -85,6 +101,16 @@ impl<W> Plain<W> {
 
     pub(super) fn into_inner(self) -> W {
         self.out
+    }
+
+    /// Whether what was written last begins as a tar does: with a header, or with the zeros of an empty one.
+    fn is_tar(&self) -> bool {
+        let zeros = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+        let Some(header) = self.beginning.get(..TAR_HEADER) else { return self.beginning.is_empty() };
+        let sum: u64 = header[..148].iter().chain(&[b' '; 8]).chain(&header[156..]).map(|byte| u64::from(*byte)).sum();
+        let mut block = [0; TAR_HEADER];
+        block.copy_from_slice(header);
+        zeros(header) || tar::Header::from_byte_slice(&block).cksum().is_ok_and(|said| u64::from(said) == sum)
     }
 
     /// Why what was written last is not there, if it is not.
@@ -98,6 +124,8 @@ impl<W: Write> Write for Plain<W> {
         match self.out.write(buf) {
             Ok(written) => {
                 self.written += written as u64;
+                let missing = TAR_HEADER.saturating_sub(self.beginning.len());
+                self.beginning.extend_from_slice(&buf[..written.min(missing)]);
                 Ok(written)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
@@ -137,6 +165,7 @@ enum Unpacked<'a, W: Write> {
 impl<'a, W: Write> Summing<'a, W> {
     /// For a member of `size` bytes, whose content goes to `plain`.
     pub(super) fn new(size: u64, plain: &'a mut Plain<W>) -> Self {
+        plain.beginning.clear();
         let text = (size <= SMALL_MEMBER).then(Vec::new);
         let (raw, from) = (Tally::new(io::sink()), plain.written);
         Self { raw, beginning: Vec::new(), from, unpacked: Unpacked::Unknown(plain), text }
@@ -174,18 +203,19 @@ impl<'a, W: Write> Summing<'a, W> {
             self.unpacked.add(&self.beginning);
         }
         let (_, raw, size) = self.raw.finish();
-        let (packing, content) = self.unpacked.finish(raw, size);
+        let (packing, content, is_tar) = self.unpacked.finish(raw, size);
         let (content, size) = content.map_or((None, 0), |(content, size)| (Some(content), size));
         let diff_ids = self.text.as_deref().and_then(diff_ids);
         let text = self.text.filter(|text| diff_ids.is_some() || is_oci(text));
-        Sums { raw, content, packing, at: self.from..self.from + size, diff_ids, text }
+        Sums { raw, content, packing, is_tar, at: self.from..self.from + size, diff_ids, text }
     }
 }
 
 impl<'a, W: Write> Unpacked<'a, W> {
     fn begin(packing: Packing, plain: &'a mut Plain<W>) -> Self {
         match packing {
-            Packing::Plain => Self::Plain(plain),
+            // Of the last two nobody takes what is in them: their sums are those of the bytes, which no image names.
+            Packing::Plain | Packing::Xz | Packing::Bzip2 => Self::Plain(plain),
             Packing::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(Tally::new(plain)))),
             Packing::Zstd => zstd::stream::write::Decoder::new(Tally::new(plain))
                 .map_or(Self::Broken(packing), |decoder| Self::Zstd(Box::new(decoder))),
@@ -204,21 +234,22 @@ impl<'a, W: Write> Unpacked<'a, W> {
         }
     }
 
-    /// The packing; sha256 and size of the content, where it has come to its end. Of what is not packed they are known.
-    fn finish(self, raw: Digest, size: u64) -> (Packing, Option<(Digest, u64)>) {
-        let sums = |tally: Tally<_>| {
-            let (_, digest, size) = tally.finish();
-            (digest, size)
+    /// The packing; sha256 and size of the content, where it has come to its end; and whether it is a tar. Of what is not
+    /// packed they are known.
+    fn finish(self, raw: Digest, size: u64) -> (Packing, Option<(Digest, u64)>, bool) {
+        let end = |packing, tally: Option<Tally<&mut Plain<W>>>| match tally.map(Tally::finish) {
+            Some((plain, digest, size)) => (packing, Some((digest, size)), plain.is_tar()),
+            None => (packing, None, false),
         };
         match self {
-            Self::Unknown(_) | Self::Plain(_) => (Packing::Plain, Some((raw, size))),
-            Self::Gzip(decoder) => (Packing::Gzip, decoder.finish().ok().map(sums)),
+            Self::Unknown(plain) | Self::Plain(plain) => (Packing::Plain, Some((raw, size)), plain.is_tar()),
+            Self::Gzip(decoder) => end(Packing::Gzip, decoder.finish().ok()),
             Self::Zstd(mut decoder) => {
                 // It does not say whether it was at an end; what is cut has another sum.
-                let content = decoder.flush().ok().map(|()| sums(decoder.into_inner()));
-                (Packing::Zstd, content)
+                let flushed = decoder.flush();
+                end(Packing::Zstd, flushed.ok().map(|()| decoder.into_inner()))
             }
-            Self::Broken(packing) => (packing, None),
+            Self::Broken(packing) => (packing, None, false),
         }
     }
 }

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use super::step::step;
 use crate::image_archive::Shape;
 use crate::names::Digest;
-use crate::secrets::Secrets;
 
 /// The layers of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -38,12 +37,12 @@ pub struct Layer {
 impl Layers {
     /// The layers of an image, of which the lowest `base` ones are of an image below it.
     #[must_use]
-    pub fn of(shape: &Shape, base: usize, secrets: &Secrets) -> Self {
+    pub fn of(shape: &Shape, base: usize) -> Self {
         let steps = shape.steps();
         let layer = |(number, (diff_id, size)): (usize, &(Digest, u64))| Layer {
             diff_id: format!("sha256:{diff_id}"),
             size: *size,
-            step: step(steps.get(number).map_or("", String::as_str), secrets),
+            step: step(steps.get(number).map_or("", String::as_str)),
             base: number < base,
         };
         Self {

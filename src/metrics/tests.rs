@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::image_archive::Shape;
 use crate::names::Digest;
-use crate::secrets::Secrets;
+use crate::secrets;
 
 fn layers() -> Layers {
     let history = json!([
@@ -18,8 +18,8 @@ fn layers() -> Layers {
     let diff_ids = ids.map(|id| format!("sha256:{id}"));
     let config = json!({ "history": history, "rootfs": { "diff_ids": diff_ids } }).to_string().into_bytes();
     let shape = Shape { config, layers: ids.into_iter().zip([3 << 20, 1 << 20]).collect() };
-    let secrets = Secrets::among(&[("TOKEN".to_owned(), "nobody-may-see".to_owned())].into());
-    Layers::of(&shape, 1, &secrets)
+    secrets::add("nobody-may-see");
+    Layers::of(&shape, 1)
 }
 
 fn measured() -> Measured {

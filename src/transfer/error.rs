@@ -36,6 +36,12 @@ pub enum TransferError {
         #[source]
         source: reqwest::Error,
     },
+    /// The connection ended, and the file with it, although there should be more.
+    #[error("GET {url}: the connection ended within the file, whose length the server had not said")]
+    Cut {
+        /// What was asked for.
+        url: HttpUrl,
+    },
     /// The server took nothing more of an upload, and did not answer.
     #[error("{method} {url}: nothing moved for {} s", silence.as_secs())]
     Stalled {
@@ -116,7 +122,7 @@ impl Failure for TransferError {
             Self::Status { status: StatusCode::BAD_REQUEST, answer, .. } if answer.starts_with("BadDigest") => {
                 Another::CanHelp
             }
-            Self::Connection { .. } | Self::Stalled { .. } => Another::CanHelp,
+            Self::Connection { .. } | Self::Cut { .. } | Self::Stalled { .. } => Another::CanHelp,
             Self::Status { .. } | Self::NoLength { .. } | Self::Packed { .. } => Another::IsUseless,
             Self::Write { .. } | Self::File { .. } | Self::Setup(_) => Another::IsUseless,
         }

@@ -3,7 +3,6 @@
 //! for `Tree`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -41,7 +40,7 @@ pub(super) struct Kind {
 /// The `kind.yml` that a repository has at its usual place. Gecko had one that lists no images.
 pub(super) fn usual(root: &Path) -> Vec<PathBuf> {
     let lists_images = |file: &PathBuf| {
-        let text = fs::read_to_string(file).unwrap_or_default();
+        let text = super::read_text(file).unwrap_or_default();
         text.lines().any(|line| ["tasks", "jobs", "reference-tasks"].iter().any(|word| line.starts_with(word)))
     };
     USUAL.iter().map(|place| root.join(place)).find(lists_images).into_iter().collect()
@@ -154,7 +153,7 @@ fn or_empty(value: Value) -> Value {
 
 /// A YAML file that is a mapping.
 fn mapping(path: &Path) -> Result<Map<String, Value>, TreeError> {
-    let text = fs::read_to_string(path).map_err(|error| TreeError::Read { path: path.to_owned(), error })?;
+    let text = super::read_text(path).map_err(|error| TreeError::Read { path: path.to_owned(), error })?;
     // A snippet would be several lines of the file, and an error is told in one.
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options(&text, options)

@@ -20,6 +20,7 @@ mod trouble;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -312,11 +313,25 @@ impl Tree {
     }
 }
 
+/// The bytes of a file of an image, which must be one: a pipe would wait for a writer that never comes.
+fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let kind = fs::metadata(path)?.file_type();
+    if !(kind.is_file() || kind.is_dir()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    fs::read(path)
+}
+
+/// The same, of a text.
+fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_regular(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
 impl Image {
     /// Its Dockerfile, processed.
     fn dockerfile(&self) -> Result<Dockerfile, TreeError> {
         let path = self.directory.join("Dockerfile");
-        let raw = fs::read(&path).map_err(|error| TreeError::Read { path: path.clone(), error })?;
+        let raw = read_regular(&path).map_err(|error| TreeError::Read { path: path.clone(), error })?;
         let processed = Dockerfile::process(&raw, &self.args);
         Ok(processed.map_err(|problem| CollectError::Dockerfile { path, problem })?)
     }

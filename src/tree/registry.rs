@@ -1,7 +1,6 @@
 //! Registry images: what the files VERSION, REGISTRY and HASH make of an image directory, in docker's own grammar.
 //! Pushing and pulling are for others.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -121,7 +120,7 @@ impl Said {
 
 /// The text of a file, if there is the file, and if it is what it should be.
 fn checked(file: &Path, what: &'static str, check: impl Fn(&str) -> bool) -> Result<Option<Checked>, TreeError> {
-    let text = match fs::read_to_string(file) {
+    let text = match super::read_text(file) {
         Ok(text) => text.trim().to_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(TreeError::Read { path: file.to_owned(), error }),

@@ -142,29 +142,33 @@ impl Extensions {
     }
 }
 
-/// Only the two formats that everybody reads alike, and of these only the fields that everybody knows.
-///
-/// Docker's reader (Go) takes the fields behind 345 of a GNU header for a prefix of the name when they are not
-/// numbers, and those behind 500 of a POSIX header for star's own format. Nobody writes them into a context.
 fn check_format(header: &Header) -> Result<(), Hazard> {
-    let bytes = header.as_bytes();
     if header.entry_type().is_gnu_sparse() {
         return Err(Hazard::Kind(unwanted(EntryType::GNUSparse)));
     }
+    header_doubt(header).map_or(Ok(()), |doubt| Err(Hazard::Ambiguous(doubt)))
+}
+
+/// Why readers could see different entries in a header: only the two formats pass that everybody reads alike, and of these
+/// only the fields that everybody knows.
+///
+/// Docker's reader (Go) takes the fields behind 345 of a GNU header for a prefix of the name when they are not
+/// numbers, and those behind 500 of a POSIX header for star's own format. Nobody writes them into a context or an image.
+#[must_use]
+pub fn header_doubt(header: &Header) -> Option<&'static str> {
+    let bytes = header.as_bytes();
     let extra = match &bytes[257..265] {
         b"ustar\x0000" => &bytes[500..],
         b"ustar  \0" => &bytes[345..],
-        _ => return Err(Hazard::Ambiguous("a header that is neither POSIX nor GNU")),
+        _ => return Some("a header that is neither POSIX nor GNU"),
     };
     if extra.iter().any(|byte| *byte != 0) {
-        return Err(Hazard::Ambiguous("unusual fields in its header"));
+        return Some("unusual fields in its header");
     }
     // Most are not used here, but where one is no number Go fails and Python silently stops.
     let numbers = [100..108, 108..116, 116..124, 136..148, 329..337, 337..345];
-    if numbers.into_iter().any(|field| !is_number(&bytes[field])) {
-        return Err(Hazard::Ambiguous("a number in its header that is none"));
-    }
-    Ok(())
+    let wrong = numbers.into_iter().any(|field| !is_number(&bytes[field]));
+    wrong.then_some("a number in its header that is none")
 }
 
 /// Refuses records that are not known, that come twice, or that contradict the header.

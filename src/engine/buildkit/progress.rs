@@ -10,12 +10,11 @@ use super::super::output::{Said, Steps};
 use super::lines::Lines;
 use super::vertex::Part;
 use crate::build_log::plain;
-use crate::secrets::Secrets;
+use crate::secrets;
 
 /// Follows a build's parts.
 #[derive(Debug, Default)]
 pub(in super::super) struct Progress {
-    secrets: Secrets,
     parts: HashMap<String, Watched>,
     /// The part that failed first.
     failed: Option<String>,
@@ -49,11 +48,6 @@ pub(in super::super) struct Failing {
 const STOPPED: &str = "context canceled";
 
 impl Progress {
-    /// Follows a build that was given these secrets.
-    pub(in super::super) fn hiding(secrets: Secrets) -> Self {
-        Self { secrets, ..Self::default() }
-    }
-
     /// Takes a piece of news; gives the lines to tell.
     pub(in super::super) fn news(&mut self, news: &StatusResponse) -> Vec<Said> {
         let mut said = Vec::new();
@@ -64,15 +58,15 @@ impl Progress {
         for status in news.statuses.iter().filter(|status| status.completed.is_some()) {
             if let Some(part) = self.parts.get_mut(&status.vertex).filter(|part| part.told && !part.over) {
                 let line = format!("{}: done\n", status.id);
-                part.piece(line.as_bytes(), &self.secrets, &mut said);
+                part.piece(line.as_bytes(), &mut said);
             }
         }
         for log in &news.logs {
             if let Some(part) = self.parts.get_mut(&log.vertex) {
-                part.piece(&log.msg, &self.secrets, &mut said);
+                part.piece(&log.msg, &mut said);
             }
         }
-        said.extend(news.warnings.iter().map(|warning| Said::Line(self.secrets.hide(&told(warning)).into_owned())));
+        said.extend(news.warnings.iter().map(|warning| Said::Line(secrets::hide(&told(warning)).into_owned())));
         for vertex in news.vertexes.iter().filter(|vertex| vertex.completed.is_some()) {
             self.end_of(vertex, &mut said);
         }
@@ -82,7 +76,7 @@ impl Progress {
     /// The lines that do not end with a line break, of the parts that were still running.
     pub(in super::super) fn end(&mut self) -> Vec<Said> {
         let mut said = Vec::new();
-        self.parts.values_mut().for_each(|part| part.flush(&self.secrets, &mut said));
+        self.parts.values_mut().for_each(|part| part.flush(&mut said));
         said
     }
 
@@ -107,9 +101,8 @@ impl Progress {
     }
 
     fn begin(&mut self, vertex: &Vertex, said: &mut Vec<Said>) {
-        let secrets = &self.secrets;
         let part = self.parts.entry(vertex.digest.clone()).or_insert_with(|| {
-            let part = Part::of(&secrets.hide(&plain(&vertex.name)));
+            let part = Part::of(&secrets::hide(&plain(&vertex.name)));
             let stage = if let Part::Step(Step { stage: Some(stage), .. }) = &part { Some(stage) } else { None };
             let prefix = stage.map(|stage| format!("[{stage}] ")).unwrap_or_default();
             Watched {
@@ -139,7 +132,7 @@ impl Progress {
 
     fn end_of(&mut self, vertex: &Vertex, said: &mut Vec<Said>) {
         let Some(part) = self.parts.get_mut(&vertex.digest) else { return };
-        part.flush(&self.secrets, said);
+        part.flush(said);
         part.over = true;
         if !vertex.error.is_empty() && !vertex.error.contains(STOPPED) && part.error.is_empty() {
             part.error.clone_from(&vertex.error);
@@ -149,14 +142,14 @@ impl Progress {
 }
 
 impl Watched {
-    fn piece(&mut self, bytes: &[u8], secrets: &Secrets, said: &mut Vec<Said>) {
+    fn piece(&mut self, bytes: &[u8], said: &mut Vec<Said>) {
         let prefix = &self.prefix;
-        said.extend(self.lines.piece(bytes, secrets).into_iter().map(|line| Said::Line(format!("{prefix}{line}"))));
+        said.extend(self.lines.piece(bytes).into_iter().map(|line| Said::Line(format!("{prefix}{line}"))));
     }
 
-    fn flush(&mut self, secrets: &Secrets, said: &mut Vec<Said>) {
+    fn flush(&mut self, said: &mut Vec<Said>) {
         let prefix = &self.prefix;
-        said.extend(self.lines.end(secrets).map(|line| Said::Line(format!("{prefix}{line}"))));
+        said.extend(self.lines.end().map(|line| Said::Line(format!("{prefix}{line}"))));
     }
 }
 
@@ -265,9 +258,10 @@ mod tests {
 
     #[test]
     fn secrets_are_neither_in_names_nor_in_lines() {
-        let arguments = [("A_TOKEN".to_owned(), "hunter22".to_owned())];
-        let mut progress = Progress::hiding(Secrets::among(&arguments.into()));
-        let news = [vertex("1", "[1/1] RUN echo hunter22", "started"), log("1", "hunt"), log("1", "er22\n")];
+        secrets::add("hunter22-of-progress");
+        let mut progress = Progress::default();
+        let name = "[1/1] RUN echo hunter22-of-progress";
+        let news = [vertex("1", name, "started"), log("1", "hunter22-of"), log("1", "-progress\n")];
         assert_eq!(told(&mut progress, &news), ["* Step 1/1 : RUN echo [hidden]", "[hidden]"]);
     }
 }

@@ -63,7 +63,9 @@ proptest! {
             let first = first.get_or_insert_with(|| archive.clone());
             prop_assert!(archive == *first, "{shape}");
             let checked = check(archive.as_slice()).unwrap();
-            prop_assert_eq!((checked.problems, checked.layers), (Vec::new(), layers.len()));
+            // Most of them are no tars.
+            let others: Vec<_> = checked.problems.iter().filter(|it| !it.problem.ends_with(" is no tar")).collect();
+            prop_assert_eq!((others, checked.layers), (Vec::new(), layers.len()));
         }
     }
 }
@@ -96,7 +98,7 @@ fn what_an_archive_has_and_in_which_order() {
 #[test]
 fn the_bytes_are_the_same_tomorrow() {
     // By Python's tarfile, of the same members in USTAR_FORMAT. Changing them changes every image's artifact.
-    let archive = arrange(&fixture::docker_20(), "builder:1234");
+    let archive = arrange(&fixture::docker_20_of(fixture::contents()), "builder:1234");
     assert_eq!(Digest::of(&archive).to_string(), "f4b08d10a32861958f9be97a6f21da5e09c2630ca1cdee2043f58e5f0340e938");
 }
 

@@ -1,7 +1,9 @@
 //! What is said of archives as tools make them, and of one that is sound but for one thing.
 
-use super::super::fixture::{Tar, config, docker_20, docker_25, gzip, kaniko, layers, podman, skopeo};
-use super::super::problem::{DOUBT, LAYER, OUTSIDE};
+use super::super::fixture::{
+    Tar, bzip2, config, docker_20, docker_25, gzip, jib, kaniko, layers, oci_layout, podman, pzstd, skopeo, xz,
+};
+use super::super::problem::{DOUBT, LAYER, OUTSIDE, OWN_LOAD, PODMAN};
 use super::*;
 
 /// What is wrong with an archive: problems, and who breaks on them.
@@ -110,6 +112,86 @@ fn each_thing_that_is_wrong_is_said_with_who_breaks_on_it() {
         let problems = problems(&archive);
         assert_eq!(problems.len(), 1, "{words}: {problems:?}");
         assert!(problems[0].0.contains(words) && problems[0].1 == breaks, "{words}: {problems:?}");
+    }
+}
+
+/// Who does not load an archive.
+fn kept_out(archive: &[u8]) -> Vec<&'static str> {
+    let consumers = check(archive).unwrap().consumers;
+    consumers.into_iter().filter(|consumer| consumer.cannot.is_some()).map(|consumer| consumer.name).collect()
+}
+
+#[test]
+fn every_packing_that_engines_take_is_unpacked_and_said_who_takes_it() {
+    let archive = named(parts()).done();
+    for (packing, packed, out) in [
+        (Packing::Plain, archive.clone(), vec![TASKGRAPH]),
+        (Packing::Zstd, pzstd(&archive), vec![OLD_DOCKER]),
+        (Packing::Xz, xz(&archive), vec![DOCKER_WORKER, TASKGRAPH]),
+        (Packing::Bzip2, bzip2(&archive), vec![DOCKER_WORKER, TASKGRAPH]),
+    ] {
+        let checked = check(packed.as_slice()).unwrap();
+        assert_eq!((checked.packing, checked.problems), (packing, Vec::new()));
+        assert_eq!(kept_out(&packed), out, "{packing}");
+        assert!(!problems(&packed[..packed.len() / 2]).is_empty(), "half of {packing}");
+    }
+}
+
+#[test]
+fn what_only_some_load_is_said_with_their_names() {
+    let layout = problems(&oci_layout());
+    assert!(layout.iter().any(|(_, breaks)| *breaks == NO_MANIFEST), "{layout:?}");
+    assert!(!kept_out(&oci_layout()).contains(&PODMAN) && !kept_out(&oci_layout()).contains(&OWN_LOAD));
+    let with = |config: &str, layers: [&[u8]; 2]| {
+        let name = format!("{}.json", Digest::of(config.as_bytes()));
+        let tar =
+            Tar::new().file(&name, config.as_bytes()).file("a/layer.tar", layers[0]).file("b/layer.tar", layers[1]);
+        tar.manifest(&name, Some(&["base:1"]), &BOTH).file("repositories", REPOSITORIES_OF_BASE).done()
+    };
+    let config = |more: &str, layers: [&[u8]; 2]| {
+        let [one, two] = layers.map(Digest::of);
+        format!(r#"{{{more}"rootfs":{{"type":"layers","diff_ids":["sha256:{one}","sha256:{two}"]}}}}"#)
+    };
+    let [one, two] = layers();
+    let tars = [one.as_slice(), two.as_slice()];
+    let windows = with(&config(r#""os":"windows","#, tars), tars);
+    assert_eq!(problems(&windows), [("it is an image for Windows".to_owned(), WINDOWS)]);
+    assert_eq!(kept_out(&windows), CONSUMERS);
+    let long = with(&config(r#""history":[{},{},{},{"empty_layer":true}],"#, tars), tars);
+    assert_eq!(problems(&long)[0].1, HISTORY);
+    let out = kept_out(&long);
+    assert!(out.contains(&OLD_DOCKER) && !out.contains(&PODMAN) && !out.contains(&OWN_LOAD), "{out:?}");
+    let noise = [b"no tar, but more than a header of one has".repeat(20), two.clone()];
+    let noise = [noise[0].as_slice(), noise[1].as_slice()];
+    assert_eq!(problems(&with(&config("", noise), noise)), [("its layer a/layer.tar is no tar".to_owned(), NO_TAR)]);
+    let jib = problems(&jib());
+    assert!(jib.iter().all(|(_, breaks)| [GZIP, REPOSITORIES].contains(breaks)), "{jib:?}");
+}
+
+#[test]
+fn headers_that_name_other_members_to_other_readers_are_refused() {
+    let archive = |edit: fn(&mut tar::Header)| {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("x").unwrap();
+        header.set_size(0);
+        header.set_mode(0o644);
+        edit(&mut header);
+        header.set_cksum();
+        [header.as_bytes().as_slice(), &named(parts()).done()].concat()
+    };
+    let edits: [fn(&mut tar::Header); 3] = [
+        // Go takes what is no time for a part of the name.
+        |header| header.as_mut_bytes()[345..349].copy_from_slice(b"evil"),
+        |header| {
+            header.as_mut_bytes()[257..265].copy_from_slice(b"ustar\x0000");
+            header.as_mut_bytes()[508..512].copy_from_slice(b"tar\0");
+        },
+        |header| header.as_mut_bytes()[257..265].copy_from_slice(b"ustar\x0099"),
+    ];
+    assert_eq!(problems(&archive(|_| {})), []);
+    for edit in edits {
+        let problems = problems(&archive(edit));
+        assert!(problems.len() == 1 && problems[0].1 == DOUBT, "{problems:?}");
     }
 }
 
