@@ -81,13 +81,13 @@ fn offline_dummies_stand_for_what_only_a_decision_task_knows() {
         program(["decide", path(&graph), "--offline", "--root", root, "--contexts", path(&contexts)], []).finish();
     decided.assert_succeeds();
     let told = &decided.stderr;
-    assert!(told.contains("each of 1 images gets a task") && told.contains("image_worker_task_id, owner"), "{told}");
+    assert!(told.contains("1 image gets a task") && told.contains("image_worker_task_id, owner"), "{told}");
     let task = &serde_json::from_str::<Value>(&decided.stdout).unwrap()["tasks"][1]["task"];
     assert_eq!(
         (&task["workerType"], &task["provisionerId"]),
         (&json!("UNKNOWN-worker_type"), &json!("UNKNOWN-provisioner_id"))
     );
-    assert_eq!(task["payload"]["mounts"][0]["content"]["taskId"], "UNKNOWN-TASK-UNKNOWN-A");
+    assert_eq!(task["dependencies"], json!(["UNKNOWN-TASK-UNKNOWN-A", "UNKNOWN-TASK-UNKNOWN-Q"]));
     assert_eq!(task["metadata"]["owner"], "UNKNOWN-owner@example.invalid");
 }
 

@@ -190,7 +190,8 @@ async fn find(config: &DecideConfig, wanted: Vec<Wanted>) -> Result<BTreeMap<Ima
     let Some(deployment) = &config.deployment else {
         match wanted.len() {
             0 => info!("offline: the graph names no image that a task builds"),
-            images => info!("offline: nothing is looked up, each of {images} images gets a task"),
+            1 => info!("offline: nothing is looked up, 1 image gets a task"),
+            images => info!("offline: nothing is looked up, {images} images get a task each"),
         }
         return Ok(BTreeMap::new());
     };

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::names::TaskId;
 use crate::task::{TaskError, Template, Values};
+
+/// A task id that is not the one of an unknown decision task: a definition names no task twice.
+const TASK: &str = "UNKNOWN-TASK-UNKNOWN-Q";
 
 /// Gives every placeholder a value that has none yet; says which ones.
 pub(super) fn fill(values: &mut Values, template: &Template) -> Result<BTreeSet<String>, TaskError> {
@@ -15,7 +17,7 @@ pub(super) fn fill(values: &mut Values, template: &Template) -> Result<BTreeSet<
 
 fn dummy(placeholder: &str) -> String {
     match placeholder {
-        name if name.ends_with("task_id") => TaskId::unknown().to_string(),
+        name if name.ends_with("task_id") => TASK.to_owned(),
         name if name.ends_with("sha256") => "0".repeat(64),
         name if name.ends_with("owner") => format!("UNKNOWN-{name}@example.invalid"),
         name if name.ends_with("source") || name.ends_with("url") => format!("https://example.invalid/UNKNOWN-{name}"),
@@ -28,6 +30,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::names::TaskId;
 
     #[test]
     fn only_what_has_no_value_gets_a_dummy() {
@@ -42,7 +45,8 @@ mod tests {
             (values["worker_type"].as_str(), values["scheduler_id"].as_str()),
             ("images", "UNKNOWN-scheduler_id")
         );
-        assert_eq!(values["x_task_id"], "UNKNOWN-TASK-UNKNOWN-A");
+        assert_eq!(values["x_task_id"].parse::<TaskId>().unwrap().as_str(), TASK);
+        assert_ne!(TaskId::unknown().as_str(), TASK);
         assert!(values["x_sha256"].parse::<crate::names::Digest>().is_ok());
     }
 }

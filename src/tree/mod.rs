@@ -105,7 +105,9 @@ impl Tree {
         let root = &checkout.root;
         let kinds = place.kinds.clone().unwrap_or_else(|| kind::usual(root));
         let kinds: Vec<_> = kinds.iter().map(|file| kind::read(file, root)).collect::<Result<_, _>>()?;
-        kinds.iter().for_each(|kind| kind.warn_of_what_is_not_run(root));
+        for kind in &kinds {
+            kind.warn_of_what_is_not_run(root);
+        }
         let images_roots = images_roots(root, &place.images_dirs, &kinds)?;
         let directories = Directories::read(&images_roots)?;
         let others = directories.others;
