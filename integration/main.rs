@@ -17,6 +17,7 @@ mod fuzz;
 mod harness;
 mod hash;
 mod house;
+mod laptop;
 mod load;
 mod lookup;
 mod managed;

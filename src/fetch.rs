@@ -156,7 +156,9 @@ impl Fetcher<'_> {
                 let file = File::open(path).map_err(|source| unreadable(path, source))?;
                 self.take_in(plan, move || file, None).await?
             }
-            ContextSource::Directory { root, directory } => self.pack(plan, root, directory).await?,
+            ContextSource::Directory { root, directory, args } => {
+                self.pack(plan, root.as_deref(), directory, args).await?
+            }
         };
         let verified = if hash.is_some() { "verified" } else { "no HASH to compare with" };
         info!(
@@ -186,13 +188,19 @@ impl Fetcher<'_> {
     }
 
     /// Makes the context of an image directory, and takes it in through the same checks as a downloaded one.
-    async fn pack(&self, plan: &Plan, root: &Path, directory: &Path) -> Result<Fetched, FetchError> {
+    async fn pack(
+        &self,
+        plan: &Plan,
+        root: Option<&Path>,
+        directory: &Path,
+        args: &BTreeMap<String, String>,
+    ) -> Result<Fetched, FetchError> {
         let scheme = plan.context.scheme;
-        let args: BTreeMap<_, _> = plan.build.args.clone();
-        let context = Context::collect(root, directory, &args, scheme)?;
-        let within = match scheme {
-            HashScheme::Tar => None,
-            HashScheme::Contents => Some(path_in(root, directory)?),
+        let context = Context::collect(root, directory, args, scheme)?;
+        context.warn_of_untracked();
+        let within = match (scheme, root) {
+            (HashScheme::Contents, Some(root)) => Some(path_in(root, directory)?),
+            _ => None,
         };
         let (reader, writer) = io::pipe().map_err(|source| unreadable(directory, source))?;
         let packing =

@@ -299,11 +299,12 @@ async fn write_contexts(
     std::fs::create_dir_all(folder).map_err(|source| Failed::Write { path: folder.to_owned(), source })?;
     let packing = missing.iter().map(|name| {
         let (image, hashes) = (it.tree.task_image(name), &it.identified[name]);
-        let (out, root) = (folder.join(format!("{name}.tar.gz")), it.tree.root().to_owned());
+        let (out, tree) = (folder.join(format!("{name}.tar.gz")), &it.tree);
         async move {
             let (image, expected) = (image?.clone(), hashes.context);
+            let context = tree.context(&image, HashScheme::Tar)?;
             let pack = move || {
-                let hash = super::context::context(&root, &image.directory, HashScheme::Tar, &image.args, &out)?;
+                let hash = super::context::write(&context, &out)?;
                 Ok::<_, Failed>((hash, image.directory, out))
             };
             let packed = spawn_blocking(pack).await;

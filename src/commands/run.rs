@@ -128,7 +128,7 @@ async fn job(
     let offered = cache::offered(&engine, config.cache_from, cache.as_ref(), build_plan.args.get(PARENT_ARG));
     let (secrets, is_cache) = (&secrets, config.cache_from != CacheFrom::Off);
     let told = Told { plan: &build_plan, secrets, cache: &offered, is_cache };
-    let building = build(&engine, plan, told, &identity, context, &mut log);
+    let building = build(&engine, told, &identity, context, &mut log);
     let image = match stop.during("building", building).await {
         Ok((Built { image_id, builder, steps }, bases)) => {
             cache::tell(cache.as_ref(), steps);
@@ -260,7 +260,9 @@ fn publisher(
         (Destination::Payload(output), ..) => {
             Ok(Publisher::Payload(Payload::new(output.clone(), &config.plan.artifact.name)?))
         }
-        (Destination::DryRun(output), ..) => Ok(Publisher::Folder(Folder::for_dry_run(output.clone())?)),
+        (Destination::DryRun(output), ..) => {
+            Ok(Publisher::Folder(Folder::for_dry_run(output.clone(), &config.plan.artifact.name)?))
+        }
         (Destination::Task, ..) => {
             Err(Failed::Bug("a run that publishes was configured without a deployment or a task".to_owned()))
         }
@@ -290,7 +292,6 @@ async fn with_parent(
 /// was built from.
 async fn build(
     engine: &Engine,
-    plan: &Plan,
     told: Told<'_>,
     identity: &Identity,
     context: Fetched,
@@ -302,7 +303,8 @@ async fn build(
     info!("building {}", identity.tag);
     let started = Instant::now();
     let (file, tag) = (context.file.path(), &identity.engine_tag);
-    let mut built = engine.build(file, context.open(plan.parent.is_some()).await?, tag, told, log).await;
+    let has_parent = told.plan.args.contains_key(PARENT_ARG);
+    let mut built = engine.build(file, context.open(has_parent).await?, tag, told, log).await;
     // A list of packages, for example, that names what is not there any more.
     if let Err(EngineError::Build(failure)) = &built
         && failure.cached > 0
@@ -311,7 +313,7 @@ async fn build(
         let cached = failure.cached;
         warn!("the build failed after {cached} steps from the cache, which may be why: building again without it");
         let anew = Told { cache: &[], ..told };
-        built = engine.build(file, context.open(plan.parent.is_some()).await?, tag, anew, log).await;
+        built = engine.build(file, context.open(has_parent).await?, tag, anew, log).await;
     }
     let built = built?;
     info!("built {} in {:.1} s", built.image_id, started.elapsed().as_secs_f64());

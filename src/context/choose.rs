@@ -40,7 +40,7 @@ fn sources(places: Vec<(ArchivePath, PathBuf)>) -> Result<BTreeMap<ArchivePath, 
 
 /// The files of the image directory and what its Dockerfile includes: the scheme `tar`.
 pub(super) fn processed_files(
-    root: &Path,
+    root: Option<&Path>,
     directory: &Path,
     args: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<ArchivePath, Source>, CollectError> {
@@ -55,6 +55,10 @@ pub(super) fn processed_files(
     }
     for include in &dockerfile.includes {
         let at_include = |problem| at_line(LineError { line: include.line, problem });
+        let root = root.ok_or_else(|| {
+            let (path, line, include) = (path.clone(), include.line, include.path.clone());
+            CollectError::NoRoot { path, line, include }
+        })?;
         let place = place_of(root, &include.path).map_err(at_include)?;
         if !add_include(&mut places, &include.path, place)? {
             return Err(at_include(LineProblem::MissingInclude { path: include.path.clone() }));
@@ -133,7 +137,7 @@ mod tests {
 
     fn processed(root: &tempfile::TempDir) -> Result<Vec<String>, CollectError> {
         let root = root.path().join("repo");
-        processed_files(&root, &root.join("docker/i"), &BTreeMap::new()).map(names)
+        processed_files(Some(&root), &root.join("docker/i"), &BTreeMap::new()).map(names)
     }
 
     fn names(files: BTreeMap<ArchivePath, Source>) -> Vec<String> {

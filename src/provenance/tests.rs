@@ -49,6 +49,7 @@ fn plan(source: ContextSource, task: bool) -> Plan {
         },
         index: "index".parse().unwrap(),
         index_hash: task.then(|| hash("index")),
+        dry_run: None,
         reproducible: task.then_some(1_451_606_400),
     }
 }
@@ -208,8 +209,11 @@ fn a_task_says_what_went_in_and_who_made_it() {
 /// What <https://slsa.dev/spec/v1.0/provenance> and <https://github.com/in-toto/attestation> require, whatever was built.
 #[test]
 fn what_the_specifications_require_is_always_there() {
-    let directory =
-        ContextSource::Directory { root: "/home/me/tree".into(), directory: "/home/me/tree/docker/x".into() };
+    let directory = ContextSource::Directory {
+        root: Some("/home/me/tree".into()),
+        directory: "/home/me/tree/docker/x".into(),
+        args: BTreeMap::new(),
+    };
     let url = "https://me:pw@example.com/x.tar.gz?X-Amz-Signature=1".parse().unwrap();
     let plans = [
         of_artifact(),

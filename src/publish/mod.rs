@@ -108,6 +108,12 @@ pub enum PublishError {
         #[source]
         source: std::io::Error,
     },
+    /// Another run has the folder.
+    #[error("another run writes to {path}; wait until it is done, or give this one another --output")]
+    InUse {
+        /// The folder.
+        path: String,
+    },
     /// The archive cannot be put together.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -135,7 +141,8 @@ impl Failure for PublishError {
                 Another::IsUseless
             }
             Self::NotIndexed { .. } | Self::TooLarge { .. } | Self::ObjectNotCreated(_) => Another::IsUseless,
-            Self::StorageChanged | Self::Folder { .. } | Self::Archive(_) | Self::Owner { .. } => Another::IsUseless,
+            Self::StorageChanged | Self::Folder { .. } | Self::InUse { .. } => Another::IsUseless,
+            Self::Archive(_) | Self::Owner { .. } => Another::IsUseless,
         }
     }
 }

@@ -26,9 +26,11 @@ use serde_json::Value;
 
 use crate::config::ImagesPlace;
 use crate::context::collect::CollectError;
+use crate::context::intake::Limits;
 use crate::dockerfile::base_images::Recipe;
 use crate::dockerfile::preprocess::Dockerfile;
 use crate::names::{ImageName, RepoPath};
+use crate::plan::ContextLimits;
 use kind::Kind;
 pub use listed::KindProblem;
 use listed::Listed;
@@ -54,6 +56,8 @@ pub struct Tree {
     images: BTreeMap<ImageName, Entry>,
     /// Directories of the images roots that are no image directories, with their paths.
     others: BTreeMap<String, PathBuf>,
+    /// How large a context may be.
+    limits: Limits,
     /// What a task graph says of packages.
     packages: PackageDigests,
 }
@@ -106,8 +110,10 @@ impl Tree {
         let images_roots = images_roots(&root, &place.images_dirs, &kinds)?;
         let directories = Directories::read(&images_roots)?;
         let others = directories.others;
+        let ContextLimits { max_bytes, max_entries } = place.limits;
+        let limits = Limits { max_bytes, max_entries, ..Limits::default() };
         let (kinds_read, images, packages) = (Vec::new(), BTreeMap::new(), PackageDigests::new());
-        let mut tree = Self { root, images_roots, kinds: kinds_read, images, others, packages };
+        let mut tree = Self { root, images_roots, kinds: kinds_read, images, others, packages, limits };
         for kind in kinds {
             tree.add_kind(kind);
         }
@@ -195,6 +201,15 @@ impl Tree {
                 Err(TreeError::SeveralImages { directory: self.shown(&real), names })
             }
         }
+    }
+
+    /// The same tree, where somebody gives an image arguments that win over its own.
+    #[must_use]
+    pub fn with_args(mut self, name: &ImageName, args: BTreeMap<String, String>) -> Self {
+        if let Some(Entry::Built(image) | Entry::Unlisted(image)) = self.images.get_mut(name) {
+            image.args.extend(args);
+        }
+        self
     }
 
     /// The images that are made from a directory.
