@@ -17,7 +17,7 @@ use crate::plan::PARENT_ARG;
 pub struct DryRun {
     /// The image.
     pub image: NamedImage,
-    /// IMAGE_NAME.
+    /// `IMAGE_NAME`.
     pub name: Option<ImageName>,
     /// Where its parent comes from, if it has one in the tree.
     pub parent_from: ParentFrom,
@@ -120,7 +120,7 @@ impl fmt::Display for ParentFrom {
 /// The image directory of a dry run, with what its tree says of it.
 #[derive(Clone, Debug)]
 pub struct DryRunImage {
-    /// The image's name, where IMAGE_NAME does not say it.
+    /// The image's name, where `IMAGE_NAME` does not say it.
     pub name: Option<ImageName>,
     /// The repository's root, where it is in one.
     pub root: Option<PathBuf>,
