@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import importlib.metadata
 import inspect
+import io
 import os
 import random
 import shlex
@@ -17,10 +18,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
+import unicodedata
 
 from taskgraph.util import docker
-from taskgraph.util.docker import generate_context_hash
+from taskgraph.util.docker import generate_context_hash, stream_context_tar
 
 IMAGE = "testing/docker/image"
 # Releases before 19.1 take these along; image-worker does as newer ones do.
@@ -31,8 +34,10 @@ MODES = [0o644] * 6 + [0o755] * 4 + [0o600, 0o400, 0o777, 0o666, 0o664, 0o1644, 
 # Pairs that sort differently by bytes, by code points, by UTF-16 units or with `/` as a separator.
 NAMES = ["a", "b", "A", "B", "a.b", "a-b", "a b", "a0", "ab", "_", "-x", ".hidden", "Dockerfile.in", "dockerfile"]
 NAMES += ["é", "e\u0301", "ß", "字", "\ud7ff", "\ue000", "\uffee", "\U0001f600", "\U00010000"]
-NAMES += ["new\nline", "q'\"\\*?$"]
-NAMES += [os.fsdecode(raw) for raw in (b"\x80", b"\xff", b"a\xff", b"\xed\xa0\x80", b"\xe2\x28", b"\xc3", b"\xf0\x9f")]
+NAMES += ["q'\"\\*?$"]
+# `run` refuses contexts with these, so that only some trees have any.
+UNSAFE_NAMES = ["new\nline"]
+UNSAFE_NAMES += [os.fsdecode(raw) for raw in (b"\x80", b"\xff", b"a\xff", b"\xed\xa0\x80", b"\xe2\x28", b"\xc3", b"\xf0\x9f")]
 ARG_NAMES = ["A", "B", "AB", "_x", "PY3", "É", "字", "A-", "a b", "9"]
 VALUES = ["", "debian:12", "3.11", "a=b", "$A", "$B", "x$A$B", "&", "%s", "é字\U0001f600", " spaced "]
 VALUES += ["one\ntwo", "cr\rx", "tab\t", '"quoted"', "'", "{}", "# %include ", "# %ARG B", "#", "a/./b", "\u2028"]
@@ -54,6 +59,7 @@ class Tree:
         self.args = {}
         # Why image-worker refuses this tree and taskgraph does not, by scheme.
         self.deviation = {}
+        self.has_unsafe_names = self.chance(15)
         self.files = []
         self.directories = []
         os.makedirs(self.image)
@@ -79,7 +85,7 @@ class Tree:
     def name(self, below):
         kind = self.rng.randrange(10)
         if kind < 7:
-            return self.rng.choice(NAMES)
+            return self.rng.choice(NAMES + UNSAFE_NAMES if self.has_unsafe_names else NAMES)
         if kind == 7:
             return self.rng.choice(["é", "x"]) * self.rng.randrange(1, 60)
         # So long that the name in the archive is about as long as a limit of the tar format.
@@ -144,7 +150,7 @@ class Tree:
         known = [p for p in self.files + self.directories if p.isprintable() and p.strip() == p] or ["tools"]
         path = self.rng.choice(known)
         parts = path.split("/")
-        kind = self.rng.randrange(40)
+        kind = self.rng.randrange(0 if self.has_unsafe_names else 7, 40)
         if kind < 4:
             parts.insert(self.rng.randrange(len(parts)), self.rng.choice([".", "", "x/..", "tools/../", "none/.."]))
         elif kind < 6:
@@ -275,16 +281,45 @@ def contents_hash(root, directory):
     return hashlib.sha256(lines).hexdigest()
 
 
+def names(tree, scheme):
+    """What the files are called in the context."""
+    if scheme == "contents":
+        found = [os.path.join(place, file) for place, _, files in os.walk(tree.image) for file in files]
+        return [os.path.relpath(path, tree.image) for path in found]
+    packed = io.BytesIO()
+    stream_context_tar(tree.root, IMAGE, packed, dict(tree.args))
+    packed.seek(0)
+    with tarfile.open(fileobj=packed) as archive:
+        return [member.name for member in archive.getmembers()]
+
+
+def is_refused(name, all_names):
+    """Whether `run` refuses a context for this name: image-worker does so before it names the context."""
+    parts = name.split("/")
+    above = ["/".join(parts[:end]) for end in range(1, len(parts))]
+    return (
+        any(part in ("", ".", "..") for part in parts)
+        or any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
+        or any(place in all_names for place in above)
+    )
+
+
 def expected(tree, scheme):
     """The hash, or None and why there is none."""
     if scheme in tree.deviation:
         return None, tree.deviation[scheme]
     try:
         if scheme == "tar":
-            return generate_context_hash(tree.root, IMAGE, dict(tree.args)), ""
-        return contents_hash(tree.root, tree.image), ""
+            want = generate_context_hash(tree.root, IMAGE, dict(tree.args))
+        else:
+            want = contents_hash(tree.root, tree.image)
     except Exception as error:  # noqa: BLE001 - taskgraph raises whatever comes
         return None, repr(error)
+    all_names = set(names(tree, scheme))
+    if any(is_refused(name, all_names) for name in all_names):
+        tree.deviation[scheme] = "a name that `run` refuses"
+        return None, tree.deviation[scheme]
+    return want, ""
 
 
 def command(program, tree, scheme):

@@ -26,7 +26,7 @@ fn written(repository: &Repository) -> (Value, Vec<u8>) {
     let output = repository.root.path().join("out");
     let mut names: Vec<_> = std::fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    let expected = [&["build.log", "image.tar"], &Builder::companions()[..], &["publish.json"]].concat();
+    let expected = [&[".gitignore", "build.log", "image.tar"], &Builder::companions()[..], &["publish.json"]].concat();
     assert_eq!(names, expected, "nothing else is left");
     let publish = std::fs::read_to_string(output.join("publish.json")).unwrap();
     (serde_json::from_str(&publish).unwrap(), std::fs::read(output.join("image.tar")).unwrap())
@@ -155,7 +155,7 @@ fn a_failing_dry_run_leaves_no_half_archive() {
     let repository = Repository::new("dry-failing", "RUN exit 1\n");
     let output = repository.root.path().join("out");
     std::fs::create_dir(&output).unwrap();
-    for name in ["publish.json", "layers.json", "provenance.json", "sbom.cdx.json"] {
+    for name in ["image.tar", "publish.json", "layers.json", "provenance.json", "sbom.cdx.json"] {
         std::fs::write(output.join(name), "of an earlier run").unwrap();
     }
     dry_run(&repository, path(&repository.directory()), &[]).assert_fails(20, &["exit code 1"]);

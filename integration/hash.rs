@@ -128,6 +128,6 @@ fn mistakes_are_told_apart() {
     hash(&[path(&directory)]).assert_fails(10, &["Dockerfile", "line 2", "%include none"]);
     hash(&[path(repository.root.path())]).assert_fails(10, &["has no Dockerfile"]);
     let nowhere = Path::new("/proc/self");
-    hash(&[path(nowhere)]).assert_fails(2, &["IMAGE_WORKER_ROOT is not set", "--root"]);
-    hash(&[]).assert_fails(2, &["wrong usage", "not provided: <PATH>;"]);
+    hash(&[path(nowhere)]).assert_fails(10, &["has no Dockerfile"]);
+    hash(&[]).assert_fails(2, &["wrong usage", "not provided: <NAME|PATH>;"]);
 }

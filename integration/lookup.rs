@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use image_worker::context::collect::Context;
 use image_worker::names::{Digest, HashScheme};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -37,9 +38,8 @@ impl World {
             let directory = root.path().join("testing/docker").join(name);
             std::fs::create_dir_all(&directory).unwrap();
             std::fs::write(directory.join("Dockerfile"), format!("FROM scratch\nENV NAME={name}\n")).unwrap();
-            let hash =
-                image_worker::commands::hash::hash(&root.path().into(), &directory, HashScheme::Tar, &BTreeMap::new());
-            hashes.insert(name.to_owned(), hash.unwrap().to_string());
+            let context = Context::collect(&root.path().into(), &directory, &BTreeMap::new(), HashScheme::Tar).unwrap();
+            hashes.insert(name.to_owned(), context.hash().unwrap().to_string());
         }
         Self { root, taskcluster, hashes }
     }

@@ -18,6 +18,7 @@ mod fuzz;
 mod harness;
 mod hash;
 mod house;
+mod laptop;
 mod load;
 mod log_lines;
 mod lookup;

@@ -106,7 +106,8 @@ fn a_job_has_an_engine_of_its_own() {
         std::fs::read_dir(output(&repository)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     let numbers = ["layer-cache.json", "layers.json", "perfherder-data-image-build.json"];
-    let expected = [&["build.log", "image.tar"][..], &numbers, &["provenance.json", "publish.json"]].concat();
+    let expected =
+        [&[".gitignore", "build.log", "image.tar"][..], &numbers, &["provenance.json", "publish.json"]].concat();
     assert_eq!(names, expected);
     assert_is_the_image(&output(&repository).join("image.tar"), "managed-job");
 }
@@ -176,7 +177,7 @@ fn a_killed_program_takes_its_engine_along() {
     std::fs::write(repository.directory().join("Dockerfile"), "FROM scratch\nCOPY busybox /bin/busybox\n").unwrap();
     managed(&repository, &[]).finish().assert_succeeds();
     let names = std::fs::read_dir(output(&repository)).unwrap().map(|entry| entry.unwrap().file_name());
-    assert!(names.into_iter().all(|name| !name.to_string_lossy().starts_with('.')));
+    assert!(names.into_iter().all(|name| !name.to_string_lossy().starts_with(".image-worker-")));
 }
 
 #[test]

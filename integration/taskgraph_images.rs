@@ -110,6 +110,27 @@ impl World {
     }
 }
 
+/// By name, in the project's root and below it: what `hash` says of an image is what taskgraph has written into its task.
+#[test]
+#[ignore = "scripts/taskgraph-images runs it, with what the real taskgraph wrote"]
+fn hash_says_of_each_image_what_taskgraph_says() {
+    let folder = std::env::var_os("IMAGE_WORKER_TASKGRAPH_IMAGES").expect("run scripts/taskgraph-images");
+    let (project, world) = (Path::new(&folder).join("project"), World::read(Path::new(&folder)));
+    let mut names = BTreeSet::new();
+    for (_, task) in world.in_order() {
+        let env = &task["task"]["payload"]["env"];
+        let name = env["IMAGE_NAME"].as_str().unwrap();
+        for place in ["", "tools", "taskcluster/docker/base"] {
+            let mut hash = program(["hash", name, "--root", path(&project)], []);
+            hash.command.current_dir(project.join(place));
+            let hash = hash.finish();
+            assert_eq!(hash.stdout, format!("{}\n", env["HASH"].as_str().unwrap()), "{name}: {}", hash.stderr);
+        }
+        names.insert(name.to_owned());
+    }
+    assert_eq!(names, SAID.map(|(name, _)| name.to_owned()).into());
+}
+
 #[test]
 #[ignore = "scripts/taskgraph-images runs it, with what the real taskgraph wrote"]
 fn the_image_tasks_of_a_taskgraph_project_run_as_they_are() {

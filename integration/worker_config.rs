@@ -134,6 +134,7 @@ fn plan() -> Plan {
         index: "index.garbage.staging".parse().unwrap(),
         index_hash: Some("cd".repeat(32).parse().unwrap()),
         // The tests' clock stands there, and a later one is refused.
+        dry_run: None,
         reproducible: Some(0),
     }
 }

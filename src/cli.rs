@@ -31,15 +31,15 @@ pub struct Invocation {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verb {
     /// The main job.
-    Run,
+    Run(ImageArgument),
     /// The job of an existing task.
     Replay(TaskId),
     /// A sheriff's rerun.
     Rerun(TaskId),
     /// Print a context hash.
-    Hash(ImageDirectory),
+    Hash(ImageArgument),
     /// Write a context.
-    Context(ImageDirectory),
+    Context(ImageArgument),
     /// Say which tasks have these images.
     Lookup(Vec<ImageName>),
     /// Decide about a task graph's images.
@@ -67,11 +67,11 @@ pub enum Verb {
     Man,
 }
 
-/// An image directory and its preprocessing arguments.
+/// An image, and arguments that win over its own.
 #[derive(Debug, PartialEq, Eq)]
-pub struct ImageDirectory {
-    /// The directory.
-    pub path: PathBuf,
+pub struct ImageArgument {
+    /// Its name, or the path of its directory, as typed.
+    pub image: Option<String>,
     /// `--arg K=V`
     pub args: Vec<(String, String)>,
 }
@@ -96,7 +96,11 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .args(settings::EVERYWHERE.iter().map(|setting| flag(setting).global(true)))
-        .subcommand(verb("run", "The main job, inside a task").long_about(help::RUN_HELP))
+        .subcommand(
+            verb("run", "The main job, inside a task")
+                .long_about(help::RUN_HELP)
+                .args(image_argument("With --dry-run, the image: its name, or the path of its directory", false)),
+        )
         .subcommand(
             verb("replay", "The job of an existing task, from its definition; a dry run unless --publish")
                 .long_about(help::REPLAY_HELP)
@@ -108,10 +112,10 @@ pub fn command() -> Command {
                 .after_help(after_help("rerun", help::RERUN_EXIT_CODES))
                 .arg(task_id()),
         )
-        .subcommand(verb("hash", "Print the context hash of an image directory").args(image_directory()))
+        .subcommand(verb("hash", "Print the context hash of an image").args(image_argument(IMAGE, true)))
         .subcommand(
-            verb("context", "Write the context of an image directory as a .tar.gz, print its hash")
-                .args(image_directory()),
+            verb("context", "Write the context of an image as a .tar.gz and print its hash, or list its files")
+                .args(image_argument(IMAGE, true)),
         )
         .subcommand(
             verb("lookup", "Say which tasks have these images already, in the central project or in the own one")
@@ -159,13 +163,16 @@ fn after_help(verb: &str, exit_codes: &str) -> String {
     format!("Secrets, which have variables only:\n{}\n{exit_codes}", secrets.concat())
 }
 
-fn image_directory() -> [Arg; 2] {
-    let path = Arg::new("path").value_name("PATH").value_parser(value_parser!(PathBuf)).required(true);
+/// What the help says of an image that must be named.
+const IMAGE: &str = "The image: its name, or the path of its directory";
+
+fn image_argument(help: &'static str, required: bool) -> [Arg; 2] {
+    let image = Arg::new("image").value_name("NAME|PATH").value_parser(NonEmptyStringValueParser::new());
     let arg = Arg::new("arg").long("arg").value_name("K=V").action(ArgAction::Append).value_parser(key_value);
     [
-        path.help("The image directory"),
+        image.required(required).help(help),
         arg.help_heading("The context").help(format!(
-            "Value of an `# %ARG` line; can be repeated, wins over [env: {}]",
+            "A build argument of the image, which fills in `# %ARG` lines; can be repeated, wins over those of kind.yml and [env: {}]",
             settings::DOCKER_BUILD_ARGS.variable
         )),
     ]
@@ -253,11 +260,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         }
     }
     let verb = match name {
-        "run" => Verb::Run,
+        "run" => Verb::Run(image(sub)),
         "replay" => Verb::Replay(task(sub)?),
         "rerun" => Verb::Rerun(task(sub)?),
-        "hash" => Verb::Hash(directory(sub)),
-        "context" => Verb::Context(directory(sub)),
+        "hash" => Verb::Hash(image(sub)),
+        "context" => Verb::Context(image(sub)),
         "lookup" => Verb::Lookup(names(sub)),
         "build" => Verb::Build(names(sub)),
         "push" => match names(sub).pop() {
@@ -303,9 +310,9 @@ fn names(matches: &ArgMatches) -> Vec<ImageName> {
     matches.get_many("names").into_iter().flatten().cloned().collect()
 }
 
-fn directory(matches: &ArgMatches) -> ImageDirectory {
-    ImageDirectory {
-        path: matches.get_one("path").cloned().unwrap_or_default(),
+fn image(matches: &ArgMatches) -> ImageArgument {
+    ImageArgument {
+        image: matches.get_one("image").cloned(),
         args: matches.get_many("arg").into_iter().flatten().cloned().collect(),
     }
 }
@@ -326,7 +333,7 @@ mod tests {
     #[test]
     fn flags_that_are_settings_are_found_wherever_they_stand() {
         let typed = typed("image-worker --json run --dry-run --image-name builder -v").unwrap();
-        assert_eq!(typed.verb, Verb::Run);
+        assert_eq!(typed.verb, Verb::Run(ImageArgument { image: None, args: Vec::new() }));
         let expected = [("dry-run", "1"), ("image-name", "builder"), ("json", "1"), ("verbose", "1")];
         assert_eq!(typed.flags, expected.map(|(key, value)| (key, value.to_owned())).into());
     }
@@ -345,10 +352,10 @@ mod tests {
     }
 
     #[test]
-    fn arguments_of_an_image_directory_keep_their_order() {
+    fn arguments_of_an_image_keep_their_order() {
         let typed = typed("image-worker hash a/b --arg X=1 --arg Y=a=b --scheme contents").unwrap();
         let args = [("X", "1"), ("Y", "a=b")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-        assert_eq!(typed.verb, Verb::Hash(ImageDirectory { path: "a/b".into(), args: args.into() }));
+        assert_eq!(typed.verb, Verb::Hash(ImageArgument { image: Some("a/b".to_owned()), args: args.into() }));
         assert_eq!(typed.flags["scheme"], "contents");
     }
 

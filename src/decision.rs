@@ -199,6 +199,7 @@ pub fn definition(
         index: common.index.clone(),
         index_hash: order.index_hash,
         // The deployment's choice, too, or a value that is given.
+        dry_run: None,
         reproducible: None,
     };
     let mut values = shared(waiting, &common.decision_task, common.now);

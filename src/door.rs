@@ -74,7 +74,7 @@ fn run_verb() -> ExitCode {
 
 /// Whether a verb changes what others see, and its answer only tells of it.
 fn publishes(verb: &Verb) -> bool {
-    matches!(verb, Verb::Run | Verb::Replay(_) | Verb::Rerun(_) | Verb::Push(_))
+    matches!(verb, Verb::Run(_) | Verb::Replay(_) | Verb::Rerun(_) | Verb::Push(_))
 }
 
 /// Writes an answer, or a part of one. Who closes the pipe has read enough.

@@ -156,7 +156,9 @@ impl Fetcher<'_> {
                 let file = File::open(path).map_err(|source| unreadable(path, source))?;
                 self.take_in(plan, file, false, None).await?
             }
-            ContextSource::Directory { checkout, directory } => self.pack(plan, checkout, directory).await?,
+            ContextSource::Directory { checkout, directory, args } => {
+                self.pack(plan, checkout, directory, args).await?
+            }
         };
         let verified = match hash {
             Some(_) if fetched.scheme != plan.context.scheme => {
@@ -194,14 +196,20 @@ impl Fetcher<'_> {
     }
 
     /// Makes the context of an image directory, and takes it in through the same checks as a downloaded one.
-    async fn pack(&self, plan: &Plan, checkout: &Checkout, directory: &Path) -> Result<Fetched, FetchError> {
+    async fn pack(
+        &self,
+        plan: &Plan,
+        checkout: &Checkout,
+        directory: &Path,
+        args: &BTreeMap<String, String>,
+    ) -> Result<Fetched, FetchError> {
         // The configuration refuses a directory with another scheme; by that one it would not be verified either.
         let scheme = plan.context.scheme.of_directory().unwrap_or_default();
-        let args: BTreeMap<_, _> = plan.build.args.clone();
-        let context = Context::collect(checkout, directory, &args, scheme)?;
-        let within = match scheme {
-            HashScheme::Tar => None,
-            HashScheme::Contents => Some(path_in(&checkout.root, directory)?),
+        let context = Context::collect(checkout, directory, args, scheme)?;
+        context.warn_of_untracked();
+        let within = match (scheme, &checkout.root) {
+            (HashScheme::Contents, Some(root)) => Some(path_in(root, directory)?),
+            _ => None,
         };
         let (reader, writer) = io::pipe().map_err(|source| unreadable(directory, source))?;
         let packing =

@@ -13,7 +13,7 @@ use crate::retry::{Another, Failure, Policy, retry};
 use crate::taskcluster::{CallError, CallFault, Services};
 
 /// Where image tasks have their image, besides where this one has it.
-const USUAL_NAMES: [&str; 2] = ["public/image.tar.zst", "public/image.tar"];
+pub const USUAL_NAMES: [&str; 2] = ["public/image.tar.zst", "public/image.tar"];
 
 /// Why there is no parent.
 #[derive(Debug, thiserror::Error)]

@@ -49,6 +49,9 @@ pub struct Plan {
     pub artifact: ArtifactPlan,
     /// Prefix of the routes.
     pub index: IndexPrefix,
+    /// What tells a dry run from all others, in names in the engine; a task has its id.
+    #[serde(skip)]
+    pub dry_run: Option<String>,
     /// What stands in the `.hash.` route and the tag when it is not the context hash.
     pub index_hash: Option<ContextHash>,
     /// The latest time in a reproducible image, in seconds since 1970; absent, the image stays as the engine made it.
@@ -94,6 +97,22 @@ pub struct ContextPlan {
     pub max_entries: u64,
 }
 
+/// How large a context may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextLimits {
+    /// The most uncompressed bytes.
+    pub max_bytes: u64,
+    /// The most tar entries.
+    pub max_entries: u64,
+}
+
+impl Default for ContextLimits {
+    /// What the settings have where nobody says another.
+    fn default() -> Self {
+        Self { max_bytes: 2 << 30, max_entries: 100_000 }
+    }
+}
+
 /// The places that a context can come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -116,6 +135,8 @@ pub enum ContextSource {
         checkout: Checkout,
         /// The image directory, below its root.
         directory: PathBuf,
+        /// What fills in its `# %ARG` lines.
+        args: BTreeMap<String, String>,
     },
 }
 

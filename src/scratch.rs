@@ -151,8 +151,8 @@ fn told(path: &Path, removed: io::Result<()>) {
     }
 }
 
-/// Locks a folder. None when somebody else has the lock, or had it and has removed the folder.
-fn lock(path: &Path) -> io::Result<Option<File>> {
+/// Locks a folder, as long as the file lives. None when somebody else has the lock, or had it and has removed the folder.
+pub fn lock(path: &Path) -> io::Result<Option<File>> {
     // The folder itself and no file in it: so there is no moment at which it has no lock to be had.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = match rustix::fs::open(path, flags, Mode::empty()) {

@@ -342,6 +342,7 @@ mod tests {
             },
             index: "index.garbage".parse().unwrap(),
             index_hash: None,
+            dry_run: None,
             reproducible: None,
         }
     }

@@ -45,7 +45,7 @@ pub(super) struct Decided {
 }
 
 /// The id of a task that tests call so.
-pub(super) fn task_id(name: &str) -> String {
+pub(crate) fn task_id(name: &str) -> String {
     TaskId::derived(&["a test's task", name]).to_string()
 }
 

@@ -14,7 +14,8 @@ Exit codes:
 pub(super) const RUN_HELP: &str = "\
 The main job, inside a task: download the context, verify its hash, build the image, upload the archive, index it.
 In a task everything comes from the environment; on a laptop, try
-    image-worker run --dry-run --context taskcluster/docker/NAME --image-name NAME --project try";
+    image-worker run --dry-run NAME
+which takes arguments, parent and hash from the image tree, publishes nothing, and writes to --output.";
 
 pub(super) const DECIDE_HELP: &str = "\
 The decision step. Reads a task graph, JSON or YAML, whose tasks name images, anywhere in their definitions:

@@ -13,17 +13,23 @@ use tracing::{info, warn};
 
 use super::push::{Target, push_image};
 use super::stop::Stop;
-use super::{Failed, aside, command_line, secret_values};
+use super::{Failed, aside, command_line, indexed_parent, secret_values};
 use crate::build_log::BuildLog;
 use crate::build_script::{self, ScriptError};
-use crate::config::BuildConfig;
+use crate::config::{BuildConfig, LookupConfig};
 use crate::context::checkout::Checkout;
 use crate::context::collect::Context;
 use crate::disk::room_for;
 use crate::engine::{Engine, LocalBuild};
 use crate::fetch::Fetched;
+use crate::loading::Loader;
+use crate::lookup::Found;
 use crate::names::{ContextHash, HashScheme, ImageName};
+use crate::parent::{Indexed, Role, TaskImages};
 use crate::plan::{BuildPlan, PARENT_ARG};
+use crate::report::Report;
+use crate::taskcluster::Services;
+use crate::transfer::Storage;
 use crate::tree::Tree;
 use crate::tree::local::LocalImage;
 
@@ -65,23 +71,22 @@ impl fmt::Display for Built {
 }
 
 /// Builds the images, and with `with_parents` what they need before them. The answers are in the order of the builds.
-pub async fn build(config: BuildConfig, names: &[ImageName], stop: &Stop) -> Result<Vec<Built>, Failed> {
-    let (family, targets) = stop.during("hashing the contexts", family(&config, names)).await?;
-    for image in family.iter().filter(|it| config.with_parents || names.contains(&it.image.name)) {
+pub async fn build(
+    config: BuildConfig,
+    names: &[ImageName],
+    stop: &Stop,
+    report: &Report,
+) -> Result<Vec<Built>, Failed> {
+    config.index.as_ref().inspect(|index| index.patience.hold());
+    let Family { images, targets } = stop.during("hashing the contexts", family(&config, names)).await?;
+    for image in images.iter().filter(|it| config.with_parents || names.contains(&it.image.name)) {
         let args = config.build.args.iter().chain(&image.image.args);
         let args = args.map(|(name, value)| (name.clone(), value.clone())).collect();
         secret_values::look_at_args(&args, config.deny_secret_args)?;
     }
     let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
-    let unwritable = |source| Failed::Write { path: config.work_dir.clone(), source };
-    let work = TempDir::with_prefix_in(".image-worker-", &config.work_dir).map_err(unwritable)?;
-    let builder = Builder { config: &config, engine: &engine, family: &family, folder: work.path() };
-    let mut built = Vec::new();
-    for image in &family {
-        if config.with_parents || names.contains(&image.image.name) {
-            built.push(stop.during("building", builder.image(image)).await?);
-        }
-    }
+    let mut builder = Builder { config: &config, engine: &engine, family: &images, parents: BTreeMap::new() };
+    let mut built = builder.images(names, stop, report).await?;
     if let Some(pushing) = &config.push {
         pushing.patience.hold();
         for target in &targets {
@@ -90,22 +95,43 @@ pub async fn build(config: BuildConfig, names: &[ImageName], stop: &Stop) -> Res
         }
     }
     for name in names.iter().collect::<BTreeSet<_>>() {
-        for image in family.iter().filter(|image| image.image.name == *name) {
+        for image in images.iter().filter(|image| image.image.name == *name) {
             stop.during("looking at the image", builder.what_next(image)).await?;
         }
     }
     Ok(built)
 }
 
+/// Builds an image that another one is built from, and what it needs before it. Nothing is said of what to do with it.
+pub(super) async fn parent(
+    config: &BuildConfig,
+    name: &ImageName,
+    stop: &Stop,
+    report: &Report,
+) -> Result<Built, Failed> {
+    let names = std::slice::from_ref(name);
+    let Family { images, .. } = stop.during("hashing the contexts", family(config, names)).await?;
+    let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
+    let mut builder = Builder { config, engine: &engine, family: &images, parents: BTreeMap::new() };
+    let built = builder.images(names, stop, report).await?;
+    let built = built.into_iter().find(|image| image.name == *name);
+    built.ok_or_else(|| Failed::Bug(format!("{name} was not built")))
+}
+
 /// The images and all that they need, parents first, and what is to be pushed of them.
-async fn family(config: &BuildConfig, names: &[ImageName]) -> Result<(Vec<LocalImage>, Vec<Target>), Failed> {
+struct Family {
+    images: Vec<LocalImage>,
+    targets: Vec<Target>,
+}
+
+async fn family(config: &BuildConfig, names: &[ImageName]) -> Result<Family, Failed> {
     let (place, names, scheme) = (config.place.clone(), names.to_vec(), config.scheme);
     let pushed: BTreeSet<_> = names.iter().filter(|_| config.push.is_some()).cloned().collect();
     aside(move || {
         let tree = Tree::open(&place)?;
         // What cannot be pushed is told before the build.
         let targets = pushed.iter().map(|name| Target::of(&tree, name)).collect::<Result<_, _>>()?;
-        Ok((tree.local(&names, scheme)?, targets))
+        Ok(Family { images: tree.local(&names, scheme)?, targets })
     })
     .await
 }
@@ -114,12 +140,75 @@ struct Builder<'a> {
     config: &'a BuildConfig,
     engine: &'a Engine,
     family: &'a [LocalImage],
-    folder: &'a Path,
+    /// The names in the engine of parents that were taken from the index.
+    parents: BTreeMap<ImageName, String>,
 }
 
-impl Builder<'_> {
+/// Which images of a family are built, and which are taken from the index.
+struct Selection<'a> {
+    built: BTreeSet<&'a ImageName>,
+    indexed: BTreeSet<&'a ImageName>,
+}
+
+impl<'a> Builder<'a> {
+    /// Makes the images that are asked for, and what they need as far as that is asked for, in their order.
+    async fn images(&mut self, names: &'a [ImageName], stop: &Stop, report: &Report) -> Result<Vec<Built>, Failed> {
+        let unwritable = |source| Failed::Write { path: self.config.work_dir.clone(), source };
+        let work = TempDir::with_prefix_in(".image-worker-", &self.config.work_dir).map_err(unwritable)?;
+        let selection = self.selection(names);
+        let mut built = Vec::new();
+        for image in self.family {
+            let name = &image.image.name;
+            if selection.built.contains(name) {
+                built.push(stop.during("building", self.image(image, work.path())).await?);
+            } else if let Some(index) = self.config.index.as_ref().filter(|_| selection.indexed.contains(name)) {
+                let found = indexed_parent::find(index, name, stop).await?;
+                let tag = format!("{name}:{}", image.hash);
+                let loading = self.load(index, found, &tag, report);
+                stop.during("loading the parent image", loading).await?;
+                self.parents.insert(name.clone(), tag);
+            }
+        }
+        Ok(built)
+    }
+
+    /// What the images need is built where that is asked for; but for parents that the index has.
+    fn selection(&self, names: &'a [ImageName]) -> Selection<'a> {
+        let mut selection = Selection { built: names.iter().collect(), indexed: BTreeSet::new() };
+        // What an image needs stands before it.
+        for image in self.family.iter().rev().filter(|_| self.config.with_parents || self.config.index.is_some()) {
+            if !selection.built.contains(&image.image.name) {
+                continue;
+            }
+            for need in &image.needs {
+                if self.config.index.is_some() && image.parent.as_ref() == Some(need) {
+                    selection.indexed.insert(need);
+                } else if self.config.with_parents {
+                    selection.built.insert(need);
+                }
+            }
+        }
+        selection
+    }
+
+    /// Loads the image that CI has built into the engine, under a name that says its hash.
+    async fn load(&self, index: &LookupConfig, found: Found, tag: &str, report: &Report) -> Result<(), Failed> {
+        info!("{tag} is CI's image of {}, indexed for {}", found.at, found.project);
+        let (services, storage) = (Services::new(&index.deployment)?, Storage::new()?);
+        let loader = Loader { engine: self.engine, storage: &storage, report, steps: None };
+        let images = TaskImages { role: Role::Parent, services: &services, loader, central: Some(&index.central) };
+        let indexed = Indexed { at: found.at, artifact: found.artifact, sha256: found.data.map(|data| data.sha256) };
+        images.load_indexed(&indexed, tag).await?;
+        Ok(())
+    }
+
+    /// What an image of the family is called in the engine.
+    fn tag(&self, of: &LocalImage) -> String {
+        self.parents.get(&of.image.name).unwrap_or(&of.tag).clone()
+    }
+
     /// Makes one image, unless all that is asked for is that it is there, and it is.
-    async fn image(&self, it: &LocalImage) -> Result<Built, Failed> {
+    async fn image(&self, it: &LocalImage, folder: &Path) -> Result<Built, Failed> {
         let labels = self.labels(it).await?;
         if self.config.with_parents
             && !self.config.no_cache
@@ -143,9 +232,9 @@ impl Builder<'_> {
             Some((script, true)) => self.run(&script, it).await?,
             Some((script, false)) => {
                 warn!("{} is not executable: the Dockerfile is built instead", script.display());
-                self.build(it, labels).await?
+                self.build(it, labels, folder).await?
             }
-            None => self.build(it, labels).await?,
+            None => self.build(it, labels, folder).await?,
         };
         info!("built {}, {image_id}, in {:.1} s", it.tag, started.elapsed().as_secs_f64());
         Ok(built(it, image_id, true))
@@ -156,18 +245,19 @@ impl Builder<'_> {
         let mut built_from = Vec::new();
         for need in self.family.iter().filter(|other| it.needs.contains(&other.image.name)) {
             let name = &need.image.name;
-            match self.engine.present(&need.tag).await? {
+            let tag = self.tag(need);
+            match self.engine.present(&tag).await? {
                 Some(there) => {
                     let is_old = there.labels.get(HASH_LABEL).is_some_and(|hash| *hash != need.hash.to_string());
                     if is_old && !self.config.with_parents {
-                        warn!("{} was built from another context than {name} has now; see --with-parents", need.tag);
+                        warn!("{tag} was built from another context than {name} has now; see --with-parents");
                     }
                     built_from.push(format!("{name}={}", there.id));
                 }
                 // A registry may have it.
                 None if it.parent.as_ref() != Some(name) => {}
                 None => {
-                    let (image, parent, tag) = (it.image.name.clone(), name.clone(), need.tag.clone());
+                    let (image, parent) = (it.image.name.clone(), name.clone());
                     return Err(Failed::NoParent { image, parent, tag });
                 }
             }
@@ -181,12 +271,12 @@ impl Builder<'_> {
     }
 
     /// Builds an image from its context. Gives its id.
-    async fn build(&self, it: &LocalImage, labels: BTreeMap<String, String>) -> Result<String, Failed> {
+    async fn build(&self, it: &LocalImage, labels: BTreeMap<String, String>, folder: &Path) -> Result<String, Failed> {
         let BuildPlan { mut args, .. } = self.config.build.clone();
         args.extend(it.image.args.clone());
         let parent = it.parent.as_ref().and_then(|parent| self.family.iter().find(|it| it.image.name == *parent));
-        args.extend(parent.map(|parent| (PARENT_ARG.to_owned(), parent.tag.clone())));
-        let context = self.context(it).await?;
+        args.extend(parent.map(|parent| (PARENT_ARG.to_owned(), self.tag(parent))));
+        let context = self.context(it, folder).await?;
         if context.hash != it.context {
             return Err(Failed::Changing(it.image.directory.clone()));
         }
@@ -198,9 +288,8 @@ impl Builder<'_> {
     }
 
     /// The context of an image in a file, as a task would get it.
-    async fn context(&self, it: &LocalImage) -> Result<Fetched, Failed> {
-        let (checkout, folder, scheme) =
-            (self.config.place.checkout.clone(), self.folder.to_owned(), self.config.scheme);
+    async fn context(&self, it: &LocalImage, folder: &Path) -> Result<Fetched, Failed> {
+        let (checkout, folder, scheme) = (self.config.place.checkout.clone(), folder.to_owned(), self.config.scheme);
         let (directory, args) = (it.image.directory.clone(), it.image.args.clone());
         aside(move || spool(&checkout, &directory, &args, scheme, &folder)).await
     }
@@ -239,6 +328,7 @@ fn spool(
     folder: &Path,
 ) -> Result<Fetched, Failed> {
     let context = Context::collect(checkout, directory, args, scheme)?;
+    context.warn_of_untracked();
     let bytes = context.size();
     room_for("the context", folder, bytes)?;
     let unwritable = |source| Failed::Write { path: folder.to_owned(), source };

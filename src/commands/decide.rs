@@ -113,7 +113,7 @@ fn read(place: &ImagesPlace, name: &str, text: &str) -> Result<Read, Failed> {
     let references = references(&tree, &uses)?;
     let named = named(&tree, &uses)?;
     let identified = tree.identify(&named, HashScheme::Tar)?;
-    let pinned = Pinned::read(&place.checkout.root).filter(|_| !named.is_empty());
+    let pinned = Pinned::read(tree.root()).filter(|_| !named.is_empty());
     if let Some(other) = pinned.and_then(|pinned| pinned.other_hashes()) {
         warn!("{other}");
     }
@@ -305,11 +305,12 @@ async fn write_contexts(
     std::fs::create_dir_all(folder).map_err(|source| Failed::Write { path: folder.to_owned(), source })?;
     let packing = missing.iter().map(|name| {
         let (image, hashes) = (it.tree.task_image(name), &it.identified[name]);
-        let (out, checkout) = (folder.join(format!("{name}.tar.gz")), it.tree.checkout().clone());
+        let (out, tree) = (folder.join(format!("{name}.tar.gz")), &it.tree);
         async move {
             let (image, expected) = (image?.clone(), hashes.context);
+            let context = tree.context(&image, HashScheme::Tar)?;
             let pack = move || {
-                let hash = super::context::context(&checkout, &image.directory, HashScheme::Tar, &image.args, &out)?;
+                let hash = super::context::write(&context, &out)?;
                 Ok::<_, Failed>((hash, image.directory, out))
             };
             let packed = spawn_blocking(pack).await;

@@ -71,7 +71,7 @@ impl Failed {
             Self::Engine(error) => engine_code(error),
             Self::Secret(SecretProblem::Unreadable { .. } | SecretProblem::TooLarge { .. }) => USAGE,
             Self::Keeping(KeepingError::System { .. } | KeepingError::Undead) => WORLD,
-            Self::NoParent { .. } => USAGE,
+            Self::NoParent { .. } | Self::NotIndexed { .. } => USAGE,
             Self::Script(ScriptError::Run { .. } | ScriptError::Failed { .. } | ScriptError::NoImage { .. }) => BUILD,
             Self::Registry(error) => registry_code(error),
             Self::Push(PushProblem::NoVersion { .. } | PushProblem::NotBuilt { .. }) => USAGE,
@@ -85,7 +85,9 @@ impl Failed {
                 PublishError::Call(error) => call_code(error),
                 PublishError::Lookup(error) => lookup_code(error),
                 PublishError::Transfer(error) => transfer_code(error),
-                PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } => USAGE,
+                PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } | PublishError::InUse { .. } => {
+                    USAGE
+                }
                 PublishError::TooLarge { .. } | PublishError::Over { .. } => REFUSED,
                 // Retries would be over long before the index heals.
                 PublishError::KeptByExpired { .. } => REFUSED,
@@ -229,7 +231,7 @@ fn fetch_code(error: &FetchError) -> u8 {
 fn collect_code(error: &CollectError) -> u8 {
     match error {
         CollectError::Write(_) => WORLD,
-        CollectError::RunTask { .. } => USAGE,
+        CollectError::RunTask { .. } | CollectError::NoRoot { .. } => USAGE,
         CollectError::NoDockerfile { .. }
         | CollectError::OutsideRepository { .. }
         | CollectError::Dockerfile { .. }
@@ -237,6 +239,7 @@ fn collect_code(error: &CollectError) -> u8 {
         | CollectError::NotAFile { .. }
         | CollectError::SetId { .. }
         | CollectError::Changed { .. }
+        | CollectError::Refused { .. }
         | CollectError::Read { .. } => CONTEXT,
     }
 }

@@ -22,7 +22,7 @@ use crate::image_archive::ArchiveError;
 use crate::image_archive::compare::CompareError;
 use crate::loading::LoadError;
 use crate::lookup::LookupError;
-use crate::names::{HttpUrl, ImageName, NameError, TaskId};
+use crate::names::{ContextHash, HttpUrl, ImageName, NameError, TaskId};
 use crate::parent::ParentError;
 use crate::publish::PublishError;
 use crate::registry::RegistryError;
@@ -84,6 +84,18 @@ pub enum Failed {
         parent: ImageName,
         /// The parent's tag.
         tag: String,
+    },
+    /// A parent that CI has not built.
+    #[error(
+        "the index has no image of the parent {parent} for hash {hash} ({projects}); push, so that CI builds it, or build it here: --parent build"
+    )]
+    NotIndexed {
+        /// The parent.
+        parent: ImageName,
+        /// What stands in its `.hash.` route.
+        hash: ContextHash,
+        /// Where it was looked for, in words.
+        projects: String,
     },
     /// An image directory's own script.
     #[error(transparent)]

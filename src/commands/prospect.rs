@@ -238,6 +238,7 @@ mod tests {
                 },
                 index: "index".parse().unwrap(),
                 index_hash: None,
+                dry_run: None,
                 reproducible: None,
             },
             status: serde_json::from_value(status).unwrap(),

@@ -268,7 +268,9 @@ fn publisher(
         (Destination::Payload(output), ..) => {
             Ok(Publisher::Payload(Payload::new(output.clone(), &config.plan.artifact.name)?))
         }
-        (Destination::DryRun(output), ..) => Ok(Publisher::Folder(Folder::for_dry_run(output.clone())?)),
+        (Destination::DryRun(output), ..) => {
+            Ok(Publisher::Folder(Folder::for_dry_run(output.clone(), &config.plan.artifact.name)?))
+        }
         (Destination::Task, ..) => {
             Err(Failed::Bug("a run that publishes was configured without a deployment or a task".to_owned()))
         }

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{ConfigError, EngineConfig, ImagesPlace, Pushing, Sources, Surroundings, settings};
+use super::{
+    Config, ConfigError, EngineConfig, ImagesPlace, LookupConfig, ParentFrom, Pushing, Sources, Surroundings, settings,
+};
+use crate::build_secrets::SecretSources;
 use crate::names::HashScheme;
 use crate::plan::BuildPlan;
 
@@ -21,6 +24,8 @@ pub struct BuildConfig {
     pub deny_secret_args: bool,
     /// Build what the images need, too.
     pub with_parents: bool,
+    /// The index that parents are taken from; absent, they are built, or there already.
+    pub index: Option<LookupConfig>,
     /// Build everything anew.
     pub no_cache: bool,
     /// Push what is named, and how.
@@ -45,11 +50,18 @@ impl BuildConfig {
                 "{id} is Taskcluster's, and `build` has no deployment: give it in a file, id={id},src=FILE"
             )));
         }
+        let place = ImagesPlace::read(sources, &around.directory)?;
+        let scheme = sources.parse_or_default(&settings::SCHEME)?;
+        let index = match sources.parse(&settings::PARENT)? {
+            Some(ParentFrom::Index) => Some(LookupConfig::of(sources, around, place.clone(), scheme)?),
+            Some(ParentFrom::Build) | None => None,
+        };
         Ok(Self {
-            place: ImagesPlace::read(sources, &around.directory)?,
-            scheme: sources.parse_or_default(&settings::SCHEME)?,
+            place,
+            scheme,
             build,
             deny_secret_args: sources.switch(&settings::DENY_SECRET_ARGS)?,
+            index,
             with_parents: sources.switch(&settings::WITH_PARENTS)?,
             no_cache: sources.switch(&settings::NO_CACHE)?,
             push: sources.switch(&settings::PUSH)?.then(|| Pushing::read(sources, around)).transpose()?,
@@ -57,5 +69,25 @@ impl BuildConfig {
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             directory: around.directory.clone(),
         })
+    }
+
+    /// What a dry run's parent is built by, with all that it is built from: as `build --with-parents` does it.
+    #[must_use]
+    pub fn of_parents(dry_run: &Config, place: ImagesPlace, scheme: HashScheme, directory: PathBuf) -> Self {
+        let mut build = BuildPlan { secrets: SecretSources::default(), cache_from: None, ..dry_run.plan.build.clone() };
+        build.args.retain(|name, _| name == settings::ROOT_URL.variable);
+        Self {
+            place,
+            scheme,
+            build,
+            deny_secret_args: dry_run.deny_secret_args,
+            with_parents: true,
+            index: None,
+            no_cache: false,
+            push: None,
+            engine: dry_run.engine.clone(),
+            work_dir: dry_run.work_dir.clone(),
+            directory,
+        }
     }
 }

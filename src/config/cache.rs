@@ -2,13 +2,13 @@
 //! Whether there is such an image is found out by the job.
 
 use super::{ConfigError, Sources, settings};
-use crate::plan::{CacheFrom, Plan};
+use crate::plan::{CacheFrom, PARENT_ARG, Plan};
 
 /// What holds for a job, with a word about it where that is not what is usual.
 pub(super) fn read(sources: &Sources, plan: &Plan, assumed: &mut Vec<String>) -> Result<CacheFrom, ConfigError> {
     if let Some(said) = plan.build.cache_from {
         return match (said, &plan.parent, sources.get(&settings::CACHE_FROM)?) {
-            (CacheFrom::Parent, None, Some(given)) => Err(given.wrong(
+            (CacheFrom::Parent, None, Some(given)) if !plan.build.args.contains_key(PARENT_ARG) => Err(given.wrong(
                 "parent: there is no parent, as PARENT_TASK_ID is not set; set it, or take latest or off".to_owned(),
             )),
             _ => Ok(said),

@@ -9,7 +9,7 @@ use crate::names::{ArtifactName, HashScheme, IndexPrefix, Project};
 use crate::retry::Patience;
 
 /// One invocation of `lookup`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LookupConfig {
     /// Where the images are.
     pub place: ImagesPlace,
@@ -34,9 +34,20 @@ pub struct LookupConfig {
 impl LookupConfig {
     /// Reads the configuration of `lookup`.
     pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+        let place = ImagesPlace::read(sources, &around.directory)?;
+        Self::of(sources, around, place, sources.parse_or_default(&settings::SCHEME)?)
+    }
+
+    /// How images of this place are looked up.
+    pub fn of(
+        sources: &Sources,
+        around: &Surroundings,
+        place: ImagesPlace,
+        scheme: HashScheme,
+    ) -> Result<Self, ConfigError> {
         Ok(Self {
-            place: ImagesPlace::read(sources, &around.directory)?,
-            scheme: sources.parse_or_default(&settings::SCHEME)?,
+            place,
+            scheme,
             central: sources.parse_or_default(&settings::CENTRAL)?,
             project: sources.parse(&settings::PROJECT)?,
             index: sources.parse_or_default(&settings::INDEX)?,

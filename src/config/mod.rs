@@ -8,7 +8,9 @@ mod cache;
 mod decide;
 mod declared;
 mod destination;
+mod dry_run;
 mod engine;
+mod image;
 mod load;
 mod lookup;
 mod patience;
@@ -38,7 +40,9 @@ pub use build::BuildConfig;
 pub use decide::DecideConfig;
 pub use declared::DeclaredImage;
 pub use destination::{DeclaredBy, Destination, Output, Owner};
+pub use dry_run::{DryRun, DryRunImage, DryRunParent, ParentFrom};
 pub use engine::{EngineChoice, EngineConfig};
+pub use image::{NamedImage, outside};
 pub use load::{From, ImageSource, LoadConfig};
 pub use lookup::LookupConfig;
 pub use place::ImagesPlace;
@@ -108,12 +112,24 @@ const DRY_RUN_EXPIRY: jiff::SignedDuration = jiff::SignedDuration::from_hours(28
 impl Config {
     /// Reads the configuration of `run`.
     pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+        Self::read_for(sources, around, None)
+    }
+
+    /// Reads the configuration of a dry run of an image directory.
+    pub fn read_dry_run(sources: &Sources, around: &Surroundings, image: &DryRunImage) -> Result<Self, ConfigError> {
+        Self::read_for(sources, around, Some(image))
+    }
+
+    fn read_for(sources: &Sources, around: &Surroundings, image: Option<&DryRunImage>) -> Result<Self, ConfigError> {
         let dry = sources.switch(&settings::DRY_RUN)?;
         let mut assumed = Vec::new();
-        let args = build_args(sources)?;
-        let parent = parent(sources, &args)?;
-        let context = context(sources, around, dry)?;
+        let args = build_args(sources, image)?;
+        let parent = parent(sources, &args)?.or_else(|| image.and_then(DryRunImage::parent_task));
+        let context = context(sources, around, image)?;
         let destination = Destination::read(sources, dry)?;
+        if let (Some(folder), ContextSource::Directory { directory, .. }) = (destination.folder(), &context.source) {
+            image::outside(folder, &settings::OUTPUT, directory)?;
+        }
         let publishes = destination == Destination::Task;
         let reads = parent.is_some() || matches!(context.source, ContextSource::Artifact { .. });
         let mut build = builder::read(sources, around, args)?;
@@ -121,8 +137,11 @@ impl Config {
         let needs_deployment = publishes || reads || build.secrets.of_taskcluster().is_some();
         let artifact = artifact(sources, around, &destination, &mut assumed)?;
         let plan = Plan {
-            image: sources.require(&settings::IMAGE_NAME, "the image has no name")?,
-            project: sources.require(&settings::PROJECT, "the routes name the project")?,
+            image: match image.and_then(|image| image.name.clone()) {
+                Some(name) => sources.parse(&settings::IMAGE_NAME)?.unwrap_or(name),
+                None => sources.require(&settings::IMAGE_NAME, "the image has no name")?,
+            },
+            project: project(sources, image.is_some(), &mut assumed)?,
             task: destination.task(sources, &mut assumed)?,
             pushdate: pushdate(sources, around, !publishes, &mut assumed)?,
             context,
@@ -130,7 +149,8 @@ impl Config {
             parent,
             artifact,
             index: sources.parse_or_default(&settings::INDEX)?,
-            index_hash: sources.parse(&settings::INDEX_HASH)?,
+            index_hash: sources.parse(&settings::INDEX_HASH)?.or(image.and_then(|image| image.index_hash)),
+            dry_run: dry.then(|| dry_run::unique(around.now)),
             reproducible: reproducible::read(sources, around)?,
         };
         let cache_from = cache::read(sources, &plan, &mut assumed)?;
@@ -162,24 +182,41 @@ impl Config {
 }
 
 /// The repository that `path` is in: the given root, or the nearest folder above with `.git` or `.hg`.
-fn repository_root(sources: &Sources, path: &Path) -> Result<PathBuf, ConfigError> {
+fn repository_root(sources: &Sources, path: &Path) -> Result<Option<PathBuf>, ConfigError> {
     if let Some(root) = sources.parse::<PathBuf>(&settings::ROOT)? {
-        return Ok(root);
+        return Ok(Some(root));
     }
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    absolute
-        .ancestors()
-        .find(|folder| folder.join(".git").exists() || folder.join(".hg").exists())
-        .map(Path::to_owned)
-        .ok_or(ConfigError::Missing {
-            setting: &settings::ROOT,
-            why: "the image directory is in no checkout, and `# %include` paths start from the repository's root",
-        })
+    let is_root = |folder: &&Path| folder.join(".git").exists() || folder.join(".hg").exists();
+    Ok(absolute.ancestors().find(is_root).map(Path::to_owned))
+}
+
+/// The same, for those who look for images in it.
+fn required_root(sources: &Sources, path: &Path) -> Result<PathBuf, ConfigError> {
+    repository_root(sources, path)?.ok_or(ConfigError::Missing {
+        setting: &settings::ROOT,
+        why: "the current directory is in no checkout; change to one",
+    })
+}
+
+/// The project of the routes. A dry run of an image directory inserts none: any project does.
+fn project(sources: &Sources, is_local: bool, assumed: &mut Vec<String>) -> Result<Project, ConfigError> {
+    match sources.parse(&settings::PROJECT)? {
+        None if is_local => {
+            let central = sources.parse_or_default(&settings::CENTRAL)?;
+            assumed.push(format!("PROJECT is not set: publish.json has the routes of {central}"));
+            Ok(central)
+        }
+        given => given.ok_or(ConfigError::Missing { setting: &settings::PROJECT, why: "the routes name the project" }),
+    }
 }
 
 /// The repository that `path` is in, and where its taskgraph can be.
-pub fn checkout(sources: &Sources, path: &Path) -> Result<Checkout, ConfigError> {
-    let root = repository_root(sources, path)?;
+fn checkout(sources: &Sources, path: &Path) -> Result<Checkout, ConfigError> {
+    checkout_at(sources, repository_root(sources, path)?)
+}
+
+fn checkout_at(sources: &Sources, root: Option<PathBuf>) -> Result<Checkout, ConfigError> {
     Ok(Checkout::new(root, sources.parse(&settings::RUN_TASK)?, sources.search_path()))
 }
 
@@ -206,8 +243,8 @@ pub fn dockerfile_args(sources: &Sources) -> Result<BTreeMap<String, String>, Co
     }
 }
 
-fn build_args(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError> {
-    let mut args = dockerfile_args(sources)?;
+fn build_args(sources: &Sources, image: Option<&DryRunImage>) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut args = image.map_or_else(|| dockerfile_args(sources), |image| Ok(image.build_args()))?;
     // image_builder passes it too, so that Dockerfiles can fetch artifacts while they build.
     if let Some(root_url) = sources.get(&settings::ROOT_URL)? {
         args.entry(settings::ROOT_URL.variable.to_owned()).or_insert(root_url.text);
@@ -215,9 +252,16 @@ fn build_args(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError
     Ok(args)
 }
 
-fn context(sources: &Sources, around: &Surroundings, dry: bool) -> Result<ContextPlan, ConfigError> {
+fn context(sources: &Sources, around: &Surroundings, image: Option<&DryRunImage>) -> Result<ContextPlan, ConfigError> {
+    let dry = sources.switch(&settings::DRY_RUN)?;
     let scheme: ContextScheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
-    let (source, directory) = context_source(sources, around, dry)?;
+    let (source, directory) = match image {
+        Some(DryRunImage { checkout, directory, args, .. }) => {
+            let (checkout, directory, args) = (checkout.clone(), directory.clone(), args.clone());
+            (ContextSource::Directory { checkout, directory, args }, None)
+        }
+        None => context_source(sources, around, dry)?,
+    };
     if matches!(source, ContextSource::Directory { .. }) && scheme.of_directory().is_none() {
         return Err(ConfigError::Combination(format!(
             "HASH_SCHEME={scheme} is the hash of a packed file, which only taskgraph before version 12 can make from an image directory: give that file or its URL as --context, or compare nothing with --hash-scheme tar"
@@ -236,6 +280,12 @@ fn context(sources: &Sources, around: &Surroundings, dry: bool) -> Result<Contex
                     why: "HASH_SCHEME=contents hashes paths from the repository's root, like testing/docker/NAME",
                 });
             }
+            ContextSource::Directory { checkout: Checkout { root: None, .. }, .. } => {
+                return Err(ConfigError::Missing {
+                    setting: &settings::ROOT,
+                    why: "HASH_SCHEME=contents hashes paths from the repository's root, and the image directory is in no checkout",
+                });
+            }
             // Its path is looked at.
             ContextSource::Directory { .. } => {}
         }
@@ -247,14 +297,8 @@ fn context(sources: &Sources, around: &Surroundings, dry: bool) -> Result<Contex
             why: "nothing is built in a task that cannot be verified",
         });
     }
-    Ok(ContextPlan {
-        source,
-        scheme,
-        hash,
-        directory,
-        max_bytes: sources.parse_or_default(&settings::CONTEXT_MAX_BYTES)?,
-        max_entries: sources.parse_or_default(&settings::CONTEXT_MAX_ENTRIES)?,
-    })
+    let limits = image::limits(sources)?;
+    Ok(ContextPlan { source, scheme, hash, directory, max_bytes: limits.max_bytes, max_entries: limits.max_entries })
 }
 
 fn context_source(
@@ -280,8 +324,8 @@ fn context_source(
         if path.is_file() {
             return Ok((ContextSource::File(path), sources.parse(&settings::CONTEXT_PATH)?));
         }
-        let checkout = checkout(sources, &path)?;
-        return Ok((ContextSource::Directory { checkout, directory: path }, None));
+        let (checkout, args) = (checkout(sources, &path)?, dockerfile_args(sources)?);
+        return Ok((ContextSource::Directory { checkout, directory: path, args }, None));
     }
     let url: Option<HttpUrl> = sources.parse(&settings::CONTEXT_URL)?;
     match (sources.parse(&settings::CONTEXT_TASK_ID)?, url) {

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, Sources, checkout, settings};
+use super::{ConfigError, Sources, checkout_at, image, repository_root, required_root, settings};
 use crate::context::checkout::Checkout;
+use crate::plan::ContextLimits;
 
 /// The value of `--kind` that means: read no `kind.yml`, also where there is one.
 const NO_KIND: &str = "none";
@@ -17,17 +18,29 @@ pub struct ImagesPlace {
     pub images_dirs: Vec<PathBuf>,
     /// taskgraph's lists of images; absent, those at the usual places.
     pub kinds: Option<Vec<PathBuf>>,
+    /// How large a context may be.
+    pub limits: ContextLimits,
 }
 
 impl ImagesPlace {
     /// Reads it; without a root it is the checkout that `directory` is in.
     pub fn read(sources: &Sources, directory: &Path) -> Result<Self, ConfigError> {
+        Self::at(sources, required_root(sources, directory)?)
+    }
+
+    /// The same; none where `directory` is in no checkout.
+    pub fn find(sources: &Sources, directory: &Path) -> Result<Option<Self>, ConfigError> {
+        repository_root(sources, directory)?.map(|root| Self::at(sources, root)).transpose()
+    }
+
+    fn at(sources: &Sources, root: PathBuf) -> Result<Self, ConfigError> {
         let list = |text: &str| text.split(['\n', ':']).filter(|it| !it.is_empty()).map(PathBuf::from).collect();
         let kinds = sources.get(&settings::KIND)?;
         Ok(Self {
-            checkout: checkout(sources, directory)?,
+            checkout: checkout_at(sources, Some(root))?,
             images_dirs: sources.get(&settings::IMAGES_DIR)?.map(|given| list(&given.text)).unwrap_or_default(),
             kinds: kinds.map(|given| if given.text == NO_KIND { Vec::new() } else { list(&given.text) }),
+            limits: image::limits(sources)?,
         })
     }
 }

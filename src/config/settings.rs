@@ -132,6 +132,7 @@ settings! {
     SOURCE_DATE_EPOCH = Setting::new("source-date-epoch", "SOURCE_DATE_EPOCH", "SECONDS", "The latest time in the image, seconds since 1970, not in the future; also given to the build as an argument; implies --reproducible").group(BUILD);
     CACHE_FROM = Setting::new("cache-from", "CACHE_FROM", "FROM", "Where steps may be taken from that have been built before: latest, the newest image of this name in the index; parent, the parent image; off, as is the default with --force and --reproducible").default("latest").group(BUILD);
     TARGET_ARCH = Setting::new("target-arch", "TARGET_ARCH", "ARCH", "The architecture of the image: amd64 or arm64 [default: the engine's]; RUN steps for another than the engine's need an emulator").group(BUILD);
+    PARENT = Setting::new("parent", "IMAGE_WORKER_PARENT", "FROM", "Where the parent image of the tree comes from: index, CI's image of the same hash; build, built here as `build --with-parents` does; a dry run takes index where TASKCLUSTER_ROOT_URL is set, else build").group(BUILD);
     PARENT_TASK_ID = Setting::new("parent-task-id", "PARENT_TASK_ID", "ID", "The task whose image is the parent, $DOCKER_IMAGE_PARENT in the Dockerfile").group(BUILD);
 
     ARTIFACT_NAME = Setting::new("artifact-name", "ARTIFACT_NAME", "NAME", "The image artifact; a name ending in .tar.zst compresses it; with --publish payload public/image.tar.zst").default("public/image.tar").group(ARTIFACT);
@@ -168,6 +169,7 @@ settings! {
 
     TAG = Setting::new("tag", "IMAGE_WORKER_TAG", "NAME[:TAG]", "The name that the image is to have in the engine [default: NAME:latest]").group(OUTPUT_GROUP);
     REPLACE = Setting::new("replace", "IMAGE_WORKER_REPLACE", "", "Give the image the archive's name, also if another image has it").group(OUTPUT_GROUP);
+    LIST = Setting::new("list", "IMAGE_WORKER_LIST", "", "Print instead what goes into the context: mode, size, name, and the file that it is made from").group(OUTPUT_GROUP);
     OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, of `hash` the hash, or of `decide` the graph").group(OUTPUT_GROUP);
     SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
 }

@@ -12,7 +12,7 @@ pub const CONTEXT_TIME: u32 = 1_451_606_400;
 
 const BLOCK: usize = 512;
 /// Archives end at a multiple of this: tar's default blocking factor, 20.
-const RECORD: u64 = 20 * 512;
+pub(super) const RECORD: u64 = 20 * 512;
 /// What fits into a header's name field. A name of exactly this length has no closing NUL.
 const NAME_FIELD: usize = 100;
 
@@ -53,6 +53,13 @@ impl PartialOrd for ArchivePath {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
+}
+
+/// How many bytes stand before the content of a file with this name.
+pub(super) fn header_bytes(path: &ArchivePath) -> u64 {
+    let length = path.as_bytes().len();
+    let long_name = if length > NAME_FIELD { BLOCK + (length + 1).next_multiple_of(BLOCK) } else { 0 };
+    (BLOCK + long_name) as u64
 }
 
 /// Writes an archive: [`start_file`](Self::start_file), the file's bytes, [`end_file`](Self::end_file), and so

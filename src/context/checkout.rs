@@ -17,8 +17,8 @@ const VENDORED: &str = "third_party/python/taskcluster_taskgraph/taskgraph/run-t
 /// A checked out repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkout {
-    /// Its root, which `# %include` paths start from.
-    pub root: PathBuf,
+    /// Its root, which `# %include` paths start from; absent, an image directory is in no checkout.
+    pub root: Option<PathBuf>,
     /// taskgraph's directory `run-task`, where somebody named it.
     pub run_task: Option<PathBuf>,
     /// The directories of programs, as `PATH` has them.
@@ -30,13 +30,13 @@ pub struct Checkout {
 impl Checkout {
     /// A checkout, and where to look for a taskgraph.
     #[must_use]
-    pub fn new(root: PathBuf, run_task: Option<PathBuf>, search_path: Option<OsString>) -> Self {
+    pub fn new(root: Option<PathBuf>, run_task: Option<PathBuf>, search_path: Option<OsString>) -> Self {
         Self { root, run_task, search_path, ..Self::default() }
     }
 
     /// The same, under another path.
     #[must_use]
-    pub fn at(&self, root: PathBuf) -> Self {
+    pub fn at(&self, root: Option<PathBuf>) -> Self {
         Self { root, ..self.clone() }
     }
 
@@ -47,18 +47,16 @@ impl Checkout {
     }
 
     fn find(&self) -> Result<Taskgraph, RunTaskError> {
-        let own = self.root.join(VENDORED);
-        let found = match &self.run_task {
-            Some(given) => Taskgraph::at(given),
-            None if own.is_dir() => Taskgraph::at(&own),
+        let own = self.root.as_ref().map(|root| root.join(VENDORED)).filter(|own| own.is_dir());
+        let pinned = self.root.as_deref().and_then(Pinned::read);
+        let found = match self.run_task.as_ref().or(own.as_ref()) {
+            Some(directory) => Taskgraph::at(directory),
             None => Taskgraph::on_path(self.search_path.as_deref())
-                .and_then(|found| found.ok_or_else(|| RunTaskError::NotInstalled { pinned: Pinned::read(&self.root) })),
+                .and_then(|found| found.ok_or_else(|| RunTaskError::NotInstalled { pinned: pinned.clone() })),
         }?;
         let version = found.version.as_deref().unwrap_or("of unknown version");
         info!("`# %include-run-task` takes the files of taskgraph {version} in {}", found.run_task.display());
-        if let Some(pinned) =
-            Pinned::read(&self.root).filter(|it| !own.is_dir() && Some(&it.version) != found.version.as_ref())
-        {
+        if let Some(pinned) = pinned.filter(|it| own.is_none() && Some(&it.version) != found.version.as_ref()) {
             warn!(
                 "{} pins taskgraph {}, and the files are of taskgraph {version}: hashes can differ from CI's",
                 pinned.file, pinned.version
@@ -71,7 +69,7 @@ impl Checkout {
 /// A checkout of which only the root is known.
 impl From<&Path> for Checkout {
     fn from(root: &Path) -> Self {
-        Self::new(root.to_owned(), None, None)
+        Self::new(Some(root.to_owned()), None, None)
     }
 }
 
@@ -107,7 +105,7 @@ mod tests {
     #[test]
     fn without_a_taskgraph_the_error_names_the_pinned_release_and_how_to_install_it() {
         let root = repository(&[("taskcluster/requirements.txt", "taskcluster-taskgraph==14.0.0\n")]);
-        let checkout = Checkout::new(root.path().to_owned(), None, Some("/nonexistent/bin".into()));
+        let checkout = Checkout::new(Some(root.path().to_owned()), None, Some("/nonexistent/bin".into()));
         assert_eq!(
             checkout.taskgraph().unwrap_err().to_string(),
             "needs an installed taskgraph, and there is none on PATH; taskcluster/requirements.txt pins 14.0.0: \
@@ -128,7 +126,8 @@ mod tests {
         let files: Vec<_> = own.iter().chain(&given).map(|path| (path.as_str(), "")).collect();
         let root = repository(&files);
         let given = root.path().join("given");
-        let of = |given| Checkout::new(root.path().to_owned(), given, None).taskgraph().map(|it| it.run_task.clone());
+        let of =
+            |given| Checkout::new(Some(root.path().to_owned()), given, None).taskgraph().map(|it| it.run_task.clone());
         assert_eq!(of(Some(given.clone())), Ok(given.clone()));
         assert_eq!(of(None), Ok(root.path().join(VENDORED)));
         fs::remove_file(given.join("hgrc")).unwrap();
@@ -139,7 +138,7 @@ mod tests {
     fn it_is_looked_for_once() {
         let root = repository(&[]);
         let checkout = Checkout::from(root.path());
-        let clone = checkout.at("/elsewhere".into());
+        let clone = checkout.at(Some("/elsewhere".into()));
         assert!(checkout.taskgraph().is_err());
         fs::create_dir_all(root.path().join(VENDORED)).unwrap();
         assert_eq!(clone.taskgraph(), checkout.taskgraph());

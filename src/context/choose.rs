@@ -57,7 +57,11 @@ pub(super) fn processed_files(
     }
     for include in &dockerfile.includes {
         let at_include = |problem| at_line(LineError { line: include.line, problem });
-        let place = place_of(&checkout.root, &include.path).map_err(at_include)?;
+        let root = checkout.root.as_deref().ok_or_else(|| {
+            let (path, line, include) = (path.clone(), include.line, include.path.clone());
+            CollectError::NoRoot { path, line, include }
+        })?;
+        let place = place_of(root, &include.path).map_err(at_include)?;
         if !add_include(&mut places, &include.path, place)? {
             return Err(at_include(LineProblem::MissingInclude { path: include.path.clone() }));
         }
@@ -201,7 +205,7 @@ mod tests {
         let given = repo.join("taskgraph");
         fs::write(given.join("run-task"), "installed").unwrap();
         fs::set_permissions(given.join("run-task"), fs::Permissions::from_mode(0o750)).unwrap();
-        let checkout = Checkout::new(repo.clone(), Some(given), None);
+        let checkout = Checkout::new(Some(repo.clone()), Some(given), None);
         let files = processed_files(&checkout, &repo.join("docker/i"), &BTreeMap::new()).unwrap();
         let read = |name: &str| {
             let (mut bytes, source) = (Vec::new(), files.get(&ArchivePath::new(name)).unwrap());

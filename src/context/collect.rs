@@ -15,8 +15,11 @@ use super::archive::{ArchivePath, TarWriter};
 use super::checkout::Checkout;
 use super::choose::{processed_files, raw_files};
 use super::contents::ContentsHash;
+use super::intake::Limits;
+use super::intake::files::check;
 use super::source::Source;
 pub use super::trouble::CollectError;
+use super::untracked::{untracked, warn_of};
 use crate::names::{ContextHash, HashScheme};
 use crate::stream::Tally;
 
@@ -33,13 +36,29 @@ const LARGE: u64 = 512 * 1024;
 #[derive(Debug)]
 pub struct Context {
     scheme: HashScheme,
+    /// The image directory.
+    place: PathBuf,
     /// The image directory from the root of the repository, as the scheme `contents` puts it before each path.
     directory: PathBuf,
     files: BTreeMap<ArchivePath, Source>,
 }
 
+/// A file of a context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextFile<'a> {
+    /// Its name in the context.
+    pub name: &'a Path,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The file that it is made from.
+    pub source: PathBuf,
+}
+
 impl Context {
-    /// Finds the files of the context of `directory`, a path from the root of the repository.
+    /// Finds the files of the context of `directory`, a path from the root of the repository. Without a root, nothing can
+    /// be included, and there is only the scheme `tar`.
     ///
     /// `args` are the values for `# %ARG` lines; the scheme `contents` does not look at them.
     pub fn collect(
@@ -48,22 +67,38 @@ impl Context {
         args: &BTreeMap<String, String>,
         scheme: HashScheme,
     ) -> Result<Self, CollectError> {
-        let root = std::path::absolute(&checkout.root).map_err(|error| CollectError::read(&checkout.root, error))?;
-        let root = normalise(&root);
+        let absolute = |path: &Path| match std::path::absolute(path) {
+            Ok(absolute) => Ok(normalise(&absolute)),
+            Err(error) => Err(CollectError::read(path, error)),
+        };
+        let root = checkout.root.as_deref().map(absolute).transpose()?;
         let checkout = checkout.at(root.clone());
-        let place = normalise(&root.join(directory));
-        let in_repository = place.strip_prefix(&root).map(Path::to_owned);
+        let place = match &root {
+            Some(root) => normalise(&root.join(directory)),
+            None => absolute(directory)?,
+        };
+        let in_repository = root.as_ref().and_then(|root| place.strip_prefix(root).ok()).map(Path::to_owned);
         let (directory, files) = match scheme {
             HashScheme::Tar => (in_repository.unwrap_or_default(), processed_files(&checkout, &place, args)?),
             HashScheme::Contents => {
-                let directory = in_repository.map_err(|_| {
-                    let (directory, root) = (place.clone(), root.clone());
+                let directory = in_repository.ok_or_else(|| {
+                    let (directory, root) = (place.clone(), root.clone().unwrap_or_default());
                     CollectError::OutsideRepository { directory, root }
                 })?;
                 (directory, raw_files(&place)?)
             }
         };
-        Ok(Self { scheme, directory, files })
+        Ok(Self { scheme, place, directory, files })
+    }
+
+    /// The same context, if `run` takes it: its names, its size and its count are within the limits.
+    pub fn within(self, limits: &Limits) -> Result<Self, CollectError> {
+        let files = self.files.iter().map(|(name, source)| (name, source.size));
+        let is_file = |name: &[u8]| self.files.contains_key(&ArchivePath::new(name));
+        match check(files, is_file, limits) {
+            Ok(()) => Ok(self),
+            Err(error) => Err(CollectError::Refused { directory: self.place, error: Box::new(error) }),
+        }
     }
 
     /// The hash of the context in its scheme.
@@ -109,9 +144,20 @@ impl Context {
         self.scheme
     }
 
-    /// The names and sizes of the files, in the order of the tar. The processed Dockerfile is one of them.
-    pub fn files(&self) -> impl Iterator<Item = (&Path, u64)> {
-        self.files.iter().map(|(name, source)| (Path::new(OsStr::from_bytes(name.as_bytes())), source.size))
+    /// The files, in the order of the tar. The processed Dockerfile is one of them.
+    pub fn files(&self) -> impl Iterator<Item = ContextFile<'_>> {
+        self.files.iter().map(|(name, source)| ContextFile {
+            name: Path::new(OsStr::from_bytes(name.as_bytes())),
+            mode: source.mode,
+            size: source.size,
+            source: source.path().map_or_else(|| self.place.join("Dockerfile"), Path::to_owned),
+        })
+    }
+
+    /// Warns of the files that git does not track.
+    pub fn warn_of_untracked(&self) {
+        let sources: Vec<_> = self.files().map(|file| file.source).collect();
+        warn_of(&untracked(&self.place, sources.iter().map(PathBuf::as_path)));
     }
 
     /// How many bytes the files have together.

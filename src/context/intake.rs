@@ -1,6 +1,7 @@
 //! Takes in a context from outside, in one pass: unpacks it, hashes it, refuses what is unsafe or not what was promised,
 //! and passes the tar on. Where the bytes come from, and what they are built into, is for the verbs.
 
+pub(super) mod files;
 mod headers;
 mod pipe;
 mod refusal;

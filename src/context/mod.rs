@@ -5,6 +5,7 @@
 //!   [`run_task`]: the files of `# %include-run-task`, and finding the taskgraph that has them; [`pinned`]: which release
 //!   that should be.
 //! - `walk`, `source`: the files below a directory, the bytes of a file. `archive`: the bytes of the tar.
+//! - `untracked`: what of it git does not track.
 //! - [`contents`]: the hash of the scheme `contents`.
 //! - [`owners`]: the files are root's, whoever builds.
 //! - [`for_engine`]: what an engine gets of a verified context, as the stream of `pieces`.
@@ -14,8 +15,9 @@
 //! reason, a few trees that taskgraph takes: an `# %include` of `../repo-evil` from `/src/repo` (taskgraph compares
 //! characters), a `# %ARG` whose name is a regular expression, or whose value is no template of `re.sub` while no line
 //! follows, a device other than `/dev/null`, a directory that cannot be read (taskgraph leaves it out), a file that
-//! changes while it is read; in the scheme `contents` a directory without a Dockerfile. Named pipes are refused too:
-//! taskgraph waits for them forever. Before 19.1 taskgraph took `__pycache__` along.
+//! changes while it is read; a name, a size or a count that [`intake`] refuses ([`collect::Context::within`]); in the
+//! scheme `contents` a directory without a Dockerfile. Named pipes are refused too: taskgraph waits for them forever.
+//! Before 19.1 taskgraph took `__pycache__` along.
 
 mod ahead;
 mod archive;
@@ -32,4 +34,5 @@ pub mod run_task;
 pub mod safety;
 mod source;
 mod trouble;
+mod untracked;
 mod walk;

@@ -148,6 +148,11 @@ pub fn clean_name(raw: &[u8], directory: bool) -> Result<&str, Hazard> {
     Ok(name)
 }
 
+/// The [`clean_name`] of a regular file.
+pub(super) fn clean_file_name(raw: &[u8]) -> Result<&str, Hazard> {
+    if raw.ends_with(b"/") { Err(Hazard::NotADirectory("regular file")) } else { clean_name(raw, false) }
+}
+
 /// The target of the symbolic link `name` (a [`clean_name`]), if it stays inside the context.
 ///
 /// `..` may only stand at the target's beginning, where it climbs real directories. Behind a name it might climb

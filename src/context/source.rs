@@ -53,6 +53,14 @@ impl Source {
         Ok(Self { mode: metadata.mode() & 0o7777, size: metadata.len(), bytes: Bytes::InFile(path.to_owned()) })
     }
 
+    /// Where the bytes are, unless they exist in the context only.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match &self.bytes {
+            Bytes::Here(_) => None,
+            Bytes::InFile(path) => Some(path),
+        }
+    }
+
     /// Refuses setuid and setgid: in a context everything belongs to root.
     pub(super) fn check_mode(&self) -> Result<(), CollectError> {
         match &self.bytes {

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::intake::IntakeError;
 use super::run_task::RunTaskError;
 use crate::dockerfile::preprocess::LineError;
 
@@ -44,6 +45,27 @@ pub enum CollectError {
         line: usize,
         /// Why there are no files for it.
         problem: RunTaskError,
+    },
+    /// An include of a file, where nobody knows from which directory.
+    #[error(
+        "{}, line {line} has `# %include {include}`, a path from the repository's root, but the image directory is in no checkout; give --root DIR",
+        path.display()
+    )]
+    NoRoot {
+        /// The Dockerfile.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The included path.
+        include: String,
+    },
+    /// Files that a task would refuse.
+    #[error("{error} (context from {})", directory.display())]
+    Refused {
+        /// The image directory.
+        directory: PathBuf,
+        /// What is wrong, as `run` says it.
+        error: Box<IntakeError>,
     },
     /// A link to nothing, or to itself.
     #[error("{} is a link that leads nowhere; correct or remove it", path.display())]

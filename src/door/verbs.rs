@@ -1,25 +1,23 @@
 //! Each verb's way in: what it takes from the flags, the environment and the place that the program runs in, and how
 //! its answer looks on stdout. What the verb does is in `commands`.
 
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write as _};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cli::{self, ImageDirectory, Invocation, Verb};
+use crate::cli::{self, ImageArgument, Invocation, Verb};
 use crate::commands::rerun::Next;
 use crate::commands::run::Outcome;
 use crate::commands::stop::Stop;
 use crate::commands::{self, Failed};
 use crate::config::rerun::Rerun;
 use crate::config::{
-    self, BuildConfig, Config, ConfigError, DecideConfig, ImageSource, LoadConfig, LookupConfig, PushConfig, Sources,
-    Surroundings, TreeConfig, settings,
+    BuildConfig, Config, ConfigError, DecideConfig, DryRun, ImageSource, LoadConfig, LookupConfig, NamedImage,
+    PushConfig, Sources, Surroundings, TreeConfig, settings,
 };
-use crate::context::checkout::Checkout;
 use crate::engine;
-use crate::names::{HashScheme, ImageName, TaskId};
+use crate::names::{ImageName, TaskId};
 use crate::report::Report;
 
 /// Threads of a stopped job that still wait for bytes are left to the exit after this time.
@@ -29,14 +27,14 @@ const THREADS_MAY_TAKE: Duration = Duration::from_secs(2);
 pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Report) -> Result<String, Failed> {
     let json = sources.switch(&settings::JSON)?;
     match &invocation.verb {
-        Verb::Run => run(sources, json, report),
+        Verb::Run(image) => run(image, sources, json, report),
         Verb::Replay(task) => replay(task, sources, json, report),
         Verb::Rerun(task) => rerun(task, sources, json),
         Verb::Hash(image) => hash(image, sources, json),
         Verb::Context(image) => context(image, sources, json),
         Verb::Lookup(names) => lookup(names, sources, json),
         Verb::Decide(decision) => decide(decision, sources, json),
-        Verb::Build(names) => build(names, sources, json),
+        Verb::Build(names) => build(names, sources, json, report),
         Verb::Push(name) => push(name, sources, json),
         Verb::Tree => tree(sources),
         Verb::Load(source) => load(source, sources, json, report),
@@ -82,11 +80,15 @@ fn in_runtime<T>(work: impl Future<Output = Result<T, Failed>>) -> Result<T, Fai
     outcome
 }
 
-fn run(sources: &Sources, json: bool, report: &Report) -> Result<String, Failed> {
-    let config = Config::read(sources, &surroundings())?;
+fn run(image: &ImageArgument, sources: &Sources, json: bool, report: &Report) -> Result<String, Failed> {
+    let around = surroundings();
+    let image = DryRun::read(sources, &around, image.image.as_deref(), &image.args)?;
     let outcome = in_runtime(async {
-        let stop = Stop::listen(config.max_run_time)?;
-        commands::run::run(config, &stop, report).await
+        let stop = Stop::listen(sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get))?;
+        match image {
+            Some(image) => commands::dry_run::dry_run(image, sources, &around, &stop, report).await,
+            None => commands::run::run(Config::read(sources, &around)?, &stop, report).await,
+        }
     })?;
     tell(&outcome, json)
 }
@@ -148,22 +150,30 @@ fn tell(outcome: &Outcome, json: bool) -> Result<String, Failed> {
     Ok(answer(json, &value, &outcome.identity.tag))
 }
 
-fn hash(image: &ImageDirectory, sources: &Sources, json: bool) -> Result<String, Failed> {
-    let (checkout, args) = directory_settings(image, sources)?;
-    let scheme: HashScheme = sources.parse_or_default(&settings::SCHEME)?;
-    let hash = commands::hash::hash(&checkout, &absolute(&image.path), scheme, &args)?;
-    if let Some(out) = sources.parse::<PathBuf>(&settings::OUT)? {
-        std::fs::write(&out, format!("{hash}\n")).map_err(|source| Failed::Write { path: out, source })?;
-    }
-    Ok(answer(json, &serde_json::json!({ "hash": hash, "scheme": scheme }), &hash.to_string()))
+fn hash(image: &ImageArgument, sources: &Sources, json: bool) -> Result<String, Failed> {
+    let image = named_image(image, sources)?;
+    let out = sources.parse::<PathBuf>(&settings::OUT)?;
+    let hash = commands::hash::hash(&image, out.as_deref())?;
+    Ok(answer(json, &serde_json::json!({ "hash": hash, "scheme": image.scheme }), &hash.to_string()))
 }
 
-fn context(image: &ImageDirectory, sources: &Sources, json: bool) -> Result<String, Failed> {
-    let (checkout, args) = directory_settings(image, sources)?;
-    let out: PathBuf = sources.require(&settings::OUT, "the context needs a place")?;
-    let scheme: HashScheme = sources.parse_or_default(&settings::SCHEME)?;
-    let hash = commands::context::context(&checkout, &absolute(&image.path), scheme, &args, &out)?;
+fn context(image: &ImageArgument, sources: &Sources, json: bool) -> Result<String, Failed> {
+    let image = named_image(image, sources)?;
+    if sources.switch(&settings::LIST)? {
+        let files = commands::context::list(&image)?;
+        let lines: Vec<_> = files.iter().map(ToString::to_string).collect();
+        return Ok(answer(json, &serde_json::json!({ "files": files }), &lines.join("\n")));
+    }
+    let why = "the context needs a place; or see what goes in with --list";
+    let out: PathBuf = sources.require(&settings::OUT, why)?;
+    let hash = commands::context::context(&image, &out)?;
     Ok(answer(json, &serde_json::json!({ "hash": hash, "file": out }), &hash.to_string()))
+}
+
+/// The image that `hash` and `context` are about.
+fn named_image(image: &ImageArgument, sources: &Sources) -> Result<NamedImage, ConfigError> {
+    let scheme = sources.parse_or_default(&settings::SCHEME)?;
+    NamedImage::read(sources, &surroundings(), image.image.as_deref().unwrap_or_default(), &image.args, scheme)
 }
 
 fn lookup(names: &[ImageName], sources: &Sources, json: bool) -> Result<String, Failed> {
@@ -177,11 +187,11 @@ fn lookup(names: &[ImageName], sources: &Sources, json: bool) -> Result<String, 
     Ok(answer(json, &value, &lines.join("\n")))
 }
 
-fn build(names: &[ImageName], sources: &Sources, json: bool) -> Result<String, Failed> {
+fn build(names: &[ImageName], sources: &Sources, json: bool, report: &Report) -> Result<String, Failed> {
     let config = BuildConfig::read(sources, &surroundings())?;
     let images = in_runtime(async {
         let stop = Stop::listen(None)?;
-        commands::build::build(config, names, &stop).await
+        commands::build::build(config, names, &stop, report).await
     })?;
     let value = serde_json::to_value(&images).map_err(|error| Failed::Bug(error.to_string()))?;
     let asked_for = names.iter().filter_map(|name| images.iter().find(|image| image.name == *name));
@@ -272,18 +282,4 @@ fn compare(file: &Path, other: &Path, json: bool) -> Result<String, Failed> {
 
 fn answer(json: bool, value: &serde_json::Value, text: &str) -> String {
     if json { format!("{value}\n") } else { format!("{text}\n") }
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
-/// The repository and the preprocessing arguments of an image directory.
-fn directory_settings(
-    image: &ImageDirectory,
-    sources: &Sources,
-) -> Result<(Checkout, BTreeMap<String, String>), ConfigError> {
-    let mut args = config::dockerfile_args(sources)?;
-    args.extend(image.args.iter().cloned());
-    Ok((config::checkout(sources, &image.path)?, args))
 }

@@ -59,6 +59,10 @@ impl Plan {
 
     /// Who builds, as a part of names in the engine.
     pub(super) fn builder(&self) -> &str {
-        self.task.as_ref().map_or("dry-run", |task| task.task_id.as_str())
+        match (&self.dry_run, &self.task) {
+            (Some(dry_run), _) => dry_run,
+            (None, Some(task)) => task.task_id.as_str(),
+            (None, None) => "no-task",
+        }
     }
 }

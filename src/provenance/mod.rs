@@ -112,10 +112,9 @@ fn external(made: &Made) -> ExternalParameters {
         ContextSource::Url(url) => Source::Url(url.to_string()),
         // Where on somebody's machine it was is nobody's business.
         ContextSource::File(path) => Source::File(path.file_name().unwrap_or_default().to_string_lossy().into_owned()),
-        ContextSource::Directory { checkout, directory } => {
-            let within = directory
-                .strip_prefix(&checkout.root)
-                .unwrap_or_else(|_| directory.file_name().map_or(directory, Path::new));
+        ContextSource::Directory { checkout, directory, .. } => {
+            let within = checkout.root.as_ref().and_then(|root| directory.strip_prefix(root).ok());
+            let within = within.unwrap_or_else(|| directory.file_name().map_or(directory, Path::new));
             Source::Directory(within.display().to_string())
         }
     };

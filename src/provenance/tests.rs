@@ -49,6 +49,7 @@ fn plan(source: ContextSource, task: bool) -> Plan {
         },
         index: "index".parse().unwrap(),
         index_hash: task.then(|| hash("index")),
+        dry_run: None,
         reproducible: task.then_some(1_451_606_400),
     }
 }
@@ -212,6 +213,7 @@ fn what_the_specifications_require_is_always_there() {
     let directory = ContextSource::Directory {
         checkout: Path::new("/home/me/tree").into(),
         directory: "/home/me/tree/docker/x".into(),
+        args: BTreeMap::new(),
     };
     let url = "https://me:pw@example.com/x.tar.gz?X-Amz-Signature=1".parse().unwrap();
     let plans = [

@@ -7,6 +7,7 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use tokio::task::spawn_blocking;
+use tracing::debug;
 
 use super::{Finished, PublishError, Published, Stored};
 use crate::build_log;
@@ -14,16 +15,25 @@ use crate::config::{Output, Owner};
 use crate::image_archive::ArchiveError;
 use crate::names::ArtifactName;
 use crate::plan::{Companion, Publication};
-use crate::scratch::{Draft, Scratch};
+use crate::scratch::{self, Draft, Scratch};
 
 /// What a dry run writes beside the archive.
 const PUBLISH_JSON: &str = "publish.json";
 
+/// The build's output, which is there after a failed build too.
+const BUILD_LOG: &str = "build.log";
+
+/// What keeps a directory that a dry run has made out of the checkout that it is in.
+const GITIGNORE: &str = ".gitignore";
+
+/// How many directories somebody else may remove before ours is locked. Each takes a coincidence.
+const ATTEMPTS: u32 = 10;
+
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
 
-/// A folder that gets an archive and what belongs to it. One that was made for nothing, because the run failed,
-/// disappears again.
+/// A folder that gets an archive and what belongs to it. It is this run's alone while the value lives. One that was made
+/// for nothing, because the run failed, disappears again.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -31,47 +41,89 @@ pub struct Folder {
     /// What the archive is called, where that is not the last part of its artifact's name.
     file: Option<String>,
     made: bool,
+    /// None on a file system without locks.
+    _lock: Option<File>,
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        if self.made {
-            // Fails where there is something in it, and should.
+        if self.made && names(&self.path).iter().all(|name| name == GITIGNORE) {
+            let _ = fs::remove_file(self.path.join(GITIGNORE));
             let _ = fs::remove_dir(&self.path);
         }
     }
 }
 
 impl Folder {
-    /// The folder of a dry run, without an earlier one's word about an image that is about to be replaced.
-    pub fn for_dry_run(output: Output) -> Result<Self, PublishError> {
-        Self::without(output, PUBLISH_JSON)
+    /// The folder of a dry run, without an earlier one's image and its word about it. Git ignores a folder that is made
+    /// for it.
+    pub fn for_dry_run(output: Output, artifact: &ArtifactName) -> Result<Self, PublishError> {
+        let folder = Self::locked(output)?;
+        let earlier = folder.earlier_archive();
+        let earlier = earlier.as_ref().map_or(artifact.file_name(), ArtifactName::file_name);
+        folder.remove(&[PUBLISH_JSON, artifact.file_name(), earlier])?;
+        if folder.made {
+            let path = folder.path.join(GITIGNORE);
+            fs::write(&path, "*\n").map_err(|source| error(&path, source))?;
+        }
+        Ok(folder)
     }
 
-    /// Makes the folder where it is missing; removes `stale`, and what belongs to an earlier image, where it is there.
-    pub(super) fn without(output: Output, stale: &str) -> Result<Self, PublishError> {
+    /// The folder of a task whose worker uploads what is in it, without an earlier image.
+    pub(super) fn for_payload(output: Output, artifact: &ArtifactName) -> Result<Self, PublishError> {
+        let archive = output.file.clone().unwrap_or_else(|| artifact.file_name().to_owned());
+        let folder = Self::locked(output)?;
+        folder.remove(&[&archive])?;
+        Ok(folder)
+    }
+
+    /// Makes the folder where it is missing; it must be nobody else's.
+    fn locked(output: Output) -> Result<Self, PublishError> {
         let Output { folder: path, owner, file } = output;
-        let made = !path.exists();
-        fs::create_dir_all(&path).map_err(|source| error(&path, source))?;
-        let folder = Self { path, owner, file, made };
+        for _ in 0..ATTEMPTS {
+            let made = !path.exists();
+            fs::create_dir_all(&path).map_err(|source| error(&path, source))?;
+            match scratch::lock(&path) {
+                Ok(Some(lock)) => return Ok(Self { path, owner, file, made, _lock: Some(lock) }),
+                Ok(None) if path.exists() => break,
+                // Another run has made it for nothing, and has removed it.
+                Ok(None) => {}
+                Err(error) => {
+                    debug!("{} cannot be locked: {error}", path.display());
+                    return Ok(Self { path, owner, file, made, _lock: None });
+                }
+            }
+        }
+        Err(PublishError::InUse { path: path.display().to_string() })
+    }
+
+    /// The archive that an earlier dry run wrote, by its own word.
+    fn earlier_archive(&self) -> Option<ArtifactName> {
+        let publication = fs::read(self.path.join(PUBLISH_JSON)).ok()?;
+        let publication: serde_json::Value = serde_json::from_slice(&publication).ok()?;
+        publication["createArtifact"]["name"].as_str()?.parse().ok()
+    }
+
+    /// Removes these files, and all else that belongs to an earlier image, where they are there.
+    fn remove(&self, stale: &[&str]) -> Result<(), PublishError> {
         let besides = ArtifactName::companions();
-        for stale in std::iter::once(stale).chain(besides.iter().map(ArtifactName::file_name)) {
-            let stale = folder.path.join(stale);
+        for stale in stale.iter().copied().chain(besides.iter().map(ArtifactName::file_name)).chain([BUILD_LOG]) {
+            let stale = self.path.join(stale);
             match fs::remove_file(&stale) {
                 Err(source) if source.kind() != ErrorKind::NotFound => return Err(error(&stale, source)),
                 _ => {}
             }
         }
-        if folder.owner.is_some() {
+        if self.owner.is_some() {
             // Who may not give files away learns it before the build and not after.
-            let probe = Scratch::new_in(&folder.path).map_err(|source| error(&folder.path, source))?;
-            folder.give(probe.path(), &folder.path)?;
+            let probe = Scratch::new_in(&self.path).map_err(|source| error(&self.path, source))?;
+            self.give(probe.path(), &self.path)?;
         }
-        Ok(folder)
+        Ok(())
     }
 
     pub(super) fn publish_log(&self, log: &build_log::Finished) -> Result<(), PublishError> {
-        self.take_in(&log.path, "build.log").map(drop)
+        self.take_in(&log.path, BUILD_LOG).map(drop)
     }
 
     pub(super) async fn publish(
@@ -138,6 +190,12 @@ impl Folder {
     }
 }
 
+/// What is in a folder.
+fn names(folder: &Path) -> Vec<std::ffi::OsString> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).collect()
+}
+
 fn error(path: &Path, source: io::Error) -> PublishError {
     PublishError::Folder { path: path.display().to_string(), source }
 }
@@ -148,13 +206,16 @@ mod tests {
 
     use super::*;
 
+    fn dry_run(folder: PathBuf, owner: Option<Owner>) -> Result<Folder, PublishError> {
+        Folder::for_dry_run(Output { folder, owner, file: None }, &"public/image.tar".parse().unwrap())
+    }
+
     #[test]
     fn who_may_not_give_files_away_learns_it_at_once() {
         let parent = tempfile::tempdir().unwrap();
         let we = fs::metadata(parent.path()).unwrap().uid();
         let (folder, owner) = (parent.path().join("out"), Owner { uid: we + 1, gid: 1 });
-        let made = Folder::for_dry_run(Output { folder: folder.clone(), owner: Some(owner), file: None });
-        match made.map_err(|error| error.to_string()) {
+        match dry_run(folder.clone(), Some(owner)).map_err(|error| error.to_string()) {
             Ok(_) => assert_eq!(we, 0, "only root may"),
             Err(error) => assert!(we != 0 && error.contains(&format!("belong to {owner}")), "{error}"),
         }
@@ -164,21 +225,37 @@ mod tests {
     #[test]
     fn only_what_was_made_for_nothing_disappears() {
         let parent = tempfile::tempdir().unwrap();
-        let output = |name: &str| Output { folder: parent.path().join(name), owner: None, file: None };
-        drop(Folder::for_dry_run(output("a/b")).unwrap());
-        assert!(!parent.path().join("a/b").exists());
-        fs::create_dir(parent.path().join("c")).unwrap();
-        fs::write(parent.path().join("c/publish.json"), "{}").unwrap();
-        drop(Folder::for_dry_run(output("c")).unwrap());
-        assert_eq!(
-            fs::read_dir(parent.path().join("c")).unwrap().count(),
-            0,
-            "the folder was there, its word is stale"
-        );
-        let folder = Folder::for_dry_run(output("d")).unwrap();
-        fs::write(parent.path().join("e"), "an image").unwrap();
-        let moved = folder.take_in(&parent.path().join("e"), "image.tar").unwrap();
+        let at = |name: &str| parent.path().join(name);
+        drop(dry_run(at("a/b"), None).unwrap());
+        assert!(!at("a/b").exists());
+        fs::create_dir(at("c")).unwrap();
+        let earlier = r#"{"createArtifact": {"name": "public/image.tar.zst"}}"#;
+        for (name, text) in [("publish.json", earlier), ("image.tar", ""), ("image.tar.zst", ""), ("build.log", "")] {
+            fs::write(at("c").join(name), text).unwrap();
+        }
+        fs::write(at("c/mine"), "").unwrap();
+        drop(dry_run(at("c"), None).unwrap());
+        assert_eq!(names(&at("c")), ["mine"], "the folder was there, what an earlier run wrote is stale");
+        let folder = dry_run(at("d"), None).unwrap();
+        fs::write(at("e"), "an image").unwrap();
+        let moved = folder.take_in(&at("e"), "image.tar").unwrap();
         drop(folder);
         assert_eq!(fs::read(moved).unwrap(), b"an image");
+        assert_eq!(fs::read(at("d/.gitignore")).unwrap(), b"*\n");
+    }
+
+    #[test]
+    fn a_folder_is_one_runs_at_a_time() {
+        let parent = tempfile::tempdir().unwrap();
+        let at = |name: &str| parent.path().join(name);
+        let first = dry_run(at("out"), None).unwrap();
+        fs::write(at("out/image.tar"), "of the first").unwrap();
+        let second = dry_run(at("out"), None).unwrap_err().to_string();
+        assert!(second.starts_with("another run writes to ") && second.contains("--output"), "{second}");
+        assert_eq!(fs::read(at("out/image.tar")).unwrap(), b"of the first");
+        drop(dry_run(at("other"), None).unwrap());
+        drop(first);
+        drop(dry_run(at("out"), None).unwrap());
+        assert!(!at("out/image.tar").exists());
     }
 }

@@ -161,6 +161,12 @@ pub enum PublishError {
         #[source]
         source: std::io::Error,
     },
+    /// Another run has the folder.
+    #[error("another run writes to {path}; wait until it is done, or give this one another --output")]
+    InUse {
+        /// The folder.
+        path: String,
+    },
     /// The archive cannot be put together.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -191,7 +197,9 @@ impl Failure for PublishError {
             }
             Self::NotIndexed { .. } | Self::KeptByExpired { .. } | Self::Over { .. } => Another::IsUseless,
             Self::TooLarge { .. } | Self::ObjectNotCreated(_) | Self::ObjectLeft { .. } => Another::IsUseless,
-            Self::StorageChanged | Self::Folder { .. } | Self::Archive(_) | Self::Owner { .. } => Another::IsUseless,
+            Self::StorageChanged | Self::Folder { .. } | Self::Archive(_) | Self::Owner { .. } | Self::InUse { .. } => {
+                Another::IsUseless
+            }
         }
     }
 }

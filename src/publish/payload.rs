@@ -18,8 +18,7 @@ impl Payload {
     /// Makes the folder ready. The worker uploads what it finds there, also after a failed run: an archive of an earlier
     /// one must not be taken for this one's.
     pub fn new(output: Output, artifact: &ArtifactName) -> Result<Self, PublishError> {
-        let archive = output.file.clone().unwrap_or_else(|| artifact.file_name().to_owned());
-        Ok(Self { folder: Folder::without(output, &archive)? })
+        Ok(Self { folder: Folder::for_payload(output, artifact)? })
     }
 
     pub(super) fn publish_log(&self, log: &build_log::Finished) -> Result<(), PublishError> {

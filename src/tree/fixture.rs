@@ -37,11 +37,16 @@ impl Files {
 /// The tree without a `kind.yml`.
 pub(super) fn read(root: &Path, images_dir: Option<&Path>) -> Result<Tree, TreeError> {
     let images_dirs = images_dir.into_iter().map(Path::to_owned).collect();
-    Tree::open(&ImagesPlace { checkout: root.into(), images_dirs, kinds: Some(Vec::new()) })
+    Tree::open(&ImagesPlace { checkout: root.into(), images_dirs, kinds: Some(Vec::new()), ..ImagesPlace::default() })
 }
 
 /// The tree with a `kind.yml`.
 pub(super) fn with_kind(root: &Path, images_dir: Option<&Path>, kind: &Path) -> Result<Tree, TreeError> {
     let images_dirs = images_dir.into_iter().map(Path::to_owned).collect();
-    Tree::open(&ImagesPlace { checkout: root.into(), images_dirs, kinds: Some(vec![kind.to_owned()]) })
+    Tree::open(&ImagesPlace {
+        checkout: root.into(),
+        images_dirs,
+        kinds: Some(vec![kind.to_owned()]),
+        ..ImagesPlace::default()
+    })
 }

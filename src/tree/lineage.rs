@@ -102,7 +102,7 @@ impl Tree {
 
     /// The context of an image, its files found and not yet read.
     pub fn context(&self, image: &Image, scheme: HashScheme) -> Result<Context, TreeError> {
-        Ok(Context::collect(self.checkout(), &image.directory, &image.args, scheme)?)
+        Ok(Context::collect(self.checkout(), &image.directory, &image.args, scheme)?.within(&self.limits)?)
     }
 
     /// The family, each with its parent.

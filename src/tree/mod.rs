@@ -28,9 +28,11 @@ use serde_json::Value;
 use crate::config::ImagesPlace;
 use crate::context::checkout::Checkout;
 use crate::context::collect::CollectError;
+use crate::context::intake::Limits;
 use crate::dockerfile::base_images::Recipe;
 use crate::dockerfile::preprocess::Dockerfile;
 use crate::names::{ImageName, RepoPath};
+use crate::plan::ContextLimits;
 use kind::Kind;
 pub use listed::KindProblem;
 use listed::Listed;
@@ -48,6 +50,7 @@ const USUAL_PLACES: [&str; 2] = ["testing/docker", "taskcluster/docker"];
 /// error when that one is asked for.
 #[derive(Debug)]
 pub struct Tree {
+    root: PathBuf,
     checkout: Checkout,
     /// The directories that hold the image directories; an image is taken from the first that has it.
     images_roots: Vec<PathBuf>,
@@ -56,6 +59,8 @@ pub struct Tree {
     images: BTreeMap<ImageName, Entry>,
     /// Directories of the images roots that are no image directories, with their paths.
     others: BTreeMap<String, PathBuf>,
+    /// How large a context may be.
+    limits: Limits,
     /// What a task graph says of packages.
     packages: PackageDigests,
 }
@@ -100,19 +105,21 @@ impl Tree {
     /// a Dockerfile.
     pub fn open(place: &ImagesPlace) -> Result<Self, TreeError> {
         // What is relative to the current directory would be taken for relative to the root further down.
-        let unreadable = |error| TreeError::Read { path: place.checkout.root.clone(), error };
-        let checkout = place.checkout.at(std::path::absolute(&place.checkout.root).map_err(unreadable)?);
-        let root = &checkout.root;
-        let kinds = place.kinds.clone().unwrap_or_else(|| kind::usual(root));
-        let kinds: Vec<_> = kinds.iter().map(|file| kind::read(file, root)).collect::<Result<_, _>>()?;
+        let root = place.checkout.root.clone().unwrap_or_default();
+        let root = std::path::absolute(&root).map_err(|error| TreeError::Read { path: root, error })?;
+        let checkout = place.checkout.at(Some(root.clone()));
+        let kinds = place.kinds.clone().unwrap_or_else(|| kind::usual(&root));
+        let kinds: Vec<_> = kinds.iter().map(|file| kind::read(file, &root)).collect::<Result<_, _>>()?;
         for kind in &kinds {
-            kind.warn_of_what_is_not_run(root);
+            kind.warn_of_what_is_not_run(&root);
         }
-        let images_roots = images_roots(root, &place.images_dirs, &kinds)?;
+        let images_roots = images_roots(&root, &place.images_dirs, &kinds)?;
         let directories = Directories::read(&images_roots)?;
         let others = directories.others;
+        let ContextLimits { max_bytes, max_entries } = place.limits;
+        let limits = Limits { max_bytes, max_entries, ..Limits::default() };
         let (kinds_read, images, packages) = (Vec::new(), BTreeMap::new(), PackageDigests::new());
-        let mut tree = Self { checkout, images_roots, kinds: kinds_read, images, others, packages };
+        let mut tree = Self { root, checkout, images_roots, kinds: kinds_read, images, others, packages, limits };
         for kind in kinds {
             tree.add_kind(kind);
         }
@@ -176,7 +183,7 @@ impl Tree {
     /// The repository's root, which `# %include` is relative to.
     #[must_use]
     pub fn root(&self) -> &Path {
-        &self.checkout.root
+        &self.root
     }
 
     /// Where the files of an image in a registry are, VERSION for example.
@@ -206,6 +213,15 @@ impl Tree {
                 Err(TreeError::SeveralImages { directory: self.shown(&real), names })
             }
         }
+    }
+
+    /// The same tree, where somebody gives an image arguments that win over its own.
+    #[must_use]
+    pub fn with_args(mut self, name: &ImageName, args: BTreeMap<String, String>) -> Self {
+        if let Some(Entry::Built(image) | Entry::Unlisted(image)) = self.images.get_mut(name) {
+            image.args.extend(args);
+        }
+        self
     }
 
     /// The images that are made from a directory.

@@ -1,11 +1,11 @@
 //! Which verb takes which settings. What a setting is stands in the table above; what a verb takes besides is `cli`'s.
 
 use super::{
-    ACCESS_TOKEN, ARTIFACT_NAME, BUILDER, CALL_TIMEOUT, CENTRAL, CERTIFICATE, CLIENT_ID, CONTEXTS, DECISION_TASK,
-    DENY_SECRET_ARGS, DOCKER_BUILD_NETWORK, DOCKER_CONFIG, DOCKER_HOST, DOT, ENGINE, FORCE, IMAGES_DIR, INDEX, KIND,
-    LONGEST_PAUSE, NO_CACHE, NO_FOLLOW, OFFLINE, OUT, PIN, PROJECT, PROXY_URL, PUSH, PUSHDATE, REPLACE, ROOT, ROOT_URL,
-    RUN, RUN_TASK, SCHEME, SECRET, SILENCE, Setting, TAG, TASK_TEMPLATE, TRIES, VALUES, WITH_PARENTS, WORK_DIR, YES,
-    ZSTD_LEVEL,
+    ACCESS_TOKEN, ARTIFACT_NAME, BUILDER, CALL_TIMEOUT, CENTRAL, CERTIFICATE, CLIENT_ID, CONTEXT_MAX_BYTES,
+    CONTEXT_MAX_ENTRIES, CONTEXTS, DECISION_TASK, DENY_SECRET_ARGS, DOCKER_BUILD_NETWORK, DOCKER_CONFIG, DOCKER_HOST,
+    DOT, ENGINE, FORCE, IMAGES_DIR, INDEX, KIND, LIST, LONGEST_PAUSE, NO_CACHE, NO_FOLLOW, OFFLINE, OUT, PARENT, PIN,
+    PROJECT, PROXY_URL, PUSH, PUSHDATE, REPLACE, ROOT, ROOT_URL, RUN, RUN_TASK, SCHEME, SECRET, SILENCE, Setting, TAG,
+    TASK_TEMPLATE, TRIES, VALUES, WITH_PARENTS, WORK_DIR, YES, ZSTD_LEVEL,
 };
 
 /// Settings that are taken together.
@@ -13,6 +13,8 @@ type Taken = &'static [&'static Setting];
 
 /// Where the images of a repository are.
 const PLACE: Taken = &[&ROOT, &RUN_TASK, &IMAGES_DIR, &KIND];
+/// What a context may have.
+const LIMITS: Taken = &[&CONTEXT_MAX_BYTES, &CONTEXT_MAX_ENTRIES];
 /// Where images are looked up.
 const INDEXED: Taken = &[&PROJECT, &CENTRAL, &ARTIFACT_NAME];
 /// How calls are made.
@@ -26,18 +28,19 @@ const PUSHING: Taken = &[&FORCE, &PIN, &DOCKER_CONFIG];
 
 /// Every verb that has settings, with them.
 pub const VERBS: &[(&str, &[Taken])] = &[
-    ("run", &[RUN]),
+    ("run", &[RUN, &[&IMAGES_DIR, &KIND, &PARENT]]),
     ("replay", &[RUN]),
     ("rerun", &[&[&YES, &NO_FOLLOW, &LONGEST_PAUSE], ACCESS, PATIENCE]),
-    ("hash", &[&[&ROOT, &RUN_TASK, &SCHEME, &OUT]]),
-    ("context", &[&[&ROOT, &RUN_TASK, &SCHEME, &OUT]]),
-    ("lookup", &[PLACE, &[&SCHEME], INDEXED, &[&INDEX], ACCESS, PATIENCE]),
+    ("hash", &[PLACE, LIMITS, &[&SCHEME, &OUT]]),
+    ("context", &[PLACE, LIMITS, &[&SCHEME, &LIST, &OUT]]),
+    ("lookup", &[PLACE, LIMITS, &[&SCHEME], INDEXED, &[&INDEX], ACCESS, PATIENCE]),
     // Its --index is a route; the prefix of the routes has its variable and its key only.
-    ("load", &[PLACE, &[&SCHEME], INDEXED, &[&TAG, &REPLACE], ACCESS, PATIENCE, MACHINE]),
+    ("load", &[PLACE, LIMITS, &[&SCHEME], INDEXED, &[&TAG, &REPLACE], ACCESS, PATIENCE, MACHINE]),
     (
         "decide",
         &[
             PLACE,
+            LIMITS,
             &[&PUSHDATE, &DECISION_TASK, &CONTEXTS, &TASK_TEMPLATE, &VALUES, &OFFLINE, &OUT],
             INDEXED,
             &[&INDEX, &ZSTD_LEVEL],
@@ -49,15 +52,19 @@ pub const VERBS: &[(&str, &[Taken])] = &[
         "build",
         &[
             PLACE,
-            &[&SCHEME, &WITH_PARENTS, &NO_CACHE, &PUSH],
+            LIMITS,
+            &[&SCHEME, &WITH_PARENTS, &PARENT, &NO_CACHE, &PUSH],
             PUSHING,
-            &[&DOCKER_BUILD_NETWORK, &BUILDER, &SECRET, &DENY_SECRET_ARGS, &ROOT_URL, &WORK_DIR],
+            &[&DOCKER_BUILD_NETWORK, &BUILDER, &SECRET, &DENY_SECRET_ARGS, &WORK_DIR],
+            INDEXED,
+            &[&INDEX],
+            ACCESS,
             MACHINE,
             PATIENCE,
         ],
     ),
     ("push", &[PLACE, PUSHING, MACHINE, PATIENCE]),
-    ("tree", &[PLACE, &[&SCHEME, &DOT]]),
+    ("tree", &[PLACE, LIMITS, &[&SCHEME, &DOT]]),
 ];
 
 /// The settings that a verb takes.

@@ -1,0 +1,425 @@
+//! What somebody has on a laptop is what CI has: one hash for an image whoever asks and from wherever, the same refusals,
+//! the parent that CI would take, and nothing on the way that changes the next hash.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::decide::world::{GIVEN, task_id};
+use crate::harness::{
+    Finished, Job, PROJECT, Program, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine,
+    installed, path, program,
+};
+use crate::stand_in::{Options, StandIn};
+
+const SHELL: &str = "SHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
+
+/// A taskgraph project: an image with arguments and a definition of its own, a child, a grandchild.
+struct Project {
+    root: TempDir,
+    mark: &'static str,
+}
+
+impl Project {
+    /// Its images' names begin with the mark.
+    fn new(mark: &'static str) -> Self {
+        let project = Self { root: TempDir::with_prefix("repository-").unwrap(), mark };
+        std::fs::create_dir(project.at(".hg")).unwrap();
+        let docker = |file: &str| format!("taskcluster/docker/{file}");
+        let busybox = format!("COPY topsrcdir/tools/busybox /bin/busybox\n{SHELL}");
+        let base = format!(
+            "# %ARG FLAVOUR\nFROM scratch\nENV TEST={mark}\n# %include tools/busybox\n{busybox}RUN echo $FLAVOUR > /flavour\n"
+        );
+        project.write(&docker("shared/Dockerfile"), &base);
+        let child = format!("FROM $DOCKER_IMAGE_PARENT\n{SHELL}RUN echo child >> /flavour\n");
+        project.write(&docker(&format!("{mark}-child/Dockerfile")), &child);
+        let grandchild = format!(
+            "ARG DOCKER_IMAGE_PARENT={mark}-child\nFROM $DOCKER_IMAGE_PARENT\n{SHELL}CMD [\"/bin/busybox\", \"cat\", \"/flavour\"]\n"
+        );
+        project.write(&docker(&format!("{mark}-grandchild/Dockerfile")), &grandchild);
+        let kind = format!(
+            "tasks:\n  {mark}-base: {{definition: shared, args: {{FLAVOUR: sweet}}}}\n  {mark}-child: {{parent: {mark}-base}}\n  {mark}-grandchild: {{}}\n"
+        );
+        project.write("taskcluster/kinds/docker-image/kind.yml", &kind);
+        std::fs::create_dir_all(project.at("tools")).unwrap();
+        std::fs::copy("/bin/busybox", project.at("tools/busybox")).expect("busybox-static; run scripts/test");
+        project
+    }
+
+    fn at(&self, file: &str) -> PathBuf {
+        self.root.path().join(file)
+    }
+
+    fn write(&self, file: &str, content: &str) {
+        std::fs::create_dir_all(self.at(file).parent().unwrap()).unwrap();
+        std::fs::write(self.at(file), content).unwrap();
+    }
+
+    fn names(&self) -> [String; 3] {
+        ["base", "child", "grandchild"].map(|name| format!("{}-{name}", self.mark))
+    }
+
+    /// Calls the program in a directory of the project.
+    fn call(&self, directory: &str, arguments: &[&str]) -> Finished {
+        call(&self.at(directory), arguments, &[])
+    }
+}
+
+fn call(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
+    started(directory, arguments, environment).finish()
+}
+
+fn started(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Program {
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let mut program = program(arguments.iter().copied(), environment);
+    program.command.current_dir(directory);
+    program
+}
+
+fn json_of(finished: &Finished) -> Value {
+    finished.assert_succeeds();
+    serde_json::from_str(&finished.stdout).unwrap()
+}
+
+fn signal(process: u32, signal: &str) {
+    let sent = Command::new("kill").args([&format!("-{signal}"), &process.to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+fn remove_images(mark: &str) {
+    let names = docker_says(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    let mut ours: Vec<_> = names.lines().filter(|name| name.contains(mark) && !name.contains("<none>")).collect();
+    ours.sort_by_key(|name| std::cmp::Reverse(name.len()));
+    docker(&[&["rmi", "--force"][..], &ours].concat());
+}
+
+#[test]
+fn an_image_has_one_hash_wherever_one_asks() {
+    let project = Project::new("laptop-hash");
+    let [base, child, grandchild] = project.names();
+    let task = |image: &str| {
+        let image = format!("{{{{#task_id_for_image}}}}{image}{{{{/task_id_for_image}}}}");
+        json!({ "taskId": task_id(&image), "task": { "payload": { "image": image } } })
+    };
+    let graph = json!({ "tasks": [task(&base), task(&child), task(&grandchild)] });
+    project.write("graph.json", &graph.to_string());
+    let decide = ["decide", "../graph.json", "--offline", "--json", "--contexts", "../contexts", "--project", "try"];
+    let given =
+        ["--value", "owner=a@example.com", "--value", "revision=abcdef", "--value", "source=https://example.com"];
+    let decided = project.call("tools", &[&decide[..], &GIVEN, &given].concat());
+    let decided = json_of(&decided);
+    let mut index_hashes = BTreeMap::new();
+    for image in decided["images"].as_array().unwrap() {
+        let name = image["name"].as_str().unwrap();
+        index_hashes.insert(name.to_owned(), image["hash"].clone());
+        let context = image["contextHash"].as_str().unwrap();
+        for directory in ["", "tools", "taskcluster/docker/shared"] {
+            let hash = project.call(directory, &["hash", name]);
+            assert_eq!(hash.stdout, format!("{context}\n"), "{name} in {directory:?}: {}", hash.stderr);
+        }
+        let file = project.at("context.tar.gz");
+        let packed = project.call("tools", &["context", name, "-o", path(&file)]);
+        assert_eq!(packed.stdout, format!("{context}\n"), "{}", packed.stderr);
+        let definition = if name == base { "shared" } else { name };
+        let elsewhere = tempfile::tempdir().unwrap();
+        let by_path = project.at("taskcluster/docker").join(definition);
+        let hash = call(elsewhere.path(), &["hash", path(&by_path)], &[]);
+        assert_eq!(hash.stdout, format!("{context}\n"), "by path: {}", hash.stderr);
+        let hash = call(&by_path, &["hash", "."], &[]);
+        assert_eq!(hash.stdout, format!("{context}\n"), "in the directory: {}", hash.stderr);
+    }
+    assert_eq!(index_hashes.len(), 3);
+    // Who gives an argument wins over the kind.yml.
+    let other = project.call("", &["hash", &base, "--arg", "FLAVOUR=sour"]);
+    assert_ne!(other.stdout, project.call("", &["hash", &base]).stdout);
+    let unknown = project.call("tools", &["hash", "laptop-hash-bass"]);
+    unknown.assert_fails(2, &["unknown image laptop-hash-bass", &base]);
+
+    if !engine() {
+        return;
+    }
+    let built = json_of(&project.call("tools", &["build", &grandchild, "--with-parents", "--json"]));
+    for image in built.as_array().unwrap() {
+        assert_eq!(image["hash"], index_hashes[image["name"].as_str().unwrap()]);
+    }
+    for name in [&base, &grandchild] {
+        let output = project.at("out");
+        let run = ["run", "--dry-run", name, "--json", "--output", path(&output)];
+        let outcome = json_of(&project.call("taskcluster/docker", &run));
+        assert_eq!(outcome["tag"], format!("{name}:{}", index_hashes[name].as_str().unwrap()));
+    }
+    remove_images("laptop-hash");
+}
+
+#[test]
+fn a_dry_runs_parent_is_built_and_never_an_old_one_of_its_name() {
+    if !engine() {
+        return;
+    }
+    let project = Project::new("laptop-parent");
+    let [_, child, grandchild] = project.names();
+    // What somebody built long ago, and what no registry has.
+    json_of(&project.call("", &["build", &child, "--with-parents", "--json"]));
+    project.write(
+        &format!("taskcluster/docker/{child}/Dockerfile"),
+        &format!("FROM $DOCKER_IMAGE_PARENT\n{SHELL}RUN echo new >> /flavour\n"),
+    );
+    let output = project.at("out");
+    let run = ["run", "--dry-run", &grandchild, "--output", path(&output)];
+    let finished = project.call("tools", &run);
+    finished.assert_succeeds();
+    assert!(finished.stderr.contains(&format!("the parent {child} is {child}:latest")), "{}", finished.stderr);
+    docker_says(&["load", "--input", path(&output.join("image.tar"))]);
+    assert_eq!(container_says(&[finished.stdout.trim()]), "sweet\nnew");
+    assert_eq!(std::fs::read_to_string(output.join(".gitignore")).unwrap(), "*\n");
+    // With a deployment it is CI's, and CI has none.
+    let taskcluster = StandIn::start(Options::default());
+    let root_url = [("TASKCLUSTER_ROOT_URL", taskcluster.root_url())];
+    let root_url = root_url.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let finished = call(&project.at("tools"), &run, &root_url);
+    finished.assert_fails(2, &["the index has no image of the parent", &child, PROJECT, "--parent build"]);
+    let build = ["build", &grandchild, "--parent", "index"];
+    call(&project.at(""), &build, &root_url).assert_fails(2, &["no image of the parent", "--parent build"]);
+    project.call("", &build).assert_fails(2, &["TASKCLUSTER_ROOT_URL is not set"]);
+    project
+        .call("", &[&run[..], &["--parent", "ci"]].concat())
+        .assert_fails(2, &["--parent: \"ci\"", "index or build"]);
+    // The parent can be made, with a deployment too.
+    call(&project.at(""), &[&run[..], &["--parent", "build"]].concat(), &root_url).assert_succeeds();
+    remove_images("laptop-parent");
+}
+
+#[test]
+fn a_parent_of_ci_is_taken_from_the_index() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("laptop-index-base", "RUN echo from-ci > /inherited\n");
+    let mut job = Job::new(&repository);
+    job.claim = job.taskcluster.create_task(Job::spec("laptop-index-base"));
+    job.run().assert_succeeds();
+    let directory = repository.root.path().join("testing/docker/laptop-index");
+    std::fs::create_dir(&directory).unwrap();
+    let dockerfile = format!(
+        "ARG DOCKER_IMAGE_PARENT=laptop-index-base\nFROM $DOCKER_IMAGE_PARENT\n{SHELL}RUN cat /inherited\nCMD [\"/bin/busybox\", \"cat\", \"/inherited\"]\n"
+    );
+    std::fs::write(directory.join("Dockerfile"), dockerfile).unwrap();
+    let root_url = job.taskcluster.root_url();
+    let environment = [("TASKCLUSTER_ROOT_URL", root_url.as_str())];
+    let output = repository.root.path().join("out");
+    let run = ["run", "--dry-run", "laptop-index", "--project", "try", "--output", path(&output)];
+    let finished = call(repository.root.path(), &run, &environment);
+    finished.assert_succeeds();
+    assert!(finished.stderr.contains("the parent laptop-index-base is CI's image of task"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("build | from-ci"), "{}", finished.stderr);
+    assert_engine_is_clean("laptop-index");
+
+    let build = ["build", "laptop-index", "--parent", "index", "--json"];
+    let built = json_of(&call(repository.root.path(), &build, &environment));
+    let names: Vec<_> = built.as_array().unwrap().iter().map(|image| image["name"].clone()).collect();
+    assert_eq!(names, ["laptop-index"], "the parent is not built");
+    assert_eq!(finished.stdout.trim(), format!("laptop-index:{}", built[0]["hash"].as_str().unwrap()));
+    assert_eq!(container_says(&["laptop-index:latest"]), "from-ci");
+    remove_images("laptop-index");
+}
+
+#[test]
+fn what_a_task_refuses_is_refused_at_once_with_the_same_words() {
+    let deep = format!("{}/f", vec!["d"; 130].join("/"));
+    let cases: [(&str, &[(&str, &str)], &str); 5] = [
+        ("new\nline", &[], "has a control character"),
+        (&deep, &[], "lies below more than 128 directories"),
+        ("a", &[("CONTEXT_MAX_ENTRIES", "1")], "is one entry more than the 1 that a context may have"),
+        ("large", &[("CONTEXT_MAX_BYTES", "20480")], "brings the context above 20480 bytes"),
+        ("a", &[("CONTEXT_MAX_BYTES", "4096")], "the context has more than 4096 bytes"),
+    ];
+    for (file, limits, words) in cases {
+        let repository = Repository::bare("laptop-refused", "FROM scratch\n");
+        let file_path = repository.directory().join(file);
+        std::fs::create_dir_all(file_path.parent().unwrap()).unwrap();
+        std::fs::write(&file_path, vec![b'x'; if file == "large" { 30_000 } else { 1 }]).unwrap();
+        let call = |arguments: &[&str], more: &[(&str, &str)]| {
+            call(repository.root.path(), arguments, &[limits, more].concat())
+        };
+        let out = repository.root.path().join("context.tar.gz");
+        call(&["hash", "laptop-refused"], &[]).assert_fails(10, &[words, "context from"]);
+        call(&["context", "laptop-refused", "-o", path(&out)], &[]).assert_fails(10, &[words]);
+        assert!(!out.exists());
+        call(&["build", "laptop-refused"], &[]).assert_fails(10, &[words]);
+        let tree = call(&["tree"], &[]);
+        assert_eq!(tree.code, 10, "{}", tree.stderr);
+        assert!(tree.stdout.contains(words) || tree.stderr.contains(words), "{}{}", tree.stdout, tree.stderr);
+        // What a task says to such a context, made by a program that takes everything.
+        let tar = repository.root.path().join("by-tar.tar");
+        let made = Command::new("tar")
+            .args(["--create", "--format=gnu", "--file", path(&tar), "--directory", path(&repository.directory())])
+            .args(["--blocking-factor=20", "--no-recursion", "Dockerfile", file])
+            .status();
+        assert!(made.unwrap().success());
+        let said = call(
+            &["run", "--dry-run", "--context", path(&tar), "--project", "try"],
+            &[("IMAGE_NAME", "laptop-refused")],
+        );
+        // Only with an engine a dry run comes so far.
+        if engine() {
+            said.assert_fails(10, &[words]);
+        }
+    }
+}
+
+#[test]
+fn an_image_directory_outside_of_checkouts_needs_no_root() {
+    let top = tempfile::tempdir().unwrap();
+    let directory = top.path().join("alone");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("Dockerfile"), "FROM scratch\nENV TEST=laptop-alone\nCOPY Dockerfile /\n").unwrap();
+    let hash = call(top.path(), &["hash", "alone"], &[]);
+    hash.assert_succeeds();
+    assert_eq!(call(&directory, &["hash", "."], &[]).stdout, hash.stdout);
+    let with_root = ["hash", "alone", "--root", path(top.path()), "--images-dir", "."];
+    assert_eq!(call(top.path(), &with_root, &[]).stdout, hash.stdout);
+    call(top.path(), &["hash", "nobody"], &[]).assert_fails(2, &["IMAGE_WORKER_ROOT is not set", "checkout"]);
+    call(top.path(), &["hash", "alone", "--scheme", "contents"], &[]).assert_fails(2, &["IMAGE_WORKER_ROOT"]);
+    if engine() {
+        let run = call(top.path(), &["run", "--dry-run", "--context", "alone", "--json"], &[]);
+        let outcome = json_of(&run);
+        assert_eq!(outcome["tag"], format!("alone:{}", hash.stdout.trim()));
+        assert!(run.stderr.contains("PROJECT is not set"), "{}", run.stderr);
+    }
+    std::fs::write(directory.join("Dockerfile"), "FROM scratch\n# %include tools/x\n").unwrap();
+    for arguments in [&["hash", "alone"][..], &["context", "alone", "-o", "c.tar.gz"], &["run", "--dry-run", "./alone"]]
+    {
+        if arguments[0] != "run" || engine() {
+            call(top.path(), arguments, &[]).assert_fails(2, &["line 2", "# %include tools/x", "--root DIR"]);
+        }
+    }
+}
+
+#[test]
+fn what_is_written_stays_out_of_the_image_directory() {
+    let repository = Repository::bare("laptop-inside", "FROM scratch\n");
+    let directory = repository.directory();
+    let inside = directory.join("out/deep");
+    let refused = [path(&inside), path(&directory), "is inside the image directory"];
+    let hash = repository.hash(image_worker::names::HashScheme::Tar);
+    for arguments in [
+        &["run", "--dry-run", "laptop-inside", "--output", path(&inside)][..],
+        &["run", "--dry-run", "--context", path(&directory), "--output", path(&inside)],
+        &["hash", "laptop-inside", "-o", path(&inside)],
+        &["context", "laptop-inside", "-o", path(&inside)],
+    ] {
+        call(repository.root.path(), arguments, &[]).assert_fails(2, &refused);
+    }
+    // Where somebody works in the image directory, the usual place is inside of it.
+    call(&directory, &["run", "--dry-run", "."], &[]).assert_fails(2, &["image-worker-out", "--output"]);
+    assert_eq!(repository.hash(image_worker::names::HashScheme::Tar), hash, "nothing was written");
+    call(repository.root.path(), &["run", "laptop-inside"], &[]).assert_fails(2, &["laptop-inside", "--dry-run"]);
+    let both = ["run", "--dry-run", "laptop-inside", "--context", "."];
+    call(repository.root.path(), &both, &[]).assert_fails(2, &["--context: ", "laptop-inside", "which of them"]);
+    let arg = ["run", "--dry-run", "--arg", "A=1"];
+    call(repository.root.path(), &arg, &[]).assert_fails(2, &["--arg", "DOCKER_BUILD_ARGS"]);
+}
+
+#[test]
+fn files_that_only_this_checkout_has_are_named() {
+    if !installed("git") {
+        return;
+    }
+    let repository = Repository::bare("laptop-untracked", "FROM scratch\n# %include tools/x\n");
+    let root = repository.root.path();
+    std::fs::remove_dir(root.join(".hg")).unwrap();
+    std::fs::create_dir(root.join("tools")).unwrap();
+    for file in ["tools/x", "testing/docker/laptop-untracked/a b", "testing/docker/laptop-untracked/x.pyc"] {
+        std::fs::write(root.join(file), "x").unwrap();
+    }
+    symlink("a b", repository.directory().join("link")).unwrap();
+    std::fs::write(root.join(".gitignore"), "*.pyc\n").unwrap();
+    let git = |arguments: &[&str]| {
+        let done = Command::new("git").arg("-C").arg(root).args(arguments).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    git(&["init", "--quiet"]);
+    let warning = |count: &str| format!("{count} of the context");
+    let said = call(root, &["hash", "laptop-untracked"], &[]);
+    assert!(said.stderr.contains(&warning("5 files")) && said.stderr.contains("x.pyc"), "{}", said.stderr);
+    git(&["add", "tools", "testing"]);
+    let said = call(root, &["hash", "laptop-untracked"], &[]);
+    let line = said.stderr.lines().find(|line| line.contains("not tracked by git")).expect("a warning");
+    assert!(line.contains(&warning("1 file")) && line.contains("laptop-untracked/x.pyc"), "{line}");
+    git(&["add", "--force", "testing"]);
+    let said = call(root, &["hash", "laptop-untracked"], &[]);
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+    let listed = call(root, &["context", "laptop-untracked", "--list"], &[]);
+    let directory = "testing/docker/laptop-untracked";
+    let lines = [
+        format!("0644\t32\tDockerfile\t{directory}/Dockerfile"),
+        format!("0644\t1\ta b\t{directory}/a b"),
+        format!("0644\t1\tlink\t{directory}/link"),
+        "0644\t1\ttopsrcdir/tools/x\ttools/x".to_owned(),
+        format!("0644\t1\tx.pyc\t{directory}/x.pyc"),
+    ];
+    assert_eq!(listed.stdout.lines().collect::<Vec<_>>(), lines, "{}", listed.stderr);
+    let json = json_of(&call(root, &["context", "laptop-untracked", "--list", "--json"], &[]));
+    let first =
+        json!({ "name": "Dockerfile", "mode": "0644", "size": 32, "source": format!("{directory}/Dockerfile") });
+    assert_eq!(json["files"][0], first);
+    call(root, &["context", "laptop-untracked"], &[]).assert_fails(2, &["IMAGE_WORKER_OUT", "--list"]);
+}
+
+#[test]
+fn a_failed_dry_run_leaves_no_image_of_an_earlier_one() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("laptop-failed", "RUN echo good\n");
+    let output = repository.root.path().join("out");
+    let run = ["run", "--dry-run", "laptop-failed", "--output", path(&output)];
+    call(repository.root.path(), &run, &[]).assert_succeeds();
+    assert!(output.join("image.tar").exists() && output.join("publish.json").exists());
+    let dockerfile = repository.directory().join("Dockerfile");
+    let good = std::fs::read_to_string(&dockerfile).unwrap();
+    std::fs::write(&dockerfile, good.replace("RUN echo good", "RUN exit 3")).unwrap();
+    call(repository.root.path(), &run, &[]).assert_fails(20, &["exit code 3"]);
+    let mut left: Vec<_> = std::fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, [".gitignore", "build.log"]);
+}
+
+#[test]
+fn two_dry_runs_at_once_do_not_touch_each_other() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::new("laptop-two", "RUN echo step\nRUN echo second\n");
+    let (first, second) = (repository.root.path().join("first"), repository.root.path().join("second"));
+    let run = |output: &Path| {
+        let arguments = ["run", "--dry-run", "laptop-two", "--output", path(output)].map(str::to_owned);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        started(repository.root.path(), &arguments, &[])
+    };
+    let mut others = None;
+    let finished = run(&first).finish_when(
+        |said| said.contains("building laptop-two:"),
+        |first_id| {
+            // It goes on when the second is done, and finds all that is its own.
+            signal(first_id, "STOP");
+            let same = run(&first).finish();
+            same.assert_fails(2, &["another run writes to", path(&first), "--output"]);
+            others = Some(run(&second).finish());
+            signal(first_id, "CONT");
+        },
+    );
+    finished.assert_succeeds();
+    let other = others.unwrap();
+    other.assert_succeeds();
+    assert_eq!(finished.stdout, other.stdout);
+    for output in [first, second] {
+        docker_says(&["load", "--input", path(&output.join("image.tar"))]);
+        docker_says(&["rmi", "--force", finished.stdout.trim()]);
+    }
+    assert_engine_is_clean("laptop-two");
+}

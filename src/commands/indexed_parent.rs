@@ -1,0 +1,30 @@
+//! The parent of an image as CI has it: found in the index under the hash that it has in this checkout. Loading it is for
+//! whoever builds from it.
+
+use super::stop::Stop;
+use super::{Failed, lookup};
+use crate::config::LookupConfig;
+use crate::lookup::Found;
+use crate::names::{ArtifactName, ImageName};
+use crate::parent::USUAL_NAMES;
+
+/// Finds the image of a parent, in the central project or in the own one, whatever its artifact is called.
+pub(super) async fn find(config: &LookupConfig, parent: &ImageName, stop: &Stop) -> Result<Found, Failed> {
+    let usual = USUAL_NAMES.iter().filter_map(|name| name.parse::<ArtifactName>().ok());
+    let others = usual.filter(|name| *name != config.artifact);
+    let mut hash = None;
+    for artifact in std::iter::once(config.artifact.clone()).chain(others) {
+        match lookup::find(LookupConfig { artifact, ..config.clone() }, parent, stop).await? {
+            (_, Some(found)) => return Ok(found),
+            (looked_for, None) => hash = Some(looked_for),
+        }
+    }
+    let projects = match &config.project {
+        Some(project) if *project != config.central => format!("in {} and {project}", config.central),
+        _ => format!("in {}", config.central),
+    };
+    match hash {
+        Some(hash) => Err(Failed::NotIndexed { parent: parent.clone(), hash, projects }),
+        None => Err(Failed::Bug(format!("{parent} was not looked up"))),
+    }
+}

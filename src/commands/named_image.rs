@@ -1,0 +1,89 @@
+//! Finds the image that somebody has named: by its name or by the path of its directory, with the arguments of its
+//! `kind.yml`. What is done with it is for the subcommands.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::Failed;
+use crate::config::NamedImage;
+use crate::context::checkout::Checkout;
+use crate::context::collect::{CollectError, Context};
+use crate::context::intake::Limits;
+use crate::names::{HashScheme, ImageName};
+use crate::tree::{Tree, TreeError};
+
+/// An image directory that was found.
+#[derive(Debug)]
+pub(super) struct FoundImage {
+    /// The repository that it is in.
+    pub(super) checkout: Checkout,
+    /// Where its Dockerfile is.
+    pub(super) directory: PathBuf,
+    /// Its arguments: those of its tree, and those that somebody gives it.
+    pub(super) args: BTreeMap<String, String>,
+    /// The tree that it is an image of.
+    pub(super) in_tree: Option<TreeImage>,
+    scheme: HashScheme,
+    limits: Limits,
+}
+
+/// An image of a tree, which knows the arguments that somebody gives it.
+#[derive(Debug)]
+pub(super) struct TreeImage {
+    pub(super) tree: Tree,
+    pub(super) name: ImageName,
+}
+
+impl FoundImage {
+    /// Its context, which `run` takes.
+    pub(super) fn context(&self) -> Result<Context, CollectError> {
+        Context::collect(&self.checkout, &self.directory, &self.args, self.scheme)?.within(&self.limits)
+    }
+}
+
+/// Finds a named image. `preferred` is its name where its directory has several.
+pub(super) fn find(named: &NamedImage, preferred: Option<&ImageName>) -> Result<FoundImage, Failed> {
+    let checkout = named.checkout.clone();
+    let limits =
+        Limits { max_bytes: named.limits.max_bytes, max_entries: named.limits.max_entries, ..Limits::default() };
+    let scheme = named.scheme;
+    if let Some(tree) = open(named)?
+        && let Some(name) = name_in(&tree, named, preferred)?
+    {
+        let tree = tree.with_args(&name, named.args.clone());
+        let image = tree.image(&name)?;
+        let (directory, args) = (image.directory.clone(), image.args.clone());
+        return Ok(FoundImage { checkout, directory, args, in_tree: Some(TreeImage { tree, name }), scheme, limits });
+    }
+    let directory = named.directory.join(&named.typed);
+    Ok(FoundImage { checkout, directory, args: named.args.clone(), in_tree: None, scheme, limits })
+}
+
+/// The tree of the image's repository; an image directory can do without one.
+fn open(named: &NamedImage) -> Result<Option<Tree>, Failed> {
+    let Some(place) = &named.place else { return Ok(None) };
+    match Tree::open(place) {
+        Ok(tree) => Ok(Some(tree)),
+        Err(TreeError::NoImagesRoot { .. } | TreeError::TwoImagesRoots { .. }) if is_directory(named) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The image that is meant; none for a directory that no image of the tree is made from.
+fn name_in(tree: &Tree, named: &NamedImage, preferred: Option<&ImageName>) -> Result<Option<ImageName>, Failed> {
+    match tree.find(&named.typed, &named.directory) {
+        Ok(found) => Ok(found.map(|image| image.name.clone())),
+        Err(TreeError::SeveralImages { names, .. })
+            if preferred.is_some_and(|preferred| names.iter().any(|name| name == preferred.as_str())) =>
+        {
+            Ok(preferred.cloned())
+        }
+        // Making its context says that it is not there.
+        Err(TreeError::Read { .. }) if !is_directory(named) && named.typed.contains('/') => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_directory(named: &NamedImage) -> bool {
+    named.directory.join(Path::new(&named.typed)).is_dir()
+}

@@ -1,0 +1,164 @@
+//! What a dry run of an image directory is to do: which image, and where its parent comes from; and what its tree says of
+//! it, which takes the place of a task's environment.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+
+use super::{ConfigError, NamedImage, Sources, Surroundings, settings};
+use crate::context::checkout::Checkout;
+use crate::names::{ContextHash, ImageName, TaskId};
+use crate::plan::PARENT_ARG;
+
+/// A dry run of an image directory.
+#[derive(Clone, Debug)]
+pub struct DryRun {
+    /// The image.
+    pub image: NamedImage,
+    /// `IMAGE_NAME`.
+    pub name: Option<ImageName>,
+    /// Where its parent comes from, if it has one in the tree.
+    pub parent_from: ParentFrom,
+    /// What somebody gives as the parent, in the tree's place.
+    pub given_parent: Option<String>,
+    /// Whether somebody names the parent's task, in the tree's place.
+    pub has_parent_task: bool,
+}
+
+impl DryRun {
+    /// Reads it; none where `run` is another job: in a task, or of a context that is made already. `image` and `args` are
+    /// what the command line has.
+    pub fn read(
+        sources: &Sources,
+        around: &Surroundings,
+        image: Option<&str>,
+        args: &[(String, String)],
+    ) -> Result<Option<Self>, ConfigError> {
+        let context = sources.get(&settings::CONTEXT)?;
+        let is_dry = sources.switch(&settings::DRY_RUN)?;
+        let typed = match (image, context) {
+            (Some(image), Some(given)) => {
+                return Err(
+                    given.wrong(format!("the image {image} is named too: which of them? Leave one of them out"))
+                );
+            }
+            (Some(image), None) if is_dry => image.to_owned(),
+            (Some(image), None) => {
+                return Err(ConfigError::Combination(format!(
+                    "the image {image} is named, which is for --dry-run: a task takes its image from IMAGE_NAME and its context from CONTEXT_TASK_ID"
+                )));
+            }
+            // Never an image's name.
+            (None, Some(given)) if is_dry && around.directory.join(&given.text).is_dir() => {
+                around.directory.join(given.text).to_string_lossy().into_owned()
+            }
+            (None, _) if args.is_empty() => return Ok(None),
+            (None, _) => {
+                let why = "--arg is for the dry run of an image directory: name one, or give the arguments as DOCKER_BUILD_ARGS";
+                return Err(ConfigError::Combination(why.to_owned()));
+            }
+        };
+        let scheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
+        let mut image = NamedImage::read(sources, around, &typed, args, scheme)?;
+        let given_parent = image.args.remove(PARENT_ARG);
+        Ok(Some(Self {
+            image,
+            name: sources.parse(&settings::IMAGE_NAME)?,
+            parent_from: ParentFrom::of_dry_run(sources)?,
+            given_parent,
+            has_parent_task: sources.get(&settings::PARENT_TASK_ID)?.is_some(),
+        }))
+    }
+}
+
+/// A part of names in the engine that no other start of the program has, in whatever container it runs.
+pub(super) fn unique(now: Timestamp) -> String {
+    let unique = TaskId::derived(&[&now.as_nanosecond().to_string(), &std::process::id().to_string()]);
+    format!("dry-run-{unique}")
+}
+
+/// Where the parent of an image of the tree comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParentFrom {
+    /// CI's image of the same hash.
+    Index,
+    /// It is built here.
+    Build,
+}
+
+impl ParentFrom {
+    /// What somebody says; a dry run takes CI's image where it knows a CI.
+    fn of_dry_run(sources: &Sources) -> Result<Self, ConfigError> {
+        let usual = if sources.get(&settings::ROOT_URL)?.is_some() { Self::Index } else { Self::Build };
+        Ok(sources.parse(&settings::PARENT)?.unwrap_or(usual))
+    }
+}
+
+impl FromStr for ParentFrom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "index" => Ok(Self::Index),
+            "build" => Ok(Self::Build),
+            _ => Err(format!("{text:?} is no source of parents: expected index or build")),
+        }
+    }
+}
+
+impl fmt::Display for ParentFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Index => "index",
+            Self::Build => "build",
+        })
+    }
+}
+
+/// The image directory of a dry run, with what its tree says of it.
+#[derive(Clone, Debug)]
+pub struct DryRunImage {
+    /// The image's name, where `IMAGE_NAME` does not say it.
+    pub name: Option<ImageName>,
+    /// The repository that it is in.
+    pub checkout: Checkout,
+    /// The image directory.
+    pub directory: PathBuf,
+    /// Its build arguments.
+    pub args: BTreeMap<String, String>,
+    /// What stands in the `.hash.` route in CI, where that is not the context hash.
+    pub index_hash: Option<ContextHash>,
+    /// The image that it is built from.
+    pub parent: Option<DryRunParent>,
+}
+
+/// The parent of a dry run's image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DryRunParent {
+    /// The image of a task.
+    Task(TaskId),
+    /// An image that the engine has under this name.
+    Local(String),
+}
+
+impl DryRunImage {
+    /// The parent's task, which the job gets the image from.
+    pub(super) fn parent_task(&self) -> Option<TaskId> {
+        match &self.parent {
+            Some(DryRunParent::Task(task)) => Some(task.clone()),
+            Some(DryRunParent::Local(_)) | None => None,
+        }
+    }
+
+    /// What the build is told: its arguments, and the parent that the engine has already.
+    pub(super) fn build_args(&self) -> BTreeMap<String, String> {
+        let mut args = self.args.clone();
+        if let Some(DryRunParent::Local(tag)) = &self.parent {
+            args.insert(PARENT_ARG.to_owned(), tag.clone());
+        }
+        args
+    }
+}
