@@ -281,8 +281,8 @@ fn a_backout_moves_latest_back_to_the_right_image() {
     let push = |date: &str, changes: &[(&str, &str)]| {
         let claim = job.taskcluster.create_task(Job::spec(&job.name));
         let mut environment = job.environment_of(&claim);
-        let changes = changes.iter().chain(&[("PUSHDATE", date)]).copied().collect::<Vec<_>>();
-        environment.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let all = changes.iter().chain(&[("PUSHDATE", date)]);
+        environment.extend(all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         (claim, program(["run"], environment).finish())
     };
     let of_b = [("HASH", hash.as_str()), ("CONTEXT_TASK_ID", &decision), ("CONTEXT_PATH", "public/b.tar.gz")];

@@ -31,7 +31,7 @@ impl Task {
         let own = async { Ok(self.services.queue.storage_type(&self.run, &plan.artifact.name).await?) };
         let Some(identity) = sought else {
             let (own, grant) = tokio::try_join!(own, self.grant(plan))?;
-            self.can_create(plan, own)?;
+            self.can_create(plan, own.as_deref())?;
             return Ok(Start { found: None, grant });
         };
         let hash = plan.index_hash.unwrap_or(identity.context_hash);
@@ -70,15 +70,15 @@ impl Task {
             found = self.unfinished(plan, identity).await?;
         }
         if found.as_ref().is_none_or(|found| found.at != self.run) {
-            self.can_create(plan, own)?;
+            self.can_create(plan, own.as_deref())?;
         }
         Ok(Start { found, grant })
     }
 
     /// Refuses to build what could not be uploaded: an artifact of the object service is created once in a run, and neither
     /// its upload can be gone on with nor another be begun by a later start.
-    fn can_create(&self, plan: &Plan, own: Option<String>) -> Result<(), PublishError> {
-        match own.as_deref() {
+    fn can_create(&self, plan: &Plan, own: Option<&str>) -> Result<(), PublishError> {
+        match own {
             Some("object") => Err(PublishError::ObjectLeft { name: plan.artifact.name.clone(), run: self.run.clone() }),
             _ => Ok(()),
         }
