@@ -281,7 +281,7 @@ fn a_backout_moves_latest_back_to_the_right_image() {
     let push = |date: &str, changes: &[(&str, &str)]| {
         let claim = job.taskcluster.create_task(Job::spec(&job.name));
         let mut environment = job.environment_of(&claim);
-        let changes = changes.iter().chain(&[("PUSHDATE", date)]).copied().collect::<Vec<_>>();
+        environment.insert("PUSHDATE".to_owned(), date.to_owned());
         environment.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         (claim, program(["run"], environment).finish())
     };
@@ -731,7 +731,7 @@ fn wrong_bytes_that_are_stored_are_not_indexed() {
     }
 }
 
-/// What has an ETag that is no MD5, or none, is read back whole.
+/// What has an `ETag` that is no MD5, or none, is read back whole.
 #[test]
 fn a_storage_with_other_etags_is_read_back_whole() {
     if !engine() {

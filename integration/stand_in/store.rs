@@ -173,7 +173,7 @@ pub(super) fn put(world: &mut World, place: String, blob: Blob) {
 impl Blob {
     /// S3's: the MD5, unless the bucket encrypts with keys of a service. Then it looks the same, and is something else.
     fn etag(&self, world: &World) -> String {
-        let hex: String = self.md5.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = format!("{:032x}", u128::from_be_bytes(self.md5));
         let etag = if world.options.encrypted_buckets { hex.chars().rev().collect() } else { hex };
         format!("\"{etag}\"")
     }

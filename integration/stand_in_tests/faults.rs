@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use md5::Digest as _;
 use serde_json::json;
 
 use super::{Caller, Got, artifact_path, in_minutes, s3};
@@ -98,6 +101,22 @@ async fn bodies_are_cut_and_bent() {
     stand_in.fault(Fault::cut_body("s3 PUT", 1000));
     assert!(put().await.is_err());
     assert_eq!(stand_in.artifact_bytes(&claim.task_id, 0, "public/y"), None);
+    // What S3 compares, and what it has as ETag.
+    let sum = STANDARD.encode(md5::Md5::digest(&data));
+    let with_sum = async || {
+        let put = caller.http.put(got.body["putUrl"].as_str().unwrap()).header("content-md5", &sum);
+        Got::read(put.body(data.clone()).send().await.unwrap()).await.unwrap()
+    };
+    stand_in.fault(Fault::wrong_arrival("s3 PUT"));
+    assert!(with_sum().await.expect(400).text.contains("<Code>BadDigest</Code>"));
+    assert_eq!(stand_in.artifact_bytes(&claim.task_id, 0, "public/y"), None);
+    let hex = |bytes: &[u8]| format!("{:032x}", u128::from_be_bytes(md5::Md5::digest(bytes).into()));
+    assert_eq!(with_sum().await.expect(200).header("etag"), format!("\"{}\"", hex(&data)));
+    stand_in.fault(Fault::wrong_store("s3 PUT"));
+    let stored = with_sum().await.expect(200);
+    let wrong = stand_in.artifact_bytes(&claim.task_id, 0, "public/y").unwrap();
+    assert_eq!(wrong.iter().zip(&data).filter(|(one, other)| one != other).count(), 1);
+    assert_eq!(stored.header("etag"), format!("\"{}\"", hex(&wrong)));
     // A refused upload is read to its end, so that the refusal arrives.
     stand_in.fault(Fault::status("s3 PUT", 503));
     assert_eq!(put().await.unwrap().status().as_u16(), 503);

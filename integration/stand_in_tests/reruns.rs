@@ -39,6 +39,30 @@ async fn what_a_rerun_does_in_each_state() {
 }
 
 #[tokio::test]
+async fn what_cancelling_does_in_each_state_and_to_a_worker_that_goes_on() {
+    let (stand_in, caller) = start();
+    let cancel = async |task_id: &str| {
+        caller.send(reqwest::Method::POST, &format!("{}/cancel", path(task_id)), None).await.expect(200)
+    };
+    let claim = stand_in.create_task(TaskSpec::default());
+    let got = cancel(&claim.task_id).await;
+    assert_eq!(status(&got)["state"], "exception");
+    assert_eq!(status(&got)["runs"][0]["reasonResolved"], "canceled");
+    // Its credentials go on working, and its artifacts are taken.
+    let worker = Caller::new(&stand_in, &claim.credentials);
+    worker.post(&super::artifact_path(&claim, "public/x"), super::s3(&in_minutes(60))).await.expect(200);
+    // What is resolved stays as it is, and what waits gets a run that never was.
+    let done = stand_in.create_task(TaskSpec::default());
+    stand_in.resolve(&done.task_id, 0, RunState::Completed);
+    assert_eq!(status(&cancel(&done.task_id).await)["state"], "completed");
+    caller.put(&path(A), definition(json!({}))).await.expect(200);
+    caller.put(&path(B), waiting_for(&[A])).await.expect(200);
+    assert_eq!(status(&cancel(B).await)["runs"][0]["reasonCreated"], "exception");
+    let nobody = Caller::new(&stand_in, &stand_in.permanent_credentials(["queue:cancel-task"]));
+    nobody.send(reqwest::Method::POST, &format!("{}/cancel", path(A)), None).await.expect(403);
+}
+
+#[tokio::test]
 async fn who_may_rerun() {
     let stand_in = StandIn::start(Options::default());
     let task_id = stand_in.create_pending_task(TaskSpec::default().property("projectId", "releng"));

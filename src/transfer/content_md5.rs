@@ -28,7 +28,7 @@ impl ContentMd5 {
     /// Whether an `ETag` is this sum. One that is not may be another kind of sum.
     #[must_use]
     pub fn is_etag(&self, etag: &str) -> bool {
-        let hex: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = format!("{:032x}", u128::from_be_bytes(self.0));
         etag.trim_matches('"').eq_ignore_ascii_case(&hex)
     }
 }

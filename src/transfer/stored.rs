@@ -22,6 +22,14 @@ pub struct Stored {
     pub etag: Option<String>,
 }
 
+impl Stored {
+    /// Whether this can be a file of so many bytes.
+    #[must_use]
+    pub fn can_have(&self, bytes: u64) -> bool {
+        self.length.is_none_or(|length| length == bytes)
+    }
+}
+
 /// Where a copy ended.
 enum Broken {
     Reading(io::Error),
@@ -45,7 +53,8 @@ impl Storage {
             _ => header(CONTENT_LENGTH),
         };
         // What is compressed for the transfer has another length there.
-        let length = whole.filter(|_| header(CONTENT_ENCODING).is_none()).and_then(|length| length.parse().ok());
+        let is_plain = header(CONTENT_ENCODING).is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"));
+        let length = whole.filter(|_| is_plain).and_then(|length| length.parse().ok());
         Ok(Stored { length, etag: header(ETAG).map(str::to_owned) })
     }
 

@@ -31,7 +31,7 @@ impl Task {
         let own = async { Ok(self.services.queue.storage_type(&self.run, &plan.artifact.name).await?) };
         let Some(identity) = sought else {
             let (own, grant) = tokio::try_join!(own, self.grant(plan))?;
-            self.can_create(plan, own)?;
+            self.can_create(plan, own.as_deref())?;
             return Ok(Start { found: None, grant });
         };
         let hash = plan.index_hash.unwrap_or(identity.context_hash);
@@ -70,15 +70,15 @@ impl Task {
             found = self.unfinished(plan, identity).await?;
         }
         if found.as_ref().is_none_or(|found| found.at != self.run) {
-            self.can_create(plan, own)?;
+            self.can_create(plan, own.as_deref())?;
         }
         Ok(Start { found, grant })
     }
 
     /// Refuses to build what could not be uploaded: an artifact of the object service is created once in a run, and neither
     /// its upload can be gone on with nor another be begun by a later start.
-    fn can_create(&self, plan: &Plan, own: Option<String>) -> Result<(), PublishError> {
-        match own.as_deref() {
+    fn can_create(&self, plan: &Plan, own: Option<&str>) -> Result<(), PublishError> {
+        match own {
             Some("object") => Err(PublishError::ObjectLeft { name: plan.artifact.name.clone(), run: self.run.clone() }),
             _ => Ok(()),
         }
@@ -109,7 +109,7 @@ impl Task {
             let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
             if at == self.run
                 && (&data.artifact, data.context_hash) == (artifact, identity.context_hash)
-                && self.length(&self.run, artifact).await? == Some(data.size)
+                && self.is_there(artifact, data.size).await?
             {
                 return Ok(Some(AlreadyThere { at, namespace: namespace.clone(), data, expires: entry.expires }));
             }
@@ -117,11 +117,11 @@ impl Task {
         Ok(None)
     }
 
-    /// How many bytes of an artifact can be read; none when it cannot be read, for whatever reason: a storage in trouble
-    /// may be well again after the build.
-    async fn length(&self, at: &TaskRun, artifact: &ArtifactName) -> Result<Option<u64>, PublishError> {
-        let stored = or_in_trouble(lookup::stored(&self.services, &self.storage, at, artifact).await)?;
-        Ok(stored.and_then(|stored| stored.length))
+    /// Whether an artifact of this run can be read; not, for whatever reason it cannot be: a storage in trouble may be well again
+    /// after the build.
+    async fn is_there(&self, artifact: &ArtifactName, size: u64) -> Result<bool, PublishError> {
+        let stored = or_in_trouble(lookup::stored(&self.services, &self.storage, &self.run, artifact).await)?;
+        Ok(stored.is_some_and(|stored| stored.can_have(size)))
     }
 
     /// What the task gives to the run.
