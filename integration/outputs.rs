@@ -104,7 +104,9 @@ fn a_stop_during_a_download_is_one_line_and_no_panic() {
         let finished = program(["run", "--dry-run"], variables).finish_when(
             |log| log.contains("the context needs"),
             |id| {
-                assert!(Command::new("kill").args([&format!("-{signal}"), &id.to_string()]).status().unwrap().success())
+                assert!(
+                    Command::new("kill").args([&format!("-{signal}"), &id.to_string()]).status().unwrap().success()
+                );
             },
         );
         finished.assert_fails(code, &["fetching the context"]);
