@@ -104,7 +104,9 @@ fn a_stop_during_a_download_is_one_line_and_no_panic() {
         let finished = program(["run", "--dry-run"], variables).finish_when(
             |log| log.contains("the context needs"),
             |id| {
-                assert!(Command::new("kill").args([&format!("-{signal}"), &id.to_string()]).status().unwrap().success())
+                assert!(
+                    Command::new("kill").args([&format!("-{signal}"), &id.to_string()]).status().unwrap().success()
+                );
             },
         );
         finished.assert_fails(code, &["fetching the context"]);
@@ -125,8 +127,13 @@ fn a_terminal_that_is_closed_ends_the_job_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (out, work, code) = (folder.path().join("out"), folder.path().join("work"), folder.path().join("code"));
     std::fs::create_dir_all(&work).unwrap();
-    // The shell stays to say how the program ended; what it starts hears the signal as usual.
-    let command = format!("trap : HUP; {} run --dry-run; echo $? >{}", env!("CARGO_BIN_EXE_image-worker"), path(&code));
+    // The shell stays to say how the program ended; the signal is for the first process of a terminal, which passes it on.
+    let command = format!(
+        "trap 'kill -HUP $child' HUP; {} run --dry-run & child=$!; wait $child; code=$?; \
+         while kill -0 $child 2>/dev/null; do wait $child; code=$?; done; echo $code >{}",
+        env!("CARGO_BIN_EXE_image-worker"),
+        path(&code)
+    );
     let mut terminal = Command::new("script");
     terminal.args(["--quiet", "--command", &command, "/dev/null"]).env("TERM", "xterm").env("TMPDIR", &work);
     terminal

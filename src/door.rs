@@ -23,11 +23,10 @@ pub fn main() -> ExitCode {
         let what = panic.payload_as_str().unwrap_or("a panic").to_owned() + &place;
         let mut lines = vec![report::error_line(&Failed::Bug(what).line())];
         let backtrace = Backtrace::capture();
-        match backtrace.status() {
-            BacktraceStatus::Captured => {
-                lines.extend(backtrace.to_string().lines().map(|line| format!("    | {line}")))
-            }
-            _ => lines.push("  RUST_BACKTRACE=1 tells where".to_owned()),
+        if backtrace.status() == BacktraceStatus::Captured {
+            lines.extend(backtrace.to_string().lines().map(|line| format!("    | {line}")));
+        } else {
+            lines.push("  RUST_BACKTRACE=1 tells where".to_owned());
         }
         report::print_lines(&lines);
     }));

@@ -16,7 +16,9 @@ impl Lines {
     /// Takes bytes that the step printed; gives the lines that they complete, without what must not be printed.
     pub(super) fn piece(&mut self, bytes: &[u8]) -> Vec<String> {
         let lines = self.buffer.piece(bytes);
-        lines.iter().for_each(|line| self.keep(line));
+        for line in &lines {
+            self.keep(line);
+        }
         lines
     }
 
