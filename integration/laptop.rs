@@ -218,8 +218,8 @@ fn a_parent_of_ci_is_taken_from_the_index() {
     assert!(finished.stderr.contains("build | from-ci"), "{}", finished.stderr);
     assert_engine_is_clean("laptop-index");
 
-    let build = ["build", "laptop-index", "--parent", "index", "--json"];
-    let built = json_of(&call(repository.root.path(), &build, &environment));
+    let arguments = ["build", "laptop-index", "--parent", "index", "--json"];
+    let built = json_of(&call(repository.root.path(), &arguments, &environment));
     let names: Vec<_> = built.as_array().unwrap().iter().map(|image| image["name"].clone()).collect();
     assert_eq!(names, ["laptop-index"], "the parent is not built");
     assert_eq!(finished.stdout.trim(), format!("laptop-index:{}", built[0]["hash"].as_str().unwrap()));
@@ -229,8 +229,9 @@ fn a_parent_of_ci_is_taken_from_the_index() {
 
 #[test]
 fn what_a_task_refuses_is_refused_at_once_with_the_same_words() {
+    type Variables = &'static [(&'static str, &'static str)];
     let deep = format!("{}/f", vec!["d"; 130].join("/"));
-    let cases: [(&str, &[(&str, &str)], &str); 5] = [
+    let cases: [(&str, Variables, &str); 5] = [
         ("new\nline", &[], "has a control character"),
         (&deep, &[], "lies below more than 128 directories"),
         ("a", &[("CONTEXT_MAX_ENTRIES", "1")], "is one entry more than the 1 that a context may have"),

@@ -10,7 +10,7 @@ use image_worker::names::Digest;
 use serde_json::{Value, json};
 
 use crate::harness::{Job, Repository, engine, program};
-use crate::stand_in::Fault;
+use crate::stand_in::{Fault, TaskSpec};
 
 const LAYERS: &str = "public/image-build/layers.json";
 const PERFHERDER: &str = "public/image-build/perfherder-data-image-build.json";
@@ -169,13 +169,16 @@ fn an_image_of_the_central_project_is_not_built_again() {
     }
     let mut job = Job::new(&Repository::new("metrics-central", "RUN echo made > /made\n"));
     job.run().assert_succeeds();
-    let central = std::mem::replace(&mut job.claim, job.taskcluster.create_task(Job::spec(&job.name)));
-    job.taskcluster.clear_calls();
+    let scope = format!("index:insert-task:docker.images.v1.try.{}.*", job.name);
+    let central = std::mem::replace(&mut job.claim, job.taskcluster.create_task(TaskSpec::scopes([scope])));
     let finished = job.run_with([("PROJECT", "try")]);
     finished.assert_succeeds();
     assert!(finished.stderr.contains(&format!("leads to task {}", central.task_id)), "{}", finished.stderr);
     assert!(!finished.stderr.contains("build |"), "{}", finished.stderr);
-    let inserted = job.story().iter().filter(|call| *call == "insertTask").count();
-    assert_eq!(inserted, 0, "who looks for it finds it where it is");
+    let of_try = |tail: &str| job.taskcluster.index_entry(&job.namespace(tail).replace(".mozilla-central.", ".try."));
+    for tail in ["latest", "pushdate.2015.12-09-123456"] {
+        assert_eq!(of_try(tail).unwrap()["taskId"], json!(central.task_id), "{tail} of this push");
+    }
+    assert_eq!(of_try(&format!("hash.{}", job.hash)), None, "who looks for it finds it where it is");
     job.assert_engine_is_clean();
 }

@@ -116,7 +116,7 @@ fn provenance_that_did_not_arrive_keeps_the_image_out_of_the_index() {
     let Some(job) = Job::ready("provenance-lost", "") else { return };
     let lost = crate::stand_in::Fault::status("s3 PUT", 200).path("provenance.json").times(u32::MAX);
     job.taskcluster.fault(lost);
-    job.run().assert_fails(30, &["provenance.json", "reads back with 0 bytes", "nothing was indexed"]);
+    job.run().assert_fails(30, &["provenance.json", "was uploaded, and is not there", "nothing was indexed"]);
     for route in job.routes() {
         assert_eq!(job.taskcluster.index_entry(&route), None, "{route}");
     }

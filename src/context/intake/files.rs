@@ -19,7 +19,11 @@ pub(in crate::context) fn check<'f>(
         let raw = path.as_bytes();
         let refuse = |hazard| IntakeError::Refused { entry: shown(raw), hazard };
         let name = clean_file_name(raw).map_err(refuse)?;
-        let file_end = end + header_bytes(path) + size;
+        let start = end + header_bytes(path);
+        if start > limits.max_bytes {
+            return Err(IntakeError::TooLarge { limit: limits.max_bytes });
+        }
+        let file_end = start + size;
         if file_end > limits.max_bytes {
             return Err(refuse(Hazard::TooBig { size, limit: limits.max_bytes }));
         }
