@@ -162,16 +162,17 @@ fn what_run_writes_is_what_every_consumer_can_load() {
     let name = "check-run";
     let repository = Repository::new(name, "RUN echo one > /one\nRUN true\n");
     let out = TempDir::new().unwrap();
-    for artifact in ["public/image.tar", "public/image.tar.zst"] {
-        let arguments = ["run", "--dry-run", "--project", "try", "--artifact-name", artifact];
+    let [plain, packed] = ["image.tar", "image.tar.zst"].map(|file| {
+        let (artifact, folder) = (format!("public/{file}"), out.path().join(file));
+        let arguments = ["run", "--dry-run", "--project", "try", "--artifact-name", artifact.as_str()];
         let directory = repository.directory();
-        let given = ["--image-name", name, "--context", path(&directory), "--output", path(out.path())];
+        let given = ["--image-name", name, "--context", path(&directory), "--output", path(&folder)];
         program(arguments.into_iter().chain(given), []).finish().assert_succeeds();
-    }
-    let [plain, packed] = ["image.tar", "image.tar.zst"].map(|name| verdict(&out.path().join(name)));
+        verdict(&folder.join(file))
+    });
     assert_eq!((&plain["problems"], &packed["problems"]), (&json!([]), &json!([])));
     assert_eq!((&plain["packing"], &packed["packing"]), (&json!("plain"), &json!("zstd")));
-    assert_loads(&out.path().join("image.tar"), &plain, name);
+    assert_loads(&out.path().join("image.tar/image.tar"), &plain, name);
     assert_engine_is_clean(name);
 }
 

@@ -126,7 +126,7 @@ fn a_project_of_geckos_kind_is_decided_as_it_is() {
     );
     assert_eq!(
         (&base["task"]["workerType"], base["task"]["payload"]["env"].get("TARGET_ARCH")),
-        (&json!("images"), None)
+        (&json!("images"), Some(&json!("")))
     );
     let edges = json!({ "parent": "docker-image-raw", "deb12-b": "packages-deb12-b", "deb12-a": "packages-deb12-a" });
     assert_eq!(base["dependencies"], edges);

@@ -5,6 +5,7 @@ mod access;
 mod build;
 mod builder;
 mod cache;
+mod context;
 mod decide;
 mod declared;
 mod destination;
@@ -32,8 +33,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::context::checkout::Checkout;
-use crate::names::{ArtifactName, ContextScheme, HttpUrl, NameError, Project, PushDate, RepoPath, TaskId};
-use crate::plan::{ArtifactPlan, CacheFrom, ContextPlan, ContextSource, PARENT_ARG, Plan};
+use crate::names::{ArtifactName, NameError, Project, PushDate, TaskId};
+use crate::plan::{ArtifactPlan, CacheFrom, ContextSource, PARENT_ARG, Plan};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
 pub use build::BuildConfig;
@@ -125,7 +126,7 @@ impl Config {
         let mut assumed = Vec::new();
         let args = build_args(sources, image)?;
         let parent = parent(sources, &args)?.or_else(|| image.and_then(DryRunImage::parent_task));
-        let context = context(sources, around, image)?;
+        let context = context::read(sources, around, image)?;
         let destination = Destination::read(sources, dry)?;
         if let (Some(folder), ContextSource::Directory { directory, .. }) = (destination.folder(), &context.source) {
             image::outside(folder, &settings::OUTPUT, directory)?;
@@ -250,101 +251,6 @@ fn build_args(sources: &Sources, image: Option<&DryRunImage>) -> Result<BTreeMap
         args.entry(settings::ROOT_URL.variable.to_owned()).or_insert(root_url.text);
     }
     Ok(args)
-}
-
-fn context(sources: &Sources, around: &Surroundings, image: Option<&DryRunImage>) -> Result<ContextPlan, ConfigError> {
-    let dry = sources.switch(&settings::DRY_RUN)?;
-    let scheme: ContextScheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
-    let (source, directory) = match image {
-        Some(DryRunImage { checkout, directory, args, .. }) => {
-            let (checkout, directory, args) = (checkout.clone(), directory.clone(), args.clone());
-            (ContextSource::Directory { checkout, directory, args }, None)
-        }
-        None => context_source(sources, around, dry)?,
-    };
-    if matches!(source, ContextSource::Directory { .. }) && scheme.of_directory().is_none() {
-        return Err(ConfigError::Combination(format!(
-            "HASH_SCHEME={scheme} is the hash of a packed file, which only taskgraph before version 12 can make from an image directory: give that file or its URL as --context, or compare nothing with --hash-scheme tar"
-        )));
-    }
-    if scheme == ContextScheme::Contents && directory.is_none() {
-        match source {
-            ContextSource::Artifact { .. } => {
-                return Err(ConfigError::Combination(
-                    "HASH_SCHEME=contents needs the image directory's path in the repository as CONTEXT_PATH, which with CONTEXT_TASK_ID is the artifact's name: give the context as CONTEXT_URL".to_owned(),
-                ));
-            }
-            ContextSource::Url(_) | ContextSource::File(_) => {
-                return Err(ConfigError::Missing {
-                    setting: &settings::CONTEXT_PATH,
-                    why: "HASH_SCHEME=contents hashes paths from the repository's root, like testing/docker/NAME",
-                });
-            }
-            ContextSource::Directory { checkout: Checkout { root: None, .. }, .. } => {
-                return Err(ConfigError::Missing {
-                    setting: &settings::ROOT,
-                    why: "HASH_SCHEME=contents hashes paths from the repository's root, and the image directory is in no checkout",
-                });
-            }
-            // Its path is looked at.
-            ContextSource::Directory { .. } => {}
-        }
-    }
-    let hash = sources.parse(&settings::HASH)?;
-    if hash.is_none() && !dry {
-        return Err(ConfigError::Missing {
-            setting: &settings::HASH,
-            why: "nothing is built in a task that cannot be verified",
-        });
-    }
-    let limits = image::limits(sources)?;
-    Ok(ContextPlan { source, scheme, hash, directory, max_bytes: limits.max_bytes, max_entries: limits.max_entries })
-}
-
-fn context_source(
-    sources: &Sources,
-    around: &Surroundings,
-    dry: bool,
-) -> Result<(ContextSource, Option<RepoPath>), ConfigError> {
-    if let Some(given) = sources.get(&settings::CONTEXT)? {
-        // A replay verifies it against the task's HASH.
-        if !(dry || sources.is_replay()) {
-            return Err(ConfigError::Combination(format!(
-                "{} is for --dry-run: a task takes its context from CONTEXT_TASK_ID and CONTEXT_PATH, or from CONTEXT_URL",
-                given.origin
-            )));
-        }
-        if given.text.starts_with("http://") || given.text.starts_with("https://") {
-            return Ok((ContextSource::Url(given.parse()?), sources.parse(&settings::CONTEXT_PATH)?));
-        }
-        let path = around.directory.join(&given.text);
-        if !path.exists() {
-            return Err(given.wrong(format!("{} does not exist", path.display())));
-        }
-        if path.is_file() {
-            return Ok((ContextSource::File(path), sources.parse(&settings::CONTEXT_PATH)?));
-        }
-        let (checkout, args) = (checkout(sources, &path)?, dockerfile_args(sources)?);
-        return Ok((ContextSource::Directory { checkout, directory: path, args }, None));
-    }
-    let url: Option<HttpUrl> = sources.parse(&settings::CONTEXT_URL)?;
-    match (sources.parse(&settings::CONTEXT_TASK_ID)?, url) {
-        (Some(task_id), None) => {
-            let name = sources.require::<ArtifactName>(
-                &settings::CONTEXT_PATH,
-                "CONTEXT_TASK_ID needs the name of the artifact that has the context",
-            )?;
-            Ok((ContextSource::Artifact { task_id, name }, None))
-        }
-        (None, Some(url)) => Ok((ContextSource::Url(url), sources.parse(&settings::CONTEXT_PATH)?)),
-        (Some(_), Some(_)) => Err(ConfigError::Combination(
-            "CONTEXT_TASK_ID and CONTEXT_URL are both set: which of them has the context? Unset one".to_owned(),
-        )),
-        (None, None) => Err(ConfigError::Missing {
-            setting: &settings::CONTEXT_TASK_ID,
-            why: "there is no context; give CONTEXT_TASK_ID and CONTEXT_PATH, or CONTEXT_URL, or --context in a dry run",
-        }),
-    }
 }
 
 fn pushdate(

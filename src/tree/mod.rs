@@ -1,12 +1,13 @@
 //! The tree of images: the image directories below the images root, what is said of each, who is built from whom, and
 //! the hashes that follow. Contexts are made by `context`; graphs, the index and the engine are for others.
 //!
-//! - `Tree`: which images there are. `kind`: what taskgraph's `kind.yml` says of them; `listed`: of one of them.
+//! - `Tree`: which images there are; `directories`: where they are looked for. `kind`: what taskgraph's `kind.yml` says of them; `listed`: of one of them.
 //! - `parent`: which image is the parent.
 //! - [`lineage`]: families, parents first, and an image's hash in the index. [`registry`]: names in registries.
 //! - [`local`]: the images as people build them on their own machine.
 //! - [`survey`]: all of it at once, and what is wrong with it, for people.
 
+mod directories;
 #[cfg(test)]
 mod fixture;
 mod kind;
@@ -33,6 +34,7 @@ use crate::dockerfile::base_images::Recipe;
 use crate::dockerfile::preprocess::Dockerfile;
 use crate::names::{ImageName, RepoPath};
 use crate::plan::ContextLimits;
+use directories::{Directories, has_dockerfile, images_roots};
 use kind::Kind;
 pub use listed::KindProblem;
 use listed::Listed;
@@ -353,71 +355,6 @@ impl Image {
         let processed = Dockerfile::process(&raw, &self.args);
         Ok(processed.map_err(|problem| CollectError::Dockerfile { path, problem })?)
     }
-}
-
-/// The images roots: those that are named, else the usual ones. A `kind.yml` has the images of the `docker` directory
-/// beside its kind's.
-fn images_roots(root: &Path, named: &[PathBuf], kinds: &[Kind]) -> Result<Vec<PathBuf>, TreeError> {
-    if !named.is_empty() {
-        return Ok(named.iter().map(|given| root.join(given)).collect());
-    }
-    if kinds.is_empty() {
-        return usual_place(root).map(|place| vec![place]);
-    }
-    let beside = |file: &PathBuf| Some(file.ancestors().nth(3)?.join("docker")).filter(|it| it.is_dir());
-    let mut roots: Vec<PathBuf> = Vec::new();
-    for place in kinds.iter().flat_map(|kind| &kind.files).filter_map(beside) {
-        if !roots.contains(&place) {
-            roots.push(place);
-        }
-    }
-    if roots.is_empty() {
-        roots.push(root.join(USUAL_PLACES[1]));
-    }
-    Ok(roots)
-}
-
-/// The images root where nobody names it.
-fn usual_place(root: &Path) -> Result<PathBuf, TreeError> {
-    let mut there = USUAL_PLACES.iter().map(|place| root.join(place)).filter(|place| place.is_dir());
-    let root = root.to_owned();
-    match (there.next(), there.next()) {
-        (Some(place), None) => Ok(place),
-        (None, _) => Err(TreeError::NoImagesRoot { root }),
-        (Some(_), Some(_)) => Err(TreeError::TwoImagesRoots { root }),
-    }
-}
-
-/// What is in the images roots.
-#[derive(Default)]
-struct Directories {
-    images: BTreeMap<ImageName, PathBuf>,
-    others: BTreeMap<String, PathBuf>,
-}
-
-impl Directories {
-    fn read(images_roots: &[PathBuf]) -> Result<Self, TreeError> {
-        let mut directories = Self::default();
-        for images_root in images_roots {
-            let unreadable = |error| TreeError::Read { path: images_root.clone(), error };
-            for entry in fs::read_dir(images_root).map_err(unreadable)? {
-                let path = entry.map_err(unreadable)?.path();
-                // A name that is no text can't be written in a graph.
-                let name = path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_dir());
-                let Some(name) = name.map(str::to_owned) else { continue };
-                match name.parse() {
-                    Ok(name) if has_dockerfile(&path) => drop(directories.images.entry(name).or_insert(path)),
-                    _ => drop(directories.others.entry(name).or_insert(path)),
-                }
-            }
-        }
-        Ok(directories)
-    }
-}
-
-/// Whether there is a Dockerfile, be it a link that leads nowhere: making the context says so.
-fn has_dockerfile(directory: &Path) -> bool {
-    directory.join("Dockerfile").symlink_metadata().is_ok()
 }
 
 #[cfg(test)]

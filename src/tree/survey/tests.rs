@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::super::fixture::{self, Files};
 use super::*;
-
 mod kinds;
 
 const DIGEST_A: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";

@@ -1,0 +1,105 @@
+//! The context of a run, read from flags, environment and file: where it comes from, and what it must be.
+
+use super::{Checkout, ConfigError, DryRunImage, Sources, Surroundings, checkout, dockerfile_args, image, settings};
+use crate::names::{ArtifactName, ContextScheme, HttpUrl, RepoPath};
+use crate::plan::{ContextPlan, ContextSource};
+
+/// Reads it. `image` is the image directory of a dry run, where it is one.
+pub(super) fn read(
+    sources: &Sources,
+    around: &Surroundings,
+    image: Option<&DryRunImage>,
+) -> Result<ContextPlan, ConfigError> {
+    let dry = sources.switch(&settings::DRY_RUN)?;
+    let scheme: ContextScheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
+    let (source, directory) = match image {
+        Some(DryRunImage { checkout, directory, args, .. }) => {
+            let (checkout, directory, args) = (checkout.clone(), directory.clone(), args.clone());
+            (ContextSource::Directory { checkout, directory, args }, None)
+        }
+        None => context_source(sources, around, dry)?,
+    };
+    if matches!(source, ContextSource::Directory { .. }) && scheme.of_directory().is_none() {
+        return Err(ConfigError::Combination(format!(
+            "HASH_SCHEME={scheme} is the hash of a packed file, which only taskgraph before version 12 can make from an image directory: give that file or its URL as --context, or compare nothing with --hash-scheme tar"
+        )));
+    }
+    if scheme == ContextScheme::Contents && directory.is_none() {
+        match source {
+            ContextSource::Artifact { .. } => {
+                return Err(ConfigError::Combination(
+                    "HASH_SCHEME=contents needs the image directory's path in the repository as CONTEXT_PATH, which with CONTEXT_TASK_ID is the artifact's name: give the context as CONTEXT_URL".to_owned(),
+                ));
+            }
+            ContextSource::Url(_) | ContextSource::File(_) => {
+                return Err(ConfigError::Missing {
+                    setting: &settings::CONTEXT_PATH,
+                    why: "HASH_SCHEME=contents hashes paths from the repository's root, like testing/docker/NAME",
+                });
+            }
+            ContextSource::Directory { checkout: Checkout { root: None, .. }, .. } => {
+                return Err(ConfigError::Missing {
+                    setting: &settings::ROOT,
+                    why: "HASH_SCHEME=contents hashes paths from the repository's root, and the image directory is in no checkout",
+                });
+            }
+            // Its path is looked at.
+            ContextSource::Directory { .. } => {}
+        }
+    }
+    let hash = sources.parse(&settings::HASH)?;
+    if hash.is_none() && !dry {
+        return Err(ConfigError::Missing {
+            setting: &settings::HASH,
+            why: "nothing is built in a task that cannot be verified",
+        });
+    }
+    let limits = image::limits(sources)?;
+    Ok(ContextPlan { source, scheme, hash, directory, max_bytes: limits.max_bytes, max_entries: limits.max_entries })
+}
+
+fn context_source(
+    sources: &Sources,
+    around: &Surroundings,
+    dry: bool,
+) -> Result<(ContextSource, Option<RepoPath>), ConfigError> {
+    if let Some(given) = sources.get(&settings::CONTEXT)? {
+        // A replay verifies it against the task's HASH.
+        if !(dry || sources.is_replay()) {
+            return Err(ConfigError::Combination(format!(
+                "{} is for --dry-run: a task takes its context from CONTEXT_TASK_ID and CONTEXT_PATH, or from CONTEXT_URL",
+                given.origin
+            )));
+        }
+        if given.text.starts_with("http://") || given.text.starts_with("https://") {
+            return Ok((ContextSource::Url(given.parse()?), sources.parse(&settings::CONTEXT_PATH)?));
+        }
+        let path = around.directory.join(&given.text);
+        if !path.exists() {
+            return Err(given.wrong(format!("{} does not exist", path.display())));
+        }
+        if path.is_file() {
+            return Ok((ContextSource::File(path), sources.parse(&settings::CONTEXT_PATH)?));
+        }
+        let (checkout, args) = (checkout(sources, &path)?, dockerfile_args(sources)?);
+        return Ok((ContextSource::Directory { checkout, directory: path, args }, None));
+    }
+    let url: Option<HttpUrl> = sources.parse(&settings::CONTEXT_URL)?;
+    match (sources.parse(&settings::CONTEXT_TASK_ID)?, url) {
+        (Some(task_id), None) => {
+            let name = sources.require::<ArtifactName>(
+                &settings::CONTEXT_PATH,
+                "CONTEXT_TASK_ID needs the name of the artifact that has the context",
+            )?;
+            Ok((ContextSource::Artifact { task_id, name }, None))
+        }
+        (None, Some(url)) => Ok((ContextSource::Url(url), sources.parse(&settings::CONTEXT_PATH)?)),
+        (Some(_), Some(_)) => Err(ConfigError::Combination(
+            "CONTEXT_TASK_ID and CONTEXT_URL are both set: which of them has the context? Unset one".to_owned(),
+        )),
+        (None, None) => Err(ConfigError::Missing {
+            setting: &settings::CONTEXT_TASK_ID,
+            why: "there is no context; give CONTEXT_TASK_ID and CONTEXT_PATH, or CONTEXT_URL, or --context in a dry run",
+        }),
+    }
+}
