@@ -424,3 +424,17 @@ fn two_dry_runs_at_once_do_not_touch_each_other() {
     }
     assert_engine_is_clean("laptop-two");
 }
+
+#[test]
+fn an_include_may_be_written_with_a_dot() {
+    let repository = Repository::bare("laptop-dots", "FROM scratch\n# %include ./tools\nCOPY topsrcdir/tools /tools\n");
+    std::fs::create_dir(repository.root.path().join("tools")).unwrap();
+    std::fs::write(repository.root.path().join("tools/x"), "x").unwrap();
+    let listed = call(repository.root.path(), &["context", "laptop-dots", "--list"], &[]);
+    assert!(listed.stdout.contains("\ttopsrcdir/./tools/x\t"), "{}", listed.stdout);
+    if engine() {
+        // The COPY finds it.
+        call(repository.root.path(), &["run", "--dry-run", "laptop-dots"], &[]).assert_succeeds();
+        assert_engine_is_clean("laptop-dots");
+    }
+}

@@ -11,6 +11,7 @@ use crate::config::{
 };
 use crate::names::{ContextHash, ImageName};
 use crate::report::Report;
+use crate::tree::TreeError;
 
 /// An image directory, and the parent that its tree says.
 struct Identified {
@@ -54,11 +55,15 @@ fn identify(dry_run: &DryRun) -> Result<Identified, Failed> {
         });
     };
     let name = in_tree.name;
-    let family = in_tree.tree.local(std::slice::from_ref(&name), dry_run.image.scheme)?;
+    let is_given = given.is_some() || dry_run.has_parent_task;
+    let family = match in_tree.tree.local(std::slice::from_ref(&name), dry_run.image.scheme) {
+        // The tree need not know what is given.
+        Err(TreeError::Parent { .. }) if is_given => Vec::new(),
+        family => family?,
+    };
     let it = family.into_iter().find(|it| it.image.name == name);
-    let it = it.ok_or_else(|| Failed::Bug(format!("{name} has no hash")))?;
-    let index_hash: Option<ContextHash> = Some(it.hash).filter(|hash| *hash != it.context);
-    let parent = it.parent.filter(|_| given.is_none() && !dry_run.has_parent_task);
+    let index_hash: Option<ContextHash> = it.as_ref().filter(|it| it.hash != it.context).map(|it| it.hash);
+    let parent = it.and_then(|it| it.parent).filter(|_| !is_given);
     Ok(Identified {
         image: DryRunImage { name: Some(name), checkout, directory, args, index_hash, parent: given },
         parent,

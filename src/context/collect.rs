@@ -94,8 +94,7 @@ impl Context {
     /// The same context, if `run` takes it: its names, its size and its count are within the limits.
     pub fn within(self, limits: &Limits) -> Result<Self, CollectError> {
         let files = self.files.iter().map(|(name, source)| (name, source.size));
-        let is_file = |name: &[u8]| self.files.contains_key(&ArchivePath::new(name));
-        match check(files, is_file, limits) {
+        match check(files, limits) {
             Ok(()) => Ok(self),
             Err(error) => Err(CollectError::Refused { directory: self.place, error: Box::new(error) }),
         }

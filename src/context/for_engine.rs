@@ -1,6 +1,7 @@
 //! A verified context as an engine gets it: without the files that `.dockerignore` names, and with the arguments declared that
 //! its `Dockerfile` uses. The hash is of the context as it came; how an engine is spoken to is for `engine`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -242,7 +243,7 @@ impl ForEngine {
 
 fn clean(name: &[u8], is_directory: bool) -> io::Result<String> {
     // The intake has refused every other name.
-    clean_name(name, is_directory).map(str::to_owned).map_err(|hazard| io::Error::other(hazard.to_string()))
+    clean_name(name, is_directory).map(Cow::into_owned).map_err(|hazard| io::Error::other(hazard.to_string()))
 }
 
 #[cfg(test)]

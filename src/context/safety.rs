@@ -3,6 +3,7 @@
 
 mod tree;
 
+use std::borrow::Cow;
 pub use tree::{Node, Tree};
 
 /// What Linux takes as a path (`PATH_MAX`); a longer name could not be unpacked.
@@ -36,9 +37,6 @@ pub enum Hazard {
     /// A name with a part `..`.
     #[error("has `..` in its name, which leads out of the context; names start at the image directory")]
     Traversal,
-    /// A name with an empty part or `.` in its middle, which hides that two names are one.
-    #[error("has an empty part or `.` inside its name; write it in its shortest form")]
-    NotShortest,
     /// A file or link whose name says that it is a directory; some readers believe the name.
     #[error("ends in `/` like a directory, but is a {0}; make the context again")]
     NotADirectory(&'static str),
@@ -123,33 +121,35 @@ pub enum Hazard {
     },
 }
 
-/// An entry's name without a leading `./` and, for a directory, without the `/` at its end; the root itself is empty.
+/// An entry's name without empty parts and parts `.`, so that two spellings are one name; the root itself is empty.
+/// `# %include ./` gives such names. They are in the hash as they are written, and engines drop these parts too.
 ///
 /// Any UTF-8 without control characters is a name, backslashes too: on Linux they are letters like others.
-pub fn clean_name(raw: &[u8], directory: bool) -> Result<&str, Hazard> {
+pub fn clean_name(raw: &[u8], directory: bool) -> Result<Cow<'_, str>, Hazard> {
     let name = clean_text(raw)?;
     if name.starts_with('/') {
         return Err(Hazard::Absolute);
     }
-    let name = if directory { name.strip_suffix('/').unwrap_or(name) } else { name };
-    if directory && name == "." {
-        return Ok("");
-    }
-    let name = name.strip_prefix("./").unwrap_or(name);
-    for (depth, part) in name.split('/').enumerate() {
+    let is_part = |part: &&str| !matches!(*part, "" | ".");
+    for (depth, part) in name.split('/').filter(is_part).enumerate() {
         match part {
             ".." => return Err(Hazard::Traversal),
-            "" | "." => return Err(Hazard::NotShortest),
             _ if part.len() > MAX_PART => return Err(Hazard::TooLong),
             _ if depth >= MAX_DEPTH => return Err(Hazard::TooDeep),
             _ => {}
         }
     }
-    Ok(name)
+    let is_clean = name.split('/').all(|part| is_part(&part));
+    let clean = if is_clean {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(name.split('/').filter(is_part).collect::<Vec<_>>().join("/"))
+    };
+    if clean.is_empty() && !directory { Err(Hazard::Empty) } else { Ok(clean) }
 }
 
 /// The [`clean_name`] of a regular file.
-pub(super) fn clean_file_name(raw: &[u8]) -> Result<&str, Hazard> {
+pub(super) fn clean_file_name(raw: &[u8]) -> Result<Cow<'_, str>, Hazard> {
     if raw.ends_with(b"/") { Err(Hazard::NotADirectory("regular file")) } else { clean_name(raw, false) }
 }
 
@@ -223,8 +223,13 @@ mod tests {
             (b"a\\b", false, "a\\b"),
             ("\u{fc}/\u{1f980}".as_bytes(), false, "\u{fc}/\u{1f980}"),
             (b"..a/b..", false, "..a/b.."),
+            (b"a//b", false, "a/b"),
+            (b"topsrcdir/./.git/HEAD", false, "topsrcdir/.git/HEAD"),
+            (b"././a", false, "a"),
+            (b"a//", true, "a"),
+            (b".//a/.", true, "a"),
         ] {
-            assert_eq!(clean_name(raw, directory), Ok(clean));
+            assert_eq!(clean_name(raw, directory).as_deref(), Ok(clean));
         }
         let long = "a/".repeat(MAX_NAME);
         let deep = vec!["a"; MAX_DEPTH + 1].join("/");
@@ -234,12 +239,9 @@ mod tests {
             (b"/", true, Hazard::Absolute),
             (b"..", true, Hazard::Traversal),
             (b"a/../../b", false, Hazard::Traversal),
-            (b"a//b", false, Hazard::NotShortest),
-            (b"a/./b", false, Hazard::NotShortest),
-            (b"././a", false, Hazard::NotShortest),
-            (b"a//", true, Hazard::NotShortest),
-            (b".//a", false, Hazard::NotShortest),
-            (b".", false, Hazard::NotShortest),
+            (b"./..", true, Hazard::Traversal),
+            (b".", false, Hazard::Empty),
+            (b".//", false, Hazard::Empty),
             (b"a\nb", false, Hazard::ControlCharacter),
             (b"a\0b", false, Hazard::ControlCharacter),
             ("a\u{85}b".as_bytes(), false, Hazard::ControlCharacter),

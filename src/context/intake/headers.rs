@@ -125,7 +125,7 @@ impl Extensions {
             EntryType::Directory => Kind::Directory,
             EntryType::Symlink => Kind::Symlink(link),
             EntryType::Link => match clean_name(&link, false) {
-                Ok(target) => Kind::Hardlink(target.to_owned()),
+                Ok(target) => Kind::Hardlink(target.into_owned()),
                 Err(_) => return Err(refuse(Hazard::HardLink { target: cut(&link) })),
             },
             other => return Err(refuse(Hazard::Kind(unwanted(other)))),
@@ -136,7 +136,7 @@ impl Extensions {
         if kind != Kind::File && size != 0 {
             return Err(refuse(Hazard::Ambiguous("data in a directory or link")));
         }
-        let name = clean_name(&raw, kind == Kind::Directory).map_err(refuse)?.to_owned();
+        let name = clean_name(&raw, kind == Kind::Directory).map_err(refuse)?.into_owned();
         let mode = mode(header, &kind).map_err(refuse)?;
         Ok(Member { shown: shown(&raw), name, kind, mode, mtime: octal(&header.as_old().mtime).unwrap_or(0), size })
     }
