@@ -7,6 +7,7 @@ the few documented exceptions are trees that taskgraph takes (or hangs on) and i
 """
 
 import argparse
+import collections
 import hashlib
 import importlib.metadata
 import inspect
@@ -293,14 +294,21 @@ def names(tree, scheme):
         return [member.name for member in archive.getmembers()]
 
 
-def is_refused(name, all_names):
+def clean(name):
+    """The name as engines understand it."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
+def is_refused(name, clean_names):
     """Whether `run` refuses a context for this name: image-worker does so before it names the context."""
-    parts = name.split("/")
+    parts = clean(name).split("/")
     above = ["/".join(parts[:end]) for end in range(1, len(parts))]
     return (
-        any(part in ("", ".", "..") for part in parts)
+        ".." in parts
+        or name.endswith("/")
+        or clean_names[clean(name)] > 1
         or any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
-        or any(place in all_names for place in above)
+        or any(place in clean_names for place in above)
     )
 
 
@@ -315,8 +323,9 @@ def expected(tree, scheme):
             want = contents_hash(tree.root, tree.image)
     except Exception as error:  # noqa: BLE001 - taskgraph raises whatever comes
         return None, repr(error)
-    all_names = set(names(tree, scheme))
-    if any(is_refused(name, all_names) for name in all_names):
+    all_names = names(tree, scheme)
+    clean_names = collections.Counter(map(clean, all_names))
+    if any(is_refused(name, clean_names) for name in all_names):
         tree.deviation[scheme] = "a name that `run` refuses"
         return None, tree.deviation[scheme]
     return want, ""

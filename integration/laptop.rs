@@ -438,3 +438,56 @@ fn an_include_may_be_written_with_a_dot() {
         assert_engine_is_clean("laptop-dots");
     }
 }
+
+#[test]
+fn a_path_is_the_image_that_lies_there_or_nothing() {
+    let here = Repository::bare("laptop-path", "FROM scratch\nENV TEST=laptop-path\nCOPY Dockerfile /\n");
+    let there = Repository::bare("laptop-path", "FROM scratch\nENV TEST=laptop-path OTHER=1\nCOPY Dockerfile /\n");
+    let elsewhere = there.directory();
+    for subcommand in ["build", "push"] {
+        for typed in ["/nonexistent/laptop-path", path(&elsewhere)] {
+            call(here.root.path(), &[subcommand, typed], &[]).assert_fails(2, &[typed]);
+        }
+    }
+    let lookup = ["lookup", path(&elsewhere), "--root-url", "http://127.0.0.1:1"];
+    call(here.root.path(), &lookup, &[]).assert_fails(2, &[path(&elsewhere)]);
+    if engine() {
+        let built = json_of(&call(&here.directory(), &["build", ".", "--json"], &[]));
+        assert_eq!(built[0]["name"], "laptop-path");
+        remove_images("laptop-path");
+    }
+}
+
+#[test]
+fn a_failed_parent_leaves_no_image_of_an_earlier_run() {
+    if !engine() {
+        return;
+    }
+    let project = Project::new("laptop-unparented");
+    let run = ["run", "--dry-run", "laptop-unparented-child", "--output", "out"];
+    project.call("", &run).assert_succeeds();
+    assert!(project.at("out/image.tar").exists());
+    let shared = project.at("taskcluster/docker/shared/Dockerfile");
+    let good = std::fs::read_to_string(&shared).unwrap();
+    std::fs::write(&shared, good.replace("RUN echo $FLAVOUR > /flavour", "RUN exit 4")).unwrap();
+    project.call("", &run).assert_fails(20, &["exit code 4"]);
+    assert!(!project.at("out/image.tar").exists() && !project.at("out/publish.json").exists());
+    remove_images("laptop-unparented");
+}
+
+#[test]
+fn the_architecture_of_kind_yml_is_that_of_a_dry_run() {
+    let repository = Repository::bare("laptop-arch", "FROM scratch\nENV TEST=laptop-arch\nCOPY Dockerfile /\n");
+    let root = repository.root.path();
+    let kind = root.join("kind.yml");
+    let run = ["run", "--dry-run", "laptop-arch", "--kind", "kind.yml", "--images-dir", "testing/docker"];
+    std::fs::write(&kind, "tasks: {laptop-arch: {arch: sparc}}\n").unwrap();
+    call(root, &run, &[]).assert_fails(2, &["`arch` is \"sparc\", not amd64 or arm64"]);
+    std::fs::write(&kind, "tasks: {laptop-arch: {arch: arm64}}\n").unwrap();
+    if engine() {
+        let finished = call(root, &run, &[]);
+        finished.assert_succeeds();
+        assert!(finished.stderr.contains("building for arm64"), "{}", finished.stderr);
+        assert_engine_is_clean("laptop-arch");
+    }
+}

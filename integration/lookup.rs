@@ -389,7 +389,7 @@ fn two_hundred_images_are_looked_at_side_by_side() {
 fn what_cannot_be_looked_up_is_refused_before_any_call() {
     let world = World::new(["builder"]);
     let none: &[(&str, &str)] = &[];
-    world.lookup_with(&[], none).assert_fails(2, &["wrong usage", "<NAME>"]);
+    world.lookup_with(&[], none).assert_fails(2, &["wrong usage", "<NAME|PATH>"]);
     world.lookup_with(&["Builder"], none).assert_fails(2, &["\"Builder\" is not an image name"]);
     world.lookup_with(&["biulder"], none).assert_fails(2, &["biulder", "builder"]);
     let nowhere = [("TASKCLUSTER_ROOT_URL", "")];

@@ -41,13 +41,13 @@ pub enum Verb {
     /// Write a context.
     Context(ImageArgument),
     /// Say which tasks have these images.
-    Lookup(Vec<ImageName>),
+    Lookup(Vec<String>),
     /// Decide about a task graph's images.
     Decide(Decision),
     /// Build images on this machine.
-    Build(Vec<ImageName>),
+    Build(Vec<String>),
     /// Push an image to its registry.
-    Push(ImageName),
+    Push(String),
     /// Show the images and what is wrong with them.
     Tree,
     /// Load an image into the engine.
@@ -197,7 +197,8 @@ fn archives() -> [Arg; 2] {
 }
 
 fn image_names() -> Arg {
-    let names = Arg::new("names").value_name("NAME").action(ArgAction::Append).value_parser(image_name).required(true);
+    let names = Arg::new("names").value_name("NAME|PATH").action(ArgAction::Append).required(true);
+    let names = names.value_parser(NonEmptyStringValueParser::new());
     names.num_args(1..).help("The image, or the path of its directory")
 }
 
@@ -306,7 +307,7 @@ fn given(matches: &ArgMatches, setting: &Setting) -> Option<String> {
     }
 }
 
-fn names(matches: &ArgMatches) -> Vec<ImageName> {
+fn names(matches: &ArgMatches) -> Vec<String> {
     matches.get_many("names").into_iter().flatten().cloned().collect()
 }
 
@@ -362,7 +363,7 @@ mod tests {
     #[test]
     fn an_image_can_be_named_by_its_directory() {
         let names = |line: &str| typed(line).map(|typed| typed.verb);
-        let builder = Verb::Lookup(["builder", "lint"].map(|name| name.parse().unwrap()).into());
+        let builder = Verb::Lookup(["builder", "lint"].map(str::to_owned).into());
         assert_eq!(names("image-worker lookup builder lint").unwrap(), builder);
         assert_eq!(names("image-worker lookup testing/docker/builder/ ./lint//").unwrap(), builder);
         for nameless in ["image-worker lookup", "image-worker lookup /", "image-worker lookup Builder"] {

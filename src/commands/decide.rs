@@ -244,7 +244,7 @@ fn order(
             args: image.args.clone(),
             parent: hashes.parent.as_ref().and_then(|parent| tasks.get(parent)).cloned(),
             symbol: image.symbol.clone(),
-            arch: image.arch.clone(),
+            arch: image.arch.map(|arch| arch.to_string()),
         };
         // Whoever decides a second time in one decision task decides the same.
         let hash = hashes.name_in_index().to_string();

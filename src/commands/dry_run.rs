@@ -7,9 +7,11 @@ use super::run::{self, Outcome};
 use super::stop::Stop;
 use super::{Failed, aside, build, indexed_parent, named_image};
 use crate::config::{
-    BuildConfig, Config, DryRun, DryRunImage, DryRunParent, LookupConfig, ParentFrom, Sources, Surroundings,
+    BuildConfig, Config, Destination, DryRun, DryRunImage, DryRunParent, LookupConfig, ParentFrom, Sources,
+    Surroundings,
 };
 use crate::names::{ContextHash, ImageName};
+use crate::publish::Folder;
 use crate::report::Report;
 use crate::tree::TreeError;
 
@@ -34,6 +36,10 @@ pub async fn dry_run(
         // What is wrong with the rest is told before the parent is made; its name only stands in for it.
         image.parent = Some(DryRunParent::Local(parent.to_string()));
         let config = Config::read_dry_run(sources, around, &image)?;
+        if let Destination::DryRun(output) = &config.destination {
+            // An earlier image is gone, also where the parent fails.
+            drop(Folder::for_dry_run(output.clone(), &config.plan.artifact.name)?);
+        }
         image.parent = Some(match dry_run.parent_from {
             ParentFrom::Index => indexed(&dry_run, &parent, sources, around, stop).await?,
             ParentFrom::Build => built(&dry_run, &config, &parent, stop, report).await?,
@@ -50,7 +56,7 @@ fn identify(dry_run: &DryRun) -> Result<Identified, Failed> {
     let Some(in_tree) = found.in_tree else {
         let name = directory.canonicalize().ok().and_then(|real| real.file_name()?.to_str()?.parse().ok());
         return Ok(Identified {
-            image: DryRunImage { name, checkout, directory, args, index_hash: None, parent: given },
+            image: DryRunImage { name, checkout, directory, args, index_hash: None, arch: None, parent: given },
             parent: None,
         });
     };
@@ -62,10 +68,11 @@ fn identify(dry_run: &DryRun) -> Result<Identified, Failed> {
         family => family?,
     };
     let it = family.into_iter().find(|it| it.image.name == name);
+    let arch = it.as_ref().and_then(|it| it.image.arch);
     let index_hash: Option<ContextHash> = it.as_ref().filter(|it| it.hash != it.context).map(|it| it.hash);
     let parent = it.and_then(|it| it.parent).filter(|_| !is_given);
     Ok(Identified {
-        image: DryRunImage { name: Some(name), checkout, directory, args, index_hash, parent: given },
+        image: DryRunImage { name: Some(name), checkout, directory, args, index_hash, arch, parent: given },
         parent,
     })
 }

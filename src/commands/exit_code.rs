@@ -251,7 +251,7 @@ fn tree_code(error: &TreeError) -> u8 {
         TreeError::NoImagesRoot { .. } | TreeError::TwoImagesRoots { .. } | TreeError::Read { .. } => USAGE,
         TreeError::Yaml { .. } | TreeError::KindShape { .. } | TreeError::Kind { .. } => USAGE,
         TreeError::Unknown { .. } | TreeError::NoDockerfile { .. } | TreeError::NotInKind { .. } => USAGE,
-        TreeError::Elsewhere { .. } | TreeError::SeveralImages { .. } => USAGE,
+        TreeError::Elsewhere { .. } | TreeError::SeveralImages { .. } | TreeError::NotOfTree { .. } => USAGE,
         TreeError::Parent { .. } | TreeError::Cycle { .. } | TreeError::Registry { .. } => USAGE,
     }
 }

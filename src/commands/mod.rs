@@ -34,6 +34,7 @@ use tokio::task::spawn_blocking;
 pub use exit_code::CONFIGURATION;
 pub use failed::Failed;
 use failed::command_line;
+pub use named_image::image_names;
 
 /// Does work that takes its time on a thread of its own, so that signals are heard meanwhile.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failed> + Send + 'static) -> Result<T, Failed> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Failed;
-use crate::config::NamedImage;
+use crate::config::{ImagesPlace, NamedImage};
 use crate::context::checkout::Checkout;
 use crate::context::collect::{CollectError, Context};
 use crate::context::intake::Limits;
@@ -86,4 +86,14 @@ fn name_in(tree: &Tree, named: &NamedImage, preferred: Option<&ImageName>) -> Re
 
 fn is_directory(named: &NamedImage) -> bool {
     named.directory.join(Path::new(&named.typed)).is_dir()
+}
+
+/// The names of images that somebody has typed as names or as paths. Only for a path the tree is looked at.
+pub fn image_names(typed: &[String], place: &ImagesPlace, directory: &Path) -> Result<Vec<ImageName>, Failed> {
+    let is_path = |typed: &String| typed.contains('/') || matches!(typed.as_str(), "." | "..");
+    if !typed.iter().any(is_path) {
+        return typed.iter().map(|name| name.parse().map_err(Failed::Name)).collect();
+    }
+    let tree = Tree::open(place)?;
+    typed.iter().map(|typed| Ok(tree.named(typed, directory)?)).collect()
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{ConfigError, NamedImage, Sources, Surroundings, settings};
 use crate::context::checkout::Checkout;
 use crate::names::{ContextHash, ImageName, TaskId};
-use crate::plan::PARENT_ARG;
+use crate::plan::{PARENT_ARG, TargetArch};
 
 /// A dry run of an image directory.
 #[derive(Clone, Debug)]
@@ -131,6 +131,8 @@ pub struct DryRunImage {
     pub args: BTreeMap<String, String>,
     /// What stands in the `.hash.` route in CI, where that is not the context hash.
     pub index_hash: Option<ContextHash>,
+    /// The architecture that its `kind.yml` says.
+    pub arch: Option<TargetArch>,
     /// The image that it is built from.
     pub parent: Option<DryRunParent>,
 }

@@ -134,7 +134,7 @@ impl Config {
         let publishes = destination == Destination::Task;
         let reads = parent.is_some() || matches!(context.source, ContextSource::Artifact { .. });
         let mut build = builder::read(sources, around, args)?;
-        build.target_arch = sources.parse(&settings::TARGET_ARCH)?;
+        build.target_arch = sources.parse(&settings::TARGET_ARCH)?.or(image.and_then(|image| image.arch));
         let needs_deployment = publishes || reads || build.secrets.of_taskcluster().is_some();
         let artifact = artifact(sources, around, &destination, &mut assumed)?;
         let plan = Plan {

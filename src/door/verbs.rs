@@ -10,14 +10,14 @@ use crate::cli::{self, ImageArgument, Invocation, Verb};
 use crate::commands::rerun::Next;
 use crate::commands::run::Outcome;
 use crate::commands::stop::Stop;
-use crate::commands::{self, Failed};
+use crate::commands::{self, Failed, image_names};
 use crate::config::rerun::Rerun;
 use crate::config::{
     BuildConfig, Config, ConfigError, DecideConfig, DryRun, ImageSource, LoadConfig, LookupConfig, NamedImage,
     PushConfig, Sources, Surroundings, TreeConfig, settings,
 };
 use crate::engine;
-use crate::names::{ImageName, TaskId};
+use crate::names::TaskId;
 use crate::report::Report;
 
 /// Threads of a stopped job that still wait for bytes are left to the exit after this time.
@@ -176,8 +176,10 @@ fn named_image(image: &ImageArgument, sources: &Sources) -> Result<NamedImage, C
     NamedImage::read(sources, &surroundings(), image.image.as_deref().unwrap_or_default(), &image.args, scheme)
 }
 
-fn lookup(names: &[ImageName], sources: &Sources, json: bool) -> Result<String, Failed> {
-    let config = LookupConfig::read(sources, &surroundings())?;
+fn lookup(typed: &[String], sources: &Sources, json: bool) -> Result<String, Failed> {
+    let around = surroundings();
+    let config = LookupConfig::read(sources, &around)?;
+    let names = &image_names(typed, &config.place, &around.directory)?;
     let answers = in_runtime(async {
         let stop = Stop::listen(None)?;
         commands::lookup::lookup(config, names, &stop).await
@@ -187,8 +189,9 @@ fn lookup(names: &[ImageName], sources: &Sources, json: bool) -> Result<String, 
     Ok(answer(json, &value, &lines.join("\n")))
 }
 
-fn build(names: &[ImageName], sources: &Sources, json: bool, report: &Report) -> Result<String, Failed> {
+fn build(typed: &[String], sources: &Sources, json: bool, report: &Report) -> Result<String, Failed> {
     let config = BuildConfig::read(sources, &surroundings())?;
+    let names = &image_names(typed, &config.place, &config.directory)?;
     let images = in_runtime(async {
         let stop = Stop::listen(None)?;
         commands::build::build(config, names, &stop, report).await
@@ -199,8 +202,11 @@ fn build(names: &[ImageName], sources: &Sources, json: bool, report: &Report) ->
     Ok(answer(json, &value, &lines.join("\n")))
 }
 
-fn push(name: &ImageName, sources: &Sources, json: bool) -> Result<String, Failed> {
-    let config = PushConfig::read(sources, &surroundings())?;
+fn push(typed: &str, sources: &Sources, json: bool) -> Result<String, Failed> {
+    let around = surroundings();
+    let config = PushConfig::read(sources, &around)?;
+    let names = image_names(&[typed.to_owned()], &config.place, &around.directory)?;
+    let [name] = names.as_slice() else { return Err(Failed::Bug(format!("{typed} is not one image"))) };
     let pushed = in_runtime(async {
         let stop = Stop::listen(None)?;
         commands::push::push(config, name, &stop).await

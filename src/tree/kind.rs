@@ -3,6 +3,7 @@
 //! for `Tree`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -40,7 +41,12 @@ pub(super) struct Kind {
 /// The `kind.yml` that a repository has at its usual place. Gecko had one that lists no images.
 pub(super) fn usual(root: &Path) -> Vec<PathBuf> {
     let lists_images = |file: &PathBuf| {
-        let text = super::read_text(file).unwrap_or_default();
+        let text = match super::read_text(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
+            // Reading it says what is wrong with it.
+            Err(_) => return true,
+            Ok(text) => text,
+        };
         text.lines().any(|line| ["tasks", "jobs", "reference-tasks"].iter().any(|word| line.starts_with(word)))
     };
     USUAL.iter().map(|place| root.join(place)).find(lists_images).into_iter().collect()
@@ -275,7 +281,10 @@ mod tests {
         let image =
             one("{packages: [b, a], arch: arm64, digest-extra: {x: [1]}, cache: true, run-on-repo-type: [git]}")
                 .unwrap();
-        assert_eq!((image.packages, image.arch.as_deref()), (vec!["b".to_owned(), "a".to_owned()], Some("arm64")));
+        assert_eq!(
+            (image.packages, image.arch),
+            (vec!["b".to_owned(), "a".to_owned()], Some(crate::plan::TargetArch::Arm64))
+        );
         assert_eq!(image.digest_extra, Some(serde_json::json!({ "x": [1] })));
     }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Image;
 use super::trouble::nearest;
 use crate::names::{ImageName, RepoPath};
+use crate::plan::TargetArch;
 
 /// The keys. `index`, `cache` and `run-on-repo-type` are about where and when taskgraph's own tasks are found, which this
 /// program's routes take the place of; `job-from` and `task-from` are put in by taskgraph itself.
@@ -38,7 +39,7 @@ pub(super) struct Listed {
     pub(super) args: BTreeMap<String, String>,
     pub(super) symbol: Option<String>,
     pub(super) packages: Vec<String>,
-    pub(super) arch: Option<String>,
+    pub(super) arch: Option<TargetArch>,
     pub(super) digest_extra: Option<Value>,
 }
 
@@ -97,8 +98,8 @@ impl Listed {
                     listed.packages = names.collect::<Option<_>>().ok_or_else(|| wrong("a list of names"))?;
                 }
                 "arch" => {
-                    let arch = value.as_str().filter(|arch| is_word(arch));
-                    listed.arch = Some(arch.ok_or_else(|| wrong("an architecture, arm64 for example"))?.to_owned());
+                    let arch = value.as_str().and_then(|arch| arch.parse().ok());
+                    listed.arch = Some(arch.ok_or_else(|| wrong("amd64 or arm64"))?);
                 }
                 "digest-extra" => listed.digest_extra = Some(value.clone()),
                 known if KNOWN.contains(&known) => {}

@@ -33,7 +33,7 @@ use crate::context::intake::Limits;
 use crate::dockerfile::base_images::Recipe;
 use crate::dockerfile::preprocess::Dockerfile;
 use crate::names::{ImageName, RepoPath};
-use crate::plan::ContextLimits;
+use crate::plan::{ContextLimits, TargetArch};
 use directories::{Directories, has_dockerfile, images_roots};
 use kind::Kind;
 pub use listed::KindProblem;
@@ -81,7 +81,7 @@ pub struct Image {
     /// What it installs of other tasks' packages, in its order: `NAME` of the tasks `packages-NAME`.
     pub packages: Vec<String>,
     /// The architecture that it is for, `arm64` for example; absent, `amd64`.
-    pub arch: Option<String>,
+    pub arch: Option<TargetArch>,
     /// What else is to be in its hash in the index.
     pub digest_extra: Option<Value>,
     /// What a `kind.yml` says; [`Tree::parent`] knows the whole.
@@ -215,6 +215,13 @@ impl Tree {
                 Err(TreeError::SeveralImages { directory: self.shown(&real), names })
             }
         }
+    }
+
+    /// The name of the image that somebody has typed the name of, or the path of whose directory.
+    pub fn named(&self, typed: &str, directory: &Path) -> Result<ImageName, TreeError> {
+        let image = self.find(typed, directory)?.map(|image| image.name.clone());
+        let places = || self.listed(&self.images_roots);
+        image.ok_or_else(|| TreeError::NotOfTree { directory: self.shown(&directory.join(typed)), places: places() })
     }
 
     /// The same tree, where somebody gives an image arguments that win over its own.

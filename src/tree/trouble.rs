@@ -66,6 +66,14 @@ pub enum TreeError {
         /// What could have been meant, in words.
         nearest: String,
     },
+    /// A directory that no image is made from.
+    #[error("{} is the directory of no image in {places}; name an image of this repository, or its directory", directory.display())]
+    NotOfTree {
+        /// The directory.
+        directory: PathBuf,
+        /// Where the images are, in words.
+        places: String,
+    },
     /// A folder that is no image directory.
     #[error("unknown image {name}: {} has no Dockerfile", directory.display())]
     NoDockerfile {

@@ -196,7 +196,7 @@ impl Tree {
             reference: self.reference(name).ok(),
             symbol: image.and_then(|image| image.symbol.clone()),
             packages: image.map(|image| image.packages.clone()).unwrap_or_default(),
-            arch: image.and_then(|image| image.arch.clone()),
+            arch: image.and_then(|image| image.arch.map(|arch| arch.to_string())),
             args: image.map(|image| image.args.clone()).unwrap_or_default(),
             files: look.context.map(|(files, ..)| files),
             size: look.context.map(|(_, size, _)| size),
