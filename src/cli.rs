@@ -362,13 +362,11 @@ mod tests {
 
     #[test]
     fn an_image_can_be_named_by_its_directory() {
-        let names = |line: &str| typed(line).map(|typed| typed.verb);
-        let builder = Verb::Lookup(["builder", "lint"].map(str::to_owned).into());
-        assert_eq!(names("image-worker lookup builder lint").unwrap(), builder);
-        assert_eq!(names("image-worker lookup testing/docker/builder/ ./lint//").unwrap(), builder);
-        for nameless in ["image-worker lookup", "image-worker lookup /", "image-worker lookup Builder"] {
-            assert_eq!(names(nameless).unwrap_err().exit_code(), 2, "{nameless}");
-        }
+        let verb = |line: &str| typed(line).map(|typed| typed.verb);
+        // Which image a path leads to, the tree knows.
+        let builder = Verb::Lookup(["builder", "testing/docker/lint/"].map(str::to_owned).into());
+        assert_eq!(verb("image-worker lookup builder testing/docker/lint/").unwrap(), builder);
+        assert_eq!(verb("image-worker lookup").unwrap_err().exit_code(), 2);
     }
 
     #[test]

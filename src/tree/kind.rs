@@ -264,7 +264,7 @@ mod tests {
                 "{defintion: y}",
                 "it has the key `defintion`, which no docker_image transform of taskgraph or Gecko knows; did you mean definition?",
             ),
-            ("{arch: [arm64]}", "its `arch` is [\"arm64\"], not an architecture, arm64 for example"),
+            ("{arch: [arm64]}", "its `arch` is [\"arm64\"], not amd64 or arm64"),
             ("{packages: ['a b']}", "its `packages` is [\"a b\"], not a list of names"),
             ("{args: {A: 3.10}}", "its `args.A` is 3.1, not text; put it in quotes"),
             ("{args: [A]}", "its `args` is [\"A\"], not a mapping"),
