@@ -134,8 +134,10 @@ fn a_terminal_that_is_closed_ends_the_job_and_leaves_nothing() {
         env!("CARGO_BIN_EXE_image-worker"),
         path(&code)
     );
-    let mut terminal = Command::new("script");
-    terminal.args(["--quiet", "--command", &command, "/dev/null"]).env("TERM", "xterm").env("TMPDIR", &work);
+    // A shell cannot trap a signal that was ignored when it began, as under nohup.
+    let mut terminal = Command::new("env");
+    terminal.args(["--default-signal=HUP", "script", "--quiet", "--command", &command, "/dev/null"]);
+    terminal.env("TERM", "xterm").env("TMPDIR", &work);
     terminal
         .envs(dry_run(&url, "{}"))
         .env("IMAGE_WORKER_OUTPUT", &out)

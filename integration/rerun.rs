@@ -219,7 +219,7 @@ fn a_signal_ends_the_following_and_not_the_run() {
     let scene = Scene::new("rerun-signal", "", &json!({}));
     let follows = rerun(&scene, &scene.task.task_id, &[], None);
     let finished = follows.finish_when(
-        |told| told.contains("run 0: running"),
+        |told| told.contains("run 0: running; log: "),
         |process| {
             let killed = Command::new("kill").args(["-INT", &process.to_string()]).status().unwrap();
             assert!(killed.success());
