@@ -324,8 +324,8 @@ async fn build(
     {
         let cached = failure.cached;
         warn!("the build failed after {cached} steps from the cache, which may be why: building again without it");
-        let anew = Told { cache: &[], ..told };
-        built = engine.build(&sent, tag, anew, log).await;
+        let without_cache = Told { cache: &[], ..told };
+        built = engine.build(&sent, tag, without_cache, log).await;
     }
     let built = built?;
     info!("built {} in {:.1} s", built.image_id, started.elapsed().as_secs_f64());
