@@ -207,6 +207,27 @@ fn every_fixture_is_used() {
 }
 
 #[test]
+fn the_fuzz_package_has_the_crates_of_its_targets() {
+    let crates = |manifest: &str| -> BTreeSet<String> {
+        let manifest: toml::Table = text(manifest).unwrap().parse().unwrap();
+        ["dependencies", "dev-dependencies"]
+            .iter()
+            .filter_map(|section| manifest.get(*section)?.as_table())
+            .flat_map(|section| section.keys().cloned())
+            .collect()
+    };
+    let targets: String = files()
+        .iter()
+        .filter(|path| path.starts_with("integration/fuzz/") && is("rs", path))
+        .filter_map(|path| text(path))
+        .collect();
+    let used = |name: &&String| targets.contains(&format!("{}::", name.replace('-', "_")));
+    let (ours, theirs) = (crates("Cargo.toml"), crates("integration/fuzz/Cargo.toml"));
+    let missing: Vec<_> = ours.difference(&theirs).filter(used).cloned().collect();
+    none("Name these in integration/fuzz/Cargo.toml too, which only scripts/fuzz builds:", &missing);
+}
+
+#[test]
 fn nothing_names_the_machine_that_it_was_written_on() {
     // This machine's: the checkout, the folder that it is in, and what programs keep at home.
     let checkout = root();
