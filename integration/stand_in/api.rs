@@ -217,15 +217,20 @@ pub(super) fn validate(schema: Schema, body: &Value) -> Result<(), ApiError> {
     Err(ApiError::new(400, "InputValidationError", message))
 }
 
+/// Whether the index takes it for a namespace.
+pub(super) fn is_namespace(text: &str) -> bool {
+    let is_part =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_!~*'()%-".contains(&b));
+    text.split('.').all(is_part)
+}
+
 /// What is wrong with a parameter of the path, by its name.
 fn bad_param(name: &str, value: &str) -> Option<String> {
-    let namespace_part =
-        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_!~*'()%-".contains(&b));
     let good = match name {
         "taskId" | "taskGroupId" => is_slugid(value),
         "runId" => !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()),
         "name" => !value.is_empty() && value.bytes().all(|b| (0x20..=0x7e).contains(&b)),
-        "namespace" | "indexPath" => value.split('.').all(namespace_part),
+        "namespace" | "indexPath" => is_namespace(value),
         _ => true,
     };
     (!good).then(|| format!("URL parameter '{name}' given as '{value}' must match regular expression"))

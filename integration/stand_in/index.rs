@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::api::{Answer, ApiError, Ask};
+use super::api::{Answer, ApiError, Ask, is_namespace};
 use super::credentials::signed_url;
 use super::http::{Reply, encode};
 use super::page::Page;
@@ -36,15 +36,20 @@ fn insert(world: &mut World, namespace: &str, entry: Entry) -> Result<(), ApiErr
     Ok(())
 }
 
-/// Indexes a completed task by its routes and `extra.index`.
+/// Indexes a completed task by its routes and `extra.index`. What is wrong there, the handler drops, and nobody hears of it:
+/// routes that are no namespaces, and all of them where the rank is no number or the data no object.
 pub(super) fn insert_routes(world: &mut World, task_id: &str, definition: &Value) {
     let options = &definition["extra"]["index"];
     let time = |value: &Value| value.as_str().and_then(parse_time);
     let expires = time(&options["expires"]).or_else(|| time(&definition["expires"])).unwrap_or(Timestamp::MAX);
     let data = options.get("data").cloned().unwrap_or_else(|| json!({}));
-    let rank = options["rank"].as_f64().unwrap_or_default();
+    let Some(rank) = options.get("rank").map_or(Some(0.0), Value::as_f64) else { return };
+    if !(data.is_object() || data.is_array() || data.is_null()) {
+        return;
+    }
     let routes = definition["routes"].as_array().map_or(&[][..], Vec::as_slice);
-    for namespace in routes.iter().filter_map(|route| route.as_str()?.strip_prefix("index.")) {
+    let namespaces = routes.iter().filter_map(|route| route.as_str()?.strip_prefix("index."));
+    for namespace in namespaces.filter(|namespace| is_namespace(namespace)) {
         let entry = Entry { task_id: task_id.to_owned(), rank, data: data.clone(), expires };
         // The handler logs what it cannot insert, and goes on.
         let _ = insert(world, namespace, entry);

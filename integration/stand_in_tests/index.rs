@@ -226,3 +226,28 @@ fn a_completed_tasks_routes_are_indexed() {
     let entry = stand_in.index_entry("docker.x").unwrap();
     assert_eq!((&entry["taskId"], &entry["rank"], &entry["data"]["a"]), (&json!(claim.task_id), &json!(7), &json!(1)));
 }
+
+#[test]
+fn what_the_index_does_not_like_of_a_completed_task_it_drops() {
+    let stand_in = StandIn::start(Options::default());
+    let indexed = |routes: Value, index: Value| {
+        let spec = TaskSpec::default().property("routes", routes).property("extra", json!({ "index": index }));
+        let claim = stand_in.create_task(spec);
+        stand_in.resolve(&claim.task_id, 0, RunState::Completed);
+        let entry = stand_in.index_entry("docker.y");
+        (
+            entry.as_ref().is_some_and(|entry| entry["taskId"] == claim.task_id),
+            entry.unwrap_or_default()["rank"].clone(),
+        )
+    };
+    let good = json!(["index.docker..x", "index.docker/x", "index.docker.y"]);
+    for bad in
+        [json!({ "rank": "7" }), json!({ "rank": null }), json!({ "rank": 7, "data": "x" }), json!({ "rank": 5.5 })]
+    {
+        assert_eq!(indexed(good.clone(), bad.clone()), (false, Value::Null), "{bad}");
+    }
+    assert_eq!(indexed(good.clone(), json!({})), (true, json!(0)));
+    assert_eq!(indexed(good.clone(), json!({ "rank": 7 })), (true, json!(7)));
+    assert_eq!(indexed(good, json!({ "rank": 6 })), (false, json!(7)), "a lower rank changes nothing");
+    assert_eq!((stand_in.index_entry("docker..x"), stand_in.index_entry("docker/x")), (None, None));
+}
