@@ -15,6 +15,7 @@ mod dry_run;
 mod export;
 mod fault_matrix;
 mod fuzz;
+mod generic_worker;
 mod harness;
 mod hash;
 mod house;

@@ -1,6 +1,8 @@
 //! `--publish payload`: the archive comes to lie where the task's payload declares an artifact, whole or not at all, and
 //! nothing is called but what the context needs.
 
+mod chain_of_trust;
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;

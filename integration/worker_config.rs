@@ -1,6 +1,7 @@
 //! Every file in worker-config/ is what this version of the program understands: each is parsed here, with the
 //! program's own types where it has them, and what two of them say about the same thing must agree.
 
+mod payload;
 mod pool;
 mod scopes;
 
@@ -13,7 +14,7 @@ use image_worker::builder::BuilderChoice;
 use image_worker::commands::Failed;
 use image_worker::commands::stop::Reason;
 use image_worker::config::settings::{self, Setting};
-use image_worker::config::{Access, Config, Destination, Sources, Surroundings};
+use image_worker::config::{Access, Config, Destination, Output, Sources, Surroundings};
 use image_worker::names::ContextScheme;
 use image_worker::plan::{
     ArtifactPlan, BuildPlan, CacheFrom, ContextPlan, ContextSource, ExportChoice, ImageFile, Plan, Storage, TargetArch,
@@ -91,8 +92,12 @@ fn yaml<T: serde::de::DeserializeOwned>(name: &str) -> T {
     serde_saphyr::from_str(&read(name)).unwrap_or_else(|error| panic!("worker-config/{name}: {error}"))
 }
 
-fn template() -> Template {
-    Template::new(yaml("task.yml"))
+/// The two templates: the program publishes, or the worker.
+const TEMPLATES: [&str; 2] = ["task.yml", "task-payload.yml"];
+const BY_PAYLOAD: &str = TEMPLATES[1];
+
+fn template(file: &str) -> Template {
+    Template::new(yaml(file))
 }
 
 /// A plan that says something wherever a plan can.
@@ -170,6 +175,7 @@ fn around() -> Values {
         ("created", "2015-12-09T12:35:00.000Z"),
         ("deadline", "2015-12-10T12:35:00.000Z"),
         ("expires", "2016-12-08T12:35:00.000Z"),
+        ("image_expires", "2016-12-08T12:34:56.789Z"),
         ("owner", "author@example.com"),
         ("source", "https://hg.example.com/mozilla-central/file/0123456789ab/testing/docker/builder"),
         ("revision", "0123456789ab"),
@@ -179,9 +185,18 @@ fn around() -> Values {
 }
 
 fn definition(plan: &Plan) -> TaskDefinition {
+    definition_by(TEMPLATES[0], plan)
+}
+
+fn definition_by(file: &str, plan: &Plan) -> TaskDefinition {
     let mut all = around();
     all.extend(values(plan).unwrap());
-    template().fill(&all).unwrap_or_else(|error| panic!("worker-config/task.yml: {error}: {error:?}"))
+    template(file).fill(&all).unwrap_or_else(|error| panic!("worker-config/{file}: {error}: {error:?}"))
+}
+
+/// The flags of the task's command.
+fn flags(definition: &TaskDefinition) -> BTreeMap<&'static str, String> {
+    image_worker::cli::parse(definition.payload.command[0].iter().map(OsString::from)).unwrap().flags
 }
 
 /// What `config` makes of a task's environment, and the variables that it looked at.
@@ -217,7 +232,15 @@ fn the_worker_image_has_what_unprivileged_containers_need() {
 
 #[test]
 fn every_file_here_is_parsed_by_a_test_below() {
-    let parsed = ["Dockerfile", "README.md", "image-worker.toml", "scopes.yml", "task.yml", "worker-pool.yml"];
+    let parsed = [
+        "Dockerfile",
+        "README.md",
+        "image-worker.toml",
+        "scopes.yml",
+        "task-payload.yml",
+        "task.yml",
+        "worker-pool.yml",
+    ];
     let mut files: Vec<_> =
         std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     files.sort();
@@ -233,17 +256,24 @@ fn every_file_here_is_parsed_by_a_test_below() {
 
 #[test]
 fn what_a_plan_writes_into_a_task_is_read_as_the_same_plan() {
-    for plan in [plan(), small_plan()] {
-        let definition = definition(&plan);
-        let env = &definition.payload.env;
-        assert_eq!(unread(env), [""; 0], "worker-config/task.yml sets variables that no setting reads");
-        let (config, seen) = read_back(env, BTreeMap::new());
-        let ignored: Vec<_> = env.keys().filter(|variable| !seen.contains(*variable)).collect();
-        assert!(ignored.is_empty(), "task.yml sets {ignored:?}, which `run` has a setting for but never looks at");
-        assert_eq!(serde_json::to_value(&config.plan).unwrap(), serde_json::to_value(&plan).unwrap());
-        assert_eq!(config.max_run_time, Some(definition.payload.max_run_time), "MAX_RUN_TIME and maxRunTime differ");
-        assert!(matches!(config.deployment.unwrap().access, Access::Proxy(_)), "a task signs through the proxy");
-        assert_eq!((config.destination, config.force), (Destination::Task, false), "a task publishes");
+    let out = Destination::Payload(Output { folder: "out".into(), owner: None, file: None });
+    for (file, destination) in TEMPLATES.into_iter().zip([Destination::Task, out]) {
+        for plan in [plan(), small_plan()] {
+            let definition = definition_by(file, &plan);
+            let env = &definition.payload.env;
+            assert_eq!(unread(env), [""; 0], "worker-config/{file} sets variables that no setting reads");
+            let (config, seen) = read_back(env, flags(&definition));
+            let ignored: Vec<_> = env.keys().filter(|variable| !seen.contains(*variable)).collect();
+            assert!(ignored.is_empty(), "{file} sets {ignored:?}, which `run` has a setting for but never looks at");
+            assert_eq!(serde_json::to_value(&config.plan).unwrap(), serde_json::to_value(&plan).unwrap());
+            assert_eq!(
+                config.max_run_time,
+                Some(definition.payload.max_run_time),
+                "MAX_RUN_TIME and maxRunTime differ"
+            );
+            assert!(matches!(config.deployment.unwrap().access, Access::Proxy(_)), "a task signs through the proxy");
+            assert_eq!((config.destination, config.force), (destination.clone(), false), "a task publishes");
+        }
     }
 }
 
@@ -264,11 +294,13 @@ fn placeholders_in_the_environment_are_called_like_their_variables() {
         let expected = format!("{{{{{}}}}}", variable.to_lowercase());
         assert!(variable == "MAX_RUN_TIME" || *value == expected, "task.yml: {variable} should be '{expected}'");
     }
-    let explained = read("task.yml").lines().filter(|line| line.starts_with('#')).collect::<String>();
-    for placeholder in template().placeholders().unwrap() {
-        let known = values(&plan()).unwrap().contains_key(&placeholder) && placeholder != "image_namespace";
-        let told = explained.contains(&format!("{{{{{placeholder}}}}}"));
-        assert!(known || told, "the head of task.yml must say what {placeholder} is");
+    for file in TEMPLATES {
+        let explained = read(file).lines().filter(|line| line.starts_with('#')).collect::<String>();
+        for placeholder in template(file).placeholders().unwrap() {
+            let is_variable = task["payload"]["env"].get(placeholder.to_uppercase()).is_some();
+            let told = explained.contains(&format!("{{{{{placeholder}}}}}"));
+            assert!(is_variable || told, "the head of {file} must say what {placeholder} is");
+        }
     }
 }
 
@@ -314,8 +346,13 @@ fn the_tasks_scopes_satisfy_its_index_inserts() {
 
 #[test]
 fn the_definition_is_one_that_the_worker_accepts() {
-    let definition = definition(&plan());
-    let TaskDefinition { payload, dependencies, .. } = &definition;
+    for file in TEMPLATES {
+        accepted_by_the_worker(&definition_by(file, &plan()));
+    }
+}
+
+fn accepted_by_the_worker(definition: &TaskDefinition) {
+    let TaskDefinition { payload, dependencies, .. } = definition;
     let path = PathBuf::from("image.tar");
     let infrastructure = Failed::Write { path, source: std::io::ErrorKind::StorageFull.into() }.exit_code();
     let too_slow = Failed::Stopped { reason: Reason::Deadline, stage: "building" }.exit_code();
@@ -332,7 +369,7 @@ fn the_definition_is_one_that_the_worker_accepts() {
     let typed = [&["image-worker".to_owned()], arguments].concat();
     image_worker::cli::parse(typed.into_iter().map(OsString::from)).unwrap();
     for group in &payload.os_groups {
-        let TaskDefinition { provisioner_id, worker_type, scopes, .. } = &definition;
+        let TaskDefinition { provisioner_id, worker_type, scopes, .. } = definition;
         let needed = format!("generic-worker:os-group:{provisioner_id}/{worker_type}/{group}");
         assert!(satisfied(scopes, &needed), "the worker refuses the group {group} without the scope {needed}");
     }

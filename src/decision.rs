@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::names::{ArtifactName, ContextHash, HashScheme, ImageName, IndexPrefix, Project, PushDate, TaskId};
-use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Plan};
+use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Plan, to_milliseconds};
 use crate::task::{self, TaskError, Template, Values};
 pub use waiting::{deadline, shared};
 
@@ -24,6 +24,8 @@ const ARCH_VARIABLE: &str = "TARGET_ARCH";
 
 /// The placeholder of what Treeherder shows.
 const SYMBOL: &str = "treeherder_symbol";
+/// The placeholder of when a declared image and its index entries expire.
+const EXPIRES: &str = "image_expires";
 
 /// Why there is no image task.
 #[derive(Debug, thiserror::Error)]
@@ -213,6 +215,11 @@ pub fn definition(
     values.extend(computed);
     values.extend(order.symbol.as_deref().map(|symbol| (SYMBOL.to_owned(), job_symbol(symbol))));
     values.extend(given);
+    // As long as ARTIFACT_EXPIRES says; else, like an artifact of the program's own, as long as its task.
+    let expires = common.artifact.expires.map(to_milliseconds).or_else(|| values.get("expires").cloned());
+    if let Some(expires) = expires {
+        values.entry(EXPIRES.to_owned()).or_insert(expires);
+    }
     let unknown = if common.dummies { dummies::fill(&mut values, template).map_err(wrong)? } else { BTreeSet::new() };
     let mut definition = template.fill(&values).map_err(wrong)?;
     definition.payload.env.extend(order.arch.clone().map(|arch| (ARCH_VARIABLE.to_owned(), arch)));

@@ -1,15 +1,18 @@
 //! Task definitions: what a planned image's task says, and the template that becomes its definition. Variables are
 //! named by the table of settings, so that what is written here is read by `config`; YAML is the callers' affair.
 
+mod payload;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::config::settings::{self, Setting};
-use crate::names::{ArtifactName, Digest, NameError, TaskId};
+use crate::names::{NameError, TaskId};
 use crate::plan::{ContextSource, Plan};
+pub use payload::{Content, ContentEncoding, DeclaredArtifact, Features, FileType, Mount, OnExitStatus, Payload};
 
 /// A task's environment: variables by name.
 pub type Environment = BTreeMap<String, String>;
@@ -53,81 +56,43 @@ pub struct TaskDefinition {
     /// For searches.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
-    /// For other programs; `treeherder` among them.
+    /// For other programs.
     #[serde(default)]
-    pub extra: BTreeMap<String, Value>,
+    pub extra: Extra,
 }
 
-/// A payload of generic-worker's own kind, as far as an image task needs one. It has no `artifacts` on purpose: the
-/// program uploads by itself, because only then does the task fail when the upload does.
+/// What a definition says to other programs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Extra {
+    /// To the index, about the task's `index.` routes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexOptions>,
+    /// To all others; `treeherder` among them.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, Value>,
+}
+
+/// How the index enters a task by its routes when it is completed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Payload {
-    /// Commands, each a list of arguments.
-    pub command: Vec<Vec<String>>,
-    /// The commands' environment.
-    pub env: Environment,
-    /// What the worker does besides.
-    pub features: Features,
-    /// Seconds after which the worker kills the commands.
-    pub max_run_time: u64,
-    /// What the worker puts into the task's directory.
-    pub mounts: Vec<Mount>,
-    /// What exit codes mean.
-    pub on_exit_status: OnExitStatus,
-    /// Groups of the worker's machine that the commands run in.
-    pub os_groups: Vec<String>,
+pub struct IndexOptions {
+    /// The push's seconds since 1970. The index enters nothing where this is no number.
+    #[serde(default, deserialize_with = "rank")]
+    pub rank: i32,
+    /// When the entries are forgotten; without it, with the task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// What the entries say of the task.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, Value>,
 }
 
-/// What the worker does besides running commands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Features {
-    /// Sign the task's API calls.
-    pub taskcluster_proxy: bool,
-}
-
-/// An archive that the worker unpacks into the task's directory.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Mount {
-    /// Where, below the task's directory.
-    pub directory: String,
-    /// The archive.
-    pub content: Content,
-    /// Its format, `tar.gz` for example.
-    pub format: String,
-}
-
-/// Where the archive of a mount comes from. Never without its hash: what a mount brings is run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-pub enum Content {
-    /// A task's artifact.
-    #[serde(rename_all = "camelCase")]
-    Artifact {
-        /// The task, which must be among the dependencies.
-        task_id: TaskId,
-        /// The artifact.
-        artifact: ArtifactName,
-        /// Its sha256.
-        sha256: Digest,
-    },
-    /// A download.
-    Url {
-        /// Its address.
-        url: String,
-        /// Its sha256.
-        sha256: Digest,
-    },
-}
-
-/// What exit codes mean to the worker.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct OnExitStatus {
-    /// Codes after which the queue makes another run.
-    pub retry: Vec<u8>,
+/// Reads a number, or a text that a placeholder became.
+fn rank<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::String(text) => text.parse().map_err(serde::de::Error::custom),
+        other => serde_json::from_value(other).map_err(serde::de::Error::custom),
+    }
 }
 
 /// What people are told about a task.
@@ -226,19 +191,26 @@ fn text(value: Option<&impl ToString>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
 }
 
-/// What a plan has to say in a template: its environment, each variable under its name in lower case, and besides
-/// `image_namespace`, below which all of the image's index entries are, and `treeherder_symbol`.
+/// What a plan has to say in a template: its environment, each variable under its name in lower case, and what follows
+/// from it: the image's places in the index, the artifact as a worker declares it, and `treeherder_symbol`.
 pub fn values(plan: &Plan) -> Result<Values, TaskError> {
     /// Treeherder refuses longer symbols.
     const LONGEST_SYMBOL: usize = 25;
-    let identity = plan.identity(plan.context.hash.ok_or(TaskError::NoHash)?)?;
-    let latest = identity.namespaces.latest.as_str();
-    let image_namespace = latest.strip_suffix(".latest").unwrap_or(latest).to_owned();
-    let treeherder_symbol = plan.image.as_str().chars().take(LONGEST_SYMBOL).collect();
+    let names = plan.identity(plan.context.hash.ok_or(TaskError::NoHash)?)?.namespaces;
+    let latest = names.latest.as_str();
     let mut values: Values =
         environment(plan)?.into_iter().map(|(variable, value)| (variable.to_lowercase(), value)).collect();
-    values.insert("image_namespace".to_owned(), image_namespace);
-    values.insert("treeherder_symbol".to_owned(), treeherder_symbol);
+    let besides = [
+        ("image_namespace", latest.strip_suffix(".latest").unwrap_or(latest).to_owned()),
+        ("route_latest", names.latest.route()),
+        ("route_pushdate", names.pushdate.route()),
+        ("route_hash", names.hash.route()),
+        ("rank", plan.pushdate.epoch_seconds().to_string()),
+        ("artifact_file", plan.artifact.name.file_name().to_owned()),
+        ("artifact_content_type", plan.artifact.content_type().to_owned()),
+        ("treeherder_symbol", plan.image.as_str().chars().take(LONGEST_SYMBOL).collect()),
+    ];
+    values.extend(besides.map(|(name, value)| (name.to_owned(), value)));
     Ok(values)
 }
 
@@ -356,6 +328,8 @@ mod tests {
         assert_eq!(values["context_task_id"], "");
         assert_eq!(values["image_namespace"], "garbage.docker.images.v1.try.a-very-long-name-of-an-image");
         assert_eq!(values["treeherder_symbol"], "a-very-long-name-of-an-im");
+        assert_eq!(values["route_pushdate"], format!("index.{}.pushdate.2015.12-09-123456", values["image_namespace"]));
+        assert_eq!(values["rank"], "1449664496");
     }
 
     #[test]
@@ -386,6 +360,26 @@ mod tests {
             assert!(matches!(&error, TaskError::Malformed { text: said } if said == text), "{text}: {error}");
         }
         assert!(Template::new(json!("{ } }} {\"a\":{}}")).placeholders().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_rank_is_a_number_whatever_it_was_in_the_template() {
+        let read = |rank: Value| {
+            let options =
+                json!({ "index": { "rank": rank, "expires": "2016-12-08T12:35:00Z" }, "treeherder": { "tier": 1 } });
+            serde_json::from_value::<Extra>(options).map(|extra| serde_json::to_value(extra).unwrap())
+        };
+        for rank in [json!("1449664496"), json!(1_449_664_496)] {
+            let extra = read(rank).unwrap();
+            assert_eq!((&extra["index"]["rank"], &extra["treeherder"]["tier"]), (&json!(1_449_664_496), &json!(1)));
+        }
+        for rank in [json!(""), json!("1449664496000"), json!(5.5), json!(null)] {
+            assert!(read(rank.clone()).is_err(), "{rank}");
+        }
+        for others in [json!({}), json!({ "index": { "rank": 0, "data": { "a": [1] } } })] {
+            let read: Extra = serde_json::from_value(others.clone()).unwrap();
+            assert_eq!(serde_json::to_value(read).unwrap(), others);
+        }
     }
 
     #[test]

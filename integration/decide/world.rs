@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::generic_worker;
 use crate::harness::{PUSHDATE, engine_place, path, program};
 use crate::stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 
@@ -27,20 +28,22 @@ pub(crate) const GIVEN: [&str; 8] = [
 ];
 const TOOLCHAIN: &str = "YZXRUnMrR5SNKzLUaTbZEA";
 
-pub(super) struct World {
-    pub(super) root: TempDir,
-    taskcluster: StandIn,
+pub(crate) struct World {
+    pub(crate) root: TempDir,
+    pub(crate) taskcluster: StandIn,
+    /// The image tasks' template, where it is not the program's own.
+    pub(crate) template: Option<&'static str>,
     /// Decisions so far: each is a push of its own.
     decisions: Cell<u32>,
 }
 
 /// What a decision task has decided.
-pub(super) struct Decided {
-    pub(super) graph: Value,
+pub(crate) struct Decided {
+    pub(crate) graph: Value,
     /// The images that got a task, by name.
-    pub(super) made: Vec<String>,
+    pub(crate) made: Vec<String>,
     /// The task of each image.
-    pub(super) task_ids: BTreeMap<String, String>,
+    pub(crate) task_ids: BTreeMap<String, String>,
     decision: Claim,
 }
 
@@ -50,7 +53,7 @@ pub(crate) fn task_id(name: &str) -> String {
 }
 
 /// A task that needs these task images and these registry images.
-pub(super) fn consumer(name: &str, images: &[&str], registry: &[&str]) -> Value {
+pub(crate) fn consumer(name: &str, images: &[&str], registry: &[&str]) -> Value {
     let of = |image: &&str| {
         json!({ "type": "task-image", "path": "public/image.tar",
                 "taskId": format!("{{{{#task_id_for_image}}}}{image}{{{{/task_id_for_image}}}}") })
@@ -61,13 +64,13 @@ pub(super) fn consumer(name: &str, images: &[&str], registry: &[&str]) -> Value 
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let root = TempDir::with_prefix("repository-").unwrap();
         std::fs::create_dir(root.path().join(".hg")).unwrap();
         let taskcluster = StandIn::start(Options::default());
         let toolchain = taskcluster.create_task(TaskSpec::default().task_id(TOOLCHAIN));
         taskcluster.resolve(&toolchain.task_id, 0, RunState::Completed);
-        Self { root, taskcluster, decisions: Cell::new(0) }
+        Self { root, taskcluster, template: None, decisions: Cell::new(0) }
     }
 
     pub(super) fn file(&self, name: &str, text: &str) {
@@ -76,7 +79,7 @@ impl World {
         std::fs::write(path, text).unwrap();
     }
 
-    pub(super) fn image(&self, name: &str, dockerfile: &str) {
+    pub(crate) fn image(&self, name: &str, dockerfile: &str) {
         self.file(&format!("testing/docker/{name}/Dockerfile"), dockerfile);
     }
 
@@ -85,13 +88,18 @@ impl World {
         std::fs::OpenOptions::new().append(true).open(path).unwrap().write_all(lines.as_bytes()).unwrap();
     }
 
+    /// An image that needs nothing but busybox, whose `Dockerfile` goes on with `steps`.
+    pub(crate) fn busybox_image(&self, name: &str, steps: &str) {
+        let head = "FROM scratch\nCOPY busybox /bin/busybox\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
+        self.image(name, &format!("{head}{steps}"));
+        let busybox = self.root.path().join(format!("testing/docker/{name}/busybox"));
+        std::fs::copy("/bin/busybox", busybox).expect("busybox-static; run scripts/test");
+    }
+
     /// Three images that need nothing but busybox, two that are built from one of them, and one of a registry.
     pub(super) fn six_images(&self) {
         for name in ["shared", "own", "fresh"] {
-            let head = "FROM scratch\nCOPY busybox /bin/busybox\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
-            self.image(name, &format!("{head}RUN echo {name} > /made-by\n"));
-            let busybox = self.root.path().join(format!("testing/docker/{name}/busybox"));
-            std::fs::copy("/bin/busybox", busybox).expect("busybox-static; run scripts/test");
+            self.busybox_image(name, &format!("RUN echo {name} > /made-by\n"));
         }
         for parent in ["shared", "fresh"] {
             let name = format!("child-of-{parent}");
@@ -105,7 +113,7 @@ impl World {
     }
 
     /// A new push, decided about by a decision task of its own.
-    pub(super) fn decide(&self, project: &str, tasks: &[Value]) -> Decided {
+    pub(crate) fn decide(&self, project: &str, tasks: &[Value]) -> Decided {
         let decision = self.taskcluster.create_task(TaskSpec::default().property("schedulerId", "gecko-level-1"));
         let number = self.decisions.get() + 1;
         self.decisions.set(number);
@@ -124,7 +132,8 @@ impl World {
             ("PUSHDATE", PUSHDATE.to_owned()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value));
-        let decided = program(arguments.into_iter().chain(GIVEN), environment).finish();
+        let template = self.template.iter().flat_map(|file| ["--task-template", file]);
+        let decided = program(arguments.into_iter().chain(GIVEN).chain(template), environment).finish();
         decided.assert_succeeds();
         let task_ids = decided.stdout.lines().map(|line| line.split_once(' ').unwrap());
         let graph: Value = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
@@ -137,9 +146,8 @@ impl World {
         }
     }
 
-    /// Decides, and then does what a decision task and workers do: uploads the contexts, creates all tasks, ends, and
-    /// runs the tasks as they become ready.
-    pub(super) fn decide_and_run(&self, project: &str, tasks: &[Value]) -> Decided {
+    /// Decides, and then does what a decision task does: uploads the contexts, creates all tasks, ends.
+    pub(crate) fn decide_and_create(&self, project: &str, tasks: &[Value]) -> Decided {
         let decided = self.decide(project, tasks);
         let folder = self.root.path().join(format!("decision-{}/contexts", self.decisions.get()));
         for name in &decided.made {
@@ -155,47 +163,40 @@ impl World {
             self.taskcluster.submit(task_id, &task["task"]).unwrap_or_else(|refusal| panic!("{task}: {refusal}"));
         }
         self.taskcluster.resolve(&decided.decision.task_id, 0, RunState::Completed);
+        decided
+    }
+
+    /// The same, and then what workers do: runs the tasks as they become ready.
+    pub(crate) fn decide_and_run(&self, project: &str, tasks: &[Value]) -> Decided {
+        let decided = self.decide_and_create(project, tasks);
         let mut done = 0;
         while let Some(task_id) = self.taskcluster.pending_tasks().into_iter().next() {
             self.work(&task_id);
             done += 1;
         }
-        assert_eq!(done, added.len(), "every task becomes ready");
+        assert_eq!(done, decided.graph["tasks"].as_array().unwrap().len(), "every task becomes ready");
         decided
     }
 
     /// What a worker does with a task.
     fn work(&self, task_id: &str) {
         let definition = self.taskcluster.definition(task_id).unwrap();
+        if definition["payload"]["env"].is_object() {
+            return generic_worker::work(&self.taskcluster, task_id).assert_succeeds();
+        }
         let claim = self.taskcluster.claim(task_id);
-        if let Some(env) = definition["payload"]["env"].as_object() {
-            let env = env.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()));
-            let workers = [
-                ("TASKCLUSTER_ROOT_URL", self.taskcluster.root_url()),
-                ("TASKCLUSTER_PROXY_URL", self.taskcluster.proxy_url(&claim)),
-                ("TASK_ID", claim.task_id.clone()),
-                ("RUN_ID", claim.run_id.to_string()),
-            ];
-            let workers = workers.map(|(name, value)| (name.to_owned(), value));
-            let run = program(["run"], env.chain(workers)).finish();
-            run.assert_succeeds();
-        } else {
-            // Its image is there before it begins.
-            for image in definition["payload"]["images"].as_array().unwrap() {
-                let of = image["taskId"].as_str().unwrap();
-                assert!(
-                    self.taskcluster.artifact_path(of, 0, "public/image.tar").is_some(),
-                    "{task_id} waits for {of}"
-                );
-                let dependencies = definition["dependencies"].as_array().unwrap();
-                assert!(dependencies.iter().any(|it| it == of), "a worker mounts images of dependencies only");
-            }
+        // Its image is there before it begins.
+        for image in definition["payload"]["images"].as_array().unwrap() {
+            let of = image["taskId"].as_str().unwrap();
+            assert!(self.taskcluster.artifact_path(of, 0, "public/image.tar").is_some(), "{task_id} waits for {of}");
+            let dependencies = definition["dependencies"].as_array().unwrap();
+            assert!(dependencies.iter().any(|it| it == of), "a worker mounts images of dependencies only");
         }
         self.taskcluster.resolve(task_id, claim.run_id, RunState::Completed);
     }
 
     /// Loads an image as tasks do that use it. Gives its name in the engine.
-    pub(super) fn load(&self, decided: &Decided, image: &str) -> String {
+    pub(crate) fn load(&self, decided: &Decided, image: &str) -> String {
         let bytes = self.taskcluster.artifact_bytes(&decided.task_ids[image], 0, "public/image.tar").unwrap();
         let mut load = Command::new("docker")
             .envs(engine_place().map(|place| ("DOCKER_HOST", place)))

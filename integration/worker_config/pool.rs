@@ -76,6 +76,7 @@ struct GenericWorkerConfig {
     #[serde(rename = "enableOSGroups")]
     enable_os_groups: bool,
     enable_taskcluster_proxy: bool,
+    enable_chain_of_trust: bool,
     headless_tasks: bool,
     capacity: u8,
     max_task_run_time: u64,
@@ -89,6 +90,7 @@ fn the_pool_has_what_the_task_asks_for() {
     let worker = pool.config.worker_config.generic_worker.config;
     let payload = definition(&plan()).payload;
     assert!(worker.enable_mounts && worker.enable_os_groups && worker.enable_taskcluster_proxy);
+    assert!(worker.enable_chain_of_trust, "task-payload.yml asks for it");
     assert!(worker.headless_tasks && worker.capacity == 1);
     assert!(worker.max_task_run_time >= payload.max_run_time, "the worker refuses tasks that may run longer");
     assert_eq!(payload.os_groups, [machine.engine.group.as_str()], "the group that may open the engine's socket");

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use image_worker::task::values;
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::yaml;
+use super::{BY_PAYLOAD, around, definition_by, plan, satisfied, yaml};
 
 /// scopes.yml.
 #[derive(Deserialize)]
@@ -17,6 +18,7 @@ struct Scopes {
     calls: Vec<CallScope>,
     worker: Vec<WorkerScope>,
     create_task: Vec<CreateTaskScope>,
+    create_task_payload: Vec<CreateTaskScope>,
 }
 
 #[derive(Deserialize)]
@@ -68,7 +70,8 @@ fn scopes_are_listed_for_exactly_the_calls_that_the_program_makes() {
     let listed: BTreeSet<_> = scopes.calls.iter().map(|call| call.call.clone()).collect();
     assert_eq!(listed, made, "left: worker-config/scopes.yml, right: the calls in src/taskcluster/");
     let whys = scopes.calls.iter().map(|call| &call.why).chain(scopes.worker.iter().map(|scope| &scope.why));
-    assert!(whys.chain(scopes.create_task.iter().map(|scope| &scope.why)).all(|why| !why.is_empty()));
+    let created = scopes.create_task.iter().chain(&scopes.create_task_payload).map(|scope| &scope.why);
+    assert!(whys.chain(created).all(|why| !why.is_empty()));
 }
 
 #[test]
@@ -96,4 +99,27 @@ fn the_listed_scopes_are_those_of_the_task() {
         listed, needed,
         "left: create-task in worker-config/scopes.yml, right: what createTask asks for task.yml"
     );
+}
+
+/// With task-payload.yml the right to index is the decision task's, and not the image task's.
+#[test]
+fn whoever_creates_the_other_task_may_name_its_routes_and_no_other_images() {
+    let scopes: Scopes = yaml("scopes.yml");
+    let mut said = values(&plan()).unwrap();
+    said.extend(around());
+    let fill = |text: &str| {
+        said.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value))
+    };
+    let listed = scopes.create_task.iter().chain(&scopes.create_task_payload).map(|scope| fill(&scope.scope));
+    let listed: Vec<_> = listed.collect();
+    let definition = definition_by(BY_PAYLOAD, &plan());
+    for route in &definition.routes {
+        assert!(
+            satisfied(&listed, &format!("queue:route:{route}")),
+            "worker-config/scopes.yml: {listed:?} lack {route}"
+        );
+    }
+    assert!(!satisfied(&listed, "queue:route:index.docker.images.v1.mozilla-central.builder2.latest"), "{listed:?}");
+    assert_eq!(scopes.create_task_payload.len(), 1, "one for all three");
+    assert!(!definition.scopes.iter().any(|scope| scope.starts_with("index:")), "{:?}", definition.scopes);
 }
