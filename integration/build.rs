@@ -10,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::{Finished, container_says, docker, docker_says, engine, engine_place, path, program};
+use crate::target_arch::{emulators, own_and_other};
 
 const SHELL: &str = "SHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
 
@@ -262,6 +263,54 @@ fn a_script_of_the_images_own_is_run_instead() {
     let built = tree.build(&[&own]);
     built.assert_succeeds();
     assert!(built.stderr.contains("build.sh is not executable: the Dockerfile is built instead"), "{}", built.stderr);
+}
+
+#[test]
+fn a_parent_that_nobody_built_here_is_said() {
+    let Some(tree) = Tree::new("build-foreign-") else { return };
+    let parent = tree.name("base:latest");
+    tree.image("base", &format!("FROM @root:1\n{SHELL}RUN echo base > /base\n"));
+    tree.child("child", "base", "");
+    docker_says(&["tag", &tree.name("root:1"), &parent]);
+    let warning = format!("{parent} was not built from {} of this tree", tree.name("base"));
+    let built = tree.build(&[&tree.name("child")]);
+    built.assert_succeeds();
+    assert!(built.stderr.contains(&warning) && built.stderr.contains("--with-parents"), "{}", built.stderr);
+    for arguments in [&["--with-parents"][..], &[]] {
+        let built = tree.build(&[arguments, &[&tree.name("child")]].concat());
+        built.assert_succeeds();
+        assert!(!built.stderr.contains("was not built from"), "{}", built.stderr);
+    }
+}
+
+#[test]
+fn an_image_is_built_for_the_architecture_that_its_kind_says() {
+    let Some(tree) = Tree::new("build-arch-") else { return };
+    let (_, other) = own_and_other();
+    tree.image("base", "FROM scratch\nENV TEST=@\nCOPY Dockerfile /\n");
+    tree.image("child", "FROM $DOCKER_IMAGE_PARENT\nCOPY Dockerfile /child\n");
+    tree.image("runs", &format!("FROM $DOCKER_IMAGE_PARENT\n{SHELL}RUN true\n"));
+    let kind = format!(
+        "tasks:\n  @base: {{arch: {other}}}\n  @child: {{parent: @base, arch: {other}}}\n  @runs: {{parent: @base, arch: {other}}}\n"
+    );
+    let kind = tree.write("kind.yml", &kind.replace('@', tree.mark));
+    let [child, runs] = ["child", "runs"].map(|name| tree.name(name));
+    let place = ["--kind", path(&kind), "--images-dir", "testing/docker", "--with-parents"];
+    if !emulators() {
+        // Also the parent is not begun.
+        let refused = tree.build(&[&place[..], &[&runs]].concat());
+        refused.assert_fails(2, &[&format!("is for {other} (TARGET_ARCH, or `arch` in kind.yml)"), "qemu-user-static"]);
+        assert!(!refused.stderr.contains("building "), "{}", refused.stderr);
+    }
+    let arch = |image: &str| docker_says(&["image", "inspect", "--format", "{{.Architecture}}", &tree.name(image)]);
+    assert_eq!(tree.made(&[&place[..], &[&child]].concat()), ["base", "child"]);
+    assert_eq!([arch("base:latest"), arch("child:latest")], [other, other]);
+    assert_eq!(tree.made(&[&place[..], &[&child]].concat()), Vec::<String>::new(), "they are there already");
+    // A parent for another architecture cannot be built on.
+    let kind_text = std::fs::read_to_string(&kind).unwrap();
+    std::fs::write(&kind, kind_text.replacen(&format!("arch: {other}"), "", 1)).unwrap();
+    tree.build(&[&place[..], &[&child]].concat())
+        .assert_fails(20, &["the parent image is for", &format!("must be for {other}")]);
 }
 
 #[test]

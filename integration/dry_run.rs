@@ -63,6 +63,32 @@ fn a_directory_a_file_and_a_url_give_the_same_image() {
 }
 
 #[test]
+fn a_packed_context_says_when_its_own_default_is_the_parent() {
+    if !engine() {
+        return;
+    }
+    let dockerfile =
+        "ARG DOCKER_IMAGE_PARENT=scratch\nFROM $DOCKER_IMAGE_PARENT\nENV TEST=dry-packed\nCOPY Dockerfile /\n";
+    // `scratch` is no image; what an engine would have to pull fails, and is told before.
+    for (default, code) in [("scratch", 0), ("127.0.0.1:1/nothing:1", 30)] {
+        let repository =
+            Repository::bare("dry-packed", &dockerfile.replace("PARENT=scratch", &format!("PARENT={default}")));
+        repository.context();
+        let file = repository.root.path().join("context.tar.gz");
+        let finished = dry_run(&repository, path(&file), &[]);
+        assert_eq!(finished.code == 0, code == 0, "{}", finished.stderr);
+        let warning = format!("is its own default, {default}: DOCKER_IMAGE_PARENT is not given");
+        assert_eq!(finished.stderr.contains(&warning), default != "scratch", "{}", finished.stderr);
+        assert_eq!(finished.stderr.contains("PARENT_TASK_ID"), default != "scratch");
+        let given = ("DOCKER_BUILD_ARGS", r#"{"DOCKER_IMAGE_PARENT":"scratch"}"#);
+        let finished = dry_run(&repository, path(&file), &[given]);
+        finished.assert_succeeds();
+        assert!(!finished.stderr.contains("own default"), "{}", finished.stderr);
+    }
+    crate::harness::assert_engine_is_clean("dry-packed");
+}
+
+#[test]
 fn images_that_were_there_before_keep_their_names_and_stay() {
     if !engine() {
         return;

@@ -161,18 +161,30 @@ fn a_dry_runs_parent_is_built_and_never_an_old_one_of_its_name() {
         return;
     }
     let project = Project::new("laptop-parent");
-    let [_, child, grandchild] = project.names();
+    let [base, child, grandchild] = project.names();
     // What somebody built long ago, and what no registry has.
     json_of(&project.call("", &["build", &child, "--with-parents", "--json"]));
     project.write(
         &format!("taskcluster/docker/{child}/Dockerfile"),
         &format!("FROM $DOCKER_IMAGE_PARENT\n{SHELL}RUN echo new >> /flavour\n"),
     );
+    let id = |name: &str| docker_says(&["image", "inspect", "--format", "{{.Id}}", name]);
+    let olds = [&base, &child].map(|name| format!("{name}:latest"));
+    let ids: BTreeMap<_, _> = olds.iter().map(|name| (name.clone(), id(name))).collect();
     let output = project.at("out");
     let run = ["run", "--dry-run", &grandchild, "--output", path(&output)];
     let finished = project.call("tools", &run);
     finished.assert_succeeds();
-    assert!(finished.stderr.contains(&format!("the parent {child} is {child}:latest")), "{}", finished.stderr);
+    // It has a name of the dry run's own: what somebody has under another stays what it is.
+    assert!(finished.stderr.contains(&format!("the parent {child} is {child}:")), "{}", finished.stderr);
+    assert!(!finished.stderr.contains(&format!("is {child}:latest")), "{}", finished.stderr);
+    for name in &olds {
+        assert_eq!(id(name), ids[name], "{name}");
+    }
+    // The next one finds it.
+    let again = project.call("tools", &run);
+    again.assert_succeeds();
+    assert!(again.stderr.contains("-dry-run is there already"), "{}", again.stderr);
     docker_says(&["load", "--input", path(&output.join("image.tar"))]);
     assert_eq!(container_says(&[finished.stdout.trim()]), "sweet\nnew");
     assert_eq!(std::fs::read_to_string(output.join(".gitignore")).unwrap(), "*\n");
@@ -323,6 +335,166 @@ fn what_is_written_stays_out_of_the_image_directory() {
     call(repository.root.path(), &both, &[]).assert_fails(2, &["--context: ", "laptop-inside", "which of them"]);
     let arg = ["run", "--dry-run", "--arg", "A=1"];
     call(repository.root.path(), &arg, &[]).assert_fails(2, &["--arg", "DOCKER_BUILD_ARGS"]);
+}
+
+#[test]
+fn what_is_written_stays_out_of_all_that_contexts_are_made_from() {
+    let repository = Repository::bare("laptop-included", "FROM scratch\n# %include tools\n");
+    let root = repository.root.path();
+    let child = root.join("testing/docker/laptop-including");
+    for (directory, file, text) in [
+        (root.join("tools"), "x", "x"),
+        (child.clone(), "Dockerfile", "ARG DOCKER_IMAGE_PARENT=laptop-included\nFROM $DOCKER_IMAGE_PARENT\n"),
+    ] {
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join(file), text).unwrap();
+    }
+    let graph = json!({ "tasks": [{
+        "taskId": task_id("a"),
+        "task": { "payload": { "image": "{{#task_id_for_image}}laptop-including{{/task_id_for_image}}" } },
+    }] });
+    std::fs::write(root.join("graph.json"), graph.to_string()).unwrap();
+    let before = call(root, &["hash", "laptop-included"], &[]).stdout;
+    for (place, whose) in [
+        ("tools/new", "/tools, which the Dockerfile in "),
+        ("testing/docker/laptop-included/new", "is inside the image directory "),
+        ("testing/docker/laptop-including/new", "is inside the image directory "),
+    ] {
+        let words = [whose, "would become a part of the context", "name another place"];
+        // What belongs to the parent goes into the child, too.
+        for arguments in [
+            &["run", "--dry-run", "laptop-including", "--output", place][..],
+            &["run", "--dry-run", "laptop-including", "--publish", "payload", "--output", place],
+            &["hash", "laptop-including", "-o", place],
+            &["context", "laptop-including", "-o", place],
+            &[&["decide", "graph.json", "--offline", "--contexts", place][..], &GIVEN].concat(),
+            &[&["decide", "graph.json", "--offline", "-o", place][..], &GIVEN].concat(),
+        ] {
+            call(root, arguments, &[]).assert_fails(2, &words);
+        }
+    }
+    assert_eq!(call(root, &["hash", "laptop-included"], &[]).stdout, before, "nothing was written");
+    call(root, &["context", "laptop-included", "-o", "testing/docker/laptop-including/c.tar.gz"], &[])
+        .assert_succeeds();
+}
+
+#[test]
+fn a_dash_is_no_file() {
+    let repository = Repository::bare("laptop-dash", "FROM scratch\n");
+    let root = repository.root.path();
+    let hash = call(root, &["hash", "laptop-dash", "-o", "-"], &[]);
+    hash.assert_succeeds();
+    assert_eq!(hash.stdout.trim(), repository.hash(image_worker::names::HashScheme::Tar));
+    call(root, &["context", "laptop-dash", "-o", "-"], &[])
+        .assert_fails(2, &["--out: stdout has the hash", "/dev/stdout"]);
+    let listed = ["context", "laptop-dash", "--list"];
+    call(root, &[&listed[..], &["-o", "x"]].concat(), &[]).assert_fails(2, &["--out: --list", "leave one of them out"]);
+    call(root, &listed, &[("IMAGE_WORKER_OUT", "x")]).assert_fails(2, &["IMAGE_WORKER_OUT: --list"]);
+    std::fs::write(root.join("graph.json"), "{\"tasks\": []}").unwrap();
+    let decided = call(root, &["decide", "graph.json", "--offline", "-o", "-"], &[]);
+    assert_eq!(json_of(&decided), json!({ "tasks": [] }));
+    assert!(!root.join("-").exists() && !root.join("x").exists());
+}
+
+#[test]
+fn a_parent_of_another_tree_is_named_and_never_looked_for() {
+    let top = tempfile::tempdir().unwrap();
+    let directory = top.path().join("stray");
+    std::fs::create_dir(&directory).unwrap();
+    let write = |dockerfile: &str| std::fs::write(directory.join("Dockerfile"), dockerfile).unwrap();
+    let from = "FROM $DOCKER_IMAGE_PARENT\nENV TEST=laptop-stray\n";
+    for default in ["laptop-stray-base", "laptop-stray-base:latest"] {
+        write(&format!("ARG DOCKER_IMAGE_PARENT={default}\n{from}"));
+        let run = call(top.path(), &["run", "--dry-run", "stray"], &[]);
+        let ways = [
+            "`FROM $DOCKER_IMAGE_PARENT` is laptop-stray-base",
+            "--root",
+            "--arg DOCKER_IMAGE_PARENT=IMAGE",
+            "PARENT_TASK_ID",
+        ];
+        run.assert_fails(2, &ways);
+        assert!(run.stderr.contains("docker.io/library/laptop-stray-base"), "{}", run.stderr);
+    }
+    write(from);
+    call(top.path(), &["run", "--dry-run", "stray"], &[]).assert_fails(2, &["names no image", "PARENT_TASK_ID"]);
+    if engine() {
+        write(&format!("ARG DOCKER_IMAGE_PARENT=laptop-stray-base\n{from}COPY Dockerfile /\n"));
+        let given = ["run", "--dry-run", "stray", "--arg", "DOCKER_IMAGE_PARENT=scratch"];
+        call(top.path(), &given, &[]).assert_succeeds();
+        // A registry's.
+        write(&format!("ARG DOCKER_IMAGE_PARENT=127.0.0.1:1/laptop-stray:1\n{from}COPY Dockerfile /\n"));
+        let pulled = call(top.path(), &["run", "--dry-run", "stray"], &[]);
+        assert!(pulled.stderr.contains("127.0.0.1:1/laptop-stray"), "{}", pulled.stderr);
+    }
+}
+
+#[test]
+fn packages_that_are_not_there_are_said_and_no_hash_is_invented() {
+    if !engine() {
+        return;
+    }
+    let repository = Repository::bare("laptop-packed", "FROM scratch\nENV TEST=laptop-packed\nCOPY Dockerfile /\n");
+    let root = repository.root.path();
+    let run = [
+        "run",
+        "--dry-run",
+        "laptop-packed",
+        "--kind",
+        "kind.yml",
+        "--images-dir",
+        "testing/docker",
+        "--output",
+        "out",
+    ];
+    std::fs::write(root.join("kind.yml"), "tasks: {laptop-packed: {packages: [deb12-x, deb12-y]}}\n").unwrap();
+    let routes = || {
+        let publish: Value = serde_json::from_slice(&std::fs::read(root.join("out/publish.json")).unwrap()).unwrap();
+        let inserts = publish["insertTask"].as_array().unwrap().clone();
+        inserts.iter().map(|it| it["namespace"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let warning = "packages of other tasks (deb12-x, deb12-y), which are not there: DOCKER_IMAGE_PACKAGES is empty";
+    let finished = call(root, &run, &[]);
+    finished.assert_succeeds();
+    assert!(finished.stderr.contains(warning), "{}", finished.stderr);
+    assert!(finished.stderr.contains("publish.json has no hash route"), "{}", finished.stderr);
+    assert_eq!(routes().len(), 2, "{:?}", routes());
+    assert!(routes().iter().all(|route| !route.contains(".hash.")), "{:?}", routes());
+    assert_eq!(
+        finished.stdout.trim(),
+        format!("laptop-packed:{}", repository.hash(image_worker::names::HashScheme::Tar))
+    );
+    // Who knows them says them, and the hash.
+    let hash = "ab".repeat(32);
+    let said = [&run[..], &["--arg", "DOCKER_IMAGE_PACKAGES=a b", "--index-hash", &hash]].concat();
+    let finished = call(root, &said, &[]);
+    finished.assert_succeeds();
+    assert!(!finished.stderr.contains("which are not there"), "{}", finished.stderr);
+    assert!(routes()[2].ends_with(&format!(".hash.{hash}")), "{:?}", routes());
+    assert_engine_is_clean("laptop-packed");
+    let built = ["build", "laptop-packed", "--kind", "kind.yml", "--images-dir", "testing/docker", "--json"];
+    let built = json_of(&call(root, &built, &[]));
+    assert_eq!(built[0]["hash"], Value::Null);
+    remove_images("laptop-packed");
+}
+
+#[test]
+fn the_output_is_one_runs_while_its_parent_is_built() {
+    if !engine() {
+        return;
+    }
+    let project = Project::new("laptop-locked");
+    let output = project.at("out");
+    let run = ["run", "--dry-run", "laptop-locked-child", "--output", path(&output)];
+    let finished = started(&project.at(""), &run, &[]).finish_when(
+        |said| said.contains("building laptop-locked-base:"),
+        |first| {
+            signal(first, "STOP");
+            project.call("", &run).assert_fails(2, &["another run writes to", path(&output), "--output"]);
+            signal(first, "CONT");
+        },
+    );
+    finished.assert_succeeds();
+    remove_images("laptop-locked");
 }
 
 #[test]

@@ -179,13 +179,14 @@ fn a_dry_run_of_such_a_task_writes_what_the_task_writes() {
     }
     let repository = Repository::new("payload-dry", STEPS);
     let output = tempfile::tempdir().unwrap();
-    let (directory, folder) = (repository.directory(), path(output.path()));
-    let context = ["--context", path(&directory), "--output", folder];
+    let (directory, made) = (repository.directory(), output.path().join("made"));
+    let context = ["--context", path(&directory), "--output", path(&made)];
     let arguments = ["run", "--dry-run", "--publish", "payload"].into_iter().chain(context);
     let environment = [("IMAGE_NAME", "payload-dry"), ("PROJECT", PROJECT)];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
     program(arguments, environment).finish().assert_succeeds();
-    assert_eq!(names(output.path()), [&["build.log", ARCHIVE][..], &Builder::companions()].concat());
+    assert_eq!(names(&made), [&[".gitignore", "build.log", ARCHIVE][..], &Builder::companions()].concat());
+    assert_eq!(std::fs::read(made.join(".gitignore")).unwrap(), b"*\n");
 }
 
 /// No push date, no run and no credentials are needed; what a task cannot do without is still missed.

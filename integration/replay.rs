@@ -244,15 +244,24 @@ fn a_failing_step_leaves_a_shell_where_it_is_wanted() {
     let (root, directory) = (scene.repository.root.path(), scene.repository.directory());
     let arguments = ["run", "--dry-run", "--shell", "--context", path(&directory), "--output", path(root)];
     let environment = [("IMAGE_NAME", "replay-shell"), ("PROJECT", "try")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-    let finished = program(arguments, environment).finish();
+    let finished = program(arguments, environment.clone()).finish();
     if Builder::chosen() == Builder::BuildKit {
         // A task's builder is the task's to choose, so that the replays above had the one that makes such images.
         finished.assert_fails(2, &["--shell", "which BuildKit does not make", "--builder"]);
     } else {
         finished.assert_fails(20, &["exit code 3"]);
-        let remove = format!("{} rmi image-worker-replay:dry-run", client());
-        assert!(finished.stderr.contains(&remove), "{}", finished.stderr);
-        assert!(docker(&["rmi", "image-worker-replay:dry-run"]).status.success());
+        // A name of the run's own: there can be several at once.
+        let remove = format!("{} rmi image-worker-replay:dry-run-", client());
+        let tag = |said: &Finished| {
+            let line = said.stderr.lines().find(|line| line.contains(&remove));
+            line.unwrap_or_else(|| panic!("{}", said.stderr)).rsplit(' ').next().unwrap().to_owned()
+        };
+        let again = program(arguments, environment).finish();
+        let tags = [tag(&finished), tag(&again)];
+        assert_ne!(tags[0], tags[1]);
+        for tag in &tags {
+            assert!(docker(&["rmi", tag]).status.success());
+        }
     }
     assert_engine_is_clean("replay-shell");
 

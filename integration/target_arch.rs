@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{Finished, Job, PROJECT, Repository, docker_says, engine, path, program};
 
 /// What the engine's own architecture and the other one are called.
-fn own_and_other() -> (&'static str, &'static str) {
+pub(crate) fn own_and_other() -> (&'static str, &'static str) {
     match docker_says(&["info", "--format", "{{.Architecture}}"]).as_str() {
         "aarch64" | "arm64" => ("arm64", "amd64"),
         _ => ("amd64", "arm64"),
@@ -16,7 +16,7 @@ fn own_and_other() -> (&'static str, &'static str) {
 }
 
 /// Whether an emulator may be there, with which steps for every architecture run.
-fn emulators() -> bool {
+pub(crate) fn emulators() -> bool {
     let handlers = std::fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten();
     handlers.map(|handler| handler.unwrap().file_name()).any(|name| name != "register" && name != "status")
 }
@@ -72,7 +72,10 @@ fn steps_that_cannot_run_are_refused_before_the_build() {
         return;
     }
     let (refused, _) = built(&repository, other, &[]);
-    refused.assert_fails(2, &[&format!("TARGET_ARCH={other}"), "a worker of that architecture", "qemu-user-static"]);
+    refused.assert_fails(
+        2,
+        &[&format!("is for {other} (TARGET_ARCH"), "a worker of that architecture", "qemu-user-static"],
+    );
     assert!(!refused.stderr.contains("build | "), "nothing has begun: {}", refused.stderr);
     crate::harness::assert_engine_is_clean("arch-runs");
 }
@@ -95,7 +98,7 @@ fn a_parent_is_of_the_same_architecture() {
         ("PARENT_TASK_ID", &parent.claim.task_id),
         ("TARGET_ARCH", other),
     ]);
-    refused.assert_fails(20, &["the parent image is for", &format!("TARGET_ARCH says {other}")]);
+    refused.assert_fails(20, &["the parent image is for", &format!("must be for {other} (TARGET_ARCH")]);
     parent.assert_engine_is_clean();
     crate::harness::assert_engine_is_clean("arch-child");
 }

@@ -53,6 +53,12 @@ pub fn find(directory: &Path) -> Option<(PathBuf, bool)> {
     Some((script, metadata.permissions().mode() & 0o111 != 0))
 }
 
+/// Whether a script makes the image of a directory.
+#[must_use]
+pub fn makes(directory: &Path) -> bool {
+    find(directory).is_some_and(|(_, can_run)| can_run)
+}
+
 /// Runs a script with `-t TAG`, in the folder that the image directories are in, as `./build.sh` did.
 pub async fn run(script: &Path, tag: &str, no_cache: bool, log: &mut BuildLog) -> Result<(), ScriptError> {
     let unusable = |source| ScriptError::Run { script: script.to_owned(), source };

@@ -15,6 +15,7 @@ use crate::context::for_engine::{ForEngine, ForEngineError, LeftOut};
 use crate::context::intake::{Expectation, IntakeError, IntakeFault, Limits, Received, receive};
 use crate::context::owners;
 use crate::disk::{NoRoom, room_for};
+use crate::dockerfile::base_images::Recipe;
 use crate::names::{ContextHash, ContextScheme, HashScheme, HttpUrl, RepoPath};
 use crate::plan::{ContextPlan, ContextSource, PARENT_ARG, Plan};
 use crate::report::{Bytes, Report};
@@ -105,14 +106,8 @@ pub struct Fetched {
 impl Fetched {
     /// The context as the engine is to get it, with these arguments of the build.
     pub async fn for_engine(&self, args: &BTreeMap<String, String>) -> Result<ForEngine, FetchError> {
-        let (path, args) = (self.file.path().to_owned(), args.clone());
-        let has_parent = args.contains_key(PARENT_ARG);
-        let reading = tokio::task::spawn_blocking(move || ForEngine::read(&path, &args));
-        let context = match reading.await {
-            Ok(context) => context?,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
-        if has_parent && !context.mentions_parent() {
+        let context = self.read(args).await?;
+        if args.contains_key(PARENT_ARG) && !context.mentions_parent() {
             warn!("there is a parent, but the Dockerfile does not look at ${PARENT_ARG}");
         }
         if let Some(LeftOut { by, files }) = context.left_out() {
@@ -120,6 +115,32 @@ impl Fetched {
             info!("{by} leaves {files} file{s} of the context out of the build; the hash has them");
         }
         Ok(context)
+    }
+
+    /// Warns where the parent is what the `Dockerfile` itself says, because nobody else says it.
+    pub async fn warn_of_own_parent(&self, args: &BTreeMap<String, String>) -> Result<(), FetchError> {
+        let recipe = Recipe::read(&self.read(args).await?.dockerfile(), args);
+        let put_in = recipe.references.iter().find(|it| it.variables.iter().any(|name| name == PARENT_ARG));
+        if let Some(reference) = put_in {
+            let is = match reference.image.as_deref().filter(|image| !image.is_empty()) {
+                Some(image) => format!("is its own default, {image}"),
+                None => "is nothing".to_owned(),
+            };
+            warn!(
+                "`{}` of the Dockerfile {is}: {PARENT_ARG} is not given, which in CI is the parent's image; name its task with PARENT_TASK_ID, or an image as {PARENT_ARG} in DOCKER_BUILD_ARGS",
+                reference.shown()
+            );
+        }
+        Ok(())
+    }
+
+    async fn read(&self, args: &BTreeMap<String, String>) -> Result<ForEngine, FetchError> {
+        let (path, args) = (self.file.path().to_owned(), args.clone());
+        let reading = tokio::task::spawn_blocking(move || ForEngine::read(&path, &args));
+        match reading.await {
+            Ok(context) => Ok(context?),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
 }
 

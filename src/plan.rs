@@ -51,11 +51,20 @@ pub struct Plan {
     pub index: IndexPrefix,
     /// What tells a dry run from all others, in names in the engine; a task has its id.
     #[serde(skip)]
-    pub dry_run: Option<String>,
+    pub dry_run: Option<DryRunNames>,
     /// What stands in the `.hash.` route and the tag when it is not the context hash.
     pub index_hash: Option<ContextHash>,
     /// The latest time in a reproducible image, in seconds since 1970; absent, the image stays as the engine made it.
     pub reproducible: Option<u64>,
+}
+
+/// What a dry run's names are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DryRunNames {
+    /// A part of names in the engine that no other dry run has.
+    pub id: String,
+    /// Whether it is known what stands in the `.hash.` route; else there is no such route.
+    pub is_hash_known: bool,
 }
 
 /// A run of a task.
@@ -208,7 +217,8 @@ pub struct Publication {
     pub create_artifact: CreateArtifact,
     /// The same for what is published with the image: after it, and before the first insert.
     pub create_companions: Vec<CreateArtifact>,
-    /// `index.insertTask`, three times. The `.hash.` route comes last: it is the mark of a complete publication.
+    /// `index.insertTask`, three times. The `.hash.` route comes last: it is the mark of a complete publication. Only a dry
+    /// run may not know it, and then has two.
     pub insert_task: Vec<InsertTask>,
 }
 
@@ -339,6 +349,8 @@ impl Plan {
             expires,
         };
         let insert = |namespace: &Namespace| InsertTask { namespace: namespace.clone(), payload: payload.clone() };
+        let is_hash_known = self.dry_run.as_ref().is_none_or(|dry_run| dry_run.is_hash_known);
+        let hash = Some(&names.hash).filter(|_| is_hash_known);
         Publication {
             task_id,
             run_id,
@@ -347,7 +359,7 @@ impl Plan {
                 payload: self.artifact.payload(self.artifact.storage, image.size, expires),
             },
             create_companions: companions.iter().map(|it| it.create(&self.artifact, expires)).collect(),
-            insert_task: vec![insert(&names.latest), insert(&names.pushdate), insert(&names.hash)],
+            insert_task: [&names.latest, &names.pushdate].into_iter().chain(hash).map(insert).collect(),
         }
     }
 }

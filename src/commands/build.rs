@@ -13,12 +13,12 @@ use tracing::{info, warn};
 
 use super::push::{Target, push_image};
 use super::stop::Stop;
-use super::{Failed, aside, command_line, indexed_parent, secret_values};
+use super::{Failed, apart, aside, command_line, indexed_parent, secret_values};
 use crate::build_log::BuildLog;
 use crate::build_script::{self, ScriptError};
-use crate::config::{BuildConfig, LookupConfig};
+use crate::config::{BuildConfig, LookupConfig, Tags};
 use crate::context::checkout::Checkout;
-use crate::context::collect::Context;
+use crate::context::collect::{Context, dockerfile};
 use crate::disk::room_for;
 use crate::engine::{Engine, LocalBuild};
 use crate::fetch::Fetched;
@@ -26,7 +26,7 @@ use crate::loading::Loader;
 use crate::lookup::Found;
 use crate::names::{ContextHash, HashScheme, ImageName};
 use crate::parent::{Indexed, Role, TaskImages};
-use crate::plan::{BuildPlan, PARENT_ARG};
+use crate::plan::{BuildPlan, PARENT_ARG, TargetArch};
 use crate::report::Report;
 use crate::taskcluster::Services;
 use crate::transfer::Storage;
@@ -37,9 +37,6 @@ use crate::tree::local::LocalImage;
 pub(super) const CONTEXT_LABEL: &str = "image-worker.context-hash";
 const HASH_LABEL: &str = "image-worker.index-hash";
 const BUILT_FROM_LABEL: &str = "image-worker.built-from";
-
-/// The build argument that has the tasks of an image's packages.
-const PACKAGES_ARG: &str = "DOCKER_IMAGE_PACKAGES";
 
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
@@ -54,8 +51,8 @@ pub struct Built {
     pub tag: String,
     /// The hash of its context.
     pub context_hash: ContextHash,
-    /// What stands in the `.hash.` route of the same image where a task has built it.
-    pub hash: ContextHash,
+    /// What stands in the `.hash.` route of the same image where a task has built it; none where only the task graph knows.
+    pub hash: Option<ContextHash>,
     /// Its id.
     pub image_id: String,
     /// Whether it was built now, or there already.
@@ -110,7 +107,8 @@ pub(super) async fn parent(
     report: &Report,
 ) -> Result<Built, Failed> {
     let names = std::slice::from_ref(name);
-    let Family { images, .. } = stop.during("hashing the contexts", family(config, names)).await?;
+    let Family { mut images, .. } = stop.during("hashing the contexts", family(config, names)).await?;
+    apart::rename(&mut images, config.build.target_arch);
     let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
     let mut builder = Builder { config, engine: &engine, family: &images, parents: BTreeMap::new() };
     let built = builder.images(names, stop, report).await?;
@@ -156,6 +154,7 @@ impl<'a> Builder<'a> {
         let unwritable = |source| Failed::Write { path: self.config.work_dir.clone(), source };
         let work = TempDir::with_prefix_in(".image-worker-", &self.config.work_dir).map_err(unwritable)?;
         let selection = self.selection(names);
+        self.check_steps(&selection, stop).await?;
         let mut built = Vec::new();
         for image in self.family {
             let name = &image.image.name;
@@ -170,6 +169,23 @@ impl<'a> Builder<'a> {
             }
         }
         Ok(built)
+    }
+
+    /// Refuses images whose steps cannot run here, before the first one is built.
+    async fn check_steps(&self, selection: &Selection<'_>, stop: &Stop) -> Result<(), Failed> {
+        for it in self.family.iter().filter(|it| selection.built.contains(&it.image.name)) {
+            if let (Some(target), false) = (self.target(it), build_script::makes(&it.image.directory)) {
+                let (_, dockerfile) = dockerfile(&it.image.directory, &it.image.args)?;
+                let checking = async { Ok::<_, Failed>(self.engine.check_steps(target, &dockerfile.text).await?) };
+                stop.during("asking for the engine's architecture", checking).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The architecture that an image is for, where somebody says one.
+    fn target(&self, of: &LocalImage) -> Option<TargetArch> {
+        self.config.build.target_arch.or(of.image.arch)
     }
 
     /// What the images need is built where that is asked for; but for parents that the index has.
@@ -210,22 +226,31 @@ impl<'a> Builder<'a> {
     /// Makes one image, unless all that is asked for is that it is there, and it is.
     async fn image(&self, it: &LocalImage, folder: &Path) -> Result<Built, Failed> {
         let labels = self.labels(it).await?;
-        if self.config.with_parents
-            && !self.config.no_cache
-            && let Some(there) = self.engine.present(&it.tag).await?
-            && labels.iter().all(|label| there.labels.get(label.0) == Some(label.1))
-        {
-            info!("{} is there already, built from context {}", it.tag, it.context);
-            return Ok(built(it, there.id, false));
+        let target = self.target(it);
+        let there = if self.config.with_parents { self.engine.present(&it.tag).await? } else { None };
+        if let Some(there) = there {
+            let is_for = match target {
+                Some(target) => self.engine.is_for(&there.id, target).await?,
+                None => true,
+            };
+            let is_same = is_for && labels.iter().all(|label| there.labels.get(label.0) == Some(label.1));
+            if is_same && !self.config.no_cache {
+                info!("{} is there already, built from context {}", it.tag, it.context);
+                return Ok(built(it, there.id, false));
+            }
+            if self.config.tags == Tags::Own && !apart::is_renamed(it) {
+                warn!(
+                    "{} is not what {} is now: a dry run takes no name away, so that it is used as it is",
+                    it.tag, it.image.name
+                );
+                return Ok(built(it, there.id, false));
+            }
         }
-        if !it.in_registry {
+        if !it.in_registry && self.config.tags == Tags::Tree {
             let (name, tag) = (&it.image.name, &it.tag);
             warn!("{name} has no VERSION: the build takes the local tag {tag}, which is for use on this machine only");
         }
-        if !it.image.packages.is_empty() && !self.config.build.args.contains_key(PACKAGES_ARG) {
-            let (name, packages) = (&it.image.name, it.image.packages.join(", "));
-            warn!("{name} has packages of other tasks ({packages}), which are not there: {PACKAGES_ARG} is empty");
-        }
+        it.image.warn_of_packages(&self.config.build.args);
         info!("building {} from context {}", it.tag, it.context);
         let started = Instant::now();
         let image_id = match build_script::find(&it.image.directory) {
@@ -236,6 +261,9 @@ impl<'a> Builder<'a> {
             }
             None => self.build(it, labels, folder).await?,
         };
+        if let Some(target) = target {
+            self.engine.check_architecture(&image_id, "the image", target).await?;
+        }
         info!("built {}, {image_id}, in {:.1} s", it.tag, started.elapsed().as_secs_f64());
         Ok(built(it, image_id, true))
     }
@@ -251,6 +279,16 @@ impl<'a> Builder<'a> {
                     let is_old = there.labels.get(HASH_LABEL).is_some_and(|hash| *hash != need.hash.to_string());
                     if is_old && !self.config.with_parents {
                         warn!("{tag} was built from another context than {name} has now; see --with-parents");
+                    }
+                    // A registry's images, CI's, and those of scripts have no labels.
+                    let is_ours = need.in_registry
+                        || self.parents.contains_key(name)
+                        || build_script::makes(&need.image.directory);
+                    let is_parent = it.parent.as_ref() == Some(name) && !self.config.with_parents;
+                    if is_parent && !is_ours && !there.labels.contains_key(HASH_LABEL) {
+                        warn!(
+                            "{tag} was not built from {name} of this tree, and may be any image of that name; see --with-parents"
+                        );
                     }
                     built_from.push(format!("{name}={}", there.id));
                 }
@@ -276,12 +314,17 @@ impl<'a> Builder<'a> {
         args.extend(it.image.args.clone());
         let parent = it.parent.as_ref().and_then(|parent| self.family.iter().find(|it| it.image.name == *parent));
         args.extend(parent.map(|parent| (PARENT_ARG.to_owned(), self.tag(parent))));
+        let target_arch = self.target(it);
+        if let (Some(parent), Some(target)) = (args.get(PARENT_ARG), target_arch) {
+            self.engine.check_architecture(parent, "the parent image", target).await?;
+        }
         let context = self.context(it, folder).await?;
         if context.hash != it.context {
             return Err(Failed::Changing(it.image.directory.clone()));
         }
         let secrets = secret_values::values(&self.config.build.secrets, None).await?;
-        let (plan, no_cache) = (BuildPlan { args, ..self.config.build.clone() }, self.config.no_cache);
+        let plan = BuildPlan { args, target_arch, ..self.config.build.clone() };
+        let no_cache = self.config.no_cache;
         let build = LocalBuild { tag: it.tag.clone(), plan, secrets, labels, no_cache };
         let sent = context.for_engine(&build.plan.args).await?;
         Ok(self.engine.build_local(&sent, &build, &mut BuildLog::for_people()).await?)
@@ -317,7 +360,8 @@ impl<'a> Builder<'a> {
 
 fn built(it: &LocalImage, image_id: String, built: bool) -> Built {
     let (name, tag) = (it.image.name.clone(), it.tag.clone());
-    Built { name, tag, context_hash: it.context, hash: it.hash, image_id, built, digest: None }
+    let hash = Some(it.hash).filter(|_| it.is_hash_known);
+    Built { name, tag, context_hash: it.context, hash, image_id, built, digest: None }
 }
 
 fn spool(

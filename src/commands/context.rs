@@ -35,7 +35,7 @@ impl fmt::Display for Listed {
 /// Writes the context of an image to `out`. Gives its hash.
 pub fn context(image: &NamedImage, out: &Path) -> Result<ContextHash, Failed> {
     let found = named_image::find(image, None)?;
-    outside(out, &settings::OUT, &found.directory)?;
+    outside(out, &settings::OUT, &found.context_trees())?;
     let context = found.context()?;
     context.warn_of_untracked();
     write(&context, out)

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::stop::Stop;
 use super::{Failed, aside};
-use crate::config::{DecideConfig, ImagesPlace};
+use crate::config::{DecideConfig, ImagesPlace, outside, settings};
 use crate::context::pinned::Pinned;
 use crate::decision::{self, Common, Definition, Order};
 use crate::document;
@@ -82,6 +82,9 @@ pub async fn decide(config: DecideConfig, name: String, text: String, stop: &Sto
     let place = config.place.clone();
     let reading = aside(move || read(&place, &name, &text));
     let it = stop.during("reading the graph and hashing its images", reading).await?;
+    let contexts = it.tree.context_trees(&it.named, HashScheme::Tar);
+    outside(&config.contexts, &settings::CONTEXTS, &contexts)?;
+    config.out.iter().try_for_each(|out| outside(out, &settings::OUT, &contexts))?;
     let waiting = waiting(&it.graph, &it.uses, &it.identified);
 
     let wanted = wanted(&it.identified, &waiting, config.now);

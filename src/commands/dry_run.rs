@@ -1,17 +1,22 @@
 //! `run --dry-run` of an image directory: the job that CI would do for it. Its name, arguments, parent and hash in the
 //! index come from its tree, as `decide` would write them into a task; the job itself is `run`'s.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use tracing::info;
 
 use super::run::{self, Outcome};
 use super::stop::Stop;
 use super::{Failed, aside, build, indexed_parent, named_image};
 use crate::config::{
-    BuildConfig, Config, Destination, DryRun, DryRunImage, DryRunParent, LookupConfig, ParentFrom, Sources,
-    Surroundings,
+    BuildConfig, Config, DryRun, DryRunImage, DryRunParent, ImagesPlace, LookupConfig, ParentFrom, Sources,
+    Surroundings, settings,
 };
-use crate::names::{ContextHash, ImageName};
-use crate::publish::Folder;
+use crate::context::collect::dockerfile;
+use crate::dockerfile::base_images::{Recipe, Reference};
+use crate::names::ImageName;
+use crate::plan::PARENT_ARG;
 use crate::report::Report;
 use crate::tree::TreeError;
 
@@ -32,49 +37,96 @@ pub async fn dry_run(
     let named = dry_run.clone();
     let identifying = aside(move || identify(&named));
     let Identified { mut image, parent } = stop.during("hashing the contexts", identifying).await?;
-    if let Some(parent) = parent {
+    if let Some(parent) = &parent {
         // What is wrong with the rest is told before the parent is made; its name only stands in for it.
         image.parent = Some(DryRunParent::Local(parent.to_string()));
-        let config = Config::read_dry_run(sources, around, &image)?;
-        if let Destination::DryRun(output) = &config.destination {
-            // An earlier image is gone, also where the parent fails.
-            drop(Folder::for_dry_run(output.clone(), &config.plan.artifact.name)?);
-        }
+    }
+    let mut config = Config::read_dry_run(sources, around, &image)?;
+    // From here on it is this run's, and an earlier image is gone, also where the parent fails.
+    let reserved = run::reserve(&config)?;
+    if let Some(parent) = parent {
         image.parent = Some(match dry_run.parent_from {
             ParentFrom::Index => indexed(&dry_run, &parent, sources, around, stop).await?,
-            ParentFrom::Build => built(&dry_run, &config, &parent, stop, report).await?,
+            ParentFrom::Build => {
+                let place = place(&dry_run, &parent)?;
+                let target_arch = sources.parse(&settings::TARGET_ARCH)?;
+                built(&BuildConfig::of_parents(&config, place, &dry_run.image, target_arch), &parent, stop, report)
+                    .await?
+            }
         });
+        config = Config::read_dry_run(sources, around, &image)?;
     }
-    run::run(Config::read_dry_run(sources, around, &image)?, stop, report).await
+    run::run_into(reserved, config, stop, report).await
 }
 
 /// What the image's tree says of it.
 fn identify(dry_run: &DryRun) -> Result<Identified, Failed> {
     let found = named_image::find(&dry_run.image, dry_run.name.as_ref())?;
+    let context_trees = found.context_trees();
     let (checkout, directory, args) = (found.checkout, found.directory, found.args);
     let given = dry_run.given_parent.clone().map(DryRunParent::Local);
+    let is_given = given.is_some() || dry_run.has_parent_task;
+    let image = DryRunImage {
+        name: None,
+        checkout,
+        directory,
+        args,
+        index_hash: None,
+        is_hash_known: true,
+        arch: None,
+        parent: given,
+        context_trees,
+    };
     let Some(in_tree) = found.in_tree else {
-        let name = directory.canonicalize().ok().and_then(|real| real.file_name()?.to_str()?.parse().ok());
-        return Ok(Identified {
-            image: DryRunImage { name, checkout, directory, args, index_hash: None, arch: None, parent: given },
-            parent: None,
-        });
+        if !is_given {
+            refuse_a_parent_from_elsewhere(&image.directory, &image.args)?;
+        }
+        let real = image.directory.canonicalize().ok();
+        let name = real.and_then(|real| real.file_name()?.to_str()?.parse().ok());
+        return Ok(Identified { image: DryRunImage { name, ..image }, parent: None });
     };
     let name = in_tree.name;
-    let is_given = given.is_some() || dry_run.has_parent_task;
     let family = match in_tree.tree.local(std::slice::from_ref(&name), dry_run.image.scheme) {
         // The tree need not know what is given.
         Err(TreeError::Parent { .. }) if is_given => Vec::new(),
         family => family?,
     };
-    let it = family.into_iter().find(|it| it.image.name == name);
-    let arch = it.as_ref().and_then(|it| it.image.arch);
-    let index_hash: Option<ContextHash> = it.as_ref().filter(|it| it.hash != it.context).map(|it| it.hash);
-    let parent = it.and_then(|it| it.parent).filter(|_| !is_given);
-    Ok(Identified {
-        image: DryRunImage { name: Some(name), checkout, directory, args, index_hash, arch, parent: given },
-        parent,
-    })
+    let Some(it) = family.into_iter().find(|it| it.image.name == name) else {
+        return Ok(Identified { image: DryRunImage { name: Some(name), ..image }, parent: None });
+    };
+    it.image.warn_of_packages(&image.args);
+    let image = DryRunImage {
+        name: Some(name),
+        index_hash: Some(it.hash).filter(|hash| *hash != it.context && it.is_hash_known),
+        is_hash_known: it.is_hash_known,
+        arch: it.image.arch,
+        ..image
+    };
+    Ok(Identified { image, parent: it.parent.filter(|_| !is_given) })
+}
+
+/// Refuses the directory of an image whose parent is an image of its tree, where nobody knows that tree: an engine would
+/// take any image of that name, or ask a registry for it.
+fn refuse_a_parent_from_elsewhere(directory: &Path, args: &BTreeMap<String, String>) -> Result<(), Failed> {
+    // What is wrong with it is told by whoever makes its context.
+    let Ok((_, dockerfile)) = dockerfile(directory, args) else { return Ok(()) };
+    let recipe = Recipe::read(&dockerfile.text, args);
+    let put_in = |it: &&Reference| it.variables.iter().any(|name| name == PARENT_ARG);
+    for reference in recipe.references.iter().filter(put_in) {
+        let parent = match reference.plain() {
+            Some((name, None | Some("latest"))) if !name.is_empty() => Some(name.to_owned()),
+            None if reference.image.is_none() => None,
+            Some(("", None)) => None,
+            _ => continue,
+        };
+        let (directory, instruction) = (directory.to_owned(), reference.shown());
+        return Err(Failed::ParentElsewhere { directory, instruction, parent });
+    }
+    Ok(())
+}
+
+fn place(dry_run: &DryRun, parent: &ImageName) -> Result<ImagesPlace, Failed> {
+    dry_run.image.place.clone().ok_or_else(|| Failed::Bug(format!("{parent} is in no tree")))
 }
 
 /// The parent as CI has it.
@@ -85,25 +137,16 @@ async fn indexed(
     around: &Surroundings<'_>,
     stop: &Stop,
 ) -> Result<DryRunParent, Failed> {
-    let place = dry_run.image.place.clone().ok_or_else(|| Failed::Bug(format!("{parent} is in no tree")))?;
-    let config = LookupConfig::of(sources, around, place, dry_run.image.scheme)?;
+    let config = LookupConfig::of(sources, around, place(dry_run, parent)?, dry_run.image.scheme)?;
     config.patience.hold();
     let found = indexed_parent::find(&config, parent, stop).await?;
     info!("the parent {parent} is CI's image of {}, indexed for {}", found.at, found.project);
     Ok(DryRunParent::Task(found.at.task_id))
 }
 
-/// The parent built here.
-async fn built(
-    dry_run: &DryRun,
-    config: &Config,
-    parent: &ImageName,
-    stop: &Stop,
-    report: &Report,
-) -> Result<DryRunParent, Failed> {
-    let place = dry_run.image.place.clone().ok_or_else(|| Failed::Bug(format!("{parent} is in no tree")))?;
-    let config = BuildConfig::of_parents(config, place, dry_run.image.scheme, dry_run.image.directory.clone());
-    let built = build::parent(&config, parent, stop, report).await?;
+/// The parent built here, under a name that no image of the user's has.
+async fn built(config: &BuildConfig, parent: &ImageName, stop: &Stop, report: &Report) -> Result<DryRunParent, Failed> {
+    let built = build::parent(config, parent, stop, report).await?;
     info!("the parent {parent} is {}, {}", built.tag, built.image_id);
     Ok(DryRunParent::Local(built.tag))
 }

@@ -71,7 +71,7 @@ impl Failed {
             Self::Engine(error) => engine_code(error),
             Self::Secret(SecretProblem::Unreadable { .. } | SecretProblem::TooLarge { .. }) => USAGE,
             Self::Keeping(KeepingError::System { .. } | KeepingError::Undead) => WORLD,
-            Self::NoParent { .. } | Self::NotIndexed { .. } => USAGE,
+            Self::NoParent { .. } | Self::ParentElsewhere { .. } | Self::NotIndexed { .. } => USAGE,
             Self::Script(ScriptError::Run { .. } | ScriptError::Failed { .. } | ScriptError::NoImage { .. }) => BUILD,
             Self::Registry(error) => registry_code(error),
             Self::Push(PushProblem::NoVersion { .. } | PushProblem::NotBuilt { .. }) => USAGE,

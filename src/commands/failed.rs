@@ -24,6 +24,7 @@ use crate::loading::LoadError;
 use crate::lookup::LookupError;
 use crate::names::{ContextHash, HttpUrl, ImageName, NameError, TaskId};
 use crate::parent::ParentError;
+use crate::plan::PARENT_ARG;
 use crate::publish::PublishError;
 use crate::registry::RegistryError;
 use crate::report::Report;
@@ -84,6 +85,21 @@ pub enum Failed {
         parent: ImageName,
         /// The parent's tag.
         tag: String,
+    },
+    /// A parent of a tree that nobody knows.
+    #[error(
+        "the Dockerfile in {}: `{instruction}` {}; call from the checkout that the directory is an image of (--root), or name the parent: --arg {PARENT_ARG}=IMAGE{}, or PARENT_TASK_ID",
+        directory.display(),
+        parent.as_ref().map_or("names no image".to_owned(), |parent| format!("is {parent}, which another task builds, and nobody says here where it is")),
+        parent.as_ref().map_or(String::new(), |parent| format!(" (docker.io/library/{parent} if a registry's is meant)"))
+    )]
+    ParentElsewhere {
+        /// The image directory.
+        directory: PathBuf,
+        /// The instruction that needs the parent.
+        instruction: String,
+        /// The parent, where the Dockerfile names one.
+        parent: Option<String>,
     },
     /// A parent that CI has not built.
     #[error(

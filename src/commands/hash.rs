@@ -10,7 +10,7 @@ use crate::names::ContextHash;
 pub fn hash(image: &NamedImage, out: Option<&Path>) -> Result<ContextHash, Failed> {
     let found = named_image::find(image, None)?;
     if let Some(out) = out {
-        outside(out, &settings::OUT, &found.directory)?;
+        outside(out, &settings::OUT, &found.context_trees())?;
     }
     let context = found.context()?;
     context.warn_of_untracked();

@@ -1,6 +1,7 @@
 //! The verbs, one file each: each verb's story. Why a verb did not do what it is for is `failed`'s, what its exit code is
 //! `exit_code`'s.
 
+mod apart;
 pub mod build;
 mod cache;
 pub mod check;

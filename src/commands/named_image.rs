@@ -9,6 +9,7 @@ use crate::config::{ImagesPlace, NamedImage};
 use crate::context::checkout::Checkout;
 use crate::context::collect::{CollectError, Context};
 use crate::context::intake::Limits;
+use crate::context::trees::ContextTrees;
 use crate::names::{HashScheme, ImageName};
 use crate::tree::{Tree, TreeError};
 
@@ -38,6 +39,14 @@ impl FoundImage {
     /// Its context, which `run` takes.
     pub(super) fn context(&self) -> Result<Context, CollectError> {
         Context::collect(&self.checkout, &self.directory, &self.args, self.scheme)?.within(&self.limits)
+    }
+
+    /// What its context is made from, and those of the images that it is built from.
+    pub(super) fn context_trees(&self) -> Vec<ContextTrees> {
+        match &self.in_tree {
+            Some(TreeImage { tree, name }) => tree.context_trees(std::slice::from_ref(name), self.scheme),
+            None => vec![ContextTrees::of(&self.checkout, &self.directory, &self.args, self.scheme)],
+        }
     }
 }
 

@@ -52,7 +52,17 @@ pub struct Outcome {
 }
 
 /// Does the job, and removes what killed runs have left.
-pub async fn run(mut config: Config, stop: &Stop, report: &Report) -> Result<Outcome, Failed> {
+pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome, Failed> {
+    run_into(None, config, stop, report).await
+}
+
+/// The same, into the folder that [`reserve`] has given.
+pub(super) async fn run_into(
+    reserved: Option<Publisher>,
+    mut config: Config,
+    stop: &Stop,
+    report: &Report,
+) -> Result<Outcome, Failed> {
     let clock = Clock { began: config.started, since: Instant::now() };
     config.patience.hold();
     secret_values::look_at_args(&config.plan.build.args, config.deny_secret_args)?;
@@ -67,7 +77,10 @@ pub async fn run(mut config: Config, stop: &Stop, report: &Report) -> Result<Out
         Ok::<_, Failed>(())
     };
     stop.during("asking where the image goes", declaring).await?;
-    let publisher = publisher(&config, services.clone(), &storage, report)?;
+    let publisher = match reserved {
+        Some(publisher) => publisher,
+        None => publisher(&config, services.clone(), &storage, report)?,
+    };
     let removing = leftovers::remove(config.unfinished(), &config.engine);
     let unclear = stop.during("removing what killed runs have left", removing).await?;
     let outcome = job(&config, &clock, stop, report, &storage, services.as_ref(), &publisher).await;
@@ -126,6 +139,9 @@ async fn job(
     let fetching = stop.during("fetching the context", fetcher.context(plan));
     let (context, cache) = or_clean(&engine, cache::alongside(fetching, caching, stop).await).await?;
     let identity = or_clean(&engine, plan.identity(context.hash).map_err(Into::into)).await?;
+    if config.assumes_parent {
+        or_clean(&engine, context.warn_of_own_parent(&plan.build.args).await.map_err(Into::into)).await?;
+    }
     let (context_bytes, scheme) = (context.bytes, context.scheme);
 
     let mut log = or_clean(&engine, begin_log(work.path())).await?;
@@ -261,20 +277,24 @@ fn publisher(
     storage: &Storage,
     report: &Report,
 ) -> Result<Publisher, Failed> {
-    match (&config.destination, services, &config.plan.task) {
-        (Destination::Task, Some(services), Some(task)) => {
+    match (reserve(config)?, services, &config.plan.task) {
+        (Some(folder), ..) => Ok(folder),
+        (None, Some(services), Some(task)) => {
             Ok(Publisher::task(services, storage.clone(), task.clone(), report.clone()))
         }
-        (Destination::Payload(output), ..) => {
-            Ok(Publisher::Payload(Payload::new(output.clone(), &config.plan.artifact.name)?))
-        }
-        (Destination::DryRun(output), ..) => {
-            Ok(Publisher::Folder(Folder::for_dry_run(output.clone(), &config.plan.artifact.name)?))
-        }
-        (Destination::Task, ..) => {
-            Err(Failed::Bug("a run that publishes was configured without a deployment or a task".to_owned()))
-        }
+        (None, ..) => Err(Failed::Bug("a run that publishes was configured without a deployment or a task".to_owned())),
     }
+}
+
+/// Takes the folder that the image ends in, where it ends in one: nobody else writes to it until the job is done.
+pub(super) fn reserve(config: &Config) -> Result<Option<Publisher>, Failed> {
+    let Config { plan, destination, .. } = config;
+    let (artifact, dry) = (&plan.artifact.name, plan.dry_run.is_some());
+    Ok(match destination {
+        Destination::Task => None,
+        Destination::Payload(output) => Some(Publisher::Payload(Payload::new(output.clone(), artifact, dry)?)),
+        Destination::DryRun(output) => Some(Publisher::Folder(Folder::for_dry_run(output.clone(), artifact)?)),
+    })
 }
 
 /// What the build is told, after its parent is in the engine, where it has one.

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{
-    Config, ConfigError, EngineConfig, ImagesPlace, LookupConfig, ParentFrom, Pushing, Sources, Surroundings, settings,
+    Config, ConfigError, EngineConfig, ImagesPlace, LookupConfig, NamedImage, ParentFrom, Pushing, Sources,
+    Surroundings, settings,
 };
 use crate::build_secrets::SecretSources;
 use crate::names::HashScheme;
-use crate::plan::BuildPlan;
+use crate::plan::{BuildPlan, TargetArch};
 
 /// One invocation of `build`.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct BuildConfig {
     pub build: BuildPlan,
     /// Refuse build arguments that look secret.
     pub deny_secret_args: bool,
+    /// Which names the images get.
+    pub tags: Tags,
     /// Build what the images need, too.
     pub with_parents: bool,
     /// The index that parents are taken from; absent, they are built, or there already.
@@ -36,6 +39,15 @@ pub struct BuildConfig {
     pub work_dir: PathBuf,
     /// The current directory, which paths are told from.
     pub directory: PathBuf,
+}
+
+/// Which names images get in the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tags {
+    /// Those that the tree has for them, whatever has these names already.
+    Tree,
+    /// Names of a dry run's own: no image of the user's loses its name.
+    Own,
 }
 
 impl BuildConfig {
@@ -61,6 +73,7 @@ impl BuildConfig {
             scheme,
             build,
             deny_secret_args: sources.switch(&settings::DENY_SECRET_ARGS)?,
+            tags: Tags::Tree,
             index,
             with_parents: sources.switch(&settings::WITH_PARENTS)?,
             no_cache: sources.switch(&settings::NO_CACHE)?,
@@ -71,23 +84,31 @@ impl BuildConfig {
         })
     }
 
-    /// What a dry run's parent is built by, with all that it is built from: as `build --with-parents` does it.
+    /// What the parent of a dry run's image is built by, with all that it is built from: as `build --with-parents` does it.
+    /// `target_arch` is the one that somebody gives to all of them.
     #[must_use]
-    pub fn of_parents(dry_run: &Config, place: ImagesPlace, scheme: HashScheme, directory: PathBuf) -> Self {
-        let mut build = BuildPlan { secrets: SecretSources::default(), cache_from: None, ..dry_run.plan.build.clone() };
+    pub fn of_parents(
+        dry_run: &Config,
+        place: ImagesPlace,
+        image: &NamedImage,
+        target_arch: Option<TargetArch>,
+    ) -> Self {
+        let secrets = SecretSources::default();
+        let mut build = BuildPlan { secrets, cache_from: None, target_arch, ..dry_run.plan.build.clone() };
         build.args.retain(|name, _| name == settings::ROOT_URL.variable);
         Self {
             place,
-            scheme,
+            scheme: image.scheme,
             build,
             deny_secret_args: dry_run.deny_secret_args,
+            tags: Tags::Own,
             with_parents: true,
             index: None,
             no_cache: false,
             push: None,
             engine: dry_run.engine.clone(),
             work_dir: dry_run.work_dir.clone(),
-            directory,
+            directory: image.directory.clone(),
         }
     }
 }

@@ -74,7 +74,7 @@ impl DecideConfig {
             template: sources.parse(&settings::TASK_TEMPLATE)?,
             given,
             contexts: sources.parse_or_default(&settings::CONTEXTS)?,
-            out: sources.parse(&settings::OUT)?,
+            out: super::out(sources)?,
             now: around.now,
             patience: patience::read(sources)?,
             assumed,

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::{ConfigError, NamedImage, Sources, Surroundings, settings};
 use crate::context::checkout::Checkout;
+use crate::context::trees::ContextTrees;
 use crate::names::{ContextHash, ImageName, TaskId};
 use crate::plan::{PARENT_ARG, TargetArch};
 
@@ -131,10 +132,14 @@ pub struct DryRunImage {
     pub args: BTreeMap<String, String>,
     /// What stands in the `.hash.` route in CI, where that is not the context hash.
     pub index_hash: Option<ContextHash>,
+    /// Whether that is known: only the task graph knows packages.
+    pub is_hash_known: bool,
     /// The architecture that its `kind.yml` says.
     pub arch: Option<TargetArch>,
     /// The image that it is built from.
     pub parent: Option<DryRunParent>,
+    /// What its context is made from, and those of the images that it is built from.
+    pub context_trees: Vec<ContextTrees>,
 }
 
 /// The parent of a dry run's image.

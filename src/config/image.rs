@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{ConfigError, ImagesPlace, Sources, Surroundings, checkout_at, dockerfile_args, settings};
 use crate::context::checkout::Checkout;
+use crate::context::trees::ContextTrees;
 use crate::names::HashScheme;
 use crate::plan::ContextLimits;
 
@@ -84,54 +85,36 @@ pub(super) fn limits(sources: &Sources) -> Result<ContextLimits, ConfigError> {
     })
 }
 
-/// Refuses to write into an image directory: its next hash would be another one.
-pub fn outside(written: &Path, of: &'static settings::Setting, context: &Path) -> Result<(), ConfigError> {
-    let (real, context_real) = (real(written), real(context));
-    if !real.starts_with(&context_real) {
-        return Ok(());
-    }
-    Err(ConfigError::Combination(format!(
-        "--{} {} is inside the image directory {}, so that what is written would become a part of the context; name another place",
-        of.name,
-        written.display(),
-        context.display()
-    )))
-}
-
-/// A path without links, as far as it is there.
-fn real(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let there = absolute.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
-    match there {
-        Some((above, real)) => real.join(absolute.strip_prefix(above).unwrap_or(Path::new(""))),
-        None => absolute,
+/// Refuses to write into what a context is made from: its next hash would be another one.
+pub fn outside(written: &Path, of: &'static settings::Setting, contexts: &[ContextTrees]) -> Result<(), ConfigError> {
+    match contexts.iter().find_map(|trees| trees.around(written)) {
+        None => Ok(()),
+        Some(place) => Err(ConfigError::Combination(format!(
+            "--{} {} is inside {place}, so that what is written would become a part of the context; name another place",
+            of.name,
+            written.display()
+        ))),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The file to write besides the answer. `-` is stdout, which has the answer anyway.
+pub fn out(sources: &Sources) -> Result<Option<PathBuf>, ConfigError> {
+    Ok(sources.parse(&settings::OUT)?.filter(|out: &PathBuf| out.as_os_str() != "-"))
+}
 
-    #[test]
-    fn what_is_written_stays_out_of_the_context() {
-        let top = tempfile::tempdir().unwrap();
-        let at = |name: &str| top.path().join(name);
-        std::fs::create_dir_all(at("docker/i")).unwrap();
-        std::os::unix::fs::symlink("docker", at("link")).unwrap();
-        for (written, inside) in [
-            ("docker/i", true),
-            ("docker/i/out/new", true),
-            ("link/i/out", true),
-            ("docker/i-out", false),
-            ("docker/out", false),
-            ("out", false),
-        ] {
-            let refused = outside(&at(written), &settings::OUTPUT, &at("docker/i"));
-            assert_eq!(refused.is_err(), inside, "{written}");
-            if let Err(error) = refused {
-                let (error, written) = (error.to_string(), at(written).display().to_string());
-                assert!(error.contains(&written) && error.contains("docker/i, "), "{error}");
-            }
+/// The file that a context is written to; none where its files are listed.
+pub fn context_file(sources: &Sources) -> Result<Option<PathBuf>, ConfigError> {
+    let given = sources.get(&settings::OUT)?;
+    match (sources.switch(&settings::LIST)?, given) {
+        (true, None) => Ok(None),
+        (true, Some(given)) => Err(given.wrong("--list prints what goes in and writes no file: leave one of them out")),
+        (false, None) => {
+            let why = "the context needs a place; or see what goes in with --list";
+            Err(ConfigError::Missing { setting: &settings::OUT, why })
         }
+        (false, Some(given)) if given.text == "-" => {
+            Err(given.wrong("stdout has the hash: name a file, or /dev/stdout to have both there"))
+        }
+        (false, Some(given)) => given.parse().map(Some),
     }
 }

@@ -33,17 +33,18 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::context::checkout::Checkout;
+use crate::context::trees::ContextTrees;
 use crate::names::{ArtifactName, NameError, Project, PushDate, TaskId};
-use crate::plan::{ArtifactPlan, CacheFrom, ContextSource, PARENT_ARG, Plan};
+use crate::plan::{ArtifactPlan, CacheFrom, ContextPlan, ContextSource, DryRunNames, PARENT_ARG, Plan};
 use crate::retry::Patience;
 pub use access::{Access, Deployment};
-pub use build::BuildConfig;
+pub use build::{BuildConfig, Tags};
 pub use decide::DecideConfig;
 pub use declared::DeclaredImage;
 pub use destination::{DeclaredBy, Destination, Output, Owner};
 pub use dry_run::{DryRun, DryRunImage, DryRunParent, ParentFrom};
 pub use engine::{EngineChoice, EngineConfig};
-pub use image::{NamedImage, outside};
+pub use image::{NamedImage, context_file, out, outside};
 pub use load::{From, ImageSource, LoadConfig};
 pub use lookup::LookupConfig;
 pub use place::ImagesPlace;
@@ -83,6 +84,8 @@ pub struct Config {
     pub patience: Patience,
     /// When the program began.
     pub started: Timestamp,
+    /// Whether nobody says what the parent is, as a task and an image's tree do.
+    pub assumes_parent: bool,
     /// Things that a dry run filled in by itself, for the log.
     pub assumed: Vec<String>,
 }
@@ -125,11 +128,12 @@ impl Config {
         let dry = sources.switch(&settings::DRY_RUN)?;
         let mut assumed = Vec::new();
         let args = build_args(sources, image)?;
+        let says_parent = args.contains_key(PARENT_ARG);
         let parent = parent(sources, &args)?.or_else(|| image.and_then(DryRunImage::parent_task));
         let context = context::read(sources, around, image)?;
         let destination = Destination::read(sources, dry)?;
-        if let (Some(folder), ContextSource::Directory { directory, .. }) = (destination.folder(), &context.source) {
-            image::outside(folder, &settings::OUTPUT, directory)?;
+        if let Some(folder) = destination.folder() {
+            image::outside(folder, &settings::OUTPUT, &context_trees(&context, image))?;
         }
         let publishes = destination == Destination::Task;
         let reads = parent.is_some() || matches!(context.source, ContextSource::Artifact { .. });
@@ -137,6 +141,14 @@ impl Config {
         build.target_arch = sources.parse(&settings::TARGET_ARCH)?.or(image.and_then(|image| image.arch));
         let needs_deployment = publishes || reads || build.secrets.of_taskcluster().is_some();
         let artifact = artifact(sources, around, &destination, &mut assumed)?;
+        let index_hash = sources.parse(&settings::INDEX_HASH)?;
+        let is_hash_known = index_hash.is_some() || image.is_none_or(|image| image.is_hash_known);
+        if !is_hash_known && matches!(destination, Destination::DryRun(_)) {
+            assumed.push(
+                "only the task graph knows the image's packages, or its parent's, which its hash depends on: publish.json has no hash route"
+                    .to_owned(),
+            );
+        }
         let plan = Plan {
             image: match image.and_then(|image| image.name.clone()) {
                 Some(name) => sources.parse(&settings::IMAGE_NAME)?.unwrap_or(name),
@@ -150,12 +162,12 @@ impl Config {
             parent,
             artifact,
             index: sources.parse_or_default(&settings::INDEX)?,
-            index_hash: sources.parse(&settings::INDEX_HASH)?.or(image.and_then(|image| image.index_hash)),
-            dry_run: dry.then(|| dry_run::unique(around.now)),
+            index_hash: index_hash.or(image.and_then(|image| image.index_hash)),
+            dry_run: dry.then(|| DryRunNames { id: dry_run::unique(around.now), is_hash_known }),
             reproducible: reproducible::read(sources, around)?,
         };
         let cache_from = cache::read(sources, &plan, &mut assumed)?;
-        let keep = replay::kept(sources, plan.task.as_ref(), dry)?;
+        let keep = replay::kept(sources, plan.task.as_ref(), plan.dry_run.as_ref())?;
         let engine = EngineConfig::read(sources, around)?;
         if keep.is_some() && engine.is_managed() {
             let why =
@@ -164,6 +176,7 @@ impl Config {
         }
         Ok(Self {
             declared_by: destination.declared_by(sources, dry)?,
+            assumes_parent: dry && !(sources.is_replay() || image.is_some() || says_parent || plan.parent.is_some()),
             plan,
             deployment: access::deployment(sources, needs_deployment, !publishes)?,
             engine,
@@ -219,6 +232,18 @@ fn checkout(sources: &Sources, path: &Path) -> Result<Checkout, ConfigError> {
 
 fn checkout_at(sources: &Sources, root: Option<PathBuf>) -> Result<Checkout, ConfigError> {
     Ok(Checkout::new(root, sources.parse(&settings::RUN_TASK)?, sources.search_path()))
+}
+
+/// What the context is made from here, and in a dry run what those of the images below it are.
+fn context_trees(context: &ContextPlan, image: Option<&DryRunImage>) -> Vec<ContextTrees> {
+    match (image, &context.source) {
+        (Some(image), _) => image.context_trees.clone(),
+        (None, ContextSource::Directory { checkout, directory, args }) => {
+            let scheme = context.scheme.of_directory().unwrap_or_default();
+            vec![ContextTrees::of(checkout, directory, args, scheme)]
+        }
+        (None, _) => Vec::new(),
+    }
 }
 
 /// The parent, whose name in the engine is nobody's to say.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::settings::{self, Setting};
 use super::{ConfigError, DeclaredImage, Deployment, Given, Origin, Sources, access, patience};
 use crate::names::{HttpUrl, TaskId};
-use crate::plan::TaskRun;
+use crate::plan::{DryRunNames, TaskRun};
 use crate::retry::Patience;
 
 /// What a task decides. All other settings are about the machine that the job is done on.
@@ -163,17 +163,22 @@ impl Replay {
 }
 
 /// The name that the last good step's image keeps when a step fails, where that is wanted.
-pub(super) fn kept(sources: &Sources, task: Option<&TaskRun>, dry: bool) -> Result<Option<String>, ConfigError> {
+pub(super) fn kept(
+    sources: &Sources,
+    task: Option<&TaskRun>,
+    dry_run: Option<&DryRunNames>,
+) -> Result<Option<String>, ConfigError> {
     if !sources.switch(&settings::SHELL)? {
         return Ok(None);
     }
-    if !(dry || sources.is_replay()) {
+    if dry_run.is_none() && !sources.is_replay() {
         let why = "--shell is for --dry-run and for `replay`: nobody opens a shell in a task";
         return Err(ConfigError::Combination(why.to_owned()));
     }
     // A tag may not begin with the dash that a task id may begin with.
-    let task = task.map_or("dry-run", |task| task.task_id.as_str().trim_start_matches('-'));
-    Ok(Some(format!("image-worker-replay:{task}")))
+    let task = task.filter(|_| sources.is_replay()).map(|task| task.task_id.as_str().trim_start_matches('-'));
+    let own = task.or(dry_run.map(|dry_run| dry_run.id.as_str())).unwrap_or("no-task");
+    Ok(Some(format!("image-worker-replay:{own}")))
 }
 
 #[cfg(test)]
@@ -239,9 +244,15 @@ mod tests {
     fn a_shell_is_for_people() {
         let flags = || [("shell", "1".to_owned())].into();
         let sources = Sources::new(flags(), &|_| None).unwrap();
-        assert_eq!(kept(&sources, None, true).unwrap().unwrap(), "image-worker-replay:dry-run");
-        assert!(kept(&sources, None, false).unwrap_err().to_string().starts_with("--shell is for --dry-run"));
+        let dry_run = DryRunNames { id: "dry-run-x".to_owned(), is_hash_known: true };
         let task = TaskRun { task_id: "-N1SbArXTPSVFNUvaOlinQ".parse().unwrap(), run_id: 0 };
-        assert_eq!(kept(&sources, Some(&task), true).unwrap().unwrap(), "image-worker-replay:N1SbArXTPSVFNUvaOlinQ");
+        let of = |sources: &Sources, task| kept(sources, task, Some(&dry_run)).unwrap().unwrap();
+        // Of a dry run that says some task's name, there can be several at once.
+        for task in [None, Some(&task)] {
+            assert_eq!(of(&sources, task), "image-worker-replay:dry-run-x");
+            assert!(kept(&sources, task, None).unwrap_err().to_string().starts_with("--shell is for --dry-run"));
+        }
+        let replay = sources.of(&job(&json!({})).unwrap());
+        assert_eq!(of(&replay, Some(&task)), "image-worker-replay:N1SbArXTPSVFNUvaOlinQ");
     }
 }

@@ -46,9 +46,8 @@ pub(super) fn processed_files(
     directory: &Path,
     args: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<ArchivePath, Source>, CollectError> {
-    let path = dockerfile_of(directory)?;
+    let (path, dockerfile) = dockerfile(directory, args)?;
     let at_line = |problem| CollectError::Dockerfile { path: path.clone(), problem };
-    let dockerfile = Dockerfile::process(&read_whole(&path)?, args).map_err(at_line)?;
 
     // Two steps, because a later file replaces an earlier one of the same name, whatever that was.
     let mut places = Places::new();
@@ -103,6 +102,15 @@ fn add_include(places: &mut Places, path: &str, place: PathBuf) -> Result<bool, 
     }
 }
 
+/// The Dockerfile of an image directory, processed, and its path.
+pub fn dockerfile(directory: &Path, args: &BTreeMap<String, String>) -> Result<(PathBuf, Dockerfile), CollectError> {
+    let path = dockerfile_of(directory)?;
+    match Dockerfile::process(&read_whole(&path)?, args) {
+        Ok(dockerfile) => Ok((path, dockerfile)),
+        Err(problem) => Err(CollectError::Dockerfile { path, problem }),
+    }
+}
+
 fn dockerfile_of(directory: &Path) -> Result<PathBuf, CollectError> {
     let path = directory.join("Dockerfile");
     match fs::symlink_metadata(&path) {
@@ -114,7 +122,7 @@ fn dockerfile_of(directory: &Path) -> Result<PathBuf, CollectError> {
 
 /// Where an include is. `..` is resolved in the text, as taskgraph does, not by following links. Inside means
 /// whole components: `/src-evil` is not inside `/src`, where taskgraph compares characters.
-fn place_of(root: &Path, include: &str) -> Result<PathBuf, LineProblem> {
+pub(super) fn place_of(root: &Path, include: &str) -> Result<PathBuf, LineProblem> {
     let place = normalise(&root.join(include));
     if place.starts_with(root) { Ok(place) } else { Err(LineProblem::OutsideInclude { path: include.to_owned() }) }
 }

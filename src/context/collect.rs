@@ -13,6 +13,7 @@ use super::ahead::{ahead, batches};
 pub use super::archive::CONTEXT_TIME;
 use super::archive::{ArchivePath, TarWriter};
 use super::checkout::Checkout;
+pub use super::choose::dockerfile;
 use super::choose::{processed_files, raw_files};
 use super::contents::ContentsHash;
 use super::intake::Limits;
@@ -67,16 +68,8 @@ impl Context {
         args: &BTreeMap<String, String>,
         scheme: HashScheme,
     ) -> Result<Self, CollectError> {
-        let absolute = |path: &Path| match std::path::absolute(path) {
-            Ok(absolute) => Ok(normalise(&absolute)),
-            Err(error) => Err(CollectError::read(path, error)),
-        };
-        let root = checkout.root.as_deref().map(absolute).transpose()?;
+        let (root, place) = places(checkout, directory)?;
         let checkout = checkout.at(root.clone());
-        let place = match &root {
-            Some(root) => normalise(&root.join(directory)),
-            None => absolute(directory)?,
-        };
         let in_repository = root.as_ref().and_then(|root| place.strip_prefix(root).ok()).map(Path::to_owned);
         let (directory, files) = match scheme {
             HashScheme::Tar => (in_repository.unwrap_or_default(), processed_files(&checkout, &place, args)?),
@@ -213,6 +206,20 @@ impl Context {
 
 fn weight((_, source): &(&ArchivePath, &Source)) -> u64 {
     source.size
+}
+
+/// The repository's root and the image directory, as absolute paths.
+pub(super) fn places(checkout: &Checkout, directory: &Path) -> Result<(Option<PathBuf>, PathBuf), CollectError> {
+    let absolute = |path: &Path| match std::path::absolute(path) {
+        Ok(absolute) => Ok(normalise(&absolute)),
+        Err(error) => Err(CollectError::read(path, error)),
+    };
+    let root = checkout.root.as_deref().map(absolute).transpose()?;
+    let place = match &root {
+        Some(root) => normalise(&root.join(directory)),
+        None => absolute(directory)?,
+    };
+    Ok((root, place))
 }
 
 /// An absolute path without `.` and `..`, by its text alone: `os.path.normpath`.

@@ -5,7 +5,7 @@
 //!   [`run_task`]: the files of `# %include-run-task`, and finding the taskgraph that has them; [`pinned`]: which release
 //!   that should be.
 //! - `walk`, `source`: the files below a directory, the bytes of a file. `archive`: the bytes of the tar.
-//! - `untracked`: what of it git does not track.
+//! - `untracked`: what of it git does not track. [`trees`]: the directories and files that it is made from.
 //! - [`contents`]: the hash of the scheme `contents`.
 //! - [`owners`]: the files are root's, whoever builds.
 //! - [`for_engine`]: what an engine gets of a verified context, as the stream of `pieces`.
@@ -33,6 +33,7 @@ pub mod pinned;
 pub mod run_task;
 pub mod safety;
 mod source;
+pub mod trees;
 mod trouble;
 mod untracked;
 mod walk;

@@ -3,7 +3,7 @@
 
 use std::io::{self, IsTerminal, Write as _};
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::cli::{self, ImageArgument, Invocation, Verb};
@@ -11,6 +11,7 @@ use crate::commands::rerun::Next;
 use crate::commands::run::Outcome;
 use crate::commands::stop::Stop;
 use crate::commands::{self, Failed, image_names};
+use crate::config;
 use crate::config::rerun::Rerun;
 use crate::config::{
     BuildConfig, Config, ConfigError, DecideConfig, DryRun, ImageSource, LoadConfig, LookupConfig, NamedImage,
@@ -152,20 +153,18 @@ fn tell(outcome: &Outcome, json: bool) -> Result<String, Failed> {
 
 fn hash(image: &ImageArgument, sources: &Sources, json: bool) -> Result<String, Failed> {
     let image = named_image(image, sources)?;
-    let out = sources.parse::<PathBuf>(&settings::OUT)?;
+    let out = config::out(sources)?;
     let hash = commands::hash::hash(&image, out.as_deref())?;
     Ok(answer(json, &serde_json::json!({ "hash": hash, "scheme": image.scheme }), &hash.to_string()))
 }
 
 fn context(image: &ImageArgument, sources: &Sources, json: bool) -> Result<String, Failed> {
     let image = named_image(image, sources)?;
-    if sources.switch(&settings::LIST)? {
+    let Some(out) = config::context_file(sources)? else {
         let files = commands::context::list(&image)?;
         let lines: Vec<_> = files.iter().map(ToString::to_string).collect();
         return Ok(answer(json, &serde_json::json!({ "files": files }), &lines.join("\n")));
-    }
-    let why = "the context needs a place; or see what goes in with --list";
-    let out: PathBuf = sources.require(&settings::OUT, why)?;
+    };
     let hash = commands::context::context(&image, &out)?;
     Ok(answer(json, &serde_json::json!({ "hash": hash, "file": out }), &hash.to_string()))
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use bollard::errors::Error;
 use bollard::query_parameters::BuildImageOptions;
+use tracing::info;
 
 use super::{Engine, EngineError, keep};
 use crate::build_log::BuildLog;
@@ -19,7 +20,7 @@ use crate::secrets;
 pub struct LocalBuild {
     /// The tag that the image gets, and takes from another.
     pub tag: String,
-    /// Arguments and network.
+    /// Arguments, network and architecture.
     pub plan: BuildPlan,
     /// What the `Dockerfile` may ask for.
     pub secrets: BuildSecrets,
@@ -48,7 +49,25 @@ impl Engine {
         build: &LocalBuild,
         log: &mut BuildLog,
     ) -> Result<String, EngineError> {
-        let builder = self.builder(build.plan.builder, &context.dockerfile(), &build.secrets).await?;
+        let image_id = self.build_once(context, build, build.no_cache, log).await?;
+        if build.no_cache || !self.is_astray(&image_id, build.plan.target_arch, &context.dockerfile()).await? {
+            return Ok(image_id);
+        }
+        info!("steps for another architecture were in the engine's cache: building again without it");
+        self.build_once(context, build, true, log).await
+    }
+
+    async fn build_once(
+        &self,
+        context: &ForEngine,
+        build: &LocalBuild,
+        no_cache: bool,
+        log: &mut BuildLog,
+    ) -> Result<String, EngineError> {
+        let dockerfile = context.dockerfile();
+        let platform = self.platform(build.plan.target_arch, &dockerfile).await?;
+        let choice = self.choice(build.plan.builder, platform.is_some());
+        let builder = self.builder(choice, &dockerfile, &build.secrets).await?;
         let body = bollard::body_try_stream(context.stream(self.built_by(&builder)));
         let options = BuildImageOptions {
             dockerfile: "Dockerfile".to_owned(),
@@ -56,10 +75,11 @@ impl Engine {
             // Containers of steps are of no use to anybody; images of steps are the cache.
             rm: true,
             forcerm: true,
-            nocache: build.no_cache,
+            nocache: no_cache,
             buildargs: Some(build.plan.args.clone().into_iter().collect()),
             labels: Some(build.labels.clone().into_iter().collect()),
             networkmode: build.plan.network.clone(),
+            platform: platform.unwrap_or_default(),
             ..BuildImageOptions::default()
         };
         secrets::add_args(&build.plan.args);

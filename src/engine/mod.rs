@@ -78,7 +78,7 @@ pub enum EngineError {
     Build(Box<BuildFailure>),
     /// The image is for another architecture than it should be.
     #[error(
-        "{what} is for {found}, and TARGET_ARCH says {wanted}: an image must be for the architecture of what it is built FROM"
+        "{what} is for {found}, and must be for {wanted} (TARGET_ARCH, or `arch` in kind.yml): an image must be for the architecture of what it is built FROM"
     )]
     Architecture {
         /// The image, or its parent.

@@ -17,6 +17,14 @@ use crate::plan::TargetArch;
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 
 impl Engine {
+    /// Refuses an image whose steps cannot run here, before anything is built.
+    pub async fn check_steps(&self, target: TargetArch, dockerfile: &str) -> Result<(), EngineError> {
+        match self.other_than(target).await? {
+            Some(own) => self.refuse_steps(target, &own, dockerfile),
+            None => Ok(()),
+        }
+    }
+
     /// The platform that the engine must be asked for, where it is not its own. Refuses steps that cannot run on it.
     pub(super) async fn platform(
         &self,
@@ -24,24 +32,34 @@ impl Engine {
         dockerfile: &str,
     ) -> Result<Option<String>, EngineError> {
         let Some(target) = target else { return Ok(None) };
-        let own = self.client.info().await.map_err(|error| trouble("asking for its architecture", error))?;
-        let own = own.architecture.unwrap_or_default();
-        if target.is(&own) {
-            return Ok(None);
-        }
-        if runs_for_target(dockerfile) {
-            if !self.place.starts_with("unix://") {
-                info!(
-                    "the engine is {own} and not on this machine: whether it runs steps for {target}, they will show"
-                );
-            } else if !is_emulated(Path::new(BINFMT), target) {
-                return Err(EngineError::Refused(format!(
-                    "TARGET_ARCH={target}: this engine is {own}, and no emulator in {BINFMT} runs RUN steps for {target}: take a worker of that architecture, or register an emulator (Debian: apt install qemu-user-static)"
-                )));
-            }
+        let Some(own) = self.other_than(target).await? else { return Ok(None) };
+        self.refuse_steps(target, &own, dockerfile)?;
+        if runs_for_target(dockerfile) && !self.is_here() {
+            info!("the engine is {own} and not on this machine: whether it runs steps for {target}, they will show");
         }
         info!("building for {target} on {own}");
         Ok(Some(target.platform()))
+    }
+
+    /// The engine's own architecture, where that is another.
+    async fn other_than(&self, target: TargetArch) -> Result<Option<String>, EngineError> {
+        let own = self.client.info().await.map_err(|error| trouble("asking for its architecture", error))?;
+        let own = own.architecture.unwrap_or_default();
+        Ok((!target.is(&own)).then_some(own))
+    }
+
+    fn refuse_steps(&self, target: TargetArch, own: &str, dockerfile: &str) -> Result<(), EngineError> {
+        if !runs_for_target(dockerfile) || !self.is_here() || is_emulated(Path::new(BINFMT), target) {
+            return Ok(());
+        }
+        Err(EngineError::Refused(format!(
+            "the image is for {target} (TARGET_ARCH, or `arch` in kind.yml): this engine is {own}, and no emulator in {BINFMT} runs RUN steps for {target}: take a worker of that architecture, or register an emulator (Debian: apt install qemu-user-static)"
+        )))
+    }
+
+    /// Whether the engine runs on this machine's kernel.
+    fn is_here(&self) -> bool {
+        self.place.starts_with("unix://")
     }
 
     /// Who builds: for another platform BuildKit. Docker's classic builder makes the images of some steps for its own
@@ -83,6 +101,31 @@ impl Engine {
         if wanted.is(&found) { Ok(()) } else { Err(EngineError::Architecture { what, wanted, found }) }
     }
 
+    /// Whether an image is for an architecture.
+    pub async fn is_for(&self, image: &str, wanted: TargetArch) -> Result<bool, EngineError> {
+        Ok(wanted.is(&self.architecture(image).await?))
+    }
+
+    /// Whether an image is for another architecture than it was built for: Podman takes the steps behind `FROM scratch` from
+    /// its cache, whatever architecture they are for.
+    pub(super) async fn is_astray(
+        &self,
+        image: &str,
+        target: Option<TargetArch>,
+        dockerfile: &str,
+    ) -> Result<bool, EngineError> {
+        if self.kind != Kind::Podman || !begins_with_nothing(dockerfile) {
+            return Ok(false);
+        }
+        let found = self.architecture(image).await?;
+        let found = [TargetArch::Amd64, TargetArch::Arm64].into_iter().find(|arch| arch.is(&found));
+        Ok(match (target, found) {
+            (Some(target), found) => Some(target) != found,
+            (None, Some(found)) => self.other_than(found).await?.is_some(),
+            (None, None) => false,
+        })
+    }
+
     async fn architecture(&self, image: &str) -> Result<String, EngineError> {
         let image = self.inspect(image).await.map_err(|error| trouble("looking at an image's architecture", error))?;
         Ok(image.architecture.unwrap_or_default())
@@ -98,6 +141,12 @@ fn runs_for_target(dockerfile: &str) -> bool {
         }
         keyword == "RUN" && is_target
     })
+}
+
+/// Whether a stage of a `Dockerfile` begins with no image, which would say an architecture.
+fn begins_with_nothing(dockerfile: &str) -> bool {
+    let instructions = instructions::read(dockerfile.as_bytes()).all;
+    instructions.iter().any(|it| it.keyword == "FROM" && it.rest.split_whitespace().next() == Some("scratch"))
 }
 
 /// Whether the kernel runs programs of this architecture through an interpreter that containers need not have.
@@ -168,6 +217,8 @@ mod tests {
             ("FROM scratch\n# RUN true\n", false),
         ] {
             assert_eq!(runs_for_target(dockerfile), runs, "{dockerfile}");
+            let from_scratch = dockerfile.contains("FROM scratch");
+            assert_eq!(begins_with_nothing(dockerfile), from_scratch, "{dockerfile}");
         }
     }
 }

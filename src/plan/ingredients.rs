@@ -60,7 +60,7 @@ impl Plan {
     /// Who builds, as a part of names in the engine.
     pub(super) fn builder(&self) -> &str {
         match (&self.dry_run, &self.task) {
-            (Some(dry_run), _) => dry_run,
+            (Some(dry_run), _) => &dry_run.id,
             (None, Some(task)) => task.task_id.as_str(),
             (None, None) => "no-task",
         }

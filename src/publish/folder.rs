@@ -62,19 +62,28 @@ impl Folder {
         let earlier = folder.earlier_archive();
         let earlier = earlier.as_ref().map_or(artifact.file_name(), ArtifactName::file_name);
         folder.remove(&[PUBLISH_JSON, artifact.file_name(), earlier])?;
-        if folder.made {
-            let path = folder.path.join(GITIGNORE);
-            fs::write(&path, "*\n").map_err(|source| error(&path, source))?;
+        folder.hide_from_git()?;
+        Ok(folder)
+    }
+
+    /// The folder of a task whose worker uploads what is in it, without an earlier image; or that of its dry run.
+    pub(super) fn for_payload(output: Output, artifact: &ArtifactName, dry: bool) -> Result<Self, PublishError> {
+        let archive = output.file.clone().unwrap_or_else(|| artifact.file_name().to_owned());
+        let folder = Self::locked(output)?;
+        folder.remove(&[&archive])?;
+        if dry {
+            folder.hide_from_git()?;
         }
         Ok(folder)
     }
 
-    /// The folder of a task whose worker uploads what is in it, without an earlier image.
-    pub(super) fn for_payload(output: Output, artifact: &ArtifactName) -> Result<Self, PublishError> {
-        let archive = output.file.clone().unwrap_or_else(|| artifact.file_name().to_owned());
-        let folder = Self::locked(output)?;
-        folder.remove(&[&archive])?;
-        Ok(folder)
+    /// Lets git ignore a folder that was made for a dry run.
+    fn hide_from_git(&self) -> Result<(), PublishError> {
+        if !self.made {
+            return Ok(());
+        }
+        let path = self.path.join(GITIGNORE);
+        fs::write(&path, "*\n").map_err(|source| error(&path, source))
     }
 
     /// Makes the folder where it is missing; it must be nobody else's.

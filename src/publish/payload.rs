@@ -16,9 +16,9 @@ pub struct Payload {
 
 impl Payload {
     /// Makes the folder ready. The worker uploads what it finds there, also after a failed run: an archive of an earlier
-    /// one must not be taken for this one's.
-    pub fn new(output: Output, artifact: &ArtifactName) -> Result<Self, PublishError> {
-        Ok(Self { folder: Folder::for_payload(output, artifact)? })
+    /// one must not be taken for this one's. Git ignores a folder that is made for a dry run.
+    pub fn new(output: Output, artifact: &ArtifactName, dry: bool) -> Result<Self, PublishError> {
+        Ok(Self { folder: Folder::for_payload(output, artifact, dry)? })
     }
 
     pub(super) fn publish_log(&self, log: &build_log::Finished) -> Result<(), PublishError> {

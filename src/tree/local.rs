@@ -3,12 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tracing::warn;
+
 use super::lineage::{in_parallel, index_hash};
 use super::parent::{ARGUMENT, parent};
 use super::registry::is_versioned;
 use super::{Image, Tree, TreeError};
+use crate::context::trees::ContextTrees;
 use crate::dockerfile::base_images::Reference;
 use crate::names::{ContextHash, HashScheme, ImageName};
+
+/// The build argument that has the tasks of an image's packages.
+const PACKAGES_ARG: &str = "DOCKER_IMAGE_PACKAGES";
 
 /// An image that can be built here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +33,8 @@ pub struct LocalImage {
     pub context: ContextHash,
     /// What stands in the `.hash.` route of the same image where a task has built it.
     pub hash: ContextHash,
+    /// Whether that is so: only the task graph knows its packages, or those of an image that it is built from.
+    pub is_hash_known: bool,
 }
 
 /// What an image needs, before anything is hashed.
@@ -48,13 +56,25 @@ impl Tree {
         let mut images: Vec<LocalImage> = Vec::new();
         for (Needing { image, parent, needs }, context) in family.into_iter().zip(contexts) {
             let context = context?;
-            let of_parent = |parent: &ImageName| images.iter().find(|it| it.image.name == *parent).map(|it| it.hash);
-            let hash =
-                index_hash(&image, context, parent.as_ref().and_then(of_parent), &self.packages).unwrap_or(context);
+            let built_from = parent.as_ref().and_then(|parent| images.iter().find(|it| it.image.name == *parent));
+            let hash = index_hash(&image, context, built_from.map(|it| it.hash), &self.packages).unwrap_or(context);
+            let is_hash_known = built_from.is_none_or(|it| it.is_hash_known) && !self.lacks_packages(&image);
             let (tag, in_registry) = self.local_tag(&image.name)?;
-            images.push(LocalImage { image, tag, in_registry, parent, needs, context, hash });
+            images.push(LocalImage { image, tag, in_registry, parent, needs, context, hash, is_hash_known });
         }
         Ok(images)
+    }
+
+    /// What the contexts of the images, and of all that they need, are made from. What is wrong with an image is told by
+    /// whoever makes its context.
+    #[must_use]
+    pub fn context_trees(&self, names: &[ImageName], scheme: HashScheme) -> Vec<ContextTrees> {
+        let tags = self.local_tags();
+        let mut family = Vec::new();
+        let alone = names.iter().filter(|name| self.visit(name, &tags, &mut Vec::new(), &mut family).is_err());
+        let alone: Vec<_> = alone.filter_map(|name| self.image(name).ok()).collect();
+        let images = family.iter().map(|it| &it.image).chain(alone);
+        images.map(|it| ContextTrees::of(self.checkout(), &it.directory, &it.args, scheme)).collect()
     }
 
     /// The tag that an image gets on this machine, and whether it is a registry's.
@@ -120,6 +140,16 @@ impl Tree {
         let parent = parent(self, image, &recipe).map_err(problem)?;
         needs.extend(parent.clone());
         Ok((parent, needs))
+    }
+}
+
+impl Image {
+    /// Warns of packages, which only tasks build. `args` are given to the build.
+    pub fn warn_of_packages(&self, args: &BTreeMap<String, String>) {
+        if !self.packages.is_empty() && !args.contains_key(PACKAGES_ARG) {
+            let (name, packages) = (&self.name, self.packages.join(", "));
+            warn!("{name} has packages of other tasks ({packages}), which are not there: {PACKAGES_ARG} is empty");
+        }
     }
 }
 

@@ -1,0 +1,121 @@
+//! The directories and files that a context is made from, without its files: what is written into one of them becomes a part
+//! of the context. Refusing to write there is for `config`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::checkout::Checkout;
+use super::choose::{dockerfile, place_of};
+use super::collect::places;
+use super::run_task::RUN_TASK_FILES;
+use crate::names::HashScheme;
+
+/// What the context of an image is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextTrees {
+    /// The image directory.
+    directory: PathBuf,
+    /// The directories and files that its Dockerfile includes.
+    included: Vec<PathBuf>,
+}
+
+impl ContextTrees {
+    /// Those of `directory`, a path from the root of the repository. What is wrong with its Dockerfile is told by whoever
+    /// makes the context.
+    #[must_use]
+    pub fn of(checkout: &Checkout, directory: &Path, args: &BTreeMap<String, String>, scheme: HashScheme) -> Self {
+        let (root, directory) = places(checkout, directory).unwrap_or_else(|_| (None, directory.to_owned()));
+        let dockerfile = match scheme {
+            HashScheme::Tar => dockerfile(&directory, args).ok(),
+            HashScheme::Contents => None,
+        };
+        let mut included = Vec::new();
+        if let Some((_, dockerfile)) = dockerfile {
+            let place = |path: &str| place_of(root.as_deref()?, path).ok();
+            included.extend(dockerfile.includes.iter().filter_map(|include| place(&include.path)));
+            let taskgraph = dockerfile.run_task.and_then(|_| checkout.at(root).taskgraph().ok().cloned());
+            included.extend(taskgraph.iter().flat_map(|it| RUN_TASK_FILES.map(|name| it.run_task.join(name))));
+        }
+        Self { directory, included }
+    }
+
+    /// Where `path` lies among them, in words; none where the context stays as it is.
+    #[must_use]
+    pub fn around(&self, path: &Path) -> Option<String> {
+        let (path, directory) = (real(path), self.directory.display());
+        if path.starts_with(real(&self.directory)) {
+            return Some(format!("the image directory {directory}"));
+        }
+        let included = self.included.iter().find(|included| path.starts_with(real(included)))?;
+        Some(format!("{}, which the Dockerfile in {directory} includes", included.display()))
+    }
+}
+
+/// A path without links, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = absolute.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    match there {
+        Some((above, real)) => real.join(absolute.strip_prefix(above).unwrap_or(Path::new(""))),
+        None => absolute,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_stays_out_of_all_that_goes_in() {
+        let top = tempfile::tempdir().unwrap();
+        let at = |name: &str| top.path().join(name);
+        let taskgraph = RUN_TASK_FILES.map(|name| format!("taskgraph/{name}"));
+        let files = ["tools/a/x", "tools/b", "elsewhere/x"].into_iter().chain(taskgraph.iter().map(String::as_str));
+        for file in files {
+            fs::create_dir_all(at(file).parent().unwrap()).unwrap();
+            fs::write(at(file), "").unwrap();
+        }
+        fs::create_dir_all(at("docker/i")).unwrap();
+        let dockerfile =
+            "FROM x\n# %include tools/a\n# %include tools/b\n# %include linked\n# %include none\n# %include-run-task\n";
+        fs::write(at("docker/i/Dockerfile"), dockerfile).unwrap();
+        symlink("docker", at("link")).unwrap();
+        symlink("elsewhere", at("linked")).unwrap();
+        let checkout = Checkout::new(Some(top.path().to_owned()), Some(at("taskgraph")), None);
+        let around = |scheme, written: &str| {
+            ContextTrees::of(&checkout, Path::new("docker/i"), &BTreeMap::new(), scheme).around(&at(written))
+        };
+        for (written, inside) in [
+            ("docker/i", "docker/i"),
+            ("docker/i/out/new", "docker/i"),
+            ("link/i/out", "docker/i"),
+            ("tools/a/out/new", "tools/a"),
+            ("tools/b", "tools/b"),
+            ("elsewhere/out", "linked"),
+            ("none/out", "none"),
+            ("taskgraph/hgrc", "taskgraph/hgrc"),
+            ("docker/i-out", ""),
+            ("docker/out", ""),
+            ("tools/out", ""),
+            ("taskgraph/out", ""),
+            ("out", ""),
+        ] {
+            let found = around(HashScheme::Tar, written);
+            let expected = match inside {
+                "" => None,
+                "docker/i" => Some(format!("the image directory {}", at(inside).display())),
+                included => {
+                    let (included, directory) = (at(included), at("docker/i"));
+                    Some(format!("{}, which the Dockerfile in {} includes", included.display(), directory.display()))
+                }
+            };
+            assert_eq!(found, expected, "{written}");
+            // That scheme includes nothing.
+            let is_in_directory = inside == "docker/i";
+            assert_eq!(around(HashScheme::Contents, written).is_some(), is_in_directory, "{written}");
+        }
+    }
+}
