@@ -179,7 +179,7 @@ fn a_secret_can_be_taskclusters() {
     let mut job = Job::on(taskcluster, &repository);
     let secrets = |key: &str| format!(r#"{{"token":{{"taskcluster":"project/images/npm","key":"{key}"}}}}"#);
     job.run_with([("DOCKER_BUILD_SECRETS", secrets("token").as_str())])
-        .assert_fails(31, &["secrets.get for project/images/npm", "add the scope to the task"]);
+        .assert_fails(31, &["secrets:get:project/images/npm", "worker-config/scopes.yml"]);
     job.assert_nothing_published();
 
     let index = format!("index:insert-task:docker.images.v1.{PROJECT}.{}.*", job.name);

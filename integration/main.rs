@@ -36,6 +36,7 @@ mod reproducible;
 mod rerun;
 mod run;
 mod run_task;
+mod scopes;
 mod stand_in;
 mod stand_in_tests;
 mod target_arch;

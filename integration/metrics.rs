@@ -134,7 +134,7 @@ fn the_step_that_made_an_image_larger_is_told() {
 fn a_start_asks_everything_at_once_and_begins_nothing_before() {
     let repository = Repository::bare("metrics-start", "FROM scratch\nCOPY Dockerfile /\n");
     let job = Job::new(&repository);
-    for call in ["findTask", "listArtifacts", "task"] {
+    for call in ["currentScopes", "findTask", "listArtifacts", "task"] {
         job.taskcluster.fault(Fault::hang(call).times(u32::MAX));
     }
     let mut environment = job.signing_environment();
@@ -142,7 +142,7 @@ fn a_start_asks_everything_at_once_and_begins_nothing_before() {
     let mut arrived = Vec::new();
     let finished = program(["run"], environment).finish_with(|process| {
         let limit = Instant::now() + Duration::from_mins(1);
-        while job.taskcluster.calls().len() < 4 && Instant::now() < limit {
+        while job.taskcluster.calls().len() < 5 && Instant::now() < limit {
             std::thread::sleep(Duration::from_millis(5));
         }
         arrived = job.taskcluster.calls().into_iter().map(|call| (call.name, call.path, call.status)).collect();
@@ -153,12 +153,12 @@ fn a_start_asks_everything_at_once_and_begins_nothing_before() {
     arrived.sort();
     assert!(arrived.iter().all(|(_, _, status)| status.is_none()), "none was answered: {arrived:?}");
     let names: Vec<_> = arrived.iter().map(|(name, ..)| name.as_str()).collect();
-    assert_eq!(names, ["findTask", "findTask", "listArtifacts", "task"]);
-    let (central, own) = (&arrived[0].1, &arrived[1].1);
+    assert_eq!(names, ["currentScopes", "findTask", "findTask", "listArtifacts", "task"]);
+    let (central, own) = (&arrived[1].1, &arrived[2].1);
     for (path, project) in [(central, "mozilla-central"), (own, "try")] {
         assert!(path.contains(&format!("docker.images.v1.{project}.metrics-start.hash.")), "{path}");
     }
-    assert_eq!(job.story().len(), 4, "nothing else was asked");
+    assert_eq!(job.story().len(), 5, "nothing else was asked");
     assert!(!finished.stderr.contains("engine"), "nothing was begun: {}", finished.stderr);
 }
 

@@ -16,6 +16,8 @@ use crate::stand_in::{Call, Claim, Fault, Options, RunState, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const LOG: &str = "public/image-build/build.log";
+/// The calls of a start, in no order.
+const ASKED_AT_ONCE: [&str; 4] = ["currentScopes", "findTask", "listArtifacts", "task"];
 const HELLO: &str = "RUN echo hello-from-the-build > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
 
 /// Loads an archive into the engine, runs a container of it, and removes it again. Gives what it printed.
@@ -125,12 +127,12 @@ fn an_object_artifact_with_signed_calls() {
 fn assert_order(calls: &[Call], uploading: &[&str]) {
     let calls: Vec<_> = calls.iter().filter(|call| call.service != "proxy").collect();
     let told: Vec<_> = calls.iter().map(|call| call.name.as_str()).collect();
-    let mut looking = told[..3].to_vec();
+    let mut looking = told[..4].to_vec();
     looking.sort_unstable();
-    assert_eq!(looking, ["findTask", "listArtifacts", "task"], "asked before anything is begun");
+    assert_eq!(looking, ASKED_AT_ONCE, "asked before anything is begun");
     let building = [&["findTasksAtIndex", "getLatestArtifact", "s3 GET"], uploading].concat();
-    assert_eq!(told[3..3 + building.len()], building, "the newest image, the context, the build's log");
-    let (uploads, inserts) = told[3 + building.len()..].split_at(told.len() - 3 - building.len() - 7);
+    assert_eq!(told[4..4 + building.len()], building, "the newest image, the context, the build's log");
+    let (uploads, inserts) = told[4 + building.len()..].split_at(told.len() - 4 - building.len() - 7);
     let expected = [&["status"][..], &["insertTask", "findTask"].repeat(3)].concat();
     assert_eq!(inserts, expected, "all is read back, and the task looked at, before the first insert");
     let of = |name: &str| {
@@ -242,10 +244,11 @@ fn a_second_run_builds_nothing_and_leads_to_the_same_image() {
     job.taskcluster.clear_calls();
     job.run().assert_succeeds();
     let mut story = job.story();
-    story[..7].sort_unstable();
-    let asked = ["artifactInfo", "findTask", "getArtifact", "listArtifacts", "s3 GET", "status", "task"];
-    assert_eq!(story[..7], asked, "nothing is built, nothing is published");
-    assert_eq!(story[7..], [&["status"][..], &["insertTask", "findTask"].repeat(3)].concat(), "the same routes again");
+    story[..8].sort_unstable();
+    let asked =
+        ["artifactInfo", "currentScopes", "findTask", "getArtifact", "listArtifacts", "s3 GET", "status", "task"];
+    assert_eq!(story[..8], asked, "nothing is built, nothing is published");
+    assert_eq!(story[8..], [&["status"][..], &["insertTask", "findTask"].repeat(3)].concat(), "the same routes again");
     let rerun = job.taskcluster.rerun(&job.claim.task_id);
     let later = job.taskcluster.create_task(Job::spec(&job.name));
     for (claim, pushdate) in [(&rerun, PUSHDATE), (&later, "20151210000000")] {
@@ -421,7 +424,7 @@ fn an_object_of_an_earlier_start_is_said_to_be_there_before_anything_is_built() 
         let words = ["an earlier start of", &job.claim.task_id, ARTIFACT, "object service", "rerun the task"];
         finished.assert_fails(30, &words);
         assert!(!finished.stderr.contains("build |"), "{}", finished.stderr);
-        assert!(job.story().iter().all(|call| ["findTask", "listArtifacts", "task"].contains(&call.as_str())));
+        assert!(job.story().iter().all(|call| ASKED_AT_ONCE.contains(&call.as_str())));
     }
     let rerun = job.taskcluster.rerun(&job.claim.task_id);
     program(["run"], job.environment_of(&rerun)).finish().assert_succeeds();
@@ -503,7 +506,7 @@ fn a_wrong_hash_builds_nothing_and_publishes_nothing() {
     assert!(!finished.stderr.contains("build |"), "{}", finished.stderr);
     job.assert_nothing_published();
     job.assert_engine_is_clean();
-    assert_eq!(job.story()[3..], ["findTasksAtIndex", "getLatestArtifact", "s3 GET"]);
+    assert_eq!(job.story()[4..], ["findTasksAtIndex", "getLatestArtifact", "s3 GET"]);
 
     // The hash of the other scheme: the message says which knob is wrong.
     job.hash = repository.hash(HashScheme::Contents);
@@ -600,7 +603,8 @@ fn a_missing_scope_is_named_and_refused() {
     let claim = job.taskcluster.create_task(TaskSpec::default());
     let finished = program(["run"], job.environment_of(&claim)).finish();
     let scope = format!("index:insert-task:{}", job.routes()[0]);
-    finished.assert_fails(31, &["index.insertTask", &scope]);
+    finished.assert_fails(31, &["index.insertTask", &scope, "worker-config/scopes.yml"]);
+    assert!(!finished.stderr.contains("build |"), "it is known before the build: {}", finished.stderr);
     assert!(job.routes().iter().all(|route| job.taskcluster.index_entry(route).is_none()));
     assert_engine_is_clean(&job.name);
 }
@@ -810,7 +814,7 @@ fn an_expiry_after_the_tasks_own_costs_no_build() {
     let finished = job.run_with([("ARTIFACT_EXPIRES", "2100-01-01T00:00:00Z")]);
     finished.assert_fails(2, &["ARTIFACT_EXPIRES is 2100-01-01T00:00:00Z", "after the task itself expires"]);
     // They are asked at once: which of them have arrived when the task's answer ends it is a matter of moments.
-    assert!(job.story().iter().all(|call| ["findTask", "listArtifacts", "task"].contains(&call.as_str())));
+    assert!(job.story().iter().all(|call| ASKED_AT_ONCE.contains(&call.as_str())));
 }
 
 #[test]

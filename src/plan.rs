@@ -4,6 +4,7 @@
 mod artifact;
 mod companion;
 mod ingredients;
+mod scopes;
 mod target_arch;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::names::{
 pub use artifact::{ArtifactPlan, ExportChoice, Storage};
 pub use companion::Companion;
 pub use ingredients::CacheFrom;
+pub use scopes::{Need, NeededScope};
 pub use target_arch::TargetArch;
 
 /// The build argument that tells tools in RUN steps the latest time of a reproducible image.

@@ -40,6 +40,15 @@ pub(super) fn cases() -> Vec<Case> {
 fn looking() -> Vec<Rows> {
     vec![
         (
+            // What it says only saves time.
+            place("which scopes the job has: currentScopes", "currentScopes", Path::Any),
+            GOOD,
+            and(&PASSING, &[Once(Hangs)]),
+            [Status(500), Status(403), Status(404), Closed, Hangs, Nonsense]
+                .map(|how| (Always(how), 0, Complete))
+                .to_vec(),
+        ),
+        (
             place("looking the image up: findTask", "findTask", Path::Any),
             GOOD,
             and(&PASSING, &[Once(Hangs)]),

@@ -1,6 +1,8 @@
 //! What every API call goes through, in the services' own order: body, credentials, parameters, query, schema,
 //! handler; and what their errors look like. The calls themselves are in the rooms of their services.
 
+use std::cell::RefCell;
+
 use hyper::body::Bytes;
 use hyper::header::HeaderMap;
 use jiff::Timestamp;
@@ -37,6 +39,16 @@ pub(super) struct Ask {
     pub(super) query: Vec<(String, String)>,
     pub(super) body: Value,
     caller: Caller,
+    demanded: RefCell<Vec<String>>,
+}
+
+/// What came of a call, and what the log tells of it.
+pub(super) struct Answered {
+    pub(super) reply: Reply,
+    /// Who was recognised.
+    pub(super) client_id: Option<String>,
+    /// The scopes that were demanded.
+    pub(super) demanded: Vec<String>,
 }
 
 /// An error answer.
@@ -102,6 +114,14 @@ impl Ask {
         parse_time(self.text(property)).ok_or_else(|| ApiError::internal("the schema lets bad times pass"))
     }
 
+    /// The caller's scopes.
+    pub(super) fn given(&self) -> &[String] {
+        match &self.caller {
+            Caller::Failed(_) => &[],
+            Caller::Anonymous { scopes } | Caller::Client { scopes, .. } => scopes,
+        }
+    }
+
     /// Refuses callers that lack one of `scopes`.
     pub(super) fn authorize(&self, scopes: &[String]) -> Result<(), ApiError> {
         self.authorize_expression(&Expression::all(scopes.iter().cloned()))
@@ -109,11 +129,18 @@ impl Ask {
 
     /// Refuses callers that do not have what a call demands.
     pub(super) fn authorize_expression(&self, demanded: &Expression) -> Result<(), ApiError> {
-        let (id, given) = match &self.caller {
+        let id = match &self.caller {
             Caller::Failed(message) => return Err(ApiError::new(401, "AuthenticationFailed", message)),
-            Caller::Anonymous { scopes } => (None, scopes),
-            Caller::Client { id, scopes } => (Some(id), scopes),
+            Caller::Anonymous { .. } => None,
+            Caller::Client { id, .. } => Some(id),
         };
+        let given = self.given();
+        for scope in demanded.scopes(given) {
+            let mut all = self.demanded.borrow_mut();
+            if !all.contains(&scope) {
+                all.push(scope);
+            }
+        }
         let Some(missing) = demanded.missing(given) else { return Ok(()) };
         let whole = format!("satisfy the following scope expression:\n\n```\n{demanded}\n```");
         let message = match id {
@@ -127,13 +154,8 @@ impl Ask {
     }
 }
 
-/// Answers a call. The second value is who was recognised, for the log.
-pub(super) fn answer(
-    world: &mut World,
-    route: &'static Route,
-    params: Params,
-    request: &ApiRequest,
-) -> (Reply, Option<String>) {
+/// Answers a call.
+pub(super) fn answer(world: &mut World, route: &'static Route, params: Params, request: &ApiRequest) -> Answered {
     // Only a body that says it is JSON is read at all; the rest, to the services, is no body.
     let is_json = header(&request.headers, "content-type")
         .is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim() == "application/json"));
@@ -147,11 +169,12 @@ pub(super) fn answer(
     };
     let query = request.path_and_query.split_once('?').map_or(Vec::new(), |(_, query)| parameters(query));
     settle(world);
-    let mut ask = Ask { route, params, query, body: json!({}), caller };
+    let mut ask = Ask { route, params, query, body: json!({}), caller, demanded: RefCell::default() };
     let answer = ask.read_body(text).and_then(|()| ask.check(is_json)).and_then(|()| (route.handler)(world, &ask));
     let reply = answer.unwrap_or_else(|error| error_reply(&error, &ask, &json_time(world.now())));
     let reply = reply.header("cache-control", "no-store, no-cache, must-revalidate");
-    (if request.method == "HEAD" { reply.head() } else { reply }, client_id)
+    let reply = if request.method == "HEAD" { reply.head() } else { reply };
+    Answered { reply, client_id, demanded: ask.demanded.into_inner() }
 }
 
 /// The answer to a path that no route matches.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// One call.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    /// `queue`, `index`, `object` or `s3`; `unknown` for a path that no service has.
+    /// `auth`, `queue`, `index`, `object`, `secrets` or `s3`; `unknown` for a path that no service has.
     pub(crate) service: &'static str,
     /// `createArtifact` and so on, the names of Taskcluster's reference, or `s3 PUT`, `s3 GET`, `s3 HEAD`; `unknown`.
     pub(crate) name: String,
@@ -18,6 +18,8 @@ pub(crate) struct Call {
     /// Whose credentials were good; none for anonymous calls and bad credentials.
     pub(crate) client_id: Option<String>,
     pub(crate) via_proxy: bool,
+    /// The scopes that the service demanded, whether the caller had them or not.
+    pub(crate) demanded: Vec<String>,
     /// What was answered; none when the connection was closed instead, or while the call is under way.
     pub(crate) status: Option<u16>,
     /// The scripted fault that befell the call.
@@ -34,6 +36,7 @@ impl Call {
             request: Value::Null,
             client_id: None,
             via_proxy: false,
+            demanded: Vec::new(),
             status: None,
             fault: None,
         }
@@ -49,6 +52,7 @@ impl Call {
             "request": self.request,
             "clientId": self.client_id,
             "viaProxy": self.via_proxy,
+            "demanded": self.demanded,
             "status": self.status,
             "fault": self.fault,
         })

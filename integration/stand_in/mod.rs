@@ -1,4 +1,4 @@
-//! A stand-in for Taskcluster: queue, index, object service, S3 and taskcluster-proxy on local sockets, as strict
+//! A stand-in for Taskcluster: auth, queue, index, secrets, object service, S3 and taskcluster-proxy on local sockets, as strict
 //! as the real ones and able to misbehave. Its behaviour is that which was measured on the real services
 //! (docs/taskcluster.md) or, of calls about tasks, read in their source; what the program makes of it is for the tests.
 //!
@@ -92,6 +92,7 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Self {
         let scopes = [
+            "auth:current-scopes",
             "queue:get-artifact:public/*",
             "queue:get-task:*",
             "queue:status:*",

@@ -4,7 +4,7 @@
 use super::api::Handler;
 use super::http::decode;
 use super::schema::{self, Schema};
-use super::{artifacts, create_task, index, object, queue, secrets, task_calls};
+use super::{artifacts, create_task, index, object, queue, scopes, secrets, task_calls};
 
 /// One API call.
 pub(super) struct Route {
@@ -88,6 +88,8 @@ static ROUTES: &[Route] = &[
         Some("queue:get-artifact:<name>"),
         index::find_artifact_from_task,
     ),
+    get("auth", "/ping", "ping", None, task_calls::ping),
+    get("auth", "/scopes/current", "currentScopes", Some("auth:current-scopes"), scopes::current_scopes),
     get("secrets", "/ping", "ping", None, task_calls::ping),
     get("secrets", "/secret/*name", "get", Some("secrets:get:<name>"), secrets::get),
     get("object", "/ping", "ping", None, task_calls::ping),

@@ -1,8 +1,24 @@
-//! Scope expressions: what a call demands, and what of it a caller lacks. Whose scopes they are is `auth`'s.
+//! Scope expressions: what a call demands, and what of it a caller lacks; and the auth service's own call that tells what a
+//! caller has. Whose scopes they are is `auth`'s.
 
 use serde_json::{Value, json};
 
+use super::api::{Answer, Ask};
 use super::auth::satisfies;
+use super::http::Reply;
+use super::world::World;
+
+/// What the caller has, with what the role `anonymous` adds for everybody; of two scopes, the one that satisfies the other.
+#[expect(clippy::unnecessary_wraps, reason = "a handler like the others")]
+pub(super) fn current_scopes(_: &mut World, ask: &Ask) -> Answer {
+    let mut scopes = ask.given().to_vec();
+    scopes.push("assume:anonymous".to_owned());
+    scopes.sort_unstable();
+    scopes.dedup();
+    let all = scopes.clone();
+    scopes.retain(|scope| !all.iter().any(|other| other != scope && satisfies(std::slice::from_ref(other), scope)));
+    Ok(Reply::json(200, &json!({"scopes": scopes})))
+}
 
 /// What a call demands.
 pub(super) enum Expression {
@@ -34,6 +50,18 @@ impl Expression {
                 let missing: Option<Vec<Self>> = parts.iter().map(|part| part.missing(given)).collect();
                 missing.map(|missing| Self::AnyOf(missing).simplified())
             }
+        }
+    }
+
+    /// The scopes that it is about. Where one of several will do, those that `given` satisfies, if any.
+    pub(super) fn scopes(&self, given: &[String]) -> Vec<String> {
+        match self {
+            Self::Scope(scope) => vec![scope.clone()],
+            Self::AllOf(parts) => parts.iter().flat_map(|part| part.scopes(given)).collect(),
+            Self::AnyOf(parts) => match parts.iter().find(|part| part.missing(given).is_none()) {
+                Some(part) => part.scopes(given),
+                None => parts.iter().flat_map(|part| part.scopes(given)).collect(),
+            },
         }
     }
 

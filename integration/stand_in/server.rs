@@ -59,12 +59,13 @@ impl Shared {
         (world.log.begin(call), failure)
     }
 
-    fn end(&self, id: usize, result: &Result<Reply, Dropped>, client_id: Option<String>) {
+    /// Completes the log of a call; `answered` has what only the API tells.
+    fn end(&self, id: usize, result: &Result<Reply, Dropped>, answered: impl FnOnce(&mut Call)) {
         let mut world = self.world();
         let on_call = world.options.on_call.clone();
         let call = world.log.end(id, |call| {
             call.status = result.as_ref().ok().map(|reply| reply.status.as_u16());
-            call.client_id = client_id;
+            answered(call);
         });
         let call = call.cloned();
         drop(world);
@@ -128,20 +129,18 @@ pub(super) async fn api(shared: &Shared, request: ApiRequest, via_proxy: bool) -
     call.request = body_json(&request.body);
     call.via_proxy = via_proxy;
     let (id, failure) = shared.begin(call, path);
-    let mut client_id = None;
+    let (mut client_id, mut demanded) = (None, Vec::new());
     let work = async || {
         // Nothing is locked meanwhile: calls at the same time wait at the same time.
         let delay = shared.world().options.delay.min(SLOWEST);
         tokio::time::sleep(delay).await;
-        let (reply, who) = match found {
-            Some((route, params)) => api::answer(&mut shared.world(), route, params, &request),
-            None => (api::unknown_route(), None),
-        };
-        client_id = who;
-        Ok(reply)
+        let Some((route, params)) = found else { return Ok(api::unknown_route()) };
+        let answered = api::answer(&mut shared.world(), route, params, &request);
+        (client_id, demanded) = (answered.client_id, answered.demanded);
+        Ok(answered.reply)
     };
     let result = with_failure(failure.as_ref(), work).await;
-    shared.end(id, &result, client_id);
+    shared.end(id, &result, |call| (call.client_id, call.demanded) = (client_id, demanded));
     result
 }
 
@@ -165,7 +164,7 @@ async fn store(shared: &Shared, request: Request<Incoming>) -> Result<Reply, Dro
         // Where the answer came in place of the work: read the body, so that the caller sees the answer.
         store::drain(&mut body).await;
     }
-    shared.end(id, &result, None);
+    shared.end(id, &result, |_| ());
     result
 }
 

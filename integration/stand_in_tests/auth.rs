@@ -169,3 +169,37 @@ async fn json_must_be_called_json() {
     let got = Got::read(request.send().await.unwrap()).await.unwrap();
     got.expect_error(400, "MalformedPayload", "Failed to parse JSON");
 }
+
+#[tokio::test]
+async fn callers_are_told_their_scopes() {
+    const CURRENT: &str = "/api/auth/v1/scopes/current";
+    let anonymous_scopes = ["auth:current-scopes", "queue:get-artifact:public/*"].map(str::to_owned).to_vec();
+    let stand_in = StandIn::start(Options { anonymous_scopes, ..Options::default() });
+    let claim = stand_in.create_task(TaskSpec::scopes(["queue:get-artifact:public/x", "index:insert-task:docker.*"]));
+    let everybody = ["assume:anonymous", "auth:current-scopes"];
+    // Of two scopes one of which satisfies the other, the larger; in order.
+    let own = |scopes: &[&str]| {
+        let mut all = [&everybody[..], scopes].concat();
+        all.sort_unstable();
+        json!({ "scopes": all })
+    };
+    let public = "queue:get-artifact:public/*";
+    let of_run = |what: &str| format!("queue:{what}:{}/0", claim.task_id);
+    let [create, reclaim, resolve] = ["create-artifact", "reclaim-task", "resolve-task"].map(of_run);
+    let anybody = Caller::anonymous(&stand_in.root_url()).get(CURRENT).await.expect(200);
+    assert_eq!(anybody.body, own(&[public]));
+    let signed = Caller::new(&stand_in, &claim.credentials).get(CURRENT).await.expect(200);
+    assert_eq!(signed.body, own(&[public, "index:insert-task:docker.*", &create, &reclaim, &resolve]));
+    let proxy = Caller::anonymous(&stand_in.proxy_url(&claim));
+    let proxied = proxy.get(CURRENT).await.expect(200);
+    assert_eq!(proxied.body, own(&[public, "index:insert-task:docker.*", &create]));
+    assert_eq!(proxy.get("/auth/v1/scopes/current").await.expect(200).body, proxied.body);
+    let star = stand_in.permanent_credentials(["*"]);
+    let star = Caller::new(&stand_in, &star).get(CURRENT).await.expect(200);
+    assert_eq!(star.body, json!({ "scopes": ["*"] }));
+    assert_eq!(stand_in.calls()[0].demanded, ["auth:current-scopes"]);
+
+    let closed = StandIn::start(Options { anonymous_scopes: Vec::new(), ..Options::default() });
+    let refused = Caller::new(&closed, &closed.permanent_credentials(["queue:*"])).get(CURRENT).await;
+    refused.expect_error(403, "InsufficientScopes", "auth:current-scopes");
+}

@@ -1,5 +1,6 @@
 //! scopes.yml against the calls that the program makes, and against the scopes that the task carries. Whether the
-//! task's scopes are enough for its index inserts is proven with the task.
+//! task's scopes are enough for its index inserts is proven with the task, and that the services demand what is listed in
+//! `scopes`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +10,7 @@ use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{BY_PAYLOAD, around, definition_by, plan, satisfied, yaml};
+use super::{BY_PAYLOAD, around, definition_by, plan, read, satisfied, yaml};
 
 /// scopes.yml.
 #[derive(Deserialize)]
@@ -26,6 +27,14 @@ struct Scopes {
 struct CallScope {
     call: String,
     scope: String,
+    /// The subcommands that make the call; absent, `run`.
+    #[serde(default)]
+    commands: Vec<String>,
+    /// What must be so besides.
+    #[serde(default)]
+    when: Vec<String>,
+    /// What the job does without, where it can.
+    optional: Option<String>,
     granted_by: GrantedBy,
     why: String,
 }
@@ -70,8 +79,22 @@ fn scopes_are_listed_for_exactly_the_calls_that_the_program_makes() {
     let listed: BTreeSet<_> = scopes.calls.iter().map(|call| call.call.clone()).collect();
     assert_eq!(listed, made, "left: worker-config/scopes.yml, right: the calls in src/taskcluster/");
     let whys = scopes.calls.iter().map(|call| &call.why).chain(scopes.worker.iter().map(|scope| &scope.why));
+    let whys = whys.chain(scopes.calls.iter().filter_map(|call| call.optional.as_ref()));
     let created = scopes.create_task.iter().chain(&scopes.create_task_payload).map(|scope| &scope.why);
     assert!(whys.chain(created).all(|why| !why.is_empty()));
+}
+
+#[test]
+fn the_words_of_scopes_yml_are_explained_at_its_head() {
+    let scopes: Scopes = yaml("scopes.yml");
+    let text = read("scopes.yml");
+    let head = text.split_once("\ncalls:").unwrap().0;
+    for word in scopes.calls.iter().flat_map(|call| &call.when) {
+        let explained = Regex::new(&format!(r"(?m)^#.*  ( |\b){word} {{2,}}\S")).unwrap();
+        assert!(explained.is_match(head), "worker-config/scopes.yml: say at its head what `{word}` means");
+    }
+    let commands: BTreeSet<_> = scopes.calls.iter().flat_map(|call| &call.commands).map(String::as_str).collect();
+    assert_eq!(commands, BTreeSet::from(["decide", "lookup", "rerun", "run"]), "each has its test in `scopes`");
 }
 
 #[test]

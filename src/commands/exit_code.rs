@@ -69,6 +69,7 @@ impl Failed {
             },
             Self::Tree(error) | Self::Image { error, .. } => tree_code(error),
             Self::Engine(error) => engine_code(error),
+            Self::Scopes(_) => REFUSED,
             Self::Secret(SecretProblem::Unreadable { .. } | SecretProblem::TooLarge { .. }) => USAGE,
             Self::Keeping(KeepingError::System { .. } | KeepingError::Undead) => WORLD,
             Self::NoParent { .. } | Self::ParentElsewhere { .. } | Self::NotIndexed { .. } => USAGE,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::export::StorageProblem;
 use super::prospect::Verdict;
 use super::push::PushProblem;
+use super::scopes::MissingScopes;
 use super::secret_values::SecretProblem;
 use super::stop::Reason;
 use super::whereabouts::Whereabouts;
@@ -141,6 +142,9 @@ pub enum Failed {
     /// The engine, or the build.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The job lacks scopes.
+    #[error(transparent)]
+    Scopes(#[from] MissingScopes),
     /// A secret of the build.
     #[error(transparent)]
     Secret(#[from] SecretProblem),
@@ -279,6 +283,9 @@ impl Failed {
             return;
         }
         report.failure(&self.line(), self);
+        if let Self::Scopes(missing) = self {
+            report.details("missing scopes, and the calls that need them", &missing.lines());
+        }
         if let Self::Engine(EngineError::Build(failure)) = self {
             report.details("the step's last lines", &failure.last_lines);
             report.details("the engine says", &[failure.message.as_str()]);

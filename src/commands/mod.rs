@@ -25,6 +25,7 @@ pub mod push;
 pub mod replay;
 pub mod rerun;
 pub mod run;
+mod scopes;
 mod secret_values;
 pub mod stop;
 pub mod tree;

@@ -14,6 +14,7 @@ use super::declared;
 use super::export::export;
 use super::leftovers;
 use super::measure;
+use super::scopes;
 use super::secret_values;
 use super::stop::{Reason, Stop};
 use crate::build_log::{BuildLog, Finished};
@@ -116,8 +117,10 @@ async fn job(
     let early = plan.context.hash.map(|hash| plan.identity(hash)).transpose()?;
     let sought = early.as_ref().filter(|_| !config.force);
     let looking = publisher.look_up(plan, sought, &config.central, clock.began);
-    let Start { found, grant: Grant { expires, worker_pool, .. } } =
-        stop.during("looking the image up", looking).await?;
+    let both = async { Ok::<_, Failed>(tokio::join!(scopes::current(config, services), looking)) };
+    let (held, start) = stop.during("looking the image up", both).await?;
+    scopes::compare(config, early.as_ref(), held.as_ref(), scopes::builds(&start))?;
+    let Start { found, grant: Grant { expires, worker_pool, .. } } = start?;
     let work = work_folder(config)?;
     if let (Some(identity), Some(found)) = (sought, found) {
         info!("{found}");
@@ -125,6 +128,7 @@ async fn job(
         if let Some(Published { story }) = stop.during("pointing at the image", reusing).await? {
             return Ok(Outcome { built: false, identity: identity.clone(), story });
         }
+        scopes::compare(config, Some(identity), held.as_ref(), true)?;
     }
     let (place, network) = (work.engine(), plan.build.network.as_deref());
     let connecting = Engine::connect_or_start(&config.engine, &place, network);

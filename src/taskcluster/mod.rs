@@ -1,6 +1,7 @@
 //! The Taskcluster services that a job needs, called through the official client crate: one typed method a
 //! call, one error type that says whether another try can help. What is sent, and when, is `publish`'s affair.
 
+pub mod auth;
 pub mod index;
 pub mod object;
 pub mod queue;
@@ -24,6 +25,8 @@ pub struct Services {
     pub index: Arc<index::Index>,
     /// Secrets.
     pub secrets: Arc<secrets::Secrets>,
+    /// Scopes.
+    pub auth: Arc<auth::Auth>,
 }
 
 impl Services {
@@ -37,7 +40,10 @@ impl Services {
                 deployment.clone(),
             )),
             index: Arc::new(index::Index::new(taskcluster::Index::new(builder.clone()).map_err(bad("index"))?)),
-            secrets: Arc::new(secrets::Secrets::new(taskcluster::Secrets::new(builder).map_err(bad("secrets"))?)),
+            secrets: Arc::new(secrets::Secrets::new(
+                taskcluster::Secrets::new(builder.clone()).map_err(bad("secrets"))?,
+            )),
+            auth: Arc::new(auth::Auth::new(taskcluster::Auth::new(builder).map_err(bad("auth"))?)),
         })
     }
 }

@@ -1,0 +1,61 @@
+//! The auth service, as far as a job asks it: which scopes its calls have. Which it needs is the plan's word.
+
+use serde::Deserialize;
+
+use super::{CallError, answer, call};
+
+/// The auth service of one deployment.
+pub struct Auth {
+    client: taskcluster::Auth,
+}
+
+/// Scopes that somebody has, with all that roles add to them.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Scopes {
+    scopes: Vec<String>,
+}
+
+impl Scopes {
+    /// Whether they satisfy one that is needed: it is among them, or begins as one of them does that ends in `*`.
+    #[must_use]
+    pub fn satisfy(&self, needed: &str) -> bool {
+        self.scopes.iter().any(|scope| match scope.strip_suffix('*') {
+            Some(beginning) => needed.starts_with(beginning),
+            None => scope == needed,
+        })
+    }
+}
+
+impl Auth {
+    pub(super) fn new(client: taskcluster::Auth) -> Self {
+        Self { client }
+    }
+
+    /// The scopes that calls of ours have.
+    pub async fn current_scopes(&self) -> Result<Scopes, CallError> {
+        const CALL: &str = "auth.currentScopes";
+        const TARGET: &str = "the scopes of this job";
+        answer(CALL, TARGET, call(CALL, TARGET, || self.client.currentScopes()).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_satisfied_by_itself_or_by_a_beginning_with_a_star() {
+        let held = |scopes: &[&str]| Scopes { scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect() };
+        let needed = "index:insert-task:docker.images.v1.try.builder.latest";
+        for good in [needed, "index:insert-task:docker.images.v1.try.builder.*", "index:*", "*", &format!("{needed}*")]
+        {
+            assert!(held(&["queue:x", good]).satisfy(needed), "{good}");
+        }
+        for bad in
+            ["index:insert-task:docker.images.v1.try.builder", "*:latest", "INDEX:*", "index:insert-task:*.latest"]
+        {
+            assert!(!held(&["queue:x", bad]).satisfy(needed), "{bad}");
+        }
+        assert!(!held(&[]).satisfy(needed));
+    }
+}
