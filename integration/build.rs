@@ -107,6 +107,31 @@ impl Drop for Tree {
     }
 }
 
+/// The engine does not see it: BuildKit of Docker 20.10 dies of some.
+#[test]
+fn a_dockerfile_without_an_image_to_build_from_is_the_dockerfiles_fault() {
+    let Some(tree) = Tree::new("build-from-nothing-") else { return };
+    for (dockerfile, problem) in [
+        ("# nothing\n", "the Dockerfile: there is no FROM; write `FROM IMAGE`"),
+        ("FROM\n", "the Dockerfile: line 1: `FROM` names no image"),
+        ("ARG BASE\nFROM $BASE\n", "the Dockerfile: line 2: `FROM $BASE` is empty, as nothing gives BASE a value"),
+    ] {
+        tree.image("x", dockerfile);
+        let name = tree.name("x");
+        tree.build(&[&name]).assert_fails(20, &[problem]);
+        let mut run = program(["run", "--dry-run", &name, "--output", "out"], []);
+        run.command.current_dir(tree.root.path());
+        run.finish().assert_fails(20, &[problem]);
+        assert_eq!(docker_says(&["images", "--quiet", &name]), "");
+    }
+    let mut run = program(
+        ["run", "--dry-run", &tree.name("x"), "--output", "out", "--arg", "BASE=build-from-nothing-root:1"],
+        [],
+    );
+    run.command.current_dir(tree.root.path());
+    run.finish().assert_succeeds();
+}
+
 /// What a command in an image prints.
 fn run(tag: &str, command: &str) -> String {
     container_says(&[tag, "/bin/busybox", "sh", "-c", command])

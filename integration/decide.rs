@@ -147,6 +147,81 @@ fn a_project_of_geckos_kind_is_decided_as_it_is() {
 }
 
 #[test]
+fn a_dockerfile_without_an_image_to_build_from_is_refused() {
+    let world = World::new();
+    world.file("taskcluster/docker/child/Dockerfile", "FROM $DOCKER_IMAGE_PARENT\n");
+    let kind = "tasks:\n  undefined: {}\n  bare: {}\n  none: {}\n  parent: {definition: undefined, args: {UNDEF: debian}}\n  \
+                child: {parent: parent}\n";
+    world.file("taskcluster/kinds/docker-image/kind.yml", kind);
+    let cases = [
+        ("undefined", "ARG UNDEF\nFROM $UNDEF\n", "line 2: `FROM $UNDEF` is empty"),
+        ("bare", "RUN a\nFROM\n", "line 2: `FROM` names no image"),
+        ("none", "# FROM a\nRUN a\n", "there is no FROM"),
+    ];
+    for (name, dockerfile, _) in cases {
+        world.file(&format!("taskcluster/docker/{name}/Dockerfile"), dockerfile);
+    }
+    let tree = program(["tree", "--root", path(world.root.path())], []).finish();
+    assert_eq!(tree.code, 10, "{}", tree.stderr);
+    assert!(tree.stdout.contains("\n3 problems:\n"), "{}", tree.stdout);
+    for (name, _, problem) in cases {
+        let problem = format!("the Dockerfile of the image {name}: {problem}");
+        assert!(tree.stdout.contains(&format!("\n- {problem}")), "{problem}\n{}", tree.stdout);
+        let graph = graph_of(&json!(template(name))).to_string();
+        offline(&world, "graph.json", &graph, &[]).assert_fails(2, &[&problem]);
+    }
+    // What is given by an entry, or by its parent, is there.
+    let decided = offline(&world, "graph.json", &graph_of(&json!(template("child"))).to_string(), &["--json"]);
+    decided.assert_succeeds();
+    assert!(decided.stderr.contains("image child: not looked up, gets task"), "{}", decided.stderr);
+}
+
+#[test]
+fn entries_with_names_that_no_image_can_have_are_named() {
+    let world = World::new();
+    world.file("taskcluster/docker/shared/Dockerfile", "FROM debian:12\n");
+    let kind = "tasks:\n  good: {definition: shared}\n  Big Image: {definition: shared}\n  Upper: {}\n";
+    world.file("taskcluster/kinds/docker-image/kind.yml", kind);
+    world.file("taskcluster/docker/Upper/Dockerfile", "FROM debian:12\n");
+    let root = path(world.root.path());
+    let tree = program(["tree", "--root", root], []).finish();
+    let rule = "is not an image name: expected lower-case letters and digits";
+    for name in ["Big Image", "Upper"] {
+        let problem = format!("- taskcluster/kinds/docker-image/kind.yml: {name:?} {rule}");
+        assert!(tree.code == 10 && tree.stdout.contains(&problem), "{problem}\n{}", tree.stdout);
+        let hash = program(["hash", name, "--root", root], []).finish();
+        hash.assert_fails(2, &[&format!("{name:?} {rule}"), "rename it in taskcluster/kinds/docker-image/kind.yml"]);
+    }
+    assert!(tree.stdout.contains("\n2 problems:\n") && !tree.stdout.contains("hint"), "{}", tree.stdout);
+    // A definition of nothing else is no image either.
+    world.file("taskcluster/kinds/docker-image/kind.yml", &kind.replace("  good: {definition: shared}\n", ""));
+    let tree = program(["tree", "--root", root], []).finish();
+    assert!(tree.stdout.contains("\n2 problems:\n") && !tree.stdout.contains("nobody builds"), "{}", tree.stdout);
+}
+
+#[test]
+fn equal_keys_in_a_kind_are_taken_as_taskgraph_takes_them() {
+    let world = World::new();
+    world.file("taskcluster/docker/i/Dockerfile", "FROM debian:12\n");
+    let place = "taskcluster/kinds/docker-image/kind.yml";
+    world.file(place, "tasks:\n  i: {symbol: a}\n  i: {symbol: b}\n");
+    let root = path(world.root.path());
+    let tree = program(["tree", "--root", root, "--json"], []).finish();
+    tree.assert_succeeds();
+    let survey: Value = serde_json::from_str(&tree.stdout).unwrap();
+    assert_eq!(survey["images"][0]["symbol"], "b");
+    assert!(
+        tree.stderr.contains(&format!("{place}, line 3, ")) && tree.stderr.contains("the last one counts"),
+        "{}",
+        tree.stderr
+    );
+    world.file(place, "tasks:\n  i: {symbol: [}\n");
+    program(["tree", "--root", root], [])
+        .finish()
+        .assert_fails(2, &[place, "line 2, column", "correct the YAML there"]);
+}
+
+#[test]
 fn a_repository_with_an_old_taskgraph_is_told_which_one_agrees() {
     let world = World::new();
     world.image("builder", "FROM scratch\n");

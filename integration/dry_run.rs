@@ -289,6 +289,12 @@ fn wrong_configuration_names_the_flag_or_variable() {
     }
     let nowhere = dry_run(&repository, "/nonexistent", &[]);
     nowhere.assert_fails(2, &["--context: /nonexistent does not exist"]);
+    let (directory, file) = (repository.directory(), repository.root.path().join("file"));
+    std::fs::write(&file, "").unwrap();
+    for output in [file.clone(), file.join("below")] {
+        let to_file = ["run", "--dry-run", path(&directory), "--output", path(&output)];
+        program(to_file, []).finish().assert_fails(2, &[path(&output), "is no directory", "--output"]);
+    }
     program([], []).finish().assert_fails(2, &["wrong usage", "no verb", "--help"]);
     program(["run", "--nonsense"], []).finish().assert_fails(2, &["wrong usage", "--nonsense", "--help"]);
 }

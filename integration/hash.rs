@@ -1,5 +1,7 @@
 //! `hash` and `context` as scripts call them: the answer alone on stdout, equal to what the real tools say.
 
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
 use crate::conformance::images;
@@ -126,8 +128,56 @@ fn mistakes_are_told_apart() {
     let hash = |arguments: &[&str]| program(["hash"].into_iter().chain(arguments.iter().copied()), []).finish();
     let directory = repository.directory();
     hash(&[path(&directory)]).assert_fails(10, &["Dockerfile", "line 2", "%include none"]);
-    hash(&[path(repository.root.path())]).assert_fails(10, &["has no Dockerfile"]);
+    hash(&[path(repository.root.path())]).assert_fails(2, &["has no Dockerfile"]);
     let nowhere = Path::new("/proc/self");
-    hash(&[path(nowhere)]).assert_fails(10, &["has no Dockerfile"]);
+    hash(&[path(nowhere)]).assert_fails(2, &["has no Dockerfile"]);
     hash(&[]).assert_fails(2, &["wrong usage", "not provided: <NAME|PATH>;"]);
+    std::fs::write(directory.join("Dockerfile"), "FROM scratch\n# %ARG\n").unwrap();
+    hash(&[path(&directory)]).assert_fails(10, &["line 2", "`# %ARG` names no argument", "write `# %ARG NAME`"]);
+    let here = |typed: &str| {
+        let mut program = program(["hash", typed], []);
+        program.command.current_dir(repository.root.path());
+        program.finish()
+    };
+    here("nope").assert_fails(2, &["unknown image nope"]);
+    here("./nope").assert_fails(2, &["nope is no directory"]);
+    here("./testing/docker/mistakes/Dockerfile").assert_fails(2, &["Dockerfile is no directory"]);
+    here("UPPER").assert_fails(2, &["\"UPPER\" is not an image name: expected lower-case letters"]);
+}
+
+/// Whoever may read everything asks as somebody who may not.
+#[test]
+fn what_may_not_be_read_is_not_said_to_be_missing() {
+    let repository = Repository::bare("secret", "FROM scratch\n");
+    let (root, directory) = (repository.root.path(), repository.directory());
+    // Test binaries can be where only their owner may go.
+    let binary = root.join("image-worker");
+    std::fs::copy(env!("CARGO_BIN_EXE_image-worker"), &binary).unwrap();
+    let is_root = std::fs::metadata(root).unwrap().uid() == 0;
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(root, 0o755);
+    let ask = |arguments: &[&str]| {
+        let mut program = program([], []);
+        program.command = std::process::Command::new(&binary);
+        program.command.args(arguments).env_clear().current_dir(root);
+        if is_root {
+            program.command.uid(65534).gid(65534);
+        }
+        program.finish()
+    };
+    for (unreadable, usual) in [(&directory, 0o755), (&directory.join("Dockerfile"), 0o644)] {
+        mode(unreadable, 0);
+        for image in ["secret", "./testing/docker/secret"] {
+            let hash = ask(&["hash", image]);
+            hash.assert_fails(10, &["cannot read", "secret/Dockerfile"]);
+            assert!(hash.stderr.contains("Permission denied"), "{}", hash.stderr);
+        }
+        let tree = ask(&["tree"]);
+        assert!(
+            tree.code == 10 && tree.stdout.contains("Dockerfile; it must be there and readable: Permission denied"),
+            "{tree:?}"
+        );
+        mode(unreadable, usual);
+    }
+    ask(&["hash", "secret"]).assert_succeeds();
 }

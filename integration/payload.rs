@@ -206,6 +206,6 @@ fn a_task_is_still_a_task() {
     }
     let file = output.path().join("file");
     std::fs::write(&file, "").unwrap();
-    run(&job, &file, &[]).assert_fails(30, &["cannot write", path(&file)]);
+    run(&job, &file, &[]).assert_fails(2, &[path(&file), "is no directory", "--output"]);
     assert_eq!(job.story(), [""; 0], "nothing has begun");
 }

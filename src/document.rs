@@ -2,6 +2,7 @@
 //! and what is usually wrong there. What a document means is for its reader.
 
 use serde_json::Value;
+pub use serde_saphyr::options::DuplicateKeyPolicy;
 
 /// The most that a document may hold. The library's own limits are for configuration files; Gecko's full task graph has
 /// some 20,000 tasks of 100 values each, and the limit is there for aliases that multiply.
@@ -37,7 +38,12 @@ pub fn parse(name: &str, text: &str) -> Result<Value, DocumentError> {
         let why = why.split(" at line ").next().unwrap_or(&why).to_owned();
         return Err(DocumentError { name: name.to_owned(), line, column, why, hint: "" });
     }
-    serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
+    parse_yaml(name, text, DuplicateKeyPolicy::Error)
+}
+
+/// Reads a YAML document.
+pub fn parse_yaml(name: &str, text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Value, DocumentError> {
+    serde_saphyr::from_str_with_options(text, options(duplicate_keys)).map_err(|error| {
         let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
         let why = error.without_snippet().to_string();
         // One line, without the place that stands in front.
@@ -48,8 +54,9 @@ pub fn parse(name: &str, text: &str) -> Result<Value, DocumentError> {
     })
 }
 
-fn options() -> serde_saphyr::Options {
+fn options(duplicate_keys: DuplicateKeyPolicy) -> serde_saphyr::Options {
     serde_saphyr::options! {
+        duplicate_keys: duplicate_keys,
         budget: serde_saphyr::budget! {
             max_nodes: MOST_VALUES,
             max_events: 2 * MOST_VALUES,

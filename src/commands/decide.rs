@@ -344,7 +344,11 @@ fn story(
             Resolved::Made(task) if it.graph.form() == Form::Labels => (task_label(&task.name), None),
             Resolved::Made(task) => (task.task_id.to_string(), None),
         };
-        let story = route.as_ref().map_or("not found, gets".to_owned(), |route| format!("found as {route}, has"));
+        let story = match &route {
+            Some(route) => format!("found as {route}, has"),
+            None if resolution.dummies => "not looked up, gets".to_owned(),
+            None => "not found, gets".to_owned(),
+        };
         info!("image {name}: {story} task {task}");
         images.push(Image {
             name: name.clone(),

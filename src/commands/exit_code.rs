@@ -86,9 +86,8 @@ impl Failed {
                 PublishError::Call(error) => call_code(error),
                 PublishError::Lookup(error) => lookup_code(error),
                 PublishError::Transfer(error) => transfer_code(error),
-                PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } | PublishError::InUse { .. } => {
-                    USAGE
-                }
+                PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } => USAGE,
+                PublishError::InUse { .. } | PublishError::NoDirectory { .. } => USAGE,
                 PublishError::TooLarge { .. } | PublishError::Over { .. } => REFUSED,
                 // Retries would be over long before the index heals.
                 PublishError::KeptByExpired { .. } => REFUSED,
@@ -142,7 +141,7 @@ const TERMINATED: u8 = 143;
 /// A place where nothing can be written is the caller's mistake; a disk that is full, or fails, is not.
 fn write_code(error: &io::Error) -> u8 {
     match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => USAGE,
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::AlreadyExists => USAGE,
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => USAGE,
         _ => WORLD,
     }
@@ -223,6 +222,7 @@ fn fetch_code(error: &FetchError) -> u8 {
         },
         FetchError::Collect(error) => collect_code(error),
         FetchError::ForEngine(ForEngineError::Ignore { .. } | ForEngineError::HardLink { .. }) => CONTEXT,
+        FetchError::ForEngine(ForEngineError::From(_)) => BUILD,
         FetchError::ForEngine(ForEngineError::Read(_)) => WORLD,
         FetchError::File { .. } | FetchError::NoRoom(_) => WORLD,
         FetchError::NoDeployment(_) => USAGE,
@@ -233,8 +233,8 @@ fn collect_code(error: &CollectError) -> u8 {
     match error {
         CollectError::Write(_) => WORLD,
         CollectError::RunTask { .. } | CollectError::NoRoot { .. } => USAGE,
-        CollectError::NoDockerfile { .. }
-        | CollectError::OutsideRepository { .. }
+        CollectError::NoDirectory { .. } | CollectError::NoDockerfile { .. } => USAGE,
+        CollectError::OutsideRepository { .. }
         | CollectError::Dockerfile { .. }
         | CollectError::DanglingLink { .. }
         | CollectError::NotAFile { .. }
@@ -250,7 +250,7 @@ fn tree_code(error: &TreeError) -> u8 {
         TreeError::Context(error) => collect_code(error),
         TreeError::OfChild { error, .. } => tree_code(error),
         TreeError::NoImagesRoot { .. } | TreeError::TwoImagesRoots { .. } | TreeError::Read { .. } => USAGE,
-        TreeError::Yaml { .. } | TreeError::KindShape { .. } | TreeError::Kind { .. } => USAGE,
+        TreeError::Yaml(_) | TreeError::Name { .. } | TreeError::KindShape { .. } | TreeError::Kind { .. } => USAGE,
         TreeError::Unknown { .. } | TreeError::NoDockerfile { .. } | TreeError::NotInKind { .. } => USAGE,
         TreeError::Elsewhere { .. } | TreeError::SeveralImages { .. } | TreeError::NotOfTree { .. } => USAGE,
         TreeError::Parent { .. } | TreeError::Cycle { .. } | TreeError::Registry { .. } => USAGE,

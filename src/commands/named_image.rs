@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Failed;
-use crate::config::{ImagesPlace, NamedImage};
+use crate::config::{ImagesPlace, NamedImage, is_path};
 use crate::context::checkout::Checkout;
 use crate::context::collect::{CollectError, Context};
 use crate::context::intake::Limits;
@@ -88,7 +88,7 @@ fn name_in(tree: &Tree, named: &NamedImage, preferred: Option<&ImageName>) -> Re
             Ok(preferred.cloned())
         }
         // Making its context says that it is not there.
-        Err(TreeError::Read { .. }) if !is_directory(named) && named.typed.contains('/') => Ok(None),
+        Err(TreeError::Read { .. }) if !is_directory(named) && is_path(&named.typed) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -99,8 +99,7 @@ fn is_directory(named: &NamedImage) -> bool {
 
 /// The names of images that somebody has typed as names or as paths. Only for a path the tree is looked at.
 pub fn image_names(typed: &[String], place: &ImagesPlace, directory: &Path) -> Result<Vec<ImageName>, Failed> {
-    let is_path = |typed: &String| typed.contains('/') || matches!(typed.as_str(), "." | "..");
-    if !typed.iter().any(is_path) {
+    if !typed.iter().any(|typed| is_path(typed)) {
         return typed.iter().map(|name| name.parse().map_err(Failed::Name)).collect();
     }
     let tree = Tree::open(place)?;

@@ -39,7 +39,7 @@ impl NamedImage {
         scheme: HashScheme,
     ) -> Result<Self, ConfigError> {
         let path = around.directory.join(typed);
-        let is_path = typed.contains('/') || matches!(typed, "." | "..");
+        let is_path = is_path(typed);
         let here = if is_path { None } else { ImagesPlace::find(sources, &around.directory)? };
         let place = match here {
             None if path.is_dir() => ImagesPlace::find(sources, &path)?,
@@ -95,6 +95,12 @@ pub fn outside(written: &Path, of: &'static settings::Setting, contexts: &[Conte
             written.display()
         ))),
     }
+}
+
+/// Whether somebody has typed a path, and no name.
+#[must_use]
+pub fn is_path(typed: &str) -> bool {
+    typed.contains('/') || matches!(typed, "." | "..")
 }
 
 /// The file to write besides the answer. `-` is stdout, which has the answer anyway.

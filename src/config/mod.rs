@@ -44,7 +44,7 @@ pub use declared::DeclaredImage;
 pub use destination::{DeclaredBy, Destination, Output, Owner};
 pub use dry_run::{DryRun, DryRunImage, DryRunParent, ParentFrom};
 pub use engine::{EngineChoice, EngineConfig};
-pub use image::{NamedImage, context_file, out, outside};
+pub use image::{NamedImage, context_file, is_path, out, outside};
 pub use load::{From, ImageSource, LoadConfig};
 pub use lookup::LookupConfig;
 pub use place::ImagesPlace;

@@ -115,6 +115,9 @@ fn dockerfile_of(directory: &Path) -> Result<PathBuf, CollectError> {
     let path = directory.join("Dockerfile");
     match fs::symlink_metadata(&path) {
         Ok(_) => Ok(path),
+        Err(error) if is_absent(&error) && !directory.is_dir() => {
+            Err(CollectError::NoDirectory { path: directory.to_owned() })
+        }
         Err(error) if is_absent(&error) => Err(CollectError::NoDockerfile { directory: directory.to_owned() }),
         Err(error) => Err(CollectError::read(&path, error)),
     }

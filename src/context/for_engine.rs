@@ -13,6 +13,7 @@ use tokio_util::bytes::Bytes;
 
 use super::pieces::{Piece, Pieces, member};
 use super::safety::clean_name;
+use crate::dockerfile::base_images::{FromError, Recipe};
 use crate::dockerfile::declare::{declared, mentions_parent};
 use crate::dockerfile::dockerignore::{Ignore, IgnoreError};
 
@@ -49,6 +50,9 @@ pub enum ForEngineError {
         /// The ignore file.
         file: &'static str,
     },
+    /// The `Dockerfile` has nothing that an engine could build from; of some without a `FROM`, Docker 20.10's daemon dies.
+    #[error("the Dockerfile: {0}")]
+    From(#[from] FromError),
     /// The file with the context cannot be read.
     #[error("cannot read the context again")]
     Read(#[from] io::Error),
@@ -137,6 +141,7 @@ impl ForEngine {
                 if let Some(file) = ignore_file {
                     ignore_texts.insert(file, text);
                 } else {
+                    Recipe::read(&String::from_utf8_lossy(&text), args).from_error.map_or(Ok(()), Err)?;
                     if let Some(changed) = declared(&text, args) {
                         header.set_path(DOCKERFILE)?;
                         found.replacement = Some(member(header, &changed));
@@ -326,7 +331,7 @@ mod tests {
             for by in BUILDERS {
                 assert!(sent(&read, by).await == after);
             }
-            assert!(sent(&before.read(&[]).unwrap(), BuiltBy::Classic).await == before.bytes);
+            assert!(matches!(before.read(&[]), Err(ForEngineError::From(_))), "nothing gives V a value");
         }
     }
 
@@ -387,8 +392,9 @@ mod tests {
             ".dockerignore in the context, line 2: \"[b\" has a `[` without its `]`, or an empty range in it"
         );
         assert_eq!(
-            failed(&[(".dockerignore", ".env"), (".env", "x"), ("Dockerfile", ""), ("copy -> .env", "")]),
+            failed(&[(".dockerignore", ".env"), (".env", "x"), ("Dockerfile", "FROM a"), ("copy -> .env", "")]),
             "copy is a hard link to .env, which .dockerignore leaves out: make it a file of its own, or leave it out too"
         );
+        assert!(failed(&[("Dockerfile", "# a\nFROM $A")]).starts_with("the Dockerfile: line 2: `FROM $A` is empty, "));
     }
 }

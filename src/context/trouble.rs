@@ -11,6 +11,12 @@ use crate::dockerfile::preprocess::LineError;
 /// Why there is no context, or no hash.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
+    /// Nothing, or a file.
+    #[error("{} is no directory; name an image, or its directory", path.display())]
+    NoDirectory {
+        /// What was named.
+        path: PathBuf,
+    },
     /// Not an image directory.
     #[error("{} has no Dockerfile; name a directory that has one", directory.display())]
     NoDockerfile {

@@ -4,8 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::declare::undeclared;
-use super::instructions::{self, Arguments};
-use super::words::expand;
+use super::instructions::{self, Arguments, Instruction};
+use super::words::{Expanded, expand};
+
+/// What BuildKit and Podman give a value by themselves.
+const PLATFORM_ARGS: [&str; 8] = [
+    "BUILDARCH",
+    "BUILDOS",
+    "BUILDPLATFORM",
+    "BUILDVARIANT",
+    "TARGETARCH",
+    "TARGETOS",
+    "TARGETPLATFORM",
+    "TARGETVARIANT",
+];
 
 /// What a Dockerfile is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +26,62 @@ pub struct Recipe {
     pub references: Vec<Reference>,
     /// A number in a `COPY --from` that no stage has which begins before it, and the instruction.
     pub missing_stage: Option<(String, String)>,
+    /// The first `FROM` that gives an engine nothing to build from.
+    pub from_error: Option<FromError>,
+}
+
+/// A `FROM` that gives an engine nothing to build from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{problem}", line.map(|line| format!("line {line}: ")).unwrap_or_default())]
+pub struct FromError {
+    /// Its line, from 1; none where there is no `FROM`.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub problem: FromProblem,
+}
+
+/// What is wrong with a `FROM`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FromProblem {
+    /// There is none.
+    #[error("there is no FROM; write `FROM IMAGE`, or `FROM scratch`")]
+    Missing,
+    /// `FROM` of nothing.
+    #[error("`{instruction}` names no image; write `FROM IMAGE`, or `FROM scratch`")]
+    Bare {
+        /// The instruction.
+        instruction: String,
+    },
+    /// `FROM $NAME`, and nothing gives the variable a value.
+    #[error(
+        "`{instruction}` is empty, as nothing gives {variable} a value; write `ARG {variable}=IMAGE` before the first \
+         FROM, or give a build argument"
+    )]
+    Empty {
+        /// The instruction.
+        instruction: String,
+        /// The first variable that it names.
+        variable: String,
+    },
+    /// What no engine takes for the name of an image.
+    #[error("`{instruction}` is {image:?}, which is no image reference; write one there, or in the build argument")]
+    NoReference {
+        /// The instruction.
+        instruction: String,
+        /// What it names.
+        image: String,
+    },
+}
+
+/// The lines of the `FROM` instructions, from 1.
+#[must_use]
+pub fn from_lines(text: &str) -> Vec<usize> {
+    let all = instructions::read(text.as_bytes()).all;
+    all.iter().filter(|it| it.keyword == "FROM").map(|it| line_of(text, it)).collect()
+}
+
+fn line_of(text: &str, instruction: &Instruction) -> usize {
+    1 + text.bytes().take(instruction.range.start).filter(|byte| *byte == b'\n').count()
 }
 
 /// A place where a Dockerfile names an image.
@@ -51,6 +119,8 @@ impl Recipe {
         // Only the arguments before the first FROM have a value in a FROM.
         let mut values: BTreeMap<_, _> =
             undeclared(&instructions, args).into_iter().map(|name| (name.to_owned(), args[name].clone())).collect();
+        // Those whose value only the engine knows.
+        let mut unknown: BTreeSet<_> = PLATFORM_ARGS.map(str::to_owned).into();
         let mut stages = BTreeSet::new();
         let mut begun: u64 = 0;
         for instruction in instructions.executed() {
@@ -59,19 +129,27 @@ impl Recipe {
                 "ARG" if begun == 0 => {
                     for word in words {
                         let (name, default) = word.split_once('=').map_or((word, None), |(n, d)| (n, Some(d)));
-                        let own = args.get(name).cloned();
-                        match own.or_else(|| expand(default?, &values, escape).text) {
-                            Some(value) => drop(values.insert(name.to_owned(), value)),
+                        let expanded = default.map(|default| expand(default, &values, escape));
+                        let hangs_on = expanded.as_ref().is_some_and(|it| hangs_on(it, &unknown));
+                        match args.get(name).cloned().or(expanded.and_then(|it| it.text)) {
+                            Some(value) => drop((values.insert(name.to_owned(), value), unknown.remove(name))),
                             // A default that nobody can know takes the place of an earlier one.
-                            None if default.is_some() => drop(values.remove(name)),
+                            None if hangs_on => drop((values.remove(name), unknown.insert(name.to_owned()))),
+                            None if default.is_some() => drop((values.remove(name), unknown.remove(name))),
                             None => {}
                         }
                     }
                 }
                 "FROM" => {
                     begun += 1;
-                    if let Some(written) = words.first() {
-                        let expanded = expand(written, &values, escape);
+                    let written = words.first().copied().unwrap_or_default();
+                    let expanded = expand(written, &values, escape);
+                    if recipe.from_error.is_none() && !hangs_on(&expanded, &unknown) {
+                        let problem = from_problem(&instruction, written, &expanded, &stages);
+                        let line = Some(line_of(text, &instruction));
+                        recipe.from_error = problem.map(|problem| FromError { line, problem });
+                    }
+                    if !written.is_empty() {
                         recipe.add(By::From, written, expanded.text, expanded.variables, &stages);
                     }
                     stages.extend(instruction.stage(escape).name);
@@ -90,6 +168,13 @@ impl Recipe {
                 "RUN" => recipe.add_flags(By::Mount, &flags, "--mount=", &stages),
                 _ => {}
             }
+        }
+        if begun == 0 {
+            recipe.from_error = Some(FromError { line: None, problem: FromProblem::Missing });
+        }
+        // What another frontend reads need not be a Dockerfile.
+        if instructions.syntax.is_some_and(|image| !image.contains("dockerfile")) {
+            recipe.from_error = None;
         }
         recipe
     }
@@ -113,6 +198,29 @@ impl Recipe {
         if image.as_ref().is_none_or(|image| image != "scratch" && !stages.contains(&image.to_lowercase())) {
             self.references.push(Reference { by, written: written.to_owned(), image, variables });
         }
+    }
+}
+
+/// Whether only the engine knows what a word is.
+fn hangs_on(expanded: &Expanded, unknown: &BTreeSet<String>) -> bool {
+    expanded.for_engine.is_none() || expanded.variables.iter().any(|variable| unknown.contains(variable))
+}
+
+fn from_problem(
+    instruction: &Instruction,
+    written: &str,
+    expanded: &Expanded,
+    stages: &BTreeSet<String>,
+) -> Option<FromProblem> {
+    let image = expanded.for_engine.clone().unwrap_or_default();
+    let shown = format!("FROM {written}");
+    match expanded.variables.first().cloned() {
+        Some(variable) if image.is_empty() => Some(FromProblem::Empty { instruction: shown, variable }),
+        None if image.is_empty() => {
+            Some(FromProblem::Bare { instruction: format!("FROM {}", instruction.rest).trim_end().to_owned() })
+        }
+        _ if stages.contains(&image.to_lowercase()) || oci_client::Reference::try_from(image.as_str()).is_ok() => None,
+        _ => Some(FromProblem::NoReference { instruction: shown, image }),
     }
 }
 
@@ -204,6 +312,58 @@ mod tests {
         assert_eq!(told("ARG A=a\nARG A=b\nARG A\nFROM $A", &[]), ["FROM $A = bA"]);
         assert_eq!(told("ARG A=a\nARG A=$B\nFROM $A", &[]), ["FROM $A = ?A"]);
         assert_eq!(told("FROM", &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_from_names_an_image() {
+        let error = |text: &str| {
+            let args = [("GIVEN", "debian:12"), ("EMPTY", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+            Recipe::read(text, &args.into()).from_error.map(|error| error.to_string())
+        };
+        let advice = "write `FROM IMAGE`, or `FROM scratch`";
+        for text in ["", "# FROM a\n", "ARG A\nRUN <<EOF\nFROM a\nEOF\n"] {
+            assert_eq!(error(text), Some(format!("there is no FROM; {advice}")), "{text:?}");
+        }
+        for (text, line, shown) in [
+            ("FROM", 1, "FROM"),
+            ("FROM a\n\n from --platform=x \\\n\n", 3, "FROM --platform=x"),
+            ("FROM ''\n", 1, "FROM ''"),
+        ] {
+            assert_eq!(error(text), Some(format!("line {line}: `{shown}` names no image; {advice}")), "{text:?}");
+        }
+        for (text, line, shown) in [
+            ("FROM $A", 1, "$A"),
+            ("ARG A\nFROM ${A}\n", 2, "${A}"),
+            ("ARG A=$B\nFROM $A\n", 2, "$A"),
+            ("FROM a\nARG A=b\nFROM $A\n", 3, "$A"),
+            ("# escape=`\nARG A `\n B\n\nFROM ${A:-}\n", 5, "${A:-}"),
+        ] {
+            let expected = format!(
+                "line {line}: `FROM {shown}` is empty, as nothing gives A a value; write `ARG A=IMAGE` before the first \
+                 FROM, or give a build argument"
+            );
+            assert_eq!(error(text), Some(expected), "{text:?}");
+        }
+        assert!(error("FROM $EMPTY").unwrap().starts_with("line 1: `FROM $EMPTY` is empty"));
+        for (text, image) in
+            [("FROM node:$V\n", "node:"), ("FROM a AS B\nFROM Debian\n", "Debian"), ("FROM \"a b\"", "a b")]
+        {
+            assert!(error(text).unwrap().contains(&format!("is {image:?}, which is no image reference")), "{text}");
+        }
+        for fine in [
+            "FROM $GIVEN\nFROM a/b$NOTHING\n",
+            "ARG A=$GIVEN\nFROM $A AS Base\nFROM base\nFROM ${NONE:-Base}\n",
+            "FROM scratch\nFROM localhost:5000/a/b@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n",
+            // What only the engine knows.
+            "FROM --platform=$BUILDPLATFORM $TARGETARCH\nFROM a-${TARGETVARIANT}\n",
+            "ARG A=$TARGETARCH B=${A#x}\nFROM $A\nFROM $B\nFROM ${A/x/y}\n",
+            "# syntax=example.com/other\nimages: [a]\n",
+            "ONBUILD COPY a b\nFROM a\n",
+        ] {
+            assert_eq!(error(fine), None, "{fine}");
+        }
+        assert!(error("# syntax=docker/dockerfile:1\nRUN a\n").is_some());
+        assert_eq!(from_lines("# a\nFROM a\nRUN x \\\n y\nfrom b"), [2, 5]);
     }
 
     #[test]

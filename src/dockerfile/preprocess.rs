@@ -55,6 +55,12 @@ pub enum LineProblem {
         /// The argument's name.
         name: String,
     },
+    /// `# %ARG` of nothing.
+    #[error("`{line}` names no argument; write `# %ARG NAME`")]
+    NamelessArgument {
+        /// The line.
+        line: String,
+    },
     /// An argument that was given, and cannot be substituted.
     #[error(transparent)]
     Argument(#[from] SubstituteError),
@@ -124,7 +130,10 @@ fn newlines(text: &str) -> String {
 
 fn definition(line: &str, args: &BTreeMap<String, String>) -> Result<Substitution, LineProblem> {
     let name = argument(line, "# %ARG ");
-    let value = args.get(name).ok_or_else(|| LineProblem::MissingArgument { name: name.to_owned() })?;
+    let value = args.get(name).ok_or_else(|| match name {
+        "" => LineProblem::NamelessArgument { line: strip(line).to_owned() },
+        name => LineProblem::MissingArgument { name: name.to_owned() },
+    })?;
     Ok(Substitution::new(name, value)?)
 }
 
@@ -218,6 +227,10 @@ mod tests {
     fn refusals_name_the_line_and_the_thing() {
         let missing = "line 2: `# %ARG BASE` needs an argument that was not given; give BASE=VALUE";
         assert_eq!(refusal(b"FROM x\n# %ARG BASE\n", &[("OTHER", "")]), missing);
+        for (nameless, shown) in [("# %ARG", "# %ARG"), ("# %ARG \t\r\nX", "# %ARG"), ("# %ARGX\n", "# %ARGX")] {
+            let expected = format!("line 1: `{shown}` names no argument; write `# %ARG NAME`");
+            assert_eq!(refusal(nameless.as_bytes(), &[("X", "")]), expected);
+        }
         assert_eq!(refusal(b"a\rb\r\n\xff", &[]), "line 3: is not UTF-8; save the file as UTF-8");
         assert!(refusal(b"# %include /etc\n", &[]).starts_with("line 1: `# %include /etc` must not be absolute"));
         assert!(refusal(b"# %ARG A", &[("A", "\\")]).starts_with("line 1: the value of the argument A has \"\\\\\""));

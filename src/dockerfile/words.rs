@@ -13,6 +13,8 @@ const MAX_DEPTH: usize = 8;
 pub(super) struct Expanded {
     /// The text; none where it hangs on a variable without a value, or on an operator that is not known here.
     pub(super) text: Option<String>,
+    /// What the engines make of it, to which a variable without a value is empty; none with an operator that is not known here.
+    pub(super) for_engine: Option<String>,
     /// The variables that the word names, in order.
     pub(super) variables: Vec<String>,
 }
@@ -21,7 +23,8 @@ pub(super) struct Expanded {
 pub(super) fn expand(word: &str, values: &BTreeMap<String, String>, escape: char) -> Expanded {
     let mut expander = Expander { values, escape, variables: Vec::new(), known: true, broken: false };
     let text = expander.until(&mut word.chars().peekable(), None, MAX_DEPTH);
-    Expanded { text: (expander.known && !expander.broken).then_some(text), variables: expander.variables }
+    let for_engine = (!expander.broken).then_some(text);
+    Expanded { text: for_engine.clone().filter(|_| expander.known), for_engine, variables: expander.variables }
 }
 
 /// Splits at white space that is not quoted.
@@ -167,6 +170,9 @@ mod tests {
         ] {
             assert_eq!(expanded(word), if word == "$A_" { None } else { Some(text.to_owned()) }, "{word}");
         }
+        let for_engine = |word: &str| expand(word, &BTreeMap::new(), '\\').for_engine;
+        let (empty, partly) = (Some(String::new()), Some("x:1-".to_owned()));
+        assert_eq!([for_engine("$B"), for_engine("x:${B-1}-$C"), for_engine("x${B#y}")], [empty, partly, None]);
         let variables = expand("$A${B:-${C}}", &BTreeMap::new(), '\\').variables;
         assert_eq!(variables, ["A", "B", "C"]);
         assert_eq!(expand("`$A", &BTreeMap::new(), '`').text.as_deref(), Some("$A"));

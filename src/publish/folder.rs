@@ -91,7 +91,12 @@ impl Folder {
         let Output { folder: path, owner, file } = output;
         for _ in 0..ATTEMPTS {
             let made = !path.exists();
-            fs::create_dir_all(&path).map_err(|source| error(&path, source))?;
+            fs::create_dir_all(&path).map_err(|source| match source.kind() {
+                ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+                    PublishError::NoDirectory { path: path.display().to_string() }
+                }
+                _ => error(&path, source),
+            })?;
             match scratch::lock(&path) {
                 Ok(Some(lock)) => return Ok(Self { path, owner, file, made, _lock: Some(lock) }),
                 Ok(None) if path.exists() => break,

@@ -152,6 +152,12 @@ pub enum PublishError {
     /// The queue answered with another storage type than it was asked for.
     #[error("the queue stores the artifact in another way than it was asked for; set ARTIFACT_STORAGE to s3 or object")]
     StorageChanged,
+    /// A file where the folder should be, or above it.
+    #[error("{path} is no directory, and the image goes into one: name another with --output")]
+    NoDirectory {
+        /// The place.
+        path: String,
+    },
     /// The folder cannot be written.
     #[error("cannot write {path}")]
     Folder {
@@ -197,9 +203,8 @@ impl Failure for PublishError {
             }
             Self::NotIndexed { .. } | Self::KeptByExpired { .. } | Self::Over { .. } => Another::IsUseless,
             Self::TooLarge { .. } | Self::ObjectNotCreated(_) | Self::ObjectLeft { .. } => Another::IsUseless,
-            Self::StorageChanged | Self::Folder { .. } | Self::Archive(_) | Self::Owner { .. } | Self::InUse { .. } => {
-                Another::IsUseless
-            }
+            Self::StorageChanged | Self::Folder { .. } | Self::Archive(_) | Self::Owner { .. } => Another::IsUseless,
+            Self::InUse { .. } | Self::NoDirectory { .. } => Another::IsUseless,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::kind::Kind;
@@ -68,7 +69,11 @@ impl Directories {
     }
 }
 
-/// Whether there is a Dockerfile, be it a link that leads nowhere: making the context says so.
+/// Whether there is a Dockerfile, be it a link that leads nowhere, or one that cannot be looked at: making the context
+/// says so.
 pub(super) fn has_dockerfile(directory: &Path) -> bool {
-    directory.join("Dockerfile").symlink_metadata().is_ok()
+    match directory.join("Dockerfile").symlink_metadata() {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory),
+    }
 }

@@ -11,7 +11,8 @@ use tracing::warn;
 
 use super::TreeError;
 use super::listed::{KindProblem, Listed};
-use crate::names::ImageName;
+use crate::document::{self, DuplicateKeyPolicy};
+use crate::names::{ImageName, NameError};
 
 /// Where it is in the trees of today and of before.
 const USUAL: [&str; 2] = ["taskcluster/kinds/docker-image/kind.yml", "taskcluster/ci/docker-image/kind.yml"];
@@ -24,14 +25,23 @@ const LOADERS: [&str; 2] = ["taskgraph.loader.transform:loader", "comm_taskgraph
 /// Images by name, each with what is said of it.
 type Images = BTreeMap<ImageName, Result<Listed, KindProblem>>;
 
+/// An entry whose name no image can have.
+#[derive(Clone, Debug)]
+pub(super) struct Misnamed {
+    pub(super) error: NameError,
+    /// The directory below `taskcluster/docker`, as far as it is said.
+    pub(super) below: String,
+}
+
 /// A `kind.yml`.
 #[derive(Debug, Default)]
 pub(super) struct Kind {
     pub(super) file: PathBuf,
     /// All files of this name that were read: this one, and the one that it refers to.
     pub(super) files: Vec<PathBuf>,
-    /// The images. Names that no image can have are left out: nothing can ask for them.
     pub(super) images: Images,
+    /// Entries whose names no image can have.
+    pub(super) misnamed: Vec<Misnamed>,
     /// Images of another project's file, which is not here.
     pub(super) elsewhere: BTreeSet<ImageName>,
     /// The project's own transforms and loader.
@@ -55,15 +65,9 @@ pub(super) fn usual(root: &Path) -> Vec<PathBuf> {
 /// Reads a `kind.yml`, the files that its `tasks-from` names, and the file that its `reference-base-path` leads to.
 pub(super) fn read(file: &Path, root: &Path) -> Result<Kind, TreeError> {
     let shape = |problem| TreeError::KindShape { path: file.to_owned(), problem };
-    let mut document = mapping(file)?;
+    let mut document = mapping(file, root)?;
     let not_run = not_run(&document);
-    let mut kind = Kind {
-        file: file.to_owned(),
-        files: vec![file.to_owned()],
-        images: Images::new(),
-        elsewhere: BTreeSet::new(),
-        not_run,
-    };
+    let mut kind = Kind { file: file.to_owned(), files: vec![file.to_owned()], not_run, ..Kind::default() };
     let words = [["tasks", "tasks-from", "task-defaults"], ["jobs", "jobs-from", "job-defaults"]];
     let [tasks, old] = words.map(|words| words.iter().any(|word| document.contains_key(*word)));
     let words = match (tasks, old) {
@@ -76,14 +80,14 @@ pub(super) fn read(file: &Path, root: &Path) -> Result<Kind, TreeError> {
     };
     let defaults = or_empty(document.remove(words[2]).unwrap_or_default());
     match document.remove(words[0]) {
-        Some(Value::Object(tasks)) => add(&mut kind.images, tasks, &defaults),
+        Some(Value::Object(tasks)) => kind.add(tasks, &defaults),
         None | Some(Value::Null) => {}
         Some(_) => return Err(shape("has `tasks` that are no mapping; write `NAME: {…}` for each image")),
     }
     for other in texts(document.remove(words[1])).ok_or_else(|| shape("has a `tasks-from` that is no list of files"))? {
-        let mut tasks = mapping(&file.with_file_name(other))?;
+        let mut tasks = mapping(&file.with_file_name(other), root)?;
         let own = or_empty(tasks.remove(words[2]).unwrap_or_default());
-        add(&mut kind.images, tasks, &merge(defaults.clone(), own));
+        kind.add(tasks, &merge(defaults.clone(), own));
     }
     if let Some(base) = document.get("reference-base-path") {
         let base = base.as_str().ok_or_else(|| shape("has a `reference-base-path` that is no text"))?;
@@ -95,15 +99,35 @@ pub(super) fn read(file: &Path, root: &Path) -> Result<Kind, TreeError> {
 }
 
 impl Kind {
+    fn add(&mut self, tasks: Map<String, Value>, defaults: &Value) {
+        for (name, task) in tasks {
+            let listed = Listed::read(merge(defaults.clone(), or_empty(task)));
+            match name.parse() {
+                Ok(name) => drop(self.images.insert(name, listed)),
+                Err(error) => {
+                    let definition = listed.ok().and_then(|it| it.definition);
+                    let below = definition.map_or(name, |definition| definition.to_string());
+                    self.misnamed.push(Misnamed { error, below });
+                }
+            }
+        }
+    }
+
     /// Adds images of another file. In a checkout without the other project the path leads nowhere, or back.
     fn refer(&mut self, other: &Path, root: &Path, wanted: &[String]) -> Result<(), TreeError> {
-        let wanted: BTreeSet<ImageName> = wanted.iter().filter_map(|name| name.parse().ok()).collect();
+        let mut names: BTreeSet<ImageName> = BTreeSet::new();
+        for name in wanted {
+            match name.parse() {
+                Ok(name) => drop(names.insert(name)),
+                Err(error) => self.misnamed.push(Misnamed { error, below: name.clone() }),
+            }
+        }
         if !other.is_file() || other.canonicalize().ok() == self.file.canonicalize().ok() {
-            self.elsewhere.extend(wanted);
+            self.elsewhere.extend(names);
             return Ok(());
         }
         let reference = read(other, root)?;
-        for (name, listed) in reference.images.into_iter().filter(|(name, _)| wanted.contains(name)) {
+        for (name, listed) in reference.images.into_iter().filter(|(name, _)| names.contains(name)) {
             self.images.entry(name).or_insert(listed);
         }
         self.files.extend(reference.files);
@@ -122,15 +146,18 @@ impl Kind {
     }
 }
 
-/// The transforms and the loader that only the project itself can run.
+/// The transforms and the loader that only the project itself can run, and that can change images: behind `docker_image`'s
+/// transform there are tasks, which this program makes itself.
 fn not_run(document: &Map<String, Value>) -> Vec<String> {
     // `:transforms` can be left out.
-    let is_known = |name: &&str| {
+    let own_work = |name: &str| {
         let module = name.strip_suffix(":transforms").unwrap_or(name);
-        PACKAGES.iter().any(|it| module.strip_prefix(it).is_some_and(|it| TRANSFORMS.contains(&it)))
+        let module = PACKAGES.iter().find_map(|package| module.strip_prefix(package))?;
+        TRANSFORMS.into_iter().find(|known| *known == module)
     };
     let transforms = document.get("transforms").and_then(Value::as_array).into_iter().flatten();
-    let transforms = transforms.filter_map(Value::as_str).filter(|name| !is_known(name));
+    let transforms = transforms.filter_map(Value::as_str).take_while(|name| own_work(name) != Some(TRANSFORMS[0]));
+    let transforms = transforms.filter(|name| own_work(name).is_none());
     let loader = document.get("loader").and_then(Value::as_str).filter(|name| !LOADERS.contains(name));
     transforms.chain(loader).map(str::to_owned).collect()
 }
@@ -144,30 +171,29 @@ fn texts(list: Option<Value>) -> Option<Vec<String>> {
     }
 }
 
-fn add(images: &mut Images, tasks: Map<String, Value>, defaults: &Value) {
-    for (name, task) in tasks {
-        if let Ok(name) = name.parse() {
-            images.insert(name, Listed::read(merge(defaults.clone(), or_empty(task))));
-        }
-    }
-}
-
 /// Nothing said, as a mapping that says nothing.
 fn or_empty(value: Value) -> Value {
     if value.is_null() { Value::Object(Map::new()) } else { value }
 }
 
 /// A YAML file that is a mapping.
-fn mapping(path: &Path) -> Result<Map<String, Value>, TreeError> {
+fn mapping(path: &Path, root: &Path) -> Result<Map<String, Value>, TreeError> {
     let text = super::read_text(path).map_err(|error| TreeError::Read { path: path.to_owned(), error })?;
-    // A snippet would be several lines of the file, and an error is told in one.
-    let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_str_with_options(&text, options)
-        .map_err(|error| TreeError::Yaml { path: path.to_owned(), problem: one_line(&error.to_string()) })
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let shown = path.strip_prefix(root).unwrap_or(path).display().to_string();
+    let value = document::parse_yaml(&shown, &text, DuplicateKeyPolicy::Error).or_else(|error| {
+        // PyYAML, and with it taskgraph, takes the last of several.
+        let value = document::parse_yaml(&shown, &text, DuplicateKeyPolicy::LastWins)?;
+        warn!("{error}: the last one counts, as in taskgraph; remove the others");
+        Ok(value)
+    });
+    match value.map_err(TreeError::Yaml)? {
+        Value::Object(mapping) => Ok(mapping),
+        Value::Null => Ok(Map::new()),
+        _ => Err(TreeError::KindShape {
+            path: path.to_owned(),
+            problem: "is no YAML mapping; write `tasks:` and the images below it",
+        }),
+    }
 }
 
 /// taskgraph's `merge`: mappings are merged, lists joined, and what is below comes before the defaults.
@@ -241,6 +267,13 @@ mod tests {
             format!("{} {}", image.symbol.as_deref().unwrap_or_default(), args.join(" "))
         };
         assert_eq!((told("x"), told("y"), told("m")), ("I A=a B=x".into(), "J A=a B=b".into(), "more A=a B=c".into()));
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_counts() {
+        let images = read_text("tasks:\n  x: {symbol: a}\n  x:\n    symbol: b\n    symbol: c\n").unwrap();
+        let symbols: Vec<_> = images.into_values().map(|it| it.unwrap().symbol.unwrap()).collect();
+        assert_eq!(symbols, ["c"]);
     }
 
     #[test]
@@ -320,6 +353,10 @@ mod tests {
         assert_eq!(named(known), [""; 0]);
         let own = r#"{"loader": "own.loader:loader", "transforms": ["own.transforms.docker_image:transforms"]}"#;
         assert_eq!(named(own), ["own.transforms.docker_image:transforms", "own.loader:loader"]);
+        // As winsign has it; what comes behind works on tasks.
+        let before =
+            r#"{"transforms": ["taskgraph.transforms.task", "own.a", "taskgraph.transforms.docker_image", "own.b"]}"#;
+        assert_eq!(named(before), ["own.a"]);
     }
 
     #[test]
@@ -337,9 +374,14 @@ mod tests {
         ] {
             assert_eq!(read_text(text).unwrap_err(), expected);
         }
-        for text in ["- a\n", "tasks: {a: [}\n", "tasks:\n  a: {}\n  a: {}\n"] {
+        assert_eq!(
+            read_text("- a\n").unwrap_err(),
+            "/kind.yml is no YAML mapping; write `tasks:` and the images below it"
+        );
+        for (text, place) in [("tasks:\n  a: [}\n", "line 2, "), ("tasks:\n  a: {}\n b: {}\n", "line 3, ")] {
             let error = read_text(text).unwrap_err();
-            assert!(error.starts_with("/kind.yml is no YAML mapping: ") && !error.contains('\n'), "{error}");
+            assert!(error.starts_with(&format!("kind.yml, {place}")) && !error.contains('\n'), "{error}");
+            assert!(error.ends_with("; correct the YAML there"), "{error}");
         }
         let missing = Path::new("/nowhere/kind.yml");
         assert!(matches!(read(missing, Path::new("/")), Err(TreeError::Read { path, .. }) if path == missing));

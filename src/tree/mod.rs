@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::config::ImagesPlace;
+use crate::config::{ImagesPlace, is_path};
 use crate::context::checkout::Checkout;
 use crate::context::collect::CollectError;
 use crate::context::intake::Limits;
@@ -35,7 +35,7 @@ use crate::dockerfile::preprocess::Dockerfile;
 use crate::names::{ImageName, RepoPath};
 use crate::plan::{ContextLimits, TargetArch};
 use directories::{Directories, has_dockerfile, images_roots};
-use kind::Kind;
+use kind::{Kind, Misnamed};
 pub use listed::KindProblem;
 use listed::Listed;
 pub use parent::ParentProblem;
@@ -61,6 +61,8 @@ pub struct Tree {
     images: BTreeMap<ImageName, Entry>,
     /// Directories of the images roots that are no image directories, with their paths.
     others: BTreeMap<String, PathBuf>,
+    /// Entries of a `kind.yml` that are no images because of their names, each with its file.
+    misnamed: Vec<(PathBuf, Misnamed)>,
     /// How large a context may be.
     limits: Limits,
     /// What a task graph says of packages.
@@ -121,7 +123,9 @@ impl Tree {
         let ContextLimits { max_bytes, max_entries } = place.limits;
         let limits = Limits { max_bytes, max_entries, ..Limits::default() };
         let (kinds_read, images, packages) = (Vec::new(), BTreeMap::new(), PackageDigests::new());
-        let mut tree = Self { root, checkout, images_roots, kinds: kinds_read, images, others, packages, limits };
+        let misnamed = Vec::new();
+        let mut tree =
+            Self { root, checkout, images_roots, kinds: kinds_read, images, others, misnamed, packages, limits };
         for kind in kinds {
             tree.add_kind(kind);
         }
@@ -156,6 +160,7 @@ impl Tree {
         for name in kind.elsewhere {
             self.images.entry(name).or_insert(Entry::Elsewhere { kind: kind.file.clone() });
         }
+        self.misnamed.extend(kind.misnamed.into_iter().map(|it| (kind.file.clone(), it)));
         self.kinds.push(kind.file);
     }
 
@@ -172,7 +177,8 @@ impl Tree {
 
     /// Whether a directory is only what entries of the `kind.yml` are made from, under names of their own.
     fn is_definition_only(&self, image: &Image) -> bool {
-        self.made_from(&image.directory).next().is_some()
+        let is_of_misnamed = || self.misnamed.iter().any(|(_, it)| self.directory(&it.below) == image.directory);
+        (self.made_from(&image.directory).next().is_some() || is_of_misnamed())
             && !is_versioned(self.images_root_of(image.name.as_str()), &image.name)
     }
 
@@ -203,6 +209,12 @@ impl Tree {
             return self.image(&name).map(Some);
         }
         let path = directory.join(typed);
+        if let Err(error) = typed.parse::<ImageName>()
+            && !(is_path(typed) || path.is_dir())
+        {
+            let listed = self.misnamed.iter().find(|(_, it)| it.error == error).map(|(file, _)| self.shown(file));
+            return Err(TreeError::Name { error, listed });
+        }
         let real = path.canonicalize().map_err(|error| TreeError::Read { path: path.clone(), error })?;
         let is_its = |image: &&Image| image.directory.canonicalize().is_ok_and(|directory| directory == real);
         let images: Vec<_> = self.usable().filter(is_its).collect();
@@ -306,7 +318,10 @@ impl Tree {
     pub fn parent(&self, name: &ImageName) -> Result<Option<ImageName>, TreeError> {
         let image = self.task_image(name)?;
         let recipe = self.recipe(name)?;
-        parent::parent(self, image, &recipe).map_err(|problem| TreeError::Parent { name: name.clone(), problem })
+        let parent = parent::parent(self, image, &recipe)
+            .map_err(|problem| TreeError::Parent { name: name.clone(), problem })?;
+        parent::check_from(image, parent.as_ref())?;
+        Ok(parent)
     }
 
     /// What an image is in a registry; none where it has neither VERSION nor HASH.

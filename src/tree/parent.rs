@@ -1,11 +1,9 @@
 //! Who an image's parent is: the task image that it is built from, by its Dockerfile and by `kind.yml`, which must
 //! not contradict each other. Chains of parents are for `family`.
 
-use std::fs;
-
 use super::registry::is_versioned;
-use super::{Image, Tree};
-use crate::dockerfile::base_images::{By, Recipe, Reference};
+use super::{Image, Tree, TreeError};
+use crate::dockerfile::base_images::{FromError, FromProblem, Recipe, Reference, from_lines};
 use crate::names::ImageName;
 
 /// The build argument that the parent is put in by, as `image_builder` has it.
@@ -53,18 +51,11 @@ pub enum ParentProblem {
         /// The image that `kind.yml` names.
         parent: ImageName,
     },
-    /// A FROM that names nothing which an engine could pull.
-    #[error(
-        "line {line}: `{instruction}` is {image:?}, which is no image reference; write one there, or in the `args` of \
-         kind.yml: a transform of the project that puts one in is not run"
-    )]
-    NoReference {
-        /// Its line.
-        line: usize,
-        /// The instruction.
-        instruction: String,
-        /// What it names.
-        image: String,
+    /// A FROM that gives an engine nothing to build from.
+    #[error("{error}{}", of_arguments(&error.problem))]
+    From {
+        /// What is wrong.
+        error: FromError,
     },
     /// The argument among the image's own.
     #[error("the args have {ARGUMENT}, which is the parent's place; write `parent: {parent}` instead")]
@@ -76,7 +67,6 @@ pub enum ParentProblem {
 
 /// The parent of an image, where it has one.
 pub(super) fn parent(tree: &Tree, image: &Image, recipe: &Recipe) -> Result<Option<ImageName>, ParentProblem> {
-    recipe.references.iter().try_for_each(|reference| can_be_pulled(image, reference))?;
     let said = image.listed_parent.as_ref();
     let mut found: Option<ImageName> = None;
     for reference in &recipe.references {
@@ -108,26 +98,27 @@ pub(super) fn parent(tree: &Tree, image: &Image, recipe: &Recipe) -> Result<Opti
     }
 }
 
-/// Refuses a base image whose name is none: what a transform of the project would have replaced, for example.
-fn can_be_pulled(image: &Image, reference: &Reference) -> Result<(), ParentProblem> {
-    let Some(name) = reference.image.as_ref().filter(|name| !name.is_empty() && reference.by == By::From) else {
-        return Ok(());
-    };
-    if oci_client::Reference::try_from(name.as_str()).is_ok() {
-        return Ok(());
-    }
-    let line = line_of(image, &reference.written).unwrap_or(1);
-    Err(ParentProblem::NoReference { line, instruction: reference.shown(), image: name.clone() })
+/// Refuses what no engine can build from. The parent's image has a name when the task builds.
+pub(super) fn check_from(image: &Image, parent: Option<&ImageName>) -> Result<(), TreeError> {
+    let processed = image.dockerfile()?.text;
+    let mut args = image.args.clone();
+    args.extend(parent.map(|parent| (ARGUMENT.to_owned(), parent.to_string())));
+    let Some(mut error) = Recipe::read(&processed, &args).from_error else { return Ok(()) };
+    // The same FROM has another line in the processed text, where that has other lines before it.
+    let raw = super::read_text(&image.directory.join("Dockerfile")).unwrap_or_default();
+    let which = from_lines(&processed).iter().position(|line| Some(*line) == error.line);
+    error.line = which.and_then(|which| from_lines(&raw).get(which).copied()).or(error.line);
+    Err(TreeError::Parent { name: image.name.clone(), problem: ParentProblem::From { error } })
 }
 
-/// The line of the FROM that names an image: the same one as in the processed text, where it can have another number.
-fn line_of(image: &Image, written: &str) -> Option<usize> {
-    let is_from = |line: &str| line.trim_start().to_ascii_uppercase().starts_with("FROM ");
-    let processed = image.dockerfile().ok()?.text;
-    let which = processed.lines().filter(|line| is_from(line)).position(|line| line.contains(written))?;
-    let raw = fs::read_to_string(image.directory.join("Dockerfile")).ok()?;
-    let mut lines = raw.lines().enumerate().filter(|(_, line)| is_from(line));
-    lines.nth(which).map(|(at, _)| at + 1)
+/// Where the arguments of a tree's images are.
+fn of_arguments(problem: &FromProblem) -> &'static str {
+    match problem {
+        FromProblem::Empty { .. } | FromProblem::NoReference { .. } => {
+            " (in the `args` of kind.yml: a transform of the project that puts one in is not run)"
+        }
+        FromProblem::Missing | FromProblem::Bare { .. } => "",
+    }
 }
 
 /// The image of the tree that a reference could mean, and the tag that it has there.
@@ -193,7 +184,6 @@ mod tests {
         }
         for dockerfile in [
             "FROM debian:12\n",
-            "FROM $X\n",
             "ARG DOCKER_IMAGE_PARENT=debian:12\nFROM $DOCKER_IMAGE_PARENT\n",
             "ARG DOCKER_IMAGE_PARENT=registry.example.com/builder\nFROM $DOCKER_IMAGE_PARENT\n",
             "ARG DOCKER_IMAGE_PARENT=builder\nFROM debian:12\n",
@@ -268,11 +258,22 @@ mod tests {
             ),
             ("\nFROM Debian:12\n", "{}", "line 2: `FROM Debian:12` is \"Debian:12\""),
             ("ARG B=\"a b\"\nFROM $B\n", "{}", "line 2: `FROM $B` is \"a b\""),
+            ("FROM node:$B\n", "{}", "line 1: `FROM node:$B` is \"node:\""),
         ] {
             let error = told(dockerfile, Some(kind)).unwrap_err();
             let expected = format!("the Dockerfile of the image i: {named}, which is no image reference; ");
             assert!(error.starts_with(&expected), "{error}");
         }
+        for (dockerfile, kind, named) in [
+            ("# %ARG A\nFROM a\n# %include-run-task\nFROM $B\n", "{args: {A: a}}", "line 4: `FROM $B` is empty, as "),
+            ("FROM $DOCKER_IMAGE_PARENT\nFROM ${B}\n", "{parent: builder}", "line 2: `FROM ${B}` is empty, as "),
+            ("FROM\n", "{}", "line 1: `FROM` names no image; "),
+            ("RUN a\n", "{}", "there is no FROM; "),
+        ] {
+            let error = told(dockerfile, Some(kind)).unwrap_err();
+            assert!(error.starts_with(&format!("the Dockerfile of the image i: {named}")), "{error}");
+        }
+        assert_eq!(told("FROM debian:$B\n", Some("{args: {B: '12'}}")), Ok(String::new()));
         for fine in [
             "i386/ubuntu:bionic",
             "localhost:5000/a/b",

@@ -8,7 +8,8 @@ use super::listed::KindProblem;
 use super::parent::ParentProblem;
 use super::registry::RegistryProblem;
 use crate::context::collect::CollectError;
-use crate::names::ImageName;
+use crate::document::DocumentError;
+use crate::names::{ImageName, NameError};
 
 /// How many names are told that could have been meant.
 const SUGGESTIONS: usize = 3;
@@ -41,13 +42,8 @@ pub enum TreeError {
         error: io::Error,
     },
     /// A `kind.yml` that no YAML reader takes.
-    #[error("{} is no YAML mapping: {problem}", path.display())]
-    Yaml {
-        /// The file.
-        path: PathBuf,
-        /// What the reader said.
-        problem: String,
-    },
+    #[error("{0}; correct the YAML there")]
+    Yaml(DocumentError),
     /// A `kind.yml` that is something else.
     #[error("{} {problem}", path.display())]
     KindShape {
@@ -65,6 +61,14 @@ pub enum TreeError {
         places: String,
         /// What could have been meant, in words.
         nearest: String,
+    },
+    /// A name that no image can have.
+    #[error("{error}{}", listed.as_ref().map(|kind| format!("; rename it in {}", kind.display())).unwrap_or_default())]
+    Name {
+        /// The rule.
+        error: NameError,
+        /// The `kind.yml` that has it.
+        listed: Option<PathBuf>,
     },
     /// A directory that no image is made from.
     #[error("{} is the directory of no image in {places}; name an image of this repository, or its directory", directory.display())]

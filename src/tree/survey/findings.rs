@@ -35,6 +35,7 @@ impl<'a> Findings<'a> {
     ) -> (Vec<Finding>, Vec<Finding>) {
         let mut it = Self { tree, relations, problems: Vec::new(), hints: Vec::new(), told: BTreeSet::new() };
         it.folders();
+        it.entries();
         for (name, look) in looks {
             it.image(name, look);
             it.files(name, look);
@@ -62,6 +63,14 @@ impl<'a> Findings<'a> {
             } else {
                 format!("{shown}: {problem}; rename it")
             };
+            self.problems.push(Finding { image: None, message });
+        }
+    }
+
+    /// Entries of a `kind.yml` with names that no image can have.
+    fn entries(&mut self) {
+        for (kind, misnamed) in &self.tree.misnamed {
+            let message = format!("{}: {}; rename it", self.tree.shown(kind).display(), misnamed.error);
             self.problems.push(Finding { image: None, message });
         }
     }

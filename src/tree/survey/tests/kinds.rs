@@ -9,7 +9,7 @@ fn a_definition_is_checked_with_the_arguments_of_each_entry() {
         ("taskcluster/docker/broken/Dockerfile", "FROM debian:12\n# %include nowhere\n"),
         ("taskcluster/docker/idle/Dockerfile", "# %ARG VERSION\nFROM python:$VERSION\n"),
         ("taskcluster/docker/recipes/x.sh", ""),
-        ("taskcluster/docker/Some_Definition/Dockerfile", "FROM $BASE\n"),
+        ("taskcluster/docker/Some_Definition/Dockerfile", "FROM $DOCKER_IMAGE_PARENT\n"),
         ("taskcluster/docker/listed/Dockerfile", "FROM debian:12\n"),
         ("taskcluster/docker/listed/VERSION", "1"),
         (
