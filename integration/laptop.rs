@@ -541,6 +541,22 @@ fn files_that_only_this_checkout_has_are_named() {
         json!({ "name": "Dockerfile", "mode": "0644", "size": 32, "source": format!("{directory}/Dockerfile") });
     assert_eq!(json["files"][0], first);
     call(root, &["context", "laptop-untracked"], &[]).assert_fails(2, &["IMAGE_WORKER_OUT", "--list"]);
+    // Where git does not say it, that is said.
+    std::fs::write(repository.directory().join("new"), "").unwrap();
+    let why = |environment: &[(&str, &str)]| {
+        let said = call(root, &["hash", "laptop-untracked"], environment);
+        said.assert_succeeds();
+        let told: Vec<_> = said.stderr.lines().collect();
+        assert!(
+            told.len() == 1 && told[0].contains("cannot tell whether the context has files that git does not track"),
+            "{told:?}"
+        );
+        told[0].to_owned()
+    };
+    assert!(why(&[("PATH", "/nowhere")]).contains("git cannot be run: No such file"));
+    assert!(why(&[("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")]).contains("detected dubious ownership"));
+    std::fs::write(root.join(".git/HEAD"), "damaged").unwrap();
+    assert!(why(&[]).contains("not a git repository"));
 }
 
 #[test]
