@@ -131,6 +131,11 @@ fn an_image_of_the_checkout_is_found_by_its_hash() {
     std::fs::write(repository.directory().join("new"), "").unwrap();
     load_in(root, Some(&job.taskcluster), &[name]).assert_fails(10, &["no task has the image load-name"]);
     load_in(root, Some(&job.taskcluster), &["load-nam"]).assert_fails(2, &["load-nam", name]);
+    // No other path that ends like one is the image.
+    let elsewhere = format!("elsewhere/{name}");
+    load_in(root, Some(&job.taskcluster), &[&elsewhere]).assert_fails(2, &["cannot read", &elsewhere]);
+    std::fs::create_dir_all(root.join(&elsewhere)).unwrap();
+    load_in(root, Some(&job.taskcluster), &[&elsewhere]).assert_fails(2, &["is the directory of no image"]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use clap_complete::Shell;
 use crate::config::ImageSource;
 use crate::config::settings::{self, Setting};
 use crate::engine::Keeping;
-use crate::names::{ImageName, NameError, TaskId};
+use crate::names::{NameError, TaskId};
 
 /// What was typed.
 #[derive(Debug)]
@@ -200,12 +200,6 @@ fn image_names() -> Arg {
     let names = Arg::new("names").value_name("NAME|PATH").action(ArgAction::Append).required(true);
     let names = names.value_parser(NonEmptyStringValueParser::new());
     names.num_args(1..).help("The image, or the path of its directory")
-}
-
-/// A name, also where a shell completed it to a path.
-fn image_name(typed: &str) -> Result<ImageName, NameError> {
-    let path = typed.trim_end_matches('/');
-    path.rsplit('/').next().unwrap_or(path).parse()
 }
 
 fn task_id() -> Arg {

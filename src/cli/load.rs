@@ -3,11 +3,12 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgGroup, ArgMatches, Command, value_parser};
 
-use super::{image_name, pasted_task_id};
+use super::pasted_task_id;
 use crate::config::ImageSource;
-use crate::names::{ImageName, NameError, Namespace, TaskId};
+use crate::names::{NameError, Namespace, TaskId};
 
 pub(super) const HELP: &str = "\
 Loads a task image into the engine: finds it, downloads it, verifies it, streams it into the engine, and names it.
@@ -17,7 +18,7 @@ is --tag; else NAME:latest; else, without a NAME, the archive's only name, or on
 /// Adds the arguments, of which exactly one is needed.
 pub(super) fn arguments(command: Command) -> Command {
     let heading = "Which image, one of";
-    let name = Arg::new("name").value_name("NAME").value_parser(image_name);
+    let name = Arg::new("name").value_name("NAME|PATH").value_parser(NonEmptyStringValueParser::new());
     let task = Arg::new("of-task").long("task-id").value_name("ID").value_parser(pasted_task_id);
     let route = Arg::new("route").long("index").value_name("ROUTE").value_parser(namespace);
     let file = Arg::new("archive").long("file").value_name("FILE").value_parser(value_parser!(PathBuf));
@@ -38,7 +39,7 @@ fn namespace(typed: &str) -> Result<Namespace, NameError> {
 
 /// Which image it is; none, if nothing was said.
 pub(super) fn source(matches: &ArgMatches) -> Option<ImageSource> {
-    let name = matches.get_one::<ImageName>("name").cloned().map(ImageSource::Name);
+    let name = matches.get_one::<String>("name").cloned().map(ImageSource::Named);
     let task = || matches.get_one::<TaskId>("of-task").cloned().map(ImageSource::Task);
     let route = || matches.get_one::<Namespace>("route").cloned().map(ImageSource::Route);
     let file = || matches.get_one::<PathBuf>("archive").cloned().map(ImageSource::File);

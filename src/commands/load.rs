@@ -9,7 +9,7 @@ use serde::Serialize;
 use tracing::info;
 
 use super::stop::Stop;
-use super::{Failed, lookup};
+use super::{Failed, image_names, lookup};
 use crate::config::{ConfigError, Deployment, From, LoadConfig, LookupConfig};
 use crate::engine::Engine;
 use crate::image_archive::Relayed;
@@ -76,16 +76,16 @@ enum Place {
 /// Loads an image.
 pub async fn load(config: LoadConfig, stop: &Stop, report: &Report) -> Result<Loaded, Failed> {
     config.patience.hold();
-    let LoadConfig { from, tag, artifact, engine, now, replace, .. } = config;
+    let LoadConfig { from, tag, artifact, engine, now, replace, directory, .. } = config;
     let name = match &from {
-        From::Name(name, _) => Some(name.clone()),
+        From::Named(typed, config) => image_names(std::slice::from_ref(typed), &config.place, &directory)?.pop(),
         From::Task(..) | From::Route(..) | From::File(_) => None,
     };
     let file = match &from {
         From::File(path) => Some(path.clone()),
-        From::Name(..) | From::Task(..) | From::Route(..) => None,
+        From::Named(..) | From::Task(..) | From::Route(..) => None,
     };
-    let place = find(from, stop).await?;
+    let place = find(from, name.clone(), stop).await?;
     let engine = stop.during("looking for an engine", Engine::connect(&engine)).await?;
     // Under a name of its own until it is whole, so that no failure takes a name from the image that has it.
     let temporary = temporary_name(now);
@@ -151,14 +151,17 @@ fn of_file(path: &Path, error: LoadError) -> Failed {
 }
 
 /// Finds out which artifact of which task it is.
-async fn find(from: From, stop: &Stop) -> Result<Place, Failed> {
+async fn find(from: From, name: Option<ImageName>, stop: &Stop) -> Result<Place, Failed> {
     match from {
         From::File(_) => Ok(Place::File),
         From::Task(task, deployment) => Ok(Place::Task(Services::new(&deployment)?, task)),
         From::Route(namespace, deployment) => {
             stop.during("looking into the index", in_index(&namespace, &deployment)).await
         }
-        From::Name(name, config) => by_name(name, *config, stop).await,
+        From::Named(typed, config) => {
+            let name = name.ok_or_else(|| Failed::Bug(format!("{typed} is no image")))?;
+            by_name(name, *config, stop).await
+        }
     }
 }
 

@@ -7,14 +7,14 @@ use jiff::Timestamp;
 
 use super::access::{self, Deployment};
 use super::{ConfigError, EngineConfig, LookupConfig, Sources, Surroundings, patience, settings};
-use crate::names::{ArtifactName, ImageName, ImageReference, Namespace, TaskId};
+use crate::names::{ArtifactName, ImageReference, Namespace, TaskId};
 use crate::retry::Patience;
 
 /// Where an image comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageSource {
-    /// An image of the checkout, by its hash.
-    Name(ImageName),
+    /// An image of the checkout, by its hash: its name, or the path of its directory, as typed.
+    Named(String),
     /// A task that has it.
     Task(TaskId),
     /// A place in the index.
@@ -26,8 +26,8 @@ pub enum ImageSource {
 /// The same, with what is needed to get it.
 #[derive(Debug)]
 pub enum From {
-    /// An image of the checkout.
-    Name(ImageName, Box<LookupConfig>),
+    /// An image of the checkout, as typed.
+    Named(String, Box<LookupConfig>),
     /// A task of a deployment.
     Task(TaskId, Deployment),
     /// A place in the index of a deployment.
@@ -51,6 +51,8 @@ pub struct LoadConfig {
     pub engine: EngineConfig,
     /// How long and how often to try.
     pub patience: Patience,
+    /// The current directory, which a path starts from.
+    pub directory: PathBuf,
     /// The current time.
     pub now: Timestamp,
 }
@@ -59,7 +61,7 @@ impl LoadConfig {
     /// Reads the configuration of `load`.
     pub fn read(sources: &Sources, around: &Surroundings, source: &ImageSource) -> Result<Self, ConfigError> {
         let from = match source {
-            ImageSource::Name(name) => From::Name(name.clone(), Box::new(LookupConfig::read(sources, around)?)),
+            ImageSource::Named(typed) => From::Named(typed.clone(), Box::new(LookupConfig::read(sources, around)?)),
             ImageSource::Task(task) => From::Task(task.clone(), access::deployment_to_read(sources)?),
             ImageSource::Route(namespace) => From::Route(namespace.clone(), access::deployment_to_read(sources)?),
             ImageSource::File(path) => From::File(around.directory.join(path)),
@@ -71,6 +73,7 @@ impl LoadConfig {
             artifact: sources.parse_or_default(&settings::ARTIFACT_NAME)?,
             engine: EngineConfig::read_lasting(sources, around)?,
             patience: patience::read(sources)?,
+            directory: around.directory.clone(),
             now: around.now,
         })
     }
