@@ -1,7 +1,9 @@
 //! What a build prints, put together to lines, whose lengths and contents are nobody's to choose. Which of them begin a step
 //! is for `engine`.
 
-use anstream::adapter::StripBytes;
+use std::borrow::Cow;
+
+use anstream::adapter::strip_str;
 
 use crate::secrets;
 
@@ -11,8 +13,8 @@ pub const LONGEST_LINE: usize = 64 * 1024;
 /// Lines that come in pieces, without colours, other control characters and secrets.
 #[derive(Debug, Default)]
 pub struct LineBuffer {
+    /// As it came: a control sequence takes a character of what follows, so secrets are looked for first.
     partial: Vec<u8>,
-    colors: StripBytes,
 }
 
 impl LineBuffer {
@@ -24,7 +26,7 @@ impl LineBuffer {
                 [text @ .., b'\n' | b'\r'] => (text, true),
                 text => (text, false),
             };
-            self.colors.strip_next(text).for_each(|plain| self.partial.extend_from_slice(plain));
+            self.partial.extend_from_slice(text);
             self.break_up(&mut lines);
             if ends {
                 lines.extend(self.end());
@@ -35,10 +37,7 @@ impl LineBuffer {
 
     /// The last line, where it does not end with a line break.
     pub fn end(&mut self) -> Option<String> {
-        // A control sequence without an end does not hide the next line.
-        self.colors = StripBytes::new();
-        let line = printed(&std::mem::take(&mut self.partial));
-        Some(line.trim_end()).filter(|line| !line.trim().is_empty()).map(str::to_owned)
+        line(&String::from_utf8_lossy(&std::mem::take(&mut self.partial)))
     }
 
     /// Breaks a line that is too long, but no secret in it: what could be the beginning of one waits for the rest.
@@ -53,29 +52,31 @@ impl LineBuffer {
             let begins = |byte: &u8| byte & 0xc0 != 0x80;
             let end = (most - 3..=most).rev().find(|at| begins(&self.partial[*at])).unwrap_or(most);
             let rest = self.partial.split_off(end);
-            let mut text = printed(&std::mem::replace(&mut self.partial, rest));
+            let mut text = secrets::hide(&String::from_utf8_lossy(&self.partial)).into_owned();
             let kept = text.split_off(text.floor_char_boundary(LONGEST_LINE));
-            if kept.is_empty() {
-                // Something was hidden: there is room for more.
-                self.partial.splice(..0, text.into_bytes());
-            } else {
-                self.partial.splice(..0, kept.into_bytes());
-                lines.push(text);
+            // Where something was hidden, there can be room for more.
+            let waits = if kept.is_empty() { &text } else { &kept };
+            self.partial = [waits.as_bytes(), &rest].concat();
+            if !kept.is_empty() {
+                lines.extend(line(&text));
             }
         }
     }
 }
 
-fn printed(bytes: &[u8]) -> String {
-    let text: String = String::from_utf8_lossy(bytes).chars().filter(|it| !it.is_control() || *it == '\t').collect();
-    secrets::hide(&text).into_owned()
+/// A line to show, if anything of it is to be seen.
+fn line(text: &str) -> Option<String> {
+    let line = plain(text);
+    (!line.trim().is_empty()).then_some(line)
 }
 
-/// A line without colours, cursor movements and other control characters: a log is read in a browser.
+/// A line without colours, cursor movements, other control characters and secrets: a log is read in a browser.
 #[must_use]
 pub fn plain(line: &str) -> String {
-    let plain = anstream::adapter::strip_str(line).to_string();
-    plain.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>().trim_end().to_owned()
+    let plain = strip_str(&secrets::hide(line)).to_string();
+    let plain: Cow<'_, str> = plain.chars().filter(|c| !c.is_control() || *c == '\t').collect();
+    // Again, as what was between its characters is gone.
+    secrets::hide(plain.trim_end()).into_owned()
 }
 
 #[cfg(test)]
@@ -90,6 +91,21 @@ mod tests {
         assert_eq!(told, ["f\u{fc}r", "50%", "100%"]);
         assert_eq!(lines.end().unwrap(), "rest");
         assert_eq!(lines.end(), None);
+    }
+
+    #[test]
+    fn a_control_sequence_uncovers_no_secret() {
+        let secret = "d-of-the-control-sequence-7";
+        secrets::add(secret);
+        for sequence in ["\u{1b}", "\u{1b}[", "\u{1b}[3", "\u{1b}]", "\u{9b}"] {
+            let text = format!("a {sequence}{secret} b\n");
+            let lines = text.as_bytes().chunks(3).scan(LineBuffer::default(), |lines, piece| Some(lines.piece(piece)));
+            let line = lines.flatten().collect::<String>();
+            assert!(!line.contains("of-the"), "{line}");
+            assert!(!plain(&text).contains("of-the"));
+        }
+        let colored = format!("{}\u{1b}[1m{}\n", &secret[..9], &secret[9..]);
+        assert_eq!(LineBuffer::default().piece(colored.as_bytes()), ["[hidden]"]);
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Progress {
 
     fn begin(&mut self, vertex: &Vertex, said: &mut Vec<Said>) {
         let part = self.parts.entry(vertex.digest.clone()).or_insert_with(|| {
-            let part = Part::of(&secrets::hide(&plain(&vertex.name)));
+            let part = Part::of(&plain(&vertex.name));
             let stage = if let Part::Step(Step { stage: Some(stage), .. }) = &part { Some(stage) } else { None };
             let prefix = stage.map(|stage| format!("[{stage}] ")).unwrap_or_default();
             Watched {
