@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use super::Failed;
+use super::{Failed, cache};
+use crate::config::{Config, Destination};
 use crate::engine::{Base, Engine, EngineError, shared_layers};
 use crate::image_archive::{ArchiveError, Shape, Spool, reproducible};
 use crate::plan::{Companion, Identity, ImageFile, Plan};
@@ -25,9 +26,25 @@ use ways::Wanted;
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
 
+/// Takes the image out of the engine, and writes what goes with it.
+pub(super) async fn exported(
+    engine: &Engine,
+    config: &Config,
+    identity: &Identity,
+    (image_id, below): (&str, Vec<Base>),
+    folder: &Path,
+    report: &Report,
+) -> Result<Finished, Failed> {
+    let (plan, is_task) = (&config.plan, config.destination == Destination::Task);
+    let besides = cache::companion(engine, plan, config.cache_from, image_id, folder).await;
+    let mut image = export(engine, plan, identity, (image_id.to_owned(), below), (folder, is_task), report).await?;
+    image.companions.extend(besides);
+    Ok(image)
+}
+
 /// Exports the image into `folder`, and makes its archive. The layers of the images `below` stay as they are. One
 /// that is `uploaded` from here needs no file of its own.
-pub(super) async fn export(
+async fn export(
     engine: &Engine,
     plan: &Plan,
     identity: &Identity,

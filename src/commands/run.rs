@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use super::Failed;
 use super::cache;
 use super::declared;
-use super::export::export;
+use super::export::exported;
 use super::leftovers;
 use super::measure;
 use super::scopes;
@@ -161,13 +161,7 @@ async fn job(
         Ok((Built { image_id, builder, steps }, bases)) => {
             cache::tell(cache.as_ref(), steps);
             let below = lasting(&bases, builder, build_plan.args.get(PARENT_ARG));
-            let place = (work.path(), config.destination == Destination::Task);
-            let exporting = async {
-                let besides = cache::companion(&engine, plan, config.cache_from, &image_id, work.path()).await;
-                let mut image = export(&engine, plan, &identity, (image_id.clone(), below), place, report).await?;
-                image.companions.extend(besides);
-                Ok::<_, Failed>(image)
-            };
+            let exporting = exported(&engine, config, &identity, (&image_id, below), work.path(), report);
             let image = stop.during("exporting the image", exporting).await;
             image.map(|image| (image, bases, (builder, steps)))
         }
