@@ -405,6 +405,13 @@ pub(crate) struct Finished {
     pub(crate) stderr: String,
 }
 
+/// The most memory that a living process has had so far, in KiB.
+pub(crate) fn resident(id: u32) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}
+
 impl Program {
     /// Runs the program to its end, and looks for what must never be: secrets in its output, files left behind.
     pub(crate) fn finish(mut self) -> Finished {

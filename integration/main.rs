@@ -12,6 +12,8 @@ mod conformance_engines;
 mod decide;
 mod dockerignore;
 mod dry_run;
+mod endless;
+mod engine_proxy;
 mod export;
 mod fault_matrix;
 mod fuzz;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::archive::{Archive, gzip};
 use crate::harness::{
     Builder, Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says,
-    end_podmans_command, engine, names_of, path, program,
+    end_podmans_command, engine, names_of, path, program, resident,
 };
 use crate::stand_in::{Fault, Options, StandIn, TaskSpec};
 
@@ -444,13 +444,6 @@ fn memory_stays_flat_however_large_the_parent_is() {
     });
     assert_child(&job, &finished, name);
     assert!((1..64 << 10).contains(&most), "{most} KiB for a parent of {} KiB", LARGE >> 10);
-}
-
-/// The most memory that a living process has had so far, in KiB.
-fn resident(id: u32) -> Option<usize> {
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 #[test]

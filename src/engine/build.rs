@@ -3,15 +3,15 @@
 
 use std::path::PathBuf;
 
-use bollard::errors::Error;
 use bollard::models::{BuildInfo, BuildInfoAux, ImageId};
-use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
+use bollard::query_parameters::BuildImageOptions;
 use futures_util::{Stream, StreamExt};
 use regex::Regex;
 use tracing::{debug, info};
 
 use super::bases::pulled;
 use super::buildkit::{Asked, Builder, Failing, Progress};
+use super::messages::AnswerError;
 use super::output::{Origin, Output, Said, Steps, is_about_our_args};
 use super::sending::noting_the_end;
 use super::{BuildFailure, Engine, EngineError, Kind, managed, stages};
@@ -101,12 +101,11 @@ impl Engine {
             buildargs: Some(args.into_iter().collect()),
             networkmode: plan.network.clone(),
             platform: platform.unwrap_or_default(),
-            version: BuilderVersion::BuilderV1,
             ..BuildImageOptions::default()
         };
         let firsts = if goes_on { stages::firsts(&dockerfile) } else { Vec::new() };
         self.traces.build_begins(tag, firsts, self.images().await, !cache.is_empty());
-        let answer = builder.client.build_image(options, None, Some(bollard::body_try_stream(context)));
+        let answer = self.ask_for_build(&builder, options, bollard::body_try_stream(context));
         let built = self.follow(answer, &builder.asked, log).await;
         // BuildKit tells of no step: after a kill its image would be taken for another start's of the same name.
         if let (Ok((image_id, _)), false) = (&built, goes_on) {
@@ -150,7 +149,7 @@ impl Engine {
     /// Reads a build's answer to its end.
     pub(super) async fn follow(
         &self,
-        answer: impl Stream<Item = Result<BuildInfo, Error>>,
+        answer: impl Stream<Item = Result<BuildInfo, AnswerError>>,
         asked: &Asked,
         log: &mut BuildLog,
     ) -> Result<(String, Steps), EngineError> {
@@ -254,20 +253,19 @@ impl Heard {
 
 /// Whether an answer of BuildKit's broke off, and nothing is said to be wrong: Docker 20.10's does now and then behind its last
 /// word, which is the image's id. Whether the image is there is asked next.
-fn is_cut(error: &Error, asked: &Asked) -> bool {
-    let said = matches!(error, Error::DockerStreamError { .. } | Error::DockerResponseServerError { .. });
-    asked.is_of_buildkit() && !said
+fn is_cut(error: &AnswerError, asked: &Asked) -> bool {
+    asked.is_of_buildkit() && matches!(error, AnswerError::Cut(_) | AnswerError::Json(_))
 }
 
 /// Tells the `Dockerfile`'s faults from the engine's: by the kind of answer, not by its words.
-fn failure(heard: Heard, asked: &Asked, error: Error) -> EngineError {
+fn failure(heard: Heard, asked: &Asked, error: AnswerError) -> EngineError {
     let cached = heard.steps().cached;
     let Heard { output, progress } = heard;
-    let message = match error {
+    let (message, exit_code) = match error {
         // Said in the stream of a build that had begun.
-        Error::DockerStreamError { error } => error,
+        AnswerError::Said { message, code } => (message, code),
         // Docker's answer to a Dockerfile that it cannot read.
-        Error::DockerResponseServerError { status_code: 400, message } => message,
+        AnswerError::Status { status: 400, message } => (message, None),
         other => return trouble("building the image", other),
     };
     let Failing { step, last_lines, sought } = progress.into_failing(&message);
@@ -277,7 +275,7 @@ fn failure(heard: Heard, asked: &Asked, error: Error) -> EngineError {
     }
     let (step, last_lines) = if step.is_some() { (step, last_lines) } else { output.into_last() };
     let way_out = asked.way_out(step.as_ref(), sought.as_deref());
-    let exit_code = exit_code(&message);
+    let exit_code = exit_code.or_else(|| exit_code_in(&message));
     EngineError::Build(Box::new(BuildFailure { step, exit_code, message, last_lines, way_out, cached }))
 }
 
@@ -292,8 +290,8 @@ fn in_own_words(message: &str) -> &str {
     doors.iter().fold(message, |message, door| message.strip_prefix(door).unwrap_or(message))
 }
 
-/// The exit code in a message, for people: bollard drops the field that has it, and Podman sends none.
-fn exit_code(message: &str) -> Option<i64> {
+/// The exit code in a message, for people: `BuildKit` and Podman tell it nowhere else.
+fn exit_code_in(message: &str) -> Option<i64> {
     let code = Regex::new(r"(?:non-zero code: |exit status |exit code: )(\d+)").ok()?;
     code.captures(message)?.get(1)?.as_str().parse().ok()
 }
@@ -310,15 +308,15 @@ mod tests {
     fn exit_codes_are_read_from_both_engines_words() {
         let docker = "The command '/bin/sh -c exit 3' returned a non-zero code: 3";
         let podman = "building at STEP \"RUN exit 4\": while running runtime: exit status 4";
-        assert_eq!(exit_code(docker), Some(3));
-        assert_eq!(exit_code(podman), Some(4));
-        assert_eq!(exit_code("pull access denied for nosuch"), None);
+        assert_eq!(exit_code_in(docker), Some(3));
+        assert_eq!(exit_code_in(podman), Some(4));
+        assert_eq!(exit_code_in("pull access denied for nosuch"), None);
     }
 
     #[test]
     fn an_answer_that_breaks_off_is_no_word_of_the_engine() {
-        let broken = || Error::IOError { err: std::io::Error::other("bytes remaining on stream") };
-        let said = Error::DockerStreamError { error: "exit code: 3".to_owned() };
+        let broken = || AnswerError::Cut(std::io::Error::other("broken"));
+        let said = AnswerError::Said { message: "exit code: 3".to_owned(), code: None };
         assert!(is_cut(&broken(), &Asked::of_buildkit()));
         assert!(!is_cut(&said, &Asked::of_buildkit()));
         // The classic builder tells an id after each stage.
@@ -329,23 +327,22 @@ mod tests {
     fn a_failing_step_is_the_dockerfiles_fault_and_a_lost_connection_is_not() {
         let mut output = Output::default();
         output.piece("Step 1/2 : FROM scratch\nStep 2/2 : RUN exit 3\n ---> Running in 0123456789ab\nboom\n");
-        let error = Error::DockerStreamError {
-            error: "The command '/bin/sh -c exit 3' returned a non-zero code: 3".to_owned(),
-        };
+        let said = "The command '/bin/sh -c exit 3' returned a non-zero code: 3";
+        let error = AnswerError::Said { message: said.to_owned(), code: Some(3) };
         let said = failure(Heard { output, ..Heard::default() }, &Asked::default(), error).to_string();
         assert!(said.starts_with("step 2/2, RUN exit 3, failed with exit code 3; its last line: boom; "), "{said}");
 
         let mut output = Output::default();
         output.piece(&format!("Step 2/2 : RUN {}\n{}\n", "true && ".repeat(100), "x".repeat(1000)));
-        let error = Error::DockerStreamError { error: "returned a non-zero code: 100".to_owned() };
+        let error = AnswerError::Said { message: "returned a non-zero code: 100".to_owned(), code: Some(100) };
         let said = crate::report::error_line(
             &failure(Heard { output, ..Heard::default() }, &Asked::default(), error).to_string(),
         );
         assert!(said.contains("failed with exit code 100") && said.ends_with("or what it fetches"), "{said}");
 
-        let lost = Error::IOError { err: std::io::Error::other("connection reset") };
+        let lost = AnswerError::Cut(std::io::Error::other("connection reset"));
         assert!(matches!(failure(Heard::default(), &Asked::default(), lost), EngineError::Trouble { .. }));
-        let broken = Error::DockerResponseServerError { status_code: 500, message: String::new() };
+        let broken = AnswerError::Status { status: 500, message: String::new() };
         assert!(matches!(failure(Heard::default(), &Asked::default(), broken), EngineError::Trouble { .. }));
     }
 }

@@ -4,12 +4,13 @@
 use std::io;
 
 use bollard::errors::Error;
-use bollard::models::ImageSummary;
-use bollard::query_parameters::{ImportImageOptions, RemoveImageOptions, TagImageOptions};
+use bollard::models::{BuildInfo, ImageSummary};
+use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 use futures_util::{Stream, StreamExt};
 use tokio_util::bytes::Bytes;
 
 use super::left::is_nameless;
+use super::messages::{AnswerError, Question, messages, of_an_archive};
 use super::sending::noting_the_end;
 use super::{Engine, EngineError};
 use crate::names::ImageReference;
@@ -82,9 +83,9 @@ impl Engine {
     ) -> Result<String, EngineError> {
         let (traces, name) = (self.traces.clone(), tag.to_owned());
         let body = bollard::body_try_stream(noting_the_end(archive, move || traces.load_is_sent(&name)));
-        let options = ImportImageOptions { quiet: true, ..ImportImageOptions::default() };
-        let answer = self.client.import_image(options, body, None);
-        let mut answer = std::pin::pin!(answer);
+        let question =
+            Question { path: "/images/load".to_owned(), query: [("quiet", "true")], headers: of_an_archive(), body };
+        let mut answer = std::pin::pin!(messages::<BuildInfo, _, _>(&self.place, question));
         while let Some(line) = answer.next().await {
             line.map_err(refusal)?;
         }
@@ -109,9 +110,8 @@ const OWN_TROUBLE: [&str; 6] = [
 ];
 
 /// What an engine says of an archive, unless it is about the engine itself.
-fn refusal(error: Error) -> EngineError {
-    let (Error::DockerStreamError { error: said } | Error::DockerResponseServerError { message: said, .. }) = &error
-    else {
+fn refusal(error: AnswerError) -> EngineError {
+    let (AnswerError::Said { message: said, .. } | AnswerError::Status { message: said, .. }) = &error else {
         return trouble(error);
     };
     let lower = said.to_lowercase();
@@ -121,7 +121,7 @@ fn refusal(error: Error) -> EngineError {
     EngineError::ArchiveRefused(said.trim().to_owned())
 }
 
-fn trouble(source: Error) -> EngineError {
+fn trouble(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
     EngineError::Trouble { doing: DOING.to_owned(), source: source.into() }
 }
 
@@ -131,11 +131,11 @@ mod tests {
 
     #[test]
     fn an_archive_that_is_refused_is_no_trouble_of_the_engines() {
-        let said = |error: &str| refusal(Error::DockerStreamError { error: error.to_owned() });
+        let said = |error: &str| refusal(AnswerError::Said { message: error.to_owned(), code: None });
         let system = "operating system \"windows\" cannot be used on this platform";
         assert!(matches!(said(system), EngineError::ArchiveRefused(why) if why == system));
         assert!(matches!(said("write /layer: No space left on device"), EngineError::Trouble { .. }));
-        let broken = Error::IOError { err: io::ErrorKind::ConnectionReset.into() };
+        let broken = AnswerError::Cut(io::ErrorKind::ConnectionReset.into());
         assert!(matches!(refusal(broken), EngineError::Trouble { .. }));
     }
 }

@@ -84,7 +84,7 @@ impl Engine {
         };
         secrets::add_args(&build.plan.args);
         secrets::add_build_secrets(&build.secrets);
-        let answer = builder.client.build_image(options, None, Some(body));
+        let answer = self.ask_for_build(&builder, options, body);
         Ok(self.follow(answer, &builder.asked, log).await?.0)
     }
 

@@ -1,11 +1,10 @@
 //! Which of an engine's builders is asked for, by what was asked of us, what the engine has, and what the `Dockerfile`
 //! needs; and the words for a `Dockerfile` that asked the wrong one.
 
-use bollard::Docker;
 use tracing::info;
 
+use super::super::connection::{Ping, ping};
 use super::super::{Engine, EngineError, Kind, Step};
-use super::connection::{Ping, ping};
 use super::session::Session;
 use crate::build_secrets::BuildSecrets;
 use crate::builder::BuilderChoice;
@@ -13,8 +12,6 @@ use crate::dockerfile::builder_features::{Need, needs};
 
 /// A builder, ready to be asked.
 pub(in super::super) struct Builder {
-    /// What the build goes through.
-    pub(in super::super) client: Docker,
     /// BuildKit's way to ask us back, which must be there while it builds.
     pub(in super::super) session: Option<Session>,
     /// What was asked of whom.
@@ -61,23 +58,10 @@ impl Engine {
         let by_buildkit = by_buildkit(choice, self.kind, &said, &needs, !secrets.is_empty())?;
         let asked = Asked { by_buildkit, needs };
         if !by_buildkit {
-            return Ok(Builder { client: self.client.clone(), session: None, asked });
+            return Ok(Builder { session: None, asked });
         }
         let session = Session::open(&self.place, secrets).await.map_err(|error| asking(error.into()))?;
-        let id = session.id().to_owned();
-        // bollard's own way to BuildKit opens a session that has no secrets.
-        let client = self.client.clone().with_request_modifier(move |mut request| {
-            let query = request.uri().query().unwrap_or_default();
-            let words = query.split('&').map(|word| if word == "version=1" { "version=2" } else { word });
-            let query: Vec<_> = words.chain([format!("session={id}").as_str()]).map(str::to_owned).collect();
-            let mut parts = request.uri().clone().into_parts();
-            parts.path_and_query = format!("{}?{}", request.uri().path(), query.join("&")).parse().ok();
-            if let Ok(uri) = parts.try_into() {
-                *request.uri_mut() = uri;
-            }
-            request
-        });
-        Ok(Builder { client, session: Some(session), asked })
+        Ok(Builder { session: Some(session), asked })
     }
 }
 

@@ -2,7 +2,6 @@
 //! a build, and what its end means, is `build`'s.
 
 mod choice;
-mod connection;
 mod lines;
 mod progress;
 mod session;

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use super::connection::{ConnectionError, upgrade};
+use super::super::connection::{ConnectionError, upgrade};
 use crate::build_secrets::BuildSecrets;
 
 /// A session. It ends when it is dropped, and with it a build that still asks.

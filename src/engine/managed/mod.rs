@@ -24,7 +24,7 @@ use crate::config::{EngineConfig, Podman};
 use folder::{Driver, Folder};
 
 pub use keeper::{KEEPER, Keeping, KeepingError, keep};
-pub(super) use libpod::last_word;
+pub(super) use libpod::{BUILD, last_word};
 
 /// The program itself. A path that needs no look-up, and is right after an update too.
 const OURSELVES: &str = "/proc/self/exe";
@@ -172,14 +172,12 @@ async fn try_service(
 ) -> Result<Result<(Managed, Docker, About), String>, ManagedError> {
     let (keeper, mut log) = begin(podman, folder, apart, service)?;
     let managed = Managed { folder: folder.path().to_owned(), keeper: Mutex::new(Some(keeper)) };
+    let place = format!("unix://{}", folder.socket().display());
     let works = match managed.answers(&folder.socket()).await {
-        Ok((client, version)) => {
-            let client = client.with_request_modifier(libpod::rewrite);
-            match probe::build(&client).await {
-                Ok(()) => return Ok(Ok((managed, client, version))),
-                Err(said) => Err(said),
-            }
-        }
+        Ok((client, version)) => match probe::build(&place).await {
+            Ok(()) => return Ok(Ok((managed, client, version))),
+            Err(said) => Err(said),
+        },
         Err(said) => Err(said),
     };
     managed.stop().await;

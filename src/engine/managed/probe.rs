@@ -1,23 +1,26 @@
 //! Whether a service can build: a start says little about it, as storage is first mounted when a step runs. The smallest
 //! build that mounts, on an empty base.
 
-use bollard::Docker;
-use bollard::query_parameters::BuildImageOptions;
-use futures_util::StreamExt as _;
+use bollard::models::BuildInfo;
+use futures_util::TryStreamExt as _;
+
+use super::super::connect::in_words;
+use super::super::messages::{Question, messages, of_an_archive};
 
 /// One step that makes a layer.
 const DOCKERFILE: &[u8] = b"FROM scratch\nCOPY Dockerfile /\n";
 
 /// Builds an image that nobody names, and leaves it where it is: the storage is ours, and goes with us.
-pub(super) async fn build(client: &Docker) -> Result<(), String> {
+pub(super) async fn build(place: &str) -> Result<(), String> {
     let context = context().map_err(|error| error.to_string())?;
-    let options = BuildImageOptions { dockerfile: "Dockerfile".to_owned(), ..BuildImageOptions::default() };
-    let answer = client.build_image(options, None, Some(bollard::body_full(context.into())));
-    let mut answer = std::pin::pin!(answer);
-    while let Some(line) = answer.next().await {
-        line.map_err(|error| super::connect::in_words(&error))?;
-    }
-    Ok(())
+    let question = Question {
+        path: super::BUILD.to_owned(),
+        query: [("dockerfile", "Dockerfile")],
+        headers: of_an_archive(),
+        body: bollard::body_full(context.into()),
+    };
+    let answer = messages::<BuildInfo, _, _>(place, question);
+    answer.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(|error| in_words(&error))
 }
 
 fn context() -> std::io::Result<Vec<u8>> {

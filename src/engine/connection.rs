@@ -1,10 +1,10 @@
-//! Connections of our own to the engine, for what bollard keeps to itself: the headers of a ping, and connections that
-//! change their protocol. What goes over them is for `session` and `records`.
+//! Connections of our own to the engine, for what bollard keeps to itself: the headers of a ping, long answers as
+//! they come, and connections that change their protocol. What goes over them is for `messages` and for BuildKit's session.
 
 use std::io;
 
 use http_body_util::Empty;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, UPGRADE};
 use hyper::upgrade::Upgraded;
@@ -15,13 +15,16 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(in super::super) enum ConnectionError {
+pub(super) enum ConnectionError {
     /// Nobody is there.
     #[error("nobody answers at {0}")]
     Closed(String, #[source] io::Error),
     /// What came is no HTTP.
     #[error("no HTTP at {0}")]
     Broken(String, #[source] hyper::Error),
+    /// What is asked for does not fit into a request: 65,534 bytes are the most that an address can have.
+    #[error("what the engine is asked for does not fit into a request; are there very long build arguments?")]
+    Address(#[source] hyper::http::uri::InvalidUri),
     /// The engine does not do that.
     #[error("the engine answers {1} to {0}")]
     Refused(String, StatusCode),
@@ -29,11 +32,11 @@ pub(in super::super) enum ConnectionError {
 
 /// What an engine says of itself when it is asked whether it is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in super::super) struct Ping {
+pub(super) struct Ping {
     /// The newest version of the API that it speaks.
-    pub(in super::super) api: Option<(u32, u32)>,
+    pub(super) api: Option<(u32, u32)>,
     /// Whether BuildKit is what it builds with unless it is told otherwise.
-    pub(in super::super) builds_with_buildkit: bool,
+    pub(super) builds_with_buildkit: bool,
 }
 
 /// A socket, local or not.
@@ -41,8 +44,8 @@ trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
 /// Asks the engine at `place` whether it is there.
-pub(in super::super) async fn ping(place: &str) -> Result<Ping, ConnectionError> {
-    let answer = ask(place, request(Method::GET, "/_ping", &[])).await?;
+pub(super) async fn ping(place: &str) -> Result<Ping, ConnectionError> {
+    let answer = ask(place, request(Method::GET, "/_ping", &[], Empty::<Bytes>::new())?).await?;
     let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
     let api = header("api-version").and_then(|version| version.split_once('.'));
     let api = api.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
@@ -51,7 +54,7 @@ pub(in super::super) async fn ping(place: &str) -> Result<Ping, ConnectionError>
 
 /// A connection that the engine has agreed to speak HTTP/2 on, in the direction that `path` is about.
 pub(super) async fn upgrade(place: &str, path: &str, headers: &[(&str, String)]) -> Result<Upgraded, ConnectionError> {
-    let mut request = request(Method::POST, path, headers);
+    let mut request = request(Method::POST, path, headers, Empty::<Bytes>::new())?;
     let changes = [(CONNECTION, "Upgrade"), (UPGRADE, "h2c")];
     request.headers_mut().extend(changes.map(|(name, value)| (name, hyper::header::HeaderValue::from_static(value))));
     let answer = ask(place, request).await?;
@@ -61,24 +64,31 @@ pub(super) async fn upgrade(place: &str, path: &str, headers: &[(&str, String)])
     hyper::upgrade::on(answer).await.map_err(|error| ConnectionError::Broken(place.to_owned(), error))
 }
 
-/// A request without a body. What a header cannot hold is left out: there is none among ours.
-fn request(method: Method, path: &str, headers: &[(&str, String)]) -> Request<Empty<Bytes>> {
-    let mut request = Request::new(Empty::new());
+/// A request. What a header cannot hold is left out: there is none among ours.
+pub(super) fn request<B>(
+    method: Method,
+    path: &str,
+    headers: &[(&str, String)],
+    body: B,
+) -> Result<Request<B>, ConnectionError> {
+    let mut request = Request::new(body);
     *request.method_mut() = method;
     // Without a version, as bollard asks: every engine understands it.
-    if let Ok(path) = path.parse() {
-        *request.uri_mut() = path;
-    }
+    *request.uri_mut() = path.parse().map_err(ConnectionError::Address)?;
     request.headers_mut().insert(HOST, hyper::header::HeaderValue::from_static("engine"));
     for (name, value) in headers {
         if let (Ok(name), Ok(value)) = (name.parse::<hyper::header::HeaderName>(), value.parse()) {
             request.headers_mut().append(name, value);
         }
     }
-    request
+    Ok(request)
 }
 
-async fn ask(place: &str, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, ConnectionError> {
+/// Sends a request, and waits for the head of its answer. The connection ends when the answer is dropped.
+pub(super) async fn ask<B>(place: &str, request: Request<B>) -> Result<Response<Incoming>, ConnectionError>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
     let closed = |error| ConnectionError::Closed(place.to_owned(), error);
     let broken = |error| ConnectionError::Broken(place.to_owned(), error);
     let socket: Box<dyn Socket> = if let Some(path) = place.strip_prefix("unix://") {

@@ -1,0 +1,106 @@
+//! The real engine behind a socket of the test's own, which answers one kind of request in its place: what an engine that
+//! misbehaves does to the program.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tempfile::TempDir;
+
+use crate::harness::engine_place;
+
+/// A socket in front of the engine.
+pub(crate) struct EngineProxy {
+    folder: TempDir,
+    answered: Arc<AtomicUsize>,
+}
+
+impl EngineProxy {
+    /// Requests whose path begins with `path` are for `answer`, all others for the engine.
+    pub(crate) fn start(
+        path: &'static str,
+        answer: impl Fn(&mut UnixStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let folder = TempDir::with_prefix("engine-proxy-").unwrap();
+        let listener = UnixListener::bind(folder.path().join("sock")).unwrap();
+        let proxy = Self { folder, answered: Arc::default() };
+        let (answered, answer) = (Arc::clone(&proxy.answered), Arc::new(answer));
+        // It lives as long as the test's process: nobody asks it anything once its socket's name is gone.
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let (answered, answer) = (Arc::clone(&answered), Arc::clone(&answer));
+                // A program that goes away is what the tests are about.
+                std::thread::spawn(move || drop(serve(client, path, &answered, &*answer)));
+            }
+        });
+        proxy
+    }
+
+    /// For `DOCKER_HOST`.
+    pub(crate) fn place(&self) -> String {
+        format!("unix://{}", self.folder.path().join("sock").display())
+    }
+
+    /// How many requests were not the engine's.
+    pub(crate) fn answered(&self) -> usize {
+        self.answered.load(Ordering::Relaxed)
+    }
+}
+
+fn serve(
+    mut client: UnixStream,
+    path: &str,
+    answered: &AtomicUsize,
+    answer: &dyn Fn(&mut UnixStream) -> io::Result<()>,
+) -> io::Result<()> {
+    let head = head(&mut client)?;
+    let asked = String::from_utf8_lossy(&head);
+    if asked.split(' ').nth(1).is_some_and(|asked| asked.starts_with(path)) {
+        answered.fetch_add(1, Ordering::Relaxed);
+        // What is sent is read to its end, as by an engine; only then does the answer begin.
+        if asked.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+            read_chunks(&mut client)?;
+        }
+        return answer(&mut client);
+    }
+    let place = engine_place().unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
+    let mut engine = UnixStream::connect(Path::new(place.trim_start_matches("unix://")))?;
+    engine.write_all(&head)?;
+    let (mut from, mut to) = (client.try_clone()?, engine.try_clone()?);
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    });
+    io::copy(&mut engine, &mut client)?;
+    client.shutdown(Shutdown::Both)
+}
+
+fn head(client: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    Ok(head)
+}
+
+/// A chunk ends with a line break, and the last one is empty.
+fn read_chunks(client: &mut UnixStream) -> io::Result<()> {
+    loop {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte)?;
+            line.push(byte[0]);
+        }
+        let length = usize::from_str_radix(String::from_utf8_lossy(&line).trim(), 16).map_err(io::Error::other)?;
+        client.read_exact(&mut vec![0; length + 2])?;
+        if length == 0 {
+            return Ok(());
+        }
+    }
+}
