@@ -76,7 +76,7 @@ fn unmet(case: &Case, classic: &Listing) -> Vec<String> {
         None => lines.iter().any(|line| line == expected || line.starts_with(&format!("{expected} "))),
     };
     let mut unmet: Vec<_> = case.expected.iter().filter(|expected| !is(expected)).cloned().collect();
-    if case.fails == (classic["Exit code"] == "0") {
+    if classic["Exit code"] != case.exit_code.to_string() {
         unmet.push(format!("its end: {}", classic["Exit code"]));
     }
     unmet.iter().map(|expected| format!("{} with {}, not met: {expected}", case.name, name(Builder::Docker))).collect()

@@ -9,7 +9,9 @@ mod kill;
 mod leftovers;
 mod places;
 mod play;
+mod registry;
 mod table;
+mod whose;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;

@@ -23,6 +23,8 @@ pub(super) struct Case {
     pub(super) args: Option<String>,
     /// Whether it must not build.
     pub(super) fails: bool,
+    /// How it must end.
+    pub(super) exit_code: u8,
     /// What must be in the listing of the image, and what must not be.
     pub(super) expected: Vec<String>,
     pub(super) dockerfile: String,
@@ -78,6 +80,7 @@ impl Case {
             about,
             args: None,
             fails: false,
+            exit_code: 0,
             expected: Vec::new(),
             dockerfile: String::new(),
             members: Vec::new(),
@@ -96,7 +99,9 @@ impl Case {
                 match key {
                     "with" if value == "busybox" => with_busybox = true,
                     "args" => case.args = Some(value.to_owned()),
-                    "fails" => case.fails = true,
+                    "fails" => (case.fails, case.exit_code) = (true, 20),
+                    // Not the Dockerfile's fault.
+                    "fails with 30" => (case.fails, case.exit_code) = (true, 30),
                     "crlf" => crlf = true,
                     "expect" => case.expected.push(value.to_owned()),
                     _ => panic!("{name}: cannot understand the line {line:?}"),

@@ -75,7 +75,8 @@ fn contexts(cases: &[Case], found: &[(usize, Found)]) -> String {
             those.filter(|(_, found)| found.builder == builder).count() > 0
         };
         let others: Vec<_> = [Builder::BuildKit, Builder::Podman].into_iter().filter(|it| differs(*it)).collect();
-        let mut end = if case.fails { "fails, exit code 20" } else { "the same" }.to_owned();
+        let fails = format!("fails, exit code {}", case.exit_code);
+        let mut end = if case.fails { fails } else { "the same".to_owned() };
         if !others.is_empty() {
             let others: Vec<_> = others.into_iter().map(name).collect();
             let _ = write!(end, "; listed: {}", others.join(", "));

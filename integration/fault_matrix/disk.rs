@@ -11,10 +11,10 @@ use super::play::{assert_engine_is_clean, job};
 use crate::harness::{engine, path, program};
 
 /// A file system of a limited size, until it is dropped.
-struct Small(tempfile::TempDir);
+pub(super) struct Small(tempfile::TempDir);
 
 impl Small {
-    fn mount(bytes: u64) -> Option<Self> {
+    pub(super) fn mount(bytes: u64) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs", path(folder.path())])
@@ -23,7 +23,7 @@ impl Small {
         mounted.then(|| Self(folder))
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.0.path()
     }
 }

@@ -25,7 +25,13 @@ pub(super) struct Dockerd {
 impl Dockerd {
     /// Starts a daemon on an empty folder. Where the machine cannot do that it says why.
     pub(super) fn start() -> Result<Self, String> {
-        let mut dockerd = Self { folder: TempDir::with_prefix("image-worker-dockerd-").unwrap(), unshare: None };
+        Self::start_in(&std::env::temp_dir())
+    }
+
+    /// Starts a daemon that has all it writes in `parent`.
+    pub(super) fn start_in(parent: &Path) -> Result<Self, String> {
+        let folder = TempDir::with_prefix_in("image-worker-dockerd-", parent).unwrap();
+        let mut dockerd = Self { folder, unshare: None };
         std::fs::write(dockerd.path("daemon.json"), "{}").unwrap();
         dockerd.start_again()?;
         Ok(dockerd)

@@ -68,7 +68,7 @@ pub(super) fn job_from(base: &str, name: &str, steps: &str) -> (Repository, Job)
 }
 
 /// Bytes that nothing can compress, the same for the same seed.
-fn noise(seed: &str, length: usize) -> Vec<u8> {
+pub(super) fn noise(seed: &str, length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length + 64);
     while bytes.len() < length {
         bytes.extend(

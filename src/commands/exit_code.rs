@@ -13,7 +13,7 @@ use crate::build_script::ScriptError;
 use crate::context::collect::CollectError;
 use crate::context::for_engine::ForEngineError;
 use crate::context::intake::IntakeFault;
-use crate::engine::{EngineError, KeepingError, ManagedError};
+use crate::engine::{EngineError, Fault, KeepingError, ManagedError};
 use crate::fetch::FetchError;
 use crate::graph::GraphError;
 use crate::image_archive::RelayError;
@@ -149,7 +149,13 @@ fn write_code(error: &io::Error) -> u8 {
 
 fn engine_code(error: &EngineError) -> u8 {
     match error {
-        EngineError::Build(_) | EngineError::Architecture { .. } => BUILD,
+        EngineError::Build(failure) => match failure.fault {
+            // Another run would find the same name, and the same door closed.
+            Fault::Dockerfile | Fault::Missing | Fault::Denied => BUILD,
+            Fault::Registry | Fault::Engine => WORLD,
+        },
+        EngineError::Architecture { .. } => BUILD,
+        EngineError::Forbidden { .. } => REFUSED,
         EngineError::NoLayers => BUILD,
         EngineError::Refused(_) => USAGE,
         EngineError::ArchiveRefused(_) => CONTEXT,

@@ -20,7 +20,7 @@ use super::stop::{Reason, Stop};
 use crate::build_log::{BuildLog, Finished};
 use crate::config::{Config, Destination};
 use crate::disk::room_for;
-use crate::engine::{Base, Bases, Built, Engine, EngineError, Told};
+use crate::engine::{Base, Bases, Built, Engine, EngineError, Fault, Told};
 use crate::fetch::{FetchError, Fetched, Fetcher};
 use crate::loading::Loader;
 use crate::lookup::{Asked, Newest, newest};
@@ -337,6 +337,7 @@ async fn build(
     let mut built = engine.build(&sent, tag, told, log).await;
     // A list of packages, for example, that names what is not there any more.
     if let Err(EngineError::Build(failure)) = &built
+        && failure.fault == Fault::Dockerfile
         && failure.cached > 0
         && !told.cache.is_empty()
     {

@@ -93,7 +93,7 @@ pub(super) fn pulled(part: &str) -> Option<&str> {
 }
 
 /// A name as `BuildKit` writes it out: `docker.io/library/debian:12`.
-fn full(reference: &str) -> String {
+pub(super) fn full(reference: &str) -> String {
     let (name, digest) = reference.split_once('@').map_or((reference, None), |(name, digest)| (name, Some(digest)));
     let has_host = name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost");
     let place = match (has_host, name.contains('/')) {

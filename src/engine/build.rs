@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use bollard::models::{BuildInfo, BuildInfoAux, ImageId};
 use bollard::query_parameters::BuildImageOptions;
 use futures_util::{Stream, StreamExt};
-use regex::Regex;
+use tokio::sync::Mutex;
 use tracing::{debug, info};
 
 use super::bases::pulled;
-use super::buildkit::{Asked, Builder, Failing, Progress};
+use super::buildkit::{Asked, Builder, Progress};
 use super::messages::AnswerError;
 use super::output::{Origin, Output, Said, Steps, is_about_our_args};
 use super::sending::noting_the_end;
@@ -20,6 +20,7 @@ use crate::build_secrets::BuildSecrets;
 use crate::context::for_engine::{BuiltBy, ForEngine};
 use crate::dockerfile::base_images::Recipe;
 use crate::plan::BuildPlan;
+use crate::retry::{Policy, retry};
 use crate::secrets as hidden;
 
 /// An image that was built.
@@ -46,12 +47,27 @@ pub struct Told<'a> {
     pub is_cache: bool,
 }
 
+pub(super) const DOING: &str = "building the image";
+
 /// By this argument `BuildKit` writes into an image of which steps its layers are: without it none can be taken from it.
 const INLINE_CACHE_ARG: &str = "BUILDKIT_INLINE_CACHE";
 
 impl Engine {
-    /// Builds a context and tags the image. The output goes to `log`, line by line as it comes.
+    /// Builds a context and tags the image. The output goes to `log`, line by line as it comes. Where a registry is in
+    /// trouble that passes, it builds again.
     pub async fn build(
+        &self,
+        context: &ForEngine,
+        tag: &str,
+        told: Told<'_>,
+        log: &mut BuildLog,
+    ) -> Result<Built, EngineError> {
+        let log = Mutex::new(log);
+        retry(DOING, Policy::CALL, || async { self.build_once(context, tag, told, &mut **log.lock().await).await })
+            .await
+    }
+
+    async fn build_once(
         &self,
         context: &ForEngine,
         tag: &str,
@@ -115,7 +131,7 @@ impl Engine {
         match built {
             // Its service was ended while it was at a step, which then failed for no fault of its own.
             Err(EngineError::Build(_)) if self.managed.as_ref().is_some_and(|managed| managed.has_ended()) => {
-                Err(EngineError::Unfinished { doing: "building the image".to_owned() })
+                Err(EngineError::Unfinished { doing: DOING.to_owned() })
             }
             built => {
                 let (image_id, steps) = built?;
@@ -142,8 +158,7 @@ impl Engine {
         let missing = Recipe::read(dockerfile, &plan.args).missing_stage.filter(|_| self.kind == Kind::Podman);
         let Some((stage, instruction)) = missing else { return Ok(()) };
         let message = format!("{instruction}: no stage {stage} comes before it; stages are counted from 0");
-        let (step, exit_code, last_lines, way_out) = (None, None, Vec::new(), None);
-        Err(EngineError::Build(Box::new(BuildFailure { step, exit_code, message, last_lines, way_out, cached: 0 })))
+        Err(EngineError::Build(Box::new(BuildFailure::of_a_dockerfile(message))))
     }
 
     /// Reads a build's answer to its end.
@@ -173,12 +188,12 @@ impl Engine {
                 }
                 Err(error) => {
                     self.print(heard.end(), log);
-                    return Err(failure(heard, asked, error));
+                    return Err(self.failure(heard, asked, error).await);
                 }
             }
         }
         self.print(heard.end(), log);
-        let image_id = image_id.ok_or_else(|| EngineError::Unfinished { doing: "building the image".to_owned() })?;
+        let image_id = image_id.ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })?;
         Ok((image_id, heard.steps()))
     }
 
@@ -232,14 +247,14 @@ impl Engine {
 
 /// What a build has told so far: the classic builder in its own words, BuildKit in news of its parts.
 #[derive(Default)]
-struct Heard {
-    output: Output,
-    progress: Progress,
+pub(super) struct Heard {
+    pub(super) output: Output,
+    pub(super) progress: Progress,
 }
 
 impl Heard {
     /// One of the two has nothing to count.
-    fn steps(&self) -> Steps {
+    pub(super) fn steps(&self) -> Steps {
         let (one, other) = (self.output.steps(), self.progress.steps());
         Steps { cached: one.cached + other.cached, all: one.all + other.all }
     }
@@ -257,45 +272,6 @@ fn is_cut(error: &AnswerError, asked: &Asked) -> bool {
     asked.is_of_buildkit() && matches!(error, AnswerError::Cut(_) | AnswerError::Json(_))
 }
 
-/// Tells the `Dockerfile`'s faults from the engine's: by the kind of answer, not by its words.
-fn failure(heard: Heard, asked: &Asked, error: AnswerError) -> EngineError {
-    let cached = heard.steps().cached;
-    let Heard { output, progress } = heard;
-    let (message, exit_code) = match error {
-        // Said in the stream of a build that had begun.
-        AnswerError::Said { message, code } => (message, code),
-        // Docker's answer to a Dockerfile that it cannot read.
-        AnswerError::Status { status: 400, message } => (message, None),
-        other => return trouble("building the image", other),
-    };
-    let Failing { step, last_lines, sought } = progress.into_failing(&message);
-    let mut message = hidden::hide(in_own_words(message.trim())).into_owned();
-    if let Some(sought) = &sought {
-        message = format!("{sought} cannot be had: {message}");
-    }
-    let (step, last_lines) = if step.is_some() { (step, last_lines) } else { output.into_last() };
-    let way_out = asked.way_out(step.as_ref(), sought.as_deref());
-    let exit_code = exit_code.or_else(|| exit_code_in(&message));
-    EngineError::Build(Box::new(BuildFailure { step, exit_code, message, last_lines, way_out, cached }))
-}
-
-/// What failed, without the doors that it came through.
-fn in_own_words(message: &str) -> &str {
-    let doors = [
-        "failed to solve with frontend dockerfile.v0: ",
-        "failed to solve with frontend gateway.v0: ",
-        "failed to solve: ",
-        "failed to create LLB definition: ",
-    ];
-    doors.iter().fold(message, |message, door| message.strip_prefix(door).unwrap_or(message))
-}
-
-/// The exit code in a message, for people: `BuildKit` and Podman tell it nowhere else.
-fn exit_code_in(message: &str) -> Option<i64> {
-    let code = Regex::new(r"(?:non-zero code: |exit status |exit code: )(\d+)").ok()?;
-    code.captures(message)?.get(1)?.as_str().parse().ok()
-}
-
 pub(super) fn trouble(doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
     EngineError::Trouble { doing: doing.to_owned(), source: source.into() }
 }
@@ -305,15 +281,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exit_codes_are_read_from_both_engines_words() {
-        let docker = "The command '/bin/sh -c exit 3' returned a non-zero code: 3";
-        let podman = "building at STEP \"RUN exit 4\": while running runtime: exit status 4";
-        assert_eq!(exit_code_in(docker), Some(3));
-        assert_eq!(exit_code_in(podman), Some(4));
-        assert_eq!(exit_code_in("pull access denied for nosuch"), None);
-    }
-
-    #[test]
     fn an_answer_that_breaks_off_is_no_word_of_the_engine() {
         let broken = || AnswerError::Cut(std::io::Error::other("broken"));
         let said = AnswerError::Said { message: "exit code: 3".to_owned(), code: None };
@@ -321,28 +288,5 @@ mod tests {
         assert!(!is_cut(&said, &Asked::of_buildkit()));
         // The classic builder tells an id after each stage.
         assert!(!is_cut(&broken(), &Asked::default()));
-    }
-
-    #[test]
-    fn a_failing_step_is_the_dockerfiles_fault_and_a_lost_connection_is_not() {
-        let mut output = Output::default();
-        output.piece("Step 1/2 : FROM scratch\nStep 2/2 : RUN exit 3\n ---> Running in 0123456789ab\nboom\n");
-        let said = "The command '/bin/sh -c exit 3' returned a non-zero code: 3";
-        let error = AnswerError::Said { message: said.to_owned(), code: Some(3) };
-        let said = failure(Heard { output, ..Heard::default() }, &Asked::default(), error).to_string();
-        assert!(said.starts_with("step 2/2, RUN exit 3, failed with exit code 3; its last line: boom; "), "{said}");
-
-        let mut output = Output::default();
-        output.piece(&format!("Step 2/2 : RUN {}\n{}\n", "true && ".repeat(100), "x".repeat(1000)));
-        let error = AnswerError::Said { message: "returned a non-zero code: 100".to_owned(), code: Some(100) };
-        let said = crate::report::error_line(
-            &failure(Heard { output, ..Heard::default() }, &Asked::default(), error).to_string(),
-        );
-        assert!(said.contains("failed with exit code 100") && said.ends_with("or what it fetches"), "{said}");
-
-        let lost = AnswerError::Cut(std::io::Error::other("connection reset"));
-        assert!(matches!(failure(Heard::default(), &Asked::default(), lost), EngineError::Trouble { .. }));
-        let broken = AnswerError::Status { status: 500, message: String::new() };
-        assert!(matches!(failure(Heard::default(), &Asked::default(), broken), EngineError::Trouble { .. }));
     }
 }

@@ -16,7 +16,7 @@ const ANSWER_TIMEOUT_SECONDS: u64 = 24 * 3600;
 
 /// A living engine answers a ping at once, but a busy one has been seen to take 10 s; a socket that somebody listens on
 /// without answering is none.
-const PING_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The places where an engine could listen, in the order in which they are tried.
 pub(super) fn places(config: &EngineConfig) -> Vec<String> {
@@ -41,7 +41,13 @@ impl Engine {
     /// The first engine that answers and is of the wanted kind.
     pub async fn connect(config: &EngineConfig) -> Result<Self, EngineError> {
         let mut tried = Vec::new();
+        let mut forbidden = None;
         for place in places(config) {
+            if let Some(socket) = place.strip_prefix("unix://")
+                && is_forbidden(socket).await
+            {
+                forbidden.get_or_insert_with(|| socket.to_owned());
+            }
             match probe(&place, config.choice).await {
                 Ok((client, kind, about)) => {
                     info!("engine: {about} at {place}");
@@ -50,8 +56,26 @@ impl Engine {
                 Err(said) => tried.push((place, said)),
             }
         }
-        Err(EngineError::NoneAnswers { places: tried })
+        Err(match forbidden {
+            Some(socket) => EngineError::Forbidden { group: group_of(&socket), socket },
+            None => EngineError::NoneAnswers { places: tried },
+        })
     }
+}
+
+/// Whether there is a socket that we may not use.
+async fn is_forbidden(socket: &str) -> bool {
+    let connected = tokio::net::UnixStream::connect(socket).await;
+    connected.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
+/// The group that may use a socket: `docker`, unless somebody has chosen another.
+fn group_of(socket: &str) -> String {
+    let id = std::fs::metadata(socket).map(|socket| std::os::unix::fs::MetadataExt::gid(&socket).to_string());
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let mut groups = groups.lines().map(|group| group.split(':').collect::<Vec<_>>());
+    let group = groups.find(|group| id.as_ref().is_ok_and(|id| id != "0" && group.get(2) == Some(&id.as_str())));
+    group.map_or("docker", |group| group[0]).to_owned()
 }
 
 pub(super) async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, Kind, About), String> {

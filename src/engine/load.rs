@@ -9,6 +9,7 @@ use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 use futures_util::{Stream, StreamExt};
 use tokio_util::bytes::Bytes;
 
+use super::fault::is_own_trouble;
 use super::left::is_nameless;
 use super::messages::{AnswerError, Question, messages, of_an_archive};
 use super::sending::noting_the_end;
@@ -99,23 +100,12 @@ fn same(one: &str, other: &str) -> bool {
     one.trim_start_matches("sha256:") == other.trim_start_matches("sha256:")
 }
 
-/// How engines tell of trouble of their own, in the same way in which they refuse an archive.
-const OWN_TROUBLE: [&str; 6] = [
-    "no space left on device",
-    "disk quota exceeded",
-    "input/output error",
-    "read-only file system",
-    "too many open files",
-    "cannot allocate memory",
-];
-
 /// What an engine says of an archive, unless it is about the engine itself.
 fn refusal(error: AnswerError) -> EngineError {
     let (AnswerError::Said { message: said, .. } | AnswerError::Status { message: said, .. }) = &error else {
         return trouble(error);
     };
-    let lower = said.to_lowercase();
-    if OWN_TROUBLE.iter().any(|own| lower.contains(own)) {
+    if is_own_trouble(said) {
         return trouble(error);
     }
     EngineError::ArchiveRefused(said.trim().to_owned())

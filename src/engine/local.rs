@@ -6,13 +6,16 @@ use std::path::Path;
 
 use bollard::errors::Error;
 use bollard::query_parameters::BuildImageOptions;
+use tokio::sync::Mutex;
 use tracing::info;
 
+use super::build::DOING;
 use super::{Engine, EngineError, keep};
 use crate::build_log::BuildLog;
 use crate::build_secrets::BuildSecrets;
 use crate::context::for_engine::ForEngine;
 use crate::plan::BuildPlan;
+use crate::retry::{Policy, retry};
 use crate::secrets;
 
 /// What a local build is told besides its context.
@@ -42,22 +45,34 @@ pub struct Present {
 }
 
 impl Engine {
-    /// Builds a context. Gives the image's id; the image is there to stay.
+    /// Builds a context. Gives the image's id; the image is there to stay. Where a registry is in trouble that passes, it
+    /// builds again.
     pub async fn build_local(
         &self,
         context: &ForEngine,
         build: &LocalBuild,
         log: &mut BuildLog,
     ) -> Result<String, EngineError> {
-        let image_id = self.build_once(context, build, build.no_cache, log).await?;
+        let log = Mutex::new(log);
+        retry(DOING, Policy::CALL, || async { self.build_local_once(context, build, &mut **log.lock().await).await })
+            .await
+    }
+
+    async fn build_local_once(
+        &self,
+        context: &ForEngine,
+        build: &LocalBuild,
+        log: &mut BuildLog,
+    ) -> Result<String, EngineError> {
+        let image_id = self.build_local_from(context, build, build.no_cache, log).await?;
         if build.no_cache || !self.is_astray(&image_id, build.plan.target_arch, &context.dockerfile()).await? {
             return Ok(image_id);
         }
         info!("steps for another architecture were in the engine's cache: building again without it");
-        self.build_once(context, build, true, log).await
+        self.build_local_from(context, build, true, log).await
     }
 
-    async fn build_once(
+    async fn build_local_from(
         &self,
         context: &ForEngine,
         build: &LocalBuild,

@@ -10,6 +10,8 @@ mod connect;
 mod connection;
 mod container;
 mod export;
+mod failure;
+mod fault;
 mod inspect;
 mod journal;
 mod keep;
@@ -37,6 +39,8 @@ pub use build::{Built, Told};
 pub use clean::After;
 use clean::Traces;
 pub use container::Idle;
+pub use failure::BuildFailure;
+pub use fault::Fault;
 pub use keep::Kept;
 pub use local::{LocalBuild, Present};
 use managed::Managed;
@@ -53,6 +57,16 @@ pub enum EngineError {
     NoneAnswers {
         /// Each place and what it said.
         places: Vec<(String, String)>,
+    },
+    /// There is an engine, and we may not use it.
+    #[error(
+        "no permission for {socket}: join the group {group}; in a task, payload.osGroups: [{group}] and the scope generic-worker:os-group:<provisionerId>/<workerType>/{group}"
+    )]
+    Forbidden {
+        /// The engine's socket.
+        socket: String,
+        /// The group that may use it.
+        group: String,
     },
     /// The engine did not do what it can do: it is gone, in trouble, or out of space.
     #[error("the engine failed while {doing}")]
@@ -75,7 +89,7 @@ pub enum EngineError {
     /// What is asked for cannot be had from this engine.
     #[error("{0}")]
     Refused(String),
-    /// The image did not build, and would not on another day.
+    /// The image did not build; the failure says whose fault that is.
     #[error("{}", .0.summary())]
     Build(Box<BuildFailure>),
     /// The image is for another architecture than it should be.
@@ -108,49 +122,22 @@ fn list(places: &[(String, String)]) -> String {
     said.join(", ")
 }
 
-/// A step of a `Dockerfile` that failed, or a `Dockerfile` that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuildFailure {
-    /// The failing step; none when the build did not begin.
-    pub step: Option<Step>,
-    /// The exit code of its command, where it has one.
-    pub exit_code: Option<i64>,
-    /// What the engine says about it.
-    pub message: String,
-    /// The last lines of the step's output.
-    pub last_lines: Vec<String>,
-    /// What helps besides mending the `Dockerfile`.
-    pub way_out: Option<String>,
-    /// How many steps came from the build cache before.
-    pub cached: usize,
-}
-
-impl BuildFailure {
-    /// The failure in one line.
-    #[must_use]
-    pub fn summary(&self) -> String {
-        let way_out = |otherwise| self.way_out.as_deref().unwrap_or(otherwise);
-        let Some(step) = &self.step else {
-            let way_out = way_out("mend the Dockerfile");
-            return format!("the build did not begin: {}; {way_out}", cut(&self.message, 240));
-        };
-        let last =
-            self.last_lines.last().map(|line| format!("; its last line: {}", cut(line, 160))).unwrap_or_default();
-        if let Some(code) = self.exit_code {
-            let way_out = way_out("mend the Dockerfile, or what it fetches");
-            return format!("{step} failed with exit code {code}{last}; {way_out}");
-        }
-        let way_out = way_out("mend the Dockerfile, or what it needs");
-        format!("{step} failed: {}; {way_out}", cut(&self.message, 140))
-    }
-}
-
 /// The beginning of a text, so that what stands behind it in an error line has room too; the whole is told below.
 fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
+}
+
+/// A message without its middle, where it is longer: its end has the cause.
+fn cut_middle(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_owned();
+    }
+    let end: String = text.chars().skip(count - (most - most / 3)).collect();
+    format!("{}{end}", cut(text, most / 3))
 }
 
 /// The kinds of engine that are told apart.

@@ -118,7 +118,7 @@ impl Asked {
         if let Some(sought) = sought {
             let frontend = frontend.filter(|image| sought.ends_with(image.as_str()))?;
             return Some(format!(
-                "# syntax={frontend} could not be fetched: take the line away, or let the engine reach that registry"
+                "# syntax={frontend} could not be fetched: check its name and its registry, start again later, or take the line away"
             ));
         }
         let guilty = self.needs.iter().find(|need| match (need, step) {

@@ -104,6 +104,9 @@ impl Engine {
                 Err(EngineError::NoneAnswers { places }) if config.may_be_managed() => {
                     info!("no engine answers ({}): starting one", super::list(&places));
                 }
+                Err(forbidden @ EngineError::Forbidden { .. }) if config.may_be_managed() => {
+                    info!("{forbidden}; starting an engine");
+                }
                 found => return found,
             }
         }

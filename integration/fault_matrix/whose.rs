@@ -1,0 +1,226 @@
+//! Builds that fail for the fault of a registry or of the engine: real engines, a registry that misbehaves, a daemon without
+//! a network or a disk. Whose fault it is, how often it is tried, and what people are told.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use regex::Regex;
+
+use super::disk::Small;
+use super::dockerd::Dockerd;
+use super::registry::Registry;
+use super::{document, each, wanted};
+use crate::harness::{Finished, PROJECT, Repository, docker, docker_says, engine, path, podman_place, program};
+
+const HEADING: &str = "| what fails | asked by | builder | exit | attempts | the error line |\n\
+                       | --- | --- | --- | --- | --- | --- |";
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    /// The repository in the registry; `refused` for a port where nobody listens.
+    way: &'static str,
+    asked_by: &'static str,
+    builder: &'static str,
+}
+
+const WAYS: [&str; 10] = ["429", "500", "503", "504", "reset", "refused", "401", "403", "404", "once"];
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for way in WAYS {
+        for (asked_by, builder) in [
+            ("FROM", "classic"),
+            ("COPY --from", "classic"),
+            ("FROM", "buildkit"),
+            ("COPY --from", "buildkit"),
+            ("# syntax", "buildkit"),
+            ("FROM", "podman"),
+            ("COPY --from", "podman"),
+        ] {
+            // Podman speaks TLS, which this registry does not answer, until the machine's configuration says otherwise: one
+            // row of that is enough. And what the registry has is no frontend.
+            let is_podmans = way == "refused" || (way, asked_by) == ("503", "FROM");
+            if (builder != "podman" || is_podmans) && (way, asked_by) != ("once", "# syntax") {
+                cases.push(Case { way, asked_by, builder });
+            }
+        }
+    }
+    cases
+}
+
+impl Case {
+    fn name(self) -> String {
+        format!("{} | {} | {}", self.title(), self.asked_by, self.builder)
+    }
+
+    fn title(self) -> String {
+        match (self.way, self.builder) {
+            (_, "podman") if self.way != "refused" => "TLS handshake timeout".to_owned(),
+            ("once", _) => "503, once".to_owned(),
+            (way @ ("reset" | "refused"), _) => format!("connection {way}"),
+            (way, _) => way.to_owned(),
+        }
+    }
+
+    /// The exit code, and how many builds begin.
+    fn end(self) -> (i32, usize) {
+        match self.way {
+            "once" => (0, 2),
+            "401" | "403" | "404" => (20, 1),
+            _ => (30, 2),
+        }
+    }
+
+    fn play(self) -> String {
+        // Each has a registry of its own, so that what is pulled is no other's.
+        // After a 503 to HEAD the classic builder asks by GET, and BuildKit does not.
+        let registry = Registry::start(if self.builder == "classic" { 2 } else { 1 });
+        let address = if self.way == "refused" { "127.0.0.1:9" } else { &registry.address };
+        let image = format!("{address}/{}/img:1", self.way);
+        let name = format!("whose-{}-{}", std::process::id(), registry.address.rsplit(':').next().unwrap());
+        let dockerfile = match self.asked_by {
+            "FROM" => format!("FROM {image}\nCOPY Dockerfile /{name}\n"),
+            "COPY --from" => format!("FROM scratch\nLABEL test={name}\nCOPY --from={image} /file /\n"),
+            _ => format!("# syntax={image}\nFROM scratch\nCOPY Dockerfile /{name}\n"),
+        };
+        let repository = Repository::bare(&name, &dockerfile);
+        let place = if self.builder == "podman" { podman_place() } else { String::new() };
+        let finished = dry_run(&repository, &place, self.builder);
+        docker(&["rmi", &image]);
+        let (exit, attempts) = self.end();
+        let begun = 1 + finished.stderr.matches("building the image failed, trying again").count();
+        assert_eq!((finished.code, begun), (exit, attempts), "{}: {}", self.name(), finished.stderr);
+        let line = if exit == 0 { String::new() } else { redacted(&finished, &name) };
+        assert!(exit == 0 || line.contains("REGISTRY"), "no registry is named: {line}");
+        assert_eq!(docker_says(&["images", "--quiet", &name]), "", "the tag is left");
+        format!("| {} | {exit} | {begun} | {line} |", self.name())
+    }
+}
+
+fn dry_run(repository: &Repository, place: &str, builder: &str) -> Finished {
+    let (output, directory) = (repository.root.path().join("out"), repository.directory());
+    let arguments = ["run", "--dry-run", "--context", path(&directory), "--output", path(&output)];
+    let builder = if builder == "podman" { "auto" } else { builder };
+    let environment = [
+        ("IMAGE_NAME", repository.name.as_str()),
+        ("PROJECT", PROJECT),
+        ("IMAGE_WORKER_BUILDER", builder),
+        ("IMAGE_WORKER_TRIES", "2"),
+        ("DOCKER_HOST", place),
+    ];
+    program(arguments, environment.map(|(name, value)| (name.to_owned(), value.to_owned()))).finish()
+}
+
+/// The error line without what differs from run to run.
+fn redacted(finished: &Finished, name: &str) -> String {
+    let line = finished.error_line().trim_start_matches("[taskcluster-image-build:error] ").replace(name, "NAME");
+    let address = Regex::new(r"127\.0\.0\.1:\d+").unwrap();
+    let line = address.replace_all(&line, "REGISTRY").into_owned();
+    // The daemon's folder, and what the line cuts of it.
+    let cut = Regex::new(r"[^\s;]*…[^\s;:]*").unwrap();
+    let line = cut.replace_all(&line, "…").into_owned();
+    let numbers = Regex::new(r"\d{9,}").unwrap();
+    numbers.replace_all(&line, "NUMBER").replace('|', "\\|")
+}
+
+#[test]
+fn registries_that_misbehave_are_not_the_dockerfiles_fault() {
+    if !engine() {
+        return;
+    }
+    let cases: Vec<_> = cases().into_iter().filter(|case| wanted(&case.name())).collect();
+    let mut lines = vec![HEADING.to_owned()];
+    lines.extend(each(&cases, |case| case.name(), |case| case.play()));
+    document::section("registries", cases.len(), &lines);
+}
+
+/// What the engine has too little of.
+#[derive(Clone, Copy, Debug)]
+enum Lack {
+    Disk(&'static str),
+    Network,
+}
+
+impl Lack {
+    fn name(self) -> String {
+        match self {
+            Self::Disk(builder) => format!("no room in a COPY | {builder}"),
+            Self::Network => "no bridge network | buildkit".to_owned(),
+        }
+    }
+
+    fn play(self) -> String {
+        // The context, and one of the two layers, fit.
+        let small = Small::mount(20 << 20).expect("this runs as root, as Dockerd does");
+        let (steps, builder) = match self {
+            Self::Disk(builder) => ("COPY data /one\nCOPY data /two\nCOPY data /three\n", builder),
+            Self::Network => ("COPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"true\"]\n", "buildkit"),
+        };
+        let dockerd = match self {
+            Self::Disk(_) => Dockerd::start_in(small.path()),
+            Self::Network => Dockerd::start(),
+        };
+        let dockerd = dockerd.unwrap();
+        let repository = Repository::bare("whose-lack", &format!("FROM scratch\n{steps}"));
+        std::fs::write(repository.directory().join("data"), super::play::noise("whose", 5 << 20)).unwrap();
+        std::fs::copy("/bin/busybox", repository.directory().join("busybox"))
+            .expect("busybox-static; run scripts/test");
+        let finished = dry_run(&repository, &dockerd.host(), builder);
+        assert_eq!(finished.code, 30, "{}", finished.stderr);
+        dockerd.end();
+        format!("| {} | 30 | 1 | {} |", self.name(), redacted(&finished, "whose-lack"))
+    }
+}
+
+#[test]
+fn an_engine_that_lacks_something_is_named() {
+    match Dockerd::start() {
+        Ok(dockerd) => dockerd.end(),
+        Err(said) => {
+            assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "{said}; run this as root");
+            eprintln!("SKIPPED: {said}");
+            return;
+        }
+    }
+    let lacks: Vec<_> = [Lack::Disk("classic"), Lack::Disk("buildkit"), Lack::Network]
+        .into_iter()
+        .filter(|lack| wanted(&lack.name()))
+        .collect();
+    let mut lines = vec![
+        "| what is lacking | builder | exit | attempts | the error line |\n| --- | --- | --- | --- | --- |".to_owned(),
+    ];
+    lines.extend(each(&lacks, |lack| lack.name(), |lack| lack.play()));
+    document::section("lacks", lacks.len(), &lines);
+}
+
+#[test]
+fn a_socket_that_we_may_not_use_is_refused_with_its_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("docker.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let repository = Repository::bare("forbidden", "FROM scratch\nCOPY Dockerfile /\n");
+    let directory = repository.directory();
+    let place = format!("unix://{}", path(&socket));
+    let environment = [("IMAGE_NAME", "forbidden"), ("PROJECT", PROJECT), ("DOCKER_HOST", &place)];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut program = program(["run", "--dry-run", "--context", path(&directory)], environment);
+    program.command.current_dir(folder.path());
+    // Root may use every socket, unless it has not got this right.
+    if rustix::process::geteuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.arg("--bounding-set=-dac_override,-dac_read_search").arg(program.command.get_program());
+        command.args(program.command.get_args()).env_clear().current_dir(folder.path());
+        command.envs(program.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        program.command = command;
+    }
+    let finished = program.finish();
+    finished.assert_fails(
+        31,
+        &[
+            &format!("refused: no permission for {}: join the group ", path(&socket)),
+            "osGroups: [",
+            "scope generic-worker:os-group:<provisionerId>/<workerType>/",
+        ],
+    );
+}
