@@ -2,6 +2,7 @@
 //! it cannot touch the machine's networks and daemons, and whatever way it ends, its processes and mounts end with it.
 
 use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,6 +21,8 @@ pub(super) struct Dockerd {
     folder: TempDir,
     /// The daemon's parent, which lives until all processes of the daemon's namespace are gone. None when killed.
     unshare: Option<Child>,
+    /// The network namespace that it starts from, where it is not the test's own: a process in it.
+    network_of: Option<u32>,
 }
 
 impl Dockerd {
@@ -30,8 +33,13 @@ impl Dockerd {
 
     /// Starts a daemon that has all it writes in `parent`.
     pub(super) fn start_in(parent: &Path) -> Result<Self, String> {
+        Self::start_from(None, parent)
+    }
+
+    /// As `start_in`, from the network of another process.
+    fn start_from(network_of: Option<u32>, parent: &Path) -> Result<Self, String> {
         let folder = TempDir::with_prefix_in("image-worker-dockerd-", parent).unwrap();
-        let mut dockerd = Self { folder, unshare: None };
+        let mut dockerd = Self { folder, unshare: None, network_of };
         std::fs::write(dockerd.path("daemon.json"), "{}").unwrap();
         dockerd.start_again()?;
         Ok(dockerd)
@@ -46,8 +54,10 @@ impl Dockerd {
         }
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
         // Should the test die without a word, the first of them dies with it, and the others with the first.
-        let own = "--pdeathsig KILL -- unshare --net --mount --pid --fork --kill-child --mount-proc -- sh -c";
         let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).args(self.network_of.map(nsenter).into_iter().flatten());
+        // --net: without a bridge of its own, a daemon removes the network's docker0, whoever's that is.
+        let own = "unshare --net --mount --pid --fork --kill-child --mount-proc -- sh -c";
         command.args(own.split(' ')).args([SCRIPT, "sh", "dockerd", "--host", &self.host()]);
         for (option, name) in
             [("config-file", "daemon.json"), ("data-root", "data"), ("exec-root", "exec"), ("pidfile", "pid")]
@@ -166,6 +176,11 @@ impl Drop for Dockerd {
     }
 }
 
+/// How a command begins that runs in a process's network.
+fn nsenter(process: u32) -> [String; 3] {
+    ["nsenter".to_owned(), format!("--net=/proc/{process}/ns/net"), "--".to_owned()]
+}
+
 fn remove_cgroup(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -197,4 +212,35 @@ pub(super) fn unnamed(folder: &Path) -> u64 {
         name.starts_with(folder) && name.to_string_lossy().ends_with(" (deleted)")
     });
     ours.filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).max().unwrap_or_default()
+}
+
+#[test]
+fn a_daemon_of_a_tests_own_leaves_docker0_to_its_owner() {
+    // A network with another engine's bridge, which lives as long as this process.
+    let script = "ip link add docker0 type bridge && echo made && cat";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--net", "sh", "-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut owner = unshare.spawn().unwrap();
+    let mut made = String::new();
+    BufReader::new(owner.stdout.take().unwrap()).read_line(&mut made).unwrap();
+    let [program, arguments @ ..] = nsenter(owner.id());
+    let there = || Command::new(&program).args(&arguments).args(["ip", "link", "show", "docker0"]).output().unwrap();
+    let started = if made == "made\n" {
+        Dockerd::start_from(Some(owner.id()), &std::env::temp_dir())
+    } else {
+        Err("no bridge can be made".to_owned())
+    };
+    match started {
+        Ok(dockerd) => {
+            dockerd.says(&["version"]);
+            dockerd.end();
+            assert!(there().status.success(), "docker0 is gone: {:?}", there());
+        }
+        Err(said) => {
+            assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "{said}; run this as root");
+            eprintln!("SKIPPED: {said}");
+        }
+    }
+    drop(owner.stdin.take());
+    owner.wait().unwrap();
 }
