@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use image_worker::names::HashScheme;
@@ -29,15 +29,33 @@ pub(crate) enum Builder {
     Podman,
 }
 
+/// What `IMAGE_WORKER_TEST_ENGINE` can be: the engine of `scripts/engine` (none is the machine's Docker), and its builder.
+const ENGINES: [(&str, Option<&str>, Builder); 8] = [
+    ("docker", None, Builder::Docker),
+    ("buildkit", None, Builder::BuildKit),
+    ("docker-28", Some("docker-28"), Builder::Docker),
+    ("docker-28+buildkit", Some("docker-28"), Builder::BuildKit),
+    ("docker-28-containerd", Some("docker-28-containerd"), Builder::Docker),
+    ("docker-28-containerd+buildkit", Some("docker-28-containerd"), Builder::BuildKit),
+    ("podman", Some("podman"), Builder::Podman),
+    ("podman-5", Some("podman-5"), Builder::Podman),
+];
+
+/// The engine that the tests are to run on, and its builder.
+fn chosen() -> (Option<&'static str>, Builder) {
+    let named = std::env::var("IMAGE_WORKER_TEST_ENGINE").ok().filter(|name| !name.is_empty());
+    let named = named.as_deref().unwrap_or("docker");
+    let found = ENGINES.iter().find(|(name, ..)| *name == named);
+    let (_, engine, builder) = found.unwrap_or_else(|| {
+        panic!("IMAGE_WORKER_TEST_ENGINE is {named}, and none of {:?}", ENGINES.map(|(name, ..)| name))
+    });
+    (*engine, *builder)
+}
+
 impl Builder {
-    /// The one that `IMAGE_WORKER_TEST_ENGINE` names; Docker where it is not set.
+    /// The one that `IMAGE_WORKER_TEST_ENGINE` names; Docker's classic one where it is not set.
     pub(crate) fn chosen() -> Self {
-        match std::env::var("IMAGE_WORKER_TEST_ENGINE").as_deref() {
-            Err(_) | Ok("" | "docker") => Self::Docker,
-            Ok("buildkit") => Self::BuildKit,
-            Ok("podman") => Self::Podman,
-            Ok(other) => panic!("IMAGE_WORKER_TEST_ENGINE is docker, buildkit or podman, not {other}"),
-        }
+        chosen().1
     }
 
     /// Whether the engine is Podman.
@@ -53,29 +71,38 @@ impl Builder {
     }
 }
 
-/// Where the Podman service of the tests is, or would be.
-pub(crate) fn podman_place() -> String {
-    static PLACE: OnceLock<String> = OnceLock::new();
+/// A digit that no other engine of the tests has.
+pub(crate) fn engine_number() -> usize {
+    ENGINES.iter().position(|(_, engine, builder)| (*engine, *builder) == chosen()).unwrap()
+}
+
+/// Whether the tests run on this engine of `scripts/engine`.
+pub(crate) fn is_on(engine: &str) -> bool {
+    chosen().0 == Some(engine)
+}
+
+/// Where an engine of `scripts/engine` is, or would be.
+pub(crate) fn place_of(engine: &str) -> String {
+    static PLACES: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
     let ask = || {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/engine");
-        let said = Command::new(script).args(["podman", "--place"]).output().expect("scripts/engine");
+        let said = Command::new(script).args([engine, "--place"]).output().expect("scripts/engine");
         String::from_utf8(said.stdout).unwrap().trim().to_owned()
     };
-    PLACE.get_or_init(ask).clone()
+    PLACES.lock().unwrap().entry(engine.to_owned()).or_insert_with(ask).clone()
 }
 
 /// Where the engine of the tests is, where it is not at its usual place.
 pub(crate) fn engine_place() -> Option<String> {
-    if Builder::is_podman() {
-        return Some(podman_place());
-    }
-    std::env::var("DOCKER_HOST").ok().filter(|place| !place.is_empty())
+    let usual = || std::env::var("DOCKER_HOST").ok().filter(|place| !place.is_empty());
+    chosen().0.map(place_of).or_else(usual)
 }
 
 /// Whether the real engine answers. Without one a test skips itself with a notice at home, and fails in CI.
 pub(crate) fn engine() -> bool {
     let there = docker(&["version"]).status.success();
-    let start = if Builder::is_podman() { "scripts/engine podman" } else { "scripts/engine" };
+    let start = ["scripts/engine", chosen().0.unwrap_or_default()].join(" ");
+    let start = start.trim();
     assert!(there || std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "no engine answers: run {start}");
     if !there {
         eprintln!("SKIPPED: no engine answers; run {start}");
@@ -156,8 +183,8 @@ pub(crate) fn container_says(arguments: &[&str]) -> String {
     let run = ["run", "--rm", "--network", "none"];
     if Builder::is_podman() {
         // Podman 4.3 answers 409 when a docker client attaches to a container; and it wants more files and processes than a
-        // virtual machine may allow.
-        let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
+        // virtual machine may allow. A limit of processes is for those machines only that have version 2 of cgroups.
+        let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--pids-limit", "0"];
         podman_says(&[&run[..], &limits, arguments].concat())
     } else {
         docker_says(&[&run[..], arguments].concat())

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::case::Case;
 use super::image::{Listing, listing};
-use crate::harness::{Builder, Finished, PROJECT, path, podman_place, program};
+use crate::harness::{Builder, Finished, PROJECT, path, place_of, program};
 
 /// The builders, the one first that the others are compared with.
 pub(crate) const BUILDERS: [Builder; 3] = [Builder::Docker, Builder::BuildKit, Builder::Podman];
@@ -29,7 +29,7 @@ pub(crate) fn name(builder: Builder) -> &'static str {
 pub(crate) fn place(builder: Builder) -> String {
     let docker = || std::env::var("DOCKER_HOST").ok().filter(|place| !place.is_empty());
     match builder {
-        Builder::Podman => podman_place(),
+        Builder::Podman => place_of("podman"),
         _ => docker().unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned()),
     }
 }
