@@ -6,6 +6,8 @@ use std::io::Write;
 use image_worker::names::Digest;
 use serde_json::json;
 
+use crate::harness::{docker, docker_says};
+
 /// An archive in the making, of an image with busybox and `/inherited`, in two layers.
 pub(crate) struct Archive {
     mark: String,
@@ -44,6 +46,18 @@ impl Archive {
 
     pub(crate) fn id(&self) -> String {
         format!("sha256:{}", Digest::of(&self.config))
+    }
+
+    /// The id that the tests' engine has it by, where it has it: with containerd's image store not that of the configuration.
+    pub(crate) fn id_in_engine(&self) -> String {
+        let label = format!("label=image-worker-test={}", self.mark);
+        let all = docker_says(&["images", "--all", "--no-trunc", "--quiet", "--filter", &label]);
+        let layers: Vec<_> = self.layers.iter().map(|layer| format!("sha256:{}", Digest::of(layer))).collect();
+        let is_it = |id: &&str| {
+            let said = docker(&["image", "inspect", "--format", "{{json .RootFS.Layers}}", id]).stdout;
+            serde_json::from_slice::<Vec<String>>(&said).is_ok_and(|said| said == layers)
+        };
+        all.lines().find(is_it).map_or_else(|| self.id(), str::to_owned)
     }
 
     /// As `docker save` writes it.

@@ -62,6 +62,22 @@ fn a_directory_a_file_and_a_url_give_the_same_image() {
     docker_says(&["rmi", "--force", &tag]);
 }
 
+/// An engine may keep layers packed; in the archive they are not.
+#[test]
+fn the_size_that_is_told_is_that_of_plain_layers() {
+    if !engine() {
+        return;
+    }
+    let zeros = 30 * 1024 * 1024;
+    let repository = Repository::new("dry-size", &format!("RUN head -c {zeros} /dev/zero > /zeros\n"));
+    let finished = dry_run(&repository, path(&repository.directory()), &[("EXPORT", "engine")]);
+    finished.assert_succeeds();
+    let told = finished.stderr.split_once("exporting the image, about ").and_then(|(_, told)| told.split_once(" MiB"));
+    let told: f64 = told.unwrap_or_else(|| panic!("{}", finished.stderr)).0.parse().unwrap();
+    // Busybox is in it too.
+    assert!((30.0..40.0).contains(&told), "{told} MiB");
+}
+
 #[test]
 fn a_packed_context_says_when_its_own_default_is_the_parent() {
     if !engine() {

@@ -50,10 +50,10 @@ fn assert_loaded(id: &str, tag: &str) {
 }
 
 /// Asserts that a load failed and left the engine as it was: the image that has the name has it, the other is not there.
-fn assert_refused(finished: &Finished, code: i32, words: &[&str], before: &Archive, tag: &str, other: &str) {
+fn assert_refused(finished: &Finished, code: i32, words: &[&str], before: &Archive, tag: &str, other: &Archive) {
     finished.assert_fails(code, words);
-    assert_eq!(id_of(tag), Some(before.id()), "{}", finished.stderr);
-    assert_eq!(id_of(other), None, "{}", finished.stderr);
+    assert_eq!(id_of(tag), Some(before.id_in_engine()), "{}", finished.stderr);
+    assert_eq!(id_of(&other.id_in_engine()), None, "{}", finished.stderr);
 }
 
 /// A task with an archive as its artifact; no index knows of it.
@@ -102,6 +102,7 @@ fn an_image_of_the_checkout_is_found_by_its_hash() {
     let file = root.join("old.tar");
     std::fs::write(&file, old.sound("load-name:latest")).unwrap();
     docker_says(&["load", "--input", path(&file)]);
+    let old_id = old.id_in_engine();
     let finished = load_in(root, Some(&job.taskcluster), &["--json", "testing/docker/load-name/"]);
     finished.assert_succeeds();
     let answer: Value = serde_json::from_str(&finished.stdout).unwrap();
@@ -112,10 +113,10 @@ fn an_image_of_the_checkout_is_found_by_its_hash() {
         "size": entry["size"],
         "from": format!("{ARTIFACT} of task {}", job.claim.task_id),
         "verified": "index",
-        "was": old.id(),
+        "was": old_id,
     });
     assert_eq!(answer, expected);
-    assert!(finished.stderr.contains(&format!("it was {}", old.id())), "{}", finished.stderr);
+    assert!(finished.stderr.contains(&format!("it was {old_id}")), "{}", finished.stderr);
     assert_eq!(container_says(&["load-name"]), "loaded");
 
     // A second time nothing changes.
@@ -123,8 +124,8 @@ fn an_image_of_the_checkout_is_found_by_its_hash() {
     again.assert_succeeds();
     assert_eq!(again.stdout, "load-name:latest\n");
     assert!(!again.stderr.contains("it was"), "{}", again.stderr);
-    assert_loaded(entry["imageId"].as_str().unwrap(), "load-name:latest");
-    docker_says(&["rmi", &old.id()]);
+    assert_loaded("load-name:latest", "load-name:latest");
+    docker_says(&["rmi", &old_id]);
     assert_engine_is_clean(name);
 
     // A context that nobody has built.
@@ -163,13 +164,13 @@ fn tasks_and_routes_and_files_of_all_tools_are_loaded() {
         loaded.assert_succeeds();
         assert_eq!(loaded.stdout, format!("{tag}\n"), "{}", loaded.stderr);
         assert!(loaded.stderr.contains("there is no sha256 to compare it with"), "{}", loaded.stderr);
-        assert_loaded(&image.id(), tag);
+        assert_loaded(&image.id_in_engine(), tag);
 
         std::fs::write(&file, &archive).unwrap();
         let loaded = load_file(&file, &["--tag", "localhost:5000/load-kinds"]);
         loaded.assert_succeeds();
         assert_eq!(loaded.stdout, "localhost:5000/load-kinds:latest\n");
-        assert_loaded(&image.id(), "localhost:5000/load-kinds:latest");
+        assert_loaded(&image.id_in_engine(), "localhost:5000/load-kinds:latest");
     }
 
     let namespace = format!("docker.images.v1.{PROJECT}.{name}.latest");
@@ -180,7 +181,7 @@ fn tasks_and_routes_and_files_of_all_tools_are_loaded() {
         let answer: Value = serde_json::from_str(&loaded.stdout).unwrap();
         let from = json!(format!("{ARTIFACT} of task {task}"));
         assert_eq!((&answer["verified"], &answer["from"], &answer["was"]), (&json!("index"), &from, &Value::Null));
-        assert_loaded(&image.id(), "load-kinds:1");
+        assert_loaded(&image.id_in_engine(), "load-kinds:1");
     }
     // The entry of a task's own route says nothing of the image.
     let namespace = format!("docker.images.v1.{PROJECT}.{name}.of-a-route");
@@ -188,7 +189,7 @@ fn tasks_and_routes_and_files_of_all_tools_are_loaded() {
     let loaded = load(&taskcluster, &["--index", &namespace]);
     loaded.assert_succeeds();
     assert!(loaded.stderr.contains("there is no sha256 to compare it with"), "{}", loaded.stderr);
-    assert_loaded(&image.id(), "load-kinds:1");
+    assert_loaded(&image.id_in_engine(), "load-kinds:1");
     assert_engine_is_clean(name);
 }
 
@@ -212,7 +213,6 @@ fn what_is_not_what_was_promised_takes_no_name() {
     wrong_layer[at] ^= 1;
     let mut wrong_config = sound.clone();
     wrong_config[512 + 2] ^= 1;
-    let id = image.id();
     for (archive, words) in [
         (wrong_layer.as_slice(), "its layer "),
         (&wrong_config, "its configuration "),
@@ -220,10 +220,10 @@ fn what_is_not_what_was_promised_takes_no_name() {
         (b"<html>please log in</html>", "cannot be read to its end"),
     ] {
         std::fs::write(&file, archive).unwrap();
-        assert_refused(&load_file(&file, &[]), 10, &[words, path(&file)], &before, tag, &id);
+        assert_refused(&load_file(&file, &[]), 10, &[words, path(&file)], &before, tag, &image);
         let task = task_with(&taskcluster, ARTIFACT, archive);
         let finished = load(&taskcluster, &["--task-id", &task]);
-        assert_refused(&finished, 10, &[words, ARTIFACT, &task, "rerun that task"], &before, tag, &id);
+        assert_refused(&finished, 10, &[words, ARTIFACT, &task, "rerun that task"], &before, tag, &image);
     }
     // Whole, but another one than the index promises.
     let promised = data(&before.sound(tag), &before);
@@ -231,7 +231,7 @@ fn what_is_not_what_was_promised_takes_no_name() {
     let task = indexed(&taskcluster, &namespace, &sound, &promised);
     let digests = [promised["sha256"].as_str().unwrap(), &Digest::of(&sound).to_string(), &task];
     let finished = load(&taskcluster, &["--index", &namespace]);
-    assert_refused(&finished, 10, &digests, &before, tag, &id);
+    assert_refused(&finished, 10, &digests, &before, tag, &image);
     docker_says(&["rmi", tag]);
     assert_engine_is_clean(name);
 }
@@ -251,13 +251,14 @@ fn a_name_that_only_the_archive_says_is_not_taken_from_another_image() {
     first.assert_succeeds();
     assert!(first.stderr.contains("it gets load-replaced:1"), "{}", first.stderr);
     load_file(&old, &[]).assert_succeeds();
-    let words = [tag, &before.id(), "--replace", "--tag"];
-    assert_refused(&load_file(&new, &[]), 2, &words, &before, tag, &image.id());
+    let before_id = before.id_in_engine();
+    let words = [tag, &before_id, "--replace", "--tag"];
+    assert_refused(&load_file(&new, &[]), 2, &words, &before, tag, &image);
     let replaced = load_file(&new, &["--replace"]);
     replaced.assert_succeeds();
-    assert!(replaced.stderr.contains(&format!("it was {}", before.id())), "{}", replaced.stderr);
-    assert_loaded(&image.id(), tag);
-    docker_says(&["rmi", &before.id()]);
+    assert!(replaced.stderr.contains(&format!("it was {before_id}")), "{}", replaced.stderr);
+    assert_loaded(&image.id_in_engine(), tag);
+    docker_says(&["rmi", &before_id]);
     assert_engine_is_clean(name);
 }
 
@@ -298,7 +299,7 @@ fn a_download_that_breaks_goes_on() {
     let finished = load(&taskcluster, &["--task-id", &task]);
     finished.assert_succeeds();
     assert!(finished.stderr.contains("going on from there"), "{}", finished.stderr);
-    assert_loaded(&image.id(), "load-cut:1");
+    assert_loaded(&image.id_in_engine(), "load-cut:1");
     assert_engine_is_clean(name);
 }
 
@@ -318,6 +319,6 @@ fn a_load_that_is_stopped_leaves_nothing() {
     let environment = [("TASKCLUSTER_ROOT_URL".to_owned(), taskcluster.root_url())];
     let finished = program(["load", "--task-id", &task], environment).finish_when(asked, stop);
     finished.assert_fails(143, &["SIGTERM while loading the image"]);
-    assert_eq!(id_of(&image.id()), None, "{}", finished.stderr);
+    assert_eq!(id_of(&image.id_in_engine()), None, "{}", finished.stderr);
     assert_engine_is_clean(name);
 }

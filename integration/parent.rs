@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::archive::{Archive, gzip};
 use crate::harness::{
     Builder, Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says,
-    end_podmans_command, engine, names_of, path, program, resident,
+    end_podmans_command, engine, is_on, names_of, path, program, resident,
 };
 use crate::stand_in::{Fault, Options, StandIn, TaskSpec};
 
@@ -188,7 +188,7 @@ fn archives_of_all_kinds_are_parents() {
         let finished = run(&job, &parent);
         assert_child(&job, &finished, name);
         assert!(finished.stderr.contains("the index has no sha256 of it"), "{}", finished.stderr);
-        assert!(!has_image(&image.id()), "the parent is left");
+        assert!(!has_image(&image.id_in_engine()), "the parent is left");
     }
 }
 
@@ -205,7 +205,7 @@ fn a_parent_that_is_not_what_the_index_has_is_refused() {
     let digests = [&published, &archive].map(|bytes| Digest::of(bytes).to_string());
     let finished = run(&job, &parent);
     assert_refused(&job, &finished, 10, &[&digests[0], &digests[1], &parent, "as the index has it"]);
-    assert!(!has_image(&other.id()), "it was loaded");
+    assert!(!has_image(&other.id_in_engine()), "it was loaded");
 }
 
 #[test]
@@ -240,10 +240,13 @@ fn a_damaged_parent_is_refused_also_where_the_engine_would_not_notice() {
         assert_refused(&job, &finished, 10, &[words, artifact, &parent, "rerun that task"]);
     }
     // What was there before is there.
-    assert_eq!(docker_says(&["image", "inspect", "--format", "{{.Id}}", "parent-damaged-before:1"]), image.id());
+    assert_eq!(
+        docker_says(&["image", "inspect", "--format", "{{.Id}}", "parent-damaged-before:1"]),
+        image.id_in_engine()
+    );
     let (job, parent) = with_archive(name, ARTIFACT, &good);
     run(&job, &parent).assert_succeeds();
-    assert_eq!(names_of(&image.id()), ["parent-damaged-before:1"]);
+    assert_eq!(names_of(&image.id_in_engine()), ["parent-damaged-before:1"]);
     docker_says(&["rmi", "parent-damaged-before:1"]);
 }
 
@@ -260,8 +263,8 @@ fn an_image_without_a_name_that_was_there_before_stays() {
     docker_says(&["load", "--input", path(&file)]);
     let (job, parent) = with_archive(name, ARTIFACT, &image.tar(None));
     run(&job, &parent).assert_succeeds();
-    assert!(has_image(&image.id()), "it would have gone with the name that we gave it");
-    docker_says(&["rmi", "--force", &image.id()]);
+    assert!(has_image(&image.id_in_engine()), "it would have gone with the name that we gave it");
+    docker_says(&["rmi", "--force", &image.id_in_engine()]);
     assert_engine_is_clean(name);
 }
 
@@ -359,7 +362,7 @@ fn a_signal_leaves_no_parent_behind() {
     if Builder::is_podman() {
         assert!(end_podmans_command("998878"), "Podman ends it by itself now: say so in docs/engines.md");
     }
-    assert!(!has_image(&image.id()), "the parent is left");
+    assert!(!has_image(&image.id_in_engine()), "the parent is left");
     job.assert_engine_is_clean();
 
     // While it is on its way.
@@ -368,14 +371,15 @@ fn a_signal_leaves_no_parent_behind() {
         |_: &str| job.taskcluster.calls().iter().any(|call| call.path.contains("image.tar") && call.fault.is_some());
     let finished = program(["run"], environment).finish_when(asked, stop);
     assert!(finished.error_line().contains("SIGTERM while loading the parent image"), "{}", finished.stderr);
-    assert!(!has_image(&image.id()), "the parent is left");
+    assert!(!has_image(&image.id_in_engine()), "the parent is left");
     job.assert_engine_is_clean();
 }
 
 /// An engine that has the whole archive unpacks it although nobody is there any more.
 #[test]
 fn a_signal_while_the_engine_unpacks_leaves_no_parent_behind() {
-    if !engine() {
+    // Containerd unpacks an archive while it comes: there is no moment when it has all of it.
+    if !engine() || is_on("docker-28-containerd") {
         return;
     }
     let name = "parent-unpacked";
@@ -414,9 +418,10 @@ fn a_signal_while_the_engine_unpacks_leaves_no_parent_behind() {
     let kill = |id: u32| assert!(Command::new("kill").args(["-TERM", &id.to_string()]).status().unwrap().success());
     let finished = program(["run"], environment).finish_when(whole, kill);
     finished.assert_fails(143, &["SIGTERM while loading the parent image"]);
-    assert!(!has_image(&image.id()), "the parent is left");
+    assert!(!has_image(&image.id_in_engine()), "the parent is left");
     job.assert_engine_is_clean();
-    assert!(finished.stderr.contains("removed 1 images"), "{}", finished.stderr);
+    // Podman 5 gives it up when nobody is there any more.
+    assert!(finished.stderr.contains("removed 1 images") || is_on("podman-5"), "{}", finished.stderr);
 }
 
 /// Twice of what the program may take.

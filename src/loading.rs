@@ -150,8 +150,13 @@ impl Loader<'_> {
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         match (relayed, loaded) {
-            (Ok(relayed), Ok(actual)) if relayed.image_id == actual => Ok(relayed),
-            (Ok(relayed), Ok(actual)) => Err(LoadError::OtherImage { expected: relayed.image_id, actual }),
+            (Ok(relayed), Ok(actual)) => {
+                if self.engine.is_image(&actual, &relayed.image_id, &relayed.config).await? {
+                    Ok(relayed)
+                } else {
+                    Err(LoadError::OtherImage { expected: relayed.image_id, actual })
+                }
+            }
             // The engine stopped listening, and says why.
             (Ok(_) | Err(RelayError::Write(_)), Err(engine)) => Err(engine.into()),
             // What the engine says of half an archive follows from this.

@@ -112,7 +112,7 @@ pub async fn load(config: LoadConfig, stop: &Stop, report: &Report) -> Result<Lo
             info!("nobody said which name the image is to have: it gets {tag}");
         }
         if !(is_asked_for || replace) {
-            not_taken(&engine, &tag, &archive.image_id).await?;
+            not_taken(&engine, &tag, &temporary).await?;
         }
         let was = engine.rename(&temporary, &tag).await?;
         let Relayed { image_id, sha256, size, .. } = archive;
@@ -125,11 +125,11 @@ pub async fn load(config: LoadConfig, stop: &Stop, report: &Report) -> Result<Lo
     outcome
 }
 
-/// Refuses a name that only the archive says, if another image has it.
-async fn not_taken(engine: &Engine, tag: &ImageReference, image_id: &str) -> Result<(), Failed> {
-    let bare = |id: &str| id.trim_start_matches("sha256:").to_owned();
+/// Refuses a name that only the archive says, if another image has it than the one that was loaded as `loaded`.
+async fn not_taken(engine: &Engine, tag: &ImageReference, loaded: &str) -> Result<(), Failed> {
+    let loaded = engine.present(loaded).await?.map(|image| image.id);
     match engine.present(tag.as_str()).await? {
-        Some(other) if bare(&other.id) != bare(image_id) => Err(Failed::Config(ConfigError::Combination(format!(
+        Some(other) if Some(&other.id) != loaded.as_ref() => Err(Failed::Config(ConfigError::Combination(format!(
             "the archive says that it is {tag}, which is the name of another image, {}; --replace takes the name from that one, --tag gives another name",
             other.id
         )))),
@@ -238,6 +238,7 @@ mod tests {
     fn the_name_is_the_one_that_was_asked_for_or_the_only_one_there_is() {
         let archive = |tags: &[&str]| Relayed {
             image_id: format!("sha256:{}", "0123456789ab".repeat(5)),
+            config: Vec::new(),
             layers: Vec::new(),
             tags: tags.iter().map(ToString::to_string).collect(),
             repositories: false,

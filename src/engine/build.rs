@@ -235,7 +235,8 @@ impl Engine {
         if image.root_fs.is_some_and(|files| files.layers.is_none_or(|layers| layers.is_empty())) {
             return Err(EngineError::NoLayers);
         }
-        Ok(image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default())
+        let size = image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default();
+        Ok(self.unpacked(image_id, size).await)
     }
 
     /// The folder where the engine keeps images, where it is on this machine.

@@ -9,6 +9,7 @@ mod clean;
 mod connect;
 mod connection;
 mod container;
+mod containerd;
 mod export;
 mod failure;
 mod fault;

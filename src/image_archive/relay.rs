@@ -63,6 +63,8 @@ impl From<Trouble> for RelayError {
 pub struct Relayed {
     /// The image's id, `sha256:…` of its configuration.
     pub image_id: String,
+    /// The configuration.
+    pub config: Vec<u8>,
     /// How each layer is packed, the lowest first.
     pub layers: Vec<Packing>,
     /// The names that the archive had for the image.
@@ -121,9 +123,10 @@ pub fn relay_with<R: Read, W: Write>(
         }
     }
     append(&mut out, "manifest.json", &images)?;
+    let config = config.into();
     let (tags, repositories, packing) = (image.repo_tags.clone(), seen.repositories.is_some(), seen.packing);
     let out = out.into_inner().map_err(RelayError::Write)?;
-    Ok((Relayed { image_id, layers, tags, repositories, packing, sha256, size }, out))
+    Ok((Relayed { image_id, config, layers, tags, repositories, packing, sha256, size }, out))
 }
 
 /// The one image, its id, and how its layers are packed, if all is as the archive itself says; or all that is not.

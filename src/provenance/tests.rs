@@ -72,6 +72,7 @@ fn told(plan: &Plan) -> Value {
     let parent = TaskImage {
         archive: Relayed {
             image_id: format!("sha256:{}", Digest::of(b"parent's configuration")),
+            config: Vec::new(),
             layers: vec![Packing::Plain],
             tags: Vec::new(),
             repositories: true,
