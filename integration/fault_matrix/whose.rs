@@ -10,7 +10,7 @@ use super::disk::Small;
 use super::dockerd::Dockerd;
 use super::registry::Registry;
 use super::{document, each, wanted};
-use crate::harness::{Finished, PROJECT, Repository, docker, docker_says, engine, path, podman_place, program};
+use crate::harness::{Finished, PROJECT, Repository, docker, docker_says, engine, path, place_of, program};
 
 const HEADING: &str = "| what fails | asked by | builder | exit | attempts | the error line |\n\
                        | --- | --- | --- | --- | --- | --- |";
@@ -84,7 +84,7 @@ impl Case {
             _ => format!("# syntax={image}\nFROM scratch\nCOPY Dockerfile /{name}\n"),
         };
         let repository = Repository::bare(&name, &dockerfile);
-        let place = if self.builder == "podman" { podman_place() } else { String::new() };
+        let place = if self.builder == "podman" { place_of("podman") } else { String::new() };
         let finished = dry_run(&repository, &place, self.builder);
         docker(&["rmi", &image]);
         let (exit, attempts) = self.end();
