@@ -27,7 +27,6 @@ fn run_against(asked: &'static str, program: impl FnOnce(String) -> Program) -> 
     });
     let mut most = 0;
     let finished = program(proxy.place()).finish_with(|id| {
-        // The last that is seen before the program ends is the most that it had.
         while let Some(kilobytes) = resident(id) {
             most = most.max(kilobytes);
             std::thread::sleep(Duration::from_millis(5));

@@ -432,10 +432,10 @@ pub(crate) struct Finished {
     pub(crate) stderr: String,
 }
 
-/// The most memory that a living process has had so far, in KiB.
+/// The memory that a living process has now, in KiB, without that of the files that it maps: a debug build's own file is large.
 pub(crate) fn resident(id: u32) -> Option<usize> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
 

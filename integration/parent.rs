@@ -441,7 +441,6 @@ fn memory_stays_flat_however_large_the_parent_is() {
     environment.insert("PARENT_TASK_ID".to_owned(), parent);
     let mut most = 0;
     let finished = program(["run"], environment).finish_with(|id| {
-        // The last that is seen before the program ends is the most that it had.
         while let Some(kilobytes) = resident(id) {
             most = most.max(kilobytes);
             std::thread::sleep(std::time::Duration::from_millis(5));

@@ -86,21 +86,12 @@ fn a_parent_is_of_the_same_architecture() {
     let (_, other) = own_and_other();
     parent.run().assert_succeeds();
     let dockerfile = "ARG DOCKER_IMAGE_PARENT\nFROM $DOCKER_IMAGE_PARENT\nENV TEST=arch-child\n";
-    let (context, hash) = Repository::bare("arch-child", dockerfile).context();
-    let decision = parent.taskcluster.create_task(Job::spec("arch-child"));
-    let artifact = "public/docker-contexts/arch-child.tar.gz";
-    parent.taskcluster.put_artifact(&decision.task_id, 0, artifact, "application/gzip", None, &context);
-    let refused = parent.run_with([
-        ("IMAGE_NAME", "arch-child"),
-        ("HASH", &hash),
-        ("CONTEXT_TASK_ID", &decision.task_id),
-        ("CONTEXT_PATH", artifact),
-        ("PARENT_TASK_ID", &parent.claim.task_id),
-        ("TARGET_ARCH", other),
-    ]);
+    let Job { taskcluster, claim, .. } = parent;
+    let child = Job::on(taskcluster, &Repository::bare("arch-child", dockerfile));
+    let refused = child.run_with([("PARENT_TASK_ID", &*claim.task_id), ("TARGET_ARCH", other)]);
     refused.assert_fails(20, &["the parent image is for", &format!("must be for {other} (TARGET_ARCH")]);
-    parent.assert_engine_is_clean();
-    crate::harness::assert_engine_is_clean("arch-child");
+    child.assert_engine_is_clean();
+    crate::harness::assert_engine_is_clean("arch-parent");
 }
 
 #[test]
