@@ -35,7 +35,7 @@ pub(super) struct Known {
     /// Regular expressions that hold for the whole of a case's name, and of a subject.
     cases: &'static str,
     subjects: &'static str,
-    /// Whether the cases are enough to tell, without the values: there are many.
+    /// Whether the cases are enough to tell, without the values: there are many, or somebody else decides.
     pub(super) everywhere: bool,
 }
 
@@ -163,11 +163,11 @@ pub(super) const DIFFERENCES: &[Known] = &[
     },
     Known {
         what: "finds a stage by an argument only where the Dockerfile names it as well.",
-        why: "buildah 1.28 looks for stages before it fills arguments in.",
+        why: "buildah 1.28 looks for stages before it fills arguments in, and asks a registry for the name: the exit code is 20 or 30, by what comes of that.",
         builders: &[Builder::Podman],
         cases: "from-arg-stage",
         subjects: "Exit code",
-        everywhere: false,
+        everywhere: true,
     },
     Known {
         what: "wants stages by the name that they were given, in the same letters.",

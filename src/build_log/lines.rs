@@ -45,19 +45,19 @@ impl LineBuffer {
         if self.partial.len() <= LONGEST_LINE {
             return;
         }
-        // More than a character, so that what was taken is more than a line.
-        let most = LONGEST_LINE + secrets::longest().max(8);
+        // And a character, within which nothing is cut.
+        let most = LONGEST_LINE + secrets::longest() + 4;
         while self.partial.len() > most {
             // Not within a character.
             let begins = |byte: &u8| byte & 0xc0 != 0x80;
             let end = (most - 3..=most).rev().find(|at| begins(&self.partial[*at])).unwrap_or(most);
             let rest = self.partial.split_off(end);
             let mut text = secrets::hide(&String::from_utf8_lossy(&self.partial)).into_owned();
-            let kept = text.split_off(text.floor_char_boundary(LONGEST_LINE));
-            // Where something was hidden, there can be room for more.
-            let waits = if kept.is_empty() { &text } else { &kept };
-            self.partial = [waits.as_bytes(), &rest].concat();
-            if !kept.is_empty() {
+            let kept =
+                if text.len() < end { None } else { Some(text.split_off(text.floor_char_boundary(LONGEST_LINE))) };
+            // Where something was hidden, there is room for more: what could be the beginning of a secret is at the end.
+            self.partial = [kept.as_ref().unwrap_or(&text).as_bytes(), &rest].concat();
+            if kept.is_some() {
                 lines.extend(line(&text));
             }
         }
@@ -94,6 +94,21 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_is_hidden_where_a_longer_one_in_the_same_line_was() {
+        let (long, short) = ("a-long-one-".repeat(20), "of-the-same-line-5");
+        secrets::add(&long);
+        secrets::add(short);
+        for before in (LONGEST_LINE - 300..LONGEST_LINE + 300).step_by(7) {
+            let text = format!("{}{long}{short}{}\n", ".".repeat(before), "-".repeat(600));
+            for step in [100, usize::MAX] {
+                let mut lines = LineBuffer::default();
+                let all: String = text.as_bytes().chunks(step).flat_map(|piece| lines.piece(piece)).collect();
+                assert!(!all.contains("of-the") && !all.contains("line-5"), "a part of it, after {before}");
+            }
+        }
+    }
+
+    #[test]
     fn a_control_sequence_uncovers_no_secret() {
         let secret = "d-of-the-control-sequence-7";
         secrets::add(secret);
@@ -114,7 +129,7 @@ mod tests {
         let told: Vec<_> = (0..100).flat_map(|_| lines.piece("…".repeat(10_000).as_bytes())).collect();
         assert_eq!(told.len(), 3_000_000 / LONGEST_LINE);
         assert!(told.iter().all(|line| line.len() > LONGEST_LINE - 3 && line.chars().all(|it| it == '…')));
-        assert!(lines.partial.len() <= LONGEST_LINE + secrets::longest().max(8));
+        assert!(lines.partial.len() <= LONGEST_LINE + secrets::longest() + 4);
     }
 
     #[test]
