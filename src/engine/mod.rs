@@ -48,7 +48,7 @@ use managed::Managed;
 pub use managed::{KEEPER, Keeping, KeepingError, ManagedError, keep as keep_managed};
 pub use output::{Step, Steps};
 pub use steps::StepConfigs;
-pub use storage::{StorageError, StoredImage, StoredLayer};
+pub use storage::{StorageError, Stored, StoredBlobs, StoredImage, StoredLayer};
 
 /// What the engine, or what it was asked to build, did wrong.
 #[derive(Debug, thiserror::Error)]
