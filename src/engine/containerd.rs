@@ -29,7 +29,7 @@ struct RootFs {
 
 impl Engine {
     /// Whether the engine keeps images in containerd's store.
-    async fn keeps_manifests(&self) -> bool {
+    pub(super) async fn keeps_manifests(&self) -> bool {
         self.kind == Kind::Docker && self.client.info().await.is_ok_and(|info| is_containerd(&info))
     }
 

@@ -41,6 +41,10 @@ impl Asked {
 /// The API version of Docker 18.09, the first with BuildKit for everybody.
 const FIRST_WITH_BUILDKIT: (u32, u32) = (1, 39);
 
+/// The API version of Docker 28.0. Before it, BuildKit never gets the context of a call where the engine keeps images in
+/// containerd's store (moby#47717; seen with 26.1).
+const FIRST_WITH_CONTEXTS: (u32, u32) = (1, 48);
+
 impl Engine {
     /// The builder for a `Dockerfile`.
     pub(in super::super) async fn builder(
@@ -55,7 +59,8 @@ impl Engine {
             Kind::Docker => ping(&self.place).await.map_err(|error| asking(error.into()))?,
             Kind::Podman => Ping::default(),
         };
-        let by_buildkit = by_buildkit(choice, self.kind, &said, &needs, !secrets.is_empty())?;
+        let missing = missing(&said, self.keeps_manifests().await);
+        let by_buildkit = by_buildkit(choice, self.kind, (&said, missing), &needs, !secrets.is_empty())?;
         let asked = Asked { by_buildkit, needs };
         if !by_buildkit {
             return Ok(Builder { session: None, asked });
@@ -65,11 +70,22 @@ impl Engine {
     }
 }
 
-/// Whether BuildKit builds.
+/// Why this Docker's BuildKit cannot build, and the way out, if it cannot.
+fn missing(said: &Ping, is_containerd: bool) -> Option<&'static str> {
+    match said.api? {
+        api if api < FIRST_WITH_BUILDKIT => Some("this Docker has none: update it to 18.09 or later"),
+        api if is_containerd && api < FIRST_WITH_CONTEXTS => Some(
+            "this Docker keeps images in containerd's store, and before version 28 its BuildKit gets no context then (moby#47717): update it, or turn the store off (in its daemon.json \"features\": {\"containerd-snapshotter\": false})",
+        ),
+        _ => None,
+    }
+}
+
+/// Whether BuildKit builds, by what Docker has said of it and why it cannot.
 fn by_buildkit(
     choice: BuilderChoice,
     kind: Kind,
-    said: &Ping,
+    (said, missing): (&Ping, Option<&str>),
     needs: &[Need],
     secrets: bool,
 ) -> Result<bool, EngineError> {
@@ -83,27 +99,26 @@ fn by_buildkit(
         }
         return Ok(false);
     }
-    let is_there = said.api.is_none_or(|api| api >= FIRST_WITH_BUILDKIT);
     let reason = needs.first().map(ToString::to_string).or(secrets.then(|| "a secret".to_owned()));
-    match choice {
-        BuilderChoice::Classic if secrets => {
+    match (choice, reason, missing) {
+        (BuilderChoice::Classic, ..) if secrets => {
             refused("secrets need BuildKit: leave --builder classic away, or the secrets".to_owned())
         }
-        BuilderChoice::Classic => Ok(false),
-        BuilderChoice::BuildKit if is_there => Ok(true),
-        BuilderChoice::BuildKit => {
-            refused("this Docker has no BuildKit: --builder buildkit needs 18.09 or later".to_owned())
+        (BuilderChoice::Classic, ..) => Ok(false),
+        (BuilderChoice::BuildKit, _, Some(missing)) => refused(format!("BuildKit is to build, and {missing}")),
+        (BuilderChoice::BuildKit, _, None) => Ok(true),
+        (BuilderChoice::Auto, Some(reason), Some(missing)) => {
+            refused(format!("{reason} needs BuildKit, and {missing}"))
         }
-        BuilderChoice::Auto => match reason {
-            Some(reason) if is_there => {
-                info!("BuildKit builds it, because of {reason}");
-                Ok(true)
-            }
-            Some(reason) => {
-                refused(format!("{reason} needs BuildKit, which Docker has since 18.09: update the engine"))
-            }
-            None => Ok(said.builds_with_buildkit && is_there),
-        },
+        (BuilderChoice::Auto, Some(reason), None) => {
+            info!("BuildKit builds it, because of {reason}");
+            Ok(true)
+        }
+        (BuilderChoice::Auto, None, Some(missing)) if said.builds_with_buildkit => {
+            info!("the classic builder builds it: {missing}");
+            Ok(false)
+        }
+        (BuilderChoice::Auto, None, _) => Ok(said.builds_with_buildkit),
     }
 }
 
@@ -142,6 +157,17 @@ mod tests {
     use super::*;
 
     fn docker(choice: BuilderChoice, said: &Ping, dockerfile: &str, secrets: bool) -> Result<bool, String> {
+        on_store(choice, said, dockerfile, secrets, false)
+    }
+
+    fn on_store(
+        choice: BuilderChoice,
+        said: &Ping,
+        dockerfile: &str,
+        secrets: bool,
+        is_containerd: bool,
+    ) -> Result<bool, String> {
+        let said = (said, missing(said, is_containerd));
         by_buildkit(choice, Kind::Docker, said, &needs(dockerfile), secrets).map_err(|error| error.to_string())
     }
 
@@ -177,8 +203,29 @@ mod tests {
         assert!(
             docker(BuilderChoice::Classic, &Ping::default(), "FROM a", true).unwrap_err().contains("--builder classic")
         );
-        let podman = |secrets| by_buildkit(BuilderChoice::BuildKit, Kind::Podman, &Ping::default(), &[], secrets);
+        let podman =
+            |secrets| by_buildkit(BuilderChoice::BuildKit, Kind::Podman, (&Ping::default(), None), &[], secrets);
         assert!(!podman(false).unwrap());
         assert!(podman(true).unwrap_err().to_string().contains("this engine is Podman"));
+    }
+
+    #[test]
+    fn buildkit_that_gets_no_context_is_not_asked() {
+        let (docker_26, docker_28) = (
+            Ping { api: Some((1, 45)), builds_with_buildkit: true },
+            Ping { api: Some((1, 48)), builds_with_buildkit: true },
+        );
+        let mount = "FROM a\nRUN --mount=type=cache x";
+        assert_eq!(on_store(BuilderChoice::Auto, &docker_26, "FROM a", false, true), Ok(false));
+        assert_eq!(on_store(BuilderChoice::Auto, &docker_26, mount, false, false), Ok(true));
+        for (choice, dockerfile, secrets) in [
+            (BuilderChoice::BuildKit, "FROM a", false),
+            (BuilderChoice::Auto, mount, false),
+            (BuilderChoice::Auto, "FROM a", true),
+        ] {
+            let refused = on_store(choice, &docker_26, dockerfile, secrets, true).unwrap_err();
+            assert!(refused.contains("moby#47717") && refused.contains("containerd-snapshotter"), "{refused}");
+            assert_eq!(on_store(choice, &docker_28, dockerfile, secrets, true), Ok(true), "{choice}");
+        }
     }
 }
