@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Finished, container_says, docker, docker_says, engine, engine_place, path, program};
+use crate::harness::{Builder, Finished, container_says, docker, docker_says, engine, engine_place, path, program};
 use crate::target_arch::{emulators, own_and_other};
 
 const SHELL: &str = "SHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
@@ -132,6 +132,27 @@ fn a_dockerfile_without_an_image_to_build_from_is_the_dockerfiles_fault() {
     run.finish().assert_succeeds();
 }
 
+/// Podman 4.3's service ends with it, and with it every build in it.
+#[test]
+fn a_stage_that_is_not_there_is_the_dockerfiles_fault() {
+    let Some(tree) = Tree::new("build-no-stage-") else { return };
+    let name = tree.name("x");
+    tree.child("y", "x", "");
+    let mut numbers = vec!["COPY --from=7"];
+    if Builder::is_podman() {
+        numbers.extend(["COPY --from=-1", "ADD --from=7"]);
+    }
+    for number in numbers {
+        tree.image("x", &format!("FROM @root:1\n{number} /a /b\n"));
+        tree.build(&[&name]).assert_fails(20, &[number]);
+        for dry_run in [name.as_str(), &tree.name("y")] {
+            let mut run = program(["run", "--dry-run", dry_run, "--parent", "build", "--output", "out"], []);
+            run.command.current_dir(tree.root.path());
+            run.finish().assert_fails(20, &[number]);
+        }
+    }
+}
+
 /// What a command in an image prints.
 fn run(tag: &str, command: &str) -> String {
     container_says(&[tag, "/bin/busybox", "sh", "-c", command])
@@ -237,7 +258,10 @@ fn the_context_is_the_one_that_a_task_would_get() {
     let kind = tree.write("kind.yml", &kind);
     let child = tree.name("child");
     let arguments = ["--kind", path(&kind), "--images-dir", "testing/docker", "--with-parents", &child];
-    let built = tree.built(&arguments);
+    let finished = tree.build(&[&arguments[..], &["--json"]].concat());
+    finished.assert_succeeds();
+    assert!(!finished.stderr.contains("VERSION"), "tasks build what is listed: {}", finished.stderr);
+    let built: Vec<Value> = serde_json::from_str(&finished.stdout).unwrap();
     assert_eq!(run(&tree.name("child:latest"), "cat /script /dropped /word"), "shared\nthere\nsaid");
     let directory = tree.root.path().join("testing/docker").join(&child);
     let hash = program(["hash", path(&directory), "--arg", "WORD=said"], []).finish();

@@ -24,7 +24,7 @@ const PLATFORM_ARGS: [&str; 8] = [
 pub struct Recipe {
     /// The images that it names, in order. Its own stages and `scratch` are none.
     pub references: Vec<Reference>,
-    /// A number in a `COPY --from` that no stage has which begins before it, and the instruction.
+    /// A number in a `COPY --from` that no stage has which begins before it, and the instruction. Podman reads it in `ADD` too.
     pub missing_stage: Option<(String, String)>,
     /// The first `FROM` that gives an engine nothing to build from.
     pub from_error: Option<FromError>,
@@ -122,7 +122,7 @@ impl Recipe {
         // Those whose value only the engine knows.
         let mut unknown: BTreeSet<_> = PLATFORM_ARGS.map(str::to_owned).into();
         let mut stages = BTreeSet::new();
-        let mut begun: u64 = 0;
+        let mut begun = 0;
         for instruction in instructions.executed() {
             let Arguments { flags, words } = instruction.arguments(escape);
             match instruction.keyword.as_str() {
@@ -154,14 +154,15 @@ impl Recipe {
                     }
                     stages.extend(instruction.stage(escape).name);
                 }
-                "COPY" => {
-                    recipe.add_flags(By::Copy, &flags, "--from=", &stages);
+                keyword @ ("COPY" | "ADD") => {
+                    if keyword == "COPY" {
+                        recipe.add_flags(By::Copy, &flags, "--from=", &stages);
+                    }
                     let from = flags.iter().find_map(|flag| flag.strip_prefix("--from="));
                     // The stage that it stands in is none to copy from.
-                    if let Some(missing) =
-                        from.filter(|it| it.parse::<u64>().is_ok_and(|stage| stage >= begun.saturating_sub(1)))
-                    {
-                        let shown = || (missing.to_owned(), format!("COPY {}", instruction.rest));
+                    let comes_before = |stage: i64| (0..begun - 1).contains(&stage);
+                    if let Some(missing) = from.filter(|it| it.parse().is_ok_and(|stage| !comes_before(stage))) {
+                        let shown = || (missing.to_owned(), format!("{keyword} {}", instruction.rest));
                         recipe.missing_stage.get_or_insert_with(shown);
                     }
                 }
@@ -293,6 +294,10 @@ mod tests {
         assert_eq!(missing("FROM a\nFROM b\nCOPY --from=0 /a /b\nFROM c\nCOPY --chown=1 --from=1 /a /b\n"), None);
         assert_eq!(missing("FROM a\nFROM b\nCOPY --from=1 /a /b\n").as_deref(), Some("1"));
         assert_eq!(missing("FROM a\nCOPY --from=7 /a /b\nCOPY --from=8 /a /b\n").as_deref(), Some("7"));
+        for none in ["COPY --from=-1 /a /b", "COPY --from=+1 /a /b", "ADD --from=7 /a /b"] {
+            let recipe = Recipe::read(&format!("FROM a\n{none}\n"), &BTreeMap::new());
+            assert_eq!(recipe.missing_stage.unwrap().1, none);
+        }
         assert_eq!(missing("FROM a\nCOPY --from=image7 /a /b\nCOPY --from=$X /a /b\nCOPY a --from=9\n"), None);
     }
 

@@ -14,11 +14,10 @@ use super::buildkit::{Asked, Builder, Progress};
 use super::messages::AnswerError;
 use super::output::{Origin, Output, Said, Steps, is_about_our_args};
 use super::sending::noting_the_end;
-use super::{BuildFailure, Engine, EngineError, Kind, managed, stages};
+use super::{Engine, EngineError, Kind, managed, stages};
 use crate::build_log::BuildLog;
 use crate::build_secrets::BuildSecrets;
 use crate::context::for_engine::{BuiltBy, ForEngine};
-use crate::dockerfile::base_images::Recipe;
 use crate::plan::BuildPlan;
 use crate::retry::{Policy, retry};
 use crate::secrets as hidden;
@@ -77,7 +76,6 @@ impl Engine {
         hidden::add_args(&plan.args);
         hidden::add_build_secrets(secrets);
         let dockerfile = context.dockerfile();
-        self.spare_podman(&dockerfile, plan)?;
         let platform = self.platform(plan.target_arch, &dockerfile).await?;
         let builder = self.builder(self.choice(plan.builder, platform.is_some()), &dockerfile, secrets).await?;
         let (traces, goes_on) = (self.traces.clone(), builder.session.is_none());
@@ -150,15 +148,6 @@ impl Engine {
             (Kind::Docker, None) => BuiltBy::Classic,
             (Kind::Docker, Some(_)) => BuiltBy::BuildKit,
         }
-    }
-
-    /// Podman 4.3 looks for a stage by its number without counting the stages: its whole service ends, and with it every
-    /// build in it.
-    fn spare_podman(&self, dockerfile: &str, plan: &BuildPlan) -> Result<(), EngineError> {
-        let missing = Recipe::read(dockerfile, &plan.args).missing_stage.filter(|_| self.kind == Kind::Podman);
-        let Some((stage, instruction)) = missing else { return Ok(()) };
-        let message = format!("{instruction}: no stage {stage} comes before it; stages are counted from 0");
-        Err(EngineError::Build(Box::new(BuildFailure::of_a_dockerfile(message))))
     }
 
     /// Reads a build's answer to its end.

@@ -1,13 +1,16 @@
 //! Which of an engine's builders is asked for, by what was asked of us, what the engine has, and what the `Dockerfile`
 //! needs; and the words for a `Dockerfile` that asked the wrong one.
 
+use std::collections::BTreeMap;
+
 use tracing::info;
 
 use super::super::connection::{Ping, ping};
-use super::super::{Engine, EngineError, Kind, Step};
+use super::super::{BuildFailure, Engine, EngineError, Kind, Step};
 use super::session::Session;
 use crate::build_secrets::BuildSecrets;
 use crate::builder::BuilderChoice;
+use crate::dockerfile::base_images::Recipe;
 use crate::dockerfile::builder_features::{Need, needs};
 
 /// A builder, ready to be asked.
@@ -46,7 +49,7 @@ const FIRST_WITH_BUILDKIT: (u32, u32) = (1, 39);
 const FIRST_WITH_CONTEXTS: (u32, u32) = (1, 48);
 
 impl Engine {
-    /// The builder for a `Dockerfile`.
+    /// The builder for a `Dockerfile`; an error where that would end the engine. Nothing is built without a builder.
     pub(in super::super) async fn builder(
         &self,
         choice: BuilderChoice,
@@ -57,7 +60,7 @@ impl Engine {
         let asking = |source| EngineError::Trouble { doing: "asking for its builder".to_owned(), source };
         let said = match self.kind {
             Kind::Docker => ping(&self.place).await.map_err(|error| asking(error.into()))?,
-            Kind::Podman => Ping::default(),
+            Kind::Podman => spare_podman(dockerfile).map(|()| Ping::default())?,
         };
         let missing = missing(&said, self.keeps_manifests().await);
         let by_buildkit = by_buildkit(choice, self.kind, (&said, missing), &needs, !secrets.is_empty())?;
@@ -79,6 +82,15 @@ fn missing(said: &Ping, is_containerd: bool) -> Option<&'static str> {
         ),
         _ => None,
     }
+}
+
+/// Podman 4.3 looks for a stage by its number without counting the stages: its whole service ends, and with it every build
+/// in it.
+fn spare_podman(dockerfile: &str) -> Result<(), EngineError> {
+    // Arguments make no stage.
+    let Some((stage, instruction)) = Recipe::read(dockerfile, &BTreeMap::new()).missing_stage else { return Ok(()) };
+    let message = format!("{instruction}: no stage {stage} comes before it; stages are counted from 0");
+    Err(EngineError::Build(Box::new(BuildFailure::of_a_dockerfile(message))))
 }
 
 /// Whether BuildKit builds, by what Docker has said of it and why it cannot.
