@@ -309,9 +309,13 @@ fn a_killed_run_leaves_no_container() {
     };
     let ended = run().kill_when(|said| said.contains("exporting the image's files as one layer"));
     assert_eq!(ended, None, "it was over before it was killed");
-    let left = std::fs::read_dir(work.path()).unwrap().map(|folder| folder.unwrap().path().join("journal"));
-    let journal: String = left.map(|journal| std::fs::read_to_string(journal).unwrap()).collect();
-    assert!(journal.contains("{\"container\":\"image-worker-squash-"), "{journal}");
+    let volumes = docker_says(&["volume", "ls", "--quiet", "--filter", "label=image-worker.record"]);
+    let record = ["volume", "inspect", "--format", "{{index .Labels \"image-worker.record\"}}"];
+    let records: String = volumes
+        .lines()
+        .map(|volume| String::from_utf8(docker(&[&record[..], &[volume]].concat()).stdout).unwrap())
+        .collect();
+    assert!(records.contains("{\"container\":\"image-worker-squash-"), "{records}");
     let again = run().finish();
     again.assert_succeeds();
     job.assert_engine_is_clean();

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use tracing::info;
 
-use super::{About, Engine, EngineError, Kind, Traces};
+use super::traces::Traces;
+use super::{About, Engine, EngineError, Kind};
 use crate::config::{EngineChoice, EngineConfig};
 
 /// bollard's timeout runs until an answer's headers come. A build sends none before the whole context is

@@ -2,6 +2,8 @@
 //! they come, and connections that change their protocol. What goes over them is for `messages` and for BuildKit's session.
 
 use std::io;
+use std::net::Shutdown;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http_body_util::Empty;
 use hyper::body::{Body, Bytes, Incoming};
@@ -12,6 +14,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tracing::debug;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +46,42 @@ pub(super) struct Ping {
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
+type Close = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
+/// Closes the sending half of the connection that a request went over.
+#[derive(Clone, Default)]
+pub(super) struct Closing(Arc<Mutex<Half>>);
+
+#[derive(Default)]
+struct Half {
+    is_closed: bool,
+    close: Option<Close>,
+}
+
+impl Closing {
+    /// What comes can still be read.
+    pub(super) fn close(&self) {
+        let mut half = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        half.is_closed = true;
+        if let Some(Err(error)) = half.close.take().map(|close| close()) {
+            debug!("the connection to the engine cannot be closed: {error}");
+        }
+    }
+
+    fn connected(&self, close: Close) {
+        let mut half = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        half.close = Some(close);
+        let is_closed = half.is_closed;
+        drop(half);
+        if is_closed {
+            self.close();
+        }
+    }
+}
+
 /// Asks the engine at `place` whether it is there.
 pub(super) async fn ping(place: &str) -> Result<Ping, ConnectionError> {
-    let answer = ask(place, request(Method::GET, "/_ping", &[], Empty::<Bytes>::new())?).await?;
+    let answer = ask(place, request(Method::GET, "/_ping", &[], Empty::<Bytes>::new())?, &Closing::default()).await?;
     let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
     let api = header("api-version").and_then(|version| version.split_once('.'));
     let api = api.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
@@ -57,7 +93,7 @@ pub(super) async fn upgrade(place: &str, path: &str, headers: &[(&str, String)])
     let mut request = request(Method::POST, path, headers, Empty::<Bytes>::new())?;
     let changes = [(CONNECTION, "Upgrade"), (UPGRADE, "h2c")];
     request.headers_mut().extend(changes.map(|(name, value)| (name, hyper::header::HeaderValue::from_static(value))));
-    let answer = ask(place, request).await?;
+    let answer = ask(place, request, &Closing::default()).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(ConnectionError::Refused(path.to_owned(), answer.status()));
     }
@@ -85,18 +121,30 @@ pub(super) fn request<B>(
 }
 
 /// Sends a request, and waits for the head of its answer. The connection ends when the answer is dropped.
-pub(super) async fn ask<B>(place: &str, request: Request<B>) -> Result<Response<Incoming>, ConnectionError>
+pub(super) async fn ask<B>(
+    place: &str,
+    request: Request<B>,
+    closing: &Closing,
+) -> Result<Response<Incoming>, ConnectionError>
 where
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let closed = |error| ConnectionError::Closed(place.to_owned(), error);
     let broken = |error| ConnectionError::Broken(place.to_owned(), error);
-    let socket: Box<dyn Socket> = if let Some(path) = place.strip_prefix("unix://") {
-        Box::new(UnixStream::connect(path).await.map_err(closed)?)
+    // What is closed is the connection, however many descriptors it has.
+    let (socket, close): (Box<dyn Socket>, Close) = if let Some(path) = place.strip_prefix("unix://") {
+        let socket = UnixStream::connect(path).await.and_then(UnixStream::into_std).map_err(closed)?;
+        let other = socket.try_clone().map_err(closed)?;
+        let socket = UnixStream::from_std(socket).map_err(closed)?;
+        (Box::new(socket), Box::new(move || other.shutdown(Shutdown::Write)))
     } else {
         let address = place.trim_start_matches("tcp://").trim_start_matches("http://").trim_end_matches('/');
-        Box::new(TcpStream::connect(address).await.map_err(closed)?)
+        let socket = TcpStream::connect(address).await.and_then(TcpStream::into_std).map_err(closed)?;
+        let other = socket.try_clone().map_err(closed)?;
+        let socket = TcpStream::from_std(socket).map_err(closed)?;
+        (Box::new(socket), Box::new(move || other.shutdown(Shutdown::Write)))
     };
+    closing.connected(close);
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
     // It ends with the answer, or with the connection that the answer has become.
     tokio::spawn(connection.with_upgrades());

@@ -9,8 +9,9 @@ use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 use futures_util::{Stream, StreamExt};
 use tokio_util::bytes::Bytes;
 
+use super::descent::is_none;
 use super::fault::is_own_trouble;
-use super::left::is_nameless;
+use super::left::Fact;
 use super::messages::{AnswerError, Question, messages, of_an_archive};
 use super::sending::noting_the_end;
 use super::{Engine, EngineError};
@@ -27,7 +28,7 @@ impl Engine {
         tag: &str,
     ) -> Result<String, EngineError> {
         let before = self.images().await;
-        self.traces.load_begins(tag);
+        self.traces.add(Fact::Load(tag.to_owned())).await;
         self.load_after(before, archive, tag).await
     }
 
@@ -41,7 +42,7 @@ impl Engine {
     ) -> Result<String, EngineError> {
         let before = self.images().await;
         let is_new = |id: &&String| before.iter().all(|image| !same(&image.id, id));
-        self.traces.cache_begins(tag, steps.iter().filter(is_new).cloned().collect());
+        self.traces.add(Fact::Cache(tag.to_owned(), steps.iter().filter(is_new).cloned().collect())).await;
         self.load_after(before, archive, tag).await
     }
 
@@ -51,9 +52,16 @@ impl Engine {
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         tag: &str,
     ) -> Result<String, EngineError> {
+        // It may be among what is removed.
+        self.wait_for_sweeps().await;
         let loaded = self.send(archive, tag).await;
+        let is_nameless = |image: &ImageSummary| image.repo_tags.iter().all(|name| is_none(name));
         let had = |id: &String| before.iter().any(|image| image.id == *id && is_nameless(image));
-        self.traces.load_ends(tag, loaded.as_ref().is_ok_and(had));
+        // An image that was there before without a name would go with the name that we gave it.
+        let was_nameless = loaded.as_ref().is_ok_and(had);
+        let is_new = |id: &&String| before.iter().all(|image| !same(&image.id, id));
+        let made = loaded.as_ref().ok().filter(is_new).cloned();
+        self.traces.add(Fact::Loaded { tag: tag.to_owned(), was_nameless, made }).await;
         loaded
     }
 
@@ -73,7 +81,8 @@ impl Engine {
         // The image has a name besides this one: only the name goes.
         let options = RemoveImageOptions { force: false, noprune: true, ..RemoveImageOptions::default() };
         self.client.remove_image(loaded, Some(options), None).await.map_err(trouble)?;
-        self.traces.forget_tag(loaded);
+        // The name is not there any more.
+        self.traces.add(Fact::Loaded { tag: loaded.to_owned(), was_nameless: true, made: None }).await;
         Ok(before)
     }
 
@@ -83,7 +92,7 @@ impl Engine {
         tag: &str,
     ) -> Result<String, EngineError> {
         let (traces, name) = (self.traces.clone(), tag.to_owned());
-        let body = bollard::body_try_stream(noting_the_end(archive, move || traces.load_is_sent(&name)));
+        let body = bollard::body_try_stream(noting_the_end(archive, async move |_| traces.add(Fact::Sent(name)).await));
         let question =
             Question { path: "/images/load".to_owned(), query: [("quiet", "true")], headers: of_an_archive(), body };
         let mut answer = std::pin::pin!(messages::<BuildInfo, _, _>(&self.place, question));

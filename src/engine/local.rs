@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use tracing::info;
 
 use super::build::DOING;
+use super::connection::Closing;
 use super::{Engine, EngineError, keep};
 use crate::build_log::BuildLog;
 use crate::build_secrets::BuildSecrets;
@@ -99,7 +100,7 @@ impl Engine {
         };
         secrets::add_args(&build.plan.args);
         secrets::add_build_secrets(&build.secrets);
-        let answer = self.ask_for_build(&builder, options, body);
+        let answer = self.ask_for_build(&builder, options, body, Closing::default());
         Ok(self.follow(answer, &builder.asked, log).await?.0)
     }
 

@@ -16,7 +16,7 @@ use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tokio_util::io::StreamReader;
 
 use super::buildkit::Builder;
-use super::connection::{ConnectionError, ask, request};
+use super::connection::{Closing, ConnectionError, ask, request};
 use super::{Engine, managed};
 
 /// The longest message that is taken, in MiB. Real ones are far below 1 MiB: engines send a command's output in pieces of
@@ -77,12 +77,13 @@ pub(super) fn of_an_archive() -> Vec<(&'static str, String)> {
 }
 
 impl Engine {
-    /// Asks a builder for a build.
+    /// Asks a builder for a build, over a connection that can be closed in one direction.
     pub(super) fn ask_for_build<B>(
         &self,
         builder: &Builder,
         mut options: BuildImageOptions,
         context: B,
+        closing: Closing,
     ) -> impl Stream<Item = Result<BuildInfo, AnswerError>> + use<B>
     where
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
@@ -92,17 +93,28 @@ impl Engine {
             options.session = Some(session.id().to_owned());
         }
         let path = if self.managed.is_some() { managed::BUILD } else { "/build" };
-        messages(
-            &self.place,
-            Question { path: path.to_owned(), query: options, headers: of_an_archive(), body: context },
-        )
+        let path = path.to_owned();
+        messages_over(&self.place, Question { path, query: options, headers: of_an_archive(), body: context }, closing)
     }
 }
 
 /// The messages of an answer. One that tells of a failure is an error, and the last.
 pub(super) fn messages<T, Q, B>(
     place: &str,
+    question: Question<Q, B>,
+) -> impl Stream<Item = Result<T, AnswerError>> + use<T, Q, B>
+where
+    T: DeserializeOwned,
+    Q: Serialize,
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    messages_over(place, question, Closing::default())
+}
+
+fn messages_over<T, Q, B>(
+    place: &str,
     Question { path, query, headers, body }: Question<Q, B>,
+    closing: Closing,
 ) -> impl Stream<Item = Result<T, AnswerError>> + use<T, Q, B>
 where
     T: DeserializeOwned,
@@ -113,7 +125,7 @@ where
     let answer = async move {
         let join = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{join}{}", serde_urlencoded::to_string(query)?);
-        let answer = ask(&place, request(Method::POST, &path, &headers, body)?).await?;
+        let answer = ask(&place, request(Method::POST, &path, &headers, body)?, &closing).await?;
         if answer.status().is_success() { Ok(lines(answer.into_body())) } else { Err(refusal(answer).await) }
     };
     futures_util::stream::once(answer)

@@ -19,7 +19,8 @@ use bollard::Docker;
 use tracing::{debug, info, warn};
 
 use super::connect;
-use super::{About, Engine, EngineError, Kind, Traces};
+use super::traces::Traces;
+use super::{About, Engine, EngineError, Kind};
 use crate::config::{EngineConfig, Podman};
 use folder::{Driver, Folder};
 

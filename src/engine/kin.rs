@@ -1,0 +1,185 @@
+//! Asking the engine for what `descent` decides by: its images, what they were made from and by, and the bases of a build.
+
+use std::collections::BTreeMap;
+
+use bollard::errors::Error;
+use bollard::models::{ImageInspect, ImageSummary};
+use bollard::query_parameters::ListImagesOptions;
+use tracing::warn;
+
+use super::clean::patience::{BRIEFLY, RemovalError};
+use super::descent::{Build, BuiltStage, Candidate, Descent, Root, is_id, is_named};
+use super::left::Begun;
+use super::{Engine, Kind};
+use crate::dockerfile::stages::{self, Base};
+use crate::retry::retry;
+
+impl Engine {
+    /// Writes down what is to be known of a build before it begins; without a `Dockerfile`, of one that makes no images of steps.
+    pub(super) async fn begin(&self, tag: &str, dockerfile: Option<&str>, args: &BTreeMap<String, String>) -> Begun {
+        loop {
+            let begun = match dockerfile {
+                Some(dockerfile) => self.begun(tag, dockerfile, args).await,
+                None => Begun { tag: tag.to_owned(), ..Begun::default() },
+            };
+            self.traces.build_begins(begun.clone()).await;
+            // What was there before may not be there any more.
+            if !self.wait_for_sweeps().await {
+                return begun;
+            }
+        }
+    }
+
+    async fn begun(&self, tag: &str, dockerfile: &str, args: &BTreeMap<String, String>) -> Begun {
+        let mut stages = stages::read(dockerfile, args);
+        for stage in &mut stages {
+            if let Base::Image(name) = &stage.base
+                && let Ok(Some(id)) = self.base_image(name).await.map(|image| image?.id)
+            {
+                // By the next start it may have lost its name.
+                stage.base = Base::Image(id);
+            }
+        }
+        let before = match self.all_images().await {
+            Ok(images) => images.into_iter().map(|image| image.id).collect(),
+            Err(error) => {
+                // Who does not know what was there takes nothing for its own.
+                warn!("the engine does not list its images, so what the build leaves in it stays there: {error}");
+                stages.clear();
+                Vec::new()
+            }
+        };
+        Begun { tag: tag.to_owned(), stages, before }
+    }
+
+    /// The images that come from a build, of which the engine has told these. `runs` builds of the same can have made some.
+    pub(super) async fn descent(&self, begun: &Begun, told: &[String], runs: usize) -> Result<Descent, RemovalError> {
+        let (stages, shells) = self.built_stages(begun).await?;
+        let last = stages.len().saturating_sub(1);
+        let told = told.iter().enumerate();
+        // Podman tells the last one only.
+        let told =
+            told.map(|(number, id)| (if self.kind == Kind::Podman { last } else { number }, id.clone())).collect();
+        let before = begun.before.iter().cloned().collect();
+        let build = Build { tag: begun.tag.clone(), stages, before, told, shells, runs };
+        let candidates = self.candidates(&build).await?;
+        Ok(build.descent(&candidates))
+    }
+
+    /// The images of a build's steps, also those that were there before it.
+    pub(super) async fn steps_of(&self, begun: &Begun, told: &[String]) -> Vec<String> {
+        let everything = Begun { before: Vec::new(), ..begun.clone() };
+        self.descent(&everything, told, 1).await.map(|descent| descent.ids).unwrap_or_default()
+    }
+
+    async fn built_stages(&self, begun: &Begun) -> Result<(Vec<BuiltStage>, Vec<String>), RemovalError> {
+        let (mut stages, mut shells) = (Vec::new(), Vec::new());
+        for stage in &begun.stages {
+            let mut steps = Vec::new();
+            let root = match &stage.base {
+                Base::Scratch => Root::Image(String::new()),
+                Base::Stage(stage) => Root::Stage(*stage),
+                Base::Unknown => Root::Unknown,
+                Base::Image(name) => match self.base_image(name).await.map_err(RemovalError::Engine)? {
+                    Some(ImageInspect { id: Some(id), config, .. }) => {
+                        let config = config.unwrap_or_default();
+                        shells.extend(config.shell.map(|words| words.join(" ")));
+                        steps.extend(config.on_build.unwrap_or_default());
+                        Root::Image(id)
+                    }
+                    _ => Root::Unknown,
+                },
+            };
+            steps.extend(stage.steps.iter().cloned());
+            stages.push(BuiltStage { root, steps });
+        }
+        Ok((stages, shells))
+    }
+
+    /// An image that a `Dockerfile` names.
+    async fn base_image(&self, name: &str) -> Result<Option<ImageInspect>, Error> {
+        // What was loaded into Podman, or built there, has its name below this one.
+        let local = (self.kind == Kind::Podman).then(|| format!("localhost/{name}"));
+        for name in [Some(name.to_owned()), local].into_iter().flatten() {
+            match self.inspect(&name).await {
+                Ok(image) => return Ok(Some(image)),
+                Err(Error::DockerResponseServerError { status_code: 400 | 404, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// All images that can be of a build, as far as they are on top of each other, of its bases or of what was told.
+    async fn candidates(&self, build: &Build) -> Result<Vec<Candidate>, RemovalError> {
+        let images = self.all_images().await?;
+        let mut candidates: Vec<_> = images.iter().map(candidate).filter(|it| build.is_candidate(it)).collect();
+        if self.kind == Kind::Docker {
+            let roots = build.stages.iter().filter_map(|stage| match &stage.root {
+                Root::Image(id) => Some(id.clone()),
+                Root::Stage(_) | Root::Unknown => None,
+            });
+            let roots: Vec<_> = roots.collect();
+            // Only those are asked for what made them.
+            candidates = on_top_of(&roots, candidates, build);
+        }
+        for image in &mut candidates {
+            let Some((made_by, comment)) = self.history(&image.id).await? else { continue };
+            image.made_by = made_by;
+            if let (Kind::Podman, Some(parent)) = (self.kind, comment.strip_prefix("FROM ")) {
+                // Its list knows layers only, and some steps make none.
+                let named = images.iter().find(|it| it.repo_tags.iter().any(|name| is_named(name, parent)));
+                image.parent = named.map_or(parent.to_owned(), |image| image.id.clone());
+            }
+        }
+        Ok(candidates)
+    }
+
+    /// What made an image, and what the engine notes besides, in the engine's words; none if it is gone.
+    async fn history(&self, id: &str) -> Result<Option<(String, String)>, RemovalError> {
+        let asking = || async { self.client.image_history(id).await.map_err(RemovalError::Engine) };
+        match retry("looking at an image", BRIEFLY, asking).await {
+            Ok(history) => Ok(history.into_iter().next().map(|layer| (layer.created_by, layer.comment))),
+            // Another build's, which has removed it since it was listed.
+            Err(error) if error.status() == Some(404) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All images that the engine has. For knowing what was there before us: of an engine that does not tell, nothing is.
+    pub(super) async fn images(&self) -> Vec<ImageSummary> {
+        self.all_images().await.unwrap_or_default()
+    }
+
+    async fn all_images(&self) -> Result<Vec<ImageSummary>, RemovalError> {
+        // Docker fails to list images while others remove some.
+        retry("listing the images", BRIEFLY, || async {
+            let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };
+            self.client.list_images(Some(options)).await.map_err(RemovalError::Engine)
+        })
+        .await
+    }
+}
+
+fn candidate(image: &ImageSummary) -> Candidate {
+    let (id, names, parent) = (image.id.clone(), image.repo_tags.clone(), image.parent_id.clone());
+    Candidate { id, names, parent, made_by: String::new() }
+}
+
+/// The images that are on top of these, and those that were told with what is below them.
+fn on_top_of(roots: &[String], mut rest: Vec<Candidate>, build: &Build) -> Vec<Candidate> {
+    let mut found: Vec<Candidate> = Vec::new();
+    loop {
+        let is_found = |image: &Candidate| {
+            build.told.iter().any(|(_, id)| is_id(&image.id, id))
+                || roots.contains(&image.parent)
+                || found.iter().any(|it| it.id == image.parent || it.parent == image.id)
+        };
+        let (new, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(is_found);
+        if new.is_empty() {
+            return found;
+        }
+        found.extend(new);
+        rest = others;
+    }
+}
