@@ -16,7 +16,7 @@ use super::records::{self, Recorded};
 use super::{Engine, Kind};
 use crate::retry::retry;
 pub use after_kill::Waiting;
-use patience::{BRIEFLY, LETTING_GO, QUIET, RemovalError, UNPACKING};
+use patience::{BRIEFLY, LETTING_GO, QUIET, RemovalError, unpacking_of};
 
 /// How long the removing may take. Nothing interrupts it, and an engine that hangs would keep the program for ever: after
 /// a signal too. Enough for the images of a large build on a slow disk.
@@ -77,7 +77,7 @@ impl Engine {
                 }
             };
             let left = self.traces.take_left();
-            self.remove_all(&left, left.to_remove(), Whose::Ours, end).await && known
+            self.remove_all(&left, Whose::Ours, end).await && known
         };
         if within(limit, cleaning, Whose::Ours).await {
             self.traces.forget().await;
@@ -132,7 +132,8 @@ impl Engine {
     }
 
     /// Whether nothing is left that another try could remove.
-    async fn remove_all(&self, left: &Left, names: Vec<String>, whose: Whose, end: End) -> bool {
+    async fn remove_all(&self, left: &Left, whose: Whose, end: End) -> bool {
+        let names = left.to_remove();
         let (mut removed, mut done) = (0, true);
         for container in &left.containers {
             done &= self.remove_container(container).await;
@@ -165,15 +166,15 @@ impl Engine {
     async fn remove_patiently(&self, name: &str, left: &Left, whose: Whose, end: End) -> Result<(), RemovalError> {
         // An engine goes on with a removal that a killed run had asked for. What is below a kept image stays in use.
         let is_let_go_of = end == End::CutShort || (whose == Whose::OfAKilledRun && !left.keeps());
-        let unpacking = left.is_unpacking(name);
+        let unpacking = left.unpacks(name);
         let patience = match (unpacking, is_let_go_of) {
-            (true, _) => UNPACKING,
-            (false, true) => LETTING_GO,
-            (false, false) => BRIEFLY,
+            (Some(bytes), _) => unpacking_of(bytes),
+            (None, true) => LETTING_GO,
+            (None, false) => BRIEFLY,
         };
         let removing = retry("removing an image", patience, || async {
             self.remove(name, false).await.map_err(|error| match error.status() {
-                Some(404) if unpacking => RemovalError::NotYet,
+                Some(404) if unpacking.is_some() => RemovalError::NotYet,
                 Some(409) if !is_let_go_of => RemovalError::Used,
                 _ => error,
             })

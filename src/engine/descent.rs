@@ -90,7 +90,7 @@ impl Build {
         !self.before.contains(&image.id) && image.names.iter().all(|name| is_none(name) || is_named(name, &self.tag))
     }
 
-    /// The images that come from this build.
+    /// The images that come from this build; `images` are all that the engine has.
     #[must_use]
     pub fn descent(&self, images: &[Candidate]) -> Descent {
         let candidates: Vec<_> = images.iter().filter(|image| self.is_candidate(image)).collect();
@@ -99,8 +99,11 @@ impl Build {
             let steps = self.stages.get(*stage).map_or(0, |stage| stage.steps.len());
             let mut at = id.as_str();
             for _ in 0..steps {
-                let Some(image) = candidates.iter().find(|image| is_id(&image.id, at)) else { break };
-                ours.insert(&image.id);
+                let Some(image) = images.iter().find(|image| is_id(&image.id, at)) else { break };
+                // What is built can be an image that was there, which an engine puts on top of steps that it restores.
+                if self.is_candidate(image) {
+                    ours.insert(&image.id);
+                }
                 at = &image.parent;
             }
         }

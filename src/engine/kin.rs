@@ -1,6 +1,6 @@
 //! Asking the engine for what `descent` decides by: its images, what they were made from and by, and the bases of a build.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bollard::errors::Error;
 use bollard::models::{ImageInspect, ImageSummary};
@@ -8,7 +8,7 @@ use bollard::query_parameters::ListImagesOptions;
 use tracing::warn;
 
 use super::clean::patience::{BRIEFLY, RemovalError};
-use super::descent::{Build, BuiltStage, Candidate, Descent, Root, is_id, is_named};
+use super::descent::{Build, BuiltStage, Candidate, Descent, Root, is_named};
 use super::left::Begun;
 use super::{Engine, Kind};
 use crate::dockerfile::stages::{self, Base};
@@ -110,20 +110,18 @@ impl Engine {
         Ok(None)
     }
 
-    /// All images that can be of a build, as far as they are on top of each other, of its bases or of what was told.
+    /// All images, with what made those that can be of a build.
     async fn candidates(&self, build: &Build) -> Result<Vec<Candidate>, RemovalError> {
         let images = self.all_images().await?;
-        let mut candidates: Vec<_> = images.iter().map(candidate).filter(|it| build.is_candidate(it)).collect();
-        if self.kind == Kind::Docker {
-            let roots = build.stages.iter().filter_map(|stage| match &stage.root {
-                Root::Image(id) => Some(id.clone()),
-                Root::Stage(_) | Root::Unknown => None,
-            });
-            let roots: Vec<_> = roots.collect();
-            // Only those are asked for what made them.
-            candidates = on_top_of(&roots, candidates, build);
-        }
+        let mut candidates: Vec<_> = images.iter().map(candidate).collect();
+        let asked = match self.kind {
+            Kind::Docker => on_top_of_bases(&candidates, build),
+            Kind::Podman => candidates.iter().map(|image| image.id.clone()).collect(),
+        };
         for image in &mut candidates {
+            if !build.is_candidate(image) || !asked.contains(&image.id) {
+                continue;
+            }
             let Some((made_by, comment)) = self.history(&image.id).await? else { continue };
             image.made_by = made_by;
             if let (Kind::Podman, Some(parent)) = (self.kind, comment.strip_prefix("FROM ")) {
@@ -166,20 +164,21 @@ fn candidate(image: &ImageSummary) -> Candidate {
     Candidate { id, names, parent, made_by: String::new() }
 }
 
-/// The images that are on top of these, and those that were told with what is below them.
-fn on_top_of(roots: &[String], mut rest: Vec<Candidate>, build: &Build) -> Vec<Candidate> {
-    let mut found: Vec<Candidate> = Vec::new();
+/// The ids of images that can be a build's, on top of its bases.
+fn on_top_of_bases(images: &[Candidate], build: &Build) -> HashSet<String> {
+    let roots = build.stages.iter().filter_map(|stage| match &stage.root {
+        Root::Image(id) => Some(id.as_str()),
+        Root::Stage(_) | Root::Unknown => None,
+    });
+    let mut below: HashSet<&str> = roots.collect();
+    let mut found = HashSet::new();
     loop {
-        let is_found = |image: &Candidate| {
-            build.told.iter().any(|(_, id)| is_id(&image.id, id))
-                || roots.contains(&image.parent)
-                || found.iter().any(|it| it.id == image.parent || it.parent == image.id)
-        };
-        let (new, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(is_found);
+        let is_new = |image: &&Candidate| below.contains(image.parent.as_str()) && build.is_candidate(image);
+        let new: Vec<_> = images.iter().filter(is_new).filter(|image| !found.contains(&image.id)).collect();
         if new.is_empty() {
             return found;
         }
-        found.extend(new);
-        rest = others;
+        found.extend(new.iter().map(|image| image.id.clone()));
+        below.extend(new.iter().map(|image| image.id.as_str()));
     }
 }

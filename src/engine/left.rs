@@ -21,8 +21,8 @@ pub(super) enum Fact {
     /// The same, of an image that steps are taken from, with the ids of those of its steps' images that were not there: its
     /// layers can be below those of what is built.
     Cache(String, Vec<String>),
-    /// The engine has all of that archive, or is about to: from then on it goes on by itself.
-    Sent(String),
+    /// The engine has all of that archive, or is about to, so many bytes: from then on it goes on by itself.
+    Sent(String, u64),
     /// The engine has answered.
     Loaded {
         /// The image's tag.
@@ -72,8 +72,8 @@ pub(super) struct Left {
     caches: Vec<String>,
     /// The images of such steps.
     steps: Vec<String>,
-    /// The name of the image that is being loaded, when the engine has all of it.
-    unpacking: Option<String>,
+    /// The name of the image that is being loaded, and its bytes, when the engine has all of it.
+    unpacking: Option<(String, u64)>,
     /// Whether an archive goes in at this moment.
     pub(super) is_loading: bool,
     /// Whether what a killed run has left is being removed at this moment.
@@ -115,7 +115,7 @@ impl Left {
                 self.caches.push(tag);
                 self.steps.extend(steps);
             }
-            Fact::Sent(tag) => self.unpacking = Some(tag),
+            Fact::Sent(tag, bytes) => self.unpacking = Some((tag, bytes)),
             Fact::Loaded { tag, was_nameless, made } => {
                 (self.unpacking, self.is_loading) = (None, false);
                 self.loaded_ids.extend(made);
@@ -133,9 +133,9 @@ impl Left {
         }
     }
 
-    /// Whether the engine goes on by itself until it has an image of this name.
-    pub(super) fn is_unpacking(&self, name: &str) -> bool {
-        self.unpacking.as_deref() == Some(name)
+    /// How many bytes the engine unpacks by itself until it has an image of this name.
+    pub(super) fn unpacks(&self, name: &str) -> Option<u64> {
+        self.unpacking.as_ref().filter(|(unpacking, _)| unpacking == name).map(|(_, bytes)| *bytes)
     }
 
     /// Whether what is below an image that stays is still in use.
@@ -179,12 +179,12 @@ mod tests {
     #[test]
     fn the_youngest_goes_first_and_a_parent_last() {
         let load = Fact::Load("base:parent".to_owned());
-        let facts = vec![Fact::Sent("base:parent".to_owned()), load, build("a:1"), Fact::Given(9)];
+        let facts = vec![Fact::Sent("base:parent".to_owned(), 9), load, build("a:1"), Fact::Given(9)];
         let mut left = Left::of(facts);
-        assert!(left.is_unpacking("base:parent") && left.given == Some(9) && left.build.is_some());
+        assert!(left.unpacks("base:parent") == Some(9) && left.given == Some(9) && left.build.is_some());
         left.add(Fact::Loaded { tag: "base:parent".to_owned(), was_nameless: false, made: Some("parent".to_owned()) });
         left.add(Fact::Ended(ids(&["one", "two"])));
-        assert!(!left.is_unpacking("base:parent") && left.build.is_none());
+        assert!(left.unpacks("base:parent").is_none() && left.build.is_none());
         assert_eq!(left.to_remove(), ["a:1", "two", "one", "base:parent", "parent"]);
         left.add(Fact::Stays("two".to_owned()));
         left.add(Fact::Loaded { tag: "base:parent".to_owned(), was_nameless: true, made: None });

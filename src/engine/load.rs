@@ -92,7 +92,9 @@ impl Engine {
         tag: &str,
     ) -> Result<String, EngineError> {
         let (traces, name) = (self.traces.clone(), tag.to_owned());
-        let body = bollard::body_try_stream(noting_the_end(archive, async move |_| traces.add(Fact::Sent(name)).await));
+        let body = bollard::body_try_stream(noting_the_end(archive, async move |bytes| {
+            traces.add(Fact::Sent(name, bytes)).await;
+        }));
         let question =
             Question { path: "/images/load".to_owned(), query: [("quiet", "true")], headers: of_an_archive(), body };
         let mut answer = std::pin::pin!(messages::<BuildInfo, _, _>(&self.place, question));

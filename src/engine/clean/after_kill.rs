@@ -7,7 +7,7 @@ use bollard::query_parameters::ListContainersOptions;
 use tracing::{debug, warn};
 
 use super::super::connect::{self, in_words};
-use super::super::descent::{Descent, is_id, is_named};
+use super::super::descent::{Descent, is_id};
 use super::super::left::{Begun, Fact, Left};
 use super::super::made_by::is_made_by;
 use super::super::records::{self, Journal, Recorded, Run};
@@ -68,7 +68,7 @@ impl Engine {
         for dead in recorded.iter().filter(|it| !it.lives) {
             let left = Left::of(dead.facts.clone());
             match &at_last {
-                None if left.build.is_some() && left.given.is_some() => {
+                None if left.build.is_some() => {
                     waiting.push(dead.run.clone());
                     continue;
                 }
@@ -119,15 +119,7 @@ impl Engine {
         sweep.write(&Fact::Sweeps).await;
         let is_free = sweep.is_whole() && !self.is_in_use(&left).await;
         let done = if is_free {
-            let images = self.images().await;
-            let holder = |name: &str| images.iter().find(|it| it.repo_tags.iter().any(|tag| is_named(tag, name)));
-            let names = left.to_remove().into_iter();
-            // By its id no image is removed that came later.
-            let names = names.filter_map(|name| {
-                let is_name = left.given_names().any(|given| *given == name) && !left.is_unpacking(&name);
-                if is_name { holder(&name).map(|image| image.id.clone()) } else { Some(name) }
-            });
-            self.remove_all(&left, names.collect(), Whose::OfAKilledRun, end).await
+            self.remove_all(&left, Whose::OfAKilledRun, end).await
         } else {
             debug!("what a killed run has left is in use by another: it stays for now");
             false
@@ -170,7 +162,8 @@ impl Engine {
         runs: usize,
         seen: Instant,
     ) -> Result<Descent, RemovalError> {
-        let Some(bytes) = given else { return self.descent(begun, &[], runs).await };
+        // An engine can begin before it has the last bytes, which may be padding.
+        let bytes = given.unwrap_or_default();
         if self.kind == Kind::Podman {
             self.wait_for_quiet(begun).await;
             return self.descent(begun, &[], runs).await;

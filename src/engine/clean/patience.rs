@@ -21,8 +21,11 @@ pub(super) const GOING_ON: Policy = Policy { tries: 60, limit: Duration::from_se
 /// A step without a command takes Podman half a second, on a busy machine a few.
 pub(super) const QUIET: Duration = Duration::from_secs(4);
 
-/// An engine that has a whole archive unpacks it to its end, whoever is still there: up to a minute for some gigabytes.
-pub(super) const UNPACKING: Policy = Policy { tries: 120, limit: Duration::from_mins(1), ..LETTING_GO };
+/// An engine that has a whole archive unpacks it to its end, whoever is still there: at 20 MB a second at least. One that has not
+/// got the last bytes of it gives up, and nobody hears of that.
+pub(super) fn unpacking_of(bytes: u64) -> Policy {
+    Policy { tries: 120, limit: Duration::from_secs(4 + bytes / 20_000_000), ..LETTING_GO }
+}
 
 /// A busy Docker answers 500 for a moment, "unrecognized image ID", while others remove images.
 pub(in super::super) const BRIEFLY: Policy = Policy { tries: 5, ..LETTING_GO };

@@ -62,6 +62,12 @@ fn what_was_told_needs_no_proof_down_to_its_base_and_not_below() {
 }
 
 #[test]
+fn what_was_told_can_have_been_there_on_top_of_steps_that_were_not() {
+    let images = [image(10, &id(1), &step("a").1, &[]), image(2, &id(10), &step("b").1, &["cache:1"])];
+    assert_eq!(build(vec![(0, id(2))]).descent(&images).ids, [id(10)]);
+}
+
+#[test]
 fn who_builds_the_same_makes_it_unclear() {
     let a = step("a").1;
     let twins = [image(10, &id(1), &a, &[]), image(11, &id(1), &a, &[])];
