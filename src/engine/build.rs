@@ -110,8 +110,7 @@ impl Engine {
             rm: true,
             forcerm: true,
             // The image is made of its context, its base and what is offered, not of what others left in the engine. And the
-            // classic builder fails, as if by the Dockerfile's fault, when an image goes while it looks through its own
-            // cache; at that it does not look where images are offered.
+            // classic builder fails when any image goes while it looks through its own cache.
             nocache: cache.is_empty(),
             // Podman takes steps from whatever it has.
             cachefrom: (!cache.is_empty() && self.kind == Kind::Docker).then(|| cache.clone()),

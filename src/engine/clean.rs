@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 use super::connect::in_words;
 use super::descent::{Descent, is_id, is_named, is_none};
 use super::left::{Begun, Left};
-use super::records::{self, Recorded};
+use super::records;
 use super::{Engine, Kind};
 use crate::retry::retry;
 pub use after_kill::Waiting;
@@ -104,7 +104,7 @@ impl Engine {
 
     /// The images of this program's build. Those that are only known by what made them may be of somebody who builds the same.
     async fn own_descent(&self, begun: &Begun, told: &[String]) -> Result<Descent, RemovalError> {
-        let mut descent = self.descent(begun, told, 1).await?;
+        let mut descent = self.descent(begun, told, 1 + begun.earlier).await?;
         descent.is_unclear |= descent.is_unproven && self.is_being_built(begun).await;
         Ok(descent)
     }
@@ -239,11 +239,6 @@ async fn within(limit: Duration, removing: impl Future<Output = bool>, whose: Wh
         return false;
     };
     done
-}
-
-/// What runs have recorded, but for this one.
-fn others<'a>(recorded: &'a [Recorded], own: &Recorded) -> impl Iterator<Item = &'a Recorded> {
-    recorded.iter().filter(move |it| it.run != own.run)
 }
 
 #[cfg(test)]

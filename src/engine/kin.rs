@@ -17,17 +17,27 @@ use crate::retry::retry;
 impl Engine {
     /// Writes down what is to be known of a build before it begins; without a `Dockerfile`, of one that makes no images of steps.
     pub(super) async fn begin(&self, tag: &str, dockerfile: Option<&str>, args: &BTreeMap<String, String>) -> Begun {
-        loop {
-            let begun = match dockerfile {
-                Some(dockerfile) => self.begun(tag, dockerfile, args).await,
-                None => Begun { tag: tag.to_owned(), ..Begun::default() },
-            };
-            self.traces.build_begins(begun.clone()).await;
-            // What was there before may not be there any more.
-            if !self.wait_for_sweeps().await {
-                return begun;
+        let unknown = self.traces.build().map(|(begun, _)| begun);
+        let mut begun = match dockerfile {
+            Some(dockerfile) => self.begun(tag, dockerfile, args).await,
+            None => Begun { tag: tag.to_owned(), ..Begun::default() },
+        };
+        // What an earlier attempt has made, and nobody could tell yet, can be told at the end of this one.
+        if let Some(Begun { before, earlier, .. }) = unknown {
+            (begun.before, begun.earlier) = (before, earlier + 1);
+        }
+        self.traces.build_begins(begun.clone()).await;
+        self.wait_for_sweeps().await;
+        // What was there before may be gone by now, and come again with this build, as it does from a cache.
+        if let (Some(_), Ok(images)) = (dockerfile, self.all_images().await) {
+            let there: HashSet<_> = images.iter().map(|image| image.id.as_str()).collect();
+            let all = begun.before.len();
+            begun.before.retain(|id| there.contains(id.as_str()));
+            if begun.before.len() < all {
+                self.traces.build_begins(begun.clone()).await;
             }
         }
+        begun
     }
 
     async fn begun(&self, tag: &str, dockerfile: &str, args: &BTreeMap<String, String>) -> Begun {
@@ -49,7 +59,7 @@ impl Engine {
                 Vec::new()
             }
         };
-        Begun { tag: tag.to_owned(), stages, before }
+        Begun { tag: tag.to_owned(), stages, before, earlier: 0 }
     }
 
     /// The images that come from a build, of which the engine has told these. `runs` builds of the same can have made some.

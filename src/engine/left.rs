@@ -18,9 +18,10 @@ pub(super) enum Fact {
     Ended(Vec<String>),
     /// An archive begins to go in, of an image with this tag.
     Load(String),
-    /// The same, of an image that steps are taken from, with the ids of those of its steps' images that were not there: its
-    /// layers can be below those of what is built.
-    Cache(String, Vec<String>),
+    /// The same, of an image that steps are taken from: its layers can be below those of what is built.
+    Cache(String),
+    /// That archive has these images of steps, by their ids, which were not there.
+    Steps(Vec<String>),
     /// The engine has all of that archive, or is about to, so many bytes: from then on it goes on by itself.
     Sent(String, u64),
     /// The engine has answered.
@@ -49,6 +50,8 @@ pub(super) struct Begun {
     pub(super) stages: Vec<Stage>,
     /// The ids of the images that the engine has.
     pub(super) before: Vec<String>,
+    /// How many earlier attempts have left images that nobody could tell yet.
+    pub(super) earlier: usize,
 }
 
 /// What has to be removed.
@@ -110,11 +113,11 @@ impl Left {
                 self.is_loading = true;
                 self.loaded.push(tag);
             }
-            Fact::Cache(tag, steps) => {
+            Fact::Cache(tag) => {
                 self.is_loading = true;
                 self.caches.push(tag);
-                self.steps.extend(steps);
             }
+            Fact::Steps(ids) => self.steps.extend(ids),
             Fact::Sent(tag, bytes) => self.unpacking = Some((tag, bytes)),
             Fact::Loaded { tag, was_nameless, made } => {
                 (self.unpacking, self.is_loading) = (None, false);
@@ -193,8 +196,14 @@ mod tests {
 
     #[test]
     fn what_is_the_cache_itself_goes_before_the_steps_below_it_and_these_before_the_parent() {
-        let cache = Fact::Cache("a:cache".to_owned(), ids(&["step"]));
-        let left = Left::of(vec![cache, Fact::Load("base:1".to_owned()), build("a:1"), Fact::Ended(ids(&["one"]))]);
+        let cache = [Fact::Cache("a:cache".to_owned()), Fact::Steps(ids(&["step"]))];
+        let left = Left::of(vec![
+            cache[0].clone(),
+            cache[1].clone(),
+            Fact::Load("base:1".to_owned()),
+            build("a:1"),
+            Fact::Ended(ids(&["one"])),
+        ]);
         assert_eq!(left.to_remove(), ["a:1", "one", "step", "a:cache", "one", "step", "base:1"]);
         assert_eq!(left.given_names().count(), 3);
     }
@@ -203,10 +212,8 @@ mod tests {
     fn facts_survive_as_text() {
         let stages =
             crate::dockerfile::stages::read("FROM scratch\nRUN x\nFROM a\n", &std::collections::BTreeMap::new());
-        let begun = Begun { tag: "a:1".to_owned(), stages, before: ids(&["sha256:00"]) };
-        for fact in
-            [Fact::Build(begun), Fact::Given(1), Fact::Ended(ids(&["one"])), Fact::Cache(String::new(), ids(&["a"]))]
-        {
+        let begun = Begun { tag: "a:1".to_owned(), stages, before: ids(&["sha256:00"]), earlier: 1 };
+        for fact in [Fact::Build(begun), Fact::Given(1), Fact::Ended(ids(&["one"])), Fact::Steps(ids(&["a"]))] {
             let text = serde_json::to_string(&fact).unwrap();
             assert_eq!(serde_json::from_str::<Fact>(&text).unwrap(), fact);
         }

@@ -27,9 +27,8 @@ impl Engine {
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         tag: &str,
     ) -> Result<String, EngineError> {
-        let before = self.images().await;
         self.traces.add(Fact::Load(tag.to_owned())).await;
-        self.load_after(before, archive, tag).await
+        self.load_with(archive, tag, &[]).await
     }
 
     /// The same for an image that a build takes steps from. `steps` are the ids of the images of its steps, where the
@@ -40,26 +39,29 @@ impl Engine {
         tag: &str,
         steps: &[String],
     ) -> Result<String, EngineError> {
-        let before = self.images().await;
-        let is_new = |id: &&String| before.iter().all(|image| !same(&image.id, id));
-        self.traces.add(Fact::Cache(tag.to_owned(), steps.iter().filter(is_new).cloned().collect())).await;
-        self.load_after(before, archive, tag).await
+        self.traces.add(Fact::Cache(tag.to_owned())).await;
+        self.load_with(archive, tag, steps).await
     }
 
-    async fn load_after(
+    async fn load_with(
         &self,
-        before: Vec<ImageSummary>,
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         tag: &str,
+        steps: &[String],
     ) -> Result<String, EngineError> {
         // It may be among what is removed.
         self.wait_for_sweeps().await;
+        let before = self.images().await;
+        let is_new = |id: &&String| before.iter().all(|image| !same(&image.id, id));
+        let new: Vec<_> = steps.iter().filter(is_new).cloned().collect();
+        if !new.is_empty() {
+            self.traces.add(Fact::Steps(new)).await;
+        }
         let loaded = self.send(archive, tag).await;
         let is_nameless = |image: &ImageSummary| image.repo_tags.iter().all(|name| is_none(name));
         let had = |id: &String| before.iter().any(|image| image.id == *id && is_nameless(image));
         // An image that was there before without a name would go with the name that we gave it.
         let was_nameless = loaded.as_ref().is_ok_and(had);
-        let is_new = |id: &&String| before.iter().all(|image| !same(&image.id, id));
         let made = loaded.as_ref().ok().filter(is_new).cloned();
         self.traces.add(Fact::Loaded { tag: tag.to_owned(), was_nameless, made }).await;
         loaded

@@ -14,7 +14,7 @@ use super::super::records::{self, Journal, Recorded, Run};
 use super::super::traces::Traces;
 use super::super::{Engine, Kind};
 use super::patience::{GOING_ON, RemovalError};
-use super::{CLEANING_MAY_TAKE, End, Whose, is_same_build, others, say_that_it_is_unclear, within};
+use super::{CLEANING_MAY_TAKE, End, Whose, is_same_build, say_that_it_is_unclear, within};
 use crate::config::EngineConfig;
 
 /// Looking for records is not what a start is for: it does not wait long for an engine.
@@ -76,7 +76,7 @@ impl Engine {
                 Some(waiting) if !waiting.runs.contains(&dead.run) => continue,
                 _ => {}
             }
-            let removing = self.remove_of_a_killed_run(left, dead, &recorded, since);
+            let removing = self.remove_of_a_killed_run(left, &recorded, since);
             if within(CLEANING_MAY_TAKE, removing, Whose::OfAKilledRun).await {
                 records::remove(&self.client, &dead.volumes).await;
             }
@@ -84,24 +84,15 @@ impl Engine {
         (!waiting.is_empty()).then_some(Waiting { runs: waiting, since })
     }
 
-    async fn remove_of_a_killed_run(
-        &self,
-        mut left: Left,
-        dead: &Recorded,
-        recorded: &[Recorded],
-        seen: Instant,
-    ) -> bool {
+    async fn remove_of_a_killed_run(&self, mut left: Left, recorded: &[Recorded], seen: Instant) -> bool {
         let mut end = End::Known;
         if let Some(begun) = left.build.clone() {
             end = End::CutShort;
             // Dead runs of the same build have left images that look alike: as many as there are runs.
-            let alike = |it: &&Recorded| {
-                let build = Left::of(it.facts.clone()).build;
-                !it.lives && build.is_some_and(|build| is_same_build(&build, &begun))
-            };
-            let runs = 1 + others(recorded, dead).filter(alike).count();
-            let descent = self.settled(&begun, left.given, runs, seen).await;
-            match descent {
+            let dead_runs = recorded.iter().filter(|it| !it.lives).filter_map(|it| Left::of(it.facts.clone()).build);
+            let alike = dead_runs.filter(|build| is_same_build(build, &begun));
+            let runs = alike.map(|build| 1 + build.earlier).sum();
+            match self.settled(&begun, left.given, runs, seen).await {
                 Ok(Descent { ids, is_unclear: false, .. }) => left.add(Fact::Ended(ids)),
                 Ok(_) => {
                     say_that_it_is_unclear(Whose::OfAKilledRun);
@@ -129,18 +120,15 @@ impl Engine {
     }
 
     /// Waits until nobody removes what killed runs have left: what is begun now could use it.
-    pub(in super::super) async fn wait_for_sweeps(&self) -> bool {
+    pub(in super::super) async fn wait_for_sweeps(&self) {
         let start = Instant::now();
-        let mut has_waited = false;
-        while start.elapsed() < GOING_ON.limit {
+        while start.elapsed() < CLEANING_MAY_TAKE {
             let recorded = records::read(&self.client).await.unwrap_or_default();
             if !recorded.into_iter().any(|it| it.lives && Left::of(it.facts).sweeps) {
                 break;
             }
-            has_waited = true;
             tokio::time::sleep(GOING_ON.first_pause).await;
         }
-        has_waited
     }
 
     /// Whether a living run builds the same as a dead one, or gives a name that it has given.
