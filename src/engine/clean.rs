@@ -138,8 +138,17 @@ impl Engine {
         for container in &left.containers {
             done &= self.remove_container(container).await;
         }
+        if names.is_empty() {
+            return done;
+        }
         // An image that somebody has named meanwhile is theirs.
-        let foreign = if names.is_empty() { Vec::new() } else { self.named_by_others(left).await };
+        let foreign = match self.named_by_others(left).await {
+            Ok(foreign) => foreign,
+            Err(error) => {
+                warn!("what {} left in the engine stays there: {}", whose.words(), in_words(&error));
+                return false;
+            }
+        };
         for name in names.iter().filter(|name| !foreign.iter().any(|id| is_id(id, name))) {
             match self.remove_patiently(name, left, whose, end).await {
                 Ok(()) => removed += 1,
@@ -193,10 +202,10 @@ impl Engine {
     }
 
     /// The ids of images that have a name that is not ours.
-    async fn named_by_others(&self, left: &Left) -> Vec<String> {
-        let images = self.images().await;
+    async fn named_by_others(&self, left: &Left) -> Result<Vec<String>, RemovalError> {
+        let images = self.images().await?;
         let is_ours = |name: &String| is_none(name) || left.given_names().any(|own| is_named(name, own));
-        images.into_iter().filter(|image| !image.repo_tags.iter().all(is_ours)).map(|image| image.id).collect()
+        Ok(images.into_iter().filter(|image| !image.repo_tags.iter().all(is_ours)).map(|image| image.id).collect())
     }
 
     /// Waits until Podman makes no more images of a build that nobody waits for: it goes on, step by step, to the next with a
@@ -243,21 +252,55 @@ async fn within(limit: Duration, removing: impl Future<Output = bool>, whose: Wh
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::super::left::Fact;
     use super::super::traces::Traces;
     use super::super::{About, Kind};
     use super::*;
+
+    fn engine_at(socket: &Path) -> Engine {
+        let client = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 3600, bollard::API_DEFAULT_VERSION);
+        let (place, traces) = (String::new(), Traces::default());
+        let (kind, about) = (Kind::Docker, About::default());
+        Engine { client: client.unwrap(), place, traces, kind, about, managed: None }
+    }
 
     #[tokio::test]
     async fn an_engine_that_hangs_keeps_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("engine.sock");
         let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
-        let client = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 3600, bollard::API_DEFAULT_VERSION);
-        let (place, traces) = (String::new(), Traces::default());
-        let (kind, about) = (Kind::Docker, About::default());
-        let engine = Engine { client: client.unwrap(), place, traces, kind, about, managed: None };
+        let engine = engine_at(&socket);
         engine.traces.build_begins(Begun { tag: "builder:1234".to_owned(), ..Begun::default() }).await;
         let cleaning = engine.clean_within(Duration::from_millis(100));
         tokio::time::timeout(Duration::from_secs(20), cleaning).await.expect("it ends by itself");
+    }
+
+    #[tokio::test]
+    async fn who_does_not_hear_whose_names_there_are_removes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("engine.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let (asks, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let length = client.read(&mut request).await.unwrap();
+                asks.send(String::from_utf8_lossy(&request[..length]).into_owned()).unwrap();
+                let refusal = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                client.write_all(refusal.as_bytes()).await.unwrap();
+            }
+        });
+        let left = Left::of(vec![Fact::Ended(vec!["sha256:00".to_owned()])]);
+        assert!(!engine_at(&socket).remove_all(&left, Whose::Ours, End::Known).await);
+        let mut seen = 0;
+        while let Ok(request) = asked.try_recv() {
+            assert!(request.starts_with("GET /"), "{request}");
+            seen += 1;
+        }
+        assert_ne!(seen, 0, "it was asked");
     }
 }

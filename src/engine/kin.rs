@@ -29,7 +29,7 @@ impl Engine {
         self.traces.build_begins(begun.clone()).await;
         self.wait_for_sweeps().await;
         // What was there before may be gone by now, and come again with this build, as it does from a cache.
-        if let (Some(_), Ok(images)) = (dockerfile, self.all_images().await) {
+        if let (Some(_), Ok(images)) = (dockerfile, self.images().await) {
             let there: HashSet<_> = images.iter().map(|image| image.id.as_str()).collect();
             let all = begun.before.len();
             begun.before.retain(|id| there.contains(id.as_str()));
@@ -50,7 +50,7 @@ impl Engine {
                 stage.base = Base::Image(id);
             }
         }
-        let before = match self.all_images().await {
+        let before = match self.images().await {
             Ok(images) => images.into_iter().map(|image| image.id).collect(),
             Err(error) => {
                 // Who does not know what was there takes nothing for its own.
@@ -122,7 +122,7 @@ impl Engine {
 
     /// All images, with what made those that can be of a build.
     async fn candidates(&self, build: &Build) -> Result<Vec<Candidate>, RemovalError> {
-        let images = self.all_images().await?;
+        let images = self.images().await?;
         let mut candidates: Vec<_> = images.iter().map(candidate).collect();
         let asked = match self.kind {
             Kind::Docker => on_top_of_bases(&candidates, build),
@@ -154,12 +154,8 @@ impl Engine {
         }
     }
 
-    /// All images that the engine has. For knowing what was there before us: of an engine that does not tell, nothing is.
-    pub(super) async fn images(&self) -> Vec<ImageSummary> {
-        self.all_images().await.unwrap_or_default()
-    }
-
-    async fn all_images(&self) -> Result<Vec<ImageSummary>, RemovalError> {
+    /// All images that the engine has.
+    pub(super) async fn images(&self) -> Result<Vec<ImageSummary>, RemovalError> {
         // Docker fails to list images while others remove some.
         retry("listing the images", BRIEFLY, || async {
             let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };

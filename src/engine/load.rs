@@ -51,7 +51,7 @@ impl Engine {
     ) -> Result<String, EngineError> {
         // It may be among what is removed.
         self.wait_for_sweeps().await;
-        let before = self.images().await;
+        let before = self.images().await.map_err(trouble)?;
         let is_new = |id: &&String| before.iter().all(|image| !same(&image.id, id));
         let new: Vec<_> = steps.iter().filter(is_new).cloned().collect();
         if !new.is_empty() {
