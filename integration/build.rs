@@ -273,14 +273,15 @@ fn the_context_is_the_one_that_a_task_would_get() {
 fn a_from_needs_no_arg_line_and_ignored_files_stay_out() {
     let Some(tree) = Tree::new("build-from-") else { return };
     tree.image("child", &format!("ARG BASE=@root:$VERSION\nFROM $BASE\n{SHELL}COPY . /all\n"));
-    for (file, content) in [(".env", "secret"), (".dockerignore", "*.env\n!public.env\n"), ("public.env", "")] {
+    let own = [(".dockerignore", "*.env\n!public.env\n"), (".containerignore", "*\n")];
+    for (file, content) in own.into_iter().chain([(".env", "secret"), ("public.env", "")]) {
         tree.write(&format!("{}/{file}", tree.name("child")), content);
     }
     let kind = format!("tasks: {{{}: {{args: {{VERSION: '1'}}}}}}\n", tree.name("child"));
     let kind = tree.write("kind.yml", &kind);
     let built = tree.built(&["--kind", path(&kind), "--images-dir", "testing/docker", &tree.name("child")]);
-    let files = run(&tree.name("child:latest"), "cd /all; for file in .e* .d* *; do echo \"$file\"; done");
-    assert_eq!(files, ".e*\n.dockerignore\nDockerfile\npublic.env");
+    let files = run(&tree.name("child:latest"), "cd /all; for file in .e* .[cd]* *; do echo \"$file\"; done");
+    assert_eq!(files, ".e*\n.containerignore\n.dockerignore\nDockerfile\npublic.env");
     let directory = tree.root.path().join("testing/docker").join(tree.name("child"));
     let hash = program(["hash", path(&directory), "--arg", "VERSION=1"], []).finish();
     assert_eq!(built[0]["contextHash"], hash.stdout.trim(), "of all files, and of the Dockerfile as it is");

@@ -82,6 +82,7 @@ impl Engine {
         let platform = self.platform(plan.target_arch, &dockerfile).await?;
         let builder = self.builder(self.choice(plan.builder, platform.is_some()), &dockerfile, secrets).await?;
         let (traces, goes_on) = (self.traces.clone(), builder.session.is_none());
+        let excludes = context.excludes();
         let context = noting_the_end(context.stream(self.built_by(&builder)), async move |bytes| {
             // BuildKit stops with the connection.
             if goes_on {
@@ -121,7 +122,8 @@ impl Engine {
         };
         let begun = self.begin(tag, goes_on.then_some(&*dockerfile), &plan.args).await;
         let closing = Closing::default();
-        let answer = self.ask_for_build(&builder, options, bollard::body_try_stream(context), closing.clone());
+        let answer =
+            self.ask_for_build(&builder, options, excludes, bollard::body_try_stream(context), closing.clone());
         let built = if goes_on && self.kind == Kind::Docker {
             let Held { answer, ended } = hold(answer, closing);
             self.traces.goes_on_until(ended);

@@ -100,7 +100,7 @@ impl Engine {
         };
         secrets::add_args(&build.plan.args);
         secrets::add_build_secrets(&build.secrets);
-        let answer = self.ask_for_build(&builder, options, body, Closing::default());
+        let answer = self.ask_for_build(&builder, options, context.excludes(), body, Closing::default());
         Ok(self.follow(answer, &builder.asked, log).await?.0)
     }
 

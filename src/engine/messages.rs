@@ -17,7 +17,7 @@ use tokio_util::io::StreamReader;
 
 use super::buildkit::Builder;
 use super::connection::{Closing, ConnectionError, ask, request};
-use super::{Engine, managed};
+use super::{Engine, Kind, managed};
 
 /// The longest message that is taken, in MiB. Real ones are far below 1 MiB: engines send a command's output in pieces of
 /// some KiB, and `BuildKit` cuts its logs.
@@ -77,11 +77,13 @@ pub(super) fn of_an_archive() -> Vec<(&'static str, String)> {
 }
 
 impl Engine {
-    /// Asks a builder for a build, over a connection that can be closed in one direction.
+    /// Asks a builder for a build, over a connection that can be closed in one direction; `excludes` is what Podman leaves out of
+    /// the context, in the place of what its version's ignore files say.
     pub(super) fn ask_for_build<B>(
         &self,
         builder: &Builder,
         mut options: BuildImageOptions,
+        excludes: [&str; 1],
         context: B,
         closing: Closing,
     ) -> impl Stream<Item = Result<BuildInfo, AnswerError>> + use<B>
@@ -94,8 +96,19 @@ impl Engine {
         }
         let path = if self.managed.is_some() { managed::BUILD } else { "/build" };
         let path = path.to_owned();
-        messages_over(&self.place, Question { path, query: options, headers: of_an_archive(), body: context }, closing)
+        let excludes = (self.kind == Kind::Podman).then(|| serde_json::json!(excludes).to_string());
+        let query = BuildQuery { options, excludes };
+        messages_over(&self.place, Question { path, query, headers: of_an_archive(), body: context }, closing)
     }
+}
+
+#[derive(Serialize)]
+struct BuildQuery {
+    #[serde(flatten)]
+    options: BuildImageOptions,
+    /// Podman's own, as JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    excludes: Option<String>,
 }
 
 /// The messages of an answer. One that tells of a failure is an error, and the last.
