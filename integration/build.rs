@@ -110,7 +110,7 @@ impl Drop for Tree {
 /// The engine does not see it: BuildKit of Docker 20.10 dies of some.
 #[test]
 fn a_dockerfile_without_an_image_to_build_from_is_the_dockerfiles_fault() {
-    let Some(tree) = Tree::new("build-from-nothing-") else { return };
+    let Some(tree) = Tree::new("build-nothing-") else { return };
     for (dockerfile, problem) in [
         ("# nothing\n", "the Dockerfile: there is no FROM; write `FROM IMAGE`"),
         ("FROM\n", "the Dockerfile: line 1: `FROM` names no image"),
@@ -124,10 +124,8 @@ fn a_dockerfile_without_an_image_to_build_from_is_the_dockerfiles_fault() {
         run.finish().assert_fails(20, &[problem]);
         assert_eq!(docker_says(&["images", "--quiet", &name]), "");
     }
-    let mut run = program(
-        ["run", "--dry-run", &tree.name("x"), "--output", "out", "--arg", "BASE=build-from-nothing-root:1"],
-        [],
-    );
+    let mut run =
+        program(["run", "--dry-run", &tree.name("x"), "--output", "out", "--arg", "BASE=build-nothing-root:1"], []);
     run.command.current_dir(tree.root.path());
     run.finish().assert_succeeds();
 }

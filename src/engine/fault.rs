@@ -29,7 +29,7 @@ const TABLE: [(Fault, &str); 7] = [
     // Steps of a cache, bases and their layers: they are taken, or pulled, anew.
     (
         Fault::Passing,
-        r#"no such image: |unable to find image "?sha256:|layer does not exist|parent snapshot \S+ does not exist"#,
+        r#"no such image: |unable to find image "?sha256:|layer does not exist|layer not known|parent snapshot \S+ does not exist"#,
     ),
     // Its network, its storage, the processes that it is made of, and its end. The first is moby#47717.
     (
@@ -152,8 +152,9 @@ mod tests {
                 "invalid from flag value quay.io/a/b:1: No such image: quay.io/a/b:1",
                 // c, FROM scratch with a layer cache: it looks at all images there are, and somebody removes one.
                 "unable to find image \"sha256:393f7bf16adfb6adb03b291f4610b708dfeb23f6b8dd5951cf415870c8ecadba\"",
-                // The end of what BuildKit said on Docker 28.
-                "parent snapshot sha256:0123 does not exist: not found",
+                // Somebody removed an image with the same layer: Podman 5, and BuildKit on containerd's image store.
+                "writing blob: adding layer with blob \"sha256:fd57e869\"/\"\"/\"sha256:fd57e869\": layer not known",
+                "failed to prepare sha256:5f70bf18 as abc: parent snapshot sha256:5f70bf18 does not exist: not found",
             ],
         ),
         (

@@ -121,7 +121,12 @@ fn refusal(error: AnswerError) -> EngineError {
     if is_own_trouble(said) {
         return trouble(error);
     }
-    EngineError::ArchiveRefused(said.trim().to_owned())
+    EngineError::ArchiveRefused(of_our_format(said).trim().to_owned())
+}
+
+/// Podman tells of each format that it has tried, line by line.
+fn of_our_format(said: &str) -> &str {
+    said.lines().find_map(|line| line.trim_start().strip_prefix("* docker-archive: ")).unwrap_or(said)
 }
 
 fn trouble(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
@@ -138,6 +143,11 @@ mod tests {
         let system = "operating system \"windows\" cannot be used on this platform";
         assert!(matches!(said(system), EngineError::ArchiveRefused(why) if why == system));
         assert!(matches!(said("write /layer: No space left on device"), EngineError::Trouble { .. }));
+        let formats =
+            "no supported format:\n * oci: not a directory\n * docker-archive: broken\n * dir: not a directory";
+        assert!(matches!(said(formats), EngineError::ArchiveRefused(why) if why == "broken"));
+        let gone = formats.replace("broken", "writing blob: layer not known");
+        assert!(matches!(said(&gone), EngineError::Trouble { .. }));
         let broken = AnswerError::Cut(io::ErrorKind::ConnectionReset.into());
         assert!(matches!(refusal(broken), EngineError::Trouble { .. }));
     }
