@@ -137,7 +137,7 @@ impl Engine {
         let message = secrets::hide(in_own_words(message.trim())).into_owned();
         // Another builder helps against what one does not understand, and not against a registry.
         let way_out = (fault == Fault::Dockerfile || sought.is_some())
-            .then(|| asked.way_out(step.as_ref(), sought.as_deref()))
+            .then(|| asked.way_out(step.as_ref(), sought.as_deref(), &message))
             .flatten();
         let image =
             image.filter(|_| sought.is_some() || !matches!(fault, Fault::Dockerfile | Fault::Engine | Fault::Passing));

@@ -24,20 +24,29 @@ pub(in super::super) struct Builder {
 /// What was asked of which builder, for explaining a failure.
 #[derive(Debug, Default)]
 pub(in super::super) struct Asked {
-    by_buildkit: bool,
-    /// What only BuildKit knows of what the `Dockerfile` says.
+    by: By,
+    /// What the classic builder does not know of what the `Dockerfile` says.
     needs: Vec<Need>,
+}
+
+/// Who builds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum By {
+    #[default]
+    Classic,
+    BuildKit,
+    Podman,
 }
 
 impl Asked {
     /// Whether BuildKit builds.
     pub(in super::super) fn is_of_buildkit(&self) -> bool {
-        self.by_buildkit
+        self.by == By::BuildKit
     }
 
     #[cfg(test)]
     pub(in super::super) fn of_buildkit() -> Self {
-        Self { by_buildkit: true, ..Self::default() }
+        Self { by: By::BuildKit, ..Self::default() }
     }
 }
 
@@ -63,9 +72,10 @@ impl Engine {
             Kind::Podman => spare_podman(dockerfile).map(|()| Ping::default())?,
         };
         let missing = missing(&said, self.keeps_manifests().await);
-        let by_buildkit = by_buildkit(choice, self.kind, (&said, missing), &needs, !secrets.is_empty())?;
-        let asked = Asked { by_buildkit, needs };
-        if !by_buildkit {
+        let by = builder(choice, self.kind, (&said, missing), &needs, !secrets.is_empty())?;
+        not_understood(by, &needs, self.about.knows_here_documents()).map_or(Ok(()), Err)?;
+        let asked = Asked { by, needs };
+        if by != By::BuildKit {
             return Ok(Builder { session: None, asked });
         }
         let session = Session::open(&self.place, secrets).await.map_err(|error| asking(error.into()))?;
@@ -93,14 +103,14 @@ fn spare_podman(dockerfile: &str) -> Result<(), EngineError> {
     Err(EngineError::Build(Box::new(BuildFailure::of_a_dockerfile(message))))
 }
 
-/// Whether BuildKit builds, by what Docker has said of it and why it cannot.
-fn by_buildkit(
+/// Who builds, by what Docker has said of its BuildKit and why it cannot build.
+fn builder(
     choice: BuilderChoice,
     kind: Kind,
     (said, missing): (&Ping, Option<&str>),
     needs: &[Need],
     secrets: bool,
-) -> Result<bool, EngineError> {
+) -> Result<By, EngineError> {
     let refused = |why: String| Err(EngineError::Refused(why));
     if kind == Kind::Podman {
         if secrets {
@@ -109,56 +119,89 @@ fn by_buildkit(
         if choice != BuilderChoice::Auto {
             info!("Podman has one builder, which knows RUN --mount too: --builder {choice} changes nothing");
         }
-        return Ok(false);
+        return Ok(By::Podman);
     }
     let reason = needs.first().map(ToString::to_string).or(secrets.then(|| "a secret".to_owned()));
     match (choice, reason, missing) {
         (BuilderChoice::Classic, ..) if secrets => {
             refused("secrets need BuildKit: leave --builder classic away, or the secrets".to_owned())
         }
-        (BuilderChoice::Classic, ..) => Ok(false),
+        (BuilderChoice::Classic, ..) => Ok(By::Classic),
         (BuilderChoice::BuildKit, _, Some(missing)) => refused(format!("BuildKit is to build, and {missing}")),
-        (BuilderChoice::BuildKit, _, None) => Ok(true),
+        (BuilderChoice::BuildKit, _, None) => Ok(By::BuildKit),
         (BuilderChoice::Auto, Some(reason), Some(missing)) => {
             refused(format!("{reason} needs BuildKit, and {missing}"))
         }
         (BuilderChoice::Auto, Some(reason), None) => {
             info!("BuildKit builds it, because of {reason}");
-            Ok(true)
+            Ok(By::BuildKit)
         }
         (BuilderChoice::Auto, None, Some(missing)) if said.builds_with_buildkit => {
             info!("the classic builder builds it: {missing}");
-            Ok(false)
+            Ok(By::Classic)
         }
-        (BuilderChoice::Auto, None, _) => Ok(said.builds_with_buildkit),
+        (BuilderChoice::Auto, None, None) if said.builds_with_buildkit => Ok(By::BuildKit),
+        (BuilderChoice::Auto, None, _) => Ok(By::Classic),
     }
 }
 
+/// What the builder is known not to understand, as a build that did not begin. Some builders leave such things out without a
+/// word, and make another image.
+fn not_understood(by: By, needs: &[Need], knows_here_documents: bool) -> Option<EngineError> {
+    let document = needs.iter().find(|need| matches!(need, Need::HereDocument(_))).filter(|_| !knows_here_documents);
+    let (need, of, way_out) = match by {
+        // It takes the line for a comment.
+        By::Classic => {
+            (needs.iter().find(|need| !matches!(need, Need::Syntax(_))), "BuildKit", "use --builder buildkit")
+        }
+        By::BuildKit if frontend(needs).is_some() => return None,
+        By::BuildKit => (document, "Docker 23 or later", "or put # syntax=docker/dockerfile:1 in the first line"),
+        By::Podman => (document, "Podman 4.8 or later", "or build with Docker (--engine docker)"),
+    };
+    let failure = BuildFailure::of_a_dockerfile(format!("{} needs {of}", need?));
+    Some(EngineError::Build(Box::new(BuildFailure { way_out: Some(way_out.to_owned()), ..failure })))
+}
+
+/// The image of `# syntax=`.
+fn frontend(needs: &[Need]) -> Option<&str> {
+    needs.iter().find_map(|need| match need {
+        Need::Syntax(image) => Some(image.as_str()),
+        Need::Flag(_) | Need::HereDocument(_) => None,
+    })
+}
+
+/// What Podman says of a flag that it does not know: which it knows.
+const FLAGS_OF_PODMAN: &str = " only supports the ";
+
 impl Asked {
-    /// The way out of a failure that another builder, or another frontend, would not have. `sought` is the image that could
-    /// not be found before the build began.
-    pub(in super::super) fn way_out(&self, step: Option<&Step>, sought: Option<&str>) -> Option<String> {
-        let frontend = self.needs.iter().find_map(|need| match need {
-            Need::Syntax(image) => Some(image),
-            Need::Flag(_) | Need::HereDocument(_) => None,
-        });
+    /// The way out of a failure that another engine, or another frontend, would not have. `sought` is the image that could not
+    /// be found before the build began.
+    pub(in super::super) fn way_out(&self, step: Option<&Step>, sought: Option<&str>, message: &str) -> Option<String> {
+        let frontend = frontend(&self.needs);
         if let Some(sought) = sought {
-            let frontend = frontend.filter(|image| sought.ends_with(image.as_str()))?;
+            let frontend = frontend.filter(|image| sought.ends_with(image))?;
             return Some(format!(
                 "# syntax={frontend} could not be fetched: check its name and its registry, start again later, or take the line away"
             ));
         }
-        let guilty = self.needs.iter().find(|need| match (need, step) {
-            (Need::Flag(flag), Some(step)) => flag.split(' ').all(|word| step.instruction.contains(word)),
-            (Need::Syntax(_), Some(_)) => false,
-            (Need::HereDocument(_), Some(step)) => step.instruction.contains("<<"),
-            (_, None) => true,
+        let names = |flag: &str| {
+            let name = flag.rsplit(' ').next().unwrap_or_default();
+            [name, name.trim_start_matches('-')].iter().any(|name| message.contains(&format!("nknown flag: {name}")))
+        };
+        let unknown = self.needs.iter().find_map(|need| match (need, step) {
+            (Need::Flag(flag), None) => names(flag).then_some(flag),
+            (Need::Flag(flag), Some(step)) => {
+                flag.split(' ').all(|word| step.instruction.contains(word)).then_some(flag)
+            }
+            _ => None,
         })?;
-        match (guilty, self.by_buildkit) {
-            (need, false) => Some(format!("{need} needs BuildKit: --builder buildkit")),
-            (Need::HereDocument(_), true) if frontend.is_none() => Some(format!(
-                "if {guilty} is not understood: put # syntax=docker/dockerfile:1 in the first line, or take Docker 23 or later"
+        match (self.by, step) {
+            (By::BuildKit, None) if frontend.is_none() => Some(format!(
+                "{unknown} needs a newer BuildKit: put # syntax=docker/dockerfile:1 in the first line, or take a newer Docker"
             )),
+            (By::Podman, Some(_)) if message.contains(FLAGS_OF_PODMAN) => {
+                Some(format!("{unknown} needs Podman 5 or later, or Docker (--engine docker)"))
+            }
             _ => None,
         }
     }
@@ -180,7 +223,8 @@ mod tests {
         is_containerd: bool,
     ) -> Result<bool, String> {
         let said = (said, missing(said, is_containerd));
-        by_buildkit(choice, Kind::Docker, said, &needs(dockerfile), secrets).map_err(|error| error.to_string())
+        let by = builder(choice, Kind::Docker, said, &needs(dockerfile), secrets);
+        by.map(|by| by == By::BuildKit).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -215,9 +259,8 @@ mod tests {
         assert!(
             docker(BuilderChoice::Classic, &Ping::default(), "FROM a", true).unwrap_err().contains("--builder classic")
         );
-        let podman =
-            |secrets| by_buildkit(BuilderChoice::BuildKit, Kind::Podman, (&Ping::default(), None), &[], secrets);
-        assert!(!podman(false).unwrap());
+        let podman = |secrets| builder(BuilderChoice::BuildKit, Kind::Podman, (&Ping::default(), None), &[], secrets);
+        assert_eq!(podman(false).unwrap(), By::Podman);
         assert!(podman(true).unwrap_err().to_string().contains("this engine is Podman"));
     }
 
@@ -239,5 +282,60 @@ mod tests {
             assert!(refused.contains("moby#47717") && refused.contains("containerd-snapshotter"), "{refused}");
             assert_eq!(on_store(choice, &docker_28, dockerfile, secrets, true), Ok(true), "{choice}");
         }
+    }
+
+    #[test]
+    fn what_a_builder_would_not_understand_is_not_built() {
+        let refused = |by, dockerfile: &str, is_new| match not_understood(by, &needs(dockerfile), is_new) {
+            Some(EngineError::Build(failure)) => failure.summary(),
+            other => format!("{other:?}"),
+        };
+        let (document, syntax) = ("FROM a\nRUN cat <<E >f\nE\n", "# syntax=docker/dockerfile:1\nFROM a\nRUN <<E\nE\n");
+        assert_eq!(
+            refused(By::Classic, "FROM a\nCOPY --exclude=b . /\n", true),
+            "the build did not begin: COPY --exclude needs BuildKit; use --builder buildkit"
+        );
+        assert_eq!(refused(By::Classic, "# syntax=docker/dockerfile:1\nFROM a\n", true), "None");
+        assert!(refused(By::Classic, syntax, true).contains("the here-document of RUN <<E needs BuildKit"));
+        assert_eq!(
+            refused(By::Podman, document, false),
+            "the build did not begin: the here-document of RUN <<E needs Podman 4.8 or later; or build with Docker (--engine docker)"
+        );
+        assert!(
+            refused(By::BuildKit, document, false).ends_with("; or put # syntax=docker/dockerfile:1 in the first line")
+        );
+        assert_eq!(refused(By::BuildKit, syntax, false), "None");
+        for by in [By::BuildKit, By::Podman] {
+            assert_eq!(refused(by, document, true), "None");
+            assert_eq!(refused(by, "FROM a\nCOPY --link a b\n", false), "None");
+        }
+    }
+
+    #[test]
+    fn advice_is_what_the_engine_can_follow() {
+        let dockerfile = "FROM a\nCOPY --parents a /\nRUN --mount=type=cache x\n";
+        let advice = |by, step: Option<&str>, message: &str, dockerfile: &str| {
+            let step = step.map(|line| Step { number: 1, of: 2, instruction: line.to_owned(), stage: None });
+            Asked { by, needs: needs(dockerfile) }.way_out(step.as_ref(), None, message)
+        };
+        let (copy, mount) = (Some("COPY --parents a /"), Some("RUN --mount=type=cache x"));
+        let podman =
+            "COPY only supports the --chmod=<permissions> --chown=<uid:gid> and the --from=<image|stage> flags";
+        assert_eq!(
+            advice(By::Podman, copy, podman, dockerfile).unwrap(),
+            "COPY --parents needs Podman 5 or later, or Docker (--engine docker)"
+        );
+        assert_eq!(advice(By::Podman, mount, "while running runtime: exit status 3", dockerfile), None);
+        assert_eq!(advice(By::Podman, copy, "no such file or directory", dockerfile), None);
+        for said in ["parse error line 2: Unknown flag: parents", "parse error on line 2: unknown flag: --parents"] {
+            let told = advice(By::BuildKit, None, said, dockerfile).unwrap();
+            assert!(
+                told.starts_with("COPY --parents needs a newer BuildKit: put # syntax=docker/dockerfile:1 "),
+                "{told}"
+            );
+            assert_eq!(advice(By::BuildKit, None, said, &format!("# syntax=a\n{dockerfile}")), None);
+        }
+        assert_eq!(advice(By::BuildKit, None, "unknown instruction: FOO", dockerfile), None);
+        assert_eq!(advice(By::BuildKit, mount, "exit code: 3", dockerfile), None);
     }
 }
