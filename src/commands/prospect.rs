@@ -283,7 +283,7 @@ mod tests {
         let mut worn = lost();
         worn.status.runs = vec![worn.status.runs[0].clone(); MOST_RUNS];
         let malformed = prospect(State::Exception, Some("malformed-payload"));
-        let cases = [
+        let cases = vec![
             (lost(), Verdict::Rerun, "not the task's fault"),
             (failed(), Verdict::Rerun, "look into the log first"),
             (prospect(State::Exception, Some("canceled")), Verdict::Rerun, "canceled"),
