@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::kill::{assert_nothing_is_left, job_from_with_busybox, job_with_busybox};
 use super::play::{assert_engine_is_clean, job, parent};
-use crate::harness::{Job, Program, Repository, docker, docker_says, engine, path, program};
+use crate::harness::{Builder, Job, Program, Repository, docker, docker_says, engine, path, program};
 
 fn start(job: &Job, work: &Path, arguments: &[&str], docker_host: Option<&str>) -> Program {
     let mut environment = job.environment();
@@ -96,16 +96,22 @@ fn a_parent_that_a_killed_run_has_loaded_goes() {
         return;
     }
     for (when, bytes) in [("{\"sent\":", 16 << 20), ("{\"loaded\":", 64 << 10)] {
-        // The parent is in the engine as long as the build takes: for a second, in which it can be seen.
-        let steps = "COPY busybox /busybox\nRUN [\"/busybox\", \"sleep\", \"1\"]\n";
+        // The parent is in the engine as long as the build takes, so that it can be seen also on a busy machine. Podman goes on
+        // with a command when the program is gone.
+        let long = if Builder::is_podman() { 1 } else { 8 };
+        let steps = "COPY busybox /busybox\nARG PAUSE\nRUN [\"/busybox\", \"sh\", \"-c\", \"/busybox sleep $PAUSE\"]\n";
         let job = job_from_with_busybox("$DOCKER_IMAGE_PARENT", "loaded", steps);
         let parent = parent(&job, bytes);
         let work = TempDir::new().unwrap();
         let arguments = ["--parent-task-id", &parent];
-        let killed = start(&job, work.path(), &arguments, None)
-            .kill_when(|_| records_of(&job).iter().any(|record| record.contains(when)));
+        let start = |pause: u32| {
+            let mut program = start(&job, work.path(), &arguments, None);
+            program.command.env("DOCKER_BUILD_ARGS", format!("{{\"PAUSE\": \"{pause}\"}}"));
+            program
+        };
+        let killed = start(long).kill_when(|_| records_of(&job).iter().any(|record| record.contains(when)));
         assert_eq!(killed, None, "the program ended before it was killed");
-        let finished = start(&job, work.path(), &arguments, None).finish();
+        let finished = start(0).finish();
         finished.assert_succeeds();
         assert_nothing_is_left(&job, work.path(), &finished);
     }
