@@ -15,8 +15,9 @@ const PREFIX: &str = ".image-worker-";
 /// The folder of an engine of its own. Things can be mounted in it, and files of other users: whoever made it removes it.
 const ENGINE: &str = "engine";
 
-/// How many folders somebody else may take away before their locks are ours. Each takes a coincidence.
-const TRIES: u32 = 10;
+/// How many folders somebody else may take away before their locks are ours. Each takes a coincidence, which is no rare one on a
+/// busy machine where many start at once.
+const TRIES: u32 = 1000;
 
 /// A folder for what is not finished. It disappears with everything in it, but for an engine that is still there, for the next
 /// run to find.
@@ -281,6 +282,13 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_being_made_is_not_taken_from_its_maker() {
+        /// Also if the test fails, which would wait for its threads otherwise.
+        struct Over<'a>(&'a AtomicBool);
+        impl Drop for Over<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
         let parent = tempfile::tempdir().unwrap();
         let over = AtomicBool::new(false);
         std::thread::scope(|threads| {
@@ -291,13 +299,14 @@ mod tests {
                     }
                 });
             }
+            let ends = Over(&over);
             let made = (0..2000).map(|_| Scratch::new_in(parent.path()).unwrap());
             let kept = made.enumerate().filter(|(number, scratch)| {
                 fs::write(scratch.path().join("file"), "").expect("it is ours");
                 number % 10 == 0
             });
             let kept: Vec<_> = kept.map(|(_, scratch)| scratch).collect();
-            over.store(true, Ordering::Relaxed);
+            drop(ends);
             assert!(kept.iter().all(|scratch| scratch.path().join("file").exists()));
         });
         assert!(names(parent.path()).is_empty());

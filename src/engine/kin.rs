@@ -1,9 +1,9 @@
 //! Asking the engine for what `descent` decides by: its images, what they were made from and by, and the bases of a build.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bollard::errors::Error;
-use bollard::models::{ImageInspect, ImageSummary};
+use bollard::models::{ImageHistoryResponseItem, ImageInspect, ImageSummary};
 use bollard::query_parameters::ListImagesOptions;
 use tracing::warn;
 
@@ -128,26 +128,32 @@ impl Engine {
             Kind::Docker => on_top_of_bases(&candidates, build),
             Kind::Podman => candidates.iter().map(|image| image.id.clone()).collect(),
         };
+        let mut histories = HashMap::new();
         for image in &mut candidates {
             if !build.is_candidate(image) || !asked.contains(&image.id) {
                 continue;
             }
-            let Some((made_by, comment)) = self.history(&image.id).await? else { continue };
-            image.made_by = made_by;
-            if let (Kind::Podman, Some(parent)) = (self.kind, comment.strip_prefix("FROM ")) {
+            let Some(history) = self.history(&image.id).await? else { continue };
+            let newest = history.first().cloned().unwrap_or_default();
+            if let (Kind::Podman, Some(parent)) = (self.kind, newest.comment.strip_prefix("FROM ")) {
                 // Its list knows layers only, and some steps make none.
                 let named = images.iter().find(|it| it.repo_tags.iter().any(|name| is_named(name, parent)));
                 image.parent = named.map_or(parent.to_owned(), |image| image.id.clone());
             }
+            image.made_by = newest.created_by;
+            histories.insert(image.id.clone(), history.into_iter().map(|it| (it.created_by, it.created)).collect());
+        }
+        if self.kind == Kind::Podman {
+            find_parents(&mut candidates, &histories);
         }
         Ok(candidates)
     }
 
-    /// What made an image, and what the engine notes besides, in the engine's words; none if it is gone.
-    async fn history(&self, id: &str) -> Result<Option<(String, String)>, RemovalError> {
+    /// What made an image, in the engine's words, the newest first; none if it is gone.
+    async fn history(&self, id: &str) -> Result<Option<Vec<ImageHistoryResponseItem>>, RemovalError> {
         let asking = || async { self.client.image_history(id).await.map_err(RemovalError::Engine) };
         match retry("looking at an image", BRIEFLY, asking).await {
-            Ok(history) => Ok(history.into_iter().next().map(|layer| (layer.created_by, layer.comment))),
+            Ok(history) => Ok(Some(history)),
             // Another build's, which has removed it since it was listed.
             Err(error) if error.status() == Some(404) => Ok(None),
             Err(error) => Err(error),
@@ -170,6 +176,21 @@ fn candidate(image: &ImageSummary) -> Candidate {
     Candidate { id, names, parent, made_by: String::new() }
 }
 
+/// What made an image, and when, the newest first.
+type History = Vec<(String, i64)>;
+
+/// Podman 5 tells no parent of an image that is made of one without layers: it has what made that, and one step more.
+fn find_parents(candidates: &mut [Candidate], histories: &HashMap<String, History>) {
+    for image in candidates.iter_mut().filter(|image| image.parent.is_empty()) {
+        let Some([_, below @ ..]) = histories.get(&image.id).map(Vec::as_slice) else { continue };
+        if !below.is_empty() {
+            let parent = histories.iter().find(|(_, history)| history.as_slice() == below);
+            // Not `scratch` in any case.
+            image.parent = parent.map_or("unknown", |(id, _)| id).to_owned();
+        }
+    }
+}
+
 /// The ids of images that can be a build's, on top of its bases.
 fn on_top_of_bases(images: &[Candidate], build: &Build) -> HashSet<String> {
     let roots = build.stages.iter().filter_map(|stage| match &stage.root {
@@ -186,5 +207,34 @@ fn on_top_of_bases(images: &[Candidate], build: &Build) -> HashSet<String> {
         }
         found.extend(new.iter().map(|image| image.id.clone()));
         below.extend(new.iter().map(|image| image.id.as_str()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn podman_5_s_parents_without_layers_are_found_by_what_made_them() {
+        let image = |id: &str, parent: &str| Candidate {
+            id: id.to_owned(),
+            names: Vec::new(),
+            parent: parent.to_owned(),
+            made_by: String::new(),
+        };
+        let step = |made_by: &str, created: i64| (made_by.to_owned(), created);
+        let (label, copy, run) = (step("LABEL a=b", 1), step("COPY c in /c", 2), step("RUN d", 3));
+        let histories = HashMap::from([
+            ("label".to_owned(), vec![label.clone()]),
+            ("another".to_owned(), vec![step("LABEL a=b", 7)]),
+            ("copy".to_owned(), vec![copy.clone(), label.clone()]),
+            ("run".to_owned(), vec![run.clone(), copy.clone(), label]),
+            ("foreign".to_owned(), vec![copy, step("LABEL e=f", 1)]),
+        ]);
+        let mut images = ["label", "another", "copy", "foreign", "gone"].map(|id| image(id, "")).to_vec();
+        images.push(image("run", "told"));
+        find_parents(&mut images, &histories);
+        let parents: Vec<_> = images.iter().map(|image| image.parent.as_str()).collect();
+        assert_eq!(parents, ["", "", "label", "unknown", "", "told"]);
     }
 }

@@ -67,9 +67,10 @@ impl Engine {
     ) -> Result<Builder, EngineError> {
         let needs = needs(dockerfile);
         let asking = |source| EngineError::Trouble { doing: "asking for its builder".to_owned(), source };
+        refuse_missing_stage(dockerfile)?;
         let said = match self.kind {
             Kind::Docker => ping(&self.place).await.map_err(|error| asking(error.into()))?,
-            Kind::Podman => spare_podman(dockerfile).map(|()| Ping::default())?,
+            Kind::Podman => Ping::default(),
         };
         let missing = missing(&said, self.keeps_manifests().await);
         let by = builder(choice, self.kind, (&said, missing), &needs, !secrets.is_empty())?;
@@ -95,8 +96,8 @@ fn missing(said: &Ping, is_containerd: bool) -> Option<&'static str> {
 }
 
 /// Podman 4.3 looks for a stage by its number without counting the stages: its whole service ends, and with it every build
-/// in it.
-fn spare_podman(dockerfile: &str) -> Result<(), EngineError> {
+/// in it. Docker's builders do not name the instruction.
+fn refuse_missing_stage(dockerfile: &str) -> Result<(), EngineError> {
     // Arguments make no stage.
     let Some((stage, instruction)) = Recipe::read(dockerfile, &BTreeMap::new()).missing_stage else { return Ok(()) };
     let message = format!("{instruction}: no stage {stage} comes before it; stages are counted from 0");
