@@ -41,12 +41,13 @@ impl Engine {
     }
 
     async fn begun(&self, tag: &str, dockerfile: &str, args: &BTreeMap<String, String>) -> Begun {
-        let mut stages = stages::read(dockerfile, args);
+        let (mut stages, mut bases) = (stages::read(dockerfile, args), BTreeMap::new());
         for stage in &mut stages {
             if let Base::Image(name) = &stage.base
                 && let Ok(Some(id)) = self.base_image(name).await.map(|image| image?.id)
             {
                 // By the next start it may have lost its name.
+                bases.insert(name.clone(), id.clone());
                 stage.base = Base::Image(id);
             }
         }
@@ -59,7 +60,7 @@ impl Engine {
                 Vec::new()
             }
         };
-        Begun { tag: tag.to_owned(), stages, before, earlier: 0 }
+        Begun { tag: tag.to_owned(), stages, bases, before, earlier: 0 }
     }
 
     /// The images that come from a build, of which the engine has told these. `runs` builds of the same can have made some.
@@ -72,7 +73,7 @@ impl Engine {
             told.map(|(number, id)| (if self.kind == Kind::Podman { last } else { number }, id.clone())).collect();
         let before = begun.before.iter().cloned().collect();
         let build = Build { tag: begun.tag.clone(), stages, before, told, shells, runs };
-        let candidates = self.candidates(&build).await?;
+        let candidates = self.candidates(&build, &begun.bases).await?;
         Ok(build.descent(&candidates))
     }
 
@@ -97,6 +98,7 @@ impl Engine {
                         steps.extend(config.on_build.unwrap_or_default());
                         Root::Image(id)
                     }
+                    _ if begun.bases.values().any(|id| id == name) => Root::Image(name.clone()),
                     _ => Root::Unknown,
                 },
             };
@@ -121,7 +123,11 @@ impl Engine {
     }
 
     /// All images, with what made those that can be of a build.
-    async fn candidates(&self, build: &Build) -> Result<Vec<Candidate>, RemovalError> {
+    async fn candidates(
+        &self,
+        build: &Build,
+        bases: &BTreeMap<String, String>,
+    ) -> Result<Vec<Candidate>, RemovalError> {
         let images = self.images().await?;
         let mut candidates: Vec<_> = images.iter().map(candidate).collect();
         let asked = match self.kind {
@@ -137,8 +143,10 @@ impl Engine {
             let newest = history.first().cloned().unwrap_or_default();
             if let (Kind::Podman, Some(parent)) = (self.kind, newest.comment.strip_prefix("FROM ")) {
                 // Its list knows layers only, and some steps make none.
-                let named = images.iter().find(|it| it.repo_tags.iter().any(|name| is_named(name, parent)));
-                image.parent = named.map_or(parent.to_owned(), |image| image.id.clone());
+                // By the name that it had. Podman 5 removes a base from below what is made of it.
+                let base = bases.iter().find(|(name, _)| is_named(parent, name)).map(|(_, id)| id);
+                let named = || images.iter().find(|it| it.repo_tags.iter().any(|name| is_named(name, parent)));
+                image.parent = base.or_else(|| named().map(|image| &image.id)).map_or(parent, |id| id).to_owned();
             }
             image.made_by = newest.created_by;
             histories.insert(image.id.clone(), history.into_iter().map(|it| (it.created_by, it.created)).collect());

@@ -1,6 +1,8 @@
 //! What a job has left in the engine, as it follows from the facts: of the job under way, or, from its records, of one whose
 //! program was killed. Asking the engine and removing is for `clean`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::descent::is_id;
@@ -48,6 +50,9 @@ pub(super) struct Begun {
     pub(super) tag: String,
     /// Its stages; none where the builder makes no images of steps. What bases were there has its id for a name.
     pub(super) stages: Vec<Stage>,
+    /// The ids of its bases that were there, by their names: Podman knows an image's parent by that name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) bases: BTreeMap<String, String>,
     /// The ids of the images that the engine has.
     pub(super) before: Vec<String>,
     /// How many earlier attempts have left images that nobody could tell yet.
@@ -210,9 +215,9 @@ mod tests {
 
     #[test]
     fn facts_survive_as_text() {
-        let stages =
-            crate::dockerfile::stages::read("FROM scratch\nRUN x\nFROM a\n", &std::collections::BTreeMap::new());
-        let begun = Begun { tag: "a:1".to_owned(), stages, before: ids(&["sha256:00"]), earlier: 1 };
+        let stages = crate::dockerfile::stages::read("FROM scratch\nRUN x\nFROM a\n", &BTreeMap::new());
+        let begun =
+            Begun { tag: "a:1".to_owned(), stages, before: ids(&["sha256:00"]), earlier: 1, ..Begun::default() };
         for fact in [Fact::Build(begun), Fact::Given(1), Fact::Ended(ids(&["one"])), Fact::Steps(ids(&["a"]))] {
             let text = serde_json::to_string(&fact).unwrap();
             assert_eq!(serde_json::from_str::<Fact>(&text).unwrap(), fact);
