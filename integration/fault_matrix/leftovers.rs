@@ -98,12 +98,12 @@ fn a_parent_that_a_killed_run_has_loaded_goes() {
     for (when, bytes) in [("{\"sent\":", 16 << 20), ("{\"loaded\":", 64 << 10)] {
         // The parent is in the engine as long as the build takes, so that it can be seen also on a busy machine. Podman goes on
         // with a command when the program is gone.
-        let (steps, long) = match Builder::is_podman() {
-            true => ("COPY busybox /busybox\nRUN [\"/busybox\", \"sleep\", \"1\"]\n", 1),
-            false => {
-                ("COPY busybox /busybox\nARG PAUSE\nRUN [\"/busybox\", \"sh\", \"-c\", \"/busybox sleep $PAUSE\"]\n", 8)
-            }
+        let (step, long) = if Builder::is_podman() {
+            ("RUN [\"/busybox\", \"sleep\", \"1\"]\n", 1)
+        } else {
+            ("ARG PAUSE\nRUN [\"/busybox\", \"sh\", \"-c\", \"/busybox sleep $PAUSE\"]\n", 8)
         };
+        let steps = &format!("COPY busybox /busybox\n{step}");
         let job = job_from_with_busybox("$DOCKER_IMAGE_PARENT", "loaded", steps);
         let parent = parent(&job, bytes);
         let work = TempDir::new().unwrap();

@@ -146,7 +146,8 @@ impl Engine {
                 // By the name that it had. Podman 5 removes a base from below what is made of it.
                 let base = bases.iter().find(|(name, _)| is_named(parent, name)).map(|(_, id)| id);
                 let named = || images.iter().find(|it| it.repo_tags.iter().any(|name| is_named(name, parent)));
-                image.parent = base.or_else(|| named().map(|image| &image.id)).map_or(parent, |id| id).to_owned();
+                let known = base.cloned().or_else(|| named().map(|image| image.id.clone()));
+                image.parent = known.unwrap_or_else(|| parent.to_owned());
             }
             image.made_by = newest.created_by;
             histories.insert(image.id.clone(), history.into_iter().map(|it| (it.created_by, it.created)).collect());
@@ -194,7 +195,7 @@ fn find_parents(candidates: &mut [Candidate], histories: &HashMap<String, Histor
         if !below.is_empty() {
             let parent = histories.iter().find(|(_, history)| history.as_slice() == below);
             // Not `scratch` in any case.
-            image.parent = parent.map_or("unknown", |(id, _)| id).to_owned();
+            image.parent = parent.map_or_else(|| "unknown".to_owned(), |(id, _)| id.clone());
         }
     }
 }
