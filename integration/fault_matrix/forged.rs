@@ -73,7 +73,7 @@ fn a_step_that_prints_a_neighbours_id_removes_nothing() {
         let job = job_with_busybox("neighbour", &steps);
         let finished =
             program(["run"], job.environment()).finish_when(|said| said.contains("sleep 3"), |_| neighbour.load());
-        assert_eq!(finished.code, if last.is_empty() { 0 } else { 20 }, "{}", finished.stderr);
+        assert_ends(&finished, last);
         assert!(finished.stderr.contains(&format!("---> {digits}")), "{}", finished.stderr);
         assert!(neighbour.is_there(), "the neighbour's image is gone:\n{}", finished.stderr);
         assert_engine_is_clean(&job.name);
@@ -98,7 +98,7 @@ fn a_step_that_prints_the_engines_words_leaves_nothing() {
         );
         let job = job_with_busybox("words", &steps);
         let finished = run(&job);
-        assert_eq!(finished.code, if last.is_empty() { 0 } else { 20 }, "{}", finished.stderr);
+        assert_ends(&finished, last);
         assert_engine_is_clean(&job.name);
     }
 }
@@ -122,7 +122,7 @@ fn triggers_of_a_base_leave_nothing() {
         let finished = run(&job);
         let after = images_of(&format!("image-worker-base={name}"));
         docker_says(&["rmi", &format!("{name}:1")]);
-        assert_eq!(finished.code, if last.is_empty() { 0 } else { 20 }, "{}", finished.stderr);
+        assert_ends(&finished, last);
         assert_eq!(after, before, "{}", finished.stderr);
         assert_engine_is_clean(&job.name);
     }
@@ -147,9 +147,14 @@ fn triggers_of_a_parent_leave_nothing() {
             job.taskcluster.create_task(TaskSpec::default().property("payload", serde_json::json!({ "env": env })));
         job.taskcluster.put_artifact(&parent.task_id, 0, ARTIFACT, "application/x-tar", None, &image.tar(None));
         let finished = program(["run", "--parent-task-id", &parent.task_id], job.environment()).finish();
-        assert_eq!(finished.code, if last.is_empty() { 0 } else { 20 }, "{}", finished.stderr);
+        assert_ends(&finished, last);
         assert_engine_is_clean(&job.name);
     }
+}
+
+/// Asserts that a job ended as its last step does: `exit 1` fails, and nothing succeeds.
+fn assert_ends(finished: &Finished, last: &str) {
+    assert_eq!(finished.code, if last.is_empty() { 0 } else { 20 }, "{}", finished.stderr);
 }
 
 fn images_of(label: &str) -> BTreeSet<String> {

@@ -25,13 +25,13 @@ pub struct Prospect {
     pub context: Option<Whereabouts>,
     /// The `.hash.` route that has the image, or should have it.
     pub namespace: Namespace,
-    /// The living image that is there, if any.
+    /// The unexpired image in the index, if there is one.
     pub image: Option<IndexedImage>,
     /// The moment of all this.
     pub now: Timestamp,
 }
 
-/// A living image that the index leads to.
+/// An unexpired image that the index leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexedImage {
     /// The run that has it.

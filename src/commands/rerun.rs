@@ -15,7 +15,7 @@ use crate::config::replay::Job;
 use crate::config::rerun::Rerun;
 use crate::config::{Access, Config, ConfigError, Deployment, Sources, Surroundings, settings};
 use crate::lookup::{Claim, claim};
-use crate::names::{ContextHash, Namespace, TaskId};
+use crate::names::{ArtifactName, ContextHash, Namespace, TaskId};
 use crate::plan::{ContextSource, Plan, TaskRun};
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::tasks::{Run, State, Status};
@@ -65,7 +65,8 @@ async fn context(services: &Services, plan: &Plan, now: Timestamp) -> Result<Opt
 }
 
 /// The `.hash.` route that has the image, or should have it, and the image that is there: in those that the task itself is
-/// entered in, as taskgraph's are, and in the one that a run would enter.
+/// entered in, as taskgraph's are, and in the one that a run would enter. An image counts by the rule that a run has: made of the
+/// same context, by the same name, unexpired, and of a task that can be depended on. The task itself can, as soon as it is rerun.
 async fn image(
     services: &Services,
     plan: &Plan,
@@ -73,43 +74,49 @@ async fn image(
     now: Timestamp,
 ) -> Result<(Namespace, Option<IndexedImage>), Failed> {
     let hash = plan.context.hash.ok_or_else(|| Failed::Bug("an image task without a hash".to_owned()))?;
-    let own = plan.identity(hash)?.namespaces.hash;
+    let (own, artifact) = (plan.identity(hash)?.namespaces.hash, &plan.artifact.name);
     let namespaces: Vec<_> = job.hash_routes.iter().filter(|route| **route != own).chain([&own]).collect();
     for namespace in &namespaces {
         let Some(entry) = services.index.find_task(namespace).await? else { continue };
-        if let Some(image) = living(services, plan, hash, &job.task, entry, now).await? {
+        let Some(image) = promised(services, entry, hash, artifact).await? else { continue };
+        let is_own = image.at.task_id == job.task;
+        if is_unexpired(services, &image.at, artifact, now).await?
+            && (is_own || !has_failed(services, &image.at.task_id).await?)
+        {
             return Ok(((*namespace).clone(), Some(image)));
         }
     }
     Ok((namespaces[0].clone(), None))
 }
 
-/// What an entry leads to, by the rule that a run has: made of the same context, by the same name, alive, and of a task that
-/// can be depended on. `task` itself can, as soon as it is rerun.
-async fn living(
+/// The image that an entry leads to, if it is made of this context; whether the artifact is there is not asked.
+async fn promised(
     services: &Services,
-    plan: &Plan,
-    hash: ContextHash,
-    task: &TaskId,
     entry: Entry,
-    now: Timestamp,
+    hash: ContextHash,
+    artifact: &ArtifactName,
 ) -> Result<Option<IndexedImage>, CallError> {
-    let artifact = &plan.artifact.name;
     let (run_id, is_described) = match claim(&entry, hash, artifact) {
         Claim::This(data) => (Some(data.run_id), true),
         Claim::Silent => (last_run_of(services, &entry.task_id).await?, false),
         Claim::Another => (None, true),
     };
-    let Some(run_id) = run_id else { return Ok(None) };
-    let at = TaskRun { task_id: entry.task_id, run_id };
-    let alive = match services.queue.artifact_expires(&at, artifact).await {
-        Ok(expires) => expires.is_some_and(|expires| expires > now),
-        // Who may not ask believes the index.
-        Err(error) if error.fault == CallFault::Refused => true,
-        Err(error) => return Err(error),
-    };
-    let counts = alive && (at.task_id == *task || !has_failed(services, &at.task_id).await?);
-    Ok(counts.then_some(IndexedImage { at, is_described }))
+    let image = |run_id| IndexedImage { at: TaskRun { task_id: entry.task_id, run_id }, is_described };
+    Ok(run_id.map(image))
+}
+
+/// Whether an artifact is there and has not expired. Who may not ask believes the index.
+async fn is_unexpired(
+    services: &Services,
+    at: &TaskRun,
+    artifact: &ArtifactName,
+    now: Timestamp,
+) -> Result<bool, CallError> {
+    match services.queue.artifact_expires(at, artifact).await {
+        Ok(expires) => Ok(expires.is_some_and(|expires| expires > now)),
+        Err(error) if error.fault == CallFault::Refused => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// The last run of a task; none of one that never ran or is gone, and none for those who may not ask.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::declare::undeclared;
+use super::declare::{Declared, declare, undeclared};
 use super::instructions::{self, Arguments, Instruction};
 use super::words::{Expanded, expand};
 
@@ -128,15 +128,11 @@ impl Recipe {
             match instruction.keyword.as_str() {
                 "ARG" if begun == 0 => {
                     for word in words {
-                        let (name, default) = word.split_once('=').map_or((word, None), |(n, d)| (n, Some(d)));
-                        let expanded = default.map(|default| expand(default, &values, escape));
-                        let hangs_on = expanded.as_ref().is_some_and(|it| hangs_on(it, &unknown));
-                        match args.get(name).cloned().or(expanded.and_then(|it| it.text)) {
-                            Some(value) => drop((values.insert(name.to_owned(), value), unknown.remove(name))),
-                            // A default that nobody can know takes the place of an earlier one.
-                            None if hangs_on => drop((values.remove(name), unknown.insert(name.to_owned()))),
-                            None if default.is_some() => drop((values.remove(name), unknown.remove(name))),
-                            None => {}
+                        let Declared { name, default, is_known } = declare(word, args, &mut values, escape);
+                        if !is_known && default.as_ref().is_some_and(|it| hangs_on(it, &unknown)) {
+                            unknown.insert(name.to_owned());
+                        } else if is_known || default.is_some() {
+                            unknown.remove(name);
                         }
                     }
                 }
@@ -175,7 +171,7 @@ impl Recipe {
         }
         // What another frontend reads need not be a Dockerfile.
         if instructions.syntax.is_some_and(|image| !image.contains("dockerfile")) {
-            recipe.from_error = None;
+            (recipe.from_error, recipe.missing_stage) = (None, None);
         }
         recipe
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::declare::undeclared;
+use super::declare::{declare, undeclared};
 use super::instructions::{self, Instruction};
 use super::words::expand;
 
@@ -61,7 +61,11 @@ pub fn read(text: &str, args: &BTreeMap<String, String>) -> Vec<Stage> {
                 names.push(instruction.stage(escape).name);
                 triggers.push(Vec::new());
             }
-            ("ARG", None) => declare(&instruction.arguments(escape).words, args, &mut values, escape),
+            ("ARG", None) => {
+                for word in instruction.arguments(escape).words {
+                    declare(word, args, &mut values, escape);
+                }
+            }
             (_, Some(stage)) => {
                 stage.steps.push(step(instruction));
                 if let (Some(trigger), Some(kept)) = (instruction.trigger(), triggers.last_mut()) {
@@ -72,20 +76,6 @@ pub fn read(text: &str, args: &BTreeMap<String, String>) -> Vec<Stage> {
         }
     }
     stages
-}
-
-/// Takes the words of an `ARG` that stands before the first `FROM`.
-fn declare(words: &[&str], args: &BTreeMap<String, String>, values: &mut BTreeMap<String, String>, escape: char) {
-    for word in words {
-        let (name, default) = word.split_once('=').map_or((*word, None), |(n, d)| (n, Some(d)));
-        let own = args.get(name).cloned();
-        match own.or_else(|| expand(default?, values, escape).text) {
-            Some(value) => drop(values.insert(name.to_owned(), value)),
-            // A default that nobody can know takes the place of an earlier one.
-            None if default.is_some() => drop(values.remove(name)),
-            None => {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -11,8 +11,6 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use serde::{Deserialize, Serialize};
-
 use super::made_by::is_made_by;
 
 /// An image as an engine describes it.
@@ -29,8 +27,7 @@ pub struct Candidate {
 }
 
 /// Where a stage begins.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Root {
     /// At an image, by its id; an empty id is that of `scratch`.
     Image(String),

@@ -80,7 +80,7 @@ impl BuildFailure {
                 format!("{registry} is in trouble, or limits pulls: start again later, or use a mirror")
             }
             Fault::Registry => "the other end is in trouble: start again later".to_owned(),
-            Fault::Engine | Fault::Passing => {
+            Fault::Engine | Fault::Transient => {
                 "the engine failed, not the Dockerfile: look at its disk, its network and its log, and start again"
                     .to_owned()
             }
@@ -91,7 +91,7 @@ impl BuildFailure {
 impl Failure for EngineError {
     fn another(&self) -> Another {
         match self {
-            Self::Build(failure) if matches!(failure.fault, Fault::Registry | Fault::Passing) => Another::CanHelp,
+            Self::Build(failure) if matches!(failure.fault, Fault::Registry | Fault::Transient) => Another::CanHelp,
             _ => Another::IsUseless,
         }
     }
@@ -139,8 +139,8 @@ impl Engine {
         let way_out = (fault == Fault::Dockerfile || sought.is_some())
             .then(|| asked.way_out(step.as_ref(), sought.as_deref(), &message))
             .flatten();
-        let image =
-            image.filter(|_| sought.is_some() || !matches!(fault, Fault::Dockerfile | Fault::Engine | Fault::Passing));
+        let image = image
+            .filter(|_| sought.is_some() || !matches!(fault, Fault::Dockerfile | Fault::Engine | Fault::Transient));
         EngineError::Build(Box::new(BuildFailure {
             fault,
             step,
@@ -239,7 +239,7 @@ mod tests {
         let step = BuildFailure { exit_code: Some(3), last_lines: vec!["boom".to_owned()], ..step };
         let said = step.summary();
         assert!(said.starts_with("step 1/2, RUN exit 3, failed with exit code 3; its last line: boom; "), "{said}");
-        for fault in [Fault::Dockerfile, Fault::Missing, Fault::Denied, Fault::Registry, Fault::Passing] {
+        for fault in [Fault::Dockerfile, Fault::Missing, Fault::Denied, Fault::Registry, Fault::Transient] {
             let instruction = format!("FROM quay.io/{} AS {}", "a".repeat(60), "true ".repeat(100));
             let failure =
                 BuildFailure { last_lines: vec!["x".repeat(1000)], ..failing(fault, &instruction, &"y".repeat(500)) };
@@ -256,7 +256,7 @@ mod tests {
             (Fault::Denied, Another::IsUseless),
             (Fault::Registry, Another::CanHelp),
             (Fault::Engine, Another::IsUseless),
-            (Fault::Passing, Another::CanHelp),
+            (Fault::Transient, Another::CanHelp),
         ] {
             assert_eq!(EngineError::Build(Box::new(failing(fault, "FROM a", "x"))).another(), another, "{fault:?}");
         }

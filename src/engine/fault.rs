@@ -19,16 +19,16 @@ pub enum Fault {
     /// The engine's own.
     Engine,
     /// The engine's own, and no more at the next try: what it has just seen, or used, has been removed by somebody.
-    Passing,
+    Transient,
 }
 
 /// What engines say, the first that fits. The tests have the messages that these are made from.
 const TABLE: [(Fault, &str); 7] = [
     // The engine's disk, memory and files.
     (Fault::Engine, OWN_TROUBLE),
-    // Steps of a cache, bases and their layers: they are taken, or pulled, anew.
+    // A cached step, a base image or a layer that somebody removed meanwhile: the next attempt takes or pulls it again.
     (
-        Fault::Passing,
+        Fault::Transient,
         r#"no such image: |unable to find image "?sha256:|layer does not exist|layer not known|parent snapshot \S+ does not exist"#,
     ),
     // Its network, its storage, the processes that it is made of, and its end. The first is moby#47717.
@@ -77,7 +77,7 @@ impl Fault {
         if exit_code.is_some() {
             return Self::Dockerfile;
         }
-        let mut known = COMPILED.iter().filter(|(fault, _)| !runs || matches!(fault, Self::Engine | Self::Passing));
+        let mut known = COMPILED.iter().filter(|(fault, _)| !runs || matches!(fault, Self::Engine | Self::Transient));
         known.find(|(_, pattern)| pattern.is_match(message)).map_or(Self::Dockerfile, |(fault, _)| *fault)
     }
 }
@@ -89,7 +89,7 @@ pub(super) fn exit_code(message: &str) -> Option<i64> {
 
 /// Whether an engine tells of trouble of its own, and not of what it got.
 pub(super) fn is_own_trouble(message: &str) -> bool {
-    matches!(Fault::of(message, None, true), Fault::Engine | Fault::Passing)
+    matches!(Fault::of(message, None, true), Fault::Engine | Fault::Transient)
 }
 
 #[cfg(test)]
@@ -146,7 +146,7 @@ mod tests {
             ],
         ),
         (
-            Fault::Passing,
+            Fault::Transient,
             &[
                 // It had been pulled, and somebody removed it.
                 "invalid from flag value quay.io/a/b:1: No such image: quay.io/a/b:1",

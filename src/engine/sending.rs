@@ -6,21 +6,11 @@ use std::io;
 use futures_util::{Stream, StreamExt as _};
 use tokio_util::bytes::Bytes;
 
-/// What is done when so many bytes are sent.
-pub(super) trait AsyncNote: Send {
-    fn of(self, sent: u64) -> impl Future<Output = ()> + Send;
-}
-
-impl<N: FnOnce(u64) -> F + Send, F: Future<Output = ()> + Send> AsyncNote for N {
-    fn of(self, sent: u64) -> impl Future<Output = ()> + Send {
-        self(sent)
-    }
-}
-
-/// The pieces, with a note before the last one goes. Of what breaks there is none: engines begin with what is whole.
-pub(super) fn noting_the_end(
+/// The pieces; before the last one goes, `note` gets how many bytes there are. Of what breaks there is no note: engines begin
+/// with what is whole.
+pub(super) fn noting_the_end<F: Future<Output = ()> + Send + 'static>(
     pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
-    note: impl AsyncNote + 'static,
+    note: impl FnOnce(u64) -> F + Send + 'static,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let state = (Box::pin(pieces.fuse()), None, Some(note), 0);
     futures_util::stream::unfold(state, |(mut pieces, mut held, mut note, mut sent)| async move {
@@ -38,7 +28,7 @@ pub(super) fn noting_the_end(
                 }
                 None => {
                     if let Some(note) = note.take() {
-                        note.of(sent).await;
+                        note(sent).await;
                     }
                     return held.take().map(|last| (Ok(last), (pieces, held, note, sent)));
                 }

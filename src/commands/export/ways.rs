@@ -97,7 +97,7 @@ impl Wanted<'_> {
         let meter = self.report.meter("exporting the image from the engine's storage", Some(image.size));
         let (image_id, moved) = (self.image_id.to_owned(), meter.clone());
         let unpacking = in_the_background(move || {
-            let spool = Spool::take_in(MeteredReader(&mut image, &moved), file);
+            let spool = Spool::take_in(Metered(&mut image, &moved), file);
             match spool.and_then(|spool| spool.expect(&image_id).map(|()| spool)) {
                 Ok(spool) => Ok(Ok(spool)),
                 Err(ArchiveError::Read(error)) => Ok(Err(Damage::Unreadable(error))),
@@ -199,10 +199,10 @@ fn needed(file: &File, size: u64, last: bool) -> u64 {
     if last || give_back(file, 0..4096) { size } else { size.saturating_mul(2) }
 }
 
-/// A writer that tells how much has passed.
-struct Metered<'a>(&'a mut dyn Write, &'a Meter);
+/// A reader or a writer that tells how much has passed.
+struct Metered<'a, T: ?Sized>(&'a mut T, &'a Meter);
 
-impl Write for Metered<'_> {
+impl<T: Write + ?Sized> Write for Metered<'_, T> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let written = self.0.write(buf)?;
         self.1.add(written as u64);
@@ -214,10 +214,7 @@ impl Write for Metered<'_> {
     }
 }
 
-/// A reader that tells how much has passed.
-struct MeteredReader<'a, R>(&'a mut R, &'a Meter);
-
-impl<R: Read> Read for MeteredReader<'_, R> {
+impl<T: Read + ?Sized> Read for Metered<'_, T> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let read = self.0.read(buf)?;
         self.1.add(read as u64);

@@ -72,8 +72,8 @@ impl Engine {
             Kind::Docker => ping(&self.place).await.map_err(|error| asking(error.into()))?,
             Kind::Podman => Ping::default(),
         };
-        let missing = missing(&said, self.keeps_manifests().await);
-        let by = builder(choice, self.kind, (&said, missing), &needs, !secrets.is_empty())?;
+        let buildkit = BuildKit::of(&said, self.keeps_manifests().await);
+        let by = builder(choice, self.kind, &buildkit, &needs, !secrets.is_empty())?;
         not_understood(by, &needs, self.about.knows_here_documents()).map_or(Ok(()), Err)?;
         let asked = Asked { by, needs };
         if by != By::BuildKit {
@@ -84,14 +84,25 @@ impl Engine {
     }
 }
 
-/// Why this Docker's BuildKit cannot build, and the way out, if it cannot.
-fn missing(said: &Ping, is_containerd: bool) -> Option<&'static str> {
-    match said.api? {
-        api if api < FIRST_WITH_BUILDKIT => Some("this Docker has none: update it to 18.09 or later"),
-        api if is_containerd && api < FIRST_WITH_CONTEXTS => Some(
-            "this Docker keeps images in containerd's store, and before version 28 its BuildKit gets no context then (moby#47717): update it, or turn the store off (in its daemon.json \"features\": {\"containerd-snapshotter\": false})",
-        ),
-        _ => None,
+/// What a Docker has said of its BuildKit.
+#[derive(Default)]
+struct BuildKit {
+    /// Whether it is what the engine builds with unless it is told otherwise.
+    is_default: bool,
+    /// Why it cannot build, with the way out, if it cannot.
+    missing: Option<&'static str>,
+}
+
+impl BuildKit {
+    fn of(said: &Ping, is_containerd: bool) -> Self {
+        let missing = match said.api {
+            Some(api) if api < FIRST_WITH_BUILDKIT => Some("this Docker has none: update it to 18.09 or later"),
+            Some(api) if is_containerd && api < FIRST_WITH_CONTEXTS => Some(
+                "this Docker keeps images in containerd's store, and before version 28 its BuildKit gets no context then (moby#47717): update it, or turn the store off (in its daemon.json \"features\": {\"containerd-snapshotter\": false})",
+            ),
+            _ => None,
+        };
+        Self { is_default: said.builds_with_buildkit, missing }
     }
 }
 
@@ -104,11 +115,11 @@ fn refuse_missing_stage(dockerfile: &str) -> Result<(), EngineError> {
     Err(EngineError::Build(Box::new(BuildFailure::of_a_dockerfile(message))))
 }
 
-/// Who builds, by what Docker has said of its BuildKit and why it cannot build.
+/// Who builds.
 fn builder(
     choice: BuilderChoice,
     kind: Kind,
-    (said, missing): (&Ping, Option<&str>),
+    buildkit: &BuildKit,
     needs: &[Need],
     secrets: bool,
 ) -> Result<By, EngineError> {
@@ -123,7 +134,7 @@ fn builder(
         return Ok(By::Podman);
     }
     let reason = needs.first().map(ToString::to_string).or(secrets.then(|| "a secret".to_owned()));
-    match (choice, reason, missing) {
+    match (choice, reason, buildkit.missing) {
         (BuilderChoice::Classic, ..) if secrets => {
             refused("secrets need BuildKit: leave --builder classic away, or the secrets".to_owned())
         }
@@ -137,11 +148,11 @@ fn builder(
             info!("BuildKit builds it, because of {reason}");
             Ok(By::BuildKit)
         }
-        (BuilderChoice::Auto, None, Some(missing)) if said.builds_with_buildkit => {
+        (BuilderChoice::Auto, None, Some(missing)) if buildkit.is_default => {
             info!("the classic builder builds it: {missing}");
             Ok(By::Classic)
         }
-        (BuilderChoice::Auto, None, None) if said.builds_with_buildkit => Ok(By::BuildKit),
+        (BuilderChoice::Auto, None, None) if buildkit.is_default => Ok(By::BuildKit),
         (BuilderChoice::Auto, None, _) => Ok(By::Classic),
     }
 }
@@ -223,8 +234,8 @@ mod tests {
         secrets: bool,
         is_containerd: bool,
     ) -> Result<bool, String> {
-        let said = (said, missing(said, is_containerd));
-        let by = builder(choice, Kind::Docker, said, &needs(dockerfile), secrets);
+        let buildkit = BuildKit::of(said, is_containerd);
+        let by = builder(choice, Kind::Docker, &buildkit, &needs(dockerfile), secrets);
         by.map(|by| by == By::BuildKit).map_err(|error| error.to_string())
     }
 
@@ -260,7 +271,7 @@ mod tests {
         assert!(
             docker(BuilderChoice::Classic, &Ping::default(), "FROM a", true).unwrap_err().contains("--builder classic")
         );
-        let podman = |secrets| builder(BuilderChoice::BuildKit, Kind::Podman, (&Ping::default(), None), &[], secrets);
+        let podman = |secrets| builder(BuilderChoice::BuildKit, Kind::Podman, &BuildKit::default(), &[], secrets);
         assert_eq!(podman(false).unwrap(), By::Podman);
         assert!(podman(true).unwrap_err().to_string().contains("this engine is Podman"));
     }

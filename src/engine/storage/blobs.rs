@@ -1,16 +1,15 @@
 //! Where containerd keeps an image: each document and each layer is a file that is named by its sha256, packed as it was
 //! built or loaded. An image is read from there as an OCI layout, one tar; whoever takes it apart sums all of it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::json;
-use tar::Header;
 
 use super::{StorageError, strange};
+use crate::image_archive::{Descriptor, Index, Manifest, header, pad};
 use crate::names::Digest;
 
 /// Below the root of a containerd.
@@ -25,8 +24,8 @@ const GIVEN_ROOT: &str = "/var/lib/containerd";
 /// Documents are some kilobytes.
 const LARGEST_DOCUMENT: u64 = 4 * 1024 * 1024;
 
-/// The unit of a tar, in bytes.
-const BLOCK: u64 = 512;
+/// The end of a tar, in bytes.
+const END: u64 = 1024;
 
 /// An image as an OCI layout, a tar to be read.
 pub struct StoredBlobs {
@@ -35,56 +34,24 @@ pub struct StoredBlobs {
     parts: VecDeque<Box<dyn Read + Send>>,
 }
 
-/// A manifest, or an index of them: one or the other.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Document {
-    media_type: Option<String>,
-    manifests: Option<Vec<Descriptor>>,
-    config: Option<Descriptor>,
-    layers: Option<Vec<Descriptor>>,
-}
-
-#[derive(Deserialize)]
-struct Descriptor {
-    digest: String,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-}
-
-impl Descriptor {
-    fn digest(&self, of: &Path) -> Result<Digest, StorageError> {
-        let digest = self.digest.strip_prefix("sha256:").and_then(|hex| hex.parse().ok());
-        digest.ok_or_else(|| strange(of, "it leads to something that is not named by its sha256"))
-    }
-
-    /// `BuildKit` puts these beside images.
-    fn is_attestation(&self) -> bool {
-        self.annotations.get("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest")
-    }
-}
-
 /// What an image's id leads to.
 struct Found {
     folder: PathBuf,
     /// The first is the one with the image's id; the last is the configuration.
     documents: Vec<(Digest, Vec<u8>)>,
-    media_type: Option<String>,
     layers: Vec<Digest>,
 }
 
 /// An image by the digest of its manifest, or of an index that leads to one image.
 pub(super) fn open(root: &Path, id: Digest) -> Result<StoredBlobs, StorageError> {
-    let Found { folder, documents, media_type, layers } = find(root, id)?;
-    let first = documents.first().map_or(0, |(_, text)| text.len());
-    let index = json!({
-        "schemaVersion": 2,
-        "manifests": [{ "mediaType": media_type, "digest": format!("sha256:{id}"), "size": first }],
-    });
+    let Found { folder, documents, layers } = find(root, id)?;
+    let index = json!({ "schemaVersion": 2, "manifests": [{ "digest": format!("sha256:{id}") }] }).to_string();
+    let unwritten = |source| StorageError::Unreadable { path: folder.clone(), source };
     let mut image = StoredBlobs { size: 0, parts: VecDeque::new() };
-    image.member("index.json", index.to_string().len() as u64, Cursor::new(index.to_string()));
+    image.member("index.json", index.len() as u64, Cursor::new(index)).map_err(unwritten)?;
     for (digest, text) in documents {
-        image.member(&format!("blobs/sha256/{digest}"), text.len() as u64, Cursor::new(text));
+        let (name, size) = (format!("blobs/sha256/{digest}"), text.len() as u64);
+        image.member(&name, size, Cursor::new(text)).map_err(unwritten)?;
     }
     let mut known = Vec::new();
     for layer in layers {
@@ -99,9 +66,9 @@ pub(super) fn open(root: &Path, id: Digest) -> Result<StoredBlobs, StorageError>
         let file = File::open(&path).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
         image.size += size;
-        image.member(&format!("blobs/sha256/{layer}"), size, file.take(size));
+        image.member(&format!("blobs/sha256/{layer}"), size, file.take(size)).map_err(unreadable)?;
     }
-    image.parts.push_back(Box::new(io::repeat(0).take(2 * BLOCK)));
+    image.parts.push_back(Box::new(io::repeat(0).take(END)));
     Ok(image)
 }
 
@@ -116,31 +83,35 @@ fn find(root: &Path, id: Digest) -> Result<Found, StorageError> {
         let [own, given] = folders.each_ref().map(|folder| folder.display());
         StorageError::Unknown(format!("with containerd, whose files are neither in {own} nor in {given}"))
     })?;
-    let (mut documents, mut next, mut media_type) = (Vec::new(), id, None);
+    let (mut documents, mut next) = (Vec::new(), id);
     loop {
         let path = folder.join(next.to_string());
-        let (text, document) = document(&path, next)?;
+        let digest = |descriptor: &Descriptor| {
+            let digest = descriptor.digest();
+            digest.ok_or_else(|| strange(&path, "it leads to something that is not named by its sha256"))
+        };
+        let text = read(&path, next)?;
+        let manifest = serde_json::from_slice::<Manifest>(&text);
+        let index = serde_json::from_slice::<Index>(&text);
         documents.push((next, text));
-        media_type = media_type.or(document.media_type);
-        if let (Some(config), Some(layers)) = (document.config, document.layers) {
-            let layers = layers.iter().map(|layer| layer.digest(&path)).collect::<Result<_, _>>()?;
-            let config = config.digest(&path)?;
+        if let Ok(Manifest { config, layers }) = manifest {
+            let layers = layers.iter().map(digest).collect::<Result<_, _>>()?;
+            let config = digest(&config)?;
             documents.push((config, read(&folder.join(config.to_string()), config)?));
-            return Ok(Found { folder: folder.clone(), documents, media_type, layers });
+            return Ok(Found { folder: folder.clone(), documents, layers });
         }
-        let images = document.manifests.unwrap_or_default().into_iter().filter(|image| !image.is_attestation());
-        let images = images.map(|image| image.digest(&path)).collect::<Result<Vec<_>, _>>()?;
+        let images = match index {
+            Ok(Index { manifests }) => manifests,
+            Err(error) if error.is_data() => Vec::new(),
+            Err(error) => return Err(strange(&path, error.to_string())),
+        };
+        let images =
+            images.iter().filter(|image| !image.is_attestation()).map(digest).collect::<Result<Vec<_>, _>>()?;
         // Those of other platforms are named and not there.
         let there: Vec<_> = images.into_iter().filter(|image| folder.join(image.to_string()).exists()).collect();
         let [image] = there[..] else { return Err(strange(&path, format!("it leads to {} images", there.len()))) };
         next = image;
     }
-}
-
-fn document(path: &Path, digest: Digest) -> Result<(Vec<u8>, Document), StorageError> {
-    let text = read(path, digest)?;
-    let document = serde_json::from_slice(&text).map_err(|error| strange(path, error.to_string()))?;
-    Ok((text, document))
 }
 
 /// A document, which must be what it is named by; so no two lead to each other.
@@ -152,17 +123,16 @@ fn read(path: &Path, digest: Digest) -> Result<Vec<u8>, StorageError> {
 }
 
 impl StoredBlobs {
-    fn member(&mut self, name: &str, size: u64, content: impl Read + Send + 'static) {
-        let mut header = Header::new_gnu();
-        // Each name is known, and shorter than a header's 100 bytes.
-        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
-        header.set_size(size);
-        header.set_mode(0o444);
-        header.set_cksum();
-        let padding = size.next_multiple_of(BLOCK) - size;
-        self.parts.push_back(Box::new(Cursor::new(*header.as_bytes())));
-        self.parts.push_back(Box::new(content));
-        self.parts.push_back(Box::new(io::repeat(0).take(padding)));
+    fn member(&mut self, name: &str, size: u64, content: impl Read + Send + 'static) -> io::Result<()> {
+        let (mut before, mut behind) = (Vec::new(), Vec::new());
+        header(&mut before, name, size)?;
+        pad(&mut behind, size);
+        self.parts.extend([
+            Box::new(Cursor::new(before)) as Box<dyn Read + Send>,
+            Box::new(content),
+            Box::new(Cursor::new(behind)),
+        ]);
+        Ok(())
     }
 }
 
@@ -189,6 +159,7 @@ mod tests {
     use std::fs;
 
     use serde_json::Value;
+    use tar::Header;
     use tempfile::TempDir;
 
     use super::*;
