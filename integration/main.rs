@@ -16,6 +16,7 @@ mod endless;
 mod engine_proxy;
 mod export;
 mod fault_matrix;
+mod find_engine;
 mod fuzz;
 mod generic_worker;
 mod harness;

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{ConfigError, EngineConfig, ImagesPlace, Sources, Surroundings, patience, settings};
+use super::{ConfigError, EngineConfig, ImagesPlace, Sources, Surroundings, docker, patience, settings};
 use crate::retry::Patience;
 
 /// One invocation of `push`.
@@ -43,11 +43,10 @@ impl PushConfig {
 
 impl Pushing {
     pub(super) fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
-        let home = (around.environment)("HOME").map(|home| PathBuf::from(home).join(".docker"));
         Ok(Self {
             force: sources.switch(&settings::FORCE)?,
             pin: sources.switch(&settings::PIN)?,
-            docker_config: sources.parse(&settings::DOCKER_CONFIG)?.or(home),
+            docker_config: docker::folder(sources, around)?,
             patience: patience::read(sources)?,
         })
     }

@@ -169,7 +169,7 @@ impl Engine {
     pub fn keep_journal(&self, path: PathBuf) {
         // Our own engine goes with us: there is nothing to find in it later.
         if self.managed.is_none() {
-            self.traces.change(|book| book.journal = Some(Journal::new(path, self.place.clone())));
+            self.traces.change(|book| book.journal = Some(Journal::new(path, self.place.url().to_owned())));
         }
     }
 
@@ -201,7 +201,7 @@ impl Engine {
                 return After::Stays;
             }
         };
-        if let Some(other) = left.engine.as_ref().filter(|place| **place != self.place) {
+        if let Some(other) = left.engine.as_ref().filter(|place| *place != self.place.url()) {
             let (ours, journal) = (&self.place, journal.display());
             warn!("what a killed run left in the engine at {other} stays there: this one is at {ours} ({journal})");
             return After::Stays;
@@ -373,10 +373,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("engine.sock");
         let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
-        let client = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 3600, bollard::API_DEFAULT_VERSION);
-        let (place, traces) = (String::new(), Traces::default());
-        let (kind, about) = (Kind::Docker, About::default());
-        let engine = Engine { client: client.unwrap(), place, traces, kind, about, managed: None };
+        let place = super::super::Address::of_socket(&socket);
+        let client = super::super::connection::client(&place, Duration::from_hours(1)).unwrap();
+        let (kind, about, traces) = (Kind::Docker, About::default(), Traces::default());
+        let engine = Engine { client, place, traces, kind, about, managed: None };
         engine.traces.build_begins("builder:1234", Vec::new(), Vec::new(), false);
         let cleaning = engine.clean_within(Duration::from_millis(100));
         tokio::time::timeout(Duration::from_secs(20), cleaning).await.expect("it ends by itself");

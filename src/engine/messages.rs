@@ -15,6 +15,7 @@ use tokio_util::bytes::Bytes;
 use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tokio_util::io::StreamReader;
 
+use super::address::Address;
 use super::buildkit::Builder;
 use super::connection::{ConnectionError, ask, request};
 use super::{Engine, managed};
@@ -101,7 +102,7 @@ impl Engine {
 
 /// The messages of an answer. One that tells of a failure is an error, and the last.
 pub(super) fn messages<T, Q, B>(
-    place: &str,
+    place: &Address,
     Question { path, query, headers, body }: Question<Q, B>,
 ) -> impl Stream<Item = Result<T, AnswerError>> + use<T, Q, B>
 where
@@ -109,7 +110,7 @@ where
     Q: Serialize,
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
-    let place = place.to_owned();
+    let place = place.clone();
     let answer = async move {
         let join = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{join}{}", serde_urlencoded::to_string(query)?);
@@ -182,11 +183,16 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::config::EngineAddress;
+
+    fn address(url: &str) -> Address {
+        Address::new(&EngineAddress::usual(url)).unwrap()
+    }
 
     /// An engine that gives one answer, piece by piece, and tells how much of it was taken.
-    async fn engine(pieces: Vec<Vec<u8>>) -> (String, tokio::task::JoinHandle<usize>) {
+    async fn engine(pieces: Vec<Vec<u8>>) -> (Address, tokio::task::JoinHandle<usize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let place = format!("tcp://{}", listener.local_addr().unwrap());
+        let place = address(&format!("tcp://{}", listener.local_addr().unwrap()));
         let sending = tokio::spawn(async move {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut asked = vec![0; 4096];
@@ -286,7 +292,7 @@ mod tests {
     async fn what_fits_into_no_address_is_not_asked() {
         let (path, headers, body) = ("/build".to_owned(), Vec::new(), Empty::<Bytes>::new());
         let question = Question { path, query: [("buildargs", "x".repeat(1 << 16))], headers, body };
-        let mut messages = std::pin::pin!(messages::<PushImageInfo, _, _>("tcp://127.0.0.1:9", question));
+        let mut messages = std::pin::pin!(messages::<PushImageInfo, _, _>(&address("tcp://127.0.0.1:9"), question));
         let error = messages.next().await.unwrap().unwrap_err().to_string();
         assert!(error.ends_with("are there very long build arguments?"), "{error}");
     }

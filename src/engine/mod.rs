@@ -2,6 +2,7 @@
 //! bollard's types stop at this room's walls, and so do the differences between engines.
 
 mod about;
+mod address;
 mod bases;
 mod build;
 mod buildkit;
@@ -29,12 +30,16 @@ mod stages;
 mod steps;
 mod storage;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bollard::Docker;
 
+use crate::config::NamedBy;
 use crate::plan::TargetArch;
 pub use about::About;
+use address::Address;
+pub use address::CertificateError;
 pub use bases::{Base, Bases, shared_layers};
 pub use build::{Built, Told};
 pub use clean::After;
@@ -54,10 +59,29 @@ pub use storage::{StorageError, StoredImage, StoredLayer};
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// No engine was found.
-    #[error("no engine answers; tried {}; start one, or set DOCKER_HOST to its socket", list(.places))]
+    #[error("no engine answers; tried {}{named_by}; {}", list(.places), .named_by.way_out())]
     NoneAnswers {
         /// Each place and what it said.
         places: Vec<(String, String)>,
+        /// Who names the place, where it is one.
+        named_by: NamedBy,
+    },
+    /// The certificates for TLS with the engine.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
+    /// One end does not trust the other, or the other end speaks no TLS.
+    #[error(
+        "no TLS with the engine at {place}{named_by}, and no context was sent: {why}; check the address, and ca.pem, cert.pem and key.pem in {}", folder.display()
+    )]
+    Untrusted {
+        /// Where the engine should be.
+        place: String,
+        /// Who says so.
+        named_by: NamedBy,
+        /// What is wrong.
+        why: String,
+        /// Where the certificates are.
+        folder: PathBuf,
     },
     /// There is an engine, and we may not use it.
     #[error(
@@ -155,7 +179,7 @@ enum Kind {
 pub struct Engine {
     client: Docker,
     /// Where it answers.
-    place: String,
+    place: Address,
     traces: Traces,
     kind: Kind,
     about: About,

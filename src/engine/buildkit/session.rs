@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
+use super::super::address::Address;
 use super::super::connection::{ConnectionError, upgrade};
 use crate::build_secrets::BuildSecrets;
 
@@ -27,7 +28,7 @@ pub(in super::super) struct Session {
 
 impl Session {
     /// Opens a session with the engine at `place`, and answers on it.
-    pub(in super::super) async fn open(place: &str, secrets: &BuildSecrets) -> Result<Self, ConnectionError> {
+    pub(in super::super) async fn open(place: &Address, secrets: &BuildSecrets) -> Result<Self, ConnectionError> {
         let id: String = BuildRef::random().into();
         let method = |name: &str| ("x-docker-expose-session-grpc-method", name.to_owned());
         let headers = [

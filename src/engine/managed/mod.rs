@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use bollard::Docker;
 use tracing::{debug, info, warn};
 
+use super::address::Address;
 use super::connect;
 use super::{About, Engine, EngineError, Kind, Traces};
 use crate::config::{EngineConfig, Podman};
@@ -101,7 +102,7 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         if !config.is_managed() {
             match Self::connect(config).await {
-                Err(EngineError::NoneAnswers { places }) if config.may_be_managed() => {
+                Err(EngineError::NoneAnswers { places, .. }) if config.may_be_managed() => {
                     info!("no engine answers ({}): starting one", super::list(&places));
                 }
                 Err(forbidden @ EngineError::Forbidden { .. }) if config.may_be_managed() => {
@@ -149,7 +150,7 @@ async fn start(podman: &Podman, place: &Path, network: Option<&str>) -> Result<E
         let service = apart.iter().cloned().chain(folder.service(program, driver)).collect::<Vec<_>>();
         match try_service(podman, &folder, !apart.is_empty(), &service).await? {
             Ok((managed, client, about)) => {
-                let place = format!("unix://{}", folder.socket().display());
+                let place = Address::of_socket(&folder.socket());
                 info!(
                     "engine: {about}, our own at {place}; storage {driver}, RUN steps in a chroot on this machine's network"
                 );
@@ -175,7 +176,7 @@ async fn try_service(
 ) -> Result<Result<(Managed, Docker, About), String>, ManagedError> {
     let (keeper, mut log) = begin(podman, folder, apart, service)?;
     let managed = Managed { folder: folder.path().to_owned(), keeper: Mutex::new(Some(keeper)) };
-    let place = format!("unix://{}", folder.socket().display());
+    let place = Address::of_socket(&folder.socket());
     let works = match managed.answers(&folder.socket()).await {
         Ok((client, version)) => match probe::build(&place).await {
             Ok(()) => return Ok(Ok((managed, client, version))),
@@ -211,8 +212,8 @@ impl Managed {
         let begun = Instant::now();
         loop {
             if tokio::net::UnixStream::connect(socket).await.is_ok() {
-                let place = format!("unix://{}", socket.display());
-                let (client, _, about) = connect::probe(&place, crate::config::EngineChoice::Managed).await?;
+                let probed = connect::probe(&Address::of_socket(socket), crate::config::EngineChoice::Managed).await;
+                let (client, _, about) = probed.map_err(|refused| refused.why)?;
                 return Ok((client, about));
             }
             if self.has_ended() {

@@ -4,6 +4,7 @@
 use bollard::models::BuildInfo;
 use futures_util::TryStreamExt as _;
 
+use super::super::address::Address;
 use super::super::connect::in_words;
 use super::super::messages::{Question, messages, of_an_archive};
 
@@ -11,7 +12,7 @@ use super::super::messages::{Question, messages, of_an_archive};
 const DOCKERFILE: &[u8] = b"FROM scratch\nCOPY Dockerfile /\n";
 
 /// Builds an image that nobody names, and leaves it where it is: the storage is ours, and goes with us.
-pub(super) async fn build(place: &str) -> Result<(), String> {
+pub(super) async fn build(place: &Address) -> Result<(), String> {
     let context = context().map_err(|error| error.to_string())?;
     let question = Question {
         path: super::BUILD.to_owned(),

@@ -98,8 +98,8 @@ impl Engine {
         &self,
         image_id: &str,
     ) -> Result<impl FnOnce() -> Result<Image, StorageError> + use<>, StorageError> {
-        if !self.place.starts_with("unix://") {
-            return Err(StorageError::Remote(self.place.clone()));
+        if self.place.socket().is_none() {
+            return Err(StorageError::Remote(self.place.to_string()));
         }
         // A rootless engine's too: most files of a layer could be read, and then one not.
         if !geteuid().is_root() {
