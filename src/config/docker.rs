@@ -1,7 +1,8 @@
-//! docker's own configuration, the folder that `DOCKER_CONFIG` names: which engine docker's client speaks to. Credentials,
-//! which are in the same file, are for `registry`.
+//! docker's own configuration, the folder that `DOCKER_CONFIG` names: which engine docker's client speaks to, and the proxies
+//! that it gives to builds. Credentials, which are in the same file, are for `registry`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -21,12 +22,14 @@ pub(super) struct DockerConfig {
     /// The folder; none without a home.
     pub(super) folder: Option<PathBuf>,
     current_context: Option<String>,
+    pub(super) proxies: BuildProxies,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct File {
     current_context: Option<String>,
+    proxies: Option<BTreeMap<String, BTreeMap<String, Option<String>>>>,
 }
 
 /// What docker's client keeps of a context.
@@ -44,12 +47,46 @@ struct Endpoint {
     skip_tls_verify: bool,
 }
 
+/// The proxies that docker's client gives to builds, by the engine's address. Passwords can be in them.
+#[derive(Clone, Default)]
+pub struct BuildProxies(BTreeMap<String, BTreeMap<String, Option<String>>>);
+
+/// What stands for all engines that have no proxies of their own.
+const ANY_ENGINE: &str = "default";
+
+/// How docker's configuration calls a proxy, and the variable that has it.
+const PROXIES: [(&str, &str); 5] = [
+    ("httpProxy", "HTTP_PROXY"),
+    ("httpsProxy", "HTTPS_PROXY"),
+    ("noProxy", "NO_PROXY"),
+    ("ftpProxy", "FTP_PROXY"),
+    ("allProxy", "ALL_PROXY"),
+];
+
+impl BuildProxies {
+    /// The variables for builds in the engine at `url`, in capital letters and in small ones.
+    #[must_use]
+    pub fn of(&self, url: &str) -> BTreeMap<String, String> {
+        let Some(proxies) = self.0.get(url).or_else(|| self.0.get(ANY_ENGINE)) else { return BTreeMap::new() };
+        let set = |key| proxies.get(key)?.clone().filter(|value: &String| !value.is_empty());
+        let set = PROXIES.iter().filter_map(|(key, variable)| Some((*variable, set(*key)?)));
+        set.flat_map(|(name, value)| [(name.to_owned(), value.clone()), (name.to_lowercase(), value)]).collect()
+    }
+}
+
+impl fmt::Debug for BuildProxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BuildProxies").field(&self.0.keys()).finish()
+    }
+}
+
 impl DockerConfig {
     /// Reads the configuration of whoever runs the program.
     pub(super) fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
         let Some(folder) = folder(sources, around)? else { return Ok(Self::default()) };
-        let File { current_context } = json(&folder.join("config.json"))?.unwrap_or_default();
-        Ok(Self { folder: Some(folder), current_context: current_context.filter(|name| !name.is_empty()) })
+        let File { current_context, proxies } = json(&folder.join("config.json"))?.unwrap_or_default();
+        let current_context = current_context.filter(|name| !name.is_empty());
+        Ok(Self { folder: Some(folder), current_context, proxies: BuildProxies(proxies.unwrap_or_default()) })
     }
 
     /// The engine of the context that is current for docker's client.

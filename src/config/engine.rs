@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
-use super::docker::DockerConfig;
+use super::docker::{BuildProxies, DockerConfig};
 use super::engine_address::{EngineAddress, NamedBy, TlsFiles, url};
-use super::{ConfigError, Given, Origin, Podman, Sources, Surroundings, settings};
+use super::{ConfigError, Given, Origin, Podman, RegistryLogins, Sources, Surroundings, settings};
 
 /// Where docker's client looks when it is told to use TLS, and not where.
 const TLS_ADDRESS: &str = "tcp://localhost:2376";
@@ -17,6 +17,10 @@ pub struct EngineConfig {
     pub choice: EngineChoice,
     /// The one place to look at, where `DOCKER_HOST` or a docker context names one.
     pub address: Option<EngineAddress>,
+    /// Where credentials for registries are.
+    pub logins: RegistryLogins,
+    /// What docker's configuration gives to builds.
+    pub proxies: BuildProxies,
     /// `XDG_RUNTIME_DIR`, below which a user's own Docker and Podman listen.
     pub runtime_dir: Option<PathBuf>,
     /// What can be started where no engine answers.
@@ -55,9 +59,12 @@ impl EngineConfig {
     /// Reads where to look for an engine.
     pub(crate) fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
         let choice = sources.parse_or_default(&settings::ENGINE)?;
+        let docker = DockerConfig::read(sources, around)?;
         Ok(Self {
             choice,
-            address: address(sources, around, choice)?,
+            address: address(sources, around, &docker, choice)?,
+            logins: RegistryLogins::read(sources, around)?,
+            proxies: docker.proxies,
             runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
             podman: Podman::look(around),
         })
@@ -94,9 +101,9 @@ impl EngineConfig {
 fn address(
     sources: &Sources,
     around: &Surroundings,
+    docker: &DockerConfig,
     choice: EngineChoice,
 ) -> Result<Option<EngineAddress>, ConfigError> {
-    let docker = DockerConfig::read(sources, around)?;
     let (host, context) = (sources.get(&settings::DOCKER_HOST)?, sources.get(&settings::DOCKER_CONTEXT)?);
     let is_typed = |given: &Option<Given>| given.as_ref().is_some_and(|given| matches!(given.origin, Origin::Flag(_)));
     let named = match &context {
@@ -118,12 +125,12 @@ fn address(
         let verifies = asked_by.filter(|origin| *origin != Origin::Variable(settings::DOCKER_CERT_PATH.variable));
         let is_meant = matches!(choice, EngineChoice::Auto | EngineChoice::Docker);
         return match verifies.filter(|_| is_meant) {
-            Some(origin) => at(sources, &docker, TLS_ADDRESS.to_owned(), origin.clone(), Some(origin)).map(Some),
+            Some(origin) => at(sources, docker, TLS_ADDRESS.to_owned(), origin.clone(), Some(origin)).map(Some),
             None => Ok(None),
         };
     };
     let url = url(&host.text).map_err(|why| host.wrong(why))?;
-    at(sources, &docker, url, host.origin, asked_by).map(Some)
+    at(sources, docker, url, host.origin, asked_by).map(Some)
 }
 
 /// An engine at `url`, by TLS where somebody asks for that.

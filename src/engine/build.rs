@@ -74,7 +74,8 @@ impl Engine {
         Told { plan, secrets, cache, is_cache }: Told<'_>,
         log: &mut BuildLog,
     ) -> Result<Built, EngineError> {
-        hidden::add_args(&plan.args);
+        let mut args = self.args_with_proxies(plan);
+        hidden::add_args(&args);
         hidden::add_build_secrets(secrets);
         let dockerfile = context.dockerfile();
         self.spare_podman(&dockerfile, plan)?;
@@ -99,7 +100,6 @@ impl Engine {
             cache
         };
         let cache = self.usable(cache, plan.target_arch).await?;
-        let mut args = plan.args.clone();
         if is_cache && by_buildkit && records {
             args.entry(INLINE_CACHE_ARG.to_owned()).or_insert_with(|| "1".to_owned());
         }
@@ -119,9 +119,10 @@ impl Engine {
             platform: platform.unwrap_or_default(),
             ..BuildImageOptions::default()
         };
+        let pulling = self.pulling(&builder, &dockerfile, plan).await;
         let firsts = if goes_on { stages::firsts(&dockerfile) } else { Vec::new() };
         self.traces.build_begins(tag, firsts, self.images().await, !cache.is_empty());
-        let answer = self.ask_for_build(&builder, options, bollard::body_try_stream(context));
+        let answer = self.ask_for_build(&builder, options, &pulling, bollard::body_try_stream(context));
         let built = self.follow(answer, &builder.asked, log).await;
         // BuildKit tells of no step: after a kill its image would be taken for another start's of the same name.
         if let (Ok((image_id, _)), false) = (&built, goes_on) {

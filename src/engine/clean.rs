@@ -376,7 +376,8 @@ mod tests {
         let place = super::super::Address::of_socket(&socket);
         let client = super::super::connection::client(&place, Duration::from_hours(1)).unwrap();
         let (kind, about, traces) = (Kind::Docker, About::default(), Traces::default());
-        let engine = Engine { client, place, traces, kind, about, managed: None };
+        let access = super::super::pulling::Access::default();
+        let engine = Engine { client, access, place, traces, kind, about, managed: None };
         engine.traces.build_begins("builder:1234", Vec::new(), Vec::new(), false);
         let cleaning = engine.clean_within(Duration::from_millis(100));
         tokio::time::timeout(Duration::from_secs(20), cleaning).await.expect("it ends by itself");

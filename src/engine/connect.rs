@@ -8,6 +8,7 @@ use tracing::info;
 
 use super::address::{Address, tls_problem};
 use super::connection::client;
+use super::pulling::Access;
 use super::{About, Engine, EngineError, Kind, Traces};
 use crate::config::{DOCKER_SOCKET, EngineAddress, EngineChoice, EngineConfig, NamedBy};
 
@@ -51,7 +52,8 @@ impl Engine {
             match probe(&place, config.choice).await {
                 Ok((client, kind, about)) => {
                     info!("engine: {about} at {place}{}", place.named_by());
-                    return Ok(Self { client, traces: Traces::default(), place, kind, about, managed: None });
+                    let (access, traces) = (Access::new(config, place.url()), Traces::default());
+                    return Ok(Self { client, access, traces, place, kind, about, managed: None });
                 }
                 Err(Refused { why, by_tls: true }) => {
                     let folder = address.tls.map(|files| files.folder).unwrap_or_default();

@@ -18,6 +18,7 @@ use tokio_util::io::StreamReader;
 use super::address::Address;
 use super::buildkit::Builder;
 use super::connection::{ConnectionError, ask, request};
+use super::pulling::Pulling;
 use super::{Engine, managed};
 
 /// The longest message that is taken, in MiB. Real ones are far below 1 MiB: engines send a command's output in pieces of
@@ -83,6 +84,7 @@ impl Engine {
         &self,
         builder: &Builder,
         mut options: BuildImageOptions,
+        pulling: &Pulling,
         context: B,
     ) -> impl Stream<Item = Result<BuildInfo, AnswerError>> + use<B>
     where
@@ -92,11 +94,12 @@ impl Engine {
             options.version = BuilderVersion::BuilderBuildKit;
             options.session = Some(session.id().to_owned());
         }
-        let path = if self.managed.is_some() { managed::BUILD } else { "/build" };
-        messages(
-            &self.place,
-            Question { path: path.to_owned(), query: options, headers: of_an_archive(), body: context },
-        )
+        let mut path = if self.managed.is_some() { managed::BUILD } else { "/build" }.to_owned();
+        if pulling.without_tls {
+            path += if path.contains('?') { "&tlsVerify=false" } else { "?tlsVerify=false" };
+        }
+        let headers = of_an_archive().into_iter().chain(pulling.credentials.clone()).collect();
+        messages(&self.place, Question { path, query: options, headers, body: context })
     }
 }
 

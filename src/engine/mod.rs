@@ -24,6 +24,7 @@ mod managed;
 mod messages;
 mod output;
 mod platform;
+mod pulling;
 mod push;
 mod sending;
 mod stages;
@@ -52,6 +53,7 @@ pub use local::{LocalBuild, Present};
 use managed::Managed;
 pub use managed::{KEEPER, Keeping, KeepingError, ManagedError, keep as keep_managed};
 pub use output::{Step, Steps};
+use pulling::Access;
 pub use steps::StepConfigs;
 pub use storage::{StorageError, StoredImage, StoredLayer};
 
@@ -180,6 +182,8 @@ pub struct Engine {
     client: Docker,
     /// Where it answers.
     place: Address,
+    /// What builds are given.
+    access: Access,
     traces: Traces,
     kind: Kind,
     about: About,

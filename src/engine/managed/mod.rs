@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 
 use super::address::Address;
 use super::connect;
+use super::pulling::Access;
 use super::{About, Engine, EngineError, Kind, Traces};
 use crate::config::{EngineConfig, Podman};
 use folder::{Driver, Folder};
@@ -111,7 +112,7 @@ impl Engine {
                 found => return found,
             }
         }
-        Ok(start(&config.podman, place, network).await?)
+        Ok(start(config, place, network).await?)
     }
 
     /// Removes the engine that a killed run has left in the folder `place`. Whether it is gone.
@@ -130,7 +131,8 @@ impl Engine {
     }
 }
 
-async fn start(podman: &Podman, place: &Path, network: Option<&str>) -> Result<Engine, ManagedError> {
+async fn start(config: &EngineConfig, place: &Path, network: Option<&str>) -> Result<Engine, ManagedError> {
+    let podman = &config.podman;
     let Some(program) = &podman.program else { return Err(ManagedError::NoPodman) };
     if let Some(network) = network.filter(|network| !["host", "default"].contains(network)) {
         return Err(ManagedError::Network(network.to_owned()));
@@ -156,7 +158,8 @@ async fn start(podman: &Podman, place: &Path, network: Option<&str>) -> Result<E
                 );
                 let traces = Traces::default();
                 let managed = Some(managed.into());
-                return Ok(Engine { client, place, traces, kind: Kind::Podman, about, managed });
+                let access = Access::new(config, place.url());
+                return Ok(Engine { client, access, place, traces, kind: Kind::Podman, about, managed });
             }
             Err(why) => {
                 debug!("storage {driver} does not work here: {why}");
