@@ -18,7 +18,7 @@ mod taskgraph;
 use std::panic::catch_unwind;
 
 use crate::conformance_engines::builder::engines;
-use crate::harness::installed;
+use crate::harness::{installed, is_on};
 use scale::{FULL, SMALL, Scale};
 use table::Section;
 
@@ -31,9 +31,10 @@ struct Group {
 }
 
 /// In the document's order.
-const GROUPS: [Group; 10] = [
+const GROUPS: [Group; 11] = [
     Group { key: "job", title: "Whole jobs beside the floor", measure: job::whole },
     Group { key: "tail", title: "The tail: from the built image to its archive", measure: tail::plain },
+    Group { key: "containerd", title: "The tail with the containerd image store", measure: tail::containerd },
     Group { key: "cache", title: "The layer cache", measure: cache::section },
     Group { key: "packed", title: "A compressed archive beside image_builder's tail", measure: tail::packed },
     Group { key: "2015", title: "Beside the shell job of 2015", measure: job::shell },
@@ -110,6 +111,13 @@ fn job_in_small() {
 #[test]
 fn tail_in_small() {
     smoke("tail", &["curl", "time"]);
+}
+
+#[test]
+fn containerd_in_small() {
+    if is_on("docker-28-containerd") {
+        smoke("containerd", &["curl", "time"]);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Finished, container_says, docker, docker_says, engine, engine_place, path, program};
+use crate::harness::{Builder, Finished, container_says, docker, docker_says, engine, engine_place, path, program};
 use crate::target_arch::{emulators, own_and_other};
 
 const SHELL: &str = "SHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
@@ -110,7 +110,7 @@ impl Drop for Tree {
 /// The engine does not see it: BuildKit of Docker 20.10 dies of some.
 #[test]
 fn a_dockerfile_without_an_image_to_build_from_is_the_dockerfiles_fault() {
-    let Some(tree) = Tree::new("build-from-nothing-") else { return };
+    let Some(tree) = Tree::new("build-nothing-") else { return };
     for (dockerfile, problem) in [
         ("# nothing\n", "the Dockerfile: there is no FROM; write `FROM IMAGE`"),
         ("FROM\n", "the Dockerfile: line 1: `FROM` names no image"),
@@ -124,12 +124,31 @@ fn a_dockerfile_without_an_image_to_build_from_is_the_dockerfiles_fault() {
         run.finish().assert_fails(20, &[problem]);
         assert_eq!(docker_says(&["images", "--quiet", &name]), "");
     }
-    let mut run = program(
-        ["run", "--dry-run", &tree.name("x"), "--output", "out", "--arg", "BASE=build-from-nothing-root:1"],
-        [],
-    );
+    let mut run =
+        program(["run", "--dry-run", &tree.name("x"), "--output", "out", "--arg", "BASE=build-nothing-root:1"], []);
     run.command.current_dir(tree.root.path());
     run.finish().assert_succeeds();
+}
+
+/// Podman 4.3's service ends with it, and with it every build in it.
+#[test]
+fn a_stage_that_is_not_there_is_the_dockerfiles_fault() {
+    let Some(tree) = Tree::new("build-no-stage-") else { return };
+    let name = tree.name("x");
+    tree.child("y", "x", "");
+    let mut numbers = vec!["COPY --from=7"];
+    if Builder::is_podman() {
+        numbers.extend(["COPY --from=-1", "ADD --from=7"]);
+    }
+    for number in numbers {
+        tree.image("x", &format!("FROM @root:1\n{number} /a /b\n"));
+        tree.build(&[&name]).assert_fails(20, &[number]);
+        for dry_run in [name.as_str(), &tree.name("y")] {
+            let mut run = program(["run", "--dry-run", dry_run, "--parent", "build", "--output", "out"], []);
+            run.command.current_dir(tree.root.path());
+            run.finish().assert_fails(20, &[number]);
+        }
+    }
 }
 
 /// What a command in an image prints.
@@ -237,7 +256,10 @@ fn the_context_is_the_one_that_a_task_would_get() {
     let kind = tree.write("kind.yml", &kind);
     let child = tree.name("child");
     let arguments = ["--kind", path(&kind), "--images-dir", "testing/docker", "--with-parents", &child];
-    let built = tree.built(&arguments);
+    let finished = tree.build(&[&arguments[..], &["--json"]].concat());
+    finished.assert_succeeds();
+    assert!(!finished.stderr.contains("VERSION"), "tasks build what is listed: {}", finished.stderr);
+    let built: Vec<Value> = serde_json::from_str(&finished.stdout).unwrap();
     assert_eq!(run(&tree.name("child:latest"), "cat /script /dropped /word"), "shared\nthere\nsaid");
     let directory = tree.root.path().join("testing/docker").join(&child);
     let hash = program(["hash", path(&directory), "--arg", "WORD=said"], []).finish();
@@ -249,14 +271,15 @@ fn the_context_is_the_one_that_a_task_would_get() {
 fn a_from_needs_no_arg_line_and_ignored_files_stay_out() {
     let Some(tree) = Tree::new("build-from-") else { return };
     tree.image("child", &format!("ARG BASE=@root:$VERSION\nFROM $BASE\n{SHELL}COPY . /all\n"));
-    for (file, content) in [(".env", "secret"), (".dockerignore", "*.env\n!public.env\n"), ("public.env", "")] {
+    let own = [(".dockerignore", "*.env\n!public.env\n"), (".containerignore", "*\n")];
+    for (file, content) in own.into_iter().chain([(".env", "secret"), ("public.env", "")]) {
         tree.write(&format!("{}/{file}", tree.name("child")), content);
     }
     let kind = format!("tasks: {{{}: {{args: {{VERSION: '1'}}}}}}\n", tree.name("child"));
     let kind = tree.write("kind.yml", &kind);
     let built = tree.built(&["--kind", path(&kind), "--images-dir", "testing/docker", &tree.name("child")]);
-    let files = run(&tree.name("child:latest"), "cd /all; for file in .e* .d* *; do echo \"$file\"; done");
-    assert_eq!(files, ".e*\n.dockerignore\nDockerfile\npublic.env");
+    let files = run(&tree.name("child:latest"), "cd /all; for file in .e* .[cd]* *; do echo \"$file\"; done");
+    assert_eq!(files, ".e*\n.containerignore\n.dockerignore\nDockerfile\npublic.env");
     let directory = tree.root.path().join("testing/docker").join(tree.name("child"));
     let hash = program(["hash", path(&directory), "--arg", "VERSION=1"], []).finish();
     assert_eq!(built[0]["contextHash"], hash.stdout.trim(), "of all files, and of the Dockerfile as it is");

@@ -203,7 +203,7 @@ fn a_dockerfile_that_asks_the_wrong_builder_is_told_so() {
     }
     let mount = Repository::new("buildkit-wrong", "RUN --mount=type=cache,target=/cache true\n");
     let classic = dry_run(&mount, &[("IMAGE_WORKER_BUILDER", "classic")]);
-    classic.assert_fails(20, &["RUN --mount needs BuildKit: --builder buildkit"]);
+    classic.assert_fails(20, &["the build did not begin: RUN --mount needs BuildKit; use --builder buildkit"]);
     let syntax =
         Repository::bare("buildkit-wrong", "# syntax=127.0.0.1:9/docker/dockerfile:1.4\nFROM scratch\nCOPY a /\n");
     let finished = dry_run(&syntax, &[("IMAGE_WORKER_TRIES", "1")]);
@@ -219,8 +219,16 @@ fn a_dockerfile_that_asks_the_wrong_builder_is_told_so() {
     let finished = dry_run(&here, &[("IMAGE_WORKER_BUILDER", "auto")]);
     // Docker 23 and later know it.
     if finished.code != 0 {
-        finished.assert_fails(20, &["the here-document of RUN <<EOF", "# syntax=docker/dockerfile:1"]);
+        let words = ["the here-document of RUN <<EOF needs Docker 23 or later", "put # syntax=docker/dockerfile:1"];
+        finished.assert_fails(20, &words);
     }
+    let link = Repository::new("buildkit-wrong", "COPY --link busybox /b\n");
+    let finished = dry_run(&link, &[]);
+    if finished.code != 0 {
+        finished.assert_fails(20, &["COPY --link needs a newer BuildKit: put # syntax=docker/dockerfile:1"]);
+    }
+    let platform = Repository::bare("buildkit-wrong", "FROM --platform=$BUILDPLATFORM scratch\nCOPY Dockerfile /\n");
+    dry_run(&platform, &[("IMAGE_WORKER_BUILDER", "auto")]).assert_succeeds();
     let base = Repository::bare("buildkit-wrong", "FROM 127.0.0.1:9/nosuch:1\nCOPY Dockerfile /\n");
     dry_run(&base, &[("IMAGE_WORKER_TRIES", "1")]).assert_fails(
         30,

@@ -278,6 +278,6 @@ fn a_run_that_is_killed_with_a_cache_leaves_nothing_for_long() {
     assert_eq!(killed, None, "it is killed");
     let finished = program(["run"], environment).finish();
     finished.assert_succeeds();
-    assert!(finished.stderr.contains("of a killed run from the engine"), "{}", finished.stderr);
+    // Any start removes what killed runs have left: this one, or another test's before it.
     assert_engine_is_clean(name);
 }

@@ -61,6 +61,8 @@ fn repository(ignore: &str) -> Repository {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, path(&file)).unwrap();
     }
+    // Podman's own, which no other engine knows.
+    std::fs::write(repository.directory().join(".containerignore"), "*\n!Dockerfile\n").unwrap();
     std::fs::write(repository.directory().join(".dockerignore"), ignore).unwrap();
     repository
 }

@@ -5,6 +5,7 @@ mod disk;
 mod dockerd;
 mod document;
 mod engine;
+mod forged;
 mod kill;
 mod leftovers;
 mod places;

@@ -48,6 +48,11 @@ fn log_lines_keep_their_promises() {
 }
 
 #[test]
+fn build_output_keeps_its_promises() {
+    fuzz("build_output");
+}
+
+#[test]
 fn every_corpus_belongs_to_a_target() {
     let mut folders: Vec<_> =
         fs::read_dir(corpora()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

@@ -373,6 +373,16 @@ fn what_is_written_stays_out_of_all_that_contexts_are_made_from() {
             call(root, arguments, &[]).assert_fails(2, &words);
         }
     }
+    // A link brings a file from outside in.
+    std::fs::write(root.join("outside"), "").unwrap();
+    std::os::unix::fs::symlink("../../../outside", root.join("testing/docker/laptop-included/link")).unwrap();
+    let linked = call(root, &["hash", "laptop-included"], &[]).stdout;
+    for verb in ["hash", "context"] {
+        let words = ["outside is where the link ", "/laptop-included/link in the context leads", "name another place"];
+        call(root, &[verb, "laptop-included", "-o", "outside"], &[]).assert_fails(2, &words);
+    }
+    assert_eq!(call(root, &["hash", "laptop-included"], &[]).stdout, linked, "nothing was written");
+    std::fs::remove_file(root.join("testing/docker/laptop-included/link")).unwrap();
     assert_eq!(call(root, &["hash", "laptop-included"], &[]).stdout, before, "nothing was written");
     call(root, &["context", "laptop-included", "-o", "testing/docker/laptop-including/c.tar.gz"], &[])
         .assert_succeeds();

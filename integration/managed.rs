@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Job, Program, Repository, docker, docker_says, engine, installed, path, program};
+use crate::harness::{Job, Program, Repository, docker, docker_says, engine, installed, is_on, path, program};
 
 /// Steps that use what only some formats and isolations keep.
 const STEPS: &str = "RUN /bin/busybox mkdir /kept && echo inside > /kept/file && /bin/busybox chown 33:44 /kept/file && \
@@ -24,11 +24,15 @@ fn endless(seconds: &str) -> String {
 fn managed(repository: &Repository, more: &[(&str, &str)]) -> Program {
     let mut environment = vec![("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())];
     environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    let directory = repository.directory();
-    let output = output(repository);
+    program(job(repository).iter().map(String::as_str), environment)
+}
+
+/// The arguments of a dry run with an engine of its own.
+fn job(repository: &Repository) -> Vec<String> {
+    let (directory, output) = (repository.directory(), output(repository));
     let arguments = ["run", "--dry-run", "--engine", "managed", "--project", "p", "--image-name", &repository.name];
     let places = ["--context", path(&directory), "--output", path(&output)];
-    program(arguments.into_iter().chain(places), environment)
+    arguments.into_iter().chain(places).map(str::to_owned).collect()
 }
 
 fn output(repository: &Repository) -> PathBuf {
@@ -208,6 +212,25 @@ fn the_next_start_removes_an_engine_whose_keeper_was_killed_too() {
     std::fs::write(repository.directory().join("Dockerfile"), "FROM scratch\nCOPY busybox /bin/busybox\n").unwrap();
     managed(&repository, &[]).finish().assert_succeeds();
     wait_until_nothing_is_left(&repository, "86403");
+}
+
+/// Where root may not raise its limits, as in most containers. The program runs in the Debian that Podman 5 is from.
+#[test]
+fn podman_5_gives_steps_the_limits_that_there_are() {
+    if !is_on("podman-5") || !engine() {
+        return;
+    }
+    let repository = Repository::new("managed-limits", "RUN echo \"files: $(ulimit -Hn)\"\n");
+    let folder = repository.root.path();
+    std::fs::copy(env!("CARGO_BIN_EXE_image-worker"), folder.join("image-worker")).unwrap();
+    let engine_root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/engine-root");
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-sys_resource", "--inh-caps=-sys_resource", "prlimit", "--nofile=1024:20000"]);
+    command.arg(engine_root).arg(folder).arg(folder.join("image-worker")).args(job(&repository));
+    let path = std::env::var_os("PATH").map(|path| ("PATH", path));
+    let output = command.env_clear().envs(path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("build | files: 20000\n"), "{said}");
 }
 
 #[test]

@@ -193,6 +193,41 @@ fn an_image_that_is_there_needs_no_rerun_unless_the_task_is_red() {
 }
 
 #[test]
+fn an_image_that_a_tasks_routes_have_indexed_is_found() {
+    let scene = Scene::new("rerun-routes", "", &json!({}));
+    let (job, taskcluster) = (&scene.job, &scene.job.taskcluster);
+    let [.., ours] = job.routes();
+    // As `worker-config/task-payload.yml` has it, and as taskgraph does.
+    let of_taskgraph = format!("project.cache.level-3.docker-images.v2.{}.hash.{}", job.name, job.hash);
+    for route in [&ours, &of_taskgraph] {
+        let spec = Scene::spec(job, &json!({})).property("routes", json!([format!("index.{route}")]));
+        let task = taskcluster.create_task(spec).task_id;
+        taskcluster.put_artifact(&task, 0, ARTIFACT, "application/x-tar", None, b"tar");
+        taskcluster.resolve(&task, 0, RunState::Completed);
+        assert!(taskcluster.index_entry(route).is_some());
+        let finished = rerun(&scene, &task, &["--yes"], None).finish();
+        finished.assert_succeeds();
+        let found = format!("index: {route} has the image, of task {task}, run 0, by that task's routes\n");
+        assert!(finished.stderr.contains(&found), "{}", finished.stderr);
+        assert!(finished.stderr.contains("verdict: it is done, and its image is there"), "{}", finished.stderr);
+        assert_eq!(calls(&scene, "rerunTask"), 0);
+    }
+    // A run would build it all the same.
+    taskcluster.resolve(&scene.task.task_id, 0, RunState::Failed);
+    let red = rerun_ending(&scene, RunState::Completed);
+    red.assert_succeeds();
+    assert!(red.stderr.contains(&format!("index: {ours} has the image, of task ")), "{}", red.stderr);
+    assert!(red.stderr.contains("verdict: it failed by itself"), "{}", red.stderr);
+    // A task without the artifact has no image.
+    let empty = Scene::spec(job, &json!({})).property("routes", json!([format!("index.{ours}")]));
+    let empty = taskcluster.create_task(empty).task_id;
+    taskcluster.resolve(&empty, 0, RunState::Completed);
+    let finished = rerun(&scene, &empty, &["--yes", "--no-follow"], Some(&sheriff(&scene))).finish();
+    finished.assert_succeeds();
+    assert!(finished.stderr.contains(&format!("index: {ours} has no living image")), "{}", finished.stderr);
+}
+
+#[test]
 fn scripts_get_a_line_about_the_prospect_and_one_about_the_run() {
     let scene = scene(RunState::Exception);
     let task = &scene.task.task_id;

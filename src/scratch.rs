@@ -1,5 +1,5 @@
 //! Folders for what is not finished. A lock tells whether a folder's run lives, so that what a killed one left is found
-//! and removed by the next; what a run has written into its journal is for whoever wrote it.
+//! and removed by the next; what a run has left in an engine is for `engine`.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -12,17 +12,15 @@ use tracing::{debug, info, warn};
 /// How the folders' names begin; a point hides them from people and from most patterns.
 const PREFIX: &str = ".image-worker-";
 
-/// The file that outlives its run: it names what the run has left elsewhere.
-const JOURNAL: &str = "journal";
-
 /// The folder of an engine of its own. Things can be mounted in it, and files of other users: whoever made it removes it.
 const ENGINE: &str = "engine";
 
-/// How many folders somebody else may take away before their locks are ours. Each takes a coincidence.
-const TRIES: u32 = 10;
+/// How many folders somebody else may take away before their locks are ours. Each takes a coincidence, which is no rare one on a
+/// busy machine where many start at once.
+const TRIES: u32 = 1000;
 
-/// A folder for what is not finished. It disappears with everything in it, but for a journal or an engine that is still there:
-/// they keep the folder, for the next run to find.
+/// A folder for what is not finished. It disappears with everything in it, but for an engine that is still there, for the next
+/// run to find.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
@@ -50,8 +48,7 @@ impl Scratch {
         Err(io::Error::other("every new folder was taken away"))
     }
 
-    /// The same, after what killed programs have left there is removed; but for journals, which are for a run: it knows
-    /// engines.
+    /// The same, after what killed programs have left there is removed; but for engines, which are for a run.
     pub fn after_sweeping(parent: &Path) -> io::Result<Self> {
         drop(sweep(parent));
         Self::new_in(parent)
@@ -68,12 +65,6 @@ impl Scratch {
     pub fn engine(&self) -> PathBuf {
         self.path.join(ENGINE)
     }
-
-    /// The file in it that is not removed with it.
-    #[must_use]
-    pub fn journal(&self) -> PathBuf {
-        self.path.join(JOURNAL)
-    }
 }
 
 impl Drop for Scratch {
@@ -84,7 +75,7 @@ impl Drop for Scratch {
     }
 }
 
-/// A folder whose run was killed and has left a journal, or an engine. It is ours while this value lives: nobody else claims it.
+/// A folder whose run was killed and has left an engine. It is ours while this value lives: nobody else claims it.
 #[derive(Debug)]
 pub struct Abandoned {
     path: PathBuf,
@@ -92,35 +83,19 @@ pub struct Abandoned {
 }
 
 impl Abandoned {
-    /// What the killed run has written down.
-    #[must_use]
-    pub fn journal(&self) -> PathBuf {
-        self.path.join(JOURNAL)
-    }
-
     /// The engine that it has left.
     #[must_use]
-    pub fn engine(&self) -> Option<PathBuf> {
-        Some(self.path.join(ENGINE)).filter(|engine| engine.exists())
+    pub fn engine(&self) -> PathBuf {
+        self.path.join(ENGINE)
     }
 
-    /// Whether it has left a journal.
-    #[must_use]
-    pub fn has_journal(&self) -> bool {
-        self.journal().exists()
-    }
-
-    /// Removes the folder: what its journal names is done with.
+    /// Removes the folder: its engine is gone.
     pub fn remove(self) {
-        let journal = fs::remove_file(self.journal());
-        let journal =
-            journal.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) });
-        told(&self.path, journal.and_then(|()| fs::remove_dir(&self.path)));
+        told(&self.path, fs::remove_dir(&self.path));
     }
 }
 
-/// Removes what killed runs of this user have left in `parent`. Gives the folders that have a journal or an engine,
-/// and nothing else any more.
+/// Removes what killed runs of this user have left in `parent`. Gives the folders that have an engine, and nothing else any more.
 #[must_use]
 pub fn sweep(parent: &Path) -> Vec<Abandoned> {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
@@ -128,11 +103,11 @@ pub fn sweep(parent: &Path) -> Vec<Abandoned> {
     named.filter_map(|entry| claim(entry.path())).collect()
 }
 
-/// Takes a folder that nobody uses any more, and removes it; where it has a journal, all but that.
+/// Takes a folder that nobody uses any more, and removes it; where it has an engine, all but that.
 fn claim(path: PathBuf) -> Option<Abandoned> {
     // Held by its run, gone, or no folder of ours.
     let lock = lock(&path).ok().flatten()?;
-    // In a folder that many users share, another's journal must not make us remove anything.
+    // In a folder that many users share, another's engine is not ours to end.
     if lock.metadata().ok()?.uid() != rustix::process::geteuid().as_raw() {
         return None;
     }
@@ -167,13 +142,12 @@ pub fn lock(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Removes all that is in a folder but its journal and its engine, and the folder where it has none. Whether the folder is
-/// gone.
+/// Removes all that is in a folder but its engine, and the folder where it has none. Whether the folder is gone.
 fn clear(path: &Path) -> io::Result<bool> {
     let mut keeps = false;
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        if entry.file_name() == JOURNAL || entry.file_name() == ENGINE {
+        if entry.file_name() == ENGINE {
             keeps = true;
         } else if entry.file_type()?.is_dir() {
             fs::remove_dir_all(entry.path())?;
@@ -271,26 +245,26 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_keeps_its_folder_until_it_is_done_with() {
+    fn an_engine_keeps_its_folder_until_it_is_gone() {
         let parent = tempfile::tempdir().unwrap();
         let path = killed(parent.path());
-        fs::write(path.join(JOURNAL), "images\n").unwrap();
+        fs::create_dir(path.join(ENGINE)).unwrap();
         let found = sweep(parent.path());
         assert_eq!(found.len(), 1);
-        assert_eq!(fs::read_to_string(found[0].journal()).unwrap(), "images\n");
-        assert_eq!(names(&path), [JOURNAL], "the large files go at once");
+        assert_eq!(found[0].engine(), path.join(ENGINE));
+        assert_eq!(names(&path), [ENGINE], "the large files go at once");
         assert!(sweep(parent.path()).is_empty(), "two do not get the same");
         drop(found);
-        sweep(parent.path()).into_iter().for_each(Abandoned::remove);
-        assert!(names(parent.path()).is_empty());
+        fs::remove_dir(path.join(ENGINE)).unwrap();
+        assert!(sweep(parent.path()).is_empty() && names(parent.path()).is_empty());
 
-        // A run that ends and has not cleaned up elsewhere leaves the same.
+        // A run that ends and has not ended its engine leaves the same.
         let scratch = Scratch::new_in(parent.path()).unwrap();
-        fs::write(scratch.journal(), "images\n").unwrap();
+        fs::create_dir(scratch.engine()).unwrap();
         fs::write(scratch.path().join("image.tar"), "").unwrap();
         let path = scratch.path().to_owned();
         drop(scratch);
-        assert_eq!(names(&path), [JOURNAL]);
+        assert_eq!(names(&path), [ENGINE]);
     }
 
     #[test]
@@ -308,6 +282,13 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_being_made_is_not_taken_from_its_maker() {
+        /// Also if the test fails, which would wait for its threads otherwise.
+        struct Over<'a>(&'a AtomicBool);
+        impl Drop for Over<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
         let parent = tempfile::tempdir().unwrap();
         let over = AtomicBool::new(false);
         std::thread::scope(|threads| {
@@ -318,13 +299,14 @@ mod tests {
                     }
                 });
             }
+            let ends = Over(&over);
             let made = (0..2000).map(|_| Scratch::new_in(parent.path()).unwrap());
             let kept = made.enumerate().filter(|(number, scratch)| {
                 fs::write(scratch.path().join("file"), "").expect("it is ours");
                 number % 10 == 0
             });
             let kept: Vec<_> = kept.map(|(_, scratch)| scratch).collect();
-            over.store(true, Ordering::Relaxed);
+            drop(ends);
             assert!(kept.iter().all(|scratch| scratch.path().join("file").exists()));
         });
         assert!(names(parent.path()).is_empty());

@@ -8,22 +8,29 @@ use tempfile::TempDir;
 
 use super::measure::{Environment, run};
 use crate::conformance_engines::builder::{name, place};
-use crate::harness::{Builder, path};
+use crate::harness::{Builder, path, place_of};
 
 /// A builder, and how curl finds its engine.
 pub(super) struct Engine {
     pub(super) builder: Builder,
     host: String,
+    name: &'static str,
 }
 
 impl Engine {
     pub(super) fn of(builder: Builder) -> Self {
-        Self { builder, host: place(builder) }
+        Self { builder, host: place(builder), name: name(builder) }
+    }
+
+    /// The newer Docker of `scripts/engine docker-28-containerd`.
+    pub(super) fn containerd() -> Self {
+        let host = place_of("docker-28-containerd");
+        Self { builder: Builder::BuildKit, host, name: "Docker 28, containerd image store" }
     }
 
     /// What it is called in documentation.
     pub(super) fn name(&self) -> &'static str {
-        name(self.builder)
+        self.name
     }
 
     /// The environment that leads our program to it.

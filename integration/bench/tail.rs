@@ -19,37 +19,68 @@ use crate::harness::{Builder, Repository, path, program};
 pub(super) fn plain(scale: &Scale) -> Section {
     let (mut ratios, mut costs) = (Table::ratios(Way::Speed), Table::costs());
     for builder in [Builder::Docker, Builder::Podman] {
-        let engine = Engine::of(builder);
-        let image = engine.random_image("tail", "scratch", scale.large_image);
-        let exports = ["auto", "engine", "squash"];
-        let mut all = vec![(Vec::new(), Vec::new()); exports.len()];
-        let mut must = 0;
-        for round in 0..scale.rounds {
-            let floor = save(&engine, &image);
-            for (export, (pairs, costs)) in exports.iter().zip(&mut all) {
-                let made = tail(&engine, &image, &[("EXPORT", export)]);
-                if round == 0 {
-                    accepted(&made.archive);
-                }
-                must = size(&made.archive);
-                pairs.push((made.seconds, floor));
-                costs.push(made.cost);
-            }
-        }
-        for (export, (pairs, spent)) in exports.iter().zip(&all) {
-            let ours = format!("{}, `EXPORT={export}`", engine.name());
-            ratios.ratio((&ours, "`GET /images/NAME/get` to a file"), pairs, Some(2.0));
-            costs.cost(&format!("`run --dry-run`, {ours}"), spent, Some(must));
-        }
+        beside_export(
+            &Engine::of(builder),
+            scale.large_image,
+            scale.rounds,
+            &["auto", "engine", "squash"],
+            (&mut ratios, &mut costs),
+        );
     }
     let words = format!(
-        "An image of {} MiB in four layers that nothing can compress, which the engine has; a dry run builds nothing on it. \
-         Measured is from the line of the log that says `built` to the line that has the archive's sha256; the archive \
-         is then complete, in its final order, and `check` accepts it. Theirs is the engine's export into a file by curl, \
-         as `docker save` does it: neither in order nor summed.",
+        "An image of {} MiB in four layers that nothing can compress, which the engine has. {MEASURED}",
         scale.large_image
     );
     Section { words, tables: vec![ratios, costs] }
+}
+
+/// The same where layers are kept packed.
+pub(super) fn containerd(scale: &Scale) -> Section {
+    let (mut ratios, mut costs) = (Table::ratios(Way::Speed), Table::costs());
+    for mib in [scale.middle_image, scale.large_image] {
+        beside_export(&Engine::containerd(), mib, scale.rounds, &["auto", "engine"], (&mut ratios, &mut costs));
+    }
+    let words = format!(
+        "The same on Docker 28 with the containerd image store, which keeps layers as `BuildKit` has packed them: images of {} and \
+         {} MiB. {MEASURED}",
+        scale.middle_image, scale.large_image
+    );
+    Section { words, tables: vec![ratios, costs] }
+}
+
+/// How both are measured.
+const MEASURED: &str = "A dry run builds nothing on it. Measured is from the line of the log that says `built` to the line that has the \
+    archive's sha256; the archive is then complete, in its final order, and `check` accepts it. Theirs is the engine's export into a \
+    file by curl, as `docker save` does it: neither in order nor summed.";
+
+/// Each way out of an engine, in turns with the engine's own.
+fn beside_export(
+    engine: &Engine,
+    mib: u64,
+    rounds: usize,
+    exports: &[&str],
+    (ratios, costs): (&mut Table, &mut Table),
+) {
+    let image = engine.random_image("tail", "scratch", mib);
+    let mut all = vec![(Vec::new(), Vec::new()); exports.len()];
+    let mut must = 0;
+    for round in 0..rounds {
+        let floor = save(engine, &image);
+        for (export, (pairs, costs)) in exports.iter().zip(&mut all) {
+            let made = tail(engine, &image, &[("EXPORT", export)]);
+            if round == 0 {
+                accepted(&made.archive);
+            }
+            must = size(&made.archive);
+            pairs.push((made.seconds, floor));
+            costs.push(made.cost);
+        }
+    }
+    for (export, (pairs, spent)) in exports.iter().zip(&all) {
+        let ours = format!("{}, {mib} MiB, `EXPORT={export}`", engine.name());
+        ratios.ratio((&ours, "`GET /images/NAME/get` to a file"), pairs, Some(2.0));
+        costs.cost(&format!("`run --dry-run`, {ours}"), spent, Some(must));
+    }
 }
 
 /// Packed, beside `image_builder`'s tail.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::leftovers::records_of;
 use super::play::{assert_engine_is_clean, assert_readable_from_the_task, follow_routes, follow_runs, job, job_from};
 use super::{AT_ONCE, each};
 use crate::harness::{Finished, Job, engine, path, program};
@@ -170,9 +171,9 @@ pub(super) fn job_from_with_busybox(base: &str, name: &str, steps: &str) -> Job 
 /// Asserts that a start has removed what the killed one left: images, containers, folders, files.
 pub(super) fn assert_nothing_is_left(job: &Job, work: &Path, start: &Finished) {
     let left: Vec<_> = std::fs::read_dir(work).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let journals: Vec<_> = left.iter().map(|folder| std::fs::read_to_string(folder.join("journal"))).collect();
-    assert!(left.is_empty(), "left in the task's folder: {left:?}, {journals:?}\n{}", start.stderr);
+    assert!(left.is_empty(), "left in the task's folder: {left:?}\n{}", start.stderr);
     assert_engine_is_clean(&job.name);
+    assert_eq!(records_of(job), [""; 0], "left in the engine\n{}", start.stderr);
 }
 
 /// How the index stands; all that it leads to is right.
@@ -222,17 +223,24 @@ fn kill_and_restart() {
     let started = Instant::now();
     let runs: Vec<u64> = (0..count).collect();
     let told = each(&runs, |run| format!("run {run} of seed {seed}"), |run| kill_somewhen(seed, *run, whole));
-    let killed: Vec<_> = told.iter().flat_map(|(kills, _)| kills).collect();
+    let took = started.elapsed();
+    // What one start has found another may be removing at this moment: the last start of all finds the rest.
+    undisturbed_run();
+    for run in &told {
+        assert_engine_is_clean(&run.name);
+    }
+    let killed: Vec<_> = told.iter().flat_map(|run| &run.kills).collect();
     let found = |routes: &[usize]| killed.iter().filter(|found| routes.contains(found)).count();
     println!(
         "{count} of {count} runs ended with a right index and left nothing: {} kills ({} before the first route was there, {} between the \
-         first and the last, {} after it), {} starts, seed {seed}, {AT_ONCE} at a time, {} s",
+         first and the last, {} after it), {} starts, seed {seed}, {AT_ONCE} at a time, {} s; a third each killed only, with the folder \
+         removed, and cancelled",
         killed.len(),
         found(&[0]),
         found(&[1, 2]),
         found(&[3]),
-        told.iter().map(|(_, starts)| starts).sum::<u32>(),
-        started.elapsed().as_secs()
+        told.iter().map(|run| run.starts).sum::<u32>(),
+        took.as_secs()
     );
 }
 
@@ -247,15 +255,27 @@ fn undisturbed_run() -> Duration {
     started.elapsed()
 }
 
-/// Kills a job up to three times, each at a random moment, and starts it again until it succeeds: the same run, or a
-/// rerun. Half of the moments are spread over the time that a run takes, most of which is the build; the others over its
+/// What befalls a job that is killed somewhen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is killed, and started again in the same folder.
+    Killed,
+    /// The same, but the worker removes the folder, and the next start has another.
+    FolderRemoved,
+    /// The queue cancels the task; the worker notices, and kills it. The next start is of another task.
+    Cancelled,
+}
+
+/// Kills a job up to three times, each at a random moment, and starts it again until it succeeds: the same run, a rerun, or
+/// another task. Half of the moments are spread over the time that a run takes, most of which is the build; the others over its
 /// calls, most of which publish. Gives how many routes there were after each kill, and the number of starts.
-fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> (Vec<usize>, u32) {
+fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> Somewhen {
     let mut random = Random(seed.wrapping_mul(1_000_003).wrapping_add(run));
+    let fate = [Fate::Killed, Fate::FolderRemoved, Fate::Cancelled][usize::try_from(run % 3).unwrap()];
     let (_repository, mut job) = job("somewhen", "");
-    let work = TempDir::new().unwrap();
-    let start = |job: &Job| {
-        let folder = ("TASK_WORKDIR".to_owned(), path(work.path()).to_owned());
+    let mut work = TempDir::new().unwrap();
+    let start = |job: &Job, work: &Path| {
+        let folder = ("TASK_WORKDIR".to_owned(), path(work).to_owned());
         program(["run"], job.environment().into_iter().chain([folder]))
     };
     let (mut kills, mut starts) = (Vec::new(), 0);
@@ -264,33 +284,58 @@ fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> (Vec<usize>, u32) {
         let moment = Duration::from_millis(random.below(u64::try_from(whole.as_millis()).unwrap() * 5 / 4));
         let (by_calls, calls) = (random.below(2) == 0, usize::try_from(random.below(CALLS)).unwrap());
         let a_little = Duration::from_millis(random.below(20));
+        let notices = Duration::from_millis(random.below(200));
         job.taskcluster.clear_calls();
-        let (started, mut called) = (Instant::now(), None);
+        let (started, mut called, mut cancelled) = (Instant::now(), None, None);
         let reached = |_: &str| {
-            if !by_calls {
-                return started.elapsed() >= moment;
+            if let Some(cancelled) = cancelled {
+                return Instant::elapsed(&cancelled) >= notices;
             }
-            if called.is_none() && job.taskcluster.calls().len() > calls {
+            if by_calls && called.is_none() && job.taskcluster.calls().len() > calls {
                 called = Some(Instant::now());
             }
-            called.is_some_and(|called| called.elapsed() >= a_little)
+            let reached = if by_calls {
+                called.is_some_and(|called| Instant::elapsed(&called) >= a_little)
+            } else {
+                started.elapsed() >= moment
+            };
+            if reached && fate == Fate::Cancelled {
+                job.taskcluster.cancel(&job.claim.task_id);
+                cancelled = Some(Instant::now());
+                return false;
+            }
+            reached
         };
-        match start(&job).kill_when(reached) {
+        match start(&job, work.path()).kill_when(reached) {
             None => kills.push(follow_runs(&job).iter().flatten().count()),
-            Some(0) => break,
+            Some(0) if cancelled.is_none() => break,
+            // It has published before it was cancelled, or has noticed.
+            Some(0 | 31) if cancelled.is_some() => {}
             Some(code) => panic!("exit {code} without a fault"),
         }
-        if random.below(2) == 0 {
+        if fate != Fate::Killed {
+            work = TempDir::new().unwrap();
+        }
+        if fate == Fate::Cancelled {
+            job.claim = job.taskcluster.create_task(Job::spec(&job.name));
+        } else if random.below(2) == 0 {
             job.claim = job.taskcluster.rerun(&job.claim.task_id);
         }
     }
     starts += 1;
-    let last = start(&job).finish();
+    let last = start(&job, work.path()).finish();
     last.assert_succeeds();
     assert!(follow_routes(&job).iter().all(Option::is_some), "a route is missing");
     assert_readable_from_the_task(&job);
-    assert_nothing_is_left(&job, work.path(), &last);
-    (kills, starts)
+    assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0, "something is left in the task's folder");
+    Somewhen { name: job.name.clone(), kills, starts }
+}
+
+/// What came of a job that was killed somewhen.
+struct Somewhen {
+    name: String,
+    kills: Vec<usize>,
+    starts: u32,
 }
 
 /// `SplitMix64`: the same moments for the same seed.

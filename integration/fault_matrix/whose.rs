@@ -1,6 +1,7 @@
 //! Builds that fail for the fault of a registry or of the engine: real engines, a registry that misbehaves, a daemon without
 //! a network or a disk. Whose fault it is, how often it is tried, and what people are told.
 
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
@@ -10,6 +11,7 @@ use super::disk::Small;
 use super::dockerd::Dockerd;
 use super::registry::Registry;
 use super::{document, each, wanted};
+use crate::engine_proxy::EngineProxy;
 use crate::harness::{Finished, PROJECT, Repository, docker, docker_says, engine, path, place_of, program};
 
 const HEADING: &str = "| what fails | asked by | builder | exit | attempts | the error line |\n\
@@ -191,6 +193,23 @@ fn an_engine_that_lacks_something_is_named() {
     ];
     lines.extend(each(&lacks, |lack| lack.name(), |lack| lack.play()));
     document::section("lacks", lacks.len(), &lines);
+}
+
+/// The classic builder looks at all images for a step in its cache, and somebody removes one of them meanwhile.
+#[test]
+fn what_the_engine_has_no_more_is_built_again() {
+    if !engine() {
+        return;
+    }
+    let proxy = EngineProxy::start("/build", |client| {
+        let said = "unable to find image \"sha256:0123\"";
+        let answer = serde_json::json!({ "errorDetail": { "message": said }, "error": said }).to_string();
+        write!(client, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len())
+    });
+    let repository = Repository::bare("whose-gone", "FROM scratch\nCOPY Dockerfile /\n");
+    let finished = dry_run(&repository, &proxy.place(), "classic");
+    finished.assert_fails(30, &["unable to find image", "the engine failed, not the Dockerfile"]);
+    assert_eq!(proxy.answered(), 2, "{}", finished.stderr);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The fuzz targets by name: each takes any bytes, and panics where a promise of the program is broken. What gives
 //! them bytes is for the tests beside (`cargo test`) and for libFuzzer (`scripts/fuzz`).
 
+#[path = "build_output.rs"]
+mod build_output;
 #[path = "config.rs"]
 mod config;
 #[path = "context.rs"]
@@ -22,7 +24,8 @@ mod tars;
 type Target = fn(&[u8]);
 
 /// All targets; their corpora are in `corpus/NAME/`.
-pub(crate) const TARGETS: [(&str, Target); 6] = [
+pub(crate) const TARGETS: [(&str, Target); 7] = [
+    ("build_output", build_output::target),
     ("context", context::target),
     ("dockerfile", dockerfile::target),
     ("image_archive", image_archive::target),

@@ -246,7 +246,7 @@ impl<'a> Builder<'a> {
                 return Ok(built(it, there.id, false));
             }
         }
-        if !it.in_registry && self.config.tags == Tags::Tree {
+        if !it.in_registry && !it.in_kind && self.config.tags == Tags::Tree {
             let (name, tag) = (&it.image.name, &it.tag);
             warn!("{name} has no VERSION: the build takes the local tag {tag}, which is for use on this machine only");
         }

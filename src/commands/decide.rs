@@ -97,6 +97,9 @@ pub async fn decide(config: DecideConfig, name: String, text: String, stop: &Sto
 
     let packing = write_contexts(&it, &missing, &config.contexts);
     let contexts = stop.during("writing contexts", packing).await?;
+    if !contexts.is_empty() {
+        info!("the contexts are in {}", config.contexts.display());
+    }
     let images = story(&resolution, &it, &found, contexts);
     let graph = if let Some(out) = &config.out {
         write(out, &resolved).map_err(|source| Failed::Write { path: out.clone(), source })?;

@@ -152,7 +152,7 @@ fn engine_code(error: &EngineError) -> u8 {
         EngineError::Build(failure) => match failure.fault {
             // Another run would find the same name, and the same door closed.
             Fault::Dockerfile | Fault::Missing | Fault::Denied => BUILD,
-            Fault::Registry | Fault::Engine => WORLD,
+            Fault::Registry | Fault::Engine | Fault::Transient => WORLD,
         },
         EngineError::Architecture { .. } => BUILD,
         EngineError::Forbidden { .. } | EngineError::Untrusted { .. } => REFUSED,

@@ -23,12 +23,21 @@ pub struct Prospect {
     pub status: Status,
     /// Where its context is; nobody can say it of a URL.
     pub context: Option<Whereabouts>,
-    /// The `.hash.` route.
+    /// The `.hash.` route that has the image, or should have it.
     pub namespace: Namespace,
-    /// The run whose living image is there, if any.
-    pub image: Option<TaskRun>,
+    /// The unexpired image in the index, if there is one.
+    pub image: Option<IndexedImage>,
     /// The moment of all this.
     pub now: Timestamp,
+}
+
+/// An unexpired image that the index leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexedImage {
+    /// The run that has it.
+    pub at: TaskRun,
+    /// Whether the entry says what the image is. A run builds nothing only then; what a task's routes enter says nothing.
+    pub is_described: bool,
 }
 
 /// What to do about a task.
@@ -65,20 +74,18 @@ impl Prospect {
             }
             State::Unscheduled | State::Completed | State::Failed | State::Exception => {}
         }
-        if let Some(at) = &self.image {
-            return if self.status.state == State::Completed {
-                (Verdict::NothingToDo, "it is done, and its image is there".to_owned())
-            } else if too_late {
-                (
-                    Verdict::NothingToDo,
-                    format!("the image is there, from {at}; this task cannot become green after its deadline"),
-                )
-            } else {
-                (
-                    Verdict::Rerun,
-                    "a rerun ends at once, green, since the image is there; what waits for the task goes on".to_owned(),
-                )
-            };
+        if let Some(IndexedImage { at, is_described }) = &self.image {
+            if self.status.state == State::Completed {
+                return (Verdict::NothingToDo, "it is done, and its image is there".to_owned());
+            }
+            if too_late {
+                let why = format!("the image is there, from {at}; this task cannot become green after its deadline");
+                return (Verdict::NothingToDo, why);
+            }
+            if *is_described {
+                let why = "a rerun ends at once, green, since the image is there; what waits for the task goes on";
+                return (Verdict::Rerun, why.to_owned());
+            }
         }
         if let Some(context) = gone {
             return (
@@ -145,7 +152,10 @@ impl Prospect {
             None => lines.push(format!("context: {}, which is not looked at", plan.context.source)),
         }
         match &self.image {
-            Some(at) => lines.push(format!("index: {} has the image, of {at}", self.namespace)),
+            Some(IndexedImage { at, is_described }) => {
+                let by = if *is_described { "" } else { ", by that task's routes" };
+                lines.push(format!("index: {} has the image, of {at}{by}", self.namespace));
+            }
             None => lines.push(format!("index: {} has no living image", self.namespace)),
         }
         lines
@@ -170,7 +180,7 @@ impl Prospect {
                 "expires": self.context.and_then(Whereabouts::expires),
             },
             "route": format!("index.{}", self.namespace),
-            "imageAt": self.image.as_ref().map(|at| json!({ "taskId": at.task_id, "runId": at.run_id })),
+            "imageAt": self.image.as_ref().map(|it| json!({ "taskId": it.at.task_id, "runId": it.at.run_id })),
             "verdict": verdict,
             "reason": reason,
         })
@@ -255,7 +265,11 @@ mod tests {
     }
 
     fn with_image(prospect: Prospect) -> Prospect {
-        Prospect { image: Some(prospect.task.clone()), ..prospect }
+        Prospect { image: Some(IndexedImage { at: prospect.task.clone(), is_described: true }), ..prospect }
+    }
+
+    fn with_routes(prospect: Prospect) -> Prospect {
+        Prospect { image: Some(IndexedImage { at: prospect.task.clone(), is_described: false }), ..prospect }
     }
 
     fn without_context(prospect: Prospect) -> Prospect {
@@ -269,7 +283,7 @@ mod tests {
         let mut worn = lost();
         worn.status.runs = vec![worn.status.runs[0].clone(); MOST_RUNS];
         let malformed = prospect(State::Exception, Some("malformed-payload"));
-        let cases = [
+        let cases = vec![
             (lost(), Verdict::Rerun, "not the task's fault"),
             (failed(), Verdict::Rerun, "look into the log first"),
             (prospect(State::Exception, Some("canceled")), Verdict::Rerun, "canceled"),
@@ -278,6 +292,10 @@ mod tests {
             (with_image(failed()), Verdict::Rerun, "ends at once, green"),
             (with_image(without_context(failed())), Verdict::Rerun, "ends at once, green"),
             (with_image(late(failed())), Verdict::NothingToDo, "the image is there"),
+            (with_routes(prospect(State::Completed, Some("completed"))), Verdict::NothingToDo, "it is done"),
+            (with_routes(failed()), Verdict::Rerun, "look into the log first"),
+            (with_routes(without_context(failed())), Verdict::NewDecisionTask, "forgotten"),
+            (with_routes(late(failed())), Verdict::NothingToDo, "the image is there"),
             (prospect(State::Pending, None), Verdict::UnderWay, "under way"),
             (late(prospect(State::Running, None)), Verdict::UnderWay, "under way"),
             (prospect(State::Unscheduled, None), Verdict::Wait, "depends on"),
@@ -307,6 +325,10 @@ mod tests {
             "index: docker.images.v1.try.builder.hash.ab has no living image",
         ];
         assert_eq!(lines, expected);
+        let last = |prospect: Prospect| prospect.lines().pop().unwrap();
+        let has = "index: docker.images.v1.try.builder.hash.ab has the image, of task fN1SbArXTPSVFNUvaOlinQ, run 0";
+        assert_eq!(last(with_image(prospect(State::Completed, None))), has);
+        assert_eq!(last(with_routes(prospect(State::Completed, None))), format!("{has}, by that task's routes"));
         assert_eq!([59, -7300, 400_000].map(about), ["59 s", "2 h", "4 days"]);
     }
 }

@@ -7,14 +7,17 @@ use jiff::Timestamp;
 use tracing::info;
 
 use super::Failed;
-use super::prospect::{Prospect, Verdict, about};
+use super::prospect::{IndexedImage, Prospect, Verdict, about};
 use super::replay::job;
 use super::stop::Stop;
 use super::whereabouts::Whereabouts;
+use crate::config::replay::Job;
 use crate::config::rerun::Rerun;
 use crate::config::{Access, Config, ConfigError, Deployment, Sources, Surroundings, settings};
-use crate::names::{Namespace, TaskId};
+use crate::lookup::{Claim, claim};
+use crate::names::{ArtifactName, ContextHash, Namespace, TaskId};
 use crate::plan::{ContextSource, Plan, TaskRun};
+use crate::taskcluster::index::Entry;
 use crate::taskcluster::tasks::{Run, State, Status};
 use crate::taskcluster::{CallError, CallFault, Services};
 
@@ -49,7 +52,7 @@ pub async fn look(
     let (status, context, (namespace, image)) = tokio::try_join!(
         async { Ok(services.queue.status(task).await?) },
         async { Ok::<_, Failed>(context(&services, &plan, around.now).await?) },
-        image(&services, &plan, task, around.now),
+        image(&services, &plan, &job, around.now),
     )?;
     let run_id = status.runs.last().map_or(0, |run| run.run_id);
     let task = TaskRun { task_id: task.clone(), run_id };
@@ -61,29 +64,68 @@ async fn context(services: &Services, plan: &Plan, now: Timestamp) -> Result<Opt
     Whereabouts::of(services, task_id, name, now).await.map(Some)
 }
 
-/// The `.hash.` route, and whose image is there, by the rule that a run has: made of the same context, by the same name,
-/// alive, and of a task that can be depended on. The task itself can, as soon as it is rerun.
+/// The `.hash.` route that has the image, or should have it, and the image that is there: in those that the task itself is
+/// entered in, as taskgraph's are, and in the one that a run would enter. An image counts by the rule that a run has: made of the
+/// same context, by the same name, unexpired, and of a task that can be depended on. The task itself can, as soon as it is rerun.
 async fn image(
     services: &Services,
     plan: &Plan,
-    task: &TaskId,
+    job: &Job,
     now: Timestamp,
-) -> Result<(Namespace, Option<TaskRun>), Failed> {
+) -> Result<(Namespace, Option<IndexedImage>), Failed> {
     let hash = plan.context.hash.ok_or_else(|| Failed::Bug("an image task without a hash".to_owned()))?;
-    let namespace = plan.identity(hash)?.namespaces.hash;
-    let Some(entry) = services.index.find_task(&namespace).await? else { return Ok((namespace, None)) };
-    let Some(data) = entry.image() else { return Ok((namespace, None)) };
-    let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
-    let alive = data.context_hash == hash && data.artifact == plan.artifact.name && {
-        match services.queue.artifact_expires(&at, &data.artifact).await {
-            Ok(expires) => expires.is_some_and(|expires| expires > now),
-            // Who may not ask believes the index.
-            Err(error) if error.fault == CallFault::Refused => true,
-            Err(error) => return Err(error.into()),
+    let (own, artifact) = (plan.identity(hash)?.namespaces.hash, &plan.artifact.name);
+    let namespaces: Vec<_> = job.hash_routes.iter().filter(|route| **route != own).chain([&own]).collect();
+    for namespace in &namespaces {
+        let Some(entry) = services.index.find_task(namespace).await? else { continue };
+        let Some(image) = promised(services, entry, hash, artifact).await? else { continue };
+        let is_own = image.at.task_id == job.task;
+        if is_unexpired(services, &image.at, artifact, now).await?
+            && (is_own || !has_failed(services, &image.at.task_id).await?)
+        {
+            return Ok(((*namespace).clone(), Some(image)));
         }
+    }
+    Ok((namespaces[0].clone(), None))
+}
+
+/// The image that an entry leads to, if it is made of this context; whether the artifact is there is not asked.
+async fn promised(
+    services: &Services,
+    entry: Entry,
+    hash: ContextHash,
+    artifact: &ArtifactName,
+) -> Result<Option<IndexedImage>, CallError> {
+    let (run_id, is_described) = match claim(&entry, hash, artifact) {
+        Claim::This(data) => (Some(data.run_id), true),
+        Claim::Silent => (last_run_of(services, &entry.task_id).await?, false),
+        Claim::Another => (None, true),
     };
-    let counts = alive && (at.task_id == *task || !has_failed(services, &at.task_id).await?);
-    Ok((namespace, counts.then_some(at)))
+    let image = |run_id| IndexedImage { at: TaskRun { task_id: entry.task_id, run_id }, is_described };
+    Ok(run_id.map(image))
+}
+
+/// Whether an artifact is there and has not expired. Who may not ask believes the index.
+async fn is_unexpired(
+    services: &Services,
+    at: &TaskRun,
+    artifact: &ArtifactName,
+    now: Timestamp,
+) -> Result<bool, CallError> {
+    match services.queue.artifact_expires(at, artifact).await {
+        Ok(expires) => Ok(expires.is_some_and(|expires| expires > now)),
+        Err(error) if error.fault == CallFault::Refused => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// The last run of a task; none of one that never ran or is gone, and none for those who may not ask.
+async fn last_run_of(services: &Services, task: &TaskId) -> Result<Option<u32>, CallError> {
+    match services.queue.known_status(task).await {
+        Ok(status) => Ok(status.and_then(|status| status.runs.last().map(|run| run.run_id))),
+        Err(error) if error.fault == CallFault::Refused => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a task has failed, or is gone. Who may not ask believes the index.

@@ -136,7 +136,7 @@ async fn job(
     let connecting = async { tokio::join!(connecting, asking) };
     let connecting = connecting.map(|(engine, newest)| engine.map(|engine| (engine, newest)));
     let (engine, newest) = stop.during("looking for an engine", connecting).await?;
-    engine.keep_journal(work.journal());
+    engine.keep_records().await;
     let fetcher = Fetcher { services, storage, report, folder: work.path() };
     let loader = || Loader { engine: &engine, storage, report, steps: None };
     let caching = cache::load(plan, config.cache_from, newest.as_ref(), services, loader());

@@ -103,8 +103,9 @@ fn decision_task(sources: &Sources, offline: bool, assumed: &mut Vec<String>) ->
         Some(task) => Ok(task),
         None if offline => {
             let task = TaskId::unknown();
-            assumed
-                .push(format!("--decision-task is not set: the graph names {task}, which is no task: create nothing"));
+            assumed.push(format!(
+                "--decision-task is not set: the graph names {task}, which is no task: do not submit it"
+            ));
             Ok(task)
         }
         None => Err(ConfigError::Missing {

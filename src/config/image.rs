@@ -90,7 +90,7 @@ pub fn outside(written: &Path, of: &'static settings::Setting, contexts: &[Conte
     match contexts.iter().find_map(|trees| trees.around(written)) {
         None => Ok(()),
         Some(place) => Err(ConfigError::Combination(format!(
-            "--{} {} is inside {place}, so that what is written would become a part of the context; name another place",
+            "--{} {} is {place}, so that what is written would become a part of the context; name another place",
             of.name,
             written.display()
         ))),

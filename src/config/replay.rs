@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::settings::{self, Setting};
 use super::{ConfigError, DeclaredImage, Deployment, Given, Origin, Sources, access, patience};
-use crate::names::{HttpUrl, TaskId};
+use crate::names::{HttpUrl, Namespace, TaskId};
 use crate::plan::{DryRunNames, TaskRun};
 use crate::retry::Patience;
 
@@ -50,6 +50,8 @@ pub struct Job {
     pub task: TaskId,
     /// The tree that the task says it comes from.
     pub source: Option<HttpUrl>,
+    /// Where the index enters the task by a hash when it is completed: its own routes that say one.
+    pub hash_routes: Vec<Namespace>,
     values: BTreeMap<&'static str, String>,
 }
 
@@ -80,7 +82,11 @@ impl Job {
         values.insert(settings::TASK_ID.name, task.to_string());
         values.remove(settings::RUN_ID.name);
         let source = definition["metadata"]["source"].as_str().and_then(|source| source.parse().ok());
-        Ok(Self { task: task.clone(), source, values })
+        let routes = definition["routes"].as_array().into_iter().flatten();
+        let namespaces = routes.filter_map(|route| route.as_str()?.strip_prefix("index."));
+        let by_hash = namespaces.filter(|namespace| namespace.rsplit('.').nth(1) == Some("hash"));
+        let hash_routes = by_hash.filter_map(|namespace| namespace.parse().ok()).collect();
+        Ok(Self { task: task.clone(), source, hash_routes, values })
     }
 
     /// Says something in the definition's place.

@@ -19,6 +19,9 @@ use crate::dockerfile::preprocess::{Dockerfile, LineError, LineProblem};
 /// How many files are looked at on one thread before others take their turn: half a millisecond's work.
 const LOOKED_AT: usize = 256;
 
+/// Directories that Python makes, and taskgraph leaves out.
+pub(super) const PYTHON_CACHE: &str = "__pycache__";
+
 /// Where each file of a context is.
 type Places = BTreeMap<ArchivePath, PathBuf>;
 
@@ -131,7 +134,7 @@ pub(super) fn place_of(root: &Path, include: &str) -> Result<PathBuf, LineProble
 }
 
 fn files_without_cache(directory: &Path) -> Result<Vec<Found>, CollectError> {
-    walk(directory, Some(OsStr::new("__pycache__")))
+    walk(directory, Some(OsStr::new(PYTHON_CACHE)))
 }
 
 fn walk(directory: &Path, skip: Option<&OsStr>) -> Result<Vec<Found>, CollectError> {

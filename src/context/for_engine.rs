@@ -8,7 +8,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use futures_util::Stream;
-use tar::{Archive, EntryType, Header};
+use tar::{Archive, EntryType};
 use tokio_util::bytes::Bytes;
 
 use super::pieces::{Piece, Pieces, member};
@@ -24,8 +24,6 @@ const BLOCK: u64 = 512;
 const DOCKERFILE: &str = "Dockerfile";
 /// What says which files stay out; where both are there, the first one alone, as BuildKit has it.
 const IGNORE_FILES: [&str; 2] = ["Dockerfile.dockerignore", ".dockerignore"];
-/// Where Podman looks before it looks for a `.dockerignore`.
-const IGNORE_FILE_OF_PODMAN: &str = "Dockerfile.containerignore";
 
 /// Why a context cannot be given to an engine.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +63,8 @@ pub enum BuiltBy {
     Classic,
     /// BuildKit: it does not look at a `.dockerignore` in a context that it is sent.
     BuildKit,
-    /// Podman: it leaves files out itself, by rules of its own version.
+    /// Podman: it leaves files out itself, by the rules and from the files that its version knows, unless it is told
+    /// [`ForEngine::excludes`].
     Podman,
 }
 
@@ -187,6 +186,12 @@ impl ForEngine {
         self.pieces(by).stream(self.path.clone())
     }
 
+    /// What Podman is to leave out of what it is sent: a list that is not empty, so that no version looks for an ignore file.
+    #[must_use]
+    pub fn excludes(&self) -> [&'static str; 1] {
+        [if self.is_listed(DOCKERFILE) { DOCKERFILE } else { "!Dockerfile" }]
+    }
+
     fn is_listed(&self, name: &str) -> bool {
         // The top directory is in every context.
         self.rules.as_ref().is_some_and(|rules| !name.is_empty() && rules.ignore.excludes(name))
@@ -207,8 +212,6 @@ impl ForEngine {
         match (by, name) {
             // Without it nothing is built.
             (_, DOCKERFILE) | (BuiltBy::Classic, ".dockerignore") => true,
-            // What these say is done; it would be done once more.
-            (BuiltBy::Podman, "Dockerfile.dockerignore" | IGNORE_FILE_OF_PODMAN) if self.rules.is_some() => false,
             _ => !self.is_listed(name),
         }
     }
@@ -227,22 +230,8 @@ impl ForEngine {
                 pieces.push(own.unwrap_or(Piece::Stretch(member.from, member.to)));
             }
         }
-        if by == BuiltBy::Podman && self.rules.is_some() {
-            pieces.push(Piece::Bytes(self.ignore_file_of_podman()));
-        }
         pieces.push(Piece::Stretch(self.end, self.length));
         pieces
-    }
-
-    /// A file that lets Podman take out what must be sent to it, and nothing else.
-    fn ignore_file_of_podman(&self) -> Vec<u8> {
-        let own =
-            [IGNORE_FILE_OF_PODMAN, DOCKERFILE].into_iter().filter(|name| self.is_listed(name) || *name != DOCKERFILE);
-        let text = own.collect::<Vec<_>>().join("\n") + "\n";
-        let mut header = Header::new_gnu();
-        header.as_old_mut().name[..IGNORE_FILE_OF_PODMAN.len()].copy_from_slice(IGNORE_FILE_OF_PODMAN.as_bytes());
-        header.set_mode(0o644);
-        member(header, text.as_bytes())
     }
 }
 
@@ -256,7 +245,7 @@ mod tests {
     use std::io::Cursor;
 
     use futures_util::TryStreamExt as _;
-    use tar::Builder;
+    use tar::{Builder, Header};
 
     use super::*;
 
@@ -356,9 +345,8 @@ mod tests {
         let rest = "Dockerfile out/ out/kept sub/a";
         assert_eq!(names(&read, BuiltBy::Classic).await, format!(".dockerignore {rest}"));
         assert_eq!(names(&read, BuiltBy::BuildKit).await, rest);
-        assert_eq!(names(&read, BuiltBy::Podman).await, format!("{rest} Dockerfile.containerignore"));
+        assert_eq!((names(&read, BuiltBy::Podman).await.as_str(), read.excludes()), (rest, ["Dockerfile"]));
         let to_podman = String::from_utf8(sent(&read, BuiltBy::Podman).await).unwrap();
-        assert!(to_podman.contains("\0Dockerfile.containerignore\nDockerfile\n\0"));
         assert!(!to_podman.contains("secret") && !to_podman.contains("long"));
     }
 
@@ -373,15 +361,10 @@ mod tests {
         ]);
         let read = context.read(&[]).unwrap();
         assert_eq!(read.left_out(), Some(LeftOut { by: "Dockerfile.dockerignore", files: 1 }));
-        assert_eq!(names(&read, BuiltBy::BuildKit).await, "Dockerfile Dockerfile.dockerignore .dockerignore b");
-        assert_eq!(names(&read, BuiltBy::Podman).await, "Dockerfile .dockerignore b Dockerfile.containerignore");
-        // One without a pattern leaves nothing to Podman either.
-        let empty = Context::new(&[("Dockerfile", "FROM a\n"), (".dockerignore", "# nothing\n"), ("b", "")]);
-        let read = empty.read(&[]).unwrap();
-        assert_eq!(
-            (read.left_out(), names(&read, BuiltBy::Podman).await.as_str()),
-            (None, "Dockerfile .dockerignore b")
-        );
+        for by in BUILDERS {
+            assert_eq!(names(&read, by).await, "Dockerfile Dockerfile.dockerignore .dockerignore b");
+        }
+        assert_eq!(read.excludes(), ["!Dockerfile"]);
     }
 
     #[test]

@@ -1,13 +1,16 @@
-//! The directories and files that a context is made from, without its files: what is written into one of them becomes a part
-//! of the context. Refusing to write there is for `config`.
+//! The directories and files that a context is made from, without its files: what is written into one of them, or to where a
+//! link in it leads, becomes a part of the context. Refusing to write there is for `config`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::iter::once;
 use std::path::{Path, PathBuf};
 
 use super::checkout::Checkout;
-use super::choose::{dockerfile, place_of};
+use super::choose::{PYTHON_CACHE, dockerfile, place_of};
 use super::collect::places;
 use super::run_task::RUN_TASK_FILES;
+use super::walk::files_below;
 use crate::names::HashScheme;
 
 /// What the context of an image is made from.
@@ -17,6 +20,8 @@ pub struct ContextTrees {
     directory: PathBuf,
     /// The directories and files that its Dockerfile includes.
     included: Vec<PathBuf>,
+    /// The directories of this name in them that are left out.
+    skipped: Option<&'static OsStr>,
 }
 
 impl ContextTrees {
@@ -29,6 +34,10 @@ impl ContextTrees {
             HashScheme::Tar => dockerfile(&directory, args).ok(),
             HashScheme::Contents => None,
         };
+        let skipped = match scheme {
+            HashScheme::Tar => Some(OsStr::new(PYTHON_CACHE)),
+            HashScheme::Contents => None,
+        };
         let mut included = Vec::new();
         if let Some((_, dockerfile)) = dockerfile {
             let place = |path: &str| place_of(root.as_deref()?, path).ok();
@@ -36,7 +45,7 @@ impl ContextTrees {
             let taskgraph = dockerfile.run_task.and_then(|_| checkout.at(root).taskgraph().ok().cloned());
             included.extend(taskgraph.iter().flat_map(|it| RUN_TASK_FILES.map(|name| it.run_task.join(name))));
         }
-        Self { directory, included }
+        Self { directory, included, skipped }
     }
 
     /// Where `path` lies among them, in words; none where the context stays as it is.
@@ -44,10 +53,25 @@ impl ContextTrees {
     pub fn around(&self, path: &Path) -> Option<String> {
         let (path, directory) = (real(path), self.directory.display());
         if path.starts_with(real(&self.directory)) {
-            return Some(format!("the image directory {directory}"));
+            return Some(format!("inside the image directory {directory}"));
         }
-        let included = self.included.iter().find(|included| path.starts_with(real(included)))?;
-        Some(format!("{}, which the Dockerfile in {directory} includes", included.display()))
+        if let Some(included) = self.included.iter().find(|included| path.starts_with(real(included))) {
+            return Some(format!("inside {}, which the Dockerfile in {directory} includes", included.display()));
+        }
+        let link = self.link_to(&path)?;
+        Some(format!("where the link {} in the context leads", link.display()))
+    }
+
+    /// The link in the context that leads to a file: what stands there is in the context under the link's name.
+    fn link_to(&self, file: &Path) -> Option<PathBuf> {
+        // A link to nothing is refused by whoever makes the context, and one to a directory is not followed.
+        if !file.is_file() {
+            return None;
+        }
+        // So is what cannot be read.
+        let below = |top: &PathBuf| files_below(top, self.skipped).unwrap_or_default();
+        let mut found = once(&self.directory).chain(&self.included).flat_map(below);
+        found.find(|found| found.source.is_symlink() && real(&found.source) == file).map(|found| found.source)
     }
 }
 
@@ -56,7 +80,11 @@ fn real(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let there = absolute.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
     match there {
-        Some((above, real)) => real.join(absolute.strip_prefix(above).unwrap_or(Path::new(""))),
+        Some((above, real)) => match absolute.strip_prefix(above) {
+            Ok(rest) if rest != Path::new("") => real.join(rest),
+            // With nothing to join, the path would end with a slash, as only directories' may.
+            Ok(_) | Err(_) => real,
+        },
         None => absolute,
     }
 }
@@ -106,16 +134,59 @@ mod tests {
             let found = around(HashScheme::Tar, written);
             let expected = match inside {
                 "" => None,
-                "docker/i" => Some(format!("the image directory {}", at(inside).display())),
+                "docker/i" => Some(format!("inside the image directory {}", at(inside).display())),
                 included => {
                     let (included, directory) = (at(included), at("docker/i"));
-                    Some(format!("{}, which the Dockerfile in {} includes", included.display(), directory.display()))
+                    Some(format!(
+                        "inside {}, which the Dockerfile in {} includes",
+                        included.display(),
+                        directory.display()
+                    ))
                 }
             };
             assert_eq!(found, expected, "{written}");
             // That scheme includes nothing.
             let is_in_directory = inside == "docker/i";
             assert_eq!(around(HashScheme::Contents, written).is_some(), is_in_directory, "{written}");
+        }
+    }
+    #[test]
+    fn what_is_written_stays_out_of_what_links_lead_to() {
+        let top = tempfile::tempdir().unwrap();
+        let at = |name: &str| top.path().join(name);
+        for directory in ["docker/i/__pycache__", "tools", "directory"] {
+            fs::create_dir_all(at(directory)).unwrap();
+        }
+        for (target, link) in [
+            ("own", "docker/i/a"),
+            ("included", "tools/b"),
+            ("cached", "docker/i/__pycache__/c"),
+            ("directory/file", "docker/i/d"),
+            ("directory/other", "docker/i/__pycache__/e"),
+        ] {
+            fs::write(at(target), "").unwrap();
+            symlink(at(target), at(link)).unwrap();
+        }
+        symlink(at("own"), at("chain")).unwrap();
+        symlink(at("directory"), at("docker/i/to-directory")).unwrap();
+        symlink(at("nothing"), at("docker/i/to-nothing")).unwrap();
+        fs::write(at("docker/i/Dockerfile"), "FROM x\n# %include tools\n").unwrap();
+        let checkout = Checkout::new(Some(top.path().to_owned()), None, None);
+        for (written, by_tar, by_contents) in [
+            ("own", Some("docker/i/a"), Some("docker/i/a")),
+            ("chain", Some("docker/i/a"), Some("docker/i/a")),
+            ("included", Some("tools/b"), None),
+            ("cached", None, Some("docker/i/__pycache__/c")),
+            ("directory/file", Some("docker/i/d"), Some("docker/i/d")),
+            ("directory/new", None, None),
+            ("directory", None, None),
+            ("nothing", None, None),
+        ] {
+            for (scheme, link) in [(HashScheme::Tar, by_tar), (HashScheme::Contents, by_contents)] {
+                let trees = ContextTrees::of(&checkout, Path::new("docker/i"), &BTreeMap::new(), scheme);
+                let expected = link.map(|link| format!("where the link {} in the context leads", at(link).display()));
+                assert_eq!(trees.around(&at(written)), expected, "{written}, {scheme}");
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::declare::undeclared;
+use super::declare::{Declared, declare, undeclared};
 use super::instructions::{self, Arguments, Instruction};
 use super::words::{Expanded, expand};
 
@@ -24,7 +24,7 @@ const PLATFORM_ARGS: [&str; 8] = [
 pub struct Recipe {
     /// The images that it names, in order. Its own stages and `scratch` are none.
     pub references: Vec<Reference>,
-    /// A number in a `COPY --from` that no stage has which begins before it, and the instruction.
+    /// A number in a `COPY --from` that no stage has which begins before it, and the instruction. Podman reads it in `ADD` too.
     pub missing_stage: Option<(String, String)>,
     /// The first `FROM` that gives an engine nothing to build from.
     pub from_error: Option<FromError>,
@@ -122,21 +122,17 @@ impl Recipe {
         // Those whose value only the engine knows.
         let mut unknown: BTreeSet<_> = PLATFORM_ARGS.map(str::to_owned).into();
         let mut stages = BTreeSet::new();
-        let mut begun: u64 = 0;
+        let mut begun = 0;
         for instruction in instructions.executed() {
             let Arguments { flags, words } = instruction.arguments(escape);
             match instruction.keyword.as_str() {
                 "ARG" if begun == 0 => {
                     for word in words {
-                        let (name, default) = word.split_once('=').map_or((word, None), |(n, d)| (n, Some(d)));
-                        let expanded = default.map(|default| expand(default, &values, escape));
-                        let hangs_on = expanded.as_ref().is_some_and(|it| hangs_on(it, &unknown));
-                        match args.get(name).cloned().or(expanded.and_then(|it| it.text)) {
-                            Some(value) => drop((values.insert(name.to_owned(), value), unknown.remove(name))),
-                            // A default that nobody can know takes the place of an earlier one.
-                            None if hangs_on => drop((values.remove(name), unknown.insert(name.to_owned()))),
-                            None if default.is_some() => drop((values.remove(name), unknown.remove(name))),
-                            None => {}
+                        let Declared { name, default, is_known } = declare(word, args, &mut values, escape);
+                        if !is_known && default.as_ref().is_some_and(|it| hangs_on(it, &unknown)) {
+                            unknown.insert(name.to_owned());
+                        } else if is_known || default.is_some() {
+                            unknown.remove(name);
                         }
                     }
                 }
@@ -154,14 +150,15 @@ impl Recipe {
                     }
                     stages.extend(instruction.stage(escape).name);
                 }
-                "COPY" => {
-                    recipe.add_flags(By::Copy, &flags, "--from=", &stages);
+                keyword @ ("COPY" | "ADD") => {
+                    if keyword == "COPY" {
+                        recipe.add_flags(By::Copy, &flags, "--from=", &stages);
+                    }
                     let from = flags.iter().find_map(|flag| flag.strip_prefix("--from="));
                     // The stage that it stands in is none to copy from.
-                    if let Some(missing) =
-                        from.filter(|it| it.parse::<u64>().is_ok_and(|stage| stage >= begun.saturating_sub(1)))
-                    {
-                        let shown = || (missing.to_owned(), format!("COPY {}", instruction.rest));
+                    let comes_before = |stage: i64| (0..begun - 1).contains(&stage);
+                    if let Some(missing) = from.filter(|it| it.parse().is_ok_and(|stage| !comes_before(stage))) {
+                        let shown = || (missing.to_owned(), format!("{keyword} {}", instruction.rest));
                         recipe.missing_stage.get_or_insert_with(shown);
                     }
                 }
@@ -174,7 +171,7 @@ impl Recipe {
         }
         // What another frontend reads need not be a Dockerfile.
         if instructions.syntax.is_some_and(|image| !image.contains("dockerfile")) {
-            recipe.from_error = None;
+            (recipe.from_error, recipe.missing_stage) = (None, None);
         }
         recipe
     }
@@ -293,6 +290,10 @@ mod tests {
         assert_eq!(missing("FROM a\nFROM b\nCOPY --from=0 /a /b\nFROM c\nCOPY --chown=1 --from=1 /a /b\n"), None);
         assert_eq!(missing("FROM a\nFROM b\nCOPY --from=1 /a /b\n").as_deref(), Some("1"));
         assert_eq!(missing("FROM a\nCOPY --from=7 /a /b\nCOPY --from=8 /a /b\n").as_deref(), Some("7"));
+        for none in ["COPY --from=-1 /a /b", "COPY --from=+1 /a /b", "ADD --from=7 /a /b"] {
+            let recipe = Recipe::read(&format!("FROM a\n{none}\n"), &BTreeMap::new());
+            assert_eq!(recipe.missing_stage.unwrap().1, none);
+        }
         assert_eq!(missing("FROM a\nCOPY --from=image7 /a /b\nCOPY --from=$X /a /b\nCOPY a --from=9\n"), None);
     }
 

@@ -31,6 +31,9 @@ const FLAGS: [(&str, &[&str]); 3] = [
     ("ADD", &["--chmod", "--link", "--checksum", "--keep-git-dir", "--exclude"]),
 ];
 
+/// How the variables of a `FROM --platform` begin that only BuildKit knows.
+const PLATFORM_VARIABLES: [&str; 4] = ["$BUILD", "${BUILD", "$TARGET", "${TARGET"];
+
 /// What a `Dockerfile` needs of BuildKit.
 pub(crate) fn needs(dockerfile: &str) -> Vec<Need> {
     let instructions = instructions::read(dockerfile.as_bytes());
@@ -49,6 +52,13 @@ pub(crate) fn needs(dockerfile: &str) -> Vec<Need> {
 
 fn needs_of(instruction: &Instruction, escape: char) -> Vec<Need> {
     let keyword = &instruction.keyword;
+    if keyword == "FROM" {
+        // Only BuildKit gives these variables their values: BUILDPLATFORM, TARGETOS and the like.
+        let is_set = |flag: &&String| PLATFORM_VARIABLES.iter().any(|variable| flag.contains(variable));
+        let flags = instruction.arguments(escape).flags;
+        let flag = flags.iter().filter(|flag| flag.starts_with("--platform=")).find(is_set);
+        return flag.map(|flag| Need::Flag(format!("FROM {flag}"))).into_iter().collect();
+    }
     let Some((_, known)) = FLAGS.iter().find(|(of, _)| of == keyword) else { return Vec::new() };
     let flags = instruction.arguments(escape).flags;
     let names = flags.iter().map(|flag| flag.split_once('=').map_or(flag.as_str(), |(name, _)| name));
@@ -56,13 +66,16 @@ fn needs_of(instruction: &Instruction, escape: char) -> Vec<Need> {
     flags.chain(here_document(instruction)).collect()
 }
 
-/// A here-document at the beginning. In another place it can be the shell's own: `RUN cat <<EOF` has always gone to the
-/// shell.
-fn here_document(Instruction { keyword, rest, .. }: &Instruction) -> Option<Need> {
+/// A here-document, at the beginning or with its end. Else it is the shell's own: `RUN cat <<EOF` has always gone to the shell.
+fn here_document(Instruction { keyword, rest, has_here_documents, .. }: &Instruction) -> Option<Need> {
     let takes = FLAGS.iter().any(|(of, _)| of == keyword);
-    let first = rest.split_whitespace().find(|word| !word.starts_with("--")).filter(|_| takes)?;
-    let begins = first.starts_with("<<") && !first.starts_with("<<<");
-    begins.then(|| Need::HereDocument(format!("{keyword} {first}")))
+    let mut words = rest.split_whitespace().skip_while(|word| word.starts_with("--")).filter(|_| takes);
+    let begins = |word: &&str| {
+        let mark = word.trim_start_matches(|c: char| c.is_ascii_digit());
+        mark.starts_with("<<") && !mark.starts_with("<<<")
+    };
+    let document = if *has_here_documents { words.find(begins) } else { words.next().filter(begins) };
+    document.map(|document| Need::HereDocument(format!("{keyword} {document}")))
 }
 
 #[cfg(test)]
@@ -75,6 +88,7 @@ mod tests {
             "FROM a\nCOPY --chown=1 --from=b a /b\nRUN make --mount=x\nADD a /a\n",
             "# a comment\n# syntax=docker/dockerfile:1\nFROM a",
             "FROM a\nRUN cat <<< x\nRUN cat <<EOF\nENV A=--mount",
+            "ARG BASE\nFROM --platform=linux/amd64 $BASE",
             "FROM a\nONBUILD RUN --mount=type=cache x\n",
             "FROM a\n# RUN --mount=type=cache\nHEALTHCHECK --interval=1s CMD x\n",
             "",
@@ -101,5 +115,11 @@ mod tests {
         // Behind the directives, and behind another escape character.
         assert_eq!(told("# escape=`\nFROM a\nRUN x \\\nRUN `\n --network=none x\n"), ["RUN --network"]);
         assert_eq!(told("FROM a\nCOPY <<\"A\" /x\nx\nA\n"), ["the here-document of COPY <<\"A\""]);
+        // In the middle, if it has an end: the shell has none.
+        assert_eq!(told("FROM a\nRUN cat 3<<A <<EOF >/f\nA\nx\nEOF\n"), ["the here-document of RUN 3<<A"]);
+        assert_eq!(
+            told("FROM --platform=$BUILDPLATFORM a AS b\nFROM --platform=linux/${TARGETARCH} a\n"),
+            ["FROM --platform=$BUILDPLATFORM", "FROM --platform=linux/${TARGETARCH}"]
+        );
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::instructions::{self, Instruction, Instructions};
-use super::words::{expand, split};
+use super::words::{Expanded, expand, split};
 use crate::names::PARENT_ARG;
 
 /// The text of a Dockerfile as the engine must see it, with these arguments of the build; none where it is right as it is.
@@ -51,6 +51,36 @@ pub(super) fn undeclared<'a>(instructions: &Instructions, given: &'a BTreeMap<St
     }
     let names = given.keys().map(String::as_str);
     names.filter(|name| used.contains(*name) && !declared.contains(name)).collect()
+}
+
+/// A word of an `ARG` before the first `FROM`, taken down.
+pub(super) struct Declared<'a> {
+    /// The argument.
+    pub(super) name: &'a str,
+    /// Its default, if it has one.
+    pub(super) default: Option<Expanded>,
+    /// Whether its value is known: one that is given, or else the default's.
+    pub(super) is_known: bool,
+}
+
+/// Takes down a word of an `ARG` before the first `FROM`: `NAME`, or `NAME=DEFAULT`. A default that nobody can know takes the
+/// place of an earlier one.
+pub(super) fn declare<'a>(
+    word: &'a str,
+    args: &BTreeMap<String, String>,
+    values: &mut BTreeMap<String, String>,
+    escape: char,
+) -> Declared<'a> {
+    let (name, default) = word.split_once('=').map_or((word, None), |(name, default)| (name, Some(default)));
+    let default = default.map(|default| expand(default, values, escape));
+    let value = args.get(name).cloned().or_else(|| default.as_ref()?.text.clone());
+    let is_known = value.is_some();
+    match value {
+        Some(value) => drop(values.insert(name.to_owned(), value)),
+        None if default.is_some() => drop(values.remove(name)),
+        None => {}
+    }
+    Declared { name, default, is_known }
 }
 
 #[cfg(test)]

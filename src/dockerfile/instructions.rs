@@ -17,6 +17,8 @@ pub struct Instruction {
     pub rest: String,
     /// The bytes of its lines in the text, here-documents and the last line's end included.
     pub range: Range<usize>,
+    /// Whether here-documents stand behind it, and the last one has its end.
+    pub has_here_documents: bool,
 }
 
 /// What a Dockerfile says.
@@ -60,7 +62,13 @@ pub fn read(text: &[u8]) -> Instructions {
         if takes_here_documents(&instruction) {
             for document in here_documents(&joined) {
                 // One that has no end takes the rest of the file; the engine refuses it.
-                while lines.next().is_some_and(|line| !document.ends_with(&line.text)) {}
+                instruction.has_here_documents = loop {
+                    match lines.next() {
+                        Some(line) if document.ends_with(&line.text) => break true,
+                        Some(_) => {}
+                        None => break false,
+                    }
+                };
             }
         }
         instruction.range = start..lines.at;
@@ -122,7 +130,7 @@ impl Instruction {
     /// The instruction inside an `ONBUILD`.
     pub(super) fn trigger(&self) -> Option<Self> {
         let trigger = (self.keyword == "ONBUILD").then(|| instruction(&self.rest))??;
-        Some(Self { range: self.range.clone(), ..trigger })
+        Some(Self { range: self.range.clone(), has_here_documents: self.has_here_documents, ..trigger })
     }
 }
 
@@ -131,7 +139,7 @@ fn instruction(joined: &str) -> Option<Instruction> {
     let joined = joined.trim();
     let (keyword, rest) = joined.split_once(['\t', '\x0b', '\x0c', '\r', ' ']).unwrap_or((joined, ""));
     let (keyword, rest) = (keyword.to_ascii_uppercase(), rest.trim().to_owned());
-    (!keyword.is_empty()).then_some(Instruction { keyword, rest, range: 0..0 })
+    (!keyword.is_empty()).then_some(Instruction { keyword, rest, range: 0..0, has_here_documents: false })
 }
 
 fn takes_here_documents(instruction: &Instruction) -> bool {
@@ -259,7 +267,7 @@ mod tests {
     #[test]
     fn flags_stand_before_words() {
         let arguments = |rest: &str| {
-            let instruction = Instruction { keyword: String::new(), rest: rest.to_owned(), range: 0..0 };
+            let instruction = instruction(&format!("COPY {rest}")).unwrap();
             let Arguments { flags, words } = instruction.arguments('\\');
             format!("{} | {}", flags.join(" "), words.join(" "))
         };

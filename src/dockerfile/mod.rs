@@ -4,6 +4,7 @@
 //! - [`preprocess`], `substitute`: taskgraph's own syntax, which is gone before an engine reads the text.
 //! - [`instructions`]: the tokenizer; `directives` and `here_documents` are parts of it, `words` reads what instructions say.
 //! - [`base_images`], [`builder_features`], [`declare`]: the images, what only BuildKit knows, arguments without `ARG`.
+//! - [`stages`]: what a builder does, stage by stage.
 //! - [`dockerignore`], [`ignore_pattern`]: which files of a context stay out.
 
 pub mod base_images;
@@ -15,5 +16,6 @@ mod here_documents;
 pub mod ignore_pattern;
 pub mod instructions;
 pub mod preprocess;
+pub mod stages;
 mod substitute;
 mod words;

@@ -26,10 +26,25 @@ impl About {
     /// lead to one another in a circle, until the engine's stack is full and the whole engine ends: seen with 20.10.24, while
     /// several builds copied the same files.
     pub(super) fn keeps_records(&self) -> bool {
-        let version = self.api_version.as_deref().and_then(|version| version.split_once('.'));
-        let version = version.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-        version.is_some_and(|version: (u32, u32)| version >= DOCKER_23)
+        numbers(self.api_version.as_deref()).is_some_and(|version| version >= DOCKER_23)
     }
+
+    /// Whether its builder knows here-documents without a `# syntax=`; of Docker's the newer one.
+    pub(super) fn knows_here_documents(&self) -> bool {
+        match self.name {
+            "Podman" => numbers(self.version.as_deref()).is_none_or(|version| version >= PODMAN_4_8),
+            _ => self.keeps_records(),
+        }
+    }
+}
+
+/// The Podman that begins to know here-documents.
+const PODMAN_4_8: (u32, u32) = (4, 8);
+
+/// The first two numbers of a version.
+fn numbers(version: Option<&str>) -> Option<(u32, u32)> {
+    let mut numbers = version?.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 impl fmt::Display for About {
@@ -68,6 +83,20 @@ mod tests {
         {
             let about = About { api_version: api.map(str::to_owned), ..About::default() };
             assert_eq!(about.keeps_records(), keeps, "{api:?}");
+        }
+    }
+
+    #[test]
+    fn here_documents_are_for_newer_engines() {
+        for (name, version, api, knows) in [
+            ("Docker", "20.10.24", "1.41", false),
+            ("Docker", "23.0.1", "1.42", true),
+            ("Podman", "4.3.1", "1.41", false),
+            ("Podman", "4.8.0-dev", "1.41", true),
+            ("Podman", "5.8.6", "1.44", true),
+        ] {
+            let (version, api_version) = (Some(version.to_owned()), Some(api.to_owned()));
+            assert_eq!(About { name, version, api_version }.knows_here_documents(), knows, "{name} {api}");
         }
     }
 }

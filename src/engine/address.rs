@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,6 +67,9 @@ enum Way {
 pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
+/// Closes the sending half of a connection, however many descriptors it has.
+pub(super) type Close = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
 impl Address {
     /// The address, with its certificates read.
     pub(super) fn new(address: &EngineAddress) -> Result<Self, CertificateError> {
@@ -110,15 +114,22 @@ impl Address {
     }
 
     /// Connects. By TLS nothing is sent before the other end has shown that it is who it should be.
-    pub(super) async fn connect(&self) -> io::Result<Box<dyn Connection>> {
-        Ok(match &self.way {
-            Way::Socket(path) => Box::new(UnixStream::connect(path).await?),
-            Way::Tcp(host_and_port) => Box::new(TcpStream::connect(host_and_port).await?),
-            Way::Tls { host_and_port, host, config } => {
-                let socket = TcpStream::connect(host_and_port).await?;
-                Box::new(TlsConnector::from(Arc::clone(config)).connect(host.clone(), socket).await?)
+    pub(super) async fn connect(&self) -> io::Result<(Box<dyn Connection>, Close)> {
+        let host_and_port = match &self.way {
+            Way::Socket(path) => {
+                let socket = UnixStream::connect(path).await?.into_std()?;
+                let other = socket.try_clone()?;
+                let close = Box::new(move || other.shutdown(Shutdown::Write));
+                return Ok((Box::new(UnixStream::from_std(socket)?), close));
             }
-        })
+            Way::Tcp(host_and_port) | Way::Tls { host_and_port, .. } => host_and_port,
+        };
+        let socket = TcpStream::connect(host_and_port).await?.into_std()?;
+        let other = socket.try_clone()?;
+        let close = Box::new(move || other.shutdown(Shutdown::Write));
+        let socket = TcpStream::from_std(socket)?;
+        let Way::Tls { host, config, .. } = &self.way else { return Ok((Box::new(socket), close)) };
+        Ok((Box::new(TlsConnector::from(Arc::clone(config)).connect(host.clone(), socket).await?), close))
     }
 }
 

@@ -11,14 +11,16 @@ use tracing::{debug, info};
 
 use super::bases::pulled;
 use super::buildkit::{Asked, Builder, Progress};
+use super::connection::Closing;
+use super::held::{Held, hold};
+use super::left::Fact;
 use super::messages::AnswerError;
-use super::output::{Origin, Output, Said, Steps, is_about_our_args};
+use super::output::{Output, Said, Steps, is_about_our_args};
 use super::sending::noting_the_end;
-use super::{BuildFailure, Engine, EngineError, Kind, managed, stages};
+use super::{Engine, EngineError, Kind, managed};
 use crate::build_log::BuildLog;
 use crate::build_secrets::BuildSecrets;
 use crate::context::for_engine::{BuiltBy, ForEngine};
-use crate::dockerfile::base_images::Recipe;
 use crate::plan::BuildPlan;
 use crate::retry::{Policy, retry};
 use crate::secrets as hidden;
@@ -78,14 +80,14 @@ impl Engine {
         hidden::add_args(&args);
         hidden::add_build_secrets(secrets);
         let dockerfile = context.dockerfile();
-        self.spare_podman(&dockerfile, plan)?;
         let platform = self.platform(plan.target_arch, &dockerfile).await?;
         let builder = self.builder(self.choice(plan.builder, platform.is_some()), &dockerfile, secrets).await?;
         let (traces, goes_on) = (self.traces.clone(), builder.session.is_none());
-        let context = noting_the_end(context.stream(self.built_by(&builder)), move || {
+        let excludes = context.excludes();
+        let context = noting_the_end(context.stream(self.built_by(&builder)), async move |bytes| {
             // BuildKit stops with the connection.
             if goes_on {
-                traces.context_is_sent();
+                traces.add(Fact::Given(bytes)).await;
             }
         });
         let by_buildkit = builder.session.is_some();
@@ -109,8 +111,7 @@ impl Engine {
             rm: true,
             forcerm: true,
             // The image is made of its context, its base and what is offered, not of what others left in the engine. And the
-            // classic builder fails, as if by the Dockerfile's fault, when an image goes while it looks through its own
-            // cache; at that it does not look where images are offered.
+            // classic builder fails when any image goes while it looks through its own cache.
             nocache: cache.is_empty(),
             // Podman takes steps from whatever it has.
             cachefrom: (!cache.is_empty() && self.kind == Kind::Docker).then(|| cache.clone()),
@@ -120,15 +121,21 @@ impl Engine {
             ..BuildImageOptions::default()
         };
         let pulling = self.pulling(&builder, &dockerfile, plan).await;
-        let firsts = if goes_on { stages::firsts(&dockerfile) } else { Vec::new() };
-        self.traces.build_begins(tag, firsts, self.images().await, !cache.is_empty());
-        let answer = self.ask_for_build(&builder, options, &pulling, bollard::body_try_stream(context));
-        let built = self.follow(answer, &builder.asked, log).await;
-        // BuildKit tells of no step: after a kill its image would be taken for another start's of the same name.
-        if let (Ok((image_id, _)), false) = (&built, goes_on) {
-            self.traces.image(image_id.clone(), Origin::Made);
+        let begun = self.begin(tag, goes_on.then_some(&*dockerfile), &plan.args).await;
+        let closing = Closing::default();
+        let body = bollard::body_try_stream(context);
+        let answer = self.ask_for_build(&builder, options, excludes, &pulling, body, closing.clone());
+        let built = if goes_on && self.kind == Kind::Docker {
+            let Held { answer, ended } = hold(answer, closing);
+            self.traces.goes_on_until(ended);
+            self.follow(answer, &builder.asked, log).await
+        } else {
+            self.follow(answer, &builder.asked, log).await
+        };
+        if let (Ok((image_id, _)), true) = (&built, self.wants_step_images()) {
+            self.traces.has_steps(self.steps_of(&begun, std::slice::from_ref(image_id)).await);
         }
-        self.traces.build_ends();
+        self.note_what_was_made().await;
         match built {
             // Its service was ended while it was at a step, which then failed for no fault of its own.
             Err(EngineError::Build(_)) if self.managed.as_ref().is_some_and(|managed| managed.has_ended()) => {
@@ -153,15 +160,6 @@ impl Engine {
         }
     }
 
-    /// Podman 4.3 looks for a stage by its number without counting the stages: its whole service ends, and with it every
-    /// build in it.
-    fn spare_podman(&self, dockerfile: &str, plan: &BuildPlan) -> Result<(), EngineError> {
-        let missing = Recipe::read(dockerfile, &plan.args).missing_stage.filter(|_| self.kind == Kind::Podman);
-        let Some((stage, instruction)) = missing else { return Ok(()) };
-        let message = format!("{instruction}: no stage {stage} comes before it; stages are counted from 0");
-        Err(EngineError::Build(Box::new(BuildFailure::of_a_dockerfile(message))))
-    }
-
     /// Reads a build's answer to its end.
     pub(super) async fn follow(
         &self,
@@ -175,11 +173,16 @@ impl Engine {
         while let Some(line) = answer.next().await {
             match line {
                 Ok(line) => {
-                    self.tell(&mut heard, &line, log);
+                    let News { said, pulled, id } = heard.line(&line);
+                    Self::print(said, log);
+                    for name in &pulled {
+                        self.traces.pulled(name);
+                    }
                     if let (Some(piece), Some(_)) = (&line.stream, &self.managed) {
                         image_id = managed::last_word(piece);
                     }
-                    if let Some(BuildInfoAux::Default(ImageId { id: Some(id) })) = line.aux {
+                    if let Some(id) = id {
+                        self.traces.told(id.clone());
                         image_id = Some(id);
                     }
                 }
@@ -188,44 +191,23 @@ impl Engine {
                     break;
                 }
                 Err(error) => {
-                    self.print(heard.end(), log);
+                    Self::print(heard.end(), log);
                     return Err(self.failure(heard, asked, error).await);
                 }
             }
         }
-        self.print(heard.end(), log);
+        Self::print(heard.end(), log);
         let image_id = image_id.ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })?;
         Ok((image_id, heard.steps()))
     }
 
-    fn tell(&self, Heard { output, progress }: &mut Heard, line: &BuildInfo, log: &mut BuildLog) {
-        if let Some(BuildInfoAux::BuildKit(news)) = &line.aux {
-            // BuildKit keeps no image that it pulls, and says only here what it got.
-            news.vertexes.iter().filter_map(|vertex| pulled(&vertex.name)).for_each(|name| self.traces.pulled(name));
-            self.print(progress.news(news), log);
-        }
-        if let Some(piece) = &line.stream {
-            self.print(output.piece(piece), log);
-            self.traces.step(output.step());
-        }
-        // Pulling a base image: each layer's states, but not the flood of its progress.
-        if let (Some(status), None) = (&line.status, &line.progress_detail) {
-            let id = line.id.as_deref().map(|id| format!("{id}: ")).unwrap_or_default();
-            self.print(output.piece(&format!("{id}{status}\n")), log);
-        }
-    }
-
-    fn print(&self, lines: impl IntoIterator<Item = Said>, log: &mut BuildLog) {
+    fn print(lines: impl IntoIterator<Item = Said>, log: &mut BuildLog) {
         for said in lines {
             match said {
                 // Nearly every build would end with this warning, about an argument that nobody asked for.
                 Said::Line(line) if is_about_our_args(&line) => {}
                 Said::Line(line) => log.line(&line),
                 Said::Step(line) => log.step(&line),
-                Said::Has(line, id, origin) => {
-                    self.traces.image(id, origin);
-                    log.line(&line);
-                }
             }
         }
     }
@@ -254,7 +236,39 @@ pub(super) struct Heard {
     pub(super) progress: Progress,
 }
 
+/// What one piece of an answer says.
+struct News {
+    /// What is shown.
+    said: Vec<Said>,
+    /// The base images that BuildKit pulled.
+    pulled: Vec<String>,
+    /// The image at a stage's end.
+    id: Option<String>,
+}
+
 impl Heard {
+    fn line(&mut self, line: &BuildInfo) -> News {
+        let mut news = News { said: Vec::new(), pulled: Vec::new(), id: None };
+        match &line.aux {
+            Some(BuildInfoAux::BuildKit(parts)) => {
+                // BuildKit keeps no image that it pulls, and says only here what it got.
+                news.pulled = parts.vertexes.iter().filter_map(|it| pulled(&it.name)).map(str::to_owned).collect();
+                news.said.extend(self.progress.news(parts));
+            }
+            Some(BuildInfoAux::Default(ImageId { id })) => news.id.clone_from(id),
+            None => {}
+        }
+        if let Some(piece) = &line.stream {
+            news.said.extend(self.output.piece(piece));
+        }
+        // Pulling a base image: each layer's states, but not the flood of its progress.
+        if let (Some(status), None) = (&line.status, &line.progress_detail) {
+            let id = line.id.as_deref().map(|id| format!("{id}: ")).unwrap_or_default();
+            news.said.extend(self.output.piece(&format!("{id}{status}\n")));
+        }
+        news
+    }
+
     /// One of the two has nothing to count.
     pub(super) fn steps(&self) -> Steps {
         let (one, other) = (self.output.steps(), self.progress.steps());
@@ -266,6 +280,24 @@ impl Heard {
         said.extend(self.output.end());
         said
     }
+}
+
+/// What is read from a build's answer, JSON after JSON: the lines that are shown, and the ids of the images at the ends of
+/// stages, which alone count when something is removed. What is no message of an engine's is left out.
+#[must_use]
+pub fn read_answer(answer: &[u8]) -> (Vec<String>, Vec<String>) {
+    let (mut heard, mut said, mut ids) = (Heard::default(), Vec::new(), Vec::new());
+    for line in answer.split(|byte| *byte == b'\n') {
+        let Ok(line) = serde_json::from_slice::<BuildInfo>(line) else { continue };
+        let news = heard.line(&line);
+        said.extend(news.said);
+        ids.extend(news.id);
+    }
+    said.extend(heard.end());
+    let text = |said| match said {
+        Said::Line(line) | Said::Step(line) => line,
+    };
+    (said.into_iter().map(text).collect(), ids)
 }
 
 /// Whether an answer of BuildKit's broke off, and nothing is said to be wrong: Docker 20.10's does now and then behind its last

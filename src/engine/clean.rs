@@ -1,175 +1,57 @@
-//! Leaving nothing behind: what a job puts into the engine is written down while it happens, and removed on every
-//! way out of the job; after a SIGKILL by the next start. What others use, or had before us, stays.
+//! Leaving nothing behind: what a job has put into the engine is removed on every way out of the job; after a SIGKILL by the
+//! next start, whatever its image. What others use, have named, or had before us, stays.
 
-mod patience;
+mod after_kill;
+pub(super) mod patience;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bollard::models::ImageSummary;
-use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions};
+use bollard::query_parameters::RemoveImageOptions;
 use tracing::{debug, info, warn};
 
 use super::connect::in_words;
-use super::journal::{self, Fact, Journal};
-use super::left::Left;
-use super::output::Origin;
-use super::{Engine, Kind, Step};
-use crate::retry::{Policy, retry};
-use patience::{BRIEFLY, GOING_ON, LETTING_GO, ONCE, QUIET, RemovalError, UNPACKING};
-
-/// What a job has put into the engine so far. Shared, so that it can be removed after the build's future is dropped.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Traces(Arc<Mutex<Book>>);
-
-/// The same facts twice: here, and where they outlive us.
-#[derive(Debug, Default)]
-struct Book {
-    left: Left,
-    journal: Option<Journal>,
-    /// What the builder has said of images that it pulled, `NAME@sha256:…`. Nothing of them is ours to remove.
-    pulled: Vec<String>,
-    /// Whether the build takes steps from images that we have loaded: then those that come from the cache are ours.
-    takes_steps: bool,
-    /// The images of the steps of the build, as the engine tells them.
-    steps: Vec<String>,
-}
-
-impl Traces {
-    /// A build begins: the image's tag, the first instructions of its stages, what the engine has already, and whether steps
-    /// are taken from images that we have loaded.
-    pub(super) fn build_begins(&self, tag: &str, firsts: Vec<String>, before: Vec<ImageSummary>, takes_steps: bool) {
-        self.change(|book| (book.takes_steps, book.steps) = (takes_steps, Vec::new()));
-        let before = before.into_iter().map(|image| image.id).collect();
-        self.add(Fact::Build { tag: tag.to_owned(), firsts, before });
-    }
-
-    /// An archive begins to go in, of an image with this tag.
-    pub(super) fn load_begins(&self, tag: &str) {
-        self.add(Fact::Load(tag.to_owned()));
-    }
-
-    /// The same, of an image that steps are taken from, with the ids of the images of its steps.
-    pub(super) fn cache_begins(&self, tag: &str, steps: Vec<String>) {
-        self.add(Fact::Cache(tag.to_owned()));
-        for step in steps {
-            self.add(Fact::Made(step));
-        }
-    }
-
-    /// The engine is about to have all of the archive.
-    pub(super) fn load_is_sent(&self, tag: &str) {
-        self.add(Fact::Sent(tag.to_owned()));
-    }
-
-    /// The engine has answered. An image that was there before without a name would go with the name that we gave it.
-    pub(super) fn load_ends(&self, tag: &str, was_nameless: bool) {
-        self.add(Fact::Loaded { tag: tag.to_owned(), was_nameless });
-    }
-
-    /// The name is not there any more, or not ours.
-    pub(super) fn forget_tag(&self, tag: &str) {
-        self.load_ends(tag, true);
-    }
-
-    /// The engine is about to have all of the context.
-    pub(super) fn context_is_sent(&self) {
-        self.add(Fact::Given);
-    }
-
-    /// The build is at this step, or still at it.
-    pub(super) fn step(&self, step: Option<&Step>) {
-        // Asked for every piece of output.
-        if let Some(Step { instruction, .. }) = step
-            && self.change(|book| book.left.instruction() != instruction)
-        {
-            self.add(Fact::Step(instruction.clone()));
-        }
-    }
-
-    /// A container with this name is about to be made.
-    pub(super) fn container(&self, name: &str) {
-        self.add(Fact::Container(name.to_owned()));
-    }
-
-    pub(super) fn build_ends(&self) {
-        self.add(Fact::Ended);
-    }
-
-    pub(super) fn image(&self, id: String, origin: Origin) {
-        if origin != Origin::Before {
-            self.change(|book| book.steps.push(id.clone()));
-        }
-        // The classic builder puts the image of a step together anew, of an offered image's layer. Those that were there
-        // when the build began are not removed.
-        let ours = origin == Origin::Made || (origin == Origin::Cached && self.change(|book| book.takes_steps));
-        self.add(if ours { Fact::Made(id) } else { Fact::Has(id) });
-    }
-
-    /// The builder has this base image from a registry.
-    pub(super) fn pulled(&self, name: &str) {
-        self.change(|book| book.pulled.push(name.to_owned()));
-    }
-
-    /// The base images that the builder has from registries.
-    pub(super) fn all_pulled(&self) -> Vec<String> {
-        self.change(|book| book.pulled.clone())
-    }
-
-    /// The images of the build's steps, as the engine has told them: a few digits of their ids.
-    pub(super) fn steps(&self) -> Vec<String> {
-        self.change(|book| book.steps.clone())
-    }
-
-    /// The image of the last step that the engine told of.
-    pub(super) fn last(&self) -> Option<String> {
-        self.change(|book| book.left.last().map(str::to_owned))
-    }
-
-    /// An image that is not ours to remove from now on.
-    pub(super) fn let_stay(&self, id: String) {
-        self.add(Fact::Stays(id));
-    }
-
-    /// Takes a fact down, in the journal first: a fact that is only there costs a look, one that is not there an image.
-    fn add(&self, fact: Fact) {
-        self.change(|book| {
-            if let Some(journal) = &mut book.journal {
-                journal.write(&fact);
-            }
-            book.left.add(fact);
-        });
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
-        // A list that somebody panicked over is still the list of what to remove.
-        change(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
-    }
-}
-
-/// What has become of what a killed run has left in the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
-    /// Nothing is there any more, but for what others use: the journal can go.
-    Gone,
-    /// Something, which another start can remove.
-    Stays,
-    /// All of it, as the engine can still be at a step: later it will be known.
-    AskLater,
-}
+use super::descent::{Descent, is_id, is_named, is_none};
+use super::left::{Begun, Left};
+use super::records;
+use super::{Engine, Kind};
+use crate::retry::retry;
+pub use after_kill::Waiting;
+use patience::{BRIEFLY, LETTING_GO, QUIET, RemovalError, unpacking_of};
 
 /// How long the removing may take. Nothing interrupts it, and an engine that hangs would keep the program for ever: after
 /// a signal too. Enough for the images of a large build on a slow disk.
 const CLEANING_MAY_TAKE: Duration = Duration::from_mins(2);
 
+/// Whose images are removed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Ours,
+    OfAKilledRun,
+}
+
+/// How a build ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Known,
+    /// The engine may be at its last step still.
+    CutShort,
+}
+
+impl Whose {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Ours => "this build",
+            Self::OfAKilledRun => "a killed run",
+        }
+    }
+}
+
 impl Engine {
-    /// Writes down what this program puts into the engine, from now on, in a file that is gone when all of it is.
-    pub fn keep_journal(&self, path: PathBuf) {
+    /// Records what this program puts into the engine, from now on, in the engine itself, until all of it is gone.
+    pub async fn keep_records(&self) {
         // Our own engine goes with us: there is nothing to find in it later.
         if self.managed.is_none() {
-            self.traces.change(|book| book.journal = Some(Journal::new(path, self.place.url().to_owned())));
+            self.traces.keep_records(self.client.clone()).await;
         }
     }
 
@@ -180,179 +62,162 @@ impl Engine {
     }
 
     async fn clean_within(&self, limit: Duration) {
-        let left = self.traces.change(|book| std::mem::take(&mut book.left));
         if let Some(managed) = &self.managed {
+            drop(self.traces.take_left());
             managed.stop().await;
             return;
         }
-        if self.remove_within(limit, left, "this build").await {
-            self.traces.change(|book| book.journal.iter_mut().for_each(Journal::forget));
+        let cleaning = async {
+            let end = if self.traces.build().is_some() { End::CutShort } else { End::Known };
+            let known = match self.settle_what_was_cut_short().await {
+                Ok(known) => known,
+                Err(error) => {
+                    warn!("what {} left in the engine stays there: {}", Whose::Ours.words(), in_words(&error));
+                    return false;
+                }
+            };
+            let left = self.traces.take_left();
+            self.remove_all(&left, Whose::Ours, end).await && known
+        };
+        if within(limit, cleaning, Whose::Ours).await {
+            self.traces.forget().await;
         }
     }
 
-    /// Removes what a killed run has left in the engine, by its journal. Where the engine can still be at a step of that
-    /// run, and there is time to ask `later`, nothing is removed yet: the image of a step whose base is removed meanwhile
-    /// has none, and nobody knows whose it is.
-    pub async fn clean_after(&self, journal: &Path, later: bool) -> After {
-        let left = match journal::read(journal) {
-            Ok(found) => Left::from(found),
-            Err(error) => {
-                warn!("cannot read {}, which names what a killed run has left: {error}", journal.display());
-                return After::Stays;
-            }
-        };
-        if let Some(other) = left.engine.as_ref().filter(|place| *place != self.place.url()) {
-            let (ours, journal) = (&self.place, journal.display());
-            warn!("what a killed run left in the engine at {other} stays there: this one is at {ours} ({journal})");
-            return After::Stays;
+    /// Finds the images of a build that was stopped, when the engine has ended it. Whether all of them are known.
+    async fn settle_what_was_cut_short(&self) -> Result<bool, RemovalError> {
+        let Some((begun, told)) = self.traces.build() else { return Ok(true) };
+        if let Some(ended) = self.traces.take_under_way() {
+            // The engine answers when it has ended the step, and has made no image of it, or has.
+            let _ = ended.await;
+        } else if self.kind == Kind::Podman {
+            self.wait_for_quiet(&begun).await;
         }
-        if later && left.can_wait() {
-            return After::AskLater;
+        let descent = self.own_descent(&begun, &told).await?;
+        if descent.is_unclear {
+            say_that_it_is_unclear(Whose::Ours);
+        } else {
+            self.traces.build_ends(descent.ids, descent.last).await;
         }
-        if self.remove_within(CLEANING_MAY_TAKE, left, "a killed run").await { After::Gone } else { After::Stays }
+        Ok(!descent.is_unclear)
     }
 
-    async fn remove_within(&self, limit: Duration, left: Left, whose: &str) -> bool {
-        let Ok(done) = tokio::time::timeout(limit, self.remove_all(left, whose)).await else {
-            warn!("the engine has not removed the images of {whose} within {} s: going on", limit.as_secs());
-            return false;
+    /// The images of this program's build. Those that are only known by what made them may be of somebody who builds the same.
+    async fn own_descent(&self, begun: &Begun, told: &[String]) -> Result<Descent, RemovalError> {
+        let mut descent = self.descent(begun, told, 1 + begun.earlier).await?;
+        descent.is_unclear |= descent.is_unproven && self.is_being_built(begun).await;
+        Ok(descent)
+    }
+
+    /// Whether another run builds the same at this moment.
+    async fn is_being_built(&self, begun: &Begun) -> bool {
+        let own = self.traces.run().await;
+        // Who does not hear of others takes nothing from them.
+        let Ok(recorded) = records::read(&self.client).await else { return true };
+        let others = recorded.into_iter().filter(|it| it.lives && Some(&it.run) != own.as_ref());
+        others.map(|it| Left::of(it.facts)).any(|left| left.build.is_some_and(|other| is_same_build(&other, begun)))
+    }
+
+    /// Writes down which images a build has made that the engine has ended, well or not.
+    pub(super) async fn note_what_was_made(&self) {
+        let Some((begun, told)) = self.traces.build() else { return };
+        let descent = match self.managed {
+            Some(_) => Ok(Descent { last: told.last().cloned(), ..Descent::default() }),
+            None => self.own_descent(&begun, &told).await,
         };
-        done
+        // Where something is in doubt, or the engine says nothing, the build counts as cut short: it is looked at again at the end.
+        if let Ok(Descent { ids, last, is_unclear: false, .. }) = descent {
+            self.traces.build_ends(ids, last).await;
+        }
     }
 
     /// Whether nothing is left that another try could remove.
-    async fn remove_all(&self, left: Left, whose: &str) -> bool {
-        let patience = if left.is_let_go_of() { LETTING_GO } else { BRIEFLY };
+    async fn remove_all(&self, left: &Left, whose: Whose, end: End) -> bool {
+        let names = left.to_remove();
         let (mut removed, mut done) = (0, true);
-        for container in left.containers() {
+        for container in &left.containers {
             done &= self.remove_container(container).await;
         }
-        let mut look = match (left.expects_more(), left.is_of_a_killed_run()) {
-            (false, _) => ONCE,
-            (true, false) => LETTING_GO,
-            (true, true) => GOING_ON,
-        };
-        let mut force = false;
-        if self.kind == Kind::Podman && left.is_cut_short() {
-            self.wait_for_quiet(&left).await;
+        if names.is_empty() {
+            return done;
         }
-        // Twice, where the engine has ended a step while we waited for it to let go of what is below.
-        for again in [false, true] {
-            let untold = self.untold(&left, look).await;
-            // Who cannot look does not know.
-            done &= untold.is_ok();
-            let untold = untold.unwrap_or_default();
-            if again && untold.is_empty() {
-                break;
+        // An image that somebody has named meanwhile is theirs.
+        let foreign = match self.named_by_others(left).await {
+            Ok(foreign) => foreign,
+            Err(error) => {
+                warn!("what {} left in the engine stays there: {}", whose.words(), in_words(&error));
+                return false;
             }
-            let mut kept = false;
-            for name in &left.names(untold, &self.images().await) {
-                let (patience, unpacking) = if left.is_unpacking(name) { (UNPACKING, true) } else { (patience, false) };
-                let removing = retry("removing an image", patience, || async {
-                    self.remove(name, force).await.map_err(|error| match error.status() {
-                        Some(404) if unpacking => RemovalError::NotYet,
-                        Some(409) if !left.is_let_go_of() => RemovalError::Used,
-                        _ => error,
-                    })
-                });
-                let mut end = removing.await;
-                if self.kind == Kind::Podman
-                    && left.is_cut_short()
-                    && matches!(&end, Err(used) if used.status() == Some(409))
-                {
-                    // Podman does not end the command of a build that nobody waits for any more. The containers of the
-                    // build's steps go with the images; the command goes on in what was its container.
-                    warn!(
-                        "Podman goes on with a step's command although nobody waits for it: removing its image all the same"
-                    );
-                    force = true;
-                    end = self.remove(name, force).await;
+        };
+        for name in names.iter().filter(|name| !foreign.iter().any(|id| is_id(id, name))) {
+            match self.remove_patiently(name, left, whose, end).await {
+                Ok(()) => removed += 1,
+                Err(error @ (RemovalError::NotYet | RemovalError::Used)) => debug!("{name}: {error}"),
+                // Never made, removed with its tag, or used by somebody else.
+                Err(error) if matches!(error.status(), Some(404 | 409)) => debug!("{name} stays: {error}"),
+                // The engine is gone, or too ill to answer: once said is enough.
+                Err(error) if error.status().is_none() => {
+                    warn!("what {} left in the engine stays there: {}", whose.words(), in_words(&error));
+                    return false;
                 }
-                match end {
-                    Ok(()) => removed += 1,
-                    Err(error @ (RemovalError::NotYet | RemovalError::Used)) => debug!("{name}: {error}"),
-                    // Never made, removed with its tag, or used by somebody else.
-                    Err(error) if matches!(error.status(), Some(404 | 409)) => {
-                        debug!("{name} stays: {error}");
-                        kept |= error.status() == Some(409);
-                    }
-                    // The engine is gone, or too ill to answer: once said is enough.
-                    Err(error) if error.status().is_none() => {
-                        warn!("what {whose} left in the engine stays there: {}", in_words(&error));
-                        return false;
-                    }
-                    Err(error) => {
-                        warn!("cannot remove {name} from the engine: {error}");
-                        done = false;
-                    }
+                Err(error) => {
+                    warn!("cannot remove {name} from the engine: {error}");
+                    done = false;
                 }
             }
-            if !kept {
-                break;
-            }
-            look = ONCE;
         }
         if removed > 0 {
-            info!("removed {removed} images of {whose} from the engine");
+            info!("removed {removed} images of {} from the engine", whose.words());
         }
         done
+    }
+
+    async fn remove_patiently(&self, name: &str, left: &Left, whose: Whose, end: End) -> Result<(), RemovalError> {
+        // An engine goes on with a removal that a killed run had asked for. What is below a kept image stays in use.
+        let is_let_go_of = end == End::CutShort || (whose == Whose::OfAKilledRun && !left.keeps());
+        let unpacking = left.unpacks(name);
+        let patience = match (unpacking, is_let_go_of) {
+            (Some(bytes), _) => unpacking_of(bytes),
+            (None, true) => LETTING_GO,
+            (None, false) => BRIEFLY,
+        };
+        let removing = retry("removing an image", patience, || async {
+            self.remove(name, false).await.map_err(|error| match error.status() {
+                Some(404) if unpacking.is_some() => RemovalError::NotYet,
+                Some(409) if !is_let_go_of => RemovalError::Used,
+                _ => error,
+            })
+        });
+        match removing.await {
+            Err(used) if (self.kind, end, used.status()) == (Kind::Podman, End::CutShort, Some(409)) => {
+                // Podman does not end the command of a build that nobody waits for any more. The containers of the build's
+                // steps go with the images; the command goes on in what was its container.
+                warn!(
+                    "Podman goes on with a step's command although nobody waits for it: removing its image all the same"
+                );
+                self.remove(name, true).await
+            }
+            end => end,
+        }
+    }
+
+    /// The ids of images that have a name that is not ours.
+    async fn named_by_others(&self, left: &Left) -> Result<Vec<String>, RemovalError> {
+        let images = self.images().await?;
+        let is_ours = |name: &String| is_none(name) || left.given_names().any(|own| is_named(name, own));
+        Ok(images.into_iter().filter(|image| !image.repo_tags.iter().all(is_ours)).map(|image| image.id).collect())
     }
 
     /// Waits until Podman makes no more images of a build that nobody waits for: it goes on, step by step, to the next with a
     /// command. What it makes on top of an image that is gone meanwhile could be anybody's.
-    async fn wait_for_quiet(&self, left: &Left) {
-        let (began, mut since, mut seen) = (Instant::now(), Instant::now(), None);
-        while since.elapsed() < QUIET && began.elapsed() < LETTING_GO.limit {
-            let now = self.untold(left, ONCE).await.ok();
+    async fn wait_for_quiet(&self, begun: &Begun) {
+        let (start, mut since, mut seen) = (Instant::now(), Instant::now(), None);
+        while since.elapsed() < QUIET && start.elapsed() < LETTING_GO.limit {
+            let now = self.descent(begun, &[], 1).await.ok();
             if now != seen {
                 (since, seen) = (Instant::now(), now);
             }
             tokio::time::sleep(LETTING_GO.first_pause).await;
-        }
-    }
-
-    /// All images that the engine has. For knowing what was there before us: an engine that does not tell costs
-    /// nothing but a step's image that stays.
-    pub(super) async fn images(&self) -> Vec<ImageSummary> {
-        self.all_images().await.unwrap_or_default()
-    }
-
-    async fn all_images(&self) -> Result<Vec<ImageSummary>, RemovalError> {
-        // Docker fails to list images while others remove some.
-        retry("listing the images", BRIEFLY, || async {
-            let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };
-            self.client.list_images(Some(options)).await.map_err(RemovalError::Engine)
-        })
-        .await
-    }
-
-    /// The ids of the images that the engine has not told of, the youngest first.
-    async fn untold(&self, left: &Left, patience: Policy) -> Result<Vec<String>, RemovalError> {
-        if !left.is_cut_short() {
-            return Ok(Vec::new());
-        }
-        let looking = retry("looking for the last step's image", patience, || async {
-            let images = self.all_images().await?;
-            let mut made_by = BTreeMap::new();
-            for id in left.unproven(&images) {
-                made_by.insert(id, self.made_by(id).await?);
-            }
-            let ids = left.untold(&images, &made_by);
-            if ids.is_empty() { Err(RemovalError::NotYet) } else { Ok(ids) }
-        });
-        match looking.await {
-            Err(RemovalError::NotYet) => Ok(Vec::new()),
-            found => found,
-        }
-    }
-
-    /// What made an image, in the engine's words.
-    async fn made_by(&self, id: &str) -> Result<String, RemovalError> {
-        match self.client.image_history(id).await.map_err(RemovalError::Engine) {
-            Ok(history) => Ok(history.into_iter().next().map(|layer| layer.created_by).unwrap_or_default()),
-            // Another build's, which has removed it since it was listed.
-            Err(error) if error.status() == Some(404) => Ok(String::new()),
-            Err(error) => Err(error),
         }
     }
 
@@ -363,23 +228,82 @@ impl Engine {
     }
 }
 
+fn say_that_it_is_unclear(whose: Whose) {
+    let whose = whose.words();
+    warn!("somebody else builds the same: which images of steps are of {whose} is for a later start to see");
+}
+
+/// Whether two builds do the same, so that their images look alike.
+fn is_same_build(one: &Begun, other: &Begun) -> bool {
+    one.stages.iter().any(|stage| {
+        let first = stage.steps.first();
+        first.is_some() && other.stages.iter().any(|it| it.base == stage.base && it.steps.first() == first)
+    })
+}
+
+async fn within(limit: Duration, removing: impl Future<Output = bool>, whose: Whose) -> bool {
+    let Ok(done) = tokio::time::timeout(limit, removing).await else {
+        let whose = whose.words();
+        warn!("the engine has not removed the images of {whose} within {} s: going on", limit.as_secs());
+        return false;
+    };
+    done
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::super::address::Address;
+    use super::super::connection::client;
+    use super::super::left::Fact;
+    use super::super::pulling::Access;
+    use super::super::traces::Traces;
     use super::super::{About, Kind};
     use super::*;
+
+    fn engine_at(socket: &Path) -> Engine {
+        let place = Address::of_socket(socket);
+        let client = client(&place, Duration::from_hours(1));
+        let (access, traces, kind, about) = (Access::default(), Traces::default(), Kind::Docker, About::default());
+        Engine { client: client.unwrap(), access, place, traces, kind, about, managed: None }
+    }
 
     #[tokio::test]
     async fn an_engine_that_hangs_keeps_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("engine.sock");
         let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
-        let place = super::super::Address::of_socket(&socket);
-        let client = super::super::connection::client(&place, Duration::from_hours(1)).unwrap();
-        let (kind, about, traces) = (Kind::Docker, About::default(), Traces::default());
-        let access = super::super::pulling::Access::default();
-        let engine = Engine { client, access, place, traces, kind, about, managed: None };
-        engine.traces.build_begins("builder:1234", Vec::new(), Vec::new(), false);
+        let engine = engine_at(&socket);
+        engine.traces.build_begins(Begun { tag: "builder:1234".to_owned(), ..Begun::default() }).await;
         let cleaning = engine.clean_within(Duration::from_millis(100));
         tokio::time::timeout(Duration::from_secs(20), cleaning).await.expect("it ends by itself");
+    }
+
+    #[tokio::test]
+    async fn who_does_not_hear_whose_names_there_are_removes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("engine.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let (asks, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let length = client.read(&mut request).await.unwrap();
+                asks.send(String::from_utf8_lossy(&request[..length]).into_owned()).unwrap();
+                let refusal = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                client.write_all(refusal.as_bytes()).await.unwrap();
+            }
+        });
+        let left = Left::of(vec![Fact::Ended(vec!["sha256:00".to_owned()])]);
+        assert!(!engine_at(&socket).remove_all(&left, Whose::Ours, End::Known).await);
+        let mut seen = 0;
+        while let Ok(request) = asked.try_recv() {
+            assert!(request.starts_with("GET /"), "{request}");
+            seen += 1;
+        }
+        assert_ne!(seen, 0, "it was asked");
     }
 }

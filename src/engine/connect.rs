@@ -9,7 +9,8 @@ use tracing::info;
 use super::address::{Address, tls_problem};
 use super::connection::client;
 use super::pulling::Access;
-use super::{About, Engine, EngineError, Kind, Traces};
+use super::traces::Traces;
+use super::{About, Engine, EngineError, Kind};
 use crate::config::{DOCKER_SOCKET, EngineAddress, EngineChoice, EngineConfig, NamedBy};
 
 /// bollard's timeout runs until an answer's headers come. A build sends none before the whole context is
@@ -21,7 +22,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_hours(24);
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The places where an engine could listen, in the order in which they are tried.
-fn places(config: &EngineConfig) -> Vec<EngineAddress> {
+pub(super) fn places(config: &EngineConfig) -> Vec<EngineAddress> {
     if let Some(address) = &config.address {
         return vec![address.clone()];
     }
@@ -49,11 +50,10 @@ impl Engine {
             if is_forbidden(&place).await {
                 forbidden.get_or_insert_with(|| place.url().trim_start_matches("unix://").to_owned());
             }
-            match probe(&place, config.choice).await {
-                Ok((client, kind, about)) => {
-                    info!("engine: {about} at {place}{}", place.named_by());
-                    let (access, traces) = (Access::new(config, place.url()), Traces::default());
-                    return Ok(Self { client, access, traces, place, kind, about, managed: None });
+            match Self::at(place.clone(), config).await {
+                Ok(engine) => {
+                    info!("engine: {} at {place}{}", engine.about, place.named_by());
+                    return Ok(engine);
                 }
                 Err(Refused { why, by_tls: true }) => {
                     let folder = address.tls.map(|files| files.folder).unwrap_or_default();
@@ -67,6 +67,13 @@ impl Engine {
         }
         let named_by = config.address.as_ref().map_or(NamedBy::Usual, |address| address.named_by.clone());
         Err(EngineError::NoneAnswers { places: tried, named_by })
+    }
+
+    /// The engine at `place`, if it answers and is of the wanted kind.
+    pub(super) async fn at(place: Address, config: &EngineConfig) -> Result<Self, Refused> {
+        let (client, kind, about) = probe(&place, config.choice).await?;
+        let (access, traces) = (Access::new(config, place.url()), Traces::default());
+        Ok(Self { client, access, traces, place, kind, about, managed: None })
     }
 }
 

@@ -2,6 +2,7 @@
 //! they come, and connections that change their protocol. What goes over them is for `messages` and for BuildKit's session.
 
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
@@ -12,8 +13,9 @@ use hyper::header::{CONNECTION, HOST, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tracing::debug;
 
-use super::address::Address;
+use super::address::{Address, Close};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +43,40 @@ pub(super) struct Ping {
     pub(super) builds_with_buildkit: bool,
 }
 
+/// Closes the sending half of the connection that a request went over.
+#[derive(Clone, Default)]
+pub(super) struct Closing(Arc<Mutex<Half>>);
+
+#[derive(Default)]
+struct Half {
+    is_closed: bool,
+    close: Option<Close>,
+}
+
+impl Closing {
+    /// What comes can still be read.
+    pub(super) fn close(&self) {
+        let mut half = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        half.is_closed = true;
+        if let Some(Err(error)) = half.close.take().map(|close| close()) {
+            debug!("the connection to the engine cannot be closed: {error}");
+        }
+    }
+
+    fn connected(&self, close: Close) {
+        let mut half = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        half.close = Some(close);
+        let is_closed = half.is_closed;
+        drop(half);
+        if is_closed {
+            self.close();
+        }
+    }
+}
+
 /// Asks the engine at `place` whether it is there.
 pub(super) async fn ping(place: &Address) -> Result<Ping, ConnectionError> {
-    let answer = ask(place, request(Method::GET, "/_ping", &[], Empty::<Bytes>::new())?).await?;
+    let answer = ask(place, request(Method::GET, "/_ping", &[], Empty::<Bytes>::new())?, &Closing::default()).await?;
     let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
     let api = header("api-version").and_then(|version| version.split_once('.'));
     let api = api.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
@@ -59,7 +92,7 @@ pub(super) async fn upgrade(
     let mut request = request(Method::POST, path, headers, Empty::<Bytes>::new())?;
     let changes = [(CONNECTION, "Upgrade"), (UPGRADE, "h2c")];
     request.headers_mut().extend(changes.map(|(name, value)| (name, hyper::header::HeaderValue::from_static(value))));
-    let answer = ask(place, request).await?;
+    let answer = ask(place, request, &Closing::default()).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(ConnectionError::Refused(path.to_owned(), answer.status()));
     }
@@ -87,17 +120,32 @@ pub(super) fn request<B>(
 }
 
 /// Sends a request, and waits for the head of its answer. The connection ends when the answer is dropped.
-pub(super) async fn ask<B>(place: &Address, request: Request<B>) -> Result<Response<Incoming>, ConnectionError>
+pub(super) async fn ask<B>(
+    place: &Address,
+    request: Request<B>,
+    closing: &Closing,
+) -> Result<Response<Incoming>, ConnectionError>
 where
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let closed = |error| ConnectionError::Closed(place.to_string(), error);
     let broken = |error| ConnectionError::Broken(place.to_string(), error);
-    let socket = place.connect().await.map_err(closed)?;
+    let (socket, close) = place.connect().await.map_err(closed)?;
+    closing.connected(close);
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
     // It ends with the answer, or with the connection that the answer has become.
-    tokio::spawn(connection.with_upgrades());
-    sender.send_request(request).await.map_err(broken)
+    let connection = tokio::spawn(connection.with_upgrades());
+    let answer = sender.send_request(request).await;
+    match answer {
+        // The engine has ended the connection first, and the connection knows why: TLS tells after its handshake that
+        // it does not trust us.
+        Err(error) if error.is_canceled() => {
+            drop(sender);
+            let why = connection.await.ok().and_then(Result::err);
+            Err(broken(why.unwrap_or(error)))
+        }
+        answer => answer.map_err(broken),
+    }
 }
 
 /// bollard's client of the engine at `place`, over connections like all others.
@@ -112,7 +160,7 @@ pub(super) fn client(place: &Address, timeout: Duration) -> Result<Docker, bolla
                 head.uri = path.clone().into();
             }
             head.headers.insert(HOST, hyper::header::HeaderValue::from_static("engine"));
-            let answer = ask(&place, Request::from_parts(head, body)).await;
+            let answer = ask(&place, Request::from_parts(head, body), &Closing::default()).await;
             answer.map_err(|error| io::Error::other(error).into())
         }
     };

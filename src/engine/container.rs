@@ -10,6 +10,7 @@ use tokio_util::bytes::Bytes;
 use tracing::debug;
 
 use super::build::trouble;
+use super::left::Fact;
 use super::{Engine, EngineError, Kind};
 use crate::report::Meter;
 
@@ -30,7 +31,7 @@ impl Engine {
         let doing = "making a container of the image";
         let digits = image_id.strip_prefix("sha256:").unwrap_or(image_id);
         let name = format!("image-worker-squash-{digits}-{}", std::process::id());
-        self.traces.container(&name);
+        self.traces.add(Fact::Container(name.clone())).await;
         let options = CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
         let body = ContainerCreateBody {
             image: Some(image_id.to_owned()),

@@ -1,7 +1,7 @@
 //! Docker with containerd's image store, Docker 29's default: an image's id is the digest of its manifest, which is not known
 //! before the engine has made one, and its size is that of packed layers.
 
-use bollard::models::{ImageConfig, ImageInspect};
+use bollard::models::{ImageConfig, ImageInspect, SystemInfo};
 use bollard::query_parameters::ListImagesOptions;
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,13 +29,13 @@ struct RootFs {
 
 impl Engine {
     /// Whether the engine keeps images in containerd's store.
-    async fn keeps_manifests(&self) -> bool {
-        self.kind == Kind::Docker
-            && self
-                .client
-                .info()
-                .await
-                .is_ok_and(|info| info.driver_status.into_iter().flatten().flatten().any(|said| said == SNAPSHOTTER))
+    pub(super) async fn keeps_manifests(&self) -> bool {
+        self.kind == Kind::Docker && self.client.info().await.is_ok_and(|info| is_containerd(&info))
+    }
+
+    /// Whether the engine writes an image whole to its disk before the first byte of an export comes.
+    pub async fn stages_exports(&self) -> bool {
+        !self.keeps_manifests().await
     }
 
     /// Whether an image, by the engine's own id, is the one with this configuration: by the id, or where ids are not
@@ -64,6 +64,11 @@ impl Engine {
         let listed = all.unwrap_or_default().into_iter().find(|image| image.id == id).map_or(0, |image| image.size);
         u64::try_from(listed).unwrap_or_default().saturating_sub(packed).max(packed)
     }
+}
+
+/// Whether it is a Docker that keeps images in containerd's store.
+pub(super) fn is_containerd(info: &SystemInfo) -> bool {
+    info.driver_status.iter().flatten().flatten().any(|said| said == SNAPSHOTTER)
 }
 
 /// Whether an image has the layers and the settings of a configuration.

@@ -8,7 +8,7 @@ use super::{Engine, EngineError};
 use crate::report::Meter;
 
 impl Engine {
-    /// The archive of an image, by id. Engines write the whole image to their disk before the first byte comes.
+    /// The archive of an image, by id. Most engines write all of it to their disk before the first byte comes (`stages_exports`).
     pub fn export(&self, image_id: &str, meter: Meter) -> impl Stream<Item = Result<Bytes, EngineError>> + use<> {
         self.client.export_image(image_id).map(move |chunk| match chunk {
             Ok(bytes) => {

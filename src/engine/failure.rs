@@ -89,7 +89,7 @@ impl BuildFailure {
                 format!("{registry} is in trouble, or limits pulls: start again later, or use a mirror")
             }
             Fault::Registry => "the other end is in trouble: start again later".to_owned(),
-            Fault::Engine => {
+            Fault::Engine | Fault::Transient => {
                 "the engine failed, not the Dockerfile: look at its disk, its network and its log, and start again"
                     .to_owned()
             }
@@ -100,7 +100,7 @@ impl BuildFailure {
 impl Failure for EngineError {
     fn another(&self) -> Another {
         match self {
-            Self::Build(failure) if failure.fault == Fault::Registry => Another::CanHelp,
+            Self::Build(failure) if matches!(failure.fault, Fault::Registry | Fault::Transient) => Another::CanHelp,
             _ => Another::IsUseless,
         }
     }
@@ -146,9 +146,10 @@ impl Engine {
         let message = secrets::hide(in_own_words(message.trim())).into_owned();
         // Another builder helps against what one does not understand, and not against a registry.
         let way_out = (fault == Fault::Dockerfile || sought.is_some())
-            .then(|| asked.way_out(step.as_ref(), sought.as_deref()))
+            .then(|| asked.way_out(step.as_ref(), sought.as_deref(), &message))
             .flatten();
-        let image = image.filter(|_| sought.is_some() || !matches!(fault, Fault::Dockerfile | Fault::Engine));
+        let image = image
+            .filter(|_| sought.is_some() || !matches!(fault, Fault::Dockerfile | Fault::Engine | Fault::Transient));
         let login = match image.as_deref().and_then(registry).filter(|_| fault == Fault::Denied) {
             Some(registry) => self.access.credentials(&registry).await.map(|found| found.source),
             None => None,
@@ -259,7 +260,7 @@ mod tests {
         let step = BuildFailure { exit_code: Some(3), last_lines: vec!["boom".to_owned()], ..step };
         let said = step.summary();
         assert!(said.starts_with("step 1/2, RUN exit 3, failed with exit code 3; its last line: boom; "), "{said}");
-        for fault in [Fault::Dockerfile, Fault::Missing, Fault::Denied, Fault::Registry, Fault::Engine] {
+        for fault in [Fault::Dockerfile, Fault::Missing, Fault::Denied, Fault::Registry, Fault::Transient] {
             let instruction = format!("FROM quay.io/{} AS {}", "a".repeat(60), "true ".repeat(100));
             let failure =
                 BuildFailure { last_lines: vec!["x".repeat(1000)], ..failing(fault, &instruction, &"y".repeat(500)) };
@@ -276,6 +277,7 @@ mod tests {
             (Fault::Denied, Another::IsUseless),
             (Fault::Registry, Another::CanHelp),
             (Fault::Engine, Another::IsUseless),
+            (Fault::Transient, Another::CanHelp),
         ] {
             assert_eq!(EngineError::Build(Box::new(failing(fault, "FROM a", "x"))).another(), another, "{fault:?}");
         }

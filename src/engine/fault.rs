@@ -18,16 +18,23 @@ pub enum Fault {
     Registry,
     /// The engine's own.
     Engine,
+    /// The engine's own, and no more at the next try: what it has just seen, or used, has been removed by somebody.
+    Transient,
 }
 
 /// What engines say, the first that fits. The tests have the messages that these are made from.
-const TABLE: [(Fault, &str); 6] = [
+const TABLE: [(Fault, &str); 7] = [
     // The engine's disk, memory and files.
     (Fault::Engine, OWN_TROUBLE),
+    // A cached step, a base image or a layer that somebody removed meanwhile: the next attempt takes or pulls it again.
+    (
+        Fault::Transient,
+        r#"no such image: |unable to find image "?sha256:|layer does not exist|layer not known|parent snapshot \S+ does not exist"#,
+    ),
     // Its network, its storage, the processes that it is made of, and its end. The first is moby#47717.
     (
         Fault::Engine,
-        r#""https?://build-context-|network bridge not found|failed to create endpoint \S+ on network|failed to register layer|error creating overlay mount|layer does not exist|no such image: |ttrpc: closed|transport is closing|code = unavailable|context canceled$"#,
+        r#""https?://build-context-|network bridge not found|failed to create endpoint \S+ on network|failed to register layer|error creating overlay mount|ttrpc: closed|transport is closing|code = unavailable|context canceled$"#,
     ),
     (
         Fault::Registry,
@@ -70,7 +77,7 @@ impl Fault {
         if exit_code.is_some() {
             return Self::Dockerfile;
         }
-        let mut known = COMPILED.iter().filter(|(fault, _)| !runs || *fault == Self::Engine);
+        let mut known = COMPILED.iter().filter(|(fault, _)| !runs || matches!(fault, Self::Engine | Self::Transient));
         known.find(|(_, pattern)| pattern.is_match(message)).map_or(Self::Dockerfile, |(fault, _)| *fault)
     }
 }
@@ -82,7 +89,7 @@ pub(super) fn exit_code(message: &str) -> Option<i64> {
 
 /// Whether an engine tells of trouble of its own, and not of what it got.
 pub(super) fn is_own_trouble(message: &str) -> bool {
-    Fault::of(message, None, true) == Fault::Engine
+    matches!(Fault::of(message, None, true), Fault::Engine | Fault::Transient)
 }
 
 #[cfg(test)]
@@ -136,8 +143,18 @@ mod tests {
                 "Error processing tar file(exit status 1): write /data: no space left on device",
                 "failed to read downloaded context: failed to load cache key: Get \"http://build-context-1\": dial tcp: lookup build-context-1: no such host",
                 "network bridge not found",
+            ],
+        ),
+        (
+            Fault::Transient,
+            &[
                 // It had been pulled, and somebody removed it.
                 "invalid from flag value quay.io/a/b:1: No such image: quay.io/a/b:1",
+                // c, FROM scratch with a layer cache: it looks at all images there are, and somebody removes one.
+                "unable to find image \"sha256:393f7bf16adfb6adb03b291f4610b708dfeb23f6b8dd5951cf415870c8ecadba\"",
+                // Somebody removed an image with the same layer: Podman 5, and BuildKit on containerd's image store.
+                "writing blob: adding layer with blob \"sha256:fd57e869\"/\"\"/\"sha256:fd57e869\": layer not known",
+                "failed to prepare sha256:5f70bf18 as abc: parent snapshot sha256:5f70bf18 does not exist: not found",
             ],
         ),
         (

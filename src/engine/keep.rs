@@ -4,6 +4,7 @@
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 
 use super::address::Address;
+use super::left::Fact;
 use super::{Engine, EngineError, Kind};
 use crate::config::{DOCKER_SOCKET, NamedBy};
 
@@ -38,7 +39,7 @@ impl Engine {
         let name = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(version.to_owned()) };
         self.client.tag_image(&id, Some(name)).await.map_err(trouble)?;
         // From now on it is removed by its name. Until it has that, it is ours.
-        self.traces.let_stay(id);
+        self.traces.add(Fact::Stays(id)).await;
         let shell = shell(self.shell_of(tag).await.map_err(trouble)?);
         let client = client(&self.place, self.kind);
         let network = network.map(|network| ["--network", network].map(str::to_owned));

@@ -9,8 +9,9 @@ use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 use futures_util::{Stream, StreamExt};
 use tokio_util::bytes::Bytes;
 
+use super::descent::is_none;
 use super::fault::is_own_trouble;
-use super::left::is_nameless;
+use super::left::Fact;
 use super::messages::{AnswerError, Question, messages, of_an_archive};
 use super::sending::noting_the_end;
 use super::{Engine, EngineError};
@@ -26,9 +27,8 @@ impl Engine {
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         tag: &str,
     ) -> Result<String, EngineError> {
-        let before = self.images().await;
-        self.traces.load_begins(tag);
-        self.load_after(before, archive, tag).await
+        self.traces.add(Fact::Load(tag.to_owned())).await;
+        self.load_with(archive, tag, &[]).await
     }
 
     /// The same for an image that a build takes steps from. `steps` are the ids of the images of its steps, where the
@@ -39,21 +39,31 @@ impl Engine {
         tag: &str,
         steps: &[String],
     ) -> Result<String, EngineError> {
-        let before = self.images().await;
-        let is_new = |id: &&String| before.iter().all(|image| !same(&image.id, id));
-        self.traces.cache_begins(tag, steps.iter().filter(is_new).cloned().collect());
-        self.load_after(before, archive, tag).await
+        self.traces.add(Fact::Cache(tag.to_owned())).await;
+        self.load_with(archive, tag, steps).await
     }
 
-    async fn load_after(
+    async fn load_with(
         &self,
-        before: Vec<ImageSummary>,
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         tag: &str,
+        steps: &[String],
     ) -> Result<String, EngineError> {
+        // It may be among what is removed.
+        self.wait_for_sweeps().await;
+        let before = self.images().await.map_err(trouble)?;
+        let is_new = |id: &&String| before.iter().all(|image| !same(&image.id, id));
+        let new: Vec<_> = steps.iter().filter(is_new).cloned().collect();
+        if !new.is_empty() {
+            self.traces.add(Fact::Steps(new)).await;
+        }
         let loaded = self.send(archive, tag).await;
+        let is_nameless = |image: &ImageSummary| image.repo_tags.iter().all(|name| is_none(name));
         let had = |id: &String| before.iter().any(|image| image.id == *id && is_nameless(image));
-        self.traces.load_ends(tag, loaded.as_ref().is_ok_and(had));
+        // An image that was there before without a name would go with the name that we gave it.
+        let was_nameless = loaded.as_ref().is_ok_and(had);
+        let made = loaded.as_ref().ok().filter(is_new).cloned();
+        self.traces.add(Fact::Loaded { tag: tag.to_owned(), was_nameless, made }).await;
         loaded
     }
 
@@ -73,7 +83,8 @@ impl Engine {
         // The image has a name besides this one: only the name goes.
         let options = RemoveImageOptions { force: false, noprune: true, ..RemoveImageOptions::default() };
         self.client.remove_image(loaded, Some(options), None).await.map_err(trouble)?;
-        self.traces.forget_tag(loaded);
+        // The name is not there any more.
+        self.traces.add(Fact::Loaded { tag: loaded.to_owned(), was_nameless: true, made: None }).await;
         Ok(before)
     }
 
@@ -83,7 +94,9 @@ impl Engine {
         tag: &str,
     ) -> Result<String, EngineError> {
         let (traces, name) = (self.traces.clone(), tag.to_owned());
-        let body = bollard::body_try_stream(noting_the_end(archive, move || traces.load_is_sent(&name)));
+        let body = bollard::body_try_stream(noting_the_end(archive, async move |bytes| {
+            traces.add(Fact::Sent(name, bytes)).await;
+        }));
         let question =
             Question { path: "/images/load".to_owned(), query: [("quiet", "true")], headers: of_an_archive(), body };
         let mut answer = std::pin::pin!(messages::<BuildInfo, _, _>(&self.place, question));
@@ -108,7 +121,12 @@ fn refusal(error: AnswerError) -> EngineError {
     if is_own_trouble(said) {
         return trouble(error);
     }
-    EngineError::ArchiveRefused(said.trim().to_owned())
+    EngineError::ArchiveRefused(of_our_format(said).trim().to_owned())
+}
+
+/// Podman tells of each format that it has tried, line by line.
+fn of_our_format(said: &str) -> &str {
+    said.lines().find_map(|line| line.trim_start().strip_prefix("* docker-archive: ")).unwrap_or(said)
 }
 
 fn trouble(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
@@ -125,6 +143,11 @@ mod tests {
         let system = "operating system \"windows\" cannot be used on this platform";
         assert!(matches!(said(system), EngineError::ArchiveRefused(why) if why == system));
         assert!(matches!(said("write /layer: No space left on device"), EngineError::Trouble { .. }));
+        let formats =
+            "no supported format:\n * oci: not a directory\n * docker-archive: broken\n * dir: not a directory";
+        assert!(matches!(said(formats), EngineError::ArchiveRefused(why) if why == "broken"));
+        let gone = formats.replace("broken", "writing blob: layer not known");
+        assert!(matches!(said(&gone), EngineError::Trouble { .. }));
         let broken = AnswerError::Cut(io::ErrorKind::ConnectionReset.into());
         assert!(matches!(refusal(broken), EngineError::Trouble { .. }));
     }

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use tracing::info;
 
 use super::build::DOING;
+use super::connection::Closing;
 use super::{Engine, EngineError, keep};
 use crate::build_log::BuildLog;
 use crate::build_secrets::BuildSecrets;
@@ -101,7 +102,7 @@ impl Engine {
             ..BuildImageOptions::default()
         };
         secrets::add_build_secrets(&build.secrets);
-        let answer = self.ask_for_build(&builder, options, &pulling, body);
+        let answer = self.ask_for_build(&builder, options, context.excludes(), &pulling, body, Closing::default());
         Ok(self.follow(answer, &builder.asked, log).await?.0)
     }
 

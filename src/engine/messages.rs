@@ -17,9 +17,9 @@ use tokio_util::io::StreamReader;
 
 use super::address::Address;
 use super::buildkit::Builder;
-use super::connection::{ConnectionError, ask, request};
+use super::connection::{Closing, ConnectionError, ask, request};
 use super::pulling::Pulling;
-use super::{Engine, managed};
+use super::{Engine, Kind, managed};
 
 /// The longest message that is taken, in MiB. Real ones are far below 1 MiB: engines send a command's output in pieces of
 /// some KiB, and `BuildKit` cuts its logs.
@@ -79,13 +79,16 @@ pub(super) fn of_an_archive() -> Vec<(&'static str, String)> {
 }
 
 impl Engine {
-    /// Asks a builder for a build.
+    /// Asks a builder for a build, over a connection that can be closed in one direction; `excludes` is what Podman leaves out of
+    /// the context, in the place of what its version's ignore files say.
     pub(super) fn ask_for_build<B>(
         &self,
         builder: &Builder,
         mut options: BuildImageOptions,
+        excludes: [&str; 1],
         pulling: &Pulling,
         context: B,
+        closing: Closing,
     ) -> impl Stream<Item = Result<BuildInfo, AnswerError>> + use<B>
     where
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
@@ -99,14 +102,38 @@ impl Engine {
             path += if path.contains('?') { "&tlsVerify=false" } else { "?tlsVerify=false" };
         }
         let headers = of_an_archive().into_iter().chain(pulling.credentials.clone()).collect();
-        messages(&self.place, Question { path, query: options, headers, body: context })
+        let excludes = (self.kind == Kind::Podman).then(|| serde_json::json!(excludes).to_string());
+        let query = BuildQuery { options, excludes };
+        messages_over(&self.place, Question { path, query, headers, body: context }, closing)
     }
+}
+
+#[derive(Serialize)]
+struct BuildQuery {
+    #[serde(flatten)]
+    options: BuildImageOptions,
+    /// Podman's own, as JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    excludes: Option<String>,
 }
 
 /// The messages of an answer. One that tells of a failure is an error, and the last.
 pub(super) fn messages<T, Q, B>(
     place: &Address,
+    question: Question<Q, B>,
+) -> impl Stream<Item = Result<T, AnswerError>> + use<T, Q, B>
+where
+    T: DeserializeOwned,
+    Q: Serialize,
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    messages_over(place, question, Closing::default())
+}
+
+fn messages_over<T, Q, B>(
+    place: &Address,
     Question { path, query, headers, body }: Question<Q, B>,
+    closing: Closing,
 ) -> impl Stream<Item = Result<T, AnswerError>> + use<T, Q, B>
 where
     T: DeserializeOwned,
@@ -117,7 +144,7 @@ where
     let answer = async move {
         let join = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{join}{}", serde_urlencoded::to_string(query)?);
-        let answer = ask(&place, request(Method::POST, &path, &headers, body)?).await?;
+        let answer = ask(&place, request(Method::POST, &path, &headers, body)?, &closing).await?;
         if answer.status().is_success() { Ok(lines(answer.into_body())) } else { Err(refusal(answer).await) }
     };
     futures_util::stream::once(answer)

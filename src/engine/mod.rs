@@ -11,25 +11,29 @@ mod connect;
 mod connection;
 mod container;
 mod containerd;
+mod descent;
 mod export;
 mod failure;
 mod fault;
+mod held;
 mod inspect;
-mod journal;
 mod keep;
+mod kin;
 mod left;
 mod load;
 mod local;
+mod made_by;
 mod managed;
 mod messages;
 mod output;
 mod platform;
 mod pulling;
 mod push;
+mod records;
 mod sending;
-mod stages;
 mod steps;
 mod storage;
+mod traces;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,10 +46,10 @@ pub use about::About;
 use address::Address;
 pub use address::CertificateError;
 pub use bases::{Base, Bases, shared_layers};
-pub use build::{Built, Told};
-pub use clean::After;
-use clean::Traces;
+pub use build::{Built, Told, read_answer};
+pub use clean::Waiting;
 pub use container::Idle;
+pub use descent::{Build, BuiltStage, Candidate, Descent, Root};
 pub use failure::BuildFailure;
 pub use fault::Fault;
 pub use keep::Kept;
@@ -55,7 +59,8 @@ pub use managed::{KEEPER, Keeping, KeepingError, ManagedError, keep as keep_mana
 pub use output::{Step, Steps};
 use pulling::Access;
 pub use steps::StepConfigs;
-pub use storage::{StorageError, StoredImage, StoredLayer};
+pub use storage::{StorageError, Stored, StoredBlobs, StoredImage, StoredLayer};
+use traces::Traces;
 
 /// What the engine, or what it was asked to build, did wrong.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,5 @@
-//! What a build prints: the steps that its lines speak of, for Docker's classic builder and for Podman. Pure text; printing is `build`'s affair.
+//! What a build prints: the steps that its lines speak of, for Docker's classic builder and for Podman, to be shown and to name the
+//! step that failed. A command can print such lines too: nothing is removed, named or published because of them.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -77,19 +78,6 @@ pub(super) enum Said {
     Line(String),
     /// A step begins.
     Step(String),
-    /// The engine has an image of a step: the line, the image's id (none of an empty base), and whether this build made it.
-    Has(String, String, Origin),
-}
-
-/// Where the image of a step comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// It was there before: a base.
-    Before,
-    /// The build cache: it was there before, or was put together of a layer that was.
-    Cached,
-    /// This build made it.
-    Made,
 }
 
 impl Output {
@@ -116,24 +104,11 @@ impl Output {
         }
         let said = line.trim_start();
         let begins = self.step.as_ref().is_none_or(|step| step.is("FROM"));
-        // What Docker says of an empty base.
-        if said == "--->" && begins {
-            return Said::Has(line, String::new(), Origin::Before);
-        }
         // Podman's arrow is shorter. It names the cached image twice, here and in its next line.
-        match said.strip_prefix("---> ").or_else(|| said.strip_prefix("--> ")) {
-            Some(cached) if cached.starts_with("Using cache") && !begins => {
+        match said.strip_prefix("--->").or_else(|| said.strip_prefix("-->")) {
+            Some(cached) if cached.starts_with(" Using cache") && !begins => {
                 self.steps.cached += usize::from(!self.cached);
                 self.cached = true;
-            }
-            Some(id) if is_image_id(id) => {
-                let origin = match (begins, self.cached) {
-                    (true, _) => Origin::Before,
-                    (false, true) => Origin::Cached,
-                    (false, false) => Origin::Made,
-                };
-                let id = id.to_owned();
-                return Said::Has(line, id, origin);
             }
             Some(_) => {}
             // The builder's own words, said after the command's last; the second in a chroot, twice.
@@ -147,11 +122,6 @@ impl Output {
             }
         }
         Said::Line(line)
-    }
-
-    /// The step that the engine is at.
-    pub(super) fn step(&self) -> Option<&Step> {
-        self.step.as_ref()
     }
 
     /// How many steps there were.
@@ -173,11 +143,6 @@ pub(super) fn is_about_our_args(line: &str) -> bool {
     // The two proxies are of docker's configuration, and older builders do not know them.
     let ours = |name| matches!(name, "TASKCLUSTER_ROOT_URL" | "SOURCE_DATE_EPOCH" | "ALL_PROXY" | "all_proxy");
     docker().or_else(podman).is_some_and(|names| names.split_whitespace().all(ours))
-}
-
-fn is_image_id(text: &str) -> bool {
-    // Docker says 12 digits of it, Podman 11.
-    text.len() >= 11 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -210,7 +175,7 @@ mod tests {
         let text: Vec<_> = lines
             .iter()
             .map(|said| match said {
-                Said::Line(line) | Said::Step(line) | Said::Has(line, ..) => line.as_str(),
+                Said::Line(line) | Said::Step(line) => line.as_str(),
             })
             .collect();
         assert_eq!(&text[7..11], ["hello world", "50%", "100%", " ---> 333333333333"]);
@@ -218,23 +183,12 @@ mod tests {
     }
 
     #[test]
-    fn only_images_of_own_steps_are_said_to_be_made() {
+    fn cached_steps_are_counted() {
         let mut output = Output::default();
-        let made: Vec<_> = DOCKER
-            .iter()
-            .flat_map(|piece| output.piece(piece))
-            .filter_map(|said| if let Said::Has(_, id, Origin::Made) = said { Some(id) } else { None })
-            .collect();
-        assert_eq!(made, ["333333333333"], "neither the base nor what came from the cache");
+        for piece in DOCKER {
+            output.piece(piece);
+        }
         assert_eq!(output.steps(), Steps { cached: 1, all: 2 });
-    }
-
-    #[test]
-    fn an_empty_base_is_told_by_docker_only() {
-        let mut output = Output::default();
-        let mut has = |text: &str| matches!(output.piece(text)[..], [.., Said::Has(..)]);
-        assert!(has("Step 1/2 : FROM scratch\n ---> \n"));
-        assert!(!has("Step 2/2 : RUN echo ' ---> '\n ---> \n"), "a command prints it");
     }
 
     #[test]
@@ -264,8 +218,7 @@ mod tests {
             "--> 22222222222",
         ];
         let said: Vec<_> = lines.iter().flat_map(|line| output.piece(&format!("{line}\n"))).collect();
-        let made = said.iter().filter(|said| matches!(said, Said::Has(_, _, Origin::Made))).count();
-        assert_eq!((said.len(), made), (7, 2));
+        assert_eq!(said.len(), 7);
         assert_eq!(output.steps(), Steps { cached: 1, all: 2 });
         let (step, last) = output.into_last();
         assert_eq!((step.unwrap().to_string().as_str(), last.len()), ("step 3/3, RUN make,", 0));

@@ -6,27 +6,31 @@ use std::io;
 use futures_util::{Stream, StreamExt as _};
 use tokio_util::bytes::Bytes;
 
-/// The pieces, with a note before the last one goes. Of what breaks there is none: engines begin with what is whole.
-pub(super) fn noting_the_end(
+/// The pieces; before the last one goes, `note` gets how many bytes there are. Of what breaks there is no note: engines begin
+/// with what is whole.
+pub(super) fn noting_the_end<F: Future<Output = ()> + Send + 'static>(
     pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
-    note: impl FnOnce() + Send + 'static,
+    note: impl FnOnce(u64) -> F + Send + 'static,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let state = (Box::pin(pieces.fuse()), None, Some(note));
-    futures_util::stream::unfold(state, |(mut pieces, mut held, mut note)| async move {
+    let state = (Box::pin(pieces.fuse()), None, Some(note), 0);
+    futures_util::stream::unfold(state, |(mut pieces, mut held, mut note, mut sent)| async move {
         loop {
             match pieces.next().await {
                 Some(Ok(piece)) => {
+                    sent += piece.len() as u64;
                     if let Some(before) = held.replace(piece) {
-                        return Some((Ok(before), (pieces, held, note)));
+                        return Some((Ok(before), (pieces, held, note, sent)));
                     }
                 }
                 Some(Err(error)) => {
                     note = None;
-                    return Some((Err(error), (pieces, held, note)));
+                    return Some((Err(error), (pieces, held, note, sent)));
                 }
                 None => {
-                    note.take().into_iter().for_each(|note| note());
-                    return held.take().map(|last| (Ok(last), (pieces, held, note)));
+                    if let Some(note) = note.take() {
+                        note(sent).await;
+                    }
+                    return held.take().map(|last| (Ok(last), (pieces, held, note, sent)));
                 }
             }
         }
@@ -44,7 +48,10 @@ mod tests {
     async fn noted(pieces: Vec<io::Result<Bytes>>) -> Vec<bool> {
         let is_there = Arc::new(AtomicBool::new(false));
         let note = Arc::clone(&is_there);
-        let watched = noting_the_end(futures_util::stream::iter(pieces), move || note.store(true, Ordering::Relaxed));
+        let watched = noting_the_end(futures_util::stream::iter(pieces), move |_| {
+            note.store(true, Ordering::Relaxed);
+            std::future::ready(())
+        });
         let watched = watched.map(|_| is_there.load(Ordering::Relaxed)).collect::<Vec<_>>().await;
         watched.into_iter().chain([is_there.load(Ordering::Relaxed)]).collect()
     }

@@ -49,7 +49,7 @@ fn read(folder: &Path, image_id: &str, steps: &[String]) -> io::Result<StepConfi
         .collect::<io::Result<_>>()?;
     let image_id = image_id.trim_start_matches("sha256:");
     let mut configs = Vec::new();
-    // The engine tells a few digits.
+    // Some are written with the algorithm.
     for id in known_as(&known, steps).filter(|id| *id != image_id) {
         let text = String::from_utf8(config(folder, id)?).map_err(io::Error::other)?;
         configs.push(text);

@@ -28,6 +28,8 @@ use std::io;
 pub use arrange::{Arrangement, Written};
 pub use check::{Checked, check};
 pub use lay::{Announced, LayError};
+pub(crate) use oci::{Descriptor, Index, Manifest};
+pub(crate) use parts::{header, pad};
 pub use pieces::Pieces;
 pub use problem::Problem;
 pub use relay::{RelayError, Relayed, relay, relay_with};

@@ -11,32 +11,41 @@ use super::members::Seen;
 use super::problem::{MANY_IMAGES, NOTHING_LOADS, Problem};
 use crate::names::Digest;
 
+/// An index: the images of several platforms, or one image and what belongs to it.
 #[derive(Deserialize)]
-struct Index {
-    manifests: Vec<Descriptor>,
+pub(crate) struct Index {
+    pub(crate) manifests: Vec<Descriptor>,
 }
 
+/// The manifest of one image.
 #[derive(Deserialize)]
-struct Manifest {
-    config: Descriptor,
-    layers: Vec<Descriptor>,
+pub(crate) struct Manifest {
+    pub(crate) config: Descriptor,
+    pub(crate) layers: Vec<Descriptor>,
 }
 
+/// What leads to another document, or to a layer.
 #[derive(Clone, Deserialize)]
-struct Descriptor {
+pub(crate) struct Descriptor {
     digest: String,
     #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
 }
 
 impl Descriptor {
-    fn digest(&self) -> Option<Digest> {
+    /// The sha256 that it is named by; none of another algorithm.
+    pub(crate) fn digest(&self) -> Option<Digest> {
         self.digest.strip_prefix("sha256:")?.parse().ok()
     }
 
     /// The member that has it, wherever that is.
     fn member(&self) -> String {
         format!("blobs/{}", self.digest.replacen(':', "/", 1))
+    }
+
+    /// `BuildKit` puts these beside images.
+    pub(crate) fn is_attestation(&self) -> bool {
+        self.annotation("vnd.docker.reference.type") == Some("attestation-manifest")
     }
 
     fn annotation(&self, key: &str) -> Option<&str> {
@@ -78,8 +87,7 @@ fn image(seen: &Seen, index: &[u8]) -> Result<Image, Problem> {
     while let Some(descriptor) = todo.pop() {
         let name = descriptor.name().map(str::to_owned);
         tags.extend(name.filter(|name| !tags.contains(name)));
-        let attestation = descriptor.annotation("vnd.docker.reference.type") == Some("attestation-manifest");
-        if attestation || !known.insert(descriptor.digest.clone()) {
+        if descriptor.is_attestation() || !known.insert(descriptor.digest.clone()) {
             continue;
         }
         if let Some(index) = document::<Index>(seen, &descriptor) {

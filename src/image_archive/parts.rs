@@ -56,7 +56,8 @@ fn layer_name(diff_id: Digest) -> String {
     format!("{diff_id}.tar")
 }
 
-fn header(small: &mut Vec<u8>, name: &str, size: u64) -> io::Result<()> {
+/// Adds the header of a file, of nobody in particular and without a time.
+pub(crate) fn header(small: &mut Vec<u8>, name: &str, size: u64) -> io::Result<()> {
     let mut header = Header::new_ustar();
     header.set_entry_type(EntryType::Regular);
     header.set_path(name)?;
@@ -74,7 +75,8 @@ fn header(small: &mut Vec<u8>, name: &str, size: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn pad(small: &mut Vec<u8>, size: u64) {
+/// Adds what fills the last block of a file's content.
+pub(crate) fn pad(small: &mut Vec<u8>, size: u64) {
     let beyond = usize::try_from(size % BLOCK as u64).unwrap_or(0);
     if beyond > 0 {
         small.extend_from_slice(&[0; BLOCK][beyond..]);

@@ -25,6 +25,8 @@ pub struct LocalImage {
     pub tag: String,
     /// Whether it has a VERSION, and with it a place in a registry.
     pub in_registry: bool,
+    /// Whether a `kind.yml` lists it: a task builds it, whatever its VERSION.
+    pub in_kind: bool,
     /// The image that stands in the place of `$DOCKER_IMAGE_PARENT`.
     pub parent: Option<ImageName>,
     /// All images of the tree that its Dockerfile names, the parent among them.
@@ -60,7 +62,8 @@ impl Tree {
             let hash = index_hash(&image, context, built_from.map(|it| it.hash), &self.packages).unwrap_or(context);
             let is_hash_known = built_from.is_none_or(|it| it.is_hash_known) && !self.lacks_packages(&image);
             let (tag, in_registry) = self.local_tag(&image.name)?;
-            images.push(LocalImage { image, tag, in_registry, parent, needs, context, hash, is_hash_known });
+            let in_kind = !self.kinds.is_empty() && self.task_image(&image.name).is_ok();
+            images.push(LocalImage { image, tag, in_registry, in_kind, parent, needs, context, hash, is_hash_known });
         }
         Ok(images)
     }

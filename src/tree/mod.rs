@@ -320,7 +320,7 @@ impl Tree {
         let recipe = self.recipe(name)?;
         let parent = parent::parent(self, image, &recipe)
             .map_err(|problem| TreeError::Parent { name: name.clone(), problem })?;
-        parent::check_from(image, parent.as_ref())?;
+        parent::check_from(self, image, parent.as_ref())?;
         Ok(parent)
     }
 

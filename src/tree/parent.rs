@@ -52,10 +52,12 @@ pub enum ParentProblem {
         parent: ImageName,
     },
     /// A FROM that gives an engine nothing to build from.
-    #[error("{error}{}", of_arguments(&error.problem))]
+    #[error("{error}{arguments}")]
     From {
         /// What is wrong.
         error: FromError,
+        /// Where the image's arguments come from, for a FROM that hangs on one.
+        arguments: &'static str,
     },
     /// The argument among the image's own.
     #[error("the args have {ARGUMENT}, which is the parent's place; write `parent: {parent}` instead")]
@@ -99,7 +101,7 @@ pub(super) fn parent(tree: &Tree, image: &Image, recipe: &Recipe) -> Result<Opti
 }
 
 /// Refuses what no engine can build from. The parent's image has a name when the task builds.
-pub(super) fn check_from(image: &Image, parent: Option<&ImageName>) -> Result<(), TreeError> {
+pub(super) fn check_from(tree: &Tree, image: &Image, parent: Option<&ImageName>) -> Result<(), TreeError> {
     let processed = image.dockerfile()?.text;
     let mut args = image.args.clone();
     args.extend(parent.map(|parent| (ARGUMENT.to_owned(), parent.to_string())));
@@ -108,16 +110,20 @@ pub(super) fn check_from(image: &Image, parent: Option<&ImageName>) -> Result<()
     let raw = super::read_text(&image.directory.join("Dockerfile")).unwrap_or_default();
     let which = from_lines(&processed).iter().position(|line| Some(*line) == error.line);
     error.line = which.and_then(|which| from_lines(&raw).get(which).copied()).or(error.line);
-    Err(TreeError::Parent { name: image.name.clone(), problem: ParentProblem::From { error } })
+    let arguments = of_arguments(tree, &error.problem);
+    Err(TreeError::Parent { name: image.name.clone(), problem: ParentProblem::From { error, arguments } })
 }
 
 /// Where the arguments of a tree's images are.
-fn of_arguments(problem: &FromProblem) -> &'static str {
+fn of_arguments(tree: &Tree, problem: &FromProblem) -> &'static str {
     match problem {
+        FromProblem::Missing | FromProblem::Bare { .. } => "",
+        FromProblem::Empty { .. } | FromProblem::NoReference { .. } if tree.kinds.is_empty() => {
+            " (--arg K=V for `hash`, `context` and dry runs; for all others by the `args` of a kind.yml, which is not here)"
+        }
         FromProblem::Empty { .. } | FromProblem::NoReference { .. } => {
             " (in the `args` of kind.yml: a transform of the project that puts one in is not run)"
         }
-        FromProblem::Missing | FromProblem::Bare { .. } => "",
     }
 }
 
@@ -272,6 +278,17 @@ mod tests {
         ] {
             let error = told(dockerfile, Some(kind)).unwrap_err();
             assert!(error.starts_with(&format!("the Dockerfile of the image i: {named}")), "{error}");
+        }
+        for from in ["FROM $B\n", "FROM node:$B\n"] {
+            assert!(
+                told(from, Some("{}")).unwrap_err().contains(" build argument (in the `args` of kind.yml: "),
+                "{from}"
+            );
+            let error = parent(from).unwrap_err();
+            assert!(
+                error.contains(" build argument (--arg K=V for `hash`, ") && !error.contains("transform"),
+                "{error}"
+            );
         }
         assert_eq!(told("FROM debian:$B\n", Some("{args: {B: '12'}}")), Ok(String::new()));
         for fine in [

@@ -2,7 +2,7 @@
 //! read, straight into the archive, or as a container's files. What is made of the image afterwards is for the room above.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use tracing::{debug, info, warn};
@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use super::{blame, in_the_background};
 use crate::commands::Failed;
 use crate::disk::{give_back, room_for};
-use crate::engine::{Engine, Idle, StorageError, StoredImage};
+use crate::engine::{Engine, Idle, StorageError, Stored, StoredBlobs, StoredImage};
 use crate::image_archive::{Announced, ArchiveError, Flat, LayError, Spool};
 use crate::plan::ExportChoice;
 use crate::report::{Bytes, Meter, Report, with_causes};
@@ -24,7 +24,21 @@ pub enum StorageProblem {
     Unreadable(#[source] StorageError),
     /// What is there is not the image.
     #[error("EXPORT=storage: {0}; the engine's storage is damaged, or busy: leave EXPORT at auto")]
-    Damaged(#[source] LayError),
+    Damaged(#[source] Damage),
+}
+
+/// What is wrong with an image in the engine's storage.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    /// A layer.
+    #[error(transparent)]
+    Layer(#[from] LayError),
+    /// A file cannot be read to its end.
+    #[error("the image cannot be read to its end")]
+    Unreadable(#[source] io::Error),
+    /// What is there is another image, or none.
+    #[error("what is there is not the image that was built: {0}")]
+    Content(String),
 }
 
 /// An image that is to come out of the engine.
@@ -52,7 +66,7 @@ impl Wanted<'_> {
         let by_choice = self.choice == ExportChoice::Storage;
         if by_choice || self.choice == ExportChoice::Auto {
             match self.engine.stored(self.image_id).await {
-                Ok(image) => match self.lay_down(image).await? {
+                Ok(stored) => match self.take_stored(stored, size).await? {
                     Ok(spool) => return Ok(spool),
                     Err(error) if by_choice => return Err(StorageProblem::Damaged(error).into()),
                     Err(error) => warn!(
@@ -67,8 +81,39 @@ impl Wanted<'_> {
         self.by_export(size).await
     }
 
-    /// From the engine's storage; the inner error is the storage's fault.
-    async fn lay_down(&self, image: StoredImage) -> Result<Result<Spool, LayError>, Failed> {
+    /// From the engine's storage, where its plain layers have about `size` bytes; the inner error is the storage's fault.
+    async fn take_stored(&self, stored: Stored, size: u64) -> Result<Result<Spool, Damage>, Failed> {
+        match stored {
+            Stored::Files(image) => self.lay_down(image).await,
+            Stored::Blobs(image) => self.unpack(image, size).await,
+        }
+    }
+
+    /// From packed layers: how large they are is known when they are unpacked.
+    async fn unpack(&self, mut image: StoredBlobs, size: u64) -> Result<Result<Spool, Damage>, Failed> {
+        let file = self.nameless()?;
+        room_for("the image archive", self.folder, needed(&file, size, false))?;
+        info!("exporting the image from the engine's storage, {} in packed layers", Bytes(image.size));
+        let meter = self.report.meter("exporting the image from the engine's storage", Some(image.size));
+        let (image_id, moved) = (self.image_id.to_owned(), meter.clone());
+        let unpacking = in_the_background(move || {
+            let spool = Spool::take_in(Metered(&mut image, &moved), file);
+            match spool.and_then(|spool| spool.expect(&image_id).map(|()| spool)) {
+                Ok(spool) => Ok(Ok(spool)),
+                Err(ArchiveError::Read(error)) => Ok(Err(Damage::Unreadable(error))),
+                Err(ArchiveError::Content(problem)) => Ok(Err(Damage::Content(problem))),
+                Err(error) => Err(error),
+            }
+        });
+        let unpacked = unpacking.await.map_err(|error| blame(error, self.folder))?;
+        if unpacked.is_ok() {
+            meter.finish("exported the image from the engine's storage");
+        }
+        Ok(unpacked)
+    }
+
+    /// From the layers' files.
+    async fn lay_down(&self, image: StoredImage) -> Result<Result<Spool, Damage>, Failed> {
         let StoredImage { config, layers } = image;
         let size = layers.iter().map(|layer| layer.size).sum();
         let file = self.file()?;
@@ -81,7 +126,7 @@ impl Wanted<'_> {
             let image = Announced { config, layers: announced, tag: &tag };
             match Spool::lay_down(image, |number, out| layers[number].write(&mut Metered(out, &moved)), file) {
                 Err(LayError::Write(error)) => Err(ArchiveError::Write(error)),
-                laid => Ok(laid),
+                laid => Ok(laid.map_err(Damage::from)),
             }
         });
         let laid = laying.await.map_err(|error| blame(error, self.folder))?;
@@ -95,10 +140,14 @@ impl Wanted<'_> {
     async fn by_export(&self, size: u64) -> Result<Spool, Failed> {
         let file = self.nameless()?;
         room_for("the image archive", self.folder, needed(&file, size, false))?;
-        if let Some(root) = self.engine.root().await {
-            room_for("the engine's own copy of the image archive", &root, size)?;
+        let mut prepares = "";
+        if self.engine.stages_exports().await {
+            prepares = "; the engine prepares all of it before the first byte";
+            if let Some(root) = self.engine.root().await {
+                room_for("the engine's own copy of the image archive", &root, size)?;
+            }
         }
-        info!("exporting the image, about {}; the engine prepares all of it before the first byte", Bytes(size));
+        info!("exporting the image, about {}{prepares}", Bytes(size));
         let meter = self.report.meter("exporting the image", None);
         let export = stream::reader(self.engine.export(self.image_id, meter.clone()));
         let image_id = self.image_id.to_owned();
@@ -150,10 +199,10 @@ fn needed(file: &File, size: u64, last: bool) -> u64 {
     if last || give_back(file, 0..4096) { size } else { size.saturating_mul(2) }
 }
 
-/// A writer that tells how much has passed.
-struct Metered<'a>(&'a mut dyn Write, &'a Meter);
+/// A reader or a writer that tells how much has passed.
+struct Metered<'a, T: ?Sized>(&'a mut T, &'a Meter);
 
-impl Write for Metered<'_> {
+impl<T: Write + ?Sized> Write for Metered<'_, T> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let written = self.0.write(buf)?;
         self.1.add(written as u64);
@@ -162,5 +211,13 @@ impl Write for Metered<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+impl<T: Read + ?Sized> Read for Metered<'_, T> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buf)?;
+        self.1.add(read as u64);
+        Ok(read)
     }
 }

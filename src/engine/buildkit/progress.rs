@@ -191,7 +191,7 @@ mod tests {
         let said = news.iter().flat_map(|news| progress.news(news));
         said.map(|said| match said {
             Said::Step(line) => format!("* {line}"),
-            Said::Line(line) | Said::Has(line, ..) => line,
+            Said::Line(line) => line,
         })
         .collect()
     }

@@ -21,18 +21,18 @@ pub(super) const GOING_ON: Policy = Policy { tries: 60, limit: Duration::from_se
 /// A step without a command takes Podman half a second, on a busy machine a few.
 pub(super) const QUIET: Duration = Duration::from_secs(4);
 
-/// Looking without waiting.
-pub(super) const ONCE: Policy = Policy { tries: 1, ..LETTING_GO };
-
-/// An engine that has a whole archive unpacks it to its end, whoever is still there: up to a minute for some gigabytes.
-pub(super) const UNPACKING: Policy = Policy { tries: 120, limit: Duration::from_mins(1), ..LETTING_GO };
+/// An engine that has a whole archive unpacks it to its end, whoever is still there: at 20 MB a second at least. One that has not
+/// got the last bytes of it gives up, and nobody hears of that.
+pub(super) fn unpacking_of(bytes: u64) -> Policy {
+    Policy { tries: 120, limit: Duration::from_secs(4 + bytes / 20_000_000), ..LETTING_GO }
+}
 
 /// A busy Docker answers 500 for a moment, "unrecognized image ID", while others remove images.
-pub(super) const BRIEFLY: Policy = Policy { tries: 5, ..LETTING_GO };
+pub(in super::super) const BRIEFLY: Policy = Policy { tries: 5, ..LETTING_GO };
 
 /// An image that could not be removed, or is not there yet.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RemovalError {
+pub(in super::super) enum RemovalError {
     #[error(transparent)]
     Engine(bollard::errors::Error),
     #[error("not there yet")]
@@ -43,7 +43,7 @@ pub(super) enum RemovalError {
 
 impl RemovalError {
     /// What the engine has answered, if it has.
-    pub(super) fn status(&self) -> Option<u16> {
+    pub(in super::super) fn status(&self) -> Option<u16> {
         match self {
             Self::Engine(bollard::errors::Error::DockerResponseServerError { status_code, .. }) => Some(*status_code),
             Self::Engine(_) | Self::NotYet | Self::Used => None,

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Resource, getrlimit};
 
 use crate::config::Podman;
 
@@ -25,6 +26,18 @@ const POLICY: &str = "{\"default\":[{\"type\":\"insecureAcceptAnything\"}]}\n";
 
 /// Names mean what is here first, as with Docker: not always what docker.io has.
 const CONTAINERS: &str = "[engine]\ncompat_api_enforce_docker_hub = false\n";
+
+/// What Podman 5 gives RUN steps at least, as root, and cannot give where it may have less itself.
+const USUAL_LIMIT: u64 = 1 << 20;
+
+/// The setting for limits that are lower than usual: steps get as much as there is.
+fn limits(files: Option<u64>, processes: Option<u64>) -> String {
+    let low = [("nofile", files), ("nproc", processes)].into_iter().filter_map(|(name, limit)| {
+        let limit = limit.filter(|limit| *limit < USUAL_LIMIT)?;
+        Some(format!("\"{name}={limit}:{limit}\""))
+    });
+    format!("[containers]\ndefault_ulimits = [{}]\n", low.collect::<Vec<_>>().join(", "))
+}
 
 /// How images and steps are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +114,8 @@ impl Folder {
         if !Path::new("/etc/containers/policy.json").exists() {
             fs::write(settings.join("policy.json"), POLICY)?;
         }
-        fs::write(self.0.join("containers.conf"), CONTAINERS)?;
+        let [files, processes] = [Resource::Nofile, Resource::Nproc].map(|resource| getrlimit(resource).maximum);
+        fs::write(self.0.join("containers.conf"), format!("{CONTAINERS}{}", limits(files, processes)))?;
         // The system's settings are for the system's storage.
         let storage = self.0.join("storage").into_os_string().into_string();
         let storage = storage.map_err(|_| io::Error::other("its path is no UTF-8"))?;
@@ -213,6 +227,15 @@ fn unescape(place: &[u8]) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_get_no_more_than_there_is() {
+        assert_eq!(limits(None, Some(USUAL_LIMIT)), "[containers]\ndefault_ulimits = []\n");
+        assert_eq!(
+            limits(Some(20_000), Some(96_365)),
+            "[containers]\ndefault_ulimits = [\"nofile=20000:20000\", \"nproc=96365:96365\"]\n"
+        );
+    }
 
     #[test]
     fn mounts_are_found_whatever_their_names() {

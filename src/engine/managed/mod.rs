@@ -21,7 +21,8 @@ use tracing::{debug, info, warn};
 use super::address::Address;
 use super::connect;
 use super::pulling::Access;
-use super::{About, Engine, EngineError, Kind, Traces};
+use super::traces::Traces;
+use super::{About, Engine, EngineError, Kind};
 use crate::config::{EngineConfig, Podman};
 use folder::{Driver, Folder};
 

@@ -1,6 +1,7 @@
 //! The engine's own storage, read where it lies: an image's configuration and its layers, without the copy that an export
 //! begins with. Whatever is not as expected is an error, and nothing here is believed: who takes the bytes sums them.
 
+mod blobs;
 pub(super) mod containers;
 mod docker;
 mod split;
@@ -12,8 +13,10 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 use tokio::task::spawn_blocking;
 
+use super::containerd::is_containerd;
 use super::{Engine, Kind};
 use crate::names::Digest;
+pub use blobs::StoredBlobs;
 use split::Split;
 
 /// Why an image cannot be read from the engine's storage.
@@ -47,7 +50,16 @@ pub enum StorageError {
     },
 }
 
-/// An image in the engine's storage.
+/// An image in the engine's storage, as that keeps it.
+#[derive(Debug)]
+pub enum Stored {
+    /// As folders with the layers' files.
+    Files(StoredImage),
+    /// As packed layers.
+    Blobs(StoredBlobs),
+}
+
+/// An image whose layers are folders.
 #[derive(Debug)]
 pub struct StoredImage {
     /// Its configuration, whose sha256 is its id.
@@ -75,29 +87,48 @@ struct Found {
     tree: PathBuf,
 }
 
+/// The ways in which engines keep images.
+enum Keeping {
+    Docker { driver: String },
+    Containerd,
+    Podman { driver: String },
+}
+
+/// Where an image is.
+struct Place {
+    keeping: Keeping,
+    root: PathBuf,
+    id: Digest,
+}
+
 impl Engine {
     /// An image by its id, as the engine's storage has it, where that can be read from here.
-    pub async fn stored(&self, image_id: &str) -> Result<StoredImage, StorageError> {
-        let find = self.finder(image_id).await?;
+    pub async fn stored(&self, image_id: &str) -> Result<Stored, StorageError> {
+        let place = self.place_of(image_id).await?;
         on_a_thread(move || {
-            let (config, found) = find()?;
+            let (config, found) = match place.keeping {
+                Keeping::Containerd => return Ok(Stored::Blobs(blobs::open(&place.root, place.id)?)),
+                Keeping::Docker { driver } => docker::find(&place.root, &driver, place.id)?,
+                Keeping::Podman { driver } => containers::find(&place.root, &driver, place.id)?,
+            };
             let layers = found.into_iter().map(StoredLayer::open).collect::<Result<_, _>>()?;
-            Ok(StoredImage { config, layers })
+            Ok(Stored::Files(StoredImage { config, layers }))
         })
         .await
     }
 
     /// The configuration of such an image.
     pub(super) async fn stored_config(&self, image_id: &str) -> Result<Vec<u8>, StorageError> {
-        let find = self.finder(image_id).await?;
-        on_a_thread(move || Ok(find()?.0)).await
+        let place = self.place_of(image_id).await?;
+        on_a_thread(move || match place.keeping {
+            Keeping::Containerd => blobs::config(&place.root, place.id),
+            Keeping::Docker { driver } => Ok(docker::find(&place.root, &driver, place.id)?.0),
+            Keeping::Podman { driver } => Ok(containers::find(&place.root, &driver, place.id)?.0),
+        })
+        .await
     }
 
-    /// What looks for an image.
-    async fn finder(
-        &self,
-        image_id: &str,
-    ) -> Result<impl FnOnce() -> Result<Image, StorageError> + use<>, StorageError> {
+    async fn place_of(&self, image_id: &str) -> Result<Place, StorageError> {
         if self.place.socket().is_none() {
             return Err(StorageError::Remote(self.place.to_string()));
         }
@@ -107,20 +138,19 @@ impl Engine {
         }
         let unknown = |what: &str| StorageError::Unknown(what.to_owned());
         let info = self.client.info().await.map_err(|_| unknown("it does not say which"))?;
+        let is_containerd = is_containerd(&info);
         let root = info.docker_root_dir.map(PathBuf::from).ok_or_else(|| unknown("it does not say where"))?;
         let driver = info.driver.unwrap_or_default();
         let id = image_id.strip_prefix("sha256:").unwrap_or(image_id).parse();
-        let id: Digest = id.map_err(|_| unknown("by ids that are no sums"))?;
-        let kind = self.kind;
-        Ok(move || match kind {
-            Kind::Docker => docker::find(&root, &driver, id),
-            Kind::Podman => containers::find(&root, &driver, id),
-        })
+        let id = id.map_err(|_| unknown("by ids that are no sums"))?;
+        let keeping = match self.kind {
+            Kind::Docker if is_containerd => Keeping::Containerd,
+            Kind::Docker => Keeping::Docker { driver },
+            Kind::Podman => Keeping::Podman { driver },
+        };
+        Ok(Place { keeping, root, id })
     }
 }
-
-/// An image's configuration, and where its layers are.
-type Image = (Vec<u8>, Vec<Found>);
 
 async fn on_a_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use tar::Header;
 
-use crate::image_archive::layer::{self, BLOCK, Entry, Layer, LayerError, Moment, Record};
+use crate::image_archive::layer::{self, BLOCK, Entry, Kind, Layer, LayerError, Moment, Record};
 use crate::image_archive::pieces::Pieces;
 
 /// Changes the headers of a layer. Gives what is left of its pieces: extension headers that said nothing but what is taken
@@ -38,14 +38,19 @@ fn header(bytes: &Pieces, position: u64, entry: &Entry, latest: Moment) -> io::R
     bytes.read_exact_at(header.as_mut_bytes(), position)?;
     let before = *header.as_bytes();
     let epoch = latest.seconds.unsigned_abs();
+    let is_whiteout = position == entry.header && entry.whiteout().is_some();
     // The entry's own time can be in a record, and the header's field is not believed then; a later one is not left there.
-    if position == entry.header && (entry.mtime > latest)
+    if is_whiteout
+        || position == entry.header && (entry.mtime > latest)
         || layer::number(&header.as_old().mtime, header.mtime())? > epoch
     {
         header.set_mtime(epoch);
     }
-    if position == entry.header && entry.whiteout().is_some() {
+    if is_whiteout {
         header.set_mode(0);
+        if entry.kind == Kind::File {
+            header.as_old_mut().linkname = [0; 100];
+        }
     }
     if let Some(ustar) = header.as_ustar_mut() {
         (ustar.uname, ustar.gname) = ([0; 32], [0; 32]);
@@ -73,14 +78,14 @@ fn seal(header: &mut Header) {
     header.as_old_mut().cksum.copy_from_slice(&text.as_bytes()[..8]);
 }
 
-/// Takes late times, and names, out of an entry's extension headers. Gives the ranges that are not needed any more.
+/// Takes late times, those of whiteouts, and names, out of an entry's extension headers. Gives the ranges that are not needed any more.
 fn extensions(bytes: &Pieces, entry: &Entry, latest: Moment) -> io::Result<Vec<Range<u64>>> {
     let mut cuts = Vec::new();
     for extension in layer::extensions(bytes, entry.start..entry.header)? {
         let all = extension.records.len();
         let mut left = Vec::with_capacity(all);
         for record in extension.records {
-            if !goes(&record, latest)? {
+            if !goes(&record, latest, entry)? {
                 left.push(record);
             }
         }
@@ -107,10 +112,13 @@ fn extensions(bytes: &Pieces, entry: &Entry, latest: Moment) -> io::Result<Vec<R
     Ok(cuts)
 }
 
-/// Whether a record says what is not to be said. A time that is not late stays to the nanosecond.
-fn goes(record: &Record, latest: Moment) -> io::Result<bool> {
+/// Whether a record says what is not to be said. A file's time that is not late stays to the nanosecond; a whiteout has none,
+/// and is no other name of another.
+fn goes(record: &Record, latest: Moment, entry: &Entry) -> io::Result<bool> {
+    let of_whiteout = entry.whiteout().is_some();
     Ok(match record.key.as_slice() {
-        b"mtime" | b"atime" | b"ctime" | b"LIBARCHIVE.creationtime" => record.moment()? > latest,
+        b"mtime" | b"atime" | b"ctime" | b"LIBARCHIVE.creationtime" => of_whiteout || record.moment()? > latest,
+        b"linkpath" => of_whiteout && entry.kind == Kind::File,
         b"uname" | b"gname" => true,
         _ => false,
     })

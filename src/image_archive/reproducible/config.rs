@@ -38,12 +38,24 @@ pub(super) fn rewrite(config: &[u8], epoch: Timestamp, layers: &[Digest]) -> Res
 }
 
 fn forget_container(config: &mut Map<String, Value>) {
-    config.retain(|key, _| !OF_THE_CONTAINER.contains(&key.as_str()));
+    config.retain(|key, value| !OF_THE_CONTAINER.contains(&key.as_str()) && !is_empty(value));
     if let Some(labels) = config.get_mut("Labels").and_then(Value::as_object_mut)
         && labels.remove(OF_THE_ENGINE).is_some()
         && labels.is_empty()
     {
         config.remove("Labels");
+    }
+}
+
+/// Whether a setting says as little as one that is not there: some engines write these, others do not.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(is) => !is,
+        Value::Number(_) => false,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
     }
 }
 

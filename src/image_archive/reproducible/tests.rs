@@ -151,14 +151,16 @@ fn late_times_become_the_epoch_and_early_ones_stay() {
 #[test]
 fn two_builds_at_different_times_are_the_same_image() {
     let build = |late: u64, fraction: &str, id: &str| {
-        let whiteout = Given { mode: if late == LATE { 0o600 } else { 0 }, ..file("etc/.wh.old", "", late) };
+        // Image stores give it another mode, time and link; and they write what is empty, or do not.
+        let (mode, link, time) = if late == LATE { (0o600, "a/.wh.b", late) } else { (0, "", 0) };
+        let whiteout = Given { link, mode, ..file("etc/.wh.old", "", time) };
         let pax = vec![("mtime".to_owned(), format!("{late}.{fraction}").into_bytes())];
         let layers = [
             vec![file("a", "context", EPOCH - 3)],
             vec![Given { mtime: late, ..folder("etc/") }, whiteout, Given { pax, ..file("etc/new", "n", late) }],
         ];
         let time = |seconds: u64| Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap().to_string();
-        let config = json!({
+        let mut config = json!({
             "created": time(late), "architecture": "amd64", "container": id, "docker_version": "20.10.24",
             "parent": id, "moby.buildkit.cache.v0": late.to_string(),
             "container_config": { "Hostname": id, "Image": id },
@@ -168,6 +170,15 @@ fn two_builds_at_different_times_are_the_same_image() {
                 { "created": time(late), "created_by": "RUN x", "comment": format!("FROM {}", &id[..12]) },
             ],
         });
+        if late == LATE {
+            config["config"].as_object_mut().unwrap().extend([
+                ("AttachStdin".to_owned(), json!(false)),
+                ("Cmd".to_owned(), json!(null)),
+                ("User".to_owned(), json!("")),
+                ("OnBuild".to_owned(), json!([])),
+                ("Volumes".to_owned(), json!({})),
+            ]);
+        }
         Image::new(&layers, config).rewritten(0)
     };
     let one = build(LATE, "5", &Digest::of(b"one").to_string());
@@ -333,7 +344,8 @@ fn promised(image: &Image, number: usize, rewritten: bool) -> Vec<String> {
             let epoch = Moment { seconds: EPOCH.cast_signed(), nanoseconds: 0 };
             if !rewritten {
                 entry.mtime = entry.mtime.min(epoch);
-                entry.mode = if entry.whiteout().is_some() { 0 } else { entry.mode };
+                (entry.mode, entry.mtime) =
+                    if entry.whiteout().is_some() { (0, epoch) } else { (entry.mode, entry.mtime) };
                 entry.user.clear();
                 entry.group.clear();
             }

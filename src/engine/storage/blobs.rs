@@ -1,0 +1,297 @@
+//! Where containerd keeps an image: each document and each layer is a file that is named by its sha256, packed as it was
+//! built or loaded. An image is read from there as an OCI layout, one tar; whoever takes it apart sums all of it.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::{StorageError, strange};
+use crate::image_archive::{Descriptor, Index, Manifest, header, pad};
+use crate::names::Digest;
+
+/// Below the root of a containerd.
+const CONTENT: &str = "io.containerd.content.v1.content/blobs/sha256";
+
+/// The root of the containerd that Docker starts, below Docker's own.
+const OWN_ROOT: &str = "containerd/daemon";
+
+/// The usual root of a containerd that Docker was given, as Docker's packages have it. Nothing tells where it is.
+const GIVEN_ROOT: &str = "/var/lib/containerd";
+
+/// Documents are some kilobytes.
+const LARGEST_DOCUMENT: u64 = 4 * 1024 * 1024;
+
+/// The end of a tar, in bytes.
+const END: u64 = 1024;
+
+/// An image as an OCI layout, a tar to be read.
+pub struct StoredBlobs {
+    /// How many bytes its layers have, packed as they are.
+    pub size: u64,
+    parts: VecDeque<Box<dyn Read + Send>>,
+}
+
+/// What an image's id leads to.
+struct Found {
+    folder: PathBuf,
+    /// The first is the one with the image's id; the last is the configuration.
+    documents: Vec<(Digest, Vec<u8>)>,
+    layers: Vec<Digest>,
+}
+
+/// An image by the digest of its manifest, or of an index that leads to one image.
+pub(super) fn open(root: &Path, id: Digest) -> Result<StoredBlobs, StorageError> {
+    let Found { folder, documents, layers } = find(root, id)?;
+    let index = json!({ "schemaVersion": 2, "manifests": [{ "digest": format!("sha256:{id}") }] }).to_string();
+    let unwritten = |source| StorageError::Unreadable { path: folder.clone(), source };
+    let mut image = StoredBlobs { size: 0, parts: VecDeque::new() };
+    image.member("index.json", index.len() as u64, Cursor::new(index)).map_err(unwritten)?;
+    for (digest, text) in documents {
+        let (name, size) = (format!("blobs/sha256/{digest}"), text.len() as u64);
+        image.member(&name, size, Cursor::new(text)).map_err(unwritten)?;
+    }
+    let mut known = Vec::new();
+    for layer in layers {
+        // The same layer twice is one file.
+        if known.contains(&layer) {
+            continue;
+        }
+        known.push(layer);
+        let path = folder.join(layer.to_string());
+        let unreadable = |source| StorageError::Unreadable { path: path.clone(), source };
+        // Open from here on: it can be read also if the image is removed meanwhile.
+        let file = File::open(&path).map_err(unreadable)?;
+        let size = file.metadata().map_err(unreadable)?.len();
+        image.size += size;
+        image.member(&format!("blobs/sha256/{layer}"), size, file.take(size)).map_err(unreadable)?;
+    }
+    image.parts.push_back(Box::new(io::repeat(0).take(END)));
+    Ok(image)
+}
+
+/// The configuration of an image.
+pub(super) fn config(root: &Path, id: Digest) -> Result<Vec<u8>, StorageError> {
+    Ok(find(root, id)?.documents.pop().map(|(_, text)| text).unwrap_or_default())
+}
+
+fn find(root: &Path, id: Digest) -> Result<Found, StorageError> {
+    let folders = [root.join(OWN_ROOT), PathBuf::from(GIVEN_ROOT)].map(|root| root.join(CONTENT));
+    let folder = folders.iter().find(|folder| folder.join(id.to_string()).exists()).ok_or_else(|| {
+        let [own, given] = folders.each_ref().map(|folder| folder.display());
+        StorageError::Unknown(format!("with containerd, whose files are neither in {own} nor in {given}"))
+    })?;
+    let (mut documents, mut next) = (Vec::new(), id);
+    loop {
+        let path = folder.join(next.to_string());
+        let digest = |descriptor: &Descriptor| {
+            let digest = descriptor.digest();
+            digest.ok_or_else(|| strange(&path, "it leads to something that is not named by its sha256"))
+        };
+        let text = read(&path, next)?;
+        let manifest = serde_json::from_slice::<Manifest>(&text);
+        let index = serde_json::from_slice::<Index>(&text);
+        documents.push((next, text));
+        if let Ok(Manifest { config, layers }) = manifest {
+            let layers = layers.iter().map(digest).collect::<Result<_, _>>()?;
+            let config = digest(&config)?;
+            documents.push((config, read(&folder.join(config.to_string()), config)?));
+            return Ok(Found { folder: folder.clone(), documents, layers });
+        }
+        let images = match index {
+            Ok(Index { manifests }) => manifests,
+            Err(error) if error.is_data() => Vec::new(),
+            Err(error) => return Err(strange(&path, error.to_string())),
+        };
+        let images =
+            images.iter().filter(|image| !image.is_attestation()).map(digest).collect::<Result<Vec<_>, _>>()?;
+        // Those of other platforms are named and not there.
+        let there: Vec<_> = images.into_iter().filter(|image| folder.join(image.to_string()).exists()).collect();
+        let [image] = there[..] else { return Err(strange(&path, format!("it leads to {} images", there.len()))) };
+        next = image;
+    }
+}
+
+/// A document, which must be what it is named by; so no two lead to each other.
+fn read(path: &Path, digest: Digest) -> Result<Vec<u8>, StorageError> {
+    let unreadable = |source| StorageError::Unreadable { path: path.to_owned(), source };
+    let mut text = Vec::new();
+    File::open(path).and_then(|file| file.take(LARGEST_DOCUMENT).read_to_end(&mut text)).map_err(unreadable)?;
+    if Digest::of(&text) == digest { Ok(text) } else { Err(strange(path, "its content has another sha256")) }
+}
+
+impl StoredBlobs {
+    fn member(&mut self, name: &str, size: u64, content: impl Read + Send + 'static) -> io::Result<()> {
+        let (mut before, mut behind) = (Vec::new(), Vec::new());
+        header(&mut before, name, size)?;
+        pad(&mut behind, size);
+        self.parts.extend([
+            Box::new(Cursor::new(before)) as Box<dyn Read + Send>,
+            Box::new(content),
+            Box::new(Cursor::new(behind)),
+        ]);
+        Ok(())
+    }
+}
+
+impl Read for StoredBlobs {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while let Some(part) = self.parts.front_mut().filter(|_| !buf.is_empty()) {
+            match part.read(buf)? {
+                0 => drop(self.parts.pop_front()),
+                read => return Ok(read),
+            }
+        }
+        Ok(0)
+    }
+}
+
+impl std::fmt::Debug for StoredBlobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredBlobs").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::Value;
+    use tar::Header;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::image_archive::{ArchiveError, Spool};
+
+    /// A storage with one image: a packed layer, a plain one, and the packed one again.
+    struct Storage {
+        root: TempDir,
+        config: String,
+        plain: Vec<u8>,
+        packed: Digest,
+        manifest: Digest,
+    }
+
+    fn tar(content: &[u8]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        builder.append_data(&mut header, "file", content).unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    impl Storage {
+        fn new() -> Self {
+            let (one, plain) = (tar(&[1; 3000]), tar(b"two"));
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            io::Write::write_all(&mut gzip, &one).unwrap();
+            let gzip = gzip.finish().unwrap();
+            let id = |bytes: &[u8]| format!("sha256:{}", Digest::of(bytes));
+            let diff_ids = [id(&one), id(&plain), id(&one)];
+            let config = json!({ "os": "linux", "rootfs": { "type": "layers", "diff_ids": diff_ids } }).to_string();
+            let mut storage = Self {
+                root: TempDir::new().unwrap(),
+                config,
+                plain,
+                packed: Digest::of(&gzip),
+                manifest: Digest::of(b""),
+            };
+            fs::create_dir_all(storage.folder()).unwrap();
+            let (one, two) = (storage.put(&gzip), storage.put(&storage.plain));
+            let config = storage.put(storage.config.as_bytes());
+            let blob = |digest| json!({ "digest": format!("sha256:{digest}") });
+            let manifest =
+                json!({ "schemaVersion": 2, "config": blob(config), "layers": [blob(one), blob(two), blob(one)] });
+            storage.manifest = storage.put(manifest.to_string().as_bytes());
+            storage
+        }
+
+        fn folder(&self) -> PathBuf {
+            self.root.path().join(OWN_ROOT).join(CONTENT)
+        }
+
+        fn put(&self, content: &[u8]) -> Digest {
+            let digest = Digest::of(content);
+            fs::write(self.folder().join(digest.to_string()), content).unwrap();
+            digest
+        }
+
+        /// An index of the image, what `BuildKit` says of it, and one of another platform.
+        fn index(&self, images: &[Value]) -> Digest {
+            let image = json!({ "digest": format!("sha256:{}", self.manifest) });
+            let attestation = self.put(b"{}");
+            let kind = json!({ "vnd.docker.reference.type": "attestation-manifest" });
+            let attestation = json!({ "digest": format!("sha256:{attestation}"), "annotations": kind });
+            let absent = json!({ "digest": format!("sha256:{}", Digest::of(b"arm64")) });
+            let manifests = [&[image, attestation, absent], images].concat();
+            self.put(json!({ "schemaVersion": 2, "manifests": manifests }).to_string().as_bytes())
+        }
+
+        fn open(&self, id: Digest) -> Result<StoredBlobs, String> {
+            open(self.root.path(), id).map_err(|error| error.to_string())
+        }
+
+        fn take(&self, id: Digest) -> Result<Spool, ArchiveError> {
+            Spool::take_in(self.open(id).unwrap(), tempfile::tempfile().unwrap())
+        }
+    }
+
+    #[test]
+    fn an_image_comes_whole_by_its_manifest_or_an_index() {
+        let storage = Storage::new();
+        for id in [storage.manifest, storage.index(&[])] {
+            let spool = storage.take(id).unwrap();
+            spool.expect(&format!("sha256:{id}")).unwrap();
+            assert_eq!((spool.config(), spool.packed()), (storage.config.as_bytes(), 2));
+            let mut second = Vec::new();
+            spool.reader(1).read_to_end(&mut second).unwrap();
+            assert_eq!((spool.layers().len(), second), (3, storage.plain.clone()));
+            assert_eq!(config(storage.root.path(), id).unwrap(), storage.config.as_bytes());
+        }
+        assert!(storage.take(storage.manifest).unwrap().expect(&format!("sha256:{}", Digest::of(b""))).is_err());
+    }
+
+    #[test]
+    fn an_image_that_is_removed_meanwhile_is_read_to_its_end() {
+        let storage = Storage::new();
+        let image = storage.open(storage.manifest).unwrap();
+        fs::remove_dir_all(storage.root.path().join(OWN_ROOT)).unwrap();
+        Spool::take_in(image, tempfile::tempfile().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_as_expected_is_an_error() {
+        let storage = Storage::new();
+        let layer = storage.folder().join(storage.packed.to_string());
+        let whole = fs::read(&layer).unwrap();
+        let mut wrong = whole.clone();
+        wrong[whole.len() / 2] ^= 1;
+        for content in [&wrong[..], &whole[..whole.len() - 1], b""] {
+            fs::write(&layer, content).unwrap();
+            let error = storage.take(storage.manifest).unwrap_err();
+            assert!(matches!(error, ArchiveError::Content(_) | ArchiveError::Read(_)), "{error:?}");
+        }
+        fs::remove_file(&layer).unwrap();
+        let error = storage.open(storage.manifest).unwrap_err();
+        assert!(error.starts_with(&format!("cannot read {}", layer.display())), "{error}");
+
+        let says = |id, wanted: &str| {
+            let error = storage.open(id).unwrap_err();
+            assert!(error.contains(wanted), "{error}");
+        };
+        let other = json!({ "digest": format!("sha256:{}", storage.put(b"other")) });
+        says(storage.index(&[other]), "it leads to 2 images");
+        says(storage.put(b"{}"), "it leads to 0 images");
+        says(storage.put(b"no JSON"), "not as expected");
+        says(storage.put(br#"{"config":{"digest":"md5:1"},"layers":[]}"#), "not named by its sha256");
+        says(
+            Digest::of(b"elsewhere"),
+            "in a way that image-worker does not read (with containerd, whose files are neither",
+        );
+        fs::write(storage.folder().join(storage.manifest.to_string()), "{}").unwrap();
+        says(storage.manifest, "its content has another sha256");
+    }
+}

@@ -1,0 +1,123 @@
+//! What a job has put into the engine so far: the same facts twice, in memory and as records in the engine, the records first. A
+//! fact that is only there costs a look, one that is not there an image. What follows from them is for `left`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bollard::Docker;
+use tokio::sync::oneshot;
+
+use super::left::{Begun, Fact, Left};
+use super::records::{Journal, Run};
+
+/// Shared, so that what is there can be removed after the build's future is dropped.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Traces {
+    book: Arc<Mutex<Book>>,
+    journal: Arc<tokio::sync::Mutex<Option<Journal>>>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    left: Left,
+    /// The ids at the ends of stages, as the engine has told them.
+    told: Vec<String>,
+    /// What ends when the engine has ended the build.
+    under_way: Option<oneshot::Receiver<()>>,
+    /// What the builder has said of images that it pulled, `NAME@sha256:…`. Nothing of them is ours to remove.
+    pulled: Vec<String>,
+    /// The images of the build's steps, where they are of use.
+    steps: Vec<String>,
+    /// The image of the last step that succeeded.
+    last: Option<String>,
+}
+
+impl Traces {
+    /// Records what is done from now on in the engine, until all of it is gone.
+    pub(super) async fn keep_records(&self, client: Docker) {
+        *self.journal.lock().await = Journal::of_a_job(client);
+    }
+
+    /// Takes a fact down.
+    pub(super) async fn add(&self, fact: Fact) {
+        if let Some(journal) = self.journal.lock().await.as_mut() {
+            journal.write(&fact).await;
+        }
+        self.change(|book| book.left.add(fact));
+    }
+
+    pub(super) async fn build_begins(&self, build: Begun) {
+        self.change(|book| (book.told, book.steps, book.last) = (Vec::new(), Vec::new(), None));
+        self.add(Fact::Build(build)).await;
+    }
+
+    /// The engine has told the image at a stage's end.
+    pub(super) fn told(&self, id: String) {
+        self.change(|book| book.told.push(id));
+    }
+
+    /// The build goes on in the engine until this ends.
+    pub(super) fn goes_on_until(&self, ended: oneshot::Receiver<()>) {
+        self.change(|book| book.under_way = Some(ended));
+    }
+
+    /// What was begun and what was told of it.
+    pub(super) fn build(&self) -> Option<(Begun, Vec<String>)> {
+        self.change(|book| Some((book.left.build.clone()?, book.told.clone())))
+    }
+
+    /// The build has ended with these images.
+    pub(super) async fn build_ends(&self, made: Vec<String>, last: Option<String>) {
+        self.change(|book| (book.last, book.under_way) = (last, None));
+        self.add(Fact::Ended(made)).await;
+    }
+
+    pub(super) fn take_under_way(&self) -> Option<oneshot::Receiver<()>> {
+        self.change(|book| book.under_way.take())
+    }
+
+    pub(super) fn take_left(&self) -> Left {
+        self.change(|book| std::mem::take(&mut book.left))
+    }
+
+    /// All that was recorded is done with.
+    pub(super) async fn forget(&self) {
+        if let Some(journal) = self.journal.lock().await.as_mut() {
+            journal.forget().await;
+        }
+    }
+
+    /// Which run's these are, where there are records.
+    pub(super) async fn run(&self) -> Option<Run> {
+        self.journal.lock().await.as_ref().map(|journal| journal.run().clone())
+    }
+
+    /// The builder has this base image from a registry.
+    pub(super) fn pulled(&self, name: &str) {
+        self.change(|book| book.pulled.push(name.to_owned()));
+    }
+
+    /// The base images that the builder has from registries.
+    pub(super) fn all_pulled(&self) -> Vec<String> {
+        self.change(|book| book.pulled.clone())
+    }
+
+    /// The build's steps have these images.
+    pub(super) fn has_steps(&self, steps: Vec<String>) {
+        self.change(|book| book.steps = steps);
+    }
+
+    /// The images of the build's steps.
+    pub(super) fn steps(&self) -> Vec<String> {
+        self.change(|book| book.steps.clone())
+    }
+
+    /// The image of the last step that succeeded.
+    pub(super) fn last(&self) -> Option<String> {
+        self.change(|book| book.last.clone())
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
+        // A list that somebody panicked over is still the list of what to remove.
+        change(&mut self.book.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
