@@ -152,7 +152,9 @@ fn another_registry_gets_no_credentials() {
     assert!(world.registry.log().contains(USER), "{}", world.registry.log());
     let log = other.log();
     assert!(log.contains("/v2/"), "it was not even asked: {log}");
-    assert!(!log.contains(USER) && !log.contains("authentication failure"), "{log}");
+    // Podman can give a user without a name.
+    let others = log.replace(r#"authenticating user \"\""#, "");
+    assert!(!log.contains(USER) && !others.contains("authenticating user"), "{log}");
 }
 
 #[test]
