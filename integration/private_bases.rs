@@ -168,7 +168,7 @@ fn proxies_of_dockers_configuration_are_for_steps_and_in_no_image() {
     let proxies = json!({ "proxies": { "default": { "httpProxy": proxy, "noProxy": "example.com", "allProxy": "" } } });
     std::fs::write(config.join("config.json"), proxies.to_string()).unwrap();
     let steps = "RUN test \"${HTTP_PROXY#*@}\" = 127.0.0.1:9 && test \"$http_proxy\" = \"$HTTP_PROXY\" && echo it-is \"$HTTP_PROXY\"\n\
-                 RUN test \"$no_proxy\" = example.com && test \"$NO_PROXY\" = mine.example.com && test -z \"$HTTPS_PROXY\"\n";
+                 RUN test \"$no_proxy\" != example.com && test \"$NO_PROXY\" = mine.example.com && test -z \"$HTTPS_PROXY\"\n";
     let repository = Repository::new("private-proxies", steps);
     let (output, directory) = (home.path().join("out"), repository.directory());
     let environment = [

@@ -72,7 +72,7 @@ impl BuildFailure {
 
     /// What to do next; `otherwise` where the `Dockerfile` is to be mended.
     fn next(&self, otherwise: &str) -> String {
-        let registry = self.image.as_deref().and_then(registry);
+        let registry = registry_of(self.image.as_deref(), &self.message);
         let from = registry.as_ref().map(|registry| format!(" from {registry}")).unwrap_or_default();
         let registry = registry.as_deref().unwrap_or("the registry");
         match self.fault {
@@ -150,7 +150,7 @@ impl Engine {
             .flatten();
         let image = image
             .filter(|_| sought.is_some() || !matches!(fault, Fault::Dockerfile | Fault::Engine | Fault::Transient));
-        let login = match image.as_deref().and_then(registry).filter(|_| fault == Fault::Denied) {
+        let login = match registry_of(image.as_deref(), &message).filter(|_| fault == Fault::Denied) {
             Some(registry) => self.access.credentials(&registry).await.map(|found| found.source),
             None => None,
         };
@@ -197,6 +197,13 @@ impl Engine {
 
 /// Podman 4.3, of an image that it could not pull for whatever reason.
 const NOT_SAYING_WHY: &str = ": no stage or image found with that name";
+
+/// The registry that an image is pulled from, or the one that `BuildKit` speaks of where it does not tell the image, as of
+/// `COPY --from`.
+fn registry_of(image: Option<&str>, message: &str) -> Option<String> {
+    let told = || message.split_once("pulling from host ")?.1.split_whitespace().next().map(str::to_owned);
+    image.map_or_else(told, registry)
+}
 
 /// The image that a step pulls, where its name hangs on no variable.
 fn pulled_by(step: &Step) -> Option<&str> {
@@ -245,6 +252,14 @@ mod tests {
             failing(Fault::Registry, "ADD https://example.com/x /x", "connection reset by peer"),
             failing(Fault::Engine, "COPY x /x", "write /x: no space left on device"),
             failing(Fault::Dockerfile, "COPY x /x", "\"/x\" not found: not found"),
+            BuildFailure {
+                step: None,
+                ..failing(
+                    Fault::Denied,
+                    "",
+                    "pulling from host quay.io failed with status code [manifests 1]: 401 Unauthorized",
+                )
+            },
             BuildFailure {
                 step: None,
                 image: Some("docker.io/library/debian:12".to_owned()),

@@ -93,13 +93,14 @@ impl Engine {
         }
     }
 
-    /// The build's arguments, and the proxies that docker's configuration gives to every build, where they are none of these.
-    /// Builders know such arguments without an `ARG` line, and leave them out of the image.
+    /// The build's arguments, and the proxies that docker's configuration gives to every build, where they are none of these in
+    /// either spelling: to `BuildKit` both are one. Builders know such arguments without an `ARG` line, and leave them out of the image.
     pub(super) fn args_with_proxies(&self, plan: &BuildPlan) -> BTreeMap<String, String> {
         // Some are written without `http://`.
         self.access.proxies.values().for_each(|proxy| secrets::add_urls_in(&format!("{proxy} http://{proxy}")));
-        let args = self.access.proxies.iter().chain(&plan.args);
-        args.map(|(name, value)| (name.clone(), value.clone())).collect()
+        let is_given = |name: &str| plan.args.keys().any(|given| given.eq_ignore_ascii_case(name));
+        let proxies = self.access.proxies.iter().filter(|(name, _)| !is_given(name));
+        proxies.chain(&plan.args).map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 }
 
