@@ -101,7 +101,7 @@ impl Engine {
         } else {
             cache
         };
-        let cache = self.usable(cache, plan.target_arch).await?;
+        let offer = self.offer(self.usable(cache, plan.target_arch).await?, by_buildkit).await;
         if is_cache && by_buildkit && records {
             args.entry(INLINE_CACHE_ARG.to_owned()).or_insert_with(|| "1".to_owned());
         }
@@ -112,9 +112,9 @@ impl Engine {
             forcerm: true,
             // The image is made of its context, its base and what is offered, not of what others left in the engine. And the
             // classic builder fails when any image goes while it looks through its own cache.
-            nocache: cache.is_empty(),
+            nocache: offer.names.is_empty(),
             // Podman takes steps from whatever it has.
-            cachefrom: (!cache.is_empty() && self.kind == Kind::Docker).then(|| cache.clone()),
+            cachefrom: (!offer.names.is_empty() && self.kind == Kind::Docker).then(|| offer.names.clone()),
             buildargs: Some(args.into_iter().collect()),
             networkmode: plan.network.clone(),
             platform: platform.unwrap_or_default(),
