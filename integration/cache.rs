@@ -1,11 +1,15 @@
 //! The layer cache with the real engine: steps are taken from the newest indexed image, and whatever is wrong with that image
 //! costs its time and nothing else. A step that makes a value of its own proves where it came from.
 
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
 use serde_json::{Value, json};
 
+use crate::engine_proxy::EngineProxy;
 use crate::harness::{
     Builder, Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine,
-    path, program,
+    is_on, path, program,
 };
 use crate::stand_in::{Fault, TaskSpec};
 
@@ -38,6 +42,16 @@ fn forget(name: &str) {
     }
 }
 
+/// Whether the classic builder has images in containerd's store, from which it cannot take steps.
+fn is_classic_on_containerd() -> bool {
+    is_on("docker-28-containerd") && Builder::chosen() == Builder::Docker
+}
+
+/// Whether there is an engine, and it takes steps from images.
+fn caches() -> bool {
+    engine() && !is_classic_on_containerd()
+}
+
 /// An image whose first steps make a value that no other build makes, and whose last one is this.
 fn image(name: &str, last: &str) -> Repository {
     let unique = format!("RUN : {name}; cat /proc/sys/kernel/random/uuid > /unique\nENV LATER=1\n");
@@ -45,14 +59,21 @@ fn image(name: &str, last: &str) -> Repository {
     Repository::new(name, &format!("ARG WORD=none\n{unique}RUN : {name}; echo {last} > /last\n{prints}"))
 }
 
-/// What a job on BuildKit must be told for its image to be a cache: by itself that of Docker 20.10 keeps no records.
+/// What a job on the BuildKit of Docker 20.10 must be told for its image to be a cache: by itself that keeps no records.
 fn asked() -> Vec<(&'static str, &'static str)> {
-    (Builder::chosen() == Builder::BuildKit).then_some(("CACHE_FROM", "latest")).into_iter().collect()
+    let is_newer = is_on("docker-28") || is_on("docker-28-containerd");
+    (Builder::chosen() == Builder::BuildKit && !is_newer).then_some(("CACHE_FROM", "latest")).into_iter().collect()
+}
+
+/// A job's environment, with that.
+fn with_asked(environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let asked = asked().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    environment.into_iter().chain(asked).collect()
 }
 
 /// A job that another one of the same image comes before, which has published.
 fn after_another(name: &str) -> Option<Job> {
-    if !engine() {
+    if !caches() {
         return None;
     }
     let first = Job::new(&image(name, "first"));
@@ -83,7 +104,9 @@ fn newest(job: &Job) -> String {
 /// Runs a job after another, and asserts whether its steps come from the other's image. Gives what it said.
 fn run_after(job: &Job, variables: &[(&str, &str)], cached: bool) -> Finished {
     let before = newest(job);
-    let finished = job.run_with(asked().into_iter().chain(variables.iter().copied()));
+    // Who asks for it is not asked what is usual.
+    let asked = if cached { asked() } else { Vec::new() };
+    let finished = job.run_with(asked.into_iter().chain(variables.iter().copied()));
     finished.assert_succeeds();
     job.assert_engine_is_clean();
     let ((old, first), (new, second)) = (printed(job, &before), printed(job, &job.claim.task_id));
@@ -124,9 +147,44 @@ fn steps_come_from_the_newest_image() {
     third.assert_engine_is_clean();
 }
 
+/// Of an image that is to be looked for in a registry it must be this machine's: a public one would hear a name of ours.
+#[test]
+fn where_the_classic_builder_cannot_take_steps_it_builds_without() {
+    if !engine() || !is_classic_on_containerd() {
+        return;
+    }
+    let first = Job::new(&image("cache-classic", "first"));
+    first.run_with(asked()).assert_succeeds();
+    let second = Job::on(first.taskcluster, &image("cache-classic", "second"));
+    let finished = second.run_with(asked());
+    finished.assert_succeeds();
+    assert!(
+        finished.stderr.contains("building without a layer cache: Docker's classic builder"),
+        "{}",
+        finished.stderr
+    );
+    second.assert_engine_is_clean();
+}
+
+#[test]
+fn no_other_machine_is_asked_for_the_image() {
+    let Some(job) = after_another("cache-asked") else { return };
+    let proxy = EngineProxy::start("/build?", |client| {
+        let answer = r#"{"errorDetail":{"message":"not built"},"error":"not built"}"#;
+        write!(client, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len())
+    });
+    job.run_with(asked().into_iter().chain([("DOCKER_HOST", proxy.place().as_str())])).assert_fails(20, &["not built"]);
+    let [asked] = &proxy.asked()[..] else { panic!("{:?}", proxy.asked()) };
+    let offered = asked.split_once("cachefrom=%5B%22").map(|(_, rest)| rest.split("%22%5D").next().unwrap());
+    let in_registry = Builder::chosen() == Builder::BuildKit && is_on("docker-28-containerd");
+    let is_here = |name: &str| if in_registry { name.starts_with("127.0.0.1%3A") } else { !name.contains('.') };
+    // Podman looks among the images that it has, without being told of any.
+    assert!(offered.map_or(Builder::is_podman(), is_here), "{asked}");
+}
+
 #[test]
 fn an_image_whose_every_step_is_there_is_the_same_and_leaves_nothing() {
-    if !engine() {
+    if !caches() {
         return;
     }
     let first = Job::new(&image("cache-same", "same"));
@@ -142,13 +200,58 @@ fn an_image_whose_every_step_is_there_is_the_same_and_leaves_nothing() {
     second.assert_engine_is_clean();
 }
 
+/// How many of how many steps a run says that it took from the image of a task.
+fn steps_from(finished: &Finished, task: &str) -> (u32, u32) {
+    let (before, _) = finished.stderr.split_once(&format!(" steps from the cache of task {task},")).expect("a cache");
+    let mut words = before.rsplit(' ').map(str::parse);
+    let (Some(Ok(all)), Some(Err(_)), Some(Ok(cached))) = (words.next(), words.next(), words.next()) else {
+        panic!("{}", finished.stderr)
+    };
+    (cached, all)
+}
+
+#[test]
+fn ten_builds_in_a_row_take_all_steps_that_have_not_changed() {
+    if !caches() {
+        return;
+    }
+    let name = "cache-row";
+    let mut job = Job::new(&image(name, "0"));
+    job.run_with(asked()).assert_succeeds();
+    let mut unique = printed(&job, &job.claim.task_id).0;
+    let mut said = Vec::new();
+    for build in 1..=10 {
+        forget(name);
+        // In every third nothing has changed that a step looks at.
+        let last = build - u32::from(build % 3 == 0);
+        let repository = image(name, &last.to_string());
+        std::fs::write(repository.directory().join("README"), build.to_string()).unwrap();
+        let before = newest(&job);
+        job = Job::on(job.taskcluster, &repository);
+        let finished = job.run_with(asked());
+        finished.assert_succeeds();
+        let (from, written) = printed(&job, &job.claim.task_id);
+        assert_eq!(written, last.to_string());
+        said.push((from == unique, steps_from(&finished, &before)));
+        unique = from;
+    }
+    job.assert_engine_is_clean();
+    let (_, (some, all)) = said[0];
+    let is_hit = |(number, (same, (cached, of))): (usize, &(bool, (u32, u32)))| {
+        *same && *of == all && if number % 3 == 2 { *cached > some } else { *cached == some }
+    };
+    let hits = said.iter().enumerate().filter(|build| is_hit(*build)).count();
+    eprintln!("{hits} of 10 builds took their steps from the one before: {said:?}");
+    assert_eq!(hits, 10, "{said:?}");
+}
+
 #[test]
 fn the_central_project_helps_where_the_own_one_has_nothing_and_nobody_else_does() {
     let Some(job) = after_another("cache-central") else { return };
     let projects = |project: &str, central: &str| {
         let index = format!("index:insert-task:docker.images.v1.{project}.cache-central.*");
         let claim = job.taskcluster.create_task(TaskSpec::scopes([index]));
-        let mut environment = job.environment_of(&claim);
+        let mut environment = with_asked(job.environment_of(&claim));
         environment.insert("PROJECT".to_owned(), project.to_owned());
         environment.insert("IMAGE_WORKER_CENTRAL".to_owned(), central.to_owned());
         let finished = program(["run"], environment).finish();
@@ -196,7 +299,7 @@ fn a_cache_that_cannot_be_had_costs_nothing_but_its_time() {
         }
         // A dry run publishes nothing that the next would find.
         let out = tempfile::tempdir().unwrap();
-        let mut environment = job.environment();
+        let mut environment = with_asked(job.environment());
         environment.insert("IMAGE_WORKER_TRIES".to_owned(), "2".to_owned());
         let finished = program(["run", "--dry-run", "--output", path(out.path())], environment).finish();
         finished.assert_succeeds();
@@ -223,7 +326,7 @@ fn a_cache_that_cannot_be_had_costs_nothing_but_its_time() {
 
     // And with nothing in the way the same dry run takes the steps.
     let out = tempfile::tempdir().unwrap();
-    let finished = program(["run", "--dry-run", "--output", path(out.path())], job.environment()).finish();
+    let finished = program(["run", "--dry-run", "--output", path(out.path())], with_asked(job.environment())).finish();
     finished.assert_succeeds();
     assert!(finished.stderr.contains(&format!("from the cache of task {before}")), "{}", finished.stderr);
     job.assert_engine_is_clean();
@@ -231,14 +334,14 @@ fn a_cache_that_cannot_be_had_costs_nothing_but_its_time() {
 
 #[test]
 fn a_build_that_fails_on_steps_of_another_day_is_built_anew() {
-    if !engine() {
+    if !caches() {
         return;
     }
     let name = "cache-stale";
     let first = Job::new(&image(name, "first"));
     let build = |job: &Job, word: &str| {
         let args = json!({ "WORD": word }).to_string();
-        job.run_with([("DOCKER_BUILD_ARGS", args.as_str())])
+        job.run_with(asked().into_iter().chain([("DOCKER_BUILD_ARGS", args.as_str())]))
     };
     build(&first, "yesterday").assert_succeeds();
     let old = printed(&first, &first.claim.task_id).0;
@@ -261,7 +364,7 @@ fn a_build_that_fails_on_steps_of_another_day_is_built_anew() {
 
 #[test]
 fn a_run_that_is_killed_with_a_cache_leaves_nothing_for_long() {
-    if !engine() {
+    if !caches() {
         return;
     }
     let name = "cache-killed";
@@ -272,7 +375,7 @@ fn a_run_that_is_killed_with_a_cache_leaves_nothing_for_long() {
     let waits = format!("RUN : {}; echo waiting && sleep 3\n", std::process::id());
     let job = Job::on(first.taskcluster, &Repository::new(name, &(unique + &waits)));
     let work = tempfile::tempdir().unwrap();
-    let mut environment = job.environment();
+    let mut environment = with_asked(job.environment());
     environment.insert("TASK_WORKDIR".to_owned(), path(work.path()).to_owned());
     let killed = program(["run"], environment.clone()).kill_when(|stderr| stderr.contains("build | waiting"));
     assert_eq!(killed, None, "it is killed");

@@ -5,8 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
@@ -15,7 +14,7 @@ use crate::harness::engine_place;
 /// A socket in front of the engine.
 pub(crate) struct EngineProxy {
     folder: TempDir,
-    answered: Arc<AtomicUsize>,
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl EngineProxy {
@@ -26,14 +25,14 @@ impl EngineProxy {
     ) -> Self {
         let folder = TempDir::with_prefix("engine-proxy-").unwrap();
         let listener = UnixListener::bind(folder.path().join("sock")).unwrap();
-        let proxy = Self { folder, answered: Arc::default() };
-        let (answered, answer) = (Arc::clone(&proxy.answered), Arc::new(answer));
+        let proxy = Self { folder, asked: Arc::default() };
+        let (asked, answer) = (Arc::clone(&proxy.asked), Arc::new(answer));
         // It lives as long as the test's process: nobody asks it anything once its socket's name is gone.
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let (answered, answer) = (Arc::clone(&answered), Arc::clone(&answer));
+                let (asked, answer) = (Arc::clone(&asked), Arc::clone(&answer));
                 // A program that goes away is what the tests are about.
-                std::thread::spawn(move || drop(serve(client, path, &answered, &*answer)));
+                std::thread::spawn(move || drop(serve(client, path, &asked, &*answer)));
             }
         });
         proxy
@@ -46,20 +45,25 @@ impl EngineProxy {
 
     /// How many requests were not the engine's.
     pub(crate) fn answered(&self) -> usize {
-        self.answered.load(Ordering::Relaxed)
+        self.asked().len()
+    }
+
+    /// Their paths.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
     }
 }
 
 fn serve(
     mut client: UnixStream,
     path: &str,
-    answered: &AtomicUsize,
+    all: &Mutex<Vec<String>>,
     answer: &dyn Fn(&mut UnixStream) -> io::Result<()>,
 ) -> io::Result<()> {
     let head = head(&mut client)?;
     let asked = String::from_utf8_lossy(&head);
-    if asked.split(' ').nth(1).is_some_and(|asked| asked.starts_with(path)) {
-        answered.fetch_add(1, Ordering::Relaxed);
+    if let Some(own) = asked.split(' ').nth(1).filter(|asked| asked.starts_with(path)) {
+        all.lock().unwrap().push(own.to_owned());
         // What is sent is read to its end, as by an engine; only then does the answer begin.
         if asked.to_ascii_lowercase().contains("transfer-encoding: chunked") {
             read_chunks(&mut client)?;

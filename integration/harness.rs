@@ -133,8 +133,13 @@ pub(crate) fn docker_says(arguments: &[&str]) -> String {
     loop {
         let output = docker(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
-        // Podman fails to list images while another test removes some.
-        let again = stderr.contains("not known") && arguments[0] == "images" && Instant::now() < limit;
+        // Podman fails to list images while another test removes some, and Docker with containerd's store to tell its sizes.
+        let is_busy = match arguments[0] {
+            "images" => stderr.contains("not known"),
+            "system" => stderr.contains("not found"),
+            _ => false,
+        };
+        let again = is_busy && Instant::now() < limit;
         assert!(output.status.success() || again, "docker {arguments:?}: {stderr}");
         if output.status.success() {
             return String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -411,7 +416,13 @@ pub(crate) fn program<'a>(
     // A temporary folder of its own, so that what is left in it is this run's.
     let temporary = TempDir::with_prefix("image-worker-test-").unwrap();
     command.args(arguments).env_clear().env("TMPDIR", temporary.path()).stdin(Stdio::null());
-    let builder = (Builder::chosen() == Builder::BuildKit).then_some(("IMAGE_WORKER_BUILDER", "buildkit"));
+    let builder = match chosen() {
+        (_, Builder::BuildKit) => Some("buildkit"),
+        // BuildKit is the usual one of newer Dockers.
+        (Some(_), Builder::Docker) => Some("classic"),
+        (None, Builder::Docker) | (_, Builder::Podman) => None,
+    };
+    let builder = builder.map(|builder| ("IMAGE_WORKER_BUILDER", builder));
     command.envs(engine_place().map(|place| ("DOCKER_HOST", place))).envs(builder).envs(&environment);
     let secrets = ["TASKCLUSTER_ACCESS_TOKEN", "TASKCLUSTER_CERTIFICATE"];
     let secrets = secrets.iter().filter_map(|name| environment.get(*name).cloned()).collect();

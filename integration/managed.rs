@@ -330,3 +330,25 @@ fn a_container_without_an_option_is_told_which() {
         assert!(line.contains(words), "{line}");
     }
 }
+
+/// What the error line names is what was missing, and nothing else was. docs/managed-engine.md says why there is no way without.
+#[test]
+fn a_default_container_needs_the_one_option_that_it_is_told() {
+    if !engine() {
+        return;
+    }
+    for user in ["--user=0", "--user=1000"] {
+        let repository = Repository::new(&format!("managed-default{}", user.replace("--user=", "-")), "RUN true\n");
+        let default = [user, "--network=none", "--rm"];
+        let finished = contained(&repository, &default);
+        let said = String::from_utf8_lossy(&finished.stderr).into_owned();
+        assert_eq!(finished.status.code(), Some(30), "{said}");
+        let line = said.lines().find(|line| line.starts_with("[taskcluster-image-build:error] ")).expect(&said);
+        let option = "--security-opt seccomp=unconfined";
+        assert!(line.contains(option), "{line}");
+
+        let given = option.replace(' ', "=");
+        let finished = contained(&repository, &[&default[..], &[given.as_str()]].concat());
+        assert!(finished.status.success(), "{}", String::from_utf8_lossy(&finished.stderr));
+    }
+}

@@ -3,85 +3,12 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{Builder, Finished, docker, docker_says, engine, path, podman_says, program};
-
-/// Who may use a registry with a password: the htpasswd line is `htpasswd -nbB tester 'a-secret word'`.
-const USER: &str = "tester";
-const PASSWORD: &str = "a-secret word";
-const HTPASSWD: &str = "tester:$2y$05$1//oGhFwP2cPu1/5E527aOBZPcRoO59fbW8PL6Xj23.9PbndshtPy\n";
-
-/// A registry on a port of its own. Ends when it is dropped.
-struct Registry {
-    child: Child,
-    address: String,
-    folder: TempDir,
-}
-
-impl Registry {
-    /// Without the program a test skips itself with a notice at home, and fails in CI.
-    fn start(with_password: bool) -> Option<Self> {
-        let folder = TempDir::with_prefix("registry-").unwrap();
-        let at = |name: &str| folder.path().join(name);
-        let mut config = json!({
-            "version": "0.1",
-            "storage": { "filesystem": { "rootdirectory": at("storage") } },
-            // The system chooses a port that nobody has.
-            "http": { "addr": "127.0.0.1:0" },
-        });
-        if with_password {
-            std::fs::write(at("htpasswd"), HTPASSWD).unwrap();
-            config["auth"] = json!({ "htpasswd": { "realm": "test", "path": at("htpasswd") } });
-        }
-        // JSON is YAML.
-        std::fs::write(at("config.yml"), config.to_string()).unwrap();
-        let log = std::fs::File::create(at("log")).unwrap();
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(at("config.yml")).stdin(Stdio::null());
-        let started = command.stdout(log.try_clone().unwrap()).stderr(log).spawn();
-        let Ok(child) = started else {
-            assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "no docker-registry: run scripts/test");
-            eprintln!("SKIPPED: no docker-registry; run scripts/test");
-            return None;
-        };
-        let mut registry = Self { child, address: String::new(), folder };
-        let log = registry.folder.path().join("log");
-        let limit = Instant::now() + Duration::from_mins(1);
-        while registry.address.is_empty() {
-            let said = std::fs::read_to_string(&log).unwrap();
-            let found = said.split("listening on ").nth(1).and_then(|rest| rest.split(['"', '\n', ' ']).next());
-            found.unwrap_or_default().clone_into(&mut registry.address);
-            assert!(registry.child.try_wait().unwrap().is_none() && Instant::now() < limit, "no registry: {said}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Some(registry)
-    }
-
-    /// What a tag stands for, by a client of its own.
-    fn digest(&self, repository: &str, tag: &str, user: Option<&str>) -> Option<String> {
-        let url = format!("http://{}/v2/{repository}/manifests/{tag}", self.address);
-        let accept = "Accept: application/vnd.docker.distribution.manifest.v2+json";
-        let mut command = Command::new("curl");
-        command
-            .args(["--silent", "--head", "--header", accept, &url])
-            .args(user.map(|user| ["--user", user]).iter().flatten());
-        let output = command.output().expect("curl; run scripts/test");
-        let headers = String::from_utf8_lossy(&output.stdout).to_ascii_lowercase();
-        headers.lines().find_map(|line| Some(line.strip_prefix("docker-content-digest: ")?.trim().to_owned()))
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::registry::{PASSWORD, Registry, USER};
 
 /// A repository with one image, whose registry is the given one, and a home with docker's configuration.
 struct World {
@@ -286,7 +213,6 @@ fn what_cannot_be_pushed_is_told_at_once() {
     world.build();
     let tag = world.tag("1.0");
     let mut world = world;
-    world.registry.child.kill().unwrap();
-    world.registry.child.wait().unwrap();
+    world.registry.end();
     world.push(&[]).assert_fails(30, &["the registry did not say what", &tag]);
 }

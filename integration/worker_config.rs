@@ -71,11 +71,12 @@ const PROMISED: [&str; 31] = [
 ];
 
 /// Settings that stand in no file here, because they are said elsewhere.
-const ELSEWHERE: [(&[&Setting], &str); 6] = [
+const ELSEWHERE: [(&[&Setting], &str); 7] = [
     (&[&settings::TASK_ID, &settings::RUN_ID, &settings::WORK_DIR], "generic-worker says it"),
     (&[&settings::CLIENT_ID, &settings::ACCESS_TOKEN, &settings::CERTIFICATE], "a task has the proxy"),
     (&[&settings::CONFIG, &settings::JSON], "a person says it on the command line"),
     (&[&settings::DRY_RUN, &settings::SHELL, &settings::OUTPUT, &settings::CONTEXT, &settings::ROOT], "for dry runs"),
+    (&[&settings::DOCKER_AUTH_CONFIG], "a secret stands in no file"),
     (&[&settings::RUN_TASK], "a task's context comes packed"),
     (&[&settings::CHOWN_OUTPUT], "who calls the program in a container says whose the output is"),
 ];

@@ -1,12 +1,13 @@
 //! Docker registries: what is behind a tag there, and docker's own credentials for them. Sending images is the engine's
 //! work, since it has them.
 
-use std::fmt;
+mod credentials;
+
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use docker_credential::{CredentialRetrievalError, DockerCredential};
+use docker_credential::CredentialRetrievalError;
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciEnvelope, OciErrorCode};
 use oci_client::manifest::{
@@ -16,11 +17,9 @@ use oci_client::secrets::RegistryAuth;
 use oci_client::{ParseError, Reference};
 use serde_json::Value;
 
+use crate::config::RegistryLogins;
 use crate::retry::{Another, Failure, Patience, Policy, retry};
-use crate::secrets;
-
-/// What docker keeps the credentials of its own registry under.
-const DOCKER_HUB: &str = "https://index.docker.io/v1/";
+pub use credentials::{Credentials, Login, registry_config};
 
 /// A registry that is there takes a connection at once.
 const CONNECTING_MAY_TAKE: Duration = Duration::from_secs(15);
@@ -28,9 +27,6 @@ const CONNECTING_MAY_TAKE: Duration = Duration::from_secs(15);
 /// All that a tag can stand for.
 const MANIFESTS: [&str; 4] =
     [OCI_IMAGE_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE];
-
-/// What helpers say when they have nothing: a part of their protocol.
-const NOT_FOUND: &str = "credentials not found in native keychain";
 
 /// Why a registry did not say what it has.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +50,12 @@ pub enum RegistryError {
         source: io::Error,
     },
     /// Credentials that cannot be had, from a helper for example.
-    #[error("docker's credentials for {host}, in {}, are of no use; run `docker login {host}`", path.display())]
+    #[error("docker's credentials for {host}, in {place}, are of no use; run `docker login {host}`")]
     Credentials {
         /// The registry.
         host: String,
-        /// docker's configuration.
-        path: PathBuf,
+        /// The file that has them, or names who has.
+        place: String,
         /// What is wrong.
         #[source]
         source: CredentialRetrievalError,
@@ -137,23 +133,6 @@ impl Failure for RegistryError {
     }
 }
 
-/// A name and a password for a registry.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The registry, as docker calls it.
-    pub server: String,
-    /// The name.
-    pub username: String,
-    /// The password, or a token in its place; a secret.
-    pub password: String,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Credentials({} at {})", self.username, self.server)
-    }
-}
-
 /// What is behind a tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
@@ -172,19 +151,13 @@ pub struct Place {
 }
 
 impl Place {
-    /// The registry of `REGISTRY/NAME:VERSION`. Credentials are looked for in `docker_config`, the folder of docker's own
-    /// configuration, and where that names a helper, the helper is asked, which can take its time.
-    pub fn find(name: &str, docker_config: Option<&Path>) -> Result<Self, RegistryError> {
+    /// The registry of `REGISTRY/NAME:VERSION`. Where a credential helper is asked, that can take its time.
+    pub fn find(name: &str, logins: &RegistryLogins) -> Result<Self, RegistryError> {
         let wrong = |source| RegistryError::Name { name: name.to_owned(), source };
         let reference: Reference = name.parse().map_err(wrong)?;
-        let credentials = match docker_config {
-            Some(folder) => credentials(reference.registry(), &folder.join("config.json"))?,
-            None => None,
-        };
-        if let Some(Credentials { username, password, .. }) = &credentials {
-            secrets::add(password);
-            // As an authorization header encodes them.
-            secrets::add(&format!("{username}:{password}"));
+        let credentials = Credentials::find(reference.registry(), logins)?;
+        if credentials.as_ref().is_some_and(|found| matches!(found.login, Login::IdentityToken(_))) {
+            return Err(RegistryError::IdentityToken { host: reference.registry().to_owned() });
         }
         Ok(Self { reference, credentials })
     }
@@ -192,10 +165,11 @@ impl Place {
     /// What the tag stands for now; none, if it is free.
     pub async fn published(&self) -> Result<Option<Published>, RegistryError> {
         let client = self.client();
-        let auth = self
-            .credentials
-            .as_ref()
-            .map_or(RegistryAuth::Anonymous, |it| RegistryAuth::Basic(it.username.clone(), it.password.clone()));
+        let auth = match self.credentials.as_ref().map(|found| &found.login) {
+            Some(Login::Password { username, password }) => RegistryAuth::Basic(username.clone(), password.clone()),
+            // Refused before.
+            Some(Login::IdentityToken(_)) | None => RegistryAuth::Anonymous,
+        };
         retry("asking the registry", Policy::CALL, || async {
             match client.pull_manifest_raw(&self.reference, &auth, &MANIFESTS).await {
                 Ok((manifest, digest)) => {
@@ -267,27 +241,6 @@ pub fn is_loopback(registry: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// What docker knows about a registry; none where it knows nothing.
-fn credentials(registry: &str, config: &Path) -> Result<Option<Credentials>, RegistryError> {
-    let text = match std::fs::read(config) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(RegistryError::Unreadable { path: config.to_owned(), source }),
-    };
-    let server = if registry == "docker.io" { DOCKER_HUB } else { registry };
-    match docker_credential::get_credential_from_reader(text.as_slice(), server) {
-        Ok(DockerCredential::UsernamePassword(username, password)) => {
-            Ok(Some(Credentials { server: server.to_owned(), username, password }))
-        }
-        Ok(DockerCredential::IdentityToken(_)) => Err(RegistryError::IdentityToken { host: registry.to_owned() }),
-        Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(None),
-        Err(source @ CredentialRetrievalError::HelperFailure { .. }) if source.to_string().contains(NOT_FOUND) => {
-            Ok(None)
-        }
-        Err(source) => Err(RegistryError::Credentials { host: registry.to_owned(), path: config.to_owned(), source }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,25 +248,16 @@ mod tests {
     fn place(name: &str, config: &str) -> Result<Place, RegistryError> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.json"), config).unwrap();
-        Place::find(name, Some(folder.path()))
+        Place::find(name, &RegistryLogins { text: None, files: vec![folder.path().join("config.json")] })
     }
 
     #[test]
-    fn credentials_are_dockers() {
-        // me:secret
-        let config = r#"{"auths": {"quay.io": {"auth": "bWU6c2VjcmV0"}, "https://index.docker.io/v1/": {"auth": "aHViOnM="}, "azure.invalid": {"identitytoken": "x"}, "bad.invalid": {"auth": "!"}}}"#;
-        let user = |name: &str| place(name, config).map(|place| place.credentials.map(|it| (it.username, it.password)));
-        assert_eq!(user("quay.io/m/i:1").unwrap(), Some(("me".to_owned(), "secret".to_owned())));
-        assert_eq!(user("m/i:1").unwrap(), Some(("hub".to_owned(), "s".to_owned())));
-        assert_eq!(user("ghcr.io/m/i:1").unwrap(), None);
-        assert!(
-            matches!(user("azure.invalid/i:1"), Err(RegistryError::IdentityToken { host }) if host == "azure.invalid")
-        );
-        let bad = user("bad.invalid/i:1").unwrap_err().to_string();
+    fn who_cannot_get_in_is_told_so_before() {
+        let config = r#"{"auths": {"azure.invalid": {"identitytoken": "x"}, "bad.invalid": {"auth": "!"}}}"#;
+        let token = place("azure.invalid/i:1", config);
+        assert!(matches!(token, Err(RegistryError::IdentityToken { host }) if host == "azure.invalid"));
+        let bad = place("bad.invalid/i:1", config).unwrap_err().to_string();
         assert!(bad.ends_with("are of no use; run `docker login bad.invalid`"), "{bad}");
-        assert!(Place::find("quay.io/m/i:1", Some(Path::new("/nonexistent"))).unwrap().credentials.is_none());
-        let debug = format!("{:?}", place("quay.io/m/i:1", config).unwrap());
-        assert!(debug.contains("Credentials(me at quay.io)") && !debug.contains("secret"), "{debug}");
     }
 
     #[test]

@@ -56,11 +56,10 @@ impl Case {
     }
 
     fn title(self) -> String {
-        match (self.way, self.builder) {
-            (_, "podman") if self.way != "refused" => "TLS handshake timeout".to_owned(),
-            ("once", _) => "503, once".to_owned(),
-            (way @ ("reset" | "refused"), _) => format!("connection {way}"),
-            (way, _) => way.to_owned(),
+        match self.way {
+            "once" => "503, once".to_owned(),
+            way @ ("reset" | "refused") => format!("connection {way}"),
+            way => way.to_owned(),
         }
     }
 

@@ -61,6 +61,20 @@ pub(super) async fn alongside<T>(
     Ok((done, cache))
 }
 
+/// The configuration of the image that steps may come from, where it is known.
+pub(super) fn source<'a>(
+    from: CacheFrom,
+    cache: Option<&'a LayerCache>,
+    parent: Option<&'a TaskImage>,
+) -> Option<&'a [u8]> {
+    let image = match from {
+        CacheFrom::Latest => cache.map(|cache| &cache.image),
+        CacheFrom::Parent => parent,
+        CacheFrom::Off => None,
+    };
+    image.map(|image| image.archive.config.as_slice())
+}
+
 /// The names of the images that are offered to the build.
 pub(super) fn offered(
     engine: &Engine,

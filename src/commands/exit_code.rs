@@ -155,7 +155,8 @@ fn engine_code(error: &EngineError) -> u8 {
             Fault::Registry | Fault::Engine | Fault::Transient => WORLD,
         },
         EngineError::Architecture { .. } => BUILD,
-        EngineError::Forbidden { .. } => REFUSED,
+        EngineError::Forbidden { .. } | EngineError::Untrusted { .. } => REFUSED,
+        EngineError::Certificates(_) => USAGE,
         EngineError::NoLayers => BUILD,
         EngineError::Refused(_) => USAGE,
         EngineError::ArchiveRefused(_) => CONTEXT,
@@ -266,7 +267,7 @@ fn tree_code(error: &TreeError) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ConfigError;
+    use crate::config::{ConfigError, NamedBy};
 
     #[test]
     fn a_failure_begins_with_whose_fault_it_is() {
@@ -275,7 +276,7 @@ mod tests {
         assert!(stopped(Reason::Deadline).starts_with("stopped: MAX_RUN_TIME is nearly over while building; "));
         assert_eq!(Failed::Stopped { reason: Reason::Deadline, stage: "building" }.exit_code(), 32);
         assert_eq!(Failed::Bug("x".to_owned()).line(), "bug: in image-worker itself: x; please report it");
-        let none = EngineError::NoneAnswers { places: Vec::new() };
+        let none = EngineError::NoneAnswers { places: Vec::new(), named_by: NamedBy::Usual };
         assert!(Failed::Engine(none).line().starts_with("world: no engine answers"));
         let config = ConfigError::Combination("x".to_owned());
         assert!(Failed::Config(config).line().starts_with("configuration: "));

@@ -26,18 +26,21 @@ use ways::Wanted;
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
 
+/// An image in the engine: its id, the images below it, and the configuration of the image that its steps may have come from.
+type InEngine<'a> = (&'a str, Vec<Base>, Option<&'a [u8]>);
+
 /// Takes the image out of the engine, and writes what goes with it.
 pub(super) async fn exported(
     engine: &Engine,
     config: &Config,
     identity: &Identity,
-    (image_id, below): (&str, Vec<Base>),
+    image: InEngine<'_>,
     folder: &Path,
     report: &Report,
 ) -> Result<Finished, Failed> {
     let (plan, is_task) = (&config.plan, config.destination == Destination::Task);
-    let besides = cache::companion(engine, plan, config.cache_from, image_id, folder).await;
-    let mut image = export(engine, plan, identity, (image_id.to_owned(), below), (folder, is_task), report).await?;
+    let besides = cache::companion(engine, plan, config.cache_from, image.0, folder).await;
+    let mut image = export(engine, plan, identity, image, (folder, is_task), report).await?;
     image.companions.extend(besides);
     Ok(image)
 }
@@ -48,7 +51,7 @@ async fn export(
     engine: &Engine,
     plan: &Plan,
     identity: &Identity,
-    (image_id, below): (String, Vec<Base>),
+    (image_id, below, source): InEngine<'_>,
     (folder, uploaded): (&Path, bool),
     report: &Report,
 ) -> Result<Finished, Failed> {
@@ -56,7 +59,8 @@ async fn export(
     let path = folder.join(plan.artifact.name.file_name());
     // What is to be a file, and changes no more, can lie there from the beginning.
     let named = (!uploaded && level.is_none() && plan.reproducible.is_none()).then_some(path.as_path());
-    let wanted = Wanted { engine, image_id: &image_id, tag: &tag, choice: plan.artifact.export, folder, named, report };
+    let choice = plan.artifact.export;
+    let wanted = Wanted { engine, image_id, source, tag: &tag, choice, folder, named, report };
     let spool = wanted.take().await?;
     let spool = match plan.reproducible {
         Some(epoch) => clamped(spool, epoch, below).await.map_err(|error| blame(error, folder))?,

@@ -139,8 +139,8 @@ pub(super) async fn push_image(engine: &Engine, target: &Target, pushing: &Pushi
     let tag = target.tag();
     let not_built = || PushProblem::NotBuilt { name: target.name.clone(), tag: tag.clone() };
     let image = engine.present(&tag).await?.ok_or_else(not_built)?;
-    let (wanted, docker_config) = (tag.clone(), pushing.docker_config.clone());
-    let place = aside(move || Ok(Place::find(&wanted, docker_config.as_deref())?)).await?;
+    let (wanted, logins) = (tag.clone(), pushing.logins.clone());
+    let place = aside(move || Ok(Place::find(&wanted, &logins)?)).await?;
     let digest = match place.published().await? {
         Some(there) if target.is(&image, &there) => {
             info!("{tag} is in the registry already, {}", there.digest);

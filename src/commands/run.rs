@@ -161,7 +161,9 @@ async fn job(
         Ok((Built { image_id, builder, steps }, bases)) => {
             cache::tell(cache.as_ref(), steps);
             let below = lasting(&bases, builder, build_plan.args.get(PARENT_ARG));
-            let exporting = exported(&engine, config, &identity, (&image_id, below), work.path(), report);
+            let source = cache::source(config.cache_from, cache.as_ref(), parent.as_ref());
+            let built = (image_id.as_str(), below, source);
+            let exporting = exported(&engine, config, &identity, built, work.path(), report);
             let image = stop.during("exporting the image", exporting).await;
             image.map(|image| (image, bases, (builder, steps)))
         }

@@ -1,17 +1,27 @@
-//! Which engine is wanted, and where it could be. Looking there, and starting one, is for the engine's own room.
+//! Which engine is wanted, and where it could be, by the rules of docker's own client. Looking there, and starting one, is
+//! for the engine's own room.
 
 use std::path::PathBuf;
 
-use super::{ConfigError, Podman, Sources, Surroundings, settings};
+use super::docker::{BuildProxies, DockerConfig};
+use super::engine_address::{EngineAddress, NamedBy, TlsFiles, url};
+use super::{ConfigError, Given, Origin, Podman, RegistryLogins, Sources, Surroundings, settings};
+
+/// Where docker's client looks when it is told to use TLS, and not where.
+const TLS_ADDRESS: &str = "tcp://localhost:2376";
 
 /// Where to look for an engine.
 #[derive(Clone, Debug, Default)]
 pub struct EngineConfig {
     /// Which kind of engine is wanted.
     pub choice: EngineChoice,
-    /// `DOCKER_HOST`
-    pub docker_host: Option<String>,
-    /// `XDG_RUNTIME_DIR`, below which a user's Podman listens.
+    /// The one place to look at, where `DOCKER_HOST` or a docker context names one.
+    pub address: Option<EngineAddress>,
+    /// Where credentials for registries are.
+    pub logins: RegistryLogins,
+    /// What docker's configuration gives to builds.
+    pub proxies: BuildProxies,
+    /// `XDG_RUNTIME_DIR`, below which a user's own Docker and Podman listen.
     pub runtime_dir: Option<PathBuf>,
     /// What can be started where no engine answers.
     pub podman: Podman,
@@ -48,9 +58,13 @@ impl std::str::FromStr for EngineChoice {
 impl EngineConfig {
     /// Reads where to look for an engine.
     pub(crate) fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+        let choice = sources.parse_or_default(&settings::ENGINE)?;
+        let docker = DockerConfig::read(sources, around)?;
         Ok(Self {
-            choice: sources.parse_or_default(&settings::ENGINE)?,
-            docker_host: docker_host(sources)?,
+            choice,
+            address: address(sources, around, &docker, choice)?,
+            logins: RegistryLogins::read(sources, around)?,
+            proxies: docker.proxies,
             runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
             podman: Podman::look(around),
         })
@@ -77,14 +91,211 @@ impl EngineConfig {
     #[must_use]
     pub fn may_be_managed(&self) -> bool {
         self.is_managed()
-            || (self.choice == EngineChoice::Auto && self.docker_host.is_none() && self.podman.program.is_some())
+            || (self.choice == EngineChoice::Auto && self.address.is_none() && self.podman.program.is_some())
     }
 }
 
-fn docker_host(sources: &Sources) -> Result<Option<String>, ConfigError> {
-    let Some(given) = sources.get(&settings::DOCKER_HOST)? else { return Ok(None) };
-    if ["unix://", "tcp://", "http://"].iter().any(|scheme| given.text.starts_with(scheme)) {
-        return Ok(Some(given.text));
+/// The one place to look at, in the order of docker's client: a context on the command line, `DOCKER_HOST`,
+/// `DOCKER_CONTEXT`, the current context. The last is docker's own affair: who asks for Podman, or for an engine that is
+/// started, does not mean it.
+fn address(
+    sources: &Sources,
+    around: &Surroundings,
+    docker: &DockerConfig,
+    choice: EngineChoice,
+) -> Result<Option<EngineAddress>, ConfigError> {
+    let (host, context) = (sources.get(&settings::DOCKER_HOST)?, sources.get(&settings::DOCKER_CONTEXT)?);
+    let is_typed = |given: &Option<Given>| given.as_ref().is_some_and(|given| matches!(given.origin, Origin::Flag(_)));
+    let named = match &context {
+        Some(given) if is_typed(&context) && is_typed(&host) => {
+            return Err(given.wrong("says where the engine is, and so does --docker-host: leave one of them away"));
+        }
+        Some(given) if is_typed(&context) || host.is_none() => docker
+            .context(&given.text, given.origin.to_string())
+            .map_err(|problem| problem.told(|why| given.wrong(why)))?,
+        None if host.is_none() && matches!(choice, EngineChoice::Auto | EngineChoice::Docker) => docker.current()?,
+        _ => None,
+    };
+    if named.is_some() {
+        return Ok(named);
     }
-    Err(given.wrong("is no address of an engine: expected unix://PATH or tcp://HOST:PORT"))
+    let asked_by = tls_asked_by(sources, around)?;
+    let Some(host) = host else {
+        // A folder of certificates alone asks for nothing.
+        let verifies = asked_by.filter(|origin| *origin != Origin::Variable(settings::DOCKER_CERT_PATH.variable));
+        let is_meant = matches!(choice, EngineChoice::Auto | EngineChoice::Docker);
+        return match verifies.filter(|_| is_meant) {
+            Some(origin) => at(sources, docker, TLS_ADDRESS.to_owned(), origin.clone(), Some(origin)).map(Some),
+            None => Ok(None),
+        };
+    };
+    let url = url(&host.text).map_err(|why| host.wrong(why))?;
+    at(sources, docker, url, host.origin, asked_by).map(Some)
+}
+
+/// An engine at `url`, by TLS where somebody asks for that.
+fn at(
+    sources: &Sources,
+    docker: &DockerConfig,
+    url: String,
+    named_by: Origin,
+    asked_by: Option<Origin>,
+) -> Result<EngineAddress, ConfigError> {
+    // A socket of this machine has nobody in between.
+    let asked_by = asked_by.filter(|_| EngineAddress::is_remote(&url));
+    let tls = match asked_by {
+        Some(by) => {
+            let folder = sources.parse(&settings::DOCKER_CERT_PATH)?.or_else(|| docker.folder.clone());
+            let why = "TLS with the engine needs the folder of ca.pem";
+            let folder = folder.ok_or(ConfigError::Missing { setting: &settings::DOCKER_CERT_PATH, why })?;
+            Some(TlsFiles { folder, asked_by: by.to_string(), needs_ca: true })
+        }
+        None => None,
+    };
+    Ok(EngineAddress { url, named_by: NamedBy::Host(named_by), tls })
+}
+
+/// Who asks for TLS. docker's client takes whatever stands in its variables for a yes, 0 too; its library takes a folder of
+/// certificates for one.
+fn tls_asked_by(sources: &Sources, around: &Surroundings) -> Result<Option<Origin>, ConfigError> {
+    if let Some(given) = sources.get(&settings::DOCKER_TLS_VERIFY)?
+        && (matches!(given.origin, Origin::Variable(_)) || sources.switch(&settings::DOCKER_TLS_VERIFY)?)
+    {
+        return Ok(Some(given.origin));
+    }
+    if (around.environment)("DOCKER_TLS").is_some_and(|value| !value.is_empty()) {
+        return Ok(Some(Origin::Variable("DOCKER_TLS")));
+    }
+    Ok(sources.get(&settings::DOCKER_CERT_PATH)?.map(|given| given.origin))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::engine_address::DOCKER_SOCKET;
+    use crate::names::Digest;
+
+    /// A home where docker knows a context by TLS, one without, and one over ssh; the first is current.
+    fn home() -> tempfile::TempDir {
+        let home = tempfile::tempdir().unwrap();
+        let docker = home.path().join(".docker");
+        let context = |name: &str, endpoints: &str| {
+            let folder = docker.join("contexts/meta").join(Digest::of(name.as_bytes()).to_string());
+            std::fs::create_dir_all(&folder).unwrap();
+            let meta = format!(r#"{{"Name":"{name}","Metadata":{{}},"Endpoints":{endpoints}}}"#);
+            std::fs::write(folder.join("meta.json"), meta).unwrap();
+        };
+        context("secure", r#"{"docker":{"Host":"tcp://192.0.2.1:2376","SkipTLSVerify":false}}"#);
+        std::fs::create_dir_all(tls_folder(home.path(), "secure")).unwrap();
+        context("careless", r#"{"docker":{"Host":"tcp://192.0.2.2:2376","SkipTLSVerify":true}}"#);
+        context("local", r#"{"docker":{"Host":"unix:///run/local.sock"}}"#);
+        context("far", r#"{"docker":{"Host":"ssh://me@example.com"}}"#);
+        context("other", r#"{"kubernetes":{}}"#);
+        std::fs::write(docker.join("config.json"), r#"{"auths":{},"currentContext":"secure"}"#).unwrap();
+        home
+    }
+
+    fn tls_folder(home: &Path, name: &str) -> PathBuf {
+        home.join(".docker/contexts/tls").join(Digest::of(name.as_bytes()).to_string()).join("docker")
+    }
+
+    fn read(home: &Path, flags: &[(&'static str, &str)], variables: &[(&str, &str)]) -> Result<EngineConfig, String> {
+        let home = home.to_owned();
+        let variables: BTreeMap<_, _> =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect();
+        let environment = move |name: &str| match name {
+            "HOME" => Some(home.clone().into_os_string()),
+            _ => variables.get(name).cloned(),
+        };
+        let flags = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let sources = Sources::new(flags, &environment).unwrap();
+        let around = Surroundings {
+            environment: &environment,
+            now: jiff::Timestamp::UNIX_EPOCH,
+            directory: PathBuf::new(),
+            temporary: PathBuf::new(),
+        };
+        EngineConfig::read(&sources, &around).map_err(|error| error.to_string())
+    }
+
+    fn url_of(home: &Path, flags: &[(&'static str, &str)], variables: &[(&str, &str)]) -> Option<String> {
+        read(home, flags, variables).unwrap().address.map(|address| address.url)
+    }
+
+    #[test]
+    fn the_order_is_that_of_dockers_client() {
+        let home = home();
+        let of = |flags: &[(&'static str, &str)], variables: &[(&str, &str)]| url_of(home.path(), flags, variables);
+        let (host, local) = (("DOCKER_HOST", "192.0.2.9:1"), ("DOCKER_CONTEXT", "local"));
+        assert_eq!(of(&[], &[host, local]).as_deref(), Some("tcp://192.0.2.9:1"));
+        assert_eq!(of(&[("docker-context", "local")], &[host]).as_deref(), Some("unix:///run/local.sock"));
+        assert_eq!(of(&[("docker-context", "default")], &[host]).as_deref(), Some("tcp://192.0.2.9:1"));
+        assert_eq!(of(&[], &[local]).as_deref(), Some("unix:///run/local.sock"));
+        assert_eq!(of(&[], &[]).as_deref(), Some("tcp://192.0.2.1:2376"));
+        assert_eq!(of(&[("engine", "docker")], &[]).as_deref(), Some("tcp://192.0.2.1:2376"));
+        // Nothing is named: all the usual places are looked at.
+        assert_eq!(of(&[], &[("DOCKER_CONTEXT", "default")]), None);
+        assert_eq!(of(&[("engine", "podman")], &[]), None);
+        assert_eq!(of(&[("engine", "managed")], &[]), None);
+        assert_eq!(of(&[], &[("DOCKER_CONFIG", "/nonexistent")]), None);
+        let both = read(home.path(), &[("docker-context", "local"), ("docker-host", "192.0.2.9:1")], &[]).unwrap_err();
+        assert!(both.starts_with("--docker-context: ") && both.contains("--docker-host"), "{both}");
+        let by = read(home.path(), &[], &[]).unwrap().address.unwrap().named_by.to_string();
+        assert!(
+            by.starts_with(", from the docker context secure (currentContext in ") && by.ends_with("config.json)"),
+            "{by}"
+        );
+    }
+
+    #[test]
+    fn tls_that_is_asked_for_is_never_left_out() {
+        let home = home();
+        let tls = |variables: &[(&str, &str)]| read(home.path(), &[], variables).unwrap().address.and_then(|it| it.tls);
+        let host = ("DOCKER_HOST", "tcp://192.0.2.9:2376");
+        let certificates = ("DOCKER_CERT_PATH", "/certificates");
+        assert_eq!(tls(&[host]), None);
+        for asked in [("DOCKER_TLS_VERIFY", "1"), ("DOCKER_TLS_VERIFY", "0"), ("DOCKER_TLS", "1"), certificates] {
+            let files = tls(&[host, asked]).unwrap_or_else(|| panic!("{asked:?}"));
+            assert_eq!((files.asked_by.as_str(), files.needs_ca), (asked.0, true));
+        }
+        let asked = ("DOCKER_TLS_VERIFY", "1");
+        assert_eq!(tls(&[host, asked]).unwrap().folder, home.path().join(".docker"));
+        assert_eq!(tls(&[host, asked, certificates]).unwrap().folder, Path::new("/certificates"));
+        assert_eq!(tls(&[("DOCKER_HOST", "unix:///x.sock"), asked]), None, "a socket needs none");
+        // Of a context: where it has certificates, or is told not to look at the server's.
+        assert_eq!(tls(&[]).unwrap().folder, tls_folder(home.path(), "secure"));
+        assert!(tls(&[("DOCKER_CONTEXT", "careless")]).is_some());
+        assert_eq!(tls(&[("DOCKER_CONTEXT", "local"), asked]), None);
+        let alone = [("DOCKER_CONTEXT", "default"), asked];
+        assert_eq!(url_of(home.path(), &[], &alone).as_deref(), Some("tcp://localhost:2376"));
+        assert_eq!(url_of(home.path(), &[], &[("DOCKER_CONTEXT", "default"), certificates]), None);
+    }
+
+    #[test]
+    fn a_context_that_leads_nowhere_is_named_with_the_way_out() {
+        let home = home();
+        for (name, words) in [
+            ("gone", "DOCKER_CONTEXT: there is no docker context \"gone\""),
+            ("far", "DOCKER_CONTEXT: the docker context \"far\": ssh:// is not spoken here"),
+            ("other", "DOCKER_CONTEXT: the docker context \"other\" is not about"),
+        ] {
+            let error = read(home.path(), &[], &[("DOCKER_CONTEXT", name)]).unwrap_err();
+            assert!(error.starts_with(words), "{error}");
+        }
+        let file = home.path().join(".docker/config.json");
+        std::fs::write(&file, r#"{"currentContext":"gone"}"#).unwrap();
+        let error = read(home.path(), &[], &[]).unwrap_err();
+        let begins = format!("{}: currentContext: there is no docker context \"gone\"", file.display());
+        assert!(error.starts_with(&begins) && error.contains("DOCKER_CONTEXT=default"), "{error}");
+        std::fs::write(&file, r#"{"auths":{"a":{"auth":"hunter22"}},"currentContext":["hunter22"]}"#).unwrap();
+        let error = read(home.path(), &[], &[]).unwrap_err();
+        assert!(error.contains("look at line 1") && !error.contains("hunter22"), "{error}");
+        std::fs::write(&file, r#"{"currentContext":null}"#).unwrap();
+        assert_eq!(url_of(home.path(), &[], &[]), None);
+        assert_eq!(url_of(home.path(), &[], &[("DOCKER_HOST", "unix://")]).as_deref(), Some(DOCKER_SOCKET));
+    }
 }

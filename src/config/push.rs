@@ -1,9 +1,7 @@
 //! What one invocation of `push` is to do: which tree, which engine, whose credentials. Which image is pushed is the
 //! command line's word.
 
-use std::path::PathBuf;
-
-use super::{ConfigError, EngineConfig, ImagesPlace, Sources, Surroundings, patience, settings};
+use super::{ConfigError, EngineConfig, ImagesPlace, RegistryLogins, Sources, Surroundings, patience, settings};
 use crate::retry::Patience;
 
 /// One invocation of `push`.
@@ -24,8 +22,8 @@ pub struct Pushing {
     pub force: bool,
     /// Write the digest to the image's HASH.
     pub pin: bool,
-    /// The folder of docker's own configuration.
-    pub docker_config: Option<PathBuf>,
+    /// Where credentials for registries are.
+    pub logins: RegistryLogins,
     /// How long and how often to try.
     pub patience: Patience,
 }
@@ -43,11 +41,10 @@ impl PushConfig {
 
 impl Pushing {
     pub(super) fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
-        let home = (around.environment)("HOME").map(|home| PathBuf::from(home).join(".docker"));
         Ok(Self {
             force: sources.switch(&settings::FORCE)?,
             pin: sources.switch(&settings::PIN)?,
-            docker_config: sources.parse(&settings::DOCKER_CONFIG)?.or(home),
+            logins: RegistryLogins::read(sources, around)?,
             patience: patience::read(sources)?,
         })
     }

@@ -121,7 +121,6 @@ settings! {
 
     PUSH = Setting::new("push", "IMAGE_WORKER_PUSH", "", "Push the images afterwards, as `push` does").group(LOCAL);
     PIN = Setting::new("pin", "IMAGE_WORKER_PIN", "", "Write the digest of a pushed image to its file HASH").group(LOCAL);
-    DOCKER_CONFIG = Setting::new("docker-config", "DOCKER_CONFIG", "DIR", "The folder of docker's own configuration, which has credentials for registries [default: ~/.docker]").group(LOCAL);
 
     DOCKER_BUILD_ARGS = Setting::new("docker-build-args", "DOCKER_BUILD_ARGS", "JSON", "Build arguments, a JSON object of strings").default("{}").group(BUILD);
     DOCKER_BUILD_NETWORK = Setting::new("docker-build-network", "DOCKER_BUILD_NETWORK", "NETWORK", "Network of RUN steps, as the engine names it: host, none [default: the engine's]").group(BUILD);
@@ -156,7 +155,13 @@ settings! {
     SILENCE = Setting::new("silence", "IMAGE_WORKER_SILENCE", "SECONDS", "How long a storage service may say nothing before it is taken for dead").default("120").group(DEPLOYMENT);
 
     ENGINE = Setting::new("engine", "IMAGE_WORKER_ENGINE", "ENGINE", "The engine that builds: auto, docker, podman, or managed (a Podman that is started for the job)").default("auto").group(ENGINE_GROUP);
-    DOCKER_HOST = Setting::new("docker-host", "DOCKER_HOST", "URL", "The engine's socket, unix://PATH or tcp://HOST:PORT [default: the first that answers]").group(ENGINE_GROUP);
+    DOCKER_HOST = Setting::new("docker-host", "DOCKER_HOST", "URL", "The engine's socket, unix://PATH or tcp://HOST:PORT [default: that of the current docker context, or the first that answers]").group(ENGINE_GROUP);
+    DOCKER_CONTEXT = Setting::new("docker-context", "DOCKER_CONTEXT", "NAME", "The docker context whose engine builds, where DOCKER_HOST is not set; default takes none [default: docker's current one]").group(ENGINE_GROUP);
+    DOCKER_TLS_VERIFY = Setting::new("docker-tls-verify", "DOCKER_TLS_VERIFY", "", "Speak TLS with the engine of DOCKER_HOST, and verify its certificate; in the variable any value says so").group(ENGINE_GROUP);
+    DOCKER_CERT_PATH = Setting::new("docker-cert-path", "DOCKER_CERT_PATH", "DIR", "The folder with ca.pem, cert.pem and key.pem for TLS with the engine [default: docker's own configuration]").group(ENGINE_GROUP);
+    DOCKER_CONFIG = Setting::new("docker-config", "DOCKER_CONFIG", "DIR", "The folder of docker's own configuration: contexts, credentials for registries, proxies for RUN steps [default: ~/.docker]").group(ENGINE_GROUP);
+    REGISTRY_AUTH_FILE = Setting::new("registry-auth-file", "REGISTRY_AUTH_FILE", "FILE", "Credentials for registries, as `podman login` and `skopeo login` write them; they come before those of docker's configuration").group(ENGINE_GROUP);
+    DOCKER_AUTH_CONFIG = Setting::new("docker-auth-config", "DOCKER_AUTH_CONFIG", "JSON", "Credentials for registries as in docker's config.json; they come before those of all files").group(ENGINE_GROUP).secret();
     WORK_DIR = Setting::new("work-dir", "TASK_WORKDIR", "DIR", "Folder for unfinished files, with room for the image [default: TMPDIR]").group(ENGINE_GROUP);
 
     DRY_RUN = Setting::new("dry-run", "IMAGE_WORKER_DRY_RUN", "", "Do the whole job but publish nothing: write image.tar and publish.json").group(DRY);
@@ -226,6 +231,12 @@ pub const RUN: &[&Setting] = &[
     &SILENCE,
     &ENGINE,
     &DOCKER_HOST,
+    &DOCKER_CONTEXT,
+    &DOCKER_TLS_VERIFY,
+    &DOCKER_CERT_PATH,
+    &DOCKER_CONFIG,
+    &REGISTRY_AUTH_FILE,
+    &DOCKER_AUTH_CONFIG,
     &WORK_DIR,
     &DRY_RUN,
     &SHELL,

@@ -107,6 +107,11 @@ pub(super) fn full(reference: &str) -> String {
     format!("{place}{name}{tag}{digest}")
 }
 
+/// The registry that an image is pulled from.
+pub(super) fn registry(image: &str) -> Option<String> {
+    full(image).split_once('/').map(|(registry, _)| registry.to_owned())
+}
+
 /// `NAME@sha256:…`, as engines have the names of images in registries.
 fn without_tag(name: &str) -> String {
     let (name, digest) = name.split_once('@').unwrap_or((name, ""));

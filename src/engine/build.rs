@@ -76,7 +76,8 @@ impl Engine {
         Told { plan, secrets, cache, is_cache }: Told<'_>,
         log: &mut BuildLog,
     ) -> Result<Built, EngineError> {
-        hidden::add_args(&plan.args);
+        let mut args = self.args_with_proxies(plan);
+        hidden::add_args(&args);
         hidden::add_build_secrets(secrets);
         let dockerfile = context.dockerfile();
         let platform = self.platform(plan.target_arch, &dockerfile).await?;
@@ -100,8 +101,7 @@ impl Engine {
         } else {
             cache
         };
-        let cache = self.usable(cache, plan.target_arch).await?;
-        let mut args = plan.args.clone();
+        let offer = self.offer(self.usable(cache, plan.target_arch).await?, by_buildkit).await;
         if is_cache && by_buildkit && records {
             args.entry(INLINE_CACHE_ARG.to_owned()).or_insert_with(|| "1".to_owned());
         }
@@ -112,18 +112,19 @@ impl Engine {
             forcerm: true,
             // The image is made of its context, its base and what is offered, not of what others left in the engine. And the
             // classic builder fails when any image goes while it looks through its own cache.
-            nocache: cache.is_empty(),
+            nocache: offer.names.is_empty(),
             // Podman takes steps from whatever it has.
-            cachefrom: (!cache.is_empty() && self.kind == Kind::Docker).then(|| cache.clone()),
+            cachefrom: (!offer.names.is_empty() && self.kind == Kind::Docker).then(|| offer.names.clone()),
             buildargs: Some(args.into_iter().collect()),
             networkmode: plan.network.clone(),
             platform: platform.unwrap_or_default(),
             ..BuildImageOptions::default()
         };
+        let pulling = self.pulling(&builder, &dockerfile, plan).await;
         let begun = self.begin(tag, goes_on.then_some(&*dockerfile), &plan.args).await;
         let closing = Closing::default();
-        let answer =
-            self.ask_for_build(&builder, options, excludes, bollard::body_try_stream(context), closing.clone());
+        let body = bollard::body_try_stream(context);
+        let answer = self.ask_for_build(&builder, options, excludes, &pulling, body, closing.clone());
         let built = if goes_on && self.kind == Kind::Docker {
             let Held { answer, ended } = hold(answer, closing);
             self.traces.goes_on_until(ended);

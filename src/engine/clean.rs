@@ -256,16 +256,19 @@ mod tests {
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+    use super::super::address::Address;
+    use super::super::connection::client;
     use super::super::left::Fact;
+    use super::super::pulling::Access;
     use super::super::traces::Traces;
     use super::super::{About, Kind};
     use super::*;
 
     fn engine_at(socket: &Path) -> Engine {
-        let client = bollard::Docker::connect_with_unix(socket.to_str().unwrap(), 3600, bollard::API_DEFAULT_VERSION);
-        let (place, traces) = (String::new(), Traces::default());
-        let (kind, about) = (Kind::Docker, About::default());
-        Engine { client: client.unwrap(), place, traces, kind, about, managed: None }
+        let place = Address::of_socket(socket);
+        let client = client(&place, Duration::from_hours(1));
+        let (access, traces, kind, about) = (Access::default(), Traces::default(), Kind::Docker, About::default());
+        Engine { client: client.unwrap(), access, place, traces, kind, about, managed: None }
     }
 
     #[tokio::test]

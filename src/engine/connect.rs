@@ -1,41 +1,43 @@
 //! Finding an engine: which places to try is a choice made from the configuration alone; trying them is apart
 //! from it, so that the choice can be tested without an engine.
 
-use std::path::Path;
 use std::time::Duration;
 
-use bollard::{API_DEFAULT_VERSION, Docker};
+use bollard::Docker;
 use tracing::info;
 
+use super::address::{Address, tls_problem};
+use super::connection::client;
+use super::pulling::Access;
 use super::traces::Traces;
 use super::{About, Engine, EngineError, Kind};
-use crate::config::{EngineChoice, EngineConfig};
+use crate::config::{DOCKER_SOCKET, EngineAddress, EngineChoice, EngineConfig, NamedBy};
 
 /// bollard's timeout runs until an answer's headers come. A build sends none before the whole context is
 /// uploaded, an export none before the whole image is prepared: a day, and the task's own limit, must do.
-const ANSWER_TIMEOUT_SECONDS: u64 = 24 * 3600;
+const ANSWER_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// A living engine answers a ping at once, but a busy one has been seen to take 10 s; a socket that somebody listens on
 /// without answering is none.
 pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The places where an engine could listen, in the order in which they are tried.
-pub(super) fn places(config: &EngineConfig) -> Vec<String> {
-    if let Some(host) = &config.docker_host {
-        return vec![host.clone()];
+pub(super) fn places(config: &EngineConfig) -> Vec<EngineAddress> {
+    if let Some(address) = &config.address {
+        return vec![address.clone()];
     }
-    let docker = "unix:///var/run/docker.sock".to_owned();
-    let mut podman = Vec::new();
-    if let Some(runtime) = &config.runtime_dir {
-        podman.push(format!("unix://{}/podman/podman.sock", runtime.display()));
-    }
-    podman.push("unix:///run/podman/podman.sock".to_owned());
-    match config.choice {
+    let in_runtime_dir =
+        |socket: &str| config.runtime_dir.as_ref().map(|folder| format!("unix://{}", folder.join(socket).display()));
+    let docker = [Some(DOCKER_SOCKET.to_owned()), in_runtime_dir("docker.sock")];
+    let podman = [in_runtime_dir("podman/podman.sock"), Some("unix:///run/podman/podman.sock".to_owned())];
+    let (docker, podman) = (docker.into_iter().flatten(), podman.into_iter().flatten());
+    let urls: Vec<_> = match config.choice {
         // One of our own is started, not looked for; but killed runs may have left something in these.
-        EngineChoice::Auto | EngineChoice::Managed => std::iter::once(docker).chain(podman).collect(),
-        EngineChoice::Docker => vec![docker],
-        EngineChoice::Podman => podman,
-    }
+        EngineChoice::Auto | EngineChoice::Managed => docker.chain(podman).collect(),
+        EngineChoice::Docker => docker.collect(),
+        EngineChoice::Podman => podman.collect(),
+    };
+    urls.into_iter().map(EngineAddress::usual).collect()
 }
 
 impl Engine {
@@ -43,29 +45,41 @@ impl Engine {
     pub async fn connect(config: &EngineConfig) -> Result<Self, EngineError> {
         let mut tried = Vec::new();
         let mut forbidden = None;
-        for place in places(config) {
-            if let Some(socket) = place.strip_prefix("unix://")
-                && is_forbidden(socket).await
-            {
-                forbidden.get_or_insert_with(|| socket.to_owned());
+        for address in places(config) {
+            let place = Address::new(&address)?;
+            if is_forbidden(&place).await {
+                forbidden.get_or_insert_with(|| place.url().trim_start_matches("unix://").to_owned());
             }
-            match probe(&place, config.choice).await {
-                Ok((client, kind, about)) => {
-                    info!("engine: {about} at {place}");
-                    return Ok(Self { client, traces: Traces::default(), place, kind, about, managed: None });
+            match Self::at(place.clone(), config).await {
+                Ok(engine) => {
+                    info!("engine: {} at {place}{}", engine.about, place.named_by());
+                    return Ok(engine);
                 }
-                Err(said) => tried.push((place, said)),
+                Err(Refused { why, by_tls: true }) => {
+                    let folder = address.tls.map(|files| files.folder).unwrap_or_default();
+                    return Err(EngineError::Untrusted { place: address.url, named_by: address.named_by, why, folder });
+                }
+                Err(Refused { why, .. }) => tried.push((place.to_string(), why)),
             }
         }
-        Err(match forbidden {
-            Some(socket) => EngineError::Forbidden { group: group_of(&socket), socket },
-            None => EngineError::NoneAnswers { places: tried },
-        })
+        if let Some(socket) = forbidden {
+            return Err(EngineError::Forbidden { group: group_of(&socket), socket });
+        }
+        let named_by = config.address.as_ref().map_or(NamedBy::Usual, |address| address.named_by.clone());
+        Err(EngineError::NoneAnswers { places: tried, named_by })
+    }
+
+    /// The engine at `place`, if it answers and is of the wanted kind.
+    pub(super) async fn at(place: Address, config: &EngineConfig) -> Result<Self, Refused> {
+        let (client, kind, about) = probe(&place, config.choice).await?;
+        let (access, traces) = (Access::new(config, place.url()), Traces::default());
+        Ok(Self { client, access, traces, place, kind, about, managed: None })
     }
 }
 
 /// Whether there is a socket that we may not use.
-async fn is_forbidden(socket: &str) -> bool {
+async fn is_forbidden(place: &Address) -> bool {
+    let Some(socket) = place.socket() else { return false };
     let connected = tokio::net::UnixStream::connect(socket).await;
     connected.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
@@ -79,24 +93,39 @@ fn group_of(socket: &str) -> String {
     group.map_or("docker", |group| group[0]).to_owned()
 }
 
-pub(super) async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, Kind, About), String> {
-    let client = if let Some(socket) = place.strip_prefix("unix://") {
-        if !Path::new(socket).exists() {
-            return Err("no such socket".to_owned());
-        }
-        Docker::connect_with_unix(socket, ANSWER_TIMEOUT_SECONDS, API_DEFAULT_VERSION)
-    } else if place.starts_with("tcp://") || place.starts_with("http://") {
-        Docker::connect_with_http(place, ANSWER_TIMEOUT_SECONDS, API_DEFAULT_VERSION)
-    } else {
-        return Err("not an address: DOCKER_HOST takes unix://PATH or tcp://HOST:PORT".to_owned());
+/// What an engine, or the way to it, has against us.
+pub(super) struct Refused {
+    pub(super) why: String,
+    /// Whether one end does not trust the other.
+    by_tls: bool,
+}
+
+impl From<String> for Refused {
+    fn from(why: String) -> Self {
+        Self { why, by_tls: false }
     }
-    .map_err(|error| in_words(&error))?;
+}
+
+impl From<bollard::errors::Error> for Refused {
+    fn from(error: bollard::errors::Error) -> Self {
+        match tls_problem(&error) {
+            Some(problem) => Self { why: problem.to_string(), by_tls: true },
+            None => in_words(&error).into(),
+        }
+    }
+}
+
+pub(super) async fn probe(place: &Address, choice: EngineChoice) -> Result<(Docker, Kind, About), Refused> {
+    if place.socket().is_some_and(|socket| !socket.exists()) {
+        return Err("no such socket".to_owned().into());
+    }
+    let client = client(place, ANSWER_TIMEOUT)?;
     let version = in_time(client.version()).await?;
     let names: Vec<_> = version.components.iter().flatten().map(|component| component.name.as_str()).collect();
     let kind = if names.iter().any(|name| name.contains("Podman")) { Kind::Podman } else { Kind::Docker };
     let name = if kind == Kind::Podman { "Podman" } else { "Docker" };
     if matches!((choice, kind), (EngineChoice::Docker, Kind::Podman) | (EngineChoice::Podman, Kind::Docker)) {
-        return Err(format!("is {name}, which --engine excludes"));
+        return Err(format!("is {name}, which --engine excludes").into());
     }
     // Agree on an API version where a client version would be sent at all (bollard 0.21.1 sends none).
     let client = in_time(client.negotiate_version()).await?;
@@ -105,9 +134,9 @@ pub(super) async fn probe(place: &str, choice: EngineChoice) -> Result<(Docker, 
 }
 
 /// An engine's answer to a question that it should answer at once.
-async fn in_time<T>(answer: impl Future<Output = Result<T, bollard::errors::Error>>) -> Result<T, String> {
+async fn in_time<T>(answer: impl Future<Output = Result<T, bollard::errors::Error>>) -> Result<T, Refused> {
     let answer = tokio::time::timeout(PING_TIMEOUT, answer).await;
-    answer.map_err(|_| format!("no answer within {} s", PING_TIMEOUT.as_secs()))?.map_err(|error| in_words(&error))
+    Ok(answer.map_err(|_| format!("no answer within {} s", PING_TIMEOUT.as_secs()))??)
 }
 
 /// The innermost cause: it stands in a line of its own words, and what is around it are the layers of an HTTP client.
@@ -122,37 +151,54 @@ pub(super) fn in_words(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Origin;
 
-    fn of(choice: EngineChoice, docker_host: Option<&str>, runtime_dir: Option<&str>) -> Vec<String> {
-        places(&EngineConfig {
+    fn of(choice: EngineChoice, host: Option<&str>, runtime_dir: Option<&str>) -> Vec<String> {
+        let places = places(&EngineConfig {
             choice,
-            docker_host: docker_host.map(str::to_owned),
+            address: host.map(EngineAddress::usual),
             runtime_dir: runtime_dir.map(Into::into),
             ..EngineConfig::default()
-        })
+        });
+        places.into_iter().map(|place| place.url).collect()
     }
 
     #[test]
-    fn docker_host_is_the_only_place_where_it_is_set() {
+    fn an_engine_that_is_named_is_the_only_one() {
         assert_eq!(of(EngineChoice::Auto, Some("tcp://127.0.0.1:2375"), Some("/run/user/1")), ["tcp://127.0.0.1:2375"]);
     }
 
     #[test]
     fn docker_comes_before_podman_and_the_users_podman_before_the_systems() {
         let all = of(EngineChoice::Auto, None, Some("/run/user/1"));
-        let sockets = ["/var/run/docker.sock", "/run/user/1/podman/podman.sock", "/run/podman/podman.sock"];
+        let sockets = [
+            "/var/run/docker.sock",
+            "/run/user/1/docker.sock",
+            "/run/user/1/podman/podman.sock",
+            "/run/podman/podman.sock",
+        ];
         assert_eq!(all, sockets.map(|socket| format!("unix://{socket}")));
         assert_eq!(of(EngineChoice::Docker, None, None), all[..1]);
-        assert_eq!(of(EngineChoice::Podman, None, Some("/run/user/1")), all[1..]);
+        assert_eq!(of(EngineChoice::Docker, None, Some("/run/user/1")), all[..2]);
+        assert_eq!(of(EngineChoice::Podman, None, Some("/run/user/1")), all[2..]);
     }
 
     #[tokio::test]
-    async fn each_place_tried_is_named_with_what_it_said() {
-        let config = EngineConfig { docker_host: Some("unix:///nonexistent.sock".to_owned()), ..Default::default() };
-        let error = Engine::connect(&config).await.err().expect("nobody listens there").to_string();
-        assert!(error.starts_with("no engine answers; tried unix:///nonexistent.sock (no such socket); "), "{error}");
-        let config = EngineConfig { docker_host: Some("npipe:x".to_owned()), ..Default::default() };
-        let error = Engine::connect(&config).await.err().expect("not an address").to_string();
-        assert!(error.contains("npipe:x (not an address"), "{error}");
+    async fn each_place_tried_is_named_with_what_it_said_and_who_names_it() {
+        let named = |named_by| EngineAddress { named_by, ..EngineAddress::usual("unix:///nonexistent.sock") };
+        let context = NamedBy::Context { name: "far".to_owned(), by: "DOCKER_CONTEXT".to_owned() };
+        let host = NamedBy::Host(Origin::Variable("DOCKER_HOST"));
+        for (named_by, said) in [
+            (NamedBy::Usual, "; start one, or set DOCKER_HOST to its socket"),
+            (host, ", from DOCKER_HOST; start it, or set DOCKER_HOST to another engine's socket"),
+            (
+                context,
+                ", from the docker context far (DOCKER_CONTEXT); start it, or take another context; DOCKER_CONTEXT=default takes none",
+            ),
+        ] {
+            let config = EngineConfig { address: Some(named(named_by)), ..Default::default() };
+            let error = Engine::connect(&config).await.err().expect("nobody listens there").to_string();
+            assert_eq!(error, format!("no engine answers; tried unix:///nonexistent.sock (no such socket){said}"));
+        }
     }
 }

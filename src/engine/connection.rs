@@ -1,10 +1,11 @@
-//! Connections of our own to the engine, for what bollard keeps to itself: the headers of a ping, long answers as
+//! Connections to the engine: bollard's, and our own for what it keeps to itself: the headers of a ping, long answers as
 //! they come, and connections that change their protocol. What goes over them is for `messages` and for BuildKit's session.
 
 use std::io;
-use std::net::Shutdown;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use http_body_util::Empty;
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
@@ -12,9 +13,9 @@ use hyper::header::{CONNECTION, HOST, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tracing::debug;
+
+use super::address::{Address, Close};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +42,6 @@ pub(super) struct Ping {
     /// Whether BuildKit is what it builds with unless it is told otherwise.
     pub(super) builds_with_buildkit: bool,
 }
-
-/// A socket, local or not.
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
-
-type Close = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 /// Closes the sending half of the connection that a request went over.
 #[derive(Clone, Default)]
@@ -80,7 +75,7 @@ impl Closing {
 }
 
 /// Asks the engine at `place` whether it is there.
-pub(super) async fn ping(place: &str) -> Result<Ping, ConnectionError> {
+pub(super) async fn ping(place: &Address) -> Result<Ping, ConnectionError> {
     let answer = ask(place, request(Method::GET, "/_ping", &[], Empty::<Bytes>::new())?, &Closing::default()).await?;
     let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
     let api = header("api-version").and_then(|version| version.split_once('.'));
@@ -89,7 +84,11 @@ pub(super) async fn ping(place: &str) -> Result<Ping, ConnectionError> {
 }
 
 /// A connection that the engine has agreed to speak HTTP/2 on, in the direction that `path` is about.
-pub(super) async fn upgrade(place: &str, path: &str, headers: &[(&str, String)]) -> Result<Upgraded, ConnectionError> {
+pub(super) async fn upgrade(
+    place: &Address,
+    path: &str,
+    headers: &[(&str, String)],
+) -> Result<Upgraded, ConnectionError> {
     let mut request = request(Method::POST, path, headers, Empty::<Bytes>::new())?;
     let changes = [(CONNECTION, "Upgrade"), (UPGRADE, "h2c")];
     request.headers_mut().extend(changes.map(|(name, value)| (name, hyper::header::HeaderValue::from_static(value))));
@@ -97,7 +96,7 @@ pub(super) async fn upgrade(place: &str, path: &str, headers: &[(&str, String)])
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(ConnectionError::Refused(path.to_owned(), answer.status()));
     }
-    hyper::upgrade::on(answer).await.map_err(|error| ConnectionError::Broken(place.to_owned(), error))
+    hyper::upgrade::on(answer).await.map_err(|error| ConnectionError::Broken(place.to_string(), error))
 }
 
 /// A request. What a header cannot hold is left out: there is none among ours.
@@ -122,33 +121,50 @@ pub(super) fn request<B>(
 
 /// Sends a request, and waits for the head of its answer. The connection ends when the answer is dropped.
 pub(super) async fn ask<B>(
-    place: &str,
+    place: &Address,
     request: Request<B>,
     closing: &Closing,
 ) -> Result<Response<Incoming>, ConnectionError>
 where
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
-    let closed = |error| ConnectionError::Closed(place.to_owned(), error);
-    let broken = |error| ConnectionError::Broken(place.to_owned(), error);
-    // What is closed is the connection, however many descriptors it has.
-    let (socket, close): (Box<dyn Socket>, Close) = if let Some(path) = place.strip_prefix("unix://") {
-        let socket = UnixStream::connect(path).await.and_then(UnixStream::into_std).map_err(closed)?;
-        let other = socket.try_clone().map_err(closed)?;
-        let socket = UnixStream::from_std(socket).map_err(closed)?;
-        (Box::new(socket), Box::new(move || other.shutdown(Shutdown::Write)))
-    } else {
-        let address = place.trim_start_matches("tcp://").trim_start_matches("http://").trim_end_matches('/');
-        let socket = TcpStream::connect(address).await.and_then(TcpStream::into_std).map_err(closed)?;
-        let other = socket.try_clone().map_err(closed)?;
-        let socket = TcpStream::from_std(socket).map_err(closed)?;
-        (Box::new(socket), Box::new(move || other.shutdown(Shutdown::Write)))
-    };
+    let closed = |error| ConnectionError::Closed(place.to_string(), error);
+    let broken = |error| ConnectionError::Broken(place.to_string(), error);
+    let (socket, close) = place.connect().await.map_err(closed)?;
     closing.connected(close);
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
     // It ends with the answer, or with the connection that the answer has become.
-    tokio::spawn(connection.with_upgrades());
-    sender.send_request(request).await.map_err(broken)
+    let connection = tokio::spawn(connection.with_upgrades());
+    let answer = sender.send_request(request).await;
+    match answer {
+        // The engine has ended the connection first, and the connection knows why: TLS tells after its handshake that
+        // it does not trust us.
+        Err(error) if error.is_canceled() => {
+            drop(sender);
+            let why = connection.await.ok().and_then(Result::err);
+            Err(broken(why.unwrap_or(error)))
+        }
+        answer => answer.map_err(broken),
+    }
+}
+
+/// bollard's client of the engine at `place`, over connections like all others.
+pub(super) fn client(place: &Address, timeout: Duration) -> Result<Docker, bollard::errors::Error> {
+    let place = place.clone();
+    let send = move |question: BollardRequest| {
+        let place = place.clone();
+        async move {
+            let (mut head, body) = question.into_parts();
+            // What would be said to a proxy: engines want the path only.
+            if let Some(path) = head.uri.path_and_query() {
+                head.uri = path.clone().into();
+            }
+            head.headers.insert(HOST, hyper::header::HeaderValue::from_static("engine"));
+            let answer = ask(&place, Request::from_parts(head, body), &Closing::default()).await;
+            answer.map_err(|error| io::Error::other(error).into())
+        }
+    };
+    Docker::connect_with_custom_transport(send, Some("http://engine"), timeout.as_secs(), API_DEFAULT_VERSION)
 }
 
 #[cfg(test)]
@@ -157,11 +173,16 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::config::EngineAddress;
+
+    fn address(url: &str) -> Address {
+        Address::new(&EngineAddress::usual(url)).unwrap()
+    }
 
     /// An engine that gives everybody the same answer.
-    async fn engine(answer: &'static str) -> String {
+    async fn engine(answer: &'static str) -> Address {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let place = format!("tcp://{}", listener.local_addr().unwrap());
+        let place = address(&format!("tcp://{}", listener.local_addr().unwrap()));
         tokio::spawn(async move {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut asked = [0; 1024];
@@ -179,7 +200,7 @@ mod tests {
         let said =
             ping(&engine("HTTP/1.1 200 OK\r\nBuilder-Version: \r\nContent-Length: 0\r\n\r\n").await).await.unwrap();
         assert_eq!(said, Ping::default());
-        assert!(matches!(ping("unix:///nonexistent.sock").await.unwrap_err(), ConnectionError::Closed(..)));
+        assert!(matches!(ping(&address("unix:///nonexistent.sock")).await.unwrap_err(), ConnectionError::Closed(..)));
     }
 
     #[tokio::test]

@@ -1,10 +1,12 @@
 //! A build that failed: which step, whose fault it is, and what to do next. What engines' messages mean is for `fault`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use futures_util::TryStreamExt as _;
 use http_body_util::Empty;
 use tokio_util::bytes::Bytes;
 
-use super::bases::full;
+use super::bases::registry;
 use super::build::{DOING, Heard, trouble};
 use super::buildkit::{Asked, Failing};
 use super::connect::PING_TIMEOUT;
@@ -13,6 +15,7 @@ use super::fault::exit_code;
 use super::messages::{AnswerError, Question, messages};
 use super::output::Step;
 use super::{Engine, EngineError, Fault, Kind, cut, cut_middle};
+use crate::registry::{Credentials, is_loopback};
 use crate::retry::{Another, Failure};
 use crate::secrets;
 
@@ -25,6 +28,8 @@ pub struct BuildFailure {
     pub step: Option<Step>,
     /// The image that was to be pulled, where that failed, as the `Dockerfile` has it.
     pub image: Option<String>,
+    /// Where the credentials are that the registry was shown.
+    pub login: Option<String>,
     /// The exit code of its command, where it has one.
     pub exit_code: Option<i64>,
     /// What the engine says about it.
@@ -40,8 +45,8 @@ pub struct BuildFailure {
 impl BuildFailure {
     /// A `Dockerfile` that is not built at all.
     pub(super) fn of_a_dockerfile(message: String) -> Self {
-        let (fault, step, image, exit_code) = (Fault::Dockerfile, None, None, None);
-        Self { fault, step, image, exit_code, message, last_lines: Vec::new(), way_out: None, cached: 0 }
+        let (fault, step, image, login, exit_code) = (Fault::Dockerfile, None, None, None, None);
+        Self { fault, step, image, login, exit_code, message, last_lines: Vec::new(), way_out: None, cached: 0 }
     }
 
     /// The failure in one line.
@@ -67,12 +72,16 @@ impl BuildFailure {
 
     /// What to do next; `otherwise` where the `Dockerfile` is to be mended.
     fn next(&self, otherwise: &str) -> String {
-        let registry = self.image.as_deref().and_then(registry);
+        let registry = registry_of(self.image.as_deref(), &self.message);
         let from = registry.as_ref().map(|registry| format!(" from {registry}")).unwrap_or_default();
         let registry = registry.as_deref().unwrap_or("the registry");
         match self.fault {
             Fault::Dockerfile => otherwise.to_owned(),
             Fault::Missing => format!("check the image's name and tag: {registry} has none such"),
+            Fault::Denied if self.login.is_some() => format!(
+                "check the image's name, and the credentials for {registry} in {} (docker login {registry})",
+                self.login.as_deref().unwrap_or_default()
+            ),
             Fault::Denied => format!(
                 "check the image's name, and that the engine may pull{from} (docker login, the registry's certificate)"
             ),
@@ -141,10 +150,15 @@ impl Engine {
             .flatten();
         let image = image
             .filter(|_| sought.is_some() || !matches!(fault, Fault::Dockerfile | Fault::Engine | Fault::Transient));
+        let login = match registry_of(image.as_deref(), &message).filter(|_| fault == Fault::Denied) {
+            Some(registry) => self.access.credentials(&registry).await.map(|found| found.source),
+            None => None,
+        };
         EngineError::Build(Box::new(BuildFailure {
             fault,
             step,
             image,
+            login,
             exit_code: code,
             message,
             last_lines,
@@ -155,10 +169,18 @@ impl Engine {
 
     /// Why Podman could not pull the image of a `COPY --from`: it says that when it is asked for the image alone.
     async fn why_not(&self, image: &str, message: String) -> (Fault, String) {
+        let registry = registry(image).unwrap_or_default();
+        let credentials = self.access.credentials(&registry).await;
+        let header = |found: Credentials| ("x-registry-auth", URL_SAFE.encode(found.for_engine().to_string()));
+        let mut query = vec![("reference", image)];
+        if is_loopback(&registry) {
+            query.push(("tlsVerify", "false"));
+        }
         let question = Question {
-            path: "/images/create".to_owned(),
-            query: [("fromImage", image)],
-            headers: Vec::new(),
+            // Podman's own endpoint: Docker's has no tlsVerify.
+            path: "/v4.0.0/libpod/images/pull".to_owned(),
+            query,
+            headers: credentials.map(header).into_iter().collect(),
             body: Empty::<Bytes>::new(),
         };
         let pulled = messages::<serde::de::IgnoredAny, _, _>(&self.place, question);
@@ -176,6 +198,13 @@ impl Engine {
 /// Podman 4.3, of an image that it could not pull for whatever reason.
 const NOT_SAYING_WHY: &str = ": no stage or image found with that name";
 
+/// The registry that an image is pulled from, or the one that `BuildKit` speaks of where it does not tell the image, as of
+/// `COPY --from`.
+fn registry_of(image: Option<&str>, message: &str) -> Option<String> {
+    let told = || message.split_once("pulling from host ")?.1.split_whitespace().next().map(str::to_owned);
+    image.map_or_else(told, registry)
+}
+
 /// The image that a step pulls, where its name hangs on no variable.
 fn pulled_by(step: &Step) -> Option<&str> {
     let mut words = step.instruction.split_whitespace().skip(1);
@@ -185,11 +214,6 @@ fn pulled_by(step: &Step) -> Option<&str> {
         words.find_map(|word| word.strip_prefix("--from="))
     };
     image.filter(|image| !image.contains('$'))
-}
-
-/// The registry that an image is pulled from.
-fn registry(image: &str) -> Option<String> {
-    full(image).split_once('/').map(|(registry, _)| registry.to_owned())
 }
 
 /// What failed, without the doors that it came through.
@@ -219,11 +243,23 @@ mod tests {
         let said = [
             failing(Fault::Registry, base, "toomanyrequests: slow down"),
             failing(Fault::Denied, "FROM debian:12", "unauthorized: no"),
+            BuildFailure {
+                login: Some("DOCKER_AUTH_CONFIG".to_owned()),
+                ..failing(Fault::Denied, "FROM quay.io/a/b:1", "unauthorized: no")
+            },
             failing(Fault::Missing, "COPY --from=quay.io/a/b:1 /x /x", "manifest unknown"),
             failing(Fault::Registry, "FROM $BASE", "received unexpected HTTP status: 503 Service Unavailable"),
             failing(Fault::Registry, "ADD https://example.com/x /x", "connection reset by peer"),
             failing(Fault::Engine, "COPY x /x", "write /x: no space left on device"),
             failing(Fault::Dockerfile, "COPY x /x", "\"/x\" not found: not found"),
+            BuildFailure {
+                step: None,
+                ..failing(
+                    Fault::Denied,
+                    "",
+                    "pulling from host quay.io failed with status code [manifests 1]: 401 Unauthorized",
+                )
+            },
             BuildFailure {
                 step: None,
                 image: Some("docker.io/library/debian:12".to_owned()),

@@ -3,9 +3,10 @@
 
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 
+use super::address::Address;
 use super::left::Fact;
 use super::{Engine, EngineError, Kind};
-use crate::config::EngineConfig;
+use crate::config::{DOCKER_SOCKET, NamedBy};
 
 /// What RUN steps are given to when a `Dockerfile` has no SHELL.
 const USUAL_SHELL: &str = "/bin/sh";
@@ -58,16 +59,15 @@ pub(super) fn open(client: &[String], tag: &str, options: &[String], shell: &[St
 }
 
 /// The engine's client on the command line, with the engine's place where the client would not find it by itself.
-pub(super) fn client(place: &str, kind: Kind) -> Vec<String> {
-    let words = if kind == Kind::Podman {
-        vec!["podman", "--url", place]
-    } else if super::connect::places(&EngineConfig::default()).first().is_some_and(|usual| usual == place) {
-        vec!["docker"]
-    } else {
-        vec!["docker", "--host", place]
+pub(super) fn client(place: &Address, kind: Kind) -> Vec<String> {
+    let words = match (kind, place.named_by()) {
+        (Kind::Podman, _) => vec!["podman", "--url", place.url()],
+        // The client has its certificates there, too.
+        (Kind::Docker, NamedBy::Context { name, .. }) => vec!["docker", "--context", name],
+        (Kind::Docker, _) if place.url() == DOCKER_SOCKET => vec!["docker"],
+        (Kind::Docker, _) => vec!["docker", "--host", place.url()],
     };
-    // What HTTP is to us is TCP to the clients.
-    words.into_iter().map(|word| word.replacen("http://", "tcp://", 1)).collect()
+    words.into_iter().map(str::to_owned).collect()
 }
 
 /// The shell that an image's RUN steps are given to, without the flag that makes it read a command.
@@ -82,6 +82,7 @@ pub(super) fn shell(of_the_image: Option<Vec<String>>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::EngineAddress;
 
     fn words(text: &str) -> Vec<String> {
         text.split(' ').map(str::to_owned).collect()
@@ -89,10 +90,15 @@ mod tests {
 
     #[test]
     fn the_client_is_told_where_the_engine_is_unless_it_knows() {
-        assert_eq!(client("unix:///var/run/docker.sock", Kind::Docker), ["docker"]);
-        assert_eq!(client("http://127.0.0.1:2375", Kind::Docker), words("docker --host tcp://127.0.0.1:2375"));
+        let at = |url: &str| Address::new(&EngineAddress::usual(url)).unwrap();
+        assert_eq!(client(&at(DOCKER_SOCKET), Kind::Docker), ["docker"]);
+        let tcp = "tcp://127.0.0.1:2375";
+        assert_eq!(client(&at(tcp), Kind::Docker), words("docker --host tcp://127.0.0.1:2375"));
+        let named_by = NamedBy::Context { name: "far".to_owned(), by: "DOCKER_CONTEXT".to_owned() };
+        let of_a_context = Address::new(&EngineAddress { named_by, ..EngineAddress::usual(tcp) }).unwrap();
+        assert_eq!(client(&of_a_context, Kind::Docker), words("docker --context far"));
         let podman = "podman --url unix:///run/podman/podman.sock";
-        assert_eq!(client("unix:///run/podman/podman.sock", Kind::Podman), words(podman));
+        assert_eq!(client(&at("unix:///run/podman/podman.sock"), Kind::Podman), words(podman));
     }
 
     #[test]

@@ -85,6 +85,9 @@ impl Engine {
         let choice = self.choice(build.plan.builder, platform.is_some());
         let builder = self.builder(choice, &dockerfile, &build.secrets).await?;
         let body = bollard::body_try_stream(context.stream(self.built_by(&builder)));
+        let args = self.args_with_proxies(&build.plan);
+        secrets::add_args(&args);
+        let pulling = self.pulling(&builder, &dockerfile, &build.plan).await;
         let options = BuildImageOptions {
             dockerfile: "Dockerfile".to_owned(),
             t: Some(build.tag.clone()),
@@ -92,15 +95,14 @@ impl Engine {
             rm: true,
             forcerm: true,
             nocache: no_cache,
-            buildargs: Some(build.plan.args.clone().into_iter().collect()),
+            buildargs: Some(args.into_iter().collect()),
             labels: Some(build.labels.clone().into_iter().collect()),
             networkmode: build.plan.network.clone(),
             platform: platform.unwrap_or_default(),
             ..BuildImageOptions::default()
         };
-        secrets::add_args(&build.plan.args);
         secrets::add_build_secrets(&build.secrets);
-        let answer = self.ask_for_build(&builder, options, context.excludes(), body, Closing::default());
+        let answer = self.ask_for_build(&builder, options, context.excludes(), &pulling, body, Closing::default());
         Ok(self.follow(answer, &builder.asked, log).await?.0)
     }
 

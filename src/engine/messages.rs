@@ -15,8 +15,10 @@ use tokio_util::bytes::Bytes;
 use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tokio_util::io::StreamReader;
 
+use super::address::Address;
 use super::buildkit::Builder;
 use super::connection::{Closing, ConnectionError, ask, request};
+use super::pulling::Pulling;
 use super::{Engine, Kind, managed};
 
 /// The longest message that is taken, in MiB. Real ones are far below 1 MiB: engines send a command's output in pieces of
@@ -84,6 +86,7 @@ impl Engine {
         builder: &Builder,
         mut options: BuildImageOptions,
         excludes: [&str; 1],
+        pulling: &Pulling,
         context: B,
         closing: Closing,
     ) -> impl Stream<Item = Result<BuildInfo, AnswerError>> + use<B>
@@ -94,11 +97,14 @@ impl Engine {
             options.version = BuilderVersion::BuilderBuildKit;
             options.session = Some(session.id().to_owned());
         }
-        let path = if self.managed.is_some() { managed::BUILD } else { "/build" };
-        let path = path.to_owned();
+        let mut path = if self.managed.is_some() { managed::BUILD } else { "/build" }.to_owned();
+        if pulling.without_tls {
+            path += if path.contains('?') { "&tlsVerify=false" } else { "?tlsVerify=false" };
+        }
+        let headers = of_an_archive().into_iter().chain(pulling.credentials.clone()).collect();
         let excludes = (self.kind == Kind::Podman).then(|| serde_json::json!(excludes).to_string());
         let query = BuildQuery { options, excludes };
-        messages_over(&self.place, Question { path, query, headers: of_an_archive(), body: context }, closing)
+        messages_over(&self.place, Question { path, query, headers, body: context }, closing)
     }
 }
 
@@ -113,7 +119,7 @@ struct BuildQuery {
 
 /// The messages of an answer. One that tells of a failure is an error, and the last.
 pub(super) fn messages<T, Q, B>(
-    place: &str,
+    place: &Address,
     question: Question<Q, B>,
 ) -> impl Stream<Item = Result<T, AnswerError>> + use<T, Q, B>
 where
@@ -125,7 +131,7 @@ where
 }
 
 fn messages_over<T, Q, B>(
-    place: &str,
+    place: &Address,
     Question { path, query, headers, body }: Question<Q, B>,
     closing: Closing,
 ) -> impl Stream<Item = Result<T, AnswerError>> + use<T, Q, B>
@@ -134,7 +140,7 @@ where
     Q: Serialize,
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
-    let place = place.to_owned();
+    let place = place.clone();
     let answer = async move {
         let join = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{join}{}", serde_urlencoded::to_string(query)?);
@@ -207,11 +213,16 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::config::EngineAddress;
+
+    fn address(url: &str) -> Address {
+        Address::new(&EngineAddress::usual(url)).unwrap()
+    }
 
     /// An engine that gives one answer, piece by piece, and tells how much of it was taken.
-    async fn engine(pieces: Vec<Vec<u8>>) -> (String, tokio::task::JoinHandle<usize>) {
+    async fn engine(pieces: Vec<Vec<u8>>) -> (Address, tokio::task::JoinHandle<usize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let place = format!("tcp://{}", listener.local_addr().unwrap());
+        let place = address(&format!("tcp://{}", listener.local_addr().unwrap()));
         let sending = tokio::spawn(async move {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut asked = vec![0; 4096];
@@ -311,7 +322,7 @@ mod tests {
     async fn what_fits_into_no_address_is_not_asked() {
         let (path, headers, body) = ("/build".to_owned(), Vec::new(), Empty::<Bytes>::new());
         let question = Question { path, query: [("buildargs", "x".repeat(1 << 16))], headers, body };
-        let mut messages = std::pin::pin!(messages::<PushImageInfo, _, _>("tcp://127.0.0.1:9", question));
+        let mut messages = std::pin::pin!(messages::<PushImageInfo, _, _>(&address("tcp://127.0.0.1:9"), question));
         let error = messages.next().await.unwrap().unwrap_err().to_string();
         assert!(error.ends_with("are there very long build arguments?"), "{error}");
     }

@@ -2,6 +2,7 @@
 //! bollard's types stop at this room's walls, and so do the differences between engines.
 
 mod about;
+mod address;
 mod bases;
 mod build;
 mod buildkit;
@@ -26,6 +27,7 @@ mod managed;
 mod messages;
 mod output;
 mod platform;
+mod pulling;
 mod push;
 mod records;
 mod sending;
@@ -33,12 +35,16 @@ mod steps;
 mod storage;
 mod traces;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bollard::Docker;
 
+use crate::config::NamedBy;
 use crate::plan::TargetArch;
 pub use about::About;
+use address::Address;
+pub use address::CertificateError;
 pub use bases::{Base, Bases, shared_layers};
 pub use build::{Built, Told, read_answer};
 pub use clean::Waiting;
@@ -51,6 +57,7 @@ pub use local::{LocalBuild, Present};
 use managed::Managed;
 pub use managed::{KEEPER, Keeping, KeepingError, ManagedError, keep as keep_managed};
 pub use output::{Step, Steps};
+use pulling::Access;
 pub use steps::StepConfigs;
 pub use storage::{StorageError, Stored, StoredBlobs, StoredImage, StoredLayer};
 use traces::Traces;
@@ -59,10 +66,29 @@ use traces::Traces;
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// No engine was found.
-    #[error("no engine answers; tried {}; start one, or set DOCKER_HOST to its socket", list(.places))]
+    #[error("no engine answers; tried {}{named_by}; {}", list(.places), .named_by.way_out())]
     NoneAnswers {
         /// Each place and what it said.
         places: Vec<(String, String)>,
+        /// Who names the place, where it is one.
+        named_by: NamedBy,
+    },
+    /// The certificates for TLS with the engine.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
+    /// One end does not trust the other, or the other end speaks no TLS.
+    #[error(
+        "no TLS with the engine at {place}{named_by}, and no context was sent: {why}; check the address, and ca.pem, cert.pem and key.pem in {}", folder.display()
+    )]
+    Untrusted {
+        /// Where the engine should be.
+        place: String,
+        /// Who says so.
+        named_by: NamedBy,
+        /// What is wrong.
+        why: String,
+        /// Where the certificates are.
+        folder: PathBuf,
     },
     /// There is an engine, and we may not use it.
     #[error(
@@ -160,7 +186,9 @@ enum Kind {
 pub struct Engine {
     client: Docker,
     /// Where it answers.
-    place: String,
+    place: Address,
+    /// What builds are given.
+    access: Access,
     traces: Traces,
     kind: Kind,
     about: About,

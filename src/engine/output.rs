@@ -140,7 +140,8 @@ impl Output {
 pub(super) fn is_about_our_args(line: &str) -> bool {
     let docker = || line.strip_prefix("[Warning] One or more build-args [")?.strip_suffix("] were not consumed");
     let podman = || line.strip_prefix("[Warning] one or more build args were not consumed: [")?.strip_suffix(']');
-    let ours = |name| matches!(name, "TASKCLUSTER_ROOT_URL" | "SOURCE_DATE_EPOCH");
+    // The two proxies are of docker's configuration, and older builders do not know them.
+    let ours = |name| matches!(name, "TASKCLUSTER_ROOT_URL" | "SOURCE_DATE_EPOCH" | "ALL_PROXY" | "all_proxy");
     docker().or_else(podman).is_some_and(|names| names.split_whitespace().all(ours))
 }
 

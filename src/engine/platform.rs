@@ -59,7 +59,7 @@ impl Engine {
 
     /// Whether the engine runs on this machine's kernel.
     fn is_here(&self) -> bool {
-        self.place.starts_with("unix://")
+        self.place.socket().is_some()
     }
 
     /// Who builds: for another platform BuildKit. Docker's classic builder makes the images of some steps for its own

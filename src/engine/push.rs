@@ -3,7 +3,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
-use bollard::auth::DockerCredentials;
 use bollard::models::PushImageInfo;
 use futures_util::StreamExt;
 use http_body_util::Empty;
@@ -23,14 +22,8 @@ impl Engine {
         credentials: Option<&Credentials>,
     ) -> Result<(), EngineError> {
         // As docker does, who has no credentials sends none of them.
-        let credentials = credentials.map(|it| DockerCredentials {
-            username: Some(it.username.clone()),
-            password: Some(it.password.clone()),
-            serveraddress: Some(it.server.clone()),
-            ..DockerCredentials::default()
-        });
+        let credentials = credentials.map_or_else(|| serde_json::json!({}), Credentials::for_engine).to_string();
         let failed = |source| EngineError::Trouble { doing: format!("pushing {repository}:{version}"), source };
-        let credentials = serde_json::to_vec(&credentials.unwrap_or_default()).map_err(|error| failed(error.into()))?;
         let mut query = vec![("tag", version)];
         // Docker speaks HTTP with registries on its own machine, Podman must be told so.
         if self.kind == Kind::Podman && is_loopback(repository.split('/').next().unwrap_or(repository)) {

@@ -2,6 +2,7 @@
 //! archive, verified on its way into an engine. Bytes in, bytes out; where from and where to is for the rooms above.
 
 mod arrange;
+pub mod cache_records;
 mod check;
 pub mod compare;
 #[cfg(test)]

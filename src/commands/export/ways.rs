@@ -11,7 +11,8 @@ use super::{blame, in_the_background};
 use crate::commands::Failed;
 use crate::disk::{give_back, room_for};
 use crate::engine::{Engine, Idle, StorageError, Stored, StoredBlobs, StoredImage};
-use crate::image_archive::{Announced, ArchiveError, Flat, LayError, Spool};
+use crate::image_archive::{Announced, ArchiveError, Flat, LayError, Spool, cache_records};
+use crate::names::Digest;
 use crate::plan::ExportChoice;
 use crate::report::{Bytes, Meter, Report, with_causes};
 use crate::stream;
@@ -45,6 +46,8 @@ pub enum Damage {
 pub(super) struct Wanted<'a> {
     pub(super) engine: &'a Engine,
     pub(super) image_id: &'a str,
+    /// The configuration of the image that its steps may have come from.
+    pub(super) source: Option<&'a [u8]>,
     /// The name that the archive gives it.
     pub(super) tag: &'a str,
     pub(super) choice: ExportChoice,
@@ -56,8 +59,27 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// The image, apart in a file.
+    /// The image, apart in a file, with what is known of its steps.
     pub(super) async fn take(&self) -> Result<Spool, Failed> {
+        let mut spool = self.take_as_built().await?;
+        if let Some(config) = self.completed(spool.config()) {
+            let layers = spool.layers().to_vec();
+            spool.replace(config, layers);
+        }
+        Ok(spool)
+    }
+
+    /// The configuration that the image is to have instead of this one, so that later builds can take steps from it.
+    fn completed(&self, config: &[u8]) -> Option<Vec<u8>> {
+        let completed = cache_records::completed(config, self.source?)?;
+        info!(
+            "the image keeps the records of its steps that came from the cache: its id is sha256:{} now",
+            Digest::of(&completed)
+        );
+        Some(completed)
+    }
+
+    async fn take_as_built(&self) -> Result<Spool, Failed> {
         // Also for what it refuses: an image without layers.
         let size = self.engine.image_size(self.image_id).await?;
         if self.choice == ExportChoice::Squash {
@@ -115,6 +137,7 @@ impl Wanted<'_> {
     /// From the layers' files.
     async fn lay_down(&self, image: StoredImage) -> Result<Result<Spool, Damage>, Failed> {
         let StoredImage { config, layers } = image;
+        let config = self.completed(&config).unwrap_or(config);
         let size = layers.iter().map(|layer| layer.size).sum();
         let file = self.file()?;
         room_for("the image archive", self.folder, needed(&file, size, self.named.is_some()))?;

@@ -79,7 +79,7 @@ impl Engine {
         if by != By::BuildKit {
             return Ok(Builder { session: None, asked });
         }
-        let session = Session::open(&self.place, secrets).await.map_err(|error| asking(error.into()))?;
+        let session = Session::open(&self.place, secrets, &self.access).await.map_err(|error| asking(error.into()))?;
         Ok(Builder { session: Some(session), asked })
     }
 }

@@ -3,6 +3,7 @@
 
 mod choice;
 mod lines;
+mod offer;
 mod progress;
 mod session;
 mod vertex;

@@ -1,5 +1,5 @@
-//! BuildKit's session: a connection on which the engine asks us while it builds. It asks whether we are there, and for
-//! secrets by their names; what their values are is for others.
+//! BuildKit's session: a connection on which the engine asks us while it builds. It asks whether we are there, for
+//! secrets by their names, and for credentials for registries; what all these are is for others.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,11 @@ use bollard::health::health_server::{Health, HealthServer};
 use bollard::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 use bollard::moby::buildkit::secrets::v1::secrets_server::{Secrets, SecretsServer};
 use bollard::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
+use bollard::moby::filesync::v1::auth_server::{Auth, AuthServer};
+use bollard::moby::filesync::v1::{
+    CredentialsRequest, CredentialsResponse, FetchTokenRequest, FetchTokenResponse, GetTokenAuthorityRequest,
+    GetTokenAuthorityResponse, VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse,
+};
 use futures_util::stream::Empty;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::service::TowerToHyperService;
@@ -16,8 +21,11 @@ use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
+use super::super::address::Address;
 use super::super::connection::{ConnectionError, upgrade};
+use super::super::pulling::Access;
 use crate::build_secrets::BuildSecrets;
+use crate::registry::Login;
 
 /// A session. It ends when it is dropped, and with it a build that still asks.
 pub(in super::super) struct Session {
@@ -27,7 +35,11 @@ pub(in super::super) struct Session {
 
 impl Session {
     /// Opens a session with the engine at `place`, and answers on it.
-    pub(in super::super) async fn open(place: &str, secrets: &BuildSecrets) -> Result<Self, ConnectionError> {
+    pub(in super::super) async fn open(
+        place: &Address,
+        secrets: &BuildSecrets,
+        access: &Access,
+    ) -> Result<Self, ConnectionError> {
         let id: String = BuildRef::random().into();
         let method = |name: &str| ("x-docker-expose-session-grpc-method", name.to_owned());
         let headers = [
@@ -35,10 +47,14 @@ impl Session {
             ("x-docker-expose-session-name", "image-worker".to_owned()),
             method("/grpc.health.v1.Health/Check"),
             method("/moby.buildkit.secrets.v1.Secrets/GetSecret"),
+            method("/moby.filesync.v1.Auth/Credentials"),
         ];
         let connection = upgrade(place, "/session", &headers).await?;
         let answers = SecretsServer::new(Answers { secrets: secrets.values().clone() });
-        let routes = TowerToHyperService::new(Routes::new(answers).add_service(HealthServer::new(Alive)));
+        let registries = AuthServer::new(Registries(access.clone()));
+        let routes = TowerToHyperService::new(
+            Routes::new(answers).add_service(HealthServer::new(Alive)).add_service(registries),
+        );
         let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         let serving = tokio::spawn(async move {
             // It ends with the build; a build that misses it says so itself.
@@ -72,6 +88,42 @@ impl Secrets for Answers {
             // BuildKit goes on without where the Dockerfile does not say `required`.
             None => Err(Status::not_found(format!("no secret has the id {id}"))),
         }
+    }
+}
+
+/// Who knows what registries want to see. BuildKit asks for one when it is about to speak to it.
+struct Registries(Access);
+
+#[tonic::async_trait]
+impl Auth for Registries {
+    async fn credentials(&self, asked: Request<CredentialsRequest>) -> Result<Response<CredentialsResponse>, Status> {
+        let found = self.0.credentials(&asked.get_ref().host).await;
+        let (username, secret) = match found.map(|found| found.login) {
+            Some(Login::Password { username, password }) => (username, password),
+            Some(Login::IdentityToken(token)) => (String::new(), token),
+            None => Default::default(),
+        };
+        Ok(Response::new(CredentialsResponse { username, secret }))
+    }
+
+    // By what follows a client could sign in where BuildKit gives it no password: it has one then.
+
+    async fn fetch_token(&self, _: Request<FetchTokenRequest>) -> Result<Response<FetchTokenResponse>, Status> {
+        Err(Status::unimplemented("BuildKit signs in by itself"))
+    }
+
+    async fn get_token_authority(
+        &self,
+        _: Request<GetTokenAuthorityRequest>,
+    ) -> Result<Response<GetTokenAuthorityResponse>, Status> {
+        Err(Status::unimplemented("BuildKit signs in by itself"))
+    }
+
+    async fn verify_token_authority(
+        &self,
+        _: Request<VerifyTokenAuthorityRequest>,
+    ) -> Result<Response<VerifyTokenAuthorityResponse>, Status> {
+        Err(Status::unimplemented("BuildKit signs in by itself"))
     }
 }
 

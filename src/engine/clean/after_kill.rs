@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use bollard::query_parameters::ListContainersOptions;
 use tracing::{debug, warn};
 
+use super::super::address::Address;
 use super::super::connect::{self, in_words};
 use super::super::descent::{Descent, is_id};
 use super::super::left::{Begun, Fact, Left};
 use super::super::made_by::is_made_by;
 use super::super::records::{self, Journal, Recorded, Run};
-use super::super::traces::Traces;
 use super::super::{Engine, Kind};
 use super::patience::{GOING_ON, RemovalError};
 use super::{CLEANING_MAY_TAKE, End, Whose, is_same_build, say_that_it_is_unclear, within};
@@ -40,17 +40,15 @@ impl Engine {
     /// it is. Those are given, to be removed `at_last`, when they have been seen for a while.
     pub async fn remove_what_killed_runs_left(config: &EngineConfig, at_last: Option<Waiting>) -> Option<Waiting> {
         for place in connect::places(config) {
-            let probing = tokio::time::timeout(ANSWERS_WITHIN, connect::probe(&place, config.choice));
-            let (client, kind, about) = match probing.await {
-                Ok(Ok(found)) => found,
-                Ok(Err(said)) => {
-                    debug!("nobody is asked at {place} what killed runs have left: {said}");
-                    continue;
+            // The engine that is connected to says what is wrong with its certificates.
+            let Ok(address) = Address::new(&place) else { continue };
+            match tokio::time::timeout(ANSWERS_WITHIN, Self::at(address, config)).await {
+                Ok(Ok(engine)) => return engine.remove_what_is_recorded(at_last).await,
+                Ok(Err(refused)) => {
+                    debug!("nobody is asked at {} what killed runs have left: {}", place.url, refused.why);
                 }
-                Err(_) => continue,
-            };
-            let engine = Self { client, traces: Traces::default(), place, kind, about, managed: None };
-            return engine.remove_what_is_recorded(at_last).await;
+                Err(_) => {}
+            }
         }
         None
     }

@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 use bollard::Docker;
 use tracing::{debug, info, warn};
 
+use super::address::Address;
 use super::connect;
+use super::pulling::Access;
 use super::traces::Traces;
 use super::{About, Engine, EngineError, Kind};
 use crate::config::{EngineConfig, Podman};
@@ -102,7 +104,7 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         if !config.is_managed() {
             match Self::connect(config).await {
-                Err(EngineError::NoneAnswers { places }) if config.may_be_managed() => {
+                Err(EngineError::NoneAnswers { places, .. }) if config.may_be_managed() => {
                     info!("no engine answers ({}): starting one", super::list(&places));
                 }
                 Err(forbidden @ EngineError::Forbidden { .. }) if config.may_be_managed() => {
@@ -111,7 +113,7 @@ impl Engine {
                 found => return found,
             }
         }
-        Ok(start(&config.podman, place, network).await?)
+        Ok(start(config, place, network).await?)
     }
 
     /// Removes the engine that a killed run has left in the folder `place`. Whether it is gone.
@@ -130,7 +132,8 @@ impl Engine {
     }
 }
 
-async fn start(podman: &Podman, place: &Path, network: Option<&str>) -> Result<Engine, ManagedError> {
+async fn start(config: &EngineConfig, place: &Path, network: Option<&str>) -> Result<Engine, ManagedError> {
+    let podman = &config.podman;
     let Some(program) = &podman.program else { return Err(ManagedError::NoPodman) };
     if let Some(network) = network.filter(|network| !["host", "default"].contains(network)) {
         return Err(ManagedError::Network(network.to_owned()));
@@ -150,13 +153,14 @@ async fn start(podman: &Podman, place: &Path, network: Option<&str>) -> Result<E
         let service = apart.iter().cloned().chain(folder.service(program, driver)).collect::<Vec<_>>();
         match try_service(podman, &folder, !apart.is_empty(), &service).await? {
             Ok((managed, client, about)) => {
-                let place = format!("unix://{}", folder.socket().display());
+                let place = Address::of_socket(&folder.socket());
                 info!(
                     "engine: {about}, our own at {place}; storage {driver}, RUN steps in a chroot on this machine's network"
                 );
                 let traces = Traces::default();
                 let managed = Some(managed.into());
-                return Ok(Engine { client, place, traces, kind: Kind::Podman, about, managed });
+                let access = Access::new(config, place.url());
+                return Ok(Engine { client, access, place, traces, kind: Kind::Podman, about, managed });
             }
             Err(why) => {
                 debug!("storage {driver} does not work here: {why}");
@@ -176,7 +180,7 @@ async fn try_service(
 ) -> Result<Result<(Managed, Docker, About), String>, ManagedError> {
     let (keeper, mut log) = begin(podman, folder, apart, service)?;
     let managed = Managed { folder: folder.path().to_owned(), keeper: Mutex::new(Some(keeper)) };
-    let place = format!("unix://{}", folder.socket().display());
+    let place = Address::of_socket(&folder.socket());
     let works = match managed.answers(&folder.socket()).await {
         Ok((client, version)) => match probe::build(&place).await {
             Ok(()) => return Ok(Ok((managed, client, version))),
@@ -212,8 +216,8 @@ impl Managed {
         let begun = Instant::now();
         loop {
             if tokio::net::UnixStream::connect(socket).await.is_ok() {
-                let place = format!("unix://{}", socket.display());
-                let (client, _, about) = connect::probe(&place, crate::config::EngineChoice::Managed).await?;
+                let probed = connect::probe(&Address::of_socket(socket), crate::config::EngineChoice::Managed).await;
+                let (client, _, about) = probed.map_err(|refused| refused.why)?;
                 return Ok((client, about));
             }
             if self.has_ended() {

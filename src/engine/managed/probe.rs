@@ -7,6 +7,7 @@ use bollard::models::BuildInfo;
 use futures_util::TryStreamExt as _;
 use tar::{Builder, Header};
 
+use super::super::address::Address;
 use super::super::connect::in_words;
 use super::super::messages::{Question, messages, of_an_archive};
 
@@ -26,7 +27,7 @@ const NOTHING: (u64, &[u8]) = if cfg!(target_arch = "x86_64") {
 };
 
 /// Builds an image that nobody names, and leaves it where it is: the storage is ours, and goes with us.
-pub(super) async fn build(place: &str) -> Result<(), String> {
+pub(super) async fn build(place: &Address) -> Result<(), String> {
     let context = context().map_err(|error| error.to_string())?;
     let question = Question {
         path: super::BUILD.to_owned(),

@@ -72,9 +72,9 @@ pub(super) fn open(root: &Path, id: Digest) -> Result<StoredBlobs, StorageError>
     Ok(image)
 }
 
-/// The configuration of an image.
-pub(super) fn config(root: &Path, id: Digest) -> Result<Vec<u8>, StorageError> {
-    Ok(find(root, id)?.documents.pop().map(|(_, text)| text).unwrap_or_default())
+/// What an image's id leads to, each document by its digest: the first is the one with the id, the last is the configuration.
+pub(super) fn documents(root: &Path, id: Digest) -> Result<Vec<(Digest, Vec<u8>)>, StorageError> {
+    Ok(find(root, id)?.documents)
 }
 
 fn find(root: &Path, id: Digest) -> Result<Found, StorageError> {
@@ -249,7 +249,12 @@ mod tests {
             let mut second = Vec::new();
             spool.reader(1).read_to_end(&mut second).unwrap();
             assert_eq!((spool.layers().len(), second), (3, storage.plain.clone()));
-            assert_eq!(config(storage.root.path(), id).unwrap(), storage.config.as_bytes());
+            let documents = documents(storage.root.path(), id).unwrap();
+            assert_eq!(
+                documents.iter().map(|(digest, text)| Digest::of(text) == *digest).collect::<Vec<_>>(),
+                vec![true; documents.len()]
+            );
+            assert_eq!((documents[0].0, documents.last().unwrap().1.as_slice()), (id, storage.config.as_bytes()));
         }
         assert!(storage.take(storage.manifest).unwrap().expect(&format!("sha256:{}", Digest::of(b""))).is_err());
     }

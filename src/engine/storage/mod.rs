@@ -121,16 +121,25 @@ impl Engine {
     pub(super) async fn stored_config(&self, image_id: &str) -> Result<Vec<u8>, StorageError> {
         let place = self.place_of(image_id).await?;
         on_a_thread(move || match place.keeping {
-            Keeping::Containerd => blobs::config(&place.root, place.id),
+            Keeping::Containerd => {
+                let documents = blobs::documents(&place.root, place.id)?;
+                Ok(documents.into_iter().next_back().map(|(_, text)| text).unwrap_or_default())
+            }
             Keeping::Docker { driver } => Ok(docker::find(&place.root, &driver, place.id)?.0),
             Keeping::Podman { driver } => Ok(containers::find(&place.root, &driver, place.id)?.0),
         })
         .await
     }
 
+    /// What the id of an image in containerd's store leads to: its manifest and its configuration, by their digests.
+    pub(super) async fn stored_documents(&self, image_id: &str) -> Result<Vec<(Digest, Vec<u8>)>, StorageError> {
+        let place = self.place_of(image_id).await?;
+        on_a_thread(move || blobs::documents(&place.root, place.id)).await
+    }
+
     async fn place_of(&self, image_id: &str) -> Result<Place, StorageError> {
-        if !self.place.starts_with("unix://") {
-            return Err(StorageError::Remote(self.place.clone()));
+        if self.place.socket().is_none() {
+            return Err(StorageError::Remote(self.place.to_string()));
         }
         // A rootless engine's too: most files of a layer could be read, and then one not.
         if !geteuid().is_root() {

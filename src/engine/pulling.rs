@@ -1,0 +1,121 @@
+//! What a build is given besides what it is made of: credentials for the registries of the images that it pulls, and proxies
+//! for its RUN steps, both out of docker's configuration. Neither becomes a part of the image.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use tracing::{debug, warn};
+
+use super::bases::registry;
+use super::buildkit::Builder;
+use super::{Engine, Kind};
+use crate::config::{EngineConfig, RegistryLogins};
+use crate::dockerfile::base_images::Recipe;
+use crate::plan::BuildPlan;
+use crate::registry::{Credentials, is_loopback, registry_config};
+use crate::report::with_causes;
+use crate::secrets;
+
+/// How `BuildKit` calls docker's own registry.
+const DOCKER_HUB_OF_BUILDKIT: &str = "registry-1.docker.io";
+
+/// What a builder is told about the images that it pulls.
+pub(super) struct Pulling {
+    /// The credentials that it may need, as a header.
+    pub(super) credentials: Option<(&'static str, String)>,
+    /// Whether no registry needs TLS: those on this machine, of which Podman must be told what Docker has by itself.
+    pub(super) without_tls: bool,
+}
+
+/// What builds are given.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Access {
+    logins: Arc<RegistryLogins>,
+    /// By the names of the variables; passwords can be in them.
+    proxies: BTreeMap<String, String>,
+}
+
+impl Access {
+    /// What builds in the engine at `url` are given.
+    pub(super) fn new(config: &EngineConfig, url: &str) -> Self {
+        Self { logins: Arc::new(config.logins.clone()), proxies: config.proxies.of(url) }
+    }
+
+    /// The credentials for a registry. Those that cannot be had are told of, and done without: most images are public, and a
+    /// registry that wants some says so.
+    pub(super) async fn credentials(&self, registry: &str) -> Option<Credentials> {
+        let registry = if registry == DOCKER_HUB_OF_BUILDKIT { "docker.io" } else { registry }.to_owned();
+        let (logins, wanted) = (Arc::clone(&self.logins), registry.clone());
+        // A helper is a program, which can take its time.
+        let found = tokio::task::spawn_blocking(move || Credentials::find(&wanted, &logins)).await;
+        match found {
+            Ok(Ok(found)) => {
+                if let Some(Credentials { source, .. }) = &found {
+                    debug!("the credentials for {registry} are from {source}");
+                }
+                found
+            }
+            Ok(Err(error)) => {
+                warn!("going on without credentials for {registry}: {}", with_causes(&error));
+                None
+            }
+            Err(error) => {
+                warn!("going on without credentials for {registry}: {error}");
+                None
+            }
+        }
+    }
+}
+
+/// The registries that a build pulls from, as far as that is known before it begins.
+fn registries(dockerfile: &str, args: &BTreeMap<String, String>) -> (BTreeSet<String>, bool) {
+    let recipe = Recipe::read(dockerfile, args);
+    let images = recipe.references.iter().map(|reference| reference.image.as_deref());
+    let all_known = images.clone().all(|image| image.is_some());
+    (images.flatten().filter_map(registry).collect(), all_known)
+}
+
+impl Engine {
+    /// What a builder is told about pulling. BuildKit asks for credentials while it builds.
+    pub(super) async fn pulling(&self, builder: &Builder, dockerfile: &str, plan: &BuildPlan) -> Pulling {
+        let (registries, all_known) = registries(dockerfile, &plan.args);
+        let mut found = Vec::new();
+        for registry in registries.iter().filter(|_| builder.session.is_none()) {
+            found.extend(self.access.credentials(registry).await);
+        }
+        let header = || ("x-registry-config", URL_SAFE.encode(registry_config(&found).to_string()));
+        let are_here = !registries.is_empty() && registries.iter().all(|registry| is_loopback(registry));
+        Pulling {
+            credentials: (!found.is_empty()).then(header),
+            without_tls: self.kind == Kind::Podman && all_known && are_here,
+        }
+    }
+
+    /// The build's arguments, and the proxies that docker's configuration gives to every build, where they are none of these in
+    /// either spelling: to `BuildKit` both are one. Builders know such arguments without an `ARG` line, and leave them out of the image.
+    pub(super) fn args_with_proxies(&self, plan: &BuildPlan) -> BTreeMap<String, String> {
+        // Some are written without `http://`.
+        self.access.proxies.values().for_each(|proxy| secrets::add_urls_in(&format!("{proxy} http://{proxy}")));
+        let is_given = |name: &str| plan.args.keys().any(|given| given.eq_ignore_ascii_case(name));
+        let proxies = self.access.proxies.iter().filter(|(name, _)| !is_given(name));
+        proxies.chain(&plan.args).map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registries_are_those_of_the_images_that_are_named() {
+        let of = |dockerfile: &str| registries(dockerfile, &[("BASE".to_owned(), "quay.io/a/b:1".to_owned())].into());
+        let known = |names: &[&str]| (names.iter().map(|name| (*name).to_owned()).collect(), true);
+        assert_eq!(of("FROM scratch\nCOPY a b\n"), known(&[]));
+        let all =
+            "ARG BASE\nFROM $BASE AS one\nFROM one\nCOPY --from=127.0.0.1:5000/x /a /\nCOPY --from=debian:12 /b /\n";
+        assert_eq!(of(all), known(&["127.0.0.1:5000", "docker.io", "quay.io"]));
+        assert!(!of("FROM $TARGETARCH-base\n").1, "only the engine knows");
+    }
+}
