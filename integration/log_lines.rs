@@ -139,7 +139,7 @@ fn an_engines_error_forges_no_line() {
 #[test]
 fn a_server_that_repeats_the_request_leaks_no_secret() {
     let server = Server::engine("20.10", |request| Answer::Whole(403, format!("denied: {request}")));
-    let (engine, out) = (format!("tcp://u:PW@{}", server.address), tempfile::tempdir().unwrap());
+    let (engine, out) = (format!("tcp://{}", server.address), tempfile::tempdir().unwrap());
     let url = format!(
         "http://me:context-pw@{}/context.tar.gz?X-Amz-Credential=AKIDEXAMPLE%2Fus-west-2&X-Amz-Signature=0badcafe0badcafe",
         server.address
@@ -149,8 +149,12 @@ fn a_server_that_repeats_the_request_leaks_no_secret() {
     variables.push(("IMAGE_WORKER_OUTPUT", out.path().to_str().unwrap()));
     let finished = run_with(&["run", "--dry-run"], &engine, &variables);
     finished.assert_fails(31, &["denied: GET /context.tar.gz?[hidden]"]);
+    // An engine's address has no user.
+    let refused = run_with(&["run", "--dry-run"], &format!("tcp://u:PW@{}", server.address), &variables);
+    refused.assert_fails(2, &["DOCKER_HOST", "without a user"]);
+    assert!(!refused.stderr.contains("PW"), "{}", refused.stderr);
     // The last is me:context-pw.
-    for secret in ["u:PW", "context-pw", "AKIDEXAMPLE", "0badcafe", "index-pw", "npm-value", "bWU6Y29udGV4dC1wdw"] {
+    for secret in ["context-pw", "AKIDEXAMPLE", "0badcafe", "index-pw", "npm-value", "bWU6Y29udGV4dC1wdw"] {
         assert!(!finished.stderr.contains(secret), "{secret} is in:\n{}", finished.stderr);
     }
     for name in ["NPM_AUTH", "PIP_INDEX_URL"] {
