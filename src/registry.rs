@@ -49,7 +49,7 @@ pub enum RegistryError {
         #[source]
         source: io::Error,
     },
-    /// Credentials that cannot be had, from a helper for example.
+    /// Credentials that cannot be read, from a helper for example.
     #[error("docker's credentials for {host}, in {place}, are of no use; run `docker login {host}`")]
     Credentials {
         /// The registry.

@@ -26,20 +26,27 @@ use ways::Wanted;
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
 
-/// An image in the engine: its id, the images below it, and the configuration of the image that its steps may have come from.
-type InEngine<'a> = (&'a str, Vec<Base>, Option<&'a [u8]>);
+/// An image in the engine.
+pub(super) struct EngineImage<'a> {
+    /// Its id.
+    pub(super) id: &'a str,
+    /// The images that it was built from.
+    pub(super) below: Vec<Base>,
+    /// The configuration of the image that its steps may have come from.
+    pub(super) source: Option<&'a [u8]>,
+}
 
 /// Takes the image out of the engine, and writes what goes with it.
 pub(super) async fn exported(
     engine: &Engine,
     config: &Config,
     identity: &Identity,
-    image: InEngine<'_>,
+    image: EngineImage<'_>,
     folder: &Path,
     report: &Report,
 ) -> Result<Finished, Failed> {
     let (plan, is_task) = (&config.plan, config.destination == Destination::Task);
-    let besides = cache::companion(engine, plan, config.cache_from, image.0, folder).await;
+    let besides = cache::companion(engine, plan, config.cache_from, image.id, folder).await;
     let mut image = export(engine, plan, identity, image, (folder, is_task), report).await?;
     image.companions.extend(besides);
     Ok(image)
@@ -51,7 +58,7 @@ async fn export(
     engine: &Engine,
     plan: &Plan,
     identity: &Identity,
-    (image_id, below, source): InEngine<'_>,
+    EngineImage { id: image_id, below, source }: EngineImage<'_>,
     (folder, uploaded): (&Path, bool),
     report: &Report,
 ) -> Result<Finished, Failed> {

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use super::Failed;
 use super::cache;
 use super::declared;
-use super::export::exported;
+use super::export::{EngineImage, exported};
 use super::leftovers;
 use super::measure;
 use super::scopes;
@@ -162,7 +162,7 @@ async fn job(
             cache::tell(cache.as_ref(), steps);
             let below = lasting(&bases, builder, build_plan.args.get(PARENT_ARG));
             let source = cache::source(config.cache_from, cache.as_ref(), parent.as_ref());
-            let built = (image_id.as_str(), below, source);
+            let built = EngineImage { id: &image_id, below, source };
             let exporting = exported(&engine, config, &identity, built, work.path(), report);
             let image = stop.during("exporting the image", exporting).await;
             image.map(|image| (image, bases, (builder, steps)))

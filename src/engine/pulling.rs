@@ -43,8 +43,8 @@ impl Access {
         Self { logins: Arc::new(config.logins.clone()), proxies: config.proxies.of(url) }
     }
 
-    /// The credentials for a registry. Those that cannot be had are told of, and done without: most images are public, and a
-    /// registry that wants some says so.
+    /// The credentials for a registry. Where reading them fails, a warning says so and there are none: most images are
+    /// public, and a registry that wants some says so.
     pub(super) async fn credentials(&self, registry: &str) -> Option<Credentials> {
         let registry = if registry == DOCKER_HUB_OF_BUILDKIT { "docker.io" } else { registry }.to_owned();
         let (logins, wanted) = (Arc::clone(&self.logins), registry.clone());
@@ -70,26 +70,33 @@ impl Access {
 }
 
 /// The registries that a build pulls from, as far as that is known before it begins.
-fn registries(dockerfile: &str, args: &BTreeMap<String, String>) -> (BTreeSet<String>, bool) {
+#[derive(Debug, PartialEq, Eq)]
+struct Registries {
+    names: BTreeSet<String>,
+    /// Whether there are no others.
+    are_all: bool,
+}
+
+fn registries(dockerfile: &str, args: &BTreeMap<String, String>) -> Registries {
     let recipe = Recipe::read(dockerfile, args);
     let images = recipe.references.iter().map(|reference| reference.image.as_deref());
-    let all_known = images.clone().all(|image| image.is_some());
-    (images.flatten().filter_map(registry).collect(), all_known)
+    let are_all = images.clone().all(|image| image.is_some());
+    Registries { names: images.flatten().filter_map(registry).collect(), are_all }
 }
 
 impl Engine {
     /// What a builder is told about pulling. BuildKit asks for credentials while it builds.
     pub(super) async fn pulling(&self, builder: &Builder, dockerfile: &str, plan: &BuildPlan) -> Pulling {
-        let (registries, all_known) = registries(dockerfile, &plan.args);
+        let Registries { names, are_all } = registries(dockerfile, &plan.args);
         let mut found = Vec::new();
-        for registry in registries.iter().filter(|_| builder.session.is_none()) {
+        for registry in names.iter().filter(|_| builder.session.is_none()) {
             found.extend(self.access.credentials(registry).await);
         }
         let header = || ("x-registry-config", URL_SAFE.encode(registry_config(&found).to_string()));
-        let are_here = !registries.is_empty() && registries.iter().all(|registry| is_loopback(registry));
+        let are_here = !names.is_empty() && names.iter().all(|registry| is_loopback(registry));
         Pulling {
             credentials: (!found.is_empty()).then(header),
-            without_tls: self.kind == Kind::Podman && all_known && are_here,
+            without_tls: self.kind == Kind::Podman && are_all && are_here,
         }
     }
 
@@ -111,11 +118,14 @@ mod tests {
     #[test]
     fn registries_are_those_of_the_images_that_are_named() {
         let of = |dockerfile: &str| registries(dockerfile, &[("BASE".to_owned(), "quay.io/a/b:1".to_owned())].into());
-        let known = |names: &[&str]| (names.iter().map(|name| (*name).to_owned()).collect(), true);
+        let known = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            Registries { names, are_all: true }
+        };
         assert_eq!(of("FROM scratch\nCOPY a b\n"), known(&[]));
         let all =
             "ARG BASE\nFROM $BASE AS one\nFROM one\nCOPY --from=127.0.0.1:5000/x /a /\nCOPY --from=debian:12 /b /\n";
         assert_eq!(of(all), known(&["127.0.0.1:5000", "docker.io", "quay.io"]));
-        assert!(!of("FROM $TARGETARCH-base\n").1, "only the engine knows");
+        assert!(!of("FROM $TARGETARCH-base\n").are_all, "only the engine knows");
     }
 }

@@ -65,13 +65,13 @@ impl Engine {
             return Offer { names, serving: None };
         }
         if !by_buildkit {
-            let fails = self.keeps_manifests().await;
-            if fails {
-                info!(
-                    "building without a layer cache: Docker's classic builder cannot take steps with containerd's image store"
-                );
+            if !self.keeps_manifests().await {
+                return Offer { names, serving: None };
             }
-            return Offer { names: if fails { Vec::new() } else { names }, serving: None };
+            info!(
+                "building without a layer cache: Docker's classic builder cannot take steps with containerd's image store"
+            );
+            return Offer { names: Vec::new(), serving: None };
         }
         self.offer_to_buildkit(names).await.unwrap_or_else(|error| {
             info!("building without a layer cache: {}", with_causes(&error));
