@@ -183,17 +183,22 @@ pub(crate) fn first_step(of: u32) -> String {
     }
 }
 
-/// What a container prints that `docker run` starts with these arguments, without a network, when it must succeed.
+/// What a container prints that is started with these arguments, without a network, when it must succeed.
 pub(crate) fn container_says(arguments: &[&str]) -> String {
-    let run = ["run", "--rm", "--network", "none"];
-    if Builder::is_podman() {
-        // Podman 4.3 answers 409 when a docker client attaches to a container; and it wants more files and processes than a
-        // virtual machine may allow. A limit of processes is for those machines only that have version 2 of cgroups.
-        let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--pids-limit", "0"];
-        podman_says(&[&run[..], &limits, arguments].concat())
-    } else {
-        docker_says(&[&run[..], arguments].concat())
+    let network = ["--network", "none"];
+    if !Builder::is_podman() {
+        return docker_says(&[&["run", "--rm"], &network[..], arguments].concat());
     }
+    // Podman 4.3 answers 409 when a docker client attaches to a container; and it wants more files and processes than a
+    // virtual machine may allow. A limit of processes is for those machines only that have version 2 of cgroups.
+    let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--pids-limit", "0"];
+    // Its own client misses what a container prints before the client has attached: the log has it all.
+    let container = podman_says(&[&["run", "--detach"], &network[..], &limits, arguments].concat());
+    let code = podman_says(&["wait", &container]);
+    let printed = podman_says(&["logs", &container]);
+    podman_says(&["rm", "--force", &container]);
+    assert_eq!(code, "0", "{arguments:?}: {printed}");
+    printed
 }
 
 /// The processes of Podman's service, of whatever generation, whose command line has this mark.
