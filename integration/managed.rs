@@ -262,18 +262,23 @@ const FEWEST: [&str; 7] = [
 ];
 
 /// The worker image, made once; its name, or why there is none.
-static WORKER_IMAGE: LazyLock<String> = LazyLock::new(|| {
-    let tag = "image-worker-test:worker";
+static WORKER_IMAGE: LazyLock<String> = LazyLock::new(|| worker_image("12"));
+
+/// The worker image of a release of Debian; its name.
+fn worker_image(debian: &str) -> String {
+    let tag = format!("image-worker-test:worker-{debian}");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let based = Command::new(root.join("scripts/base-image")).arg(format!("debian:{debian}")).output().unwrap();
+    assert!(based.status.success(), "{}", String::from_utf8_lossy(&based.stderr));
     // The tested program is mounted over the one in it: a debug build is too large for the image's limit.
-    let made = Command::new(root.join("scripts/worker-image")).args(["--binary", "/bin/busybox", tag]).output();
-    let made = made.expect("scripts/worker-image");
+    let arguments = ["--debian", debian, "--binary", "/bin/busybox", &tag];
+    let made = Command::new(root.join("scripts/worker-image")).args(arguments).output().expect("scripts/worker-image");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    tag.to_owned()
-});
+    tag
+}
 
 /// Runs the program in a container with these options, which writes into `out`.
-fn contained(repository: &Repository, options: &[&str]) -> Output {
+fn contained(repository: &Repository, image: &str, options: &[&str]) -> Output {
     let volume = |from: &Path, to: &str| format!("--volume={}:{to}", from.display());
     let binary = volume(Path::new(env!("CARGO_BIN_EXE_image-worker")), "/usr/local/bin/image-worker:ro");
     let repository_there = volume(repository.root.path(), "/repository:ro");
@@ -289,7 +294,7 @@ fn contained(repository: &Repository, options: &[&str]) -> Output {
     }
     let arguments: Vec<&str> = [&["run", "--name", &name, &binary, &repository_there][..], options].concat();
     let volume = volume(&out, "/out");
-    let arguments = [&arguments[..], &[&volume, &WORKER_IMAGE], &job[..], &["--output=/out"]].concat();
+    let arguments = [&arguments[..], &[&volume, image], &job[..], &["--output=/out"]].concat();
     docker(&arguments)
 }
 
@@ -298,12 +303,26 @@ fn an_unprivileged_container_builds() {
     if !engine() {
         return;
     }
-    let repository = Repository::new("managed-contained", STEPS);
-    let ended = contained(&repository, &FEWEST);
+    assert_builds("managed-contained", &WORKER_IMAGE, "Podman 4.");
+}
+
+#[test]
+fn so_does_one_with_podman_5() {
+    if !engine() {
+        return;
+    }
+    assert_builds("managed-contained-13", &worker_image("13"), "Podman 5.");
+}
+
+/// Asserts that an unprivileged container of a worker image builds, with this Podman.
+fn assert_builds(name: &str, image: &str, podman: &str) {
+    let repository = Repository::new(name, STEPS);
+    let ended = contained(&repository, image, &FEWEST);
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(ended.status.success(), "{said}");
     assert!(said.contains("no engine answers") && said.contains("our own at unix://"), "{said}");
-    assert_is_the_image(&output(&repository).join("image.tar"), "managed-contained");
+    assert!(said.contains(podman), "{said}");
+    assert_is_the_image(&output(&repository).join("image.tar"), name);
     assert_nothing_is_left(&repository, "");
 }
 
@@ -322,7 +341,7 @@ fn a_container_without_an_option_is_told_which() {
         let mut options: Vec<_> = FEWEST.into_iter().filter(|option| *option != taken && *option != "--rm").collect();
         options.push("--rm");
         options.extend((given != "--rm").then_some(given));
-        let finished = contained(&repository, &options);
+        let finished = contained(&repository, &WORKER_IMAGE, &options);
         let said = String::from_utf8_lossy(&finished.stderr).into_owned();
         assert_eq!(finished.status.code(), Some(30), "{said}");
         let line =
@@ -340,7 +359,7 @@ fn a_default_container_needs_the_one_option_that_it_is_told() {
     for user in ["--user=0", "--user=1000"] {
         let repository = Repository::new(&format!("managed-default{}", user.replace("--user=", "-")), "RUN true\n");
         let default = [user, "--network=none", "--rm"];
-        let finished = contained(&repository, &default);
+        let finished = contained(&repository, &WORKER_IMAGE, &default);
         let said = String::from_utf8_lossy(&finished.stderr).into_owned();
         assert_eq!(finished.status.code(), Some(30), "{said}");
         let line = said.lines().find(|line| line.starts_with("[taskcluster-image-build:error] ")).expect(&said);
@@ -348,7 +367,7 @@ fn a_default_container_needs_the_one_option_that_it_is_told() {
         assert!(line.contains(option), "{line}");
 
         let given = option.replace(' ', "=");
-        let finished = contained(&repository, &[&default[..], &[given.as_str()]].concat());
+        let finished = contained(&repository, &WORKER_IMAGE, &[&default[..], &[given.as_str()]].concat());
         assert!(finished.status.success(), "{}", String::from_utf8_lossy(&finished.stderr));
     }
 }

@@ -421,7 +421,7 @@ fn a_signal_while_the_engine_unpacks_leaves_no_parent_behind() {
     assert!(!has_image(&image.id_in_engine()), "the parent is left");
     job.assert_engine_is_clean();
     // Podman 5 gives it up when nobody is there any more.
-    assert!(finished.stderr.contains("removed 1 images") || is_on("podman-5"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("removed 1 image of ") || is_on("podman-5"), "{}", finished.stderr);
 }
 
 /// Twice of what the program may take.

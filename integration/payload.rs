@@ -41,6 +41,9 @@ fn the_archive_waits_for_the_worker() {
     finished.assert_succeeds();
     assert_eq!(finished.stdout.trim(), job.tag());
     assert!(finished.stderr.contains("for the worker to upload"), "{}", finished.stderr);
+    for not_of_such_a_task in ["PUSHDATE", "push of "] {
+        assert!(!finished.stderr.contains(not_of_such_a_task), "{}", finished.stderr);
+    }
     let asked = ["findTasksAtIndex", "getLatestArtifact", "s3 GET"];
     assert_eq!(job.story(), asked, "the context is read, and the newest image looked for: nothing else is called");
     job.assert_nothing_published();

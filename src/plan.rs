@@ -86,7 +86,7 @@ impl std::fmt::Display for TaskRun {
 
 impl std::fmt::Display for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "image {} for {}, push of {}", self.image, self.project, self.pushdate)?;
+        write!(f, "image {} for {}", self.image, self.project)?;
         self.task.as_ref().map_or(Ok(()), |task| write!(f, ", {task}"))
     }
 }

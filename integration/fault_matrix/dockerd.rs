@@ -3,6 +3,8 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +16,9 @@ use crate::harness::{docker, docker_says, path};
 /// What must be hidden before a daemon starts: a second daemon would take a running containerd for its own.
 const SCRIPT: &str = "mount -t tmpfs tmpfs /run && exec \"$@\"";
 
+/// The same, with the socket that it is given.
+const ACTIVATED: &str = "mount -t tmpfs tmpfs /run && exec 3<&0 </dev/null && LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+
 /// Where cgroups are; of all kernels in use.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -23,6 +28,10 @@ pub(super) struct Dockerd {
     unshare: Option<Child>,
     /// The network namespace that it starts from, where it is not the test's own: a process in it.
     network_of: Option<u32>,
+    /// Whether it has a bridge.
+    has_bridge: bool,
+    /// The socket that it is given, as systemd gives its own, where the test listens in its place.
+    listener: Option<UnixListener>,
 }
 
 impl Dockerd {
@@ -39,18 +48,37 @@ impl Dockerd {
     /// As `start_in`, from the network of another process.
     fn start_from(network_of: Option<u32>, parent: &Path) -> Result<Self, String> {
         let folder = TempDir::with_prefix_in("image-worker-dockerd-", parent).unwrap();
-        let mut dockerd = Self { folder, unshare: None, network_of };
-        std::fs::write(dockerd.path("daemon.json"), "{}").unwrap();
-        dockerd.start_again()?;
-        Ok(dockerd)
+        Self { folder, unshare: None, network_of, has_bridge: false, listener: None }.started()
+    }
+
+    /// As `start`, with a bridge, which is in its own network too.
+    pub(super) fn start_with_a_bridge() -> Result<Self, String> {
+        let folder = TempDir::with_prefix("image-worker-dockerd-").unwrap();
+        Self { folder, unshare: None, network_of: None, has_bridge: true, listener: None }.started()
+    }
+
+    /// As `start`; its socket stays when it ends, and who asks it then waits until it is there again.
+    pub(super) fn start_activated() -> Result<Self, String> {
+        let folder = TempDir::with_prefix("image-worker-dockerd-").unwrap();
+        let listener = Some(UnixListener::bind(folder.path().join("docker.sock")).unwrap());
+        Self { folder, unshare: None, network_of: None, has_bridge: false, listener }.started()
+    }
+
+    fn started(mut self) -> Result<Self, String> {
+        std::fs::write(self.path("daemon.json"), "{}").unwrap();
+        self.start_again()?;
+        Ok(self)
     }
 
     /// Starts the daemon again after it was killed, on the same folder.
     pub(super) fn start_again(&mut self) -> Result<(), String> {
         assert!(self.unshare.is_none(), "it runs");
         // The daemon would trust the numbers in them, which begin at 1 again.
-        for file in ["pid", "exec/containerd/containerd.pid", "docker.sock"] {
+        for file in ["pid", "exec/containerd/containerd.pid"] {
             let _ = std::fs::remove_file(self.path(file));
+        }
+        if self.listener.is_none() {
+            let _ = std::fs::remove_file(self.path("docker.sock"));
         }
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
         // Should the test die without a word, the first of them dies with it, and the others with the first.
@@ -58,15 +86,23 @@ impl Dockerd {
         command.args(["--pdeathsig", "KILL", "--"]).args(self.network_of.map(nsenter).into_iter().flatten());
         // --net: without a bridge of its own, a daemon removes the network's docker0, whoever's that is.
         let own = "unshare --net --mount --pid --fork --kill-child --mount-proc -- sh -c";
-        command.args(own.split(' ')).args([SCRIPT, "sh", "dockerd", "--host", &self.host()]);
+        let (script, host) = match self.listener {
+            Some(_) => (ACTIVATED, "fd://".to_owned()),
+            None => (SCRIPT, self.host()),
+        };
+        command.args(own.split(' ')).args([script, "sh", "dockerd", "--host", &host]);
         for (option, name) in
             [("config-file", "daemon.json"), ("data-root", "data"), ("exec-root", "exec"), ("pidfile", "pid")]
         {
             command.arg(format!("--{option}")).arg(self.path(name));
         }
-        command.args(["--bridge=none", "--iptables=false", "--ip6tables=false"]);
+        command.args(["--iptables=false", "--ip6tables=false"]);
+        if !self.has_bridge {
+            command.arg("--bridge=none");
+        }
         command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", &format!("/{}", self.name())]);
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let stdin = self.listener.as_ref().map(|it| Stdio::from(OwnedFd::from(it.try_clone().unwrap())));
+        command.stdin(stdin.unwrap_or_else(Stdio::null)).stdout(log.try_clone().unwrap()).stderr(log);
         self.unshare = Some(command.spawn().map_err(|error| format!("no setpriv: {error}"))?);
         let limit = Instant::now() + Duration::from_mins(1);
         while !docker(&["--host", &self.host(), "version"]).status.success() {
@@ -101,6 +137,21 @@ impl Dockerd {
         // It is the first process of its namespace: none outlives it.
         self.signal("KILL");
         self.unshare.take().expect("it runs").wait().unwrap();
+    }
+
+    /// Tells the daemon to end, as who updates it does, and starts it again.
+    pub(super) fn restart(&mut self) {
+        self.signal("TERM");
+        self.unshare.take().expect("it runs").wait().unwrap();
+        self.start_again().unwrap();
+    }
+
+    /// Removes the daemon's bridge.
+    pub(super) fn remove_bridge(&self) {
+        let daemon = self.daemon().expect("it runs").parse().unwrap();
+        let [program, arguments @ ..] = nsenter(daemon);
+        let removed = Command::new(program).args(arguments).args(["ip", "link", "delete", "docker0"]).status();
+        assert!(removed.unwrap().success(), "no bridge");
     }
 
     /// Stops the daemon: who asks it something waits.

@@ -41,6 +41,8 @@ enum While {
 enum How {
     /// The daemon is killed.
     Killed,
+    /// The daemon is told to end, and started again; its socket is there all the time.
+    Restarted,
     /// The daemon hangs, the program is told to stop, and then the daemon goes on.
     Hangs,
     /// The daemon hangs, the program is told to stop, and then the daemon is killed.
@@ -53,12 +55,12 @@ struct Fault {
     at: While,
 }
 
-use How::{Hangs, HangsAndDies, Killed};
+use How::{Hangs, HangsAndDies, Killed, Restarted};
 use While::{Copies, PreparesExport, RunsStep, SendsExport, TakesContext};
 
 fn faults() -> Vec<Fault> {
     let killed = [TakesContext, Copies, RunsStep, PreparesExport, SendsExport].map(|at| Fault { how: Killed, at });
-    let hangs = [Hangs, HangsAndDies].map(|how| Fault { how, at: RunsStep });
+    let hangs = [Restarted, Hangs, HangsAndDies].map(|how| Fault { how, at: RunsStep });
     killed.into_iter().chain(hangs).collect()
 }
 
@@ -68,7 +70,7 @@ impl Fault {
     }
 
     fn exit_code(self) -> i32 {
-        if self.how == Killed { 30 } else { 143 }
+        if matches!(self.how, Killed | Restarted) { 30 } else { 143 }
     }
 }
 
@@ -76,6 +78,7 @@ impl How {
     fn words(self) -> &'static str {
         match self {
             Killed => "is killed",
+            Restarted => "gets SIGTERM, and is started again by systemd's socket",
             Hangs => "hangs; the program gets SIGTERM; the engine goes on",
             HangsAndDies => "hangs; the program gets SIGTERM; the engine is killed",
         }
@@ -141,7 +144,7 @@ fn play(fault: Fault) -> String {
 
 /// Plays a case and asserts all that it promises; gives the row of the table, or none when the engine was further.
 fn attempt(fault: Fault, large: u64) -> Option<String> {
-    let mut dockerd = Dockerd::start().unwrap();
+    let mut dockerd = if fault.how == Restarted { Dockerd::start_activated() } else { Dockerd::start() }.unwrap();
     let work = TempDir::new().unwrap();
     let (large, pause) = if fault.at == RunsStep { (1, "987654") } else { (large, "0") };
     let job = job(large);
@@ -162,14 +165,15 @@ fn attempt(fault: Fault, large: u64) -> Option<String> {
         return None;
     }
     assert!(took < SOON, "the program takes {} s to end:\n{}", took.as_secs(), finished.stderr);
-    finished.assert_fails(fault.exit_code(), if fault.how == Killed { &["the engine "] } else { &["SIGTERM"] });
+    finished.assert_fails(fault.exit_code(), if fault.exit_code() == 30 { &["the engine "] } else { &["SIGTERM"] });
     job.assert_nothing_published();
     // Word of what could not be removed is in the engine, for the next start.
     assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0, "something is left in the task's folder");
     let gone = finished.stderr.matches("what this build left in the engine stays there").count();
-    assert_eq!(gone, usize::from(fault.how != Hangs), "said once, and only of an engine that is gone");
+    let is_there = matches!(fault.how, Hangs | Restarted);
+    assert_eq!(gone, usize::from(!is_there), "said once, and only of an engine that is gone");
 
-    if fault.how != Hangs {
+    if !is_there {
         dockerd.start_again().unwrap();
     }
     // What a killed daemon leaves is its own; a daemon that lives has nothing of ours.
@@ -214,9 +218,10 @@ fn start(job: &Job, dockerd: &Dockerd, work: &Path, pause: &str) -> Program {
 }
 
 fn befall(how: How, dockerd: &mut Dockerd, id: u32) {
-    if how == Killed {
-        dockerd.kill();
-        return;
+    match how {
+        Killed => return dockerd.kill(),
+        Restarted => return dockerd.restart(),
+        Hangs | HangsAndDies => {}
     }
     dockerd.stop();
     let talking = sockets(id);

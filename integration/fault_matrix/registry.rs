@@ -21,7 +21,8 @@ pub(super) struct Registry {
 type Contents = HashMap<String, (&'static str, Vec<u8>)>;
 
 impl Registry {
-    /// A registry, which lives as long as the test's process. Its repository `once` is well after this many failing answers.
+    /// A registry, which lives as long as the test's process. Its repository `once` is well after this many failing answers,
+    /// `again` when it has asked somebody to wait who waits.
     pub(super) fn start(failing: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -80,8 +81,24 @@ fn read_to(mut client: &TcpStream, end: &[u8]) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&read).into_owned())
 }
 
+/// How a handshake begins.
+const TLS: [u8; 1] = [0x16];
+
+/// What a server that speaks HTTP only says to a handshake, of which it has read all.
+fn refuse_tls(mut client: &TcpStream) -> io::Result<()> {
+    let mut head = [0; 5];
+    client.read_exact(&mut head)?;
+    let mut handshake = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
+    client.read_exact(&mut handshake)?;
+    client.write_all(b"HTTP/1.0 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+}
+
 fn serve(mut client: &TcpStream, contents: &Contents, failing: &AtomicUsize) -> io::Result<()> {
     loop {
+        let mut first = [0];
+        if client.peek(&mut first)? == 1 && first == TLS {
+            return refuse_tls(client);
+        }
         // No more than the first line: a connection that is closed over something unread is reset.
         let mut head = read_to(client, b"\r\n")?;
         if !head.contains("/reset/") {
@@ -93,19 +110,26 @@ fn serve(mut client: &TcpStream, contents: &Contents, failing: &AtomicUsize) -> 
         let (status, kind, body) = match parts[..] {
             [""] => ("200 OK", "application/json", b"{}".to_vec()),
             ["reset", ..] => return Ok(()),
-            ["once", .., name] if failing.load(Ordering::Relaxed) == 0 => {
+            // Until whoever asks has enough of it.
+            ["silent", ..] => return client.read_exact(&mut [0]),
+            ["once" | "again", .., name] if failing.load(Ordering::Relaxed) == 0 => {
                 let (kind, bytes) = contents.get(name).ok_or_else(|| io::Error::other("no such blob"))?;
                 ("200 OK", *kind, bytes.clone())
             }
             [way, ..] => {
+                let head = head.to_lowercase();
+                let waits =
+                    ["image-worker/", "containers/"].iter().any(|it| head.contains(&format!("user-agent: {it}")));
                 if way == "once" {
                     failing.fetch_sub(1, Ordering::Relaxed);
+                } else if waits {
+                    failing.store(0, Ordering::Relaxed);
                 }
                 let (status, code) = match way {
                     "401" => ("401 Unauthorized", "UNAUTHORIZED"),
                     "403" => ("403 Forbidden", "DENIED"),
                     "404" => ("404 Not Found", "MANIFEST_UNKNOWN"),
-                    "429" => ("429 Too Many Requests", "TOOMANYREQUESTS"),
+                    "429" | "again" | "later" => ("429 Too Many Requests", "TOOMANYREQUESTS"),
                     "500" => ("500 Internal Server Error", "UNKNOWN"),
                     "504" => ("504 Gateway Timeout", "UNKNOWN"),
                     _ => ("503 Service Unavailable", "UNAVAILABLE"),
@@ -116,6 +140,12 @@ fn serve(mut client: &TcpStream, contents: &Contents, failing: &AtomicUsize) -> 
             [] => return Ok(()),
         };
         let mut answer = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
+        match (status, parts[..].first()) {
+            ("200 OK", _) => {}
+            (_, Some(&"again")) => answer.push_str("Retry-After: 2\r\n"),
+            (_, Some(&"later")) => answer.push_str("Retry-After: 3600\r\n"),
+            _ => {}
+        }
         if status.starts_with("401") {
             answer.push_str("Www-Authenticate: Basic realm=\"test\"\r\n");
         }

@@ -19,13 +19,18 @@ const HEADING: &str = "| what fails | asked by | builder | exit | attempts | the
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
-    /// The repository in the registry; `refused` for a port where nobody listens.
+    /// The repository in the registry; `refused` for a port where nobody listens, `unknown` for a host that nobody knows.
     way: &'static str,
     asked_by: &'static str,
     builder: &'static str,
 }
 
-const WAYS: [&str; 10] = ["429", "500", "503", "504", "reset", "refused", "401", "403", "404", "once"];
+const WAYS: [&str; 14] = [
+    "429", "again", "later", "500", "503", "504", "reset", "refused", "silent", "unknown", "401", "403", "404", "once",
+];
+
+/// A name that no resolver asks anybody for: a part of a name has 63 letters at most.
+const UNKNOWN: &str = "a-part-of-a-name-may-have-sixty-three-letters-and-this-has-more-than.invalid";
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -39,10 +44,16 @@ fn cases() -> Vec<Case> {
             ("FROM", "podman"),
             ("COPY --from", "podman"),
         ] {
-            // Podman speaks TLS, which this registry does not answer, until the machine's configuration says otherwise: one
-            // row of that is enough. And what the registry has is no frontend.
-            let is_podmans = way == "refused" || (way, asked_by) == ("503", "FROM");
-            if (builder != "podman" || is_podmans) && (way, asked_by) != ("once", "# syntax") {
+            let is_told = match (way, asked_by, builder) {
+                // What the registry has is no frontend.
+                ("once" | "again", "# syntax", _) => false,
+                // Podman waits by itself, for minutes.
+                ("429" | "later", _, "podman") => false,
+                // It could be at work, copying.
+                ("silent", "COPY --from", _) => false,
+                _ => true,
+            };
+            if is_told {
                 cases.push(Case { way, asked_by, builder });
             }
         }
@@ -58,6 +69,10 @@ impl Case {
     fn title(self) -> String {
         match self.way {
             "once" => "503, once".to_owned(),
+            "again" => "429, Retry-After 2, once".to_owned(),
+            "later" => "429, Retry-After 3600".to_owned(),
+            "silent" => "no answer".to_owned(),
+            "unknown" => "no DNS".to_owned(),
             way @ ("reset" | "refused") => format!("connection {way}"),
             way => way.to_owned(),
         }
@@ -66,7 +81,10 @@ impl Case {
     /// The exit code, and how many builds begin.
     fn end(self) -> (i32, usize) {
         match self.way {
-            "once" => (0, 2),
+            // Podman asks again by itself.
+            "again" if self.builder == "podman" => (0, 1),
+            "once" | "again" => (0, 2),
+            "later" => (30, 1),
             "401" | "403" | "404" => (20, 1),
             _ => (30, 2),
         }
@@ -76,7 +94,11 @@ impl Case {
         // Each has a registry of its own, so that what is pulled is no other's.
         // After a 503 to HEAD the classic builder asks by GET, and BuildKit does not.
         let registry = Registry::start(if self.builder == "classic" { 2 } else { 1 });
-        let address = if self.way == "refused" { "127.0.0.1:9" } else { &registry.address };
+        let address = match self.way {
+            "refused" => "127.0.0.1:9",
+            "unknown" => UNKNOWN,
+            _ => &registry.address,
+        };
         let image = format!("{address}/{}/img:1", self.way);
         let name = format!("whose-{}-{}", std::process::id(), registry.address.rsplit(':').next().unwrap());
         let dockerfile = match self.asked_by {
@@ -86,19 +108,21 @@ impl Case {
         };
         let repository = Repository::bare(&name, &dockerfile);
         let place = if self.builder == "podman" { place_of("podman") } else { String::new() };
-        let finished = dry_run(&repository, &place, self.builder);
+        let finished = dry_run(&repository, &place, self.builder, if self.way == "silent" { "5" } else { "60" });
         docker(&["rmi", &image]);
         let (exit, attempts) = self.end();
         let begun = 1 + finished.stderr.matches("building the image failed, trying again").count();
         assert_eq!((finished.code, begun), (exit, attempts), "{}: {}", self.name(), finished.stderr);
         let line = if exit == 0 { String::new() } else { redacted(&finished, &name) };
         assert!(exit == 0 || line.contains("REGISTRY"), "no registry is named: {line}");
+        let waits = finished.stderr.contains("trying again in 2.0 s");
+        assert_eq!(waits, (self.way, attempts) == ("again", 2), "{}", finished.stderr);
         assert_eq!(docker_says(&["images", "--quiet", &name]), "", "the tag is left");
         format!("| {} | {exit} | {begun} | {line} |", self.name())
     }
 }
 
-fn dry_run(repository: &Repository, place: &str, builder: &str) -> Finished {
+fn dry_run(repository: &Repository, place: &str, builder: &str, silence: &str) -> Finished {
     let (output, directory) = (repository.root.path().join("out"), repository.directory());
     let arguments = ["run", "--dry-run", "--context", path(&directory), "--output", path(&output)];
     let builder = if builder == "podman" { "auto" } else { builder };
@@ -107,6 +131,7 @@ fn dry_run(repository: &Repository, place: &str, builder: &str) -> Finished {
         ("PROJECT", PROJECT),
         ("IMAGE_WORKER_BUILDER", builder),
         ("IMAGE_WORKER_TRIES", "2"),
+        ("IMAGE_WORKER_SILENCE", silence),
         ("DOCKER_HOST", place),
     ];
     program(arguments, environment.map(|(name, value)| (name.to_owned(), value.to_owned()))).finish()
@@ -115,8 +140,11 @@ fn dry_run(repository: &Repository, place: &str, builder: &str) -> Finished {
 /// The error line without what differs from run to run.
 fn redacted(finished: &Finished, name: &str) -> String {
     let line = finished.error_line().trim_start_matches("[taskcluster-image-build:error] ").replace(name, "NAME");
-    let address = Regex::new(r"127\.0\.0\.1:\d+").unwrap();
+    let address = Regex::new(&format!(r"127\.0\.0\.1:\d+|{UNKNOWN}")).unwrap();
     let line = address.replace_all(&line, "REGISTRY").into_owned();
+    // The container's name, and what `dd` has done.
+    let chance = Regex::new(r"endpoint [^…;]*…[^\s;:]*|\d+\+\d+ records").unwrap();
+    let line = chance.replace_all(&line, "CHANCE").into_owned();
     // The daemon's folder, and what the line cuts of it.
     let cut = Regex::new(r"[^\s;]*…[^\s;:]*").unwrap();
     let line = cut.replace_all(&line, "…").into_owned();
@@ -136,40 +164,65 @@ fn registries_that_misbehave_are_not_the_dockerfiles_fault() {
 }
 
 /// What the engine has too little of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lack {
-    Disk(&'static str),
+    /// For the second of two files.
+    Copy,
+    /// For what a command writes.
+    Run,
+    /// For what a command has written, when it is made a layer. BuildKit's layers are made where commands write.
+    Commit,
+    /// Its daemon has none.
     Network,
+    /// Somebody has removed it.
+    Bridge,
 }
 
 impl Lack {
-    fn name(self) -> String {
+    fn words(self) -> &'static str {
         match self {
-            Self::Disk(builder) => format!("no room in a COPY | {builder}"),
-            Self::Network => "no bridge network | buildkit".to_owned(),
+            Self::Copy => "no room in a COPY",
+            Self::Run => "no room in a RUN",
+            Self::Commit => "no room in a commit",
+            Self::Network => "no bridge network",
+            Self::Bridge => "the bridge is gone",
         }
     }
 
-    fn play(self) -> String {
+    fn steps(self) -> &'static str {
+        match self {
+            Self::Copy => "COPY data /one\nCOPY data /two\nCOPY data /three\n",
+            Self::Run => "COPY busybox /dd\nRUN [\"/dd\", \"if=/dev/zero\", \"of=/x\", \"bs=1M\", \"count=64\"]\n",
+            Self::Commit => "COPY busybox /dd\nRUN [\"/dd\", \"if=/dev/zero\", \"of=/x\", \"bs=1M\", \"count=8\"]\n",
+            Self::Network | Self::Bridge => "COPY busybox /true\nRUN [\"/true\"]\n",
+        }
+    }
+
+    /// What an engine makes of it.
+    fn play(self, builder: &str) -> String {
         // The context, and one of the two layers, fit.
         let small = Small::mount(20 << 20).expect("this runs as root, as Dockerd does");
-        let (steps, builder) = match self {
-            Self::Disk(builder) => ("COPY data /one\nCOPY data /two\nCOPY data /three\n", builder),
-            Self::Network => ("COPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"true\"]\n", "buildkit"),
-        };
         let dockerd = match self {
-            Self::Disk(_) => Dockerd::start_in(small.path()),
+            Self::Copy | Self::Run | Self::Commit => Dockerd::start_in(small.path()),
             Self::Network => Dockerd::start(),
+            Self::Bridge => Dockerd::start_with_a_bridge(),
         };
         let dockerd = dockerd.unwrap();
+        if self == Self::Bridge {
+            dockerd.remove_bridge();
+        }
+        let steps = self.steps();
         let repository = Repository::bare("whose-lack", &format!("FROM scratch\n{steps}"));
-        std::fs::write(repository.directory().join("data"), super::play::noise("whose", 5 << 20)).unwrap();
+        if self == Self::Copy {
+            std::fs::write(repository.directory().join("data"), super::play::noise("whose", 5 << 20)).unwrap();
+        }
         std::fs::copy("/bin/busybox", repository.directory().join("busybox"))
             .expect("busybox-static; run scripts/test");
-        let finished = dry_run(&repository, &dockerd.host(), builder);
-        assert_eq!(finished.code, 30, "{}", finished.stderr);
+        let finished = dry_run(&repository, &dockerd.host(), builder, "60");
+        let exit = if self == Self::Run { 20 } else { 30 };
+        assert_eq!(finished.code, exit, "{}", finished.stderr);
         dockerd.end();
-        format!("| {} | 30 | 1 | {} |", self.name(), redacted(&finished, "whose-lack"))
+        format!("| {} | {builder} | {exit} | 1 | {} |", self.words(), redacted(&finished, "whose-lack"))
     }
 }
 
@@ -183,14 +236,21 @@ fn an_engine_that_lacks_something_is_named() {
             return;
         }
     }
-    let lacks: Vec<_> = [Lack::Disk("classic"), Lack::Disk("buildkit"), Lack::Network]
-        .into_iter()
-        .filter(|lack| wanted(&lack.name()))
-        .collect();
+    let lacks = [
+        (Lack::Copy, "classic"),
+        (Lack::Copy, "buildkit"),
+        (Lack::Commit, "classic"),
+        (Lack::Run, "classic"),
+        (Lack::Network, "buildkit"),
+        (Lack::Bridge, "classic"),
+        (Lack::Bridge, "buildkit"),
+    ];
+    let name = |(lack, builder): &(Lack, &str)| format!("{} | {builder}", lack.words());
+    let lacks: Vec<_> = lacks.into_iter().filter(|lack| wanted(&name(lack))).collect();
     let mut lines = vec![
         "| what is lacking | builder | exit | attempts | the error line |\n| --- | --- | --- | --- | --- |".to_owned(),
     ];
-    lines.extend(each(&lacks, |lack| lack.name(), |lack| lack.play()));
+    lines.extend(each(&lacks, name, |(lack, builder)| lack.play(builder)));
     document::section("lacks", lacks.len(), &lines);
 }
 
@@ -206,7 +266,7 @@ fn what_the_engine_has_no_more_is_built_again() {
         write!(client, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len())
     });
     let repository = Repository::bare("whose-gone", "FROM scratch\nCOPY Dockerfile /\n");
-    let finished = dry_run(&repository, &proxy.place(), "classic");
+    let finished = dry_run(&repository, &proxy.place(), "classic", "60");
     finished.assert_fails(30, &["unable to find image", "the engine failed, not the Dockerfile"]);
     assert_eq!(proxy.answered(), 2, "{}", finished.stderr);
 }

@@ -25,6 +25,8 @@ pub struct Prospect {
     pub context: Option<Whereabouts>,
     /// The `.hash.` route that has the image, or should have it.
     pub namespace: Namespace,
+    /// Whether a run builds although the image is there: it leaves publishing to its task, and does not look into the index.
+    pub builds_anyway: bool,
     /// The unexpired image in the index, if there is one.
     pub image: Option<IndexedImage>,
     /// The moment of all this.
@@ -82,7 +84,7 @@ impl Prospect {
                 let why = format!("the image is there, from {at}; this task cannot become green after its deadline");
                 return (Verdict::NothingToDo, why);
             }
-            if *is_described {
+            if *is_described && !self.builds_anyway {
                 let why = "a rerun ends at once, green, since the image is there; what waits for the task goes on";
                 return (Verdict::Rerun, why.to_owned());
             }
@@ -254,6 +256,7 @@ mod tests {
             status: serde_json::from_value(status).unwrap(),
             context: Some(Whereabouts::There { until: "2026-02-01T00:00:00Z".parse().unwrap() }),
             namespace: "docker.images.v1.try.builder.hash.ab".parse().unwrap(),
+            builds_anyway: false,
             image: None,
             now: NOW.parse().unwrap(),
         }
@@ -270,6 +273,10 @@ mod tests {
 
     fn with_routes(prospect: Prospect) -> Prospect {
         Prospect { image: Some(IndexedImage { at: prospect.task.clone(), is_described: false }), ..prospect }
+    }
+
+    fn building_anyway(prospect: Prospect) -> Prospect {
+        Prospect { builds_anyway: true, ..prospect }
     }
 
     fn without_context(prospect: Prospect) -> Prospect {
@@ -291,6 +298,8 @@ mod tests {
             (with_image(prospect(State::Completed, Some("completed"))), Verdict::NothingToDo, "it is done"),
             (with_image(failed()), Verdict::Rerun, "ends at once, green"),
             (with_image(without_context(failed())), Verdict::Rerun, "ends at once, green"),
+            (building_anyway(with_image(failed())), Verdict::Rerun, "look into the log first"),
+            (building_anyway(with_image(without_context(failed()))), Verdict::NewDecisionTask, "forgotten"),
             (with_image(late(failed())), Verdict::NothingToDo, "the image is there"),
             (with_routes(prospect(State::Completed, Some("completed"))), Verdict::NothingToDo, "it is done"),
             (with_routes(failed()), Verdict::Rerun, "look into the log first"),

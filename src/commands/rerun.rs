@@ -13,7 +13,7 @@ use super::stop::Stop;
 use super::whereabouts::Whereabouts;
 use crate::config::replay::Job;
 use crate::config::rerun::Rerun;
-use crate::config::{Access, Config, ConfigError, Deployment, Sources, Surroundings, settings};
+use crate::config::{Access, Config, ConfigError, Deployment, Destination, Sources, Surroundings, settings};
 use crate::lookup::{Claim, claim};
 use crate::names::{ArtifactName, ContextHash, Namespace, TaskId};
 use crate::plan::{ContextSource, Plan, TaskRun};
@@ -48,7 +48,8 @@ pub async fn look(
     job.is_of_an_image(&sources.of(&job))?;
     // What publishing needs besides is the worker's to set.
     job.set(&settings::DRY_RUN, "1");
-    let plan = Config::read(&sources.of(&job), around)?.plan;
+    let Config { plan, destination, .. } = Config::read(&sources.of(&job), around)?;
+    let builds_anyway = matches!(destination, Destination::Payload(_));
     let (status, context, (namespace, image)) = tokio::try_join!(
         async { Ok(services.queue.status(task).await?) },
         async { Ok::<_, Failed>(context(&services, &plan, around.now).await?) },
@@ -56,7 +57,7 @@ pub async fn look(
     )?;
     let run_id = status.runs.last().map_or(0, |run| run.run_id);
     let task = TaskRun { task_id: task.clone(), run_id };
-    Ok(Prospect { task, plan, status, context, namespace, image, now: around.now })
+    Ok(Prospect { task, plan, status, context, namespace, builds_anyway, image, now: around.now })
 }
 
 async fn context(services: &Services, plan: &Plan, now: Timestamp) -> Result<Option<Whereabouts>, CallError> {

@@ -67,7 +67,12 @@ pub(super) async fn run_into(
     let clock = Clock { began: config.started, since: Instant::now() };
     config.patience.hold();
     secret_values::look_at_args(&config.plan.build.args, config.deny_secret_args)?;
-    info!("image-worker {}: {}", env!("CARGO_PKG_VERSION"), config.plan);
+    let push = match config.destination {
+        // A task's own routes have the push, and we need not know it.
+        Destination::Payload(_) => String::new(),
+        Destination::Task | Destination::DryRun(_) => format!(", push of {}", config.plan.pushdate),
+    };
+    info!("image-worker {}: {}{push}", env!("CARGO_PKG_VERSION"), config.plan);
     for assumption in &config.assumed {
         info!("{assumption}");
     }

@@ -162,7 +162,11 @@ impl Config {
             },
             project: project(sources, image.is_some(), &mut assumed)?,
             task: destination.task(sources, &mut assumed)?,
-            pushdate: pushdate(sources, around, !publishes, &mut assumed)?,
+            pushdate: match destination {
+                // Nothing asks for it.
+                Destination::Payload(_) => pushdate(sources, around, true, &mut Vec::new())?,
+                Destination::Task | Destination::DryRun(_) => pushdate(sources, around, dry, &mut assumed)?,
+            },
             context,
             build,
             parent,

@@ -8,7 +8,7 @@ use bollard::models::ImageInspect;
 
 use super::{Engine, EngineError, Kind};
 use crate::dockerfile::base_images::{By, Recipe};
-use crate::names::Digest;
+use crate::names::{Digest, is_repository, is_tag};
 
 /// The images that a build was made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,19 +63,12 @@ impl Engine {
     }
 
     async fn base(&self, name: &str, is_from: bool) -> Result<Option<Base>, EngineError> {
-        let mut names = vec![name.to_owned()];
-        if self.kind == Kind::Podman {
-            // What was loaded or built here has its name below this one.
-            names.push(format!("localhost/{name}"));
-        }
-        for candidate in names {
-            match self.client.inspect_image(&candidate).await {
-                Ok(image) => return Ok(base(name, image, is_from)),
-                Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
-                Err(source) => {
-                    let doing = format!("looking at the base image {name}");
-                    return Err(EngineError::Trouble { doing, source: source.into() });
-                }
+        match self.base_image(name).await {
+            Ok(Some(image)) => return Ok(base(name, image, is_from)),
+            Ok(None) => {}
+            Err(source) => {
+                let doing = format!("looking at the base image {name}");
+                return Err(EngineError::Trouble { doing, source: source.into() });
             }
         }
         let full = full(name);
@@ -83,6 +76,36 @@ impl Engine {
         let digests = pulled.map(|it| vec![without_tag(&it)]);
         Ok(digests.map(|digests| Base { reference: name.to_owned(), id: None, digests, layers: Vec::new(), is_from }))
     }
+
+    /// An image that a `Dockerfile` names, if the engine has it.
+    pub(super) async fn base_image(&self, name: &str) -> Result<Option<ImageInspect>, Error> {
+        for name in names_in(self.kind, name) {
+            match self.inspect(&name).await {
+                Ok(image) => return Ok(Some(image)),
+                Err(Error::DockerResponseServerError { status_code: 400 | 404, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The names under which an engine may have the image that a `Dockerfile` calls `name`. Podman puts `localhost/` before the
+/// name of an image that it has built or loaded, where no registry is in it; and it answers 500 to what is no name, as
+/// `localhost/HOST:PORT/NAME` is.
+fn names_in(kind: Kind, name: &str) -> Vec<String> {
+    let local = (kind == Kind::Podman && !has_host(name)).then(|| format!("localhost/{name}"));
+    let (without_digest, _) = name.split_once('@').unwrap_or((name, ""));
+    let is_name = match without_digest.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => is_repository(repository) && is_tag(tag),
+        _ => is_repository(without_digest),
+    };
+    if is_name { [Some(name.to_owned()), local].into_iter().flatten().collect() } else { Vec::new() }
+}
+
+/// Whether a name begins with a registry.
+fn has_host(name: &str) -> bool {
+    name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost")
 }
 
 /// The image that a part of a build by `BuildKit` begins with, `NAME@sha256:…`, if that is what its name says.
@@ -95,8 +118,7 @@ pub(super) fn pulled(part: &str) -> Option<&str> {
 /// A name as `BuildKit` writes it out: `docker.io/library/debian:12`.
 pub(super) fn full(reference: &str) -> String {
     let (name, digest) = reference.split_once('@').map_or((reference, None), |(name, digest)| (name, Some(digest)));
-    let has_host = name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost");
-    let place = match (has_host, name.contains('/')) {
+    let place = match (has_host(name), name.contains('/')) {
         (true, _) => "",
         (false, true) => "docker.io/",
         (false, false) => "docker.io/library/",
@@ -166,6 +188,22 @@ mod tests {
         ] {
             assert_eq!(shared_layers(&bases, &image), shared, "{bases:?}");
         }
+    }
+
+    #[test]
+    fn an_engine_is_asked_for_names_only() {
+        let asked = |name| names_in(Kind::Podman, name);
+        assert_eq!(asked("debian:12"), ["debian:12", "localhost/debian:12"]);
+        assert_eq!(asked("a/b"), ["a/b", "localhost/a/b"]);
+        for name in ["127.0.0.1:5000/a/b:1", "localhost/a", "quay.io/a/b", "localhost:5000/a"] {
+            assert_eq!(asked(name), [name]);
+        }
+        let pinned = format!("debian@sha256:{}", Digest::of(b"manifest"));
+        assert_eq!(asked(&pinned), [pinned.clone(), format!("localhost/{pinned}")]);
+        for none in ["Debian", "{dockerhub:ubuntu:latest}", "a b", "", "a:b:c", "debian:"] {
+            assert_eq!(asked(none), Vec::<String>::new(), "{none:?}");
+        }
+        assert_eq!(names_in(Kind::Docker, "debian:12"), ["debian:12"]);
     }
 
     #[test]

@@ -12,17 +12,19 @@ use tracing::{debug, info};
 use super::bases::pulled;
 use super::buildkit::{Asked, Builder, Progress};
 use super::connection::Closing;
+use super::failure::next_of;
 use super::held::{Held, hold};
 use super::left::Fact;
 use super::messages::AnswerError;
 use super::output::{Output, Said, Steps, is_about_our_args};
 use super::sending::noting_the_end;
+use super::witness::Witness;
 use super::{Engine, EngineError, Kind, managed};
 use crate::build_log::BuildLog;
 use crate::build_secrets::BuildSecrets;
 use crate::context::for_engine::{BuiltBy, ForEngine};
 use crate::plan::BuildPlan;
-use crate::retry::{Policy, retry};
+use crate::retry::{Patience, Policy, retry};
 use crate::secrets as hidden;
 
 /// An image that was built.
@@ -121,6 +123,7 @@ impl Engine {
             ..BuildImageOptions::default()
         };
         let pulling = self.pulling(&builder, &dockerfile, plan).await;
+        let witness = Witness::of(self.kind, &self.place).await;
         let begun = self.begin(tag, goes_on.then_some(&*dockerfile), &plan.args).await;
         let closing = Closing::default();
         let body = bollard::body_try_stream(context);
@@ -140,6 +143,10 @@ impl Engine {
             // Its service was ended while it was at a step, which then failed for no fault of its own.
             Err(EngineError::Build(_)) if self.managed.as_ref().is_some_and(|managed| managed.has_ended()) => {
                 Err(EngineError::Unfinished { doing: DOING.to_owned() })
+            }
+            // A command that ended with its engine, which is there again.
+            Err(EngineError::Build(failure)) if failure.may_be_the_engines_end() && witness.saw_an_end().await => {
+                Err(trouble(DOING, "it ended, and was started again"))
             }
             built => {
                 let (image_id, steps) = built?;
@@ -170,7 +177,17 @@ impl Engine {
         let mut answer = std::pin::pin!(answer);
         let mut heard = Heard::default();
         let mut image_id = None;
-        while let Some(line) = answer.next().await {
+        loop {
+            let next = match next_of(answer.next(), &heard, Patience::held().silence).await {
+                Ok(next) => next,
+                Err(silent) => {
+                    // Docker would wait for the registry also when nobody waits for the build, which makes nothing more.
+                    drop(self.traces.take_under_way());
+                    Self::print(heard.end(), log);
+                    return Err(silent);
+                }
+            };
+            let Some(line) = next else { break };
             match line {
                 Ok(line) => {
                     let News { said, pulled, id } = heard.line(&line);

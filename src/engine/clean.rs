@@ -167,7 +167,8 @@ impl Engine {
             }
         }
         if removed > 0 {
-            info!("removed {removed} images of {} from the engine", whose.words());
+            let images = if removed == 1 { "image" } else { "images" };
+            info!("removed {removed} {images} of {} from the engine", whose.words());
         }
         done
     }

@@ -8,11 +8,12 @@ use std::time::Duration;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use http_body_util::Empty;
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONNECTION, HOST, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::task::JoinHandle;
 use tracing::debug;
 
 use super::address::{Address, Close};
@@ -74,6 +75,13 @@ impl Closing {
     }
 }
 
+/// A connection that requests go over.
+pub(super) struct Connected<B> {
+    pub(super) sender: SendRequest<B>,
+    /// Why it has ended.
+    connection: JoinHandle<Result<(), hyper::Error>>,
+}
+
 /// Asks the engine at `place` whether it is there.
 pub(super) async fn ping(place: &Address) -> Result<Ping, ConnectionError> {
     let answer = ask(place, request(Method::GET, "/_ping", &[], Empty::<Bytes>::new())?, &Closing::default()).await?;
@@ -128,13 +136,8 @@ pub(super) async fn ask<B>(
 where
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
-    let closed = |error| ConnectionError::Closed(place.to_string(), error);
     let broken = |error| ConnectionError::Broken(place.to_string(), error);
-    let (socket, close) = place.connect().await.map_err(closed)?;
-    closing.connected(close);
-    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
-    // It ends with the answer, or with the connection that the answer has become.
-    let connection = tokio::spawn(connection.with_upgrades());
+    let Connected { mut sender, connection } = connect(place, closing).await?;
     let answer = sender.send_request(request).await;
     match answer {
         // The engine has ended the connection first, and the connection knows why: TLS tells after its handshake that
@@ -146,6 +149,20 @@ where
         }
         answer => answer.map_err(broken),
     }
+}
+
+/// A connection for requests, one after the other. It ends with its sender and the last answer.
+pub(super) async fn connect<B>(place: &Address, closing: &Closing) -> Result<Connected<B>, ConnectionError>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    let closed = |error| ConnectionError::Closed(place.to_string(), error);
+    let broken = |error| ConnectionError::Broken(place.to_string(), error);
+    let (socket, close) = place.connect().await.map_err(closed)?;
+    closing.connected(close);
+    let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
+    // It ends with the answer, or with the connection that the answer has become.
+    Ok(Connected { sender, connection: tokio::spawn(connection.with_upgrades()) })
 }
 
 /// bollard's client of the engine at `place`, over connections like all others.

@@ -1,5 +1,7 @@
 //! A build that failed: which step, whose fault it is, and what to do next. What engines' messages mean is for `fault`.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use futures_util::TryStreamExt as _;
@@ -11,9 +13,10 @@ use super::build::{DOING, Heard, trouble};
 use super::buildkit::{Asked, Failing};
 use super::connect::PING_TIMEOUT;
 use super::connection::ping;
-use super::fault::exit_code;
+use super::fault::{exit_code, is_limit, unresolved};
 use super::messages::{AnswerError, Question, messages};
 use super::output::Step;
+use super::pull_limit::asked_to_wait;
 use super::{Engine, EngineError, Fault, Kind, cut, cut_middle};
 use crate::registry::{Credentials, is_loopback};
 use crate::retry::{Another, Failure};
@@ -40,13 +43,27 @@ pub struct BuildFailure {
     pub way_out: Option<String>,
     /// How many steps came from the build cache before.
     pub cached: usize,
+    /// How long the registry asks to wait, where it says that.
+    pub wait: Option<Duration>,
 }
 
 impl BuildFailure {
     /// A `Dockerfile` that is not built at all.
     pub(super) fn of_a_dockerfile(message: String) -> Self {
         let (fault, step, image, login, exit_code) = (Fault::Dockerfile, None, None, None, None);
-        Self { fault, step, image, login, exit_code, message, last_lines: Vec::new(), way_out: None, cached: 0 }
+        let (last_lines, way_out, wait) = (Vec::new(), None, None);
+        Self { fault, step, image, login, exit_code, message, last_lines, way_out, cached: 0, wait }
+    }
+
+    /// A registry that an image was to be looked up in, and that has not said anything for this time.
+    fn of_a_silent_registry(image: &str, silence: Duration) -> Self {
+        let message = format!("its registry has said nothing for {} s", silence.as_secs());
+        Self { fault: Fault::Registry, image: Some(image.to_owned()), ..Self::of_a_dockerfile(message) }
+    }
+
+    /// Whether it looks like what an engine's end does to a command: killed, or told to end.
+    pub(super) fn may_be_the_engines_end(&self) -> bool {
+        matches!(self.exit_code, Some(137 | 143))
     }
 
     /// The failure in one line.
@@ -72,7 +89,7 @@ impl BuildFailure {
 
     /// What to do next; `otherwise` where the `Dockerfile` is to be mended.
     fn next(&self, otherwise: &str) -> String {
-        let registry = registry_of(self.image.as_deref(), &self.message);
+        let registry = self.image.as_deref().and_then(registry);
         let from = registry.as_ref().map(|registry| format!(" from {registry}")).unwrap_or_default();
         let registry = registry.as_deref().unwrap_or("the registry");
         match self.fault {
@@ -85,10 +102,19 @@ impl BuildFailure {
             Fault::Denied => format!(
                 "check the image's name, and that the engine may pull{from} (docker login, the registry's certificate)"
             ),
-            Fault::Registry if self.step.is_none() || self.image.is_some() => {
-                format!("{registry} is in trouble, or limits pulls: start again later, or use a mirror")
-            }
-            Fault::Registry => "the other end is in trouble: start again later".to_owned(),
+            Fault::Registry => match (unresolved(&self.message), self.wait) {
+                (Some(host), _) => format!(
+                    "{host} could not be resolved: check how its name is written, and the DNS of the engine's machine"
+                ),
+                (None, Some(wait)) => {
+                    let wait = wait.as_secs();
+                    format!("{registry} limits pulls, and asks to wait {wait} s: start again then, or use a mirror")
+                }
+                (None, None) if self.step.is_none() || self.image.is_some() => {
+                    format!("{registry} is in trouble, or limits pulls: start again later, or use a mirror")
+                }
+                (None, None) => "the other end is in trouble: start again later".to_owned(),
+            },
             Fault::Engine | Fault::Transient => {
                 "the engine failed, not the Dockerfile: look at its disk, its network and its log, and start again"
                     .to_owned()
@@ -100,7 +126,9 @@ impl BuildFailure {
 impl Failure for EngineError {
     fn another(&self) -> Another {
         match self {
-            Self::Build(failure) if matches!(failure.fault, Fault::Registry | Fault::Transient) => Another::CanHelp,
+            Self::Build(failure) if matches!(failure.fault, Fault::Registry | Fault::Transient) => {
+                failure.wait.map_or(Another::CanHelp, Another::CanHelpAfter)
+            }
             _ => Another::IsUseless,
         }
     }
@@ -131,7 +159,8 @@ impl Engine {
         if runs {
             code = code.or_else(|| exit_code(&message));
         }
-        let image = sought.clone().or_else(|| step.as_ref().and_then(pulled_by).map(str::to_owned));
+        let named = step.as_ref().map_or_else(|| lender(asked.lenders(), &message), pulled_by);
+        let image = sought.clone().or_else(|| named.map(str::to_owned));
         let mut fault = Fault::of(&message, code, runs);
         if let Some(image) = &image
             && self.kind == Kind::Podman
@@ -143,6 +172,10 @@ impl Engine {
         if matches!(fault, Fault::Missing | Fault::Denied) && step.as_ref().is_some_and(|step| step.is("ADD")) {
             fault = Fault::Dockerfile;
         }
+        let wait = match &image {
+            Some(image) if fault == Fault::Registry && is_limit(&message) => asked_to_wait(image).await,
+            _ => None,
+        };
         let message = secrets::hide(in_own_words(message.trim())).into_owned();
         // Another builder helps against what one does not understand, and not against a registry.
         let way_out = (fault == Fault::Dockerfile || sought.is_some())
@@ -150,7 +183,7 @@ impl Engine {
             .flatten();
         let image = image
             .filter(|_| sought.is_some() || !matches!(fault, Fault::Dockerfile | Fault::Engine | Fault::Transient));
-        let login = match registry_of(image.as_deref(), &message).filter(|_| fault == Fault::Denied) {
+        let login = match image.as_deref().and_then(registry).filter(|_| fault == Fault::Denied) {
             Some(registry) => self.access.credentials(&registry).await.map(|found| found.source),
             None => None,
         };
@@ -164,6 +197,7 @@ impl Engine {
             last_lines,
             way_out,
             cached,
+            wait,
         }))
     }
 
@@ -195,15 +229,21 @@ impl Engine {
     }
 }
 
+/// What the engine says next. Docker waits for ever for a registry that says nothing: while it only looks for an image, that is
+/// an error after `silence`.
+pub(super) async fn next_of<T>(
+    next: impl Future<Output = Option<T>>,
+    heard: &Heard,
+    silence: Duration,
+) -> Result<Option<T>, EngineError> {
+    let begins = || heard.output.begins_from().and_then(pulled_by);
+    let Some(image) = heard.progress.only_looks_for().or_else(begins) else { return Ok(next.await) };
+    let failure = |_| BuildFailure::of_a_silent_registry(image, silence);
+    tokio::time::timeout(silence, next).await.map_err(|late| EngineError::Build(Box::new(failure(late))))
+}
+
 /// Podman 4.3, of an image that it could not pull for whatever reason.
 const NOT_SAYING_WHY: &str = ": no stage or image found with that name";
-
-/// The registry that an image is pulled from, or the one that `BuildKit` speaks of where it does not tell the image, as of
-/// `COPY --from`.
-fn registry_of(image: Option<&str>, message: &str) -> Option<String> {
-    let told = || message.split_once("pulling from host ")?.1.split_whitespace().next().map(str::to_owned);
-    image.map_or_else(told, registry)
-}
 
 /// The image that a step pulls, where its name hangs on no variable.
 fn pulled_by(step: &Step) -> Option<&str> {
@@ -214,6 +254,14 @@ fn pulled_by(step: &Step) -> Option<&str> {
         words.find_map(|word| word.strip_prefix("--from="))
     };
     image.filter(|image| !image.contains('$'))
+}
+
+/// The image that lends files, of those that there are, whose registry a message names: BuildKit names no step in it.
+fn lender<'a>(lenders: &'a [String], message: &str) -> Option<&'a str> {
+    let is_named = |image: &&String| registry(image).is_some_and(|registry| message.contains(&registry));
+    let mut named = lenders.iter().filter(is_named);
+    let first = named.next()?;
+    named.all(|other| other == first).then_some(first)
 }
 
 /// What failed, without the doors that it came through.
@@ -252,14 +300,17 @@ mod tests {
             failing(Fault::Registry, "ADD https://example.com/x /x", "connection reset by peer"),
             failing(Fault::Engine, "COPY x /x", "write /x: no space left on device"),
             failing(Fault::Dockerfile, "COPY x /x", "\"/x\" not found: not found"),
+            failing(Fault::Registry, base, "dial tcp: lookup quay.io on 10.0.0.53:53: no such host"),
+            failing(
+                Fault::Registry,
+                "ADD https://nosuch.invalid/x /x",
+                "dial tcp: lookup nosuch.invalid: no such host",
+            ),
             BuildFailure {
-                step: None,
-                ..failing(
-                    Fault::Denied,
-                    "",
-                    "pulling from host quay.io failed with status code [manifests 1]: 401 Unauthorized",
-                )
+                wait: Some(Duration::from_mins(10)),
+                ..failing(Fault::Registry, base, "toomanyrequests: slow down")
             },
+            BuildFailure::of_a_silent_registry("quay.io/a/b:1", Duration::from_mins(2)),
             BuildFailure {
                 step: None,
                 image: Some("docker.io/library/debian:12".to_owned()),
@@ -296,6 +347,9 @@ mod tests {
         ] {
             assert_eq!(EngineError::Build(Box::new(failing(fault, "FROM a", "x"))).another(), another, "{fault:?}");
         }
+        let wait = Duration::from_secs(7);
+        let limited = BuildFailure { wait: Some(wait), ..failing(Fault::Registry, "FROM a", "x") };
+        assert_eq!(EngineError::Build(Box::new(limited)).another(), Another::CanHelpAfter(wait));
     }
 
     #[test]
@@ -309,6 +363,15 @@ mod tests {
         ] {
             let step = Step { number: 1, of: 1, instruction: instruction.to_owned(), stage: None };
             assert_eq!(pulled_by(&step), image, "{instruction}");
+        }
+        let lenders = ["a.invalid/b:1", "debian:12", "c.invalid/d", "c.invalid/e"].map(str::to_owned);
+        for (message, image) in [
+            ("pulling from host a.invalid failed with status code [manifests 1]: 503", Some("a.invalid/b:1")),
+            ("Head \"https://registry-1.docker.io/v2/library/debian/manifests/12\": EOF", Some("debian:12")),
+            ("pulling from host c.invalid failed", None),
+            ("dockerfile parse error", None),
+        ] {
+            assert_eq!(lender(&lenders, message), image, "{message}");
         }
         assert_eq!(registry("debian:12").as_deref(), Some("docker.io"));
         assert_eq!(registry("127.0.0.1:5000/a/b:1").as_deref(), Some("127.0.0.1:5000"));

@@ -70,6 +70,9 @@ fn regex(pattern: &str) -> Option<Regex> {
     RegexBuilder::new(pattern).case_insensitive(true).multi_line(true).build().ok()
 }
 
+/// How messages tell of the host whose name nobody could tell the address of.
+static LOOKUP: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\blookup (\S+?)(?: on \S+)?: ").ok());
+
 impl Fault {
     /// Whose fault a failing build is, by the engine's message. `exit_code` is that of a command; `runs` says whether a
     /// command was about to run, which asks no registry for anything.
@@ -85,6 +88,17 @@ impl Fault {
 /// The exit code of the command that a message is about.
 pub(super) fn exit_code(message: &str) -> Option<i64> {
     EXIT_CODE.as_ref()?.captures(message)?.get(1)?.as_str().parse().ok()
+}
+
+/// The host whose name could not be resolved, where a message is about one.
+pub(super) fn unresolved(message: &str) -> Option<&str> {
+    Some(LOOKUP.as_ref()?.captures(message)?.get(1)?.as_str())
+}
+
+/// Whether a message is about a registry that limits how much is pulled.
+pub(super) fn is_limit(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    message.contains("toomanyrequests") || message.contains("too many requests")
 }
 
 /// Whether an engine tells of trouble of its own, and not of what it got.
@@ -175,6 +189,18 @@ mod tests {
             for message in *messages {
                 assert_eq!(Fault::of(message, None, false), *fault, "{message}");
             }
+        }
+    }
+
+    #[test]
+    fn names_that_nobody_knows_are_read() {
+        for (message, host) in [
+            ("Get \"https://nosuch.invalid/v2/\": dial tcp: lookup nosuch.invalid on 10.0.0.53:53: no such host", true),
+            ("dial tcp: lookup nosuch.invalid: Temporary failure in name resolution", true),
+            ("dial tcp: lookup nosuch.invalid on [::1]:53: read udp [::1]:4->[::1]:53: connection refused", true),
+            ("dial tcp 127.0.0.1:9: connect: connection refused", false),
+        ] {
+            assert_eq!(unresolved(message), host.then_some("nosuch.invalid"), "{message}");
         }
     }
 

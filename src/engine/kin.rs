@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use bollard::errors::Error;
 use bollard::models::{ImageHistoryResponseItem, ImageInspect, ImageSummary};
 use bollard::query_parameters::ListImagesOptions;
 use tracing::warn;
@@ -106,20 +105,6 @@ impl Engine {
             stages.push(BuiltStage { root, steps });
         }
         Ok((stages, shells))
-    }
-
-    /// An image that a `Dockerfile` names.
-    async fn base_image(&self, name: &str) -> Result<Option<ImageInspect>, Error> {
-        // What was loaded into Podman, or built there, has its name below this one.
-        let local = (self.kind == Kind::Podman).then(|| format!("localhost/{name}"));
-        for name in [Some(name.to_owned()), local].into_iter().flatten() {
-            match self.inspect(&name).await {
-                Ok(image) => return Ok(Some(image)),
-                Err(Error::DockerResponseServerError { status_code: 400 | 404, .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
     }
 
     /// All images, with what made those that can be of a build.

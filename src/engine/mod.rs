@@ -27,6 +27,7 @@ mod managed;
 mod messages;
 mod output;
 mod platform;
+mod pull_limit;
 mod pulling;
 mod push;
 mod records;
@@ -34,6 +35,7 @@ mod sending;
 mod steps;
 mod storage;
 mod traces;
+mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -55,6 +55,8 @@ impl Step {
 pub(super) struct Output {
     lines: LineBuffer,
     step: Option<Step>,
+    /// Whether the step has said nothing yet, but that it looks for an image.
+    begins: bool,
     cached: bool,
     /// Before it there are only arguments.
     has_base: bool,
@@ -98,11 +100,14 @@ impl Output {
             self.has_base |= step.is("FROM");
             self.steps.all += usize::from(self.has_base && !step.is("FROM"));
             self.step = Some(step);
+            self.begins = true;
             self.cached = false;
             self.last_lines.clear();
             return Said::Step(line);
         }
         let said = line.trim_start();
+        // Podman says that it tries to, before a registry has answered.
+        self.begins &= ["Trying to pull ", "Resolving ", "Resolved "].iter().any(|begin| said.starts_with(begin));
         let begins = self.step.as_ref().is_none_or(|step| step.is("FROM"));
         // Podman's arrow is shorter. It names the cached image twice, here and in its next line.
         match said.strip_prefix("--->").or_else(|| said.strip_prefix("-->")) {
@@ -122,6 +127,11 @@ impl Output {
             }
         }
         Said::Line(line)
+    }
+
+    /// The `FROM` of which nothing is known yet: neither that the image is there, nor that it is being pulled.
+    pub(super) fn begins_from(&self) -> Option<&Step> {
+        self.step.as_ref().filter(|step| self.begins && step.is("FROM"))
     }
 
     /// How many steps there were.
@@ -167,6 +177,22 @@ mod tests {
         " ---> 333333333333\n",
         "Successfully built 333333333333\n",
     ];
+
+    #[test]
+    fn a_from_that_says_nothing_is_known() {
+        let mut output = Output::default();
+        for (piece, begins) in [
+            ("Step 1/2 : FROM debian:12\n", true),
+            ("12: Pulling from library/debian\n", false),
+            ("Step 2/2 : RUN make\n", false),
+            ("STEP 1/2: FROM 127.0.0.1:5000/a:1\n", true),
+            ("Trying to pull 127.0.0.1:5000/a:1...\n", true),
+            ("Getting image source signatures\n", false),
+        ] {
+            output.piece(piece);
+            assert_eq!(output.begins_from().is_some(), begins, "{piece}");
+        }
+    }
 
     #[test]
     fn pieces_become_lines_without_control_characters() {

@@ -10,7 +10,7 @@ use super::super::{BuildFailure, Engine, EngineError, Kind, Step};
 use super::session::Session;
 use crate::build_secrets::BuildSecrets;
 use crate::builder::BuilderChoice;
-use crate::dockerfile::base_images::Recipe;
+use crate::dockerfile::base_images::{By as Use, Recipe};
 use crate::dockerfile::builder_features::{Need, needs};
 
 /// A builder, ready to be asked.
@@ -27,6 +27,8 @@ pub(in super::super) struct Asked {
     by: By,
     /// What the classic builder does not know of what the `Dockerfile` says.
     needs: Vec<Need>,
+    /// The images that lend files: those of `COPY --from` and `RUN --mount`, where their names hang on no argument.
+    lenders: Vec<String>,
 }
 
 /// Who builds.
@@ -42,6 +44,11 @@ impl Asked {
     /// Whether BuildKit builds.
     pub(in super::super) fn is_of_buildkit(&self) -> bool {
         self.by == By::BuildKit
+    }
+
+    /// The images that lend files.
+    pub(in super::super) fn lenders(&self) -> &[String] {
+        &self.lenders
     }
 
     #[cfg(test)]
@@ -67,7 +74,10 @@ impl Engine {
     ) -> Result<Builder, EngineError> {
         let needs = needs(dockerfile);
         let asking = |source| EngineError::Trouble { doing: "asking for its builder".to_owned(), source };
-        refuse_missing_stage(dockerfile)?;
+        // Arguments make no stage.
+        let recipe = Recipe::read(dockerfile, &BTreeMap::new());
+        refuse_missing_stage(&recipe)?;
+        let lenders = recipe.references.into_iter().filter(|it| it.by != Use::From).filter_map(|it| it.image).collect();
         let said = match self.kind {
             Kind::Docker => ping(&self.place).await.map_err(|error| asking(error.into()))?,
             Kind::Podman => Ping::default(),
@@ -75,7 +85,7 @@ impl Engine {
         let buildkit = BuildKit::of(&said, self.keeps_manifests().await);
         let by = builder(choice, self.kind, &buildkit, &needs, !secrets.is_empty())?;
         not_understood(by, &needs, self.about.knows_here_documents()).map_or(Ok(()), Err)?;
-        let asked = Asked { by, needs };
+        let asked = Asked { by, needs, lenders };
         if by != By::BuildKit {
             return Ok(Builder { session: None, asked });
         }
@@ -108,9 +118,8 @@ impl BuildKit {
 
 /// Podman 4.3 looks for a stage by its number without counting the stages: its whole service ends, and with it every build
 /// in it. Docker's builders do not name the instruction.
-fn refuse_missing_stage(dockerfile: &str) -> Result<(), EngineError> {
-    // Arguments make no stage.
-    let Some((stage, instruction)) = Recipe::read(dockerfile, &BTreeMap::new()).missing_stage else { return Ok(()) };
+fn refuse_missing_stage(recipe: &Recipe) -> Result<(), EngineError> {
+    let Some((stage, instruction)) = &recipe.missing_stage else { return Ok(()) };
     let message = format!("{instruction}: no stage {stage} comes before it; stages are counted from 0");
     Err(EngineError::Build(Box::new(BuildFailure::of_a_dockerfile(message))))
 }
@@ -328,7 +337,7 @@ mod tests {
         let dockerfile = "FROM a\nCOPY --parents a /\nRUN --mount=type=cache x\n";
         let advice = |by, step: Option<&str>, message: &str, dockerfile: &str| {
             let step = step.map(|line| Step { number: 1, of: 2, instruction: line.to_owned(), stage: None });
-            Asked { by, needs: needs(dockerfile) }.way_out(step.as_ref(), None, message)
+            Asked { by, needs: needs(dockerfile), lenders: Vec::new() }.way_out(step.as_ref(), None, message)
         };
         let (copy, mount) = (Some("COPY --parents a /"), Some("RUN --mount=type=cache x"));
         let podman =

@@ -28,9 +28,18 @@ struct Watched {
     prefix: String,
     told: bool,
     cached: bool,
-    over: bool,
+    stands: Stands,
     error: String,
     lines: Lines,
+}
+
+/// How far a part is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stands {
+    #[default]
+    ToCome,
+    UnderWay,
+    Over,
 }
 
 /// How a build failed.
@@ -56,7 +65,9 @@ impl Progress {
         }
         // Of what a base image is pulled from only the end is told, not the flood of its progress.
         for status in news.statuses.iter().filter(|status| status.completed.is_some()) {
-            if let Some(part) = self.parts.get_mut(&status.vertex).filter(|part| part.told && !part.over) {
+            if let Some(part) =
+                self.parts.get_mut(&status.vertex).filter(|part| part.told && part.stands != Stands::Over)
+            {
                 let line = format!("{}: done\n", status.id);
                 part.piece(line.as_bytes(), &mut said);
             }
@@ -78,6 +89,16 @@ impl Progress {
         let mut said = Vec::new();
         self.parts.values_mut().for_each(|part| part.flush(&mut said));
         said
+    }
+
+    /// The image that is looked for, where nothing else is under way.
+    pub(in super::super) fn only_looks_for(&self) -> Option<&str> {
+        let mut found = None;
+        for part in self.parts.values().filter(|part| part.stands == Stands::UnderWay) {
+            let Part::Looking(image) = &part.part else { return None };
+            found = Some(image.as_str());
+        }
+        found
     }
 
     /// How many steps there were.
@@ -110,12 +131,15 @@ impl Progress {
                 prefix,
                 told: false,
                 cached: false,
-                over: false,
+                stands: Stands::default(),
                 error: String::new(),
                 lines: Lines::default(),
             }
         });
         part.cached |= vertex.cached;
+        if vertex.started.is_some() && part.stands == Stands::ToCome {
+            part.stands = Stands::UnderWay;
+        }
         let has_begun = vertex.started.is_some() || vertex.cached || !vertex.error.is_empty();
         if !has_begun || part.told || vertex.error.contains(STOPPED) {
             return;
@@ -133,7 +157,7 @@ impl Progress {
     fn end_of(&mut self, vertex: &Vertex, said: &mut Vec<Said>) {
         let Some(part) = self.parts.get_mut(&vertex.digest) else { return };
         part.flush(said);
-        part.over = true;
+        part.stands = Stands::Over;
         if !vertex.error.is_empty() && !vertex.error.contains(STOPPED) && part.error.is_empty() {
             part.error.clone_from(&vertex.error);
             self.failed.get_or_insert_with(|| vertex.digest.clone());
@@ -243,6 +267,23 @@ mod tests {
         let failing = progress.into_failing("executor failed running [/bin/sh -c false]: exit code: 1");
         assert_eq!(failing.step.unwrap().to_string(), "step 2/2 of stage two, RUN false,");
         assert_eq!(failing.last_lines, ["almost", "no"]);
+    }
+
+    #[test]
+    fn it_only_looks_for_an_image_while_nothing_else_is_under_way() {
+        let mut progress = Progress::default();
+        let looking = "[internal] load metadata for quay.io/a:1";
+        for (news, looks) in [
+            (vertex("c", "[internal] load remote build context", "started"), None),
+            (vertex("1", looking, "started"), None),
+            (vertex("c", "[internal] load remote build context", "done"), Some("quay.io/a:1")),
+            (vertex("2", "[1/2] FROM quay.io/a:1", "started"), None),
+            (vertex("2", "[1/2] FROM quay.io/a:1", "done"), Some("quay.io/a:1")),
+            (vertex("1", looking, "done"), None),
+        ] {
+            told(&mut progress, &[news]);
+            assert_eq!(progress.only_looks_for(), looks);
+        }
     }
 
     #[test]

@@ -22,6 +22,8 @@ impl Part {
         }
         let looking = ["[internal] load metadata for ", "resolve image config for "];
         let image = looking.iter().find_map(|words| name.strip_prefix(words));
+        // As Docker 23 and later write it.
+        let image = image.map(|image| image.strip_prefix("docker-image://").unwrap_or(image));
         image.map_or(Self::Own, |image| Self::Looking(image.to_owned()))
     }
 }
@@ -55,6 +57,10 @@ mod tests {
         assert_eq!(told("[internal] load metadata for docker.io/library/x:1"), "looking for docker.io/library/x:1");
         assert_eq!(
             told("resolve image config for docker.io/docker/dockerfile:1"),
+            "looking for docker.io/docker/dockerfile:1"
+        );
+        assert_eq!(
+            told("resolve image config for docker-image://docker.io/docker/dockerfile:1"),
             "looking for docker.io/docker/dockerfile:1"
         );
         for own in ["[internal] load remote build context", "copy /context /", "exporting to image", "[1/x] y", ""] {
