@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use image_worker::names::Digest;
+use image_worker::net::Digest;
 use serde_json::json;
 
 use crate::harness::{docker, docker_says};

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use image_worker::image_archive::{Spool, check};
-use image_worker::names::Digest;
+use image_worker::image::{Spool, check};
+use image_worker::net::Digest;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use image_worker::names::Digest;
+use image_worker::net::Digest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

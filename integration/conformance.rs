@@ -6,7 +6,7 @@ use std::path::Path;
 
 use flate2::read::GzDecoder;
 use image_worker::context::collect::Context;
-use image_worker::names::{ContextHash, HashScheme};
+use image_worker::context::{ContextHash, HashScheme};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

@@ -117,7 +117,7 @@ fn every_builder_gets_the_files_that_docker_build_takes() {
         let repository = repository(ignore);
         let expected = docker_build(&repository);
         assert!(expected.contains(some) && !expected.contains(lost), "{ignore:?}: {expected:?}");
-        let hash = repository.hash(image_worker::names::HashScheme::Tar);
+        let hash = repository.hash(image_worker::context::HashScheme::Tar);
         for builder in BUILDERS {
             let finished = dry_run(&repository, builder);
             finished.assert_succeeds();

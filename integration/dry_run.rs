@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use image_worker::names::{Digest, HashScheme};
+use image_worker::context::HashScheme;
+use image_worker::net::Digest;
 use serde_json::{Value, json};
 
 use crate::harness::{

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use image_worker::image_archive::Spool;
+use image_worker::image::Spool;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -266,7 +266,7 @@ fn capable() -> tempfile::NamedTempFile {
     header.set_gid(0);
     layer.append_data(&mut header, "ping", &b"ping"[..]).unwrap();
     let layer = layer.into_inner().unwrap();
-    let sum = |bytes: &[u8]| image_worker::names::Digest::of(bytes).to_string();
+    let sum = |bytes: &[u8]| image_worker::net::Digest::of(bytes).to_string();
     let config = serde_json::json!({
         "architecture": "amd64", "os": "linux", "config": {}, "created": "2020-01-01T00:00:00Z",
         "history": [{ "created": "2020-01-01T00:00:00Z" }],

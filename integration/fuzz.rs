@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use image_worker::names::Digest;
+use image_worker::net::Digest;
 
 use targets::TARGETS;
 

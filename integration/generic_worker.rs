@@ -8,7 +8,7 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use image_worker::names::Digest;
+use image_worker::net::Digest;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::TempDir;

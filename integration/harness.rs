@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use image_worker::names::HashScheme;
+use image_worker::context::HashScheme;
 use tempfile::TempDir;
 
 use crate::stand_in::{Claim, Options, StandIn, TaskSpec};

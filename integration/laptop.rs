@@ -318,7 +318,7 @@ fn what_is_written_stays_out_of_the_image_directory() {
     let directory = repository.directory();
     let inside = directory.join("out/deep");
     let refused = [path(&inside), path(&directory), "is inside the image directory"];
-    let hash = repository.hash(image_worker::names::HashScheme::Tar);
+    let hash = repository.hash(image_worker::context::HashScheme::Tar);
     for arguments in [
         &["run", "--dry-run", "laptop-inside", "--output", path(&inside)][..],
         &["run", "--dry-run", "--context", path(&directory), "--output", path(&inside)],
@@ -329,7 +329,7 @@ fn what_is_written_stays_out_of_the_image_directory() {
     }
     // Where somebody works in the image directory, the usual place is inside of it.
     call(&directory, &["run", "--dry-run", "."], &[]).assert_fails(2, &["image-worker-out", "--output"]);
-    assert_eq!(repository.hash(image_worker::names::HashScheme::Tar), hash, "nothing was written");
+    assert_eq!(repository.hash(image_worker::context::HashScheme::Tar), hash, "nothing was written");
     call(repository.root.path(), &["run", "laptop-inside"], &[]).assert_fails(2, &["laptop-inside", "--dry-run"]);
     let both = ["run", "--dry-run", "laptop-inside", "--context", "."];
     call(repository.root.path(), &both, &[]).assert_fails(2, &["--context: ", "laptop-inside", "which of them"]);
@@ -394,7 +394,7 @@ fn a_dash_is_no_file() {
     let root = repository.root.path();
     let hash = call(root, &["hash", "laptop-dash", "-o", "-"], &[]);
     hash.assert_succeeds();
-    assert_eq!(hash.stdout.trim(), repository.hash(image_worker::names::HashScheme::Tar));
+    assert_eq!(hash.stdout.trim(), repository.hash(image_worker::context::HashScheme::Tar));
     call(root, &["context", "laptop-dash", "-o", "-"], &[])
         .assert_fails(2, &["--out: stdout has the hash", "/dev/stdout"]);
     let listed = ["context", "laptop-dash", "--list"];
@@ -471,7 +471,7 @@ fn packages_that_are_not_there_are_said_and_no_hash_is_invented() {
     assert!(routes().iter().all(|route| !route.contains(".hash.")), "{:?}", routes());
     assert_eq!(
         finished.stdout.trim(),
-        format!("laptop-packed:{}", repository.hash(image_worker::names::HashScheme::Tar))
+        format!("laptop-packed:{}", repository.hash(image_worker::context::HashScheme::Tar))
     );
     // Who knows them says them, and the hash.
     let hash = "ab".repeat(32);

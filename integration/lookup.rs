@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use image_worker::context::HashScheme;
 use image_worker::context::collect::Context;
-use image_worker::names::{Digest, HashScheme};
+use image_worker::net::Digest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -6,7 +6,7 @@ mod treeherder;
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
-use image_worker::names::Digest;
+use image_worker::net::Digest;
 use serde_json::{Value, json};
 
 use crate::harness::{Job, Repository, engine, program};

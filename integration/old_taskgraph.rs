@@ -1,7 +1,7 @@
 //! Contexts that taskgraph before version 12 named: by the sha256 of the packed file, which is verified as it comes and
 //! which nobody else can compute.
 
-use image_worker::names::Digest;
+use image_worker::net::Digest;
 use serde_json::{Value, json};
 
 use crate::harness::{Finished, Job, PROJECT, Repository, engine, path, program};

@@ -5,7 +5,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::process::Command;
 
-use image_worker::names::Digest;
+use image_worker::net::Digest;
 use serde_json::{Value, json};
 
 use crate::archive::{Archive, gzip};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use image_worker::names::Digest;
+use image_worker::net::Digest;
 use serde_json::{Value, json};
 
 use crate::harness::{Job, Repository, docker, docker_says, engine};

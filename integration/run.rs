@@ -5,7 +5,8 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
-use image_worker::names::{Digest, HashScheme};
+use image_worker::context::HashScheme;
+use image_worker::net::Digest;
 use serde_json::json;
 
 use crate::harness::{

@@ -12,11 +12,11 @@ use flate2::bufread::MultiGzDecoder;
 use image_worker::context::collect::Context;
 use image_worker::context::intake::{Expectation, Limits, receive};
 use image_worker::context::owners::give_to_root;
-use image_worker::image_archive::Spool;
-use image_worker::names::{ContextScheme, HashScheme};
+use image_worker::context::{ContextScheme, HashScheme};
+use image_worker::image::Spool;
+use image_worker::net::stream;
+use image_worker::net::transfer::{self, Storage};
 use image_worker::report::Report;
-use image_worker::stream;
-use image_worker::transfer::{self, Storage};
 
 const USAGE: &str =
     "stages hash DIRECTORY | gunzip|intake CONTEXT.tar.gz | spool|sum|copy|LEVEL IMAGE.tar | upload FILE";

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-use image_worker::task::unread;
+use image_worker::decision::task::unread;
 use serde_json::{Map, Value};
 
 use crate::harness::{assert_engine_is_clean, container_says, docker_says, engine, path, program};

@@ -10,17 +10,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use image_worker::builder::BuilderChoice;
 use image_worker::commands::Failed;
 use image_worker::commands::stop::Reason;
+use image_worker::config::plan::{ArtifactPlan, ContextPlan, ContextSource, ExportChoice, ImageFile, Plan};
 use image_worker::config::settings::{self, Setting};
-use image_worker::config::{Access, Config, Destination, Output, Sources, Surroundings};
-use image_worker::names::ContextScheme;
-use image_worker::plan::{
-    ArtifactPlan, BuildPlan, CacheFrom, ContextPlan, ContextSource, ExportChoice, ImageFile, Plan, Storage, TargetArch,
-    TaskRun,
+use image_worker::config::{Config, Destination, Output, Sources, Surroundings};
+use image_worker::context::ContextScheme;
+use image_worker::decision::task::{
+    Content, Environment, TaskDefinition, Template, Values, environment, unread, values,
 };
-use image_worker::task::{Content, Environment, TaskDefinition, Template, Values, environment, unread, values};
+use image_worker::engine::{BuildPlan, BuilderChoice, CacheFrom, TargetArch};
+use image_worker::taskcluster::{Access, Storage, TaskRun};
 use regex::Regex;
 use serde_json::Value;
 

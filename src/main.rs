@@ -1,7 +1,7 @@
-//! The door: everything is in the library, so that tests reach it.
+//! Everything is in the library, so that tests reach it.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    image_worker::door::main()
+    image_worker::cli::main()
 }

@@ -6,7 +6,7 @@ use std::io::BufWriter;
 use std::time::Instant;
 
 use image_worker::context::intake::{Expectation, Limits, receive};
-use image_worker::names::{ContextScheme, HashScheme};
+use image_worker::context::{ContextScheme, HashScheme};
 use tempfile::TempDir;
 
 use super::data;

@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use image_worker::names::Digest;
+use image_worker::net::Digest;
 use regex::Regex;
 use serde_json::{Value, json};
 

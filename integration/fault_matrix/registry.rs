@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use image_worker::names::Digest;
+use image_worker::net::Digest;
 use serde_json::{Value, json};
 
 use crate::archive::gzip;

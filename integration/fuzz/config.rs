@@ -8,7 +8,8 @@ use std::os::unix::ffi::OsStringExt;
 
 use image_worker::config::settings::{self, Setting};
 use image_worker::config::{Config, ConfigError, Destination, Sources, Surroundings};
-use image_worker::{report, task};
+use image_worker::decision::task;
+use image_worker::report;
 
 use super::input::Input;
 

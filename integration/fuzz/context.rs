@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 
 use image_worker::context::intake::{Expectation, IntakeError, Limits, Received, receive};
-use image_worker::names::{ContextHash, ContextScheme, Digest};
+use image_worker::context::{ContextHash, ContextScheme};
+use image_worker::net::Digest;
 use image_worker::report;
 use tar::EntryType;
 

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use image_worker::image_archive::{ArchiveError, Spool, Written, check, relay};
-use image_worker::names::Digest;
+use image_worker::image::{ArchiveError, Spool, Written, check, relay};
+use image_worker::net::Digest;
 use serde_json::{Value, json};
 use tar::EntryType;
 

@@ -5,9 +5,9 @@ use std::sync::Once;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use image_worker::build_log::{LONGEST_LINE, LineBuffer};
+use image_worker::engine::build_log::{LONGEST_LINE, LineBuffer};
 use image_worker::report;
-use image_worker::secrets;
+use image_worker::report::secrets;
 
 use super::input::Input;
 

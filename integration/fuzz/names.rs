@@ -4,10 +4,9 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use image_worker::names::{
-    ArtifactName, ContextHash, Digest, HashScheme, HttpUrl, ImageName, ImageNamespaces, IndexPrefix, NameError,
-    Namespace, Project, PushDate, RepoPath, TaskId,
-};
+use image_worker::context::{ContextHash, HashScheme, ImageName, RepoPath};
+use image_worker::net::{Digest, HttpUrl, NameError};
+use image_worker::taskcluster::{ArtifactName, ImageNamespaces, IndexPrefix, Namespace, Project, PushDate, TaskId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -27,13 +27,13 @@ impl Source {
     }
 
     /// The module directly below the crate's root that the file belongs to.
-    pub(super) fn room(&self) -> &str {
+    pub(super) fn module(&self) -> &str {
         let below = self.path.strip_prefix("src/").unwrap_or(&self.path);
         below.split('/').next().unwrap_or(below).trim_end_matches(".rs")
     }
 
     /// The rooms that the file names by `crate::`, with the line.
-    pub(super) fn rooms_used(&self) -> Vec<(usize, String)> {
+    pub(super) fn modules_used(&self) -> Vec<(usize, String)> {
         let one = Regex::new(r"\bcrate::(\w+|\{)").unwrap();
         let mut used = Vec::new();
         for found in one.captures_iter(&self.code) {

@@ -1,7 +1,7 @@
 //! worker-config/task-payload.yml on the whole way: `decide` fills it in, a worker runs it with the real engine, uploads
 //! what it declares, and the queue indexes it when it is completed, and only then.
 
-use image_worker::names::Digest;
+use image_worker::net::Digest;
 use serde_json::{Value, json};
 
 use crate::decide::world::{Decided, World, consumer, task_id};

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
-use image_worker::stream::Tally;
+use image_worker::net::stream::Tally;
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 

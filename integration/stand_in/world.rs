@@ -183,5 +183,5 @@ pub(super) fn slugid() -> String {
 
 /// Whether `text` is a slugid, by the queue's own pattern.
 pub(super) fn is_slugid(text: &str) -> bool {
-    text.parse::<image_worker::names::TaskId>().is_ok()
+    text.parse::<image_worker::taskcluster::TaskId>().is_ok()
 }

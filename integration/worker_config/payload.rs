@@ -1,9 +1,9 @@
 //! task-payload.yml against task.yml, and against what a run writes and the program would have indexed by itself. What
 //! both templates have in common is proven next door.
 
-use image_worker::names::ArtifactName;
-use image_worker::plan::ImageFile;
-use image_worker::task::ContentEncoding;
+use image_worker::config::plan::ImageFile;
+use image_worker::decision::task::ContentEncoding;
+use image_worker::taskcluster::ArtifactName;
 use serde_json::Value;
 
 use super::{BY_PAYLOAD, TEMPLATES, around, definition_by, flags, plan, small_plan, yaml};

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use image_worker::task::values;
+use image_worker::decision::task::values;
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
@@ -73,7 +73,8 @@ fn scopes_are_listed_for_exactly_the_calls_that_the_program_makes() {
     let mut made = BTreeSet::new();
     for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/taskcluster")).unwrap() {
         let source = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        made.extend(named.captures_iter(&source).map(|found| found[1].to_owned()));
+        let (program, _) = source.split_once("#[cfg(test)]").unwrap_or((&source, ""));
+        made.extend(named.captures_iter(program).map(|found| found[1].to_owned()));
     }
     assert!(made.contains("index.insertTask"), "src/taskcluster/ names its calls in another way now: mend this test");
     let listed: BTreeSet<_> = scopes.calls.iter().map(|call| call.call.clone()).collect();

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgGroup, ArgMatches, Command, value_parser};
 
-use super::pasted_task_id;
+use super::arguments::pasted_task_id;
 use crate::config::ImageSource;
-use crate::names::{NameError, Namespace, TaskId};
+use crate::net::NameError;
+use crate::taskcluster::{Namespace, TaskId};
 
 pub(super) const HELP: &str = "\
 Loads a task image into the engine: finds it, downloads it, verifies it, streams it into the engine, and names it.

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::TargetArch;
-use crate::tree::local::LocalImage;
+use crate::engine::TargetArch;
+use crate::repository::local::LocalImage;
 
 /// What such a tag has behind the hash.
 const MARK: &str = "-dry-run";

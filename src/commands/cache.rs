@@ -12,15 +12,14 @@ use tracing::{debug, info, warn};
 use super::Failed;
 use super::published_document::document;
 use super::stop::Stop;
-use crate::engine::{Engine, Steps};
-use crate::image_archive::steps::steps_of;
-use crate::loading::Loader;
-use crate::lookup::Newest;
-use crate::names::ArtifactName;
-use crate::parent::{Indexed, Role, TaskImage, TaskImages};
-use crate::plan::{CacheFrom, Companion, ExportChoice, Plan};
+use crate::config::plan::{Companion, ExportChoice, Plan};
+use crate::decision::lookup::Newest;
+use crate::engine::{CacheFrom, Engine, Steps};
+use crate::image::steps::steps_of;
+use crate::job::loading::Loader;
+use crate::job::parent::{Indexed, Role, TaskImage, TaskImages};
 use crate::report::{Bytes, with_causes};
-use crate::taskcluster::Services;
+use crate::taskcluster::{ArtifactName, Services};
 
 /// How long the loading may take in all. Some gigabytes take an engine half a minute, and a slow network a few minutes; who
 /// waits for longer has mostly built the image meanwhile.

@@ -7,9 +7,9 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::Failed;
-use crate::disk::room_for;
-use crate::image_archive::compare::Comparison;
-use crate::image_archive::{self, ArchiveError, Checked, Spool};
+use crate::image::compare::Comparison;
+use crate::image::disk::room_for;
+use crate::image::{self, ArchiveError, Checked, Spool};
 use crate::report::{self, Bytes};
 
 /// Read from disk at this size, so that system calls do not count.
@@ -70,7 +70,7 @@ fn plain(text: &str) -> String {
 pub fn check(file: &Path) -> Result<Verdict, Failed> {
     let unreadable = |source| Failed::Read { path: file.to_owned(), source };
     let archive = File::open(file).map_err(unreadable)?;
-    let checked = image_archive::check(BufReader::with_capacity(READ_BUFFER, archive)).map_err(unreadable)?;
+    let checked = image::check(BufReader::with_capacity(READ_BUFFER, archive)).map_err(unreadable)?;
     Ok(Verdict { file: file.to_owned(), checked })
 }
 

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::{Failed, named_image};
 use crate::config::{NamedImage, outside, settings};
+use crate::context::ContextHash;
 use crate::context::collect::Context;
-use crate::names::ContextHash;
-use crate::scratch::Draft;
+use crate::job::scratch::Draft;
 
 /// A file of a context.
 #[derive(Debug, PartialEq, Eq, Serialize)]

@@ -16,17 +16,16 @@ use super::stop::Stop;
 use super::{Failed, aside};
 use crate::config::{DecideConfig, ImagesPlace, outside, settings};
 use crate::context::pinned::Pinned;
+use crate::context::{ContextHash, HashScheme, ImageName};
+use crate::decision::graph::{Form, Graph, ImageTask, Resolution, Resolved, Use, UseKind, task_label};
+use crate::decision::lookup::{Found, Lookup, Wanted};
+use crate::decision::task::Template;
 use crate::decision::{self, Common, Definition, Order};
-use crate::document;
-use crate::graph::{Form, Graph, ImageTask, Resolution, Resolved, Use, UseKind, task_label};
-use crate::lookup::{Found, Lookup, Wanted};
-use crate::names::{ContextHash, HashScheme, ImageName, Namespace, TaskId};
-use crate::scratch::Draft;
-use crate::task::Template;
-use crate::taskcluster::Services;
-use crate::transfer::Storage;
-use crate::tree::lineage::Identified;
-use crate::tree::{Tree, TreeError};
+use crate::job::scratch::Draft;
+use crate::net::transfer::Storage;
+use crate::repository::lineage::Identified;
+use crate::repository::{Tree, TreeError, document};
+use crate::taskcluster::{Namespace, Services, TaskId};
 
 /// The image task's definition as this version comes with it.
 const TEMPLATE: &str = include_str!("../../worker-config/task.yml");

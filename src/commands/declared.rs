@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use tracing::{info, warn};
 
 use crate::config::{Config, DeclaredBy, DeclaredImage, Destination};
-use crate::names::ArtifactName;
 use crate::report::with_causes;
-use crate::taskcluster::Services;
+use crate::taskcluster::{ArtifactName, Services};
 
 /// Lets the image go where the task declares it.
 pub(super) async fn settle(config: &mut Config, services: Option<&Services>) {

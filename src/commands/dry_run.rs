@@ -13,12 +13,12 @@ use crate::config::{
     BuildConfig, Config, DryRun, DryRunImage, DryRunParent, ImagesPlace, LookupConfig, ParentFrom, Sources,
     Surroundings, settings,
 };
+use crate::context::ImageName;
 use crate::context::collect::dockerfile;
+use crate::dockerfile::PARENT_ARG;
 use crate::dockerfile::base_images::{Recipe, Reference};
-use crate::names::ImageName;
-use crate::plan::PARENT_ARG;
 use crate::report::Report;
-use crate::tree::TreeError;
+use crate::repository::TreeError;
 
 /// An image directory, and the parent that its tree says.
 struct Identified {

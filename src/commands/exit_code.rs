@@ -9,24 +9,24 @@ use super::prospect::Verdict;
 use super::push::PushProblem;
 use super::secret_values::SecretProblem;
 use super::stop::Reason;
-use crate::build_script::ScriptError;
 use crate::context::collect::CollectError;
 use crate::context::for_engine::ForEngineError;
 use crate::context::intake::IntakeFault;
+use crate::decision::graph::GraphError;
+use crate::decision::lookup::LookupError;
 use crate::engine::{EngineError, Fault, KeepingError, ManagedError};
-use crate::fetch::FetchError;
-use crate::graph::GraphError;
-use crate::image_archive::RelayError;
-use crate::loading::LoadError;
-use crate::lookup::LookupError;
-use crate::parent::ParentError;
-use crate::publish::PublishError;
-use crate::registry::RegistryError;
-use crate::retry::{Another, Failure as _};
+use crate::image::RelayError;
+use crate::job::build_script::ScriptError;
+use crate::job::fetch::FetchError;
+use crate::job::loading::LoadError;
+use crate::job::parent::ParentError;
+use crate::job::publish::PublishError;
+use crate::net::registry::RegistryError;
+use crate::net::retry::{Another, Failure as _};
+use crate::net::transfer::TransferError;
+use crate::repository::TreeError;
 use crate::taskcluster::tasks::State;
 use crate::taskcluster::{CallError, CallFault};
-use crate::transfer::TransferError;
-use crate::tree::TreeError;
 
 /// How an error line begins that is about wrong usage or configuration.
 pub const CONFIGURATION: &str = "configuration";
@@ -150,7 +150,7 @@ fn write_code(error: &io::Error) -> u8 {
 fn engine_code(error: &EngineError) -> u8 {
     match error {
         EngineError::Build(failure) => match failure.fault {
-            // Another run would find the same name, and the same door closed.
+            // Another run would find the same name, and the same refusal.
             Fault::Dockerfile | Fault::Missing | Fault::Denied => BUILD,
             Fault::Registry | Fault::Engine | Fault::Transient => WORLD,
         },
@@ -267,7 +267,8 @@ fn tree_code(error: &TreeError) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ConfigError, NamedBy};
+    use crate::config::ConfigError;
+    use crate::engine::NamedBy;
 
     #[test]
     fn a_failure_begins_with_whose_fault_it_is() {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Failed, named_image};
 use crate::config::{NamedImage, outside, settings};
-use crate::names::ContextHash;
+use crate::context::ContextHash;
 
 /// Computes the hash of an image's context, and writes it to `out` too, where that is given.
 pub fn hash(image: &NamedImage, out: Option<&Path>) -> Result<ContextHash, Failed> {

@@ -4,9 +4,10 @@
 use super::stop::Stop;
 use super::{Failed, lookup};
 use crate::config::LookupConfig;
-use crate::lookup::Found;
-use crate::names::{ArtifactName, ImageName};
-use crate::parent::USUAL_NAMES;
+use crate::context::ImageName;
+use crate::decision::lookup::Found;
+use crate::job::parent::USUAL_NAMES;
+use crate::taskcluster::ArtifactName;
 
 /// Finds the image of a parent, in the central project or in the own one, whatever its artifact is called.
 pub(super) async fn find(config: &LookupConfig, parent: &ImageName, stop: &Stop) -> Result<Found, Failed> {

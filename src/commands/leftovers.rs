@@ -4,9 +4,8 @@
 use std::path::Path;
 
 use super::Failed;
-use crate::config::EngineConfig;
-use crate::engine::{Engine, Waiting};
-use crate::scratch;
+use crate::engine::{Engine, EngineConfig, Waiting};
+use crate::job::scratch;
 
 /// Removes what killed runs have left in `parent` and in the engine; gives what the engine can still be at, for the end of this
 /// run. What cannot be removed at all is for a later run: it is no failure of this one.

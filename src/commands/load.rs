@@ -10,16 +10,17 @@ use tracing::info;
 
 use super::stop::Stop;
 use super::{Failed, image_names, lookup};
-use crate::config::{ConfigError, Deployment, From, LoadConfig, LookupConfig};
+use crate::config::{ConfigError, From, LoadConfig, LookupConfig};
+use crate::context::ImageName;
 use crate::engine::Engine;
-use crate::image_archive::Relayed;
-use crate::loading::{LoadError, Loader};
-use crate::names::{Digest, ImageName, ImageReference, NameError, Namespace, TaskId};
-use crate::parent::{Indexed, Role, TaskImage, TaskImages};
-use crate::plan::TaskRun;
+use crate::image::Relayed;
+use crate::job::loading::{LoadError, Loader};
+use crate::job::parent::{Indexed, Role, TaskImage, TaskImages};
+use crate::net::registry::ImageReference;
+use crate::net::transfer::Storage;
+use crate::net::{Digest, NameError};
 use crate::report::{Bytes, Report};
-use crate::taskcluster::Services;
-use crate::transfer::Storage;
+use crate::taskcluster::{Deployment, Namespace, Services, TaskId, TaskRun};
 
 /// What is the name of an image that has none, or several, and was not given one.
 const NAMELESS: &str = "image-worker-load";
@@ -232,7 +233,7 @@ fn temporary_name(now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image_archive::Packing;
+    use crate::image::Packing;
 
     #[test]
     fn the_name_is_the_one_that_was_asked_for_or_the_only_one_there_is() {

@@ -11,13 +11,12 @@ use tracing::{debug, info, warn};
 use super::Failed;
 use super::stop::Stop;
 use crate::config::LookupConfig;
-use crate::lookup::{Found, Lookup, Wanted};
-use crate::names::{ArtifactName, ContextHash, ImageName, Project, TaskId};
-use crate::plan::to_milliseconds;
-use crate::taskcluster::Services;
-use crate::transfer::Storage;
-use crate::tree::lineage::Identified;
-use crate::tree::{Tree, TreeError};
+use crate::context::{ContextHash, ImageName};
+use crate::decision::lookup::{Found, Lookup, Wanted};
+use crate::net::transfer::Storage;
+use crate::repository::lineage::Identified;
+use crate::repository::{Tree, TreeError};
+use crate::taskcluster::{ArtifactName, Project, Services, TaskId, to_milliseconds};
 
 /// What is known about one image.
 #[derive(Debug, PartialEq, Eq, Serialize)]

@@ -7,14 +7,13 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use super::published_document::{DocumentError, document};
+use crate::config::plan::Plan;
+use crate::decision::lookup::Newest;
 use crate::engine::{Bases, Steps, shared_layers};
-use crate::lookup::Newest;
-use crate::metrics::{self, Growth, Layers, Measured};
-use crate::names::ArtifactName;
-use crate::plan::Plan;
-use crate::publish::Finished;
-use crate::taskcluster::Services;
-use crate::transfer::Storage;
+use crate::job::metrics::{self, Growth, Layers, Measured};
+use crate::job::publish::Finished;
+use crate::net::transfer::Storage;
+use crate::taskcluster::{ArtifactName, Services};
 
 /// A list of layers has kilobytes: more is none.
 const LARGEST: u64 = 1 << 20;

@@ -10,8 +10,8 @@ use crate::context::checkout::Checkout;
 use crate::context::collect::{CollectError, Context};
 use crate::context::intake::Limits;
 use crate::context::trees::ContextTrees;
-use crate::names::{HashScheme, ImageName};
-use crate::tree::{Tree, TreeError};
+use crate::context::{HashScheme, ImageName};
+use crate::repository::{Tree, TreeError};
 
 /// An image directory that was found.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::whereabouts::Whereabouts;
-use crate::names::Namespace;
-use crate::plan::{Plan, TaskRun};
+use crate::config::plan::Plan;
 use crate::taskcluster::tasks::{Run, State, Status};
+use crate::taskcluster::{Namespace, TaskRun};
 
 /// The queue makes no more runs of a task than that.
 const MOST_RUNS: usize = 50;
@@ -209,13 +209,15 @@ pub(super) fn about(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::ContextScheme;
-    use crate::plan::{ArtifactPlan, BuildPlan, ContextPlan, ContextSource, Storage};
+    use crate::config::plan::{ArtifactPlan, ContextPlan, ContextSource};
+    use crate::context::ContextScheme;
+    use crate::engine::BuildPlan;
+    use crate::taskcluster::Storage;
 
     const NOW: &str = "2026-01-02T00:00:00Z";
 
     fn prospect(state: State, reason: Option<&str>) -> Prospect {
-        let task_id: crate::names::TaskId = "fN1SbArXTPSVFNUvaOlinQ".parse().unwrap();
+        let task_id: crate::taskcluster::TaskId = "fN1SbArXTPSVFNUvaOlinQ".parse().unwrap();
         let run = json!({ "runId": 0, "state": state, "reasonCreated": "scheduled", "reasonResolved": reason, "resolved": "2026-01-01T22:00:00Z" });
         let runs = if state == State::Unscheduled { json!([]) } else { json!([run]) };
         let status = json!({ "state": state, "deadline": "2026-01-03T00:00:00Z", "retriesLeft": 4, "runs": runs });
@@ -246,7 +248,7 @@ mod tests {
                     expires: None,
                     storage: Storage::Auto,
                     zstd_level: None,
-                    export: crate::plan::ExportChoice::Auto,
+                    export: crate::config::plan::ExportChoice::Auto,
                 },
                 index: "index".parse().unwrap(),
                 index_hash: None,

@@ -6,11 +6,9 @@ use std::io::{self, Read as _};
 use flate2::read::MultiGzDecoder;
 use futures_util::TryStreamExt as _;
 
-use crate::names::ArtifactName;
-use crate::plan::TaskRun;
+use crate::net::transfer::{Storage, TransferError};
 use crate::report::{Bytes, Report};
-use crate::taskcluster::{CallError, Services};
-use crate::transfer::{Storage, TransferError};
+use crate::taskcluster::{ArtifactName, CallError, Services, TaskRun};
 
 /// Why a document cannot be read.
 #[derive(Debug, thiserror::Error)]

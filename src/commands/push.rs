@@ -13,11 +13,11 @@ use super::build::CONTEXT_LABEL;
 use super::stop::Stop;
 use super::{Failed, aside};
 use crate::config::{ImagesPlace, PushConfig, Pushing};
+use crate::context::{HashScheme, ImageName};
 use crate::engine::{Engine, Present};
-use crate::names::{HashScheme, ImageName};
-use crate::registry::{Place, Published};
-use crate::tree::Tree;
-use crate::tree::registry::Registry;
+use crate::net::registry::{Place, Published};
+use crate::repository::Tree;
+use crate::repository::registry::Registry;
 
 /// Why an image is not pushed.
 #[derive(Debug, thiserror::Error)]

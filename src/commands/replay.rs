@@ -7,17 +7,16 @@ use super::Failed;
 use super::run::{self, Outcome};
 use super::stop::Stop;
 use super::whereabouts::Whereabouts;
+use crate::config::plan::ContextSource;
 use crate::config::replay::{Job, Replay};
-use crate::config::{Config, ConfigError, Deployment, Sources, Surroundings, settings};
+use crate::config::{Config, ConfigError, Sources, Surroundings, settings};
 use crate::context::intake::IntakeError;
-use crate::fetch::{FetchError, Fetcher};
-use crate::names::TaskId;
-use crate::plan::ContextSource;
+use crate::job::fetch::{FetchError, Fetcher};
+use crate::job::scratch::Scratch;
+use crate::net::transfer::Storage;
 use crate::report::Report;
-use crate::scratch::Scratch;
-use crate::taskcluster::Services;
 use crate::taskcluster::tasks::State;
-use crate::transfer::Storage;
+use crate::taskcluster::{Deployment, Services, TaskId};
 
 /// Does the job of `task`.
 pub async fn replay(

@@ -1,5 +1,5 @@
 //! `rerun TASK_ID`, a sheriff's: tells what a rerun would come to, asks the queue for it, and follows the new run to its
-//! end. The verdict is `prospect`'s; asking people is for the door.
+//! end. The verdict is `prospect`'s; asking people is for `cli`.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,17 @@ use super::prospect::{IndexedImage, Prospect, Verdict, about};
 use super::replay::job;
 use super::stop::Stop;
 use super::whereabouts::Whereabouts;
+use crate::config::plan::{ContextSource, Plan};
 use crate::config::replay::Job;
 use crate::config::rerun::Rerun;
-use crate::config::{Access, Config, ConfigError, Deployment, Destination, Sources, Surroundings, settings};
-use crate::lookup::{Claim, claim};
-use crate::names::{ArtifactName, ContextHash, Namespace, TaskId};
-use crate::plan::{ContextSource, Plan, TaskRun};
+use crate::config::{Config, ConfigError, Destination, Sources, Surroundings, settings};
+use crate::context::ContextHash;
+use crate::decision::lookup::{Claim, claim};
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::tasks::{Run, State, Status};
-use crate::taskcluster::{CallError, CallFault, Services};
+use crate::taskcluster::{
+    Access, ArtifactName, CallError, CallFault, Deployment, Namespace, Services, TaskId, TaskRun,
+};
 
 /// The first pause between two looks at a run; each later one is half as long again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

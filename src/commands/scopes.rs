@@ -7,10 +7,10 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::Failed;
+use crate::config::plan::{Identity, Need, NeededScope};
 use crate::config::{Config, Destination};
-use crate::lookup::LookupError;
-use crate::plan::{Identity, Need, NeededScope};
-use crate::publish::{PublishError, Start};
+use crate::decision::lookup::LookupError;
+use crate::job::publish::{PublishError, Start};
 use crate::report::with_causes;
 use crate::taskcluster::auth::Scopes;
 use crate::taskcluster::{CallFault, Services};

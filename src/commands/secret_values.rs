@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use tracing::{info, warn};
 
 use super::Failed;
-use crate::build_secrets::{BuildSecrets, SecretSource, SecretSources};
 use crate::config::{ConfigError, settings};
-use crate::report::Bytes;
-use crate::secrets;
+use crate::engine::{BuildSecrets, SecretSource, SecretSources};
+use crate::report::{Bytes, secrets};
 use crate::taskcluster::Services;
 
 /// BuildKit takes no larger ones.
@@ -60,7 +59,7 @@ pub(super) async fn values(sources: &SecretSources, services: Option<&Services>)
         values.insert(id.clone(), value);
     }
     let values = BuildSecrets::new(values);
-    secrets::add_build_secrets(&values);
+    secrets::add_build_secrets(values.values());
     Ok(values)
 }
 

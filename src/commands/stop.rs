@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::Failed;
-use crate::metrics::{Stage, Stages};
+use crate::job::metrics::{Stage, Stages};
 
 /// How long before the task's limit the program stops by itself: time for the engine to end a step and for the
 /// worker to upload its log. A short task gives a tenth of its time.

@@ -5,7 +5,7 @@ use tracing::{info, warn};
 
 use super::Failed;
 use crate::config::{TreeConfig, TreeForm};
-use crate::tree::Tree;
+use crate::repository::Tree;
 
 /// The images as they are shown.
 #[derive(Debug)]

@@ -5,8 +5,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::names::{ArtifactName, TaskId};
-use crate::taskcluster::{CallError, CallFault, Services};
+use crate::taskcluster::{ArtifactName, CallError, CallFault, Services, TaskId};
 
 /// Where an artifact is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,61 +1,10 @@
 //! The deployment: where it is, and the credentials that calls to it are made with. Making the calls is for
 //! `taskcluster`.
 
-use std::fmt;
-
-use reqwest::Url;
-
 use super::settings::{self, Setting};
 use super::{ConfigError, Given, Sources};
-use crate::names::HttpUrl;
-
-/// A Taskcluster deployment and how to speak to it.
-#[derive(Clone, Debug)]
-pub struct Deployment {
-    /// The root URL.
-    pub root_url: HttpUrl,
-    /// How calls are authorised.
-    pub access: Access,
-}
-
-/// How calls to the deployment are authorised.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Access {
-    /// Through taskcluster-proxy, which signs.
-    Proxy(HttpUrl),
-    /// Signed with Hawk.
-    Hawk {
-        /// The client.
-        client_id: String,
-        /// Its access token; a secret.
-        access_token: String,
-        /// Its certificate, where the credentials are temporary; a secret.
-        certificate: Option<String>,
-    },
-    /// Unsigned: reads of public things only.
-    Anonymous,
-}
-
-impl fmt::Debug for Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Proxy(url) => write!(f, "Proxy({url})"),
-            Self::Hawk { client_id, .. } => write!(f, "Hawk({client_id})"),
-            Self::Anonymous => f.write_str("Anonymous"),
-        }
-    }
-}
-
-impl Deployment {
-    /// Where API calls go: the proxy, or the deployment itself.
-    #[must_use]
-    pub fn api_url(&self) -> &Url {
-        match &self.access {
-            Access::Proxy(proxy) => proxy.reveal(),
-            Access::Hawk { .. } | Access::Anonymous => self.root_url.reveal(),
-        }
-    }
-}
+use crate::net::HttpUrl;
+use crate::taskcluster::{Access, Deployment};
 
 const NOWHERE: &str = "there is no deployment to speak to";
 

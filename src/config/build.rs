@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{
-    Config, ConfigError, EngineConfig, ImagesPlace, LookupConfig, NamedImage, ParentFrom, Pushing, Sources,
-    Surroundings, settings,
+    Config, ConfigError, ImagesPlace, LookupConfig, NamedImage, ParentFrom, Pushing, Sources, Surroundings, settings,
 };
-use crate::build_secrets::SecretSources;
-use crate::names::HashScheme;
-use crate::plan::{BuildPlan, TargetArch};
+use crate::context::HashScheme;
+use crate::engine::{BuildPlan, EngineConfig, SecretSources, TargetArch};
 
 /// One invocation of `build`.
 #[derive(Debug)]

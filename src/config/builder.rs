@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{ConfigError, Sources, Surroundings, settings};
-use crate::build_secrets::{SecretSource, SecretSources};
-use crate::builder::BuilderChoice;
-use crate::plan::BuildPlan;
+use crate::engine::{BuildPlan, BuilderChoice, SecretSource, SecretSources};
 
 /// Reads what a build with these arguments is told.
 pub(super) fn read(

@@ -2,7 +2,9 @@
 //! Whether there is such an image is found out by the job.
 
 use super::{ConfigError, Sources, settings};
-use crate::plan::{CacheFrom, PARENT_ARG, Plan};
+use crate::config::plan::Plan;
+use crate::dockerfile::PARENT_ARG;
+use crate::engine::CacheFrom;
 
 /// What holds for a job, with a word about it where that is not what is usual.
 pub(super) fn read(sources: &Sources, plan: &Plan, assumed: &mut Vec<String>) -> Result<CacheFrom, ConfigError> {

@@ -1,8 +1,10 @@
 //! The context of a run, read from flags, environment and file: where it comes from, and what it must be.
 
 use super::{Checkout, ConfigError, DryRunImage, Sources, Surroundings, checkout, dockerfile_args, image, settings};
-use crate::names::{ArtifactName, ContextScheme, HttpUrl, RepoPath};
-use crate::plan::{ContextPlan, ContextSource};
+use crate::config::plan::{ContextPlan, ContextSource};
+use crate::context::{ContextScheme, RepoPath};
+use crate::net::HttpUrl;
+use crate::taskcluster::ArtifactName;
 
 /// Reads it. `image` is the image directory of a dry run, where it is one.
 pub(super) fn read(

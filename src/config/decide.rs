@@ -7,12 +7,12 @@ use jiff::Timestamp;
 
 use super::settings;
 use super::{
-    ConfigError, Deployment, Destination, Given, ImagesPlace, Sources, Surroundings, access, artifact, patience,
-    pushdate,
+    ConfigError, Destination, Given, ImagesPlace, Sources, Surroundings, access, artifact, patience, pushdate,
 };
-use crate::names::{IndexPrefix, NameError, Project, PushDate, TaskId};
-use crate::plan::ArtifactPlan;
-use crate::retry::Patience;
+use crate::config::plan::ArtifactPlan;
+use crate::net::NameError;
+use crate::net::retry::Patience;
+use crate::taskcluster::{Deployment, IndexPrefix, Project, PushDate, TaskId};
 
 /// One invocation of `decide`.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::names::ArtifactName;
+use crate::taskcluster::ArtifactName;
 
 /// How the image is called where nobody says otherwise, without what tells its compression.
 const USUAL_NAME: &str = "public/image.tar";

@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use super::settings;
 use super::{ConfigError, Sources};
-use crate::names::{ArtifactName, NameError, TaskId};
-use crate::plan::TaskRun;
+use crate::net::NameError;
+use crate::taskcluster::{ArtifactName, TaskId, TaskRun};
 
 /// Where taskgraph's image tasks declare their artifact, since version 16.
 const PAYLOAD_FOLDER: &str = "/workspace/out";

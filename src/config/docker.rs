@@ -2,16 +2,15 @@
 //! that it gives to builds. Credentials, which are in the same file, are for `registry`.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::engine_address::{DOCKER_SOCKET, EngineAddress, NamedBy, TlsFiles, url};
 use super::{ConfigError, Sources, Surroundings, settings};
-use crate::names::Digest;
+use crate::engine::{BuildProxies, DOCKER_SOCKET, EngineAddress, NamedBy, TlsFiles, engine_url};
+use crate::net::Digest;
 
 /// The name that stands for no context.
 const NO_CONTEXT: &str = "default";
@@ -47,46 +46,13 @@ struct Endpoint {
     skip_tls_verify: bool,
 }
 
-/// The proxies that docker's client gives to builds, by the engine's address. Passwords can be in them.
-#[derive(Clone, Default)]
-pub struct BuildProxies(BTreeMap<String, BTreeMap<String, Option<String>>>);
-
-/// What stands for all engines that have no proxies of their own.
-const ANY_ENGINE: &str = "default";
-
-/// How docker's configuration calls a proxy, and the variable that has it.
-const PROXIES: [(&str, &str); 5] = [
-    ("httpProxy", "HTTP_PROXY"),
-    ("httpsProxy", "HTTPS_PROXY"),
-    ("noProxy", "NO_PROXY"),
-    ("ftpProxy", "FTP_PROXY"),
-    ("allProxy", "ALL_PROXY"),
-];
-
-impl BuildProxies {
-    /// The variables for builds in the engine at `url`, in capital letters and in small ones.
-    #[must_use]
-    pub fn of(&self, url: &str) -> BTreeMap<String, String> {
-        let Some(proxies) = self.0.get(url).or_else(|| self.0.get(ANY_ENGINE)) else { return BTreeMap::new() };
-        let set = |key| proxies.get(key)?.clone().filter(|value: &String| !value.is_empty());
-        let set = PROXIES.iter().filter_map(|(key, variable)| Some((*variable, set(*key)?)));
-        set.flat_map(|(name, value)| [(name.to_owned(), value.clone()), (name.to_lowercase(), value)]).collect()
-    }
-}
-
-impl fmt::Debug for BuildProxies {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("BuildProxies").field(&self.0.keys()).finish()
-    }
-}
-
 impl DockerConfig {
     /// Reads the configuration of whoever runs the program.
     pub(super) fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
         let Some(folder) = folder(sources, around)? else { return Ok(Self::default()) };
         let File { current_context, proxies } = json(&folder.join("config.json"))?.unwrap_or_default();
         let current_context = current_context.filter(|name| !name.is_empty());
-        Ok(Self { folder: Some(folder), current_context, proxies: BuildProxies(proxies.unwrap_or_default()) })
+        Ok(Self { folder: Some(folder), current_context, proxies: BuildProxies::new(proxies.unwrap_or_default()) })
     }
 
     /// The engine of the context that is current for docker's client.
@@ -122,7 +88,8 @@ impl DockerConfig {
             )));
         };
         let host = endpoint.host.as_deref().unwrap_or(DOCKER_SOCKET);
-        let url = url(host).map_err(|why| ContextProblem::Name(format!("the docker context {name:?}: {why}")))?;
+        let url =
+            engine_url(host).map_err(|why| ContextProblem::Name(format!("the docker context {name:?}: {why}")))?;
         let certificates = folder.join("contexts/tls").join(&id).join("docker");
         let is_asked_for = certificates.is_dir() || endpoint.skip_tls_verify;
         let tls = (EngineAddress::is_remote(&url) && is_asked_for).then(|| TlsFiles {

@@ -11,8 +11,10 @@ use jiff::Timestamp;
 use super::{ConfigError, NamedImage, Sources, Surroundings, settings};
 use crate::context::checkout::Checkout;
 use crate::context::trees::ContextTrees;
-use crate::names::{ContextHash, ImageName, TaskId};
-use crate::plan::{PARENT_ARG, TargetArch};
+use crate::context::{ContextHash, ImageName};
+use crate::dockerfile::PARENT_ARG;
+use crate::engine::TargetArch;
+use crate::taskcluster::TaskId;
 
 /// A dry run of an image directory.
 #[derive(Clone, Debug)]

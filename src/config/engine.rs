@@ -3,57 +3,14 @@
 
 use std::path::PathBuf;
 
-use super::docker::{BuildProxies, DockerConfig};
-use super::engine_address::{EngineAddress, NamedBy, TlsFiles, url};
-use super::{ConfigError, Given, Origin, Podman, RegistryLogins, Sources, Surroundings, settings};
+use super::docker::DockerConfig;
+use super::logins::registry_logins;
+use super::podman::look;
+use super::{ConfigError, Given, Origin, Sources, Surroundings, settings};
+use crate::engine::{EngineAddress, EngineChoice, EngineConfig, NamedBy, TlsFiles, engine_url};
 
 /// Where docker's client looks when it is told to use TLS, and not where.
 const TLS_ADDRESS: &str = "tcp://localhost:2376";
-
-/// Where to look for an engine.
-#[derive(Clone, Debug, Default)]
-pub struct EngineConfig {
-    /// Which kind of engine is wanted.
-    pub choice: EngineChoice,
-    /// The one place to look at, where `DOCKER_HOST` or a docker context names one.
-    pub address: Option<EngineAddress>,
-    /// Where credentials for registries are.
-    pub logins: RegistryLogins,
-    /// What docker's configuration gives to builds.
-    pub proxies: BuildProxies,
-    /// `XDG_RUNTIME_DIR`, below which a user's own Docker and Podman listen.
-    pub runtime_dir: Option<PathBuf>,
-    /// What can be started where no engine answers.
-    pub podman: Podman,
-}
-
-/// Which kind of engine is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EngineChoice {
-    /// The first that answers.
-    #[default]
-    Auto,
-    /// Docker Engine.
-    Docker,
-    /// Podman's service.
-    Podman,
-    /// A Podman service that the program starts for one job.
-    Managed,
-}
-
-impl std::str::FromStr for EngineChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "docker" => Ok(Self::Docker),
-            "podman" => Ok(Self::Podman),
-            "managed" => Ok(Self::Managed),
-            _ => Err(format!("{text:?} is not an engine: expected auto, docker, podman or managed")),
-        }
-    }
-}
 
 impl EngineConfig {
     /// Reads where to look for an engine.
@@ -63,10 +20,10 @@ impl EngineConfig {
         Ok(Self {
             choice,
             address: address(sources, around, &docker, choice)?,
-            logins: RegistryLogins::read(sources, around)?,
+            logins: registry_logins(sources, around)?,
             proxies: docker.proxies,
             runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
-            podman: Podman::look(around),
+            podman: look(around),
         })
     }
 
@@ -79,19 +36,6 @@ impl EngineConfig {
             )),
             _ => Ok(config),
         }
-    }
-
-    /// Whether the engine is one of our own for sure.
-    #[must_use]
-    pub fn is_managed(&self) -> bool {
-        self.choice == EngineChoice::Managed
-    }
-
-    /// Whether it can become one of our own.
-    #[must_use]
-    pub fn may_be_managed(&self) -> bool {
-        self.is_managed()
-            || (self.choice == EngineChoice::Auto && self.address.is_none() && self.podman.program.is_some())
     }
 }
 
@@ -125,12 +69,12 @@ fn address(
         let verifies = asked_by.filter(|origin| *origin != Origin::Variable(settings::DOCKER_CERT_PATH.variable));
         let is_meant = matches!(choice, EngineChoice::Auto | EngineChoice::Docker);
         return match verifies.filter(|_| is_meant) {
-            Some(origin) => at(sources, docker, TLS_ADDRESS.to_owned(), origin.clone(), Some(origin)).map(Some),
+            Some(origin) => at(sources, docker, TLS_ADDRESS.to_owned(), &origin, Some(&origin)).map(Some),
             None => Ok(None),
         };
     };
-    let url = url(&host.text).map_err(|why| host.wrong(why))?;
-    at(sources, docker, url, host.origin, asked_by).map(Some)
+    let url = engine_url(&host.text).map_err(|why| host.wrong(why))?;
+    at(sources, docker, url, &host.origin, asked_by.as_ref()).map(Some)
 }
 
 /// An engine at `url`, by TLS where somebody asks for that.
@@ -138,8 +82,8 @@ fn at(
     sources: &Sources,
     docker: &DockerConfig,
     url: String,
-    named_by: Origin,
-    asked_by: Option<Origin>,
+    named_by: &Origin,
+    asked_by: Option<&Origin>,
 ) -> Result<EngineAddress, ConfigError> {
     // A socket of this machine has nobody in between.
     let asked_by = asked_by.filter(|_| EngineAddress::is_remote(&url));
@@ -152,7 +96,7 @@ fn at(
         }
         None => None,
     };
-    Ok(EngineAddress { url, named_by: NamedBy::Host(named_by), tls })
+    Ok(EngineAddress { url, named_by: NamedBy::Host(named_by.to_string()), tls })
 }
 
 /// Who asks for TLS. docker's client takes whatever stands in its variables for a yes, 0 too; its library takes a folder of
@@ -176,8 +120,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::engine_address::DOCKER_SOCKET;
-    use crate::names::Digest;
+    use crate::engine::DOCKER_SOCKET;
+    use crate::net::Digest;
 
     /// A home where docker knows a context by TLS, one without, and one over ssh; the first is current.
     fn home() -> tempfile::TempDir {

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{ConfigError, ImagesPlace, Sources, Surroundings, checkout_at, dockerfile_args, settings};
 use crate::context::checkout::Checkout;
 use crate::context::trees::ContextTrees;
-use crate::names::HashScheme;
-use crate::plan::ContextLimits;
+use crate::context::{ContextLimits, HashScheme};
 
 /// An image as somebody names it.
 #[derive(Clone, Debug)]

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::access::{self, Deployment};
-use super::{ConfigError, EngineConfig, LookupConfig, Sources, Surroundings, patience, settings};
-use crate::names::{ArtifactName, ImageReference, Namespace, TaskId};
-use crate::retry::Patience;
+use super::access;
+use super::{ConfigError, LookupConfig, Sources, Surroundings, patience, settings};
+use crate::engine::EngineConfig;
+use crate::net::registry::ImageReference;
+use crate::net::retry::Patience;
+use crate::taskcluster::{ArtifactName, Deployment, Namespace, TaskId};
 
 /// Where an image comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,5 +86,5 @@ fn tag(sources: &Sources) -> Result<Option<ImageReference>, ConfigError> {
     let Some(given) = sources.get(&settings::TAG)? else { return Ok(None) };
     let last = given.text.rsplit('/').next().unwrap_or_default();
     let whole = if last.contains(':') { given.text.clone() } else { format!("{}:latest", given.text) };
-    whole.parse().map(Some).map_err(|error: crate::names::NameError| given.wrong(error.to_string()))
+    whole.parse().map(Some).map_err(|error: crate::net::NameError| given.wrong(error.to_string()))
 }

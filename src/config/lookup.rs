@@ -3,10 +3,11 @@
 
 use jiff::Timestamp;
 
-use super::access::{self, Deployment};
+use super::access;
 use super::{ConfigError, ImagesPlace, Sources, Surroundings, patience, settings};
-use crate::names::{ArtifactName, HashScheme, IndexPrefix, Project};
-use crate::retry::Patience;
+use crate::context::HashScheme;
+use crate::net::retry::Patience;
+use crate::taskcluster::{ArtifactName, Deployment, IndexPrefix, Project};
 
 /// One invocation of `lookup`.
 #[derive(Clone, Debug)]

@@ -1,5 +1,5 @@
 //! What one invocation of `run` is to do, read from flags, environment and file into typed values.
-//! The only reader of the environment, through a look-up that the door passes in; no network, no clock.
+//! The only reader of the environment, through a look-up that `cli` passes in; no network, no clock.
 
 mod access;
 mod build;
@@ -12,13 +12,13 @@ mod destination;
 mod docker;
 mod dry_run;
 mod engine;
-mod engine_address;
 mod image;
 mod load;
 mod logins;
 mod lookup;
 mod patience;
 mod place;
+pub mod plan;
 mod podman;
 mod push;
 pub mod replay;
@@ -35,26 +35,24 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use crate::config::plan::{ArtifactPlan, ContextPlan, ContextSource, DryRunNames, Plan};
 use crate::context::checkout::Checkout;
 use crate::context::trees::ContextTrees;
-use crate::names::{ArtifactName, NameError, Project, PushDate, TaskId};
-use crate::plan::{ArtifactPlan, CacheFrom, ContextPlan, ContextSource, DryRunNames, PARENT_ARG, Plan};
-use crate::retry::Patience;
-pub use access::{Access, Deployment};
+use crate::dockerfile::PARENT_ARG;
+use crate::engine::CacheFrom;
+use crate::engine::EngineConfig;
+use crate::net::NameError;
+use crate::net::retry::Patience;
+use crate::taskcluster::{ArtifactName, Deployment, Project, PushDate, TaskId};
 pub use build::{BuildConfig, Tags};
 pub use decide::DecideConfig;
 pub use declared::DeclaredImage;
 pub use destination::{DeclaredBy, Destination, Output, Owner};
-pub use docker::BuildProxies;
 pub use dry_run::{DryRun, DryRunImage, DryRunParent, ParentFrom};
-pub use engine::{EngineChoice, EngineConfig};
-pub use engine_address::{DOCKER_SOCKET, EngineAddress, NamedBy, TlsFiles};
 pub use image::{NamedImage, context_file, is_path, out, outside};
 pub use load::{From, ImageSource, LoadConfig};
-pub use logins::RegistryLogins;
 pub use lookup::LookupConfig;
 pub use place::ImagesPlace;
-pub use podman::Podman;
 pub use push::{PushConfig, Pushing};
 pub use sources::{ConfigError, Given, Origin, Sources};
 pub use tree::{TreeConfig, TreeForm};
@@ -104,7 +102,7 @@ impl Config {
     }
 }
 
-/// The moment and the place that the program runs in, passed in by the door.
+/// The moment and the place that the program runs in, passed in by `cli`.
 pub struct Surroundings<'a> {
     /// Looks up an environment variable.
     pub environment: &'a dyn Fn(&str) -> Option<OsString>,

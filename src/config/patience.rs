@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::settings::{self, Setting};
 use super::{ConfigError, Sources};
-use crate::retry::Patience;
+use crate::net::retry::Patience;
 
 pub(super) fn read(sources: &Sources) -> Result<Patience, ConfigError> {
     // Nothing can be done in no time, and in no try.

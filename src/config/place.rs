@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{ConfigError, Sources, checkout_at, image, repository_root, required_root, settings};
+use crate::context::ContextLimits;
 use crate::context::checkout::Checkout;
-use crate::plan::ContextLimits;
 
 /// The value of `--kind` that means: read no `kind.yml`, also where there is one.
 const NO_KIND: &str = "none";

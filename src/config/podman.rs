@@ -1,11 +1,8 @@
 //! The Podman that the program can start by itself: where it is, and what of this environment it may see. Whether it works,
 //! and what it is started for, is the engine's affair.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
-
 use super::Surroundings;
-
+use crate::engine::Podman;
 /// What a service may know of our environment: how to reach registries, and as whom. Not a task's credentials.
 const PASSED_ON: &[&str] = &[
     "PATH",
@@ -21,36 +18,21 @@ const PASSED_ON: &[&str] = &[
     "SSL_CERT_FILE",
 ];
 
-/// A Podman to start.
-#[derive(Clone, Debug, Default)]
-pub struct Podman {
-    /// The program, where there is one on PATH.
-    pub program: Option<PathBuf>,
-    /// What it may see of our environment.
-    pub environment: Vec<(&'static str, OsString)>,
-    path: OsString,
-}
-
-impl Podman {
-    pub(super) fn look(around: &Surroundings) -> Self {
-        let environment =
-            PASSED_ON.iter().filter_map(|name| Some((*name, (around.environment)(name)?))).collect::<Vec<_>>();
-        let path = (around.environment)("PATH").unwrap_or_default();
-        let mut podman = Self { program: None, environment, path };
-        podman.program = podman.beside("podman");
-        podman
-    }
-
-    /// A program that Podman would find.
-    #[must_use]
-    pub fn beside(&self, program: &str) -> Option<PathBuf> {
-        let folders = self.path.to_str()?.split(':').filter(|folder| folder.starts_with('/'));
-        folders.map(|folder| PathBuf::from(folder).join(program)).find(|path| path.is_file())
-    }
+/// The Podman of whoever runs the program.
+pub(super) fn look(around: &Surroundings) -> Podman {
+    let environment =
+        PASSED_ON.iter().filter_map(|name| Some((*name, (around.environment)(name)?))).collect::<Vec<_>>();
+    let path = (around.environment)("PATH").unwrap_or_default();
+    let mut podman = Podman { program: None, environment, path };
+    podman.program = podman.beside("podman");
+    podman
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]
@@ -69,7 +51,7 @@ mod tests {
             directory: PathBuf::new(),
             temporary: PathBuf::new(),
         };
-        let podman = Podman::look(&around);
+        let podman = look(&around);
         assert_eq!(podman.program, Some(folder.path().join("podman")));
         assert_eq!(podman.beside("newuidmap"), None);
         let names: Vec<_> = podman.environment.iter().map(|(name, _)| *name).collect();

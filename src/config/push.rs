@@ -1,8 +1,11 @@
 //! What one invocation of `push` is to do: which tree, which engine, whose credentials. Which image is pushed is the
 //! command line's word.
 
-use super::{ConfigError, EngineConfig, ImagesPlace, RegistryLogins, Sources, Surroundings, patience, settings};
-use crate::retry::Patience;
+use super::logins::registry_logins;
+use super::{ConfigError, ImagesPlace, Sources, Surroundings, patience, settings};
+use crate::engine::EngineConfig;
+use crate::net::registry::RegistryLogins;
+use crate::net::retry::Patience;
 
 /// One invocation of `push`.
 #[derive(Debug)]
@@ -44,7 +47,7 @@ impl Pushing {
         Ok(Self {
             force: sources.switch(&settings::FORCE)?,
             pin: sources.switch(&settings::PIN)?,
-            logins: RegistryLogins::read(sources, around)?,
+            logins: registry_logins(sources, around)?,
             patience: patience::read(sources)?,
         })
     }

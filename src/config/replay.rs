@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::settings::{self, Setting};
-use super::{ConfigError, DeclaredImage, Deployment, Given, Origin, Sources, access, patience};
-use crate::names::{HttpUrl, Namespace, TaskId};
-use crate::plan::{DryRunNames, TaskRun};
-use crate::retry::Patience;
+use super::{ConfigError, DeclaredImage, Given, Origin, Sources, access, patience};
+use crate::config::plan::DryRunNames;
+use crate::net::HttpUrl;
+use crate::net::retry::Patience;
+use crate::taskcluster::{Deployment, Namespace, TaskId, TaskRun};
 
 /// What a task decides. All other settings are about the machine that the job is done on.
 pub const OF_THE_TASK: &[&Setting] = &[

@@ -3,8 +3,9 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::{ConfigError, Deployment, Sources, access, patience, settings};
-use crate::retry::Patience;
+use super::{ConfigError, Sources, access, patience, settings};
+use crate::net::retry::Patience;
+use crate::taskcluster::Deployment;
 
 /// The verb `rerun`.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use super::replay::Job;
 use super::settings::{self, Setting};
-use crate::names::TaskId;
+use crate::taskcluster::TaskId;
 
 /// What is wrong with the configuration; always the caller's to mend (exit code 2).
 #[derive(Debug, thiserror::Error)]
@@ -260,7 +260,7 @@ fn parse_file(path: &Path, text: &str) -> Result<BTreeMap<&'static str, String>,
 mod tests {
     use super::settings::{FORCE, HASH_SCHEME, INDEX, PROJECT, ZSTD_LEVEL};
     use super::*;
-    use crate::names::ContextScheme;
+    use crate::context::ContextScheme;
 
     #[test]
     fn flags_beat_variables_beat_the_file_beats_defaults() {

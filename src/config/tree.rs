@@ -2,7 +2,7 @@
 //! What is said of the images is for the room `tree`.
 
 use super::{ConfigError, ImagesPlace, Sources, Surroundings, settings};
-use crate::names::HashScheme;
+use crate::context::HashScheme;
 
 /// One invocation of `tree`.
 #[derive(Debug)]

@@ -4,8 +4,8 @@
 use std::cmp::Ordering;
 use std::io::{self, Write};
 
-use crate::names::Digest;
-use crate::stream::Tally;
+use crate::net::Digest;
+use crate::net::stream::Tally;
 
 /// 2016-01-01T00:00:00Z, the time of every file in a context.
 pub const CONTEXT_TIME: u32 = 1_451_606_400;

@@ -1,5 +1,5 @@
 //! From an image directory to its context: which files are in it, under which names, its tar and its hash, equal
-//! to taskgraph's. The syntax of Dockerfiles, the bytes of a tar and of a file are for the rooms next door.
+//! to taskgraph's. The syntax of Dockerfiles, the bytes of a tar and of a file are for the modules beside this one.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -21,8 +21,8 @@ use super::intake::files::check;
 use super::source::Source;
 pub use super::trouble::CollectError;
 use super::untracked::{untracked, warn_of};
-use crate::names::{ContextHash, HashScheme};
-use crate::stream::Tally;
+use crate::context::{ContextHash, HashScheme};
+use crate::net::stream::Tally;
 
 /// How many files are read on one thread before others take their turn: half a millisecond's work.
 const READ_AHEAD: usize = 64;

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::names::{ContextHash, Digest};
+use crate::context::ContextHash;
+use crate::net::Digest;
 
 /// The files of a context, in any order, until they make a hash.
 #[derive(Clone, Debug, Default)]

@@ -11,7 +11,7 @@ use super::choose::{PYTHON_CACHE, dockerfile, place_of};
 use super::collect::places;
 use super::run_task::RUN_TASK_FILES;
 use super::walk::files_below;
-use crate::names::HashScheme;
+use crate::context::HashScheme;
 
 /// What the context of an image is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! Why an image directory gives no context: each case with the path, and with the way out.
-//! Exit codes are made of them at the door.
+//! `cli` makes exit codes of them.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::task::{TaskError, Template, Values};
+use crate::decision::task::{TaskError, Template, Values};
 
 /// A task id that is not the one of an unknown decision task: a definition names no task twice.
 const TASK: &str = "UNKNOWN-TASK-UNKNOWN-Q";
@@ -30,7 +30,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::names::TaskId;
+    use crate::taskcluster::TaskId;
 
     #[test]
     fn only_what_has_no_value_gets_a_dummy() {
@@ -47,6 +47,6 @@ mod tests {
         );
         assert_eq!(values["x_task_id"].parse::<TaskId>().unwrap().as_str(), TASK);
         assert_ne!(TaskId::unknown().as_str(), TASK);
-        assert!(values["x_sha256"].parse::<crate::names::Digest>().is_ok());
+        assert!(values["x_sha256"].parse::<crate::net::Digest>().is_ok());
     }
 }

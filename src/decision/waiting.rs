@@ -4,8 +4,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Definition;
-use crate::names::TaskId;
-use crate::task::Values;
+use crate::decision::task::Values;
+use crate::taskcluster::TaskId;
 
 /// taskgraph's own default for a task's deadline and expiry, where no waiting task says another.
 const DEADLINE: SignedDuration = SignedDuration::from_hours(24);
@@ -67,10 +67,12 @@ pub fn shared(waiting: &[&Definition], decision_task: &TaskId, now: Timestamp) -
         // The same as theirs, so that a second run of the decision task makes the same tasks.
         (
             "created",
-            crate::plan::to_milliseconds(waiting.iter().find_map(|task| time(task, "created", now)).unwrap_or(now)),
+            crate::taskcluster::to_milliseconds(
+                waiting.iter().find_map(|task| time(task, "created", now)).unwrap_or(now),
+            ),
         ),
-        ("deadline", crate::plan::to_milliseconds(deadline)),
-        ("expires", crate::plan::to_milliseconds(latest("expires", EXPIRY).max(deadline))),
+        ("deadline", crate::taskcluster::to_milliseconds(deadline)),
+        ("expires", crate::taskcluster::to_milliseconds(latest("expires", EXPIRY).max(deadline))),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::instructions::{self, Instruction, Instructions};
 use super::words::{Expanded, expand, split};
-use crate::names::PARENT_ARG;
+
+/// The build argument by which a `Dockerfile` reads the name of its parent, as `image_builder` calls it.
+pub const PARENT_ARG: &str = "DOCKER_IMAGE_PARENT";
 
 /// The text of a Dockerfile as the engine must see it, with these arguments of the build; none where it is right as it is.
 ///

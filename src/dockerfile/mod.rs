@@ -19,3 +19,5 @@ pub mod preprocess;
 pub mod stages;
 mod substitute;
 mod words;
+
+pub use declare::PARENT_ARG;

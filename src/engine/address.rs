@@ -15,7 +15,7 @@ use tokio_rustls::rustls::pki_types::pem::{Error as PemError, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, Error as TlsError, RootCertStore};
 
-use crate::config::{EngineAddress, NamedBy, TlsFiles};
+use crate::engine::{EngineAddress, NamedBy, TlsFiles};
 
 /// Why TLS that is asked for cannot be spoken.
 #[derive(Debug, thiserror::Error)]

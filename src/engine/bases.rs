@@ -8,7 +8,8 @@ use bollard::models::ImageInspect;
 
 use super::{Engine, EngineError, Kind};
 use crate::dockerfile::base_images::{By, Recipe};
-use crate::names::{Digest, is_repository, is_tag};
+use crate::net::Digest;
+use crate::net::registry::{is_repository, is_tag};
 
 /// The images that a build was made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

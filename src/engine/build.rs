@@ -20,12 +20,11 @@ use super::output::{Output, Said, Steps, is_about_our_args};
 use super::sending::noting_the_end;
 use super::witness::Witness;
 use super::{Engine, EngineError, Kind, managed};
-use crate::build_log::BuildLog;
-use crate::build_secrets::BuildSecrets;
 use crate::context::for_engine::{BuiltBy, ForEngine};
-use crate::plan::BuildPlan;
-use crate::retry::{Patience, Policy, retry};
-use crate::secrets as hidden;
+use crate::engine::build_log::BuildLog;
+use crate::engine::{BuildPlan, BuildSecrets};
+use crate::net::retry::{Patience, Policy, retry};
+use crate::report::secrets as hidden;
 
 /// An image that was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +79,7 @@ impl Engine {
     ) -> Result<Built, EngineError> {
         let mut args = self.args_with_proxies(plan);
         hidden::add_args(&args);
-        hidden::add_build_secrets(secrets);
+        hidden::add_build_secrets(secrets.values());
         let dockerfile = context.dockerfile();
         let platform = self.platform(plan.target_arch, &dockerfile).await?;
         let builder = self.builder(self.choice(plan.builder, platform.is_some()), &dockerfile, secrets).await?;

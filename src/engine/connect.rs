@@ -11,7 +11,7 @@ use super::connection::client;
 use super::pulling::Access;
 use super::traces::Traces;
 use super::{About, Engine, EngineError, Kind};
-use crate::config::{DOCKER_SOCKET, EngineAddress, EngineChoice, EngineConfig, NamedBy};
+use crate::engine::{DOCKER_SOCKET, EngineAddress, EngineChoice, EngineConfig, NamedBy};
 
 /// bollard's timeout runs until an answer's headers come. A build sends none before the whole context is
 /// uploaded, an export none before the whole image is prepared: a day, and the task's own limit, must do.
@@ -151,7 +151,6 @@ pub(super) fn in_words(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Origin;
 
     fn of(choice: EngineChoice, host: Option<&str>, runtime_dir: Option<&str>) -> Vec<String> {
         let places = places(&EngineConfig {
@@ -187,7 +186,7 @@ mod tests {
     async fn each_place_tried_is_named_with_what_it_said_and_who_names_it() {
         let named = |named_by| EngineAddress { named_by, ..EngineAddress::usual("unix:///nonexistent.sock") };
         let context = NamedBy::Context { name: "far".to_owned(), by: "DOCKER_CONTEXT".to_owned() };
-        let host = NamedBy::Host(Origin::Variable("DOCKER_HOST"));
+        let host = NamedBy::Host("DOCKER_HOST".to_owned());
         for (named_by, said) in [
             (NamedBy::Usual, "; start one, or set DOCKER_HOST to its socket"),
             (host, ", from DOCKER_HOST; start it, or set DOCKER_HOST to another engine's socket"),

@@ -190,7 +190,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::config::EngineAddress;
+    use crate::engine::EngineAddress;
 
     fn address(url: &str) -> Address {
         Address::new(&EngineAddress::usual(url)).unwrap()

@@ -18,9 +18,9 @@ use super::messages::{AnswerError, Question, messages};
 use super::output::Step;
 use super::pull_limit::asked_to_wait;
 use super::{Engine, EngineError, Fault, Kind, cut, cut_middle};
-use crate::registry::{Credentials, is_loopback};
-use crate::retry::{Another, Failure};
-use crate::secrets;
+use crate::net::registry::{Credentials, is_loopback};
+use crate::net::retry::{Another, Failure};
+use crate::report::secrets;
 
 /// A step of a `Dockerfile` that failed, or a build that did not begin.
 #[derive(Clone, Debug, PartialEq, Eq)]

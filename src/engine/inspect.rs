@@ -7,7 +7,7 @@ use bollard::errors::Error;
 use bollard::models::ImageInspect;
 
 use super::Engine;
-use crate::retry::{Another, Failure, Policy, retry};
+use crate::net::retry::{Another, Failure, Policy, retry};
 
 /// A busy Docker answers 500 "unrecognized image ID", a busy Podman 500 "image not known", about images that are not even
 /// those that were asked for.

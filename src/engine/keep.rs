@@ -1,12 +1,12 @@
 //! Keeping the image of a failed build's last good step, for people who want to look into it: under a name, out of the
-//! cleaning's reach, with the commands that open a shell in it and remove it. Running them is for the door.
+//! cleaning's reach, with the commands that open a shell in it and remove it. Running them is for `cli`.
 
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 
 use super::address::Address;
 use super::left::Fact;
 use super::{Engine, EngineError, Kind};
-use crate::config::{DOCKER_SOCKET, NamedBy};
+use crate::engine::{DOCKER_SOCKET, NamedBy};
 
 /// What RUN steps are given to when a `Dockerfile` has no SHELL.
 const USUAL_SHELL: &str = "/bin/sh";
@@ -82,7 +82,7 @@ pub(super) fn shell(of_the_image: Option<Vec<String>>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::EngineAddress;
+    use crate::engine::EngineAddress;
 
     fn words(text: &str) -> Vec<String> {
         text.split(' ').map(str::to_owned).collect()

@@ -11,7 +11,7 @@ use super::descent::{Build, BuiltStage, Candidate, Descent, Root, is_named};
 use super::left::Begun;
 use super::{Engine, Kind};
 use crate::dockerfile::stages::{self, Base};
-use crate::retry::retry;
+use crate::net::retry::retry;
 
 impl Engine {
     /// Writes down what is to be known of a build before it begins; without a `Dockerfile`, of one that makes no images of steps.

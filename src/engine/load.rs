@@ -15,7 +15,7 @@ use super::left::Fact;
 use super::messages::{AnswerError, Question, messages, of_an_archive};
 use super::sending::noting_the_end;
 use super::{Engine, EngineError};
-use crate::names::ImageReference;
+use crate::net::registry::ImageReference;
 
 const DOING: &str = "loading the image";
 

@@ -12,12 +12,11 @@ use tracing::info;
 use super::build::DOING;
 use super::connection::Closing;
 use super::{Engine, EngineError, keep};
-use crate::build_log::BuildLog;
-use crate::build_secrets::BuildSecrets;
 use crate::context::for_engine::ForEngine;
-use crate::plan::BuildPlan;
-use crate::retry::{Policy, retry};
-use crate::secrets;
+use crate::engine::build_log::BuildLog;
+use crate::engine::{BuildPlan, BuildSecrets};
+use crate::net::retry::{Policy, retry};
+use crate::report::secrets;
 
 /// What a local build is told besides its context.
 #[derive(Debug)]
@@ -101,7 +100,7 @@ impl Engine {
             platform: platform.unwrap_or_default(),
             ..BuildImageOptions::default()
         };
-        secrets::add_build_secrets(&build.secrets);
+        secrets::add_build_secrets(build.secrets.values());
         let answer = self.ask_for_build(&builder, options, context.excludes(), &pulling, body, Closing::default());
         Ok(self.follow(answer, &builder.asked, log).await?.0)
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::cut;
-use crate::build_log::LineBuffer;
+use crate::engine::build_log::LineBuffer;
 
 /// How many of a failing step's last lines are kept: about what fits on a screen beside the error.
 pub(super) const LAST_LINES: usize = 20;

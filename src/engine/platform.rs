@@ -9,9 +9,8 @@ use tracing::info;
 
 use super::build::trouble;
 use super::{Engine, EngineError, Kind};
-use crate::builder::BuilderChoice;
 use crate::dockerfile::instructions::{self, Instruction};
-use crate::plan::TargetArch;
+use crate::engine::{BuilderChoice, TargetArch};
 
 /// Where the kernel tells which interpreters run the programs of other machines.
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";

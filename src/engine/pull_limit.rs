@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::bases::full;
 use super::connect::PING_TIMEOUT;
-use crate::names::HttpUrl;
-use crate::registry::is_loopback;
-use crate::retry::{Another, Failure as _};
-use crate::transfer::Storage;
+use crate::net::HttpUrl;
+use crate::net::registry::is_loopback;
+use crate::net::retry::{Another, Failure as _};
+use crate::net::transfer::Storage;
 
 /// How long the registry of an image asks to wait; none, where it says nothing of it to somebody without credentials.
 pub(super) async fn asked_to_wait(image: &str) -> Option<Duration> {

@@ -11,12 +11,10 @@ use tracing::{debug, warn};
 use super::bases::registry;
 use super::buildkit::Builder;
 use super::{Engine, Kind};
-use crate::config::{EngineConfig, RegistryLogins};
 use crate::dockerfile::base_images::Recipe;
-use crate::plan::BuildPlan;
-use crate::registry::{Credentials, is_loopback, registry_config};
-use crate::report::with_causes;
-use crate::secrets;
+use crate::engine::{BuildPlan, EngineConfig};
+use crate::net::registry::{Credentials, RegistryLogins, is_loopback, registry_config};
+use crate::report::{secrets, with_causes};
 
 /// How `BuildKit` calls docker's own registry.
 const DOCKER_HUB_OF_BUILDKIT: &str = "registry-1.docker.io";

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::messages::{Question, messages};
 use super::{Engine, EngineError, Kind};
-use crate::registry::{Credentials, is_loopback};
+use crate::net::registry::{Credentials, is_loopback};
 
 impl Engine {
     /// Pushes `repository:version`.

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::storage::containers::config_path;
 use super::{Engine, EngineError, Kind};
-use crate::names::Digest;
+use crate::net::Digest;
 
 /// What an engine has of a build's images.
 #[derive(Debug)]

@@ -50,7 +50,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::config::EngineAddress;
+    use crate::engine::EngineAddress;
 
     /// An engine that answers so many pings, one connection after the other, and then ends.
     async fn engine(pings: usize) -> Address {

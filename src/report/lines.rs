@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::BUILD_OUTPUT;
-use crate::secrets;
+use crate::report::secrets;
 
 /// A text as it stands in a line of the log, without secrets. Control characters and line breaks are escaped, and so are
 /// the marks that change the direction of writing; tabs stay.

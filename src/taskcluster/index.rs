@@ -8,8 +8,7 @@ use serde::Deserialize;
 use tracing::debug;
 
 use super::{CallError, CallFault, answer, body, call};
-use crate::names::{Namespace, TaskId};
-use crate::plan::{IndexData, InsertTask};
+use crate::taskcluster::{IndexData, InsertTask, Namespace, TaskId};
 
 /// How many namespaces one call asks for. From 1,000 on the answer comes in pages, and a signed call cannot ask for
 /// the second: the client signs paths without their query (docs/taskcluster.md).

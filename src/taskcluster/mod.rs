@@ -2,19 +2,30 @@
 //! call, one error type that says whether another try can help. What is sent, and when, is `publish`'s affair.
 
 pub mod auth;
+mod deployment;
 pub mod index;
+mod names;
+mod namespaces;
 pub mod object;
+mod push_date;
 pub mod queue;
+mod requests;
 pub mod secrets;
 pub mod tasks;
 
 use std::sync::Arc;
 
+pub use deployment::{Access, Deployment};
+pub use names::{ArtifactName, IndexPrefix, Namespace, Project, TaskId};
+pub use namespaces::ImageNamespaces;
+pub use push_date::PushDate;
+pub use requests::{
+    ArtifactPayload, CreateArtifact, IndexData, IndexPayload, InsertTask, Storage, TaskRun, to_milliseconds,
+};
 use reqwest::StatusCode;
 use taskcluster::{ClientBuilder, Credentials, Retry};
 
-use crate::config::{Access, Deployment};
-use crate::retry::{Another, Failure, Patience, Policy, retry};
+use crate::net::retry::{Another, Failure, Patience, Policy, retry};
 
 /// The services of one deployment. Clones use the same clients.
 #[derive(Clone)]

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use taskcluster::Credentials;
 
 use super::{CallError, answer, builder, call};
-use crate::config::{Access, Deployment};
-use crate::names::{Digest, HttpUrl};
+use crate::net::{Digest, HttpUrl};
+use crate::taskcluster::{Access, Deployment};
 
 /// The object service with the credentials of one upload.
 pub struct Object {

@@ -5,9 +5,10 @@ use serde::Deserialize;
 
 use super::object::{Object, ObjectUpload};
 use super::{CallError, CallFault, answer, body, call};
-use crate::config::{Access, Deployment};
-use crate::names::{ArtifactName, HttpUrl, TaskId};
-use crate::plan::{ArtifactPayload, CreateArtifact, TaskRun, to_milliseconds};
+use crate::net::HttpUrl;
+use crate::taskcluster::{
+    Access, ArtifactName, ArtifactPayload, CreateArtifact, Deployment, TaskId, TaskRun, to_milliseconds,
+};
 
 /// The queue of one deployment.
 pub struct Queue {

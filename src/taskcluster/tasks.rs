@@ -7,8 +7,7 @@ use serde_json::Value;
 
 use super::queue::Queue;
 use super::{CallError, CallFault, answer, call};
-use crate::names::{ArtifactName, TaskId};
-use crate::plan::TaskRun;
+use crate::taskcluster::{ArtifactName, TaskId, TaskRun};
 
 /// How a task stands.
 #[derive(Clone, Debug, Deserialize)]

@@ -9,13 +9,12 @@ use tracing::{debug, info, warn};
 
 use super::{blame, in_the_background};
 use crate::commands::Failed;
-use crate::disk::{give_back, room_for};
+use crate::config::plan::ExportChoice;
 use crate::engine::{Engine, Idle, StorageError, Stored, StoredBlobs, StoredImage};
-use crate::image_archive::{Announced, ArchiveError, Flat, LayError, Spool, cache_records};
-use crate::names::Digest;
-use crate::plan::ExportChoice;
+use crate::image::disk::{give_back, room_for};
+use crate::image::{Announced, ArchiveError, Flat, LayError, Spool, cache_records};
+use crate::net::{Digest, stream};
 use crate::report::{Bytes, Meter, Report, with_causes};
-use crate::stream;
 
 /// Why an image did not come from the engine's storage.
 #[derive(Debug, thiserror::Error)]

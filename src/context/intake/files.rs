@@ -5,7 +5,7 @@ use super::refusal::IntakeError;
 use super::{BLOCK, Limits};
 use crate::context::archive::{ArchivePath, RECORD, header_bytes};
 use crate::context::safety::{Hazard, Node, Tree, clean_file_name, shown};
-use crate::names::Digest;
+use crate::net::Digest;
 
 /// Refuses files whose tar [`receive`](super::receive) would refuse, with the same words. They come in the order of the
 /// tar.
@@ -52,8 +52,8 @@ mod tests {
 
     use super::super::{Expectation, receive};
     use super::*;
+    use crate::context::ContextScheme;
     use crate::context::archive::TarWriter;
-    use crate::names::ContextScheme;
 
     /// What is said of files before they are in a tar, and of their tar.
     fn said(files: &[(&str, usize)], limits: &Limits) -> [Result<(), String>; 2] {

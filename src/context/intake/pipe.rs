@@ -8,8 +8,8 @@ use flate2::bufread::GzDecoder;
 use flate2::read::MultiGzDecoder;
 
 use crate::context::intake::refusal::IntakeError;
-use crate::names::Digest;
-use crate::stream::Tally;
+use crate::net::Digest;
+use crate::net::stream::Tally;
 
 /// How much is read, inflated and written at once: large enough that calls do not count, small beside everything else.
 pub(super) const CHUNK: usize = 128 * 1024;

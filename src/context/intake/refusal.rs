@@ -1,10 +1,10 @@
 //! Why a context was not taken, each case with whose fault it is, so that the exit code follows from the type.
-//! The causes are sources; printing the chain is for the door.
+//! The causes are sources; printing the chain is for `cli`.
 
 use std::io;
 
 use crate::context::safety::Hazard;
-use crate::names::{ContextHash, ContextScheme, ImageName};
+use crate::context::{ContextHash, ContextScheme, ImageName};
 
 /// Whose fault it is that a context was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

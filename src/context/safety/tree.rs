@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use crate::context::ContextHash;
 use crate::context::contents::ContentsHash;
 use crate::context::safety::{Hazard, cut};
-use crate::names::{ContextHash, Digest};
+use crate::net::Digest;
 
 /// How many links in a row are followed: the kernel's own number.
 const MAX_HOPS: usize = 40;

@@ -8,10 +8,9 @@ use tracing::info;
 use super::super::connection::{Ping, ping};
 use super::super::{BuildFailure, Engine, EngineError, Kind, Step};
 use super::session::Session;
-use crate::build_secrets::BuildSecrets;
-use crate::builder::BuilderChoice;
 use crate::dockerfile::base_images::{By as Use, Recipe};
 use crate::dockerfile::builder_features::{Need, needs};
+use crate::engine::{BuildSecrets, BuilderChoice};
 
 /// A builder, ready to be asked.
 pub(in super::super) struct Builder {

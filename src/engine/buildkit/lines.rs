@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::super::output::LAST_LINES;
-use crate::build_log::LineBuffer;
+use crate::engine::build_log::LineBuffer;
 
 /// The lines of one step.
 #[derive(Debug, Default)]

@@ -154,7 +154,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::names::Digest;
+    use crate::net::Digest;
 
     #[tokio::test]
     async fn documents_are_told_by_their_digests_and_tls_is_answered_in_http() {

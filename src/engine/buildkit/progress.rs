@@ -9,8 +9,8 @@ use super::super::Step;
 use super::super::output::{Said, Steps};
 use super::lines::Lines;
 use super::vertex::Part;
-use crate::build_log::plain;
-use crate::secrets;
+use crate::engine::build_log::plain;
+use crate::report::secrets;
 
 /// Follows a build's parts.
 #[derive(Debug, Default)]

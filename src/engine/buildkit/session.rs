@@ -24,8 +24,8 @@ use tonic::{Request, Response, Status};
 use super::super::address::Address;
 use super::super::connection::{ConnectionError, upgrade};
 use super::super::pulling::Access;
-use crate::build_secrets::BuildSecrets;
-use crate::registry::Login;
+use crate::engine::BuildSecrets;
+use crate::net::registry::Login;
 
 /// A session. It ends when it is dropped, and with it a build that still asks.
 pub(in super::super) struct Session {

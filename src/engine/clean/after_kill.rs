@@ -15,7 +15,7 @@ use super::super::records::{self, Journal, Recorded, Run};
 use super::super::{Engine, Kind};
 use super::patience::{GOING_ON, RemovalError};
 use super::{CLEANING_MAY_TAKE, End, Whose, is_same_build, say_that_it_is_unclear, within};
-use crate::config::EngineConfig;
+use crate::engine::EngineConfig;
 
 /// Looking for records is not what a start is for: it does not wait long for an engine.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);

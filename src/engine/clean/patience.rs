@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::retry::{Another, Failure, Policy};
+use crate::net::retry::{Another, Failure, Policy};
 
 /// After a build is cut short the engine takes a moment to end the step, and its container uses the step's image.
 pub(super) const LETTING_GO: Policy = Policy {

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Resource, getrlimit};
 
-use crate::config::Podman;
+use crate::engine::Podman;
 
 /// What `sockaddr_un` has room for, less the zero at its end.
 pub(super) const LONGEST_SOCKET: usize = 107;

@@ -23,7 +23,7 @@ use super::connect;
 use super::pulling::Access;
 use super::traces::Traces;
 use super::{About, Engine, EngineError, Kind};
-use crate::config::{EngineConfig, Podman};
+use crate::engine::{EngineConfig, Podman};
 use folder::{Driver, Folder};
 
 pub use keeper::{KEEPER, Keeping, KeepingError, keep};
@@ -216,7 +216,7 @@ impl Managed {
         let begun = Instant::now();
         loop {
             if tokio::net::UnixStream::connect(socket).await.is_ok() {
-                let probed = connect::probe(&Address::of_socket(socket), crate::config::EngineChoice::Managed).await;
+                let probed = connect::probe(&Address::of_socket(socket), crate::engine::EngineChoice::Managed).await;
                 let (client, _, about) = probed.map_err(|refused| refused.why)?;
                 return Ok((client, about));
             }

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::config::Podman;
+use crate::engine::Podman;
 
 /// What an unprivileged Podman depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

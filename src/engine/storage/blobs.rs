@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{StorageError, strange};
-use crate::image_archive::{Descriptor, Index, Manifest, header, pad};
-use crate::names::Digest;
+use crate::image::{Descriptor, Index, Manifest, header, pad};
+use crate::net::Digest;
 
 /// Below the root of a containerd.
 const CONTENT: &str = "io.containerd.content.v1.content/blobs/sha256";
@@ -163,7 +163,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::image_archive::{ArchiveError, Spool};
+    use crate::image::{ArchiveError, Spool};
 
     /// A storage with one image: a packed layer, a plain one, and the packed one again.
     struct Storage {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{Found, StorageError, config, name, read, strange};
-use crate::names::Digest;
+use crate::net::Digest;
 
 #[derive(Deserialize)]
 struct Image {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{Found, StorageError, config, name, read, strange};
-use crate::names::Digest;
+use crate::net::Digest;
 
 #[derive(Deserialize)]
 struct Config {

@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 
 use super::containerd::is_containerd;
 use super::{Engine, Kind};
-use crate::names::Digest;
+use crate::net::Digest;
 pub use blobs::StoredBlobs;
 use split::Split;
 

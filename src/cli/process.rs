@@ -1,0 +1,145 @@
+//! The process: from the command line to the exit code. Only this file and `dispatch` touch the real environment, clock and
+//! stdout; what a subcommand takes from them is in `dispatch`, what it does in `commands`.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::process::{Command, ExitCode};
+
+use super::arguments::{self, Verb};
+use super::dispatch;
+use crate::commands::{CONFIGURATION, Failed};
+use crate::config::{self, ConfigError, Sources, settings};
+use crate::report::secrets;
+use crate::report::{self, LogFormat, Report, with_causes};
+
+/// Parses, runs, reports, and gives the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    // A panic is a bug, and a failure like others: one error line, and the exit code that says so.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+        let what = panic.payload_as_str().unwrap_or("a panic").to_owned() + &place;
+        let mut lines = vec![report::error_line(&Failed::Bug(what).line())];
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            lines.extend(backtrace.to_string().lines().map(|line| format!("    | {line}")));
+        } else {
+            lines.push("  RUST_BACKTRACE=1 tells where".to_owned());
+        }
+        report::print_lines(&lines);
+    }));
+    std::panic::catch_unwind(run_verb).unwrap_or_else(|_| ExitCode::from(Failed::Bug(String::new()).exit_code()))
+}
+
+fn run_verb() -> ExitCode {
+    let invocation = match arguments::parse(std::env::args_os()) {
+        Ok(invocation) => invocation,
+        Err(error) => return usage(&error),
+    };
+    let environment = |name: &str| std::env::var_os(name);
+    let color = environment("NO_COLOR").is_none_or(|value| value.is_empty());
+    // Errors in the settings of the report itself are told by a plain one.
+    let plain = || Report::install(LogFormat::Text, false, color);
+    let sources = match Sources::new(invocation.flags.clone(), &environment) {
+        Ok(sources) => sources,
+        Err(error) => return failed(&plain(), &error.into()),
+    };
+    hide_secrets(&sources, &environment);
+    let report = match log_settings(&sources) {
+        Ok((format, verbose)) => Report::install(format, verbose, color),
+        Err(error) => return failed(&plain(), &error.into()),
+    };
+    match dispatch::execute(&invocation, &sources, &report) {
+        Ok(answer) => match say(&answer) {
+            Ok(()) => ExitCode::SUCCESS,
+            // The job is done, and to do it again would not help.
+            Err(error) if publishes(&invocation.verb) => {
+                tracing::warn!("{}", with_causes(&error));
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(&report, &error),
+        },
+        Err(error) => {
+            let code = failed(&report, &error);
+            if let Failed::Kept { kept, .. } = &error {
+                open_shell(&kept.open);
+            }
+            code
+        }
+    }
+}
+
+/// Whether a verb changes what others see, and its answer only tells of it.
+fn publishes(verb: &Verb) -> bool {
+    matches!(verb, Verb::Run(_) | Verb::Replay(_) | Verb::Rerun(_) | Verb::Push(_))
+}
+
+/// Writes an answer, or a part of one. Who closes the pipe has read enough.
+pub(super) fn say(answer: &str) -> Result<(), Failed> {
+    let mut stdout = io::stdout();
+    let said = stdout.write_all(answer.as_bytes()).and_then(|()| stdout.flush());
+    let said = said.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) });
+    said.map_err(|source| Failed::Write { path: "stdout".into(), source })
+}
+
+/// Runs the command that opens a shell, where somebody sits before it. Told it has been already.
+fn open_shell(command: &[String]) {
+    let Some((program, arguments)) = command.split_first() else { return };
+    if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
+        return;
+    }
+    tracing::info!("opening it; `exit` ends it");
+    // How the shell ends is nobody's failure.
+    if let Err(error) = Command::new(program).args(arguments).status() {
+        tracing::warn!("cannot run {program}: {error}; run the command above where it is installed");
+    }
+}
+
+fn failed(report: &Report, error: &Failed) -> ExitCode {
+    error.tell(report);
+    ExitCode::from(error.exit_code())
+}
+
+/// Help and version are answers; anything else gets the error line besides clap's own words.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        let what = format!("{CONFIGURATION}: wrong usage: no verb is given; see image-worker --help");
+        report::print_lines(&[report::error_line(&what)]);
+    } else if error.use_stderr() {
+        let words = error.to_string();
+        // What is wrong stands before the first empty line, in one line or several.
+        let (what, more) = words.split_once("\n\n").unwrap_or((&words, ""));
+        let what = what.trim_start_matches("error: ");
+        let what = format!("{CONFIGURATION}: wrong usage: {what}; see image-worker --help");
+        // Set in, so that Treeherder does not take clap's lines for errors of their own.
+        let more = more.lines().filter(|line| !line.is_empty()).map(|line| format!("  {}", line.trim_start()));
+        report::print_lines(&std::iter::once(report::error_line(&what)).chain(more).collect::<Vec<_>>());
+    } else {
+        // A closed pipe is no reason to fail here.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Hides what is secret in the settings, and the passwords of proxies, which the HTTP clients read themselves.
+fn hide_secrets(sources: &Sources, environment: &dyn Fn(&str) -> Option<OsString>) {
+    for setting in settings::ALL {
+        // What cannot be read is an error of those who need it.
+        let Ok(Some(given)) = sources.get(setting) else { continue };
+        if setting.secret {
+            secrets::add(&given.text);
+        }
+        secrets::add_urls_in(&given.text);
+    }
+    secrets::add_args(&config::dockerfile_args(sources).unwrap_or_default());
+    for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
+        let values = [environment(proxy), environment(&proxy.to_uppercase())];
+        values.iter().flatten().for_each(|value| secrets::add_urls_in(&value.to_string_lossy()));
+    }
+}
+
+fn log_settings(sources: &Sources) -> Result<(LogFormat, bool), ConfigError> {
+    Ok((sources.parse_or_default(&settings::LOG_FORMAT)?, sources.switch(&settings::VERBOSE)?))
+}

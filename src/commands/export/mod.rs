@@ -1,0 +1,170 @@
+//! The image on its way out of the engine: taken apart into a file while it comes, and summed, or packed, as the archive
+//! that is published. What an archive is, is `image_archive`'s to know; where it goes to, the publisher's.
+
+mod ways;
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
+
+use jiff::Timestamp;
+use tokio::task::spawn_blocking;
+use tracing::{info, warn};
+
+use super::{Failed, cache};
+use crate::config::plan::{Companion, Identity, ImageFile, Plan};
+use crate::config::{Config, Destination};
+use crate::engine::{Base, Engine, EngineError, shared_layers};
+use crate::image::sbom::{self, SbomError, Subject};
+use crate::image::{ArchiveError, Shape, Spool, reproducible};
+use crate::job::publish::{Finished, Stored};
+use crate::net::stream;
+use crate::report::{Bytes, Report, with_causes};
+use crate::taskcluster::ArtifactName;
+pub(super) use ways::StorageProblem;
+use ways::Wanted;
+
+/// Written to disk at this size, so that system calls do not count.
+const WRITE_BUFFER: usize = 256 * 1024;
+
+/// An image in the engine.
+pub(super) struct EngineImage<'a> {
+    /// Its id.
+    pub(super) id: &'a str,
+    /// The images that it was built from.
+    pub(super) below: Vec<Base>,
+    /// The configuration of the image that its steps may have come from.
+    pub(super) source: Option<&'a [u8]>,
+}
+
+/// Takes the image out of the engine, and writes what goes with it.
+pub(super) async fn exported(
+    engine: &Engine,
+    config: &Config,
+    identity: &Identity,
+    image: EngineImage<'_>,
+    folder: &Path,
+    report: &Report,
+) -> Result<Finished, Failed> {
+    let (plan, is_task) = (&config.plan, config.destination == Destination::Task);
+    let besides = cache::companion(engine, plan, config.cache_from, image.id, folder).await;
+    let mut image = export(engine, plan, identity, image, (folder, is_task), report).await?;
+    image.companions.extend(besides);
+    Ok(image)
+}
+
+/// Exports the image into `folder`, and makes its archive. The layers of the images `below` stay as they are. One
+/// that is `uploaded` from here needs no file of its own.
+async fn export(
+    engine: &Engine,
+    plan: &Plan,
+    identity: &Identity,
+    EngineImage { id: image_id, below, source }: EngineImage<'_>,
+    (folder, uploaded): (&Path, bool),
+    report: &Report,
+) -> Result<Finished, Failed> {
+    let (tag, level) = (identity.tag.clone(), plan.artifact.zstd_level);
+    let path = folder.join(plan.artifact.name.file_name());
+    // What is to be a file, and changes no more, can lie there from the beginning.
+    let named = (!uploaded && level.is_none() && plan.reproducible.is_none()).then_some(path.as_path());
+    let choice = plan.artifact.export;
+    let wanted = Wanted { engine, image_id, source, tag: &tag, choice, folder, named, report };
+    let spool = wanted.take().await?;
+    let spool = match plan.reproducible {
+        Some(epoch) => clamped(spool, epoch, below).await.map_err(|error| blame(error, folder))?,
+        None => spool,
+    };
+    if spool.packed() > 0 {
+        info!("{} layers came packed, and are stored plain, as every consumer reads them", spool.packed());
+    }
+    let (image_id, shape) = (spool.image_id(), Shape::from(&spool));
+    let beside = folder.to_owned();
+    let moment = plan.reproducible.and_then(|epoch| Timestamp::from_second(i64::try_from(epoch).ok()?).ok());
+    let made = in_the_background(move || {
+        let companions = packages(&spool, &tag, moment, &beside);
+        let archive = spool.arrange(&tag)?;
+        drop(spool);
+        if uploaded && level.is_none() {
+            return Ok((archive.sum()?, Stored::Spool(archive), companions));
+        }
+        if level.is_none() && archive.is_at(&path) {
+            return Ok((archive.sum()?, Stored::File(path), companions));
+        }
+        let file = File::create(&path).map_err(ArchiveError::Write)?;
+        let written = archive.pour(level, BufWriter::with_capacity(WRITE_BUFFER, file))?;
+        Ok((written, Stored::File(path), companions))
+    });
+    let (written, stored, companions) = made.await.map_err(|error| blame(error, folder))?;
+    let name = &plan.artifact.name;
+    info!("{name}: {}, {} layers, sha256 {}", Bytes(written.size), shape.layers.len(), written.sha256);
+    let image = ImageFile { sha256: written.sha256, size: written.size, image_id };
+    Ok(Finished { image, shape, stored, companions })
+}
+
+/// The image with no time later than this. What belongs to the image that it was built from stays as that has it, and is
+/// shared with it.
+async fn clamped(mut spool: Spool, epoch: u64, below: Vec<Base>) -> Result<Spool, ArchiveError> {
+    let rewriting = in_the_background(move || {
+        let layers: Vec<_> = spool.layers().iter().map(|layer| layer.diff_id).collect();
+        reproducible::rewrite(&mut spool, epoch, shared_layers(&below, &layers))?;
+        Ok(spool)
+    });
+    let spool = rewriting.await?;
+    info!(
+        "no time that the build has left is later than SOURCE_DATE_EPOCH={epoch}: the image's id is {} now",
+        spool.image_id()
+    );
+    Ok(spool)
+}
+
+/// The list of the packages in the image. An image is none the worse without one.
+fn packages(spool: &Spool, tag: &str, moment: Option<Timestamp>, folder: &Path) -> Vec<Companion> {
+    let of = Subject { tag, image_id: &spool.image_id(), moment };
+    let written = || match sbom::contents(spool)? {
+        Some(contents) => {
+            let (what, document) = ("the list of packages", sbom::document(of, &contents));
+            let companion = Companion::write(folder, what, ArtifactName::sbom(), sbom::CONTENT_TYPE, &document)
+                .map_err(|source| SbomError::Write { path: folder.display().to_string(), source })?;
+            Ok::<_, SbomError>(Some((companion, contents)))
+        }
+        None => Ok(None),
+    };
+    match written() {
+        Ok(Some((companion, contents))) => {
+            for path in contents.unread() {
+                warn!("rpm's database /{path} is in the image, and its packages are not listed");
+            }
+            info!("{} packages are in the image, listed in {}", contents.packages(), companion.name);
+            vec![companion]
+        }
+        Ok(None) => {
+            info!("no package manager has been in the image: there is no list of packages");
+            Vec::new()
+        }
+        Err(error) => {
+            warn!("the packages in the image are not listed: {}", with_causes(&error));
+            Vec::new()
+        }
+    }
+}
+
+async fn in_the_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ArchiveError> + Send + 'static,
+) -> Result<T, ArchiveError> {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// The engine's own error where it is one, the disk's where it is not.
+fn blame(error: ArchiveError, folder: &Path) -> Failed {
+    match error {
+        ArchiveError::Read(source) => match stream::cause::<EngineError>(source) {
+            Ok(engine) => engine.into(),
+            Err(source) => ArchiveError::Read(source).into(),
+        },
+        ArchiveError::Write(source) => Failed::Write { path: folder.to_owned(), source },
+        ArchiveError::ReadBack(_) | ArchiveError::Content(_) | ArchiveError::Rewrite(_) => error.into(),
+    }
+}

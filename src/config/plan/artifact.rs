@@ -1,0 +1,86 @@
+//! The image artifact in a plan: its name, how it is stored, packed and taken out of the engine. Making it is for
+//! `commands::export`, sending it for `publish`.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::taskcluster::{ArtifactName, ArtifactPayload, Storage};
+
+/// The image artifact.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArtifactPlan {
+    /// Its name.
+    pub name: ArtifactName,
+    /// When it expires; absent, with the task.
+    pub expires: Option<Timestamp>,
+    /// Where the queue is asked to store it.
+    pub storage: Storage,
+    /// The zstd level, for a compressed artifact.
+    pub zstd_level: Option<i32>,
+    /// How the image comes out of the engine.
+    pub export: ExportChoice,
+}
+
+impl ArtifactPlan {
+    /// The media type that the artifact is served with.
+    #[must_use]
+    pub fn content_type(&self) -> &'static str {
+        if self.zstd_level.is_some() { "application/zstd" } else { "application/x-tar" }
+    }
+}
+
+/// The ways out of the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExportChoice {
+    /// From the engine's storage where that can be read, else by the engine's export: the same bytes.
+    #[default]
+    Auto,
+    /// By the engine's export, which begins with a copy of the whole image.
+    Engine,
+    /// From the engine's storage, or not at all.
+    Storage,
+    /// Another image, of the same files in one layer.
+    Squash,
+}
+
+impl std::fmt::Display for ExportChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Engine => "engine",
+            Self::Storage => "storage",
+            Self::Squash => "squash",
+        })
+    }
+}
+
+impl FromStr for ExportChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "engine" => Ok(Self::Engine),
+            "storage" => Ok(Self::Storage),
+            "squash" => Ok(Self::Squash),
+            _ => Err(format!("{text:?} is no way out of the engine: expected auto, engine, storage or squash")),
+        }
+    }
+}
+
+impl ArtifactPlan {
+    /// The body of `queue.createArtifact` for a storage type; `auto` begins with s3.
+    #[must_use]
+    pub fn payload(&self, storage: Storage, size: u64, expires: Timestamp) -> ArtifactPayload {
+        let storage_type = if storage == Storage::Object { Storage::Object } else { Storage::S3 };
+        ArtifactPayload {
+            storage_type,
+            expires,
+            content_type: self.content_type(),
+            content_length: (storage_type == Storage::S3).then_some(size),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Small files that are published beside an image: what they are, and the calls that create them. What is in them is for
+//! `provenance` and `sbom`, sending them for `publish`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::ArtifactPlan;
+use crate::net::Digest;
+use crate::taskcluster::{ArtifactName, ArtifactPayload, CreateArtifact};
+
+/// A small file that belongs to an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Companion {
+    /// What it is, for people.
+    pub what: &'static str,
+    /// The artifact that it becomes.
+    pub name: ArtifactName,
+    /// Where it is, under the last part of its artifact's name.
+    pub path: PathBuf,
+    /// Its sha256.
+    pub sha256: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The media type that it is served with.
+    pub content_type: &'static str,
+}
+
+impl Companion {
+    /// Writes a JSON document into `folder`.
+    pub fn write(
+        folder: &Path,
+        what: &'static str,
+        name: ArtifactName,
+        content_type: &'static str,
+        document: &impl Serialize,
+    ) -> io::Result<Self> {
+        let mut text = serde_json::to_vec_pretty(document)?;
+        text.push(b'\n');
+        let path = folder.join(name.file_name());
+        fs::write(&path, &text)?;
+        Ok(Self { what, name, path, sha256: Digest::of(&text), size: text.len() as u64, content_type })
+    }
+
+    /// The call that creates the artifact, like the image's.
+    #[must_use]
+    pub fn create(&self, like: &ArtifactPlan, expires: Timestamp) -> CreateArtifact {
+        let payload = like.payload(like.storage, self.size, expires);
+        CreateArtifact {
+            name: self.name.clone(),
+            payload: ArtifactPayload { content_type: self.content_type, ..payload },
+        }
+    }
+}

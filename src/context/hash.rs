@@ -1,0 +1,131 @@
+//! The context hash, and the schemes that it is computed by. Computing it is for `collect` and `contents`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::net::{Digest, NameError, text_serde};
+
+text_serde!(ContextHash);
+text_serde!(HashScheme);
+text_serde!(ContextScheme);
+
+/// The sha256 that names a context (contract, section 3), or what stands for it in the `.hash.` route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContextHash(pub Digest);
+
+impl fmt::Display for ContextHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for ContextHash {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        text.parse()
+            .map(Self)
+            .map_err(|_| NameError::new(text, "a context hash", "expected 64 lower-case hex digits (a sha256)"))
+    }
+}
+
+/// How the hash of an image directory's context is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HashScheme {
+    /// sha256 of the uncompressed, deterministic context tar: taskgraph since version 12.
+    #[default]
+    Tar,
+    /// sha256 over the sorted lines `{file sha256}\t/{path from the repository root}\n`: Gecko in 2015.
+    Contents,
+}
+
+/// How the hash of a context that comes from outside is verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ContextScheme {
+    /// As [`HashScheme::Tar`].
+    #[default]
+    Tar,
+    /// sha256 of the packed file: taskgraph before version 12. It can be verified, but only that taskgraph, with its own
+    /// zlib, makes the same bytes again.
+    Gz,
+    /// As [`HashScheme::Contents`].
+    Contents,
+}
+
+impl ContextScheme {
+    /// The scheme, where the hash can be computed from an image directory.
+    #[must_use]
+    pub fn of_directory(self) -> Option<HashScheme> {
+        match self {
+            Self::Tar => Some(HashScheme::Tar),
+            Self::Gz => None,
+            Self::Contents => Some(HashScheme::Contents),
+        }
+    }
+}
+
+impl From<HashScheme> for ContextScheme {
+    fn from(scheme: HashScheme) -> Self {
+        match scheme {
+            HashScheme::Tar => Self::Tar,
+            HashScheme::Contents => Self::Contents,
+        }
+    }
+}
+
+impl fmt::Display for ContextScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tar => "tar",
+            Self::Gz => "gz",
+            Self::Contents => "contents",
+        })
+    }
+}
+
+impl FromStr for ContextScheme {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text {
+            "tar" => Ok(Self::Tar),
+            "gz" => Ok(Self::Gz),
+            "contents" => Ok(Self::Contents),
+            _ => Err(NameError::new(text, "a hash scheme", "expected `tar`, `gz` or `contents`")),
+        }
+    }
+}
+
+impl fmt::Display for HashScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        ContextScheme::from(*self).fmt(f)
+    }
+}
+
+impl FromStr for HashScheme {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let rule = match text {
+            "tar" => return Ok(Self::Tar),
+            "contents" => return Ok(Self::Contents),
+            "gz" => {
+                "only taskgraph before version 12 can compute it, and `run` and `replay` verify it; expected `tar` or `contents`"
+            }
+            _ => "expected `tar` or `contents`",
+        };
+        Err(NameError::new(text, "a hash scheme for an image directory", rule))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::accepts;
+
+    #[test]
+    fn context_hashes() {
+        let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        accepts::<ContextHash>(&[hex], &["", &hex[1..], &hex.to_uppercase(), &hex.replace('e', "g"), "é"]);
+    }
+}

@@ -1,0 +1,172 @@
+//! Tasks of images in a graph: which are needed, their entries, and what others need in order to wait for them. Their
+//! definitions are made by callers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::form::{Entry, Form};
+use super::reference::reference;
+use super::trouble::GraphError;
+use super::{ImageTask, Resolution, Resolved, Use, UseKind, task_label};
+use crate::context::ImageName;
+
+type Object = Map<String, Value>;
+
+/// The variable that tells an image's task where its parent is.
+const PARENT_TASK_ID: &str = "PARENT_TASK_ID";
+
+impl Resolution {
+    /// The tasks that a graph with these uses gets: one for each image that is used and has to be made, and for its
+    /// ancestors as far as they have to be made; parents first. An image that was found needs no ancestors.
+    pub fn needed<'r>(&'r self, uses: &[Use]) -> Result<Vec<&'r ImageTask>, GraphError> {
+        let mut needed = Vec::new();
+        let mut names = BTreeSet::new();
+        for it in uses.iter().filter(|it| it.kind == UseKind::TaskId) {
+            let mut line: Vec<&ImageTask> = Vec::new();
+            let mut next = Some(&it.image);
+            while let Some(name) = next {
+                let resolved = self.images.get(name).ok_or_else(|| {
+                    let task = || format!("task {}, {}", it.task, it.place);
+                    let needed_by = line.last().map_or_else(task, |child| format!("the image {}", child.name));
+                    GraphError::Unresolved { image: name.clone(), user: needed_by }
+                })?;
+                next = match resolved {
+                    Resolved::Made(task) if !names.contains(name) => {
+                        if line.iter().any(|descendant| descendant.name == *name) {
+                            let names: Vec<_> = line.iter().map(|task| task.name.as_str()).collect();
+                            return Err(GraphError::Cycle(format!("images {} -> {name}", names.join(" -> "))));
+                        }
+                        line.push(task);
+                        task.parent.as_ref()
+                    }
+                    Resolved::Made(_) | Resolved::Found { .. } => None,
+                };
+            }
+            names.extend(line.iter().map(|task| &task.name));
+            needed.extend(line.into_iter().rev());
+        }
+        Ok(needed)
+    }
+}
+
+/// The key that an image's task stands under.
+pub(super) fn key(task: &ImageTask, form: Form) -> String {
+    match form {
+        Form::Requires | Form::TaskIds => task.task_id.to_string(),
+        Form::Labels => task_label(&task.name),
+    }
+}
+
+/// The entry of an image's task.
+pub(super) fn entry(task: &ImageTask, form: Form, images: &BTreeMap<ImageName, Resolved>) -> Result<Entry, GraphError> {
+    let wrong = |place, rule| GraphError::Definition { image: task.name.clone(), place, rule };
+    let Value::Object(definition) = task.definition.clone() else { return Err(wrong("it", "is no object")) };
+    let fields = match form {
+        Form::Requires => json!({ "taskId": task.task_id, "task": null, "requires": [] }),
+        Form::TaskIds | Form::Labels => json!({
+            "kind": "docker-image",
+            "label": task_label(&task.name),
+            "description": format!("Build the docker image {} for use by dependent tasks", task.name),
+            "attributes": { "image_name": task.name, "kind": "docker-image" },
+            "dependencies": {},
+            "soft_dependencies": [],
+            "if_dependencies": [],
+            // Whether the index has the image is known by now.
+            "optimization": null,
+            "task": null,
+        }),
+    };
+    let Value::Object(fields) = fields else { return Err(wrong("it", "is no object")) };
+    let mut entry = Entry { key: key(task, form), fields, definition };
+    match form {
+        Form::Requires => {}
+        Form::TaskIds => drop(entry.fields.insert("task_id".to_owned(), json!(task.task_id))),
+        Form::Labels => forget_decision_task(&mut entry.definition),
+    }
+    let Some(parent) = &task.parent else { return Ok(entry) };
+    let user = format!("the image {}", task.name);
+    let resolved = images.get(parent).ok_or(GraphError::Unresolved { image: parent.clone(), user })?;
+    let env = entry.definition.get_mut("payload").and_then(|payload| payload.get_mut("env"));
+    let env = env.and_then(Value::as_object_mut).ok_or_else(|| wrong("/payload/env", "is no object"))?;
+    let id = match (resolved, form) {
+        (Resolved::Made(_), Form::Labels) => reference("<parent>".to_owned()),
+        (Resolved::Made(parent), Form::Requires | Form::TaskIds) => json!(parent.task_id),
+        (Resolved::Found { task_id }, _) => json!(task_id),
+    };
+    env.insert(PARENT_TASK_ID.to_owned(), id);
+    wait_for(&mut entry, form, resolved, "parent")?;
+    Ok(entry)
+}
+
+/// taskgraph adds the decision task, after which it names the group, to the dependencies of tasks that wait for no other
+/// task of the graph, without looking whether it is among them; and the queue refuses what stands there twice.
+fn forget_decision_task(definition: &mut Object) {
+    let decision = definition.get("taskGroupId").cloned();
+    if let Some(Value::Array(dependencies)) = definition.get_mut("dependencies") {
+        dependencies.retain(|id| Some(id) != decision.as_ref());
+    }
+}
+
+/// Makes a task wait for an image. `edge` is what taskgraph's form calls the relation.
+pub(super) fn wait_for(entry: &mut Entry, form: Form, resolved: &Resolved, edge: &str) -> Result<(), GraphError> {
+    match resolved {
+        Resolved::Found { task_id } => depend_on(entry, task_id.as_str()),
+        Resolved::Made(task) => wait_for_task(entry, form, edge, &key(task, form), &task.name),
+    }
+}
+
+/// Makes a task wait for another one of the graph, which is there for the sake of an image.
+pub(super) fn wait_for_task(
+    entry: &mut Entry,
+    form: Form,
+    edge: &str,
+    key: &str,
+    image: &ImageName,
+) -> Result<(), GraphError> {
+    let added = match form {
+        Form::Requires => add_to_list(&mut entry.fields, "requires", key),
+        Form::TaskIds | Form::Labels => add_edge(&mut entry.fields, edge, key),
+    };
+    if !added {
+        let name = format!("the edge {edge} of task {}", entry.described());
+        let way_out = "give the edge that is there another name";
+        return Err(GraphError::Taken { name, image: image.clone(), way_out });
+    }
+    match form {
+        // taskgraph does the rest when the task has its id.
+        Form::Labels => Ok(()),
+        Form::Requires | Form::TaskIds => depend_on(entry, key),
+    }
+}
+
+/// Workers take artifacts only from tasks that the definition names.
+fn depend_on(entry: &mut Entry, id: &str) -> Result<(), GraphError> {
+    if add_to_list(&mut entry.definition, "dependencies", id) {
+        return Ok(());
+    }
+    let (task, rule) = (entry.described(), "is no list".to_owned());
+    Err(GraphError::Shape { task, place: "/task/dependencies".to_owned(), rule })
+}
+
+/// Adds an item where it is missing; says whether it is there now.
+fn add_to_list(object: &mut Object, name: &str, item: &str) -> bool {
+    let list = object.entry(name).or_insert(Value::Null);
+    if list.is_null() {
+        *list = json!([]);
+    }
+    let Some(items) = list.as_array_mut() else { return false };
+    if !items.iter().any(|present| present == item) {
+        items.push(json!(item));
+    }
+    true
+}
+
+/// Adds an edge where it is missing; says whether it is there now.
+fn add_edge(fields: &mut Object, edge: &str, key: &str) -> bool {
+    let edges = fields.entry("dependencies").or_insert(Value::Null);
+    if edges.is_null() {
+        *edges = json!({});
+    }
+    edges.as_object_mut().is_some_and(|edges| *edges.entry(edge).or_insert_with(|| json!(key)) == *key)
+}

@@ -1,0 +1,297 @@
+//! Finding images that live: which entries of the index can be believed, in the central project and in the own one.
+//! The hashes come from above, and so does what to do with an image that is found, or is not.
+
+mod newest;
+
+use std::collections::BTreeMap;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+use tracing::{debug, info, warn};
+
+use crate::context::{ContextHash, ImageName};
+use crate::net::NameError;
+use crate::net::retry::{Another, Failure as _, Policy, retry};
+use crate::net::transfer::{Storage, Stored, TransferError};
+use crate::taskcluster::index::Entry;
+use crate::taskcluster::tasks::Status;
+use crate::taskcluster::{
+    ArtifactName, CallError, CallFault, IndexData, IndexPrefix, Namespace, Project, Services, TaskRun,
+};
+pub use newest::{Asked, Newest, newest};
+
+/// How many images are looked at at once, each with one call under way. 200 images take four calls each, so that a
+/// service that answers in 50 ms has answered all of them within 1.5 s; more would be felt by the service.
+const AT_ONCE: usize = 32;
+
+/// Why it cannot be said whether an image is there. Never because it is not.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// The index could not store what is looked for.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A Taskcluster service did not answer as it should.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The storage did not answer as it should.
+    #[error("cannot see whether {artifact} of {at} is there: the storage is in trouble; try again later")]
+    Storage {
+        /// The artifact.
+        artifact: ArtifactName,
+        /// The run that should have it.
+        at: TaskRun,
+        /// What the storage said.
+        #[source]
+        source: TransferError,
+    },
+}
+
+/// An image that somebody wants to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name.
+    pub image: ImageName,
+    /// What stands in the `.hash.` route.
+    pub hash: ContextHash,
+    /// The hash of its context; the same, unless the image has a parent or build arguments.
+    pub context: ContextHash,
+    /// Until when its artifact must be there.
+    pub needed_until: Timestamp,
+}
+
+/// An image that counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Its name.
+    pub image: ImageName,
+    /// Where the index has it.
+    pub namespace: Namespace,
+    /// The project that it is indexed for.
+    pub project: Project,
+    /// The run that has the artifact.
+    pub at: TaskRun,
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// What the index says of it; entries of other programs say nothing.
+    pub data: Option<IndexData>,
+    /// When it is gone.
+    pub expires: Timestamp,
+}
+
+/// Where images are looked for.
+pub struct Lookup {
+    /// The deployment's services.
+    pub services: Services,
+    /// What reads artifacts.
+    pub storage: Storage,
+    /// Prefix of the routes.
+    pub index: IndexPrefix,
+    /// The artifact that an image is.
+    pub artifact: ArtifactName,
+    /// The project whose images everybody may use. It wins where both have an image.
+    pub central: Project,
+    /// The own project.
+    pub project: Option<Project>,
+    /// The current time: the index may still name what it has forgotten.
+    pub now: Timestamp,
+}
+
+impl Lookup {
+    /// Finds the images that live, in the order in which they are wanted.
+    pub async fn find(&self, wanted: &[Wanted]) -> Result<Vec<Option<Found>>, LookupError> {
+        let places = wanted.iter().map(|wanted| self.places(wanted)).collect::<Result<Vec<_>, _>>()?;
+        let mut namespaces: Vec<_> = places.iter().flatten().map(|(_, namespace)| namespace.clone()).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        let entries = self.services.index.find_tasks(&namespaces).await?;
+        let looks: Vec<_> = wanted.iter().zip(places).map(|(wanted, at)| self.first(wanted, at, &entries)).collect();
+        stream::iter(looks).buffered(AT_ONCE).try_collect().await
+    }
+
+    /// Where an image can be, the place that wins first.
+    fn places(&self, wanted: &Wanted) -> Result<Vec<(&Project, Namespace)>, NameError> {
+        let own = self.project.iter().filter(|project| **project != self.central);
+        std::iter::once(&self.central)
+            .chain(own)
+            .map(|project| Ok((project, Namespace::of_hash(&self.index, project, &wanted.image, wanted.hash)?)))
+            .collect()
+    }
+
+    /// The first of the places that has the image.
+    async fn first(
+        &self,
+        wanted: &Wanted,
+        places: Vec<(&Project, Namespace)>,
+        entries: &BTreeMap<Namespace, Entry>,
+    ) -> Result<Option<Found>, LookupError> {
+        for (project, namespace) in places {
+            if let Some(entry) = entries.get(&namespace).filter(|entry| entry.expires > self.now)
+                && let Some(found) = self.resolve(wanted, project, &namespace, entry).await?
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What an entry leads to, if it counts: it is the image, its task can be depended on, and its artifact is there and stays
+    /// for long enough. The one rule for all who look into the index.
+    pub async fn resolve(
+        &self,
+        wanted: &Wanted,
+        project: &Project,
+        namespace: &Namespace,
+        entry: &Entry,
+    ) -> Result<Option<Found>, LookupError> {
+        let (artifact, task) = (&self.artifact, &entry.task_id);
+        let data = match claim(entry, wanted.context, artifact) {
+            Claim::This(data) => Some(data),
+            // Tasks can be indexed by their routes, without a word about what they made.
+            Claim::Silent => None,
+            Claim::Another => {
+                info!("{namespace} points at task {task}, whose image is not this one: going on");
+                return Ok(None);
+            }
+        };
+        let status = self.services.queue.known_status(task).await?;
+        let last = status.as_ref().and_then(|status| status.runs.last());
+        let (Some(Status { state, .. }), Some(last)) = (&status, last) else {
+            info!("{namespace} points at task {task}, which never ran or is gone: going on");
+            return Ok(None);
+        };
+        if state.is_failure() {
+            info!(
+                "{namespace} points at task {task}, which is {}: what depends on it would never begin",
+                last.outcome()
+            );
+            return Ok(None);
+        }
+        let run_id = data.as_ref().map_or(last.run_id, |data| data.run_id);
+        let at = TaskRun { task_id: task.clone(), run_id };
+        let Some(expires) = self.services.queue.artifact_expires(&at, artifact).await? else {
+            info!("{namespace} points at task {task}, which has no {artifact}: going on");
+            return Ok(None);
+        };
+        if expires < wanted.needed_until {
+            info!("{namespace} points at task {task}, whose artifact {artifact} is gone from {expires} on");
+            return Ok(None);
+        }
+        let told = data.as_ref().map(|data| data.size);
+        let stored = stored(&self.services, &self.storage, &at, artifact).await?;
+        // A storage that compresses what it serves, or cuts it into pieces, says nothing about its length.
+        let is_there = stored.is_some_and(|stored| told.is_none_or(|told| stored.can_have(told)));
+        if !is_there {
+            warn!("{namespace} points at task {task}, whose artifact {artifact} is not there whole: going on");
+            return Ok(None);
+        }
+        let (image, namespace, project, artifact) =
+            (wanted.image.clone(), namespace.clone(), project.clone(), artifact.clone());
+        Ok(Some(Found { image, namespace, project, at, artifact, data, expires }))
+    }
+}
+
+/// What an entry says about an image.
+#[derive(Debug, PartialEq)]
+pub enum Claim {
+    /// That it is the one that was made from this context, as this artifact.
+    This(IndexData),
+    /// That it is another one, or another artifact.
+    Another,
+    /// Nothing that we know: another program made the entry.
+    Silent,
+}
+
+/// Compares what an entry says with what is wanted.
+#[must_use]
+pub fn claim(entry: &Entry, context: ContextHash, artifact: &ArtifactName) -> Claim {
+    match entry.image() {
+        Some(data) if data.context_hash == context && data.artifact == *artifact => Claim::This(data),
+        Some(_) => Claim::Another,
+        None => Claim::Silent,
+    }
+}
+
+/// What the storage says of an artifact; none when it is not there, or cannot be read however often one tries.
+pub async fn stored(
+    services: &Services,
+    storage: &Storage,
+    at: &TaskRun,
+    artifact: &ArtifactName,
+) -> Result<Option<Stored>, LookupError> {
+    let url = match services.queue.artifact_url(at, artifact).await {
+        Err(error) if error.fault == CallFault::Gone => return Ok(None),
+        url => url?,
+    };
+    match retry("looking at the artifact", Policy::CALL, || storage.look(&url)).await {
+        Ok(stored) => Ok(Some(stored)),
+        // Buckets that nobody may list answer 403 for what is not there.
+        Err(error) if error.another() == Another::IsUseless => {
+            debug!("{artifact} of {at}: {error}");
+            Ok(None)
+        }
+        Err(source) => Err(LookupError::Storage { artifact: artifact.clone(), at: at.clone(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::taskcluster::{Access, Deployment};
+
+    fn hash(byte: &str) -> ContextHash {
+        byte.repeat(32).parse().unwrap()
+    }
+
+    fn entry(data: &serde_json::Value) -> Entry {
+        let task = "fN1SbArXTPSVFNUvaOlinQ";
+        let entry = json!({ "taskId": task, "rank": 1, "data": data, "expires": "2030-01-01T00:00:00.000Z" });
+        serde_json::from_value(entry).unwrap()
+    }
+
+    #[test]
+    fn an_entry_is_believed_by_what_it_says() {
+        let artifact: ArtifactName = "public/image.tar".parse().unwrap();
+        let data = json!({
+            "artifact": "public/image.tar",
+            "sha256": hash("ab"),
+            "size": 7,
+            "imageId": "sha256:0",
+            "contextHash": hash("cd"),
+            "runId": 3,
+        });
+        let Claim::This(known) = claim(&entry(&data), hash("cd"), &artifact) else { panic!("it is this image") };
+        assert_eq!((known.run_id, known.size), (3, 7));
+        assert_eq!(claim(&entry(&data), hash("ef"), &artifact), Claim::Another);
+        let compressed = "public/image.tar.zst".parse().unwrap();
+        assert_eq!(claim(&entry(&data), hash("cd"), &compressed), Claim::Another);
+        assert_eq!(claim(&entry(&json!({})), hash("cd"), &artifact), Claim::Silent);
+    }
+
+    #[test]
+    fn the_central_project_is_looked_at_first_and_no_project_twice() {
+        let root_url = "http://127.0.0.1:1".parse().unwrap();
+        let deployment = Deployment { root_url, access: Access::Anonymous };
+        let mut lookup = Lookup {
+            services: Services::new(&deployment).unwrap(),
+            storage: Storage::new().unwrap(),
+            index: "index".parse().unwrap(),
+            artifact: "public/image.tar".parse().unwrap(),
+            central: "mozilla-central".parse().unwrap(),
+            project: None,
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let image: ImageName = "builder".parse().unwrap();
+        let wanted = Wanted { image, hash: hash("ab"), context: hash("cd"), needed_until: lookup.now };
+        let mut places = |project: Option<&str>| {
+            lookup.project = project.map(|project| project.parse().unwrap());
+            let places = lookup.places(&wanted).unwrap();
+            places.into_iter().map(|(_, namespace)| namespace.to_string()).collect::<Vec<_>>()
+        };
+        let namespace = |project: &str| format!("docker.images.v1.{project}.builder.hash.{}", hash("ab"));
+        assert_eq!(places(None), [namespace("mozilla-central")]);
+        assert_eq!(places(Some("mozilla-central")), [namespace("mozilla-central")]);
+        assert_eq!(places(Some("try")), [namespace("mozilla-central"), namespace("try")]);
+    }
+}

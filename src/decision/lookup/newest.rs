@@ -1,0 +1,153 @@
+//! The newest image of a name that the index knows: what this program's last run for it has published. Loading it, and
+//! comparing with it, is for those who asked; to them it is worth something, and never needed.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tracing::{debug, warn};
+
+use crate::context::ImageName;
+use crate::net::NameError;
+use crate::report::with_causes;
+use crate::taskcluster::index::Entry;
+use crate::taskcluster::{IndexData, IndexPrefix, Namespace, Project, Services, TaskRun};
+
+/// How long the index may take. It answers in well under a second; what it knows only saves time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The newest image of a name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Newest {
+    /// The project that it is indexed for.
+    pub project: Project,
+    /// Where the index has it.
+    pub namespace: Namespace,
+    /// The run that has the artifact.
+    pub at: TaskRun,
+    /// The push that it was made for, by its rank.
+    pub pushed: Option<Timestamp>,
+    /// What is known of it.
+    pub data: IndexData,
+}
+
+/// Whose newest image is asked for.
+pub struct Asked<'a> {
+    /// Prefix of the routes.
+    pub index: &'a IndexPrefix,
+    /// The own project, which comes first.
+    pub project: &'a Project,
+    /// The project whose images everybody may use.
+    pub central: &'a Project,
+    /// The image's name.
+    pub image: &'a ImageName,
+    /// The current time: the index may still name what it has forgotten.
+    pub now: Timestamp,
+}
+
+/// The newest image that the index has of the own project, or else of the central one, by one call. None, with a word in
+/// the log, where the index cannot be asked.
+pub async fn newest(services: &Services, asked: &Asked<'_>) -> Option<Newest> {
+    let places = match places(asked) {
+        Ok(places) => places,
+        Err(error) => {
+            debug!("the newest image of this name is not looked for: {error}");
+            return None;
+        }
+    };
+    let namespaces: Vec<_> = places.iter().map(|(_, namespace)| namespace.clone()).collect();
+    let entries = match tokio::time::timeout(PATIENCE, services.index.find_tasks(&namespaces)).await {
+        Ok(Ok(entries)) => entries,
+        Ok(Err(error)) => {
+            warn!("the newest image of this name is not known: {}", with_causes(&error));
+            return None;
+        }
+        Err(_) => {
+            let seconds = PATIENCE.as_secs();
+            warn!("the newest image of this name is not known: the index has not answered within {seconds} s");
+            return None;
+        }
+    };
+    let living = |namespace: &Namespace| entries.get(namespace).filter(|entry| entry.expires > asked.now);
+    places.into_iter().find_map(|(project, namespace)| {
+        let entry = living(&namespace)?;
+        known(project, namespace, entry)
+    })
+}
+
+/// Where it is looked for, the place that wins first.
+fn places<'a>(asked: &Asked<'a>) -> Result<Vec<(&'a Project, Namespace)>, NameError> {
+    let central = (asked.central != asked.project).then_some(asked.central);
+    let projects = std::iter::once(asked.project).chain(central);
+    projects.map(|project| Ok((project, Namespace::of_latest(asked.index, project, asked.image)?))).collect()
+}
+
+/// What an entry says, if this program has made it.
+fn known(project: &Project, namespace: Namespace, entry: &Entry) -> Option<Newest> {
+    let Some(data) = entry.image() else {
+        debug!("{namespace} points at task {}, which another program indexed: going on", entry.task_id);
+        return None;
+    };
+    let at = TaskRun { task_id: entry.task_id.clone(), run_id: data.run_id };
+    Some(Newest { project: project.clone(), namespace, at, pushed: pushed(entry.rank), data })
+}
+
+/// The moment of a push: other programs may write any number.
+fn pushed(rank: f64) -> Option<Timestamp> {
+    // Ranks of ours are whole seconds of 32 bit.
+    #[expect(clippy::cast_possible_truncation, reason = "in the range of the check")]
+    let seconds = (0.0..=f64::from(u32::MAX)).contains(&rank).then_some(rank as i64)?;
+    Timestamp::from_second(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_own_project_comes_first_and_no_project_twice() {
+        let (index, image): (IndexPrefix, ImageName) = ("index".parse().unwrap(), "builder".parse().unwrap());
+        let central: Project = "mozilla-central".parse().unwrap();
+        let of = |project: &str| {
+            let project = project.parse().unwrap();
+            let asked = Asked {
+                index: &index,
+                project: &project,
+                central: &central,
+                image: &image,
+                now: Timestamp::UNIX_EPOCH,
+            };
+            let places = places(&asked).unwrap();
+            places.into_iter().map(|(_, namespace)| namespace.to_string()).collect::<Vec<_>>()
+        };
+        let latest = |project: &str| format!("docker.images.v1.{project}.builder.latest");
+        assert_eq!(of("try"), [latest("try"), latest("mozilla-central")]);
+        assert_eq!(of("mozilla-central"), [latest("mozilla-central")]);
+    }
+
+    #[test]
+    fn only_entries_of_ours_say_what_the_image_is() {
+        let sum = "ab".repeat(32);
+        let data = json!({
+            "artifact": "public/image.tar", "sha256": sum, "size": 7, "imageId": "sha256:0", "contextHash": sum, "runId": 3
+        });
+        let of = |data: &Value| {
+            let task = "fN1SbArXTPSVFNUvaOlinQ";
+            let entry = json!({ "taskId": task, "rank": 7, "data": data, "expires": "2030-01-01T00:00:00.000Z" });
+            let entry = serde_json::from_value(entry).unwrap();
+            known(&"try".parse().unwrap(), "docker.images.v1.try.builder.latest".parse().unwrap(), &entry)
+        };
+        let newest = of(&data).unwrap();
+        assert_eq!((newest.at.run_id, newest.pushed), (3, Timestamp::from_second(7).ok()));
+        assert_eq!(of(&json!({})), None);
+    }
+
+    #[test]
+    fn ranks_of_strangers_are_no_moments() {
+        assert_eq!(pushed(1_449_664_496.0), Timestamp::from_second(1_449_664_496).ok());
+        for rank in [-1.0, 1e300, f64::NAN, f64::INFINITY] {
+            assert_eq!(pushed(rank), None, "{rank}");
+        }
+    }
+}

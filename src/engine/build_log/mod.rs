@@ -1,0 +1,208 @@
+//! The output of a build, told twice: every line into a file, which becomes an artifact, and as much of it into the
+//! task's log as Treeherder takes. What a line means is for `engine`.
+
+mod lines;
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use tracing::{info, warn};
+
+use crate::net::Digest;
+use crate::net::stream::Tally;
+use crate::report::{BUILD_OUTPUT, Bytes, secrets};
+pub use lines::{LONGEST_LINE, LineBuffer, plain};
+
+/// How much of a build's output the task's log gets. Treeherder skips logs over 5 MiB; the rest is for prefixes, our own
+/// The artifact that has a build's whole output. `public/logs/` is the worker's own.
+pub const ARTIFACT: &str = "public/image-build/build.log";
+
+/// lines and the worker's.
+const LOG_BUDGET: usize = 3 * 1024 * 1024;
+
+/// How much of one step is told before its middle is left out.
+const STEP_HEAD: usize = 256 * 1024;
+
+/// How much of its end is told then: errors stand there.
+const STEP_TAIL: usize = 16 * 1024;
+
+/// The output of one build.
+#[derive(Debug)]
+pub struct BuildLog {
+    /// Whether the log is for a task, and may not be told whole.
+    bounded: bool,
+    path: PathBuf,
+    /// Gone when the disk is full: the build goes on without its log.
+    file: Option<Tally<BufWriter<File>>>,
+    left: usize,
+    step_left: usize,
+    step_tail: usize,
+    tail: VecDeque<String>,
+    tail_bytes: usize,
+    elided: Elided,
+}
+
+/// A log that is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// The file.
+    pub path: PathBuf,
+    /// Its sha256.
+    pub sha256: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Elided {
+    lines: u64,
+    bytes: u64,
+}
+
+impl BuildLog {
+    /// Begins a log in a new file.
+    pub fn create(path: PathBuf) -> io::Result<Self> {
+        let file = Some(Tally::new(BufWriter::new(File::create(&path)?)));
+        Ok(Self { bounded: true, ..Self::of(path, file) })
+    }
+
+    /// A log for people who look on: told whole, and kept nowhere.
+    #[must_use]
+    pub fn for_people() -> Self {
+        Self::of(PathBuf::new(), None)
+    }
+
+    fn of(path: PathBuf, file: Option<Tally<BufWriter<File>>>) -> Self {
+        let (tail, elided) = (VecDeque::new(), Elided::default());
+        Self {
+            bounded: false,
+            path,
+            file,
+            left: LOG_BUDGET,
+            step_left: STEP_HEAD,
+            step_tail: STEP_TAIL,
+            tail,
+            tail_bytes: 0,
+            elided,
+        }
+    }
+
+    /// A line that begins a step.
+    pub fn step(&mut self, line: &str) {
+        self.catch_up();
+        // A part of what is left: a build of a thousand chatty steps still has something to say at its end.
+        self.step_left = STEP_HEAD.min(self.left / 8);
+        self.step_tail = STEP_TAIL.min(self.left / 16);
+        self.line(line);
+    }
+
+    /// A line of output.
+    pub fn line(&mut self, line: &str) {
+        let line = &*secrets::hide(line);
+        self.write(line);
+        let size = line.len() + 1;
+        let fits = self.elided.lines == 0 && self.tail.is_empty() && size <= self.step_left;
+        if fits || !self.bounded {
+            self.step_left = self.step_left.saturating_sub(size);
+            self.tell(line);
+            return;
+        }
+        self.tail.push_back(line.to_owned());
+        self.tail_bytes += size;
+        while self.tail_bytes > self.step_tail {
+            let Some(lost) = self.tail.pop_front() else { break };
+            self.tail_bytes -= lost.len() + 1;
+            self.elided.lines += 1;
+            self.elided.bytes += lost.len() as u64 + 1;
+        }
+    }
+
+    /// The build is over: tells what is still to be told, and completes the file, if it could be written.
+    pub fn finish(mut self) -> Option<Finished> {
+        self.catch_up();
+        let flushed = self.file.as_mut().map_or(Ok(()), Write::flush);
+        self.check(flushed);
+        let (_, sha256, size) = self.file?.finish();
+        Some(Finished { path: self.path, sha256, size })
+    }
+
+    /// Tells the end of a step whose middle was left out.
+    fn catch_up(&mut self) {
+        let Elided { lines, bytes } = std::mem::take(&mut self.elided);
+        if lines > 0 {
+            info!(target: BUILD_OUTPUT, "… {lines} lines ({}) are left out here; all are in {ARTIFACT}", Bytes(bytes));
+        }
+        self.tail_bytes = 0;
+        for line in std::mem::take(&mut self.tail) {
+            self.tell(&line);
+        }
+    }
+
+    fn tell(&mut self, line: &str) {
+        self.left = self.left.saturating_sub(line.len() + 1);
+        info!(target: BUILD_OUTPUT, "{line}");
+    }
+
+    fn write(&mut self, line: &str) {
+        let written = self.file.as_mut().map_or(Ok(()), |file| writeln!(file, "{line}"));
+        self.check(written);
+    }
+
+    fn check(&mut self, written: io::Result<()>) {
+        if let Err(error) = written {
+            warn!("the build's log cannot be written to {}, going on without: {error}", self.path.display());
+            self.file = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> (tempfile::TempDir, BuildLog) {
+        let folder = tempfile::tempdir().unwrap();
+        let log = BuildLog::create(folder.path().join("build.log")).unwrap();
+        (folder, log)
+    }
+
+    #[test]
+    fn the_file_has_everything_and_the_log_a_bounded_part() {
+        let (_folder, mut log) = log();
+        let line = "x".repeat(99);
+        for step in 0..30 {
+            log.step(&format!("Step {step}/30 : RUN chat"));
+            for _ in 0..10_000 {
+                log.line(&line);
+            }
+            assert!(log.tail_bytes <= STEP_TAIL, "the tail is bounded");
+            assert!(log.elided.lines > 0, "step {step} is too long to be told whole");
+        }
+        assert!(log.left > 0, "the budget is never used up: {}", log.left);
+        let size = log.finish().unwrap().size;
+        assert!(size > 30 * 10_000 * 100, "every line is in the file: {size}");
+    }
+
+    #[test]
+    fn people_are_told_everything() {
+        let mut log = BuildLog::for_people();
+        log.step("Step 1/1 : RUN chat");
+        (0..100_000).for_each(|_| log.line("a chatty step's line, one of many that would be too many for a task"));
+        assert!(log.tail.is_empty());
+        assert_eq!(log.finish(), None);
+    }
+
+    #[test]
+    fn a_short_step_is_told_whole() {
+        let (_folder, mut log) = log();
+        log.step("Step 1/1 : RUN x");
+        (0..100).for_each(|_| log.line("hello"));
+        assert!(log.tail.is_empty());
+        let log = log.finish().unwrap();
+        let text = std::fs::read_to_string(&log.path).unwrap();
+        assert_eq!(log.sha256, Digest::of(text.as_bytes()));
+        assert_eq!((log.size, text.lines().count()), (text.len() as u64, 101));
+    }
+}

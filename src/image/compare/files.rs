@@ -1,0 +1,263 @@
+//! What differs between two layers, file by file. Of one layer only paths and places are kept in mind; facts and contents
+//! are read again where they are.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::io::{self, BufRead as _, BufReader, Read};
+use std::ops::Range;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use similar::{ChangeTag, TextDiff};
+
+use crate::image::layer::{Entry, Kind, Layer, LayerError, Moment};
+use crate::image::pieces::Pieces;
+use crate::net::Digest;
+use crate::net::stream::Tally;
+
+/// Contents are read in pieces of this size, so that system calls do not count.
+const READ_BUFFER: usize = 128 * 1024;
+/// Texts up to this size are compared line by line: larger ones are data, and would be held in memory.
+const SMALL_TEXT: u64 = 64 * 1024;
+/// As many changed lines are shown: whoever wants all has the files.
+const MOST_LINES: usize = 12;
+
+/// What was found between two layers.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) files: Vec<FileDifference>,
+    pub(super) order: Option<String>,
+}
+
+/// A path, and what differs there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileDifference {
+    /// The path in the layer.
+    pub path: String,
+    /// What differs.
+    pub aspects: Vec<Aspect>,
+}
+
+/// What can differ. The first value is A's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Aspect {
+    /// Only A has it.
+    OnlyInA,
+    /// Only B has it.
+    OnlyInB,
+    /// What it is.
+    Kind(String, String),
+    /// The permission bits.
+    Mode(String, String),
+    /// Owner and group, with names where there are some.
+    Owner(String, String),
+    /// When it was changed.
+    Time(String, String),
+    /// How many bytes it has.
+    Size(u64, u64),
+    /// What a link leads to.
+    Link(String, String),
+    /// A device's numbers.
+    Device(String, String),
+    /// Extended attributes.
+    Xattrs(String, String),
+    /// What is in it, by sha256; and of small texts the changed lines.
+    Content(Digest, Digest, Vec<String>),
+    /// Something in the header that means nothing for the file.
+    Header,
+}
+
+/// Where a path of A is.
+struct Place {
+    range: Range<u64>,
+    number: usize,
+    met: bool,
+}
+
+/// Compares two layers. An error comes with the side that has it.
+pub(super) fn compare(a: &Layer, b: &Layer) -> Result<Found, (usize, LayerError)> {
+    let mut places = HashMap::new();
+    let mut number = 0;
+    a.each(|entry| {
+        let mut key = entry.path.clone();
+        // The same path once more: no path has such a byte.
+        while places.contains_key(&key) {
+            key.push(0);
+        }
+        places.insert(key, Place { range: entry.start..entry.end(), number, met: false });
+        number += 1;
+        Ok::<_, LayerError>(())
+    })
+    .map_err(|error| (0, error))?;
+    let mut found = Found::default();
+    let mut next = 0;
+    let (one, other) = (a.bytes(), b.bytes());
+    b.each(|entry| {
+        let mut key = entry.path.clone();
+        let place = loop {
+            match places.entry(key.clone()) {
+                Slot::Occupied(slot) if slot.get().met => key.push(0),
+                Slot::Occupied(slot) => break Some(slot.into_mut()),
+                Slot::Vacant(_) => break None,
+            }
+        };
+        let Some(place) = place else {
+            found.files.push(FileDifference { path: lossy(&entry.path), aspects: vec![Aspect::OnlyInB] });
+            return Ok(());
+        };
+        place.met = true;
+        if place.number < next && found.order.is_none() {
+            found.order = Some(lossy(&entry.path));
+        }
+        next = next.max(place.number);
+        let before = a.entry(place.range.clone()).map_err(|error| Sided(0, error))?;
+        let aspects = aspects(&one, &before, &other, &entry).map_err(|(side, source)| {
+            let position = [before.start, entry.start][side];
+            Sided(side, LayerError::Read { position, source })
+        })?;
+        if !aspects.is_empty() {
+            found.files.push(FileDifference { path: lossy(&entry.path), aspects });
+        }
+        Ok(())
+    })
+    .map_err(|Sided(side, error)| (side, error))?;
+    let missing = places.into_iter().filter(|(_, place)| !place.met);
+    found.files.extend(missing.map(|(path, _)| FileDifference { path: lossy(&path), aspects: vec![Aspect::OnlyInA] }));
+    found.files.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(found)
+}
+
+/// An error with the side that has it.
+struct Sided(usize, LayerError);
+
+impl From<LayerError> for Sided {
+    fn from(error: LayerError) -> Self {
+        Self(1, error)
+    }
+}
+
+/// What differs between two entries of the same path.
+fn aspects(one: &Pieces, a: &Entry, other: &Pieces, b: &Entry) -> Result<Vec<Aspect>, (usize, io::Error)> {
+    let mut found = Vec::new();
+    let mut text = |differs: bool, aspect: fn(String, String) -> Aspect, say: fn(&Entry) -> String| {
+        if differs {
+            found.push(aspect(say(a), say(b)));
+        }
+    };
+    text(a.kind != b.kind, Aspect::Kind, |entry| kind(entry.kind));
+    text(a.mode != b.mode, Aspect::Mode, |entry| format!("{:04o}", entry.mode));
+    text((a.uid, a.gid, &a.user, &a.group) != (b.uid, b.gid, &b.user, &b.group), Aspect::Owner, owner);
+    text(a.mtime != b.mtime, Aspect::Time, |entry| time(entry.mtime));
+    text(a.link != b.link, Aspect::Link, |entry| lossy(&entry.link));
+    text(a.device != b.device, Aspect::Device, |entry| {
+        entry.device.map_or_else(|| "none".to_owned(), |(major, minor)| format!("{major}:{minor}"))
+    });
+    text(a.xattrs != b.xattrs, Aspect::Xattrs, xattrs);
+    if a.size != b.size {
+        found.push(Aspect::Size(a.size, b.size));
+    }
+    if a.size != b.size || !same(one, a.data.clone(), other, b.data.clone())? {
+        let sums =
+            [hash(one, a.data.clone()).map_err(|it| (0, it))?, hash(other, b.data.clone()).map_err(|it| (1, it))?];
+        if sums[0] != sums[1] {
+            found.push(Aspect::Content(sums[0], sums[1], lines(one, a, other, b)?));
+        }
+    }
+    if found.is_empty() && !same(one, a.start..a.data.start, other, b.start..b.data.start)? {
+        found.push(Aspect::Header);
+    }
+    Ok(found)
+}
+
+/// Whether two ranges have the same bytes.
+fn same(one: &Pieces, a: Range<u64>, other: &Pieces, b: Range<u64>) -> Result<bool, (usize, io::Error)> {
+    if a.end - a.start != b.end - b.start {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (reader(one, a), reader(other, b));
+    loop {
+        let (here, there) = (left.fill_buf().map_err(|it| (0, it))?, right.fill_buf().map_err(|it| (1, it))?);
+        let length = here.len().min(there.len());
+        if here[..length] != there[..length] {
+            return Ok(false);
+        }
+        if length == 0 {
+            return Ok(here.len() == there.len());
+        }
+        left.consume(length);
+        right.consume(length);
+    }
+}
+
+fn reader(bytes: &Pieces, range: Range<u64>) -> BufReader<impl Read> {
+    let length = range.end - range.start;
+    let buffer = usize::try_from(length).map_or(READ_BUFFER, |length| length.clamp(1, READ_BUFFER));
+    BufReader::with_capacity(buffer, bytes.part(range))
+}
+
+fn hash(bytes: &Pieces, range: Range<u64>) -> io::Result<Digest> {
+    let mut tally = Tally::new(io::sink());
+    io::copy(&mut reader(bytes, range), &mut tally)?;
+    Ok(tally.finish().1)
+}
+
+/// The changed lines of two small texts.
+fn lines(one: &Pieces, a: &Entry, other: &Pieces, b: &Entry) -> Result<Vec<String>, (usize, io::Error)> {
+    if a.size.max(b.size) > SMALL_TEXT || [a.kind, b.kind] != [Kind::File; 2] {
+        return Ok(Vec::new());
+    }
+    let text = |bytes: &Pieces, entry: &Entry| -> io::Result<Option<String>> {
+        let mut text = Vec::new();
+        bytes.copy(entry.data.clone(), &mut text)?;
+        Ok(String::from_utf8(text).ok().filter(|text| !text.contains('\0')))
+    };
+    let texts = [text(one, a).map_err(|it| (0, it))?, text(other, b).map_err(|it| (1, it))?];
+    let [Some(before), Some(after)] = texts else { return Ok(Vec::new()) };
+    let difference = TextDiff::from_lines(&before, &after);
+    let changed = difference.iter_all_changes().filter_map(|change| {
+        let sign = match change.tag() {
+            ChangeTag::Equal => return None,
+            ChangeTag::Delete => "-",
+            ChangeTag::Insert => "+",
+        };
+        Some(format!("{sign}{}", change.value().trim_end_matches('\n')))
+    });
+    Ok(changed.take(MOST_LINES).collect())
+}
+
+fn kind(kind: Kind) -> String {
+    match kind {
+        Kind::File | Kind::Sparse => "file",
+        Kind::HardLink => "hard link",
+        Kind::Symlink => "symbolic link",
+        Kind::Folder => "folder",
+        Kind::Character => "character device",
+        Kind::Block => "block device",
+        Kind::Pipe => "pipe",
+        Kind::Other(_) => "something else",
+    }
+    .to_owned()
+}
+
+fn owner(entry: &Entry) -> String {
+    let one = |id: u64, name: &[u8]| if name.is_empty() { id.to_string() } else { format!("{id} ({})", lossy(name)) };
+    format!("{}:{}", one(entry.uid, &entry.user), one(entry.gid, &entry.group))
+}
+
+fn time(moment: Moment) -> String {
+    let nanoseconds = i32::try_from(moment.nanoseconds).unwrap_or_default();
+    let known = Timestamp::new(moment.seconds, nanoseconds).ok();
+    known.map_or_else(|| format!("{} s after 1970", moment.seconds), |time| time.to_string())
+}
+
+fn xattrs(entry: &Entry) -> String {
+    let said = entry.xattrs.iter().map(|(name, value)| format!("{}={}", lossy(name), value.escape_ascii()));
+    said.collect::<Vec<_>>().join(", ")
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    // The mark of a path that comes again.
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}

@@ -1,0 +1,145 @@
+//! What differs between two images, down to files and lines, for those who want theirs to be the same twice. Both are in
+//! spools; how it is told is in `tell`, and what likely made it in `culprits`.
+
+mod configuration;
+mod culprits;
+mod files;
+mod tell;
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+use similar::{Algorithm, DiffOp, capture_diff_slices};
+
+use super::layer::{self, LayerError};
+use super::shape::steps;
+use super::{Layer, Spool};
+use crate::net::Digest;
+pub use culprits::Cause;
+pub use files::{Aspect, FileDifference};
+
+/// Two images that cannot be compared.
+#[derive(Debug, thiserror::Error)]
+#[error("layer {number} of {image} cannot be compared with its counterpart")]
+pub struct CompareError {
+    number: usize,
+    image: String,
+    source: LayerError,
+}
+
+/// Two images side by side. The first is called A, the other one B.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Comparison {
+    /// Image A.
+    pub a: Side,
+    /// Image B.
+    pub b: Side,
+    /// Whether both are the same image under the same names.
+    pub identical: bool,
+    /// What the configurations say differently.
+    pub configuration: Vec<Difference>,
+    /// All layers, in order.
+    pub layers: Vec<LayerPair>,
+    /// What likely made it, with ways out.
+    pub causes: Vec<Cause>,
+}
+
+/// An image of the two.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Side {
+    /// Its id.
+    pub image_id: String,
+    /// Its names.
+    pub tags: Vec<String>,
+    /// How many layers it has.
+    pub layers: usize,
+}
+
+/// Something that both have, with different values; or that one of them has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// What, as a path through the configuration.
+    pub what: String,
+    /// A's.
+    pub a: Option<String>,
+    /// B's.
+    pub b: Option<String>,
+}
+
+/// A layer, or two that stand at the same place.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LayerPair {
+    /// A's: its number, counted from 1, and its diff id.
+    pub a: Option<(usize, Digest)>,
+    /// B's.
+    pub b: Option<(usize, Digest)>,
+    /// The step that made it, where the history says so.
+    pub made_by: Option<String>,
+    /// Whether they are the same.
+    pub identical: bool,
+    /// What differs file by file.
+    pub files: Vec<FileDifference>,
+    /// The first path that stands at another place in B, where what is in both does not come in the same order.
+    pub order: Option<String>,
+}
+
+impl Comparison {
+    /// Compares two images. Of layers that are the same, not a byte is read.
+    pub fn of(a: &Spool, b: &Spool) -> Result<Self, CompareError> {
+        let configuration = configuration::differences(a.config(), b.config());
+        let made_by = [steps(a.config()), steps(b.config())];
+        let ids = [a, b].map(|spool| spool.layers().iter().map(|layer| layer.diff_id).collect::<Vec<_>>());
+        let mut layers = Vec::new();
+        for operation in capture_diff_slices(Algorithm::Myers, &ids[0], &ids[1]) {
+            let identical = matches!(operation, DiffOp::Equal { .. });
+            let (mut old, mut new) = (operation.old_range(), operation.new_range());
+            loop {
+                let (one, other) = (old.next(), new.next());
+                if one.is_none() && other.is_none() {
+                    break;
+                }
+                let step = one.and_then(|it| made_by[0].get(it)).or(other.and_then(|it| made_by[1].get(it)));
+                layers.push(pair([a, b], [one, other], identical, step.cloned())?);
+            }
+        }
+        let identical = a.config() == b.config() && a.tags() == b.tags();
+        let causes = culprits::causes(&configuration, &layers);
+        Ok(Self { a: Side::of(a), b: Side::of(b), identical, configuration, layers, causes })
+    }
+}
+
+impl Side {
+    fn of(spool: &Spool) -> Self {
+        Self { image_id: spool.image_id(), tags: spool.tags().to_vec(), layers: spool.layers().len() }
+    }
+}
+
+fn pair(
+    spools: [&Spool; 2],
+    numbers: [Option<usize>; 2],
+    identical: bool,
+    made_by: Option<String>,
+) -> Result<LayerPair, CompareError> {
+    let layer = |side: usize| -> Option<(usize, &Layer)> {
+        let number = numbers[side]?;
+        Some((number, spools[side].layers().get(number)?))
+    };
+    let (a, b) = (layer(0), layer(1));
+    let mut found = files::Found::default();
+    if let (Some((number, one)), Some((_, other)), false) = (a, b, identical) {
+        let [one, other] =
+            [(spools[0], one), (spools[1], other)].map(|(spool, layer)| layer::entries(spool.file(), &layer.pieces));
+        let failed = |(side, source): (usize, LayerError)| CompareError {
+            number: numbers[side].unwrap_or(number) + 1,
+            image: spools[side].image_id(),
+            source,
+        };
+        found = files::compare(&one, &other).map_err(failed)?;
+    }
+    let named = |(number, layer): (usize, &Layer)| (number + 1, layer.diff_id);
+    let files::Found { files, order } = found;
+    Ok(LayerPair { a: a.map(named), b: b.map(named), made_by, identical, files, order })
+}

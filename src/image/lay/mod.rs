@@ -1,0 +1,107 @@
+//! The canonical archive in one go, where the image is known before its layers come: each byte is written once, at its last
+//! place, and both sums (each layer's, the whole file's) are made meanwhile. Where the layers come from is for others.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::ops::Range;
+
+use super::parts::{Part, parts};
+use super::sums::{Plain, diff_ids};
+use super::{Layer, Spool, Written};
+use crate::net::Digest;
+use crate::net::stream::Tally;
+
+/// Written to disk at this size, so that system calls do not count.
+const WRITE_BUFFER: usize = 256 * 1024;
+
+/// Why an archive was not laid down.
+#[derive(Debug, thiserror::Error)]
+pub enum LayError {
+    /// A layer cannot be had.
+    #[error("the layer {layer} cannot be read")]
+    Read {
+        /// Its diff id.
+        layer: Digest,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// What came is not the layer.
+    #[error("the layer {wanted} came as {found}, with {size} bytes")]
+    Other {
+        /// The layer's diff id.
+        wanted: Digest,
+        /// The sum of what came.
+        found: Digest,
+        /// How much came.
+        size: u64,
+    },
+    /// The configuration is of an image with other layers.
+    #[error("the image's configuration names other layers")]
+    Config,
+    /// The file cannot be written.
+    #[error("the image archive cannot be written")]
+    Write(#[source] io::Error),
+}
+
+/// An image whose layers are to come.
+#[derive(Debug)]
+pub struct Announced<'a> {
+    /// Its configuration.
+    pub config: Vec<u8>,
+    /// Each layer's diff id and size, the lowest first.
+    pub layers: Vec<(Digest, u64)>,
+    /// The archive's one name.
+    pub tag: &'a str,
+}
+
+impl Spool {
+    /// Writes the canonical archive into an empty file that can be read and written; `write` writes the layer with a
+    /// number, each one once. What comes is what was announced, or it is an error. Memory is flat.
+    pub fn lay_down(
+        image: Announced<'_>,
+        mut write: impl FnMut(usize, &mut dyn Write) -> io::Result<()>,
+        file: File,
+    ) -> Result<Self, LayError> {
+        let Announced { config, layers, tag } = image;
+        if diff_ids(&config).is_none_or(|ids| !ids.iter().eq(layers.iter().map(|(id, _)| id))) {
+            return Err(LayError::Config);
+        }
+        let mut out = Plain::new(Tally::new(&file));
+        let mut places: Vec<(Digest, Range<u64>)> = Vec::new();
+        for part in parts(&config, &layers, tag).map_err(LayError::Write)? {
+            match part {
+                Part::Small(bytes) => out.write_all(&bytes).or(out.failure()).map_err(LayError::Write)?,
+                Part::Layer(number) => {
+                    let (wanted, size) = layers[number];
+                    let from = out.written();
+                    lay_one(wanted, size, &mut out, |out| write(number, out))?;
+                    places.push((wanted, from..out.written()));
+                }
+            }
+        }
+        let (_, sha256, size) = out.into_inner().finish();
+        let at = |id: &Digest| places.iter().filter(|(of, _)| of == id).map(|(_, place)| place.clone()).collect();
+        let layers = layers.iter().map(|(id, size)| Layer { diff_id: *id, size: *size, pieces: at(id) }).collect();
+        Ok(Self::laid(file, config, layers, tag, Written { sha256, size }))
+    }
+}
+
+fn lay_one<W: Write>(
+    wanted: Digest,
+    announced: u64,
+    out: &mut Plain<W>,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), LayError> {
+    // Small writes of many small files become large ones before they are summed.
+    let mut buffered = BufWriter::with_capacity(WRITE_BUFFER, Tally::new(&mut *out));
+    let done = write(&mut buffered).and_then(|()| buffered.flush());
+    let (tally, _) = buffered.into_parts();
+    let (_, found, size) = tally.finish();
+    out.failure().map_err(LayError::Write)?;
+    done.map_err(|source| LayError::Read { layer: wanted, source })?;
+    if (found, size) == (wanted, announced) { Ok(()) } else { Err(LayError::Other { wanted, found, size }) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! Archives laid down at once, beside the same ones arranged in a spool; and layers that are not what was announced. Where
+//! layers come from in life is for `engine::storage`.
+
+use std::cell::RefCell;
+use std::io::Read as _;
+
+use serde_json::json;
+
+use super::*;
+use crate::image::check;
+
+fn layers() -> Vec<Vec<u8>> {
+    let layer = |name: &str, size: usize| {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(size as u64);
+        tar.append_data(&mut header, name, &vec![7; size][..]).unwrap();
+        tar.into_inner().unwrap()
+    };
+    vec![layer("a", 3), layer("b", 3_000_001), layer("a", 3), layer("c", 0)]
+}
+
+fn announced(layers: &[Vec<u8>]) -> Announced<'static> {
+    let ids: Vec<_> = layers.iter().map(|layer| Digest::of(layer)).collect();
+    let diff_ids: Vec<_> = ids.iter().map(|id| format!("sha256:{id}")).collect();
+    let config = json!({ "config": {}, "rootfs": { "type": "layers", "diff_ids": diff_ids } });
+    let layers = ids.into_iter().zip(layers.iter().map(|layer| layer.len() as u64)).collect();
+    Announced { config: config.to_string().into_bytes(), layers, tag: "image:1" }
+}
+
+/// Lays the announced layers down, which come as `come` gives them.
+fn lay(image: Announced<'_>, come: impl Fn(usize) -> io::Result<Vec<u8>>) -> Result<Spool, LayError> {
+    let write = |number, out: &mut dyn Write| come(number)?.chunks(1000).try_for_each(|piece| out.write_all(piece));
+    Spool::lay_down(image, write, tempfile::tempfile().unwrap())
+}
+
+#[test]
+fn what_is_laid_down_is_the_canonical_archive() {
+    let layers = layers();
+    let asked = RefCell::new(Vec::new());
+    let spool = lay(announced(&layers), |number| {
+        asked.borrow_mut().push(number);
+        Ok(layers[number].clone())
+    });
+    let spool = spool.unwrap();
+    assert_eq!(*asked.borrow(), [0, 1, 3], "each layer once");
+    let archive = spool.arrange("image:1").unwrap();
+    let (mut bytes, mut file) = (Vec::new(), Vec::new());
+    archive.copy_to(&mut bytes).unwrap();
+    let known = archive.sum().unwrap();
+    assert_eq!((known.sha256, known.size), (Digest::of(&bytes), bytes.len() as u64));
+    io::Seek::rewind(&mut spool.file()).unwrap();
+    spool.file().read_to_end(&mut file).unwrap();
+    assert!(file == bytes, "the file is the archive, and nothing else");
+    assert_eq!(check(bytes.as_slice()).unwrap().problems, []);
+
+    let again = Spool::take_in(bytes.as_slice(), tempfile::tempfile().unwrap()).unwrap();
+    assert_eq!((again.config(), again.image_id()), (spool.config(), spool.image_id()));
+    let mut arranged = Vec::new();
+    again.arrange("image:1").unwrap().copy_to(&mut arranged).unwrap();
+    assert!(arranged == bytes);
+    for (number, layer) in layers.iter().enumerate() {
+        let mut read = Vec::new();
+        spool.reader(number).read_to_end(&mut read).unwrap();
+        assert!(read == *layer, "layer {number}");
+    }
+    // Under another name it is another archive, of the same layers.
+    let (mut other, mut expected) = (Vec::new(), Vec::new());
+    spool.arrange("other:2").unwrap().copy_to(&mut other).unwrap();
+    again.arrange("other:2").unwrap().copy_to(&mut expected).unwrap();
+    assert!(other == expected && other != bytes);
+}
+
+#[test]
+fn what_was_not_announced_is_refused() {
+    let layers = layers();
+    let right = &layers[1];
+    let mut wrong = right.clone();
+    wrong[1000] ^= 1;
+    for other in [wrong, right[1..].to_vec(), [right, &[0][..]].concat(), Vec::new()] {
+        let come = |number: usize| Ok(if number == 1 { other.clone() } else { layers[number].clone() });
+        let error = lay(announced(&layers), come).unwrap_err();
+        let LayError::Other { wanted, found, .. } = error else { panic!("{error}") };
+        assert_eq!((wanted, found), (Digest::of(right), Digest::of(&other)));
+    }
+    let error = lay(announced(&layers), |_| Err(io::ErrorKind::NotFound.into())).unwrap_err();
+    assert!(matches!(&error, LayError::Read { layer, .. } if *layer == Digest::of(&layers[0])), "{error}");
+    let mut other = announced(&layers);
+    other.layers.swap(0, 1);
+    assert!(matches!(lay(other, |number| Ok(layers[number].clone())), Err(LayError::Config)));
+    let none = Announced { config: b"no JSON".to_vec(), ..announced(&layers) };
+    assert!(matches!(lay(none, |number| Ok(layers[number].clone())), Err(LayError::Config)));
+    // A disk's failure is not the layer's.
+    let read_only = tempfile::NamedTempFile::new().unwrap();
+    let file = File::open(read_only.path()).unwrap();
+    let write = |number: usize, out: &mut dyn Write| out.write_all(&layers[number]);
+    let error = Spool::lay_down(announced(&layers), write, file).unwrap_err();
+    assert!(matches!(error, LayError::Write(_)), "{error}");
+}

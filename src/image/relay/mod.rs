@@ -1,0 +1,144 @@
+//! An image archive on its way into an engine: whoever made it, a plain docker-archive with one name comes out, and its
+//! end comes out only if everything in it is what it says it is. Engines do not look: a layer that they have already is
+//! skipped unread, and a changed configuration is another image.
+
+use std::borrow::Cow;
+use std::io::{self, Read, Write};
+
+use tar::Builder;
+
+use super::manifest::Image;
+use super::members::{Out, Seen, Trouble, append, append_text, end_with_it, read_all};
+use super::oci::the_image;
+use super::problem::Problem;
+use super::steps::{StepImage, steps_of};
+use super::sums::{Packing, Plain};
+use super::verify::{Verified, misnamed_blobs, verify};
+use crate::net::Digest;
+use crate::net::stream::Tally;
+
+/// Why an archive is not passed on to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The archive broke off, is damaged, or is no archive.
+    #[error("the image archive cannot be read to its end")]
+    Read(#[source] io::Error),
+    /// Nobody takes what is written.
+    #[error("the image archive cannot be passed on")]
+    Write(#[source] io::Error),
+    /// It is not the file that it should be.
+    #[error("the image archive has sha256 {actual}, but {expected} was promised")]
+    Digest {
+        /// What was promised.
+        expected: Digest,
+        /// What came.
+        actual: Digest,
+    },
+    /// It contradicts itself, or is no image archive.
+    #[error("the image archive is not a whole image: {}", list(.0))]
+    Content(Vec<String>),
+}
+
+/// The first problem, which is as long as an error line has room for.
+fn list(problems: &[String]) -> String {
+    match problems {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first, more @ ..] => format!("{first}; and {} more", more.len()),
+    }
+}
+
+impl From<Trouble> for RelayError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Read(error) => Self::Read(error),
+            Trouble::Write(error) => Self::Write(error),
+            Trouble::Content(problem) => Self::Content(vec![problem.problem]),
+        }
+    }
+}
+
+/// What was found in an archive that has been passed on to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relayed {
+    /// The image's id, `sha256:…` of its configuration.
+    pub image_id: String,
+    /// The configuration.
+    pub config: Vec<u8>,
+    /// How each layer is packed, the lowest first.
+    pub layers: Vec<Packing>,
+    /// The names that the archive had for the image.
+    pub tags: Vec<String>,
+    /// Whether it had `repositories`, which older consumers read the names from.
+    pub repositories: bool,
+    /// How the archive itself was packed.
+    pub packing: Packing,
+    /// sha256 of the archive as it came.
+    pub sha256: Digest,
+    /// Its size as it came, in bytes.
+    pub size: u64,
+}
+
+/// Reads any archive of one image, packed or not, and writes it as a plain docker-archive whose only name is `tag`.
+///
+/// Verified while it passes: the archive's own sha256 where one is `expected`, the configuration's name, and that each
+/// layer is the one that the configuration names. What is written has no `manifest.json` before that, so that no engine
+/// can load it; on an error it is worthless.
+pub fn relay<R: Read, W: Write>(
+    source: R,
+    tag: &str,
+    expected: Option<Digest>,
+    out: W,
+) -> Result<(Relayed, W), RelayError> {
+    relay_with(source, tag, expected, &[], out)
+}
+
+/// The same, with the images of the image's steps as far as `configs` has their configurations. They have no names.
+pub fn relay_with<R: Read, W: Write>(
+    source: R,
+    tag: &str,
+    expected: Option<Digest>,
+    configs: &[String],
+    out: W,
+) -> Result<(Relayed, W), RelayError> {
+    let mut source = Tally::new(source);
+    let mut out = Out { raw: out, plain: Plain::new(io::sink()) };
+    let mut seen = Seen::default();
+    read_all(&mut source, &mut out, &mut seen, &mut end_with_it)?;
+    let mut out = Builder::new(out.raw);
+    let (_, sha256, size) = source.finish();
+    if let Some(expected) = expected.filter(|expected| *expected != sha256) {
+        return Err(RelayError::Digest { expected, actual: sha256 });
+    }
+    let told = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.problem).collect();
+    let (image, image_id, layers) = whole(&seen).map_err(|problems| RelayError::Content(told(problems)))?;
+    let mut images = vec![Image { repo_tags: vec![tag.to_owned()], ..(*image).clone() }];
+    let config = seen.file(&image.config).and_then(|sums| sums.text.as_deref()).unwrap_or_default();
+    for StepImage { config, id, layers } in steps_of(config, configs) {
+        let name = format!("{id}.json");
+        // Two steps that change nothing have one image.
+        if images.iter().all(|known| known.config != name) {
+            append_text(&mut out, &name, config.as_bytes())?;
+            images.push(Image { config: name, repo_tags: Vec::new(), layers: image.layers[..layers].to_vec() });
+        }
+    }
+    append(&mut out, "manifest.json", &images)?;
+    let config = config.into();
+    let (tags, repositories, packing) = (image.repo_tags.clone(), seen.repositories.is_some(), seen.packing);
+    let out = out.into_inner().map_err(RelayError::Write)?;
+    Ok((Relayed { image_id, config, layers, tags, repositories, packing, sha256, size }, out))
+}
+
+/// The one image, its id, and how its layers are packed, if all is as the archive itself says; or all that is not.
+fn whole(seen: &Seen) -> Result<(Cow<'_, Image>, String, Vec<Packing>), Vec<Problem>> {
+    let image = the_image(seen).map_err(|why| vec![why])?;
+    let Verified { image_id, layers, mut problems } = verify(seen, &image);
+    problems.extend(misnamed_blobs(seen));
+    match image_id {
+        Some(id) if problems.is_empty() => Ok((image, id, layers)),
+        _ => Err(problems),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! `--reproducible`: an image in a spool, made a function of what it was built from and not of when and where. What is
+//! changed, and what cannot be, is in docs/reproducible.md.
+
+mod clamp;
+mod config;
+mod noise;
+mod order;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::ops::Range;
+
+use jiff::Timestamp;
+
+use super::layer::{self, LayerError};
+use super::pieces::Pieces;
+use super::{Layer, Spool};
+use crate::net::Digest;
+use crate::net::stream::Tally;
+use noise::Below;
+
+/// Layers are hashed in pieces of this size, so that system calls do not count.
+const HASH_BUFFER: usize = 256 * 1024;
+
+/// An image that cannot be made reproducible.
+#[derive(Debug, thiserror::Error)]
+pub enum RewriteError {
+    /// A layer's tar is damaged, or its file.
+    #[error("layer {number} of the image cannot be made reproducible")]
+    Layer {
+        /// Which, counted from 1.
+        number: usize,
+        /// Why.
+        source: LayerError,
+    },
+    /// The configuration is not what engines write.
+    #[error("the image's configuration cannot be made reproducible: {0}")]
+    Config(String),
+    /// The epoch is no moment that can be written.
+    #[error("SOURCE_DATE_EPOCH={0} is no moment that a configuration can name")]
+    Epoch(u64),
+}
+
+/// Rewrites an image, all but its first `base_layers`: those are shared with the image that it was built from. The spool is
+/// worthless after an error.
+pub fn rewrite(spool: &mut Spool, epoch: u64, base_layers: usize) -> Result<(), RewriteError> {
+    let (config, layers) = rewritten(spool.file(), spool.layers(), spool.config(), epoch, base_layers)?;
+    spool.replace(config, layers);
+    Ok(())
+}
+
+fn rewritten(
+    file: &File,
+    layers: &[Layer],
+    configuration: &[u8],
+    epoch: u64,
+    base: usize,
+) -> Result<(Vec<u8>, Vec<Layer>), RewriteError> {
+    let moment = i64::try_from(epoch).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let moment = moment.ok_or(RewriteError::Epoch(epoch))?;
+    let runs = config::run_steps(configuration, layers.len());
+    let (bases, _) = layers.split_at(base.min(layers.len()));
+    let mut clamped: HashMap<Digest, Vec<Range<u64>>> = HashMap::new();
+    let mut hashed: HashMap<Vec<Range<u64>>, (Digest, u64)> = HashMap::new();
+    let mut below = Below::new(config::is_by_podman(configuration));
+    let mut rewritten = Vec::with_capacity(layers.len());
+    for (index, own) in layers.iter().enumerate() {
+        let broken = |source| RewriteError::Layer { number: index + 1, source };
+        // Also a later layer that is the same as one of the base's: they share their bytes.
+        if bases.iter().any(|base| base.diff_id == own.diff_id) {
+            below.add(&layer::entries(file, &own.pieces), &HashSet::new()).map_err(broken)?;
+            rewritten.push(own.clone());
+            continue;
+        }
+        let pieces = if let Some(pieces) = clamped.get(&own.diff_id) {
+            pieces.clone()
+        } else {
+            let pieces = clamp::clamp(&layer::entries(file, &own.pieces), epoch).map_err(broken)?;
+            clamped.insert(own.diff_id, pieces.clone());
+            pieces
+        };
+        let layer = layer::entries(file, &pieces);
+        let run = runs.as_ref().and_then(|runs| runs.get(index)).copied().unwrap_or(false);
+        let noise = below.noise(&layer, run).map_err(broken)?;
+        below.add(&layer, &noise).map_err(broken)?;
+        let pieces = order::arrange(&layer, &noise).map_err(broken)?;
+        let (diff_id, size) = if let Some(known) = hashed.get(&pieces) {
+            *known
+        } else {
+            let sums = hash(file, &pieces).map_err(|source| broken(LayerError::Read { position: 0, source }))?;
+            hashed.insert(pieces.clone(), sums);
+            sums
+        };
+        // What differed in times only is the same layer now.
+        let same = rewritten.iter().find(|layer: &&Layer| layer.diff_id == diff_id).cloned();
+        rewritten.push(same.unwrap_or(Layer { diff_id, size, pieces }));
+    }
+    let ids: Vec<_> = rewritten.iter().map(|layer| layer.diff_id).collect();
+    let configuration = config::rewrite(configuration, moment, &ids).map_err(RewriteError::Config)?;
+    Ok((configuration, rewritten))
+}
+
+fn hash(file: &File, pieces: &[Range<u64>]) -> io::Result<(Digest, u64)> {
+    let mut tally = Tally::new(io::sink());
+    io::copy(&mut BufReader::with_capacity(HASH_BUFFER, Pieces::new(file, pieces)), &mut tally)?;
+    let (_, digest, size) = tally.finish();
+    Ok((digest, size))
+}

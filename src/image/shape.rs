@@ -1,0 +1,50 @@
+//! What is known of an image without a look into its layers: its configuration, their sizes, the steps that made them.
+//! What people are told of it is for `metrics`.
+
+use serde_json::Value;
+
+use super::Spool;
+use crate::net::Digest;
+
+/// The outline of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Its configuration.
+    pub config: Vec<u8>,
+    /// The diff id of each layer and its size in bytes, the lowest first.
+    pub layers: Vec<(Digest, u64)>,
+}
+
+impl Shape {
+    /// The diff ids of the layers, the lowest first.
+    #[must_use]
+    pub fn diff_ids(&self) -> Vec<Digest> {
+        self.layers.iter().map(|(diff_id, _)| *diff_id).collect()
+    }
+
+    /// The steps that made the layers, as the image's history has them; nothing where it has not as many as layers.
+    #[must_use]
+    pub fn steps(&self) -> Vec<String> {
+        steps(&self.config)
+    }
+}
+
+impl From<&Spool> for Shape {
+    fn from(spool: &Spool) -> Self {
+        let layers = spool.layers().iter().map(|layer| (layer.diff_id, layer.size)).collect();
+        Self { config: spool.config().to_vec(), layers }
+    }
+}
+
+/// The steps that made layers, the lowest first; nothing where their number is not the layers'.
+pub(super) fn steps(config: &[u8]) -> Vec<String> {
+    let value: Value = serde_json::from_slice(config).unwrap_or(Value::Null);
+    let history = value["history"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let steps: Vec<_> = history
+        .iter()
+        .filter(|step| step["empty_layer"] != true)
+        .map(|step| step["created_by"].as_str().unwrap_or("an unnamed step").to_owned())
+        .collect();
+    let layers = value["rootfs"]["diff_ids"].as_array().map(Vec::len);
+    if layers == Some(steps.len()) { steps } else { Vec::new() }
+}

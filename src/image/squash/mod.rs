@@ -1,0 +1,305 @@
+//! `EXPORT=squash`: the files of a container that never ran, made an image of one layer. What the engine has put between
+//! them for its own use is left out; how the container is made, and what Docker hides in it, is for `engine`.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::FileExt as _;
+
+use serde_json::{Map, Value, json};
+use tar::{EntryType, Header};
+
+use super::parts::{Part, parts};
+use super::{ArchiveError, Layer, Spool, Written};
+use crate::net::Digest;
+use crate::net::stream::Tally;
+
+/// Read from the engine, and written to disk, at this size, so that system calls do not count.
+const BUFFER: usize = 256 * 1024;
+
+/// Tars are made of blocks of this size.
+const BLOCK: u64 = 512;
+
+/// A block of zeros; two are a tar's end.
+const ZEROS: [u8; 512] = [0; 512];
+
+/// Extension headers are held until their entry is known: long names, and attributes, which systems limit to 64 KiB each.
+const LONGEST_EXTENSION: u64 = 4 * 1024 * 1024;
+
+/// Places that Docker makes in each of its containers, whatever the image has there.
+const PLACES: [&[u8]; 6] =
+    [b".dockerenv", b"dev/console", b"etc/hostname", b"etc/hosts", b"etc/mtab", b"etc/resolv.conf"];
+
+/// Folders that it makes where there are none.
+const FOLDERS: [&[u8]; 4] = [b"dev/pts", b"dev/shm", b"proc", b"sys"];
+
+/// What a configuration says of the image and not of how it was made.
+const OF_THE_IMAGE: [&str; 8] =
+    ["architecture", "author", "config", "created", "os", "os.features", "os.version", "variant"];
+
+/// What it says for containers, and not of a container that was.
+const FOR_CONTAINERS: [&str; 14] = [
+    "ArgsEscaped",
+    "Cmd",
+    "Entrypoint",
+    "Env",
+    "ExposedPorts",
+    "Healthcheck",
+    "Labels",
+    "OnBuild",
+    "Shell",
+    "StopSignal",
+    "StopTimeout",
+    "User",
+    "Volumes",
+    "WorkingDir",
+];
+
+/// What is known of the files that come.
+#[derive(Debug)]
+pub struct Flat<'a> {
+    /// The image's configuration, as JSON.
+    pub config: &'a [u8],
+    /// When the container was made, in seconds since 1970, by an engine that puts places of its own between the files.
+    pub noise_since: Option<i64>,
+    /// The archive's one name.
+    pub tag: &'a str,
+}
+
+impl Spool {
+    /// Takes in the files of a container, a tar, as an image of one layer, into an empty file that can be read and
+    /// written. The file is its canonical archive then. Memory is flat.
+    pub fn squash<R: Read>(source: R, image: &Flat<'_>, file: File) -> Result<Self, ArchiveError> {
+        let described = Described::read(image.config)?;
+        // The layer's header stands before it, and has its sum for a name: there is room for it.
+        file.write_all_at(&ZEROS, 0).map_err(ArchiveError::Write)?;
+        let layer = At { file: &file, position: BLOCK };
+        let mut out = BufWriter::with_capacity(BUFFER, Tally::new(layer));
+        let mut files = Files { source: BufReader::with_capacity(BUFFER, source), out: &mut out };
+        files.all(image.noise_since, described.created)?;
+        out.flush().map_err(ArchiveError::Write)?;
+        let (tally, _) = out.into_parts();
+        let (_, diff_id, size) = tally.finish();
+        let config = described.with(diff_id)?;
+        let mut position = 0;
+        for part in parts(&config, &[(diff_id, size)], image.tag).map_err(ArchiveError::Write)? {
+            match part {
+                Part::Small(bytes) => {
+                    file.write_all_at(&bytes, position).map_err(ArchiveError::Write)?;
+                    position += bytes.len() as u64;
+                }
+                Part::Layer(_) if position == BLOCK => position += size,
+                Part::Layer(_) => return Err(ArchiveError::Content("its header has not one block".to_owned())),
+            }
+        }
+        let written = sum(&file)?;
+        let layers = vec![Layer { diff_id, size, pieces: std::iter::once(BLOCK..BLOCK + size).collect() }];
+        Ok(Self::laid(file, config, layers, image.tag, written))
+    }
+}
+
+/// The file's sum, of all that was written.
+fn sum(file: &File) -> Result<Written, ArchiveError> {
+    let mut tally = Tally::new(io::sink());
+    let mut reader = BufReader::with_capacity(BUFFER, At { file, position: 0 });
+    io::copy(&mut reader, &mut tally).map_err(ArchiveError::ReadBack)?;
+    let (_, sha256, size) = tally.finish();
+    Ok(Written { sha256, size })
+}
+
+/// A place in a file, which moves on with what is read or written there.
+struct At<'f> {
+    file: &'f File,
+    position: u64,
+}
+
+impl Write for At<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let written = self.file.write_at(buf, self.position)?;
+        self.position += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buf, self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+/// An image's configuration without its layers.
+struct Described {
+    root: Map<String, Value>,
+    /// When the image was made, in seconds since 1970.
+    created: u64,
+}
+
+impl Described {
+    fn read(config: &[u8]) -> Result<Self, ArchiveError> {
+        let content = |why: String| ArchiveError::Content(format!("its configuration cannot be read: {why}"));
+        let mut root: Map<String, Value> =
+            serde_json::from_slice(config).map_err(|error| content(error.to_string()))?;
+        root.retain(|key, value| OF_THE_IMAGE.contains(&key.as_str()) && says_something(value));
+        if let Some(config) = root.get_mut("config").and_then(Value::as_object_mut) {
+            config.retain(|key, value| FOR_CONTAINERS.contains(&key.as_str()) && says_something(value));
+        }
+        let created = root.get("created").and_then(Value::as_str).and_then(|text| text.parse().ok());
+        let created = created.map_or(0, |time: jiff::Timestamp| u64::try_from(time.as_second()).unwrap_or_default());
+        Ok(Self { root, created })
+    }
+
+    /// The configuration of the image of this one layer.
+    fn with(mut self, diff_id: Digest) -> Result<Vec<u8>, ArchiveError> {
+        let created = self.root.get("created").cloned().unwrap_or_else(|| "1970-01-01T00:00:00Z".into());
+        let comment = "all layers of the image that was built, in one";
+        let step = json!({ "created": created, "created_by": "image-worker EXPORT=squash", "comment": comment });
+        self.root.insert("history".to_owned(), json!([step]));
+        self.root.insert("rootfs".to_owned(), json!({ "type": "layers", "diff_ids": [format!("sha256:{diff_id}")] }));
+        let mut value = Value::Object(self.root);
+        value.sort_all_objects();
+        serde_json::to_vec(&value).map_err(|error| ArchiveError::Write(error.into()))
+    }
+}
+
+/// Engines leave out what says nothing, or write it down, as they like.
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        Value::Bool(true) | Value::Number(_) => true,
+    }
+}
+
+/// The files on their way, block by block: what is not left out stays as it is, whatever form it has.
+struct Files<'o, R, W> {
+    source: R,
+    out: &'o mut W,
+}
+
+impl<R: Read, W: Write> Files<'_, R, W> {
+    fn all(&mut self, noise_since: Option<i64>, created: u64) -> Result<(), ArchiveError> {
+        // Headers that say more of the next entry, as they came.
+        let mut extensions = Vec::new();
+        let mut said = Said::default();
+        while let Some(mut header) = self.header()? {
+            let size = header.entry_size().map_err(ArchiveError::Read)?;
+            let kind = header.entry_type();
+            if kind.is_gnu_longname() || kind.is_gnu_longlink() || kind.is_pax_local_extensions() {
+                if size > LONGEST_EXTENSION {
+                    return Err(ArchiveError::Content(format!("an extension header has {size} bytes")));
+                }
+                extensions.extend_from_slice(header.as_bytes());
+                let from = extensions.len();
+                let padded = size.next_multiple_of(BLOCK);
+                let read =
+                    self.source.by_ref().take(padded).read_to_end(&mut extensions).map_err(ArchiveError::Read)?;
+                if (read as u64) < padded {
+                    return Err(ArchiveError::Read(io::ErrorKind::UnexpectedEof.into()));
+                }
+                let text = &extensions[from..from + usize::try_from(size).unwrap_or(read)];
+                said.hear(kind, text).map_err(ArchiveError::Read)?;
+                continue;
+            }
+            let Said { path, size: told } = std::mem::take(&mut said);
+            let extensions = std::mem::take(&mut extensions);
+            let size = told.unwrap_or(size).next_multiple_of(BLOCK);
+            let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
+            let path = plain(&path);
+            if let Some(since) = noise_since {
+                let new = header.mtime().is_ok_and(|time| i64::try_from(time).is_ok_and(|time| time >= since));
+                let places = PLACES.contains(&path) && kind != EntryType::Directory && size == 0;
+                if new && (places || (FOLDERS.contains(&path) && kind == EntryType::Directory)) {
+                    continue;
+                }
+                // What stands above them was touched.
+                if new && [&b""[..], b"dev", b"etc"].contains(&path) && kind == EntryType::Directory {
+                    header.set_mtime(created);
+                    header.set_cksum();
+                }
+            }
+            self.out.write_all(&extensions).map_err(ArchiveError::Write)?;
+            self.out.write_all(header.as_bytes()).map_err(ArchiveError::Write)?;
+            self.pass(size)?;
+        }
+        // The end, as in every tar.
+        self.out.write_all(&[ZEROS; 2].concat()).map_err(ArchiveError::Write)
+    }
+
+    /// The next header; none at the end.
+    fn header(&mut self) -> Result<Option<Header>, ArchiveError> {
+        let mut header = Header::new_old();
+        self.source.read_exact(header.as_mut_bytes()).map_err(ArchiveError::Read)?;
+        if header.as_bytes().iter().any(|byte| *byte != 0) {
+            let sum = header.cksum().map_err(ArchiveError::Read)?;
+            let bytes = header.as_bytes().iter().enumerate();
+            // As if its own place held spaces.
+            let real: u32 = bytes.map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
+            if sum == real {
+                return Ok(Some(header));
+            }
+            return Err(ArchiveError::Read(io::Error::other("a header's sum is wrong")));
+        }
+        // To the connection's own end: an engine that breaks off says so there.
+        io::copy(&mut self.source, &mut io::sink()).map_err(ArchiveError::Read)?;
+        Ok(None)
+    }
+
+    fn pass(&mut self, size: u64) -> Result<(), ArchiveError> {
+        let mut left = size;
+        let mut buffer = vec![0; usize::try_from(size).unwrap_or(BUFFER).min(BUFFER)];
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+            self.source.read_exact(&mut buffer[..most]).map_err(ArchiveError::Read)?;
+            self.out.write_all(&buffer[..most]).map_err(ArchiveError::Write)?;
+            left -= most as u64;
+        }
+        Ok(())
+    }
+}
+
+/// What extension headers say that matters here.
+#[derive(Default)]
+struct Said {
+    path: Option<Vec<u8>>,
+    size: Option<u64>,
+}
+
+impl Said {
+    fn hear(&mut self, kind: EntryType, text: &[u8]) -> io::Result<()> {
+        if kind.is_gnu_longname() {
+            self.path = Some(text.split(|byte| *byte == 0).next().unwrap_or_default().to_vec());
+        }
+        if kind.is_pax_local_extensions() {
+            for record in tar::PaxExtensions::new(text) {
+                let record = record?;
+                match record.key_bytes() {
+                    b"path" => self.path = Some(record.value_bytes().to_vec()),
+                    b"size" => {
+                        let size = record.value().ok().and_then(|size| size.parse().ok());
+                        self.size = Some(size.ok_or_else(|| io::Error::other("a size is no number"))?);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A path without what engines write around it.
+fn plain(path: &[u8]) -> &[u8] {
+    let path = path.strip_prefix(b"./").unwrap_or(path);
+    let from = path.iter().position(|byte| *byte != b'/').unwrap_or(path.len());
+    let path = path[from..].strip_suffix(b"/").unwrap_or(&path[from..]);
+    if path == b"." { b"" } else { path }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! An image directory's own `build.sh`, run in the place of a build by the engine. What it prints becomes a build's
+//! output; whether it made the image is for those who look into the engine.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::Command;
+
+use crate::engine::build_log::{BuildLog, LineBuffer};
+
+/// How much of what a script prints is read at once.
+const PIECE: usize = 8 * 1024;
+
+/// Why a script made no image.
+#[derive(Debug, thiserror::Error)]
+pub enum ScriptError {
+    /// It could not be run.
+    #[error("cannot run {}; it needs a first line like #!/bin/bash, or take its executable bit away", script.display())]
+    Run {
+        /// The script.
+        script: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// It failed.
+    #[error("{} failed: {status}; its last words are above", script.display())]
+    Failed {
+        /// The script.
+        script: PathBuf,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// It ended well, and there is no image.
+    #[error("{} ended well, but the engine has no {tag}; the script must build the image that `-t` names", script.display())]
+    NoImage {
+        /// The script.
+        script: PathBuf,
+        /// The image that it was to make.
+        tag: String,
+    },
+}
+
+/// The script of an image directory, and whether it can be run.
+#[must_use]
+pub fn find(directory: &Path) -> Option<(PathBuf, bool)> {
+    let script = directory.join("build.sh");
+    let metadata = script.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    Some((script, metadata.permissions().mode() & 0o111 != 0))
+}
+
+/// Whether a script makes the image of a directory.
+#[must_use]
+pub fn makes(directory: &Path) -> bool {
+    find(directory).is_some_and(|(_, can_run)| can_run)
+}
+
+/// Runs a script with `-t TAG`, in the folder that the image directories are in, as `./build.sh` did.
+pub async fn run(script: &Path, tag: &str, no_cache: bool, log: &mut BuildLog) -> Result<(), ScriptError> {
+    let unusable = |source| ScriptError::Run { script: script.to_owned(), source };
+    let folder = script.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+    let mut command = Command::new(script);
+    command.args(["-t", tag]).args(no_cache.then_some("--no-cache")).current_dir(folder);
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().map_err(unusable)?;
+    let (out, err, log) = (child.stdout.take(), child.stderr.take(), RefCell::new(log));
+    // Both at once: a script that fills one pipe while nobody reads it would stand still.
+    let (status, (), ()) = tokio::join!(child.wait(), tell(out, &log), tell(err, &log));
+    let status = status.map_err(unusable)?;
+    if status.success() { Ok(()) } else { Err(ScriptError::Failed { script: script.to_owned(), status }) }
+}
+
+/// Tells what comes through a pipe, line by line.
+async fn tell(pipe: Option<impl AsyncRead + Unpin>, log: &RefCell<&mut BuildLog>) {
+    let Some(mut pipe) = pipe else { return };
+    let (mut lines, mut piece) = (LineBuffer::default(), vec![0; PIECE]);
+    // A pipe that cannot be read has nothing to tell any more; how the script ends is seen by its status.
+    while let Ok(read @ 1..) = pipe.read(&mut piece).await {
+        lines.piece(&piece[..read]).iter().for_each(|line| log.borrow_mut().line(line));
+    }
+    lines.end().iter().for_each(|line| log.borrow_mut().line(line));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn script(folder: &Path, text: &str) -> PathBuf {
+        let directory = folder.join("image");
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("build.sh");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[tokio::test]
+    async fn a_script_is_run_where_the_images_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = script(folder.path(), "#!/bin/sh\necho \"$(pwd) $*\" | tee said >&2\n");
+        assert_eq!(find(path.parent().unwrap()), Some((path.clone(), true)));
+        run(&path, "r/i:1", true, &mut BuildLog::for_people()).await.unwrap();
+        let said = fs::read_to_string(folder.path().join("said")).unwrap();
+        assert_eq!(said, format!("{} -t r/i:1 --no-cache\n", folder.path().canonicalize().unwrap().display()));
+        run(&path, "r/i:1", false, &mut BuildLog::for_people()).await.unwrap();
+        assert!(fs::read_to_string(folder.path().join("said")).unwrap().ends_with(" -t r/i:1\n"));
+    }
+
+    #[tokio::test]
+    async fn what_a_script_prints_is_in_the_log_line_by_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = script(folder.path(), "#!/bin/sh\nprintf '\\033[31mred\\033[0m\\nlast'\n");
+        let file = folder.path().join("log");
+        let mut log = BuildLog::create(file.clone()).unwrap();
+        run(&path, "i:latest", false, &mut log).await.unwrap();
+        log.finish().unwrap();
+        assert_eq!(fs::read_to_string(file).unwrap(), "red\nlast\n");
+    }
+
+    #[tokio::test]
+    async fn a_script_that_fails_says_how() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = script(folder.path(), "#!/bin/sh\nexit 3\n");
+        let failed = run(&path, "i:latest", false, &mut BuildLog::for_people()).await.unwrap_err().to_string();
+        assert_eq!(failed, format!("{} failed: exit status: 3; its last words are above", path.display()));
+        let path = script(folder.path(), "#!/none\n");
+        let error = run(&path, "i:latest", false, &mut BuildLog::for_people()).await.unwrap_err();
+        assert!(matches!(error, ScriptError::Run { .. }));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(find(path.parent().unwrap()), Some((path, false)));
+        assert_eq!(find(folder.path()), None);
+    }
+}

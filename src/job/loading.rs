@@ -1,0 +1,165 @@
+//! Loading image archives: from a download or a file, verified on their way, into the engine, without a copy on disk of
+//! ours. Which archive it is and what it must be is for those who call.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use tokio::task::spawn_blocking;
+
+use crate::engine::{Engine, EngineError};
+use crate::image::disk::{NoRoom, room_for};
+use crate::image::{RelayError, Relayed, relay_with};
+use crate::net::retry::{Another, Failure};
+use crate::net::transfer::{Storage, TransferError};
+use crate::net::{Digest, HttpUrl, stream};
+use crate::report::Report;
+
+/// Pieces of the archive on their way to the engine are this large, so that system calls do not count.
+const PIECE: usize = 256 * 1024;
+
+/// Engines write an archive to their disk before they unpack it beside it.
+const COPIES_IN_THE_ENGINE: u64 = 2;
+
+/// Why an image is not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The download failed.
+    #[error(transparent)]
+    Transfer(TransferError),
+    /// It is not the archive that was promised, or no whole archive.
+    #[error(transparent)]
+    Archive(RelayError),
+    /// The engine did not take it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The engine has another image under the name.
+    #[error("the engine loaded {actual}, but the archive has {expected}")]
+    OtherImage {
+        /// The archive's.
+        expected: String,
+        /// The engine's.
+        actual: String,
+    },
+    /// It does not fit.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Failure for LoadError {
+    fn another(&self) -> Another {
+        match self {
+            Self::Transfer(error) => error.another(),
+            Self::Archive(_) | Self::Engine(_) | Self::OtherImage { .. } => Another::IsUseless,
+            Self::NoRoom(_) | Self::File { .. } => Another::IsUseless,
+        }
+    }
+}
+
+/// Loads archives into an engine.
+pub struct Loader<'a> {
+    /// The engine.
+    pub engine: &'a Engine,
+    /// Plain HTTP.
+    pub storage: &'a Storage,
+    /// Progress.
+    pub report: &'a Report,
+    /// For an image that a build takes steps from: the configurations of the images of its steps, as far as the engine
+    /// needs such images.
+    pub steps: Option<&'a [String]>,
+}
+
+impl Loader<'_> {
+    /// Downloads an archive into the engine, once, as `tag`. `expected` is the sha256 of the file, where it is known.
+    pub async fn download(&self, url: &HttpUrl, expected: Option<Digest>, tag: &str) -> Result<Relayed, LoadError> {
+        let download = self.storage.get(url).await.map_err(LoadError::Transfer)?;
+        self.room(download.length).await?;
+        let meter = self.report.meter("loading the image", download.length);
+        let (encoded, ends_with_connection) = (download.gzip_encoded, download.ends_with_connection);
+        let bytes = stream::reader(download.bytes(meter.clone()));
+        // Workers compress some artifacts for the transfer, whatever is in them.
+        let open =
+            move || if encoded { Box::new(MultiGzDecoder::new(bytes)) as Box<dyn Read> } else { Box::new(bytes) };
+        let loaded = self.load(open, expected, tag).await.map_err(|error| match error {
+            LoadError::Archive(RelayError::Read(source)) => match stream::cause::<TransferError>(source) {
+                Ok(transfer) => LoadError::Transfer(transfer),
+                Err(source) if ends_with_connection && source.kind() == io::ErrorKind::UnexpectedEof => {
+                    LoadError::Transfer(TransferError::Cut { url: url.clone() })
+                }
+                Err(source) => LoadError::Archive(RelayError::Read(source)),
+            },
+            error => error,
+        })?;
+        meter.finish("loaded the image");
+        Ok(loaded)
+    }
+
+    /// Loads an archive that is a file, as `tag`.
+    pub async fn file(&self, path: &Path, expected: Option<Digest>, tag: &str) -> Result<Relayed, LoadError> {
+        let unreadable = |source| LoadError::File { path: path.to_owned(), source };
+        let file = File::open(path).map_err(unreadable)?;
+        self.room(file.metadata().ok().map(|metadata| metadata.len())).await?;
+        self.load(move || file, expected, tag).await
+    }
+
+    /// Whether an archive of `length` bytes fits: packed it is more, and then only the engine will know.
+    async fn room(&self, length: Option<u64>) -> Result<(), NoRoom> {
+        match (self.engine.root().await, length) {
+            (Some(root), Some(length)) => {
+                room_for("the image in the engine", &root, length.saturating_mul(COPIES_IN_THE_ENGINE))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Relays an archive, on a thread of its own, into the engine. The source is opened on that thread, as some readers
+    /// begin to read when they are made.
+    async fn load<R: Read>(
+        &self,
+        open: impl FnOnce() -> R + Send + 'static,
+        expected: Option<Digest>,
+        tag: &str,
+    ) -> Result<Relayed, LoadError> {
+        let (writer, archive) = stream::pipe();
+        let name = tag.to_owned();
+        let configs = self.steps.map(<[String]>::to_vec).unwrap_or_default();
+        let ids: Vec<_> = configs.iter().map(|config| format!("sha256:{}", Digest::of(config.as_bytes()))).collect();
+        let relaying = spawn_blocking(move || {
+            let out = BufWriter::with_capacity(PIECE, writer);
+            let (relayed, out) = relay_with(open(), &name, expected, &configs, out)?;
+            out.into_inner().map_err(|error| RelayError::Write(error.into_error()))?.finish();
+            Ok(relayed)
+        });
+        let loaded = match self.steps {
+            Some(_) => self.engine.load_cache(archive, tag, &ids).await,
+            None => self.engine.load(archive, tag).await,
+        };
+        let relayed = match relaying.await {
+            Ok(relayed) => relayed,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        match (relayed, loaded) {
+            (Ok(relayed), Ok(actual)) => {
+                if self.engine.is_image(&actual, &relayed.image_id, &relayed.config).await? {
+                    Ok(relayed)
+                } else {
+                    Err(LoadError::OtherImage { expected: relayed.image_id, actual })
+                }
+            }
+            // The engine stopped listening, and says why.
+            (Ok(_) | Err(RelayError::Write(_)), Err(engine)) => Err(engine.into()),
+            // What the engine says of half an archive follows from this.
+            (Err(error), _) => Err(LoadError::Archive(error)),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Publishing: a finished image to the task and the index, to a folder for the worker to upload, or, in a dry run, to a
+//! folder only. Which of them is chosen once, by [`Publisher`]; what is published is the plan's word.
+
+mod folder;
+mod payload;
+mod task;
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::config::Owner;
+use crate::config::plan::{Companion, Identity, ImageFile, Plan};
+use crate::decision::lookup::LookupError;
+use crate::engine::build_log;
+use crate::image::{ArchiveError, Arrangement, Shape};
+use crate::net::Digest;
+use crate::net::retry::{Another, Failure};
+use crate::net::transfer::{Storage, TransferError};
+use crate::report::{Bytes, Report};
+use crate::taskcluster::queue::Grant;
+use crate::taskcluster::{ArtifactName, CallError, IndexData, Namespace, Project, Services, TaskId, TaskRun};
+pub use folder::Folder;
+pub use payload::Payload;
+pub use task::Task;
+
+/// Where a finished image goes.
+pub enum Publisher {
+    /// The task's artifact and the index.
+    Task(Box<Task>),
+    /// A folder, from which the worker uploads what the task's payload declares.
+    Payload(Payload),
+    /// A folder, in a dry run.
+    Folder(Folder),
+}
+
+/// What is wrong with an artifact that was uploaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadBack {
+    /// The storage does not have it.
+    Missing,
+    /// It is longer or shorter.
+    Length {
+        /// Bytes that the storage has.
+        found: u64,
+        /// Bytes that were uploaded.
+        sent: u64,
+    },
+    /// It has other bytes.
+    Content {
+        /// The sha256 of what the storage has.
+        found: Digest,
+        /// The sha256 of what was uploaded.
+        sent: Digest,
+    },
+}
+
+impl std::fmt::Display for ReadBack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing => f.write_str("was uploaded, and is not there"),
+            Self::Length { found, sent } => write!(f, "reads back with {found} bytes, but {sent} were uploaded"),
+            Self::Content { found, sent } => write!(f, "reads back with sha256 {found}, but {sent} was uploaded"),
+        }
+    }
+}
+
+/// What went wrong while publishing.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A Taskcluster service did not do what was asked.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// It cannot be said whether the image is there already.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The upload, or reading back, failed.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    /// The task's expiry cannot be what it must be.
+    #[error(
+        "ARTIFACT_EXPIRES is {asked}, after the task itself expires at {task}; leave it unset to expire with the task"
+    )]
+    ExpiresAfterTask {
+        /// What was asked for.
+        asked: Timestamp,
+        /// When the task expires.
+        task: Timestamp,
+    },
+    /// The artifact is in the queue, but does not read back.
+    #[error("artifact {name} of {run} {what}; nothing was indexed")]
+    ReadBack {
+        /// The artifact.
+        name: ArtifactName,
+        /// The run.
+        run: TaskRun,
+        /// What is wrong.
+        what: ReadBack,
+    },
+    /// A namespace does not hold what was inserted, and holds nothing better.
+    #[error(
+        "{namespace} does not keep its entry; the artifact is there, but the index is in trouble: run the task again"
+    )]
+    NotIndexed {
+        /// The namespace.
+        namespace: Namespace,
+    },
+    /// A namespace is kept by what is not there any more.
+    #[error(
+        "{namespace} is kept by an expired entry of a newer push, task {task}; the image is there, and what else was to be indexed; the index removes expired entries once a day: rerun the task then"
+    )]
+    KeptByExpired {
+        /// The namespace.
+        namespace: Namespace,
+        /// The task of the expired entry.
+        task: TaskId,
+    },
+    /// The own run is over, although the worker goes on with it.
+    #[error("{run} is {outcome}: what depends on it does not begin, so nothing was indexed; rerun the task")]
+    Over {
+        /// The run.
+        run: TaskRun,
+        /// How it ended.
+        outcome: String,
+    },
+    /// More than one PUT can carry.
+    #[error(
+        "{name} has {}, and one upload can carry 5 GiB: make the image smaller, or set ARTIFACT_NAME to a name ending in .tar.zst",
+        Bytes(*.size)
+    )]
+    TooLarge {
+        /// The artifact.
+        name: ArtifactName,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// The queue does not create an artifact of the object service.
+    #[error(
+        "the object artifact was not created; if an earlier try made it and its answer was lost, this run never can again, but the task's next run can: rerun the task"
+    )]
+    ObjectNotCreated(#[source] CallError),
+    /// An earlier start of the run has created the artifact in the object service.
+    #[error(
+        "an earlier start of {run} began to upload {name} to the object service, and no later one can go on with it; the task's next run can: rerun the task"
+    )]
+    ObjectLeft {
+        /// The artifact.
+        name: ArtifactName,
+        /// The run.
+        run: TaskRun,
+    },
+    /// The queue answered with another storage type than it was asked for.
+    #[error("the queue stores the artifact in another way than it was asked for; set ARTIFACT_STORAGE to s3 or object")]
+    StorageChanged,
+    /// A file where the folder should be, or above it.
+    #[error("{path} is no directory, and the image goes into one: name another with --output")]
+    NoDirectory {
+        /// The place.
+        path: String,
+    },
+    /// The folder cannot be written.
+    #[error("cannot write {path}")]
+    Folder {
+        /// The file or folder.
+        path: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another run has the folder.
+    #[error("another run writes to {path}; wait until it is done, or give this one another --output")]
+    InUse {
+        /// The folder.
+        path: String,
+    },
+    /// The archive cannot be put together.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The files cannot be given away.
+    #[error("cannot make {path} belong to {owner}, as CHOWN_OUTPUT says; only root gives files away: unset it")]
+    Owner {
+        /// The file or folder.
+        path: String,
+        /// Who it should belong to.
+        owner: Owner,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Failure for PublishError {
+    fn another(&self) -> Another {
+        match self {
+            // A signed URL that is refused has expired, and a later try gets a fresh one.
+            Self::Transfer(error) if error.is_refused() => Another::CanHelp,
+            Self::Transfer(error) => error.another(),
+            // Some storages show an object late.
+            Self::ReadBack { what: ReadBack::Missing | ReadBack::Length { .. }, .. } => Another::CanHelp,
+            // Calls have been retried where that can help.
+            Self::Call(_) | Self::Lookup(_) | Self::ExpiresAfterTask { .. } | Self::ReadBack { .. } => {
+                Another::IsUseless
+            }
+            Self::NotIndexed { .. } | Self::KeptByExpired { .. } | Self::Over { .. } => Another::IsUseless,
+            Self::TooLarge { .. } | Self::ObjectNotCreated(_) | Self::ObjectLeft { .. } => Another::IsUseless,
+            Self::StorageChanged | Self::Folder { .. } | Self::Archive(_) | Self::Owner { .. } => Another::IsUseless,
+            Self::InUse { .. } | Self::NoDirectory { .. } => Another::IsUseless,
+        }
+    }
+}
+
+/// A finished image on this machine.
+#[derive(Debug)]
+pub struct Finished {
+    /// What it is.
+    pub image: ImageFile,
+    /// Its layers, and the steps that made them.
+    pub shape: Shape,
+    /// Where it is.
+    pub stored: Stored,
+    /// What is published with it.
+    pub companions: Vec<Companion>,
+}
+
+/// Where an archive is.
+#[derive(Clone, Debug)]
+pub enum Stored {
+    /// In a file, whole.
+    File(PathBuf),
+    /// In pieces, which no copy is made of where none is needed.
+    Spool(Arrangement),
+}
+
+/// What a run knows before it begins anything.
+#[derive(Debug)]
+pub struct Start {
+    /// The image, if it is there already.
+    pub found: Option<AlreadyThere>,
+    /// What the task gives to the run.
+    pub grant: Grant,
+}
+
+/// An image that the index has already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlreadyThere {
+    /// The run that has the artifact.
+    pub at: TaskRun,
+    /// Where it was found.
+    pub namespace: Namespace,
+    /// What the index says of it.
+    pub data: IndexData,
+    /// Until when this task can lead to it: until it is gone, or the task's own artifacts are.
+    pub expires: Timestamp,
+}
+
+impl std::fmt::Display for AlreadyThere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { at, data, namespace, .. } = self;
+        write!(f, "{namespace} has this image already: {} of {at}", data.artifact)
+    }
+}
+
+/// What has been published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// In one line, for people.
+    pub story: String,
+}
+
+impl Publisher {
+    /// The publisher of a run in a task.
+    #[must_use]
+    pub fn task(services: Services, storage: Storage, run: TaskRun, report: Report) -> Self {
+        Self::Task(Box::new(Task::new(services, storage, run, report)))
+    }
+
+    /// What is asked before anything is begun, so that a wrong expiry costs no build: an image of the same hash that counts,
+    /// if one is sought, of the own project or of the central one; when what this run publishes expires, and who runs it.
+    pub async fn look_up(
+        &self,
+        plan: &Plan,
+        sought: Option<&Identity>,
+        central: &Project,
+        now: Timestamp,
+    ) -> Result<Start, PublishError> {
+        match self {
+            Self::Task(task) => task.look_up(plan, sought, central, now).await,
+            // Without a call to the index: it may know this image, but the artifact that is declared must be written.
+            Self::Payload(_) | Self::Folder(_) => {
+                let expires = plan.artifact.expires.unwrap_or(Timestamp::MAX);
+                Ok(Start { found: None, grant: Grant { expires, deadline: expires, worker_pool: None } })
+            }
+        }
+    }
+
+    /// Ends a run whose image is there already: makes it readable from this run too. None where it has to be built after all.
+    /// Copies are made in `folder`.
+    pub async fn reuse(
+        &self,
+        plan: &Plan,
+        identity: &Identity,
+        found: &AlreadyThere,
+        folder: &Path,
+    ) -> Result<Option<Published>, PublishError> {
+        match self {
+            Self::Task(task) => task.reuse(plan, identity, found, folder).await,
+            // They look for none.
+            Self::Payload(_) | Self::Folder(_) => Ok(None),
+        }
+    }
+
+    /// Publishes the output of a build, also of one that failed.
+    pub async fn publish_log(
+        &self,
+        plan: &Plan,
+        log: &build_log::Finished,
+        expires: Timestamp,
+    ) -> Result<(), PublishError> {
+        match self {
+            Self::Task(task) => task.publish_log(plan, log, expires).await,
+            Self::Payload(payload) => payload.publish_log(log),
+            Self::Folder(folder) => folder.publish_log(log),
+        }
+    }
+
+    /// Publishes a finished image, and what belongs to it.
+    pub async fn publish(
+        &self,
+        plan: &Plan,
+        identity: &Identity,
+        image: Finished,
+        expires: Timestamp,
+    ) -> Result<Published, PublishError> {
+        let publication = plan.publication(identity, &image.image, &image.companions, expires);
+        match self {
+            Self::Task(task) => task.publish(plan, &image, &publication).await,
+            Self::Payload(payload) => payload.publish(image, &plan.artifact.name).await,
+            Self::Folder(folder) => folder.publish(image, &plan.artifact.name, &publication).await,
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! An image that is there already: looked for before anything is begun, and made readable from this task too. Which entries
+//! of the index count is `lookup`'s rule.
+
+use std::path::Path;
+
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use tracing::{debug, info, warn};
+
+use super::super::{AlreadyThere, PublishError, Published, Start, Stored};
+use super::Task;
+use super::upload::Upload;
+use crate::config::plan::{Identity, Plan};
+use crate::decision::lookup::{self, Found, Lookup, LookupError, Wanted};
+use crate::net::retry::{Policy, retry};
+use crate::taskcluster::index::Entry;
+use crate::taskcluster::queue::Grant;
+use crate::taskcluster::{
+    ArtifactName, CallFault, CreateArtifact, IndexPayload, InsertTask, Namespace, Project, TaskRun,
+};
+
+impl Task {
+    /// Nearly always the answer to all questions is no: asked side by side they cost one round trip before the build.
+    pub(in super::super) async fn look_up(
+        &self,
+        plan: &Plan,
+        sought: Option<&Identity>,
+        central: &Project,
+        now: Timestamp,
+    ) -> Result<Start, PublishError> {
+        // What an earlier start of this run has created.
+        let own = async { Ok(self.services.queue.storage_type(&self.run, &plan.artifact.name).await?) };
+        let Some(identity) = sought else {
+            let (own, grant) = tokio::try_join!(own, self.grant(plan))?;
+            self.can_create(plan, own.as_deref())?;
+            return Ok(Start { found: None, grant });
+        };
+        let hash = plan.index_hash.unwrap_or(identity.context_hash);
+        let mut places = vec![(&plan.project, identity.namespaces.hash.clone())];
+        if *central != plan.project {
+            let namespace = Namespace::of_hash(&plan.index, central, &plan.image, hash).map_err(LookupError::from)?;
+            places.push((central, namespace));
+        }
+        let entries = async {
+            let asked = places.iter().map(|(_, namespace)| self.services.index.find_task(namespace));
+            Ok(try_join_all(asked).await?)
+        };
+        let (entries, own, grant) = tokio::try_join!(entries, own, self.grant(plan))?;
+        let lookup = Lookup {
+            services: self.services.clone(),
+            storage: self.storage.clone(),
+            index: plan.index.clone(),
+            artifact: plan.artifact.name.clone(),
+            central: central.clone(),
+            project: Some(plan.project.clone()),
+            now,
+        };
+        // What this task would make itself lives no longer than its own artifacts.
+        let needed_until = grant.deadline.min(grant.expires);
+        let wanted = Wanted { image: plan.image.clone(), hash, context: identity.context_hash, needed_until };
+        let mut found = None;
+        for ((project, namespace), entry) in places.iter().zip(entries) {
+            let Some(entry) = entry.filter(|entry| self.is_known(plan, namespace, entry)) else { continue };
+            let resolved = lookup.resolve(&wanted, project, namespace, &entry).await;
+            found = or_in_trouble(resolved)?.and_then(|found| AlreadyThere::of(found, grant.expires));
+            if found.is_some() {
+                break;
+            }
+        }
+        if found.is_none() && own.is_some() {
+            found = self.unfinished(plan, identity).await?;
+        }
+        if found.as_ref().is_none_or(|found| found.at != self.run) {
+            self.can_create(plan, own.as_deref())?;
+        }
+        Ok(Start { found, grant })
+    }
+
+    /// Refuses to build what could not be uploaded: an artifact of the object service is created once in a run, and neither
+    /// its upload can be gone on with nor another be begun by a later start.
+    fn can_create(&self, plan: &Plan, own: Option<&str>) -> Result<(), PublishError> {
+        match own {
+            Some("object") => Err(PublishError::ObjectLeft { name: plan.artifact.name.clone(), run: self.run.clone() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an entry says enough of its image: a task that ends without building has to know what it leads to.
+    fn is_known(&self, plan: &Plan, namespace: &Namespace, entry: &Entry) -> bool {
+        let task = &entry.task_id;
+        if entry.image().is_none() {
+            warn!("{namespace} points at task {task}, which another program indexed: building");
+            return false;
+        }
+        // Under the hash of its context alone, an image of another parent looks like this one.
+        let known = plan.parent.is_none() || plan.index_hash.is_some() || *task == self.run.task_id;
+        if !known {
+            warn!("{namespace} points at task {task}, which may have another parent: building; INDEX_HASH tells");
+        }
+        known
+    }
+
+    /// The image of an earlier start of this very run, which was stopped after its first insert. Another build is another
+    /// image, and to upload it would change the bytes behind a route that is there.
+    async fn unfinished(&self, plan: &Plan, identity: &Identity) -> Result<Option<AlreadyThere>, PublishError> {
+        let artifact = &plan.artifact.name;
+        for namespace in [&identity.namespaces.latest, &identity.namespaces.pushdate] {
+            let Some(entry) = self.services.index.find_task(namespace).await? else { continue };
+            let Some(data) = entry.image() else { continue };
+            let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
+            if at == self.run
+                && (&data.artifact, data.context_hash) == (artifact, identity.context_hash)
+                && self.is_there(artifact, data.size).await?
+            {
+                return Ok(Some(AlreadyThere { at, namespace: namespace.clone(), data, expires: entry.expires }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether an artifact of this run can be read; not, for whatever reason it cannot be: a storage in trouble may be well again
+    /// after the build.
+    async fn is_there(&self, artifact: &ArtifactName, size: u64) -> Result<bool, PublishError> {
+        let stored = or_in_trouble(lookup::stored(&self.services, &self.storage, &self.run, artifact).await)?;
+        Ok(stored.is_some_and(|stored| stored.can_have(size)))
+    }
+
+    /// What the task gives to the run.
+    async fn grant(&self, plan: &Plan) -> Result<Grant, PublishError> {
+        let grant = self.services.queue.grant(&self.run.task_id).await?;
+        match (plan.artifact.expires, grant.expires) {
+            (Some(asked), task) if asked > task => Err(PublishError::ExpiresAfterTask { asked, task }),
+            (Some(asked), _) => Ok(Grant { expires: asked, ..grant }),
+            (None, _) => Ok(grant),
+        }
+    }
+
+    /// Makes the image readable from this task too, as tasks that depend on it do not read the index; and gives it the routes
+    /// of this push: after a backout, `latest` leads to the right image again. None where that cannot be done, and another
+    /// build can.
+    pub(in super::super) async fn reuse(
+        &self,
+        plan: &Plan,
+        identity: &Identity,
+        found: &AlreadyThere,
+        folder: &Path,
+    ) -> Result<Option<Published>, PublishError> {
+        let AlreadyThere { at, data, .. } = found;
+        let artifact = &data.artifact;
+        let names = &identity.namespaces;
+        let mut routes = vec![&names.latest, &names.pushdate];
+        let story = if *at == self.run {
+            // What belongs to the image was published before the first insert.
+            routes.push(&names.hash);
+            format!("nothing was built: {artifact} of an earlier start of this run has all its routes now")
+        } else if self.point_to(plan, found).await? {
+            format!("nothing was built: {artifact} of this task leads to {at}")
+        } else if self.copy(plan, found, folder).await? {
+            format!("nothing was built: {artifact} of this task is a copy of that of {at}")
+        } else {
+            return Ok(None);
+        };
+        self.index_all(&found.inserts(plan, &routes)).await?;
+        Ok(Some(Published { story }))
+    }
+
+    /// Sends readers of this task's artifact on. That is of use only where they can follow: they are sent without credentials
+    /// of theirs.
+    async fn point_to(&self, plan: &Plan, found: &AlreadyThere) -> Result<bool, PublishError> {
+        let AlreadyThere { at, data, expires, .. } = found;
+        let queue = &self.services.queue;
+        if !queue.is_readable_by_all(at, &data.artifact).await? {
+            info!("not everybody may read {} of {at}: this task gets a copy", data.artifact);
+            return Ok(false);
+        }
+        let like = plan.artifact.payload(plan.artifact.storage, 0, *expires);
+        let url = queue.artifact_address(at, &data.artifact);
+        match queue.create_reference(&self.run, &data.artifact, &like, &url).await {
+            Ok(()) => Ok(true),
+            // An earlier start of this very run uploaded an artifact before it was stopped: perhaps of another build.
+            Err(error) if error.fault == CallFault::Conflict => {
+                info!("{error}: this task gets a copy of the image");
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Uploads a copy of the image as this task's artifact; false where the image is not what the index says.
+    async fn copy(&self, plan: &Plan, found: &AlreadyThere, folder: &Path) -> Result<bool, PublishError> {
+        let AlreadyThere { at, data, expires, .. } = found;
+        let path = folder.join(data.artifact.file_name());
+        let downloading = retry("the download of the image", Policy::TRANSFER, || async {
+            let url = self.services.queue.artifact_url(at, &data.artifact).await?;
+            let meter = self.report.meter("downloading the image", Some(data.size));
+            Ok::<_, PublishError>(self.storage.download(&url, &path, meter).await?)
+        });
+        let (sha256, size) = downloading.await?;
+        if (sha256, size) != (data.sha256, data.size) {
+            warn!("{} of {at} has sha256 {sha256}, and the index says {}: building", data.artifact, data.sha256);
+            return Ok(false);
+        }
+        let storage = plan.artifact.storage;
+        let create =
+            CreateArtifact { name: data.artifact.clone(), payload: plan.artifact.payload(storage, size, *expires) };
+        let stored = Stored::File(path);
+        let upload = Upload::of("the image", &stored, size, sha256).await?;
+        let created = self.create(&create, storage).await?;
+        self.bring(&upload, &create, created).await?;
+        Ok(true)
+    }
+}
+
+impl AlreadyThere {
+    /// What was found, where the index says all of it. What leads to it may live neither longer than it nor than `limit`.
+    fn of(found: Found, limit: Timestamp) -> Option<Self> {
+        let Found { at, namespace, data, expires, .. } = found;
+        Some(Self { at, namespace, data: data?, expires: expires.min(limit) })
+    }
+
+    /// Its entries for a push.
+    fn inserts(&self, plan: &Plan, namespaces: &[&Namespace]) -> Vec<InsertTask> {
+        let payload = IndexPayload {
+            task_id: Some(self.at.task_id.clone()),
+            rank: plan.pushdate.epoch_seconds(),
+            data: self.data.clone(),
+            expires: self.expires,
+        };
+        let insert = |namespace: &&Namespace| InsertTask { namespace: (*namespace).clone(), payload: payload.clone() };
+        namespaces.iter().map(insert).collect()
+    }
+}
+
+/// What was found out, where the storage answered: one that is in trouble may be well again after a build.
+fn or_in_trouble<T>(found: Result<Option<T>, LookupError>) -> Result<Option<T>, PublishError> {
+    match found {
+        Err(error @ LookupError::Storage { .. }) => {
+            debug!("{error}");
+            Ok(None)
+        }
+        found => Ok(found?),
+    }
+}

@@ -1,0 +1,150 @@
+//! Publishing to a task: the artifact is created, uploaded, finished and read back, and so is what belongs to it, before the
+//! first index insert, so that no route ever points at an image that is not there. The `.hash.` route comes last.
+
+mod existing;
+mod upload;
+
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use super::{Finished, PublishError, Published, Stored};
+use crate::config::plan::{Plan, Publication};
+use crate::engine::build_log;
+use crate::net::transfer::Storage;
+use crate::report::Report;
+use crate::taskcluster::queue::Created;
+use crate::taskcluster::{ArtifactName, ArtifactPayload, CreateArtifact, InsertTask, Services, TaskRun};
+use upload::Upload;
+
+/// How often an entry is inserted that then is not there. Losing a race once is rare; more often, something else is wrong.
+const LOST_RACES: u32 = 3;
+
+/// The most that one PUT may carry to S3, of which both storage types make use: 5 GiB.
+const LARGEST_PUT: u64 = 5 << 30;
+
+/// The publisher of a run in a task.
+pub struct Task {
+    services: Services,
+    storage: Storage,
+    run: TaskRun,
+    report: Report,
+}
+
+/// Refuses what S3 would refuse after minutes of upload.
+fn fits_one_put(name: &ArtifactName, size: u64) -> Result<(), PublishError> {
+    if size > LARGEST_PUT { Err(PublishError::TooLarge { name: name.clone(), size }) } else { Ok(()) }
+}
+
+impl Task {
+    pub(super) fn new(services: Services, storage: Storage, run: TaskRun, report: Report) -> Self {
+        Self { services, storage, run, report }
+    }
+
+    pub(super) async fn publish(
+        &self,
+        plan: &Plan,
+        finished: &Finished,
+        publication: &Publication,
+    ) -> Result<Published, PublishError> {
+        let Finished { image, stored, companions, .. } = finished;
+        fits_one_put(&plan.artifact.name, image.size)?;
+        let storage = plan.artifact.storage;
+        let (upload, created) = tokio::try_join!(
+            Upload::of("the image", stored, image.size, image.sha256),
+            self.create(&publication.create_artifact, storage)
+        )?;
+        let image = self.bring(&upload, &publication.create_artifact, created);
+        let companions = companions.iter().zip(&publication.create_companions).map(async |(it, create)| {
+            let stored = &Stored::File(it.path.clone());
+            let upload = Upload::of(it.what, stored, it.size, it.sha256).await?;
+            self.bring(&upload, create, self.create(create, storage).await?).await
+        });
+        // Side by side: what is small costs no time beside the image. All of it is there before the first route leads to it.
+        tokio::try_join!(image, try_join_all(companions))?;
+        self.index_all(&publication.insert_task).await?;
+        Ok(Published { story: format!("published {} of {}", plan.artifact.name, self.run) })
+    }
+
+    async fn bring(&self, upload: &Upload<'_>, create: &CreateArtifact, created: Created) -> Result<(), PublishError> {
+        self.send(upload, create, created).await?;
+        self.read_back(&create.name, upload).await
+    }
+
+    /// Inserts the entries, unless the run has ended meanwhile: a worker learns only minutes later that its task was cancelled.
+    async fn index_all(&self, inserts: &[InsertTask]) -> Result<(), PublishError> {
+        let status = self.services.queue.status(&self.run.task_id).await?;
+        let own = status.runs.iter().find(|run| run.run_id == self.run.run_id);
+        if let Some(own) = own.filter(|own| own.state.is_failure()) {
+            return Err(PublishError::Over { run: self.run.clone(), outcome: own.outcome() });
+        }
+        let mut kept = None;
+        for insert in inserts {
+            match self.index(insert).await {
+                // The other routes are worth having: who finds the image later needs no build.
+                Err(error @ PublishError::KeptByExpired { .. }) => kept = Some(error),
+                done => done?,
+            }
+        }
+        kept.map_or(Ok(()), Err)
+    }
+
+    /// Inserts one entry, and looks whether it is there. The index does not compare and write in one step: of two
+    /// inserts at the same moment the one with the lower rank can win.
+    async fn index(&self, insert: &InsertTask) -> Result<(), PublishError> {
+        let InsertTask { namespace, payload } = insert;
+        for _ in 0..LOST_RACES {
+            let after = self.services.index.insert_task(insert).await?;
+            match self.services.index.find_task(namespace).await? {
+                Some(entry) if entry.is_at_least(payload.rank) => {
+                    if Some(&entry.task_id) == payload.task_id.as_ref() {
+                        info!("indexed {namespace}");
+                    } else {
+                        info!("{namespace} stays with task {}, of this push or a newer one", entry.task_id);
+                    }
+                    return Ok(());
+                }
+                // The index keeps expired entries for a while, and they keep out lower ranks.
+                None if after.is_above(payload.rank) => {
+                    return Err(PublishError::KeptByExpired { namespace: namespace.clone(), task: after.task_id });
+                }
+                Some(entry) => warn!("{namespace} went to task {}, of an older push: inserting again", entry.task_id),
+                None => warn!("{namespace} is not there after it was inserted: inserting again"),
+            }
+        }
+        Err(PublishError::NotIndexed { namespace: namespace.clone() })
+    }
+
+    /// Uploads the build's log.
+    pub(super) async fn publish_log(
+        &self,
+        plan: &Plan,
+        log: &build_log::Finished,
+        expires: Timestamp,
+    ) -> Result<(), PublishError> {
+        let stored = &Stored::File(log.path.clone());
+        let upload = Upload::of("the build's log", stored, log.size, log.sha256).await?;
+        let storage = plan.artifact.storage;
+        let payload = ArtifactPayload {
+            content_type: "text/plain; charset=utf-8",
+            ..plan.artifact.payload(storage, log.size, expires)
+        };
+        let create = CreateArtifact { name: ArtifactName::build_log(), payload };
+        let created = self.create(&create, storage).await?;
+        self.send(&upload, &create, created).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_one_put_can_carry_is_refused_with_the_way_out() {
+        let name: ArtifactName = "public/image.tar".parse().unwrap();
+        fits_one_put(&name, 5_368_709_120).unwrap();
+        let error = fits_one_put(&name, 5_368_709_121).unwrap_err().to_string();
+        assert!(error.starts_with("public/image.tar has 5.00 GiB, "), "{error}");
+        assert!(error.contains(".tar.zst"), "{error}");
+    }
+}

@@ -1,0 +1,195 @@
+//! One artifact's way to the queue: created, uploaded by whichever storage type the deployment has, finished, read back.
+//! Which artifacts there are, and in which order, is for `task`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter};
+
+use tokio::task::spawn_blocking;
+use tracing::info;
+
+use super::super::{PublishError, ReadBack, Stored};
+use super::Task;
+use crate::net::retry::{Policy, retry};
+use crate::net::transfer::{self, ContentMd5, TransferError};
+use crate::net::{Digest, HttpUrl, stream};
+use crate::report::Bytes;
+use crate::taskcluster::object::ObjectUpload;
+use crate::taskcluster::queue::Created;
+use crate::taskcluster::{ArtifactName, CallFault, CreateArtifact, Storage as StorageType};
+
+/// How much of a file is read at a time, so that system calls do not count.
+const READ_AT_ONCE: usize = 256 * 1024;
+
+/// A file on its way to an artifact.
+pub(super) struct Upload<'a> {
+    /// What it is, for people.
+    pub(super) what: &'static str,
+    /// Where it is.
+    pub(super) stored: &'a Stored,
+    /// Its size in bytes.
+    pub(super) size: u64,
+    /// Its sha256.
+    pub(super) sha256: Digest,
+    /// Its MD5, which the storage compares.
+    md5: ContentMd5,
+}
+
+impl<'a> Upload<'a> {
+    /// A file whose MD5 is not known yet.
+    pub(super) async fn of(
+        what: &'static str,
+        stored: &'a Stored,
+        size: u64,
+        sha256: Digest,
+    ) -> Result<Self, PublishError> {
+        let source = stored.clone();
+        let summing = spawn_blocking(move || match source {
+            Stored::File(path) => ContentMd5::of_written(|out| {
+                let copied = File::open(&path)
+                    .and_then(|mut file| io::copy(&mut file, &mut BufWriter::with_capacity(READ_AT_ONCE, out)));
+                copied.map(drop).map_err(|source| PublishError::Transfer(TransferError::File { path, source }))
+            }),
+            Stored::Spool(archive) => ContentMd5::of_written(|mut out| Ok(archive.copy_to(&mut out)?)),
+        });
+        let md5 = summing.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        Ok(Self { what, stored, size, sha256, md5 })
+    }
+}
+
+impl Task {
+    /// Creates an artifact.
+    pub(super) async fn create(&self, create: &CreateArtifact, storage: StorageType) -> Result<Created, PublishError> {
+        match self.services.queue.create_artifact(&self.run, create).await {
+            // Taskcluster tells nobody which storage a deployment has; one without buckets answers 400 or 500, and
+            // behind taskcluster-proxy, which goes on trying a 500, nothing in time.
+            Err(error)
+                if matches!(error.fault, CallFault::Invalid | CallFault::Server | CallFault::Network)
+                    && storage == StorageType::Auto =>
+            {
+                info!("the deployment does not take s3 artifacts ({error}): trying the object service");
+                let create = CreateArtifact { name: create.name.clone(), payload: create.payload.as_object() };
+                Ok(self.services.queue.create_artifact(&self.run, &create).await.map_err(|_| error)?)
+            }
+            Err(error) if error.fault == CallFault::Server && create.payload.storage_type == StorageType::Object => {
+                Err(PublishError::ObjectNotCreated(error))
+            }
+            created => Ok(created?),
+        }
+    }
+
+    /// Uploads an artifact that was created and, where that is to be done, declares it complete.
+    pub(super) async fn send(
+        &self,
+        upload: &Upload<'_>,
+        create: &CreateArtifact,
+        created: Created,
+    ) -> Result<(), PublishError> {
+        match created {
+            Created::S3 { put_url } => self.upload_s3(upload, create, put_url).await,
+            Created::Object(object) => self.upload_object(upload, create, &object).await,
+            Created::Reference {} => Err(PublishError::StorageChanged),
+        }
+    }
+
+    async fn upload_s3(
+        &self,
+        upload: &Upload<'_>,
+        create: &CreateArtifact,
+        put_url: HttpUrl,
+    ) -> Result<(), PublishError> {
+        let headers = BTreeMap::from([
+            ("Content-Type".to_owned(), create.payload.content_type.to_owned()),
+            // The signature binds no header. Those that the object service names are all that may be sent there.
+            ("Content-MD5".to_owned(), upload.md5.header()),
+        ]);
+        let first = std::sync::Mutex::new(Some(put_url));
+        retry("the upload", Policy::TRANSFER, || async {
+            let fresh = first.lock().ok().and_then(|mut url| url.take());
+            let url = match fresh {
+                Some(url) => url,
+                // The URL lives 45 minutes: a later try asks for a new one, which for s3 is allowed.
+                None => match self.services.queue.create_artifact(&self.run, create).await {
+                    Ok(Created::S3 { put_url }) => put_url,
+                    Ok(_) => return Err(PublishError::StorageChanged),
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            Ok(self.put(upload, &url, &headers).await?)
+        })
+        .await
+    }
+
+    async fn upload_object(
+        &self,
+        upload: &Upload<'_>,
+        create: &CreateArtifact,
+        object: &ObjectUpload,
+    ) -> Result<(), PublishError> {
+        let service = self.services.queue.object_service(object)?;
+        let content_type = create.payload.content_type;
+        retry("the upload", Policy::TRANSFER, || async {
+            let put = service.create_upload(object, content_type, upload.size).await?;
+            Ok::<_, PublishError>(self.put(upload, &put.url, &put.headers).await?)
+        })
+        .await?;
+        service.finish_upload(object, upload.sha256).await?;
+        self.services.queue.finish_artifact(&self.run, &create.name, &object.upload_id).await?;
+        Ok(())
+    }
+
+    async fn put(
+        &self,
+        upload: &Upload<'_>,
+        url: &HttpUrl,
+        headers: &BTreeMap<String, String>,
+    ) -> Result<(), TransferError> {
+        let Upload { what, stored, size, .. } = upload;
+        let meter = self.report.meter(&format!("uploading {what}"), Some(*size));
+        match stored {
+            Stored::File(path) => {
+                self.storage.put(url, headers, transfer::file(path).await?, *size, meter.clone()).await?;
+            }
+            Stored::Spool(archive) => {
+                let archive = archive.clone();
+                let body = stream::from_writer(move |mut out| archive.copy_to(&mut out).map_err(io::Error::other));
+                self.storage.put(url, headers, body, *size, meter.clone()).await?;
+            }
+        }
+        meter.finish(&format!("uploaded {what}"));
+        Ok(())
+    }
+
+    /// The queue never learns whether a PUT happened: only reading back proves that the artifact is there, and is what was
+    /// sent. Some storages show an object late.
+    pub(super) async fn read_back(&self, name: &ArtifactName, upload: &Upload<'_>) -> Result<(), PublishError> {
+        let wrong = |what| PublishError::ReadBack { name: name.clone(), run: self.run.clone(), what };
+        let url = match self.services.queue.artifact_url(&self.run, name).await {
+            // Created a moment ago, and nobody's fault: as lost as an upload that did not arrive.
+            Err(error) if error.fault == CallFault::Gone => return Err(wrong(ReadBack::Missing)),
+            url => url?,
+        };
+        let looking = || async {
+            match self.storage.look(&url).await {
+                // Buckets that nobody may list answer 403 for what is not there.
+                Err(error) if error.is_gone() || error.is_refused() => Err(wrong(ReadBack::Missing)),
+                Ok(transfer::Stored { length: Some(found), .. }) if found != upload.size => {
+                    Err(wrong(ReadBack::Length { found, sent: upload.size }))
+                }
+                stored => Ok(stored?),
+            }
+        };
+        let stored = retry("reading back", Policy::CALL, looking).await?;
+        if stored.etag.is_some_and(|etag| upload.md5.is_etag(&etag)) {
+            info!("read back {name}: {}, the MD5 that was sent", Bytes(upload.size));
+            return Ok(());
+        }
+        // What storages encrypt has another ETag, and some have none.
+        let (sha256, size) = retry("reading back", Policy::TRANSFER, || self.storage.sum(&url)).await?;
+        if (sha256, size) != (upload.sha256, upload.size) {
+            return Err(wrong(ReadBack::Content { found: sha256, sent: upload.sha256 }));
+        }
+        info!("read back {name}: {}, all of it", Bytes(size));
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! Texts that are checked when they are read: newtypes whose only way in is a check, and the error that says what the text
+//! must look like. The names themselves lie beside what they name.
+
+/// Why a text is not the name that it was given for.
+///
+/// The message says what the name must look like; who asked for the name adds which setting it came from.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{value:?} is not {what}: {rule}")]
+pub struct NameError {
+    value: String,
+    what: &'static str,
+    rule: &'static str,
+}
+
+impl NameError {
+    pub(crate) fn new(value: &str, what: &'static str, rule: &'static str) -> Self {
+        // A name that is wrong can be anything, also a whole file: quote no more than a line of it.
+        let value = value.chars().take(120).collect();
+        Self { value, what, rule }
+    }
+}
+
+/// A text newtype whose only way in is a check.
+macro_rules! checked_text {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $check:path) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::net::NameError;
+
+            fn from_str(text: &str) -> Result<Self, $crate::net::NameError> {
+                if $check(text) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err($crate::net::NameError::new(text, $what, $rule))
+                }
+            }
+        }
+
+        $crate::net::text_serde!($name);
+    };
+}
+
+/// Serde as the text that `Display` writes and `FromStr` reads.
+macro_rules! text_serde {
+    ($name:ident) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <String as serde::Deserialize>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+pub(crate) use {checked_text, text_serde};
+
+/// Asserts which texts a name takes and which it refuses.
+#[cfg(test)]
+pub(crate) fn accepts<T: std::str::FromStr>(good: &[&str], bad: &[&str]) {
+    for text in good {
+        assert!(text.parse::<T>().is_ok(), "{text:?} should be accepted");
+    }
+    for text in bad {
+        assert!(text.parse::<T>().is_err(), "{text:?} should be refused");
+    }
+}

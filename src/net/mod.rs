@@ -1,0 +1,16 @@
+//! What goes over the network, and how it is tried again: HTTP transfers, registries, streams of bytes.
+
+mod checked_text;
+mod digest;
+pub mod registry;
+pub mod retry;
+pub mod stream;
+pub mod transfer;
+mod url;
+
+pub use checked_text::NameError;
+#[cfg(test)]
+pub(crate) use checked_text::accepts;
+pub(crate) use checked_text::{checked_text, text_serde};
+pub use digest::Digest;
+pub use url::HttpUrl;

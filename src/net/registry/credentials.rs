@@ -1,0 +1,194 @@
+//! Credentials for registries, out of docker's configuration and its like. This is the only place that reads them: for
+//! pushing, and for the images that builds pull. Each is for one registry, and is hidden from the log as soon as it is read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+
+use docker_credential::{CredentialRetrievalError, DockerCredential};
+use serde_json::Value;
+
+use super::RegistryError;
+use super::RegistryLogins;
+use crate::report::secrets;
+
+/// What docker keeps the credentials of its own registry under.
+const DOCKER_HUB: &str = "https://index.docker.io/v1/";
+
+/// What helpers say when they have nothing: a part of their protocol.
+const NOT_FOUND: &str = "credentials not found in native keychain";
+
+/// Credentials for a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The registry, as docker calls it.
+    pub server: String,
+    /// What it wants to see.
+    pub login: Login,
+    /// Where they were found.
+    pub source: String,
+}
+
+/// What a registry wants to see.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Login {
+    /// A name and a password.
+    Password {
+        /// The name.
+        username: String,
+        /// The password, or an access token in its place; a secret.
+        password: String,
+    },
+    /// A token that stands for both; a secret.
+    IdentityToken(String),
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials(for {} from {})", self.server, self.source)
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password { username, .. } => write!(f, "Password({username})"),
+            Self::IdentityToken(_) => f.write_str("IdentityToken"),
+        }
+    }
+}
+
+impl Credentials {
+    /// The credentials for a registry, `HOST` or `HOST:PORT`; none, where nobody has any. Where a helper has them it is asked,
+    /// which can take its time.
+    pub fn find(registry: &str, logins: &RegistryLogins) -> Result<Option<Self>, RegistryError> {
+        for source in sources(logins) {
+            let (source, text) = source?;
+            if let Some(found) = find_in(registry, &text, &source)? {
+                found.hide();
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps them out of the log, also as an authorization header encodes them.
+    fn hide(&self) {
+        match &self.login {
+            Login::Password { username, password } => {
+                secrets::add(password);
+                secrets::add(&format!("{username}:{password}"));
+            }
+            Login::IdentityToken(token) => secrets::add(token),
+        }
+    }
+
+    /// As engines take them.
+    #[must_use]
+    pub fn for_engine(&self) -> Value {
+        match &self.login {
+            Login::Password { username, password } => {
+                serde_json::json!({ "username": username, "password": password, "serveraddress": self.server })
+            }
+            Login::IdentityToken(token) => serde_json::json!({ "identitytoken": token, "serveraddress": self.server }),
+        }
+    }
+}
+
+/// The header that gives a builder the credentials for the registries that it pulls from, and for no others.
+#[must_use]
+pub fn registry_config(all: &[Credentials]) -> Value {
+    let by_server: BTreeMap<_, _> = all.iter().map(|one| (one.server.clone(), one.for_engine())).collect();
+    serde_json::json!(by_server)
+}
+
+/// The texts that credentials are in, each with its name, the one that counts most first.
+fn sources(logins: &RegistryLogins) -> impl Iterator<Item = Result<(String, Vec<u8>), RegistryError>> {
+    let text = logins.text.iter().map(|text| Ok(("DOCKER_AUTH_CONFIG".to_owned(), text.clone().into_bytes())));
+    let files = logins.files.iter().filter_map(|path| match std::fs::read(path) {
+        Ok(text) => Some(Ok((path.display().to_string(), text))),
+        // A home without a `docker login`.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
+        Err(source) => Some(Err(RegistryError::Unreadable { path: path.clone(), source })),
+    });
+    text.chain(files)
+}
+
+/// What one text knows about a registry; none where it knows nothing.
+fn find_in(registry: &str, text: &[u8], source: &str) -> Result<Option<Credentials>, RegistryError> {
+    let server = if registry == "docker.io" { DOCKER_HUB } else { registry };
+    let login = match docker_credential::get_credential_from_reader(text, server) {
+        Ok(DockerCredential::UsernamePassword(username, password)) => Login::Password { username, password },
+        Ok(DockerCredential::IdentityToken(token)) => Login::IdentityToken(token),
+        Err(CredentialRetrievalError::NoCredentialConfigured) => return Ok(None),
+        Err(error @ CredentialRetrievalError::HelperFailure { .. }) if error.to_string().contains(NOT_FOUND) => {
+            return Ok(None);
+        }
+        Err(error) => {
+            let (host, source_name) = (registry.to_owned(), source.to_owned());
+            return Err(RegistryError::Credentials { host, place: source_name, source: error });
+        }
+    };
+    Ok(Some(Credentials { server: server.to_owned(), login, source: source.to_owned() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    // me:secret-1 and hub:secret-2
+    const CONFIG: &str = r#"{"auths": {"quay.io": {"auth": "bWU6c2VjcmV0LTE="}, "https://index.docker.io/v1/": {"auth": "aHViOnNlY3JldC0y"}, "azure.invalid": {"identitytoken": "t-0-k-e-n"}, "bad.invalid": {"auth": "!"}}}"#;
+
+    fn logins(text: Option<&str>, files: &[&Path]) -> RegistryLogins {
+        RegistryLogins { text: text.map(str::to_owned), files: files.iter().map(PathBuf::from).collect() }
+    }
+
+    fn password(username: &str, password: &str) -> Login {
+        Login::Password { username: username.to_owned(), password: password.to_owned() }
+    }
+
+    #[test]
+    fn each_registry_has_its_own() {
+        let find = |registry: &str| Credentials::find(registry, &logins(Some(CONFIG), &[])).unwrap();
+        assert_eq!(find("quay.io").unwrap().login, password("me", "secret-1"));
+        let hub = find("docker.io").unwrap();
+        assert_eq!((hub.server.as_str(), &hub.login), (DOCKER_HUB, &password("hub", "secret-2")));
+        assert!(find("ghcr.io").is_none() && find("quay.io.example.com").is_none() && find("io").is_none());
+        let token = find("azure.invalid").unwrap();
+        assert_eq!(token.login, Login::IdentityToken("t-0-k-e-n".to_owned()));
+        let told = format!("{token:?} {hub:?} {:?}", logins(Some(CONFIG), &[]));
+        assert!(!told.contains("t-0-k-e-n") && !told.contains("secret-2") && !told.contains("bWU6"), "{told}");
+        assert_eq!(secrets::hide("secret-1, t-0-k-e-n"), "[hidden], [hidden]");
+        assert!(!secrets::hide("bWU6c2VjcmV0LTE=").contains("bWU6"), "what the configuration has");
+        let header = registry_config(&[hub, token]);
+        assert_eq!(header[DOCKER_HUB]["password"], "secret-2");
+        assert_eq!(
+            (header.as_object().unwrap().len(), &header["azure.invalid"]["identitytoken"]),
+            (2, &"t-0-k-e-n".into())
+        );
+    }
+
+    #[test]
+    fn the_variable_comes_before_the_files_and_a_missing_file_has_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, second) = (folder.path().join("auth.json"), folder.path().join("config.json"));
+        std::fs::write(&second, CONFIG).unwrap();
+        let find = |text| Credentials::find("quay.io", &logins(text, &[&first, &second])).unwrap().unwrap();
+        assert_eq!(find(None).source, second.display().to_string());
+        assert_eq!(find(Some("{}")).source, second.display().to_string());
+        // him:secret-3
+        let other = r#"{"auths": {"quay.io": {"auth": "aGltOnNlY3JldC0z"}}}"#;
+        std::fs::write(&first, other).unwrap();
+        assert_eq!(find(None).login, password("him", "secret-3"));
+        assert_eq!(find(Some(CONFIG)).source, "DOCKER_AUTH_CONFIG");
+        let bad = Credentials::find("bad.invalid", &logins(None, &[&first, &second])).unwrap_err().to_string();
+        assert!(
+            bad.ends_with(&format!("in {}, are of no use; run `docker login bad.invalid`", second.display())),
+            "{bad}"
+        );
+        let folder = Credentials::find("quay.io", &logins(None, &[folder.path()])).unwrap_err().to_string();
+        assert!(folder.starts_with("cannot read docker's credentials in "), "{folder}");
+    }
+}

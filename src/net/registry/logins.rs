@@ -1,0 +1,20 @@
+//! Where credentials for registries are, and in which order they count.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where credentials for registries are: in docker's format, each of which can name credential helpers.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct RegistryLogins {
+    /// `DOCKER_AUTH_CONFIG`, which comes before all files; a secret.
+    pub text: Option<String>,
+    /// `REGISTRY_AUTH_FILE`, then docker's own `config.json`. Files that are not there have nothing.
+    pub files: Vec<PathBuf>,
+}
+
+impl fmt::Debug for RegistryLogins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.text.as_ref().map(|_| "DOCKER_AUTH_CONFIG");
+        write!(f, "RegistryLogins({text:?}, {:?})", self.files)
+    }
+}

@@ -1,0 +1,296 @@
+//! Docker registries: what is behind a tag there, and docker's own credentials for them. Sending images is the engine's
+//! work, since it has them.
+
+mod credentials;
+mod logins;
+mod reference;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use docker_credential::CredentialRetrievalError;
+use oci_client::client::{Client, ClientConfig, ClientProtocol};
+use oci_client::errors::{OciDistributionError, OciEnvelope, OciErrorCode};
+use oci_client::manifest::{
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
+};
+use oci_client::secrets::RegistryAuth;
+use oci_client::{ParseError, Reference};
+use serde_json::Value;
+
+use crate::net::retry::{Another, Failure, Patience, Policy, retry};
+pub use credentials::{Credentials, Login, registry_config};
+pub use logins::RegistryLogins;
+pub use reference::{ImageReference, is_repository, is_tag};
+
+/// A registry that is there takes a connection at once.
+const CONNECTING_MAY_TAKE: Duration = Duration::from_secs(15);
+
+/// All that a tag can stand for.
+const MANIFESTS: [&str; 4] =
+    [OCI_IMAGE_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE];
+
+/// Why a registry did not say what it has.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// No name of an image.
+    #[error("{name} is no name that a registry could have")]
+    Name {
+        /// The name.
+        name: String,
+        /// Why not.
+        #[source]
+        source: ParseError,
+    },
+    /// docker's configuration.
+    #[error("cannot read docker's credentials in {}; it must be readable, or DOCKER_CONFIG another folder", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Credentials that cannot be read, from a helper for example.
+    #[error("docker's credentials for {host}, in {place}, are of no use; run `docker login {host}`")]
+    Credentials {
+        /// The registry.
+        host: String,
+        /// The file that has them, or names who has.
+        place: String,
+        /// What is wrong.
+        #[source]
+        source: CredentialRetrievalError,
+    },
+    /// Credentials of a kind that we do not understand.
+    #[error(
+        "docker's credentials for {host} are an identity token, which cannot be used here; log in with a password or an access token"
+    )]
+    IdentityToken {
+        /// The registry.
+        host: String,
+    },
+    /// The registry does not let us in.
+    #[error("{host} does not let us look at {name}{}; run `docker login {host}`", if *.known { ", with docker's credentials for it" } else { "" })]
+    Unauthorized {
+        /// The registry.
+        host: String,
+        /// The image.
+        name: String,
+        /// Whether there were credentials.
+        known: bool,
+        /// What it said.
+        #[source]
+        source: OciDistributionError,
+    },
+    /// It did not answer, or with something else.
+    #[error("the registry did not say what {name} is")]
+    Answer {
+        /// The image.
+        name: String,
+        /// What it said.
+        #[source]
+        source: OciDistributionError,
+    },
+}
+
+impl RegistryError {
+    /// Whether the registry answered, and said no.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Unauthorized { .. } => true,
+            Self::Answer { source, .. } => self.another() == Another::IsUseless && status(source).is_some(),
+            Self::Name { .. } | Self::Unreadable { .. } | Self::Credentials { .. } | Self::IdentityToken { .. } => {
+                false
+            }
+        }
+    }
+}
+
+/// The status of an answer that is an error; 400 for all of which only the registry's own code is known.
+fn status(error: &OciDistributionError) -> Option<u16> {
+    match error {
+        OciDistributionError::ServerError { code, .. } => Some(*code),
+        OciDistributionError::RegistryError { envelope, .. } if says(envelope, &OciErrorCode::Toomanyrequests) => {
+            Some(429)
+        }
+        OciDistributionError::RegistryError { .. } => Some(400),
+        _ => None,
+    }
+}
+
+fn says(envelope: &OciEnvelope, code: &OciErrorCode) -> bool {
+    envelope.errors.iter().any(|error| error.code == *code)
+}
+
+impl Failure for RegistryError {
+    fn another(&self) -> Another {
+        match self {
+            Self::Answer { source: OciDistributionError::RequestError(_), .. } => Another::CanHelp,
+            Self::Answer { source, .. } if status(source).is_some_and(|it| it >= 500 || it == 429) => Another::CanHelp,
+            Self::Answer { .. } | Self::Unauthorized { .. } | Self::Name { .. } => Another::IsUseless,
+            Self::Unreadable { .. } | Self::Credentials { .. } | Self::IdentityToken { .. } => Another::IsUseless,
+        }
+    }
+}
+
+/// What is behind a tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The digest of its manifest, `sha256:…`.
+    pub digest: String,
+    /// The digest of its image's configuration, which classic engines call the image's id.
+    pub config: Option<String>,
+}
+
+/// The registry of one image, and how we get in.
+#[derive(Debug)]
+pub struct Place {
+    reference: Reference,
+    /// docker's credentials for it.
+    pub credentials: Option<Credentials>,
+}
+
+impl Place {
+    /// The registry of `REGISTRY/NAME:VERSION`. Where a credential helper is asked, that can take its time.
+    pub fn find(name: &str, logins: &RegistryLogins) -> Result<Self, RegistryError> {
+        let wrong = |source| RegistryError::Name { name: name.to_owned(), source };
+        let reference: Reference = name.parse().map_err(wrong)?;
+        let credentials = Credentials::find(reference.registry(), logins)?;
+        if credentials.as_ref().is_some_and(|found| matches!(found.login, Login::IdentityToken(_))) {
+            return Err(RegistryError::IdentityToken { host: reference.registry().to_owned() });
+        }
+        Ok(Self { reference, credentials })
+    }
+
+    /// What the tag stands for now; none, if it is free.
+    pub async fn published(&self) -> Result<Option<Published>, RegistryError> {
+        let client = self.client();
+        let auth = match self.credentials.as_ref().map(|found| &found.login) {
+            Some(Login::Password { username, password }) => RegistryAuth::Basic(username.clone(), password.clone()),
+            // Refused before.
+            Some(Login::IdentityToken(_)) | None => RegistryAuth::Anonymous,
+        };
+        retry("asking the registry", Policy::CALL, || async {
+            match client.pull_manifest_raw(&self.reference, &auth, &MANIFESTS).await {
+                Ok((manifest, digest)) => {
+                    // Of an index only the digest is known: no image that an engine has is one.
+                    let manifest: Value = serde_json::from_slice(&manifest).unwrap_or_default();
+                    let config = manifest["config"]["digest"].as_str().map(str::to_owned);
+                    Ok(Some(Published { digest, config }))
+                }
+                Err(error) if is_free(&error) => Ok(None),
+                Err(error) => Err(self.blame(error)),
+            }
+        })
+        .await
+    }
+
+    fn client(&self) -> Client {
+        let host = self.reference.resolve_registry();
+        // As docker does: on the same machine nobody listens in between.
+        let protocol = if is_loopback(host) { ClientProtocol::Http } else { ClientProtocol::Https };
+        Client::new(ClientConfig {
+            protocol,
+            connect_timeout: Some(CONNECTING_MAY_TAKE),
+            read_timeout: Some(Patience::held().call_timeout),
+            user_agent: concat!("image-worker/", env!("CARGO_PKG_VERSION")),
+            ..ClientConfig::default()
+        })
+    }
+
+    fn blame(&self, source: OciDistributionError) -> RegistryError {
+        let (host, name) = (self.reference.registry().to_owned(), self.reference.to_string());
+        let denied = match &source {
+            OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => true,
+            OciDistributionError::ServerError { code, .. } => matches!(code, 401 | 403),
+            OciDistributionError::RegistryError { envelope, .. } => {
+                says(envelope, &OciErrorCode::Denied) || says(envelope, &OciErrorCode::Unauthorized)
+            }
+            _ => false,
+        };
+        if denied {
+            RegistryError::Unauthorized { host, name, known: self.credentials.is_some(), source }
+        } else {
+            RegistryError::Answer { name, source }
+        }
+    }
+}
+
+/// Whether the registry has nothing of that name.
+fn is_free(error: &OciDistributionError) -> bool {
+    match error {
+        OciDistributionError::ImageManifestNotFoundError(_) | OciDistributionError::ServerError { code: 404, .. } => {
+            true
+        }
+        OciDistributionError::RegistryError { envelope, .. } => {
+            [OciErrorCode::ManifestUnknown, OciErrorCode::NameUnknown, OciErrorCode::NotFound]
+                .iter()
+                .any(|code| says(envelope, code))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a registry, with its port, is on this machine: engines and we speak HTTP with such.
+#[must_use]
+pub fn is_loopback(registry: &str) -> bool {
+    let host = match registry.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => registry.split(':').next().unwrap_or(registry),
+    };
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(name: &str, config: &str) -> Result<Place, RegistryError> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        Place::find(name, &RegistryLogins { text: None, files: vec![folder.path().join("config.json")] })
+    }
+
+    #[test]
+    fn who_cannot_get_in_is_told_so_before() {
+        let config = r#"{"auths": {"azure.invalid": {"identitytoken": "x"}, "bad.invalid": {"auth": "!"}}}"#;
+        let token = place("azure.invalid/i:1", config);
+        assert!(matches!(token, Err(RegistryError::IdentityToken { host }) if host == "azure.invalid"));
+        let bad = place("bad.invalid/i:1", config).unwrap_err().to_string();
+        assert!(bad.ends_with("are of no use; run `docker login bad.invalid`"), "{bad}");
+    }
+
+    #[test]
+    fn only_this_machine_is_spoken_to_in_the_clear() {
+        for near in ["localhost", "localhost:5000", "127.0.0.1:5000", "127.1.2.3", "[::1]:5000"] {
+            assert!(is_loopback(near), "{near}");
+        }
+        for far in ["quay.io", "localhost.example.com", "10.0.0.1:5000", "registry:5000", "[::2]:5000"] {
+            assert!(!is_loopback(far), "{far}");
+        }
+    }
+
+    #[test]
+    fn refusals_and_trouble_are_told_apart() {
+        let place = place("quay.io/m/i:1", "{}").unwrap();
+        let of = |code: u16| {
+            let (url, message) = (String::new(), String::new());
+            place.blame(OciDistributionError::ServerError { code, url, message })
+        };
+        for (code, refusal, another) in [
+            (401, true, Another::IsUseless),
+            (403, true, Another::IsUseless),
+            (400, true, Another::IsUseless),
+            (429, false, Another::CanHelp),
+            (503, false, Another::CanHelp),
+        ] {
+            assert_eq!((of(code).is_refusal(), of(code).another()), (refusal, another), "{code}");
+        }
+        assert!(
+            of(401).to_string().ends_with("quay.io does not let us look at quay.io/m/i:1; run `docker login quay.io`")
+        );
+    }
+}

@@ -1,0 +1,397 @@
+//! Pipes for bytes: a writer and a reader that hash and count what passes, and the bridge from the streams of the
+//! outside world to the readers of the rooms that think. What the numbers mean is for the rooms above.
+
+use std::error::Error;
+use std::io::{self, BufWriter, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+
+use futures_util::{Stream, StreamExt};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tokio_util::bytes::Bytes;
+
+use crate::net::Digest;
+
+/// Passes bytes on to a writer, or out of a reader, and keeps their sha256 and their number. Of what is long the sum is made
+/// in a thread of its own, while more comes.
+#[derive(Debug)]
+pub struct Tally<T> {
+    inner: T,
+    hashing: Box<Hashing>,
+    bytes: u64,
+}
+
+impl<T> Tally<T> {
+    /// Starts at zero bytes.
+    pub fn new(inner: T) -> Self {
+        Self { inner, hashing: Box::new(Hashing::Here(Sha256::new())), bytes: 0 }
+    }
+
+    /// How many bytes have passed.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The other end, the sha256 of all that passed, and its length in bytes.
+    pub fn finish(self) -> (T, Digest, u64) {
+        (self.inner, Digest::new(self.hashing.finish().finalize().into()), self.bytes)
+    }
+
+    fn count(&mut self, passed: &[u8]) {
+        self.bytes += passed.len() as u64;
+        self.hashing.update(passed);
+        if self.bytes > LONG {
+            self.hashing.go_beside();
+        }
+    }
+}
+
+/// From here on a thread pays, which takes some 20 µs to start: this takes a millisecond to hash.
+const LONG: u64 = 1024 * 1024;
+
+/// How much goes to the thread at once.
+const HASHED_PIECE: usize = 256 * 1024;
+
+/// How many pieces may wait for the thread: 2 MiB.
+const HASHED_PIECES: usize = 8;
+
+/// Where a sum is made.
+#[derive(Debug)]
+enum Hashing {
+    Here(Sha256),
+    Beside {
+        piece: Vec<u8>,
+        pieces: SyncSender<Vec<u8>>,
+        /// Pieces that have been hashed, to be filled again: fresh memory costs as much as the copy into it.
+        used: Receiver<Vec<u8>>,
+        hasher: JoinHandle<Sha256>,
+    },
+    /// There is no thread to be had.
+    OnlyHere(Sha256),
+}
+
+impl Hashing {
+    fn update(&mut self, passed: &[u8]) {
+        match self {
+            Self::Here(hasher) | Self::OnlyHere(hasher) => hasher.update(passed),
+            Self::Beside { piece, pieces, used, .. } => {
+                piece.extend_from_slice(passed);
+                if piece.len() >= HASHED_PIECE {
+                    let empty = used.try_recv().unwrap_or_else(|_| Vec::with_capacity(HASHED_PIECE));
+                    // It is there until we hang up.
+                    let _ = pieces.send(std::mem::replace(piece, empty));
+                }
+            }
+        }
+    }
+
+    fn go_beside(&mut self) {
+        let Self::Here(hasher) = self else { return };
+        let (pieces, receiver) = sync_channel::<Vec<u8>>(HASHED_PIECES);
+        let (back, used) = channel();
+        let mut beside = hasher.clone();
+        let hashing = move || {
+            for mut piece in receiver {
+                beside.update(&piece);
+                piece.clear();
+                let _ = back.send(piece);
+            }
+            beside
+        };
+        *self = match std::thread::Builder::new().name("sha256".to_owned()).spawn(hashing) {
+            Ok(hasher) => Self::Beside { piece: Vec::with_capacity(HASHED_PIECE), pieces, used, hasher },
+            Err(_) => Self::OnlyHere(std::mem::take(hasher)),
+        };
+    }
+
+    fn finish(self) -> Sha256 {
+        match self {
+            Self::Here(hasher) | Self::OnlyHere(hasher) => hasher,
+            Self::Beside { piece, pieces, hasher, .. } => {
+                let _ = pieces.send(piece);
+                drop(pieces);
+                hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
+        }
+    }
+}
+
+impl<W: Write> Write for Tally<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(buf)?;
+        self.count(&buf[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<R: Read> Read for Tally<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buf)?;
+        self.count(&buf[..read]);
+        Ok(read)
+    }
+}
+
+/// A stream as a reader for a blocking thread. An error of the stream arrives inside the reader's `io::Error`;
+/// [`cause`] takes it out again. A reader whose runtime ends before the stream is at an error, too.
+///
+/// Must be called within a tokio runtime, and read outside of its asynchronous threads (`spawn_blocking`).
+pub fn reader<E>(stream: impl Stream<Item = Result<Bytes, E>> + Send + 'static) -> impl Read + Send
+where
+    E: Error + Send + Sync + 'static,
+{
+    let (pieces, receiver) = mpsc::channel(PIPE_PIECES);
+    tokio::spawn(async move {
+        let mut stream = std::pin::pin!(stream);
+        loop {
+            let next = tokio::select! {
+                next = stream.next() => next,
+                // Nobody reads any more.
+                () = pieces.closed() => return,
+            };
+            let is_last = !matches!(next, Some(Ok(_)));
+            if pieces.send(next.map(|piece| piece.map_err(io::Error::other))).await.is_err() || is_last {
+                return;
+            }
+        }
+    });
+    StreamedReader { pieces: receiver, piece: Bytes::new(), ended: false }
+}
+
+/// The reading end. Waiting for a piece needs nothing of the runtime: it can be shut down meanwhile.
+struct StreamedReader {
+    /// None is the stream's own end; without it the stream was dropped.
+    pieces: mpsc::Receiver<Option<io::Result<Bytes>>>,
+    piece: Bytes,
+    ended: bool,
+}
+
+impl Read for StreamedReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() && !self.ended {
+            match self.pieces.blocking_recv() {
+                Some(Some(piece)) => self.piece = piece?,
+                Some(None) => self.ended = true,
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+        let length = self.piece.len().min(buf.len());
+        buf[..length].copy_from_slice(&self.piece.split_to(length));
+        Ok(length)
+    }
+}
+
+/// How many pieces may wait in a [`pipe`] for the other side: enough that neither waits for the other's every step.
+const PIPE_PIECES: usize = 4;
+
+/// How large a piece of [`from_writer`]'s stream is: system calls do not count.
+const WRITTEN_PIECE: usize = 256 * 1024;
+
+/// A writer for a blocking thread, and the stream of what it writes. Each write is a piece of the stream: write large
+/// ones. The stream ends well only after [`PipeWriter::finish`]; a writer that is gone without it is an error there.
+pub fn pipe() -> (PipeWriter, impl Stream<Item = io::Result<Bytes>> + Send + 'static) {
+    let (pieces, receiver) = mpsc::channel(PIPE_PIECES);
+    let finished = Arc::new(AtomicBool::new(false));
+    let writer = PipeWriter { pieces, finished: finished.clone() };
+    let next = |(mut receiver, finished): (mpsc::Receiver<Bytes>, Option<Arc<AtomicBool>>)| async move {
+        let asked = finished?;
+        match receiver.recv().await {
+            Some(piece) => Some((Ok(piece), (receiver, Some(asked)))),
+            None if asked.load(Ordering::Acquire) => None,
+            None => Some((Err(io::ErrorKind::UnexpectedEof.into()), (receiver, None))),
+        }
+    };
+    (writer, futures_util::stream::unfold((receiver, Some(finished)), next))
+}
+
+/// The writing end of a [`pipe`].
+#[derive(Debug)]
+pub struct PipeWriter {
+    pieces: mpsc::Sender<Bytes>,
+    finished: Arc<AtomicBool>,
+}
+
+impl PipeWriter {
+    /// All is written: the stream ends well.
+    pub fn finish(self) {
+        self.finished.store(true, Ordering::Release);
+    }
+}
+
+impl Write for PipeWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.pieces.blocking_send(Bytes::copy_from_slice(buf)).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The stream of what `write` writes, on a blocking thread of its own; its error is the stream's last item. When nobody
+/// wants the stream any more, writing fails, and the thread ends.
+pub fn from_writer<F>(write: F) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static
+where
+    F: FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+{
+    let (writer, stream) = pipe();
+    let writing = tokio::task::spawn_blocking(move || {
+        let mut out = BufWriter::with_capacity(WRITTEN_PIECE, writer);
+        write(&mut out)?;
+        out.into_inner().map(PipeWriter::finish).map_err(io::IntoInnerError::into_error)
+    });
+    // The pipe knows only that its writer is gone; the thread knows why.
+    let why = async {
+        match writing.await {
+            Ok(written) => written.and(Err(io::ErrorKind::UnexpectedEof.into())),
+            Err(panic) => Err(io::Error::other(panic)),
+        }
+    };
+    let mut why = Some(Box::pin(why));
+    stream.then(move |piece| {
+        let why = if piece.is_err() { why.take() } else { None };
+        async move {
+            match why {
+                Some(why) => why.await,
+                None => piece,
+            }
+        }
+    })
+}
+
+/// The error of the stream that a [`reader`] read from, if that is what the reader's error is about.
+pub fn cause<E: Error + Send + Sync + 'static>(error: io::Error) -> Result<E, io::Error> {
+    error.downcast::<E>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_long_has_the_same_sum() {
+        let bytes: Vec<u8> = (0..5_000_011_u32).map(|number| number.to_le_bytes()[number as usize % 3]).collect();
+        for step in [1_000_000, 4_093, 5_000_011] {
+            let mut tally = Tally::new(io::sink());
+            bytes.chunks(step).for_each(|piece| tally.write_all(piece).unwrap());
+            let (_, digest, length) = tally.finish();
+            assert_eq!((digest, length), (Digest::of(&bytes), 5_000_011), "in pieces of {step}");
+        }
+        // Who gives up leaves no thread that waits.
+        let mut tally = Tally::new(io::sink());
+        tally.write_all(&bytes).unwrap();
+        let Hashing::Beside { pieces, hasher, .. } = *tally.hashing else { panic!("not in a thread of its own") };
+        drop(pieces);
+        hasher.join().unwrap();
+    }
+
+    #[test]
+    fn a_tally_counts_and_hashes_what_passed() {
+        let mut written = Tally::new(Vec::new());
+        written.write_all(b"hello ").unwrap();
+        written.write_all(b"world").unwrap();
+        let (out, digest, bytes) = written.finish();
+        assert_eq!((out.as_slice(), bytes), (&b"hello world"[..], 11));
+        assert_eq!(digest, Digest::of(b"hello world"));
+
+        let mut read = Tally::new(&b"hello world"[..]);
+        io::copy(&mut read, &mut io::sink()).unwrap();
+        assert_eq!(read.finish().1, digest);
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_read_to_its_error() {
+        let error = crate::net::Digest::of(b"").to_string()[1..].parse::<Digest>().unwrap_err();
+        let chunks = vec![Ok(Bytes::from_static(b"hello ")), Ok(Bytes::from_static(b"world")), Err(error.clone())];
+        let mut reader = reader(futures_util::stream::iter(chunks));
+        let read = move || {
+            let mut text = Vec::new();
+            let error = reader.read_to_end(&mut text).unwrap_err();
+            (text, cause::<crate::net::NameError>(error).unwrap())
+        };
+        let (text, cause) = tokio::task::spawn_blocking(read).await.unwrap();
+        assert_eq!((text.as_slice(), cause), (&b"hello world"[..], error));
+    }
+
+    #[test]
+    fn a_reader_outlives_its_runtime() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let (said, hears) = std::sync::mpsc::channel();
+        runtime.block_on(async {
+            let (first, begun) = tokio::sync::oneshot::channel();
+            let endless = futures_util::stream::once(async { Ok::<_, io::Error>(Bytes::from_static(b"x")) });
+            let mut reader = reader(endless.chain(futures_util::stream::pending()));
+            tokio::task::spawn_blocking(move || {
+                reader.read_exact(&mut [0]).unwrap();
+                first.send(()).unwrap();
+                said.send(reader.read(&mut [0]).map_err(|error| error.kind())).unwrap();
+            });
+            begun.await.unwrap();
+        });
+        runtime.shutdown_background();
+        assert_eq!(hears.recv(), Ok(Err(io::ErrorKind::UnexpectedEof)), "no panic, and nothing that looks like an end");
+    }
+
+    #[tokio::test]
+    async fn a_pipe_ends_well_only_when_its_writer_says_so() {
+        for finish in [true, false] {
+            let (mut writer, stream) = pipe();
+            let writing = tokio::task::spawn_blocking(move || {
+                (0..20).for_each(|_| writer.write_all(b"piece").unwrap());
+                if finish {
+                    writer.finish();
+                }
+            });
+            let pieces: Vec<_> = stream.collect().await;
+            writing.await.unwrap();
+            assert!(pieces[..20].iter().all(|piece| piece.as_ref().unwrap() == &b"piece"[..]));
+            let ends: Vec<_> = pieces[20..].iter().map(|end| end.as_ref().unwrap_err().kind()).collect();
+            assert_eq!(ends, if finish { vec![] } else { vec![io::ErrorKind::UnexpectedEof] });
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_the_stream_to_the_writers_error() {
+        let whole = from_writer(|out| out.write_all(&vec![7; 1_000_000]));
+        let pieces: Vec<_> = whole.map(|piece| piece.unwrap().len()).collect().await;
+        assert_eq!(pieces.iter().sum::<usize>(), 1_000_000);
+        assert!(pieces[..pieces.len() - 1].iter().all(|piece| *piece >= WRITTEN_PIECE), "{pieces:?}");
+        let broken = from_writer(|out| {
+            out.write_all(b"piece")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        let items: Vec<_> = broken.map(|item| item.map_err(|error| error.kind())).collect().await;
+        assert_eq!(items.last(), Some(&Err(io::ErrorKind::StorageFull)), "{items:?}");
+        let (said, hears) = tokio::sync::oneshot::channel();
+        drop(from_writer(move |out| {
+            let error = std::iter::repeat_with(|| out.write_all(b"piece")).find_map(Result::err);
+            said.send(error.map(|error| error.kind())).unwrap();
+            Ok(())
+        }));
+        assert_eq!(hears.await.unwrap(), Some(io::ErrorKind::BrokenPipe));
+    }
+
+    #[tokio::test]
+    async fn a_pipe_that_nobody_reads_takes_nothing() {
+        let (mut writer, stream) = pipe();
+        drop(stream);
+        let error = tokio::task::spawn_blocking(move || writer.write_all(b"piece").unwrap_err()).await.unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn only_what_the_writer_took_is_counted() {
+        let mut small = [0; 3];
+        let mut tally = Tally::new(&mut small[..]);
+        assert!(tally.write_all(b"hello").is_err());
+        assert_eq!(tally.finish().1, Digest::of(b"hel"));
+    }
+}

@@ -1,0 +1,130 @@
+//! How a transfer fails, and whether another try can help.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+use crate::net::HttpUrl;
+use crate::net::retry::{Another, Failure};
+
+/// A transfer that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The server answered, but not with success.
+    #[error("{method} {url}: the server answered {status}{}", said(.answer))]
+    Status {
+        /// The method.
+        method: &'static str,
+        /// What was asked for.
+        url: HttpUrl,
+        /// The answer.
+        status: StatusCode,
+        /// The beginning of the answer's body, where it is text.
+        answer: String,
+        /// When the server wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// No answer, or one that ended too early.
+    #[error("{method} {url}: the connection failed")]
+    Connection {
+        /// The method.
+        method: &'static str,
+        /// What was asked for.
+        url: HttpUrl,
+        /// How it failed.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The connection ended, and the file with it, although there should be more.
+    #[error("GET {url}: the connection ended within the file, whose length the server had not said")]
+    Cut {
+        /// What was asked for.
+        url: HttpUrl,
+    },
+    /// The server took nothing more of an upload, and did not answer.
+    #[error("{method} {url}: nothing moved for {} s", silence.as_secs())]
+    Stalled {
+        /// The method.
+        method: &'static str,
+        /// Where to.
+        url: HttpUrl,
+        /// For how long.
+        silence: Duration,
+    },
+    /// The answer says nothing about the file's length.
+    #[error("GET {url}: the answer does not say how long the file is")]
+    NoLength {
+        /// What was asked for.
+        url: HttpUrl,
+    },
+    /// What was compressed for the transfer cannot be unpacked.
+    #[error("GET {url}: this is not the gzip that the server says it is")]
+    Packed {
+        /// What was asked for.
+        url: HttpUrl,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A download cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file to upload cannot be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The HTTP client cannot be set up.
+    #[error("the HTTP client cannot be set up")]
+    Setup(#[source] reqwest::Error),
+}
+
+fn said(answer: &str) -> String {
+    if answer.is_empty() { String::new() } else { format!(", {answer}") }
+}
+
+impl TransferError {
+    /// Whether the server said that the file is not there.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::Status { status: StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FAILED_DEPENDENCY, .. }
+        )
+    }
+
+    /// Whether the server said that it is not allowed; for a signed URL, usually that it has expired.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Status { status: StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, .. })
+    }
+}
+
+impl Failure for TransferError {
+    fn another(&self) -> Another {
+        const PASSING: [StatusCode; 2] = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT];
+        match self {
+            Self::Status { status, retry_after, .. } if status.is_server_error() || PASSING.contains(status) => {
+                retry_after.map_or(Another::CanHelp, Another::CanHelpAfter)
+            }
+            // The bytes are wrong that arrived, not those that were sent.
+            Self::Status { status: StatusCode::BAD_REQUEST, answer, .. } if answer.starts_with("BadDigest") => {
+                Another::CanHelp
+            }
+            Self::Connection { .. } | Self::Cut { .. } | Self::Stalled { .. } => Another::CanHelp,
+            Self::Status { .. } | Self::NoLength { .. } | Self::Packed { .. } => Another::IsUseless,
+            Self::Write { .. } | Self::File { .. } | Self::Setup(_) => Another::IsUseless,
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Moving files over plain HTTP, without credentials: downloads as a stream, uploads, and the question how
+//! long a stored file is. Signed URLs are secrets: what this room prints has no query.
+
+mod content_md5;
+mod error;
+mod stored;
+mod words;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::{Stream, TryStreamExt};
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
+};
+use reqwest::redirect::{self, Attempt};
+use reqwest::{Body, Client, Response, StatusCode, Version};
+use tokio_util::bytes::Bytes;
+use tokio_util::io::ReaderStream;
+use tracing::warn;
+
+use crate::net::HttpUrl;
+use crate::net::retry::{Patience, Policy, retry};
+use crate::report::{Meter, secrets};
+pub use content_md5::ContentMd5;
+pub use error::TransferError;
+pub use stored::Stored;
+use words::{first_words, printable};
+
+/// A signed PUT URL lives for 45 minutes; what has not arrived by then never will.
+const PUT_LIMIT: Duration = Duration::from_mins(45);
+
+/// How much is read from a file at a time: large enough that system calls do not count.
+const CHUNK: usize = 256 * 1024;
+
+/// How long the body of an error may take: it only makes the message better.
+const WORDS_MAY_TAKE: Duration = Duration::from_secs(10);
+
+/// The HTTP client for storage. It follows redirects, and never sends credentials.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    client: Client,
+    /// For uploads, whose silence is measured here: reqwest's `read_timeout` runs from the request to the answer's
+    /// headers, so that it ends every upload that takes longer, however well it moves.
+    uploads: Client,
+    silence: Duration,
+}
+
+/// How often one download goes on after its connection broke. More often, and a server that cuts every answer
+/// would keep it busy for ever.
+const RESUMPTIONS: u32 = 10;
+
+/// A download that has begun.
+pub struct Download {
+    /// Its length in bytes, where the server says it.
+    pub length: Option<u64>,
+    /// Whether the server compressed the file for the transfer (`Content-Encoding: gzip`), as workers do with some artifacts.
+    pub gzip_encoded: bool,
+    /// Whether only the end of the connection says where the file ends, as with HTTP/1.0: a cut looks like an end.
+    pub ends_with_connection: bool,
+    storage: Storage,
+    response: Response,
+    url: HttpUrl,
+    /// What tells this version of the file from others; without it a broken download begins again.
+    etag: Option<HeaderValue>,
+    received: u64,
+    resumptions: u32,
+}
+
+impl Download {
+    /// The bytes as they come. Where a connection breaks the download goes on from there, as long as the server says
+    /// that the file is still the same. A body that ends before its length is an error.
+    pub fn bytes(self, meter: Meter) -> impl Stream<Item = Result<Bytes, TransferError>> {
+        let meter = move |bytes: &Bytes| meter.add(bytes.len() as u64);
+        futures_util::stream::try_unfold(self, Self::next).inspect_ok(meter)
+    }
+
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, TransferError> {
+        loop {
+            match self.response.chunk().await {
+                Ok(Some(bytes)) => {
+                    self.received += bytes.len() as u64;
+                    return Ok(Some((bytes, self)));
+                }
+                Ok(None) => return Ok(None),
+                Err(source) => {
+                    let broken = connection("GET", &self.url, source);
+                    let Some(rest) = self.rest(&broken).await else { return Err(broken) };
+                    self.response = rest;
+                }
+            }
+        }
+    }
+
+    /// The answer that has the rest of the file, if there is one.
+    async fn rest(&mut self, broken: &TransferError) -> Option<Response> {
+        let etag = self.etag.as_ref().filter(|_| self.received > 0 && self.resumptions < RESUMPTIONS)?;
+        self.resumptions += 1;
+        let from = self.received;
+        warn!("{broken} after {from} bytes: going on from there");
+        let ask = || async {
+            let request = self.storage.client.get(self.url.reveal().clone());
+            let request = request.header(RANGE, format!("bytes={from}-")).header(IF_RANGE, etag);
+            success("GET", &self.url, request.send().await).await
+        };
+        let response = retry("going on with the download", Policy::CALL, ask).await.ok()?;
+        let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+        // Anything else than exactly the rest would be spliced in at the wrong place.
+        let is_rest = response.status() == StatusCode::PARTIAL_CONTENT && range.starts_with(&format!("bytes {from}-"));
+        is_rest.then_some(response)
+    }
+}
+
+fn connection(method: &'static str, url: &HttpUrl, source: reqwest::Error) -> TransferError {
+    TransferError::Connection { method, url: url.clone(), source: source.without_url() }
+}
+
+impl Storage {
+    /// Sets up the client.
+    pub fn new() -> Result<Self, TransferError> {
+        Self::with_silence(Patience::held().silence)
+    }
+
+    fn with_silence(silence: Duration) -> Result<Self, TransferError> {
+        let builder = || {
+            let agent = concat!("image-worker/", env!("CARGO_PKG_VERSION"));
+            let redirects = redirect::Policy::custom(|redirect: Attempt<'_>| {
+                secrets::add_url(redirect.url());
+                redirect::Policy::default().redirect(redirect)
+            });
+            Client::builder().connect_timeout(Duration::from_secs(30)).user_agent(agent).redirect(redirects)
+        };
+        let client = builder().read_timeout(silence).build().map_err(TransferError::Setup)?;
+        let uploads = builder().build().map_err(TransferError::Setup)?;
+        Ok(Self { client, uploads, silence })
+    }
+
+    /// Begins to download a file.
+    pub async fn get(&self, url: &HttpUrl) -> Result<Download, TransferError> {
+        secrets::add_url(url.reveal());
+        let answer = self.client.get(url.reveal().clone()).send().await;
+        let response = success("GET", url, answer).await?;
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let gzip_encoded = header(CONTENT_ENCODING).is_some_and(|encoding| encoding.eq_ignore_ascii_case("gzip"));
+        let length = header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        let ends_with_connection =
+            length.is_none() && header(TRANSFER_ENCODING).is_none() && response.version() <= Version::HTTP_11;
+        // A weak validator does not promise the same bytes.
+        let etag = response.headers().get(ETAG).filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
+        let (storage, url) = (self.clone(), url.clone());
+        let (received, resumptions) = (0, 0);
+        Ok(Download { length, gzip_encoded, ends_with_connection, storage, response, url, etag, received, resumptions })
+    }
+
+    /// Uploads bytes with one PUT, whose length is said beforehand: S3 refuses chunked bodies.
+    pub async fn put(
+        &self,
+        url: &HttpUrl,
+        headers: &BTreeMap<String, String>,
+        bytes: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+        size: u64,
+        meter: Meter,
+    ) -> Result<(), TransferError> {
+        secrets::add_url(url.reveal());
+        secrets::add_headers(headers);
+        let (progress, mut moves) = tokio::sync::watch::channel(());
+        let stream = bytes.inspect_ok(move |bytes| {
+            meter.add(bytes.len() as u64);
+            progress.send_replace(());
+        });
+        let mut request = self.uploads.put(url.reveal().clone()).timeout(PUT_LIMIT);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        if !headers.keys().any(|name| name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str())) {
+            request = request.header(CONTENT_LENGTH, size);
+        }
+        let stalled = async {
+            // The sender goes with the body; then only the answer is to come.
+            while let Ok(change) = tokio::time::timeout(self.silence, moves.changed()).await {
+                if change.is_err() {
+                    return tokio::time::sleep(self.silence).await;
+                }
+            }
+        };
+        let answer = tokio::select! {
+            answer = request.body(Body::wrap_stream(stream)).send() => answer,
+            () = stalled => {
+                return Err(TransferError::Stalled { method: "PUT", url: url.clone(), silence: self.silence });
+            }
+        };
+        success("PUT", url, answer).await.map(drop)
+    }
+}
+
+/// A file, to be uploaded.
+pub async fn file(path: &Path) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>, TransferError> {
+    let unreadable = |source| TransferError::File { path: path.to_owned(), source };
+    let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+    Ok(ReaderStream::with_capacity(file, CHUNK))
+}
+
+async fn success(
+    method: &'static str,
+    url: &HttpUrl,
+    answer: Result<Response, reqwest::Error>,
+) -> Result<Response, TransferError> {
+    let response = answer.map_err(|source| connection(method, url, source))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .map(Duration::from_secs);
+    let answer = tokio::time::timeout(WORDS_MAY_TAKE, first_words(response)).await.unwrap_or_default();
+    Err(TransferError::Status { method, url: url.clone(), status, answer: printable(&answer), retry_after })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::net::retry::{Another, Failure as _};
+    use crate::report::Report;
+
+    const SIZE: usize = 16 * 1024 * 1024;
+
+    /// Uploads a file to a server that takes `most` bytes, some every few milliseconds, and then says what it says.
+    async fn upload(silence: Duration, most: usize) -> Result<(), TransferError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: HttpUrl = format!("http://{}/image.tar", listener.local_addr().unwrap()).parse().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut buffer = vec![0; 128 * 1024];
+            let mut taken = 0;
+            while taken < most {
+                taken += connection.read(&mut buffer).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            if most >= SIZE {
+                connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(SIZE as u64).unwrap();
+        let storage = Storage::with_silence(silence).unwrap();
+        let meter = Report::silent().meter("uploading", None);
+        let uploaded =
+            storage.put(&url, &BTreeMap::new(), super::file(file.path()).await.unwrap(), SIZE as u64, meter).await;
+        server.abort();
+        uploaded
+    }
+
+    #[tokio::test]
+    async fn an_upload_may_take_longer_than_the_silence_as_long_as_it_moves() {
+        upload(Duration::from_secs(1), SIZE).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_does_not_move_ends() {
+        let error = upload(Duration::from_millis(300), SIZE / 16).await.unwrap_err();
+        assert!(matches!(error, TransferError::Stalled { .. }), "{error}");
+        assert_eq!(error.another(), Another::CanHelp);
+    }
+}

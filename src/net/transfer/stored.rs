@@ -1,0 +1,111 @@
+//! What a storage has: how long it is, and all of it, in a file.
+
+use std::io::{self, Read, Write as _};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+use reqwest::StatusCode;
+use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, RANGE};
+use tokio::task::spawn_blocking;
+
+use super::{CHUNK, Storage, TransferError, success};
+use crate::net::stream::{self, Tally};
+use crate::net::{Digest, HttpUrl};
+use crate::report::{Meter, Report};
+
+/// What a storage says of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its length in bytes; none where it is served in pieces, or compressed, and nothing is said about the whole.
+    pub length: Option<u64>,
+    /// Its `ETag`.
+    pub etag: Option<String>,
+}
+
+impl Stored {
+    /// Whether this can be a file of so many bytes.
+    #[must_use]
+    pub fn can_have(&self, bytes: u64) -> bool {
+        self.length.is_none_or(|length| length == bytes)
+    }
+}
+
+/// Where a copy ended.
+enum Broken {
+    Reading(io::Error),
+    Writing(io::Error),
+}
+
+impl Storage {
+    /// Looks at a stored file with a GET for its first byte: URLs signed for GET refuse HEAD.
+    pub async fn look(&self, url: &HttpUrl) -> Result<Stored, TransferError> {
+        let answer = self.client.get(url.reveal().clone()).header(RANGE, "bytes=0-0").send().await;
+        let response = match success("GET", url, answer).await {
+            // An empty file has no first byte.
+            Err(TransferError::Status { status: StatusCode::RANGE_NOT_SATISFIABLE, .. }) => {
+                return Ok(Stored { length: Some(0), etag: None });
+            }
+            other => other?,
+        };
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let whole = match response.status() {
+            StatusCode::PARTIAL_CONTENT => header(CONTENT_RANGE).and_then(|range| range.rsplit('/').next()),
+            _ => header(CONTENT_LENGTH),
+        };
+        // What is compressed for the transfer has another length there.
+        let is_plain = header(CONTENT_ENCODING).is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"));
+        let length = whole.filter(|_| is_plain).and_then(|length| length.parse().ok());
+        Ok(Stored { length, etag: header(ETAG).map(str::to_owned) })
+    }
+
+    /// The sha256 and the size of a stored file, unpacked where it was compressed for the transfer: a download of all of it.
+    pub async fn sum(&self, url: &HttpUrl) -> Result<(Digest, u64), TransferError> {
+        let meter = Report::silent().meter("reading back", None);
+        self.copy_to(url, io::sink(), meter).await.map_err(|error| match error {
+            Ok(error) => error,
+            Err(source) => TransferError::Write { path: "/dev/null".into(), source },
+        })
+    }
+
+    /// Downloads a file to `path`, unpacked where it was compressed for the transfer. Gives its sha256 and its size.
+    pub async fn download(&self, url: &HttpUrl, path: &Path, meter: Meter) -> Result<(Digest, u64), TransferError> {
+        let unwritable = |source| TransferError::Write { path: path.to_owned(), source };
+        let file = std::fs::File::create(path).map_err(unwritable)?;
+        self.copy_to(url, file, meter).await.map_err(|error| match error {
+            Ok(error) => error,
+            Err(source) => unwritable(source),
+        })
+    }
+
+    /// Copies a file, unpacked. An inner error is the writer's.
+    async fn copy_to(
+        &self,
+        url: &HttpUrl,
+        out: impl io::Write + Send + 'static,
+        meter: Meter,
+    ) -> Result<(Digest, u64), Result<TransferError, io::Error>> {
+        let download = self.get(url).await.map_err(Ok)?;
+        let is_gzip = download.gzip_encoded;
+        let bytes = stream::reader(download.bytes(meter));
+        let copying = move || {
+            let mut bytes: Box<dyn Read> = if is_gzip { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) };
+            let (mut out, mut buffer) = (Tally::new(out), vec![0; CHUNK]);
+            loop {
+                let read = bytes.read(&mut buffer).map_err(Broken::Reading)?;
+                if read == 0 {
+                    let (_, sha256, size) = out.finish();
+                    return Ok((sha256, size));
+                }
+                out.write_all(&buffer[..read]).map_err(Broken::Writing)?;
+            }
+        };
+        match spawn_blocking(copying).await {
+            Ok(Ok(copied)) => Ok(copied),
+            Ok(Err(Broken::Writing(error))) => Err(Err(error)),
+            Ok(Err(Broken::Reading(error))) => Err(Ok(
+                stream::cause(error).unwrap_or_else(|source| TransferError::Packed { url: url.clone(), source })
+            )),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+}
