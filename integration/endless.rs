@@ -39,7 +39,7 @@ fn run_against(asked: &'static str, program: impl FnOnce(String) -> Program) -> 
 }
 
 fn assert_ended(finished: &Finished, most: usize, doing: &str) {
-    finished.assert_fails(30, &["world: the engine failed while", doing]);
+    finished.assert_fails(30, &["infra: the engine failed while", doing]);
     let why = "it sent a message without an end, longer than 16 MiB";
     assert!(finished.stderr.contains(why), "{}", finished.stderr);
     assert!((1..128 << 10).contains(&most), "{most} KiB");

@@ -547,7 +547,7 @@ impl Finished {
             2 => "configuration:",
             10 => "context:",
             20 => "build:",
-            30 => "world:",
+            30 => "infra:",
             31 => "refused:",
             32 | 129 | 130 | 143 => "stopped:",
             code => panic!("no failure has the exit code {code}:\n{}", self.stderr),

@@ -7,7 +7,7 @@ Exit codes:
   2    wrong usage or configuration
   10   the context is not what was promised, or is gone
   20   the image did not build
-  30   the world failed: network, engine, disk; another try can help
+  30   infrastructure failed: network, registry, engine, disk; another try can help
   31   refused: a missing scope, or published already with other content
   129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM, after cleaning up";
 
@@ -73,6 +73,6 @@ Exit codes:
   2    wrong usage or configuration, of the task's definition too; nobody there to ask
   10   a new decision task is needed
   20   the run failed; its log says why
-  30   the run ended in an exception, or the world failed: another try can help
+  30   the run ended in an exception, or infrastructure failed: another try can help
   31   the queue refuses a rerun, or it is not the time for it: a retrigger, waiting, a missing scope
   129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM; the run goes on";

@@ -120,7 +120,7 @@ impl Failed {
             REFUSED => "refused",
             TOO_SLOW | HUNG_UP | INTERRUPTED | TERMINATED => "stopped",
             // The only code that is left: a failure that nobody has caused.
-            _ => "world",
+            _ => "infra",
         };
         format!("{category}: {self}")
     }
@@ -278,13 +278,13 @@ mod tests {
         assert_eq!(Failed::Stopped { reason: Reason::Deadline, stage: "building" }.exit_code(), 32);
         assert_eq!(Failed::Bug("x".to_owned()).line(), "bug: in image-worker itself: x; please report it");
         let none = EngineError::NoneAnswers { places: Vec::new(), named_by: NamedBy::Usual };
-        assert!(Failed::Engine(none).line().starts_with("world: no engine answers"));
+        assert!(Failed::Engine(none).line().starts_with("infra: no engine answers"));
         let config = ConfigError::Combination("x".to_owned());
         assert!(Failed::Config(config).line().starts_with("configuration: "));
     }
 
     #[test]
-    fn a_status_that_another_try_can_help_is_the_worlds_fault() {
+    fn a_status_that_another_try_can_help_is_infrastructures_fault() {
         let code = |status: u16| {
             let url = "https://example.com/".parse().unwrap();
             let status = reqwest::StatusCode::from_u16(status).unwrap();
