@@ -11,10 +11,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use image_worker::commands::Failed;
-use image_worker::commands::stop::Reason;
+use image_worker::commands::stop::ShutdownReason;
 use image_worker::config::plan::{ArtifactPlan, ContextPlan, ContextSource, ExportChoice, ImageFile, Plan};
 use image_worker::config::settings::{self, Setting};
-use image_worker::config::{Config, Destination, Output, Sources, Surroundings};
+use image_worker::config::{Config, Destination, Output, SettingLayers, Surroundings};
 use image_worker::context::ContextScheme;
 use image_worker::decision::task::{
     Content, Environment, TaskDefinition, Template, Values, environment, unread, values,
@@ -208,7 +208,7 @@ fn read_back(environment: &Environment, flags: BTreeMap<&'static str, String>) -
         let by_the_worker = BY_THE_WORKER.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
         environment.get(name).map(String::as_str).or(by_the_worker).map(OsString::from)
     };
-    let sources = Sources::new(flags, &look_up).unwrap();
+    let sources = SettingLayers::new(flags, &look_up).unwrap();
     let (directory, temporary) = (folder(), std::env::temp_dir());
     let around = Surroundings { environment: &look_up, now: jiff::Timestamp::UNIX_EPOCH, directory, temporary };
     let config = Config::read(&sources, &around).unwrap();
@@ -356,7 +356,7 @@ fn accepted_by_the_worker(definition: &TaskDefinition) {
     let TaskDefinition { payload, dependencies, .. } = definition;
     let path = PathBuf::from("image.tar");
     let infrastructure = Failed::Write { path, source: std::io::ErrorKind::StorageFull.into() }.exit_code();
-    let too_slow = Failed::Stopped { reason: Reason::Deadline, stage: "building" }.exit_code();
+    let too_slow = Failed::Stopped { reason: ShutdownReason::Deadline, stage: "building" }.exit_code();
     assert_eq!(payload.on_exit_status.retry, [infrastructure], "only what another run can mend is retried");
     assert!(!payload.on_exit_status.retry.contains(&too_slow), "six runs of the whole time would be spent");
     assert!(payload.features.taskcluster_proxy);
@@ -409,7 +409,7 @@ fn the_example_file_shows_the_defaults() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, uncommented()).unwrap();
     let flags = [("config", file.path().to_str().unwrap().to_owned())].into();
-    let sources = Sources::new(flags, &|_| None).unwrap();
+    let sources = SettingLayers::new(flags, &|_| None).unwrap();
     let mut shown = 0;
     for setting in settings::ALL {
         let Some(given) = sources.get(setting).unwrap().filter(|_| **setting != settings::CONFIG) else { continue };

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 
 use image_worker::config::settings::{self, Setting};
-use image_worker::config::{Config, ConfigError, Destination, Sources, Surroundings};
+use image_worker::config::{Config, ConfigError, Destination, SettingLayers, Surroundings};
 use image_worker::decision::task;
 use image_worker::report;
 
@@ -160,7 +160,7 @@ fn value(input: &mut Input) -> OsString {
 
 fn read(variables: &Variables, flags: BTreeMap<&'static str, String>) -> Result<Config, ConfigError> {
     let environment = |name: &str| variables.get(name).cloned();
-    let sources = Sources::new(flags, &environment)?;
+    let sources = SettingLayers::new(flags, &environment)?;
     let around = Surroundings {
         environment: &environment,
         // Later than the time that a reproducible image takes for itself.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use image_worker::dockerfile::base_images::Recipe;
+use image_worker::dockerfile::base_images::DockerfileImages;
 use image_worker::dockerfile::declare::declared;
 use image_worker::dockerfile::dockerignore::Ignore;
 use image_worker::dockerfile::instructions::{Instruction, read};
@@ -87,7 +87,7 @@ fn tokenized(raw: &[u8], args: &BTreeMap<String, String>) {
     }
     assert_eq!(alone(&raw[end..]), [], "behind the last instruction is none");
     let lossy = String::from_utf8_lossy(raw);
-    let _ = Recipe::read(&lossy, args);
+    let _ = DockerfileImages::read(&lossy, args);
     if let Some(text) = declared(raw, args) {
         let with = read(&text);
         let added = with.all.len() - found.all.len();

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
-use image_worker::net::stream::Tally;
+use image_worker::net::stream::DigestReader;
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
@@ -121,7 +121,7 @@ pub(super) async fn receive(shared: &Shared, body: &mut Incoming, cut: Option<u6
     let path = shared.world().new_file();
     // Blocking writes, a frame at a time, into the page cache: good enough for a server of tests.
     let file = std::fs::File::create_new(&path).expect("a file in the stand-in's directory");
-    let mut tally = Tally::new(file);
+    let mut tally = DigestReader::new(file);
     let mut md5 = Md5::new();
     let mut whole = true;
     while let Some(frame) = body.frame().await {

@@ -9,12 +9,12 @@ use std::time::Duration;
 use super::arguments::{self, ImageArgument, Invocation, Verb};
 use crate::commands::rerun::Next;
 use crate::commands::run::Outcome;
-use crate::commands::stop::Stop;
+use crate::commands::stop::Shutdown;
 use crate::commands::{self, Failed, image_names};
 use crate::config::rerun::Rerun;
 use crate::config::{
     BuildConfig, Config, ConfigError, DecideConfig, DryRun, ImageSource, LoadConfig, LookupConfig, NamedImage,
-    PushConfig, Sources, Surroundings, TreeConfig, settings,
+    PushConfig, SettingLayers, Surroundings, TreeConfig, settings,
 };
 use crate::report::Report;
 use crate::taskcluster::TaskId;
@@ -24,7 +24,7 @@ use crate::{config, engine};
 const THREADS_MAY_TAKE: Duration = Duration::from_secs(2);
 
 /// Runs a verb; gives what goes to stdout.
-pub(super) fn execute(invocation: &Invocation, sources: &Sources, report: &Report) -> Result<String, Failed> {
+pub(super) fn execute(invocation: &Invocation, sources: &SettingLayers, report: &Report) -> Result<String, Failed> {
     let json = sources.switch(&settings::JSON)?;
     match &invocation.verb {
         Verb::Run(image) => run(image, sources, json, report),
@@ -80,11 +80,11 @@ fn in_runtime<T>(work: impl Future<Output = Result<T, Failed>>) -> Result<T, Fai
     outcome
 }
 
-fn run(image: &ImageArgument, sources: &Sources, json: bool, report: &Report) -> Result<String, Failed> {
+fn run(image: &ImageArgument, sources: &SettingLayers, json: bool, report: &Report) -> Result<String, Failed> {
     let around = surroundings();
     let image = DryRun::read(sources, &around, image.image.as_deref(), &image.args)?;
     let outcome = in_runtime(async {
-        let stop = Stop::listen(sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get))?;
+        let stop = Shutdown::listen(sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get))?;
         match image {
             Some(image) => commands::dry_run::dry_run(image, sources, &around, &stop, report).await,
             None => commands::run::run(Config::read(sources, &around)?, &stop, report).await,
@@ -93,15 +93,15 @@ fn run(image: &ImageArgument, sources: &Sources, json: bool, report: &Report) ->
     tell(&outcome, json)
 }
 
-fn replay(task: &TaskId, sources: &Sources, json: bool, report: &Report) -> Result<String, Failed> {
+fn replay(task: &TaskId, sources: &SettingLayers, json: bool, report: &Report) -> Result<String, Failed> {
     let outcome = in_runtime(async {
-        let stop = Stop::listen(sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get))?;
+        let stop = Shutdown::listen(sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get))?;
         commands::replay::replay(task, sources, &surroundings(), &stop, report).await
     })?;
     tell(&outcome, json)
 }
 
-fn rerun(task: &TaskId, sources: &Sources, json: bool) -> Result<String, Failed> {
+fn rerun(task: &TaskId, sources: &SettingLayers, json: bool) -> Result<String, Failed> {
     let config = Rerun::read(sources)?;
     // Nothing is under way that a signal could hurt.
     let prospect = in_runtime(commands::rerun::look(task, &config, sources, &surroundings()))?;
@@ -117,7 +117,7 @@ fn rerun(task: &TaskId, sources: &Sources, json: bool) -> Result<String, Failed>
     };
     let run = if go {
         Some(in_runtime(async {
-            let stop = Stop::listen(None)?;
+            let stop = Shutdown::listen(None)?;
             commands::rerun::rerun(&prospect, next, &config, &stop).await
         })?)
     } else {
@@ -150,14 +150,14 @@ fn tell(outcome: &Outcome, json: bool) -> Result<String, Failed> {
     Ok(answer(json, &value, &outcome.identity.tag))
 }
 
-fn hash(image: &ImageArgument, sources: &Sources, json: bool) -> Result<String, Failed> {
+fn hash(image: &ImageArgument, sources: &SettingLayers, json: bool) -> Result<String, Failed> {
     let image = named_image(image, sources)?;
     let out = config::out(sources)?;
     let hash = commands::hash::hash(&image, out.as_deref())?;
     Ok(answer(json, &serde_json::json!({ "hash": hash, "scheme": image.scheme }), &hash.to_string()))
 }
 
-fn context(image: &ImageArgument, sources: &Sources, json: bool) -> Result<String, Failed> {
+fn context(image: &ImageArgument, sources: &SettingLayers, json: bool) -> Result<String, Failed> {
     let image = named_image(image, sources)?;
     let Some(out) = config::context_file(sources)? else {
         let files = commands::context::list(&image)?;
@@ -169,17 +169,17 @@ fn context(image: &ImageArgument, sources: &Sources, json: bool) -> Result<Strin
 }
 
 /// The image that `hash` and `context` are about.
-fn named_image(image: &ImageArgument, sources: &Sources) -> Result<NamedImage, ConfigError> {
+fn named_image(image: &ImageArgument, sources: &SettingLayers) -> Result<NamedImage, ConfigError> {
     let scheme = sources.parse_or_default(&settings::SCHEME)?;
     NamedImage::read(sources, &surroundings(), image.image.as_deref().unwrap_or_default(), &image.args, scheme)
 }
 
-fn lookup(typed: &[String], sources: &Sources, json: bool) -> Result<String, Failed> {
+fn lookup(typed: &[String], sources: &SettingLayers, json: bool) -> Result<String, Failed> {
     let around = surroundings();
     let config = LookupConfig::read(sources, &around)?;
     let names = &image_names(typed, &config.place, &around.directory)?;
     let answers = in_runtime(async {
-        let stop = Stop::listen(None)?;
+        let stop = Shutdown::listen(None)?;
         commands::lookup::lookup(config, names, &stop).await
     })?;
     let value = serde_json::to_value(&answers).map_err(|error| Failed::Bug(error.to_string()))?;
@@ -187,11 +187,11 @@ fn lookup(typed: &[String], sources: &Sources, json: bool) -> Result<String, Fai
     Ok(answer(json, &value, &lines.join("\n")))
 }
 
-fn build(typed: &[String], sources: &Sources, json: bool, report: &Report) -> Result<String, Failed> {
+fn build(typed: &[String], sources: &SettingLayers, json: bool, report: &Report) -> Result<String, Failed> {
     let config = BuildConfig::read(sources, &surroundings())?;
     let names = &image_names(typed, &config.place, &config.directory)?;
     let images = in_runtime(async {
-        let stop = Stop::listen(None)?;
+        let stop = Shutdown::listen(None)?;
         commands::build::build(config, names, &stop, report).await
     })?;
     let value = serde_json::to_value(&images).map_err(|error| Failed::Bug(error.to_string()))?;
@@ -200,20 +200,20 @@ fn build(typed: &[String], sources: &Sources, json: bool, report: &Report) -> Re
     Ok(answer(json, &value, &lines.join("\n")))
 }
 
-fn push(typed: &str, sources: &Sources, json: bool) -> Result<String, Failed> {
+fn push(typed: &str, sources: &SettingLayers, json: bool) -> Result<String, Failed> {
     let around = surroundings();
     let config = PushConfig::read(sources, &around)?;
     let names = image_names(&[typed.to_owned()], &config.place, &around.directory)?;
     let [name] = names.as_slice() else { return Err(Failed::Bug(format!("{typed} is not one image"))) };
     let pushed = in_runtime(async {
-        let stop = Stop::listen(None)?;
+        let stop = Shutdown::listen(None)?;
         commands::push::push(config, name, &stop).await
     })?;
     let value = serde_json::to_value(&pushed).map_err(|error| Failed::Bug(error.to_string()))?;
     Ok(answer(json, &value, &pushed.digest))
 }
 
-fn decide(decision: &arguments::Decision, sources: &Sources, json: bool) -> Result<String, Failed> {
+fn decide(decision: &arguments::Decision, sources: &SettingLayers, json: bool) -> Result<String, Failed> {
     let config = DecideConfig::read(sources, &decision.values, &surroundings())?;
     let unreadable = |source| Failed::Read { path: decision.graph.clone(), source };
     let (name, text) = if decision.graph.as_os_str() == "-" {
@@ -223,7 +223,7 @@ fn decide(decision: &arguments::Decision, sources: &Sources, json: bool) -> Resu
         (decision.graph.display().to_string(), text)
     };
     let decided = in_runtime(async {
-        let stop = Stop::listen(None)?;
+        let stop = Shutdown::listen(None)?;
         commands::decide::decide(config, name, text, &stop).await
     })?;
     let bug = |error: serde_json::Error| Failed::Bug(error.to_string());
@@ -237,7 +237,7 @@ fn decide(decision: &arguments::Decision, sources: &Sources, json: bool) -> Resu
     }
 }
 
-fn tree(sources: &Sources) -> Result<String, Failed> {
+fn tree(sources: &SettingLayers) -> Result<String, Failed> {
     let shown = commands::tree::tree(&TreeConfig::read(sources, &surroundings())?)?;
     match shown.problems {
         None => Ok(shown.answer),
@@ -248,10 +248,10 @@ fn tree(sources: &Sources) -> Result<String, Failed> {
     }
 }
 
-fn load(source: &ImageSource, sources: &Sources, json: bool, report: &Report) -> Result<String, Failed> {
+fn load(source: &ImageSource, sources: &SettingLayers, json: bool, report: &Report) -> Result<String, Failed> {
     let config = LoadConfig::read(sources, &surroundings(), source)?;
     let loaded = in_runtime(async {
-        let stop = Stop::listen(None)?;
+        let stop = Shutdown::listen(None)?;
         commands::load::load(config, &stop, report).await
     })?;
     tracing::info!("{loaded}");

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use super::arguments::{self, Verb};
 use super::dispatch;
 use crate::commands::{CONFIGURATION, Failed};
-use crate::config::{self, ConfigError, Sources, settings};
+use crate::config::{self, ConfigError, SettingLayers, settings};
 use crate::report::secrets;
 use crate::report::{self, LogFormat, Report, with_causes};
 
@@ -41,7 +41,7 @@ fn run_verb() -> ExitCode {
     let color = environment("NO_COLOR").is_none_or(|value| value.is_empty());
     // Errors in the settings of the report itself are told by a plain one.
     let plain = || Report::install(LogFormat::Text, false, color);
-    let sources = match Sources::new(invocation.flags.clone(), &environment) {
+    let sources = match SettingLayers::new(invocation.flags.clone(), &environment) {
         Ok(sources) => sources,
         Err(error) => return failed(&plain(), &error.into()),
     };
@@ -124,7 +124,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 /// Hides what is secret in the settings, and the passwords of proxies, which the HTTP clients read themselves.
-fn hide_secrets(sources: &Sources, environment: &dyn Fn(&str) -> Option<OsString>) {
+fn hide_secrets(sources: &SettingLayers, environment: &dyn Fn(&str) -> Option<OsString>) {
     for setting in settings::ALL {
         // What cannot be read is an error of those who need it.
         let Ok(Some(given)) = sources.get(setting) else { continue };
@@ -140,6 +140,6 @@ fn hide_secrets(sources: &Sources, environment: &dyn Fn(&str) -> Option<OsString
     }
 }
 
-fn log_settings(sources: &Sources) -> Result<(LogFormat, bool), ConfigError> {
+fn log_settings(sources: &SettingLayers) -> Result<(LogFormat, bool), ConfigError> {
     Ok((sources.parse_or_default(&settings::LOG_FORMAT)?, sources.switch(&settings::VERBOSE)?))
 }

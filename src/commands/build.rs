@@ -12,7 +12,7 @@ use tempfile::{NamedTempFile, TempDir};
 use tracing::{info, warn};
 
 use super::push::{Target, push_image};
-use super::stop::Stop;
+use super::stop::Shutdown;
 use super::{Failed, apart, aside, command_line, indexed_parent, secret_values};
 use crate::config::{BuildConfig, LookupConfig, Tags};
 use crate::context::checkout::Checkout;
@@ -71,7 +71,7 @@ impl fmt::Display for Built {
 pub async fn build(
     config: BuildConfig,
     names: &[ImageName],
-    stop: &Stop,
+    stop: &Shutdown,
     report: &Report,
 ) -> Result<Vec<Built>, Failed> {
     config.index.as_ref().inspect(|index| index.patience.hold());
@@ -103,7 +103,7 @@ pub async fn build(
 pub(super) async fn parent(
     config: &BuildConfig,
     name: &ImageName,
-    stop: &Stop,
+    stop: &Shutdown,
     report: &Report,
 ) -> Result<Built, Failed> {
     let names = std::slice::from_ref(name);
@@ -150,7 +150,7 @@ struct Selection<'a> {
 
 impl<'a> Builder<'a> {
     /// Makes the images that are asked for, and what they need as far as that is asked for, in their order.
-    async fn images(&mut self, names: &'a [ImageName], stop: &Stop, report: &Report) -> Result<Vec<Built>, Failed> {
+    async fn images(&mut self, names: &'a [ImageName], stop: &Shutdown, report: &Report) -> Result<Vec<Built>, Failed> {
         let unwritable = |source| Failed::Write { path: self.config.work_dir.clone(), source };
         let work = TempDir::with_prefix_in(".image-worker-", &self.config.work_dir).map_err(unwritable)?;
         let selection = self.selection(names);
@@ -172,7 +172,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Refuses images whose steps cannot run here, before the first one is built.
-    async fn check_steps(&self, selection: &Selection<'_>, stop: &Stop) -> Result<(), Failed> {
+    async fn check_steps(&self, selection: &Selection<'_>, stop: &Shutdown) -> Result<(), Failed> {
         for it in self.family.iter().filter(|it| selection.built.contains(&it.image.name)) {
             if let (Some(target), false) = (self.target(it), build_script::makes(&it.image.directory)) {
                 let (_, dockerfile) = dockerfile(&it.image.directory, &it.image.args)?;

@@ -11,9 +11,9 @@ use tracing::{debug, info, warn};
 
 use super::Failed;
 use super::published_document::document;
-use super::stop::Stop;
+use super::stop::Shutdown;
 use crate::config::plan::{Companion, ExportChoice, Plan};
-use crate::decision::lookup::Newest;
+use crate::decision::lookup::LatestImage;
 use crate::engine::{CacheFrom, Engine, Steps};
 use crate::image::steps::steps_of;
 use crate::job::loading::Loader;
@@ -32,7 +32,7 @@ const LARGEST_DOCUMENT: u64 = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct LayerCache {
     /// What the index says of it.
-    pub(super) newest: Newest,
+    pub(super) newest: LatestImage,
     /// What was loaded.
     pub(super) image: TaskImage,
     /// Its name in the engine.
@@ -43,7 +43,7 @@ pub(super) struct LayerCache {
 pub(super) async fn alongside<T>(
     first: impl Future<Output = Result<T, Failed>>,
     caching: impl Future<Output = Option<LayerCache>>,
-    stop: &Stop,
+    stop: &Shutdown,
 ) -> Result<(T, Option<LayerCache>), Failed> {
     let (mut first, mut caching, mut cache) = (pin!(first), pin!(caching), None);
     let done = loop {
@@ -106,7 +106,7 @@ struct Document {
 pub(super) async fn load(
     plan: &Plan,
     from: CacheFrom,
-    newest: Option<&Newest>,
+    newest: Option<&LatestImage>,
     services: Option<&Services>,
     loader: Loader<'_>,
 ) -> Option<LayerCache> {
@@ -135,14 +135,14 @@ pub(super) async fn load(
 }
 
 async fn load_newest(
-    newest: &Newest,
+    newest: &LatestImage,
     services: &Services,
     loader: Loader<'_>,
     tag: &str,
 ) -> Result<TaskImage, Box<dyn Error + Send + Sync>> {
     let steps =
         if loader.engine.wants_step_images() { steps_of_newest(newest, services, &loader).await? } else { Vec::new() };
-    let Newest { at, data, .. } = newest;
+    let LatestImage { at, data, .. } = newest;
     let indexed = Indexed { at: at.clone(), artifact: data.artifact.clone(), sha256: Some(data.sha256) };
     let loader = Loader { steps: Some(&steps), ..loader };
     Ok(TaskImages { role: Role::Cache, services, loader, central: None }.load_indexed(&indexed, tag).await?)
@@ -150,7 +150,7 @@ async fn load_newest(
 
 /// The configurations of the steps' images, where the build has published them.
 async fn steps_of_newest(
-    newest: &Newest,
+    newest: &LatestImage,
     services: &Services,
     loader: &Loader<'_>,
 ) -> Result<Vec<String>, Box<dyn Error + Send + Sync>> {
@@ -167,7 +167,7 @@ async fn steps_of_newest(
 
 /// Tells what came of the layer cache.
 pub(super) fn tell(cache: Option<&LayerCache>, steps: Steps) {
-    if let Some(LayerCache { newest: Newest { at, project, .. }, .. }) = cache {
+    if let Some(LayerCache { newest: LatestImage { at, project, .. }, .. }) = cache {
         info!("{} of {} steps from the cache of {at}, for {project}", steps.cached, steps.all);
     }
 }

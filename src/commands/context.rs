@@ -11,7 +11,7 @@ use super::{Failed, named_image};
 use crate::config::{NamedImage, outside, settings};
 use crate::context::ContextHash;
 use crate::context::collect::Context;
-use crate::job::scratch::Draft;
+use crate::job::scratch::AtomicFile;
 
 /// A file of a context.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -44,7 +44,7 @@ pub fn context(image: &NamedImage, out: &Path) -> Result<ContextHash, Failed> {
 /// Writes a context to `out`, which appears when it is complete. Gives its hash.
 pub(super) fn write(context: &Context, out: &Path) -> Result<ContextHash, Failed> {
     let unwritable = |source| Failed::Write { path: out.to_owned(), source };
-    let draft = Draft::of(out).map_err(unwritable)?;
+    let draft = AtomicFile::of(out).map_err(unwritable)?;
     let hash = context.write_tar_gz(BufWriter::new(draft.file()))?;
     draft.finish().map_err(unwritable)?;
     Ok(hash)

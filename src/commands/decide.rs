@@ -12,16 +12,16 @@ use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use super::stop::Stop;
+use super::stop::Shutdown;
 use super::{Failed, aside};
-use crate::config::{DecideConfig, ImagesPlace, outside, settings};
+use crate::config::{DecideConfig, ImagesDir, outside, settings};
 use crate::context::pinned::Pinned;
 use crate::context::{ContextHash, HashScheme, ImageName};
 use crate::decision::graph::{Form, Graph, ImageTask, Resolution, Resolved, Use, UseKind, task_label};
 use crate::decision::lookup::{Found, Lookup, Wanted};
 use crate::decision::task::Template;
-use crate::decision::{self, Common, Definition, Order};
-use crate::job::scratch::Draft;
+use crate::decision::{self, DecisionContext, Definition, ImageTaskSpec};
+use crate::job::scratch::AtomicFile;
 use crate::net::transfer::Storage;
 use crate::repository::lineage::Identified;
 use crate::repository::{Tree, TreeError, document};
@@ -75,7 +75,7 @@ struct Read {
 }
 
 /// Decides about the graph `text`, which errors call `name`.
-pub async fn decide(config: DecideConfig, name: String, text: String, stop: &Stop) -> Result<Decided, Failed> {
+pub async fn decide(config: DecideConfig, name: String, text: String, stop: &Shutdown) -> Result<Decided, Failed> {
     config.patience.hold();
     config.assumed.iter().for_each(|assumption| info!("{assumption}"));
     let place = config.place.clone();
@@ -110,7 +110,7 @@ pub async fn decide(config: DecideConfig, name: String, text: String, stop: &Sto
     Ok(Decided { images, references: resolution.references, graph })
 }
 
-fn read(place: &ImagesPlace, name: &str, text: &str) -> Result<Read, Failed> {
+fn read(place: &ImagesDir, name: &str, text: &str) -> Result<Read, Failed> {
     let graph = Graph::parse(document::parse(name, text)?)?;
     let uses = graph.uses()?;
     let mut tree = Tree::open(place)?;
@@ -223,7 +223,7 @@ fn order(
 ) -> Result<BTreeMap<ImageName, Resolved>, Failed> {
     let template = template(config.template.as_deref())?;
     decision::check_given(&config.given, &template)?;
-    let common = Common {
+    let common = DecisionContext {
         decision_task: config.decision_task.clone(),
         project: config.project.clone(),
         pushdate: config.pushdate,
@@ -242,7 +242,7 @@ fn order(
     let mut images: BTreeMap<_, _> = tasks.iter().map(of_found).collect();
     for name in missing {
         let (image, hashes) = (it.tree.task_image(name)?, &it.identified[name]);
-        let order = Order {
+        let order = ImageTaskSpec {
             image: name.clone(),
             context: hashes.context,
             index_hash: hashes.index_hash,
@@ -278,7 +278,7 @@ fn order(
 
 /// Writes the graph; it is there when it is complete.
 fn write(out: &Path, graph: &Value) -> std::io::Result<()> {
-    let draft = Draft::of(out)?;
+    let draft = AtomicFile::of(out)?;
     let mut file = BufWriter::new(draft.file());
     serde_json::to_writer_pretty(&mut file, graph)?;
     writeln!(file)?;

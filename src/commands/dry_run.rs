@@ -7,16 +7,16 @@ use std::path::Path;
 use tracing::info;
 
 use super::run::{self, Outcome};
-use super::stop::Stop;
+use super::stop::Shutdown;
 use super::{Failed, aside, build, indexed_parent, named_image};
 use crate::config::{
-    BuildConfig, Config, DryRun, DryRunImage, DryRunParent, ImagesPlace, LookupConfig, ParentFrom, Sources,
+    BuildConfig, Config, DryRun, DryRunImage, DryRunParent, ImagesDir, LookupConfig, ParentFrom, SettingLayers,
     Surroundings, settings,
 };
 use crate::context::ImageName;
 use crate::context::collect::dockerfile;
 use crate::dockerfile::PARENT_ARG;
-use crate::dockerfile::base_images::{Recipe, Reference};
+use crate::dockerfile::base_images::{DockerfileImages, Reference};
 use crate::report::Report;
 use crate::repository::TreeError;
 
@@ -29,9 +29,9 @@ struct Identified {
 /// Does the job for an image directory, and publishes nothing.
 pub async fn dry_run(
     dry_run: DryRun,
-    sources: &Sources<'_>,
+    sources: &SettingLayers<'_>,
     around: &Surroundings<'_>,
-    stop: &Stop,
+    stop: &Shutdown,
     report: &Report,
 ) -> Result<Outcome, Failed> {
     let named = dry_run.clone();
@@ -110,7 +110,7 @@ fn identify(dry_run: &DryRun) -> Result<Identified, Failed> {
 fn refuse_a_parent_from_elsewhere(directory: &Path, args: &BTreeMap<String, String>) -> Result<(), Failed> {
     // What is wrong with it is told by whoever makes its context.
     let Ok((_, dockerfile)) = dockerfile(directory, args) else { return Ok(()) };
-    let recipe = Recipe::read(&dockerfile.text, args);
+    let recipe = DockerfileImages::read(&dockerfile.text, args);
     let put_in = |it: &&Reference| it.variables.iter().any(|name| name == PARENT_ARG);
     for reference in recipe.references.iter().filter(put_in) {
         let parent = match reference.plain() {
@@ -125,7 +125,7 @@ fn refuse_a_parent_from_elsewhere(directory: &Path, args: &BTreeMap<String, Stri
     Ok(())
 }
 
-fn place(dry_run: &DryRun, parent: &ImageName) -> Result<ImagesPlace, Failed> {
+fn place(dry_run: &DryRun, parent: &ImageName) -> Result<ImagesDir, Failed> {
     dry_run.image.place.clone().ok_or_else(|| Failed::Bug(format!("{parent} is in no tree")))
 }
 
@@ -133,9 +133,9 @@ fn place(dry_run: &DryRun, parent: &ImageName) -> Result<ImagesPlace, Failed> {
 async fn indexed(
     dry_run: &DryRun,
     parent: &ImageName,
-    sources: &Sources<'_>,
+    sources: &SettingLayers<'_>,
     around: &Surroundings<'_>,
-    stop: &Stop,
+    stop: &Shutdown,
 ) -> Result<DryRunParent, Failed> {
     let config = LookupConfig::of(sources, around, place(dry_run, parent)?, dry_run.image.scheme)?;
     config.patience.hold();
@@ -145,7 +145,12 @@ async fn indexed(
 }
 
 /// The parent built here, under a name that no image of the user's has.
-async fn built(config: &BuildConfig, parent: &ImageName, stop: &Stop, report: &Report) -> Result<DryRunParent, Failed> {
+async fn built(
+    config: &BuildConfig,
+    parent: &ImageName,
+    stop: &Shutdown,
+    report: &Report,
+) -> Result<DryRunParent, Failed> {
     let built = build::parent(config, parent, stop, report).await?;
     info!("the parent {parent} is {}, {}", built.tag, built.image_id);
     Ok(DryRunParent::Local(built.tag))

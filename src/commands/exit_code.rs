@@ -8,7 +8,7 @@ use super::export::StorageProblem;
 use super::prospect::Verdict;
 use super::push::PushProblem;
 use super::secret_values::SecretProblem;
-use super::stop::Reason;
+use super::stop::ShutdownReason;
 use crate::context::collect::CollectError;
 use crate::context::for_engine::ForEngineError;
 use crate::context::intake::IntakeFault;
@@ -22,11 +22,11 @@ use crate::job::loading::LoadError;
 use crate::job::parent::ParentError;
 use crate::job::publish::PublishError;
 use crate::net::registry::RegistryError;
-use crate::net::retry::{Another, Failure as _};
+use crate::net::retry::{Failure as _, Retryability};
 use crate::net::transfer::TransferError;
 use crate::repository::TreeError;
 use crate::taskcluster::tasks::State;
-use crate::taskcluster::{CallError, CallFault};
+use crate::taskcluster::{CallError, CallErrorKind};
 
 /// How an error line begins that is about wrong usage or configuration.
 pub const CONFIGURATION: &str = "configuration";
@@ -100,10 +100,10 @@ impl Failed {
             Self::Call(error) => call_code(error),
             Self::Transfer(error) => transfer_code(error),
             Self::Stopped { reason, .. } => match reason {
-                Reason::Interrupted => INTERRUPTED,
-                Reason::Terminated => TERMINATED,
-                Reason::HungUp => HUNG_UP,
-                Reason::Deadline => TOO_SLOW,
+                ShutdownReason::Interrupted => INTERRUPTED,
+                ShutdownReason::Terminated => TERMINATED,
+                ShutdownReason::HungUp => HUNG_UP,
+                ShutdownReason::Deadline => TOO_SLOW,
             },
             Self::Bug(_) => BUG,
         }
@@ -191,8 +191,8 @@ fn registry_code(error: &RegistryError) -> u8 {
 
 fn call_code(error: &CallError) -> u8 {
     match error.fault {
-        CallFault::Server | CallFault::Network | CallFault::Protocol => WORLD,
-        CallFault::Gone | CallFault::Refused | CallFault::Conflict | CallFault::Invalid => REFUSED,
+        CallErrorKind::Server | CallErrorKind::Network | CallErrorKind::Protocol => WORLD,
+        CallErrorKind::Gone | CallErrorKind::Refused | CallErrorKind::Conflict | CallErrorKind::Invalid => REFUSED,
     }
 }
 
@@ -207,7 +207,9 @@ fn lookup_code(error: &LookupError) -> u8 {
 fn transfer_code(error: &TransferError) -> u8 {
     match error {
         // 408 and 429 have been tried again.
-        TransferError::Status { status, .. } if status.is_client_error() && error.another() == Another::IsUseless => {
+        TransferError::Status { status, .. }
+            if status.is_client_error() && error.retryability() == Retryability::Permanent =>
+        {
             REFUSED
         }
         TransferError::Status { .. } | TransferError::Connection { .. } | TransferError::Cut { .. } => WORLD,
@@ -273,9 +275,9 @@ mod tests {
     #[test]
     fn a_failure_begins_with_whose_fault_it_is() {
         let stopped = |reason| Failed::Stopped { reason, stage: "building" }.line();
-        assert_eq!(stopped(Reason::Terminated), "stopped: SIGTERM while building; start again to go on");
-        assert!(stopped(Reason::Deadline).starts_with("stopped: MAX_RUN_TIME is nearly over while building; "));
-        assert_eq!(Failed::Stopped { reason: Reason::Deadline, stage: "building" }.exit_code(), 32);
+        assert_eq!(stopped(ShutdownReason::Terminated), "stopped: SIGTERM while building; start again to go on");
+        assert!(stopped(ShutdownReason::Deadline).starts_with("stopped: MAX_RUN_TIME is nearly over while building; "));
+        assert_eq!(Failed::Stopped { reason: ShutdownReason::Deadline, stage: "building" }.exit_code(), 32);
         assert_eq!(Failed::Bug("x".to_owned()).line(), "bug: in image-worker itself: x; please report it");
         let none = EngineError::NoneAnswers { places: Vec::new(), named_by: NamedBy::Usual };
         assert!(Failed::Engine(none).line().starts_with("infra: no engine answers"));

@@ -8,8 +8,8 @@ use super::prospect::Verdict;
 use super::push::PushProblem;
 use super::scopes::MissingScopes;
 use super::secret_values::SecretProblem;
-use super::stop::Reason;
-use super::whereabouts::Whereabouts;
+use super::stop::ShutdownReason;
+use super::whereabouts::ArtifactStatus;
 use crate::config::ConfigError;
 use crate::context::collect::CollectError;
 use crate::context::{ContextHash, ImageName};
@@ -224,7 +224,7 @@ pub enum Failed {
         /// The artifact and its task.
         context: String,
         /// What is known of it.
-        whereabouts: Whereabouts,
+        whereabouts: ArtifactStatus,
         /// The tree that the task says it comes from.
         tree: Option<HttpUrl>,
         /// How that came out.
@@ -265,7 +265,7 @@ pub enum Failed {
     #[error("{reason} while {stage}; {}", reason.way_out())]
     Stopped {
         /// Who.
-        reason: Reason,
+        reason: ShutdownReason,
         /// What it was doing.
         stage: &'static str,
     },

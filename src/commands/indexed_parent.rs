@@ -1,7 +1,7 @@
 //! The parent of an image as CI has it: found in the index under the hash that it has in this checkout. Loading it is for
 //! whoever builds from it.
 
-use super::stop::Stop;
+use super::stop::Shutdown;
 use super::{Failed, lookup};
 use crate::config::LookupConfig;
 use crate::context::ImageName;
@@ -10,7 +10,7 @@ use crate::job::parent::USUAL_NAMES;
 use crate::taskcluster::ArtifactName;
 
 /// Finds the image of a parent, in the central project or in the own one, whatever its artifact is called.
-pub(super) async fn find(config: &LookupConfig, parent: &ImageName, stop: &Stop) -> Result<Found, Failed> {
+pub(super) async fn find(config: &LookupConfig, parent: &ImageName, stop: &Shutdown) -> Result<Found, Failed> {
     let usual = USUAL_NAMES.iter().filter_map(|name| name.parse::<ArtifactName>().ok());
     let others = usual.filter(|name| *name != config.artifact);
     let mut hash = None;

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tracing::info;
 
-use super::stop::Stop;
+use super::stop::Shutdown;
 use super::{Failed, image_names, lookup};
 use crate::config::{ConfigError, From, LoadConfig, LookupConfig};
 use crate::context::ImageName;
 use crate::engine::Engine;
-use crate::image::Relayed;
+use crate::image::ForwardSummary;
 use crate::job::loading::{LoadError, Loader};
 use crate::job::parent::{Indexed, Role, TaskImage, TaskImages};
 use crate::net::registry::ImageReference;
@@ -75,7 +75,7 @@ enum Place {
 }
 
 /// Loads an image.
-pub async fn load(config: LoadConfig, stop: &Stop, report: &Report) -> Result<Loaded, Failed> {
+pub async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Result<Loaded, Failed> {
     config.patience.hold();
     let LoadConfig { from, tag, artifact, engine, now, replace, directory, .. } = config;
     let name = match &from {
@@ -116,7 +116,7 @@ pub async fn load(config: LoadConfig, stop: &Stop, report: &Report) -> Result<Lo
             not_taken(&engine, &tag, &temporary).await?;
         }
         let was = engine.rename(&temporary, &tag).await?;
-        let Relayed { image_id, sha256, size, .. } = archive;
+        let ForwardSummary { image_id, sha256, size, .. } = archive;
         Ok::<_, Failed>(Loaded { tag, image_id, sha256, size, from, verified, was })
     };
     let outcome = stop.during("loading the image", loading).await;
@@ -138,7 +138,7 @@ async fn not_taken(engine: &Engine, tag: &ImageReference, loaded: &str) -> Resul
     }
 }
 
-fn told(task: &TaskId, image: TaskImage) -> (Relayed, String, Promise) {
+fn told(task: &TaskId, image: TaskImage) -> (ForwardSummary, String, Promise) {
     let verified = if image.promised { Promise::Index } else { Promise::Archive };
     (image.archive, format!("{} of task {task}", image.artifact), verified)
 }
@@ -152,7 +152,7 @@ fn of_file(path: &Path, error: LoadError) -> Failed {
 }
 
 /// Finds out which artifact of which task it is.
-async fn find(from: From, name: Option<ImageName>, stop: &Stop) -> Result<Place, Failed> {
+async fn find(from: From, name: Option<ImageName>, stop: &Shutdown) -> Result<Place, Failed> {
     match from {
         From::File(_) => Ok(Place::File),
         From::Task(task, deployment) => Ok(Place::Task(Services::new(&deployment)?, task)),
@@ -184,7 +184,7 @@ async fn in_index(namespace: &Namespace, deployment: &Deployment) -> Result<Plac
 }
 
 /// The task that has an image of the checkout, as it is now.
-async fn by_name(name: ImageName, config: LookupConfig, stop: &Stop) -> Result<Place, Failed> {
+async fn by_name(name: ImageName, config: LookupConfig, stop: &Shutdown) -> Result<Place, Failed> {
     let services = Services::new(&config.deployment)?;
     let projects = match &config.project {
         Some(project) if *project != config.central => format!("neither {} nor {project} has it", config.central),
@@ -207,7 +207,7 @@ async fn by_name(name: ImageName, config: LookupConfig, stop: &Stop) -> Result<P
 fn lasting_name(
     given: Option<ImageReference>,
     name: Option<&ImageName>,
-    archive: &Relayed,
+    archive: &ForwardSummary,
 ) -> Result<ImageReference, NameError> {
     if let Some(given) = given {
         return Ok(given);
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn the_name_is_the_one_that_was_asked_for_or_the_only_one_there_is() {
-        let archive = |tags: &[&str]| Relayed {
+        let archive = |tags: &[&str]| ForwardSummary {
             image_id: format!("sha256:{}", "0123456789ab".repeat(5)),
             config: Vec::new(),
             layers: Vec::new(),

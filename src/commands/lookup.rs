@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
 
 use super::Failed;
-use super::stop::Stop;
+use super::stop::Shutdown;
 use crate::config::LookupConfig;
 use crate::context::{ContextHash, ImageName};
 use crate::decision::lookup::{Found, Lookup, Wanted};
@@ -76,7 +76,7 @@ impl Answer {
 }
 
 /// Looks the images up; the answers are in the order of the names.
-pub async fn lookup(config: LookupConfig, names: &[ImageName], stop: &Stop) -> Result<Vec<Answer>, Failed> {
+pub async fn lookup(config: LookupConfig, names: &[ImageName], stop: &Shutdown) -> Result<Vec<Answer>, Failed> {
     config.patience.hold();
     let (wanted, found) = find_all(config, names, stop).await?;
     info!("{} of {} images are there", found.iter().flatten().count(), wanted.len());
@@ -86,7 +86,7 @@ pub async fn lookup(config: LookupConfig, names: &[ImageName], stop: &Stop) -> R
 async fn find_all(
     config: LookupConfig,
     names: &[ImageName],
-    stop: &Stop,
+    stop: &Shutdown,
 ) -> Result<(Vec<Wanted>, Vec<Option<Found>>), Failed> {
     if config.project.is_none() {
         debug!("PROJECT is not set: looking in {} only", config.central);
@@ -104,7 +104,7 @@ async fn find_all(
 pub(super) async fn find(
     config: LookupConfig,
     name: &ImageName,
-    stop: &Stop,
+    stop: &Shutdown,
 ) -> Result<(ContextHash, Option<Found>), Failed> {
     let (wanted, found) = find_all(config, std::slice::from_ref(name), stop).await?;
     match wanted.into_iter().next() {

@@ -8,7 +8,7 @@ use tracing::{debug, info};
 
 use super::published_document::{DocumentError, document};
 use crate::config::plan::Plan;
-use crate::decision::lookup::Newest;
+use crate::decision::lookup::LatestImage;
 use crate::engine::{Bases, Steps, shared_layers};
 use crate::job::metrics::{self, Growth, Layers, Measured};
 use crate::job::publish::Finished;
@@ -23,7 +23,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// An earlier image without a list of its layers. The image is none the worse for it.
 #[derive(Debug, thiserror::Error)]
-enum NoList {
+enum BaselineError {
     #[error(transparent)]
     Unread(#[from] DocumentError),
     #[error("it is none: {0}")]
@@ -34,8 +34,8 @@ enum NoList {
 
 /// The image that this one is compared with.
 #[derive(Debug)]
-pub(super) struct Earlier {
-    newest: Newest,
+pub(super) struct Baseline {
+    newest: LatestImage,
     layers: Option<Layers>,
 }
 
@@ -63,28 +63,28 @@ pub(super) fn measured(
 /// The earlier image, with its layers where its task lists them. One that this very run has published is no earlier one.
 pub(super) async fn earlier(
     plan: &Plan,
-    newest: Option<Newest>,
+    newest: Option<LatestImage>,
     services: Option<&Services>,
     storage: &Storage,
-) -> Option<Earlier> {
+) -> Option<Baseline> {
     let newest = newest.filter(|newest| plan.task.as_ref() != Some(&newest.at))?;
-    let listed = timeout(LONGEST, list(&newest, services?, storage)).await.unwrap_or(Err(NoList::Slow));
+    let listed = timeout(LONGEST, list(&newest, services?, storage)).await.unwrap_or(Err(BaselineError::Slow));
     let layers = listed.inspect_err(|error| debug!("{} has no list of layers: {error}", newest.at)).ok();
-    Some(Earlier { newest, layers })
+    Some(Baseline { newest, layers })
 }
 
-async fn list(newest: &Newest, services: &Services, storage: &Storage) -> Result<Layers, NoList> {
+async fn list(newest: &LatestImage, services: &Services, storage: &Storage) -> Result<Layers, BaselineError> {
     let bytes = document(services, storage, &newest.at, ArtifactName::layers(), LARGEST).await?;
     Ok(serde_json::from_slice(&bytes)?)
 }
 
 /// Tells the numbers, and what has become larger.
-pub(super) fn tell(measured: &Measured, earlier: Option<&Earlier>) {
+pub(super) fn tell(measured: &Measured, earlier: Option<&Baseline>) {
     for line in metrics::lines(measured) {
         info!("{line}");
     }
     let Some(earlier) = earlier else { return };
-    let Newest { project, at, pushed, data, .. } = &earlier.newest;
+    let LatestImage { project, at, pushed, data, .. } = &earlier.newest;
     let growth = match &earlier.layers {
         Some(layers) => Growth::between(layers, &measured.layers),
         // Of two archives nothing more is known, and a packed one is compared with a packed one only.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Failed;
-use crate::config::{ImagesPlace, NamedImage, is_path};
+use crate::config::{ImagesDir, NamedImage, is_path};
 use crate::context::checkout::Checkout;
 use crate::context::collect::{CollectError, Context};
 use crate::context::intake::Limits;
@@ -98,7 +98,7 @@ fn is_directory(named: &NamedImage) -> bool {
 }
 
 /// The names of images that somebody has typed as names or as paths. Only for a path the tree is looked at.
-pub fn image_names(typed: &[String], place: &ImagesPlace, directory: &Path) -> Result<Vec<ImageName>, Failed> {
+pub fn image_names(typed: &[String], place: &ImagesDir, directory: &Path) -> Result<Vec<ImageName>, Failed> {
     if !typed.iter().any(|typed| is_path(typed)) {
         return typed.iter().map(|name| name.parse().map_err(Failed::Name)).collect();
     }

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::whereabouts::Whereabouts;
+use super::whereabouts::ArtifactStatus;
 use crate::config::plan::Plan;
 use crate::taskcluster::tasks::{Run, State, Status};
 use crate::taskcluster::{Namespace, TaskRun};
@@ -22,7 +22,7 @@ pub struct Prospect {
     /// How it stands.
     pub status: Status,
     /// Where its context is; nobody can say it of a URL.
-    pub context: Option<Whereabouts>,
+    pub context: Option<ArtifactStatus>,
     /// The `.hash.` route that has the image, or should have it.
     pub namespace: Namespace,
     /// Whether a run builds although the image is there: it leaves publishing to its task, and does not look into the index.
@@ -178,8 +178,8 @@ impl Prospect {
             "retriesLeft": self.status.retries_left,
             "context": {
                 "source": self.plan.context.source.to_string(),
-                "gone": self.context.map(Whereabouts::is_gone),
-                "expires": self.context.and_then(Whereabouts::expires),
+                "gone": self.context.map(ArtifactStatus::is_gone),
+                "expires": self.context.and_then(ArtifactStatus::expires),
             },
             "route": format!("index.{}", self.namespace),
             "imageAt": self.image.as_ref().map(|it| json!({ "taskId": it.at.task_id, "runId": it.at.run_id })),
@@ -256,7 +256,7 @@ mod tests {
                 reproducible: None,
             },
             status: serde_json::from_value(status).unwrap(),
-            context: Some(Whereabouts::There { until: "2026-02-01T00:00:00Z".parse().unwrap() }),
+            context: Some(ArtifactStatus::There { until: "2026-02-01T00:00:00Z".parse().unwrap() }),
             namespace: "docker.images.v1.try.builder.hash.ab".parse().unwrap(),
             builds_anyway: false,
             image: None,
@@ -282,7 +282,7 @@ mod tests {
     }
 
     fn without_context(prospect: Prospect) -> Prospect {
-        Prospect { context: Some(Whereabouts::TaskForgotten), ..prospect }
+        Prospect { context: Some(ArtifactStatus::TaskForgotten), ..prospect }
     }
 
     #[test]

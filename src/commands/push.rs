@@ -10,11 +10,11 @@ use tempfile::NamedTempFile;
 use tracing::{info, warn};
 
 use super::build::CONTEXT_LABEL;
-use super::stop::Stop;
+use super::stop::Shutdown;
 use super::{Failed, aside};
-use crate::config::{ImagesPlace, PushConfig, Pushing};
+use crate::config::{ImagesDir, PushConfig, Pushing};
 use crate::context::{HashScheme, ImageName};
-use crate::engine::{Engine, Present};
+use crate::engine::{Engine, LocalImage};
 use crate::net::registry::{Place, Published};
 use crate::repository::Tree;
 use crate::repository::registry::Registry;
@@ -111,7 +111,7 @@ impl Target {
     }
 
     /// Whether what the registry has is this image.
-    fn is(&self, image: &Present, published: &Published) -> bool {
+    fn is(&self, image: &LocalImage, published: &Published) -> bool {
         let by_name = format!("{}@{}", self.repository, published.digest);
         let bare = |id: &str| id.trim_start_matches("sha256:").to_owned();
         let ids = [Some(&published.digest), published.config.as_ref()];
@@ -120,7 +120,7 @@ impl Target {
 }
 
 /// Pushes the image.
-pub async fn push(config: PushConfig, name: &ImageName, stop: &Stop) -> Result<Pushed, Failed> {
+pub async fn push(config: PushConfig, name: &ImageName, stop: &Shutdown) -> Result<Pushed, Failed> {
     config.pushing.patience.hold();
     let (place, name) = (config.place, name.clone());
     let reading = aside(move || target(&place, &name));
@@ -129,7 +129,7 @@ pub async fn push(config: PushConfig, name: &ImageName, stop: &Stop) -> Result<P
     stop.during("pushing", push_image(&engine, &target, &config.pushing)).await
 }
 
-fn target(place: &ImagesPlace, name: &ImageName) -> Result<Target, Failed> {
+fn target(place: &ImagesDir, name: &ImageName) -> Result<Target, Failed> {
     let tree = Tree::open(place)?;
     Ok(Target::of(&tree, name)?.with_contexts(&tree))
 }

@@ -5,11 +5,11 @@ use tracing::{info, warn};
 
 use super::Failed;
 use super::run::{self, Outcome};
-use super::stop::Stop;
-use super::whereabouts::Whereabouts;
+use super::stop::Shutdown;
+use super::whereabouts::ArtifactStatus;
 use crate::config::plan::ContextSource;
 use crate::config::replay::{Job, Replay};
-use crate::config::{Config, ConfigError, Sources, Surroundings, settings};
+use crate::config::{Config, ConfigError, SettingLayers, Surroundings, settings};
 use crate::context::intake::IntakeError;
 use crate::job::fetch::{FetchError, Fetcher};
 use crate::job::scratch::Scratch;
@@ -21,9 +21,9 @@ use crate::taskcluster::{Deployment, Services, TaskId};
 /// Does the job of `task`.
 pub async fn replay(
     task: &TaskId,
-    sources: &Sources<'_>,
+    sources: &SettingLayers<'_>,
     around: &Surroundings<'_>,
-    stop: &Stop,
+    stop: &Shutdown,
     report: &Report,
 ) -> Result<Outcome, Failed> {
     let replay = Replay::read(sources)?;
@@ -46,9 +46,9 @@ pub async fn replay(
     };
     match (run::run(config, stop, report).await, artifact) {
         (Err(Failed::Fetch(gone @ FetchError::Gone { .. })), Some((task_id, name))) => {
-            let whereabouts = Whereabouts::of(&services, &task_id, &name, around.now);
+            let whereabouts = ArtifactStatus::of(&services, &task_id, &name, around.now);
             let whereabouts = stop.during("asking when the context expired", whereabouts).await?;
-            if matches!(whereabouts, Whereabouts::There { .. }) {
+            if matches!(whereabouts, ArtifactStatus::There { .. }) {
                 // The queue has it, and the storage has not: nothing to add.
                 return Err(gone.into());
             }
@@ -68,7 +68,7 @@ pub(super) async fn job(services: &Services, deployment: &Deployment, task: &Tas
 }
 
 /// Settles what the definition says and this place has another word about.
-fn settle(job: &mut Job, replay: &Replay, sources: &Sources, around: &Surroundings) -> Result<(), ConfigError> {
+fn settle(job: &mut Job, replay: &Replay, sources: &SettingLayers, around: &Surroundings) -> Result<(), ConfigError> {
     job.set(&settings::DRY_RUN, if replay.publish { "0" } else { "1" });
     if sources.get(&settings::CONTEXT)?.is_some() && job.get(&settings::CONTEXT_TASK_ID).is_some() {
         // The artifact's name, which says nothing about another context.
@@ -86,7 +86,7 @@ fn settle(job: &mut Job, replay: &Replay, sources: &Sources, around: &Surroundin
 }
 
 /// Whose artifact the image becomes: the task's that this program runs in, else the replayed one's, while it runs.
-async fn publish_as(job: &mut Job, services: &Services, sources: &Sources<'_>) -> Result<(), Failed> {
+async fn publish_as(job: &mut Job, services: &Services, sources: &SettingLayers<'_>) -> Result<(), Failed> {
     let here = (sources.get(&settings::TASK_ID)?, sources.get(&settings::RUN_ID)?);
     if let (Some(task), Some(run)) = here {
         job.set(&settings::TASK_ID, task.text);

@@ -9,18 +9,18 @@ use tracing::info;
 use super::Failed;
 use super::prospect::{IndexedImage, Prospect, Verdict, about};
 use super::replay::job;
-use super::stop::Stop;
-use super::whereabouts::Whereabouts;
+use super::stop::Shutdown;
+use super::whereabouts::ArtifactStatus;
 use crate::config::plan::{ContextSource, Plan};
 use crate::config::replay::Job;
 use crate::config::rerun::Rerun;
-use crate::config::{Config, ConfigError, Destination, Sources, Surroundings, settings};
+use crate::config::{Config, ConfigError, Destination, SettingLayers, Surroundings, settings};
 use crate::context::ContextHash;
-use crate::decision::lookup::{Claim, claim};
+use crate::decision::lookup::{EntryMatch, claim};
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::tasks::{Run, State, Status};
 use crate::taskcluster::{
-    Access, ArtifactName, CallError, CallFault, Deployment, Namespace, Services, TaskId, TaskRun,
+    Access, ArtifactName, CallError, CallErrorKind, Deployment, Namespace, Services, TaskId, TaskRun,
 };
 
 /// The first pause between two looks at a run; each later one is half as long again.
@@ -41,7 +41,7 @@ pub enum Next {
 pub async fn look(
     task: &TaskId,
     rerun: &Rerun,
-    sources: &Sources<'_>,
+    sources: &SettingLayers<'_>,
     around: &Surroundings<'_>,
 ) -> Result<Prospect, Failed> {
     rerun.patience.hold();
@@ -62,9 +62,9 @@ pub async fn look(
     Ok(Prospect { task, plan, status, context, namespace, builds_anyway, image, now: around.now })
 }
 
-async fn context(services: &Services, plan: &Plan, now: Timestamp) -> Result<Option<Whereabouts>, CallError> {
+async fn context(services: &Services, plan: &Plan, now: Timestamp) -> Result<Option<ArtifactStatus>, CallError> {
     let ContextSource::Artifact { task_id, name } = &plan.context.source else { return Ok(None) };
-    Whereabouts::of(services, task_id, name, now).await.map(Some)
+    ArtifactStatus::of(services, task_id, name, now).await.map(Some)
 }
 
 /// The `.hash.` route that has the image, or should have it, and the image that is there: in those that the task itself is
@@ -100,9 +100,9 @@ async fn promised(
     artifact: &ArtifactName,
 ) -> Result<Option<IndexedImage>, CallError> {
     let (run_id, is_described) = match claim(&entry, hash, artifact) {
-        Claim::This(data) => (Some(data.run_id), true),
-        Claim::Silent => (last_run_of(services, &entry.task_id).await?, false),
-        Claim::Another => (None, true),
+        EntryMatch::Match(data) => (Some(data.run_id), true),
+        EntryMatch::Unknown => (last_run_of(services, &entry.task_id).await?, false),
+        EntryMatch::Mismatch => (None, true),
     };
     let image = |run_id| IndexedImage { at: TaskRun { task_id: entry.task_id, run_id }, is_described };
     Ok(run_id.map(image))
@@ -117,7 +117,7 @@ async fn is_unexpired(
 ) -> Result<bool, CallError> {
     match services.queue.artifact_expires(at, artifact).await {
         Ok(expires) => Ok(expires.is_some_and(|expires| expires > now)),
-        Err(error) if error.fault == CallFault::Refused => Ok(true),
+        Err(error) if error.fault == CallErrorKind::Refused => Ok(true),
         Err(error) => Err(error),
     }
 }
@@ -126,7 +126,7 @@ async fn is_unexpired(
 async fn last_run_of(services: &Services, task: &TaskId) -> Result<Option<u32>, CallError> {
     match services.queue.known_status(task).await {
         Ok(status) => Ok(status.and_then(|status| status.runs.last().map(|run| run.run_id))),
-        Err(error) if error.fault == CallFault::Refused => Ok(None),
+        Err(error) if error.fault == CallErrorKind::Refused => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -135,7 +135,7 @@ async fn last_run_of(services: &Services, task: &TaskId) -> Result<Option<u32>, 
 async fn has_failed(services: &Services, task: &TaskId) -> Result<bool, CallError> {
     match services.queue.known_status(task).await {
         Ok(status) => Ok(status.is_none_or(|status| status.state.is_failure())),
-        Err(error) if error.fault == CallFault::Refused => Ok(false),
+        Err(error) if error.fault == CallErrorKind::Refused => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -173,7 +173,7 @@ impl Prospect {
 }
 
 /// Asks for the rerun, where that is to be done, and follows the run to its end, where that is wanted.
-pub async fn rerun(prospect: &Prospect, next: Next, rerun: &Rerun, stop: &Stop) -> Result<Run, Failed> {
+pub async fn rerun(prospect: &Prospect, next: Next, rerun: &Rerun, stop: &Shutdown) -> Result<Run, Failed> {
     let task = &prospect.task.task_id;
     let services = Services::new(&rerun.deployment)?;
     let status = if next == Next::Ask {

@@ -16,13 +16,13 @@ use super::leftovers;
 use super::measure;
 use super::scopes;
 use super::secret_values;
-use super::stop::{Reason, Stop};
+use super::stop::{Shutdown, ShutdownReason};
 use crate::config::plan::{EPOCH_ARG, Identity, Plan};
 use crate::config::{Config, Destination};
-use crate::decision::lookup::{Asked, Newest, newest};
+use crate::decision::lookup::{LatestImage, LatestQuery, newest};
 use crate::dockerfile::PARENT_ARG;
 use crate::engine::build_log::{BuildLog, Finished};
-use crate::engine::{Base, Bases, BuildPlan, Built, CacheFrom, Engine, EngineError, Fault, Told};
+use crate::engine::{Base, Bases, BuildOptions, BuildPlan, Built, CacheFrom, Engine, EngineError, Fault};
 use crate::image::disk::room_for;
 use crate::job::fetch::{FetchError, Fetched, Fetcher};
 use crate::job::loading::Loader;
@@ -53,7 +53,7 @@ pub struct Outcome {
 }
 
 /// Does the job, and removes what killed runs have left.
-pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome, Failed> {
+pub async fn run(config: Config, stop: &Shutdown, report: &Report) -> Result<Outcome, Failed> {
     run_into(None, config, stop, report).await
 }
 
@@ -61,7 +61,7 @@ pub async fn run(config: Config, stop: &Stop, report: &Report) -> Result<Outcome
 pub(super) async fn run_into(
     reserved: Option<Publisher>,
     mut config: Config,
-    stop: &Stop,
+    stop: &Shutdown,
     report: &Report,
 ) -> Result<Outcome, Failed> {
     let clock = Clock { began: config.started, since: Instant::now() };
@@ -110,7 +110,7 @@ impl Clock {
 async fn job(
     config: &Config,
     clock: &Clock,
-    stop: &Stop,
+    stop: &Shutdown,
     report: &Report,
     storage: &Storage,
     services: Option<&Services>,
@@ -160,7 +160,7 @@ async fn job(
     let (build_plan, parent) = or_clean(&engine, loading).await?;
     let offered = cache::offered(&engine, config.cache_from, cache.as_ref(), build_plan.args.get(PARENT_ARG));
     let (secrets, is_cache) = (&secrets, config.cache_from != CacheFrom::Off);
-    let told = Told { plan: &build_plan, secrets, cache: &offered, is_cache };
+    let told = BuildOptions { plan: &build_plan, secrets, cache: &offered, is_cache };
     let building = build(&engine, told, &identity, context, &mut log);
     let image = match stop.during("building", building).await {
         Ok((Built { image_id, builder, steps }, bases)) => {
@@ -225,12 +225,12 @@ async fn publish_log(
     log: &Finished,
     expires: Timestamp,
     failed: Option<&Failed>,
-    stop: &Stop,
+    stop: &Shutdown,
 ) {
     let keeping = publisher.publish_log(plan, log, expires);
     let kept = match failed {
         // There is a minute left, and the log tells what took so long.
-        Some(Failed::Stopped { reason: Reason::Deadline, .. }) => within(LAST_WORDS, keeping).await,
+        Some(Failed::Stopped { reason: ShutdownReason::Deadline, .. }) => within(LAST_WORDS, keeping).await,
         // Who is told to go at once has no time for a log.
         Some(Failed::Stopped { .. }) => Ok(()),
         Some(_) | None => stop.during("uploading the build's log", keeping).await,
@@ -245,14 +245,14 @@ async fn publish_log(
 async fn within(limit: Duration, keeping: impl Future<Output = Result<(), PublishError>>) -> Result<(), Failed> {
     match tokio::time::timeout(limit, keeping).await {
         Ok(kept) => Ok(kept?),
-        Err(_) => Err(Failed::Stopped { reason: Reason::Deadline, stage: "uploading the build's log" }),
+        Err(_) => Err(Failed::Stopped { reason: ShutdownReason::Deadline, stage: "uploading the build's log" }),
     }
 }
 
 /// The newest image of the same name, where there is an index.
-async fn newest_image(config: &Config, services: Option<&Services>, now: Timestamp) -> Option<Newest> {
+async fn newest_image(config: &Config, services: Option<&Services>, now: Timestamp) -> Option<LatestImage> {
     let Plan { index, project, image, .. } = &config.plan;
-    let newest = newest(services?, &Asked { index, project, central: &config.central, image, now }).await?;
+    let newest = newest(services?, &LatestQuery { index, project, central: &config.central, image, now }).await?;
     debug!("the newest image of this name is that of {}, for {}", newest.at, newest.project);
     Some(newest)
 }
@@ -330,7 +330,7 @@ async fn with_parent(
 /// was built from.
 async fn build(
     engine: &Engine,
-    told: Told<'_>,
+    told: BuildOptions<'_>,
     identity: &Identity,
     context: Fetched,
     log: &mut BuildLog,
@@ -350,7 +350,7 @@ async fn build(
     {
         let cached = failure.cached;
         warn!("the build failed after {cached} steps from the cache, which may be why: building again without it");
-        let without_cache = Told { cache: &[], ..told };
+        let without_cache = BuildOptions { cache: &[], ..told };
         built = engine.build(&sent, tag, without_cache, log).await;
     }
     let built = built?;
@@ -370,7 +370,7 @@ fn lasting(bases: &Bases, builder: &str, parent: Option<&String>) -> Vec<Base> {
 }
 
 /// Keeps the last good step's image of a build that failed; that it cannot be kept is not the failure to tell.
-async fn keep(engine: &Engine, plan: &Plan, tag: &str, failed: Failed, stop: &Stop) -> Failed {
+async fn keep(engine: &Engine, plan: &Plan, tag: &str, failed: Failed, stop: &Shutdown) -> Failed {
     let keeping = engine.keep_last(tag, plan.build.network.as_deref());
     match stop.during("keeping the last good step's image", keeping).await {
         Ok(Some(kept)) => Failed::Kept { failed: Box::new(failed), kept: Box::new(kept) },

@@ -13,7 +13,7 @@ use crate::decision::lookup::LookupError;
 use crate::job::publish::{PublishError, Start};
 use crate::report::with_causes;
 use crate::taskcluster::auth::Scopes;
-use crate::taskcluster::{CallFault, Services};
+use crate::taskcluster::{CallErrorKind, Services};
 
 /// How long the auth service may take, with all tries: what it says only saves time.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -45,7 +45,7 @@ pub(super) async fn current(config: &Config, services: Option<&Services>) -> Opt
     match timeout(PATIENCE, services.auth.current_scopes()).await {
         Ok(Ok(scopes)) => Some(scopes),
         // Nobody grants it, or the deployment is older than the call.
-        Ok(Err(error)) if matches!(error.fault, CallFault::Refused | CallFault::Gone) => {
+        Ok(Err(error)) if matches!(error.fault, CallErrorKind::Refused | CallErrorKind::Gone) => {
             info!("{UNKNOWN}: {error}");
             None
         }
@@ -66,7 +66,7 @@ pub(super) fn builds(start: &Result<Start, PublishError>) -> bool {
     match start {
         Ok(start) => start.found.is_none(),
         Err(PublishError::Call(error) | PublishError::Lookup(LookupError::Call(error))) => {
-            error.fault == CallFault::Refused
+            error.fault == CallErrorKind::Refused
         }
         Err(_) => false,
     }

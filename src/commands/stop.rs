@@ -17,7 +17,7 @@ const BEFORE_LIMIT: Duration = Duration::from_mins(1);
 
 /// Who stops the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum ShutdownReason {
     /// SIGINT.
     Interrupted,
     /// SIGTERM.
@@ -28,7 +28,7 @@ pub enum Reason {
     Deadline,
 }
 
-impl Reason {
+impl ShutdownReason {
     /// What to do about it.
     pub(super) fn way_out(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for ShutdownReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Interrupted => "SIGINT",
@@ -53,12 +53,12 @@ impl fmt::Display for Reason {
 
 /// Hears the signals and the limit, and writes down how long each stage takes. Clones hear and write the same.
 #[derive(Clone, Debug)]
-pub struct Stop {
-    reason: watch::Receiver<Option<Reason>>,
+pub struct Shutdown {
+    reason: watch::Receiver<Option<ShutdownReason>>,
     stages: Stages,
 }
 
-impl Stop {
+impl Shutdown {
     /// Listens for SIGINT, SIGTERM and SIGHUP from now on, and for the end of `max_run_time` seconds.
     ///
     /// Must be called within a tokio runtime.
@@ -70,10 +70,10 @@ impl Stop {
         let (sender, receiver) = watch::channel(None);
         tokio::spawn(async move {
             let reason = tokio::select! {
-                _ = interrupt.recv() => Reason::Interrupted,
-                _ = terminate.recv() => Reason::Terminated,
-                _ = hang_up.recv() => Reason::HungUp,
-                () = limit(max_run_time) => Reason::Deadline,
+                _ = interrupt.recv() => ShutdownReason::Interrupted,
+                _ = terminate.recv() => ShutdownReason::Terminated,
+                _ = hang_up.recv() => ShutdownReason::HungUp,
+                () = limit(max_run_time) => ShutdownReason::Deadline,
             };
             // Nobody listens any more when the job is over.
             let _ = sender.send(Some(reason));

@@ -5,11 +5,11 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::taskcluster::{ArtifactName, CallError, CallFault, Services, TaskId};
+use crate::taskcluster::{ArtifactName, CallError, CallErrorKind, Services, TaskId};
 
 /// Where an artifact is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whereabouts {
+pub enum ArtifactStatus {
     /// It can be read.
     There {
         /// For so long.
@@ -28,7 +28,7 @@ pub enum Whereabouts {
     Untold,
 }
 
-impl Whereabouts {
+impl ArtifactStatus {
     /// Looks an artifact up, of the task's latest run, which is the one that a job downloads from.
     pub async fn of(
         services: &Services,
@@ -40,7 +40,7 @@ impl Whereabouts {
             Ok(Some(until)) if until > now => return Ok(Self::There { until }),
             Ok(Some(at)) => return Ok(Self::Expired { at }),
             Ok(None) => {}
-            Err(error) if error.fault == CallFault::Refused => return Ok(Self::Untold),
+            Err(error) if error.fault == CallErrorKind::Refused => return Ok(Self::Untold),
             Err(error) => return Err(error),
         }
         // The queue forgets artifacts some time after they expired, tasks later.
@@ -68,7 +68,7 @@ impl Whereabouts {
     }
 }
 
-impl fmt::Display for Whereabouts {
+impl fmt::Display for ArtifactStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::There { until } => write!(f, "is there until {until:.0}"),

@@ -2,14 +2,18 @@
 //! `taskcluster`.
 
 use super::settings::{self, Setting};
-use super::{ConfigError, Given, Sources};
+use super::{ConfigError, Given, SettingLayers};
 use crate::net::HttpUrl;
 use crate::taskcluster::{Access, Deployment};
 
 const NOWHERE: &str = "there is no deployment to speak to";
 
 /// The deployment that is configured, where one is. Who only reads may do it without credentials.
-pub(super) fn deployment(sources: &Sources, needed: bool, reading: bool) -> Result<Option<Deployment>, ConfigError> {
+pub(super) fn deployment(
+    sources: &SettingLayers,
+    needed: bool,
+    reading: bool,
+) -> Result<Option<Deployment>, ConfigError> {
     let Some(root_url) = sources.parse::<HttpUrl>(&settings::ROOT_URL)? else {
         return if needed {
             Err(ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE })
@@ -25,17 +29,17 @@ pub(super) fn deployment(sources: &Sources, needed: bool, reading: bool) -> Resu
 }
 
 /// The deployment of a verb that is about one.
-pub(super) fn required(sources: &Sources, only_reads: bool) -> Result<Deployment, ConfigError> {
+pub(super) fn required(sources: &SettingLayers, only_reads: bool) -> Result<Deployment, ConfigError> {
     let missing = ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE };
     deployment(sources, true, only_reads)?.ok_or(missing)
 }
 
 /// The deployment of those who only look at things, which needs no credentials where the things are public.
-pub(super) fn deployment_to_read(sources: &Sources) -> Result<Deployment, ConfigError> {
+pub(super) fn deployment_to_read(sources: &SettingLayers) -> Result<Deployment, ConfigError> {
     required(sources, true)
 }
 
-fn hawk(sources: &Sources, reading: bool) -> Result<Access, ConfigError> {
+fn hawk(sources: &SettingLayers, reading: bool) -> Result<Access, ConfigError> {
     let text = |setting: &'static Setting| sources.parse::<String>(setting);
     match (text(&settings::CLIENT_ID)?, text(&settings::ACCESS_TOKEN)?) {
         (Some(client_id), Some(access_token)) => {
@@ -82,7 +86,7 @@ mod tests {
             let mut variables = BTreeMap::from(good);
             variables.insert(variable, value);
             let environment = move |name: &str| variables.get(name).map(OsString::from);
-            hawk(&Sources::new(BTreeMap::new(), &environment).unwrap(), false).map_err(|error| error.to_string())
+            hawk(&SettingLayers::new(BTreeMap::new(), &environment).unwrap(), false).map_err(|error| error.to_string())
         };
         assert!(said("TASKCLUSTER_CERTIFICATE", "{\"seed\":\"secret\"}").is_ok());
         for (variable, value) in [

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{
-    Config, ConfigError, ImagesPlace, LookupConfig, NamedImage, ParentFrom, Pushing, Sources, Surroundings, settings,
+    Config, ConfigError, ImagesDir, LookupConfig, NamedImage, ParentFrom, Pushing, SettingLayers, Surroundings,
+    settings,
 };
 use crate::context::HashScheme;
 use crate::engine::{BuildPlan, EngineConfig, SecretSources, TargetArch};
@@ -14,7 +15,7 @@ use crate::engine::{BuildPlan, EngineConfig, SecretSources, TargetArch};
 #[derive(Debug)]
 pub struct BuildConfig {
     /// Where the images are.
-    pub place: ImagesPlace,
+    pub place: ImagesDir,
     /// How contexts are made and hashed.
     pub scheme: HashScheme,
     /// What every build gets: the root URL, and a network.
@@ -50,7 +51,7 @@ pub enum Tags {
 
 impl BuildConfig {
     /// Reads the configuration of `build`.
-    pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
         let mut build = super::builder::read(sources, around, BTreeMap::new())?;
         if let Some(root_url) = sources.get(&settings::ROOT_URL)? {
             build.args.insert(settings::ROOT_URL.variable.to_owned(), root_url.text);
@@ -60,7 +61,7 @@ impl BuildConfig {
                 "{id} is Taskcluster's, and `build` has no deployment: give it in a file, id={id},src=FILE"
             )));
         }
-        let place = ImagesPlace::read(sources, &around.directory)?;
+        let place = ImagesDir::read(sources, &around.directory)?;
         let scheme = sources.parse_or_default(&settings::SCHEME)?;
         let index = match sources.parse(&settings::PARENT)? {
             Some(ParentFrom::Index) => Some(LookupConfig::of(sources, around, place.clone(), scheme)?),
@@ -85,12 +86,7 @@ impl BuildConfig {
     /// What the parent of a dry run's image is built by, with all that it is built from: as `build --with-parents` does it.
     /// `target_arch` is the one that somebody gives to all of them.
     #[must_use]
-    pub fn of_parents(
-        dry_run: &Config,
-        place: ImagesPlace,
-        image: &NamedImage,
-        target_arch: Option<TargetArch>,
-    ) -> Self {
+    pub fn of_parents(dry_run: &Config, place: ImagesDir, image: &NamedImage, target_arch: Option<TargetArch>) -> Self {
         let secrets = SecretSources::default();
         let mut build = BuildPlan { secrets, cache_from: None, target_arch, ..dry_run.plan.build.clone() };
         build.args.retain(|name, _| name == settings::ROOT_URL.variable);

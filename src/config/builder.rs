@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{ConfigError, Sources, Surroundings, settings};
+use super::{ConfigError, SettingLayers, Surroundings, settings};
 use crate::engine::{BuildPlan, BuilderChoice, SecretSource, SecretSources};
 
 /// Reads what a build with these arguments is told.
 pub(super) fn read(
-    sources: &Sources,
+    sources: &SettingLayers,
     around: &Surroundings,
     args: BTreeMap<String, String>,
 ) -> Result<BuildPlan, ConfigError> {
@@ -20,7 +20,7 @@ pub(super) fn read(
 }
 
 /// Who builds. The images of steps, which a shell after a failure needs, are the classic builder's only.
-fn builder(sources: &Sources) -> Result<BuilderChoice, ConfigError> {
+fn builder(sources: &SettingLayers) -> Result<BuilderChoice, ConfigError> {
     let builder = sources.parse_or_default(&settings::BUILDER)?;
     match (builder, sources.switch(&settings::SHELL)?) {
         (BuilderChoice::BuildKit, true) => Err(ConfigError::Combination(
@@ -32,7 +32,7 @@ fn builder(sources: &Sources) -> Result<BuilderChoice, ConfigError> {
 }
 
 /// Where the values of secrets are; a file's path is the one that somebody typed here.
-fn secrets(sources: &Sources, around: &Surroundings) -> Result<SecretSources, ConfigError> {
+fn secrets(sources: &SettingLayers, around: &Surroundings) -> Result<SecretSources, ConfigError> {
     let Some(given) = sources.get(&settings::SECRET)? else { return Ok(SecretSources::default()) };
     let mut secrets: SecretSources = given.parse()?;
     for source in secrets.0.values_mut() {

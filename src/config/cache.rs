@@ -1,13 +1,13 @@
 //! Where a build may take steps from that have been built before, and where nobody says so, what is right for the job.
 //! Whether there is such an image is found out by the job.
 
-use super::{ConfigError, Sources, settings};
+use super::{ConfigError, SettingLayers, settings};
 use crate::config::plan::Plan;
 use crate::dockerfile::PARENT_ARG;
 use crate::engine::CacheFrom;
 
 /// What holds for a job, with a word about it where that is not what is usual.
-pub(super) fn read(sources: &Sources, plan: &Plan, assumed: &mut Vec<String>) -> Result<CacheFrom, ConfigError> {
+pub(super) fn read(sources: &SettingLayers, plan: &Plan, assumed: &mut Vec<String>) -> Result<CacheFrom, ConfigError> {
     if let Some(said) = plan.build.cache_from {
         return match (said, &plan.parent, sources.get(&settings::CACHE_FROM)?) {
             (CacheFrom::Parent, None, Some(given)) if !plan.build.args.contains_key(PARENT_ARG) => Err(given.wrong(
@@ -51,7 +51,7 @@ mod tests {
         let all = usual.iter().chain(variables);
         let environment =
             |name: &str| all.clone().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
-        let sources = Sources::new([].into(), &environment).unwrap();
+        let sources = SettingLayers::new([].into(), &environment).unwrap();
         let around = Surroundings {
             environment: &environment,
             now: "2020-01-01T00:00:00Z".parse().unwrap(),

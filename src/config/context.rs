@@ -1,6 +1,8 @@
 //! The context of a run, read from flags, environment and file: where it comes from, and what it must be.
 
-use super::{Checkout, ConfigError, DryRunImage, Sources, Surroundings, checkout, dockerfile_args, image, settings};
+use super::{
+    Checkout, ConfigError, DryRunImage, SettingLayers, Surroundings, checkout, dockerfile_args, image, settings,
+};
 use crate::config::plan::{ContextPlan, ContextSource};
 use crate::context::{ContextScheme, RepoPath};
 use crate::net::HttpUrl;
@@ -8,7 +10,7 @@ use crate::taskcluster::ArtifactName;
 
 /// Reads it. `image` is the image directory of a dry run, where it is one.
 pub(super) fn read(
-    sources: &Sources,
+    sources: &SettingLayers,
     around: &Surroundings,
     image: Option<&DryRunImage>,
 ) -> Result<ContextPlan, ConfigError> {
@@ -61,7 +63,7 @@ pub(super) fn read(
 }
 
 fn context_source(
-    sources: &Sources,
+    sources: &SettingLayers,
     around: &Surroundings,
     dry: bool,
 ) -> Result<(ContextSource, Option<RepoPath>), ConfigError> {

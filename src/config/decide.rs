@@ -7,18 +7,18 @@ use jiff::Timestamp;
 
 use super::settings;
 use super::{
-    ConfigError, Destination, Given, ImagesPlace, Sources, Surroundings, access, artifact, patience, pushdate,
+    ConfigError, Destination, Given, ImagesDir, SettingLayers, Surroundings, access, artifact, patience, pushdate,
 };
 use crate::config::plan::ArtifactPlan;
 use crate::net::NameError;
-use crate::net::retry::Patience;
+use crate::net::retry::RetryConfig;
 use crate::taskcluster::{Deployment, IndexPrefix, Project, PushDate, TaskId};
 
 /// One invocation of `decide`.
 #[derive(Debug)]
 pub struct DecideConfig {
     /// Where the images are.
-    pub place: ImagesPlace,
+    pub place: ImagesDir,
     /// The project whose images everybody may use.
     pub central: Project,
     /// The project that new images are indexed for.
@@ -44,7 +44,7 @@ pub struct DecideConfig {
     /// The current time.
     pub now: Timestamp,
     /// How long and how often to try.
-    pub patience: Patience,
+    pub patience: RetryConfig,
     /// Things that were filled in, for the log.
     pub assumed: Vec<String>,
 }
@@ -54,7 +54,11 @@ const NO_PROJECT: &str = "UNKNOWN-project";
 
 impl DecideConfig {
     /// Reads the configuration of `decide`; `values` are those of the command line, which win over the setting's.
-    pub fn read(sources: &Sources, values: &[(String, String)], around: &Surroundings) -> Result<Self, ConfigError> {
+    pub fn read(
+        sources: &SettingLayers,
+        values: &[(String, String)],
+        around: &Surroundings,
+    ) -> Result<Self, ConfigError> {
         let offline = sources.switch(&settings::OFFLINE)?;
         let mut assumed = Vec::new();
         let mut given: BTreeMap<_, _> = match sources.get(&settings::VALUES)? {
@@ -63,7 +67,7 @@ impl DecideConfig {
         };
         given.extend(values.iter().cloned());
         Ok(Self {
-            place: ImagesPlace::read(sources, &around.directory)?,
+            place: ImagesDir::read(sources, &around.directory)?,
             central: sources.parse_or_default(&settings::CENTRAL)?,
             index: sources.parse_or_default(&settings::INDEX)?,
             project: project(sources, offline, &mut assumed)?,
@@ -86,7 +90,7 @@ fn object(given: &Given) -> Result<BTreeMap<String, String>, ConfigError> {
     serde_json::from_str(&given.text).map_err(|error| given.wrong(format!("is not a JSON object of strings: {error}")))
 }
 
-fn project(sources: &Sources, offline: bool, assumed: &mut Vec<String>) -> Result<Project, ConfigError> {
+fn project(sources: &SettingLayers, offline: bool, assumed: &mut Vec<String>) -> Result<Project, ConfigError> {
     if offline && sources.get(&settings::PROJECT)?.is_none() {
         assumed.push(format!("--project is not set: the graph names {NO_PROJECT}"));
         return NO_PROJECT.parse().map_err(|error: NameError| ConfigError::Combination(error.to_string()));
@@ -94,7 +98,7 @@ fn project(sources: &Sources, offline: bool, assumed: &mut Vec<String>) -> Resul
     sources.require(&settings::PROJECT, "new images are indexed for the project")
 }
 
-fn decision_task(sources: &Sources, offline: bool, assumed: &mut Vec<String>) -> Result<TaskId, ConfigError> {
+fn decision_task(sources: &SettingLayers, offline: bool, assumed: &mut Vec<String>) -> Result<TaskId, ConfigError> {
     let task = match sources.parse(&settings::DECISION_TASK)? {
         None => sources.parse(&settings::TASK_ID)?,
         given => given,

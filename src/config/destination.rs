@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::settings;
-use super::{ConfigError, Sources};
+use super::{ConfigError, SettingLayers};
 use crate::net::NameError;
 use crate::taskcluster::{ArtifactName, TaskId, TaskRun};
 
@@ -95,7 +95,7 @@ impl FromStr for By {
 }
 
 impl Destination {
-    pub(super) fn read(sources: &Sources, dry: bool) -> Result<Self, ConfigError> {
+    pub(super) fn read(sources: &SettingLayers, dry: bool) -> Result<Self, ConfigError> {
         let by = sources.parse_or_default(&settings::PUBLISH)?;
         let folder = match sources.parse::<PathBuf>(&settings::OUTPUT)? {
             None if by == By::Payload && !dry => PathBuf::from(PAYLOAD_FOLDER),
@@ -112,7 +112,7 @@ impl Destination {
     }
 
     /// Whose definition is asked where the image goes: the own task's, where nobody says it.
-    pub(super) fn declared_by(&self, sources: &Sources, dry: bool) -> Result<Option<DeclaredBy>, ConfigError> {
+    pub(super) fn declared_by(&self, sources: &SettingLayers, dry: bool) -> Result<Option<DeclaredBy>, ConfigError> {
         if !matches!(self, Self::Payload(_)) || dry || sources.get(&settings::OUTPUT)?.is_some() {
             return Ok(None);
         }
@@ -130,7 +130,7 @@ impl Destination {
     }
 
     /// The name of the artifact when nobody gives it one.
-    pub(super) fn artifact_name(&self, sources: &Sources) -> Result<ArtifactName, ConfigError> {
+    pub(super) fn artifact_name(&self, sources: &SettingLayers) -> Result<ArtifactName, ConfigError> {
         match self {
             Self::Payload(_) => {
                 PAYLOAD_ARTIFACT.parse().map_err(|error: NameError| ConfigError::Combination(error.to_string()))
@@ -140,7 +140,11 @@ impl Destination {
     }
 
     /// The run that publishes.
-    pub(super) fn task(&self, sources: &Sources, assumed: &mut Vec<String>) -> Result<Option<TaskRun>, ConfigError> {
+    pub(super) fn task(
+        &self,
+        sources: &SettingLayers,
+        assumed: &mut Vec<String>,
+    ) -> Result<Option<TaskRun>, ConfigError> {
         let run_id = sources.parse(&settings::RUN_ID)?;
         match (self, sources.parse(&settings::TASK_ID)?, run_id) {
             (_, Some(task_id), Some(run_id)) => Ok(Some(TaskRun { task_id, run_id })),
@@ -172,7 +176,7 @@ mod tests {
     fn read(variables: &[(&str, &str)], dry: bool) -> Result<Destination, String> {
         let variables: BTreeMap<_, _> = variables.iter().copied().collect();
         let environment = |name: &str| variables.get(name).map(OsString::from);
-        let sources = Sources::new(BTreeMap::new(), &environment).unwrap();
+        let sources = SettingLayers::new(BTreeMap::new(), &environment).unwrap();
         Destination::read(&sources, dry).map_err(|error| error.to_string())
     }
 
@@ -202,7 +206,7 @@ mod tests {
             let variables: BTreeMap<_, _> = variables.into_iter().chain(more.iter().copied()).collect();
             // An empty variable counts as not set.
             let environment = |name: &str| variables.get(name).map(OsString::from);
-            let sources = Sources::new(BTreeMap::new(), &environment).unwrap();
+            let sources = SettingLayers::new(BTreeMap::new(), &environment).unwrap();
             Destination::read(&sources, dry).unwrap().declared_by(&sources, dry).unwrap()
         };
         let task = || TASK.parse().unwrap();

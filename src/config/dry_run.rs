@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
-use super::{ConfigError, NamedImage, Sources, Surroundings, settings};
+use super::{ConfigError, NamedImage, SettingLayers, Surroundings, settings};
 use crate::context::checkout::Checkout;
 use crate::context::trees::ContextTrees;
 use crate::context::{ContextHash, ImageName};
@@ -35,7 +35,7 @@ impl DryRun {
     /// Reads it; none where `run` is another job: in a task, or of a context that is made already. `image` and `args` are
     /// what the command line has.
     pub fn read(
-        sources: &Sources,
+        sources: &SettingLayers,
         around: &Surroundings,
         image: Option<&str>,
         args: &[(String, String)],
@@ -94,7 +94,7 @@ pub enum ParentFrom {
 
 impl ParentFrom {
     /// What somebody says; a dry run takes CI's image where it knows a CI.
-    fn of_dry_run(sources: &Sources) -> Result<Self, ConfigError> {
+    fn of_dry_run(sources: &SettingLayers) -> Result<Self, ConfigError> {
         let usual = if sources.get(&settings::ROOT_URL)?.is_some() { Self::Index } else { Self::Build };
         Ok(sources.parse(&settings::PARENT)?.unwrap_or(usual))
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::docker::DockerConfig;
 use super::logins::registry_logins;
 use super::podman::look;
-use super::{ConfigError, Given, Origin, Sources, Surroundings, settings};
+use super::{ConfigError, Given, SettingLayers, Surroundings, ValueSource, settings};
 use crate::engine::{EngineAddress, EngineChoice, EngineConfig, NamedBy, TlsFiles, engine_url};
 
 /// Where docker's client looks when it is told to use TLS, and not where.
@@ -14,7 +14,7 @@ const TLS_ADDRESS: &str = "tcp://localhost:2376";
 
 impl EngineConfig {
     /// Reads where to look for an engine.
-    pub(crate) fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub(crate) fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
         let choice = sources.parse_or_default(&settings::ENGINE)?;
         let docker = DockerConfig::read(sources, around)?;
         Ok(Self {
@@ -28,7 +28,7 @@ impl EngineConfig {
     }
 
     /// The same for a verb whose images are to stay in the engine.
-    pub(crate) fn read_lasting(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub(crate) fn read_lasting(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
         let config = Self::read(sources, around)?;
         match sources.get(&settings::ENGINE)? {
             Some(given) if config.is_managed() => Err(given.wrong(
@@ -43,13 +43,14 @@ impl EngineConfig {
 /// `DOCKER_CONTEXT`, the current context. The last is docker's own affair: who asks for Podman, or for an engine that is
 /// started, does not mean it.
 fn address(
-    sources: &Sources,
+    sources: &SettingLayers,
     around: &Surroundings,
     docker: &DockerConfig,
     choice: EngineChoice,
 ) -> Result<Option<EngineAddress>, ConfigError> {
     let (host, context) = (sources.get(&settings::DOCKER_HOST)?, sources.get(&settings::DOCKER_CONTEXT)?);
-    let is_typed = |given: &Option<Given>| given.as_ref().is_some_and(|given| matches!(given.origin, Origin::Flag(_)));
+    let is_typed =
+        |given: &Option<Given>| given.as_ref().is_some_and(|given| matches!(given.origin, ValueSource::Flag(_)));
     let named = match &context {
         Some(given) if is_typed(&context) && is_typed(&host) => {
             return Err(given.wrong("says where the engine is, and so does --docker-host: leave one of them away"));
@@ -66,7 +67,7 @@ fn address(
     let asked_by = tls_asked_by(sources, around)?;
     let Some(host) = host else {
         // A folder of certificates alone asks for nothing.
-        let verifies = asked_by.filter(|origin| *origin != Origin::Variable(settings::DOCKER_CERT_PATH.variable));
+        let verifies = asked_by.filter(|origin| *origin != ValueSource::Variable(settings::DOCKER_CERT_PATH.variable));
         let is_meant = matches!(choice, EngineChoice::Auto | EngineChoice::Docker);
         return match verifies.filter(|_| is_meant) {
             Some(origin) => at(sources, docker, TLS_ADDRESS.to_owned(), &origin, Some(&origin)).map(Some),
@@ -79,11 +80,11 @@ fn address(
 
 /// An engine at `url`, by TLS where somebody asks for that.
 fn at(
-    sources: &Sources,
+    sources: &SettingLayers,
     docker: &DockerConfig,
     url: String,
-    named_by: &Origin,
-    asked_by: Option<&Origin>,
+    named_by: &ValueSource,
+    asked_by: Option<&ValueSource>,
 ) -> Result<EngineAddress, ConfigError> {
     // A socket of this machine has nobody in between.
     let asked_by = asked_by.filter(|_| EngineAddress::is_remote(&url));
@@ -101,14 +102,14 @@ fn at(
 
 /// Who asks for TLS. docker's client takes whatever stands in its variables for a yes, 0 too; its library takes a folder of
 /// certificates for one.
-fn tls_asked_by(sources: &Sources, around: &Surroundings) -> Result<Option<Origin>, ConfigError> {
+fn tls_asked_by(sources: &SettingLayers, around: &Surroundings) -> Result<Option<ValueSource>, ConfigError> {
     if let Some(given) = sources.get(&settings::DOCKER_TLS_VERIFY)?
-        && (matches!(given.origin, Origin::Variable(_)) || sources.switch(&settings::DOCKER_TLS_VERIFY)?)
+        && (matches!(given.origin, ValueSource::Variable(_)) || sources.switch(&settings::DOCKER_TLS_VERIFY)?)
     {
         return Ok(Some(given.origin));
     }
     if (around.environment)("DOCKER_TLS").is_some_and(|value| !value.is_empty()) {
-        return Ok(Some(Origin::Variable("DOCKER_TLS")));
+        return Ok(Some(ValueSource::Variable("DOCKER_TLS")));
     }
     Ok(sources.get(&settings::DOCKER_CERT_PATH)?.map(|given| given.origin))
 }
@@ -156,7 +157,7 @@ mod tests {
             _ => variables.get(name).cloned(),
         };
         let flags = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        let sources = Sources::new(flags, &environment).unwrap();
+        let sources = SettingLayers::new(flags, &environment).unwrap();
         let around = Surroundings {
             environment: &environment,
             now: jiff::Timestamp::UNIX_EPOCH,

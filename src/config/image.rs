@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, ImagesPlace, Sources, Surroundings, checkout_at, dockerfile_args, settings};
+use super::{ConfigError, ImagesDir, SettingLayers, Surroundings, checkout_at, dockerfile_args, settings};
 use crate::context::checkout::Checkout;
 use crate::context::trees::ContextTrees;
 use crate::context::{ContextLimits, HashScheme};
@@ -17,7 +17,7 @@ pub struct NamedImage {
     /// The current directory, which a path starts from.
     pub directory: PathBuf,
     /// The repository that it is in; absent, it is a directory outside of any.
-    pub place: Option<ImagesPlace>,
+    pub place: Option<ImagesDir>,
     /// The same repository, and the taskgraph of those that are in none.
     pub checkout: Checkout,
     /// Arguments that win over its own.
@@ -31,7 +31,7 @@ pub struct NamedImage {
 impl NamedImage {
     /// Reads what belongs to an image that is named on the command line, with its `--arg K=V`.
     pub fn read(
-        sources: &Sources,
+        sources: &SettingLayers,
         around: &Surroundings,
         typed: &str,
         args: &[(String, String)],
@@ -39,9 +39,9 @@ impl NamedImage {
     ) -> Result<Self, ConfigError> {
         let path = around.directory.join(typed);
         let is_path = is_path(typed);
-        let here = if is_path { None } else { ImagesPlace::find(sources, &around.directory)? };
+        let here = if is_path { None } else { ImagesDir::find(sources, &around.directory)? };
         let place = match here {
-            None if path.is_dir() => ImagesPlace::find(sources, &path)?,
+            None if path.is_dir() => ImagesDir::find(sources, &path)?,
             here => here,
         };
         let missing = |why| ConfigError::Missing { setting: &settings::ROOT, why };
@@ -77,7 +77,7 @@ impl NamedImage {
 }
 
 /// How large a context may be.
-pub(super) fn limits(sources: &Sources) -> Result<ContextLimits, ConfigError> {
+pub(super) fn limits(sources: &SettingLayers) -> Result<ContextLimits, ConfigError> {
     Ok(ContextLimits {
         max_bytes: sources.parse_or_default(&settings::CONTEXT_MAX_BYTES)?,
         max_entries: sources.parse_or_default(&settings::CONTEXT_MAX_ENTRIES)?,
@@ -103,12 +103,12 @@ pub fn is_path(typed: &str) -> bool {
 }
 
 /// The file to write besides the answer. `-` is stdout, which has the answer anyway.
-pub fn out(sources: &Sources) -> Result<Option<PathBuf>, ConfigError> {
+pub fn out(sources: &SettingLayers) -> Result<Option<PathBuf>, ConfigError> {
     Ok(sources.parse(&settings::OUT)?.filter(|out: &PathBuf| out.as_os_str() != "-"))
 }
 
 /// The file that a context is written to; none where its files are listed.
-pub fn context_file(sources: &Sources) -> Result<Option<PathBuf>, ConfigError> {
+pub fn context_file(sources: &SettingLayers) -> Result<Option<PathBuf>, ConfigError> {
     let given = sources.get(&settings::OUT)?;
     match (sources.switch(&settings::LIST)?, given) {
         (true, None) => Ok(None),

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::access;
-use super::{ConfigError, LookupConfig, Sources, Surroundings, patience, settings};
+use super::{ConfigError, LookupConfig, SettingLayers, Surroundings, patience, settings};
 use crate::engine::EngineConfig;
 use crate::net::registry::ImageReference;
-use crate::net::retry::Patience;
+use crate::net::retry::RetryConfig;
 use crate::taskcluster::{ArtifactName, Deployment, Namespace, TaskId};
 
 /// Where an image comes from.
@@ -52,7 +52,7 @@ pub struct LoadConfig {
     /// Where to look for an engine.
     pub engine: EngineConfig,
     /// How long and how often to try.
-    pub patience: Patience,
+    pub patience: RetryConfig,
     /// The current directory, which a path starts from.
     pub directory: PathBuf,
     /// The current time.
@@ -61,7 +61,7 @@ pub struct LoadConfig {
 
 impl LoadConfig {
     /// Reads the configuration of `load`.
-    pub fn read(sources: &Sources, around: &Surroundings, source: &ImageSource) -> Result<Self, ConfigError> {
+    pub fn read(sources: &SettingLayers, around: &Surroundings, source: &ImageSource) -> Result<Self, ConfigError> {
         let from = match source {
             ImageSource::Named(typed) => From::Named(typed.clone(), Box::new(LookupConfig::read(sources, around)?)),
             ImageSource::Task(task) => From::Task(task.clone(), access::deployment_to_read(sources)?),
@@ -82,7 +82,7 @@ impl LoadConfig {
 }
 
 /// The name as docker takes it: without a tag it is `latest`.
-fn tag(sources: &Sources) -> Result<Option<ImageReference>, ConfigError> {
+fn tag(sources: &SettingLayers) -> Result<Option<ImageReference>, ConfigError> {
     let Some(given) = sources.get(&settings::TAG)? else { return Ok(None) };
     let last = given.text.rsplit('/').next().unwrap_or_default();
     let whole = if last.contains(':') { given.text.clone() } else { format!("{}:latest", given.text) };

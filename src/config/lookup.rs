@@ -4,16 +4,16 @@
 use jiff::Timestamp;
 
 use super::access;
-use super::{ConfigError, ImagesPlace, Sources, Surroundings, patience, settings};
+use super::{ConfigError, ImagesDir, SettingLayers, Surroundings, patience, settings};
 use crate::context::HashScheme;
-use crate::net::retry::Patience;
+use crate::net::retry::RetryConfig;
 use crate::taskcluster::{ArtifactName, Deployment, IndexPrefix, Project};
 
 /// One invocation of `lookup`.
 #[derive(Clone, Debug)]
 pub struct LookupConfig {
     /// Where the images are.
-    pub place: ImagesPlace,
+    pub place: ImagesDir,
     /// How contexts are hashed.
     pub scheme: HashScheme,
     /// The project whose images everybody may use.
@@ -27,23 +27,23 @@ pub struct LookupConfig {
     /// The deployment.
     pub deployment: Deployment,
     /// How long and how often to try.
-    pub patience: Patience,
+    pub patience: RetryConfig,
     /// The current time.
     pub now: Timestamp,
 }
 
 impl LookupConfig {
     /// Reads the configuration of `lookup`.
-    pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
-        let place = ImagesPlace::read(sources, &around.directory)?;
+    pub fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
+        let place = ImagesDir::read(sources, &around.directory)?;
         Self::of(sources, around, place, sources.parse_or_default(&settings::SCHEME)?)
     }
 
     /// How images of this place are looked up.
     pub fn of(
-        sources: &Sources,
+        sources: &SettingLayers,
         around: &Surroundings,
-        place: ImagesPlace,
+        place: ImagesDir,
         scheme: HashScheme,
     ) -> Result<Self, ConfigError> {
         Ok(Self {

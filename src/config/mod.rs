@@ -42,7 +42,7 @@ use crate::dockerfile::PARENT_ARG;
 use crate::engine::CacheFrom;
 use crate::engine::EngineConfig;
 use crate::net::NameError;
-use crate::net::retry::Patience;
+use crate::net::retry::RetryConfig;
 use crate::taskcluster::{ArtifactName, Deployment, Project, PushDate, TaskId};
 pub use build::{BuildConfig, Tags};
 pub use decide::DecideConfig;
@@ -52,9 +52,9 @@ pub use dry_run::{DryRun, DryRunImage, DryRunParent, ParentFrom};
 pub use image::{NamedImage, context_file, is_path, out, outside};
 pub use load::{From, ImageSource, LoadConfig};
 pub use lookup::LookupConfig;
-pub use place::ImagesPlace;
+pub use place::ImagesDir;
 pub use push::{PushConfig, Pushing};
-pub use sources::{ConfigError, Given, Origin, Sources};
+pub use sources::{ConfigError, Given, SettingLayers, ValueSource};
 pub use tree::{TreeConfig, TreeForm};
 
 /// One invocation of `run`.
@@ -85,7 +85,7 @@ pub struct Config {
     /// Seconds that the task may take.
     pub max_run_time: Option<u64>,
     /// How long and how often to try.
-    pub patience: Patience,
+    pub patience: RetryConfig,
     /// When the program began.
     pub started: Timestamp,
     /// Whether nobody says what the parent is, as a task and an image's tree do.
@@ -119,16 +119,24 @@ const DRY_RUN_EXPIRY: jiff::SignedDuration = jiff::SignedDuration::from_hours(28
 
 impl Config {
     /// Reads the configuration of `run`.
-    pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
         Self::read_for(sources, around, None)
     }
 
     /// Reads the configuration of a dry run of an image directory.
-    pub fn read_dry_run(sources: &Sources, around: &Surroundings, image: &DryRunImage) -> Result<Self, ConfigError> {
+    pub fn read_dry_run(
+        sources: &SettingLayers,
+        around: &Surroundings,
+        image: &DryRunImage,
+    ) -> Result<Self, ConfigError> {
         Self::read_for(sources, around, Some(image))
     }
 
-    fn read_for(sources: &Sources, around: &Surroundings, image: Option<&DryRunImage>) -> Result<Self, ConfigError> {
+    fn read_for(
+        sources: &SettingLayers,
+        around: &Surroundings,
+        image: Option<&DryRunImage>,
+    ) -> Result<Self, ConfigError> {
         let dry = sources.switch(&settings::DRY_RUN)?;
         let mut assumed = Vec::new();
         let args = build_args(sources, image)?;
@@ -204,7 +212,7 @@ impl Config {
 }
 
 /// The repository that `path` is in: the given root, or the nearest folder above with `.git` or `.hg`.
-fn repository_root(sources: &Sources, path: &Path) -> Result<Option<PathBuf>, ConfigError> {
+fn repository_root(sources: &SettingLayers, path: &Path) -> Result<Option<PathBuf>, ConfigError> {
     if let Some(root) = sources.parse::<PathBuf>(&settings::ROOT)? {
         return Ok(Some(root));
     }
@@ -214,7 +222,7 @@ fn repository_root(sources: &Sources, path: &Path) -> Result<Option<PathBuf>, Co
 }
 
 /// The same, for those who look for images in it.
-fn required_root(sources: &Sources, path: &Path) -> Result<PathBuf, ConfigError> {
+fn required_root(sources: &SettingLayers, path: &Path) -> Result<PathBuf, ConfigError> {
     repository_root(sources, path)?.ok_or(ConfigError::Missing {
         setting: &settings::ROOT,
         why: "the current directory is in no checkout; change to one",
@@ -222,7 +230,7 @@ fn required_root(sources: &Sources, path: &Path) -> Result<PathBuf, ConfigError>
 }
 
 /// The project of the routes. A dry run of an image directory inserts none: any project does.
-fn project(sources: &Sources, is_local: bool, assumed: &mut Vec<String>) -> Result<Project, ConfigError> {
+fn project(sources: &SettingLayers, is_local: bool, assumed: &mut Vec<String>) -> Result<Project, ConfigError> {
     match sources.parse(&settings::PROJECT)? {
         None if is_local => {
             let central = sources.parse_or_default(&settings::CENTRAL)?;
@@ -234,11 +242,11 @@ fn project(sources: &Sources, is_local: bool, assumed: &mut Vec<String>) -> Resu
 }
 
 /// The repository that `path` is in, and where its taskgraph can be.
-fn checkout(sources: &Sources, path: &Path) -> Result<Checkout, ConfigError> {
+fn checkout(sources: &SettingLayers, path: &Path) -> Result<Checkout, ConfigError> {
     checkout_at(sources, repository_root(sources, path)?)
 }
 
-fn checkout_at(sources: &Sources, root: Option<PathBuf>) -> Result<Checkout, ConfigError> {
+fn checkout_at(sources: &SettingLayers, root: Option<PathBuf>) -> Result<Checkout, ConfigError> {
     Ok(Checkout::new(root, sources.parse(&settings::RUN_TASK)?, sources.search_path()))
 }
 
@@ -255,7 +263,7 @@ fn context_trees(context: &ContextPlan, image: Option<&DryRunImage>) -> Vec<Cont
 }
 
 /// The parent, whose name in the engine is nobody's to say.
-fn parent(sources: &Sources, args: &BTreeMap<String, String>) -> Result<Option<TaskId>, ConfigError> {
+fn parent(sources: &SettingLayers, args: &BTreeMap<String, String>) -> Result<Option<TaskId>, ConfigError> {
     let Some(parent) = sources.parse(&settings::PARENT_TASK_ID)? else { return Ok(None) };
     match sources.get(&settings::DOCKER_BUILD_ARGS)? {
         Some(given) if args.contains_key(PARENT_ARG) => Err(given.wrong(format!(
@@ -266,7 +274,7 @@ fn parent(sources: &Sources, args: &BTreeMap<String, String>) -> Result<Option<T
 }
 
 /// `DOCKER_BUILD_ARGS`, which also fill in a `Dockerfile`'s `# %ARG` lines.
-pub fn dockerfile_args(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError> {
+pub fn dockerfile_args(sources: &SettingLayers) -> Result<BTreeMap<String, String>, ConfigError> {
     match sources.get(&settings::DOCKER_BUILD_ARGS)? {
         // The place only: in the error's own words are the values, and some of them are nobody's business.
         Some(given) => serde_json::from_str(&given.text).map_err(|error| {
@@ -277,7 +285,7 @@ pub fn dockerfile_args(sources: &Sources) -> Result<BTreeMap<String, String>, Co
     }
 }
 
-fn build_args(sources: &Sources, image: Option<&DryRunImage>) -> Result<BTreeMap<String, String>, ConfigError> {
+fn build_args(sources: &SettingLayers, image: Option<&DryRunImage>) -> Result<BTreeMap<String, String>, ConfigError> {
     let mut args = image.map_or_else(|| dockerfile_args(sources), |image| Ok(image.build_args()))?;
     // image_builder passes it too, so that Dockerfiles can fetch artifacts while they build.
     if let Some(root_url) = sources.get(&settings::ROOT_URL)? {
@@ -287,7 +295,7 @@ fn build_args(sources: &Sources, image: Option<&DryRunImage>) -> Result<BTreeMap
 }
 
 fn pushdate(
-    sources: &Sources,
+    sources: &SettingLayers,
     around: &Surroundings,
     dry: bool,
     assumed: &mut Vec<String>,
@@ -305,7 +313,7 @@ fn pushdate(
 }
 
 fn artifact(
-    sources: &Sources,
+    sources: &SettingLayers,
     around: &Surroundings,
     destination: &Destination,
     assumed: &mut Vec<String>,
@@ -354,7 +362,7 @@ mod tests {
     fn wrong_build_arguments_are_not_printed() {
         for text in [r#""{\"TOKEN\":\"secret\"}""#, r#"{"TOKEN":["secret"]}"#, r#"{"TOKEN":"secret"#] {
             let environment = |name: &str| (name == "DOCKER_BUILD_ARGS").then(|| OsString::from(text));
-            let sources = Sources::new(BTreeMap::new(), &environment).unwrap();
+            let sources = SettingLayers::new(BTreeMap::new(), &environment).unwrap();
             let error = dockerfile_args(&sources).unwrap_err().to_string();
             assert!(error.starts_with("DOCKER_BUILD_ARGS: ") && !error.contains("secret"), "{error}");
         }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, Sources, checkout_at, image, repository_root, required_root, settings};
+use super::{ConfigError, SettingLayers, checkout_at, image, repository_root, required_root, settings};
 use crate::context::ContextLimits;
 use crate::context::checkout::Checkout;
 
@@ -11,7 +11,7 @@ const NO_KIND: &str = "none";
 
 /// A repository and its images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ImagesPlace {
+pub struct ImagesDir {
     /// The repository.
     pub checkout: Checkout,
     /// The images roots, the first one first, where they are not at their usual places.
@@ -22,18 +22,18 @@ pub struct ImagesPlace {
     pub limits: ContextLimits,
 }
 
-impl ImagesPlace {
+impl ImagesDir {
     /// Reads it; without a root it is the checkout that `directory` is in.
-    pub fn read(sources: &Sources, directory: &Path) -> Result<Self, ConfigError> {
+    pub fn read(sources: &SettingLayers, directory: &Path) -> Result<Self, ConfigError> {
         Self::at(sources, required_root(sources, directory)?)
     }
 
     /// The same; none where `directory` is in no checkout.
-    pub fn find(sources: &Sources, directory: &Path) -> Result<Option<Self>, ConfigError> {
+    pub fn find(sources: &SettingLayers, directory: &Path) -> Result<Option<Self>, ConfigError> {
         repository_root(sources, directory)?.map(|root| Self::at(sources, root)).transpose()
     }
 
-    fn at(sources: &Sources, root: PathBuf) -> Result<Self, ConfigError> {
+    fn at(sources: &SettingLayers, root: PathBuf) -> Result<Self, ConfigError> {
         let list = |text: &str| text.split(['\n', ':']).filter(|it| !it.is_empty()).map(PathBuf::from).collect();
         let kinds = sources.get(&settings::KIND)?;
         Ok(Self {
@@ -55,7 +55,7 @@ mod tests {
     fn lists_have_colons_or_several_flags() {
         let read = |flags: &[(&'static str, &str)]| {
             let flags: BTreeMap<_, _> = flags.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
-            ImagesPlace::read(&Sources::new(flags, &|_| None).unwrap(), Path::new("/")).unwrap()
+            ImagesDir::read(&SettingLayers::new(flags, &|_| None).unwrap(), Path::new("/")).unwrap()
         };
         let paths = |texts: &[&str]| texts.iter().map(PathBuf::from).collect::<Vec<_>>();
         let place = read(&[("root", "/r")]);

@@ -2,16 +2,16 @@
 //! command line's word.
 
 use super::logins::registry_logins;
-use super::{ConfigError, ImagesPlace, Sources, Surroundings, patience, settings};
+use super::{ConfigError, ImagesDir, SettingLayers, Surroundings, patience, settings};
 use crate::engine::EngineConfig;
 use crate::net::registry::RegistryLogins;
-use crate::net::retry::Patience;
+use crate::net::retry::RetryConfig;
 
 /// One invocation of `push`.
 #[derive(Debug)]
 pub struct PushConfig {
     /// Where the images are.
-    pub place: ImagesPlace,
+    pub place: ImagesDir,
     /// Where to look for an engine.
     pub engine: EngineConfig,
     /// How to push.
@@ -28,14 +28,14 @@ pub struct Pushing {
     /// Where credentials for registries are.
     pub logins: RegistryLogins,
     /// How long and how often to try.
-    pub patience: Patience,
+    pub patience: RetryConfig,
 }
 
 impl PushConfig {
     /// Reads the configuration of `push`.
-    pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
         Ok(Self {
-            place: ImagesPlace::read(sources, &around.directory)?,
+            place: ImagesDir::read(sources, &around.directory)?,
             engine: EngineConfig::read_lasting(sources, around)?,
             pushing: Pushing::read(sources, around)?,
         })
@@ -43,7 +43,7 @@ impl PushConfig {
 }
 
 impl Pushing {
-    pub(super) fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub(super) fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
         Ok(Self {
             force: sources.switch(&settings::FORCE)?,
             pin: sources.switch(&settings::PIN)?,

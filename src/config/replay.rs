@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::settings::{self, Setting};
-use super::{ConfigError, DeclaredImage, Given, Origin, Sources, access, patience};
+use super::{ConfigError, DeclaredImage, Given, SettingLayers, ValueSource, access, patience};
 use crate::config::plan::DryRunNames;
 use crate::net::HttpUrl;
-use crate::net::retry::Patience;
+use crate::net::retry::RetryConfig;
 use crate::taskcluster::{Deployment, Namespace, TaskId, TaskRun};
 
 /// What a task decides. All other settings are about the machine that the job is done on.
@@ -104,7 +104,7 @@ impl Job {
     #[must_use]
     pub fn get(&self, setting: &'static Setting) -> Option<Given> {
         let text = self.values.get(setting.name)?.clone();
-        Some(Given { text, origin: Origin::Task(self.task.clone(), setting.variable) })
+        Some(Given { text, origin: ValueSource::Task(self.task.clone(), setting.variable) })
     }
 
     /// Whether the definition, and not this machine, has the say.
@@ -114,7 +114,7 @@ impl Job {
     }
 
     /// Refuses a task that builds no image. What flags say needs not stand in the definition.
-    pub fn is_of_an_image(&self, sources: &Sources) -> Result<(), ConfigError> {
+    pub fn is_of_an_image(&self, sources: &SettingLayers) -> Result<(), ConfigError> {
         let mut missing = Vec::new();
         for setting in [&settings::IMAGE_NAME, &settings::HASH] {
             if sources.get(setting)?.is_none() {
@@ -145,14 +145,14 @@ pub struct Replay {
     /// The deployment that has the task.
     pub deployment: Deployment,
     /// How long and how often to try.
-    pub patience: Patience,
+    pub patience: RetryConfig,
     /// Whether to publish.
     pub publish: bool,
 }
 
 impl Replay {
     /// Reads what `replay` needs before it knows the task.
-    pub fn read(sources: &Sources) -> Result<Self, ConfigError> {
+    pub fn read(sources: &SettingLayers) -> Result<Self, ConfigError> {
         let publish = match sources.get(&settings::PUBLISH)? {
             None => false,
             Some(given) if given.text == "api" => true,
@@ -171,7 +171,7 @@ impl Replay {
 
 /// The name that the last good step's image keeps when a step fails, where that is wanted.
 pub(super) fn kept(
-    sources: &Sources,
+    sources: &SettingLayers,
     task: Option<&TaskRun>,
     dry_run: Option<&DryRunNames>,
 ) -> Result<Option<String>, ConfigError> {
@@ -213,7 +213,7 @@ mod tests {
         let env =
             json!({ "PROJECT": "try", "IMAGE_NAME": "builder", "INDEX": "", "TASK_ID": "x", "DOCKER_HOST": "there" });
         let job = job(&json!({ "env": env })).unwrap();
-        let sources = Sources::new([("image-name", "other".to_owned())].into(), &here).unwrap().of(&job);
+        let sources = SettingLayers::new([("image-name", "other".to_owned())].into(), &here).unwrap().of(&job);
         let text = |setting| sources.get(setting).unwrap().map(|given| given.text);
         assert_eq!(text(&settings::IMAGE_NAME).unwrap(), "other");
         assert_eq!(text(&settings::PROJECT).unwrap(), "try");
@@ -250,10 +250,10 @@ mod tests {
     #[test]
     fn a_shell_is_for_people() {
         let flags = || [("shell", "1".to_owned())].into();
-        let sources = Sources::new(flags(), &|_| None).unwrap();
+        let sources = SettingLayers::new(flags(), &|_| None).unwrap();
         let dry_run = DryRunNames { id: "dry-run-x".to_owned(), is_hash_known: true };
         let task = TaskRun { task_id: "-N1SbArXTPSVFNUvaOlinQ".parse().unwrap(), run_id: 0 };
-        let of = |sources: &Sources, task| kept(sources, task, Some(&dry_run)).unwrap().unwrap();
+        let of = |sources: &SettingLayers, task| kept(sources, task, Some(&dry_run)).unwrap().unwrap();
         // Of a dry run that says some task's name, there can be several at once.
         for task in [None, Some(&task)] {
             assert_eq!(of(&sources, task), "image-worker-replay:dry-run-x");

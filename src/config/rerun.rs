@@ -3,8 +3,8 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::{ConfigError, Sources, access, patience, settings};
-use crate::net::retry::Patience;
+use super::{ConfigError, SettingLayers, access, patience, settings};
+use crate::net::retry::RetryConfig;
 use crate::taskcluster::Deployment;
 
 /// The verb `rerun`.
@@ -13,7 +13,7 @@ pub struct Rerun {
     /// The deployment that has the task. To look, it needs no credentials.
     pub deployment: Deployment,
     /// How long and how often to try.
-    pub patience: Patience,
+    pub patience: RetryConfig,
     /// Do it without asking.
     pub yes: bool,
     /// Whether to follow the run to its end.
@@ -24,7 +24,7 @@ pub struct Rerun {
 
 impl Rerun {
     /// Reads what `rerun` needs.
-    pub fn read(sources: &Sources) -> Result<Self, ConfigError> {
+    pub fn read(sources: &SettingLayers) -> Result<Self, ConfigError> {
         let pause: NonZeroU64 = sources.parse_or_default(&settings::LONGEST_PAUSE)?;
         Ok(Self {
             deployment: access::required(sources, true)?,

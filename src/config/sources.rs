@@ -18,7 +18,7 @@ pub enum ConfigError {
     #[error("{origin}: {why}")]
     Value {
         /// The flag, variable or key that it came from.
-        origin: Origin,
+        origin: ValueSource,
         /// What is wrong with it.
         why: String,
     },
@@ -45,7 +45,7 @@ pub enum ConfigError {
     #[error("{origin}: cannot read {}", path.display())]
     Unreadable {
         /// Who named the file.
-        origin: Origin,
+        origin: ValueSource,
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -64,7 +64,7 @@ pub enum ConfigError {
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueSource {
     /// The command line.
     Flag(&'static str),
     /// The environment.
@@ -75,7 +75,7 @@ pub enum Origin {
     Task(TaskId, &'static str),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag(name) => write!(f, "--{name}"),
@@ -92,7 +92,7 @@ pub struct Given {
     /// The value, as text.
     pub text: String,
     /// Where it came from.
-    pub origin: Origin,
+    pub origin: ValueSource,
 }
 
 impl Given {
@@ -112,7 +112,7 @@ impl Given {
 
 /// The three layers, looked up in their order.
 #[derive(Clone)]
-pub struct Sources<'a> {
+pub struct SettingLayers<'a> {
     flags: BTreeMap<&'static str, String>,
     environment: &'a dyn Fn(&str) -> Option<OsString>,
     file: BTreeMap<&'static str, String>,
@@ -120,7 +120,7 @@ pub struct Sources<'a> {
     job: Option<Job>,
 }
 
-impl<'a> Sources<'a> {
+impl<'a> SettingLayers<'a> {
     /// Reads the configuration file, where one is named, and keeps the flags and the environment for look-ups.
     ///
     /// `flags` has the values given on the command line by setting name.
@@ -161,7 +161,7 @@ impl<'a> Sources<'a> {
     /// The value of a setting. An empty environment variable counts as not set: task templates write such.
     pub fn get(&self, setting: &'static Setting) -> Result<Option<Given>, ConfigError> {
         if let Some(text) = self.flags.get(setting.name) {
-            return Ok(Some(Given { text: text.clone(), origin: Origin::Flag(setting.name) }));
+            return Ok(Some(Given { text: text.clone(), origin: ValueSource::Flag(setting.name) }));
         }
         if let Some(given) = self.job.as_ref().and_then(|job| job.get(setting)) {
             return Ok(Some(given));
@@ -169,7 +169,7 @@ impl<'a> Sources<'a> {
         let is_the_tasks = self.job.as_ref().is_some_and(|job| job.decides(setting));
         let variable = if is_the_tasks { None } else { (self.environment)(setting.variable) };
         if let Some(value) = variable.filter(|value| !value.is_empty()) {
-            let origin = Origin::Variable(setting.variable);
+            let origin = ValueSource::Variable(setting.variable);
             return match value.into_string() {
                 Ok(text) => Ok(Some(Given { text, origin })),
                 Err(_) => Err(ConfigError::Value { origin, why: "is not valid UTF-8".to_owned() }),
@@ -178,7 +178,7 @@ impl<'a> Sources<'a> {
         Ok(self
             .file
             .get(setting.name)
-            .map(|text| Given { text: text.clone(), origin: Origin::File(self.file_path.clone(), setting.name) }))
+            .map(|text| Given { text: text.clone(), origin: ValueSource::File(self.file_path.clone(), setting.name) }))
     }
 
     /// The value of a setting as what it should be.
@@ -274,7 +274,7 @@ mod tests {
             _ => None,
         };
         let flags = BTreeMap::from([("project", "flag".to_owned())]);
-        let sources = Sources::new(flags, &environment).unwrap();
+        let sources = SettingLayers::new(flags, &environment).unwrap();
         let text = |setting| sources.get(setting).unwrap().unwrap();
         assert_eq!(text(&PROJECT).text, "flag");
         assert_eq!(text(&INDEX).text, "index.variable");
@@ -288,7 +288,7 @@ mod tests {
     fn errors_name_where_the_value_came_from() {
         let environment = |name: &str| (name == "IMAGE_WORKER_FORCE").then(|| OsString::from("maybe"));
         let flags = BTreeMap::from([("hash-scheme", "md5".to_owned())]);
-        let sources = Sources::new(flags, &environment).unwrap();
+        let sources = SettingLayers::new(flags, &environment).unwrap();
         let error = sources.parse_or_default::<ContextScheme>(&HASH_SCHEME).unwrap_err().to_string();
         assert_eq!(error, "--hash-scheme: \"md5\" is not a hash scheme: expected `tar`, `gz` or `contents`");
         let error = sources.switch(&FORCE).unwrap_err().to_string();

@@ -1,14 +1,14 @@
 //! What one invocation of `tree` is to do: which images, which scheme, and how the answer is to look.
 //! What is said of the images is for the room `tree`.
 
-use super::{ConfigError, ImagesPlace, Sources, Surroundings, settings};
+use super::{ConfigError, ImagesDir, SettingLayers, Surroundings, settings};
 use crate::context::HashScheme;
 
 /// One invocation of `tree`.
 #[derive(Debug)]
 pub struct TreeConfig {
     /// Where the images are.
-    pub place: ImagesPlace,
+    pub place: ImagesDir,
     /// How contexts are hashed.
     pub scheme: HashScheme,
     /// How the answer is to look.
@@ -28,7 +28,7 @@ pub enum TreeForm {
 
 impl TreeConfig {
     /// Reads the configuration of `tree`.
-    pub fn read(sources: &Sources, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
         let form = match (sources.switch(&settings::JSON)?, sources.switch(&settings::DOT)?) {
             (false, false) => TreeForm::Drawing,
             (true, false) => TreeForm::Json,
@@ -39,7 +39,7 @@ impl TreeConfig {
             }
         };
         Ok(Self {
-            place: ImagesPlace::read(sources, &around.directory)?,
+            place: ImagesDir::read(sources, &around.directory)?,
             scheme: sources.parse_or_default(&settings::SCHEME)?,
             form,
         })

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::io::{self, Write};
 
 use crate::net::Digest;
-use crate::net::stream::Tally;
+use crate::net::stream::DigestReader;
 
 /// 2016-01-01T00:00:00Z, the time of every file in a context.
 pub const CONTEXT_TIME: u32 = 1_451_606_400;
@@ -66,12 +66,12 @@ pub(super) fn header_bytes(path: &ArchivePath) -> u64 {
 /// on to [`finish`](Self::finish).
 #[derive(Debug)]
 pub(super) struct TarWriter<W> {
-    out: Tally<W>,
+    out: DigestReader<W>,
 }
 
 impl<W: Write> TarWriter<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { out: Tally::new(out) }
+        Self { out: DigestReader::new(out) }
     }
 
     /// Writes the headers of a regular file of `size` bytes. Of `mode` the permission bits are kept.

@@ -22,7 +22,7 @@ use super::source::Source;
 pub use super::trouble::CollectError;
 use super::untracked::{untracked, warn_of};
 use crate::context::{ContextHash, HashScheme};
-use crate::net::stream::Tally;
+use crate::net::stream::DigestReader;
 
 /// How many files are read on one thread before others take their turn: half a millisecond's work.
 const READ_AHEAD: usize = 64;
@@ -100,7 +100,7 @@ impl Context {
             HashScheme::Contents => {
                 let mut hash = ContentsHash::default();
                 let sum = |(_, source): &(_, &Source)| {
-                    let mut tally = Tally::new(io::sink());
+                    let mut tally = DigestReader::new(io::sink());
                     source.copy_to(&mut tally).map(|()| tally.finish().1)
                 };
                 ahead(&batches(&self.list(), READ_AHEAD, LARGE, weight), sum, |(name, _), digest| {
@@ -180,7 +180,7 @@ impl Context {
             match self.scheme {
                 HashScheme::Tar => copy(&mut tar)?,
                 HashScheme::Contents => {
-                    let mut tally = Tally::new(&mut tar);
+                    let mut tally = DigestReader::new(&mut tar);
                     copy(&mut tally)?;
                     contents.add(self.repository_path(name), tally.finish().1);
                 }

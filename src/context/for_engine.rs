@@ -13,7 +13,7 @@ use tokio_util::bytes::Bytes;
 
 use super::pieces::{Piece, Pieces, member};
 use super::safety::clean_name;
-use crate::dockerfile::base_images::{FromError, Recipe};
+use crate::dockerfile::base_images::{DockerfileImages, FromError};
 use crate::dockerfile::declare::{declared, mentions_parent};
 use crate::dockerfile::dockerignore::{Ignore, IgnoreError};
 
@@ -140,7 +140,7 @@ impl ForEngine {
                 if let Some(file) = ignore_file {
                     ignore_texts.insert(file, text);
                 } else {
-                    Recipe::read(&String::from_utf8_lossy(&text), args).from_error.map_or(Ok(()), Err)?;
+                    DockerfileImages::read(&String::from_utf8_lossy(&text), args).from_error.map_or(Ok(()), Err)?;
                     if let Some(changed) = declared(&text, args) {
                         header.set_path(DOCKERFILE)?;
                         found.replacement = Some(member(header, &changed));

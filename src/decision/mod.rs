@@ -65,7 +65,7 @@ fn in_words(error: &TaskError) -> String {
 
 /// An image to be built by a task of its own.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct ImageTaskSpec {
     /// The image.
     pub image: ImageName,
     /// Its context hash.
@@ -93,7 +93,7 @@ pub struct Defined {
 
 /// What all image tasks of a decision have in common.
 #[derive(Clone, Debug)]
-pub struct Common {
+pub struct DecisionContext {
     /// The decision task, which has the contexts.
     pub decision_task: TaskId,
     /// The project that the images are indexed for.
@@ -177,10 +177,10 @@ fn for_arch(given: &Values, arch: &str) -> Values {
 
 /// The definition of an image's task, for the tasks that wait for it.
 pub fn definition(
-    order: &Order,
+    order: &ImageTaskSpec,
     waiting: &[&Definition],
     template: &Template,
-    common: &Common,
+    common: &DecisionContext,
 ) -> Result<Defined, DecisionError> {
     let wrong = |source| DecisionError::Task { image: order.image.clone(), source };
     let plan = Plan {
@@ -269,8 +269,8 @@ mod tests {
         assert_eq!(of(&["child"], &["child"]), [""; 0]);
     }
 
-    fn common(given: &[(&str, &str)]) -> Common {
-        Common {
+    fn common(given: &[(&str, &str)]) -> DecisionContext {
+        DecisionContext {
             decision_task: DECISION.parse().unwrap(),
             project: "try".parse().unwrap(),
             pushdate: "20151209123456".parse().unwrap(),
@@ -289,9 +289,9 @@ mod tests {
         }
     }
 
-    fn order() -> Order {
+    fn order() -> ImageTaskSpec {
         let context = ContextHash(Digest::of(b"context"));
-        Order {
+        ImageTaskSpec {
             image: image("builder"),
             context,
             index_hash: None,

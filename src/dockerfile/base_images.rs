@@ -21,7 +21,7 @@ const PLATFORM_ARGS: [&str; 8] = [
 
 /// What a Dockerfile is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recipe {
+pub struct DockerfileImages {
     /// The images that it names, in order. Its own stages and `scratch` are none.
     pub references: Vec<Reference>,
     /// A number in a `COPY --from` that no stage has which begins before it, and the instruction. Podman reads it in `ADD` too.
@@ -108,7 +108,7 @@ pub enum By {
     Mount,
 }
 
-impl Recipe {
+impl DockerfileImages {
     /// Reads the text of a Dockerfile. `args` are the build's arguments: they come before the defaults of `ARG` lines, and a
     /// `FROM` may use them without such a line (see `declare`).
     #[must_use]
@@ -249,7 +249,7 @@ mod tests {
     /// Instruction, image as far as it is known, variables.
     fn told(text: &str, args: &[(&str, &str)]) -> Vec<String> {
         let args = args.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let references = Recipe::read(text, &args).references.into_iter();
+        let references = DockerfileImages::read(text, &args).references.into_iter();
         let one =
             |it: Reference| format!("{} = {}", it.shown(), it.image.as_deref().unwrap_or("?")) + &it.variables.concat();
         references.map(one).collect()
@@ -286,12 +286,12 @@ mod tests {
 
     #[test]
     fn a_stage_that_has_not_begun_is_missing() {
-        let missing = |text: &str| Recipe::read(text, &BTreeMap::new()).missing_stage.map(|(stage, _)| stage);
+        let missing = |text: &str| DockerfileImages::read(text, &BTreeMap::new()).missing_stage.map(|(stage, _)| stage);
         assert_eq!(missing("FROM a\nFROM b\nCOPY --from=0 /a /b\nFROM c\nCOPY --chown=1 --from=1 /a /b\n"), None);
         assert_eq!(missing("FROM a\nFROM b\nCOPY --from=1 /a /b\n").as_deref(), Some("1"));
         assert_eq!(missing("FROM a\nCOPY --from=7 /a /b\nCOPY --from=8 /a /b\n").as_deref(), Some("7"));
         for none in ["COPY --from=-1 /a /b", "COPY --from=+1 /a /b", "ADD --from=7 /a /b"] {
-            let recipe = Recipe::read(&format!("FROM a\n{none}\n"), &BTreeMap::new());
+            let recipe = DockerfileImages::read(&format!("FROM a\n{none}\n"), &BTreeMap::new());
             assert_eq!(recipe.missing_stage.unwrap().1, none);
         }
         assert_eq!(missing("FROM a\nCOPY --from=image7 /a /b\nCOPY --from=$X /a /b\nCOPY a --from=9\n"), None);
@@ -319,7 +319,7 @@ mod tests {
     fn a_from_names_an_image() {
         let error = |text: &str| {
             let args = [("GIVEN", "debian:12"), ("EMPTY", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-            Recipe::read(text, &args.into()).from_error.map(|error| error.to_string())
+            DockerfileImages::read(text, &args.into()).from_error.map(|error| error.to_string())
         };
         let advice = "write `FROM IMAGE`, or `FROM scratch`";
         for text in ["", "# FROM a\n", "ARG A\nRUN <<EOF\nFROM a\nEOF\n"] {
@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn an_image_without_a_registry_could_be_a_neighbour() {
         let plain = |image: &str| {
-            let recipe = Recipe::read(&format!("FROM {image}"), &BTreeMap::new());
+            let recipe = DockerfileImages::read(&format!("FROM {image}"), &BTreeMap::new());
             recipe.references[0].plain().map(|(name, tag)| format!("{name} {tag:?}"))
         };
         assert_eq!(plain("builder").unwrap(), "builder None");
@@ -383,7 +383,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_a_panic(text in "((FROM|ARG|COPY|RUN|from)[ -~é]{0,20}\n|[ -~\\\\\n]{0,9}){0,9}") {
-            let _ = Recipe::read(&text, &BTreeMap::new());
+            let _ = DockerfileImages::read(&text, &BTreeMap::new());
         }
     }
 }

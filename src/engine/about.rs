@@ -9,7 +9,7 @@ use super::{Engine, Kind};
 /// An engine's kind and versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct About {
+pub struct EngineInfo {
     /// `Docker` or `Podman`.
     pub name: &'static str,
     /// Its version, if it tells one.
@@ -21,7 +21,7 @@ pub struct About {
 /// The API version of Docker 23.0.
 const DOCKER_23: (u32, u32) = (1, 42);
 
-impl About {
+impl EngineInfo {
     /// Whether BuildKit can be asked to write down of which steps an image's layers are. That of Docker 20.10 follows records that
     /// lead to one another in a circle, until the engine's stack is full and the whole engine ends: seen with 20.10.24, while
     /// several builds copied the same files.
@@ -47,7 +47,7 @@ fn numbers(version: Option<&str>) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-impl fmt::Display for About {
+impl fmt::Display for EngineInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let version = self.version.as_deref().unwrap_or("of unknown version");
         let api = self.api_version.as_deref().unwrap_or("unknown");
@@ -58,7 +58,7 @@ impl fmt::Display for About {
 impl Engine {
     /// What it says of itself.
     #[must_use]
-    pub fn about(&self) -> &About {
+    pub fn about(&self) -> &EngineInfo {
         &self.about
     }
 
@@ -81,7 +81,7 @@ mod tests {
         for (api, keeps) in
             [(Some("1.41"), false), (Some("1.42"), true), (Some("2.0"), true), (Some("?"), false), (None, false)]
         {
-            let about = About { api_version: api.map(str::to_owned), ..About::default() };
+            let about = EngineInfo { api_version: api.map(str::to_owned), ..EngineInfo::default() };
             assert_eq!(about.keeps_records(), keeps, "{api:?}");
         }
     }
@@ -96,7 +96,7 @@ mod tests {
             ("Podman", "5.8.6", "1.44", true),
         ] {
             let (version, api_version) = (Some(version.to_owned()), Some(api.to_owned()));
-            assert_eq!(About { name, version, api_version }.knows_here_documents(), knows, "{name} {api}");
+            assert_eq!(EngineInfo { name, version, api_version }.knows_here_documents(), knows, "{name} {api}");
         }
     }
 }

@@ -7,7 +7,7 @@ use bollard::errors::Error;
 use bollard::models::ImageInspect;
 
 use super::{Engine, EngineError, Kind};
-use crate::dockerfile::base_images::{By, Recipe};
+use crate::dockerfile::base_images::{By, DockerfileImages};
 use crate::net::Digest;
 use crate::net::registry::{is_repository, is_tag};
 
@@ -45,7 +45,7 @@ pub fn shared_layers(bases: &[Base], image_layers: &[Digest]) -> usize {
 impl Engine {
     /// What the images that a `Dockerfile` names are in the engine. `args` are the build's arguments.
     pub async fn bases(&self, dockerfile: &str, args: &BTreeMap<String, String>) -> Result<Bases, EngineError> {
-        let recipe = Recipe::read(dockerfile, args);
+        let recipe = DockerfileImages::read(dockerfile, args);
         // A name in a FROM counts as that, wherever else it stands.
         let from: BTreeSet<_> = recipe.references.iter().filter(|it| it.by == By::From).map(|it| &it.image).collect();
         let (mut bases, mut seen) = (Bases::default(), BTreeSet::new());

@@ -16,14 +16,14 @@ use super::failure::next_of;
 use super::held::{Held, hold};
 use super::left::Fact;
 use super::messages::AnswerError;
-use super::output::{Output, Said, Steps, is_about_our_args};
+use super::output::{Output, OutputEvent, Steps, is_about_our_args};
 use super::sending::noting_the_end;
 use super::witness::Witness;
 use super::{Engine, EngineError, Kind, managed};
 use crate::context::for_engine::{BuiltBy, ForEngine};
 use crate::engine::build_log::BuildLog;
 use crate::engine::{BuildPlan, BuildSecrets};
-use crate::net::retry::{Patience, Policy, retry};
+use crate::net::retry::{Policy, RetryConfig, retry};
 use crate::report::secrets as hidden;
 
 /// An image that was built.
@@ -39,7 +39,7 @@ pub struct Built {
 
 /// What a build is told besides its context.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
+pub struct BuildOptions<'a> {
     /// Arguments and network.
     pub plan: &'a BuildPlan,
     /// What the `Dockerfile` may ask for.
@@ -62,7 +62,7 @@ impl Engine {
         &self,
         context: &ForEngine,
         tag: &str,
-        told: Told<'_>,
+        told: BuildOptions<'_>,
         log: &mut BuildLog,
     ) -> Result<Built, EngineError> {
         let log = Mutex::new(log);
@@ -74,7 +74,7 @@ impl Engine {
         &self,
         context: &ForEngine,
         tag: &str,
-        Told { plan, secrets, cache, is_cache }: Told<'_>,
+        BuildOptions { plan, secrets, cache, is_cache }: BuildOptions<'_>,
         log: &mut BuildLog,
     ) -> Result<Built, EngineError> {
         let mut args = self.args_with_proxies(plan);
@@ -174,10 +174,10 @@ impl Engine {
         log: &mut BuildLog,
     ) -> Result<(String, Steps), EngineError> {
         let mut answer = std::pin::pin!(answer);
-        let mut heard = Heard::default();
+        let mut heard = BuildOutputParser::default();
         let mut image_id = None;
         loop {
-            let next = match next_of(answer.next(), &heard, Patience::held().silence).await {
+            let next = match next_of(answer.next(), &heard, RetryConfig::held().silence).await {
                 Ok(next) => next,
                 Err(silent) => {
                     // Docker would wait for the registry also when nobody waits for the build, which makes nothing more.
@@ -217,13 +217,13 @@ impl Engine {
         Ok((image_id, heard.steps()))
     }
 
-    fn print(lines: impl IntoIterator<Item = Said>, log: &mut BuildLog) {
+    fn print(lines: impl IntoIterator<Item = OutputEvent>, log: &mut BuildLog) {
         for said in lines {
             match said {
                 // Nearly every build would end with this warning, about an argument that nobody asked for.
-                Said::Line(line) if is_about_our_args(&line) => {}
-                Said::Line(line) => log.line(&line),
-                Said::Step(line) => log.step(&line),
+                OutputEvent::Line(line) if is_about_our_args(&line) => {}
+                OutputEvent::Line(line) => log.line(&line),
+                OutputEvent::Step(line) => log.step(&line),
             }
         }
     }
@@ -247,7 +247,7 @@ impl Engine {
 
 /// What a build has told so far: the classic builder in its own words, BuildKit in news of its parts.
 #[derive(Default)]
-pub(super) struct Heard {
+pub(super) struct BuildOutputParser {
     pub(super) output: Output,
     pub(super) progress: Progress,
 }
@@ -255,14 +255,14 @@ pub(super) struct Heard {
 /// What one piece of an answer says.
 struct News {
     /// What is shown.
-    said: Vec<Said>,
+    said: Vec<OutputEvent>,
     /// The base images that BuildKit pulled.
     pulled: Vec<String>,
     /// The image at a stage's end.
     id: Option<String>,
 }
 
-impl Heard {
+impl BuildOutputParser {
     fn line(&mut self, line: &BuildInfo) -> News {
         let mut news = News { said: Vec::new(), pulled: Vec::new(), id: None };
         match &line.aux {
@@ -291,7 +291,7 @@ impl Heard {
         Steps { cached: one.cached + other.cached, all: one.all + other.all }
     }
 
-    fn end(&mut self) -> Vec<Said> {
+    fn end(&mut self) -> Vec<OutputEvent> {
         let mut said = self.progress.end();
         said.extend(self.output.end());
         said
@@ -302,7 +302,7 @@ impl Heard {
 /// stages, which alone count when something is removed. What is no message of an engine's is left out.
 #[must_use]
 pub fn read_answer(answer: &[u8]) -> (Vec<String>, Vec<String>) {
-    let (mut heard, mut said, mut ids) = (Heard::default(), Vec::new(), Vec::new());
+    let (mut heard, mut said, mut ids) = (BuildOutputParser::default(), Vec::new(), Vec::new());
     for line in answer.split(|byte| *byte == b'\n') {
         let Ok(line) = serde_json::from_slice::<BuildInfo>(line) else { continue };
         let news = heard.line(&line);
@@ -311,7 +311,7 @@ pub fn read_answer(answer: &[u8]) -> (Vec<String>, Vec<String>) {
     }
     said.extend(heard.end());
     let text = |said| match said {
-        Said::Line(line) | Said::Step(line) => line,
+        OutputEvent::Line(line) | OutputEvent::Step(line) => line,
     };
     (said.into_iter().map(text).collect(), ids)
 }

@@ -9,8 +9,8 @@ use tracing::info;
 use super::address::{Address, tls_problem};
 use super::connection::client;
 use super::pulling::Access;
-use super::traces::Traces;
-use super::{About, Engine, EngineError, Kind};
+use super::traces::ResourceTracker;
+use super::{Engine, EngineError, EngineInfo, Kind};
 use crate::engine::{DOCKER_SOCKET, EngineAddress, EngineChoice, EngineConfig, NamedBy};
 
 /// bollard's timeout runs until an answer's headers come. A build sends none before the whole context is
@@ -72,7 +72,7 @@ impl Engine {
     /// The engine at `place`, if it answers and is of the wanted kind.
     pub(super) async fn at(place: Address, config: &EngineConfig) -> Result<Self, Refused> {
         let (client, kind, about) = probe(&place, config.choice).await?;
-        let (access, traces) = (Access::new(config, place.url()), Traces::default());
+        let (access, traces) = (Access::new(config, place.url()), ResourceTracker::default());
         Ok(Self { client, access, traces, place, kind, about, managed: None })
     }
 }
@@ -115,7 +115,7 @@ impl From<bollard::errors::Error> for Refused {
     }
 }
 
-pub(super) async fn probe(place: &Address, choice: EngineChoice) -> Result<(Docker, Kind, About), Refused> {
+pub(super) async fn probe(place: &Address, choice: EngineChoice) -> Result<(Docker, Kind, EngineInfo), Refused> {
     if place.socket().is_some_and(|socket| !socket.exists()) {
         return Err("no such socket".to_owned().into());
     }
@@ -129,7 +129,7 @@ pub(super) async fn probe(place: &Address, choice: EngineChoice) -> Result<(Dock
     }
     // Agree on an API version where a client version would be sent at all (bollard 0.21.1 sends none).
     let client = in_time(client.negotiate_version()).await?;
-    let about = About { name, version: version.version, api_version: version.api_version };
+    let about = EngineInfo { name, version: version.version, api_version: version.api_version };
     Ok((client, kind, about))
 }
 

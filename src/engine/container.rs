@@ -12,11 +12,11 @@ use tracing::debug;
 use super::build::trouble;
 use super::left::Fact;
 use super::{Engine, EngineError, Kind};
-use crate::report::Meter;
+use crate::report::ProgressCounter;
 
 /// A container that never runs.
 #[derive(Debug)]
-pub struct Idle {
+pub struct StoppedContainer {
     /// Its name.
     pub name: String,
     /// When it was made, in seconds since 1970, where the engine puts places of its own between the image's files.
@@ -27,7 +27,7 @@ pub struct Idle {
 
 impl Engine {
     /// A container of an image, of which nothing is started.
-    pub async fn idle(&self, image_id: &str) -> Result<Idle, EngineError> {
+    pub async fn idle(&self, image_id: &str) -> Result<StoppedContainer, EngineError> {
         let doing = "making a container of the image";
         let digits = image_id.strip_prefix("sha256:").unwrap_or(image_id);
         let name = format!("image-worker-squash-{digits}-{}", std::process::id());
@@ -49,11 +49,15 @@ impl Engine {
             // Podman makes them when a container starts.
             (Kind::Podman, _) => None,
         };
-        Ok(Idle { name, noise_since, config: self.configuration(image_id).await? })
+        Ok(StoppedContainer { name, noise_since, config: self.configuration(image_id).await? })
     }
 
     /// The files of a container, a tar.
-    pub fn files(&self, container: &str, meter: Meter) -> impl Stream<Item = Result<Bytes, EngineError>> + use<> {
+    pub fn files(
+        &self,
+        container: &str,
+        meter: ProgressCounter,
+    ) -> impl Stream<Item = Result<Bytes, EngineError>> + use<> {
         self.client.export_container(container).map(move |chunk| match chunk {
             Ok(bytes) => {
                 meter.add(bytes.len() as u64);

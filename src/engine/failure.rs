@@ -9,7 +9,7 @@ use http_body_util::Empty;
 use tokio_util::bytes::Bytes;
 
 use super::bases::registry;
-use super::build::{DOING, Heard, trouble};
+use super::build::{BuildOutputParser, DOING, trouble};
 use super::buildkit::{Asked, Failing};
 use super::connect::PING_TIMEOUT;
 use super::connection::ping;
@@ -19,7 +19,7 @@ use super::output::Step;
 use super::pull_limit::asked_to_wait;
 use super::{Engine, EngineError, Fault, Kind, cut, cut_middle};
 use crate::net::registry::{Credentials, is_loopback};
-use crate::net::retry::{Another, Failure};
+use crate::net::retry::{Failure, Retryability};
 use crate::report::secrets;
 
 /// A step of a `Dockerfile` that failed, or a build that did not begin.
@@ -124,19 +124,19 @@ impl BuildFailure {
 }
 
 impl Failure for EngineError {
-    fn another(&self) -> Another {
+    fn retryability(&self) -> Retryability {
         match self {
             Self::Build(failure) if matches!(failure.fault, Fault::Registry | Fault::Transient) => {
-                failure.wait.map_or(Another::CanHelp, Another::CanHelpAfter)
+                failure.wait.map_or(Retryability::Transient, Retryability::RetryAfter)
             }
-            _ => Another::IsUseless,
+            _ => Retryability::Permanent,
         }
     }
 }
 
 impl Engine {
     /// What a build's failure means.
-    pub(super) async fn failure(&self, heard: Heard, asked: &Asked, error: AnswerError) -> EngineError {
+    pub(super) async fn failure(&self, heard: BuildOutputParser, asked: &Asked, error: AnswerError) -> EngineError {
         let (mut message, mut code) = match error {
             // Said in the stream of a build that had begun.
             AnswerError::Said { message, code } => (message, code),
@@ -151,7 +151,7 @@ impl Engine {
             Err(_) => return EngineError::Unfinished { doing: DOING.to_owned() },
         }
         let cached = heard.steps().cached;
-        let Heard { output, progress } = heard;
+        let BuildOutputParser { output, progress } = heard;
         let Failing { step, last_lines, sought } = progress.into_failing(&message);
         let (step, last_lines) =
             if step.is_some() || asked.is_of_buildkit() { (step, last_lines) } else { output.into_last() };
@@ -233,7 +233,7 @@ impl Engine {
 /// an error after `silence`.
 pub(super) async fn next_of<T>(
     next: impl Future<Output = Option<T>>,
-    heard: &Heard,
+    heard: &BuildOutputParser,
     silence: Duration,
 ) -> Result<Option<T>, EngineError> {
     let begins = || heard.output.begins_from().and_then(pulled_by);
@@ -338,18 +338,22 @@ mod tests {
     #[test]
     fn only_trouble_that_passes_is_worth_another_build() {
         for (fault, another) in [
-            (Fault::Dockerfile, Another::IsUseless),
-            (Fault::Missing, Another::IsUseless),
-            (Fault::Denied, Another::IsUseless),
-            (Fault::Registry, Another::CanHelp),
-            (Fault::Engine, Another::IsUseless),
-            (Fault::Transient, Another::CanHelp),
+            (Fault::Dockerfile, Retryability::Permanent),
+            (Fault::Missing, Retryability::Permanent),
+            (Fault::Denied, Retryability::Permanent),
+            (Fault::Registry, Retryability::Transient),
+            (Fault::Engine, Retryability::Permanent),
+            (Fault::Transient, Retryability::Transient),
         ] {
-            assert_eq!(EngineError::Build(Box::new(failing(fault, "FROM a", "x"))).another(), another, "{fault:?}");
+            assert_eq!(
+                EngineError::Build(Box::new(failing(fault, "FROM a", "x"))).retryability(),
+                another,
+                "{fault:?}"
+            );
         }
         let wait = Duration::from_secs(7);
         let limited = BuildFailure { wait: Some(wait), ..failing(Fault::Registry, "FROM a", "x") };
-        assert_eq!(EngineError::Build(Box::new(limited)).another(), Another::CanHelpAfter(wait));
+        assert_eq!(EngineError::Build(Box::new(limited)).retryability(), Retryability::RetryAfter(wait));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use bollard::errors::Error;
 use bollard::models::ImageInspect;
 
 use super::Engine;
-use crate::net::retry::{Another, Failure, Policy, retry};
+use crate::net::retry::{Failure, Policy, Retryability, retry};
 
 /// A busy Docker answers 500 "unrecognized image ID", a busy Podman 500 "image not known", about images that are not even
 /// those that were asked for.
@@ -21,13 +21,13 @@ const BUSY: Policy = Policy {
 
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-struct Asked(Error);
+struct InspectError(Error);
 
-impl Failure for Asked {
-    fn another(&self) -> Another {
+impl Failure for InspectError {
+    fn retryability(&self) -> Retryability {
         match self.0 {
-            Error::DockerResponseServerError { status_code: 500.., .. } => Another::CanHelp,
-            _ => Another::IsUseless,
+            Error::DockerResponseServerError { status_code: 500.., .. } => Retryability::Transient,
+            _ => Retryability::Permanent,
         }
     }
 }
@@ -35,8 +35,8 @@ impl Failure for Asked {
 impl Engine {
     /// What the engine says about an image, by name or id.
     pub(super) async fn inspect(&self, image: &str) -> Result<ImageInspect, Error> {
-        let asking = || async { self.client.inspect_image(image).await.map_err(Asked) };
-        retry("looking at an image", BUSY, asking).await.map_err(|Asked(error)| error)
+        let asking = || async { self.client.inspect_image(image).await.map_err(InspectError) };
+        retry("looking at an image", BUSY, asking).await.map_err(|InspectError(error)| error)
     }
 
     /// What an image's RUN steps are given to; none where its `Dockerfile` has no SHELL.
@@ -45,8 +45,8 @@ impl Engine {
             return Ok(Some(shell));
         }
         // Podman tells it to nobody who inspects, but in the history.
-        let asking = || async { self.client.image_history(image).await.map_err(Asked) };
-        let history = retry("looking at an image", BUSY, asking).await.map_err(|Asked(error)| error)?;
+        let asking = || async { self.client.image_history(image).await.map_err(InspectError) };
+        let history = retry("looking at an image", BUSY, asking).await.map_err(|InspectError(error)| error)?;
         Ok(history.iter().find_map(|layer| shell_in(&layer.created_by)))
     }
 }

@@ -61,7 +61,7 @@ pub(super) struct Begun {
 
 /// What has to be removed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Left {
+pub(super) struct CleanupState {
     /// The build that has begun and not ended.
     pub(super) build: Option<Begun>,
     /// The last build that has begun.
@@ -92,7 +92,7 @@ pub(super) struct Left {
     pub(super) containers: Vec<String>,
 }
 
-impl Left {
+impl CleanupState {
     /// What follows from a run's facts.
     pub(super) fn of(facts: Vec<Fact>) -> Self {
         let mut left = Self::default();
@@ -188,7 +188,7 @@ mod tests {
     fn the_youngest_goes_first_and_a_parent_last() {
         let load = Fact::Load("base:parent".to_owned());
         let facts = vec![Fact::Sent("base:parent".to_owned(), 9), load, build("a:1"), Fact::Given(9)];
-        let mut left = Left::of(facts);
+        let mut left = CleanupState::of(facts);
         assert!(left.unpacks("base:parent") == Some(9) && left.given == Some(9) && left.build.is_some());
         left.add(Fact::Loaded { tag: "base:parent".to_owned(), was_nameless: false, made: Some("parent".to_owned()) });
         left.add(Fact::Ended(ids(&["one", "two"])));
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn what_is_the_cache_itself_goes_before_the_steps_below_it_and_these_before_the_parent() {
         let cache = [Fact::Cache("a:cache".to_owned()), Fact::Steps(ids(&["step"]))];
-        let left = Left::of(vec![
+        let left = CleanupState::of(vec![
             cache[0].clone(),
             cache[1].clone(),
             Fact::Load("base:1".to_owned()),

@@ -35,7 +35,7 @@ pub struct LocalBuild {
 
 /// An image that the engine has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Present {
+pub struct LocalImage {
     /// Its id, `sha256:…`.
     pub id: String,
     /// What it says of itself.
@@ -106,7 +106,7 @@ impl Engine {
     }
 
     /// The image that has a name, if there is one.
-    pub async fn present(&self, name: &str) -> Result<Option<Present>, EngineError> {
+    pub async fn present(&self, name: &str) -> Result<Option<LocalImage>, EngineError> {
         let image = match self.inspect(name).await {
             Ok(image) => image,
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
@@ -118,7 +118,7 @@ impl Engine {
         let id = image.id.ok_or_else(|| EngineError::Unfinished { doing: doing() })?;
         let labels = image.config.and_then(|config| config.labels).unwrap_or_default();
         let digests = image.repo_digests.unwrap_or_default();
-        Ok(Some(Present { id, labels: labels.into_iter().collect(), digests }))
+        Ok(Some(LocalImage { id, labels: labels.into_iter().collect(), digests }))
     }
 
     /// The command that opens a shell in an image, with the variables of these files, for a person to type.

@@ -49,22 +49,22 @@ use std::sync::Arc;
 
 use bollard::Docker;
 
-pub use about::About;
+pub use about::EngineInfo;
 use address::Address;
 pub use address::CertificateError;
 pub use bases::{Base, Bases, shared_layers};
-pub use build::{Built, Told, read_answer};
+pub use build::{BuildOptions, Built, read_answer};
 pub use builder_choice::BuilderChoice;
 pub use clean::Waiting;
 pub use config::{BuildProxies, EngineChoice, EngineConfig, Podman};
-pub use container::Idle;
+pub use container::StoppedContainer;
 pub use descent::{Build, BuiltStage, Candidate, Descent, Root};
 pub(crate) use endpoint::engine_url;
 pub use endpoint::{DOCKER_SOCKET, EngineAddress, NamedBy, TlsFiles};
 pub use failure::BuildFailure;
 pub use fault::Fault;
 pub use keep::Kept;
-pub use local::{LocalBuild, Present};
+pub use local::{LocalBuild, LocalImage};
 use managed::Managed;
 pub use managed::{KEEPER, Keeping, KeepingError, ManagedError, keep as keep_managed};
 pub use options::{BuildPlan, CacheFrom};
@@ -74,7 +74,7 @@ pub use secrets::{BuildSecrets, SecretSource, SecretSources};
 pub use steps::StepConfigs;
 pub use storage::{StorageError, Stored, StoredBlobs, StoredImage, StoredLayer};
 pub use target_arch::TargetArch;
-use traces::Traces;
+use traces::ResourceTracker;
 
 /// What the engine, or what it was asked to build, did wrong.
 #[derive(Debug, thiserror::Error)]
@@ -203,9 +203,9 @@ pub struct Engine {
     place: Address,
     /// What builds are given.
     access: Access,
-    traces: Traces,
+    traces: ResourceTracker,
     kind: Kind,
-    about: About,
+    about: EngineInfo,
     /// The service, where it is our own.
     managed: Option<Arc<Managed>>,
 }

@@ -75,7 +75,7 @@ pub struct Steps {
 
 /// What a line of output says about the build itself.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum OutputEvent {
     /// Nothing: it is what a command printed.
     Line(String),
     /// A step begins.
@@ -84,18 +84,18 @@ pub(super) enum Said {
 
 impl Output {
     /// Takes a piece of output; gives the lines that it completes.
-    pub(super) fn piece(&mut self, piece: &str) -> Vec<Said> {
+    pub(super) fn piece(&mut self, piece: &str) -> Vec<OutputEvent> {
         let lines = self.lines.piece(piece.as_bytes());
         lines.into_iter().map(|line| self.line(line)).collect()
     }
 
     /// The last line, where it does not end with a line break.
-    pub(super) fn end(&mut self) -> Option<Said> {
+    pub(super) fn end(&mut self) -> Option<OutputEvent> {
         let line = self.lines.end()?;
         Some(self.line(line))
     }
 
-    fn line(&mut self, line: String) -> Said {
+    fn line(&mut self, line: String) -> OutputEvent {
         if let Some(step) = Step::parse(&line) {
             self.has_base |= step.is("FROM");
             self.steps.all += usize::from(self.has_base && !step.is("FROM"));
@@ -103,7 +103,7 @@ impl Output {
             self.begins = true;
             self.cached = false;
             self.last_lines.clear();
-            return Said::Step(line);
+            return OutputEvent::Step(line);
         }
         let said = line.trim_start();
         // Podman says that it tries to, before a registry has answered.
@@ -126,7 +126,7 @@ impl Output {
                 self.last_lines.push_back(line.clone());
             }
         }
-        Said::Line(line)
+        OutputEvent::Line(line)
     }
 
     /// The `FROM` of which nothing is known yet: neither that the image is there, nor that it is being pulled.
@@ -201,7 +201,7 @@ mod tests {
         let text: Vec<_> = lines
             .iter()
             .map(|said| match said {
-                Said::Line(line) | Said::Step(line) => line.as_str(),
+                OutputEvent::Line(line) | OutputEvent::Step(line) => line.as_str(),
             })
             .collect();
         assert_eq!(&text[7..11], ["hello world", "50%", "100%", " ---> 333333333333"]);
@@ -259,7 +259,7 @@ mod tests {
         }
         output.piece("Removing intermediate container 0123456789ab\n");
         output.piece("no line break");
-        assert_eq!(output.end(), Some(Said::Line("no line break".to_owned())));
+        assert_eq!(output.end(), Some(OutputEvent::Line("no line break".to_owned())));
         let (step, last) = output.into_last();
         assert_eq!(step.unwrap().to_string(), "step 2/2, RUN x,");
         assert_eq!((last.len(), last.first().unwrap().as_str()), (20, "line 11"));

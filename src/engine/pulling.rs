@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use super::bases::registry;
 use super::buildkit::Builder;
 use super::{Engine, Kind};
-use crate::dockerfile::base_images::Recipe;
+use crate::dockerfile::base_images::DockerfileImages;
 use crate::engine::{BuildPlan, EngineConfig};
 use crate::net::registry::{Credentials, RegistryLogins, is_loopback, registry_config};
 use crate::report::{secrets, with_causes};
@@ -76,7 +76,7 @@ struct Registries {
 }
 
 fn registries(dockerfile: &str, args: &BTreeMap<String, String>) -> Registries {
-    let recipe = Recipe::read(dockerfile, args);
+    let recipe = DockerfileImages::read(dockerfile, args);
     let images = recipe.references.iter().map(|reference| reference.image.as_deref());
     let are_all = images.clone().all(|image| image.is_some());
     Registries { names: images.flatten().filter_map(registry).collect(), are_all }

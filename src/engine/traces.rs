@@ -6,19 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bollard::Docker;
 use tokio::sync::oneshot;
 
-use super::left::{Begun, Fact, Left};
+use super::left::{Begun, CleanupState, Fact};
 use super::records::{Journal, Run};
 
 /// Shared, so that what is there can be removed after the build's future is dropped.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Traces {
-    book: Arc<Mutex<Book>>,
+pub(super) struct ResourceTracker {
+    book: Arc<Mutex<CleanupLedger>>,
     journal: Arc<tokio::sync::Mutex<Option<Journal>>>,
 }
 
 #[derive(Debug, Default)]
-struct Book {
-    left: Left,
+struct CleanupLedger {
+    left: CleanupState,
     /// The ids at the ends of stages, as the engine has told them.
     told: Vec<String>,
     /// What ends when the engine has ended the build.
@@ -31,7 +31,7 @@ struct Book {
     last: Option<String>,
 }
 
-impl Traces {
+impl ResourceTracker {
     /// Records what is done from now on in the engine, until all of it is gone.
     pub(super) async fn keep_records(&self, client: Docker) {
         *self.journal.lock().await = Journal::of_a_job(client);
@@ -75,7 +75,7 @@ impl Traces {
         self.change(|book| book.under_way.take())
     }
 
-    pub(super) fn take_left(&self) -> Left {
+    pub(super) fn take_left(&self) -> CleanupState {
         self.change(|book| std::mem::take(&mut book.left))
     }
 
@@ -116,7 +116,7 @@ impl Traces {
         self.change(|book| book.last.clone())
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut CleanupLedger) -> T) -> T {
         // A list that somebody panicked over is still the list of what to remove.
         change(&mut self.book.lock().unwrap_or_else(PoisonError::into_inner))
     }

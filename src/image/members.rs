@@ -12,7 +12,7 @@ use tar::{Builder, Entry, EntryType, Header};
 use super::SMALL_MEMBER;
 use super::manifest::Image;
 use super::problem::{DOUBT, MANY_IMAGES, NOTHING_LOADS, OUTSIDE, Problem};
-use super::sums::{MAGIC, Packing, Plain, Summing, Sums};
+use super::sums::{MAGIC, MemberDigests, Packing, Plain, Summing};
 use crate::context::intake::header_doubt;
 
 /// Members read from and written to disk at this size, so that system calls do not count.
@@ -49,7 +49,7 @@ impl Trouble {
 }
 
 /// What is done about a member that cannot be: to end with it, or to go on without it.
-pub(super) type Objecting<'a> = &'a mut dyn FnMut(Problem) -> Result<(), Trouble>;
+pub(super) type ProblemHandler<'a> = &'a mut dyn FnMut(Problem) -> Result<(), Trouble>;
 
 /// For those who pass on what they read.
 pub(super) fn end_with_it(problem: Problem) -> Result<(), Trouble> {
@@ -84,7 +84,7 @@ impl Seen {
 pub(super) enum Member {
     Folder,
     /// A file, with its sums.
-    File(Sums),
+    File(MemberDigests),
     /// A link, with what it leads to; older engines link layers that are the same.
     Link(String),
 }
@@ -102,7 +102,7 @@ pub(super) fn read_all<R: Read, W: Write, P: Write>(
     source: &mut R,
     out: &mut Out<W, P>,
     seen: &mut Seen,
-    object: Objecting,
+    object: ProblemHandler,
 ) -> Result<(), Trouble> {
     let mut beginning = Vec::new();
     source.by_ref().take(MAGIC as u64).read_to_end(&mut beginning).map_err(Trouble::Read)?;
@@ -126,7 +126,7 @@ pub(super) fn pass_all<R: Read, W: Write, P: Write>(
     source: R,
     out: &mut Out<W, P>,
     seen: &mut Seen,
-    object: Objecting,
+    object: ProblemHandler,
 ) -> Result<(), Trouble> {
     let mut archive = tar::Archive::new(source);
     // Raw: what extension headers say is judged here, and not already believed.
@@ -240,7 +240,7 @@ fn pass<R: Read, W: Write, P: Write>(
     let sums = summing.finish();
     out.plain.failure().map_err(Trouble::Write)?;
     let member = other.unwrap_or(Member::File(sums));
-    if let Member::File(Sums { text: Some(text), .. }) = &member {
+    if let Member::File(MemberDigests { text: Some(text), .. }) = &member {
         seen.documents += 1;
         seen.text += text.len();
     }
@@ -334,7 +334,7 @@ impl Seen {
     }
 
     /// All files, in no order, with their sums.
-    pub(super) fn files(&self) -> impl Iterator<Item = (&str, &Sums)> {
+    pub(super) fn files(&self) -> impl Iterator<Item = (&str, &MemberDigests)> {
         self.members.iter().filter_map(|(name, member)| match member {
             Member::File(sums) => Some((name.as_str(), sums)),
             Member::Folder | Member::Link(_) => None,
@@ -342,7 +342,7 @@ impl Seen {
     }
 
     /// The file that a name leads to, over links.
-    pub(super) fn file(&self, name: &str) -> Option<&Sums> {
+    pub(super) fn file(&self, name: &str) -> Option<&MemberDigests> {
         let mut at = self.members.get(name);
         // As many links in a row as there are members, or they go round.
         for _ in 0..self.members.len() {

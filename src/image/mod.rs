@@ -28,17 +28,17 @@ mod verify;
 
 use std::io;
 
-pub use arrange::{Arrangement, Written};
+pub use arrange::{ArchiveLayout, Written};
 pub use check::{Checked, check};
-pub use lay::{Announced, LayError};
+pub use lay::{KnownLayers, LayError};
 pub(crate) use oci::{Descriptor, Index, Manifest};
 pub(crate) use parts::{header, pad};
 pub use pieces::Pieces;
 pub use problem::Problem;
-pub use relay::{RelayError, Relayed, relay, relay_with};
+pub use relay::{ForwardSummary, RelayError, relay, relay_with};
 pub use shape::Shape;
 pub use spool::{Layer, Spool};
-pub use squash::Flat;
+pub use squash::SquashedImage;
 pub use sums::Packing;
 
 /// Members up to this size can be configurations, which are kilobytes; larger ones are layers.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::SMALL_MEMBER;
 use crate::net::Digest;
-use crate::net::stream::Tally;
+use crate::net::stream::DigestReader;
 
 /// How bytes are packed, told by how they begin, as engines tell it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -63,7 +63,7 @@ impl std::fmt::Display for Packing {
 
 /// What has been seen of a member.
 #[derive(Debug, PartialEq)]
-pub(super) struct Sums {
+pub(super) struct MemberDigests {
     /// sha256 of its bytes.
     pub(super) raw: Digest,
     /// sha256 of what is in them; none where it cannot be unpacked to its end.
@@ -144,7 +144,7 @@ impl<W: Write> Write for Plain<W> {
 
 /// Sums in the making.
 pub(super) struct Summing<'a, W: Write> {
-    raw: Tally<io::Sink>,
+    raw: DigestReader<io::Sink>,
     beginning: Vec<u8>,
     from: u64,
     unpacked: Unpacked<'a, W>,
@@ -156,8 +156,8 @@ enum Unpacked<'a, W: Write> {
     /// Too little has passed to know.
     Unknown(&'a mut Plain<W>),
     Plain(&'a mut Plain<W>),
-    Gzip(Box<MultiGzDecoder<Tally<&'a mut Plain<W>>>>),
-    Zstd(Box<zstd::stream::write::Decoder<'static, Tally<&'a mut Plain<W>>>>),
+    Gzip(Box<MultiGzDecoder<DigestReader<&'a mut Plain<W>>>>),
+    Zstd(Box<zstd::stream::write::Decoder<'static, DigestReader<&'a mut Plain<W>>>>),
     /// It is packed, and damaged; or nobody takes what is in it.
     Broken(Packing),
 }
@@ -167,7 +167,7 @@ impl<'a, W: Write> Summing<'a, W> {
     pub(super) fn new(size: u64, plain: &'a mut Plain<W>) -> Self {
         plain.beginning.clear();
         let text = (size <= SMALL_MEMBER).then(Vec::new);
-        let (raw, from) = (Tally::new(io::sink()), plain.written);
+        let (raw, from) = (DigestReader::new(io::sink()), plain.written);
         Self { raw, beginning: Vec::new(), from, unpacked: Unpacked::Unknown(plain), text }
     }
 
@@ -197,7 +197,7 @@ impl<'a, W: Write> Summing<'a, W> {
     }
 
     /// The member is over.
-    pub(super) fn finish(mut self) -> Sums {
+    pub(super) fn finish(mut self) -> MemberDigests {
         if let Unpacked::Unknown(_) = self.unpacked {
             // Shorter than any packed content.
             self.unpacked.add(&self.beginning);
@@ -207,7 +207,7 @@ impl<'a, W: Write> Summing<'a, W> {
         let (content, size) = content.map_or((None, 0), |(content, size)| (Some(content), size));
         let diff_ids = self.text.as_deref().and_then(diff_ids);
         let text = self.text.filter(|text| diff_ids.is_some() || is_oci(text));
-        Sums { raw, content, packing, is_tar, at: self.from..self.from + size, diff_ids, text }
+        MemberDigests { raw, content, packing, is_tar, at: self.from..self.from + size, diff_ids, text }
     }
 }
 
@@ -216,8 +216,8 @@ impl<'a, W: Write> Unpacked<'a, W> {
         match packing {
             // Of the last two nobody takes what is in them: their sums are those of the bytes, which no image names.
             Packing::Plain | Packing::Xz | Packing::Bzip2 => Self::Plain(plain),
-            Packing::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(Tally::new(plain)))),
-            Packing::Zstd => zstd::stream::write::Decoder::new(Tally::new(plain))
+            Packing::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(DigestReader::new(plain)))),
+            Packing::Zstd => zstd::stream::write::Decoder::new(DigestReader::new(plain))
                 .map_or(Self::Broken(packing), |decoder| Self::Zstd(Box::new(decoder))),
         }
     }
@@ -237,7 +237,7 @@ impl<'a, W: Write> Unpacked<'a, W> {
     /// The packing; sha256 and size of the content, where it has come to its end; and whether it is a tar. Of what is not
     /// packed they are known.
     fn finish(self, raw: Digest, size: u64) -> (Packing, Option<(Digest, u64)>, bool) {
-        let end = |packing, tally: Option<Tally<&mut Plain<W>>>| match tally.map(Tally::finish) {
+        let end = |packing, tally: Option<DigestReader<&mut Plain<W>>>| match tally.map(DigestReader::finish) {
             Some((plain, digest, size)) => (packing, Some((digest, size)), plain.is_tar()),
             None => (packing, None, false),
         };
@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     /// Sums of bytes that come in pieces of `step`.
-    fn sums(bytes: &[u8], step: usize) -> Sums {
+    fn sums(bytes: &[u8], step: usize) -> MemberDigests {
         let mut plain = Plain::new(Vec::new());
         let mut summing = Summing::new(bytes.len() as u64, &mut plain);
         bytes.chunks(step).for_each(|piece| summing.add(piece));

@@ -16,9 +16,9 @@ use crate::context::for_engine::{ForEngine, ForEngineError, LeftOut};
 use crate::context::intake::{Expectation, IntakeError, IntakeFault, Limits, Received, receive};
 use crate::context::{ContextHash, ContextScheme, HashScheme, RepoPath, owners};
 use crate::dockerfile::PARENT_ARG;
-use crate::dockerfile::base_images::Recipe;
+use crate::dockerfile::base_images::DockerfileImages;
 use crate::image::disk::{NoRoom, room_for};
-use crate::net::retry::{Another, Failure, Policy, retry};
+use crate::net::retry::{Failure, Policy, Retryability, retry};
 use crate::net::transfer::{Storage, TransferError};
 use crate::net::{HttpUrl, stream};
 use crate::report::{Bytes, Report};
@@ -80,12 +80,12 @@ pub enum FetchError {
 }
 
 impl Failure for FetchError {
-    fn another(&self) -> Another {
+    fn retryability(&self) -> Retryability {
         match self {
-            Self::Transfer(error) => error.another(),
-            Self::Intake { error, .. } if error.kind() == IntakeFault::Source => Another::CanHelp,
-            Self::Gone { .. } | Self::Call(_) | Self::Intake { .. } | Self::Collect(_) => Another::IsUseless,
-            Self::ForEngine(_) | Self::File { .. } | Self::NoRoom(_) | Self::NoDeployment(_) => Another::IsUseless,
+            Self::Transfer(error) => error.retryability(),
+            Self::Intake { error, .. } if error.kind() == IntakeFault::Source => Retryability::Transient,
+            Self::Gone { .. } | Self::Call(_) | Self::Intake { .. } | Self::Collect(_) => Retryability::Permanent,
+            Self::ForEngine(_) | Self::File { .. } | Self::NoRoom(_) | Self::NoDeployment(_) => Retryability::Permanent,
         }
     }
 }
@@ -119,7 +119,7 @@ impl Fetched {
 
     /// Warns where the parent is what the `Dockerfile` itself says, because nobody else says it.
     pub async fn warn_of_own_parent(&self, args: &BTreeMap<String, String>) -> Result<(), FetchError> {
-        let recipe = Recipe::read(&self.read(args).await?.dockerfile(), args);
+        let recipe = DockerfileImages::read(&self.read(args).await?.dockerfile(), args);
         let put_in = recipe.references.iter().find(|it| it.variables.iter().any(|name| name == PARENT_ARG));
         if let Some(reference) = put_in {
             let is = match reference.image.as_deref().filter(|image| !image.is_empty()) {
@@ -295,7 +295,7 @@ fn blame(error: IntakeError, origin: String, path: &Path) -> FetchError {
 }
 
 fn gone(source: &ContextSource, error: CallError) -> FetchError {
-    if error.fault == crate::taskcluster::CallFault::Gone { gone_from(source, error) } else { error.into() }
+    if error.fault == crate::taskcluster::CallErrorKind::Gone { gone_from(source, error) } else { error.into() }
 }
 
 fn gone_from(source: &ContextSource, error: impl std::error::Error + Send + Sync + 'static) -> FetchError {

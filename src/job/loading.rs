@@ -10,8 +10,8 @@ use tokio::task::spawn_blocking;
 
 use crate::engine::{Engine, EngineError};
 use crate::image::disk::{NoRoom, room_for};
-use crate::image::{RelayError, Relayed, relay_with};
-use crate::net::retry::{Another, Failure};
+use crate::image::{ForwardSummary, RelayError, relay_with};
+use crate::net::retry::{Failure, Retryability};
 use crate::net::transfer::{Storage, TransferError};
 use crate::net::{Digest, HttpUrl, stream};
 use crate::report::Report;
@@ -57,11 +57,11 @@ pub enum LoadError {
 }
 
 impl Failure for LoadError {
-    fn another(&self) -> Another {
+    fn retryability(&self) -> Retryability {
         match self {
-            Self::Transfer(error) => error.another(),
-            Self::Archive(_) | Self::Engine(_) | Self::OtherImage { .. } => Another::IsUseless,
-            Self::NoRoom(_) | Self::File { .. } => Another::IsUseless,
+            Self::Transfer(error) => error.retryability(),
+            Self::Archive(_) | Self::Engine(_) | Self::OtherImage { .. } => Retryability::Permanent,
+            Self::NoRoom(_) | Self::File { .. } => Retryability::Permanent,
         }
     }
 }
@@ -81,7 +81,12 @@ pub struct Loader<'a> {
 
 impl Loader<'_> {
     /// Downloads an archive into the engine, once, as `tag`. `expected` is the sha256 of the file, where it is known.
-    pub async fn download(&self, url: &HttpUrl, expected: Option<Digest>, tag: &str) -> Result<Relayed, LoadError> {
+    pub async fn download(
+        &self,
+        url: &HttpUrl,
+        expected: Option<Digest>,
+        tag: &str,
+    ) -> Result<ForwardSummary, LoadError> {
         let download = self.storage.get(url).await.map_err(LoadError::Transfer)?;
         self.room(download.length).await?;
         let meter = self.report.meter("loading the image", download.length);
@@ -105,7 +110,7 @@ impl Loader<'_> {
     }
 
     /// Loads an archive that is a file, as `tag`.
-    pub async fn file(&self, path: &Path, expected: Option<Digest>, tag: &str) -> Result<Relayed, LoadError> {
+    pub async fn file(&self, path: &Path, expected: Option<Digest>, tag: &str) -> Result<ForwardSummary, LoadError> {
         let unreadable = |source| LoadError::File { path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
         self.room(file.metadata().ok().map(|metadata| metadata.len())).await?;
@@ -129,7 +134,7 @@ impl Loader<'_> {
         open: impl FnOnce() -> R + Send + 'static,
         expected: Option<Digest>,
         tag: &str,
-    ) -> Result<Relayed, LoadError> {
+    ) -> Result<ForwardSummary, LoadError> {
         let (writer, archive) = stream::pipe();
         let name = tag.to_owned();
         let configs = self.steps.map(<[String]>::to_vec).unwrap_or_default();

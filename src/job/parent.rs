@@ -5,12 +5,12 @@ use serde_json::Value;
 use tracing::info;
 
 use crate::context::{ContextHash, ImageName};
-use crate::image::{RelayError, Relayed};
+use crate::image::{ForwardSummary, RelayError};
 use crate::job::loading::{LoadError, Loader};
-use crate::net::retry::{Another, Failure, Policy, retry};
+use crate::net::retry::{Failure, Policy, Retryability, retry};
 use crate::net::{Digest, HttpUrl};
 use crate::report::Bytes;
-use crate::taskcluster::{ArtifactName, CallError, CallFault, Services};
+use crate::taskcluster::{ArtifactName, CallError, CallErrorKind, Services};
 use crate::taskcluster::{IndexPrefix, Namespace, Project, TaskId, TaskRun};
 
 /// Where image tasks have their image, besides where this one has it.
@@ -114,10 +114,10 @@ fn way_out(error: &LoadError) -> &'static str {
 }
 
 impl Failure for ParentError {
-    fn another(&self) -> Another {
+    fn retryability(&self) -> Retryability {
         match self {
-            Self::Load { error, .. } => error.another(),
-            Self::Gone { .. } | Self::Call(_) => Another::IsUseless,
+            Self::Load { error, .. } => error.retryability(),
+            Self::Gone { .. } | Self::Call(_) => Retryability::Permanent,
         }
     }
 }
@@ -149,7 +149,7 @@ pub struct Indexed {
 #[derive(Clone, Debug)]
 pub struct TaskImage {
     /// What was loaded.
-    pub archive: Relayed,
+    pub archive: ForwardSummary,
     /// The artifact that it was.
     pub artifact: ArtifactName,
     /// Whether it is what the index promised; else it is what the archive itself says.
@@ -270,7 +270,7 @@ impl TaskImages<'_> {
 
     async fn definition(&self, task: &TaskId) -> Result<Value, ParentError> {
         self.services.queue.task(task).await.map_err(|error| match error.fault {
-            CallFault::Gone => ParentError::Gone {
+            CallErrorKind::Gone => ParentError::Gone {
                 role: self.role,
                 task: task.clone(),
                 names: USUAL_NAMES.join(", "),
@@ -344,15 +344,15 @@ enum Missing {
 
 impl From<CallError> for Missing {
     fn from(error: CallError) -> Self {
-        if error.fault == CallFault::Gone { Self::Gone(error.into()) } else { Self::Failed(Box::new(error.into())) }
+        if error.fault == CallErrorKind::Gone { Self::Gone(error.into()) } else { Self::Failed(Box::new(error.into())) }
     }
 }
 
 impl Failure for Missing {
-    fn another(&self) -> Another {
+    fn retryability(&self) -> Retryability {
         match self {
-            Self::Gone(_) => Another::IsUseless,
-            Self::Failed(error) => error.another(),
+            Self::Gone(_) => Retryability::Permanent,
+            Self::Failed(error) => error.retryability(),
         }
     }
 }

@@ -77,12 +77,12 @@ impl Drop for Scratch {
 
 /// A folder whose run was killed and has left an engine. It is ours while this value lives: nobody else claims it.
 #[derive(Debug)]
-pub struct Abandoned {
+pub struct StaleWorkDir {
     path: PathBuf,
     _lock: File,
 }
 
-impl Abandoned {
+impl StaleWorkDir {
     /// The engine that it has left.
     #[must_use]
     pub fn engine(&self) -> PathBuf {
@@ -97,14 +97,14 @@ impl Abandoned {
 
 /// Removes what killed runs of this user have left in `parent`. Gives the folders that have an engine, and nothing else any more.
 #[must_use]
-pub fn sweep(parent: &Path) -> Vec<Abandoned> {
+pub fn sweep(parent: &Path) -> Vec<StaleWorkDir> {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
     named.filter_map(|entry| claim(entry.path())).collect()
 }
 
 /// Takes a folder that nobody uses any more, and removes it; where it has an engine, all but that.
-fn claim(path: PathBuf) -> Option<Abandoned> {
+fn claim(path: PathBuf) -> Option<StaleWorkDir> {
     // Held by its run, gone, or no folder of ours.
     let lock = lock(&path).ok().flatten()?;
     // In a folder that many users share, another's engine is not ours to end.
@@ -113,7 +113,7 @@ fn claim(path: PathBuf) -> Option<Abandoned> {
     }
     let cleared = clear(&path);
     if matches!(cleared, Ok(false)) {
-        return Some(Abandoned { path, _lock: lock });
+        return Some(StaleWorkDir { path, _lock: lock });
     }
     told(&path, cleared.map(drop));
     None
@@ -166,13 +166,13 @@ fn clear(path: &Path) -> io::Result<bool> {
 ///
 /// A device or a pipe that is there is written to as it comes: it has readers, and is never replaced.
 #[derive(Debug)]
-pub struct Draft {
+pub struct AtomicFile {
     file: File,
     /// Where the file is until it gets its name, and its name.
     unfinished: Option<(Scratch, PathBuf)>,
 }
 
-impl Draft {
+impl AtomicFile {
     /// Begins the file that is to be at `path`, or where its links lead.
     pub fn of(path: &Path) -> io::Result<Self> {
         let there = fs::metadata(path).ok();
@@ -317,12 +317,12 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         killed(parent.path());
         let path = parent.path().join("context.tar.gz");
-        let draft = Draft::of(&path).unwrap();
+        let draft = AtomicFile::of(&path).unwrap();
         draft.file().write_all(b"half").unwrap();
         assert!(!path.exists());
         drop(draft);
         assert!(names(parent.path()).is_empty(), "neither its own nor the killed one's");
-        let draft = Draft::of(&path).unwrap();
+        let draft = AtomicFile::of(&path).unwrap();
         draft.file().write_all(b"whole").unwrap();
         draft.finish().unwrap();
         assert_eq!(names(parent.path()), ["context.tar.gz"]);
@@ -335,7 +335,7 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         std::thread::scope(|threads| {
             let reader = threads.spawn(|| fs::read(&pipe).unwrap());
-            let draft = Draft::of(&pipe).unwrap();
+            let draft = AtomicFile::of(&pipe).unwrap();
             draft.file().write_all(b"whole").unwrap();
             draft.finish().unwrap();
             assert_eq!(reader.join().unwrap(), b"whole");
@@ -344,11 +344,11 @@ mod tests {
         let (file, link) = (parent.path().join("file"), parent.path().join("link"));
         fs::write(&file, "old").unwrap();
         std::os::unix::fs::symlink("file", &link).unwrap();
-        let draft = Draft::of(&link).unwrap();
+        let draft = AtomicFile::of(&link).unwrap();
         draft.file().write_all(b"new").unwrap();
         draft.finish().unwrap();
         assert!(link.is_symlink() && fs::read(&file).unwrap() == b"new");
         assert_eq!(names(parent.path()), ["file", "link", "pipe"]);
-        assert_eq!(Draft::of(parent.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        assert_eq!(AtomicFile::of(parent.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
     }
 }

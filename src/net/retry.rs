@@ -12,19 +12,19 @@ use tracing::{debug, warn};
 
 /// What a failure says about another try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Another {
+pub enum Retryability {
     /// It would fail again.
-    IsUseless,
+    Permanent,
     /// It can succeed.
-    CanHelp,
+    Transient,
     /// It can succeed, but not before this time has passed (`Retry-After`).
-    CanHelpAfter(Duration),
+    RetryAfter(Duration),
 }
 
 /// A failure that knows whether another try can help.
 pub trait Failure: Error {
     /// Whether another try can help.
-    fn another(&self) -> Another;
+    fn retryability(&self) -> Retryability;
 }
 
 /// How often and how long to try.
@@ -38,14 +38,14 @@ pub struct Policy {
     pub longest_pause: Duration,
     /// No try begins after this time.
     pub limit: Duration,
-    /// Whether this is waiting and no trouble: nothing to tell about, and nothing that [`Patience`] is about.
+    /// Whether this is waiting and no trouble: nothing to tell about, and nothing that [`RetryConfig`] is about.
     pub quiet: bool,
 }
 
 /// How patient this process is, where somebody wants other numbers than a room's own. Said once for the whole process,
 /// as the log's format is: every room that speaks to the network needs it, and none should have to carry it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct RetryConfig {
     /// How often a call or a transfer is tried, where it is not for the policy to say.
     pub tries: Option<u32>,
     /// How long one API call may take.
@@ -54,7 +54,7 @@ pub struct Patience {
     pub silence: Duration,
 }
 
-impl Default for Patience {
+impl Default for RetryConfig {
     fn default() -> Self {
         Self {
             tries: None,
@@ -67,9 +67,9 @@ impl Default for Patience {
     }
 }
 
-static PATIENCE: OnceLock<Patience> = OnceLock::new();
+static PATIENCE: OnceLock<RetryConfig> = OnceLock::new();
 
-impl Patience {
+impl RetryConfig {
     /// Holds for the rest of the process; a second word in the same process changes nothing.
     pub fn hold(self) {
         let _ = PATIENCE.set(self);
@@ -121,7 +121,7 @@ where
         multiplier: 2.0,
         ..ExponentialBackoff::default()
     };
-    let most = Patience::held().tries.filter(|_| !policy.quiet).unwrap_or(policy.tries);
+    let most = RetryConfig::held().tries.filter(|_| !policy.quiet).unwrap_or(policy.tries);
     let mut tries = 0;
     let started = Instant::now();
     let attempt = || {
@@ -131,10 +131,12 @@ where
         async move {
             // The crate would wait for as long as a server says, be it a day.
             let in_time = |pause| started.elapsed().saturating_add(pause) <= policy.limit;
-            attempt.await.map_err(|error| match error.another() {
-                Another::CanHelp if !last => backoff::Error::transient(error),
-                Another::CanHelpAfter(pause) if !last && in_time(pause) => backoff::Error::retry_after(error, pause),
-                Another::IsUseless | Another::CanHelp | Another::CanHelpAfter(_) => backoff::Error::permanent(error),
+            attempt.await.map_err(|error| match error.retryability() {
+                Retryability::Transient if !last => backoff::Error::transient(error),
+                Retryability::RetryAfter(pause) if !last && in_time(pause) => backoff::Error::retry_after(error, pause),
+                Retryability::Permanent | Retryability::Transient | Retryability::RetryAfter(_) => {
+                    backoff::Error::permanent(error)
+                }
             })
         }
     };
@@ -167,7 +169,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, PartialEq)]
-    struct Broken(Another, u32);
+    struct Broken(Retryability, u32);
 
     impl Error for Broken {}
 
@@ -178,7 +180,7 @@ mod tests {
     }
 
     impl Failure for Broken {
-        fn another(&self) -> Another {
+        fn retryability(&self) -> Retryability {
             self.0
         }
     }
@@ -191,7 +193,7 @@ mod tests {
         quiet: true,
     };
 
-    async fn try_with(failure: Another, good_from: u32) -> (Result<u32, Broken>, u32) {
+    async fn try_with(failure: Retryability, good_from: u32) -> (Result<u32, Broken>, u32) {
         let tries = Cell::new(0);
         let result = retry("the test", QUICK, || {
             tries.set(tries.get() + 1);
@@ -204,14 +206,14 @@ mod tests {
 
     #[tokio::test]
     async fn tries_again_only_where_that_can_help_and_not_for_ever() {
-        assert_eq!(try_with(Another::CanHelp, 1).await, (Ok(1), 1));
-        assert_eq!(try_with(Another::CanHelp, 3).await, (Ok(3), 3));
-        assert_eq!(try_with(Another::CanHelp, 9).await, (Err(Broken(Another::CanHelp, 3)), 3));
-        assert_eq!(try_with(Another::IsUseless, 2).await, (Err(Broken(Another::IsUseless, 1)), 1));
-        let after = Another::CanHelpAfter(Duration::from_millis(3));
+        assert_eq!(try_with(Retryability::Transient, 1).await, (Ok(1), 1));
+        assert_eq!(try_with(Retryability::Transient, 3).await, (Ok(3), 3));
+        assert_eq!(try_with(Retryability::Transient, 9).await, (Err(Broken(Retryability::Transient, 3)), 3));
+        assert_eq!(try_with(Retryability::Permanent, 2).await, (Err(Broken(Retryability::Permanent, 1)), 1));
+        let after = Retryability::RetryAfter(Duration::from_millis(3));
         assert_eq!(try_with(after, 2).await, (Ok(2), 2));
         // Nobody waits longer than the policy says, whoever asks for it.
-        let tomorrow = Another::CanHelpAfter(Duration::from_hours(24));
+        let tomorrow = Retryability::RetryAfter(Duration::from_hours(24));
         assert_eq!(try_with(tomorrow, 2).await, (Err(Broken(tomorrow, 1)), 1));
     }
 }

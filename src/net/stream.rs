@@ -18,16 +18,16 @@ use crate::net::Digest;
 /// Passes bytes on to a writer, or out of a reader, and keeps their sha256 and their number. Of what is long the sum is made
 /// in a thread of its own, while more comes.
 #[derive(Debug)]
-pub struct Tally<T> {
+pub struct DigestReader<T> {
     inner: T,
     hashing: Box<Hashing>,
     bytes: u64,
 }
 
-impl<T> Tally<T> {
+impl<T> DigestReader<T> {
     /// Starts at zero bytes.
     pub fn new(inner: T) -> Self {
-        Self { inner, hashing: Box::new(Hashing::Here(Sha256::new())), bytes: 0 }
+        Self { inner, hashing: Box::new(Hashing::Inline(Sha256::new())), bytes: 0 }
     }
 
     /// How many bytes have passed.
@@ -61,8 +61,8 @@ const HASHED_PIECES: usize = 8;
 /// Where a sum is made.
 #[derive(Debug)]
 enum Hashing {
-    Here(Sha256),
-    Beside {
+    Inline(Sha256),
+    Threaded {
         piece: Vec<u8>,
         pieces: SyncSender<Vec<u8>>,
         /// Pieces that have been hashed, to be filled again: fresh memory costs as much as the copy into it.
@@ -70,14 +70,14 @@ enum Hashing {
         hasher: JoinHandle<Sha256>,
     },
     /// There is no thread to be had.
-    OnlyHere(Sha256),
+    InlineOnly(Sha256),
 }
 
 impl Hashing {
     fn update(&mut self, passed: &[u8]) {
         match self {
-            Self::Here(hasher) | Self::OnlyHere(hasher) => hasher.update(passed),
-            Self::Beside { piece, pieces, used, .. } => {
+            Self::Inline(hasher) | Self::InlineOnly(hasher) => hasher.update(passed),
+            Self::Threaded { piece, pieces, used, .. } => {
                 piece.extend_from_slice(passed);
                 if piece.len() >= HASHED_PIECE {
                     let empty = used.try_recv().unwrap_or_else(|_| Vec::with_capacity(HASHED_PIECE));
@@ -89,7 +89,7 @@ impl Hashing {
     }
 
     fn go_beside(&mut self) {
-        let Self::Here(hasher) = self else { return };
+        let Self::Inline(hasher) = self else { return };
         let (pieces, receiver) = sync_channel::<Vec<u8>>(HASHED_PIECES);
         let (back, used) = channel();
         let mut beside = hasher.clone();
@@ -102,15 +102,15 @@ impl Hashing {
             beside
         };
         *self = match std::thread::Builder::new().name("sha256".to_owned()).spawn(hashing) {
-            Ok(hasher) => Self::Beside { piece: Vec::with_capacity(HASHED_PIECE), pieces, used, hasher },
-            Err(_) => Self::OnlyHere(std::mem::take(hasher)),
+            Ok(hasher) => Self::Threaded { piece: Vec::with_capacity(HASHED_PIECE), pieces, used, hasher },
+            Err(_) => Self::InlineOnly(std::mem::take(hasher)),
         };
     }
 
     fn finish(self) -> Sha256 {
         match self {
-            Self::Here(hasher) | Self::OnlyHere(hasher) => hasher,
-            Self::Beside { piece, pieces, hasher, .. } => {
+            Self::Inline(hasher) | Self::InlineOnly(hasher) => hasher,
+            Self::Threaded { piece, pieces, hasher, .. } => {
                 let _ = pieces.send(piece);
                 drop(pieces);
                 hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -119,7 +119,7 @@ impl Hashing {
     }
 }
 
-impl<W: Write> Write for Tally<W> {
+impl<W: Write> Write for DigestReader<W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(buf)?;
         self.count(&buf[..written]);
@@ -131,7 +131,7 @@ impl<W: Write> Write for Tally<W> {
     }
 }
 
-impl<R: Read> Read for Tally<R> {
+impl<R: Read> Read for DigestReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buf)?;
         self.count(&buf[..read]);
@@ -280,29 +280,29 @@ mod tests {
     fn what_is_long_has_the_same_sum() {
         let bytes: Vec<u8> = (0..5_000_011_u32).map(|number| number.to_le_bytes()[number as usize % 3]).collect();
         for step in [1_000_000, 4_093, 5_000_011] {
-            let mut tally = Tally::new(io::sink());
+            let mut tally = DigestReader::new(io::sink());
             bytes.chunks(step).for_each(|piece| tally.write_all(piece).unwrap());
             let (_, digest, length) = tally.finish();
             assert_eq!((digest, length), (Digest::of(&bytes), 5_000_011), "in pieces of {step}");
         }
         // Who gives up leaves no thread that waits.
-        let mut tally = Tally::new(io::sink());
+        let mut tally = DigestReader::new(io::sink());
         tally.write_all(&bytes).unwrap();
-        let Hashing::Beside { pieces, hasher, .. } = *tally.hashing else { panic!("not in a thread of its own") };
+        let Hashing::Threaded { pieces, hasher, .. } = *tally.hashing else { panic!("not in a thread of its own") };
         drop(pieces);
         hasher.join().unwrap();
     }
 
     #[test]
     fn a_tally_counts_and_hashes_what_passed() {
-        let mut written = Tally::new(Vec::new());
+        let mut written = DigestReader::new(Vec::new());
         written.write_all(b"hello ").unwrap();
         written.write_all(b"world").unwrap();
         let (out, digest, bytes) = written.finish();
         assert_eq!((out.as_slice(), bytes), (&b"hello world"[..], 11));
         assert_eq!(digest, Digest::of(b"hello world"));
 
-        let mut read = Tally::new(&b"hello world"[..]);
+        let mut read = DigestReader::new(&b"hello world"[..]);
         io::copy(&mut read, &mut io::sink()).unwrap();
         assert_eq!(read.finish().1, digest);
     }
@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn only_what_the_writer_took_is_counted() {
         let mut small = [0; 3];
-        let mut tally = Tally::new(&mut small[..]);
+        let mut tally = DigestReader::new(&mut small[..]);
         assert!(tally.write_all(b"hello").is_err());
         assert_eq!(tally.finish().1, Digest::of(b"hel"));
     }

@@ -92,7 +92,7 @@ impl Report {
 
     /// Starts to tell about bytes that move: `what` is a verb in the present, "downloading the context".
     #[must_use]
-    pub fn meter(&self, what: &str, total: Option<u64>) -> Meter {
+    pub fn meter(&self, what: &str, total: Option<u64>) -> ProgressCounter {
         let bar = self.bars.as_ref().map(|bars| {
             let (bar, template) = match total {
                 Some(total) => (
@@ -107,7 +107,14 @@ impl Report {
             bar
         });
         let started = Instant::now();
-        Meter(Arc::new(Mutex::new(Moved { what: what.to_owned(), total, bytes: 0, started, told: started, bar })))
+        ProgressCounter(Arc::new(Mutex::new(Moved {
+            what: what.to_owned(),
+            total,
+            bytes: 0,
+            started,
+            told: started,
+            bar,
+        })))
     }
 
     /// Prints a failure: the one error line, then its causes on lines of their own.
@@ -186,7 +193,7 @@ pub fn error_line(what: &str) -> String {
 
 /// Bytes that move, and the telling of it. Clones count together.
 #[derive(Clone, Debug)]
-pub struct Meter(Arc<Mutex<Moved>>);
+pub struct ProgressCounter(Arc<Mutex<Moved>>);
 
 #[derive(Debug)]
 struct Moved {
@@ -198,7 +205,7 @@ struct Moved {
     bar: Option<ProgressBar>,
 }
 
-impl Meter {
+impl ProgressCounter {
     /// Some more bytes have moved.
     pub fn add(&self, bytes: u64) {
         let Ok(mut moved) = self.0.lock() else { return };
@@ -255,17 +262,17 @@ impl fmt::Display for Rate {
 
 /// Writes log lines past the bars.
 impl<'a> MakeWriter<'a> for Report {
-    type Writer = PastBars<'a>;
+    type Writer = BarSafeWriter<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        PastBars(self)
+        BarSafeWriter(self)
     }
 }
 
 /// The writer of log lines.
-pub struct PastBars<'a>(&'a Report);
+pub struct BarSafeWriter<'a>(&'a Report);
 
-impl Write for PastBars<'_> {
+impl Write for BarSafeWriter<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.0.raw(buf);
         Ok(buf.len())

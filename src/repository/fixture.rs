@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Tree, TreeError};
-use crate::config::ImagesPlace;
+use crate::config::ImagesDir;
 
 /// A folder that is gone when it is dropped.
 pub(super) struct Files(tempfile::TempDir);
@@ -37,16 +37,16 @@ impl Files {
 /// The tree without a `kind.yml`.
 pub(super) fn read(root: &Path, images_dir: Option<&Path>) -> Result<Tree, TreeError> {
     let images_dirs = images_dir.into_iter().map(Path::to_owned).collect();
-    Tree::open(&ImagesPlace { checkout: root.into(), images_dirs, kinds: Some(Vec::new()), ..ImagesPlace::default() })
+    Tree::open(&ImagesDir { checkout: root.into(), images_dirs, kinds: Some(Vec::new()), ..ImagesDir::default() })
 }
 
 /// The tree with a `kind.yml`.
 pub(super) fn with_kind(root: &Path, images_dir: Option<&Path>, kind: &Path) -> Result<Tree, TreeError> {
     let images_dirs = images_dir.into_iter().map(Path::to_owned).collect();
-    Tree::open(&ImagesPlace {
+    Tree::open(&ImagesDir {
         checkout: root.into(),
         images_dirs,
         kinds: Some(vec![kind.to_owned()]),
-        ..ImagesPlace::default()
+        ..ImagesDir::default()
     })
 }

@@ -27,12 +27,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::config::{ImagesPlace, is_path};
+use crate::config::{ImagesDir, is_path};
 use crate::context::checkout::Checkout;
 use crate::context::collect::CollectError;
 use crate::context::intake::Limits;
 use crate::context::{ContextLimits, ImageName, RepoPath};
-use crate::dockerfile::base_images::Recipe;
+use crate::dockerfile::base_images::DockerfileImages;
 use crate::dockerfile::preprocess::Dockerfile;
 use crate::engine::TargetArch;
 use directories::{Directories, has_dockerfile, images_roots};
@@ -108,7 +108,7 @@ enum Entry {
 impl Tree {
     /// Finds the images of a repository: those that its `kind.yml` lists, where there is one, else every directory with
     /// a Dockerfile.
-    pub fn open(place: &ImagesPlace) -> Result<Self, TreeError> {
+    pub fn open(place: &ImagesDir) -> Result<Self, TreeError> {
         // What is relative to the current directory would be taken for relative to the root further down.
         let root = place.checkout.root.clone().unwrap_or_default();
         let root = std::path::absolute(&root).map_err(|error| TreeError::Read { path: root, error })?;
@@ -310,9 +310,9 @@ impl Tree {
     }
 
     /// The images that an image's Dockerfile names.
-    pub fn recipe(&self, name: &ImageName) -> Result<Recipe, TreeError> {
+    pub fn recipe(&self, name: &ImageName) -> Result<DockerfileImages, TreeError> {
         let image = self.image(name)?;
-        Ok(Recipe::read(&image.dockerfile()?.text, &image.args))
+        Ok(DockerfileImages::read(&image.dockerfile()?.text, &image.args))
     }
 
     /// The task image that a task image is built from.

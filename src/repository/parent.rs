@@ -4,7 +4,7 @@
 use super::registry::is_versioned;
 use super::{Image, Tree, TreeError};
 use crate::context::ImageName;
-use crate::dockerfile::base_images::{FromError, FromProblem, Recipe, Reference, from_lines};
+use crate::dockerfile::base_images::{DockerfileImages, FromError, FromProblem, Reference, from_lines};
 
 /// The build argument that the parent is put in by, as `image_builder` has it.
 pub(super) const ARGUMENT: &str = "DOCKER_IMAGE_PARENT";
@@ -68,7 +68,11 @@ pub enum ParentProblem {
 }
 
 /// The parent of an image, where it has one.
-pub(super) fn parent(tree: &Tree, image: &Image, recipe: &Recipe) -> Result<Option<ImageName>, ParentProblem> {
+pub(super) fn parent(
+    tree: &Tree,
+    image: &Image,
+    recipe: &DockerfileImages,
+) -> Result<Option<ImageName>, ParentProblem> {
     let said = image.listed_parent.as_ref();
     let mut found: Option<ImageName> = None;
     for reference in &recipe.references {
@@ -105,7 +109,7 @@ pub(super) fn check_from(tree: &Tree, image: &Image, parent: Option<&ImageName>)
     let processed = image.dockerfile()?.text;
     let mut args = image.args.clone();
     args.extend(parent.map(|parent| (ARGUMENT.to_owned(), parent.to_string())));
-    let Some(mut error) = Recipe::read(&processed, &args).from_error else { return Ok(()) };
+    let Some(mut error) = DockerfileImages::read(&processed, &args).from_error else { return Ok(()) };
     // The same FROM has another line in the processed text, where that has other lines before it.
     let raw = super::read_text(&image.directory.join("Dockerfile")).unwrap_or_default();
     let which = from_lines(&processed).iter().position(|line| Some(*line) == error.line);

@@ -50,7 +50,7 @@ impl Registry {
     /// Reads the files of an image; none where it has neither VERSION nor HASH.
     pub(super) fn read(images_root: &Path, name: &ImageName) -> Result<Option<Self>, TreeError> {
         let wrong = |problem| TreeError::Registry { name: name.clone(), problem };
-        let said = Said::read(images_root, name)?;
+        let said = VersionFile::read(images_root, name)?;
         let version = said.version.transpose().map_err(wrong)?;
         let digest = said.digest.transpose().map_err(wrong)?;
         if version.is_none() && digest.is_none() {
@@ -84,7 +84,7 @@ pub(super) type Checked = Result<String, RegistryProblem>;
 
 /// What the files of an image say, each by itself.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(super) struct VersionFile {
     /// VERSION
     pub(super) version: Option<Checked>,
     /// HASH
@@ -93,7 +93,7 @@ pub(super) struct Said {
     pub(super) registry: Option<Checked>,
 }
 
-impl Said {
+impl VersionFile {
     /// Reads the files of an image.
     pub(super) fn read(images_root: &Path, name: &ImageName) -> Result<Self, TreeError> {
         let own = images_root.join(name.as_str());

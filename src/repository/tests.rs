@@ -163,7 +163,7 @@ fn an_image_is_named_or_its_directory() {
 
 #[test]
 fn a_kind_is_found_by_itself_and_brings_its_images() {
-    let place = |files: &Files| ImagesPlace { checkout: files.root().into(), ..ImagesPlace::default() };
+    let place = |files: &Files| ImagesDir { checkout: files.root().into(), ..ImagesDir::default() };
     for (at, text) in [
         ("taskcluster/kinds/docker-image/kind.yml", "tasks: {a: {}}"),
         ("taskcluster/ci/docker-image/kind.yml", "jobs: {a: {}}"),
@@ -174,7 +174,7 @@ fn a_kind_is_found_by_itself_and_brings_its_images() {
         assert!(tree.task_image(&name("a")).is_ok());
         let error = tree.task_image(&name("b")).unwrap_err().to_string();
         assert_eq!(error, format!("the image b is not in {at}, so no task builds it"));
-        let none = ImagesPlace { kinds: Some(Vec::new()), ..place(&files) };
+        let none = ImagesDir { kinds: Some(Vec::new()), ..place(&files) };
         assert!(Tree::open(&none).unwrap().task_image(&name("b")).is_ok());
     }
     // Gecko had one that only said where the images are.
@@ -198,14 +198,14 @@ fn an_image_is_taken_from_the_first_root_that_has_it() {
         ),
     ]);
     let comm = "comm/taskcluster/kinds/docker-image/kind.yml";
-    let by_reference = ImagesPlace { kinds: Some(vec![files.at(comm)]), ..ImagesPlace::default() };
-    let named = ImagesPlace {
+    let by_reference = ImagesDir { kinds: Some(vec![files.at(comm)]), ..ImagesDir::default() };
+    let named = ImagesDir {
         images_dirs: ["comm/taskcluster/docker", "taskcluster/docker"].map(PathBuf::from).into(),
         kinds: Some([comm, "taskcluster/kinds/docker-image/kind.yml"].map(|it| files.at(it)).into()),
-        ..ImagesPlace::default()
+        ..ImagesDir::default()
     };
     for place in [by_reference, named] {
-        let tree = Tree::open(&ImagesPlace { checkout: files.root().into(), ..place }).unwrap();
+        let tree = Tree::open(&ImagesDir { checkout: files.root().into(), ..place }).unwrap();
         assert_eq!(tree.parent(&name("tb")).unwrap(), Some(name("base")));
         assert_eq!(tree.image(&name("base")).unwrap().directory, files.at("taskcluster/docker/base"));
         assert_eq!(tree.image(&name("both")).unwrap().directory, files.at("comm/taskcluster/docker/both"));
@@ -222,7 +222,7 @@ fn an_image_of_another_project_says_where_it_is() {
             "reference-base-path: taskcluster/kinds\nreference-tasks: [base]\ntasks: {tb: {parent: base}}",
         ),
     ]);
-    let tree = Tree::open(&ImagesPlace { checkout: files.root().into(), ..ImagesPlace::default() }).unwrap();
+    let tree = Tree::open(&ImagesDir { checkout: files.root().into(), ..ImagesDir::default() }).unwrap();
     let error = tree.family(&[name("tb")]).unwrap_err().to_string();
     assert!(error.starts_with("the parent of the image tb: the image base is another project's, by "), "{error}");
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tracing::debug;
 
-use super::{CallError, CallFault, answer, body, call};
+use super::{CallError, CallErrorKind, answer, body, call};
 use crate::taskcluster::{IndexData, InsertTask, Namespace, TaskId};
 
 /// How many namespaces one call asks for. From 1,000 on the answer comes in pages, and a signed call cannot ask for
@@ -88,7 +88,7 @@ impl Index {
     pub async fn find_task(&self, namespace: &Namespace) -> Result<Option<Entry>, CallError> {
         match self.ask(namespace).await {
             Ok(entry) => Ok(Some(entry)),
-            Err(error) if error.fault == CallFault::Gone => Ok(None),
+            Err(error) if error.fault == CallErrorKind::Gone => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -122,7 +122,7 @@ impl Index {
         let payload = serde_json::json!({ "indexes": namespaces });
         let json = match call(CALL, &target, || self.client.findTasksAtIndex(&payload, None, None)).await {
             // Namespaces without an entry are left out of an answer: this is about the call itself.
-            Err(error) if error.fault == CallFault::Gone => {
+            Err(error) if error.fault == CallErrorKind::Gone => {
                 debug!("{error}: asking for each by itself");
                 return Ok(None);
             }
@@ -139,8 +139,8 @@ impl Index {
         let ask = |namespace: Namespace| async move {
             match self.ask(&namespace).await {
                 Ok(entry) => Ok(Some((namespace, entry))),
-                Err(error) if error.fault == CallFault::Gone && error.spoken => Ok(None),
-                Err(error) if error.fault == CallFault::Gone => Err(error.into_strangers()),
+                Err(error) if error.fault == CallErrorKind::Gone && error.spoken => Ok(None),
+                Err(error) if error.fault == CallErrorKind::Gone => Err(error.into_strangers()),
                 Err(error) => Err(error),
             }
         };

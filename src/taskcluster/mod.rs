@@ -25,7 +25,7 @@ pub use requests::{
 use reqwest::StatusCode;
 use taskcluster::{ClientBuilder, Credentials, Retry};
 
-use crate::net::retry::{Another, Failure, Patience, Policy, retry};
+use crate::net::retry::{Failure, Policy, RetryConfig, Retryability, retry};
 
 /// The services of one deployment. Clones use the same clients.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ impl Services {
 
 fn builder(deployment: &Deployment) -> ClientBuilder {
     let builder = ClientBuilder::new(deployment.api_url().as_str().trim_end_matches('/'))
-        .timeout(Patience::held().call_timeout)
+        .timeout(RetryConfig::held().call_timeout)
         // The crate would retry by itself, without a word in the log; `retry` does it for the whole program.
         .retry(Retry { retries: 0, ..Retry::default() });
     match &deployment.access {
@@ -76,7 +76,7 @@ fn builder(deployment: &Deployment) -> ClientBuilder {
 
 /// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallFault {
+pub enum CallErrorKind {
     /// 404, 410 or 424: the thing is not there, not any more, or was never made.
     Gone,
     /// 401 or 403: the credentials do not allow it.
@@ -100,7 +100,7 @@ pub struct CallError {
     call: &'static str,
     target: String,
     /// Why it failed.
-    pub fault: CallFault,
+    pub fault: CallErrorKind,
     what: String,
     /// Whether the service itself said so, and not something in its place that knows no such path.
     spoken: bool,
@@ -111,7 +111,14 @@ pub struct CallError {
 impl CallError {
     fn setup(call: &'static str, error: &anyhow::Error) -> Self {
         let what = format!("{error:#}");
-        Self { call, target: "the client".to_owned(), fault: CallFault::Protocol, what, spoken: false, source: None }
+        Self {
+            call,
+            target: "the client".to_owned(),
+            fault: CallErrorKind::Protocol,
+            what,
+            spoken: false,
+            source: None,
+        }
     }
 
     fn new(call: &'static str, target: &str, error: anyhow::Error) -> Self {
@@ -131,20 +138,20 @@ impl CallError {
                 (fault, format!("{} ({status}){way_out}", message.replace("```", "")), None)
             }
             // The crate drops the body of a 5xx, so the status is all there is to say.
-            (Some(status), _) => (CallFault::Server, format!("the service answered {status}"), None),
+            (Some(status), _) => (CallErrorKind::Server, format!("the service answered {status}"), None),
             // The other errors of a body are about a connection that broke in the middle of it.
             (None, Ok(error)) if error.is_decode() && is_json(&error) => (
-                CallFault::Protocol,
+                CallErrorKind::Protocol,
                 "the answer is not the JSON that was expected".to_owned(),
                 Some(error.without_url()),
             ),
             (None, Ok(error)) if error.is_timeout() => {
-                let what = format!("no answer within {} s", Patience::held().call_timeout.as_secs());
-                (CallFault::Network, what, Some(error.without_url()))
+                let what = format!("no answer within {} s", RetryConfig::held().call_timeout.as_secs());
+                (CallErrorKind::Network, what, Some(error.without_url()))
             }
-            (None, Ok(error)) => (CallFault::Network, "no answer".to_owned(), Some(error.without_url())),
+            (None, Ok(error)) => (CallErrorKind::Network, "no answer".to_owned(), Some(error.without_url())),
             // Not the crate's own words: about a header that cannot be sent they are that header, certificate and all.
-            (None, Err(_)) => (CallFault::Protocol, "the request cannot be made".to_owned(), None),
+            (None, Err(_)) => (CallErrorKind::Protocol, "the request cannot be made".to_owned(), None),
         };
         Self { call, target: target.to_owned(), fault, what, spoken, source }
     }
@@ -152,12 +159,12 @@ impl CallError {
     /// The same, where a 404 without a service's words cannot mean that a thing is missing.
     fn into_strangers(self) -> Self {
         let what = "this is no answer of a Taskcluster service; is TASKCLUSTER_ROOT_URL right?".to_owned();
-        Self { fault: CallFault::Protocol, what, ..self }
+        Self { fault: CallErrorKind::Protocol, what, ..self }
     }
 
     fn protocol(call: &'static str, target: &str, error: &serde_json::Error) -> Self {
         let what = format!("the answer is not what was expected: {error}");
-        Self { call, target: target.to_owned(), fault: CallFault::Protocol, what, spoken: false, source: None }
+        Self { call, target: target.to_owned(), fault: CallErrorKind::Protocol, what, spoken: false, source: None }
     }
 }
 
@@ -166,13 +173,13 @@ fn is_json(error: &reqwest::Error) -> bool {
     std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<serde_json::Error>)
 }
 
-fn client_fault(status: StatusCode) -> CallFault {
+fn client_fault(status: StatusCode) -> CallErrorKind {
     match status {
-        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FAILED_DEPENDENCY => CallFault::Gone,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => CallFault::Refused,
-        StatusCode::CONFLICT => CallFault::Conflict,
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => CallFault::Server,
-        _ => CallFault::Invalid,
+        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FAILED_DEPENDENCY => CallErrorKind::Gone,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => CallErrorKind::Refused,
+        StatusCode::CONFLICT => CallErrorKind::Conflict,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => CallErrorKind::Server,
+        _ => CallErrorKind::Invalid,
     }
 }
 
@@ -182,12 +189,14 @@ fn human_part(message: &str) -> &str {
 }
 
 impl Failure for CallError {
-    fn another(&self) -> Another {
+    fn retryability(&self) -> Retryability {
         match self.fault {
-            CallFault::Server | CallFault::Network => Another::CanHelp,
-            CallFault::Gone | CallFault::Refused | CallFault::Conflict | CallFault::Invalid | CallFault::Protocol => {
-                Another::IsUseless
-            }
+            CallErrorKind::Server | CallErrorKind::Network => Retryability::Transient,
+            CallErrorKind::Gone
+            | CallErrorKind::Refused
+            | CallErrorKind::Conflict
+            | CallErrorKind::Invalid
+            | CallErrorKind::Protocol => Retryability::Permanent,
         }
     }
 }
@@ -224,15 +233,20 @@ mod tests {
 
     #[test]
     fn the_status_decides_whether_another_try_can_help() {
-        let cases = [(404, CallFault::Gone), (410, CallFault::Gone), (424, CallFault::Gone), (403, CallFault::Refused)];
-        let more = [(409, CallFault::Conflict), (400, CallFault::Invalid), (429, CallFault::Server)];
+        let cases = [
+            (404, CallErrorKind::Gone),
+            (410, CallErrorKind::Gone),
+            (424, CallErrorKind::Gone),
+            (403, CallErrorKind::Refused),
+        ];
+        let more = [(409, CallErrorKind::Conflict), (400, CallErrorKind::Invalid), (429, CallErrorKind::Server)];
         for (status, fault) in cases.into_iter().chain(more) {
             assert_eq!(client_fault(StatusCode::from_u16(status).unwrap()), fault, "{status}");
         }
     }
 
     /// How a call fails whose answer is `answer`, after which the connection is closed.
-    async fn fault_of(answer: &'static str) -> CallFault {
+    async fn fault_of(answer: &'static str) -> CallErrorKind {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let root_url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -248,8 +262,11 @@ mod tests {
 
     #[tokio::test]
     async fn half_an_answer_is_the_networks_fault_and_a_senseless_one_is_not() {
-        assert_eq!(fault_of("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"expires\":").await, CallFault::Network);
-        assert_eq!(fault_of("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>").await, CallFault::Protocol);
+        assert_eq!(
+            fault_of("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"expires\":").await,
+            CallErrorKind::Network
+        );
+        assert_eq!(fault_of("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>").await, CallErrorKind::Protocol);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::object::{Object, ObjectUpload};
-use super::{CallError, CallFault, answer, body, call};
+use super::{CallError, CallErrorKind, answer, body, call};
 use crate::net::HttpUrl;
 use crate::taskcluster::{
     Access, ArtifactName, ArtifactPayload, CreateArtifact, Deployment, TaskId, TaskRun, to_milliseconds,
@@ -161,7 +161,7 @@ impl Queue {
         let anybody = super::Services::new(&Deployment { root_url, access })?;
         match anybody.queue.artifact_url(task, name).await {
             Ok(_) => Ok(true),
-            Err(error) if error.fault == CallFault::Refused => Ok(false),
+            Err(error) if error.fault == CallErrorKind::Refused => Ok(false),
             Err(error) => Err(error),
         }
     }

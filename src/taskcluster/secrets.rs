@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{CallError, CallFault, call};
+use super::{CallError, CallErrorKind, call};
 
 /// The secrets of one deployment.
 pub struct Secrets {
@@ -25,7 +25,7 @@ impl Secrets {
             _ => Err(CallError {
                 call: CALL,
                 target: secret.to_owned(),
-                fault: CallFault::Gone,
+                fault: CallErrorKind::Gone,
                 what: format!("it has no text under {key}; look at the secret in Taskcluster, or name another key"),
                 spoken: true,
                 source: None,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::queue::Queue;
-use super::{CallError, CallFault, answer, call};
+use super::{CallError, CallErrorKind, answer, call};
 use crate::taskcluster::{ArtifactName, TaskId, TaskRun};
 
 /// How a task stands.
@@ -168,7 +168,7 @@ impl Queue {
 fn unless_gone<T>(answer: Result<T, CallError>) -> Result<Option<T>, CallError> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.fault == CallFault::Gone => Ok(None),
+        Err(error) if error.fault == CallErrorKind::Gone => Ok(None),
         Err(error) => Err(error),
     }
 }

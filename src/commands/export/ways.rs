@@ -10,11 +10,11 @@ use tracing::{debug, info, warn};
 use super::{blame, in_the_background};
 use crate::commands::Failed;
 use crate::config::plan::ExportChoice;
-use crate::engine::{Engine, Idle, StorageError, Stored, StoredBlobs, StoredImage};
+use crate::engine::{Engine, StoppedContainer, StorageError, Stored, StoredBlobs, StoredImage};
 use crate::image::disk::{give_back, room_for};
-use crate::image::{Announced, ArchiveError, Flat, LayError, Spool, cache_records};
+use crate::image::{ArchiveError, KnownLayers, LayError, Spool, SquashedImage, cache_records};
 use crate::net::{Digest, stream};
-use crate::report::{Bytes, Meter, Report, with_causes};
+use crate::report::{Bytes, ProgressCounter, Report, with_causes};
 
 /// Why an image did not come from the engine's storage.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +145,7 @@ impl Wanted<'_> {
         let (tag, moved) = (self.tag.to_owned(), meter.clone());
         let laying = in_the_background(move || {
             let announced = layers.iter().map(|layer| (layer.diff_id, layer.size)).collect();
-            let image = Announced { config, layers: announced, tag: &tag };
+            let image = KnownLayers { config, layers: announced, tag: &tag };
             match Spool::lay_down(image, |number, out| layers[number].write(&mut Metered(out, &moved)), file) {
                 Err(LayError::Write(error)) => Err(ArchiveError::Write(error)),
                 laid => Ok(laid.map_err(Damage::from)),
@@ -187,13 +187,14 @@ impl Wanted<'_> {
     async fn squash(&self, size: u64) -> Result<Spool, Failed> {
         let file = self.file()?;
         room_for("the image archive", self.folder, needed(&file, size, self.named.is_some()))?;
-        let Idle { name, noise_since, config } = self.engine.idle(self.image_id).await?;
+        let StoppedContainer { name, noise_since, config } = self.engine.idle(self.image_id).await?;
         info!("exporting the image's files as one layer, about {}", Bytes(size));
         let meter = self.report.meter("exporting the image's files", None);
         let files = stream::reader(self.engine.files(&name, meter.clone()));
         let tag = self.tag.to_owned();
-        let squashing =
-            in_the_background(move || Spool::squash(files, &Flat { config: &config, noise_since, tag: &tag }, file));
+        let squashing = in_the_background(move || {
+            Spool::squash(files, &SquashedImage { config: &config, noise_since, tag: &tag }, file)
+        });
         let spool = squashing.await.map_err(|error| blame(error, self.folder))?;
         meter.finish("exported the image's files");
         info!("the image has one layer, and another id: {}", spool.image_id());
@@ -222,7 +223,7 @@ fn needed(file: &File, size: u64, last: bool) -> u64 {
 }
 
 /// A reader or a writer that tells how much has passed.
-struct Metered<'a, T: ?Sized>(&'a mut T, &'a Meter);
+struct Metered<'a, T: ?Sized>(&'a mut T, &'a ProgressCounter);
 
 impl<T: Write + ?Sized> Write for Metered<'_, T> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {

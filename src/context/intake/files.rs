@@ -4,7 +4,7 @@
 use super::refusal::IntakeError;
 use super::{BLOCK, Limits};
 use crate::context::archive::{ArchivePath, RECORD, header_bytes};
-use crate::context::safety::{Hazard, Node, Tree, clean_file_name, shown};
+use crate::context::safety::{Node, Tree, UnsafeEntry, clean_file_name, shown};
 use crate::net::Digest;
 
 /// Refuses files whose tar [`receive`](super::receive) would refuse, with the same words. They come in the order of the
@@ -26,17 +26,17 @@ pub(in crate::context) fn check<'f>(
         }
         let file_end = start + size;
         if file_end > limits.max_bytes {
-            return Err(refuse(Hazard::TooBig { size, limit: limits.max_bytes }));
+            return Err(refuse(UnsafeEntry::TooBig { size, limit: limits.max_bytes }));
         }
         end = file_end.next_multiple_of(BLOCK);
         entries += 1;
         if entries > limits.max_entries {
-            return Err(refuse(Hazard::TooMany(limits.max_entries)));
+            return Err(refuse(UnsafeEntry::TooMany(limits.max_entries)));
         }
         tree.admit(&name, false).map_err(refuse)?;
         tree.insert(&name, file.clone());
         if tree.name_bytes() > limits.max_name_bytes {
-            return Err(refuse(Hazard::TooManyNames(limits.max_name_bytes)));
+            return Err(refuse(UnsafeEntry::TooManyNames(limits.max_name_bytes)));
         }
     }
     if (end + 2 * BLOCK).next_multiple_of(RECORD) > limits.max_bytes {

@@ -6,7 +6,7 @@ use std::io::Read;
 use tar::{Entry, EntryType, Header};
 
 use crate::context::intake::refusal::IntakeError;
-use crate::context::safety::{Hazard, MAX_NAME, clean_name, cut, shown};
+use crate::context::safety::{MAX_NAME, UnsafeEntry, clean_name, cut, shown};
 
 /// PAX records of a context are a name, a target, times and owners; the headers are read into memory.
 const MAX_PAX: u64 = 64 * 1024;
@@ -62,7 +62,7 @@ impl Kind {
 }
 
 impl Member {
-    pub(super) fn refuse(&self, hazard: Hazard) -> IntakeError {
+    pub(super) fn refuse(&self, hazard: UnsafeEntry) -> IntakeError {
         IntakeError::Refused { entry: self.shown.clone(), hazard }
     }
 }
@@ -79,8 +79,8 @@ impl Extensions {
         let own_name = header.path_bytes().into_owned();
         let refuse = |hazard| IntakeError::Refused { entry: shown(&own_name), hazard };
         check_format(&header).map_err(refuse)?;
-        let size = octal(&header.as_old().size).ok_or(refuse(Hazard::Ambiguous("a size that is not octal")))?;
-        let twice = || refuse(Hazard::Ambiguous("two extension headers of one kind, or of two formats"));
+        let size = octal(&header.as_old().size).ok_or(refuse(UnsafeEntry::Ambiguous("a size that is not octal")))?;
+        let twice = || refuse(UnsafeEntry::Ambiguous("two extension headers of one kind, or of two formats"));
         match header.entry_type() {
             EntryType::GNULongName if self.long_name.is_some() || self.pax.is_some() => Err(twice()),
             EntryType::GNULongLink if self.long_link.is_some() || self.pax.is_some() => Err(twice()),
@@ -102,7 +102,7 @@ impl Extensions {
                 // `git archive` notes its commit here. Anything else would change every entry for some readers
                 // (GNU tar, Python) and none for others (Docker).
                 match records.into_iter().find(|(key, _)| key != "comment") {
-                    Some((key, _)) => Err(refuse(Hazard::PaxRecord(key))),
+                    Some((key, _)) => Err(refuse(UnsafeEntry::PaxRecord(key))),
                     None => Ok(None),
                 }
             }
@@ -126,15 +126,15 @@ impl Extensions {
             EntryType::Symlink => Kind::Symlink(link),
             EntryType::Link => match clean_name(&link, false) {
                 Ok(target) => Kind::Hardlink(target.into_owned()),
-                Err(_) => return Err(refuse(Hazard::HardLink { target: cut(&link) })),
+                Err(_) => return Err(refuse(UnsafeEntry::HardLink { target: cut(&link) })),
             },
-            other => return Err(refuse(Hazard::Kind(unwanted(other)))),
+            other => return Err(refuse(UnsafeEntry::Kind(unwanted(other)))),
         };
         if kind != Kind::Directory && raw.ends_with(b"/") {
-            return Err(refuse(Hazard::NotADirectory(kind.name())));
+            return Err(refuse(UnsafeEntry::NotADirectory(kind.name())));
         }
         if kind != Kind::File && size != 0 {
-            return Err(refuse(Hazard::Ambiguous("data in a directory or link")));
+            return Err(refuse(UnsafeEntry::Ambiguous("data in a directory or link")));
         }
         let name = clean_name(&raw, kind == Kind::Directory).map_err(refuse)?.into_owned();
         let mode = mode(header, &kind).map_err(refuse)?;
@@ -142,11 +142,11 @@ impl Extensions {
     }
 }
 
-fn check_format(header: &Header) -> Result<(), Hazard> {
+fn check_format(header: &Header) -> Result<(), UnsafeEntry> {
     if header.entry_type().is_gnu_sparse() {
-        return Err(Hazard::Kind(unwanted(EntryType::GNUSparse)));
+        return Err(UnsafeEntry::Kind(unwanted(EntryType::GNUSparse)));
     }
-    header_doubt(header).map_or(Ok(()), |doubt| Err(Hazard::Ambiguous(doubt)))
+    header_doubt(header).map_or(Ok(()), |doubt| Err(UnsafeEntry::Ambiguous(doubt)))
 }
 
 /// Why readers could see different entries in a header: only the two formats pass that everybody reads alike, and of these
@@ -172,33 +172,33 @@ pub fn header_doubt(header: &Header) -> Option<&'static str> {
 }
 
 /// Refuses records that are not known, that come twice, or that contradict the header.
-fn check_records(records: &[Record], size: u64) -> Result<(), Hazard> {
+fn check_records(records: &[Record], size: u64) -> Result<(), UnsafeEntry> {
     for (i, (key, value)) in records.iter().enumerate() {
         if key.starts_with("GNU.sparse.") {
-            return Err(Hazard::Kind(unwanted(EntryType::GNUSparse)));
+            return Err(UnsafeEntry::Kind(unwanted(EntryType::GNUSparse)));
         }
         // Extended attributes are refused with the unknown ones: `security.capability` is setuid by another name.
         if !HARMLESS.contains(&key.as_str()) {
-            return Err(Hazard::PaxRecord(cut(key.as_bytes())));
+            return Err(UnsafeEntry::PaxRecord(cut(key.as_bytes())));
         }
         if records[..i].iter().any(|(earlier, _)| earlier == key) {
-            return Err(Hazard::Ambiguous("the same PAX record twice"));
+            return Err(UnsafeEntry::Ambiguous("the same PAX record twice"));
         }
         // An empty value takes back what was said before, for those who know that rule.
         if value.is_empty() {
-            return Err(Hazard::Ambiguous("a PAX record without value"));
+            return Err(UnsafeEntry::Ambiguous("a PAX record without value"));
         }
         if key == "size" && *value != size.to_string().into_bytes() {
-            return Err(Hazard::Ambiguous("one size in its header and another in a PAX record"));
+            return Err(UnsafeEntry::Ambiguous("one size in its header and another in a PAX record"));
         }
     }
     Ok(())
 }
 
 /// The permission bits; those for the type of file may be there if they tell the same as the type.
-fn mode(header: &Header, kind: &Kind) -> Result<u32, Hazard> {
+fn mode(header: &Header, kind: &Kind) -> Result<u32, UnsafeEntry> {
     let mode = octal(&header.as_old().mode).and_then(|mode| u32::try_from(mode).ok());
-    let mode = mode.ok_or(Hazard::Ambiguous("a mode that is not octal"))?;
+    let mode = mode.ok_or(UnsafeEntry::Ambiguous("a mode that is not octal"))?;
     let own_type = match kind {
         Kind::File | Kind::Hardlink(_) => 0o100_000,
         Kind::Directory => 0o040_000,
@@ -207,9 +207,9 @@ fn mode(header: &Header, kind: &Kind) -> Result<u32, Hazard> {
     match mode & !0o7777 {
         0 => {}
         bits if bits == own_type => {}
-        _ => return Err(Hazard::Ambiguous("one type in its mode and another in its header")),
+        _ => return Err(UnsafeEntry::Ambiguous("one type in its mode and another in its header")),
     }
-    if mode & 0o6000 == 0 { Ok(mode & 0o1777) } else { Err(Hazard::SetId(mode & 0o7777)) }
+    if mode & 0o6000 == 0 { Ok(mode & 0o1777) } else { Err(UnsafeEntry::SetId(mode & 0o7777)) }
 }
 
 /// Octal digits between spaces at the front and spaces or NULs at the end: what all readers read alike.
@@ -227,13 +227,13 @@ fn is_number(field: &[u8]) -> bool {
 fn long_name<R: Read>(
     entry: &mut Entry<'_, R>,
     size: u64,
-    refuse: impl Fn(Hazard) -> IntakeError,
+    refuse: impl Fn(UnsafeEntry) -> IntakeError,
 ) -> Result<Vec<u8>, IntakeError> {
     let mut name = whole(entry, size, MAX_NAME as u64 + 1, &refuse)?;
     if name.last() == Some(&0) {
         name.pop();
     }
-    if name.is_empty() { Err(refuse(Hazard::Empty)) } else { Ok(name) }
+    if name.is_empty() { Err(refuse(UnsafeEntry::Empty)) } else { Ok(name) }
 }
 
 /// Reads an extension header, the only entries that are held in memory.
@@ -241,10 +241,10 @@ fn whole<R: Read>(
     entry: &mut Entry<'_, R>,
     size: u64,
     limit: u64,
-    refuse: impl Fn(Hazard) -> IntakeError,
+    refuse: impl Fn(UnsafeEntry) -> IntakeError,
 ) -> Result<Vec<u8>, IntakeError> {
     if size > limit {
-        return Err(refuse(Hazard::TooLong));
+        return Err(refuse(UnsafeEntry::TooLong));
     }
     let mut content = Vec::new();
     entry
@@ -260,10 +260,10 @@ fn whole<R: Read>(
 /// The records `{length} {key}={value}\n`, to the last byte.
 ///
 /// The tar crate splits at newlines and stops at the first empty line, where others go on by the lengths.
-fn records(mut content: &[u8]) -> Result<Vec<Record>, Hazard> {
+fn records(mut content: &[u8]) -> Result<Vec<Record>, UnsafeEntry> {
     let mut records = Vec::new();
     while !content.is_empty() {
-        let (record, rest) = split_record(content).ok_or(Hazard::Ambiguous("a malformed PAX header"))?;
+        let (record, rest) = split_record(content).ok_or(UnsafeEntry::Ambiguous("a malformed PAX header"))?;
         records.push(record);
         content = rest;
     }

@@ -13,10 +13,10 @@ use std::io::{self, BufReader, Read, Write};
 use tar::{Archive, Entry};
 
 use crate::context::owners::may_be_others;
-use crate::context::safety::{Hazard, Node, Tree, cut, shown, symlink_target};
+use crate::context::safety::{Node, Tree, UnsafeEntry, cut, shown, symlink_target};
 use crate::context::{ContextHash, ContextScheme, ImageName, RepoPath};
 use crate::net::Digest;
-use crate::net::stream::Tally;
+use crate::net::stream::DigestReader;
 
 pub use headers::header_doubt;
 use headers::{Extensions, Kind, Member};
@@ -174,7 +174,7 @@ impl<'e> Intake<'e> {
             let Some(member) = member else { continue };
             let file_end = entry.raw_file_position() + size;
             if file_end > self.limits.max_bytes {
-                return Err(member.refuse(Hazard::TooBig { size, limit: self.limits.max_bytes }));
+                return Err(member.refuse(UnsafeEntry::TooBig { size, limit: self.limits.max_bytes }));
             }
             let shown = member.shown.clone();
             self.entry(member, &mut entry, rewrite.as_deref_mut())?;
@@ -194,13 +194,13 @@ impl<'e> Intake<'e> {
         rewrite: Option<&mut Rewrite<'_, W>>,
     ) -> Result<(), IntakeError> {
         if self.entries > self.limits.max_entries {
-            return Err(member.refuse(Hazard::TooMany(self.limits.max_entries)));
+            return Err(member.refuse(UnsafeEntry::TooMany(self.limits.max_entries)));
         }
         self.strip(&mut member)?;
         let directory = member.kind == Kind::Directory;
         self.tree.admit(&member.name, directory).map_err(|hazard| member.refuse(hazard))?;
         if member.name == "Dockerfile" && member.kind != Kind::File {
-            return Err(member.refuse(Hazard::Dockerfile(member.kind.name())));
+            return Err(member.refuse(UnsafeEntry::Dockerfile(member.kind.name())));
         }
         let node = match &member.kind {
             Kind::Directory => Some(Node::Directory),
@@ -211,10 +211,10 @@ impl<'e> Intake<'e> {
             }
             Kind::Hardlink(target) => match self.tree.get(target) {
                 Some(Node::File(digest)) => Some(Node::File(*digest)),
-                _ => return Err(member.refuse(Hazard::HardLink { target: cut(target.as_bytes()) })),
+                _ => return Err(member.refuse(UnsafeEntry::HardLink { target: cut(target.as_bytes()) })),
             },
         };
-        let mut content = Tally::new(entry);
+        let mut content = DigestReader::new(entry);
         match rewrite {
             // The root has no name of its own to be written under.
             Some(_) if member.name.is_empty() => {}
@@ -230,7 +230,7 @@ impl<'e> Intake<'e> {
         }
         self.tree.insert(&member.name, node.unwrap_or(Node::File(digest)));
         if self.tree.name_bytes() > self.limits.max_name_bytes {
-            return Err(member.refuse(Hazard::TooManyNames(self.limits.max_name_bytes)));
+            return Err(member.refuse(UnsafeEntry::TooManyNames(self.limits.max_name_bytes)));
         }
         Ok(())
     }
@@ -251,11 +251,11 @@ impl<'e> Intake<'e> {
         if !stripping {
             return Ok(());
         }
-        let outside = || Hazard::OutsideTop { top: format!("{top}/") };
+        let outside = || UnsafeEntry::OutsideTop { top: format!("{top}/") };
         member.name = stripped.ok_or_else(|| member.refuse(outside()))?;
         if let Kind::Hardlink(target) = &member.kind {
             let target =
-                below(target).ok_or_else(|| member.refuse(Hazard::HardLink { target: cut(target.as_bytes()) }))?;
+                below(target).ok_or_else(|| member.refuse(UnsafeEntry::HardLink { target: cut(target.as_bytes()) }))?;
             member.kind = Kind::Hardlink(target);
         }
         Ok(())

@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 
 use crate::context::intake::refusal::IntakeError;
 use crate::net::Digest;
-use crate::net::stream::Tally;
+use crate::net::stream::DigestReader;
 
 /// How much is read, inflated and written at once: large enough that calls do not count, small beside everything else.
 pub(super) const CHUNK: usize = 128 * 1024;
@@ -19,7 +19,7 @@ const HEAD: usize = 512;
 /// What comes from outside: as it is, or packed for the transfer (`Content-Encoding: gzip`), whatever is in it.
 enum Transfer<R> {
     Plain(R),
-    Gzip(Box<MultiGzDecoder<Tally<R>>>),
+    Gzip(Box<MultiGzDecoder<DigestReader<R>>>),
 }
 
 /// What comes from outside; its own failures are marked as such.
@@ -42,7 +42,7 @@ pub(super) struct Packed {
 
 /// A reader whose first bytes have been looked at.
 type Looked<R> = Chain<Cursor<Vec<u8>>, R>;
-type Incoming<R> = Looked<BufReader<Tally<Source<R>>>>;
+type Incoming<R> = Looked<BufReader<DigestReader<Source<R>>>>;
 
 /// The uncompressed tar.
 pub(super) enum Unpacked<R> {
@@ -58,7 +58,7 @@ pub(super) struct Gunzip<R> {
 
 /// The end of the pipe: what is read from it has been counted, hashed and passed on.
 pub(super) struct Tee<'c, R, W> {
-    inner: Tally<R>,
+    inner: DigestReader<R>,
     out: Option<W>,
     limit: u64,
     ended: &'c Cell<bool>,
@@ -73,12 +73,12 @@ pub(super) struct Output<'c, W> {
 /// Looks at the first bytes and unpacks what they promise. `encoded`: whether all is packed for the transfer besides.
 pub(super) fn open<R: Read>(source: R, encoded: bool, limit: u64) -> Result<Unpacked<R>, IntakeError> {
     let inner = if encoded {
-        Transfer::Gzip(Box::new(MultiGzDecoder::new(Tally::new(source))))
+        Transfer::Gzip(Box::new(MultiGzDecoder::new(DigestReader::new(source))))
     } else {
         Transfer::Plain(source)
     };
     let source = Source { inner, bytes: 0, limit };
-    let (head, source) = look(BufReader::with_capacity(CHUNK, Tally::new(source)))?;
+    let (head, source) = look(BufReader::with_capacity(CHUNK, DigestReader::new(source)))?;
     match looks_like(&head) {
         TAR => Ok(Unpacked::Plain(Cursor::new(head).chain(source))),
         GZIP => {
@@ -117,7 +117,7 @@ impl<R: Read> Unpacked<R> {
 
 impl<'c, R: Read, W: Write> Tee<'c, R, W> {
     pub(super) fn new(inner: R, out: Option<W>, limit: u64, ended: &'c Cell<bool>) -> Self {
-        Self { inner: Tally::new(inner), out, limit, ended }
+        Self { inner: DigestReader::new(inner), out, limit, ended }
     }
 
     /// The reader, and the sha256 and length of what it gave.
@@ -196,9 +196,9 @@ impl<R: Read> Read for Unpacked<R> {
 
 impl<R: Read, W: Write> Read for Tee<'_, R, W> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let most = up_to(self.limit, Tally::bytes(&self.inner), buf.len());
+        let most = up_to(self.limit, DigestReader::bytes(&self.inner), buf.len());
         let read = self.inner.read(&mut buf[..most])?;
-        if Tally::bytes(&self.inner) > self.limit {
+        if DigestReader::bytes(&self.inner) > self.limit {
             return Err(too_large(self.limit));
         }
         if let Some(out) = &mut self.out {

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::context::safety::Hazard;
+use crate::context::safety::UnsafeEntry;
 use crate::context::{ContextHash, ContextScheme, ImageName};
 
 /// Whose fault it is that a context was not taken.
@@ -87,7 +87,7 @@ pub enum IntakeError {
         /// The entry's name, quoted.
         entry: String,
         /// What is wrong with it.
-        hazard: Hazard,
+        hazard: UnsafeEntry,
     },
     /// No Dockerfile at the top.
     #[error("the context has no Dockerfile at its top; {}", if .nested.is_some() {

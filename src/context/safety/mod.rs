@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 128;
 
 /// What is wrong with one entry of a context, and the way out; who reports it names the entry before the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Hazard {
+pub enum UnsafeEntry {
     /// A name or link target of no characters.
     #[error("has an empty name or link target; make the context again")]
     Empty,
@@ -125,17 +125,17 @@ pub enum Hazard {
 /// `# %include ./` gives such names. They are in the hash as they are written, and engines drop these parts too.
 ///
 /// Any UTF-8 without control characters is a name, backslashes too: on Linux they are letters like others.
-pub fn clean_name(raw: &[u8], directory: bool) -> Result<Cow<'_, str>, Hazard> {
+pub fn clean_name(raw: &[u8], directory: bool) -> Result<Cow<'_, str>, UnsafeEntry> {
     let name = clean_text(raw)?;
     if name.starts_with('/') {
-        return Err(Hazard::Absolute);
+        return Err(UnsafeEntry::Absolute);
     }
     let is_part = |part: &&str| !matches!(*part, "" | ".");
     for (depth, part) in name.split('/').filter(is_part).enumerate() {
         match part {
-            ".." => return Err(Hazard::Traversal),
-            _ if part.len() > MAX_PART => return Err(Hazard::TooLong),
-            _ if depth >= MAX_DEPTH => return Err(Hazard::TooDeep),
+            ".." => return Err(UnsafeEntry::Traversal),
+            _ if part.len() > MAX_PART => return Err(UnsafeEntry::TooLong),
+            _ if depth >= MAX_DEPTH => return Err(UnsafeEntry::TooDeep),
             _ => {}
         }
     }
@@ -145,32 +145,32 @@ pub fn clean_name(raw: &[u8], directory: bool) -> Result<Cow<'_, str>, Hazard> {
     } else {
         Cow::Owned(name.split('/').filter(is_part).collect::<Vec<_>>().join("/"))
     };
-    if clean.is_empty() && !directory { Err(Hazard::Empty) } else { Ok(clean) }
+    if clean.is_empty() && !directory { Err(UnsafeEntry::Empty) } else { Ok(clean) }
 }
 
 /// The [`clean_name`] of a regular file.
-pub(super) fn clean_file_name(raw: &[u8]) -> Result<Cow<'_, str>, Hazard> {
-    if raw.ends_with(b"/") { Err(Hazard::NotADirectory("regular file")) } else { clean_name(raw, false) }
+pub(super) fn clean_file_name(raw: &[u8]) -> Result<Cow<'_, str>, UnsafeEntry> {
+    if raw.ends_with(b"/") { Err(UnsafeEntry::NotADirectory("regular file")) } else { clean_name(raw, false) }
 }
 
 /// The target of the symbolic link `name` (a [`clean_name`]), if it stays inside the context.
 ///
 /// `..` may only stand at the target's beginning, where it climbs real directories. Behind a name it might climb
 /// from wherever another link leads, and no look at the text could tell where it ends.
-pub fn symlink_target<'t>(name: &str, raw: &'t [u8]) -> Result<&'t str, Hazard> {
+pub fn symlink_target<'t>(name: &str, raw: &'t [u8]) -> Result<&'t str, UnsafeEntry> {
     let target = clean_text(raw)?;
     let mut above = name.matches('/').count();
     let mut descended = false;
     if target.starts_with('/') {
-        return Err(Hazard::LinkEscapes { target: cut(raw) });
+        return Err(UnsafeEntry::LinkEscapes { target: cut(raw) });
     }
     for part in target.split('/') {
         match part {
             "" | "." => {}
-            ".." if descended => return Err(Hazard::LinkWinds { target: cut(raw) }),
-            ".." if above == 0 => return Err(Hazard::LinkEscapes { target: cut(raw) }),
+            ".." if descended => return Err(UnsafeEntry::LinkWinds { target: cut(raw) }),
+            ".." if above == 0 => return Err(UnsafeEntry::LinkEscapes { target: cut(raw) }),
             ".." => above -= 1,
-            _ if part.len() > MAX_PART => return Err(Hazard::TooLong),
+            _ if part.len() > MAX_PART => return Err(UnsafeEntry::TooLong),
             _ => descended = true,
         }
     }
@@ -193,16 +193,16 @@ pub(super) fn cut(text: &[u8]) -> String {
     }
 }
 
-fn clean_text(raw: &[u8]) -> Result<&str, Hazard> {
+fn clean_text(raw: &[u8]) -> Result<&str, UnsafeEntry> {
     if raw.is_empty() {
-        return Err(Hazard::Empty);
+        return Err(UnsafeEntry::Empty);
     }
     if raw.len() > MAX_NAME {
-        return Err(Hazard::TooLong);
+        return Err(UnsafeEntry::TooLong);
     }
-    let text = std::str::from_utf8(raw).map_err(|_| Hazard::NotUtf8)?;
+    let text = std::str::from_utf8(raw).map_err(|_| UnsafeEntry::NotUtf8)?;
     if text.chars().any(char::is_control) {
-        return Err(Hazard::ControlCharacter);
+        return Err(UnsafeEntry::ControlCharacter);
     }
     Ok(text)
 }
@@ -234,21 +234,21 @@ mod tests {
         let long = "a/".repeat(MAX_NAME);
         let deep = vec!["a"; MAX_DEPTH + 1].join("/");
         for (raw, directory, hazard) in [
-            (&b""[..], false, Hazard::Empty),
-            (b"/etc/passwd", false, Hazard::Absolute),
-            (b"/", true, Hazard::Absolute),
-            (b"..", true, Hazard::Traversal),
-            (b"a/../../b", false, Hazard::Traversal),
-            (b"./..", true, Hazard::Traversal),
-            (b".", false, Hazard::Empty),
-            (b".//", false, Hazard::Empty),
-            (b"a\nb", false, Hazard::ControlCharacter),
-            (b"a\0b", false, Hazard::ControlCharacter),
-            ("a\u{85}b".as_bytes(), false, Hazard::ControlCharacter),
-            (b"\xff", false, Hazard::NotUtf8),
-            (long.as_bytes(), true, Hazard::TooLong),
-            (&[b'a'; MAX_PART + 1], false, Hazard::TooLong),
-            (deep.as_bytes(), false, Hazard::TooDeep),
+            (&b""[..], false, UnsafeEntry::Empty),
+            (b"/etc/passwd", false, UnsafeEntry::Absolute),
+            (b"/", true, UnsafeEntry::Absolute),
+            (b"..", true, UnsafeEntry::Traversal),
+            (b"a/../../b", false, UnsafeEntry::Traversal),
+            (b"./..", true, UnsafeEntry::Traversal),
+            (b".", false, UnsafeEntry::Empty),
+            (b".//", false, UnsafeEntry::Empty),
+            (b"a\nb", false, UnsafeEntry::ControlCharacter),
+            (b"a\0b", false, UnsafeEntry::ControlCharacter),
+            ("a\u{85}b".as_bytes(), false, UnsafeEntry::ControlCharacter),
+            (b"\xff", false, UnsafeEntry::NotUtf8),
+            (long.as_bytes(), true, UnsafeEntry::TooLong),
+            (&[b'a'; MAX_PART + 1], false, UnsafeEntry::TooLong),
+            (deep.as_bytes(), false, UnsafeEntry::TooDeep),
         ] {
             assert_eq!(clean_name(raw, directory), Err(hazard), "{}", shown(raw));
         }
@@ -256,8 +256,8 @@ mod tests {
 
     #[test]
     fn link_targets() {
-        let escapes = |target: &str| Err(Hazard::LinkEscapes { target: target.to_owned() });
-        let winds = |target: &str| Err(Hazard::LinkWinds { target: target.to_owned() });
+        let escapes = |target: &str| Err(UnsafeEntry::LinkEscapes { target: target.to_owned() });
+        let winds = |target: &str| Err(UnsafeEntry::LinkWinds { target: target.to_owned() });
         for (name, target, result) in [
             ("l", "t", Ok("t")),
             ("a/l", "../t", Ok("../t")),
@@ -268,7 +268,7 @@ mod tests {
             ("l", "/etc/passwd", escapes("/etc/passwd")),
             ("l", "a/../t", winds("a/../t")),
             ("l", "a/up/../../../t", winds("a/up/../../../t")),
-            ("l", "", Err(Hazard::Empty)),
+            ("l", "", Err(UnsafeEntry::Empty)),
         ] {
             assert_eq!(symlink_target(name, target.as_bytes()), result, "{name} -> {target}");
         }

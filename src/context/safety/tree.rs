@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use crate::context::ContextHash;
 use crate::context::contents::ContentsHash;
-use crate::context::safety::{Hazard, cut};
+use crate::context::safety::{UnsafeEntry, cut};
 use crate::net::Digest;
 
 /// How many links in a row are followed: the kernel's own number.
@@ -32,18 +32,18 @@ pub struct Tree {
 
 impl Tree {
     /// Whether an entry may have this [`clean_name`](super::clean_name), after all that came before it.
-    pub fn admit(&self, name: &str, directory: bool) -> Result<(), Hazard> {
+    pub fn admit(&self, name: &str, directory: bool) -> Result<(), UnsafeEntry> {
         if self.nodes.contains_key(name) {
-            return Err(Hazard::Duplicate);
+            return Err(UnsafeEntry::Duplicate);
         }
         for (end, _) in name.match_indices('/') {
             let parent = &name[..end];
             if self.nodes.get(parent).is_some_and(|node| *node != Node::Directory) {
-                return Err(Hazard::BelowNonDirectory { parent: cut(parent.as_bytes()) });
+                return Err(UnsafeEntry::BelowNonDirectory { parent: cut(parent.as_bytes()) });
             }
         }
         if !directory && self.has_below(name) {
-            return Err(Hazard::AboveEntries);
+            return Err(UnsafeEntry::AboveEntries);
         }
         Ok(())
     }
@@ -80,8 +80,8 @@ impl Tree {
     /// directory counts, and its name is left out of the paths.
     ///
     /// # Errors
-    /// The name of a symbolic link without a file behind it, and [`Hazard::LinkDead`].
-    pub fn contents_hash(&self, directory: &str, top: Option<&str>) -> Result<ContextHash, (String, Hazard)> {
+    /// The name of a symbolic link without a file behind it, and [`UnsafeEntry::LinkDead`].
+    pub fn contents_hash(&self, directory: &str, top: Option<&str>) -> Result<ContextHash, (String, UnsafeEntry)> {
         let mut hash = ContentsHash::default();
         for (name, node) in &self.nodes {
             let below = match top {
@@ -109,7 +109,7 @@ impl Tree {
     }
 
     /// The digest of the file at the end of a link; none for a directory.
-    fn behind(&self, name: &str, target: &str) -> Result<Option<Digest>, (String, Hazard)> {
+    fn behind(&self, name: &str, target: &str) -> Result<Option<Digest>, (String, UnsafeEntry)> {
         let mut at = resolve(name, target);
         for _ in 0..MAX_HOPS {
             match self.nodes.get(at.as_str()) {
@@ -120,7 +120,7 @@ impl Tree {
                 None => break,
             }
         }
-        Err((name.to_owned(), Hazard::LinkDead { target: cut(target.as_bytes()) }))
+        Err((name.to_owned(), UnsafeEntry::LinkDead { target: cut(target.as_bytes()) }))
     }
 
     fn has_below(&self, name: &str) -> bool {
@@ -157,12 +157,12 @@ mod tests {
         tree.insert("b/c/d", Node::File(Digest::of(b"")));
         assert_eq!(tree.admit("A", false), Ok(()));
         assert_eq!(tree.admit("b/c", true), Ok(()));
-        assert_eq!(tree.admit("a/f", false), Err(Hazard::Duplicate));
-        assert_eq!(tree.admit("a", true), Err(Hazard::Duplicate));
-        let below = |parent: &str| Err(Hazard::BelowNonDirectory { parent: parent.to_owned() });
+        assert_eq!(tree.admit("a/f", false), Err(UnsafeEntry::Duplicate));
+        assert_eq!(tree.admit("a", true), Err(UnsafeEntry::Duplicate));
+        let below = |parent: &str| Err(UnsafeEntry::BelowNonDirectory { parent: parent.to_owned() });
         assert_eq!(tree.admit("a/f/x", false), below("a/f"));
         assert_eq!(tree.admit("a/l/x/y", false), below("a/l"));
-        assert_eq!(tree.admit("b/c", false), Err(Hazard::AboveEntries));
+        assert_eq!(tree.admit("b/c", false), Err(UnsafeEntry::AboveEntries));
         assert_eq!((tree.files(), tree.name_bytes()), (2, 13));
     }
 
@@ -181,6 +181,6 @@ mod tests {
 
         tree.insert("loop", Node::Symlink("loop".into()));
         let (name, hazard) = tree.contents_hash("t/x", None).unwrap_err();
-        assert_eq!((name.as_str(), hazard), ("loop", Hazard::LinkDead { target: "loop".to_owned() }));
+        assert_eq!((name.as_str(), hazard), ("loop", UnsafeEntry::LinkDead { target: "loop".to_owned() }));
     }
 }

@@ -11,14 +11,14 @@ use tracing::{debug, info, warn};
 
 use crate::context::{ContextHash, ImageName};
 use crate::net::NameError;
-use crate::net::retry::{Another, Failure as _, Policy, retry};
+use crate::net::retry::{Failure as _, Policy, Retryability, retry};
 use crate::net::transfer::{Storage, Stored, TransferError};
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::tasks::Status;
 use crate::taskcluster::{
-    ArtifactName, CallError, CallFault, IndexData, IndexPrefix, Namespace, Project, Services, TaskRun,
+    ArtifactName, CallError, CallErrorKind, IndexData, IndexPrefix, Namespace, Project, Services, TaskRun,
 };
-pub use newest::{Asked, Newest, newest};
+pub use newest::{LatestImage, LatestQuery, newest};
 
 /// How many images are looked at at once, each with one call under way. 200 images take four calls each, so that a
 /// service that answers in 50 ms has answered all of them within 1.5 s; more would be felt by the service.
@@ -145,10 +145,10 @@ impl Lookup {
     ) -> Result<Option<Found>, LookupError> {
         let (artifact, task) = (&self.artifact, &entry.task_id);
         let data = match claim(entry, wanted.context, artifact) {
-            Claim::This(data) => Some(data),
+            EntryMatch::Match(data) => Some(data),
             // Tasks can be indexed by their routes, without a word about what they made.
-            Claim::Silent => None,
-            Claim::Another => {
+            EntryMatch::Unknown => None,
+            EntryMatch::Mismatch => {
                 info!("{namespace} points at task {task}, whose image is not this one: going on");
                 return Ok(None);
             }
@@ -192,22 +192,22 @@ impl Lookup {
 
 /// What an entry says about an image.
 #[derive(Debug, PartialEq)]
-pub enum Claim {
+pub enum EntryMatch {
     /// That it is the one that was made from this context, as this artifact.
-    This(IndexData),
+    Match(IndexData),
     /// That it is another one, or another artifact.
-    Another,
+    Mismatch,
     /// Nothing that we know: another program made the entry.
-    Silent,
+    Unknown,
 }
 
 /// Compares what an entry says with what is wanted.
 #[must_use]
-pub fn claim(entry: &Entry, context: ContextHash, artifact: &ArtifactName) -> Claim {
+pub fn claim(entry: &Entry, context: ContextHash, artifact: &ArtifactName) -> EntryMatch {
     match entry.image() {
-        Some(data) if data.context_hash == context && data.artifact == *artifact => Claim::This(data),
-        Some(_) => Claim::Another,
-        None => Claim::Silent,
+        Some(data) if data.context_hash == context && data.artifact == *artifact => EntryMatch::Match(data),
+        Some(_) => EntryMatch::Mismatch,
+        None => EntryMatch::Unknown,
     }
 }
 
@@ -219,13 +219,13 @@ pub async fn stored(
     artifact: &ArtifactName,
 ) -> Result<Option<Stored>, LookupError> {
     let url = match services.queue.artifact_url(at, artifact).await {
-        Err(error) if error.fault == CallFault::Gone => return Ok(None),
+        Err(error) if error.fault == CallErrorKind::Gone => return Ok(None),
         url => url?,
     };
     match retry("looking at the artifact", Policy::CALL, || storage.look(&url)).await {
         Ok(stored) => Ok(Some(stored)),
         // Buckets that nobody may list answer 403 for what is not there.
-        Err(error) if error.another() == Another::IsUseless => {
+        Err(error) if error.retryability() == Retryability::Permanent => {
             debug!("{artifact} of {at}: {error}");
             Ok(None)
         }
@@ -261,12 +261,12 @@ mod tests {
             "contextHash": hash("cd"),
             "runId": 3,
         });
-        let Claim::This(known) = claim(&entry(&data), hash("cd"), &artifact) else { panic!("it is this image") };
+        let EntryMatch::Match(known) = claim(&entry(&data), hash("cd"), &artifact) else { panic!("it is this image") };
         assert_eq!((known.run_id, known.size), (3, 7));
-        assert_eq!(claim(&entry(&data), hash("ef"), &artifact), Claim::Another);
+        assert_eq!(claim(&entry(&data), hash("ef"), &artifact), EntryMatch::Mismatch);
         let compressed = "public/image.tar.zst".parse().unwrap();
-        assert_eq!(claim(&entry(&data), hash("cd"), &compressed), Claim::Another);
-        assert_eq!(claim(&entry(&json!({})), hash("cd"), &artifact), Claim::Silent);
+        assert_eq!(claim(&entry(&data), hash("cd"), &compressed), EntryMatch::Mismatch);
+        assert_eq!(claim(&entry(&json!({})), hash("cd"), &artifact), EntryMatch::Unknown);
     }
 
     #[test]

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The newest image of a name.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Newest {
+pub struct LatestImage {
     /// The project that it is indexed for.
     pub project: Project,
     /// Where the index has it.
@@ -31,7 +31,7 @@ pub struct Newest {
 }
 
 /// Whose newest image is asked for.
-pub struct Asked<'a> {
+pub struct LatestQuery<'a> {
     /// Prefix of the routes.
     pub index: &'a IndexPrefix,
     /// The own project, which comes first.
@@ -46,7 +46,7 @@ pub struct Asked<'a> {
 
 /// The newest image that the index has of the own project, or else of the central one, by one call. None, with a word in
 /// the log, where the index cannot be asked.
-pub async fn newest(services: &Services, asked: &Asked<'_>) -> Option<Newest> {
+pub async fn newest(services: &Services, asked: &LatestQuery<'_>) -> Option<LatestImage> {
     let places = match places(asked) {
         Ok(places) => places,
         Err(error) => {
@@ -75,20 +75,20 @@ pub async fn newest(services: &Services, asked: &Asked<'_>) -> Option<Newest> {
 }
 
 /// Where it is looked for, the place that wins first.
-fn places<'a>(asked: &Asked<'a>) -> Result<Vec<(&'a Project, Namespace)>, NameError> {
+fn places<'a>(asked: &LatestQuery<'a>) -> Result<Vec<(&'a Project, Namespace)>, NameError> {
     let central = (asked.central != asked.project).then_some(asked.central);
     let projects = std::iter::once(asked.project).chain(central);
     projects.map(|project| Ok((project, Namespace::of_latest(asked.index, project, asked.image)?))).collect()
 }
 
 /// What an entry says, if this program has made it.
-fn known(project: &Project, namespace: Namespace, entry: &Entry) -> Option<Newest> {
+fn known(project: &Project, namespace: Namespace, entry: &Entry) -> Option<LatestImage> {
     let Some(data) = entry.image() else {
         debug!("{namespace} points at task {}, which another program indexed: going on", entry.task_id);
         return None;
     };
     let at = TaskRun { task_id: entry.task_id.clone(), run_id: data.run_id };
-    Some(Newest { project: project.clone(), namespace, at, pushed: pushed(entry.rank), data })
+    Some(LatestImage { project: project.clone(), namespace, at, pushed: pushed(entry.rank), data })
 }
 
 /// The moment of a push: other programs may write any number.
@@ -111,7 +111,7 @@ mod tests {
         let central: Project = "mozilla-central".parse().unwrap();
         let of = |project: &str| {
             let project = project.parse().unwrap();
-            let asked = Asked {
+            let asked = LatestQuery {
                 index: &index,
                 project: &project,
                 central: &central,

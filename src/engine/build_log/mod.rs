@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use tracing::{info, warn};
 
 use crate::net::Digest;
-use crate::net::stream::Tally;
+use crate::net::stream::DigestReader;
 use crate::report::{BUILD_OUTPUT, Bytes, secrets};
 pub use lines::{LONGEST_LINE, LineBuffer, plain};
 
@@ -35,7 +35,7 @@ pub struct BuildLog {
     bounded: bool,
     path: PathBuf,
     /// Gone when the disk is full: the build goes on without its log.
-    file: Option<Tally<BufWriter<File>>>,
+    file: Option<DigestReader<BufWriter<File>>>,
     left: usize,
     step_left: usize,
     step_tail: usize,
@@ -64,7 +64,7 @@ struct Elided {
 impl BuildLog {
     /// Begins a log in a new file.
     pub fn create(path: PathBuf) -> io::Result<Self> {
-        let file = Some(Tally::new(BufWriter::new(File::create(&path)?)));
+        let file = Some(DigestReader::new(BufWriter::new(File::create(&path)?)));
         Ok(Self { bounded: true, ..Self::of(path, file) })
     }
 
@@ -74,7 +74,7 @@ impl BuildLog {
         Self::of(PathBuf::new(), None)
     }
 
-    fn of(path: PathBuf, file: Option<Tally<BufWriter<File>>>) -> Self {
+    fn of(path: PathBuf, file: Option<DigestReader<BufWriter<File>>>) -> Self {
         let (tail, elided) = (VecDeque::new(), Elided::default());
         Self {
             bounded: false,

@@ -8,7 +8,7 @@ use tracing::info;
 use super::super::connection::{Ping, ping};
 use super::super::{BuildFailure, Engine, EngineError, Kind, Step};
 use super::session::Session;
-use crate::dockerfile::base_images::{By as Use, Recipe};
+use crate::dockerfile::base_images::{By as Use, DockerfileImages};
 use crate::dockerfile::builder_features::{Need, needs};
 use crate::engine::{BuildSecrets, BuilderChoice};
 
@@ -74,7 +74,7 @@ impl Engine {
         let needs = needs(dockerfile);
         let asking = |source| EngineError::Trouble { doing: "asking for its builder".to_owned(), source };
         // Arguments make no stage.
-        let recipe = Recipe::read(dockerfile, &BTreeMap::new());
+        let recipe = DockerfileImages::read(dockerfile, &BTreeMap::new());
         refuse_missing_stage(&recipe)?;
         let lenders = recipe.references.into_iter().filter(|it| it.by != Use::From).filter_map(|it| it.image).collect();
         let said = match self.kind {
@@ -117,7 +117,7 @@ impl BuildKit {
 
 /// Podman 4.3 looks for a stage by its number without counting the stages: its whole service ends, and with it every build
 /// in it. Docker's builders do not name the instruction.
-fn refuse_missing_stage(recipe: &Recipe) -> Result<(), EngineError> {
+fn refuse_missing_stage(recipe: &DockerfileImages) -> Result<(), EngineError> {
     let Some((stage, instruction)) = &recipe.missing_stage else { return Ok(()) };
     let message = format!("{instruction}: no stage {stage} comes before it; stages are counted from 0");
     Err(EngineError::Build(Box::new(BuildFailure::of_a_dockerfile(message))))

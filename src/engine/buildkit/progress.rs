@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bollard::moby::buildkit::v1::{StatusResponse, Vertex, VertexWarning};
 
 use super::super::Step;
-use super::super::output::{Said, Steps};
+use super::super::output::{OutputEvent, Steps};
 use super::lines::Lines;
 use super::vertex::Part;
 use crate::engine::build_log::plain;
@@ -58,7 +58,7 @@ const STOPPED: &str = "context canceled";
 
 impl Progress {
     /// Takes a piece of news; gives the lines to tell.
-    pub(in super::super) fn news(&mut self, news: &StatusResponse) -> Vec<Said> {
+    pub(in super::super) fn news(&mut self, news: &StatusResponse) -> Vec<OutputEvent> {
         let mut said = Vec::new();
         for vertex in &news.vertexes {
             self.begin(vertex, &mut said);
@@ -77,7 +77,7 @@ impl Progress {
                 part.piece(&log.msg, &mut said);
             }
         }
-        said.extend(news.warnings.iter().map(|warning| Said::Line(secrets::hide(&told(warning)).into_owned())));
+        said.extend(news.warnings.iter().map(|warning| OutputEvent::Line(secrets::hide(&told(warning)).into_owned())));
         for vertex in news.vertexes.iter().filter(|vertex| vertex.completed.is_some()) {
             self.end_of(vertex, &mut said);
         }
@@ -85,7 +85,7 @@ impl Progress {
     }
 
     /// The lines that do not end with a line break, of the parts that were still running.
-    pub(in super::super) fn end(&mut self) -> Vec<Said> {
+    pub(in super::super) fn end(&mut self) -> Vec<OutputEvent> {
         let mut said = Vec::new();
         self.parts.values_mut().for_each(|part| part.flush(&mut said));
         said
@@ -121,7 +121,7 @@ impl Progress {
         }
     }
 
-    fn begin(&mut self, vertex: &Vertex, said: &mut Vec<Said>) {
+    fn begin(&mut self, vertex: &Vertex, said: &mut Vec<OutputEvent>) {
         let part = self.parts.entry(vertex.digest.clone()).or_insert_with(|| {
             let part = Part::of(&plain(&vertex.name));
             let stage = if let Part::Step(Step { stage: Some(stage), .. }) = &part { Some(stage) } else { None };
@@ -147,14 +147,14 @@ impl Progress {
         if let Part::Step(step) = &part.part {
             part.told = true;
             let Step { number, of, instruction, .. } = step;
-            said.push(Said::Step(format!("{}Step {number}/{of} : {instruction}", part.prefix)));
+            said.push(OutputEvent::Step(format!("{}Step {number}/{of} : {instruction}", part.prefix)));
             if vertex.cached && !instruction.starts_with("FROM ") {
-                said.push(Said::Line(format!("{} ---> Using cache", part.prefix)));
+                said.push(OutputEvent::Line(format!("{} ---> Using cache", part.prefix)));
             }
         }
     }
 
-    fn end_of(&mut self, vertex: &Vertex, said: &mut Vec<Said>) {
+    fn end_of(&mut self, vertex: &Vertex, said: &mut Vec<OutputEvent>) {
         let Some(part) = self.parts.get_mut(&vertex.digest) else { return };
         part.flush(said);
         part.stands = Stands::Over;
@@ -166,14 +166,14 @@ impl Progress {
 }
 
 impl Watched {
-    fn piece(&mut self, bytes: &[u8], said: &mut Vec<Said>) {
+    fn piece(&mut self, bytes: &[u8], said: &mut Vec<OutputEvent>) {
         let prefix = &self.prefix;
-        said.extend(self.lines.piece(bytes).into_iter().map(|line| Said::Line(format!("{prefix}{line}"))));
+        said.extend(self.lines.piece(bytes).into_iter().map(|line| OutputEvent::Line(format!("{prefix}{line}"))));
     }
 
-    fn flush(&mut self, said: &mut Vec<Said>) {
+    fn flush(&mut self, said: &mut Vec<OutputEvent>) {
         let prefix = &self.prefix;
-        said.extend(self.lines.end().map(|line| Said::Line(format!("{prefix}{line}"))));
+        said.extend(self.lines.end().map(|line| OutputEvent::Line(format!("{prefix}{line}"))));
     }
 }
 
@@ -214,8 +214,8 @@ mod tests {
     fn told(progress: &mut Progress, news: &[StatusResponse]) -> Vec<String> {
         let said = news.iter().flat_map(|news| progress.news(news));
         said.map(|said| match said {
-            Said::Step(line) => format!("* {line}"),
-            Said::Line(line) => line,
+            OutputEvent::Step(line) => format!("* {line}"),
+            OutputEvent::Line(line) => line,
         })
         .collect()
     }
@@ -239,7 +239,7 @@ mod tests {
         let lines = ["* [one] Step 2/3 : RUN make", "* [two] Step 2/2 : RUN test", "[one] a", "[two] x", "[two] y"];
         assert_eq!(told(&mut progress, &news), [&lines[..], &["[one] b"]].concat());
         told(&mut progress, &[log("2", "last")]);
-        assert_eq!(progress.end(), [Said::Line("[two] last".to_owned())]);
+        assert_eq!(progress.end(), [OutputEvent::Line("[two] last".to_owned())]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 use super::super::address::Address;
 use super::super::connect::{self, in_words};
 use super::super::descent::{Descent, is_id};
-use super::super::left::{Begun, Fact, Left};
+use super::super::left::{Begun, CleanupState, Fact};
 use super::super::made_by::is_made_by;
 use super::super::records::{self, Journal, Recorded, Run};
 use super::super::{Engine, Kind};
@@ -64,7 +64,7 @@ impl Engine {
         let since = at_last.as_ref().map_or_else(Instant::now, |waiting| waiting.since);
         let mut waiting = Vec::new();
         for dead in recorded.iter().filter(|it| !it.lives) {
-            let left = Left::of(dead.facts.clone());
+            let left = CleanupState::of(dead.facts.clone());
             match &at_last {
                 None if left.build.is_some() => {
                     waiting.push(dead.run.clone());
@@ -82,12 +82,13 @@ impl Engine {
         (!waiting.is_empty()).then_some(Waiting { runs: waiting, since })
     }
 
-    async fn remove_of_a_killed_run(&self, mut left: Left, recorded: &[Recorded], seen: Instant) -> bool {
+    async fn remove_of_a_killed_run(&self, mut left: CleanupState, recorded: &[Recorded], seen: Instant) -> bool {
         let mut end = End::Known;
         if let Some(begun) = left.build.clone() {
             end = End::CutShort;
             // Dead runs of the same build have left images that look alike: as many as there are runs.
-            let dead_runs = recorded.iter().filter(|it| !it.lives).filter_map(|it| Left::of(it.facts.clone()).build);
+            let dead_runs =
+                recorded.iter().filter(|it| !it.lives).filter_map(|it| CleanupState::of(it.facts.clone()).build);
             let alike = dead_runs.filter(|build| is_same_build(build, &begun));
             let runs = alike.map(|build| 1 + build.earlier).sum();
             match self.settled(&begun, left.given, runs, seen).await {
@@ -122,7 +123,7 @@ impl Engine {
         let start = Instant::now();
         while start.elapsed() < CLEANING_MAY_TAKE {
             let recorded = records::read(&self.client).await.unwrap_or_default();
-            if !recorded.into_iter().any(|it| it.lives && Left::of(it.facts).sweeps) {
+            if !recorded.into_iter().any(|it| it.lives && CleanupState::of(it.facts).sweeps) {
                 break;
             }
             tokio::time::sleep(GOING_ON.first_pause).await;
@@ -130,9 +131,9 @@ impl Engine {
     }
 
     /// Whether a living run builds the same as a dead one, or gives a name that it has given.
-    async fn is_in_use(&self, left: &Left) -> bool {
+    async fn is_in_use(&self, left: &CleanupState) -> bool {
         let Ok(recorded) = records::read(&self.client).await else { return true };
-        recorded.into_iter().filter(|it| it.lives).map(|it| Left::of(it.facts)).any(|living| {
+        recorded.into_iter().filter(|it| it.lives).map(|it| CleanupState::of(it.facts)).any(|living| {
             let is_same =
                 living.build.as_ref().zip(left.begun.as_ref()).is_some_and(|(it, ours)| is_same_build(it, ours));
             let loads = living.is_loading && left.has_loaded();

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::connect::in_words;
 use super::descent::{Descent, is_id, is_named, is_none};
-use super::left::{Begun, Left};
+use super::left::{Begun, CleanupState};
 use super::records;
 use super::{Engine, Kind};
 use crate::net::retry::retry;
@@ -115,7 +115,9 @@ impl Engine {
         // Who does not hear of others takes nothing from them.
         let Ok(recorded) = records::read(&self.client).await else { return true };
         let others = recorded.into_iter().filter(|it| it.lives && Some(&it.run) != own.as_ref());
-        others.map(|it| Left::of(it.facts)).any(|left| left.build.is_some_and(|other| is_same_build(&other, begun)))
+        others
+            .map(|it| CleanupState::of(it.facts))
+            .any(|left| left.build.is_some_and(|other| is_same_build(&other, begun)))
     }
 
     /// Writes down which images a build has made that the engine has ended, well or not.
@@ -132,7 +134,7 @@ impl Engine {
     }
 
     /// Whether nothing is left that another try could remove.
-    async fn remove_all(&self, left: &Left, whose: Whose, end: End) -> bool {
+    async fn remove_all(&self, left: &CleanupState, whose: Whose, end: End) -> bool {
         let names = left.to_remove();
         let (mut removed, mut done) = (0, true);
         for container in &left.containers {
@@ -173,7 +175,13 @@ impl Engine {
         done
     }
 
-    async fn remove_patiently(&self, name: &str, left: &Left, whose: Whose, end: End) -> Result<(), RemovalError> {
+    async fn remove_patiently(
+        &self,
+        name: &str,
+        left: &CleanupState,
+        whose: Whose,
+        end: End,
+    ) -> Result<(), RemovalError> {
         // An engine goes on with a removal that a killed run had asked for. What is below a kept image stays in use.
         let is_let_go_of = end == End::CutShort || (whose == Whose::OfAKilledRun && !left.keeps());
         let unpacking = left.unpacks(name);
@@ -203,7 +211,7 @@ impl Engine {
     }
 
     /// The ids of images that have a name that is not ours.
-    async fn named_by_others(&self, left: &Left) -> Result<Vec<String>, RemovalError> {
+    async fn named_by_others(&self, left: &CleanupState) -> Result<Vec<String>, RemovalError> {
         let images = self.images().await?;
         let is_ours = |name: &String| is_none(name) || left.given_names().any(|own| is_named(name, own));
         Ok(images.into_iter().filter(|image| !image.repo_tags.iter().all(is_ours)).map(|image| image.id).collect())
@@ -261,14 +269,15 @@ mod tests {
     use super::super::connection::client;
     use super::super::left::Fact;
     use super::super::pulling::Access;
-    use super::super::traces::Traces;
-    use super::super::{About, Kind};
+    use super::super::traces::ResourceTracker;
+    use super::super::{EngineInfo, Kind};
     use super::*;
 
     fn engine_at(socket: &Path) -> Engine {
         let place = Address::of_socket(socket);
         let client = client(&place, Duration::from_hours(1));
-        let (access, traces, kind, about) = (Access::default(), Traces::default(), Kind::Docker, About::default());
+        let (access, traces, kind, about) =
+            (Access::default(), ResourceTracker::default(), Kind::Docker, EngineInfo::default());
         Engine { client: client.unwrap(), access, place, traces, kind, about, managed: None }
     }
 
@@ -298,7 +307,7 @@ mod tests {
                 client.write_all(refusal.as_bytes()).await.unwrap();
             }
         });
-        let left = Left::of(vec![Fact::Ended(vec!["sha256:00".to_owned()])]);
+        let left = CleanupState::of(vec![Fact::Ended(vec!["sha256:00".to_owned()])]);
         assert!(!engine_at(&socket).remove_all(&left, Whose::Ours, End::Known).await);
         let mut seen = 0;
         while let Ok(request) = asked.try_recv() {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::net::retry::{Another, Failure, Policy};
+use crate::net::retry::{Failure, Policy, Retryability};
 
 /// After a build is cut short the engine takes a moment to end the step, and its container uses the step's image.
 pub(super) const LETTING_GO: Policy = Policy {
@@ -52,11 +52,11 @@ impl RemovalError {
 }
 
 impl Failure for RemovalError {
-    fn another(&self) -> Another {
+    fn retryability(&self) -> Retryability {
         match self.status() {
-            Some(409 | 500..) => Another::CanHelp,
-            None if matches!(self, Self::NotYet) => Another::CanHelp,
-            _ => Another::IsUseless,
+            Some(409 | 500..) => Retryability::Transient,
+            None if matches!(self, Self::NotYet) => Retryability::Transient,
+            _ => Retryability::Permanent,
         }
     }
 }

@@ -21,8 +21,8 @@ use tracing::{debug, info, warn};
 use super::address::Address;
 use super::connect;
 use super::pulling::Access;
-use super::traces::Traces;
-use super::{About, Engine, EngineError, Kind};
+use super::traces::ResourceTracker;
+use super::{Engine, EngineError, EngineInfo, Kind};
 use crate::engine::{EngineConfig, Podman};
 use folder::{Driver, Folder};
 
@@ -78,14 +78,14 @@ pub enum ManagedError {
         way_out: String,
         /// What Podman said.
         #[source]
-        said: Said,
+        said: PodmanReply,
     },
 }
 
 /// What Podman said.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Said(String);
+pub struct PodmanReply(String);
 
 /// A service of our own. Dropped, it ends, with all that it has started and stored.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ async fn start(config: &EngineConfig, place: &Path, network: Option<&str>) -> Re
     }
     let surroundings = why::Surroundings::look(podman);
     if let Some(way_out) = why::hopeless(&surroundings) {
-        return Err(ManagedError::Place { way_out, said: Said("nothing was started".to_owned()) });
+        return Err(ManagedError::Place { way_out, said: PodmanReply("nothing was started".to_owned()) });
     }
     let apart = folder::apart(podman);
     let mut said = String::new();
@@ -157,7 +157,7 @@ async fn start(config: &EngineConfig, place: &Path, network: Option<&str>) -> Re
                 info!(
                     "engine: {about}, our own at {place}; storage {driver}, RUN steps in a chroot on this machine's network"
                 );
-                let traces = Traces::default();
+                let traces = ResourceTracker::default();
                 let managed = Some(managed.into());
                 let access = Access::new(config, place.url());
                 return Ok(Engine { client, access, place, traces, kind: Kind::Podman, about, managed });
@@ -168,7 +168,7 @@ async fn start(config: &EngineConfig, place: &Path, network: Option<&str>) -> Re
             }
         }
     }
-    Err(ManagedError::Place { way_out: why::way_out(&surroundings, &said), said: Said(said) })
+    Err(ManagedError::Place { way_out: why::way_out(&surroundings, &said), said: PodmanReply(said) })
 }
 
 /// A service with this storage that answers and can build; or what it said.
@@ -177,7 +177,7 @@ async fn try_service(
     folder: &Folder,
     apart: bool,
     service: &[OsString],
-) -> Result<Result<(Managed, Docker, About), String>, ManagedError> {
+) -> Result<Result<(Managed, Docker, EngineInfo), String>, ManagedError> {
     let (keeper, mut log) = begin(podman, folder, apart, service)?;
     let managed = Managed { folder: folder.path().to_owned(), keeper: Mutex::new(Some(keeper)) };
     let place = Address::of_socket(&folder.socket());
@@ -212,7 +212,7 @@ fn begin(podman: &Podman, folder: &Folder, apart: bool, service: &[OsString]) ->
 
 impl Managed {
     /// Waits until the service answers.
-    async fn answers(&self, socket: &Path) -> Result<(Docker, About), String> {
+    async fn answers(&self, socket: &Path) -> Result<(Docker, EngineInfo), String> {
         let begun = Instant::now();
         loop {
             if tokio::net::UnixStream::connect(socket).await.is_ok() {

@@ -15,7 +15,7 @@ use super::pieces::Pieces;
 use super::{ArchiveError, Spool};
 use crate::image::disk::give_back;
 use crate::net::Digest;
-use crate::net::stream::Tally;
+use crate::net::stream::DigestReader;
 
 /// Read from and written to disk at this size, so that system calls do not count.
 const COPY_BUFFER: usize = 256 * 1024;
@@ -38,7 +38,7 @@ const TABLES: [u32; 3] = [21, 19, 19];
 
 /// A canonical archive, which lies in pieces in a spool's file.
 #[derive(Clone, Debug)]
-pub struct Arrangement {
+pub struct ArchiveLayout {
     file: Arc<File>,
     pieces: Arc<[Range<u64>]>,
     /// What it is as a file, where that is known already.
@@ -57,10 +57,10 @@ pub struct Written {
 impl Spool {
     /// The canonical archive of the image, with `tag` as its only name. What it has beside the layers is written behind
     /// them, unless the file is that archive already.
-    pub fn arrange(&self, tag: &str) -> Result<Arrangement, ArchiveError> {
+    pub fn arrange(&self, tag: &str) -> Result<ArchiveLayout, ArchiveError> {
         if let Some(written) = self.is_archive_of(tag) {
             let pieces = std::iter::once(0..written.size).collect();
-            return Ok(Arrangement { file: self.file.clone(), pieces, known: Some(written) });
+            return Ok(ArchiveLayout { file: self.file.clone(), pieces, known: Some(written) });
         }
         let end = self.file.metadata().map_err(ArchiveError::ReadBack)?.len();
         let mut arranging = Arranging { end, pieces: Vec::new(), small: Vec::new() };
@@ -72,7 +72,7 @@ impl Spool {
             }
         }
         self.file.write_all_at(&arranging.small, end).map_err(ArchiveError::Write)?;
-        Ok(Arrangement { file: self.file.clone(), pieces: arranging.pieces.into(), known: None })
+        Ok(ArchiveLayout { file: self.file.clone(), pieces: arranging.pieces.into(), known: None })
     }
 }
 
@@ -100,7 +100,7 @@ impl Arranging {
     }
 }
 
-impl Arrangement {
+impl ArchiveLayout {
     /// The archive's size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -131,7 +131,7 @@ impl Arrangement {
         if let Some(known) = self.known {
             return Ok(known);
         }
-        let mut tally = Tally::new(io::sink());
+        let mut tally = DigestReader::new(io::sink());
         self.copy_to(&mut tally)?;
         let (_, sha256, size) = tally.finish();
         Ok(Written { sha256, size })
@@ -142,7 +142,7 @@ impl Arrangement {
     /// What has been written is given back to the disk: the spool and this arrangement are worthless then, also where
     /// it ends with an error.
     pub fn pour<W: Write>(self, zstd_level: Option<i32>, out: W) -> Result<Written, ArchiveError> {
-        let mut tally = Tally::new(out);
+        let mut tally = DigestReader::new(out);
         match zstd_level {
             None => self.empty(&mut tally)?,
             Some(level) => {

@@ -13,11 +13,11 @@ use super::problem::{
     BAD_NAME, CONSUMERS, DOCKER_WORKER, GZIP, HISTORY, LAYER, MANY_NAMES, NAMELESS, NO_MANIFEST, NO_TAR, NOTHING_LOADS,
     OCI, OLD_DOCKER, OLD_LAYERS, Problem, REPOSITORIES, TASKGRAPH, WINDOWS, ZSTD,
 };
-use super::sums::{Packing, Plain, Sums};
+use super::sums::{MemberDigests, Packing, Plain};
 use super::verify::{misnamed_blobs, verify};
 use crate::net::Digest;
 use crate::net::registry::ImageReference;
-use crate::net::stream::Tally;
+use crate::net::stream::DigestReader;
 
 /// More problems than this tell nobody anything: the rest of an archive is not looked at.
 const MOST_PROBLEMS: usize = 100;
@@ -56,7 +56,7 @@ pub struct Consumer {
 
 /// Looks at all of an archive. An error is the reader's own: bytes that are no archive are a problem among the others.
 pub fn check<R: Read>(source: R) -> io::Result<Checked> {
-    let mut source = Tally::new(source);
+    let mut source = DigestReader::new(source);
     let mut seen = Seen::default();
     let mut problems = Vec::new();
     let mut collect = |problem| {
@@ -165,13 +165,13 @@ fn packed(layer: &str, packing: Packing) -> Option<Problem> {
 }
 
 /// Of a layer that is the one that it should be, and still none.
-fn no_tar(layer: &str, sums: &Sums) -> Option<Problem> {
+fn no_tar(layer: &str, sums: &MemberDigests) -> Option<Problem> {
     let is_none = sums.content.is_some() && !sums.is_tar;
     is_none.then(|| Problem::new(layer, NO_TAR, format!("its layer {layer} is no tar")))
 }
 
 /// What a configuration says that engines refuse.
-fn configured(name: &str, sums: &Sums) -> Option<Problem> {
+fn configured(name: &str, sums: &MemberDigests) -> Option<Problem> {
     #[derive(Deserialize)]
     struct Config {
         #[serde(default)]

@@ -13,7 +13,7 @@ use similar::{ChangeTag, TextDiff};
 use crate::image::layer::{Entry, Kind, Layer, LayerError, Moment};
 use crate::image::pieces::Pieces;
 use crate::net::Digest;
-use crate::net::stream::Tally;
+use crate::net::stream::DigestReader;
 
 /// Contents are read in pieces of this size, so that system calls do not count.
 const READ_BUFFER: usize = 128 * 1024;
@@ -197,7 +197,7 @@ fn reader(bytes: &Pieces, range: Range<u64>) -> BufReader<impl Read> {
 }
 
 fn hash(bytes: &Pieces, range: Range<u64>) -> io::Result<Digest> {
-    let mut tally = Tally::new(io::sink());
+    let mut tally = DigestReader::new(io::sink());
     io::copy(&mut reader(bytes, range), &mut tally)?;
     Ok(tally.finish().1)
 }

@@ -9,7 +9,7 @@ use super::parts::{Part, parts};
 use super::sums::{Plain, diff_ids};
 use super::{Layer, Spool, Written};
 use crate::net::Digest;
-use crate::net::stream::Tally;
+use crate::net::stream::DigestReader;
 
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
@@ -46,7 +46,7 @@ pub enum LayError {
 
 /// An image whose layers are to come.
 #[derive(Debug)]
-pub struct Announced<'a> {
+pub struct KnownLayers<'a> {
     /// Its configuration.
     pub config: Vec<u8>,
     /// Each layer's diff id and size, the lowest first.
@@ -59,15 +59,15 @@ impl Spool {
     /// Writes the canonical archive into an empty file that can be read and written; `write` writes the layer with a
     /// number, each one once. What comes is what was announced, or it is an error. Memory is flat.
     pub fn lay_down(
-        image: Announced<'_>,
+        image: KnownLayers<'_>,
         mut write: impl FnMut(usize, &mut dyn Write) -> io::Result<()>,
         file: File,
     ) -> Result<Self, LayError> {
-        let Announced { config, layers, tag } = image;
+        let KnownLayers { config, layers, tag } = image;
         if diff_ids(&config).is_none_or(|ids| !ids.iter().eq(layers.iter().map(|(id, _)| id))) {
             return Err(LayError::Config);
         }
-        let mut out = Plain::new(Tally::new(&file));
+        let mut out = Plain::new(DigestReader::new(&file));
         let mut places: Vec<(Digest, Range<u64>)> = Vec::new();
         for part in parts(&config, &layers, tag).map_err(LayError::Write)? {
             match part {
@@ -94,7 +94,7 @@ fn lay_one<W: Write>(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), LayError> {
     // Small writes of many small files become large ones before they are summed.
-    let mut buffered = BufWriter::with_capacity(WRITE_BUFFER, Tally::new(&mut *out));
+    let mut buffered = BufWriter::with_capacity(WRITE_BUFFER, DigestReader::new(&mut *out));
     let done = write(&mut buffered).and_then(|()| buffered.flush());
     let (tally, _) = buffered.into_parts();
     let (_, found, size) = tally.finish();

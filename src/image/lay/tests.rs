@@ -20,16 +20,16 @@ fn layers() -> Vec<Vec<u8>> {
     vec![layer("a", 3), layer("b", 3_000_001), layer("a", 3), layer("c", 0)]
 }
 
-fn announced(layers: &[Vec<u8>]) -> Announced<'static> {
+fn announced(layers: &[Vec<u8>]) -> KnownLayers<'static> {
     let ids: Vec<_> = layers.iter().map(|layer| Digest::of(layer)).collect();
     let diff_ids: Vec<_> = ids.iter().map(|id| format!("sha256:{id}")).collect();
     let config = json!({ "config": {}, "rootfs": { "type": "layers", "diff_ids": diff_ids } });
     let layers = ids.into_iter().zip(layers.iter().map(|layer| layer.len() as u64)).collect();
-    Announced { config: config.to_string().into_bytes(), layers, tag: "image:1" }
+    KnownLayers { config: config.to_string().into_bytes(), layers, tag: "image:1" }
 }
 
 /// Lays the announced layers down, which come as `come` gives them.
-fn lay(image: Announced<'_>, come: impl Fn(usize) -> io::Result<Vec<u8>>) -> Result<Spool, LayError> {
+fn lay(image: KnownLayers<'_>, come: impl Fn(usize) -> io::Result<Vec<u8>>) -> Result<Spool, LayError> {
     let write = |number, out: &mut dyn Write| come(number)?.chunks(1000).try_for_each(|piece| out.write_all(piece));
     Spool::lay_down(image, write, tempfile::tempfile().unwrap())
 }
@@ -88,7 +88,7 @@ fn what_was_not_announced_is_refused() {
     let mut other = announced(&layers);
     other.layers.swap(0, 1);
     assert!(matches!(lay(other, |number| Ok(layers[number].clone())), Err(LayError::Config)));
-    let none = Announced { config: b"no JSON".to_vec(), ..announced(&layers) };
+    let none = KnownLayers { config: b"no JSON".to_vec(), ..announced(&layers) };
     assert!(matches!(lay(none, |number| Ok(layers[number].clone())), Err(LayError::Config)));
     // A disk's failure is not the layer's.
     let read_only = tempfile::NamedTempFile::new().unwrap();

@@ -15,7 +15,7 @@ use super::steps::{StepImage, steps_of};
 use super::sums::{Packing, Plain};
 use super::verify::{Verified, misnamed_blobs, verify};
 use crate::net::Digest;
-use crate::net::stream::Tally;
+use crate::net::stream::DigestReader;
 
 /// Why an archive is not passed on to its end.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +60,7 @@ impl From<Trouble> for RelayError {
 
 /// What was found in an archive that has been passed on to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Relayed {
+pub struct ForwardSummary {
     /// The image's id, `sha256:…` of its configuration.
     pub image_id: String,
     /// The configuration.
@@ -89,7 +89,7 @@ pub fn relay<R: Read, W: Write>(
     tag: &str,
     expected: Option<Digest>,
     out: W,
-) -> Result<(Relayed, W), RelayError> {
+) -> Result<(ForwardSummary, W), RelayError> {
     relay_with(source, tag, expected, &[], out)
 }
 
@@ -100,8 +100,8 @@ pub fn relay_with<R: Read, W: Write>(
     expected: Option<Digest>,
     configs: &[String],
     out: W,
-) -> Result<(Relayed, W), RelayError> {
-    let mut source = Tally::new(source);
+) -> Result<(ForwardSummary, W), RelayError> {
+    let mut source = DigestReader::new(source);
     let mut out = Out { raw: out, plain: Plain::new(io::sink()) };
     let mut seen = Seen::default();
     read_all(&mut source, &mut out, &mut seen, &mut end_with_it)?;
@@ -126,7 +126,7 @@ pub fn relay_with<R: Read, W: Write>(
     let config = config.into();
     let (tags, repositories, packing) = (image.repo_tags.clone(), seen.repositories.is_some(), seen.packing);
     let out = out.into_inner().map_err(RelayError::Write)?;
-    Ok((Relayed { image_id, config, layers, tags, repositories, packing, sha256, size }, out))
+    Ok((ForwardSummary { image_id, config, layers, tags, repositories, packing, sha256, size }, out))
 }
 
 /// The one image, its id, and how its layers are packed, if all is as the archive itself says; or all that is not.

@@ -11,7 +11,7 @@ use super::*;
 const TAG: &str = "child:parent-x";
 
 /// What the relay says, and what it has written, whole or not.
-fn pass(archive: &[u8], expected: Option<Digest>) -> (Result<Relayed, RelayError>, Vec<u8>) {
+fn pass(archive: &[u8], expected: Option<Digest>) -> (Result<ForwardSummary, RelayError>, Vec<u8>) {
     let mut out = Vec::new();
     let result = relay(archive, TAG, expected, &mut out).map(|(relayed, _)| relayed);
     (result, out)

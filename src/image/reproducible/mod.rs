@@ -19,8 +19,8 @@ use super::layer::{self, LayerError};
 use super::pieces::Pieces;
 use super::{Layer, Spool};
 use crate::net::Digest;
-use crate::net::stream::Tally;
-use noise::Below;
+use crate::net::stream::DigestReader;
+use noise::LowerLayers;
 
 /// Layers are hashed in pieces of this size, so that system calls do not count.
 const HASH_BUFFER: usize = 256 * 1024;
@@ -65,7 +65,7 @@ fn rewritten(
     let (bases, _) = layers.split_at(base.min(layers.len()));
     let mut clamped: HashMap<Digest, Vec<Range<u64>>> = HashMap::new();
     let mut hashed: HashMap<Vec<Range<u64>>, (Digest, u64)> = HashMap::new();
-    let mut below = Below::new(config::is_by_podman(configuration));
+    let mut below = LowerLayers::new(config::is_by_podman(configuration));
     let mut rewritten = Vec::with_capacity(layers.len());
     for (index, own) in layers.iter().enumerate() {
         let broken = |source| RewriteError::Layer { number: index + 1, source };
@@ -104,7 +104,7 @@ fn rewritten(
 }
 
 fn hash(file: &File, pieces: &[Range<u64>]) -> io::Result<(Digest, u64)> {
-    let mut tally = Tally::new(io::sink());
+    let mut tally = DigestReader::new(io::sink());
     io::copy(&mut BufReader::with_capacity(HASH_BUFFER, Pieces::new(file, pieces)), &mut tally)?;
     let (_, digest, size) = tally.finish();
     Ok((digest, size))

@@ -19,7 +19,7 @@ const PODMANS_FILE: &[u8] = b"run/.containerenv";
 
 /// What is there of these when a layer begins.
 #[derive(Debug)]
-pub(super) struct Below {
+pub(super) struct LowerLayers {
     there: HashMap<Vec<u8>, Facts>,
     by_podman: bool,
 }
@@ -44,7 +44,7 @@ impl Facts {
     }
 }
 
-impl Below {
+impl LowerLayers {
     /// Of an image that Podman has built, or another engine.
     pub(super) fn new(by_podman: bool) -> Self {
         Self { there: HashMap::new(), by_podman }

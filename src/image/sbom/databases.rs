@@ -46,7 +46,7 @@ impl Distribution {
 }
 
 /// What a database says of a package, as far as it is needed.
-struct Said<'a> {
+struct PackageRecord<'a> {
     name: &'a str,
     version: &'a str,
     architecture: Option<&'a str>,
@@ -54,7 +54,7 @@ struct Said<'a> {
     upstream: Option<String>,
 }
 
-impl Said<'_> {
+impl PackageRecord<'_> {
     /// The package, of a kind whose vendor is `vendor` where the image does not name one.
     fn package(self, kind: &str, vendor: &str, of: &Distribution) -> Option<Package> {
         let mut purl = PackageUrl::new(kind, self.name).ok()?;
@@ -86,7 +86,7 @@ pub(super) fn dpkg(text: &[u8], of: &Distribution) -> Vec<Package> {
             None => (*source).to_owned(),
         });
         let architecture = fields.get("architecture").copied();
-        Said { name, version, architecture, upstream }.package("deb", "debian", of)
+        PackageRecord { name, version, architecture, upstream }.package("deb", "debian", of)
     };
     paragraphs(&text, |line| {
         let (key, value) = line.split_once(':')?;
@@ -105,7 +105,7 @@ pub(super) fn apk(text: &[u8], of: &Distribution) -> Vec<Package> {
     let one = |fields: BTreeMap<&str, &str>| {
         let (name, version) = (*fields.get("P")?, *fields.get("V")?);
         let upstream = fields.get("o").filter(|origin| **origin != name).map(|origin| (*origin).to_owned());
-        Said { name, version, architecture: fields.get("A").copied(), upstream }.package("apk", "alpine", of)
+        PackageRecord { name, version, architecture: fields.get("A").copied(), upstream }.package("apk", "alpine", of)
     };
     paragraphs(&text, |line| line.split_once(':').filter(|(key, _)| ["P", "V", "A", "o"].contains(key)))
         .into_iter()

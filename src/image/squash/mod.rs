@@ -11,7 +11,7 @@ use tar::{EntryType, Header};
 use super::parts::{Part, parts};
 use super::{ArchiveError, Layer, Spool, Written};
 use crate::net::Digest;
-use crate::net::stream::Tally;
+use crate::net::stream::DigestReader;
 
 /// Read from the engine, and written to disk, at this size, so that system calls do not count.
 const BUFFER: usize = 256 * 1024;
@@ -56,7 +56,7 @@ const FOR_CONTAINERS: [&str; 14] = [
 
 /// What is known of the files that come.
 #[derive(Debug)]
-pub struct Flat<'a> {
+pub struct SquashedImage<'a> {
     /// The image's configuration, as JSON.
     pub config: &'a [u8],
     /// When the container was made, in seconds since 1970, by an engine that puts places of its own between the files.
@@ -68,12 +68,12 @@ pub struct Flat<'a> {
 impl Spool {
     /// Takes in the files of a container, a tar, as an image of one layer, into an empty file that can be read and
     /// written. The file is its canonical archive then. Memory is flat.
-    pub fn squash<R: Read>(source: R, image: &Flat<'_>, file: File) -> Result<Self, ArchiveError> {
-        let described = Described::read(image.config)?;
+    pub fn squash<R: Read>(source: R, image: &SquashedImage<'_>, file: File) -> Result<Self, ArchiveError> {
+        let described = ConfigTemplate::read(image.config)?;
         // The layer's header stands before it, and has its sum for a name: there is room for it.
         file.write_all_at(&ZEROS, 0).map_err(ArchiveError::Write)?;
         let layer = At { file: &file, position: BLOCK };
-        let mut out = BufWriter::with_capacity(BUFFER, Tally::new(layer));
+        let mut out = BufWriter::with_capacity(BUFFER, DigestReader::new(layer));
         let mut files = Files { source: BufReader::with_capacity(BUFFER, source), out: &mut out };
         files.all(image.noise_since, described.created)?;
         out.flush().map_err(ArchiveError::Write)?;
@@ -99,7 +99,7 @@ impl Spool {
 
 /// The file's sum, of all that was written.
 fn sum(file: &File) -> Result<Written, ArchiveError> {
-    let mut tally = Tally::new(io::sink());
+    let mut tally = DigestReader::new(io::sink());
     let mut reader = BufReader::with_capacity(BUFFER, At { file, position: 0 });
     io::copy(&mut reader, &mut tally).map_err(ArchiveError::ReadBack)?;
     let (_, sha256, size) = tally.finish();
@@ -133,13 +133,13 @@ impl Read for At<'_> {
 }
 
 /// An image's configuration without its layers.
-struct Described {
+struct ConfigTemplate {
     root: Map<String, Value>,
     /// When the image was made, in seconds since 1970.
     created: u64,
 }
 
-impl Described {
+impl ConfigTemplate {
     fn read(config: &[u8]) -> Result<Self, ArchiveError> {
         let content = |why: String| ArchiveError::Content(format!("its configuration cannot be read: {why}"));
         let mut root: Map<String, Value> =
@@ -187,7 +187,7 @@ impl<R: Read, W: Write> Files<'_, R, W> {
     fn all(&mut self, noise_since: Option<i64>, created: u64) -> Result<(), ArchiveError> {
         // Headers that say more of the next entry, as they came.
         let mut extensions = Vec::new();
-        let mut said = Said::default();
+        let mut said = PaxOverrides::default();
         while let Some(mut header) = self.header()? {
             let size = header.entry_size().map_err(ArchiveError::Read)?;
             let kind = header.entry_type();
@@ -207,7 +207,7 @@ impl<R: Read, W: Write> Files<'_, R, W> {
                 said.hear(kind, text).map_err(ArchiveError::Read)?;
                 continue;
             }
-            let Said { path, size: told } = std::mem::take(&mut said);
+            let PaxOverrides { path, size: told } = std::mem::take(&mut said);
             let extensions = std::mem::take(&mut extensions);
             let size = told.unwrap_or(size).next_multiple_of(BLOCK);
             let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
@@ -266,12 +266,12 @@ impl<R: Read, W: Write> Files<'_, R, W> {
 
 /// What extension headers say that matters here.
 #[derive(Default)]
-struct Said {
+struct PaxOverrides {
     path: Option<Vec<u8>>,
     size: Option<u64>,
 }
 
-impl Said {
+impl PaxOverrides {
     fn hear(&mut self, kind: EntryType, text: &[u8]) -> io::Result<()> {
         if kind.is_gnu_longname() {
             self.path = Some(text.split(|byte| *byte == 0).next().unwrap_or_default().to_vec());

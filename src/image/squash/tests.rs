@@ -38,7 +38,7 @@ fn squash(export: &[u8], noise_since: Option<i64>) -> Result<Spool, ArchiveError
         "history": [{ "created_by": "RUN one" }], "rootfs": { "type": "layers", "diff_ids": [] },
     });
     let config = config.to_string();
-    let image = Flat { config: config.as_bytes(), noise_since, tag: "image:1" };
+    let image = SquashedImage { config: config.as_bytes(), noise_since, tag: "image:1" };
     Spool::squash(export, &image, tempfile::tempfile().unwrap())
 }
 

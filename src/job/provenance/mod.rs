@@ -13,8 +13,8 @@ use jiff::Timestamp;
 
 use crate::config::plan::{Companion, ContextSource, ExportChoice, Identity, ImageFile, Plan};
 use crate::context::ContextScheme;
-use crate::decision::lookup::Newest;
-use crate::engine::{About, Bases};
+use crate::decision::lookup::LatestImage;
+use crate::engine::{Bases, EngineInfo};
 use crate::job::parent::TaskImage;
 use crate::net::HttpUrl;
 use crate::taskcluster::{ArtifactName, to_milliseconds};
@@ -53,9 +53,9 @@ pub struct Made<'a> {
     /// The image of another task that it was built from.
     pub parent: Option<&'a TaskImage>,
     /// The image that steps were taken from, as the index has it.
-    pub cache: Option<(&'a Newest, &'a TaskImage)>,
+    pub cache: Option<(&'a LatestImage, &'a TaskImage)>,
     /// The engine.
-    pub engine: &'a About,
+    pub engine: &'a EngineInfo,
     /// Who in the engine read the `Dockerfile`.
     pub builder: &'a str,
     /// When the run began.

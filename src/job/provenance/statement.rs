@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::engine::{About, TargetArch};
+use crate::engine::{EngineInfo, TargetArch};
 
 /// <https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md>
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -143,7 +143,7 @@ pub struct Parent {
 #[serde(rename_all = "camelCase")]
 pub struct InternalParameters {
     /// The engine.
-    pub engine: About,
+    pub engine: EngineInfo,
     /// Who in the engine read the `Dockerfile`.
     pub builder: String,
     /// This program's version.

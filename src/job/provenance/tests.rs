@@ -8,7 +8,7 @@ use super::*;
 use crate::config::plan::{ArtifactPlan, ContextPlan};
 use crate::context::ContextHash;
 use crate::engine::{Base, BuildPlan, SecretSource, SecretSources};
-use crate::image::{Packing, Relayed};
+use crate::image::{ForwardSummary, Packing};
 use crate::net::Digest;
 use crate::taskcluster::{Storage, TaskRun};
 
@@ -71,7 +71,7 @@ fn told(plan: &Plan) -> Value {
     let registered = format!("debian@sha256:{}", Digest::of(b"manifest"));
     let found = parent_tag.iter().map(|tag| base(tag, &[])).chain([base("debian:12", &[&registered])]).collect();
     let parent = TaskImage {
-        archive: Relayed {
+        archive: ForwardSummary {
             image_id: format!("sha256:{}", Digest::of(b"parent's configuration")),
             config: Vec::new(),
             layers: vec![Packing::Plain],
@@ -110,7 +110,7 @@ fn told(plan: &Plan) -> Value {
         bases: &Bases { found, unknown: vec!["$NOBODY".to_owned()] },
         parent: plan.parent.is_some().then_some(&parent),
         cache: None,
-        engine: &About { name: "Docker", version: Some("20.10".to_owned()), api_version: None },
+        engine: &EngineInfo { name: "Docker", version: Some("20.10".to_owned()), api_version: None },
         builder: "classic",
         started: "2026-11-23T10:00:00Z".parse().unwrap(),
         finished: "2026-11-23T10:01:02.5Z".parse().unwrap(),

@@ -14,7 +14,7 @@ use crate::config::plan::{Companion, Publication};
 use crate::config::{Output, Owner};
 use crate::engine::build_log;
 use crate::image::ArchiveError;
-use crate::job::scratch::{self, Draft, Scratch};
+use crate::job::scratch::{self, AtomicFile, Scratch};
 use crate::taskcluster::ArtifactName;
 
 /// What a dry run writes beside the archive.
@@ -150,7 +150,7 @@ impl Folder {
         let archive = self.take_image(image.stored, name).await?;
         let publish_json = self.path.join(PUBLISH_JSON);
         let write = || {
-            let draft = Draft::of(&publish_json)?;
+            let draft = AtomicFile::of(&publish_json)?;
             serde_json::to_writer_pretty(draft.file(), publication)?;
             draft.finish()
         };

@@ -13,9 +13,9 @@ use crate::config::Owner;
 use crate::config::plan::{Companion, Identity, ImageFile, Plan};
 use crate::decision::lookup::LookupError;
 use crate::engine::build_log;
-use crate::image::{ArchiveError, Arrangement, Shape};
+use crate::image::{ArchiveError, ArchiveLayout, Shape};
 use crate::net::Digest;
-use crate::net::retry::{Another, Failure};
+use crate::net::retry::{Failure, Retryability};
 use crate::net::transfer::{Storage, TransferError};
 use crate::report::{Bytes, Report};
 use crate::taskcluster::queue::Grant;
@@ -190,21 +190,23 @@ pub enum PublishError {
 }
 
 impl Failure for PublishError {
-    fn another(&self) -> Another {
+    fn retryability(&self) -> Retryability {
         match self {
             // A signed URL that is refused has expired, and a later try gets a fresh one.
-            Self::Transfer(error) if error.is_refused() => Another::CanHelp,
-            Self::Transfer(error) => error.another(),
+            Self::Transfer(error) if error.is_refused() => Retryability::Transient,
+            Self::Transfer(error) => error.retryability(),
             // Some storages show an object late.
-            Self::ReadBack { what: ReadBack::Missing | ReadBack::Length { .. }, .. } => Another::CanHelp,
+            Self::ReadBack { what: ReadBack::Missing | ReadBack::Length { .. }, .. } => Retryability::Transient,
             // Calls have been retried where that can help.
             Self::Call(_) | Self::Lookup(_) | Self::ExpiresAfterTask { .. } | Self::ReadBack { .. } => {
-                Another::IsUseless
+                Retryability::Permanent
             }
-            Self::NotIndexed { .. } | Self::KeptByExpired { .. } | Self::Over { .. } => Another::IsUseless,
-            Self::TooLarge { .. } | Self::ObjectNotCreated(_) | Self::ObjectLeft { .. } => Another::IsUseless,
-            Self::StorageChanged | Self::Folder { .. } | Self::Archive(_) | Self::Owner { .. } => Another::IsUseless,
-            Self::InUse { .. } | Self::NoDirectory { .. } => Another::IsUseless,
+            Self::NotIndexed { .. } | Self::KeptByExpired { .. } | Self::Over { .. } => Retryability::Permanent,
+            Self::TooLarge { .. } | Self::ObjectNotCreated(_) | Self::ObjectLeft { .. } => Retryability::Permanent,
+            Self::StorageChanged | Self::Folder { .. } | Self::Archive(_) | Self::Owner { .. } => {
+                Retryability::Permanent
+            }
+            Self::InUse { .. } | Self::NoDirectory { .. } => Retryability::Permanent,
         }
     }
 }
@@ -228,21 +230,21 @@ pub enum Stored {
     /// In a file, whole.
     File(PathBuf),
     /// In pieces, which no copy is made of where none is needed.
-    Spool(Arrangement),
+    Spool(ArchiveLayout),
 }
 
 /// What a run knows before it begins anything.
 #[derive(Debug)]
 pub struct Start {
     /// The image, if it is there already.
-    pub found: Option<AlreadyThere>,
+    pub found: Option<ExistingImage>,
     /// What the task gives to the run.
     pub grant: Grant,
 }
 
 /// An image that the index has already.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AlreadyThere {
+pub struct ExistingImage {
     /// The run that has the artifact.
     pub at: TaskRun,
     /// Where it was found.
@@ -253,7 +255,7 @@ pub struct AlreadyThere {
     pub expires: Timestamp,
 }
 
-impl std::fmt::Display for AlreadyThere {
+impl std::fmt::Display for ExistingImage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { at, data, namespace, .. } = self;
         write!(f, "{namespace} has this image already: {} of {at}", data.artifact)
@@ -299,7 +301,7 @@ impl Publisher {
         &self,
         plan: &Plan,
         identity: &Identity,
-        found: &AlreadyThere,
+        found: &ExistingImage,
         folder: &Path,
     ) -> Result<Option<Published>, PublishError> {
         match self {

@@ -19,7 +19,7 @@ use oci_client::secrets::RegistryAuth;
 use oci_client::{ParseError, Reference};
 use serde_json::Value;
 
-use crate::net::retry::{Another, Failure, Patience, Policy, retry};
+use crate::net::retry::{Failure, Policy, RetryConfig, Retryability, retry};
 pub use credentials::{Credentials, Login, registry_config};
 pub use logins::RegistryLogins;
 pub use reference::{ImageReference, is_repository, is_tag};
@@ -101,7 +101,7 @@ impl RegistryError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Unauthorized { .. } => true,
-            Self::Answer { source, .. } => self.another() == Another::IsUseless && status(source).is_some(),
+            Self::Answer { source, .. } => self.retryability() == Retryability::Permanent && status(source).is_some(),
             Self::Name { .. } | Self::Unreadable { .. } | Self::Credentials { .. } | Self::IdentityToken { .. } => {
                 false
             }
@@ -126,12 +126,14 @@ fn says(envelope: &OciEnvelope, code: &OciErrorCode) -> bool {
 }
 
 impl Failure for RegistryError {
-    fn another(&self) -> Another {
+    fn retryability(&self) -> Retryability {
         match self {
-            Self::Answer { source: OciDistributionError::RequestError(_), .. } => Another::CanHelp,
-            Self::Answer { source, .. } if status(source).is_some_and(|it| it >= 500 || it == 429) => Another::CanHelp,
-            Self::Answer { .. } | Self::Unauthorized { .. } | Self::Name { .. } => Another::IsUseless,
-            Self::Unreadable { .. } | Self::Credentials { .. } | Self::IdentityToken { .. } => Another::IsUseless,
+            Self::Answer { source: OciDistributionError::RequestError(_), .. } => Retryability::Transient,
+            Self::Answer { source, .. } if status(source).is_some_and(|it| it >= 500 || it == 429) => {
+                Retryability::Transient
+            }
+            Self::Answer { .. } | Self::Unauthorized { .. } | Self::Name { .. } => Retryability::Permanent,
+            Self::Unreadable { .. } | Self::Credentials { .. } | Self::IdentityToken { .. } => Retryability::Permanent,
         }
     }
 }
@@ -195,7 +197,7 @@ impl Place {
         Client::new(ClientConfig {
             protocol,
             connect_timeout: Some(CONNECTING_MAY_TAKE),
-            read_timeout: Some(Patience::held().call_timeout),
+            read_timeout: Some(RetryConfig::held().call_timeout),
             user_agent: concat!("image-worker/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         })
@@ -281,13 +283,13 @@ mod tests {
             place.blame(OciDistributionError::ServerError { code, url, message })
         };
         for (code, refusal, another) in [
-            (401, true, Another::IsUseless),
-            (403, true, Another::IsUseless),
-            (400, true, Another::IsUseless),
-            (429, false, Another::CanHelp),
-            (503, false, Another::CanHelp),
+            (401, true, Retryability::Permanent),
+            (403, true, Retryability::Permanent),
+            (400, true, Retryability::Permanent),
+            (429, false, Retryability::Transient),
+            (503, false, Retryability::Transient),
         ] {
-            assert_eq!((of(code).is_refusal(), of(code).another()), (refusal, another), "{code}");
+            assert_eq!((of(code).is_refusal(), of(code).retryability()), (refusal, another), "{code}");
         }
         assert!(
             of(401).to_string().ends_with("quay.io does not let us look at quay.io/m/i:1; run `docker login quay.io`")

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 
 use crate::net::HttpUrl;
-use crate::net::retry::{Another, Failure};
+use crate::net::retry::{Failure, Retryability};
 
 /// A transfer that failed.
 #[derive(Debug, thiserror::Error)]
@@ -112,19 +112,19 @@ impl TransferError {
 }
 
 impl Failure for TransferError {
-    fn another(&self) -> Another {
+    fn retryability(&self) -> Retryability {
         const PASSING: [StatusCode; 2] = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT];
         match self {
             Self::Status { status, retry_after, .. } if status.is_server_error() || PASSING.contains(status) => {
-                retry_after.map_or(Another::CanHelp, Another::CanHelpAfter)
+                retry_after.map_or(Retryability::Transient, Retryability::RetryAfter)
             }
             // The bytes are wrong that arrived, not those that were sent.
             Self::Status { status: StatusCode::BAD_REQUEST, answer, .. } if answer.starts_with("BadDigest") => {
-                Another::CanHelp
+                Retryability::Transient
             }
-            Self::Connection { .. } | Self::Cut { .. } | Self::Stalled { .. } => Another::CanHelp,
-            Self::Status { .. } | Self::NoLength { .. } | Self::Packed { .. } => Another::IsUseless,
-            Self::Write { .. } | Self::File { .. } | Self::Setup(_) => Another::IsUseless,
+            Self::Connection { .. } | Self::Cut { .. } | Self::Stalled { .. } => Retryability::Transient,
+            Self::Status { .. } | Self::NoLength { .. } | Self::Packed { .. } => Retryability::Permanent,
+            Self::Write { .. } | Self::File { .. } | Self::Setup(_) => Retryability::Permanent,
         }
     }
 }

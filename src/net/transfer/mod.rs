@@ -22,8 +22,8 @@ use tokio_util::io::ReaderStream;
 use tracing::warn;
 
 use crate::net::HttpUrl;
-use crate::net::retry::{Patience, Policy, retry};
-use crate::report::{Meter, secrets};
+use crate::net::retry::{Policy, RetryConfig, retry};
+use crate::report::{ProgressCounter, secrets};
 pub use content_md5::ContentMd5;
 pub use error::TransferError;
 pub use stored::Stored;
@@ -72,7 +72,7 @@ pub struct Download {
 impl Download {
     /// The bytes as they come. Where a connection breaks the download goes on from there, as long as the server says
     /// that the file is still the same. A body that ends before its length is an error.
-    pub fn bytes(self, meter: Meter) -> impl Stream<Item = Result<Bytes, TransferError>> {
+    pub fn bytes(self, meter: ProgressCounter) -> impl Stream<Item = Result<Bytes, TransferError>> {
         let meter = move |bytes: &Bytes| meter.add(bytes.len() as u64);
         futures_util::stream::try_unfold(self, Self::next).inspect_ok(meter)
     }
@@ -120,7 +120,7 @@ fn connection(method: &'static str, url: &HttpUrl, source: reqwest::Error) -> Tr
 impl Storage {
     /// Sets up the client.
     pub fn new() -> Result<Self, TransferError> {
-        Self::with_silence(Patience::held().silence)
+        Self::with_silence(RetryConfig::held().silence)
     }
 
     fn with_silence(silence: Duration) -> Result<Self, TransferError> {
@@ -161,7 +161,7 @@ impl Storage {
         headers: &BTreeMap<String, String>,
         bytes: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         size: u64,
-        meter: Meter,
+        meter: ProgressCounter,
     ) -> Result<(), TransferError> {
         secrets::add_url(url.reveal());
         secrets::add_headers(headers);
@@ -227,7 +227,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::net::retry::{Another, Failure as _};
+    use crate::net::retry::{Failure as _, Retryability};
     use crate::report::Report;
 
     const SIZE: usize = 16 * 1024 * 1024;
@@ -268,6 +268,6 @@ mod tests {
     async fn an_upload_that_does_not_move_ends() {
         let error = upload(Duration::from_millis(300), SIZE / 16).await.unwrap_err();
         assert!(matches!(error, TransferError::Stalled { .. }), "{error}");
-        assert_eq!(error.another(), Another::CanHelp);
+        assert_eq!(error.retryability(), Retryability::Transient);
     }
 }

@@ -9,9 +9,9 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, RAN
 use tokio::task::spawn_blocking;
 
 use super::{CHUNK, Storage, TransferError, success};
-use crate::net::stream::{self, Tally};
+use crate::net::stream::{self, DigestReader};
 use crate::net::{Digest, HttpUrl};
-use crate::report::{Meter, Report};
+use crate::report::{ProgressCounter, Report};
 
 /// What a storage says of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,12 @@ impl Storage {
     }
 
     /// Downloads a file to `path`, unpacked where it was compressed for the transfer. Gives its sha256 and its size.
-    pub async fn download(&self, url: &HttpUrl, path: &Path, meter: Meter) -> Result<(Digest, u64), TransferError> {
+    pub async fn download(
+        &self,
+        url: &HttpUrl,
+        path: &Path,
+        meter: ProgressCounter,
+    ) -> Result<(Digest, u64), TransferError> {
         let unwritable = |source| TransferError::Write { path: path.to_owned(), source };
         let file = std::fs::File::create(path).map_err(unwritable)?;
         self.copy_to(url, file, meter).await.map_err(|error| match error {
@@ -82,14 +87,14 @@ impl Storage {
         &self,
         url: &HttpUrl,
         out: impl io::Write + Send + 'static,
-        meter: Meter,
+        meter: ProgressCounter,
     ) -> Result<(Digest, u64), Result<TransferError, io::Error>> {
         let download = self.get(url).await.map_err(Ok)?;
         let is_gzip = download.gzip_encoded;
         let bytes = stream::reader(download.bytes(meter));
         let copying = move || {
             let mut bytes: Box<dyn Read> = if is_gzip { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) };
-            let (mut out, mut buffer) = (Tally::new(out), vec![0; CHUNK]);
+            let (mut out, mut buffer) = (DigestReader::new(out), vec![0; CHUNK]);
             loop {
                 let read = bytes.read(&mut buffer).map_err(Broken::Reading)?;
                 if read == 0 {

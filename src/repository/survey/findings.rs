@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use super::super::registry::{RegistryProblem, Said};
+use super::super::registry::{RegistryProblem, VersionFile};
 use super::super::{Entry, Tree, TreeError, USUAL_PLACES, has_dockerfile};
 use super::drawing::counted;
 use super::relations::{Link, Relations};
@@ -107,7 +107,7 @@ impl<'a> Findings<'a> {
         }
         // What a kind.yml lists, a task builds, whatever files of a registry image it has.
         let is_listed = !self.tree.kinds.is_empty() && matches!(self.tree.images.get(name), Some(Entry::Built(_)));
-        for problem in look.said.iter().filter(|_| !is_listed).flat_map(Said::problems) {
+        for problem in look.said.iter().filter(|_| !is_listed).flat_map(VersionFile::problems) {
             // A file that is wrong for one image is wrong for all that have it.
             if let RegistryProblem::Grammar { file, .. } = problem
                 && !self.told.insert(file.clone())

@@ -12,12 +12,12 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::lineage::{in_parallel, index_hash};
-use super::registry::{Checked, Said};
+use super::registry::{Checked, VersionFile};
 use super::{Entry, Tree, TreeError};
 use crate::context::collect::CollectError;
 use crate::context::run_task::RunTaskError;
 use crate::context::{ContextHash, HashScheme, ImageName};
-use crate::dockerfile::base_images::Recipe;
+use crate::dockerfile::base_images::DockerfileImages;
 use findings::Findings;
 pub use relations::{Link, Relation};
 use relations::{Related, Relations};
@@ -103,7 +103,7 @@ pub struct Finding {
 /// What was found by looking at one image alone.
 #[derive(Debug, Default)]
 struct Look {
-    recipe: Recipe,
+    recipe: DockerfileImages,
     /// Its task parent.
     parent: Option<ImageName>,
     /// Whether it can be told which parent it has, or that it has none.
@@ -113,7 +113,7 @@ struct Look {
     /// Why its context has no files of taskgraph's.
     no_taskgraph: Option<RunTaskError>,
     /// What its registry files say.
-    said: Option<Said>,
+    said: Option<VersionFile>,
     errors: Vec<TreeError>,
 }
 
@@ -136,7 +136,7 @@ impl Tree {
 
     fn look(&self, name: &ImageName, scheme: HashScheme) -> Look {
         let mut look = Look::default();
-        match Said::read(self.images_root_of(name.as_str()), name) {
+        match VersionFile::read(self.images_root_of(name.as_str()), name) {
             Ok(said) => look.said = Some(said),
             Err(error) => look.errors.push(error),
         }
@@ -163,7 +163,7 @@ impl Tree {
         }
         match image.dockerfile() {
             Ok(dockerfile) => {
-                look.recipe = Recipe::read(&dockerfile.text, &image.args);
+                look.recipe = DockerfileImages::read(&dockerfile.text, &image.args);
                 match self.parent(name) {
                     Ok(parent) => (look.parent, look.parent_is_told) = (parent, true),
                     Err(TreeError::NotInKind { .. }) => {}
@@ -178,7 +178,7 @@ impl Tree {
     }
 
     fn surveyed(&self, name: &ImageName, look: &Look, relations: &Relations, hash: Option<ContextHash>) -> Surveyed {
-        let said = |which: fn(&Said) -> &Option<Checked>| which(look.said.as_ref()?).clone()?.ok();
+        let said = |which: fn(&VersionFile) -> &Option<Checked>| which(look.said.as_ref()?).clone()?.ok();
         let image = self.image(name).ok();
         let Related { relations: from, bases } = relations.of(name);
         let directory = match self.images.get(name) {

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::super::Tree;
 use super::super::parent::ARGUMENT;
-use super::super::registry::Said;
+use super::super::registry::VersionFile;
 use super::Look;
 use crate::context::ImageName;
-use crate::dockerfile::base_images::{By, Recipe, Reference};
+use crate::dockerfile::base_images::{By, DockerfileImages, Reference};
 
 /// A place where an image names another one of the same tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -125,11 +125,11 @@ fn related(
     tree: &Tree,
     name: &ImageName,
     look: &Look,
-    in_registries: &BTreeMap<String, (&ImageName, &Said)>,
+    in_registries: &BTreeMap<String, (&ImageName, &VersionFile)>,
 ) -> Related {
     let mut related = Related::default();
     let parent = look.parent.as_ref().filter(|parent| tree.is_image(parent));
-    let Recipe { references, .. } = &look.recipe;
+    let DockerfileImages { references, .. } = &look.recipe;
     for reference in references {
         let relation = |image: &ImageName, link, mismatch| Relation {
             image: image.clone(),
@@ -183,7 +183,7 @@ fn neighbour(tree: &Tree, reference: &Reference) -> Option<ImageName> {
 /// The image of the tree that a name in a registry means, and how it is not what the image's files say.
 fn registered<'a>(
     reference: &Reference,
-    in_registries: &BTreeMap<String, (&'a ImageName, &Said)>,
+    in_registries: &BTreeMap<String, (&'a ImageName, &VersionFile)>,
 ) -> Option<(&'a ImageName, Option<String>)> {
     let image = reference.image.as_deref()?;
     let (image, digest) = image.split_once('@').map_or((image, None), |(image, digest)| (image, Some(digest)));

@@ -156,9 +156,9 @@ fn limits_hold() {
     let (message, error) = small(10_239, 2, 16).unwrap_err();
     assert!(matches!(error, IntakeError::TooLarge { limit: 10_239 }), "{message}");
     for (limits, entry, hazard) in [
-        ((3000, 2, 16), r#""a/file""#, Hazard::TooBig { size: 4000, limit: 3000 }),
-        ((10_240, 1, 16), r#""a/file""#, Hazard::TooMany(1)),
-        ((10_240, 2, 15), r#""a/file""#, Hazard::TooManyNames(15)),
+        ((3000, 2, 16), r#""a/file""#, UnsafeEntry::TooBig { size: 4000, limit: 3000 }),
+        ((10_240, 1, 16), r#""a/file""#, UnsafeEntry::TooMany(1)),
+        ((10_240, 2, 15), r#""a/file""#, UnsafeEntry::TooManyNames(15)),
     ] {
         let limits = Limits { max_bytes: limits.0, max_entries: limits.1, max_name_bytes: limits.2 };
         let packed = gzip(&good());
@@ -209,7 +209,7 @@ fn bombs_stop_early() {
         given.set(0);
         let bomb = Bomb { head: Cursor::new(head), zeros: ten_gb, given: &given };
         let packed = flate2::read::GzEncoder::new(bomb, Compression::fast());
-        let mut out = Tally::new(io::sink());
+        let mut out = DigestReader::new(io::sink());
         let error = receive(packed, &expecting(ContextScheme::Tar, None), &limits, &mut out).unwrap_err();
         // The packer is a buffer ahead, and a packed buffer of zeros is a thousand times as large unpacked.
         assert!(out.bytes() <= limits.max_bytes, "{} bytes were written", out.bytes());
@@ -219,9 +219,9 @@ fn bombs_stop_early() {
     // A size that is a lie is refused by name before anything is read, a flood behind the end while it comes.
     let error = explode(head(8_000_000_000));
     assert!(error.to_string().contains(r#""zeros""#), "{error}");
-    assert!(matches!(error, IntakeError::Refused { hazard: Hazard::TooBig { .. }, .. }), "{error}");
+    assert!(matches!(error, IntakeError::Refused { hazard: UnsafeEntry::TooBig { .. }, .. }), "{error}");
     let error = explode(head(ten_gb));
-    assert!(matches!(error, IntakeError::Refused { hazard: Hazard::Ambiguous(_), .. }), "{error}");
+    assert!(matches!(error, IntakeError::Refused { hazard: UnsafeEntry::Ambiguous(_), .. }), "{error}");
     let error = explode(head(0));
     assert!(matches!(error, IntakeError::TooLarge { .. }), "{error}");
 }
@@ -260,7 +260,7 @@ fn a_million_empty_files_are_too_many() {
     let mut files = Files(0, Vec::new());
     let error = receive(&mut files, &expecting(ContextScheme::Tar, None), &Limits::default(), io::sink()).unwrap_err();
     assert!(error.to_string().contains(r#""file100001""#), "{error}");
-    assert!(matches!(error, IntakeError::Refused { hazard: Hazard::TooMany(100_000), .. }), "{error}");
+    assert!(matches!(error, IntakeError::Refused { hazard: UnsafeEntry::TooMany(100_000), .. }), "{error}");
     assert!(files.0 < 101_000, "{} were read", files.0);
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::context::safety::shown;
 
 /// Refuses `entries` behind a good Dockerfile, in both schemes, for this entry and this hazard.
-fn refused(entries: &[Vec<u8>], name: &[u8], hazard: &Hazard) {
+fn refused(entries: &[Vec<u8>], name: &[u8], hazard: &UnsafeEntry) {
     let dockerfile = gnu(("Dockerfile", FILE, "FROM scratch\n"));
     let tar = ended(&[&[dockerfile], entries].concat());
     for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
@@ -21,25 +21,25 @@ fn refused(entries: &[Vec<u8>], name: &[u8], hazard: &Hazard) {
 #[test]
 fn hostile_names() {
     for (name, hazard) in [
-        (&b"../evil"[..], Hazard::Traversal),
-        (b"a/../../evil", Hazard::Traversal),
-        (b"..", Hazard::Traversal),
-        (b"/etc/passwd", Hazard::Absolute),
-        (b"a\nDockerfile", Hazard::ControlCharacter),
-        (b"a\x1b[31m", Hazard::ControlCharacter),
-        (b"\xff\xfe", Hazard::NotUtf8),
-        (b"", Hazard::Empty),
-        (b"dir/", Hazard::NotADirectory("regular file")),
-        (b"Dockerfile", Hazard::Duplicate),
-        (b"./Dockerfile", Hazard::Duplicate),
-        (b"Dockerfile/x", Hazard::BelowNonDirectory { parent: "Dockerfile".to_owned() }),
+        (&b"../evil"[..], UnsafeEntry::Traversal),
+        (b"a/../../evil", UnsafeEntry::Traversal),
+        (b"..", UnsafeEntry::Traversal),
+        (b"/etc/passwd", UnsafeEntry::Absolute),
+        (b"a\nDockerfile", UnsafeEntry::ControlCharacter),
+        (b"a\x1b[31m", UnsafeEntry::ControlCharacter),
+        (b"\xff\xfe", UnsafeEntry::NotUtf8),
+        (b"", UnsafeEntry::Empty),
+        (b"dir/", UnsafeEntry::NotADirectory("regular file")),
+        (b"Dockerfile", UnsafeEntry::Duplicate),
+        (b"./Dockerfile", UnsafeEntry::Duplicate),
+        (b"Dockerfile/x", UnsafeEntry::BelowNonDirectory { parent: "Dockerfile".to_owned() }),
     ] {
         refused(&[entry(Header::new_gnu(), FILE, name, b"", b"evil")], name, &hazard);
         refused(&[entry(Header::new_ustar(), FILE, name, b"", b"evil")], name, &hazard);
     }
     // The header is innocent, and what it really says comes before it.
     for (name, hazard) in
-        [("../evil", Hazard::Traversal), ("/evil", Hazard::Absolute), ("a\0b", Hazard::ControlCharacter)]
+        [("../evil", UnsafeEntry::Traversal), ("/evil", UnsafeEntry::Absolute), ("a\0b", UnsafeEntry::ControlCharacter)]
     {
         let innocent = gnu(("innocent", FILE, ""));
         let long = entry(Header::new_gnu(), EntryType::GNULongName, b"././@LongLink", b"", name.as_bytes());
@@ -47,20 +47,24 @@ fn hostile_names() {
         refused(&[long, innocent], name.as_bytes(), &hazard);
     }
     let long = "a/".repeat(40_000);
-    refused(&[pax(&[("path", &long[..59_999])]), gnu(("x", FILE, ""))], &long.as_bytes()[..59_999], &Hazard::TooLong);
+    refused(
+        &[pax(&[("path", &long[..59_999])]), gnu(("x", FILE, ""))],
+        &long.as_bytes()[..59_999],
+        &UnsafeEntry::TooLong,
+    );
 }
 
 #[test]
 fn hostile_links() {
-    let escapes = |target: &str| Hazard::LinkEscapes { target: target.to_owned() };
-    let hard = |target: &str| Hazard::HardLink { target: target.to_owned() };
+    let escapes = |target: &str| UnsafeEntry::LinkEscapes { target: target.to_owned() };
+    let hard = |target: &str| UnsafeEntry::HardLink { target: target.to_owned() };
     for (line, hazard) in [
         (("l", SYM, "/etc/passwd"), escapes("/etc/passwd")),
         (("l", SYM, "../l"), escapes("../l")),
         (("a/b/l", SYM, "../../../x"), escapes("../../../x")),
-        (("l", SYM, "a/../../x"), Hazard::LinkWinds { target: "a/../../x".to_owned() }),
-        (("l", SYM, ""), Hazard::Empty),
-        (("l/", SYM, "x"), Hazard::NotADirectory("symbolic link")),
+        (("l", SYM, "a/../../x"), UnsafeEntry::LinkWinds { target: "a/../../x".to_owned() }),
+        (("l", SYM, ""), UnsafeEntry::Empty),
+        (("l/", SYM, "x"), UnsafeEntry::NotADirectory("symbolic link")),
         (("h", HARD, "/etc/passwd"), hard("/etc/passwd")),
         (("h", HARD, "../x"), hard("../x")),
         (("h", HARD, "later"), hard("later")),
@@ -71,10 +75,10 @@ fn hostile_links() {
     }
     // Through a link that was planted before, and over entries that came before.
     let link = gnu(("l", SYM, "d"));
-    let below = |parent: &str| Hazard::BelowNonDirectory { parent: parent.to_owned() };
+    let below = |parent: &str| UnsafeEntry::BelowNonDirectory { parent: parent.to_owned() };
     refused(&[link.clone(), gnu(("l/x", FILE, ""))], b"l/x", &below("l"));
-    refused(&[link.clone(), gnu(("l/", DIR, ""))], b"l/", &Hazard::Duplicate);
-    refused(&[gnu(("l/x", FILE, "")), link.clone()], b"l", &Hazard::AboveEntries);
+    refused(&[link.clone(), gnu(("l/", DIR, ""))], b"l/", &UnsafeEntry::Duplicate);
+    refused(&[gnu(("l/x", FILE, "")), link.clone()], b"l", &UnsafeEntry::AboveEntries);
     refused(&[link, gnu(("h", HARD, "l"))], b"h", &hard("l"));
     refused(&[gnu(("d/", DIR, "")), gnu(("h", HARD, "d"))], b"h", &hard("d"));
     refused(&[pax(&[("linkpath", "/etc/passwd")]), gnu(("l", SYM, "ok"))], b"l", &escapes("/etc/passwd"));
@@ -95,7 +99,7 @@ fn hostile_kinds_and_modes() {
         (EntryType::new(b'V'), strange),
         (EntryType::new(b'X'), strange),
     ] {
-        refused(&[gnu(("thing", kind, ""))], b"thing", &Hazard::Kind(what));
+        refused(&[gnu(("thing", kind, ""))], b"thing", &UnsafeEntry::Kind(what));
     }
     let with_mode = |kind, mode| {
         let mut bytes = gnu(("thing", kind, ""));
@@ -106,12 +110,12 @@ fn hostile_kinds_and_modes() {
         bytes[..512].copy_from_slice(header.as_bytes());
         bytes
     };
-    refused(&[with_mode(FILE, 0o4755)], b"thing", &Hazard::SetId(0o4755));
-    refused(&[with_mode(FILE, 0o102_755)], b"thing", &Hazard::SetId(0o2755));
-    refused(&[with_mode(DIR, 0o2755)], b"thing", &Hazard::SetId(0o2755));
-    let two = Hazard::Ambiguous("one type in its mode and another in its header");
+    refused(&[with_mode(FILE, 0o4755)], b"thing", &UnsafeEntry::SetId(0o4755));
+    refused(&[with_mode(FILE, 0o102_755)], b"thing", &UnsafeEntry::SetId(0o2755));
+    refused(&[with_mode(DIR, 0o2755)], b"thing", &UnsafeEntry::SetId(0o2755));
+    let two = UnsafeEntry::Ambiguous("one type in its mode and another in its header");
     refused(&[with_mode(FILE, 0o120_755)], b"thing", &two);
-    refused(&[gnu(("d/", DIR, "data"))], b"d/", &Hazard::Ambiguous("data in a directory or link"));
+    refused(&[gnu(("d/", DIR, "data"))], b"d/", &UnsafeEntry::Ambiguous("data in a directory or link"));
 }
 
 #[test]
@@ -123,7 +127,7 @@ fn a_dockerfile_is_a_file() {
     ] {
         let error = refusal(&tar_of(&[("other", FILE, ""), line]), ContextScheme::Tar);
         let IntakeError::Refused { entry, hazard } = error else { panic!("{error}") };
-        assert_eq!((entry, hazard), (shown(line.0.as_bytes()), Hazard::Dockerfile(what)));
+        assert_eq!((entry, hazard), (shown(line.0.as_bytes()), UnsafeEntry::Dockerfile(what)));
     }
     for lines in [&[][..], &[("dockerfile", FILE, "")], &[("a/Dockerfile", FILE, "")]] {
         for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
@@ -142,23 +146,23 @@ fn pax_and_gnu_tricks() {
     let long = |name: &[u8]| entry(Header::new_gnu(), EntryType::GNULongName, b"././@LongLink", b"", name);
     let raw_pax = |content: &[u8]| entry(Header::new_ustar(), EntryType::XHeader, b"pax", b"", content);
     let global = |content: &[u8]| entry(Header::new_ustar(), EntryType::XGlobalHeader, b"glob", b"", content);
-    let record = |key: &str| Hazard::PaxRecord(key.to_owned());
-    let sparse = Hazard::Kind("sparse file");
-    let twice = Hazard::Ambiguous("two extension headers of one kind, or of two formats");
-    let malformed = Hazard::Ambiguous("a malformed PAX header");
+    let record = |key: &str| UnsafeEntry::PaxRecord(key.to_owned());
+    let sparse = UnsafeEntry::Kind("sparse file");
+    let twice = UnsafeEntry::Ambiguous("two extension headers of one kind, or of two formats");
+    let malformed = UnsafeEntry::Ambiguous("a malformed PAX header");
     for (entries, name, hazard) in [
         (
             vec![pax(&[("size", "0")]), file()],
             "file",
-            Hazard::Ambiguous("one size in its header and another in a PAX record"),
+            UnsafeEntry::Ambiguous("one size in its header and another in a PAX record"),
         ),
         (
             vec![pax(&[("size", "04")]), file()],
             "file",
-            Hazard::Ambiguous("one size in its header and another in a PAX record"),
+            UnsafeEntry::Ambiguous("one size in its header and another in a PAX record"),
         ),
-        (vec![pax(&[("path", "a"), ("path", "b")]), file()], "a", Hazard::Ambiguous("the same PAX record twice")),
-        (vec![pax(&[("path", "")]), file()], "", Hazard::Ambiguous("a PAX record without value")),
+        (vec![pax(&[("path", "a"), ("path", "b")]), file()], "a", UnsafeEntry::Ambiguous("the same PAX record twice")),
+        (vec![pax(&[("path", "")]), file()], "", UnsafeEntry::Ambiguous("a PAX record without value")),
         (vec![pax(&[("GNU.sparse.major", "1")]), file()], "file", sparse.clone()),
         (vec![pax(&[("GNU.sparse.name", "../x")]), file()], "file", sparse),
         (
@@ -173,15 +177,15 @@ fn pax_and_gnu_tricks() {
         (vec![long(b"a"), long(b"b"), file()], "././@LongLink", twice.clone()),
         (vec![pax(&[("path", "a")]), long(b"b"), file()], "././@LongLink", twice.clone()),
         (vec![long(b"b"), pax(&[("path", "a")]), file()], "", twice),
-        (vec![long(b"\0"), file()], "././@LongLink", Hazard::Empty),
-        (vec![long(&[b'a'; 5000]), file()], "././@LongLink", Hazard::TooLong),
+        (vec![long(b"\0"), file()], "././@LongLink", UnsafeEntry::Empty),
+        (vec![long(&[b'a'; 5000]), file()], "././@LongLink", UnsafeEntry::TooLong),
         (vec![raw_pax(b"x path=a\n"), file()], "pax", malformed.clone()),
         (vec![raw_pax(b"11 path=a\n"), file()], "pax", malformed.clone()),
         (vec![raw_pax(b"9 path=a\n\0"), file()], "pax", malformed.clone()),
         (vec![raw_pax(b"+9 path=a\n"), file()], "pax", malformed.clone()),
         (vec![raw_pax(b"5 =a\n"), file()], "pax", malformed.clone()),
         (vec![raw_pax(b"99999999999999999999 path=a\n"), file()], "pax", malformed),
-        (vec![raw_pax(&[b'1'; 70_000]), file()], "pax", Hazard::TooLong),
+        (vec![raw_pax(&[b'1'; 70_000]), file()], "pax", UnsafeEntry::TooLong),
     ] {
         refused(&entries, name.as_bytes(), &hazard);
     }
@@ -199,18 +203,18 @@ fn headers_that_two_readers_read_differently() {
         whole
     };
     let (gnu, ustar) = (Header::new_gnu, Header::new_ustar);
-    let unusual = Hazard::Ambiguous("unusual fields in its header");
+    let unusual = UnsafeEntry::Ambiguous("unusual fields in its header");
     for (bytes, hazard) in [
         (patched(345, b"../prefix", gnu()), unusual.clone()),
         (patched(508, b"tar\0", ustar()), unusual),
-        (patched(257, b"\0\0\0\0\0\0\0\0", ustar()), Hazard::Ambiguous("a header that is neither POSIX nor GNU")),
-        (patched(124, b"\x80\0\0\0\0\0\0\0\0\0\0\0", gnu()), Hazard::Ambiguous("a size that is not octal")),
-        (patched(124, b"+0000000000\0", gnu()), Hazard::Ambiguous("a size that is not octal")),
-        (patched(124, b"00000\x000000", gnu()), Hazard::Ambiguous("a size that is not octal")),
-        (patched(100, b"0000\x00755", gnu()), Hazard::Ambiguous("a number in its header that is none")),
-        (patched(100, b"\x80\0\0\0\0\0\0\0", gnu()), Hazard::Ambiguous("a mode that is not octal")),
-        (patched(108, b"000x000\0", ustar()), Hazard::Ambiguous("a number in its header that is none")),
-        (patched(329, b"/", ustar()), Hazard::Ambiguous("a number in its header that is none")),
+        (patched(257, b"\0\0\0\0\0\0\0\0", ustar()), UnsafeEntry::Ambiguous("a header that is neither POSIX nor GNU")),
+        (patched(124, b"\x80\0\0\0\0\0\0\0\0\0\0\0", gnu()), UnsafeEntry::Ambiguous("a size that is not octal")),
+        (patched(124, b"+0000000000\0", gnu()), UnsafeEntry::Ambiguous("a size that is not octal")),
+        (patched(124, b"00000\x000000", gnu()), UnsafeEntry::Ambiguous("a size that is not octal")),
+        (patched(100, b"0000\x00755", gnu()), UnsafeEntry::Ambiguous("a number in its header that is none")),
+        (patched(100, b"\x80\0\0\0\0\0\0\0", gnu()), UnsafeEntry::Ambiguous("a mode that is not octal")),
+        (patched(108, b"000x000\0", ustar()), UnsafeEntry::Ambiguous("a number in its header that is none")),
+        (patched(329, b"/", ustar()), UnsafeEntry::Ambiguous("a number in its header that is none")),
     ] {
         refused(&[bytes], b"file", &hazard);
     }

@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
-use super::super::{AlreadyThere, PublishError, Published, Start, Stored};
+use super::super::{ExistingImage, PublishError, Published, Start, Stored};
 use super::Task;
 use super::upload::Upload;
 use crate::config::plan::{Identity, Plan};
@@ -16,7 +16,7 @@ use crate::net::retry::{Policy, retry};
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::queue::Grant;
 use crate::taskcluster::{
-    ArtifactName, CallFault, CreateArtifact, IndexPayload, InsertTask, Namespace, Project, TaskRun,
+    ArtifactName, CallErrorKind, CreateArtifact, IndexPayload, InsertTask, Namespace, Project, TaskRun,
 };
 
 impl Task {
@@ -62,7 +62,7 @@ impl Task {
         for ((project, namespace), entry) in places.iter().zip(entries) {
             let Some(entry) = entry.filter(|entry| self.is_known(plan, namespace, entry)) else { continue };
             let resolved = lookup.resolve(&wanted, project, namespace, &entry).await;
-            found = or_in_trouble(resolved)?.and_then(|found| AlreadyThere::of(found, grant.expires));
+            found = or_in_trouble(resolved)?.and_then(|found| ExistingImage::of(found, grant.expires));
             if found.is_some() {
                 break;
             }
@@ -102,7 +102,7 @@ impl Task {
 
     /// The image of an earlier start of this very run, which was stopped after its first insert. Another build is another
     /// image, and to upload it would change the bytes behind a route that is there.
-    async fn unfinished(&self, plan: &Plan, identity: &Identity) -> Result<Option<AlreadyThere>, PublishError> {
+    async fn unfinished(&self, plan: &Plan, identity: &Identity) -> Result<Option<ExistingImage>, PublishError> {
         let artifact = &plan.artifact.name;
         for namespace in [&identity.namespaces.latest, &identity.namespaces.pushdate] {
             let Some(entry) = self.services.index.find_task(namespace).await? else { continue };
@@ -112,7 +112,7 @@ impl Task {
                 && (&data.artifact, data.context_hash) == (artifact, identity.context_hash)
                 && self.is_there(artifact, data.size).await?
             {
-                return Ok(Some(AlreadyThere { at, namespace: namespace.clone(), data, expires: entry.expires }));
+                return Ok(Some(ExistingImage { at, namespace: namespace.clone(), data, expires: entry.expires }));
             }
         }
         Ok(None)
@@ -142,10 +142,10 @@ impl Task {
         &self,
         plan: &Plan,
         identity: &Identity,
-        found: &AlreadyThere,
+        found: &ExistingImage,
         folder: &Path,
     ) -> Result<Option<Published>, PublishError> {
-        let AlreadyThere { at, data, .. } = found;
+        let ExistingImage { at, data, .. } = found;
         let artifact = &data.artifact;
         let names = &identity.namespaces;
         let mut routes = vec![&names.latest, &names.pushdate];
@@ -166,8 +166,8 @@ impl Task {
 
     /// Sends readers of this task's artifact on. That is of use only where they can follow: they are sent without credentials
     /// of theirs.
-    async fn point_to(&self, plan: &Plan, found: &AlreadyThere) -> Result<bool, PublishError> {
-        let AlreadyThere { at, data, expires, .. } = found;
+    async fn point_to(&self, plan: &Plan, found: &ExistingImage) -> Result<bool, PublishError> {
+        let ExistingImage { at, data, expires, .. } = found;
         let queue = &self.services.queue;
         if !queue.is_readable_by_all(at, &data.artifact).await? {
             info!("not everybody may read {} of {at}: this task gets a copy", data.artifact);
@@ -178,7 +178,7 @@ impl Task {
         match queue.create_reference(&self.run, &data.artifact, &like, &url).await {
             Ok(()) => Ok(true),
             // An earlier start of this very run uploaded an artifact before it was stopped: perhaps of another build.
-            Err(error) if error.fault == CallFault::Conflict => {
+            Err(error) if error.fault == CallErrorKind::Conflict => {
                 info!("{error}: this task gets a copy of the image");
                 Ok(false)
             }
@@ -187,8 +187,8 @@ impl Task {
     }
 
     /// Uploads a copy of the image as this task's artifact; false where the image is not what the index says.
-    async fn copy(&self, plan: &Plan, found: &AlreadyThere, folder: &Path) -> Result<bool, PublishError> {
-        let AlreadyThere { at, data, expires, .. } = found;
+    async fn copy(&self, plan: &Plan, found: &ExistingImage, folder: &Path) -> Result<bool, PublishError> {
+        let ExistingImage { at, data, expires, .. } = found;
         let path = folder.join(data.artifact.file_name());
         let downloading = retry("the download of the image", Policy::TRANSFER, || async {
             let url = self.services.queue.artifact_url(at, &data.artifact).await?;
@@ -211,7 +211,7 @@ impl Task {
     }
 }
 
-impl AlreadyThere {
+impl ExistingImage {
     /// What was found, where the index says all of it. What leads to it may live neither longer than it nor than `limit`.
     fn of(found: Found, limit: Timestamp) -> Option<Self> {
         let Found { at, namespace, data, expires, .. } = found;

@@ -16,7 +16,7 @@ use crate::net::{Digest, HttpUrl, stream};
 use crate::report::Bytes;
 use crate::taskcluster::object::ObjectUpload;
 use crate::taskcluster::queue::Created;
-use crate::taskcluster::{ArtifactName, CallFault, CreateArtifact, Storage as StorageType};
+use crate::taskcluster::{ArtifactName, CallErrorKind, CreateArtifact, Storage as StorageType};
 
 /// How much of a file is read at a time, so that system calls do not count.
 const READ_AT_ONCE: usize = 256 * 1024;
@@ -64,14 +64,16 @@ impl Task {
             // Taskcluster tells nobody which storage a deployment has; one without buckets answers 400 or 500, and
             // behind taskcluster-proxy, which goes on trying a 500, nothing in time.
             Err(error)
-                if matches!(error.fault, CallFault::Invalid | CallFault::Server | CallFault::Network)
+                if matches!(error.fault, CallErrorKind::Invalid | CallErrorKind::Server | CallErrorKind::Network)
                     && storage == StorageType::Auto =>
             {
                 info!("the deployment does not take s3 artifacts ({error}): trying the object service");
                 let create = CreateArtifact { name: create.name.clone(), payload: create.payload.as_object() };
                 Ok(self.services.queue.create_artifact(&self.run, &create).await.map_err(|_| error)?)
             }
-            Err(error) if error.fault == CallFault::Server && create.payload.storage_type == StorageType::Object => {
+            Err(error)
+                if error.fault == CallErrorKind::Server && create.payload.storage_type == StorageType::Object =>
+            {
                 Err(PublishError::ObjectNotCreated(error))
             }
             created => Ok(created?),
@@ -166,7 +168,7 @@ impl Task {
         let wrong = |what| PublishError::ReadBack { name: name.clone(), run: self.run.clone(), what };
         let url = match self.services.queue.artifact_url(&self.run, name).await {
             // Created a moment ago, and nobody's fault: as lost as an upload that did not arrive.
-            Err(error) if error.fault == CallFault::Gone => return Err(wrong(ReadBack::Missing)),
+            Err(error) if error.fault == CallErrorKind::Gone => return Err(wrong(ReadBack::Missing)),
             url => url?,
         };
         let looking = || async {
