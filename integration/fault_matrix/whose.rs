@@ -145,8 +145,8 @@ fn redacted(finished: &Finished, name: &str) -> String {
     // The container's name, and what `dd` has done.
     let chance = Regex::new(r"endpoint [^…;]*…[^\s;:]*|\d+\+\d+ records").unwrap();
     let line = chance.replace_all(&line, "CHANCE").into_owned();
-    // The daemon's folder, and what the line cuts of it.
-    let cut = Regex::new(r"[^\s;]*…[^\s;:]*").unwrap();
+    // The daemon's folder, and what the line cuts of it or of an address.
+    let cut = Regex::new(r"[^\s;]*…[^\s;]*").unwrap();
     let line = cut.replace_all(&line, "…").into_owned();
     let numbers = Regex::new(r"\d{9,}").unwrap();
     numbers.replace_all(&line, "NUMBER").replace('|', "\\|")
