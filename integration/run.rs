@@ -526,7 +526,7 @@ fn a_failing_step_is_told_with_its_output() {
     let finished = job.run();
     // BuildKit counts what it does.
     let step = if Builder::chosen() == Builder::BuildKit { "step 2/3, RUN echo" } else { "step 5/6, RUN echo" };
-    finished.assert_fails(20, &[step, "exit code 3", "last-words", "mend the Dockerfile"]);
+    finished.assert_fails(20, &[step, "exit code 3", "last-words", "fix the Dockerfile"]);
     for line in ["build | first-words\n", "build | last-words\n", "    | first-words\n", "    | last-words\n"] {
         assert!(finished.stderr.contains(line), "{line:?} is not in:\n{}", finished.stderr);
     }
@@ -586,7 +586,7 @@ fn a_dockerfile_that_cannot_be_read_is_its_authors_fault() {
     let job = Job::new(&Repository::bare("run-nonsense", "FROM scratch\nNONSENSE here\n"));
     // Podman reads an instruction when it comes to it.
     let place = if Builder::is_podman() { "step 2/2, NONSENSE here, failed" } else { "the build did not begin" };
-    job.run().assert_fails(20, &[place, "NONSENSE", "mend the Dockerfile"]);
+    job.run().assert_fails(20, &[place, "NONSENSE", "fix the Dockerfile"]);
     job.assert_nothing_published();
 }
 

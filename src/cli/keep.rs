@@ -1,5 +1,5 @@
 //! The verb by which the program starts itself as the keeper of a managed engine. It is nobody else's: help does not show
-//! it, and what it does is in the engine's room.
+//! it, and what it does is in `engine`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

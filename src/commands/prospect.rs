@@ -212,7 +212,6 @@ mod tests {
     use crate::config::plan::{ArtifactPlan, ContextPlan, ContextSource};
     use crate::context::ContextScheme;
     use crate::engine::BuildPlan;
-    use crate::taskcluster::Storage;
 
     const NOW: &str = "2026-01-02T00:00:00Z";
 
@@ -243,13 +242,7 @@ mod tests {
                 pushdate: "20151209123456".parse().unwrap(),
                 context,
                 build: BuildPlan::default(),
-                artifact: ArtifactPlan {
-                    name: "public/image.tar".parse().unwrap(),
-                    expires: None,
-                    storage: Storage::Auto,
-                    zstd_level: None,
-                    export: crate::config::plan::ExportChoice::Auto,
-                },
+                artifact: ArtifactPlan::example(),
                 index: "index".parse().unwrap(),
                 index_hash: None,
                 dry_run: None,

@@ -1,5 +1,5 @@
 //! `tree`: all images of a repository, what each is built from, and everything that is wrong with them. What there is to
-//! say is the room `tree`'s word; here it gets its form, and its exit code.
+//! say is the word of `repository`; here it gets its form, and its exit code.
 
 use tracing::{info, warn};
 

@@ -1,5 +1,5 @@
 //! Which engine is wanted, and where it could be, by the rules of docker's own client. Looking there, and starting one, is
-//! for the engine's own room.
+//! for `engine`.
 
 use std::path::PathBuf;
 

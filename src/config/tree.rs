@@ -1,5 +1,5 @@
 //! What one invocation of `tree` is to do: which images, which scheme, and how the answer is to look.
-//! What is said of the images is for the room `tree`.
+//! What is said of the images is for `repository`.
 
 use super::{ConfigError, ImagesDir, SettingLayers, Surroundings, settings};
 use crate::context::HashScheme;

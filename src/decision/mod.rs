@@ -238,7 +238,6 @@ mod tests {
 
     use super::*;
     use crate::net::Digest;
-    use crate::taskcluster::Storage;
 
     const DECISION: &str = "fN1SbArXTPSVFNUvaOlinQ";
 
@@ -275,13 +274,7 @@ mod tests {
             project: "try".parse().unwrap(),
             pushdate: "20151209123456".parse().unwrap(),
             index: "index".parse().unwrap(),
-            artifact: ArtifactPlan {
-                name: "public/image.tar".parse().unwrap(),
-                expires: None,
-                storage: Storage::Auto,
-                zstd_level: None,
-                export: crate::config::plan::ExportChoice::Auto,
-            },
+            artifact: ArtifactPlan::example(),
             scheme: HashScheme::Tar,
             given: given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             dummies: false,

@@ -71,7 +71,7 @@ impl BuildFailure {
     pub fn summary(&self) -> String {
         let way_out = |otherwise: &str| self.way_out.clone().unwrap_or_else(|| self.next(otherwise));
         let Some(step) = &self.step else {
-            let (message, way_out) = (cut_middle(&self.message, 200), way_out("mend the Dockerfile"));
+            let (message, way_out) = (cut_middle(&self.message, 200), way_out("fix the Dockerfile"));
             return match &self.image {
                 Some(image) => format!("the build did not begin: cannot pull {image}: {message}; {way_out}"),
                 None => format!("the build did not begin: {message}; {way_out}"),
@@ -80,10 +80,10 @@ impl BuildFailure {
         let last =
             self.last_lines.last().map(|line| format!("; its last line: {}", cut(line, 160))).unwrap_or_default();
         if let Some(code) = self.exit_code {
-            let way_out = way_out("mend the Dockerfile, or what it fetches");
+            let way_out = way_out("fix the Dockerfile, or what it fetches");
             return format!("{step} failed with exit code {code}{last}; {way_out}");
         }
-        let way_out = way_out("mend the Dockerfile, or what it needs");
+        let way_out = way_out("fix the Dockerfile, or what it needs");
         format!("{step} failed: {}; {way_out}", cut_middle(&self.message, 140))
     }
 
@@ -331,7 +331,7 @@ mod tests {
             let failure =
                 BuildFailure { last_lines: vec!["x".repeat(1000)], ..failing(fault, &instruction, &"y".repeat(500)) };
             let line = crate::report::error_line(&failure.summary());
-            assert!(line.ends_with(&failure.next("mend the Dockerfile, or what it needs")), "{line}");
+            assert!(line.ends_with(&failure.next("fix the Dockerfile, or what it needs")), "{line}");
         }
     }
 

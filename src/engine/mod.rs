@@ -1,5 +1,5 @@
 //! The engine: what answers the Docker Engine API. Finding it, loading, building, exporting, and leaving nothing behind;
-//! bollard's types stop at this room's walls, and so do the differences between engines.
+//! bollard's types stop at this module's boundary, and so do the differences between engines.
 
 mod about;
 mod address;

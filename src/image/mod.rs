@@ -1,5 +1,5 @@
 //! The image archive: what an engine exports, made into the one docker-archive that every consumer loads, and any such
-//! archive, verified on its way into an engine. Bytes in, bytes out; where from and where to is for the rooms above.
+//! archive, verified on its way into an engine. Bytes in, bytes out; where from and where to is for the modules above.
 
 mod arrange;
 pub mod cache_records;

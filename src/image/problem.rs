@@ -1,5 +1,5 @@
 //! What can be wrong with an image archive, in words for people, and who breaks on it. Finding it is for the other files
-//! of this room.
+//! of this module.
 
 use serde::Serialize;
 

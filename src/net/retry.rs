@@ -1,5 +1,5 @@
 //! Trying again: the one place that decides how often and how long. Whether another try can help is decided
-//! where the failure is known, and told by its type; the `backoff` crate stays behind this room.
+//! where the failure is known, and told by its type; the `backoff` crate stays behind this module.
 
 use std::error::Error;
 use std::fmt;
@@ -42,7 +42,7 @@ pub struct Policy {
     pub quiet: bool,
 }
 
-/// How patient this process is, where somebody wants other numbers than a room's own. Said once for the whole process,
+/// How patient this process is, where somebody wants other numbers than a module's own. Said once for the whole process,
 /// as the log's format is: every room that speaks to the network needs it, and none should have to carry it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryConfig {

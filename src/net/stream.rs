@@ -1,5 +1,5 @@
 //! Pipes for bytes: a writer and a reader that hash and count what passes, and the bridge from the streams of the
-//! outside world to the readers of the rooms that think. What the numbers mean is for the rooms above.
+//! outside world to the readers of the modules above. What the numbers mean is for them.
 
 use std::error::Error;
 use std::io::{self, BufWriter, Read, Write};

@@ -1,5 +1,5 @@
 //! The story on stderr: log lines, progress for people, build output kept apart from our own words, and the
-//! one error line that Treeherder highlights. What is told is for the rooms that tell it.
+//! one error line that Treeherder highlights. What is told is for the modules that tell it.
 
 mod lines;
 pub mod secrets;

@@ -1,4 +1,4 @@
-//! A folder with files, for the tests of this room. Nothing else uses it.
+//! A folder with files, for the tests of this module. Nothing else uses it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

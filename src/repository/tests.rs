@@ -1,4 +1,4 @@
-//! Tests of `Tree`: which images there are, and what is said of one that is asked for. Others test their own rooms.
+//! Tests of `Tree`: which images there are, and what is said of one that is asked for. Other modules have tests of their own.
 
 use std::os::unix::fs::symlink;
 

@@ -1,5 +1,5 @@
 //! The ways out of the engine: by its export, which begins with a copy of the whole image, from its storage, where that can be
-//! read, straight into the archive, or as a container's files. What is made of the image afterwards is for the room above.
+//! read, straight into the archive, or as a container's files. What is made of the image afterwards is for the module above.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

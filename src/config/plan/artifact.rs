@@ -24,6 +24,18 @@ pub struct ArtifactPlan {
 }
 
 impl ArtifactPlan {
+    /// An image artifact as the settings have it by themselves, for tests.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        Self {
+            name: "public/image.tar".parse().unwrap(),
+            expires: None,
+            storage: Storage::Auto,
+            zstd_level: None,
+            export: ExportChoice::Auto,
+        }
+    }
+
     /// The media type that the artifact is served with.
     #[must_use]
     pub fn content_type(&self) -> &'static str {

@@ -1,5 +1,5 @@
 //! The tree of the entries that a context has so far: what may still be added to it, and its hash in the scheme
-//! `contents`. Whether a name is a good name by itself is for the room above.
+//! `contents`. Whether a name is a good name by itself is for the module above.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

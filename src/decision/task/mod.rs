@@ -295,7 +295,6 @@ mod tests {
     use crate::config::plan::{ArtifactPlan, ContextPlan};
     use crate::context::ContextScheme;
     use crate::engine::BuildPlan;
-    use crate::taskcluster::Storage;
 
     fn plan(source: ContextSource) -> Plan {
         let hash = "ab".repeat(32).parse().ok();
@@ -308,13 +307,7 @@ mod tests {
             context: ContextPlan { source, scheme, hash, directory: None, max_bytes: 1, max_entries: 1 },
             build: BuildPlan::default(),
             parent: None,
-            artifact: ArtifactPlan {
-                name: "public/image.tar".parse().unwrap(),
-                expires: None,
-                storage: Storage::Auto,
-                zstd_level: None,
-                export: crate::config::plan::ExportChoice::Auto,
-            },
+            artifact: ArtifactPlan::example(),
             index: "index.garbage".parse().unwrap(),
             index_hash: None,
             dry_run: None,

@@ -1,5 +1,5 @@
 //! The words of `CycloneDX` 1.5, as far as they are used. The same image gives the same document: nothing in it is of the moment,
-//! and nothing is guessed. What is installed is found out elsewhere in this room.
+//! and nothing is guessed. What is installed is found out elsewhere in this module.
 
 use serde::Serialize;
 

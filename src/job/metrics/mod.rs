@@ -1,5 +1,5 @@
 //! What people measure images and their builds by: layers and the steps that made them, seconds, and what has become larger.
-//! Numbers in, documents and lines out; getting an earlier image's and publishing this one's is for the rooms above.
+//! Numbers in, documents and lines out; getting an earlier image's and publishing this one's is for the modules above.
 
 mod growth;
 mod layers;

@@ -1,5 +1,5 @@
 //! Provenance: what an image was made from, how, by whom and when, as an in-toto statement with SLSA's predicate, an artifact
-//! of its own. Finding it all out is for the rooms that do the work, publishing for `publish`.
+//! of its own. Finding it all out is for the modules that do the work, publishing for `publish`.
 //!
 //! - `statement`: the words of the two specifications. `materials`: what went in.
 

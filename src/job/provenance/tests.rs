@@ -10,7 +10,7 @@ use crate::context::ContextHash;
 use crate::engine::{Base, BuildPlan, SecretSource, SecretSources};
 use crate::image::{ForwardSummary, Packing};
 use crate::net::Digest;
-use crate::taskcluster::{Storage, TaskRun};
+use crate::taskcluster::TaskRun;
 
 const TASK: &str = "fN1SbArXTPSVFNUvaOlinQ";
 const DECISION: &str = "AAAAAAAAQAqAAAAAAAAAAA";
@@ -41,13 +41,7 @@ fn plan(source: ContextSource, task: bool) -> Plan {
             ..BuildPlan::default()
         },
         parent: task.then(|| PARENT.parse().unwrap()),
-        artifact: ArtifactPlan {
-            name: "public/image.tar".parse().unwrap(),
-            expires: None,
-            storage: Storage::Auto,
-            zstd_level: None,
-            export: crate::config::plan::ExportChoice::Auto,
-        },
+        artifact: ArtifactPlan::example(),
         index: "index".parse().unwrap(),
         index_hash: task.then(|| hash("index")),
         dry_run: None,

@@ -1,5 +1,5 @@
 //! Moving files over plain HTTP, without credentials: downloads as a stream, uploads, and the question how
-//! long a stored file is. Signed URLs are secrets: what this room prints has no query.
+//! long a stored file is. Signed URLs are secrets: what this module prints has no query.
 
 mod content_md5;
 mod error;
