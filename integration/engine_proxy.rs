@@ -23,6 +23,15 @@ impl EngineProxy {
         path: &'static str,
         answer: impl Fn(&mut UnixStream) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
+        Self::start_with_first(path, usize::MAX, answer)
+    }
+
+    /// The same, but only the first `times` of such requests are for `answer`.
+    pub(crate) fn start_with_first(
+        path: &'static str,
+        times: usize,
+        answer: impl Fn(&mut UnixStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let folder = TempDir::with_prefix("engine-proxy-").unwrap();
         let listener = UnixListener::bind(folder.path().join("sock")).unwrap();
         let proxy = Self { folder, asked: Arc::default() };
@@ -32,7 +41,7 @@ impl EngineProxy {
             for client in listener.incoming().map_while(Result::ok) {
                 let (asked, answer) = (Arc::clone(&asked), Arc::clone(&answer));
                 // A program that goes away is what the tests are about.
-                std::thread::spawn(move || drop(serve(client, path, &asked, &*answer)));
+                std::thread::spawn(move || drop(serve(client, path, times, &asked, &*answer)));
             }
         });
         proxy
@@ -57,12 +66,14 @@ impl EngineProxy {
 fn serve(
     mut client: UnixStream,
     path: &str,
+    times: usize,
     all: &Mutex<Vec<String>>,
     answer: &dyn Fn(&mut UnixStream) -> io::Result<()>,
 ) -> io::Result<()> {
-    let head = head(&mut client)?;
-    let asked = String::from_utf8_lossy(&head);
-    if let Some(own) = asked.split(' ').nth(1).filter(|asked| asked.starts_with(path)) {
+    let mut head = head(&mut client)?;
+    let asked = String::from_utf8_lossy(&head).into_owned();
+    let own = asked.split(' ').nth(1).filter(|asked| asked.starts_with(path));
+    if let Some(own) = own.filter(|_| all.lock().unwrap().len() < times) {
         all.lock().unwrap().push(own.to_owned());
         // What is sent is read to its end, as by an engine; only then does the answer begin.
         if asked.to_ascii_lowercase().contains("transfer-encoding: chunked") {
@@ -72,6 +83,11 @@ fn serve(
     }
     let place = engine_place().unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
     let mut engine = UnixStream::connect(Path::new(place.trim_start_matches("unix://")))?;
+    // So that the next request makes a connection of its own and is looked at too.
+    if !asked.to_ascii_lowercase().contains("\r\nupgrade:") {
+        head.truncate(head.len() - b"\r\n".len());
+        head.extend_from_slice(b"Connection: close\r\n\r\n");
+    }
     engine.write_all(&head)?;
     let (mut from, mut to) = (client.try_clone()?, engine.try_clone()?);
     std::thread::spawn(move || {

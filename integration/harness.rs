@@ -133,9 +133,9 @@ pub(crate) fn docker_says(arguments: &[&str]) -> String {
     loop {
         let output = docker(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
-        // Podman fails to list images while another test removes some, and Docker with containerd's store to tell its sizes.
+        // Podman and Docker with containerd's store fail to list images while another test removes some.
         let is_busy = match arguments[0] {
-            "images" => stderr.contains("not known"),
+            "images" => stderr.contains("not known") || stderr.contains("content digest"),
             "system" => stderr.contains("not found"),
             _ => false,
         };

@@ -271,6 +271,24 @@ fn what_the_engine_has_no_more_is_built_again() {
     assert_eq!(proxy.answered(), 2, "{}", finished.stderr);
 }
 
+/// Docker 28 with the containerd image store answers so while somebody removes an image.
+#[test]
+fn a_list_of_images_that_fails_for_a_moment_is_asked_for_again() {
+    if !engine() {
+        return;
+    }
+    let proxy = EngineProxy::start_with_first("/images/json", 2, |client| {
+        let answer = serde_json::json!({ "message": "NotFound: content digest sha256:0123: not found" }).to_string();
+        write!(client, "HTTP/1.1 404 Not Found\r\nContent-Length: {}\r\n\r\n{answer}", answer.len())
+    });
+    let repository = Repository::bare("whose-list", "FROM scratch\nCOPY Dockerfile /\nLABEL of=whose-list\n");
+    let finished = dry_run(&repository, &proxy.place(), "classic", "60");
+    finished.assert_succeeds();
+    assert_eq!(proxy.answered(), 2, "{}", finished.stderr);
+    assert!(!finished.stderr.contains("not found"), "{}", finished.stderr);
+    assert_eq!(docker_says(&["images", "--all", "--quiet", "--filter", "label=of=whose-list"]), "");
+}
+
 #[test]
 fn a_socket_that_we_may_not_use_is_refused_with_its_group() {
     let folder = tempfile::tempdir().unwrap();

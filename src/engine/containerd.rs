@@ -2,7 +2,6 @@
 //! before the engine has made one, and its size is that of packed layers.
 
 use bollard::models::{ImageConfig, ImageInspect, SystemInfo};
-use bollard::query_parameters::ListImagesOptions;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -60,8 +59,8 @@ impl Engine {
             return packed;
         }
         // The list counts what is packed and what is unpacked together.
-        let all = self.client.list_images(Some(ListImagesOptions { all: true, ..ListImagesOptions::default() })).await;
-        let listed = all.unwrap_or_default().into_iter().find(|image| image.id == id).map_or(0, |image| image.size);
+        let images = self.images().await.unwrap_or_default();
+        let listed = images.iter().find(|image| image.id == id).map_or(0, |image| image.size);
         u64::try_from(listed).unwrap_or_default().saturating_sub(packed).max(packed)
     }
 }

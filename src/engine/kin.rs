@@ -156,10 +156,9 @@ impl Engine {
 
     /// All images that the engine has.
     pub(super) async fn images(&self) -> Result<Vec<ImageSummary>, RemovalError> {
-        // Docker fails to list images while others remove some.
         retry("listing the images", BRIEFLY, || async {
             let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };
-            self.client.list_images(Some(options)).await.map_err(RemovalError::Engine)
+            self.client.list_images(Some(options)).await.map_err(RemovalError::Listing)
         })
         .await
     }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use bollard::errors::Error;
+
 use crate::net::retry::{Failure, Policy, Retryability};
 
 /// After a build is cut short the engine takes a moment to end the step, and its container uses the step's image.
@@ -34,7 +36,10 @@ pub(in super::super) const BRIEFLY: Policy = Policy { tries: 5, ..LETTING_GO };
 #[derive(Debug, thiserror::Error)]
 pub(in super::super) enum RemovalError {
     #[error(transparent)]
-    Engine(bollard::errors::Error),
+    Engine(Error),
+    /// While others remove images an engine cannot list them: Docker answers 500, and with the containerd image store 404.
+    #[error(transparent)]
+    Listing(Error),
     #[error("not there yet")]
     NotYet,
     #[error("stays: somebody uses it")]
@@ -45,8 +50,9 @@ impl RemovalError {
     /// What the engine has answered, if it has.
     pub(in super::super) fn status(&self) -> Option<u16> {
         match self {
-            Self::Engine(bollard::errors::Error::DockerResponseServerError { status_code, .. }) => Some(*status_code),
-            Self::Engine(_) | Self::NotYet | Self::Used => None,
+            Self::Engine(Error::DockerResponseServerError { status_code, .. })
+            | Self::Listing(Error::DockerResponseServerError { status_code, .. }) => Some(*status_code),
+            Self::Engine(_) | Self::Listing(_) | Self::NotYet | Self::Used => None,
         }
     }
 }
@@ -55,6 +61,7 @@ impl Failure for RemovalError {
     fn retryability(&self) -> Retryability {
         match self.status() {
             Some(409 | 500..) => Retryability::Transient,
+            Some(404) if matches!(self, Self::Listing(_)) => Retryability::Transient,
             None if matches!(self, Self::NotYet) => Retryability::Transient,
             _ => Retryability::Permanent,
         }
