@@ -9,11 +9,11 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
+use super::values::{key_value, pasted_task_id};
 use super::{help, keep, load};
 use crate::config::ImageSource;
 use crate::config::settings::{self, Setting};
 use crate::engine::Keeping;
-use crate::net::NameError;
 use crate::taskcluster::TaskId;
 
 /// What was typed.
@@ -204,20 +204,9 @@ fn task_id() -> Arg {
     Arg::new("task").value_name("TASK_ID").value_parser(pasted_task_id).required(true).help("The task, or its URL")
 }
 
-/// A task id, also in the URL of a task's page or log, which is what people have at hand.
-pub(super) fn pasted_task_id(text: &str) -> Result<TaskId, NameError> {
-    let after = text.split_once("/tasks/").map_or(text, |(_, after)| after);
-    after.split(['/', '?', '#']).next().unwrap_or(after).parse()
-}
-
 fn task(matches: &ArgMatches) -> Result<TaskId, clap::Error> {
     let missing = || command().error(clap::error::ErrorKind::MissingRequiredArgument, "which task?");
     matches.get_one("task").cloned().ok_or_else(missing)
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} has no `=`: expected K=V"))?;
-    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn flag(setting: &'static Setting) -> Arg {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgGroup, ArgMatches, Command, value_parser};
 
-use super::arguments::pasted_task_id;
+use super::values::pasted_task_id;
 use crate::config::ImageSource;
 use crate::net::NameError;
 use crate::taskcluster::{Namespace, TaskId};

@@ -7,6 +7,7 @@ mod help;
 mod keep;
 mod load;
 mod process;
+mod values;
 
 pub use arguments::{Decision, ImageArgument, Invocation, Verb, command, parse};
 pub use process::main;

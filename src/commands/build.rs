@@ -11,7 +11,7 @@ use serde::Serialize;
 use tempfile::{NamedTempFile, TempDir};
 use tracing::{info, warn};
 
-use super::push::{Target, push_image};
+use super::push::{CONTEXT_LABEL, Target, push_image};
 use super::stop::Shutdown;
 use super::{Failed, apart, aside, command_line, indexed_parent, secret_values};
 use crate::config::{BuildConfig, LookupConfig, Tags};
@@ -33,8 +33,6 @@ use crate::repository::Tree;
 use crate::repository::local::LocalImage;
 use crate::taskcluster::Services;
 
-/// The labels of an image that was built here; an image that a task has built has none of them.
-pub(super) const CONTEXT_LABEL: &str = "image-worker.context-hash";
 const HASH_LABEL: &str = "image-worker.index-hash";
 const BUILT_FROM_LABEL: &str = "image-worker.built-from";
 

@@ -9,7 +9,6 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 use tracing::{info, warn};
 
-use super::build::CONTEXT_LABEL;
 use super::stop::Shutdown;
 use super::{Failed, aside};
 use crate::config::{ImagesDir, PushConfig, Pushing};
@@ -18,6 +17,9 @@ use crate::engine::{Engine, LocalImage};
 use crate::net::registry::{Place, Published};
 use crate::repository::Tree;
 use crate::repository::registry::Registry;
+
+/// The labels of an image that was built here; an image that a task has built has none of them.
+pub(super) const CONTEXT_LABEL: &str = "image-worker.context-hash";
 
 /// Why an image is not pushed.
 #[derive(Debug, thiserror::Error)]

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use super::ahead::{ahead, batches};
 use super::archive::ArchivePath;
 use super::checkout::Checkout;
-use super::collect::normalise;
 use super::run_task::RUN_TASK_FILES;
 use super::source::{Source, is_absent, read_whole};
 use super::trouble::CollectError;
+use super::walk::normalise;
 use super::walk::{Found, files_below};
 use crate::dockerfile::preprocess::{Dockerfile, LineError, LineProblem};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use flate2::{Compression, GzBuilder};
 
@@ -21,6 +21,7 @@ use super::intake::files::check;
 use super::source::Source;
 pub use super::trouble::CollectError;
 use super::untracked::{untracked, warn_of};
+use super::walk::normalise;
 use crate::context::{ContextHash, HashScheme};
 use crate::net::stream::DigestReader;
 
@@ -220,21 +221,6 @@ pub(super) fn places(checkout: &Checkout, directory: &Path) -> Result<(Option<Pa
         None => absolute(directory)?,
     };
     Ok((root, place))
-}
-
-/// An absolute path without `.` and `..`, by its text alone: `os.path.normpath`.
-pub(super) fn normalise(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::ParentDir => {
-                normal.pop();
-            }
-            Component::CurDir => {}
-            other => normal.push(other),
-        }
-    }
-    normal
 }
 
 #[cfg(test)]

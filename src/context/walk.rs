@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// A file that was found.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,21 @@ pub(super) fn files_below(top: &Path, skip: Option<&OsStr>) -> Result<Vec<Found>
         }
     }
     Ok(found)
+}
+
+/// An absolute path without `.` and `..`, by its text alone: `os.path.normpath`.
+pub(super) fn normalise(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                normal.pop();
+            }
+            Component::CurDir => {}
+            other => normal.push(other),
+        }
+    }
+    normal
 }
 
 #[cfg(test)]

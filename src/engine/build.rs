@@ -3,20 +3,20 @@
 
 use std::path::PathBuf;
 
-use bollard::models::{BuildInfo, BuildInfoAux, ImageId};
+use bollard::models::BuildInfo;
 use bollard::query_parameters::BuildImageOptions;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::Mutex;
 use tracing::{debug, info};
 
-use super::bases::pulled;
-use super::buildkit::{Asked, Builder, Progress};
+use super::build_output::{BuildOutputParser, News};
+use super::buildkit::{Asked, Builder};
 use super::connection::Closing;
-use super::failure::next_of;
+use super::failure::{DOING, next_of, trouble};
 use super::held::{Held, hold};
 use super::left::Fact;
 use super::messages::AnswerError;
-use super::output::{Output, OutputEvent, Steps, is_about_our_args};
+use super::output::{OutputEvent, Steps, is_about_our_args};
 use super::sending::noting_the_end;
 use super::witness::Witness;
 use super::{Engine, EngineError, Kind, managed};
@@ -49,8 +49,6 @@ pub struct BuildOptions<'a> {
     /// Whether a later build may take steps from this image.
     pub is_cache: bool,
 }
-
-pub(super) const DOING: &str = "building the image";
 
 /// By this argument `BuildKit` writes into an image of which steps its layers are: without it none can be taken from it.
 const INLINE_CACHE_ARG: &str = "BUILDKIT_INLINE_CACHE";
@@ -245,85 +243,10 @@ impl Engine {
     }
 }
 
-/// What a build has told so far: the classic builder in its own words, BuildKit in news of its parts.
-#[derive(Default)]
-pub(super) struct BuildOutputParser {
-    pub(super) output: Output,
-    pub(super) progress: Progress,
-}
-
-/// What one piece of an answer says.
-struct News {
-    /// What is shown.
-    said: Vec<OutputEvent>,
-    /// The base images that BuildKit pulled.
-    pulled: Vec<String>,
-    /// The image at a stage's end.
-    id: Option<String>,
-}
-
-impl BuildOutputParser {
-    fn line(&mut self, line: &BuildInfo) -> News {
-        let mut news = News { said: Vec::new(), pulled: Vec::new(), id: None };
-        match &line.aux {
-            Some(BuildInfoAux::BuildKit(parts)) => {
-                // BuildKit keeps no image that it pulls, and says only here what it got.
-                news.pulled = parts.vertexes.iter().filter_map(|it| pulled(&it.name)).map(str::to_owned).collect();
-                news.said.extend(self.progress.news(parts));
-            }
-            Some(BuildInfoAux::Default(ImageId { id })) => news.id.clone_from(id),
-            None => {}
-        }
-        if let Some(piece) = &line.stream {
-            news.said.extend(self.output.piece(piece));
-        }
-        // Pulling a base image: each layer's states, but not the flood of its progress.
-        if let (Some(status), None) = (&line.status, &line.progress_detail) {
-            let id = line.id.as_deref().map(|id| format!("{id}: ")).unwrap_or_default();
-            news.said.extend(self.output.piece(&format!("{id}{status}\n")));
-        }
-        news
-    }
-
-    /// One of the two has nothing to count.
-    pub(super) fn steps(&self) -> Steps {
-        let (one, other) = (self.output.steps(), self.progress.steps());
-        Steps { cached: one.cached + other.cached, all: one.all + other.all }
-    }
-
-    fn end(&mut self) -> Vec<OutputEvent> {
-        let mut said = self.progress.end();
-        said.extend(self.output.end());
-        said
-    }
-}
-
-/// What is read from a build's answer, JSON after JSON: the lines that are shown, and the ids of the images at the ends of
-/// stages, which alone count when something is removed. What is no message of an engine's is left out.
-#[must_use]
-pub fn read_answer(answer: &[u8]) -> (Vec<String>, Vec<String>) {
-    let (mut heard, mut said, mut ids) = (BuildOutputParser::default(), Vec::new(), Vec::new());
-    for line in answer.split(|byte| *byte == b'\n') {
-        let Ok(line) = serde_json::from_slice::<BuildInfo>(line) else { continue };
-        let news = heard.line(&line);
-        said.extend(news.said);
-        ids.extend(news.id);
-    }
-    said.extend(heard.end());
-    let text = |said| match said {
-        OutputEvent::Line(line) | OutputEvent::Step(line) => line,
-    };
-    (said.into_iter().map(text).collect(), ids)
-}
-
 /// Whether an answer of BuildKit's broke off, and nothing is said to be wrong: Docker 20.10's does now and then behind its last
 /// word, which is the image's id. Whether the image is there is asked next.
 fn is_cut(error: &AnswerError, asked: &Asked) -> bool {
     asked.is_of_buildkit() && matches!(error, AnswerError::Cut(_) | AnswerError::Json(_))
-}
-
-pub(super) fn trouble(doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
-    EngineError::Trouble { doing: doing.to_owned(), source: source.into() }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::bytes::Bytes;
 use tracing::debug;
 
-use super::build::trouble;
+use super::failure::trouble;
 use super::left::Fact;
 use super::{Engine, EngineError, Kind};
 use crate::report::ProgressCounter;

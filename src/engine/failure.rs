@@ -9,7 +9,7 @@ use http_body_util::Empty;
 use tokio_util::bytes::Bytes;
 
 use super::bases::registry;
-use super::build::{BuildOutputParser, DOING, trouble};
+use super::build_output::BuildOutputParser;
 use super::buildkit::{Asked, Failing};
 use super::connect::PING_TIMEOUT;
 use super::connection::ping;
@@ -21,6 +21,8 @@ use super::{Engine, EngineError, Fault, Kind, cut, cut_middle};
 use crate::net::registry::{Credentials, is_loopback};
 use crate::net::retry::{Failure, Retryability};
 use crate::report::secrets;
+
+pub(super) const DOING: &str = "building the image";
 
 /// A step of a `Dockerfile` that failed, or a build that did not begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,6 +229,10 @@ impl Engine {
             Err(_) => (Fault::Dockerfile, message),
         }
     }
+}
+
+pub(super) fn trouble(doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
+    EngineError::Trouble { doing: doing.to_owned(), source: source.into() }
 }
 
 /// What the engine says next. Docker waits for ever for a registry that says nothing: while it only looks for an image, that is

@@ -9,8 +9,8 @@ use bollard::query_parameters::BuildImageOptions;
 use tokio::sync::Mutex;
 use tracing::info;
 
-use super::build::DOING;
 use super::connection::Closing;
+use super::failure::DOING;
 use super::{Engine, EngineError, keep};
 use crate::context::for_engine::ForEngine;
 use crate::engine::build_log::BuildLog;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tracing::info;
 
-use super::build::trouble;
+use super::failure::trouble;
 use super::{Engine, EngineError, Kind};
 use crate::dockerfile::instructions::{self, Instruction};
 use crate::engine::{BuilderChoice, TargetArch};

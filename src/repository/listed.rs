@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::Image;
-use super::trouble::nearest;
+use super::nearest::nearest;
 use crate::context::{ImageName, RepoPath};
 use crate::engine::TargetArch;
 

@@ -15,6 +15,7 @@ mod kind;
 pub mod lineage;
 mod listed;
 pub mod local;
+mod nearest;
 mod parent;
 pub mod registry;
 pub mod survey;
@@ -42,9 +43,9 @@ use listed::Listed;
 pub use parent::ParentProblem;
 
 use lineage::PackageDigests;
+use nearest::nearest;
 use registry::{Registry, RegistryProblem, is_versioned};
 pub use trouble::TreeError;
-use trouble::nearest;
 
 /// Where image directories are in real trees: Gecko's in 2015, and taskgraph's.
 const USUAL_PLACES: [&str; 2] = ["testing/docker", "taskcluster/docker"];

@@ -12,12 +12,6 @@ use crate::context::collect::CollectError;
 use crate::net::NameError;
 use crate::repository::document::DocumentError;
 
-/// How many names are told that could have been meant.
-const SUGGESTIONS: usize = 3;
-
-/// How much alike two words are at least, from 0 to 1, when one could have been meant for the other.
-const ALIKE: f64 = 0.8;
-
 /// Why there is no answer about the images.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
@@ -160,30 +154,4 @@ pub enum TreeError {
         /// Why not.
         problem: RegistryProblem,
     },
-}
-
-/// `; did you mean x, y or z?`, or nothing.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let alike = known.into_iter().map(|known| (strsim::jaro_winkler(word, known), known));
-    let mut alike: Vec<_> = alike.filter(|(alike, _)| *alike >= ALIKE).collect();
-    alike.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    let names: Vec<_> = alike.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect();
-    match names.split_last() {
-        None => String::new(),
-        Some((only, [])) => format!("; did you mean {only}?"),
-        Some((last, others)) => format!("; did you mean {} or {last}?", others.join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_names_come_first_and_few() {
-        let names = ["builder", "tester", "builder-base", "debian12-base", "builder-test", "builder-x"];
-        assert_eq!(nearest("bulder", names), "; did you mean builder, builder-x or builder-base?");
-        assert_eq!(nearest("testr", names), "; did you mean tester?");
-        assert_eq!(nearest("zzz", names), "");
-    }
 }
