@@ -132,7 +132,7 @@ fn rerun(task: &TaskId, sources: &SettingLayers, json: bool) -> Result<String, F
 /// Asks somebody at the terminal.
 fn confirmed(question: &str) -> Result<bool, Failed> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        let why = "there is no terminal to ask on, and nothing is done unasked";
+        let why = "this is not a terminal, so nobody can be asked; pass --yes";
         return Err(ConfigError::Missing { setting: &settings::YES, why }.into());
     }
     // A question that nobody can read is answered with no.

@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn a_failure_begins_with_whose_fault_it_is() {
         let stopped = |reason| Failed::Stopped { reason, stage: "building" }.line();
-        assert_eq!(stopped(ShutdownReason::Terminated), "stopped: SIGTERM while building; start again to go on");
+        assert_eq!(stopped(ShutdownReason::Terminated), "stopped: SIGTERM while building; run the command again");
         assert!(stopped(ShutdownReason::Deadline).starts_with("stopped: MAX_RUN_TIME is nearly over while building; "));
         assert_eq!(Failed::Stopped { reason: ShutdownReason::Deadline, stage: "building" }.exit_code(), 32);
         assert_eq!(Failed::Bug("x".to_owned()).line(), "bug: in image-worker itself: x; please report it");

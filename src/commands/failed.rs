@@ -232,7 +232,7 @@ pub enum Failed {
         source: FetchError,
     },
     /// A task that a rerun does not help.
-    #[error("task {task} is not to be rerun: {why}")]
+    #[error("rerunning task {task} cannot work: {why}")]
     NoRerun {
         /// The task.
         task: TaskId,

@@ -123,7 +123,7 @@ impl Prospect {
             Some("completed") => "it is done, but its image is not in the index: a rerun builds it again",
             // The task's definition has the queue repeat what another run can heal.
             Some("failed") => {
-                "it failed by itself: exit codes 2, 10, 20 and 32 do not heal by a rerun, unless what the Dockerfile fetches was in trouble; look into the log first"
+                "the task itself failed: after exit codes 2, 10, 20 and 32 a rerun only helps if a download failed; read the log first"
             }
             Some("canceled") => "somebody canceled it; a rerun takes that back",
             Some(_) => "it was not the task's fault; a rerun can help",

@@ -32,7 +32,7 @@ impl ShutdownReason {
     /// What to do about it.
     pub(super) fn way_out(self) -> &'static str {
         match self {
-            Self::Interrupted | Self::Terminated | Self::HungUp => "start again to go on",
+            Self::Interrupted | Self::Terminated | Self::HungUp => "run the command again",
             Self::Deadline => {
                 "another run would take as long: give the task a longer maxRunTime, and MAX_RUN_TIME the same"
             }

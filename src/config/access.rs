@@ -6,7 +6,7 @@ use super::{ConfigError, Given, SettingLayers};
 use crate::net::HttpUrl;
 use crate::taskcluster::{Access, Deployment};
 
-const NOWHERE: &str = "there is no deployment to speak to";
+const NOWHERE: &str = "set it to the deployment, for example https://firefox-ci-tc.services.mozilla.com";
 
 /// The deployment that is configured, where one is. Who only reads may do it without credentials.
 pub(super) fn deployment(

@@ -55,7 +55,7 @@ pub(super) fn read(
     if hash.is_none() && !dry {
         return Err(ConfigError::Missing {
             setting: &settings::HASH,
-            why: "nothing is built in a task that cannot be verified",
+            why: "a task needs the expected context hash, which `image-worker hash DIR` prints",
         });
     }
     let limits = image::limits(sources)?;

@@ -114,7 +114,7 @@ pub fn context_file(sources: &SettingLayers) -> Result<Option<PathBuf>, ConfigEr
         (true, None) => Ok(None),
         (true, Some(given)) => Err(given.wrong("--list prints what goes in and writes no file: leave one of them out")),
         (false, None) => {
-            let why = "the context needs a place; or see what goes in with --list";
+            let why = "-o FILE says where to write the context; --list only shows what goes in";
             Err(ConfigError::Missing { setting: &settings::OUT, why })
         }
         (false, Some(given)) if given.text == "-" => {

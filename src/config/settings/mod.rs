@@ -83,8 +83,8 @@ macro_rules! settings {
 settings! {
     CONFIG = Setting::new("config", "IMAGE_WORKER_CONFIG", "FILE", "Read settings from a TOML file; flags and variables win over it").group(GLOBAL);
     JSON = Setting::new("json", "IMAGE_WORKER_JSON", "", "Print the answer on stdout as JSON").group(GLOBAL);
-    VERBOSE = Setting::new("verbose", "IMAGE_WORKER_VERBOSE", "", "Tell more on stderr").group(GLOBAL);
-    LOG_FORMAT = Setting::new("log-format", "IMAGE_WORKER_LOG_FORMAT", "FORMAT", "How to write the story on stderr: text or json").default("text").group(GLOBAL);
+    VERBOSE = Setting::new("verbose", "IMAGE_WORKER_VERBOSE", "", "Verbose logging on stderr").group(GLOBAL);
+    LOG_FORMAT = Setting::new("log-format", "IMAGE_WORKER_LOG_FORMAT", "FORMAT", "Log format on stderr: text or json").default("text").group(GLOBAL);
 
     IMAGE_NAME = Setting::new("image-name", "IMAGE_NAME", "NAME", "The image's name, the name of its directory").group(JOB);
     PROJECT = Setting::new("project", "PROJECT", "PROJECT", "The project that the image is indexed for").group(JOB);
@@ -143,7 +143,7 @@ settings! {
     CHOWN_OUTPUT = Setting::new("chown-output", "CHOWN_OUTPUT", "UID:GID", "Owner of what is written to --output").group(ARTIFACT);
     INDEX = Setting::new("index", "INDEX", "PREFIX", "Prefix of the routes").default("index").group(ARTIFACT);
     CENTRAL = Setting::new("central", "IMAGE_WORKER_CENTRAL", "PROJECT", "The project whose images every project may use").default("mozilla-central").group(ARTIFACT);
-    INDEX_HASH = Setting::new("index-hash", "INDEX_HASH", "SHA256", "What stands in the hash route and the tag [default: HASH]").group(ARTIFACT);
+    INDEX_HASH = Setting::new("index-hash", "INDEX_HASH", "SHA256", "Hash used in the index route and the tag [default: HASH]").group(ARTIFACT);
 
     ROOT_URL = Setting::new("root-url", "TASKCLUSTER_ROOT_URL", "URL", "The deployment; also given to the build as an argument").group(DEPLOYMENT);
     PROXY_URL = Setting::new("proxy-url", "TASKCLUSTER_PROXY_URL", "URL", "taskcluster-proxy; API calls go there, unsigned").group(DEPLOYMENT);
@@ -168,7 +168,7 @@ settings! {
     SHELL = Setting::new("shell", "IMAGE_WORKER_SHELL", "", "When a step fails, keep the last good step's image, and open a shell in it where there is a terminal").group(DRY);
     OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes; --publish payload writes to where the task's payload declares the image, or else to /workspace/out").default("./image-worker-out").group(DRY);
 
-    YES = Setting::new("yes", "IMAGE_WORKER_YES", "", "Ask nobody: rerun if that can help").group(RERUN_GROUP);
+    YES = Setting::new("yes", "IMAGE_WORKER_YES", "", "Assume yes; do not ask").group(RERUN_GROUP);
     NO_FOLLOW = Setting::new("no-follow", "IMAGE_WORKER_NO_FOLLOW", "", "Do not wait for the end of the new run").group(RERUN_GROUP);
     LONGEST_PAUSE = Setting::new("longest-pause", "IMAGE_WORKER_LONGEST_PAUSE", "SECONDS", "The longest pause between two looks at the new run; it begins with a second").default("30").group(RERUN_GROUP);
 

@@ -39,7 +39,7 @@ pub enum IntakeError {
         source: io::Error,
     },
     /// The verified bytes could not be passed on.
-    #[error("writing the context failed; is there room on the disk?")]
+    #[error("cannot write the context")]
     Output {
         /// What the writer said.
         source: io::Error,
