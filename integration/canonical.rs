@@ -52,12 +52,12 @@ impl Image {
 
 /// The canonical archive of an export, which must be of the image with this id where one is given.
 fn canonical(export: &Path, id: Option<&str>, tag: &str) -> Vec<u8> {
-    let spool = Spool::take_in(File::open(export).unwrap(), tempfile::tempfile().unwrap()).unwrap();
+    let unpacked = Spool::take_in(File::open(export).unwrap(), tempfile::tempfile().unwrap()).unwrap();
     if let Some(id) = id {
-        spool.expect(id).unwrap();
+        unpacked.expect(id).unwrap();
     }
     let mut bytes = Vec::new();
-    spool.arrange(tag).unwrap().pour(None, &mut bytes).unwrap();
+    unpacked.arrange(tag).unwrap().pour(None, &mut bytes).unwrap();
     assert_eq!(check(bytes.as_slice()).unwrap().problems, [], "{}", export.display());
     bytes
 }
@@ -77,8 +77,8 @@ fn an_image_comes_back_from_every_engine_as_the_same_archive() {
     let image = Image::build("canonical-back");
     let archive = image.bytes();
     assert!(canonical(&image.archive, Some(&image.id), &image.tag) == archive, "it is canonical already");
-    let spool = Spool::take_in(archive.as_slice(), tempfile::tempfile().unwrap()).unwrap();
-    let ids: Vec<_> = spool.layers().iter().map(|layer| layer.diff_id).collect();
+    let unpacked = Spool::take_in(archive.as_slice(), tempfile::tempfile().unwrap()).unwrap();
+    let ids: Vec<_> = unpacked.layers().iter().map(|layer| layer.diff_id).collect();
     let again = |at: usize| ids[..at].contains(&ids[at]);
     assert!((0..ids.len()).any(again), "this image has one layer twice: {ids:?}");
 
@@ -122,10 +122,10 @@ fn what_other_tools_export_becomes_an_archive_that_docker_loads() {
         let copy = image.file(file);
         let destination = format!("{kind}:{}", path(&copy));
         says("skopeo", &[&["copy", "--quiet"], options, &[&source, &destination]].concat());
-        let spool = Spool::take_in(File::open(&copy).unwrap(), tempfile::tempfile().unwrap()).unwrap();
-        let ids = |spool: &Spool| spool.layers().iter().map(|layer| layer.diff_id).collect::<Vec<Digest>>();
-        assert_eq!(ids(&spool), ids(&wanted), "{file}: the layers are the same, however they were packed");
-        assert_eq!(spool.packed() > 0, kind == "oci-archive", "{file}");
+        let unpacked = Spool::take_in(File::open(&copy).unwrap(), tempfile::tempfile().unwrap()).unwrap();
+        let ids = |unpacked: &Spool| unpacked.layers().iter().map(|layer| layer.diff_id).collect::<Vec<Digest>>();
+        assert_eq!(ids(&unpacked), ids(&wanted), "{file}: the layers are the same, however they were packed");
+        assert_eq!(unpacked.packed() > 0, kind == "oci-archive", "{file}");
         // skopeo writes the configuration anew for an OCI layout.
         let id = (kind == "docker-archive").then_some(image.id.as_str());
         let ours = image.file("ours.tar");

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use builder::{BUILDERS, name};
 use case::Case;
-use differences::{DIFFERENCES, Found};
+use differences::{DIFFERENCES, Deviation};
 use image::Listing;
 
 use crate::fault_matrix::each;
@@ -83,13 +83,13 @@ fn unmet(case: &Case, classic: &Listing) -> Vec<String> {
 }
 
 /// In what two images differ; only in their ends, where one of them is none.
-fn different(case: &Case, builder: Builder, classic: &Listing, other: &Listing) -> Vec<Found> {
+fn different(case: &Case, builder: Builder, classic: &Listing, other: &Listing) -> Vec<Deviation> {
     let end = "Exit code".to_owned();
     let subjects: BTreeSet<_> = match (classic[&end].as_str(), other[&end].as_str()) {
         ("0", "0") => classic.keys().chain(other.keys()).collect(),
         _ => BTreeSet::from([&end]),
     };
-    let found = subjects.into_iter().map(|subject| Found {
+    let found = subjects.into_iter().map(|subject| Deviation {
         case: case.name.clone(),
         builder,
         subject: subject.clone(),

@@ -208,8 +208,8 @@ fn equal_keys_in_a_kind_are_taken_as_taskgraph_takes_them() {
     let root = path(world.root.path());
     let tree = program(["tree", "--root", root, "--json"], []).finish();
     tree.assert_succeeds();
-    let survey: Value = serde_json::from_str(&tree.stdout).unwrap();
-    assert_eq!(survey["images"][0]["symbol"], "b");
+    let report: Value = serde_json::from_str(&tree.stdout).unwrap();
+    assert_eq!(report["images"][0]["symbol"], "b");
     assert!(
         tree.stderr.contains(&format!("{place}, line 3, ")) && tree.stderr.contains("the last one counts"),
         "{}",

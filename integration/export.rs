@@ -74,9 +74,9 @@ fn storage_and_export_give_the_same_bytes() {
     let saved = from_storage.folder.path().join("saved.tar");
     docker_says(&["save", "--output", path(&saved), &from_storage.tag]);
     docker_says(&["rmi", "--force", &from_storage.tag]);
-    let spool = Spool::take_in(File::open(&saved).unwrap(), tempfile::tempfile().unwrap()).unwrap();
+    let unpacked = Spool::take_in(File::open(&saved).unwrap(), tempfile::tempfile().unwrap()).unwrap();
     let mut canonical = Vec::new();
-    spool.arrange(&from_storage.tag).unwrap().copy_to(&mut canonical).unwrap();
+    unpacked.arrange(&from_storage.tag).unwrap().copy_to(&mut canonical).unwrap();
     assert!(canonical == from_storage.bytes(), "the export of the same image is another archive");
 
     let [auto, storage, by_engine] =
@@ -138,9 +138,9 @@ impl Relay {
 
 /// The files of an image's layers, by their names: each header's kind, mode, owner, link and size.
 fn files(archive: &Path) -> Vec<BTreeMap<String, String>> {
-    let spool = Spool::take_in(File::open(archive).unwrap(), tempfile::tempfile().unwrap()).unwrap();
+    let unpacked = Spool::take_in(File::open(archive).unwrap(), tempfile::tempfile().unwrap()).unwrap();
     let layer = |number| {
-        let mut archive = tar::Archive::new(spool.reader(number));
+        let mut archive = tar::Archive::new(unpacked.reader(number));
         let entries = archive.entries().unwrap().map(|entry| {
             let mut entry = entry.unwrap();
             let header = entry.header().clone();
@@ -160,7 +160,7 @@ fn files(archive: &Path) -> Vec<BTreeMap<String, String>> {
         });
         entries.collect()
     };
-    (0..spool.layers().len()).map(layer).collect()
+    (0..unpacked.layers().len()).map(layer).collect()
 }
 
 #[test]

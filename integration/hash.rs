@@ -31,11 +31,11 @@ fn the_given_trees_hash_to_what_the_real_tools_say() {
 fn both_verbs_take_the_scheme_and_a_file() {
     let (root, images) = images();
     let (hash, context) = (root.path().join("hash"), root.path().join("context.tar.gz"));
-    for (verb, out) in [("hash", &hash), ("context", &context)] {
+    for (subcommand, out) in [("hash", &hash), ("context", &context)] {
         let directory = root.path().join("testing/docker/plain");
         let rest = ["--root", path(root.path()), "--scheme", "contents", "-o", path(out)];
-        let finished = program([verb, path(&directory)].into_iter().chain(rest), []).finish();
-        assert_eq!(finished.stdout, format!("{}\n", images["plain"].contents), "{verb}: {}", finished.stderr);
+        let finished = program([subcommand, path(&directory)].into_iter().chain(rest), []).finish();
+        assert_eq!(finished.stdout, format!("{}\n", images["plain"].contents), "{subcommand}: {}", finished.stderr);
     }
     assert_eq!(std::fs::read_to_string(hash).unwrap().trim(), images["plain"].contents.to_string());
     assert!(std::fs::read(context).unwrap().starts_with(&[0x1f, 0x8b]), "a gzip file");
@@ -116,8 +116,8 @@ fn run_task_is_included_from_the_taskgraph_that_is_named_or_the_repositorys_own(
 
     // Every subcommand that makes a context has the same one, and says once where the files are from.
     let tree = program(["tree", "--root", path(repository.root.path()), "--json"], []).finish();
-    let survey: serde_json::Value = serde_json::from_str(&tree.stdout).unwrap();
-    assert_eq!(survey["images"][0]["contextHash"], first.stdout.trim(), "{}", tree.stderr);
+    let report: serde_json::Value = serde_json::from_str(&tree.stdout).unwrap();
+    assert_eq!(report["images"][0]["contextHash"], first.stdout.trim(), "{}", tree.stderr);
     assert_eq!(tree.stderr.matches("takes the files of").count(), 1, "{}", tree.stderr);
     assert_eq!(repository.context().1, first.stdout.trim());
 }

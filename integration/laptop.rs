@@ -377,9 +377,9 @@ fn what_is_written_stays_out_of_all_that_contexts_are_made_from() {
     std::fs::write(root.join("outside"), "").unwrap();
     std::os::unix::fs::symlink("../../../outside", root.join("testing/docker/laptop-included/link")).unwrap();
     let linked = call(root, &["hash", "laptop-included"], &[]).stdout;
-    for verb in ["hash", "context"] {
+    for subcommand in ["hash", "context"] {
         let words = ["outside is where the link ", "/laptop-included/link in the context leads", "name another place"];
-        call(root, &[verb, "laptop-included", "-o", "outside"], &[]).assert_fails(2, &words);
+        call(root, &[subcommand, "laptop-included", "-o", "outside"], &[]).assert_fails(2, &words);
     }
     assert_eq!(call(root, &["hash", "laptop-included"], &[]).stdout, linked, "nothing was written");
     std::fs::remove_file(root.join("testing/docker/laptop-included/link")).unwrap();

@@ -191,9 +191,9 @@ fn the_next_start_removes_an_engine_whose_keeper_was_killed_too() {
     }
     let repository = Repository::new("managed-orphan", &endless("86403"));
     let kill_both = |process: u32| {
-        let keeper = Command::new("pgrep").args(["--parent", &process.to_string()]).output().unwrap().stdout;
-        let keeper = String::from_utf8(keeper).unwrap();
-        let both = Command::new("kill").args(["-KILL", &process.to_string(), keeper.trim()]).status().unwrap();
+        let supervisor = Command::new("pgrep").args(["--parent", &process.to_string()]).output().unwrap().stdout;
+        let supervisor = String::from_utf8(supervisor).unwrap();
+        let both = Command::new("kill").args(["-KILL", &process.to_string(), supervisor.trim()]).status().unwrap();
         assert!(both.success());
     };
     // As `kill_when` does, whatever is left behind: there is nobody to remove it.
@@ -244,8 +244,8 @@ fn what_a_managed_engine_cannot_do_is_refused() {
     }
     let finished = managed(&repository, &[("IMAGE_WORKER_SHELL", "1")]).finish();
     finished.assert_fails(2, &["--shell", "name another with --engine"]);
-    for verb in [&["build", "nosuch"][..], &["push", "nosuch"], &["load", "--file", "nosuch", "--tag", "a:b"]] {
-        let finished = program(verb.iter().copied().chain(["--engine", "managed"]), []).finish();
+    for subcommand in [&["build", "nosuch"][..], &["push", "nosuch"], &["load", "--file", "nosuch", "--tag", "a:b"]] {
+        let finished = program(subcommand.iter().copied().chain(["--engine", "managed"]), []).finish();
         finished.assert_fails(2, &["gone with its job"]);
     }
 }

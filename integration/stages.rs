@@ -71,13 +71,13 @@ fn intake(path: &Path) -> Result<u64, Box<dyn Error>> {
 
 /// An image's archive, taken apart as an engine's export is; then summed, copied, or packed at a level.
 fn image(stage: &str, path: &Path) -> Result<u64, Box<dyn Error>> {
-    let spool = Spool::take_in(File::open(path)?, tempfile::tempfile()?)?;
-    let size = spool.layers().iter().map(|layer| layer.size).sum();
+    let unpacked = Spool::take_in(File::open(path)?, tempfile::tempfile()?)?;
+    let size = unpacked.layers().iter().map(|layer| layer.size).sum();
     if stage == "spool" {
         return Ok(size);
     }
-    let archive = spool.arrange("image:profile")?;
-    drop(spool);
+    let archive = unpacked.arrange("image:profile")?;
+    drop(unpacked);
     if stage == "sum" {
         archive.sum()?;
         return Ok(size);

@@ -45,8 +45,8 @@ fn tree(root: &Path, more: &[&str]) -> Finished {
 fn images(root: &Path) -> BTreeMap<String, Value> {
     let told = tree(root, &["--json"]);
     told.assert_succeeds();
-    let survey: Value = serde_json::from_str(&told.stdout).unwrap();
-    let images = survey["images"].as_array().unwrap().iter();
+    let report: Value = serde_json::from_str(&told.stdout).unwrap();
+    let images = report["images"].as_array().unwrap().iter();
     images.map(|image| (image["name"].as_str().unwrap().to_owned(), image.clone())).collect()
 }
 

@@ -124,7 +124,7 @@ pub(super) fn packed(scale: &Scale) -> Section {
 }
 
 /// An archive, and what it took.
-struct Made {
+struct Measurement {
     /// From the end of the build.
     seconds: f64,
     cost: Cost,
@@ -133,7 +133,7 @@ struct Made {
 }
 
 /// A dry run that adds nothing but a setting to an image.
-fn tail(engine: &Engine, image: &Image, more: &[(&str, &str)]) -> Made {
+fn tail(engine: &Engine, image: &Image, more: &[(&str, &str)]) -> Measurement {
     let repository = Repository::bare("bench-tail", &format!("FROM {}\nCMD [\"/bin/busybox\", \"true\"]\n", image.tag));
     let output = TempDir::with_prefix("bench-").unwrap();
     let mut environment: Environment = engine.environment();
@@ -147,7 +147,7 @@ fn tail(engine: &Engine, image: &Image, more: &[(&str, &str)]) -> Made {
     tell("of that, the tail", seconds);
     let name = more.iter().find(|(name, _)| *name == "ARTIFACT_NAME").map_or("public/image.tar", |(_, name)| name);
     let archive = out.join(name.trim_start_matches("public/"));
-    Made { seconds, cost, archive, _output: output }
+    Measurement { seconds, cost, archive, _output: output }
 }
 
 /// The seconds from the end of the build to the sum of the archive, by the log's own times.

@@ -24,15 +24,15 @@ pub(super) fn section(scale: &Scale) -> Section {
         let hash: (&[&str], &[&str], _) = (&["hash", path(&folder)], &[], target);
         let context: (&[&str], &[&str], _) = (&["context", path(&folder), "-o", path(&mine)], &[path(&its)], None);
         for (arguments, more, target) in [hash, context] {
-            let verb = arguments[0];
+            let subcommand = arguments[0];
             let pair = |_| {
-                let theirs = taskgraph(repository, verb, more);
-                let (cost, finished) = ours(verb, arguments, &Environment::new());
+                let theirs = taskgraph(repository, subcommand, more);
+                let (cost, finished) = ours(subcommand, arguments, &Environment::new());
                 assert_eq!(finished.stdout.trim(), theirs.1, "another hash than taskgraph's");
                 (cost.seconds, theirs.0)
             };
             let pairs: Vec<_> = (0..scale.rounds).map(pair).collect();
-            ratios.ratio((&format!("`{verb}`, {what}"), "taskgraph"), &pairs, target);
+            ratios.ratio((&format!("`{subcommand}`, {what}"), "taskgraph"), &pairs, target);
         }
     }
     load(scale, &mut ratios, &mut costs);
@@ -81,10 +81,10 @@ fn load(scale: &Scale, ratios: &mut Table, costs: &mut Table) {
 }
 
 /// Seconds of a call of taskgraph's about an image directory, and its answer.
-fn taskgraph(repository: &Repository, verb: &str, more: &[&str]) -> (f64, String) {
+fn taskgraph(repository: &Repository, subcommand: &str, more: &[&str]) -> (f64, String) {
     let root = path(repository.root.path());
     let directory = format!("testing/docker/{}", repository.name);
-    call(&[&[verb, root, &directory], more].concat(), &Environment::new())
+    call(&[&[subcommand, root, &directory], more].concat(), &Environment::new())
 }
 
 fn call(arguments: &[&str], environment: &Environment) -> (f64, String) {

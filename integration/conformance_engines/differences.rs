@@ -9,7 +9,7 @@ use super::builder::name;
 use crate::harness::Builder;
 
 /// A difference that was seen.
-pub(super) struct Found {
+pub(super) struct Deviation {
     pub(super) case: String,
     pub(super) builder: Builder,
     /// A path, or a key of the configuration.
@@ -18,7 +18,7 @@ pub(super) struct Found {
     pub(super) other: Option<String>,
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for Deviation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
         let (classic, other) = (value(&self.classic), value(&self.other));
@@ -40,7 +40,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    pub(super) fn is_about(&self, found: &Found) -> bool {
+    pub(super) fn is_about(&self, found: &Deviation) -> bool {
         let whole = |pattern: &str, text: &str| Regex::new(&format!("^(?:{pattern})$")).unwrap().is_match(text);
         self.builders.contains(&found.builder) && whole(self.cases, &found.case) && whole(self.subjects, &found.subject)
     }

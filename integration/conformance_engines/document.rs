@@ -7,11 +7,11 @@ use std::path::Path;
 
 use super::builder::name;
 use super::case::Case;
-use super::differences::{DIFFERENCES, Found};
+use super::differences::{DIFFERENCES, Deviation};
 use crate::harness::Builder;
 
 /// Writes, or compares, the two tables.
-pub(super) fn check(cases: &[Case], found: &[(usize, Found)]) {
+pub(super) fn check(cases: &[Case], found: &[(usize, Deviation)]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/conformance.md");
     let text = std::fs::read_to_string(&path).unwrap();
     let seen = section(&section(&text, "differences", &differences(found)), "cases", &contexts(cases, found));
@@ -40,7 +40,7 @@ fn section(text: &str, name: &str, content: &str) -> String {
     format!("{before}{begin}\n{content}\n<!-- end -->{after}")
 }
 
-fn differences(found: &[(usize, Found)]) -> String {
+fn differences(found: &[(usize, Deviation)]) -> String {
     let mut text = String::new();
     for (number, known) in DIFFERENCES.iter().enumerate() {
         let those: Vec<_> = found.iter().filter(|(of, _)| *of == number).map(|(_, found)| found).collect();
@@ -57,7 +57,7 @@ fn differences(found: &[(usize, Found)]) -> String {
             continue;
         }
         let _ = writeln!(text, "| case | builder | what | there | Docker classic |\n| --- | --- | --- | --- | --- |");
-        for Found { case, builder, subject, classic, other } in those {
+        for Deviation { case, builder, subject, classic, other } in those {
             let value = |value: &Option<String>| value.as_deref().map_or_else(|| "–".to_owned(), code);
             let (there, here) = (value(other), value(classic));
             let _ = writeln!(text, "| {} | {} | {} | {there} | {here} |", code(case), name(*builder), code(subject));
@@ -67,7 +67,7 @@ fn differences(found: &[(usize, Found)]) -> String {
     text
 }
 
-fn contexts(cases: &[Case], found: &[(usize, Found)]) -> String {
+fn contexts(cases: &[Case], found: &[(usize, Deviation)]) -> String {
     let mut text = format!("{} cases.\n\n| case | what it is about | comes out |\n| --- | --- | --- |\n", cases.len());
     for case in cases {
         let differs = |builder: Builder| {

@@ -5,7 +5,7 @@ use crate::stand_in::Fault;
 
 /// A call of the job.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct FaultPoint {
     /// As docs/reliability.md calls it.
     pub(super) title: &'static str,
     call: &'static str,
@@ -71,7 +71,7 @@ pub(super) enum End {
 /// One case.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Case {
-    pub(super) place: Place,
+    pub(super) place: FaultPoint,
     pub(super) way: Way,
     pub(super) exit: i32,
     pub(super) end: End,
@@ -80,11 +80,11 @@ pub(super) struct Case {
 use How::{Busy, Closed, Cut, Hangs, Lost, Nonsense, Status, Wrong, WrongArrival, WrongStore};
 use Way::{Always, Once};
 
-pub(super) const fn place(title: &'static str, call: &'static str, path: Path) -> Place {
-    Place { title, call, path, skip: 0, storage: "s3", earlier: false, parent: false }
+pub(super) const fn place(title: &'static str, call: &'static str, path: Path) -> FaultPoint {
+    FaultPoint { title, call, path, skip: 0, storage: "s3", earlier: false, parent: false }
 }
 
-impl Place {
+impl FaultPoint {
     pub(super) const fn after(self, skip: u32) -> Self {
         Self { skip, ..self }
     }
@@ -114,7 +114,7 @@ impl Case {
 
     /// The fault, when the earlier task is `earlier`.
     pub(super) fn fault(&self, earlier: &str) -> Fault {
-        let Place { call, path, skip, .. } = self.place;
+        let FaultPoint { call, path, skip, .. } = self.place;
         let (how, times) = match self.way {
             Once(how) => (how, 1),
             Always(how) => (how, u32::MAX),

@@ -3,13 +3,13 @@
 use super::places::End::{Complete, Copied, Earlier, Partly, Shared};
 use super::places::How::{Busy, Closed, Cut, Hangs, Lost, Nonsense, Status, Wrong, WrongArrival, WrongStore};
 use super::places::Way::{Always, Once};
-use super::places::{CONTEXT, Case, End, IMAGE, LOG, PROVENANCE, Path, Place, Way, place};
+use super::places::{CONTEXT, Case, End, FaultPoint, IMAGE, LOG, PROVENANCE, Path, Way, place};
 
 /// A case that is not got over: what befalls the call, the exit code, the index.
 type Row = (Way, i32, End);
 
 /// A place; how everything ends that another try gets over, and what that is; and what is not got over.
-type Rows = (Place, (i32, End), Vec<Way>, Vec<Row>);
+type Rows = (FaultPoint, (i32, End), Vec<Way>, Vec<Row>);
 
 const NOTHING: End = Partly(0);
 const GOOD: (i32, End) = (0, Complete);

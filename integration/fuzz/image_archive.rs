@@ -140,10 +140,10 @@ fn relayed(archive: &[u8]) {
 }
 
 fn make(export: &[u8], id: &str, level: Option<i32>) -> Result<(Written, Vec<u8>), ArchiveError> {
-    let spool = Spool::take_in(export, tempfile::tempfile().expect("a temporary file"))?;
-    spool.expect(id)?;
+    let unpacked = Spool::take_in(export, tempfile::tempfile().expect("a temporary file"))?;
+    unpacked.expect(id)?;
     let mut out = Vec::new();
-    let archive = spool.arrange(TAG)?;
+    let archive = unpacked.arrange(TAG)?;
     let summed = archive.sum()?;
     let written = archive.pour(level, &mut out)?;
     assert!(level.is_some() || summed == written, "{summed:?}, but {written:?} was written");

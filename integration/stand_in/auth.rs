@@ -127,13 +127,13 @@ fn bewit(world: &World, request: &Signed) -> Identity {
 }
 
 /// What a caller signs with, and may do.
-struct Grant {
+struct Granted {
     access_token: String,
     scopes: Vec<String>,
 }
 
 /// Loads a client, limited by what stands in `ext`: a certificate, authorized scopes, or both.
-fn load(world: &World, id: &str, ext: Option<&str>) -> Result<Grant, String> {
+fn load(world: &World, id: &str, ext: Option<&str>) -> Result<Granted, String> {
     let ext: Value = match ext {
         None => Value::Null,
         Some(ext) => {
@@ -151,7 +151,7 @@ fn load(world: &World, id: &str, ext: Option<&str>) -> Result<Grant, String> {
         Some(_) => return Err("ext.certificate.issuer must be a string".into()),
     };
     let client = world.clients.get(issuer).ok_or_else(|| format!("Client with clientId '{issuer}' not found"))?;
-    let mut grant = Grant { access_token: client.access_token.clone(), scopes: client.scopes.clone() };
+    let mut grant = Granted { access_token: client.access_token.clone(), scopes: client.scopes.clone() };
     if let Some(certificate) = certificate {
         grant = limit(world, id, issuer, client, certificate)?;
     }
@@ -167,7 +167,7 @@ fn load(world: &World, id: &str, ext: Option<&str>) -> Result<Grant, String> {
 }
 
 /// Checks a certificate, and gives what it grants.
-fn limit(world: &World, id: &str, issuer: &str, client: &Client, certificate: &Value) -> Result<Grant, String> {
+fn limit(world: &World, id: &str, issuer: &str, client: &Client, certificate: &Value) -> Result<Granted, String> {
     let number =
         |name: &str| certificate[name].as_i64().ok_or_else(|| format!("ext.certificate.{name} must be a number"));
     if certificate["version"] != 1 {
@@ -203,7 +203,7 @@ fn limit(world: &World, id: &str, issuer: &str, client: &Client, certificate: &V
     if certificate["signature"] != signature.as_str() {
         return Err("ext.certificate.signature is not valid, or wrong clientId provided".into());
     }
-    Ok(Grant { access_token: temporary_token(token, seed), scopes: granted })
+    Ok(Granted { access_token: temporary_token(token, seed), scopes: granted })
 }
 
 fn scopes(value: &Value) -> Option<Vec<String>> {

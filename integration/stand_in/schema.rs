@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use super::world::is_slugid;
 
 /// What a request body may be: one of these.
-pub(super) type Schema = &'static [Shape];
+pub(super) type Schema = &'static [Properties];
 
 /// An object's properties: name, whether it must be there, and what it may be.
-pub(super) type Shape = &'static [(&'static str, bool, Kind)];
+pub(super) type Properties = &'static [(&'static str, bool, Kind)];
 
 /// What a property may be.
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ pub(super) enum Kind {
     True,
     /// Hex digests by algorithm; unknown algorithms are allowed.
     Hashes,
-    Nested(Shape),
+    Nested(Properties),
 }
 
 const ANY: usize = usize::MAX;
@@ -177,7 +177,7 @@ pub(super) fn complaints(schema: Schema, body: &Value) -> Vec<String> {
     all
 }
 
-fn object_complaints(shape: Shape, value: &Value, at: &str) -> Vec<String> {
+fn object_complaints(shape: Properties, value: &Value, at: &str) -> Vec<String> {
     let Value::Object(object) = value else { return vec![format!("{at} must be object")] };
     let mut complaints = Vec::new();
     for (name, required, kind) in shape {
@@ -191,7 +191,7 @@ fn object_complaints(shape: Shape, value: &Value, at: &str) -> Vec<String> {
     complaints
 }
 
-fn unknown(shape: Shape, object: &Map<String, Value>) -> impl Iterator<Item = &String> {
+fn unknown(shape: Properties, object: &Map<String, Value>) -> impl Iterator<Item = &String> {
     object.keys().filter(|key| !shape.iter().any(|(name, ..)| name == key))
 }
 

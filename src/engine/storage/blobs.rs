@@ -243,12 +243,12 @@ mod tests {
     fn an_image_comes_whole_by_its_manifest_or_an_index() {
         let storage = Storage::new();
         for id in [storage.manifest, storage.index(&[])] {
-            let spool = storage.take(id).unwrap();
-            spool.expect(&format!("sha256:{id}")).unwrap();
-            assert_eq!((spool.config(), spool.packed()), (storage.config.as_bytes(), 2));
+            let unpacked = storage.take(id).unwrap();
+            unpacked.expect(&format!("sha256:{id}")).unwrap();
+            assert_eq!((unpacked.config(), unpacked.packed()), (storage.config.as_bytes(), 2));
             let mut second = Vec::new();
-            spool.reader(1).read_to_end(&mut second).unwrap();
-            assert_eq!((spool.layers().len(), second), (3, storage.plain.clone()));
+            unpacked.reader(1).read_to_end(&mut second).unwrap();
+            assert_eq!((unpacked.layers().len(), second), (3, storage.plain.clone()));
             let documents = documents(storage.root.path(), id).unwrap();
             assert_eq!(
                 documents.iter().map(|(digest, text)| Digest::of(text) == *digest).collect::<Vec<_>>(),
