@@ -14,7 +14,7 @@ use super::{Failed, aside};
 use crate::config::{ImagesDir, PushConfig, Pushing};
 use crate::context::{HashScheme, ImageName};
 use crate::engine::{Engine, LocalImage};
-use crate::net::registry::{Place, Published};
+use crate::net::registry::{Published, RegistryImage};
 use crate::repository::Tree;
 use crate::repository::registry::Registry;
 
@@ -142,7 +142,7 @@ pub(super) async fn push_image(engine: &Engine, target: &Target, pushing: &Pushi
     let not_built = || PushProblem::NotBuilt { name: target.name.clone(), tag: tag.clone() };
     let image = engine.present(&tag).await?.ok_or_else(not_built)?;
     let (wanted, logins) = (tag.clone(), pushing.logins.clone());
-    let place = aside(move || Ok(Place::find(&wanted, &logins)?)).await?;
+    let place = aside(move || Ok(RegistryImage::find(&wanted, &logins)?)).await?;
     let digest = match place.published().await? {
         Some(there) if target.is(&image, &there) => {
             info!("{tag} is in the registry already, {}", there.digest);
@@ -159,7 +159,7 @@ pub(super) async fn push_image(engine: &Engine, target: &Target, pushing: &Pushi
 }
 
 /// Sends the image, and asks the registry what it has then.
-async fn send(engine: &Engine, target: &Target, place: &Place) -> Result<String, Failed> {
+async fn send(engine: &Engine, target: &Target, place: &RegistryImage) -> Result<String, Failed> {
     let tag = target.tag();
     let not_built = || PushProblem::NotBuilt { name: target.name.clone(), tag: tag.clone() };
     let image = engine.present(&tag).await?.ok_or_else(not_built)?;

@@ -13,7 +13,7 @@ pub(super) fn read(sources: &SettingLayers) -> Result<RetryConfig, ConfigError> 
         sources.parse_or_default::<NonZeroU64>(setting).map(|seconds| Duration::from_secs(seconds.get()))
     };
     Ok(RetryConfig {
-        tries: sources.parse::<NonZeroU32>(&settings::TRIES)?.map(NonZeroU32::get),
+        attempts: sources.parse::<NonZeroU32>(&settings::TRIES)?.map(NonZeroU32::get),
         call_timeout: seconds(&settings::CALL_TIMEOUT)?,
         silence: seconds(&settings::SILENCE)?,
     })

@@ -12,11 +12,11 @@ use crate::net::retry::{Failure, Policy, Retryability, retry};
 /// A busy Docker answers 500 "unrecognized image ID", a busy Podman 500 "image not known", about images that are not even
 /// those that were asked for.
 const BUSY: Policy = Policy {
-    tries: 5,
+    attempts: 5,
     first_pause: Duration::from_millis(50),
     longest_pause: Duration::from_secs(1),
     limit: Duration::from_secs(15),
-    quiet: true,
+    silent: true,
 };
 
 #[derive(Debug, thiserror::Error)]

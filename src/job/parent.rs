@@ -96,7 +96,7 @@ impl Role {
     fn download(self) -> (&'static str, Policy) {
         match self {
             Self::Parent => ("the download of the parent image", Policy::TRANSFER),
-            Self::Cache => ("the download of the layer cache", Policy { tries: 2, ..Policy::TRANSFER }),
+            Self::Cache => ("the download of the layer cache", Policy { attempts: 2, ..Policy::TRANSFER }),
             Self::Image => ("the download of the image", Policy::TRANSFER),
         }
     }

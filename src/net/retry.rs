@@ -31,7 +31,7 @@ pub trait Failure: Error {
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// The most tries, the first included.
-    pub tries: u32,
+    pub attempts: u32,
     /// The pause after the first failure; each later pause is about twice as long.
     pub first_pause: Duration,
     /// The longest pause.
@@ -39,7 +39,7 @@ pub struct Policy {
     /// No try begins after this time.
     pub limit: Duration,
     /// Whether this is waiting and no trouble: nothing to tell about, and nothing that [`RetryConfig`] is about.
-    pub quiet: bool,
+    pub silent: bool,
 }
 
 /// How patient this process is, where somebody wants other numbers than a module's own. Said once for the whole process,
@@ -47,7 +47,7 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryConfig {
     /// How often a call or a transfer is tried, where it is not for the policy to say.
-    pub tries: Option<u32>,
+    pub attempts: Option<u32>,
     /// How long one API call may take.
     pub call_timeout: Duration,
     /// How long a storage service may say nothing.
@@ -57,7 +57,7 @@ pub struct RetryConfig {
 impl Default for RetryConfig {
     fn default() -> Self {
         Self {
-            tries: None,
+            attempts: None,
             // taskcluster-proxy keeps a request for up to 15 minutes while it retries a 5xx by itself, so without an
             // own limit a permanent 500 looks like a hang. Real calls take well under a second.
             call_timeout: Duration::from_mins(1),
@@ -67,18 +67,18 @@ impl Default for RetryConfig {
     }
 }
 
-static PATIENCE: OnceLock<RetryConfig> = OnceLock::new();
+static RETRY_CONFIG: OnceLock<RetryConfig> = OnceLock::new();
 
 impl RetryConfig {
     /// Holds for the rest of the process; a second word in the same process changes nothing.
     pub fn hold(self) {
-        let _ = PATIENCE.set(self);
+        let _ = RETRY_CONFIG.set(self);
     }
 
     /// What holds.
     #[must_use]
     pub fn held() -> Self {
-        PATIENCE.get().copied().unwrap_or_default()
+        RETRY_CONFIG.get().copied().unwrap_or_default()
     }
 }
 
@@ -86,20 +86,20 @@ impl Policy {
     /// For API calls: short requests, several of them in a job. Six tries with pauses of 0.5 to 16 s outlast the
     /// restart of a service; more would hide a failure that a new run of the task could get around.
     pub const CALL: Self = Self {
-        tries: 6,
+        attempts: 6,
         first_pause: Duration::from_millis(500),
         longest_pause: Duration::from_secs(16),
         limit: Duration::from_mins(5),
-        quiet: false,
+        silent: false,
     };
 
     /// For transfers of whole files, each try of which can take minutes.
     pub const TRANSFER: Self = Self {
-        tries: 5,
+        attempts: 5,
         first_pause: Duration::from_secs(1),
         longest_pause: Duration::from_secs(30),
         limit: Duration::from_hours(1),
-        quiet: false,
+        silent: false,
     };
 }
 
@@ -121,12 +121,12 @@ where
         multiplier: 2.0,
         ..ExponentialBackoff::default()
     };
-    let most = RetryConfig::held().tries.filter(|_| !policy.quiet).unwrap_or(policy.tries);
-    let mut tries = 0;
+    let most = RetryConfig::held().attempts.filter(|_| !policy.silent).unwrap_or(policy.attempts);
+    let mut attempts = 0;
     let started = Instant::now();
     let attempt = || {
-        tries += 1;
-        let last = tries >= most;
+        attempts += 1;
+        let last = attempts >= most;
         let attempt = operation();
         async move {
             // The crate would wait for as long as a server says, be it a day.
@@ -141,7 +141,7 @@ where
         }
     };
     backoff::future::retry_notify(pauses, attempt, |error: E, pause: Duration| {
-        if policy.quiet {
+        if policy.silent {
             return debug!("{what}: {error}");
         }
         warn!("{what} failed, trying again in {:.1} s: {error}{}", pause.as_secs_f64(), Innermost(&error));
@@ -186,22 +186,22 @@ mod tests {
     }
 
     const QUICK: Policy = Policy {
-        tries: 3,
+        attempts: 3,
         first_pause: Duration::from_millis(1),
         longest_pause: Duration::from_millis(2),
         limit: Duration::from_mins(1),
-        quiet: true,
+        silent: true,
     };
 
     async fn try_with(failure: Retryability, good_from: u32) -> (Result<u32, Broken>, u32) {
-        let tries = Cell::new(0);
+        let attempts = Cell::new(0);
         let result = retry("the test", QUICK, || {
-            tries.set(tries.get() + 1);
-            let n = tries.get();
+            attempts.set(attempts.get() + 1);
+            let n = attempts.get();
             async move { if n >= good_from { Ok(n) } else { Err(Broken(failure, n)) } }
         })
         .await;
-        (result, tries.get())
+        (result, attempts.get())
     }
 
     #[tokio::test]

@@ -149,13 +149,13 @@ pub struct Published {
 
 /// The registry of one image, and how we get in.
 #[derive(Debug)]
-pub struct Place {
+pub struct RegistryImage {
     reference: Reference,
     /// docker's credentials for it.
     pub credentials: Option<Credentials>,
 }
 
-impl Place {
+impl RegistryImage {
     /// The registry of `REGISTRY/NAME:VERSION`. Where a credential helper is asked, that can take its time.
     pub fn find(name: &str, logins: &RegistryLogins) -> Result<Self, RegistryError> {
         let wrong = |source| RegistryError::Name { name: name.to_owned(), source };
@@ -184,7 +184,7 @@ impl Place {
                     Ok(Some(Published { digest, config }))
                 }
                 Err(error) if is_free(&error) => Ok(None),
-                Err(error) => Err(self.blame(error)),
+                Err(error) => Err(self.classify(error)),
             }
         })
         .await
@@ -203,7 +203,7 @@ impl Place {
         })
     }
 
-    fn blame(&self, source: OciDistributionError) -> RegistryError {
+    fn classify(&self, source: OciDistributionError) -> RegistryError {
         let (host, name) = (self.reference.registry().to_owned(), self.reference.to_string());
         let denied = match &source {
             OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => true,
@@ -250,10 +250,10 @@ pub fn is_loopback(registry: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn place(name: &str, config: &str) -> Result<Place, RegistryError> {
+    fn place(name: &str, config: &str) -> Result<RegistryImage, RegistryError> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.json"), config).unwrap();
-        Place::find(name, &RegistryLogins { text: None, files: vec![folder.path().join("config.json")] })
+        RegistryImage::find(name, &RegistryLogins { text: None, files: vec![folder.path().join("config.json")] })
     }
 
     #[test]
@@ -280,7 +280,7 @@ mod tests {
         let place = place("quay.io/m/i:1", "{}").unwrap();
         let of = |code: u16| {
             let (url, message) = (String::new(), String::new());
-            place.blame(OciDistributionError::ServerError { code, url, message })
+            place.classify(OciDistributionError::ServerError { code, url, message })
         };
         for (code, refusal, another) in [
             (401, true, Retryability::Permanent),

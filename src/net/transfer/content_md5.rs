@@ -14,7 +14,7 @@ pub struct ContentMd5([u8; 16]);
 impl ContentMd5 {
     /// The sum of what `write` writes.
     pub fn of_written<E>(write: impl FnOnce(&mut dyn Write) -> Result<(), E>) -> Result<Self, E> {
-        let mut sum = Summing(Md5::new());
+        let mut sum = Md5Writer(Md5::new());
         write(&mut sum)?;
         Ok(Self(sum.0.finalize().into()))
     }
@@ -33,9 +33,9 @@ impl ContentMd5 {
     }
 }
 
-struct Summing(Md5);
+struct Md5Writer(Md5);
 
-impl Write for Summing {
+impl Write for Md5Writer {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.0.update(buf);
         Ok(buf.len())
