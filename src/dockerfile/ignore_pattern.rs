@@ -41,7 +41,7 @@ impl Pattern {
     /// Reads a cleaned pattern without its `!`.
     pub(super) fn new(pattern: &str) -> Result<Self, PatternProblem> {
         // moby finds out on its way whether a comparison of texts is enough; where it is, `**` means a bit more.
-        let mut plain = Some(Plain::Exact);
+        let mut plain = Some(Literal::Exact);
         let mut regex = String::from("^(?:");
         let mut letters = pattern.chars().peekable();
         let mut is_first = true;
@@ -52,8 +52,8 @@ impl Pattern {
                     let is_last = letters.peek().is_none();
                     regex.push_str(if is_last { ".*" } else { "(?:.*/)?" });
                     plain = match plain {
-                        _ if is_first => Some(Plain::Suffix),
-                        Some(Plain::Exact) if is_last => Some(Plain::Prefix),
+                        _ if is_first => Some(Literal::Suffix),
+                        Some(Literal::Exact) if is_last => Some(Literal::Prefix),
                         _ => None,
                     };
                 }
@@ -85,9 +85,9 @@ impl Pattern {
         regex.push_str(")$");
         let own = |text: Option<&str>| text.unwrap_or(pattern).to_owned();
         Ok(match plain {
-            Some(Plain::Exact) => Self::Exact(own(None)),
-            Some(Plain::Prefix) => Self::Prefix(own(pattern.strip_suffix("**"))),
-            Some(Plain::Suffix) => Self::Suffix(own(pattern.strip_prefix("**"))),
+            Some(Literal::Exact) => Self::Exact(own(None)),
+            Some(Literal::Prefix) => Self::Prefix(own(pattern.strip_suffix("**"))),
+            Some(Literal::Suffix) => Self::Suffix(own(pattern.strip_prefix("**"))),
             None => Self::Regex(Regex::new(&regex).map_err(|_| PatternProblem::Regex)?),
         })
     }
@@ -103,7 +103,7 @@ impl Pattern {
 }
 
 #[derive(Clone, Copy)]
-enum Plain {
+enum Literal {
     Exact,
     Prefix,
     Suffix,

@@ -171,7 +171,7 @@ mod tests {
         (done.text, done.includes.into_iter().map(|i| (i.line, i.path)).collect())
     }
 
-    fn refusal(raw: &[u8], pairs: &[(&str, &str)]) -> String {
+    fn error_of(raw: &[u8], pairs: &[(&str, &str)]) -> String {
         Dockerfile::process(raw, &args(pairs)).unwrap_err().to_string()
     }
 
@@ -226,14 +226,14 @@ mod tests {
     #[test]
     fn refusals_name_the_line_and_the_thing() {
         let missing = "line 2: `# %ARG BASE` needs an argument that was not given; give BASE=VALUE";
-        assert_eq!(refusal(b"FROM x\n# %ARG BASE\n", &[("OTHER", "")]), missing);
-        for (nameless, shown) in [("# %ARG", "# %ARG"), ("# %ARG \t\r\nX", "# %ARG"), ("# %ARGX\n", "# %ARGX")] {
+        assert_eq!(error_of(b"FROM x\n# %ARG BASE\n", &[("OTHER", "")]), missing);
+        for (unnamed, shown) in [("# %ARG", "# %ARG"), ("# %ARG \t\r\nX", "# %ARG"), ("# %ARGX\n", "# %ARGX")] {
             let expected = format!("line 1: `{shown}` names no argument; write `# %ARG NAME`");
-            assert_eq!(refusal(nameless.as_bytes(), &[("X", "")]), expected);
+            assert_eq!(error_of(unnamed.as_bytes(), &[("X", "")]), expected);
         }
-        assert_eq!(refusal(b"a\rb\r\n\xff", &[]), "line 3: is not UTF-8; save the file as UTF-8");
-        assert!(refusal(b"# %include /etc\n", &[]).starts_with("line 1: `# %include /etc` must not be absolute"));
-        assert!(refusal(b"# %ARG A", &[("A", "\\")]).starts_with("line 1: the value of the argument A has \"\\\\\""));
+        assert_eq!(error_of(b"a\rb\r\n\xff", &[]), "line 3: is not UTF-8; save the file as UTF-8");
+        assert!(error_of(b"# %include /etc\n", &[]).starts_with("line 1: `# %include /etc` must not be absolute"));
+        assert!(error_of(b"# %ARG A", &[("A", "\\")]).starts_with("line 1: the value of the argument A has \"\\\\\""));
     }
 
     proptest! {
