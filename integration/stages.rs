@@ -11,7 +11,7 @@ use std::time::Instant;
 use flate2::bufread::MultiGzDecoder;
 use image_worker::context::collect::Context;
 use image_worker::context::intake::{Expectation, Limits, receive};
-use image_worker::context::owners::give_to_root;
+use image_worker::context::owners::reset_owners;
 use image_worker::context::{ContextScheme, HashScheme};
 use image_worker::image::Spool;
 use image_worker::net::stream;
@@ -64,7 +64,7 @@ fn intake(path: &Path) -> Result<u64, Box<dyn Error>> {
     let limits = Limits { max_bytes: u64::MAX, ..Limits::default() };
     let received = receive(File::open(path)?, &expect, &limits, out)?;
     if received.others {
-        give_to_root(&file)?;
+        reset_owners(&file)?;
     }
     Ok(received.bytes)
 }

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use super::ahead::{ahead, batches};
 use super::archive::ArchivePath;
 use super::checkout::Checkout;
+use super::error::CollectError;
 use super::run_task::RUN_TASK_FILES;
 use super::source::{Source, is_absent, read_whole};
-use super::trouble::CollectError;
 use super::walk::normalise;
-use super::walk::{Found, files_below};
+use super::walk::{WalkedFile, files_below};
 use crate::dockerfile::preprocess::{Dockerfile, LineError, LineProblem};
 
 /// How many files are looked at on one thread before others take their turn: half a millisecond's work.
@@ -133,11 +133,11 @@ pub(super) fn place_of(root: &Path, include: &str) -> Result<PathBuf, LineProble
     if place.starts_with(root) { Ok(place) } else { Err(LineProblem::OutsideInclude { path: include.to_owned() }) }
 }
 
-fn files_without_cache(directory: &Path) -> Result<Vec<Found>, CollectError> {
+fn files_without_cache(directory: &Path) -> Result<Vec<WalkedFile>, CollectError> {
     walk(directory, Some(OsStr::new(PYTHON_CACHE)))
 }
 
-fn walk(directory: &Path, skip: Option<&OsStr>) -> Result<Vec<Found>, CollectError> {
+fn walk(directory: &Path, skip: Option<&OsStr>) -> Result<Vec<WalkedFile>, CollectError> {
     files_below(directory, skip).map_err(|(path, error)| CollectError::Read { path, error })
 }
 

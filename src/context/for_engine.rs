@@ -11,7 +11,7 @@ use futures_util::Stream;
 use tar::{Archive, EntryType};
 use tokio_util::bytes::Bytes;
 
-use super::pieces::{Piece, Pieces, member};
+use super::pieces::{Piece, PieceList, member};
 use super::safety::clean_name;
 use crate::dockerfile::base_images::{DockerfileImages, FromError};
 use crate::dockerfile::declare::{declared, mentions_parent};
@@ -216,14 +216,14 @@ impl ForEngine {
         }
     }
 
-    fn pieces(&self, by: BuiltBy) -> Pieces {
+    fn pieces(&self, by: BuiltBy) -> PieceList {
         let is_sent: Vec<_> = self.members.iter().map(|member| self.is_sent(&member.name, by)).collect();
         // A directory that is listed is there nevertheless, where something in it is.
         let mut needed = HashSet::new();
         for (member, _) in self.members.iter().zip(&is_sent).filter(|(_, is_sent)| **is_sent) {
             needed.extend(member.name.match_indices('/').map(|(slash, _)| &member.name[..slash]));
         }
-        let mut pieces = Pieces::default();
+        let mut pieces = PieceList::default();
         for (member, is_sent) in self.members.iter().zip(is_sent) {
             if is_sent || member.is_directory && needed.contains(member.name.as_str()) {
                 let own = member.replacement.clone().map(Piece::Bytes);

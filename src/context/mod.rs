@@ -25,6 +25,7 @@ pub mod checkout;
 mod choose;
 pub mod collect;
 pub mod contents;
+mod error;
 pub mod for_engine;
 mod hash;
 pub mod intake;
@@ -37,7 +38,6 @@ pub mod run_task;
 pub mod safety;
 mod source;
 pub mod trees;
-mod trouble;
 mod untracked;
 mod walk;
 

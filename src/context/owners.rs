@@ -11,7 +11,7 @@ use tar::{Archive, EntryType, Header};
 const NAMES: std::ops::Range<usize> = 265..329;
 
 /// Gives everything in a context, a plain tar in a file, to root. Sizes and places of the entries stay.
-pub fn give_to_root(mut file: &File) -> io::Result<()> {
+pub fn reset_owners(mut file: &File) -> io::Result<()> {
     file.rewind()?;
     let mut archive = Archive::new(file);
     for entry in archive.entries_with_seek()?.raw(true) {
@@ -42,8 +42,8 @@ fn of_root(header: &Header) -> Option<Header> {
     let old = header.as_old();
     // Docker's readers go by numbers; others go by names too, where the image has them.
     let named = header.as_ustar().is_some() || header.as_gnu().is_some();
-    let nameless = !named || header.as_bytes()[NAMES].iter().all(|byte| *byte == 0);
-    if is_zero(&old.uid) && is_zero(&old.gid) && nameless {
+    let has_no_names = !named || header.as_bytes()[NAMES].iter().all(|byte| *byte == 0);
+    if is_zero(&old.uid) && is_zero(&old.gid) && has_no_names {
         return None;
     }
     let mut changed = header.clone();
@@ -112,7 +112,7 @@ mod tests {
         for (owner, name, ids) in [(1000, "worker", ["1000", "2008"]), (0o7_777_777, "", ["0000", "0000"])] {
             let mut file = tempfile::tempfile().unwrap();
             io::Write::write_all(&mut file, &context(owner, name, ids)).unwrap();
-            give_to_root(&file).unwrap();
+            reset_owners(&file).unwrap();
             let mut changed = Vec::new();
             io::Seek::rewind(&mut file).unwrap();
             file.read_to_end(&mut changed).unwrap();

@@ -24,9 +24,9 @@ pub(super) enum Piece {
 
 /// Pieces in order; stretches that touch are one.
 #[derive(Debug, Default)]
-pub(super) struct Pieces(Vec<Piece>);
+pub(super) struct PieceList(Vec<Piece>);
 
-impl Pieces {
+impl PieceList {
     pub(super) fn push(&mut self, piece: Piece) {
         match (self.0.last_mut(), piece) {
             (Some(Piece::Stretch(_, end)), Piece::Stretch(from, to)) if *end == from => *end = to,
@@ -102,7 +102,7 @@ mod tests {
         let path = folder.path().join("file");
         let content: Vec<u8> = (0..=255).cycle().take(600_000).collect();
         std::fs::write(&path, &content).unwrap();
-        let mut pieces = Pieces::default();
+        let mut pieces = PieceList::default();
         for piece in [
             Piece::Stretch(10, 20),
             Piece::Stretch(20, 300_000),
@@ -117,7 +117,7 @@ mod tests {
         assert!(sent.iter().all(|bytes| !bytes.is_empty() && bytes.len() as u64 <= CHUNK));
         assert!(sent.concat() == [&content[10..300_000], b"between", &content[400_000..]].concat());
         // A file that has become shorter is no context.
-        let mut beyond = Pieces::default();
+        let mut beyond = PieceList::default();
         beyond.push(Piece::Stretch(0, 600_001));
         assert!(beyond.stream(path).try_collect::<Vec<_>>().await.is_err());
     }

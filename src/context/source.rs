@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use super::trouble::CollectError;
+use super::error::CollectError;
 
 /// `/dev/null` on Linux, major 1 and minor 3, as `st_rdev` has it.
 const DEV_NULL: u64 = 0x103;
@@ -140,14 +140,14 @@ mod tests {
         symlink("/dev/null", at("null")).unwrap();
         symlink("/dev/zero", at("zero")).unwrap();
         let _socket = UnixListener::bind(at("socket")).unwrap();
-        let refusal = |name: &str| Source::file(&at(name)).unwrap_err();
+        let error_of = |name: &str| Source::file(&at(name)).unwrap_err();
         for link in ["dangling", "loop"] {
-            assert!(matches!(refusal(link), CollectError::DanglingLink { path } if path == at(link)));
+            assert!(matches!(error_of(link), CollectError::DanglingLink { path } if path == at(link)));
         }
-        assert!(matches!(refusal("none"), CollectError::Read { path, .. } if path == at("none")));
-        assert!(matches!(refusal("zero"), CollectError::NotAFile { kind: "a device", .. }));
-        assert!(matches!(refusal("socket"), CollectError::NotAFile { kind: "a socket", .. }));
-        assert!(matches!(refusal("."), CollectError::NotAFile { kind: "a directory", .. }));
+        assert!(matches!(error_of("none"), CollectError::Read { path, .. } if path == at("none")));
+        assert!(matches!(error_of("zero"), CollectError::NotAFile { kind: "a device", .. }));
+        assert!(matches!(error_of("socket"), CollectError::NotAFile { kind: "a socket", .. }));
+        assert!(matches!(error_of("."), CollectError::NotAFile { kind: "a directory", .. }));
         assert_eq!(read_whole(&at("null")).unwrap(), b"");
     }
 

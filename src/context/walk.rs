@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// A file that was found.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Found {
+pub(super) struct WalkedFile {
     /// Its path from the directory, as bytes: names need not be UTF-8.
     pub(super) name: Vec<u8>,
     /// Where it is.
@@ -21,7 +21,7 @@ pub(super) struct Found {
 pub(super) type Unreadable = (PathBuf, io::Error);
 
 /// The files below `top`, in no order; directories that `skip` says are not entered.
-pub(super) fn files_below(top: &Path, skip: Option<&OsStr>) -> Result<Vec<Found>, Unreadable> {
+pub(super) fn files_below(top: &Path, skip: Option<&OsStr>) -> Result<Vec<WalkedFile>, Unreadable> {
     let mut found = Vec::new();
     let mut pending = vec![(Vec::new(), top.to_owned())];
     while let Some((prefix, directory)) = pending.pop() {
@@ -36,7 +36,7 @@ pub(super) fn files_below(top: &Path, skip: Option<&OsStr>) -> Result<Vec<Found>
                     pending.push(([name.as_slice(), b"/"].concat(), source));
                 }
             } else if !(kind.is_symlink() && source.is_dir()) {
-                found.push(Found { name, source });
+                found.push(WalkedFile { name, source });
             }
         }
     }

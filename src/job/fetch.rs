@@ -273,7 +273,7 @@ impl Fetcher<'_> {
         // Only now: the hash is of the bytes as they came.
         if others {
             let verified = file.reopen().map_err(unwritable)?;
-            let giving = tokio::task::spawn_blocking(move || owners::give_to_root(&verified));
+            let giving = tokio::task::spawn_blocking(move || owners::reset_owners(&verified));
             giving.await.map_err(io::Error::other).flatten().map_err(unwritable)?;
         }
         Ok(Fetched { file, hash, scheme, bytes })

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use tar::{Entry, EntryType, Header};
 
-use crate::context::intake::refusal::IntakeError;
+use crate::context::intake::error::IntakeError;
 use crate::context::safety::{MAX_NAME, UnsafeEntry, clean_name, cut, shown};
 
 /// PAX records of a context are a name, a target, times and owners; the headers are read into memory.

@@ -1,10 +1,10 @@
 //! Takes in a context from outside, in one pass: unpacks it, hashes it, refuses what is unsafe or not what was promised,
-//! and passes the tar on. Where the bytes come from, and what they are built into, is for the verbs.
+//! and passes the tar on. Where the bytes come from, and what they are built into, is for the subcommands.
 
+mod error;
 pub(super) mod files;
 mod headers;
 mod pipe;
-mod refusal;
 mod rewrite;
 
 use std::cell::Cell;
@@ -18,10 +18,10 @@ use crate::context::{ContextHash, ContextScheme, ImageName, RepoPath};
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
 
+pub use error::{IntakeError, IntakeFault};
 pub use headers::header_doubt;
 use headers::{Extensions, Kind, Member};
 use pipe::{Output, Packed, Tee};
-pub use refusal::{IntakeError, IntakeFault};
 use rewrite::Rewrite;
 
 /// Where image directories are in real trees: tried when nobody said, to find out what a wrong hash would be right for.

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Chain, Cursor, Read, Write};
 use flate2::bufread::GzDecoder;
 use flate2::read::MultiGzDecoder;
 
-use crate::context::intake::refusal::IntakeError;
+use crate::context::intake::error::IntakeError;
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
 

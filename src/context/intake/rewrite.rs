@@ -5,9 +5,9 @@ use std::io::{self, BufWriter, Read, Write};
 
 use tar::{Builder, EntryType, Header};
 
+use crate::context::intake::error::IntakeError;
 use crate::context::intake::headers::{Kind, Member};
 use crate::context::intake::pipe::{CHUNK, Output};
-use crate::context::intake::refusal::IntakeError;
 
 /// A tar in the making.
 pub(super) struct Rewrite<'c, W: Write> {

@@ -75,7 +75,7 @@ fn other_things_than_a_tar_are_named() {
         (gzip(&gzip(&good())), "compressed twice"),
         (gzip(b"hello"), "a gzip of something else than a tar"),
     ] {
-        let error = refusal(&bytes, ContextScheme::Tar);
+        let error = intake_error(&bytes, ContextScheme::Tar);
         assert_eq!(error.kind(), IntakeFault::Context);
         let IntakeError::NotATar { looks: found } = error else { panic!("{error}") };
         assert_eq!(found, looks);
@@ -88,21 +88,21 @@ fn every_cut_is_noticed() {
     let packed = gzip(&tar);
     for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
         for cut in 1..packed.len() {
-            let error = refusal(&packed[..cut], scheme);
+            let error = intake_error(&packed[..cut], scheme);
             let known = matches!(error, IntakeError::Truncated { .. } | IntakeError::NotATar { .. });
             assert!(known, "at {cut}: {error}");
         }
         // The padding behind the two zero blocks may be cut; nobody can tell.
         let end = tar.iter().rposition(|byte| *byte != 0).unwrap().next_multiple_of(512) + 1024;
         for cut in (1..end).step_by(7) {
-            let error = refusal(&tar[..cut], scheme);
+            let error = intake_error(&tar[..cut], scheme);
             let known = matches!(error, IntakeError::Truncated { .. } | IntakeError::NotATar { .. });
             assert!(known, "at {cut}: {error}");
         }
         assert!(take(&tar[..end], scheme).is_ok());
     }
     let announced = [gnu(("Dockerfile", FILE, "")), pax(&[("path", "never")])];
-    let error = refusal(&ended(&announced), ContextScheme::Tar);
+    let error = intake_error(&ended(&announced), ContextScheme::Tar);
     assert!(matches!(error, IntakeError::Truncated { .. }), "{error}");
 }
 
@@ -120,11 +120,11 @@ fn nothing_may_follow_the_end() {
             "behind the end of its tar",
         ),
     ] {
-        let error = refusal(&bytes, ContextScheme::Tar);
+        let error = intake_error(&bytes, ContextScheme::Tar);
         let IntakeError::Trailing(found) = error else { panic!("{error}") };
         assert_eq!(found, place);
     }
-    let error = refusal(&[gzip(&tar), b"\x1f".to_vec()].concat(), ContextScheme::Tar);
+    let error = intake_error(&[gzip(&tar), b"\x1f".to_vec()].concat(), ContextScheme::Tar);
     assert!(matches!(error, IntakeError::Truncated { .. }), "{error}");
 }
 
@@ -133,14 +133,14 @@ fn damage_is_noticed() {
     let mut packed = gzip(&good());
     let crc = packed.len() - 6;
     packed[crc] ^= 1;
-    let error = refusal(&packed, ContextScheme::Tar);
+    let error = intake_error(&packed, ContextScheme::Tar);
     assert!(matches!(error, IntakeError::Gzip { .. }), "{error}");
     assert!(error.source().is_some());
 
     let mut tar = good();
     let second = 1024;
     tar[second] ^= 1;
-    let error = refusal(&gzip(&tar), ContextScheme::Tar);
+    let error = intake_error(&gzip(&tar), ContextScheme::Tar);
     assert!(matches!(error, IntakeError::Malformed { .. }), "{error}");
     assert!(error.to_string().contains(r#"after its entry "Dockerfile""#), "{error}");
 }
@@ -346,7 +346,7 @@ proptest! {
             1 => [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0], bytes.as_slice()].concat(),
             _ => gzip(&[gnu(("Dockerfile", FILE, "")), bytes].concat()),
         };
-        let error = refusal(&bytes, ContextScheme::Tar);
+        let error = intake_error(&bytes, ContextScheme::Tar);
         prop_assert_eq!(error.kind(), IntakeFault::Context);
     }
 

@@ -8,7 +8,7 @@ fn refused(entries: &[Vec<u8>], name: &[u8], hazard: &UnsafeEntry) {
     let dockerfile = gnu(("Dockerfile", FILE, "FROM scratch\n"));
     let tar = ended(&[&[dockerfile], entries].concat());
     for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
-        let error = refusal(&gzip(&tar), scheme);
+        let error = intake_error(&gzip(&tar), scheme);
         let message = error.to_string();
         assert!(message.contains(&shown(name)), "{message}");
         assert!(message.chars().count() < 480, "too long for one line: {message}");
@@ -88,16 +88,16 @@ fn hostile_links() {
 
 #[test]
 fn hostile_kinds_and_modes() {
-    let strange = "thing of a type that Docker does not know";
+    let unknown_type = "thing of a type that Docker does not know";
     for (kind, what) in [
         (EntryType::Char, "character device"),
         (EntryType::Block, "block device"),
         (EntryType::Fifo, "fifo"),
         (EntryType::Continuous, "contiguous file"),
         (EntryType::GNUSparse, "sparse file"),
-        (EntryType::new(b'D'), strange),
-        (EntryType::new(b'V'), strange),
-        (EntryType::new(b'X'), strange),
+        (EntryType::new(b'D'), unknown_type),
+        (EntryType::new(b'V'), unknown_type),
+        (EntryType::new(b'X'), unknown_type),
     ] {
         refused(&[gnu(("thing", kind, ""))], b"thing", &UnsafeEntry::Kind(what));
     }
@@ -125,17 +125,17 @@ fn a_dockerfile_is_a_file() {
         (("./Dockerfile", HARD, "other"), "hard link"),
         (("Dockerfile/", DIR, ""), "directory"),
     ] {
-        let error = refusal(&tar_of(&[("other", FILE, ""), line]), ContextScheme::Tar);
+        let error = intake_error(&tar_of(&[("other", FILE, ""), line]), ContextScheme::Tar);
         let IntakeError::Refused { entry, hazard } = error else { panic!("{error}") };
         assert_eq!((entry, hazard), (shown(line.0.as_bytes()), UnsafeEntry::Dockerfile(what)));
     }
     for lines in [&[][..], &[("dockerfile", FILE, "")], &[("a/Dockerfile", FILE, "")]] {
         for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
-            let error = refusal(&tar_of(lines), scheme);
+            let error = intake_error(&tar_of(lines), scheme);
             assert!(matches!(error, IntakeError::NoDockerfile { nested: None }), "{error}");
         }
     }
-    let error = refusal(&tar_of(&[("img/Dockerfile", FILE, "")]), ContextScheme::Tar);
+    let error = intake_error(&tar_of(&[("img/Dockerfile", FILE, "")]), ContextScheme::Tar);
     assert!(matches!(error, IntakeError::NoDockerfile { nested: Some(_) }), "{error}");
     assert!(error.to_string().contains("HASH_SCHEME=contents"), "{error}");
 }
@@ -223,17 +223,17 @@ fn headers_that_two_readers_read_differently() {
 #[test]
 fn a_2015_context_has_one_top_directory() {
     let tar = tar_of(&[("img/Dockerfile", FILE, ""), ("other", FILE, "")]);
-    let error = refusal(&tar, ContextScheme::Contents);
+    let error = intake_error(&tar, ContextScheme::Contents);
     assert_eq!(
         error.to_string(),
         r#"the context's entry "other" lies outside "img/", the one top directory that the context started with; move it inside"#
     );
     for line in [("img/l", SYM, "../other"), ("img/h", HARD, "x")] {
-        let error = refusal(&tar_of(&[("img/Dockerfile", FILE, ""), line]), ContextScheme::Contents);
+        let error = intake_error(&tar_of(&[("img/Dockerfile", FILE, ""), line]), ContextScheme::Contents);
         assert!(error.to_string().contains(line.0), "{error}");
         assert!(matches!(error, IntakeError::Refused { .. }), "{error}");
     }
     let dead = tar_of(&[("img/Dockerfile", FILE, ""), ("img/l", SYM, "nothing")]);
-    let error = refusal(&dead, ContextScheme::Contents);
+    let error = intake_error(&dead, ContextScheme::Contents);
     assert!(error.to_string().contains(r#""l" is a link to "nothing""#), "{error}");
 }

@@ -83,7 +83,7 @@ pub(super) fn take(source: &[u8], scheme: ContextScheme) -> Result<(Received, Ve
 }
 
 /// Why a context is not taken.
-pub(super) fn refusal(source: &[u8], scheme: ContextScheme) -> IntakeError {
+pub(super) fn intake_error(source: &[u8], scheme: ContextScheme) -> IntakeError {
     take(source, scheme).map(|(received, _)| received).unwrap_err()
 }
 

@@ -100,7 +100,7 @@ pub enum IntakeError {
         nested: Option<String>,
     },
     /// All is well with the context, but it is another one.
-    #[error("the context's hash is {actual}, expected {expected} (scheme `{scheme}`, {bytes} bytes unpacked); {}", way_out(*.instead))]
+    #[error("the context's hash is {actual}, expected {expected} (scheme `{scheme}`, {bytes} bytes unpacked); {}", hint(*.instead))]
     Mismatch {
         /// The hash that was promised.
         expected: ContextHash,
@@ -150,7 +150,7 @@ fn whereabouts(after: Option<&String>) -> String {
     after.map_or_else(|| "at its beginning".to_owned(), |name| format!("after its entry {name}"))
 }
 
-fn way_out(instead: Option<ContextScheme>) -> String {
+fn hint(instead: Option<ContextScheme>) -> String {
     match instead {
         Some(scheme) => format!("the scheme `{scheme}` gives the expected hash: set HASH_SCHEME={scheme}"),
         None => "is it the context of another push, or of another image?".to_owned(),
