@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use image_worker::image::{Spool, check};
+use image_worker::image::{UnpackedImage, check};
 use image_worker::net::Digest;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -52,12 +52,12 @@ impl Image {
 
 /// The canonical archive of an export, which must be of the image with this id where one is given.
 fn canonical(export: &Path, id: Option<&str>, tag: &str) -> Vec<u8> {
-    let unpacked = Spool::take_in(File::open(export).unwrap(), tempfile::tempfile().unwrap()).unwrap();
+    let unpacked = UnpackedImage::import(File::open(export).unwrap(), tempfile::tempfile().unwrap()).unwrap();
     if let Some(id) = id {
         unpacked.expect(id).unwrap();
     }
     let mut bytes = Vec::new();
-    unpacked.arrange(tag).unwrap().pour(None, &mut bytes).unwrap();
+    unpacked.arrange(tag).unwrap().write_into(None, &mut bytes).unwrap();
     assert_eq!(check(bytes.as_slice()).unwrap().problems, [], "{}", export.display());
     bytes
 }
@@ -77,7 +77,7 @@ fn an_image_comes_back_from_every_engine_as_the_same_archive() {
     let image = Image::build("canonical-back");
     let archive = image.bytes();
     assert!(canonical(&image.archive, Some(&image.id), &image.tag) == archive, "it is canonical already");
-    let unpacked = Spool::take_in(archive.as_slice(), tempfile::tempfile().unwrap()).unwrap();
+    let unpacked = UnpackedImage::import(archive.as_slice(), tempfile::tempfile().unwrap()).unwrap();
     let ids: Vec<_> = unpacked.layers().iter().map(|layer| layer.diff_id).collect();
     let again = |at: usize| ids[..at].contains(&ids[at]);
     assert!((0..ids.len()).any(again), "this image has one layer twice: {ids:?}");
@@ -113,7 +113,7 @@ fn what_other_tools_export_becomes_an_archive_that_docker_loads() {
     }
     let image = Image::build("canonical-tools");
     let source = format!("docker-archive:{}", path(&image.archive));
-    let wanted = Spool::take_in(File::open(&image.archive).unwrap(), tempfile::tempfile().unwrap()).unwrap();
+    let wanted = UnpackedImage::import(File::open(&image.archive).unwrap(), tempfile::tempfile().unwrap()).unwrap();
     for (kind, file, options) in [
         ("docker-archive", "copied.tar", &[][..]),
         ("oci-archive", "gzip.tar", &[]),
@@ -122,8 +122,9 @@ fn what_other_tools_export_becomes_an_archive_that_docker_loads() {
         let copy = image.file(file);
         let destination = format!("{kind}:{}", path(&copy));
         says("skopeo", &[&["copy", "--quiet"], options, &[&source, &destination]].concat());
-        let unpacked = Spool::take_in(File::open(&copy).unwrap(), tempfile::tempfile().unwrap()).unwrap();
-        let ids = |unpacked: &Spool| unpacked.layers().iter().map(|layer| layer.diff_id).collect::<Vec<Digest>>();
+        let unpacked = UnpackedImage::import(File::open(&copy).unwrap(), tempfile::tempfile().unwrap()).unwrap();
+        let ids =
+            |unpacked: &UnpackedImage| unpacked.layers().iter().map(|layer| layer.diff_id).collect::<Vec<Digest>>();
         assert_eq!(ids(&unpacked), ids(&wanted), "{file}: the layers are the same, however they were packed");
         assert_eq!(unpacked.packed() > 0, kind == "oci-archive", "{file}");
         // skopeo writes the configuration anew for an OCI layout.

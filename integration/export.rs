@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use image_worker::image::Spool;
+use image_worker::image::UnpackedImage;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -74,7 +74,7 @@ fn storage_and_export_give_the_same_bytes() {
     let saved = from_storage.folder.path().join("saved.tar");
     docker_says(&["save", "--output", path(&saved), &from_storage.tag]);
     docker_says(&["rmi", "--force", &from_storage.tag]);
-    let unpacked = Spool::take_in(File::open(&saved).unwrap(), tempfile::tempfile().unwrap()).unwrap();
+    let unpacked = UnpackedImage::import(File::open(&saved).unwrap(), tempfile::tempfile().unwrap()).unwrap();
     let mut canonical = Vec::new();
     unpacked.arrange(&from_storage.tag).unwrap().copy_to(&mut canonical).unwrap();
     assert!(canonical == from_storage.bytes(), "the export of the same image is another archive");
@@ -138,7 +138,7 @@ impl Relay {
 
 /// The files of an image's layers, by their names: each header's kind, mode, owner, link and size.
 fn files(archive: &Path) -> Vec<BTreeMap<String, String>> {
-    let unpacked = Spool::take_in(File::open(archive).unwrap(), tempfile::tempfile().unwrap()).unwrap();
+    let unpacked = UnpackedImage::import(File::open(archive).unwrap(), tempfile::tempfile().unwrap()).unwrap();
     let layer = |number| {
         let mut archive = tar::Archive::new(unpacked.reader(number));
         let entries = archive.entries().unwrap().map(|entry| {

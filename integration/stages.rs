@@ -13,7 +13,7 @@ use image_worker::context::collect::Context;
 use image_worker::context::intake::{Expectation, Limits, receive};
 use image_worker::context::owners::reset_owners;
 use image_worker::context::{ContextScheme, HashScheme};
-use image_worker::image::Spool;
+use image_worker::image::UnpackedImage;
 use image_worker::net::stream;
 use image_worker::net::transfer::{self, Storage};
 use image_worker::report::Report;
@@ -71,7 +71,7 @@ fn intake(path: &Path) -> Result<u64, Box<dyn Error>> {
 
 /// An image's archive, taken apart as an engine's export is; then summed, copied, or packed at a level.
 fn image(stage: &str, path: &Path) -> Result<u64, Box<dyn Error>> {
-    let unpacked = Spool::take_in(File::open(path)?, tempfile::tempfile()?)?;
+    let unpacked = UnpackedImage::import(File::open(path)?, tempfile::tempfile()?)?;
     let size = unpacked.layers().iter().map(|layer| layer.size).sum();
     if stage == "spool" {
         return Ok(size);
@@ -85,7 +85,7 @@ fn image(stage: &str, path: &Path) -> Result<u64, Box<dyn Error>> {
     let level = if stage == "copy" { None } else { Some(stage.parse().map_err(|_| USAGE)?) };
     let mut out = tempfile::tempfile()?;
     let began = Instant::now();
-    archive.pour(level, BufWriter::with_capacity(WRITE_BUFFER, &out))?;
+    archive.write_into(level, BufWriter::with_capacity(WRITE_BUFFER, &out))?;
     let length = out.seek(SeekFrom::End(0))?;
     println!("{stage}: poured into {length} bytes in {:.3} s", began.elapsed().as_secs_f64());
     Ok(size)

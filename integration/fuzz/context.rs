@@ -11,7 +11,7 @@ use image_worker::report;
 use tar::EntryType;
 
 use super::input::Input;
-use super::tars::{self, Seen, Words};
+use super::tars::{self, ListedMember, Words};
 
 const WORDS: Words = Words {
     names: &[
@@ -135,7 +135,7 @@ enum Node {
 }
 
 /// The tree that the entries unpack to; asserts that unpacking them is safe, and that no entry hides another.
-fn tree(entries: &[Seen]) -> BTreeMap<String, Node> {
+fn tree(entries: &[ListedMember]) -> BTreeMap<String, Node> {
     let mut tree = BTreeMap::new();
     let mut parents = BTreeSet::new();
     for entry in entries {

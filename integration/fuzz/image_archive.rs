@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use image_worker::image::{ArchiveError, Spool, Written, check, relay};
+use image_worker::image::{ArchiveError, UnpackedImage, Written, check, verify_and_forward};
 use image_worker::net::Digest;
 use serde_json::{Value, json};
 use tar::EntryType;
 
 use super::input::Input;
-use super::tars::{self, Seen, Words};
+use super::tars::{self, ListedMember, Words};
 
 /// Of two layers, `one` and `two`.
 const CONFIG: &[u8] = br#"{"rootfs":{"diff_ids":["sha256:7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed","sha256:3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"]}}"#;
@@ -62,7 +62,7 @@ pub(super) fn target(data: &[u8]) {
         }
     };
     let checked = check(export.as_slice()).expect("bytes in memory can be read");
-    let loaded = relay(export.as_slice(), TAG, None, std::io::sink());
+    let loaded = verify_and_forward(export.as_slice(), TAG, None, std::io::sink());
     match loaded {
         Ok((loaded, _)) => assert_eq!((Some(loaded.image_id), loaded.sha256), (checked.image_id, checked.sha256)),
         Err(error) => assert!(!checked.problems.is_empty(), "nothing is wrong, but {error}"),
@@ -128,9 +128,10 @@ fn layout(data: &[u8]) -> Vec<u8> {
 /// nothing that an engine could load.
 fn relayed(archive: &[u8]) {
     let mut out = Vec::new();
-    if let Ok((first, _)) = relay(archive, TAG, None, &mut out) {
+    if let Ok((first, _)) = verify_and_forward(archive, TAG, None, &mut out) {
         assert_eq!((first.sha256, first.size), (Digest::of(archive), archive.len() as u64));
-        let (second, again) = relay(out.as_slice(), TAG, Some(Digest::of(&out)), Vec::new()).expect("it is whole");
+        let (second, again) =
+            verify_and_forward(out.as_slice(), TAG, Some(Digest::of(&out)), Vec::new()).expect("it is whole");
         assert_eq!((&second.image_id, &second.layers, again), (&first.image_id, &first.layers, out));
         assert_eq!((second.tags, second.repositories), (vec![TAG.to_owned()], false));
     } else {
@@ -140,12 +141,12 @@ fn relayed(archive: &[u8]) {
 }
 
 fn make(export: &[u8], id: &str, level: Option<i32>) -> Result<(Written, Vec<u8>), ArchiveError> {
-    let unpacked = Spool::take_in(export, tempfile::tempfile().expect("a temporary file"))?;
+    let unpacked = UnpackedImage::import(export, tempfile::tempfile().expect("a temporary file"))?;
     unpacked.expect(id)?;
     let mut out = Vec::new();
     let archive = unpacked.arrange(TAG)?;
     let summed = archive.sum()?;
-    let written = archive.pour(level, &mut out)?;
+    let written = archive.write_into(level, &mut out)?;
     assert!(level.is_some() || summed == written, "{summed:?}, but {written:?} was written");
     Ok((written, out))
 }
@@ -159,7 +160,7 @@ fn accepted(id: &str, written: &Written, out: &[u8]) {
     assert!(problems.is_empty(), "{problems:?}");
     let entries = tars::list(out).expect("what was written can be read");
     // As engines do: all members are unpacked, a later one over an earlier one.
-    let mut members: BTreeMap<String, Seen> = BTreeMap::new();
+    let mut members: BTreeMap<String, ListedMember> = BTreeMap::new();
     let mut documents = Vec::new();
     for entry in entries {
         let name = String::from_utf8_lossy(&entry.name).into_owned();

@@ -224,7 +224,7 @@ pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// One entry as the tar crate's own reader sees it.
-pub(super) struct Seen {
+pub(super) struct ListedMember {
     pub(super) name: Vec<u8>,
     pub(super) kind: EntryType,
     pub(super) link: Vec<u8>,
@@ -233,7 +233,7 @@ pub(super) struct Seen {
 }
 
 /// All entries, long names and PAX records resolved.
-pub(super) fn list(tar: &[u8]) -> io::Result<Vec<Seen>> {
+pub(super) fn list(tar: &[u8]) -> io::Result<Vec<ListedMember>> {
     let mut seen = Vec::new();
     for entry in Archive::new(tar).entries()? {
         let mut entry = entry?;
@@ -242,7 +242,7 @@ pub(super) fn list(tar: &[u8]) -> io::Result<Vec<Seen>> {
         }
         let mut content = Vec::new();
         entry.read_to_end(&mut content)?;
-        seen.push(Seen {
+        seen.push(ListedMember {
             name: entry.path_bytes().into_owned(),
             kind: entry.header().entry_type(),
             link: entry.link_name_bytes().unwrap_or_default().into_owned(),

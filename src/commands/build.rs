@@ -22,7 +22,7 @@ use crate::decision::lookup::Found;
 use crate::dockerfile::PARENT_ARG;
 use crate::engine::build_log::BuildLog;
 use crate::engine::{BuildPlan, Engine, LocalBuild, TargetArch};
-use crate::image::disk::room_for;
+use crate::image::disk::ensure_space;
 use crate::job::build_script::{self, ScriptError};
 use crate::job::fetch::Fetched;
 use crate::job::loading::Loader;
@@ -372,7 +372,7 @@ fn spool(
     let context = Context::collect(checkout, directory, args, scheme)?;
     context.warn_of_untracked();
     let bytes = context.size();
-    room_for("the context", folder, bytes)?;
+    ensure_space("the context", folder, bytes)?;
     let unwritable = |source| Failed::Write { path: folder.to_owned(), source };
     let file = NamedTempFile::new_in(folder).map_err(unwritable)?;
     let hash = context.write_tar(BufWriter::with_capacity(WRITE_BUFFER, &file))?;

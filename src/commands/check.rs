@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::Failed;
 use crate::image::compare::Comparison;
-use crate::image::disk::room_for;
-use crate::image::{self, ArchiveError, Checked, Spool};
+use crate::image::disk::ensure_space;
+use crate::image::{self, ArchiveError, Checked, UnpackedImage};
 use crate::report::{self, Bytes};
 
 /// Read from disk at this size, so that system calls do not count.
@@ -82,16 +82,16 @@ pub fn compare(file: &Path, other: &Path, folder: &Path) -> Result<Comparison, F
         size += std::fs::metadata(path).map_err(unreadable)?.len();
     }
     // At least: what is packed grows.
-    room_for("comparing the two images", folder, size)?;
+    ensure_space("comparing the two images", folder, size)?;
     let (a, b) = (take_in(file, folder)?, take_in(other, folder)?);
     Ok(Comparison::of(&a, &b)?)
 }
 
-fn take_in(path: &Path, folder: &Path) -> Result<Spool, Failed> {
+fn take_in(path: &Path, folder: &Path) -> Result<UnpackedImage, Failed> {
     let archive = File::open(path).map_err(|source| Failed::Read { path: path.to_owned(), source })?;
     let unwritten = |source| Failed::Write { path: folder.to_owned(), source };
     let spool = tempfile::tempfile_in(folder).map_err(unwritten)?;
-    let taken = Spool::take_in(BufReader::with_capacity(READ_BUFFER, archive), spool);
+    let taken = UnpackedImage::import(BufReader::with_capacity(READ_BUFFER, archive), spool);
     let (name, hint) = (path.display(), "`image-worker check` says all that is wrong with it");
     taken.map_err(|error| match error {
         ArchiveError::Write(source) => unwritten(source),

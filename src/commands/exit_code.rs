@@ -15,7 +15,7 @@ use crate::context::intake::IntakeFault;
 use crate::decision::graph::GraphError;
 use crate::decision::lookup::LookupError;
 use crate::engine::{EngineError, Fault, KeepingError, ManagedError};
-use crate::image::RelayError;
+use crate::image::ForwardError;
 use crate::job::build_script::ScriptError;
 use crate::job::fetch::FetchError;
 use crate::job::loading::LoadError;
@@ -81,7 +81,7 @@ impl Failed {
             Self::Storage(StorageProblem::Unreadable(_)) => USAGE,
             Self::Storage(StorageProblem::Damaged(_)) => WORLD,
             Self::Write { source, .. } => write_code(source),
-            Self::Archive(_) | Self::NoRoom(_) => WORLD,
+            Self::Archive(_) | Self::InsufficientSpace(_) => WORLD,
             Self::Publish(error) => match error {
                 PublishError::Call(error) => call_code(error),
                 PublishError::Lookup(error) => lookup_code(error),
@@ -172,11 +172,11 @@ fn engine_code(error: &EngineError) -> u8 {
 /// An image that is not what it should be counts like a context that is not: another run gets the same bytes.
 fn load_code(error: &LoadError) -> u8 {
     match error {
-        LoadError::Archive(RelayError::Write(_)) => WORLD,
-        LoadError::Archive(RelayError::Read(_) | RelayError::Digest { .. } | RelayError::Content(_)) => CONTEXT,
+        LoadError::Archive(ForwardError::Write(_)) => WORLD,
+        LoadError::Archive(ForwardError::Read(_) | ForwardError::Digest { .. } | ForwardError::Content(_)) => CONTEXT,
         LoadError::Transfer(error) => transfer_code(error),
         LoadError::Engine(error) => engine_code(error),
-        LoadError::OtherImage { .. } | LoadError::NoRoom(_) | LoadError::File { .. } => WORLD,
+        LoadError::OtherImage { .. } | LoadError::InsufficientSpace(_) | LoadError::File { .. } => WORLD,
     }
 }
 
@@ -233,7 +233,7 @@ fn fetch_code(error: &FetchError) -> u8 {
         FetchError::ForEngine(ForEngineError::Ignore { .. } | ForEngineError::HardLink { .. }) => CONTEXT,
         FetchError::ForEngine(ForEngineError::From(_)) => BUILD,
         FetchError::ForEngine(ForEngineError::Read(_)) => WORLD,
-        FetchError::File { .. } | FetchError::NoRoom(_) => WORLD,
+        FetchError::File { .. } | FetchError::InsufficientSpace(_) => WORLD,
         FetchError::NoDeployment(_) => USAGE,
     }
 }

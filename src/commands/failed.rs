@@ -20,7 +20,7 @@ use crate::dockerfile::PARENT_ARG;
 use crate::engine::{EngineError, KeepingError, Kept};
 use crate::image::ArchiveError;
 use crate::image::compare::CompareError;
-use crate::image::disk::NoRoom;
+use crate::image::disk::InsufficientSpace;
 use crate::job::build_script::ScriptError;
 use crate::job::fetch::FetchError;
 use crate::job::loading::LoadError;
@@ -205,7 +205,7 @@ pub enum Failed {
     },
     /// The disk is too small for what is to come.
     #[error(transparent)]
-    NoRoom(#[from] NoRoom),
+    InsufficientSpace(#[from] InsufficientSpace),
     /// A task that nobody knows.
     #[error(
         "{deployment} knows no task {task}: is it the right id, and the right TASKCLUSTER_ROOT_URL? Expired tasks are forgotten"

@@ -233,7 +233,7 @@ fn temporary_name(now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Packing;
+    use crate::image::Compression;
 
     #[test]
     fn the_name_is_the_one_that_was_asked_for_or_the_only_one_there_is() {
@@ -243,7 +243,7 @@ mod tests {
             layers: Vec::new(),
             tags: tags.iter().map(ToString::to_string).collect(),
             repositories: false,
-            packing: Packing::Plain,
+            packing: Compression::Plain,
             sha256: Digest::of(b""),
             size: 0,
         };

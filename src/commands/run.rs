@@ -23,7 +23,7 @@ use crate::decision::lookup::{LatestImage, LatestQuery, newest};
 use crate::dockerfile::PARENT_ARG;
 use crate::engine::build_log::{BuildLog, Finished};
 use crate::engine::{Base, Bases, BuildOptions, BuildPlan, Built, CacheFrom, Engine, EngineError, Fault};
-use crate::image::disk::room_for;
+use crate::image::disk::ensure_space;
 use crate::job::fetch::{FetchError, Fetched, Fetcher};
 use crate::job::loading::Loader;
 use crate::job::parent::{Role, TaskImage, TaskImages};
@@ -336,7 +336,7 @@ async fn build(
     log: &mut BuildLog,
 ) -> Result<(Built, Bases), Failed> {
     if let Some(root) = engine.root().await {
-        room_for("the context in the engine", &root, context.bytes)?;
+        ensure_space("the context in the engine", &root, context.bytes)?;
     }
     info!("building {}", identity.tag);
     let started = Instant::now();

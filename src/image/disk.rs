@@ -14,7 +14,7 @@ use crate::report::Bytes;
 /// There is not enough room.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} needs {}, but {} has only {} free; make room, or give it more disk", Bytes(*.needed), path.display(), Bytes(*.free))]
-pub struct NoRoom {
+pub struct InsufficientSpace {
     what: &'static str,
     path: PathBuf,
     needed: u64,
@@ -22,13 +22,13 @@ pub struct NoRoom {
 }
 
 /// Whether `needed` bytes fit at `path`. A file system that does not tell is taken to have room.
-pub fn room_for(what: &'static str, path: &Path, needed: u64) -> Result<(), NoRoom> {
+pub fn ensure_space(what: &'static str, path: &Path, needed: u64) -> Result<(), InsufficientSpace> {
     let Ok(system) = rustix::fs::statvfs(path) else { return Ok(()) };
     // What users without privileges may take: the rest is reserved.
     let free = system.f_bavail.saturating_mul(system.f_frsize);
     debug!("{what} needs {}, {} has {} free", Bytes(needed), path.display(), Bytes(free));
     if free < needed {
-        return Err(NoRoom { what, path: path.to_owned(), needed, free });
+        return Err(InsufficientSpace { what, path: path.to_owned(), needed, free });
     }
     Ok(())
 }
@@ -36,7 +36,7 @@ pub fn room_for(what: &'static str, path: &Path, needed: u64) -> Result<(), NoRo
 /// Gives the disk back what a file has in a range, which reads as zeros then. Whether the disk took it: not every file
 /// system makes holes.
 #[must_use]
-pub fn give_back(file: &File, range: Range<u64>) -> bool {
+pub fn punch_hole(file: &File, range: Range<u64>) -> bool {
     let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     rustix::fs::fallocate(file, hole, range.start, range.end.saturating_sub(range.start)).is_ok()
 }
@@ -51,11 +51,11 @@ mod tests {
     #[test]
     fn too_much_is_told_with_the_place_and_both_numbers() {
         let folder = tempfile::tempdir().unwrap();
-        room_for("a byte", folder.path(), 1).unwrap();
-        let error = room_for("the image", folder.path(), 1 << 62).unwrap_err().to_string();
+        ensure_space("a byte", folder.path(), 1).unwrap();
+        let error = ensure_space("the image", folder.path(), 1 << 62).unwrap_err().to_string();
         assert!(error.starts_with("the image needs 4.00 EiB, but "), "{error}");
         assert!(error.contains(&folder.path().display().to_string()), "{error}");
-        room_for("anything", Path::new("/nonexistent"), 1 << 62).unwrap();
+        ensure_space("anything", Path::new("/nonexistent"), 1 << 62).unwrap();
     }
 
     #[test]
@@ -64,7 +64,7 @@ mod tests {
         file.write_all(&vec![1; 1 << 20]).unwrap();
         let blocks = || file.metadata().unwrap().blocks();
         let before = blocks();
-        if give_back(&file, 0..1 << 19) {
+        if punch_hole(&file, 0..1 << 19) {
             assert!(blocks() < before, "{before} blocks, and still {}", blocks());
         }
         assert_eq!(file.metadata().unwrap().len(), 1 << 20);

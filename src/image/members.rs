@@ -11,8 +11,8 @@ use tar::{Builder, Entry, EntryType, Header};
 
 use super::SMALL_MEMBER;
 use super::manifest::Image;
+use super::member_digests::{Compression, ContentWriter, DigestingWriter, MAGIC, MemberDigests};
 use super::problem::{DOUBT, MANY_IMAGES, NOTHING_LOADS, OUTSIDE, Problem};
-use super::sums::{MAGIC, MemberDigests, Packing, Plain, Summing};
 use crate::context::intake::header_doubt;
 
 /// Members read from and written to disk at this size, so that system calls do not count.
@@ -33,7 +33,7 @@ const MOST_TEXT: usize = 4 * 4 * 1024 * 1024;
 
 /// What went wrong on the way, in words that each writer makes its own.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum ReadError {
     /// The reader broke off, or has no tar.
     Read(io::Error),
     /// The writer takes nothing more.
@@ -42,36 +42,36 @@ pub(super) enum Trouble {
     Content(Problem),
 }
 
-impl Trouble {
+impl ReadError {
     fn member(member: &str, breaks: &'static str, problem: impl Into<String>) -> Self {
         Self::Content(Problem::new(member, breaks, problem))
     }
 }
 
 /// What is done about a member that cannot be: to end with it, or to go on without it.
-pub(super) type ProblemHandler<'a> = &'a mut dyn FnMut(Problem) -> Result<(), Trouble>;
+pub(super) type ProblemHandler<'a> = &'a mut dyn FnMut(Problem) -> Result<(), ReadError>;
 
 /// For those who pass on what they read.
-pub(super) fn end_with_it(problem: Problem) -> Result<(), Trouble> {
-    Err(Trouble::Content(problem))
+pub(super) fn fail_fast(problem: Problem) -> Result<(), ReadError> {
+    Err(ReadError::Content(problem))
 }
 
 /// What has been seen of an archive so far.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct ArchiveIndex {
     pub(super) manifest: Option<Vec<Image>>,
     /// The text of `repositories`.
     pub(super) repositories: Option<Vec<u8>>,
     /// The text of an OCI layout's `index.json`.
     pub(super) index: Option<Vec<u8>>,
     /// How the whole is packed.
-    pub(super) packing: Packing,
+    pub(super) packing: Compression,
     members: HashMap<String, Member>,
     documents: usize,
     text: usize,
 }
 
-impl Seen {
+impl ArchiveIndex {
     /// Whether not a single member could be read: then it is another kind of file, and what the tar reader says of it has
     /// pieces of that file in it.
     pub(super) fn is_nothing(&self) -> bool {
@@ -94,47 +94,47 @@ pub(super) struct Out<W, P> {
     /// Takes layers and configurations as they are, with their headers.
     pub(super) raw: W,
     /// Takes what is in them, unpacked, one behind the other.
-    pub(super) plain: Plain<P>,
+    pub(super) plain: ContentWriter<P>,
 }
 
 /// Reads an archive to its very end, packed or not: behind the tar's end are checksums, and what else counts for its sha256.
 pub(super) fn read_all<R: Read, W: Write, P: Write>(
     source: &mut R,
     out: &mut Out<W, P>,
-    seen: &mut Seen,
+    seen: &mut ArchiveIndex,
     object: ProblemHandler,
-) -> Result<(), Trouble> {
+) -> Result<(), ReadError> {
     let mut beginning = Vec::new();
-    source.by_ref().take(MAGIC as u64).read_to_end(&mut beginning).map_err(Trouble::Read)?;
-    seen.packing = Packing::of(&beginning);
+    source.by_ref().take(MAGIC as u64).read_to_end(&mut beginning).map_err(ReadError::Read)?;
+    seen.packing = Compression::of(&beginning);
     let whole = Cursor::new(beginning).chain(source.by_ref());
     let mut plain: Box<dyn Read + '_> = match seen.packing {
-        Packing::Plain => Box::new(whole),
-        Packing::Gzip => Box::new(MultiGzDecoder::new(whole)),
-        Packing::Zstd => Box::new(zstd::Decoder::new(whole).map_err(Trouble::Read)?),
-        Packing::Xz => Box::new(XzReader::new_mem_limit(whole, true, XZ_MEMORY)),
-        Packing::Bzip2 => Box::new(MultiBzDecoder::new(whole)),
+        Compression::Plain => Box::new(whole),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(whole)),
+        Compression::Zstd => Box::new(zstd::Decoder::new(whole).map_err(ReadError::Read)?),
+        Compression::Xz => Box::new(XzReader::new_mem_limit(whole, true, XZ_MEMORY)),
+        Compression::Bzip2 => Box::new(MultiBzDecoder::new(whole)),
     };
     pass_all(&mut plain, out, seen, object)?;
-    io::copy(&mut plain, &mut io::sink()).map_err(Trouble::Read)?;
+    io::copy(&mut plain, &mut io::sink()).map_err(ReadError::Read)?;
     drop(plain);
-    io::copy(source, &mut io::sink()).map(drop).map_err(Trouble::Read)
+    io::copy(source, &mut io::sink()).map(drop).map_err(ReadError::Read)
 }
 
 /// Reads a plain archive to its end. What says which of its members is what is read and left out, for it is written anew.
 pub(super) fn pass_all<R: Read, W: Write, P: Write>(
     source: R,
     out: &mut Out<W, P>,
-    seen: &mut Seen,
+    seen: &mut ArchiveIndex,
     object: ProblemHandler,
-) -> Result<(), Trouble> {
+) -> Result<(), ReadError> {
     let mut archive = tar::Archive::new(source);
     // Raw: what extension headers say is judged here, and not already believed.
-    let entries = archive.entries().map_err(Trouble::Read)?.raw(true);
+    let entries = archive.entries().map_err(ReadError::Read)?.raw(true);
     for entry in entries {
-        let mut entry = entry.map_err(Trouble::Read)?;
+        let mut entry = entry.map_err(ReadError::Read)?;
         match take(&mut entry, out, seen) {
-            Err(Trouble::Content(problem)) => object(problem)?,
+            Err(ReadError::Content(problem)) => object(problem)?,
             taken => taken?,
         }
     }
@@ -144,12 +144,12 @@ pub(super) fn pass_all<R: Read, W: Write, P: Write>(
 fn take<R: Read, W: Write, P: Write>(
     entry: &mut Entry<R>,
     out: &mut Out<W, P>,
-    seen: &mut Seen,
-) -> Result<(), Trouble> {
+    seen: &mut ArchiveIndex,
+) -> Result<(), ReadError> {
     // Names can come of what only some readers look at.
     if let Some(doubt) = header_doubt(entry.header()) {
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        return Err(Trouble::member(&name, DOUBT, format!("its member {name:?} has {doubt}")));
+        return Err(ReadError::member(&name, DOUBT, format!("its member {name:?} has {doubt}")));
     }
     let kind = entry.header().entry_type();
     if matches!(kind, EntryType::XHeader | EntryType::XGlobalHeader) {
@@ -167,7 +167,7 @@ fn take<R: Read, W: Write, P: Write>(
         ("index.json", EntryType::Regular) if seen.index.is_none() => seen.index = Some(whole(entry, "index.json")?),
         ("oci-layout", EntryType::Regular) => {}
         ("manifest.json" | "repositories" | "index.json", _) => {
-            return Err(Trouble::member(&name, DOUBT, format!("its {name} is no file, or comes twice")));
+            return Err(ReadError::member(&name, DOUBT, format!("its {name} is no file, or comes twice")));
         }
         _ => pass(entry, name, out, seen)?,
     }
@@ -175,11 +175,11 @@ fn take<R: Read, W: Write, P: Write>(
 }
 
 /// A member's name as every reader understands it.
-fn plain_name<R: Read>(entry: &Entry<R>) -> Result<String, Trouble> {
+fn plain_name<R: Read>(entry: &Entry<R>) -> Result<String, ReadError> {
     let raw = entry.path_bytes();
     let name = std::str::from_utf8(&raw).ok().filter(|name| !name.starts_with('/')).and_then(|name| resolve("", name));
     let given = String::from_utf8_lossy(&raw);
-    name.ok_or_else(|| Trouble::member(&given, OUTSIDE, format!("its member {given:?} has no plain name")))
+    name.ok_or_else(|| ReadError::member(&given, OUTSIDE, format!("its member {given:?} has no plain name")))
 }
 
 /// Where a path leads to from a folder; nowhere if that is outside.
@@ -198,12 +198,12 @@ fn resolve(folder: &str, path: &str) -> Option<String> {
 /// Looks at a header that adds to the next member, which is left out: times and owners of members mean nothing to an
 /// engine. Names and sizes do, and who reads them here would see another archive than who does not. Engines' names are
 /// short, and need no such header.
-fn extension<R: Read>(entry: &mut Entry<R>) -> Result<(), Trouble> {
+fn extension<R: Read>(entry: &mut Entry<R>) -> Result<(), ReadError> {
     let records = whole(entry, "an extension header")?;
     // Anywhere in it, because readers differ in how they take it apart.
     let says = |word: &[u8]| records.windows(word.len()).any(|window| window == word);
     if [&b"path="[..], b"size=", b"GNU.sparse", b"hdrcharset="].into_iter().any(says) {
-        return Err(Trouble::member("", DOUBT, "it has names or sizes in extension headers"));
+        return Err(ReadError::member("", DOUBT, "it has names or sizes in extension headers"));
     }
     Ok(())
 }
@@ -213,43 +213,43 @@ fn pass<R: Read, W: Write, P: Write>(
     entry: &mut Entry<R>,
     name: String,
     out: &mut Out<W, P>,
-    seen: &mut Seen,
-) -> Result<(), Trouble> {
+    seen: &mut ArchiveIndex,
+) -> Result<(), ReadError> {
     let size = entry.size();
     let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
     let link = |from: &str| {
         let to = entry.link_name_bytes().unwrap_or_default();
         let inside = std::str::from_utf8(&to).ok().filter(|to| !to.starts_with('/')).and_then(|to| resolve(from, to));
-        inside.ok_or_else(|| Trouble::member(&name, OUTSIDE, format!("its member {name:?} leads out of it")))
+        inside.ok_or_else(|| ReadError::member(&name, OUTSIDE, format!("its member {name:?} leads out of it")))
     };
     let other = match entry.header().entry_type() {
         EntryType::Regular => None,
         EntryType::Directory => Some(Member::Folder),
         EntryType::Symlink => Some(Member::Link(link(folder)?)),
         EntryType::Link => Some(Member::Link(link("")?)),
-        other => return Err(Trouble::member(&name, DOUBT, format!("its member {name:?} is no file, but {other:?}"))),
+        other => return Err(ReadError::member(&name, DOUBT, format!("its member {name:?} is no file, but {other:?}"))),
     };
     // Readers differ in what these are.
     if (size > 0 && other.is_some()) || (other.is_none() && entry.path_bytes().ends_with(b"/")) {
-        return Err(Trouble::member(&name, DOUBT, format!("its member {name:?} is a folder or link with content")));
+        return Err(ReadError::member(&name, DOUBT, format!("its member {name:?} is a folder or link with content")));
     }
-    out.raw.write_all(entry.header().as_bytes()).map_err(Trouble::Write)?;
-    let mut summing = Summing::new(size, &mut out.plain);
-    copy(entry, &mut out.raw, size, |bytes| summing.add(bytes))?;
+    out.raw.write_all(entry.header().as_bytes()).map_err(ReadError::Write)?;
+    let mut digesting = DigestingWriter::new(size, &mut out.plain);
+    copy(entry, &mut out.raw, size, |bytes| digesting.add(bytes))?;
     pad(&mut out.raw, size)?;
-    let sums = summing.finish();
-    out.plain.failure().map_err(Trouble::Write)?;
+    let sums = digesting.finish();
+    out.plain.failure().map_err(ReadError::Write)?;
     let member = other.unwrap_or(Member::File(sums));
     if let Member::File(MemberDigests { text: Some(text), .. }) = &member {
         seen.documents += 1;
         seen.text += text.len();
     }
     if seen.members.len() >= MOST_MEMBERS || seen.documents > MOST_DOCUMENTS || seen.text > MOST_TEXT {
-        return Err(Trouble::member(&name, NOTHING_LOADS, "it has more in it than one image can have"));
+        return Err(ReadError::member(&name, NOTHING_LOADS, "it has more in it than one image can have"));
     }
     match seen.members.get(&name) {
         Some(known) if (known, &member) != (&Member::Folder, &Member::Folder) => {
-            Err(Trouble::member(&name, DOUBT, format!("its member {name:?} comes twice")))
+            Err(ReadError::member(&name, DOUBT, format!("its member {name:?} comes twice")))
         }
         _ => {
             seen.members.insert(name, member);
@@ -259,39 +259,39 @@ fn pass<R: Read, W: Write, P: Write>(
 }
 
 /// Copies `size` bytes, telling errors of the two ends apart, and shows them to `watch`.
-fn copy<R: Read, W: Write>(from: &mut R, to: &mut W, size: u64, mut watch: impl FnMut(&[u8])) -> Result<(), Trouble> {
+fn copy<R: Read, W: Write>(from: &mut R, to: &mut W, size: u64, mut watch: impl FnMut(&[u8])) -> Result<(), ReadError> {
     let mut buffer = vec![0; COPY_BUFFER.min(usize::try_from(size).unwrap_or(COPY_BUFFER))];
     let mut left = size;
     while left > 0 {
         let read = match from.read(&mut buffer) {
-            Ok(0) => return Err(Trouble::Read(io::ErrorKind::UnexpectedEof.into())),
+            Ok(0) => return Err(ReadError::Read(io::ErrorKind::UnexpectedEof.into())),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Trouble::Read(error)),
+            Err(error) => return Err(ReadError::Read(error)),
         };
         watch(&buffer[..read]);
-        to.write_all(&buffer[..read]).map_err(Trouble::Write)?;
+        to.write_all(&buffer[..read]).map_err(ReadError::Write)?;
         left -= read as u64;
     }
     Ok(())
 }
 
 /// Members begin at multiples of 512 bytes.
-fn pad<W: Write>(to: &mut W, size: u64) -> Result<(), Trouble> {
+fn pad<W: Write>(to: &mut W, size: u64) -> Result<(), ReadError> {
     let padding = usize::try_from(size.next_multiple_of(512) - size).unwrap_or(0);
-    to.write_all(&[0; 512][..padding]).map_err(Trouble::Write)
+    to.write_all(&[0; 512][..padding]).map_err(ReadError::Write)
 }
 
-fn json<R: Read, T: serde::de::DeserializeOwned>(entry: &mut Entry<R>) -> Result<T, Trouble> {
+fn json<R: Read, T: serde::de::DeserializeOwned>(entry: &mut Entry<R>) -> Result<T, ReadError> {
     let text = whole(entry, "manifest.json")?;
-    let wrong = |error| Trouble::member("manifest.json", NOTHING_LOADS, format!("manifest.json: {error}"));
+    let wrong = |error| ReadError::member("manifest.json", NOTHING_LOADS, format!("manifest.json: {error}"));
     serde_json::from_slice(&text).map_err(wrong)
 }
 
 /// The content of a small member.
-fn whole<R: Read>(entry: &mut Entry<R>, name: &str) -> Result<Vec<u8>, Trouble> {
+fn whole<R: Read>(entry: &mut Entry<R>, name: &str) -> Result<Vec<u8>, ReadError> {
     if entry.size() > SMALL_MEMBER {
-        return Err(Trouble::member(name, NOTHING_LOADS, format!("{name} has {} bytes", entry.size())));
+        return Err(ReadError::member(name, NOTHING_LOADS, format!("{name} has {} bytes", entry.size())));
     }
     let mut content = Vec::new();
     let size = entry.size();
@@ -300,23 +300,27 @@ fn whole<R: Read>(entry: &mut Entry<R>, name: &str) -> Result<Vec<u8>, Trouble> 
 }
 
 /// Writes a document behind the members.
-pub(super) fn append<W: Write>(out: &mut Builder<W>, name: &str, value: &impl serde::Serialize) -> Result<(), Trouble> {
-    let text = serde_json::to_vec(value).map_err(|error| Trouble::member(name, NOTHING_LOADS, error.to_string()))?;
+pub(super) fn append<W: Write>(
+    out: &mut Builder<W>,
+    name: &str,
+    value: &impl serde::Serialize,
+) -> Result<(), ReadError> {
+    let text = serde_json::to_vec(value).map_err(|error| ReadError::member(name, NOTHING_LOADS, error.to_string()))?;
     append_text(out, name, &text)
 }
 
 /// Writes a text behind the members.
-pub(super) fn append_text<W: Write>(out: &mut Builder<W>, name: &str, text: &[u8]) -> Result<(), Trouble> {
+pub(super) fn append_text<W: Write>(out: &mut Builder<W>, name: &str, text: &[u8]) -> Result<(), ReadError> {
     let mut header = Header::new_ustar();
     header.set_size(text.len() as u64);
     header.set_mode(0o644);
     header.set_mtime(0);
     header.set_uid(0);
     header.set_gid(0);
-    out.append_data(&mut header, name, text).map_err(Trouble::Write)
+    out.append_data(&mut header, name, text).map_err(ReadError::Write)
 }
 
-impl Seen {
+impl ArchiveIndex {
     /// The one image of the archive.
     pub(super) fn image(&self) -> Result<&Image, Problem> {
         let problem = |breaks, problem: String| Err(Problem::new("manifest.json", breaks, problem));

@@ -6,40 +6,40 @@ pub mod cache_records;
 mod check;
 pub mod compare;
 pub mod disk;
+mod extents;
 #[cfg(test)]
 mod fixture;
-mod lay;
+mod forward;
+mod known_layers;
 pub mod layer;
 mod manifest;
+mod member_digests;
 mod members;
 mod oci;
 mod parts;
-mod pieces;
 mod problem;
-mod relay;
 pub mod reproducible;
 pub mod sbom;
-mod shape;
-mod spool;
 mod squash;
 pub mod steps;
-mod sums;
+mod summary;
+mod unpacked;
 mod verify;
 
 use std::io;
 
 pub use arrange::{ArchiveLayout, Written};
 pub use check::{Checked, check};
-pub use lay::{KnownLayers, LayError};
+pub use extents::ExtentReader;
+pub use forward::{ForwardError, ForwardSummary, verify_and_forward, verify_and_forward_with};
+pub use known_layers::{KnownLayers, KnownLayersError};
+pub use member_digests::Compression;
 pub(crate) use oci::{Descriptor, Index, Manifest};
 pub(crate) use parts::{header, pad};
-pub use pieces::Pieces;
 pub use problem::Problem;
-pub use relay::{ForwardSummary, RelayError, relay, relay_with};
-pub use shape::Shape;
-pub use spool::{Layer, Spool};
 pub use squash::SquashedImage;
-pub use sums::Packing;
+pub use summary::ImageSummary;
+pub use unpacked::{Layer, UnpackedImage};
 
 /// Members up to this size can be configurations, which are kilobytes; larger ones are layers.
 const SMALL_MEMBER: u64 = 4 * 1024 * 1024;

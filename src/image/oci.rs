@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Deserialize;
 
 use super::manifest::Image;
-use super::members::Seen;
+use super::members::ArchiveIndex;
 use super::problem::{MANY_IMAGES, NOTHING_LOADS, Problem};
 use crate::net::Digest;
 
@@ -60,12 +60,12 @@ impl Descriptor {
 }
 
 /// A document by its digest, if it is one of this kind.
-fn document<T: for<'de> Deserialize<'de>>(seen: &Seen, descriptor: &Descriptor) -> Option<T> {
+fn document<T: for<'de> Deserialize<'de>>(seen: &ArchiveIndex, descriptor: &Descriptor) -> Option<T> {
     serde_json::from_slice(seen.file(&descriptor.member())?.text.as_deref()?).ok()
 }
 
 /// The one image of an archive, by its manifest, or of an OCI layout that has none.
-pub(super) fn the_image(seen: &Seen) -> Result<Cow<'_, Image>, Problem> {
+pub(super) fn the_image(seen: &ArchiveIndex) -> Result<Cow<'_, Image>, Problem> {
     match (&seen.manifest, &seen.index) {
         (None, Some(index)) => image(seen, index).map(Cow::Owned),
         _ => seen.image().map(Cow::Borrowed),
@@ -76,7 +76,7 @@ pub(super) fn the_image(seen: &Seen) -> Result<Cow<'_, Image>, Problem> {
 ///
 /// Not counted are attestations, which `BuildKit` puts beside images, and images that the index names without having
 /// them: those of other platforms, which were never pulled.
-fn image(seen: &Seen, index: &[u8]) -> Result<Image, Problem> {
+fn image(seen: &ArchiveIndex, index: &[u8]) -> Result<Image, Problem> {
     let problem = |breaks, problem: String| Problem::new("index.json", breaks, problem);
     let index: Index =
         serde_json::from_slice(index).map_err(|error| problem(NOTHING_LOADS, format!("index.json: {error}")))?;
@@ -111,7 +111,7 @@ fn image(seen: &Seen, index: &[u8]) -> Result<Image, Problem> {
 
 /// The digests of the manifests and indexes that lead to a configuration: the containerd image store has such a one as
 /// the image's id.
-pub(super) fn leading_to(seen: &Seen, config: Digest) -> Vec<Digest> {
+pub(super) fn manifests_referencing(seen: &ArchiveIndex, config: Digest) -> Vec<Digest> {
     let mut found = vec![config];
     // An index can be in an index: what is found last can lead to what is found first.
     loop {

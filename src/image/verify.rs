@@ -2,9 +2,9 @@
 //! Whether all consumers understand how it says so is for `check`.
 
 use super::manifest::Image;
-use super::members::{Member, Seen};
+use super::member_digests::Compression;
+use super::members::{ArchiveIndex, Member};
 use super::problem::{DOUBT, IDENTITY, LAYER, NOTHING_LOADS, Problem};
-use super::sums::Packing;
 use crate::net::Digest;
 
 /// What is known of an image of an archive.
@@ -12,13 +12,13 @@ pub(super) struct Verified {
     /// Its id, `sha256:…` of its configuration, if there is one.
     pub(super) image_id: Option<String>,
     /// How each layer that is there is packed, the lowest first.
-    pub(super) layers: Vec<Packing>,
+    pub(super) layers: Vec<Compression>,
     /// What is not as the archive says.
     pub(super) problems: Vec<Problem>,
 }
 
 /// Compares an image with what the manifest and its configuration say of it.
-pub(super) fn verify(seen: &Seen, image: &Image) -> Verified {
+pub(super) fn verify(seen: &ArchiveIndex, image: &Image) -> Verified {
     let config = &image.config;
     let mut found = Verified { image_id: None, layers: Vec::new(), problems: Vec::new() };
     let mut problem = |member: &str, breaks, what: String| found.problems.push(Problem::new(member, breaks, what));
@@ -63,7 +63,7 @@ pub(super) fn verify(seen: &Seen, image: &Image) -> Verified {
 }
 
 /// Files of an OCI layout, which are named by their sha256, that have another.
-pub(super) fn misnamed_blobs(seen: &Seen) -> Vec<Problem> {
+pub(super) fn misnamed_blobs(seen: &ArchiveIndex) -> Vec<Problem> {
     let misnamed = |(name, raw): (&str, Digest)| {
         let named: Digest = name.strip_prefix("blobs/sha256/")?.parse().ok()?;
         (named != raw).then(|| Problem::new(name, LAYER, format!("its member {name} has sha256 {raw}")))

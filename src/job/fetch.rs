@@ -17,7 +17,7 @@ use crate::context::intake::{Expectation, IntakeError, IntakeFault, Limits, Rece
 use crate::context::{ContextHash, ContextScheme, HashScheme, RepoPath, owners};
 use crate::dockerfile::PARENT_ARG;
 use crate::dockerfile::base_images::DockerfileImages;
-use crate::image::disk::{NoRoom, room_for};
+use crate::image::disk::{InsufficientSpace, ensure_space};
 use crate::net::retry::{Failure, Policy, Retryability, retry};
 use crate::net::transfer::{Storage, TransferError};
 use crate::net::{HttpUrl, stream};
@@ -73,7 +73,7 @@ pub enum FetchError {
     },
     /// It does not fit.
     #[error(transparent)]
-    NoRoom(#[from] NoRoom),
+    InsufficientSpace(#[from] InsufficientSpace),
     /// Only a deployment has artifacts.
     #[error("there is no deployment to get {0} from: set TASKCLUSTER_ROOT_URL")]
     NoDeployment(String),
@@ -85,7 +85,9 @@ impl Failure for FetchError {
             Self::Transfer(error) => error.retryability(),
             Self::Intake { error, .. } if error.kind() == IntakeFault::Source => Retryability::Transient,
             Self::Gone { .. } | Self::Call(_) | Self::Intake { .. } | Self::Collect(_) => Retryability::Permanent,
-            Self::ForEngine(_) | Self::File { .. } | Self::NoRoom(_) | Self::NoDeployment(_) => Retryability::Permanent,
+            Self::ForEngine(_) | Self::File { .. } | Self::InsufficientSpace(_) | Self::NoDeployment(_) => {
+                Retryability::Permanent
+            }
         }
     }
 }
@@ -202,7 +204,7 @@ impl Fetcher<'_> {
             if error.is_gone() { gone_from(&plan.context.source, error) } else { FetchError::Transfer(error) }
         })?;
         // At least as much as comes; unpacked it is more, and the intake's limit holds.
-        room_for("the context", self.folder, download.length.unwrap_or_default())?;
+        ensure_space("the context", self.folder, download.length.unwrap_or_default())?;
         let meter = self.report.meter("downloading the context", download.length);
         let (encoded, ends_with_connection) = (download.gzip_encoded, download.ends_with_connection);
         let bytes = stream::reader(download.bytes(meter.clone()));

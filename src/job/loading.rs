@@ -9,8 +9,8 @@ use flate2::read::MultiGzDecoder;
 use tokio::task::spawn_blocking;
 
 use crate::engine::{Engine, EngineError};
-use crate::image::disk::{NoRoom, room_for};
-use crate::image::{ForwardSummary, RelayError, relay_with};
+use crate::image::disk::{InsufficientSpace, ensure_space};
+use crate::image::{ForwardError, ForwardSummary, verify_and_forward_with};
 use crate::net::retry::{Failure, Retryability};
 use crate::net::transfer::{Storage, TransferError};
 use crate::net::{Digest, HttpUrl, stream};
@@ -30,7 +30,7 @@ pub enum LoadError {
     Transfer(TransferError),
     /// It is not the archive that was promised, or no whole archive.
     #[error(transparent)]
-    Archive(RelayError),
+    Archive(ForwardError),
     /// The engine did not take it.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -44,7 +44,7 @@ pub enum LoadError {
     },
     /// It does not fit.
     #[error(transparent)]
-    NoRoom(#[from] NoRoom),
+    InsufficientSpace(#[from] InsufficientSpace),
     /// The file cannot be read.
     #[error("cannot read {}", path.display())]
     File {
@@ -61,7 +61,7 @@ impl Failure for LoadError {
         match self {
             Self::Transfer(error) => error.retryability(),
             Self::Archive(_) | Self::Engine(_) | Self::OtherImage { .. } => Retryability::Permanent,
-            Self::NoRoom(_) | Self::File { .. } => Retryability::Permanent,
+            Self::InsufficientSpace(_) | Self::File { .. } => Retryability::Permanent,
         }
     }
 }
@@ -96,12 +96,12 @@ impl Loader<'_> {
         let open =
             move || if encoded { Box::new(MultiGzDecoder::new(bytes)) as Box<dyn Read> } else { Box::new(bytes) };
         let loaded = self.load(open, expected, tag).await.map_err(|error| match error {
-            LoadError::Archive(RelayError::Read(source)) => match stream::cause::<TransferError>(source) {
+            LoadError::Archive(ForwardError::Read(source)) => match stream::cause::<TransferError>(source) {
                 Ok(transfer) => LoadError::Transfer(transfer),
                 Err(source) if ends_with_connection && source.kind() == io::ErrorKind::UnexpectedEof => {
                     LoadError::Transfer(TransferError::Cut { url: url.clone() })
                 }
-                Err(source) => LoadError::Archive(RelayError::Read(source)),
+                Err(source) => LoadError::Archive(ForwardError::Read(source)),
             },
             error => error,
         })?;
@@ -118,10 +118,10 @@ impl Loader<'_> {
     }
 
     /// Whether an archive of `length` bytes fits: packed it is more, and then only the engine will know.
-    async fn room(&self, length: Option<u64>) -> Result<(), NoRoom> {
+    async fn room(&self, length: Option<u64>) -> Result<(), InsufficientSpace> {
         match (self.engine.root().await, length) {
             (Some(root), Some(length)) => {
-                room_for("the image in the engine", &root, length.saturating_mul(COPIES_IN_THE_ENGINE))
+                ensure_space("the image in the engine", &root, length.saturating_mul(COPIES_IN_THE_ENGINE))
             }
             _ => Ok(()),
         }
@@ -141,8 +141,8 @@ impl Loader<'_> {
         let ids: Vec<_> = configs.iter().map(|config| format!("sha256:{}", Digest::of(config.as_bytes()))).collect();
         let relaying = spawn_blocking(move || {
             let out = BufWriter::with_capacity(PIECE, writer);
-            let (relayed, out) = relay_with(open(), &name, expected, &configs, out)?;
-            out.into_inner().map_err(|error| RelayError::Write(error.into_error()))?.finish();
+            let (relayed, out) = verify_and_forward_with(open(), &name, expected, &configs, out)?;
+            out.into_inner().map_err(|error| ForwardError::Write(error.into_error()))?.finish();
             Ok(relayed)
         });
         let loaded = match self.steps {
@@ -162,7 +162,7 @@ impl Loader<'_> {
                 }
             }
             // The engine stopped listening, and says why.
-            (Ok(_) | Err(RelayError::Write(_)), Err(engine)) => Err(engine.into()),
+            (Ok(_) | Err(ForwardError::Write(_)), Err(engine)) => Err(engine.into()),
             // What the engine says of half an archive follows from this.
             (Err(error), _) => Err(LoadError::Archive(error)),
         }

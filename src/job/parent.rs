@@ -5,7 +5,7 @@ use serde_json::Value;
 use tracing::info;
 
 use crate::context::{ContextHash, ImageName};
-use crate::image::{ForwardSummary, RelayError};
+use crate::image::{ForwardError, ForwardSummary};
 use crate::job::loading::{LoadError, Loader};
 use crate::net::retry::{Failure, Policy, Retryability, retry};
 use crate::net::{Digest, HttpUrl};
@@ -105,11 +105,11 @@ impl Role {
 /// Bytes that are wrong are wrong in the next run, too.
 fn way_out(error: &LoadError) -> &'static str {
     match error {
-        LoadError::Archive(RelayError::Read(_) | RelayError::Digest { .. } | RelayError::Content(_)) => {
+        LoadError::Archive(ForwardError::Read(_) | ForwardError::Digest { .. } | ForwardError::Content(_)) => {
             "; rerun that task, which makes it anew"
         }
-        LoadError::Archive(RelayError::Write(_)) | LoadError::Transfer(_) | LoadError::Engine(_) => "",
-        LoadError::OtherImage { .. } | LoadError::NoRoom(_) | LoadError::File { .. } => "",
+        LoadError::Archive(ForwardError::Write(_)) | LoadError::Transfer(_) | LoadError::Engine(_) => "",
+        LoadError::OtherImage { .. } | LoadError::InsufficientSpace(_) | LoadError::File { .. } => "",
     }
 }
 

@@ -16,7 +16,7 @@ use crate::config::plan::{Companion, Identity, ImageFile, Plan};
 use crate::config::{Config, Destination};
 use crate::engine::{Base, Engine, EngineError, shared_layers};
 use crate::image::sbom::{self, SbomError, Subject};
-use crate::image::{ArchiveError, Shape, Spool, reproducible};
+use crate::image::{ArchiveError, ImageSummary, UnpackedImage, reproducible};
 use crate::job::publish::{Finished, Stored};
 use crate::net::stream;
 use crate::report::{Bytes, Report, with_causes};
@@ -77,7 +77,7 @@ async fn export(
     if spool.packed() > 0 {
         info!("{} layers came packed, and are stored plain, as every consumer reads them", spool.packed());
     }
-    let (image_id, shape) = (spool.image_id(), Shape::from(&spool));
+    let (image_id, shape) = (spool.image_id(), ImageSummary::from(&spool));
     let beside = folder.to_owned();
     let moment = plan.reproducible.and_then(|epoch| Timestamp::from_second(i64::try_from(epoch).ok()?).ok());
     let made = in_the_background(move || {
@@ -85,13 +85,13 @@ async fn export(
         let archive = spool.arrange(&tag)?;
         drop(spool);
         if uploaded && level.is_none() {
-            return Ok((archive.sum()?, Stored::Spool(archive), companions));
+            return Ok((archive.sum()?, Stored::Layout(archive), companions));
         }
         if level.is_none() && archive.is_at(&path) {
             return Ok((archive.sum()?, Stored::File(path), companions));
         }
         let file = File::create(&path).map_err(ArchiveError::Write)?;
-        let written = archive.pour(level, BufWriter::with_capacity(WRITE_BUFFER, file))?;
+        let written = archive.write_into(level, BufWriter::with_capacity(WRITE_BUFFER, file))?;
         Ok((written, Stored::File(path), companions))
     });
     let (written, stored, companions) = made.await.map_err(|error| blame(error, folder))?;
@@ -103,7 +103,7 @@ async fn export(
 
 /// The image with no time later than this. What belongs to the image that it was built from stays as that has it, and is
 /// shared with it.
-async fn clamped(mut spool: Spool, epoch: u64, below: Vec<Base>) -> Result<Spool, ArchiveError> {
+async fn clamped(mut spool: UnpackedImage, epoch: u64, below: Vec<Base>) -> Result<UnpackedImage, ArchiveError> {
     let rewriting = in_the_background(move || {
         let layers: Vec<_> = spool.layers().iter().map(|layer| layer.diff_id).collect();
         reproducible::rewrite(&mut spool, epoch, shared_layers(&below, &layers))?;
@@ -118,7 +118,7 @@ async fn clamped(mut spool: Spool, epoch: u64, below: Vec<Base>) -> Result<Spool
 }
 
 /// The list of the packages in the image. An image is none the worse without one.
-fn packages(spool: &Spool, tag: &str, moment: Option<Timestamp>, folder: &Path) -> Vec<Companion> {
+fn packages(spool: &UnpackedImage, tag: &str, moment: Option<Timestamp>, folder: &Path) -> Vec<Companion> {
     let of = Subject { tag, image_id: &spool.image_id(), moment };
     let written = || match sbom::contents(spool)? {
         Some(contents) => {

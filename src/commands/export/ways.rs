@@ -11,8 +11,8 @@ use super::{blame, in_the_background};
 use crate::commands::Failed;
 use crate::config::plan::ExportChoice;
 use crate::engine::{Engine, StoppedContainer, StorageError, Stored, StoredBlobs, StoredImage};
-use crate::image::disk::{give_back, room_for};
-use crate::image::{ArchiveError, KnownLayers, LayError, Spool, SquashedImage, cache_records};
+use crate::image::disk::{ensure_space, punch_hole};
+use crate::image::{ArchiveError, KnownLayers, KnownLayersError, SquashedImage, UnpackedImage, cache_records};
 use crate::net::{Digest, stream};
 use crate::report::{Bytes, ProgressCounter, Report, with_causes};
 
@@ -32,7 +32,7 @@ pub enum StorageProblem {
 pub enum Damage {
     /// A layer.
     #[error(transparent)]
-    Layer(#[from] LayError),
+    Layer(#[from] KnownLayersError),
     /// A file cannot be read to its end.
     #[error("the image cannot be read to its end")]
     Unreadable(#[source] io::Error),
@@ -59,7 +59,7 @@ pub(super) struct Wanted<'a> {
 
 impl Wanted<'_> {
     /// The image, apart in a file, with what is known of its steps.
-    pub(super) async fn take(&self) -> Result<Spool, Failed> {
+    pub(super) async fn take(&self) -> Result<UnpackedImage, Failed> {
         let mut spool = self.take_as_built().await?;
         if let Some(config) = self.completed(spool.config()) {
             let layers = spool.layers().to_vec();
@@ -78,7 +78,7 @@ impl Wanted<'_> {
         Some(completed)
     }
 
-    async fn take_as_built(&self) -> Result<Spool, Failed> {
+    async fn take_as_built(&self) -> Result<UnpackedImage, Failed> {
         // Also for what it refuses: an image without layers.
         let size = self.engine.image_size(self.image_id).await?;
         if self.choice == ExportChoice::Squash {
@@ -103,7 +103,7 @@ impl Wanted<'_> {
     }
 
     /// From the engine's storage, where its plain layers have about `size` bytes; the inner error is the storage's fault.
-    async fn take_stored(&self, stored: Stored, size: u64) -> Result<Result<Spool, Damage>, Failed> {
+    async fn take_stored(&self, stored: Stored, size: u64) -> Result<Result<UnpackedImage, Damage>, Failed> {
         match stored {
             Stored::Files(image) => self.lay_down(image).await,
             Stored::Blobs(image) => self.unpack(image, size).await,
@@ -111,14 +111,14 @@ impl Wanted<'_> {
     }
 
     /// From packed layers: how large they are is known when they are unpacked.
-    async fn unpack(&self, mut image: StoredBlobs, size: u64) -> Result<Result<Spool, Damage>, Failed> {
+    async fn unpack(&self, mut image: StoredBlobs, size: u64) -> Result<Result<UnpackedImage, Damage>, Failed> {
         let file = self.nameless()?;
-        room_for("the image archive", self.folder, needed(&file, size, false))?;
+        ensure_space("the image archive", self.folder, needed(&file, size, false))?;
         info!("exporting the image from the engine's storage, {} in packed layers", Bytes(image.size));
         let meter = self.report.meter("exporting the image from the engine's storage", Some(image.size));
         let (image_id, moved) = (self.image_id.to_owned(), meter.clone());
         let unpacking = in_the_background(move || {
-            let spool = Spool::take_in(Metered(&mut image, &moved), file);
+            let spool = UnpackedImage::import(Metered(&mut image, &moved), file);
             match spool.and_then(|spool| spool.expect(&image_id).map(|()| spool)) {
                 Ok(spool) => Ok(Ok(spool)),
                 Err(ArchiveError::Read(error)) => Ok(Err(Damage::Unreadable(error))),
@@ -134,20 +134,24 @@ impl Wanted<'_> {
     }
 
     /// From the layers' files.
-    async fn lay_down(&self, image: StoredImage) -> Result<Result<Spool, Damage>, Failed> {
+    async fn lay_down(&self, image: StoredImage) -> Result<Result<UnpackedImage, Damage>, Failed> {
         let StoredImage { config, layers } = image;
         let config = self.completed(&config).unwrap_or(config);
         let size = layers.iter().map(|layer| layer.size).sum();
         let file = self.file()?;
-        room_for("the image archive", self.folder, needed(&file, size, self.named.is_some()))?;
+        ensure_space("the image archive", self.folder, needed(&file, size, self.named.is_some()))?;
         info!("exporting the image from the engine's storage, {}", Bytes(size));
         let meter = self.report.meter("exporting the image from the engine's storage", Some(size));
         let (tag, moved) = (self.tag.to_owned(), meter.clone());
         let laying = in_the_background(move || {
             let announced = layers.iter().map(|layer| (layer.diff_id, layer.size)).collect();
             let image = KnownLayers { config, layers: announced, tag: &tag };
-            match Spool::lay_down(image, |number, out| layers[number].write(&mut Metered(out, &moved)), file) {
-                Err(LayError::Write(error)) => Err(ArchiveError::Write(error)),
+            match UnpackedImage::write_known_layers(
+                image,
+                |number, out| layers[number].write(&mut Metered(out, &moved)),
+                file,
+            ) {
+                Err(KnownLayersError::Write(error)) => Err(ArchiveError::Write(error)),
                 laid => Ok(laid.map_err(Damage::from)),
             }
         });
@@ -159,14 +163,14 @@ impl Wanted<'_> {
     }
 
     /// By the engine's export.
-    async fn by_export(&self, size: u64) -> Result<Spool, Failed> {
+    async fn by_export(&self, size: u64) -> Result<UnpackedImage, Failed> {
         let file = self.nameless()?;
-        room_for("the image archive", self.folder, needed(&file, size, false))?;
+        ensure_space("the image archive", self.folder, needed(&file, size, false))?;
         let mut prepares = "";
         if self.engine.stages_exports().await {
             prepares = "; the engine prepares all of it before the first byte";
             if let Some(root) = self.engine.root().await {
-                room_for("the engine's own copy of the image archive", &root, size)?;
+                ensure_space("the engine's own copy of the image archive", &root, size)?;
             }
         }
         info!("exporting the image, about {}{prepares}", Bytes(size));
@@ -174,7 +178,7 @@ impl Wanted<'_> {
         let export = stream::reader(self.engine.export(self.image_id, meter.clone()));
         let image_id = self.image_id.to_owned();
         let taken = in_the_background(move || {
-            let spool = Spool::take_in(export, file)?;
+            let spool = UnpackedImage::import(export, file)?;
             spool.expect(&image_id)?;
             Ok(spool)
         });
@@ -184,16 +188,16 @@ impl Wanted<'_> {
     }
 
     /// Another image of its files.
-    async fn squash(&self, size: u64) -> Result<Spool, Failed> {
+    async fn squash(&self, size: u64) -> Result<UnpackedImage, Failed> {
         let file = self.file()?;
-        room_for("the image archive", self.folder, needed(&file, size, self.named.is_some()))?;
+        ensure_space("the image archive", self.folder, needed(&file, size, self.named.is_some()))?;
         let StoppedContainer { name, noise_since, config } = self.engine.idle(self.image_id).await?;
         info!("exporting the image's files as one layer, about {}", Bytes(size));
         let meter = self.report.meter("exporting the image's files", None);
         let files = stream::reader(self.engine.files(&name, meter.clone()));
         let tag = self.tag.to_owned();
         let squashing = in_the_background(move || {
-            Spool::squash(files, &SquashedImage { config: &config, noise_since, tag: &tag }, file)
+            UnpackedImage::squash(files, &SquashedImage { config: &config, noise_since, tag: &tag }, file)
         });
         let spool = squashing.await.map_err(|error| blame(error, self.folder))?;
         meter.finish("exported the image's files");
@@ -219,7 +223,7 @@ impl Wanted<'_> {
 /// meanwhile, where the file system can do that. Only what needs no copy takes less, an archive in its `last` place or one
 /// that is uploaded plain.
 fn needed(file: &File, size: u64, last: bool) -> u64 {
-    if last || give_back(file, 0..4096) { size } else { size.saturating_mul(2) }
+    if last || punch_hole(file, 0..4096) { size } else { size.saturating_mul(2) }
 }
 
 /// A reader or a writer that tells how much has passed.

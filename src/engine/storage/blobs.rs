@@ -163,7 +163,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::image::{ArchiveError, Spool};
+    use crate::image::{ArchiveError, UnpackedImage};
 
     /// A storage with one image: a packed layer, a plain one, and the packed one again.
     struct Storage {
@@ -234,8 +234,8 @@ mod tests {
             open(self.root.path(), id).map_err(|error| error.to_string())
         }
 
-        fn take(&self, id: Digest) -> Result<Spool, ArchiveError> {
-            Spool::take_in(self.open(id).unwrap(), tempfile::tempfile().unwrap())
+        fn take(&self, id: Digest) -> Result<UnpackedImage, ArchiveError> {
+            UnpackedImage::import(self.open(id).unwrap(), tempfile::tempfile().unwrap())
         }
     }
 
@@ -264,7 +264,7 @@ mod tests {
         let storage = Storage::new();
         let image = storage.open(storage.manifest).unwrap();
         fs::remove_dir_all(storage.root.path().join(OWN_ROOT)).unwrap();
-        Spool::take_in(image, tempfile::tempfile().unwrap()).unwrap();
+        UnpackedImage::import(image, tempfile::tempfile().unwrap()).unwrap();
     }
 
     #[test]

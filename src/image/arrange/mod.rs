@@ -1,5 +1,6 @@
-//! The canonical archive of a spool: the same image is the same bytes, whichever engine exported it and in whatever order.
-//! It is an arrangement of pieces of the spool's own file, so that nothing is copied where nobody needs a file.
+//! The canonical archive of an unpacked image: the same image is the same bytes, whichever engine exported it and in whatever
+//! order. It is an arrangement of pieces of the unpacked image's own file, so that nothing is copied where nobody needs a
+//! file.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
@@ -10,17 +11,17 @@ use std::sync::Arc;
 
 use zstd::zstd_safe::CParameter;
 
+use super::extents::ExtentReader;
 use super::parts::{Part, parts};
-use super::pieces::Pieces;
-use super::{ArchiveError, Spool};
-use crate::image::disk::give_back;
+use super::{ArchiveError, UnpackedImage};
+use crate::image::disk::punch_hole;
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
 
 /// Read from and written to disk at this size, so that system calls do not count.
 const COPY_BUFFER: usize = 256 * 1024;
 
-/// How much is written before its place in the spool is given back: holes of this size cost nothing to make.
+/// How much is written before its place in the staging file is given back: holes of this size cost nothing to make.
 const GIVE_BACK: usize = 64 * 1024 * 1024;
 
 /// What one zstd worker packs at once. Memory is several times this for each worker; what it costs is won back by [`OVERLAP`].
@@ -36,7 +37,7 @@ const TABLES_FROM: i32 = 9;
 /// larger than with all the memory that the level asks for. docs/performance.md has the figures.
 const TABLES: [u32; 3] = [21, 19, 19];
 
-/// A canonical archive, which lies in pieces in a spool's file.
+/// A canonical archive, which lies in pieces in a staging file.
 #[derive(Clone, Debug)]
 pub struct ArchiveLayout {
     file: Arc<File>,
@@ -54,7 +55,7 @@ pub struct Written {
     pub size: u64,
 }
 
-impl Spool {
+impl UnpackedImage {
     /// The canonical archive of the image, with `tag` as its only name. What it has beside the layers is written behind
     /// them, unless the file is that archive already.
     pub fn arrange(&self, tag: &str) -> Result<ArchiveLayout, ArchiveError> {
@@ -117,8 +118,8 @@ impl ArchiveLayout {
 
     /// The archive as bytes, from its beginning; many can read it at the same time.
     #[must_use]
-    pub fn bytes(&self) -> Pieces<'_> {
-        Pieces::new(&self.file, &self.pieces)
+    pub fn bytes(&self) -> ExtentReader<'_> {
+        ExtentReader::new(&self.file, &self.pieces)
     }
 
     /// Copies the archive, and leaves it where it is.
@@ -139,9 +140,9 @@ impl ArchiveLayout {
 
     /// Writes the archive, packed with zstd where a level is given.
     ///
-    /// What has been written is given back to the disk: the spool and this arrangement are worthless then, also where
+    /// What has been written is given back to the disk: the unpacked image and this arrangement are worthless then, also where
     /// it ends with an error.
-    pub fn pour<W: Write>(self, zstd_level: Option<i32>, out: W) -> Result<Written, ArchiveError> {
+    pub fn write_into<W: Write>(self, zstd_level: Option<i32>, out: W) -> Result<Written, ArchiveError> {
         let mut tally = DigestReader::new(out);
         match zstd_level {
             None => self.empty(&mut tally)?,
@@ -160,8 +161,8 @@ impl ArchiveLayout {
         let bytes = self.bytes();
         self.copy(out, |written| {
             for place in bytes.places(written) {
-                // Where the file system cannot do it the spool takes its room until it is gone.
-                let _ = give_back(&self.file, place);
+                // Where the file system cannot do it the staging file takes its room until it is gone.
+                let _ = punch_hole(&self.file, place);
             }
         })
     }

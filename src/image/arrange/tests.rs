@@ -1,4 +1,4 @@
-//! Archives of spools of all shapes: the same bytes, what is in them, and what comes of disks that fail.
+//! Archives of unpacked images of all shapes: the same bytes, what is in them, and what comes of disks that fail.
 
 use std::io::{self, Read as _};
 use std::iter;
@@ -9,14 +9,14 @@ use tar::Archive;
 
 use super::*;
 use crate::image::fixture::{self, all_of, config, layers};
-use crate::image::{Layer, Spool, check};
+use crate::image::{Layer, UnpackedImage, check};
 
-fn take_in(archive: &[u8]) -> Spool {
-    Spool::take_in(archive, tempfile::tempfile().unwrap()).unwrap()
+fn import(archive: &[u8]) -> UnpackedImage {
+    UnpackedImage::import(archive, tempfile::tempfile().unwrap()).unwrap()
 }
 
 fn arrange(archive: &[u8], tag: &str) -> Vec<u8> {
-    let arrangement = take_in(archive).arrange(tag).unwrap();
+    let arrangement = import(archive).arrange(tag).unwrap();
     let mut bytes = Vec::new();
     arrangement.copy_to(&mut bytes).unwrap();
     assert_eq!(arrangement.sum().unwrap(), Written { sha256: Digest::of(&bytes), size: arrangement.size() });
@@ -107,11 +107,11 @@ fn what_is_poured_is_the_same_and_is_given_back() {
     let export = fixture::podman();
     let plain = arrange(&export, "a:b");
     for level in [None, Some(3)] {
-        let spool = take_in(&export);
-        let file = spool.file().try_clone().unwrap();
-        let archive = spool.arrange("a:b").unwrap();
+        let unpacked = import(&export);
+        let file = unpacked.file().try_clone().unwrap();
+        let archive = unpacked.arrange("a:b").unwrap();
         let mut out = Vec::new();
-        let written = archive.pour(level, &mut out).unwrap();
+        let written = archive.write_into(level, &mut out).unwrap();
         assert_eq!(written, Written { sha256: Digest::of(&out), size: out.len() as u64 });
         if level.is_some() {
             // taskgraph reads the first frame, and no other.
@@ -121,7 +121,7 @@ fn what_is_poured_is_the_same_and_is_given_back() {
             out = unpacked;
         }
         assert!(out == plain);
-        if give_back(&tempfile::tempfile().unwrap(), 0..1) {
+        if punch_hole(&tempfile::tempfile().unwrap(), 0..1) {
             let blocks = file.metadata().unwrap().blocks();
             assert!(blocks <= 16, "{blocks} blocks are left: more than the edges of pieces");
         }
@@ -131,9 +131,9 @@ fn what_is_poured_is_the_same_and_is_given_back() {
 #[test]
 fn a_full_disk_is_told_from_a_spool_that_is_gone() {
     let mut small = [0; 1000];
-    let error = take_in(&fixture::podman()).arrange("a:b").unwrap().pour(None, &mut small[..]).unwrap_err();
+    let error = import(&fixture::podman()).arrange("a:b").unwrap().write_into(None, &mut small[..]).unwrap_err();
     assert!(matches!(error, ArchiveError::Write(_)), "{error}");
-    let archive = take_in(&fixture::podman()).arrange("a:b").unwrap();
+    let archive = import(&fixture::podman()).arrange("a:b").unwrap();
     archive.file.set_len(100).unwrap();
     let error = archive.sum().unwrap_err();
     assert!(matches!(error, ArchiveError::ReadBack(_)), "{error}");
@@ -142,12 +142,12 @@ fn a_full_disk_is_told_from_a_spool_that_is_gone() {
 #[test]
 fn a_layer_of_more_than_a_tar_can_say_in_digits() {
     let size = 9 << 30;
-    let mut spool = take_in(&fixture::podman());
-    let config = spool.config().to_vec();
+    let mut unpacked = import(&fixture::podman());
+    let config = unpacked.config().to_vec();
     let layer = Layer { diff_id: Digest::of(b"huge"), size, pieces: iter::once(0..size).collect() };
-    spool.replace(config, vec![layer]);
-    spool.file().set_len(size).unwrap();
-    let archive = spool.arrange("a:b").unwrap();
+    unpacked.replace(config, vec![layer]);
+    unpacked.file().set_len(size).unwrap();
+    let archive = unpacked.arrange("a:b").unwrap();
     let mut members = Archive::new(archive.bytes());
     let sizes: Vec<_> = members.entries_with_seek().unwrap().map(|entry| entry.unwrap().size()).collect();
     assert_eq!((sizes[0], sizes.len()), (size, 4));

@@ -7,13 +7,13 @@ use std::io::{self, Read};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{Image, repositories};
-use super::members::{Out, Seen, Trouble, read_all};
+use super::member_digests::{Compression, ContentWriter, MemberDigests};
+use super::members::{ArchiveIndex, Out, ReadError, read_all};
 use super::oci::the_image;
 use super::problem::{
     BAD_NAME, CONSUMERS, DOCKER_WORKER, GZIP, HISTORY, LAYER, MANY_NAMES, NAMELESS, NO_MANIFEST, NO_TAR, NOTHING_LOADS,
     OCI, OLD_DOCKER, OLD_LAYERS, Problem, REPOSITORIES, TASKGRAPH, WINDOWS, ZSTD,
 };
-use super::sums::{MemberDigests, Packing, Plain};
 use super::verify::{misnamed_blobs, verify};
 use crate::net::Digest;
 use crate::net::registry::ImageReference;
@@ -33,7 +33,7 @@ pub struct Checked {
     /// How many layers its images have.
     pub layers: usize,
     /// How the archive is packed.
-    pub packing: Packing,
+    pub packing: Compression,
     /// sha256 of the file.
     pub sha256: Digest,
     /// Its size in bytes.
@@ -57,26 +57,26 @@ pub struct Consumer {
 /// Looks at all of an archive. An error is the reader's own: bytes that are no archive are a problem among the others.
 pub fn check<R: Read>(source: R) -> io::Result<Checked> {
     let mut source = DigestReader::new(source);
-    let mut seen = Seen::default();
+    let mut seen = ArchiveIndex::default();
     let mut problems = Vec::new();
     let mut collect = |problem| {
         problems.push(problem);
         if problems.len() < MOST_PROBLEMS {
             return Ok(());
         }
-        Err(Trouble::Content(Problem::new("", NOTHING_LOADS, "it has too many problems: the rest is not looked at")))
+        Err(ReadError::Content(Problem::new("", NOTHING_LOADS, "it has too many problems: the rest is not looked at")))
     };
-    let mut out = Out { raw: io::sink(), plain: Plain::new(io::sink()) };
+    let mut out = Out { raw: io::sink(), plain: ContentWriter::new(io::sink()) };
     let read = read_all(&mut source, &mut out, &mut seen, &mut collect);
     match read {
         Ok(()) => judge(&seen, &mut problems),
-        Err(Trouble::Content(problem)) => problems.push(problem),
+        Err(ReadError::Content(problem)) => problems.push(problem),
         // The disk's own errors have a number, those of decoders and of tars that break off have none.
-        Err(Trouble::Read(error) | Trouble::Write(error)) if error.raw_os_error().is_some() => return Err(error),
-        Err(Trouble::Read(_)) if seen.is_nothing() => {
+        Err(ReadError::Read(error) | ReadError::Write(error)) if error.raw_os_error().is_some() => return Err(error),
+        Err(ReadError::Read(_)) if seen.is_nothing() => {
             problems.push(Problem::new("", NOTHING_LOADS, "it is no tar archive, neither plain nor packed"));
         }
-        Err(Trouble::Read(error) | Trouble::Write(error)) => {
+        Err(ReadError::Read(error) | ReadError::Write(error)) => {
             problems.push(Problem::new("", NOTHING_LOADS, format!("it cannot be read to its end: {error}")));
         }
     }
@@ -94,7 +94,7 @@ pub fn check<R: Read>(source: R) -> io::Result<Checked> {
 }
 
 /// The images of an archive, or the one of an OCI layout.
-fn images(seen: &Seen) -> Vec<Image> {
+fn images(seen: &ArchiveIndex) -> Vec<Image> {
     match &seen.manifest {
         Some(images) => images.clone(),
         None => the_image(seen).map(|image| vec![image.into_owned()]).unwrap_or_default(),
@@ -102,15 +102,17 @@ fn images(seen: &Seen) -> Vec<Image> {
 }
 
 /// Who loads an archive that is packed so and has these problems.
-fn consumers(packing: Packing, problems: &[Problem]) -> Vec<Consumer> {
+fn consumers(packing: Compression, problems: &[Problem]) -> Vec<Consumer> {
     let cannot = |name: &'static str| {
         let packed = match (packing, name) {
-            (Packing::Zstd, OLD_DOCKER) => Some("it is packed with zstd"),
+            (Compression::Zstd, OLD_DOCKER) => Some("it is packed with zstd"),
             // It reads nothing else, and of zstd only the first frame.
-            (Packing::Plain | Packing::Gzip | Packing::Xz | Packing::Bzip2, TASKGRAPH) => {
+            (Compression::Plain | Compression::Gzip | Compression::Xz | Compression::Bzip2, TASKGRAPH) => {
                 Some("it takes .tar.zst only")
             }
-            (Packing::Gzip | Packing::Xz | Packing::Bzip2, DOCKER_WORKER) => Some("it takes .tar and .tar.zst"),
+            (Compression::Gzip | Compression::Xz | Compression::Bzip2, DOCKER_WORKER) => {
+                Some("it takes .tar and .tar.zst")
+            }
             _ => None,
         };
         let problem = || problems.iter().find(|problem| problem.keeps_out().contains(&name));
@@ -121,20 +123,20 @@ fn consumers(packing: Packing, problems: &[Problem]) -> Vec<Consumer> {
 
 /// What is wrong with an archive that could be read to its end. Of a member that was objected to already nothing more is
 /// said: that it is not among the others follows.
-fn judge(seen: &Seen, problems: &mut Vec<Problem>) {
-    let mut tell = |found: Vec<Problem>| {
+fn judge(seen: &ArchiveIndex, problems: &mut Vec<Problem>) {
+    let mut report = |found: Vec<Problem>| {
         let known: Vec<_> = problems.iter().map(|problem| problem.member.clone()).collect();
         problems.extend(found.into_iter().filter(|problem| !known.contains(&problem.member)));
     };
-    tell(the_image(seen).err().into_iter().collect());
+    report(the_image(seen).err().into_iter().collect());
     let images = images(seen);
     for image in &images {
-        tell(verify(seen, image).problems);
-        tell(image.layers.iter().filter_map(|layer| packed(layer, seen.file(layer)?.packing)).collect());
-        tell(image.layers.iter().filter_map(|layer| no_tar(layer, seen.file(layer)?)).collect());
-        tell(seen.file(&image.config).and_then(|config| configured(&image.config, config)).into_iter().collect());
+        report(verify(seen, image).problems);
+        report(image.layers.iter().filter_map(|layer| packed(layer, seen.file(layer)?.packing)).collect());
+        report(image.layers.iter().filter_map(|layer| no_tar(layer, seen.file(layer)?)).collect());
+        report(seen.file(&image.config).and_then(|config| configured(&image.config, config)).into_iter().collect());
     }
-    tell(misnamed_blobs(seen));
+    report(misnamed_blobs(seen));
     if seen.manifest.is_none() {
         if !images.is_empty() {
             let what = "it is an OCI layout without a manifest.json";
@@ -154,12 +156,12 @@ fn judge(seen: &Seen, problems: &mut Vec<Problem>) {
     }
 }
 
-fn packed(layer: &str, packing: Packing) -> Option<Problem> {
+fn packed(layer: &str, packing: Compression) -> Option<Problem> {
     let breaks = match packing {
-        Packing::Plain => return None,
-        Packing::Gzip => GZIP,
-        Packing::Zstd => ZSTD,
-        Packing::Xz | Packing::Bzip2 => LAYER,
+        Compression::Plain => return None,
+        Compression::Gzip => GZIP,
+        Compression::Zstd => ZSTD,
+        Compression::Xz | Compression::Bzip2 => LAYER,
     };
     Some(Problem::new(layer, breaks, format!("its layer {layer} is packed with {packing}")))
 }
@@ -212,7 +214,7 @@ fn names(image: &Image) -> Vec<Problem> {
 }
 
 /// What is wrong with `repositories`, where the manifest has one name.
-fn disagreeing(seen: &Seen, image: &Image, tag: &str) -> Option<Problem> {
+fn disagreeing(seen: &ArchiveIndex, image: &Image, tag: &str) -> Option<Problem> {
     let problem = |breaks, problem: String| Some(Problem::new("repositories", breaks, problem));
     let Some(text) = &seen.repositories else {
         return problem(REPOSITORIES, "it has no repositories".to_owned());
@@ -236,7 +238,7 @@ fn disagreeing(seen: &Seen, image: &Image, tag: &str) -> Option<Problem> {
 }
 
 /// An OCI layout that does not have the name.
-fn nameless_layout(seen: &Seen, tag: &str) -> Option<Problem> {
+fn nameless_layout(seen: &ArchiveIndex, tag: &str) -> Option<Problem> {
     #[derive(Deserialize)]
     struct Index {
         #[serde(default)]

@@ -37,9 +37,9 @@ fn a_sound_archive_has_no_problem_however_it_is_packed() {
     {
         assert_eq!(problems(&archive), [], "{tool}");
         for (packing, packed) in [
-            (Packing::Plain, archive.clone()),
-            (Packing::Gzip, gzip(&archive)),
-            (Packing::Zstd, zstd::encode_all(&*archive, 3).unwrap()),
+            (Compression::Plain, archive.clone()),
+            (Compression::Gzip, gzip(&archive)),
+            (Compression::Zstd, zstd::encode_all(&*archive, 3).unwrap()),
         ] {
             let checked = check(packed.as_slice()).unwrap();
             let id = format!("sha256:{}", Digest::of(&config(&layers())));
@@ -125,10 +125,10 @@ fn kept_out(archive: &[u8]) -> Vec<&'static str> {
 fn every_packing_that_engines_take_is_unpacked_and_said_who_takes_it() {
     let archive = named(parts()).done();
     for (packing, packed, out) in [
-        (Packing::Plain, archive.clone(), vec![TASKGRAPH]),
-        (Packing::Zstd, pzstd(&archive), vec![OLD_DOCKER]),
-        (Packing::Xz, xz(&archive), vec![DOCKER_WORKER, TASKGRAPH]),
-        (Packing::Bzip2, bzip2(&archive), vec![DOCKER_WORKER, TASKGRAPH]),
+        (Compression::Plain, archive.clone(), vec![TASKGRAPH]),
+        (Compression::Zstd, pzstd(&archive), vec![OLD_DOCKER]),
+        (Compression::Xz, xz(&archive), vec![DOCKER_WORKER, TASKGRAPH]),
+        (Compression::Bzip2, bzip2(&archive), vec![DOCKER_WORKER, TASKGRAPH]),
     ] {
         let checked = check(packed.as_slice()).unwrap();
         assert_eq!((checked.packing, checked.problems), (packing, Vec::new()));

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
+use crate::image::extents::ExtentReader;
 use crate::image::layer::{Entry, Kind, Layer, LayerError, Moment};
-use crate::image::pieces::Pieces;
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
 
@@ -24,7 +24,7 @@ const MOST_LINES: usize = 12;
 
 /// What was found between two layers.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct LayerDifferences {
     pub(super) files: Vec<FileDifference>,
     pub(super) order: Option<String>,
 }
@@ -69,14 +69,14 @@ pub enum Aspect {
 }
 
 /// Where a path of A is.
-struct Place {
+struct EntryLocation {
     range: Range<u64>,
     number: usize,
     met: bool,
 }
 
 /// Compares two layers. An error comes with the side that has it.
-pub(super) fn compare(a: &Layer, b: &Layer) -> Result<Found, (usize, LayerError)> {
+pub(super) fn compare(a: &Layer, b: &Layer) -> Result<LayerDifferences, (usize, LayerError)> {
     let mut places = HashMap::new();
     let mut number = 0;
     a.each(|entry| {
@@ -85,12 +85,12 @@ pub(super) fn compare(a: &Layer, b: &Layer) -> Result<Found, (usize, LayerError)
         while places.contains_key(&key) {
             key.push(0);
         }
-        places.insert(key, Place { range: entry.start..entry.end(), number, met: false });
+        places.insert(key, EntryLocation { range: entry.start..entry.end(), number, met: false });
         number += 1;
         Ok::<_, LayerError>(())
     })
     .map_err(|error| (0, error))?;
-    let mut found = Found::default();
+    let mut found = LayerDifferences::default();
     let mut next = 0;
     let (one, other) = (a.bytes(), b.bytes());
     b.each(|entry| {
@@ -138,7 +138,7 @@ impl From<LayerError> for Sided {
 }
 
 /// What differs between two entries of the same path.
-fn aspects(one: &Pieces, a: &Entry, other: &Pieces, b: &Entry) -> Result<Vec<Aspect>, (usize, io::Error)> {
+fn aspects(one: &ExtentReader, a: &Entry, other: &ExtentReader, b: &Entry) -> Result<Vec<Aspect>, (usize, io::Error)> {
     let mut found = Vec::new();
     let mut text = |differs: bool, aspect: fn(String, String) -> Aspect, say: fn(&Entry) -> String| {
         if differs {
@@ -171,7 +171,7 @@ fn aspects(one: &Pieces, a: &Entry, other: &Pieces, b: &Entry) -> Result<Vec<Asp
 }
 
 /// Whether two ranges have the same bytes.
-fn same(one: &Pieces, a: Range<u64>, other: &Pieces, b: Range<u64>) -> Result<bool, (usize, io::Error)> {
+fn same(one: &ExtentReader, a: Range<u64>, other: &ExtentReader, b: Range<u64>) -> Result<bool, (usize, io::Error)> {
     if a.end - a.start != b.end - b.start {
         return Ok(false);
     }
@@ -190,24 +190,24 @@ fn same(one: &Pieces, a: Range<u64>, other: &Pieces, b: Range<u64>) -> Result<bo
     }
 }
 
-fn reader(bytes: &Pieces, range: Range<u64>) -> BufReader<impl Read> {
+fn reader(bytes: &ExtentReader, range: Range<u64>) -> BufReader<impl Read> {
     let length = range.end - range.start;
     let buffer = usize::try_from(length).map_or(READ_BUFFER, |length| length.clamp(1, READ_BUFFER));
     BufReader::with_capacity(buffer, bytes.part(range))
 }
 
-fn hash(bytes: &Pieces, range: Range<u64>) -> io::Result<Digest> {
+fn hash(bytes: &ExtentReader, range: Range<u64>) -> io::Result<Digest> {
     let mut tally = DigestReader::new(io::sink());
     io::copy(&mut reader(bytes, range), &mut tally)?;
     Ok(tally.finish().1)
 }
 
 /// The changed lines of two small texts.
-fn lines(one: &Pieces, a: &Entry, other: &Pieces, b: &Entry) -> Result<Vec<String>, (usize, io::Error)> {
+fn lines(one: &ExtentReader, a: &Entry, other: &ExtentReader, b: &Entry) -> Result<Vec<String>, (usize, io::Error)> {
     if a.size.max(b.size) > SMALL_TEXT || [a.kind, b.kind] != [Kind::File; 2] {
         return Ok(Vec::new());
     }
-    let text = |bytes: &Pieces, entry: &Entry| -> io::Result<Option<String>> {
+    let text = |bytes: &ExtentReader, entry: &Entry| -> io::Result<Option<String>> {
         let mut text = Vec::new();
         bytes.copy(entry.data.clone(), &mut text)?;
         Ok(String::from_utf8(text).ok().filter(|text| !text.contains('\0')))

@@ -1,10 +1,10 @@
 //! What differs between two images, down to files and lines, for those who want theirs to be the same twice. Both are in
-//! spools; how it is told is in `tell`, and what likely made it in `culprits`.
+//! unpacked images; how it is told is in `display`, and what likely made it in `likely_causes`.
 
 mod configuration;
-mod culprits;
+mod display;
 mod files;
-mod tell;
+mod likely_causes;
 #[cfg(test)]
 mod tests;
 
@@ -12,11 +12,11 @@ use serde::Serialize;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use super::layer::{self, LayerError};
-use super::shape::steps;
-use super::{Layer, Spool};
+use super::summary::steps;
+use super::{Layer, UnpackedImage};
 use crate::net::Digest;
-pub use culprits::Cause;
 pub use files::{Aspect, FileDifference};
+pub use likely_causes::Cause;
 
 /// Two images that cannot be compared.
 #[derive(Debug, thiserror::Error)]
@@ -88,10 +88,10 @@ pub struct LayerPair {
 
 impl Comparison {
     /// Compares two images. Of layers that are the same, not a byte is read.
-    pub fn of(a: &Spool, b: &Spool) -> Result<Self, CompareError> {
+    pub fn of(a: &UnpackedImage, b: &UnpackedImage) -> Result<Self, CompareError> {
         let configuration = configuration::differences(a.config(), b.config());
         let made_by = [steps(a.config()), steps(b.config())];
-        let ids = [a, b].map(|spool| spool.layers().iter().map(|layer| layer.diff_id).collect::<Vec<_>>());
+        let ids = [a, b].map(|unpacked| unpacked.layers().iter().map(|layer| layer.diff_id).collect::<Vec<_>>());
         let mut layers = Vec::new();
         for operation in capture_diff_slices(Algorithm::Myers, &ids[0], &ids[1]) {
             let identical = matches!(operation, DiffOp::Equal { .. });
@@ -106,40 +106,40 @@ impl Comparison {
             }
         }
         let identical = a.config() == b.config() && a.tags() == b.tags();
-        let causes = culprits::causes(&configuration, &layers);
+        let causes = likely_causes::causes(&configuration, &layers);
         Ok(Self { a: Side::of(a), b: Side::of(b), identical, configuration, layers, causes })
     }
 }
 
 impl Side {
-    fn of(spool: &Spool) -> Self {
-        Self { image_id: spool.image_id(), tags: spool.tags().to_vec(), layers: spool.layers().len() }
+    fn of(unpacked: &UnpackedImage) -> Self {
+        Self { image_id: unpacked.image_id(), tags: unpacked.tags().to_vec(), layers: unpacked.layers().len() }
     }
 }
 
 fn pair(
-    spools: [&Spool; 2],
+    images: [&UnpackedImage; 2],
     numbers: [Option<usize>; 2],
     identical: bool,
     made_by: Option<String>,
 ) -> Result<LayerPair, CompareError> {
     let layer = |side: usize| -> Option<(usize, &Layer)> {
         let number = numbers[side]?;
-        Some((number, spools[side].layers().get(number)?))
+        Some((number, images[side].layers().get(number)?))
     };
     let (a, b) = (layer(0), layer(1));
-    let mut found = files::Found::default();
+    let mut found = files::LayerDifferences::default();
     if let (Some((number, one)), Some((_, other)), false) = (a, b, identical) {
-        let [one, other] =
-            [(spools[0], one), (spools[1], other)].map(|(spool, layer)| layer::entries(spool.file(), &layer.pieces));
+        let [one, other] = [(images[0], one), (images[1], other)]
+            .map(|(unpacked, layer)| layer::entries(unpacked.file(), &layer.pieces));
         let failed = |(side, source): (usize, LayerError)| CompareError {
             number: numbers[side].unwrap_or(number) + 1,
-            image: spools[side].image_id(),
+            image: images[side].image_id(),
             source,
         };
         found = files::compare(&one, &other).map_err(failed)?;
     }
     let named = |(number, layer): (usize, &Layer)| (number + 1, layer.diff_id);
-    let files::Found { files, order } = found;
+    let files::LayerDifferences { files, order } = found;
     Ok(LayerPair { a: a.map(named), b: b.map(named), made_by, identical, files, order })
 }

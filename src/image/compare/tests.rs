@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
 use super::*;
-use crate::image::Spool;
+use crate::image::UnpackedImage;
 use crate::image::fixture::Tar;
 
 /// A layer in the making.
@@ -50,7 +50,7 @@ impl Files {
     }
 }
 
-fn image(layers: &[Vec<u8>], more: &Value, tag: &str) -> Spool {
+fn image(layers: &[Vec<u8>], more: &Value, tag: &str) -> UnpackedImage {
     let ids: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", Digest::of(layer))).collect();
     let mut config = json!({ "architecture": "amd64", "rootfs": { "type": "layers", "diff_ids": ids } });
     for (key, value) in more.as_object().into_iter().flatten() {
@@ -65,7 +65,7 @@ fn image(layers: &[Vec<u8>], more: &Value, tag: &str) -> Spool {
     }
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let archive = archive.manifest(&name, Some(&[tag]), &names).done();
-    Spool::take_in(archive.as_slice(), tempfile::tempfile().unwrap()).unwrap()
+    UnpackedImage::import(archive.as_slice(), tempfile::tempfile().unwrap()).unwrap()
 }
 
 fn compare(a: Vec<u8>, b: Vec<u8>) -> Comparison {
@@ -213,7 +213,7 @@ fn layers_and_configurations_are_put_side_by_side() {
     {
         assert!(told.contains(line), "{line} in\n{told}");
     }
-    assert_eq!(comparison.causes[0].way_out, "build with --reproducible");
+    assert_eq!(comparison.causes[0].hint, "build with --reproducible");
 }
 
 #[test]

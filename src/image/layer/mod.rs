@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use tar::{Archive, EntryType, Header};
 
-use super::pieces::Pieces;
+use super::extents::ExtentReader;
 
 /// Tars are made of blocks of this size.
 pub(super) const BLOCK: u64 = 512;
@@ -141,8 +141,8 @@ pub fn entries<'f>(file: &'f File, pieces: &'f [Range<u64>]) -> Layer<'f> {
 impl<'f> Layer<'f> {
     /// The bytes of the layer; an entry's content is at [`Entry::data`].
     #[must_use]
-    pub fn bytes(&self) -> Pieces<'f> {
-        Pieces::new(self.file, self.pieces)
+    pub fn bytes(&self) -> ExtentReader<'f> {
+        ExtentReader::new(self.file, self.pieces)
     }
 
     /// The entry whose blocks are these, which [`Layer::each`] has shown.
@@ -181,7 +181,7 @@ impl<'f> Layer<'f> {
     }
 }
 
-fn understand(bytes: &Pieces, entry: &tar::Entry<Pieces>, start: u64) -> io::Result<Entry> {
+fn understand(bytes: &ExtentReader, entry: &tar::Entry<ExtentReader>, start: u64) -> io::Result<Entry> {
     let header = entry.header();
     let old = header.as_old();
     let kind = kind(header);
@@ -217,7 +217,7 @@ fn understand(bytes: &Pieces, entry: &tar::Entry<Pieces>, start: u64) -> io::Res
         if record.key == b"size" {
             said = record.number()?;
         }
-        record.tell(&mut understood)?;
+        record.apply_to(&mut understood)?;
     }
     // Readers that differ in this would jump to different entries.
     if said != stored {
@@ -259,7 +259,7 @@ fn path(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Where the data begins: the map of a file with many holes goes on in further blocks.
-fn behind_sparse_map(bytes: &Pieces, header: &Header, mut position: u64) -> io::Result<u64> {
+fn behind_sparse_map(bytes: &ExtentReader, header: &Header, mut position: u64) -> io::Result<u64> {
     let mut more = header.as_gnu().is_some_and(tar::GnuHeader::is_extended);
     while more {
         let mut block = tar::GnuExtSparseHeader::new();
@@ -311,7 +311,7 @@ impl Record {
         number.ok_or_else(|| io::Error::other(format!("{:?} is no number", String::from_utf8_lossy(&self.value))))
     }
 
-    fn tell(self, entry: &mut Entry) -> io::Result<()> {
+    fn apply_to(self, entry: &mut Entry) -> io::Result<()> {
         match self.key.as_slice() {
             b"mtime" => entry.mtime = self.moment()?,
             b"path" => entry.path = self.value,
@@ -340,7 +340,7 @@ pub(super) struct Extension {
 
 /// The extension headers in this range. Taken apart here, because the values of extended attributes are any bytes, and the
 /// `tar` crate ends a record at the first line feed.
-pub(super) fn extensions(bytes: &Pieces, range: Range<u64>) -> io::Result<Vec<Extension>> {
+pub(super) fn extensions(bytes: &ExtentReader, range: Range<u64>) -> io::Result<Vec<Extension>> {
     let mut found = Vec::new();
     let mut position = range.start;
     while position < range.end {

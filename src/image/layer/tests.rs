@@ -17,14 +17,14 @@ fn header(kind: EntryType, size: u64) -> Header {
     header
 }
 
-fn spool(bytes: &[u8]) -> File {
+fn unpacked(bytes: &[u8]) -> File {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
     file
 }
 
 fn read(bytes: &[u8]) -> Result<Vec<Entry>, LayerError> {
-    let file = spool(bytes);
+    let file = unpacked(bytes);
     let mut found = Vec::new();
     let end = entries(&file, &[0..bytes.len() as u64; 1]).each(|entry| {
         found.push(entry);
@@ -90,7 +90,7 @@ fn a_layer_in_pieces_is_read_as_one() {
     let found = read(&bytes).unwrap();
     // The last entry first, and some of another layer between.
     let (last, rest) = found.split_last().unwrap();
-    let file = spool(&bytes);
+    let file = unpacked(&bytes);
     let pieces = [last.start..last.end(), 0..last.start];
     let layer = entries(&file, &pieces);
     let mut paths = Vec::new();
@@ -163,7 +163,7 @@ fn times_in_records_are_exact() {
 #[test]
 fn a_layer_is_read_again_from_its_beginning() {
     let bytes = sample();
-    let file = spool(&bytes);
+    let file = unpacked(&bytes);
     let pieces = [0..bytes.len() as u64; 1];
     let layer = entries(&file, &pieces);
     let count = || {

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use tar::Header;
 
+use crate::image::extents::ExtentReader;
 use crate::image::layer::{self, BLOCK, Entry, Kind, Layer, LayerError, Moment, Record};
-use crate::image::pieces::Pieces;
 
 /// Changes the headers of a layer. Gives what is left of its pieces: extension headers that said nothing but what is taken
 /// out are not needed any more.
@@ -33,7 +33,7 @@ fn latest(epoch: u64) -> io::Result<Moment> {
 }
 
 /// Changes one header, if there is something to change.
-fn header(bytes: &Pieces, position: u64, entry: &Entry, latest: Moment) -> io::Result<()> {
+fn header(bytes: &ExtentReader, position: u64, entry: &Entry, latest: Moment) -> io::Result<()> {
     let mut header = Header::new_old();
     bytes.read_exact_at(header.as_mut_bytes(), position)?;
     let before = *header.as_bytes();
@@ -79,7 +79,7 @@ fn seal(header: &mut Header) {
 }
 
 /// Takes late times, those of whiteouts, and names, out of an entry's extension headers. Gives the ranges that are not needed any more.
-fn extensions(bytes: &Pieces, entry: &Entry, latest: Moment) -> io::Result<Vec<Range<u64>>> {
+fn extensions(bytes: &ExtentReader, entry: &Entry, latest: Moment) -> io::Result<Vec<Range<u64>>> {
     let mut cuts = Vec::new();
     for extension in layer::extensions(bytes, entry.start..entry.header)? {
         let all = extension.records.len();

@@ -1,9 +1,9 @@
-//! `--reproducible`: an image in a spool, made a function of what it was built from and not of when and where. What is
+//! `--reproducible`: an unpacked image, made a function of what it was built from and not of when and where. What is
 //! changed, and what cannot be, is in docs/reproducible.md.
 
 mod clamp;
 mod config;
-mod noise;
+mod engine_artifacts;
 mod order;
 #[cfg(test)]
 mod tests;
@@ -15,12 +15,12 @@ use std::ops::Range;
 
 use jiff::Timestamp;
 
+use super::extents::ExtentReader;
 use super::layer::{self, LayerError};
-use super::pieces::Pieces;
-use super::{Layer, Spool};
+use super::{Layer, UnpackedImage};
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
-use noise::LowerLayers;
+use engine_artifacts::LowerLayers;
 
 /// Layers are hashed in pieces of this size, so that system calls do not count.
 const HASH_BUFFER: usize = 256 * 1024;
@@ -44,11 +44,11 @@ pub enum RewriteError {
     Epoch(u64),
 }
 
-/// Rewrites an image, all but its first `base_layers`: those are shared with the image that it was built from. The spool is
-/// worthless after an error.
-pub fn rewrite(spool: &mut Spool, epoch: u64, base_layers: usize) -> Result<(), RewriteError> {
-    let (config, layers) = rewritten(spool.file(), spool.layers(), spool.config(), epoch, base_layers)?;
-    spool.replace(config, layers);
+/// Rewrites an image, all but its first `base_layers`: those are shared with the image that it was built from. The staging
+/// file is worthless after an error.
+pub fn rewrite(unpacked: &mut UnpackedImage, epoch: u64, base_layers: usize) -> Result<(), RewriteError> {
+    let (config, layers) = rewritten(unpacked.file(), unpacked.layers(), unpacked.config(), epoch, base_layers)?;
+    unpacked.replace(config, layers);
     Ok(())
 }
 
@@ -84,9 +84,9 @@ fn rewritten(
         };
         let layer = layer::entries(file, &pieces);
         let run = runs.as_ref().and_then(|runs| runs.get(index)).copied().unwrap_or(false);
-        let noise = below.noise(&layer, run).map_err(broken)?;
-        below.add(&layer, &noise).map_err(broken)?;
-        let pieces = order::arrange(&layer, &noise).map_err(broken)?;
+        let engine_artifacts = below.engine_artifacts(&layer, run).map_err(broken)?;
+        below.add(&layer, &engine_artifacts).map_err(broken)?;
+        let pieces = order::arrange(&layer, &engine_artifacts).map_err(broken)?;
         let (diff_id, size) = if let Some(known) = hashed.get(&pieces) {
             *known
         } else {
@@ -105,7 +105,7 @@ fn rewritten(
 
 fn hash(file: &File, pieces: &[Range<u64>]) -> io::Result<(Digest, u64)> {
     let mut tally = DigestReader::new(io::sink());
-    io::copy(&mut BufReader::with_capacity(HASH_BUFFER, Pieces::new(file, pieces)), &mut tally)?;
+    io::copy(&mut BufReader::with_capacity(HASH_BUFFER, ExtentReader::new(file, pieces)), &mut tally)?;
     let (_, digest, size) = tally.finish();
     Ok((digest, size))
 }

@@ -15,7 +15,7 @@ const LATE: u64 = EPOCH + 77;
 
 /// A layer's entry, as a test wants it.
 #[derive(Clone, Debug)]
-struct Given {
+struct Input {
     path: String,
     kind: EntryType,
     data: Vec<u8>,
@@ -26,20 +26,20 @@ struct Given {
     pax: Vec<(String, Vec<u8>)>,
 }
 
-fn given(path: &str, kind: EntryType, mtime: u64) -> Given {
+fn given(path: &str, kind: EntryType, mtime: u64) -> Input {
     let mode = if kind == EntryType::Directory { 0o755 } else { 0o644 };
-    Given { path: path.into(), kind, data: Vec::new(), link: "", mtime, user: "root", mode, pax: Vec::new() }
+    Input { path: path.into(), kind, data: Vec::new(), link: "", mtime, user: "root", mode, pax: Vec::new() }
 }
 
-fn file(path: &str, data: &str, mtime: u64) -> Given {
-    Given { data: data.into(), ..given(path, EntryType::Regular, mtime) }
+fn file(path: &str, data: &str, mtime: u64) -> Input {
+    Input { data: data.into(), ..given(path, EntryType::Regular, mtime) }
 }
 
-fn folder(path: &str) -> Given {
+fn folder(path: &str) -> Input {
     given(path, EntryType::Directory, LATE)
 }
 
-fn tar(entries: &[Given]) -> Vec<u8> {
+fn tar(entries: &[Input]) -> Vec<u8> {
     let mut tar = Builder::new(Vec::new());
     for entry in entries {
         if !entry.pax.is_empty() {
@@ -69,7 +69,7 @@ struct Image {
 }
 
 impl Image {
-    fn new(layers: &[Vec<Given>], mut config: Value) -> Self {
+    fn new(layers: &[Vec<Input>], mut config: Value) -> Self {
         let mut file = tempfile::tempfile().unwrap();
         let mut position = 0;
         let mut found = Vec::new();
@@ -91,7 +91,7 @@ impl Image {
 
     fn bytes(&self, number: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
-        Pieces::new(&self.file, &self.layers[number].pieces).read_to_end(&mut bytes).unwrap();
+        ExtentReader::new(&self.file, &self.layers[number].pieces).read_to_end(&mut bytes).unwrap();
         bytes
     }
 
@@ -121,7 +121,7 @@ fn history(steps: &[&str]) -> Value {
     json!({ "history": steps })
 }
 
-fn one(entries: &[Given]) -> Image {
+fn one(entries: &[Input]) -> Image {
     Image::new(&[entries.to_vec()], json!({})).rewritten(0)
 }
 
@@ -129,9 +129,9 @@ fn one(entries: &[Given]) -> Image {
 fn late_times_become_the_epoch_and_early_ones_stay() {
     let pax = |key: &str, value: &str| (key.to_owned(), value.as_bytes().to_vec());
     let late =
-        Given { pax: vec![pax("mtime", "1000000000.5"), pax("atime", "1700000000.123")], ..file("b", "x", LATE) };
-    let early = Given { pax: vec![pax("mtime", "999999999.5"), pax("uname", "me")], ..file("c", "y", EPOCH - 1) };
-    let mixed = Given {
+        Input { pax: vec![pax("mtime", "1000000000.5"), pax("atime", "1700000000.123")], ..file("b", "x", LATE) };
+    let early = Input { pax: vec![pax("mtime", "999999999.5"), pax("uname", "me")], ..file("c", "y", EPOCH - 1) };
+    let mixed = Input {
         pax: vec![pax("SCHILY.xattr.user.a", "1\n2"), pax("ctime", "1700000000.1"), pax("uname", "me")],
         ..file("d", "z", LATE)
     };
@@ -153,11 +153,11 @@ fn two_builds_at_different_times_are_the_same_image() {
     let build = |late: u64, fraction: &str, id: &str| {
         // Image stores give it another mode, time and link; and they write what is empty, or do not.
         let (mode, link, time) = if late == LATE { (0o600, "a/.wh.b", late) } else { (0, "", 0) };
-        let whiteout = Given { link, mode, ..file("etc/.wh.old", "", time) };
+        let whiteout = Input { link, mode, ..file("etc/.wh.old", "", time) };
         let pax = vec![("mtime".to_owned(), format!("{late}.{fraction}").into_bytes())];
         let layers = [
             vec![file("a", "context", EPOCH - 3)],
-            vec![Given { mtime: late, ..folder("etc/") }, whiteout, Given { pax, ..file("etc/new", "n", late) }],
+            vec![Input { mtime: late, ..folder("etc/") }, whiteout, Input { pax, ..file("etc/new", "n", late) }],
         ];
         let time = |seconds: u64| Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap().to_string();
         let mut config = json!({
@@ -214,10 +214,10 @@ fn entries_are_put_in_order_without_moving_a_byte() {
 
 #[test]
 fn a_hard_link_never_comes_before_its_file() {
-    let link = Given { link: "z", ..given("a", EntryType::Link, LATE) };
+    let link = Input { link: "z", ..given("a", EntryType::Link, LATE) };
     let image = one(&[file("z", "data", LATE), link.clone(), file("b", "", LATE)]);
     assert_eq!(image.paths(0), ["z", "a", "b"], "the layer keeps its order");
-    let other = Given { link: "c", ..given("z", EntryType::Link, LATE) };
+    let other = Input { link: "c", ..given("z", EntryType::Link, LATE) };
     let image = one(&[file("c", "data", LATE), other, file("b", "", LATE)]);
     assert_eq!(image.paths(0), ["b", "c", "z"]);
 }
@@ -243,7 +243,7 @@ fn layers_that_differed_in_times_only_become_one() {
 
 #[test]
 fn mount_points_of_run_steps_are_taken_out_where_nobody_can_have_made_them() {
-    let noise = || {
+    let layer = || {
         let mut entries = vec![folder("dev/"), folder("etc/")];
         entries.extend(["etc/hostname", "etc/hosts", "etc/resolv.conf"].map(|path| file(path, "", LATE)));
         entries.extend([folder("proc/"), folder("run/"), folder("sys/"), file("x", "made", LATE)]);
@@ -251,14 +251,14 @@ fn mount_points_of_run_steps_are_taken_out_where_nobody_can_have_made_them() {
     };
     let steps = ["RUN /bin/sh -c x # buildkit", "COPY a / # buildkit"]
         .map(|by| json!({ "created_by": by, "comment": "buildkit.dockerfile.v0" }));
-    let image = Image::new(&[noise(), noise()], json!({ "history": steps })).rewritten(0);
+    let image = Image::new(&[layer(), layer()], json!({ "history": steps })).rewritten(0);
     // A step on Docker can make /run itself.
     assert_eq!(image.paths(0), ["run", "x"]);
     assert_eq!(image.paths(1).len(), 9 - 1, "a COPY says what it copies; run/ is there already: {:?}", image.paths(1));
-    let classic = Image::new(&[noise(), noise()], history(&["/bin/sh -c x", "/bin/sh -c #(nop) COPY file:a in / "]));
+    let classic = Image::new(&[layer(), layer()], history(&["/bin/sh -c x", "/bin/sh -c #(nop) COPY file:a in / "]));
     assert_eq!(classic.rewritten(0).paths(0), ["run", "x"]);
     // Where the history does not say what made the layer.
-    assert_eq!(one(&noise()).paths(0).len(), 9);
+    assert_eq!(one(&layer()).paths(0).len(), 9);
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn podmans_own_mount_point_is_taken_out_of_podmans_images() {
 #[test]
 fn what_a_step_did_to_a_mount_point_stays() {
     let below = vec![folder("etc/"), file("etc/hosts", "127.0.0.1 localhost", 1), folder("run/")];
-    let chmod = Given { mode: 0o700, ..folder("run/") };
+    let chmod = Input { mode: 0o700, ..folder("run/") };
     let steps = ["/bin/sh -c #(nop) ADD file:a in / ", "/bin/sh -c a", "/bin/sh -c b", "/bin/sh -c c", "/bin/sh -c d"];
     let layers = [
         below,
@@ -293,7 +293,7 @@ fn what_a_step_did_to_a_mount_point_stays() {
 #[test]
 fn damage_is_told_with_the_layers_number() {
     let image = Image::new(&[vec![file("a", "1", 1)], vec![file("b", "2", 1)]], json!({}));
-    Pieces::new(&image.file, &image.layers[1].pieces).write_all_at(b"zz", 0).unwrap();
+    ExtentReader::new(&image.file, &image.layers[1].pieces).write_all_at(b"zz", 0).unwrap();
     let error = rewritten(&image.file, &image.layers, &image.config, EPOCH, 0).unwrap_err();
     assert_eq!(error.to_string(), "layer 2 of the image cannot be made reproducible");
     let error = rewritten(&image.file, &[], b"[]", EPOCH, 0).unwrap_err();
@@ -318,20 +318,20 @@ fn any_entry() -> impl Strategy<Value = Facts> {
     )
 }
 
-fn any_layer() -> impl Strategy<Value = Vec<Given>> {
+fn any_layer() -> impl Strategy<Value = Vec<Input>> {
     let path = "(\\.wh\\.)?[a-c]{1,2}(/[a-c-]{1,2}){0,2}(/\\.wh\\.[a-c])?";
     btree_map(path, any_entry(), 0..12)
         .prop_map(|entries| entries.into_iter().map(any_given).collect::<Vec<_>>())
         .prop_shuffle()
 }
 
-fn any_given((path, (kind, data, mtime, mode, named, extended)): (String, Facts)) -> Given {
+fn any_given((path, (kind, data, mtime, mode, named, extended)): (String, Facts)) -> Input {
     let data = if kind == EntryType::Regular { data } else { Vec::new() };
     let link = if matches!(kind, EntryType::Symlink | EntryType::Link) { "a/b" } else { "" };
     let mut pax =
         vec![("SCHILY.xattr.user.x".to_owned(), b"a\nb".to_vec()), ("mtime".to_owned(), format!("{mtime}.25").into())];
     pax.truncate(if extended { 2 } else { 0 });
-    Given { path, kind, data, link, mtime, user: if named { "root" } else { "" }, mode, pax }
+    Input { path, kind, data, link, mtime, user: if named { "root" } else { "" }, mode, pax }
 }
 
 /// What a rewrite may not change, of each entry, and what it makes of the rest.

@@ -18,7 +18,7 @@ pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
 /// What is looked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Wanted {
+pub(super) enum PathPattern {
     /// A file, and what it holds.
     File(&'static str),
     /// The files in a folder.
@@ -27,7 +27,7 @@ pub(super) enum Wanted {
     Sign(&'static str),
 }
 
-impl Wanted {
+impl PathPattern {
     fn path(self) -> &'static [u8] {
         let (Self::File(path) | Self::Folder(path) | Self::Sign(path)) = self;
         path.as_bytes()
@@ -78,7 +78,7 @@ struct Change {
 }
 
 impl Change {
-    fn note(&mut self, entry: Entry, wanted: &[Wanted]) {
+    fn note(&mut self, entry: Entry, wanted: &[PathPattern]) {
         match entry.whiteout() {
             Some(Whiteout::Path(path)) => drop(self.hidden.paths.insert(path)),
             Some(Whiteout::Content(folder)) => drop(self.hidden.contents.insert(folder)),
@@ -100,7 +100,7 @@ impl Change {
 }
 
 /// The wanted files of an image whose layers are in `file`, the lowest first.
-pub(super) fn effective(file: &File, layers: &[Layer], wanted: &[Wanted]) -> Result<Files, SbomError> {
+pub(super) fn effective(file: &File, layers: &[Layer], wanted: &[PathPattern]) -> Result<Files, SbomError> {
     let (mut found, mut hidden, mut seen) = (Files::new(), Hidden::default(), BTreeSet::new());
     for layer in layers.iter().rev() {
         let entries = layer::entries(file, &layer.pieces);
@@ -121,7 +121,7 @@ pub(super) fn effective(file: &File, layers: &[Layer], wanted: &[Wanted]) -> Res
         for (path, data) in change.files {
             if !hidden.has(&path) && seen.insert(path.clone()) {
                 let name = String::from_utf8_lossy(&path).into_owned();
-                let only_sign = wanted.iter().any(|it| matches!(it, Wanted::Sign(_)) && it.is(&path));
+                let only_sign = wanted.iter().any(|it| matches!(it, PathPattern::Sign(_)) && it.is(&path));
                 let text = if only_sign { Vec::new() } else { content(&entries, data, &name)? };
                 found.insert(name, text);
             }
@@ -150,7 +150,7 @@ mod tests {
     use super::super::fixture::{Content, image};
     use super::*;
 
-    const WANTED: &[Wanted] = &[Wanted::File("a/b/c"), Wanted::Folder("a/d"), Wanted::Sign("a/e")];
+    const WANTED: &[PathPattern] = &[PathPattern::File("a/b/c"), PathPattern::Folder("a/d"), PathPattern::Sign("a/e")];
 
     /// `PATH=CONTENT` of what the image has.
     fn told(layers: &[&[(&str, Content)]]) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Layers of images for this module's tests, in a file as a spool has them. What is in them is each test's own.
+//! Layers of images for this module's tests, in a file as an unpacked image has them. What is in them is each test's own.
 
 use std::fs::File;
 use std::io::Write as _;

@@ -13,9 +13,9 @@ use std::io;
 
 use databases::{Distribution, Package};
 pub use document::{Document, Subject, document};
-use files::{Files, Wanted, effective};
+use files::{Files, PathPattern, effective};
 
-use crate::image::Spool;
+use crate::image::UnpackedImage;
 use crate::image::layer::LayerError;
 use crate::report::Bytes;
 
@@ -94,9 +94,9 @@ impl Contents {
 }
 
 /// What is in an image; none if no package manager has been there.
-pub fn contents(image: &Spool) -> Result<Option<Contents>, SbomError> {
-    let files = [DPKG].into_iter().chain(APK).chain(RELEASE).map(Wanted::File);
-    let wanted: Vec<_> = files.chain([Wanted::Folder(DPKG_FOLDER)]).chain(RPM.map(Wanted::Sign)).collect();
+pub fn contents(image: &UnpackedImage) -> Result<Option<Contents>, SbomError> {
+    let files = [DPKG].into_iter().chain(APK).chain(RELEASE).map(PathPattern::File);
+    let wanted: Vec<_> = files.chain([PathPattern::Folder(DPKG_FOLDER)]).chain(RPM.map(PathPattern::Sign)).collect();
     Ok(listed(&effective(image.file(), image.layers(), &wanted)?))
 }
 

@@ -12,8 +12,8 @@ const STATUS: &str = "Package: b\nStatus: install ok installed\nArchitecture: am
 
 fn of(layers: &[&[(&str, Content)]]) -> Option<Contents> {
     let (file, layers) = image(layers);
-    let files = [DPKG].into_iter().chain(APK).chain(RELEASE).map(Wanted::File);
-    let wanted: Vec<_> = files.chain([Wanted::Folder(DPKG_FOLDER)]).chain(RPM.map(Wanted::Sign)).collect();
+    let files = [DPKG].into_iter().chain(APK).chain(RELEASE).map(PathPattern::File);
+    let wanted: Vec<_> = files.chain([PathPattern::Folder(DPKG_FOLDER)]).chain(RPM.map(PathPattern::Sign)).collect();
     listed(&effective(&file, &layers, &wanted).unwrap())
 }
 

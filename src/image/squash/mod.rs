@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tar::{EntryType, Header};
 
 use super::parts::{Part, parts};
-use super::{ArchiveError, Layer, Spool, Written};
+use super::{ArchiveError, Layer, UnpackedImage, Written};
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
 
@@ -65,7 +65,7 @@ pub struct SquashedImage<'a> {
     pub tag: &'a str,
 }
 
-impl Spool {
+impl UnpackedImage {
     /// Takes in the files of a container, a tar, as an image of one layer, into an empty file that can be read and
     /// written. The file is its canonical archive then. Memory is flat.
     pub fn squash<R: Read>(source: R, image: &SquashedImage<'_>, file: File) -> Result<Self, ArchiveError> {

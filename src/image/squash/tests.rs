@@ -31,7 +31,7 @@ fn export(entries: &[(&str, EntryType, i64, &[u8])]) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-fn squash(export: &[u8], noise_since: Option<i64>) -> Result<Spool, ArchiveError> {
+fn squash(export: &[u8], noise_since: Option<i64>) -> Result<UnpackedImage, ArchiveError> {
     let config = json!({
         "architecture": "amd64", "os": "linux", "created": "2015-12-09T12:34:56.5Z", "container": "abc", "variant": "",
         "config": { "Env": ["A=b"], "Hostname": "abc", "Cmd": null, "Volumes": { "/v": {} }, "Image": "sha256:00" },
@@ -39,12 +39,12 @@ fn squash(export: &[u8], noise_since: Option<i64>) -> Result<Spool, ArchiveError
     });
     let config = config.to_string();
     let image = SquashedImage { config: config.as_bytes(), noise_since, tag: "image:1" };
-    Spool::squash(export, &image, tempfile::tempfile().unwrap())
+    UnpackedImage::squash(export, &image, tempfile::tempfile().unwrap())
 }
 
 /// What the one layer has: names, and times.
-fn entries(spool: &Spool) -> Vec<(String, u64)> {
-    let mut archive = tar::Archive::new(spool.reader(0));
+fn entries(unpacked: &UnpackedImage) -> Vec<(String, u64)> {
+    let mut archive = tar::Archive::new(unpacked.reader(0));
     let entry = |entry: io::Result<tar::Entry<'_, _>>| {
         let entry = entry.unwrap();
         (entry.path().unwrap().to_string_lossy().into_owned(), entry.header().mtime().unwrap())
@@ -80,7 +80,7 @@ fn what_the_engine_has_put_there_is_left_out() {
     let made = 1_449_664_496;
     let (now, before) = (SINCE.unsigned_abs(), old.unsigned_abs());
     let exported = export(files);
-    let spool = squash(&exported, Some(SINCE)).unwrap();
+    let unpacked = squash(&exported, Some(SINCE)).unwrap();
     let kept = [
         ("bin/ping", before),
         ("dev/", made),
@@ -93,8 +93,8 @@ fn what_the_engine_has_put_there_is_left_out() {
         (&*long, now),
         ("v/", now),
     ];
-    assert_eq!(entries(&spool), kept.map(|(name, time)| (name.to_owned(), time)));
-    let mut archive = tar::Archive::new(spool.reader(0));
+    assert_eq!(entries(&unpacked), kept.map(|(name, time)| (name.to_owned(), time)));
+    let mut archive = tar::Archive::new(unpacked.reader(0));
     let mut ping = archive.entries().unwrap().next().unwrap().unwrap();
     let extensions: Vec<_> =
         ping.pax_extensions().unwrap().unwrap().map(|it| it.unwrap().value_bytes().to_vec()).collect();
@@ -107,16 +107,16 @@ fn what_the_engine_has_put_there_is_left_out() {
 
 #[test]
 fn the_archive_is_whole_and_says_what_it_is() {
-    let spool = squash(&export(&[("bin/ping", FILE, 7, b"ping")]), None).unwrap();
-    let archive = spool.arrange("image:1").unwrap();
+    let unpacked = squash(&export(&[("bin/ping", FILE, 7, b"ping")]), None).unwrap();
+    let archive = unpacked.arrange("image:1").unwrap();
     let known = archive.sum().unwrap();
     let mut bytes = Vec::new();
     archive.copy_to(&mut bytes).unwrap();
     assert_eq!((known.sha256, known.size), (Digest::of(&bytes), bytes.len() as u64));
     assert_eq!(check(bytes.as_slice()).unwrap().problems, []);
-    let again = Spool::take_in(bytes.as_slice(), tempfile::tempfile().unwrap()).unwrap();
-    assert_eq!((again.image_id(), again.tags()), (spool.image_id(), &["image:1".to_owned()][..]));
-    let config: Value = serde_json::from_slice(spool.config()).unwrap();
+    let again = UnpackedImage::import(bytes.as_slice(), tempfile::tempfile().unwrap()).unwrap();
+    assert_eq!((again.image_id(), again.tags()), (unpacked.image_id(), &["image:1".to_owned()][..]));
+    let config: Value = serde_json::from_slice(unpacked.config()).unwrap();
     assert_eq!(
         config,
         json!({
@@ -127,7 +127,7 @@ fn the_archive_is_whole_and_says_what_it_is() {
                 "created_by": "image-worker EXPORT=squash",
                 "comment": "all layers of the image that was built, in one",
             }],
-            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", spool.layers()[0].diff_id)] },
+            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", unpacked.layers()[0].diff_id)] },
         })
     );
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::step::step;
-use crate::image::Shape;
+use crate::image::ImageSummary;
 use crate::net::Digest;
 
 /// The layers of an image.
@@ -37,7 +37,7 @@ pub struct Layer {
 impl Layers {
     /// The layers of an image, of which the lowest `base` ones are of an image below it.
     #[must_use]
-    pub fn of(shape: &Shape, base: usize) -> Self {
+    pub fn of(shape: &ImageSummary, base: usize) -> Self {
         let steps = shape.steps();
         let layer = |(number, (diff_id, size)): (usize, &(Digest, u64))| Layer {
             diff_id: format!("sha256:{diff_id}"),

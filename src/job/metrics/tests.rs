@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::image::Shape;
+use crate::image::ImageSummary;
 use crate::net::Digest;
 use crate::report::secrets;
 
@@ -17,7 +17,7 @@ fn layers() -> Layers {
     let ids = [Digest::of(b"one"), Digest::of(b"two")];
     let diff_ids = ids.map(|id| format!("sha256:{id}"));
     let config = json!({ "history": history, "rootfs": { "diff_ids": diff_ids } }).to_string().into_bytes();
-    let shape = Shape { config, layers: ids.into_iter().zip([3 << 20, 1 << 20]).collect() };
+    let shape = ImageSummary { config, layers: ids.into_iter().zip([3 << 20, 1 << 20]).collect() };
     secrets::add("nobody-may-see");
     Layers::of(&shape, 1)
 }

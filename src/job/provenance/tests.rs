@@ -8,7 +8,7 @@ use super::*;
 use crate::config::plan::{ArtifactPlan, ContextPlan};
 use crate::context::ContextHash;
 use crate::engine::{Base, BuildPlan, SecretSource, SecretSources};
-use crate::image::{ForwardSummary, Packing};
+use crate::image::{Compression, ForwardSummary};
 use crate::net::Digest;
 use crate::taskcluster::TaskRun;
 
@@ -68,10 +68,10 @@ fn told(plan: &Plan) -> Value {
         archive: ForwardSummary {
             image_id: format!("sha256:{}", Digest::of(b"parent's configuration")),
             config: Vec::new(),
-            layers: vec![Packing::Plain],
+            layers: vec![Compression::Plain],
             tags: Vec::new(),
             repositories: true,
-            packing: Packing::Plain,
+            packing: Compression::Plain,
             sha256: Digest::of(b"parent"),
             size: 1,
         },

@@ -170,13 +170,13 @@ impl Folder {
         let name = self.file.as_deref().unwrap_or(name.file_name());
         let archive = match image {
             Stored::File(path) => return self.take_in(&path, name),
-            Stored::Spool(archive) => archive,
+            Stored::Layout(archive) => archive,
         };
         // In the folder, and so on its disk.
         let scratch = Scratch::new_in(&self.path).map_err(|source| error(&self.path, source))?;
         let path = scratch.path().join(name);
         let file = File::create_new(&path).map_err(|source| error(&path, source))?;
-        let pour = move || archive.pour(None, BufWriter::with_capacity(WRITE_BUFFER, file));
+        let pour = move || archive.write_into(None, BufWriter::with_capacity(WRITE_BUFFER, file));
         match spawn_blocking(pour).await {
             Ok(Ok(_)) => self.take_in(&path, name),
             Ok(Err(ArchiveError::Write(source))) => Err(error(&self.path.join(name), source)),

@@ -13,7 +13,7 @@ use crate::config::Owner;
 use crate::config::plan::{Companion, Identity, ImageFile, Plan};
 use crate::decision::lookup::LookupError;
 use crate::engine::build_log;
-use crate::image::{ArchiveError, ArchiveLayout, Shape};
+use crate::image::{ArchiveError, ArchiveLayout, ImageSummary};
 use crate::net::Digest;
 use crate::net::retry::{Failure, Retryability};
 use crate::net::transfer::{Storage, TransferError};
@@ -217,7 +217,7 @@ pub struct Finished {
     /// What it is.
     pub image: ImageFile,
     /// Its layers, and the steps that made them.
-    pub shape: Shape,
+    pub shape: ImageSummary,
     /// Where it is.
     pub stored: Stored,
     /// What is published with it.
@@ -230,7 +230,7 @@ pub enum Stored {
     /// In a file, whole.
     File(PathBuf),
     /// In pieces, which no copy is made of where none is needed.
-    Spool(ArchiveLayout),
+    Layout(ArchiveLayout),
 }
 
 /// What a run knows before it begins anything.

@@ -50,7 +50,7 @@ impl<'a> Upload<'a> {
                     .and_then(|mut file| io::copy(&mut file, &mut BufWriter::with_capacity(READ_AT_ONCE, out)));
                 copied.map(drop).map_err(|source| PublishError::Transfer(TransferError::File { path, source }))
             }),
-            Stored::Spool(archive) => ContentMd5::of_written(|mut out| Ok(archive.copy_to(&mut out)?)),
+            Stored::Layout(archive) => ContentMd5::of_written(|mut out| Ok(archive.copy_to(&mut out)?)),
         });
         let md5 = summing.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         Ok(Self { what, stored, size, sha256, md5 })
@@ -152,7 +152,7 @@ impl Task {
             Stored::File(path) => {
                 self.storage.put(url, headers, transfer::file(path).await?, *size, meter.clone()).await?;
             }
-            Stored::Spool(archive) => {
+            Stored::Layout(archive) => {
                 let archive = archive.clone();
                 let body = stream::from_writer(move |mut out| archive.copy_to(&mut out).map_err(io::Error::other));
                 self.storage.put(url, headers, body, *size, meter.clone()).await?;

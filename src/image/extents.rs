@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 
 /// Ranges of a file, one after the other. It reads with a position of its own: several can read the same file at once.
 #[derive(Debug)]
-pub struct Pieces<'f> {
+pub struct ExtentReader<'f> {
     file: &'f File,
     ranges: &'f [Range<u64>],
     /// Where each piece begins in the whole.
@@ -17,7 +17,7 @@ pub struct Pieces<'f> {
     position: u64,
 }
 
-impl<'f> Pieces<'f> {
+impl<'f> ExtentReader<'f> {
     /// The pieces of a file, in this order, from their beginning.
     #[must_use]
     pub fn new(file: &'f File, ranges: &'f [Range<u64>]) -> Self {
@@ -91,7 +91,7 @@ impl<'f> Pieces<'f> {
     /// A reader of a range of the whole.
     #[must_use]
     pub fn part(&self, range: Range<u64>) -> impl Read + use<'f> {
-        let part = Pieces { position: range.start, starts: self.starts.clone(), ..*self };
+        let part = ExtentReader { position: range.start, starts: self.starts.clone(), ..*self };
         part.take(range.end.saturating_sub(range.start))
     }
 
@@ -103,7 +103,7 @@ impl<'f> Pieces<'f> {
     }
 }
 
-impl Read for Pieces<'_> {
+impl Read for ExtentReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(place) = self.place(self.position, u64::MAX) else { return Ok(0) };
         let most = usize::try_from(place.end - place.start).unwrap_or(usize::MAX).min(buffer.len());
@@ -116,7 +116,7 @@ impl Read for Pieces<'_> {
     }
 }
 
-impl Seek for Pieces<'_> {
+impl Seek for ExtentReader<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
             SeekFrom::Start(position) => Some(position),
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn pieces_read_as_one() {
         let (file, pieces) = (file(), [7..9, 4..4, 0..3, 9..10]);
-        let mut whole = Pieces::new(&file, &pieces);
+        let mut whole = ExtentReader::new(&file, &pieces);
         assert_eq!(whole.length(), 6);
         let mut text = String::new();
         whole.read_to_string(&mut text).unwrap();
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn changes_go_where_the_bytes_are() {
         let (file, pieces) = (file(), [7..9, 0..3]);
-        let whole = Pieces::new(&file, &pieces);
+        let whole = ExtentReader::new(&file, &pieces);
         whole.write_all_at(b"abc", 1).unwrap();
         let mut text = Vec::new();
         whole.copy(0..5, &mut text).unwrap();
@@ -177,7 +177,7 @@ mod tests {
     fn a_file_that_became_shorter_is_an_error() {
         let (file, pieces) = (file(), [8..20; 1]);
         let mut text = Vec::new();
-        let error = Pieces::new(&file, &pieces).read_to_end(&mut text).unwrap_err();
+        let error = ExtentReader::new(&file, &pieces).read_to_end(&mut text).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -15,7 +15,7 @@ use crate::net::stream::DigestReader;
 /// How bytes are packed, told by how they begin, as engines tell it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Packing {
+pub enum Compression {
     /// Not at all.
     #[default]
     Plain,
@@ -29,14 +29,14 @@ pub enum Packing {
     Bzip2,
 }
 
-/// As many bytes as tell the packing.
+/// As many bytes as tell the compression.
 pub(super) const MAGIC: usize = 6;
 
 /// A tar's headers have this size, and say so in a checksum.
 const TAR_HEADER: usize = 512;
 
-impl Packing {
-    /// The packing of bytes that begin so.
+impl Compression {
+    /// The compression of bytes that begin so.
     pub(super) fn of(beginning: &[u8]) -> Self {
         match beginning {
             [0x1f, 0x8b, ..] => Self::Gzip,
@@ -49,7 +49,7 @@ impl Packing {
     }
 }
 
-impl std::fmt::Display for Packing {
+impl std::fmt::Display for Compression {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Plain => "plain",
@@ -68,7 +68,7 @@ pub(super) struct MemberDigests {
     pub(super) raw: Digest,
     /// sha256 of what is in them; none where it cannot be unpacked to its end.
     pub(super) content: Option<Digest>,
-    pub(super) packing: Packing,
+    pub(super) packing: Compression,
     /// Whether what is in them begins as a tar does.
     pub(super) is_tar: bool,
     /// Where what is in them was written to.
@@ -79,9 +79,9 @@ pub(super) struct MemberDigests {
     pub(super) text: Option<Vec<u8>>,
 }
 
-/// What is in the members of an archive, one behind the other, on its way to those who keep it.
+/// Takes what is in the members of an archive, unpacked, one behind the other, and passes it on to those who keep it.
 #[derive(Debug)]
-pub(super) struct Plain<W> {
+pub(super) struct ContentWriter<W> {
     out: W,
     written: u64,
     /// How what was written last begins.
@@ -90,7 +90,7 @@ pub(super) struct Plain<W> {
     failed: Option<io::Error>,
 }
 
-impl<W> Plain<W> {
+impl<W> ContentWriter<W> {
     pub(super) fn new(out: W) -> Self {
         Self { out, written: 0, beginning: Vec::new(), failed: None }
     }
@@ -119,7 +119,7 @@ impl<W> Plain<W> {
     }
 }
 
-impl<W: Write> Write for Plain<W> {
+impl<W: Write> Write for ContentWriter<W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self.out.write(buf) {
             Ok(written) => {
@@ -142,33 +142,33 @@ impl<W: Write> Write for Plain<W> {
     }
 }
 
-/// Sums in the making.
-pub(super) struct Summing<'a, W: Write> {
+/// A member on its way: its digests in the making.
+pub(super) struct DigestingWriter<'a, W: Write> {
     raw: DigestReader<io::Sink>,
     beginning: Vec<u8>,
     from: u64,
-    unpacked: Unpacked<'a, W>,
+    unpacked: MaybeDecoder<'a, W>,
     /// The whole text, of a member that can be a configuration.
     text: Option<Vec<u8>>,
 }
 
-enum Unpacked<'a, W: Write> {
+enum MaybeDecoder<'a, W: Write> {
     /// Too little has passed to know.
-    Unknown(&'a mut Plain<W>),
-    Plain(&'a mut Plain<W>),
-    Gzip(Box<MultiGzDecoder<DigestReader<&'a mut Plain<W>>>>),
-    Zstd(Box<zstd::stream::write::Decoder<'static, DigestReader<&'a mut Plain<W>>>>),
+    Unknown(&'a mut ContentWriter<W>),
+    Plain(&'a mut ContentWriter<W>),
+    Gzip(Box<MultiGzDecoder<DigestReader<&'a mut ContentWriter<W>>>>),
+    Zstd(Box<zstd::stream::write::Decoder<'static, DigestReader<&'a mut ContentWriter<W>>>>),
     /// It is packed, and damaged; or nobody takes what is in it.
-    Broken(Packing),
+    Broken(Compression),
 }
 
-impl<'a, W: Write> Summing<'a, W> {
+impl<'a, W: Write> DigestingWriter<'a, W> {
     /// For a member of `size` bytes, whose content goes to `plain`.
-    pub(super) fn new(size: u64, plain: &'a mut Plain<W>) -> Self {
+    pub(super) fn new(size: u64, plain: &'a mut ContentWriter<W>) -> Self {
         plain.beginning.clear();
         let text = (size <= SMALL_MEMBER).then(Vec::new);
         let (raw, from) = (DigestReader::new(io::sink()), plain.written);
-        Self { raw, beginning: Vec::new(), from, unpacked: Unpacked::Unknown(plain), text }
+        Self { raw, beginning: Vec::new(), from, unpacked: MaybeDecoder::Unknown(plain), text }
     }
 
     /// Takes the next bytes.
@@ -181,15 +181,15 @@ impl<'a, W: Write> Summing<'a, W> {
                 self.text = None;
             }
         }
-        if !matches!(self.unpacked, Unpacked::Unknown(_)) {
+        if !matches!(self.unpacked, MaybeDecoder::Unknown(_)) {
             return self.unpacked.add(bytes);
         }
         self.beginning.extend_from_slice(bytes);
         if self.beginning.len() >= MAGIC {
             let beginning = std::mem::take(&mut self.beginning);
-            let packing = Packing::of(&beginning);
-            self.unpacked = match std::mem::replace(&mut self.unpacked, Unpacked::Broken(packing)) {
-                Unpacked::Unknown(plain) => Unpacked::begin(packing, plain),
+            let packing = Compression::of(&beginning);
+            self.unpacked = match std::mem::replace(&mut self.unpacked, MaybeDecoder::Broken(packing)) {
+                MaybeDecoder::Unknown(plain) => MaybeDecoder::begin(packing, plain),
                 known => known,
             };
             self.unpacked.add(&beginning);
@@ -198,7 +198,7 @@ impl<'a, W: Write> Summing<'a, W> {
 
     /// The member is over.
     pub(super) fn finish(mut self) -> MemberDigests {
-        if let Unpacked::Unknown(_) = self.unpacked {
+        if let MaybeDecoder::Unknown(_) = self.unpacked {
             // Shorter than any packed content.
             self.unpacked.add(&self.beginning);
         }
@@ -211,22 +211,22 @@ impl<'a, W: Write> Summing<'a, W> {
     }
 }
 
-impl<'a, W: Write> Unpacked<'a, W> {
-    fn begin(packing: Packing, plain: &'a mut Plain<W>) -> Self {
+impl<'a, W: Write> MaybeDecoder<'a, W> {
+    fn begin(packing: Compression, plain: &'a mut ContentWriter<W>) -> Self {
         match packing {
             // Of the last two nobody takes what is in them: their sums are those of the bytes, which no image names.
-            Packing::Plain | Packing::Xz | Packing::Bzip2 => Self::Plain(plain),
-            Packing::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(DigestReader::new(plain)))),
-            Packing::Zstd => zstd::stream::write::Decoder::new(DigestReader::new(plain))
+            Compression::Plain | Compression::Xz | Compression::Bzip2 => Self::Plain(plain),
+            Compression::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(DigestReader::new(plain)))),
+            Compression::Zstd => zstd::stream::write::Decoder::new(DigestReader::new(plain))
                 .map_or(Self::Broken(packing), |decoder| Self::Zstd(Box::new(decoder))),
         }
     }
 
     fn add(&mut self, bytes: &[u8]) {
         let (packing, taken) = match self {
-            Self::Unknown(plain) | Self::Plain(plain) => (Packing::Plain, plain.write_all(bytes)),
-            Self::Gzip(decoder) => (Packing::Gzip, decoder.write_all(bytes)),
-            Self::Zstd(decoder) => (Packing::Zstd, decoder.write_all(bytes)),
+            Self::Unknown(plain) | Self::Plain(plain) => (Compression::Plain, plain.write_all(bytes)),
+            Self::Gzip(decoder) => (Compression::Gzip, decoder.write_all(bytes)),
+            Self::Zstd(decoder) => (Compression::Zstd, decoder.write_all(bytes)),
             Self::Broken(_) => return,
         };
         if taken.is_err() {
@@ -234,20 +234,20 @@ impl<'a, W: Write> Unpacked<'a, W> {
         }
     }
 
-    /// The packing; sha256 and size of the content, where it has come to its end; and whether it is a tar. Of what is not
+    /// The compression; sha256 and size of the content, where it has come to its end; and whether it is a tar. Of what is not
     /// packed they are known.
-    fn finish(self, raw: Digest, size: u64) -> (Packing, Option<(Digest, u64)>, bool) {
-        let end = |packing, tally: Option<DigestReader<&mut Plain<W>>>| match tally.map(DigestReader::finish) {
+    fn finish(self, raw: Digest, size: u64) -> (Compression, Option<(Digest, u64)>, bool) {
+        let end = |packing, tally: Option<DigestReader<&mut ContentWriter<W>>>| match tally.map(DigestReader::finish) {
             Some((plain, digest, size)) => (packing, Some((digest, size)), plain.is_tar()),
             None => (packing, None, false),
         };
         match self {
-            Self::Unknown(plain) | Self::Plain(plain) => (Packing::Plain, Some((raw, size)), plain.is_tar()),
-            Self::Gzip(decoder) => end(Packing::Gzip, decoder.finish().ok()),
+            Self::Unknown(plain) | Self::Plain(plain) => (Compression::Plain, Some((raw, size)), plain.is_tar()),
+            Self::Gzip(decoder) => end(Compression::Gzip, decoder.finish().ok()),
             Self::Zstd(mut decoder) => {
                 // It does not say whether it was at an end; what is cut has another sum.
                 let flushed = decoder.flush();
-                end(Packing::Zstd, flushed.ok().map(|()| decoder.into_inner()))
+                end(Compression::Zstd, flushed.ok().map(|()| decoder.into_inner()))
             }
             Self::Broken(packing) => (packing, None, false),
         }
@@ -284,12 +284,12 @@ fn is_oci(text: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// Sums of bytes that come in pieces of `step`.
+    /// Digests of bytes that come in pieces of `step`.
     fn sums(bytes: &[u8], step: usize) -> MemberDigests {
-        let mut plain = Plain::new(Vec::new());
-        let mut summing = Summing::new(bytes.len() as u64, &mut plain);
-        bytes.chunks(step).for_each(|piece| summing.add(piece));
-        let sums = summing.finish();
+        let mut plain = ContentWriter::new(Vec::new());
+        let mut digesting = DigestingWriter::new(bytes.len() as u64, &mut plain);
+        bytes.chunks(step).for_each(|piece| digesting.add(piece));
+        let sums = digesting.finish();
         if let Some(content) = sums.content {
             let written = &plain.out[usize::try_from(sums.at.start).unwrap()..usize::try_from(sums.at.end).unwrap()];
             assert_eq!(content, Digest::of(written), "what is summed is what was passed on");
@@ -306,14 +306,14 @@ mod tests {
     #[test]
     fn what_is_packed_is_summed_unpacked_however_it_comes() {
         let layer = [b"layer ".to_vec(), vec![7; 300_000]].concat();
-        let packed = [(Packing::Plain, layer.clone()), (Packing::Gzip, gzip(&layer))];
-        for (packing, bytes) in packed.into_iter().chain([(Packing::Zstd, zstd::encode_all(&*layer, 3).unwrap())]) {
+        let packed = [(Compression::Plain, layer.clone()), (Compression::Gzip, gzip(&layer))];
+        for (packing, bytes) in packed.into_iter().chain([(Compression::Zstd, zstd::encode_all(&*layer, 3).unwrap())]) {
             for step in [1, 3, 100_000] {
                 let sums = sums(&bytes, step);
                 assert_eq!((sums.packing, sums.content), (packing, Some(Digest::of(&layer))), "{packing}, {step}");
                 assert_eq!(sums.raw, Digest::of(&bytes));
             }
-            if packing != Packing::Plain {
+            if packing != Compression::Plain {
                 let cut = sums(&bytes[..bytes.len() / 2], 100);
                 assert_ne!((cut.packing, cut.content), (packing, Some(Digest::of(&layer))), "{packing}");
                 let mut wrong = bytes.clone();

@@ -11,9 +11,9 @@ use super::*;
 const TAG: &str = "child:parent-x";
 
 /// What the relay says, and what it has written, whole or not.
-fn pass(archive: &[u8], expected: Option<Digest>) -> (Result<ForwardSummary, RelayError>, Vec<u8>) {
+fn pass(archive: &[u8], expected: Option<Digest>) -> (Result<ForwardSummary, ForwardError>, Vec<u8>) {
     let mut out = Vec::new();
-    let result = relay(archive, TAG, expected, &mut out).map(|(relayed, _)| relayed);
+    let result = verify_and_forward(archive, TAG, expected, &mut out).map(|(relayed, _)| relayed);
     (result, out)
 }
 
@@ -36,8 +36,8 @@ fn assert_worthless(out: &[u8]) {
 
 #[test]
 fn every_tools_archive_becomes_a_plain_one_with_one_name() {
-    use Packing::{Gzip, Plain};
-    type Case<'a> = (&'a str, Vec<u8>, &'a [Packing], &'a [&'a str], bool);
+    use Compression::{Gzip, Plain};
+    type Case<'a> = (&'a str, Vec<u8>, &'a [Compression], &'a [&'a str], bool);
     let cases: [Case; 7] = [
         ("docker 20.10", docker_20(), &[Plain, Plain, Plain], &["base:1", "base:2"], true),
         ("podman", podman(), &[Plain, Plain], &["localhost/base:1"], true),
@@ -49,12 +49,12 @@ fn every_tools_archive_becomes_a_plain_one_with_one_name() {
     ];
     for (tool, archive, packings, tags, repositories) in cases {
         let packed = [
-            (Packing::Plain, archive.clone()),
-            (Packing::Gzip, gzip(&archive)),
-            (Packing::Zstd, zstd::encode_all(&*archive, 3).unwrap()),
-            (Packing::Zstd, pzstd(&archive)),
-            (Packing::Xz, xz(&archive)),
-            (Packing::Bzip2, bzip2(&archive)),
+            (Compression::Plain, archive.clone()),
+            (Compression::Gzip, gzip(&archive)),
+            (Compression::Zstd, zstd::encode_all(&*archive, 3).unwrap()),
+            (Compression::Zstd, pzstd(&archive)),
+            (Compression::Xz, xz(&archive)),
+            (Compression::Bzip2, bzip2(&archive)),
         ];
         for (packing, bytes) in packed {
             let (relayed, out) = pass(&bytes, Some(Digest::of(&bytes)));
@@ -124,7 +124,10 @@ fn an_archive_that_is_cut_is_no_archive_wherever_it_is_cut() {
     for archive in [docker_20(), gzip(&podman()), zstd::encode_all(&*docker_25(), 3).unwrap()] {
         for cut in (0..archive.len() - 1024).step_by(611) {
             let (result, out) = pass(&archive[..cut], None);
-            assert!(matches!(result, Err(RelayError::Read(_) | RelayError::Content(_))), "cut at {cut}: {result:?}");
+            assert!(
+                matches!(result, Err(ForwardError::Read(_) | ForwardError::Content(_))),
+                "cut at {cut}: {result:?}"
+            );
             assert_worthless(&out);
         }
     }
@@ -179,14 +182,14 @@ fn what_is_wrong_is_said_with_the_member() {
 #[test]
 fn a_writer_that_takes_nothing_more_is_told_from_a_damaged_archive() {
     let mut small = [0; 1000];
-    let error = relay(docker_20().as_slice(), TAG, None, &mut small[..]).map(|_| ()).unwrap_err();
-    assert!(matches!(error, RelayError::Write(_)), "{error}");
+    let error = verify_and_forward(docker_20().as_slice(), TAG, None, &mut small[..]).map(|_| ()).unwrap_err();
+    assert!(matches!(error, ForwardError::Write(_)), "{error}");
 }
 
 #[test]
 fn problems_are_told_all_or_counted() {
     let problems = |count: usize| (1..=count).map(|number| format!("problem {number}")).collect();
-    let said = |count| RelayError::Content(problems(count)).to_string();
+    let said = |count| ForwardError::Content(problems(count)).to_string();
     assert!(said(1).ends_with("whole image: problem 1"), "{}", said(1));
     assert!(said(5).ends_with("whole image: problem 1; and 4 more"), "{}", said(5));
 }

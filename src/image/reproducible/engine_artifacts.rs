@@ -50,9 +50,9 @@ impl LowerLayers {
         Self { there: HashMap::new(), by_podman }
     }
 
-    /// The paths of a layer's noise. `run` says whether a RUN step made the layer.
-    pub(super) fn noise(&self, layer: &Layer, run: bool) -> Result<HashSet<Vec<u8>>, LayerError> {
-        let mut noise = HashSet::new();
+    /// The paths of what an engine has put into a layer. `run` says whether a RUN step made the layer.
+    pub(super) fn engine_artifacts(&self, layer: &Layer, run: bool) -> Result<HashSet<Vec<u8>>, LayerError> {
+        let mut engine_artifacts = HashSet::new();
         let mut folders: HashMap<Vec<u8>, Facts> = HashMap::new();
         let mut used: HashSet<Vec<u8>> = HashSet::new();
         layer.each(|entry| {
@@ -60,7 +60,7 @@ impl LowerLayers {
             if FOLDERS.contains(&entry.path.as_slice()) && entry.kind == Kind::Folder {
                 folders.insert(entry.path, facts);
             } else if run && self.is_mount_point(&entry) {
-                noise.insert(entry.path);
+                engine_artifacts.insert(entry.path);
             } else if let Some(top) = entry.path.split(|byte| *byte == b'/').next() {
                 used.insert(top.to_vec());
             }
@@ -73,10 +73,10 @@ impl LowerLayers {
                 None => run && path != NOT_EVERYWHERE && facts.is_plain_folder(),
             };
             if said_already && !used.contains(&path) {
-                noise.insert(path);
+                engine_artifacts.insert(path);
             }
         }
-        Ok(noise)
+        Ok(engine_artifacts)
     }
 
     fn is_mount_point(&self, entry: &Entry) -> bool {
@@ -85,13 +85,13 @@ impl LowerLayers {
         mounted && entry.kind == Kind::File && entry.size == 0 && !self.there.contains_key(path)
     }
 
-    /// What is there when a layer ends, without its noise.
-    pub(super) fn add(&mut self, layer: &Layer, noise: &HashSet<Vec<u8>>) -> Result<(), LayerError> {
+    /// What is there when a layer ends, without what engines put into it.
+    pub(super) fn add(&mut self, layer: &Layer, engine_artifacts: &HashSet<Vec<u8>>) -> Result<(), LayerError> {
         layer.each(|entry| {
             match entry.whiteout() {
                 Some(Whiteout::Path(gone)) => self.there.retain(|path, _| *path != gone && !is_below(path, &gone)),
                 Some(Whiteout::Content(folder)) => self.there.retain(|path, _| !is_below(path, &folder)),
-                None if noise.contains(&entry.path) => {}
+                None if engine_artifacts.contains(&entry.path) => {}
                 None => {
                     let path = entry.path.as_slice();
                     if FOLDERS.contains(&path) || FILES.contains(&path) || path == PODMANS_FILE {

@@ -4,16 +4,16 @@ use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::image::fixture::{Layout, Tar, all_of, config, docker_20, docker_25, kaniko, layers, podman, skopeo};
-use crate::image::{ArchiveError, Spool};
+use crate::image::{ArchiveError, UnpackedImage};
 use crate::net::Digest;
 
-fn take_in(archive: &[u8]) -> Spool {
-    Spool::take_in(archive, tempfile::tempfile().unwrap()).unwrap()
+fn import(archive: &[u8]) -> UnpackedImage {
+    UnpackedImage::import(archive, tempfile::tempfile().unwrap()).unwrap()
 }
 
-fn layer(spool: &Spool, number: usize) -> Vec<u8> {
+fn layer(unpacked: &UnpackedImage, number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    spool.reader(number).read_to_end(&mut bytes).unwrap();
+    unpacked.reader(number).read_to_end(&mut bytes).unwrap();
     bytes
 }
 
@@ -21,14 +21,14 @@ fn layer(spool: &Spool, number: usize) -> Vec<u8> {
 fn the_layers_of_all_exporters_come_out_plain() {
     let [one, two] = layers();
     for archive in [podman(), skopeo(), docker_25(), kaniko()] {
-        let spool = take_in(&archive);
-        assert_eq!([layer(&spool, 0), layer(&spool, 1)], [one.clone(), two.clone()]);
-        assert_eq!(spool.config(), config(&[one.clone(), two.clone()]));
-        assert_eq!(spool.layers()[0].size, one.len() as u64);
-        assert_eq!(spool.layers()[1].diff_id, Digest::of(&two));
-        spool.expect(&spool.image_id()).unwrap();
+        let unpacked = import(&archive);
+        assert_eq!([layer(&unpacked, 0), layer(&unpacked, 1)], [one.clone(), two.clone()]);
+        assert_eq!(unpacked.config(), config(&[one.clone(), two.clone()]));
+        assert_eq!(unpacked.layers()[0].size, one.len() as u64);
+        assert_eq!(unpacked.layers()[1].diff_id, Digest::of(&two));
+        unpacked.expect(&unpacked.image_id()).unwrap();
     }
-    let twins = take_in(&docker_20());
+    let twins = import(&docker_20());
     assert_eq!(twins.layers().len(), 3);
     assert_eq!(twins.layers()[0], twins.layers()[2], "the same layer shares its bytes");
     assert_eq!(twins.tags(), ["base:1", "base:2"]);
@@ -40,7 +40,7 @@ fn the_layers_of_all_exporters_come_out_plain() {
 }
 
 fn refused(archive: &[u8]) -> String {
-    Spool::take_in(archive, tempfile::tempfile().unwrap()).unwrap_err().to_string()
+    UnpackedImage::import(archive, tempfile::tempfile().unwrap()).unwrap_err().to_string()
 }
 
 #[test]
@@ -48,35 +48,37 @@ fn the_id_of_the_containerd_store_leads_to_the_configuration() {
     let layers = layers().to_vec();
     let layout = Layout::new(&layers, Clone::clone);
     let manifest = layout.top["digest"].as_str().unwrap().to_owned();
-    let spool = take_in(&layout.done(true));
-    spool.expect(&manifest).unwrap();
-    assert_eq!(spool.image_id(), format!("sha256:{}", Digest::of(&config(&layers))));
+    let unpacked = import(&layout.done(true));
+    unpacked.expect(&manifest).unwrap();
+    assert_eq!(unpacked.image_id(), format!("sha256:{}", Digest::of(&config(&layers))));
     let layout = Layout::new(&layers, Clone::clone).attested();
     let index = layout.top["digest"].as_str().unwrap().to_owned();
-    let spool = take_in(&layout.done(false));
-    assert_eq!(spool.tags(), ["docker.io/library/base:1"]);
-    for id in [&index, &manifest, &spool.image_id()] {
-        spool.expect(id).unwrap();
+    let unpacked = import(&layout.done(false));
+    assert_eq!(unpacked.tags(), ["docker.io/library/base:1"]);
+    for id in [&index, &manifest, &unpacked.image_id()] {
+        unpacked.expect(id).unwrap();
     }
     let other = format!("sha256:{}", Digest::of(b"other"));
-    let said = spool.expect(&other).unwrap_err().to_string();
-    assert!(said.contains(&other) && said.contains(&spool.image_id()), "{said}");
+    let said = unpacked.expect(&other).unwrap_err().to_string();
+    assert!(said.contains(&other) && said.contains(&unpacked.image_id()), "{said}");
 }
 
 #[test]
 fn a_byte_that_is_wrong_is_noticed_in_every_shape() {
     let layers = layers().to_vec();
-    let whole = take_in(&podman());
+    let whole = import(&podman());
     for (shape, export) in all_of(&layers) {
         for at in (0..export.len()).step_by(311) {
             let mut damaged = export.clone();
             damaged[at] ^= 4;
-            let Ok(spool) = Spool::take_in(damaged.as_slice(), tempfile::tempfile().unwrap()) else { continue };
+            let Ok(unpacked) = UnpackedImage::import(damaged.as_slice(), tempfile::tempfile().unwrap()) else {
+                continue;
+            };
             // What does not matter, as the time of a member or the tag, may differ; the image may not.
-            if spool.image_id() == whole.image_id() {
-                assert_eq!([layer(&spool, 0), layer(&spool, 1)], layers[..], "{shape}, {at}");
+            if unpacked.image_id() == whole.image_id() {
+                assert_eq!([layer(&unpacked, 0), layer(&unpacked, 1)], layers[..], "{shape}, {at}");
             } else {
-                assert!(spool.expect(&whole.image_id()).is_err(), "{shape}, {at}");
+                assert!(unpacked.expect(&whole.image_id()).is_err(), "{shape}, {at}");
             }
         }
     }
@@ -87,7 +89,7 @@ fn a_cut_export_is_an_error_wherever_it_is_cut() {
     for (shape, export) in all_of(&layers()) {
         // A tar that ends without its two blocks of zeros is whole to most readers.
         for cut in (0..export.len() - 1024).step_by(1009) {
-            let error = Spool::take_in(&export[..cut], tempfile::tempfile().unwrap());
+            let error = UnpackedImage::import(&export[..cut], tempfile::tempfile().unwrap());
             let error = error.map(|_| ()).expect_err(shape);
             assert!(matches!(error, ArchiveError::Read(_) | ArchiveError::Content(_)), "{shape}, {cut}: {error}");
         }
@@ -128,7 +130,7 @@ fn what_is_not_one_whole_image_is_refused_with_the_member() {
 fn a_file_that_takes_nothing_is_told_from_a_broken_export() {
     let full = || OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
     for export in [podman(), kaniko()] {
-        let error = Spool::take_in(export.as_slice(), full()).unwrap_err();
+        let error = UnpackedImage::import(export.as_slice(), full()).unwrap_err();
         assert!(
             matches!(&error, ArchiveError::Write(source) if source.kind() == io::ErrorKind::StorageFull),
             "{error:?}"

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 
+use super::member_digests::{ContentWriter, diff_ids};
 use super::parts::{Part, parts};
-use super::sums::{Plain, diff_ids};
-use super::{Layer, Spool, Written};
+use super::{Layer, UnpackedImage, Written};
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
 
@@ -16,7 +16,7 @@ const WRITE_BUFFER: usize = 256 * 1024;
 
 /// Why an archive was not laid down.
 #[derive(Debug, thiserror::Error)]
-pub enum LayError {
+pub enum KnownLayersError {
     /// A layer cannot be had.
     #[error("the layer {layer} cannot be read")]
     Read {
@@ -55,23 +55,23 @@ pub struct KnownLayers<'a> {
     pub tag: &'a str,
 }
 
-impl Spool {
+impl UnpackedImage {
     /// Writes the canonical archive into an empty file that can be read and written; `write` writes the layer with a
     /// number, each one once. What comes is what was announced, or it is an error. Memory is flat.
-    pub fn lay_down(
+    pub fn write_known_layers(
         image: KnownLayers<'_>,
         mut write: impl FnMut(usize, &mut dyn Write) -> io::Result<()>,
         file: File,
-    ) -> Result<Self, LayError> {
+    ) -> Result<Self, KnownLayersError> {
         let KnownLayers { config, layers, tag } = image;
         if diff_ids(&config).is_none_or(|ids| !ids.iter().eq(layers.iter().map(|(id, _)| id))) {
-            return Err(LayError::Config);
+            return Err(KnownLayersError::Config);
         }
-        let mut out = Plain::new(DigestReader::new(&file));
+        let mut out = ContentWriter::new(DigestReader::new(&file));
         let mut places: Vec<(Digest, Range<u64>)> = Vec::new();
-        for part in parts(&config, &layers, tag).map_err(LayError::Write)? {
+        for part in parts(&config, &layers, tag).map_err(KnownLayersError::Write)? {
             match part {
-                Part::Small(bytes) => out.write_all(&bytes).or(out.failure()).map_err(LayError::Write)?,
+                Part::Small(bytes) => out.write_all(&bytes).or(out.failure()).map_err(KnownLayersError::Write)?,
                 Part::Layer(number) => {
                     let (wanted, size) = layers[number];
                     let from = out.written();
@@ -90,17 +90,17 @@ impl Spool {
 fn lay_one<W: Write>(
     wanted: Digest,
     announced: u64,
-    out: &mut Plain<W>,
+    out: &mut ContentWriter<W>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), LayError> {
+) -> Result<(), KnownLayersError> {
     // Small writes of many small files become large ones before they are summed.
     let mut buffered = BufWriter::with_capacity(WRITE_BUFFER, DigestReader::new(&mut *out));
     let done = write(&mut buffered).and_then(|()| buffered.flush());
     let (tally, _) = buffered.into_parts();
     let (_, found, size) = tally.finish();
-    out.failure().map_err(LayError::Write)?;
-    done.map_err(|source| LayError::Read { layer: wanted, source })?;
-    if (found, size) == (wanted, announced) { Ok(()) } else { Err(LayError::Other { wanted, found, size }) }
+    out.failure().map_err(KnownLayersError::Write)?;
+    done.map_err(|source| KnownLayersError::Read { layer: wanted, source })?;
+    if (found, size) == (wanted, announced) { Ok(()) } else { Err(KnownLayersError::Other { wanted, found, size }) }
 }
 
 #[cfg(test)]

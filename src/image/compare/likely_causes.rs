@@ -18,7 +18,8 @@ pub struct Cause {
     /// At how many places.
     pub places: usize,
     /// What to do about it.
-    pub way_out: &'static str,
+    #[serde(rename = "wayOut")]
+    pub hint: &'static str,
 }
 
 /// Paths that are known, what they are, and the way out. The first that fits counts.
@@ -107,12 +108,11 @@ const OF_THE_MOMENT: [&str; 8] = [
 /// The likely causes of these differences, the most frequent first.
 pub(super) fn causes(configuration: &[Difference], layers: &[LayerPair]) -> Vec<Cause> {
     let mut causes: Vec<Cause> = Vec::new();
-    let mut add =
-        |what: &str, place: &str, way_out: &'static str| match causes.iter_mut().find(|cause| cause.way_out == way_out)
-        {
-            Some(cause) => cause.places += 1,
-            None => causes.push(Cause { seen: format!("{what} ({place})"), places: 1, way_out }),
-        };
+    let mut add = |what: &str, place: &str, hint: &'static str| match causes.iter_mut().find(|cause| cause.hint == hint)
+    {
+        Some(cause) => cause.places += 1,
+        None => causes.push(Cause { seen: format!("{what} ({place})"), places: 1, hint }),
+    };
     for difference in configuration {
         let what = difference.what.as_str();
         let values = [&difference.a, &difference.b].map(|value| value.as_deref().unwrap_or_default());
@@ -140,8 +140,8 @@ pub(super) fn causes(configuration: &[Difference], layers: &[LayerPair]) -> Vec<
                 &file.path,
                 "build both on the same kind of engine, with --reproducible",
             );
-        } else if let Some((what, way_out)) = known(&file.path) {
-            add(what, &file.path, way_out);
+        } else if let Some((what, hint)) = known(&file.path) {
+            add(what, &file.path, hint);
         }
     }
     if let Some(path) = layers.iter().find_map(|layer| layer.order.as_ref()) {
@@ -153,8 +153,8 @@ pub(super) fn causes(configuration: &[Difference], layers: &[LayerPair]) -> Vec<
 
 fn known(path: &str) -> Option<(&'static str, &'static str)> {
     let fits = |pattern: &Option<Regex>| pattern.as_ref().is_some_and(|pattern| pattern.is_match(path));
-    let (_, (_, what, way_out)) = PATTERNS.iter().zip(KNOWN).find(|(pattern, _)| fits(pattern))?;
-    Some((what, way_out))
+    let (_, (_, what, hint)) = PATTERNS.iter().zip(KNOWN).find(|(pattern, _)| fits(pattern))?;
+    Some((what, hint))
 }
 
 #[cfg(test)]

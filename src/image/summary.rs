@@ -3,19 +3,19 @@
 
 use serde_json::Value;
 
-use super::Spool;
+use super::UnpackedImage;
 use crate::net::Digest;
 
 /// The outline of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub struct ImageSummary {
     /// Its configuration.
     pub config: Vec<u8>,
     /// The diff id of each layer and its size in bytes, the lowest first.
     pub layers: Vec<(Digest, u64)>,
 }
 
-impl Shape {
+impl ImageSummary {
     /// The diff ids of the layers, the lowest first.
     #[must_use]
     pub fn diff_ids(&self) -> Vec<Digest> {
@@ -29,10 +29,10 @@ impl Shape {
     }
 }
 
-impl From<&Spool> for Shape {
-    fn from(spool: &Spool) -> Self {
-        let layers = spool.layers().iter().map(|layer| (layer.diff_id, layer.size)).collect();
-        Self { config: spool.config().to_vec(), layers }
+impl From<&UnpackedImage> for ImageSummary {
+    fn from(unpacked: &UnpackedImage) -> Self {
+        let layers = unpacked.layers().iter().map(|layer| (layer.diff_id, layer.size)).collect();
+        Self { config: unpacked.config().to_vec(), layers }
     }
 }
 

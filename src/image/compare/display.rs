@@ -38,7 +38,7 @@ impl fmt::Display for Comparison {
             writeln!(f, "\nlikely causes, and ways out:")?;
         }
         for cause in &self.causes {
-            writeln!(f, "- {}, at {} places: {}", words(&cause.seen), cause.places, cause.way_out)?;
+            writeln!(f, "- {}, at {} places: {}", words(&cause.seen), cause.places, cause.hint)?;
         }
         write!(f, "\n{}", self.summary())
     }

@@ -1,4 +1,4 @@
-//! A spool: an image taken apart into one file, its layers plain, in whatever order the engine gave them. Everything in it
+//! An image taken apart into one file, its layers plain, in whatever order the engine gave them. Everything in it
 //! is verified; what is made of it (the archive, a rewrite, a comparison) is for others, who leave the bytes where they are.
 
 use std::fs::File;
@@ -6,10 +6,10 @@ use std::io::{self, BufWriter, Read, Seek, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::members::{Out, Seen, Trouble, end_with_it, read_all};
-use super::pieces::Pieces;
+use super::extents::ExtentReader;
+use super::member_digests::{Compression, ContentWriter};
+use super::members::{ArchiveIndex, Out, ReadError, fail_fast, read_all};
 use super::problem::{NOTHING_LOADS, Problem};
-use super::sums::{Packing, Plain};
 use super::verify::{Verified, misnamed_blobs, verify};
 use super::{ArchiveError, Written, oci};
 use crate::net::Digest;
@@ -19,7 +19,7 @@ const WRITE_BUFFER: usize = 256 * 1024;
 
 /// An image taken apart.
 #[derive(Debug)]
-pub struct Spool {
+pub struct UnpackedImage {
     pub(super) file: Arc<File>,
     config: Vec<u8>,
     layers: Vec<Layer>,
@@ -30,26 +30,26 @@ pub struct Spool {
     archive: Option<(String, Written)>,
 }
 
-/// A layer of a spool. Layers that are the same share their bytes.
+/// A layer of an unpacked image. Layers that are the same share their bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
     /// sha256 of the plain layer.
     pub diff_id: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// Where it is in the spool's file, in order: one piece, unless a rewrite has put its entries into another order.
+    /// Where it is in the staging file, in order: one piece, unless a rewrite has put its entries into another order.
     pub pieces: Vec<Range<u64>>,
 }
 
-impl Spool {
-    /// Reads an archive of one image, in whatever form and packing, into an empty file that can be read and written.
+impl UnpackedImage {
+    /// Reads an archive of one image, in whatever form and compression, into an empty file that can be read and written.
     ///
     /// What no image needs comes into the file too, and is nowhere named. The image is whole: the configuration is what it
     /// is named by, and each layer is the one that it names. Memory is flat.
-    pub fn take_in<R: Read>(mut source: R, file: File) -> Result<Self, ArchiveError> {
-        let mut seen = Seen::default();
-        let mut out = Out { raw: io::sink(), plain: Plain::new(BufWriter::with_capacity(WRITE_BUFFER, &file)) };
-        read_all(&mut source, &mut out, &mut seen, &mut end_with_it)?;
+    pub fn import<R: Read>(mut source: R, file: File) -> Result<Self, ArchiveError> {
+        let mut seen = ArchiveIndex::default();
+        let mut out = Out { raw: io::sink(), plain: ContentWriter::new(BufWriter::with_capacity(WRITE_BUFFER, &file)) };
+        read_all(&mut source, &mut out, &mut seen, &mut fail_fast)?;
         out.plain.flush().map_err(ArchiveError::Write)?;
         drop(out);
         let whole = whole(&seen).map_err(|problem| ArchiveError::Content(problem.problem))?;
@@ -118,7 +118,7 @@ impl Spool {
     #[must_use]
     pub fn reader(&self, layer: usize) -> impl Read + Seek + use<'_> {
         let layer = self.layers.get(layer);
-        Pieces::new(&self.file, layer.map_or(&[][..], |layer| &layer.pieces))
+        ExtentReader::new(&self.file, layer.map_or(&[][..], |layer| &layer.pieces))
     }
 
     /// Another image in the place of this one, of the same file: its configuration and its layers.
@@ -139,7 +139,7 @@ struct Whole {
     packed: usize,
 }
 
-fn whole(seen: &Seen) -> Result<Whole, Problem> {
+fn whole(seen: &ArchiveIndex) -> Result<Whole, Problem> {
     let image = &*oci::the_image(seen)?;
     let Verified { problems, layers: packings, .. } = verify(seen, image);
     if let Some(problem) = problems.into_iter().chain(misnamed_blobs(seen)).next() {
@@ -157,17 +157,17 @@ fn whole(seen: &Seen) -> Result<Whole, Problem> {
         config: config.text.clone().ok_or_else(|| missing(&image.config))?,
         layers,
         tags: image.repo_tags.clone(),
-        ids: oci::leading_to(seen, config.raw),
-        packed: packings.iter().filter(|packing| **packing != Packing::Plain).count(),
+        ids: oci::manifests_referencing(seen, config.raw),
+        packed: packings.iter().filter(|packing| **packing != Compression::Plain).count(),
     })
 }
 
-impl From<Trouble> for ArchiveError {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Read(error) => Self::Read(error),
-            Trouble::Write(error) => Self::Write(error),
-            Trouble::Content(problem) => Self::Content(problem.problem),
+impl From<ReadError> for ArchiveError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Read(error) => Self::Read(error),
+            ReadError::Write(error) => Self::Write(error),
+            ReadError::Content(problem) => Self::Content(problem.problem),
         }
     }
 }

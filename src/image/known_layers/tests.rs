@@ -1,5 +1,5 @@
-//! Archives laid down at once, beside the same ones arranged in a spool; and layers that are not what was announced. Where
-//! layers come from in life is for `engine::storage`.
+//! Archives laid down at once, beside the same ones arranged from an unpacked image; and layers that are not what was
+//! announced. Where layers come from in life is for `engine::storage`.
 
 use std::cell::RefCell;
 use std::io::Read as _;
@@ -29,44 +29,44 @@ fn announced(layers: &[Vec<u8>]) -> KnownLayers<'static> {
 }
 
 /// Lays the announced layers down, which come as `come` gives them.
-fn lay(image: KnownLayers<'_>, come: impl Fn(usize) -> io::Result<Vec<u8>>) -> Result<Spool, LayError> {
+fn lay(image: KnownLayers<'_>, come: impl Fn(usize) -> io::Result<Vec<u8>>) -> Result<UnpackedImage, KnownLayersError> {
     let write = |number, out: &mut dyn Write| come(number)?.chunks(1000).try_for_each(|piece| out.write_all(piece));
-    Spool::lay_down(image, write, tempfile::tempfile().unwrap())
+    UnpackedImage::write_known_layers(image, write, tempfile::tempfile().unwrap())
 }
 
 #[test]
 fn what_is_laid_down_is_the_canonical_archive() {
     let layers = layers();
     let asked = RefCell::new(Vec::new());
-    let spool = lay(announced(&layers), |number| {
+    let unpacked = lay(announced(&layers), |number| {
         asked.borrow_mut().push(number);
         Ok(layers[number].clone())
     });
-    let spool = spool.unwrap();
+    let unpacked = unpacked.unwrap();
     assert_eq!(*asked.borrow(), [0, 1, 3], "each layer once");
-    let archive = spool.arrange("image:1").unwrap();
+    let archive = unpacked.arrange("image:1").unwrap();
     let (mut bytes, mut file) = (Vec::new(), Vec::new());
     archive.copy_to(&mut bytes).unwrap();
     let known = archive.sum().unwrap();
     assert_eq!((known.sha256, known.size), (Digest::of(&bytes), bytes.len() as u64));
-    io::Seek::rewind(&mut spool.file()).unwrap();
-    spool.file().read_to_end(&mut file).unwrap();
+    io::Seek::rewind(&mut unpacked.file()).unwrap();
+    unpacked.file().read_to_end(&mut file).unwrap();
     assert!(file == bytes, "the file is the archive, and nothing else");
     assert_eq!(check(bytes.as_slice()).unwrap().problems, []);
 
-    let again = Spool::take_in(bytes.as_slice(), tempfile::tempfile().unwrap()).unwrap();
-    assert_eq!((again.config(), again.image_id()), (spool.config(), spool.image_id()));
+    let again = UnpackedImage::import(bytes.as_slice(), tempfile::tempfile().unwrap()).unwrap();
+    assert_eq!((again.config(), again.image_id()), (unpacked.config(), unpacked.image_id()));
     let mut arranged = Vec::new();
     again.arrange("image:1").unwrap().copy_to(&mut arranged).unwrap();
     assert!(arranged == bytes);
     for (number, layer) in layers.iter().enumerate() {
         let mut read = Vec::new();
-        spool.reader(number).read_to_end(&mut read).unwrap();
+        unpacked.reader(number).read_to_end(&mut read).unwrap();
         assert!(read == *layer, "layer {number}");
     }
     // Under another name it is another archive, of the same layers.
     let (mut other, mut expected) = (Vec::new(), Vec::new());
-    spool.arrange("other:2").unwrap().copy_to(&mut other).unwrap();
+    unpacked.arrange("other:2").unwrap().copy_to(&mut other).unwrap();
     again.arrange("other:2").unwrap().copy_to(&mut expected).unwrap();
     assert!(other == expected && other != bytes);
 }
@@ -80,20 +80,20 @@ fn what_was_not_announced_is_refused() {
     for other in [wrong, right[1..].to_vec(), [right, &[0][..]].concat(), Vec::new()] {
         let come = |number: usize| Ok(if number == 1 { other.clone() } else { layers[number].clone() });
         let error = lay(announced(&layers), come).unwrap_err();
-        let LayError::Other { wanted, found, .. } = error else { panic!("{error}") };
+        let KnownLayersError::Other { wanted, found, .. } = error else { panic!("{error}") };
         assert_eq!((wanted, found), (Digest::of(right), Digest::of(&other)));
     }
     let error = lay(announced(&layers), |_| Err(io::ErrorKind::NotFound.into())).unwrap_err();
-    assert!(matches!(&error, LayError::Read { layer, .. } if *layer == Digest::of(&layers[0])), "{error}");
+    assert!(matches!(&error, KnownLayersError::Read { layer, .. } if *layer == Digest::of(&layers[0])), "{error}");
     let mut other = announced(&layers);
     other.layers.swap(0, 1);
-    assert!(matches!(lay(other, |number| Ok(layers[number].clone())), Err(LayError::Config)));
+    assert!(matches!(lay(other, |number| Ok(layers[number].clone())), Err(KnownLayersError::Config)));
     let none = KnownLayers { config: b"no JSON".to_vec(), ..announced(&layers) };
-    assert!(matches!(lay(none, |number| Ok(layers[number].clone())), Err(LayError::Config)));
+    assert!(matches!(lay(none, |number| Ok(layers[number].clone())), Err(KnownLayersError::Config)));
     // A disk's failure is not the layer's.
     let read_only = tempfile::NamedTempFile::new().unwrap();
     let file = File::open(read_only.path()).unwrap();
     let write = |number: usize, out: &mut dyn Write| out.write_all(&layers[number]);
-    let error = Spool::lay_down(announced(&layers), write, file).unwrap_err();
-    assert!(matches!(error, LayError::Write(_)), "{error}");
+    let error = UnpackedImage::write_known_layers(announced(&layers), write, file).unwrap_err();
+    assert!(matches!(error, KnownLayersError::Write(_)), "{error}");
 }

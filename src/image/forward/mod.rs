@@ -8,18 +8,18 @@ use std::io::{self, Read, Write};
 use tar::Builder;
 
 use super::manifest::Image;
-use super::members::{Out, Seen, Trouble, append, append_text, end_with_it, read_all};
+use super::member_digests::{Compression, ContentWriter};
+use super::members::{ArchiveIndex, Out, ReadError, append, append_text, fail_fast, read_all};
 use super::oci::the_image;
 use super::problem::Problem;
 use super::steps::{StepImage, steps_of};
-use super::sums::{Packing, Plain};
 use super::verify::{Verified, misnamed_blobs, verify};
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
 
 /// Why an archive is not passed on to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum RelayError {
+pub enum ForwardError {
     /// The archive broke off, is damaged, or is no archive.
     #[error("the image archive cannot be read to its end")]
     Read(#[source] io::Error),
@@ -48,12 +48,12 @@ fn list(problems: &[String]) -> String {
     }
 }
 
-impl From<Trouble> for RelayError {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Read(error) => Self::Read(error),
-            Trouble::Write(error) => Self::Write(error),
-            Trouble::Content(problem) => Self::Content(vec![problem.problem]),
+impl From<ReadError> for ForwardError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Read(error) => Self::Read(error),
+            ReadError::Write(error) => Self::Write(error),
+            ReadError::Content(problem) => Self::Content(vec![problem.problem]),
         }
     }
 }
@@ -66,13 +66,13 @@ pub struct ForwardSummary {
     /// The configuration.
     pub config: Vec<u8>,
     /// How each layer is packed, the lowest first.
-    pub layers: Vec<Packing>,
+    pub layers: Vec<Compression>,
     /// The names that the archive had for the image.
     pub tags: Vec<String>,
     /// Whether it had `repositories`, which older consumers read the names from.
     pub repositories: bool,
     /// How the archive itself was packed.
-    pub packing: Packing,
+    pub packing: Compression,
     /// sha256 of the archive as it came.
     pub sha256: Digest,
     /// Its size as it came, in bytes.
@@ -84,34 +84,34 @@ pub struct ForwardSummary {
 /// Verified while it passes: the archive's own sha256 where one is `expected`, the configuration's name, and that each
 /// layer is the one that the configuration names. What is written has no `manifest.json` before that, so that no engine
 /// can load it; on an error it is worthless.
-pub fn relay<R: Read, W: Write>(
+pub fn verify_and_forward<R: Read, W: Write>(
     source: R,
     tag: &str,
     expected: Option<Digest>,
     out: W,
-) -> Result<(ForwardSummary, W), RelayError> {
-    relay_with(source, tag, expected, &[], out)
+) -> Result<(ForwardSummary, W), ForwardError> {
+    verify_and_forward_with(source, tag, expected, &[], out)
 }
 
 /// The same, with the images of the image's steps as far as `configs` has their configurations. They have no names.
-pub fn relay_with<R: Read, W: Write>(
+pub fn verify_and_forward_with<R: Read, W: Write>(
     source: R,
     tag: &str,
     expected: Option<Digest>,
     configs: &[String],
     out: W,
-) -> Result<(ForwardSummary, W), RelayError> {
+) -> Result<(ForwardSummary, W), ForwardError> {
     let mut source = DigestReader::new(source);
-    let mut out = Out { raw: out, plain: Plain::new(io::sink()) };
-    let mut seen = Seen::default();
-    read_all(&mut source, &mut out, &mut seen, &mut end_with_it)?;
+    let mut out = Out { raw: out, plain: ContentWriter::new(io::sink()) };
+    let mut seen = ArchiveIndex::default();
+    read_all(&mut source, &mut out, &mut seen, &mut fail_fast)?;
     let mut out = Builder::new(out.raw);
     let (_, sha256, size) = source.finish();
     if let Some(expected) = expected.filter(|expected| *expected != sha256) {
-        return Err(RelayError::Digest { expected, actual: sha256 });
+        return Err(ForwardError::Digest { expected, actual: sha256 });
     }
     let told = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.problem).collect();
-    let (image, image_id, layers) = whole(&seen).map_err(|problems| RelayError::Content(told(problems)))?;
+    let (image, image_id, layers) = whole(&seen).map_err(|problems| ForwardError::Content(told(problems)))?;
     let mut images = vec![Image { repo_tags: vec![tag.to_owned()], ..(*image).clone() }];
     let config = seen.file(&image.config).and_then(|sums| sums.text.as_deref()).unwrap_or_default();
     for StepImage { config, id, layers } in steps_of(config, configs) {
@@ -125,12 +125,12 @@ pub fn relay_with<R: Read, W: Write>(
     append(&mut out, "manifest.json", &images)?;
     let config = config.into();
     let (tags, repositories, packing) = (image.repo_tags.clone(), seen.repositories.is_some(), seen.packing);
-    let out = out.into_inner().map_err(RelayError::Write)?;
+    let out = out.into_inner().map_err(ForwardError::Write)?;
     Ok((ForwardSummary { image_id, config, layers, tags, repositories, packing, sha256, size }, out))
 }
 
 /// The one image, its id, and how its layers are packed, if all is as the archive itself says; or all that is not.
-fn whole(seen: &Seen) -> Result<(Cow<'_, Image>, String, Vec<Packing>), Vec<Problem>> {
+fn whole(seen: &ArchiveIndex) -> Result<(Cow<'_, Image>, String, Vec<Compression>), Vec<Problem>> {
     let image = the_image(seen).map_err(|why| vec![why])?;
     let Verified { image_id, layers, mut problems } = verify(seen, &image);
     problems.extend(misnamed_blobs(seen));
