@@ -61,7 +61,7 @@ fn assert_nothing_is_left(repository: &Repository, mark: &str) {
     assert_eq!(left(&output(repository), mark), [""; 0]);
 }
 
-/// Waits until nothing is left, as after a SIGKILL, when nobody can wait for the keeper.
+/// Waits until nothing is left, as after a SIGKILL, when nobody can wait for the supervisor.
 fn wait_until_nothing_is_left(repository: &Repository, mark: &str) {
     let limit = Instant::now() + Duration::from_secs(30);
     while Instant::now() < limit && !left(&output(repository), mark).is_empty() {

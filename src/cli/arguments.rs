@@ -13,7 +13,7 @@ use super::values::{key_value, pasted_task_id};
 use super::{help, keep, load};
 use crate::config::ImageSource;
 use crate::config::settings::{self, Setting};
-use crate::engine::Keeping;
+use crate::engine::Supervisor;
 use crate::taskcluster::TaskId;
 
 /// What was typed.
@@ -58,7 +58,7 @@ pub enum Verb {
         other: Option<PathBuf>,
     },
     /// Keep a managed engine; for the program itself.
-    Keep(Keeping),
+    Keep(Supervisor),
     /// Print a completion script.
     Completions(Shell),
     /// Print the manual page.

@@ -41,7 +41,7 @@ pub(super) fn execute(invocation: &Invocation, sources: &SettingLayers, report: 
         Verb::Check { file, other: None } => check(file, json),
         Verb::Check { file, other: Some(other) } => compare(file, other, json),
         Verb::Keep(keeping) => {
-            in_runtime(async { Ok(engine::keep_managed(keeping.clone()).await?) })?;
+            in_runtime(async { Ok(engine::supervise(keeping.clone()).await?) })?;
             Ok(String::new())
         }
         Verb::Completions(shell) => {

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::engine::Keeping;
+use crate::engine::Supervisor;
 
 /// Its name.
-pub(super) use crate::engine::KEEPER as VERB;
+pub(super) use crate::engine::SUPERVISOR as VERB;
 
 pub(super) fn arguments() -> Command {
     let folder = Arg::new("folder").long("folder").value_name("DIR").value_parser(value_parser!(PathBuf));
@@ -25,12 +25,12 @@ pub(super) fn arguments() -> Command {
 }
 
 /// None where nothing is said to keep.
-pub(super) fn keeping(matches: &ArgMatches) -> Option<Keeping> {
+pub(super) fn keeping(matches: &ArgMatches) -> Option<Supervisor> {
     let command = matches.get_many("command").into_iter().flatten().cloned().collect();
     let apart = matches.get_flag("apart");
     match (matches.get_one::<PathBuf>("folder").cloned(), matches.get_one::<u32>("tied-to").copied()) {
-        (Some(folder), _) => Some(Keeping::Service { folder, apart, command }),
-        (None, Some(parent)) => Some(Keeping::TiedTo { parent, apart, command }),
+        (Some(folder), _) => Some(Supervisor::Service { folder, in_pid_namespace: apart, command }),
+        (None, Some(parent)) => Some(Supervisor::TiedTo { parent, in_pid_namespace: apart, command }),
         (None, None) => None,
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn offered(
 ) -> Vec<String> {
     match from {
         CacheFrom::Latest => cache.map(|cache| cache.tag.clone()).into_iter().collect(),
-        CacheFrom::Parent if engine.wants_step_images() => {
+        CacheFrom::Parent if engine.needs_step_images() => {
             info!("building without a layer cache: Podman takes no step from a parent image");
             Vec::new()
         }
@@ -141,7 +141,7 @@ async fn load_newest(
     tag: &str,
 ) -> Result<TaskImage, Box<dyn Error + Send + Sync>> {
     let steps =
-        if loader.engine.wants_step_images() { steps_of_newest(newest, services, &loader).await? } else { Vec::new() };
+        if loader.engine.needs_step_images() { steps_of_newest(newest, services, &loader).await? } else { Vec::new() };
     let LatestImage { at, data, .. } = newest;
     let indexed = Indexed { at: at.clone(), artifact: data.artifact.clone(), sha256: Some(data.sha256) };
     let loader = Loader { steps: Some(&steps), ..loader };
@@ -183,7 +183,7 @@ pub(super) async fn companion(
 ) -> Option<Companion> {
     // A reproducible image, or one in one layer, is another than the one that the steps lead to.
     let is_another = plan.reproducible.is_some() || plan.artifact.export == ExportChoice::Squash;
-    if from == CacheFrom::Off || !engine.wants_step_images() || is_another {
+    if from == CacheFrom::Off || !engine.needs_step_images() || is_another {
         return None;
     }
     let configs = match engine.step_configs(image_id).await {

@@ -14,7 +14,7 @@ use crate::context::for_engine::ForEngineError;
 use crate::context::intake::IntakeFault;
 use crate::decision::graph::GraphError;
 use crate::decision::lookup::LookupError;
-use crate::engine::{EngineError, Fault, KeepingError, ManagedError};
+use crate::engine::{EngineError, Fault, ManagedError, SupervisorError};
 use crate::image::ForwardError;
 use crate::job::build_script::ScriptError;
 use crate::job::fetch::FetchError;
@@ -71,7 +71,7 @@ impl Failed {
             Self::Engine(error) => engine_code(error),
             Self::Scopes(_) => REFUSED,
             Self::Secret(SecretProblem::Unreadable { .. } | SecretProblem::TooLarge { .. }) => USAGE,
-            Self::Keeping(KeepingError::System { .. } | KeepingError::Undead) => WORLD,
+            Self::Keeping(SupervisorError::System { .. } | SupervisorError::Undead) => WORLD,
             Self::NoParent { .. } | Self::ParentElsewhere { .. } | Self::NotIndexed { .. } => USAGE,
             Self::Script(ScriptError::Run { .. } | ScriptError::Failed { .. } | ScriptError::NoImage { .. }) => BUILD,
             Self::Registry(error) => registry_code(error),
@@ -160,11 +160,11 @@ fn engine_code(error: &EngineError) -> u8 {
         EngineError::NoLayers => BUILD,
         EngineError::Refused(_) => USAGE,
         EngineError::ArchiveRefused(_) => CONTEXT,
-        EngineError::NoneAnswers { .. } | EngineError::Trouble { .. } | EngineError::Unfinished { .. } => WORLD,
+        EngineError::NoneAnswers { .. } | EngineError::Request { .. } | EngineError::Unfinished { .. } => WORLD,
         EngineError::Managed(ManagedError::NoPodman | ManagedError::Network(_) | ManagedError::LongPath(_)) => USAGE,
-        EngineError::Managed(ManagedError::Folder { .. } | ManagedError::Keeper(_) | ManagedError::Place { .. }) => {
-            WORLD
-        }
+        EngineError::Managed(
+            ManagedError::Folder { .. } | ManagedError::Supervisor(_) | ManagedError::Unusable { .. },
+        ) => WORLD,
         EngineError::KeepsNothing(_) => USAGE,
     }
 }

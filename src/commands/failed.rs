@@ -17,7 +17,7 @@ use crate::decision::DecisionError;
 use crate::decision::graph::GraphError;
 use crate::decision::lookup::LookupError;
 use crate::dockerfile::PARENT_ARG;
-use crate::engine::{EngineError, KeepingError, Kept};
+use crate::engine::{DebugImage, EngineError, SupervisorError};
 use crate::image::ArchiveError;
 use crate::image::compare::CompareError;
 use crate::image::disk::InsufficientSpace;
@@ -151,7 +151,7 @@ pub enum Failed {
     Secret(#[from] SecretProblem),
     /// The keeper of a managed engine could not do what it is for.
     #[error(transparent)]
-    Keeping(#[from] KeepingError),
+    Keeping(#[from] SupervisorError),
     /// An image that is nowhere.
     #[error("{0}")]
     NoImage(String),
@@ -259,7 +259,7 @@ pub enum Failed {
         /// The failure.
         failed: Box<Failed>,
         /// The last good step's image.
-        kept: Box<Kept>,
+        kept: Box<DebugImage>,
     },
     /// Somebody, or the clock, stopped the program.
     #[error("{reason} while {stage}; {}", reason.way_out())]

@@ -371,7 +371,7 @@ fn lasting(bases: &Bases, builder: &str, parent: Option<&String>) -> Vec<Base> {
 
 /// Keeps the last good step's image of a build that failed; that it cannot be kept is not the failure to tell.
 async fn keep(engine: &Engine, plan: &Plan, tag: &str, failed: Failed, stop: &Shutdown) -> Failed {
-    let keeping = engine.keep_last(tag, plan.build.network.as_deref());
+    let keeping = engine.tag_failed_step(tag, plan.build.network.as_deref());
     match stop.during("keeping the last good step's image", keeping).await {
         Ok(Some(kept)) => Failed::Kept { failed: Box::new(failed), kept: Box::new(kept) },
         Ok(None) => {

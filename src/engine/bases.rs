@@ -69,11 +69,11 @@ impl Engine {
             Ok(None) => {}
             Err(source) => {
                 let doing = format!("looking at the base image {name}");
-                return Err(EngineError::Trouble { doing, source: source.into() });
+                return Err(EngineError::Request { doing, source: source.into() });
             }
         }
         let full = full(name);
-        let pulled = self.traces.all_pulled().into_iter().find(|it| it.split('@').next() == full.split('@').next());
+        let pulled = self.tracker.all_pulled().into_iter().find(|it| it.split('@').next() == full.split('@').next());
         let digests = pulled.map(|it| vec![without_tag(&it)]);
         Ok(digests.map(|digests| Base { reference: name.to_owned(), id: None, digests, layers: Vec::new(), is_from }))
     }

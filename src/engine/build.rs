@@ -10,11 +10,11 @@ use tokio::sync::Mutex;
 use tracing::{debug, info};
 
 use super::build_output::{BuildOutputParser, News};
-use super::buildkit::{Asked, Builder};
+use super::buildkit::{Builder, ChosenBuilder};
+use super::cleanup_state::JournalEvent;
 use super::connection::Closing;
-use super::failure::{DOING, next_of, trouble};
+use super::failure::{DOING, next_of, request_error};
 use super::held::{Held, hold};
-use super::left::Fact;
 use super::messages::AnswerError;
 use super::output::{OutputEvent, Steps, is_about_our_args};
 use super::sending::noting_the_end;
@@ -81,12 +81,12 @@ impl Engine {
         let dockerfile = context.dockerfile();
         let platform = self.platform(plan.target_arch, &dockerfile).await?;
         let builder = self.builder(self.choice(plan.builder, platform.is_some()), &dockerfile, secrets).await?;
-        let (traces, goes_on) = (self.traces.clone(), builder.session.is_none());
+        let (tracker, goes_on) = (self.tracker.clone(), builder.session.is_none());
         let excludes = context.excludes();
         let context = noting_the_end(context.stream(self.built_by(&builder)), async move |bytes| {
             // BuildKit stops with the connection.
             if goes_on {
-                traces.add(Fact::Given(bytes)).await;
+                tracker.add(JournalEvent::ContextSent(bytes)).await;
             }
         });
         let by_buildkit = builder.session.is_some();
@@ -127,13 +127,13 @@ impl Engine {
         let answer = self.ask_for_build(&builder, options, excludes, &pulling, body, closing.clone());
         let built = if goes_on && self.kind == Kind::Docker {
             let Held { answer, ended } = hold(answer, closing);
-            self.traces.goes_on_until(ended);
+            self.tracker.goes_on_until(ended);
             self.follow(answer, &builder.asked, log).await
         } else {
             self.follow(answer, &builder.asked, log).await
         };
-        if let (Ok((image_id, _)), true) = (&built, self.wants_step_images()) {
-            self.traces.has_steps(self.steps_of(&begun, std::slice::from_ref(image_id)).await);
+        if let (Ok((image_id, _)), true) = (&built, self.needs_step_images()) {
+            self.tracker.has_steps(self.steps_of(&begun, std::slice::from_ref(image_id)).await);
         }
         self.note_what_was_made().await;
         match built {
@@ -143,7 +143,7 @@ impl Engine {
             }
             // A command that ended with its engine, which is there again.
             Err(EngineError::Build(failure)) if failure.may_be_the_engines_end() && witness.saw_an_end().await => {
-                Err(trouble(DOING, "it ended, and was started again"))
+                Err(request_error(DOING, "it ended, and was started again"))
             }
             built => {
                 let (image_id, steps) = built?;
@@ -168,7 +168,7 @@ impl Engine {
     pub(super) async fn follow(
         &self,
         answer: impl Stream<Item = Result<BuildInfo, AnswerError>>,
-        asked: &Asked,
+        asked: &ChosenBuilder,
         log: &mut BuildLog,
     ) -> Result<(String, Steps), EngineError> {
         let mut answer = std::pin::pin!(answer);
@@ -179,7 +179,7 @@ impl Engine {
                 Ok(next) => next,
                 Err(silent) => {
                     // Docker would wait for the registry also when nobody waits for the build, which makes nothing more.
-                    drop(self.traces.take_under_way());
+                    drop(self.tracker.take_under_way());
                     Self::print(heard.end(), log);
                     return Err(silent);
                 }
@@ -190,13 +190,13 @@ impl Engine {
                     let News { said, pulled, id } = heard.line(&line);
                     Self::print(said, log);
                     for name in &pulled {
-                        self.traces.pulled(name);
+                        self.tracker.pulled(name);
                     }
                     if let (Some(piece), Some(_)) = (&line.stream, &self.managed) {
-                        image_id = managed::last_word(piece);
+                        image_id = managed::final_image_id(piece);
                     }
                     if let Some(id) = id {
-                        self.traces.told(id.clone());
+                        self.tracker.told(id.clone());
                         image_id = Some(id);
                     }
                 }
@@ -228,7 +228,7 @@ impl Engine {
 
     /// How many bytes an image's layers have, unpacked: about the size of its archive. Refuses an image without any.
     pub async fn image_size(&self, image_id: &str) -> Result<u64, EngineError> {
-        let image = self.inspect(image_id).await.map_err(|error| trouble("looking at the image", error))?;
+        let image = self.inspect(image_id).await.map_err(|error| request_error("looking at the image", error))?;
         if image.root_fs.is_some_and(|files| files.layers.is_none_or(|layers| layers.is_empty())) {
             return Err(EngineError::NoLayers);
         }
@@ -245,7 +245,7 @@ impl Engine {
 
 /// Whether an answer of BuildKit's broke off, and nothing is said to be wrong: Docker 20.10's does now and then behind its last
 /// word, which is the image's id. Whether the image is there is asked next.
-fn is_cut(error: &AnswerError, asked: &Asked) -> bool {
+fn is_cut(error: &AnswerError, asked: &ChosenBuilder) -> bool {
     asked.is_of_buildkit() && matches!(error, AnswerError::Cut(_) | AnswerError::Json(_))
 }
 
@@ -256,10 +256,10 @@ mod tests {
     #[test]
     fn an_answer_that_breaks_off_is_no_word_of_the_engine() {
         let broken = || AnswerError::Cut(std::io::Error::other("broken"));
-        let said = AnswerError::Said { message: "exit code: 3".to_owned(), code: None };
-        assert!(is_cut(&broken(), &Asked::of_buildkit()));
-        assert!(!is_cut(&said, &Asked::of_buildkit()));
+        let said = AnswerError::Reported { message: "exit code: 3".to_owned(), code: None };
+        assert!(is_cut(&broken(), &ChosenBuilder::of_buildkit()));
+        assert!(!is_cut(&said, &ChosenBuilder::of_buildkit()));
         // The classic builder tells an id after each stage.
-        assert!(!is_cut(&broken(), &Asked::default()));
+        assert!(!is_cut(&broken(), &ChosenBuilder::default()));
     }
 }

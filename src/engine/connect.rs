@@ -9,7 +9,7 @@ use tracing::info;
 use super::address::{Address, tls_problem};
 use super::connection::client;
 use super::pulling::Access;
-use super::traces::ResourceTracker;
+use super::tracker::ResourceTracker;
 use super::{Engine, EngineError, EngineInfo, Kind};
 use crate::engine::{DOCKER_SOCKET, EngineAddress, EngineChoice, EngineConfig, NamedBy};
 
@@ -72,8 +72,8 @@ impl Engine {
     /// The engine at `place`, if it answers and is of the wanted kind.
     pub(super) async fn at(place: Address, config: &EngineConfig) -> Result<Self, Refused> {
         let (client, kind, about) = probe(&place, config.choice).await?;
-        let (access, traces) = (Access::new(config, place.url()), ResourceTracker::default());
-        Ok(Self { client, access, traces, place, kind, about, managed: None })
+        let (access, tracker) = (Access::new(config, place.url()), ResourceTracker::default());
+        Ok(Self { client, access, tracker, place, kind, about, managed: None })
     }
 }
 

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use tokio_util::bytes::Bytes;
 use tracing::debug;
 
-use super::failure::trouble;
-use super::left::Fact;
+use super::cleanup_state::JournalEvent;
+use super::failure::request_error;
 use super::{Engine, EngineError, Kind};
 use crate::report::ProgressCounter;
 
@@ -31,7 +31,7 @@ impl Engine {
         let doing = "making a container of the image";
         let digits = image_id.strip_prefix("sha256:").unwrap_or(image_id);
         let name = format!("image-worker-squash-{digits}-{}", std::process::id());
-        self.traces.add(Fact::Container(name.clone())).await;
+        self.tracker.add(JournalEvent::Container(name.clone())).await;
         let options = CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
         let body = ContainerCreateBody {
             image: Some(image_id.to_owned()),
@@ -41,8 +41,9 @@ impl Engine {
             host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..HostConfig::default() }),
             ..ContainerCreateBody::default()
         };
-        self.client.create_container(Some(options), body).await.map_err(|error| trouble(doing, error))?;
-        let container = self.client.inspect_container(&name, None).await.map_err(|error| trouble(doing, error))?;
+        self.client.create_container(Some(options), body).await.map_err(|error| request_error(doing, error))?;
+        let container =
+            self.client.inspect_container(&name, None).await.map_err(|error| request_error(doing, error))?;
         let noise_since = match (self.kind, container.created) {
             (Kind::Docker, Some(created)) => Some(created.timestamp()),
             (Kind::Docker, None) => return Err(EngineError::Unfinished { doing: doing.to_owned() }),
@@ -63,7 +64,7 @@ impl Engine {
                 meter.add(bytes.len() as u64);
                 Ok(bytes)
             }
-            Err(error) => Err(trouble("exporting the image's files", error)),
+            Err(error) => Err(request_error("exporting the image's files", error)),
         })
     }
 
@@ -74,8 +75,8 @@ impl Engine {
             Err(error) => debug!("the image's configuration is asked for: {error}"),
         }
         let doing = "looking at the image";
-        let image = self.inspect(image_id).await.map_err(|error| trouble(doing, error))?;
-        let told = serde_json::to_value(&image).map_err(|error| trouble(doing, error))?;
+        let image = self.inspect(image_id).await.map_err(|error| request_error(doing, error))?;
+        let told = serde_json::to_value(&image).map_err(|error| request_error(doing, error))?;
         let mut config = Map::new();
         for key in ["Architecture", "Author", "Config", "Created", "Os", "Variant"] {
             config.insert(key.to_lowercase(), told[key].clone());
@@ -83,10 +84,10 @@ impl Engine {
         config.insert("os.version".to_owned(), told["OsVersion"].clone());
         if let (Some(inner), None) = (config.get_mut("config"), &image.config.and_then(|config| config.shell)) {
             // Podman tells it in the history only.
-            let shell = self.shell_of(image_id).await.map_err(|error| trouble(doing, error))?;
+            let shell = self.shell_of(image_id).await.map_err(|error| request_error(doing, error))?;
             inner["Shell"] = json!(shell);
         }
-        serde_json::to_vec(&Value::Object(config)).map_err(|error| trouble(doing, error))
+        serde_json::to_vec(&Value::Object(config)).map_err(|error| request_error(doing, error))
     }
 
     /// Removes a container of ours, with the volumes that the engine has made for it. Whether it is gone.

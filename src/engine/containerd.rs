@@ -46,7 +46,7 @@ impl Engine {
         if !self.keeps_manifests().await {
             return Ok(false);
         }
-        let inspected = self.inspect(id).await.map_err(|source| EngineError::Trouble {
+        let inspected = self.inspect(id).await.map_err(|source| EngineError::Request {
             doing: "looking at the loaded image".to_owned(),
             source: source.into(),
         })?;

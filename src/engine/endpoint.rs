@@ -67,7 +67,7 @@ impl EngineAddress {
 impl NamedBy {
     /// What to do where no engine answers.
     #[must_use]
-    pub fn way_out(&self) -> String {
+    pub fn hint(&self) -> String {
         match self {
             Self::Usual => "start one, or set DOCKER_HOST to its socket".to_owned(),
             Self::Host(origin) => format!("start it, or set {origin} to another engine's socket"),

@@ -19,7 +19,7 @@ impl Engine {
                 meter.add(bytes.len() as u64);
                 Ok(bytes)
             }
-            Err(error) => Err(EngineError::Trouble { doing: "exporting the image".to_owned(), source: error.into() }),
+            Err(error) => Err(EngineError::Request { doing: "exporting the image".to_owned(), source: error.into() }),
         })
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::bytes::Bytes;
 
 use super::bases::registry;
 use super::build_output::BuildOutputParser;
-use super::buildkit::{Asked, Failing};
+use super::buildkit::{ChosenBuilder, Failing};
 use super::connect::PING_TIMEOUT;
 use super::connection::ping;
 use super::fault::{exit_code, is_limit, unresolved};
@@ -42,7 +42,7 @@ pub struct BuildFailure {
     /// The last lines of the step's output.
     pub last_lines: Vec<String>,
     /// What helps besides mending the `Dockerfile`.
-    pub way_out: Option<String>,
+    pub hint: Option<String>,
     /// How many steps came from the build cache before.
     pub cached: usize,
     /// How long the registry asks to wait, where it says that.
@@ -53,8 +53,8 @@ impl BuildFailure {
     /// A `Dockerfile` that is not built at all.
     pub(super) fn of_a_dockerfile(message: String) -> Self {
         let (fault, step, image, login, exit_code) = (Fault::Dockerfile, None, None, None, None);
-        let (last_lines, way_out, wait) = (Vec::new(), None, None);
-        Self { fault, step, image, login, exit_code, message, last_lines, way_out, cached: 0, wait }
+        let (last_lines, hint, wait) = (Vec::new(), None, None);
+        Self { fault, step, image, login, exit_code, message, last_lines, hint, cached: 0, wait }
     }
 
     /// A registry that an image was to be looked up in, and that has not said anything for this time.
@@ -71,22 +71,22 @@ impl BuildFailure {
     /// The failure in one line.
     #[must_use]
     pub fn summary(&self) -> String {
-        let way_out = |otherwise: &str| self.way_out.clone().unwrap_or_else(|| self.next(otherwise));
+        let hint = |otherwise: &str| self.hint.clone().unwrap_or_else(|| self.next(otherwise));
         let Some(step) = &self.step else {
-            let (message, way_out) = (cut_middle(&self.message, 200), way_out("fix the Dockerfile"));
+            let (message, hint) = (cut_middle(&self.message, 200), hint("fix the Dockerfile"));
             return match &self.image {
-                Some(image) => format!("the build did not begin: cannot pull {image}: {message}; {way_out}"),
-                None => format!("the build did not begin: {message}; {way_out}"),
+                Some(image) => format!("the build did not begin: cannot pull {image}: {message}; {hint}"),
+                None => format!("the build did not begin: {message}; {hint}"),
             };
         };
         let last =
             self.last_lines.last().map(|line| format!("; its last line: {}", cut(line, 160))).unwrap_or_default();
         if let Some(code) = self.exit_code {
-            let way_out = way_out("fix the Dockerfile, or what it fetches");
-            return format!("{step} failed with exit code {code}{last}; {way_out}");
+            let hint = hint("fix the Dockerfile, or what it fetches");
+            return format!("{step} failed with exit code {code}{last}; {hint}");
         }
-        let way_out = way_out("fix the Dockerfile, or what it needs");
-        format!("{step} failed: {}; {way_out}", cut_middle(&self.message, 140))
+        let hint = hint("fix the Dockerfile, or what it needs");
+        format!("{step} failed: {}; {hint}", cut_middle(&self.message, 140))
     }
 
     /// What to do next; `otherwise` where the `Dockerfile` is to be mended.
@@ -138,18 +138,23 @@ impl Failure for EngineError {
 
 impl Engine {
     /// What a build's failure means.
-    pub(super) async fn failure(&self, heard: BuildOutputParser, asked: &Asked, error: AnswerError) -> EngineError {
+    pub(super) async fn failure(
+        &self,
+        heard: BuildOutputParser,
+        asked: &ChosenBuilder,
+        error: AnswerError,
+    ) -> EngineError {
         let (mut message, mut code) = match error {
             // Said in the stream of a build that had begun.
-            AnswerError::Said { message, code } => (message, code),
+            AnswerError::Reported { message, code } => (message, code),
             // Docker's answer to a Dockerfile that it cannot read.
             AnswerError::Status { status: 400, message } => (message, None),
-            other => return trouble(DOING, other),
+            other => return request_error(DOING, other),
         };
         // A command that ends with its engine is not at fault.
         match tokio::time::timeout(PING_TIMEOUT, ping(&self.place)).await {
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => return trouble(DOING, error),
+            Ok(Err(error)) => return request_error(DOING, error),
             Err(_) => return EngineError::Unfinished { doing: DOING.to_owned() },
         }
         let cached = heard.steps().cached;
@@ -180,8 +185,8 @@ impl Engine {
         };
         let message = secrets::hide(in_own_words(message.trim())).into_owned();
         // Another builder helps against what one does not understand, and not against a registry.
-        let way_out = (fault == Fault::Dockerfile || sought.is_some())
-            .then(|| asked.way_out(step.as_ref(), sought.as_deref(), &message))
+        let hint = (fault == Fault::Dockerfile || sought.is_some())
+            .then(|| asked.hint(step.as_ref(), sought.as_deref(), &message))
             .flatten();
         let image = image
             .filter(|_| sought.is_some() || !matches!(fault, Fault::Dockerfile | Fault::Engine | Fault::Transient));
@@ -197,7 +202,7 @@ impl Engine {
             exit_code: code,
             message,
             last_lines,
-            way_out,
+            hint,
             cached,
             wait,
         }))
@@ -223,7 +228,7 @@ impl Engine {
         match pulled.try_for_each(|_| std::future::ready(Ok(()))).await {
             // What was in the way has passed.
             Ok(()) => (Fault::Registry, message),
-            Err(AnswerError::Said { message, .. } | AnswerError::Status { message, .. }) => {
+            Err(AnswerError::Reported { message, .. } | AnswerError::Status { message, .. }) => {
                 (Fault::of(&message, None, false), message)
             }
             Err(_) => (Fault::Dockerfile, message),
@@ -231,8 +236,8 @@ impl Engine {
     }
 }
 
-pub(super) fn trouble(doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
-    EngineError::Trouble { doing: doing.to_owned(), source: source.into() }
+pub(super) fn request_error(doing: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
+    EngineError::Request { doing: doing.to_owned(), source: source.into() }
 }
 
 /// What the engine says next. Docker waits for ever for a registry that says nothing: while it only looks for an image, that is
@@ -272,13 +277,13 @@ fn lender<'a>(lenders: &'a [String], message: &str) -> Option<&'a str> {
 
 /// What failed, without the doors that it came through.
 fn in_own_words(message: &str) -> &str {
-    let doors = [
+    let prefixes = [
         "failed to solve with frontend dockerfile.v0: ",
         "failed to solve with frontend gateway.v0: ",
         "failed to solve: ",
         "failed to create LLB definition: ",
     ];
-    doors.iter().fold(message, |message, door| message.strip_prefix(door).unwrap_or(message))
+    prefixes.iter().fold(message, |message, prefix| message.strip_prefix(prefix).unwrap_or(message))
 }
 
 #[cfg(test)]

@@ -6,26 +6,31 @@ use bollard::models::{ImageHistoryResponseItem, ImageInspect, ImageSummary};
 use bollard::query_parameters::ListImagesOptions;
 use tracing::warn;
 
-use super::clean::patience::{BRIEFLY, RemovalError};
+use super::clean::waits::{RemovalError, SHORT_WAIT};
+use super::cleanup_state::StartedBuild;
 use super::descent::{Build, BuiltStage, Candidate, Descent, Root, is_named};
-use super::left::Begun;
 use super::{Engine, Kind};
 use crate::dockerfile::stages::{self, Base};
 use crate::net::retry::retry;
 
 impl Engine {
     /// Writes down what is to be known of a build before it begins; without a `Dockerfile`, of one that makes no images of steps.
-    pub(super) async fn begin(&self, tag: &str, dockerfile: Option<&str>, args: &BTreeMap<String, String>) -> Begun {
-        let unknown = self.traces.build().map(|(begun, _)| begun);
+    pub(super) async fn begin(
+        &self,
+        tag: &str,
+        dockerfile: Option<&str>,
+        args: &BTreeMap<String, String>,
+    ) -> StartedBuild {
+        let unknown = self.tracker.build().map(|(begun, _)| begun);
         let mut begun = match dockerfile {
             Some(dockerfile) => self.begun(tag, dockerfile, args).await,
-            None => Begun { tag: tag.to_owned(), ..Begun::default() },
+            None => StartedBuild { tag: tag.to_owned(), ..StartedBuild::default() },
         };
         // What an earlier attempt has made, and nobody could tell yet, can be told at the end of this one.
-        if let Some(Begun { before, earlier, .. }) = unknown {
+        if let Some(StartedBuild { before, earlier, .. }) = unknown {
             (begun.before, begun.earlier) = (before, earlier + 1);
         }
-        self.traces.build_begins(begun.clone()).await;
+        self.tracker.build_begins(begun.clone()).await;
         self.wait_for_sweeps().await;
         // What was there before may be gone by now, and come again with this build, as it does from a cache.
         if let (Some(_), Ok(images)) = (dockerfile, self.images().await) {
@@ -33,13 +38,13 @@ impl Engine {
             let all = begun.before.len();
             begun.before.retain(|id| there.contains(id.as_str()));
             if begun.before.len() < all {
-                self.traces.build_begins(begun.clone()).await;
+                self.tracker.build_begins(begun.clone()).await;
             }
         }
         begun
     }
 
-    async fn begun(&self, tag: &str, dockerfile: &str, args: &BTreeMap<String, String>) -> Begun {
+    async fn begun(&self, tag: &str, dockerfile: &str, args: &BTreeMap<String, String>) -> StartedBuild {
         let (mut stages, mut bases) = (stages::read(dockerfile, args), BTreeMap::new());
         for stage in &mut stages {
             if let Base::Image(name) = &stage.base
@@ -59,11 +64,16 @@ impl Engine {
                 Vec::new()
             }
         };
-        Begun { tag: tag.to_owned(), stages, bases, before, earlier: 0 }
+        StartedBuild { tag: tag.to_owned(), stages, bases, before, earlier: 0 }
     }
 
     /// The images that come from a build, of which the engine has told these. `runs` builds of the same can have made some.
-    pub(super) async fn descent(&self, begun: &Begun, told: &[String], runs: usize) -> Result<Descent, RemovalError> {
+    pub(super) async fn descent(
+        &self,
+        begun: &StartedBuild,
+        told: &[String],
+        runs: usize,
+    ) -> Result<Descent, RemovalError> {
         let (stages, shells) = self.built_stages(begun).await?;
         let last = stages.len().saturating_sub(1);
         let told = told.iter().enumerate();
@@ -77,12 +87,12 @@ impl Engine {
     }
 
     /// The images of a build's steps, also those that were there before it.
-    pub(super) async fn steps_of(&self, begun: &Begun, told: &[String]) -> Vec<String> {
-        let everything = Begun { before: Vec::new(), ..begun.clone() };
+    pub(super) async fn steps_of(&self, begun: &StartedBuild, told: &[String]) -> Vec<String> {
+        let everything = StartedBuild { before: Vec::new(), ..begun.clone() };
         self.descent(&everything, told, 1).await.map(|descent| descent.ids).unwrap_or_default()
     }
 
-    async fn built_stages(&self, begun: &Begun) -> Result<(Vec<BuiltStage>, Vec<String>), RemovalError> {
+    async fn built_stages(&self, begun: &StartedBuild) -> Result<(Vec<BuiltStage>, Vec<String>), RemovalError> {
         let (mut stages, mut shells) = (Vec::new(), Vec::new());
         for stage in &begun.stages {
             let mut steps = Vec::new();
@@ -146,7 +156,7 @@ impl Engine {
     /// What made an image, in the engine's words, the newest first; none if it is gone.
     async fn history(&self, id: &str) -> Result<Option<Vec<ImageHistoryResponseItem>>, RemovalError> {
         let asking = || async { self.client.image_history(id).await.map_err(RemovalError::Engine) };
-        match retry("looking at an image", BRIEFLY, asking).await {
+        match retry("looking at an image", SHORT_WAIT, asking).await {
             Ok(history) => Ok(Some(history)),
             // Another build's, which has removed it since it was listed.
             Err(error) if error.status() == Some(404) => Ok(None),
@@ -156,7 +166,7 @@ impl Engine {
 
     /// All images that the engine has.
     pub(super) async fn images(&self) -> Result<Vec<ImageSummary>, RemovalError> {
-        retry("listing the images", BRIEFLY, || async {
+        retry("listing the images", SHORT_WAIT, || async {
             let options = ListImagesOptions { all: true, ..ListImagesOptions::default() };
             self.client.list_images(Some(options)).await.map_err(RemovalError::Listing)
         })

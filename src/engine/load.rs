@@ -9,9 +9,9 @@ use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 use futures_util::{Stream, StreamExt};
 use tokio_util::bytes::Bytes;
 
+use super::cleanup_state::JournalEvent;
 use super::descent::is_none;
 use super::fault::is_own_trouble;
-use super::left::Fact;
 use super::messages::{AnswerError, Question, messages, of_an_archive};
 use super::sending::noting_the_end;
 use super::{Engine, EngineError};
@@ -27,7 +27,7 @@ impl Engine {
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         tag: &str,
     ) -> Result<String, EngineError> {
-        self.traces.add(Fact::Load(tag.to_owned())).await;
+        self.tracker.add(JournalEvent::Load(tag.to_owned())).await;
         self.load_with(archive, tag, &[]).await
     }
 
@@ -39,7 +39,7 @@ impl Engine {
         tag: &str,
         steps: &[String],
     ) -> Result<String, EngineError> {
-        self.traces.add(Fact::Cache(tag.to_owned())).await;
+        self.tracker.add(JournalEvent::Cache(tag.to_owned())).await;
         self.load_with(archive, tag, steps).await
     }
 
@@ -51,11 +51,11 @@ impl Engine {
     ) -> Result<String, EngineError> {
         // It may be among what is removed.
         self.wait_for_sweeps().await;
-        let before = self.images().await.map_err(trouble)?;
+        let before = self.images().await.map_err(request_error)?;
         let is_new = |id: &&String| before.iter().all(|image| !same(&image.id, id));
         let new: Vec<_> = steps.iter().filter(is_new).cloned().collect();
         if !new.is_empty() {
-            self.traces.add(Fact::Steps(new)).await;
+            self.tracker.add(JournalEvent::Steps(new)).await;
         }
         let loaded = self.send(archive, tag).await;
         let is_nameless = |image: &ImageSummary| image.repo_tags.iter().all(|name| is_none(name));
@@ -63,28 +63,28 @@ impl Engine {
         // An image that was there before without a name would go with the name that we gave it.
         let was_nameless = loaded.as_ref().is_ok_and(had);
         let made = loaded.as_ref().ok().filter(is_new).cloned();
-        self.traces.add(Fact::Loaded { tag: tag.to_owned(), was_nameless, made }).await;
+        self.tracker.add(JournalEvent::Loaded { tag: tag.to_owned(), was_nameless, made }).await;
         loaded
     }
 
     /// Gives an image that was loaded as `loaded` its lasting name instead. Gives the id of the image that had this name
     /// before, if it was another.
     pub async fn rename(&self, loaded: &str, tag: &ImageReference) -> Result<Option<String>, EngineError> {
-        let trouble =
-            |source: Error| EngineError::Trouble { doing: format!("naming the image {tag}"), source: source.into() };
-        let id = self.inspect(loaded).await.map_err(trouble)?.id;
+        let request_error =
+            |source: Error| EngineError::Request { doing: format!("naming the image {tag}"), source: source.into() };
+        let id = self.inspect(loaded).await.map_err(request_error)?.id;
         let before = match self.inspect(tag.as_str()).await {
             Ok(image) => image.id.filter(|before| id.as_ref() != Some(before)),
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => None,
-            Err(error) => return Err(trouble(error)),
+            Err(error) => return Err(request_error(error)),
         };
         let name = TagImageOptions { repo: Some(tag.repository().to_owned()), tag: Some(tag.tag().to_owned()) };
-        self.client.tag_image(loaded, Some(name)).await.map_err(trouble)?;
+        self.client.tag_image(loaded, Some(name)).await.map_err(request_error)?;
         // The image has a name besides this one: only the name goes.
         let options = RemoveImageOptions { force: false, noprune: true, ..RemoveImageOptions::default() };
-        self.client.remove_image(loaded, Some(options), None).await.map_err(trouble)?;
+        self.client.remove_image(loaded, Some(options), None).await.map_err(request_error)?;
         // The name is not there any more.
-        self.traces.add(Fact::Loaded { tag: loaded.to_owned(), was_nameless: true, made: None }).await;
+        self.tracker.add(JournalEvent::Loaded { tag: loaded.to_owned(), was_nameless: true, made: None }).await;
         Ok(before)
     }
 
@@ -93,9 +93,9 @@ impl Engine {
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         tag: &str,
     ) -> Result<String, EngineError> {
-        let (traces, name) = (self.traces.clone(), tag.to_owned());
+        let (tracker, name) = (self.tracker.clone(), tag.to_owned());
         let body = bollard::body_try_stream(noting_the_end(archive, async move |bytes| {
-            traces.add(Fact::Sent(name, bytes)).await;
+            tracker.add(JournalEvent::Sent(name, bytes)).await;
         }));
         let question =
             Question { path: "/images/load".to_owned(), query: [("quiet", "true")], headers: of_an_archive(), body };
@@ -103,7 +103,7 @@ impl Engine {
         while let Some(line) = answer.next().await {
             line.map_err(refusal)?;
         }
-        let loaded = self.inspect(tag).await.map_err(trouble)?;
+        let loaded = self.inspect(tag).await.map_err(request_error)?;
         loaded.id.ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })
     }
 }
@@ -115,11 +115,11 @@ fn same(one: &str, other: &str) -> bool {
 
 /// What an engine says of an archive, unless it is about the engine itself.
 fn refusal(error: AnswerError) -> EngineError {
-    let (AnswerError::Said { message: said, .. } | AnswerError::Status { message: said, .. }) = &error else {
-        return trouble(error);
+    let (AnswerError::Reported { message: said, .. } | AnswerError::Status { message: said, .. }) = &error else {
+        return request_error(error);
     };
     if is_own_trouble(said) {
-        return trouble(error);
+        return request_error(error);
     }
     EngineError::ArchiveRefused(of_our_format(said).trim().to_owned())
 }
@@ -129,8 +129,8 @@ fn of_our_format(said: &str) -> &str {
     said.lines().find_map(|line| line.trim_start().strip_prefix("* docker-archive: ")).unwrap_or(said)
 }
 
-fn trouble(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
-    EngineError::Trouble { doing: DOING.to_owned(), source: source.into() }
+fn request_error(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
+    EngineError::Request { doing: DOING.to_owned(), source: source.into() }
 }
 
 #[cfg(test)]
@@ -139,16 +139,16 @@ mod tests {
 
     #[test]
     fn an_archive_that_is_refused_is_no_trouble_of_the_engines() {
-        let said = |error: &str| refusal(AnswerError::Said { message: error.to_owned(), code: None });
+        let said = |error: &str| refusal(AnswerError::Reported { message: error.to_owned(), code: None });
         let system = "operating system \"windows\" cannot be used on this platform";
         assert!(matches!(said(system), EngineError::ArchiveRefused(why) if why == system));
-        assert!(matches!(said("write /layer: No space left on device"), EngineError::Trouble { .. }));
+        assert!(matches!(said("write /layer: No space left on device"), EngineError::Request { .. }));
         let formats =
             "no supported format:\n * oci: not a directory\n * docker-archive: broken\n * dir: not a directory";
         assert!(matches!(said(formats), EngineError::ArchiveRefused(why) if why == "broken"));
         let gone = formats.replace("broken", "writing blob: layer not known");
-        assert!(matches!(said(&gone), EngineError::Trouble { .. }));
+        assert!(matches!(said(&gone), EngineError::Request { .. }));
         let broken = AnswerError::Cut(io::ErrorKind::ConnectionReset.into());
-        assert!(matches!(refusal(broken), EngineError::Trouble { .. }));
+        assert!(matches!(refusal(broken), EngineError::Request { .. }));
     }
 }

@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::connection::Closing;
 use super::failure::DOING;
-use super::{Engine, EngineError, keep};
+use super::{Engine, EngineError, debug_image};
 use crate::context::for_engine::ForEngine;
 use crate::engine::build_log::BuildLog;
 use crate::engine::{BuildPlan, BuildSecrets};
@@ -111,7 +111,7 @@ impl Engine {
             Ok(image) => image,
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
             Err(source) => {
-                return Err(EngineError::Trouble { doing: format!("looking for {name}"), source: source.into() });
+                return Err(EngineError::Request { doing: format!("looking for {name}"), source: source.into() });
             }
         };
         let doing = || format!("looking for {name}: it told no id");
@@ -125,9 +125,9 @@ impl Engine {
     pub async fn shell_in(&self, tag: &str, env_files: &[impl AsRef<Path>]) -> Result<Vec<String>, EngineError> {
         let doing = || format!("looking at {tag}");
         let shell = self.shell_of(tag).await;
-        let shell = shell.map_err(|source| EngineError::Trouble { doing: doing(), source: source.into() })?;
+        let shell = shell.map_err(|source| EngineError::Request { doing: doing(), source: source.into() })?;
         let option = |file: &Path| ["--env-file".to_owned(), file.display().to_string()];
         let options: Vec<_> = env_files.iter().flat_map(|file| option(file.as_ref())).collect();
-        Ok(keep::open(&keep::client(&self.place, self.kind), tag, &options, &keep::shell(shell)))
+        Ok(debug_image::open(&debug_image::client(&self.place, self.kind), tag, &options, &debug_image::shell(shell)))
     }
 }

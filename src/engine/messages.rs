@@ -30,7 +30,7 @@ const LONGEST_MESSAGE: usize = 16;
 pub(super) enum AnswerError {
     /// What the engine says in an answer that it had begun.
     #[error("{message}")]
-    Said {
+    Reported {
         /// What failed.
         message: String,
         /// The exit code of the command that failed: the engine's `errorDetail.code`.
@@ -172,7 +172,7 @@ fn message<T: DeserializeOwned>(line: &[u8]) -> Result<Option<T>, AnswerError> {
     let code = detail.as_ref().and_then(|detail| detail.code);
     let said = detail.and_then(|detail| detail.message).or(error).filter(|said| !said.is_empty());
     if let Some(message) = said {
-        return Err(AnswerError::Said { message, code });
+        return Err(AnswerError::Reported { message, code });
     }
     Ok(Some(serde_json::from_slice(line)?))
 }
@@ -287,7 +287,7 @@ mod tests {
             let (statuses, end) =
                 answer_of(&format!("{HEAD}{{\"status\":\"a\"}}\n{line}\n{{\"status\":\"b\"}}\n")).await;
             assert_eq!(statuses, ["a"]);
-            let Err(AnswerError::Said { message, code }) = end else { panic!("{end:?}") };
+            let Err(AnswerError::Reported { message, code }) = end else { panic!("{end:?}") };
             assert_eq!((message.as_str(), code), (said, exit_code));
         }
     }

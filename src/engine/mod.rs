@@ -1,7 +1,6 @@
 //! The engine: what answers the Docker Engine API. Finding it, loading, building, exporting, and leaving nothing behind;
 //! bollard's types stop at this module's boundary, and so do the differences between engines.
 
-mod about;
 mod address;
 mod bases;
 mod build;
@@ -10,21 +9,22 @@ mod build_output;
 mod builder_choice;
 mod buildkit;
 mod clean;
+mod cleanup_state;
 mod config;
 mod connect;
 mod connection;
 mod container;
 mod containerd;
+mod debug_image;
 mod descent;
 mod endpoint;
+mod engine_info;
 mod export;
 mod failure;
 mod fault;
 mod held;
 mod inspect;
-mod keep;
 mod kin;
-mod left;
 mod load;
 mod local;
 mod made_by;
@@ -42,7 +42,7 @@ mod sending;
 mod steps;
 mod storage;
 mod target_arch;
-mod traces;
+mod tracker;
 mod witness;
 
 use std::path::PathBuf;
@@ -50,7 +50,6 @@ use std::sync::Arc;
 
 use bollard::Docker;
 
-pub use about::EngineInfo;
 use address::Address;
 pub use address::CertificateError;
 pub use bases::{Base, Bases, shared_layers};
@@ -60,15 +59,16 @@ pub use builder_choice::BuilderChoice;
 pub use clean::Waiting;
 pub use config::{BuildProxies, EngineChoice, EngineConfig, Podman};
 pub use container::StoppedContainer;
+pub use debug_image::DebugImage;
 pub use descent::{Build, BuiltStage, Candidate, Descent, Root};
 pub(crate) use endpoint::engine_url;
 pub use endpoint::{DOCKER_SOCKET, EngineAddress, NamedBy, TlsFiles};
+pub use engine_info::EngineInfo;
 pub use failure::BuildFailure;
 pub use fault::Fault;
-pub use keep::Kept;
 pub use local::{LocalBuild, LocalImage};
 use managed::Managed;
-pub use managed::{KEEPER, Keeping, KeepingError, ManagedError, keep as keep_managed};
+pub use managed::{ManagedError, SUPERVISOR, Supervisor, SupervisorError, supervise};
 pub use options::{BuildPlan, CacheFrom};
 pub use output::{Step, Steps};
 use pulling::Access;
@@ -76,13 +76,13 @@ pub use secrets::{BuildSecrets, SecretSource, SecretSources};
 pub use steps::StepConfigs;
 pub use storage::{StorageError, Stored, StoredBlobs, StoredImage, StoredLayer};
 pub use target_arch::TargetArch;
-use traces::ResourceTracker;
+use tracker::ResourceTracker;
 
 /// What the engine, or what it was asked to build, did wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// No engine was found.
-    #[error("no engine answers; tried {}{named_by}; {}", list(.places), .named_by.way_out())]
+    #[error("no engine answers; tried {}{named_by}; {}", list(.places), .named_by.hint())]
     NoneAnswers {
         /// Each place and what it said.
         places: Vec<(String, String)>,
@@ -118,7 +118,7 @@ pub enum EngineError {
     },
     /// The engine did not do what it can do: it is gone, in trouble, or out of space.
     #[error("the engine failed while {doing}")]
-    Trouble {
+    Request {
         /// What it was doing.
         doing: String,
         /// What it said.
@@ -205,7 +205,7 @@ pub struct Engine {
     place: Address,
     /// What builds are given.
     access: Access,
-    traces: ResourceTracker,
+    tracker: ResourceTracker,
     kind: Kind,
     about: EngineInfo,
     /// The service, where it is our own.

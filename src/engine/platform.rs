@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tracing::info;
 
-use super::failure::trouble;
+use super::failure::request_error;
 use super::{Engine, EngineError, Kind};
 use crate::dockerfile::instructions::{self, Instruction};
 use crate::engine::{BuilderChoice, TargetArch};
@@ -42,7 +42,7 @@ impl Engine {
 
     /// The engine's own architecture, where that is another.
     async fn other_than(&self, target: TargetArch) -> Result<Option<String>, EngineError> {
-        let own = self.client.info().await.map_err(|error| trouble("asking for its architecture", error))?;
+        let own = self.client.info().await.map_err(|error| request_error("asking for its architecture", error))?;
         let own = own.architecture.unwrap_or_default();
         Ok((!target.is(&own)).then_some(own))
     }
@@ -126,7 +126,8 @@ impl Engine {
     }
 
     async fn architecture(&self, image: &str) -> Result<String, EngineError> {
-        let image = self.inspect(image).await.map_err(|error| trouble("looking at an image's architecture", error))?;
+        let image =
+            self.inspect(image).await.map_err(|error| request_error("looking at an image's architecture", error))?;
         Ok(image.architecture.unwrap_or_default())
     }
 }

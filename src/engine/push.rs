@@ -23,7 +23,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         // As docker does, who has no credentials sends none of them.
         let credentials = credentials.map_or_else(|| serde_json::json!({}), Credentials::for_engine).to_string();
-        let failed = |source| EngineError::Trouble { doing: format!("pushing {repository}:{version}"), source };
+        let failed = |source| EngineError::Request { doing: format!("pushing {repository}:{version}"), source };
         let mut query = vec![("tag", version)];
         // Docker speaks HTTP with registries on its own machine, Podman must be told so.
         if self.kind == Kind::Podman && is_loopback(repository.split('/').next().unwrap_or(repository)) {

@@ -16,7 +16,7 @@ use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
-use super::left::Fact;
+use super::cleanup_state::JournalEvent;
 
 /// The label that holds a record, and by which it is found.
 const LABEL: &str = "image-worker.record";
@@ -41,13 +41,13 @@ pub(super) struct Run {
 struct Record {
     run: Run,
     number: usize,
-    fact: Fact,
+    fact: JournalEvent,
 }
 
 /// A record, in its volume.
-struct Found {
+struct JournalRecord {
     number: usize,
-    fact: Fact,
+    fact: JournalEvent,
     volume: String,
     /// In seconds since 1970.
     created: Option<i64>,
@@ -106,7 +106,7 @@ impl Journal {
     }
 
     /// What it does about killed runs.
-    pub(super) fn of_a_sweep(client: Docker) -> Option<Self> {
+    pub(super) fn of_a_cleanup(client: Docker) -> Option<Self> {
         Self::new(client, "image-worker-sweep")
     }
 
@@ -119,7 +119,7 @@ impl Journal {
     }
 
     /// Writes a fact down. The build matters more: what cannot be written is said once.
-    pub(super) async fn write(&mut self, fact: &Fact) {
+    pub(super) async fn write(&mut self, fact: &JournalEvent) {
         if self.broken {
             return;
         }
@@ -150,7 +150,7 @@ impl Journal {
     }
 
     /// Forgets all facts: nothing of ours is in the engine.
-    pub(super) async fn forget(&mut self) {
+    pub(super) async fn clear(&mut self) {
         remove(&self.client, &std::mem::take(&mut self.written)).await;
         self.broken = false;
     }
@@ -177,7 +177,7 @@ pub(super) async fn remove(client: &Docker, volumes: &[String]) {
 pub(super) struct Recorded {
     pub(super) run: Run,
     /// In their order.
-    pub(super) facts: Vec<Fact>,
+    pub(super) facts: Vec<JournalEvent>,
     /// The volumes' names, in the same order.
     pub(super) volumes: Vec<String>,
     /// Whether the run still lives, or may.
@@ -188,13 +188,13 @@ pub(super) struct Recorded {
 pub(super) async fn read(client: &Docker) -> Result<Vec<Recorded>, Error> {
     let filters = Some(HashMap::from([("label".to_owned(), vec![LABEL.to_owned()])]));
     let volumes = client.list_volumes(Some(ListVolumesOptions { filters })).await?.volumes.unwrap_or_default();
-    let mut runs: BTreeMap<Run, Vec<Found>> = BTreeMap::new();
+    let mut runs: BTreeMap<Run, Vec<JournalRecord>> = BTreeMap::new();
     for volume in volumes {
         let Some(text) = volume.labels.get(LABEL) else { continue };
         match serde_json::from_str::<Record>(text) {
             Ok(Record { run, number, fact }) => {
                 let created = volume.created_at.map(|created| created.timestamp());
-                runs.entry(run).or_default().push(Found { number, fact, volume: volume.name, created });
+                runs.entry(run).or_default().push(JournalRecord { number, fact, volume: volume.name, created });
             }
             // Another version's.
             Err(error) => debug!("the volume {} is no record that is understood: {error}", volume.name),

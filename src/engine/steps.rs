@@ -23,7 +23,7 @@ pub struct StepConfigs {
 impl Engine {
     /// Whether the engine takes a step only from an image of its own, as Podman does.
     #[must_use]
-    pub fn wants_step_images(&self) -> bool {
+    pub fn needs_step_images(&self) -> bool {
         self.kind == Kind::Podman
     }
 
@@ -31,15 +31,15 @@ impl Engine {
     /// gives none, so that they are read from its storage, where that is on this machine and can be read.
     pub async fn step_configs(&self, image_id: &str) -> Result<StepConfigs, EngineError> {
         let doing = || "reading the configurations of the steps' images".to_owned();
-        let trouble = |source| EngineError::Trouble { doing: doing(), source };
-        let info = self.client.info().await.map_err(|error| trouble(error.into()))?;
+        let request_error = |source| EngineError::Request { doing: doing(), source };
+        let info = self.client.info().await.map_err(|error| request_error(error.into()))?;
         let (Some(root), Some(driver)) = (info.docker_root_dir, info.driver) else {
             return Err(EngineError::Unfinished { doing: doing() });
         };
         let folder = PathBuf::from(root).join(format!("{driver}-images"));
-        let (image_id, steps) = (image_id.to_owned(), self.traces.steps());
+        let (image_id, steps) = (image_id.to_owned(), self.tracker.steps());
         let reading = spawn_blocking(move || read(&folder, &image_id, &steps));
-        reading.await.map_err(io::Error::other).flatten().map_err(|error| trouble(error.into()))
+        reading.await.map_err(io::Error::other).flatten().map_err(|error| request_error(error.into()))
     }
 }
 

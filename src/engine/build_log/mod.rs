@@ -106,7 +106,7 @@ impl BuildLog {
         let fits = self.elided.lines == 0 && self.tail.is_empty() && size <= self.step_left;
         if fits || !self.bounded {
             self.step_left = self.step_left.saturating_sub(size);
-            self.tell(line);
+            self.log_line(line);
             return;
         }
         self.tail.push_back(line.to_owned());
@@ -136,11 +136,11 @@ impl BuildLog {
         }
         self.tail_bytes = 0;
         for line in std::mem::take(&mut self.tail) {
-            self.tell(&line);
+            self.log_line(&line);
         }
     }
 
-    fn tell(&mut self, line: &str) {
+    fn log_line(&mut self, line: &str) {
         self.left = self.left.saturating_sub(line.len() + 1);
         info!(target: BUILD_OUTPUT, "{line}");
     }

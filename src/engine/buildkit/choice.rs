@@ -17,12 +17,12 @@ pub(in super::super) struct Builder {
     /// BuildKit's way to ask us back, which must be there while it builds.
     pub(in super::super) session: Option<Session>,
     /// What was asked of whom.
-    pub(in super::super) asked: Asked,
+    pub(in super::super) asked: ChosenBuilder,
 }
 
 /// What was asked of which builder, for explaining a failure.
 #[derive(Debug, Default)]
-pub(in super::super) struct Asked {
+pub(in super::super) struct ChosenBuilder {
     by: By,
     /// What the classic builder does not know of what the `Dockerfile` says.
     needs: Vec<Need>,
@@ -39,7 +39,7 @@ enum By {
     Podman,
 }
 
-impl Asked {
+impl ChosenBuilder {
     /// Whether BuildKit builds.
     pub(in super::super) fn is_of_buildkit(&self) -> bool {
         self.by == By::BuildKit
@@ -72,7 +72,7 @@ impl Engine {
         secrets: &BuildSecrets,
     ) -> Result<Builder, EngineError> {
         let needs = needs(dockerfile);
-        let asking = |source| EngineError::Trouble { doing: "asking for its builder".to_owned(), source };
+        let asking = |source| EngineError::Request { doing: "asking for its builder".to_owned(), source };
         // Arguments make no stage.
         let recipe = DockerfileImages::read(dockerfile, &BTreeMap::new());
         refuse_missing_stage(&recipe)?;
@@ -84,7 +84,7 @@ impl Engine {
         let buildkit = BuildKit::of(&said, self.keeps_manifests().await);
         let by = builder(choice, self.kind, &buildkit, &needs, !secrets.is_empty())?;
         not_understood(by, &needs, self.about.knows_here_documents()).map_or(Ok(()), Err)?;
-        let asked = Asked { by, needs, lenders };
+        let asked = ChosenBuilder { by, needs, lenders };
         if by != By::BuildKit {
             return Ok(Builder { session: None, asked });
         }
@@ -169,7 +169,7 @@ fn builder(
 /// word, and make another image.
 fn not_understood(by: By, needs: &[Need], knows_here_documents: bool) -> Option<EngineError> {
     let document = needs.iter().find(|need| matches!(need, Need::HereDocument(_))).filter(|_| !knows_here_documents);
-    let (need, of, way_out) = match by {
+    let (need, of, hint) = match by {
         // It takes the line for a comment.
         By::Classic => {
             (needs.iter().find(|need| !matches!(need, Need::Syntax(_))), "BuildKit", "use --builder buildkit")
@@ -179,7 +179,7 @@ fn not_understood(by: By, needs: &[Need], knows_here_documents: bool) -> Option<
         By::Podman => (document, "Podman 4.8 or later", "or build with Docker (--engine docker)"),
     };
     let failure = BuildFailure::of_a_dockerfile(format!("{} needs {of}", need?));
-    Some(EngineError::Build(Box::new(BuildFailure { way_out: Some(way_out.to_owned()), ..failure })))
+    Some(EngineError::Build(Box::new(BuildFailure { hint: Some(hint.to_owned()), ..failure })))
 }
 
 /// The image of `# syntax=`.
@@ -193,10 +193,10 @@ fn frontend(needs: &[Need]) -> Option<&str> {
 /// What Podman says of a flag that it does not know: which it knows.
 const FLAGS_OF_PODMAN: &str = " only supports the ";
 
-impl Asked {
+impl ChosenBuilder {
     /// The way out of a failure that another engine, or another frontend, would not have. `sought` is the image that could not
     /// be found before the build began.
-    pub(in super::super) fn way_out(&self, step: Option<&Step>, sought: Option<&str>, message: &str) -> Option<String> {
+    pub(in super::super) fn hint(&self, step: Option<&Step>, sought: Option<&str>, message: &str) -> Option<String> {
         let frontend = frontend(&self.needs);
         if let Some(sought) = sought {
             let frontend = frontend.filter(|image| sought.ends_with(image))?;
@@ -336,7 +336,7 @@ mod tests {
         let dockerfile = "FROM a\nCOPY --parents a /\nRUN --mount=type=cache x\n";
         let advice = |by, step: Option<&str>, message: &str, dockerfile: &str| {
             let step = step.map(|line| Step { number: 1, of: 2, instruction: line.to_owned(), stage: None });
-            Asked { by, needs: needs(dockerfile), lenders: Vec::new() }.way_out(step.as_ref(), None, message)
+            ChosenBuilder { by, needs: needs(dockerfile), lenders: Vec::new() }.hint(step.as_ref(), None, message)
         };
         let (copy, mount) = (Some("COPY --parents a /"), Some("RUN --mount=type=cache x"));
         let podman =

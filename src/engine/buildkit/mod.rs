@@ -8,5 +8,5 @@ mod progress;
 mod session;
 mod vertex;
 
-pub(super) use choice::{Asked, Builder};
+pub(super) use choice::{Builder, ChosenBuilder};
 pub(super) use progress::{Failing, Progress};

@@ -1,5 +1,5 @@
 //! What killed runs have left in an engine, by their records: which run is dead, when its engine has ended what it was at, and
-//! what must not be touched because a living run uses it.
+//! what must not be touched because a live run uses it.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,13 @@ use bollard::query_parameters::ListContainersOptions;
 use tracing::{debug, warn};
 
 use super::super::address::Address;
+use super::super::cleanup_state::{CleanupState, JournalEvent, StartedBuild};
 use super::super::connect::{self, in_words};
 use super::super::descent::{Descent, is_id};
-use super::super::left::{Begun, CleanupState, Fact};
 use super::super::made_by::is_made_by;
 use super::super::records::{self, Journal, Recorded, Run};
 use super::super::{Engine, Kind};
-use super::patience::{GOING_ON, RemovalError};
+use super::waits::{DRAIN_WAIT, RemovalError};
 use super::{CLEANING_MAY_TAKE, End, Whose, is_same_build, say_that_it_is_unclear, within};
 use crate::engine::EngineConfig;
 
@@ -92,7 +92,7 @@ impl Engine {
             let alike = dead_runs.filter(|build| is_same_build(build, &begun));
             let runs = alike.map(|build| 1 + build.earlier).sum();
             match self.settled(&begun, left.given, runs, seen).await {
-                Ok(Descent { ids, is_unclear: false, .. }) => left.add(Fact::Ended(ids)),
+                Ok(Descent { ids, is_unclear: false, .. }) => left.add(JournalEvent::Ended(ids)),
                 Ok(_) => {
                     say_that_it_is_unclear(Whose::OfAKilledRun);
                     return false;
@@ -105,16 +105,16 @@ impl Engine {
         }
         // Who begins something waits for who says this; who has begun something is heard of afterwards. So nobody takes into use what
         // is removed here: also images that have the same id whoever makes them, as those that are restored from a cache.
-        let Some(mut sweep) = Journal::of_a_sweep(self.client.clone()) else { return false };
-        sweep.write(&Fact::Sweeps).await;
-        let is_free = sweep.is_whole() && !self.is_in_use(&left).await;
+        let Some(mut journal) = Journal::of_a_cleanup(self.client.clone()) else { return false };
+        journal.write(&JournalEvent::Sweeps).await;
+        let is_free = journal.is_whole() && !self.is_in_use(&left).await;
         let done = if is_free {
             self.remove_all(&left, Whose::OfAKilledRun, end).await
         } else {
             debug!("what a killed run has left is in use by another: it stays for now");
             false
         };
-        sweep.forget().await;
+        journal.clear().await;
         done
     }
 
@@ -126,25 +126,25 @@ impl Engine {
             if !recorded.into_iter().any(|it| it.lives && CleanupState::of(it.facts).sweeps) {
                 break;
             }
-            tokio::time::sleep(GOING_ON.first_pause).await;
+            tokio::time::sleep(DRAIN_WAIT.first_pause).await;
         }
     }
 
-    /// Whether a living run builds the same as a dead one, or gives a name that it has given.
+    /// Whether a live run builds the same as a dead one, or gives a name that it has given.
     async fn is_in_use(&self, left: &CleanupState) -> bool {
         let Ok(recorded) = records::read(&self.client).await else { return true };
-        recorded.into_iter().filter(|it| it.lives).map(|it| CleanupState::of(it.facts)).any(|living| {
+        recorded.into_iter().filter(|it| it.lives).map(|it| CleanupState::of(it.facts)).any(|alive| {
             let is_same =
-                living.build.as_ref().zip(left.begun.as_ref()).is_some_and(|(it, ours)| is_same_build(it, ours));
-            let loads = living.is_loading && left.has_loaded();
-            is_same || loads || living.given_names().any(|name| left.given_names().any(|given| given == name))
+                alive.build.as_ref().zip(left.begun.as_ref()).is_some_and(|(it, ours)| is_same_build(it, ours));
+            let loads = alive.is_loading && left.has_loaded();
+            is_same || loads || alive.given_names().any(|name| left.given_names().any(|given| given == name))
         })
     }
 
     /// The images of a build whose program was killed, when the engine has ended the step that it was at.
     async fn settled(
         &self,
-        begun: &Begun,
+        begun: &StartedBuild,
         given: Option<u64>,
         runs: usize,
         seen: Instant,
@@ -166,7 +166,7 @@ impl Engine {
             if seen.elapsed() >= may_take(instruction, bytes) || is_calm {
                 return Ok(descent);
             }
-            tokio::time::sleep(GOING_ON.first_pause).await;
+            tokio::time::sleep(DRAIN_WAIT.first_pause).await;
         }
     }
 
@@ -198,6 +198,6 @@ fn may_take(instruction: &str, context: u64) -> Duration {
     if is_copying(instruction) && !is_from_elsewhere {
         BETWEEN_STEPS + Duration::from_secs(context / 10_000_000)
     } else {
-        GOING_ON.limit
+        DRAIN_WAIT.limit
     }
 }

@@ -2,21 +2,21 @@
 //! next start, whatever its image. What others use, have named, or had before us, stays.
 
 mod after_kill;
-pub(super) mod patience;
+pub(super) mod waits;
 
 use std::time::{Duration, Instant};
 
 use bollard::query_parameters::RemoveImageOptions;
 use tracing::{debug, info, warn};
 
+use super::cleanup_state::{CleanupState, StartedBuild};
 use super::connect::in_words;
 use super::descent::{Descent, is_id, is_named, is_none};
-use super::left::{Begun, CleanupState};
 use super::records;
 use super::{Engine, Kind};
 use crate::net::retry::retry;
 pub use after_kill::Waiting;
-use patience::{BRIEFLY, LETTING_GO, QUIET, RemovalError, unpacking_of};
+use waits::{QUIET, RELEASE_WAIT, RemovalError, SHORT_WAIT, unpacking_of};
 
 /// How long the removing may take. Nothing interrupts it, and an engine that hangs would keep the program for ever: after
 /// a signal too. Enough for the images of a large build on a slow disk.
@@ -51,7 +51,7 @@ impl Engine {
     pub async fn keep_records(&self) {
         // Our own engine goes with us: there is nothing to find in it later.
         if self.managed.is_none() {
-            self.traces.keep_records(self.client.clone()).await;
+            self.tracker.keep_records(self.client.clone()).await;
         }
     }
 
@@ -63,12 +63,12 @@ impl Engine {
 
     async fn clean_within(&self, limit: Duration) {
         if let Some(managed) = &self.managed {
-            drop(self.traces.take_left());
+            drop(self.tracker.take_left());
             managed.stop().await;
             return;
         }
         let cleaning = async {
-            let end = if self.traces.build().is_some() { End::CutShort } else { End::Known };
+            let end = if self.tracker.build().is_some() { End::CutShort } else { End::Known };
             let known = match self.settle_what_was_cut_short().await {
                 Ok(known) => known,
                 Err(error) => {
@@ -76,18 +76,18 @@ impl Engine {
                     return false;
                 }
             };
-            let left = self.traces.take_left();
+            let left = self.tracker.take_left();
             self.remove_all(&left, Whose::Ours, end).await && known
         };
         if within(limit, cleaning, Whose::Ours).await {
-            self.traces.forget().await;
+            self.tracker.clear().await;
         }
     }
 
     /// Finds the images of a build that was stopped, when the engine has ended it. Whether all of them are known.
     async fn settle_what_was_cut_short(&self) -> Result<bool, RemovalError> {
-        let Some((begun, told)) = self.traces.build() else { return Ok(true) };
-        if let Some(ended) = self.traces.take_under_way() {
+        let Some((begun, told)) = self.tracker.build() else { return Ok(true) };
+        if let Some(ended) = self.tracker.take_under_way() {
             // The engine answers when it has ended the step, and has made no image of it, or has.
             let _ = ended.await;
         } else if self.kind == Kind::Podman {
@@ -97,21 +97,21 @@ impl Engine {
         if descent.is_unclear {
             say_that_it_is_unclear(Whose::Ours);
         } else {
-            self.traces.build_ends(descent.ids, descent.last).await;
+            self.tracker.build_ends(descent.ids, descent.last).await;
         }
         Ok(!descent.is_unclear)
     }
 
     /// The images of this program's build. Those that are only known by what made them may be of somebody who builds the same.
-    async fn own_descent(&self, begun: &Begun, told: &[String]) -> Result<Descent, RemovalError> {
+    async fn own_descent(&self, begun: &StartedBuild, told: &[String]) -> Result<Descent, RemovalError> {
         let mut descent = self.descent(begun, told, 1 + begun.earlier).await?;
         descent.is_unclear |= descent.is_unproven && self.is_being_built(begun).await;
         Ok(descent)
     }
 
     /// Whether another run builds the same at this moment.
-    async fn is_being_built(&self, begun: &Begun) -> bool {
-        let own = self.traces.run().await;
+    async fn is_being_built(&self, begun: &StartedBuild) -> bool {
+        let own = self.tracker.run().await;
         // Who does not hear of others takes nothing from them.
         let Ok(recorded) = records::read(&self.client).await else { return true };
         let others = recorded.into_iter().filter(|it| it.lives && Some(&it.run) != own.as_ref());
@@ -122,14 +122,14 @@ impl Engine {
 
     /// Writes down which images a build has made that the engine has ended, well or not.
     pub(super) async fn note_what_was_made(&self) {
-        let Some((begun, told)) = self.traces.build() else { return };
+        let Some((begun, told)) = self.tracker.build() else { return };
         let descent = match self.managed {
             Some(_) => Ok(Descent { last: told.last().cloned(), ..Descent::default() }),
             None => self.own_descent(&begun, &told).await,
         };
         // Where something is in doubt, or the engine says nothing, the build counts as cut short: it is looked at again at the end.
         if let Ok(Descent { ids, last, is_unclear: false, .. }) = descent {
-            self.traces.build_ends(ids, last).await;
+            self.tracker.build_ends(ids, last).await;
         }
     }
 
@@ -183,17 +183,17 @@ impl Engine {
         end: End,
     ) -> Result<(), RemovalError> {
         // An engine goes on with a removal that a killed run had asked for. What is below a kept image stays in use.
-        let is_let_go_of = end == End::CutShort || (whose == Whose::OfAKilledRun && !left.keeps());
+        let is_releasable = end == End::CutShort || (whose == Whose::OfAKilledRun && !left.keeps());
         let unpacking = left.unpacks(name);
-        let patience = match (unpacking, is_let_go_of) {
+        let policy = match (unpacking, is_releasable) {
             (Some(bytes), _) => unpacking_of(bytes),
-            (None, true) => LETTING_GO,
-            (None, false) => BRIEFLY,
+            (None, true) => RELEASE_WAIT,
+            (None, false) => SHORT_WAIT,
         };
-        let removing = retry("removing an image", patience, || async {
+        let removing = retry("removing an image", policy, || async {
             self.remove(name, false).await.map_err(|error| match error.status() {
                 Some(404) if unpacking.is_some() => RemovalError::NotYet,
-                Some(409) if !is_let_go_of => RemovalError::Used,
+                Some(409) if !is_releasable => RemovalError::Used,
                 _ => error,
             })
         });
@@ -219,14 +219,14 @@ impl Engine {
 
     /// Waits until Podman makes no more images of a build that nobody waits for: it goes on, step by step, to the next with a
     /// command. What it makes on top of an image that is gone meanwhile could be anybody's.
-    async fn wait_for_quiet(&self, begun: &Begun) {
+    async fn wait_for_quiet(&self, begun: &StartedBuild) {
         let (start, mut since, mut seen) = (Instant::now(), Instant::now(), None);
-        while since.elapsed() < QUIET && start.elapsed() < LETTING_GO.limit {
+        while since.elapsed() < QUIET && start.elapsed() < RELEASE_WAIT.limit {
             let now = self.descent(begun, &[], 1).await.ok();
             if now != seen {
                 (since, seen) = (Instant::now(), now);
             }
-            tokio::time::sleep(LETTING_GO.first_pause).await;
+            tokio::time::sleep(RELEASE_WAIT.first_pause).await;
         }
     }
 
@@ -243,7 +243,7 @@ fn say_that_it_is_unclear(whose: Whose) {
 }
 
 /// Whether two builds do the same, so that their images look alike.
-fn is_same_build(one: &Begun, other: &Begun) -> bool {
+fn is_same_build(one: &StartedBuild, other: &StartedBuild) -> bool {
     one.stages.iter().any(|stage| {
         let first = stage.steps.first();
         first.is_some() && other.stages.iter().any(|it| it.base == stage.base && it.steps.first() == first)
@@ -266,19 +266,19 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::super::address::Address;
+    use super::super::cleanup_state::JournalEvent;
     use super::super::connection::client;
-    use super::super::left::Fact;
     use super::super::pulling::Access;
-    use super::super::traces::ResourceTracker;
+    use super::super::tracker::ResourceTracker;
     use super::super::{EngineInfo, Kind};
     use super::*;
 
     fn engine_at(socket: &Path) -> Engine {
         let place = Address::of_socket(socket);
         let client = client(&place, Duration::from_hours(1));
-        let (access, traces, kind, about) =
+        let (access, tracker, kind, about) =
             (Access::default(), ResourceTracker::default(), Kind::Docker, EngineInfo::default());
-        Engine { client: client.unwrap(), access, place, traces, kind, about, managed: None }
+        Engine { client: client.unwrap(), access, place, tracker, kind, about, managed: None }
     }
 
     #[tokio::test]
@@ -287,7 +287,7 @@ mod tests {
         let socket = folder.path().join("engine.sock");
         let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
         let engine = engine_at(&socket);
-        engine.traces.build_begins(Begun { tag: "builder:1234".to_owned(), ..Begun::default() }).await;
+        engine.tracker.build_begins(StartedBuild { tag: "builder:1234".to_owned(), ..StartedBuild::default() }).await;
         let cleaning = engine.clean_within(Duration::from_millis(100));
         tokio::time::timeout(Duration::from_secs(20), cleaning).await.expect("it ends by itself");
     }
@@ -307,7 +307,7 @@ mod tests {
                 client.write_all(refusal.as_bytes()).await.unwrap();
             }
         });
-        let left = CleanupState::of(vec![Fact::Ended(vec!["sha256:00".to_owned()])]);
+        let left = CleanupState::of(vec![JournalEvent::Ended(vec!["sha256:00".to_owned()])]);
         assert!(!engine_at(&socket).remove_all(&left, Whose::Ours, End::Known).await);
         let mut seen = 0;
         while let Ok(request) = asked.try_recv() {

@@ -65,15 +65,15 @@ impl fmt::Display for Driver {
 
 /// Processes and mounts of their own: whatever runs there ends at once with its first process, what is mounted is seen by
 /// nobody else, and a RUN step of root finds no process of the machine to kill.
-const APART: [&str; 5] = ["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"];
+const UNSHARE_OPTIONS: [&str; 5] = ["--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"];
 
-/// The command that starts another one apart, where that is allowed: for root with all privileges. Without them a user
-/// namespace is Podman's own affair, and containers refuse to mount another /proc.
-pub(super) fn apart(podman: &Podman) -> Vec<OsString> {
+/// The command that starts another one in a pid namespace of its own, where that is allowed: for root with all privileges.
+/// Without them a user namespace is Podman's own affair, and containers refuse to mount another /proc.
+pub(super) fn unshare_command(podman: &Podman) -> Vec<OsString> {
     let Some(unshare) = podman.beside("unshare") else { return Vec::new() };
-    let tried = Command::new(&unshare).args(APART).arg("true").stdin(Stdio::null()).output();
+    let tried = Command::new(&unshare).args(UNSHARE_OPTIONS).arg("true").stdin(Stdio::null()).output();
     if tried.is_ok_and(|tried| tried.status.success()) {
-        std::iter::once(unshare.into()).chain(APART.map(OsString::from)).collect()
+        std::iter::once(unshare.into()).chain(UNSHARE_OPTIONS.map(OsString::from)).collect()
     } else {
         Vec::new()
     }

@@ -8,7 +8,7 @@ pub(in super::super) const BUILD: &str = "/v4.0.0/libpod/build?isolation=chroot&
      &outputformat=application%2Fvnd.docker.distribution.manifest.v2%2Bjson";
 
 /// The id in a build's last word, which is all that this endpoint tells of it: a line with nothing else.
-pub(in super::super) fn last_word(piece: &str) -> Option<String> {
+pub(in super::super) fn final_image_id(piece: &str) -> Option<String> {
     let id = piece.strip_suffix('\n')?;
     let is_id = id.len() == 64 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     is_id.then(|| format!("sha256:{id}"))
@@ -21,9 +21,9 @@ mod tests {
     #[test]
     fn the_last_word_is_an_id_and_nothing_else() {
         let id = "c332dec03cdbff6e63ccc06c8ce26d925b03ee3339d221b3494f484a4210dc3b";
-        assert_eq!(last_word(&format!("{id}\n")), Some(format!("sha256:{id}")));
+        assert_eq!(final_image_id(&format!("{id}\n")), Some(format!("sha256:{id}")));
         for other in [id.to_owned(), format!("{id}0\n"), format!("--> {id}\n"), "COMMIT a:1\n".to_owned()] {
-            assert_eq!(last_word(&other), None);
+            assert_eq!(final_image_id(&other), None);
         }
     }
 }

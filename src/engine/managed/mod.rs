@@ -1,11 +1,11 @@
 //! The engine that the program starts by itself: a private Podman service, for places without an engine and without
-//! privileges. It ends with the job; keeping and ending it is a process of its own, [`keeper`], which outlives us.
+//! privileges. It ends with the job; keeping and ending it is a process of its own, [`supervisor`], which outlives us.
 
 mod folder;
-mod keeper;
 mod libpod;
+mod preflight;
 mod probe;
-mod why;
+mod supervisor;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,13 +21,13 @@ use tracing::{debug, info, warn};
 use super::address::Address;
 use super::connect;
 use super::pulling::Access;
-use super::traces::ResourceTracker;
+use super::tracker::ResourceTracker;
 use super::{Engine, EngineError, EngineInfo, Kind};
 use crate::engine::{EngineConfig, Podman};
 use folder::{Driver, Folder};
 
-pub use keeper::{KEEPER, Keeping, KeepingError, keep};
-pub(super) use libpod::{BUILD, last_word};
+pub(super) use libpod::{BUILD, final_image_id};
+pub use supervisor::{SUPERVISOR, Supervisor, SupervisorError, supervise};
 
 /// The program itself. A path that needs no look-up, and is right after an update too.
 const OURSELVES: &str = "/proc/self/exe";
@@ -35,7 +35,8 @@ const OURSELVES: &str = "/proc/self/exe";
 /// Podman is up in 0.2 s; its first start on a slow disk has been seen to take some seconds.
 const STARTING_MAY_TAKE: Duration = Duration::from_mins(1);
 
-/// What the keeper may take altogether: 10 s for Podman to end by itself, 10 s for the rest, and removing gigabytes of files.
+/// What the supervisor may take altogether: 10 s for Podman to end by itself, 10 s for the rest, and removing gigabytes of
+/// files.
 const ENDING_MAY_TAKE: Duration = Duration::from_mins(2);
 
 /// How often we look whether something that has no event is there.
@@ -70,12 +71,12 @@ pub enum ManagedError {
     LongPath(PathBuf),
     /// The program that keeps the service does not start.
     #[error("cannot start the managed engine's keeper; look at the limits of processes and memory")]
-    Keeper(#[source] std::io::Error),
+    Supervisor(#[source] std::io::Error),
     /// The service does not come up, or cannot do what a build needs.
-    #[error("the managed engine does not work here: {way_out}")]
-    Place {
+    #[error("the managed engine does not work here: {hint}")]
+    Unusable {
         /// What is missing, and how to have it.
-        way_out: String,
+        hint: String,
         /// What Podman said.
         #[source]
         said: PodmanReply,
@@ -91,7 +92,7 @@ pub struct PodmanReply(String);
 #[derive(Debug)]
 pub(super) struct Managed {
     folder: PathBuf,
-    keeper: Mutex<Option<Child>>,
+    supervisor: Mutex<Option<Child>>,
 }
 
 impl Engine {
@@ -120,8 +121,8 @@ impl Engine {
     pub async fn remove_managed(config: &EngineConfig, place: &Path) -> bool {
         let folder = Folder::at(place);
         match begin(&config.podman, &folder, false, &[]) {
-            Ok((keeper, _)) => {
-                Managed { folder: folder.path().to_owned(), keeper: Mutex::new(Some(keeper)) }.stop().await
+            Ok((supervisor, _)) => {
+                Managed { folder: folder.path().to_owned(), supervisor: Mutex::new(Some(supervisor)) }.stop().await
             }
             Err(error) => {
                 let why = connect::in_words(&error);
@@ -142,25 +143,25 @@ async fn start(config: &EngineConfig, place: &Path, network: Option<&str>) -> Re
     if folder.socket().as_os_str().len() > folder::LONGEST_SOCKET {
         return Err(ManagedError::LongPath(folder.socket()));
     }
-    let surroundings = why::Surroundings::look(podman);
-    if let Some(way_out) = why::hopeless(&surroundings) {
-        return Err(ManagedError::Place { way_out, said: PodmanReply("nothing was started".to_owned()) });
+    let host = preflight::HostInfo::look(podman);
+    if let Some(hint) = preflight::preflight(&host) {
+        return Err(ManagedError::Unusable { hint, said: PodmanReply("nothing was started".to_owned()) });
     }
-    let apart = folder::apart(podman);
+    let unshare = folder::unshare_command(podman);
     let mut said = String::new();
     for driver in Driver::ALL {
         folder.make(driver).map_err(|source| ManagedError::Folder { path: place.to_owned(), source })?;
-        let service = apart.iter().cloned().chain(folder.service(program, driver)).collect::<Vec<_>>();
-        match try_service(podman, &folder, !apart.is_empty(), &service).await? {
+        let service = unshare.iter().cloned().chain(folder.service(program, driver)).collect::<Vec<_>>();
+        match try_service(podman, &folder, !unshare.is_empty(), &service).await? {
             Ok((managed, client, about)) => {
                 let place = Address::of_socket(&folder.socket());
                 info!(
                     "engine: {about}, our own at {place}; storage {driver}, RUN steps in a chroot on this machine's network"
                 );
-                let traces = ResourceTracker::default();
+                let tracker = ResourceTracker::default();
                 let managed = Some(managed.into());
                 let access = Access::new(config, place.url());
-                return Ok(Engine { client, access, place, traces, kind: Kind::Podman, about, managed });
+                return Ok(Engine { client, access, place, tracker, kind: Kind::Podman, about, managed });
             }
             Err(why) => {
                 debug!("storage {driver} does not work here: {why}");
@@ -168,18 +169,18 @@ async fn start(config: &EngineConfig, place: &Path, network: Option<&str>) -> Re
             }
         }
     }
-    Err(ManagedError::Place { way_out: why::way_out(&surroundings, &said), said: PodmanReply(said) })
+    Err(ManagedError::Unusable { hint: preflight::hint(&host, &said), said: PodmanReply(said) })
 }
 
 /// A service with this storage that answers and can build; or what it said.
 async fn try_service(
     podman: &Podman,
     folder: &Folder,
-    apart: bool,
+    in_pid_namespace: bool,
     service: &[OsString],
 ) -> Result<Result<(Managed, Docker, EngineInfo), String>, ManagedError> {
-    let (keeper, mut log) = begin(podman, folder, apart, service)?;
-    let managed = Managed { folder: folder.path().to_owned(), keeper: Mutex::new(Some(keeper)) };
+    let (supervisor, mut log) = begin(podman, folder, in_pid_namespace, service)?;
+    let managed = Managed { folder: folder.path().to_owned(), supervisor: Mutex::new(Some(supervisor)) };
     let place = Address::of_socket(&folder.socket());
     let works = match managed.answers(&folder.socket()).await {
         Ok((client, version)) => match probe::build(&place).await {
@@ -192,22 +193,27 @@ async fn try_service(
     let mut told = String::new();
     // Who has said nothing readable has said nothing.
     let _ = log.rewind().and_then(|()| log.read_to_string(&mut told));
-    Ok(works.map_err(|said| why::essence(&told, &said)))
+    Ok(works.map_err(|said| preflight::relevant_lines(&told, &said)))
 }
 
-/// Starts the keeper, which starts the service; gives the service's log too.
-fn begin(podman: &Podman, folder: &Folder, apart: bool, service: &[OsString]) -> Result<(Child, File), ManagedError> {
+/// Starts the supervisor, which starts the service; gives the service's log too.
+fn begin(
+    podman: &Podman,
+    folder: &Folder,
+    in_pid_namespace: bool,
+    service: &[OsString],
+) -> Result<(Child, File), ManagedError> {
     let log = folder.log().map_err(|source| ManagedError::Folder { path: folder.path().to_owned(), source })?;
     let mut command = Command::new(OURSELVES);
-    command.arg(keeper::KEEPER).arg("--folder").arg(folder.path());
-    command.args(apart.then_some("--apart")).arg("--").args(service);
+    command.arg(supervisor::SUPERVISOR).arg("--folder").arg(folder.path());
+    command.args(in_pid_namespace.then_some("--apart")).arg("--").args(service);
     // Nothing of a task's secrets: what RUN steps can see is not ours to choose.
     command.env_clear().envs(folder.environment(podman));
-    let ours = |log: &File| log.try_clone().map(Stdio::from).map_err(ManagedError::Keeper);
+    let ours = |log: &File| log.try_clone().map(Stdio::from).map_err(ManagedError::Supervisor);
     command.stdin(Stdio::piped()).stdout(ours(&log)?).stderr(ours(&log)?);
     // A signal to our group, as from a terminal, is for us to hear: the service ends when we say so.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    Ok((command.spawn().map_err(ManagedError::Keeper)?, log))
+    Ok((command.spawn().map_err(ManagedError::Supervisor)?, log))
 }
 
 impl Managed {
@@ -232,11 +238,11 @@ impl Managed {
 
     /// Whether nobody keeps the service any more.
     pub(super) fn has_ended(&self) -> bool {
-        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        keeper.as_mut().is_none_or(|keeper| !matches!(keeper.try_wait(), Ok(None)))
+        let mut supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
+        supervisor.as_mut().is_none_or(|supervisor| !matches!(supervisor.try_wait(), Ok(None)))
     }
 
-    /// Tells the keeper to end the service, and all that it has started and stored. Whether nothing is left.
+    /// Tells the supervisor to end the service, and all that it has started and stored. Whether nothing is left.
     pub(super) async fn stop(&self) -> bool {
         self.let_go();
         let begun = Instant::now();
@@ -246,18 +252,18 @@ impl Managed {
         self.has_gone()
     }
 
-    /// The keeper ends when the pipe to it does, as it would if we were killed.
+    /// The supervisor ends when the pipe to it does, as it would if we were killed.
     fn let_go(&self) {
-        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(keeper.as_mut().and_then(|keeper| keeper.stdin.take()));
+        let mut supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(supervisor.as_mut().and_then(|supervisor| supervisor.stdin.take()));
     }
 
     fn has_gone(&self) -> bool {
         let ended = self.has_ended();
         let gone = ended && !self.folder.exists();
-        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
         // Told once, by whoever has waited.
-        if keeper.is_some() && !gone {
+        if supervisor.is_some() && !gone {
             let folder = self.folder.display();
             warn!("the managed engine has left something in {folder}: the next start there removes it");
         }

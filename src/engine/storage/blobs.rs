@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{StorageError, strange};
+use super::{StorageError, unexpected};
 use crate::image::{Descriptor, Index, Manifest, header, pad};
 use crate::net::Digest;
 
@@ -35,7 +35,7 @@ pub struct StoredBlobs {
 }
 
 /// What an image's id leads to.
-struct Found {
+struct ImageBlobs {
     folder: PathBuf,
     /// The first is the one with the image's id; the last is the configuration.
     documents: Vec<(Digest, Vec<u8>)>,
@@ -44,7 +44,7 @@ struct Found {
 
 /// An image by the digest of its manifest, or of an index that leads to one image.
 pub(super) fn open(root: &Path, id: Digest) -> Result<StoredBlobs, StorageError> {
-    let Found { folder, documents, layers } = find(root, id)?;
+    let ImageBlobs { folder, documents, layers } = find(root, id)?;
     let index = json!({ "schemaVersion": 2, "manifests": [{ "digest": format!("sha256:{id}") }] }).to_string();
     let unwritten = |source| StorageError::Unreadable { path: folder.clone(), source };
     let mut image = StoredBlobs { size: 0, parts: VecDeque::new() };
@@ -77,7 +77,7 @@ pub(super) fn documents(root: &Path, id: Digest) -> Result<Vec<(Digest, Vec<u8>)
     Ok(find(root, id)?.documents)
 }
 
-fn find(root: &Path, id: Digest) -> Result<Found, StorageError> {
+fn find(root: &Path, id: Digest) -> Result<ImageBlobs, StorageError> {
     let folders = [root.join(OWN_ROOT), PathBuf::from(GIVEN_ROOT)].map(|root| root.join(CONTENT));
     let folder = folders.iter().find(|folder| folder.join(id.to_string()).exists()).ok_or_else(|| {
         let [own, given] = folders.each_ref().map(|folder| folder.display());
@@ -88,7 +88,7 @@ fn find(root: &Path, id: Digest) -> Result<Found, StorageError> {
         let path = folder.join(next.to_string());
         let digest = |descriptor: &Descriptor| {
             let digest = descriptor.digest();
-            digest.ok_or_else(|| strange(&path, "it leads to something that is not named by its sha256"))
+            digest.ok_or_else(|| unexpected(&path, "it leads to something that is not named by its sha256"))
         };
         let text = read(&path, next)?;
         let manifest = serde_json::from_slice::<Manifest>(&text);
@@ -98,18 +98,18 @@ fn find(root: &Path, id: Digest) -> Result<Found, StorageError> {
             let layers = layers.iter().map(digest).collect::<Result<_, _>>()?;
             let config = digest(&config)?;
             documents.push((config, read(&folder.join(config.to_string()), config)?));
-            return Ok(Found { folder: folder.clone(), documents, layers });
+            return Ok(ImageBlobs { folder: folder.clone(), documents, layers });
         }
         let images = match index {
             Ok(Index { manifests }) => manifests,
             Err(error) if error.is_data() => Vec::new(),
-            Err(error) => return Err(strange(&path, error.to_string())),
+            Err(error) => return Err(unexpected(&path, error.to_string())),
         };
         let images =
             images.iter().filter(|image| !image.is_attestation()).map(digest).collect::<Result<Vec<_>, _>>()?;
         // Those of other platforms are named and not there.
         let there: Vec<_> = images.into_iter().filter(|image| folder.join(image.to_string()).exists()).collect();
-        let [image] = there[..] else { return Err(strange(&path, format!("it leads to {} images", there.len()))) };
+        let [image] = there[..] else { return Err(unexpected(&path, format!("it leads to {} images", there.len()))) };
         next = image;
     }
 }
@@ -119,7 +119,7 @@ fn read(path: &Path, digest: Digest) -> Result<Vec<u8>, StorageError> {
     let unreadable = |source| StorageError::Unreadable { path: path.to_owned(), source };
     let mut text = Vec::new();
     File::open(path).and_then(|file| file.take(LARGEST_DOCUMENT).read_to_end(&mut text)).map_err(unreadable)?;
-    if Digest::of(&text) == digest { Ok(text) } else { Err(strange(path, "its content has another sha256")) }
+    if Digest::of(&text) == digest { Ok(text) } else { Err(unexpected(path, "its content has another sha256")) }
 }
 
 impl StoredBlobs {

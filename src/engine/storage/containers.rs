@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Found, StorageError, config, name, read, strange};
+use super::{LayerFiles, StorageError, config, name, read, unexpected};
 use crate::net::Digest;
 
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ struct Layer {
     diff_digest: Option<String>,
 }
 
-pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Vec<Found>), StorageError> {
+pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Vec<LayerFiles>), StorageError> {
     if !["overlay", "vfs"].contains(&driver) {
         return Err(StorageError::Unknown(format!("the driver {driver}")));
     }
@@ -35,7 +35,7 @@ pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Ve
     let all: Vec<Image> = parse(&book)?;
     let hex = id.to_string();
     let image = all.into_iter().find(|image| image.id == hex);
-    let image = image.ok_or_else(|| strange(&book, format!("it has no image {hex}")))?;
+    let image = image.ok_or_else(|| unexpected(&book, format!("it has no image {hex}")))?;
     let config = config(&config_path(&images, &hex), id)?;
     let books = root.join(format!("{driver}-layers"));
     let book = books.join("layers.json");
@@ -44,18 +44,18 @@ pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Ve
     let mut next = image.layer.filter(|layer| !layer.is_empty());
     while let Some(wanted) = next {
         let layer = all.iter().find(|layer| layer.id == wanted);
-        let layer = layer.ok_or_else(|| strange(&book, format!("it has no layer {wanted}")))?;
+        let layer = layer.ok_or_else(|| unexpected(&book, format!("it has no layer {wanted}")))?;
         if layers.len() > all.len() {
-            return Err(strange(&book, "a layer is below itself"));
+            return Err(unexpected(&book, "a layer is below itself"));
         }
         let diff_id = layer.diff_digest.as_deref().and_then(|digest| digest.strip_prefix("sha256:")?.parse().ok());
-        let diff_id = diff_id.ok_or_else(|| strange(&book, format!("its layer {wanted} has no sum")))?;
+        let diff_id = diff_id.ok_or_else(|| unexpected(&book, format!("its layer {wanted} has no sum")))?;
         let folder = name(&book, &layer.id)?;
         let tree = match driver {
             "vfs" => root.join("vfs/dir").join(folder),
             _ => root.join(driver).join(folder).join("diff"),
         };
-        layers.push(Found { diff_id, split: books.join(format!("{folder}.tar-split.gz")), tree });
+        layers.push(LayerFiles { diff_id, split: books.join(format!("{folder}.tar-split.gz")), tree });
         next = layer.parent.clone().filter(|parent| !parent.is_empty());
     }
     layers.reverse();
@@ -68,5 +68,5 @@ pub(in super::super) fn config_path(images: &Path, id: &str) -> PathBuf {
 }
 
 fn parse<T: DeserializeOwned>(path: &Path) -> Result<T, StorageError> {
-    serde_json::from_slice(&read(path)?).map_err(|error| strange(path, error.to_string()))
+    serde_json::from_slice(&read(path)?).map_err(|error| unexpected(path, error.to_string()))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Found, StorageError, config, name, read, strange};
+use super::{LayerFiles, StorageError, config, name, read, unexpected};
 use crate::net::Digest;
 
 #[derive(Deserialize)]
@@ -18,18 +18,18 @@ struct RootFs {
     diff_ids: Vec<String>,
 }
 
-pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Vec<Found>), StorageError> {
+pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Vec<LayerFiles>), StorageError> {
     if !["overlay2", "vfs"].contains(&driver) {
         return Err(StorageError::Unknown(format!("the driver {driver}")));
     }
     let books = root.join("image").join(driver);
     let path = books.join("imagedb/content/sha256").join(id.to_string());
     let config = config(&path, id)?;
-    let Config { rootfs } = serde_json::from_slice(&config).map_err(|error| strange(&path, error.to_string()))?;
+    let Config { rootfs } = serde_json::from_slice(&config).map_err(|error| unexpected(&path, error.to_string()))?;
     let mut layers = Vec::new();
     let mut chain: Option<Digest> = None;
     for diff_id in &rootfs.diff_ids {
-        let diff_id: Digest = digest(diff_id).ok_or_else(|| strange(&path, "its layers have no sums"))?;
+        let diff_id: Digest = digest(diff_id).ok_or_else(|| unexpected(&path, "its layers have no sums"))?;
         // A layer's place hangs on all that is below it.
         let place = match chain {
             None => diff_id,
@@ -39,12 +39,12 @@ pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Ve
         let book = books.join("layerdb/sha256").join(place.to_string());
         let says = |what| {
             let path = book.join(what);
-            let text = String::from_utf8(read(&path)?).map_err(|error| strange(&path, error.to_string()))?;
+            let text = String::from_utf8(read(&path)?).map_err(|error| unexpected(&path, error.to_string()))?;
             Ok::<_, StorageError>((path, text))
         };
         let (path, said) = says("diff")?;
         if digest(said.trim()) != Some(diff_id) {
-            return Err(strange(&path, "it is another layer's"));
+            return Err(unexpected(&path, "it is another layer's"));
         }
         let (path, cache) = says("cache-id")?;
         let cache = name(&path, cache.trim())?;
@@ -52,7 +52,7 @@ pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Ve
             "vfs" => root.join("vfs/dir").join(cache),
             _ => root.join(driver).join(cache).join("diff"),
         };
-        layers.push(Found { diff_id, split: book.join("tar-split.json.gz"), tree });
+        layers.push(LayerFiles { diff_id, split: book.join("tar-split.json.gz"), tree });
     }
     Ok((config, layers))
 }

@@ -11,7 +11,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
-use tokio::task::spawn_blocking;
 
 use super::containerd::is_containerd;
 use super::{Engine, Kind};
@@ -42,7 +41,7 @@ pub enum StorageError {
     },
     /// A file is there and does not say what it should.
     #[error("{path} in the engine's storage is not as expected: {why}")]
-    Strange {
+    Unexpected {
         /// Which.
         path: PathBuf,
         /// What is wrong with it.
@@ -79,7 +78,7 @@ pub struct StoredLayer {
 }
 
 /// Where a layer's pieces are.
-struct Found {
+struct LayerFiles {
     diff_id: Digest,
     /// The recipe of its tar.
     split: PathBuf,
@@ -88,15 +87,15 @@ struct Found {
 }
 
 /// The ways in which engines keep images.
-enum Keeping {
+enum StorageKind {
     Docker { driver: String },
     Containerd,
     Podman { driver: String },
 }
 
 /// Where an image is.
-struct Place {
-    keeping: Keeping,
+struct ImageLocation {
+    kind: StorageKind,
     root: PathBuf,
     id: Digest,
 }
@@ -105,11 +104,11 @@ impl Engine {
     /// An image by its id, as the engine's storage has it, where that can be read from here.
     pub async fn stored(&self, image_id: &str) -> Result<Stored, StorageError> {
         let place = self.place_of(image_id).await?;
-        on_a_thread(move || {
-            let (config, found) = match place.keeping {
-                Keeping::Containerd => return Ok(Stored::Blobs(blobs::open(&place.root, place.id)?)),
-                Keeping::Docker { driver } => docker::find(&place.root, &driver, place.id)?,
-                Keeping::Podman { driver } => containers::find(&place.root, &driver, place.id)?,
+        spawn_blocking(move || {
+            let (config, found) = match place.kind {
+                StorageKind::Containerd => return Ok(Stored::Blobs(blobs::open(&place.root, place.id)?)),
+                StorageKind::Docker { driver } => docker::find(&place.root, &driver, place.id)?,
+                StorageKind::Podman { driver } => containers::find(&place.root, &driver, place.id)?,
             };
             let layers = found.into_iter().map(StoredLayer::open).collect::<Result<_, _>>()?;
             Ok(Stored::Files(StoredImage { config, layers }))
@@ -120,13 +119,13 @@ impl Engine {
     /// The configuration of such an image.
     pub(super) async fn stored_config(&self, image_id: &str) -> Result<Vec<u8>, StorageError> {
         let place = self.place_of(image_id).await?;
-        on_a_thread(move || match place.keeping {
-            Keeping::Containerd => {
+        spawn_blocking(move || match place.kind {
+            StorageKind::Containerd => {
                 let documents = blobs::documents(&place.root, place.id)?;
                 Ok(documents.into_iter().next_back().map(|(_, text)| text).unwrap_or_default())
             }
-            Keeping::Docker { driver } => Ok(docker::find(&place.root, &driver, place.id)?.0),
-            Keeping::Podman { driver } => Ok(containers::find(&place.root, &driver, place.id)?.0),
+            StorageKind::Docker { driver } => Ok(docker::find(&place.root, &driver, place.id)?.0),
+            StorageKind::Podman { driver } => Ok(containers::find(&place.root, &driver, place.id)?.0),
         })
         .await
     }
@@ -134,10 +133,10 @@ impl Engine {
     /// What the id of an image in containerd's store leads to: its manifest and its configuration, by their digests.
     pub(super) async fn stored_documents(&self, image_id: &str) -> Result<Vec<(Digest, Vec<u8>)>, StorageError> {
         let place = self.place_of(image_id).await?;
-        on_a_thread(move || blobs::documents(&place.root, place.id)).await
+        spawn_blocking(move || blobs::documents(&place.root, place.id)).await
     }
 
-    async fn place_of(&self, image_id: &str) -> Result<Place, StorageError> {
+    async fn place_of(&self, image_id: &str) -> Result<ImageLocation, StorageError> {
         if self.place.socket().is_none() {
             return Err(StorageError::Remote(self.place.to_string()));
         }
@@ -152,24 +151,24 @@ impl Engine {
         let driver = info.driver.unwrap_or_default();
         let id = image_id.strip_prefix("sha256:").unwrap_or(image_id).parse();
         let id = id.map_err(|_| unknown("by ids that are no sums"))?;
-        let keeping = match self.kind {
-            Kind::Docker if is_containerd => Keeping::Containerd,
-            Kind::Docker => Keeping::Docker { driver },
-            Kind::Podman => Keeping::Podman { driver },
+        let kind = match self.kind {
+            Kind::Docker if is_containerd => StorageKind::Containerd,
+            Kind::Docker => StorageKind::Docker { driver },
+            Kind::Podman => StorageKind::Podman { driver },
         };
-        Ok(Place { keeping, root, id })
+        Ok(ImageLocation { kind, root, id })
     }
 }
 
-async fn on_a_thread<T: Send + 'static>(
+async fn spawn_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, StorageError> {
-    spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 impl StoredLayer {
-    fn open(found: Found) -> Result<Self, StorageError> {
-        let Found { diff_id, split, tree } = found;
+    fn open(found: LayerFiles) -> Result<Self, StorageError> {
+        let LayerFiles { diff_id, split, tree } = found;
         let split = Split::open(split, &tree)?;
         let size = split.size()?;
         Ok(Self { diff_id, size, split })
@@ -186,20 +185,20 @@ fn read(path: &Path) -> Result<Vec<u8>, StorageError> {
     std::fs::read(path).map_err(|source| StorageError::Unreadable { path: path.to_owned(), source })
 }
 
-fn strange(path: &Path, why: impl Into<String>) -> StorageError {
-    StorageError::Strange { path: path.to_owned(), why: why.into() }
+fn unexpected(path: &Path, why: impl Into<String>) -> StorageError {
+    StorageError::Unexpected { path: path.to_owned(), why: why.into() }
 }
 
 /// A configuration, which must be what its image is named by.
 fn config(path: &Path, id: Digest) -> Result<Vec<u8>, StorageError> {
     let config = read(path)?;
-    if Digest::of(&config) == id { Ok(config) } else { Err(strange(path, "it is not the image's configuration")) }
+    if Digest::of(&config) == id { Ok(config) } else { Err(unexpected(path, "it is not the image's configuration")) }
 }
 
 /// A folder's or a file's name, which must not lead elsewhere.
 fn name<'a>(path: &Path, text: &'a str) -> Result<&'a str, StorageError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) { Ok(text) } else { Err(strange(path, "it names no folder")) }
+    if !text.is_empty() && text.bytes().all(plain) { Ok(text) } else { Err(unexpected(path, "it names no folder")) }
 }
 
 #[cfg(test)]

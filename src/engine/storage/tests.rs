@@ -66,7 +66,7 @@ fn put_files(tree: &Path) {
     }
 }
 
-fn tar_of(found: Found) -> Result<Vec<u8>, String> {
+fn tar_of(found: LayerFiles) -> Result<Vec<u8>, String> {
     let layer =
         StoredLayer::open(found).map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error)))?;
     let mut tar = Vec::new();
@@ -161,7 +161,7 @@ fn no_name_leads_out_of_a_layer() {
     symlink(place.path(), tree.join("far")).unwrap();
     symlink("one", tree.join("etc/near")).unwrap();
     std::fs::create_dir(tree.join("folder")).unwrap();
-    let found = || Found { diff_id: Digest::of(b""), split: split.clone(), tree: tree.clone() };
+    let found = || LayerFiles { diff_id: Digest::of(b""), split: split.clone(), tree: tree.clone() };
     for name in
         ["../secret", "etc/../../secret", "link", "up/secret", "far/secret", "etc/near", "folder", "none", "/../secret"]
     {
@@ -182,7 +182,7 @@ fn no_name_leads_out_of_a_layer() {
 fn a_recipe_that_is_none_is_an_error() {
     let place = tempfile::tempdir().unwrap();
     let split = place.path().join("split.gz");
-    let found = || Found { diff_id: Digest::of(b""), split: split.clone(), tree: place.path().to_owned() };
+    let found = || LayerFiles { diff_id: Digest::of(b""), split: split.clone(), tree: place.path().to_owned() };
     for line in [
         json!({ "type": 3, "payload": "" }),
         json!({ "type": 2, "payload": "=?" }),

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bollard::Docker;
 use tokio::sync::oneshot;
 
-use super::left::{Begun, CleanupState, Fact};
+use super::cleanup_state::{CleanupState, JournalEvent, StartedBuild};
 use super::records::{Journal, Run};
 
 /// Shared, so that what is there can be removed after the build's future is dropped.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ResourceTracker {
-    book: Arc<Mutex<CleanupLedger>>,
+    ledger: Arc<Mutex<CleanupLedger>>,
     journal: Arc<tokio::sync::Mutex<Option<Journal>>>,
 }
 
@@ -38,51 +38,51 @@ impl ResourceTracker {
     }
 
     /// Takes a fact down.
-    pub(super) async fn add(&self, fact: Fact) {
+    pub(super) async fn add(&self, fact: JournalEvent) {
         if let Some(journal) = self.journal.lock().await.as_mut() {
             journal.write(&fact).await;
         }
-        self.change(|book| book.left.add(fact));
+        self.change(|ledger| ledger.left.add(fact));
     }
 
-    pub(super) async fn build_begins(&self, build: Begun) {
-        self.change(|book| (book.told, book.steps, book.last) = (Vec::new(), Vec::new(), None));
-        self.add(Fact::Build(build)).await;
+    pub(super) async fn build_begins(&self, build: StartedBuild) {
+        self.change(|ledger| (ledger.told, ledger.steps, ledger.last) = (Vec::new(), Vec::new(), None));
+        self.add(JournalEvent::Build(build)).await;
     }
 
     /// The engine has told the image at a stage's end.
     pub(super) fn told(&self, id: String) {
-        self.change(|book| book.told.push(id));
+        self.change(|ledger| ledger.told.push(id));
     }
 
     /// The build goes on in the engine until this ends.
     pub(super) fn goes_on_until(&self, ended: oneshot::Receiver<()>) {
-        self.change(|book| book.under_way = Some(ended));
+        self.change(|ledger| ledger.under_way = Some(ended));
     }
 
     /// What was begun and what was told of it.
-    pub(super) fn build(&self) -> Option<(Begun, Vec<String>)> {
-        self.change(|book| Some((book.left.build.clone()?, book.told.clone())))
+    pub(super) fn build(&self) -> Option<(StartedBuild, Vec<String>)> {
+        self.change(|ledger| Some((ledger.left.build.clone()?, ledger.told.clone())))
     }
 
     /// The build has ended with these images.
     pub(super) async fn build_ends(&self, made: Vec<String>, last: Option<String>) {
-        self.change(|book| (book.last, book.under_way) = (last, None));
-        self.add(Fact::Ended(made)).await;
+        self.change(|ledger| (ledger.last, ledger.under_way) = (last, None));
+        self.add(JournalEvent::Ended(made)).await;
     }
 
     pub(super) fn take_under_way(&self) -> Option<oneshot::Receiver<()>> {
-        self.change(|book| book.under_way.take())
+        self.change(|ledger| ledger.under_way.take())
     }
 
     pub(super) fn take_left(&self) -> CleanupState {
-        self.change(|book| std::mem::take(&mut book.left))
+        self.change(|ledger| std::mem::take(&mut ledger.left))
     }
 
     /// All that was recorded is done with.
-    pub(super) async fn forget(&self) {
+    pub(super) async fn clear(&self) {
         if let Some(journal) = self.journal.lock().await.as_mut() {
-            journal.forget().await;
+            journal.clear().await;
         }
     }
 
@@ -93,31 +93,31 @@ impl ResourceTracker {
 
     /// The builder has this base image from a registry.
     pub(super) fn pulled(&self, name: &str) {
-        self.change(|book| book.pulled.push(name.to_owned()));
+        self.change(|ledger| ledger.pulled.push(name.to_owned()));
     }
 
     /// The base images that the builder has from registries.
     pub(super) fn all_pulled(&self) -> Vec<String> {
-        self.change(|book| book.pulled.clone())
+        self.change(|ledger| ledger.pulled.clone())
     }
 
     /// The build's steps have these images.
     pub(super) fn has_steps(&self, steps: Vec<String>) {
-        self.change(|book| book.steps = steps);
+        self.change(|ledger| ledger.steps = steps);
     }
 
     /// The images of the build's steps.
     pub(super) fn steps(&self) -> Vec<String> {
-        self.change(|book| book.steps.clone())
+        self.change(|ledger| ledger.steps.clone())
     }
 
     /// The image of the last step that succeeded.
     pub(super) fn last(&self) -> Option<String> {
-        self.change(|book| book.last.clone())
+        self.change(|ledger| ledger.last.clone())
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut CleanupLedger) -> T) -> T {
         // A list that somebody panicked over is still the list of what to remove.
-        change(&mut self.book.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -11,11 +11,12 @@ use crate::dockerfile::stages::Stage;
 /// Something about what is in an engine because of us.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Fact {
+pub(super) enum JournalEvent {
     /// A build begins.
-    Build(Begun),
+    Build(StartedBuild),
     /// The engine has all of the context, or is about to, so many bytes: it goes on to the end of a step by itself.
-    Given(u64),
+    #[serde(rename = "given")]
+    ContextSent(u64),
     /// The build has ended, and its images are these, each behind that of its parent.
     Ended(Vec<String>),
     /// An archive begins to go in, of an image with this tag.
@@ -45,7 +46,7 @@ pub(super) enum Fact {
 
 /// A build as it begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Begun {
+pub(super) struct StartedBuild {
     /// The name that the image will have, which no other task gives.
     pub(super) tag: String,
     /// Its stages; none where the builder makes no images of steps. What bases were there has its id for a name.
@@ -63,9 +64,9 @@ pub(super) struct Begun {
 #[derive(Clone, Debug, Default)]
 pub(super) struct CleanupState {
     /// The build that has begun and not ended.
-    pub(super) build: Option<Begun>,
+    pub(super) build: Option<StartedBuild>,
     /// The last build that has begun.
-    pub(super) begun: Option<Begun>,
+    pub(super) begun: Option<StartedBuild>,
     /// How many bytes of context the engine has, if it has it: before that it begins no step.
     pub(super) given: Option<u64>,
     /// The names of images that are built.
@@ -94,7 +95,7 @@ pub(super) struct CleanupState {
 
 impl CleanupState {
     /// What follows from a run's facts.
-    pub(super) fn of(facts: Vec<Fact>) -> Self {
+    pub(super) fn of(facts: Vec<JournalEvent>) -> Self {
         let mut left = Self::default();
         for fact in facts {
             left.add(fact);
@@ -102,29 +103,29 @@ impl CleanupState {
         left
     }
 
-    pub(super) fn add(&mut self, fact: Fact) {
+    pub(super) fn add(&mut self, fact: JournalEvent) {
         match fact {
-            Fact::Build(build) => {
+            JournalEvent::Build(build) => {
                 self.tags.push(build.tag.clone());
                 self.begun = Some(build.clone());
                 (self.build, self.given) = (Some(build), None);
             }
-            Fact::Given(bytes) => self.given = Some(bytes),
-            Fact::Ended(made) => {
+            JournalEvent::ContextSent(bytes) => self.given = Some(bytes),
+            JournalEvent::Ended(made) => {
                 self.made.extend(made);
                 self.build = None;
             }
-            Fact::Load(tag) => {
+            JournalEvent::Load(tag) => {
                 self.is_loading = true;
                 self.loaded.push(tag);
             }
-            Fact::Cache(tag) => {
+            JournalEvent::Cache(tag) => {
                 self.is_loading = true;
                 self.caches.push(tag);
             }
-            Fact::Steps(ids) => self.steps.extend(ids),
-            Fact::Sent(tag, bytes) => self.unpacking = Some((tag, bytes)),
-            Fact::Loaded { tag, was_nameless, made } => {
+            JournalEvent::Steps(ids) => self.steps.extend(ids),
+            JournalEvent::Sent(tag, bytes) => self.unpacking = Some((tag, bytes)),
+            JournalEvent::Loaded { tag, was_nameless, made } => {
                 (self.unpacking, self.is_loading) = (None, false);
                 self.loaded_ids.extend(made);
                 if was_nameless {
@@ -132,12 +133,12 @@ impl CleanupState {
                     self.caches.retain(|cache| *cache != tag);
                 }
             }
-            Fact::Stays(id) => {
+            JournalEvent::Stays(id) => {
                 self.keeps = true;
                 self.made.retain(|made| !is_id(made, &id));
             }
-            Fact::Container(name) => self.containers.push(name),
-            Fact::Sweeps => self.sweeps = true,
+            JournalEvent::Container(name) => self.containers.push(name),
+            JournalEvent::Sweeps => self.sweeps = true,
         }
     }
 
@@ -176,8 +177,8 @@ impl CleanupState {
 mod tests {
     use super::*;
 
-    fn build(tag: &str) -> Fact {
-        Fact::Build(Begun { tag: tag.to_owned(), ..Begun::default() })
+    fn build(tag: &str) -> JournalEvent {
+        JournalEvent::Build(StartedBuild { tag: tag.to_owned(), ..StartedBuild::default() })
     }
 
     fn ids(ids: &[&str]) -> Vec<String> {
@@ -186,28 +187,33 @@ mod tests {
 
     #[test]
     fn the_youngest_goes_first_and_a_parent_last() {
-        let load = Fact::Load("base:parent".to_owned());
-        let facts = vec![Fact::Sent("base:parent".to_owned(), 9), load, build("a:1"), Fact::Given(9)];
+        let load = JournalEvent::Load("base:parent".to_owned());
+        let facts =
+            vec![JournalEvent::Sent("base:parent".to_owned(), 9), load, build("a:1"), JournalEvent::ContextSent(9)];
         let mut left = CleanupState::of(facts);
         assert!(left.unpacks("base:parent") == Some(9) && left.given == Some(9) && left.build.is_some());
-        left.add(Fact::Loaded { tag: "base:parent".to_owned(), was_nameless: false, made: Some("parent".to_owned()) });
-        left.add(Fact::Ended(ids(&["one", "two"])));
+        left.add(JournalEvent::Loaded {
+            tag: "base:parent".to_owned(),
+            was_nameless: false,
+            made: Some("parent".to_owned()),
+        });
+        left.add(JournalEvent::Ended(ids(&["one", "two"])));
         assert!(left.unpacks("base:parent").is_none() && left.build.is_none());
         assert_eq!(left.to_remove(), ["a:1", "two", "one", "base:parent", "parent"]);
-        left.add(Fact::Stays("two".to_owned()));
-        left.add(Fact::Loaded { tag: "base:parent".to_owned(), was_nameless: true, made: None });
+        left.add(JournalEvent::Stays("two".to_owned()));
+        left.add(JournalEvent::Loaded { tag: "base:parent".to_owned(), was_nameless: true, made: None });
         assert_eq!(left.to_remove(), ["a:1", "one", "parent"], "what is kept, and what was there without a name");
     }
 
     #[test]
     fn what_is_the_cache_itself_goes_before_the_steps_below_it_and_these_before_the_parent() {
-        let cache = [Fact::Cache("a:cache".to_owned()), Fact::Steps(ids(&["step"]))];
+        let cache = [JournalEvent::Cache("a:cache".to_owned()), JournalEvent::Steps(ids(&["step"]))];
         let left = CleanupState::of(vec![
             cache[0].clone(),
             cache[1].clone(),
-            Fact::Load("base:1".to_owned()),
+            JournalEvent::Load("base:1".to_owned()),
             build("a:1"),
-            Fact::Ended(ids(&["one"])),
+            JournalEvent::Ended(ids(&["one"])),
         ]);
         assert_eq!(left.to_remove(), ["a:1", "one", "step", "a:cache", "one", "step", "base:1"]);
         assert_eq!(left.given_names().count(), 3);
@@ -216,11 +222,21 @@ mod tests {
     #[test]
     fn facts_survive_as_text() {
         let stages = crate::dockerfile::stages::read("FROM scratch\nRUN x\nFROM a\n", &BTreeMap::new());
-        let begun =
-            Begun { tag: "a:1".to_owned(), stages, before: ids(&["sha256:00"]), earlier: 1, ..Begun::default() };
-        for fact in [Fact::Build(begun), Fact::Given(1), Fact::Ended(ids(&["one"])), Fact::Steps(ids(&["a"]))] {
+        let begun = StartedBuild {
+            tag: "a:1".to_owned(),
+            stages,
+            before: ids(&["sha256:00"]),
+            earlier: 1,
+            ..StartedBuild::default()
+        };
+        for fact in [
+            JournalEvent::Build(begun),
+            JournalEvent::ContextSent(1),
+            JournalEvent::Ended(ids(&["one"])),
+            JournalEvent::Steps(ids(&["a"])),
+        ] {
             let text = serde_json::to_string(&fact).unwrap();
-            assert_eq!(serde_json::from_str::<Fact>(&text).unwrap(), fact);
+            assert_eq!(serde_json::from_str::<JournalEvent>(&text).unwrap(), fact);
         }
     }
 }

@@ -4,7 +4,7 @@
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 
 use super::address::Address;
-use super::left::Fact;
+use super::cleanup_state::JournalEvent;
 use super::{Engine, EngineError, Kind};
 use crate::engine::{DOCKER_SOCKET, NamedBy};
 
@@ -13,7 +13,7 @@ const USUAL_SHELL: &str = "/bin/sh";
 
 /// An image that was kept, and what can be done with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct DebugImage {
     /// Its name.
     pub tag: String,
     /// The command that opens a shell in it.
@@ -24,12 +24,12 @@ pub struct Kept {
 
 impl Engine {
     /// Keeps the image of the last step that succeeded under this name; none where no step did.
-    pub async fn keep_last(&self, tag: &str, network: Option<&str>) -> Result<Option<Kept>, EngineError> {
+    pub async fn tag_failed_step(&self, tag: &str, network: Option<&str>) -> Result<Option<DebugImage>, EngineError> {
         if self.managed.is_some() {
             return Err(EngineError::KeepsNothing("a shell"));
         }
-        let Some(id) = self.traces.last() else { return Ok(None) };
-        let trouble = |source: bollard::errors::Error| EngineError::Trouble {
+        let Some(id) = self.tracker.last() else { return Ok(None) };
+        let request_error = |source: bollard::errors::Error| EngineError::Request {
             doing: "keeping the last good step's image".to_owned(),
             source: source.into(),
         };
@@ -37,15 +37,15 @@ impl Engine {
         let _ = self.client.remove_image(tag, None::<RemoveImageOptions>, None).await;
         let (repo, version) = tag.split_once(':').unwrap_or((tag, "latest"));
         let name = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(version.to_owned()) };
-        self.client.tag_image(&id, Some(name)).await.map_err(trouble)?;
+        self.client.tag_image(&id, Some(name)).await.map_err(request_error)?;
         // From now on it is removed by its name. Until it has that, it is ours.
-        self.traces.add(Fact::Stays(id)).await;
-        let shell = shell(self.shell_of(tag).await.map_err(trouble)?);
+        self.tracker.add(JournalEvent::Stays(id)).await;
+        let shell = shell(self.shell_of(tag).await.map_err(request_error)?);
         let client = client(&self.place, self.kind);
         let network = network.map(|network| ["--network", network].map(str::to_owned));
         let open = open(&client, tag, network.as_ref().map_or(&[], |words| words), &shell);
         let remove = client.into_iter().chain(["rmi", tag].map(str::to_owned)).collect();
-        Ok(Some(Kept { tag: tag.to_owned(), open, remove }))
+        Ok(Some(DebugImage { tag: tag.to_owned(), open, remove }))
     }
 }
 

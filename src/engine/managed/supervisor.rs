@@ -1,5 +1,5 @@
-//! The keeper: a process between us and the service, which ends the service and all that it has started when we are gone,
-//! however that came about, and removes its files. It is the program itself under a verb of its own.
+//! The supervisor: a process between us and the service, which ends the service and all that it has started when we are gone,
+//! however that came about, and removes its files. It is the program itself under a subcommand of its own.
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,8 +20,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::OURSELVES;
 use super::folder::Folder;
 
-/// The verb of the keeper, which help does not show.
-pub const KEEPER: &str = "keep-engine";
+/// The subcommand of the supervisor, which help does not show.
+pub const SUPERVISOR: &str = "keep-engine";
 
 /// What is given to Podman to end a RUN step and its container by itself: it takes less than a second.
 const BY_ITSELF: Duration = Duration::from_secs(10);
@@ -32,15 +32,15 @@ const KILLED: Duration = Duration::from_secs(10);
 /// How long we wait for a signal that a child has ended before we look again: grandchildren become ours without one.
 const LOOKING: Duration = Duration::from_millis(50);
 
-/// What the keeper, or what it starts, is to do.
+/// What the supervisor, or what it starts, is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keeping {
+pub enum Supervisor {
     /// Run the service, where there is one, until stdin ends; then end all and remove the folder.
     Service {
         /// The engine's folder.
         folder: PathBuf,
-        /// Whether it is apart: everything ends with its first process.
-        apart: bool,
+        /// Whether it has a pid namespace of its own: everything ends with its first process.
+        in_pid_namespace: bool,
         /// The service.
         command: Vec<OsString>,
     },
@@ -49,7 +49,7 @@ pub enum Keeping {
         /// The parent.
         parent: u32,
         /// Whether it is not told, but killed.
-        apart: bool,
+        in_pid_namespace: bool,
         /// The program.
         command: Vec<OsString>,
     },
@@ -57,7 +57,7 @@ pub enum Keeping {
 
 /// Why something may be left.
 #[derive(Debug, thiserror::Error)]
-pub enum KeepingError {
+pub enum SupervisorError {
     /// The system refuses what everybody may do.
     #[error("keeping the managed engine: {doing} failed")]
     System {
@@ -73,25 +73,27 @@ pub enum KeepingError {
 }
 
 /// Does it.
-pub async fn keep(keeping: Keeping) -> Result<(), KeepingError> {
+pub async fn supervise(keeping: Supervisor) -> Result<(), SupervisorError> {
     match keeping {
-        Keeping::TiedTo { parent, apart, command } => tied_to(parent, ending(apart), &command),
-        Keeping::Service { folder, apart, command } => service(&Folder::at(&folder), apart, &command).await,
+        Supervisor::TiedTo { parent, in_pid_namespace, command } => tied_to(parent, ending(in_pid_namespace), &command),
+        Supervisor::Service { folder, in_pid_namespace, command } => {
+            service(&Folder::at(&folder), in_pid_namespace, &command).await
+        }
     }
 }
 
-fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> KeepingError {
-    move |source| KeepingError::System { doing, source }
+fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> SupervisorError {
+    move |source| SupervisorError::System { doing, source }
 }
 
-/// Only comes back when the program cannot be run. Against the rare case that somebody kills the keeper too.
-fn tied_to(parent: u32, ending: Signal, command: &[OsString]) -> Result<(), KeepingError> {
+/// Only comes back when the program cannot be run. Against the rare case that somebody kills the supervisor too.
+fn tied_to(parent: u32, ending: Signal, command: &[OsString]) -> Result<(), SupervisorError> {
     let tied = set_parent_process_death_signal(Some(ending));
     tied.map_err(|error| failed("asking for a signal")(error.into()))?;
     // It may be gone already, and then no signal comes.
-    let living = getppid().is_some_and(|pid| u32::try_from(pid.as_raw_pid()) == Ok(parent));
+    let alive = getppid().is_some_and(|pid| u32::try_from(pid.as_raw_pid()) == Ok(parent));
     match command.split_first() {
-        Some((program, arguments)) if living => {
+        Some((program, arguments)) if alive => {
             Err(failed("starting podman")(Command::new(program).args(arguments).exec()))
         }
         _ => Ok(()),
@@ -100,49 +102,49 @@ fn tied_to(parent: u32, ending: Signal, command: &[OsString]) -> Result<(), Keep
 
 /// Podman told to end ends its steps, and unmounts what it has mounted. Apart it need not be asked, and `unshare` would not
 /// pass it on.
-fn ending(apart: bool) -> Signal {
-    if apart { Signal::KILL } else { Signal::TERM }
+fn ending(in_pid_namespace: bool) -> Signal {
+    if in_pid_namespace { Signal::KILL } else { Signal::TERM }
 }
 
-async fn service(folder: &Folder, apart: bool, command: &[OsString]) -> Result<(), KeepingError> {
+async fn service(folder: &Folder, in_pid_namespace: bool, command: &[OsString]) -> Result<(), SupervisorError> {
     // What loses its parent becomes our child: nothing that the service starts can get away from us.
     set_child_subreaper(Some(getpid())).map_err(|error| failed("adopting processes")(error.into()))?;
-    let mut family = Family::new()?;
+    let mut group = ProcessGroup::new()?;
     if !command.is_empty() {
         let ourselves = getpid().as_raw_pid().to_string();
         let mut tied = Command::new(OURSELVES);
         let child = tied
-            .args([KEEPER, "--tied-to", &ourselves])
-            .args(apart.then_some("--apart"))
+            .args([SUPERVISOR, "--tied-to", &ourselves])
+            .args(in_pid_namespace.then_some("--apart"))
             .arg("--")
             .args(command)
             .stdin(std::process::Stdio::null())
             .current_dir(folder.path());
         let child = child.spawn().map_err(failed("starting the service"))?;
-        family.service = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        family.until_told().await?;
-        family.end_service(ending(apart)).await;
+        group.service = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        group.until_told().await?;
+        group.end_service(ending(in_pid_namespace)).await;
     }
-    family.end_all().await?;
+    group.end_all().await?;
     let removed = folder.remove();
     // Podman leaves a process behind that keeps its user namespace.
-    family.end_all().await?;
+    group.end_all().await?;
     removed.map_err(failed("removing its files"))
 }
 
-/// The keeper's children, its own and those that became its.
-struct Family {
+/// The supervisor's children, its own and those that became its.
+struct ProcessGroup {
     service: Option<Pid>,
     ended: tokio::signal::unix::Signal,
 }
 
-impl Family {
-    fn new() -> Result<Self, KeepingError> {
+impl ProcessGroup {
+    fn new() -> Result<Self, SupervisorError> {
         Ok(Self { service: None, ended: signal(SignalKind::child()).map_err(failed("hearing signals"))? })
     }
 
     /// Waits until whoever has started us is gone or wants the end, or the service has ended by itself.
-    async fn until_told(&mut self) -> Result<(), KeepingError> {
+    async fn until_told(&mut self) -> Result<(), SupervisorError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed("hearing signals"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("hearing signals"))?;
         let stdin = std::io::stdin().as_fd().try_clone_to_owned().and_then(Receiver::from_owned_fd);
@@ -175,11 +177,11 @@ impl Family {
     }
 
     /// Kills whoever is left. Children of a killed process become ours, and are next.
-    async fn end_all(&mut self) -> Result<(), KeepingError> {
+    async fn end_all(&mut self) -> Result<(), SupervisorError> {
         let begun = Instant::now();
         while self.reap() {
             if begun.elapsed() > KILLED {
-                return Err(KeepingError::Undead);
+                return Err(SupervisorError::Undead);
             }
             for child in children().map_err(failed("looking for processes"))? {
                 let _ = kill_process(child, Signal::KILL);

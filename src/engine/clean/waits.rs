@@ -8,7 +8,7 @@ use bollard::errors::Error;
 use crate::net::retry::{Failure, Policy, Retryability};
 
 /// After a build is cut short the engine takes a moment to end the step, and its container uses the step's image.
-pub(super) const LETTING_GO: Policy = Policy {
+pub(super) const RELEASE_WAIT: Policy = Policy {
     attempts: 20,
     first_pause: Duration::from_millis(50),
     longest_pause: Duration::from_secs(1),
@@ -18,7 +18,7 @@ pub(super) const LETTING_GO: Policy = Policy {
 
 /// The engine is at a step that a killed run has begun, or has given it up and never says so. On a disk that others keep busy
 /// a step that makes nothing takes up to 20 s.
-pub(super) const GOING_ON: Policy = Policy { attempts: 60, limit: Duration::from_secs(30), ..LETTING_GO };
+pub(super) const DRAIN_WAIT: Policy = Policy { attempts: 60, limit: Duration::from_secs(30), ..RELEASE_WAIT };
 
 /// A step without a command takes Podman half a second, on a busy machine a few.
 pub(super) const QUIET: Duration = Duration::from_secs(4);
@@ -26,11 +26,11 @@ pub(super) const QUIET: Duration = Duration::from_secs(4);
 /// An engine that has a whole archive unpacks it to its end, whoever is still there: at 20 MB a second at least. One that has not
 /// got the last bytes of it gives up, and nobody hears of that.
 pub(super) fn unpacking_of(bytes: u64) -> Policy {
-    Policy { attempts: 120, limit: Duration::from_secs(4 + bytes / 20_000_000), ..LETTING_GO }
+    Policy { attempts: 120, limit: Duration::from_secs(4 + bytes / 20_000_000), ..RELEASE_WAIT }
 }
 
 /// A busy Docker answers 500 for a moment, "unrecognized image ID", while others remove images.
-pub(in super::super) const BRIEFLY: Policy = Policy { attempts: 5, ..LETTING_GO };
+pub(in super::super) const SHORT_WAIT: Policy = Policy { attempts: 5, ..RELEASE_WAIT };
 
 /// An image that could not be removed, or is not there yet.
 #[derive(Debug, thiserror::Error)]

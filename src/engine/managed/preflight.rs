@@ -7,7 +7,7 @@ use crate::engine::Podman;
 
 /// What an unprivileged Podman depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Surroundings {
+pub(super) struct HostInfo {
     uid: u32,
     /// The user's name, or its number where it has none.
     user: String,
@@ -27,7 +27,7 @@ const SETGID: u64 = 1 << 6;
 const SETUID: u64 = 1 << 7;
 const SYS_ADMIN: u64 = 1 << 21;
 
-impl Surroundings {
+impl HostInfo {
     /// Looks at this process and its system.
     pub(super) fn look(podman: &Podman) -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -67,7 +67,7 @@ fn has_range(ranges: &str, user: &str, uid: u32) -> bool {
 }
 
 /// What makes every try useless, and the way out of it.
-pub(super) fn hopeless(here: &Surroundings) -> Option<String> {
+pub(super) fn preflight(here: &HostInfo) -> Option<String> {
     if here.uid == 0 {
         return None;
     }
@@ -96,7 +96,7 @@ pub(super) fn hopeless(here: &Surroundings) -> Option<String> {
 
 /// What a service that did not work has logged, and what it answered, without its warnings: they are of what it can do
 /// without.
-pub(super) fn essence(logged: &str, answered: &str) -> String {
+pub(super) fn relevant_lines(logged: &str, answered: &str) -> String {
     let lines = logged.lines().filter(|line| !line.contains("level=warning")).chain(answered.lines());
     let lines: Vec<_> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.join("\n")
@@ -117,7 +117,7 @@ const MAPPERS: &str = "newuidmap may not write the ids of the user namespace: gi
     setcap cap_setuid+ep newuidmap, setcap cap_setgid+ep newgidmap (Debian's have the setuid bit, which needs --cap-add SYS_ADMIN)";
 
 /// What to do about an engine that was tried and does not work.
-pub(super) fn way_out(here: &Surroundings, said: &str) -> String {
+pub(super) fn hint(here: &HostInfo, said: &str) -> String {
     let low = said.to_lowercase();
     if here.namespaces == Some(0) {
         return "the kernel allows no user namespaces: set user.max_user_namespaces to some thousand".to_owned();
@@ -127,8 +127,8 @@ pub(super) fn way_out(here: &Surroundings, said: &str) -> String {
             seccomp=unconfined, or with seccomp=/usr/share/containers/seccomp.json (and then --cap-add SYS_CHROOT)"
             .to_owned();
     }
-    if let Some((_, way_out)) = SAID.iter().find(|(words, _)| low.contains(words)) {
-        return (*way_out).to_owned();
+    if let Some((_, hint)) = SAID.iter().find(|(words, _)| low.contains(words)) {
+        return (*hint).to_owned();
     }
     if here.uid == 0 && here.effective & SYS_ADMIN == 0 && low.contains("not permitted") {
         return "root in this container lacks privileges: use the worker image as user 1000, as docs/managed-engine.md says"
@@ -141,44 +141,44 @@ pub(super) fn way_out(here: &Surroundings, said: &str) -> String {
 mod tests {
     use super::*;
 
-    fn fine() -> Surroundings {
-        Surroundings {
+    fn fine() -> HostInfo {
+        HostInfo {
             uid: 1000,
             user: "worker".to_owned(),
             subordinates: true,
             mappers: true,
             bounding: SETUID | SETGID,
-            ..Surroundings::default()
+            ..HostInfo::default()
         }
     }
 
     #[test]
     fn what_is_missing_is_named_before_anything_is_tried() {
-        assert_eq!(hopeless(&fine()), None);
-        assert_eq!(hopeless(&Surroundings::default()), None);
+        assert_eq!(preflight(&fine()), None);
+        assert_eq!(preflight(&HostInfo::default()), None);
         for (here, words) in [
-            (Surroundings { mappers: false, ..fine() }, "apt-get install uidmap"),
-            (Surroundings { subordinates: false, ..fine() }, "the line `worker:100000:65536`"),
-            (Surroundings { no_new_privileges: true, ..fine() }, "without --security-opt no-new-privileges"),
-            (Surroundings { bounding: SETUID, ..fine() }, "--cap-add SETUID --cap-add SETGID"),
+            (HostInfo { mappers: false, ..fine() }, "apt-get install uidmap"),
+            (HostInfo { subordinates: false, ..fine() }, "the line `worker:100000:65536`"),
+            (HostInfo { no_new_privileges: true, ..fine() }, "without --security-opt no-new-privileges"),
+            (HostInfo { bounding: SETUID, ..fine() }, "--cap-add SETUID --cap-add SETGID"),
         ] {
-            let said = hopeless(&here).expect(words);
+            let said = preflight(&here).expect(words);
             assert!(said.contains(words), "{said}");
         }
     }
 
     #[test]
     fn podmans_words_lead_to_the_missing_option() {
-        let filtered = Surroundings { seccomp: 2, ..fine() };
+        let filtered = HostInfo { seccomp: 2, ..fine() };
         for (here, said, words) in [
             (&filtered, "cannot clone: Operation not permitted\nError: cannot re-exec process", "seccomp=unconfined"),
             (&fine(), "running `/usr/bin/newuidmap`: write to uid_map failed: Operation not permitted", "setcap"),
             (&fine(), "write /x: no space left on device", "--work-dir"),
             (&fine(), "something else", "docs/managed-engine.md"),
-            (&Surroundings { namespaces: Some(0), ..fine() }, "cannot clone", "user.max_user_namespaces"),
+            (&HostInfo { namespaces: Some(0), ..fine() }, "cannot clone", "user.max_user_namespaces"),
         ] {
-            let way_out = way_out(here, said);
-            assert!(way_out.contains(words), "{said}: {way_out}");
+            let hint = hint(here, said);
+            assert!(hint.contains(words), "{said}: {hint}");
         }
     }
 
