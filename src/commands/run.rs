@@ -32,7 +32,7 @@ use crate::job::publish::{Folder, Payload, PublishError, Published, Publisher, S
 use crate::job::scratch::Scratch;
 use crate::net::transfer::Storage;
 use crate::report::{Report, with_causes};
-use crate::taskcluster::queue::Grant;
+use crate::taskcluster::queue::TaskLimits;
 use crate::taskcluster::{Project, Services};
 
 /// How long the upload of the log of a job whose time is over may take: a third of what `stop` keeps back.
@@ -125,7 +125,7 @@ async fn job(
     let both = async { Ok::<_, Failed>(tokio::join!(scopes::current(config, services), looking)) };
     let (held, start) = stop.during("looking the image up", both).await?;
     scopes::compare(config, early.as_ref(), held.as_ref(), scopes::builds(&start))?;
-    let Start { found, grant: Grant { expires, worker_pool, .. } } = start?;
+    let Start { found, limits: TaskLimits { expires, worker_pool, .. } } = start?;
     let work = work_folder(config)?;
     if let (Some(identity), Some(found)) = (sought, found) {
         info!("{found}");

@@ -140,7 +140,7 @@ impl Index {
             match self.ask(&namespace).await {
                 Ok(entry) => Ok(Some((namespace, entry))),
                 Err(error) if error.fault == CallErrorKind::Gone && error.spoken => Ok(None),
-                Err(error) if error.fault == CallErrorKind::Gone => Err(error.into_strangers()),
+                Err(error) if error.fault == CallErrorKind::Gone => Err(error.proxy_404()),
                 Err(error) => Err(error),
             }
         };

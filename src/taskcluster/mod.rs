@@ -129,13 +129,13 @@ impl CallError {
         let (fault, what, source) = match (status, error.downcast::<reqwest::Error>()) {
             (Some(status), _) if status.is_client_error() => {
                 let fault = client_fault(status);
-                let way_out = match status {
+                let hint = match status {
                     StatusCode::UNAUTHORIZED => "; check the credentials, and the clock",
                     StatusCode::FORBIDDEN => "; add the scope to the task",
                     _ => "",
                 };
                 // The scopes stand in a block of Markdown.
-                (fault, format!("{} ({status}){way_out}", message.replace("```", "")), None)
+                (fault, format!("{} ({status}){hint}", message.replace("```", "")), None)
             }
             // The crate drops the body of a 5xx, so the status is all there is to say.
             (Some(status), _) => (CallErrorKind::Server, format!("the service answered {status}"), None),
@@ -157,7 +157,7 @@ impl CallError {
     }
 
     /// The same, where a 404 without a service's words cannot mean that a thing is missing.
-    fn into_strangers(self) -> Self {
+    fn proxy_404(self) -> Self {
         let what = "this is no answer of a Taskcluster service; is TASKCLUSTER_ROOT_URL right?".to_owned();
         Self { fault: CallErrorKind::Protocol, what, ..self }
     }

@@ -60,7 +60,7 @@ struct TaskFacts {
 
 /// What a run has from its own task.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
+pub struct TaskLimits {
     /// When the task, and with it all that it publishes, expires.
     pub expires: Timestamp,
     /// Until when the tasks that depend on it may begin: they share its deadline (`decision::shared`).
@@ -82,11 +82,11 @@ impl Queue {
     }
 
     /// What a task gives to its runs.
-    pub async fn grant(&self, task: &TaskId) -> Result<Grant, CallError> {
+    pub async fn limits(&self, task: &TaskId) -> Result<TaskLimits, CallError> {
         let facts: TaskFacts = answer(TASK, &format!("task {task}"), self.task(task).await?)?;
         // The queue fills `expires` in when a task has none; the deadline is a safe stand-in.
         let expires = facts.expires.unwrap_or(facts.deadline);
-        Ok(Grant { expires, deadline: facts.deadline, worker_pool: facts.task_queue_id })
+        Ok(TaskLimits { expires, deadline: facts.deadline, worker_pool: facts.task_queue_id })
     }
 
     /// Creates an artifact. For s3 a repeated call with the same expiry is allowed, and gives a fresh URL.

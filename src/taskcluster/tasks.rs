@@ -1,5 +1,5 @@
 //! The queue's word about tasks: their definitions, how their runs stand, what is known of their artifacts, and asking
-//! for another run. What follows from it is for the verbs.
+//! for another run. What follows from it is for the subcommands.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

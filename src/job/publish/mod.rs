@@ -18,7 +18,7 @@ use crate::net::Digest;
 use crate::net::retry::{Failure, Retryability};
 use crate::net::transfer::{Storage, TransferError};
 use crate::report::{Bytes, Report};
-use crate::taskcluster::queue::Grant;
+use crate::taskcluster::queue::TaskLimits;
 use crate::taskcluster::{ArtifactName, CallError, IndexData, Namespace, Project, Services, TaskId, TaskRun};
 pub use folder::Folder;
 pub use payload::Payload;
@@ -239,7 +239,7 @@ pub struct Start {
     /// The image, if it is there already.
     pub found: Option<ExistingImage>,
     /// What the task gives to the run.
-    pub grant: Grant,
+    pub limits: TaskLimits,
 }
 
 /// An image that the index has already.
@@ -290,7 +290,7 @@ impl Publisher {
             // Without a call to the index: it may know this image, but the artifact that is declared must be written.
             Self::Payload(_) | Self::Folder(_) => {
                 let expires = plan.artifact.expires.unwrap_or(Timestamp::MAX);
-                Ok(Start { found: None, grant: Grant { expires, deadline: expires, worker_pool: None } })
+                Ok(Start { found: None, limits: TaskLimits { expires, deadline: expires, worker_pool: None } })
             }
         }
     }

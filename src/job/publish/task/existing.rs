@@ -14,7 +14,7 @@ use crate::config::plan::{Identity, Plan};
 use crate::decision::lookup::{self, Found, Lookup, LookupError, Wanted};
 use crate::net::retry::{Policy, retry};
 use crate::taskcluster::index::Entry;
-use crate::taskcluster::queue::Grant;
+use crate::taskcluster::queue::TaskLimits;
 use crate::taskcluster::{
     ArtifactName, CallErrorKind, CreateArtifact, IndexPayload, InsertTask, Namespace, Project, TaskRun,
 };
@@ -31,9 +31,9 @@ impl Task {
         // What an earlier start of this run has created.
         let own = async { Ok(self.services.queue.storage_type(&self.run, &plan.artifact.name).await?) };
         let Some(identity) = sought else {
-            let (own, grant) = tokio::try_join!(own, self.grant(plan))?;
+            let (own, limits) = tokio::try_join!(own, self.limits(plan))?;
             self.can_create(plan, own.as_deref())?;
-            return Ok(Start { found: None, grant });
+            return Ok(Start { found: None, limits });
         };
         let hash = plan.index_hash.unwrap_or(identity.context_hash);
         let mut places = vec![(&plan.project, identity.namespaces.hash.clone())];
@@ -45,7 +45,7 @@ impl Task {
             let asked = places.iter().map(|(_, namespace)| self.services.index.find_task(namespace));
             Ok(try_join_all(asked).await?)
         };
-        let (entries, own, grant) = tokio::try_join!(entries, own, self.grant(plan))?;
+        let (entries, own, limits) = tokio::try_join!(entries, own, self.limits(plan))?;
         let lookup = Lookup {
             services: self.services.clone(),
             storage: self.storage.clone(),
@@ -56,13 +56,13 @@ impl Task {
             now,
         };
         // What this task would make itself lives no longer than its own artifacts.
-        let needed_until = grant.deadline.min(grant.expires);
+        let needed_until = limits.deadline.min(limits.expires);
         let wanted = Wanted { image: plan.image.clone(), hash, context: identity.context_hash, needed_until };
         let mut found = None;
         for ((project, namespace), entry) in places.iter().zip(entries) {
             let Some(entry) = entry.filter(|entry| self.is_known(plan, namespace, entry)) else { continue };
             let resolved = lookup.resolve(&wanted, project, namespace, &entry).await;
-            found = or_in_trouble(resolved)?.and_then(|found| ExistingImage::of(found, grant.expires));
+            found = or_in_trouble(resolved)?.and_then(|found| ExistingImage::of(found, limits.expires));
             if found.is_some() {
                 break;
             }
@@ -73,7 +73,7 @@ impl Task {
         if found.as_ref().is_none_or(|found| found.at != self.run) {
             self.can_create(plan, own.as_deref())?;
         }
-        Ok(Start { found, grant })
+        Ok(Start { found, limits })
     }
 
     /// Refuses to build what could not be uploaded: an artifact of the object service is created once in a run, and neither
@@ -126,12 +126,12 @@ impl Task {
     }
 
     /// What the task gives to the run.
-    async fn grant(&self, plan: &Plan) -> Result<Grant, PublishError> {
-        let grant = self.services.queue.grant(&self.run.task_id).await?;
-        match (plan.artifact.expires, grant.expires) {
+    async fn limits(&self, plan: &Plan) -> Result<TaskLimits, PublishError> {
+        let limits = self.services.queue.limits(&self.run.task_id).await?;
+        match (plan.artifact.expires, limits.expires) {
             (Some(asked), task) if asked > task => Err(PublishError::ExpiresAfterTask { asked, task }),
-            (Some(asked), _) => Ok(Grant { expires: asked, ..grant }),
-            (None, _) => Ok(grant),
+            (Some(asked), _) => Ok(TaskLimits { expires: asked, ..limits }),
+            (None, _) => Ok(limits),
         }
     }
 
