@@ -91,11 +91,11 @@ fn some_words_stay_in_their_modules() {
     let laws: [(&str, &[&str], &str); 7] = [
         (r"\bbollard\b", &["src/engine/"], "let src/engine/ do it, and give back a type of its own"),
         (r"\bbackoff\b", &["src/net/retry.rs"], "use retry::retry"),
-        (r"\benv::", &["src/cli/"], "make it a setting, or a part of config::Surroundings"),
+        (r"\benv::", &["src/cli/"], "make it a setting, or a part of config::ProcessEnvironment"),
         (
             r"\b(Timestamp|SystemTime|Zoned)::now\b",
             &["src/cli/", "src/report/"],
-            "take the moment from config::Surroundings",
+            "take the moment from config::ProcessEnvironment",
         ),
         (r"\bstdout\b|\bprintln!|\bprint!", &["src/cli/"], "return the answer; cli prints it"),
         (

@@ -83,7 +83,7 @@ impl World {
         claim.task_id
     }
 
-    /// What the verb says in this repository, with these arguments and variables.
+    /// What the subcommand says in this repository, with these arguments and variables.
     fn lookup_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
         self.taskcluster.clear_calls();
         let root_url = self.taskcluster.root_url();

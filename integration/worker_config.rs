@@ -14,7 +14,7 @@ use image_worker::commands::Failed;
 use image_worker::commands::stop::ShutdownReason;
 use image_worker::config::plan::{ArtifactPlan, ContextPlan, ContextSource, ExportChoice, ImageFile, Plan};
 use image_worker::config::settings::{self, Setting};
-use image_worker::config::{Config, Destination, Output, SettingLayers, Surroundings};
+use image_worker::config::{Config, Destination, Output, ProcessEnvironment, SettingLayers};
 use image_worker::context::ContextScheme;
 use image_worker::decision::task::{
     Content, Environment, TaskDefinition, Template, Values, environment, unread, values,
@@ -210,7 +210,7 @@ fn read_back(environment: &Environment, flags: BTreeMap<&'static str, String>) -
     };
     let sources = SettingLayers::new(flags, &look_up).unwrap();
     let (directory, temporary) = (folder(), std::env::temp_dir());
-    let around = Surroundings { environment: &look_up, now: jiff::Timestamp::UNIX_EPOCH, directory, temporary };
+    let around = ProcessEnvironment { environment: &look_up, now: jiff::Timestamp::UNIX_EPOCH, directory, temporary };
     let config = Config::read(&sources, &around).unwrap();
     (config, seen.into_inner())
 }

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 
 use image_worker::config::settings::{self, Setting};
-use image_worker::config::{Config, ConfigError, Destination, SettingLayers, Surroundings};
+use image_worker::config::{Config, ConfigError, Destination, ProcessEnvironment, SettingLayers};
 use image_worker::decision::task;
 use image_worker::report;
 
@@ -161,7 +161,7 @@ fn value(input: &mut Input) -> OsString {
 fn read(variables: &Variables, flags: BTreeMap<&'static str, String>) -> Result<Config, ConfigError> {
     let environment = |name: &str| variables.get(name).cloned();
     let sources = SettingLayers::new(flags, &environment)?;
-    let around = Surroundings {
+    let around = ProcessEnvironment {
         environment: &environment,
         // Later than the time that a reproducible image takes for itself.
         now: "2020-01-01T00:00:00Z".parse().unwrap(),

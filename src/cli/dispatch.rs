@@ -14,7 +14,7 @@ use crate::commands::{self, Failed, image_names};
 use crate::config::rerun::Rerun;
 use crate::config::{
     BuildConfig, Config, ConfigError, DecideConfig, DryRun, ImageSource, LoadConfig, LookupConfig, NamedImage,
-    PushConfig, SettingLayers, Surroundings, TreeConfig, settings,
+    ProcessEnvironment, PushConfig, SettingLayers, TreeConfig, settings,
 };
 use crate::report::Report;
 use crate::taskcluster::TaskId;
@@ -59,8 +59,8 @@ pub(super) fn execute(invocation: &Invocation, sources: &SettingLayers, report: 
 }
 
 /// The moment and the place that the program runs in.
-fn surroundings() -> Surroundings<'static> {
-    Surroundings {
+fn surroundings() -> ProcessEnvironment<'static> {
+    ProcessEnvironment {
         environment: &|name| std::env::var_os(name),
         now: jiff::Timestamp::now(),
         directory: std::env::current_dir().unwrap_or_default(),

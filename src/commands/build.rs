@@ -72,7 +72,7 @@ pub async fn build(
     stop: &Shutdown,
     report: &Report,
 ) -> Result<Vec<Built>, Failed> {
-    config.index.as_ref().inspect(|index| index.patience.hold());
+    config.index.as_ref().inspect(|index| index.retry.hold());
     let Family { images, targets } = stop.during("hashing the contexts", family(&config, names)).await?;
     for image in images.iter().filter(|it| config.with_parents || names.contains(&it.image.name)) {
         let args = config.build.args.iter().chain(&image.image.args);
@@ -83,7 +83,7 @@ pub async fn build(
     let mut builder = Builder { config: &config, engine: &engine, family: &images, parents: BTreeMap::new() };
     let mut built = builder.images(names, stop, report).await?;
     if let Some(pushing) = &config.push {
-        pushing.patience.hold();
+        pushing.retry.hold();
         for target in &targets {
             let pushed = stop.during("pushing", push_image(&engine, target, pushing)).await?;
             built.iter_mut().filter(|it| it.name == pushed.name).for_each(|it| it.digest = Some(pushed.digest.clone()));

@@ -76,7 +76,7 @@ struct Read {
 
 /// Decides about the graph `text`, which errors call `name`.
 pub async fn decide(config: DecideConfig, name: String, text: String, stop: &Shutdown) -> Result<Decided, Failed> {
-    config.patience.hold();
+    config.retry.hold();
     config.assumed.iter().for_each(|assumption| info!("{assumption}"));
     let place = config.place.clone();
     let reading = aside(move || read(&place, &name, &text));

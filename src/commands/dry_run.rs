@@ -10,8 +10,8 @@ use super::run::{self, Outcome};
 use super::stop::Shutdown;
 use super::{Failed, aside, build, indexed_parent, named_image};
 use crate::config::{
-    BuildConfig, Config, DryRun, DryRunImage, DryRunParent, ImagesDir, LookupConfig, ParentFrom, SettingLayers,
-    Surroundings, settings,
+    BuildConfig, Config, DryRun, DryRunImage, DryRunParent, ImagesDir, LookupConfig, ParentFrom, ProcessEnvironment,
+    SettingLayers, settings,
 };
 use crate::context::ImageName;
 use crate::context::collect::dockerfile;
@@ -30,7 +30,7 @@ struct Identified {
 pub async fn dry_run(
     dry_run: DryRun,
     sources: &SettingLayers<'_>,
-    around: &Surroundings<'_>,
+    around: &ProcessEnvironment<'_>,
     stop: &Shutdown,
     report: &Report,
 ) -> Result<Outcome, Failed> {
@@ -134,11 +134,11 @@ async fn indexed(
     dry_run: &DryRun,
     parent: &ImageName,
     sources: &SettingLayers<'_>,
-    around: &Surroundings<'_>,
+    around: &ProcessEnvironment<'_>,
     stop: &Shutdown,
 ) -> Result<DryRunParent, Failed> {
     let config = LookupConfig::of(sources, around, place(dry_run, parent)?, dry_run.image.scheme)?;
-    config.patience.hold();
+    config.retry.hold();
     let found = indexed_parent::find(&config, parent, stop).await?;
     info!("the parent {parent} is CI's image of {}, indexed for {}", found.at, found.project);
     Ok(DryRunParent::Task(found.at.task_id))

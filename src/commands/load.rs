@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::stop::Shutdown;
 use super::{Failed, image_names, lookup};
-use crate::config::{ConfigError, From, LoadConfig, LookupConfig};
+use crate::config::{ConfigError, LoadConfig, LoadFrom, LookupConfig};
 use crate::context::ImageName;
 use crate::engine::Engine;
 use crate::image::ForwardSummary;
@@ -76,15 +76,15 @@ enum Place {
 
 /// Loads an image.
 pub async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Result<Loaded, Failed> {
-    config.patience.hold();
+    config.retry.hold();
     let LoadConfig { from, tag, artifact, engine, now, replace, directory, .. } = config;
     let name = match &from {
-        From::Named(typed, config) => image_names(std::slice::from_ref(typed), &config.place, &directory)?.pop(),
-        From::Task(..) | From::Route(..) | From::File(_) => None,
+        LoadFrom::Named(typed, config) => image_names(std::slice::from_ref(typed), &config.place, &directory)?.pop(),
+        LoadFrom::Task(..) | LoadFrom::Route(..) | LoadFrom::File(_) => None,
     };
     let file = match &from {
-        From::File(path) => Some(path.clone()),
-        From::Named(..) | From::Task(..) | From::Route(..) => None,
+        LoadFrom::File(path) => Some(path.clone()),
+        LoadFrom::Named(..) | LoadFrom::Task(..) | LoadFrom::Route(..) => None,
     };
     let place = find(from, name.clone(), stop).await?;
     let engine = stop.during("looking for an engine", Engine::connect(&engine)).await?;
@@ -152,14 +152,14 @@ fn of_file(path: &Path, error: LoadError) -> Failed {
 }
 
 /// Finds out which artifact of which task it is.
-async fn find(from: From, name: Option<ImageName>, stop: &Shutdown) -> Result<Place, Failed> {
+async fn find(from: LoadFrom, name: Option<ImageName>, stop: &Shutdown) -> Result<Place, Failed> {
     match from {
-        From::File(_) => Ok(Place::File),
-        From::Task(task, deployment) => Ok(Place::Task(Services::new(&deployment)?, task)),
-        From::Route(namespace, deployment) => {
+        LoadFrom::File(_) => Ok(Place::File),
+        LoadFrom::Task(task, deployment) => Ok(Place::Task(Services::new(&deployment)?, task)),
+        LoadFrom::Route(namespace, deployment) => {
             stop.during("looking into the index", in_index(&namespace, &deployment)).await
         }
-        From::Named(typed, config) => {
+        LoadFrom::Named(typed, config) => {
             let name = name.ok_or_else(|| Failed::Bug(format!("{typed} is no image")))?;
             by_name(name, *config, stop).await
         }

@@ -77,7 +77,7 @@ impl Answer {
 
 /// Looks the images up; the answers are in the order of the names.
 pub async fn lookup(config: LookupConfig, names: &[ImageName], stop: &Shutdown) -> Result<Vec<Answer>, Failed> {
-    config.patience.hold();
+    config.retry.hold();
     let (wanted, found) = find_all(config, names, stop).await?;
     info!("{} of {} images are there", found.iter().flatten().count(), wanted.len());
     Ok(wanted.into_iter().zip(found).map(|(wanted, found)| Answer::new(wanted, found)).collect())

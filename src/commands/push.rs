@@ -123,7 +123,7 @@ impl Target {
 
 /// Pushes the image.
 pub async fn push(config: PushConfig, name: &ImageName, stop: &Shutdown) -> Result<Pushed, Failed> {
-    config.pushing.patience.hold();
+    config.pushing.retry.hold();
     let (place, name) = (config.place, name.clone());
     let reading = aside(move || target(&place, &name));
     let target = stop.during("reading the image's files", reading).await?;

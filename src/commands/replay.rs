@@ -9,7 +9,7 @@ use super::stop::Shutdown;
 use super::whereabouts::ArtifactStatus;
 use crate::config::plan::ContextSource;
 use crate::config::replay::{Job, Replay};
-use crate::config::{Config, ConfigError, SettingLayers, Surroundings, settings};
+use crate::config::{Config, ConfigError, ProcessEnvironment, SettingLayers, settings};
 use crate::context::intake::IntakeError;
 use crate::job::fetch::{FetchError, Fetcher};
 use crate::job::scratch::Scratch;
@@ -22,12 +22,12 @@ use crate::taskcluster::{Deployment, Services, TaskId};
 pub async fn replay(
     task: &TaskId,
     sources: &SettingLayers<'_>,
-    around: &Surroundings<'_>,
+    around: &ProcessEnvironment<'_>,
     stop: &Shutdown,
     report: &Report,
 ) -> Result<Outcome, Failed> {
     let replay = Replay::read(sources)?;
-    replay.patience.hold();
+    replay.retry.hold();
     let services = Services::new(&replay.deployment)?;
     let mut job = stop.during("fetching the task's definition", job(&services, &replay.deployment, task)).await?;
     job.is_of_an_image(&sources.of(&job))?;
@@ -68,11 +68,16 @@ pub(super) async fn job(services: &Services, deployment: &Deployment, task: &Tas
 }
 
 /// Settles what the definition says and this place has another word about.
-fn settle(job: &mut Job, replay: &Replay, sources: &SettingLayers, around: &Surroundings) -> Result<(), ConfigError> {
+fn settle(
+    job: &mut Job,
+    replay: &Replay,
+    sources: &SettingLayers,
+    around: &ProcessEnvironment,
+) -> Result<(), ConfigError> {
     job.set(&settings::DRY_RUN, if replay.publish { "0" } else { "1" });
     if sources.get(&settings::CONTEXT)?.is_some() && job.get(&settings::CONTEXT_TASK_ID).is_some() {
         // The artifact's name, which says nothing about another context.
-        job.forget(&settings::CONTEXT_PATH);
+        job.unset(&settings::CONTEXT_PATH);
     }
     if replay.publish {
         return Ok(());
@@ -80,7 +85,7 @@ fn settle(job: &mut Job, replay: &Replay, sources: &SettingLayers, around: &Surr
     let expires = job.get(&settings::ARTIFACT_EXPIRES).and_then(|given| given.parse::<jiff::Timestamp>().ok());
     if let Some(expires) = expires.filter(|expires| *expires <= around.now) {
         info!("the task's ARTIFACT_EXPIRES is past, {expires}: leaving it away");
-        job.forget(&settings::ARTIFACT_EXPIRES);
+        job.unset(&settings::ARTIFACT_EXPIRES);
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::whereabouts::ArtifactStatus;
 use crate::config::plan::{ContextSource, Plan};
 use crate::config::replay::Job;
 use crate::config::rerun::Rerun;
-use crate::config::{Config, ConfigError, Destination, SettingLayers, Surroundings, settings};
+use crate::config::{Config, ConfigError, Destination, ProcessEnvironment, SettingLayers, settings};
 use crate::context::ContextHash;
 use crate::decision::lookup::{EntryMatch, claim};
 use crate::taskcluster::index::Entry;
@@ -42,9 +42,9 @@ pub async fn look(
     task: &TaskId,
     rerun: &Rerun,
     sources: &SettingLayers<'_>,
-    around: &Surroundings<'_>,
+    around: &ProcessEnvironment<'_>,
 ) -> Result<Prospect, Failed> {
-    rerun.patience.hold();
+    rerun.retry.hold();
     let services = Services::new(&rerun.deployment)?;
     let mut job = job(&services, &rerun.deployment, task).await?;
     job.is_of_an_image(&sources.of(&job))?;

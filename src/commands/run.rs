@@ -65,7 +65,7 @@ pub(super) async fn run_into(
     report: &Report,
 ) -> Result<Outcome, Failed> {
     let clock = Clock { began: config.started, since: Instant::now() };
-    config.patience.hold();
+    config.retry.hold();
     secret_values::look_at_args(&config.plan.build.args, config.deny_secret_args)?;
     let push = match config.destination {
         // A task's own routes have the push, and we need not know it.

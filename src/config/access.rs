@@ -2,7 +2,7 @@
 //! `taskcluster`.
 
 use super::settings::{self, Setting};
-use super::{ConfigError, Given, SettingLayers};
+use super::{ConfigError, SettingLayers, SettingValue};
 use crate::net::HttpUrl;
 use crate::taskcluster::{Access, Deployment};
 
@@ -28,7 +28,7 @@ pub(super) fn deployment(
     Ok(Some(Deployment { root_url, access }))
 }
 
-/// The deployment of a verb that is about one.
+/// The deployment of a subcommand that is about one.
 pub(super) fn required(sources: &SettingLayers, only_reads: bool) -> Result<Deployment, ConfigError> {
     let missing = ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE };
     deployment(sources, true, only_reads)?.ok_or(missing)
@@ -45,7 +45,7 @@ fn hawk(sources: &SettingLayers, reading: bool) -> Result<Access, ConfigError> {
         (Some(client_id), Some(access_token)) => {
             // What cannot be sent in a header would be an error at the first call, with the header in its text.
             for setting in [&settings::CLIENT_ID, &settings::ACCESS_TOKEN] {
-                let sendable = |given: &Given| given.text.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
+                let sendable = |given: &SettingValue| given.text.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
                 if let Some(given) = sources.get(setting)?.filter(|given| !sendable(given)) {
                     return Err(given.wrong("has a blank, a quote, or a character that is not ASCII"));
                 }

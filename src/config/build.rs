@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{
-    Config, ConfigError, ImagesDir, LookupConfig, NamedImage, ParentFrom, Pushing, SettingLayers, Surroundings,
+    Config, ConfigError, ImagesDir, LookupConfig, NamedImage, ParentFrom, ProcessEnvironment, Pushing, SettingLayers,
     settings,
 };
 use crate::context::HashScheme;
@@ -51,7 +51,7 @@ pub enum Tags {
 
 impl BuildConfig {
     /// Reads the configuration of `build`.
-    pub fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
         let mut build = super::builder::read(sources, around, BTreeMap::new())?;
         if let Some(root_url) = sources.get(&settings::ROOT_URL)? {
             build.args.insert(settings::ROOT_URL.variable.to_owned(), root_url.text);

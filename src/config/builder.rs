@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{ConfigError, SettingLayers, Surroundings, settings};
+use super::{ConfigError, ProcessEnvironment, SettingLayers, settings};
 use crate::engine::{BuildPlan, BuilderChoice, SecretSource, SecretSources};
 
 /// Reads what a build with these arguments is told.
 pub(super) fn read(
     sources: &SettingLayers,
-    around: &Surroundings,
+    around: &ProcessEnvironment,
     args: BTreeMap<String, String>,
 ) -> Result<BuildPlan, ConfigError> {
     // An empty flag is none, like an empty variable.
@@ -32,7 +32,7 @@ fn builder(sources: &SettingLayers) -> Result<BuilderChoice, ConfigError> {
 }
 
 /// Where the values of secrets are; a file's path is the one that somebody typed here.
-fn secrets(sources: &SettingLayers, around: &Surroundings) -> Result<SecretSources, ConfigError> {
+fn secrets(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<SecretSources, ConfigError> {
     let Some(given) = sources.get(&settings::SECRET)? else { return Ok(SecretSources::default()) };
     let mut secrets: SecretSources = given.parse()?;
     for source in secrets.0.values_mut() {

@@ -32,7 +32,7 @@ pub(super) fn read(sources: &SettingLayers, plan: &Plan, assumed: &mut Vec<Strin
 mod tests {
     use std::ffi::OsString;
 
-    use super::super::{Config, Surroundings};
+    use super::super::{Config, ProcessEnvironment};
     use super::*;
 
     const PARENT: &str = "BBBBBBBBQBqBBBBBBBBBBA";
@@ -52,7 +52,7 @@ mod tests {
         let environment =
             |name: &str| all.clone().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
         let sources = SettingLayers::new([].into(), &environment).unwrap();
-        let around = Surroundings {
+        let around = ProcessEnvironment {
             environment: &environment,
             now: "2020-01-01T00:00:00Z".parse().unwrap(),
             directory: "/".into(),

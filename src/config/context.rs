@@ -1,7 +1,7 @@
 //! The context of a run, read from flags, environment and file: where it comes from, and what it must be.
 
 use super::{
-    Checkout, ConfigError, DryRunImage, SettingLayers, Surroundings, checkout, dockerfile_args, image, settings,
+    Checkout, ConfigError, DryRunImage, ProcessEnvironment, SettingLayers, checkout, dockerfile_args, image, settings,
 };
 use crate::config::plan::{ContextPlan, ContextSource};
 use crate::context::{ContextScheme, RepoPath};
@@ -11,7 +11,7 @@ use crate::taskcluster::ArtifactName;
 /// Reads it. `image` is the image directory of a dry run, where it is one.
 pub(super) fn read(
     sources: &SettingLayers,
-    around: &Surroundings,
+    around: &ProcessEnvironment,
     image: Option<&DryRunImage>,
 ) -> Result<ContextPlan, ConfigError> {
     let dry = sources.switch(&settings::DRY_RUN)?;
@@ -64,7 +64,7 @@ pub(super) fn read(
 
 fn context_source(
     sources: &SettingLayers,
-    around: &Surroundings,
+    around: &ProcessEnvironment,
     dry: bool,
 ) -> Result<(ContextSource, Option<RepoPath>), ConfigError> {
     if let Some(given) = sources.get(&settings::CONTEXT)? {

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::settings;
 use super::{
-    ConfigError, Destination, Given, ImagesDir, SettingLayers, Surroundings, access, artifact, patience, pushdate,
+    ConfigError, Destination, ImagesDir, ProcessEnvironment, SettingLayers, SettingValue, access, artifact, pushdate,
+    retry,
 };
 use crate::config::plan::ArtifactPlan;
 use crate::net::NameError;
@@ -44,7 +45,7 @@ pub struct DecideConfig {
     /// The current time.
     pub now: Timestamp,
     /// How long and how often to try.
-    pub patience: RetryConfig,
+    pub retry: RetryConfig,
     /// Things that were filled in, for the log.
     pub assumed: Vec<String>,
 }
@@ -57,7 +58,7 @@ impl DecideConfig {
     pub fn read(
         sources: &SettingLayers,
         values: &[(String, String)],
-        around: &Surroundings,
+        around: &ProcessEnvironment,
     ) -> Result<Self, ConfigError> {
         let offline = sources.switch(&settings::OFFLINE)?;
         let mut assumed = Vec::new();
@@ -80,13 +81,13 @@ impl DecideConfig {
             contexts: sources.parse_or_default(&settings::CONTEXTS)?,
             out: super::out(sources)?,
             now: around.now,
-            patience: patience::read(sources)?,
+            retry: retry::read(sources)?,
             assumed,
         })
     }
 }
 
-fn object(given: &Given) -> Result<BTreeMap<String, String>, ConfigError> {
+fn object(given: &SettingValue) -> Result<BTreeMap<String, String>, ConfigError> {
     serde_json::from_str(&given.text).map_err(|error| given.wrong(format!("is not a JSON object of strings: {error}")))
 }
 

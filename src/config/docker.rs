@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{ConfigError, SettingLayers, Surroundings, settings};
+use super::{ConfigError, ProcessEnvironment, SettingLayers, settings};
 use crate::engine::{BuildProxies, DOCKER_SOCKET, EngineAddress, NamedBy, TlsFiles, engine_url};
 use crate::net::Digest;
 
@@ -48,7 +48,7 @@ struct Endpoint {
 
 impl DockerConfig {
     /// Reads the configuration of whoever runs the program.
-    pub(super) fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub(super) fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
         let Some(folder) = folder(sources, around)? else { return Ok(Self::default()) };
         let File { current_context, proxies } = json(&folder.join("config.json"))?.unwrap_or_default();
         let current_context = current_context.filter(|name| !name.is_empty());
@@ -126,7 +126,7 @@ impl From<ConfigError> for ContextProblem {
 }
 
 /// The folder of docker's own configuration.
-pub(super) fn folder(sources: &SettingLayers, around: &Surroundings) -> Result<Option<PathBuf>, ConfigError> {
+pub(super) fn folder(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Option<PathBuf>, ConfigError> {
     let home = || (around.environment)("HOME").map(|home| PathBuf::from(home).join(".docker"));
     Ok(sources.parse(&settings::DOCKER_CONFIG)?.or_else(home))
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
-use super::{ConfigError, NamedImage, SettingLayers, Surroundings, settings};
+use super::{ConfigError, NamedImage, ProcessEnvironment, SettingLayers, settings};
 use crate::context::checkout::Checkout;
 use crate::context::trees::ContextTrees;
 use crate::context::{ContextHash, ImageName};
@@ -36,7 +36,7 @@ impl DryRun {
     /// what the command line has.
     pub fn read(
         sources: &SettingLayers,
-        around: &Surroundings,
+        around: &ProcessEnvironment,
         image: Option<&str>,
         args: &[(String, String)],
     ) -> Result<Option<Self>, ConfigError> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::docker::DockerConfig;
 use super::logins::registry_logins;
 use super::podman::look;
-use super::{ConfigError, Given, SettingLayers, Surroundings, ValueSource, settings};
+use super::{ConfigError, ProcessEnvironment, SettingLayers, SettingValue, ValueSource, settings};
 use crate::engine::{EngineAddress, EngineChoice, EngineConfig, NamedBy, TlsFiles, engine_url};
 
 /// Where docker's client looks when it is told to use TLS, and not where.
@@ -14,7 +14,7 @@ const TLS_ADDRESS: &str = "tcp://localhost:2376";
 
 impl EngineConfig {
     /// Reads where to look for an engine.
-    pub(crate) fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub(crate) fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
         let choice = sources.parse_or_default(&settings::ENGINE)?;
         let docker = DockerConfig::read(sources, around)?;
         Ok(Self {
@@ -27,8 +27,8 @@ impl EngineConfig {
         })
     }
 
-    /// The same for a verb whose images are to stay in the engine.
-    pub(crate) fn read_lasting(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
+    /// The same for a subcommand whose images are to stay in the engine.
+    pub(crate) fn read_lasting(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
         let config = Self::read(sources, around)?;
         match sources.get(&settings::ENGINE)? {
             Some(given) if config.is_managed() => Err(given.wrong(
@@ -44,13 +44,13 @@ impl EngineConfig {
 /// started, does not mean it.
 fn address(
     sources: &SettingLayers,
-    around: &Surroundings,
+    around: &ProcessEnvironment,
     docker: &DockerConfig,
     choice: EngineChoice,
 ) -> Result<Option<EngineAddress>, ConfigError> {
     let (host, context) = (sources.get(&settings::DOCKER_HOST)?, sources.get(&settings::DOCKER_CONTEXT)?);
     let is_typed =
-        |given: &Option<Given>| given.as_ref().is_some_and(|given| matches!(given.origin, ValueSource::Flag(_)));
+        |given: &Option<SettingValue>| given.as_ref().is_some_and(|given| matches!(given.origin, ValueSource::Flag(_)));
     let named = match &context {
         Some(given) if is_typed(&context) && is_typed(&host) => {
             return Err(given.wrong("says where the engine is, and so does --docker-host: leave one of them away"));
@@ -102,7 +102,7 @@ fn at(
 
 /// Who asks for TLS. docker's client takes whatever stands in its variables for a yes, 0 too; its library takes a folder of
 /// certificates for one.
-fn tls_asked_by(sources: &SettingLayers, around: &Surroundings) -> Result<Option<ValueSource>, ConfigError> {
+fn tls_asked_by(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Option<ValueSource>, ConfigError> {
     if let Some(given) = sources.get(&settings::DOCKER_TLS_VERIFY)?
         && (matches!(given.origin, ValueSource::Variable(_)) || sources.switch(&settings::DOCKER_TLS_VERIFY)?)
     {
@@ -158,7 +158,7 @@ mod tests {
         };
         let flags = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let sources = SettingLayers::new(flags, &environment).unwrap();
-        let around = Surroundings {
+        let around = ProcessEnvironment {
             environment: &environment,
             now: jiff::Timestamp::UNIX_EPOCH,
             directory: PathBuf::new(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, ImagesDir, SettingLayers, Surroundings, checkout_at, dockerfile_args, settings};
+use super::{ConfigError, ImagesDir, ProcessEnvironment, SettingLayers, checkout_at, dockerfile_args, settings};
 use crate::context::checkout::Checkout;
 use crate::context::trees::ContextTrees;
 use crate::context::{ContextLimits, HashScheme};
@@ -32,7 +32,7 @@ impl NamedImage {
     /// Reads what belongs to an image that is named on the command line, with its `--arg K=V`.
     pub fn read(
         sources: &SettingLayers,
-        around: &Surroundings,
+        around: &ProcessEnvironment,
         typed: &str,
         args: &[(String, String)],
         scheme: HashScheme,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::access;
-use super::{ConfigError, LookupConfig, SettingLayers, Surroundings, patience, settings};
+use super::{ConfigError, LookupConfig, ProcessEnvironment, SettingLayers, retry, settings};
 use crate::engine::EngineConfig;
 use crate::net::registry::ImageReference;
 use crate::net::retry::RetryConfig;
@@ -27,7 +27,7 @@ pub enum ImageSource {
 
 /// The same, with what is needed to get it.
 #[derive(Debug)]
-pub enum From {
+pub enum LoadFrom {
     /// An image of the checkout, as typed.
     Named(String, Box<LookupConfig>),
     /// A task of a deployment.
@@ -42,7 +42,7 @@ pub enum From {
 #[derive(Debug)]
 pub struct LoadConfig {
     /// The image.
-    pub from: From,
+    pub from: LoadFrom,
     /// The name that it is to have.
     pub tag: Option<ImageReference>,
     /// Whether a name that only the archive says may be taken from another image.
@@ -52,7 +52,7 @@ pub struct LoadConfig {
     /// Where to look for an engine.
     pub engine: EngineConfig,
     /// How long and how often to try.
-    pub patience: RetryConfig,
+    pub retry: RetryConfig,
     /// The current directory, which a path starts from.
     pub directory: PathBuf,
     /// The current time.
@@ -61,12 +61,16 @@ pub struct LoadConfig {
 
 impl LoadConfig {
     /// Reads the configuration of `load`.
-    pub fn read(sources: &SettingLayers, around: &Surroundings, source: &ImageSource) -> Result<Self, ConfigError> {
+    pub fn read(
+        sources: &SettingLayers,
+        around: &ProcessEnvironment,
+        source: &ImageSource,
+    ) -> Result<Self, ConfigError> {
         let from = match source {
-            ImageSource::Named(typed) => From::Named(typed.clone(), Box::new(LookupConfig::read(sources, around)?)),
-            ImageSource::Task(task) => From::Task(task.clone(), access::deployment_to_read(sources)?),
-            ImageSource::Route(namespace) => From::Route(namespace.clone(), access::deployment_to_read(sources)?),
-            ImageSource::File(path) => From::File(around.directory.join(path)),
+            ImageSource::Named(typed) => LoadFrom::Named(typed.clone(), Box::new(LookupConfig::read(sources, around)?)),
+            ImageSource::Task(task) => LoadFrom::Task(task.clone(), access::deployment_to_read(sources)?),
+            ImageSource::Route(namespace) => LoadFrom::Route(namespace.clone(), access::deployment_to_read(sources)?),
+            ImageSource::File(path) => LoadFrom::File(around.directory.join(path)),
         };
         Ok(Self {
             from,
@@ -74,7 +78,7 @@ impl LoadConfig {
             replace: sources.switch(&settings::REPLACE)?,
             artifact: sources.parse_or_default(&settings::ARTIFACT_NAME)?,
             engine: EngineConfig::read_lasting(sources, around)?,
-            patience: patience::read(sources)?,
+            retry: retry::read(sources)?,
             directory: around.directory.clone(),
             now: around.now,
         })

@@ -1,10 +1,13 @@
 //! Where credentials for registries are, by the settings.
 
-use super::{ConfigError, SettingLayers, Surroundings, docker, settings};
+use super::{ConfigError, ProcessEnvironment, SettingLayers, docker, settings};
 use crate::net::registry::RegistryLogins;
 
 /// Where the settings say that they are.
-pub(super) fn registry_logins(sources: &SettingLayers, around: &Surroundings) -> Result<RegistryLogins, ConfigError> {
+pub(super) fn registry_logins(
+    sources: &SettingLayers,
+    around: &ProcessEnvironment,
+) -> Result<RegistryLogins, ConfigError> {
     let docker = docker::folder(sources, around)?.map(|folder| folder.join("config.json"));
     let text = sources.get(&settings::DOCKER_AUTH_CONFIG)?;
     // Not what is wrong with it: in its own words are passwords.

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use super::access;
-use super::{ConfigError, ImagesDir, SettingLayers, Surroundings, patience, settings};
+use super::{ConfigError, ImagesDir, ProcessEnvironment, SettingLayers, retry, settings};
 use crate::context::HashScheme;
 use crate::net::retry::RetryConfig;
 use crate::taskcluster::{ArtifactName, Deployment, IndexPrefix, Project};
@@ -27,14 +27,14 @@ pub struct LookupConfig {
     /// The deployment.
     pub deployment: Deployment,
     /// How long and how often to try.
-    pub patience: RetryConfig,
+    pub retry: RetryConfig,
     /// The current time.
     pub now: Timestamp,
 }
 
 impl LookupConfig {
     /// Reads the configuration of `lookup`.
-    pub fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
         let place = ImagesDir::read(sources, &around.directory)?;
         Self::of(sources, around, place, sources.parse_or_default(&settings::SCHEME)?)
     }
@@ -42,7 +42,7 @@ impl LookupConfig {
     /// How images of this place are looked up.
     pub fn of(
         sources: &SettingLayers,
-        around: &Surroundings,
+        around: &ProcessEnvironment,
         place: ImagesDir,
         scheme: HashScheme,
     ) -> Result<Self, ConfigError> {
@@ -54,7 +54,7 @@ impl LookupConfig {
             index: sources.parse_or_default(&settings::INDEX)?,
             artifact: sources.parse_or_default(&settings::ARTIFACT_NAME)?,
             deployment: access::deployment_to_read(sources)?,
-            patience: patience::read(sources)?,
+            retry: retry::read(sources)?,
             now: around.now,
         })
     }

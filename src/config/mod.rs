@@ -16,7 +16,6 @@ mod image;
 mod load;
 mod logins;
 mod lookup;
-mod patience;
 mod place;
 pub mod plan;
 mod podman;
@@ -24,6 +23,7 @@ mod push;
 pub mod replay;
 mod reproducible;
 pub mod rerun;
+mod retry;
 pub mod settings;
 mod sources;
 mod tree;
@@ -50,11 +50,11 @@ pub use declared::DeclaredImage;
 pub use destination::{DeclaredBy, Destination, Output, Owner};
 pub use dry_run::{DryRun, DryRunImage, DryRunParent, ParentFrom};
 pub use image::{NamedImage, context_file, is_path, out, outside};
-pub use load::{From, ImageSource, LoadConfig};
+pub use load::{ImageSource, LoadConfig, LoadFrom};
 pub use lookup::LookupConfig;
 pub use place::ImagesDir;
 pub use push::{PushConfig, Pushing};
-pub use sources::{ConfigError, Given, SettingLayers, ValueSource};
+pub use sources::{ConfigError, SettingLayers, SettingValue, ValueSource};
 pub use tree::{TreeConfig, TreeForm};
 
 /// One invocation of `run`.
@@ -85,7 +85,7 @@ pub struct Config {
     /// Seconds that the task may take.
     pub max_run_time: Option<u64>,
     /// How long and how often to try.
-    pub patience: RetryConfig,
+    pub retry: RetryConfig,
     /// When the program began.
     pub started: Timestamp,
     /// Whether nobody says what the parent is, as a task and an image's tree do.
@@ -103,7 +103,7 @@ impl Config {
 }
 
 /// The moment and the place that the program runs in, passed in by `cli`.
-pub struct Surroundings<'a> {
+pub struct ProcessEnvironment<'a> {
     /// Looks up an environment variable.
     pub environment: &'a dyn Fn(&str) -> Option<OsString>,
     /// The current time.
@@ -119,14 +119,14 @@ const DRY_RUN_EXPIRY: jiff::SignedDuration = jiff::SignedDuration::from_hours(28
 
 impl Config {
     /// Reads the configuration of `run`.
-    pub fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
         Self::read_for(sources, around, None)
     }
 
     /// Reads the configuration of a dry run of an image directory.
     pub fn read_dry_run(
         sources: &SettingLayers,
-        around: &Surroundings,
+        around: &ProcessEnvironment,
         image: &DryRunImage,
     ) -> Result<Self, ConfigError> {
         Self::read_for(sources, around, Some(image))
@@ -134,7 +134,7 @@ impl Config {
 
     fn read_for(
         sources: &SettingLayers,
-        around: &Surroundings,
+        around: &ProcessEnvironment,
         image: Option<&DryRunImage>,
     ) -> Result<Self, ConfigError> {
         let dry = sources.switch(&settings::DRY_RUN)?;
@@ -204,7 +204,7 @@ impl Config {
             force: sources.switch(&settings::FORCE)?,
             deny_secret_args: sources.switch(&settings::DENY_SECRET_ARGS)?,
             max_run_time: sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get),
-            patience: patience::read(sources)?,
+            retry: retry::read(sources)?,
             started: around.now,
             assumed,
         })
@@ -296,7 +296,7 @@ fn build_args(sources: &SettingLayers, image: Option<&DryRunImage>) -> Result<BT
 
 fn pushdate(
     sources: &SettingLayers,
-    around: &Surroundings,
+    around: &ProcessEnvironment,
     dry: bool,
     assumed: &mut Vec<String>,
 ) -> Result<PushDate, ConfigError> {
@@ -314,7 +314,7 @@ fn pushdate(
 
 fn artifact(
     sources: &SettingLayers,
-    around: &Surroundings,
+    around: &ProcessEnvironment,
     destination: &Destination,
     assumed: &mut Vec<String>,
 ) -> Result<ArtifactPlan, ConfigError> {

@@ -1,7 +1,7 @@
 //! The Podman that the program can start by itself: where it is, and what of this environment it may see. Whether it works,
 //! and what it is started for, is the engine's affair.
 
-use super::Surroundings;
+use super::ProcessEnvironment;
 use crate::engine::Podman;
 /// What a service may know of our environment: how to reach registries, and as whom. Not a task's credentials.
 const PASSED_ON: &[&str] = &[
@@ -19,7 +19,7 @@ const PASSED_ON: &[&str] = &[
 ];
 
 /// The Podman of whoever runs the program.
-pub(super) fn look(around: &Surroundings) -> Podman {
+pub(super) fn look(around: &ProcessEnvironment) -> Podman {
     let environment =
         PASSED_ON.iter().filter_map(|name| Some((*name, (around.environment)(name)?))).collect::<Vec<_>>();
     let path = (around.environment)("PATH").unwrap_or_default();
@@ -45,7 +45,7 @@ mod tests {
             "https_proxy" | "TASKCLUSTER_ACCESS_TOKEN" => Some("value".into()),
             _ => None,
         };
-        let around = Surroundings {
+        let around = ProcessEnvironment {
             environment: &environment,
             now: jiff::Timestamp::UNIX_EPOCH,
             directory: PathBuf::new(),

@@ -2,7 +2,7 @@
 //! command line's word.
 
 use super::logins::registry_logins;
-use super::{ConfigError, ImagesDir, SettingLayers, Surroundings, patience, settings};
+use super::{ConfigError, ImagesDir, ProcessEnvironment, SettingLayers, retry, settings};
 use crate::engine::EngineConfig;
 use crate::net::registry::RegistryLogins;
 use crate::net::retry::RetryConfig;
@@ -28,12 +28,12 @@ pub struct Pushing {
     /// Where credentials for registries are.
     pub logins: RegistryLogins,
     /// How long and how often to try.
-    pub patience: RetryConfig,
+    pub retry: RetryConfig,
 }
 
 impl PushConfig {
     /// Reads the configuration of `push`.
-    pub fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
         Ok(Self {
             place: ImagesDir::read(sources, &around.directory)?,
             engine: EngineConfig::read_lasting(sources, around)?,
@@ -43,12 +43,12 @@ impl PushConfig {
 }
 
 impl Pushing {
-    pub(super) fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub(super) fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
         Ok(Self {
             force: sources.switch(&settings::FORCE)?,
             pin: sources.switch(&settings::PIN)?,
             logins: registry_logins(sources, around)?,
-            patience: patience::read(sources)?,
+            retry: retry::read(sources)?,
         })
     }
 }

@@ -1,12 +1,12 @@
 //! The job of an existing task, read out of its definition: what the task decides comes from there, what belongs to
-//! this machine from here. Fetching the definition is for `taskcluster`, doing the job for the verbs.
+//! this machine from here. Fetching the definition is for `taskcluster`, doing the job for the subcommands.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::settings::{self, Setting};
-use super::{ConfigError, DeclaredImage, Given, SettingLayers, ValueSource, access, patience};
+use super::{ConfigError, DeclaredImage, SettingLayers, SettingValue, ValueSource, access, retry};
 use crate::config::plan::DryRunNames;
 use crate::net::HttpUrl;
 use crate::net::retry::RetryConfig;
@@ -96,20 +96,20 @@ impl Job {
     }
 
     /// Takes out what the definition says.
-    pub fn forget(&mut self, setting: &'static Setting) {
+    pub fn unset(&mut self, setting: &'static Setting) {
         self.values.remove(setting.name);
     }
 
     /// What the definition says of a setting.
     #[must_use]
-    pub fn get(&self, setting: &'static Setting) -> Option<Given> {
+    pub fn get(&self, setting: &'static Setting) -> Option<SettingValue> {
         let text = self.values.get(setting.name)?.clone();
-        Some(Given { text, origin: ValueSource::Task(self.task.clone(), setting.variable) })
+        Some(SettingValue { text, origin: ValueSource::Task(self.task.clone(), setting.variable) })
     }
 
     /// Whether the definition, and not this machine, has the say.
     #[must_use]
-    pub fn decides(&self, setting: &Setting) -> bool {
+    pub fn overrides(&self, setting: &Setting) -> bool {
         OF_THE_TASK.contains(&setting)
     }
 
@@ -139,13 +139,13 @@ fn shape(value: &Value) -> String {
     }
 }
 
-/// The verb `replay`, all but the job itself.
+/// The subcommand `replay`, all but the job itself.
 #[derive(Debug)]
 pub struct Replay {
     /// The deployment that has the task.
     pub deployment: Deployment,
     /// How long and how often to try.
-    pub patience: RetryConfig,
+    pub retry: RetryConfig,
     /// Whether to publish.
     pub publish: bool,
 }
@@ -165,7 +165,7 @@ impl Replay {
         if publish && sources.switch(&settings::DRY_RUN)? {
             return Err(ConfigError::Combination("--publish and --dry-run: which of them? Leave one away".to_owned()));
         }
-        Ok(Self { deployment: access::required(sources, !publish)?, patience: patience::read(sources)?, publish })
+        Ok(Self { deployment: access::required(sources, !publish)?, retry: retry::read(sources)?, publish })
     }
 }
 

@@ -1,11 +1,11 @@
 //! Whether an image is made reproducible, and what its latest time is then. What that changes in an image is
 //! `image_archive`'s to know.
 
-use super::{ConfigError, SettingLayers, Surroundings, settings};
+use super::{ConfigError, ProcessEnvironment, SettingLayers, settings};
 use crate::context::collect::CONTEXT_TIME;
 
 /// The latest time in a reproducible image, in seconds since 1970; nothing for an image that stays as the engine made it.
-pub(super) fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Option<u64>, ConfigError> {
+pub(super) fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Option<u64>, ConfigError> {
     let Some(given) = sources.get(&settings::SOURCE_DATE_EPOCH)? else {
         return Ok(sources.switch(&settings::REPRODUCIBLE)?.then_some(CONTEXT_TIME.into()));
     };
@@ -30,7 +30,7 @@ mod tests {
         let environment =
             |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
         let sources = SettingLayers::new([].into(), &environment).unwrap();
-        let around = Surroundings {
+        let around = ProcessEnvironment {
             environment: &environment,
             now: "2020-01-01T00:00:00Z".parse().unwrap(),
             directory: "/".into(),

@@ -3,17 +3,17 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::{ConfigError, SettingLayers, access, patience, settings};
+use super::{ConfigError, SettingLayers, access, retry, settings};
 use crate::net::retry::RetryConfig;
 use crate::taskcluster::Deployment;
 
-/// The verb `rerun`.
+/// The subcommand `rerun`.
 #[derive(Debug)]
 pub struct Rerun {
     /// The deployment that has the task. To look, it needs no credentials.
     pub deployment: Deployment,
     /// How long and how often to try.
-    pub patience: RetryConfig,
+    pub retry: RetryConfig,
     /// Do it without asking.
     pub yes: bool,
     /// Whether to follow the run to its end.
@@ -28,7 +28,7 @@ impl Rerun {
         let pause: NonZeroU64 = sources.parse_or_default(&settings::LONGEST_PAUSE)?;
         Ok(Self {
             deployment: access::required(sources, true)?,
-            patience: patience::read(sources)?,
+            retry: retry::read(sources)?,
             yes: sources.switch(&settings::YES)?,
             follow: !sources.switch(&settings::NO_FOLLOW)?,
             longest_pause: Duration::from_secs(pause.get()),

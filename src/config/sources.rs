@@ -22,7 +22,7 @@ pub enum ConfigError {
         /// What is wrong with it.
         why: String,
     },
-    /// A setting that the verb cannot do without.
+    /// A setting that the subcommand cannot do without.
     #[error("{} is not set: {why} (flag --{})", setting.variable, setting.name)]
     Missing {
         /// The setting.
@@ -88,14 +88,14 @@ impl fmt::Display for ValueSource {
 
 /// A value and where it came from.
 #[derive(Clone, Debug)]
-pub struct Given {
+pub struct SettingValue {
     /// The value, as text.
     pub text: String,
     /// Where it came from.
     pub origin: ValueSource,
 }
 
-impl Given {
+impl SettingValue {
     /// The value as what it should be.
     pub fn parse<T: FromStr>(&self) -> Result<T, ConfigError>
     where
@@ -159,26 +159,26 @@ impl<'a> SettingLayers<'a> {
     }
 
     /// The value of a setting. An empty environment variable counts as not set: task templates write such.
-    pub fn get(&self, setting: &'static Setting) -> Result<Option<Given>, ConfigError> {
+    pub fn get(&self, setting: &'static Setting) -> Result<Option<SettingValue>, ConfigError> {
         if let Some(text) = self.flags.get(setting.name) {
-            return Ok(Some(Given { text: text.clone(), origin: ValueSource::Flag(setting.name) }));
+            return Ok(Some(SettingValue { text: text.clone(), origin: ValueSource::Flag(setting.name) }));
         }
         if let Some(given) = self.job.as_ref().and_then(|job| job.get(setting)) {
             return Ok(Some(given));
         }
-        let is_the_tasks = self.job.as_ref().is_some_and(|job| job.decides(setting));
+        let is_the_tasks = self.job.as_ref().is_some_and(|job| job.overrides(setting));
         let variable = if is_the_tasks { None } else { (self.environment)(setting.variable) };
         if let Some(value) = variable.filter(|value| !value.is_empty()) {
             let origin = ValueSource::Variable(setting.variable);
             return match value.into_string() {
-                Ok(text) => Ok(Some(Given { text, origin })),
+                Ok(text) => Ok(Some(SettingValue { text, origin })),
                 Err(_) => Err(ConfigError::Value { origin, why: "is not valid UTF-8".to_owned() }),
             };
         }
-        Ok(self
-            .file
-            .get(setting.name)
-            .map(|text| Given { text: text.clone(), origin: ValueSource::File(self.file_path.clone(), setting.name) }))
+        Ok(self.file.get(setting.name).map(|text| SettingValue {
+            text: text.clone(),
+            origin: ValueSource::File(self.file_path.clone(), setting.name),
+        }))
     }
 
     /// The value of a setting as what it should be.

@@ -1,7 +1,7 @@
 //! What one invocation of `tree` is to do: which images, which scheme, and how the answer is to look.
 //! What is said of the images is for `repository`.
 
-use super::{ConfigError, ImagesDir, SettingLayers, Surroundings, settings};
+use super::{ConfigError, ImagesDir, ProcessEnvironment, SettingLayers, settings};
 use crate::context::HashScheme;
 
 /// One invocation of `tree`.
@@ -28,7 +28,7 @@ pub enum TreeForm {
 
 impl TreeConfig {
     /// Reads the configuration of `tree`.
-    pub fn read(sources: &SettingLayers, around: &Surroundings) -> Result<Self, ConfigError> {
+    pub fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
         let form = match (sources.switch(&settings::JSON)?, sources.switch(&settings::DOT)?) {
             (false, false) => TreeForm::Drawing,
             (true, false) => TreeForm::Json,

@@ -1,9 +1,9 @@
 //! The table of settings: for each its flag, its environment variable, its key in the configuration file and
 //! its help. The command line, the file reader, the man page and the task definition's test all read this one table.
 
-mod verbs;
+mod subcommands;
 
-pub use verbs::{VERBS, of};
+pub use subcommands::{SUBCOMMANDS, of};
 
 /// One setting, in its three notations.
 #[derive(Debug, PartialEq, Eq)]
@@ -179,7 +179,7 @@ settings! {
     SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
 }
 
-/// What every verb takes.
+/// What every subcommand takes.
 pub const EVERYWHERE: &[&Setting] = &[&CONFIG, &JSON, &VERBOSE, &LOG_FORMAT];
 
 /// What `run` takes.
@@ -255,8 +255,8 @@ mod tests {
         let variables: HashSet<_> = ALL.iter().map(|s| s.variable).collect();
         assert_eq!((names.len(), variables.len()), (ALL.len(), ALL.len()));
         for setting in ALL {
-            let read =
-                EVERYWHERE.contains(setting) || VERBS.iter().any(|(verb, _)| of(verb).any(|taken| taken == *setting));
+            let read = EVERYWHERE.contains(setting)
+                || SUBCOMMANDS.iter().any(|(subcommand, _)| of(subcommand).any(|taken| taken == *setting));
             assert!(read, "no verb takes --{}", setting.name);
         }
     }

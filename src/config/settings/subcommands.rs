@@ -1,4 +1,5 @@
-//! Which verb takes which settings. What a setting is stands in the table above; what a verb takes besides is `cli`'s.
+//! Which subcommand takes which settings. What a setting is stands in the table above; what a subcommand takes besides is
+//! `cli`'s.
 
 use super::{
     ACCESS_TOKEN, ARTIFACT_NAME, BUILDER, CALL_TIMEOUT, CENTRAL, CERTIFICATE, CLIENT_ID, CONTEXT_MAX_BYTES,
@@ -21,7 +22,7 @@ const INDEXED: Taken = &[&PROJECT, &CENTRAL, &ARTIFACT_NAME];
 /// How calls are made.
 const ACCESS: Taken = &[&ROOT_URL, &PROXY_URL, &CLIENT_ID, &ACCESS_TOKEN, &CERTIFICATE];
 /// How long and how often to try.
-const PATIENCE: Taken = &[&TRIES, &CALL_TIMEOUT, &SILENCE];
+const RETRIES: Taken = &[&TRIES, &CALL_TIMEOUT, &SILENCE];
 /// Where an engine is.
 const MACHINE: Taken = &[
     &ENGINE,
@@ -36,16 +37,16 @@ const MACHINE: Taken = &[
 /// What pushing takes.
 const PUSHING: Taken = &[&FORCE, &PIN];
 
-/// Every verb that has settings, with them.
-pub const VERBS: &[(&str, &[Taken])] = &[
+/// Every subcommand that has settings, with them.
+pub const SUBCOMMANDS: &[(&str, &[Taken])] = &[
     ("run", &[RUN, &[&IMAGES_DIR, &KIND, &PARENT]]),
     ("replay", &[RUN]),
-    ("rerun", &[&[&YES, &NO_FOLLOW, &LONGEST_PAUSE], ACCESS, PATIENCE]),
+    ("rerun", &[&[&YES, &NO_FOLLOW, &LONGEST_PAUSE], ACCESS, RETRIES]),
     ("hash", &[PLACE, LIMITS, &[&SCHEME, &OUT]]),
     ("context", &[PLACE, LIMITS, &[&SCHEME, &LIST, &OUT]]),
-    ("lookup", &[PLACE, LIMITS, &[&SCHEME], INDEXED, &[&INDEX], ACCESS, PATIENCE]),
+    ("lookup", &[PLACE, LIMITS, &[&SCHEME], INDEXED, &[&INDEX], ACCESS, RETRIES]),
     // Its --index is a route; the prefix of the routes has its variable and its key only.
-    ("load", &[PLACE, LIMITS, &[&SCHEME], INDEXED, &[&TAG, &REPLACE], ACCESS, PATIENCE, MACHINE]),
+    ("load", &[PLACE, LIMITS, &[&SCHEME], INDEXED, &[&TAG, &REPLACE], ACCESS, RETRIES, MACHINE]),
     (
         "decide",
         &[
@@ -55,7 +56,7 @@ pub const VERBS: &[(&str, &[Taken])] = &[
             INDEXED,
             &[&INDEX, &ZSTD_LEVEL],
             ACCESS,
-            PATIENCE,
+            RETRIES,
         ],
     ),
     (
@@ -70,15 +71,15 @@ pub const VERBS: &[(&str, &[Taken])] = &[
             &[&INDEX],
             ACCESS,
             MACHINE,
-            PATIENCE,
+            RETRIES,
         ],
     ),
-    ("push", &[PLACE, PUSHING, MACHINE, PATIENCE]),
+    ("push", &[PLACE, PUSHING, MACHINE, RETRIES]),
     ("tree", &[PLACE, LIMITS, &[&SCHEME, &DOT]]),
 ];
 
-/// The settings that a verb takes.
-pub fn of(verb: &str) -> impl Iterator<Item = &'static Setting> {
-    let taken = VERBS.iter().filter(move |(name, _)| *name == verb);
+/// The settings that a subcommand takes.
+pub fn of(subcommand: &str) -> impl Iterator<Item = &'static Setting> {
+    let taken = SUBCOMMANDS.iter().filter(move |(name, _)| *name == subcommand);
     taken.flat_map(|(_, groups)| groups.iter().flat_map(|group| group.iter().copied()))
 }
