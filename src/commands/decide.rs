@@ -131,7 +131,7 @@ fn named(tree: &Tree, uses: &[Use]) -> Result<Vec<ImageName>, Failed> {
     let mut named = BTreeSet::new();
     for it in uses.iter().filter(|it| it.kind == UseKind::TaskId) {
         if named.insert(it.image.clone()) {
-            tree.family(std::slice::from_ref(&it.image)).map_err(|error| at(it, error))?;
+            tree.ancestors(std::slice::from_ref(&it.image)).map_err(|error| at(it, error))?;
         }
     }
     Ok(named.into_iter().collect())

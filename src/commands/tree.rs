@@ -19,7 +19,7 @@ pub struct Shown {
 /// Shows the images.
 pub fn tree(config: &TreeConfig) -> Result<Shown, Failed> {
     let tree = Tree::open(&config.place)?;
-    let survey = tree.survey(config.scheme);
+    let survey = tree.lint(config.scheme);
     let answer = match config.form {
         TreeForm::Drawing => survey.to_string(),
         TreeForm::Json => {

@@ -67,8 +67,8 @@ pub fn index_hash(
 
 impl Tree {
     /// The images and all that they are built from, each once and after its parent; otherwise in the order given.
-    pub fn family(&self, names: &[ImageName]) -> Result<Vec<ImageName>, TreeError> {
-        Ok(self.relatives(names)?.into_iter().map(|(name, _)| name).collect())
+    pub fn ancestors(&self, names: &[ImageName]) -> Result<Vec<ImageName>, TreeError> {
+        Ok(self.ancestors_with_parents(names)?.into_iter().map(|(name, _)| name).collect())
     }
 
     /// The hashes of the images and of all that they are built from.
@@ -77,11 +77,11 @@ impl Tree {
         names: &[ImageName],
         scheme: HashScheme,
     ) -> Result<BTreeMap<ImageName, Identified>, TreeError> {
-        let family = self.relatives(names)?;
-        let images: Vec<_> = family.iter().map(|(name, _)| self.task_image(name)).collect::<Result<_, _>>()?;
+        let ancestors = self.ancestors_with_parents(names)?;
+        let images: Vec<_> = ancestors.iter().map(|(name, _)| self.task_image(name)).collect::<Result<_, _>>()?;
         let contexts = in_parallel(&images, |image| self.context(image, scheme)?.hash().map_err(TreeError::from));
         let mut identified: BTreeMap<ImageName, Identified> = BTreeMap::new();
-        for (((name, parent), image), context) in family.into_iter().zip(images).zip(contexts) {
+        for (((name, parent), image), context) in ancestors.into_iter().zip(images).zip(contexts) {
             let context = context?;
             let of_parent = parent.as_ref().and_then(|parent| identified.get(parent)).map(Identified::name_in_index);
             let index_hash = index_hash(image, context, of_parent, &self.packages);
@@ -107,8 +107,8 @@ impl Tree {
     }
 
     /// The family, each with its parent.
-    fn relatives(&self, names: &[ImageName]) -> Result<Vec<(ImageName, Option<ImageName>)>, TreeError> {
-        let mut family = Vec::new();
+    fn ancestors_with_parents(&self, names: &[ImageName]) -> Result<Vec<(ImageName, Option<ImageName>)>, TreeError> {
+        let mut ancestors = Vec::new();
         let mut known = BTreeSet::new();
         for name in names {
             // From the image upwards, as far as it is new.
@@ -127,9 +127,9 @@ impl Tree {
                 line.push((name, next.clone()));
             }
             known.extend(line.iter().map(|(name, _)| name.clone()));
-            family.extend(line.into_iter().rev());
+            ancestors.extend(line.into_iter().rev());
         }
-        Ok(family)
+        Ok(ancestors)
     }
 }
 
@@ -258,16 +258,16 @@ mod tests {
     fn parents_come_first_and_once() {
         let (_files, tree) =
             tree(&[("a", Some("b")), ("b", Some("c")), ("c", None), ("d", Some("b:latest")), ("e", None)]);
-        let family = |of: &[&str]| tree.family(&names(of)).unwrap();
-        assert_eq!(family(&["d", "a", "e", "b"]), names(&["c", "b", "d", "a", "e"]));
-        assert_eq!(family(&["e", "e"]), names(&["e"]));
-        assert_eq!(family(&[]), []);
+        let ancestors = |of: &[&str]| tree.ancestors(&names(of)).unwrap();
+        assert_eq!(ancestors(&["d", "a", "e", "b"]), names(&["c", "b", "d", "a", "e"]));
+        assert_eq!(ancestors(&["e", "e"]), names(&["e"]));
+        assert_eq!(ancestors(&[]), []);
     }
 
     #[test]
     fn a_cycle_is_told_as_it_goes() {
         let (_files, tree) = tree(&[("x", Some("a")), ("a", Some("b")), ("b", Some("a")), ("own", Some("own"))]);
-        let cycle = |of: &str| tree.family(&names(&[of])).unwrap_err().to_string();
+        let cycle = |of: &str| tree.ancestors(&names(&[of])).unwrap_err().to_string();
         assert_eq!(cycle("x"), "the images a -> b -> a are built from each other; one of them needs another parent");
         assert!(cycle("own").contains(" own -> own "));
     }
@@ -281,7 +281,7 @@ mod tests {
         let tree = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
         let error = tree.identify(&names(&["a"]), HashScheme::Tar).unwrap_err().to_string();
         assert_eq!(error, "the parent of the image a: unknown image zzz: taskcluster/docker has no such folder");
-        let unknown = tree.family(&names(&["zzz"])).unwrap_err().to_string();
+        let unknown = tree.ancestors(&names(&["zzz"])).unwrap_err().to_string();
         assert_eq!(unknown, "unknown image zzz: taskcluster/docker has no such folder");
     }
 

@@ -50,13 +50,13 @@ impl Tree {
     /// The images and all images of the tree that they need, each once and after those that it needs.
     pub fn local(&self, names: &[ImageName], scheme: HashScheme) -> Result<Vec<LocalImage>, TreeError> {
         let tags = self.local_tags();
-        let mut family = Vec::new();
+        let mut ancestors = Vec::new();
         for name in names {
-            self.visit(name, &tags, &mut Vec::new(), &mut family)?;
+            self.visit(name, &tags, &mut Vec::new(), &mut ancestors)?;
         }
-        let contexts = in_parallel(&family, |it| self.context(&it.image, scheme)?.hash().map_err(TreeError::from));
+        let contexts = in_parallel(&ancestors, |it| self.context(&it.image, scheme)?.hash().map_err(TreeError::from));
         let mut images: Vec<LocalImage> = Vec::new();
-        for (Needing { image, parent, needs }, context) in family.into_iter().zip(contexts) {
+        for (Needing { image, parent, needs }, context) in ancestors.into_iter().zip(contexts) {
             let context = context?;
             let built_from = parent.as_ref().and_then(|parent| images.iter().find(|it| it.image.name == *parent));
             let hash = index_hash(&image, context, built_from.map(|it| it.hash), &self.packages).unwrap_or(context);
@@ -73,10 +73,10 @@ impl Tree {
     #[must_use]
     pub fn context_trees(&self, names: &[ImageName], scheme: HashScheme) -> Vec<ContextTrees> {
         let tags = self.local_tags();
-        let mut family = Vec::new();
-        let alone = names.iter().filter(|name| self.visit(name, &tags, &mut Vec::new(), &mut family).is_err());
+        let mut ancestors = Vec::new();
+        let alone = names.iter().filter(|name| self.visit(name, &tags, &mut Vec::new(), &mut ancestors).is_err());
         let alone: Vec<_> = alone.filter_map(|name| self.image(name).ok()).collect();
-        let images = family.iter().map(|it| &it.image).chain(alone);
+        let images = ancestors.iter().map(|it| &it.image).chain(alone);
         images.map(|it| ContextTrees::of(self.checkout(), &it.directory, &it.args, scheme)).collect()
     }
 
@@ -98,9 +98,9 @@ impl Tree {
         name: &ImageName,
         tags: &BTreeMap<String, ImageName>,
         line: &mut Vec<ImageName>,
-        family: &mut Vec<Needing>,
+        ancestors: &mut Vec<Needing>,
     ) -> Result<(), TreeError> {
-        if family.iter().any(|known| known.image.name == *name) {
+        if ancestors.iter().any(|known| known.image.name == *name) {
             return Ok(());
         }
         if let Some(start) = line.iter().position(|other| other == name) {
@@ -114,10 +114,10 @@ impl Tree {
         let (parent, needs) = self.needs(image, tags)?;
         line.push(name.clone());
         for need in &needs {
-            self.visit(need, tags, line, family)?;
+            self.visit(need, tags, line, ancestors)?;
         }
         line.pop();
-        family.push(Needing { image: image.clone(), parent, needs });
+        ancestors.push(Needing { image: image.clone(), parent, needs });
         Ok(())
     }
 

@@ -5,21 +5,21 @@
 //! - `parent`: which image is the parent.
 //! - [`lineage`]: families, parents first, and an image's hash in the index. [`registry`]: names in registries.
 //! - [`local`]: the images as people build them on their own machine.
-//! - [`survey`]: all of it at once, and what is wrong with it, for people.
+//! - [`lint`]: all of it at once, and what is wrong with it, for people.
 
 mod directories;
 pub mod document;
+mod error;
 #[cfg(test)]
 mod fixture;
 mod kind;
 pub mod lineage;
+pub mod lint;
 mod listed;
 pub mod local;
 mod nearest;
 mod parent;
 pub mod registry;
-pub mod survey;
-mod trouble;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,10 +42,10 @@ pub use listed::KindProblem;
 use listed::Listed;
 pub use parent::ParentProblem;
 
+pub use error::TreeError;
 use lineage::PackageDigests;
 use nearest::nearest;
 use registry::{Registry, RegistryProblem, is_versioned};
-pub use trouble::TreeError;
 
 /// Where image directories are in real trees: Gecko's in 2015, and taskgraph's.
 const USUAL_PLACES: [&str; 2] = ["testing/docker", "taskcluster/docker"];

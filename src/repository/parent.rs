@@ -1,5 +1,5 @@
 //! Who an image's parent is: the task image that it is built from, by its Dockerfile and by `kind.yml`, which must
-//! not contradict each other. Chains of parents are for `family`.
+//! not contradict each other. Chains of parents are for `ancestors`.
 
 use super::registry::is_versioned;
 use super::{Image, Tree, TreeError};

@@ -209,7 +209,7 @@ fn an_image_is_taken_from_the_first_root_that_has_it() {
         assert_eq!(tree.parent(&name("tb")).unwrap(), Some(name("base")));
         assert_eq!(tree.image(&name("base")).unwrap().directory, files.at("taskcluster/docker/base"));
         assert_eq!(tree.image(&name("both")).unwrap().directory, files.at("comm/taskcluster/docker/both"));
-        assert_eq!(tree.family(&[name("tb")]).unwrap(), [name("base"), name("tb")]);
+        assert_eq!(tree.ancestors(&[name("tb")]).unwrap(), [name("base"), name("tb")]);
     }
 }
 
@@ -223,6 +223,6 @@ fn an_image_of_another_project_says_where_it_is() {
         ),
     ]);
     let tree = Tree::open(&ImagesDir { checkout: files.root().into(), ..ImagesDir::default() }).unwrap();
-    let error = tree.family(&[name("tb")]).unwrap_err().to_string();
+    let error = tree.ancestors(&[name("tb")]).unwrap_err().to_string();
     assert!(error.starts_with("the parent of the image tb: the image base is another project's, by "), "{error}");
 }

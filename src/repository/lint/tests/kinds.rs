@@ -19,23 +19,23 @@ fn a_definition_is_checked_with_the_arguments_of_each_entry() {
              some: {definition: Some_Definition, parent: listed}\n  packed: {definition: listed, packages: [p]}\n",
         ),
     ]);
-    let survey = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap().survey(HashScheme::Tar);
-    let names: Vec<_> = survey.images.iter().map(|image| image.name.as_str()).collect();
+    let lint = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap().lint(HashScheme::Tar);
+    let names: Vec<_> = lint.images.iter().map(|image| image.name.as_str()).collect();
     assert_eq!(names, ["b1", "b2", "idle", "listed", "packed", "python3", "some", "wrong"]);
-    let wrong: Vec<_> = survey.problems.iter().map(|it| it.image.as_ref().unwrap().as_str()).collect();
-    assert_eq!(wrong, ["b1", "b2", "wrong"], "{:?}", survey.problems);
-    for (problem, image) in survey.problems.iter().zip(wrong) {
+    let wrong: Vec<_> = lint.problems.iter().map(|it| it.image.as_ref().unwrap().as_str()).collect();
+    assert_eq!(wrong, ["b1", "b2", "wrong"], "{:?}", lint.problems);
+    for (problem, image) in lint.problems.iter().zip(wrong) {
         assert!(problem.message.starts_with(&format!("the image {image}: taskcluster/docker/")), "{problem:?}");
     }
-    let drawn = survey.to_string();
+    let drawn = lint.to_string();
     assert!(
         ["b1 (!)", "b2 (!)", "wrong (!)"].iter().all(|it| drawn.contains(it)) && drawn.contains("python3  "),
         "{drawn}"
     );
     // Only the task graph knows what its packages are.
-    let packed = image(&survey, "packed");
+    let packed = image(&lint, "packed");
     assert_eq!((packed.packages.concat(), packed.hash), ("p".to_owned(), None));
-    let hints = messages(&survey.hints);
+    let hints = messages(&lint.hints);
     assert!(hints.iter().any(|hint| hint.contains("docker/idle/Dockerfile, line 1")), "{hints:?}");
 }
 
@@ -45,11 +45,11 @@ fn a_parent_in_another_project_is_a_hint() {
         ("taskcluster/docker/tb/Dockerfile", "FROM $DOCKER_IMAGE_PARENT\n# %include comm/x\n"),
         ("kind.yml", "reference-base-path: taskcluster/kinds\nreference-tasks: [base]\ntasks: {tb: {parent: base}}\n"),
     ]);
-    let survey = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap().survey(HashScheme::Tar);
-    assert_eq!((survey.images.len(), messages(&survey.problems)), (1, Vec::new()));
+    let lint = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap().lint(HashScheme::Tar);
+    assert_eq!((lint.images.len(), messages(&lint.problems)), (1, Vec::new()));
     assert!(
-        survey.hints[1].message.starts_with("the parent of the image tb: the image base is another"),
+        lint.hints[1].message.starts_with("the parent of the image tb: the image base is another"),
         "{:?}",
-        survey.hints
+        lint.hints
     );
 }

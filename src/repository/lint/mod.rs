@@ -1,9 +1,9 @@
 //! All images of a tree at once, for people: what each is and is built from, what is wrong, and what could be better.
 //! Whoever needs one image asks [`Tree`] itself, where the first thing that is wrong is an error.
 
+mod diagnostics;
 mod dot;
 mod drawing;
-mod findings;
 mod relations;
 
 use std::collections::BTreeMap;
@@ -18,30 +18,30 @@ use crate::context::collect::CollectError;
 use crate::context::run_task::RunTaskError;
 use crate::context::{ContextHash, HashScheme, ImageName};
 use crate::dockerfile::base_images::DockerfileImages;
-use findings::Findings;
+use diagnostics::Diagnostics;
 pub use relations::{Link, Relation};
 use relations::{Related, Relations};
 
 /// What there is to say about the images of a repository.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Survey {
+pub struct LintReport {
     /// The directory of the image directories, from the repository's root; several with colons between them.
     pub images_dir: String,
     /// How contexts are hashed.
     pub scheme: HashScheme,
     /// The images, in the order of their names.
-    pub images: Vec<Surveyed>,
+    pub images: Vec<ImageReport>,
     /// What is wrong.
-    pub problems: Vec<Finding>,
+    pub problems: Vec<Diagnostic>,
     /// What could be better.
-    pub hints: Vec<Finding>,
+    pub hints: Vec<Diagnostic>,
 }
 
 /// What there is to say about one image. What cannot be told, because something is wrong with it, is not there.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Surveyed {
+pub struct ImageReport {
     /// Its name.
     pub name: ImageName,
     /// Its directory, from the repository's root.
@@ -93,7 +93,7 @@ pub enum Sort {
 
 /// Something that people should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct Diagnostic {
     /// The image that it is about, if it is one.
     pub image: Option<ImageName>,
     /// What it is, in one line.
@@ -120,18 +120,18 @@ struct Look {
 impl Tree {
     /// Looks at all images. Nothing that is wrong with them ends it.
     #[must_use]
-    pub fn survey(&self, scheme: HashScheme) -> Survey {
+    pub fn lint(&self, scheme: HashScheme) -> LintReport {
         let is_here = |name: &&ImageName| !matches!(self.images.get(*name), Some(Entry::Elsewhere { .. }));
         let names: Vec<_> = self.names().filter(is_here).cloned().collect();
         let looks = in_parallel(&names, |name| self.look(name, scheme));
         let looks: BTreeMap<_, _> = names.into_iter().zip(looks).collect();
         let relations = Relations::read(self, &looks);
         let mut hashes = index_hashes(self, &looks);
-        let (problems, hints) = Findings::collect(self, &looks, &relations);
-        let images = looks.iter().map(|(name, look)| self.surveyed(name, look, &relations, hashes.remove(name)));
+        let (problems, hints) = Diagnostics::collect(self, &looks, &relations);
+        let images = looks.iter().map(|(name, look)| self.image_report(name, look, &relations, hashes.remove(name)));
         let shown = self.images_roots.iter().map(|it| self.shown(it).display().to_string());
         let images_dir = shown.map(|it| if it.is_empty() { ".".to_owned() } else { it }).collect::<Vec<_>>().join(":");
-        Survey { images_dir, scheme, images: images.collect(), problems, hints }
+        LintReport { images_dir, scheme, images: images.collect(), problems, hints }
     }
 
     fn look(&self, name: &ImageName, scheme: HashScheme) -> Look {
@@ -177,7 +177,13 @@ impl Tree {
         look
     }
 
-    fn surveyed(&self, name: &ImageName, look: &Look, relations: &Relations, hash: Option<ContextHash>) -> Surveyed {
+    fn image_report(
+        &self,
+        name: &ImageName,
+        look: &Look,
+        relations: &Relations,
+        hash: Option<ContextHash>,
+    ) -> ImageReport {
         let said = |which: fn(&VersionFile) -> &Option<Checked>| which(look.said.as_ref()?).clone()?.ok();
         let image = self.image(name).ok();
         let Related { relations: from, bases } = relations.of(name);
@@ -186,7 +192,7 @@ impl Tree {
             Some(Entry::Bare(directory)) => directory,
             Some(Entry::Unusable { .. } | Entry::Elsewhere { .. }) | None => &self.directory(name.as_str()),
         };
-        Surveyed {
+        ImageReport {
             name: name.clone(),
             directory: self.shown(directory),
             kind: self.sort(name, look, relations),

@@ -10,37 +10,37 @@ mod kinds;
 const DIGEST_A: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 const DIGEST_B: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
-/// A survey of the images in `testing/docker`: paths below it, and what the files have.
-fn survey(files: &[(&str, &str)]) -> (Files, Survey) {
+/// A report on the images in `testing/docker`: paths below it, and what the files have.
+fn lint(files: &[(&str, &str)]) -> (Files, LintReport) {
     let folder = Files::new(&[]);
     for (path, content) in files {
         folder.write(&format!("testing/docker/{path}"), content);
     }
-    let survey = fixture::read(folder.root(), Some(Path::new("testing/docker"))).unwrap().survey(HashScheme::Tar);
-    (folder, survey)
+    let lint = fixture::read(folder.root(), Some(Path::new("testing/docker"))).unwrap().lint(HashScheme::Tar);
+    (folder, lint)
 }
 
 fn problems(files: &[(&str, &str)]) -> Vec<String> {
-    messages(&survey(files).1.problems)
+    messages(&lint(files).1.problems)
 }
 
 fn hints(files: &[(&str, &str)]) -> Vec<String> {
-    let survey = survey(files).1;
-    assert_eq!(messages(&survey.problems), Vec::<String>::new());
-    messages(&survey.hints)
+    let lint = lint(files).1;
+    assert_eq!(messages(&lint.problems), Vec::<String>::new());
+    messages(&lint.hints)
 }
 
-fn messages(findings: &[Finding]) -> Vec<String> {
+fn messages(findings: &[Diagnostic]) -> Vec<String> {
     findings.iter().map(|finding| finding.message.clone()).collect()
 }
 
-fn image<'a>(survey: &'a Survey, name: &str) -> &'a Surveyed {
-    survey.images.iter().find(|image| image.name.as_str() == name).unwrap()
+fn image<'a>(lint: &'a LintReport, name: &str) -> &'a ImageReport {
+    lint.images.iter().find(|image| image.name.as_str() == name).unwrap()
 }
 
 /// `image link instruction`, and what is wrong with it.
-fn from(survey: &Survey, name: &str) -> Vec<String> {
-    let relations = image(survey, name).from.iter();
+fn from(lint: &LintReport, name: &str) -> Vec<String> {
+    let relations = image(lint, name).from.iter();
     let told = relations.map(|it| {
         let mismatch = it.mismatch.as_ref().map(|mismatch| format!(" {mismatch}")).unwrap_or_default();
         format!("{} {:?} {}{mismatch}", it.image, it.link, it.instruction)
@@ -55,14 +55,14 @@ fn an_argument_of_kind_yml_names_the_base_without_an_arg_line() {
         ("kind.yml", "tasks: {i: {args: {NODE_VERSION: '22'}}}"),
     ]);
     let tree = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
-    let survey = tree.survey(HashScheme::Tar);
-    assert_eq!((messages(&survey.problems), messages(&survey.hints)), (Vec::new(), Vec::new()));
-    assert_eq!(image(&survey, "i").bases, ["node:22"]);
+    let lint = tree.lint(HashScheme::Tar);
+    assert_eq!((messages(&lint.problems), messages(&lint.hints)), (Vec::new(), Vec::new()));
+    assert_eq!(image(&lint, "i").bases, ["node:22"]);
 }
 
 #[test]
 fn an_image_is_told_with_what_it_is_made_of() {
-    let (files, survey) = survey(&[
+    let (files, lint) = lint(&[
         ("REGISTRY", "quay.io/m"),
         ("base/Dockerfile", "FROM debian:12\n"),
         ("base/VERSION", "1"),
@@ -83,47 +83,47 @@ fn an_image_is_told_with_what_it_is_made_of() {
             ),
         ),
     ]);
-    assert_eq!((messages(&survey.problems), survey.images_dir.as_str()), (Vec::new(), "testing/docker"));
-    assert_eq!(from(&survey, "base"), Vec::<String>::new());
-    assert_eq!(image(&survey, "base").bases, ["debian:12"]);
-    assert_eq!(from(&survey, "pinned"), ["base Name FROM base"]);
+    assert_eq!((messages(&lint.problems), lint.images_dir.as_str()), (Vec::new(), "testing/docker"));
+    assert_eq!(from(&lint, "base"), Vec::<String>::new());
+    assert_eq!(image(&lint, "base").bases, ["debian:12"]);
+    assert_eq!(from(&lint, "pinned"), ["base Name FROM base"]);
     // Its own name is one that a registry happens to have.
-    assert_eq!((from(&survey, "hub"), image(&survey, "hub").bases.len()), (Vec::new(), 3));
+    assert_eq!((from(&lint, "hub"), image(&lint, "hub").bases.len()), (Vec::new(), 3));
     let expected = ["base Registry FROM quay.io/m/base:$V", "base Registry COPY --from=quay.io/m/base:1"];
-    assert_eq!(from(&survey, "tools"), expected);
-    assert_eq!(image(&survey, "tools").bases, ["alpine"]);
+    assert_eq!(from(&lint, "tools"), expected);
+    assert_eq!(image(&lint, "tools").bases, ["alpine"]);
     let expected = [
         &format!("pinned Registry FROM quay.io/m/pinned:7@{DIGEST_A}"),
         "tools Parent FROM $DOCKER_IMAGE_PARENT",
         "hub Registry COPY --from=me/hub:3",
         "hub Registry RUN --mount=from=index.docker.io/me/hub:3",
     ];
-    assert_eq!(from(&survey, "all"), expected);
-    assert_eq!(image(&survey, "all").main().unwrap().image.as_str(), "tools");
-    let kinds: Vec<_> = survey.images.iter().map(|image| image.kind.unwrap()).collect();
+    assert_eq!(from(&lint, "all"), expected);
+    assert_eq!(image(&lint, "all").main().unwrap().image.as_str(), "tools");
+    let kinds: Vec<_> = lint.images.iter().map(|image| image.kind.unwrap()).collect();
     assert_eq!(kinds, [Sort::Task, Sort::Registry, Sort::Registry, Sort::Registry, Sort::Task]);
 
-    let pinned = image(&survey, "pinned");
+    let pinned = image(&lint, "pinned");
     assert_eq!((pinned.digest.as_deref(), pinned.version.as_deref()), (Some(DIGEST_A), None));
     assert_eq!(pinned.reference.as_deref(), Some(format!("quay.io/m/pinned@{DIGEST_A}").as_str()));
-    let base = image(&survey, "base");
+    let base = image(&lint, "base");
     assert_eq!((base.version.as_deref(), base.registry.as_deref()), (Some("1"), Some("quay.io/m")));
     assert_eq!(
         (base.files, base.size, base.directory.as_path()),
         (Some(2), Some(16), Path::new("testing/docker/base"))
     );
     assert_eq!((base.hash, base.context_hash.is_some()), (base.context_hash, true));
-    let all = image(&survey, "all");
+    let all = image(&lint, "all");
     assert_eq!(all.parent, Some("tools".parse().unwrap()));
     let tree = fixture::read(files.root(), None).unwrap();
-    let (own, parent) = (tree.image(&all.name).unwrap(), image(&survey, "tools").hash);
+    let (own, parent) = (tree.image(&all.name).unwrap(), image(&lint, "tools").hash);
     let all_hash = index_hash(own, all.context_hash.unwrap(), parent, &BTreeMap::new());
     assert_eq!(all.hash, all_hash);
 }
 
 #[test]
 fn hashes_are_those_that_others_compute() {
-    let (files, survey) = survey(&[
+    let (files, lint) = lint(&[
         ("a/Dockerfile", "FROM debian:12\n"),
         ("b/Dockerfile", "ARG DOCKER_IMAGE_PARENT=a\nFROM $DOCKER_IMAGE_PARENT\n"),
         ("c/Dockerfile", "ARG DOCKER_IMAGE_PARENT=b\nFROM $DOCKER_IMAGE_PARENT\n"),
@@ -132,17 +132,17 @@ fn hashes_are_those_that_others_compute() {
     let tree = fixture::read(files.root(), None).unwrap();
     let names = ["a", "b", "c"].map(|name| name.parse().unwrap());
     for (name, identified) in tree.identify(&names, HashScheme::Tar).unwrap() {
-        let image = image(&survey, name.as_str());
+        let image = image(&lint, name.as_str());
         assert_eq!(image.hash, Some(identified.name_in_index()), "{name}");
         assert_eq!(image.context_hash, Some(identified.context), "{name}");
     }
-    assert_eq!((image(&survey, "d").hash, image(&survey, "d").files), (None, None));
+    assert_eq!((image(&lint, "d").hash, image(&lint, "d").files), (None, None));
     // The raw files are a context in the other scheme, though nothing can be made of them.
-    let contents = tree.survey(HashScheme::Contents);
+    let contents = tree.lint(HashScheme::Contents);
     let d = image(&contents, "d");
     assert_eq!((d.files, d.context_hash.is_some(), d.hash), (Some(1), true, None));
-    assert_eq!(contents.problems, survey.problems);
-    assert!(survey.problems[0].message.starts_with("testing/docker/d/Dockerfile, line 2: `# %ARG MISSING` needs"));
+    assert_eq!(contents.problems, lint.problems);
+    assert!(lint.problems[0].message.starts_with("testing/docker/d/Dockerfile, line 2: `# %ARG MISSING` needs"));
 }
 
 #[test]
@@ -184,14 +184,14 @@ fn all_problems_are_told_at_once() {
 
 #[test]
 fn files_that_cannot_be_read_are_told_with_the_cause() {
-    let (files, survey) = survey(&[("a/Dockerfile", "FROM x:1\n"), ("a/VERSION/x", ""), ("b/x", "")]);
+    let (files, lint) = lint(&[("a/Dockerfile", "FROM x:1\n"), ("a/VERSION/x", ""), ("b/x", "")]);
     let is_directory = "cannot read testing/docker/a/VERSION; it must be there and readable: Is a directory";
-    assert!(messages(&survey.problems)[0].starts_with(is_directory), "{:?}", survey.problems);
-    assert_eq!((survey.problems.len(), &survey.problems[0].image), (1, &Some("a".parse().unwrap())));
+    assert!(messages(&lint.problems)[0].starts_with(is_directory), "{:?}", lint.problems);
+    assert_eq!((lint.problems.len(), &lint.problems[0].image), (1, &Some("a".parse().unwrap())));
     symlink("nowhere", files.at("testing/docker/b/Dockerfile")).unwrap();
-    let survey = fixture::read(files.root(), None).unwrap().survey(HashScheme::Tar);
-    assert_eq!(survey.problems.len(), 2, "{:?}", survey.problems);
-    assert!(survey.problems[1].message.contains("testing/docker/b"), "{:?}", survey.problems);
+    let lint = fixture::read(files.root(), None).unwrap().lint(HashScheme::Tar);
+    assert_eq!(lint.problems.len(), 2, "{:?}", lint.problems);
+    assert!(lint.problems[1].message.contains("testing/docker/b"), "{:?}", lint.problems);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_version_that_a_child_does_not_name_is_told() {
 #[test]
 fn cycles_are_told_once_and_drawn() {
     let parent = |name: &str| format!("ARG DOCKER_IMAGE_PARENT={name}\nFROM $DOCKER_IMAGE_PARENT\n");
-    let (_files, survey) = survey(&[
+    let (_files, lint) = lint(&[
         ("REGISTRY", "quay.io/m"),
         ("a/Dockerfile", &parent("c")),
         ("b/Dockerfile", &parent("a")),
@@ -234,8 +234,8 @@ fn cycles_are_told_once_and_drawn() {
     ]);
     let cycle = |cycle: &str| format!("the images {cycle} are built from each other; one of them needs another parent");
     let cycles = ["a -> c -> b -> a", "copied -> pushed -> copied", "own -> own", "stuck -> stuck"];
-    assert_eq!(messages(&survey.problems), cycles.map(cycle));
-    let drawing = survey.to_string();
+    assert_eq!(messages(&lint.problems), cycles.map(cycle));
+    let drawing = lint.to_string();
     let drawn: Vec<_> = drawing.lines().skip(3).take_while(|line| !line.is_empty()).map(first_of).collect();
     // Those that have a place come first, then each cycle from its first image on.
     let expected =
@@ -290,10 +290,10 @@ fn without_a_taskgraph_there_are_images_and_no_hashes() {
           taskcluster-taskgraph, or name its directory run-task with --run-task"
         ]
     );
-    let survey = survey(&files).1;
-    assert_eq!(from(&survey, "b"), ["c Registry FROM registry.example.com/c:1"]);
-    assert_eq!(image(&survey, "a").bases, ["debian:12"]);
-    let hashed = survey.images.iter().map(|image| image.context_hash.is_some());
+    let lint = lint(&files).1;
+    assert_eq!(from(&lint, "b"), ["c Registry FROM registry.example.com/c:1"]);
+    assert_eq!(image(&lint, "a").bases, ["debian:12"]);
+    let hashed = lint.images.iter().map(|image| image.context_hash.is_some());
     assert_eq!(hashed.collect::<Vec<_>>(), [false, false, true]);
 }
 
@@ -318,23 +318,23 @@ fn a_kind_says_what_tasks_build() {
         ),
     ]);
     let tree = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
-    let survey = tree.survey(HashScheme::Tar);
-    let kind = |name: &str| image(&survey, name).kind;
+    let lint = tree.lint(HashScheme::Tar);
+    let kind = |name: &str| image(&lint, name).kind;
     assert_eq!((kind("both"), kind("pushed")), (Some(Sort::Task), Some(Sort::Registry)));
     assert_eq!((kind("idle"), kind("lost")), (None, Some(Sort::Task)));
-    assert!(survey.images.iter().all(|image| image.name.as_str() != "shared"), "a definition is no image");
-    let alias = image(&survey, "alias");
+    assert!(lint.images.iter().all(|image| image.name.as_str() != "shared"), "a definition is no image");
+    let alias = image(&lint, "alias");
     assert_eq!((alias.symbol.as_deref(), alias.args["A"].as_str()), (Some("I(x)"), "b"));
     assert_eq!(alias.directory, Path::new("taskcluster/docker/shared"));
-    assert_eq!(from(&survey, "alias"), ["both Parent FROM $DOCKER_IMAGE_PARENT"]);
-    assert_eq!(from(&survey, "both"), ["pushed Registry FROM registry.example.com/pushed:1"]);
-    assert_eq!(from(&survey, "unused"), ["both Parent parent: both"]);
-    assert_eq!((from(&survey, "pushed"), image(&survey, "pushed").bases.concat()), (Vec::new(), "a".to_owned()));
+    assert_eq!(from(&lint, "alias"), ["both Parent FROM $DOCKER_IMAGE_PARENT"]);
+    assert_eq!(from(&lint, "both"), ["pushed Registry FROM registry.example.com/pushed:1"]);
+    assert_eq!(from(&lint, "unused"), ["both Parent parent: both"]);
+    assert_eq!((from(&lint, "pushed"), image(&lint, "pushed").bases.concat()), (Vec::new(), "a".to_owned()));
     let expected = [
         "the image lost: taskcluster/docker/nothing has no Dockerfile; write one",
         "the parent of the image orphan: unknown image gone: taskcluster/docker has no such folder",
     ];
-    assert_eq!(messages(&survey.problems), expected);
+    assert_eq!(messages(&lint.problems), expected);
     let expected = [
         "the image alias: two directories have its name, taskcluster/docker/shared and taskcluster/docker/alias; rename one",
         "the image both has a VERSION, which the task that builds it ignores; remove it",
@@ -342,12 +342,12 @@ fn a_kind_says_what_tasks_build() {
         "the image unused has the parent both, and its Dockerfile does not use it, so it is built anew with it and has \
          nothing of it; write `FROM $DOCKER_IMAGE_PARENT`",
     ];
-    assert_eq!(messages(&survey.hints), expected);
+    assert_eq!(messages(&lint.hints), expected);
 }
 
 #[test]
 fn the_drawing_and_the_graph() {
-    let (_files, survey) = survey(&[
+    let (_files, lint) = lint(&[
         ("base/Dockerfile", "FROM debian:12\n"),
         ("base/VERSION", "1"),
         ("base/REGISTRY", "registry.example.com"),
@@ -355,7 +355,7 @@ fn the_drawing_and_the_graph() {
         ("b/Dockerfile", "ARG DOCKER_IMAGE_PARENT=a\nFROM $DOCKER_IMAGE_PARENT\n"),
         ("c/Dockerfile", "FROM registry.example.com/base:0\nFROM \"x\nCOPY --from=registry.example.com/base:1 / /\n"),
     ]);
-    let hash = |name: &str| image(&survey, name).context_hash.unwrap().to_string()[..12].to_owned();
+    let hash = |name: &str| image(&lint, name).context_hash.unwrap().to_string()[..12].to_owned();
     let expected = format!(
         "testing/docker: 4 images, 1 of a registry\n\n\
          IMAGE      KIND      CONTEXT       FILES  SIZE  MADE OF, KNOWN AS\n\
@@ -371,7 +371,7 @@ fn the_drawing_and_the_graph() {
         hash("b"),
         hash("c"),
     );
-    assert_eq!(survey.to_string(), expected);
+    assert_eq!(lint.to_string(), expected);
     let expected = [
         "digraph images {",
         "  rankdir=LR;",
@@ -390,11 +390,11 @@ fn the_drawing_and_the_graph() {
         r#"  "base" -> "c" [style=dashed];"#,
         "}",
     ];
-    assert_eq!(survey.dot().lines().collect::<Vec<_>>(), expected);
-    let (_files, empty) = self::survey(&[("REGISTRY", "r")]);
+    assert_eq!(lint.dot().lines().collect::<Vec<_>>(), expected);
+    let (_files, empty) = self::lint(&[("REGISTRY", "r")]);
     assert_eq!(empty.to_string(), "testing/docker: 0 images, 0 of a registry\n");
     let files = Files::new(&[("a/Dockerfile", "FROM debian:12\n")]);
-    let here = fixture::read(files.root(), Some(Path::new("."))).unwrap().survey(HashScheme::Tar);
+    let here = fixture::read(files.root(), Some(Path::new("."))).unwrap().lint(HashScheme::Tar);
     assert!(here.to_string().starts_with(".: 1 image, 0 of a registry\n"), "{here}");
     assert_eq!(here.images[0].directory, Path::new("a"));
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{Finding, Link, Relation, Sort, Survey, Surveyed};
+use super::{Diagnostic, ImageReport, Link, LintReport, Relation, Sort};
 use crate::context::ImageName;
 use crate::report::Bytes;
 
@@ -16,7 +16,7 @@ const COLUMNS: usize = 6;
 /// The columns of numbers, which end in line.
 const NUMBERS: [usize; 2] = [3, 4];
 
-impl fmt::Display for Survey {
+impl fmt::Display for LintReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pushed = self.images.iter().filter(|image| image.kind == Some(Sort::Registry)).count();
         let (place, images) = (&self.images_dir, counted(self.images.len(), "image"));
@@ -30,11 +30,11 @@ impl fmt::Display for Survey {
     }
 }
 
-impl Survey {
+impl LintReport {
     /// A line for each image, each once and below its main base.
     fn rows(&self) -> Vec<[String; COLUMNS]> {
         let images: BTreeMap<_, _> = self.images.iter().map(|image| (&image.name, image)).collect();
-        let mut children: BTreeMap<&ImageName, Vec<&Surveyed>> = BTreeMap::new();
+        let mut children: BTreeMap<&ImageName, Vec<&ImageReport>> = BTreeMap::new();
         let mut roots = Vec::new();
         for image in &self.images {
             match image.main().filter(|base| base.image != image.name && images.contains_key(&base.image)) {
@@ -67,7 +67,7 @@ impl Survey {
         rows
     }
 
-    fn row(&self, image: &Surveyed, branch: &str) -> [String; COLUMNS] {
+    fn row(&self, image: &ImageReport, branch: &str) -> [String; COLUMNS] {
         let wrong = self.problems.iter().any(|problem| problem.image.as_ref() == Some(&image.name));
         let kind = match image.kind {
             Some(Sort::Task) => "task",
@@ -86,7 +86,7 @@ impl Survey {
     }
 }
 
-impl Surveyed {
+impl ImageReport {
     /// The image that this one stands below in a drawing: its task parent, else the base of its last stage.
     pub(super) fn main(&self) -> Option<&Relation> {
         let parent = self.from.iter().find(|relation| relation.link == Link::Parent);
@@ -119,7 +119,7 @@ fn write_table(f: &mut fmt::Formatter<'_>, rows: &[[String; COLUMNS]]) -> fmt::R
     Ok(())
 }
 
-fn write_list(f: &mut fmt::Formatter<'_>, what: &str, findings: &[Finding]) -> fmt::Result {
+fn write_list(f: &mut fmt::Formatter<'_>, what: &str, findings: &[Diagnostic]) -> fmt::Result {
     if findings.is_empty() {
         return Ok(());
     }

@@ -9,30 +9,30 @@ use super::super::registry::{RegistryProblem, VersionFile};
 use super::super::{Entry, Tree, TreeError, USUAL_PLACES, has_dockerfile};
 use super::drawing::counted;
 use super::relations::{Link, Relations};
-use super::{Finding, Look, Sort};
+use super::{Diagnostic, Look, Sort};
 use crate::context::ImageName;
 
 /// Registries that everybody can read. A name without a host is Docker Hub's.
 const PUBLIC: [&str; 7] =
     ["docker.io", "index.docker.io", "quay.io", "ghcr.io", "gcr.io", "public.ecr.aws", "registry.gitlab.com"];
 
-/// Findings in the making.
-pub(super) struct Findings<'a> {
+/// Diagnostics in the making.
+pub(super) struct Diagnostics<'a> {
     tree: &'a Tree,
     relations: &'a Relations,
-    problems: Vec<Finding>,
-    hints: Vec<Finding>,
+    problems: Vec<Diagnostic>,
+    hints: Vec<Diagnostic>,
     /// Files whose content is told to be wrong.
     told: BTreeSet<PathBuf>,
 }
 
-impl<'a> Findings<'a> {
+impl<'a> Diagnostics<'a> {
     /// The problems and the hints.
     pub(super) fn collect(
         tree: &'a Tree,
         looks: &'a BTreeMap<ImageName, Look>,
         relations: &'a Relations,
-    ) -> (Vec<Finding>, Vec<Finding>) {
+    ) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
         let mut it = Self { tree, relations, problems: Vec::new(), hints: Vec::new(), told: BTreeSet::new() };
         it.folders();
         it.entries();
@@ -63,7 +63,7 @@ impl<'a> Findings<'a> {
             } else {
                 format!("{shown}: {problem}; rename it")
             };
-            self.problems.push(Finding { image: None, message });
+            self.problems.push(Diagnostic { image: None, message });
         }
     }
 
@@ -71,7 +71,7 @@ impl<'a> Findings<'a> {
     fn entries(&mut self) {
         for (kind, misnamed) in &self.tree.misnamed {
             let message = format!("{}: {}; rename it", self.tree.shown(kind).display(), misnamed.error);
-            self.problems.push(Finding { image: None, message });
+            self.problems.push(Diagnostic { image: None, message });
         }
     }
 
@@ -93,14 +93,14 @@ impl<'a> Findings<'a> {
             match self.tree.sort(name, look, self.relations) {
                 Some(_) if !is_missing => self.problem(name, message),
                 // Nobody builds it, or nobody here.
-                _ => self.hints.push(Finding { image: Some(name.clone()), message }),
+                _ => self.hints.push(Diagnostic { image: Some(name.clone()), message }),
             }
         }
         if let Some(error) = look.parent.as_ref().and_then(|parent| self.tree.task_image(parent).err()) {
             let is_elsewhere = matches!(error, TreeError::Elsewhere { .. });
             let message = self.told(&TreeError::OfChild { child: name.clone(), error: Box::new(error) });
             if is_elsewhere {
-                self.hints.push(Finding { image: Some(name.clone()), message });
+                self.hints.push(Diagnostic { image: Some(name.clone()), message });
             } else {
                 self.problem(name, message);
             }
@@ -176,7 +176,7 @@ impl<'a> Findings<'a> {
             if self.tree.kinds.is_empty() {
                 self.problem(name, message);
             } else {
-                self.hints.push(Finding { image: Some(name.clone()), message });
+                self.hints.push(Diagnostic { image: Some(name.clone()), message });
             }
         }
     }
@@ -217,7 +217,7 @@ impl<'a> Findings<'a> {
         if let Some(error) = without.first() {
             let images = counted(without.len(), "image");
             let message = format!("no hash of {images}: `# %include-run-task` {error}");
-            self.hints.push(Finding { image: None, message });
+            self.hints.push(Diagnostic { image: None, message });
         }
     }
 
@@ -230,12 +230,12 @@ impl<'a> Findings<'a> {
 
     fn problem(&mut self, name: &ImageName, message: String) {
         if !self.problems.iter().any(|known| known.message == message && known.image.as_ref() == Some(name)) {
-            self.problems.push(Finding { image: Some(name.clone()), message });
+            self.problems.push(Diagnostic { image: Some(name.clone()), message });
         }
     }
 
     fn hint(&mut self, name: &ImageName, what: &str) {
-        self.hints.push(Finding { image: Some(name.clone()), message: format!("the image {name} {what}") });
+        self.hints.push(Diagnostic { image: Some(name.clone()), message: format!("the image {name} {what}") });
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Link, Sort, Survey};
+use super::{Link, LintReport, Sort};
 
-impl Survey {
+impl LintReport {
     /// The graph: an arrow leads from each image to those that are built from it. What is wrong is red; what is only
     /// copied from is dashed; images from elsewhere have no box.
     #[must_use]
