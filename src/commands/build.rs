@@ -18,7 +18,7 @@ use crate::config::{BuildConfig, LookupConfig, Tags};
 use crate::context::checkout::Checkout;
 use crate::context::collect::{Context, dockerfile};
 use crate::context::{ContextHash, HashScheme, ImageName};
-use crate::decision::lookup::Found;
+use crate::decision::lookup::FoundEntry;
 use crate::dockerfile::PARENT_ARG;
 use crate::engine::build_log::BuildLog;
 use crate::engine::{BuildPlan, Engine, LocalBuild, TargetArch};
@@ -206,7 +206,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Loads the image that CI has built into the engine, under a name that says its hash.
-    async fn load(&self, index: &LookupConfig, found: Found, tag: &str, report: &Report) -> Result<(), Failed> {
+    async fn load(&self, index: &LookupConfig, found: FoundEntry, tag: &str, report: &Report) -> Result<(), Failed> {
         info!("{tag} is CI's image of {}, indexed for {}", found.at, found.project);
         let (services, storage) = (Services::new(&index.deployment)?, Storage::new()?);
         let loader = Loader { engine: self.engine, storage: &storage, report, steps: None };

@@ -18,7 +18,7 @@ use crate::config::{DecideConfig, ImagesDir, outside, settings};
 use crate::context::pinned::Pinned;
 use crate::context::{ContextHash, HashScheme, ImageName};
 use crate::decision::graph::{Form, Graph, ImageTask, Resolution, Resolved, Use, UseKind, task_label};
-use crate::decision::lookup::{Found, Lookup, Wanted};
+use crate::decision::lookup::{FoundEntry, Lookup, LookupRequest};
 use crate::decision::task::Template;
 use crate::decision::{self, DecisionContext, Definition, ImageTaskSpec};
 use crate::job::scratch::AtomicFile;
@@ -177,12 +177,12 @@ fn wanted(
     identified: &BTreeMap<ImageName, Identified>,
     waiting: &BTreeMap<ImageName, Vec<&Definition>>,
     now: Timestamp,
-) -> Vec<Wanted> {
+) -> Vec<LookupRequest> {
     let needed_until = |image| {
         let deadlines = waiting.get(image).into_iter().flatten();
         deadlines.filter_map(|task| decision::deadline(task, now)).max().unwrap_or(now)
     };
-    let wanted = identified.iter().map(|(image, hashes)| Wanted {
+    let wanted = identified.iter().map(|(image, hashes)| LookupRequest {
         image: image.clone(),
         hash: hashes.name_in_index(),
         context: hashes.context,
@@ -191,7 +191,7 @@ fn wanted(
     wanted.collect()
 }
 
-async fn find(config: &DecideConfig, wanted: Vec<Wanted>) -> Result<BTreeMap<ImageName, Found>, Failed> {
+async fn find(config: &DecideConfig, wanted: Vec<LookupRequest>) -> Result<BTreeMap<ImageName, FoundEntry>, Failed> {
     let Some(deployment) = &config.deployment else {
         match wanted.len() {
             0 => info!("offline: the graph names no image that a task builds"),
@@ -218,7 +218,7 @@ fn order(
     config: &DecideConfig,
     it: &Read,
     waiting: &BTreeMap<ImageName, Vec<&Definition>>,
-    found: &BTreeMap<ImageName, Found>,
+    found: &BTreeMap<ImageName, FoundEntry>,
     missing: &[ImageName],
 ) -> Result<BTreeMap<ImageName, Resolved>, Failed> {
     let template = template(config.template.as_deref())?;
@@ -238,7 +238,7 @@ fn order(
     let mut tasks: BTreeMap<_, _> =
         found.iter().map(|(image, found)| (image.clone(), found.at.task_id.clone())).collect();
     let of_found =
-        |(image, task_id): (&ImageName, &TaskId)| (image.clone(), Resolved::Found { task_id: task_id.clone() });
+        |(image, task_id): (&ImageName, &TaskId)| (image.clone(), Resolved::Existing { task_id: task_id.clone() });
     let mut images: BTreeMap<_, _> = tasks.iter().map(of_found).collect();
     for name in missing {
         let (image, hashes) = (it.tree.task_image(name)?, &it.identified[name]);
@@ -265,7 +265,7 @@ fn order(
             parent: hashes.parent.clone(),
             packages: image.packages.clone(),
         };
-        images.insert(name.clone(), Resolved::Made(task));
+        images.insert(name.clone(), Resolved::NewTask(task));
     }
     if !unknown.is_empty() {
         let names = unknown.into_iter().collect::<Vec<_>>().join(", ");
@@ -335,16 +335,18 @@ async fn write_contexts(
 fn story(
     resolution: &Resolution,
     it: &Read,
-    found: &BTreeMap<ImageName, Found>,
+    found: &BTreeMap<ImageName, FoundEntry>,
     mut contexts: BTreeMap<ImageName, PathBuf>,
 ) -> Vec<Image> {
     let mut images = Vec::new();
     for (name, resolved) in &resolution.images {
         let hashes = &it.identified[name];
         let (task, route) = match resolved {
-            Resolved::Found { task_id } => (task_id.to_string(), found.get(name).map(|found| found.namespace.clone())),
-            Resolved::Made(task) if it.graph.form() == Form::Labels => (task_label(&task.name), None),
-            Resolved::Made(task) => (task.task_id.to_string(), None),
+            Resolved::Existing { task_id } => {
+                (task_id.to_string(), found.get(name).map(|found| found.namespace.clone()))
+            }
+            Resolved::NewTask(task) if it.graph.form() == Form::Labels => (task_label(&task.name), None),
+            Resolved::NewTask(task) => (task.task_id.to_string(), None),
         };
         let story = match &route {
             Some(route) => format!("found as {route}, has"),

@@ -63,7 +63,7 @@ impl Failed {
                 GraphError::Unresolved { .. } => BUG,
                 // The template's.
                 GraphError::Definition { .. } | GraphError::NoPackage { .. } => USAGE,
-                GraphError::NoForm { .. } | GraphError::Mixed { .. } | GraphError::Shape { .. } => USAGE,
+                GraphError::NoForm { .. } | GraphError::Mixed { .. } | GraphError::Malformed { .. } => USAGE,
                 GraphError::Dangling { .. } | GraphError::Template { .. } | GraphError::Outside { .. } => USAGE,
                 GraphError::Taken { .. } | GraphError::Cycle(_) => USAGE,
             },

@@ -5,12 +5,12 @@ use super::stop::Shutdown;
 use super::{Failed, lookup};
 use crate::config::LookupConfig;
 use crate::context::ImageName;
-use crate::decision::lookup::Found;
+use crate::decision::lookup::FoundEntry;
 use crate::job::parent::USUAL_NAMES;
 use crate::taskcluster::ArtifactName;
 
 /// Finds the image of a parent, in the central project or in the own one, whatever its artifact is called.
-pub(super) async fn find(config: &LookupConfig, parent: &ImageName, stop: &Shutdown) -> Result<Found, Failed> {
+pub(super) async fn find(config: &LookupConfig, parent: &ImageName, stop: &Shutdown) -> Result<FoundEntry, Failed> {
     let usual = USUAL_NAMES.iter().filter_map(|name| name.parse::<ArtifactName>().ok());
     let others = usual.filter(|name| *name != config.artifact);
     let mut hash = None;

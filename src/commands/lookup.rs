@@ -12,7 +12,7 @@ use super::Failed;
 use super::stop::Shutdown;
 use crate::config::LookupConfig;
 use crate::context::{ContextHash, ImageName};
-use crate::decision::lookup::{Found, Lookup, Wanted};
+use crate::decision::lookup::{FoundEntry, Lookup, LookupRequest};
 use crate::net::transfer::Storage;
 use crate::repository::lineage::Identified;
 use crate::repository::{Tree, TreeError};
@@ -49,8 +49,8 @@ impl fmt::Display for Answer {
 }
 
 impl Answer {
-    fn new(wanted: Wanted, found: Option<Found>) -> Self {
-        let Wanted { image: name, hash, context: context_hash, .. } = wanted;
+    fn new(wanted: LookupRequest, found: Option<FoundEntry>) -> Self {
+        let LookupRequest { image: name, hash, context: context_hash, .. } = wanted;
         let nothing = Self {
             name,
             hash,
@@ -87,7 +87,7 @@ async fn find_all(
     config: LookupConfig,
     names: &[ImageName],
     stop: &Shutdown,
-) -> Result<(Vec<Wanted>, Vec<Option<Found>>), Failed> {
+) -> Result<(Vec<LookupRequest>, Vec<Option<FoundEntry>>), Failed> {
     if config.project.is_none() {
         debug!("PROJECT is not set: looking in {} only", config.central);
     }
@@ -105,7 +105,7 @@ pub(super) async fn find(
     config: LookupConfig,
     name: &ImageName,
     stop: &Shutdown,
-) -> Result<(ContextHash, Option<Found>), Failed> {
+) -> Result<(ContextHash, Option<FoundEntry>), Failed> {
     let (wanted, found) = find_all(config, std::slice::from_ref(name), stop).await?;
     match wanted.into_iter().next() {
         Some(wanted) => Ok((wanted.hash, found.into_iter().next().flatten())),
@@ -113,9 +113,9 @@ pub(super) async fn find(
     }
 }
 
-fn wanted(config: &LookupConfig, name: &ImageName, identified: &Identified) -> Wanted {
+fn wanted(config: &LookupConfig, name: &ImageName, identified: &Identified) -> LookupRequest {
     let (hash, context) = (identified.name_in_index(), identified.context);
-    Wanted { image: name.clone(), hash, context, needed_until: config.now }
+    LookupRequest { image: name.clone(), hash, context, needed_until: config.now }
 }
 
 /// What the images are called in the index.

@@ -7,34 +7,34 @@
 /// Not recursive: a chain of dependencies may be as long as the graph.
 pub(super) fn cycle(waits_for: &[Vec<usize>]) -> Option<Vec<usize>> {
     #[derive(Clone, Copy, PartialEq)]
-    enum Seen {
+    enum Visit {
         Never,
         OnTheWay,
         Done,
     }
-    let mut seen = vec![Seen::Never; waits_for.len()];
+    let mut seen = vec![Visit::Never; waits_for.len()];
     for start in 0..waits_for.len() {
-        if seen[start] != Seen::Never {
+        if seen[start] != Visit::Never {
             continue;
         }
-        seen[start] = Seen::OnTheWay;
+        seen[start] = Visit::OnTheWay;
         // Each thing on the way, and how many of those it waits for have been looked at.
         let mut way = vec![(start, 0)];
         while let Some((at, looked_at)) = way.last_mut() {
             let at = *at;
             let Some(&next) = waits_for[at].get(*looked_at) else {
-                seen[at] = Seen::Done;
+                seen[at] = Visit::Done;
                 way.pop();
                 continue;
             };
             *looked_at += 1;
             match seen[next] {
-                Seen::Done => {}
-                Seen::Never => {
-                    seen[next] = Seen::OnTheWay;
+                Visit::Done => {}
+                Visit::Never => {
+                    seen[next] = Visit::OnTheWay;
                     way.push((next, 0));
                 }
-                Seen::OnTheWay => {
+                Visit::OnTheWay => {
                     return Some(way.into_iter().map(|(at, _)| at).skip_while(|at| *at != next).collect());
                 }
             }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::error::{GraphError, TemplateError, pointer};
 use super::reference::{Escape, Parts, TASK_REFERENCE, reference};
 use super::template::{Piece, pieces};
-use super::trouble::{GraphError, TemplateError, pointer};
 use super::{Form, Resolution, Resolved, UseKind, task_label};
 use crate::context::ImageName;
 
@@ -125,11 +125,11 @@ impl Filling<'_> {
                 }
                 Piece::Image(UseKind::TaskId, image) => {
                     match (self.look_up(&self.resolution.images, image, place)?, self.form) {
-                        (Resolved::Found { task_id }, _) => parts.push_text(task_id.as_str()),
-                        (Resolved::Made(task), Form::Requires | Form::TaskIds) => {
+                        (Resolved::Existing { task_id }, _) => parts.push_text(task_id.as_str()),
+                        (Resolved::NewTask(task), Form::Requires | Form::TaskIds) => {
                             parts.push_text(task.task_id.as_str());
                         }
-                        (Resolved::Made(_), Form::Labels) => {
+                        (Resolved::NewTask(_), Form::Labels) => {
                             if let Some(around) = around.filter(|key| NO_IDS.contains(key)) {
                                 let problem =
                                     TemplateError::NoReference { image: image.clone(), around: around.to_owned() };

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::trouble::{GraphError, quoted, shown};
+use super::error::{GraphError, quoted, shown};
 use crate::taskcluster::TaskId;
 
 type Object = Map<String, Value>;
@@ -208,5 +208,5 @@ fn named_form(entries: &[Entry]) -> Result<Form, GraphError> {
 }
 
 fn shape(task: &str, place: &str, rule: &str) -> GraphError {
-    GraphError::Shape { task: task.to_owned(), place: place.to_owned(), rule: rule.to_owned() }
+    GraphError::Malformed { task: task.to_owned(), place: place.to_owned(), rule: rule.to_owned() }
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use super::error::GraphError;
 use super::form::{Entry, Form};
 use super::reference::reference;
-use super::trouble::GraphError;
 use super::{ImageTask, Resolution, Resolved, Use, UseKind, task_label};
 use crate::context::ImageName;
 
@@ -32,7 +32,7 @@ impl Resolution {
                     GraphError::Unresolved { image: name.clone(), user: needed_by }
                 })?;
                 next = match resolved {
-                    Resolved::Made(task) if !names.contains(name) => {
+                    Resolved::NewTask(task) if !names.contains(name) => {
                         if line.iter().any(|descendant| descendant.name == *name) {
                             let names: Vec<_> = line.iter().map(|task| task.name.as_str()).collect();
                             return Err(GraphError::Cycle(format!("images {} -> {name}", names.join(" -> "))));
@@ -40,7 +40,7 @@ impl Resolution {
                         line.push(task);
                         task.parent.as_ref()
                     }
-                    Resolved::Made(_) | Resolved::Found { .. } => None,
+                    Resolved::NewTask(_) | Resolved::Existing { .. } => None,
                 };
             }
             names.extend(line.iter().map(|task| &task.name));
@@ -90,9 +90,9 @@ pub(super) fn entry(task: &ImageTask, form: Form, images: &BTreeMap<ImageName, R
     let env = entry.definition.get_mut("payload").and_then(|payload| payload.get_mut("env"));
     let env = env.and_then(Value::as_object_mut).ok_or_else(|| wrong("/payload/env", "is no object"))?;
     let id = match (resolved, form) {
-        (Resolved::Made(_), Form::Labels) => reference("<parent>".to_owned()),
-        (Resolved::Made(parent), Form::Requires | Form::TaskIds) => json!(parent.task_id),
-        (Resolved::Found { task_id }, _) => json!(task_id),
+        (Resolved::NewTask(_), Form::Labels) => reference("<parent>".to_owned()),
+        (Resolved::NewTask(parent), Form::Requires | Form::TaskIds) => json!(parent.task_id),
+        (Resolved::Existing { task_id }, _) => json!(task_id),
     };
     env.insert(PARENT_TASK_ID.to_owned(), id);
     wait_for(&mut entry, form, resolved, "parent")?;
@@ -111,8 +111,8 @@ fn forget_decision_task(definition: &mut Object) {
 /// Makes a task wait for an image. `edge` is what taskgraph's form calls the relation.
 pub(super) fn wait_for(entry: &mut Entry, form: Form, resolved: &Resolved, edge: &str) -> Result<(), GraphError> {
     match resolved {
-        Resolved::Found { task_id } => depend_on(entry, task_id.as_str()),
-        Resolved::Made(task) => wait_for_task(entry, form, edge, &key(task, form), &task.name),
+        Resolved::Existing { task_id } => depend_on(entry, task_id.as_str()),
+        Resolved::NewTask(task) => wait_for_task(entry, form, edge, &key(task, form), &task.name),
     }
 }
 
@@ -130,8 +130,8 @@ pub(super) fn wait_for_task(
     };
     if !added {
         let name = format!("the edge {edge} of task {}", entry.described());
-        let way_out = "give the edge that is there another name";
-        return Err(GraphError::Taken { name, image: image.clone(), way_out });
+        let hint = "give the edge that is there another name";
+        return Err(GraphError::Taken { name, image: image.clone(), hint });
     }
     match form {
         // taskgraph does the rest when the task has its id.
@@ -146,7 +146,7 @@ fn depend_on(entry: &mut Entry, id: &str) -> Result<(), GraphError> {
         return Ok(());
     }
     let (task, rule) = (entry.described(), "is no list".to_owned());
-    Err(GraphError::Shape { task, place: "/task/dependencies".to_owned(), rule })
+    Err(GraphError::Malformed { task, place: "/task/dependencies".to_owned(), rule })
 }
 
 /// Adds an item where it is missing; says whether it is there now.

@@ -2,13 +2,13 @@
 //! filled in and the missing images' tasks added. JSON in, JSON out; files, hashes and look-ups are for callers.
 
 mod cycle;
+mod error;
 mod fill;
 mod form;
 mod image_task;
 mod packages;
 mod reference;
 mod template;
-mod trouble;
 
 #[cfg(test)]
 mod tests;
@@ -19,12 +19,12 @@ use serde_json::{Map, Value};
 
 use crate::context::ImageName;
 use crate::taskcluster::TaskId;
+pub use error::{GraphError, TemplateError};
+use error::{pointer, quoted};
 use fill::{Filling, Text, each_text};
 pub use form::Form;
 use form::{Entry, Parts};
 use template::{Piece, pieces};
-pub use trouble::{GraphError, TemplateError};
-use trouble::{pointer, quoted};
 
 /// A task graph.
 #[derive(Clone, Debug)]
@@ -71,12 +71,12 @@ pub struct Resolution {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Resolved {
     /// A task has made it already.
-    Found {
+    Existing {
         /// That task.
         task_id: TaskId,
     },
     /// A task of this graph is to make it.
-    Made(ImageTask),
+    NewTask(ImageTask),
 }
 
 /// A task that is to make an image.
@@ -140,7 +140,7 @@ impl Graph {
     pub fn resolve(&self, resolution: &Resolution) -> Result<Value, GraphError> {
         let uses = self.uses()?;
         let needed = resolution.needed(&uses)?;
-        self.room_for(&needed)?;
+        self.refuse_taken_names(&needed)?;
         let mut entries = Vec::with_capacity(self.entries.len() + needed.len());
         let mut rest = uses.as_slice();
         for entry in &self.entries {
@@ -169,7 +169,7 @@ impl Graph {
     }
 
     /// Whether the places of the tasks that are to be added are free.
-    fn room_for(&self, needed: &[&ImageTask]) -> Result<(), GraphError> {
+    fn refuse_taken_names(&self, needed: &[&ImageTask]) -> Result<(), GraphError> {
         let mut taken: HashMap<String, String> = HashMap::new();
         for entry in &self.entries {
             taken.insert(entry.key.clone(), entry.described());
@@ -181,8 +181,8 @@ impl Graph {
             let key = image_task::key(task, self.form);
             let label = task_label(&task.name);
             if let Some(other) = taken.get(&key).or_else(|| taken.get(&label)) {
-                let way_out = "take that out, or name it where the template is";
-                return Err(GraphError::Taken { name: format!("task {other}"), image: task.name.clone(), way_out });
+                let hint = "take that out, or name it where the template is";
+                return Err(GraphError::Taken { name: format!("task {other}"), image: task.name.clone(), hint });
             }
             taken.insert(key, label);
         }
@@ -207,14 +207,14 @@ impl Graph {
 fn uses_of(entry: &Entry) -> Result<Vec<Use>, GraphError> {
     let mut uses = Vec::new();
     each_text(&entry.definition, &mut |place, text| {
-        let trouble = |problem| GraphError::Template { task: entry.described(), place: pointer(place), problem };
+        let problem_at = |problem| GraphError::Template { task: entry.described(), place: pointer(place), problem };
         match text {
             Text::Key(key) => match pieces(key) {
                 Ok(None) => Ok(()),
-                Ok(Some(_)) | Err(_) => Err(trouble(TemplateError::InKey { key: quoted(key) })),
+                Ok(Some(_)) | Err(_) => Err(problem_at(TemplateError::InKey { key: quoted(key) })),
             },
             Text::Value(text) => {
-                for piece in pieces(text).map_err(trouble)?.unwrap_or_default() {
+                for piece in pieces(text).map_err(problem_at)?.unwrap_or_default() {
                     if let Piece::Image(kind, image) = piece {
                         uses.push(Use { task: entry.key.clone(), place: place.to_owned(), image, kind });
                     }

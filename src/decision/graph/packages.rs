@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::error::GraphError;
 use super::form::{Entry, Form};
 use super::image_task::wait_for_task;
 use super::reference::{Escape, Parts, reference};
-use super::trouble::GraphError;
 use super::{Graph, ImageTask};
 use crate::taskcluster::TaskId;
 
@@ -107,7 +107,7 @@ mod tests {
             parent: None,
             packages: vec!["b".to_owned(), "a".to_owned()],
         };
-        let images = [(name, Resolved::Made(task))].into();
+        let images = [(name, Resolved::NewTask(task))].into();
         let resolution = Resolution { images, dummies, ..Resolution::default() };
         Graph::parse(graph.clone()).unwrap().resolve(&resolution).map_err(|error| error.to_string())
     }

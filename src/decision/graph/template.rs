@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::UseKind;
-use super::trouble::{TemplateError, quoted};
+use super::error::{TemplateError, quoted};
 use crate::context::ImageName;
 
 /// The words that begin and end templates.

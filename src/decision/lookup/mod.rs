@@ -48,7 +48,7 @@ pub enum LookupError {
 
 /// An image that somebody wants to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct LookupRequest {
     /// Its name.
     pub image: ImageName,
     /// What stands in the `.hash.` route.
@@ -61,7 +61,7 @@ pub struct Wanted {
 
 /// An image that counts.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub struct FoundEntry {
     /// Its name.
     pub image: ImageName,
     /// Where the index has it.
@@ -98,7 +98,7 @@ pub struct Lookup {
 
 impl Lookup {
     /// Finds the images that live, in the order in which they are wanted.
-    pub async fn find(&self, wanted: &[Wanted]) -> Result<Vec<Option<Found>>, LookupError> {
+    pub async fn find(&self, wanted: &[LookupRequest]) -> Result<Vec<Option<FoundEntry>>, LookupError> {
         let places = wanted.iter().map(|wanted| self.places(wanted)).collect::<Result<Vec<_>, _>>()?;
         let mut namespaces: Vec<_> = places.iter().flatten().map(|(_, namespace)| namespace.clone()).collect();
         namespaces.sort_unstable();
@@ -109,7 +109,7 @@ impl Lookup {
     }
 
     /// Where an image can be, the place that wins first.
-    fn places(&self, wanted: &Wanted) -> Result<Vec<(&Project, Namespace)>, NameError> {
+    fn places(&self, wanted: &LookupRequest) -> Result<Vec<(&Project, Namespace)>, NameError> {
         let own = self.project.iter().filter(|project| **project != self.central);
         std::iter::once(&self.central)
             .chain(own)
@@ -120,10 +120,10 @@ impl Lookup {
     /// The first of the places that has the image.
     async fn first(
         &self,
-        wanted: &Wanted,
+        wanted: &LookupRequest,
         places: Vec<(&Project, Namespace)>,
         entries: &BTreeMap<Namespace, Entry>,
-    ) -> Result<Option<Found>, LookupError> {
+    ) -> Result<Option<FoundEntry>, LookupError> {
         for (project, namespace) in places {
             if let Some(entry) = entries.get(&namespace).filter(|entry| entry.expires > self.now)
                 && let Some(found) = self.resolve(wanted, project, &namespace, entry).await?
@@ -138,11 +138,11 @@ impl Lookup {
     /// for long enough. The one rule for all who look into the index.
     pub async fn resolve(
         &self,
-        wanted: &Wanted,
+        wanted: &LookupRequest,
         project: &Project,
         namespace: &Namespace,
         entry: &Entry,
-    ) -> Result<Option<Found>, LookupError> {
+    ) -> Result<Option<FoundEntry>, LookupError> {
         let (artifact, task) = (&self.artifact, &entry.task_id);
         let data = match claim(entry, wanted.context, artifact) {
             EntryMatch::Match(data) => Some(data),
@@ -186,7 +186,7 @@ impl Lookup {
         }
         let (image, namespace, project, artifact) =
             (wanted.image.clone(), namespace.clone(), project.clone(), artifact.clone());
-        Ok(Some(Found { image, namespace, project, at, artifact, data, expires }))
+        Ok(Some(FoundEntry { image, namespace, project, at, artifact, data, expires }))
     }
 }
 
@@ -283,7 +283,7 @@ mod tests {
             now: Timestamp::UNIX_EPOCH,
         };
         let image: ImageName = "builder".parse().unwrap();
-        let wanted = Wanted { image, hash: hash("ab"), context: hash("cd"), needed_until: lookup.now };
+        let wanted = LookupRequest { image, hash: hash("ab"), context: hash("cd"), needed_until: lookup.now };
         let mut places = |project: Option<&str>| {
             lookup.project = project.map(|project| project.parse().unwrap());
             let places = lookup.places(&wanted).unwrap();

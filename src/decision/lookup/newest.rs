@@ -13,7 +13,7 @@ use crate::taskcluster::index::Entry;
 use crate::taskcluster::{IndexData, IndexPrefix, Namespace, Project, Services, TaskRun};
 
 /// How long the index may take. It answers in well under a second; what it knows only saves time.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The newest image of a name.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,21 +55,21 @@ pub async fn newest(services: &Services, asked: &LatestQuery<'_>) -> Option<Late
         }
     };
     let namespaces: Vec<_> = places.iter().map(|(_, namespace)| namespace.clone()).collect();
-    let entries = match tokio::time::timeout(PATIENCE, services.index.find_tasks(&namespaces)).await {
+    let entries = match tokio::time::timeout(LOOKUP_TIMEOUT, services.index.find_tasks(&namespaces)).await {
         Ok(Ok(entries)) => entries,
         Ok(Err(error)) => {
             warn!("the newest image of this name is not known: {}", with_causes(&error));
             return None;
         }
         Err(_) => {
-            let seconds = PATIENCE.as_secs();
+            let seconds = LOOKUP_TIMEOUT.as_secs();
             warn!("the newest image of this name is not known: the index has not answered within {seconds} s");
             return None;
         }
     };
-    let living = |namespace: &Namespace| entries.get(namespace).filter(|entry| entry.expires > asked.now);
+    let unexpired = |namespace: &Namespace| entries.get(namespace).filter(|entry| entry.expires > asked.now);
     places.into_iter().find_map(|(project, namespace)| {
-        let entry = living(&namespace)?;
+        let entry = unexpired(&namespace)?;
         known(project, namespace, entry)
     })
 }

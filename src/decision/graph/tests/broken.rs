@@ -227,7 +227,7 @@ fn definitions_without_room_for_what_must_be_in_them() {
         (json!({ "payload": {} }), "the image builder: /payload/env is no object"),
         (json!({ "payload": { "env": {} }, "dependencies": 3 }), "/task/dependencies is no list"),
     ] {
-        let Some(Resolved::Made(task)) = images.images.get_mut(&image("builder")) else { panic!("it is made") };
+        let Some(Resolved::NewTask(task)) = images.images.get_mut(&image("builder")) else { panic!("it is made") };
         task.definition = definition;
         let error = unresolved(json!({ "t": { "task": { "image": ID } } }), &images);
         assert!(error.contains(expected), "{error}");

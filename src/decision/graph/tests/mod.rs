@@ -19,11 +19,11 @@ fn image(name: &str) -> ImageName {
 }
 
 fn found() -> Resolved {
-    Resolved::Found { task_id: FOUND.parse().unwrap() }
+    Resolved::Existing { task_id: FOUND.parse().unwrap() }
 }
 
 fn made(name: &str, id: &str, parent: Option<&str>) -> Resolved {
-    Resolved::Made(ImageTask {
+    Resolved::NewTask(ImageTask {
         name: image(name),
         task_id: id.parse().unwrap(),
         definition: json!({ "payload": { "env": { "IMAGE_NAME": name } }, "dependencies": [A] }),
@@ -104,7 +104,7 @@ fn gecko_2015() {
     let mut made = resolution([("builder", made("builder", IMAGE, Some("base"))), ("base", made("base", BASE, None))]);
     // The decision task, which is not in the graph.
     for resolved in made.images.values_mut() {
-        let Resolved::Made(task) = resolved else { panic!("{resolved:?} is made") };
+        let Resolved::NewTask(task) = resolved else { panic!("{resolved:?} is made") };
         task.definition["dependencies"] = json!(["VBqLkL6hTiqUHP2ZJEF0gA"]);
     }
     let expected = json!({
@@ -277,7 +277,7 @@ fn taskgraph_with_labels() {
 #[test]
 fn taskgraph_adds_the_decision_task_by_itself() {
     let mut images = resolution([("builder", made("builder", IMAGE, None))]);
-    let Some(Resolved::Made(task)) = images.images.get_mut(&image("builder")) else { panic!("it is made") };
+    let Some(Resolved::NewTask(task)) = images.images.get_mut(&image("builder")) else { panic!("it is made") };
     task.definition["taskGroupId"] = json!(FOUND);
     task.definition["dependencies"] = json!([FOUND, A]);
     let labels = resolve(json!({ "t": { "task": { "image": ID } } }), &images).unwrap();

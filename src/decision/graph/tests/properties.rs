@@ -120,7 +120,7 @@ fn five_thousand_tasks_and_two_hundred_images() {
             parent: number.checked_sub(1).map(|parent| image(&format!("i{parent}"))),
             packages: Vec::new(),
         };
-        (task.name.clone(), Resolved::Made(task))
+        (task.name.clone(), Resolved::NewTask(task))
     });
     let resolution = Resolution { images: images.collect(), ..Resolution::default() };
     for form in [Form::Requires, Form::TaskIds, Form::Labels] {

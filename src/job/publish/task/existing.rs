@@ -11,7 +11,7 @@ use super::super::{ExistingImage, PublishError, Published, Start, Stored};
 use super::Task;
 use super::upload::Upload;
 use crate::config::plan::{Identity, Plan};
-use crate::decision::lookup::{self, Found, Lookup, LookupError, Wanted};
+use crate::decision::lookup::{self, FoundEntry, Lookup, LookupError, LookupRequest};
 use crate::net::retry::{Policy, retry};
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::queue::TaskLimits;
@@ -57,7 +57,7 @@ impl Task {
         };
         // What this task would make itself lives no longer than its own artifacts.
         let needed_until = limits.deadline.min(limits.expires);
-        let wanted = Wanted { image: plan.image.clone(), hash, context: identity.context_hash, needed_until };
+        let wanted = LookupRequest { image: plan.image.clone(), hash, context: identity.context_hash, needed_until };
         let mut found = None;
         for ((project, namespace), entry) in places.iter().zip(entries) {
             let Some(entry) = entry.filter(|entry| self.is_known(plan, namespace, entry)) else { continue };
@@ -213,8 +213,8 @@ impl Task {
 
 impl ExistingImage {
     /// What was found, where the index says all of it. What leads to it may live neither longer than it nor than `limit`.
-    fn of(found: Found, limit: Timestamp) -> Option<Self> {
-        let Found { at, namespace, data, expires, .. } = found;
+    fn of(found: FoundEntry, limit: Timestamp) -> Option<Self> {
+        let FoundEntry { at, namespace, data, expires, .. } = found;
         Some(Self { at, namespace, data: data?, expires: expires.min(limit) })
     }
 

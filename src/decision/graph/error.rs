@@ -28,7 +28,7 @@ pub enum GraphError {
     },
     /// A task that is not written as its form has it.
     #[error("task {task}: {place} {rule}")]
-    Shape {
+    Malformed {
         /// The task, or its place where it has no name.
         task: String,
         /// The place in the task's entry.
@@ -65,14 +65,14 @@ pub enum GraphError {
         found: String,
     },
     /// Two tasks under one name.
-    #[error("the graph has {name} already, where the task that makes the image {image} would be put: {way_out}")]
+    #[error("the graph has {name} already, where the task that makes the image {image} would be put: {hint}")]
     Taken {
         /// The name of the task or of the edge.
         name: String,
         /// The image.
         image: ImageName,
         /// What to do.
-        way_out: &'static str,
+        hint: &'static str,
     },
     /// Tasks that wait for each other.
     #[error("tasks of the graph wait for each other: {0}; take one of these dependencies out")]
