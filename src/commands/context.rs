@@ -11,7 +11,7 @@ use super::{Failed, named_image};
 use crate::config::{NamedImage, outside, settings};
 use crate::context::ContextHash;
 use crate::context::collect::Context;
-use crate::job::scratch::AtomicFile;
+use crate::job::work_dir::AtomicFile;
 
 /// A file of a context.
 #[derive(Debug, PartialEq, Eq, Serialize)]

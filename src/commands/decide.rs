@@ -21,7 +21,7 @@ use crate::decision::graph::{Form, Graph, ImageTask, Resolution, Resolved, Use, 
 use crate::decision::lookup::{FoundEntry, Lookup, LookupRequest};
 use crate::decision::task::Template;
 use crate::decision::{self, DecisionContext, Definition, ImageTaskSpec};
-use crate::job::scratch::AtomicFile;
+use crate::job::work_dir::AtomicFile;
 use crate::net::transfer::Storage;
 use crate::repository::lineage::Identified;
 use crate::repository::{Tree, TreeError, document};

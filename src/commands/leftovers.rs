@@ -5,12 +5,12 @@ use std::path::Path;
 
 use super::Failed;
 use crate::engine::{Engine, EngineConfig, Waiting};
-use crate::job::scratch;
+use crate::job::work_dir;
 
 /// Removes what killed runs have left in `parent` and in the engine; gives what the engine can still be at, for the end of this
 /// run. What cannot be removed at all is for a later run: it is no failure of this one.
 pub(super) async fn remove(parent: &Path, engine: &EngineConfig) -> Result<Option<Waiting>, Failed> {
-    for abandoned in scratch::sweep(parent) {
+    for abandoned in work_dir::remove_stale(parent) {
         if Engine::remove_managed(engine, &abandoned.engine()).await {
             abandoned.remove();
         }

@@ -12,7 +12,7 @@ use crate::config::replay::{Job, Replay};
 use crate::config::{Config, ConfigError, ProcessEnvironment, SettingLayers, settings};
 use crate::context::intake::IntakeError;
 use crate::job::fetch::{FetchError, Fetcher};
-use crate::job::scratch::Scratch;
+use crate::job::work_dir::WorkDir;
 use crate::net::transfer::Storage;
 use crate::report::Report;
 use crate::taskcluster::tasks::State;
@@ -115,7 +115,7 @@ async fn publish_as(job: &mut Job, services: &Services, sources: &SettingLayers<
 /// Compares a context that somebody gives with the task's, and goes on with it whatever comes out.
 async fn compare(config: &mut Config, report: &Report) -> Result<(), Failed> {
     let Some(expected) = config.plan.context.hash else { return Ok(()) };
-    let folder = Scratch::after_sweeping(&config.work_dir)
+    let folder = WorkDir::after_removing_stale(&config.work_dir)
         .map_err(|source| Failed::Write { path: config.work_dir.clone(), source })?;
     let storage = Storage::new()?;
     let fetcher = Fetcher { services: None, storage: &storage, report, folder: folder.path() };

@@ -27,9 +27,9 @@ use crate::image::disk::ensure_space;
 use crate::job::fetch::{FetchError, Fetched, Fetcher};
 use crate::job::loading::Loader;
 use crate::job::parent::{Role, TaskImage, TaskImages};
-use crate::job::provenance::{self, Made};
+use crate::job::provenance::{self, ProvenanceInput};
 use crate::job::publish::{Folder, Payload, PublishError, Published, Publisher, Start};
-use crate::job::scratch::Scratch;
+use crate::job::work_dir::WorkDir;
 use crate::net::transfer::Storage;
 use crate::report::{Report, with_causes};
 use crate::taskcluster::queue::TaskLimits;
@@ -189,7 +189,7 @@ async fn job(
     let mut measured = measure::measured(plan, &image, (&bases, builder, steps), context_bytes);
     measured.so_far(stop.stages(), clock.since.elapsed());
     image.companions.extend(measured.write(work.path()).map_err(unwritable)?);
-    let made = Made {
+    let made = ProvenanceInput {
         plan,
         identity: &identity,
         scheme,
@@ -266,9 +266,9 @@ async fn or_clean<T>(engine: &Engine, done: Result<T, Failed>) -> Result<T, Fail
 }
 
 /// A folder for what is not finished, which disappears with everything in it.
-fn work_folder(config: &Config) -> Result<Scratch, Failed> {
+fn work_folder(config: &Config) -> Result<WorkDir, Failed> {
     let parent = config.unfinished();
-    Scratch::new_in(parent).map_err(|source| Failed::Write { path: parent.to_owned(), source })
+    WorkDir::new_in(parent).map_err(|source| Failed::Write { path: parent.to_owned(), source })
 }
 
 fn begin_log(folder: &Path) -> Result<BuildLog, Failed> {

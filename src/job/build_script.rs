@@ -69,13 +69,13 @@ pub async fn run(script: &Path, tag: &str, no_cache: bool, log: &mut BuildLog) -
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().map_err(unusable)?;
     let (out, err, log) = (child.stdout.take(), child.stderr.take(), RefCell::new(log));
     // Both at once: a script that fills one pipe while nobody reads it would stand still.
-    let (status, (), ()) = tokio::join!(child.wait(), tell(out, &log), tell(err, &log));
+    let (status, (), ()) = tokio::join!(child.wait(), copy_to_log(out, &log), copy_to_log(err, &log));
     let status = status.map_err(unusable)?;
     if status.success() { Ok(()) } else { Err(ScriptError::Failed { script: script.to_owned(), status }) }
 }
 
 /// Tells what comes through a pipe, line by line.
-async fn tell(pipe: Option<impl AsyncRead + Unpin>, log: &RefCell<&mut BuildLog>) {
+async fn copy_to_log(pipe: Option<impl AsyncRead + Unpin>, log: &RefCell<&mut BuildLog>) {
     let Some(mut pipe) = pipe else { return };
     let (mut lines, mut piece) = (LineBuffer::default(), vec![0; PIECE]);
     // A pipe that cannot be read has nothing to tell any more; how the script ends is seen by its status.

@@ -1,5 +1,5 @@
 //! Getting the context: from an artifact, a URL, a file or an image directory, through the intake's checks, into a
-//! file that holds verified bytes or does not exist. What is done with it is for the verbs.
+//! file that holds verified bytes or does not exist. What is done with it is for the subcommands.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -177,7 +177,7 @@ impl Fetcher<'_> {
             }
             ContextSource::File(path) => {
                 let file = File::open(path).map_err(|source| unreadable(path, source))?;
-                self.take_in(plan, file, false, None).await?
+                self.unpack_and_validate(plan, file, false, None).await?
             }
             ContextSource::Directory { checkout, directory, args } => {
                 self.pack(plan, checkout, directory, args).await?
@@ -208,7 +208,7 @@ impl Fetcher<'_> {
         let meter = self.report.meter("downloading the context", download.length);
         let (encoded, ends_with_connection) = (download.gzip_encoded, download.ends_with_connection);
         let bytes = stream::reader(download.bytes(meter.clone()));
-        let fetched = self.take_in(plan, bytes, encoded, None).await.map_err(|error| match error {
+        let fetched = self.unpack_and_validate(plan, bytes, encoded, None).await.map_err(|error| match error {
             FetchError::Intake { error: IntakeError::Truncated { .. }, .. } if ends_with_connection => {
                 FetchError::Transfer(TransferError::Cut { url: url.clone() })
             }
@@ -237,7 +237,7 @@ impl Fetcher<'_> {
         let (reader, writer) = io::pipe().map_err(|source| unreadable(directory, source))?;
         let packing =
             tokio::task::spawn_blocking(move || context.write_tar(BufWriter::with_capacity(WRITE_BUFFER, writer)));
-        let taken = self.take_in(plan, reader, false, within).await;
+        let taken = self.unpack_and_validate(plan, reader, false, within).await;
         match packing.await {
             // When the intake ends early the writer's pipe breaks: the intake's error is the one to tell.
             Ok(Err(error)) if !matches!(error, CollectError::Write(_)) => Err(error.into()),
@@ -247,7 +247,7 @@ impl Fetcher<'_> {
 
     /// Reads a context to its end, on a thread of its own, into a temporary file. `encoded`: whether it comes packed for
     /// the transfer, as workers send some artifacts, whatever is in them.
-    async fn take_in(
+    async fn unpack_and_validate(
         &self,
         plan: &Plan,
         source: impl Read + Send + 'static,
@@ -269,7 +269,7 @@ impl Fetcher<'_> {
         let out = BufWriter::with_capacity(WRITE_BUFFER, file.reopen().map_err(unwritable)?);
         let received = tokio::task::spawn_blocking(move || receive(source, &expect, &limits, out));
         let Received { hash, scheme, bytes, others, .. } = match received.await {
-            Ok(received) => received.map_err(|error| blame(error, context.source.to_string(), file.path()))?,
+            Ok(received) => received.map_err(|error| classify(error, context.source.to_string(), file.path()))?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
         // Only now: the hash is of the bytes as they came.
@@ -283,7 +283,7 @@ impl Fetcher<'_> {
 }
 
 /// A source's own error is told as what it is: a download that broke off; and the disk's with the file.
-fn blame(error: IntakeError, origin: String, path: &Path) -> FetchError {
+fn classify(error: IntakeError, origin: String, path: &Path) -> FetchError {
     match error {
         IntakeError::Output { source } => {
             FetchError::File { doing: "write the context to", path: path.to_owned(), source }

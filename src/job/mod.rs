@@ -7,4 +7,4 @@ pub mod metrics;
 pub mod parent;
 pub mod provenance;
 pub mod publish;
-pub mod scratch;
+pub mod work_dir;

@@ -21,7 +21,7 @@ pub const USUAL_NAMES: [&str; 2] = ["public/image.tar.zst", "public/image.tar"];
 pub enum ParentError {
     /// The task, or its artifact, is not there.
     #[error(
-        "the {}image is gone or was never made: task {task} has none of {names}; rerun that task, or {}", role.whose(), role.way_out()
+        "the {}image is gone or was never made: task {task} has none of {names}; rerun that task, or {}", role.whose(), role.hint()
     )]
     Gone {
         /// What the image is wanted for.
@@ -35,7 +35,7 @@ pub enum ParentError {
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// It cannot be loaded.
-    #[error("{error} ({role} {artifact} of task {task}{promise}){}", way_out(.error))]
+    #[error("{error} ({role} {artifact} of task {task}{promise}){}", hint(.error))]
     Load {
         /// What the image is wanted for.
         role: Role,
@@ -84,7 +84,7 @@ impl Role {
         }
     }
 
-    fn way_out(self) -> &'static str {
+    fn hint(self) -> &'static str {
         match self {
             Self::Parent => "set PARENT_TASK_ID to another",
             Self::Cache => "set CACHE_FROM to off",
@@ -103,7 +103,7 @@ impl Role {
 }
 
 /// Bytes that are wrong are wrong in the next run, too.
-fn way_out(error: &LoadError) -> &'static str {
+fn hint(error: &LoadError) -> &'static str {
     match error {
         LoadError::Archive(ForwardError::Read(_) | ForwardError::Digest { .. } | ForwardError::Content(_)) => {
             "; rerun that task, which makes it anew"
@@ -159,7 +159,7 @@ pub struct TaskImage {
 }
 
 /// An artifact that is there, or so the queue says.
-struct Found {
+struct Source {
     name: ArtifactName,
     url: HttpUrl,
     sha256: Option<Digest>,
@@ -224,7 +224,7 @@ impl TaskImages<'_> {
     ) -> Result<TaskImage, Missing> {
         let (doing, policy) = self.role.download();
         retry(doing, policy, || async {
-            let Found { name, url, sha256 } = self.find(task, name, indexed).await?;
+            let Source { name, url, sha256 } = self.find(task, name, indexed).await?;
             let promise = if sha256.is_some() { ", as the index has it" } else { "" };
             let loaded = self.loader.download(&url, sha256, tag).await;
             let relayed = loaded.map_err(|error| match error {
@@ -249,22 +249,22 @@ impl TaskImages<'_> {
     }
 
     /// Where an artifact is, and what it must be, as far as the index knows.
-    async fn find(&self, task: &TaskId, name: &ArtifactName, indexed: Option<&Indexed>) -> Result<Found, Missing> {
+    async fn find(&self, task: &TaskId, name: &ArtifactName, indexed: Option<&Indexed>) -> Result<Source, Missing> {
         let queue = &self.services.queue;
         let (name, sha256) = (name.clone(), indexed.and_then(|indexed| indexed.sha256));
         if let Some(Indexed { at, .. }) = indexed.filter(|indexed| indexed.at.task_id == *task) {
             // Of the run that the index names: during a rerun the task's latest run has nothing yet.
             let url = queue.artifact_url(at, &name).await?;
-            return Ok(Found { name, url, sha256 });
+            return Ok(Source { name, url, sha256 });
         }
         let url = queue.latest_artifact_url(task, &name).await?;
         // A task that found its image made leads to the task that made it, and so does the index.
         match indexed {
             Some(indexed) if url.reveal().as_str() == queue.artifact_address(&indexed.at, &indexed.artifact) => {
                 let url = queue.artifact_url(&indexed.at, &indexed.artifact).await?;
-                Ok(Found { name, url, sha256 })
+                Ok(Source { name, url, sha256 })
             }
-            _ => Ok(Found { name, url, sha256: None }),
+            _ => Ok(Source { name, url, sha256: None }),
         }
     }
 

@@ -1,4 +1,4 @@
-//! How long the stages of a job take, written down while they happen. What a stage is, is the verbs' word.
+//! How long the stages of a job take, written down while they happen. What a stage is, is the subcommands' word.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use packageurl::PackageUrl;
 use serde_json::json;
 
-use super::Made;
+use super::ProvenanceInput;
 use super::statement::Resource;
 use crate::config::plan::ContextSource;
 use crate::context::ContextScheme;
@@ -16,7 +16,7 @@ use crate::net::HttpUrl;
 use crate::taskcluster::TaskId;
 
 /// Everything that went in, in a fixed order.
-pub(super) fn materials(made: &Made) -> Vec<Resource> {
+pub(super) fn materials(made: &ProvenanceInput) -> Vec<Resource> {
     let Bases { found, unknown } = made.bases;
     let parent_tag = made.plan.parent.as_ref().map(|task| made.plan.parent_tag(task));
     let parent = made
@@ -42,7 +42,7 @@ pub(super) fn materials(made: &Made) -> Vec<Resource> {
     std::iter::once(context(made)).chain(parent).chain(cache).chain(bases).chain(unknown).collect()
 }
 
-fn context(made: &Made) -> Resource {
+fn context(made: &ProvenanceInput) -> Resource {
     let plan = &made.plan.context;
     let hash = made.identity.context_hash.to_string();
     let (algorithm, media_type) = match made.scheme {

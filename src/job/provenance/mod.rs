@@ -33,7 +33,7 @@ pub const NO_POOL: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs
 const CONTENT_TYPE: &str = "application/vnd.in-toto+json";
 
 /// All that is known when an image is complete.
-pub struct Made<'a> {
+pub struct ProvenanceInput<'a> {
     /// What was to be done.
     pub plan: &'a Plan,
     /// The names that followed.
@@ -65,14 +65,14 @@ pub struct Made<'a> {
 }
 
 /// Writes the statement into `folder`.
-pub fn write(made: &Made, folder: &Path) -> io::Result<Companion> {
+pub fn write(made: &ProvenanceInput, folder: &Path) -> io::Result<Companion> {
     Companion::write(folder, "the provenance", ArtifactName::provenance(), CONTENT_TYPE, &statement(made))
 }
 
 /// The statement about an image.
 #[must_use]
-pub fn statement(made: &Made) -> Statement {
-    let Made { plan, identity, image, .. } = made;
+pub fn statement(made: &ProvenanceInput) -> Statement {
+    let ProvenanceInput { plan, identity, image, .. } = made;
     let archive = Resource {
         name: plan.artifact.name.to_string(),
         digest: [("sha256", image.sha256.to_string())].into(),
@@ -105,8 +105,8 @@ pub fn statement(made: &Made) -> Statement {
     }
 }
 
-fn external(made: &Made) -> ExternalParameters {
-    let Made { plan, identity, .. } = made;
+fn external(made: &ProvenanceInput) -> ExternalParameters {
+    let ProvenanceInput { plan, identity, .. } = made;
     let source = match &plan.context.source {
         ContextSource::Artifact { task_id, name } => {
             Source::Artifact { task_id: task_id.to_string(), name: name.to_string() }
@@ -143,7 +143,7 @@ fn external(made: &Made) -> ExternalParameters {
     }
 }
 
-fn run(made: &Made) -> RunDetails {
+fn run(made: &ProvenanceInput) -> RunDetails {
     let pool = made.root_url.zip(made.worker_pool).and_then(|(root, pool)| {
         let (provisioner, worker_type) = pool.split_once('/')?;
         Some(format!("{root}/provisioners/{provisioner}/worker-types/{worker_type}"))

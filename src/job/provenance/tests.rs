@@ -93,7 +93,7 @@ fn told(plan: &Plan) -> Value {
         content_type: "application/vnd.cyclonedx+json",
     };
     let root_url = "https://tc.example.com/".parse().unwrap();
-    let made = Made {
+    let made = ProvenanceInput {
         plan,
         identity: &plan.identity(hash("context")).unwrap(),
         scheme: plan.context.scheme,

@@ -14,7 +14,7 @@ use crate::config::plan::{Companion, Publication};
 use crate::config::{Output, Owner};
 use crate::engine::build_log;
 use crate::image::ArchiveError;
-use crate::job::scratch::{self, AtomicFile, Scratch};
+use crate::job::work_dir::{self, AtomicFile, WorkDir};
 use crate::taskcluster::ArtifactName;
 
 /// What a dry run writes beside the archive.
@@ -97,7 +97,7 @@ impl Folder {
                 }
                 _ => error(&path, source),
             })?;
-            match scratch::lock(&path) {
+            match work_dir::lock(&path) {
                 Ok(Some(lock)) => return Ok(Self { path, owner, file, made, _lock: Some(lock) }),
                 Ok(None) if path.exists() => break,
                 // Another run has made it for nothing, and has removed it.
@@ -130,14 +130,14 @@ impl Folder {
         }
         if self.owner.is_some() {
             // Who may not give files away learns it before the build and not after.
-            let probe = Scratch::new_in(&self.path).map_err(|source| error(&self.path, source))?;
+            let probe = WorkDir::new_in(&self.path).map_err(|source| error(&self.path, source))?;
             self.give(probe.path(), &self.path)?;
         }
         Ok(())
     }
 
     pub(super) fn publish_log(&self, log: &build_log::Finished) -> Result<(), PublishError> {
-        self.take_in(&log.path, BUILD_LOG).map(drop)
+        self.move_in(&log.path, BUILD_LOG).map(drop)
     }
 
     pub(super) async fn publish(
@@ -162,23 +162,23 @@ impl Folder {
 
     /// Takes in what belongs to an archive, before the archive itself.
     pub(super) fn take_companions(&self, companions: &[Companion]) -> Result<(), PublishError> {
-        companions.iter().try_for_each(|it| self.take_in(&it.path, it.name.file_name()).map(drop))
+        companions.iter().try_for_each(|it| self.move_in(&it.path, it.name.file_name()).map(drop))
     }
 
     /// Takes a finished archive in. Gives its new path.
     pub(super) async fn take_image(&self, image: Stored, name: &ArtifactName) -> Result<PathBuf, PublishError> {
         let name = self.file.as_deref().unwrap_or(name.file_name());
         let archive = match image {
-            Stored::File(path) => return self.take_in(&path, name),
+            Stored::File(path) => return self.move_in(&path, name),
             Stored::Layout(archive) => archive,
         };
         // In the folder, and so on its disk.
-        let scratch = Scratch::new_in(&self.path).map_err(|source| error(&self.path, source))?;
+        let scratch = WorkDir::new_in(&self.path).map_err(|source| error(&self.path, source))?;
         let path = scratch.path().join(name);
         let file = File::create_new(&path).map_err(|source| error(&path, source))?;
-        let pour = move || archive.write_into(None, BufWriter::with_capacity(WRITE_BUFFER, file));
-        match spawn_blocking(pour).await {
-            Ok(Ok(_)) => self.take_in(&path, name),
+        let writing = move || archive.write_into(None, BufWriter::with_capacity(WRITE_BUFFER, file));
+        match spawn_blocking(writing).await {
+            Ok(Ok(_)) => self.move_in(&path, name),
             Ok(Err(ArchiveError::Write(source))) => Err(error(&self.path.join(name), source)),
             Ok(Err(other)) => Err(other.into()),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -186,7 +186,7 @@ impl Folder {
     }
 
     /// Gives a complete file of the same disk its owner, then its name.
-    fn take_in(&self, file: &Path, name: impl AsRef<Path>) -> Result<PathBuf, PublishError> {
+    fn move_in(&self, file: &Path, name: impl AsRef<Path>) -> Result<PathBuf, PublishError> {
         let path = self.path.join(name);
         self.give(file, &path)?;
         fs::rename(file, &path).map_err(|source| error(&path, source))?;
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(names(&at("c")), ["mine"], "the folder was there, what an earlier run wrote is stale");
         let folder = dry_run(at("d"), None).unwrap();
         fs::write(at("e"), "an image").unwrap();
-        let moved = folder.take_in(&at("e"), "image.tar").unwrap();
+        let moved = folder.move_in(&at("e"), "image.tar").unwrap();
         drop(folder);
         assert_eq!(fs::read(moved).unwrap(), b"an image");
         assert_eq!(fs::read(at("d/.gitignore")).unwrap(), b"*\n");

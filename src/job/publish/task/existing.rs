@@ -153,7 +153,7 @@ impl Task {
             // What belongs to the image was published before the first insert.
             routes.push(&names.hash);
             format!("nothing was built: {artifact} of an earlier start of this run has all its routes now")
-        } else if self.point_to(plan, found).await? {
+        } else if self.link_existing(plan, found).await? {
             format!("nothing was built: {artifact} of this task leads to {at}")
         } else if self.copy(plan, found, folder).await? {
             format!("nothing was built: {artifact} of this task is a copy of that of {at}")
@@ -166,7 +166,7 @@ impl Task {
 
     /// Sends readers of this task's artifact on. That is of use only where they can follow: they are sent without credentials
     /// of theirs.
-    async fn point_to(&self, plan: &Plan, found: &ExistingImage) -> Result<bool, PublishError> {
+    async fn link_existing(&self, plan: &Plan, found: &ExistingImage) -> Result<bool, PublishError> {
         let ExistingImage { at, data, expires, .. } = found;
         let queue = &self.services.queue;
         if !queue.is_readable_by_all(at, &data.artifact).await? {
@@ -206,7 +206,7 @@ impl Task {
         let stored = Stored::File(path);
         let upload = Upload::of("the image", &stored, size, sha256).await?;
         let created = self.create(&create, storage).await?;
-        self.bring(&upload, &create, created).await?;
+        self.upload_and_verify(&upload, &create, created).await?;
         Ok(true)
     }
 }

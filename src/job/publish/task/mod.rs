@@ -54,11 +54,11 @@ impl Task {
             Upload::of("the image", stored, image.size, image.sha256),
             self.create(&publication.create_artifact, storage)
         )?;
-        let image = self.bring(&upload, &publication.create_artifact, created);
+        let image = self.upload_and_verify(&upload, &publication.create_artifact, created);
         let companions = companions.iter().zip(&publication.create_companions).map(async |(it, create)| {
             let stored = &Stored::File(it.path.clone());
             let upload = Upload::of(it.what, stored, it.size, it.sha256).await?;
-            self.bring(&upload, create, self.create(create, storage).await?).await
+            self.upload_and_verify(&upload, create, self.create(create, storage).await?).await
         });
         // Side by side: what is small costs no time beside the image. All of it is there before the first route leads to it.
         tokio::try_join!(image, try_join_all(companions))?;
@@ -66,7 +66,12 @@ impl Task {
         Ok(Published { story: format!("published {} of {}", plan.artifact.name, self.run) })
     }
 
-    async fn bring(&self, upload: &Upload<'_>, create: &CreateArtifact, created: Created) -> Result<(), PublishError> {
+    async fn upload_and_verify(
+        &self,
+        upload: &Upload<'_>,
+        create: &CreateArtifact,
+        created: Created,
+    ) -> Result<(), PublishError> {
         self.send(upload, create, created).await?;
         self.read_back(&create.name, upload).await
     }

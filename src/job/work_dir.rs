@@ -22,13 +22,13 @@ const TRIES: u32 = 1000;
 /// A folder for what is not finished. It disappears with everything in it, but for an engine that is still there, for the next
 /// run to find.
 #[derive(Debug)]
-pub struct Scratch {
+pub struct WorkDir {
     path: PathBuf,
     /// None on a file system without locks, where nobody can claim the folder either.
     _lock: Option<File>,
 }
 
-impl Scratch {
+impl WorkDir {
     /// Makes a folder in `parent`.
     pub fn new_in(parent: &Path) -> io::Result<Self> {
         for _ in 0..TRIES {
@@ -49,8 +49,8 @@ impl Scratch {
     }
 
     /// The same, after what killed programs have left there is removed; but for engines, which are for a run.
-    pub fn after_sweeping(parent: &Path) -> io::Result<Self> {
-        drop(sweep(parent));
+    pub fn after_removing_stale(parent: &Path) -> io::Result<Self> {
+        drop(remove_stale(parent));
         Self::new_in(parent)
     }
 
@@ -67,7 +67,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for WorkDir {
     fn drop(&mut self) {
         if let Err(error) = clear(&self.path) {
             warn!("cannot remove {}: {error}", self.path.display());
@@ -97,7 +97,7 @@ impl StaleWorkDir {
 
 /// Removes what killed runs of this user have left in `parent`. Gives the folders that have an engine, and nothing else any more.
 #[must_use]
-pub fn sweep(parent: &Path) -> Vec<StaleWorkDir> {
+pub fn remove_stale(parent: &Path) -> Vec<StaleWorkDir> {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));
     named.filter_map(|entry| claim(entry.path())).collect()
@@ -169,7 +169,7 @@ fn clear(path: &Path) -> io::Result<bool> {
 pub struct AtomicFile {
     file: File,
     /// Where the file is until it gets its name, and its name.
-    unfinished: Option<(Scratch, PathBuf)>,
+    unfinished: Option<(WorkDir, PathBuf)>,
 }
 
 impl AtomicFile {
@@ -185,7 +185,7 @@ impl AtomicFile {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-        let scratch = Scratch::after_sweeping(parent)?;
+        let scratch = WorkDir::after_removing_stale(parent)?;
         let file = File::create_new(scratch.path().join("draft"))?;
         Ok(Self { file, unfinished: Some((scratch, path)) })
     }
@@ -229,19 +229,19 @@ mod tests {
     #[test]
     fn only_what_nobody_uses_is_swept() {
         let parent = tempfile::tempdir().unwrap();
-        let alive = Scratch::new_in(parent.path()).unwrap();
+        let alive = WorkDir::new_in(parent.path()).unwrap();
         fs::write(alive.path().join("context"), "in use").unwrap();
         let path = killed(parent.path());
         fs::write(parent.path().join(".image-worker-file"), "").unwrap();
         fs::create_dir(parent.path().join("image-worker-out")).unwrap();
-        assert!(sweep(parent.path()).is_empty());
+        assert!(remove_stale(parent.path()).is_empty());
         assert!(!path.exists());
         assert_eq!(names(alive.path()), ["context"]);
         let alive = alive.path().file_name().unwrap().to_str().unwrap().to_owned();
         let mut left = [".image-worker-file".to_owned(), alive, "image-worker-out".to_owned()];
         left.sort();
         assert_eq!(names(parent.path()), left);
-        assert!(sweep(&parent.path().join("nosuch")).is_empty());
+        assert!(remove_stale(&parent.path().join("nosuch")).is_empty());
     }
 
     #[test]
@@ -249,17 +249,17 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = killed(parent.path());
         fs::create_dir(path.join(ENGINE)).unwrap();
-        let found = sweep(parent.path());
+        let found = remove_stale(parent.path());
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].engine(), path.join(ENGINE));
         assert_eq!(names(&path), [ENGINE], "the large files go at once");
-        assert!(sweep(parent.path()).is_empty(), "two do not get the same");
+        assert!(remove_stale(parent.path()).is_empty(), "two do not get the same");
         drop(found);
         fs::remove_dir(path.join(ENGINE)).unwrap();
-        assert!(sweep(parent.path()).is_empty() && names(parent.path()).is_empty());
+        assert!(remove_stale(parent.path()).is_empty() && names(parent.path()).is_empty());
 
         // A run that ends and has not ended its engine leaves the same.
-        let scratch = Scratch::new_in(parent.path()).unwrap();
+        let scratch = WorkDir::new_in(parent.path()).unwrap();
         fs::create_dir(scratch.engine()).unwrap();
         fs::write(scratch.path().join("image.tar"), "").unwrap();
         let path = scratch.path().to_owned();
@@ -275,7 +275,7 @@ mod tests {
         std::os::unix::fs::symlink(elsewhere.path(), parent.path().join(".image-worker-link")).unwrap();
         let path = killed(parent.path());
         std::os::unix::fs::symlink(elsewhere.path(), path.join("link")).unwrap();
-        assert!(sweep(parent.path()).is_empty());
+        assert!(remove_stale(parent.path()).is_empty());
         assert_eq!(names(elsewhere.path()), ["file"]);
         assert_eq!(names(parent.path()), [".image-worker-link"]);
     }
@@ -295,12 +295,12 @@ mod tests {
             for _ in 0..2 {
                 threads.spawn(|| {
                     while !over.load(Ordering::Relaxed) {
-                        assert!(sweep(parent.path()).is_empty());
+                        assert!(remove_stale(parent.path()).is_empty());
                     }
                 });
             }
             let ends = Over(&over);
-            let made = (0..2000).map(|_| Scratch::new_in(parent.path()).unwrap());
+            let made = (0..2000).map(|_| WorkDir::new_in(parent.path()).unwrap());
             let kept = made.enumerate().filter(|(number, scratch)| {
                 fs::write(scratch.path().join("file"), "").expect("it is ours");
                 number % 10 == 0
