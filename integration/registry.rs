@@ -71,7 +71,9 @@ impl Registry {
     /// What a tag stands for, by a client of its own.
     pub(crate) fn digest(&self, repository: &str, tag: &str, user: Option<&str>) -> Option<String> {
         let url = format!("http://{}/v2/{repository}/manifests/{tag}", self.address);
-        let accept = "Accept: application/vnd.docker.distribution.manifest.v2+json";
+        // The second is what Docker's classic builder makes with the containerd image store.
+        let accept =
+            "Accept: application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";
         let mut command = Command::new("curl");
         command
             .args(["--silent", "--head", "--header", accept, &url])

@@ -104,7 +104,7 @@ fn how_the_run_ends_is_the_exit_code() {
     let failing = scene(RunState::Failed);
     let failed = rerun_ending(&failing, RunState::Failed);
     failed.assert_fails(20, &["run 1 of task", "failed", "/runs/1/logs/public/logs/live.log"]);
-    assert!(failed.stderr.contains("look into the log first"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("read the log first"), "{}", failed.stderr);
     rerun_ending(&scene(RunState::Exception), RunState::Exception).assert_fails(30, &["exception", "internal-error"]);
 }
 

@@ -10,8 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use image_worker::commands::Failed;
-use image_worker::commands::stop::ShutdownReason;
 use image_worker::config::plan::{ArtifactPlan, ContextPlan, ContextSource, ExportChoice, ImageFile, Plan};
 use image_worker::config::settings::{self, Setting};
 use image_worker::config::{Config, Destination, Output, ProcessEnvironment, SettingLayers};
@@ -20,6 +18,8 @@ use image_worker::decision::task::{
     Content, Environment, TaskDefinition, Template, Values, environment, unread, values,
 };
 use image_worker::engine::{BuildPlan, BuilderChoice, CacheFrom, TargetArch};
+use image_worker::job::CommandError;
+use image_worker::job::shutdown::ShutdownReason;
 use image_worker::taskcluster::{Access, Storage, TaskRun};
 use regex::Regex;
 use serde_json::Value;
@@ -355,8 +355,8 @@ fn the_definition_is_one_that_the_worker_accepts() {
 fn accepted_by_the_worker(definition: &TaskDefinition) {
     let TaskDefinition { payload, dependencies, .. } = definition;
     let path = PathBuf::from("image.tar");
-    let infrastructure = Failed::Write { path, source: std::io::ErrorKind::StorageFull.into() }.exit_code();
-    let too_slow = Failed::Stopped { reason: ShutdownReason::Deadline, stage: "building" }.exit_code();
+    let infrastructure = CommandError::Write { path, source: std::io::ErrorKind::StorageFull.into() }.exit_code();
+    let too_slow = CommandError::Stopped { reason: ShutdownReason::Deadline, stage: "building" }.exit_code();
     assert_eq!(payload.on_exit_status.retry, [infrastructure], "only what another run can mend is retried");
     assert!(!payload.on_exit_status.retry.contains(&too_slow), "six runs of the whole time would be spent");
     assert!(payload.features.taskcluster_proxy);

@@ -1,17 +1,19 @@
-//! The process: from the command line to the exit code. Only this file and `dispatch` touch the real environment, clock and
-//! stdout; what a subcommand takes from them is in `dispatch`, what it does in `commands`.
+//! The process: from the command line to the exit code. Only this file touches the real environment, clock and stdout; what a
+//! subcommand does with them is in `commands`.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::{Command, ExitCode};
 
-use super::arguments::{self, Verb};
-use super::dispatch;
-use crate::commands::{CONFIGURATION, Failed};
-use crate::config::{self, ConfigError, SettingLayers, settings};
+use super::arguments;
+use super::exit_code::CONFIGURATION;
+use crate::commands::CommandContext;
+use crate::config::{self, ConfigError, ProcessEnvironment, SettingLayers, settings};
+use crate::engine::EngineError;
+use crate::job::CommandError;
 use crate::report::secrets;
-use crate::report::{self, LogFormat, Report, with_causes};
+use crate::report::{self, LogFormat, Report, command_line, with_causes};
 
 /// Parses, runs, reports, and gives the exit code.
 #[must_use]
@@ -20,7 +22,7 @@ pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         let what = panic.payload_as_str().unwrap_or("a panic").to_owned() + &place;
-        let mut lines = vec![report::error_line(&Failed::Bug(what).line())];
+        let mut lines = vec![report::error_line(&CommandError::Bug(what).line())];
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {
             lines.extend(backtrace.to_string().lines().map(|line| format!("    | {line}")));
@@ -29,10 +31,11 @@ pub fn main() -> ExitCode {
         }
         report::print_lines(&lines);
     }));
-    std::panic::catch_unwind(run_verb).unwrap_or_else(|_| ExitCode::from(Failed::Bug(String::new()).exit_code()))
+    std::panic::catch_unwind(run_subcommand)
+        .unwrap_or_else(|_| ExitCode::from(CommandError::Bug(String::new()).exit_code()))
 }
 
-fn run_verb() -> ExitCode {
+fn run_subcommand() -> ExitCode {
     let invocation = match arguments::parse(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(error) => return usage(&error),
@@ -50,11 +53,15 @@ fn run_verb() -> ExitCode {
         Ok((format, verbose)) => Report::install(format, verbose, color),
         Err(error) => return failed(&plain(), &error.into()),
     };
-    match dispatch::execute(&invocation, &sources, &report) {
-        Ok(answer) => match say(&answer) {
+    let context = match sources.switch(&settings::JSON) {
+        Ok(json) => context(&sources, json, &report),
+        Err(error) => return failed(&report, &error.into()),
+    };
+    match invocation.subcommand.run(&context) {
+        Ok(answer) => match print(&answer.text) {
             Ok(()) => ExitCode::SUCCESS,
             // The job is done, and to do it again would not help.
-            Err(error) if publishes(&invocation.verb) => {
+            Err(error) if answer.is_of_something_published => {
                 tracing::warn!("{}", with_causes(&error));
                 ExitCode::SUCCESS
             }
@@ -62,7 +69,7 @@ fn run_verb() -> ExitCode {
         },
         Err(error) => {
             let code = failed(&report, &error);
-            if let Failed::Kept { kept, .. } = &error {
+            if let CommandError::Kept { kept, .. } = &error {
                 open_shell(&kept.open);
             }
             code
@@ -70,17 +77,47 @@ fn run_verb() -> ExitCode {
     }
 }
 
-/// Whether a verb changes what others see, and its answer only tells of it.
-fn publishes(verb: &Verb) -> bool {
-    matches!(verb, Verb::Run(_) | Verb::Replay(_) | Verb::Rerun(_) | Verb::Push(_))
+/// What the subcommand gets from this process.
+fn context<'a>(settings: &'a SettingLayers<'a>, json: bool, report: &'a Report) -> CommandContext<'a> {
+    CommandContext {
+        settings,
+        surroundings: ProcessEnvironment {
+            environment: &|name| std::env::var_os(name),
+            now: jiff::Timestamp::now(),
+            directory: std::env::current_dir().unwrap_or_default(),
+            temporary: std::env::temp_dir(),
+        },
+        json,
+        report,
+        print,
+        confirm,
+        command_line: arguments::command,
+    }
+}
+
+/// Asks somebody at the terminal.
+fn confirm(question: &str) -> Result<bool, CommandError> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        let why = "this is not a terminal, so nobody can be asked; pass --yes";
+        return Err(ConfigError::Missing { setting: &settings::YES, why }.into());
+    }
+    // A question that nobody can read is answered with no.
+    let _ = write!(io::stderr(), "{question} [y/N] ");
+    let mut line = String::new();
+    let read = io::stdin().read_line(&mut line);
+    read.map_err(|source| CommandError::Bug(format!("the terminal's answer cannot be read: {source}")))?;
+    Ok(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// Writes an answer, or a part of one. Who closes the pipe has read enough.
-pub(super) fn say(answer: &str) -> Result<(), Failed> {
+fn print(answer: &str) -> Result<(), CommandError> {
     let mut stdout = io::stdout();
-    let said = stdout.write_all(answer.as_bytes()).and_then(|()| stdout.flush());
-    let said = said.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) });
-    said.map_err(|source| Failed::Write { path: "stdout".into(), source })
+    match stdout.write_all(answer.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CommandError::Write { path: "stdout".into(), source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Runs the command that opens a shell, where somebody sits before it. Told it has been already.
@@ -96,8 +133,26 @@ fn open_shell(command: &[String]) {
     }
 }
 
-fn failed(report: &Report, error: &Failed) -> ExitCode {
-    error.tell(report);
+/// Prints the error line, its causes, and for a build its step's last lines.
+fn print_failure(error: &CommandError, report: &Report) {
+    if let CommandError::Kept { failed, kept } = error {
+        print_failure(failed, report);
+        report.details("a shell after the last good step", &[command_line(&kept.open)]);
+        report.details("afterwards, to remove it", &[command_line(&kept.remove)]);
+        return;
+    }
+    report.failure(&error.line(), error);
+    if let CommandError::Scopes(missing) = error {
+        report.details("missing scopes, and the calls that need them", &missing.lines());
+    }
+    if let CommandError::Engine(EngineError::Build(failure)) = error {
+        report.details("the step's last lines", &failure.last_lines);
+        report.details("the engine says", &[failure.message.as_str()]);
+    }
+}
+
+fn failed(report: &Report, error: &CommandError) -> ExitCode {
+    print_failure(error, report);
     ExitCode::from(error.exit_code())
 }
 
@@ -105,7 +160,7 @@ fn failed(report: &Report, error: &Failed) -> ExitCode {
 fn usage(error: &clap::Error) -> ExitCode {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
-        let what = format!("{CONFIGURATION}: wrong usage: no verb is given; see image-worker --help");
+        let what = format!("{CONFIGURATION}: wrong usage: no subcommand is given; see image-worker --help");
         report::print_lines(&[report::error_line(&what)]);
     } else if error.use_stderr() {
         let words = error.to_string();

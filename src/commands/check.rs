@@ -1,33 +1,84 @@
 //! `check FILE`: who can load an image archive, and what differs between two. What is wrong with one, and
 //! what a difference is, is `image_archive`'s word.
 
+use super::{Answer, CommandContext};
+use crate::config::settings::SettingGroup;
 use std::fmt;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use super::Failed;
 use crate::image::compare::Comparison;
 use crate::image::disk::ensure_space;
 use crate::image::{self, ArchiveError, Checked, UnpackedImage};
+use crate::job::CommandError;
 use crate::report::{self, Bytes};
+
+const HELP: &str = "\
+Says who can load an image archive, plain or packed with gzip, zstd, xz or bzip2: manifest and configuration agree, every
+layer is the one that the configuration names, and plain; one name, the same in `repositories`; no member that is unsafe,
+or that readers differ about. Prints all problems, each with who breaks on it, and who loads it. The exit code is 10 if
+there is a problem.
+
+With --compare it says what differs between two images, of any form and packing: configuration, names, layers, and in layers
+file by file, with the likely causes. The exit code is 10 if they differ; --json has all that is cut here.";
+
+pub(super) const SETTINGS: &[SettingGroup] = &[];
+
+/// Say who can load an image archive, and what is wrong with it
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+#[command(long_about = HELP)]
+pub struct Args {
+    /// The image archive
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Say instead what differs between the images of both archives
+    #[arg(long, value_name = "OTHER")]
+    compare: Option<PathBuf>,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
+        let findings = match &self.compare {
+            None => {
+                let verdict = check(&self.file)?;
+                Findings { answer: context.answer(&verdict.checked, &verdict.to_string())?, fault: verdict.fault() }
+            }
+            Some(other) => {
+                let comparison = compare(&self.file, other, &context.surroundings.temporary)?;
+                let answer = context.answer(&comparison, &comparison.to_string())?;
+                let (file, other) = (self.file.display(), other.display());
+                let what = || format!("{file} and {other} are not the same image: {}", comparison.summary());
+                Findings { answer, fault: (!comparison.identical).then(what) }
+            }
+        };
+        let Some(fault) = findings.fault else { return Ok(findings.answer) };
+        (context.print)(&findings.answer.text)?;
+        Err(CommandError::Findings(fault))
+    }
+}
+
+/// What was found, and in a line what is wrong with it.
+struct Findings {
+    answer: Answer,
+    fault: Option<String>,
+}
 
 /// Read from disk at this size, so that system calls do not count.
 const READ_BUFFER: usize = 256 * 1024;
 
 /// What was found, and where.
 #[derive(Debug)]
-pub struct Verdict {
+struct Verdict {
     /// The archive.
-    pub file: PathBuf,
+    file: PathBuf,
     /// What was found.
-    pub checked: Checked,
+    checked: Checked,
 }
 
 impl Verdict {
     /// In one line, what is wrong; nothing, if nothing is.
-    #[must_use]
-    pub fn fault(&self) -> Option<String> {
+    fn fault(&self) -> Option<String> {
         let file = self.file.display();
         let what = match self.checked.problems.as_slice() {
             [] => return None,
@@ -67,18 +118,18 @@ fn plain(text: &str) -> String {
 }
 
 /// Looks at an archive.
-pub fn check(file: &Path) -> Result<Verdict, Failed> {
-    let unreadable = |source| Failed::Read { path: file.to_owned(), source };
+fn check(file: &Path) -> Result<Verdict, CommandError> {
+    let unreadable = |source| CommandError::Read { path: file.to_owned(), source };
     let archive = File::open(file).map_err(unreadable)?;
     let checked = image::check(BufReader::with_capacity(READ_BUFFER, archive)).map_err(unreadable)?;
     Ok(Verdict { file: file.to_owned(), checked })
 }
 
 /// What differs between the images of two archives, of any form and packing. They are unpacked into `folder` for it.
-pub fn compare(file: &Path, other: &Path, folder: &Path) -> Result<Comparison, Failed> {
+fn compare(file: &Path, other: &Path, folder: &Path) -> Result<Comparison, CommandError> {
     let mut size = 0;
     for path in [file, other] {
-        let unreadable = |source| Failed::Read { path: path.to_owned(), source };
+        let unreadable = |source| CommandError::Read { path: path.to_owned(), source };
         size += std::fs::metadata(path).map_err(unreadable)?.len();
     }
     // At least: what is packed grows.
@@ -87,19 +138,19 @@ pub fn compare(file: &Path, other: &Path, folder: &Path) -> Result<Comparison, F
     Ok(Comparison::of(&a, &b)?)
 }
 
-fn take_in(path: &Path, folder: &Path) -> Result<UnpackedImage, Failed> {
-    let archive = File::open(path).map_err(|source| Failed::Read { path: path.to_owned(), source })?;
-    let unwritten = |source| Failed::Write { path: folder.to_owned(), source };
+fn take_in(path: &Path, folder: &Path) -> Result<UnpackedImage, CommandError> {
+    let archive = File::open(path).map_err(|source| CommandError::Read { path: path.to_owned(), source })?;
+    let unwritten = |source| CommandError::Write { path: folder.to_owned(), source };
     let spool = tempfile::tempfile_in(folder).map_err(unwritten)?;
     let taken = UnpackedImage::import(BufReader::with_capacity(READ_BUFFER, archive), spool);
     let (name, hint) = (path.display(), "`image-worker check` says all that is wrong with it");
     taken.map_err(|error| match error {
         ArchiveError::Write(source) => unwritten(source),
         ArchiveError::Content(why) => {
-            Failed::Findings(format!("{name} is not one whole image: {}; {hint}", plain(&why)))
+            CommandError::Findings(format!("{name} is not one whole image: {}; {hint}", plain(&why)))
         }
         // What a reader says of another kind of file has pieces of that file in it.
-        ArchiveError::Read(_) => Failed::Findings(format!("{name} cannot be read as an image archive; {hint}")),
+        ArchiveError::Read(_) => CommandError::Findings(format!("{name} cannot be read as an image archive; {hint}")),
         ArchiveError::ReadBack(_) | ArchiveError::Rewrite(_) => error.into(),
     })
 }

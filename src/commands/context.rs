@@ -2,62 +2,71 @@
 //! uploads, and that `run` accepts; or lists what goes in.
 
 use std::fmt;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Failed, named_image};
-use crate::config::{NamedImage, outside, settings};
-use crate::context::ContextHash;
-use crate::context::collect::Context;
-use crate::job::work_dir::AtomicFile;
+use super::arguments::ImageArgument;
+use super::{Answer, CommandContext};
+use crate::config::settings::{self, LIMITS, LIST, OUT, PLACE, SCHEME, SettingGroup};
+use crate::config::{context_file, outside};
+use crate::job::context_archive::write;
+use crate::job::named_image::FoundImage;
+use crate::job::{CommandError, named_image};
 
-/// A file of a context.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Listed {
-    /// Its name in the context.
-    pub name: String,
-    /// Its permission bits, as `chmod` has them.
-    pub mode: String,
-    /// Its size in bytes.
-    pub size: u64,
-    /// The file that it is made from, from the repository's root.
-    pub source: PathBuf,
+pub(super) const SETTINGS: &[SettingGroup] = &[PLACE, LIMITS, &[&SCHEME, &LIST, &OUT]];
+
+/// Write the context of an image as a .tar.gz and print its hash, or list its files
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    image: ImageArgument,
 }
 
-impl fmt::Display for Listed {
+/// One file of a context.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct ListedFile {
+    /// Its path in the context.
+    name: String,
+    /// Its mode there, in octal.
+    mode: String,
+    /// Its size in bytes.
+    size: u64,
+    /// Where its content is, from the root of the repository.
+    source: PathBuf,
+}
+
+impl fmt::Display for ListedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\t{}\t{}\t{}", self.mode, self.size, self.name, self.source.display())
     }
 }
 
-/// Writes the context of an image to `out`. Gives its hash.
-pub fn context(image: &NamedImage, out: &Path) -> Result<ContextHash, Failed> {
-    let found = named_image::find(image, None)?;
-    outside(out, &settings::OUT, &found.context_trees())?;
-    let context = found.context()?;
-    context.warn_of_untracked();
-    write(&context, out)
+impl Args {
+    pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
+        let image = self.image.named(context)?;
+        let out = context_file(context.settings)?;
+        let found = named_image::find(&image, None)?;
+        let Some(out) = out else {
+            let files = list(&found)?;
+            let lines: Vec<_> = files.iter().map(ToString::to_string).collect();
+            return context.answer(&serde_json::json!({ "files": files }), &lines.join("\n"));
+        };
+        outside(&out, &settings::OUT, &found.context_trees())?;
+        let collected = found.context()?;
+        collected.warn_of_untracked();
+        let hash = write(&collected, &out)?;
+        context.answer(&serde_json::json!({ "hash": hash, "file": out }), &hash.to_string())
+    }
 }
 
-/// Writes a context to `out`, which appears when it is complete. Gives its hash.
-pub(super) fn write(context: &Context, out: &Path) -> Result<ContextHash, Failed> {
-    let unwritable = |source| Failed::Write { path: out.to_owned(), source };
-    let draft = AtomicFile::of(out).map_err(unwritable)?;
-    let hash = context.write_tar_gz(BufWriter::new(draft.file()))?;
-    draft.finish().map_err(unwritable)?;
-    Ok(hash)
-}
-
-/// What goes into the context of an image, in the order of the tar.
-pub fn list(image: &NamedImage) -> Result<Vec<Listed>, Failed> {
-    let found = named_image::find(image, None)?;
-    let context = found.context()?;
-    context.warn_of_untracked();
+/// The files of a context, in their order.
+fn list(found: &FoundImage) -> Result<Vec<ListedFile>, CommandError> {
+    let collected = found.context()?;
+    collected.warn_of_untracked();
     let root = found.checkout.root.as_deref().unwrap_or(&found.directory);
     let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
-    let listed = context.files().map(|file| Listed {
+    let listed = collected.files().map(|file| ListedFile {
         name: file.name.to_string_lossy().into_owned(),
         mode: format!("{:04o}", file.mode),
         size: file.size,

@@ -1,34 +1,102 @@
 //! `decide GRAPH`, the decision step: a graph in which images are named goes in, and comes out with their tasks in it.
 //! Everything that can be wrong is found before the first file is written.
 
+use super::{Answer, CommandContext};
+use super::arguments::key_value;
+use super::command_context::to_json;
+use crate::config::settings::{ACCESS, CONTEXTS, DECISION_TASK, INDEX, INDEXED, LIMITS, OFFLINE, OUT, RETRIES, PLACE, PUSHDATE, SettingGroup, TASK_TEMPLATE, VALUES, ZSTD_LEVEL};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use super::stop::Shutdown;
-use super::{Failed, aside};
 use crate::config::{DecideConfig, ImagesDir, outside, settings};
 use crate::context::pinned::Pinned;
 use crate::context::{ContextHash, HashScheme, ImageName};
 use crate::decision::graph::{Form, Graph, ImageTask, Resolution, Resolved, Use, UseKind, task_label};
 use crate::decision::lookup::{FoundEntry, Lookup, LookupRequest};
 use crate::decision::task::Template;
+use crate::decision::image_needs::{waiting, wanted};
 use crate::decision::{self, DecisionContext, Definition, ImageTaskSpec};
+use crate::job::CommandError;
+use crate::job::blocking::blocking;
+use crate::job::context_archive;
 use crate::job::work_dir::AtomicFile;
+use crate::job::shutdown::Shutdown;
 use crate::net::transfer::Storage;
 use crate::repository::lineage::Identified;
 use crate::repository::{Tree, TreeError, document};
 use crate::taskcluster::{Namespace, Services, TaskId};
 
-/// The image task's definition as this version comes with it.
-const TEMPLATE: &str = include_str!("../../worker-config/task.yml");
+const HELP: &str = "\
+The decision step. Reads a task graph, JSON or YAML, whose tasks name images, anywhere in their definitions:
+    '{{#task_id_for_image}}NAME{{/task_id_for_image}}'  the task that has the task image NAME
+    '{{#docker_image}}NAME{{/docker_image}}'            the registry image NAME: REGISTRY/NAME:VERSION
+Each task image is looked up by its hash. Where it is missing, the graph gets one task that builds it, its context is
+written to --contexts, and the tasks that need it wait for that task. What images there are says the kind.yml, where
+there is one. With --offline, dummies stand for what only a decision task knows: for a look. Two forms of graphs are understood: that of 2015,
+{\"tasks\": [{\"taskId\", \"task\", \"requires\"}]}, and taskgraph's task-graph.json, of labels or of task ids.";
+
+pub(super) const SETTINGS: &[SettingGroup] = &[
+    PLACE,
+    LIMITS,
+    &[&PUSHDATE, &DECISION_TASK, &CONTEXTS, &TASK_TEMPLATE, &VALUES, &OFFLINE, &OUT],
+    INDEXED,
+    &[&INDEX, &ZSTD_LEVEL],
+    ACCESS,
+    RETRIES,
+];
+
+/// Fill in a task graph's images: look them up, add tasks for the missing ones
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+#[command(long_about = HELP)]
+pub struct Args {
+    /// The task graph's file, or - for stdin
+    #[arg(value_name = "GRAPH")]
+    graph: PathBuf,
+    /// Value of one of the template's placeholders, or with ARCH:NAME=VALUE for images of one architecture; can be repeated, wins over --values
+    #[arg(id = "value", long = "value", value_name = "NAME=VALUE", value_parser = key_value, help_heading = "The decision")]
+    values: Vec<(String, String)>,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
+        let config = DecideConfig::read(context.settings, &self.values, &context.surroundings)?;
+        let document = NamedText::read(&self.graph)?;
+        let decided = context.block_on(async {
+            let stop = Shutdown::listen(None)?;
+            decide(config, document, &stop).await
+        })?;
+        let lines = decided.images.iter().map(|image| format!("{} {}\n", image.name, image.task));
+        Ok(Answer::of(match &decided.graph {
+            _ if context.json => to_json(&decided)? + "\n",
+            Some(graph) => format!("{graph:#}\n"),
+            None => lines.collect(),
+        }))
+    }
+}
+
+/// A task graph as it was read.
+struct NamedText {
+    /// What errors call it.
+    name: String,
+    text: String,
+}
+
+impl NamedText {
+    /// Reads a file; `-` is stdin.
+    fn read(path: &Path) -> Result<Self, CommandError> {
+        let is_stdin = path.as_os_str() == "-";
+        let text = if is_stdin { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(path) };
+        let text = text.map_err(|source| CommandError::Read { path: path.to_owned(), source })?;
+        Ok(Self { name: if is_stdin { "stdin".to_owned() } else { path.display().to_string() }, text })
+    }
+}
 
 /// How many contexts are packed at once, each on a thread: compressing is the work.
 const PACKED_AT_ONCE: usize = 8;
@@ -36,32 +104,32 @@ const PACKED_AT_ONCE: usize = 8;
 /// What `decide` has decided.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Decided {
+struct Decided {
     /// The task images, in the order of their names.
-    pub images: Vec<Image>,
+    images: Vec<Image>,
     /// The registry images, by name.
-    pub references: BTreeMap<ImageName, String>,
+    references: BTreeMap<ImageName, String>,
     /// The graph, with nothing left to fill in; none where it was written to a file.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub graph: Option<Value>,
+    graph: Option<Value>,
 }
 
 /// What is decided about one task image.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Image {
+struct Image {
     /// Its name.
-    pub name: ImageName,
+    name: ImageName,
     /// What stands in its `.hash.` route.
-    pub hash: ContextHash,
+    hash: ContextHash,
     /// The hash of its context.
-    pub context_hash: ContextHash,
+    context_hash: ContextHash,
     /// The task that has it, or will have it: its id, or its label in a graph of labels.
-    pub task: String,
+    task: String,
     /// Where it was found; none for an image that gets a task in this graph.
-    pub route: Option<Namespace>,
+    route: Option<Namespace>,
     /// The context that was written for it.
-    pub context: Option<PathBuf>,
+    context: Option<PathBuf>,
 }
 
 /// What a graph and the images that it names have to say before anybody is asked.
@@ -74,12 +142,16 @@ struct Read {
     identified: BTreeMap<ImageName, Identified>,
 }
 
-/// Decides about the graph `text`, which errors call `name`.
-pub async fn decide(config: DecideConfig, name: String, text: String, stop: &Shutdown) -> Result<Decided, Failed> {
+/// Decides about a graph.
+async fn decide(
+    config: DecideConfig,
+    graph: NamedText,
+    stop: &Shutdown,
+) -> Result<Decided, CommandError> {
     config.retry.hold();
     config.assumed.iter().for_each(|assumption| info!("{assumption}"));
     let place = config.place.clone();
-    let reading = aside(move || read(&place, &name, &text));
+    let reading = blocking(move || read(&place, &graph));
     let it = stop.during("reading the graph and hashing its images", reading).await?;
     let contexts = it.tree.context_trees(&it.named, HashScheme::Tar);
     outside(&config.contexts, &settings::CONTEXTS, &contexts)?;
@@ -101,7 +173,7 @@ pub async fn decide(config: DecideConfig, name: String, text: String, stop: &Shu
     }
     let images = story(&resolution, &it, &found, contexts);
     let graph = if let Some(out) = &config.out {
-        write(out, &resolved).map_err(|source| Failed::Write { path: out.clone(), source })?;
+        write(out, &resolved).map_err(|source| CommandError::Write { path: out.clone(), source })?;
         info!("the graph of {} tasks is in {}", it.graph.tasks() + missing.len(), out.display());
         None
     } else {
@@ -110,8 +182,8 @@ pub async fn decide(config: DecideConfig, name: String, text: String, stop: &Shu
     Ok(Decided { images, references: resolution.references, graph })
 }
 
-fn read(place: &ImagesDir, name: &str, text: &str) -> Result<Read, Failed> {
-    let graph = Graph::parse(document::parse(name, text)?)?;
+fn read(place: &ImagesDir, document: &NamedText) -> Result<Read, CommandError> {
+    let graph = Graph::parse(document::parse(&document.name, &document.text)?)?;
     let uses = graph.uses()?;
     let mut tree = Tree::open(place)?;
     tree.set_packages(graph.package_digests());
@@ -127,7 +199,7 @@ fn read(place: &ImagesDir, name: &str, text: &str) -> Result<Read, Failed> {
 
 /// The task images that the graph's tasks name, each once. What is wrong with one is told with the first task that
 /// names it.
-fn named(tree: &Tree, uses: &[Use]) -> Result<Vec<ImageName>, Failed> {
+fn named(tree: &Tree, uses: &[Use]) -> Result<Vec<ImageName>, CommandError> {
     let mut named = BTreeSet::new();
     for it in uses.iter().filter(|it| it.kind == UseKind::TaskId) {
         if named.insert(it.image.clone()) {
@@ -137,12 +209,12 @@ fn named(tree: &Tree, uses: &[Use]) -> Result<Vec<ImageName>, Failed> {
     Ok(named.into_iter().collect())
 }
 
-fn at(it: &Use, error: TreeError) -> Failed {
-    Failed::Image { task: it.task.clone(), place: it.place.clone(), error }
+fn at(it: &Use, error: TreeError) -> CommandError {
+    CommandError::Image { task: it.task.clone(), place: it.place.clone(), error }
 }
 
 /// The registry images that the graph's tasks name, as registries know them.
-fn references(tree: &Tree, uses: &[Use]) -> Result<BTreeMap<ImageName, String>, Failed> {
+fn references(tree: &Tree, uses: &[Use]) -> Result<BTreeMap<ImageName, String>, CommandError> {
     let mut references = BTreeMap::new();
     for it in uses.iter().filter(|it| it.kind == UseKind::Reference) {
         if !references.contains_key(&it.image) {
@@ -153,45 +225,7 @@ fn references(tree: &Tree, uses: &[Use]) -> Result<BTreeMap<ImageName, String>, 
     Ok(references)
 }
 
-/// Which tasks wait for an image, or for one that is built from it: their definitions.
-fn waiting<'g>(
-    graph: &'g Graph,
-    uses: &[Use],
-    identified: &BTreeMap<ImageName, Identified>,
-) -> BTreeMap<ImageName, Vec<&'g Definition>> {
-    let definitions: BTreeMap<_, _> = graph.definitions().collect();
-    let mut waiting: BTreeMap<ImageName, Vec<&Definition>> = BTreeMap::new();
-    let mut told = BTreeSet::new();
-    for it in uses.iter().filter(|it| it.kind == UseKind::TaskId) {
-        let mut next = Some(&it.image);
-        while let Some(image) = next.filter(|image| told.insert((it.task.as_str(), *image))) {
-            waiting.entry(image.clone()).or_default().extend(definitions.get(it.task.as_str()));
-            next = identified.get(image).and_then(|image| image.parent.as_ref());
-        }
-    }
-    waiting
-}
-
-/// What the index is asked for: an image is of use as long as the last task that waits for it may begin.
-fn wanted(
-    identified: &BTreeMap<ImageName, Identified>,
-    waiting: &BTreeMap<ImageName, Vec<&Definition>>,
-    now: Timestamp,
-) -> Vec<LookupRequest> {
-    let needed_until = |image| {
-        let deadlines = waiting.get(image).into_iter().flatten();
-        deadlines.filter_map(|task| decision::deadline(task, now)).max().unwrap_or(now)
-    };
-    let wanted = identified.iter().map(|(image, hashes)| LookupRequest {
-        image: image.clone(),
-        hash: hashes.name_in_index(),
-        context: hashes.context,
-        needed_until: needed_until(image),
-    });
-    wanted.collect()
-}
-
-async fn find(config: &DecideConfig, wanted: Vec<LookupRequest>) -> Result<BTreeMap<ImageName, FoundEntry>, Failed> {
+async fn find(config: &DecideConfig, wanted: Vec<LookupRequest>) -> Result<BTreeMap<ImageName, FoundEntry>, CommandError> {
     let Some(deployment) = &config.deployment else {
         match wanted.len() {
             0 => info!("offline: the graph names no image that a task builds"),
@@ -220,7 +254,7 @@ fn order(
     waiting: &BTreeMap<ImageName, Vec<&Definition>>,
     found: &BTreeMap<ImageName, FoundEntry>,
     missing: &[ImageName],
-) -> Result<BTreeMap<ImageName, Resolved>, Failed> {
+) -> Result<BTreeMap<ImageName, Resolved>, CommandError> {
     let template = template(config.template.as_deref())?;
     decision::check_given(&config.given, &template)?;
     let common = DecisionContext {
@@ -287,13 +321,10 @@ fn write(out: &Path, graph: &Value) -> std::io::Result<()> {
     draft.finish()
 }
 
-fn template(path: Option<&Path>) -> Result<Template, Failed> {
-    let (name, text) = match path {
-        Some(path) => {
-            let text = std::fs::read_to_string(path);
-            (path.display().to_string(), text.map_err(|source| Failed::Read { path: path.to_owned(), source })?)
-        }
-        None => ("the built-in template".to_owned(), TEMPLATE.to_owned()),
+fn template(path: Option<&Path>) -> Result<Template, CommandError> {
+    let NamedText { name, text } = match path {
+        Some(path) => NamedText::read(path)?,
+        None => NamedText { name: "the built-in template".to_owned(), text: Template::BUILT_IN.to_owned() },
     };
     Ok(Template::new(document::parse(&name, &text)?))
 }
@@ -303,11 +334,11 @@ async fn write_contexts(
     it: &Read,
     missing: &[ImageName],
     folder: &Path,
-) -> Result<BTreeMap<ImageName, PathBuf>, Failed> {
+) -> Result<BTreeMap<ImageName, PathBuf>, CommandError> {
     if missing.is_empty() {
         return Ok(BTreeMap::new());
     }
-    std::fs::create_dir_all(folder).map_err(|source| Failed::Write { path: folder.to_owned(), source })?;
+    std::fs::create_dir_all(folder).map_err(|source| CommandError::Write { path: folder.to_owned(), source })?;
     let packing = missing.iter().map(|name| {
         let (image, hashes) = (it.tree.task_image(name), &it.identified[name]);
         let (out, tree) = (folder.join(format!("{name}.tar.gz")), &it.tree);
@@ -315,15 +346,15 @@ async fn write_contexts(
             let (image, expected) = (image?.clone(), hashes.context);
             let context = tree.context(&image, HashScheme::Tar)?;
             let pack = move || {
-                let hash = super::context::write(&context, &out)?;
-                Ok::<_, Failed>((hash, image.directory, out))
+                let hash = context_archive::write(&context, &out)?;
+                Ok::<_, CommandError>((hash, image.directory, out))
             };
             let packed = spawn_blocking(pack).await;
             let (hash, directory, out) =
                 packed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
             // Somebody is working in it: the graph has the other hash.
             if hash != expected {
-                return Err(Failed::Changing(directory));
+                return Err(CommandError::Changing(directory));
             }
             Ok((name.clone(), out))
         }
@@ -342,9 +373,7 @@ fn story(
     for (name, resolved) in &resolution.images {
         let hashes = &it.identified[name];
         let (task, route) = match resolved {
-            Resolved::Existing { task_id } => {
-                (task_id.to_string(), found.get(name).map(|found| found.namespace.clone()))
-            }
+            Resolved::Existing { task_id } => (task_id.to_string(), found.get(name).map(|found| found.namespace.clone())),
             Resolved::NewTask(task) if it.graph.form() == Form::Labels => (task_label(&task.name), None),
             Resolved::NewTask(task) => (task.task_id.to_string(), None),
         };

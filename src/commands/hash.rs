@@ -1,22 +1,34 @@
 //! `hash NAME|PATH`: the context hash of an image, as the decision task computes it.
 
-use std::path::Path;
+use super::arguments::ImageArgument;
+use super::{Answer, CommandContext};
+use crate::config::settings::{self, LIMITS, OUT, PLACE, SCHEME, SettingGroup};
+use crate::config::{self, outside};
+use crate::job::{CommandError, named_image};
 
-use super::{Failed, named_image};
-use crate::config::{NamedImage, outside, settings};
-use crate::context::ContextHash;
+pub(super) const SETTINGS: &[SettingGroup] = &[PLACE, LIMITS, &[&SCHEME, &OUT]];
 
-/// Computes the hash of an image's context, and writes it to `out` too, where that is given.
-pub fn hash(image: &NamedImage, out: Option<&Path>) -> Result<ContextHash, Failed> {
-    let found = named_image::find(image, None)?;
-    if let Some(out) = out {
-        outside(out, &settings::OUT, &found.context_trees())?;
+/// Print the context hash of an image
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    image: ImageArgument,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
+        let image = self.image.named(context)?;
+        let out = config::out(context.settings)?;
+        let found = named_image::find(&image, None)?;
+        if let Some(out) = &out {
+            outside(out, &settings::OUT, &found.context_trees())?;
+        }
+        let collected = found.context()?;
+        collected.warn_of_untracked();
+        let hash = collected.hash()?;
+        if let Some(path) = out {
+            std::fs::write(&path, format!("{hash}\n")).map_err(|source| CommandError::Write { path, source })?;
+        }
+        context.answer(&serde_json::json!({ "hash": hash, "scheme": image.scheme }), &hash.to_string())
     }
-    let context = found.context()?;
-    context.warn_of_untracked();
-    let hash = context.hash()?;
-    if let Some(out) = out {
-        std::fs::write(out, format!("{hash}\n")).map_err(|source| Failed::Write { path: out.to_owned(), source })?;
-    }
-    Ok(hash)
 }

@@ -1,26 +1,90 @@
 //! `load`: a task image into the engine. Which task has it is `lookup`'s word, the way into the engine is `parent`'s and
 //! `loading`'s; the name that it gets is decided here.
 
+use clap::builder::NonEmptyStringValueParser;
+use super::arguments::pasted_task_id;
+use super::{Answer, CommandContext};
+use crate::config::ImageSource;
+use crate::config::settings::{ACCESS, INDEXED, LIMITS, MACHINE, RETRIES, PLACE, REPLACE, SCHEME, SettingGroup, TAG};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use tracing::info;
 
-use super::stop::Shutdown;
-use super::{Failed, image_names, lookup};
-use crate::config::{ConfigError, LoadConfig, LoadFrom, LookupConfig};
+use crate::config::{ConfigError, LoadFrom, LoadConfig, LookupConfig};
 use crate::context::ImageName;
+use crate::decision::lookup::LookupRequest;
 use crate::engine::Engine;
 use crate::image::ForwardSummary;
+use crate::job::CommandError;
 use crate::job::loading::{LoadError, Loader};
+use crate::job::lookup::{self, LookedUp};
+use crate::job::named_image::image_names;
 use crate::job::parent::{Indexed, Role, TaskImage, TaskImages};
+use crate::job::shutdown::Shutdown;
 use crate::net::registry::ImageReference;
 use crate::net::transfer::Storage;
 use crate::net::{Digest, NameError};
 use crate::report::{Bytes, Report};
 use crate::taskcluster::{Deployment, Namespace, Services, TaskId, TaskRun};
+
+const HELP: &str = "\
+Loads a task image into the engine: finds it, downloads it, verifies it, streams it into the engine, and names it.
+What is verified: the file's sha256, where the index has it; and always each layer, by the image's own configuration. The name
+is --tag; else NAME:latest; else, without a NAME, the archive's only name, or one that is made up. It is the answer.";
+
+// Its --index is a route; the prefix of the routes has its variable and its key only.
+pub(super) const SETTINGS: &[SettingGroup] =
+    &[PLACE, LIMITS, &[&SCHEME], INDEXED, &[&TAG, &REPLACE], ACCESS, RETRIES, MACHINE];
+
+/// Load a task image into the engine, verified on its way
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+#[command(long_about = HELP)]
+#[group(id = "source", required = true, multiple = false)]
+pub struct Args {
+    /// The image of this checkout, or the path of its directory: found by its hash
+    #[arg(value_name = "NAME|PATH", value_parser = NonEmptyStringValueParser::new(), help_heading = HEADING)]
+    name: Option<String>,
+    /// The image of this task, or of its URL
+    #[arg(id = "of-task", long = "task-id", value_name = "ID", value_parser = pasted_task_id, help_heading = HEADING)]
+    task: Option<TaskId>,
+    /// The image that the index has under this route, like index.docker.images.v1.PROJECT.NAME.latest
+    #[arg(id = "route", long = "index", value_name = "ROUTE", value_parser = namespace, help_heading = HEADING)]
+    route: Option<Namespace>,
+    /// An image archive: .tar, .tar.gz or .tar.zst
+    #[arg(long, value_name = "FILE", help_heading = HEADING)]
+    file: Option<PathBuf>,
+}
+
+const HEADING: &str = "Which image, one of";
+
+impl Args {
+    pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
+        let source = self.source().ok_or_else(|| CommandError::Bug("no image is named".to_owned()))?;
+        let config = LoadConfig::read(context.settings, &context.surroundings, &source)?;
+        let loaded = context.block_on(async {
+            let stop = Shutdown::listen(None)?;
+            load(config, &stop, context.report).await
+        })?;
+        info!("{loaded}");
+        context.answer(&loaded, loaded.tag.as_str())
+    }
+
+    /// Exactly one is given.
+    fn source(self) -> Option<ImageSource> {
+        let name = self.name.map(ImageSource::Named);
+        let task = self.task.map(ImageSource::Task);
+        let route = self.route.map(ImageSource::Route);
+        name.or(task).or(route).or(self.file.map(ImageSource::File))
+    }
+}
+
+/// A namespace of the index, also as the route that leads to it.
+fn namespace(typed: &str) -> Result<Namespace, NameError> {
+    typed.strip_prefix("index.").unwrap_or(typed).parse()
+}
 
 /// What is the name of an image that has none, or several, and was not given one.
 const NAMELESS: &str = "image-worker-load";
@@ -28,27 +92,27 @@ const NAMELESS: &str = "image-worker-load";
 /// An image that is in the engine.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Loaded {
+struct Loaded {
     /// Its name.
-    pub tag: ImageReference,
+    tag: ImageReference,
     /// Its id.
-    pub image_id: String,
+    image_id: String,
     /// sha256 of the archive, as it was downloaded.
-    pub sha256: Digest,
+    sha256: Digest,
     /// Its size in bytes.
-    pub size: u64,
+    size: u64,
     /// Where it came from.
-    pub from: String,
+    from: String,
     /// What it was compared with.
-    pub verified: Promise,
+    verified: Promise,
     /// The id of the image that had the name before.
-    pub was: Option<String>,
+    was: Option<String>,
 }
 
 /// What an archive was compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Promise {
+enum Promise {
     /// The sha256 that the index has.
     Index,
     /// What it says of itself: each layer, and the configuration.
@@ -75,7 +139,7 @@ enum Place {
 }
 
 /// Loads an image.
-pub async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Result<Loaded, Failed> {
+async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Result<Loaded, CommandError> {
     config.retry.hold();
     let LoadConfig { from, tag, artifact, engine, now, replace, directory, .. } = config;
     let name = match &from {
@@ -97,7 +161,7 @@ pub async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Resul
                 let archive = loader.file(path, None, &temporary).await.map_err(|error| of_file(path, error))?;
                 (archive, path.display().to_string(), Promise::Archive)
             }
-            (Place::File, None) => return Err(Failed::Bug("a file without a path".to_owned())),
+            (Place::File, None) => return Err(CommandError::Bug("a file without a path".to_owned())),
             (Place::Indexed(services, indexed), _) => {
                 let images = TaskImages { role: Role::Image, services, loader, central: None };
                 told(&indexed.at.task_id, images.load_indexed(indexed, &temporary).await?)
@@ -117,7 +181,7 @@ pub async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Resul
         }
         let was = engine.rename(&temporary, &tag).await?;
         let ForwardSummary { image_id, sha256, size, .. } = archive;
-        Ok::<_, Failed>(Loaded { tag, image_id, sha256, size, from, verified, was })
+        Ok::<_, CommandError>(Loaded { tag, image_id, sha256, size, from, verified, was })
     };
     let outcome = stop.during("loading the image", loading).await;
     if outcome.is_err() {
@@ -127,13 +191,15 @@ pub async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Resul
 }
 
 /// Refuses a name that only the archive says, if another image has it than the one that was loaded as `loaded`.
-async fn not_taken(engine: &Engine, tag: &ImageReference, loaded: &str) -> Result<(), Failed> {
+async fn not_taken(engine: &Engine, tag: &ImageReference, loaded: &str) -> Result<(), CommandError> {
     let loaded = engine.present(loaded).await?.map(|image| image.id);
     match engine.present(tag.as_str()).await? {
-        Some(other) if Some(&other.id) != loaded.as_ref() => Err(Failed::Config(ConfigError::Combination(format!(
-            "the archive says that it is {tag}, which is the name of another image, {}; --replace takes the name from that one, --tag gives another name",
-            other.id
-        )))),
+        Some(other) if Some(&other.id) != loaded.as_ref() => {
+            Err(CommandError::Config(ConfigError::Combination(format!(
+                "the archive says that it is {tag}, which is the name of another image, {}; --replace takes the name from that one, --tag gives another name",
+                other.id
+            ))))
+        }
         _ => Ok(()),
     }
 }
@@ -143,16 +209,16 @@ fn told(task: &TaskId, image: TaskImage) -> (ForwardSummary, String, Promise) {
     (image.archive, format!("{} of task {task}", image.artifact), verified)
 }
 
-fn of_file(path: &Path, error: LoadError) -> Failed {
+fn of_file(path: &Path, error: LoadError) -> CommandError {
     match error {
-        LoadError::File { path, source } => Failed::Read { path, source },
+        LoadError::File { path, source } => CommandError::Read { path, source },
         LoadError::Engine(error) => error.into(),
-        error => Failed::Load { path: path.to_owned(), error },
+        error => CommandError::Load { path: path.to_owned(), error },
     }
 }
 
 /// Finds out which artifact of which task it is.
-async fn find(from: LoadFrom, name: Option<ImageName>, stop: &Shutdown) -> Result<Place, Failed> {
+async fn find(from: LoadFrom, name: Option<ImageName>, stop: &Shutdown) -> Result<Place, CommandError> {
     match from {
         LoadFrom::File(_) => Ok(Place::File),
         LoadFrom::Task(task, deployment) => Ok(Place::Task(Services::new(&deployment)?, task)),
@@ -160,18 +226,18 @@ async fn find(from: LoadFrom, name: Option<ImageName>, stop: &Shutdown) -> Resul
             stop.during("looking into the index", in_index(&namespace, &deployment)).await
         }
         LoadFrom::Named(typed, config) => {
-            let name = name.ok_or_else(|| Failed::Bug(format!("{typed} is no image")))?;
+            let name = name.ok_or_else(|| CommandError::Bug(format!("{typed} is no image")))?;
             by_name(name, *config, stop).await
         }
     }
 }
 
 /// What the index has at a place.
-async fn in_index(namespace: &Namespace, deployment: &Deployment) -> Result<Place, Failed> {
+async fn in_index(namespace: &Namespace, deployment: &Deployment) -> Result<Place, CommandError> {
     let services = Services::new(deployment)?;
     let Some(entry) = services.index.find_task(namespace).await? else {
         let route = namespace.route();
-        return Err(Failed::NoImage(format!("the index has nothing at {route}; name another route, or a task")));
+        return Err(CommandError::NoImage(format!("the index has nothing at {route}; name another route, or a task")));
     };
     info!("{} leads to task {}", namespace.route(), entry.task_id);
     Ok(match entry.image() {
@@ -184,20 +250,20 @@ async fn in_index(namespace: &Namespace, deployment: &Deployment) -> Result<Plac
 }
 
 /// The task that has an image of the checkout, as it is now.
-async fn by_name(name: ImageName, config: LookupConfig, stop: &Shutdown) -> Result<Place, Failed> {
+async fn by_name(name: ImageName, config: LookupConfig, stop: &Shutdown) -> Result<Place, CommandError> {
     let services = Services::new(&config.deployment)?;
     let projects = match &config.project {
         Some(project) if *project != config.central => format!("neither {} nor {project} has it", config.central),
         _ => format!("{} has it not", config.central),
     };
     match lookup::find(config, &name, stop).await? {
-        (_, Some(found)) => {
+        LookedUp { found: Some(found), .. } => {
             info!("{} leads to {}", found.namespace.route(), found.at);
             let sha256 = found.data.map(|data| data.sha256);
             let indexed = Indexed { at: found.at, artifact: found.artifact, sha256 };
             Ok(Place::Indexed(services, indexed))
         }
-        (hash, None) => Err(Failed::NoImage(format!(
+        LookedUp { wanted: LookupRequest { hash, .. }, found: None } => Err(CommandError::NoImage(format!(
             "no task has the image {name} of hash {hash}: {projects}; push, and a task makes it, or build it here"
         ))),
     }

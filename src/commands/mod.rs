@@ -1,44 +1,55 @@
-//! The verbs, one file each: each verb's story. Why a verb did not do what it is for is `failed`'s, what its exit code is
-//! `exit_code`'s.
+//! The subcommands: a file each, which has the arguments and what is done with them. To add one, write its file, and its line
+//! in the list below; docs and completions follow.
 
-mod apart;
-pub mod build;
-mod cache;
-pub mod check;
-pub mod context;
-pub mod decide;
-mod declared;
-pub mod dry_run;
-mod exit_code;
-mod export;
-mod failed;
-pub mod hash;
-mod indexed_parent;
-mod leftovers;
-pub mod load;
-pub mod lookup;
-mod measure;
-mod named_image;
-pub mod prospect;
-mod published_document;
-pub mod push;
-pub mod replay;
-pub mod rerun;
-pub mod run;
-mod scopes;
-mod secret_values;
-pub mod stop;
-pub mod tree;
-pub mod whereabouts;
+mod arguments;
+mod command_context;
 
-use tokio::task::spawn_blocking;
+pub use command_context::{Answer, CommandContext};
 
-pub use exit_code::CONFIGURATION;
-pub use failed::Failed;
-use failed::command_line;
-pub use named_image::image_names;
+use crate::config::settings::SettingGroup;
+use crate::job::CommandError;
 
-/// Does work that takes its time on a thread of its own, so that signals are heard meanwhile.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failed> + Send + 'static) -> Result<T, Failed> {
-    spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+macro_rules! subcommands {
+    ($($(#[$attribute:meta])* $name:ident in $module:ident;)*) => {
+        $(mod $module;)*
+
+        /// A subcommand as it was typed, with what is not a setting.
+        #[allow(missing_docs, reason = "what `--help` says of each stands at its arguments")]
+        #[derive(Debug, PartialEq, Eq, clap::Subcommand)]
+        pub enum Subcommand {
+            $($(#[$attribute])* $name($module::Args),)*
+        }
+
+        impl Subcommand {
+            /// Each subcommand's name, and the settings that it takes.
+            pub fn settings() -> impl Iterator<Item = (String, &'static [SettingGroup])> {
+                [$((stringify!($module).replace('_', "-"), $module::SETTINGS)),*].into_iter()
+            }
+
+            /// Runs it.
+            pub fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
+                match self {
+                    $(Self::$name(args) => args.run(context),)*
+                }
+            }
+        }
+    };
+}
+
+subcommands! {
+    Run in run;
+    Replay in replay;
+    Rerun in rerun;
+    Hash in hash;
+    Context in context;
+    Lookup in lookup;
+    Decide in decide;
+    Build in build;
+    Push in push;
+    Tree in tree;
+    Load in load;
+    Check in check;
+    Completions in completions;
+    Man in man;
+    #[command(name = crate::engine::SUPERVISOR, hide = true)] KeepEngine in keep_engine;
 }

@@ -1,210 +1,39 @@
-//! `push NAME`: an image of the tree sent to its registry, unless that has something else under its tag. The registry's
-//! own word, before and afterwards, is what counts.
+//! `push NAME`: an image of the checkout sent to its registry. How is in `job`.
 
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use clap::builder::NonEmptyStringValueParser;
 
-use serde::Serialize;
-use tempfile::NamedTempFile;
-use tracing::{info, warn};
+use super::{Answer, CommandContext};
+use crate::config::PushConfig;
+use crate::config::settings::{MACHINE, RETRIES, PLACE, PUSHING, SettingGroup};
+use crate::job::named_image::image_names;
+use crate::job::shutdown::Shutdown;
+use crate::job::{CommandError, push};
 
-use super::stop::Shutdown;
-use super::{Failed, aside};
-use crate::config::{ImagesDir, PushConfig, Pushing};
-use crate::context::{HashScheme, ImageName};
-use crate::engine::{Engine, LocalImage};
-use crate::net::registry::{Published, RegistryImage};
-use crate::repository::Tree;
-use crate::repository::registry::Registry;
+const HELP: &str = "\
+Pushes what the engine has as REGISTRY/NAME:VERSION, and prints the digest that it has in the registry.
+A tag that stands for other content there is not taken from it, unless you say --force.
+Credentials are docker's own, from `docker login`, its helpers included.";
 
-/// The labels of an image that was built here; an image that a task has built has none of them.
-pub(super) const CONTEXT_LABEL: &str = "image-worker.context-hash";
+pub(super) const SETTINGS: &[SettingGroup] = &[PLACE, PUSHING, MACHINE, RETRIES];
 
-/// Why an image is not pushed.
-#[derive(Debug, thiserror::Error)]
-pub enum PushProblem {
-    /// No place in a registry.
-    #[error("the image {name} has no VERSION, and only images with one are pushed; write it into {}", file.display())]
-    NoVersion {
-        /// The image.
-        name: ImageName,
-        /// The file.
-        file: PathBuf,
-    },
-    /// Nothing to push.
-    #[error("the engine has no {tag}; build it first: image-worker build {name}")]
-    NotBuilt {
-        /// The image.
-        name: ImageName,
-        /// Its tag.
-        tag: String,
-    },
-    /// Something else is there.
-    #[error("{tag} is in the registry with other content, {digest}; raise the VERSION, or push over it with --force")]
-    Taken {
-        /// The tag.
-        tag: String,
-        /// What is there.
-        digest: String,
-    },
-    /// The registry has something else than what was pushed, or nothing.
-    #[error("{tag} was pushed, but the registry has {there} under that name; somebody else pushes too? push again")]
-    NotThere {
-        /// The tag.
-        tag: String,
-        /// What is there.
-        there: String,
-    },
+/// Push an image to its registry
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+#[command(long_about = HELP)]
+pub struct Args {
+    /// The image, or the path of its directory
+    #[arg(value_name = "NAME|PATH", value_parser = NonEmptyStringValueParser::new())]
+    name: String,
 }
 
-/// An image that is in its registry now.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Pushed {
-    /// Its name.
-    pub name: ImageName,
-    /// `REGISTRY/NAME:VERSION`
-    pub tag: String,
-    /// `sha256:…`, as the registry has it.
-    pub digest: String,
-    /// Whether it was pushed now, or there already.
-    pub pushed: bool,
-    /// Whether its HASH names the digest.
-    pub pinned: bool,
-}
-
-/// What is to be pushed, and to where.
-#[derive(Debug)]
-pub(super) struct Target {
-    pub(super) name: ImageName,
-    repository: String,
-    version: String,
-    /// The digest that the HASH names.
-    pinned: Option<String>,
-    hash_file: PathBuf,
-    /// The hashes that the image's context has now, in any scheme; empty, if nobody wants to know.
-    contexts: Vec<String>,
-}
-
-impl Target {
-    /// What the tree says about an image that is to be pushed.
-    pub(super) fn of(tree: &Tree, name: &ImageName) -> Result<Self, Failed> {
-        let directory = tree.registry_directory(name);
-        let Some(Registry { repository, version: Some(version), digest }) = tree.registry(name)? else {
-            return Err(PushProblem::NoVersion { name: name.clone(), file: directory.join("VERSION") }.into());
-        };
-        let (name, hash_file) = (name.clone(), directory.join("HASH"));
-        Ok(Self { name, repository, version, pinned: digest, hash_file, contexts: Vec::new() })
+impl Args {
+    pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
+        let config = PushConfig::read(context.settings, &context.surroundings)?;
+        let names = image_names(&[self.name], &config.place, &context.surroundings.directory)?;
+        let [name] = names.as_slice() else { return Err(CommandError::Bug(format!("{names:?} is not one image"))) };
+        let pushed = context.block_on(async {
+            let stop = Shutdown::listen(None)?;
+            push::push(config, name, &stop).await
+        })?;
+        Ok(context.answer(&pushed, &pushed.digest)?.of_something_published())
     }
-
-    /// With the hashes of its context, as far as it has one.
-    fn with_contexts(mut self, tree: &Tree) -> Self {
-        if let Ok(image) = tree.image(&self.name) {
-            let hash = |scheme| tree.context(image, scheme).ok()?.hash().ok();
-            let hashes = [HashScheme::Tar, HashScheme::Contents].into_iter().filter_map(hash);
-            self.contexts = hashes.map(|hash| hash.to_string()).collect();
-        }
-        self
-    }
-
-    fn tag(&self) -> String {
-        format!("{}:{}", self.repository, self.version)
-    }
-
-    /// Whether what the registry has is this image.
-    fn is(&self, image: &LocalImage, published: &Published) -> bool {
-        let by_name = format!("{}@{}", self.repository, published.digest);
-        let bare = |id: &str| id.trim_start_matches("sha256:").to_owned();
-        let ids = [Some(&published.digest), published.config.as_ref()];
-        ids.into_iter().flatten().any(|id| bare(id) == bare(&image.id)) || image.digests.contains(&by_name)
-    }
-}
-
-/// Pushes the image.
-pub async fn push(config: PushConfig, name: &ImageName, stop: &Shutdown) -> Result<Pushed, Failed> {
-    config.pushing.retry.hold();
-    let (place, name) = (config.place, name.clone());
-    let reading = aside(move || target(&place, &name));
-    let target = stop.during("reading the image's files", reading).await?;
-    let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
-    stop.during("pushing", push_image(&engine, &target, &config.pushing)).await
-}
-
-fn target(place: &ImagesDir, name: &ImageName) -> Result<Target, Failed> {
-    let tree = Tree::open(place)?;
-    Ok(Target::of(&tree, name)?.with_contexts(&tree))
-}
-
-/// Pushes what the engine has under the image's tag, unless it is there, or the tag is taken.
-pub(super) async fn push_image(engine: &Engine, target: &Target, pushing: &Pushing) -> Result<Pushed, Failed> {
-    let tag = target.tag();
-    let not_built = || PushProblem::NotBuilt { name: target.name.clone(), tag: tag.clone() };
-    let image = engine.present(&tag).await?.ok_or_else(not_built)?;
-    let (wanted, logins) = (tag.clone(), pushing.logins.clone());
-    let place = aside(move || Ok(RegistryImage::find(&wanted, &logins)?)).await?;
-    let digest = match place.published().await? {
-        Some(there) if target.is(&image, &there) => {
-            info!("{tag} is in the registry already, {}", there.digest);
-            return finish(target, pushing, there.digest, false);
-        }
-        Some(there) if !pushing.force => return Err(PushProblem::Taken { tag, digest: there.digest }.into()),
-        Some(there) => {
-            warn!("{tag} had other content, {}, which loses its tag", there.digest);
-            send(engine, target, &place).await?
-        }
-        None => send(engine, target, &place).await?,
-    };
-    finish(target, pushing, digest, true)
-}
-
-/// Sends the image, and asks the registry what it has then.
-async fn send(engine: &Engine, target: &Target, place: &RegistryImage) -> Result<String, Failed> {
-    let tag = target.tag();
-    let not_built = || PushProblem::NotBuilt { name: target.name.clone(), tag: tag.clone() };
-    let image = engine.present(&tag).await?.ok_or_else(not_built)?;
-    if let Some(built_from) = image.labels.get(CONTEXT_LABEL)
-        && !target.contexts.is_empty()
-        && !target.contexts.contains(built_from)
-    {
-        warn!("{tag} was built from another context than its directory has now; built anew it may be another image");
-    }
-    info!("pushing {tag}");
-    let started = Instant::now();
-    engine.push(&target.repository, &target.version, place.credentials.as_ref()).await?;
-    // The engine knows by now which manifest it has sent.
-    let image = engine.present(&tag).await?.ok_or_else(not_built)?;
-    match place.published().await? {
-        Some(there) if target.is(&image, &there) => {
-            info!("pushed {tag}, {}, in {:.1} s", there.digest, started.elapsed().as_secs_f64());
-            Ok(there.digest)
-        }
-        there => {
-            let there = there.map_or_else(|| "nothing".to_owned(), |there| there.digest);
-            Err(PushProblem::NotThere { tag, there }.into())
-        }
-    }
-}
-
-/// Writes the digest where the tree keeps it, if that is wanted.
-fn finish(target: &Target, pushing: &Pushing, digest: String, pushed: bool) -> Result<Pushed, Failed> {
-    if pushing.pin && target.pinned.as_ref() != Some(&digest) {
-        let unwritable = |source| Failed::Write { path: target.hash_file.clone(), source };
-        write_whole(&target.hash_file, &format!("{digest}\n")).map_err(unwritable)?;
-        info!("{} names {digest} now; it is a file of the image directory: commit it", target.hash_file.display());
-    } else if let Some(other) = target.pinned.as_ref().filter(|pinned| **pinned != digest) {
-        warn!("{} still names {other}, which is what tasks get; see --pin", target.hash_file.display());
-    }
-    let pinned = pushing.pin || target.pinned.as_ref() == Some(&digest);
-    Ok(Pushed { name: target.name.clone(), tag: target.tag(), digest, pushed, pinned })
-}
-
-/// Writes a file that is there as a whole, or as it was.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file: NamedTempFile = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }

@@ -1,31 +1,62 @@
 //! `replay TASK_ID`: the job of an existing task, done here: the same context, the same arguments, the same parent. A
 //! dry run unless somebody says `--publish`; the job itself is `run`'s.
 
+use super::arguments::TaskArgument;
+use super::run::{answer, shutdown};
+use super::{Answer, CommandContext};
+use crate::config::settings::{RUN, SettingGroup};
 use tracing::{info, warn};
 
-use super::Failed;
-use super::run::{self, Outcome};
-use super::stop::Shutdown;
-use super::whereabouts::ArtifactStatus;
 use crate::config::plan::ContextSource;
 use crate::config::replay::{Job, Replay};
-use crate::config::{Config, ConfigError, ProcessEnvironment, SettingLayers, settings};
+use crate::config::{Config, ConfigError, SettingLayers, ProcessEnvironment, settings};
 use crate::context::intake::IntakeError;
+use crate::job::CommandError;
+use crate::job::artifact_status::ArtifactStatus;
 use crate::job::fetch::{FetchError, Fetcher};
+use crate::job::image_task::{self, Outcome};
 use crate::job::work_dir::WorkDir;
+use crate::job::shutdown::Shutdown;
+use crate::job::task_definition::job;
 use crate::net::transfer::Storage;
 use crate::report::Report;
 use crate::taskcluster::tasks::State;
-use crate::taskcluster::{Deployment, Services, TaskId};
+use crate::taskcluster::{Services, TaskId};
+
+const HELP: &str = "\
+Fetches a task's definition (from a public deployment without credentials) and does its job here: the same context,
+arguments and parent. A dry run, unless --publish. Flags win over the definition; the engine, the output and
+credentials are this machine's. When the context has expired, give --context DIR; see also --shell.
+    TASKCLUSTER_ROOT_URL=https://tc.example.com image-worker replay TASK_ID --shell";
+
+pub(super) const SETTINGS: &[SettingGroup] = &[RUN];
+
+/// The job of an existing task, from its definition; a dry run unless --publish
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+#[command(long_about = HELP)]
+pub struct Args {
+    #[command(flatten)]
+    task: TaskArgument,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
+        let outcome = context.block_on(async {
+            let stop = shutdown(context)?;
+            replay(&self.task.id, context.settings, &context.surroundings, &stop, context.report).await
+        })?;
+        answer(&outcome, context)
+    }
+}
 
 /// Does the job of `task`.
-pub async fn replay(
+async fn replay(
     task: &TaskId,
     sources: &SettingLayers<'_>,
     around: &ProcessEnvironment<'_>,
     stop: &Shutdown,
     report: &Report,
-) -> Result<Outcome, Failed> {
+) -> Result<Outcome, CommandError> {
     let replay = Replay::read(sources)?;
     replay.retry.hold();
     let services = Services::new(&replay.deployment)?;
@@ -44,8 +75,8 @@ pub async fn replay(
         ContextSource::Artifact { task_id, name } => Some((task_id.clone(), name.clone())),
         ContextSource::Url(_) | ContextSource::File(_) | ContextSource::Directory { .. } => None,
     };
-    match (run::run(config, stop, report).await, artifact) {
-        (Err(Failed::Fetch(gone @ FetchError::Gone { .. })), Some((task_id, name))) => {
+    match (image_task::run(config, stop, report).await, artifact) {
+        (Err(CommandError::Fetch(gone @ FetchError::Gone { .. })), Some((task_id, name))) => {
             let whereabouts = ArtifactStatus::of(&services, &task_id, &name, around.now);
             let whereabouts = stop.during("asking when the context expired", whereabouts).await?;
             if matches!(whereabouts, ArtifactStatus::There { .. }) {
@@ -53,27 +84,14 @@ pub async fn replay(
                 return Err(gone.into());
             }
             let context = format!("{name} of task {task_id}");
-            Err(Failed::ContextGone { context, whereabouts, tree: job.source, source: gone })
+            Err(CommandError::ContextGone { context, whereabouts, tree: job.source, source: gone })
         }
         (outcome, _) => outcome,
     }
 }
 
-/// The job of a task that the queue knows.
-pub(super) async fn job(services: &Services, deployment: &Deployment, task: &TaskId) -> Result<Job, Failed> {
-    match services.queue.definition(task).await? {
-        Some(definition) => Ok(Job::read(task, &definition)?),
-        None => Err(Failed::NoTask { task: task.clone(), deployment: deployment.root_url.clone() }),
-    }
-}
-
 /// Settles what the definition says and this place has another word about.
-fn settle(
-    job: &mut Job,
-    replay: &Replay,
-    sources: &SettingLayers,
-    around: &ProcessEnvironment,
-) -> Result<(), ConfigError> {
+fn settle(job: &mut Job, replay: &Replay, sources: &SettingLayers, around: &ProcessEnvironment) -> Result<(), ConfigError> {
     job.set(&settings::DRY_RUN, if replay.publish { "0" } else { "1" });
     if sources.get(&settings::CONTEXT)?.is_some() && job.get(&settings::CONTEXT_TASK_ID).is_some() {
         // The artifact's name, which says nothing about another context.
@@ -91,7 +109,7 @@ fn settle(
 }
 
 /// Whose artifact the image becomes: the task's that this program runs in, else the replayed one's, while it runs.
-async fn publish_as(job: &mut Job, services: &Services, sources: &SettingLayers<'_>) -> Result<(), Failed> {
+async fn publish_as(job: &mut Job, services: &Services, sources: &SettingLayers<'_>) -> Result<(), CommandError> {
     let here = (sources.get(&settings::TASK_ID)?, sources.get(&settings::RUN_ID)?);
     if let (Some(task), Some(run)) = here {
         job.set(&settings::TASK_ID, task.text);
@@ -113,10 +131,10 @@ async fn publish_as(job: &mut Job, services: &Services, sources: &SettingLayers<
 }
 
 /// Compares a context that somebody gives with the task's, and goes on with it whatever comes out.
-async fn compare(config: &mut Config, report: &Report) -> Result<(), Failed> {
+async fn compare(config: &mut Config, report: &Report) -> Result<(), CommandError> {
     let Some(expected) = config.plan.context.hash else { return Ok(()) };
     let folder = WorkDir::after_removing_stale(&config.work_dir)
-        .map_err(|source| Failed::Write { path: config.work_dir.clone(), source })?;
+        .map_err(|source| CommandError::Write { path: config.work_dir.clone(), source })?;
     let storage = Storage::new()?;
     let fetcher = Fetcher { services: None, storage: &storage, report, folder: folder.path() };
     let actual = match fetcher.context(&config.plan).await {

@@ -1,34 +1,95 @@
 //! `rerun TASK_ID`, a sheriff's: tells what a rerun would come to, asks the queue for it, and follows the new run to its
 //! end. The verdict is `prospect`'s; asking people is for `cli`.
 
+use super::arguments::TaskArgument;
+use super::{Answer, CommandContext};
+use crate::config::settings::{ACCESS, LONGEST_PAUSE, NO_FOLLOW, RETRIES, SettingGroup, YES};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tracing::info;
 
-use super::Failed;
-use super::prospect::{IndexedImage, Prospect, Verdict, about};
-use super::replay::job;
-use super::stop::Shutdown;
-use super::whereabouts::ArtifactStatus;
 use crate::config::plan::{ContextSource, Plan};
 use crate::config::replay::Job;
 use crate::config::rerun::Rerun;
-use crate::config::{Config, ConfigError, Destination, ProcessEnvironment, SettingLayers, settings};
+use crate::config::{Config, ConfigError, Destination, SettingLayers, ProcessEnvironment, settings};
 use crate::context::ContextHash;
 use crate::decision::lookup::{EntryMatch, claim};
+use crate::job::CommandError;
+use crate::job::artifact_status::ArtifactStatus;
+use crate::job::prospect::{IndexedImage, Prospect, Verdict, about};
+use crate::job::shutdown::Shutdown;
+use crate::job::task_definition::job;
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::tasks::{Run, State, Status};
 use crate::taskcluster::{
     Access, ArtifactName, CallError, CallErrorKind, Deployment, Namespace, Services, TaskId, TaskRun,
 };
 
+const HELP: &str = "\
+Tells how an image task stands and whether a rerun can work: runs, deadline, context, retries, the image in the index.
+If so, asks (or not, with --yes), has the queue make another run, and follows it. If not, says what to do instead: a
+retrigger, a new decision task, nothing. Looking needs no credentials at a public deployment; the rerun needs a scope
+queue:rerun-task:SCHEDULER/GROUP/TASK. With --json, stdout has a line about the prospect and one about the run.";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    the run completed, or there is nothing to do, or the answer was no
+  2    wrong usage or configuration, of the task's definition too; nobody there to ask
+  10   a new decision task is needed
+  20   the run failed; its log says why
+  30   the run ended in an exception, or infrastructure failed: another try can help
+  31   the queue refuses a rerun, or it is not the time for it: a retrigger, waiting, a missing scope
+  129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM; the run goes on";
+
+pub(super) const SETTINGS: &[SettingGroup] = &[&[&YES, &NO_FOLLOW, &LONGEST_PAUSE], ACCESS, RETRIES];
+
+/// A sheriff's rerun: says whether it can work, asks the queue for it, follows it
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+#[command(long_about = HELP, after_help = EXIT_CODES)]
+pub struct Args {
+    #[command(flatten)]
+    task: TaskArgument,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
+        let task = &self.task.id;
+        let config = Rerun::read(context.settings)?;
+        // Nothing is under way that a signal could hurt.
+        let prospect = context.block_on(look(task, &config, context.settings, &context.surroundings))?;
+        prospect.tell();
+        if context.json {
+            (context.print)(&format!("{}\n", prospect.to_json()))?;
+        }
+        let next = prospect.next(&config)?;
+        let go = match next {
+            Next::Ask => config.yes || (context.confirm)("Rerun?")?,
+            Next::Follow => true,
+            Next::Done => false,
+        };
+        let run = if go {
+            Some(context.block_on(async {
+                let stop = Shutdown::listen(None)?;
+                rerun(&prospect, next, &config, &stop).await
+            })?)
+        } else {
+            prospect.last_run().cloned()
+        };
+        let answer = match run {
+            Some(run) => context.answer(&run, &format!("{task} {} {}", run.run_id, run.state))?,
+            None => Answer::of(String::new()),
+        };
+        Ok(answer.of_something_published())
+    }
+}
+
 /// The first pause between two looks at a run; each later one is half as long again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What comes after looking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+enum Next {
     /// Ask, then rerun.
     Ask,
     /// Follow the run that is under way.
@@ -38,12 +99,12 @@ pub enum Next {
 }
 
 /// Finds out what a rerun of `task` would come to.
-pub async fn look(
+async fn look(
     task: &TaskId,
     rerun: &Rerun,
     sources: &SettingLayers<'_>,
     around: &ProcessEnvironment<'_>,
-) -> Result<Prospect, Failed> {
+) -> Result<Prospect, CommandError> {
     rerun.retry.hold();
     let services = Services::new(&rerun.deployment)?;
     let mut job = job(&services, &rerun.deployment, task).await?;
@@ -54,7 +115,7 @@ pub async fn look(
     let builds_anyway = matches!(destination, Destination::Payload(_));
     let (status, context, (namespace, image)) = tokio::try_join!(
         async { Ok(services.queue.status(task).await?) },
-        async { Ok::<_, Failed>(context(&services, &plan, around.now).await?) },
+        async { Ok::<_, CommandError>(context(&services, &plan, around.now).await?) },
         image(&services, &plan, &job, around.now),
     )?;
     let run_id = status.runs.last().map_or(0, |run| run.run_id);
@@ -75,8 +136,8 @@ async fn image(
     plan: &Plan,
     job: &Job,
     now: Timestamp,
-) -> Result<(Namespace, Option<IndexedImage>), Failed> {
-    let hash = plan.context.hash.ok_or_else(|| Failed::Bug("an image task without a hash".to_owned()))?;
+) -> Result<(Namespace, Option<IndexedImage>), CommandError> {
+    let hash = plan.context.hash.ok_or_else(|| CommandError::Bug("an image task without a hash".to_owned()))?;
     let (own, artifact) = (plan.identity(hash)?.namespaces.hash, &plan.artifact.name);
     let namespaces: Vec<_> = job.hash_routes.iter().filter(|route| **route != own).chain([&own]).collect();
     for namespace in &namespaces {
@@ -142,13 +203,13 @@ async fn has_failed(services: &Services, task: &TaskId) -> Result<bool, CallErro
 
 impl Prospect {
     /// Tells all of it.
-    pub fn tell(&self) {
+    fn tell(&self) {
         self.lines().iter().for_each(|line| info!("{line}"));
         info!("verdict: {}", self.verdict().1);
     }
 
     /// What comes after looking; an error where a rerun is not the right thing.
-    pub fn next(&self, rerun: &Rerun) -> Result<Next, Failed> {
+    fn next(&self, rerun: &Rerun) -> Result<Next, CommandError> {
         let task = self.task.task_id.clone();
         match self.verdict() {
             (Verdict::NothingToDo, _) => Ok(Next::Done),
@@ -160,20 +221,19 @@ impl Prospect {
             .into()),
             (Verdict::Rerun, _) => Ok(Next::Ask),
             (verdict @ (Verdict::Wait | Verdict::Retrigger | Verdict::NewDecisionTask), why) => {
-                Err(Failed::NoRerun { task, verdict, why })
+                Err(CommandError::NoRerun { task, verdict, why })
             }
         }
     }
 
     /// The run that is the task's last.
-    #[must_use]
-    pub fn last_run(&self) -> Option<&Run> {
+    fn last_run(&self) -> Option<&Run> {
         self.status.runs.last()
     }
 }
 
 /// Asks for the rerun, where that is to be done, and follows the run to its end, where that is wanted.
-pub async fn rerun(prospect: &Prospect, next: Next, rerun: &Rerun, stop: &Shutdown) -> Result<Run, Failed> {
+async fn rerun(prospect: &Prospect, next: Next, rerun: &Rerun, stop: &Shutdown) -> Result<Run, CommandError> {
     let task = &prospect.task.task_id;
     let services = Services::new(&rerun.deployment)?;
     let status = if next == Next::Ask {
@@ -191,13 +251,13 @@ pub async fn rerun(prospect: &Prospect, next: Next, rerun: &Rerun, stop: &Shutdo
         State::Completed => Ok(run),
         State::Unscheduled | State::Pending | State::Running | State::Failed | State::Exception => {
             let log = log_link(&rerun.deployment, task, &run);
-            Err(Failed::Run { task: task.clone(), run: Box::new(run), log })
+            Err(CommandError::Run { task: task.clone(), run: Box::new(run), log })
         }
     }
 }
 
 /// Looks at the last run until it is resolved. When the queue makes another by itself, that is the last.
-async fn follow(services: &Services, task: &TaskId, mut status: Status, rerun: &Rerun) -> Result<Run, Failed> {
+async fn follow(services: &Services, task: &TaskId, mut status: Status, rerun: &Rerun) -> Result<Run, CommandError> {
     let started = Instant::now();
     let mut pause = FIRST_PAUSE;
     let mut told = None;
@@ -224,8 +284,8 @@ async fn follow(services: &Services, task: &TaskId, mut status: Status, rerun: &
     }
 }
 
-fn last(mut status: Status) -> Result<Run, Failed> {
-    status.runs.pop().ok_or_else(|| Failed::Bug("the queue tells of a rerun and of no run".to_owned()))
+fn last(mut status: Status) -> Result<Run, CommandError> {
+    status.runs.pop().ok_or_else(|| CommandError::Bug("the queue tells of a rerun and of no run".to_owned()))
 }
 
 fn tell(deployment: &Deployment, task: &TaskId, run: &Run) {

@@ -3,40 +3,42 @@
 
 use tracing::{info, warn};
 
-use super::Failed;
+use super::command_context::to_json;
+use super::{Answer, CommandContext};
+use crate::config::settings::{DOT, LIMITS, PLACE, SCHEME, SettingGroup};
 use crate::config::{TreeConfig, TreeForm};
+use crate::job::CommandError;
 use crate::repository::Tree;
 
-/// The images as they are shown.
-#[derive(Debug)]
-pub struct Shown {
-    /// What goes to stdout, also where something is wrong.
-    pub answer: String,
-    /// The failure that it is where something is wrong.
-    pub problems: Option<Failed>,
-}
+const HELP: &str = "\
+Shows every image, of the kind.yml where there is one: its kind, context hash, files and size, and which images it is made of.
+All problems are listed at once, and the exit code is 10 if there are any; hints do not count.";
 
-/// Shows the images.
-pub fn tree(config: &TreeConfig) -> Result<Shown, Failed> {
-    let tree = Tree::open(&config.place)?;
-    let survey = tree.lint(config.scheme);
-    let answer = match config.form {
-        TreeForm::Drawing => survey.to_string(),
-        TreeForm::Json => {
-            let json = serde_json::to_string(&survey).map_err(|error| Failed::Bug(error.to_string()))?;
-            format!("{json}\n")
+pub(super) const SETTINGS: &[SettingGroup] = &[PLACE, LIMITS, &[&SCHEME, &DOT]];
+
+/// Show the images, who is built from whom, and what is wrong
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+#[command(long_about = HELP)]
+pub struct Args {}
+
+impl Args {
+    pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
+        let Self {} = self;
+        let config = TreeConfig::read(context.settings, &context.surroundings)?;
+        let survey = Tree::open(&config.place)?.lint(config.scheme);
+        let answer = match config.form {
+            TreeForm::Drawing => survey.to_string(),
+            TreeForm::Json => format!("{}\n", to_json(&survey)?),
+            TreeForm::Dot => survey.dot(),
+        };
+        if config.form == TreeForm::Dot {
+            // The other forms have them.
+            survey.problems.iter().for_each(|problem| warn!("problem: {}", problem.message));
+            survey.hints.iter().for_each(|hint| info!("hint: {}", hint.message));
         }
-        TreeForm::Dot => survey.dot(),
-    };
-    if config.form == TreeForm::Dot {
-        // The other forms have them.
-        survey.problems.iter().for_each(|problem| warn!("problem: {}", problem.message));
-        survey.hints.iter().for_each(|hint| info!("hint: {}", hint.message));
+        let Some(first) = survey.problems.first() else { return Ok(Answer::of(answer)) };
+        (context.print)(&answer)?;
+        let (what, count) = (survey.images_dir.clone(), survey.problems.len());
+        Err(CommandError::Problems { what, count, first: first.message.clone() })
     }
-    let problems = survey.problems.first().map(|first| Failed::Problems {
-        what: survey.images_dir.clone(),
-        count: survey.problems.len(),
-        first: first.message.clone(),
-    });
-    Ok(Shown { answer, problems })
 }

@@ -3,6 +3,7 @@
 
 mod dummies;
 pub mod graph;
+pub mod image_needs;
 pub mod lookup;
 pub mod task;
 mod waiting;

@@ -29,7 +29,7 @@ const TABLE: [(Fault, &str); 7] = [
     // A cached step, a base image or a layer that somebody removed meanwhile: the next attempt takes or pulls it again.
     (
         Fault::Transient,
-        r#"no such image: |unable to find image "?sha256:|layer does not exist|layer not known|parent snapshot \S+ does not exist"#,
+        r#"no such image: |unable to find image "?sha256:|layer does not exist|layer not known|parent snapshot \S+ does not exist|lease does not exist"#,
     ),
     // Its network, its storage, the processes that it is made of, and its end. The first is moby#47717.
     (
@@ -169,6 +169,8 @@ mod tests {
                 // Somebody removed an image with the same layer: Podman 5, and BuildKit on containerd's image store.
                 "writing blob: adding layer with blob \"sha256:fd57e869\"/\"\"/\"sha256:fd57e869\": layer not known",
                 "failed to prepare sha256:5f70bf18 as abc: parent snapshot sha256:5f70bf18 does not exist: not found",
+                // Docker 28's classic builder on that store, in any step, beside other builds.
+                "failed to open writer: lease does not exist: not found",
             ],
         ),
         (

@@ -1,10 +1,36 @@
-//! The image task's job: what it is given, what it fetches, and what it publishes.
+//! The image task's job, stage by stage, and what other subcommands do in the same way. [`image_task`] is the job itself;
+//! [`CommandError`] has all the ways in which it, or a subcommand, can fail.
 
+pub mod artifact_status;
+pub mod blocking;
 pub mod build_script;
+mod cache;
+pub mod context_archive;
+mod declared;
+pub mod dry_run;
+mod dry_run_tags;
+mod error;
+pub mod export;
 pub mod fetch;
+pub mod image_task;
+mod indexed_parent;
+mod leftovers;
 pub mod loading;
+pub mod local_build;
+pub mod lookup;
+mod measure;
 pub mod metrics;
+pub mod named_image;
 pub mod parent;
+pub mod prospect;
 pub mod provenance;
 pub mod publish;
+mod published_document;
+pub mod push;
+pub mod scopes;
+pub mod secret_values;
+pub mod shutdown;
+pub mod task_definition;
 pub mod work_dir;
+
+pub use error::CommandError;

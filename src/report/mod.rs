@@ -1,6 +1,7 @@
 //! The story on stderr: log lines, progress for people, build output kept apart from our own words, and the
 //! one error line that Treeherder highlights. What is told is for the modules that tell it.
 
+mod command_line;
 mod lines;
 pub mod secrets;
 mod terminal;
@@ -16,6 +17,7 @@ use tracing::{Level, info};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
+pub use command_line::command_line;
 pub use lines::printable;
 use lines::{JsonLines, TextLines};
 

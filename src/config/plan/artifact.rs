@@ -1,5 +1,5 @@
 //! The image artifact in a plan: its name, how it is stored, packed and taken out of the engine. Making it is for
-//! `commands::export`, sending it for `publish`.
+//! `job::export`, sending it for `publish`.
 
 use std::str::FromStr;
 

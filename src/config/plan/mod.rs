@@ -1,5 +1,5 @@
 //! The plan: everything that a run is about to do, as one value that can be printed and frozen in a test.
-//! `config` makes it, `commands::run` executes it, `publish` sends what [`Plan::publication`] says.
+//! `config` makes it, `job::image_task` executes it, `publish` sends what [`Plan::publication`] says.
 
 mod artifact;
 mod companion;

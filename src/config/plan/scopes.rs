@@ -1,5 +1,5 @@
 //! The scopes that a plan needs to be published by its task, one for each call that is refused without it. Which of them the
-//! task has is for `commands::scopes`; who grants them is told in worker-config/scopes.yml.
+//! task has is for `job::scopes`; who grants them is told in worker-config/scopes.yml.
 
 use super::{ContextSource, Identity, Plan};
 use crate::engine::SecretSource;

@@ -231,6 +231,9 @@ pub fn unread(environment: &Environment) -> Vec<String> {
 pub struct Template(Value);
 
 impl Template {
+    /// The image task's definition as this version comes with it.
+    pub const BUILT_IN: &str = include_str!("../../../worker-config/task.yml");
+
     /// A template out of JSON, or whatever has become JSON.
     #[must_use]
     pub fn new(template: Value) -> Self {

@@ -8,11 +8,11 @@ use std::path::Path;
 use tracing::{debug, info, warn};
 
 use super::{blame, in_the_background};
-use crate::commands::Failed;
 use crate::config::plan::ExportChoice;
 use crate::engine::{Engine, StoppedContainer, StorageError, Stored, StoredBlobs, StoredImage};
 use crate::image::disk::{ensure_space, punch_hole};
 use crate::image::{ArchiveError, KnownLayers, KnownLayersError, SquashedImage, UnpackedImage, cache_records};
+use crate::job::CommandError;
 use crate::net::{Digest, stream};
 use crate::report::{Bytes, ProgressCounter, Report, with_causes};
 
@@ -59,7 +59,7 @@ pub(super) struct Wanted<'a> {
 
 impl Wanted<'_> {
     /// The image, apart in a file, with what is known of its steps.
-    pub(super) async fn take(&self) -> Result<UnpackedImage, Failed> {
+    pub(super) async fn take(&self) -> Result<UnpackedImage, CommandError> {
         let mut spool = self.take_as_built().await?;
         if let Some(config) = self.completed(spool.config()) {
             let layers = spool.layers().to_vec();
@@ -78,7 +78,7 @@ impl Wanted<'_> {
         Some(completed)
     }
 
-    async fn take_as_built(&self) -> Result<UnpackedImage, Failed> {
+    async fn take_as_built(&self) -> Result<UnpackedImage, CommandError> {
         // Also for what it refuses: an image without layers.
         let size = self.engine.image_size(self.image_id).await?;
         if self.choice == ExportChoice::Squash {
@@ -103,7 +103,7 @@ impl Wanted<'_> {
     }
 
     /// From the engine's storage, where its plain layers have about `size` bytes; the inner error is the storage's fault.
-    async fn take_stored(&self, stored: Stored, size: u64) -> Result<Result<UnpackedImage, Damage>, Failed> {
+    async fn take_stored(&self, stored: Stored, size: u64) -> Result<Result<UnpackedImage, Damage>, CommandError> {
         match stored {
             Stored::Files(image) => self.lay_down(image).await,
             Stored::Blobs(image) => self.unpack(image, size).await,
@@ -111,7 +111,7 @@ impl Wanted<'_> {
     }
 
     /// From packed layers: how large they are is known when they are unpacked.
-    async fn unpack(&self, mut image: StoredBlobs, size: u64) -> Result<Result<UnpackedImage, Damage>, Failed> {
+    async fn unpack(&self, mut image: StoredBlobs, size: u64) -> Result<Result<UnpackedImage, Damage>, CommandError> {
         let file = self.nameless()?;
         ensure_space("the image archive", self.folder, needed(&file, size, false))?;
         info!("exporting the image from the engine's storage, {} in packed layers", Bytes(image.size));
@@ -134,7 +134,7 @@ impl Wanted<'_> {
     }
 
     /// From the layers' files.
-    async fn lay_down(&self, image: StoredImage) -> Result<Result<UnpackedImage, Damage>, Failed> {
+    async fn lay_down(&self, image: StoredImage) -> Result<Result<UnpackedImage, Damage>, CommandError> {
         let StoredImage { config, layers } = image;
         let config = self.completed(&config).unwrap_or(config);
         let size = layers.iter().map(|layer| layer.size).sum();
@@ -163,7 +163,7 @@ impl Wanted<'_> {
     }
 
     /// By the engine's export.
-    async fn by_export(&self, size: u64) -> Result<UnpackedImage, Failed> {
+    async fn by_export(&self, size: u64) -> Result<UnpackedImage, CommandError> {
         let file = self.nameless()?;
         ensure_space("the image archive", self.folder, needed(&file, size, false))?;
         let mut prepares = "";
@@ -188,7 +188,7 @@ impl Wanted<'_> {
     }
 
     /// Another image of its files.
-    async fn squash(&self, size: u64) -> Result<UnpackedImage, Failed> {
+    async fn squash(&self, size: u64) -> Result<UnpackedImage, CommandError> {
         let file = self.file()?;
         ensure_space("the image archive", self.folder, needed(&file, size, self.named.is_some()))?;
         let StoppedContainer { name, noise_since, config } = self.engine.idle(self.image_id).await?;
@@ -206,16 +206,16 @@ impl Wanted<'_> {
     }
 
     /// The file that the archive is to be, or one without a name.
-    fn file(&self) -> Result<File, Failed> {
+    fn file(&self) -> Result<File, CommandError> {
         let Some(path) = self.named else { return self.nameless() };
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path);
-        file.map_err(|source| Failed::Write { path: path.to_owned(), source })
+        file.map_err(|source| CommandError::Write { path: path.to_owned(), source })
     }
 
     /// Without a name: it is gone with the program, however that ends.
-    fn nameless(&self) -> Result<File, Failed> {
+    fn nameless(&self) -> Result<File, CommandError> {
         let file = tempfile::tempfile_in(self.folder);
-        file.map_err(|source| Failed::Write { path: self.folder.to_owned(), source })
+        file.map_err(|source| CommandError::Write { path: self.folder.to_owned(), source })
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::Failed;
+use super::CommandError;
+use super::publish::{PublishError, Start};
 use crate::config::plan::{Identity, Need, NeededScope};
 use crate::config::{Config, Destination};
 use crate::decision::lookup::LookupError;
-use crate::job::publish::{PublishError, Start};
 use crate::report::with_causes;
 use crate::taskcluster::auth::Scopes;
 use crate::taskcluster::{CallErrorKind, Services};
@@ -33,14 +33,14 @@ pub struct MissingScopes(Vec<NeededScope>);
 
 impl MissingScopes {
     /// A line for each, with the call that would be refused: the error line may have no room for all.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.0.iter().map(NeededScope::to_string).collect()
     }
 }
 
 /// The scopes of a job that publishes; none where they cannot be asked for. What other jobs need is refused before their
 /// builds, by the calls themselves.
-pub(super) async fn current(config: &Config, services: Option<&Services>) -> Option<Scopes> {
+pub(crate) async fn current(config: &Config, services: Option<&Services>) -> Option<Scopes> {
     let services = services.filter(|_| config.destination == Destination::Task)?;
     match timeout(PATIENCE, services.auth.current_scopes()).await {
         Ok(Ok(scopes)) => Some(scopes),
@@ -62,7 +62,7 @@ pub(super) async fn current(config: &Config, services: Option<&Services>) -> Opt
 
 /// Whether all scopes of a build count after this look-up: where the image is not there; and where the look-up was refused, so
 /// that all that is missing is told at once.
-pub(super) fn builds(start: &Result<Start, PublishError>) -> bool {
+pub(crate) fn builds(start: &Result<Start, PublishError>) -> bool {
     match start {
         Ok(start) => start.found.is_none(),
         Err(PublishError::Call(error) | PublishError::Lookup(LookupError::Call(error))) => {
@@ -73,12 +73,12 @@ pub(super) fn builds(start: &Result<Start, PublishError>) -> bool {
 }
 
 /// Refuses a job that lacks scopes: of those that each job needs, or of all where it builds.
-pub(super) fn compare(
+pub(crate) fn compare(
     config: &Config,
     identity: Option<&Identity>,
     held: Option<&Scopes>,
     builds: bool,
-) -> Result<(), Failed> {
+) -> Result<(), CommandError> {
     let (Some(identity), Some(held)) = (identity, held) else { return Ok(()) };
     let needed = config.plan.needed_scopes(identity, &config.central, config.force)?;
     let (perhaps, missing): (Vec<_>, Vec<_>) =

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use tracing::info;
 
-use super::run::{self, Outcome};
-use super::stop::Shutdown;
-use super::{Failed, aside, build, indexed_parent, named_image};
+use super::blocking::blocking;
+use super::image_task::{self, Outcome};
+use super::shutdown::Shutdown;
+use super::{CommandError, indexed_parent, local_build, named_image};
 use crate::config::{
     BuildConfig, Config, DryRun, DryRunImage, DryRunParent, ImagesDir, LookupConfig, ParentFrom, ProcessEnvironment,
     SettingLayers, settings,
@@ -33,9 +34,9 @@ pub async fn dry_run(
     around: &ProcessEnvironment<'_>,
     stop: &Shutdown,
     report: &Report,
-) -> Result<Outcome, Failed> {
+) -> Result<Outcome, CommandError> {
     let named = dry_run.clone();
-    let identifying = aside(move || identify(&named));
+    let identifying = blocking(move || identify(&named));
     let Identified { mut image, parent } = stop.during("hashing the contexts", identifying).await?;
     if let Some(parent) = &parent {
         // What is wrong with the rest is told before the parent is made; its name only stands in for it.
@@ -43,7 +44,7 @@ pub async fn dry_run(
     }
     let mut config = Config::read_dry_run(sources, around, &image)?;
     // From here on it is this run's, and an earlier image is gone, also where the parent fails.
-    let reserved = run::reserve(&config)?;
+    let reserved = image_task::reserve(&config)?;
     if let Some(parent) = parent {
         image.parent = Some(match dry_run.parent_from {
             ParentFrom::Index => indexed(&dry_run, &parent, sources, around, stop).await?,
@@ -56,11 +57,11 @@ pub async fn dry_run(
         });
         config = Config::read_dry_run(sources, around, &image)?;
     }
-    run::run_into(reserved, config, stop, report).await
+    image_task::run_into(reserved, config, stop, report).await
 }
 
 /// What the image's tree says of it.
-fn identify(dry_run: &DryRun) -> Result<Identified, Failed> {
+fn identify(dry_run: &DryRun) -> Result<Identified, CommandError> {
     let found = named_image::find(&dry_run.image, dry_run.name.as_ref())?;
     let context_trees = found.context_trees();
     let (checkout, directory, args) = (found.checkout, found.directory, found.args);
@@ -107,7 +108,7 @@ fn identify(dry_run: &DryRun) -> Result<Identified, Failed> {
 
 /// Refuses the directory of an image whose parent is an image of its tree, where nobody knows that tree: an engine would
 /// take any image of that name, or ask a registry for it.
-fn refuse_a_parent_from_elsewhere(directory: &Path, args: &BTreeMap<String, String>) -> Result<(), Failed> {
+fn refuse_a_parent_from_elsewhere(directory: &Path, args: &BTreeMap<String, String>) -> Result<(), CommandError> {
     // What is wrong with it is told by whoever makes its context.
     let Ok((_, dockerfile)) = dockerfile(directory, args) else { return Ok(()) };
     let recipe = DockerfileImages::read(&dockerfile.text, args);
@@ -120,13 +121,13 @@ fn refuse_a_parent_from_elsewhere(directory: &Path, args: &BTreeMap<String, Stri
             _ => continue,
         };
         let (directory, instruction) = (directory.to_owned(), reference.shown());
-        return Err(Failed::ParentElsewhere { directory, instruction, parent });
+        return Err(CommandError::ParentElsewhere { directory, instruction, parent });
     }
     Ok(())
 }
 
-fn place(dry_run: &DryRun, parent: &ImageName) -> Result<ImagesDir, Failed> {
-    dry_run.image.place.clone().ok_or_else(|| Failed::Bug(format!("{parent} is in no tree")))
+fn place(dry_run: &DryRun, parent: &ImageName) -> Result<ImagesDir, CommandError> {
+    dry_run.image.place.clone().ok_or_else(|| CommandError::Bug(format!("{parent} is in no tree")))
 }
 
 /// The parent as CI has it.
@@ -136,7 +137,7 @@ async fn indexed(
     sources: &SettingLayers<'_>,
     around: &ProcessEnvironment<'_>,
     stop: &Shutdown,
-) -> Result<DryRunParent, Failed> {
+) -> Result<DryRunParent, CommandError> {
     let config = LookupConfig::of(sources, around, place(dry_run, parent)?, dry_run.image.scheme)?;
     config.retry.hold();
     let found = indexed_parent::find(&config, parent, stop).await?;
@@ -150,8 +151,8 @@ async fn built(
     parent: &ImageName,
     stop: &Shutdown,
     report: &Report,
-) -> Result<DryRunParent, Failed> {
-    let built = build::parent(config, parent, stop, report).await?;
+) -> Result<DryRunParent, CommandError> {
+    let built = local_build::parent(config, parent, stop, report).await?;
     info!("the parent {parent} is {}, {}", built.tag, built.image_id);
     Ok(DryRunParent::Local(built.tag))
 }

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::whereabouts::ArtifactStatus;
+use super::artifact_status::ArtifactStatus;
 use crate::config::plan::Plan;
 use crate::taskcluster::tasks::{Run, State, Status};
 use crate::taskcluster::{Namespace, TaskRun};
@@ -197,7 +197,7 @@ fn describe(run: &Run, now: Timestamp) -> String {
 }
 
 /// Seconds in the unit that people would say.
-pub(super) fn about(seconds: i64) -> String {
+pub(crate) fn about(seconds: i64) -> String {
     match seconds.abs() {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7200 => format!("{} min", seconds / 60),

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::Failed;
-use crate::job::metrics::{Stage, Stages};
+use super::CommandError;
+use super::metrics::{Stage, Stages};
 
 /// How long before the task's limit the program stops by itself: time for the engine to end a step and for the
 /// worker to upload its log. A short task gives a tenth of its time.
@@ -62,8 +62,8 @@ impl Shutdown {
     /// Listens for SIGINT, SIGTERM and SIGHUP from now on, and for the end of `max_run_time` seconds.
     ///
     /// Must be called within a tokio runtime.
-    pub fn listen(max_run_time: Option<u64>) -> Result<Self, Failed> {
-        let no_signals = |error: std::io::Error| Failed::Bug(format!("signals cannot be heard: {error}"));
+    pub fn listen(max_run_time: Option<u64>) -> Result<Self, CommandError> {
+        let no_signals = |error: std::io::Error| CommandError::Bug(format!("signals cannot be heard: {error}"));
         let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
         let mut hang_up = signal(SignalKind::hangup()).map_err(no_signals)?;
@@ -84,11 +84,11 @@ impl Shutdown {
     }
 
     /// Does one stage of a job, unless the program is stopped before its end: then the stage is dropped.
-    pub async fn during<T, E: Into<Failed>>(
+    pub async fn during<T, E: Into<CommandError>>(
         &self,
         stage: &'static str,
         work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Failed> {
+    ) -> Result<T, CommandError> {
         let mut receiver = self.reason.clone();
         let began = Instant::now();
         let stopped = async {
@@ -100,8 +100,8 @@ impl Shutdown {
         tokio::select! {
             biased;
             reason = stopped => Err(match reason {
-                Some(reason) => Failed::Stopped { reason, stage },
-                None => Failed::Bug("stopped by nobody".to_owned()),
+                Some(reason) => CommandError::Stopped { reason, stage },
+                None => CommandError::Bug("stopped by nobody".to_owned()),
             }),
             result = work => {
                 self.stages.add(stage, began.elapsed());

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
+use super::metrics::{self, Growth, Layers, Measured};
+use super::publish::Finished;
 use super::published_document::{DocumentError, document};
 use crate::config::plan::Plan;
 use crate::decision::lookup::LatestImage;
 use crate::engine::{Bases, Steps, shared_layers};
-use crate::job::metrics::{self, Growth, Layers, Measured};
-use crate::job::publish::Finished;
 use crate::net::transfer::Storage;
 use crate::taskcluster::{ArtifactName, Services};
 

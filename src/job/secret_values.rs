@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
-use super::Failed;
+use super::CommandError;
 use crate::config::{ConfigError, settings};
 use crate::engine::{BuildSecrets, SecretSource, SecretSources};
 use crate::report::{Bytes, secrets};
@@ -41,7 +41,7 @@ pub enum SecretProblem {
 }
 
 /// Gets the values.
-pub(super) async fn values(sources: &SecretSources, services: Option<&Services>) -> Result<BuildSecrets, Failed> {
+pub(super) async fn values(sources: &SecretSources, services: Option<&Services>) -> Result<BuildSecrets, CommandError> {
     let mut values = BTreeMap::new();
     for (id, source) in &sources.0 {
         let value = match source {

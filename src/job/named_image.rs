@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::Failed;
+use super::CommandError;
 use crate::config::{ImagesDir, NamedImage, is_path};
 use crate::context::checkout::Checkout;
 use crate::context::collect::{CollectError, Context};
@@ -15,34 +15,34 @@ use crate::repository::{Tree, TreeError};
 
 /// An image directory that was found.
 #[derive(Debug)]
-pub(super) struct FoundImage {
+pub(crate) struct FoundImage {
     /// The repository that it is in.
-    pub(super) checkout: Checkout,
+    pub(crate) checkout: Checkout,
     /// Where its Dockerfile is.
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// Its arguments: those of its tree, and those that somebody gives it.
-    pub(super) args: BTreeMap<String, String>,
+    pub(crate) args: BTreeMap<String, String>,
     /// The tree that it is an image of.
-    pub(super) in_tree: Option<TreeImage>,
+    pub(crate) in_tree: Option<TreeImage>,
     scheme: HashScheme,
     limits: Limits,
 }
 
 /// An image of a tree, which knows the arguments that somebody gives it.
 #[derive(Debug)]
-pub(super) struct TreeImage {
-    pub(super) tree: Tree,
-    pub(super) name: ImageName,
+pub(crate) struct TreeImage {
+    pub(crate) tree: Tree,
+    pub(crate) name: ImageName,
 }
 
 impl FoundImage {
     /// Its context, which `run` takes.
-    pub(super) fn context(&self) -> Result<Context, CollectError> {
+    pub(crate) fn context(&self) -> Result<Context, CollectError> {
         Context::collect(&self.checkout, &self.directory, &self.args, self.scheme)?.within(&self.limits)
     }
 
     /// What its context is made from, and those of the images that it is built from.
-    pub(super) fn context_trees(&self) -> Vec<ContextTrees> {
+    pub(crate) fn context_trees(&self) -> Vec<ContextTrees> {
         match &self.in_tree {
             Some(TreeImage { tree, name }) => tree.context_trees(std::slice::from_ref(name), self.scheme),
             None => vec![ContextTrees::of(&self.checkout, &self.directory, &self.args, self.scheme)],
@@ -51,7 +51,7 @@ impl FoundImage {
 }
 
 /// Finds a named image. `preferred` is its name where its directory has several.
-pub(super) fn find(named: &NamedImage, preferred: Option<&ImageName>) -> Result<FoundImage, Failed> {
+pub(crate) fn find(named: &NamedImage, preferred: Option<&ImageName>) -> Result<FoundImage, CommandError> {
     let checkout = named.checkout.clone();
     let limits =
         Limits { max_bytes: named.limits.max_bytes, max_entries: named.limits.max_entries, ..Limits::default() };
@@ -69,7 +69,7 @@ pub(super) fn find(named: &NamedImage, preferred: Option<&ImageName>) -> Result<
 }
 
 /// The tree of the image's repository; an image directory can do without one.
-fn open(named: &NamedImage) -> Result<Option<Tree>, Failed> {
+fn open(named: &NamedImage) -> Result<Option<Tree>, CommandError> {
     let Some(place) = &named.place else { return Ok(None) };
     match Tree::open(place) {
         Ok(tree) => Ok(Some(tree)),
@@ -79,7 +79,7 @@ fn open(named: &NamedImage) -> Result<Option<Tree>, Failed> {
 }
 
 /// The image that is meant; none for a directory that no image of the tree is made from.
-fn name_in(tree: &Tree, named: &NamedImage, preferred: Option<&ImageName>) -> Result<Option<ImageName>, Failed> {
+fn name_in(tree: &Tree, named: &NamedImage, preferred: Option<&ImageName>) -> Result<Option<ImageName>, CommandError> {
     match tree.find(&named.typed, &named.directory) {
         Ok(found) => Ok(found.map(|image| image.name.clone())),
         Err(TreeError::SeveralImages { names, .. })
@@ -98,9 +98,9 @@ fn is_directory(named: &NamedImage) -> bool {
 }
 
 /// The names of images that somebody has typed as names or as paths. Only for a path the tree is looked at.
-pub fn image_names(typed: &[String], place: &ImagesDir, directory: &Path) -> Result<Vec<ImageName>, Failed> {
+pub fn image_names(typed: &[String], place: &ImagesDir, directory: &Path) -> Result<Vec<ImageName>, CommandError> {
     if !typed.iter().any(|typed| is_path(typed)) {
-        return typed.iter().map(|name| name.parse().map_err(Failed::Name)).collect();
+        return typed.iter().map(|name| name.parse().map_err(CommandError::Name)).collect();
     }
     let tree = Tree::open(place)?;
     typed.iter().map(|typed| Ok(tree.named(typed, directory)?)).collect()

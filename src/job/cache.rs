@@ -9,15 +9,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, info, warn};
 
-use super::Failed;
+use super::CommandError;
+use super::loading::Loader;
+use super::parent::{Indexed, Role, TaskImage, TaskImages};
 use super::published_document::document;
-use super::stop::Shutdown;
+use super::shutdown::Shutdown;
 use crate::config::plan::{Companion, ExportChoice, Plan};
 use crate::decision::lookup::LatestImage;
 use crate::engine::{CacheFrom, Engine, Steps};
 use crate::image::steps::steps_of;
-use crate::job::loading::Loader;
-use crate::job::parent::{Indexed, Role, TaskImage, TaskImages};
 use crate::report::{Bytes, with_causes};
 use crate::taskcluster::{ArtifactName, Services};
 
@@ -41,10 +41,10 @@ pub(super) struct LayerCache {
 
 /// Does something, and loads meanwhile: what is left of the loading then is a stage of its own. What fails ends it.
 pub(super) async fn alongside<T>(
-    first: impl Future<Output = Result<T, Failed>>,
+    first: impl Future<Output = Result<T, CommandError>>,
     caching: impl Future<Output = Option<LayerCache>>,
     stop: &Shutdown,
-) -> Result<(T, Option<LayerCache>), Failed> {
+) -> Result<(T, Option<LayerCache>), CommandError> {
     let (mut first, mut caching, mut cache) = (pin!(first), pin!(caching), None);
     let done = loop {
         tokio::select! {
@@ -55,7 +55,7 @@ pub(super) async fn alongside<T>(
     };
     let cache = match cache {
         Some(cache) => cache,
-        None => stop.during("loading the layer cache", async { Ok::<_, Failed>(caching.await) }).await?,
+        None => stop.during("loading the layer cache", async { Ok::<_, CommandError>(caching.await) }).await?,
     };
     Ok((done, cache))
 }

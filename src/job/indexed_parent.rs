@@ -1,23 +1,28 @@
 //! The parent of an image as CI has it: found in the index under the hash that it has in this checkout. Loading it is for
 //! whoever builds from it.
 
-use super::stop::Shutdown;
-use super::{Failed, lookup};
+use super::CommandError;
+use super::lookup::{self, LookedUp};
+use super::parent::USUAL_NAMES;
+use super::shutdown::Shutdown;
 use crate::config::LookupConfig;
 use crate::context::ImageName;
 use crate::decision::lookup::FoundEntry;
-use crate::job::parent::USUAL_NAMES;
 use crate::taskcluster::ArtifactName;
 
 /// Finds the image of a parent, in the central project or in the own one, whatever its artifact is called.
-pub(super) async fn find(config: &LookupConfig, parent: &ImageName, stop: &Shutdown) -> Result<FoundEntry, Failed> {
+pub(super) async fn find(
+    config: &LookupConfig,
+    parent: &ImageName,
+    stop: &Shutdown,
+) -> Result<FoundEntry, CommandError> {
     let usual = USUAL_NAMES.iter().filter_map(|name| name.parse::<ArtifactName>().ok());
     let others = usual.filter(|name| *name != config.artifact);
     let mut hash = None;
     for artifact in std::iter::once(config.artifact.clone()).chain(others) {
         match lookup::find(LookupConfig { artifact, ..config.clone() }, parent, stop).await? {
-            (_, Some(found)) => return Ok(found),
-            (looked_for, None) => hash = Some(looked_for),
+            LookedUp { found: Some(found), .. } => return Ok(found),
+            LookedUp { wanted, found: None } => hash = Some(wanted.hash),
         }
     }
     let projects = match &config.project {
@@ -25,7 +30,7 @@ pub(super) async fn find(config: &LookupConfig, parent: &ImageName, stop: &Shutd
         _ => format!("in {}", config.central),
     };
     match hash {
-        Some(hash) => Err(Failed::NotIndexed { parent: parent.clone(), hash, projects }),
-        None => Err(Failed::Bug(format!("{parent} was not looked up"))),
+        Some(hash) => Err(CommandError::NotIndexed { parent: parent.clone(), hash, projects }),
+        None => Err(CommandError::Bug(format!("{parent} was not looked up"))),
     }
 }

@@ -1,15 +1,20 @@
-//! All the ways in which the verbs fail, and how a failure is told. What its exit code is stands in `exit_code`.
+//! All the ways in which a subcommand fails. The exit code of each, and how it is printed, are for `cli`.
 
 use std::io;
 use std::path::PathBuf;
 
+use super::artifact_status::ArtifactStatus;
+use super::build_script::ScriptError;
 use super::export::StorageProblem;
+use super::fetch::FetchError;
+use super::loading::LoadError;
+use super::parent::ParentError;
 use super::prospect::Verdict;
+use super::publish::PublishError;
 use super::push::PushProblem;
 use super::scopes::MissingScopes;
 use super::secret_values::SecretProblem;
-use super::stop::ShutdownReason;
-use super::whereabouts::ArtifactStatus;
+use super::shutdown::ShutdownReason;
 use crate::config::ConfigError;
 use crate::context::collect::CollectError;
 use crate::context::{ContextHash, ImageName};
@@ -21,23 +26,17 @@ use crate::engine::{DebugImage, EngineError, SupervisorError};
 use crate::image::ArchiveError;
 use crate::image::compare::CompareError;
 use crate::image::disk::InsufficientSpace;
-use crate::job::build_script::ScriptError;
-use crate::job::fetch::FetchError;
-use crate::job::loading::LoadError;
-use crate::job::parent::ParentError;
-use crate::job::publish::PublishError;
 use crate::net::registry::RegistryError;
 use crate::net::transfer::TransferError;
 use crate::net::{HttpUrl, NameError};
-use crate::report::Report;
 use crate::repository::TreeError;
 use crate::repository::document::DocumentError;
 use crate::taskcluster::tasks::Run;
 use crate::taskcluster::{CallError, TaskId};
 
-/// Why a verb did not do what it is for.
+/// Why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Failed {
+pub enum CommandError {
     /// The caller's configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -257,7 +256,7 @@ pub enum Failed {
     #[error("{failed}")]
     Kept {
         /// The failure.
-        failed: Box<Failed>,
+        failed: Box<CommandError>,
         /// The last good step's image.
         kept: Box<DebugImage>,
     },
@@ -274,26 +273,6 @@ pub enum Failed {
     Bug(String),
 }
 
-impl Failed {
-    /// Tells about the failure: the error line, its causes, and for a build its step's last lines.
-    pub fn tell(&self, report: &Report) {
-        if let Self::Kept { failed, kept } = self {
-            failed.tell(report);
-            report.details("a shell after the last good step", &[command_line(&kept.open)]);
-            report.details("afterwards, to remove it", &[command_line(&kept.remove)]);
-            return;
-        }
-        report.failure(&self.line(), self);
-        if let Self::Scopes(missing) = self {
-            report.details("missing scopes, and the calls that need them", &missing.lines());
-        }
-        if let Self::Engine(EngineError::Build(failure)) = self {
-            report.details("the step's last lines", &failure.last_lines);
-            report.details("the engine says", &[failure.message.as_str()]);
-        }
-    }
-}
-
 /// What to do about a file that cannot be written.
 fn write_hint(error: &io::Error) -> &'static str {
     match error.kind() {
@@ -305,14 +284,4 @@ fn write_hint(error: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": no space left on the disk; make room",
         _ => "",
     }
-}
-
-/// A command as it is typed.
-pub(super) fn command_line(words: &[String]) -> String {
-    let is_plain =
-        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=@".contains(&b));
-    let quoted = words
-        .iter()
-        .map(|word| if is_plain(word) { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) });
-    quoted.collect::<Vec<_>>().join(" ")
 }

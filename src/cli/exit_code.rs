@@ -1,14 +1,8 @@
-//! From errors to exit codes and to the words that error lines begin with: the only match of its kind (contract, section
-//! 8). What a failure is, and how it is told, is for `commands` itself.
+//! From errors to exit codes, and to the words that error lines begin with: the only match of its kind (contract, section
+//! 8). Printing them is for `process`.
 
 use std::io::{self, ErrorKind};
 
-use super::Failed;
-use super::export::StorageProblem;
-use super::prospect::Verdict;
-use super::push::PushProblem;
-use super::secret_values::SecretProblem;
-use super::stop::ShutdownReason;
 use crate::context::collect::CollectError;
 use crate::context::for_engine::ForEngineError;
 use crate::context::intake::IntakeFault;
@@ -16,11 +10,17 @@ use crate::decision::graph::GraphError;
 use crate::decision::lookup::LookupError;
 use crate::engine::{EngineError, Fault, ManagedError, SupervisorError};
 use crate::image::ForwardError;
+use crate::job::CommandError;
 use crate::job::build_script::ScriptError;
+use crate::job::export::StorageProblem;
 use crate::job::fetch::FetchError;
 use crate::job::loading::LoadError;
 use crate::job::parent::ParentError;
+use crate::job::prospect::Verdict;
 use crate::job::publish::PublishError;
+use crate::job::push::PushProblem;
+use crate::job::secret_values::SecretProblem;
+use crate::job::shutdown::ShutdownReason;
 use crate::net::registry::RegistryError;
 use crate::net::retry::{Failure as _, Retryability};
 use crate::net::transfer::TransferError;
@@ -29,9 +29,9 @@ use crate::taskcluster::tasks::State;
 use crate::taskcluster::{CallError, CallErrorKind};
 
 /// How an error line begins that is about wrong usage or configuration.
-pub const CONFIGURATION: &str = "configuration";
+pub(super) const CONFIGURATION: &str = "configuration";
 
-impl Failed {
+impl CommandError {
     /// The exit code, by which a task decides whether to try again.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -45,7 +45,7 @@ impl Failed {
                 if run.state == State::Failed {
                     BUILD
                 } else {
-                    WORLD
+                    INFRA
                 }
             }
             Self::Kept { failed, .. } => failed.exit_code(),
@@ -71,17 +71,17 @@ impl Failed {
             Self::Engine(error) => engine_code(error),
             Self::Scopes(_) => REFUSED,
             Self::Secret(SecretProblem::Unreadable { .. } | SecretProblem::TooLarge { .. }) => USAGE,
-            Self::Keeping(SupervisorError::System { .. } | SupervisorError::Undead) => WORLD,
+            Self::Keeping(SupervisorError::System { .. } | SupervisorError::Undead) => INFRA,
             Self::NoParent { .. } | Self::ParentElsewhere { .. } | Self::NotIndexed { .. } => USAGE,
             Self::Script(ScriptError::Run { .. } | ScriptError::Failed { .. } | ScriptError::NoImage { .. }) => BUILD,
             Self::Registry(error) => registry_code(error),
             Self::Push(PushProblem::NoVersion { .. } | PushProblem::NotBuilt { .. }) => USAGE,
             Self::Push(PushProblem::Taken { .. }) => REFUSED,
-            Self::Push(PushProblem::NotThere { .. }) => WORLD,
+            Self::Push(PushProblem::NotThere { .. }) => INFRA,
             Self::Storage(StorageProblem::Unreadable(_)) => USAGE,
-            Self::Storage(StorageProblem::Damaged(_)) => WORLD,
+            Self::Storage(StorageProblem::Damaged(_)) => INFRA,
             Self::Write { source, .. } => write_code(source),
-            Self::Archive(_) | Self::InsufficientSpace(_) => WORLD,
+            Self::Archive(_) | Self::InsufficientSpace(_) => INFRA,
             Self::Publish(error) => match error {
                 PublishError::Call(error) => call_code(error),
                 PublishError::Lookup(error) => lookup_code(error),
@@ -91,10 +91,10 @@ impl Failed {
                 PublishError::TooLarge { .. } | PublishError::Over { .. } => REFUSED,
                 // Retries would be over long before the index heals.
                 PublishError::KeptByExpired { .. } => REFUSED,
-                PublishError::NotIndexed { .. } => WORLD,
-                PublishError::ObjectNotCreated(_) | PublishError::ObjectLeft { .. } => WORLD,
-                PublishError::ReadBack { .. } | PublishError::StorageChanged => WORLD,
-                PublishError::Folder { .. } | PublishError::Archive(_) => WORLD,
+                PublishError::NotIndexed { .. } => INFRA,
+                PublishError::ObjectNotCreated(_) | PublishError::ObjectLeft { .. } => INFRA,
+                PublishError::ReadBack { .. } | PublishError::StorageChanged => INFRA,
+                PublishError::Folder { .. } | PublishError::Archive(_) => INFRA,
             },
             Self::Lookup(error) => lookup_code(error),
             Self::Call(error) => call_code(error),
@@ -130,7 +130,7 @@ const BUG: u8 = 1;
 const USAGE: u8 = 2;
 const CONTEXT: u8 = 10;
 const BUILD: u8 = 20;
-const WORLD: u8 = 30;
+const INFRA: u8 = 30;
 const REFUSED: u8 = 31;
 /// Not retried by the task's definition: another run would take as long.
 const TOO_SLOW: u8 = 32;
@@ -143,7 +143,7 @@ fn write_code(error: &io::Error) -> u8 {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::AlreadyExists => USAGE,
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => USAGE,
-        _ => WORLD,
+        _ => INFRA,
     }
 }
 
@@ -152,7 +152,7 @@ fn engine_code(error: &EngineError) -> u8 {
         EngineError::Build(failure) => match failure.fault {
             // Another run would find the same name, and the same refusal.
             Fault::Dockerfile | Fault::Missing | Fault::Denied => BUILD,
-            Fault::Registry | Fault::Engine | Fault::Transient => WORLD,
+            Fault::Registry | Fault::Engine | Fault::Transient => INFRA,
         },
         EngineError::Architecture { .. } => BUILD,
         EngineError::Forbidden { .. } | EngineError::Untrusted { .. } => REFUSED,
@@ -160,11 +160,11 @@ fn engine_code(error: &EngineError) -> u8 {
         EngineError::NoLayers => BUILD,
         EngineError::Refused(_) => USAGE,
         EngineError::ArchiveRefused(_) => CONTEXT,
-        EngineError::NoneAnswers { .. } | EngineError::Request { .. } | EngineError::Unfinished { .. } => WORLD,
+        EngineError::NoneAnswers { .. } | EngineError::Request { .. } | EngineError::Unfinished { .. } => INFRA,
         EngineError::Managed(ManagedError::NoPodman | ManagedError::Network(_) | ManagedError::LongPath(_)) => USAGE,
         EngineError::Managed(
             ManagedError::Folder { .. } | ManagedError::Supervisor(_) | ManagedError::Unusable { .. },
-        ) => WORLD,
+        ) => INFRA,
         EngineError::KeepsNothing(_) => USAGE,
     }
 }
@@ -172,11 +172,11 @@ fn engine_code(error: &EngineError) -> u8 {
 /// An image that is not what it should be counts like a context that is not: another run gets the same bytes.
 fn load_code(error: &LoadError) -> u8 {
     match error {
-        LoadError::Archive(ForwardError::Write(_)) => WORLD,
+        LoadError::Archive(ForwardError::Write(_)) => INFRA,
         LoadError::Archive(ForwardError::Read(_) | ForwardError::Digest { .. } | ForwardError::Content(_)) => CONTEXT,
         LoadError::Transfer(error) => transfer_code(error),
         LoadError::Engine(error) => engine_code(error),
-        LoadError::OtherImage { .. } | LoadError::InsufficientSpace(_) | LoadError::File { .. } => WORLD,
+        LoadError::OtherImage { .. } | LoadError::InsufficientSpace(_) | LoadError::File { .. } => INFRA,
     }
 }
 
@@ -185,13 +185,13 @@ fn registry_code(error: &RegistryError) -> u8 {
         RegistryError::Name { .. } | RegistryError::Unreadable { .. } => USAGE,
         RegistryError::Credentials { .. } | RegistryError::IdentityToken { .. } => USAGE,
         RegistryError::Unauthorized { .. } | RegistryError::Answer { .. } if error.is_refusal() => REFUSED,
-        RegistryError::Unauthorized { .. } | RegistryError::Answer { .. } => WORLD,
+        RegistryError::Unauthorized { .. } | RegistryError::Answer { .. } => INFRA,
     }
 }
 
 fn call_code(error: &CallError) -> u8 {
     match error.fault {
-        CallErrorKind::Server | CallErrorKind::Network | CallErrorKind::Protocol => WORLD,
+        CallErrorKind::Server | CallErrorKind::Network | CallErrorKind::Protocol => INFRA,
         CallErrorKind::Gone | CallErrorKind::Refused | CallErrorKind::Conflict | CallErrorKind::Invalid => REFUSED,
     }
 }
@@ -200,7 +200,7 @@ fn lookup_code(error: &LookupError) -> u8 {
     match error {
         LookupError::Name(_) => USAGE,
         LookupError::Call(error) => call_code(error),
-        LookupError::Storage { .. } => WORLD,
+        LookupError::Storage { .. } => INFRA,
     }
 }
 
@@ -212,10 +212,10 @@ fn transfer_code(error: &TransferError) -> u8 {
         {
             REFUSED
         }
-        TransferError::Status { .. } | TransferError::Connection { .. } | TransferError::Cut { .. } => WORLD,
-        TransferError::Stalled { .. } | TransferError::NoLength { .. } => WORLD,
-        TransferError::File { .. } | TransferError::Write { .. } => WORLD,
-        TransferError::Packed { .. } | TransferError::Setup(_) => WORLD,
+        TransferError::Status { .. } | TransferError::Connection { .. } | TransferError::Cut { .. } => INFRA,
+        TransferError::Stalled { .. } | TransferError::NoLength { .. } => INFRA,
+        TransferError::File { .. } | TransferError::Write { .. } => INFRA,
+        TransferError::Packed { .. } | TransferError::Setup(_) => INFRA,
     }
 }
 
@@ -226,21 +226,21 @@ fn fetch_code(error: &FetchError) -> u8 {
         FetchError::Transfer(error) => transfer_code(error),
         FetchError::Intake { error, .. } => match error.kind() {
             IntakeFault::Context => CONTEXT,
-            IntakeFault::Source | IntakeFault::Output => WORLD,
+            IntakeFault::Source | IntakeFault::Output => INFRA,
             IntakeFault::Configuration => USAGE,
         },
         FetchError::Collect(error) => collect_code(error),
         FetchError::ForEngine(ForEngineError::Ignore { .. } | ForEngineError::HardLink { .. }) => CONTEXT,
         FetchError::ForEngine(ForEngineError::From(_)) => BUILD,
-        FetchError::ForEngine(ForEngineError::Read(_)) => WORLD,
-        FetchError::File { .. } | FetchError::InsufficientSpace(_) => WORLD,
+        FetchError::ForEngine(ForEngineError::Read(_)) => INFRA,
+        FetchError::File { .. } | FetchError::InsufficientSpace(_) => INFRA,
         FetchError::NoDeployment(_) => USAGE,
     }
 }
 
 fn collect_code(error: &CollectError) -> u8 {
     match error {
-        CollectError::Write(_) => WORLD,
+        CollectError::Write(_) => INFRA,
         CollectError::RunTask { .. } | CollectError::NoRoot { .. } => USAGE,
         CollectError::NoDirectory { .. } | CollectError::NoDockerfile { .. } => USAGE,
         CollectError::OutsideRepository { .. }
@@ -274,15 +274,15 @@ mod tests {
 
     #[test]
     fn a_failure_begins_with_whose_fault_it_is() {
-        let stopped = |reason| Failed::Stopped { reason, stage: "building" }.line();
+        let stopped = |reason| CommandError::Stopped { reason, stage: "building" }.line();
         assert_eq!(stopped(ShutdownReason::Terminated), "stopped: SIGTERM while building; run the command again");
         assert!(stopped(ShutdownReason::Deadline).starts_with("stopped: MAX_RUN_TIME is nearly over while building; "));
-        assert_eq!(Failed::Stopped { reason: ShutdownReason::Deadline, stage: "building" }.exit_code(), 32);
-        assert_eq!(Failed::Bug("x".to_owned()).line(), "bug: in image-worker itself: x; please report it");
+        assert_eq!(CommandError::Stopped { reason: ShutdownReason::Deadline, stage: "building" }.exit_code(), 32);
+        assert_eq!(CommandError::Bug("x".to_owned()).line(), "bug: in image-worker itself: x; please report it");
         let none = EngineError::NoneAnswers { places: Vec::new(), named_by: NamedBy::Usual };
-        assert!(Failed::Engine(none).line().starts_with("infra: no engine answers"));
+        assert!(CommandError::Engine(none).line().starts_with("infra: no engine answers"));
         let config = ConfigError::Combination("x".to_owned());
-        assert!(Failed::Config(config).line().starts_with("configuration: "));
+        assert!(CommandError::Config(config).line().starts_with("configuration: "));
     }
 
     #[test]
@@ -293,6 +293,6 @@ mod tests {
             let (method, answer, retry_after) = ("PUT", String::new(), None);
             transfer_code(&TransferError::Status { method, url, status, answer, retry_after })
         };
-        assert_eq!([403, 400, 408, 429, 500, 503].map(code), [REFUSED, REFUSED, WORLD, WORLD, WORLD, WORLD]);
+        assert_eq!([403, 400, 408, 429, 500, 503].map(code), [REFUSED, REFUSED, INFRA, INFRA, INFRA, INFRA]);
     }
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use super::{Failed, cache};
+use super::{CommandError, cache};
 use crate::config::plan::{Companion, Identity, ImageFile, Plan};
 use crate::config::{Config, Destination};
 use crate::engine::{Base, Engine, EngineError, shared_layers};
@@ -21,31 +21,31 @@ use crate::job::publish::{Finished, Stored};
 use crate::net::stream;
 use crate::report::{Bytes, Report, with_causes};
 use crate::taskcluster::ArtifactName;
-pub(super) use ways::StorageProblem;
+pub(crate) use ways::StorageProblem;
 use ways::Wanted;
 
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
 
 /// An image in the engine.
-pub(super) struct EngineImage<'a> {
+pub(crate) struct EngineImage<'a> {
     /// Its id.
-    pub(super) id: &'a str,
+    pub(crate) id: &'a str,
     /// The images that it was built from.
-    pub(super) below: Vec<Base>,
+    pub(crate) below: Vec<Base>,
     /// The configuration of the image that its steps may have come from.
-    pub(super) source: Option<&'a [u8]>,
+    pub(crate) source: Option<&'a [u8]>,
 }
 
 /// Takes the image out of the engine, and writes what goes with it.
-pub(super) async fn exported(
+pub(crate) async fn exported(
     engine: &Engine,
     config: &Config,
     identity: &Identity,
     image: EngineImage<'_>,
     folder: &Path,
     report: &Report,
-) -> Result<Finished, Failed> {
+) -> Result<Finished, CommandError> {
     let (plan, is_task) = (&config.plan, config.destination == Destination::Task);
     let besides = cache::companion(engine, plan, config.cache_from, image.id, folder).await;
     let mut image = export(engine, plan, identity, image, (folder, is_task), report).await?;
@@ -62,7 +62,7 @@ async fn export(
     EngineImage { id: image_id, below, source }: EngineImage<'_>,
     (folder, uploaded): (&Path, bool),
     report: &Report,
-) -> Result<Finished, Failed> {
+) -> Result<Finished, CommandError> {
     let (tag, level) = (identity.tag.clone(), plan.artifact.zstd_level);
     let path = folder.join(plan.artifact.name.file_name());
     // What is to be a file, and changes no more, can lie there from the beginning.
@@ -158,13 +158,13 @@ async fn in_the_background<T: Send + 'static>(
 }
 
 /// The engine's own error where it is one, the disk's where it is not.
-fn blame(error: ArchiveError, folder: &Path) -> Failed {
+fn blame(error: ArchiveError, folder: &Path) -> CommandError {
     match error {
         ArchiveError::Read(source) => match stream::cause::<EngineError>(source) {
             Ok(engine) => engine.into(),
             Err(source) => ArchiveError::Read(source).into(),
         },
-        ArchiveError::Write(source) => Failed::Write { path: folder.to_owned(), source },
+        ArchiveError::Write(source) => CommandError::Write { path: folder.to_owned(), source },
         ArchiveError::ReadBack(_) | ArchiveError::Content(_) | ArchiveError::Rewrite(_) => error.into(),
     }
 }

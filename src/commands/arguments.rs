@@ -1,0 +1,131 @@
+//! Arguments that several subcommands take and that are no settings.
+
+use clap::builder::NonEmptyStringValueParser;
+
+use super::CommandContext;
+use crate::config::ImagesDir;
+use crate::config::{ConfigError, NamedImage, settings};
+use crate::context::ImageName;
+use crate::job::CommandError;
+use crate::job::named_image::image_names;
+use crate::net::NameError;
+use crate::taskcluster::TaskId;
+
+/// What the help says of `--arg`.
+const ARG: &str = "A build argument of the image, which fills in `# %ARG` lines; can be repeated, wins over those of kind.yml and [env: DOCKER_BUILD_ARGS]";
+
+/// A build argument of an image that is given on the command line.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(super) struct BuildArgs {
+    /// `--arg K=V`, in their order.
+    #[arg(id = "arg", long = "arg", value_name = "K=V", value_parser = key_value, help = ARG, help_heading = "The context")]
+    pub(super) args: Vec<(String, String)>,
+}
+
+/// An image, and arguments that win over its own.
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+pub(super) struct ImageArgument {
+    /// The image: its name, or the path of its directory
+    #[arg(value_name = "NAME|PATH", value_parser = NonEmptyStringValueParser::new())]
+    pub(super) image: String,
+    #[command(flatten)]
+    pub(super) build_args: BuildArgs,
+}
+
+impl ImageArgument {
+    /// The image that it names.
+    pub(super) fn named(&self, context: &CommandContext) -> Result<NamedImage, ConfigError> {
+        let scheme = context.settings.parse_or_default(&settings::SCHEME)?;
+        NamedImage::read(context.settings, &context.surroundings, &self.image, &self.build_args.args, scheme)
+    }
+}
+
+/// Images of a checkout.
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+pub(super) struct ImageNames {
+    /// The image, or the path of its directory
+    #[arg(id = "names", value_name = "NAME|PATH", value_parser = NonEmptyStringValueParser::new(), required = true, num_args = 1..)]
+    pub(super) typed: Vec<String>,
+}
+
+impl ImageNames {
+    /// Their names.
+    pub(super) fn names(&self, place: &ImagesDir, context: &CommandContext) -> Result<Vec<ImageName>, CommandError> {
+        image_names(&self.typed, place, &context.surroundings.directory)
+    }
+}
+
+/// A task.
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+pub(super) struct TaskArgument {
+    /// The task, or its URL
+    #[arg(id = "task", value_name = "TASK_ID", value_parser = pasted_task_id)]
+    pub(super) id: TaskId,
+}
+
+/// A task id, also in the URL of a task's page or log, which is what people have at hand.
+pub(super) fn pasted_task_id(text: &str) -> Result<TaskId, NameError> {
+    let after = text.split_once("/tasks/").map_or(text, |(_, after)| after);
+    after.split(['/', '?', '#']).next().unwrap_or(after).parse()
+}
+
+/// `K=V`
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} has no `=`: expected K=V"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct ForImage {
+        #[command(flatten)]
+        image: ImageArgument,
+    }
+
+    #[derive(Debug, clap::Parser)]
+    struct ForImages {
+        #[command(flatten)]
+        images: ImageNames,
+    }
+
+    #[derive(Debug, clap::Parser)]
+    struct ForTask {
+        #[command(flatten)]
+        task: TaskArgument,
+    }
+
+    #[test]
+    fn a_task_is_named_by_its_id_or_by_what_a_browser_shows() {
+        let id = "fN1SbArXTPSVFNUvaOlinQ";
+        let pages = ["", "/", "/runs/0/logs/live/public/logs/live.log#L12", "?x"];
+        for place in pages.map(|rest| format!("https://tc.example.com/tasks/{id}{rest}")).iter().chain([&id.to_owned()])
+        {
+            assert_eq!(ForTask::try_parse_from(["rerun", place]).unwrap().task.id, id.parse().unwrap());
+        }
+        for wrong in ["nonsense", "https://tc.example.com/tasks/groups/fN1SbArXTPSVFNUvaOlinQ"] {
+            assert!(ForTask::try_parse_from(["replay", wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn arguments_of_an_image_keep_their_order() {
+        let typed = ForImage::try_parse_from(["hash", "a/b", "--arg", "Y=1", "--arg", "X=a=b"]).unwrap().image;
+        let args = [("Y", "1"), ("X", "a=b")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(typed, ImageArgument { image: "a/b".to_owned(), build_args: BuildArgs { args: args.into() } });
+        assert!(ForImage::try_parse_from(["hash", "a", "--arg", "X"]).is_err());
+    }
+
+    #[test]
+    fn images_are_named_as_often_as_somebody_likes_but_once() {
+        // Which image a path leads to, the tree knows.
+        let typed = ForImages::try_parse_from(["lookup", "builder", "testing/docker/lint/"]).unwrap().images.typed;
+        assert_eq!(typed, ["builder", "testing/docker/lint/"]);
+        assert_eq!(ForImages::try_parse_from(["lookup"]).unwrap_err().exit_code(), 2);
+        assert_eq!(ForImages::try_parse_from(["lookup", ""]).unwrap_err().exit_code(), 2);
+    }
+}

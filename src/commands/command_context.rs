@@ -1,0 +1,78 @@
+//! What a subcommand gets from the process, and what it gives back. Only `cli` touches the process itself.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::{ProcessEnvironment, SettingLayers};
+use crate::job::CommandError;
+use crate::report::Report;
+
+/// Threads of a stopped job that still wait for bytes are left to the exit after this time.
+const THREADS_MAY_TAKE: Duration = Duration::from_secs(2);
+
+/// What a subcommand gets from the process.
+pub struct CommandContext<'a> {
+    /// The settings, from flags, environment and file.
+    pub settings: &'a SettingLayers<'a>,
+    /// The moment and the place that the program runs in.
+    pub surroundings: ProcessEnvironment<'a>,
+    /// Whether the answer is JSON.
+    pub json: bool,
+    /// Where the log goes.
+    pub report: &'a Report,
+    /// Writes a part of the answer to stdout, before the rest is known.
+    pub print: fn(&str) -> Result<(), CommandError>,
+    /// Asks somebody at the terminal a question that is answered with yes or no.
+    pub confirm: fn(&str) -> Result<bool, CommandError>,
+    /// The definition of the whole command line.
+    pub command_line: fn() -> clap::Command,
+}
+
+/// What goes to stdout.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// With the line break at its end.
+    pub text: String,
+    /// Whether it only tells of something that others see already: then the subcommand has succeeded, whoever reads this.
+    pub is_of_something_published: bool,
+}
+
+impl Answer {
+    /// An answer that is all that the subcommand is for.
+    #[must_use]
+    pub fn of(text: String) -> Self {
+        Self { text, is_of_something_published: false }
+    }
+
+    /// The same answer, of something that is published.
+    #[must_use]
+    pub fn of_something_published(self) -> Self {
+        Self { is_of_something_published: true, ..self }
+    }
+}
+
+impl CommandContext<'_> {
+    /// The answer: `value` with `--json`, else `text`.
+    pub fn answer(&self, value: &impl Serialize, text: &str) -> Result<Answer, CommandError> {
+        let text = if self.json { to_json(value)? } else { text.to_owned() };
+        Ok(Answer::of(text + "\n"))
+    }
+
+    /// Does work that waits for the network or an engine.
+    pub fn block_on<T>(&self, work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|error| CommandError::Bug(format!("no runtime: {error}")))?;
+        let outcome = runtime.block_on(work);
+        runtime.shutdown_timeout(THREADS_MAY_TAKE);
+        outcome
+    }
+}
+
+/// One line of JSON.
+pub(super) fn to_json(value: &impl Serialize) -> Result<String, CommandError> {
+    serde_json::to_string(value).map_err(|error| CommandError::Bug(error.to_string()))
+}

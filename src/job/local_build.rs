@@ -1,0 +1,385 @@
+//! `build NAME…`: images made on this machine, from the contexts that tasks would make them from. What an image needs and
+//! what it is called is the tree's word; labels say afterwards what it was made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::Serialize;
+use tempfile::TempDir;
+use tracing::{info, warn};
+
+use super::blocking::blocking;
+use super::build_script::{self, ScriptError};
+use super::fetch::Fetched;
+use super::loading::Loader;
+use super::parent::{Indexed, Role, TaskImages};
+use super::push::{CONTEXT_LABEL, Target, push_image};
+use super::shutdown::Shutdown;
+use super::{CommandError, context_archive, dry_run_tags, indexed_parent, secret_values};
+use crate::config::{BuildConfig, LookupConfig, Tags};
+use crate::context::collect::dockerfile;
+use crate::context::{ContextHash, ImageName};
+use crate::decision::lookup::FoundEntry;
+use crate::dockerfile::PARENT_ARG;
+use crate::engine::build_log::BuildLog;
+use crate::engine::{BuildPlan, Engine, LocalBuild, TargetArch};
+use crate::net::transfer::Storage;
+use crate::report::{Report, command_line};
+use crate::repository::Tree;
+use crate::repository::local::LocalImage;
+use crate::taskcluster::Services;
+
+const HASH_LABEL: &str = "image-worker.index-hash";
+const BUILT_FROM_LABEL: &str = "image-worker.built-from";
+
+/// An image that the engine has now.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Built {
+    /// Its name.
+    pub name: ImageName,
+    /// Its tag in the engine.
+    pub tag: String,
+    /// The hash of its context.
+    pub context_hash: ContextHash,
+    /// What stands in the `.hash.` route of the same image where a task has built it; none where only the task graph knows.
+    pub hash: Option<ContextHash>,
+    /// Its id.
+    pub image_id: String,
+    /// Whether it was built now, or there already.
+    pub built: bool,
+    /// The digest that it has in its registry, where it was pushed.
+    pub digest: Option<String>,
+}
+
+impl fmt::Display for Built {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.tag, self.context_hash)
+    }
+}
+
+/// Builds the images, and with `with_parents` what they need before them. The answers are in the order of the builds.
+pub async fn build(
+    config: BuildConfig,
+    names: &[ImageName],
+    stop: &Shutdown,
+    report: &Report,
+) -> Result<Vec<Built>, CommandError> {
+    config.index.as_ref().inspect(|index| index.retry.hold());
+    let Family { images, targets } = stop.during("hashing the contexts", family(&config, names)).await?;
+    for image in images.iter().filter(|it| config.with_parents || names.contains(&it.image.name)) {
+        let args = config.build.args.iter().chain(&image.image.args);
+        let args = args.map(|(name, value)| (name.clone(), value.clone())).collect();
+        secret_values::look_at_args(&args, config.deny_secret_args)?;
+    }
+    let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
+    let mut builder = Builder { config: &config, engine: &engine, family: &images, parents: BTreeMap::new() };
+    let mut built = builder.images(names, stop, report).await?;
+    if let Some(pushing) = &config.push {
+        pushing.retry.hold();
+        for target in &targets {
+            let pushed = stop.during("pushing", push_image(&engine, target, pushing)).await?;
+            built.iter_mut().filter(|it| it.name == pushed.name).for_each(|it| it.digest = Some(pushed.digest.clone()));
+        }
+    }
+    for name in names.iter().collect::<BTreeSet<_>>() {
+        for image in images.iter().filter(|image| image.image.name == *name) {
+            stop.during("looking at the image", builder.what_next(image)).await?;
+        }
+    }
+    Ok(built)
+}
+
+/// Builds an image that another one is built from, and what it needs before it. Nothing is said of what to do with it.
+pub(super) async fn parent(
+    config: &BuildConfig,
+    name: &ImageName,
+    stop: &Shutdown,
+    report: &Report,
+) -> Result<Built, CommandError> {
+    let names = std::slice::from_ref(name);
+    let Family { mut images, .. } = stop.during("hashing the contexts", family(config, names)).await?;
+    dry_run_tags::rename(&mut images, config.build.target_arch);
+    let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
+    let mut builder = Builder { config, engine: &engine, family: &images, parents: BTreeMap::new() };
+    let built = builder.images(names, stop, report).await?;
+    let built = built.into_iter().find(|image| image.name == *name);
+    built.ok_or_else(|| CommandError::Bug(format!("{name} was not built")))
+}
+
+/// The images and all that they need, parents first, and what is to be pushed of them.
+struct Family {
+    images: Vec<LocalImage>,
+    targets: Vec<Target>,
+}
+
+async fn family(config: &BuildConfig, names: &[ImageName]) -> Result<Family, CommandError> {
+    let (place, names, scheme) = (config.place.clone(), names.to_vec(), config.scheme);
+    let pushed: BTreeSet<_> = names.iter().filter(|_| config.push.is_some()).cloned().collect();
+    blocking(move || {
+        let tree = Tree::open(&place)?;
+        // What cannot be pushed is told before the build.
+        let targets = pushed.iter().map(|name| Target::of(&tree, name)).collect::<Result<_, _>>()?;
+        Ok(Family { images: tree.local(&names, scheme)?, targets })
+    })
+    .await
+}
+
+struct Builder<'a> {
+    config: &'a BuildConfig,
+    engine: &'a Engine,
+    family: &'a [LocalImage],
+    /// The names in the engine of parents that were taken from the index.
+    parents: BTreeMap<ImageName, String>,
+}
+
+/// Which images of a family are built, and which are taken from the index.
+struct Selection<'a> {
+    built: BTreeSet<&'a ImageName>,
+    indexed: BTreeSet<&'a ImageName>,
+}
+
+impl<'a> Builder<'a> {
+    /// Makes the images that are asked for, and what they need as far as that is asked for, in their order.
+    async fn images(
+        &mut self,
+        names: &'a [ImageName],
+        stop: &Shutdown,
+        report: &Report,
+    ) -> Result<Vec<Built>, CommandError> {
+        let unwritable = |source| CommandError::Write { path: self.config.work_dir.clone(), source };
+        let work = TempDir::with_prefix_in(".image-worker-", &self.config.work_dir).map_err(unwritable)?;
+        let selection = self.selection(names);
+        self.check_steps(&selection, stop).await?;
+        let mut built = Vec::new();
+        for image in self.family {
+            let name = &image.image.name;
+            if selection.built.contains(name) {
+                built.push(stop.during("building", self.image(image, work.path())).await?);
+            } else if let Some(index) = self.config.index.as_ref().filter(|_| selection.indexed.contains(name)) {
+                let found = indexed_parent::find(index, name, stop).await?;
+                let tag = format!("{name}:{}", image.hash);
+                let loading = self.load(index, found, &tag, report);
+                stop.during("loading the parent image", loading).await?;
+                self.parents.insert(name.clone(), tag);
+            }
+        }
+        Ok(built)
+    }
+
+    /// Refuses images whose steps cannot run here, before the first one is built.
+    async fn check_steps(&self, selection: &Selection<'_>, stop: &Shutdown) -> Result<(), CommandError> {
+        for it in self.family.iter().filter(|it| selection.built.contains(&it.image.name)) {
+            if let (Some(target), false) = (self.target(it), build_script::makes(&it.image.directory)) {
+                let (_, dockerfile) = dockerfile(&it.image.directory, &it.image.args)?;
+                let checking =
+                    async { Ok::<_, CommandError>(self.engine.check_steps(target, &dockerfile.text).await?) };
+                stop.during("asking for the engine's architecture", checking).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The architecture that an image is for, where somebody says one.
+    fn target(&self, of: &LocalImage) -> Option<TargetArch> {
+        self.config.build.target_arch.or(of.image.arch)
+    }
+
+    /// What the images need is built where that is asked for; but for parents that the index has.
+    fn selection(&self, names: &'a [ImageName]) -> Selection<'a> {
+        let mut selection = Selection { built: names.iter().collect(), indexed: BTreeSet::new() };
+        // What an image needs stands before it.
+        for image in self.family.iter().rev().filter(|_| self.config.with_parents || self.config.index.is_some()) {
+            if !selection.built.contains(&image.image.name) {
+                continue;
+            }
+            for need in &image.needs {
+                if self.config.index.is_some() && image.parent.as_ref() == Some(need) {
+                    selection.indexed.insert(need);
+                } else if self.config.with_parents {
+                    selection.built.insert(need);
+                }
+            }
+        }
+        selection
+    }
+
+    /// Loads the image that CI has built into the engine, under a name that says its hash.
+    async fn load(
+        &self,
+        index: &LookupConfig,
+        found: FoundEntry,
+        tag: &str,
+        report: &Report,
+    ) -> Result<(), CommandError> {
+        info!("{tag} is CI's image of {}, indexed for {}", found.at, found.project);
+        let (services, storage) = (Services::new(&index.deployment)?, Storage::new()?);
+        let loader = Loader { engine: self.engine, storage: &storage, report, steps: None };
+        let images = TaskImages { role: Role::Parent, services: &services, loader, central: Some(&index.central) };
+        let indexed = Indexed { at: found.at, artifact: found.artifact, sha256: found.data.map(|data| data.sha256) };
+        images.load_indexed(&indexed, tag).await?;
+        Ok(())
+    }
+
+    /// What an image of the family is called in the engine.
+    fn tag(&self, of: &LocalImage) -> String {
+        self.parents.get(&of.image.name).unwrap_or(&of.tag).clone()
+    }
+
+    /// Makes one image, unless all that is asked for is that it is there, and it is.
+    async fn image(&self, it: &LocalImage, folder: &Path) -> Result<Built, CommandError> {
+        let labels = self.labels(it).await?;
+        let target = self.target(it);
+        let there = if self.config.with_parents { self.engine.present(&it.tag).await? } else { None };
+        if let Some(there) = there {
+            let is_for = match target {
+                Some(target) => self.engine.is_for(&there.id, target).await?,
+                None => true,
+            };
+            let is_same = is_for && labels.iter().all(|label| there.labels.get(label.0) == Some(label.1));
+            if is_same && !self.config.no_cache {
+                info!("{} is there already, built from context {}", it.tag, it.context);
+                return Ok(built(it, there.id, false));
+            }
+            if self.config.tags == Tags::Own && !dry_run_tags::is_renamed(it) {
+                warn!(
+                    "{} is not what {} is now: a dry run takes no name away, so that it is used as it is",
+                    it.tag, it.image.name
+                );
+                return Ok(built(it, there.id, false));
+            }
+        }
+        if !it.in_registry && !it.in_kind && self.config.tags == Tags::Tree {
+            let (name, tag) = (&it.image.name, &it.tag);
+            warn!("{name} has no VERSION: the build takes the local tag {tag}, which is for use on this machine only");
+        }
+        it.image.warn_of_packages(&self.config.build.args);
+        info!("building {} from context {}", it.tag, it.context);
+        let started = Instant::now();
+        let image_id = match build_script::find(&it.image.directory) {
+            Some((script, true)) => self.run(&script, it).await?,
+            Some((script, false)) => {
+                warn!("{} is not executable: the Dockerfile is built instead", script.display());
+                self.build(it, labels, folder).await?
+            }
+            None => self.build(it, labels, folder).await?,
+        };
+        if let Some(target) = target {
+            self.engine.check_architecture(&image_id, "the image", target).await?;
+        }
+        info!("built {}, {image_id}, in {:.1} s", it.tag, started.elapsed().as_secs_f64());
+        Ok(built(it, image_id, true))
+    }
+
+    /// What an image is made of: its own content, and the very images that it is built from.
+    async fn labels(&self, it: &LocalImage) -> Result<BTreeMap<String, String>, CommandError> {
+        let mut built_from = Vec::new();
+        for need in self.family.iter().filter(|other| it.needs.contains(&other.image.name)) {
+            let name = &need.image.name;
+            let tag = self.tag(need);
+            match self.engine.present(&tag).await? {
+                Some(there) => {
+                    let is_old = there.labels.get(HASH_LABEL).is_some_and(|hash| *hash != need.hash.to_string());
+                    if is_old && !self.config.with_parents {
+                        warn!("{tag} was built from another context than {name} has now; see --with-parents");
+                    }
+                    // A registry's images, CI's, and those of scripts have no labels.
+                    let is_ours = need.in_registry
+                        || self.parents.contains_key(name)
+                        || build_script::makes(&need.image.directory);
+                    let is_parent = it.parent.as_ref() == Some(name) && !self.config.with_parents;
+                    if is_parent && !is_ours && !there.labels.contains_key(HASH_LABEL) {
+                        warn!(
+                            "{tag} was not built from {name} of this tree, and may be any image of that name; see --with-parents"
+                        );
+                    }
+                    built_from.push(format!("{name}={}", there.id));
+                }
+                // A registry may have it.
+                None if it.parent.as_ref() != Some(name) => {}
+                None => {
+                    let (image, parent) = (it.image.name.clone(), name.clone());
+                    return Err(CommandError::NoParent { image, parent, tag });
+                }
+            }
+        }
+        let labels = [
+            (CONTEXT_LABEL, it.context.to_string()),
+            (HASH_LABEL, it.hash.to_string()),
+            (BUILT_FROM_LABEL, built_from.join(" ")),
+        ];
+        Ok(labels.map(|(label, value)| (label.to_owned(), value)).into())
+    }
+
+    /// Builds an image from its context. Gives its id.
+    async fn build(
+        &self,
+        it: &LocalImage,
+        labels: BTreeMap<String, String>,
+        folder: &Path,
+    ) -> Result<String, CommandError> {
+        let BuildPlan { mut args, .. } = self.config.build.clone();
+        args.extend(it.image.args.clone());
+        let parent = it.parent.as_ref().and_then(|parent| self.family.iter().find(|it| it.image.name == *parent));
+        args.extend(parent.map(|parent| (PARENT_ARG.to_owned(), self.tag(parent))));
+        let target_arch = self.target(it);
+        if let (Some(parent), Some(target)) = (args.get(PARENT_ARG), target_arch) {
+            self.engine.check_architecture(parent, "the parent image", target).await?;
+        }
+        let context = self.context(it, folder).await?;
+        if context.hash != it.context {
+            return Err(CommandError::Changing(it.image.directory.clone()));
+        }
+        let secrets = secret_values::values(&self.config.build.secrets, None).await?;
+        let plan = BuildPlan { args, target_arch, ..self.config.build.clone() };
+        let no_cache = self.config.no_cache;
+        let build = LocalBuild { tag: it.tag.clone(), plan, secrets, labels, no_cache };
+        let sent = context.for_engine(&build.plan.args).await?;
+        Ok(self.engine.build_local(&sent, &build, &mut BuildLog::for_people()).await?)
+    }
+
+    /// The context of an image in a file, as a task would get it.
+    async fn context(&self, it: &LocalImage, folder: &Path) -> Result<Fetched, CommandError> {
+        let (checkout, folder, scheme) = (self.config.place.checkout.clone(), folder.to_owned(), self.config.scheme);
+        let (directory, args) = (it.image.directory.clone(), it.image.args.clone());
+        blocking(move || context_archive::spool(&checkout, &directory, &args, scheme, &folder)).await
+    }
+
+    /// Lets an image directory's own script build the image. Gives its id.
+    async fn run(&self, script: &Path, it: &LocalImage) -> Result<String, CommandError> {
+        info!("{} builds the image", script.display());
+        build_script::run(script, &it.tag, self.config.no_cache, &mut BuildLog::for_people()).await?;
+        let no_image = || ScriptError::NoImage { script: script.to_owned(), tag: it.tag.clone() };
+        Ok(self.engine.present(&it.tag).await?.ok_or_else(no_image)?.id)
+    }
+
+    /// Tells what can be done with an image now.
+    async fn what_next(&self, it: &LocalImage) -> Result<(), CommandError> {
+        let directory = &it.image.directory;
+        let directory = directory.strip_prefix(&self.config.directory).unwrap_or(directory);
+        let shell = self.engine.shell_in(&it.tag, &env_files(directory, &it.image.directory)).await?;
+        info!("a shell in {}: {}", it.tag, command_line(&shell));
+        if it.in_registry && self.config.push.is_none() {
+            info!("to push it: image-worker push {}", it.image.name);
+        }
+        Ok(())
+    }
+}
+
+fn built(it: &LocalImage, image_id: String, built: bool) -> Built {
+    let (name, tag) = (it.image.name.clone(), it.tag.clone());
+    let hash = Some(it.hash).filter(|_| it.is_hash_known);
+    Built { name, tag, context_hash: it.context, hash, image_id, built, digest: None }
+}
+
+/// The files with variables of an image directory, as they are called from where the user is.
+fn env_files(shown: &Path, directory: &Path) -> Vec<PathBuf> {
+    // A folder that cannot be read is no reason to fail: the image is built.
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.filter(|entry| entry.path().is_file()).map(|entry| entry.file_name());
+    let mut files: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with(".env")).collect();
+    files.sort();
+    files.into_iter().map(|name| shown.join(name)).collect()
+}

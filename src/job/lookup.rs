@@ -1,0 +1,70 @@
+//! Looks images of a checkout up in the index, by the hashes that they have there. What counts as an image that is there is
+//! for `decision`.
+
+use std::collections::BTreeMap;
+
+use tracing::{debug, warn};
+
+use super::CommandError;
+use super::blocking::blocking;
+use super::shutdown::Shutdown;
+use crate::config::LookupConfig;
+use crate::context::ImageName;
+use crate::decision::lookup::{FoundEntry, Lookup, LookupRequest};
+use crate::net::transfer::Storage;
+use crate::repository::Tree;
+use crate::repository::lineage::Identified;
+use crate::taskcluster::Services;
+
+/// What an image is called in the index, and where it is.
+pub(crate) struct LookedUp {
+    /// What was looked for.
+    pub(crate) wanted: LookupRequest,
+    /// None where the index has no such image.
+    pub(crate) found: Option<FoundEntry>,
+}
+
+/// Looks images up, in their order.
+pub(crate) async fn find_all(
+    config: LookupConfig,
+    names: &[ImageName],
+    stop: &Shutdown,
+) -> Result<Vec<LookedUp>, CommandError> {
+    if config.project.is_none() {
+        debug!("PROJECT is not set: looking in {} only", config.central);
+    }
+    let (services, storage) = (Services::new(&config.deployment)?, Storage::new()?);
+    let identified = stop.during("hashing the contexts", identify(&config, names)).await?;
+    let wanted: Vec<_> = names.iter().filter_map(|name| Some(wanted(&config, name, identified.get(name)?))).collect();
+    let LookupConfig { index, artifact, central, project, now, .. } = config;
+    let lookup = Lookup { services, storage, index, artifact, central, project, now };
+    let found = stop.during("looking the images up", lookup.find(&wanted)).await?;
+    Ok(wanted.into_iter().zip(found).map(|(wanted, found)| LookedUp { wanted, found }).collect())
+}
+
+/// Looks one image up.
+pub(crate) async fn find(config: LookupConfig, name: &ImageName, stop: &Shutdown) -> Result<LookedUp, CommandError> {
+    let found = find_all(config, std::slice::from_ref(name), stop).await?.pop();
+    found.ok_or_else(|| CommandError::Bug(format!("{name} has no hash")))
+}
+
+fn wanted(config: &LookupConfig, name: &ImageName, identified: &Identified) -> LookupRequest {
+    let (hash, context) = (identified.name_in_index(), identified.context);
+    LookupRequest { image: name.clone(), hash, context, needed_until: config.now }
+}
+
+/// What the images are called in the index.
+async fn identify(config: &LookupConfig, names: &[ImageName]) -> Result<BTreeMap<ImageName, Identified>, CommandError> {
+    let (place, names, scheme) = (config.place.clone(), names.to_vec(), config.scheme);
+    blocking(move || {
+        let tree = Tree::open(&place)?;
+        let identified = tree.identify(&names, scheme)?;
+        for name in identified.keys().filter(|name| tree.image(name).is_ok_and(|image| tree.lacks_packages(image))) {
+            warn!(
+                "{name} has packages of other tasks, which only the task graph knows: its hash, and those of images that are built from it, are not the decision task's"
+            );
+        }
+        Ok(identified)
+    })
+    .await
+}
