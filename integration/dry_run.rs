@@ -312,7 +312,7 @@ fn wrong_configuration_names_the_flag_or_variable() {
         let to_file = ["run", "--dry-run", path(&directory), "--output", path(&output)];
         program(to_file, []).finish().assert_fails(2, &[path(&output), "is no directory", "--output"]);
     }
-    program([], []).finish().assert_fails(2, &["wrong usage", "no verb", "--help"]);
+    program([], []).finish().assert_fails(2, &["wrong usage", "no subcommand", "--help"]);
     program(["run", "--nonsense"], []).finish().assert_fails(2, &["wrong usage", "--nonsense", "--help"]);
 }
 

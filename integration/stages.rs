@@ -15,7 +15,7 @@ use image_worker::context::owners::reset_owners;
 use image_worker::context::{ContextScheme, HashScheme};
 use image_worker::image::UnpackedImage;
 use image_worker::net::stream;
-use image_worker::net::transfer::{self, Storage};
+use image_worker::net::transfer::{self, Storage, UploadBody};
 use image_worker::report::Report;
 
 const USAGE: &str =
@@ -114,7 +114,7 @@ fn upload(path: &Path) -> Result<u64, Box<dyn Error>> {
         // As an image goes: from a thread that reads, through a pipe.
         let body = stream::from_writer(move |mut out| io::copy(&mut &file, &mut out).map(drop));
         let meter = Report::silent().meter("uploading", None);
-        storage.put(&url, &BTreeMap::new(), body, size, meter).await?;
+        storage.put(&url, &BTreeMap::new(), UploadBody { bytes: body, size, meter }).await?;
         Ok::<_, transfer::TransferError>(())
     })?;
     server.join().map_err(|_| "the server's thread ended badly")??;

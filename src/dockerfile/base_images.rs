@@ -146,7 +146,9 @@ impl DockerfileImages {
                         recipe.from_error = problem.map(|problem| FromError { line, problem });
                     }
                     if !written.is_empty() {
-                        recipe.add(By::From, written, expanded.text, expanded.variables, &stages);
+                        let (written, image) = (written.to_owned(), expanded.text);
+                        let reference = Reference { by: By::From, written, image, variables: expanded.variables };
+                        recipe.add(reference, &stages);
                     }
                     stages.extend(instruction.stage(escape).name);
                 }
@@ -186,14 +188,16 @@ impl DockerfileImages {
             // A number is a stage.
             if let Some(written) = written.filter(|it| !it.bytes().all(|b| b.is_ascii_digit())) {
                 let known = !written.contains('$');
-                self.add(by, written, known.then(|| written.to_owned()), Vec::new(), stages);
+                let (written, image) = (written.to_owned(), known.then(|| written.to_owned()));
+                self.add(Reference { by, written, image, variables: Vec::new() }, stages);
             }
         }
     }
 
-    fn add(&mut self, by: By, written: &str, image: Option<String>, variables: Vec<String>, stages: &BTreeSet<String>) {
-        if image.as_ref().is_none_or(|image| image != "scratch" && !stages.contains(&image.to_lowercase())) {
-            self.references.push(Reference { by, written: written.to_owned(), image, variables });
+    fn add(&mut self, reference: Reference, stages: &BTreeSet<String>) {
+        let is_image = |image: &String| image != "scratch" && !stages.contains(&image.to_lowercase());
+        if reference.image.as_ref().is_none_or(is_image) {
+            self.references.push(reference);
         }
     }
 }

@@ -15,7 +15,7 @@ use super::cleanup_state::JournalEvent;
 use super::connection::Closing;
 use super::failure::{DOING, next_of, request_error};
 use super::held::{Held, hold};
-use super::messages::AnswerError;
+use super::messages::{AnswerError, BuildRequest};
 use super::output::{OutputEvent, Steps, is_about_our_args};
 use super::sending::noting_the_end;
 use super::witness::Witness;
@@ -123,8 +123,9 @@ impl Engine {
         let witness = Witness::of(self.kind, &self.place).await;
         let begun = self.begin(tag, goes_on.then_some(&*dockerfile), &plan.args).await;
         let closing = Closing::default();
-        let body = bollard::body_try_stream(context);
-        let answer = self.ask_for_build(&builder, options, excludes, &pulling, body, closing.clone());
+        let context = bollard::body_try_stream(context);
+        let request = BuildRequest { options, excludes, context, closing: closing.clone() };
+        let answer = self.ask_for_build(&builder, &pulling, request);
         let built = if goes_on && self.kind == Kind::Docker {
             let Held { answer, ended } = hold(answer, closing);
             self.tracker.goes_on_until(ended);

@@ -11,6 +11,7 @@ use tracing::info;
 
 use super::connection::Closing;
 use super::failure::DOING;
+use super::messages::BuildRequest;
 use super::{Engine, EngineError, debug_image};
 use crate::context::for_engine::ForEngine;
 use crate::engine::build_log::BuildLog;
@@ -101,7 +102,9 @@ impl Engine {
             ..BuildImageOptions::default()
         };
         secrets::add_build_secrets(build.secrets.values());
-        let answer = self.ask_for_build(&builder, options, context.excludes(), &pulling, body, Closing::default());
+        let request =
+            BuildRequest { options, excludes: context.excludes(), context: body, closing: Closing::default() };
+        let answer = self.ask_for_build(&builder, &pulling, request);
         Ok(self.follow(answer, &builder.asked, log).await?.0)
     }
 

@@ -78,21 +78,29 @@ pub(super) fn of_an_archive() -> Vec<(&'static str, String)> {
     vec![("content-type", "application/x-tar".to_owned())]
 }
 
+/// A build, as an engine is asked for it.
+pub(super) struct BuildRequest<B> {
+    pub(super) options: BuildImageOptions,
+    /// What Podman leaves out of the context, in the place of what its version's ignore files say.
+    pub(super) excludes: [&'static str; 1],
+    /// A tar archive.
+    pub(super) context: B,
+    /// How the connection is closed in one direction.
+    pub(super) closing: Closing,
+}
+
 impl Engine {
-    /// Asks a builder for a build, over a connection that can be closed in one direction; `excludes` is what Podman leaves out of
-    /// the context, in the place of what its version's ignore files say.
+    /// Asks a builder for a build, over a connection that can be closed in one direction.
     pub(super) fn ask_for_build<B>(
         &self,
         builder: &Builder,
-        mut options: BuildImageOptions,
-        excludes: [&str; 1],
         pulling: &Pulling,
-        context: B,
-        closing: Closing,
+        request: BuildRequest<B>,
     ) -> impl Stream<Item = Result<BuildInfo, AnswerError>> + use<B>
     where
         B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
     {
+        let BuildRequest { mut options, excludes, context, closing } = request;
         if let Some(session) = &builder.session {
             options.version = BuilderVersion::BuilderBuildKit;
             options.session = Some(session.id().to_owned());

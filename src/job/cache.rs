@@ -28,67 +28,148 @@ const MAY_TAKE: Duration = Duration::from_mins(5);
 /// A configuration has some kilobytes, and an image at most 127 layers.
 const LARGEST_DOCUMENT: u64 = 4 * 1024 * 1024;
 
-/// An image that steps are taken from, in the engine.
+/// The layer cache of a job: what it takes steps from, and what it leaves for later builds.
 #[derive(Debug)]
 pub(super) struct LayerCache {
+    from: CacheFrom,
+    loaded: Option<CachedImage>,
+}
+
+/// An image that steps are taken from, in the engine.
+#[derive(Debug)]
+pub struct CachedImage {
     /// What the index says of it.
-    pub(super) newest: LatestImage,
+    pub newest: LatestImage,
     /// What was loaded.
-    pub(super) image: TaskImage,
+    pub image: TaskImage,
     /// Its name in the engine.
-    pub(super) tag: String,
+    tag: String,
 }
 
-/// Does something, and loads meanwhile: what is left of the loading then is a stage of its own. What fails ends it.
-pub(super) async fn alongside<T>(
-    first: impl Future<Output = Result<T, CommandError>>,
-    caching: impl Future<Output = Option<LayerCache>>,
-    stop: &Shutdown,
-) -> Result<(T, Option<LayerCache>), CommandError> {
-    let (mut first, mut caching, mut cache) = (pin!(first), pin!(caching), None);
-    let done = loop {
-        tokio::select! {
-            biased;
-            done = &mut first => break done?,
-            loaded = &mut caching, if cache.is_none() => cache = Some(loaded),
+/// What was done, and the layer cache that was loaded meanwhile.
+pub(super) struct Beside<T> {
+    pub(super) done: T,
+    pub(super) cache: LayerCache,
+}
+
+impl LayerCache {
+    /// Does something, and loads meanwhile: what is left of the loading then is a stage of its own. What fails ends it.
+    pub(super) async fn beside<T>(
+        first: impl Future<Output = Result<T, CommandError>>,
+        loading: impl Future<Output = Self>,
+        stop: &Shutdown,
+    ) -> Result<Beside<T>, CommandError> {
+        let (mut first, mut loading, mut cache) = (pin!(first), pin!(loading), None);
+        let done = loop {
+            tokio::select! {
+                biased;
+                done = &mut first => break done?,
+                loaded = &mut loading, if cache.is_none() => cache = Some(loaded),
+            }
+        };
+        let cache = match cache {
+            Some(cache) => cache,
+            None => stop.during("loading the layer cache", async { Ok::<_, CommandError>(loading.await) }).await?,
+        };
+        Ok(Beside { done, cache })
+    }
+
+    /// Loads the newest image of this name, if it is asked for and there is one.
+    pub(super) async fn load(
+        plan: &Plan,
+        from: CacheFrom,
+        newest: Option<&LatestImage>,
+        services: Option<&Services>,
+        loader: Loader<'_>,
+    ) -> Self {
+        let cached = match (from, services) {
+            (CacheFrom::Latest, Some(services)) => load_latest(plan, newest, services, loader).await,
+            // A dry run can do without a deployment.
+            (CacheFrom::Latest, None) | (CacheFrom::Parent | CacheFrom::Off, _) => None,
+        };
+        Self { from, loaded: cached }
+    }
+
+    /// Whether steps may come from a cache.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.from != CacheFrom::Off
+    }
+
+    /// The image that was loaded to take steps from.
+    pub(super) fn loaded(&self) -> Option<&CachedImage> {
+        self.loaded.as_ref()
+    }
+
+    /// The configuration of the image that steps may come from, where it is known.
+    pub(super) fn source<'a>(&'a self, parent: Option<&'a TaskImage>) -> Option<&'a [u8]> {
+        let image = match self.from {
+            CacheFrom::Latest => self.loaded.as_ref().map(|cached| &cached.image),
+            CacheFrom::Parent => parent,
+            CacheFrom::Off => None,
+        };
+        image.map(|image| image.archive.config.as_slice())
+    }
+
+    /// The names of the images that are offered to the build.
+    pub(super) fn offer(&self, engine: &Engine, parent: Option<&String>) -> Vec<String> {
+        match self.from {
+            CacheFrom::Latest => self.loaded.iter().map(|cached| cached.tag.clone()).collect(),
+            CacheFrom::Parent if engine.needs_step_images() => {
+                info!("building without a layer cache: Podman takes no step from a parent image");
+                Vec::new()
+            }
+            CacheFrom::Parent => parent.cloned().into_iter().collect(),
+            CacheFrom::Off => Vec::new(),
         }
-    };
-    let cache = match cache {
-        Some(cache) => cache,
-        None => stop.during("loading the layer cache", async { Ok::<_, CommandError>(caching.await) }).await?,
-    };
-    Ok((done, cache))
-}
+    }
 
-/// The configuration of the image that steps may come from, where it is known.
-pub(super) fn source<'a>(
-    from: CacheFrom,
-    cache: Option<&'a LayerCache>,
-    parent: Option<&'a TaskImage>,
-) -> Option<&'a [u8]> {
-    let image = match from {
-        CacheFrom::Latest => cache.map(|cache| &cache.image),
-        CacheFrom::Parent => parent,
-        CacheFrom::Off => None,
-    };
-    image.map(|image| image.archive.config.as_slice())
-}
-
-/// The names of the images that are offered to the build.
-pub(super) fn offered(
-    engine: &Engine,
-    from: CacheFrom,
-    cache: Option<&LayerCache>,
-    parent: Option<&String>,
-) -> Vec<String> {
-    match from {
-        CacheFrom::Latest => cache.map(|cache| cache.tag.clone()).into_iter().collect(),
-        CacheFrom::Parent if engine.needs_step_images() => {
-            info!("building without a layer cache: Podman takes no step from a parent image");
-            Vec::new()
+    /// Says what came of it.
+    pub(super) fn report(&self, steps: Steps) {
+        if let Some(CachedImage { newest: LatestImage { at, project, .. }, .. }) = &self.loaded {
+            info!("{} of {} steps from the cache of {at}, for {project}", steps.cached, steps.all);
         }
-        CacheFrom::Parent => parent.cloned().into_iter().collect(),
-        CacheFrom::Off => Vec::new(),
+    }
+
+    /// What a later build needs besides the image to take steps from it, written into `folder`; nothing where its engine needs
+    /// nothing. That it cannot be had is no failure: a later build is built without.
+    pub(super) async fn companion(
+        &self,
+        engine: &Engine,
+        plan: &Plan,
+        image_id: &str,
+        folder: &Path,
+    ) -> Option<Companion> {
+        // A reproducible image, or one in one layer, is another than the one that the steps lead to.
+        let is_another = plan.reproducible.is_some() || plan.artifact.export == ExportChoice::Squash;
+        if !self.is_wanted() || !engine.needs_step_images() || is_another {
+            return None;
+        }
+        let configs = match engine.step_configs(image_id).await {
+            Ok(configs) => configs,
+            Err(error) => {
+                info!("no later build can take steps from this image: {}", with_causes(&error));
+                return None;
+            }
+        };
+        let steps: Vec<_> =
+            steps_of(&configs.image, &configs.steps).iter().map(|step| step.config.to_owned()).collect();
+        debug!("{} of {} images of steps are kept for a later build", steps.len(), configs.steps.len());
+        let document = Document { image_id: image_id.to_owned(), steps };
+        let name = ArtifactName::layer_cache();
+        match Companion::write(folder, "what later builds take steps by", name, "application/json", &document) {
+            Ok(companion) if companion.size <= LARGEST_DOCUMENT => Some(companion),
+            Ok(companion) => {
+                info!(
+                    "no later build can take steps from this image: of its steps {} is to be said",
+                    Bytes(companion.size)
+                );
+                None
+            }
+            Err(error) => {
+                warn!("no later build can take steps from this image: {error}");
+                None
+            }
+        }
     }
 }
 
@@ -102,26 +183,20 @@ struct Document {
     steps: Vec<String>,
 }
 
-/// Loads the newest image of this name, if it is asked for and there is one.
-pub(super) async fn load(
+/// Loads the newest image of this name, if there is one.
+async fn load_latest(
     plan: &Plan,
-    from: CacheFrom,
     newest: Option<&LatestImage>,
-    services: Option<&Services>,
+    services: &Services,
     loader: Loader<'_>,
-) -> Option<LayerCache> {
-    if from != CacheFrom::Latest {
-        return None;
-    }
-    // A dry run can do without a deployment.
-    let services = services?;
+) -> Option<CachedImage> {
     let Some(newest) = newest else {
         info!("building without a layer cache: no image of this name is known");
         return None;
     };
     let tag = plan.cache_tag();
     match tokio::time::timeout(MAY_TAKE, load_newest(newest, services, loader, &tag)).await {
-        Ok(Ok(image)) => Some(LayerCache { newest: newest.clone(), image, tag }),
+        Ok(Ok(image)) => Some(CachedImage { newest: newest.clone(), image, tag }),
         Ok(Err(error)) => {
             warn!("building without a layer cache: {}", with_causes(&*error));
             None
@@ -163,52 +238,4 @@ async fn steps_of_newest(
         );
     }
     Ok(document.steps)
-}
-
-/// Tells what came of the layer cache.
-pub(super) fn tell(cache: Option<&LayerCache>, steps: Steps) {
-    if let Some(LayerCache { newest: LatestImage { at, project, .. }, .. }) = cache {
-        info!("{} of {} steps from the cache of {at}, for {project}", steps.cached, steps.all);
-    }
-}
-
-/// What a later build needs besides the image to take steps from it, written into `folder`; nothing where its engine needs
-/// nothing. That it cannot be had is no failure: a later build is built without.
-pub(super) async fn companion(
-    engine: &Engine,
-    plan: &Plan,
-    from: CacheFrom,
-    image_id: &str,
-    folder: &Path,
-) -> Option<Companion> {
-    // A reproducible image, or one in one layer, is another than the one that the steps lead to.
-    let is_another = plan.reproducible.is_some() || plan.artifact.export == ExportChoice::Squash;
-    if from == CacheFrom::Off || !engine.needs_step_images() || is_another {
-        return None;
-    }
-    let configs = match engine.step_configs(image_id).await {
-        Ok(configs) => configs,
-        Err(error) => {
-            info!("no later build can take steps from this image: {}", with_causes(&error));
-            return None;
-        }
-    };
-    let steps: Vec<_> = steps_of(&configs.image, &configs.steps).iter().map(|step| step.config.to_owned()).collect();
-    debug!("{} of {} images of steps are kept for a later build", steps.len(), configs.steps.len());
-    let document = Document { image_id: image_id.to_owned(), steps };
-    let name = ArtifactName::layer_cache();
-    match Companion::write(folder, "what later builds take steps by", name, "application/json", &document) {
-        Ok(companion) if companion.size <= LARGEST_DOCUMENT => Some(companion),
-        Ok(companion) => {
-            info!(
-                "no later build can take steps from this image: of its steps {} is to be said",
-                Bytes(companion.size)
-            );
-            None
-        }
-        Err(error) => {
-            warn!("no later build can take steps from this image: {error}");
-            None
-        }
-    }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
+use super::build::BuiltImage;
 use super::metrics::{self, Growth, Layers, Measured};
-use super::publish::Finished;
 use super::published_document::{DocumentError, document};
 use crate::config::plan::Plan;
 use crate::decision::lookup::LatestImage;
-use crate::engine::{Bases, Steps, shared_layers};
+use crate::engine::shared_layers;
 use crate::net::transfer::Storage;
 use crate::taskcluster::{ArtifactName, Services};
 
@@ -40,20 +40,16 @@ pub(super) struct Baseline {
 }
 
 /// What is known of an image before it is published.
-pub(super) fn measured(
-    plan: &Plan,
-    image: &Finished,
-    (bases, builder, steps): (&Bases, &'static str, Steps),
-    context: u64,
-) -> Measured {
-    let base = shared_layers(&bases.found, &image.shape.diff_ids());
+pub(super) fn measured(plan: &Plan, built: &BuiltImage) -> Measured {
+    let BuiltImage { image, steps, .. } = built;
+    let base = shared_layers(&built.bases.found, &image.shape.diff_ids());
     Measured {
         image: plan.image.clone(),
-        builder,
+        builder: built.builder,
         layers: Layers::of(&image.shape, base),
         artifact: plan.artifact.name.clone(),
         archive: image.image.size,
-        context,
+        context: built.inputs.context_bytes,
         cached: (steps.all > 0).then_some((steps.cached as u64, steps.all as u64)),
         stages: Vec::new(),
         took: Duration::ZERO,

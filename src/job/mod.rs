@@ -3,6 +3,7 @@
 
 pub mod artifact_status;
 pub mod blocking;
+mod build;
 pub mod build_script;
 mod cache;
 pub mod context_archive;
@@ -22,11 +23,13 @@ mod measure;
 pub mod metrics;
 pub mod named_image;
 pub mod parent;
+mod prepare;
 pub mod prospect;
 pub mod provenance;
 pub mod publish;
 mod published_document;
 pub mod push;
+mod run;
 pub mod scopes;
 pub mod secret_values;
 pub mod shutdown;

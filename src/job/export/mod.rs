@@ -11,15 +11,18 @@ use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use super::{CommandError, cache};
-use crate::config::plan::{Companion, Identity, ImageFile, Plan};
-use crate::config::{Config, Destination};
+use super::CommandError;
+use super::cache::LayerCache;
+use super::parent::TaskImage;
+use super::run::Run;
+use crate::config::Destination;
+use crate::config::plan::{Companion, Identity, ImageFile};
 use crate::engine::{Base, Engine, EngineError, shared_layers};
 use crate::image::sbom::{self, SbomError, Subject};
 use crate::image::{ArchiveError, ImageSummary, UnpackedImage, reproducible};
 use crate::job::publish::{Finished, Stored};
 use crate::net::stream;
-use crate::report::{Bytes, Report, with_causes};
+use crate::report::{Bytes, with_causes};
 use crate::taskcluster::ArtifactName;
 pub(crate) use ways::StorageProblem;
 use ways::Wanted;
@@ -28,46 +31,37 @@ use ways::Wanted;
 const WRITE_BUFFER: usize = 256 * 1024;
 
 /// An image in the engine.
-pub(crate) struct EngineImage<'a> {
+pub(super) struct EngineImage<'a> {
     /// Its id.
-    pub(crate) id: &'a str,
+    pub(super) id: &'a str,
     /// The images that it was built from.
-    pub(crate) below: Vec<Base>,
-    /// The configuration of the image that its steps may have come from.
-    pub(crate) source: Option<&'a [u8]>,
+    pub(super) below: Vec<Base>,
+    /// What its steps may have come from.
+    pub(super) cache: &'a LayerCache,
+    /// The image of the parent task.
+    pub(super) parent: Option<&'a TaskImage>,
 }
 
-/// Takes the image out of the engine, and writes what goes with it.
-pub(crate) async fn exported(
+/// Takes the image out of the engine into `folder`, makes its archive, and writes what goes with it. The layers of the images
+/// below it stay as they are.
+pub(super) async fn exported(
+    run: &Run<'_>,
     engine: &Engine,
-    config: &Config,
     identity: &Identity,
     image: EngineImage<'_>,
     folder: &Path,
-    report: &Report,
 ) -> Result<Finished, CommandError> {
-    let (plan, is_task) = (&config.plan, config.destination == Destination::Task);
-    let besides = cache::companion(engine, plan, config.cache_from, image.id, folder).await;
-    let mut image = export(engine, plan, identity, image, (folder, is_task), report).await?;
-    image.companions.extend(besides);
-    Ok(image)
-}
-
-/// Exports the image into `folder`, and makes its archive. The layers of the images `below` stay as they are. One
-/// that is `uploaded` from here needs no file of its own.
-async fn export(
-    engine: &Engine,
-    plan: &Plan,
-    identity: &Identity,
-    EngineImage { id: image_id, below, source }: EngineImage<'_>,
-    (folder, uploaded): (&Path, bool),
-    report: &Report,
-) -> Result<Finished, CommandError> {
+    let (plan, report) = (&run.config.plan, run.report);
+    let EngineImage { id: image_id, below, cache, parent } = image;
+    let besides = cache.companion(engine, plan, image_id, folder).await;
+    // One that is uploaded from here needs no file of its own.
+    let uploaded = run.config.destination == Destination::Task;
     let (tag, level) = (identity.tag.clone(), plan.artifact.zstd_level);
     let path = folder.join(plan.artifact.name.file_name());
     // What is to be a file, and changes no more, can lie there from the beginning.
     let named = (!uploaded && level.is_none() && plan.reproducible.is_none()).then_some(path.as_path());
     let choice = plan.artifact.export;
+    let source = cache.source(parent);
     let wanted = Wanted { engine, image_id, source, tag: &tag, choice, folder, named, report };
     let spool = wanted.take().await?;
     let spool = match plan.reproducible {
@@ -94,7 +88,8 @@ async fn export(
         let written = archive.write_into(level, BufWriter::with_capacity(WRITE_BUFFER, file))?;
         Ok((written, Stored::File(path), companions))
     });
-    let (written, stored, companions) = made.await.map_err(|error| blame(error, folder))?;
+    let (written, stored, mut companions) = made.await.map_err(|error| blame(error, folder))?;
+    companions.extend(besides);
     let name = &plan.artifact.name;
     info!("{name}: {}, {} layers, sha256 {}", Bytes(written.size), shape.layers.len(), written.sha256);
     let image = ImageFile { sha256: written.sha256, size: written.size, image_id };

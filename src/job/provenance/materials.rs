@@ -11,6 +11,7 @@ use super::statement::Resource;
 use crate::config::plan::ContextSource;
 use crate::context::ContextScheme;
 use crate::engine::{Base, Bases};
+use crate::job::cache::CachedImage;
 use crate::job::parent::TaskImage;
 use crate::net::HttpUrl;
 use crate::taskcluster::TaskId;
@@ -32,7 +33,7 @@ pub(super) fn materials(made: &ProvenanceInput) -> Vec<Resource> {
         annotations: [("resolved", json!(false))].into(),
         ..Resource::default()
     });
-    let cache = made.cache.map(|(newest, image)| {
+    let cache = made.cache.map(|CachedImage { newest, image, .. }| {
         let verified = task_image("layer cache", made.root_url, &newest.at.task_id, image);
         // Another run of that task may have another image.
         let run = format!("tasks/{}/runs/{}", newest.at.task_id, newest.at.run_id);

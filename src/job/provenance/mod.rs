@@ -13,8 +13,8 @@ use jiff::Timestamp;
 
 use crate::config::plan::{Companion, ContextSource, ExportChoice, Identity, ImageFile, Plan};
 use crate::context::ContextScheme;
-use crate::decision::lookup::LatestImage;
 use crate::engine::{Bases, EngineInfo};
+use crate::job::cache::CachedImage;
 use crate::job::parent::TaskImage;
 use crate::net::HttpUrl;
 use crate::taskcluster::{ArtifactName, to_milliseconds};
@@ -53,7 +53,7 @@ pub struct ProvenanceInput<'a> {
     /// The image of another task that it was built from.
     pub parent: Option<&'a TaskImage>,
     /// The image that steps were taken from, as the index has it.
-    pub cache: Option<(&'a LatestImage, &'a TaskImage)>,
+    pub cache: Option<&'a CachedImage>,
     /// The engine.
     pub engine: &'a EngineInfo,
     /// Who in the engine read the `Dockerfile`.

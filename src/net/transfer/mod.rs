@@ -113,6 +113,16 @@ impl Download {
     }
 }
 
+/// What is uploaded.
+pub struct UploadBody<S> {
+    /// The bytes.
+    pub bytes: S,
+    /// How many they are.
+    pub size: u64,
+    /// What counts those that are sent.
+    pub meter: ProgressCounter,
+}
+
 fn connection(method: &'static str, url: &HttpUrl, source: reqwest::Error) -> TransferError {
     TransferError::Connection { method, url: url.clone(), source: source.without_url() }
 }
@@ -159,9 +169,7 @@ impl Storage {
         &self,
         url: &HttpUrl,
         headers: &BTreeMap<String, String>,
-        bytes: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
-        size: u64,
-        meter: ProgressCounter,
+        UploadBody { bytes, size, meter }: UploadBody<impl Stream<Item = io::Result<Bytes>> + Send + 'static>,
     ) -> Result<(), TransferError> {
         secrets::add_url(url.reveal());
         secrets::add_headers(headers);
@@ -253,8 +261,8 @@ mod tests {
         file.as_file().set_len(SIZE as u64).unwrap();
         let storage = Storage::with_silence(silence).unwrap();
         let meter = Report::silent().meter("uploading", None);
-        let uploaded =
-            storage.put(&url, &BTreeMap::new(), super::file(file.path()).await.unwrap(), SIZE as u64, meter).await;
+        let bytes = super::file(file.path()).await.unwrap();
+        let uploaded = storage.put(&url, &BTreeMap::new(), UploadBody { bytes, size: SIZE as u64, meter }).await;
         server.abort();
         uploaded
     }

@@ -11,7 +11,7 @@ use tracing::info;
 use super::super::{PublishError, ReadBack, Stored};
 use super::Task;
 use crate::net::retry::{Policy, retry};
-use crate::net::transfer::{self, ContentMd5, TransferError};
+use crate::net::transfer::{self, ContentMd5, TransferError, UploadBody};
 use crate::net::{Digest, HttpUrl, stream};
 use crate::report::Bytes;
 use crate::taskcluster::object::ObjectUpload;
@@ -150,12 +150,14 @@ impl Task {
         let meter = self.report.meter(&format!("uploading {what}"), Some(*size));
         match stored {
             Stored::File(path) => {
-                self.storage.put(url, headers, transfer::file(path).await?, *size, meter.clone()).await?;
+                let upload = UploadBody { bytes: transfer::file(path).await?, size: *size, meter: meter.clone() };
+                self.storage.put(url, headers, upload).await?;
             }
             Stored::Layout(archive) => {
                 let archive = archive.clone();
                 let body = stream::from_writer(move |mut out| archive.copy_to(&mut out).map_err(io::Error::other));
-                self.storage.put(url, headers, body, *size, meter.clone()).await?;
+                let upload = UploadBody { bytes: body, size: *size, meter: meter.clone() };
+                self.storage.put(url, headers, upload).await?;
             }
         }
         meter.finish(&format!("uploaded {what}"));

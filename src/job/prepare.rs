@@ -1,0 +1,154 @@
+//! The first stage of a run: whether the image is there already, and all that a build of it needs.
+
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
+use tracing::{debug, info};
+
+use super::cache::{Beside, LayerCache};
+use super::fetch::{FetchError, Fetched, Fetcher};
+use super::loading::Loader;
+use super::parent::{Role, TaskImage, TaskImages};
+use super::publish::{Published, Start};
+use super::run::Run;
+use super::work_dir::WorkDir;
+use super::{CommandError, scopes, secret_values};
+use crate::config::Config;
+use crate::config::plan::{EPOCH_ARG, Identity, Plan};
+use crate::decision::lookup::{LatestImage, LatestQuery, newest};
+use crate::dockerfile::PARENT_ARG;
+use crate::engine::{BuildPlan, BuildSecrets, Engine};
+use crate::taskcluster::Services;
+use crate::taskcluster::queue::TaskLimits;
+
+/// What comes of looking the image up.
+pub(super) enum Lookup {
+    /// It was there, and what leads to it has been published.
+    Reused { identity: Identity, published: Published },
+    /// It is to be built.
+    Missing(Workplace),
+}
+
+/// Where a build happens.
+pub(super) struct Workplace {
+    /// The folder for what is not finished.
+    pub(super) folder: WorkDir,
+    /// What the task gives to the run.
+    pub(super) limits: TaskLimits,
+}
+
+/// An engine, and what was asked for while it was looked for.
+pub(super) struct Connected {
+    pub(super) engine: Engine,
+    /// The newest image of this name.
+    pub(super) newest: Option<LatestImage>,
+}
+
+/// All that goes into a build.
+pub(super) struct Inputs {
+    pub(super) context: Fetched,
+    pub(super) identity: Identity,
+    pub(super) cache: LayerCache,
+    pub(super) build: BuildPlan,
+    pub(super) parent: Option<TaskImage>,
+    pub(super) secrets: BuildSecrets,
+}
+
+/// Looks the image up, and lets the task's routes lead to it where it is there.
+pub(super) async fn look_up(run: &Run<'_>) -> Result<Lookup, CommandError> {
+    let Run { config, stop, publisher, services, .. } = run;
+    let plan = &config.plan;
+    // With a hash, names that the index would refuse are refused here, and an image that lives is found. All that is asked
+    // before anything is begun is asked at once.
+    let early = plan.context.hash.map(|hash| plan.identity(hash)).transpose()?;
+    let sought = early.as_ref().filter(|_| !config.force);
+    let looking = publisher.look_up(plan, sought, &config.central, run.clock.began);
+    let both = async { Ok::<_, CommandError>(tokio::join!(scopes::current(config, *services), looking)) };
+    let (held, start) = stop.during("looking the image up", both).await?;
+    scopes::compare(config, early.as_ref(), held.as_ref(), scopes::builds(&start))?;
+    let Start { found, limits } = start?;
+    let folder = work_folder(config)?;
+    if let (Some(identity), Some(found)) = (sought, found) {
+        info!("{found}");
+        let reusing = publisher.reuse(plan, identity, &found, folder.path());
+        if let Some(published) = stop.during("pointing at the image", reusing).await? {
+            return Ok(Lookup::Reused { identity: identity.clone(), published });
+        }
+        scopes::compare(config, Some(identity), held.as_ref(), true)?;
+    }
+    Ok(Lookup::Missing(Workplace { folder, limits }))
+}
+
+/// Finds or starts the engine.
+pub(super) async fn connect(run: &Run<'_>, work: &Workplace) -> Result<Connected, CommandError> {
+    let Config { plan, engine, .. } = run.config;
+    let place = work.folder.engine();
+    let connecting = Engine::connect_or_start(engine, &place, plan.build.network.as_deref());
+    let asking = newest_image(run.config, run.services, run.clock.began);
+    let both = async { tokio::join!(connecting, asking) };
+    let both = both.map(|(engine, newest)| engine.map(|engine| Connected { engine, newest }));
+    let connected = run.stop.during("looking for an engine", both).await?;
+    connected.engine.keep_records().await;
+    Ok(connected)
+}
+
+/// Gets all that the build needs. What of it is in the engine is left to be cleaned, also where something else fails.
+pub(super) async fn prepare(
+    run: &Run<'_>,
+    Connected { engine, newest }: &Connected,
+    work: &Workplace,
+) -> Result<Inputs, CommandError> {
+    let Run { config, stop, report, storage, services, .. } = *run;
+    let plan = &config.plan;
+    let fetcher = Fetcher { services, storage, report, folder: work.folder.path() };
+    let loader = || Loader { engine, storage, report, steps: None };
+    let caching = LayerCache::load(plan, config.cache_from, newest.as_ref(), services, loader());
+    let fetching = stop.during("fetching the context", fetcher.context(plan));
+    let Beside { done: context, cache } = LayerCache::beside(fetching, caching, stop).await?;
+    let identity = plan.identity(context.hash)?;
+    if config.assumes_parent {
+        context.warn_of_own_parent(&plan.build.args).await?;
+    }
+    let asking = secret_values::values(&plan.build.secrets, services);
+    let secrets = stop.during("getting the build's secrets", asking).await?;
+    let mut build = plan.build.clone();
+    if let Some(epoch) = plan.reproducible {
+        build.args.entry(EPOCH_ARG.to_owned()).or_insert_with(|| epoch.to_string());
+    }
+    let parent = stop.during("loading the parent image", load_parent(config, services, loader(), &mut build)).await?;
+    Ok(Inputs { context, identity, cache, build, parent, secrets })
+}
+
+/// Loads the image of the parent task, if the plan has one, and gives its name to the build.
+async fn load_parent(
+    config: &Config,
+    services: Option<&Services>,
+    loader: Loader<'_>,
+    build: &mut BuildPlan,
+) -> Result<Option<TaskImage>, CommandError> {
+    let Config { plan, central, .. } = config;
+    let Some(parent) = &plan.parent else { return Ok(None) };
+    let services = services.ok_or_else(|| FetchError::NoDeployment(format!("the image of task {parent}")))?;
+    let tag = plan.parent_tag(parent);
+    let engine = loader.engine;
+    let images = TaskImages { role: Role::Parent, services, loader, central: Some(central) };
+    let image = images.load(&plan.artifact.name, parent, &tag).await?;
+    if let Some(wanted) = build.target_arch {
+        engine.check_architecture(&tag, "the parent image", wanted).await?;
+    }
+    build.args.insert(PARENT_ARG.to_owned(), tag);
+    Ok(Some(image))
+}
+
+/// The newest image of the same name, where there is an index.
+async fn newest_image(config: &Config, services: Option<&Services>, now: Timestamp) -> Option<LatestImage> {
+    let Plan { index, project, image, .. } = &config.plan;
+    let newest = newest(services?, &LatestQuery { index, project, central: &config.central, image, now }).await?;
+    debug!("the newest image of this name is that of {}, for {}", newest.at, newest.project);
+    Some(newest)
+}
+
+/// A folder for what is not finished, which disappears with everything in it.
+fn work_folder(config: &Config) -> Result<WorkDir, CommandError> {
+    let parent = config.unfinished();
+    WorkDir::new_in(parent).map_err(|source| CommandError::Write { path: parent.to_owned(), source })
+}
