@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Finished, Job, PROJECT, Repository, assert_engine_is_clean, docker_says, engine, path, program};
+use crate::harness::{
+    Finished, Job, PROJECT, Repository, assert_engine_is_clean, docker_says, engine, long_sleep, path, program,
+};
 use crate::stand_in::{Options, StandIn, TaskSpec};
 
 /// A dry run of an image by BuildKit.
@@ -254,8 +256,8 @@ fn a_build_that_is_stopped_stops_in_the_engine() {
     if !engine() {
         return;
     }
-    // A number that no other test waits for.
-    let repository = Repository::new("buildkit-stop", "RUN echo waiting && exec sleep 86123\n");
+    let sleep = &format!("sleep {}", long_sleep(2));
+    let repository = Repository::new("buildkit-stop", &format!("RUN echo waiting && exec {sleep}\n"));
     let (output, directory) = (repository.root.path().join("out"), repository.directory());
     let arguments = ["run", "--dry-run", "--context", path(&directory), "--output", path(&output)];
     let environment =
@@ -267,7 +269,7 @@ fn a_build_that_is_stopped_stops_in_the_engine() {
     );
     stopped.assert_fails(143, &["stopped"]);
     let limit = Instant::now() + Duration::from_secs(10);
-    while Command::new("pgrep").args(["-f", "sleep 86123"]).output().unwrap().status.success() {
+    while Command::new("pgrep").args(["-f", sleep]).output().unwrap().status.success() {
         assert!(Instant::now() < limit, "the step goes on");
         std::thread::sleep(Duration::from_millis(50));
     }

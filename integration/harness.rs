@@ -71,9 +71,10 @@ impl Builder {
     }
 }
 
-/// A digit that no other engine of the tests has.
-pub(crate) fn engine_number() -> usize {
-    ENGINES.iter().position(|(_, engine, builder)| (*engine, *builder) == chosen()).unwrap()
+/// A number of seconds, longer than any test, that no other command of the machine sleeps for: neither one of a test that runs
+/// now, nor one that an earlier test has left. `which` is the caller's, below 10.
+pub(crate) fn long_sleep(which: u32) -> String {
+    format!("9{:07}{which}", std::process::id())
 }
 
 /// Whether the tests run on this engine of `scripts/engine`.

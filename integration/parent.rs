@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::archive::{Archive, gzip};
 use crate::harness::{
     Builder, Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says,
-    end_podmans_command, engine, is_on, names_of, path, program, resident,
+    end_podmans_command, engine, is_on, long_sleep, names_of, path, program, resident,
 };
 use crate::stand_in::{Fault, Options, StandIn, TaskSpec};
 
@@ -345,11 +345,11 @@ fn a_signal_leaves_no_parent_behind() {
         return;
     }
     let name = "parent-stopped";
-    let image = Archive::new(name);
+    let (image, seconds) = (Archive::new(name), &long_sleep(3));
     let job = Job::new(&Repository::bare(
         name,
         &format!(
-            "FROM $DOCKER_IMAGE_PARENT\nENV TEST={name}\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\nRUN echo begun; sleep 998878\n"
+            "FROM $DOCKER_IMAGE_PARENT\nENV TEST={name}\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\nRUN echo begun; sleep {seconds}\n"
         ),
     ));
     let parent = job.taskcluster.create_task(TaskSpec::default()).task_id;
@@ -360,7 +360,7 @@ fn a_signal_leaves_no_parent_behind() {
     let finished = program(["run"], environment.clone()).finish_when(|log| log.contains("build | begun"), stop);
     assert!(finished.error_line().contains("SIGTERM while building"), "{}", finished.stderr);
     if Builder::is_podman() {
-        assert!(end_podmans_command("998878"), "Podman ends it by itself now: say so in docs/engines.md");
+        assert!(end_podmans_command(seconds), "Podman ends it by itself now: say so in docs/engines.md");
     }
     assert!(!has_image(&image.id_in_engine()), "the parent is left");
     job.assert_engine_is_clean();

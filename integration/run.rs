@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::harness::{
     Builder, Finished, Job, PUSHDATE, RANK, Repository, assert_engine_is_clean, container_says, docker, docker_says,
-    end_podmans_command, engine, engine_number, first_step, path, podmans_commands, program,
+    end_podmans_command, engine, first_step, long_sleep, path, podmans_commands, program,
 };
 use crate::stand_in::{Call, Claim, Fault, Options, RunState, StandIn, TaskSpec};
 
@@ -800,12 +800,13 @@ fn a_context_that_was_compressed_for_the_transfer() {
 
 #[test]
 fn the_tasks_limit_stops_the_build_in_time() {
-    let Some(job) = Job::ready("run-limit", "RUN sleep 998876\n") else { return };
+    let seconds = &long_sleep(1);
+    let Some(job) = Job::ready("run-limit", &format!("RUN sleep {seconds}\n")) else { return };
     let finished = job.run_with([("MAX_RUN_TIME", "5")]);
     finished.assert_fails(32, &["MAX_RUN_TIME is nearly over", "while building", "longer maxRunTime"]);
     if Builder::is_podman() {
         // On a busy machine the build has not come to it.
-        let _ = end_podmans_command("998876");
+        let _ = end_podmans_command(seconds);
     }
     job.assert_nothing_published();
     job.assert_engine_is_clean();
@@ -822,8 +823,7 @@ fn an_expiry_after_the_tasks_own_costs_no_build() {
 
 #[test]
 fn a_signal_stops_the_build_and_leaves_nothing() {
-    // Known among all processes of the machine, as engines are tested side by side.
-    let seconds = &format!("9988770{}", engine_number());
+    let seconds = &long_sleep(0);
     let steps = format!("RUN echo made > /made\nRUN sleep {seconds}\n");
     let Some(job) = Job::ready("run-stopped", &steps) else { return };
     let started = || docker(&["ps", "--no-trunc", "--quiet", "--filter", "status=running"]);

@@ -15,8 +15,8 @@ use super::play::{ARTIFACT, assert_readable_from_the_task, follow_routes};
 use super::{document, each, wanted};
 use crate::harness::{Job, Program, Repository, path, program};
 
-const HEADING: &str = "| the engine | while | exit | index | started again | index then | the error line |\n\
-                       | --- | --- | --- | --- | --- | --- | --- |";
+const HEADING: &str = "| the engine | while | builder | exit | index | started again | index then | the error line |\n\
+                       | --- | --- | --- | --- | --- | --- | --- | --- |";
 
 /// How large the image's file is where the engine is to be met while it moves it: that must take long enough.
 const LARGE: u64 = 128 << 20;
@@ -53,20 +53,23 @@ enum How {
 struct Fault {
     how: How,
     at: While,
+    builder: &'static str,
 }
 
 use How::{Hangs, HangsAndDies, Killed, Restarted};
 use While::{Copies, PreparesExport, RunsStep, SendsExport, TakesContext};
 
 fn faults() -> Vec<Fault> {
-    let killed = [TakesContext, Copies, RunsStep, PreparesExport, SendsExport].map(|at| Fault { how: Killed, at });
-    let hangs = [Restarted, Hangs, HangsAndDies].map(|how| Fault { how, at: RunsStep });
-    killed.into_iter().chain(hangs).collect()
+    let classic = |how, at| Fault { how, at, builder: "classic" };
+    let killed = [TakesContext, Copies, RunsStep, PreparesExport, SendsExport].map(|at| classic(Killed, at));
+    let hangs = [Restarted, Hangs, HangsAndDies].map(|how| classic(how, RunsStep));
+    let buildkit = [Killed, Restarted].map(|how| Fault { how, at: RunsStep, builder: "buildkit" });
+    killed.into_iter().chain(hangs).chain(buildkit).collect()
 }
 
 impl Fault {
     fn name(self) -> String {
-        format!("{} | {}", self.how.words(), self.at.words())
+        format!("{} | {} | {}", self.how.words(), self.at.words(), self.builder)
     }
 
     fn exit_code(self) -> i32 {
@@ -148,7 +151,7 @@ fn attempt(fault: Fault, large: u64) -> Option<String> {
     let work = TempDir::new().unwrap();
     let (large, pause) = if fault.at == RunsStep { (1, "987654") } else { (large, "0") };
     let job = job(large);
-    let started = start(&job, &dockerd, work.path(), pause);
+    let started = start(&job, &dockerd, work.path(), fault.builder, pause);
     let mut since = Instant::now();
     let engine = RefCell::new(&mut dockerd);
     let finished = started.finish_when(
@@ -179,7 +182,7 @@ fn attempt(fault: Fault, large: u64) -> Option<String> {
     // What a killed daemon leaves is its own; a daemon that lives has nothing of ours.
     let before = contents(&dockerd);
     assert!(fault.how != Hangs || before.is_empty(), "images and containers are left: {before:?}");
-    let again = start(&job, &dockerd, work.path(), "0").finish();
+    let again = start(&job, &dockerd, work.path(), fault.builder, "0").finish();
     again.assert_succeeds();
     let own = Some(job.claim.task_id.clone());
     assert_eq!(follow_routes(&job), [own.clone(), own.clone(), own]);
@@ -206,11 +209,14 @@ fn job(large: u64) -> Job {
     Job::new(&repository)
 }
 
-fn start(job: &Job, dockerd: &Dockerd, work: &Path, pause: &str) -> Program {
+fn start(job: &Job, dockerd: &Dockerd, work: &Path, builder: &str, pause: &str) -> Program {
     let mut environment = job.environment();
     let mut set = |name: &str, value: &str| drop(environment.insert(name.to_owned(), value.to_owned()));
     set("DOCKER_HOST", &dockerd.host());
     set("TASK_WORKDIR", path(work));
+    set("IMAGE_WORKER_BUILDER", builder);
+    // The daemon of the test has no network, which BuildKit asks for.
+    set("DOCKER_BUILD_NETWORK", "none");
     // The engine has no part in reading its storage.
     set("EXPORT", "engine");
     set("DOCKER_BUILD_ARGS", &format!("{{\"PAUSE\": \"{pause}\"}}"));
