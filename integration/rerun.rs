@@ -228,7 +228,7 @@ fn an_image_that_a_tasks_routes_have_indexed_is_found() {
 }
 
 #[test]
-fn scripts_get_a_line_about_the_prospect_and_one_about_the_run() {
+fn scripts_get_a_line_about_the_assessment_and_one_about_the_run() {
     let scene = scene(RunState::Exception);
     let task = &scene.task.task_id;
     let finished = rerun(&scene, task, &["--yes", "--json", "--no-follow"], Some(&sheriff(&scene))).finish();
@@ -241,7 +241,7 @@ fn scripts_get_a_line_about_the_prospect_and_one_about_the_run() {
     assert_eq!(lines[0]["runs"][0]["reasonResolved"], json!("internal-error"));
     assert_eq!(lines[1], json!({ "runId": 1, "state": "pending", "reasonCreated": "rerun" }));
 
-    // A script that only looks: the prospect is told, and nothing is done.
+    // A script that only looks: the assessment is printed, and nothing is done.
     let looked = rerun(&scene, task, &["--json", "--no-follow"], None).finish();
     looked.assert_succeeds();
     let first: Value = serde_json::from_str(looked.stdout.lines().next().unwrap()).unwrap();

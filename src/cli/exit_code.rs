@@ -16,9 +16,9 @@ use crate::job::export::StorageProblem;
 use crate::job::fetch::FetchError;
 use crate::job::loading::LoadError;
 use crate::job::parent::ParentError;
-use crate::job::prospect::Verdict;
 use crate::job::publish::PublishError;
 use crate::job::push::PushProblem;
+use crate::job::rerun_assessment::Verdict;
 use crate::job::secret_values::SecretProblem;
 use crate::job::shutdown::ShutdownReason;
 use crate::net::registry::RegistryError;
@@ -48,13 +48,13 @@ impl CommandError {
                     INFRA
                 }
             }
-            Self::Kept { failed, .. } => failed.exit_code(),
+            Self::DebugImage { failed, .. } => failed.exit_code(),
             Self::Fetch(error) => fetch_code(error),
             Self::Parent(ParentError::Gone { .. }) => CONTEXT,
             Self::Parent(ParentError::Load { error, .. }) => load_code(error),
             Self::Parent(ParentError::Call(error)) => call_code(error),
             Self::Collect(error) => collect_code(error),
-            Self::Changing(_) | Self::Problems { .. } | Self::Findings(_) | Self::Compare(_) | Self::NoImage(_) => {
+            Self::Changing(_) | Self::Problems { .. } | Self::Diagnostics(_) | Self::Compare(_) | Self::NoImage(_) => {
                 CONTEXT
             }
             Self::Load { error, .. } => load_code(error),
@@ -71,7 +71,7 @@ impl CommandError {
             Self::Engine(error) => engine_code(error),
             Self::Scopes(_) => REFUSED,
             Self::Secret(SecretProblem::Unreadable { .. } | SecretProblem::TooLarge { .. }) => USAGE,
-            Self::Keeping(SupervisorError::System { .. } | SupervisorError::Undead) => INFRA,
+            Self::Supervisor(SupervisorError::System { .. } | SupervisorError::Undead) => INFRA,
             Self::NoParent { .. } | Self::ParentElsewhere { .. } | Self::NotIndexed { .. } => USAGE,
             Self::Script(ScriptError::Run { .. } | ScriptError::Failed { .. } | ScriptError::NoImage { .. }) => BUILD,
             Self::Registry(error) => registry_code(error),

@@ -69,7 +69,7 @@ fn run_subcommand() -> ExitCode {
         },
         Err(error) => {
             let code = failed(&report, &error);
-            if let CommandError::Kept { kept, .. } = &error {
+            if let CommandError::DebugImage { kept, .. } = &error {
                 open_shell(&kept.open);
             }
             code
@@ -135,7 +135,7 @@ fn open_shell(command: &[String]) {
 
 /// Prints the error line, its causes, and for a build its step's last lines.
 fn print_failure(error: &CommandError, report: &Report) {
-    if let CommandError::Kept { failed, kept } = error {
+    if let CommandError::DebugImage { failed, kept } = error {
         print_failure(failed, report);
         report.details("a shell after the last good step", &[command_line(&kept.open)]);
         report.details("afterwards, to remove it", &[command_line(&kept.remove)]);

@@ -54,7 +54,7 @@ impl Args {
         };
         let Some(fault) = findings.fault else { return Ok(findings.answer) };
         (context.print)(&findings.answer.text)?;
-        Err(CommandError::Findings(fault))
+        Err(CommandError::Diagnostics(fault))
     }
 }
 
@@ -134,11 +134,11 @@ fn compare(file: &Path, other: &Path, folder: &Path) -> Result<Comparison, Comma
     }
     // At least: what is packed grows.
     ensure_space("comparing the two images", folder, size)?;
-    let (a, b) = (take_in(file, folder)?, take_in(other, folder)?);
+    let (a, b) = (import(file, folder)?, import(other, folder)?);
     Ok(Comparison::of(&a, &b)?)
 }
 
-fn take_in(path: &Path, folder: &Path) -> Result<UnpackedImage, CommandError> {
+fn import(path: &Path, folder: &Path) -> Result<UnpackedImage, CommandError> {
     let archive = File::open(path).map_err(|source| CommandError::Read { path: path.to_owned(), source })?;
     let unwritten = |source| CommandError::Write { path: folder.to_owned(), source };
     let spool = tempfile::tempfile_in(folder).map_err(unwritten)?;
@@ -147,10 +147,10 @@ fn take_in(path: &Path, folder: &Path) -> Result<UnpackedImage, CommandError> {
     taken.map_err(|error| match error {
         ArchiveError::Write(source) => unwritten(source),
         ArchiveError::Content(why) => {
-            CommandError::Findings(format!("{name} is not one whole image: {}; {hint}", plain(&why)))
+            CommandError::Diagnostics(format!("{name} is not one whole image: {}; {hint}", plain(&why)))
         }
         // What a reader says of another kind of file has pieces of that file in it.
-        ArchiveError::Read(_) => CommandError::Findings(format!("{name} cannot be read as an image archive; {hint}")),
+        ArchiveError::Read(_) => CommandError::Diagnostics(format!("{name} cannot be read as an image archive; {hint}")),
         ArchiveError::ReadBack(_) | ArchiveError::Rewrite(_) => error.into(),
     })
 }

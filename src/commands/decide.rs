@@ -152,14 +152,14 @@ async fn decide(
     config.assumed.iter().for_each(|assumption| info!("{assumption}"));
     let place = config.place.clone();
     let reading = blocking(move || read(&place, &graph));
-    let it = stop.during("reading the graph and hashing its images", reading).await?;
+    let it = stop.run_stage("reading the graph and hashing its images", reading).await?;
     let contexts = it.tree.context_trees(&it.named, HashScheme::Tar);
     outside(&config.contexts, &settings::CONTEXTS, &contexts)?;
     config.out.iter().try_for_each(|out| outside(out, &settings::OUT, &contexts))?;
     let waiting = waiting(&it.graph, &it.uses, &it.identified);
 
     let wanted = wanted(&it.identified, &waiting, config.now);
-    let found = stop.during("looking for images", find(&config, wanted)).await?;
+    let found = stop.run_stage("looking for images", find(&config, wanted)).await?;
     let parent_of = |image: &ImageName| it.identified.get(image).and_then(|image| image.parent.clone());
     let missing = decision::missing(it.named.clone(), |image| found.contains_key(image), parent_of);
     let images = order(&config, &it, &waiting, &found, &missing)?;
@@ -167,7 +167,7 @@ async fn decide(
     let resolved = it.graph.resolve(&resolution)?;
 
     let packing = write_contexts(&it, &missing, &config.contexts);
-    let contexts = stop.during("writing contexts", packing).await?;
+    let contexts = stop.run_stage("writing contexts", packing).await?;
     if !contexts.is_empty() {
         info!("the contexts are in {}", config.contexts.display());
     }

@@ -132,7 +132,7 @@ impl fmt::Display for Loaded {
 }
 
 /// Where an image is.
-enum Place {
+enum ImageLocation {
     Indexed(Services, Indexed),
     Task(Services, TaskId),
     File,
@@ -151,22 +151,22 @@ async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Result<Lo
         LoadFrom::Named(..) | LoadFrom::Task(..) | LoadFrom::Route(..) => None,
     };
     let place = find(from, name.clone(), stop).await?;
-    let engine = stop.during("looking for an engine", Engine::connect(&engine)).await?;
+    let engine = stop.run_stage("looking for an engine", Engine::connect(&engine)).await?;
     // Under a name of its own until it is whole, so that no failure takes a name from the image that has it.
     let temporary = temporary_name(now);
     let loader = Loader { engine: &engine, storage: &Storage::new()?, report, steps: None };
     let loading = async {
         let (archive, from, verified) = match (&place, &file) {
-            (Place::File, Some(path)) => {
+            (ImageLocation::File, Some(path)) => {
                 let archive = loader.file(path, None, &temporary).await.map_err(|error| of_file(path, error))?;
                 (archive, path.display().to_string(), Promise::Archive)
             }
-            (Place::File, None) => return Err(CommandError::Bug("a file without a path".to_owned())),
-            (Place::Indexed(services, indexed), _) => {
+            (ImageLocation::File, None) => return Err(CommandError::Bug("a file without a path".to_owned())),
+            (ImageLocation::Indexed(services, indexed), _) => {
                 let images = TaskImages { role: Role::Image, services, loader, central: None };
                 told(&indexed.at.task_id, images.load_indexed(indexed, &temporary).await?)
             }
-            (Place::Task(services, task), _) => {
+            (ImageLocation::Task(services, task), _) => {
                 let images = TaskImages { role: Role::Image, services, loader, central: None };
                 told(task, images.load(&artifact, task, &temporary).await?)
             }
@@ -183,7 +183,7 @@ async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Result<Lo
         let ForwardSummary { image_id, sha256, size, .. } = archive;
         Ok::<_, CommandError>(Loaded { tag, image_id, sha256, size, from, verified, was })
     };
-    let outcome = stop.during("loading the image", loading).await;
+    let outcome = stop.run_stage("loading the image", loading).await;
     if outcome.is_err() {
         engine.clean().await;
     }
@@ -218,12 +218,12 @@ fn of_file(path: &Path, error: LoadError) -> CommandError {
 }
 
 /// Finds out which artifact of which task it is.
-async fn find(from: LoadFrom, name: Option<ImageName>, stop: &Shutdown) -> Result<Place, CommandError> {
+async fn find(from: LoadFrom, name: Option<ImageName>, stop: &Shutdown) -> Result<ImageLocation, CommandError> {
     match from {
-        LoadFrom::File(_) => Ok(Place::File),
-        LoadFrom::Task(task, deployment) => Ok(Place::Task(Services::new(&deployment)?, task)),
+        LoadFrom::File(_) => Ok(ImageLocation::File),
+        LoadFrom::Task(task, deployment) => Ok(ImageLocation::Task(Services::new(&deployment)?, task)),
         LoadFrom::Route(namespace, deployment) => {
-            stop.during("looking into the index", in_index(&namespace, &deployment)).await
+            stop.run_stage("looking into the index", in_index(&namespace, &deployment)).await
         }
         LoadFrom::Named(typed, config) => {
             let name = name.ok_or_else(|| CommandError::Bug(format!("{typed} is no image")))?;
@@ -233,7 +233,7 @@ async fn find(from: LoadFrom, name: Option<ImageName>, stop: &Shutdown) -> Resul
 }
 
 /// What the index has at a place.
-async fn in_index(namespace: &Namespace, deployment: &Deployment) -> Result<Place, CommandError> {
+async fn in_index(namespace: &Namespace, deployment: &Deployment) -> Result<ImageLocation, CommandError> {
     let services = Services::new(deployment)?;
     let Some(entry) = services.index.find_task(namespace).await? else {
         let route = namespace.route();
@@ -243,14 +243,14 @@ async fn in_index(namespace: &Namespace, deployment: &Deployment) -> Result<Plac
     Ok(match entry.image() {
         Some(data) => {
             let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
-            Place::Indexed(services, Indexed { at, artifact: data.artifact, sha256: Some(data.sha256) })
+            ImageLocation::Indexed(services, Indexed { at, artifact: data.artifact, sha256: Some(data.sha256) })
         }
-        None => Place::Task(services, entry.task_id),
+        None => ImageLocation::Task(services, entry.task_id),
     })
 }
 
 /// The task that has an image of the checkout, as it is now.
-async fn by_name(name: ImageName, config: LookupConfig, stop: &Shutdown) -> Result<Place, CommandError> {
+async fn by_name(name: ImageName, config: LookupConfig, stop: &Shutdown) -> Result<ImageLocation, CommandError> {
     let services = Services::new(&config.deployment)?;
     let projects = match &config.project {
         Some(project) if *project != config.central => format!("neither {} nor {project} has it", config.central),
@@ -261,7 +261,7 @@ async fn by_name(name: ImageName, config: LookupConfig, stop: &Shutdown) -> Resu
             info!("{} leads to {}", found.namespace.route(), found.at);
             let sha256 = found.data.map(|data| data.sha256);
             let indexed = Indexed { at: found.at, artifact: found.artifact, sha256 };
-            Ok(Place::Indexed(services, indexed))
+            Ok(ImageLocation::Indexed(services, indexed))
         }
         LookedUp { wanted: LookupRequest { hash, .. }, found: None } => Err(CommandError::NoImage(format!(
             "no task has the image {name} of hash {hash}: {projects}; push, and a task makes it, or build it here"

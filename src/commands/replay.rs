@@ -60,16 +60,16 @@ async fn replay(
     let replay = Replay::read(sources)?;
     replay.retry.hold();
     let services = Services::new(&replay.deployment)?;
-    let mut job = stop.during("fetching the task's definition", job(&services, &replay.deployment, task)).await?;
+    let mut job = stop.run_stage("fetching the task's definition", job(&services, &replay.deployment, task)).await?;
     job.is_of_an_image(&sources.of(&job))?;
     settle(&mut job, &replay, sources, around)?;
     if replay.publish {
-        stop.during("looking at the task's run", publish_as(&mut job, &services, sources)).await?;
+        stop.run_stage("looking at the task's run", publish_as(&mut job, &services, sources)).await?;
     }
     let mut config = Config::read(&sources.of(&job), around)?;
     info!("replaying task {task}, {}", if replay.publish { "to publish" } else { "which publishes nothing" });
     if sources.get(&settings::CONTEXT)?.is_some() && !replay.publish {
-        stop.during("comparing the context's hash", compare(&mut config, report)).await?;
+        stop.run_stage("comparing the context's hash", compare(&mut config, report)).await?;
     }
     let artifact = match &config.plan.context.source {
         ContextSource::Artifact { task_id, name } => Some((task_id.clone(), name.clone())),
@@ -78,7 +78,7 @@ async fn replay(
     match (image_task::run(config, stop, report).await, artifact) {
         (Err(CommandError::Fetch(gone @ FetchError::Gone { .. })), Some((task_id, name))) => {
             let whereabouts = ArtifactStatus::of(&services, &task_id, &name, around.now);
-            let whereabouts = stop.during("asking when the context expired", whereabouts).await?;
+            let whereabouts = stop.run_stage("asking when the context expired", whereabouts).await?;
             if matches!(whereabouts, ArtifactStatus::There { .. }) {
                 // The queue has it, and the storage has not: nothing to add.
                 return Err(gone.into());

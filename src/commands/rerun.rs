@@ -1,5 +1,5 @@
 //! `rerun TASK_ID`, a sheriff's: tells what a rerun would come to, asks the queue for it, and follows the new run to its
-//! end. The verdict is `prospect`'s; asking people is for `cli`.
+//! end. The verdict is `assessment`'s; asking people is for `cli`.
 
 use super::arguments::TaskArgument;
 use super::{Answer, CommandContext};
@@ -17,7 +17,7 @@ use crate::context::ContextHash;
 use crate::decision::lookup::{EntryMatch, claim};
 use crate::job::CommandError;
 use crate::job::artifact_status::ArtifactStatus;
-use crate::job::prospect::{IndexedImage, Prospect, Verdict, about};
+use crate::job::rerun_assessment::{IndexedImage, RerunAssessment, Verdict, about};
 use crate::job::shutdown::Shutdown;
 use crate::job::task_definition::job;
 use crate::taskcluster::index::Entry;
@@ -30,7 +30,7 @@ const HELP: &str = "\
 Tells how an image task stands and whether a rerun can work: runs, deadline, context, retries, the image in the index.
 If so, asks (or not, with --yes), has the queue make another run, and follows it. If not, says what to do instead: a
 retrigger, a new decision task, nothing. Looking needs no credentials at a public deployment; the rerun needs a scope
-queue:rerun-task:SCHEDULER/GROUP/TASK. With --json, stdout has a line about the prospect and one about the run.";
+queue:rerun-task:SCHEDULER/GROUP/TASK. With --json, stdout has a line about the assessment and one about the run.";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -57,12 +57,12 @@ impl Args {
         let task = &self.task.id;
         let config = Rerun::read(context.settings)?;
         // Nothing is under way that a signal could hurt.
-        let prospect = context.block_on(look(task, &config, context.settings, &context.surroundings))?;
-        prospect.tell();
+        let assessment = context.block_on(look(task, &config, context.settings, &context.surroundings))?;
+        assessment.log();
         if context.json {
-            (context.print)(&format!("{}\n", prospect.to_json()))?;
+            (context.print)(&format!("{}\n", assessment.to_json()))?;
         }
-        let next = prospect.next(&config)?;
+        let next = assessment.next(&config)?;
         let go = match next {
             Next::Ask => config.yes || (context.confirm)("Rerun?")?,
             Next::Follow => true,
@@ -71,10 +71,10 @@ impl Args {
         let run = if go {
             Some(context.block_on(async {
                 let stop = Shutdown::listen(None)?;
-                rerun(&prospect, next, &config, &stop).await
+                rerun(&assessment, next, &config, &stop).await
             })?)
         } else {
-            prospect.last_run().cloned()
+            assessment.last_run().cloned()
         };
         let answer = match run {
             Some(run) => context.answer(&run, &format!("{task} {} {}", run.run_id, run.state))?,
@@ -104,7 +104,7 @@ async fn look(
     rerun: &Rerun,
     sources: &SettingLayers<'_>,
     around: &ProcessEnvironment<'_>,
-) -> Result<Prospect, CommandError> {
+) -> Result<RerunAssessment, CommandError> {
     rerun.retry.hold();
     let services = Services::new(&rerun.deployment)?;
     let mut job = job(&services, &rerun.deployment, task).await?;
@@ -120,7 +120,7 @@ async fn look(
     )?;
     let run_id = status.runs.last().map_or(0, |run| run.run_id);
     let task = TaskRun { task_id: task.clone(), run_id };
-    Ok(Prospect { task, plan, status, context, namespace, builds_anyway, image, now: around.now })
+    Ok(RerunAssessment { task, plan, status, context, namespace, builds_anyway, image, now: around.now })
 }
 
 async fn context(services: &Services, plan: &Plan, now: Timestamp) -> Result<Option<ArtifactStatus>, CallError> {
@@ -201,9 +201,9 @@ async fn has_failed(services: &Services, task: &TaskId) -> Result<bool, CallErro
     }
 }
 
-impl Prospect {
+impl RerunAssessment {
     /// Tells all of it.
-    fn tell(&self) {
+    fn log(&self) {
         self.lines().iter().for_each(|line| info!("{line}"));
         info!("verdict: {}", self.verdict().1);
     }
@@ -233,20 +233,20 @@ impl Prospect {
 }
 
 /// Asks for the rerun, where that is to be done, and follows the run to its end, where that is wanted.
-async fn rerun(prospect: &Prospect, next: Next, rerun: &Rerun, stop: &Shutdown) -> Result<Run, CommandError> {
-    let task = &prospect.task.task_id;
+async fn rerun(assessment: &RerunAssessment, next: Next, rerun: &Rerun, stop: &Shutdown) -> Result<Run, CommandError> {
+    let task = &assessment.task.task_id;
     let services = Services::new(&rerun.deployment)?;
     let status = if next == Next::Ask {
-        stop.during("asking for the rerun", services.queue.rerun(task)).await?
+        stop.run_stage("asking for the rerun", services.queue.rerun(task)).await?
     } else {
-        prospect.status.clone()
+        assessment.status.clone()
     };
     if next == Next::Ask && !rerun.follow {
         let run = last(status)?;
-        tell(&rerun.deployment, task, &run);
+        log(&rerun.deployment, task, &run);
         return Ok(run);
     }
-    let run = stop.during("following the run, which goes on", follow(&services, task, status, rerun)).await?;
+    let run = stop.run_stage("following the run, which goes on", follow(&services, task, status, rerun)).await?;
     match run.state {
         State::Completed => Ok(run),
         State::Unscheduled | State::Pending | State::Running | State::Failed | State::Exception => {
@@ -270,7 +270,7 @@ async fn follow(services: &Services, task: &TaskId, mut status: Status, rerun: &
                 let worker = run.worker_id.as_deref().map(|worker| format!(" on {worker}")).unwrap_or_default();
                 info!("run {}: {}{worker}", run.run_id, run.state);
             }
-            _ => tell(&rerun.deployment, task, &run),
+            _ => log(&rerun.deployment, task, &run),
         }
         told = Some((run.run_id, run.state));
         if !run.is_under_way() {
@@ -288,7 +288,7 @@ fn last(mut status: Status) -> Result<Run, CommandError> {
     status.runs.pop().ok_or_else(|| CommandError::Bug("the queue tells of a rerun and of no run".to_owned()))
 }
 
-fn tell(deployment: &Deployment, task: &TaskId, run: &Run) {
+fn log(deployment: &Deployment, task: &TaskId, run: &Run) {
     info!("run {}: {}; log: {}", run.run_id, run.outcome(), log_link(deployment, task, run));
 }
 

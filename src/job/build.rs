@@ -53,9 +53,9 @@ pub(super) async fn build(
     let Inputs { context, identity, cache, build, parent, secrets } = inputs;
     let (context_bytes, scheme) = (context.bytes, context.scheme);
     let parent_tag = build.args.get(PARENT_ARG);
-    let offered = cache.offer(engine, parent_tag);
+    let offered = cache.cache_from_images(engine, parent_tag);
     let options = BuildOptions { plan: &build, secrets: &secrets, cache: &offered, is_cache: cache.is_wanted() };
-    let building = stop.during("building", build_image(engine, options, &identity, context, log));
+    let building = stop.run_stage("building", build_image(engine, options, &identity, context, log));
     let BuiltFrom { built, bases } = match (building.await, &config.keep) {
         (Err(failed @ CommandError::Engine(EngineError::Build(_))), Some(tag)) => {
             return Err(keep(run, engine, tag, failed).await);
@@ -64,10 +64,10 @@ pub(super) async fn build(
     };
     let Built { image_id, builder, steps } = built;
     cache.report(steps);
-    let below = lasting(&bases, builder, parent_tag);
+    let below = pinnable_bases(&bases, builder, parent_tag);
     let image = EngineImage { id: &image_id, below, cache: &cache, parent: parent.as_ref() };
     let exporting = exported(run, engine, &identity, image, work.folder.path());
-    let image = stop.during("exporting the image", exporting).await?;
+    let image = stop.run_stage("exporting the image", exporting).await?;
     let inputs = InputFacts { context_bytes, scheme, parent, cache };
     Ok(BuiltImage { image, identity, inputs, bases, builder, steps })
 }
@@ -115,7 +115,7 @@ async fn build_image(
 
 /// The images whose layers a reproducible image shares. `BuildKit` pulls some that the engine then does not have, and does not
 /// know the layers of: what is shared must not hang on what an engine had before, so that only the parent is, which we load.
-fn lasting(bases: &Bases, builder: &str, parent: Option<&String>) -> Vec<Base> {
+fn pinnable_bases(bases: &Bases, builder: &str, parent: Option<&String>) -> Vec<Base> {
     let lasts = |base: &&Base| builder != "buildkit" || parent == Some(&base.reference);
     bases.found.iter().filter(lasts).cloned().collect()
 }
@@ -123,8 +123,8 @@ fn lasting(bases: &Bases, builder: &str, parent: Option<&String>) -> Vec<Base> {
 /// Keeps the last good step's image of a build that failed; that it cannot be kept is not the failure to tell.
 async fn keep(run: &Run<'_>, engine: &Engine, tag: &str, failed: CommandError) -> CommandError {
     let keeping = engine.tag_failed_step(tag, run.config.plan.build.network.as_deref());
-    match run.stop.during("keeping the last good step's image", keeping).await {
-        Ok(Some(kept)) => CommandError::Kept { failed: Box::new(failed), kept: Box::new(kept) },
+    match run.stop.run_stage("keeping the last good step's image", keeping).await {
+        Ok(Some(kept)) => CommandError::DebugImage { failed: Box::new(failed), kept: Box::new(kept) },
         Ok(None) => {
             warn!("no step was done before the failure: there is no image to open a shell in");
             failed

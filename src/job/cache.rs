@@ -47,18 +47,18 @@ pub struct CachedImage {
 }
 
 /// What was done, and the layer cache that was loaded meanwhile.
-pub(super) struct Beside<T> {
+pub(super) struct WithCache<T> {
     pub(super) done: T,
     pub(super) cache: LayerCache,
 }
 
 impl LayerCache {
     /// Does something, and loads meanwhile: what is left of the loading then is a stage of its own. What fails ends it.
-    pub(super) async fn beside<T>(
+    pub(super) async fn join_load<T>(
         first: impl Future<Output = Result<T, CommandError>>,
         loading: impl Future<Output = Self>,
         stop: &Shutdown,
-    ) -> Result<Beside<T>, CommandError> {
+    ) -> Result<WithCache<T>, CommandError> {
         let (mut first, mut loading, mut cache) = (pin!(first), pin!(loading), None);
         let done = loop {
             tokio::select! {
@@ -69,9 +69,9 @@ impl LayerCache {
         };
         let cache = match cache {
             Some(cache) => cache,
-            None => stop.during("loading the layer cache", async { Ok::<_, CommandError>(loading.await) }).await?,
+            None => stop.run_stage("loading the layer cache", async { Ok::<_, CommandError>(loading.await) }).await?,
         };
-        Ok(Beside { done, cache })
+        Ok(WithCache { done, cache })
     }
 
     /// Loads the newest image of this name, if it is asked for and there is one.
@@ -111,7 +111,7 @@ impl LayerCache {
     }
 
     /// The names of the images that are offered to the build.
-    pub(super) fn offer(&self, engine: &Engine, parent: Option<&String>) -> Vec<String> {
+    pub(super) fn cache_from_images(&self, engine: &Engine, parent: Option<&String>) -> Vec<String> {
         match self.from {
             CacheFrom::Latest => self.loaded.iter().map(|cached| cached.tag.clone()).collect(),
             CacheFrom::Parent if engine.needs_step_images() => {
@@ -132,7 +132,7 @@ impl LayerCache {
 
     /// What a later build needs besides the image to take steps from it, written into `folder`; nothing where its engine needs
     /// nothing. That it cannot be had is no failure: a later build is built without.
-    pub(super) async fn companion(
+    pub(super) async fn steps_artifact(
         &self,
         engine: &Engine,
         plan: &Plan,
@@ -157,11 +157,11 @@ impl LayerCache {
         let document = Document { image_id: image_id.to_owned(), steps };
         let name = ArtifactName::layer_cache();
         match Companion::write(folder, "what later builds take steps by", name, "application/json", &document) {
-            Ok(companion) if companion.size <= LARGEST_DOCUMENT => Some(companion),
-            Ok(companion) => {
+            Ok(steps_artifact) if steps_artifact.size <= LARGEST_DOCUMENT => Some(steps_artifact),
+            Ok(steps_artifact) => {
                 info!(
                     "no later build can take steps from this image: of its steps {} is to be said",
-                    Bytes(companion.size)
+                    Bytes(steps_artifact.size)
                 );
                 None
             }

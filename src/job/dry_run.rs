@@ -37,7 +37,7 @@ pub async fn dry_run(
 ) -> Result<Outcome, CommandError> {
     let named = dry_run.clone();
     let identifying = blocking(move || identify(&named));
-    let Identified { mut image, parent } = stop.during("hashing the contexts", identifying).await?;
+    let Identified { mut image, parent } = stop.run_stage("hashing the contexts", identifying).await?;
     if let Some(parent) = &parent {
         // What is wrong with the rest is told before the parent is made; its name only stands in for it.
         image.parent = Some(DryRunParent::Local(parent.to_string()));

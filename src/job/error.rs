@@ -9,9 +9,9 @@ use super::export::StorageProblem;
 use super::fetch::FetchError;
 use super::loading::LoadError;
 use super::parent::ParentError;
-use super::prospect::Verdict;
 use super::publish::PublishError;
 use super::push::PushProblem;
+use super::rerun_assessment::Verdict;
 use super::scopes::MissingScopes;
 use super::secret_values::SecretProblem;
 use super::shutdown::ShutdownReason;
@@ -150,7 +150,7 @@ pub enum CommandError {
     Secret(#[from] SecretProblem),
     /// The keeper of a managed engine could not do what it is for.
     #[error(transparent)]
-    Keeping(#[from] SupervisorError),
+    Supervisor(#[from] SupervisorError),
     /// An image that is nowhere.
     #[error("{0}")]
     NoImage(String),
@@ -165,7 +165,7 @@ pub enum CommandError {
     },
     /// What was looked at is not as it should be; the answer says all about it.
     #[error("{0}")]
-    Findings(String),
+    Diagnostics(String),
     /// Two images that cannot be compared.
     #[error(transparent)]
     Compare(#[from] CompareError),
@@ -254,14 +254,14 @@ pub enum CommandError {
     },
     /// A build that failed, and left something to look at.
     #[error("{failed}")]
-    Kept {
+    DebugImage {
         /// The failure.
         failed: Box<CommandError>,
         /// The last good step's image.
         kept: Box<DebugImage>,
     },
     /// Somebody, or the clock, stopped the program.
-    #[error("{reason} while {stage}; {}", reason.way_out())]
+    #[error("{reason} while {stage}; {}", reason.hint())]
     Stopped {
         /// Who.
         reason: ShutdownReason,

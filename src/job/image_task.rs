@@ -13,7 +13,7 @@ use super::provenance::{self, ProvenanceInput};
 use super::publish::{Folder, Payload, PublishError, Publisher};
 use super::run::{Clock, Run};
 use super::shutdown::{Shutdown, ShutdownReason};
-use super::{CommandError, declared, leftovers, measure, secret_values};
+use super::{CommandError, declared, measure, orphans, secret_values};
 use crate::config::plan::Identity;
 use crate::config::{Config, Destination};
 use crate::engine::build_log::{self, BuildLog};
@@ -22,7 +22,7 @@ use crate::report::Report;
 use crate::taskcluster::Services;
 
 /// How long the upload of the log of a job whose time is over may take: a third of what `stop` keeps back.
-const LAST_WORDS: Duration = Duration::from_secs(20);
+const LOG_UPLOAD_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What `run` has to say at its end.
 #[derive(Debug, serde::Serialize)]
@@ -50,7 +50,7 @@ pub(super) async fn run_into(
     stop: &Shutdown,
     report: &Report,
 ) -> Result<Outcome, CommandError> {
-    let clock = Clock { began: config.started, since: Instant::now() };
+    let clock = Clock { started_at: config.started, since: Instant::now() };
     config.retry.hold();
     secret_values::look_at_args(&config.plan.build.args, config.deny_secret_args)?;
     let push = match config.destination {
@@ -68,18 +68,18 @@ pub(super) async fn run_into(
         declared::settle(&mut config, services.as_ref()).await;
         Ok::<_, CommandError>(())
     };
-    stop.during("asking where the image goes", declaring).await?;
+    stop.run_stage("asking where the image goes", declaring).await?;
     let publisher = match reserved {
         Some(publisher) => publisher,
         None => publisher(&config, services.clone(), &storage, report)?,
     };
-    let removing = leftovers::remove(config.unfinished(), &config.engine);
-    let unclear = stop.during("removing what killed runs have left", removing).await?;
+    let removing = orphans::remove(config.unfinished(), &config.engine);
+    let unclear = stop.run_stage("removing what killed runs have left", removing).await?;
     let (storage, services, publisher) = (&storage, services.as_ref(), &publisher);
     let run = Run { config: &config, clock, stop, report, storage, services, publisher };
     let outcome = job(&run).await;
     // Who is stopped meanwhile leaves it to the next start: how the job ended matters more.
-    let _ = stop.during("removing the rest", leftovers::remove_at_last(unclear, &config.engine)).await;
+    let _ = stop.run_stage("removing the rest", orphans::remove_at_last(unclear, &config.engine)).await;
     outcome
 }
 
@@ -138,7 +138,7 @@ async fn publish(
         cache: built.inputs.cache.loaded().filter(|_| built.steps.cached > 0),
         engine: engine.about(),
         builder: built.builder,
-        started: clock.began,
+        started: clock.started_at,
         finished: clock.now(),
     };
     let provenance = provenance::write(&made, folder).map_err(unwritable)?;
@@ -147,10 +147,10 @@ async fn publish(
     // What this image is compared with comes meanwhile.
     let comparing = measure::earlier(plan, newest, *services, storage);
     let both = async { Ok::<_, CommandError>(tokio::join!(publishing, comparing)) };
-    let (done, earlier) = stop.during("publishing", both).await?;
+    let (done, earlier) = stop.run_stage("publishing", both).await?;
     let story = done?.story;
     measured.so_far(stop.stages(), clock.since.elapsed());
-    measure::tell(&measured, earlier.as_ref());
+    measure::log(&measured, earlier.as_ref());
     Ok(Outcome { built: true, identity: built.identity, story })
 }
 
@@ -159,10 +159,12 @@ async fn publish_log(run: &Run<'_>, log: &build_log::Finished, expires: Timestam
     let keeping = run.publisher.publish_log(&run.config.plan, log, expires);
     let kept = match failed {
         // There is a minute left, and the log tells what took so long.
-        Some(CommandError::Stopped { reason: ShutdownReason::Deadline, .. }) => within(LAST_WORDS, keeping).await,
+        Some(CommandError::Stopped { reason: ShutdownReason::Deadline, .. }) => {
+            within(LOG_UPLOAD_TIMEOUT, keeping).await
+        }
         // Who is told to go at once has no time for a log.
         Some(CommandError::Stopped { .. }) => Ok(()),
-        Some(_) | None => run.stop.during("uploading the build's log", keeping).await,
+        Some(_) | None => run.stop.run_stage("uploading the build's log", keeping).await,
     };
     if let Err(error) = kept {
         // The image, or the failure, matters more.

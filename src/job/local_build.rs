@@ -68,25 +68,26 @@ pub async fn build(
     report: &Report,
 ) -> Result<Vec<Built>, CommandError> {
     config.index.as_ref().inspect(|index| index.retry.hold());
-    let Family { images, targets } = stop.during("hashing the contexts", family(&config, names)).await?;
+    let BuildTargets { images, targets } =
+        stop.run_stage("hashing the contexts", build_targets(&config, names)).await?;
     for image in images.iter().filter(|it| config.with_parents || names.contains(&it.image.name)) {
         let args = config.build.args.iter().chain(&image.image.args);
         let args = args.map(|(name, value)| (name.clone(), value.clone())).collect();
         secret_values::look_at_args(&args, config.deny_secret_args)?;
     }
-    let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
-    let mut builder = Builder { config: &config, engine: &engine, family: &images, parents: BTreeMap::new() };
-    let mut built = builder.images(names, stop, report).await?;
+    let engine = stop.run_stage("looking for an engine", Engine::connect(&config.engine)).await?;
+    let mut builder = Builder { config: &config, engine: &engine, images: &images, parents: BTreeMap::new() };
+    let mut built = builder.build_all(names, stop, report).await?;
     if let Some(pushing) = &config.push {
         pushing.retry.hold();
         for target in &targets {
-            let pushed = stop.during("pushing", push_image(&engine, target, pushing)).await?;
+            let pushed = stop.run_stage("pushing", push_image(&engine, target, pushing)).await?;
             built.iter_mut().filter(|it| it.name == pushed.name).for_each(|it| it.digest = Some(pushed.digest.clone()));
         }
     }
     for name in names.iter().collect::<BTreeSet<_>>() {
         for image in images.iter().filter(|image| image.image.name == *name) {
-            stop.during("looking at the image", builder.what_next(image)).await?;
+            stop.run_stage("looking at the image", builder.what_next(image)).await?;
         }
     }
     Ok(built)
@@ -100,29 +101,29 @@ pub(super) async fn parent(
     report: &Report,
 ) -> Result<Built, CommandError> {
     let names = std::slice::from_ref(name);
-    let Family { mut images, .. } = stop.during("hashing the contexts", family(config, names)).await?;
+    let BuildTargets { mut images, .. } = stop.run_stage("hashing the contexts", build_targets(config, names)).await?;
     dry_run_tags::rename(&mut images, config.build.target_arch);
-    let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
-    let mut builder = Builder { config, engine: &engine, family: &images, parents: BTreeMap::new() };
-    let built = builder.images(names, stop, report).await?;
+    let engine = stop.run_stage("looking for an engine", Engine::connect(&config.engine)).await?;
+    let mut builder = Builder { config, engine: &engine, images: &images, parents: BTreeMap::new() };
+    let built = builder.build_all(names, stop, report).await?;
     let built = built.into_iter().find(|image| image.name == *name);
     built.ok_or_else(|| CommandError::Bug(format!("{name} was not built")))
 }
 
 /// The images and all that they need, parents first, and what is to be pushed of them.
-struct Family {
+struct BuildTargets {
     images: Vec<LocalImage>,
     targets: Vec<Target>,
 }
 
-async fn family(config: &BuildConfig, names: &[ImageName]) -> Result<Family, CommandError> {
+async fn build_targets(config: &BuildConfig, names: &[ImageName]) -> Result<BuildTargets, CommandError> {
     let (place, names, scheme) = (config.place.clone(), names.to_vec(), config.scheme);
     let pushed: BTreeSet<_> = names.iter().filter(|_| config.push.is_some()).cloned().collect();
     blocking(move || {
         let tree = Tree::open(&place)?;
         // What cannot be pushed is told before the build.
         let targets = pushed.iter().map(|name| Target::of(&tree, name)).collect::<Result<_, _>>()?;
-        Ok(Family { images: tree.local(&names, scheme)?, targets })
+        Ok(BuildTargets { images: tree.local(&names, scheme)?, targets })
     })
     .await
 }
@@ -130,12 +131,12 @@ async fn family(config: &BuildConfig, names: &[ImageName]) -> Result<Family, Com
 struct Builder<'a> {
     config: &'a BuildConfig,
     engine: &'a Engine,
-    family: &'a [LocalImage],
+    images: &'a [LocalImage],
     /// The names in the engine of parents that were taken from the index.
     parents: BTreeMap<ImageName, String>,
 }
 
-/// Which images of a family are built, and which are taken from the index.
+/// Which images are built, and which are taken from the index.
 struct Selection<'a> {
     built: BTreeSet<&'a ImageName>,
     indexed: BTreeSet<&'a ImageName>,
@@ -143,7 +144,7 @@ struct Selection<'a> {
 
 impl<'a> Builder<'a> {
     /// Makes the images that are asked for, and what they need as far as that is asked for, in their order.
-    async fn images(
+    async fn build_all(
         &mut self,
         names: &'a [ImageName],
         stop: &Shutdown,
@@ -154,15 +155,15 @@ impl<'a> Builder<'a> {
         let selection = self.selection(names);
         self.check_steps(&selection, stop).await?;
         let mut built = Vec::new();
-        for image in self.family {
+        for image in self.images {
             let name = &image.image.name;
             if selection.built.contains(name) {
-                built.push(stop.during("building", self.image(image, work.path())).await?);
+                built.push(stop.run_stage("building", self.image(image, work.path())).await?);
             } else if let Some(index) = self.config.index.as_ref().filter(|_| selection.indexed.contains(name)) {
                 let found = indexed_parent::find(index, name, stop).await?;
                 let tag = format!("{name}:{}", image.hash);
                 let loading = self.load(index, found, &tag, report);
-                stop.during("loading the parent image", loading).await?;
+                stop.run_stage("loading the parent image", loading).await?;
                 self.parents.insert(name.clone(), tag);
             }
         }
@@ -171,12 +172,12 @@ impl<'a> Builder<'a> {
 
     /// Refuses images whose steps cannot run here, before the first one is built.
     async fn check_steps(&self, selection: &Selection<'_>, stop: &Shutdown) -> Result<(), CommandError> {
-        for it in self.family.iter().filter(|it| selection.built.contains(&it.image.name)) {
+        for it in self.images.iter().filter(|it| selection.built.contains(&it.image.name)) {
             if let (Some(target), false) = (self.target(it), build_script::makes(&it.image.directory)) {
                 let (_, dockerfile) = dockerfile(&it.image.directory, &it.image.args)?;
                 let checking =
                     async { Ok::<_, CommandError>(self.engine.check_steps(target, &dockerfile.text).await?) };
-                stop.during("asking for the engine's architecture", checking).await?;
+                stop.run_stage("asking for the engine's architecture", checking).await?;
             }
         }
         Ok(())
@@ -191,7 +192,7 @@ impl<'a> Builder<'a> {
     fn selection(&self, names: &'a [ImageName]) -> Selection<'a> {
         let mut selection = Selection { built: names.iter().collect(), indexed: BTreeSet::new() };
         // What an image needs stands before it.
-        for image in self.family.iter().rev().filter(|_| self.config.with_parents || self.config.index.is_some()) {
+        for image in self.images.iter().rev().filter(|_| self.config.with_parents || self.config.index.is_some()) {
             if !selection.built.contains(&image.image.name) {
                 continue;
             }
@@ -223,7 +224,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// What an image of the family is called in the engine.
+    /// What an image is called in the engine.
     fn tag(&self, of: &LocalImage) -> String {
         self.parents.get(&of.image.name).unwrap_or(&of.tag).clone()
     }
@@ -276,7 +277,7 @@ impl<'a> Builder<'a> {
     /// What an image is made of: its own content, and the very images that it is built from.
     async fn labels(&self, it: &LocalImage) -> Result<BTreeMap<String, String>, CommandError> {
         let mut built_from = Vec::new();
-        for need in self.family.iter().filter(|other| it.needs.contains(&other.image.name)) {
+        for need in self.images.iter().filter(|other| it.needs.contains(&other.image.name)) {
             let name = &need.image.name;
             let tag = self.tag(need);
             match self.engine.present(&tag).await? {
@@ -322,7 +323,7 @@ impl<'a> Builder<'a> {
     ) -> Result<String, CommandError> {
         let BuildPlan { mut args, .. } = self.config.build.clone();
         args.extend(it.image.args.clone());
-        let parent = it.parent.as_ref().and_then(|parent| self.family.iter().find(|it| it.image.name == *parent));
+        let parent = it.parent.as_ref().and_then(|parent| self.images.iter().find(|it| it.image.name == *parent));
         args.extend(parent.map(|parent| (PARENT_ARG.to_owned(), self.tag(parent))));
         let target_arch = self.target(it);
         if let (Some(parent), Some(target)) = (args.get(PARENT_ARG), target_arch) {

@@ -34,11 +34,11 @@ pub(crate) async fn find_all(
         debug!("PROJECT is not set: looking in {} only", config.central);
     }
     let (services, storage) = (Services::new(&config.deployment)?, Storage::new()?);
-    let identified = stop.during("hashing the contexts", identify(&config, names)).await?;
+    let identified = stop.run_stage("hashing the contexts", identify(&config, names)).await?;
     let wanted: Vec<_> = names.iter().filter_map(|name| Some(wanted(&config, name, identified.get(name)?))).collect();
     let LookupConfig { index, artifact, central, project, now, .. } = config;
     let lookup = Lookup { services, storage, index, artifact, central, project, now };
-    let found = stop.during("looking the images up", lookup.find(&wanted)).await?;
+    let found = stop.run_stage("looking the images up", lookup.find(&wanted)).await?;
     Ok(wanted.into_iter().zip(found).map(|(wanted, found)| LookedUp { wanted, found }).collect())
 }
 

@@ -75,7 +75,7 @@ async fn list(newest: &LatestImage, services: &Services, storage: &Storage) -> R
 }
 
 /// Tells the numbers, and what has become larger.
-pub(super) fn tell(measured: &Measured, earlier: Option<&Baseline>) {
+pub(super) fn log(measured: &Measured, earlier: Option<&Baseline>) {
     for line in metrics::lines(measured) {
         info!("{line}");
     }

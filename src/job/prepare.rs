@@ -4,7 +4,7 @@ use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use tracing::{debug, info};
 
-use super::cache::{Beside, LayerCache};
+use super::cache::{LayerCache, WithCache};
 use super::fetch::{FetchError, Fetched, Fetcher};
 use super::loading::Loader;
 use super::parent::{Role, TaskImage, TaskImages};
@@ -61,16 +61,16 @@ pub(super) async fn look_up(run: &Run<'_>) -> Result<Lookup, CommandError> {
     // before anything is begun is asked at once.
     let early = plan.context.hash.map(|hash| plan.identity(hash)).transpose()?;
     let sought = early.as_ref().filter(|_| !config.force);
-    let looking = publisher.look_up(plan, sought, &config.central, run.clock.began);
+    let looking = publisher.look_up(plan, sought, &config.central, run.clock.started_at);
     let both = async { Ok::<_, CommandError>(tokio::join!(scopes::current(config, *services), looking)) };
-    let (held, start) = stop.during("looking the image up", both).await?;
+    let (held, start) = stop.run_stage("looking the image up", both).await?;
     scopes::compare(config, early.as_ref(), held.as_ref(), scopes::builds(&start))?;
     let Start { found, limits } = start?;
     let folder = work_folder(config)?;
     if let (Some(identity), Some(found)) = (sought, found) {
         info!("{found}");
         let reusing = publisher.reuse(plan, identity, &found, folder.path());
-        if let Some(published) = stop.during("pointing at the image", reusing).await? {
+        if let Some(published) = stop.run_stage("pointing at the image", reusing).await? {
             return Ok(Lookup::Reused { identity: identity.clone(), published });
         }
         scopes::compare(config, Some(identity), held.as_ref(), true)?;
@@ -83,10 +83,10 @@ pub(super) async fn connect(run: &Run<'_>, work: &Workplace) -> Result<Connected
     let Config { plan, engine, .. } = run.config;
     let place = work.folder.engine();
     let connecting = Engine::connect_or_start(engine, &place, plan.build.network.as_deref());
-    let asking = newest_image(run.config, run.services, run.clock.began);
+    let asking = newest_image(run.config, run.services, run.clock.started_at);
     let both = async { tokio::join!(connecting, asking) };
     let both = both.map(|(engine, newest)| engine.map(|engine| Connected { engine, newest }));
-    let connected = run.stop.during("looking for an engine", both).await?;
+    let connected = run.stop.run_stage("looking for an engine", both).await?;
     connected.engine.keep_records().await;
     Ok(connected)
 }
@@ -102,19 +102,20 @@ pub(super) async fn prepare(
     let fetcher = Fetcher { services, storage, report, folder: work.folder.path() };
     let loader = || Loader { engine, storage, report, steps: None };
     let caching = LayerCache::load(plan, config.cache_from, newest.as_ref(), services, loader());
-    let fetching = stop.during("fetching the context", fetcher.context(plan));
-    let Beside { done: context, cache } = LayerCache::beside(fetching, caching, stop).await?;
+    let fetching = stop.run_stage("fetching the context", fetcher.context(plan));
+    let WithCache { done: context, cache } = LayerCache::join_load(fetching, caching, stop).await?;
     let identity = plan.identity(context.hash)?;
     if config.assumes_parent {
         context.warn_of_own_parent(&plan.build.args).await?;
     }
     let asking = secret_values::values(&plan.build.secrets, services);
-    let secrets = stop.during("getting the build's secrets", asking).await?;
+    let secrets = stop.run_stage("getting the build's secrets", asking).await?;
     let mut build = plan.build.clone();
     if let Some(epoch) = plan.reproducible {
         build.args.entry(EPOCH_ARG.to_owned()).or_insert_with(|| epoch.to_string());
     }
-    let parent = stop.during("loading the parent image", load_parent(config, services, loader(), &mut build)).await?;
+    let parent =
+        stop.run_stage("loading the parent image", load_parent(config, services, loader(), &mut build)).await?;
     Ok(Inputs { context, identity, cache, build, parent, secrets })
 }
 

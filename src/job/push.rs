@@ -127,9 +127,9 @@ pub async fn push(config: PushConfig, name: &ImageName, stop: &Shutdown) -> Resu
     config.pushing.retry.hold();
     let (place, name) = (config.place, name.clone());
     let reading = blocking(move || target(&place, &name));
-    let target = stop.during("reading the image's files", reading).await?;
-    let engine = stop.during("looking for an engine", Engine::connect(&config.engine)).await?;
-    stop.during("pushing", push_image(&engine, &target, &config.pushing)).await
+    let target = stop.run_stage("reading the image's files", reading).await?;
+    let engine = stop.run_stage("looking for an engine", Engine::connect(&config.engine)).await?;
+    stop.run_stage("pushing", push_image(&engine, &target, &config.pushing)).await
 }
 
 fn target(place: &ImagesDir, name: &ImageName) -> Result<Target, CommandError> {

@@ -27,13 +27,13 @@ pub(crate) struct Run<'a> {
 /// The wall clock at the start, and a steady one since.
 #[derive(Clone, Copy)]
 pub(crate) struct Clock {
-    pub(crate) began: Timestamp,
+    pub(crate) started_at: Timestamp,
     pub(crate) since: Instant,
 }
 
 impl Clock {
     /// Clocks of machines are set meanwhile, and nothing ends before it began.
     pub(crate) fn now(&self) -> Timestamp {
-        self.began.saturating_add(self.since.elapsed()).unwrap_or(self.began)
+        self.started_at.saturating_add(self.since.elapsed()).unwrap_or(self.started_at)
     }
 }

@@ -30,7 +30,7 @@ pub enum ShutdownReason {
 
 impl ShutdownReason {
     /// What to do about it.
-    pub(super) fn way_out(self) -> &'static str {
+    pub(super) fn hint(self) -> &'static str {
         match self {
             Self::Interrupted | Self::Terminated | Self::HungUp => "run the command again",
             Self::Deadline => {
@@ -84,7 +84,7 @@ impl Shutdown {
     }
 
     /// Does one stage of a job, unless the program is stopped before its end: then the stage is dropped.
-    pub async fn during<T, E: Into<CommandError>>(
+    pub async fn run_stage<T, E: Into<CommandError>>(
         &self,
         stage: &'static str,
         work: impl Future<Output = Result<T, E>>,

@@ -24,8 +24,8 @@ use crate::job::publish::{Finished, Stored};
 use crate::net::stream;
 use crate::report::{Bytes, with_causes};
 use crate::taskcluster::ArtifactName;
+use ways::ExportRequest;
 pub(crate) use ways::StorageProblem;
-use ways::Wanted;
 
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
@@ -53,7 +53,7 @@ pub(super) async fn exported(
 ) -> Result<Finished, CommandError> {
     let (plan, report) = (&run.config.plan, run.report);
     let EngineImage { id: image_id, below, cache, parent } = image;
-    let besides = cache.companion(engine, plan, image_id, folder).await;
+    let besides = cache.steps_artifact(engine, plan, image_id, folder).await;
     // One that is uploaded from here needs no file of its own.
     let uploaded = run.config.destination == Destination::Task;
     let (tag, level) = (identity.tag.clone(), plan.artifact.zstd_level);
@@ -62,20 +62,20 @@ pub(super) async fn exported(
     let named = (!uploaded && level.is_none() && plan.reproducible.is_none()).then_some(path.as_path());
     let choice = plan.artifact.export;
     let source = cache.source(parent);
-    let wanted = Wanted { engine, image_id, source, tag: &tag, choice, folder, named, report };
-    let spool = wanted.take().await?;
+    let request = ExportRequest { engine, image_id, source, tag: &tag, choice, folder, named, report };
+    let spool = request.take().await?;
     let spool = match plan.reproducible {
-        Some(epoch) => clamped(spool, epoch, below).await.map_err(|error| blame(error, folder))?,
+        Some(epoch) => clamped(spool, epoch, below).await.map_err(|error| classify(error, folder))?,
         None => spool,
     };
     if spool.packed() > 0 {
         info!("{} layers came packed, and are stored plain, as every consumer reads them", spool.packed());
     }
     let (image_id, shape) = (spool.image_id(), ImageSummary::from(&spool));
-    let beside = folder.to_owned();
+    let join_load = folder.to_owned();
     let moment = plan.reproducible.and_then(|epoch| Timestamp::from_second(i64::try_from(epoch).ok()?).ok());
-    let made = in_the_background(move || {
-        let companions = packages(&spool, &tag, moment, &beside);
+    let made = blocking(move || {
+        let companions = packages(&spool, &tag, moment, &join_load);
         let archive = spool.arrange(&tag)?;
         drop(spool);
         if uploaded && level.is_none() {
@@ -88,7 +88,7 @@ pub(super) async fn exported(
         let written = archive.write_into(level, BufWriter::with_capacity(WRITE_BUFFER, file))?;
         Ok((written, Stored::File(path), companions))
     });
-    let (written, stored, mut companions) = made.await.map_err(|error| blame(error, folder))?;
+    let (written, stored, mut companions) = made.await.map_err(|error| classify(error, folder))?;
     companions.extend(besides);
     let name = &plan.artifact.name;
     info!("{name}: {}, {} layers, sha256 {}", Bytes(written.size), shape.layers.len(), written.sha256);
@@ -99,7 +99,7 @@ pub(super) async fn exported(
 /// The image with no time later than this. What belongs to the image that it was built from stays as that has it, and is
 /// shared with it.
 async fn clamped(mut spool: UnpackedImage, epoch: u64, below: Vec<Base>) -> Result<UnpackedImage, ArchiveError> {
-    let rewriting = in_the_background(move || {
+    let rewriting = blocking(move || {
         let layers: Vec<_> = spool.layers().iter().map(|layer| layer.diff_id).collect();
         reproducible::rewrite(&mut spool, epoch, shared_layers(&below, &layers))?;
         Ok(spool)
@@ -118,19 +118,19 @@ fn packages(spool: &UnpackedImage, tag: &str, moment: Option<Timestamp>, folder:
     let written = || match sbom::contents(spool)? {
         Some(contents) => {
             let (what, document) = ("the list of packages", sbom::document(of, &contents));
-            let companion = Companion::write(folder, what, ArtifactName::sbom(), sbom::CONTENT_TYPE, &document)
+            let steps_artifact = Companion::write(folder, what, ArtifactName::sbom(), sbom::CONTENT_TYPE, &document)
                 .map_err(|source| SbomError::Write { path: folder.display().to_string(), source })?;
-            Ok::<_, SbomError>(Some((companion, contents)))
+            Ok::<_, SbomError>(Some((steps_artifact, contents)))
         }
         None => Ok(None),
     };
     match written() {
-        Ok(Some((companion, contents))) => {
+        Ok(Some((steps_artifact, contents))) => {
             for path in contents.unread() {
                 warn!("rpm's database /{path} is in the image, and its packages are not listed");
             }
-            info!("{} packages are in the image, listed in {}", contents.packages(), companion.name);
-            vec![companion]
+            info!("{} packages are in the image, listed in {}", contents.packages(), steps_artifact.name);
+            vec![steps_artifact]
         }
         Ok(None) => {
             info!("no package manager has been in the image: there is no list of packages");
@@ -143,7 +143,7 @@ fn packages(spool: &UnpackedImage, tag: &str, moment: Option<Timestamp>, folder:
     }
 }
 
-async fn in_the_background<T: Send + 'static>(
+async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ArchiveError> + Send + 'static,
 ) -> Result<T, ArchiveError> {
     match spawn_blocking(work).await {
@@ -153,7 +153,7 @@ async fn in_the_background<T: Send + 'static>(
 }
 
 /// The engine's own error where it is one, the disk's where it is not.
-fn blame(error: ArchiveError, folder: &Path) -> CommandError {
+fn classify(error: ArchiveError, folder: &Path) -> CommandError {
     match error {
         ArchiveError::Read(source) => match stream::cause::<EngineError>(source) {
             Ok(engine) => engine.into(),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tracing::{debug, info, warn};
 
-use super::{blame, in_the_background};
+use super::{blocking, classify};
 use crate::config::plan::ExportChoice;
 use crate::engine::{Engine, StoppedContainer, StorageError, Stored, StoredBlobs, StoredImage};
 use crate::image::disk::{ensure_space, punch_hole};
@@ -42,7 +42,7 @@ pub enum Damage {
 }
 
 /// An image that is to come out of the engine.
-pub(super) struct Wanted<'a> {
+pub(super) struct ExportRequest<'a> {
     pub(super) engine: &'a Engine,
     pub(super) image_id: &'a str,
     /// The configuration of the image that its steps may have come from.
@@ -57,7 +57,7 @@ pub(super) struct Wanted<'a> {
     pub(super) report: &'a Report,
 }
 
-impl Wanted<'_> {
+impl ExportRequest<'_> {
     /// The image, apart in a file, with what is known of its steps.
     pub(super) async fn take(&self) -> Result<UnpackedImage, CommandError> {
         let mut spool = self.take_as_built().await?;
@@ -105,19 +105,19 @@ impl Wanted<'_> {
     /// From the engine's storage, where its plain layers have about `size` bytes; the inner error is the storage's fault.
     async fn take_stored(&self, stored: Stored, size: u64) -> Result<Result<UnpackedImage, Damage>, CommandError> {
         match stored {
-            Stored::Files(image) => self.lay_down(image).await,
+            Stored::Files(image) => self.write_blobs(image).await,
             Stored::Blobs(image) => self.unpack(image, size).await,
         }
     }
 
     /// From packed layers: how large they are is known when they are unpacked.
     async fn unpack(&self, mut image: StoredBlobs, size: u64) -> Result<Result<UnpackedImage, Damage>, CommandError> {
-        let file = self.nameless()?;
+        let file = self.unlinked_tempfile()?;
         ensure_space("the image archive", self.folder, needed(&file, size, false))?;
         info!("exporting the image from the engine's storage, {} in packed layers", Bytes(image.size));
         let meter = self.report.meter("exporting the image from the engine's storage", Some(image.size));
         let (image_id, moved) = (self.image_id.to_owned(), meter.clone());
-        let unpacking = in_the_background(move || {
+        let unpacking = blocking(move || {
             let spool = UnpackedImage::import(Metered(&mut image, &moved), file);
             match spool.and_then(|spool| spool.expect(&image_id).map(|()| spool)) {
                 Ok(spool) => Ok(Ok(spool)),
@@ -126,7 +126,7 @@ impl Wanted<'_> {
                 Err(error) => Err(error),
             }
         });
-        let unpacked = unpacking.await.map_err(|error| blame(error, self.folder))?;
+        let unpacked = unpacking.await.map_err(|error| classify(error, self.folder))?;
         if unpacked.is_ok() {
             meter.finish("exported the image from the engine's storage");
         }
@@ -134,7 +134,7 @@ impl Wanted<'_> {
     }
 
     /// From the layers' files.
-    async fn lay_down(&self, image: StoredImage) -> Result<Result<UnpackedImage, Damage>, CommandError> {
+    async fn write_blobs(&self, image: StoredImage) -> Result<Result<UnpackedImage, Damage>, CommandError> {
         let StoredImage { config, layers } = image;
         let config = self.completed(&config).unwrap_or(config);
         let size = layers.iter().map(|layer| layer.size).sum();
@@ -143,7 +143,7 @@ impl Wanted<'_> {
         info!("exporting the image from the engine's storage, {}", Bytes(size));
         let meter = self.report.meter("exporting the image from the engine's storage", Some(size));
         let (tag, moved) = (self.tag.to_owned(), meter.clone());
-        let laying = in_the_background(move || {
+        let laying = blocking(move || {
             let announced = layers.iter().map(|layer| (layer.diff_id, layer.size)).collect();
             let image = KnownLayers { config, layers: announced, tag: &tag };
             match UnpackedImage::write_known_layers(
@@ -155,7 +155,7 @@ impl Wanted<'_> {
                 laid => Ok(laid.map_err(Damage::from)),
             }
         });
-        let laid = laying.await.map_err(|error| blame(error, self.folder))?;
+        let laid = laying.await.map_err(|error| classify(error, self.folder))?;
         if laid.is_ok() {
             meter.finish("exported the image from the engine's storage");
         }
@@ -164,7 +164,7 @@ impl Wanted<'_> {
 
     /// By the engine's export.
     async fn by_export(&self, size: u64) -> Result<UnpackedImage, CommandError> {
-        let file = self.nameless()?;
+        let file = self.unlinked_tempfile()?;
         ensure_space("the image archive", self.folder, needed(&file, size, false))?;
         let mut prepares = "";
         if self.engine.stages_exports().await {
@@ -177,12 +177,12 @@ impl Wanted<'_> {
         let meter = self.report.meter("exporting the image", None);
         let export = stream::reader(self.engine.export(self.image_id, meter.clone()));
         let image_id = self.image_id.to_owned();
-        let taken = in_the_background(move || {
+        let taken = blocking(move || {
             let spool = UnpackedImage::import(export, file)?;
             spool.expect(&image_id)?;
             Ok(spool)
         });
-        let spool = taken.await.map_err(|error| blame(error, self.folder))?;
+        let spool = taken.await.map_err(|error| classify(error, self.folder))?;
         meter.finish("exported the image");
         Ok(spool)
     }
@@ -196,10 +196,10 @@ impl Wanted<'_> {
         let meter = self.report.meter("exporting the image's files", None);
         let files = stream::reader(self.engine.files(&name, meter.clone()));
         let tag = self.tag.to_owned();
-        let squashing = in_the_background(move || {
+        let squashing = blocking(move || {
             UnpackedImage::squash(files, &SquashedImage { config: &config, noise_since, tag: &tag }, file)
         });
-        let spool = squashing.await.map_err(|error| blame(error, self.folder))?;
+        let spool = squashing.await.map_err(|error| classify(error, self.folder))?;
         meter.finish("exported the image's files");
         info!("the image has one layer, and another id: {}", spool.image_id());
         Ok(spool)
@@ -207,13 +207,13 @@ impl Wanted<'_> {
 
     /// The file that the archive is to be, or one without a name.
     fn file(&self) -> Result<File, CommandError> {
-        let Some(path) = self.named else { return self.nameless() };
+        let Some(path) = self.named else { return self.unlinked_tempfile() };
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path);
         file.map_err(|source| CommandError::Write { path: path.to_owned(), source })
     }
 
     /// Without a name: it is gone with the program, however that ends.
-    fn nameless(&self) -> Result<File, CommandError> {
+    fn unlinked_tempfile(&self) -> Result<File, CommandError> {
         let file = tempfile::tempfile_in(self.folder);
         file.map_err(|source| CommandError::Write { path: self.folder.to_owned(), source })
     }

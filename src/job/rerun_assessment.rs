@@ -14,7 +14,7 @@ const MOST_RUNS: usize = 50;
 
 /// What is known before a rerun.
 #[derive(Clone, Debug)]
-pub struct Prospect {
+pub struct RerunAssessment {
     /// The task, and the run that was its last.
     pub task: TaskRun,
     /// Its job.
@@ -60,7 +60,7 @@ pub enum Verdict {
     NewDecisionTask,
 }
 
-impl Prospect {
+impl RerunAssessment {
     /// The verdict, and its reason for people.
     #[must_use]
     pub fn verdict(&self) -> (Verdict, String) {
@@ -215,7 +215,7 @@ mod tests {
 
     const NOW: &str = "2026-01-02T00:00:00Z";
 
-    fn prospect(state: State, reason: Option<&str>) -> Prospect {
+    fn assessment(state: State, reason: Option<&str>) -> RerunAssessment {
         let task_id: crate::taskcluster::TaskId = "fN1SbArXTPSVFNUvaOlinQ".parse().unwrap();
         let run = json!({ "runId": 0, "state": state, "reasonCreated": "scheduled", "reasonResolved": reason, "resolved": "2026-01-01T22:00:00Z" });
         let runs = if state == State::Unscheduled { json!([]) } else { json!([run]) };
@@ -232,7 +232,7 @@ mod tests {
             max_bytes: 1,
             max_entries: 1,
         };
-        Prospect {
+        RerunAssessment {
             task: TaskRun { task_id, run_id: 0 },
             plan: Plan {
                 parent: None,
@@ -257,61 +257,61 @@ mod tests {
         }
     }
 
-    fn late(prospect: Prospect) -> Prospect {
+    fn late(assessment: RerunAssessment) -> RerunAssessment {
         let deadline = "2026-01-01T23:00:00Z".parse().unwrap();
-        Prospect { status: Status { deadline, ..prospect.status }, ..prospect }
+        RerunAssessment { status: Status { deadline, ..assessment.status }, ..assessment }
     }
 
-    fn with_image(prospect: Prospect) -> Prospect {
-        Prospect { image: Some(IndexedImage { at: prospect.task.clone(), is_described: true }), ..prospect }
+    fn with_image(assessment: RerunAssessment) -> RerunAssessment {
+        RerunAssessment { image: Some(IndexedImage { at: assessment.task.clone(), is_described: true }), ..assessment }
     }
 
-    fn with_routes(prospect: Prospect) -> Prospect {
-        Prospect { image: Some(IndexedImage { at: prospect.task.clone(), is_described: false }), ..prospect }
+    fn with_routes(assessment: RerunAssessment) -> RerunAssessment {
+        RerunAssessment { image: Some(IndexedImage { at: assessment.task.clone(), is_described: false }), ..assessment }
     }
 
-    fn building_anyway(prospect: Prospect) -> Prospect {
-        Prospect { builds_anyway: true, ..prospect }
+    fn building_anyway(assessment: RerunAssessment) -> RerunAssessment {
+        RerunAssessment { builds_anyway: true, ..assessment }
     }
 
-    fn without_context(prospect: Prospect) -> Prospect {
-        Prospect { context: Some(ArtifactStatus::TaskForgotten), ..prospect }
+    fn without_context(assessment: RerunAssessment) -> RerunAssessment {
+        RerunAssessment { context: Some(ArtifactStatus::TaskForgotten), ..assessment }
     }
 
     #[test]
     fn the_verdict_follows_from_the_facts() {
-        let failed = || prospect(State::Failed, Some("failed"));
-        let lost = || prospect(State::Exception, Some("worker-shutdown"));
+        let failed = || assessment(State::Failed, Some("failed"));
+        let lost = || assessment(State::Exception, Some("worker-shutdown"));
         let mut worn = lost();
         worn.status.runs = vec![worn.status.runs[0].clone(); MOST_RUNS];
-        let malformed = prospect(State::Exception, Some("malformed-payload"));
+        let malformed = assessment(State::Exception, Some("malformed-payload"));
         let cases = vec![
             (lost(), Verdict::Rerun, "not the task's fault"),
             (failed(), Verdict::Rerun, "read the log first"),
-            (prospect(State::Exception, Some("canceled")), Verdict::Rerun, "canceled"),
-            (prospect(State::Completed, Some("completed")), Verdict::Rerun, "builds it again"),
-            (with_image(prospect(State::Completed, Some("completed"))), Verdict::NothingToDo, "it is done"),
+            (assessment(State::Exception, Some("canceled")), Verdict::Rerun, "canceled"),
+            (assessment(State::Completed, Some("completed")), Verdict::Rerun, "builds it again"),
+            (with_image(assessment(State::Completed, Some("completed"))), Verdict::NothingToDo, "it is done"),
             (with_image(failed()), Verdict::Rerun, "ends at once, green"),
             (with_image(without_context(failed())), Verdict::Rerun, "ends at once, green"),
             (building_anyway(with_image(failed())), Verdict::Rerun, "read the log first"),
             (building_anyway(with_image(without_context(failed()))), Verdict::NewDecisionTask, "forgotten"),
             (with_image(late(failed())), Verdict::NothingToDo, "the image is there"),
-            (with_routes(prospect(State::Completed, Some("completed"))), Verdict::NothingToDo, "it is done"),
+            (with_routes(assessment(State::Completed, Some("completed"))), Verdict::NothingToDo, "it is done"),
             (with_routes(failed()), Verdict::Rerun, "read the log first"),
             (with_routes(without_context(failed())), Verdict::NewDecisionTask, "forgotten"),
             (with_routes(late(failed())), Verdict::NothingToDo, "the image is there"),
-            (prospect(State::Pending, None), Verdict::UnderWay, "under way"),
-            (late(prospect(State::Running, None)), Verdict::UnderWay, "under way"),
-            (prospect(State::Unscheduled, None), Verdict::Wait, "depends on"),
-            (late(prospect(State::Unscheduled, None)), Verdict::Retrigger, "deadline"),
+            (assessment(State::Pending, None), Verdict::UnderWay, "under way"),
+            (late(assessment(State::Running, None)), Verdict::UnderWay, "under way"),
+            (assessment(State::Unscheduled, None), Verdict::Wait, "depends on"),
+            (late(assessment(State::Unscheduled, None)), Verdict::Retrigger, "deadline"),
             (late(lost()), Verdict::Retrigger, "409"),
             (worn, Verdict::Retrigger, "50 runs"),
             (without_context(lost()), Verdict::NewDecisionTask, "forgotten"),
             (late(without_context(lost())), Verdict::NewDecisionTask, "forgotten"),
             (malformed, Verdict::NewDecisionTask, "definition"),
         ];
-        for (prospect, expected, why) in cases {
-            let (verdict, said) = prospect.verdict();
+        for (assessment, expected, why) in cases {
+            let (verdict, said) = assessment.verdict();
             assert_eq!(verdict, expected, "{said}");
             assert!(said.contains(why), "{why:?} is not in {said:?}");
         }
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn the_facts_are_told_a_line_each() {
-        let lines = late(prospect(State::Exception, Some("worker-shutdown"))).lines();
+        let lines = late(assessment(State::Exception, Some("worker-shutdown"))).lines();
         let expected = [
             "task fN1SbArXTPSVFNUvaOlinQ builds image builder for try; state: exception",
             "run 0: exception, worker-shutdown, 2 h ago",
@@ -329,10 +329,10 @@ mod tests {
             "index: docker.images.v1.try.builder.hash.ab has no living image",
         ];
         assert_eq!(lines, expected);
-        let last = |prospect: Prospect| prospect.lines().pop().unwrap();
+        let last = |assessment: RerunAssessment| assessment.lines().pop().unwrap();
         let has = "index: docker.images.v1.try.builder.hash.ab has the image, of task fN1SbArXTPSVFNUvaOlinQ, run 0";
-        assert_eq!(last(with_image(prospect(State::Completed, None))), has);
-        assert_eq!(last(with_routes(prospect(State::Completed, None))), format!("{has}, by that task's routes"));
+        assert_eq!(last(with_image(assessment(State::Completed, None))), has);
+        assert_eq!(last(with_routes(assessment(State::Completed, None))), format!("{has}, by that task's routes"));
         assert_eq!([59, -7300, 400_000].map(about), ["59 s", "2 h", "4 days"]);
     }
 }
