@@ -250,7 +250,7 @@ fn what_a_managed_engine_cannot_do_is_refused() {
     }
 }
 
-/// The options of an unprivileged container in which a managed engine works; docs/managed-engine.md says why each is needed.
+/// The options of an unprivileged container in which a managed engine works; docs/engines.md says why each is needed.
 const FEWEST: [&str; 7] = [
     "--cap-drop=ALL",
     "--cap-add=SETUID",
@@ -350,7 +350,7 @@ fn a_container_without_an_option_is_told_which() {
     }
 }
 
-/// What the error line names is what was missing, and nothing else was. docs/managed-engine.md says why there is no way without.
+/// What the error line names is what was missing, and nothing else was. docs/engines.md says why there is no way without.
 #[test]
 fn a_default_container_needs_the_one_option_that_it_is_told() {
     if !engine() {

@@ -131,10 +131,10 @@ pub(super) fn hint(here: &HostInfo, said: &str) -> String {
         return (*hint).to_owned();
     }
     if here.uid == 0 && here.effective & SYS_ADMIN == 0 && low.contains("not permitted") {
-        return "root in this container lacks privileges: use the worker image as user 1000, as docs/managed-engine.md says"
+        return "root in this container lacks privileges: use the worker image as user 1000, as docs/engines.md says"
             .to_owned();
     }
-    "docs/managed-engine.md says what a container needs; give an engine's socket in DOCKER_HOST otherwise".to_owned()
+    "docs/engines.md says what a container needs; give an engine's socket in DOCKER_HOST otherwise".to_owned()
 }
 
 #[cfg(test)]
@@ -174,7 +174,7 @@ mod tests {
             (&filtered, "cannot clone: Operation not permitted\nError: cannot re-exec process", "seccomp=unconfined"),
             (&fine(), "running `/usr/bin/newuidmap`: write to uid_map failed: Operation not permitted", "setcap"),
             (&fine(), "write /x: no space left on device", "--work-dir"),
-            (&fine(), "something else", "docs/managed-engine.md"),
+            (&fine(), "something else", "docs/engines.md"),
             (&HostInfo { namespaces: Some(0), ..fine() }, "cannot clone", "user.max_user_namespaces"),
         ] {
             let hint = hint(here, said);

@@ -1,5 +1,5 @@
 //! What engines put into layers without being told: the places where they mount things into the containers of RUN steps.
-//! What of it can be taken out without a lie, and why, is in docs/reproducible.md.
+//! What of it can be taken out without a lie, and why, is in docs/archives.md.
 
 use std::collections::{HashMap, HashSet};
 

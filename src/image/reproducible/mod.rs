@@ -1,5 +1,5 @@
 //! `--reproducible`: an unpacked image, made a function of what it was built from and not of when and where. What is
-//! changed, and what cannot be, is in docs/reproducible.md.
+//! changed, and what cannot be, is in docs/archives.md.
 
 mod clamp;
 mod config;
