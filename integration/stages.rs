@@ -14,6 +14,7 @@ use image_worker::context::intake::{Expectation, Limits, receive};
 use image_worker::context::owners::reset_owners;
 use image_worker::context::{ContextScheme, HashScheme};
 use image_worker::image::UnpackedImage;
+use image_worker::net::retry::RetryConfig;
 use image_worker::net::stream;
 use image_worker::net::transfer::{self, Storage, UploadBody};
 use image_worker::report::Report;
@@ -110,7 +111,7 @@ fn upload(path: &Path) -> Result<u64, Box<dyn Error>> {
     });
     let file = File::open(path)?;
     tokio::runtime::Runtime::new()?.block_on(async {
-        let storage = Storage::new()?;
+        let storage = Storage::new(RetryConfig::default())?;
         // As an image goes: from a thread that reads, through a pipe.
         let body = stream::from_writer(move |mut out| io::copy(&mut &file, &mut out).map(drop));
         let meter = Report::silent().meter("uploading", None);

@@ -148,7 +148,6 @@ async fn decide(
     graph: NamedText,
     stop: &Shutdown,
 ) -> Result<Decided, CommandError> {
-    config.retry.hold();
     config.assumed.iter().for_each(|assumption| info!("{assumption}"));
     let place = config.place.clone();
     let reading = blocking(move || read(&place, &graph));
@@ -236,7 +235,7 @@ async fn find(config: &DecideConfig, wanted: Vec<LookupRequest>) -> Result<BTree
     };
     let lookup = Lookup {
         services: Services::new(deployment)?,
-        storage: Storage::new()?,
+        storage: Storage::new(deployment.retry)?,
         index: config.index.clone(),
         artifact: config.artifact.name.clone(),
         central: config.central.clone(),

@@ -140,8 +140,7 @@ enum ImageLocation {
 
 /// Loads an image.
 async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Result<Loaded, CommandError> {
-    config.retry.hold();
-    let LoadConfig { from, tag, artifact, engine, now, replace, directory, .. } = config;
+    let LoadConfig { from, tag, artifact, engine, retry, now, replace, directory } = config;
     let name = match &from {
         LoadFrom::Named(typed, config) => image_names(std::slice::from_ref(typed), &config.place, &directory)?.pop(),
         LoadFrom::Task(..) | LoadFrom::Route(..) | LoadFrom::File(_) => None,
@@ -154,7 +153,7 @@ async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Result<Lo
     let engine = stop.run_stage("looking for an engine", Engine::connect(&engine)).await?;
     // Under a name of its own until it is whole, so that no failure takes a name from the image that has it.
     let temporary = temporary_name(now);
-    let loader = Loader { engine: &engine, storage: &Storage::new()?, report, steps: None };
+    let loader = Loader { engine: &engine, storage: &Storage::new(retry)?, report, steps: None };
     let loading = async {
         let (archive, from, verified) = match (&place, &file) {
             (ImageLocation::File, Some(path)) => {

@@ -104,7 +104,6 @@ impl IndexedImage {
 
 /// Looks the images up; the answers are in the order of the names.
 async fn lookup(config: LookupConfig, names: &[ImageName], stop: &Shutdown) -> Result<Vec<IndexedImage>, CommandError> {
-    config.retry.hold();
     let images = find_all(config, names, stop).await?;
     info!("{} of {} images are there", images.iter().filter(|image| image.found.is_some()).count(), images.len());
     Ok(images.into_iter().map(|LookedUp { wanted, found }| IndexedImage::new(wanted, found)).collect())

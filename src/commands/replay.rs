@@ -58,7 +58,6 @@ async fn replay(
     report: &Report,
 ) -> Result<Outcome, CommandError> {
     let replay = Replay::read(sources)?;
-    replay.retry.hold();
     let services = Services::new(&replay.deployment)?;
     let mut job = stop.run_stage("fetching the task's definition", job(&services, &replay.deployment, task)).await?;
     job.is_of_an_image(&sources.of(&job))?;
@@ -135,7 +134,7 @@ async fn compare(config: &mut Config, report: &Report) -> Result<(), CommandErro
     let Some(expected) = config.plan.context.hash else { return Ok(()) };
     let folder = WorkDir::after_removing_stale(&config.work_dir)
         .map_err(|source| CommandError::Write { path: config.work_dir.clone(), source })?;
-    let storage = Storage::new()?;
+    let storage = Storage::new(config.retry)?;
     let fetcher = Fetcher { services: None, storage: &storage, report, folder: folder.path() };
     let actual = match fetcher.context(&config.plan).await {
         Err(FetchError::Intake { error: IntakeError::Mismatch { actual, .. }, .. }) => actual,

@@ -105,7 +105,6 @@ async fn look(
     sources: &SettingLayers<'_>,
     around: &ProcessEnvironment<'_>,
 ) -> Result<RerunAssessment, CommandError> {
-    rerun.retry.hold();
     let services = Services::new(&rerun.deployment)?;
     let mut job = job(&services, &rerun.deployment, task).await?;
     job.is_of_an_image(&sources.of(&job))?;

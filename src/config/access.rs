@@ -2,7 +2,7 @@
 //! `taskcluster`.
 
 use super::settings::{self, Setting};
-use super::{ConfigError, SettingLayers, SettingValue};
+use super::{ConfigError, SettingLayers, SettingValue, retry};
 use crate::net::HttpUrl;
 use crate::taskcluster::{Access, Deployment};
 
@@ -25,7 +25,7 @@ pub(super) fn deployment(
         Some(proxy) => Access::Proxy(proxy),
         None => hawk(sources, reading)?,
     };
-    Ok(Some(Deployment { root_url, access }))
+    Ok(Some(Deployment { root_url, access, retry: retry::read(sources)? }))
 }
 
 /// The deployment of a subcommand that is about one.

@@ -8,11 +8,9 @@ use jiff::Timestamp;
 use super::settings;
 use super::{
     ConfigError, Destination, ImagesDir, ProcessEnvironment, SettingLayers, SettingValue, access, artifact, pushdate,
-    retry,
 };
 use crate::config::plan::ArtifactPlan;
 use crate::net::NameError;
-use crate::net::retry::RetryConfig;
 use crate::taskcluster::{Deployment, IndexPrefix, Project, PushDate, TaskId};
 
 /// One invocation of `decide`.
@@ -44,8 +42,6 @@ pub struct DecideConfig {
     pub out: Option<PathBuf>,
     /// The current time.
     pub now: Timestamp,
-    /// How long and how often to try.
-    pub retry: RetryConfig,
     /// Things that were filled in, for the log.
     pub assumed: Vec<String>,
 }
@@ -81,7 +77,6 @@ impl DecideConfig {
             contexts: sources.parse_or_default(&settings::CONTEXTS)?,
             out: super::out(sources)?,
             now: around.now,
-            retry: retry::read(sources)?,
             assumed,
         })
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::docker::DockerConfig;
 use super::logins::registry_logins;
 use super::podman::look;
-use super::{ConfigError, ProcessEnvironment, SettingLayers, SettingValue, ValueSource, settings};
+use super::{ConfigError, ProcessEnvironment, SettingLayers, SettingValue, ValueSource, retry, settings};
 use crate::engine::{EngineAddress, EngineChoice, EngineConfig, NamedBy, TlsFiles, engine_url};
 
 /// Where docker's client looks when it is told to use TLS, and not where.
@@ -24,6 +24,7 @@ impl EngineConfig {
             proxies: docker.proxies,
             runtime_dir: (around.environment)("XDG_RUNTIME_DIR").map(PathBuf::from),
             podman: look(around),
+            retry: retry::read(sources)?,
         })
     }
 

@@ -4,9 +4,8 @@
 use jiff::Timestamp;
 
 use super::access;
-use super::{ConfigError, ImagesDir, ProcessEnvironment, SettingLayers, retry, settings};
+use super::{ConfigError, ImagesDir, ProcessEnvironment, SettingLayers, settings};
 use crate::context::HashScheme;
-use crate::net::retry::RetryConfig;
 use crate::taskcluster::{ArtifactName, Deployment, IndexPrefix, Project};
 
 /// One invocation of `lookup`.
@@ -26,8 +25,6 @@ pub struct LookupConfig {
     pub artifact: ArtifactName,
     /// The deployment.
     pub deployment: Deployment,
-    /// How long and how often to try.
-    pub retry: RetryConfig,
     /// The current time.
     pub now: Timestamp,
 }
@@ -54,7 +51,6 @@ impl LookupConfig {
             index: sources.parse_or_default(&settings::INDEX)?,
             artifact: sources.parse_or_default(&settings::ARTIFACT_NAME)?,
             deployment: access::deployment_to_read(sources)?,
-            retry: retry::read(sources)?,
             now: around.now,
         })
     }

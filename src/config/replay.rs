@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::settings::{self, Setting};
-use super::{ConfigError, DeclaredImage, SettingLayers, SettingValue, ValueSource, access, retry};
+use super::{ConfigError, DeclaredImage, SettingLayers, SettingValue, ValueSource, access};
 use crate::config::plan::DryRunNames;
 use crate::net::HttpUrl;
-use crate::net::retry::RetryConfig;
 use crate::taskcluster::{Deployment, Namespace, TaskId, TaskRun};
 
 /// What a task decides. All other settings are about the machine that the job is done on.
@@ -144,8 +143,6 @@ fn shape(value: &Value) -> String {
 pub struct Replay {
     /// The deployment that has the task.
     pub deployment: Deployment,
-    /// How long and how often to try.
-    pub retry: RetryConfig,
     /// Whether to publish.
     pub publish: bool,
 }
@@ -165,7 +162,7 @@ impl Replay {
         if publish && sources.switch(&settings::DRY_RUN)? {
             return Err(ConfigError::Combination("--publish and --dry-run: which of them? Leave one away".to_owned()));
         }
-        Ok(Self { deployment: access::required(sources, !publish)?, retry: retry::read(sources)?, publish })
+        Ok(Self { deployment: access::required(sources, !publish)?, publish })
     }
 }
 

@@ -3,8 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::{ConfigError, SettingLayers, access, retry, settings};
-use crate::net::retry::RetryConfig;
+use super::{ConfigError, SettingLayers, access, settings};
 use crate::taskcluster::Deployment;
 
 /// The subcommand `rerun`.
@@ -12,8 +11,6 @@ use crate::taskcluster::Deployment;
 pub struct Rerun {
     /// The deployment that has the task. To look, it needs no credentials.
     pub deployment: Deployment,
-    /// How long and how often to try.
-    pub retry: RetryConfig,
     /// Do it without asking.
     pub yes: bool,
     /// Whether to follow the run to its end.
@@ -28,7 +25,6 @@ impl Rerun {
         let pause: NonZeroU64 = sources.parse_or_default(&settings::LONGEST_PAUSE)?;
         Ok(Self {
             deployment: access::required(sources, true)?,
-            retry: retry::read(sources)?,
             yes: sources.switch(&settings::YES)?,
             follow: !sources.switch(&settings::NO_FOLLOW)?,
             longest_pause: Duration::from_secs(pause.get()),

@@ -23,7 +23,7 @@ use super::{Engine, EngineError, Kind, managed};
 use crate::context::for_engine::{BuiltBy, ForEngine};
 use crate::engine::build_log::BuildLog;
 use crate::engine::{BuildPlan, BuildSecrets};
-use crate::net::retry::{Policy, RetryConfig, retry};
+use crate::net::retry::{Policy, retry};
 use crate::report::secrets as hidden;
 
 /// An image that was built.
@@ -64,8 +64,10 @@ impl Engine {
         log: &mut BuildLog,
     ) -> Result<Built, EngineError> {
         let log = Mutex::new(log);
-        retry(DOING, Policy::CALL, || async { self.build_once(context, tag, told, &mut **log.lock().await).await })
-            .await
+        retry(DOING, self.access.retry.policy(Policy::CALL), || async {
+            self.build_once(context, tag, told, &mut **log.lock().await).await
+        })
+        .await
     }
 
     async fn build_once(
@@ -176,7 +178,7 @@ impl Engine {
         let mut heard = BuildOutputParser::default();
         let mut image_id = None;
         loop {
-            let next = match next_of(answer.next(), &heard, RetryConfig::held().silence).await {
+            let next = match next_of(answer.next(), &heard, self.access.retry.silence).await {
                 Ok(next) => next,
                 Err(silent) => {
                     // Docker would wait for the registry also when nobody waits for the build, which makes nothing more.

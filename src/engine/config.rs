@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::EngineAddress;
 use crate::net::registry::RegistryLogins;
+use crate::net::retry::RetryConfig;
 
 /// Where to look for an engine.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,8 @@ pub struct EngineConfig {
     pub runtime_dir: Option<PathBuf>,
     /// What can be started where no engine answers.
     pub podman: Podman,
+    /// How often builds are tried while a registry is in trouble, and how long one may say nothing.
+    pub retry: RetryConfig,
 }
 
 /// Which kind of engine is wanted.

@@ -180,7 +180,9 @@ impl Engine {
             fault = Fault::Dockerfile;
         }
         let wait = match &image {
-            Some(image) if fault == Fault::Registry && is_limit(&message) => asked_to_wait(image).await,
+            Some(image) if fault == Fault::Registry && is_limit(&message) => {
+                asked_to_wait(image, self.access.retry).await
+            }
             _ => None,
         };
         let message = secrets::hide(in_own_words(message.trim())).into_owned();

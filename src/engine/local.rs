@@ -55,8 +55,10 @@ impl Engine {
         log: &mut BuildLog,
     ) -> Result<String, EngineError> {
         let log = Mutex::new(log);
-        retry(DOING, Policy::CALL, || async { self.build_local_once(context, build, &mut **log.lock().await).await })
-            .await
+        retry(DOING, self.access.retry.policy(Policy::CALL), || async {
+            self.build_local_once(context, build, &mut **log.lock().await).await
+        })
+        .await
     }
 
     async fn build_local_once(

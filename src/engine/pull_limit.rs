@@ -7,12 +7,12 @@ use super::bases::full;
 use super::connect::PING_TIMEOUT;
 use crate::net::HttpUrl;
 use crate::net::registry::is_loopback;
-use crate::net::retry::{Failure as _, Retryability};
+use crate::net::retry::{Failure as _, RetryConfig, Retryability};
 use crate::net::transfer::Storage;
 
 /// How long the registry of an image asks to wait; none, where it says nothing of it to somebody without credentials.
-pub(super) async fn asked_to_wait(image: &str) -> Option<Duration> {
-    let (url, storage) = (manifest(image)?, Storage::new().ok()?);
+pub(super) async fn asked_to_wait(image: &str, retry: RetryConfig) -> Option<Duration> {
+    let (url, storage) = (manifest(image)?, Storage::new(retry).ok()?);
     let answer = tokio::time::timeout(PING_TIMEOUT, storage.get(&url)).await.ok()?;
     match answer.err()?.retryability() {
         Retryability::RetryAfter(wait) => Some(wait),

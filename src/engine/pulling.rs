@@ -14,6 +14,7 @@ use super::{Engine, Kind};
 use crate::dockerfile::base_images::DockerfileImages;
 use crate::engine::{BuildPlan, EngineConfig};
 use crate::net::registry::{Credentials, RegistryLogins, is_loopback, registry_config};
+use crate::net::retry::RetryConfig;
 use crate::report::{secrets, with_causes};
 
 /// How `BuildKit` calls docker's own registry.
@@ -33,12 +34,14 @@ pub(super) struct Access {
     logins: Arc<RegistryLogins>,
     /// By the names of the variables; passwords can be in them.
     proxies: BTreeMap<String, String>,
+    /// How often builds are tried while a registry is in trouble, and how long one may say nothing.
+    pub(super) retry: RetryConfig,
 }
 
 impl Access {
     /// What builds in the engine at `url` are given.
     pub(super) fn new(config: &EngineConfig, url: &str) -> Self {
-        Self { logins: Arc::new(config.logins.clone()), proxies: config.proxies.of(url) }
+        Self { logins: Arc::new(config.logins.clone()), proxies: config.proxies.of(url), retry: config.retry }
     }
 
     /// The credentials for a registry. Where reading them fails, a warning says so and there are none: most images are

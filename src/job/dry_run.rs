@@ -139,7 +139,6 @@ async fn indexed(
     stop: &Shutdown,
 ) -> Result<DryRunParent, CommandError> {
     let config = LookupConfig::of(sources, around, place(dry_run, parent)?, dry_run.image.scheme)?;
-    config.retry.hold();
     let found = indexed_parent::find(&config, parent, stop).await?;
     info!("the parent {parent} is CI's image of {}, indexed for {}", found.at, found.project);
     Ok(DryRunParent::Task(found.at.task_id))

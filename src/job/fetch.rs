@@ -165,7 +165,7 @@ impl Fetcher<'_> {
         let fetched = match source {
             ContextSource::Artifact { task_id, name } => {
                 let services = self.services.ok_or_else(|| FetchError::NoDeployment(source.to_string()))?;
-                retry("the download of the context", Policy::TRANSFER, || async {
+                retry("the download of the context", self.storage.retry().policy(Policy::TRANSFER), || async {
                     let url =
                         services.queue.latest_artifact_url(task_id, name).await.map_err(|error| gone(source, error))?;
                     self.download(plan, &url).await
@@ -173,7 +173,10 @@ impl Fetcher<'_> {
                 .await?
             }
             ContextSource::Url(url) => {
-                retry("the download of the context", Policy::TRANSFER, || self.download(plan, url)).await?
+                retry("the download of the context", self.storage.retry().policy(Policy::TRANSFER), || {
+                    self.download(plan, url)
+                })
+                .await?
             }
             ContextSource::File(path) => {
                 let file = File::open(path).map_err(|source| unreadable(path, source))?;

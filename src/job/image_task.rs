@@ -51,7 +51,6 @@ pub(super) async fn run_into(
     report: &Report,
 ) -> Result<Outcome, CommandError> {
     let clock = Clock { started_at: config.started, since: Instant::now() };
-    config.retry.hold();
     secret_values::look_at_args(&config.plan.build.args, config.deny_secret_args)?;
     let push = match config.destination {
         // A task's own routes have the push, and we need not know it.
@@ -62,7 +61,7 @@ pub(super) async fn run_into(
     for assumption in &config.assumed {
         info!("{assumption}");
     }
-    let storage = Storage::new()?;
+    let storage = Storage::new(config.retry)?;
     let services = config.deployment.as_ref().map(Services::new).transpose()?;
     let declaring = async {
         declared::settle(&mut config, services.as_ref()).await;

@@ -67,7 +67,6 @@ pub async fn build(
     stop: &Shutdown,
     report: &Report,
 ) -> Result<Vec<Built>, CommandError> {
-    config.index.as_ref().inspect(|index| index.retry.hold());
     let BuildTargets { images, targets } =
         stop.run_stage("hashing the contexts", build_targets(&config, names)).await?;
     for image in images.iter().filter(|it| config.with_parents || names.contains(&it.image.name)) {
@@ -79,7 +78,6 @@ pub async fn build(
     let mut builder = Builder { config: &config, engine: &engine, images: &images, parents: BTreeMap::new() };
     let mut built = builder.build_all(names, stop, report).await?;
     if let Some(pushing) = &config.push {
-        pushing.retry.hold();
         for target in &targets {
             let pushed = stop.run_stage("pushing", push_image(&engine, target, pushing)).await?;
             built.iter_mut().filter(|it| it.name == pushed.name).for_each(|it| it.digest = Some(pushed.digest.clone()));
@@ -216,7 +214,7 @@ impl<'a> Builder<'a> {
         report: &Report,
     ) -> Result<(), CommandError> {
         info!("{tag} is CI's image of {}, indexed for {}", found.at, found.project);
-        let (services, storage) = (Services::new(&index.deployment)?, Storage::new()?);
+        let (services, storage) = (Services::new(&index.deployment)?, Storage::new(index.deployment.retry)?);
         let loader = Loader { engine: self.engine, storage: &storage, report, steps: None };
         let images = TaskImages { role: Role::Parent, services: &services, loader, central: Some(&index.central) };
         let indexed = Indexed { at: found.at, artifact: found.artifact, sha256: found.data.map(|data| data.sha256) };

@@ -33,7 +33,7 @@ pub(crate) async fn find_all(
     if config.project.is_none() {
         debug!("PROJECT is not set: looking in {} only", config.central);
     }
-    let (services, storage) = (Services::new(&config.deployment)?, Storage::new()?);
+    let (services, storage) = (Services::new(&config.deployment)?, Storage::new(config.deployment.retry)?);
     let identified = stop.run_stage("hashing the contexts", identify(&config, names)).await?;
     let wanted: Vec<_> = names.iter().filter_map(|name| Some(wanted(&config, name, identified.get(name)?))).collect();
     let LookupConfig { index, artifact, central, project, now, .. } = config;

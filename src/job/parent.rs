@@ -223,7 +223,7 @@ impl TaskImages<'_> {
         tag: &str,
     ) -> Result<TaskImage, Missing> {
         let (doing, policy) = self.role.download();
-        retry(doing, policy, || async {
+        retry(doing, self.loader.storage.retry().policy(policy), || async {
             let Source { name, url, sha256 } = self.find(task, name, indexed).await?;
             let promise = if sha256.is_some() { ", as the index has it" } else { "" };
             let loaded = self.loader.download(&url, sha256, tag).await;

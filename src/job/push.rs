@@ -124,7 +124,6 @@ impl Target {
 
 /// Pushes the image.
 pub async fn push(config: PushConfig, name: &ImageName, stop: &Shutdown) -> Result<Pushed, CommandError> {
-    config.pushing.retry.hold();
     let (place, name) = (config.place, name.clone());
     let reading = blocking(move || target(&place, &name));
     let target = stop.run_stage("reading the image's files", reading).await?;
@@ -142,8 +141,8 @@ pub(super) async fn push_image(engine: &Engine, target: &Target, pushing: &Pushi
     let tag = target.tag();
     let not_built = || PushProblem::NotBuilt { name: target.name.clone(), tag: tag.clone() };
     let image = engine.present(&tag).await?.ok_or_else(not_built)?;
-    let (wanted, logins) = (tag.clone(), pushing.logins.clone());
-    let place = blocking(move || Ok(RegistryImage::find(&wanted, &logins)?)).await?;
+    let (wanted, logins, retry) = (tag.clone(), pushing.logins.clone(), pushing.retry);
+    let place = blocking(move || Ok(RegistryImage::find(&wanted, &logins, retry)?)).await?;
     let digest = match place.published().await? {
         Some(there) if target.is(&image, &there) => {
             info!("{tag} is in the registry already, {}", there.digest);

@@ -4,7 +4,6 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use backoff::ExponentialBackoff;
@@ -38,12 +37,11 @@ pub struct Policy {
     pub longest_pause: Duration,
     /// No try begins after this time.
     pub limit: Duration,
-    /// Whether this is waiting and no trouble: nothing to tell about, and nothing that [`RetryConfig`] is about.
+    /// Whether this is waiting and no trouble: nothing to tell about.
     pub silent: bool,
 }
 
-/// How patient this process is, where somebody wants other numbers than a module's own. Said once for the whole process,
-/// as the log's format is: every room that speaks to the network needs it, and none should have to carry it.
+/// How often and how long to try, where somebody wants other numbers than a policy's own. Each client carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryConfig {
     /// How often a call or a transfer is tried, where it is not for the policy to say.
@@ -67,18 +65,11 @@ impl Default for RetryConfig {
     }
 }
 
-static RETRY_CONFIG: OnceLock<RetryConfig> = OnceLock::new();
-
 impl RetryConfig {
-    /// Holds for the rest of the process; a second word in the same process changes nothing.
-    pub fn hold(self) {
-        let _ = RETRY_CONFIG.set(self);
-    }
-
-    /// What holds.
+    /// A policy with as many attempts as somebody wants.
     #[must_use]
-    pub fn held() -> Self {
-        RETRY_CONFIG.get().copied().unwrap_or_default()
+    pub fn policy(self, policy: Policy) -> Policy {
+        Policy { attempts: self.attempts.unwrap_or(policy.attempts), ..policy }
     }
 }
 
@@ -121,12 +112,11 @@ where
         multiplier: 2.0,
         ..ExponentialBackoff::default()
     };
-    let most = RetryConfig::held().attempts.filter(|_| !policy.silent).unwrap_or(policy.attempts);
     let mut attempts = 0;
     let started = Instant::now();
     let attempt = || {
         attempts += 1;
-        let last = attempts >= most;
+        let last = attempts >= policy.attempts;
         let attempt = operation();
         async move {
             // The crate would wait for as long as a server says, be it a day.

@@ -3,10 +3,12 @@
 use serde::Deserialize;
 
 use super::{CallError, answer, call};
+use crate::net::retry::RetryConfig;
 
 /// The auth service of one deployment.
 pub struct Auth {
     client: taskcluster::Auth,
+    retry: RetryConfig,
 }
 
 /// Scopes that somebody has, with all that roles add to them.
@@ -27,15 +29,15 @@ impl Scopes {
 }
 
 impl Auth {
-    pub(super) fn new(client: taskcluster::Auth) -> Self {
-        Self { client }
+    pub(super) fn new(client: taskcluster::Auth, retry: RetryConfig) -> Self {
+        Self { client, retry }
     }
 
     /// The scopes that calls of ours have.
     pub async fn current_scopes(&self) -> Result<Scopes, CallError> {
         const CALL: &str = "auth.currentScopes";
         const TARGET: &str = "the scopes of this job";
-        answer(CALL, TARGET, call(CALL, TARGET, || self.client.currentScopes()).await?)
+        answer(CALL, TARGET, call(self.retry, CALL, TARGET, || self.client.currentScopes()).await?)
     }
 }
 

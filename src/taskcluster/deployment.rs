@@ -5,6 +5,7 @@ use std::fmt;
 use reqwest::Url;
 
 use crate::net::HttpUrl;
+use crate::net::retry::RetryConfig;
 
 /// A Taskcluster deployment and how to speak to it.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct Deployment {
     pub root_url: HttpUrl,
     /// How calls are authorised.
     pub access: Access,
+    /// How often and how long calls are tried.
+    pub retry: RetryConfig,
 }
 
 /// How calls to the deployment are authorised.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tracing::debug;
 
 use super::{CallError, CallErrorKind, answer, body, call};
+use crate::net::retry::RetryConfig;
 use crate::taskcluster::{IndexData, InsertTask, Namespace, TaskId};
 
 /// How many namespaces one call asks for. From 1,000 on the answer comes in pages, and a signed call cannot ask for
@@ -21,6 +22,7 @@ const AT_ONCE: usize = 16;
 /// The index of one deployment.
 pub struct Index {
     client: taskcluster::Index,
+    retry: RetryConfig,
 }
 
 /// An entry of the index.
@@ -80,8 +82,8 @@ fn exact(rank: i64) -> f64 {
 }
 
 impl Index {
-    pub(super) fn new(client: taskcluster::Index) -> Self {
-        Self { client }
+    pub(super) fn new(client: taskcluster::Index, retry: RetryConfig) -> Self {
+        Self { client, retry }
     }
 
     /// The entry of a namespace; none where the index has none, or an expired one.
@@ -95,7 +97,7 @@ impl Index {
 
     async fn ask(&self, namespace: &Namespace) -> Result<Entry, CallError> {
         const CALL: &str = "index.findTask";
-        let json = call(CALL, namespace.as_str(), || self.client.findTask(namespace.as_str())).await?;
+        let json = call(self.retry, CALL, namespace.as_str(), || self.client.findTask(namespace.as_str())).await?;
         answer(CALL, namespace.as_str(), json)
     }
 
@@ -120,7 +122,7 @@ impl Index {
             _ => format!("{} namespaces", namespaces.len()),
         };
         let payload = serde_json::json!({ "indexes": namespaces });
-        let json = match call(CALL, &target, || self.client.findTasksAtIndex(&payload, None, None)).await {
+        let json = match call(self.retry, CALL, &target, || self.client.findTasksAtIndex(&payload, None, None)).await {
             // Namespaces without an entry are left out of an answer: this is about the call itself.
             Err(error) if error.fault == CallErrorKind::Gone => {
                 debug!("{error}: asking for each by itself");
@@ -153,7 +155,7 @@ impl Index {
         const CALL: &str = "index.insertTask";
         let target = insert.namespace.as_str();
         let payload = body(&insert.payload);
-        let json = call(CALL, target, || self.client.insertTask(target, &payload)).await?;
+        let json = call(self.retry, CALL, target, || self.client.insertTask(target, &payload)).await?;
         answer(CALL, target, json)
     }
 }

@@ -50,18 +50,22 @@ impl Services {
                 taskcluster::Queue::new(builder.clone()).map_err(bad("queue"))?,
                 deployment.clone(),
             )),
-            index: Arc::new(index::Index::new(taskcluster::Index::new(builder.clone()).map_err(bad("index"))?)),
+            index: Arc::new(index::Index::new(
+                taskcluster::Index::new(builder.clone()).map_err(bad("index"))?,
+                deployment.retry,
+            )),
             secrets: Arc::new(secrets::Secrets::new(
                 taskcluster::Secrets::new(builder.clone()).map_err(bad("secrets"))?,
+                deployment.retry,
             )),
-            auth: Arc::new(auth::Auth::new(taskcluster::Auth::new(builder).map_err(bad("auth"))?)),
+            auth: Arc::new(auth::Auth::new(taskcluster::Auth::new(builder).map_err(bad("auth"))?, deployment.retry)),
         })
     }
 }
 
 fn builder(deployment: &Deployment) -> ClientBuilder {
     let builder = ClientBuilder::new(deployment.api_url().as_str().trim_end_matches('/'))
-        .timeout(RetryConfig::held().call_timeout)
+        .timeout(deployment.retry.call_timeout)
         // The crate would retry by itself, without a word in the log; `retry` does it for the whole program.
         .retry(Retry { retries: 0, ..Retry::default() });
     match &deployment.access {
@@ -121,7 +125,7 @@ impl CallError {
         }
     }
 
-    fn new(call: &'static str, target: &str, error: anyhow::Error) -> Self {
+    fn new(call: &'static str, target: &str, error: anyhow::Error, retry: RetryConfig) -> Self {
         let status = taskcluster::err_status_code(&error);
         // With a 4xx the crate puts the service's message in front; its first part is for people.
         let message = human_part(&error.to_string()).to_owned();
@@ -146,7 +150,7 @@ impl CallError {
                 Some(error.without_url()),
             ),
             (None, Ok(error)) if error.is_timeout() => {
-                let what = format!("no answer within {} s", RetryConfig::held().call_timeout.as_secs());
+                let what = format!("no answer within {} s", retry.call_timeout.as_secs());
                 (CallErrorKind::Network, what, Some(error.without_url()))
             }
             (None, Ok(error)) => (CallErrorKind::Network, "no answer".to_owned(), Some(error.without_url())),
@@ -202,13 +206,18 @@ impl Failure for CallError {
 }
 
 /// One API call, tried again where that can help.
-async fn call<T, F>(name: &'static str, target: &str, mut request: impl FnMut() -> F) -> Result<T, CallError>
+async fn call<T, F>(
+    config: RetryConfig,
+    name: &'static str,
+    target: &str,
+    mut request: impl FnMut() -> F,
+) -> Result<T, CallError>
 where
     F: Future<Output = Result<T, anyhow::Error>>,
 {
-    retry(name, Policy::CALL, || {
+    retry(name, config.policy(Policy::CALL), || {
         let request = request();
-        async move { request.await.map_err(|error| CallError::new(name, target, error)) }
+        async move { request.await.map_err(|error| CallError::new(name, target, error, config)) }
     })
     .await
 }
@@ -255,9 +264,9 @@ mod tests {
             let _ = connection.read(&mut [0; 4096]).await.unwrap();
             connection.write_all(answer.as_bytes()).await.unwrap();
         });
-        let client = builder(&Deployment { root_url, access: Access::Anonymous });
+        let client = builder(&Deployment { root_url, access: Access::Anonymous, retry: RetryConfig::default() });
         let error = taskcluster::Queue::new(client).unwrap().task("fN1SbArXTPSVFNUvaOlinQ").await.unwrap_err();
-        CallError::new("queue.task", "a task", error).fault
+        CallError::new("queue.task", "a task", error, RetryConfig::default()).fault
     }
 
     #[tokio::test]

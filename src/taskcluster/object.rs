@@ -6,12 +6,14 @@ use serde::Deserialize;
 use taskcluster::Credentials;
 
 use super::{CallError, answer, builder, call};
+use crate::net::retry::RetryConfig;
 use crate::net::{Digest, HttpUrl};
 use crate::taskcluster::{Access, Deployment};
 
 /// The object service with the credentials of one upload.
 pub struct Object {
     client: taskcluster::Object,
+    retry: RetryConfig,
 }
 
 /// What the queue hands out for an upload through the object service.
@@ -66,10 +68,10 @@ impl Object {
     /// which the object service refuses.
     pub(super) fn new(deployment: &Deployment, upload: &ObjectUpload) -> Result<Self, CallError> {
         let credentials = upload.credentials.0.clone();
-        let direct = Deployment { root_url: deployment.root_url.clone(), access: Access::Anonymous };
+        let direct = Deployment { access: Access::Anonymous, ..deployment.clone() };
         let client = taskcluster::Object::new(builder(&direct).credentials(credentials))
             .map_err(|error| CallError::setup("object", &error))?;
-        Ok(Self { client })
+        Ok(Self { client, retry: deployment.retry })
     }
 
     /// Asks where to PUT. Repeated with the same upload, it gives a fresh URL.
@@ -86,7 +88,7 @@ impl Object {
             "expires": upload.expires,
             "proposedUploadMethods": { "putUrl": { "contentType": content_type, "contentLength": size } },
         });
-        let json = call(CALL, &upload.name, || self.client.createUpload(&upload.name, &payload)).await?;
+        let json = call(self.retry, CALL, &upload.name, || self.client.createUpload(&upload.name, &payload)).await?;
         Ok(answer::<UploadAnswer>(CALL, &upload.name, json)?.upload_method.put_url)
     }
 
@@ -97,6 +99,6 @@ impl Object {
             "uploadId": upload.upload_id,
             "hashes": { "sha256": sha256 },
         });
-        call("object.finishUpload", &upload.name, || self.client.finishUpload(&upload.name, &payload)).await
+        call(self.retry, "object.finishUpload", &upload.name, || self.client.finishUpload(&upload.name, &payload)).await
     }
 }

@@ -13,7 +13,7 @@ use crate::taskcluster::{
 /// The queue of one deployment.
 pub struct Queue {
     pub(super) client: taskcluster::Queue,
-    deployment: Deployment,
+    pub(super) deployment: Deployment,
 }
 
 /// The answer to `createArtifact`.
@@ -78,7 +78,7 @@ impl Queue {
 
     /// A task's definition.
     pub async fn task(&self, task: &TaskId) -> Result<serde_json::Value, CallError> {
-        call(TASK, &format!("task {task}"), || self.client.task(task.as_str())).await
+        call(self.deployment.retry, TASK, &format!("task {task}"), || self.client.task(task.as_str())).await
     }
 
     /// What a task gives to its runs.
@@ -120,9 +120,10 @@ impl Queue {
         const CALL: &str = "queue.createArtifact";
         let target = describe(task, name);
         let run = task.run_id.to_string();
-        let json =
-            call(CALL, &target, || self.client.createArtifact(task.task_id.as_str(), &run, name.as_str(), payload))
-                .await?;
+        let json = call(self.deployment.retry, CALL, &target, || {
+            self.client.createArtifact(task.task_id.as_str(), &run, name.as_str(), payload)
+        })
+        .await?;
         answer(CALL, &target, json)
     }
 
@@ -130,7 +131,7 @@ impl Queue {
     pub async fn finish_artifact(&self, task: &TaskRun, name: &ArtifactName, upload_id: &str) -> Result<(), CallError> {
         let run = task.run_id.to_string();
         let payload = serde_json::json!({ "uploadId": upload_id });
-        call("queue.finishArtifact", &describe(task, name), || {
+        call(self.deployment.retry, "queue.finishArtifact", &describe(task, name), || {
             self.client.finishArtifact(task.task_id.as_str(), &run, name.as_str(), &payload)
         })
         .await
@@ -141,7 +142,7 @@ impl Queue {
         const CALL: &str = "queue.listArtifacts";
         let (target, run) = (task.to_string(), task.run_id.to_string());
         let list = || self.client.listArtifacts(task.task_id.as_str(), &run, None, None);
-        let list: ArtifactList = answer(CALL, &target, call(CALL, &target, list).await?)?;
+        let list: ArtifactList = answer(CALL, &target, call(self.deployment.retry, CALL, &target, list).await?)?;
         let found = list.artifacts.into_iter().find(|artifact| artifact.name == name.as_str());
         Ok(found.map(|artifact| artifact.storage_type))
     }
@@ -151,14 +152,17 @@ impl Queue {
         const CALL: &str = "queue.getArtifact";
         let target = describe(task, name);
         let run = task.run_id.to_string();
-        let json = call(CALL, &target, || self.client.getArtifact(task.task_id.as_str(), &run, name.as_str())).await?;
+        let json = call(self.deployment.retry, CALL, &target, || {
+            self.client.getArtifact(task.task_id.as_str(), &run, name.as_str())
+        })
+        .await?;
         Ok(answer::<Location>(CALL, &target, json)?.url)
     }
 
     /// Whether everybody can download an artifact of a run: what a reference leads to is asked for without credentials.
     pub async fn is_readable_by_all(&self, task: &TaskRun, name: &ArtifactName) -> Result<bool, CallError> {
-        let (root_url, access) = (self.deployment.root_url.clone(), Access::Anonymous);
-        let anybody = super::Services::new(&Deployment { root_url, access })?;
+        let anonymous = Deployment { access: Access::Anonymous, ..self.deployment.clone() };
+        let anybody = super::Services::new(&anonymous)?;
         match anybody.queue.artifact_url(task, name).await {
             Ok(_) => Ok(true),
             Err(error) if error.fault == CallErrorKind::Refused => Ok(false),
@@ -170,7 +174,9 @@ impl Queue {
     pub async fn latest_artifact_url(&self, task: &TaskId, name: &ArtifactName) -> Result<HttpUrl, CallError> {
         const CALL: &str = "queue.getLatestArtifact";
         let target = format!("{name} of task {task}");
-        let json = call(CALL, &target, || self.client.getLatestArtifact(task.as_str(), name.as_str())).await?;
+        let json =
+            call(self.deployment.retry, CALL, &target, || self.client.getLatestArtifact(task.as_str(), name.as_str()))
+                .await?;
         Ok(answer::<Location>(CALL, &target, json)?.url)
     }
 

@@ -118,14 +118,14 @@ impl Queue {
     /// A task's definition; none where the queue knows no such task, or not any more.
     pub async fn definition(&self, task: &TaskId) -> Result<Option<Value>, CallError> {
         let target = format!("task {task}");
-        unless_gone(call("queue.task", &target, || self.client.task(task.as_str())).await)
+        unless_gone(call(self.deployment.retry, "queue.task", &target, || self.client.task(task.as_str())).await)
     }
 
     /// How a task stands.
     pub async fn status(&self, task: &TaskId) -> Result<Status, CallError> {
         const CALL: &str = "queue.status";
         let target = format!("task {task}");
-        let json = call(CALL, &target, || self.client.status(task.as_str())).await?;
+        let json = call(self.deployment.retry, CALL, &target, || self.client.status(task.as_str())).await?;
         Ok(answer::<StatusAnswer>(CALL, &target, json)?.status)
     }
 
@@ -138,7 +138,7 @@ impl Queue {
     pub async fn rerun(&self, task: &TaskId) -> Result<Status, CallError> {
         const CALL: &str = "queue.rerunTask";
         let target = format!("task {task}");
-        let json = call(CALL, &target, || self.client.rerunTask(task.as_str())).await?;
+        let json = call(self.deployment.retry, CALL, &target, || self.client.rerunTask(task.as_str())).await?;
         Ok(answer::<StatusAnswer>(CALL, &target, json)?.status)
     }
 
@@ -147,7 +147,10 @@ impl Queue {
         const CALL: &str = "queue.artifactInfo";
         let target = format!("{name} of {task}");
         let run = task.run_id.to_string();
-        let json = call(CALL, &target, || self.client.artifactInfo(task.task_id.as_str(), &run, name.as_str())).await;
+        let json = call(self.deployment.retry, CALL, &target, || {
+            self.client.artifactInfo(task.task_id.as_str(), &run, name.as_str())
+        })
+        .await;
         unless_gone(json)?.map(|json| answer(CALL, &target, json).map(|info: ArtifactInfo| info.expires)).transpose()
     }
 
@@ -160,7 +163,9 @@ impl Queue {
     ) -> Result<Option<Timestamp>, CallError> {
         const CALL: &str = "queue.latestArtifactInfo";
         let target = format!("{name} of task {task}");
-        let json = call(CALL, &target, || self.client.latestArtifactInfo(task.as_str(), name.as_str())).await;
+        let json =
+            call(self.deployment.retry, CALL, &target, || self.client.latestArtifactInfo(task.as_str(), name.as_str()))
+                .await;
         unless_gone(json)?.map(|json| answer(CALL, &target, json).map(|info: ArtifactInfo| info.expires)).transpose()
     }
 }

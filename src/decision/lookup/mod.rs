@@ -222,7 +222,7 @@ pub async fn stored(
         Err(error) if error.fault == CallErrorKind::Gone => return Ok(None),
         url => url?,
     };
-    match retry("looking at the artifact", Policy::CALL, || storage.look(&url)).await {
+    match retry("looking at the artifact", storage.retry().policy(Policy::CALL), || storage.look(&url)).await {
         Ok(stored) => Ok(Some(stored)),
         // Buckets that nobody may list answer 403 for what is not there.
         Err(error) if error.retryability() == Retryability::Permanent => {
@@ -235,6 +235,7 @@ pub async fn stored(
 
 #[cfg(test)]
 mod tests {
+    use crate::net::retry::RetryConfig;
     use serde_json::json;
 
     use super::*;
@@ -272,10 +273,10 @@ mod tests {
     #[test]
     fn the_central_project_is_looked_at_first_and_no_project_twice() {
         let root_url = "http://127.0.0.1:1".parse().unwrap();
-        let deployment = Deployment { root_url, access: Access::Anonymous };
+        let deployment = Deployment { root_url, access: Access::Anonymous, retry: RetryConfig::default() };
         let mut lookup = Lookup {
             services: Services::new(&deployment).unwrap(),
-            storage: Storage::new().unwrap(),
+            storage: Storage::new(RetryConfig::default()).unwrap(),
             index: "index".parse().unwrap(),
             artifact: "public/image.tar".parse().unwrap(),
             central: "mozilla-central".parse().unwrap(),

@@ -153,18 +153,19 @@ pub struct RegistryImage {
     reference: Reference,
     /// docker's credentials for it.
     pub credentials: Option<Credentials>,
+    retry: RetryConfig,
 }
 
 impl RegistryImage {
     /// The registry of `REGISTRY/NAME:VERSION`. Where a credential helper is asked, that can take its time.
-    pub fn find(name: &str, logins: &RegistryLogins) -> Result<Self, RegistryError> {
+    pub fn find(name: &str, logins: &RegistryLogins, retry: RetryConfig) -> Result<Self, RegistryError> {
         let wrong = |source| RegistryError::Name { name: name.to_owned(), source };
         let reference: Reference = name.parse().map_err(wrong)?;
         let credentials = Credentials::find(reference.registry(), logins)?;
         if credentials.as_ref().is_some_and(|found| matches!(found.login, Login::IdentityToken(_))) {
             return Err(RegistryError::IdentityToken { host: reference.registry().to_owned() });
         }
-        Ok(Self { reference, credentials })
+        Ok(Self { reference, credentials, retry })
     }
 
     /// What the tag stands for now; none, if it is free.
@@ -175,7 +176,7 @@ impl RegistryImage {
             // Refused before.
             Some(Login::IdentityToken(_)) | None => RegistryAuth::Anonymous,
         };
-        retry("asking the registry", Policy::CALL, || async {
+        retry("asking the registry", self.retry.policy(Policy::CALL), || async {
             match client.pull_manifest_raw(&self.reference, &auth, &MANIFESTS).await {
                 Ok((manifest, digest)) => {
                     // Of an index only the digest is known: no image that an engine has is one.
@@ -197,7 +198,7 @@ impl RegistryImage {
         Client::new(ClientConfig {
             protocol,
             connect_timeout: Some(CONNECTING_MAY_TAKE),
-            read_timeout: Some(RetryConfig::held().call_timeout),
+            read_timeout: Some(self.retry.call_timeout),
             user_agent: concat!("image-worker/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         })
@@ -253,7 +254,8 @@ mod tests {
     fn place(name: &str, config: &str) -> Result<RegistryImage, RegistryError> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.json"), config).unwrap();
-        RegistryImage::find(name, &RegistryLogins { text: None, files: vec![folder.path().join("config.json")] })
+        let logins = RegistryLogins { text: None, files: vec![folder.path().join("config.json")] };
+        RegistryImage::find(name, &logins, RetryConfig::default())
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub struct Storage {
     /// For uploads, whose silence is measured here: reqwest's `read_timeout` runs from the request to the answer's
     /// headers, so that it ends every upload that takes longer, however well it moves.
     uploads: Client,
-    silence: Duration,
+    retry: RetryConfig,
 }
 
 /// How often one download goes on after its connection broke. More often, and a server that cuts every answer
@@ -105,7 +105,7 @@ impl Download {
             let request = request.header(RANGE, format!("bytes={from}-")).header(IF_RANGE, etag);
             success("GET", &self.url, request.send().await).await
         };
-        let response = retry("going on with the download", Policy::CALL, ask).await.ok()?;
+        let response = retry("going on with the download", self.storage.retry.policy(Policy::CALL), ask).await.ok()?;
         let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
         // Anything else than exactly the rest would be spliced in at the wrong place.
         let is_rest = response.status() == StatusCode::PARTIAL_CONTENT && range.starts_with(&format!("bytes {from}-"));
@@ -129,11 +129,7 @@ fn connection(method: &'static str, url: &HttpUrl, source: reqwest::Error) -> Tr
 
 impl Storage {
     /// Sets up the client.
-    pub fn new() -> Result<Self, TransferError> {
-        Self::with_silence(RetryConfig::held().silence)
-    }
-
-    fn with_silence(silence: Duration) -> Result<Self, TransferError> {
+    pub fn new(retry: RetryConfig) -> Result<Self, TransferError> {
         let builder = || {
             let agent = concat!("image-worker/", env!("CARGO_PKG_VERSION"));
             let redirects = redirect::Policy::custom(|redirect: Attempt<'_>| {
@@ -142,9 +138,15 @@ impl Storage {
             });
             Client::builder().connect_timeout(Duration::from_secs(30)).user_agent(agent).redirect(redirects)
         };
-        let client = builder().read_timeout(silence).build().map_err(TransferError::Setup)?;
+        let client = builder().read_timeout(retry.silence).build().map_err(TransferError::Setup)?;
         let uploads = builder().build().map_err(TransferError::Setup)?;
-        Ok(Self { client, uploads, silence })
+        Ok(Self { client, uploads, retry })
+    }
+
+    /// How often and how long to try.
+    #[must_use]
+    pub fn retry(&self) -> RetryConfig {
+        self.retry
     }
 
     /// Begins to download a file.
@@ -187,16 +189,16 @@ impl Storage {
         }
         let stalled = async {
             // The sender goes with the body; then only the answer is to come.
-            while let Ok(change) = tokio::time::timeout(self.silence, moves.changed()).await {
+            while let Ok(change) = tokio::time::timeout(self.retry.silence, moves.changed()).await {
                 if change.is_err() {
-                    return tokio::time::sleep(self.silence).await;
+                    return tokio::time::sleep(self.retry.silence).await;
                 }
             }
         };
         let answer = tokio::select! {
             answer = request.body(Body::wrap_stream(stream)).send() => answer,
             () = stalled => {
-                return Err(TransferError::Stalled { method: "PUT", url: url.clone(), silence: self.silence });
+                return Err(TransferError::Stalled { method: "PUT", url: url.clone(), silence: self.retry.silence });
             }
         };
         success("PUT", url, answer).await.map(drop)
@@ -259,7 +261,7 @@ mod tests {
         });
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(SIZE as u64).unwrap();
-        let storage = Storage::with_silence(silence).unwrap();
+        let storage = Storage::new(RetryConfig { silence, ..RetryConfig::default() }).unwrap();
         let meter = Report::silent().meter("uploading", None);
         let bytes = super::file(file.path()).await.unwrap();
         let uploaded = storage.put(&url, &BTreeMap::new(), UploadBody { bytes, size: SIZE as u64, meter }).await;

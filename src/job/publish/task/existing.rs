@@ -190,7 +190,7 @@ impl Task {
     async fn copy(&self, plan: &Plan, found: &ExistingImage, folder: &Path) -> Result<bool, PublishError> {
         let ExistingImage { at, data, expires, .. } = found;
         let path = folder.join(data.artifact.file_name());
-        let downloading = retry("the download of the image", Policy::TRANSFER, || async {
+        let downloading = retry("the download of the image", self.storage.retry().policy(Policy::TRANSFER), || async {
             let url = self.services.queue.artifact_url(at, &data.artifact).await?;
             let meter = self.report.meter("downloading the image", Some(data.size));
             Ok::<_, PublishError>(self.storage.download(&url, &path, meter).await?)

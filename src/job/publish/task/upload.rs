@@ -106,7 +106,7 @@ impl Task {
             ("Content-MD5".to_owned(), upload.md5.header()),
         ]);
         let first = std::sync::Mutex::new(Some(put_url));
-        retry("the upload", Policy::TRANSFER, || async {
+        retry("the upload", self.storage.retry().policy(Policy::TRANSFER), || async {
             let fresh = first.lock().ok().and_then(|mut url| url.take());
             let url = match fresh {
                 Some(url) => url,
@@ -130,7 +130,7 @@ impl Task {
     ) -> Result<(), PublishError> {
         let service = self.services.queue.object_service(object)?;
         let content_type = create.payload.content_type;
-        retry("the upload", Policy::TRANSFER, || async {
+        retry("the upload", self.storage.retry().policy(Policy::TRANSFER), || async {
             let put = service.create_upload(object, content_type, upload.size).await?;
             Ok::<_, PublishError>(self.put(upload, &put.url, &put.headers).await?)
         })
@@ -183,13 +183,14 @@ impl Task {
                 stored => Ok(stored?),
             }
         };
-        let stored = retry("reading back", Policy::CALL, looking).await?;
+        let stored = retry("reading back", self.storage.retry().policy(Policy::CALL), looking).await?;
         if stored.etag.is_some_and(|etag| upload.md5.is_etag(&etag)) {
             info!("read back {name}: {}, the MD5 that was sent", Bytes(upload.size));
             return Ok(());
         }
         // What storages encrypt has another ETag, and some have none.
-        let (sha256, size) = retry("reading back", Policy::TRANSFER, || self.storage.sum(&url)).await?;
+        let (sha256, size) =
+            retry("reading back", self.storage.retry().policy(Policy::TRANSFER), || self.storage.sum(&url)).await?;
         if (sha256, size) != (upload.sha256, upload.size) {
             return Err(wrong(ReadBack::Content { found: sha256, sent: upload.sha256 }));
         }
