@@ -4,6 +4,7 @@
 use super::{Answer, CommandContext};
 use super::arguments::key_value;
 use super::command_context::to_json;
+use crate::net::blocking::blocking;
 use crate::config::settings::{ACCESS, CONTEXTS, DECISION_TASK, INDEX, INDEXED, LIMITS, OFFLINE, OUT, RETRIES, PLACE, PUSHDATE, SettingGroup, TASK_TEMPLATE, VALUES, ZSTD_LEVEL};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Write as _};
@@ -12,7 +13,6 @@ use std::path::{Path, PathBuf};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use serde_json::Value;
-use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use crate::config::{DecideConfig, ImagesDir, outside, settings};
@@ -24,7 +24,6 @@ use crate::decision::task::Template;
 use crate::decision::image_needs::{waiting, wanted};
 use crate::decision::{self, DecisionContext, Definition, ImageTaskSpec};
 use crate::job::CommandError;
-use crate::job::blocking::blocking;
 use crate::job::context_archive;
 use crate::job::work_dir::AtomicFile;
 use crate::job::shutdown::Shutdown;
@@ -348,9 +347,7 @@ async fn write_contexts(
                 let hash = context_archive::write(&context, &out)?;
                 Ok::<_, CommandError>((hash, image.directory, out))
             };
-            let packed = spawn_blocking(pack).await;
-            let (hash, directory, out) =
-                packed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            let (hash, directory, out) = blocking(pack).await?;
             // Somebody is working in it: the graph has the other hash.
             if hash != expected {
                 return Err(CommandError::Changing(directory));

@@ -13,6 +13,7 @@ use super::buildkit::Builder;
 use super::{Engine, Kind};
 use crate::dockerfile::base_images::DockerfileImages;
 use crate::engine::{BuildPlan, EngineConfig};
+use crate::net::blocking::blocking;
 use crate::net::registry::{Credentials, RegistryLogins, is_loopback, registry_config};
 use crate::net::retry::RetryConfig;
 use crate::report::{secrets, with_causes};
@@ -50,20 +51,15 @@ impl Access {
         let registry = if registry == DOCKER_HUB_OF_BUILDKIT { "docker.io" } else { registry }.to_owned();
         let (logins, wanted) = (Arc::clone(&self.logins), registry.clone());
         // A helper is a program, which can take its time.
-        let found = tokio::task::spawn_blocking(move || Credentials::find(&wanted, &logins)).await;
-        match found {
-            Ok(Ok(found)) => {
+        match blocking(move || Credentials::find(&wanted, &logins)).await {
+            Ok(found) => {
                 if let Some(Credentials { source, .. }) = &found {
                     debug!("the credentials for {registry} are from {source}");
                 }
                 found
             }
-            Ok(Err(error)) => {
-                warn!("going on without credentials for {registry}: {}", with_causes(&error));
-                None
-            }
             Err(error) => {
-                warn!("going on without credentials for {registry}: {error}");
+                warn!("going on without credentials for {registry}: {}", with_causes(&error));
                 None
             }
         }

@@ -5,11 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tokio::task::spawn_blocking;
-
 use super::storage::containers::config_path;
 use super::{Engine, EngineError, Kind};
 use crate::net::Digest;
+use crate::net::blocking::blocking;
 
 /// What an engine has of a build's images.
 #[derive(Debug)]
@@ -38,8 +37,8 @@ impl Engine {
         };
         let folder = PathBuf::from(root).join(format!("{driver}-images"));
         let (image_id, steps) = (image_id.to_owned(), self.tracker.steps());
-        let reading = spawn_blocking(move || read(&folder, &image_id, &steps));
-        reading.await.map_err(io::Error::other).flatten().map_err(|error| request_error(error.into()))
+        let reading = blocking(move || read(&folder, &image_id, &steps));
+        reading.await.map_err(|error| request_error(error.into()))
     }
 }
 

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use tracing::info;
 
-use super::blocking::blocking;
 use super::image_task::{self, Outcome};
 use super::shutdown::Shutdown;
 use super::{CommandError, indexed_parent, local_build, named_image};
@@ -18,6 +17,7 @@ use crate::context::ImageName;
 use crate::context::collect::dockerfile;
 use crate::dockerfile::PARENT_ARG;
 use crate::dockerfile::base_images::{DockerfileImages, Reference};
+use crate::net::blocking::blocking;
 use crate::report::Report;
 use crate::repository::TreeError;
 

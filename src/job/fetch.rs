@@ -18,6 +18,7 @@ use crate::context::{ContextHash, ContextScheme, HashScheme, RepoPath, owners};
 use crate::dockerfile::PARENT_ARG;
 use crate::dockerfile::base_images::DockerfileImages;
 use crate::image::disk::{InsufficientSpace, ensure_space};
+use crate::net::blocking::blocking;
 use crate::net::retry::{Failure, Policy, Retryability, retry};
 use crate::net::transfer::{Storage, TransferError};
 use crate::net::{HttpUrl, stream};
@@ -138,11 +139,7 @@ impl Fetched {
 
     async fn read(&self, args: &BTreeMap<String, String>) -> Result<ForEngine, FetchError> {
         let (path, args) = (self.file.path().to_owned(), args.clone());
-        let reading = tokio::task::spawn_blocking(move || ForEngine::read(&path, &args));
-        match reading.await {
-            Ok(context) => Ok(context?),
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
+        Ok(blocking(move || ForEngine::read(&path, &args)).await?)
     }
 }
 
@@ -238,12 +235,11 @@ impl Fetcher<'_> {
             _ => None,
         };
         let (reader, writer) = io::pipe().map_err(|source| unreadable(directory, source))?;
-        let packing =
-            tokio::task::spawn_blocking(move || context.write_tar(BufWriter::with_capacity(WRITE_BUFFER, writer)));
+        let packing = blocking(move || context.write_tar(BufWriter::with_capacity(WRITE_BUFFER, writer)));
         let taken = self.unpack_and_validate(plan, reader, false, within).await;
         match packing.await {
             // When the intake ends early the writer's pipe breaks: the intake's error is the one to tell.
-            Ok(Err(error)) if !matches!(error, CollectError::Write(_)) => Err(error.into()),
+            Err(error) if !matches!(error, CollectError::Write(_)) => Err(error.into()),
             _ => taken,
         }
     }
@@ -270,16 +266,13 @@ impl Fetcher<'_> {
         let unwritable = |source| FetchError::File { doing: "write to", path: self.folder.to_owned(), source };
         let file = NamedTempFile::new_in(self.folder).map_err(unwritable)?;
         let out = BufWriter::with_capacity(WRITE_BUFFER, file.reopen().map_err(unwritable)?);
-        let received = tokio::task::spawn_blocking(move || receive(source, &expect, &limits, out));
-        let Received { hash, scheme, bytes, others, .. } = match received.await {
-            Ok(received) => received.map_err(|error| classify(error, context.source.to_string(), file.path()))?,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
+        let received = blocking(move || receive(source, &expect, &limits, out)).await;
+        let Received { hash, scheme, bytes, others, .. } =
+            received.map_err(|error| classify(error, context.source.to_string(), file.path()))?;
         // Only now: the hash is of the bytes as they came.
         if others {
             let verified = file.reopen().map_err(unwritable)?;
-            let giving = tokio::task::spawn_blocking(move || owners::reset_owners(&verified));
-            giving.await.map_err(io::Error::other).flatten().map_err(unwritable)?;
+            blocking(move || owners::reset_owners(&verified)).await.map_err(unwritable)?;
         }
         Ok(Fetched { file, hash, scheme, bytes })
     }

@@ -6,11 +6,11 @@ use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use tokio::task::spawn_blocking;
 
 use crate::engine::{Engine, EngineError};
 use crate::image::disk::{InsufficientSpace, ensure_space};
 use crate::image::{ForwardError, ForwardSummary, verify_and_forward_with};
+use crate::net::blocking::blocking;
 use crate::net::retry::{Failure, Retryability};
 use crate::net::transfer::{Storage, TransferError};
 use crate::net::{Digest, HttpUrl, stream};
@@ -139,7 +139,7 @@ impl Loader<'_> {
         let name = tag.to_owned();
         let configs = self.steps.map(<[String]>::to_vec).unwrap_or_default();
         let ids: Vec<_> = configs.iter().map(|config| format!("sha256:{}", Digest::of(config.as_bytes()))).collect();
-        let relaying = spawn_blocking(move || {
+        let relaying = blocking(move || {
             let out = BufWriter::with_capacity(PIECE, writer);
             let (relayed, out) = verify_and_forward_with(open(), &name, expected, &configs, out)?;
             out.into_inner().map_err(|error| ForwardError::Write(error.into_error()))?.finish();
@@ -149,11 +149,7 @@ impl Loader<'_> {
             Some(_) => self.engine.load_cache(archive, tag, &ids).await,
             None => self.engine.load(archive, tag).await,
         };
-        let relayed = match relaying.await {
-            Ok(relayed) => relayed,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
-        match (relayed, loaded) {
+        match (relaying.await, loaded) {
             (Ok(relayed), Ok(actual)) => {
                 if self.engine.is_image(&actual, &relayed.image_id, &relayed.config).await? {
                     Ok(relayed)

@@ -10,7 +10,6 @@ use serde::Serialize;
 use tempfile::TempDir;
 use tracing::{info, warn};
 
-use super::blocking::blocking;
 use super::build_script::{self, ScriptError};
 use super::fetch::Fetched;
 use super::loading::Loader;
@@ -25,6 +24,7 @@ use crate::decision::lookup::FoundEntry;
 use crate::dockerfile::PARENT_ARG;
 use crate::engine::build_log::BuildLog;
 use crate::engine::{BuildPlan, Engine, LocalBuild, TargetArch};
+use crate::net::blocking::blocking;
 use crate::net::transfer::Storage;
 use crate::report::{Report, command_line};
 use crate::repository::Tree;

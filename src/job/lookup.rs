@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use tracing::{debug, warn};
 
 use super::CommandError;
-use super::blocking::blocking;
 use super::shutdown::Shutdown;
 use crate::config::LookupConfig;
 use crate::context::ImageName;
 use crate::decision::lookup::{FoundEntry, Lookup, LookupRequest};
+use crate::net::blocking::blocking;
 use crate::net::transfer::Storage;
 use crate::repository::Tree;
 use crate::repository::lineage::Identified;

@@ -2,7 +2,6 @@
 //! [`CommandError`] has all the ways in which it, or a subcommand, can fail.
 
 pub mod artifact_status;
-pub mod blocking;
 mod build;
 pub mod build_script;
 mod cache;

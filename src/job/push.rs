@@ -10,11 +10,11 @@ use tempfile::NamedTempFile;
 use tracing::{info, warn};
 
 use super::CommandError;
-use super::blocking::blocking;
 use super::shutdown::Shutdown;
 use crate::config::{ImagesDir, PushConfig, Pushing};
 use crate::context::{HashScheme, ImageName};
 use crate::engine::{Engine, LocalImage};
+use crate::net::blocking::blocking;
 use crate::net::registry::{Published, RegistryImage};
 use crate::repository::Tree;
 use crate::repository::registry::Registry;
@@ -142,7 +142,7 @@ pub(super) async fn push_image(engine: &Engine, target: &Target, pushing: &Pushi
     let not_built = || PushProblem::NotBuilt { name: target.name.clone(), tag: tag.clone() };
     let image = engine.present(&tag).await?.ok_or_else(not_built)?;
     let (wanted, logins, retry) = (tag.clone(), pushing.logins.clone(), pushing.retry);
-    let place = blocking(move || Ok(RegistryImage::find(&wanted, &logins, retry)?)).await?;
+    let place = blocking(move || RegistryImage::find(&wanted, &logins, retry)).await?;
     let digest = match place.published().await? {
         Some(there) if target.is(&image, &there) => {
             info!("{tag} is in the registry already, {}", there.digest);

@@ -1,5 +1,6 @@
 //! What goes over the network, and how it is tried again: HTTP transfers, registries, streams of bytes.
 
+pub mod blocking;
 mod checked_text;
 mod digest;
 pub mod registry;

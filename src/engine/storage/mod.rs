@@ -15,6 +15,7 @@ use rustix::process::geteuid;
 use super::containerd::is_containerd;
 use super::{Engine, Kind};
 use crate::net::Digest;
+use crate::net::blocking::blocking;
 pub use blobs::StoredBlobs;
 use split::Split;
 
@@ -104,7 +105,7 @@ impl Engine {
     /// An image by its id, as the engine's storage has it, where that can be read from here.
     pub async fn stored(&self, image_id: &str) -> Result<Stored, StorageError> {
         let place = self.place_of(image_id).await?;
-        spawn_blocking(move || {
+        blocking(move || {
             let (config, found) = match place.kind {
                 StorageKind::Containerd => return Ok(Stored::Blobs(blobs::open(&place.root, place.id)?)),
                 StorageKind::Docker { driver } => docker::find(&place.root, &driver, place.id)?,
@@ -119,7 +120,7 @@ impl Engine {
     /// The configuration of such an image.
     pub(super) async fn stored_config(&self, image_id: &str) -> Result<Vec<u8>, StorageError> {
         let place = self.place_of(image_id).await?;
-        spawn_blocking(move || match place.kind {
+        blocking(move || match place.kind {
             StorageKind::Containerd => {
                 let documents = blobs::documents(&place.root, place.id)?;
                 Ok(documents.into_iter().next_back().map(|(_, text)| text).unwrap_or_default())
@@ -133,7 +134,7 @@ impl Engine {
     /// What the id of an image in containerd's store leads to: its manifest and its configuration, by their digests.
     pub(super) async fn stored_documents(&self, image_id: &str) -> Result<Vec<(Digest, Vec<u8>)>, StorageError> {
         let place = self.place_of(image_id).await?;
-        spawn_blocking(move || blobs::documents(&place.root, place.id)).await
+        blocking(move || blobs::documents(&place.root, place.id)).await
     }
 
     async fn place_of(&self, image_id: &str) -> Result<ImageLocation, StorageError> {
@@ -158,12 +159,6 @@ impl Engine {
         };
         Ok(ImageLocation { kind, root, id })
     }
-}
-
-async fn spawn_blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
-) -> Result<T, StorageError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 impl StoredLayer {

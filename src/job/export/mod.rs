@@ -8,7 +8,6 @@ use std::io::BufWriter;
 use std::path::Path;
 
 use jiff::Timestamp;
-use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::CommandError;
@@ -21,6 +20,7 @@ use crate::engine::{Base, Engine, EngineError, shared_layers};
 use crate::image::sbom::{self, SbomError, Subject};
 use crate::image::{ArchiveError, ImageSummary, UnpackedImage, reproducible};
 use crate::job::publish::{Finished, Stored};
+use crate::net::blocking::blocking;
 use crate::net::stream;
 use crate::report::{Bytes, with_causes};
 use crate::taskcluster::ArtifactName;
@@ -102,7 +102,7 @@ async fn clamped(mut spool: UnpackedImage, epoch: u64, below: Vec<Base>) -> Resu
     let rewriting = blocking(move || {
         let layers: Vec<_> = spool.layers().iter().map(|layer| layer.diff_id).collect();
         reproducible::rewrite(&mut spool, epoch, shared_layers(&below, &layers))?;
-        Ok(spool)
+        Ok::<_, ArchiveError>(spool)
     });
     let spool = rewriting.await?;
     info!(
@@ -140,15 +140,6 @@ fn packages(spool: &UnpackedImage, tag: &str, moment: Option<Timestamp>, folder:
             warn!("the packages in the image are not listed: {}", with_causes(&error));
             Vec::new()
         }
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ArchiveError> + Send + 'static,
-) -> Result<T, ArchiveError> {
-    match spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 

@@ -7,12 +7,13 @@ use std::path::Path;
 
 use tracing::{debug, info, warn};
 
-use super::{blocking, classify};
+use super::classify;
 use crate::config::plan::ExportChoice;
 use crate::engine::{Engine, StoppedContainer, StorageError, Stored, StoredBlobs, StoredImage};
 use crate::image::disk::{ensure_space, punch_hole};
 use crate::image::{ArchiveError, KnownLayers, KnownLayersError, SquashedImage, UnpackedImage, cache_records};
 use crate::job::CommandError;
+use crate::net::blocking::blocking;
 use crate::net::{Digest, stream};
 use crate::report::{Bytes, ProgressCounter, Report, with_causes};
 

@@ -6,7 +6,6 @@ use std::io::{self, BufWriter, ErrorKind};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use tokio::task::spawn_blocking;
 use tracing::debug;
 
 use super::{Finished, PublishError, Published, Stored};
@@ -15,6 +14,7 @@ use crate::config::{Output, Owner};
 use crate::engine::build_log;
 use crate::image::ArchiveError;
 use crate::job::work_dir::{self, AtomicFile, WorkDir};
+use crate::net::blocking::blocking;
 use crate::taskcluster::ArtifactName;
 
 /// What a dry run writes beside the archive.
@@ -177,11 +177,10 @@ impl Folder {
         let path = scratch.path().join(name);
         let file = File::create_new(&path).map_err(|source| error(&path, source))?;
         let writing = move || archive.write_into(None, BufWriter::with_capacity(WRITE_BUFFER, file));
-        match spawn_blocking(writing).await {
-            Ok(Ok(_)) => self.move_in(&path, name),
-            Ok(Err(ArchiveError::Write(source))) => Err(error(&self.path.join(name), source)),
-            Ok(Err(other)) => Err(other.into()),
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        match blocking(writing).await {
+            Ok(_) => self.move_in(&path, name),
+            Err(ArchiveError::Write(source)) => Err(error(&self.path.join(name), source)),
+            Err(other) => Err(other.into()),
         }
     }
 

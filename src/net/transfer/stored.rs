@@ -6,9 +6,9 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, RANGE};
-use tokio::task::spawn_blocking;
 
 use super::{CHUNK, Storage, TransferError, success};
+use crate::net::blocking::blocking;
 use crate::net::stream::{self, DigestReader};
 use crate::net::{Digest, HttpUrl};
 use crate::report::{ProgressCounter, Report};
@@ -104,13 +104,12 @@ impl Storage {
                 out.write_all(&buffer[..read]).map_err(Broken::Writing)?;
             }
         };
-        match spawn_blocking(copying).await {
-            Ok(Ok(copied)) => Ok(copied),
-            Ok(Err(Broken::Writing(error))) => Err(Err(error)),
-            Ok(Err(Broken::Reading(error))) => Err(Ok(
+        match blocking(copying).await {
+            Ok(copied) => Ok(copied),
+            Err(Broken::Writing(error)) => Err(Err(error)),
+            Err(Broken::Reading(error)) => Err(Ok(
                 stream::cause(error).unwrap_or_else(|source| TransferError::Packed { url: url.clone(), source })
             )),
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter};
 
-use tokio::task::spawn_blocking;
 use tracing::info;
 
 use super::super::{PublishError, ReadBack, Stored};
 use super::Task;
+use crate::net::blocking::blocking;
 use crate::net::retry::{Policy, retry};
 use crate::net::transfer::{self, ContentMd5, TransferError, UploadBody};
 use crate::net::{Digest, HttpUrl, stream};
@@ -44,7 +44,7 @@ impl<'a> Upload<'a> {
         sha256: Digest,
     ) -> Result<Self, PublishError> {
         let source = stored.clone();
-        let summing = spawn_blocking(move || match source {
+        let summing = blocking(move || match source {
             Stored::File(path) => ContentMd5::of_written(|out| {
                 let copied = File::open(&path)
                     .and_then(|mut file| io::copy(&mut file, &mut BufWriter::with_capacity(READ_AT_ONCE, out)));
@@ -52,7 +52,7 @@ impl<'a> Upload<'a> {
             }),
             Stored::Layout(archive) => ContentMd5::of_written(|mut out| Ok(archive.copy_to(&mut out)?)),
         });
-        let md5 = summing.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        let md5 = summing.await?;
         Ok(Self { what, stored, size, sha256, md5 })
     }
 }
