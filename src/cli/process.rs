@@ -13,7 +13,7 @@ use crate::config::{self, ConfigError, ProcessEnvironment, SettingLayers, settin
 use crate::engine::EngineError;
 use crate::job::CommandError;
 use crate::report::secrets;
-use crate::report::{self, LogFormat, Report, command_line, with_causes};
+use crate::report::{self, ErrorChain, LogFormat, Report, command_line};
 
 /// Parses, runs, reports, and gives the exit code.
 #[must_use]
@@ -62,7 +62,7 @@ fn run_subcommand() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             // The job is done, and to do it again would not help.
             Err(error) if answer.is_of_something_published => {
-                tracing::warn!("{}", with_causes(&error));
+                tracing::warn!("{}", ErrorChain(&error));
                 ExitCode::SUCCESS
             }
             Err(error) => failed(&report, &error),

@@ -12,6 +12,7 @@ use super::pulling::Access;
 use super::tracker::ResourceTracker;
 use super::{Engine, EngineError, EngineInfo, Kind};
 use crate::engine::{DOCKER_SOCKET, EngineAddress, EngineChoice, EngineConfig, NamedBy};
+use crate::report::ErrorChain;
 
 /// bollard's timeout runs until an answer's headers come. A build sends none before the whole context is
 /// uploaded, an export none before the whole image is prepared: a day, and the task's own limit, must do.
@@ -110,7 +111,7 @@ impl From<bollard::errors::Error> for Refused {
     fn from(error: bollard::errors::Error) -> Self {
         match tls_problem(&error) {
             Some(problem) => Self { why: problem.to_string(), by_tls: true },
-            None => in_words(&error).into(),
+            None => ErrorChain(&error).innermost().to_string().into(),
         }
     }
 }
@@ -137,15 +138,6 @@ pub(super) async fn probe(place: &Address, choice: EngineChoice) -> Result<(Dock
 async fn in_time<T>(answer: impl Future<Output = Result<T, bollard::errors::Error>>) -> Result<T, Refused> {
     let answer = tokio::time::timeout(PING_TIMEOUT, answer).await;
     Ok(answer.map_err(|_| format!("no answer within {} s", PING_TIMEOUT.as_secs()))??)
-}
-
-/// The innermost cause: it stands in a line of its own words, and what is around it are the layers of an HTTP client.
-pub(super) fn in_words(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(cause) = innermost.source() {
-        innermost = cause;
-    }
-    innermost.to_string()
 }
 
 #[cfg(test)]

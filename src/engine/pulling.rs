@@ -16,7 +16,7 @@ use crate::engine::{BuildPlan, EngineConfig};
 use crate::net::blocking::blocking;
 use crate::net::registry::{Credentials, RegistryLogins, is_loopback, registry_config};
 use crate::net::retry::RetryConfig;
-use crate::report::{secrets, with_causes};
+use crate::report::{ErrorChain, secrets};
 
 /// How `BuildKit` calls docker's own registry.
 const DOCKER_HUB_OF_BUILDKIT: &str = "registry-1.docker.io";
@@ -59,7 +59,7 @@ impl Access {
                 found
             }
             Err(error) => {
-                warn!("going on without credentials for {registry}: {}", with_causes(&error));
+                warn!("going on without credentials for {registry}: {}", ErrorChain(&error));
                 None
             }
         }

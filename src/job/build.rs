@@ -18,7 +18,7 @@ use crate::dockerfile::PARENT_ARG;
 use crate::engine::build_log::BuildLog;
 use crate::engine::{Base, Bases, BuildOptions, Built, Engine, EngineError, Fault, Steps};
 use crate::image::disk::ensure_space;
-use crate::report::with_causes;
+use crate::report::ErrorChain;
 
 /// An image that was built and is out of the engine, and what it was built from.
 pub(super) struct BuiltImage {
@@ -131,7 +131,7 @@ async fn keep(run: &Run<'_>, engine: &Engine, tag: &str, failed: CommandError) -
         }
         Err(stopped @ CommandError::Stopped { .. }) => stopped,
         Err(error) => {
-            warn!("{}", with_causes(&error));
+            warn!("{}", ErrorChain(&error));
             failed
         }
     }

@@ -18,7 +18,7 @@ use crate::config::plan::{Companion, ExportChoice, Plan};
 use crate::decision::lookup::LatestImage;
 use crate::engine::{CacheFrom, Engine, Steps};
 use crate::image::steps::steps_of;
-use crate::report::{Bytes, with_causes};
+use crate::report::{Bytes, ErrorChain};
 use crate::taskcluster::{ArtifactName, Services};
 
 /// How long the loading may take in all. Some gigabytes take an engine half a minute, and a slow network a few minutes; who
@@ -147,7 +147,7 @@ impl LayerCache {
         let configs = match engine.step_configs(image_id).await {
             Ok(configs) => configs,
             Err(error) => {
-                info!("no later build can take steps from this image: {}", with_causes(&error));
+                info!("no later build can take steps from this image: {}", ErrorChain(&error));
                 return None;
             }
         };
@@ -198,7 +198,7 @@ async fn load_latest(
     match tokio::time::timeout(MAY_TAKE, load_newest(newest, services, loader, &tag)).await {
         Ok(Ok(image)) => Some(CachedImage { newest: newest.clone(), image, tag }),
         Ok(Err(error)) => {
-            warn!("building without a layer cache: {}", with_causes(&*error));
+            warn!("building without a layer cache: {}", ErrorChain(&*error));
             None
         }
         Err(_) => {

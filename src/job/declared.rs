@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tracing::{info, warn};
 
 use crate::config::{Config, DeclaredBy, DeclaredImage, Destination};
-use crate::report::with_causes;
+use crate::report::ErrorChain;
 use crate::taskcluster::{ArtifactName, Services};
 
 /// Lets the image go where the task declares it.
@@ -36,7 +36,7 @@ async fn place(DeclaredBy { task, artifact }: &DeclaredBy, services: &Services) 
     let definition = match services.queue.definition(task).await {
         Ok(Some(definition)) => definition,
         Ok(None) => return Err(format!("the queue knows no task {task}")),
-        Err(error) => return Err(format!("cannot read the definition of task {task}: {}", with_causes(&error))),
+        Err(error) => return Err(format!("cannot read the definition of task {task}: {}", ErrorChain(&error))),
     };
     let image = DeclaredImage::find(&definition["payload"]["artifacts"], artifact.as_ref());
     let place = image.and_then(|DeclaredImage { name, path }| {

@@ -11,7 +11,7 @@ use super::publish::{PublishError, Start};
 use crate::config::plan::{Identity, Need, NeededScope};
 use crate::config::{Config, Destination};
 use crate::decision::lookup::LookupError;
-use crate::report::with_causes;
+use crate::report::ErrorChain;
 use crate::taskcluster::auth::Scopes;
 use crate::taskcluster::{CallErrorKind, Services};
 
@@ -50,7 +50,7 @@ pub(crate) async fn current(config: &Config, services: Option<&Services>) -> Opt
             None
         }
         Ok(Err(error)) => {
-            warn!("{UNKNOWN}: {}", with_causes(&error));
+            warn!("{UNKNOWN}: {}", ErrorChain(&error));
             None
         }
         Err(_) => {

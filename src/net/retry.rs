@@ -2,12 +2,13 @@
 //! where the failure is known, and told by its type; the `backoff` crate stays behind this module.
 
 use std::error::Error;
-use std::fmt;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 use backoff::ExponentialBackoff;
 use tracing::{debug, warn};
+
+use crate::report::ErrorChain;
 
 /// What a failure says about another try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,27 +135,17 @@ where
         if policy.silent {
             return debug!("{what}: {error}");
         }
-        warn!("{what} failed, trying again in {:.1} s: {error}{}", pause.as_secs_f64(), Innermost(&error));
+        // `connection refused` says more than `no answer`.
+        let innermost = error.source().map(|_| format!(" ({})", ErrorChain(&error).innermost())).unwrap_or_default();
+        warn!("{what} failed, trying again in {:.1} s: {error}{innermost}", pause.as_secs_f64());
     })
     .await
-}
-
-/// The innermost cause of an error, where there is one: `connection refused` says more than `no answer`.
-struct Innermost<'a>(&'a dyn Error);
-
-impl fmt::Display for Innermost<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut innermost = self.0;
-        while let Some(cause) = innermost.source() {
-            innermost = cause;
-        }
-        if self.0.source().is_some() { write!(f, " ({innermost})") } else { Ok(()) }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::fmt;
 
     use super::*;
 

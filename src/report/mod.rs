@@ -2,6 +2,7 @@
 //! one error line that Treeherder highlights. What is told is for the modules that tell it.
 
 mod command_line;
+mod error_chain;
 mod lines;
 pub mod secrets;
 mod terminal;
@@ -18,6 +19,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use command_line::command_line;
+pub use error_chain::ErrorChain;
 pub use lines::printable;
 use lines::{JsonLines, TextLines};
 
@@ -124,18 +126,10 @@ impl Report {
     /// `what` is the whole line; the causes are `error`'s sources.
     pub fn failure(&self, what: &str, error: &dyn Error) {
         let mut lines = vec![error_line(what)];
-        let mut said = what.to_owned();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let line = error.to_string();
-            // Some libraries repeat their source's text in their own: say a thing once.
-            if !said.contains(&line) {
-                let mut parts = line.lines();
-                lines.push(format!("  because: {}", parts.next().unwrap_or_default()));
-                lines.extend(parts.map(|part| format!("    | {part}")));
-                said = line;
-            }
-            cause = error.source();
+        for cause in ErrorChain(error).causes(what.to_owned()) {
+            let mut parts = cause.lines();
+            lines.push(format!("  because: {}", parts.next().unwrap_or_default()));
+            lines.extend(parts.map(|part| format!("    | {part}")));
         }
         self.lines(&lines);
     }
@@ -171,13 +165,6 @@ pub fn print_lines(lines: &[impl AsRef<str>]) {
 
 fn joined(lines: &[impl AsRef<str>]) -> String {
     lines.iter().map(|line| printable(line.as_ref()) + "\n").collect()
-}
-
-/// An error with all its causes, in a line.
-#[must_use]
-pub fn with_causes(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| (*error).source());
-    causes.fold(error.to_string(), |told, cause| told + ": " + &cause.to_string())
 }
 
 /// The line that Treeherder highlights: no date inside the brackets, no line break, at most 480 characters.

@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 
 use crate::context::ImageName;
 use crate::net::NameError;
-use crate::report::with_causes;
+use crate::report::ErrorChain;
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::{IndexData, IndexPrefix, Namespace, Project, Services, TaskRun};
 
@@ -58,7 +58,7 @@ pub async fn newest(services: &Services, asked: &LatestQuery<'_>) -> Option<Late
     let entries = match tokio::time::timeout(LOOKUP_TIMEOUT, services.index.find_tasks(&namespaces)).await {
         Ok(Ok(entries)) => entries,
         Ok(Err(error)) => {
-            warn!("the newest image of this name is not known: {}", with_causes(&error));
+            warn!("the newest image of this name is not known: {}", ErrorChain(&error));
             return None;
         }
         Err(_) => {

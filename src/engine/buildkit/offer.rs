@@ -23,7 +23,7 @@ use tracing::{debug, info};
 
 use super::super::Engine;
 use super::super::containerd::is_containerd;
-use crate::report::with_causes;
+use crate::report::ErrorChain;
 
 /// The name of every image there: which one it is says its digest.
 const NAME: &str = "image-worker/cache";
@@ -74,7 +74,7 @@ impl Engine {
             return Offer { names: Vec::new(), serving: None };
         }
         self.offer_to_buildkit(names).await.unwrap_or_else(|error| {
-            info!("building without a layer cache: {}", with_causes(&error));
+            info!("building without a layer cache: {}", ErrorChain(&error));
             Offer { names: Vec::new(), serving: None }
         })
     }

@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 
 use super::super::address::Address;
 use super::super::cleanup_state::{CleanupState, JournalEvent, StartedBuild};
-use super::super::connect::{self, in_words};
+use super::super::connect;
 use super::super::descent::{Descent, is_id};
 use super::super::made_by::is_made_by;
 use super::super::records::{self, Journal, Recorded, Run};
@@ -16,6 +16,7 @@ use super::super::{Engine, Kind};
 use super::waits::{DRAIN_WAIT, RemovalError};
 use super::{CLEANING_MAY_TAKE, End, Whose, is_same_build, say_that_it_is_unclear, within};
 use crate::engine::EngineConfig;
+use crate::report::ErrorChain;
 
 /// Looking for records is not what a start is for: it does not wait long for an engine.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -57,7 +58,7 @@ impl Engine {
         let recorded = match records::read(&self.client).await {
             Ok(recorded) => recorded,
             Err(error) => {
-                warn!("the engine does not say what killed runs have left in it: {}", in_words(&error));
+                warn!("the engine does not say what killed runs have left in it: {}", ErrorChain(&error).innermost());
                 return None;
             }
         };
@@ -98,7 +99,7 @@ impl Engine {
                     return false;
                 }
                 Err(error) => {
-                    warn!("what a killed run left in the engine stays there: {}", in_words(&error));
+                    warn!("what a killed run left in the engine stays there: {}", ErrorChain(&error).innermost());
                     return false;
                 }
             }

@@ -10,11 +10,11 @@ use bollard::query_parameters::RemoveImageOptions;
 use tracing::{debug, info, warn};
 
 use super::cleanup_state::{CleanupState, StartedBuild};
-use super::connect::in_words;
 use super::descent::{Descent, is_id, is_named, is_none};
 use super::records;
 use super::{Engine, Kind};
 use crate::net::retry::retry;
+use crate::report::ErrorChain;
 pub use after_kill::Waiting;
 use waits::{QUIET, RELEASE_WAIT, RemovalError, SHORT_WAIT, unpacking_of};
 
@@ -72,7 +72,11 @@ impl Engine {
             let known = match self.settle_what_was_cut_short().await {
                 Ok(known) => known,
                 Err(error) => {
-                    warn!("what {} left in the engine stays there: {}", Whose::Ours.words(), in_words(&error));
+                    warn!(
+                        "what {} left in the engine stays there: {}",
+                        Whose::Ours.words(),
+                        ErrorChain(&error).innermost()
+                    );
                     return false;
                 }
             };
@@ -147,7 +151,7 @@ impl Engine {
         let foreign = match self.named_by_others(left).await {
             Ok(foreign) => foreign,
             Err(error) => {
-                warn!("what {} left in the engine stays there: {}", whose.words(), in_words(&error));
+                warn!("what {} left in the engine stays there: {}", whose.words(), ErrorChain(&error).innermost());
                 return false;
             }
         };
@@ -159,7 +163,7 @@ impl Engine {
                 Err(error) if matches!(error.status(), Some(404 | 409)) => debug!("{name} stays: {error}"),
                 // The engine is gone, or too ill to answer: once said is enough.
                 Err(error) if error.status().is_none() => {
-                    warn!("what {} left in the engine stays there: {}", whose.words(), in_words(&error));
+                    warn!("what {} left in the engine stays there: {}", whose.words(), ErrorChain(&error).innermost());
                     return false;
                 }
                 Err(error) => {

@@ -24,6 +24,7 @@ use super::pulling::Access;
 use super::tracker::ResourceTracker;
 use super::{Engine, EngineError, EngineInfo, Kind};
 use crate::engine::{EngineConfig, Podman};
+use crate::report::ErrorChain;
 use folder::{Driver, Folder};
 
 pub(super) use libpod::{BUILD, final_image_id};
@@ -125,7 +126,7 @@ impl Engine {
                 Managed { folder: folder.path().to_owned(), supervisor: Mutex::new(Some(supervisor)) }.stop().await
             }
             Err(error) => {
-                let why = connect::in_words(&error);
+                let why = ErrorChain(&error).innermost().to_string();
                 warn!("the engine that a killed run has left in {} stays there: {why}", place.display());
                 false
             }

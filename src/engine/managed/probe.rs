@@ -8,8 +8,8 @@ use futures_util::TryStreamExt as _;
 use tar::{Builder, Header};
 
 use super::super::address::Address;
-use super::super::connect::in_words;
 use super::super::messages::{Question, messages, of_an_archive};
+use crate::report::ErrorChain;
 
 /// One step that makes a layer, and one that runs a program in it.
 const DOCKERFILE: &[u8] = b"FROM scratch\nCOPY nothing /\nRUN [\"/nothing\"]\n";
@@ -36,7 +36,10 @@ pub(super) async fn build(place: &Address) -> Result<(), String> {
         body: bollard::body_full(context.into()),
     };
     let answer = messages::<BuildInfo, _, _>(place, question);
-    answer.try_for_each(|_| std::future::ready(Ok(()))).await.map_err(|error| in_words(&error))
+    answer
+        .try_for_each(|_| std::future::ready(Ok(())))
+        .await
+        .map_err(|error| ErrorChain(&error).innermost().to_string())
 }
 
 fn context() -> io::Result<Vec<u8>> {

@@ -22,7 +22,7 @@ use crate::image::{ArchiveError, ImageSummary, UnpackedImage, reproducible};
 use crate::job::publish::{Finished, Stored};
 use crate::net::blocking::blocking;
 use crate::net::stream;
-use crate::report::{Bytes, with_causes};
+use crate::report::{Bytes, ErrorChain};
 use crate::taskcluster::ArtifactName;
 use ways::ExportRequest;
 pub(crate) use ways::StorageProblem;
@@ -137,7 +137,7 @@ fn packages(spool: &UnpackedImage, tag: &str, moment: Option<Timestamp>, folder:
             Vec::new()
         }
         Err(error) => {
-            warn!("the packages in the image are not listed: {}", with_causes(&error));
+            warn!("the packages in the image are not listed: {}", ErrorChain(&error));
             Vec::new()
         }
     }

@@ -15,7 +15,7 @@ use crate::image::{ArchiveError, KnownLayers, KnownLayersError, SquashedImage, U
 use crate::job::CommandError;
 use crate::net::blocking::blocking;
 use crate::net::{Digest, stream};
-use crate::report::{Bytes, ProgressCounter, Report, with_causes};
+use crate::report::{Bytes, ErrorChain, ProgressCounter, Report};
 
 /// Why an image did not come from the engine's storage.
 #[derive(Debug, thiserror::Error)]
@@ -93,11 +93,11 @@ impl ExportRequest<'_> {
                     Err(error) if by_choice => return Err(StorageProblem::Damaged(error).into()),
                     Err(error) => warn!(
                         "the engine's storage does not hold the image as it should, so it is exported: {}",
-                        with_causes(&error)
+                        ErrorChain(&error)
                     ),
                 },
                 Err(error) if by_choice => return Err(StorageProblem::Unreadable(error).into()),
-                Err(error) => debug!("the image is exported by the engine: {}", with_causes(&error)),
+                Err(error) => debug!("the image is exported by the engine: {}", ErrorChain(&error)),
             }
         }
         self.by_export(size).await

@@ -2,7 +2,6 @@
 //! What is wrong with one image that is asked for is for `TreeError`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use super::super::registry::{RegistryProblem, VersionFile};
@@ -11,6 +10,7 @@ use super::drawing::counted;
 use super::relations::{Link, Relations};
 use super::{Diagnostic, Look, Sort};
 use crate::context::ImageName;
+use crate::report::ErrorChain;
 
 /// Registries that everybody can read. A name without a host is Docker Hub's.
 const PUBLIC: [&str; 7] =
@@ -223,8 +223,7 @@ impl<'a> Diagnostics<'a> {
 
     /// An error and its causes, with paths as people write them.
     fn told(&self, error: &TreeError) -> String {
-        let chain = std::iter::successors(Some(error as &dyn Error), |error| (*error).source());
-        let text = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        let text = ErrorChain(error).to_string();
         text.replace(&format!("{}/", self.tree.root().display()), "").replace('\n', " ")
     }
 
