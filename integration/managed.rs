@@ -174,7 +174,7 @@ fn a_killed_program_takes_its_engine_along() {
         reached
     });
     assert_eq!(ended, None);
-    assert!(seen.borrow().len() > 3, "the keeper, the service, a step and its child: {seen:?}");
+    assert!(seen.borrow().len() > 3, "the supervisor, the service, a step and its child: {seen:?}");
     wait_until_nothing_is_left(&repository, "86402");
 
     // What is left is files, which the next start there removes.
@@ -185,7 +185,7 @@ fn a_killed_program_takes_its_engine_along() {
 }
 
 #[test]
-fn the_next_start_removes_an_engine_whose_keeper_was_killed_too() {
+fn the_next_start_removes_an_engine_whose_supervisor_was_killed_too() {
     if !installed("podman") {
         return;
     }

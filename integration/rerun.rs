@@ -88,7 +88,7 @@ fn a_lost_run_is_rerun_and_followed_to_its_end() {
         "retries: 5 left".to_owned(),
         "rerun.tar.gz of task".to_owned(),
         "is there until 20".to_owned(),
-        "has no living image".to_owned(),
+        "has no image, or it has expired".to_owned(),
         "a rerun can help".to_owned(),
         format!("log: {root}/tasks/{task}/runs/1/logs/live/public/logs/live.log"),
         format!("run 1: completed; log: {root}/tasks/{task}/runs/1/logs/public/logs/live.log"),
@@ -224,7 +224,7 @@ fn an_image_that_a_tasks_routes_have_indexed_is_found() {
     taskcluster.resolve(&empty, 0, RunState::Completed);
     let finished = rerun(&scene, &empty, &["--yes", "--no-follow"], Some(&sheriff(&scene))).finish();
     finished.assert_succeeds();
-    assert!(finished.stderr.contains(&format!("index: {ours} has no living image")), "{}", finished.stderr);
+    assert!(finished.stderr.contains(&format!("index: {ours} has no image, or it has expired")), "{}", finished.stderr);
 }
 
 #[test]

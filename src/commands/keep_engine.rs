@@ -1,4 +1,4 @@
-//! How the program starts itself as the keeper of a managed engine. It is nobody else's: help does not show it, and what it
+//! How the program starts itself as the supervisor of a managed engine. It is nobody else's: help does not show it, and what it
 //! does is in `engine`.
 
 use std::ffi::OsString;

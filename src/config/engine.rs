@@ -33,7 +33,7 @@ impl EngineConfig {
         let config = Self::read(sources, around)?;
         match sources.get(&settings::ENGINE)? {
             Some(given) if config.is_managed() => Err(given.wrong(
-                "is for run and replay: a managed engine is gone with its job, and with it the image that this verb makes or needs; name another engine",
+                "is for run and replay: a managed engine is gone with its job, and with it the image that this subcommand makes or needs; name another engine",
             )),
             _ => Ok(config),
         }

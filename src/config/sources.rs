@@ -233,7 +233,7 @@ fn parse_file(path: &Path, text: &str) -> Result<BTreeMap<&'static str, String>,
     for (key, value) in table {
         let setting =
             settings::ALL.iter().find(|setting| setting.name == key && **setting != &settings::CONFIG).ok_or_else(
-                || wrong(format!("unknown key `{key}`; the keys are the flags in the `--help` of `image-worker run` and the other verbs")),
+                || wrong(format!("unknown key `{key}`; the keys are the flags in the `--help` of `image-worker run` and the other subcommands")),
             )?;
         if setting.secret {
             return Err(wrong(format!("`{key}` is a secret: give it in the variable {}", setting.variable)));

@@ -1,4 +1,4 @@
-//! Whether an artifact that a job needs is still there, and until when; or since when it is gone. For the verbs that
+//! Whether an artifact that a job needs is still there, and until when; or since when it is gone. For the subcommands that
 //! speak about existing tasks; `run` itself just downloads.
 
 use std::fmt;

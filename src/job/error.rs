@@ -148,7 +148,7 @@ pub enum CommandError {
     /// A secret of the build.
     #[error(transparent)]
     Secret(#[from] SecretProblem),
-    /// The keeper of a managed engine could not do what it is for.
+    /// The supervisor of a managed engine could not do what it is for.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
     /// An image that is nowhere.

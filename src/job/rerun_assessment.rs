@@ -158,7 +158,7 @@ impl RerunAssessment {
                 let by = if *is_described { "" } else { ", by that task's routes" };
                 lines.push(format!("index: {} has the image, of {at}{by}", self.namespace));
             }
-            None => lines.push(format!("index: {} has no living image", self.namespace)),
+            None => lines.push(format!("index: {} has no image, or it has expired", self.namespace)),
         }
         lines
     }
@@ -326,7 +326,7 @@ mod tests {
             "deadline: passed 60 min ago (2026-01-01T23:00:00Z)",
             "retries: 4 left to the queue itself; a rerun gives all of them back",
             "context: artifact public/docker-contexts/x.tar.gz of task fN1SbArXTPSVFNUvaOlinQ is there until 2026-02-01T00:00:00Z",
-            "index: docker.images.v1.try.builder.hash.ab has no living image",
+            "index: docker.images.v1.try.builder.hash.ab has no image, or it has expired",
         ];
         assert_eq!(lines, expected);
         let last = |assessment: RerunAssessment| assessment.lines().pop().unwrap();

@@ -71,7 +71,7 @@ pub enum ManagedError {
     )]
     LongPath(PathBuf),
     /// The program that keeps the service does not start.
-    #[error("cannot start the managed engine's keeper; look at the limits of processes and memory")]
+    #[error("cannot start the managed engine's supervisor; look at the limits of processes and memory")]
     Supervisor(#[source] std::io::Error),
     /// The service does not come up, or cannot do what a build needs.
     #[error("the managed engine does not work here: {hint}")]
