@@ -128,23 +128,23 @@ pub(crate) fn docker(arguments: &[&str]) -> Output {
     output.unwrap_or_else(|error| panic!("cannot run docker {arguments:?}: {error}; run scripts/test"))
 }
 
+/// How engines tell that another test has just removed an image, to somebody who lists, loads or builds one: Podman 5 (`image` or
+/// `layer not known`), and Docker with the containerd image store. Asked again, they do it.
+const BUSY: [&str; 4] = ["not known", "content digest", "lease does not exist", "parent snapshot"];
+
 /// What the docker client prints, when it must succeed.
 pub(crate) fn docker_says(arguments: &[&str]) -> String {
-    let limit = Instant::now() + Duration::from_secs(10);
+    let limit = Instant::now() + Duration::from_secs(30);
     loop {
         let output = docker(arguments);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        // Podman and Docker with containerd's store fail to list images while another test removes some.
-        let is_busy = match arguments[0] {
-            "images" => stderr.contains("not known") || stderr.contains("content digest"),
-            "system" => stderr.contains("not found"),
-            _ => false,
-        };
-        let again = is_busy && Instant::now() < limit;
-        assert!(output.status.success() || again, "docker {arguments:?}: {stderr}");
         if output.status.success() {
             return String::from_utf8_lossy(&output.stdout).trim().to_owned();
         }
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        // `docker system df` has no other words for it.
+        let is_busy =
+            BUSY.iter().any(|words| stderr.contains(words)) || arguments[0] == "system" && stderr.contains("not found");
+        assert!(is_busy && Instant::now() < limit, "docker {arguments:?}: {stderr}");
     }
 }
 
