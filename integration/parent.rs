@@ -300,7 +300,7 @@ fn a_download_that_breaks_goes_on_or_begins_again() {
     assert_child(&job, &finished, name);
     assert!(finished.stderr.contains("going on from there"), "{}", finished.stderr);
 
-    // The rest cannot be had: from the beginning, into an engine that has forgotten the first half.
+    // Nobody sends the rest: from the beginning, into an engine that has forgotten the first half.
     let (job, parent) = with_archive(name, ARTIFACT, &Archive::new(name).tar(None));
     job.taskcluster.fault(Fault::cut_body("s3 GET", 300_000).path("image.tar"));
     job.taskcluster.fault(Fault::status("s3 GET", 404).path("image.tar").skip(1));

@@ -145,7 +145,7 @@ fn usual() -> Variables {
 }
 
 fn setting(input: &mut Input) -> &'static Setting {
-    let readers = [settings::EVERYWHERE, settings::RUN].concat();
+    let readers = [settings::EVERYWHERE, &settings::RUN.concat()].concat();
     let setting = input.pick(&readers);
     if setting.name == "config" { &settings::VERBOSE } else { setting }
 }
@@ -174,7 +174,7 @@ fn read(variables: &Variables, flags: BTreeMap<&'static str, String>) -> Result<
 /// An error names the flag, the variable, or the file and its place in it; it has no secret and stays on its line.
 fn refused(error: &ConfigError, file: &str) {
     let said = error.to_string();
-    let mut all = [settings::EVERYWHERE, settings::RUN].concat().into_iter();
+    let mut all = [settings::EVERYWHERE, &settings::RUN.concat()].concat().into_iter();
     let named = all.any(|it| said.contains(it.variable) || said.contains(&format!("--{}", it.name)));
     assert!(named || said.starts_with(&format!("{file}: ")), "no setting is named: {said}");
     assert!(!format!("{said} {error:?}").contains(SECRET), "a secret: {said}");

@@ -7,7 +7,6 @@ use crate::config::settings::{
     ACCESS, BUILDER, DENY_SECRET_ARGS, DOCKER_BUILD_NETWORK, INDEX, INDEXED, LIMITS, MACHINE, NO_CACHE, PARENT, RETRIES, PLACE,
     PUSH, PUSHING, SCHEME, SECRET, SettingGroup, WITH_PARENTS, WORK_DIR,
 };
-use crate::job::shutdown::Shutdown;
 use crate::job::{CommandError, local_build};
 
 const HELP: &str = "\
@@ -41,10 +40,7 @@ impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
         let config = BuildConfig::read(context.settings, &context.surroundings)?;
         let names = &self.images.names(&config.place, context)?;
-        let images = context.block_on(async {
-            let stop = Shutdown::listen(None)?;
-            local_build::build(config, names, &stop, context.report).await
-        })?;
+        let images = context.until_stopped(async |stop| local_build::build(config, names, stop, context.report).await)?;
         let asked_for = names.iter().filter_map(|name| images.iter().find(|image| image.name == *name));
         let lines: Vec<_> = asked_for.map(ToString::to_string).collect();
         context.answer(&images, &lines.join("\n"))

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::config::{ProcessEnvironment, SettingLayers};
 use crate::job::CommandError;
+use crate::job::shutdown::Shutdown;
 use crate::report::Report;
 
 /// Threads of a stopped job that still wait for bytes are left to the exit after this time.
@@ -57,6 +58,14 @@ impl CommandContext<'_> {
     pub fn answer(&self, value: &impl Serialize, text: &str) -> Result<Answer, CommandError> {
         let text = if self.json { to_json(value)? } else { text.to_owned() };
         Ok(Answer::of(text + "\n"))
+    }
+
+    /// Does work that signals stop.
+    pub fn until_stopped<T>(
+        &self,
+        work: impl AsyncFnOnce(&Shutdown) -> Result<T, CommandError>,
+    ) -> Result<T, CommandError> {
+        self.block_on(async { work(&Shutdown::listen(None)?).await })
     }
 
     /// Does work that waits for the network or an engine.

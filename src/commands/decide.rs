@@ -67,10 +67,7 @@ impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
         let config = DecideConfig::read(context.settings, &self.values, &context.surroundings)?;
         let document = NamedText::read(&self.graph)?;
-        let decided = context.block_on(async {
-            let stop = Shutdown::listen(None)?;
-            decide(config, document, &stop).await
-        })?;
+        let decided = context.until_stopped(async |stop| decide(config, document, stop).await)?;
         let lines = decided.images.iter().map(|image| format!("{} {}\n", image.name, image.task));
         Ok(Answer::of(match &decided.graph {
             _ if context.json => to_json(&decided)? + "\n",

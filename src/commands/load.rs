@@ -64,10 +64,7 @@ impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
         let source = self.source().ok_or_else(|| CommandError::Bug("no image is named".to_owned()))?;
         let config = LoadConfig::read(context.settings, &context.surroundings, &source)?;
-        let loaded = context.block_on(async {
-            let stop = Shutdown::listen(None)?;
-            load(config, &stop, context.report).await
-        })?;
+        let loaded = context.until_stopped(async |stop| load(config, stop, context.report).await)?;
         info!("{loaded}");
         context.answer(&loaded, loaded.tag.as_str())
     }

@@ -36,10 +36,7 @@ impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
         let config = LookupConfig::read(context.settings, &context.surroundings)?;
         let names = &self.images.names(&config.place, context)?;
-        let images = context.block_on(async {
-            let stop = Shutdown::listen(None)?;
-            lookup(config, names, &stop).await
-        })?;
+        let images = context.until_stopped(async |stop| lookup(config, names, stop).await)?;
         let lines: Vec<_> = images.iter().map(ToString::to_string).collect();
         context.answer(&images, &lines.join("\n"))
     }

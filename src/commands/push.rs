@@ -6,7 +6,6 @@ use super::{Answer, CommandContext};
 use crate::config::PushConfig;
 use crate::config::settings::{MACHINE, RETRIES, PLACE, PUSHING, SettingGroup};
 use crate::job::named_image::image_names;
-use crate::job::shutdown::Shutdown;
 use crate::job::{CommandError, push};
 
 const HELP: &str = "\
@@ -30,10 +29,7 @@ impl Args {
         let config = PushConfig::read(context.settings, &context.surroundings)?;
         let names = image_names(&[self.name], &config.place, &context.surroundings.directory)?;
         let [name] = names.as_slice() else { return Err(CommandError::Bug(format!("{names:?} is not one image"))) };
-        let pushed = context.block_on(async {
-            let stop = Shutdown::listen(None)?;
-            push::push(config, name, &stop).await
-        })?;
+        let pushed = context.until_stopped(async |stop| push::push(config, name, stop).await)?;
         Ok(context.answer(&pushed, &pushed.digest)?.of_something_published())
     }
 }

@@ -29,7 +29,7 @@ arguments and parent. A dry run, unless --publish. Flags win over the definition
 credentials are this machine's. When the context has expired, give --context DIR; see also --shell.
     TASKCLUSTER_ROOT_URL=https://tc.example.com image-worker replay TASK_ID --shell";
 
-pub(super) const SETTINGS: &[SettingGroup] = &[RUN];
+pub(super) const SETTINGS: &[SettingGroup] = RUN;
 
 /// The job of an existing task, from its definition; a dry run unless --publish
 #[derive(Debug, PartialEq, Eq, clap::Args)]

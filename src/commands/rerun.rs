@@ -69,10 +69,7 @@ impl Args {
             Next::Done => false,
         };
         let run = if go {
-            Some(context.block_on(async {
-                let stop = Shutdown::listen(None)?;
-                rerun(&assessment, next, &config, &stop).await
-            })?)
+            Some(context.until_stopped(async |stop| rerun(&assessment, next, &config, stop).await)?)
         } else {
             assessment.last_run().cloned()
         };

@@ -6,7 +6,7 @@ use clap::builder::NonEmptyStringValueParser;
 
 use super::arguments::BuildArgs;
 use super::{Answer, CommandContext};
-use crate::config::settings::{self, IMAGES_DIR, KIND, PARENT, RUN, SettingGroup};
+use crate::config::settings::{self, ACCESS, IMAGES_DIR, JOB_SETTINGS, KIND, MACHINE, PARENT, RETRIES, SettingGroup};
 use crate::config::{Config, DryRun};
 use crate::job::dry_run::dry_run;
 use crate::job::image_task::{self, Outcome};
@@ -19,7 +19,7 @@ In a task everything comes from the environment; on a laptop, try
     image-worker run --dry-run NAME
 which takes arguments, parent and hash from the image tree, publishes nothing, and writes to --output.";
 
-pub(super) const SETTINGS: &[SettingGroup] = &[RUN, &[&IMAGES_DIR, &KIND, &PARENT]];
+pub(super) const SETTINGS: &[SettingGroup] = &[JOB_SETTINGS, ACCESS, RETRIES, MACHINE, &[&IMAGES_DIR, &KIND, &PARENT]];
 
 /// The main job, inside a task
 #[derive(Debug, PartialEq, Eq, clap::Args)]

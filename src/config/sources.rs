@@ -11,7 +11,7 @@ use super::replay::Job;
 use super::settings::{self, Setting};
 use crate::taskcluster::TaskId;
 
-/// What is wrong with the configuration; always the caller's to mend (exit code 2).
+/// What is wrong with the configuration; always the caller's to fix (exit code 2).
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A value that does not mean anything.

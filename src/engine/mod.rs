@@ -134,7 +134,7 @@ pub enum EngineError {
     /// An image archive that the engine does not take.
     #[error("the engine refuses the image: {0}; `image-worker check` says who loads it")]
     ArchiveRefused(String),
-    /// What is asked for cannot be had from this engine.
+    /// This engine cannot do what is asked for.
     #[error("{0}")]
     Refused(String),
     /// The image did not build; the failure says whose fault that is.

@@ -131,7 +131,7 @@ impl LayerCache {
     }
 
     /// What a later build needs besides the image to take steps from it, written into `folder`; nothing where its engine needs
-    /// nothing. That it cannot be had is no failure: a later build is built without.
+    /// nothing. That there is none is no failure: a later build is built without.
     pub(super) async fn steps_artifact(
         &self,
         engine: &Engine,

@@ -167,7 +167,7 @@ async fn send(engine: &Engine, target: &Target, place: &RegistryImage) -> Result
         && !target.contexts.is_empty()
         && !target.contexts.contains(built_from)
     {
-        warn!("{tag} was built from another context than its directory has now; built anew it may be another image");
+        warn!("{tag} was built from another context than its directory has now; a new build may give another image");
     }
     info!("pushing {tag}");
     let started = Instant::now();

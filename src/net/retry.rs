@@ -95,7 +95,7 @@ impl Policy {
     };
 }
 
-/// Tries `operation` until it succeeds, fails in a way that another try cannot mend, or the policy is used up.
+/// Tries `operation` until it succeeds, fails in a way that another try cannot fix, or the policy is used up.
 ///
 /// Every try calls `operation` anew, so that it gets fresh writers and fresh hashers. `what` names the operation
 /// in the log. The error of the last try is returned.

@@ -182,8 +182,8 @@ settings! {
 /// What every subcommand takes.
 pub const EVERYWHERE: &[&Setting] = &[&CONFIG, &JSON, &VERBOSE, &LOG_FORMAT];
 
-/// What `run` takes.
-pub const RUN: &[&Setting] = &[
+/// What only the image task's job takes.
+pub const JOB_SETTINGS: SettingGroup = &[
     &IMAGE_NAME,
     &PROJECT,
     &TASK_ID,
@@ -221,27 +221,14 @@ pub const RUN: &[&Setting] = &[
     &INDEX,
     &INDEX_HASH,
     &CENTRAL,
-    &ROOT_URL,
-    &PROXY_URL,
-    &CLIENT_ID,
-    &ACCESS_TOKEN,
-    &CERTIFICATE,
-    &TRIES,
-    &CALL_TIMEOUT,
-    &SILENCE,
-    &ENGINE,
-    &DOCKER_HOST,
-    &DOCKER_CONTEXT,
-    &DOCKER_TLS_VERIFY,
-    &DOCKER_CERT_PATH,
-    &DOCKER_CONFIG,
-    &REGISTRY_AUTH_FILE,
-    &DOCKER_AUTH_CONFIG,
     &WORK_DIR,
     &DRY_RUN,
     &SHELL,
     &OUTPUT,
 ];
+
+/// What the image task's job takes.
+pub const RUN: &[SettingGroup] = &[JOB_SETTINGS, ACCESS, RETRIES, MACHINE];
 
 #[cfg(test)]
 mod tests {

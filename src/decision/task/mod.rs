@@ -219,7 +219,10 @@ pub fn values(plan: &Plan) -> Result<Values, TaskError> {
 #[must_use]
 pub fn unread(environment: &Environment) -> Vec<String> {
     let read = |variable: &String| {
-        settings::EVERYWHERE.iter().chain(settings::RUN).any(|setting| setting.variable == variable)
+        settings::EVERYWHERE
+            .iter()
+            .chain(settings::RUN.iter().copied().flatten())
+            .any(|setting| setting.variable == variable)
     };
     environment.keys().filter(|variable| !read(variable)).cloned().collect()
 }

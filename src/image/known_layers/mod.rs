@@ -17,7 +17,7 @@ const WRITE_BUFFER: usize = 256 * 1024;
 /// Why an archive was not laid down.
 #[derive(Debug, thiserror::Error)]
 pub enum KnownLayersError {
-    /// A layer cannot be had.
+    /// A layer cannot be read.
     #[error("the layer {layer} cannot be read")]
     Read {
         /// Its diff id.
