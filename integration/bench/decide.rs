@@ -10,7 +10,7 @@ use super::job::size;
 use super::measure::{Environment, ours, run, tell, theirs};
 use super::scale::Scale;
 use super::table::{Section, Table, Way, wide};
-use crate::decide::world::GIVEN;
+use crate::commands::decide::world::GIVEN;
 use crate::harness::{path, program};
 
 /// Graphs of growing size.

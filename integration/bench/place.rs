@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use super::measure::{Environment, run};
-use crate::conformance_engines::builder::{name, place};
+use crate::conformance::builder::{name, place};
 use crate::harness::{Builder, path, place_of};
 
 /// A builder, and how curl finds its engine.

@@ -110,7 +110,7 @@ mod tests {
         files.iter().filter(|file| ignore.excludes(file)).map(|file| (*file).to_owned()).collect()
     }
 
-    /// integration/dockerignore.rs compares such rules with what `docker build` does.
+    /// integration/context/dockerignore.rs compares such rules with what `docker build` does.
     #[test]
     fn the_last_rule_that_matches_decides() {
         let files = [".env", "a", "a.md", "b/.env", "b/a.md", "b/c/a.md", "b/c/d", "README.md", "Dockerfile"];

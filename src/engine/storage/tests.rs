@@ -1,5 +1,5 @@
 //! Storages as Docker and Podman lay them out, made by hand, and such as must not be believed. Real ones are for
-//! `integration/export.rs`.
+//! `integration/engine/export.rs`.
 
 use std::io::Write as _;
 use std::os::unix::fs::symlink;

@@ -1,5 +1,5 @@
 //! Containers' files as engines export them, and what becomes of them in an image. Real ones are for
-//! `integration/export.rs`.
+//! `integration/engine/export.rs`.
 
 use std::io::Read as _;
 

@@ -1,0 +1,405 @@
+//! `build` with the real engine: a tree of three generations, what is built again when something changes, and what it
+//! tells people who do something wrong.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::engine::target_arch::{emulators, own_and_other};
+use crate::harness::{Builder, Finished, container_says, docker, docker_says, engine, engine_place, path, program};
+
+const SHELL: &str = "SHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
+
+/// A repository whose images begin with a mark of their own, and a base for them that no other test's images have: the
+/// classic builder fails when an image goes while it looks through the children of the base.
+struct Tree {
+    root: TempDir,
+    mark: &'static str,
+}
+
+impl Tree {
+    /// None, with a notice, where no engine can build it.
+    fn new(mark: &'static str) -> Option<Self> {
+        if !engine() {
+            return None;
+        }
+        let tree = Self { root: TempDir::with_prefix("repository-").unwrap(), mark };
+        std::fs::create_dir(tree.root.path().join(".hg")).unwrap();
+        tree.write("REGISTRY", "registry.invalid/m\n");
+        let mut tar = tar::Builder::new(Vec::new());
+        tar.append_path_with_name("/bin/busybox", "bin/busybox").expect("busybox-static; run scripts/test");
+        // A layer of its own: Podman fails to import one whose like another test removes in that moment.
+        let mut header = tar::Header::new_gnu();
+        header.set_size(mark.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, "mark", mark.as_bytes()).unwrap();
+        let archive = tree.root.path().join("root.tar");
+        std::fs::write(&archive, tar.into_inner().unwrap()).unwrap();
+        let label = format!("LABEL image-worker-test={mark}");
+        docker_says(&["import", "--change", &label, path(&archive), &format!("{mark}root:1")]);
+        Some(tree)
+    }
+
+    fn write(&self, file: &str, content: &str) -> PathBuf {
+        let file = self.root.path().join("testing/docker").join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, content).unwrap();
+        file
+    }
+
+    fn name(&self, image: &str) -> String {
+        format!("{}{image}", self.mark)
+    }
+
+    /// An image directory; `@` in its Dockerfile is the mark.
+    fn image(&self, image: &str, dockerfile: &str) {
+        let name = self.name(image);
+        self.write(&format!("{name}/Dockerfile"), &dockerfile.replace('@', self.mark));
+    }
+
+    /// An image that adds a file with its name to its parent.
+    fn child(&self, image: &str, parent: &str, more: &str) {
+        let from = format!("ARG DOCKER_IMAGE_PARENT=@{parent}\nFROM $DOCKER_IMAGE_PARENT\n");
+        self.image(image, &format!("{from}{SHELL}RUN echo {image} > /{image}\n{more}"));
+    }
+
+    fn build(&self, arguments: &[&str]) -> Finished {
+        let mut program = program(["build"].iter().chain(arguments).copied(), []);
+        program.command.current_dir(self.root.path());
+        program.finish()
+    }
+
+    /// Builds, and gives what is said of each image, in order.
+    fn built(&self, arguments: &[&str]) -> Vec<Value> {
+        let built = self.build(&[arguments, &["--json"]].concat());
+        built.assert_succeeds();
+        serde_json::from_str(&built.stdout).unwrap()
+    }
+
+    /// The images that a build makes anew, without their mark, in order.
+    fn made(&self, arguments: &[&str]) -> Vec<String> {
+        let built = self.built(arguments).into_iter().filter(|image| image["built"] == true);
+        built.map(|image| image["name"].as_str().unwrap().trim_start_matches(self.mark).to_owned()).collect()
+    }
+
+    fn hash(&self, image: &str) -> String {
+        let directory = self.root.path().join("testing/docker").join(self.name(image));
+        let hash = program(["hash", path(&directory)], []).finish();
+        hash.assert_succeeds();
+        hash.stdout.trim().to_owned()
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let names = docker_says(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+        let ours = names.lines().filter(|name| name.contains(self.mark) && !name.contains("<none>"));
+        // Children first: what a child stands on goes only after it.
+        let mut ours: Vec<_> = ours.collect();
+        ours.sort_by_key(|name| name.ends_with("root:1"));
+        docker(&[&["rmi"][..], &ours].concat());
+        // What was built twice has lost its name.
+        docker(&["image", "prune", "--force", "--filter", &format!("label=image-worker-test={}", self.mark)]);
+    }
+}
+
+/// The engine does not see it: BuildKit of Docker 20.10 dies of some.
+#[test]
+fn a_dockerfile_without_an_image_to_build_from_is_the_dockerfiles_fault() {
+    let Some(tree) = Tree::new("build-nothing-") else { return };
+    for (dockerfile, problem) in [
+        ("# nothing\n", "the Dockerfile: there is no FROM; write `FROM IMAGE`"),
+        ("FROM\n", "the Dockerfile: line 1: `FROM` names no image"),
+        ("ARG BASE\nFROM $BASE\n", "the Dockerfile: line 2: `FROM $BASE` is empty, as nothing gives BASE a value"),
+    ] {
+        tree.image("x", dockerfile);
+        let name = tree.name("x");
+        tree.build(&[&name]).assert_fails(20, &[problem]);
+        let mut run = program(["run", "--dry-run", &name, "--output", "out"], []);
+        run.command.current_dir(tree.root.path());
+        run.finish().assert_fails(20, &[problem]);
+        assert_eq!(docker_says(&["images", "--quiet", &name]), "");
+    }
+    let mut run =
+        program(["run", "--dry-run", &tree.name("x"), "--output", "out", "--arg", "BASE=build-nothing-root:1"], []);
+    run.command.current_dir(tree.root.path());
+    run.finish().assert_succeeds();
+}
+
+/// Podman 4.3's service ends with it, and with it every build in it.
+#[test]
+fn a_stage_that_is_not_there_is_the_dockerfiles_fault() {
+    let Some(tree) = Tree::new("build-no-stage-") else { return };
+    let name = tree.name("x");
+    tree.child("y", "x", "");
+    let mut numbers = vec!["COPY --from=7"];
+    if Builder::is_podman() {
+        numbers.extend(["COPY --from=-1", "ADD --from=7"]);
+    }
+    for number in numbers {
+        tree.image("x", &format!("FROM @root:1\n{number} /a /b\n"));
+        tree.build(&[&name]).assert_fails(20, &[number]);
+        for dry_run in [name.as_str(), &tree.name("y")] {
+            let mut run = program(["run", "--dry-run", dry_run, "--parent", "build", "--output", "out"], []);
+            run.command.current_dir(tree.root.path());
+            run.finish().assert_fails(20, &[number]);
+        }
+    }
+}
+
+/// What a command in an image prints.
+fn run(tag: &str, command: &str) -> String {
+    container_says(&[tag, "/bin/busybox", "sh", "-c", command])
+}
+
+/// Eight images: two that stand on something else, three of the second generation, three of the third.
+fn generations(mark: &'static str) -> Option<Tree> {
+    let tree = Tree::new(mark)?;
+    tree.image("base", &format!("FROM @root:1\n{SHELL}RUN echo base > /base\n"));
+    tree.image("tools", &format!("FROM @root:1\n{SHELL}RUN echo tools > /tools\n"));
+    tree.write(&format!("{mark}tools/VERSION"), "1.2\n");
+    tree.child("builder", "base", "");
+    tree.child("lint", "base", "");
+    tree.child("tester", "base", "COPY --from=registry.invalid/m/@tools:1.2 /tools /tools\n");
+    tree.child("clang", "builder", "");
+    tree.child("gcc", "builder", "");
+    tree.child("gpu", "tester", "");
+    Some(tree)
+}
+
+#[test]
+fn three_generations_are_built_with_one_command_and_only_what_depends_on_a_change_again() {
+    let Some(tree) = generations("build-three-") else { return };
+    let leaves = ["clang", "gcc", "lint", "gpu"].map(|image| tree.name(image));
+    let arguments: Vec<_> = ["--with-parents"].into_iter().chain(leaves.iter().map(String::as_str)).collect();
+    let first = tree.built(&arguments);
+    let order: Vec<_> = first.iter().map(|image| image["name"].as_str().unwrap()).collect();
+    assert_eq!(order, ["base", "builder", "clang", "gcc", "lint", "tools", "tester", "gpu"].map(|it| tree.name(it)));
+    assert!(first.iter().all(|image| image["built"] == true), "{first:?}");
+    let by_name: BTreeMap<_, _> = first.iter().map(|image| (image["name"].as_str().unwrap(), image)).collect();
+    for image in ["base", "tools", "gpu"] {
+        let said = by_name[tree.name(image).as_str()];
+        assert_eq!(said["contextHash"], tree.hash(image));
+        let label = "{{index .Config.Labels \"image-worker.context-hash\"}}";
+        let tag = said["tag"].as_str().unwrap();
+        assert_eq!(docker_says(&["image", "inspect", "--format", label, tag]), tree.hash(image));
+        assert_eq!(docker_says(&["image", "inspect", "--format", "{{.Id}}", tag]), said["imageId"]);
+    }
+    assert_eq!(by_name[tree.name("tools").as_str()]["tag"], format!("registry.invalid/m/{}", tree.name("tools:1.2")));
+    assert_eq!(run(&tree.name("gpu:latest"), "cat /base /tools /tester /gpu"), "base\ntools\ntester\ngpu");
+
+    assert_eq!(tree.made(&arguments), Vec::<String>::new(), "nothing has changed");
+    // A grandparent, a parent, one that is only copied from, a leaf.
+    let family = ["base", "builder", "clang", "gcc", "lint", "tester", "gpu"];
+    for (touched, expected) in [
+        ("base", &family[..]),
+        ("builder", &["builder", "clang", "gcc"]),
+        ("tools", &["tools", "tester", "gpu"]),
+        ("lint", &["lint"]),
+    ] {
+        tree.write(&format!("{}/touched", tree.name(touched)), touched);
+        assert_eq!(tree.made(&arguments), expected, "touched {touched}");
+    }
+    assert_eq!(tree.made(&arguments), Vec::<String>::new());
+    assert_eq!(tree.made(&[&arguments[..], &["--no-cache"]].concat()).len(), 8, "everything anew");
+    // Who names one image without --with-parents gets that one, and is told what is old.
+    tree.write(&format!("{}/touched", tree.name("base")), "again");
+    let gcc = tree.build(&[&tree.name("gcc")]);
+    gcc.assert_succeeds();
+    assert!(gcc.stderr.contains("was built from another context than"), "{}", gcc.stderr);
+    assert_eq!(gcc.stdout, format!("{} {}\n", tree.name("gcc:latest"), tree.hash("gcc")));
+}
+
+#[test]
+fn the_end_says_how_to_go_on() {
+    let Some(tree) = Tree::new("build-end-") else { return };
+    tree.image("local", &format!("FROM @root:1\n{SHELL}COPY local.env /e\n"));
+    for file in [".env", "local.env", "env"] {
+        tree.write(&format!("{}/{file}", tree.name("local")), "A=b\n");
+    }
+    let built = tree.build(&[&format!("testing/docker/{}/", tree.name("local"))]);
+    built.assert_succeeds();
+    let tag = tree.name("local:latest");
+    assert_eq!(built.stdout, format!("{tag} {}\n", tree.hash("local")));
+    let warning = format!("{} has no VERSION: the build takes the local tag {tag}", tree.name("local"));
+    assert!(built.stderr.contains(&warning), "{}", built.stderr);
+    let directory = format!("testing/docker/{}", tree.name("local"));
+    let shell = format!(
+        "run -it --rm --env-file {directory}/.env --env-file {directory}/local.env --entrypoint /bin/busybox {tag} sh\n"
+    );
+    assert!(built.stderr.contains(&shell), "{}", built.stderr);
+    assert!(!built.stderr.contains("to push it"), "{}", built.stderr);
+
+    tree.write(&format!("{}/VERSION", tree.name("local")), "0.1\n");
+    let built = tree.build(&[&tree.name("local")]);
+    built.assert_succeeds();
+    assert!(built.stdout.starts_with(&format!("registry.invalid/m/{} ", tree.name("local:0.1"))), "{}", built.stdout);
+    assert!(built.stderr.contains(&format!("to push it: image-worker push {}\n", tree.name("local"))));
+    assert!(!built.stderr.contains("warning"), "{}", built.stderr);
+}
+
+#[test]
+fn the_context_is_the_one_that_a_task_would_get() {
+    let Some(tree) = Tree::new("build-context-") else { return };
+    tree.write("shared/script", "shared\n");
+    // A parent without an ARG line, as image_builder's Dockerfiles have it; an include, an argument, and a file that the
+    // engine would leave out by itself.
+    tree.image("parent", "FROM @root:1\n");
+    let steps = "# %include testing/docker/shared/script\nCOPY topsrcdir/testing/docker/shared/script dropped /\n";
+    tree.image("child", &format!("# %ARG WORD\nFROM $DOCKER_IMAGE_PARENT\n{SHELL}{steps}RUN echo $WORD > /word\n"));
+    tree.write(&format!("{}/dropped", tree.name("child")), "there\n");
+    let kind = "tasks:\n  @child: {parent: @parent, args: {WORD: said}}\n  @parent: {}\n".replace('@', tree.mark);
+    let kind = tree.write("kind.yml", &kind);
+    let child = tree.name("child");
+    let arguments = ["--kind", path(&kind), "--images-dir", "testing/docker", "--with-parents", &child];
+    let finished = tree.build(&[&arguments[..], &["--json"]].concat());
+    finished.assert_succeeds();
+    assert!(!finished.stderr.contains("VERSION"), "tasks build what is listed: {}", finished.stderr);
+    let built: Vec<Value> = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(run(&tree.name("child:latest"), "cat /script /dropped /word"), "shared\nthere\nsaid");
+    let directory = tree.root.path().join("testing/docker").join(&child);
+    let hash = program(["hash", path(&directory), "--arg", "WORD=said"], []).finish();
+    assert_eq!(built[1]["contextHash"], hash.stdout.trim());
+    assert_ne!(built[1]["hash"], built[1]["contextHash"], "the parent and the argument count");
+}
+
+#[test]
+fn a_from_needs_no_arg_line_and_ignored_files_stay_out() {
+    let Some(tree) = Tree::new("build-from-") else { return };
+    tree.image("child", &format!("ARG BASE=@root:$VERSION\nFROM $BASE\n{SHELL}COPY . /all\n"));
+    let own = [(".dockerignore", "*.env\n!public.env\n"), (".containerignore", "*\n")];
+    for (file, content) in own.into_iter().chain([(".env", "secret"), ("public.env", "")]) {
+        tree.write(&format!("{}/{file}", tree.name("child")), content);
+    }
+    let kind = format!("tasks: {{{}: {{args: {{VERSION: '1'}}}}}}\n", tree.name("child"));
+    let kind = tree.write("kind.yml", &kind);
+    let built = tree.built(&["--kind", path(&kind), "--images-dir", "testing/docker", &tree.name("child")]);
+    let files = run(&tree.name("child:latest"), "cd /all; for file in .e* .[cd]* *; do echo \"$file\"; done");
+    assert_eq!(files, ".e*\n.containerignore\n.dockerignore\nDockerfile\npublic.env");
+    let directory = tree.root.path().join("testing/docker").join(tree.name("child"));
+    let hash = program(["hash", path(&directory), "--arg", "VERSION=1"], []).finish();
+    assert_eq!(built[0]["contextHash"], hash.stdout.trim(), "of all files, and of the Dockerfile as it is");
+}
+
+#[test]
+fn a_script_of_the_images_own_is_run_instead() {
+    let Some(tree) = Tree::new("build-script-") else { return };
+    tree.image("own", "FROM nothing.invalid/that:is\n");
+    let script = |text: &str, mode: u32| {
+        let script = tree.write(&format!("{}/build.sh", tree.name("own")), &format!("#!/bin/sh\n{text}\n"));
+        std::fs::set_permissions(script, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let own = tree.name("own");
+    script(&format!("echo \"told $*\" && docker tag {} \"$2\"", tree.name("root:1")), 0o755);
+    let built = tree.build(&[&own]);
+    built.assert_succeeds();
+    assert!(built.stderr.contains(&format!("build | told -t {own}:latest\n")), "{}", built.stderr);
+    let id = |name: &str| docker_says(&["image", "inspect", "--format", "{{.Id}}", name]);
+    assert_eq!(id(&format!("{own}:latest")), id(&tree.name("root:1")));
+
+    script("exit 7", 0o755);
+    tree.build(&[&own]).assert_fails(20, &["/build.sh failed: exit status: 7"]);
+    docker_says(&["rmi", &format!("{own}:latest")]);
+    script("true", 0o755);
+    tree.build(&[&own]).assert_fails(20, &["ended well, but the engine has no", &own, "`-t`"]);
+    tree.image("own", "FROM @root:1\n");
+    script("exit 7", 0o644);
+    let built = tree.build(&[&own]);
+    built.assert_succeeds();
+    assert!(built.stderr.contains("build.sh is not executable: the Dockerfile is built instead"), "{}", built.stderr);
+}
+
+#[test]
+fn a_parent_that_nobody_built_here_is_said() {
+    let Some(tree) = Tree::new("build-foreign-") else { return };
+    let parent = tree.name("base:latest");
+    tree.image("base", &format!("FROM @root:1\n{SHELL}RUN echo base > /base\n"));
+    tree.child("child", "base", "");
+    docker_says(&["tag", &tree.name("root:1"), &parent]);
+    let warning = format!("{parent} was not built from {} of this tree", tree.name("base"));
+    let built = tree.build(&[&tree.name("child")]);
+    built.assert_succeeds();
+    assert!(built.stderr.contains(&warning) && built.stderr.contains("--with-parents"), "{}", built.stderr);
+    for arguments in [&["--with-parents"][..], &[]] {
+        let built = tree.build(&[arguments, &[&tree.name("child")]].concat());
+        built.assert_succeeds();
+        assert!(!built.stderr.contains("was not built from"), "{}", built.stderr);
+    }
+}
+
+#[test]
+fn an_image_is_built_for_the_architecture_that_its_kind_says() {
+    let Some(tree) = Tree::new("build-arch-") else { return };
+    let (_, other) = own_and_other();
+    tree.image("base", "FROM scratch\nENV TEST=@\nCOPY Dockerfile /\n");
+    tree.image("child", "FROM $DOCKER_IMAGE_PARENT\nCOPY Dockerfile /child\n");
+    tree.image("runs", &format!("FROM $DOCKER_IMAGE_PARENT\n{SHELL}RUN true\n"));
+    let kind = format!(
+        "tasks:\n  @base: {{arch: {other}}}\n  @child: {{parent: @base, arch: {other}}}\n  @runs: {{parent: @base, arch: {other}}}\n"
+    );
+    let kind = tree.write("kind.yml", &kind.replace('@', tree.mark));
+    let [child, runs] = ["child", "runs"].map(|name| tree.name(name));
+    // The classic builder makes the images of some steps for its own platform (docs/engines.md).
+    let place = ["--kind", path(&kind), "--images-dir", "testing/docker", "--with-parents", "--builder", "auto"];
+    if !emulators() {
+        // Also the parent is not begun.
+        let refused = tree.build(&[&place[..], &[&runs]].concat());
+        refused.assert_fails(2, &[&format!("is for {other} (TARGET_ARCH, or `arch` in kind.yml)"), "qemu-user-static"]);
+        assert!(!refused.stderr.contains("building "), "{}", refused.stderr);
+    }
+    let arch = |image: &str| docker_says(&["image", "inspect", "--format", "{{.Architecture}}", &tree.name(image)]);
+    assert_eq!(tree.made(&[&place[..], &[&child]].concat()), ["base", "child"]);
+    assert_eq!([arch("base:latest"), arch("child:latest")], [other, other]);
+    assert_eq!(tree.made(&[&place[..], &[&child]].concat()), Vec::<String>::new(), "they are there already");
+    // A parent for another architecture cannot be built on.
+    let kind_text = std::fs::read_to_string(&kind).unwrap();
+    std::fs::write(&kind, kind_text.replacen(&format!("arch: {other}"), "", 1)).unwrap();
+    tree.build(&[&place[..], &[&child]].concat())
+        .assert_fails(20, &["the parent image is for", &format!("must be for {other}")]);
+}
+
+#[test]
+fn mistakes_are_told_before_anything_is_built() {
+    let Some(tree) = generations("build-wrong-") else { return };
+    let base = tree.name("base:latest");
+    tree.build(&[&tree.name("gcc")]).assert_fails(2, &["is built from", "the engine has no", "--with-parents"]);
+    tree.build(&[&tree.name("bas")]).assert_fails(2, &["unknown image", "did you mean", &tree.name("base")]);
+    tree.write(&format!("{}/VERSION", tree.name("base")), "");
+    tree.build(&["--with-parents", &tree.name("gcc")]).assert_fails(2, &["/VERSION holds \"\", which is not a tag"]);
+    assert!(!docker(&["image", "inspect", &base]).status.success(), "nothing was built");
+    tree.image("broken", &format!("FROM @root:1\n{SHELL}RUN echo why >&2; exit 3\n"));
+    let broken = tree.build(&[&tree.name("broken")]);
+    broken.assert_fails(20, &["RUN echo why", "failed with exit code 3", "its last line: why"]);
+    let containers =
+        docker_says(&["ps", "--all", "--quiet", "--filter", &format!("label=image-worker-test={}", tree.mark)]);
+    assert_eq!(containers, "", "the step's container is gone");
+}
+
+#[test]
+fn the_script_of_the_old_name_builds() {
+    let Some(tree) = Tree::new("build-old-") else { return };
+    tree.image("base", "FROM @root:1\n");
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_image-worker"));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/build.sh");
+    let build = |arguments: &[&str]| {
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", program.parent().unwrap().display());
+        let mut command = Command::new(script);
+        command
+            .args(arguments)
+            .env("PATH", path)
+            .envs(engine_place().map(|place| ("DOCKER_HOST", place)))
+            .current_dir(tree.root.path().join("testing/docker"));
+        command.output().unwrap()
+    };
+    let output = build(&[&format!("{}/", tree.name("base"))]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("{} {}\n", tree.name("base:latest"), tree.hash("base"))
+    );
+    assert_eq!(build(&[]).status.code(), Some(2));
+}

@@ -1,0 +1,14 @@
+//! Each subcommand as its users call it: the real binary, against the stand-in and the real engine.
+
+mod build;
+mod check;
+pub(crate) mod decide;
+mod dry_run;
+mod hash;
+mod load;
+mod lookup;
+mod push;
+pub(crate) mod replay;
+mod rerun;
+mod run;
+pub(crate) mod tree;

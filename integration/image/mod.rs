@@ -1,0 +1,4 @@
+//! Image archives: their canonical form, and the same bytes twice.
+
+mod canonical;
+mod reproducible;

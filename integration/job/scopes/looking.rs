@@ -1,0 +1,129 @@
+//! The same for those who look images up, and for a sheriff's rerun, whose calls a person signs.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use taskcluster::Credentials;
+
+use super::listed::{Listed, Values, listed};
+use super::{ARTIFACT, assert_same, closed, granted, small};
+use crate::commands::decide::world::{GIVEN, task_id};
+use crate::commands::replay::Scene;
+use crate::harness::{Finished, Job, PROJECT, PUSHDATE, Repository, path, program};
+use crate::stand_in::{RunState, TaskSpec};
+
+/// A task that has the job's image, and is in the central project's index.
+fn indexed(job: &Job) -> String {
+    let data = json!({
+        "artifact": ARTIFACT, "sha256": "ab".repeat(32), "size": 3, "imageId": "sha256:ab",
+        "contextHash": job.hash, "runId": 0,
+    });
+    let route = format!("index.docker.images.v1.{PROJECT}.{}.hash.{}", job.name, job.hash);
+    let spec = TaskSpec::default()
+        .property("routes", json!([route]))
+        .property("extra", json!({ "index": { "rank": 1, "data": data } }));
+    let task = job.taskcluster.create_task(spec).task_id;
+    job.taskcluster.put_artifact(&task, 0, ARTIFACT, "application/x-tar", None, b"tar");
+    job.taskcluster.resolve(&task, 0, RunState::Completed);
+    task
+}
+
+/// Runs a subcommand as somebody who has exactly these scopes.
+fn run(job: &Job, repository: &Repository, arguments: &[&str], listed: &[Listed]) -> Finished {
+    let client: Credentials = job.taskcluster.permanent_credentials(granted(listed));
+    let environment = [
+        ("TASKCLUSTER_ROOT_URL", job.taskcluster.root_url()),
+        ("TASKCLUSTER_CLIENT_ID", client.client_id),
+        ("TASKCLUSTER_ACCESS_TOKEN", client.access_token),
+        ("PROJECT", "try".to_owned()),
+        ("PUSHDATE", PUSHDATE.to_owned()),
+        ("TASK_ID", task_id("decision")),
+    ];
+    let mut program = program(arguments.iter().copied(), environment.map(|(name, value)| (name.to_owned(), value)));
+    program.command.current_dir(repository.root.path());
+    job.taskcluster.clear_calls();
+    program.finish()
+}
+
+#[test]
+fn who_looks_images_up_needs_what_is_listed() {
+    let repository = small("scopes-lookup");
+    let job = Job::on(closed(), &repository);
+    let task = indexed(&job);
+    let namespaces = ["try", PROJECT].map(|project| format!("docker.images.v1.{project}.scopes-lookup"));
+    let values = Values::from([
+        ("<namespace>", namespaces.to_vec()),
+        ("<hash>", vec![job.hash.clone()]),
+        ("<imageTaskId>", vec![task.clone()]),
+        ("<imageRunId>", vec!["0".to_owned()]),
+        ("{{artifact_name}}", vec![ARTIFACT.to_owned()]),
+    ]);
+    let when = BTreeSet::from(["found"]);
+    let of_lookup = listed("lookup", &when, &values);
+    let looked = run(&job, &repository, &["lookup", "scopes-lookup"], &of_lookup);
+    looked.assert_succeeds();
+    assert_eq!(looked.stdout, format!("scopes-lookup {task}\n"));
+    assert_same(&of_lookup, &job.taskcluster.calls());
+
+    let image = "{{#task_id_for_image}}scopes-lookup{{/task_id_for_image}}";
+    let graph = json!({ "tasks": [{ "taskId": task_id("test"), "task": { "payload": { "image": image } } }] });
+    let root = repository.root.path();
+    let (file, contexts) = (root.join("graph.json"), root.join("contexts"));
+    std::fs::write(&file, graph.to_string()).unwrap();
+    let of_decide = listed("decide", &when, &values);
+    let arguments = [&["decide", path(&file), "--contexts", path(&contexts)][..], &GIVEN].concat();
+    run(&job, &repository, &arguments, &of_decide).assert_succeeds();
+    assert_same(&of_decide, &job.taskcluster.calls());
+
+    // One after the other: each is missed, by name.
+    for lacking in &of_lookup {
+        let rest: Vec<_> = of_lookup.iter().filter(|it| it.scope != lacking.scope).cloned().collect();
+        run(&job, &repository, &["lookup", "scopes-lookup"], &rest).assert_fails(31, &[&lacking.scope]);
+    }
+}
+
+#[test]
+fn a_rerun_needs_what_is_listed() {
+    let mut scene = Scene::new("scopes-rerun", "", &json!({}));
+    let context = scene.job.environment()["CONTEXT_TASK_ID"].clone();
+    // The same in a deployment where nobody has rights by himself.
+    let open = std::mem::replace(&mut scene.job.taskcluster, closed());
+    let bytes = open.artifact_bytes(&context, 0, "public/docker-contexts/scopes-rerun.tar.gz").unwrap();
+    let job = &scene.job;
+    job.taskcluster.create_task(TaskSpec::default().task_id(&context));
+    let name = "public/docker-contexts/scopes-rerun.tar.gz";
+    job.taskcluster.put_artifact(&context, 0, name, "application/gzip", None, &bytes);
+    let without = job.taskcluster.create_task(TaskSpec::default()).task_id;
+    let spec = |context: &String| Scene::spec(job, &json!({ "CONTEXT_TASK_ID": context }));
+    for (is_there, context, is_gone) in [(false, &context, false), (true, &context, false), (true, &without, true)] {
+        let task = job.taskcluster.create_task(spec(context)).task_id;
+        job.taskcluster.resolve(&task, 0, RunState::Exception);
+        let mut values = Values::from([
+            ("<taskId>", vec![task.clone()]),
+            ("<taskGroupId>", vec![task.clone()]),
+            ("<schedulerId>", vec!["stand-in".to_owned()]),
+            ("<contextTaskId>", vec![context.clone()]),
+            ("<hash>", vec![job.hash.clone()]),
+            ("{{image_namespace}}", vec![job.namespace("").trim_end_matches('.').to_owned()]),
+        ]);
+        let mut when: BTreeSet<_> = is_gone.then_some("gone").into_iter().collect();
+        if is_there {
+            when.insert("found");
+            values.insert("<imageTaskId>", vec![indexed(job)]);
+            values.insert("<imageRunId>", vec!["0".to_owned()]);
+        }
+        let listed = listed("rerun", &when, &values);
+        let client = job.taskcluster.permanent_credentials(granted(&listed));
+        let environment = [
+            ("TASKCLUSTER_ROOT_URL", job.taskcluster.root_url()),
+            ("TASKCLUSTER_CLIENT_ID", client.client_id),
+            ("TASKCLUSTER_ACCESS_TOKEN", client.access_token),
+        ];
+        job.taskcluster.clear_calls();
+        let environment = environment.map(|(name, value)| (name.to_owned(), value));
+        let finished = program(["rerun", &task, "--yes", "--no-follow"], environment).finish();
+        finished.assert_succeeds();
+        assert_eq!(finished.stdout, format!("{task} 1 pending\n"));
+        assert_same(&listed, &job.taskcluster.calls());
+    }
+}

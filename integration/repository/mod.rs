@@ -1,0 +1,4 @@
+//! Image directories of a checkout, on a laptop and in CI.
+
+mod laptop;
+mod walk;
