@@ -57,15 +57,28 @@ pub enum ForEngineError {
 }
 
 /// Who builds: each does with the files of its own something else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BuiltBy {
     /// Docker's classic builder: it takes a listed `Dockerfile` and `.dockerignore` out itself, after reading them.
+    #[default]
     Classic,
     /// BuildKit: it does not look at a `.dockerignore` in a context that it is sent.
     BuildKit,
     /// Podman: it leaves files out itself, by the rules and from the files that its version knows, unless it is told
     /// [`ForEngine::excludes`].
     Podman,
+}
+
+impl BuiltBy {
+    /// Its name in the provenance.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::BuildKit => "buildkit",
+            Self::Podman => "buildah",
+        }
+    }
 }
 
 /// A context, and how it changes on its way to the engine.

@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use tokio_util::bytes::Bytes;
 use tracing::debug;
 
-use super::cleanup_state::JournalEvent;
-use super::failure::request_error;
-use super::{Engine, EngineError, Kind};
+use super::build::failure::request_error;
+use super::cleanup::state::JournalEvent;
+use super::{Engine, EngineError};
 use crate::report::ProgressCounter;
 
 /// A container that never runs.
@@ -44,11 +44,11 @@ impl Engine {
         self.client.create_container(Some(options), body).await.map_err(|error| request_error(doing, error))?;
         let container =
             self.client.inspect_container(&name, None).await.map_err(|error| request_error(doing, error))?;
-        let noise_since = match (self.kind, container.created) {
-            (Kind::Docker, Some(created)) => Some(created.timestamp()),
-            (Kind::Docker, None) => return Err(EngineError::Unfinished { doing: doing.to_owned() }),
-            // Podman makes them when a container starts.
-            (Kind::Podman, _) => None,
+        let noise_since = if self.driver.makes_files_in_new_containers() {
+            let created = container.created.ok_or_else(|| EngineError::Unfinished { doing: doing.to_owned() })?;
+            Some(created.timestamp())
+        } else {
+            None
         };
         Ok(StoppedContainer { name, noise_since, config: self.configuration(image_id).await? })
     }

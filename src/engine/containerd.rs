@@ -5,7 +5,7 @@ use bollard::models::{ImageConfig, ImageInspect, SystemInfo};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Engine, EngineError, Kind};
+use super::{Engine, EngineError};
 
 /// What Docker has as `driver-type` in its `DriverStatus` then.
 const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
@@ -29,7 +29,7 @@ struct RootFs {
 impl Engine {
     /// Whether the engine keeps images in containerd's store.
     pub(super) async fn keeps_manifests(&self) -> bool {
-        self.kind == Kind::Docker && self.client.info().await.is_ok_and(|info| is_containerd(&info))
+        self.driver.may_have_buildkit() && self.client.info().await.is_ok_and(|info| is_containerd(&info))
     }
 
     /// Whether the engine writes an image whole to its disk before the first byte of an export comes.

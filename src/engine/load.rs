@@ -9,10 +9,10 @@ use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 use futures_util::{Stream, StreamExt};
 use tokio_util::bytes::Bytes;
 
-use super::cleanup_state::JournalEvent;
-use super::descent::is_none;
-use super::fault::is_own_trouble;
-use super::messages::{AnswerError, Question, messages, of_an_archive};
+use super::build::fault::is_own_trouble;
+use super::cleanup::descent::is_none;
+use super::cleanup::state::JournalEvent;
+use super::connection::messages::{AnswerError, Question, messages, of_an_archive};
 use super::sending::noting_the_end;
 use super::{Engine, EngineError};
 use crate::net::registry::ImageReference;

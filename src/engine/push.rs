@@ -9,8 +9,8 @@ use http_body_util::Empty;
 use tokio_util::bytes::Bytes;
 use tracing::debug;
 
-use super::messages::{Question, messages};
-use super::{Engine, EngineError, Kind};
+use super::connection::messages::{Question, messages};
+use super::{Engine, EngineError};
 use crate::net::registry::{Credentials, is_loopback};
 
 impl Engine {
@@ -25,8 +25,7 @@ impl Engine {
         let credentials = credentials.map_or_else(|| serde_json::json!({}), Credentials::for_engine).to_string();
         let failed = |source| EngineError::Request { doing: format!("pushing {repository}:{version}"), source };
         let mut query = vec![("tag", version)];
-        // Docker speaks HTTP with registries on its own machine, Podman must be told so.
-        if self.kind == Kind::Podman && is_loopback(repository.split('/').next().unwrap_or(repository)) {
+        if self.driver.must_be_told_of_http() && is_loopback(repository.split('/').next().unwrap_or(repository)) {
             query.push(("tlsVerify", "false"));
         }
         let question = Question {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::super::output::LAST_LINES;
+use crate::engine::build::step_lines::LAST_LINES;
 use crate::engine::build_log::LineBuffer;
 
 /// The lines of one step.

@@ -21,17 +21,17 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{debug, info};
 
-use super::super::Engine;
-use super::super::containerd::is_containerd;
+use crate::engine::Engine;
+use crate::engine::containerd::is_containerd;
 use crate::report::ErrorChain;
 
 /// The name of every image there: which one it is says its digest.
 const NAME: &str = "image-worker/cache";
 
 /// The images that steps may be taken from, by the names that the engine knows them by as long as this lives.
-pub(in super::super) struct Offer {
+pub(in crate::engine) struct Offer {
     /// The names.
-    pub(in super::super) names: Vec<String>,
+    pub(in crate::engine) names: Vec<String>,
     serving: Option<JoinHandle<()>>,
 }
 
@@ -60,7 +60,7 @@ type Documents = HashMap<String, Vec<u8>>;
 
 impl Engine {
     /// Offers images to a build, by their names in the engine. Where that cannot be, it is told, and none is offered.
-    pub(in super::super) async fn offer(&self, names: Vec<String>, by_buildkit: bool) -> Offer {
+    pub(in crate::engine) async fn offer(&self, names: Vec<String>, by_buildkit: bool) -> Offer {
         if names.is_empty() {
             return Offer { names, serving: None };
         }

@@ -5,16 +5,16 @@ use std::collections::HashMap;
 
 use bollard::moby::buildkit::v1::{StatusResponse, Vertex, VertexWarning};
 
-use super::super::Step;
-use super::super::output::{OutputEvent, Steps};
 use super::lines::Lines;
 use super::vertex::Part;
+use crate::engine::Step;
+use crate::engine::build::step_lines::{OutputEvent, Steps};
 use crate::engine::build_log::plain;
 use crate::report::secrets;
 
 /// Follows a build's parts.
 #[derive(Debug, Default)]
-pub(in super::super) struct Progress {
+pub(in crate::engine) struct Progress {
     parts: HashMap<String, Watched>,
     /// The part that failed first.
     failed: Option<String>,
@@ -44,13 +44,13 @@ enum Stands {
 
 /// How a build failed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in super::super) struct Failing {
+pub(in crate::engine) struct Failing {
     /// The step that failed.
-    pub(in super::super) step: Option<Step>,
+    pub(in crate::engine) step: Option<Step>,
     /// The image that was looked for when the build failed before its first step.
-    pub(in super::super) sought: Option<String>,
+    pub(in crate::engine) sought: Option<String>,
     /// What it printed at last.
-    pub(in super::super) last_lines: Vec<String>,
+    pub(in crate::engine) last_lines: Vec<String>,
 }
 
 /// What a part says that was stopped because another failed.
@@ -58,7 +58,7 @@ const STOPPED: &str = "context canceled";
 
 impl Progress {
     /// Takes a piece of news; gives the lines to tell.
-    pub(in super::super) fn news(&mut self, news: &StatusResponse) -> Vec<OutputEvent> {
+    pub(in crate::engine) fn news(&mut self, news: &StatusResponse) -> Vec<OutputEvent> {
         let mut said = Vec::new();
         for vertex in &news.vertexes {
             self.begin(vertex, &mut said);
@@ -85,14 +85,14 @@ impl Progress {
     }
 
     /// The lines that do not end with a line break, of the parts that were still running.
-    pub(in super::super) fn end(&mut self) -> Vec<OutputEvent> {
+    pub(in crate::engine) fn end(&mut self) -> Vec<OutputEvent> {
         let mut said = Vec::new();
         self.parts.values_mut().for_each(|part| part.flush(&mut said));
         said
     }
 
     /// The image that is looked for, where nothing else is under way.
-    pub(in super::super) fn only_looks_for(&self) -> Option<&str> {
+    pub(in crate::engine) fn only_looks_for(&self) -> Option<&str> {
         let mut found = None;
         for part in self.parts.values().filter(|part| part.stands == Stands::UnderWay) {
             let Part::Looking(image) = &part.part else { return None };
@@ -102,14 +102,14 @@ impl Progress {
     }
 
     /// How many steps there were.
-    pub(in super::super) fn steps(&self) -> Steps {
+    pub(in crate::engine) fn steps(&self) -> Steps {
         let is_step = |part: &&Watched| matches!(&part.part, Part::Step(step) if part.told && !step.is("FROM"));
         let steps: Vec<_> = self.parts.values().filter(is_step).collect();
         Steps { cached: steps.iter().filter(|part| part.cached).count(), all: steps.len() }
     }
 
     /// The step that failed by this message, if one did.
-    pub(in super::super) fn into_failing(mut self, message: &str) -> Failing {
+    pub(in crate::engine) fn into_failing(mut self, message: &str) -> Failing {
         let named = self.parts.iter().find(|(_, part)| !part.error.is_empty() && message.contains(&part.error));
         let digest = named.map(|(digest, _)| digest.clone()).or(self.failed);
         match digest.and_then(|digest| self.parts.remove(&digest)) {

@@ -21,21 +21,21 @@ use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use super::super::address::Address;
-use super::super::connection::{ConnectionError, upgrade};
-use super::super::pulling::Access;
 use crate::engine::BuildSecrets;
+use crate::engine::build::pulling::Access;
+use crate::engine::connection::address::Address;
+use crate::engine::connection::client::{ConnectionError, upgrade};
 use crate::net::registry::Login;
 
 /// A session. It ends when it is dropped, and with it a build that still asks.
-pub(in super::super) struct Session {
+pub(in crate::engine) struct Session {
     id: String,
     serving: JoinHandle<()>,
 }
 
 impl Session {
     /// Opens a session with the engine at `place`, and answers on it.
-    pub(in super::super) async fn open(
+    pub(in crate::engine) async fn open(
         place: &Address,
         secrets: &BuildSecrets,
         access: &Access,
@@ -64,7 +64,7 @@ impl Session {
     }
 
     /// The session's name, by which a build finds it.
-    pub(in super::super) fn id(&self) -> &str {
+    pub(in crate::engine) fn id(&self) -> &str {
         &self.id
     }
 }

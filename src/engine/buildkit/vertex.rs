@@ -1,7 +1,7 @@
 //! The names that BuildKit gives to the parts of a build: which of them are steps of the `Dockerfile`, and which are its
 //! own business. Following the parts is for `progress`.
 
-use super::super::Step;
+use crate::engine::Step;
 
 /// What a part of a build is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,11 +4,11 @@
 /// Where builds are asked for; any Podman since 4.0 answers there. What Docker's endpoint is not asked: `chroot`, which
 /// Podman ignores elsewhere; `layers`, one for each step, as engines do; `outputformat`, as the other, OCI's, has no
 /// HEALTHCHECK, no SHELL and no ONBUILD.
-pub(in super::super) const BUILD: &str = "/v4.0.0/libpod/build?isolation=chroot&layers=true\
+pub(in crate::engine) const BUILD: &str = "/v4.0.0/libpod/build?isolation=chroot&layers=true\
      &outputformat=application%2Fvnd.docker.distribution.manifest.v2%2Bjson";
 
 /// The id in a build's last word, which is all that this endpoint tells of it: a line with nothing else.
-pub(in super::super) fn final_image_id(piece: &str) -> Option<String> {
+pub(in crate::engine) fn final_image_id(piece: &str) -> Option<String> {
     let id = piece.strip_suffix('\n')?;
     let is_id = id.len() == 64 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     is_id.then(|| format!("sha256:{id}"))

@@ -7,6 +7,8 @@ mod preflight;
 mod probe;
 mod supervisor;
 
+use crate::engine::connection::find::Probed;
+use crate::engine::driver::PodmanEngine;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -18,12 +20,12 @@ use std::time::{Duration, Instant};
 use bollard::Docker;
 use tracing::{debug, info, warn};
 
-use super::address::Address;
-use super::connect;
-use super::pulling::Access;
-use super::tracker::ResourceTracker;
-use super::{Engine, EngineError, EngineInfo, Kind};
-use crate::engine::{EngineConfig, Podman};
+use super::build::pulling::Access;
+use super::cleanup::tracker::ResourceTracker;
+use super::connection::address::Address;
+use super::connection::find;
+use super::{Engine, EngineError, EngineInfo};
+use super::{EngineConfig, Podman};
 use crate::report::ErrorChain;
 use folder::{Driver, Folder};
 
@@ -107,7 +109,7 @@ impl Engine {
         if !config.is_managed() {
             match Self::connect(config).await {
                 Err(EngineError::NoneAnswers { places, .. }) if config.may_be_managed() => {
-                    info!("no engine answers ({}): starting one", super::list(&places));
+                    info!("no engine answers ({}): starting one", super::error::list(&places));
                 }
                 Err(forbidden @ EngineError::Forbidden { .. }) if config.may_be_managed() => {
                     info!("{forbidden}; starting an engine");
@@ -162,7 +164,7 @@ async fn start(config: &EngineConfig, place: &Path, network: Option<&str>) -> Re
                 let tracker = ResourceTracker::default();
                 let managed = Some(managed.into());
                 let access = Access::new(config, place.url());
-                return Ok(Engine { client, access, place, tracker, kind: Kind::Podman, about, managed });
+                return Ok(Engine { client, access, place, tracker, driver: &PodmanEngine, about, managed });
             }
             Err(why) => {
                 debug!("storage {driver} does not work here: {why}");
@@ -223,8 +225,8 @@ impl Managed {
         let begun = Instant::now();
         loop {
             if tokio::net::UnixStream::connect(socket).await.is_ok() {
-                let probed = connect::probe(&Address::of_socket(socket), crate::engine::EngineChoice::Managed).await;
-                let (client, _, about) = probed.map_err(|refused| refused.why)?;
+                let probed = find::probe(&Address::of_socket(socket), super::EngineChoice::Managed).await;
+                let Probed { client, about, .. } = probed.map_err(|refused| refused.why)?;
                 return Ok((client, about));
             }
             if self.has_ended() {

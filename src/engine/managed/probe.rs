@@ -7,8 +7,8 @@ use bollard::models::BuildInfo;
 use futures_util::TryStreamExt as _;
 use tar::{Builder, Header};
 
-use super::super::address::Address;
-use super::super::messages::{Question, messages, of_an_archive};
+use crate::engine::connection::address::Address;
+use crate::engine::connection::messages::{Question, messages, of_an_archive};
 use crate::report::ErrorChain;
 
 /// One step that makes a layer, and one that runs a program in it.

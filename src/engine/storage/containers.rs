@@ -63,7 +63,7 @@ pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Ve
 }
 
 /// Where the configuration of an image is, below the folder of the images: a file's name with a colon in it is written in base64.
-pub(in super::super) fn config_path(images: &Path, id: &str) -> PathBuf {
+pub(in crate::engine) fn config_path(images: &Path, id: &str) -> PathBuf {
     images.join(id).join(format!("={}", STANDARD.encode(format!("sha256:{id}"))))
 }
 

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
+use super::Engine;
 use super::containerd::is_containerd;
-use super::{Engine, Kind};
 use crate::net::Digest;
 use crate::net::blocking::blocking;
 pub use blobs::StoredBlobs;
@@ -88,7 +88,7 @@ struct LayerFiles {
 }
 
 /// The ways in which engines keep images.
-enum StorageKind {
+pub(in crate::engine) enum StorageKind {
     Docker { driver: String },
     Containerd,
     Podman { driver: String },
@@ -152,11 +152,7 @@ impl Engine {
         let driver = info.driver.unwrap_or_default();
         let id = image_id.strip_prefix("sha256:").unwrap_or(image_id).parse();
         let id = id.map_err(|_| unknown("by ids that are no sums"))?;
-        let kind = match self.kind {
-            Kind::Docker if is_containerd => StorageKind::Containerd,
-            Kind::Docker => StorageKind::Docker { driver },
-            Kind::Podman => StorageKind::Podman { driver },
-        };
+        let kind = self.driver.storage(driver, is_containerd);
         Ok(ImageLocation { kind, root, id })
     }
 }

@@ -1,0 +1,212 @@
+//! Which of an engine's builders is asked for, by what was asked of us, what the engine has, and what the `Dockerfile`
+//! needs; and the words for a `Dockerfile` that asked the wrong one.
+
+use super::buildkit_support::BuildKitSupport;
+use crate::context::for_engine::BuiltBy;
+use crate::engine::driver::BuilderRequest;
+use std::collections::BTreeMap;
+
+use crate::dockerfile::base_images::{By as Use, DockerfileImages};
+use crate::dockerfile::builder_features::{Need, needs};
+use crate::engine::buildkit::session::Session;
+use crate::engine::connection::client::ping;
+use crate::engine::{BuildFailure, Engine, EngineError, Step};
+use crate::engine::{BuildSecrets, BuilderChoice};
+
+/// A builder, ready to be asked.
+pub(in crate::engine) struct Builder {
+    /// BuildKit's way to ask us back, which must be there while it builds.
+    pub(in crate::engine) session: Option<Session>,
+    /// What was asked of whom.
+    pub(in crate::engine) asked: ChosenBuilder,
+}
+
+/// What was asked of which builder, for explaining a failure.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct ChosenBuilder {
+    pub(super) by: BuiltBy,
+    /// What the classic builder does not know of what the `Dockerfile` says.
+    needs: Vec<Need>,
+    /// The images that lend files: those of `COPY --from` and `RUN --mount`, where their names hang on no argument.
+    lenders: Vec<String>,
+}
+
+impl ChosenBuilder {
+    /// Whether BuildKit builds.
+    pub(super) fn is_of_buildkit(&self) -> bool {
+        self.by == BuiltBy::BuildKit
+    }
+
+    /// The images that lend files.
+    pub(super) fn lenders(&self) -> &[String] {
+        &self.lenders
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_buildkit() -> Self {
+        Self { by: BuiltBy::BuildKit, ..Self::default() }
+    }
+}
+
+impl Engine {
+    /// The builder for a `Dockerfile`; an error where that would end the engine. Nothing is built without a builder.
+    pub(in crate::engine) async fn builder(
+        &self,
+        choice: BuilderChoice,
+        dockerfile: &str,
+        secrets: &BuildSecrets,
+    ) -> Result<Builder, EngineError> {
+        let needs = needs(dockerfile);
+        let asking = |source| EngineError::Request { doing: "asking for its builder".to_owned(), source };
+        // Arguments make no stage.
+        let recipe = DockerfileImages::read(dockerfile, &BTreeMap::new());
+        refuse_missing_stage(&recipe)?;
+        let lenders = recipe.references.into_iter().filter(|it| it.by != Use::From).filter_map(|it| it.image).collect();
+        let buildkit = if self.driver.may_have_buildkit() {
+            let ping = ping(&self.place).await.map_err(|error| asking(error.into()))?;
+            BuildKitSupport::new(&ping, self.keeps_manifests().await)
+        } else {
+            BuildKitSupport::default()
+        };
+        let has_secrets = !secrets.is_empty();
+        let by = self.driver.builder(&BuilderRequest { choice, buildkit: &buildkit, needs: &needs, has_secrets })?;
+        not_understood(by, &needs, self.driver.knows_here_documents(&self.about)).map_or(Ok(()), Err)?;
+        let asked = ChosenBuilder { by, needs, lenders };
+        if by != BuiltBy::BuildKit {
+            return Ok(Builder { session: None, asked });
+        }
+        let session = Session::open(&self.place, secrets, &self.access).await.map_err(|error| asking(error.into()))?;
+        Ok(Builder { session: Some(session), asked })
+    }
+}
+
+/// Podman 4.3 looks for a stage by its number without counting the stages: its whole service ends, and with it every build
+/// in it. Docker's builders do not name the instruction.
+fn refuse_missing_stage(recipe: &DockerfileImages) -> Result<(), EngineError> {
+    let Some((stage, instruction)) = &recipe.missing_stage else { return Ok(()) };
+    let message = format!("{instruction}: no stage {stage} comes before it; stages are counted from 0");
+    Err(EngineError::Build(Box::new(BuildFailure::of_a_dockerfile(message))))
+}
+
+/// What the builder is known not to understand, as a build that did not begin. Some builders leave such things out without a
+/// word, and make another image.
+fn not_understood(by: BuiltBy, needs: &[Need], knows_here_documents: bool) -> Option<EngineError> {
+    let document = needs.iter().find(|need| matches!(need, Need::HereDocument(_))).filter(|_| !knows_here_documents);
+    let (need, of, hint) = match by {
+        // It takes the line for a comment.
+        BuiltBy::Classic => {
+            (needs.iter().find(|need| !matches!(need, Need::Syntax(_))), "BuildKit", "use --builder buildkit")
+        }
+        BuiltBy::BuildKit if frontend(needs).is_some() => return None,
+        BuiltBy::BuildKit => (document, "Docker 23 or later", "or put # syntax=docker/dockerfile:1 in the first line"),
+        BuiltBy::Podman => (document, "Podman 4.8 or later", "or build with Docker (--engine docker)"),
+    };
+    let failure = BuildFailure::of_a_dockerfile(format!("{} needs {of}", need?));
+    Some(EngineError::Build(Box::new(BuildFailure { hint: Some(hint.to_owned()), ..failure })))
+}
+
+/// The image of `# syntax=`.
+fn frontend(needs: &[Need]) -> Option<&str> {
+    needs.iter().find_map(|need| match need {
+        Need::Syntax(image) => Some(image.as_str()),
+        Need::Flag(_) | Need::HereDocument(_) => None,
+    })
+}
+
+/// What Podman says of a flag that it does not know: which it knows.
+const FLAGS_OF_PODMAN: &str = " only supports the ";
+
+impl ChosenBuilder {
+    /// The way out of a failure that another engine, or another frontend, would not have. `sought` is the image that could not
+    /// be found before the build began.
+    pub(in crate::engine) fn hint(&self, step: Option<&Step>, sought: Option<&str>, message: &str) -> Option<String> {
+        let frontend = frontend(&self.needs);
+        if let Some(sought) = sought {
+            let frontend = frontend.filter(|image| sought.ends_with(image))?;
+            return Some(format!(
+                "# syntax={frontend} could not be fetched: check its name and its registry, start again later, or take the line away"
+            ));
+        }
+        let names = |flag: &str| {
+            let name = flag.rsplit(' ').next().unwrap_or_default();
+            [name, name.trim_start_matches('-')].iter().any(|name| message.contains(&format!("nknown flag: {name}")))
+        };
+        let unknown = self.needs.iter().find_map(|need| match (need, step) {
+            (Need::Flag(flag), None) => names(flag).then_some(flag),
+            (Need::Flag(flag), Some(step)) => {
+                flag.split(' ').all(|word| step.instruction.contains(word)).then_some(flag)
+            }
+            _ => None,
+        })?;
+        match (self.by, step) {
+            (BuiltBy::BuildKit, None) if frontend.is_none() => Some(format!(
+                "{unknown} needs a newer BuildKit: put # syntax=docker/dockerfile:1 in the first line, or take a newer Docker"
+            )),
+            (BuiltBy::Podman, Some(_)) if message.contains(FLAGS_OF_PODMAN) => {
+                Some(format!("{unknown} needs Podman 5 or later, or Docker (--engine docker)"))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_builder_would_not_understand_is_not_built() {
+        let refused = |by, dockerfile: &str, is_new| match not_understood(by, &needs(dockerfile), is_new) {
+            Some(EngineError::Build(failure)) => failure.summary(),
+            other => format!("{other:?}"),
+        };
+        let (document, syntax) = ("FROM a\nRUN cat <<E >f\nE\n", "# syntax=docker/dockerfile:1\nFROM a\nRUN <<E\nE\n");
+        assert_eq!(
+            refused(BuiltBy::Classic, "FROM a\nCOPY --exclude=b . /\n", true),
+            "the build did not begin: COPY --exclude needs BuildKit; use --builder buildkit"
+        );
+        assert_eq!(refused(BuiltBy::Classic, "# syntax=docker/dockerfile:1\nFROM a\n", true), "None");
+        assert!(refused(BuiltBy::Classic, syntax, true).contains("the here-document of RUN <<E needs BuildKit"));
+        assert_eq!(
+            refused(BuiltBy::Podman, document, false),
+            "the build did not begin: the here-document of RUN <<E needs Podman 4.8 or later; or build with Docker (--engine docker)"
+        );
+        assert!(
+            refused(BuiltBy::BuildKit, document, false)
+                .ends_with("; or put # syntax=docker/dockerfile:1 in the first line")
+        );
+        assert_eq!(refused(BuiltBy::BuildKit, syntax, false), "None");
+        for by in [BuiltBy::BuildKit, BuiltBy::Podman] {
+            assert_eq!(refused(by, document, true), "None");
+            assert_eq!(refused(by, "FROM a\nCOPY --link a b\n", false), "None");
+        }
+    }
+
+    #[test]
+    fn advice_is_what_the_engine_can_follow() {
+        let dockerfile = "FROM a\nCOPY --parents a /\nRUN --mount=type=cache x\n";
+        let advice = |by, step: Option<&str>, message: &str, dockerfile: &str| {
+            let step = step.map(|line| Step { number: 1, of: 2, instruction: line.to_owned(), stage: None });
+            ChosenBuilder { by, needs: needs(dockerfile), lenders: Vec::new() }.hint(step.as_ref(), None, message)
+        };
+        let (copy, mount) = (Some("COPY --parents a /"), Some("RUN --mount=type=cache x"));
+        let podman =
+            "COPY only supports the --chmod=<permissions> --chown=<uid:gid> and the --from=<image|stage> flags";
+        assert_eq!(
+            advice(BuiltBy::Podman, copy, podman, dockerfile).unwrap(),
+            "COPY --parents needs Podman 5 or later, or Docker (--engine docker)"
+        );
+        assert_eq!(advice(BuiltBy::Podman, mount, "while running runtime: exit status 3", dockerfile), None);
+        assert_eq!(advice(BuiltBy::Podman, copy, "no such file or directory", dockerfile), None);
+        for said in ["parse error line 2: Unknown flag: parents", "parse error on line 2: unknown flag: --parents"] {
+            let told = advice(BuiltBy::BuildKit, None, said, dockerfile).unwrap();
+            assert!(
+                told.starts_with("COPY --parents needs a newer BuildKit: put # syntax=docker/dockerfile:1 "),
+                "{told}"
+            );
+            assert_eq!(advice(BuiltBy::BuildKit, None, said, &format!("# syntax=a\n{dockerfile}")), None);
+        }
+        assert_eq!(advice(BuiltBy::BuildKit, None, "unknown instruction: FOO", dockerfile), None);
+        assert_eq!(advice(BuiltBy::BuildKit, mount, "exit code: 3", dockerfile), None);
+    }
+}

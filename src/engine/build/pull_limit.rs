@@ -1,0 +1,50 @@
+//! How long a registry that limits pulls wants to be left alone. It says so to the engine (`Retry-After`), and engines keep it
+//! to themselves: so it is asked once more, by us.
+
+use std::time::Duration;
+
+use super::bases::full;
+use crate::engine::connection::find::PING_TIMEOUT;
+use crate::net::HttpUrl;
+use crate::net::registry::is_loopback;
+use crate::net::retry::{Failure as _, RetryConfig, Retryability};
+use crate::net::transfer::Storage;
+
+/// How long the registry of an image asks to wait; none, where it says nothing of it to somebody without credentials.
+pub(super) async fn asked_to_wait(image: &str, retry: RetryConfig) -> Option<Duration> {
+    let (url, storage) = (manifest(image)?, Storage::new(retry).ok()?);
+    let answer = tokio::time::timeout(PING_TIMEOUT, storage.get(&url)).await.ok()?;
+    match answer.err()?.retryability() {
+        Retryability::RetryAfter(wait) => Some(wait),
+        Retryability::Transient | Retryability::Permanent => None,
+    }
+}
+
+/// Where an image's manifest is.
+fn manifest(image: &str) -> Option<HttpUrl> {
+    let image = full(image);
+    let (registry, name) = image.split_once('/')?;
+    let (name, version) = match name.split_once('@') {
+        Some((name, digest)) => (name.split(':').next()?, digest),
+        None => name.rsplit_once(':')?,
+    };
+    let scheme = if is_loopback(registry) { "http" } else { "https" };
+    let registry = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
+    format!("{scheme}://{registry}/v2/{name}/manifests/{version}").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manifests_are_where_registries_have_them() {
+        for (image, url) in [
+            ("debian", "https://registry-1.docker.io/v2/library/debian/manifests/latest"),
+            ("quay.io/a/b:1", "https://quay.io/v2/a/b/manifests/1"),
+            ("127.0.0.1:5000/a:1@sha256:00", "http://127.0.0.1:5000/v2/a/manifests/sha256:00"),
+        ] {
+            assert_eq!(manifest(image).unwrap().to_string(), url);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! What a build prints: the steps that its lines speak of, for Docker's classic builder and for Podman, to be shown and to name the
+//! step that failed. A command can print such lines too: nothing is removed, named or published because of them.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use crate::engine::build_log::LineBuffer;
+
+/// How many of a failing step's last lines are kept: about what fits on a screen beside the error.
+pub(in crate::engine) const LAST_LINES: usize = 20;
+
+/// A step of a `Dockerfile`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Counted from 1.
+    pub number: u32,
+    /// How many there are.
+    pub of: u32,
+    /// The instruction as the engine shows it.
+    pub instruction: String,
+    /// The stage that the step is counted in, where each has a count of its own.
+    pub stage: Option<String>,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = self.stage.as_ref().map(|stage| format!(" of stage {}", cut(stage, 60))).unwrap_or_default();
+        write!(f, "step {}/{}{stage}, {},", self.number, self.of, cut(&self.instruction, 120))
+    }
+}
+
+impl Step {
+    /// Reads `Step 2/3 : RUN make` (Docker), `STEP 2/3: RUN make` or, of several stages, `[1/2] STEP 2/3: RUN make` (Podman).
+    fn parse(line: &str) -> Option<Self> {
+        let stage = line.strip_prefix('[').and_then(|line| line.split_once("] "));
+        let line = match stage {
+            Some((stage, line)) if stage.bytes().all(|b| b.is_ascii_digit() || b == b'/') => line,
+            _ => line,
+        };
+        let rest = line.strip_prefix("Step ").or_else(|| line.strip_prefix("STEP "))?;
+        let (count, instruction) = rest.split_once(':')?;
+        let (number, of) = count.trim().split_once('/')?;
+        let instruction = instruction.trim().to_owned();
+        Some(Self { number: number.parse().ok()?, of: of.parse().ok()?, instruction, stage: None })
+    }
+
+    pub(in crate::engine) fn is(&self, instruction: &str) -> bool {
+        self.instruction.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case(instruction))
+    }
+}
+
+/// Follows a build's output.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Output {
+    lines: LineBuffer,
+    step: Option<Step>,
+    /// Whether the step has said nothing yet, but that it looks for an image.
+    begins: bool,
+    cached: bool,
+    /// Before it there are only arguments.
+    has_base: bool,
+    steps: Steps,
+    last_lines: VecDeque<String>,
+}
+
+/// How many steps a build had, and how many of them came from the build cache. To begin from an image is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Steps {
+    /// How many came from the cache.
+    pub cached: usize,
+    /// How many there were.
+    pub all: usize,
+}
+
+/// What a line of output says about the build itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::engine) enum OutputEvent {
+    /// Nothing: it is what a command printed.
+    Line(String),
+    /// A step begins.
+    Step(String),
+}
+
+impl Output {
+    /// Takes a piece of output; gives the lines that it completes.
+    pub(in crate::engine) fn piece(&mut self, piece: &str) -> Vec<OutputEvent> {
+        let lines = self.lines.piece(piece.as_bytes());
+        lines.into_iter().map(|line| self.line(line)).collect()
+    }
+
+    /// The last line, where it does not end with a line break.
+    pub(in crate::engine) fn end(&mut self) -> Option<OutputEvent> {
+        let line = self.lines.end()?;
+        Some(self.line(line))
+    }
+
+    fn line(&mut self, line: String) -> OutputEvent {
+        if let Some(step) = Step::parse(&line) {
+            self.has_base |= step.is("FROM");
+            self.steps.all += usize::from(self.has_base && !step.is("FROM"));
+            self.step = Some(step);
+            self.begins = true;
+            self.cached = false;
+            self.last_lines.clear();
+            return OutputEvent::Step(line);
+        }
+        let said = line.trim_start();
+        // Podman says that it tries to, before a registry has answered.
+        self.begins &= ["Trying to pull ", "Resolving ", "Resolved "].iter().any(|begin| said.starts_with(begin));
+        let begins = self.step.as_ref().is_none_or(|step| step.is("FROM"));
+        // Podman's arrow is shorter. It names the cached image twice, here and in its next line.
+        match said.strip_prefix("--->").or_else(|| said.strip_prefix("-->")) {
+            Some(cached) if cached.starts_with(" Using cache") && !begins => {
+                self.steps.cached += usize::from(!self.cached);
+                self.cached = true;
+            }
+            Some(_) => {}
+            // The builder's own words, said after the command's last; the second in a chroot, twice.
+            None if line.starts_with("Removing intermediate container ") => {}
+            None if line.starts_with("subprocess exited with status ") => {}
+            None => {
+                if self.last_lines.len() == LAST_LINES {
+                    self.last_lines.pop_front();
+                }
+                self.last_lines.push_back(line.clone());
+            }
+        }
+        OutputEvent::Line(line)
+    }
+
+    /// The `FROM` of which nothing is known yet: neither that the image is there, nor that it is being pulled.
+    pub(super) fn begins_from(&self) -> Option<&Step> {
+        self.step.as_ref().filter(|step| self.begins && step.is("FROM"))
+    }
+
+    /// How many steps there were.
+    pub(in crate::engine) fn steps(&self) -> Steps {
+        self.steps
+    }
+
+    /// The step that was running, and the last lines that it printed.
+    pub(in crate::engine) fn into_last(self) -> (Option<Step>, Vec<String>) {
+        (self.step, self.last_lines.into())
+    }
+}
+
+/// Whether a line warns of arguments that a `Dockerfile` does not look at, of none but those that each build gets: in Docker's
+/// words, and in Podman's.
+pub(super) fn is_about_our_args(line: &str) -> bool {
+    let docker = || line.strip_prefix("[Warning] One or more build-args [")?.strip_suffix("] were not consumed");
+    let podman = || line.strip_prefix("[Warning] one or more build args were not consumed: [")?.strip_suffix(']');
+    // The two proxies are of docker's configuration, and older builders do not know them.
+    let ours = |name| matches!(name, "TASKCLUSTER_ROOT_URL" | "SOURCE_DATE_EPOCH" | "ALL_PROXY" | "all_proxy");
+    docker().or_else(podman).is_some_and(|names| names.split_whitespace().all(ours))
+}
+
+/// The beginning of a text, so that what stands behind it in an error line has room too; the whole is in the lines below.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// A message without its middle, where it is longer: its end has the cause.
+pub(super) fn cut_middle(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_owned();
+    }
+    let end: String = text.chars().skip(count - (most - most / 3)).collect();
+    format!("{}{end}", cut(text, most / 3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pieces as Docker 20.10 sends them.
+    const DOCKER: &[&str] = &[
+        "Step 1/3 : FROM debian:12",
+        "\n",
+        " ---> 0123456789ab\n",
+        "Step 2/3 : COPY a /a",
+        "\n",
+        " ---> Using cache\n",
+        " ---> 111111111111\n",
+        "Step 3/3 : RUN make",
+        "\n",
+        " ---> Running in 222222222222\n",
+        "\u{1b}[91mhello\u{1b}[0m",
+        " wor",
+        "ld\r\n50%\r100%\n",
+        " ---> 333333333333\n",
+        "Successfully built 333333333333\n",
+    ];
+
+    #[test]
+    fn a_from_that_says_nothing_is_known() {
+        let mut output = Output::default();
+        for (piece, begins) in [
+            ("Step 1/2 : FROM debian:12\n", true),
+            ("12: Pulling from library/debian\n", false),
+            ("Step 2/2 : RUN make\n", false),
+            ("STEP 1/2: FROM 127.0.0.1:5000/a:1\n", true),
+            ("Trying to pull 127.0.0.1:5000/a:1...\n", true),
+            ("Getting image source signatures\n", false),
+        ] {
+            output.piece(piece);
+            assert_eq!(output.begins_from().is_some(), begins, "{piece}");
+        }
+    }
+
+    #[test]
+    fn pieces_become_lines_without_control_characters() {
+        let mut output = Output::default();
+        let lines: Vec<_> = DOCKER.iter().flat_map(|piece| output.piece(piece)).collect();
+        let text: Vec<_> = lines
+            .iter()
+            .map(|said| match said {
+                OutputEvent::Line(line) | OutputEvent::Step(line) => line.as_str(),
+            })
+            .collect();
+        assert_eq!(&text[7..11], ["hello world", "50%", "100%", " ---> 333333333333"]);
+        assert!(text.iter().all(|line| !line.contains(['\r', '\u{1b}'])));
+    }
+
+    #[test]
+    fn cached_steps_are_counted() {
+        let mut output = Output::default();
+        for piece in DOCKER {
+            output.piece(piece);
+        }
+        assert_eq!(output.steps(), Steps { cached: 1, all: 2 });
+    }
+
+    #[test]
+    fn only_warnings_about_what_nobody_asked_for_are_ours() {
+        for (line, ours) in [
+            ("[Warning] One or more build-args [TASKCLUSTER_ROOT_URL] were not consumed", true),
+            ("[Warning] One or more build-args [SOURCE_DATE_EPOCH TASKCLUSTER_ROOT_URL] were not consumed", true),
+            ("[Warning] one or more build args were not consumed: [TASKCLUSTER_ROOT_URL]", true),
+            ("[Warning] one or more build args were not consumed: [TASKCLUSTER_ROOT_URL WORD]", false),
+            ("[Warning] One or more build-args [WORD] were not consumed", false),
+        ] {
+            assert_eq!(is_about_our_args(line), ours, "{line}");
+        }
+    }
+
+    #[test]
+    fn podmans_words_are_understood() {
+        let mut output = Output::default();
+        let id = "4e5021d210f65ebe915670c7089120120bc0a303b90208592851708c1b8c04bd";
+        let lines = [
+            "[1/2] STEP 1/3: FROM debian:12",
+            "[1/2] STEP 2/3: COPY a /a",
+            &format!("--> Using cache {id}"),
+            &format!("--> {}", &id[..11]),
+            "[1/2] STEP 3/3: RUN make",
+            "--> 111111111111",
+            "--> 22222222222",
+        ];
+        let said: Vec<_> = lines.iter().flat_map(|line| output.piece(&format!("{line}\n"))).collect();
+        assert_eq!(said.len(), 7);
+        assert_eq!(output.steps(), Steps { cached: 1, all: 2 });
+        let (step, last) = output.into_last();
+        assert_eq!((step.unwrap().to_string().as_str(), last.len()), ("step 3/3, RUN make,", 0));
+    }
+
+    #[test]
+    fn the_failing_step_keeps_its_last_lines() {
+        let mut output = Output::default();
+        output.piece("STEP 1/2: FROM scratch\nSTEP 2/2: RUN x\n");
+        for number in 0..30 {
+            output.piece(&format!("line {number}\n"));
+        }
+        output.piece("Removing intermediate container 0123456789ab\n");
+        output.piece("no line break");
+        assert_eq!(output.end(), Some(OutputEvent::Line("no line break".to_owned())));
+        let (step, last) = output.into_last();
+        assert_eq!(step.unwrap().to_string(), "step 2/2, RUN x,");
+        assert_eq!((last.len(), last.first().unwrap().as_str()), (20, "line 11"));
+    }
+}
