@@ -3,6 +3,7 @@
 #![allow(clippy::too_many_arguments, clippy::too_many_lines, reason = "the limits are for src/")]
 
 mod bench;
+mod cli;
 mod commands;
 mod conformance;
 mod context;

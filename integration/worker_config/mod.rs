@@ -220,6 +220,14 @@ fn satisfied(scopes: &[String], needed: &str) -> bool {
     scopes.iter().any(|scope| scope == needed || scope.strip_suffix('*').is_some_and(|start| needed.starts_with(start)))
 }
 
+/// What a run is about to do, and the task that does it.
+#[test]
+fn a_plan_and_its_task() {
+    insta::assert_json_snapshot!("plan", plan());
+    insta::assert_json_snapshot!("task", definition(&plan()));
+    insta::assert_json_snapshot!("task_whose_worker_publishes", definition_by(BY_PAYLOAD, &small_plan()));
+}
+
 /// Whether it builds, and what works in it, is tried in `managed`.
 #[test]
 fn the_worker_image_has_what_unprivileged_containers_need() {

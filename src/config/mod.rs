@@ -334,7 +334,11 @@ fn artifact(
         let why = format!("{level} is not a zstd level: expected 1 to 19");
         return Err(given.map_or(ConfigError::Combination(why.clone()), |given| given.wrong(why)));
     }
-    let mut expires: Option<Timestamp> = sources.parse(&settings::ARTIFACT_EXPIRES)?;
+    let expires = sources.get(&settings::ARTIFACT_EXPIRES)?.map(|given| {
+        let time = given.text.parse::<Timestamp>();
+        time.map_err(|_| given.wrong(format!("{:?} is not a time: expected one like 2027-01-31T12:00:00Z", given.text)))
+    });
+    let mut expires = expires.transpose()?;
     if let Some(past) = expires.filter(|expires| *expires <= around.now) {
         let why = format!("{past} is past: the artifact would be gone before anybody reads it");
         let given = sources.get(&settings::ARTIFACT_EXPIRES)?;

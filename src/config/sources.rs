@@ -42,7 +42,7 @@ pub enum ConfigError {
     #[error("{0}")]
     Combination(String),
     /// The configuration file cannot be read.
-    #[error("{origin}: cannot read {}", path.display())]
+    #[error("{origin}: cannot read {}; it must be there and readable", path.display())]
     Unreadable {
         /// Who named the file.
         origin: ValueSource,
@@ -186,7 +186,16 @@ impl<'a> SettingLayers<'a> {
     where
         T::Err: fmt::Display,
     {
-        self.get(setting)?.map(|given| given.parse()).transpose()
+        let Some(given) = self.get(setting)? else { return Ok(None) };
+        let read = given.text.parse().map_err(|error: T::Err| match setting.number_rule() {
+            Some(rule) => {
+                let is_number = given.text.parse::<i64>().is_ok();
+                let what = if is_number { "is out of range" } else { "is not a number" };
+                given.wrong(format!("{:?} {what}: {rule}", given.text))
+            }
+            None => given.wrong(error.to_string()),
+        });
+        read.map(Some)
     }
 
     /// Like [`Self::parse`], falling back to the setting's own default.

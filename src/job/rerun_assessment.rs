@@ -209,9 +209,7 @@ pub(crate) fn about(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::plan::{ArtifactPlan, ContextPlan, ContextSource};
-    use crate::context::ContextScheme;
-    use crate::engine::BuildPlan;
+    use crate::config::plan::ContextSource;
 
     const NOW: &str = "2026-01-02T00:00:00Z";
 
@@ -224,30 +222,9 @@ mod tests {
             task_id: task_id.clone(),
             name: "public/docker-contexts/x.tar.gz".parse().unwrap(),
         };
-        let context = ContextPlan {
-            source,
-            scheme: ContextScheme::default(),
-            hash: None,
-            directory: None,
-            max_bytes: 1,
-            max_entries: 1,
-        };
         RerunAssessment {
             task: TaskRun { task_id, run_id: 0 },
-            plan: Plan {
-                parent: None,
-                image: "builder".parse().unwrap(),
-                project: "try".parse().unwrap(),
-                task: None,
-                pushdate: "20151209123456".parse().unwrap(),
-                context,
-                build: BuildPlan::default(),
-                artifact: ArtifactPlan::example(),
-                index: "index".parse().unwrap(),
-                index_hash: None,
-                dry_run: None,
-                reproducible: None,
-            },
+            plan: Plan::example(source),
             status: serde_json::from_value(status).unwrap(),
             context: Some(ArtifactStatus::There { until: "2026-02-01T00:00:00Z".parse().unwrap() }),
             namespace: "docker.images.v1.try.builder.hash.ab".parse().unwrap(),

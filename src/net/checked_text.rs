@@ -5,9 +5,10 @@
 ///
 /// The message says what the name must look like; who asked for the name adds which setting it came from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{value:?} is not {what}: {rule}")]
+#[error("{} is not {what}: {rule}", .value.as_ref().map_or_else(|| "the value".to_owned(), |value| format!("{value:?}")))]
 pub struct NameError {
-    value: String,
+    /// Nothing, where it can hold a secret.
+    value: Option<String>,
     what: &'static str,
     rule: &'static str,
 }
@@ -15,8 +16,13 @@ pub struct NameError {
 impl NameError {
     pub(crate) fn new(value: &str, what: &'static str, rule: &'static str) -> Self {
         // A name that is wrong can be anything, also a whole file: quote no more than a line of it.
-        let value = value.chars().take(120).collect();
+        let value = Some(value.chars().take(120).collect());
         Self { value, what, rule }
+    }
+
+    /// Of a text that is not quoted, as it can hold a secret.
+    pub(crate) fn of_a_secret(what: &'static str, rule: &'static str) -> Self {
+        Self { value: None, what, rule }
     }
 }
 

@@ -45,7 +45,7 @@ impl FromStr for HttpUrl {
         match reqwest::Url::parse(text) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Self(url)),
             // The text is not quoted: a mistyped URL can still hold a secret.
-            _ => Err(NameError::new("this value", "a URL", "expected http://HOST/… or https://HOST/…")),
+            _ => Err(NameError::of_a_secret("a URL", "expected http://HOST/… or https://HOST/…")),
         }
     }
 }

@@ -3,6 +3,8 @@
 
 mod artifact;
 mod companion;
+#[cfg(test)]
+mod example;
 mod scopes;
 
 use std::collections::BTreeMap;

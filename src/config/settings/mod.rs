@@ -27,6 +27,18 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// What a number must look like, for settings that are one.
+    pub(super) fn number_rule(&self) -> Option<String> {
+        let unit = match self.value_name {
+            "SECONDS" => "a whole number of seconds",
+            "BYTES" => "a whole number of bytes",
+            "N" => "a whole number",
+            _ => return None,
+        };
+        let example = self.default.map(|default| format!(", like {default}")).unwrap_or_default();
+        Some(format!("expected {unit}{example}"))
+    }
+
     const fn new(name: &'static str, variable: &'static str, value_name: &'static str, help: &'static str) -> Self {
         Self { name, variable, value_name, default: None, help, group: "Options", repeatable: false, secret: false }
     }

@@ -298,26 +298,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::plan::{ArtifactPlan, ContextPlan};
-    use crate::context::ContextScheme;
-    use crate::engine::BuildPlan;
+    use crate::config::plan::ContextPlan;
 
     fn plan(source: ContextSource) -> Plan {
-        let hash = "ab".repeat(32).parse().ok();
-        let scheme = ContextScheme::Tar;
+        let example = Plan::example(source);
         Plan {
             image: "a-very-long-name-of-an-image".parse().unwrap(),
-            project: "try".parse().unwrap(),
-            task: None,
-            pushdate: "20151209123456".parse().unwrap(),
-            context: ContextPlan { source, scheme, hash, directory: None, max_bytes: 1, max_entries: 1 },
-            build: BuildPlan::default(),
-            parent: None,
-            artifact: ArtifactPlan::example(),
+            context: ContextPlan { hash: "ab".repeat(32).parse().ok(), ..example.context },
             index: "index.garbage".parse().unwrap(),
-            index_hash: None,
-            dry_run: None,
-            reproducible: None,
+            ..example
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::plan::{ArtifactPlan, ContextPlan};
+use crate::config::plan::ContextPlan;
 use crate::context::ContextHash;
 use crate::engine::{Base, BuildPlan, SecretSource, SecretSources};
 use crate::image::{Compression, ForwardSummary};
@@ -21,19 +21,10 @@ fn hash(text: &str) -> ContextHash {
 }
 
 fn plan(source: ContextSource, task: bool) -> Plan {
+    let example = Plan::example(source);
     Plan {
-        image: "builder".parse().unwrap(),
-        project: "try".parse().unwrap(),
         task: task.then(|| TaskRun { task_id: TASK.parse().unwrap(), run_id: 2 }),
-        pushdate: "20151209123456".parse().unwrap(),
-        context: ContextPlan {
-            source,
-            scheme: crate::context::ContextScheme::Tar,
-            hash: Some(hash("context")),
-            directory: None,
-            max_bytes: 1,
-            max_entries: 1,
-        },
+        context: ContextPlan { hash: Some(hash("context")), ..example.context },
         build: BuildPlan {
             args: BTreeMap::from([("TOKEN".to_owned(), "hush".to_owned()), ("A".to_owned(), "b".to_owned())]),
             secrets: SecretSources(BTreeMap::from([("netrc".to_owned(), SecretSource::File { file: "/hush".into() })])),
@@ -41,11 +32,9 @@ fn plan(source: ContextSource, task: bool) -> Plan {
             ..BuildPlan::default()
         },
         parent: task.then(|| PARENT.parse().unwrap()),
-        artifact: ArtifactPlan::example(),
-        index: "index".parse().unwrap(),
         index_hash: task.then(|| hash("index")),
-        dry_run: None,
         reproducible: task.then_some(1_451_606_400),
+        ..example
     }
 }
 

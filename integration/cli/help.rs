@@ -1,0 +1,23 @@
+//! `--help`, of the program and of each subcommand that it lists.
+
+use crate::harness::program;
+
+#[test]
+fn the_help_of_the_program_and_of_each_subcommand() {
+    let help = |arguments: &[&str]| {
+        let finished = program(arguments.iter().copied(), []).finish();
+        finished.assert_succeeds();
+        finished.stdout
+    };
+    let whole = help(&["--help"]);
+    let commands =
+        whole.split("Commands:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).expect("its subcommands");
+    let names = commands.lines().filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next());
+    // The help of `help` is clap's.
+    let names: Vec<_> = names.filter(|name| *name != "help").collect();
+    assert!(names.contains(&"run") && names.len() > 10, "{names:?}");
+    for name in names {
+        insta::assert_snapshot!(format!("help_{name}"), help(&[name, "--help"]));
+    }
+    insta::assert_snapshot!("help", whole);
+}
