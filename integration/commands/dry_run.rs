@@ -270,7 +270,7 @@ fn wrong_configuration_names_the_flag_or_variable() {
         ("PROJECT", &long, &["index namespace", "255"]),
         ("HASH", "", &["HASH is not set"]),
         ("HASH", "abc", &["HASH: \"abc\"", "64"]),
-        ("HASH_SCHEME", "md5", &["HASH_SCHEME: \"md5\"", "`tar`, `gz` or `contents`"]),
+        ("HASH_SCHEME", "md5", &["HASH_SCHEME: \"md5\"", "tar, gz or contents"]),
         ("HASH_SCHEME", "contents", &["HASH_SCHEME=contents", "CONTEXT_PATH", "CONTEXT_URL"]),
         ("INDEX_HASH", "abc", &["INDEX_HASH: \"abc\""]),
         ("CONTEXT_TASK_ID", "", &["CONTEXT_TASK_ID is not set", "CONTEXT_URL"]),

@@ -10,13 +10,13 @@ mod image;
 
 use std::collections::BTreeSet;
 
+use crate::faults::each;
+use crate::harness::Builder;
+
 use builder::{BUILDERS, name};
 use case::Case;
 use differences::{DIFFERENCES, Deviation};
 use image::Listing;
-
-use crate::faults::each;
-use crate::harness::Builder;
 
 /// A part of the names of the cases that are wanted, while one works on them; the document is left alone then.
 const ONLY: &str = "CONFORMANCE_ONLY";

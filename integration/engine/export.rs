@@ -102,7 +102,7 @@ fn a_storage_that_cannot_be_read_is_for_the_engine_to_export() {
     refused.assert_fails(2, &["EXPORT=storage: ", "reached over the network", "leave EXPORT at auto"]);
     assert_engine_is_clean(&repository.name);
     let wrong = start(&repository, folder.path(), "tar", &[]);
-    wrong.assert_fails(2, &["--export", "\"tar\" is no way out of the engine", "auto, engine, storage or squash"]);
+    wrong.assert_fails(2, &["--export", "\"tar\" is not a way out of the engine", "auto, engine, storage or squash"]);
 }
 
 /// The engine's socket, on a port.

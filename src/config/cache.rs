@@ -81,6 +81,6 @@ mod tests {
         let error = holds(&[("CACHE_FROM", "parent")]).unwrap_err();
         assert!(error.starts_with("CACHE_FROM: parent: there is no parent"), "{error}");
         let error = holds(&[("CACHE_FROM", "newest")]).unwrap_err();
-        assert_eq!(error, "CACHE_FROM: \"newest\" is no layer cache: expected latest, parent or off");
+        assert_eq!(error, "CACHE_FROM: \"newest\" is not a layer cache: expected latest, parent or off");
     }
 }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use super::settings;
 use super::{ConfigError, SettingLayers};
 use crate::net::NameError;
+use crate::report::keywords;
 use crate::taskcluster::{ArtifactName, TaskId, TaskRun};
 
 /// Where taskgraph's image tasks declare their artifact, since version 16.
@@ -75,22 +76,11 @@ impl FromStr for Owner {
     }
 }
 
-/// Who creates the artifact and the index entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum By {
-    Api,
-    Payload,
-}
-
-impl FromStr for By {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "api" => Ok(Self::Api),
-            "payload" => Ok(Self::Payload),
-            _ => Err(format!("{text:?} is no way to publish: expected api or payload")),
-        }
+keywords! {
+    /// Who creates the artifact and the index entries.
+    pub(super) enum PublishBy, "a way to publish" {
+        Api = "api",
+        Payload = "payload",
     }
 }
 
@@ -98,16 +88,16 @@ impl Destination {
     pub(super) fn read(sources: &SettingLayers, dry: bool) -> Result<Self, ConfigError> {
         let by = sources.parse_or_default(&settings::PUBLISH)?;
         let folder = match sources.parse::<PathBuf>(&settings::OUTPUT)? {
-            None if by == By::Payload && !dry => PathBuf::from(PAYLOAD_FOLDER),
+            None if by == PublishBy::Payload && !dry => PathBuf::from(PAYLOAD_FOLDER),
             None => sources.parse_or_default(&settings::OUTPUT)?,
             Some(folder) => folder,
         };
         let output = Output { folder, owner: sources.parse(&settings::CHOWN_OUTPUT)?, file: None };
         Ok(match by {
             // A dry run of such a task writes what the task writes: there are no calls to tell about.
-            By::Payload => Self::Payload(output),
-            By::Api if dry => Self::DryRun(output),
-            By::Api => Self::Task,
+            PublishBy::Payload => Self::Payload(output),
+            PublishBy::Api if dry => Self::DryRun(output),
+            PublishBy::Api => Self::Task,
         })
     }
 
@@ -196,7 +186,7 @@ mod tests {
         // A laptop has no /workspace.
         assert_eq!(read(&[payload], true).unwrap(), Destination::Payload(to("./image-worker-out")));
         let error = read(&[("IMAGE_WORKER_PUBLISH", "Payload")], false).unwrap_err();
-        assert_eq!(error, "IMAGE_WORKER_PUBLISH: \"Payload\" is no way to publish: expected api or payload");
+        assert_eq!(error, "IMAGE_WORKER_PUBLISH: \"Payload\" is not a way to publish: expected api or payload");
     }
 
     #[test]

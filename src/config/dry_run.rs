@@ -2,9 +2,7 @@
 //! it, which takes the place of a task's environment.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use jiff::Timestamp;
 
@@ -14,6 +12,7 @@ use crate::context::trees::ContextTrees;
 use crate::context::{ContextHash, ImageName};
 use crate::dockerfile::PARENT_ARG;
 use crate::engine::TargetArch;
+use crate::report::keywords;
 use crate::taskcluster::TaskId;
 
 /// A dry run of an image directory.
@@ -83,13 +82,14 @@ pub(super) fn unique(now: Timestamp) -> String {
     format!("dry-run-{unique}")
 }
 
-/// Where the parent of an image of the tree comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParentFrom {
-    /// CI's image of the same hash.
-    Index,
-    /// It is built here.
-    Build,
+keywords! {
+    /// Where the parent of an image of the tree comes from.
+    pub enum ParentFrom, "a source of parents" {
+        /// CI's image of the same hash.
+        Index = "index",
+        /// It is built here.
+        Build = "build",
+    }
 }
 
 impl ParentFrom {
@@ -97,27 +97,6 @@ impl ParentFrom {
     fn of_dry_run(sources: &SettingLayers) -> Result<Self, ConfigError> {
         let usual = if sources.get(&settings::ROOT_URL)?.is_some() { Self::Index } else { Self::Build };
         Ok(sources.parse(&settings::PARENT)?.unwrap_or(usual))
-    }
-}
-
-impl FromStr for ParentFrom {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "index" => Ok(Self::Index),
-            "build" => Ok(Self::Build),
-            _ => Err(format!("{text:?} is no source of parents: expected index or build")),
-        }
-    }
-}
-
-impl fmt::Display for ParentFrom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Index => "index",
-            Self::Build => "build",
-        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::destination::PublishBy;
 use super::settings::{self, Setting};
 use super::{ConfigError, DeclaredImage, SettingLayers, SettingValue, ValueSource, access};
 use crate::config::plan::DryRunNames;
@@ -150,15 +151,8 @@ pub struct Replay {
 impl Replay {
     /// Reads what `replay` needs before it knows the task.
     pub fn read(sources: &SettingLayers) -> Result<Self, ConfigError> {
-        let publish = match sources.get(&settings::PUBLISH)? {
-            None => false,
-            Some(given) if given.text == "api" => true,
-            // A worker would publish what is written: here nobody does.
-            Some(given) if given.text == "payload" => false,
-            Some(given) => {
-                return Err(given.wrong(format!("{:?} is no way to publish: expected api or payload", given.text)));
-            }
-        };
+        // A worker would publish what is written (`payload`): here nobody does.
+        let publish = sources.parse(&settings::PUBLISH)? == Some(PublishBy::Api);
         if publish && sources.switch(&settings::DRY_RUN)? {
             return Err(ConfigError::Combination("--publish and --dry-run: which of them? Leave one away".to_owned()));
         }

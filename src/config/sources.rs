@@ -299,7 +299,7 @@ mod tests {
         let flags = BTreeMap::from([("hash-scheme", "md5".to_owned())]);
         let sources = SettingLayers::new(flags, &environment).unwrap();
         let error = sources.parse_or_default::<ContextScheme>(&HASH_SCHEME).unwrap_err().to_string();
-        assert_eq!(error, "--hash-scheme: \"md5\" is not a hash scheme: expected `tar`, `gz` or `contents`");
+        assert_eq!(error, "--hash-scheme: \"md5\" is not a hash scheme: expected tar, gz or contents");
         let error = sources.switch(&FORCE).unwrap_err().to_string();
         assert_eq!(error, "IMAGE_WORKER_FORCE: \"maybe\" is not a switch: expected 1 or 0");
         let error = sources.require::<String>(&PROJECT, "the routes name it").unwrap_err().to_string();

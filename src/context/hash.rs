@@ -4,10 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::net::{Digest, NameError, text_serde};
+use crate::report::keywords;
 
 text_serde!(ContextHash);
 text_serde!(HashScheme);
-text_serde!(ContextScheme);
 
 /// The sha256 that names a context (contract, section 3), or what stands for it in the `.hash.` route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,17 +39,19 @@ pub enum HashScheme {
     Contents,
 }
 
-/// How the hash of a context that comes from outside is verified.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ContextScheme {
-    /// As [`HashScheme::Tar`].
-    #[default]
-    Tar,
-    /// sha256 of the packed file: taskgraph before version 12. It can be verified, but only that taskgraph, with its own
-    /// zlib, makes the same bytes again.
-    Gz,
-    /// As [`HashScheme::Contents`].
-    Contents,
+keywords! {
+    /// How the hash of a context that comes from outside is verified.
+    #[derive(Default)]
+    pub enum ContextScheme, "a hash scheme" {
+        /// As [`HashScheme::Tar`].
+        #[default]
+        Tar = "tar",
+        /// sha256 of the packed file: taskgraph before version 12. It can be verified, but only that taskgraph, with its own
+        /// zlib, makes the same bytes again.
+        Gz = "gz",
+        /// As [`HashScheme::Contents`].
+        Contents = "contents",
+    }
 }
 
 impl ContextScheme {
@@ -69,29 +71,6 @@ impl From<HashScheme> for ContextScheme {
         match scheme {
             HashScheme::Tar => Self::Tar,
             HashScheme::Contents => Self::Contents,
-        }
-    }
-}
-
-impl fmt::Display for ContextScheme {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tar => "tar",
-            Self::Gz => "gz",
-            Self::Contents => "contents",
-        })
-    }
-}
-
-impl FromStr for ContextScheme {
-    type Err = NameError;
-
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        match text {
-            "tar" => Ok(Self::Tar),
-            "gz" => Ok(Self::Gz),
-            "contents" => Ok(Self::Contents),
-            _ => Err(NameError::new(text, "a hash scheme", "expected `tar`, `gz` or `contents`")),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::EngineAddress;
 use crate::net::registry::RegistryLogins;
 use crate::net::retry::RetryConfig;
+use crate::report::keywords;
 
 /// Where to look for an engine.
 #[derive(Clone, Debug, Default)]
@@ -29,31 +30,19 @@ pub struct EngineConfig {
     pub retry: RetryConfig,
 }
 
-/// Which kind of engine is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EngineChoice {
-    /// The first that answers.
-    #[default]
-    Auto,
-    /// Docker Engine.
-    Docker,
-    /// Podman's service.
-    Podman,
-    /// A Podman service that the program starts for one job.
-    Managed,
-}
-
-impl std::str::FromStr for EngineChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "docker" => Ok(Self::Docker),
-            "podman" => Ok(Self::Podman),
-            "managed" => Ok(Self::Managed),
-            _ => Err(format!("{text:?} is not an engine: expected auto, docker, podman or managed")),
-        }
+keywords! {
+    /// Which kind of engine is wanted.
+    #[derive(Default)]
+    pub enum EngineChoice, "an engine" {
+        /// The first that answers.
+        #[default]
+        Auto = "auto",
+        /// Docker Engine.
+        Docker = "docker",
+        /// Podman's service.
+        Podman = "podman",
+        /// A Podman service that the program starts for one job.
+        Managed = "managed",
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod command_line;
 mod error_chain;
+mod keywords;
 mod lines;
 pub mod secrets;
 mod terminal;
@@ -20,6 +21,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use command_line::command_line;
 pub use error_chain::ErrorChain;
+pub(crate) use keywords::{keywords, not_a_keyword};
 pub use lines::printable;
 use lines::{JsonLines, TextLines};
 
@@ -33,24 +35,13 @@ pub const BUILD_OUTPUT: &str = "build";
 /// In a log without a terminal, a transfer says how far it is at most this often.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl std::str::FromStr for LogFormat {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Err(format!("{text:?} is not a log format: expected text or json")),
-        }
+keywords! {
+    /// How log lines look.
+    pub enum LogFormat, "a log format" {
+        /// Lines for people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
     }
 }
 

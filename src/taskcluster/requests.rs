@@ -1,13 +1,12 @@
 //! What is sent to the queue and the index, as their own schemas have it, and the run of a task that sends it.
 
-use std::str::FromStr;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ArtifactName, Namespace, TaskId};
 use crate::context::ContextHash;
 use crate::net::Digest;
+use crate::report::keywords;
 
 /// A run of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -109,28 +108,16 @@ fn in_milliseconds<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Res
     serializer.serialize_str(&to_milliseconds(*time))
 }
 
-/// The choice of a storage type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Storage {
-    /// s3, or object where the deployment refuses s3.
-    #[default]
-    Auto,
-    /// One PUT to a URL that the queue signs.
-    S3,
-    /// The object service.
-    Object,
-}
-
-impl FromStr for Storage {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "s3" => Ok(Self::S3),
-            "object" => Ok(Self::Object),
-            _ => Err(format!("{text:?} is not a storage type: expected auto, s3 or object")),
-        }
+keywords! {
+    /// The choice of a storage type.
+    #[derive(Default)]
+    pub enum Storage, "a storage type" {
+        /// s3, or object where the deployment refuses s3.
+        #[default]
+        Auto = "auto",
+        /// One PUT to a URL that the queue signs.
+        S3 = "s3",
+        /// The object service.
+        Object = "object",
     }
 }

@@ -202,7 +202,7 @@ fn a_task_is_still_a_task() {
         ("HASH", "", "HASH is not set"),
         ("TASKCLUSTER_ROOT_URL", "", "TASKCLUSTER_ROOT_URL is not set"),
         ("IMAGE_WORKER_CONTEXT", "/", "IMAGE_WORKER_CONTEXT is for --dry-run"),
-        ("IMAGE_WORKER_PUBLISH", "worker", "IMAGE_WORKER_PUBLISH: \"worker\" is no way to publish"),
+        ("IMAGE_WORKER_PUBLISH", "worker", "IMAGE_WORKER_PUBLISH: \"worker\" is not a way to publish"),
         ("CHOWN_OUTPUT", "worker", "CHOWN_OUTPUT: \"worker\" is no owner"),
     ] {
         run(&job, output.path(), &[(variable, value)]).assert_fails(2, &[words]);

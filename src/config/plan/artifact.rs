@@ -1,11 +1,10 @@
 //! The image artifact in a plan: its name, how it is stored, packed and taken out of the engine. Making it is for
 //! `job::export`, sending it for `publish`.
 
-use std::str::FromStr;
-
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::report::keywords;
 use crate::taskcluster::{ArtifactName, ArtifactPayload, Storage};
 
 /// The image artifact.
@@ -43,43 +42,19 @@ impl ArtifactPlan {
     }
 }
 
-/// The ways out of the engine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ExportChoice {
-    /// From the engine's storage where that can be read, else by the engine's export: the same bytes.
-    #[default]
-    Auto,
-    /// By the engine's export, which begins with a copy of the whole image.
-    Engine,
-    /// From the engine's storage, or not at all.
-    Storage,
-    /// Another image, of the same files in one layer.
-    Squash,
-}
-
-impl std::fmt::Display for ExportChoice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Engine => "engine",
-            Self::Storage => "storage",
-            Self::Squash => "squash",
-        })
-    }
-}
-
-impl FromStr for ExportChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "engine" => Ok(Self::Engine),
-            "storage" => Ok(Self::Storage),
-            "squash" => Ok(Self::Squash),
-            _ => Err(format!("{text:?} is no way out of the engine: expected auto, engine, storage or squash")),
-        }
+keywords! {
+    /// The ways out of the engine.
+    #[derive(Default)]
+    pub enum ExportChoice, "a way out of the engine" {
+        /// From the engine's storage where that can be read, else by the engine's export: the same bytes.
+        #[default]
+        Auto = "auto",
+        /// By the engine's export, which begins with a copy of the whole image.
+        Engine = "engine",
+        /// From the engine's storage, or not at all.
+        Storage = "storage",
+        /// Another image, of the same files in one layer.
+        Squash = "squash",
     }
 }
 

@@ -1,13 +1,13 @@
 //! The images that an image was built from, as the engine has them after the build: what their names led to. Which images a
 //! `Dockerfile` names is known in `tree`; what is told of them is for others.
 
-use crate::engine::driver::EngineDriver;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bollard::errors::Error;
 use bollard::models::ImageInspect;
 
 use crate::dockerfile::base_images::{By, DockerfileImages};
+use crate::engine::driver::EngineDriver;
 use crate::engine::{Engine, EngineError};
 use crate::net::Digest;
 use crate::net::registry::{is_repository, is_tag};

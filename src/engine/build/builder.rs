@@ -1,15 +1,15 @@
 //! Which of an engine's builders is asked for, by what was asked of us, what the engine has, and what the `Dockerfile`
 //! needs; and the words for a `Dockerfile` that asked the wrong one.
 
-use super::buildkit_support::BuildKitSupport;
-use crate::context::for_engine::BuiltBy;
-use crate::engine::driver::BuilderRequest;
 use std::collections::BTreeMap;
 
+use super::buildkit_support::BuildKitSupport;
+use crate::context::for_engine::BuiltBy;
 use crate::dockerfile::base_images::{By as Use, DockerfileImages};
 use crate::dockerfile::builder_features::{Need, needs};
 use crate::engine::buildkit::session::Session;
 use crate::engine::connection::client::ping;
+use crate::engine::driver::BuilderRequest;
 use crate::engine::{BuildFailure, Engine, EngineError, Step};
 use crate::engine::{BuildSecrets, BuilderChoice};
 

@@ -1,12 +1,11 @@
 //! What a build is given besides its context, and where steps may be taken from.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
 use serde::Serialize;
 
 use crate::engine::{BuilderChoice, SecretSources, TargetArch};
+use crate::report::keywords;
 
 /// What the engine is told besides the context.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -25,37 +24,14 @@ pub struct BuildPlan {
     pub target_arch: Option<TargetArch>,
 }
 
-/// Where a build may take steps from that have been built before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CacheFrom {
-    /// From the newest image of the same name that the index has.
-    Latest,
-    /// From the parent image, which is loaded anyway.
-    Parent,
-    /// From nowhere: each step is built.
-    Off,
-}
-
-impl fmt::Display for CacheFrom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Latest => "latest",
-            Self::Parent => "parent",
-            Self::Off => "off",
-        })
-    }
-}
-
-impl FromStr for CacheFrom {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "latest" => Ok(Self::Latest),
-            "parent" => Ok(Self::Parent),
-            "off" => Ok(Self::Off),
-            _ => Err(format!("{text:?} is no layer cache: expected latest, parent or off")),
-        }
+keywords! {
+    /// Where a build may take steps from that have been built before.
+    pub enum CacheFrom, "a layer cache" {
+        /// From the newest image of the same name that the index has.
+        Latest = "latest",
+        /// From the parent image, which is loaded anyway.
+        Parent = "parent",
+        /// From nowhere: each step is built.
+        Off = "off",
     }
 }

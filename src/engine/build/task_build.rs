@@ -1,7 +1,6 @@
 //! Building: the verified context goes in as a stream, the output comes out line by line, and what was made is
 //! written down so that it can be removed. Which of an engine's builders does it is chosen in `buildkit`.
 
-use crate::engine::driver::AbandonedBuild;
 use std::path::PathBuf;
 
 use bollard::models::BuildInfo;
@@ -21,6 +20,7 @@ use crate::engine::cleanup::state::JournalEvent;
 use crate::engine::connection::client::Closing;
 use crate::engine::connection::messages::{AnswerError, BuildRequest};
 use crate::engine::connection::witness::Witness;
+use crate::engine::driver::AbandonedBuild;
 use crate::engine::sending::noting_the_end;
 use crate::engine::{BuildPlan, BuildSecrets};
 use crate::engine::{Engine, EngineError, managed};

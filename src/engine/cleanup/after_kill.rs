@@ -1,7 +1,6 @@
 //! What killed runs have left in an engine, by their records: which run is dead, when its engine has ended what it was at, and
 //! what must not be touched because a live run uses it.
 
-use crate::engine::driver::AbandonedBuild;
 use std::time::{Duration, Instant};
 
 use bollard::query_parameters::ListContainersOptions;
@@ -17,6 +16,7 @@ use crate::engine::Engine;
 use crate::engine::EngineConfig;
 use crate::engine::connection::address::Address;
 use crate::engine::connection::find;
+use crate::engine::driver::AbandonedBuild;
 use crate::report::ErrorChain;
 
 /// Looking for records is not what a start is for: it does not wait long for an engine.

@@ -1,6 +1,5 @@
 //! Asking the engine for what `descent` decides by: its images, what they were made from and by, and the bases of a build.
 
-use crate::engine::driver::Histories;
 use std::collections::{BTreeMap, HashSet};
 
 use bollard::models::{ImageHistoryResponseItem, ImageInspect, ImageSummary};
@@ -12,6 +11,7 @@ use super::state::StartedBuild;
 use super::waits::{RemovalError, SHORT_WAIT};
 use crate::dockerfile::stages::{self, Base};
 use crate::engine::Engine;
+use crate::engine::driver::Histories;
 use crate::net::retry::retry;
 
 impl Engine {

@@ -1,7 +1,6 @@
 //! Leaving nothing behind: what a job has put into the engine is removed on every way out of the job; after a SIGKILL by the
 //! next start, whatever its image. What others use, have named, or had before us, stays.
 
-use crate::engine::driver::AbandonedBuild;
 use std::time::{Duration, Instant};
 
 use bollard::query_parameters::RemoveImageOptions;
@@ -12,6 +11,7 @@ use super::journal;
 use super::state::{CleanupState, StartedBuild};
 use super::waits::{QUIET, RELEASE_WAIT, RemovalError, SHORT_WAIT, unpacking_of};
 use crate::engine::Engine;
+use crate::engine::driver::AbandonedBuild;
 use crate::net::retry::retry;
 use crate::report::ErrorChain;
 

@@ -1,7 +1,6 @@
 //! Finding an engine: which places to try is a choice made from the configuration alone; trying them is apart
 //! from it, so that the choice can be tested without an engine.
 
-use crate::engine::driver::{self, DockerEngine, EngineDriver};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -11,6 +10,7 @@ use super::address::{Address, tls_problem};
 use super::client::client;
 use crate::engine::build::pulling::Access;
 use crate::engine::cleanup::tracker::ResourceTracker;
+use crate::engine::driver::{self, DockerEngine, EngineDriver};
 use crate::engine::{Engine, EngineError, EngineInfo};
 use crate::engine::{EngineAddress, EngineChoice, EngineConfig, NamedBy};
 use crate::report::ErrorChain;

@@ -1,7 +1,6 @@
 //! Whether an engine has ended meanwhile, though it answers: where systemd listens in its place (`dockerd -H fd://`), it is
 //! started again by the first who asks. A connection that is kept from before tells.
 
-use crate::engine::driver::EngineDriver;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::Method;
 use hyper::body::Bytes;
@@ -10,6 +9,7 @@ use hyper::client::conn::http1::SendRequest;
 use super::address::Address;
 use super::client::{Closing, Connected, connect, request};
 use super::find::PING_TIMEOUT;
+use crate::engine::driver::EngineDriver;
 
 /// A connection to the engine that nothing goes over meanwhile; none where that would say nothing.
 pub(in crate::engine) struct Witness(Option<SendRequest<Empty<Bytes>>>);

@@ -5,11 +5,11 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::*;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
 /// A layer's tar with two files, and what tar-split would keep of it.
 struct Layer {
