@@ -1,5 +1,5 @@
 //! Work that is done ahead, on some threads, for one who takes its results in order: files are found, opened and read
-//! while the ones before them are hashed. What the work is, and what is done with it, is for `choose` and `collect`.
+//! while the ones before them are hashed. What the work is, and what is done with it, is for those who ask.
 
 use std::collections::VecDeque;
 use std::num::NonZero;
@@ -35,7 +35,7 @@ pub(super) fn batches<I>(items: &[I], most: usize, heavy: u64, weight: impl Fn(&
 
 /// Does `work` with each item, and gives item and result to `take`, in the order of the items. What is done and not taken
 /// is at most some batches: memory is bounded by their weight. It ends with the first error of `take`.
-pub(super) fn ahead<I: Sync, T: Send, E>(
+pub(crate) fn ahead<I: Sync, T: Send, E>(
     batches: &[&[I]],
     work: impl Fn(&I) -> T + Sync,
     mut take: impl FnMut(&I, T) -> Result<(), E>,

@@ -19,7 +19,7 @@
 //! scheme `contents` a directory without a Dockerfile. Named pipes are refused too: taskgraph waits for them forever.
 //! Before 19.1 taskgraph took `__pycache__` along.
 
-mod ahead;
+pub(crate) mod ahead;
 mod archive;
 pub mod checkout;
 mod choose;

@@ -5,14 +5,12 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
-
 use crate::engine::{Engine, EngineError};
 use crate::image::disk::{InsufficientSpace, ensure_space};
 use crate::image::{ForwardError, ForwardSummary, verify_and_forward_with};
 use crate::net::blocking::blocking;
 use crate::net::retry::{Failure, Retryability};
-use crate::net::transfer::{Storage, TransferError};
+use crate::net::transfer::{self, Storage, TransferError};
 use crate::net::{Digest, HttpUrl, stream};
 use crate::report::Report;
 
@@ -92,19 +90,17 @@ impl Loader<'_> {
         let meter = self.report.meter("loading the image", download.length);
         let (encoded, ends_with_connection) = (download.gzip_encoded, download.ends_with_connection);
         let bytes = stream::reader(download.bytes(meter.clone()));
-        // Workers compress some artifacts for the transfer, whatever is in them.
-        let open =
-            move || if encoded { Box::new(MultiGzDecoder::new(bytes)) as Box<dyn Read> } else { Box::new(bytes) };
-        let loaded = self.load(open, expected, tag).await.map_err(|error| match error {
-            LoadError::Archive(ForwardError::Read(source)) => match stream::cause::<TransferError>(source) {
-                Ok(transfer) => LoadError::Transfer(transfer),
-                Err(source) if ends_with_connection && source.kind() == io::ErrorKind::UnexpectedEof => {
-                    LoadError::Transfer(TransferError::Cut { url: url.clone() })
-                }
-                Err(source) => LoadError::Archive(ForwardError::Read(source)),
-            },
-            error => error,
-        })?;
+        let loaded =
+            self.load(move || transfer::decoded(bytes, encoded), expected, tag).await.map_err(|error| match error {
+                LoadError::Archive(ForwardError::Read(source)) => match stream::cause::<TransferError>(source) {
+                    Ok(transfer) => LoadError::Transfer(transfer),
+                    Err(source) if ends_with_connection && source.kind() == io::ErrorKind::UnexpectedEof => {
+                        LoadError::Transfer(TransferError::Cut { url: url.clone() })
+                    }
+                    Err(source) => LoadError::Archive(ForwardError::Read(source)),
+                },
+                error => error,
+            })?;
         meter.finish("loaded the image");
         Ok(loaded)
     }

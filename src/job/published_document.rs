@@ -3,10 +3,9 @@
 
 use std::io::{self, Read as _};
 
-use flate2::read::MultiGzDecoder;
 use futures_util::TryStreamExt as _;
 
-use crate::net::transfer::{Storage, TransferError};
+use crate::net::transfer::{self, Storage, TransferError};
 use crate::report::{Bytes, Report};
 use crate::taskcluster::{ArtifactName, CallError, Services, TaskRun};
 
@@ -47,11 +46,8 @@ pub(super) async fn document(
             return Err(DocumentError::TooLarge(name, limit));
         }
     }
-    if is_gzip {
-        let mut plain = Vec::new();
-        let unpacked = MultiGzDecoder::new(&bytes[..]).take(limit + 1).read_to_end(&mut plain);
-        unpacked.map_err(|error| DocumentError::Packed(name.clone(), error))?;
-        bytes = plain;
-    }
-    if bytes.len() as u64 > limit { Err(DocumentError::TooLarge(name, limit)) } else { Ok(bytes) }
+    let mut plain = Vec::new();
+    let unpacked = transfer::decoded(&bytes[..], is_gzip).take(limit + 1).read_to_end(&mut plain);
+    unpacked.map_err(|error| DocumentError::Packed(name.clone(), error))?;
+    if plain.len() as u64 > limit { Err(DocumentError::TooLarge(name, limit)) } else { Ok(plain) }
 }

@@ -13,20 +13,34 @@ use tracing_subscriber::registry::LookupSpan;
 use super::BUILD_OUTPUT;
 use crate::report::secrets;
 
-/// A text as it stands in a line of the log, without secrets. Control characters and line breaks are escaped, and so are
-/// the marks that change the direction of writing; tabs stay.
+/// A text as it stands in a line of the log, without secrets, and escaped.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    let text = secrets::hide(text);
-    let mut shown = String::with_capacity(text.len());
+    escaped(&secrets::hide(text))
+}
+
+/// A text as a part of one line. Control characters and line breaks are escaped, and so are the marks that change the direction of
+/// writing; tabs stay.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if is_printed(character) {
-            shown.push(character);
+            escaped.push(character);
         } else {
-            shown.extend(character.escape_default());
+            escaped.extend(character.escape_default());
         }
     }
-    shown
+    escaped
+}
+
+/// The beginning of a text, of at most so many characters; what is cut off leaves a `…`.
+#[must_use]
+pub fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn is_printed(character: char) -> bool {

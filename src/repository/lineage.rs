@@ -2,14 +2,12 @@
 //! packages and its parent, so that a parent's change is a change of its children. docs/decision.md has the formula.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZero;
-use std::panic;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::convert::Infallible;
 
 use serde_json::{Map, Value, json};
 
 use super::{Image, Tree, TreeError};
+use crate::context::ahead::ahead;
 use crate::context::collect::Context;
 use crate::context::{ContextHash, HashScheme, ImageName};
 use crate::net::Digest;
@@ -135,28 +133,13 @@ impl Tree {
 
 /// Does the work for each item, on as many threads as the machine runs at once; the results are in the items' order.
 pub(super) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(items.len());
-    let next = AtomicUsize::new(0);
-    let worker = || {
-        let mut done = Vec::new();
-        // The next item that nobody has: one large context does not hold up the others.
-        while let Some((at, item)) = take(items, &next) {
-            done.push((at, work(item)));
-        }
-        done
-    };
-    let mut done: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        let joined = threads.into_iter().map(thread::ScopedJoinHandle::join);
-        joined.flat_map(|done| done.unwrap_or_else(|panic| panic::resume_unwind(panic))).collect()
+    let one_by_one: Vec<_> = items.chunks(1).collect();
+    let mut results = Vec::with_capacity(items.len());
+    let Ok(()) = ahead(&one_by_one, work, |_, result| {
+        results.push(result);
+        Ok::<(), Infallible>(())
     });
-    done.sort_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, result)| result).collect()
-}
-
-fn take<'a, T>(items: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
-    let at = next.fetch_add(1, Ordering::Relaxed);
-    Some((at, items.get(at)?))
+    results
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use crate::context::ImageName;
 use crate::net::NameError;
+use crate::report::{escaped, shortened};
 
 /// Why a graph cannot be worked with. Places in it are JSON pointers.
 #[derive(Debug, thiserror::Error)]
@@ -196,16 +197,7 @@ const LONGEST: usize = 120;
 
 /// A text of somebody else's as part of one line.
 pub(super) fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(LONGEST).flat_map(escaped).collect();
-    if text.chars().nth(LONGEST).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
-fn escaped(c: char) -> impl Iterator<Item = char> {
-    let control = c.is_control();
-    control.then(|| c.escape_default()).into_iter().flatten().chain((!control).then_some(c))
+    escaped(&shortened(text, LONGEST))
 }
 
 /// The same between backquotes.

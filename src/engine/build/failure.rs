@@ -12,7 +12,7 @@ use super::bases::registry;
 use super::build_output::BuildOutputParser;
 use super::fault::{exit_code, is_limit, unresolved};
 use super::pull_limit::asked_to_wait;
-use super::step_lines::{Step, cut, cut_middle};
+use super::step_lines::{Step, cut_middle};
 use crate::engine::build::builder::ChosenBuilder;
 use crate::engine::buildkit::Failing;
 use crate::engine::connection::client::ping;
@@ -22,6 +22,7 @@ use crate::engine::{Engine, EngineError, Fault};
 use crate::net::registry::{Credentials, is_loopback};
 use crate::net::retry::{Failure, Retryability};
 use crate::report::secrets;
+use crate::report::shortened;
 
 pub(in crate::engine) const DOING: &str = "building the image";
 
@@ -81,7 +82,7 @@ impl BuildFailure {
             };
         };
         let last =
-            self.last_lines.last().map(|line| format!("; its last line: {}", cut(line, 160))).unwrap_or_default();
+            self.last_lines.last().map(|line| format!("; its last line: {}", shortened(line, 160))).unwrap_or_default();
         if let Some(code) = self.exit_code {
             let hint = hint("fix the Dockerfile, or what it fetches");
             return format!("{step} failed with exit code {code}{last}; {hint}");

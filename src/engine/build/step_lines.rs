@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use crate::engine::build_log::LineBuffer;
+use crate::report::shortened;
 
 /// How many of a failing step's last lines are kept: about what fits on a screen beside the error.
 pub(in crate::engine) const LAST_LINES: usize = 20;
@@ -24,8 +25,8 @@ pub struct Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stage = self.stage.as_ref().map(|stage| format!(" of stage {}", cut(stage, 60))).unwrap_or_default();
-        write!(f, "step {}/{}{stage}, {},", self.number, self.of, cut(&self.instruction, 120))
+        let stage = self.stage.as_ref().map(|stage| format!(" of stage {}", shortened(stage, 60))).unwrap_or_default();
+        write!(f, "step {}/{}{stage}, {},", self.number, self.of, shortened(&self.instruction, 120))
     }
 }
 
@@ -154,14 +155,6 @@ pub(super) fn is_about_our_args(line: &str) -> bool {
     docker().or_else(podman).is_some_and(|names| names.split_whitespace().all(ours))
 }
 
-/// The beginning of a text, so that what stands behind it in an error line has room too; the whole is in the lines below.
-pub(super) fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 /// A message without its middle, where it is longer: its end has the cause.
 pub(super) fn cut_middle(text: &str, most: usize) -> String {
     let count = text.chars().count();
@@ -169,7 +162,7 @@ pub(super) fn cut_middle(text: &str, most: usize) -> String {
         return text.to_owned();
     }
     let end: String = text.chars().skip(count - (most - most / 3)).collect();
-    format!("{}{end}", cut(text, most / 3))
+    format!("{}{end}", shortened(text, most / 3))
 }
 
 #[cfg(test)]

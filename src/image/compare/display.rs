@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::files::{Aspect, FileDifference};
 use super::{Comparison, LayerPair, Side};
+use crate::report::{escaped, shortened};
 
 /// As many differences of a layer, and of the configuration, are shown.
 const MOST: usize = 25;
@@ -123,10 +124,5 @@ fn short(digest: &impl ToString) -> String {
 
 /// What an image says of itself can be anything, and the terminal is not its to command.
 fn words(text: &str) -> String {
-    let plain: String =
-        text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
-    match plain.char_indices().nth(LONGEST) {
-        None => plain,
-        Some((end, _)) => format!("{}…", &plain[..end]),
-    }
+    shortened(&escaped(text), LONGEST)
 }

@@ -7,10 +7,11 @@ mod stored;
 mod words;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
+use flate2::read::MultiGzDecoder;
 use futures_util::{Stream, TryStreamExt};
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_RANGE, RANGE, RETRY_AFTER, TRANSFER_ENCODING,
@@ -229,6 +230,12 @@ async fn success(
         .map(Duration::from_secs);
     let answer = tokio::time::timeout(WORDS_MAY_TAKE, first_words(response)).await.unwrap_or_default();
     Err(TransferError::Status { method, url: url.clone(), status, answer: printable(&answer), retry_after })
+}
+
+/// The bytes of a transfer, unpacked where the server has packed them for it (`Content-Encoding: gzip`), as workers do with some
+/// artifacts whatever is in them.
+pub fn decoded<'a>(bytes: impl Read + 'a, is_gzip: bool) -> Box<dyn Read + 'a> {
+    if is_gzip { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) }
 }
 
 #[cfg(test)]

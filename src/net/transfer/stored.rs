@@ -3,7 +3,6 @@
 use std::io::{self, Read, Write as _};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, RANGE};
 
@@ -93,7 +92,7 @@ impl Storage {
         let is_gzip = download.gzip_encoded;
         let bytes = stream::reader(download.bytes(meter));
         let copying = move || {
-            let mut bytes: Box<dyn Read> = if is_gzip { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) };
+            let mut bytes = super::decoded(bytes, is_gzip);
             let (mut out, mut buffer) = (DigestReader::new(out), vec![0; CHUNK]);
             loop {
                 let read = bytes.read(&mut buffer).map_err(Broken::Reading)?;
