@@ -10,6 +10,7 @@ mod extents;
 #[cfg(test)]
 mod fixture;
 mod forward;
+pub mod inventory;
 mod known_layers;
 pub mod layer;
 mod manifest;

@@ -10,7 +10,7 @@ use crate::net::Digest;
 
 /// What an entry is.
 #[derive(Clone, Copy)]
-pub(super) enum Content<'a> {
+pub(in crate::image) enum Content<'a> {
     File(&'a str),
     Folder,
     Symlink(&'a str),
@@ -18,7 +18,7 @@ pub(super) enum Content<'a> {
 }
 
 /// An image of these layers, the lowest first.
-pub(super) fn image(layers: &[&[(&str, Content)]]) -> (File, Vec<Layer>) {
+pub(in crate::image) fn image(layers: &[&[(&str, Content)]]) -> (File, Vec<Layer>) {
     let mut file = tempfile::tempfile().unwrap();
     let mut end = 0;
     let layers = layers.iter().map(|entries| {

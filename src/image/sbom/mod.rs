@@ -7,7 +7,7 @@ mod databases;
 mod document;
 mod files;
 #[cfg(test)]
-mod fixture;
+pub(super) mod fixture;
 
 use std::io;
 

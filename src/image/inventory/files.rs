@@ -1,0 +1,159 @@
+//! The files of an image, layer upon layer, as a container has them, and what each layer takes from those below.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{SizedPath, Waste, WastedBy, WastedPath};
+use crate::image::layer::{Entry, Kind, Whiteout};
+
+/// A directory with this share of its bytes in one subdirectory says nothing that the subdirectory does not say; in percent.
+const NEARLY_ALL: u64 = 90;
+
+/// A file that a container has.
+struct VisibleFile {
+    layer: usize,
+    bytes: u64,
+}
+
+/// What was wasted at a path.
+struct Wasted {
+    bytes: u64,
+    by: WastedBy,
+    layer: usize,
+}
+
+/// The files that are visible above the layers so far.
+#[derive(Default)]
+pub(super) struct FileTree {
+    /// All that is no directory, by path.
+    files: BTreeMap<Vec<u8>, VisibleFile>,
+    wasted: HashMap<Vec<u8>, Wasted>,
+}
+
+impl FileTree {
+    /// Takes the next entry of a layer. Whether it is a file of the layer: neither a directory nor a whiteout.
+    pub(super) fn add(&mut self, entry: Entry, layer: usize) -> bool {
+        match entry.whiteout() {
+            Some(Whiteout::Path(path)) => {
+                let bytes = self.remove(&path, layer) + self.remove_below(&path, layer);
+                self.waste_at(path, bytes, WastedBy::Deleted, layer);
+                return false;
+            }
+            Some(Whiteout::Content(directory)) => {
+                let bytes = self.remove_below(&directory, layer);
+                self.waste_at(directory, bytes, WastedBy::Deleted, layer);
+                return false;
+            }
+            None => {}
+        }
+        let is_file = entry.kind != Kind::Folder;
+        // A directory in the place of a file, a file in the place of a directory, or a newer file. Twice in one layer counts too.
+        let mut bytes = self.files.remove(&entry.path).map_or(0, |file| file.bytes);
+        if is_file {
+            bytes += self.remove_below(&entry.path, layer);
+        }
+        self.waste_at(entry.path.clone(), bytes, WastedBy::Overwritten, layer);
+        if is_file {
+            let bytes = entry.data.end.saturating_sub(entry.data.start);
+            self.files.insert(entry.path, VisibleFile { layer, bytes });
+        }
+        is_file
+    }
+
+    /// Removes a file of a lower layer; a whiteout leaves the files of its own layer alone (OCI image specification, layers).
+    fn remove(&mut self, path: &[u8], layer: usize) -> u64 {
+        if self.files.get(path).is_none_or(|file| file.layer == layer) {
+            return 0;
+        }
+        self.files.remove(path).map_or(0, |file| file.bytes)
+    }
+
+    /// The same, of all files below a directory; the empty path is the root.
+    fn remove_below(&mut self, directory: &[u8], layer: usize) -> u64 {
+        let from = if directory.is_empty() { Vec::new() } else { [directory, b"/"].concat() };
+        let is_below = |(path, file): &(&Vec<u8>, &VisibleFile)| path.starts_with(&from) && file.layer != layer;
+        let range = self.files.range(from.clone()..).take_while(|(path, _)| path.starts_with(&from));
+        let paths: Vec<_> = range.filter(is_below).map(|(path, _)| path.clone()).collect();
+        paths.iter().map(|path| self.files.remove(path).map_or(0, |file| file.bytes)).sum()
+    }
+
+    fn waste_at(&mut self, path: Vec<u8>, bytes: u64, by: WastedBy, layer: usize) {
+        if bytes > 0 {
+            let wasted = self.wasted.entry(path).or_insert(Wasted { bytes: 0, by, layer });
+            (wasted.bytes, wasted.by, wasted.layer) = (wasted.bytes + bytes, by, layer);
+        }
+    }
+
+    /// How many files there are.
+    pub(super) fn count(&self) -> usize {
+        self.files.len()
+    }
+
+    /// The bytes that are visible of each layer, the lowest first.
+    pub(super) fn visible(&self, layers: usize) -> Vec<u64> {
+        let mut visible = vec![0; layers];
+        for file in self.files.values() {
+            visible[file.layer] += file.bytes;
+        }
+        visible
+    }
+
+    /// The largest files, the largest first.
+    pub(super) fn largest_files(&self, most: usize) -> Vec<SizedPath> {
+        largest(self.files.iter().map(|(path, file)| (path.as_slice(), file.bytes)), most)
+    }
+
+    /// The directories with the most bytes, the largest first.
+    pub(super) fn largest_directories(&self, most: usize) -> Vec<SizedPath> {
+        let mut sizes: HashMap<&[u8], u64> = HashMap::new();
+        for (path, file) in &self.files {
+            for directory in ancestors(path) {
+                *sizes.entry(directory).or_default() += file.bytes;
+            }
+        }
+        let mut largest_child: HashMap<&[u8], u64> = HashMap::new();
+        for (directory, size) in &sizes {
+            if let Some(parent) = ancestors(directory).next() {
+                let largest = largest_child.entry(parent).or_default();
+                *largest = (*largest).max(*size);
+            }
+        }
+        let says_more = |directory: &[u8], size: u64| {
+            let child = largest_child.get(directory).copied().unwrap_or_default();
+            u128::from(child) * 100 < u128::from(size) * u128::from(NEARLY_ALL)
+        };
+        largest(sizes.iter().map(|(path, size)| (*path, *size)).filter(|(path, size)| says_more(path, *size)), most)
+    }
+
+    /// What was wasted, the most first.
+    pub(super) fn waste(&self, most: usize) -> Waste {
+        let bytes: u64 = self.wasted.values().map(|wasted| wasted.bytes).sum();
+        let visible: u64 = self.files.values().map(|file| file.bytes).sum();
+        let all = u128::from(bytes) + u128::from(visible);
+        let efficiency = (u128::from(visible) * 100).checked_div(all).and_then(|percent| u8::try_from(percent).ok());
+        let mut paths: Vec<_> = self.wasted.iter().collect();
+        paths.sort_unstable_by(|(a, one), (b, other)| other.bytes.cmp(&one.bytes).then_with(|| a.cmp(b)));
+        let paths = paths.into_iter().take(most).map(|(path, wasted)| WastedPath {
+            path: lossy(path),
+            bytes: wasted.bytes,
+            by: wasted.by,
+            layer: wasted.layer + 1,
+        });
+        Waste { bytes, efficiency: efficiency.unwrap_or(100), paths: paths.collect() }
+    }
+}
+
+/// The directories above a path, the nearest first; without the root.
+fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let parent = |path: &[u8]| path.iter().rposition(|byte| *byte == b'/');
+    std::iter::successors(parent(path).map(|end| &path[..end]), move |path| parent(path).map(|end| &path[..end]))
+}
+
+fn largest<'a>(sizes: impl Iterator<Item = (&'a [u8], u64)>, most: usize) -> Vec<SizedPath> {
+    let mut all: Vec<_> = sizes.filter(|(_, size)| *size > 0).collect();
+    all.sort_unstable_by(|(a, one), (b, other)| other.cmp(one).then_with(|| a.cmp(b)));
+    all.into_iter().take(most).map(|(path, size)| SizedPath { path: lossy(path), size }).collect()
+}
+
+fn lossy(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}

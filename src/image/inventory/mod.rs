@@ -1,0 +1,211 @@
+//! What is in an image: its layers with the steps that made them, the files that a container of it has, and the bytes that later
+//! layers overwrite or delete. Headers are read and contents are jumped over; memory grows with the number of files only.
+
+mod display;
+mod files;
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::layer::LayerError;
+use super::sbom::{self, SbomError};
+use super::{UnpackedImage, layer};
+use files::FileTree;
+
+/// As many files, directories and wasted paths are listed.
+const MOST_LISTED: usize = 10;
+
+/// Why an image cannot be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum InventoryError {
+    /// A layer is no tar that can be read.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// The databases of packages cannot be read.
+    #[error(transparent)]
+    Packages(#[from] SbomError),
+}
+
+/// What is in an image. Sizes are in bytes, unpacked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inventory {
+    /// The image's id, `sha256:…` of its configuration.
+    pub image_id: String,
+    /// The names that the archive gives it.
+    pub names: Vec<String>,
+    /// What its configuration says.
+    pub configuration: Configuration,
+    /// The size of all layers together, as tars.
+    pub size: u64,
+    /// The layers, the lowest first.
+    pub layers: Vec<LayerContents>,
+    /// How many files, links and devices a container has; directories are not counted.
+    pub files: usize,
+    /// The size of these files.
+    pub file_bytes: u64,
+    /// The largest of them.
+    pub largest_files: Vec<SizedPath>,
+    /// The directories with the most bytes below them; one whose bytes are nearly all in one subdirectory is left out.
+    pub largest_directories: Vec<SizedPath>,
+    /// What later layers overwrite or delete.
+    pub wasted: Waste,
+    /// The packages, where a package manager has been there whose database is read.
+    pub packages: Option<Packages>,
+}
+
+/// What an image's configuration says of containers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Configuration {
+    /// The platform, `linux/amd64`.
+    pub platform: String,
+    /// When it was made, as it says.
+    pub created: Option<String>,
+    /// The user.
+    pub user: Option<String>,
+    /// The working directory.
+    pub working_dir: Option<String>,
+    /// The entry point.
+    pub entrypoint: Vec<String>,
+    /// The command, or the entry point's arguments.
+    pub command: Vec<String>,
+    /// The names of the environment variables. Values can be secrets.
+    pub variables: Vec<String>,
+    /// The labels.
+    pub labels: Vec<String>,
+}
+
+/// A layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LayerContents {
+    /// sha256 of the plain layer, `sha256:…`.
+    pub diff_id: String,
+    /// The step that made it.
+    pub step: String,
+    /// The size of its tar.
+    pub size: u64,
+    /// How many files, links and devices it has.
+    pub files: usize,
+    /// The size of those that a container still has.
+    pub visible: u64,
+}
+
+/// A file or a directory, and its size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SizedPath {
+    /// From the root, without a `/` in front.
+    pub path: String,
+    /// For a directory, of all files below it.
+    pub size: u64,
+}
+
+/// Bytes that are in layers and in no container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waste {
+    /// All of them.
+    pub bytes: u64,
+    /// How many of the bytes of all files in all layers a container has, in percent.
+    pub efficiency: u8,
+    /// The paths with the most of them.
+    pub paths: Vec<WastedPath>,
+}
+
+/// A path whose bytes below are wasted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WastedPath {
+    /// From the root, without a `/` in front. Of a deleted directory, the directory.
+    pub path: String,
+    /// The bytes in lower layers.
+    pub bytes: u64,
+    /// What wasted them.
+    pub by: WastedBy,
+    /// The number of the last layer that did so, counted from 1.
+    pub layer: usize,
+}
+
+/// What makes a file of a lower layer invisible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WastedBy {
+    /// The path is in a later layer again; also where only its mode or owner is changed.
+    Overwritten,
+    /// A later layer deletes it.
+    Deleted,
+}
+
+/// What package managers have installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Packages {
+    /// How many packages.
+    pub count: usize,
+    /// Databases that are there, and not read.
+    pub unread: Vec<&'static str>,
+}
+
+impl Inventory {
+    /// Lists an image. `steps` has the step that made each layer, the lowest first; it may be shorter.
+    pub fn of(image: &UnpackedImage, steps: &[String]) -> Result<Self, InventoryError> {
+        let mut tree = FileTree::default();
+        let mut layers = Vec::new();
+        for (number, part) in image.layers().iter().enumerate() {
+            let mut files = 0;
+            layer::entries(image.file(), &part.pieces).each(|entry| {
+                files += usize::from(tree.add(entry, number));
+                Ok::<_, LayerError>(())
+            })?;
+            let step = steps.get(number).cloned().unwrap_or_else(|| "an unnamed step".to_owned());
+            let diff_id = format!("sha256:{}", part.diff_id);
+            layers.push(LayerContents { diff_id, step, size: part.size, files, visible: 0 });
+        }
+        for (layer, visible) in layers.iter_mut().zip(tree.visible(image.layers().len())) {
+            layer.visible = visible;
+        }
+        let contents = sbom::contents(image)?;
+        let packages = contents.map(|it| Packages { count: it.packages(), unread: it.unread().to_vec() });
+        Ok(Self {
+            image_id: image.image_id(),
+            names: image.tags().to_vec(),
+            configuration: Configuration::read(image.config()),
+            size: layers.iter().map(|layer| layer.size).sum(),
+            files: tree.count(),
+            file_bytes: layers.iter().map(|layer| layer.visible).sum(),
+            largest_files: tree.largest_files(MOST_LISTED),
+            largest_directories: tree.largest_directories(MOST_LISTED),
+            wasted: tree.waste(MOST_LISTED),
+            layers,
+            packages,
+        })
+    }
+}
+
+impl Configuration {
+    fn read(config: &[u8]) -> Self {
+        let config: Value = serde_json::from_slice(config).unwrap_or_default();
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let words = |value: &Value| -> Vec<String> {
+            value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        let container = &config["config"];
+        let name = |assignment: String| assignment.split('=').next().unwrap_or_default().to_owned();
+        let labels = container["Labels"].as_object().into_iter().flatten();
+        let labels = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+        let part = |key: &str| text(&config[key]).unwrap_or_else(|| "unknown".to_owned());
+        Self {
+            platform: format!("{}/{}", part("os"), part("architecture")),
+            created: text(&config["created"]),
+            user: text(&container["User"]),
+            working_dir: text(&container["WorkingDir"]),
+            entrypoint: words(&container["Entrypoint"]),
+            command: words(&container["Cmd"]),
+            variables: words(&container["Env"]).into_iter().map(name).collect(),
+            labels: labels.collect(),
+        }
+    }
+}
