@@ -20,6 +20,7 @@ Exit codes:
   20   the image did not build
   30   infrastructure failed: network, registry, engine, disk; another try can help
   31   refused: a missing scope, or published already with other content
+  32   MAX_RUN_TIME is over: give the task more time
   129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM, after cleaning up";
 
 /// Builds Docker images inside Taskcluster tasks

@@ -54,9 +54,12 @@ impl CommandError {
             Self::Parent(ParentError::Load { error, .. }) => load_code(error),
             Self::Parent(ParentError::Call(error)) => call_code(error),
             Self::Collect(error) => collect_code(error),
-            Self::Changing(_) | Self::Problems { .. } | Self::Diagnostics(_) | Self::Compare(_) | Self::NoImage(_) => {
-                CONTEXT
-            }
+            Self::Changing(_)
+            | Self::Problems { .. }
+            | Self::Diagnostics(_)
+            | Self::Compare(_)
+            | Self::Inventory(_)
+            | Self::NoImage(_) => CONTEXT,
             Self::Load { error, .. } => load_code(error),
             Self::Decision(_) | Self::Document(_) | Self::Read { .. } => USAGE,
             Self::Graph(error) => match error {

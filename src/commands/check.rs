@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::image::compare::Comparison;
 use crate::image::disk::ensure_space;
-use crate::image::{self, ArchiveError, Checked, UnpackedImage};
-use crate::job::CommandError;
+use crate::image::{self, Checked};
+use crate::job::{CommandError, unpack};
 use crate::report::{self, Bytes};
 
 const HELP: &str = "\
@@ -134,23 +134,6 @@ fn compare(file: &Path, other: &Path, folder: &Path) -> Result<Comparison, Comma
     }
     // At least: what is packed grows.
     ensure_space("comparing the two images", folder, size)?;
-    let (a, b) = (import(file, folder)?, import(other, folder)?);
+    let (a, b) = (unpack::archive(file, folder)?, unpack::archive(other, folder)?);
     Ok(Comparison::of(&a, &b)?)
-}
-
-fn import(path: &Path, folder: &Path) -> Result<UnpackedImage, CommandError> {
-    let archive = File::open(path).map_err(|source| CommandError::Read { path: path.to_owned(), source })?;
-    let unwritten = |source| CommandError::Write { path: folder.to_owned(), source };
-    let spool = tempfile::tempfile_in(folder).map_err(unwritten)?;
-    let taken = UnpackedImage::import(BufReader::with_capacity(READ_BUFFER, archive), spool);
-    let (name, hint) = (path.display(), "`image-worker check` says all that is wrong with it");
-    taken.map_err(|error| match error {
-        ArchiveError::Write(source) => unwritten(source),
-        ArchiveError::Content(why) => {
-            CommandError::Diagnostics(format!("{name} is not one whole image: {}; {hint}", plain(&why)))
-        }
-        // What a reader says of another kind of file has pieces of that file in it.
-        ArchiveError::Read(_) => CommandError::Diagnostics(format!("{name} cannot be read as an image archive; {hint}")),
-        ArchiveError::ReadBack(_) | ArchiveError::Rewrite(_) => error.into(),
-    })
 }

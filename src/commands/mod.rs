@@ -49,6 +49,7 @@ subcommands! {
     Tree in tree;
     Load in load;
     Check in check;
+    Inspect in inspect;
     Completions in completions;
     Man in man;
     #[command(name = crate::engine::SUPERVISOR, hide = true)] KeepEngine in keep_engine;

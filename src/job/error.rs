@@ -26,6 +26,7 @@ use crate::engine::{DebugImage, EngineError, SupervisorError};
 use crate::image::ArchiveError;
 use crate::image::compare::CompareError;
 use crate::image::disk::InsufficientSpace;
+use crate::image::inventory::InventoryError;
 use crate::net::registry::RegistryError;
 use crate::net::transfer::TransferError;
 use crate::net::{HttpUrl, NameError};
@@ -55,6 +56,9 @@ pub enum CommandError {
     /// What a decision's image tasks should say.
     #[error(transparent)]
     Decision(#[from] DecisionError),
+    /// An image whose contents cannot be listed.
+    #[error(transparent)]
+    Inventory(#[from] InventoryError),
     /// A text that is neither JSON nor YAML.
     #[error(transparent)]
     Document(#[from] DocumentError),

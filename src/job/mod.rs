@@ -33,6 +33,7 @@ pub mod scopes;
 pub mod secret_values;
 pub mod shutdown;
 pub mod task_definition;
+pub mod unpack;
 pub mod work_dir;
 
 pub use error::CommandError;

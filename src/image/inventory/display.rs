@@ -12,12 +12,13 @@ impl Display for Inventory {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let names = if self.names.is_empty() { "an image without a name".to_owned() } else { self.names.join(", ") };
         writeln!(f, "{}: {}", escaped(&names), self.image_id)?;
-        let (size, layers, files) = (Bytes(self.size), self.layers.len(), self.files);
-        writeln!(f, "{}, {size} in {layers} layers, {files} files", escaped(&self.configuration.platform))?;
+        let (size, files) = (Bytes(self.size), plural(self.files, "file"));
+        let (platform, layers) = (escaped(&self.configuration.platform), plural(self.layers.len(), "layer"));
+        writeln!(f, "{platform}, {size} in {layers}, {files}")?;
         write!(f, "{}", self.configuration)?;
         if let Some(packages) = &self.packages {
             let unread = packages.unread.iter().map(|path| format!("; {path} is there, and not read"));
-            writeln!(f, "{} packages{}", packages.count, unread.collect::<String>())?;
+            writeln!(f, "{}{}", plural(packages.count, "package"), unread.collect::<String>())?;
         }
         writeln!(f, "\nLAYER        SIZE  SHARE    FILES  STEP")?;
         for (number, layer) in self.layers.iter().enumerate() {
@@ -78,4 +79,8 @@ fn sized(f: &mut Formatter<'_>, title: &str, paths: impl Iterator<Item = (u64, S
         writeln!(f, "{:>12}  {path}", Bytes(size).to_string())?;
     }
     Ok(())
+}
+
+fn plural(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }

@@ -24,7 +24,7 @@ use crate::net::blocking::blocking;
 use crate::net::stream;
 use crate::report::{Bytes, ErrorChain};
 use crate::taskcluster::ArtifactName;
-use ways::ExportRequest;
+pub(super) use ways::ExportRequest;
 pub(crate) use ways::StorageProblem;
 
 /// Written to disk at this size, so that system calls do not count.

@@ -43,24 +43,24 @@ pub enum Damage {
 }
 
 /// An image that is to come out of the engine.
-pub(super) struct ExportRequest<'a> {
-    pub(super) engine: &'a Engine,
-    pub(super) image_id: &'a str,
+pub(in crate::job) struct ExportRequest<'a> {
+    pub(in crate::job) engine: &'a Engine,
+    pub(in crate::job) image_id: &'a str,
     /// The configuration of the image that its steps may have come from.
-    pub(super) source: Option<&'a [u8]>,
+    pub(in crate::job) source: Option<&'a [u8]>,
     /// The name that the archive gives it.
-    pub(super) tag: &'a str,
-    pub(super) choice: ExportChoice,
+    pub(in crate::job) tag: &'a str,
+    pub(in crate::job) choice: ExportChoice,
     /// Where there is room.
-    pub(super) folder: &'a Path,
+    pub(in crate::job) folder: &'a Path,
     /// The file that the archive is to be in the end, where it can be written there at once.
-    pub(super) named: Option<&'a Path>,
-    pub(super) report: &'a Report,
+    pub(in crate::job) named: Option<&'a Path>,
+    pub(in crate::job) report: &'a Report,
 }
 
 impl ExportRequest<'_> {
     /// The image, apart in a file, with what is known of its steps.
-    pub(super) async fn take(&self) -> Result<UnpackedImage, CommandError> {
+    pub(in crate::job) async fn take(&self) -> Result<UnpackedImage, CommandError> {
         let mut spool = self.take_as_built().await?;
         if let Some(config) = self.completed(spool.config()) {
             let layers = spool.layers().to_vec();

@@ -1,0 +1,60 @@
+//! Images on this machine, unpacked into a temporary file to be looked into: archives, and images of an engine.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use super::CommandError;
+use super::export::ExportRequest;
+use crate::config::plan::ExportChoice;
+use crate::engine::Engine;
+use crate::image::disk::ensure_space;
+use crate::image::{ArchiveError, UnpackedImage};
+use crate::report::{Report, printable};
+
+/// Read from disk at this size, so that system calls do not count.
+const READ_BUFFER: usize = 256 * 1024;
+
+/// The image of an archive, of any form and compression; `folder` is where there is room.
+pub fn archive(path: &Path, folder: &Path) -> Result<UnpackedImage, CommandError> {
+    let unreadable = |source| CommandError::Read { path: path.to_owned(), source };
+    let archive = File::open(path).map_err(unreadable)?;
+    // At least: what is compressed grows.
+    let size = archive.metadata().map_err(unreadable)?.len();
+    ensure_space("unpacking the image", folder, size)?;
+    let unwritten = |source| CommandError::Write { path: folder.to_owned(), source };
+    let staging = tempfile::tempfile_in(folder).map_err(unwritten)?;
+    let unpacked = UnpackedImage::import(BufReader::with_capacity(READ_BUFFER, archive), staging);
+    let (name, hint) = (path.display(), "`image-worker check` says all that is wrong with it");
+    unpacked.map_err(|error| match error {
+        ArchiveError::Write(source) => unwritten(source),
+        ArchiveError::Content(why) => {
+            CommandError::Diagnostics(format!("{name} is not one whole image: {}; {hint}", printable(&why)))
+        }
+        // What a reader says of another kind of file has pieces of that file in it.
+        ArchiveError::Read(_) => {
+            CommandError::Diagnostics(format!("{name} cannot be read as an image archive; {hint}"))
+        }
+        ArchiveError::ReadBack(_) | ArchiveError::Rewrite(_) => error.into(),
+    })
+}
+
+/// An image of an engine, by its name or its id: from the engine's storage where that can be read, else by an export.
+pub async fn local(engine: &Engine, name: &str, folder: &Path, report: &Report) -> Result<UnpackedImage, CommandError> {
+    let Some(image) = engine.present(name).await? else {
+        return Err(CommandError::NoImage(format!(
+            "the engine has no image {name}: load or build it first, or name another"
+        )));
+    };
+    let request = ExportRequest {
+        engine,
+        image_id: &image.id,
+        source: None,
+        tag: name,
+        choice: ExportChoice::Auto,
+        folder,
+        named: None,
+        report,
+    };
+    request.take().await
+}
