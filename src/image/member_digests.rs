@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::SMALL_MEMBER;
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
+use crate::tar_format::verify_checksum;
 
 /// How bytes are packed, told by how they begin, as engines tell it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -33,7 +34,7 @@ pub enum Compression {
 pub(super) const MAGIC: usize = 6;
 
 /// A tar's headers have this size, and say so in a checksum.
-const TAR_HEADER: usize = 512;
+const TAR_HEADER: usize = size_of::<tar::Header>();
 
 impl Compression {
     /// The compression of bytes that begin so.
@@ -107,10 +108,9 @@ impl<W> ContentWriter<W> {
     fn is_tar(&self) -> bool {
         let zeros = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
         let Some(header) = self.beginning.get(..TAR_HEADER) else { return self.beginning.is_empty() };
-        let sum: u64 = header[..148].iter().chain(&[b' '; 8]).chain(&header[156..]).map(|byte| u64::from(*byte)).sum();
         let mut block = [0; TAR_HEADER];
         block.copy_from_slice(header);
-        zeros(header) || tar::Header::from_byte_slice(&block).cksum().is_ok_and(|said| u64::from(said) == sum)
+        zeros(header) || verify_checksum(tar::Header::from_byte_slice(&block)).is_ok()
     }
 
     /// Why what was written last is not there, if it is not.

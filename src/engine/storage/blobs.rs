@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{StorageError, unexpected};
-use crate::image::{Descriptor, Index, Manifest, header, pad};
+use crate::image::{Descriptor, Index, Manifest, header};
 use crate::net::Digest;
+use crate::tar_format::{END, padding};
 
 /// Below the root of a containerd.
 const CONTENT: &str = "io.containerd.content.v1.content/blobs/sha256";
@@ -23,9 +24,6 @@ const GIVEN_ROOT: &str = "/var/lib/containerd";
 
 /// Documents are some kilobytes.
 const LARGEST_DOCUMENT: u64 = 4 * 1024 * 1024;
-
-/// The end of a tar, in bytes.
-const END: u64 = 1024;
 
 /// An image as an OCI layout, a tar to be read.
 pub struct StoredBlobs {
@@ -46,12 +44,11 @@ struct ImageBlobs {
 pub(super) fn open(root: &Path, id: Digest) -> Result<StoredBlobs, StorageError> {
     let ImageBlobs { folder, documents, layers } = find(root, id)?;
     let index = json!({ "schemaVersion": 2, "manifests": [{ "digest": format!("sha256:{id}") }] }).to_string();
-    let unwritten = |source| StorageError::Unreadable { path: folder.clone(), source };
     let mut image = StoredBlobs { size: 0, parts: VecDeque::new() };
-    image.member("index.json", index.len() as u64, Cursor::new(index)).map_err(unwritten)?;
+    image.member("index.json", index.len() as u64, Cursor::new(index));
     for (digest, text) in documents {
         let (name, size) = (format!("blobs/sha256/{digest}"), text.len() as u64);
-        image.member(&name, size, Cursor::new(text)).map_err(unwritten)?;
+        image.member(&name, size, Cursor::new(text));
     }
     let mut known = Vec::new();
     for layer in layers {
@@ -66,9 +63,9 @@ pub(super) fn open(root: &Path, id: Digest) -> Result<StoredBlobs, StorageError>
         let file = File::open(&path).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
         image.size += size;
-        image.member(&format!("blobs/sha256/{layer}"), size, file.take(size)).map_err(unreadable)?;
+        image.member(&format!("blobs/sha256/{layer}"), size, file.take(size));
     }
-    image.parts.push_back(Box::new(io::repeat(0).take(END)));
+    image.parts.push_back(Box::new(Cursor::new(END)));
     Ok(image)
 }
 
@@ -123,16 +120,14 @@ fn read(path: &Path, digest: Digest) -> Result<Vec<u8>, StorageError> {
 }
 
 impl StoredBlobs {
-    fn member(&mut self, name: &str, size: u64, content: impl Read + Send + 'static) -> io::Result<()> {
-        let (mut before, mut behind) = (Vec::new(), Vec::new());
-        header(&mut before, name, size)?;
-        pad(&mut behind, size);
+    fn member(&mut self, name: &str, size: u64, content: impl Read + Send + 'static) {
+        let mut before = Vec::new();
+        header(&mut before, name, size);
         self.parts.extend([
             Box::new(Cursor::new(before)) as Box<dyn Read + Send>,
             Box::new(content),
-            Box::new(Cursor::new(behind)),
+            Box::new(Cursor::new(padding(size))),
         ]);
-        Ok(())
     }
 }
 
