@@ -95,7 +95,7 @@ impl fmt::Display for Verdict {
         for problem in &checked.problems {
             writeln!(f, "- {}: {}", plain(&problem.problem), problem.breaks)?;
         }
-        let image = checked.image_id.as_deref().unwrap_or("no image");
+        let image = checked.image_id.map_or("no image".to_owned(), |id| id.to_string());
         let names = if checked.tags.is_empty() { "no name".to_owned() } else { plain(&checked.tags.join(", ")) };
         let (packing, size, layers) = (checked.packing, Bytes(checked.size), checked.layers);
         writeln!(f, "{}: {image}, {names}, {layers} layers, {packing}, {size}", file.display())?;

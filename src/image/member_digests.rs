@@ -267,7 +267,7 @@ pub(super) fn diff_ids(text: &[u8]) -> Option<Vec<Digest>> {
     }
     let config: Config = serde_json::from_slice(text).ok()?;
     let ids = config.rootfs.diff_ids.unwrap_or_default();
-    ids.iter().map(|id| id.strip_prefix("sha256:")?.parse().ok()).collect()
+    ids.iter().map(|id| Digest::from_prefixed(id)).collect()
 }
 
 /// Whether it is a manifest or an index of an OCI layout.

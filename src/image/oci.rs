@@ -35,7 +35,7 @@ pub(crate) struct Descriptor {
 impl Descriptor {
     /// The sha256 that it is named by; none of another algorithm.
     pub(crate) fn digest(&self) -> Option<Digest> {
-        self.digest.strip_prefix("sha256:")?.parse().ok()
+        Digest::from_prefixed(&self.digest)
     }
 
     /// The member that has it, wherever that is.

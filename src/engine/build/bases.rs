@@ -9,8 +9,8 @@ use bollard::models::ImageInspect;
 use crate::dockerfile::base_images::{By, DockerfileImages};
 use crate::engine::driver::EngineDriver;
 use crate::engine::{Engine, EngineError};
-use crate::net::Digest;
 use crate::net::registry::{is_repository, is_tag};
+use crate::net::{Digest, ImageId};
 
 /// The images that a build was made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub struct Bases {
 pub struct Base {
     /// As the `Dockerfile` names it, variables filled in.
     pub reference: String,
-    /// Its id in the engine, `sha256:…`; `BuildKit` pulls images that the engine then does not have.
-    pub id: Option<String>,
+    /// Its id in the engine; `BuildKit` pulls images that the engine then does not have.
+    pub id: Option<ImageId>,
     /// The names that it has in registries, `REGISTRY/NAME@sha256:…`; none if it came from no registry.
     pub digests: Vec<String>,
     /// The diff ids of its layers, the lowest first; none, where it has no id.
@@ -113,8 +113,8 @@ fn has_host(name: &str) -> bool {
 /// The image that a part of a build by `BuildKit` begins with, `NAME@sha256:…`, if that is what its name says.
 pub(in crate::engine) fn pulled(part: &str) -> Option<&str> {
     let name = part.rsplit_once("FROM ")?.1.trim();
-    let (_, digest) = name.rsplit_once("@sha256:")?;
-    digest.parse::<Digest>().is_ok().then_some(name)
+    let (_, digest) = name.rsplit_once('@')?;
+    Digest::from_prefixed(digest).map(|_| name)
 }
 
 /// A name as `BuildKit` writes it out: `docker.io/library/debian:12`.
@@ -146,14 +146,12 @@ fn without_tag(name: &str) -> String {
 /// An image by what the engine says of it; none if that is not enough to tell it by.
 fn base(reference: &str, image: ImageInspect, is_from: bool) -> Option<Base> {
     let layers = image.root_fs.and_then(|it| it.layers).unwrap_or_default();
-    let layers = layers.iter().map(|layer| layer.strip_prefix("sha256:")?.parse().ok());
+    let layers = layers.iter().map(|layer| Digest::from_prefixed(layer));
     let mut digests = image.repo_digests.unwrap_or_default();
     // In an order that does not hang on the engine's.
     digests.sort_unstable();
     digests.dedup();
-    // Podman leaves the algorithm out in some answers.
-    let id = image.id.map(|id| if id.contains(':') { id } else { format!("sha256:{id}") })?;
-    let id = Some(id);
+    let id = Some(ImageId::in_answer(&image.id?)?);
     Some(Base { reference: reference.to_owned(), id, digests, layers: layers.collect::<Option<_>>()?, is_from })
 }
 
@@ -169,7 +167,7 @@ mod tests {
     }
 
     fn of(contents: &str, is_from: bool) -> Base {
-        let (reference, id) = (contents.to_owned(), Some(format!("sha256:{}", Digest::of(contents.as_bytes()))));
+        let (reference, id) = (contents.to_owned(), Some(ImageId::of(contents.as_bytes())));
         Base { reference, id, digests: Vec::new(), layers: layers(contents), is_from }
     }
 
@@ -242,10 +240,12 @@ mod tests {
             ..ImageInspect::default()
         };
         let layer = format!("sha256:{}", Digest::of(b"a"));
-        let told = base("debian:12", answer(Some("00"), &layer), true).unwrap();
-        assert_eq!((told.id.as_deref(), told.layers), (Some("sha256:00"), layers("a")));
+        let (id, hex) = (ImageId::of(b"image"), Digest::of(b"image").to_string());
+        let told = base("debian:12", answer(Some(&hex), &layer), true).unwrap();
+        assert_eq!((told.id, told.layers), (Some(id), layers("a")));
         assert_eq!(told.digests, ["a@sha256:1", "b@sha256:1"]);
         assert_eq!(base("debian:12", answer(None, &layer), true), None);
-        assert_eq!(base("debian:12", answer(Some("00"), "md5:00"), true), None);
+        assert_eq!(base("debian:12", answer(Some("00"), &layer), true), None);
+        assert_eq!(base("debian:12", answer(Some(&hex), "md5:00"), true), None);
     }
 }

@@ -13,8 +13,8 @@ use super::parts::document;
 use super::problem::Problem;
 use super::steps::{StepImage, steps_of};
 use super::verify::{Verified, misnamed_blobs, verify};
-use crate::net::Digest;
 use crate::net::stream::DigestReader;
+use crate::net::{Digest, ImageId};
 use crate::tar_format::END;
 
 /// Why an archive is not passed on to its end.
@@ -61,8 +61,8 @@ impl From<ReadError> for ForwardError {
 /// What was found in an archive that has been passed on to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardSummary {
-    /// The image's id, `sha256:…` of its configuration.
-    pub image_id: String,
+    /// The image's id, the digest of its configuration.
+    pub image_id: ImageId,
     /// The configuration.
     pub config: Vec<u8>,
     /// How each layer is packed, the lowest first.
@@ -135,7 +135,7 @@ pub fn verify_and_forward_with<R: Read, W: Write>(
 }
 
 /// The one image, its id, and how its layers are packed, if all is as the archive itself says; or all that is not.
-fn whole(seen: &ArchiveIndex) -> Result<(Cow<'_, Image>, String, Vec<Compression>), Vec<Problem>> {
+fn whole(seen: &ArchiveIndex) -> Result<(Cow<'_, Image>, ImageId, Vec<Compression>), Vec<Problem>> {
     let image = the_image(seen).map_err(|why| vec![why])?;
     let Verified { image_id, layers, mut problems } = verify(seen, &image);
     problems.extend(misnamed_blobs(seen));

@@ -153,7 +153,7 @@ impl ConfigTemplate {
         let comment = "all layers of the image that was built, in one";
         let step = json!({ "created": created, "created_by": "image-worker EXPORT=squash", "comment": comment });
         self.root.insert("history".to_owned(), json!([step]));
-        self.root.insert("rootfs".to_owned(), json!({ "type": "layers", "diff_ids": [format!("sha256:{diff_id}")] }));
+        self.root.insert("rootfs".to_owned(), json!({ "type": "layers", "diff_ids": [diff_id.prefixed()] }));
         let mut value = Value::Object(self.root);
         value.sort_all_objects();
         serde_json::to_vec(&value).map_err(|error| ArchiveError::Write(error.into()))

@@ -83,15 +83,16 @@ fn base(base: &Base) -> Resource {
     let mut annotations = BTreeMap::from([("from", json!(is_from))]);
     annotations.extend(id.as_ref().map(|id| ("imageId", json!(id))));
     let registered = digests.iter().find(|digest| names_the_same(digest, reference)).or(digests.first());
-    let (uri, digest) = match registered.and_then(|name| Some((purl(name)?, name.rsplit_once("@sha256:")?.1))) {
-        Some((purl, digest)) => {
-            annotations.insert("digests", json!(digests));
-            (Some(purl), Some(digest))
-        }
-        // Built or loaded, and never in a registry: what it is is its configuration's digest.
-        None => (None, id.as_ref().map(|id| id.trim_start_matches("sha256:"))),
-    };
-    let digest = digest.map(|digest| ("sha256", digest.to_owned())).into_iter().collect();
+    let (uri, digest) =
+        match registered.and_then(|name| Some((purl(name)?, name.rsplit_once("@sha256:")?.1.to_owned()))) {
+            Some((purl, digest)) => {
+                annotations.insert("digests", json!(digests));
+                (Some(purl), Some(digest))
+            }
+            // Built or loaded, and never in a registry: what it is is its configuration's digest.
+            None => (None, id.map(|id| id.hex().to_string())),
+        };
+    let digest = digest.map(|digest| ("sha256", digest)).into_iter().collect();
     Resource { name: reference.clone(), uri, digest, media_type: None, annotations }
 }
 
@@ -127,6 +128,7 @@ fn purl(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::ImageId;
 
     #[test]
     fn an_image_of_a_registry_has_a_name_everywhere() {
@@ -152,10 +154,10 @@ mod tests {
         assert!(same("localhost:5000/debian@sha256:0", "localhost:5000/debian:12"));
         assert!(!same("localhost:5000/debian@sha256:0", "debian:12"));
 
-        let id = format!("sha256:{}", "01".repeat(32));
+        let id = ImageId::of(b"image");
         let mut debian = Base {
             reference: "debian:12".to_owned(),
-            id: Some(id.clone()),
+            id: Some(id),
             digests: vec![format!("a/debian@sha256:{}", "cd".repeat(32)), format!("debian@sha256:{}", "ef".repeat(32))],
             layers: Vec::new(),
             is_from: true,
@@ -166,6 +168,10 @@ mod tests {
         assert_eq!(told.annotations["imageId"], json!(id));
         debian.digests.clear();
         let told = base(&debian);
-        assert_eq!((told.uri, told.digest["sha256"].as_str()), (None, &id[7..]), "it came from no registry");
+        assert_eq!(
+            (told.uri, told.digest["sha256"].as_str()),
+            (None, id.hex().to_string().as_str()),
+            "it came from no registry"
+        );
     }
 }
