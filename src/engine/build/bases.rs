@@ -9,7 +9,7 @@ use bollard::models::ImageInspect;
 use crate::dockerfile::base_images::{By, DockerfileImages};
 use crate::engine::driver::EngineDriver;
 use crate::engine::{Engine, EngineError};
-use crate::net::registry::{is_repository, is_tag};
+use crate::net::registry::{Reference, is_repository, is_tag};
 use crate::net::{Digest, ImageId};
 
 /// The images that a build was made from.
@@ -75,7 +75,7 @@ impl Engine {
         }
         let full = full(name);
         let pulled = self.tracker.all_pulled().into_iter().find(|it| it.split('@').next() == full.split('@').next());
-        let digests = pulled.map(|it| vec![without_tag(&it)]);
+        let digests = pulled.and_then(|it| Some(vec![without_tag(&it)?]));
         Ok(digests.map(|digests| Base { reference: name.to_owned(), id: None, digests, layers: Vec::new(), is_from }))
     }
 
@@ -117,30 +117,21 @@ pub(in crate::engine) fn pulled(part: &str) -> Option<&str> {
     Digest::from_prefixed(digest).map(|_| name)
 }
 
-/// A name as `BuildKit` writes it out: `docker.io/library/debian:12`.
-pub(in crate::engine) fn full(reference: &str) -> String {
-    let (name, digest) = reference.split_once('@').map_or((reference, None), |(name, digest)| (name, Some(digest)));
-    let place = match (has_host(name), name.contains('/')) {
-        (true, _) => "",
-        (false, true) => "docker.io/",
-        (false, false) => "docker.io/library/",
-    };
-    let has_tag = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
-    let tag = if has_tag || digest.is_some() { "" } else { ":latest" };
-    let digest = digest.map(|digest| format!("@{digest}")).unwrap_or_default();
-    format!("{place}{name}{tag}{digest}")
+/// A name as `BuildKit` writes it out: `docker.io/library/debian:12`. What is no name stays as it is.
+fn full(name: &str) -> String {
+    name.parse().map_or_else(|_| name.to_owned(), |name: Reference| name.whole())
 }
 
 /// The registry that an image is pulled from.
 pub(in crate::engine) fn registry(image: &str) -> Option<String> {
-    full(image).split_once('/').map(|(registry, _)| registry.to_owned())
+    let (name, _) = image.split_once('@').unwrap_or((image, ""));
+    name.parse().ok().map(|name: Reference| name.registry().to_owned())
 }
 
 /// `NAME@sha256:…`, as engines have the names of images in registries.
-fn without_tag(name: &str) -> String {
-    let (name, digest) = name.split_once('@').unwrap_or((name, ""));
-    let tag = name.rfind(':').filter(|at| !name[*at..].contains('/'));
-    format!("{}@{digest}", &name[..tag.unwrap_or(name.len())])
+fn without_tag(name: &str) -> Option<String> {
+    let name: Reference = name.parse().ok()?;
+    Some(format!("{}/{}@{}", name.registry(), name.repository(), name.digest()?))
 }
 
 /// An image by what the engine says of it; none if that is not enough to tell it by.
@@ -217,18 +208,24 @@ mod tests {
         {
             assert_eq!(pulled(other), None, "{other}");
         }
-        assert_eq!(without_tag(&name), format!("docker.io/library/debian@{digest}"));
-        assert_eq!(without_tag(&format!("localhost:5000/a@{digest}")), format!("localhost:5000/a@{digest}"));
+        assert_eq!(without_tag(&name).unwrap(), format!("docker.io/library/debian@{digest}"));
+        let local = format!("localhost:5000/a@{digest}");
+        assert_eq!(without_tag(&local), Some(local));
+        let [pinned, pinned_in_full] = ["debian", "docker.io/library/debian"].map(|name| format!("{name}@{digest}"));
         for (reference, written_out) in [
             ("debian", "docker.io/library/debian:latest"),
             ("debian:12", "docker.io/library/debian:12"),
             ("mozilla/builder", "docker.io/mozilla/builder:latest"),
             ("localhost:5000/a/b", "localhost:5000/a/b:latest"),
             ("quay.io/a:1", "quay.io/a:1"),
-            ("debian@sha256:00", "docker.io/library/debian@sha256:00"),
+            ("docker.io/debian", "docker.io/library/debian:latest"),
+            (pinned.as_str(), pinned_in_full.as_str()),
+            ("Debian@sha256:00", "Debian@sha256:00"),
         ] {
             assert_eq!(full(reference), written_out);
         }
+        assert_eq!(registry("a@sha256:00").as_deref(), Some("docker.io"));
+        assert_eq!(registry("localhost:5000/a/b").as_deref(), Some("localhost:5000"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::engine::{Base, Bases};
 use crate::job::cache::CachedImage;
 use crate::job::parent::TaskImage;
 use crate::net::HttpUrl;
+use crate::net::registry::Reference;
 use crate::taskcluster::TaskId;
 
 /// Everything that went in, in a fixed order.
@@ -98,30 +99,26 @@ fn base(base: &Base) -> Resource {
 
 /// Whether `REPOSITORY@sha256:…` is of the repository that `reference` names.
 fn names_the_same(digest: &str, reference: &str) -> bool {
-    let repository = |name: &str| {
-        let name = name.split('@').next().unwrap_or(name);
-        let short = name.strip_prefix("docker.io/").unwrap_or(name);
-        let short = short.strip_prefix("library/").unwrap_or(short);
-        let tag = short.rfind(':').filter(|at| !short[*at..].contains('/'));
-        short[..tag.unwrap_or(short.len())].to_owned()
+    let [digest, reference] = [digest, reference].map(|name| name.parse::<Reference>().ok());
+    let same = |(one, other): (Reference, Reference)| {
+        (one.registry(), one.repository()) == (other.registry(), other.repository())
     };
-    repository(digest) == repository(reference)
+    digest.zip(reference).is_some_and(same)
 }
 
 /// `pkg:docker/…` of `REPOSITORY@sha256:…`
 fn purl(name: &str) -> Option<String> {
-    let (repository, digest) = name.split_once('@')?;
-    let host = repository.split_once('/').filter(|(host, _)| host.contains(['.', ':']) || *host == "localhost");
-    let (host, path) = host.map_or((None, repository), |(host, path)| (Some(host), path));
-    let (namespace, image) = path.rsplit_once('/').map_or((None, path), |(space, image)| (Some(space), image));
+    let name: Reference = name.parse().ok()?;
+    let (namespace, image) =
+        name.repository().rsplit_once('/').map_or((None, name.repository()), |(space, image)| (Some(space), image));
     let mut purl = PackageUrl::new("docker", image).ok()?;
     if let Some(namespace) = namespace.filter(|it| *it != "library") {
         purl.with_namespace(namespace).ok()?;
     }
-    if let Some(host) = host.filter(|host| *host != "docker.io") {
-        purl.add_qualifier("repository_url", host).ok()?;
+    if name.registry() != "docker.io" {
+        purl.add_qualifier("repository_url", name.registry()).ok()?;
     }
-    purl.with_version(digest).ok()?;
+    purl.with_version(name.digest()?).ok()?;
     Some(purl.to_string())
 }
 
@@ -148,11 +145,13 @@ mod tests {
 
     #[test]
     fn the_digest_is_of_the_repository_that_was_named() {
-        let same = |digest: &str, reference: &str| names_the_same(digest, reference);
-        assert!(same("debian@sha256:0", "debian:12"));
-        assert!(same("docker.io/library/debian@sha256:0", "debian"));
-        assert!(same("localhost:5000/debian@sha256:0", "localhost:5000/debian:12"));
-        assert!(!same("localhost:5000/debian@sha256:0", "debian:12"));
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let same = |name: &str, reference: &str| names_the_same(&format!("{name}@{digest}"), reference);
+        assert!(same("debian", "debian:12"));
+        assert!(same("docker.io/library/debian", "debian"));
+        assert!(same("localhost:5000/debian", "localhost:5000/debian:12"));
+        assert!(!same("localhost:5000/debian", "debian:12"));
+        assert!(!same("debian", "no name"));
 
         let id = ImageId::of(b"image");
         let mut debian = Base {
