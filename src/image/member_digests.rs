@@ -9,6 +9,7 @@ use flate2::write::MultiGzDecoder;
 use serde::Deserialize;
 
 use super::SMALL_MEMBER;
+use super::rootfs::diff_ids;
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
 use crate::tar_format::verify_checksum;
@@ -252,22 +253,6 @@ impl<'a, W: Write> MaybeDecoder<'a, W> {
             Self::Broken(packing) => (packing, None, false),
         }
     }
-}
-
-/// The layers that an image's configuration names; none, if it is something else.
-pub(super) fn diff_ids(text: &[u8]) -> Option<Vec<Digest>> {
-    #[derive(Deserialize)]
-    struct Config {
-        rootfs: RootFs,
-    }
-    #[derive(Deserialize)]
-    struct RootFs {
-        // An image on an empty base without a layer has null here.
-        diff_ids: Option<Vec<String>>,
-    }
-    let config: Config = serde_json::from_slice(text).ok()?;
-    let ids = config.rootfs.diff_ids.unwrap_or_default();
-    ids.iter().map(|id| Digest::from_prefixed(id)).collect()
 }
 
 /// Whether it is a manifest or an index of an OCI layout.

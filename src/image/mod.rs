@@ -19,6 +19,7 @@ mod oci;
 mod parts;
 mod problem;
 pub mod reproducible;
+mod rootfs;
 pub mod sbom;
 mod squash;
 pub mod steps;
