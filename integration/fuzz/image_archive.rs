@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use image_worker::image::{ArchiveError, UnpackedImage, Written, check, verify_and_forward};
-use image_worker::net::Digest;
+use image_worker::net::{Digest, ImageId};
 use serde_json::{Value, json};
 use tar::EntryType;
 
@@ -36,9 +36,8 @@ const WORDS: Words = Words {
 pub(super) fn target(data: &[u8]) {
     let mut input = Input::new(data);
     let id = match input.below(16) {
-        0 => String::new(),
-        1 => format!("sha256:{}", Digest::of(b"")),
-        _ => format!("sha256:{}", Digest::of(CONFIG)),
+        0 | 1 => ImageId::of(b""),
+        _ => ImageId::of(CONFIG),
     };
     let export = match input.below(8) {
         0 => input.rest().to_vec(),
@@ -69,14 +68,14 @@ pub(super) fn target(data: &[u8]) {
     }
     relayed(&export);
     relayed(&consistent(data));
-    let id_of_config = format!("sha256:{}", Digest::of(CONFIG));
-    if let Ok((written, out)) = make(&layout(data), &id_of_config, None) {
-        accepted(&id_of_config, &written, &out);
+    let id_of_config = ImageId::of(CONFIG);
+    if let Ok((written, out)) = make(&layout(data), id_of_config, None) {
+        accepted(id_of_config, &written, &out);
     }
-    if let Ok((written, out)) = make(&export, &id, None) {
-        accepted(&id, &written, &out);
+    if let Ok((written, out)) = make(&export, id, None) {
+        accepted(id, &written, &out);
         if data.len().is_multiple_of(16) {
-            let (_, packed) = make(&export, &id, Some(1)).expect("compressed it is the same archive");
+            let (_, packed) = make(&export, id, Some(1)).expect("compressed it is the same archive");
             assert_eq!(zstd::decode_all(packed.as_slice()).expect("zstd"), out);
         }
     }
@@ -140,7 +139,7 @@ fn relayed(archive: &[u8]) {
     }
 }
 
-fn make(export: &[u8], id: &str, level: Option<i32>) -> Result<(Written, Vec<u8>), ArchiveError> {
+fn make(export: &[u8], id: ImageId, level: Option<i32>) -> Result<(Written, Vec<u8>), ArchiveError> {
     let unpacked = UnpackedImage::import(export, tempfile::tempfile().expect("a temporary file"))?;
     unpacked.expect(id)?;
     let mut out = Vec::new();
@@ -151,7 +150,7 @@ fn make(export: &[u8], id: &str, level: Option<i32>) -> Result<(Written, Vec<u8>
     Ok((written, out))
 }
 
-fn accepted(id: &str, written: &Written, out: &[u8]) {
+fn accepted(id: ImageId, written: &Written, out: &[u8]) {
     assert_eq!((written.sha256, written.size), (Digest::of(out), out.len() as u64));
     let mut problems = check(out).expect("bytes in memory can be read").problems;
     // What the layers and the configuration are is the input's.
@@ -196,7 +195,7 @@ fn accepted(id: &str, written: &Written, out: &[u8]) {
         }
         panic!("{name} is a link without an end")
     };
-    assert_eq!(format!("sha256:{}", Digest::of(&file(&image["Config"]).content)), id);
+    assert_eq!(ImageId::of(&file(&image["Config"]).content), id);
     let layers = image["Layers"].as_array().expect("a list");
     assert_eq!(layers.len(), 2, "as the configuration says");
     for layer in layers {

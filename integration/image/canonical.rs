@@ -54,7 +54,7 @@ impl Image {
 fn canonical(export: &Path, id: Option<&str>, tag: &str) -> Vec<u8> {
     let unpacked = UnpackedImage::import(File::open(export).unwrap(), tempfile::tempfile().unwrap()).unwrap();
     if let Some(id) = id {
-        unpacked.expect(id).unwrap();
+        unpacked.expect(id.parse().unwrap()).unwrap();
     }
     let mut bytes = Vec::new();
     unpacked.arrange(tag).unwrap().write_into(None, &mut bytes).unwrap();

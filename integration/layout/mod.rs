@@ -23,6 +23,7 @@ fn imports_go_down() {
     const LAYERS: &[&str] = &[
         "report",
         "net",
+        "tar_format",
         "dockerfile",
         "context",
         "image",

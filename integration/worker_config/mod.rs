@@ -20,6 +20,7 @@ use image_worker::decision::task::{
 use image_worker::engine::{BuildPlan, BuilderChoice, CacheFrom, TargetArch};
 use image_worker::job::CommandError;
 use image_worker::job::shutdown::ShutdownReason;
+use image_worker::net::ImageId;
 use image_worker::taskcluster::{Access, Storage, TaskRun};
 use regex::Regex;
 use serde_json::Value;
@@ -342,7 +343,7 @@ fn the_tasks_scopes_satisfy_its_index_inserts() {
     for plan in [plan(), small_plan()] {
         let scopes = definition(&plan).scopes;
         let identity = plan.identity(plan.context.hash.unwrap()).unwrap();
-        let image = ImageFile { sha256: "ab".repeat(32).parse().unwrap(), size: 1, image_id: "sha256:ab".to_owned() };
+        let image = ImageFile { sha256: "ab".repeat(32).parse().unwrap(), size: 1, image_id: ImageId::of(b"") };
         let publication = plan.publication(&identity, &image, &[], jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(publication.insert_task.len(), 3);
         for insert in publication.insert_task {

@@ -3,6 +3,7 @@
 
 use image_worker::config::plan::ImageFile;
 use image_worker::decision::task::ContentEncoding;
+use image_worker::net::ImageId;
 use image_worker::taskcluster::ArtifactName;
 use serde_json::Value;
 
@@ -57,7 +58,7 @@ fn the_queue_indexes_what_the_program_would_have_indexed() {
     for plan in [plan(), small_plan()] {
         let definition = definition_by(BY_PAYLOAD, &plan);
         let identity = plan.identity(plan.context.hash.unwrap()).unwrap();
-        let image = ImageFile { sha256: "ab".repeat(32).parse().unwrap(), size: 1, image_id: "sha256:ab".to_owned() };
+        let image = ImageFile { sha256: "ab".repeat(32).parse().unwrap(), size: 1, image_id: ImageId::of(b"") };
         let expires = around()["image_expires"].parse().unwrap();
         let publication = plan.publication(&identity, &image, &[], expires);
         let index = definition.extra.index.unwrap();

@@ -1,13 +1,13 @@
 //! `check FILE`: who can load an image archive, and what differs between two. What is wrong with one, and
 //! what a difference is, is `image_archive`'s word.
 
-use super::{Answer, CommandContext};
-use crate::config::settings::SettingGroup;
 use std::fmt;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
+use super::{Answer, CommandContext};
+use crate::config::settings::SettingGroup;
 use crate::image::compare::Comparison;
 use crate::image::disk::ensure_space;
 use crate::image::{self, Checked};
@@ -95,7 +95,7 @@ impl fmt::Display for Verdict {
         for problem in &checked.problems {
             writeln!(f, "- {}: {}", plain(&problem.problem), problem.breaks)?;
         }
-        let image = checked.image_id.as_deref().unwrap_or("no image");
+        let image = checked.image_id.map_or("no image".to_owned(), |id| id.to_string());
         let names = if checked.tags.is_empty() { "no name".to_owned() } else { plain(&checked.tags.join(", ")) };
         let (packing, size, layers) = (checked.packing, Bytes(checked.size), checked.layers);
         writeln!(f, "{}: {image}, {names}, {layers} layers, {packing}, {size}", file.display())?;

@@ -1,18 +1,18 @@
 //! `load`: a task image into the engine. Which task has it is `lookup`'s word, the way into the engine is `parent`'s and
 //! `loading`'s; the name that it gets is decided here.
 
-use clap::builder::NonEmptyStringValueParser;
-use super::arguments::pasted_task_id;
-use super::{Answer, CommandContext};
-use crate::config::ImageSource;
-use crate::config::settings::{ACCESS, INDEXED, LIMITS, MACHINE, RETRIES, PLACE, REPLACE, SCHEME, SettingGroup, TAG};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use clap::builder::NonEmptyStringValueParser;
 use jiff::Timestamp;
 use serde::Serialize;
 use tracing::info;
 
+use super::arguments::pasted_task_id;
+use super::{Answer, CommandContext};
+use crate::config::ImageSource;
+use crate::config::settings::{ACCESS, INDEXED, LIMITS, MACHINE, RETRIES, PLACE, REPLACE, SCHEME, SettingGroup, TAG};
 use crate::config::{ConfigError, LoadFrom, LoadConfig, LookupConfig};
 use crate::context::ImageName;
 use crate::decision::lookup::LookupRequest;
@@ -26,7 +26,7 @@ use crate::job::parent::{Indexed, Role, TaskImage, TaskImages};
 use crate::job::shutdown::Shutdown;
 use crate::net::registry::ImageReference;
 use crate::net::transfer::Storage;
-use crate::net::{Digest, NameError};
+use crate::net::{Digest, ImageId, NameError};
 use crate::report::{Bytes, Report};
 use crate::taskcluster::{Deployment, Namespace, Services, TaskId, TaskRun};
 
@@ -93,7 +93,7 @@ struct Loaded {
     /// Its name.
     tag: ImageReference,
     /// Its id.
-    image_id: String,
+    image_id: ImageId,
     /// sha256 of the archive, as it was downloaded.
     sha256: Digest,
     /// Its size in bytes.
@@ -282,7 +282,7 @@ fn lasting_name(
     {
         return Ok(only);
     }
-    let id: String = archive.image_id.trim_start_matches("sha256:").chars().take(12).collect();
+    let id: String = archive.image_id.hex().to_string().chars().take(12).collect();
     format!("{NAMELESS}:{id}").parse()
 }
 
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn the_name_is_the_one_that_was_asked_for_or_the_only_one_there_is() {
         let archive = |tags: &[&str]| ForwardSummary {
-            image_id: format!("sha256:{}", "0123456789ab".repeat(5)),
+            image_id: format!("sha256:{}", "0123456789abcdef".repeat(4)).parse().unwrap(),
             config: Vec::new(),
             layers: Vec::new(),
             tags: tags.iter().map(ToString::to_string).collect(),

@@ -2,17 +2,19 @@
 //! Python 3.8's `tarfile` in the GNU format. Which files go in, and reading them, is for `collect`.
 
 use std::cmp::Ordering;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
+
+use tar::{EntryType, Header};
 
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
+use crate::tar_format::{BLOCK, END, file_header, padding};
 
 /// 2016-01-01T00:00:00Z, the time of every file in a context.
 pub const CONTEXT_TIME: u32 = 1_451_606_400;
 
-const BLOCK: usize = 512;
 /// Archives end at a multiple of this: tar's default blocking factor, 20.
-pub(super) const RECORD: u64 = 20 * 512;
+pub(super) const RECORD: u64 = 20 * BLOCK;
 /// What fits into a header's name field. A name of exactly this length has no closing NUL.
 const NAME_FIELD: usize = 100;
 
@@ -58,8 +60,8 @@ impl PartialOrd for ArchivePath {
 /// How many bytes stand before the content of a file with this name.
 pub(super) fn header_bytes(path: &ArchivePath) -> u64 {
     let length = path.as_bytes().len();
-    let long_name = if length > NAME_FIELD { BLOCK + (length + 1).next_multiple_of(BLOCK) } else { 0 };
-    (BLOCK + long_name) as u64
+    let long_name = if length > NAME_FIELD { BLOCK + (length as u64 + 1).next_multiple_of(BLOCK) } else { 0 };
+    BLOCK + long_name
 }
 
 /// Writes an archive: [`start_file`](Self::start_file), the file's bytes, [`end_file`](Self::end_file), and so
@@ -80,12 +82,14 @@ impl<W: Write> TarWriter<W> {
         if name.len() > NAME_FIELD {
             // The name goes before the file, as the content of a member of its own, with a closing NUL.
             let length = name.len() as u64 + 1;
-            self.out.write_all(&header(b"././@LongLink", 0, length, 0, b'L'))?;
+            let header = file_header(blank(EntryType::GNULongName, 0), b"././@LongLink", 0, length);
+            self.out.write_all(header.as_bytes())?;
             self.out.write_all(name)?;
             self.out.write_all(&[0])?;
             self.pad()?;
         }
-        self.out.write_all(&header(name, mode & 0o7777, size, CONTEXT_TIME, b'0'))
+        let header = file_header(blank(EntryType::Regular, CONTEXT_TIME), name, mode & 0o7777, size);
+        self.out.write_all(header.as_bytes())
     }
 
     /// Fills the file's last block.
@@ -95,17 +99,15 @@ impl<W: Write> TarWriter<W> {
 
     /// Writes the end of the archive; gives back the writer and the sha256 of all that was written.
     pub(super) fn finish(mut self) -> io::Result<(W, Digest)> {
-        self.out.write_all(&[0; 2 * BLOCK])?;
-        while !self.out.bytes().is_multiple_of(RECORD) {
-            self.out.write_all(&[0; BLOCK])?;
-        }
+        self.out.write_all(&END)?;
+        let left = self.out.bytes().next_multiple_of(RECORD) - self.out.bytes();
+        io::copy(&mut io::repeat(0).take(left), &mut self.out)?;
         let (out, digest, _) = self.out.finish();
         Ok((out, digest))
     }
 
     fn pad(&mut self) -> io::Result<()> {
-        let past = usize::try_from(self.out.bytes() % BLOCK as u64).unwrap_or_default();
-        if past == 0 { Ok(()) } else { self.out.write_all(&[0; BLOCK][past..]) }
+        self.out.write_all(padding(self.out.bytes()))
     }
 }
 
@@ -119,43 +121,17 @@ impl<W: Write> Write for TarWriter<W> {
     }
 }
 
-/// One header block. Owner, group and device numbers are 0 and *written*, as before Python 3.9; names of
-/// owner and group are empty.
-fn header(name: &[u8], mode: u32, size: u64, mtime: u32, kind: u8) -> [u8; BLOCK] {
-    let mut block = [0; BLOCK];
-    let name = &name[..name.len().min(NAME_FIELD)];
-    block[..name.len()].copy_from_slice(name);
-    octal(&mut block[100..108], u64::from(mode));
-    octal(&mut block[108..116], 0);
-    octal(&mut block[116..124], 0);
-    if size < 1 << 33 {
-        octal(&mut block[124..136], size);
-    } else {
-        // Eleven octal digits end below 8 GiB: then base 256, marked by the first byte.
-        block[124] = 0x80;
-        block[128..136].copy_from_slice(&size.to_be_bytes());
+/// A header without a name and a size. Device numbers are 0 and *written*, as before Python 3.9; names of owner and group are
+/// empty.
+fn blank(kind: EntryType, mtime: u32) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mtime(mtime.into());
+    if let Some(gnu) = header.as_gnu_mut() {
+        gnu.set_device_major(0);
+        gnu.set_device_minor(0);
     }
-    octal(&mut block[136..148], u64::from(mtime));
-    block[156] = kind;
-    block[257..265].copy_from_slice(b"ustar  \0");
-    octal(&mut block[329..337], 0);
-    octal(&mut block[337..345], 0);
-    // The checksum counts its own field as spaces, and is written with one digit less than the other numbers.
-    block[148..156].fill(b' ');
-    let sum = block.iter().map(|byte| u64::from(*byte)).sum();
-    octal(&mut block[148..155], sum);
-    block
-}
-
-/// `value` in octal digits over the whole field but its last byte, which is NUL.
-fn octal(field: &mut [u8], mut value: u64) {
-    for digit in field.iter_mut().rev().skip(1) {
-        *digit = b'0' + (value % 8) as u8;
-        value /= 8;
-    }
-    if let Some(last) = field.last_mut() {
-        *last = 0;
-    }
+    header
 }
 
 #[cfg(test)]
@@ -203,12 +179,6 @@ mod tests {
         assert_eq!(&long[100..157], b"0000000\x000000000\x000000000\x0000000000146\x0000000000000\x00011216\x00 L");
         assert_eq!(&long[512 + 99..512 + 103], b"nn\0\0");
         assert_eq!(&long[1024..1024 + 101], &[&[b'n'; 100][..], b"0"].concat());
-    }
-
-    #[test]
-    fn sizes_from_8_gib_on_are_in_base_256() {
-        assert_eq!(&header(b"x", 0, (1 << 33) - 1, 0, b'0')[124..136], b"77777777777\0");
-        assert_eq!(&header(b"x", 0, 1 << 33, 0, b'0')[124..136], b"\x80\0\0\0\0\0\0\x02\0\0\0\0");
     }
 
     #[test]

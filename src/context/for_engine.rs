@@ -16,10 +16,10 @@ use super::safety::clean_name;
 use crate::dockerfile::base_images::{DockerfileImages, FromError};
 use crate::dockerfile::declare::{declared, mentions_parent};
 use crate::dockerfile::dockerignore::{Ignore, IgnoreError};
+use crate::tar_format::BLOCK;
 
 /// Text that people write.
 const LARGEST_TEXT: u64 = 4 * 1024 * 1024;
-const BLOCK: u64 = 512;
 
 const DOCKERFILE: &str = "Dockerfile";
 /// What says which files stay out; where both are there, the first one alone, as BuildKit has it.

@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt as _;
 
 use tar::{Archive, EntryType, Header};
 
+use crate::tar_format::split_record;
+
 /// Where a header has the owner's and the group's name.
 const NAMES: std::ops::Range<usize> = 265..329;
 
@@ -63,16 +65,13 @@ fn is_zero(field: &[u8]) -> bool {
 /// Makes every digit of the records `uid` and `gid` a zero; whether there was another.
 fn zero_ids(records: &mut [u8]) -> bool {
     let (mut at, mut changed) = (0, false);
-    while let Some(space) = records[at..].iter().position(|byte| *byte == b' ') {
-        let length = std::str::from_utf8(&records[at..at + space]).ok().and_then(|digits| digits.parse::<usize>().ok());
-        // The intake has refused records that are none.
-        let Some(end) = length.map(|length| at + length).filter(|end| (at + space + 1..=records.len()).contains(end))
-        else {
-            break;
-        };
-        let record = &mut records[at + space + 1..end];
-        if record.starts_with(b"uid=") || record.starts_with(b"gid=") {
-            for digit in record[4..].iter_mut().filter(|byte| (b'1'..=b'9').contains(byte)) {
+    // The intake has refused records that are none.
+    while let Some((record, rest)) = split_record(&records[at..]) {
+        let end = records.len() - rest.len();
+        if matches!(record.key.as_slice(), b"uid" | b"gid") {
+            // The value stands before the line feed.
+            let value = &mut records[end - 1 - record.value.len()..end - 1];
+            for digit in value.iter_mut().filter(|byte| (b'1'..=b'9').contains(byte)) {
                 *digit = b'0';
                 changed = true;
             }

@@ -10,9 +10,10 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::bytes::Bytes;
 
+use crate::tar_format::padding;
+
 /// How much of the file is read at a time.
 const CHUNK: u64 = 256 * 1024;
-const BLOCK: usize = 512;
 
 /// A part of what is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,10 +85,7 @@ impl Sending {
 pub(super) fn member(mut header: Header, content: &[u8]) -> Vec<u8> {
     header.set_size(content.len() as u64);
     header.set_cksum();
-    let mut bytes = header.as_bytes().to_vec();
-    bytes.extend(content);
-    bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
-    bytes
+    [header.as_bytes(), content, padding(content.len() as u64)].concat()
 }
 
 #[cfg(test)]

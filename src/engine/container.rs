@@ -12,6 +12,7 @@ use tracing::debug;
 use super::build::failure::request_error;
 use super::cleanup::state::JournalEvent;
 use super::{Engine, EngineError};
+use crate::net::ImageId;
 use crate::report::ProgressCounter;
 
 /// A container that never runs.
@@ -27,14 +28,13 @@ pub struct StoppedContainer {
 
 impl Engine {
     /// A container of an image, of which nothing is started.
-    pub async fn idle(&self, image_id: &str) -> Result<StoppedContainer, EngineError> {
+    pub async fn idle(&self, image_id: ImageId) -> Result<StoppedContainer, EngineError> {
         let doing = "making a container of the image";
-        let digits = image_id.strip_prefix("sha256:").unwrap_or(image_id);
-        let name = format!("image-worker-squash-{digits}-{}", std::process::id());
+        let name = format!("image-worker-squash-{}-{}", image_id.hex(), std::process::id());
         self.tracker.add(JournalEvent::Container(name.clone())).await;
         let options = CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
         let body = ContainerCreateBody {
-            image: Some(image_id.to_owned()),
+            image: Some(image_id.to_string()),
             // An image needs none, a container does.
             cmd: Some(vec!["/nothing".to_owned()]),
             network_disabled: Some(true),
@@ -69,12 +69,12 @@ impl Engine {
     }
 
     /// What an image says for containers: as it is in the storage where that can be read, else as the engine tells it.
-    async fn configuration(&self, image_id: &str) -> Result<Vec<u8>, EngineError> {
+    async fn configuration(&self, image_id: ImageId) -> Result<Vec<u8>, EngineError> {
         match self.stored_config(image_id).await {
             Ok(config) => return Ok(config),
             Err(error) => debug!("the image's configuration is asked for: {error}"),
         }
-        let doing = "looking at the image";
+        let (doing, image_id) = ("looking at the image", &image_id.to_string());
         let image = self.inspect(image_id).await.map_err(|error| request_error(doing, error))?;
         let told = serde_json::to_value(&image).map_err(|error| request_error(doing, error))?;
         let mut config = Map::new();

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Engine, EngineError};
+use crate::net::ImageId;
 
 /// What Docker has as `driver-type` in its `DriverStatus` then.
 const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
@@ -39,14 +40,19 @@ impl Engine {
 
     /// Whether an image, by the engine's own id, is the one with this configuration: by the id, or where ids are not
     /// those of configurations, by its layers and by what a container of it would get.
-    pub async fn is_image(&self, id: &str, configuration_id: &str, configuration: &[u8]) -> Result<bool, EngineError> {
+    pub async fn is_image(
+        &self,
+        id: ImageId,
+        configuration_id: ImageId,
+        configuration: &[u8],
+    ) -> Result<bool, EngineError> {
         if id == configuration_id {
             return Ok(true);
         }
         if !self.keeps_manifests().await {
             return Ok(false);
         }
-        let inspected = self.inspect(id).await.map_err(|source| EngineError::Request {
+        let inspected = self.inspect(&id.to_string()).await.map_err(|source| EngineError::Request {
             doing: "looking at the loaded image".to_owned(),
             source: source.into(),
         })?;

@@ -5,16 +5,17 @@ use futures_util::{Stream, StreamExt};
 use tokio_util::bytes::Bytes;
 
 use super::{Engine, EngineError};
+use crate::net::ImageId;
 use crate::report::ProgressCounter;
 
 impl Engine {
     /// The archive of an image, by id. Most engines write all of it to their disk before the first byte comes (`stages_exports`).
     pub fn export(
         &self,
-        image_id: &str,
+        image_id: ImageId,
         meter: ProgressCounter,
     ) -> impl Stream<Item = Result<Bytes, EngineError>> + use<> {
-        self.client.export_image(image_id).map(move |chunk| match chunk {
+        self.client.export_image(&image_id.to_string()).map(move |chunk| match chunk {
             Ok(bytes) => {
                 meter.add(bytes.len() as u64);
                 Ok(bytes)

@@ -15,6 +15,7 @@ use super::cleanup::state::JournalEvent;
 use super::connection::messages::{AnswerError, Question, messages, of_an_archive};
 use super::sending::noting_the_end;
 use super::{Engine, EngineError};
+use crate::net::ImageId;
 use crate::net::registry::ImageReference;
 
 const DOING: &str = "loading the image";
@@ -26,7 +27,7 @@ impl Engine {
         &self,
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         tag: &str,
-    ) -> Result<String, EngineError> {
+    ) -> Result<ImageId, EngineError> {
         self.tracker.add(JournalEvent::Load(tag.to_owned())).await;
         self.load_with(archive, tag, &[]).await
     }
@@ -37,8 +38,8 @@ impl Engine {
         &self,
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         tag: &str,
-        steps: &[String],
-    ) -> Result<String, EngineError> {
+        steps: &[ImageId],
+    ) -> Result<ImageId, EngineError> {
         self.tracker.add(JournalEvent::Cache(tag.to_owned())).await;
         self.load_with(archive, tag, steps).await
     }
@@ -47,13 +48,13 @@ impl Engine {
         &self,
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         tag: &str,
-        steps: &[String],
-    ) -> Result<String, EngineError> {
+        steps: &[ImageId],
+    ) -> Result<ImageId, EngineError> {
         // It may be among what is removed.
         self.wait_for_sweeps().await;
         let before = self.images().await.map_err(request_error)?;
-        let is_new = |id: &&String| before.iter().all(|image| !same(&image.id, id));
-        let new: Vec<_> = steps.iter().filter(is_new).cloned().collect();
+        let is_new = |id: ImageId| before.iter().all(|image| ImageId::in_answer(&image.id) != Some(id));
+        let new: Vec<_> = steps.iter().filter(|id| is_new(**id)).map(ImageId::to_string).collect();
         if !new.is_empty() {
             self.tracker.add(JournalEvent::Steps(new)).await;
         }
@@ -62,9 +63,9 @@ impl Engine {
         let had = |id: &String| before.iter().any(|image| image.id == *id && is_nameless(image));
         // An image that was there before without a name would go with the name that we gave it.
         let was_nameless = loaded.as_ref().is_ok_and(had);
-        let made = loaded.as_ref().ok().filter(is_new).cloned();
+        let made = loaded.as_ref().ok().filter(|id| ImageId::in_answer(id).is_none_or(is_new)).cloned();
         self.tracker.add(JournalEvent::Loaded { tag: tag.to_owned(), was_nameless, made }).await;
-        loaded
+        ImageId::in_answer(&loaded?).ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })
     }
 
     /// Gives an image that was loaded as `loaded` its lasting name instead. Gives the id of the image that had this name
@@ -106,11 +107,6 @@ impl Engine {
         let loaded = self.inspect(tag).await.map_err(request_error)?;
         loaded.id.ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })
     }
-}
-
-/// Docker writes ids with `sha256:`, Podman without in some answers.
-fn same(one: &str, other: &str) -> bool {
-    one.trim_start_matches("sha256:") == other.trim_start_matches("sha256:")
 }
 
 /// What an engine says of an archive, unless it is about the engine itself.

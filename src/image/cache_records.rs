@@ -7,6 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use super::rootfs::RootFs;
+
 /// Where they are in a configuration: JSON in base64.
 const FIELD: &str = "moby.buildkit.cache.v0";
 
@@ -19,11 +21,6 @@ struct Config<'a> {
     rootfs: RootFs,
     #[serde(rename = "moby.buildkit.cache.v0")]
     records: &'a str,
-}
-
-#[derive(Deserialize)]
-struct RootFs {
-    diff_ids: Vec<String>,
 }
 
 /// A step, and which layers it has made. In the order in which BuildKit writes it: the same records are the same text.

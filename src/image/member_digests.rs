@@ -9,8 +9,10 @@ use flate2::write::MultiGzDecoder;
 use serde::Deserialize;
 
 use super::SMALL_MEMBER;
+use super::rootfs::diff_ids;
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
+use crate::tar_format::verify_checksum;
 
 /// How bytes are packed, told by how they begin, as engines tell it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -33,7 +35,7 @@ pub enum Compression {
 pub(super) const MAGIC: usize = 6;
 
 /// A tar's headers have this size, and say so in a checksum.
-const TAR_HEADER: usize = 512;
+const TAR_HEADER: usize = size_of::<tar::Header>();
 
 impl Compression {
     /// The compression of bytes that begin so.
@@ -107,10 +109,9 @@ impl<W> ContentWriter<W> {
     fn is_tar(&self) -> bool {
         let zeros = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
         let Some(header) = self.beginning.get(..TAR_HEADER) else { return self.beginning.is_empty() };
-        let sum: u64 = header[..148].iter().chain(&[b' '; 8]).chain(&header[156..]).map(|byte| u64::from(*byte)).sum();
         let mut block = [0; TAR_HEADER];
         block.copy_from_slice(header);
-        zeros(header) || tar::Header::from_byte_slice(&block).cksum().is_ok_and(|said| u64::from(said) == sum)
+        zeros(header) || verify_checksum(tar::Header::from_byte_slice(&block)).is_ok()
     }
 
     /// Why what was written last is not there, if it is not.
@@ -252,22 +253,6 @@ impl<'a, W: Write> MaybeDecoder<'a, W> {
             Self::Broken(packing) => (packing, None, false),
         }
     }
-}
-
-/// The layers that an image's configuration names; none, if it is something else.
-pub(super) fn diff_ids(text: &[u8]) -> Option<Vec<Digest>> {
-    #[derive(Deserialize)]
-    struct Config {
-        rootfs: RootFs,
-    }
-    #[derive(Deserialize)]
-    struct RootFs {
-        // An image on an empty base without a layer has null here.
-        diff_ids: Option<Vec<String>>,
-    }
-    let config: Config = serde_json::from_slice(text).ok()?;
-    let ids = config.rootfs.diff_ids.unwrap_or_default();
-    ids.iter().map(|id| id.strip_prefix("sha256:")?.parse().ok()).collect()
 }
 
 /// Whether it is a manifest or an index of an OCI layout.

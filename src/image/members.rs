@@ -7,13 +7,13 @@ use std::io::{self, Cursor, Read, Write};
 use bzip2::read::MultiBzDecoder;
 use flate2::read::MultiGzDecoder;
 use lzma_rust2::XzReader;
-use tar::{Builder, Entry, EntryType, Header};
+use tar::{Entry, EntryType};
 
 use super::SMALL_MEMBER;
 use super::manifest::Image;
 use super::member_digests::{Compression, ContentWriter, DigestingWriter, MAGIC, MemberDigests};
 use super::problem::{DOUBT, MANY_IMAGES, NOTHING_LOADS, OUTSIDE, Problem};
-use crate::context::intake::header_doubt;
+use crate::tar_format::{folder, header_doubt, padding, resolve};
 
 /// Members read from and written to disk at this size, so that system calls do not count.
 const COPY_BUFFER: usize = 256 * 1024;
@@ -182,19 +182,6 @@ fn plain_name<R: Read>(entry: &Entry<R>) -> Result<String, ReadError> {
     name.ok_or_else(|| ReadError::member(&given, OUTSIDE, format!("its member {given:?} has no plain name")))
 }
 
-/// Where a path leads to from a folder; nowhere if that is outside.
-fn resolve(folder: &str, path: &str) -> Option<String> {
-    let mut parts: Vec<_> = folder.split('/').filter(|part| !part.is_empty()).collect();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()?),
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
-}
-
 /// Looks at a header that adds to the next member, which is left out: times and owners of members mean nothing to an
 /// engine. Names and sizes do, and who reads them here would see another archive than who does not. Engines' names are
 /// short, and need no such header.
@@ -216,7 +203,6 @@ fn pass<R: Read, W: Write, P: Write>(
     seen: &mut ArchiveIndex,
 ) -> Result<(), ReadError> {
     let size = entry.size();
-    let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
     let link = |from: &str| {
         let to = entry.link_name_bytes().unwrap_or_default();
         let inside = std::str::from_utf8(&to).ok().filter(|to| !to.starts_with('/')).and_then(|to| resolve(from, to));
@@ -225,7 +211,7 @@ fn pass<R: Read, W: Write, P: Write>(
     let other = match entry.header().entry_type() {
         EntryType::Regular => None,
         EntryType::Directory => Some(Member::Folder),
-        EntryType::Symlink => Some(Member::Link(link(folder)?)),
+        EntryType::Symlink => Some(Member::Link(link(folder(&name))?)),
         EntryType::Link => Some(Member::Link(link("")?)),
         other => return Err(ReadError::member(&name, DOUBT, format!("its member {name:?} is no file, but {other:?}"))),
     };
@@ -236,7 +222,7 @@ fn pass<R: Read, W: Write, P: Write>(
     out.raw.write_all(entry.header().as_bytes()).map_err(ReadError::Write)?;
     let mut digesting = DigestingWriter::new(size, &mut out.plain);
     copy(entry, &mut out.raw, size, |bytes| digesting.add(bytes))?;
-    pad(&mut out.raw, size)?;
+    out.raw.write_all(padding(size)).map_err(ReadError::Write)?;
     let sums = digesting.finish();
     out.plain.failure().map_err(ReadError::Write)?;
     let member = other.unwrap_or(Member::File(sums));
@@ -276,12 +262,6 @@ fn copy<R: Read, W: Write>(from: &mut R, to: &mut W, size: u64, mut watch: impl 
     Ok(())
 }
 
-/// Members begin at multiples of 512 bytes.
-fn pad<W: Write>(to: &mut W, size: u64) -> Result<(), ReadError> {
-    let padding = usize::try_from(size.next_multiple_of(512) - size).unwrap_or(0);
-    to.write_all(&[0; 512][..padding]).map_err(ReadError::Write)
-}
-
 fn json<R: Read, T: serde::de::DeserializeOwned>(entry: &mut Entry<R>) -> Result<T, ReadError> {
     let text = whole(entry, "manifest.json")?;
     let wrong = |error| ReadError::member("manifest.json", NOTHING_LOADS, format!("manifest.json: {error}"));
@@ -297,27 +277,6 @@ fn whole<R: Read>(entry: &mut Entry<R>, name: &str) -> Result<Vec<u8>, ReadError
     let size = entry.size();
     copy(entry, &mut content, size, |_| {})?;
     Ok(content)
-}
-
-/// Writes a document behind the members.
-pub(super) fn append<W: Write>(
-    out: &mut Builder<W>,
-    name: &str,
-    value: &impl serde::Serialize,
-) -> Result<(), ReadError> {
-    let text = serde_json::to_vec(value).map_err(|error| ReadError::member(name, NOTHING_LOADS, error.to_string()))?;
-    append_text(out, name, &text)
-}
-
-/// Writes a text behind the members.
-pub(super) fn append_text<W: Write>(out: &mut Builder<W>, name: &str, text: &[u8]) -> Result<(), ReadError> {
-    let mut header = Header::new_ustar();
-    header.set_size(text.len() as u64);
-    header.set_mode(0o644);
-    header.set_mtime(0);
-    header.set_uid(0);
-    header.set_gid(0);
-    out.append_data(&mut header, name, text).map_err(ReadError::Write)
 }
 
 impl ArchiveIndex {

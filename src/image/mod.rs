@@ -20,6 +20,7 @@ mod oci;
 mod parts;
 mod problem;
 pub mod reproducible;
+mod rootfs;
 pub mod sbom;
 mod squash;
 pub mod steps;
@@ -36,7 +37,7 @@ pub use forward::{ForwardError, ForwardSummary, verify_and_forward, verify_and_f
 pub use known_layers::{KnownLayers, KnownLayersError};
 pub use member_digests::Compression;
 pub(crate) use oci::{Descriptor, Index, Manifest};
-pub(crate) use parts::{header, pad};
+pub(crate) use parts::header;
 pub use problem::Problem;
 pub use squash::SquashedImage;
 pub use summary::ImageSummary;

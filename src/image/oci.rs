@@ -1,5 +1,8 @@
 //! The documents of an OCI layout: from its index to the one image in it, and the names that lead to an image's
 //! configuration. Whether that image is whole is for `verify`.
+//!
+//! Not oci-spec's types: those refuse descriptors without a size and a media type, and platforms without an operating system,
+//! where engines load such layouts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -35,7 +38,7 @@ pub(crate) struct Descriptor {
 impl Descriptor {
     /// The sha256 that it is named by; none of another algorithm.
     pub(crate) fn digest(&self) -> Option<Digest> {
-        self.digest.strip_prefix("sha256:")?.parse().ok()
+        Digest::from_prefixed(&self.digest)
     }
 
     /// The member that has it, wherever that is.

@@ -7,9 +7,7 @@ use tar::{EntryType, Header};
 
 use super::manifest::{Image, repositories};
 use crate::net::Digest;
-
-/// Members begin at multiples of this, and two such blocks of zeros are an archive's end.
-const BLOCK: usize = 512;
+use crate::tar_format::{END, file_header, padding};
 
 /// What may be done with members: everybody may read them.
 const MODE: u32 = 0o644;
@@ -32,9 +30,9 @@ pub(super) fn parts(config: &[u8], layers: &[(Digest, u64)], tag: &str) -> io::R
     let mut small = Vec::new();
     for (number, (diff_id, size)) in layers.iter().enumerate() {
         if layers[..number].iter().all(|(before, _)| before != diff_id) {
-            header(&mut small, &layer_name(*diff_id), *size)?;
+            header(&mut small, &layer_name(*diff_id), *size);
             parts.extend([Part::Small(std::mem::take(&mut small)), Part::Layer(number)]);
-            pad(&mut small, *size);
+            small.extend_from_slice(padding(*size));
         }
     }
     let config_name = format!("{}.json", Digest::of(config));
@@ -43,11 +41,9 @@ pub(super) fn parts(config: &[u8], layers: &[(Digest, u64)], tag: &str) -> io::R
     let manifest = [Image { config: config_name.clone(), repo_tags: vec![tag.to_owned()], layers: names }];
     let (manifest, repositories) = (serde_json::to_vec(&manifest)?, serde_json::to_vec(&repositories)?);
     for (name, text) in [(&*config_name, config), ("manifest.json", &manifest), ("repositories", &repositories)] {
-        header(&mut small, name, text.len() as u64)?;
-        small.extend_from_slice(text);
-        pad(&mut small, text.len() as u64);
+        document(&mut small, name, text);
     }
-    small.extend_from_slice(&[0; 2 * BLOCK]);
+    small.extend_from_slice(&END);
     parts.push(Part::Small(small));
     Ok(parts)
 }
@@ -57,28 +53,16 @@ fn layer_name(diff_id: Digest) -> String {
 }
 
 /// Adds the header of a file, of nobody in particular and without a time.
-pub(crate) fn header(small: &mut Vec<u8>, name: &str, size: u64) -> io::Result<()> {
-    let mut header = Header::new_ustar();
-    header.set_entry_type(EntryType::Regular);
-    header.set_path(name)?;
-    header.set_mode(MODE);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    // From 8 GiB on in base 256, which tar, Docker and Podman read.
-    header.set_size(size);
-    header.set_cksum();
-    // As GNU tar, Go and Python write it: who makes this archive with another library gets the same bytes.
-    let sum = header.cksum()?;
-    header.as_old_mut().cksum.copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    small.extend_from_slice(header.as_bytes());
-    Ok(())
+pub(crate) fn header(small: &mut Vec<u8>, name: &str, size: u64) {
+    let mut blank = Header::new_ustar();
+    blank.set_entry_type(EntryType::Regular);
+    blank.set_mtime(0);
+    small.extend_from_slice(file_header(blank, name.as_bytes(), MODE, size).as_bytes());
 }
 
-/// Adds what fills the last block of a file's content.
-pub(crate) fn pad(small: &mut Vec<u8>, size: u64) {
-    let beyond = usize::try_from(size % BLOCK as u64).unwrap_or(0);
-    if beyond > 0 {
-        small.extend_from_slice(&[0; BLOCK][beyond..]);
-    }
+/// Adds a file that is in memory.
+pub(super) fn document(small: &mut Vec<u8>, name: &str, text: &[u8]) {
+    header(small, name, text.len() as u64);
+    small.extend_from_slice(text);
+    small.extend_from_slice(padding(text.len() as u64));
 }

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::manifest::null_is_empty;
+use super::rootfs::RootFs;
 use crate::net::Digest;
 
 /// The image of a step: the beginning of another.
@@ -29,16 +29,6 @@ struct Config {
     #[serde(default)]
     history: Vec<Value>,
 }
-
-#[derive(Deserialize)]
-struct RootFs {
-    /// Podman writes that there are none as null.
-    #[serde(default, deserialize_with = "null_is_empty")]
-    diff_ids: Vec<Digested>,
-}
-
-/// `sha256:…`, compared as it stands.
-type Digested = String;
 
 /// Those configurations that are of steps of the image with the configuration `image`: what happened until then happened to
 /// that image, too. All others are nobody's, and left out.

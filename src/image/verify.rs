@@ -5,12 +5,12 @@ use super::manifest::Image;
 use super::member_digests::Compression;
 use super::members::{ArchiveIndex, Member};
 use super::problem::{DOUBT, IDENTITY, LAYER, NOTHING_LOADS, Problem};
-use crate::net::Digest;
+use crate::net::{Digest, ImageId};
 
 /// What is known of an image of an archive.
 pub(super) struct Verified {
-    /// Its id, `sha256:…` of its configuration, if there is one.
-    pub(super) image_id: Option<String>,
+    /// Its id, the digest of its configuration, if there is one.
+    pub(super) image_id: Option<ImageId>,
     /// How each layer that is there is packed, the lowest first.
     pub(super) layers: Vec<Compression>,
     /// What is not as the archive says.
@@ -33,7 +33,7 @@ pub(super) fn verify(seen: &ArchiveIndex, image: &Image) -> Verified {
             return found;
         }
     };
-    found.image_id = Some(format!("sha256:{}", sums.raw));
+    found.image_id = Some(ImageId::new(sums.raw));
     // Jib's is `config.json`, which promises nothing.
     if digest_in(config).is_some_and(|named| named != sums.raw) {
         problem(config, IDENTITY, format!("its configuration {config} has sha256 {}", sums.raw));

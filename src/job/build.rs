@@ -65,7 +65,7 @@ pub(super) async fn build(
     let Built { image_id, builder, steps } = built;
     cache.report(steps);
     let below = pinnable_bases(&bases, builder, parent_tag);
-    let image = EngineImage { id: &image_id, below, cache: &cache, parent: parent.as_ref() };
+    let image = EngineImage { id: image_id, below, cache: &cache, parent: parent.as_ref() };
     let exporting = exported(run, engine, &identity, image, work.folder.path());
     let image = stop.run_stage("exporting the image", exporting).await?;
     let inputs = InputFacts { context_bytes, scheme, parent, cache };

@@ -18,6 +18,7 @@ use crate::config::plan::{Companion, ExportChoice, Plan};
 use crate::decision::lookup::LatestImage;
 use crate::engine::{CacheFrom, Engine, Steps};
 use crate::image::steps::steps_of;
+use crate::net::ImageId;
 use crate::report::{Bytes, ErrorChain};
 use crate::taskcluster::{ArtifactName, Services};
 
@@ -136,7 +137,7 @@ impl LayerCache {
         &self,
         engine: &Engine,
         plan: &Plan,
-        image_id: &str,
+        image_id: ImageId,
         folder: &Path,
     ) -> Option<Companion> {
         // A reproducible image, or one in one layer, is another than the one that the steps lead to.
@@ -154,7 +155,7 @@ impl LayerCache {
         let steps: Vec<_> =
             steps_of(&configs.image, &configs.steps).iter().map(|step| step.config.to_owned()).collect();
         debug!("{} of {} images of steps are kept for a later build", steps.len(), configs.steps.len());
-        let document = Document { image_id: image_id.to_owned(), steps };
+        let document = Document { image_id: image_id.to_string(), steps };
         let name = ArtifactName::layer_cache();
         match Companion::write(folder, "what later builds take steps by", name, "application/json", &document) {
             Ok(steps_artifact) if steps_artifact.size <= LARGEST_DOCUMENT => Some(steps_artifact),

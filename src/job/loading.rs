@@ -11,7 +11,7 @@ use crate::image::{ForwardError, ForwardSummary, verify_and_forward_with};
 use crate::net::blocking::blocking;
 use crate::net::retry::{Failure, Retryability};
 use crate::net::transfer::{self, Storage, TransferError};
-use crate::net::{Digest, HttpUrl, stream};
+use crate::net::{Digest, HttpUrl, ImageId, stream};
 use crate::report::Report;
 
 /// Pieces of the archive on their way to the engine are this large, so that system calls do not count.
@@ -36,9 +36,9 @@ pub enum LoadError {
     #[error("the engine loaded {actual}, but the archive has {expected}")]
     OtherImage {
         /// The archive's.
-        expected: String,
+        expected: ImageId,
         /// The engine's.
-        actual: String,
+        actual: ImageId,
     },
     /// It does not fit.
     #[error(transparent)]
@@ -134,7 +134,7 @@ impl Loader<'_> {
         let (writer, archive) = stream::pipe();
         let name = tag.to_owned();
         let configs = self.steps.map(<[String]>::to_vec).unwrap_or_default();
-        let ids: Vec<_> = configs.iter().map(|config| format!("sha256:{}", Digest::of(config.as_bytes()))).collect();
+        let ids: Vec<_> = configs.iter().map(|config| ImageId::of(config.as_bytes())).collect();
         let relaying = blocking(move || {
             let out = BufWriter::with_capacity(PIECE, writer);
             let (relayed, out) = verify_and_forward_with(open(), &name, expected, &configs, out)?;
@@ -147,7 +147,7 @@ impl Loader<'_> {
         };
         match (relaying.await, loaded) {
             (Ok(relayed), Ok(actual)) => {
-                if self.engine.is_image(&actual, &relayed.image_id, &relayed.config).await? {
+                if self.engine.is_image(actual, relayed.image_id, &relayed.config).await? {
                     Ok(relayed)
                 } else {
                     Err(LoadError::OtherImage { expected: relayed.image_id, actual })

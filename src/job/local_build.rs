@@ -24,6 +24,7 @@ use crate::decision::lookup::FoundEntry;
 use crate::dockerfile::PARENT_ARG;
 use crate::engine::build_log::BuildLog;
 use crate::engine::{BuildPlan, Engine, LocalBuild, TargetArch};
+use crate::net::ImageId;
 use crate::net::blocking::blocking;
 use crate::net::transfer::Storage;
 use crate::report::{Report, command_line};
@@ -47,7 +48,7 @@ pub struct Built {
     /// What stands in the `.hash.` route of the same image where a task has built it; none where only the task graph knows.
     pub hash: Option<ContextHash>,
     /// Its id.
-    pub image_id: String,
+    pub image_id: ImageId,
     /// Whether it was built now, or there already.
     pub built: bool,
     /// The digest that it has in its registry, where it was pushed.
@@ -234,7 +235,7 @@ impl<'a> Builder<'a> {
         let there = if self.config.with_parents { self.engine.present(&it.tag).await? } else { None };
         if let Some(there) = there {
             let is_for = match target {
-                Some(target) => self.engine.is_for(&there.id, target).await?,
+                Some(target) => self.engine.is_for(&there.id.to_string(), target).await?,
                 None => true,
             };
             let is_same = is_for && labels.iter().all(|label| there.labels.get(label.0) == Some(label.1));
@@ -266,7 +267,7 @@ impl<'a> Builder<'a> {
             None => self.build(it, labels, folder).await?,
         };
         if let Some(target) = target {
-            self.engine.check_architecture(&image_id, "the image", target).await?;
+            self.engine.check_architecture(&image_id.to_string(), "the image", target).await?;
         }
         info!("built {}, {image_id}, in {:.1} s", it.tag, started.elapsed().as_secs_f64());
         Ok(built(it, image_id, true))
@@ -318,7 +319,7 @@ impl<'a> Builder<'a> {
         it: &LocalImage,
         labels: BTreeMap<String, String>,
         folder: &Path,
-    ) -> Result<String, CommandError> {
+    ) -> Result<ImageId, CommandError> {
         let BuildPlan { mut args, .. } = self.config.build.clone();
         args.extend(it.image.args.clone());
         let parent = it.parent.as_ref().and_then(|parent| self.images.iter().find(|it| it.image.name == *parent));
@@ -347,7 +348,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Lets an image directory's own script build the image. Gives its id.
-    async fn run(&self, script: &Path, it: &LocalImage) -> Result<String, CommandError> {
+    async fn run(&self, script: &Path, it: &LocalImage) -> Result<ImageId, CommandError> {
         info!("{} builds the image", script.display());
         build_script::run(script, &it.tag, self.config.no_cache, &mut BuildLog::for_people()).await?;
         let no_image = || ScriptError::NoImage { script: script.to_owned(), tag: it.tag.clone() };
@@ -367,7 +368,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn built(it: &LocalImage, image_id: String, built: bool) -> Built {
+fn built(it: &LocalImage, image_id: ImageId, built: bool) -> Built {
     let (name, tag) = (it.image.name.clone(), it.tag.clone());
     let hash = Some(it.hash).filter(|_| it.is_hash_known);
     Built { name, tag, context_hash: it.context, hash, image_id, built, digest: None }

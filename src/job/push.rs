@@ -14,6 +14,7 @@ use super::shutdown::Shutdown;
 use crate::config::{ImagesDir, PushConfig, Pushing};
 use crate::context::{HashScheme, ImageName};
 use crate::engine::{Engine, LocalImage};
+use crate::net::ImageId;
 use crate::net::blocking::blocking;
 use crate::net::registry::{Published, RegistryImage};
 use crate::repository::Tree;
@@ -116,9 +117,8 @@ impl Target {
     /// Whether what the registry has is this image.
     fn is(&self, image: &LocalImage, published: &Published) -> bool {
         let by_name = format!("{}@{}", self.repository, published.digest);
-        let bare = |id: &str| id.trim_start_matches("sha256:").to_owned();
         let ids = [Some(&published.digest), published.config.as_ref()];
-        ids.into_iter().flatten().any(|id| bare(id) == bare(&image.id)) || image.digests.contains(&by_name)
+        ids.into_iter().flatten().any(|id| ImageId::in_answer(id) == Some(image.id)) || image.digests.contains(&by_name)
     }
 }
 

@@ -48,7 +48,7 @@ pub async fn local(engine: &Engine, name: &str, folder: &Path, report: &Report) 
     };
     let request = ExportRequest {
         engine,
-        image_id: &image.id,
+        image_id: image.id,
         source: None,
         tag: name,
         choice: ExportChoice::Auto,

@@ -1,4 +1,4 @@
-//! A sha256 as a value. Computing it of a stream is for `stream`.
+//! A sha256 as a value, and the id of an image, which is one. Computing it of a stream is for `stream`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::{NameError, text_serde};
 
 text_serde!(Digest);
+text_serde!(ImageId);
 
 /// A sha256 digest, written as 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,6 +24,73 @@ impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
         use sha2::Digest as _;
         Self(sha2::Sha256::digest(bytes).into())
+    }
+
+    /// `sha256:HEX`, as engines and the documents of images have it.
+    #[must_use]
+    pub fn prefixed(self) -> String {
+        format!("{PREFIX}{self}")
+    }
+
+    /// The digest of `sha256:HEX`; none of another algorithm, or without one.
+    #[must_use]
+    pub fn from_prefixed(text: &str) -> Option<Self> {
+        text.strip_prefix(PREFIX)?.parse().ok()
+    }
+}
+
+/// The algorithm, as it stands before a digest.
+const PREFIX: &str = "sha256:";
+
+/// An image's id, the digest of its configuration; with containerd's image store, of a manifest or index that leads to it.
+/// Written `sha256:HEX`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageId(Digest);
+
+impl ImageId {
+    /// The id that is this digest.
+    #[must_use]
+    pub fn new(digest: Digest) -> Self {
+        Self(digest)
+    }
+
+    /// The id of the image with this configuration.
+    #[must_use]
+    pub fn of(config: &[u8]) -> Self {
+        Self(Digest::of(config))
+    }
+
+    /// The id in an answer of an engine: Podman leaves the algorithm out in some.
+    #[must_use]
+    pub fn in_answer(text: &str) -> Option<Self> {
+        text.parse().ok().or_else(|| text.parse().ok().map(Self))
+    }
+
+    /// The digest, which is written without the algorithm.
+    #[must_use]
+    pub fn hex(self) -> Digest {
+        self.0
+    }
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}", self.0)
+    }
+}
+
+impl fmt::Debug for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for ImageId {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let error = || NameError::new(text, "an image's id", "expected sha256: and 64 lower-case hex digits");
+        Digest::from_prefixed(text).map(Self).ok_or_else(error)
     }
 }
 
@@ -67,5 +135,27 @@ mod tests {
         assert_eq!(Digest::of(b"").to_string(), hex);
         assert_eq!(hex.parse::<Digest>(), Ok(Digest::of(b"")));
         accepts::<Digest>(&[hex], &["", &hex[1..], &hex.to_uppercase(), &hex.replace('e', "g"), "é"]);
+        let prefixed = format!("sha256:{hex}");
+        assert_eq!(Digest::of(b"").prefixed(), prefixed);
+        assert_eq!(Digest::from_prefixed(&prefixed), Some(Digest::of(b"")));
+        for text in [hex, "sha256:", "sha512:00", &prefixed.to_uppercase()] {
+            assert_eq!(Digest::from_prefixed(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_of_images_have_their_algorithm() {
+        let hex = Digest::of(b"").to_string();
+        let id: ImageId = format!("sha256:{hex}").parse().unwrap();
+        assert_eq!(
+            (id, id.to_string(), id.hex().to_string()),
+            (ImageId::of(b""), format!("sha256:{hex}"), hex.clone())
+        );
+        assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"sha256:{hex}\""));
+        accepts::<ImageId>(&[&id.to_string()], &["", &hex, "sha256:00", &format!("sha512:{hex}")]);
+        for text in [&hex, &id.to_string()] {
+            assert_eq!(ImageId::in_answer(text), Some(id));
+        }
+        assert_eq!(ImageId::in_answer("sha256:00"), None);
     }
 }

@@ -13,5 +13,5 @@ pub use checked_text::NameError;
 #[cfg(test)]
 pub(crate) use checked_text::accepts;
 pub(crate) use checked_text::{checked_text, text_serde};
-pub use digest::Digest;
+pub use digest::{Digest, ImageId};
 pub use url::HttpUrl;

@@ -135,7 +135,7 @@ fn checked(file: &Path, what: &'static str, check: impl Fn(&str) -> bool) -> Res
 }
 
 fn is_digest(text: &str) -> bool {
-    text.strip_prefix("sha256:").is_some_and(|digits| digits.parse::<Digest>().is_ok())
+    Digest::from_prefixed(text).is_some()
 }
 
 #[cfg(test)]

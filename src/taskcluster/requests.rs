@@ -90,7 +90,7 @@ pub struct IndexData {
     pub sha256: Digest,
     /// Size of the artifact in bytes.
     pub size: u64,
-    /// The image's id.
+    /// The image's id, as whoever has written the entry had it.
     pub image_id: String,
     /// The context hash that was verified.
     pub context_hash: ContextHash,

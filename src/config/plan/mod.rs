@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::context::checkout::Checkout;
 use crate::context::{ContextHash, ContextScheme, ImageName, RepoPath};
 use crate::engine::BuildPlan;
-use crate::net::{Digest, HttpUrl, NameError};
+use crate::net::{Digest, HttpUrl, ImageId, NameError};
 use crate::taskcluster::{
     ArtifactName, CreateArtifact, ImageNamespaces, IndexData, IndexPayload, IndexPrefix, InsertTask, Namespace,
     Project, PushDate, TaskId, TaskRun,
@@ -153,8 +153,8 @@ pub struct ImageFile {
     pub sha256: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// The image's id, `sha256:…` of its configuration.
-    pub image_id: String,
+    /// The image's id, the digest of its configuration.
+    pub image_id: ImageId,
 }
 
 /// What is published, as it is sent: the artifact's creation and the index inserts, in order.
@@ -209,7 +209,7 @@ impl Plan {
                 artifact: self.artifact.name.clone(),
                 sha256: image.sha256,
                 size: image.size,
-                image_id: image.image_id.clone(),
+                image_id: image.image_id.to_string(),
                 context_hash: identity.context_hash,
                 run_id,
             },

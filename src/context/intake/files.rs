@@ -1,11 +1,12 @@
 //! The intake's checks of names, sizes and counts, for files that are not in a tar yet: whoever hashes them learns at
 //! once what would be refused later. The tar of such files is `archive`'s.
 
+use super::Limits;
 use super::error::IntakeError;
-use super::{BLOCK, Limits};
 use crate::context::archive::{ArchivePath, RECORD, header_bytes};
 use crate::context::safety::{Node, Tree, UnsafeEntry, clean_file_name, shown};
 use crate::net::Digest;
+use crate::tar_format::BLOCK;
 
 /// Refuses files whose tar [`receive`](super::receive) would refuse, with the same words. They come in the order of the
 /// tar.

@@ -7,6 +7,7 @@ use tar::{Entry, EntryType, Header};
 
 use crate::context::intake::error::IntakeError;
 use crate::context::safety::{MAX_NAME, UnsafeEntry, clean_name, cut, shown};
+use crate::tar_format::{header_doubt, octal, split_record};
 
 /// PAX records of a context are a name, a target, times and owners; the headers are read into memory.
 const MAX_PAX: u64 = 64 * 1024;
@@ -149,28 +150,6 @@ fn check_format(header: &Header) -> Result<(), UnsafeEntry> {
     header_doubt(header).map_or(Ok(()), |doubt| Err(UnsafeEntry::Ambiguous(doubt)))
 }
 
-/// Why readers could see different entries in a header: only the two formats pass that everybody reads alike, and of these
-/// only the fields that everybody knows.
-///
-/// Docker's reader (Go) takes the fields behind 345 of a GNU header for a prefix of the name when they are not
-/// numbers, and those behind 500 of a POSIX header for star's own format. Nobody writes them into a context or an image.
-#[must_use]
-pub fn header_doubt(header: &Header) -> Option<&'static str> {
-    let bytes = header.as_bytes();
-    let extra = match &bytes[257..265] {
-        b"ustar\x0000" => &bytes[500..],
-        b"ustar  \0" => &bytes[345..],
-        _ => return Some("a header that is neither POSIX nor GNU"),
-    };
-    if extra.iter().any(|byte| *byte != 0) {
-        return Some("unusual fields in its header");
-    }
-    // Most are not used here, but where one is no number Go fails and Python silently stops.
-    let numbers = [100..108, 108..116, 116..124, 136..148, 329..337, 337..345];
-    let wrong = numbers.into_iter().any(|field| !is_number(&bytes[field]));
-    wrong.then_some("a number in its header that is none")
-}
-
 /// Refuses records that are not known, that come twice, or that contradict the header.
 fn check_records(records: &[Record], size: u64) -> Result<(), UnsafeEntry> {
     for (i, (key, value)) in records.iter().enumerate() {
@@ -212,17 +191,6 @@ fn mode(header: &Header, kind: &Kind) -> Result<u32, UnsafeEntry> {
     if mode & 0o6000 == 0 { Ok(mode & 0o1777) } else { Err(UnsafeEntry::SetId(mode & 0o7777)) }
 }
 
-/// Octal digits between spaces at the front and spaces or NULs at the end: what all readers read alike.
-fn octal(field: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(field).ok()?.trim_start_matches(' ').trim_end_matches(['\0', ' ']);
-    if text.starts_with('+') { None } else { u64::from_str_radix(text, 8).ok() }
-}
-
-/// Octal digits, nothing at all, or the notation for large and negative numbers.
-fn is_number(field: &[u8]) -> bool {
-    matches!(field.first(), Some(0x80 | 0xff)) || field.iter().all(|byte| *byte == 0) || octal(field).is_some()
-}
-
 /// The name in a GNU `@LongLink` entry, which ends with a NUL or with the entry.
 fn long_name<R: Read>(
     entry: &mut Entry<'_, R>,
@@ -257,30 +225,19 @@ fn whole<R: Read>(
     }
 }
 
-/// The records `{length} {key}={value}\n`, to the last byte.
-///
-/// The tar crate splits at newlines and stops at the first empty line, where others go on by the lengths.
+/// The records of a PAX header, to the last byte.
 fn records(mut content: &[u8]) -> Result<Vec<Record>, UnsafeEntry> {
+    let malformed = || UnsafeEntry::Ambiguous("a malformed PAX header");
     let mut records = Vec::new();
-    while !content.is_empty() {
-        let (record, rest) = split_record(content).ok_or(UnsafeEntry::Ambiguous("a malformed PAX header"))?;
-        records.push(record);
+    while let Some(first) = content.first() {
+        // Readers differ in lengths with a sign or zeros before them.
+        let record = split_record(content).filter(|_| matches!(first, b'1'..=b'9'));
+        let (record, rest) = record.ok_or_else(malformed)?;
+        let key = String::from_utf8(record.key).ok().filter(|key| !key.is_empty()).ok_or_else(malformed)?;
+        records.push((key, record.value));
         content = rest;
     }
     Ok(records)
-}
-
-fn split_record(content: &[u8]) -> Option<(Record, &[u8])> {
-    let space = content.iter().position(|byte| *byte == b' ')?;
-    let digits = std::str::from_utf8(&content[..space]).ok()?;
-    if !digits.starts_with(|c: char| matches!(c, '1'..='9')) {
-        return None;
-    }
-    let length: usize = digits.parse().ok()?;
-    let record = content.get(space + 1..length)?.strip_suffix(b"\n")?;
-    let equals = record.iter().position(|byte| *byte == b'=')?;
-    let key = std::str::from_utf8(&record[..equals]).ok()?;
-    if key.is_empty() { None } else { Some(((key.to_owned(), record[equals + 1..].to_vec()), &content[length..])) }
 }
 
 fn unwanted(kind: EntryType) -> &'static str {

@@ -17,16 +17,15 @@ use crate::context::safety::{Node, Tree, UnsafeEntry, cut, shown, symlink_target
 use crate::context::{ContextHash, ContextScheme, ImageName, RepoPath};
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
+use crate::tar_format::BLOCK;
 
 pub use error::{IntakeError, IntakeFault};
-pub use headers::header_doubt;
 use headers::{Extensions, Kind, Member};
 use pipe::{Output, Packed, Tee};
 use rewrite::Rewrite;
 
 /// Where image directories are in real trees: tried when nobody said, to find out what a wrong hash would be right for.
 const IMAGE_ROOTS: [&str; 2] = ["testing/docker", "taskcluster/docker"];
-const BLOCK: u64 = 512;
 
 /// What a context was promised to be.
 #[derive(Clone, Debug)]

@@ -4,6 +4,8 @@
 mod tree;
 
 use std::borrow::Cow;
+
+use crate::tar_format::plain;
 pub use tree::{Node, Tree};
 
 /// What Linux takes as a path (`PATH_MAX`); a longer name could not be unpacked.
@@ -130,8 +132,11 @@ pub fn clean_name(raw: &[u8], directory: bool) -> Result<Cow<'_, str>, UnsafeEnt
     if name.starts_with('/') {
         return Err(UnsafeEntry::Absolute);
     }
-    let is_part = |part: &&str| !matches!(*part, "" | ".");
-    for (depth, part) in name.split('/').filter(is_part).enumerate() {
+    let clean = match plain(raw) {
+        Cow::Borrowed(_) => Cow::Borrowed(name),
+        Cow::Owned(clean) => Cow::Owned(String::from_utf8(clean).map_err(|_| UnsafeEntry::NotUtf8)?),
+    };
+    for (depth, part) in clean.split('/').enumerate() {
         match part {
             ".." => return Err(UnsafeEntry::Traversal),
             _ if part.len() > MAX_PART => return Err(UnsafeEntry::TooLong),
@@ -139,12 +144,6 @@ pub fn clean_name(raw: &[u8], directory: bool) -> Result<Cow<'_, str>, UnsafeEnt
             _ => {}
         }
     }
-    let is_clean = name.split('/').all(|part| is_part(&part));
-    let clean = if is_clean {
-        Cow::Borrowed(name)
-    } else {
-        Cow::Owned(name.split('/').filter(is_part).collect::<Vec<_>>().join("/"))
-    };
     if clean.is_empty() && !directory { Err(UnsafeEntry::Empty) } else { Ok(clean) }
 }
 

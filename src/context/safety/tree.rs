@@ -8,6 +8,7 @@ use crate::context::ContextHash;
 use crate::context::contents::ContentsHash;
 use crate::context::safety::{UnsafeEntry, cut};
 use crate::net::Digest;
+use crate::tar_format::{folder, resolve};
 
 /// How many links in a row are followed: the kernel's own number.
 const MAX_HOPS: usize = 40;
@@ -110,17 +111,20 @@ impl Tree {
 
     /// The digest of the file at the end of a link; none for a directory.
     fn behind(&self, name: &str, target: &str) -> Result<Option<Digest>, (String, UnsafeEntry)> {
-        let mut at = resolve(name, target);
+        let dead = || (name.to_owned(), UnsafeEntry::LinkDead { target: cut(target.as_bytes()) });
+        // Never outside: `symlink_target` has refused such links.
+        let leads = |from: &str, to: &str| resolve(folder(from), to).ok_or_else(dead);
+        let mut at = leads(name, target)?;
         for _ in 0..MAX_HOPS {
             match self.nodes.get(at.as_str()) {
                 Some(Node::File(digest)) => return Ok(Some(*digest)),
-                Some(Node::Symlink(next)) => at = resolve(&at, next),
+                Some(Node::Symlink(next)) => at = leads(&at, next)?,
                 Some(Node::Directory) => return Ok(None),
                 None if at.is_empty() || self.has_below(&at) => return Ok(None),
                 None => break,
             }
         }
-        Err((name.to_owned(), UnsafeEntry::LinkDead { target: cut(target.as_bytes()) }))
+        Err(dead())
     }
 
     fn has_below(&self, name: &str) -> bool {
@@ -128,20 +132,6 @@ impl Tree {
         let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
         self.nodes.range::<str, _>(from).next().is_some_and(|(next, _)| next.starts_with(&prefix))
     }
-}
-
-/// Where a link leads, by its text; [`symlink_target`](super::symlink_target) has made sure that the text is enough.
-fn resolve(name: &str, target: &str) -> String {
-    let mut parts: Vec<&str> = name.split('/').collect();
-    parts.pop();
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            _ => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use bollard::models::ImageInspect;
 use crate::dockerfile::base_images::{By, DockerfileImages};
 use crate::engine::driver::EngineDriver;
 use crate::engine::{Engine, EngineError};
-use crate::net::Digest;
-use crate::net::registry::{is_repository, is_tag};
+use crate::net::registry::{Reference, is_repository, is_tag};
+use crate::net::{Digest, ImageId};
 
 /// The images that a build was made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub struct Bases {
 pub struct Base {
     /// As the `Dockerfile` names it, variables filled in.
     pub reference: String,
-    /// Its id in the engine, `sha256:…`; `BuildKit` pulls images that the engine then does not have.
-    pub id: Option<String>,
+    /// Its id in the engine; `BuildKit` pulls images that the engine then does not have.
+    pub id: Option<ImageId>,
     /// The names that it has in registries, `REGISTRY/NAME@sha256:…`; none if it came from no registry.
     pub digests: Vec<String>,
     /// The diff ids of its layers, the lowest first; none, where it has no id.
@@ -75,7 +75,7 @@ impl Engine {
         }
         let full = full(name);
         let pulled = self.tracker.all_pulled().into_iter().find(|it| it.split('@').next() == full.split('@').next());
-        let digests = pulled.map(|it| vec![without_tag(&it)]);
+        let digests = pulled.and_then(|it| Some(vec![without_tag(&it)?]));
         Ok(digests.map(|digests| Base { reference: name.to_owned(), id: None, digests, layers: Vec::new(), is_from }))
     }
 
@@ -113,47 +113,36 @@ fn has_host(name: &str) -> bool {
 /// The image that a part of a build by `BuildKit` begins with, `NAME@sha256:…`, if that is what its name says.
 pub(in crate::engine) fn pulled(part: &str) -> Option<&str> {
     let name = part.rsplit_once("FROM ")?.1.trim();
-    let (_, digest) = name.rsplit_once("@sha256:")?;
-    digest.parse::<Digest>().is_ok().then_some(name)
+    let (_, digest) = name.rsplit_once('@')?;
+    Digest::from_prefixed(digest).map(|_| name)
 }
 
-/// A name as `BuildKit` writes it out: `docker.io/library/debian:12`.
-pub(in crate::engine) fn full(reference: &str) -> String {
-    let (name, digest) = reference.split_once('@').map_or((reference, None), |(name, digest)| (name, Some(digest)));
-    let place = match (has_host(name), name.contains('/')) {
-        (true, _) => "",
-        (false, true) => "docker.io/",
-        (false, false) => "docker.io/library/",
-    };
-    let has_tag = name.rsplit('/').next().is_some_and(|last| last.contains(':'));
-    let tag = if has_tag || digest.is_some() { "" } else { ":latest" };
-    let digest = digest.map(|digest| format!("@{digest}")).unwrap_or_default();
-    format!("{place}{name}{tag}{digest}")
+/// A name as `BuildKit` writes it out: `docker.io/library/debian:12`. What is no name stays as it is.
+fn full(name: &str) -> String {
+    name.parse().map_or_else(|_| name.to_owned(), |name: Reference| name.whole())
 }
 
 /// The registry that an image is pulled from.
 pub(in crate::engine) fn registry(image: &str) -> Option<String> {
-    full(image).split_once('/').map(|(registry, _)| registry.to_owned())
+    let (name, _) = image.split_once('@').unwrap_or((image, ""));
+    name.parse().ok().map(|name: Reference| name.registry().to_owned())
 }
 
 /// `NAME@sha256:…`, as engines have the names of images in registries.
-fn without_tag(name: &str) -> String {
-    let (name, digest) = name.split_once('@').unwrap_or((name, ""));
-    let tag = name.rfind(':').filter(|at| !name[*at..].contains('/'));
-    format!("{}@{digest}", &name[..tag.unwrap_or(name.len())])
+fn without_tag(name: &str) -> Option<String> {
+    let name: Reference = name.parse().ok()?;
+    Some(format!("{}/{}@{}", name.registry(), name.repository(), name.digest()?))
 }
 
 /// An image by what the engine says of it; none if that is not enough to tell it by.
 fn base(reference: &str, image: ImageInspect, is_from: bool) -> Option<Base> {
     let layers = image.root_fs.and_then(|it| it.layers).unwrap_or_default();
-    let layers = layers.iter().map(|layer| layer.strip_prefix("sha256:")?.parse().ok());
+    let layers = layers.iter().map(|layer| Digest::from_prefixed(layer));
     let mut digests = image.repo_digests.unwrap_or_default();
     // In an order that does not hang on the engine's.
     digests.sort_unstable();
     digests.dedup();
-    // Podman leaves the algorithm out in some answers.
-    let id = image.id.map(|id| if id.contains(':') { id } else { format!("sha256:{id}") })?;
-    let id = Some(id);
+    let id = Some(ImageId::in_answer(&image.id?)?);
     Some(Base { reference: reference.to_owned(), id, digests, layers: layers.collect::<Option<_>>()?, is_from })
 }
 
@@ -169,7 +158,7 @@ mod tests {
     }
 
     fn of(contents: &str, is_from: bool) -> Base {
-        let (reference, id) = (contents.to_owned(), Some(format!("sha256:{}", Digest::of(contents.as_bytes()))));
+        let (reference, id) = (contents.to_owned(), Some(ImageId::of(contents.as_bytes())));
         Base { reference, id, digests: Vec::new(), layers: layers(contents), is_from }
     }
 
@@ -219,18 +208,24 @@ mod tests {
         {
             assert_eq!(pulled(other), None, "{other}");
         }
-        assert_eq!(without_tag(&name), format!("docker.io/library/debian@{digest}"));
-        assert_eq!(without_tag(&format!("localhost:5000/a@{digest}")), format!("localhost:5000/a@{digest}"));
+        assert_eq!(without_tag(&name).unwrap(), format!("docker.io/library/debian@{digest}"));
+        let local = format!("localhost:5000/a@{digest}");
+        assert_eq!(without_tag(&local), Some(local));
+        let [pinned, pinned_in_full] = ["debian", "docker.io/library/debian"].map(|name| format!("{name}@{digest}"));
         for (reference, written_out) in [
             ("debian", "docker.io/library/debian:latest"),
             ("debian:12", "docker.io/library/debian:12"),
             ("mozilla/builder", "docker.io/mozilla/builder:latest"),
             ("localhost:5000/a/b", "localhost:5000/a/b:latest"),
             ("quay.io/a:1", "quay.io/a:1"),
-            ("debian@sha256:00", "docker.io/library/debian@sha256:00"),
+            ("docker.io/debian", "docker.io/library/debian:latest"),
+            (pinned.as_str(), pinned_in_full.as_str()),
+            ("Debian@sha256:00", "Debian@sha256:00"),
         ] {
             assert_eq!(full(reference), written_out);
         }
+        assert_eq!(registry("a@sha256:00").as_deref(), Some("docker.io"));
+        assert_eq!(registry("localhost:5000/a/b").as_deref(), Some("localhost:5000"));
     }
 
     #[test]
@@ -242,10 +237,12 @@ mod tests {
             ..ImageInspect::default()
         };
         let layer = format!("sha256:{}", Digest::of(b"a"));
-        let told = base("debian:12", answer(Some("00"), &layer), true).unwrap();
-        assert_eq!((told.id.as_deref(), told.layers), (Some("sha256:00"), layers("a")));
+        let (id, hex) = (ImageId::of(b"image"), Digest::of(b"image").to_string());
+        let told = base("debian:12", answer(Some(&hex), &layer), true).unwrap();
+        assert_eq!((told.id, told.layers), (Some(id), layers("a")));
         assert_eq!(told.digests, ["a@sha256:1", "b@sha256:1"]);
         assert_eq!(base("debian:12", answer(None, &layer), true), None);
-        assert_eq!(base("debian:12", answer(Some("00"), "md5:00"), true), None);
+        assert_eq!(base("debian:12", answer(Some("00"), &layer), true), None);
+        assert_eq!(base("debian:12", answer(Some(&hex), "md5:00"), true), None);
     }
 }

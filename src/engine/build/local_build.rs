@@ -17,6 +17,7 @@ use crate::engine::connection::client::Closing;
 use crate::engine::connection::messages::BuildRequest;
 use crate::engine::{BuildPlan, BuildSecrets};
 use crate::engine::{Engine, EngineError};
+use crate::net::ImageId;
 use crate::net::retry::{Policy, retry};
 use crate::report::secrets;
 
@@ -38,8 +39,8 @@ pub struct LocalBuild {
 /// An image that the engine has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalImage {
-    /// Its id, `sha256:…`.
-    pub id: String,
+    /// Its id.
+    pub id: ImageId,
     /// What it says of itself.
     pub labels: BTreeMap<String, String>,
     /// The names that it has in registries, `REGISTRY/NAME@sha256:…`.
@@ -54,7 +55,7 @@ impl Engine {
         context: &ForEngine,
         build: &LocalBuild,
         log: &mut BuildLog,
-    ) -> Result<String, EngineError> {
+    ) -> Result<ImageId, EngineError> {
         let log = Mutex::new(log);
         retry(DOING, self.access.retry.policy(Policy::CALL), || async {
             self.build_local_once(context, build, &mut **log.lock().await).await
@@ -67,9 +68,11 @@ impl Engine {
         context: &ForEngine,
         build: &LocalBuild,
         log: &mut BuildLog,
-    ) -> Result<String, EngineError> {
+    ) -> Result<ImageId, EngineError> {
         let image_id = self.build_local_from(context, build, build.no_cache, log).await?;
-        if build.no_cache || !self.is_astray(&image_id, build.plan.target_arch, &context.dockerfile()).await? {
+        if build.no_cache
+            || !self.is_astray(&image_id.to_string(), build.plan.target_arch, &context.dockerfile()).await?
+        {
             return Ok(image_id);
         }
         info!("steps for another architecture were in the engine's cache: building again without it");
@@ -82,7 +85,7 @@ impl Engine {
         build: &LocalBuild,
         no_cache: bool,
         log: &mut BuildLog,
-    ) -> Result<String, EngineError> {
+    ) -> Result<ImageId, EngineError> {
         let dockerfile = context.dockerfile();
         let platform = self.platform(build.plan.target_arch, &dockerfile).await?;
         let choice = self.choice(build.plan.builder, platform.is_some());
@@ -121,7 +124,11 @@ impl Engine {
             }
         };
         let doing = || format!("looking for {name}: it told no id");
-        let id = image.id.ok_or_else(|| EngineError::Unfinished { doing: doing() })?;
+        let id = image
+            .id
+            .as_deref()
+            .and_then(ImageId::in_answer)
+            .ok_or_else(|| EngineError::Unfinished { doing: doing() })?;
         let labels = image.config.and_then(|config| config.labels).unwrap_or_default();
         let digests = image.repo_digests.unwrap_or_default();
         Ok(Some(LocalImage { id, labels: labels.into_iter().collect(), digests }))

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use super::bases::full;
 use crate::engine::connection::find::PING_TIMEOUT;
 use crate::net::HttpUrl;
-use crate::net::registry::is_loopback;
+use crate::net::registry::{Reference, is_loopback};
 use crate::net::retry::{Failure as _, RetryConfig, Retryability};
 use crate::net::transfer::Storage;
 
@@ -22,14 +21,10 @@ pub(super) async fn asked_to_wait(image: &str, retry: RetryConfig) -> Option<Dur
 
 /// Where an image's manifest is.
 fn manifest(image: &str) -> Option<HttpUrl> {
-    let image = full(image);
-    let (registry, name) = image.split_once('/')?;
-    let (name, version) = match name.split_once('@') {
-        Some((name, digest)) => (name.split(':').next()?, digest),
-        None => name.rsplit_once(':')?,
-    };
-    let scheme = if is_loopback(registry) { "http" } else { "https" };
-    let registry = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
+    let image: Reference = image.parse().ok()?;
+    let (name, version) = (image.repository(), image.digest().or(image.tag())?);
+    let scheme = if is_loopback(image.registry()) { "http" } else { "https" };
+    let registry = if image.registry() == "docker.io" { "registry-1.docker.io" } else { image.registry() };
     format!("{scheme}://{registry}/v2/{name}/manifests/{version}").parse().ok()
 }
 
@@ -39,10 +34,12 @@ mod tests {
 
     #[test]
     fn manifests_are_where_registries_have_them() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let pinned = [format!("127.0.0.1:5000/a:1@{digest}"), format!("http://127.0.0.1:5000/v2/a/manifests/{digest}")];
         for (image, url) in [
             ("debian", "https://registry-1.docker.io/v2/library/debian/manifests/latest"),
             ("quay.io/a/b:1", "https://quay.io/v2/a/b/manifests/1"),
-            ("127.0.0.1:5000/a:1@sha256:00", "http://127.0.0.1:5000/v2/a/manifests/sha256:00"),
+            (pinned[0].as_str(), pinned[1].as_str()),
         ] {
             assert_eq!(manifest(image).unwrap().to_string(), url);
         }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::storage::containers::config_path;
 use crate::engine::{Engine, EngineError};
-use crate::net::Digest;
 use crate::net::blocking::blocking;
+use crate::net::{Digest, ImageId};
 
 /// What an engine has of a build's images.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Engine {
 
     /// The configurations of an image that was just built here, and of the images of its steps, byte by byte. Podman's API
     /// gives none, so that they are read from its storage, where that is on this machine and can be read.
-    pub async fn step_configs(&self, image_id: &str) -> Result<StepConfigs, EngineError> {
+    pub async fn step_configs(&self, image_id: ImageId) -> Result<StepConfigs, EngineError> {
         let doing = || "reading the configurations of the steps' images".to_owned();
         let request_error = |source| EngineError::Request { doing: doing(), source };
         let info = self.client.info().await.map_err(|error| request_error(error.into()))?;
@@ -36,24 +36,24 @@ impl Engine {
             return Err(EngineError::Unfinished { doing: doing() });
         };
         let folder = PathBuf::from(root).join(format!("{driver}-images"));
-        let (image_id, steps) = (image_id.to_owned(), self.tracker.steps());
-        let reading = blocking(move || read(&folder, &image_id, &steps));
+        let steps = self.tracker.steps();
+        let reading = blocking(move || read(&folder, image_id, &steps));
         reading.await.map_err(|error| request_error(error.into()))
     }
 }
 
-fn read(folder: &Path, image_id: &str, steps: &[String]) -> io::Result<StepConfigs> {
+fn read(folder: &Path, image_id: ImageId, steps: &[String]) -> io::Result<StepConfigs> {
     let known: Vec<String> = fs::read_dir(folder)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<io::Result<_>>()?;
-    let image_id = image_id.trim_start_matches("sha256:");
+    let image_id = image_id.hex().to_string();
     let mut configs = Vec::new();
     // Some are written with the algorithm.
-    for id in known_as(&known, steps).filter(|id| *id != image_id) {
+    for id in known_as(&known, steps).filter(|id| **id != image_id) {
         let text = String::from_utf8(config(folder, id)?).map_err(io::Error::other)?;
         configs.push(text);
     }
-    Ok(StepConfigs { image: config(folder, image_id)?, steps: configs })
+    Ok(StepConfigs { image: config(folder, &image_id)?, steps: configs })
 }
 
 /// The ids that begin like those that the engine told, in the order in which it told them.
@@ -88,12 +88,12 @@ mod tests {
         fs::write(folder.path().join("images.json"), "[]").unwrap();
         let [image, one, two] = ["image", "one", "two"].map(|text| put(folder.path(), text));
         let told = [two[..11].to_owned(), format!("sha256:{one}"), "0123456789a".to_owned(), image[..11].to_owned()];
-        let read_all = || read(folder.path(), &format!("sha256:{image}"), &told);
+        let read_all = || read(folder.path(), ImageId::of(b"image"), &told);
         let found = read_all().unwrap();
         assert_eq!((found.image.as_slice(), found.steps), (&b"image"[..], vec!["two".to_owned(), "one".to_owned()]));
 
         fs::write(config_path(folder.path(), &one), "changed").unwrap();
         assert!(read_all().unwrap_err().to_string().contains("is another"));
-        assert!(read(&folder.path().join("nosuch"), &image, &told).is_err());
+        assert!(read(&folder.path().join("nosuch"), ImageId::of(b"image"), &told).is_err());
     }
 }

@@ -24,14 +24,15 @@ use crate::engine::driver::AbandonedBuild;
 use crate::engine::sending::noting_the_end;
 use crate::engine::{BuildPlan, BuildSecrets};
 use crate::engine::{Engine, EngineError, managed};
+use crate::net::ImageId;
 use crate::net::retry::{Policy, retry};
 use crate::report::secrets as hidden;
 
 /// An image that was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
-    /// Its id in the engine, `sha256:…`.
-    pub image_id: String,
+    /// Its id in the engine.
+    pub image_id: ImageId,
     /// Who has read the `Dockerfile`: `classic`, `buildkit` or `buildah`.
     pub builder: &'static str,
     /// How many of its steps came from the images that were offered for it.
@@ -136,7 +137,7 @@ impl Engine {
             self.follow(answer, &builder.asked, log).await
         };
         if let (Ok((image_id, _)), true) = (&built, self.needs_step_images()) {
-            self.tracker.has_steps(self.steps_of(&begun, std::slice::from_ref(image_id)).await);
+            self.tracker.has_steps(self.steps_of(&begun, &[image_id.to_string()]).await);
         }
         self.note_what_was_made().await;
         match built {
@@ -151,7 +152,7 @@ impl Engine {
             built => {
                 let (image_id, steps) = built?;
                 if let Some(wanted) = plan.target_arch {
-                    self.check_architecture(&image_id, "the image", wanted).await?;
+                    self.check_architecture(&image_id.to_string(), "the image", wanted).await?;
                 }
                 Ok(Built { image_id, builder: builder.asked.by.name(), steps })
             }
@@ -164,7 +165,7 @@ impl Engine {
         answer: impl Stream<Item = Result<BuildInfo, AnswerError>>,
         asked: &ChosenBuilder,
         log: &mut BuildLog,
-    ) -> Result<(String, Steps), EngineError> {
+    ) -> Result<(ImageId, Steps), EngineError> {
         let mut answer = std::pin::pin!(answer);
         let mut heard = BuildOutputParser::default();
         let mut image_id = None;
@@ -190,8 +191,8 @@ impl Engine {
                         image_id = managed::final_image_id(piece);
                     }
                     if let Some(id) = id {
-                        self.tracker.told(id.clone());
-                        image_id = Some(id);
+                        image_id = ImageId::in_answer(&id);
+                        self.tracker.told(id);
                     }
                 }
                 Err(error) if is_cut(&error, asked) && image_id.is_some() => {
@@ -221,7 +222,8 @@ impl Engine {
     }
 
     /// How many bytes an image's layers have, unpacked: about the size of its archive. Refuses an image without any.
-    pub async fn image_size(&self, image_id: &str) -> Result<u64, EngineError> {
+    pub async fn image_size(&self, image_id: ImageId) -> Result<u64, EngineError> {
+        let image_id = &image_id.to_string();
         let image = self.inspect(image_id).await.map_err(|error| request_error("looking at the image", error))?;
         if image.root_fs.is_some_and(|files| files.layers.is_none_or(|layers| layers.is_empty())) {
             return Err(EngineError::NoLayers);

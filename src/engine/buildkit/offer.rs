@@ -21,8 +21,9 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{debug, info};
 
-use crate::engine::Engine;
 use crate::engine::containerd::is_containerd;
+use crate::engine::{Engine, StorageError};
+use crate::net::ImageId;
 use crate::report::ErrorChain;
 
 /// The name of every image there: which one it is says its digest.
@@ -87,10 +88,12 @@ impl Engine {
         let (mut documents, mut ids) = (Documents::new(), Vec::new());
         for name in &names {
             let unread = |source| OfferError::Unread { name: name.clone(), source };
-            let id = self.inspect(name).await.map_err(|error| unread(error.into()))?.id.unwrap_or_default();
-            let known = self.stored_documents(&id).await.map_err(|error| unread(error.into()))?;
-            documents.extend(known.into_iter().map(|(digest, text)| (format!("sha256:{digest}"), text)));
-            ids.push(id);
+            let id = self.inspect(name).await.map_err(|error| unread(error.into()))?.id;
+            let id = id.as_deref().and_then(ImageId::in_answer);
+            let id = id.ok_or_else(|| unread(StorageError::Unknown("by ids that are no sums".to_owned()).into()))?;
+            let known = self.stored_documents(id).await.map_err(|error| unread(error.into()))?;
+            documents.extend(known.into_iter().map(|(digest, text)| (digest.prefixed(), text)));
+            ids.push(id.to_string());
         }
         serve(documents, &ids).await.map_err(OfferError::Listen)
     }
@@ -159,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn documents_are_told_by_their_digests_and_tls_is_answered_in_http() {
         let (text, kind) = (r#"{"mediaType":"application/manifest"}"#, "content-type: application/manifest\r\n");
-        let [id, other] = [text, "other"].map(|text| format!("sha256:{}", Digest::of(text.as_bytes())));
+        let [id, other] = [text, "other"].map(|text| Digest::of(text.as_bytes()).prefixed());
         let offer = serve(Documents::from([(id.clone(), text.into())]), std::slice::from_ref(&id)).await.unwrap();
         let (place, rest) = offer.names[0].split_once('/').unwrap();
         assert!(place.starts_with("127.0.0.1:"), "{place}");

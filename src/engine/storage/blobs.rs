@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{StorageError, unexpected};
-use crate::image::{Descriptor, Index, Manifest, header, pad};
+use crate::image::{Descriptor, Index, Manifest, header};
 use crate::net::Digest;
+use crate::tar_format::{END, padding};
 
 /// Below the root of a containerd.
 const CONTENT: &str = "io.containerd.content.v1.content/blobs/sha256";
@@ -23,9 +24,6 @@ const GIVEN_ROOT: &str = "/var/lib/containerd";
 
 /// Documents are some kilobytes.
 const LARGEST_DOCUMENT: u64 = 4 * 1024 * 1024;
-
-/// The end of a tar, in bytes.
-const END: u64 = 1024;
 
 /// An image as an OCI layout, a tar to be read.
 pub struct StoredBlobs {
@@ -45,13 +43,12 @@ struct ImageBlobs {
 /// An image by the digest of its manifest, or of an index that leads to one image.
 pub(super) fn open(root: &Path, id: Digest) -> Result<StoredBlobs, StorageError> {
     let ImageBlobs { folder, documents, layers } = find(root, id)?;
-    let index = json!({ "schemaVersion": 2, "manifests": [{ "digest": format!("sha256:{id}") }] }).to_string();
-    let unwritten = |source| StorageError::Unreadable { path: folder.clone(), source };
+    let index = json!({ "schemaVersion": 2, "manifests": [{ "digest": id.prefixed() }] }).to_string();
     let mut image = StoredBlobs { size: 0, parts: VecDeque::new() };
-    image.member("index.json", index.len() as u64, Cursor::new(index)).map_err(unwritten)?;
+    image.member("index.json", index.len() as u64, Cursor::new(index));
     for (digest, text) in documents {
         let (name, size) = (format!("blobs/sha256/{digest}"), text.len() as u64);
-        image.member(&name, size, Cursor::new(text)).map_err(unwritten)?;
+        image.member(&name, size, Cursor::new(text));
     }
     let mut known = Vec::new();
     for layer in layers {
@@ -66,9 +63,9 @@ pub(super) fn open(root: &Path, id: Digest) -> Result<StoredBlobs, StorageError>
         let file = File::open(&path).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
         image.size += size;
-        image.member(&format!("blobs/sha256/{layer}"), size, file.take(size)).map_err(unreadable)?;
+        image.member(&format!("blobs/sha256/{layer}"), size, file.take(size));
     }
-    image.parts.push_back(Box::new(io::repeat(0).take(END)));
+    image.parts.push_back(Box::new(Cursor::new(END)));
     Ok(image)
 }
 
@@ -123,16 +120,14 @@ fn read(path: &Path, digest: Digest) -> Result<Vec<u8>, StorageError> {
 }
 
 impl StoredBlobs {
-    fn member(&mut self, name: &str, size: u64, content: impl Read + Send + 'static) -> io::Result<()> {
-        let (mut before, mut behind) = (Vec::new(), Vec::new());
-        header(&mut before, name, size)?;
-        pad(&mut behind, size);
+    fn member(&mut self, name: &str, size: u64, content: impl Read + Send + 'static) {
+        let mut before = Vec::new();
+        header(&mut before, name, size);
         self.parts.extend([
             Box::new(Cursor::new(before)) as Box<dyn Read + Send>,
             Box::new(content),
-            Box::new(Cursor::new(behind)),
+            Box::new(Cursor::new(padding(size))),
         ]);
-        Ok(())
     }
 }
 
@@ -164,6 +159,7 @@ mod tests {
 
     use super::*;
     use crate::image::{ArchiveError, UnpackedImage};
+    use crate::net::ImageId;
 
     /// A storage with one image: a packed layer, a plain one, and the packed one again.
     struct Storage {
@@ -189,7 +185,7 @@ mod tests {
             let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             io::Write::write_all(&mut gzip, &one).unwrap();
             let gzip = gzip.finish().unwrap();
-            let id = |bytes: &[u8]| format!("sha256:{}", Digest::of(bytes));
+            let id = |bytes: &[u8]| Digest::of(bytes).prefixed();
             let diff_ids = [id(&one), id(&plain), id(&one)];
             let config = json!({ "os": "linux", "rootfs": { "type": "layers", "diff_ids": diff_ids } }).to_string();
             let mut storage = Self {
@@ -202,7 +198,7 @@ mod tests {
             fs::create_dir_all(storage.folder()).unwrap();
             let (one, two) = (storage.put(&gzip), storage.put(&storage.plain));
             let config = storage.put(storage.config.as_bytes());
-            let blob = |digest| json!({ "digest": format!("sha256:{digest}") });
+            let blob = |digest: Digest| json!({ "digest": digest.prefixed() });
             let manifest =
                 json!({ "schemaVersion": 2, "config": blob(config), "layers": [blob(one), blob(two), blob(one)] });
             storage.manifest = storage.put(manifest.to_string().as_bytes());
@@ -221,11 +217,11 @@ mod tests {
 
         /// An index of the image, what `BuildKit` says of it, and one of another platform.
         fn index(&self, images: &[Value]) -> Digest {
-            let image = json!({ "digest": format!("sha256:{}", self.manifest) });
+            let image = json!({ "digest": self.manifest.prefixed() });
             let attestation = self.put(b"{}");
             let kind = json!({ "vnd.docker.reference.type": "attestation-manifest" });
-            let attestation = json!({ "digest": format!("sha256:{attestation}"), "annotations": kind });
-            let absent = json!({ "digest": format!("sha256:{}", Digest::of(b"arm64")) });
+            let attestation = json!({ "digest": attestation.prefixed(), "annotations": kind });
+            let absent = json!({ "digest": Digest::of(b"arm64").prefixed() });
             let manifests = [&[image, attestation, absent], images].concat();
             self.put(json!({ "schemaVersion": 2, "manifests": manifests }).to_string().as_bytes())
         }
@@ -244,7 +240,7 @@ mod tests {
         let storage = Storage::new();
         for id in [storage.manifest, storage.index(&[])] {
             let unpacked = storage.take(id).unwrap();
-            unpacked.expect(&format!("sha256:{id}")).unwrap();
+            unpacked.expect(ImageId::new(id)).unwrap();
             assert_eq!((unpacked.config(), unpacked.packed()), (storage.config.as_bytes(), 2));
             let mut second = Vec::new();
             unpacked.reader(1).read_to_end(&mut second).unwrap();
@@ -256,7 +252,7 @@ mod tests {
             );
             assert_eq!((documents[0].0, documents.last().unwrap().1.as_slice()), (id, storage.config.as_bytes()));
         }
-        assert!(storage.take(storage.manifest).unwrap().expect(&format!("sha256:{}", Digest::of(b""))).is_err());
+        assert!(storage.take(storage.manifest).unwrap().expect(ImageId::of(b"")).is_err());
     }
 
     #[test]
@@ -287,7 +283,7 @@ mod tests {
             let error = storage.open(id).unwrap_err();
             assert!(error.contains(wanted), "{error}");
         };
-        let other = json!({ "digest": format!("sha256:{}", storage.put(b"other")) });
+        let other = json!({ "digest": storage.put(b"other").prefixed() });
         says(storage.index(&[other]), "it leads to 2 images");
         says(storage.put(b"{}"), "it leads to 0 images");
         says(storage.put(b"no JSON"), "not as expected");

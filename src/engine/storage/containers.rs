@@ -48,7 +48,7 @@ pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Ve
         if layers.len() > all.len() {
             return Err(unexpected(&book, "a layer is below itself"));
         }
-        let diff_id = layer.diff_digest.as_deref().and_then(|digest| digest.strip_prefix("sha256:")?.parse().ok());
+        let diff_id = layer.diff_digest.as_deref().and_then(Digest::from_prefixed);
         let diff_id = diff_id.ok_or_else(|| unexpected(&book, format!("its layer {wanted} has no sum")))?;
         let folder = name(&book, &layer.id)?;
         let tree = match driver {

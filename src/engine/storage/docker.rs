@@ -29,11 +29,11 @@ pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Ve
     let mut layers = Vec::new();
     let mut chain: Option<Digest> = None;
     for diff_id in &rootfs.diff_ids {
-        let diff_id: Digest = digest(diff_id).ok_or_else(|| unexpected(&path, "its layers have no sums"))?;
+        let diff_id = Digest::from_prefixed(diff_id).ok_or_else(|| unexpected(&path, "its layers have no sums"))?;
         // A layer's place hangs on all that is below it.
         let place = match chain {
             None => diff_id,
-            Some(below) => Digest::of(format!("sha256:{below} sha256:{diff_id}").as_bytes()),
+            Some(below) => Digest::of(format!("{} {}", below.prefixed(), diff_id.prefixed()).as_bytes()),
         };
         chain = Some(place);
         let book = books.join("layerdb/sha256").join(place.to_string());
@@ -43,7 +43,7 @@ pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Ve
             Ok::<_, StorageError>((path, text))
         };
         let (path, said) = says("diff")?;
-        if digest(said.trim()) != Some(diff_id) {
+        if Digest::from_prefixed(said.trim()) != Some(diff_id) {
             return Err(unexpected(&path, "it is another layer's"));
         }
         let (path, cache) = says("cache-id")?;
@@ -55,8 +55,4 @@ pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Ve
         layers.push(LayerFiles { diff_id, split: book.join("tar-split.json.gz"), tree });
     }
     Ok((config, layers))
-}
-
-fn digest(text: &str) -> Option<Digest> {
-    text.strip_prefix("sha256:")?.parse().ok()
 }

@@ -14,8 +14,8 @@ use rustix::process::geteuid;
 
 use super::Engine;
 use super::containerd::is_containerd;
-use crate::net::Digest;
 use crate::net::blocking::blocking;
+use crate::net::{Digest, ImageId};
 pub use blobs::StoredBlobs;
 use split::Split;
 
@@ -103,7 +103,7 @@ struct ImageLocation {
 
 impl Engine {
     /// An image by its id, as the engine's storage has it, where that can be read from here.
-    pub async fn stored(&self, image_id: &str) -> Result<Stored, StorageError> {
+    pub async fn stored(&self, image_id: ImageId) -> Result<Stored, StorageError> {
         let place = self.place_of(image_id).await?;
         blocking(move || {
             let (config, found) = match place.kind {
@@ -118,7 +118,7 @@ impl Engine {
     }
 
     /// The configuration of such an image.
-    pub(super) async fn stored_config(&self, image_id: &str) -> Result<Vec<u8>, StorageError> {
+    pub(super) async fn stored_config(&self, image_id: ImageId) -> Result<Vec<u8>, StorageError> {
         let place = self.place_of(image_id).await?;
         blocking(move || match place.kind {
             StorageKind::Containerd => {
@@ -132,12 +132,12 @@ impl Engine {
     }
 
     /// What the id of an image in containerd's store leads to: its manifest and its configuration, by their digests.
-    pub(super) async fn stored_documents(&self, image_id: &str) -> Result<Vec<(Digest, Vec<u8>)>, StorageError> {
+    pub(super) async fn stored_documents(&self, image_id: ImageId) -> Result<Vec<(Digest, Vec<u8>)>, StorageError> {
         let place = self.place_of(image_id).await?;
         blocking(move || blobs::documents(&place.root, place.id)).await
     }
 
-    async fn place_of(&self, image_id: &str) -> Result<ImageLocation, StorageError> {
+    async fn place_of(&self, image_id: ImageId) -> Result<ImageLocation, StorageError> {
         if self.place.socket().is_none() {
             return Err(StorageError::Remote(self.place.to_string()));
         }
@@ -150,10 +150,8 @@ impl Engine {
         let is_containerd = is_containerd(&info);
         let root = info.docker_root_dir.map(PathBuf::from).ok_or_else(|| unknown("it does not say where"))?;
         let driver = info.driver.unwrap_or_default();
-        let id = image_id.strip_prefix("sha256:").unwrap_or(image_id).parse();
-        let id = id.map_err(|_| unknown("by ids that are no sums"))?;
         let kind = self.driver.storage(driver, is_containerd);
-        Ok(ImageLocation { kind, root, id })
+        Ok(ImageLocation { kind, root, id: image_id.hex() })
     }
 }
 

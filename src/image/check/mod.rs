@@ -15,9 +15,9 @@ use super::problem::{
     OCI, OLD_DOCKER, OLD_LAYERS, Problem, REPOSITORIES, TASKGRAPH, WINDOWS, ZSTD,
 };
 use super::verify::{misnamed_blobs, verify};
-use crate::net::Digest;
 use crate::net::registry::ImageReference;
 use crate::net::stream::DigestReader;
+use crate::net::{Digest, ImageId};
 
 /// More problems than this tell nobody anything: the rest of an archive is not looked at.
 const MOST_PROBLEMS: usize = 100;
@@ -27,7 +27,7 @@ const MOST_PROBLEMS: usize = 100;
 #[serde(rename_all = "camelCase")]
 pub struct Checked {
     /// The id of its image, where it has one and no more.
-    pub image_id: Option<String>,
+    pub image_id: Option<ImageId>,
     /// The names of all its images.
     pub tags: Vec<String>,
     /// How many layers its images have.

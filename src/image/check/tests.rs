@@ -42,7 +42,7 @@ fn a_sound_archive_has_no_problem_however_it_is_packed() {
             (Compression::Zstd, zstd::encode_all(&*archive, 3).unwrap()),
         ] {
             let checked = check(packed.as_slice()).unwrap();
-            let id = format!("sha256:{}", Digest::of(&config(&layers())));
+            let id = ImageId::of(&config(&layers()));
             assert_eq!(
                 (checked.packing, checked.problems, checked.image_id),
                 (packing, Vec::new(), Some(id)),

@@ -14,7 +14,7 @@ use similar::{Algorithm, DiffOp, capture_diff_slices};
 use super::layer::{self, LayerError};
 use super::summary::steps;
 use super::{Layer, UnpackedImage};
-use crate::net::Digest;
+use crate::net::{Digest, ImageId};
 pub use files::{Aspect, FileDifference};
 pub use likely_causes::Cause;
 
@@ -23,7 +23,7 @@ pub use likely_causes::Cause;
 #[error("layer {number} of {image} cannot be compared with its counterpart")]
 pub struct CompareError {
     number: usize,
-    image: String,
+    image: ImageId,
     source: LayerError,
 }
 
@@ -50,7 +50,7 @@ pub struct Comparison {
 #[serde(rename_all = "camelCase")]
 pub struct Side {
     /// Its id.
-    pub image_id: String,
+    pub image_id: ImageId,
     /// Its names.
     pub tags: Vec<String>,
     /// How many layers it has.

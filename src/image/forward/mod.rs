@@ -5,17 +5,17 @@
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
 
-use tar::Builder;
-
 use super::manifest::Image;
 use super::member_digests::{Compression, ContentWriter};
-use super::members::{ArchiveIndex, Out, ReadError, append, append_text, fail_fast, read_all};
+use super::members::{ArchiveIndex, Out, ReadError, fail_fast, read_all};
 use super::oci::the_image;
+use super::parts::document;
 use super::problem::Problem;
 use super::steps::{StepImage, steps_of};
 use super::verify::{Verified, misnamed_blobs, verify};
-use crate::net::Digest;
 use crate::net::stream::DigestReader;
+use crate::net::{Digest, ImageId};
+use crate::tar_format::END;
 
 /// Why an archive is not passed on to its end.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +61,8 @@ impl From<ReadError> for ForwardError {
 /// What was found in an archive that has been passed on to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardSummary {
-    /// The image's id, `sha256:…` of its configuration.
-    pub image_id: String,
+    /// The image's id, the digest of its configuration.
+    pub image_id: ImageId,
     /// The configuration.
     pub config: Vec<u8>,
     /// How each layer is packed, the lowest first.
@@ -105,7 +105,7 @@ pub fn verify_and_forward_with<R: Read, W: Write>(
     let mut out = Out { raw: out, plain: ContentWriter::new(io::sink()) };
     let mut seen = ArchiveIndex::default();
     read_all(&mut source, &mut out, &mut seen, &mut fail_fast)?;
-    let mut out = Builder::new(out.raw);
+    let mut out = out.raw;
     let (_, sha256, size) = source.finish();
     if let Some(expected) = expected.filter(|expected| *expected != sha256) {
         return Err(ForwardError::Digest { expected, actual: sha256 });
@@ -118,19 +118,24 @@ pub fn verify_and_forward_with<R: Read, W: Write>(
         let name = format!("{id}.json");
         // Two steps that change nothing have one image.
         if images.iter().all(|known| known.config != name) {
-            append_text(&mut out, &name, config.as_bytes())?;
+            let mut member = Vec::new();
+            document(&mut member, &name, config.as_bytes());
+            out.write_all(&member).map_err(ForwardError::Write)?;
             images.push(Image { config: name, repo_tags: Vec::new(), layers: image.layers[..layers].to_vec() });
         }
     }
-    append(&mut out, "manifest.json", &images)?;
+    let mut last = Vec::new();
+    let manifest = serde_json::to_vec(&images).map_err(|error| ForwardError::Write(error.into()))?;
+    document(&mut last, "manifest.json", &manifest);
+    last.extend_from_slice(&END);
+    out.write_all(&last).map_err(ForwardError::Write)?;
     let config = config.into();
     let (tags, repositories, packing) = (image.repo_tags.clone(), seen.repositories.is_some(), seen.packing);
-    let out = out.into_inner().map_err(ForwardError::Write)?;
     Ok((ForwardSummary { image_id, config, layers, tags, repositories, packing, sha256, size }, out))
 }
 
 /// The one image, its id, and how its layers are packed, if all is as the archive itself says; or all that is not.
-fn whole(seen: &ArchiveIndex) -> Result<(Cow<'_, Image>, String, Vec<Compression>), Vec<Problem>> {
+fn whole(seen: &ArchiveIndex) -> Result<(Cow<'_, Image>, ImageId, Vec<Compression>), Vec<Problem>> {
     let image = the_image(seen).map_err(|why| vec![why])?;
     let Verified { image_id, layers, mut problems } = verify(seen, &image);
     problems.extend(misnamed_blobs(seen));

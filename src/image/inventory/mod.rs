@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::layer::LayerError;
 use super::sbom::{self, SbomError};
 use super::{UnpackedImage, layer};
+use crate::net::ImageId;
 use files::FileTree;
 
 /// As many files, directories and wasted paths are listed.
@@ -33,7 +34,7 @@ pub enum InventoryError {
 #[serde(rename_all = "camelCase")]
 pub struct Inventory {
     /// The image's id, `sha256:…` of its configuration.
-    pub image_id: String,
+    pub image_id: ImageId,
     /// The names that the archive gives it.
     pub names: Vec<String>,
     /// What its configuration says.
@@ -161,7 +162,7 @@ impl Inventory {
                 Ok::<_, LayerError>(())
             })?;
             let step = steps.get(number).cloned().unwrap_or_else(|| "an unnamed step".to_owned());
-            let diff_id = format!("sha256:{}", part.diff_id);
+            let diff_id = part.diff_id.prefixed();
             layers.push(LayerContents { diff_id, step, size: part.size, files, visible: 0 });
         }
         for (layer, visible) in layers.iter_mut().zip(tree.visible(image.layers().len())) {

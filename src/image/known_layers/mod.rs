@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 
-use super::member_digests::{ContentWriter, diff_ids};
+use super::member_digests::ContentWriter;
 use super::parts::{Part, parts};
+use super::rootfs::diff_ids;
 use super::{Layer, UnpackedImage, Written};
 use crate::net::Digest;
 use crate::net::stream::DigestReader;

@@ -8,9 +8,7 @@ use std::ops::Range;
 use tar::{Archive, EntryType, Header};
 
 use super::extents::ExtentReader;
-
-/// Tars are made of blocks of this size.
-pub(super) const BLOCK: u64 = 512;
+use crate::tar_format::{BLOCK, Record, plain, records_of};
 
 /// A layer's tar that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -217,15 +215,15 @@ fn understand(bytes: &ExtentReader, entry: &tar::Entry<ExtentReader>, start: u64
         if record.key == b"size" {
             said = record.number()?;
         }
-        record.apply_to(&mut understood)?;
+        apply(record, &mut understood)?;
     }
     // Readers that differ in this would jump to different entries.
     if said != stored {
         return Err(io::Error::other("its headers can be read as different sizes"));
     }
-    understood.path = path(&understood.path);
+    understood.path = plain(&understood.path).into_owned();
     if kind == Kind::HardLink {
-        understood.link = path(&understood.link);
+        understood.link = plain(&understood.link).into_owned();
     }
     if understood.data.end > bytes.length() {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -252,12 +250,6 @@ pub(super) fn number<N: Default>(field: &[u8], parsed: io::Result<N>) -> io::Res
     if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(N::default()) } else { parsed }
 }
 
-/// The same path in one form: engines write `./a`, `/a`, `a` and `a/`.
-fn path(bytes: &[u8]) -> Vec<u8> {
-    let parts = bytes.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
-    parts.collect::<Vec<_>>().join(&b'/')
-}
-
 /// Where the data begins: the map of a file with many holes goes on in further blocks.
 fn behind_sparse_map(bytes: &ExtentReader, header: &Header, mut position: u64) -> io::Result<u64> {
     let mut more = header.as_gnu().is_some_and(tar::GnuHeader::is_extended);
@@ -270,64 +262,39 @@ fn behind_sparse_map(bytes: &ExtentReader, header: &Header, mut position: u64) -
     Ok(position)
 }
 
-/// A record of an extension header: a word, and what is said of it.
-#[derive(Debug)]
-pub(super) struct Record {
-    pub(super) key: Vec<u8>,
-    pub(super) value: Vec<u8>,
+/// The time that a record gives, if it gives one.
+pub(super) fn moment(record: &Record) -> io::Result<Moment> {
+    let wrong = || io::Error::other(format!("{:?} is no time", String::from_utf8_lossy(&record.value)));
+    let text = str::from_utf8(&record.value).map_err(|_| wrong())?;
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let seconds: i64 = whole.parse().map_err(|_| wrong())?;
+    if !part.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    // Nine digits; finer ones are nothing that a file system keeps.
+    let nanoseconds: u32 = format!("{part:0<9}").get(..9).and_then(|part| part.parse().ok()).ok_or_else(wrong)?;
+    if !text.starts_with('-') || nanoseconds == 0 {
+        return Ok(Moment { seconds, nanoseconds });
+    }
+    Ok(Moment { seconds: seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds })
 }
 
-impl Record {
-    /// As it is written.
-    pub(super) fn text(&self) -> Vec<u8> {
-        // The length counts its own digits.
-        let rest = self.key.len() + self.value.len() + b" =\n".len();
-        let mut length = rest + 1;
-        while length.to_string().len() + rest != length {
-            length += 1;
-        }
-        [length.to_string().as_bytes(), b" ", &self.key, b"=", &self.value, b"\n"].concat()
-    }
-
-    /// The time that it gives, if it gives one.
-    pub(super) fn moment(&self) -> io::Result<Moment> {
-        let wrong = || io::Error::other(format!("{:?} is no time", String::from_utf8_lossy(&self.value)));
-        let text = str::from_utf8(&self.value).map_err(|_| wrong())?;
-        let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-        let seconds: i64 = whole.parse().map_err(|_| wrong())?;
-        if !part.bytes().all(|digit| digit.is_ascii_digit()) {
-            return Err(wrong());
-        }
-        // Nine digits; finer ones are nothing that a file system keeps.
-        let nanoseconds: u32 = format!("{part:0<9}").get(..9).and_then(|part| part.parse().ok()).ok_or_else(wrong)?;
-        if !text.starts_with('-') || nanoseconds == 0 {
-            return Ok(Moment { seconds, nanoseconds });
-        }
-        Ok(Moment { seconds: seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds })
-    }
-
-    fn number(&self) -> io::Result<u64> {
-        let number = str::from_utf8(&self.value).ok().and_then(|text| text.parse().ok());
-        number.ok_or_else(|| io::Error::other(format!("{:?} is no number", String::from_utf8_lossy(&self.value))))
-    }
-
-    fn apply_to(self, entry: &mut Entry) -> io::Result<()> {
-        match self.key.as_slice() {
-            b"mtime" => entry.mtime = self.moment()?,
-            b"path" => entry.path = self.value,
-            b"linkpath" => entry.link = self.value,
-            b"uid" => entry.uid = self.number()?,
-            b"gid" => entry.gid = self.number()?,
-            b"uname" => entry.user = self.value,
-            b"gname" => entry.group = self.value,
-            key => {
-                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    entry.xattrs.push((name.to_vec(), self.value));
-                }
+fn apply(record: Record, entry: &mut Entry) -> io::Result<()> {
+    match record.key.as_slice() {
+        b"mtime" => entry.mtime = moment(&record)?,
+        b"path" => entry.path = record.value,
+        b"linkpath" => entry.link = record.value,
+        b"uid" => entry.uid = record.number()?,
+        b"gid" => entry.gid = record.number()?,
+        b"uname" => entry.user = record.value,
+        b"gname" => entry.group = record.value,
+        key => {
+            if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                entry.xattrs.push((name.to_vec(), record.value));
             }
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// An extension header, with what it says of the entry behind it.
@@ -338,8 +305,7 @@ pub(super) struct Extension {
     pub(super) end: u64,
 }
 
-/// The extension headers in this range. Taken apart here, because the values of extended attributes are any bytes, and the
-/// `tar` crate ends a record at the first line feed.
+/// The extension headers in this range.
 pub(super) fn extensions(bytes: &ExtentReader, range: Range<u64>) -> io::Result<Vec<Extension>> {
     let mut found = Vec::new();
     let mut position = range.start;
@@ -353,43 +319,12 @@ pub(super) fn extensions(bytes: &ExtentReader, range: Range<u64>) -> io::Result<
         }
         let mut text = Vec::new();
         bytes.copy(data..data + size, &mut text)?;
-        let long = |key: &[u8], mut value: Vec<u8>| {
-            value.truncate(value.iter().position(|byte| *byte == 0).unwrap_or(value.len()));
-            vec![Record { key: key.to_vec(), value }]
-        };
-        let records = match header.entry_type() {
-            EntryType::XHeader => split(&text)?,
-            EntryType::GNULongName => long(b"path", text),
-            EntryType::GNULongLink => long(b"linkpath", text),
-            // One for all that follow: engines do not listen to it.
-            _ => Vec::new(),
-        };
+        let records = records_of(header.entry_type(), &text)?;
         let end = data + size.next_multiple_of(BLOCK);
         found.push(Extension { header: position, records, end });
         position = end;
     }
     Ok(found)
-}
-
-/// `LENGTH KEY=VALUE\n`, where the length is the whole record's.
-fn split(mut text: &[u8]) -> io::Result<Vec<Record>> {
-    let mut records = Vec::new();
-    // Some writers fill up with zeros.
-    while text.first().is_some_and(|first| *first != 0) {
-        let (record, rest) = one_record(text).ok_or_else(|| io::Error::other("an extension header is damaged"))?;
-        records.push(record);
-        text = rest;
-    }
-    Ok(records)
-}
-
-fn one_record(text: &[u8]) -> Option<(Record, &[u8])> {
-    let digits = text.iter().position(|byte| *byte == b' ')?;
-    let length: usize = str::from_utf8(&text[..digits]).ok()?.parse().ok()?;
-    let record = text.get(digits + 1..length)?.strip_suffix(b"\n")?;
-    let equals = record.iter().position(|byte| *byte == b'=')?;
-    let (key, value) = (record[..equals].to_vec(), record[equals + 1..].to_vec());
-    Some((Record { key, value }, &text[length..]))
 }
 
 #[cfg(test)]

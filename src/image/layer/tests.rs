@@ -149,7 +149,7 @@ fn damaged_layers_are_refused() {
 
 #[test]
 fn times_in_records_are_exact() {
-    let moment = |text: &str| Record { key: b"mtime".to_vec(), value: text.into() }.moment();
+    let moment = |text: &str| moment(&Record { key: b"mtime".to_vec(), value: text.into() });
     let times =
         [("5", 5, 0), ("5.5", 5, 500_000_000), ("-5.25", -6, 750_000_000), ("-5", -5, 0), ("1.0000000019", 1, 1)];
     for (text, seconds, nanoseconds) in times {

@@ -7,7 +7,8 @@ use std::ops::Range;
 use tar::Header;
 
 use crate::image::extents::ExtentReader;
-use crate::image::layer::{self, BLOCK, Entry, Kind, Layer, LayerError, Moment, Record};
+use crate::image::layer::{self, Entry, Kind, Layer, LayerError, Moment};
+use crate::tar_format::{BLOCK, Record, seal};
 
 /// Changes the headers of a layer. Gives what is left of its pieces: extension headers that said nothing but what is taken
 /// out are not needed any more.
@@ -70,14 +71,6 @@ fn header(bytes: &ExtentReader, position: u64, entry: &Entry, latest: Moment) ->
     bytes.write_all_at(header.as_bytes(), position)
 }
 
-/// The checksum, in the form that engines write it, so that a changed header looks like one that needed no change.
-fn seal(header: &mut Header) {
-    header.as_old_mut().cksum = [b' '; 8];
-    let sum: u32 = header.as_bytes().iter().map(|byte| u32::from(*byte)).sum();
-    let text = format!("{sum:06o}\0 ");
-    header.as_old_mut().cksum.copy_from_slice(&text.as_bytes()[..8]);
-}
-
 /// Takes late times, those of whiteouts, and names, out of an entry's extension headers. Gives the ranges that are not needed any more.
 fn extensions(bytes: &ExtentReader, entry: &Entry, latest: Moment) -> io::Result<Vec<Range<u64>>> {
     let mut cuts = Vec::new();
@@ -117,7 +110,7 @@ fn extensions(bytes: &ExtentReader, entry: &Entry, latest: Moment) -> io::Result
 fn goes(record: &Record, latest: Moment, entry: &Entry) -> io::Result<bool> {
     let of_whiteout = entry.whiteout().is_some();
     Ok(match record.key.as_slice() {
-        b"mtime" | b"atime" | b"ctime" | b"LIBARCHIVE.creationtime" => of_whiteout || record.moment()? > latest,
+        b"mtime" | b"atime" | b"ctime" | b"LIBARCHIVE.creationtime" => of_whiteout || layer::moment(record)? > latest,
         b"linkpath" => of_whiteout && entry.kind == Kind::File,
         b"uname" | b"gname" => true,
         _ => false,

@@ -31,7 +31,7 @@ pub(super) fn rewrite(config: &[u8], epoch: Timestamp, layers: &[Digest]) -> Res
     let Some(rootfs) = root.get_mut("rootfs").and_then(Value::as_object_mut) else {
         return Err("it has no rootfs".to_owned());
     };
-    let ids: Vec<_> = layers.iter().map(|layer| format!("sha256:{layer}")).collect();
+    let ids: Vec<_> = layers.iter().map(|layer| layer.prefixed()).collect();
     rootfs.insert("diff_ids".to_owned(), ids.into());
     value.sort_all_objects();
     serde_json::to_vec(&value).map_err(|error| error.to_string())

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Contents;
 use super::databases::Package;
+use crate::net::ImageId;
 
 /// A list of what is in an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -59,8 +60,8 @@ struct Property {
 pub struct Subject<'a> {
     /// Its name and its tag.
     pub tag: &'a str,
-    /// Its id, `sha256:…`.
-    pub image_id: &'a str,
+    /// Its id.
+    pub image_id: ImageId,
     /// The moment that stands for all moments of a reproducible build.
     pub moment: Option<jiff::Timestamp>,
 }
@@ -71,7 +72,7 @@ pub fn document(of: Subject, contents: &Contents) -> Document {
     let (name, version) = of.tag.rsplit_once(':').unwrap_or((of.tag, "latest"));
     let image = Component {
         kind: "container",
-        bom_ref: Some(of.image_id.to_owned()),
+        bom_ref: Some(of.image_id.to_string()),
         name: name.to_owned(),
         version: Some(version.to_owned()),
         description: None,
@@ -121,9 +122,8 @@ fn component(Package { purl, name, version }: &Package) -> Component {
 }
 
 /// A UUID of version 8, whose meaning is its maker's: the image id's first digits.
-fn serial_number(image_id: &str) -> String {
-    let digits = image_id.trim_start_matches("sha256:").chars().filter(char::is_ascii_hexdigit);
-    let mut digits: Vec<char> = digits.chain(std::iter::repeat('0')).take(32).collect();
+fn serial_number(image_id: ImageId) -> String {
+    let mut digits: Vec<char> = image_id.hex().to_string().chars().collect();
     (digits[12], digits[16]) = ('8', '8');
     let part = |from: usize, to: usize| digits[from..to].iter().collect::<String>();
     format!("urn:uuid:{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))

@@ -19,8 +19,8 @@ fn of(layers: &[&[(&str, Content)]]) -> Option<Contents> {
 
 /// The document as others read it: by `CycloneDX`'s own library, which judges it.
 fn told(contents: &Contents, moment: Option<jiff::Timestamp>) -> Value {
-    let id = format!("sha256:{}", "0123456789abcdef".repeat(4));
-    let subject = Subject { tag: "builder:0011", image_id: &id, moment };
+    let image_id = format!("sha256:{}", "0123456789abcdef".repeat(4)).parse().unwrap();
+    let subject = Subject { tag: "builder:0011", image_id, moment };
     let text = serde_json::to_string(&document(subject, contents)).unwrap();
     let bom = Bom::parse_from_json_v1_5(text.as_bytes()).unwrap();
     let judged = bom.validate();

@@ -12,15 +12,10 @@ use super::parts::{Part, parts};
 use super::{ArchiveError, Layer, UnpackedImage, Written};
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
+use crate::tar_format::{BLOCK, END, plain, records_of, verify_checksum};
 
 /// Read from the engine, and written to disk, at this size, so that system calls do not count.
 const BUFFER: usize = 256 * 1024;
-
-/// Tars are made of blocks of this size.
-const BLOCK: u64 = 512;
-
-/// A block of zeros; two are a tar's end.
-const ZEROS: [u8; 512] = [0; 512];
 
 /// Extension headers are held until their entry is known: long names, and attributes, which systems limit to 64 KiB each.
 const LONGEST_EXTENSION: u64 = 4 * 1024 * 1024;
@@ -70,8 +65,7 @@ impl UnpackedImage {
     /// written. The file is its canonical archive then. Memory is flat.
     pub fn squash<R: Read>(source: R, image: &SquashedImage<'_>, file: File) -> Result<Self, ArchiveError> {
         let described = ConfigTemplate::read(image.config)?;
-        // The layer's header stands before it, and has its sum for a name: there is room for it.
-        file.write_all_at(&ZEROS, 0).map_err(ArchiveError::Write)?;
+        // The layer's header stands before it, and has its sum for a name: it is written last.
         let layer = At { file: &file, position: BLOCK };
         let mut out = BufWriter::with_capacity(BUFFER, DigestReader::new(layer));
         let mut files = Files { source: BufReader::with_capacity(BUFFER, source), out: &mut out };
@@ -159,7 +153,7 @@ impl ConfigTemplate {
         let comment = "all layers of the image that was built, in one";
         let step = json!({ "created": created, "created_by": "image-worker EXPORT=squash", "comment": comment });
         self.root.insert("history".to_owned(), json!([step]));
-        self.root.insert("rootfs".to_owned(), json!({ "type": "layers", "diff_ids": [format!("sha256:{diff_id}")] }));
+        self.root.insert("rootfs".to_owned(), json!({ "type": "layers", "diff_ids": [diff_id.prefixed()] }));
         let mut value = Value::Object(self.root);
         value.sort_all_objects();
         serde_json::to_vec(&value).map_err(|error| ArchiveError::Write(error.into()))
@@ -187,7 +181,7 @@ impl<R: Read, W: Write> Files<'_, R, W> {
     fn all(&mut self, noise_since: Option<i64>, created: u64) -> Result<(), ArchiveError> {
         // Headers that say more of the next entry, as they came.
         let mut extensions = Vec::new();
-        let mut said = PaxOverrides::default();
+        let mut overrides = PaxOverrides::default();
         while let Some(mut header) = self.header()? {
             let size = header.entry_size().map_err(ArchiveError::Read)?;
             let kind = header.entry_type();
@@ -204,14 +198,14 @@ impl<R: Read, W: Write> Files<'_, R, W> {
                     return Err(ArchiveError::Read(io::ErrorKind::UnexpectedEof.into()));
                 }
                 let text = &extensions[from..from + usize::try_from(size).unwrap_or(read)];
-                said.hear(kind, text).map_err(ArchiveError::Read)?;
+                overrides.read(kind, text).map_err(ArchiveError::Read)?;
                 continue;
             }
-            let PaxOverrides { path, size: told } = std::mem::take(&mut said);
+            let PaxOverrides { path, size: real_size } = std::mem::take(&mut overrides);
             let extensions = std::mem::take(&mut extensions);
-            let size = told.unwrap_or(size).next_multiple_of(BLOCK);
+            let size = real_size.unwrap_or(size).next_multiple_of(BLOCK);
             let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
-            let path = plain(&path);
+            let path = &*plain(&path);
             if let Some(since) = noise_since {
                 let new = header.mtime().is_ok_and(|time| i64::try_from(time).is_ok_and(|time| time >= since));
                 let places = PLACES.contains(&path) && kind != EntryType::Directory && size == 0;
@@ -229,7 +223,7 @@ impl<R: Read, W: Write> Files<'_, R, W> {
             self.pass(size)?;
         }
         // The end, as in every tar.
-        self.out.write_all(&[ZEROS; 2].concat()).map_err(ArchiveError::Write)
+        self.out.write_all(&END).map_err(ArchiveError::Write)
     }
 
     /// The next header; none at the end.
@@ -237,14 +231,8 @@ impl<R: Read, W: Write> Files<'_, R, W> {
         let mut header = Header::new_old();
         self.source.read_exact(header.as_mut_bytes()).map_err(ArchiveError::Read)?;
         if header.as_bytes().iter().any(|byte| *byte != 0) {
-            let sum = header.cksum().map_err(ArchiveError::Read)?;
-            let bytes = header.as_bytes().iter().enumerate();
-            // As if its own place held spaces.
-            let real: u32 = bytes.map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
-            if sum == real {
-                return Ok(Some(header));
-            }
-            return Err(ArchiveError::Read(io::Error::other("a header's sum is wrong")));
+            verify_checksum(&header).map_err(ArchiveError::Read)?;
+            return Ok(Some(header));
         }
         // To the connection's own end: an engine that breaks off says so there.
         io::copy(&mut self.source, &mut io::sink()).map_err(ArchiveError::Read)?;
@@ -272,33 +260,16 @@ struct PaxOverrides {
 }
 
 impl PaxOverrides {
-    fn hear(&mut self, kind: EntryType, text: &[u8]) -> io::Result<()> {
-        if kind.is_gnu_longname() {
-            self.path = Some(text.split(|byte| *byte == 0).next().unwrap_or_default().to_vec());
-        }
-        if kind.is_pax_local_extensions() {
-            for record in tar::PaxExtensions::new(text) {
-                let record = record?;
-                match record.key_bytes() {
-                    b"path" => self.path = Some(record.value_bytes().to_vec()),
-                    b"size" => {
-                        let size = record.value().ok().and_then(|size| size.parse().ok());
-                        self.size = Some(size.ok_or_else(|| io::Error::other("a size is no number"))?);
-                    }
-                    _ => {}
-                }
+    fn read(&mut self, kind: EntryType, text: &[u8]) -> io::Result<()> {
+        for record in records_of(kind, text)? {
+            match record.key.as_slice() {
+                b"path" => self.path = Some(record.value),
+                b"size" => self.size = Some(record.number()?),
+                _ => {}
             }
         }
         Ok(())
     }
-}
-
-/// A path without what engines write around it.
-fn plain(path: &[u8]) -> &[u8] {
-    let path = path.strip_prefix(b"./").unwrap_or(path);
-    let from = path.iter().position(|byte| *byte != b'/').unwrap_or(path.len());
-    let path = path[from..].strip_suffix(b"/").unwrap_or(&path[from..]);
-    if path == b"." { b"" } else { path }
 }
 
 #[cfg(test)]

@@ -106,6 +106,20 @@ fn what_the_engine_has_put_there_is_left_out() {
 }
 
 #[test]
+fn attributes_are_any_bytes() {
+    let mut tar = tar::Builder::new(Vec::new());
+    let capability = b"\x01\0\0\x02\n\0\0\0\n".as_slice();
+    tar.append_pax_extensions([("SCHILY.xattr.security.capability", capability)]).unwrap();
+    let mut header = Header::new_ustar();
+    header.set_size(0);
+    tar.append_data(&mut header, "bin/ping", io::empty()).unwrap();
+    let exported = tar.into_inner().unwrap();
+    let mut layer = Vec::new();
+    squash(&exported, Some(SINCE)).unwrap().reader(0).read_to_end(&mut layer).unwrap();
+    assert!(layer == exported);
+}
+
+#[test]
 fn the_archive_is_whole_and_says_what_it_is() {
     let unpacked = squash(&export(&[("bin/ping", FILE, 7, b"ping")]), None).unwrap();
     let archive = unpacked.arrange("image:1").unwrap();

@@ -12,7 +12,7 @@ use super::members::{ArchiveIndex, Out, ReadError, fail_fast, read_all};
 use super::problem::{NOTHING_LOADS, Problem};
 use super::verify::{Verified, misnamed_blobs, verify};
 use super::{ArchiveError, Written, oci};
-use crate::net::Digest;
+use crate::net::{Digest, ImageId};
 
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
@@ -99,16 +99,16 @@ impl UnpackedImage {
         self.packed
     }
 
-    /// The image's id, `sha256:…` of its configuration.
+    /// The image's id, the digest of its configuration.
     #[must_use]
-    pub fn image_id(&self) -> String {
-        format!("sha256:{}", Digest::of(&self.config))
+    pub fn image_id(&self) -> ImageId {
+        ImageId::of(&self.config)
     }
 
     /// Refuses another image than the one with this id: the configuration's digest, or, with the containerd image store,
     /// that of a manifest or index which leads to it.
-    pub fn expect(&self, image_id: &str) -> Result<(), ArchiveError> {
-        if self.ids.iter().any(|id| format!("sha256:{id}") == image_id) {
+    pub fn expect(&self, image_id: ImageId) -> Result<(), ArchiveError> {
+        if self.ids.contains(&image_id.hex()) {
             return Ok(());
         }
         Err(ArchiveError::Content(format!("it has {}, not {image_id}", self.image_id())))

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::image::fixture::{Layout, Tar, all_of, config, docker_20, docker_25, kaniko, layers, podman, skopeo};
 use crate::image::{ArchiveError, UnpackedImage};
-use crate::net::Digest;
+use crate::net::{Digest, ImageId};
 
 fn import(archive: &[u8]) -> UnpackedImage {
     UnpackedImage::import(archive, tempfile::tempfile().unwrap()).unwrap()
@@ -26,7 +26,7 @@ fn the_layers_of_all_exporters_come_out_plain() {
         assert_eq!(unpacked.config(), config(&[one.clone(), two.clone()]));
         assert_eq!(unpacked.layers()[0].size, one.len() as u64);
         assert_eq!(unpacked.layers()[1].diff_id, Digest::of(&two));
-        unpacked.expect(&unpacked.image_id()).unwrap();
+        unpacked.expect(unpacked.image_id()).unwrap();
     }
     let twins = import(&docker_20());
     assert_eq!(twins.layers().len(), 3);
@@ -47,20 +47,23 @@ fn refused(archive: &[u8]) -> String {
 fn the_id_of_the_containerd_store_leads_to_the_configuration() {
     let layers = layers().to_vec();
     let layout = Layout::new(&layers, Clone::clone);
-    let manifest = layout.top["digest"].as_str().unwrap().to_owned();
+    let manifest: ImageId = layout.top["digest"].as_str().unwrap().parse().unwrap();
     let unpacked = import(&layout.done(true));
-    unpacked.expect(&manifest).unwrap();
-    assert_eq!(unpacked.image_id(), format!("sha256:{}", Digest::of(&config(&layers))));
+    unpacked.expect(manifest).unwrap();
+    assert_eq!(unpacked.image_id(), ImageId::of(&config(&layers)));
     let layout = Layout::new(&layers, Clone::clone).attested();
-    let index = layout.top["digest"].as_str().unwrap().to_owned();
+    let index: ImageId = layout.top["digest"].as_str().unwrap().parse().unwrap();
     let unpacked = import(&layout.done(false));
     assert_eq!(unpacked.tags(), ["docker.io/library/base:1"]);
-    for id in [&index, &manifest, &unpacked.image_id()] {
+    for id in [index, manifest, unpacked.image_id()] {
         unpacked.expect(id).unwrap();
     }
-    let other = format!("sha256:{}", Digest::of(b"other"));
-    let said = unpacked.expect(&other).unwrap_err().to_string();
-    assert!(said.contains(&other) && said.contains(&unpacked.image_id()), "{said}");
+    let other = ImageId::of(b"other");
+    let said = unpacked.expect(other).unwrap_err().to_string();
+    assert_eq!(
+        said,
+        format!("the engine's export is not the image that was built: it has {}, not {other}", unpacked.image_id())
+    );
 }
 
 #[test]
@@ -78,7 +81,7 @@ fn a_byte_that_is_wrong_is_noticed_in_every_shape() {
             if unpacked.image_id() == whole.image_id() {
                 assert_eq!([layer(&unpacked, 0), layer(&unpacked, 1)], layers[..], "{shape}, {at}");
             } else {
-                assert!(unpacked.expect(&whole.image_id()).is_err(), "{shape}, {at}");
+                assert!(unpacked.expect(whole.image_id()).is_err(), "{shape}, {at}");
             }
         }
     }

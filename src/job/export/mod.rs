@@ -21,7 +21,7 @@ use crate::image::sbom::{self, SbomError, Subject};
 use crate::image::{ArchiveError, ImageSummary, UnpackedImage, reproducible};
 use crate::job::publish::{Finished, Stored};
 use crate::net::blocking::blocking;
-use crate::net::stream;
+use crate::net::{ImageId, stream};
 use crate::report::{Bytes, ErrorChain};
 use crate::taskcluster::ArtifactName;
 pub(super) use ways::ExportRequest;
@@ -33,7 +33,7 @@ const WRITE_BUFFER: usize = 256 * 1024;
 /// An image in the engine.
 pub(super) struct EngineImage<'a> {
     /// Its id.
-    pub(super) id: &'a str,
+    pub(super) id: ImageId,
     /// The images that it was built from.
     pub(super) below: Vec<Base>,
     /// What its steps may have come from.
@@ -114,7 +114,7 @@ async fn clamped(mut spool: UnpackedImage, epoch: u64, below: Vec<Base>) -> Resu
 
 /// The list of the packages in the image. An image is none the worse without one.
 fn packages(spool: &UnpackedImage, tag: &str, moment: Option<Timestamp>, folder: &Path) -> Vec<Companion> {
-    let of = Subject { tag, image_id: &spool.image_id(), moment };
+    let of = Subject { tag, image_id: spool.image_id(), moment };
     let written = || match sbom::contents(spool)? {
         Some(contents) => {
             let (what, document) = ("the list of packages", sbom::document(of, &contents));

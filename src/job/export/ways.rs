@@ -14,7 +14,7 @@ use crate::image::disk::{ensure_space, punch_hole};
 use crate::image::{ArchiveError, KnownLayers, KnownLayersError, SquashedImage, UnpackedImage, cache_records};
 use crate::job::CommandError;
 use crate::net::blocking::blocking;
-use crate::net::{Digest, stream};
+use crate::net::{ImageId, stream};
 use crate::report::{Bytes, ErrorChain, ProgressCounter, Report};
 
 /// Why an image did not come from the engine's storage.
@@ -45,7 +45,7 @@ pub enum Damage {
 /// An image that is to come out of the engine.
 pub(in crate::job) struct ExportRequest<'a> {
     pub(in crate::job) engine: &'a Engine,
-    pub(in crate::job) image_id: &'a str,
+    pub(in crate::job) image_id: ImageId,
     /// The configuration of the image that its steps may have come from.
     pub(in crate::job) source: Option<&'a [u8]>,
     /// The name that the archive gives it.
@@ -73,8 +73,8 @@ impl ExportRequest<'_> {
     fn completed(&self, config: &[u8]) -> Option<Vec<u8>> {
         let completed = cache_records::completed(config, self.source?)?;
         info!(
-            "the image keeps the records of its steps that came from the cache: its id is sha256:{} now",
-            Digest::of(&completed)
+            "the image keeps the records of its steps that came from the cache: its id is {} now",
+            ImageId::of(&completed)
         );
         Some(completed)
     }
@@ -117,10 +117,10 @@ impl ExportRequest<'_> {
         ensure_space("the image archive", self.folder, needed(&file, size, false))?;
         info!("exporting the image from the engine's storage, {} in packed layers", Bytes(image.size));
         let meter = self.report.meter("exporting the image from the engine's storage", Some(image.size));
-        let (image_id, moved) = (self.image_id.to_owned(), meter.clone());
+        let (image_id, moved) = (self.image_id, meter.clone());
         let unpacking = blocking(move || {
             let spool = UnpackedImage::import(Metered(&mut image, &moved), file);
-            match spool.and_then(|spool| spool.expect(&image_id).map(|()| spool)) {
+            match spool.and_then(|spool| spool.expect(image_id).map(|()| spool)) {
                 Ok(spool) => Ok(Ok(spool)),
                 Err(ArchiveError::Read(error)) => Ok(Err(Damage::Unreadable(error))),
                 Err(ArchiveError::Content(problem)) => Ok(Err(Damage::Content(problem))),
@@ -177,10 +177,10 @@ impl ExportRequest<'_> {
         info!("exporting the image, about {}{prepares}", Bytes(size));
         let meter = self.report.meter("exporting the image", None);
         let export = stream::reader(self.engine.export(self.image_id, meter.clone()));
-        let image_id = self.image_id.to_owned();
+        let image_id = self.image_id;
         let taken = blocking(move || {
             let spool = UnpackedImage::import(export, file)?;
-            spool.expect(&image_id)?;
+            spool.expect(image_id)?;
             Ok(spool)
         });
         let spool = taken.await.map_err(|error| classify(error, self.folder))?;

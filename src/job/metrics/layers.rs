@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::step::step;
 use crate::image::ImageSummary;
-use crate::net::Digest;
+use crate::net::{Digest, ImageId};
 
 /// The layers of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -40,13 +40,13 @@ impl Layers {
     pub fn of(shape: &ImageSummary, base: usize) -> Self {
         let steps = shape.steps();
         let layer = |(number, (diff_id, size)): (usize, &(Digest, u64))| Layer {
-            diff_id: format!("sha256:{diff_id}"),
+            diff_id: diff_id.prefixed(),
             size: *size,
             step: step(steps.get(number).map_or("", String::as_str)),
             base: number < base,
         };
         Self {
-            image_id: format!("sha256:{}", Digest::of(&shape.config)),
+            image_id: ImageId::of(&shape.config).to_string(),
             size: shape.layers.iter().map(|(_, size)| size).sum(),
             layers: shape.layers.iter().enumerate().map(layer).collect(),
         }

@@ -14,6 +14,7 @@ use crate::engine::{Base, Bases};
 use crate::job::cache::CachedImage;
 use crate::job::parent::TaskImage;
 use crate::net::HttpUrl;
+use crate::net::registry::Reference;
 use crate::taskcluster::TaskId;
 
 /// Everything that went in, in a fixed order.
@@ -83,50 +84,48 @@ fn base(base: &Base) -> Resource {
     let mut annotations = BTreeMap::from([("from", json!(is_from))]);
     annotations.extend(id.as_ref().map(|id| ("imageId", json!(id))));
     let registered = digests.iter().find(|digest| names_the_same(digest, reference)).or(digests.first());
-    let (uri, digest) = match registered.and_then(|name| Some((purl(name)?, name.rsplit_once("@sha256:")?.1))) {
-        Some((purl, digest)) => {
-            annotations.insert("digests", json!(digests));
-            (Some(purl), Some(digest))
-        }
-        // Built or loaded, and never in a registry: what it is is its configuration's digest.
-        None => (None, id.as_ref().map(|id| id.trim_start_matches("sha256:"))),
-    };
-    let digest = digest.map(|digest| ("sha256", digest.to_owned())).into_iter().collect();
+    let (uri, digest) =
+        match registered.and_then(|name| Some((purl(name)?, name.rsplit_once("@sha256:")?.1.to_owned()))) {
+            Some((purl, digest)) => {
+                annotations.insert("digests", json!(digests));
+                (Some(purl), Some(digest))
+            }
+            // Built or loaded, and never in a registry: what it is is its configuration's digest.
+            None => (None, id.map(|id| id.hex().to_string())),
+        };
+    let digest = digest.map(|digest| ("sha256", digest)).into_iter().collect();
     Resource { name: reference.clone(), uri, digest, media_type: None, annotations }
 }
 
 /// Whether `REPOSITORY@sha256:…` is of the repository that `reference` names.
 fn names_the_same(digest: &str, reference: &str) -> bool {
-    let repository = |name: &str| {
-        let name = name.split('@').next().unwrap_or(name);
-        let short = name.strip_prefix("docker.io/").unwrap_or(name);
-        let short = short.strip_prefix("library/").unwrap_or(short);
-        let tag = short.rfind(':').filter(|at| !short[*at..].contains('/'));
-        short[..tag.unwrap_or(short.len())].to_owned()
+    let [digest, reference] = [digest, reference].map(|name| name.parse::<Reference>().ok());
+    let same = |(one, other): (Reference, Reference)| {
+        (one.registry(), one.repository()) == (other.registry(), other.repository())
     };
-    repository(digest) == repository(reference)
+    digest.zip(reference).is_some_and(same)
 }
 
 /// `pkg:docker/…` of `REPOSITORY@sha256:…`
 fn purl(name: &str) -> Option<String> {
-    let (repository, digest) = name.split_once('@')?;
-    let host = repository.split_once('/').filter(|(host, _)| host.contains(['.', ':']) || *host == "localhost");
-    let (host, path) = host.map_or((None, repository), |(host, path)| (Some(host), path));
-    let (namespace, image) = path.rsplit_once('/').map_or((None, path), |(space, image)| (Some(space), image));
+    let name: Reference = name.parse().ok()?;
+    let (namespace, image) =
+        name.repository().rsplit_once('/').map_or((None, name.repository()), |(space, image)| (Some(space), image));
     let mut purl = PackageUrl::new("docker", image).ok()?;
     if let Some(namespace) = namespace.filter(|it| *it != "library") {
         purl.with_namespace(namespace).ok()?;
     }
-    if let Some(host) = host.filter(|host| *host != "docker.io") {
-        purl.add_qualifier("repository_url", host).ok()?;
+    if name.registry() != "docker.io" {
+        purl.add_qualifier("repository_url", name.registry()).ok()?;
     }
-    purl.with_version(digest).ok()?;
+    purl.with_version(name.digest()?).ok()?;
     Some(purl.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::ImageId;
 
     #[test]
     fn an_image_of_a_registry_has_a_name_everywhere() {
@@ -146,16 +145,18 @@ mod tests {
 
     #[test]
     fn the_digest_is_of_the_repository_that_was_named() {
-        let same = |digest: &str, reference: &str| names_the_same(digest, reference);
-        assert!(same("debian@sha256:0", "debian:12"));
-        assert!(same("docker.io/library/debian@sha256:0", "debian"));
-        assert!(same("localhost:5000/debian@sha256:0", "localhost:5000/debian:12"));
-        assert!(!same("localhost:5000/debian@sha256:0", "debian:12"));
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let same = |name: &str, reference: &str| names_the_same(&format!("{name}@{digest}"), reference);
+        assert!(same("debian", "debian:12"));
+        assert!(same("docker.io/library/debian", "debian"));
+        assert!(same("localhost:5000/debian", "localhost:5000/debian:12"));
+        assert!(!same("localhost:5000/debian", "debian:12"));
+        assert!(!same("debian", "no name"));
 
-        let id = format!("sha256:{}", "01".repeat(32));
+        let id = ImageId::of(b"image");
         let mut debian = Base {
             reference: "debian:12".to_owned(),
-            id: Some(id.clone()),
+            id: Some(id),
             digests: vec![format!("a/debian@sha256:{}", "cd".repeat(32)), format!("debian@sha256:{}", "ef".repeat(32))],
             layers: Vec::new(),
             is_from: true,
@@ -166,6 +167,10 @@ mod tests {
         assert_eq!(told.annotations["imageId"], json!(id));
         debian.digests.clear();
         let told = base(&debian);
-        assert_eq!((told.uri, told.digest["sha256"].as_str()), (None, &id[7..]), "it came from no registry");
+        assert_eq!(
+            (told.uri, told.digest["sha256"].as_str()),
+            (None, id.hex().to_string().as_str()),
+            "it came from no registry"
+        );
     }
 }

@@ -81,7 +81,7 @@ pub fn statement(made: &ProvenanceInput) -> Statement {
     };
     let image = Resource {
         name: identity.tag.clone(),
-        digest: [("sha256", image.image_id.trim_start_matches("sha256:").to_owned())].into(),
+        digest: [("sha256", image.image_id.hex().to_string())].into(),
         media_type: Some("application/vnd.docker.container.image.v1+json"),
         ..Resource::default()
     };

@@ -9,7 +9,7 @@ use crate::config::plan::ContextPlan;
 use crate::context::ContextHash;
 use crate::engine::{Base, BuildPlan, SecretSource, SecretSources};
 use crate::image::{Compression, ForwardSummary};
-use crate::net::Digest;
+use crate::net::{Digest, ImageId};
 use crate::taskcluster::TaskRun;
 
 const TASK: &str = "fN1SbArXTPSVFNUvaOlinQ";
@@ -41,7 +41,7 @@ fn plan(source: ContextSource, task: bool) -> Plan {
 fn base(reference: &str, digests: &[&str]) -> Base {
     Base {
         reference: reference.to_owned(),
-        id: Some(format!("sha256:{}", Digest::of(reference.as_bytes()))),
+        id: Some(ImageId::of(reference.as_bytes())),
         digests: digests.iter().map(|it| (*it).to_owned()).collect(),
         layers: vec![Digest::of(b"layer")],
         is_from: true,
@@ -55,7 +55,7 @@ fn told(plan: &Plan) -> Value {
     let found = parent_tag.iter().map(|tag| base(tag, &[])).chain([base("debian:12", &[&registered])]).collect();
     let parent = TaskImage {
         archive: ForwardSummary {
-            image_id: format!("sha256:{}", Digest::of(b"parent's configuration")),
+            image_id: ImageId::of(b"parent's configuration"),
             config: Vec::new(),
             layers: vec![Compression::Plain],
             tags: Vec::new(),
@@ -68,11 +68,7 @@ fn told(plan: &Plan) -> Value {
         promised: true,
         hash: Some(hash("parent")),
     };
-    let image = ImageFile {
-        sha256: Digest::of(b"archive"),
-        size: 7,
-        image_id: format!("sha256:{}", Digest::of(b"configuration")),
-    };
+    let image = ImageFile { sha256: Digest::of(b"archive"), size: 7, image_id: ImageId::of(b"configuration") };
     let sbom = Companion {
         what: "the list of packages",
         name: ArtifactName::sbom(),

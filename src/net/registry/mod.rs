@@ -10,13 +10,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use docker_credential::CredentialRetrievalError;
+use oci_client::ParseError;
+pub use oci_client::Reference;
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciEnvelope, OciErrorCode};
 use oci_client::manifest::{
     IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
 use oci_client::secrets::RegistryAuth;
-use oci_client::{ParseError, Reference};
 use serde_json::Value;
 
 use crate::net::retry::{Failure, Policy, RetryConfig, Retryability, retry};
