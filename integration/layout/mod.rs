@@ -139,9 +139,10 @@ fn some_words_stay_in_their_modules() {
 #[test]
 fn files_stay_small() {
     // (which files, the most lines, what to do)
-    let laws: [(&str, usize, &str); 4] = [
+    let laws: [(&str, usize, &str); 5] = [
         (r"^src/main\.rs$", 29, "the process's work is in src/cli/"),
         (r"^src/.*\.rs$", 400, "look for the second topic inside it"),
+        (r"^integration/stand-in/.*\.rs$", 400, "look for the second topic inside it"),
         (r"^scripts/[^/]+$", 50, "a script only starts things: move the work into the program or integration/"),
         (r"^\.ci/[^/]+$", 50, "a step is a script or a test"),
     ];
@@ -159,6 +160,19 @@ fn files_stay_small() {
         assert!(found, "no file is like {pattern} any more: mend this test");
     }
     none("Files stay small:", &violations);
+}
+
+#[test]
+fn the_stand_in_knows_nothing_of_the_program() {
+    let used = Regex::new(r"\bimage_worker\b").unwrap();
+    let mut violations = Vec::new();
+    for source in sources("integration/stand-in") {
+        violations.extend(source.find(&used).into_iter().map(|(line, _)| format!("{}:{line}", source.path)));
+    }
+    none(
+        "What the program and its stand-in share, no test can find wrong: write it again in the stand-in:",
+        &violations,
+    );
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use crate::harness::{Builder, Finished, Job, PROJECT, Repository, engine, program};
-use crate::stand_in::{Call, Claim, Options, RunState, StandIn, TaskSpec};
 use listed::{Listed, Values, listed};
+use stand_in::{Call, Claim, Options, RunState, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const SECRET: &str = "project/images/scopes";

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Caller, Got, in_minutes};
-use crate::stand_in::{Options, RunState, StandIn, TaskSpec};
+use stand_in::{Options, RunState, StandIn, TaskSpec};
 
 pub(super) const A: &str = "fN1SbArXTPSVFNUvaOlinQ";
 pub(super) const B: &str = "ebDCb8RIRXyRsFOJKJGIwg";

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use taskcluster::{ClientBuilder, Index, Queue};
 
 use super::{Caller, Got, artifact_path, in_minutes, minutes, s3};
-use crate::stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
+use stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 
 fn with_task() -> (StandIn, Claim) {
     let stand_in = StandIn::start(Options::default());

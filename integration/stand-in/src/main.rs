@@ -1,10 +1,5 @@
-//! The stand-in Taskcluster as a program, for demonstrations and shell scripts: it says where it listens in a
-//! file, logs each call on stderr, and stops when told to. What it does is in `stand_in`.
-
-#![allow(clippy::too_many_arguments, clippy::too_many_lines, reason = "the limits are for src/")]
-
-#[allow(dead_code, reason = "the program uses a part of what the tests use")]
-mod stand_in;
+//! The stand-in Taskcluster as a program, for demonstrations and shell scripts: it writes where it listens to a
+//! file, logs each call on stderr, and stops on SIGTERM. What it does is in the library.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

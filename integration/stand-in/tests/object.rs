@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use taskcluster::{ClientBuilder, Credentials, Object};
 
 use super::{Caller, Got, artifact_path, in_minutes, minutes};
-use crate::stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
+use stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 
 const HASH: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 

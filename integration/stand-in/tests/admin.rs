@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use taskcluster::Credentials;
 
 use super::{Caller, in_minutes, s3};
-use crate::stand_in::{ENDPOINTS, Options, StandIn, TaskSpec};
+use stand_in::{ENDPOINTS, Options, StandIn, TaskSpec};
 
 #[tokio::test]
 async fn a_shell_script_has_all_that_it_needs() {

@@ -5,7 +5,7 @@ use taskcluster::{ClientBuilder, Index, Queue, err_status_code};
 
 use super::tasks::{A, B, C, definition, path, start, states, status, waiting_for};
 use super::{Caller, Got, in_minutes, minutes};
-use crate::stand_in::{Options, RunState, StandIn, TaskSpec};
+use stand_in::{Options, RunState, StandIn, TaskSpec};
 
 async fn rerun(caller: &Caller, task_id: &str) -> Got {
     caller.send(reqwest::Method::POST, &format!("{}/rerun", path(task_id)), None).await

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Caller, artifact_path, in_minutes, minutes, s3};
-use crate::stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
+use stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 
 fn with_task() -> (StandIn, Claim, Caller) {
     let stand_in = StandIn::start(Options::default());

@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::{Caller, Got, artifact_path, in_minutes, minutes, s3};
-use crate::stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
+use stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 
 fn with_task() -> (StandIn, Claim, Caller) {
     let stand_in = StandIn::start(Options::default());

@@ -5,25 +5,27 @@ use serde_json::{Value, json};
 
 /// One call.
 #[derive(Clone, Debug)]
-pub(crate) struct Call {
+pub struct Call {
     /// `auth`, `queue`, `index`, `object`, `secrets` or `s3`; `unknown` for a path that no service has.
-    pub(crate) service: &'static str,
+    pub service: &'static str,
     /// `createArtifact` and so on, the names of Taskcluster's reference, or `s3 PUT`, `s3 GET`, `s3 HEAD`; `unknown`.
-    pub(crate) name: String,
-    pub(crate) method: String,
+    pub name: String,
+    /// The HTTP method.
+    pub method: String,
     /// Path and query, secrets elided.
-    pub(crate) path: String,
+    pub path: String,
     /// The JSON body, or null; of calls to the store, the headers that matter.
-    pub(crate) request: Value,
+    pub request: Value,
     /// Whose credentials were good; none for anonymous calls and bad credentials.
-    pub(crate) client_id: Option<String>,
-    pub(crate) via_proxy: bool,
+    pub client_id: Option<String>,
+    /// Whether it came through a taskcluster-proxy.
+    pub via_proxy: bool,
     /// The scopes that the service demanded, whether the caller had them or not.
-    pub(crate) demanded: Vec<String>,
+    pub demanded: Vec<String>,
     /// What was answered; none when the connection was closed instead, or while the call is under way.
-    pub(crate) status: Option<u16>,
+    pub status: Option<u16>,
     /// The scripted fault that befell the call.
-    pub(crate) fault: Option<String>,
+    pub fault: Option<String>,
 }
 
 impl Call {

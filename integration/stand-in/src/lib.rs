@@ -10,6 +10,10 @@
 //! assert_eq!(taskcluster.artifact_bytes(&claim.task_id, 0, "public/image.tar"), Some(image));
 //! ```
 
+#![allow(clippy::too_many_arguments, clippy::too_many_lines, reason = "the limits are for src/ of the program")]
+#![allow(clippy::must_use_candidate, clippy::return_self_not_must_use, reason = "only tests call it")]
+#![allow(clippy::missing_panics_doc, reason = "what a test asks for in vain ends it")]
+
 mod admin;
 mod api;
 mod artifacts;
@@ -50,43 +54,44 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-pub(crate) use admin::ENDPOINTS;
-pub(crate) use faults::Fault;
-pub(crate) use log::Call;
-pub(crate) use runs::RunState;
-pub(crate) use tasks::{Claim, TaskSpec};
+pub use admin::ENDPOINTS;
+pub use faults::Fault;
+pub use log::Call;
+pub use runs::RunState;
+pub use tasks::{Claim, TaskSpec};
 
 use self::server::{Door, Shared, listen};
 use self::world::{Artifact, Details, World};
 
 /// Somebody who wants to know of calls.
-pub(crate) type OnCall = Arc<dyn Fn(&Call) + Send + Sync>;
+pub type OnCall = Arc<dyn Fn(&Call) + Send + Sync>;
 
 /// The longest `Options::delay`: callers give up after 30 seconds, and that is what the fault `hang` is for.
-pub(crate) const SLOWEST: Duration = Duration::from_secs(10);
+pub const SLOWEST: Duration = Duration::from_secs(10);
 
 /// How a stand-in is set up.
 #[derive(Clone)]
-pub(crate) struct Options {
+pub struct Options {
     /// Whether the queue takes `storageType: s3`. Without, it answers 500.
-    pub(crate) s3: bool,
+    pub s3: bool,
     /// Whether there is an object service with a backend. Without, `storageType: object` answers 500.
-    pub(crate) object_service: bool,
+    pub object_service: bool,
     /// The scopes of everybody, the role `anonymous`.
-    pub(crate) anonymous_scopes: Vec<String>,
+    pub anonymous_scopes: Vec<String>,
     /// Whether buckets encrypt with keys of a service, so that an `ETag` is no MD5.
-    pub(crate) encrypted_buckets: bool,
+    pub encrypted_buckets: bool,
     /// How long the proxy goes on trying a call that answers 5xx or 429, as the real one does for 15 minutes.
-    pub(crate) proxy_patience: Duration,
+    pub proxy_patience: Duration,
     /// How long each call to the API takes at least, calls at the same time each for itself. At most `SLOWEST`.
-    pub(crate) delay: Duration,
+    pub delay: Duration,
     /// Where stored bytes go; a temporary directory if none is given.
-    pub(crate) dir: Option<PathBuf>,
-    /// Where the API and the store listen.
-    pub(crate) listen: SocketAddr,
-    pub(crate) store_listen: SocketAddr,
+    pub dir: Option<PathBuf>,
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where the store listens.
+    pub store_listen: SocketAddr,
     /// Told of each call when it is answered.
-    pub(crate) on_call: Option<OnCall>,
+    pub on_call: Option<OnCall>,
 }
 
 impl Default for Options {
@@ -116,7 +121,7 @@ impl Default for Options {
 }
 
 /// A running stand-in. It listens until it is dropped.
-pub(crate) struct StandIn {
+pub struct StandIn {
     shared: Arc<Shared>,
     runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
@@ -130,7 +135,7 @@ impl StandIn {
     ///
     /// # Panics
     /// When there is no port, thread or directory to be had: a test cannot go on without.
-    pub(crate) fn start(options: Options) -> Self {
+    pub fn start(options: Options) -> Self {
         let (dir, temp) = if let Some(dir) = &options.dir {
             std::fs::create_dir_all(dir).expect("the stand-in's directory");
             (dir.clone(), None)
@@ -157,66 +162,66 @@ impl StandIn {
     }
 
     /// `http://127.0.0.1:PORT`, the deployment.
-    pub(crate) fn root_url(&self) -> String {
+    pub fn root_url(&self) -> String {
         self.shared.world().root_url.clone()
     }
 
     /// The URL of the S3-like store.
-    pub(crate) fn store_url(&self) -> String {
+    pub fn store_url(&self) -> String {
         self.shared.world().store_url.clone()
     }
 
     /// The URL of a taskcluster-proxy for the run, which starts with the first call.
-    pub(crate) fn proxy_url(&self, claim: &Claim) -> String {
+    pub fn proxy_url(&self, claim: &Claim) -> String {
         let _runtime = self.runtime.enter();
         proxy::open(&self.shared, claim)
     }
 
     /// Makes a task and claims its first run.
-    pub(crate) fn create_task(&self, spec: TaskSpec) -> Claim {
+    pub fn create_task(&self, spec: TaskSpec) -> Claim {
         let task_id = self.create_pending_task(spec);
         self.claim(&task_id)
     }
 
     /// Makes a task whose first run stays pending. Answers its id.
-    pub(crate) fn create_pending_task(&self, spec: TaskSpec) -> String {
+    pub fn create_pending_task(&self, spec: TaskSpec) -> String {
         let task_id = tasks::create(&mut self.shared.world(), spec);
         task_id.unwrap_or_else(|error| panic!("{}", error.into_parts().1))
     }
 
     /// What `createTask` does with a definition, for somebody who may do everything: schema, dates, group and
     /// dependencies are checked. Answers the task's status, or what the queue says against it.
-    pub(crate) fn submit(&self, task_id: &str, definition: &Value) -> Result<Value, String> {
+    pub fn submit(&self, task_id: &str, definition: &Value) -> Result<Value, String> {
         create_task::submit_unasked(&mut self.shared.world(), task_id, definition).map_err(|error| error.into_parts().1)
     }
 
     /// A task's status structure. Answers none for a task that is not there.
-    pub(crate) fn status(&self, task_id: &str) -> Option<Value> {
+    pub fn status(&self, task_id: &str) -> Option<Value> {
         let mut world = self.shared.world();
         runs::settle(&mut world);
         world.tasks.get(task_id).map(|task| task.status(task_id))
     }
 
     /// A task's definition.
-    pub(crate) fn definition(&self, task_id: &str) -> Option<Value> {
+    pub fn definition(&self, task_id: &str) -> Option<Value> {
         self.shared.world().tasks.get(task_id).map(|task| task.definition.clone())
     }
 
     /// The tasks that a worker could claim now, in the order in which they were scheduled.
-    pub(crate) fn pending_tasks(&self) -> Vec<String> {
+    pub fn pending_tasks(&self) -> Vec<String> {
         let mut world = self.shared.world();
         runs::settle(&mut world);
         tasks::pending(&world)
     }
 
     /// Claims the last run if it is pending; of a running one, gives fresh credentials, as a reclaim does.
-    pub(crate) fn claim(&self, task_id: &str) -> Claim {
+    pub fn claim(&self, task_id: &str) -> Claim {
         let claim = tasks::claim(&mut self.shared.world(), task_id);
         claim.unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// Adds a run and claims it. One that still runs is resolved as failed first.
-    pub(crate) fn rerun(&self, task_id: &str) -> Claim {
+    pub fn rerun(&self, task_id: &str) -> Claim {
         let rerun = tasks::rerun(&mut self.shared.world(), task_id);
         rerun.unwrap_or_else(|why| panic!("{why}"));
         self.claim(task_id)
@@ -224,29 +229,29 @@ impl StandIn {
 
     /// Resolves a run. A completed one's `index.` routes are then in the index, and tasks that waited for nothing
     /// else are pending.
-    pub(crate) fn resolve(&self, task_id: &str, run_id: u32, state: RunState) {
+    pub fn resolve(&self, task_id: &str, run_id: u32, state: RunState) {
         runs::resolve(&mut self.shared.world(), task_id, run_id, state);
     }
 
     /// Resolves a run as an exception for a reason of the queue's. After `worker-shutdown`, `claim-expired` and
     /// `intermittent-task` there is a new pending run, if the task has a retry left.
-    pub(crate) fn resolve_exception(&self, task_id: &str, run_id: u32, reason: &str) {
+    pub fn resolve_exception(&self, task_id: &str, run_id: u32, reason: &str) {
         let reason = runs::exception(reason).unwrap_or_else(|| panic!("the queue has no exception {reason}"));
         runs::resolve_exception(&mut self.shared.world(), task_id, run_id, reason);
     }
 
     /// Cancels a task, as a sheriff does: the queue knows it at once, and the worker not before it looks.
-    pub(crate) fn cancel(&self, task_id: &str) {
+    pub fn cancel(&self, task_id: &str) {
         runs::cancel(&mut self.shared.world(), task_id);
     }
 
     /// Puts a secret there, which everybody with its scope can read for a day.
-    pub(crate) fn put_secret(&self, name: &str, value: Value) {
+    pub fn put_secret(&self, name: &str, value: Value) {
         secrets::put(&mut self.shared.world(), name, value);
     }
 
     /// Puts an artifact there, as the task would have uploaded it to s3. It expires with its task.
-    pub(crate) fn put_artifact(
+    pub fn put_artifact(
         &self,
         task_id: &str,
         run_id: u32,
@@ -262,27 +267,27 @@ impl StandIn {
     }
 
     /// The calls so far, in order of arrival.
-    pub(crate) fn calls(&self) -> Vec<Call> {
+    pub fn calls(&self) -> Vec<Call> {
         self.shared.world().log.calls().to_vec()
     }
 
     /// The most of these calls that were under way at once.
-    pub(crate) fn most_at_once(&self) -> usize {
+    pub fn most_at_once(&self) -> usize {
         self.shared.world().log.most_at_once()
     }
 
     /// Forgets the calls so far.
-    pub(crate) fn clear_calls(&self) {
+    pub fn clear_calls(&self) {
         self.shared.world().log.clear();
     }
 
     /// The index entry of a namespace, expired or not, as the index would answer it.
-    pub(crate) fn index_entry(&self, namespace: &str) -> Option<Value> {
+    pub fn index_entry(&self, namespace: &str) -> Option<Value> {
         self.shared.world().index.get(namespace).map(|entry| index::describe(namespace, entry))
     }
 
     /// The file that holds an artifact's bytes as they were uploaded.
-    pub(crate) fn artifact_path(&self, task_id: &str, run_id: u32, name: &str) -> Option<PathBuf> {
+    pub fn artifact_path(&self, task_id: &str, run_id: u32, name: &str) -> Option<PathBuf> {
         let world = self.shared.world();
         let key = (task_id.to_owned(), run_id, name.to_owned());
         let blob = queue::blob_key(world.artifacts.get(&key)?, &key)?;
@@ -290,42 +295,42 @@ impl StandIn {
     }
 
     /// An artifact's bytes as they were uploaded.
-    pub(crate) fn artifact_bytes(&self, task_id: &str, run_id: u32, name: &str) -> Option<Vec<u8>> {
+    pub fn artifact_bytes(&self, task_id: &str, run_id: u32, name: &str) -> Option<Vec<u8>> {
         std::fs::read(self.artifact_path(task_id, run_id, name)?).ok()
     }
 
     /// New permanent credentials with these scopes.
-    pub(crate) fn permanent_credentials<S: Into<String>>(&self, scopes: impl IntoIterator<Item = S>) -> Credentials {
+    pub fn permanent_credentials<S: Into<String>>(&self, scopes: impl IntoIterator<Item = S>) -> Credentials {
         permanent_credentials(&mut self.shared.world(), scopes.into_iter().map(Into::into).collect())
     }
 
     /// Scripts a fault.
-    pub(crate) fn fault(&self, fault: Fault) {
+    pub fn fault(&self, fault: Fault) {
         self.shared.world().faults.push(fault.into());
     }
 
     /// Forgets the faults that have not struck yet.
-    pub(crate) fn clear_faults(&self) {
+    pub fn clear_faults(&self) {
         self.shared.world().faults.clear();
     }
 
     /// Lets time pass, for the stand-in and for those who call it: URLs and credentials grow old, deadlines pass.
-    pub(crate) fn advance(&self, time: Duration) {
+    pub fn advance(&self, time: Duration) {
         self.shared.world().advanced += time;
     }
 
     /// Forgets what has expired: tasks, artifacts, index entries. Until then the services go on knowing them.
-    pub(crate) fn purge(&self) {
+    pub fn purge(&self) {
         self.shared.world().purge();
     }
 
     /// Changes `Options::delay`.
-    pub(crate) fn set_delay(&self, delay: Duration) {
+    pub fn set_delay(&self, delay: Duration) {
         self.shared.world().options.delay = delay.min(SLOWEST);
     }
 
     /// Makes the stand-in's clock differ from its callers', as Hawk sees it.
-    pub(crate) fn set_skew(&self, skew: SignedDuration) {
+    pub fn set_skew(&self, skew: SignedDuration) {
         self.shared.world().skew = skew;
     }
 }

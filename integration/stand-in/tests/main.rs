@@ -23,7 +23,7 @@ use taskcluster::Credentials;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::stand_in::StandIn;
+use stand_in::StandIn;
 
 /// Somebody who calls the API.
 struct Caller {
@@ -152,7 +152,7 @@ const fn minutes(minutes: u64) -> std::time::Duration {
     std::time::Duration::from_secs(60 * minutes)
 }
 
-fn artifact_path(claim: &crate::stand_in::Claim, name: &str) -> String {
+fn artifact_path(claim: &stand_in::Claim, name: &str) -> String {
     let name = name.replace('/', "%2F");
     format!("/api/queue/v1/task/{}/runs/{}/artifacts/{name}", claim.task_id, claim.run_id)
 }

@@ -8,7 +8,7 @@ use md5::Digest as _;
 use serde_json::json;
 
 use super::{Caller, Got, artifact_path, in_minutes, s3};
-use crate::stand_in::{Claim, Fault, Options, SLOWEST, StandIn, TaskSpec};
+use stand_in::{Claim, Fault, Options, SLOWEST, StandIn, TaskSpec};
 
 fn with_task() -> (StandIn, Claim, Caller) {
     let stand_in = StandIn::start(Options::default());

@@ -21,41 +21,44 @@ const WORKER: (&str, &str) = ("stand-in", "worker-1");
 
 /// A task to make: a definition in which everything has a default.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct TaskSpec {
+pub struct TaskSpec {
     definition: Map<String, Value>,
     task_id: Option<String>,
 }
 
 /// A claimed run.
 #[derive(Clone, Debug)]
-pub(crate) struct Claim {
-    pub(crate) task_id: String,
-    pub(crate) run_id: u32,
-    pub(crate) credentials: Credentials,
+pub struct Claim {
+    /// The task.
+    pub task_id: String,
+    /// Which of its runs.
+    pub run_id: u32,
+    /// Those of the task, for the next 20 minutes.
+    pub credentials: Credentials,
 }
 
 impl TaskSpec {
     /// A task with these scopes, of the default project, that expires in a week.
-    pub(crate) fn scopes<S: Into<String>>(scopes: impl IntoIterator<Item = S>) -> Self {
+    pub fn scopes<S: Into<String>>(scopes: impl IntoIterator<Item = S>) -> Self {
         let scopes: Vec<String> = scopes.into_iter().map(Into::into).collect();
         Self::default().property("scopes", json!(scopes))
     }
 
     /// Sets a property of the definition: `routes`, `payload`, `extra`, `projectId`, `expires`, `deadline`… The
     /// last two are times, or `+` and the seconds from the stand-in's now.
-    pub(crate) fn property(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub fn property(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.definition.insert(name.to_owned(), value.into());
         self
     }
 
     /// Expires so long from the stand-in's now.
-    pub(crate) fn expires_in(self, time: Duration) -> Self {
+    pub fn expires_in(self, time: Duration) -> Self {
         // Resolved when the task is made: only then is there a clock.
         self.property("expires", format!("+{}", time.as_secs()))
     }
 
     /// Has this id instead of a new one.
-    pub(crate) fn task_id(mut self, id: &str) -> Self {
+    pub fn task_id(mut self, id: &str) -> Self {
         self.task_id = Some(id.to_owned());
         self
     }

@@ -14,7 +14,7 @@ use super::http::{Damage, Reply};
 /// stand_in.fault(Fault::cut_body("s3 GET", 1000).path("context.tar.gz"));
 /// ```
 #[derive(Clone, Debug)]
-pub(crate) struct Fault {
+pub struct Fault {
     call: String,
     path: Option<String>,
     skip: u32,
@@ -24,7 +24,7 @@ pub(crate) struct Fault {
 
 /// What a fault does.
 #[derive(Clone, Debug)]
-pub(crate) enum Failure {
+pub(super) enum Failure {
     /// Answers this, without doing any work.
     Status { status: u16, body: String, retry_after: Option<u32> },
     /// Closes the connection before any work.
@@ -55,58 +55,58 @@ impl Fault {
     }
 
     /// Answers `status`, with a body that is not JSON, such as load balancers send.
-    pub(crate) fn status(call: &str, status: u16) -> Self {
+    pub fn status(call: &str, status: u16) -> Self {
         let body = format!("<html>stand-in: scripted {status}</html>");
         Self::new(call, Failure::Status { status, body, retry_after: None })
     }
 
     /// Closes the connection before any work.
-    pub(crate) fn drop(call: &str) -> Self {
+    pub fn drop(call: &str) -> Self {
         Self::new(call, Failure::Drop)
     }
 
     /// Does the work, then closes the connection instead of answering.
-    pub(crate) fn reply_lost(call: &str) -> Self {
+    pub fn reply_lost(call: &str) -> Self {
         Self::new(call, Failure::ReplyLost)
     }
 
     /// Accepts the call and never answers.
-    pub(crate) fn hang(call: &str) -> Self {
+    pub fn hang(call: &str) -> Self {
         Self::new(call, Failure::Hang)
     }
 
     /// Does the work, then never answers.
-    pub(crate) fn stall(call: &str) -> Self {
+    pub fn stall(call: &str) -> Self {
         Self::new(call, Failure::Stall)
     }
 
     /// Serves (or, of an upload, reads) `bytes` of the body, then closes the connection.
-    pub(crate) fn cut_body(call: &str, bytes: u64) -> Self {
+    pub fn cut_body(call: &str, bytes: u64) -> Self {
         Self::new(call, Failure::CutBody(bytes))
     }
 
     /// Serves the body with one byte changed.
-    pub(crate) fn wrong_bytes(call: &str) -> Self {
+    pub fn wrong_bytes(call: &str) -> Self {
         Self::new(call, Failure::WrongBytes)
     }
 
     /// One byte of an upload is wrong when it arrives.
-    pub(crate) fn wrong_arrival(call: &str) -> Self {
+    pub fn wrong_arrival(call: &str) -> Self {
         Self::new(call, Failure::WrongArrival)
     }
 
     /// One byte of an upload is stored wrong.
-    pub(crate) fn wrong_store(call: &str) -> Self {
+    pub fn wrong_store(call: &str) -> Self {
         Self::new(call, Failure::WrongStore)
     }
 
     /// Serves the whole file compressed, without a length.
-    pub(crate) fn gzipped(call: &str) -> Self {
+    pub fn gzipped(call: &str) -> Self {
         Self::new(call, Failure::Gzipped)
     }
 
     /// Waits before the work.
-    pub(crate) fn delay(call: &str, delay: Duration) -> Self {
+    pub fn delay(call: &str, delay: Duration) -> Self {
         Self::new(call, Failure::Delay(delay))
     }
 
@@ -138,25 +138,25 @@ impl Fault {
     }
 
     /// Befalls `times` calls instead of one; `u32::MAX` is for ever.
-    pub(crate) fn times(mut self, times: u32) -> Self {
+    pub fn times(mut self, times: u32) -> Self {
         self.times = times;
         self
     }
 
     /// Lets the first `calls` matching calls pass.
-    pub(crate) fn skip(mut self, calls: u32) -> Self {
+    pub fn skip(mut self, calls: u32) -> Self {
         self.skip = calls;
         self
     }
 
     /// Befalls only calls whose path, as sent, contains `part`.
-    pub(crate) fn path(mut self, part: &str) -> Self {
+    pub fn path(mut self, part: &str) -> Self {
         self.path = Some(part.to_owned());
         self
     }
 
     /// The answer's body, of a status fault.
-    pub(crate) fn body(mut self, text: &str) -> Self {
+    pub fn body(mut self, text: &str) -> Self {
         if let Failure::Status { body, .. } = &mut self.failure {
             text.clone_into(body);
         }
@@ -164,7 +164,7 @@ impl Fault {
     }
 
     /// The answer's Retry-After, of a status fault.
-    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
+    pub fn retry_after(mut self, seconds: u32) -> Self {
         if let Failure::Status { retry_after, .. } = &mut self.failure {
             *retry_after = Some(seconds);
         }

@@ -9,7 +9,6 @@ use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
-use image_worker::net::stream::DigestReader;
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
@@ -120,9 +119,8 @@ pub(super) async fn drain(body: &mut Incoming) {
 pub(super) async fn receive(shared: &Shared, body: &mut Incoming, cut: Option<u64>) -> Result<Blob, Dropped> {
     let path = shared.world().new_file();
     // Blocking writes, a frame at a time, into the page cache: good enough for a server of tests.
-    let file = std::fs::File::create_new(&path).expect("a file in the stand-in's directory");
-    let mut tally = DigestReader::new(file);
-    let mut md5 = Md5::new();
+    let mut file = std::fs::File::create_new(&path).expect("a file in the stand-in's directory");
+    let (mut length, mut md5) = (0, Md5::new());
     let mut whole = true;
     while let Some(frame) = body.frame().await {
         // hyper reports a body that is shorter than its Content-Length as an error.
@@ -131,20 +129,20 @@ pub(super) async fn receive(shared: &Shared, body: &mut Incoming, cut: Option<u6
             break;
         };
         if let Ok(data) = frame.into_data() {
-            tally.write_all(&data).expect("space in the stand-in's directory");
+            file.write_all(&data).expect("space in the stand-in's directory");
             md5.update(&data);
+            length += data.len() as u64;
         }
-        if cut.is_some_and(|cut| tally.bytes() >= cut) {
+        if cut.is_some_and(|cut| length >= cut) {
             whole = false;
             break;
         }
     }
-    let (_, _, len) = tally.finish();
     if !whole {
         let _ = std::fs::remove_file(&path);
         return Err(Dropped);
     }
-    Ok(blob(path, len, md5.finalize().into()))
+    Ok(blob(path, length, md5.finalize().into()))
 }
 
 /// Stores bytes, as a PUT would.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Caller, in_minutes, minutes};
-use crate::stand_in::{Options, RunState, StandIn, TaskSpec};
+use stand_in::{Options, RunState, StandIn, TaskSpec};
 
 const A: &str = "fN1SbArXTPSVFNUvaOlinQ";
 const B: &str = "ebDCb8RIRXyRsFOJKJGIwg";

@@ -21,7 +21,7 @@ use super::world::World;
 use super::{SLOWEST, credentials, index, log, permanent_credentials, proxy, record_artifact, store};
 
 /// The endpoints, for the program's help, in lines that clap need not break.
-pub(crate) const ENDPOINTS: &str = r#"ROOT_URL/stand-in takes calls from shell scripts, without credentials: JSON in, JSON out.
+pub const ENDPOINTS: &str = r#"ROOT_URL/stand-in takes calls from shell scripts, without credentials: JSON in, JSON out.
   POST tasks
       Makes a task and claims it, as a worker does: answers its taskId, runId, credentials and
       proxyUrl (a taskcluster-proxy for the run). The body has any properties of a definition.
@@ -57,7 +57,7 @@ pub(crate) const ENDPOINTS: &str = r#"ROOT_URL/stand-in takes calls from shell s
       {"milliseconds": 50}: how long each call to the API takes from now on.
   POST faults
       {"call": "createArtifact", "kind": "status", "status": 503, "times": 2}: misbehaves. The
-      kinds are in integration/stand_in/faults.rs.
+      kinds are in integration/stand-in/src/faults.rs.
   GET calls
       The calls to the API and the store so far.
   DELETE calls

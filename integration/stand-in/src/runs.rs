@@ -32,11 +32,16 @@ const EXCEPTIONS: [(&str, Option<&str>); 9] = [
 
 /// How a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RunState {
+pub enum RunState {
+    /// Waits for a worker.
     Pending,
+    /// A worker has claimed it.
     Running,
+    /// Its command succeeded.
     Completed,
+    /// Its command failed.
     Failed,
+    /// The queue or the worker ended it.
     Exception,
 }
 

@@ -183,5 +183,12 @@ pub(super) fn slugid() -> String {
 
 /// Whether `text` is a slugid, by the queue's own pattern.
 pub(super) fn is_slugid(text: &str) -> bool {
-    text.parse::<image_worker::taskcluster::TaskId>().is_ok()
+    let bytes = text.as_bytes();
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+    // Of a version 4 UUID, the version and the variant show in the ninth and eleventh character, the end in the last.
+    bytes.len() == 22
+        && bytes.iter().all(plain)
+        && b"QRST".contains(&bytes[8])
+        && b"CGKOSWaeimquy26-".contains(&bytes[10])
+        && b"AQgw".contains(&bytes[21])
 }
