@@ -176,7 +176,9 @@ fn satisfies(given: &str, demanded: &str) -> bool {
 fn assert_same(listed: &[Listed], calls: &[Call]) {
     let mut demanded = BTreeSet::new();
     for call in calls {
-        demanded.extend(call.demanded.iter().map(|scope| (format!("{}.{}", call.service, call.name), scope.clone())));
+        demanded.extend(
+            call.required_scopes.iter().map(|scope| (format!("{}.{}", call.service, call.name), scope.clone())),
+        );
     }
     let is_of = |it: &Listed, (call, scope): &(String, String)| it.call == *call && satisfies(&it.scope, scope);
     let unlisted: Vec<_> = demanded.iter().filter(|demand| !listed.iter().any(|it| is_of(it, demand))).collect();

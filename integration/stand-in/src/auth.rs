@@ -4,25 +4,26 @@
 use std::str::FromStr as _;
 use std::time::{Duration, SystemTime};
 
+use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hyper::header::HeaderMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::credentials::{certificate_signature, key, temporary_token};
-use super::http::header;
-use super::world::World;
+use crate::credentials::{certificate_signature, key, temporary_token};
+use crate::deployment::{Client, Deployment};
+use crate::http::header;
 
-/// A client that the auth service knows.
-pub(super) struct Client {
-    pub(super) access_token: String,
-    pub(super) scopes: Vec<String>,
+/// Beside a response: who was recognised as its caller, and which scopes were required.
+#[derive(Clone)]
+pub(crate) struct Authentication {
+    pub(crate) client_id: Option<String>,
+    pub(crate) required_scopes: Vec<String>,
 }
 
 /// Who made a request.
 #[derive(Clone, Debug)]
-pub(super) enum Caller {
+pub(crate) enum Caller {
     /// Nobody in particular: no credentials.
     Anonymous { scopes: Vec<String> },
     /// Somebody with good credentials.
@@ -33,39 +34,39 @@ pub(super) enum Caller {
 
 impl Caller {
     /// A client with these scopes and those of everybody.
-    pub(super) fn client(world: &World, id: &str, mut scopes: Vec<String>) -> Self {
-        scopes.extend_from_slice(&world.options.anonymous_scopes);
+    pub(crate) fn client(deployment: &Deployment, id: &str, mut scopes: Vec<String>) -> Self {
+        scopes.extend_from_slice(&deployment.options.anonymous_scopes);
         Self::Client { id: id.to_owned(), scopes }
     }
 }
 
 /// A request, as far as signatures cover it.
-pub(super) struct Signed<'a> {
-    pub(super) method: &'a str,
-    pub(super) path_and_query: &'a str,
-    pub(super) headers: &'a HeaderMap,
+pub(crate) struct Signed<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path_and_query: &'a str,
+    pub(crate) headers: &'a HeaderMap,
     /// The body as the services hash it: empty when it was not sent as JSON.
-    pub(super) text: &'a [u8],
+    pub(crate) text: &'a [u8],
 }
 
 /// Finds out who made a request.
-pub(super) fn identify(world: &World, request: &Signed) -> Caller {
+pub(crate) fn identify(deployment: &Deployment, request: &Signed) -> Caller {
     let identity = match header(request.headers, "authorization") {
         Some(_) if request.path_and_query.contains("bewit=") => {
             Err("Cannot use two authentication schemes at once".to_owned())
         }
-        Some(authorization) => hawk(world, request, authorization),
-        None if request.path_and_query.contains("bewit=") => bewit(world, request),
-        None => return Caller::Anonymous { scopes: world.options.anonymous_scopes.clone() },
+        Some(authorization) => hawk(deployment, request, authorization),
+        None if request.path_and_query.contains("bewit=") => bewit(deployment, request),
+        None => return Caller::Anonymous { scopes: deployment.options.anonymous_scopes.clone() },
     };
     match identity {
-        Ok((id, scopes)) => Caller::client(world, &id, scopes),
+        Ok((id, scopes)) => Caller::client(deployment, &id, scopes),
         Err(message) => Caller::Failed(message),
     }
 }
 
 /// Whether `given` scopes include `wanted`; a scope that ends in `*` includes all that it is a prefix of.
-pub(super) fn satisfies(given: &[String], wanted: &str) -> bool {
+pub(crate) fn satisfies(given: &[String], wanted: &str) -> bool {
     given.iter().any(|scope| match scope.strip_suffix('*') {
         Some(prefix) => wanted.starts_with(prefix),
         None => scope == wanted,
@@ -74,13 +75,13 @@ pub(super) fn satisfies(given: &[String], wanted: &str) -> bool {
 
 type Identity = Result<(String, Vec<String>), String>;
 
-fn hawk(world: &World, request: &Signed, authorization: &str) -> Identity {
+fn hawk(deployment: &Deployment, request: &Signed, authorization: &str) -> Identity {
     let header_text = authorization.strip_prefix("Hawk ").ok_or("Unauthorized")?;
     let hawk_header = hawk::Header::from_str(header_text).map_err(|_| "Bad Request: Invalid header syntax")?;
     let (Some(id), Some(ts)) = (&hawk_header.id, hawk_header.ts) else {
         return Err("Bad Request: Missing attributes".into());
     };
-    let grant = load(world, id, hawk_header.ext.as_deref())?;
+    let grant = load(deployment, id, hawk_header.ext.as_deref())?;
     let (host, port) = host(request)?;
     let good = hawk::RequestBuilder::new(request.method, host, port, request.path_and_query)
         .request()
@@ -89,7 +90,7 @@ fn hawk(world: &World, request: &Signed, authorization: &str) -> Identity {
     if !good {
         return Err("Unauthorized: Bad mac".into());
     }
-    if seconds_apart(ts, world.caller_now()) > 15 * 60 {
+    if seconds_apart(ts, deployment.caller_now()) > 15 * 60 {
         return Err("Unauthorized: Stale timestamp".into());
     }
     if let Some(hash) = &hawk_header.hash {
@@ -103,7 +104,7 @@ fn hawk(world: &World, request: &Signed, authorization: &str) -> Identity {
     Ok((id.clone(), grant.scopes))
 }
 
-fn bewit(world: &World, request: &Signed) -> Identity {
+fn bewit(deployment: &Deployment, request: &Signed) -> Identity {
     let (host, port) = host(request)?;
     let mut bewit = None;
     let signed = hawk::RequestBuilder::new("GET", host, port, request.path_and_query)
@@ -115,11 +116,11 @@ fn bewit(world: &World, request: &Signed) -> Identity {
         return Err("Unauthorized: Invalid method".into());
     }
     let expiry = Timestamp::try_from(bewit.exp()).map_err(|_| "Bad Request: Invalid bewit structure")?;
-    if expiry < world.now() {
+    if expiry < deployment.now() {
         return Err("Unauthorized: Access expired".into());
     }
     let ext = bewit.ext().filter(|ext| !ext.is_empty());
-    let grant = load(world, bewit.id(), ext)?;
+    let grant = load(deployment, bewit.id(), ext)?;
     if !signed.validate_bewit(&bewit, &key(&grant.access_token)) {
         return Err("Unauthorized: Bad mac".into());
     }
@@ -133,7 +134,7 @@ struct Granted {
 }
 
 /// Loads a client, limited by what stands in `ext`: a certificate, authorized scopes, or both.
-fn load(world: &World, id: &str, ext: Option<&str>) -> Result<Granted, String> {
+fn load(deployment: &Deployment, id: &str, ext: Option<&str>) -> Result<Granted, String> {
     let ext: Value = match ext {
         None => Value::Null,
         Some(ext) => {
@@ -150,14 +151,14 @@ fn load(world: &World, id: &str, ext: Option<&str>) -> Result<Granted, String> {
         Some(Value::String(issuer)) => issuer,
         Some(_) => return Err("ext.certificate.issuer must be a string".into()),
     };
-    let client = world.clients.get(issuer).ok_or_else(|| format!("Client with clientId '{issuer}' not found"))?;
+    let client = deployment.clients.get(issuer).ok_or_else(|| format!("Client with clientId '{issuer}' not found"))?;
     let mut grant = Granted { access_token: client.access_token.clone(), scopes: client.scopes.clone() };
     if let Some(certificate) = certificate {
-        grant = limit(world, id, issuer, client, certificate)?;
+        grant = limit(deployment, id, issuer, client, certificate)?;
     }
     if let Some(authorized) = ext.get("authorizedScopes") {
         let authorized = scopes(authorized).ok_or("ext.authorizedScopes must be an array of valid scopes")?;
-        grant.scopes.extend_from_slice(&world.options.anonymous_scopes);
+        grant.scopes.extend_from_slice(&deployment.options.anonymous_scopes);
         if !authorized.iter().all(|scope| satisfies(&grant.scopes, scope)) {
             return Err("Supplied credentials do not satisfy authorizedScopes".into());
         }
@@ -167,7 +168,13 @@ fn load(world: &World, id: &str, ext: Option<&str>) -> Result<Granted, String> {
 }
 
 /// Checks a certificate, and gives what it grants.
-fn limit(world: &World, id: &str, issuer: &str, client: &Client, certificate: &Value) -> Result<Granted, String> {
+fn limit(
+    deployment: &Deployment,
+    id: &str,
+    issuer: &str,
+    client: &Client,
+    certificate: &Value,
+) -> Result<Granted, String> {
     let number =
         |name: &str| certificate[name].as_i64().ok_or_else(|| format!("ext.certificate.{name} must be a number"));
     if certificate["version"] != 1 {
@@ -181,7 +188,7 @@ fn limit(world: &World, id: &str, issuer: &str, client: &Client, certificate: &V
     let granted = scopes(&certificate["scopes"]).ok_or("ext.certificate.scopes must be an array of valid scopes")?;
 
     // Both ends have five minutes of tolerance: observed at 4 minutes past (200) and at 6 (401).
-    let (now, tolerance) = (world.now().as_millisecond(), 5 * 60 * 1000);
+    let (now, tolerance) = (deployment.now().as_millisecond(), 5 * 60 * 1000);
     if start > now + tolerance {
         return Err("ext.certificate.start > now".into());
     }

@@ -9,25 +9,25 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use taskcluster::Credentials;
 
-use super::auth::Client;
-use super::world::{World, slugid};
+use crate::deployment::{Client, Deployment};
+use crate::wire::slugid;
 
 /// The client that issues task credentials.
-pub(super) const QUEUE: &str = "static/taskcluster/queue";
+pub(crate) const QUEUE: &str = "static/taskcluster/queue";
 /// The client that signs the index's redirects.
-pub(super) const INDEX: &str = "static/taskcluster/index";
+pub(crate) const INDEX: &str = "static/taskcluster/index";
 
 /// The services' own clients.
-pub(super) fn static_clients() -> impl Iterator<Item = (String, Client)> {
+pub(crate) fn static_clients() -> impl Iterator<Item = (String, Client)> {
     [QUEUE, INDEX]
         .into_iter()
         .map(|id| (id.to_owned(), Client { access_token: slugid() + &slugid(), scopes: vec!["*".into()] }))
 }
 
 /// Temporary credentials with a name, as the queue issues them.
-pub(super) fn temporary(world: &World, client_id: &str, expiry: Timestamp, scopes: &[String]) -> Credentials {
-    let issuer = &world.clients[QUEUE];
-    let start = world.now().as_millisecond();
+pub(crate) fn temporary(deployment: &Deployment, client_id: &str, expiry: Timestamp, scopes: &[String]) -> Credentials {
+    let issuer = &deployment.clients[QUEUE];
+    let start = deployment.now().as_millisecond();
     let expiry = expiry.as_millisecond();
     let seed = slugid() + &slugid();
     let certificate = json!({
@@ -47,7 +47,7 @@ pub(super) fn temporary(world: &World, client_id: &str, expiry: Timestamp, scope
 }
 
 /// Credentials as the services' answers carry them.
-pub(super) fn to_json(credentials: &Credentials) -> Value {
+pub(crate) fn to_json(credentials: &Credentials) -> Value {
     let mut value = json!({"clientId": credentials.client_id, "accessToken": credentials.access_token});
     if let Some(certificate) = &credentials.certificate {
         value["certificate"] = json!(certificate);
@@ -56,7 +56,7 @@ pub(super) fn to_json(credentials: &Credentials) -> Value {
 }
 
 /// What a certificate signs: its fields as lines, the scopes last.
-pub(super) fn certificate_signature(
+pub(crate) fn certificate_signature(
     issuer_token: &str,
     client_id: &str,
     issuer: Option<&str>,
@@ -76,22 +76,22 @@ pub(super) fn certificate_signature(
 }
 
 /// The access token that belongs to a certificate's seed.
-pub(super) fn temporary_token(issuer_token: &str, seed: &str) -> String {
+pub(crate) fn temporary_token(issuer_token: &str, seed: &str) -> String {
     URL_SAFE_NO_PAD.encode(hmac(issuer_token, seed.as_bytes()))
 }
 
 /// `path` with a bewit of the index service, good for 15 minutes.
-pub(super) fn signed_url(world: &World, path: &str) -> String {
-    let key = key(&world.clients[INDEX].access_token);
+pub(crate) fn signed_url(deployment: &Deployment, path: &str) -> String {
+    let key = key(&deployment.clients[INDEX].access_token);
     let credentials = hawk::Credentials { id: INDEX.to_owned(), key };
-    let (host, port) = host_and_port(&world.root_url);
-    let expiry = (world.now() + Duration::from_mins(15)).into();
+    let (host, port) = host_and_port(&deployment.root_url);
+    let expiry = (deployment.now() + Duration::from_mins(15)).into();
     let bewit = hawk::RequestBuilder::new("GET", host, port, path)
         .request()
         .make_bewit(&credentials, expiry)
         .map(|bewit| bewit.to_str())
         .expect("a bewit");
-    format!("{}{path}?bewit={bewit}", world.root_url)
+    format!("{}{path}?bewit={bewit}", deployment.root_url)
 }
 
 /// The two halves of `http://host:port`.
@@ -101,11 +101,11 @@ fn host_and_port(url: &str) -> (&str, u16) {
 }
 
 /// A Hawk key.
-pub(super) fn key(token: &str) -> hawk::Key {
+pub(crate) fn key(token: &str) -> hawk::Key {
     hawk::Key::new(token, hawk::SHA256).expect("a key")
 }
 
 /// HMAC-SHA256, which is what a Hawk key does.
-pub(super) fn hmac(secret: &str, data: &[u8]) -> Vec<u8> {
+pub(crate) fn hmac(secret: &str, data: &[u8]) -> Vec<u8> {
     key(secret).sign(data).expect("a signature")
 }

@@ -1,11 +1,13 @@
-//! Scripted misbehaviour: which call it befalls, how often, and what then happens instead of the right answer.
-//! Where in an exchange it strikes is for the server.
+//! Scripted misbehaviour: which call it is for, how often, and what then happens instead of the right response.
 
 use std::time::Duration;
 
+use axum::Extension;
+use axum::http::StatusCode;
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde_json::{Map, Value};
 
-use super::http::{Damage, Reply};
+use crate::http::{cut, flip, gzip};
 
 /// A fault that waits for its call.
 ///
@@ -24,7 +26,7 @@ pub struct Fault {
 
 /// What a fault does.
 #[derive(Clone, Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// Answers this, without doing any work.
     Status { status: u16, body: String, retry_after: Option<u32> },
     /// Closes the connection before any work.
@@ -112,7 +114,7 @@ impl Fault {
 
     /// The fault of the admin endpoint: `call` and `kind` (as the functions above are called), and the other
     /// properties by the names of the functions below.
-    pub(super) fn from_json(fault: &Map<String, Value>) -> Option<Self> {
+    pub(crate) fn from_json(fault: &Map<String, Value>) -> Option<Self> {
         let number = |name: &str| fault.get(name).and_then(Value::as_u64);
         let small = |name: &str| number(name).and_then(|number| u32::try_from(number).ok());
         let text = |name: &str| fault.get(name).and_then(Value::as_str);
@@ -137,7 +139,7 @@ impl Fault {
         Some(small("retry_after").into_iter().fold(made, Self::retry_after))
     }
 
-    /// Befalls `times` calls instead of one; `u32::MAX` is for ever.
+    /// Happens to `times` calls instead of one; `u32::MAX` is for ever.
     pub fn times(mut self, times: u32) -> Self {
         self.times = times;
         self
@@ -149,13 +151,13 @@ impl Fault {
         self
     }
 
-    /// Befalls only calls whose path, as sent, contains `part`.
+    /// Happens only to calls whose path, as sent, contains `part`.
     pub fn path(mut self, part: &str) -> Self {
         self.path = Some(part.to_owned());
         self
     }
 
-    /// The answer's body, of a status fault.
+    /// The response's body, of a status fault.
     pub fn body(mut self, text: &str) -> Self {
         if let Failure::Status { body, .. } = &mut self.failure {
             text.clone_into(body);
@@ -163,7 +165,7 @@ impl Fault {
         self
     }
 
-    /// The answer's Retry-After, of a status fault.
+    /// The response's Retry-After, of a status fault.
     pub fn retry_after(mut self, seconds: u32) -> Self {
         if let Failure::Status { retry_after, .. } = &mut self.failure {
             *retry_after = Some(seconds);
@@ -173,73 +175,86 @@ impl Fault {
 }
 
 /// A fault and how much of it is left.
-pub(super) struct Armed(Fault);
+pub(crate) struct ArmedFault(Fault);
 
-impl From<Fault> for Armed {
+impl From<Fault> for ArmedFault {
     fn from(fault: Fault) -> Self {
         Self(fault)
     }
 }
 
-/// Takes the failure that befalls a call: the first armed fault that matches and has no calls left to skip.
-pub(super) fn strike(faults: &mut Vec<Armed>, call: &str, path: &str) -> Option<Failure> {
+/// Takes the failure of a call: the first armed fault that matches and has no calls left to skip.
+pub(crate) fn take_matching(faults: &mut Vec<ArmedFault>, call: &str, path: &str) -> Option<Failure> {
     let matches = |fault: &Fault| fault.call == call && fault.path.as_ref().is_none_or(|part| path.contains(part));
-    let mut struck = None;
-    for Armed(fault) in faults.iter_mut().filter(|armed| matches(&armed.0)) {
+    let mut taken = None;
+    for ArmedFault(fault) in faults.iter_mut().filter(|armed| matches(&armed.0)) {
         if fault.skip > 0 {
             fault.skip -= 1;
-        } else if struck.is_none() {
+        } else if taken.is_none() {
             fault.times = if fault.times == u32::MAX { u32::MAX } else { fault.times.saturating_sub(1) };
-            struck = Some(fault.failure.clone());
+            taken = Some(fault.failure.clone());
         }
     }
-    faults.retain(|Armed(fault)| fault.times > 0);
-    struck
+    faults.retain(|ArmedFault(fault)| fault.times > 0);
+    taken
 }
 
-/// The connection is to be closed without an answer.
-#[derive(Debug)]
-pub(super) struct Dropped;
+/// Stands for a response: the connection is closed without one.
+#[derive(Clone, Debug)]
+pub(crate) struct Dropped;
+
+impl IntoResponse for Dropped {
+    /// A response that `server` does not send.
+    fn into_response(self) -> Response {
+        (Extension(Self), ()).into_response()
+    }
+}
 
 impl std::fmt::Display for Dropped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("stand-in: connection dropped, as scripted")
+        f.write_str("stand-in: connection dropped")
     }
 }
 
 impl std::error::Error for Dropped {}
 
+/// Whether the connection is to be closed instead.
+pub(crate) fn is_dropped(response: &Response) -> bool {
+    response.extensions().get::<Dropped>().is_some()
+}
+
 impl Failure {
-    /// What happens before the work: nothing, an answer in its place, or no answer ever.
-    pub(super) async fn before(&self) -> Result<Option<Reply>, Dropped> {
+    /// Does the work, or not, and responds, or not.
+    pub(crate) async fn apply(&self, work: impl Future<Output = Response>) -> Response {
         match self {
             Self::Status { status, body, retry_after } => {
-                let mut reply = Reply::text(*status, body);
-                if let Some(seconds) = retry_after {
-                    reply = reply.header("retry-after", &seconds.to_string());
-                }
-                Ok(Some(reply))
+                let retry_after = retry_after.map(|seconds| [("retry-after", seconds.to_string())]);
+                let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                (status, retry_after.map(AppendHeaders), body.clone()).into_response()
             }
-            Self::Drop => Err(Dropped),
+            Self::Drop => Dropped.into_response(),
             Self::Hang => std::future::pending().await,
             Self::Delay(delay) => {
                 tokio::time::sleep(*delay).await;
-                Ok(None)
+                work.await
             }
-            Self::ReplyLost | Self::Stall | Self::CutBody(_) | Self::WrongBytes => Ok(None),
-            Self::WrongArrival | Self::WrongStore | Self::Gzipped => Ok(None),
-        }
-    }
-
-    /// What happens to the answer after the work.
-    pub(super) async fn after(&self, reply: Reply) -> Result<Reply, Dropped> {
-        match self {
-            Self::ReplyLost => Err(Dropped),
-            Self::Stall => std::future::pending().await,
-            Self::CutBody(bytes) => Ok(reply.damaged(Damage::Cut(*bytes))),
-            Self::WrongBytes => Ok(reply.damaged(Damage::Flip)),
-            Self::Gzipped => Ok(reply.damaged(Damage::Gzip)),
-            _ => Ok(reply),
+            Self::ReplyLost => {
+                work.await;
+                Dropped.into_response()
+            }
+            Self::Stall => {
+                work.await;
+                std::future::pending().await
+            }
+            Self::CutBody(bytes) => match work.await {
+                // An upload that is cut has no response.
+                response if is_dropped(&response) => response,
+                response => cut(response, *bytes),
+            },
+            Self::WrongBytes => flip(work.await),
+            Self::Gzipped => gzip(work.await).await,
+            // The store does these to what it receives.
+            Self::WrongArrival | Self::WrongStore => work.await,
         }
     }
 }

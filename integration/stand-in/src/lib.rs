@@ -16,29 +16,27 @@
 
 mod admin;
 mod api;
-mod artifacts;
 mod auth;
-mod create_task;
+mod auth_service;
 mod credentials;
+mod deployment;
 mod faults;
 mod http;
 mod index;
 mod log;
 mod object;
-mod page;
+mod paging;
 mod presign;
 mod proxy;
 mod queue;
-mod routes;
-mod runs;
+mod reference;
 mod schema;
 mod scopes;
 mod secrets;
 mod server;
+mod shared;
 mod store;
-mod task_calls;
-mod tasks;
-mod world;
+mod wire;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -57,11 +55,13 @@ use tokio::sync::oneshot;
 pub use admin::ENDPOINTS;
 pub use faults::Fault;
 pub use log::Call;
-pub use runs::RunState;
-pub use tasks::{Claim, TaskSpec};
+pub use queue::task::RunState;
+pub use queue::tasks::{Claim, TaskSpec};
 
-use self::server::{Door, Shared, listen};
-use self::world::{Artifact, Details, World};
+use self::deployment::{Artifact, Deployment, Details};
+use self::queue::{create_artifact, create_task, runs, tasks};
+use self::server::{api_and_admin, serve};
+use self::shared::Shared;
 
 /// Somebody who wants to know of calls.
 pub type OnCall = Arc<dyn Fn(&Call) + Send + Sync>;
@@ -163,12 +163,12 @@ impl StandIn {
 
     /// `http://127.0.0.1:PORT`, the deployment.
     pub fn root_url(&self) -> String {
-        self.shared.world().root_url.clone()
+        self.shared.lock().root_url.clone()
     }
 
     /// The URL of the S3-like store.
     pub fn store_url(&self) -> String {
-        self.shared.world().store_url.clone()
+        self.shared.lock().store_url.clone()
     }
 
     /// The URL of a taskcluster-proxy for the run, which starts with the first call.
@@ -185,44 +185,45 @@ impl StandIn {
 
     /// Makes a task whose first run stays pending. Answers its id.
     pub fn create_pending_task(&self, spec: TaskSpec) -> String {
-        let task_id = tasks::create(&mut self.shared.world(), spec);
+        let task_id = tasks::create(&mut self.shared.lock(), spec);
         task_id.unwrap_or_else(|error| panic!("{}", error.into_parts().1))
     }
 
     /// What `createTask` does with a definition, for somebody who may do everything: schema, dates, group and
     /// dependencies are checked. Answers the task's status, or what the queue says against it.
     pub fn submit(&self, task_id: &str, definition: &Value) -> Result<Value, String> {
-        create_task::submit_unasked(&mut self.shared.world(), task_id, definition).map_err(|error| error.into_parts().1)
+        create_task::submit_unchecked(&mut self.shared.lock(), task_id, definition)
+            .map_err(|error| error.into_parts().1)
     }
 
     /// A task's status structure. Answers none for a task that is not there.
     pub fn status(&self, task_id: &str) -> Option<Value> {
-        let mut world = self.shared.world();
-        runs::settle(&mut world);
-        world.tasks.get(task_id).map(|task| task.status(task_id))
+        let mut deployment = self.shared.lock();
+        runs::settle(&mut deployment);
+        deployment.tasks.get(task_id).map(|task| task.status(task_id))
     }
 
     /// A task's definition.
     pub fn definition(&self, task_id: &str) -> Option<Value> {
-        self.shared.world().tasks.get(task_id).map(|task| task.definition.clone())
+        self.shared.lock().tasks.get(task_id).map(|task| task.definition.clone())
     }
 
     /// The tasks that a worker could claim now, in the order in which they were scheduled.
     pub fn pending_tasks(&self) -> Vec<String> {
-        let mut world = self.shared.world();
-        runs::settle(&mut world);
-        tasks::pending(&world)
+        let mut deployment = self.shared.lock();
+        runs::settle(&mut deployment);
+        tasks::pending(&deployment)
     }
 
     /// Claims the last run if it is pending; of a running one, gives fresh credentials, as a reclaim does.
     pub fn claim(&self, task_id: &str) -> Claim {
-        let claim = tasks::claim(&mut self.shared.world(), task_id);
+        let claim = tasks::claim(&mut self.shared.lock(), task_id);
         claim.unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// Adds a run and claims it. One that still runs is resolved as failed first.
     pub fn rerun(&self, task_id: &str) -> Claim {
-        let rerun = tasks::rerun(&mut self.shared.world(), task_id);
+        let rerun = tasks::rerun(&mut self.shared.lock(), task_id);
         rerun.unwrap_or_else(|why| panic!("{why}"));
         self.claim(task_id)
     }
@@ -230,24 +231,24 @@ impl StandIn {
     /// Resolves a run. A completed one's `index.` routes are then in the index, and tasks that waited for nothing
     /// else are pending.
     pub fn resolve(&self, task_id: &str, run_id: u32, state: RunState) {
-        runs::resolve(&mut self.shared.world(), task_id, run_id, state);
+        runs::resolve(&mut self.shared.lock(), task_id, run_id, state);
     }
 
     /// Resolves a run as an exception for a reason of the queue's. After `worker-shutdown`, `claim-expired` and
     /// `intermittent-task` there is a new pending run, if the task has a retry left.
     pub fn resolve_exception(&self, task_id: &str, run_id: u32, reason: &str) {
         let reason = runs::exception(reason).unwrap_or_else(|| panic!("the queue has no exception {reason}"));
-        runs::resolve_exception(&mut self.shared.world(), task_id, run_id, reason);
+        runs::resolve_exception(&mut self.shared.lock(), task_id, run_id, reason);
     }
 
     /// Cancels a task, as a sheriff does: the queue knows it at once, and the worker not before it looks.
     pub fn cancel(&self, task_id: &str) {
-        runs::cancel(&mut self.shared.world(), task_id);
+        runs::cancel(&mut self.shared.lock(), task_id);
     }
 
     /// Puts a secret there, which everybody with its scope can read for a day.
     pub fn put_secret(&self, name: &str, value: Value) {
-        secrets::put(&mut self.shared.world(), name, value);
+        secrets::put(&mut self.shared.lock(), name, value);
     }
 
     /// Puts an artifact there, as the task would have uploaded it to s3. It expires with its task.
@@ -260,38 +261,38 @@ impl StandIn {
         content_encoding: Option<&str>,
         bytes: &[u8],
     ) {
-        let mut world = self.shared.world();
-        let place = record_artifact(&mut world, task_id, run_id, name, content_type);
+        let mut deployment = self.shared.lock();
+        let place = record_artifact(&mut deployment, task_id, run_id, name, content_type);
         let (bucket, key) = place.split_once('/').expect("bucket and key");
-        store::put_bytes(&mut world, bucket, key, Some(content_type), content_encoding, bytes);
+        store::put_bytes(&mut deployment, bucket, key, Some(content_type), content_encoding, bytes);
     }
 
     /// The calls so far, in order of arrival.
     pub fn calls(&self) -> Vec<Call> {
-        self.shared.world().log.calls().to_vec()
+        self.shared.lock().log.calls().to_vec()
     }
 
     /// The most of these calls that were under way at once.
     pub fn most_at_once(&self) -> usize {
-        self.shared.world().log.most_at_once()
+        self.shared.lock().log.most_at_once()
     }
 
     /// Forgets the calls so far.
     pub fn clear_calls(&self) {
-        self.shared.world().log.clear();
+        self.shared.lock().log.clear();
     }
 
     /// The index entry of a namespace, expired or not, as the index would answer it.
     pub fn index_entry(&self, namespace: &str) -> Option<Value> {
-        self.shared.world().index.get(namespace).map(|entry| index::describe(namespace, entry))
+        self.shared.lock().index.get(namespace).map(|entry| index::describe(namespace, entry))
     }
 
     /// The file that holds an artifact's bytes as they were uploaded.
     pub fn artifact_path(&self, task_id: &str, run_id: u32, name: &str) -> Option<PathBuf> {
-        let world = self.shared.world();
+        let deployment = self.shared.lock();
         let key = (task_id.to_owned(), run_id, name.to_owned());
-        let blob = queue::blob_key(world.artifacts.get(&key)?, &key)?;
-        world.blobs.get(&blob).map(|blob| blob.path.clone())
+        let blob = create_artifact::blob_key(deployment.artifacts.get(&key)?, &key)?;
+        deployment.blobs.get(&blob).map(|blob| blob.path.clone())
     }
 
     /// An artifact's bytes as they were uploaded.
@@ -301,37 +302,37 @@ impl StandIn {
 
     /// New permanent credentials with these scopes.
     pub fn permanent_credentials<S: Into<String>>(&self, scopes: impl IntoIterator<Item = S>) -> Credentials {
-        permanent_credentials(&mut self.shared.world(), scopes.into_iter().map(Into::into).collect())
+        permanent_credentials(&mut self.shared.lock(), scopes.into_iter().map(Into::into).collect())
     }
 
     /// Scripts a fault.
     pub fn fault(&self, fault: Fault) {
-        self.shared.world().faults.push(fault.into());
+        self.shared.lock().faults.push(fault.into());
     }
 
     /// Forgets the faults that have not struck yet.
     pub fn clear_faults(&self) {
-        self.shared.world().faults.clear();
+        self.shared.lock().faults.clear();
     }
 
     /// Lets time pass, for the stand-in and for those who call it: URLs and credentials grow old, deadlines pass.
     pub fn advance(&self, time: Duration) {
-        self.shared.world().advanced += time;
+        self.shared.lock().advanced += time;
     }
 
     /// Forgets what has expired: tasks, artifacts, index entries. Until then the services go on knowing them.
     pub fn purge(&self) {
-        self.shared.world().purge();
+        self.shared.lock().purge();
     }
 
     /// Changes `Options::delay`.
     pub fn set_delay(&self, delay: Duration) {
-        self.shared.world().options.delay = delay.min(SLOWEST);
+        self.shared.lock().options.delay = delay.min(SLOWEST);
     }
 
     /// Makes the stand-in's clock differ from its callers', as Hawk sees it.
     pub fn set_skew(&self, skew: SignedDuration) {
-        self.shared.world().skew = skew;
+        self.shared.lock().skew = skew;
     }
 }
 
@@ -350,32 +351,32 @@ async fn bind(options: Options, dir: PathBuf) -> Arc<Shared> {
     let api = TcpListener::bind(options.listen).await.expect("a port for the API");
     let store = TcpListener::bind(options.store_listen).await.expect("a port for the store");
     let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().expect("an address"));
-    let world = World::new(options, url(&api), url(&store), dir);
-    let shared = Arc::new(Shared::new(world));
-    tokio::spawn(listen(shared.clone(), api, Door::Api));
-    tokio::spawn(listen(shared.clone(), store, Door::Store));
+    let deployment = Deployment::new(options, url(&api), url(&store), dir, credentials::static_clients().collect());
+    let shared = Arc::new(Shared::new(deployment));
+    tokio::spawn(serve(api, api_and_admin(&shared)));
+    tokio::spawn(serve(store, server::store(&shared)));
     shared
 }
 
 /// Writes an s3 artifact into the queue's books. Answers where its bytes belong.
-fn record_artifact(world: &mut World, task_id: &str, run_id: u32, name: &str, content_type: &str) -> String {
+fn record_artifact(deployment: &mut Deployment, task_id: &str, run_id: u32, name: &str, content_type: &str) -> String {
     let key = (task_id.to_owned(), run_id, name.to_owned());
-    let (bucket, path) = queue::s3_place(&key);
+    let (bucket, path) = create_artifact::s3_place(&key);
     let artifact = Artifact {
         storage_type: "s3".to_owned(),
         content_type: content_type.to_owned(),
         content_length: None,
-        expires: world.tasks.get(task_id).expect("a task of this stand-in").expires(),
+        expires: deployment.tasks.get(task_id).expect("a task of this stand-in").expires(),
         present: true,
         details: Details::S3(bucket.to_owned(), path.clone()),
     };
-    world.artifacts.insert(key, artifact);
+    deployment.artifacts.insert(key, artifact);
     format!("{bucket}/{path}")
 }
 
-fn permanent_credentials(world: &mut World, scopes: Vec<String>) -> Credentials {
-    let id = format!("static/stand-in/{}", world.clients.len());
-    let access_token = world::slugid() + &world::slugid();
-    world.clients.insert(id.clone(), auth::Client { access_token: access_token.clone(), scopes });
+fn permanent_credentials(deployment: &mut Deployment, scopes: Vec<String>) -> Credentials {
+    let id = format!("static/stand-in/{}", deployment.clients.len());
+    let access_token = wire::slugid() + &wire::slugid();
+    deployment.clients.insert(id.clone(), deployment::Client { access_token: access_token.clone(), scopes });
     Credentials { client_id: id, access_token, certificate: None }
 }

@@ -20,16 +20,16 @@ pub struct Call {
     pub client_id: Option<String>,
     /// Whether it came through a taskcluster-proxy.
     pub via_proxy: bool,
-    /// The scopes that the service demanded, whether the caller had them or not.
-    pub demanded: Vec<String>,
+    /// The scopes that the service required, whether the caller had them or not.
+    pub required_scopes: Vec<String>,
     /// What was answered; none when the connection was closed instead, or while the call is under way.
     pub status: Option<u16>,
-    /// The scripted fault that befell the call.
+    /// The scripted fault that happened to the call.
     pub fault: Option<String>,
 }
 
 impl Call {
-    pub(super) fn new(service: &'static str, name: &str, method: &str, path_and_query: &str) -> Self {
+    pub(crate) fn new(service: &'static str, name: &str, method: &str, path_and_query: &str) -> Self {
         Self {
             service,
             name: name.to_owned(),
@@ -38,14 +38,14 @@ impl Call {
             request: Value::Null,
             client_id: None,
             via_proxy: false,
-            demanded: Vec::new(),
+            required_scopes: Vec::new(),
             status: None,
             fault: None,
         }
     }
 
     /// The call as the admin endpoints give it.
-    pub(super) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         json!({
             "service": self.service,
             "name": self.name,
@@ -54,7 +54,7 @@ impl Call {
             "request": self.request,
             "clientId": self.client_id,
             "viaProxy": self.via_proxy,
-            "demanded": self.demanded,
+            "requiredScopes": self.required_scopes,
             "status": self.status,
             "fault": self.fault,
         })
@@ -63,7 +63,7 @@ impl Call {
 
 /// The calls so far.
 #[derive(Default)]
-pub(super) struct Log {
+pub(crate) struct Log {
     calls: Vec<Call>,
     /// How many calls `clear` forgot: ids go on counting.
     forgotten: usize,
@@ -73,7 +73,7 @@ pub(super) struct Log {
 
 impl Log {
     /// Writes a call down when it arrives; its id is for `end`.
-    pub(super) fn begin(&mut self, call: Call) -> usize {
+    pub(crate) fn begin(&mut self, call: Call) -> usize {
         self.calls.push(call);
         let under_way = self.calls.iter().filter(|call| call.status.is_none()).count();
         self.most_at_once = self.most_at_once.max(under_way);
@@ -81,22 +81,22 @@ impl Log {
     }
 
     /// Completes a call. None when it was cleared meanwhile.
-    pub(super) fn end(&mut self, id: usize, complete: impl FnOnce(&mut Call)) -> Option<&Call> {
+    pub(crate) fn end(&mut self, id: usize, complete: impl FnOnce(&mut Call)) -> Option<&Call> {
         let call = self.calls.get_mut(id.checked_sub(self.forgotten)?)?;
         complete(call);
         Some(call)
     }
 
-    pub(super) fn calls(&self) -> &[Call] {
+    pub(crate) fn calls(&self) -> &[Call] {
         &self.calls
     }
 
     /// The most calls that were under way at once; one whose connection was closed never ends.
-    pub(super) fn most_at_once(&self) -> usize {
+    pub(crate) fn most_at_once(&self) -> usize {
         self.most_at_once
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.most_at_once = 0;
         self.forgotten += self.calls.len();
         self.calls.clear();

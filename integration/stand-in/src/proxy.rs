@@ -4,24 +4,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
 use tokio::time::Instant;
+use tower::ServiceExt as _;
 
-use super::api::ApiRequest;
-use super::auth::Caller;
-use super::faults::Dropped;
-use super::http::Reply;
-use super::server::{Door, Shared, api, listen};
-use super::tasks::{Claim, task_scopes};
+use crate::auth::Caller;
+use crate::faults::{Dropped, is_dropped};
+use crate::queue::tasks::{Claim, task_scopes};
+use crate::server::{LARGEST_BODY, api, serve, too_large};
+use crate::shared::Shared;
 
 /// Whose calls a proxy makes.
-pub(super) struct Identity {
+pub(crate) struct Identity {
     task: String,
     run: u32,
     client: String,
 }
 
 /// The URL of the run's proxy, which listens from now on. Needs a runtime.
-pub(super) fn open(shared: &Arc<Shared>, claim: &Claim) -> String {
+pub(crate) fn open(shared: &Arc<Shared>, claim: &Claim) -> String {
     let mut proxies = shared.proxies.lock().expect("nothing panics under this lock");
     let open = || {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port for the proxy");
@@ -30,44 +35,51 @@ pub(super) fn open(shared: &Arc<Shared>, claim: &Claim) -> String {
         let listener = tokio::net::TcpListener::from_std(listener).expect("a runtime");
         let identity =
             Identity { task: claim.task_id.clone(), run: claim.run_id, client: claim.credentials.client_id.clone() };
-        tokio::spawn(listen(shared.clone(), listener, Door::Proxy(Arc::new(identity))));
+        tokio::spawn(serve(listener, router(shared.clone(), identity)));
         url
     };
     proxies.entry((claim.task_id.clone(), claim.run_id)).or_insert_with(open).clone()
 }
 
+fn router(shared: Arc<Shared>, identity: Identity) -> Router {
+    let api = api(&shared);
+    let identity = Arc::new(identity);
+    Router::new().fallback(move |request| forward(shared, api, identity, request))
+}
+
 /// Makes the call in the task's name. 5xx and 429 are tried again for as long as the options say, as the real
 /// proxy does by itself: through it, a permanent 500 looks like a call that hangs.
-pub(super) async fn forward(shared: &Shared, identity: &Identity, request: ApiRequest) -> Result<Reply, Dropped> {
+async fn forward(shared: Arc<Shared>, api: Router, identity: Arc<Identity>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, LARGEST_BODY).await else { return too_large() };
     // A path without a version makes the real proxy panic, which closes the connection.
-    let path_and_query = match target(&request.path_and_query) {
+    let path_and_query = match target(parts.uri.path_and_query().map_or("/", |path| path.as_str())) {
         Target::Path(path) => path,
-        Target::Panic => return Err(Dropped),
-        Target::Invalid => return Ok(Reply::text(404, "invalid /api path")),
+        Target::Panic => return Dropped.into_response(),
+        Target::Invalid => return (StatusCode::NOT_FOUND, "invalid /api path").into_response(),
     };
-    let patience = shared.world().options.proxy_patience;
+    parts.uri = path_and_query.parse::<Uri>().expect("a part of a URI");
+    parts.extensions.clear();
+    let patience = shared.lock().options.proxy_patience;
     let start = Instant::now();
     let mut pause = Duration::from_millis(100);
     loop {
-        let request = ApiRequest {
-            method: request.method.clone(),
-            path_and_query: path_and_query.clone(),
-            headers: request.headers.clone(),
-            body: request.body.clone(),
-            caller: Some(caller(shared, identity)),
-        };
-        let result = api(shared, request, true).await;
-        let again = result.as_ref().map_or(true, |reply| reply.status.is_server_error() || reply.status == 429);
+        let mut request = Request::from_parts(parts.clone(), Body::from(body.clone()));
+        request.extensions_mut().insert(caller(&shared, &identity));
+        let Ok(mut response) = api.clone().oneshot(request).await;
+        if is_dropped(&response) {
+            response = (StatusCode::INTERNAL_SERVER_ERROR, "Failed during proxy request: EOF").into_response();
+        }
+        let again = response.status().is_server_error() || response.status() == StatusCode::TOO_MANY_REQUESTS;
         if again && start.elapsed() + pause <= patience {
             tokio::time::sleep(pause).await;
             pause *= 2;
             continue;
         }
-        let endpoint = format!("{}{path_and_query}", shared.world().root_url);
-        let reply = result.unwrap_or_else(|_| Reply::text(500, "Failed during proxy request: EOF"));
-        return Ok(reply
-            .header("x-taskcluster-endpoint", &endpoint)
-            .header("x-taskcluster-proxy-temp-clientid", &identity.client));
+        let endpoint = format!("{}{path_and_query}", shared.lock().root_url);
+        let headers =
+            [("x-taskcluster-endpoint", endpoint), ("x-taskcluster-proxy-temp-clientid", identity.client.clone())];
+        return (headers, response).into_response();
     }
 }
 
@@ -94,8 +106,8 @@ fn target(path_and_query: &str) -> Target {
 
 /// Resolving and reclaiming the run are not among the scopes (observed: 403 on reportCompleted).
 fn caller(shared: &Shared, identity: &Identity) -> Caller {
-    let world = shared.world();
-    let mut scopes = world.tasks.get(&identity.task).map(task_scopes).unwrap_or_default();
+    let deployment = shared.lock();
+    let mut scopes = deployment.tasks.get(&identity.task).map(task_scopes).unwrap_or_default();
     scopes.push(format!("queue:create-artifact:{}/{}", identity.task, identity.run));
-    Caller::client(&world, &identity.client, scopes)
+    Caller::client(&deployment, &identity.client, scopes)
 }

@@ -1,45 +1,47 @@
-//! Scope expressions: what a call demands, and what of it a caller lacks; and the auth service's own call that tells what a
-//! caller has. Whose scopes they are is `auth`'s.
+//! Scope expressions: what a call requires, by its template in the reference, and what of it a caller lacks. Whose scopes they
+//! are is for `auth`.
 
 use serde_json::{Value, json};
 
-use super::api::{Answer, Ask};
-use super::auth::satisfies;
-use super::http::Reply;
-use super::world::World;
+use crate::auth::satisfies;
 
-/// What the caller has, with what the role `anonymous` adds for everybody; of two scopes, the one that satisfies the other.
-#[expect(clippy::unnecessary_wraps, reason = "a handler like the others")]
-pub(super) fn current_scopes(_: &mut World, ask: &Ask) -> Answer {
-    let mut scopes = ask.given().to_vec();
-    scopes.push("assume:anonymous".to_owned());
-    scopes.sort_unstable();
-    scopes.dedup();
-    let all = scopes.clone();
-    scopes.retain(|scope| !all.iter().any(|other| other != scope && satisfies(std::slice::from_ref(other), scope)));
-    Ok(Reply::json(200, &json!({"scopes": scopes})))
-}
-
-/// What a call demands.
-pub(super) enum Expression {
+/// What a call requires.
+pub(crate) enum ScopeExpression {
     Scope(String),
-    AllOf(Vec<Expression>),
-    AnyOf(Vec<Expression>),
+    AllOf(Vec<ScopeExpression>),
+    AnyOf(Vec<ScopeExpression>),
 }
 
-impl Expression {
-    /// One scope.
-    pub(super) fn scope(scope: impl Into<String>) -> Self {
-        Self::Scope(scope.into())
+impl ScopeExpression {
+    /// What a template of the reference requires with these values; none where one of them is missing.
+    pub(crate) fn expand(template: &Value, values: &Value) -> Option<Self> {
+        Self::expand_with(template, values, ("", ""))
     }
 
-    /// Each of these scopes.
-    pub(super) fn all(scopes: impl IntoIterator<Item = String>) -> Self {
-        Self::AllOf(scopes.into_iter().map(Self::Scope).collect())
+    /// `item` is the variable of a `for` around it, and its value.
+    fn expand_with(template: &Value, values: &Value, item: (&str, &str)) -> Option<Self> {
+        if let Some(text) = template.as_str() {
+            return Some(Self::Scope(fill(text, values, item)?));
+        }
+        let all = |parts: &Value| -> Option<Vec<Self>> {
+            let parts = parts.as_array()?.iter().map(|part| Self::expand_part(part, values));
+            Some(parts.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
+        };
+        match (template.get("AllOf"), template.get("AnyOf")) {
+            (Some(parts), _) => Some(Self::AllOf(all(parts)?)),
+            (_, parts) => Some(Self::AnyOf(all(parts?)?)),
+        }
+    }
+
+    /// A part of a list, which may stand for one expression for each item of a value.
+    fn expand_part(part: &Value, values: &Value) -> Option<Vec<Self>> {
+        let Some(variable) = part["for"].as_str() else { return Some(vec![Self::expand(part, values)?]) };
+        let items = values.get(part["in"].as_str()?)?.as_array()?.iter();
+        items.map(|item| Self::expand_with(&part["each"], values, (variable, item.as_str()?))).collect()
     }
 
     /// The part that `given` does not satisfy, if any.
-    pub(super) fn missing(&self, given: &[String]) -> Option<Self> {
+    pub(crate) fn missing(&self, given: &[String]) -> Option<Self> {
         match self {
             Self::Scope(scope) => (!satisfies(given, scope)).then(|| Self::Scope(scope.clone())),
             Self::AllOf(parts) => {
@@ -53,8 +55,8 @@ impl Expression {
         }
     }
 
-    /// The scopes that it is about. Where one of several will do, those that `given` satisfies, if any.
-    pub(super) fn scopes(&self, given: &[String]) -> Vec<String> {
+    /// The scopes that it names. Where one of several will do, those that `given` satisfies, if any.
+    pub(crate) fn scopes(&self, given: &[String]) -> Vec<String> {
         match self {
             Self::Scope(scope) => vec![scope.clone()],
             Self::AllOf(parts) => parts.iter().flat_map(|part| part.scopes(given)).collect(),
@@ -82,7 +84,7 @@ impl Expression {
     }
 }
 
-impl std::fmt::Display for Expression {
+impl std::fmt::Display for ScopeExpression {
     /// As the services' errors have it: a scope as it is, anything else as JSON.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -90,4 +92,16 @@ impl std::fmt::Display for Expression {
             other => write!(f, "{:#}", other.to_json()),
         }
     }
+}
+
+/// The template with a value for each `<variable>`.
+fn fill(template: &str, values: &Value, item: (&str, &str)) -> Option<String> {
+    let (mut filled, mut rest) = (String::new(), template);
+    while let Some((before, after)) = rest.split_once('<') {
+        let (name, after) = after.split_once('>')?;
+        filled += before;
+        filled += if name == item.0 { item.1 } else { values.get(name)?.as_str()? };
+        rest = after;
+    }
+    Some(filled + rest)
 }

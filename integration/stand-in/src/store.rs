@@ -4,74 +4,54 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use axum::body::BodyDataStream;
+use axum::http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{AppendHeaders, IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper::header::HeaderMap;
+use futures_util::StreamExt as _;
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
-use super::faults::{Dropped, Failure};
-use super::http::{Reply, decode, header};
-use super::presign::{self, Refusal};
-use super::server::Shared;
-use super::world::World;
+use crate::deployment::{Blob, Deployment};
+use crate::faults::{Dropped, Failure};
+use crate::http::{decode, file_response, header};
+use crate::presign::{self, Refusal};
+use crate::shared::Shared;
 
-pub(super) use super::presign::{get_url, public_url, put_url};
+pub(crate) use crate::presign::{get_url, public_url, put_url};
 
-pub(super) const PUBLIC_BUCKET: &str = "public-artifacts";
-pub(super) const PRIVATE_BUCKET: &str = "private-artifacts";
-pub(super) const OBJECT_BUCKET: &str = "objects";
+pub(crate) const PUBLIC_BUCKET: &str = "public-artifacts";
+pub(crate) const PRIVATE_BUCKET: &str = "private-artifacts";
+pub(crate) const OBJECT_BUCKET: &str = "objects";
 
-/// Stored bytes, with the headers that come back with them.
-#[derive(Clone)]
-pub(super) struct Blob {
-    pub(super) path: PathBuf,
-    len: u64,
-    content_type: String,
-    content_encoding: Option<String>,
-    md5: [u8; 16],
-}
-
-/// A request to the store, without its body.
-pub(super) struct StoreRequest {
-    pub(super) method: String,
-    pub(super) path_and_query: String,
-    pub(super) headers: HeaderMap,
-}
-
-impl StoreRequest {
-    /// What the call log keeps of the headers.
-    pub(super) fn describe(&self) -> Value {
-        let mut described = json!({});
-        let names = [
-            ("contentType", "content-type"),
-            ("contentLength", "content-length"),
-            ("contentEncoding", "content-encoding"),
-            ("contentMd5", "content-md5"),
-            ("range", "range"),
-        ];
-        for (key, name) in names {
-            if let Some(value) = header(&self.headers, name) {
-                described[key] = value.into();
-            }
+/// What the call log keeps of a request's headers.
+pub(crate) fn describe(headers: &HeaderMap) -> Value {
+    let mut described = json!({});
+    let names = [
+        ("contentType", "content-type"),
+        ("contentLength", "content-length"),
+        ("contentEncoding", "content-encoding"),
+        ("contentMd5", "content-md5"),
+        ("range", "range"),
+    ];
+    for (key, name) in names {
+        if let Some(value) = header(headers, name) {
+            described[key] = value.into();
         }
-        described
     }
-
-    fn path_and_query(&self) -> (&str, &str) {
-        self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""))
-    }
+    described
 }
 
-/// Answers a request. An upload is cut off or damaged, if that is scripted.
-pub(super) async fn answer(
+/// Responds to a request. An upload is cut off or damaged, if that is scripted.
+pub(crate) async fn respond(
     shared: &Shared,
-    request: &StoreRequest,
-    body: &mut Incoming,
+    request: &Parts,
+    body: &mut BodyDataStream,
     failure: Option<&Failure>,
-) -> Result<Reply, Dropped> {
+) -> Result<Response, Dropped> {
     let place = match admit(shared, request) {
         Ok(place) => place,
         Err((status, (code, message))) => {
@@ -80,8 +60,8 @@ pub(super) async fn answer(
             return Ok(error(status, code, message));
         }
     };
-    if request.method != "PUT" {
-        return Ok(serve(shared, request, &place));
+    if request.method != Method::PUT {
+        return serve(shared, request, &place).await;
     }
     let text = |name: &str| header(&request.headers, name);
     let cut = match failure {
@@ -104,35 +84,32 @@ pub(super) async fn answer(
         content_encoding: text("content-encoding").map(str::to_owned),
         ..received
     };
-    let mut world = shared.world();
-    let etag = blob.etag(&world);
-    put(&mut world, place, blob);
-    Ok(Reply::empty(200).header("etag", &etag))
+    let mut deployment = shared.lock();
+    let etag = blob.etag(&deployment);
+    put(&mut deployment, place, blob);
+    Ok([(ETAG, etag)].into_response())
 }
 
 /// Reads a body to its end and forgets it.
-pub(super) async fn drain(body: &mut Incoming) {
-    while let Some(Ok(_)) = body.frame().await {}
+pub(crate) async fn drain(body: &mut BodyDataStream) {
+    while let Some(Ok(_)) = body.next().await {}
 }
 
 /// Streams a body into a new file. A body that ends early leaves nothing behind.
-pub(super) async fn receive(shared: &Shared, body: &mut Incoming, cut: Option<u64>) -> Result<Blob, Dropped> {
-    let path = shared.world().new_file();
-    // Blocking writes, a frame at a time, into the page cache: good enough for a server of tests.
+pub(crate) async fn receive(shared: &Shared, body: &mut BodyDataStream, cut: Option<u64>) -> Result<Blob, Dropped> {
+    let path = shared.lock().new_file();
+    // Blocking writes, a chunk at a time, into the page cache: good enough for a server of tests.
     let mut file = std::fs::File::create_new(&path).expect("a file in the stand-in's directory");
-    let (mut length, mut md5) = (0, Md5::new());
-    let mut whole = true;
-    while let Some(frame) = body.frame().await {
+    let (mut length, mut md5, mut whole) = (0, Md5::new(), true);
+    while let Some(data) = body.next().await {
         // hyper reports a body that is shorter than its Content-Length as an error.
-        let Ok(frame) = frame else {
+        let Ok(data) = data else {
             whole = false;
             break;
         };
-        if let Ok(data) = frame.into_data() {
-            file.write_all(&data).expect("space in the stand-in's directory");
-            md5.update(&data);
-            length += data.len() as u64;
-        }
+        file.write_all(&data).expect("space in the stand-in's directory");
+        md5.update(&data);
+        length += data.len() as u64;
         if cut.is_some_and(|cut| length >= cut) {
             whole = false;
             break;
@@ -146,33 +123,33 @@ pub(super) async fn receive(shared: &Shared, body: &mut Incoming, cut: Option<u6
 }
 
 /// Stores bytes, as a PUT would.
-pub(super) fn put_bytes(
-    world: &mut World,
+pub(crate) fn put_bytes(
+    deployment: &mut Deployment,
     bucket: &str,
     key: &str,
     content_type: Option<&str>,
     content_encoding: Option<&str>,
     bytes: &[u8],
 ) {
-    let path = world.new_file();
+    let path = deployment.new_file();
     std::fs::write(&path, bytes).expect("space in the stand-in's directory");
     let blob = blob(path, bytes.len() as u64, Md5::digest(bytes).into())
         .with_headers(content_type.unwrap_or("binary/octet-stream"), content_encoding);
-    put(world, format!("{bucket}/{key}"), blob);
+    put(deployment, format!("{bucket}/{key}"), blob);
 }
 
 /// Puts a blob in its place, and removes what was there.
-pub(super) fn put(world: &mut World, place: String, blob: Blob) {
-    if let Some(old) = world.blobs.insert(place, blob) {
+pub(crate) fn put(deployment: &mut Deployment, place: String, blob: Blob) {
+    if let Some(old) = deployment.blobs.insert(place, blob) {
         let _ = std::fs::remove_file(old.path);
     }
 }
 
 impl Blob {
     /// S3's: the MD5, unless the bucket encrypts with keys of a service. Then it looks the same, and is something else.
-    fn etag(&self, world: &World) -> String {
+    fn etag(&self, deployment: &Deployment) -> String {
         let hex = format!("{:032x}", u128::from_be_bytes(self.md5));
-        let etag = if world.options.encrypted_buckets { hex.chars().rev().collect() } else { hex };
+        let etag = if deployment.options.encrypted_buckets { hex.chars().rev().collect() } else { hex };
         format!("\"{etag}\"")
     }
 
@@ -185,7 +162,7 @@ impl Blob {
         self.md5 = Md5::digest(&bytes).into();
     }
 
-    pub(super) fn with_headers(self, content_type: &str, content_encoding: Option<&str>) -> Self {
+    pub(crate) fn with_headers(self, content_type: &str, content_encoding: Option<&str>) -> Self {
         Self { content_type: content_type.to_owned(), content_encoding: content_encoding.map(str::to_owned), ..self }
     }
 }
@@ -195,8 +172,8 @@ fn blob(path: PathBuf, len: u64, md5: [u8; 16]) -> Blob {
 }
 
 /// Where a request leads, `bucket/key`, if it may go there.
-fn admit(shared: &Shared, request: &StoreRequest) -> Result<String, (u16, Refusal)> {
-    let (path, query) = request.path_and_query();
+fn admit(shared: &Shared, request: &Parts) -> Result<String, (u16, Refusal)> {
+    let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());
     let path = decode(path).ok_or((400, ("InvalidURI", "Couldn't parse the specified URI.")))?;
     let signed = query.contains("X-Amz-Signature=");
     if request.headers.contains_key("authorization") {
@@ -220,40 +197,46 @@ fn admit(shared: &Shared, request: &StoreRequest) -> Result<String, (u16, Refusa
         _ => return Err((405, ("MethodNotAllowed", "The specified method is not allowed against this resource."))),
     }
     let place = path.trim_start_matches('/').to_owned();
-    let open = request.method != "PUT" && place.starts_with(&format!("{PUBLIC_BUCKET}/"));
+    let open = request.method != Method::PUT && place.starts_with(&format!("{PUBLIC_BUCKET}/"));
     if signed || !open {
-        let now = shared.world().now();
-        presign::verify(now, &request.method, &path, query, &request.headers).map_err(|refusal| (403, refusal))?;
+        let now = shared.lock().now();
+        presign::verify(now, request.method.as_str(), &path, query, &request.headers)
+            .map_err(|refusal| (403, refusal))?;
     }
     Ok(place)
 }
 
-fn serve(shared: &Shared, request: &StoreRequest, place: &str) -> Reply {
+async fn serve(shared: &Shared, request: &Parts, place: &str) -> Result<Response, Dropped> {
     let found = {
-        let world = shared.world();
-        world.blobs.get(place).map(|blob| (blob.clone(), blob.etag(&world)))
+        let deployment = shared.lock();
+        deployment.blobs.get(place).map(|blob| (blob.clone(), blob.etag(&deployment)))
     };
     let Some((blob, etag)) = found else {
-        let missing = error(404, "NoSuchKey", "The specified key does not exist.");
-        return if request.method == "HEAD" { missing.head() } else { missing };
+        return Ok(error(404, "NoSuchKey", "The specified key does not exist."));
     };
     let current = header(&request.headers, "if-range").is_none_or(|given| given == etag);
     let range = header(&request.headers, "range").filter(|_| current);
-    let reply = match range.map_or(Range::Whole, |range| parse_range(range, blob.len)) {
-        Range::Whole => Reply::file(200, blob.path, 0, blob.len),
+    let part = match range.map_or(Range::Whole, |range| parse_range(range, blob.len)) {
+        Range::Whole => None,
+        Range::Part(first, last) => Some((first, last)),
         Range::Unsatisfiable => {
-            return error(416, "InvalidRange", "The requested range is not satisfiable")
-                .header("content-range", &format!("bytes */{}", blob.len));
+            let whole = [(CONTENT_RANGE, format!("bytes */{}", blob.len))];
+            return Ok((whole, error(416, "InvalidRange", "The requested range is not satisfiable")).into_response());
         }
-        Range::Part(first, last) => Reply::file(206, blob.path, first, last - first + 1)
-            .header("content-range", &format!("bytes {first}-{last}/{}", blob.len)),
     };
-    let mut reply =
-        reply.header("content-type", &blob.content_type).header("etag", &etag).header("accept-ranges", "bytes");
-    if let Some(encoding) = &blob.content_encoding {
-        reply = reply.header("content-encoding", encoding);
-    }
-    if request.method == "HEAD" { reply.head() } else { reply }
+    let (first, length) = part.map_or((0, blob.len), |(first, last)| (first, last - first + 1));
+    let file = file_response(blob.path, first, length).await.map_err(|_| Dropped)?;
+    let part = part.map(|(first, last)| {
+        let range = [(CONTENT_RANGE, format!("bytes {first}-{last}/{}", blob.len))];
+        (StatusCode::PARTIAL_CONTENT, AppendHeaders(range))
+    });
+    let encoding = blob.content_encoding.map(|encoding| AppendHeaders([(CONTENT_ENCODING, encoding)]));
+    let headers = [(CONTENT_TYPE, blob.content_type), (ETAG, etag), (ACCEPT_RANGES, "bytes".to_owned())];
+    let response = (headers, encoding, file).into_response();
+    Ok(match part {
+        Some((status, range)) => (status, range, response).into_response(),
+        None => response,
+    })
 }
 
 /// What a Range header asks for.
@@ -281,11 +264,10 @@ fn parse_range(range: &str, len: u64) -> Range {
     if first < len { Range::Part(first, last) } else { Range::Unsatisfiable }
 }
 
-fn error(status: u16, code: &str, message: &str) -> Reply {
-    Reply::xml(
-        status,
-        format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-        ),
-    )
+fn error(status: u16, code: &str, message: &str) -> Response {
+    let status = StatusCode::from_u16(status).expect("a status of this file");
+    let xml = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
+    (status, [(CONTENT_TYPE, "application/xml")], xml).into_response()
 }

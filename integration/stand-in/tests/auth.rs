@@ -197,7 +197,7 @@ async fn callers_are_told_their_scopes() {
     let star = stand_in.permanent_credentials(["*"]);
     let star = Caller::new(&stand_in, &star).get(CURRENT).await.expect(200);
     assert_eq!(star.body, json!({ "scopes": ["*"] }));
-    assert_eq!(stand_in.calls()[0].demanded, ["auth:current-scopes"]);
+    assert_eq!(stand_in.calls()[0].required_scopes, ["auth:current-scopes"]);
 
     let closed = StandIn::start(Options { anonymous_scopes: Vec::new(), ..Options::default() });
     let refused = Caller::new(&closed, &closed.permanent_credentials(["queue:*"])).get(CURRENT).await;

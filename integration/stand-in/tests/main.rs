@@ -9,6 +9,7 @@ mod index;
 mod object;
 mod proxy;
 mod queue;
+mod reference;
 mod reruns;
 mod store;
 mod tasks;

@@ -3,29 +3,31 @@
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
 use serde_json::{Value, json};
 
-use super::api::{Answer, ApiError, Ask};
-use super::credentials::{temporary, to_json};
-use super::http::Reply;
-use super::object;
-use super::runs::RunState;
-use super::store::{OBJECT_BUCKET, PRIVATE_BUCKET, PUBLIC_BUCKET, put_url};
-use super::world::{Artifact, ArtifactKey, Details, World, json_time, slugid};
+use crate::api::{ApiError, ApiRequest, ApiResult};
+use crate::credentials::{temporary, to_json};
+use crate::deployment::{Artifact, ArtifactKey, Deployment, Details};
+use crate::object;
+use crate::queue::task::RunState;
+use crate::store::{OBJECT_BUCKET, PRIVATE_BUCKET, PUBLIC_BUCKET, put_url};
+use crate::wire::{json_time, slugid};
 
 /// The name under which the object service has an artifact.
-pub(super) fn object_name(key: &ArtifactKey) -> String {
+pub(crate) fn object_name(key: &ArtifactKey) -> String {
     format!("t/{}/{}/{}", key.0, key.1, key.2)
 }
 
 /// Bucket and key of an artifact in the S3-like store.
-pub(super) fn s3_place(key: &ArtifactKey) -> (&'static str, String) {
+pub(crate) fn s3_place(key: &ArtifactKey) -> (&'static str, String) {
     let bucket = if key.2.starts_with("public/") { PUBLIC_BUCKET } else { PRIVATE_BUCKET };
     (bucket, format!("{}/{}/{}", key.0, key.1, key.2))
 }
 
 /// Where the bytes of an artifact are, for storage types that have bytes: `bucket/key`.
-pub(super) fn blob_key(artifact: &Artifact, key: &ArtifactKey) -> Option<String> {
+pub(crate) fn blob_key(artifact: &Artifact, key: &ArtifactKey) -> Option<String> {
     match (artifact.storage_type.as_str(), &artifact.details) {
         (_, Details::S3(bucket, path)) => Some(format!("{bucket}/{path}")),
         ("object", _) => Some(format!("{OBJECT_BUCKET}/{}", object_name(key))),
@@ -33,12 +35,13 @@ pub(super) fn blob_key(artifact: &Artifact, key: &ArtifactKey) -> Option<String>
     }
 }
 
-pub(super) fn create_artifact(world: &mut World, ask: &Ask) -> Answer {
-    let key = (ask.param("taskId").to_owned(), ask.run_id().unwrap_or(u32::MAX), ask.param("name").to_owned());
-    let wanted = check_request(world, ask, &key)?;
-    let artifact = match world.artifacts.get_mut(&key) {
+pub(crate) fn create_artifact(deployment: &mut Deployment, request: &ApiRequest) -> ApiResult {
+    let key =
+        (request.param("taskId").to_owned(), request.run_id().unwrap_or(u32::MAX), request.param("name").to_owned());
+    let wanted = check_request(deployment, request, &key)?;
+    let artifact = match deployment.artifacts.get_mut(&key) {
         None => {
-            world.artifacts.insert(key.clone(), wanted.clone());
+            deployment.artifacts.insert(key.clone(), wanted.clone());
             wanted
         }
         Some(original) if compatible(original, &wanted) => {
@@ -58,13 +61,14 @@ pub(super) fn create_artifact(world: &mut World, ask: &Ask) -> Answer {
             return Err(ApiError::conflict(format!("{message}: {was:#}")));
         }
     };
-    Ok(Reply::json(200, &upload_instructions(world, &artifact, &key)))
+    request.reply(upload_instructions(deployment, &artifact, &key))
 }
 
-pub(super) fn finish_artifact(world: &mut World, ask: &Ask) -> Answer {
-    let key = (ask.param("taskId").to_owned(), ask.run_id().unwrap_or(u32::MAX), ask.param("name").to_owned());
-    let object_finished = world.objects.get(&object_name(&key)).is_some_and(|object| object.upload_id.is_none());
-    let Some(artifact) = world.artifacts.get_mut(&key) else {
+pub(crate) fn finish_artifact(deployment: &mut Deployment, request: &ApiRequest) -> ApiResult {
+    let key =
+        (request.param("taskId").to_owned(), request.run_id().unwrap_or(u32::MAX), request.param("name").to_owned());
+    let object_finished = deployment.objects.get(&object_name(&key)).is_some_and(|object| object.upload_id.is_none());
+    let Some(artifact) = deployment.artifacts.get_mut(&key) else {
         let (task, run, name) = key;
         return Err(ApiError::not_found(format!(
             "Artifact with taskId `{task}`, runId {run}, name `{name}` not found"
@@ -75,7 +79,7 @@ pub(super) fn finish_artifact(world: &mut World, ask: &Ask) -> Answer {
     }
     // Once finished, the call repeats its answer without a look at the upload id.
     if !artifact.present {
-        if artifact.details != Details::Object(ask.text("uploadId").to_owned()) {
+        if artifact.details != Details::Object(request.text("uploadId").to_owned()) {
             return Err(ApiError::input("given uploadId does not match that for the artifact"));
         }
         if !object_finished {
@@ -90,18 +94,18 @@ pub(super) fn finish_artifact(world: &mut World, ask: &Ask) -> Answer {
             "Message validation failed: data/artifact must NOT have additional properties: contentLength",
         ));
     }
-    Ok(Reply::empty(204))
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// All that is refused before the artifact's own history matters. Answers the artifact as asked for.
-fn check_request(world: &mut World, ask: &Ask, key: &ArtifactKey) -> Result<Artifact, ApiError> {
-    let expires = ask.time("expires")?;
-    let now = world.now();
+fn check_request(deployment: &mut Deployment, request: &ApiRequest, key: &ArtifactKey) -> Result<Artifact, ApiError> {
+    let expires = request.time("expires")?;
+    let now = deployment.now();
     // A quarter of an hour in the past is allowed: the clocks of workers.
     if expires < now - Duration::from_mins(15) {
         return Err(ApiError::input("Expires must be in the future"));
     }
-    let task = world.tasks.get(&key.0).ok_or_else(|| ApiError::input("Task not found"))?;
+    let task = deployment.tasks.get(&key.0).ok_or_else(|| ApiError::input("Task not found"))?;
     let run = task.runs.get(key.1 as usize).ok_or_else(|| ApiError::input("Run not found"))?;
     if run.worker.is_none() {
         let message = "Run was not claimed by a worker and so no artifacts can exist";
@@ -129,26 +133,26 @@ fn check_request(world: &mut World, ask: &Ask, key: &ArtifactKey) -> Result<Arti
         )));
     }
     let project_id = task.text("projectId").to_owned();
-    let storage_type = ask.text("storageType").to_owned();
+    let storage_type = request.text("storageType").to_owned();
     let details = match storage_type.as_str() {
-        "s3" if world.options.s3 => {
+        "s3" if deployment.options.s3 => {
             let (bucket, path) = s3_place(key);
             Details::S3(bucket.to_owned(), path)
         }
-        "object" if world.options.object_service => {
+        "object" if deployment.options.object_service => {
             let upload_id = slugid();
             // The object service refuses a second upload of the same name, and the queue does not expect that.
-            if !object::begin(world, &object_name(key), &project_id, &upload_id, expires) {
+            if !object::begin(deployment, &object_name(key), &project_id, &upload_id, expires) {
                 return Err(ApiError::internal("Object already exists"));
             }
             Details::Object(upload_id)
         }
-        "reference" => Details::Reference(ask.text("url").to_owned()),
-        "link" => Details::Link(ask.text("artifact").to_owned()),
-        "error" => Details::Error(ask.text("reason").to_owned(), ask.text("message").to_owned()),
+        "reference" => Details::Reference(request.text("url").to_owned()),
+        "link" => Details::Link(request.text("artifact").to_owned()),
+        "error" => Details::Error(request.text("reason").to_owned(), request.text("message").to_owned()),
         other => return Err(ApiError::internal(&format!("this deployment has no storage of type {other}"))),
     };
-    let content_type = match ask.text("contentType") {
+    let content_type = match request.text("contentType") {
         "" => "application/binary",
         given => given,
     };
@@ -156,7 +160,7 @@ fn check_request(world: &mut World, ask: &Ask, key: &ArtifactKey) -> Result<Arti
         present: storage_type != "object",
         storage_type,
         content_type: content_type.to_owned(),
-        content_length: length(&ask.body["contentLength"]),
+        content_length: length(&request.body["contentLength"]),
         expires,
         details,
     })
@@ -173,19 +177,19 @@ fn compatible(original: &Artifact, wanted: &Artifact) -> bool {
 }
 
 /// What `createArtifact` answers. Of the s3 answer, `expires` is the URL's, not the artifact's.
-fn upload_instructions(world: &World, artifact: &Artifact, key: &ArtifactKey) -> Value {
-    let now = world.now();
+fn upload_instructions(deployment: &Deployment, artifact: &Artifact, key: &ArtifactKey) -> Value {
+    let now = deployment.now();
     match &artifact.details {
         Details::S3(bucket, path) => json!({
             "storageType": "s3",
             "contentType": artifact.content_type,
             "expires": json_time(now + Duration::from_mins(45)),
             // Ten seconds more, for the clock's drift. Only the host is signed: no header is bound.
-            "putUrl": put_url(world, bucket, path, Duration::from_secs(45 * 60 + 10), &[]),
+            "putUrl": put_url(deployment, bucket, path, Duration::from_secs(45 * 60 + 10), &[]),
         }),
         Details::Object(upload_id) => {
             let name = object_name(key);
-            let task = &world.tasks[&key.0];
+            let task = &deployment.tasks[&key.0];
             let (group, worker) = task.runs[key.1 as usize].worker.unwrap_or_default();
             let client_id = format!("artifact-upload/{}/{}/on/{group}/{worker}", key.0, key.1);
             let expiry = artifact.expires.min(now + Duration::from_hours(24));
@@ -196,7 +200,7 @@ fn upload_instructions(world: &World, artifact: &Artifact, key: &ArtifactKey) ->
                 "projectId": task.text("projectId"),
                 "uploadId": upload_id,
                 "expires": json_time(artifact.expires),
-                "credentials": to_json(&temporary(world, &client_id, expiry, &[scope])),
+                "credentials": to_json(&temporary(deployment, &client_id, expiry, &[scope])),
             })
         }
         _ => json!({"storageType": artifact.storage_type}),

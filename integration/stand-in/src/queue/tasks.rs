@@ -8,11 +8,14 @@ use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 use taskcluster::Credentials;
 
-use super::api::ApiError;
-use super::create_task::{complete, join_group};
-use super::credentials::temporary;
-use super::runs::{RunState, Task, add_rerun, resolve, schedule};
-use super::world::{World, json_time, slugid};
+use crate::api::ApiError;
+use crate::credentials::temporary;
+use crate::deployment::Deployment;
+use crate::queue::create_task::{SCHEMA, complete, join_group};
+use crate::queue::runs::{add_rerun, resolve, schedule};
+use crate::queue::task::{RunState, Task};
+use crate::schema::set_defaults;
+use crate::wire::{json_time, slugid};
 
 /// How long task credentials live before the worker reclaims the task.
 const CLAIM: Duration = Duration::from_mins(20);
@@ -64,15 +67,15 @@ impl TaskSpec {
     }
 
     /// The spec from the definition-like JSON that the admin endpoint takes: `taskId` beside what `property` sets.
-    pub(super) fn from_json(mut definition: Map<String, Value>) -> Self {
+    pub(crate) fn from_json(mut definition: Map<String, Value>) -> Self {
         let task_id = definition.remove("taskId").and_then(|id| id.as_str().map(str::to_owned));
         Self { definition, task_id }
     }
 }
 
 /// Makes a task with one pending run, whatever it depends on, and whatever else the queue would say. Answers its id.
-pub(super) fn create(world: &mut World, spec: TaskSpec) -> Result<String, ApiError> {
-    let now = world.now();
+pub(crate) fn create(deployment: &mut Deployment, spec: TaskSpec) -> Result<String, ApiError> {
+    let now = deployment.now();
     let task_id = spec.task_id.unwrap_or_else(slugid);
     let in_days = |days: i64| json_time(now + SignedDuration::from_hours(24 * days));
     let mut body = json!({
@@ -96,20 +99,21 @@ pub(super) fn create(world: &mut World, spec: TaskSpec) -> Result<String, ApiErr
     if ["provisionerId", "workerType", "taskQueueId"].iter().all(|name| body.get(name).is_none()) {
         body["taskQueueId"] = "stand-in/images".into();
     }
+    set_defaults(SCHEMA, &mut body);
     let task = Task::new(complete(&task_id, &body)?);
     // A test may put a task into any group.
-    let _ = join_group(world, &task);
-    world.tasks.insert(task_id.clone(), task);
-    schedule(world, &task_id);
+    let _ = join_group(deployment, &task);
+    deployment.tasks.insert(task_id.clone(), task);
+    schedule(deployment, &task_id);
     Ok(task_id)
 }
 
 /// Claims the last run, if it is pending, and gives its credentials; of a running one, fresh credentials as a
 /// reclaim does. The error says why there is nothing to claim.
-pub(super) fn claim(world: &mut World, task_id: &str) -> Result<Claim, String> {
-    let now = world.now();
+pub(crate) fn claim(deployment: &mut Deployment, task_id: &str) -> Result<Claim, String> {
+    let now = deployment.now();
     let taken_until = now + CLAIM;
-    let task = world.tasks.get_mut(task_id).ok_or_else(|| format!("no task {task_id}"))?;
+    let task = deployment.tasks.get_mut(task_id).ok_or_else(|| format!("no task {task_id}"))?;
     if task.deadline < now {
         let deadline = json_time(task.deadline);
         return Err(format!("Task `{task_id}` can't be claimed past its deadline of {deadline}."));
@@ -126,38 +130,38 @@ pub(super) fn claim(world: &mut World, task_id: &str) -> Result<Claim, String> {
     let mut scopes: Vec<String> = ["reclaim-task", "resolve-task", "create-artifact"]
         .map(|what| format!("queue:{what}:{task_id}/{run_id}"))
         .to_vec();
-    scopes.extend(task_scopes(&world.tasks[task_id]));
+    scopes.extend(task_scopes(&deployment.tasks[task_id]));
     Ok(Claim {
         task_id: task_id.to_owned(),
         run_id: u32::try_from(run_id).expect("few runs"),
-        credentials: temporary(world, &client_id, taken_until, &scopes),
+        credentials: temporary(deployment, &client_id, taken_until, &scopes),
     })
 }
 
 /// Adds a pending run, after resolving one that still runs as failed.
-pub(super) fn rerun(world: &mut World, task_id: &str) -> Result<(), String> {
-    let now = world.now();
-    let task = world.tasks.get(task_id).ok_or_else(|| format!("no task {task_id}"))?;
+pub(crate) fn rerun(deployment: &mut Deployment, task_id: &str) -> Result<(), String> {
+    let now = deployment.now();
+    let task = deployment.tasks.get(task_id).ok_or_else(|| format!("no task {task_id}"))?;
     if task.is_active() {
         let run_id = u32::try_from(task.runs.len() - 1).expect("few runs");
-        resolve(world, task_id, run_id, RunState::Failed);
+        resolve(deployment, task_id, run_id, RunState::Failed);
     }
-    if let Some(task) = world.tasks.get_mut(task_id) {
+    if let Some(task) = deployment.tasks.get_mut(task_id) {
         add_rerun(task, now);
     }
     Ok(())
 }
 
 /// The tasks whose last run is pending, in the order in which those runs were scheduled.
-pub(super) fn pending(world: &World) -> Vec<String> {
-    let pending = world.tasks.iter().filter(|(_, task)| task.state() == Some(RunState::Pending));
+pub(crate) fn pending(deployment: &Deployment) -> Vec<String> {
+    let pending = deployment.tasks.iter().filter(|(_, task)| task.state() == Some(RunState::Pending));
     let mut pending: Vec<_> = pending.map(|(id, task)| (task.runs.last().map(|run| run.scheduled), id)).collect();
     pending.sort_unstable();
     pending.into_iter().map(|(_, id)| id.clone()).collect()
 }
 
 /// The task's own scopes.
-pub(super) fn task_scopes(task: &Task) -> Vec<String> {
+pub(crate) fn task_scopes(task: &Task) -> Vec<String> {
     let scopes = task.definition["scopes"].as_array().map_or(&[][..], Vec::as_slice);
     scopes.iter().filter_map(|scope| scope.as_str().map(str::to_owned)).collect()
 }
