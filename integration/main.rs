@@ -15,6 +15,4 @@ mod image;
 mod job;
 mod layout;
 mod repository;
-mod stand_in;
-mod stand_in_tests;
 mod worker_config;

@@ -12,7 +12,7 @@ use super::place::Engine;
 use super::scale::Scale;
 use super::table::{Section, Table, Way};
 use crate::harness::{Builder, Job, Repository};
-use crate::stand_in::{Options, StandIn};
+use stand_in::{Options, StandIn};
 
 /// More than there are steps.
 const DEEPEST: u32 = 8;

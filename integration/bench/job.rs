@@ -11,7 +11,7 @@ use super::place::{Engine, random_step};
 use super::scale::Scale;
 use super::table::{Section, Table, Way};
 use crate::harness::{Builder, Job, Repository, path};
-use crate::stand_in::{Options, StandIn};
+use stand_in::{Options, StandIn};
 
 /// The artifact.
 const IMAGE: &str = "public/image.tar";
@@ -169,7 +169,7 @@ fn floor(engine: &Engine, context: &Path) -> f64 {
 /// The storage of a stand-in of its own, and where in it an image may be put.
 fn storage() -> (StandIn, String) {
     let taskcluster = StandIn::start(Options::default());
-    let task = taskcluster.create_task(crate::stand_in::TaskSpec::default()).task_id;
+    let task = taskcluster.create_task(stand_in::TaskSpec::default()).task_id;
     let put = format!("{}/stand-in/artifacts/{task}/0/{IMAGE}", taskcluster.root_url());
     (taskcluster, put)
 }

@@ -12,7 +12,7 @@ use super::place::Engine;
 use super::scale::Scale;
 use super::table::{Section, Table, Way};
 use crate::harness::{Builder, Repository, path};
-use crate::stand_in::{Options, StandIn, TaskSpec};
+use stand_in::{Options, StandIn, TaskSpec};
 
 /// All three.
 pub(super) fn section(scale: &Scale) -> Section {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::{
     Builder, Finished, Job, PROJECT, PUSHDATE, RANK, Repository, container_says, docker_says, engine, path, program,
 };
-use crate::stand_in::TaskSpec;
+use stand_in::TaskSpec;
 
 const STEPS: &str = "RUN echo hello > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
 

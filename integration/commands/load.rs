@@ -14,7 +14,7 @@ use crate::harness::{
     Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine, names_of,
     path, program,
 };
-use crate::stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
+use stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const ZSTD: &str = "public/image.tar.zst";

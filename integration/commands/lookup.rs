@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::{Finished, PROJECT as CENTRAL, path, program};
-use crate::stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
+use stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const IMAGE: &[u8] = b"an image, as far as a lookup can tell";

@@ -10,7 +10,7 @@ use crate::harness::{
     Builder, Finished, Job, Repository, assert_engine_is_clean, client, container_says, docker, docker_says, engine,
     path, program,
 };
-use crate::stand_in::{Claim, RunState, TaskSpec};
+use stand_in::{Claim, RunState, TaskSpec};
 
 const STEPS: &str = "ARG GREETING\nRUN echo $GREETING > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
 

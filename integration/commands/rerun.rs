@@ -9,7 +9,7 @@ use taskcluster::Credentials;
 
 use crate::commands::replay::Scene;
 use crate::harness::{Finished, Program, program};
-use crate::stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
+use stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 

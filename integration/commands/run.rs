@@ -13,7 +13,7 @@ use crate::harness::{
     Builder, Finished, Job, PUSHDATE, RANK, Repository, assert_engine_is_clean, container_says, docker, docker_says,
     end_podmans_command, engine, first_step, long_sleep, path, podmans_commands, program,
 };
-use crate::stand_in::{Call, Claim, Fault, Options, RunState, StandIn, TaskSpec};
+use stand_in::{Call, Claim, Fault, Options, RunState, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const LOG: &str = "public/image-build/build.log";

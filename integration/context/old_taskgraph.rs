@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::commands::replay::Scene;
 use crate::harness::{Finished, Job, PROJECT, Repository, engine, path, program};
-use crate::stand_in::{Options, StandIn, TaskSpec};
+use stand_in::{Options, StandIn, TaskSpec};
 
 const STEPS: &str = "RUN echo from-an-old-taskgraph > /greeting\n";
 

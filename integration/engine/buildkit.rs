@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::harness::{
     Finished, Job, PROJECT, Repository, assert_engine_is_clean, docker_says, engine, long_sleep, path, program,
 };
-use crate::stand_in::{Options, StandIn, TaskSpec};
+use stand_in::{Options, StandIn, TaskSpec};
 
 /// A dry run of an image by BuildKit.
 fn dry_run(repository: &Repository, more: &[(&str, &str)]) -> Finished {

@@ -11,7 +11,7 @@ use super::kill::{job_from_with_busybox, job_with_busybox};
 use super::play::{ARTIFACT, assert_engine_is_clean};
 use crate::harness::archive::Archive;
 use crate::harness::{Builder, Finished, Job, docker, docker_says, engine, path, program};
-use crate::stand_in::TaskSpec;
+use stand_in::TaskSpec;
 
 fn run(job: &Job) -> Finished {
     program(["run"], job.environment()).finish()

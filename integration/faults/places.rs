@@ -1,7 +1,7 @@
 //! The words of the matrix: the places of the job where something can fail, the ways in which it does, and how the index
 //! stands afterwards. Which case ends how is the table's word.
 
-use crate::stand_in::Fault;
+use stand_in::Fault;
 
 /// A call of the job.
 #[derive(Clone, Copy, Debug)]

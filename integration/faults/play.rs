@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::places::{Case, End};
 use crate::harness::archive::Archive;
 use crate::harness::{Finished, Job, PROJECT, Repository, docker_says, program};
-use crate::stand_in::TaskSpec;
+use stand_in::TaskSpec;
 
 pub(super) const ARTIFACT: &str = "public/image.tar";
 

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::runtime::Builder;
 
 use crate::harness::{Finished, program};
-use crate::stand_in::{Claim, RunState, StandIn};
+use stand_in::{Claim, RunState, StandIn};
 
 /// What the chain of trust says of a run's artifacts.
 pub(crate) const CHAIN_OF_TRUST: &str = "public/chain-of-trust.json";

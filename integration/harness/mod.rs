@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use image_worker::context::HashScheme;
 use tempfile::TempDir;
 
-use crate::stand_in::{Claim, Options, StandIn, TaskSpec};
+use stand_in::{Claim, Options, StandIn, TaskSpec};
 
 /// `YYYYMMDDHHMMSS` of the push that the tests' jobs belong to, and its rank.
 pub(crate) const PUSHDATE: &str = "20151209123456";

@@ -11,7 +11,7 @@ use crate::harness::{
     Builder, Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine,
     is_on, path, program,
 };
-use crate::stand_in::{Fault, TaskSpec};
+use stand_in::{Fault, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const STEPS: &str = "public/image-build/layer-cache.json";

@@ -13,7 +13,7 @@ use crate::harness::{
     Builder, Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says,
     end_podmans_command, engine, is_on, long_sleep, names_of, path, program, resident,
 };
-use crate::stand_in::{Fault, Options, StandIn, TaskSpec};
+use stand_in::{Fault, Options, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const ZSTD: &str = "public/image.tar.zst";

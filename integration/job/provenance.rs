@@ -114,7 +114,7 @@ fn a_base_is_known_that_an_undeclared_argument_names() {
 #[test]
 fn provenance_that_did_not_arrive_keeps_the_image_out_of_the_index() {
     let Some(job) = Job::ready("provenance-lost", "") else { return };
-    let lost = crate::stand_in::Fault::status("s3 PUT", 200).path("provenance.json").times(u32::MAX);
+    let lost = stand_in::Fault::status("s3 PUT", 200).path("provenance.json").times(u32::MAX);
     job.taskcluster.fault(lost);
     job.run().assert_fails(30, &["provenance.json", "was uploaded, and is not there", "nothing was indexed"]);
     for route in job.routes() {

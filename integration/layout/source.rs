@@ -50,7 +50,8 @@ impl Source {
 
     /// The module that the file is, `engine::build`; the crate's root is the empty one.
     pub(super) fn path_of_module(&self) -> String {
-        let below = self.path.strip_prefix("src/").unwrap_or(&self.path).trim_end_matches(".rs");
+        let (_, below) = self.path.split_once("src/").unwrap_or(("", &self.path));
+        let below = below.trim_end_matches(".rs");
         let below = below.strip_suffix("/mod").unwrap_or(below);
         if below == "lib" { String::new() } else { below.replace('/', "::") }
     }

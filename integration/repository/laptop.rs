@@ -14,7 +14,7 @@ use crate::harness::{
     Finished, Job, PROJECT, Program, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine,
     installed, path, program,
 };
-use crate::stand_in::{Options, StandIn};
+use stand_in::{Options, StandIn};
 
 const SHELL: &str = "SHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
 

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::harness::generic_worker;
 use crate::harness::{PUSHDATE, engine_place, path, program};
-use crate::stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
+use stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 
 /// What only the deployment knows: the workers, and the task that has the program.
 pub(crate) const GIVEN: [&str; 8] = [

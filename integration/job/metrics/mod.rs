@@ -10,7 +10,7 @@ use image_worker::net::Digest;
 use serde_json::{Value, json};
 
 use crate::harness::{Job, Repository, engine, program};
-use crate::stand_in::{Fault, TaskSpec};
+use stand_in::{Fault, TaskSpec};
 
 const LAYERS: &str = "public/image-build/layers.json";
 const PERFHERDER: &str = "public/image-build/perfherder-data-image-build.json";

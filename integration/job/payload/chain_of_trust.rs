@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::commands::decide::world::{Decided, World, consumer, task_id};
 use crate::harness::generic_worker::{CHAIN_OF_TRUST, work, work_while};
 use crate::harness::{PROJECT, PUSHDATE, RANK, assert_engine_is_clean, container_says, docker, engine, path, program};
-use crate::stand_in::Fault;
+use stand_in::Fault;
 
 const IMAGE: &str = "public/image.tar";
 const LOG: &str = "public/image-build/build.log";

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::harness::{
     Builder, Finished, Job, PROJECT, Program, Repository, container_says, docker_says, engine, path, program,
 };
-use crate::stand_in::{Options, StandIn};
+use stand_in::{Options, StandIn};
 
 const STEPS: &str = "RUN echo from-a-payload > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
 const ARCHIVE: &str = "image.tar.zst";

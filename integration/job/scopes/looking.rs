@@ -10,7 +10,7 @@ use super::{ARTIFACT, assert_same, closed, granted, small};
 use crate::commands::decide::world::{GIVEN, task_id};
 use crate::commands::replay::Scene;
 use crate::harness::{Finished, Job, PROJECT, PUSHDATE, Repository, path, program};
-use crate::stand_in::{RunState, TaskSpec};
+use stand_in::{RunState, TaskSpec};
 
 /// A task that has the job's image, and is in the central project's index.
 fn indexed(job: &Job) -> String {

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use crate::harness::{Builder, Finished, Job, PROJECT, Repository, engine, program};
-use crate::stand_in::{Call, Claim, Options, RunState, StandIn, TaskSpec};
 use listed::{Listed, Values, listed};
+use stand_in::{Call, Claim, Options, RunState, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const SECRET: &str = "project/images/scopes";
@@ -176,7 +176,9 @@ fn satisfies(given: &str, demanded: &str) -> bool {
 fn assert_same(listed: &[Listed], calls: &[Call]) {
     let mut demanded = BTreeSet::new();
     for call in calls {
-        demanded.extend(call.demanded.iter().map(|scope| (format!("{}.{}", call.service, call.name), scope.clone())));
+        demanded.extend(
+            call.required_scopes.iter().map(|scope| (format!("{}.{}", call.service, call.name), scope.clone())),
+        );
     }
     let is_of = |it: &Listed, (call, scope): &(String, String)| it.call == *call && satisfies(&it.scope, scope);
     let unlisted: Vec<_> = demanded.iter().filter(|demand| !listed.iter().any(|it| is_of(it, demand))).collect();
