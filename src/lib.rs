@@ -7,7 +7,7 @@
 //! - [`repository`]: the image directories of a checkout. [`config`]: settings as typed values, and the plan of a run.
 //! - [`taskcluster`]: calls of the services. [`engine`]: Docker and Podman.
 //! - [`image`], [`context`], [`dockerfile`]: what comes out of a build, what goes into it, and what is in its Dockerfile.
-//! - [`tar_format`]: headers, records and paths of both. [`net`]: transfers, retries, registries. [`report`]: the log, and secrets that it hides.
+//! - [`net`]: transfers, retries, registries. [`report`]: the log, and secrets that it hides.
 
 pub mod cli;
 pub mod commands;
@@ -21,5 +21,4 @@ pub mod job;
 pub mod net;
 pub mod report;
 pub mod repository;
-pub mod tar_format;
 pub mod taskcluster;

@@ -23,7 +23,6 @@ fn imports_go_down() {
     const LAYERS: &[&str] = &[
         "report",
         "net",
-        "tar_format",
         "dockerfile",
         "context",
         "image",

@@ -13,10 +13,10 @@ use tokio_util::bytes::Bytes;
 
 use super::pieces::{Piece, PieceList, member};
 use super::safety::clean_name;
+use crate::context::tar_format::BLOCK;
 use crate::dockerfile::base_images::{DockerfileImages, FromError};
 use crate::dockerfile::declare::{declared, mentions_parent};
 use crate::dockerfile::dockerignore::{Ignore, IgnoreError};
-use crate::tar_format::BLOCK;
 
 /// Text that people write.
 const LARGEST_TEXT: u64 = 4 * 1024 * 1024;

@@ -9,6 +9,7 @@
 //! - [`contents`]: the hash of the scheme `contents`.
 //! - [`owners`]: the files are root's, whoever builds.
 //! - [`for_engine`]: what an engine gets of a verified context, as the stream of `pieces`.
+//! - [`tar_format`]: headers, PAX records and paths of tars, for images too.
 //! - [`intake`], [`safety`]: a context from outside, verified and refused where it is unsafe, in one pass.
 //!
 //! Where taskgraph has a hash, [`collect`] has the same one; scripts/compare-taskgraph tries. It refuses, with a
@@ -37,6 +38,7 @@ pub mod pinned;
 pub mod run_task;
 pub mod safety;
 mod source;
+pub mod tar_format;
 pub mod trees;
 mod untracked;
 mod walk;

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 
 use tar::{Archive, EntryType, Header};
 
-use crate::tar_format::split_record;
+use crate::context::tar_format::split_record;
 
 /// Where a header has the owner's and the group's name.
 const NAMES: std::ops::Range<usize> = 265..329;

@@ -10,7 +10,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::bytes::Bytes;
 
-use crate::tar_format::padding;
+use crate::context::tar_format::padding;
 
 /// How much of the file is read at a time.
 const CHUNK: u64 = 256 * 1024;

@@ -10,9 +10,9 @@ use serde::Deserialize;
 
 use super::SMALL_MEMBER;
 use super::rootfs::diff_ids;
+use crate::context::tar_format::verify_checksum;
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
-use crate::tar_format::verify_checksum;
 
 /// How bytes are packed, told by how they begin, as engines tell it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]

@@ -13,7 +13,7 @@ use super::SMALL_MEMBER;
 use super::manifest::Image;
 use super::member_digests::{Compression, ContentWriter, DigestingWriter, MAGIC, MemberDigests};
 use super::problem::{DOUBT, MANY_IMAGES, NOTHING_LOADS, OUTSIDE, Problem};
-use crate::tar_format::{folder, header_doubt, padding, resolve};
+use crate::context::tar_format::{folder, header_doubt, padding, resolve};
 
 /// Members read from and written to disk at this size, so that system calls do not count.
 const COPY_BUFFER: usize = 256 * 1024;

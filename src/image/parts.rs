@@ -6,8 +6,8 @@ use std::io;
 use tar::{EntryType, Header};
 
 use super::manifest::{Image, repositories};
+use crate::context::tar_format::{END, file_header, padding};
 use crate::net::Digest;
-use crate::tar_format::{END, file_header, padding};
 
 /// What may be done with members: everybody may read them.
 const MODE: u32 = 0o644;

@@ -5,8 +5,8 @@ use super::Limits;
 use super::error::IntakeError;
 use crate::context::archive::{ArchivePath, RECORD, header_bytes};
 use crate::context::safety::{Node, Tree, UnsafeEntry, clean_file_name, shown};
+use crate::context::tar_format::BLOCK;
 use crate::net::Digest;
-use crate::tar_format::BLOCK;
 
 /// Refuses files whose tar [`receive`](super::receive) would refuse, with the same words. They come in the order of the
 /// tar.

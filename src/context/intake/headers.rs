@@ -7,7 +7,7 @@ use tar::{Entry, EntryType, Header};
 
 use crate::context::intake::error::IntakeError;
 use crate::context::safety::{MAX_NAME, UnsafeEntry, clean_name, cut, shown};
-use crate::tar_format::{header_doubt, octal, split_record};
+use crate::context::tar_format::{header_doubt, octal, split_record};
 
 /// PAX records of a context are a name, a target, times and owners; the headers are read into memory.
 const MAX_PAX: u64 = 64 * 1024;

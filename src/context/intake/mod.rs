@@ -14,10 +14,10 @@ use tar::{Archive, Entry};
 
 use crate::context::owners::may_be_others;
 use crate::context::safety::{Node, Tree, UnsafeEntry, cut, shown, symlink_target};
+use crate::context::tar_format::BLOCK;
 use crate::context::{ContextHash, ContextScheme, ImageName, RepoPath};
 use crate::net::Digest;
 use crate::net::stream::DigestReader;
-use crate::tar_format::BLOCK;
 
 pub use error::{IntakeError, IntakeFault};
 use headers::{Extensions, Kind, Member};

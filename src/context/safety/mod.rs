@@ -5,7 +5,7 @@ mod tree;
 
 use std::borrow::Cow;
 
-use crate::tar_format::plain;
+use crate::context::tar_format::plain;
 pub use tree::{Node, Tree};
 
 /// What Linux takes as a path (`PATH_MAX`); a longer name could not be unpacked.

@@ -7,8 +7,8 @@ use std::ops::Bound;
 use crate::context::ContextHash;
 use crate::context::contents::ContentsHash;
 use crate::context::safety::{UnsafeEntry, cut};
+use crate::context::tar_format::{folder, resolve};
 use crate::net::Digest;
-use crate::tar_format::{folder, resolve};
 
 /// How many links in a row are followed: the kernel's own number.
 const MAX_HOPS: usize = 40;

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{StorageError, unexpected};
+use crate::context::tar_format::{END, padding};
 use crate::image::{Descriptor, Index, Manifest, header};
 use crate::net::Digest;
-use crate::tar_format::{END, padding};
 
 /// Below the root of a containerd.
 const CONTENT: &str = "io.containerd.content.v1.content/blobs/sha256";

@@ -13,9 +13,9 @@ use super::parts::document;
 use super::problem::Problem;
 use super::steps::{StepImage, steps_of};
 use super::verify::{Verified, misnamed_blobs, verify};
+use crate::context::tar_format::END;
 use crate::net::stream::DigestReader;
 use crate::net::{Digest, ImageId};
-use crate::tar_format::END;
 
 /// Why an archive is not passed on to its end.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use std::ops::Range;
 use tar::{Archive, EntryType, Header};
 
 use super::extents::ExtentReader;
-use crate::tar_format::{BLOCK, Record, plain, records_of};
+use crate::context::tar_format::{BLOCK, Record, plain, records_of};
 
 /// A layer's tar that cannot be read.
 #[derive(Debug, thiserror::Error)]

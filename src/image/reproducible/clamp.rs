@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use tar::Header;
 
+use crate::context::tar_format::{BLOCK, Record, seal};
 use crate::image::extents::ExtentReader;
 use crate::image::layer::{self, Entry, Kind, Layer, LayerError, Moment};
-use crate::tar_format::{BLOCK, Record, seal};
 
 /// Changes the headers of a layer. Gives what is left of its pieces: extension headers that said nothing but what is taken
 /// out are not needed any more.
