@@ -1,4 +1,4 @@
-//! What goes over the network, and how it is tried again: HTTP transfers, registries, streams of bytes.
+//! Network transfers and their retries: HTTP transfers, registries, streams of bytes.
 
 pub mod blocking;
 mod checked_text;

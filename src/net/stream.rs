@@ -1,5 +1,5 @@
-//! Pipes for bytes: a writer and a reader that hash and count what passes, and the bridge from the streams of the
-//! outside world to the readers of the modules above. What the numbers mean is for them.
+//! Pipes for bytes: a writer and a reader that hash and count the bytes, and the bridge from asynchronous streams to the
+//! synchronous readers of the modules above.
 
 use std::error::Error;
 use std::io::{self, BufWriter, Read, Write};
@@ -15,8 +15,8 @@ use tokio_util::bytes::Bytes;
 
 use crate::net::Digest;
 
-/// Passes bytes on to a writer, or out of a reader, and keeps their sha256 and their number. Of what is long the sum is made
-/// in a thread of its own, while more comes.
+/// Passes bytes on to a writer, or from a reader, and keeps their sha256 and their number. For long data the digest is computed
+/// in its own thread, in parallel with the transfer.
 #[derive(Debug)]
 pub struct DigestReader<T> {
     inner: T,
@@ -52,20 +52,20 @@ impl<T> DigestReader<T> {
 /// From here on a thread pays, which takes some 20 µs to start: this takes a millisecond to hash.
 const LONG: u64 = 1024 * 1024;
 
-/// How much goes to the thread at once.
+/// The size of a block for the thread.
 const HASHED_PIECE: usize = 256 * 1024;
 
-/// How many pieces may wait for the thread: 2 MiB.
+/// The number of blocks that may wait for the thread: 2 MiB.
 const HASHED_PIECES: usize = 8;
 
-/// Where a sum is made.
+/// Where a digest is computed.
 #[derive(Debug)]
 enum Hashing {
     Inline(Sha256),
     Threaded {
         piece: Vec<u8>,
         pieces: SyncSender<Vec<u8>>,
-        /// Pieces that have been hashed, to be filled again: fresh memory costs as much as the copy into it.
+        /// Hashed blocks for reuse: fresh memory costs as much as the copy into it.
         used: Receiver<Vec<u8>>,
         hasher: JoinHandle<Sha256>,
     },
@@ -81,7 +81,7 @@ impl Hashing {
                 piece.extend_from_slice(passed);
                 if piece.len() >= HASHED_PIECE {
                     let empty = used.try_recv().unwrap_or_else(|_| Vec::with_capacity(HASHED_PIECE));
-                    // It is there until we hang up.
+                    // The thread lives until the channel is closed.
                     let _ = pieces.send(std::mem::replace(piece, empty));
                 }
             }
@@ -153,7 +153,7 @@ where
         loop {
             let next = tokio::select! {
                 next = stream.next() => next,
-                // Nobody reads any more.
+                // The reader was dropped.
                 () = pieces.closed() => return,
             };
             let is_last = !matches!(next, Some(Ok(_)));
@@ -165,9 +165,9 @@ where
     StreamedReader { pieces: receiver, piece: Bytes::new(), ended: false }
 }
 
-/// The reading end. Waiting for a piece needs nothing of the runtime: it can be shut down meanwhile.
+/// The reading end. Waiting for a block needs no runtime, which may be shut down.
 struct StreamedReader {
-    /// None is the stream's own end; without it the stream was dropped.
+    /// None is the regular end of the stream; an end without it means that the stream was dropped.
     pieces: mpsc::Receiver<Option<io::Result<Bytes>>>,
     piece: Bytes,
     ended: bool,
@@ -188,23 +188,23 @@ impl Read for StreamedReader {
     }
 }
 
-/// How many pieces may wait in a [`pipe`] for the other side: enough that neither waits for the other's every step.
+/// The number of blocks that may wait in a [`pipe`] for the other side, so that neither side waits for each step of the other.
 const PIPE_PIECES: usize = 4;
 
 /// How large a piece of [`from_writer`]'s stream is: system calls do not count.
 const WRITTEN_PIECE: usize = 256 * 1024;
 
-/// A writer for a blocking thread, and the stream of what it writes. Each write is a piece of the stream: write large
-/// ones. The stream ends well only after [`PipeWriter::finish`]; a writer that is gone without it is an error there.
+/// A writer for a blocking thread, and the stream of what it writes. Each write is a block of the stream: write large ones. The
+/// stream ends well only after [`PipeWriter::finish`]; dropping the writer without it is an error there.
 pub fn pipe() -> (PipeWriter, impl Stream<Item = io::Result<Bytes>> + Send + 'static) {
     let (pieces, receiver) = mpsc::channel(PIPE_PIECES);
     let finished = Arc::new(AtomicBool::new(false));
     let writer = PipeWriter { pieces, finished: finished.clone() };
     let next = |(mut receiver, finished): (mpsc::Receiver<Bytes>, Option<Arc<AtomicBool>>)| async move {
-        let asked = finished?;
+        let finished = finished?;
         match receiver.recv().await {
-            Some(piece) => Some((Ok(piece), (receiver, Some(asked)))),
-            None if asked.load(Ordering::Acquire) => None,
+            Some(piece) => Some((Ok(piece), (receiver, Some(finished)))),
+            None if finished.load(Ordering::Acquire) => None,
             None => Some((Err(io::ErrorKind::UnexpectedEof.into()), (receiver, None))),
         }
     };
@@ -236,8 +236,8 @@ impl Write for PipeWriter {
     }
 }
 
-/// The stream of what `write` writes, on a blocking thread of its own; its error is the stream's last item. When nobody
-/// wants the stream any more, writing fails, and the thread ends.
+/// The stream of what `write` writes, on its own blocking thread; its error is the stream's last item. When the stream is
+/// dropped, writing fails, and the thread ends.
 pub fn from_writer<F>(write: F) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static
 where
     F: FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
@@ -248,7 +248,7 @@ where
         write(&mut out)?;
         out.into_inner().map(PipeWriter::finish).map_err(io::IntoInnerError::into_error)
     });
-    // The pipe knows only that its writer is gone; the thread knows why.
+    // The pipe knows only that its writer was dropped; the thread knows why.
     let why = async {
         match writing.await {
             Ok(written) => written.and(Err(io::ErrorKind::UnexpectedEof.into())),
@@ -285,7 +285,7 @@ mod tests {
             let (_, digest, length) = tally.finish();
             assert_eq!((digest, length), (Digest::of(&bytes), 5_000_011), "in pieces of {step}");
         }
-        // Who gives up leaves no thread that waits.
+        // A dropped stream leaves no waiting thread.
         let mut tally = DigestReader::new(io::sink());
         tally.write_all(&bytes).unwrap();
         let Hashing::Threaded { pieces, hasher, .. } = *tally.hashing else { panic!("not in a thread of its own") };
@@ -324,20 +324,24 @@ mod tests {
     #[test]
     fn a_reader_outlives_its_runtime() {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let (said, hears) = std::sync::mpsc::channel();
+        let (result, received) = std::sync::mpsc::channel();
         runtime.block_on(async {
-            let (first, begun) = tokio::sync::oneshot::channel();
+            let (first, started) = tokio::sync::oneshot::channel();
             let endless = futures_util::stream::once(async { Ok::<_, io::Error>(Bytes::from_static(b"x")) });
             let mut reader = reader(endless.chain(futures_util::stream::pending()));
             tokio::task::spawn_blocking(move || {
                 reader.read_exact(&mut [0]).unwrap();
                 first.send(()).unwrap();
-                said.send(reader.read(&mut [0]).map_err(|error| error.kind())).unwrap();
+                result.send(reader.read(&mut [0]).map_err(|error| error.kind())).unwrap();
             });
-            begun.await.unwrap();
+            started.await.unwrap();
         });
         runtime.shutdown_background();
-        assert_eq!(hears.recv(), Ok(Err(io::ErrorKind::UnexpectedEof)), "no panic, and nothing that looks like an end");
+        assert_eq!(
+            received.recv(),
+            Ok(Err(io::ErrorKind::UnexpectedEof)),
+            "no panic, and nothing that looks like an end"
+        );
     }
 
     #[tokio::test]
@@ -370,13 +374,13 @@ mod tests {
         });
         let items: Vec<_> = broken.map(|item| item.map_err(|error| error.kind())).collect().await;
         assert_eq!(items.last(), Some(&Err(io::ErrorKind::StorageFull)), "{items:?}");
-        let (said, hears) = tokio::sync::oneshot::channel();
+        let (result, received) = tokio::sync::oneshot::channel();
         drop(from_writer(move |out| {
             let error = std::iter::repeat_with(|| out.write_all(b"piece")).find_map(Result::err);
-            said.send(error.map(|error| error.kind())).unwrap();
+            result.send(error.map(|error| error.kind())).unwrap();
             Ok(())
         }));
-        assert_eq!(hears.await.unwrap(), Some(io::ErrorKind::BrokenPipe));
+        assert_eq!(received.await.unwrap(), Some(io::ErrorKind::BrokenPipe));
     }
 
     #[tokio::test]
