@@ -74,7 +74,7 @@ fn an_old_task_is_replayed_and_its_context_compared() {
     };
     let same = replay(&["--context", path(&file)]);
     same.assert_succeeds();
-    assert!(same.stderr.contains(&format!("still is the task's context: hash {hash}")), "{}", same.stderr);
+    assert!(same.stderr.contains(&format!("is still the task's context: hash {hash}")), "{}", same.stderr);
     let publish = std::fs::read(repository.root.path().join("out/publish.json")).unwrap();
     let publish: Value = serde_json::from_slice(&publish).unwrap();
     assert_eq!(publish["insertTask"][2]["payload"]["data"]["contextHash"], json!(hash));
