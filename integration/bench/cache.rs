@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 
 use regex::Regex;
 use serde_json::Value;
+use stand_in::{Options, StandIn};
 
 use super::measure::{Cost, Environment, ours};
 use super::place::Engine;
 use super::scale::Scale;
 use super::table::{Section, Table, Way};
 use crate::harness::{Builder, Job, Repository};
-use stand_in::{Options, StandIn};
 
 /// More than there are steps.
 const DEEPEST: u32 = 8;

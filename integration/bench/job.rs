@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use stand_in::{Options, StandIn};
 use tempfile::TempDir;
 
 use super::data;
@@ -11,7 +12,6 @@ use super::place::{Engine, random_step};
 use super::scale::Scale;
 use super::table::{Section, Table, Way};
 use crate::harness::{Builder, Job, Repository, path};
-use stand_in::{Options, StandIn};
 
 /// The artifact.
 const IMAGE: &str = "public/image.tar";

@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use stand_in::{Options, StandIn, TaskSpec};
 use tempfile::TempDir;
 
 use super::contexts::repositories;
@@ -12,7 +13,6 @@ use super::place::Engine;
 use super::scale::Scale;
 use super::table::{Section, Table, Way};
 use crate::harness::{Builder, Repository, path};
-use stand_in::{Options, StandIn, TaskSpec};
 
 /// All three.
 pub(super) fn section(scale: &Scale) -> Section {

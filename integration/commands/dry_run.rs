@@ -6,11 +6,11 @@ use std::path::Path;
 use image_worker::context::HashScheme;
 use image_worker::net::Digest;
 use serde_json::{Value, json};
+use stand_in::TaskSpec;
 
 use crate::harness::{
     Builder, Finished, Job, PROJECT, PUSHDATE, RANK, Repository, container_says, docker_says, engine, path, program,
 };
-use stand_in::TaskSpec;
 
 const STEPS: &str = "RUN echo hello > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
 

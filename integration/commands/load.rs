@@ -7,6 +7,7 @@ use std::process::Command;
 
 use image_worker::net::Digest;
 use serde_json::{Value, json};
+use stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
 use tempfile::TempDir;
 
 use crate::harness::archive::{Archive, gzip};
@@ -14,7 +15,6 @@ use crate::harness::{
     Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine, names_of,
     path, program,
 };
-use stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const ZSTD: &str = "public/image.tar.zst";

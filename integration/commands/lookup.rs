@@ -8,10 +8,10 @@ use image_worker::context::HashScheme;
 use image_worker::context::collect::Context;
 use image_worker::net::Digest;
 use serde_json::{Value, json};
+use stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
 use tempfile::TempDir;
 
 use crate::harness::{Finished, PROJECT as CENTRAL, path, program};
-use stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const IMAGE: &[u8] = b"an image, as far as a lookup can tell";

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use image_worker::config::replay::OF_THE_TASK;
 use serde_json::{Value, json};
+use stand_in::{Claim, RunState, TaskSpec};
 
 use crate::harness::{
     Builder, Finished, Job, Repository, assert_engine_is_clean, client, container_says, docker, docker_says, engine,
     path, program,
 };
-use stand_in::{Claim, RunState, TaskSpec};
 
 const STEPS: &str = "ARG GREETING\nRUN echo $GREETING > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
 
@@ -171,7 +171,7 @@ fn an_expired_context_is_replaced_by_a_directory_that_is_compared() {
     let directory = scene.repository.directory();
     let same = scene.replay_of(&task, &["--context", path(&directory)], &[]);
     same.assert_succeeds();
-    assert!(same.stderr.contains(&format!("still is the task's context: hash {}", scene.job.hash)), "{}", same.stderr);
+    assert!(same.stderr.contains(&format!("is still the task's context: hash {}", scene.job.hash)), "{}", same.stderr);
     assert_eq!(same.stdout.trim(), scene.job.tag());
 
     std::fs::write(directory.join("more"), "of a later push").unwrap();

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
 use taskcluster::Credentials;
 
 use crate::commands::replay::Scene;
 use crate::harness::{Finished, Program, program};
-use stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 

@@ -8,12 +8,12 @@ use std::process::Command;
 use image_worker::context::HashScheme;
 use image_worker::net::Digest;
 use serde_json::json;
+use stand_in::{Call, Claim, Fault, Options, RunState, StandIn, TaskSpec};
 
 use crate::harness::{
     Builder, Finished, Job, PUSHDATE, RANK, Repository, assert_engine_is_clean, container_says, docker, docker_says,
     end_podmans_command, engine, first_step, long_sleep, path, podmans_commands, program,
 };
-use stand_in::{Call, Claim, Fault, Options, RunState, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const LOG: &str = "public/image-build/build.log";

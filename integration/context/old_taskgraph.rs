@@ -3,10 +3,10 @@
 
 use image_worker::net::Digest;
 use serde_json::{Value, json};
+use stand_in::{Options, StandIn, TaskSpec};
 
 use crate::commands::replay::Scene;
 use crate::harness::{Finished, Job, PROJECT, Repository, engine, path, program};
-use stand_in::{Options, StandIn, TaskSpec};
 
 const STEPS: &str = "RUN echo from-an-old-taskgraph > /greeting\n";
 
@@ -74,7 +74,7 @@ fn an_old_task_is_replayed_and_its_context_compared() {
     };
     let same = replay(&["--context", path(&file)]);
     same.assert_succeeds();
-    assert!(same.stderr.contains(&format!("still is the task's context: hash {hash}")), "{}", same.stderr);
+    assert!(same.stderr.contains(&format!("is still the task's context: hash {hash}")), "{}", same.stderr);
     let publish = std::fs::read(repository.root.path().join("out/publish.json")).unwrap();
     let publish: Value = serde_json::from_slice(&publish).unwrap();
     assert_eq!(publish["insertTask"][2]["payload"]["data"]["contextHash"], json!(hash));

@@ -4,11 +4,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use stand_in::{Options, StandIn, TaskSpec};
 
 use crate::harness::{
     Finished, Job, PROJECT, Repository, assert_engine_is_clean, docker_says, engine, long_sleep, path, program,
 };
-use stand_in::{Options, StandIn, TaskSpec};
 
 /// A dry run of an image by BuildKit.
 fn dry_run(repository: &Repository, more: &[(&str, &str)]) -> Finished {

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use stand_in::TaskSpec;
 use tempfile::TempDir;
 
 use super::kill::{job_from_with_busybox, job_with_busybox};
 use super::play::{ARTIFACT, assert_engine_is_clean};
 use crate::harness::archive::Archive;
 use crate::harness::{Builder, Finished, Job, docker, docker_says, engine, path, program};
-use stand_in::TaskSpec;
 
 fn run(job: &Job) -> Finished {
     program(["run"], job.environment()).finish()

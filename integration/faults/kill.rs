@@ -4,13 +4,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use stand_in::{Claim, Fault};
 use tempfile::TempDir;
 
 use super::leftovers::records_of;
 use super::play::{assert_engine_is_clean, assert_readable_from_the_task, follow_routes, follow_runs, job, job_from};
 use super::{AT_ONCE, each};
 use crate::harness::{Finished, Job, engine, path, program};
-use stand_in::{Claim, Fault};
 
 pub(super) const HEADING: &str = "| killed | storage | index then | second start | index then | rerun | index then |\n\
                                   | --- | --- | --- | --- | --- | --- | --- |";

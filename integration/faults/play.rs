@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use image_worker::net::Digest;
 use regex::Regex;
 use serde_json::{Value, json};
+use stand_in::TaskSpec;
 
 use super::places::{Case, End};
 use crate::harness::archive::Archive;
 use crate::harness::{Finished, Job, PROJECT, Repository, docker_says, program};
-use stand_in::TaskSpec;
 
 pub(super) const ARTIFACT: &str = "public/image.tar";
 

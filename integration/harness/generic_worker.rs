@@ -11,11 +11,11 @@ use flate2::write::GzEncoder;
 use image_worker::net::Digest;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use stand_in::{Claim, RunState, StandIn};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
 use crate::harness::{Finished, program};
-use stand_in::{Claim, RunState, StandIn};
 
 /// What the chain of trust says of a run's artifacts.
 pub(crate) const CHAIN_OF_TRUST: &str = "public/chain-of-trust.json";

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
+use stand_in::{Fault, TaskSpec};
 
 use crate::harness::engine_proxy::EngineProxy;
 use crate::harness::{
     Builder, Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine,
     is_on, path, program,
 };
-use stand_in::{Fault, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const STEPS: &str = "public/image-build/layer-cache.json";

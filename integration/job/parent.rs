@@ -7,13 +7,13 @@ use std::process::Command;
 
 use image_worker::net::Digest;
 use serde_json::{Value, json};
+use stand_in::{Fault, Options, StandIn, TaskSpec};
 
 use crate::harness::archive::{Archive, gzip};
 use crate::harness::{
     Builder, Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says,
     end_podmans_command, engine, is_on, long_sleep, names_of, path, program, resident,
 };
-use stand_in::{Fault, Options, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const ZSTD: &str = "public/image.tar.zst";

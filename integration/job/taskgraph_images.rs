@@ -7,9 +7,9 @@ use std::process::Command;
 
 use image_worker::decision::task::unread;
 use serde_json::{Map, Value};
+use stand_in::{Options, RunState, StandIn, TaskSpec};
 
 use crate::harness::{assert_engine_is_clean, container_says, docker_says, engine, path, program};
-use stand_in::{Options, RunState, StandIn, TaskSpec};
 
 /// The decision task that `taskgraph_images.py` speaks for.
 const DECISION: &str = "fN1SbArXTPSVFNUvaOlinQ";

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
+use stand_in::{Options, StandIn};
 use tempfile::TempDir;
 
 use crate::commands::decide::world::{GIVEN, task_id};
@@ -14,7 +15,6 @@ use crate::harness::{
     Finished, Job, PROJECT, Program, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine,
     installed, path, program,
 };
-use stand_in::{Options, StandIn};
 
 const SHELL: &str = "SHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
 

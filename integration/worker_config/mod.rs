@@ -266,7 +266,7 @@ fn every_file_here_is_parsed_by_a_test_below() {
 
 #[test]
 fn what_a_plan_writes_into_a_task_is_read_as_the_same_plan() {
-    let out = Destination::Payload(Output { folder: "out".into(), owner: None, file: None });
+    let out = Destination::Payload(Output { directory: "out".into(), owner: None, file: None });
     for (file, destination) in TEMPLATES.into_iter().zip([Destination::Task, out]) {
         for plan in [plan(), small_plan()] {
             let definition = definition_by(file, &plan);

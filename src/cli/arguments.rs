@@ -1,5 +1,5 @@
-//! The command line. What each subcommand takes stands in its file in `commands`; the flags of the settings are made from their
-//! table, so that every flag, its variable and its help are said once. What they mean is for `config`.
+//! The command line. Each subcommand's own arguments are in its file in `commands`. The flags of the settings are generated from
+//! the table of settings, which defines each flag, its variable and its help once; `config` interprets the values.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatc
 use crate::commands::Subcommand;
 use crate::config::settings::{self, Setting, SettingGroup};
 
-/// What the exit codes mean (contract, section 8), for the end of each help.
+/// The exit codes (contract, section 8), for the end of each help.
 const EXIT_CODES: &str = "\
 Exit codes:
   0    published, or there already
@@ -31,7 +31,7 @@ struct CommandLine {
     subcommand: Subcommand,
 }
 
-/// What was typed.
+/// The parsed command line.
 #[derive(Debug)]
 pub struct Invocation {
     /// The subcommand.
@@ -49,7 +49,7 @@ pub fn command() -> Command {
     })
 }
 
-/// A subcommand with its settings' flags.
+/// A subcommand with the flags of its settings.
 fn with_settings(subcommand: Command, groups: &[SettingGroup]) -> Command {
     let taken = || groups.iter().flat_map(|group| group.iter().copied());
     let exit_codes = subcommand.get_after_help().map_or_else(|| EXIT_CODES.to_owned(), ToString::to_string);
@@ -78,12 +78,12 @@ fn flag(setting: &'static Setting) -> Arg {
     if setting.is_switch() {
         arg.action(ArgAction::SetTrue)
     } else {
-        // A flag's empty value is a mistake, unlike an empty variable.
+        // An empty flag is a mistake, unlike an empty variable.
         arg.value_name(setting.value_name).value_parser(NonEmptyStringValueParser::new())
     }
 }
 
-/// Reads a command line; the error is clap's own, which knows whether it is help, a version or a mistake.
+/// Parses a command line. The error is clap's own, which distinguishes help, version and mistakes.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
     let matches = command().try_get_matches_from(arguments)?;
     let CommandLine { subcommand } = CommandLine::from_arg_matches(&matches)?;

@@ -1,5 +1,5 @@
-//! From errors to exit codes, and to the words that error lines begin with: the only match of its kind (contract, section
-//! 8). Printing them is for `process`.
+//! Maps errors to exit codes and to the category words that error lines begin with (contract, section 8). This is the only match
+//! of its kind; `process` prints the lines.
 
 use std::io::{self, ErrorKind};
 
@@ -28,11 +28,11 @@ use crate::repository::TreeError;
 use crate::taskcluster::tasks::State;
 use crate::taskcluster::{CallError, CallErrorKind};
 
-/// How an error line begins that is about wrong usage or configuration.
+/// The start of an error line about wrong usage or configuration.
 pub(super) const CONFIGURATION: &str = "configuration";
 
 impl CommandError {
-    /// The exit code, by which a task decides whether to try again.
+    /// The exit code, by which a task decides whether to retry.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -40,7 +40,7 @@ impl CommandError {
             Self::ContextGone { .. } => CONTEXT,
             Self::NoRerun { verdict: Verdict::NewDecisionTask, .. } => CONTEXT,
             Self::NoRerun { .. } => REFUSED,
-            // What made it fail stands in its log only; mostly it is the build.
+            // Only its log has the cause; usually it is the build.
             Self::Run { run, .. } => {
                 if run.state == State::Failed {
                     BUILD
@@ -64,7 +64,7 @@ impl CommandError {
             Self::Decision(_) | Self::Document(_) | Self::Read { .. } => USAGE,
             Self::Graph(error) => match error {
                 GraphError::Unresolved { .. } => BUG,
-                // The template's.
+                // An error of the template.
                 GraphError::Definition { .. } | GraphError::NoPackage { .. } => USAGE,
                 GraphError::NoForm { .. } | GraphError::Mixed { .. } | GraphError::Malformed { .. } => USAGE,
                 GraphError::Dangling { .. } | GraphError::Template { .. } | GraphError::Outside { .. } => USAGE,
@@ -92,12 +92,12 @@ impl CommandError {
                 PublishError::ExpiresAfterTask { .. } | PublishError::Owner { .. } => USAGE,
                 PublishError::InUse { .. } | PublishError::NoDirectory { .. } => USAGE,
                 PublishError::TooLarge { .. } | PublishError::Over { .. } => REFUSED,
-                // Retries would be over long before the index heals.
+                // Retries would end long before the index recovers.
                 PublishError::KeptByExpired { .. } => REFUSED,
                 PublishError::NotIndexed { .. } => INFRA,
                 PublishError::ObjectNotCreated(_) | PublishError::ObjectLeft { .. } => INFRA,
                 PublishError::ReadBack { .. } | PublishError::StorageChanged => INFRA,
-                PublishError::Folder { .. } | PublishError::Archive(_) => INFRA,
+                PublishError::Directory { .. } | PublishError::Archive(_) => INFRA,
             },
             Self::Lookup(error) => lookup_code(error),
             Self::Call(error) => call_code(error),
@@ -112,7 +112,7 @@ impl CommandError {
         }
     }
 
-    /// The failure in one line, which begins with whose fault it is: the word for the exit code.
+    /// The failure in one line. The line begins with the category word of the exit code.
     #[must_use]
     pub fn line(&self) -> String {
         let category = match self.exit_code() {
@@ -122,7 +122,7 @@ impl CommandError {
             BUILD => "build",
             REFUSED => "refused",
             TOO_SLOW | HUNG_UP | INTERRUPTED | TERMINATED => "stopped",
-            // The only code that is left: a failure that nobody has caused.
+            // The only code left: a failure without a known cause.
             _ => "infra",
         };
         format!("{category}: {self}")
@@ -135,13 +135,13 @@ const CONTEXT: u8 = 10;
 const BUILD: u8 = 20;
 const INFRA: u8 = 30;
 const REFUSED: u8 = 31;
-/// Not retried by the task's definition: another run would take as long.
+/// The task's definition does not retry it: another run would take as long.
 const TOO_SLOW: u8 = 32;
 const HUNG_UP: u8 = 129;
 const INTERRUPTED: u8 = 130;
 const TERMINATED: u8 = 143;
 
-/// A place where nothing can be written is the caller's mistake; a disk that is full, or fails, is not.
+/// A path that cannot be written is the caller's mistake; a full or failing disk is not.
 fn write_code(error: &io::Error) -> u8 {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::AlreadyExists => USAGE,
@@ -153,7 +153,7 @@ fn write_code(error: &io::Error) -> u8 {
 fn engine_code(error: &EngineError) -> u8 {
     match error {
         EngineError::Build(failure) => match failure.fault {
-            // Another run would find the same name, and the same refusal.
+            // Another run would find the same name and refuse it too.
             Fault::Dockerfile | Fault::Missing | Fault::Denied => BUILD,
             Fault::Registry | Fault::Engine | Fault::Transient => INFRA,
         },
@@ -172,7 +172,7 @@ fn engine_code(error: &EngineError) -> u8 {
     }
 }
 
-/// An image that is not what it should be counts like a context that is not: another run gets the same bytes.
+/// A wrong image counts like a wrong context: another run gets the same bytes.
 fn load_code(error: &LoadError) -> u8 {
     match error {
         LoadError::Archive(ForwardError::Write(_)) => INFRA,
@@ -209,7 +209,7 @@ fn lookup_code(error: &LookupError) -> u8 {
 
 fn transfer_code(error: &TransferError) -> u8 {
     match error {
-        // 408 and 429 have been tried again.
+        // 408 and 429 were retried before.
         TransferError::Status { status, .. }
             if status.is_client_error() && error.retryability() == Retryability::Permanent =>
         {

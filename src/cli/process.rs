@@ -1,5 +1,5 @@
-//! The process: from the command line to the exit code. Only this file touches the real environment, clock and stdout; what a
-//! subcommand does with them is in `commands`.
+//! The process, from the command line to the exit code. Only this file uses the real environment, clock and stdout; `commands`
+//! has the subcommands.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
@@ -15,10 +15,10 @@ use crate::job::CommandError;
 use crate::report::secrets;
 use crate::report::{self, ErrorChain, LogFormat, Report, command_line};
 
-/// Parses, runs, reports, and gives the exit code.
+/// Parses, runs, reports, and returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    // A panic is a bug, and a failure like others: one error line, and the exit code that says so.
+    // A panic is a bug. It is reported like other failures: one error line and its exit code.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         let what = panic.payload_as_str().unwrap_or("a panic").to_owned() + &place;
@@ -42,7 +42,7 @@ fn run_subcommand() -> ExitCode {
     };
     let environment = |name: &str| std::env::var_os(name);
     let color = environment("NO_COLOR").is_none_or(|value| value.is_empty());
-    // Errors in the settings of the report itself are told by a plain one.
+    // A plain report prints errors in the settings of the report itself.
     let plain = || Report::install(LogFormat::Text, false, color);
     let sources = match SettingLayers::new(invocation.flags.clone(), &environment) {
         Ok(sources) => sources,
@@ -60,7 +60,7 @@ fn run_subcommand() -> ExitCode {
     match invocation.subcommand.run(&context) {
         Ok(answer) => match print(&answer.text) {
             Ok(()) => ExitCode::SUCCESS,
-            // The job is done, and to do it again would not help.
+            // The job is done; repeating it would not help.
             Err(error) if answer.is_of_something_published => {
                 tracing::warn!("{}", ErrorChain(&error));
                 ExitCode::SUCCESS
@@ -77,7 +77,7 @@ fn run_subcommand() -> ExitCode {
     }
 }
 
-/// What the subcommand gets from this process.
+/// What this process passes to the subcommand.
 fn context<'a>(settings: &'a SettingLayers<'a>, json: bool, report: &'a Report) -> CommandContext<'a> {
     CommandContext {
         settings,
@@ -95,13 +95,13 @@ fn context<'a>(settings: &'a SettingLayers<'a>, json: bool, report: &'a Report) 
     }
 }
 
-/// Asks somebody at the terminal.
+/// Asks the user at the terminal.
 fn confirm(question: &str) -> Result<bool, CommandError> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         let why = "this is not a terminal, so nobody can be asked; pass --yes";
         return Err(ConfigError::Missing { setting: &settings::YES, why }.into());
     }
-    // A question that nobody can read is answered with no.
+    // A question that cannot be read counts as answered with no.
     let _ = write!(io::stderr(), "{question} [y/N] ");
     let mut line = String::new();
     let read = io::stdin().read_line(&mut line);
@@ -109,7 +109,7 @@ fn confirm(question: &str) -> Result<bool, CommandError> {
     Ok(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Writes an answer, or a part of one. Who closes the pipe has read enough.
+/// Writes an answer, or a part of one. A closed pipe is no error: the reader has read enough.
 fn print(answer: &str) -> Result<(), CommandError> {
     let mut stdout = io::stdout();
     match stdout.write_all(answer.as_bytes()).and_then(|()| stdout.flush()) {
@@ -120,20 +120,20 @@ fn print(answer: &str) -> Result<(), CommandError> {
     }
 }
 
-/// Runs the command that opens a shell, where somebody sits before it. Told it has been already.
+/// Runs the command that opens a shell, if this is a terminal. The log has its command line already.
 fn open_shell(command: &[String]) {
     let Some((program, arguments)) = command.split_first() else { return };
     if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
         return;
     }
     tracing::info!("opening it; `exit` ends it");
-    // How the shell ends is nobody's failure.
+    // The shell's exit status is not a failure.
     if let Err(error) = Command::new(program).args(arguments).status() {
         tracing::warn!("cannot run {program}: {error}; run the command above where it is installed");
     }
 }
 
-/// Prints the error line, its causes, and for a build its step's last lines.
+/// Prints the error line, its causes, and for a build the last lines of its step.
 fn print_failure(error: &CommandError, report: &Report) {
     if let CommandError::DebugImage { failed, kept } = error {
         print_failure(failed, report);
@@ -156,7 +156,7 @@ fn failed(report: &Report, error: &CommandError) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-/// Help and version are answers; anything else gets the error line besides clap's own words.
+/// Help and version are answers. Anything else gets the error line in addition to clap's own text.
 fn usage(error: &clap::Error) -> ExitCode {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
@@ -164,11 +164,11 @@ fn usage(error: &clap::Error) -> ExitCode {
         report::print_lines(&[report::error_line(&what)]);
     } else if error.use_stderr() {
         let words = error.to_string();
-        // What is wrong stands before the first empty line, in one line or several.
+        // The problem stands before the first empty line, in one line or several.
         let (what, more) = words.split_once("\n\n").unwrap_or((&words, ""));
         let what = what.trim_start_matches("error: ");
         let what = format!("{CONFIGURATION}: wrong usage: {what}; see image-worker --help");
-        // Set in, so that Treeherder does not take clap's lines for errors of their own.
+        // Indented, so that Treeherder does not take clap's lines for errors.
         let more = more.lines().filter(|line| !line.is_empty()).map(|line| format!("  {}", line.trim_start()));
         report::print_lines(&std::iter::once(report::error_line(&what)).chain(more).collect::<Vec<_>>());
     } else {
@@ -178,10 +178,10 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
-/// Hides what is secret in the settings, and the passwords of proxies, which the HTTP clients read themselves.
+/// Hides the secrets in the settings, and the passwords of proxies, which the HTTP clients read themselves.
 fn hide_secrets(sources: &SettingLayers, environment: &dyn Fn(&str) -> Option<OsString>) {
     for setting in settings::ALL {
-        // What cannot be read is an error of those who need it.
+        // Whatever needs an unreadable setting reports the error.
         let Ok(Some(given)) = sources.get(setting) else { continue };
         if setting.secret {
             secrets::add(&given.text);

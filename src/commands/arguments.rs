@@ -1,4 +1,4 @@
-//! Arguments that several subcommands take and that are no settings.
+//! Arguments that several subcommands take and that are not settings.
 
 use clap::builder::NonEmptyStringValueParser;
 
@@ -11,10 +11,10 @@ use crate::job::named_image::image_names;
 use crate::net::NameError;
 use crate::taskcluster::TaskId;
 
-/// What the help says of `--arg`.
+/// The help of `--arg`.
 const ARG: &str = "A build argument of the image, which fills in `# %ARG` lines; can be repeated, wins over those of kind.yml and [env: DOCKER_BUILD_ARGS]";
 
-/// A build argument of an image that is given on the command line.
+/// A build argument of an image, given on the command line.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(super) struct BuildArgs {
     /// `--arg K=V`, in their order.
@@ -22,7 +22,7 @@ pub(super) struct BuildArgs {
     pub(super) args: Vec<(String, String)>,
 }
 
-/// An image, and arguments that win over its own.
+/// An image, and arguments that override its own.
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 pub(super) struct ImageArgument {
     /// The image: its name, or the path of its directory
@@ -33,7 +33,7 @@ pub(super) struct ImageArgument {
 }
 
 impl ImageArgument {
-    /// The image that it names.
+    /// The image that the path or name selects.
     pub(super) fn named(&self, context: &CommandContext) -> Result<NamedImage, ConfigError> {
         let scheme = context.settings.parse_or_default(&settings::SCHEME)?;
         NamedImage::read(context.settings, &context.surroundings, &self.image, &self.build_args.args, scheme)
@@ -63,7 +63,7 @@ pub(super) struct TaskArgument {
     pub(super) id: TaskId,
 }
 
-/// A task id, also in the URL of a task's page or log, which is what people have at hand.
+/// A task id, also in the URL of a task's page or log, as people copy it.
 pub(super) fn pasted_task_id(text: &str) -> Result<TaskId, NameError> {
     let after = text.split_once("/tasks/").map_or(text, |(_, after)| after);
     after.split(['/', '?', '#']).next().unwrap_or(after).parse()
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn images_are_named_as_often_as_somebody_likes_but_once() {
-        // Which image a path leads to, the tree knows.
+        // The tree resolves a path to its image.
         let typed = ForImages::try_parse_from(["lookup", "builder", "testing/docker/lint/"]).unwrap().images.typed;
         assert_eq!(typed, ["builder", "testing/docker/lint/"]);
         assert_eq!(ForImages::try_parse_from(["lookup"]).unwrap_err().exit_code(), 2);

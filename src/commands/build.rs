@@ -1,4 +1,4 @@
-//! `build NAME…`: images built on this machine, from the contexts that tasks would build them from. How is in `job`.
+//! `build NAME…`: builds images on this machine, from the contexts that tasks would use; see `job`.
 
 use super::arguments::ImageNames;
 use super::{Answer, CommandContext};

@@ -1,5 +1,5 @@
-//! `check FILE`: who can load an image archive, and what differs between two. What is wrong with one, and
-//! what a difference is, is `image_archive`'s word.
+//! `check FILE`: which programs can load an image archive, and what differs between two archives. `image_archive` defines the
+//! problems and the differences.
 
 use std::fmt;
 use std::fs::File;
@@ -58,26 +58,26 @@ impl Args {
     }
 }
 
-/// What was found, and in a line what is wrong with it.
+/// What was found, with a one-line summary of the problems.
 struct Findings {
     answer: Answer,
     fault: Option<String>,
 }
 
-/// Read from disk at this size, so that system calls do not count.
+/// The size of reads from disk, large enough that system calls do not count.
 const READ_BUFFER: usize = 256 * 1024;
 
-/// What was found, and where.
+/// The findings for one archive.
 #[derive(Debug)]
 struct Verdict {
     /// The archive.
     file: PathBuf,
-    /// What was found.
+    /// The findings.
     checked: Checked,
 }
 
 impl Verdict {
-    /// In one line, what is wrong; nothing, if nothing is.
+    /// The problems in one line; none if there are none.
     fn fault(&self) -> Option<String> {
         let file = self.file.display();
         let what = match self.checked.problems.as_slice() {
@@ -112,12 +112,12 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// What an archive says of itself can be anything, and the terminal is not its to command.
+/// Escapes text from an archive: it could contain terminal control sequences.
 fn plain(text: &str) -> String {
     report::printable(text)
 }
 
-/// Looks at an archive.
+/// Checks an archive.
 fn check(file: &Path) -> Result<Verdict, CommandError> {
     let unreadable = |source| CommandError::Read { path: file.to_owned(), source };
     let archive = File::open(file).map_err(unreadable)?;
@@ -125,15 +125,15 @@ fn check(file: &Path) -> Result<Verdict, CommandError> {
     Ok(Verdict { file: file.to_owned(), checked })
 }
 
-/// What differs between the images of two archives, of any form and packing. They are unpacked into `folder` for it.
-fn compare(file: &Path, other: &Path, folder: &Path) -> Result<Comparison, CommandError> {
+/// The differences between the images of two archives, of any form and compression. They are unpacked into `directory`.
+fn compare(file: &Path, other: &Path, directory: &Path) -> Result<Comparison, CommandError> {
     let mut size = 0;
     for path in [file, other] {
         let unreadable = |source| CommandError::Read { path: path.to_owned(), source };
         size += std::fs::metadata(path).map_err(unreadable)?.len();
     }
-    // At least: what is packed grows.
-    ensure_space("comparing the two images", folder, size)?;
-    let (a, b) = (unpack::archive(file, folder)?, unpack::archive(other, folder)?);
+    // A lower limit: compressed data grows.
+    ensure_space("comparing the two images", directory, size)?;
+    let (a, b) = (unpack::archive(file, directory)?, unpack::archive(other, directory)?);
     Ok(Comparison::of(&a, &b)?)
 }

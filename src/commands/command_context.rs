@@ -1,4 +1,4 @@
-//! What a subcommand gets from the process, and what it gives back. Only `cli` touches the process itself.
+//! What a subcommand receives from the process and returns to it. Only `cli` uses the process itself.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use crate::job::CommandError;
 use crate::job::shutdown::Shutdown;
 use crate::report::Report;
 
-/// Threads of a stopped job that still wait for bytes are left to the exit after this time.
+/// After this time, threads of a stopped job that still wait for bytes are left to the process exit.
 const THREADS_MAY_TAKE: Duration = Duration::from_secs(2);
 
-/// What a subcommand gets from the process.
+/// What a subcommand receives from the process.
 pub struct CommandContext<'a> {
     /// The settings, from flags, environment and file.
     pub settings: &'a SettingLayers<'a>,
-    /// The moment and the place that the program runs in.
+    /// The time and the place of this run.
     pub surroundings: ProcessEnvironment<'a>,
     /// Whether the answer is JSON.
     pub json: bool,
     /// Where the log goes.
     pub report: &'a Report,
-    /// Writes a part of the answer to stdout, before the rest is known.
+    /// Writes a part of the answer to stdout before the rest is known.
     pub print: fn(&str) -> Result<(), CommandError>,
-    /// Asks somebody at the terminal a question that is answered with yes or no.
+    /// Asks the user at the terminal a yes/no question.
     pub confirm: fn(&str) -> Result<bool, CommandError>,
     /// The definition of the whole command line.
     pub command_line: fn() -> clap::Command,
@@ -33,14 +33,15 @@ pub struct CommandContext<'a> {
 /// What goes to stdout.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// With the line break at its end.
+    /// The text, with a line break at its end.
     pub text: String,
-    /// Whether it only tells of something that others see already: then the subcommand has succeeded, whoever reads this.
+    /// Whether it only reports something that others can see already: then the subcommand has succeeded even if nobody reads
+    /// this.
     pub is_of_something_published: bool,
 }
 
 impl Answer {
-    /// An answer that is all that the subcommand is for.
+    /// An answer that is the whole purpose of the subcommand.
     #[must_use]
     pub fn of(text: String) -> Self {
         Self { text, is_of_something_published: false }
@@ -60,7 +61,7 @@ impl CommandContext<'_> {
         Ok(Answer::of(text + "\n"))
     }
 
-    /// Does work that signals stop.
+    /// Runs work that signals stop.
     pub fn until_stopped<T>(
         &self,
         work: impl AsyncFnOnce(&Shutdown) -> Result<T, CommandError>,
@@ -68,7 +69,7 @@ impl CommandContext<'_> {
         self.block_on(async { work(&Shutdown::listen(None)?).await })
     }
 
-    /// Does work that waits for the network or an engine.
+    /// Runs work that waits for the network or an engine.
     pub fn block_on<T>(&self, work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

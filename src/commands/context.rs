@@ -1,5 +1,5 @@
-//! `context NAME|PATH -o FILE`: writes the context of an image as the deterministic `.tar.gz` that a decision task
-//! uploads, and that `run` accepts; or lists what goes in.
+//! `context NAME|PATH -o FILE`: writes the context of an image as the deterministic `.tar.gz` that a decision task uploads and
+//! `run` accepts, or lists its files.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

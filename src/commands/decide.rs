@@ -1,11 +1,6 @@
-//! `decide GRAPH`, the decision step: a graph in which images are named goes in, and comes out with their tasks in it.
-//! Everything that can be wrong is found before the first file is written.
+//! `decide GRAPH`, the decision step: reads a graph that names images, and writes it with their tasks filled in. All errors are
+//! found before the first file is written.
 
-use super::{Answer, CommandContext};
-use super::arguments::key_value;
-use super::command_context::to_json;
-use crate::net::blocking::blocking;
-use crate::config::settings::{ACCESS, CONTEXTS, DECISION_TASK, INDEX, INDEXED, LIMITS, OFFLINE, OUT, RETRIES, PLACE, PUSHDATE, SettingGroup, TASK_TEMPLATE, VALUES, ZSTD_LEVEL};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,6 +10,11 @@ use serde::Serialize;
 use serde_json::Value;
 use tracing::{info, warn};
 
+use super::{Answer, CommandContext};
+use super::arguments::key_value;
+use super::command_context::to_json;
+use crate::net::blocking::blocking;
+use crate::config::settings::{ACCESS, CONTEXTS, DECISION_TASK, INDEX, INDEXED, LIMITS, OFFLINE, OUT, RETRIES, PLACE, PUSHDATE, SettingGroup, TASK_TEMPLATE, VALUES, ZSTD_LEVEL};
 use crate::config::{DecideConfig, ImagesDir, outside, settings};
 use crate::context::pinned::Pinned;
 use crate::context::{ContextHash, HashScheme, ImageName};
@@ -58,7 +58,8 @@ pub struct Args {
     /// The task graph's file, or - for stdin
     #[arg(value_name = "GRAPH")]
     graph: PathBuf,
-    /// Value of one of the template's placeholders, or with ARCH:NAME=VALUE for images of one architecture; can be repeated, wins over --values
+    /// Value of one of the template's placeholders, or with ARCH:NAME=VALUE for images of one architecture; can be repeated, wins
+    /// over --values
     #[arg(id = "value", long = "value", value_name = "NAME=VALUE", value_parser = key_value, help_heading = "The decision")]
     values: Vec<(String, String)>,
 }
@@ -79,7 +80,7 @@ impl Args {
 
 /// A task graph as it was read.
 struct NamedText {
-    /// What errors call it.
+    /// Its name in errors.
     name: String,
     text: String,
 }
@@ -94,10 +95,10 @@ impl NamedText {
     }
 }
 
-/// How many contexts are packed at once, each on a thread: compressing is the work.
+/// How many contexts are packed at once, each on its own thread, because compression is CPU-bound.
 const PACKED_AT_ONCE: usize = 8;
 
-/// What `decide` has decided.
+/// The result of `decide`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Decided {
@@ -105,22 +106,22 @@ struct Decided {
     images: Vec<Image>,
     /// The registry images, by name.
     references: BTreeMap<ImageName, String>,
-    /// The graph, with nothing left to fill in; none where it was written to a file.
+    /// The graph with everything filled in; none if it was written to a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     graph: Option<Value>,
 }
 
-/// What is decided about one task image.
+/// The decision about one task image.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Image {
     /// Its name.
     name: ImageName,
-    /// What stands in its `.hash.` route.
+    /// The hash in its `.hash.` route.
     hash: ContextHash,
     /// The hash of its context.
     context_hash: ContextHash,
-    /// The task that has it, or will have it: its id, or its label in a graph of labels.
+    /// The task that has it or will have it: its id, or its label in a graph of labels.
     task: String,
     /// Where it was found; none for an image that gets a task in this graph.
     route: Option<Namespace>,
@@ -128,7 +129,7 @@ struct Image {
     context: Option<PathBuf>,
 }
 
-/// What a graph and the images that it names have to say before anybody is asked.
+/// What a graph and its images contain, before any service is queried.
 struct Read {
     graph: Graph,
     uses: Vec<Use>,
@@ -192,8 +193,7 @@ fn read(place: &ImagesDir, document: &NamedText) -> Result<Read, CommandError> {
     Ok(Read { graph, uses, tree, named, references, identified })
 }
 
-/// The task images that the graph's tasks name, each once. What is wrong with one is told with the first task that
-/// names it.
+/// The task images that the graph's tasks name, each once. A problem is reported with the first task that names the image.
 fn named(tree: &Tree, uses: &[Use]) -> Result<Vec<ImageName>, CommandError> {
     let mut named = BTreeSet::new();
     for it in uses.iter().filter(|it| it.kind == UseKind::TaskId) {
@@ -242,7 +242,7 @@ async fn find(config: &DecideConfig, wanted: Vec<LookupRequest>) -> Result<BTree
     Ok(found.into_iter().flatten().map(|found| (found.image.clone(), found)).collect())
 }
 
-/// What each image becomes: the task that has it, or one of this graph.
+/// Maps each image to its task: an existing one, or one of this graph.
 fn order(
     config: &DecideConfig,
     it: &Read,
@@ -280,7 +280,7 @@ fn order(
             symbol: image.symbol.clone(),
             arch: image.arch.map(|arch| arch.to_string()),
         };
-        // Whoever decides a second time in one decision task decides the same.
+        // A second decision in one decision task gives the same result.
         let hash = hashes.name_in_index().to_string();
         let task_id = TaskId::derived(&[config.decision_task.as_str(), name.as_str(), &hash]);
         let waiting = waiting.get(name).map(Vec::as_slice).unwrap_or_default();
@@ -305,7 +305,7 @@ fn order(
     Ok(images)
 }
 
-/// Writes the graph; it is there when it is complete.
+/// Writes the graph atomically.
 fn write(out: &Path, graph: &Value) -> std::io::Result<()> {
     let draft = AtomicFile::of(out)?;
     let mut file = BufWriter::new(draft.file());
@@ -328,15 +328,15 @@ fn template(path: Option<&Path>) -> Result<Template, CommandError> {
 async fn write_contexts(
     it: &Read,
     missing: &[ImageName],
-    folder: &Path,
+    directory: &Path,
 ) -> Result<BTreeMap<ImageName, PathBuf>, CommandError> {
     if missing.is_empty() {
         return Ok(BTreeMap::new());
     }
-    std::fs::create_dir_all(folder).map_err(|source| CommandError::Write { path: folder.to_owned(), source })?;
+    std::fs::create_dir_all(directory).map_err(|source| CommandError::Write { path: directory.to_owned(), source })?;
     let packing = missing.iter().map(|name| {
         let (image, hashes) = (it.tree.task_image(name), &it.identified[name]);
-        let (out, tree) = (folder.join(format!("{name}.tar.gz")), &it.tree);
+        let (out, tree) = (directory.join(format!("{name}.tar.gz")), &it.tree);
         async move {
             let (image, expected) = (image?.clone(), hashes.context);
             let context = tree.context(&image, HashScheme::Tar)?;
@@ -345,7 +345,7 @@ async fn write_contexts(
                 Ok::<_, CommandError>((hash, image.directory, out))
             };
             let (hash, directory, out) = blocking(pack).await?;
-            // Somebody is working in it: the graph has the other hash.
+            // The file changed meanwhile: the graph has the other hash.
             if hash != expected {
                 return Err(CommandError::Changing(directory));
             }
@@ -355,7 +355,7 @@ async fn write_contexts(
     futures_util::stream::iter(packing).buffered(PACKED_AT_ONCE).try_collect().await
 }
 
-/// What was decided about each image, and a line about it for the log.
+/// The decision about each image, and a log line about it.
 fn story(
     resolution: &Resolution,
     it: &Read,

@@ -34,10 +34,10 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
-        let folder = &context.surroundings.temporary;
+        let directory = &context.surroundings.temporary;
         let image = match (&self.file, &self.image) {
-            (Some(file), _) => unpack::archive(file, folder)?,
-            (None, Some(image)) => local(context, image, folder)?,
+            (Some(file), _) => unpack::archive(file, directory)?,
+            (None, Some(image)) => local(context, image, directory)?,
             (None, None) => return Err(CommandError::Bug("no image is named".to_owned())),
         };
         let layers = Layers::of(&ImageSummary::from(&image), 0).layers;
@@ -47,10 +47,10 @@ impl Args {
     }
 }
 
-fn local(context: &CommandContext, image: &str, folder: &Path) -> Result<UnpackedImage, CommandError> {
+fn local(context: &CommandContext, image: &str, directory: &Path) -> Result<UnpackedImage, CommandError> {
     let config = EngineConfig::read_lasting(context.settings, &context.surroundings)?;
     context.until_stopped(async |stop| {
         let engine = stop.run_stage("looking for an engine", Engine::connect(&config)).await?;
-        stop.run_stage("unpacking the image", unpack::local(&engine, image, folder, context.report)).await
+        stop.run_stage("unpacking the image", unpack::local(&engine, image, directory, context.report)).await
     })
 }

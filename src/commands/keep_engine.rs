@@ -1,5 +1,4 @@
-//! How the program starts itself as the supervisor of a managed engine. It is nobody else's: help does not show it, and what it
-//! does is in `engine`.
+//! How the program starts itself as the supervisor of a managed engine. Help hides this subcommand; `engine` implements it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

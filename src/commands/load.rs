@@ -1,5 +1,5 @@
-//! `load`: a task image into the engine. Which task has it is `lookup`'s word, the way into the engine is `parent`'s and
-//! `loading`'s; the name that it gets is decided here.
+//! `load`: loads a task image into the engine. `lookup` finds the task, `parent` and `loading` load its image, and this file
+//! decides the name that it gets.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ Loads a task image into the engine: finds it, downloads it, verifies it, streams
 What is verified: the file's sha256, where the index has it; and always each layer, by the image's own configuration. The name
 is --tag; else NAME:latest; else, without a NAME, the archive's only name, or one that is made up. It is the answer.";
 
-// Its --index is a route; the prefix of the routes has its variable and its key only.
+// Here --index is a route; the route prefix has only its variable and its key.
 pub(super) const SETTINGS: &[SettingGroup] =
     &[PLACE, LIMITS, &[&SCHEME], INDEXED, &[&TAG, &REPLACE], ACCESS, RETRIES, MACHINE];
 
@@ -78,15 +78,15 @@ impl Args {
     }
 }
 
-/// A namespace of the index, also as the route that leads to it.
+/// A namespace of the index, also given as the route to it.
 fn namespace(typed: &str) -> Result<Namespace, NameError> {
     typed.strip_prefix("index.").unwrap_or(typed).parse()
 }
 
-/// What is the name of an image that has none, or several, and was not given one.
+/// The name of an image that has none, or several, and was not given one.
 const NAMELESS: &str = "image-worker-load";
 
-/// An image that is in the engine.
+/// An image in the engine.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Loaded {
@@ -106,13 +106,13 @@ struct Loaded {
     was: Option<String>,
 }
 
-/// What an archive was compared with.
+/// What an archive was verified against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Promise {
     /// The sha256 that the index has.
     Index,
-    /// What it says of itself: each layer, and the configuration.
+    /// The archive's own digests: of each layer, and of the configuration.
     Archive,
 }
 
@@ -148,7 +148,7 @@ async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Result<Lo
     };
     let place = find(from, name.clone(), stop).await?;
     let engine = stop.run_stage("looking for an engine", Engine::connect(&engine)).await?;
-    // Under a name of its own until it is whole, so that no failure takes a name from the image that has it.
+    // It has a temporary name until it is complete, so that no failure takes a name from the image that has it.
     let temporary = temporary_name(now);
     let loader = Loader { engine: &engine, storage: &Storage::new(retry)?, report, steps: None };
     let loading = async {
@@ -160,17 +160,17 @@ async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Result<Lo
             (ImageLocation::File, None) => return Err(CommandError::Bug("a file without a path".to_owned())),
             (ImageLocation::Indexed(services, indexed), _) => {
                 let images = TaskImages { role: Role::Image, services, loader, central: None };
-                told(&indexed.at.task_id, images.load_indexed(indexed, &temporary).await?)
+                describe(&indexed.at.task_id, images.load_indexed(indexed, &temporary).await?)
             }
             (ImageLocation::Task(services, task), _) => {
                 let images = TaskImages { role: Role::Image, services, loader, central: None };
-                told(task, images.load(&artifact, task, &temporary).await?)
+                describe(task, images.load(&artifact, task, &temporary).await?)
             }
         };
         let is_asked_for = tag.is_some() || name.is_some();
         let tag = lasting_name(tag, name.as_ref(), &archive)?;
         if !is_asked_for {
-            info!("nobody said which name the image is to have: it gets {tag}");
+            info!("no name is given: the image gets {tag}");
         }
         if !(is_asked_for || replace) {
             not_taken(&engine, &tag, &temporary).await?;
@@ -186,7 +186,7 @@ async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Result<Lo
     outcome
 }
 
-/// Refuses a name that only the archive says, if another image has it than the one that was loaded as `loaded`.
+/// Refuses a name that comes only from the archive, if an image other than `loaded` has it.
 async fn not_taken(engine: &Engine, tag: &ImageReference, loaded: &str) -> Result<(), CommandError> {
     let loaded = engine.present(loaded).await?.map(|image| image.id);
     match engine.present(tag.as_str()).await? {
@@ -200,7 +200,7 @@ async fn not_taken(engine: &Engine, tag: &ImageReference, loaded: &str) -> Resul
     }
 }
 
-fn told(task: &TaskId, image: TaskImage) -> (ForwardSummary, String, Promise) {
+fn describe(task: &TaskId, image: TaskImage) -> (ForwardSummary, String, Promise) {
     let verified = if image.promised { Promise::Index } else { Promise::Archive };
     (image.archive, format!("{} of task {task}", image.artifact), verified)
 }
@@ -228,7 +228,7 @@ async fn find(from: LoadFrom, name: Option<ImageName>, stop: &Shutdown) -> Resul
     }
 }
 
-/// What the index has at a place.
+/// The index entry of a namespace.
 async fn in_index(namespace: &Namespace, deployment: &Deployment) -> Result<ImageLocation, CommandError> {
     let services = Services::new(deployment)?;
     let Some(entry) = services.index.find_task(namespace).await? else {
@@ -245,7 +245,7 @@ async fn in_index(namespace: &Namespace, deployment: &Deployment) -> Result<Imag
     })
 }
 
-/// The task that has an image of the checkout, as it is now.
+/// The task that has an image of the checkout in its current state.
 async fn by_name(name: ImageName, config: LookupConfig, stop: &Shutdown) -> Result<ImageLocation, CommandError> {
     let services = Services::new(&config.deployment)?;
     let projects = match &config.project {
@@ -265,7 +265,7 @@ async fn by_name(name: ImageName, config: LookupConfig, stop: &Shutdown) -> Resu
     }
 }
 
-/// The name that the image ends with.
+/// The final name of the image.
 fn lasting_name(
     given: Option<ImageReference>,
     name: Option<&ImageName>,

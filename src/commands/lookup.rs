@@ -1,14 +1,14 @@
-//! `lookup NAME…`: which task has these images already. The hashes are the tree's word, what counts as an image that
-//! is there is `lookup`'s.
+//! `lookup NAME…`: finds the tasks that have these images already. The tree computes the hashes; `lookup` decides whether an
+//! index entry counts.
 
-use super::arguments::ImageNames;
-use super::{Answer, CommandContext};
-use crate::config::settings::{ACCESS, INDEX, INDEXED, LIMITS, RETRIES, PLACE, SCHEME, SettingGroup};
 use std::fmt;
 
 use serde::Serialize;
 use tracing::info;
 
+use super::arguments::ImageNames;
+use super::{Answer, CommandContext};
+use crate::config::settings::{ACCESS, INDEX, INDEXED, LIMITS, RETRIES, PLACE, SCHEME, SettingGroup};
 use crate::config::LookupConfig;
 use crate::context::{ContextHash, ImageName};
 use crate::decision::lookup::{FoundEntry, LookupRequest};
@@ -48,11 +48,11 @@ impl Args {
 struct IndexedImage {
     /// Its name.
     name: ImageName,
-    /// What stands in the `.hash.` route.
+    /// The hash in the `.hash.` route.
     hash: ContextHash,
     /// The hash of its context.
     context_hash: ContextHash,
-    /// The route that leads to it. This and all below is there only if the image is.
+    /// The route to it. This and all fields below are set only if the image exists.
     route: Option<String>,
     /// The task that has it.
     task_id: Option<TaskId>,
@@ -60,9 +60,9 @@ struct IndexedImage {
     run_id: Option<u32>,
     /// The project that it is indexed for.
     project: Option<Project>,
-    /// The artifact that it is.
+    /// The name of its artifact.
     artifact: Option<ArtifactName>,
-    /// When it is gone.
+    /// When it expires.
     expires: Option<String>,
 }
 

@@ -1,5 +1,5 @@
-//! The subcommands: a file each, which has the arguments and what is done with them. To add one, write its file, and its line
-//! in the list below; docs and completions follow.
+//! The subcommands: each file has the arguments and the implementation of one. To add one, write its file, and add its line to
+//! the list below; docs and completions follow.
 
 mod arguments;
 mod command_context;
@@ -13,7 +13,7 @@ macro_rules! subcommands {
     ($($(#[$attribute:meta])* $name:ident in $module:ident;)*) => {
         $(mod $module;)*
 
-        /// A subcommand as it was typed, with what is not a setting.
+        /// A parsed subcommand with its own arguments, without the settings.
         #[allow(missing_docs, reason = "what `--help` says of each stands at its arguments")]
         #[derive(Debug, PartialEq, Eq, clap::Subcommand)]
         pub enum Subcommand {

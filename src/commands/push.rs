@@ -1,4 +1,4 @@
-//! `push NAME`: an image of the checkout sent to its registry. How is in `job`.
+//! `push NAME`: pushes an image of the checkout to its registry; see `job`.
 
 use clap::builder::NonEmptyStringValueParser;
 

@@ -1,12 +1,12 @@
-//! `replay TASK_ID`: the job of an existing task, done here: the same context, the same arguments, the same parent. A
-//! dry run unless somebody says `--publish`; the job itself is `run`'s.
+//! `replay TASK_ID`: runs the job of an existing task here, with the same context, arguments and parent. It is a dry run without
+//! `--publish`; `run` has the job itself.
+
+use tracing::{info, warn};
 
 use super::arguments::TaskArgument;
 use super::run::{answer, shutdown};
 use super::{Answer, CommandContext};
 use crate::config::settings::{RUN, SettingGroup};
-use tracing::{info, warn};
-
 use crate::config::plan::ContextSource;
 use crate::config::replay::{Job, Replay};
 use crate::config::{Config, ConfigError, SettingLayers, ProcessEnvironment, settings};
@@ -49,7 +49,7 @@ impl Args {
     }
 }
 
-/// Does the job of `task`.
+/// Runs the job of `task`.
 async fn replay(
     task: &TaskId,
     sources: &SettingLayers<'_>,
@@ -79,7 +79,7 @@ async fn replay(
             let whereabouts = ArtifactStatus::of(&services, &task_id, &name, around.now);
             let whereabouts = stop.run_stage("asking when the context expired", whereabouts).await?;
             if matches!(whereabouts, ArtifactStatus::There { .. }) {
-                // The queue has it, and the storage has not: nothing to add.
+                // The queue has it, and the storage does not: nothing to add.
                 return Err(gone.into());
             }
             let context = format!("{name} of task {task_id}");
@@ -89,11 +89,11 @@ async fn replay(
     }
 }
 
-/// Settles what the definition says and this place has another word about.
+/// Replaces what the definition specifies and this environment overrides.
 fn settle(job: &mut Job, replay: &Replay, sources: &SettingLayers, around: &ProcessEnvironment) -> Result<(), ConfigError> {
     job.set(&settings::DRY_RUN, if replay.publish { "0" } else { "1" });
     if sources.get(&settings::CONTEXT)?.is_some() && job.get(&settings::CONTEXT_TASK_ID).is_some() {
-        // The artifact's name, which says nothing about another context.
+        // The artifact's name, which means nothing for another context.
         job.unset(&settings::CONTEXT_PATH);
     }
     if replay.publish {
@@ -101,13 +101,13 @@ fn settle(job: &mut Job, replay: &Replay, sources: &SettingLayers, around: &Proc
     }
     let expires = job.get(&settings::ARTIFACT_EXPIRES).and_then(|given| given.parse::<jiff::Timestamp>().ok());
     if let Some(expires) = expires.filter(|expires| *expires <= around.now) {
-        info!("the task's ARTIFACT_EXPIRES is past, {expires}: leaving it away");
+        info!("the task's ARTIFACT_EXPIRES is past ({expires}): ignoring it");
         job.unset(&settings::ARTIFACT_EXPIRES);
     }
     Ok(())
 }
 
-/// Whose artifact the image becomes: the task's that this program runs in, else the replayed one's, while it runs.
+/// The task that the image's artifact is created for: the task that this program runs in, else the replayed one while it runs.
 async fn publish_as(job: &mut Job, services: &Services, sources: &SettingLayers<'_>) -> Result<(), CommandError> {
     let here = (sources.get(&settings::TASK_ID)?, sources.get(&settings::RUN_ID)?);
     if let (Some(task), Some(run)) = here {
@@ -129,17 +129,17 @@ async fn publish_as(job: &mut Job, services: &Services, sources: &SettingLayers<
     Ok(())
 }
 
-/// Compares a context that somebody gives with the task's, and goes on with it whatever comes out.
+/// Compares a context from the command line with the task's, and goes on with it whatever the result.
 async fn compare(config: &mut Config, report: &Report) -> Result<(), CommandError> {
     let Some(expected) = config.plan.context.hash else { return Ok(()) };
-    let folder = WorkDir::after_removing_stale(&config.work_dir)
+    let work_dir = WorkDir::after_removing_stale(&config.work_dir)
         .map_err(|source| CommandError::Write { path: config.work_dir.clone(), source })?;
     let storage = Storage::new(config.retry)?;
-    let fetcher = Fetcher { services: None, storage: &storage, report, folder: folder.path() };
+    let fetcher = Fetcher { services: None, storage: &storage, report, work_dir: work_dir.path() };
     let actual = match fetcher.context(&config.plan).await {
         Err(FetchError::Intake { error: IntakeError::Mismatch { actual, .. }, .. }) => actual,
         same => {
-            info!("{} still is the task's context: hash {}", config.plan.context.source, same?.hash);
+            info!("{} is still the task's context: hash {}", config.plan.context.source, same?.hash);
             return Ok(());
         }
     };

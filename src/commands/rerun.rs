@@ -1,14 +1,14 @@
-//! `rerun TASK_ID`, a sheriff's: tells what a rerun would come to, asks the queue for it, and follows the new run to its
-//! end. The verdict is `assessment`'s; asking people is for `cli`.
+//! `rerun TASK_ID`, for sheriffs: predicts the result of a rerun, requests it from the queue, and follows the new run to its end.
+//! `assessment` has the verdict; `cli` asks the user.
 
-use super::arguments::TaskArgument;
-use super::{Answer, CommandContext};
-use crate::config::settings::{ACCESS, LONGEST_PAUSE, NO_FOLLOW, RETRIES, SettingGroup, YES};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tracing::info;
 
+use super::arguments::TaskArgument;
+use super::{Answer, CommandContext};
+use crate::config::settings::{ACCESS, LONGEST_PAUSE, NO_FOLLOW, RETRIES, SettingGroup, YES};
 use crate::config::plan::{ContextSource, Plan};
 use crate::config::replay::Job;
 use crate::config::rerun::Rerun;
@@ -56,7 +56,7 @@ impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
         let task = &self.task.id;
         let config = Rerun::read(context.settings)?;
-        // Nothing is under way that a signal could hurt.
+        // A signal cannot interrupt anything important here.
         let assessment = context.block_on(look(task, &config, context.settings, &context.surroundings))?;
         assessment.log();
         if context.json {
@@ -81,21 +81,21 @@ impl Args {
     }
 }
 
-/// The first pause between two looks at a run; each later one is half as long again.
+/// The first interval between two polls of a run; each later one is half as long again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What comes after looking.
+/// The next step after the assessment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// Ask, then rerun.
+    /// Ask the user, then rerun.
     Ask,
-    /// Follow the run that is under way.
+    /// Follow the pending or running run.
     Follow,
     /// Nothing.
     Done,
 }
 
-/// Finds out what a rerun of `task` would come to.
+/// Assesses a rerun of `task`.
 async fn look(
     task: &TaskId,
     rerun: &Rerun,
@@ -105,7 +105,7 @@ async fn look(
     let services = Services::new(&rerun.deployment)?;
     let mut job = job(&services, &rerun.deployment, task).await?;
     job.is_of_an_image(&sources.of(&job))?;
-    // What publishing needs besides is the worker's to set.
+    // The worker sets what else publishing needs.
     job.set(&settings::DRY_RUN, "1");
     let Config { plan, destination, .. } = Config::read(&sources.of(&job), around)?;
     let builds_anyway = matches!(destination, Destination::Payload(_));
@@ -124,9 +124,9 @@ async fn context(services: &Services, plan: &Plan, now: Timestamp) -> Result<Opt
     ArtifactStatus::of(services, task_id, name, now).await.map(Some)
 }
 
-/// The `.hash.` route that has the image, or should have it, and the image that is there: in those that the task itself is
-/// entered in, as taskgraph's are, and in the one that a run would enter. An image counts by the rule that a run has: made of the
-/// same context, by the same name, unexpired, and of a task that can be depended on. The task itself can, as soon as it is rerun.
+/// The `.hash.` route that has or should have the image, and the image that exists. It looks in the task's own routes, as
+/// taskgraph writes them, and in the route that a run would insert. An image counts by the rule of `run`: same context, same
+/// name, unexpired, and of a task that can be a dependency. The task itself can be one as soon as it is rerun.
 async fn image(
     services: &Services,
     plan: &Plan,
@@ -149,7 +149,7 @@ async fn image(
     Ok((namespaces[0].clone(), None))
 }
 
-/// The image that an entry leads to, if it is made of this context; whether the artifact is there is not asked.
+/// The image of an index entry, if it was made from this context. This does not check whether the artifact exists.
 async fn promised(
     services: &Services,
     entry: Entry,
@@ -165,7 +165,7 @@ async fn promised(
     Ok(run_id.map(image))
 }
 
-/// Whether an artifact is there and has not expired. Who may not ask believes the index.
+/// Whether an artifact exists and has not expired. Without permission to query it, the index is trusted.
 async fn is_unexpired(
     services: &Services,
     at: &TaskRun,
@@ -179,7 +179,7 @@ async fn is_unexpired(
     }
 }
 
-/// The last run of a task; none of one that never ran or is gone, and none for those who may not ask.
+/// The last run of a task; none if it never ran, is gone, or may not be queried.
 async fn last_run_of(services: &Services, task: &TaskId) -> Result<Option<u32>, CallError> {
     match services.queue.known_status(task).await {
         Ok(status) => Ok(status.and_then(|status| status.runs.last().map(|run| run.run_id))),
@@ -188,7 +188,7 @@ async fn last_run_of(services: &Services, task: &TaskId) -> Result<Option<u32>, 
     }
 }
 
-/// Whether a task has failed, or is gone. Who may not ask believes the index.
+/// Whether a task has failed or is gone. Without permission to query it, the index is trusted.
 async fn has_failed(services: &Services, task: &TaskId) -> Result<bool, CallError> {
     match services.queue.known_status(task).await {
         Ok(status) => Ok(status.is_none_or(|status| status.state.is_failure())),
@@ -198,13 +198,13 @@ async fn has_failed(services: &Services, task: &TaskId) -> Result<bool, CallErro
 }
 
 impl RerunAssessment {
-    /// Tells all of it.
+    /// Prints all of it.
     fn log(&self) {
         self.lines().iter().for_each(|line| info!("{line}"));
         info!("verdict: {}", self.verdict().1);
     }
 
-    /// What comes after looking; an error where a rerun is not the right thing.
+    /// The next step; an error where a rerun is not the right thing.
     fn next(&self, rerun: &Rerun) -> Result<Next, CommandError> {
         let task = self.task.task_id.clone();
         match self.verdict() {
@@ -222,13 +222,13 @@ impl RerunAssessment {
         }
     }
 
-    /// The run that is the task's last.
+    /// The task's last run.
     fn last_run(&self) -> Option<&Run> {
         self.status.runs.last()
     }
 }
 
-/// Asks for the rerun, where that is to be done, and follows the run to its end, where that is wanted.
+/// Requests the rerun if needed, and follows the run to its end if wanted.
 async fn rerun(assessment: &RerunAssessment, next: Next, rerun: &Rerun, stop: &Shutdown) -> Result<Run, CommandError> {
     let task = &assessment.task.task_id;
     let services = Services::new(&rerun.deployment)?;
@@ -252,23 +252,23 @@ async fn rerun(assessment: &RerunAssessment, next: Next, rerun: &Rerun, stop: &S
     }
 }
 
-/// Looks at the last run until it is resolved. When the queue makes another by itself, that is the last.
+/// Polls the last run until it is resolved. A new run that the queue creates by itself becomes the last.
 async fn follow(services: &Services, task: &TaskId, mut status: Status, rerun: &Rerun) -> Result<Run, CommandError> {
     let started = Instant::now();
     let mut pause = FIRST_PAUSE;
-    let mut told = None;
+    let mut logged = None;
     loop {
         let run = last(status)?;
-        match told {
+        match logged {
             Some(before) if before == (run.run_id, run.state) => {}
-            // The link has been given already.
+            // The link was printed already.
             Some((id, _)) if id == run.run_id && run.is_under_way() => {
                 let worker = run.worker_id.as_deref().map(|worker| format!(" on {worker}")).unwrap_or_default();
                 info!("run {}: {}{worker}", run.run_id, run.state);
             }
             _ => log(&rerun.deployment, task, &run),
         }
-        told = Some((run.run_id, run.state));
+        logged = Some((run.run_id, run.state));
         if !run.is_under_way() {
             let took = i64::try_from(started.elapsed().as_secs()).unwrap_or(i64::MAX);
             info!("followed it for {}", about(took));
@@ -281,14 +281,14 @@ async fn follow(services: &Services, task: &TaskId, mut status: Status, rerun: &
 }
 
 fn last(mut status: Status) -> Result<Run, CommandError> {
-    status.runs.pop().ok_or_else(|| CommandError::Bug("the queue tells of a rerun and of no run".to_owned()))
+    status.runs.pop().ok_or_else(|| CommandError::Bug("the queue accepted the rerun but lists no run".to_owned()))
 }
 
 fn log(deployment: &Deployment, task: &TaskId, run: &Run) {
     info!("run {}: {}; log: {}", run.run_id, run.outcome(), log_link(deployment, task, run));
 }
 
-/// Where people read a run's log: the deployment's own viewer, which has another place for a log that grows.
+/// The page of a run's log in the deployment's own viewer, which has another path for a log that still grows.
 fn log_link(deployment: &Deployment, task: &TaskId, run: &Run) -> String {
     let live = if run.is_under_way() { "live/" } else { "" };
     let root = deployment.root_url.to_string();

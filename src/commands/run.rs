@@ -1,4 +1,4 @@
-//! `run`, the image task's job; with `--dry-run` on a laptop, for an image of a checkout. The job itself is in `job`.
+//! `run`, the image task's job; with `--dry-run` on a developer's machine, for an image of a checkout. `job` has the job itself.
 
 use std::num::NonZeroU64;
 

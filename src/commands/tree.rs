@@ -1,5 +1,5 @@
-//! `tree`: all images of a repository, what each is built from, and everything that is wrong with them. What there is to
-//! say is the word of `repository`; here it gets its form, and its exit code.
+//! `tree`: all images of a repository, what each is built from, and everything that is wrong with them. `repository` finds the
+//! problems; this file formats them and sets the exit code.
 
 use tracing::{info, warn};
 
@@ -32,7 +32,7 @@ impl Args {
             TreeForm::Dot => survey.dot(),
         };
         if config.form == TreeForm::Dot {
-            // The other forms have them.
+            // The other forms contain them.
             survey.problems.iter().for_each(|problem| warn!("problem: {}", problem.message));
             survey.hints.iter().for_each(|hint| info!("hint: {}", hint.message));
         }

@@ -1,5 +1,4 @@
-//! The deployment: where it is, and the credentials that calls to it are made with. Making the calls is for
-//! `taskcluster`.
+//! The deployment: its root URL, and the credentials for calls to it. `taskcluster` makes the calls.
 
 use super::settings::{self, Setting};
 use super::{ConfigError, SettingLayers, SettingValue, retry};
@@ -8,7 +7,7 @@ use crate::taskcluster::{Access, Deployment};
 
 const NOWHERE: &str = "set it to the deployment, for example https://firefox-ci-tc.services.mozilla.com";
 
-/// The deployment that is configured, where one is. Who only reads may do it without credentials.
+/// The configured deployment, if there is one. Readers may do without credentials.
 pub(super) fn deployment(
     sources: &SettingLayers,
     needed: bool,
@@ -34,7 +33,7 @@ pub(super) fn required(sources: &SettingLayers, only_reads: bool) -> Result<Depl
     deployment(sources, true, only_reads)?.ok_or(missing)
 }
 
-/// The deployment of those who only look at things, which needs no credentials where the things are public.
+/// The deployment for subcommands that only read, which need no credentials for public data.
 pub(super) fn deployment_to_read(sources: &SettingLayers) -> Result<Deployment, ConfigError> {
     required(sources, true)
 }
@@ -43,7 +42,7 @@ fn hawk(sources: &SettingLayers, reading: bool) -> Result<Access, ConfigError> {
     let text = |setting: &'static Setting| sources.parse::<String>(setting);
     match (text(&settings::CLIENT_ID)?, text(&settings::ACCESS_TOKEN)?) {
         (Some(client_id), Some(access_token)) => {
-            // What cannot be sent in a header would be an error at the first call, with the header in its text.
+            // A value that no header can carry would fail at the first call, with the header in the error's text.
             for setting in [&settings::CLIENT_ID, &settings::ACCESS_TOKEN] {
                 let sendable = |given: &SettingValue| given.text.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
                 if let Some(given) = sources.get(setting)?.filter(|given| !sendable(given)) {
@@ -82,20 +81,20 @@ mod tests {
     #[test]
     fn credentials_that_cannot_be_sent_are_refused_unprinted() {
         let good = [("TASKCLUSTER_CLIENT_ID", "me/1"), ("TASKCLUSTER_ACCESS_TOKEN", "secret")];
-        let said = |variable: &'static str, value: &'static str| {
+        let credentials_with = |variable: &'static str, value: &'static str| {
             let mut variables = BTreeMap::from(good);
             variables.insert(variable, value);
             let environment = move |name: &str| variables.get(name).map(OsString::from);
             hawk(&SettingLayers::new(BTreeMap::new(), &environment).unwrap(), false).map_err(|error| error.to_string())
         };
-        assert!(said("TASKCLUSTER_CERTIFICATE", "{\"seed\":\"secret\"}").is_ok());
+        assert!(credentials_with("TASKCLUSTER_CERTIFICATE", "{\"seed\":\"secret\"}").is_ok());
         for (variable, value) in [
             ("TASKCLUSTER_CLIENT_ID", "secret\n"),
             ("TASKCLUSTER_ACCESS_TOKEN", "secret "),
             ("TASKCLUSTER_CERTIFICATE", "\"secret\""),
             ("TASKCLUSTER_CERTIFICATE", "{secret"),
         ] {
-            let error = said(variable, value).unwrap_err();
+            let error = credentials_with(variable, value).unwrap_err();
             assert!(error.starts_with(variable) && !error.contains("secret"), "{error}");
         }
     }

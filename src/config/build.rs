@@ -1,5 +1,4 @@
-//! What one invocation of `build` is to do: which tree, which engine, and how much of it anew. Which images are built is
-//! the command line's word.
+//! The configuration of `build`: which tree, which engine, and how much of it to build anew. The command line selects the images.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,20 +29,20 @@ pub struct BuildConfig {
     pub index: Option<LookupConfig>,
     /// Build everything anew.
     pub no_cache: bool,
-    /// Push what is named, and how.
+    /// Push the named images, and how.
     pub push: Option<Pushing>,
     /// Where to look for an engine.
     pub engine: EngineConfig,
-    /// The folder for contexts on their way.
+    /// The directory for temporary contexts.
     pub work_dir: PathBuf,
-    /// The current directory, which paths are told from.
+    /// The current directory, to which shown paths are relative.
     pub directory: PathBuf,
 }
 
 /// Which names images get in the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tags {
-    /// Those that the tree has for them, whatever has these names already.
+    /// Those of the tree, even if other images have these names.
     Tree,
     /// Names of a dry run's own: no image of the user's loses its name.
     Own,
@@ -83,8 +82,8 @@ impl BuildConfig {
         })
     }
 
-    /// What the parent of a dry run's image is built by, with all that it is built from: as `build --with-parents` does it.
-    /// `target_arch` is the one that somebody gives to all of them.
+    /// The configuration that builds the parent of a dry run's image, and that parent's own ancestors, like `build
+    /// --with-parents`. `target_arch` is the architecture given for all of them.
     #[must_use]
     pub fn of_parents(dry_run: &Config, place: ImagesDir, image: &NamedImage, target_arch: Option<TargetArch>) -> Self {
         let secrets = SecretSources::default();

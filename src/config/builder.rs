@@ -1,12 +1,12 @@
-//! What a build is told besides its context: who builds it, on which network, and which secrets it may ask for. The
-//! values of secrets are no part of the configuration.
+//! The build options besides the context: the builder, the network, and the available secrets. The values of secrets are not part
+//! of the configuration.
 
 use std::collections::BTreeMap;
 
 use super::{ConfigError, ProcessEnvironment, SettingLayers, settings};
 use crate::engine::{BuildPlan, BuilderChoice, SecretSource, SecretSources};
 
-/// Reads what a build with these arguments is told.
+/// Reads the options of a build with these arguments.
 pub(super) fn read(
     sources: &SettingLayers,
     around: &ProcessEnvironment,
@@ -19,7 +19,7 @@ pub(super) fn read(
     Ok(BuildPlan { args, network, builder, secrets, cache_from, target_arch: None })
 }
 
-/// Who builds. The images of steps, which a shell after a failure needs, are the classic builder's only.
+/// The builder. Only the classic builder makes images of steps, which a shell after a failure needs.
 fn builder(sources: &SettingLayers) -> Result<BuilderChoice, ConfigError> {
     let builder = sources.parse_or_default(&settings::BUILDER)?;
     match (builder, sources.switch(&settings::SHELL)?) {
@@ -31,7 +31,7 @@ fn builder(sources: &SettingLayers) -> Result<BuilderChoice, ConfigError> {
     }
 }
 
-/// Where the values of secrets are; a file's path is the one that somebody typed here.
+/// The sources of secret values; a file's path is relative to the current directory.
 fn secrets(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<SecretSources, ConfigError> {
     let Some(given) = sources.get(&settings::SECRET)? else { return Ok(SecretSources::default()) };
     let mut secrets: SecretSources = given.parse()?;

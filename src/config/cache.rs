@@ -1,22 +1,21 @@
-//! Where a build may take steps from that have been built before, and where nobody says so, what is right for the job.
-//! Whether there is such an image is found out by the job.
+//! The source of cached build steps, and its default for each kind of job. The job finds out whether there is such an image.
 
 use super::{ConfigError, SettingLayers, settings};
 use crate::config::plan::Plan;
 use crate::dockerfile::PARENT_ARG;
 use crate::engine::CacheFrom;
 
-/// What holds for a job, with a word about it where that is not what is usual.
+/// The choice for a job. It adds a log line if the default is not the usual one.
 pub(super) fn read(sources: &SettingLayers, plan: &Plan, assumed: &mut Vec<String>) -> Result<CacheFrom, ConfigError> {
-    if let Some(said) = plan.build.cache_from {
-        return match (said, &plan.parent, sources.get(&settings::CACHE_FROM)?) {
+    if let Some(choice) = plan.build.cache_from {
+        return match (choice, &plan.parent, sources.get(&settings::CACHE_FROM)?) {
             (CacheFrom::Parent, None, Some(given)) if !plan.build.args.contains_key(PARENT_ARG) => Err(given.wrong(
                 "parent: there is no parent, as PARENT_TASK_ID is not set; set it, or take latest or off".to_owned(),
             )),
-            _ => Ok(said),
+            _ => Ok(choice),
         };
     }
-    // Both are asked for by people who want nothing of an earlier build.
+    // Both are used to build without an earlier build's results.
     let why = if plan.reproducible.is_some() {
         "a reproducible image"
     } else if sources.switch(&settings::FORCE)? {
@@ -37,7 +36,7 @@ mod tests {
 
     const PARENT: &str = "BBBBBBBBQBqBBBBBBBBBBA";
 
-    /// What holds for a dry run with these variables, and what is said of it.
+    /// The choice for a dry run with these variables, and its log lines.
     fn holds(variables: &[(&str, &str)]) -> Result<(CacheFrom, bool), String> {
         let hash = "ab".repeat(32);
         let usual = [

@@ -1,4 +1,4 @@
-//! The context of a run, read from flags, environment and file: where it comes from, and what it must be.
+//! The context of a run, read from flags, environment and file: its source, and what it must match.
 
 use super::{
     Checkout, ConfigError, DryRunImage, ProcessEnvironment, SettingLayers, checkout, dockerfile_args, image, settings,
@@ -8,7 +8,7 @@ use crate::context::{ContextScheme, RepoPath};
 use crate::net::HttpUrl;
 use crate::taskcluster::ArtifactName;
 
-/// Reads it. `image` is the image directory of a dry run, where it is one.
+/// Reads it. `image` is the image directory of a dry run, if there is one.
 pub(super) fn read(
     sources: &SettingLayers,
     around: &ProcessEnvironment,
@@ -47,7 +47,7 @@ pub(super) fn read(
                     why: "HASH_SCHEME=contents hashes paths from the repository's root, and the image directory is in no checkout",
                 });
             }
-            // Its path is looked at.
+            // Its path is checked below.
             ContextSource::Directory { .. } => {}
         }
     }

@@ -1,4 +1,4 @@
-//! What one invocation of `decide` is to do, read from flags, environment and file.
+//! The configuration of `decide`, read from flags, environment and file.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,13 +18,13 @@ use crate::taskcluster::{Deployment, IndexPrefix, Project, PushDate, TaskId};
 pub struct DecideConfig {
     /// Where the images are.
     pub place: ImagesDir,
-    /// The project whose images everybody may use.
+    /// The project whose images every project may use.
     pub central: Project,
     /// The project that new images are indexed for.
     pub project: Project,
     /// Prefix of the routes.
     pub index: IndexPrefix,
-    /// The deployment; none where nothing is to be looked up.
+    /// The deployment; none with `--offline`.
     pub deployment: Option<Deployment>,
     /// The decision task, which has the contexts.
     pub decision_task: TaskId,
@@ -32,7 +32,7 @@ pub struct DecideConfig {
     pub pushdate: PushDate,
     /// The artifacts of new images.
     pub artifact: ArtifactPlan,
-    /// The template of image tasks; absent, the program's own.
+    /// The template of image tasks; the built-in one if absent.
     pub template: Option<PathBuf>,
     /// Values for the template's placeholders.
     pub given: BTreeMap<String, String>,
@@ -42,11 +42,11 @@ pub struct DecideConfig {
     pub out: Option<PathBuf>,
     /// The current time.
     pub now: Timestamp,
-    /// Things that were filled in, for the log.
+    /// Assumed values, for the log.
     pub assumed: Vec<String>,
 }
 
-/// Stands for the project where nobody says it, in a graph that is made for a look.
+/// Stands for a missing project in an offline graph.
 const NO_PROJECT: &str = "UNKNOWN-project";
 
 impl DecideConfig {

@@ -1,5 +1,5 @@
-//! The image among the artifacts that a task's definition declares: what it is called, and where the worker looks for it.
-//! Fetching the definition is for `taskcluster`.
+//! The image among the artifacts that a task's definition declares: its name, and where the worker looks for it. `taskcluster`
+//! fetches the definition.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::taskcluster::ArtifactName;
 
-/// How the image is called where nobody says otherwise, without what tells its compression.
+/// The default name of the image, without the ending for its compression.
 const USUAL_NAME: &str = "public/image.tar";
 
 /// An image that a task declares.
@@ -15,13 +15,13 @@ const USUAL_NAME: &str = "public/image.tar";
 pub struct DeclaredImage {
     /// The artifact.
     pub name: ArtifactName,
-    /// The file that becomes the artifact, where the definition says it; a relative one is from the task's directory.
+    /// The file that becomes the artifact, if the definition has it; a relative path starts in the task's directory.
     pub path: Option<PathBuf>,
 }
 
 impl DeclaredImage {
-    /// Looks the image up among `payload.artifacts`: those of docker-worker have names for keys, those of generic-worker
-    /// stand in a list. Without a name it is `public/image.tar…`, or the only archive that there is.
+    /// Finds the image in `payload.artifacts`, which is a map by name for docker-worker and a list for generic-worker. Without a
+    /// name it is `public/image.tar…`, or the only archive.
     #[must_use]
     pub fn find(artifacts: &Value, name: Option<&ArtifactName>) -> Option<Self> {
         let mut images: Vec<Self> = match artifacts {
@@ -77,7 +77,7 @@ mod tests {
             ),
             (json!({ "public/a.tar": file("/a"), tar: file("/b") }), None, Some((tar, "/b"))),
             (json!({ zst: file("/a") }), Some(tar), None),
-            // All files of a directory, which is called as it likes.
+            // All files of a directory, which can have any name.
             (json!({ zst: { "type": "directory", "path": "/a" } }), None, None),
             (json!({ "public/build.log": file("/a") }), None, None),
             (json!({}), None, None),

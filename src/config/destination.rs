@@ -1,5 +1,5 @@
-//! Where a run's image goes: to the task by API calls, to a folder from which the worker uploads it, or, in a dry
-//! run, to a folder only. Also what each of these can do without; sending and writing is for `publish`.
+//! The destination of a run's image: the task, by API calls; a directory that the worker uploads from; or, in a dry run, a
+//! directory only. Also which settings each of these can do without; `publish` sends and writes.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,30 +12,30 @@ use crate::report::keywords;
 use crate::taskcluster::{ArtifactName, TaskId, TaskRun};
 
 /// Where taskgraph's image tasks declare their artifact, since version 16.
-const PAYLOAD_FOLDER: &str = "/workspace/out";
+const PAYLOAD_DIRECTORY: &str = "/workspace/out";
 
 /// The artifact that taskgraph's image tasks declare.
 const PAYLOAD_ARTIFACT: &str = "public/image.tar.zst";
 
-/// Where a run's image goes.
+/// The destination of a run's image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// To the task's artifact and to the index, by API calls.
     Task,
-    /// To a folder. The task's payload declares the artifact and its routes index it: the worker and the queue do it.
+    /// To a directory. The task's payload declares the artifact and its routes index it: the worker and the queue publish it.
     Payload(Output),
-    /// To a folder, with the API calls that a task would have made.
+    /// To a directory, with the API calls that a task would have made.
     DryRun(Output),
 }
 
-/// A folder that is written to.
+/// An output directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// The folder.
-    pub folder: PathBuf,
-    /// Who owns what is written; absent, whoever runs the program.
+    /// The directory.
+    pub directory: PathBuf,
+    /// The owner of written files; if absent, the user who runs the program.
     pub owner: Option<Owner>,
-    /// What the archive is called there; absent, as the last part of its artifact's name.
+    /// The archive's file name there; if absent, the last part of its artifact's name.
     pub file: Option<String>,
 }
 
@@ -44,7 +44,7 @@ pub struct Output {
 pub struct DeclaredBy {
     /// The task.
     pub task: TaskId,
-    /// The artifact, where it is said which it is.
+    /// The artifact, if it is given.
     pub artifact: Option<ArtifactName>,
 }
 
@@ -68,7 +68,7 @@ impl FromStr for Owner {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |part: &str| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok()).flatten();
-        // The largest number is chown's word for "leave it".
+        // chown interprets the largest number as "do not change".
         let id = |part: &str| number(part).filter(|id| *id < u32::MAX);
         text.split_once(':')
             .and_then(|(uid, gid)| Some(Self { uid: id(uid)?, gid: id(gid)? }))
@@ -77,7 +77,7 @@ impl FromStr for Owner {
 }
 
 keywords! {
-    /// Who creates the artifact and the index entries.
+    /// What creates the artifact and the index entries.
     pub(super) enum PublishBy, "a way to publish" {
         Api = "api",
         Payload = "payload",
@@ -87,21 +87,21 @@ keywords! {
 impl Destination {
     pub(super) fn read(sources: &SettingLayers, dry: bool) -> Result<Self, ConfigError> {
         let by = sources.parse_or_default(&settings::PUBLISH)?;
-        let folder = match sources.parse::<PathBuf>(&settings::OUTPUT)? {
-            None if by == PublishBy::Payload && !dry => PathBuf::from(PAYLOAD_FOLDER),
+        let directory = match sources.parse::<PathBuf>(&settings::OUTPUT)? {
+            None if by == PublishBy::Payload && !dry => PathBuf::from(PAYLOAD_DIRECTORY),
             None => sources.parse_or_default(&settings::OUTPUT)?,
-            Some(folder) => folder,
+            Some(directory) => directory,
         };
-        let output = Output { folder, owner: sources.parse(&settings::CHOWN_OUTPUT)?, file: None };
+        let output = Output { directory, owner: sources.parse(&settings::CHOWN_OUTPUT)?, file: None };
         Ok(match by {
-            // A dry run of such a task writes what the task writes: there are no calls to tell about.
+            // A dry run of such a task writes what the task writes: there are no calls to report.
             PublishBy::Payload => Self::Payload(output),
             PublishBy::Api if dry => Self::DryRun(output),
             PublishBy::Api => Self::Task,
         })
     }
 
-    /// Whose definition is asked where the image goes: the own task's, where nobody says it.
+    /// The task whose definition says where the image goes; by default the own task.
     pub(super) fn declared_by(&self, sources: &SettingLayers, dry: bool) -> Result<Option<DeclaredBy>, ConfigError> {
         if !matches!(self, Self::Payload(_)) || dry || sources.get(&settings::OUTPUT)?.is_some() {
             return Ok(None);
@@ -110,16 +110,16 @@ impl Destination {
         Ok(Some(DeclaredBy { task, artifact: sources.parse(&settings::ARTIFACT_NAME)? }))
     }
 
-    /// The folder that the image ends in, where it ends in one.
+    /// The directory that the image is written to, if there is one.
     #[must_use]
-    pub fn folder(&self) -> Option<&Path> {
+    pub fn directory(&self) -> Option<&Path> {
         match self {
             Self::Task => None,
-            Self::Payload(output) | Self::DryRun(output) => Some(&output.folder),
+            Self::Payload(output) | Self::DryRun(output) => Some(&output.directory),
         }
     }
 
-    /// The name of the artifact when nobody gives it one.
+    /// The default name of the artifact.
     pub(super) fn artifact_name(&self, sources: &SettingLayers) -> Result<ArtifactName, ConfigError> {
         match self {
             Self::Payload(_) => {
@@ -170,12 +170,12 @@ mod tests {
         Destination::read(&sources, dry).map_err(|error| error.to_string())
     }
 
-    fn to(folder: &str) -> Output {
-        Output { folder: folder.into(), owner: None, file: None }
+    fn to(directory: &str) -> Output {
+        Output { directory: directory.into(), owner: None, file: None }
     }
 
     #[test]
-    fn each_destination_has_its_folder() {
+    fn each_destination_has_its_directory() {
         let payload = ("IMAGE_WORKER_PUBLISH", "payload");
         let output = ("IMAGE_WORKER_OUTPUT", "out");
         assert_eq!(read(&[], false).unwrap(), Destination::Task);
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(read(&[], true).unwrap(), Destination::DryRun(to("./image-worker-out")));
         assert_eq!(read(&[payload], false).unwrap(), Destination::Payload(to("/workspace/out")));
         assert_eq!(read(&[payload, output], false).unwrap(), Destination::Payload(to("out")));
-        // A laptop has no /workspace.
+        // A developer's machine has no /workspace.
         assert_eq!(read(&[payload], true).unwrap(), Destination::Payload(to("./image-worker-out")));
         let error = read(&[("IMAGE_WORKER_PUBLISH", "Payload")], false).unwrap_err();
         assert_eq!(error, "IMAGE_WORKER_PUBLISH: \"Payload\" is not a way to publish: expected api or payload");
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_task_is_asked_where_nobody_says_where_its_image_goes() {
-        let asked = |more: &[(&str, &str)], dry: bool| {
+        let declared_by = |more: &[(&str, &str)], dry: bool| {
             let variables = [("IMAGE_WORKER_PUBLISH", "payload"), ("TASK_ID", TASK)];
             let variables: BTreeMap<_, _> = variables.into_iter().chain(more.iter().copied()).collect();
             // An empty variable counts as not set.
@@ -200,12 +200,15 @@ mod tests {
             Destination::read(&sources, dry).unwrap().declared_by(&sources, dry).unwrap()
         };
         let task = || TASK.parse().unwrap();
-        assert_eq!(asked(&[], false), Some(DeclaredBy { task: task(), artifact: None }));
+        assert_eq!(declared_by(&[], false), Some(DeclaredBy { task: task(), artifact: None }));
         let artifact = Some("public/x.tar".parse().unwrap());
-        assert_eq!(asked(&[("ARTIFACT_NAME", "public/x.tar")], false), Some(DeclaredBy { task: task(), artifact }));
-        assert_eq!(asked(&[], true), None);
+        assert_eq!(
+            declared_by(&[("ARTIFACT_NAME", "public/x.tar")], false),
+            Some(DeclaredBy { task: task(), artifact })
+        );
+        assert_eq!(declared_by(&[], true), None);
         for other in [("IMAGE_WORKER_OUTPUT", "out"), ("TASK_ID", ""), ("IMAGE_WORKER_PUBLISH", "api")] {
-            assert_eq!(asked(&[other], false), None, "{other:?}");
+            assert_eq!(declared_by(&[other], false), None, "{other:?}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! docker's own configuration, the folder that `DOCKER_CONFIG` names: which engine docker's client speaks to, and the proxies
-//! that it gives to builds. Credentials, which are in the same file, are for `registry`.
+//! docker's own configuration, in the directory that `DOCKER_CONFIG` names: the engine that docker's client uses, and the proxies
+//! that it passes to builds. `registry` reads the credentials in the same file.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,14 +12,14 @@ use super::{ConfigError, ProcessEnvironment, SettingLayers, settings};
 use crate::engine::{BuildProxies, DOCKER_SOCKET, EngineAddress, NamedBy, TlsFiles, engine_url};
 use crate::net::Digest;
 
-/// The name that stands for no context.
+/// The name that means "no context".
 const NO_CONTEXT: &str = "default";
 
-/// docker's own configuration, as far as it is about engines.
+/// docker's own configuration, as far as it concerns engines.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DockerConfig {
-    /// The folder; none without a home.
-    pub(super) folder: Option<PathBuf>,
+    /// The directory; none without a home.
+    pub(super) directory: Option<PathBuf>,
     current_context: Option<String>,
     pub(super) proxies: BuildProxies,
 }
@@ -47,39 +47,43 @@ struct Endpoint {
 }
 
 impl DockerConfig {
-    /// Reads the configuration of whoever runs the program.
+    /// Reads the configuration of the current user.
     pub(super) fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
-        let Some(folder) = folder(sources, around)? else { return Ok(Self::default()) };
-        let File { current_context, proxies } = json(&folder.join("config.json"))?.unwrap_or_default();
+        let Some(directory) = directory(sources, around)? else { return Ok(Self::default()) };
+        let File { current_context, proxies } = json(&directory.join("config.json"))?.unwrap_or_default();
         let current_context = current_context.filter(|name| !name.is_empty());
-        Ok(Self { folder: Some(folder), current_context, proxies: BuildProxies::new(proxies.unwrap_or_default()) })
+        Ok(Self {
+            directory: Some(directory),
+            current_context,
+            proxies: BuildProxies::new(proxies.unwrap_or_default()),
+        })
     }
 
     /// The engine of the context that is current for docker's client.
     pub(super) fn current(&self) -> Result<Option<EngineAddress>, ConfigError> {
-        let (Some(folder), Some(name)) = (&self.folder, &self.current_context) else { return Ok(None) };
-        let file = folder.join("config.json");
+        let (Some(directory), Some(name)) = (&self.directory, &self.current_context) else { return Ok(None) };
+        let file = directory.join("config.json");
         let by = format!("currentContext in {}", file.display());
         let wrong = |why| ConfigError::File { path: file.clone(), why: format!("currentContext: {why}") };
-        self.context(name, by).map_err(|problem| problem.told(wrong))
+        self.context(name, by).map_err(|problem| problem.into_config_error(wrong))
     }
 
-    /// The engine of a context; none for the name that stands for no context. `by` says who names it.
+    /// The engine of a context; none for the name that means "no context". `by` is the source of the name.
     pub(super) fn context(&self, name: &str, by: String) -> Result<Option<EngineAddress>, ContextProblem> {
         if name == NO_CONTEXT {
             return Ok(None);
         }
-        let Some(folder) = &self.folder else {
+        let Some(directory) = &self.directory else {
             let why = "without HOME and DOCKER_CONFIG there is no docker context: set one of them";
             return Err(ContextProblem::Name(why.to_owned()));
         };
-        // As docker's client names the folders of contexts.
+        // docker's client names the directories of contexts like this.
         let id = Digest::of(name.as_bytes()).to_string();
-        let file = folder.join("contexts/meta").join(&id).join("meta.json");
+        let file = directory.join("contexts/meta").join(&id).join("meta.json");
         let Some(Meta { endpoints }) = json(&file)? else {
             return Err(ContextProblem::Name(format!(
                 "there is no docker context {name:?} in {}: `docker context ls` tells those that there are, and DOCKER_CONTEXT=default takes none",
-                folder.join("contexts").display()
+                directory.join("contexts").display()
             )));
         };
         let Some(endpoint) = endpoints.get("docker") else {
@@ -90,7 +94,7 @@ impl DockerConfig {
         let host = endpoint.host.as_deref().unwrap_or(DOCKER_SOCKET);
         let url =
             engine_url(host).map_err(|why| ContextProblem::Name(format!("the docker context {name:?}: {why}")))?;
-        let certificates = folder.join("contexts/tls").join(&id).join("docker");
+        let certificates = directory.join("contexts/tls").join(&id).join("docker");
         let is_asked_for = certificates.is_dir() || endpoint.skip_tls_verify;
         let tls = (EngineAddress::is_remote(&url) && is_asked_for).then(|| TlsFiles {
             folder: certificates,
@@ -101,7 +105,7 @@ impl DockerConfig {
     }
 }
 
-/// Why a context leads to no engine.
+/// Why a context gives no engine.
 pub(super) enum ContextProblem {
     /// It cannot be read.
     Config(ConfigError),
@@ -110,8 +114,8 @@ pub(super) enum ContextProblem {
 }
 
 impl ContextProblem {
-    /// The error; `wrong` is for what is wrong with the name.
-    pub(super) fn told(self, wrong: impl FnOnce(String) -> ConfigError) -> ConfigError {
+    /// Converts to a configuration error; `wrong` makes the error for a wrong name.
+    pub(super) fn into_config_error(self, wrong: impl FnOnce(String) -> ConfigError) -> ConfigError {
         match self {
             Self::Config(error) => error,
             Self::Name(why) => wrong(why),
@@ -125,8 +129,8 @@ impl From<ConfigError> for ContextProblem {
     }
 }
 
-/// The folder of docker's own configuration.
-pub(super) fn folder(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Option<PathBuf>, ConfigError> {
+/// The directory of docker's own configuration.
+pub(super) fn directory(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Option<PathBuf>, ConfigError> {
     let home = || (around.environment)("HOME").map(|home| PathBuf::from(home).join(".docker"));
     Ok(sources.parse(&settings::DOCKER_CONFIG)?.or_else(home))
 }
@@ -141,14 +145,14 @@ fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ConfigError> {
         }
         Err(error) => {
             return Err(wrong(format!(
-                "cannot be read ({error}); make it readable, or set DOCKER_CONFIG to another folder"
+                "cannot be read ({error}); make it readable, or set DOCKER_CONFIG to another directory"
             )));
         }
     };
     serde_json::from_slice(&text).map(Some).map_err(|error| {
-        // The place only: in the error's own words can be values, and some of them are credentials.
+        // The position only: the error's own text can contain values, and some of them are credentials.
         wrong(format!(
-            "is not as docker's client writes it; look at line {}, column {}, or set DOCKER_CONFIG to another folder",
+            "is not as docker's client writes it; look at line {}, column {}, or set DOCKER_CONFIG to another directory",
             error.line(),
             error.column()
         ))

@@ -1,5 +1,5 @@
-//! What a dry run of an image directory is to do: which image, and where its parent comes from; and what its tree says of
-//! it, which takes the place of a task's environment.
+//! A dry run of an image directory: which image, the source of its parent, and the data from its tree that replaces a task's
+//! environment.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,11 +22,11 @@ pub struct DryRun {
     pub image: NamedImage,
     /// `IMAGE_NAME`.
     pub name: Option<ImageName>,
-    /// Where its parent comes from, if it has one in the tree.
+    /// The source of its parent, if it has one in the tree.
     pub parent_from: ParentFrom,
-    /// What somebody gives as the parent, in the tree's place.
+    /// The parent given by the user instead of the tree's.
     pub given_parent: Option<String>,
-    /// Whether somebody names the parent's task, in the tree's place.
+    /// Whether the user names the parent's task instead of the tree's parent.
     pub has_parent_task: bool,
 }
 
@@ -76,14 +76,14 @@ impl DryRun {
     }
 }
 
-/// A part of names in the engine that no other start of the program has, in whatever container it runs.
+/// A part of names in the engine, unique to this start of the program, in whatever container it runs.
 pub(super) fn unique(now: Timestamp) -> String {
     let unique = TaskId::derived(&[&now.as_nanosecond().to_string(), &std::process::id().to_string()]);
     format!("dry-run-{unique}")
 }
 
 keywords! {
-    /// Where the parent of an image of the tree comes from.
+    /// The source of the parent of an image of the tree.
     pub enum ParentFrom, "a source of parents" {
         /// CI's image of the same hash.
         Index = "index",
@@ -93,17 +93,17 @@ keywords! {
 }
 
 impl ParentFrom {
-    /// What somebody says; a dry run takes CI's image where it knows a CI.
+    /// The setting's value; by default CI's image if a deployment is configured.
     fn of_dry_run(sources: &SettingLayers) -> Result<Self, ConfigError> {
         let usual = if sources.get(&settings::ROOT_URL)?.is_some() { Self::Index } else { Self::Build };
         Ok(sources.parse(&settings::PARENT)?.unwrap_or(usual))
     }
 }
 
-/// The image directory of a dry run, with what its tree says of it.
+/// The image directory of a dry run, with the data of its tree.
 #[derive(Clone, Debug)]
 pub struct DryRunImage {
-    /// The image's name, where `IMAGE_NAME` does not say it.
+    /// The image's name, unless `IMAGE_NAME` has one.
     pub name: Option<ImageName>,
     /// The repository that it is in.
     pub checkout: Checkout,
@@ -111,11 +111,11 @@ pub struct DryRunImage {
     pub directory: PathBuf,
     /// Its build arguments.
     pub args: BTreeMap<String, String>,
-    /// What stands in the `.hash.` route in CI, where that is not the context hash.
+    /// The hash in the `.hash.` route in CI, if that is not the context hash.
     pub index_hash: Option<ContextHash>,
-    /// Whether that is known: only the task graph knows packages.
+    /// Whether it is known: only the task graph knows packages.
     pub is_hash_known: bool,
-    /// The architecture that its `kind.yml` says.
+    /// The architecture in its `kind.yml`.
     pub arch: Option<TargetArch>,
     /// The image that it is built from.
     pub parent: Option<DryRunParent>,
@@ -141,7 +141,7 @@ impl DryRunImage {
         }
     }
 
-    /// What the build is told: its arguments, and the parent that the engine has already.
+    /// The build's input: its arguments, and the parent that the engine has already.
     pub(super) fn build_args(&self) -> BTreeMap<String, String> {
         let mut args = self.args.clone();
         if let Some(DryRunParent::Local(tag)) = &self.parent {

@@ -1,5 +1,4 @@
-//! Which engine is wanted, and where it could be, by the rules of docker's own client. Looking there, and starting one, is
-//! for `engine`.
+//! Which engine to use, and where to look for it, by the rules of docker's own client. `engine` connects to it or starts one.
 
 use std::path::PathBuf;
 
@@ -9,7 +8,7 @@ use super::podman::look;
 use super::{ConfigError, ProcessEnvironment, SettingLayers, SettingValue, ValueSource, retry, settings};
 use crate::engine::{EngineAddress, EngineChoice, EngineConfig, NamedBy, TlsFiles, engine_url};
 
-/// Where docker's client looks when it is told to use TLS, and not where.
+/// Where docker's client looks for certificates if TLS is enabled without a path.
 const TLS_ADDRESS: &str = "tcp://localhost:2376";
 
 impl EngineConfig {
@@ -28,7 +27,7 @@ impl EngineConfig {
         })
     }
 
-    /// The same for a subcommand whose images are to stay in the engine.
+    /// The same for a subcommand whose images must stay in the engine.
     pub(crate) fn read_lasting(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
         let config = Self::read(sources, around)?;
         match sources.get(&settings::ENGINE)? {
@@ -40,9 +39,8 @@ impl EngineConfig {
     }
 }
 
-/// The one place to look at, in the order of docker's client: a context on the command line, `DOCKER_HOST`,
-/// `DOCKER_CONTEXT`, the current context. The last is docker's own affair: who asks for Podman, or for an engine that is
-/// started, does not mean it.
+/// The configured endpoint, in the order of docker's client: a context on the command line, `DOCKER_HOST`, `DOCKER_CONTEXT`, the
+/// current context. The current context concerns docker only: it is ignored for Podman and for a managed engine.
 fn address(
     sources: &SettingLayers,
     around: &ProcessEnvironment,
@@ -58,7 +56,7 @@ fn address(
         }
         Some(given) if is_typed(&context) || host.is_none() => docker
             .context(&given.text, given.origin.to_string())
-            .map_err(|problem| problem.told(|why| given.wrong(why)))?,
+            .map_err(|problem| problem.into_config_error(|why| given.wrong(why)))?,
         None if host.is_none() && matches!(choice, EngineChoice::Auto | EngineChoice::Docker) => docker.current()?,
         _ => None,
     };
@@ -67,7 +65,7 @@ fn address(
     }
     let asked_by = tls_asked_by(sources, around)?;
     let Some(host) = host else {
-        // A folder of certificates alone asks for nothing.
+        // A directory of certificates alone does not enable TLS.
         let verifies = asked_by.filter(|origin| *origin != ValueSource::Variable(settings::DOCKER_CERT_PATH.variable));
         let is_meant = matches!(choice, EngineChoice::Auto | EngineChoice::Docker);
         return match verifies.filter(|_| is_meant) {
@@ -79,7 +77,7 @@ fn address(
     at(sources, docker, url, &host.origin, asked_by.as_ref()).map(Some)
 }
 
-/// An engine at `url`, by TLS where somebody asks for that.
+/// An engine at `url`, with TLS if it is enabled.
 fn at(
     sources: &SettingLayers,
     docker: &DockerConfig,
@@ -87,22 +85,22 @@ fn at(
     named_by: &ValueSource,
     asked_by: Option<&ValueSource>,
 ) -> Result<EngineAddress, ConfigError> {
-    // A socket of this machine has nobody in between.
+    // A local socket needs no TLS.
     let asked_by = asked_by.filter(|_| EngineAddress::is_remote(&url));
     let tls = match asked_by {
         Some(by) => {
-            let folder = sources.parse(&settings::DOCKER_CERT_PATH)?.or_else(|| docker.folder.clone());
-            let why = "TLS with the engine needs the folder of ca.pem";
-            let folder = folder.ok_or(ConfigError::Missing { setting: &settings::DOCKER_CERT_PATH, why })?;
-            Some(TlsFiles { folder, asked_by: by.to_string(), needs_ca: true })
+            let directory = sources.parse(&settings::DOCKER_CERT_PATH)?.or_else(|| docker.directory.clone());
+            let why = "TLS with the engine needs the directory of ca.pem";
+            let directory = directory.ok_or(ConfigError::Missing { setting: &settings::DOCKER_CERT_PATH, why })?;
+            Some(TlsFiles { folder: directory, asked_by: by.to_string(), needs_ca: true })
         }
         None => None,
     };
     Ok(EngineAddress { url, named_by: NamedBy::Host(named_by.to_string()), tls })
 }
 
-/// Who asks for TLS. docker's client takes whatever stands in its variables for a yes, 0 too; its library takes a folder of
-/// certificates for one.
+/// The setting that enables TLS. docker's client takes any value of its variables for a yes, 0 too; its library takes a directory
+/// of certificates for one.
 fn tls_asked_by(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Option<ValueSource>, ConfigError> {
     if let Some(given) = sources.get(&settings::DOCKER_TLS_VERIFY)?
         && (matches!(given.origin, ValueSource::Variable(_)) || sources.switch(&settings::DOCKER_TLS_VERIFY)?)
@@ -125,18 +123,18 @@ mod tests {
     use crate::engine::DOCKER_SOCKET;
     use crate::net::Digest;
 
-    /// A home where docker knows a context by TLS, one without, and one over ssh; the first is current.
+    /// A home with three docker contexts: one with TLS, one without, and one over ssh; the first is current.
     fn home() -> tempfile::TempDir {
         let home = tempfile::tempdir().unwrap();
         let docker = home.path().join(".docker");
         let context = |name: &str, endpoints: &str| {
-            let folder = docker.join("contexts/meta").join(Digest::of(name.as_bytes()).to_string());
-            std::fs::create_dir_all(&folder).unwrap();
+            let directory = docker.join("contexts/meta").join(Digest::of(name.as_bytes()).to_string());
+            std::fs::create_dir_all(&directory).unwrap();
             let meta = format!(r#"{{"Name":"{name}","Metadata":{{}},"Endpoints":{endpoints}}}"#);
-            std::fs::write(folder.join("meta.json"), meta).unwrap();
+            std::fs::write(directory.join("meta.json"), meta).unwrap();
         };
         context("secure", r#"{"docker":{"Host":"tcp://192.0.2.1:2376","SkipTLSVerify":false}}"#);
-        std::fs::create_dir_all(tls_folder(home.path(), "secure")).unwrap();
+        std::fs::create_dir_all(tls_directory(home.path(), "secure")).unwrap();
         context("careless", r#"{"docker":{"Host":"tcp://192.0.2.2:2376","SkipTLSVerify":true}}"#);
         context("local", r#"{"docker":{"Host":"unix:///run/local.sock"}}"#);
         context("far", r#"{"docker":{"Host":"ssh://me@example.com"}}"#);
@@ -145,7 +143,7 @@ mod tests {
         home
     }
 
-    fn tls_folder(home: &Path, name: &str) -> PathBuf {
+    fn tls_directory(home: &Path, name: &str) -> PathBuf {
         home.join(".docker/contexts/tls").join(Digest::of(name.as_bytes()).to_string()).join("docker")
     }
 
@@ -183,7 +181,7 @@ mod tests {
         assert_eq!(of(&[], &[local]).as_deref(), Some("unix:///run/local.sock"));
         assert_eq!(of(&[], &[]).as_deref(), Some("tcp://192.0.2.1:2376"));
         assert_eq!(of(&[("engine", "docker")], &[]).as_deref(), Some("tcp://192.0.2.1:2376"));
-        // Nothing is named: all the usual places are looked at.
+        // Nothing is configured: the search covers all the usual places.
         assert_eq!(of(&[], &[("DOCKER_CONTEXT", "default")]), None);
         assert_eq!(of(&[("engine", "podman")], &[]), None);
         assert_eq!(of(&[("engine", "managed")], &[]), None);
@@ -204,19 +202,19 @@ mod tests {
         let host = ("DOCKER_HOST", "tcp://192.0.2.9:2376");
         let certificates = ("DOCKER_CERT_PATH", "/certificates");
         assert_eq!(tls(&[host]), None);
-        for asked in [("DOCKER_TLS_VERIFY", "1"), ("DOCKER_TLS_VERIFY", "0"), ("DOCKER_TLS", "1"), certificates] {
-            let files = tls(&[host, asked]).unwrap_or_else(|| panic!("{asked:?}"));
-            assert_eq!((files.asked_by.as_str(), files.needs_ca), (asked.0, true));
+        for enabled_by in [("DOCKER_TLS_VERIFY", "1"), ("DOCKER_TLS_VERIFY", "0"), ("DOCKER_TLS", "1"), certificates] {
+            let files = tls(&[host, enabled_by]).unwrap_or_else(|| panic!("{enabled_by:?}"));
+            assert_eq!((files.asked_by.as_str(), files.needs_ca), (enabled_by.0, true));
         }
-        let asked = ("DOCKER_TLS_VERIFY", "1");
-        assert_eq!(tls(&[host, asked]).unwrap().folder, home.path().join(".docker"));
-        assert_eq!(tls(&[host, asked, certificates]).unwrap().folder, Path::new("/certificates"));
-        assert_eq!(tls(&[("DOCKER_HOST", "unix:///x.sock"), asked]), None, "a socket needs none");
-        // Of a context: where it has certificates, or is told not to look at the server's.
-        assert_eq!(tls(&[]).unwrap().folder, tls_folder(home.path(), "secure"));
+        let enabled_by = ("DOCKER_TLS_VERIFY", "1");
+        assert_eq!(tls(&[host, enabled_by]).unwrap().folder, home.path().join(".docker"));
+        assert_eq!(tls(&[host, enabled_by, certificates]).unwrap().folder, Path::new("/certificates"));
+        assert_eq!(tls(&[("DOCKER_HOST", "unix:///x.sock"), enabled_by]), None, "a socket needs none");
+        // TLS of a context: if it has certificates, or does not verify the server's.
+        assert_eq!(tls(&[]).unwrap().folder, tls_directory(home.path(), "secure"));
         assert!(tls(&[("DOCKER_CONTEXT", "careless")]).is_some());
-        assert_eq!(tls(&[("DOCKER_CONTEXT", "local"), asked]), None);
-        let alone = [("DOCKER_CONTEXT", "default"), asked];
+        assert_eq!(tls(&[("DOCKER_CONTEXT", "local"), enabled_by]), None);
+        let alone = [("DOCKER_CONTEXT", "default"), enabled_by];
         assert_eq!(url_of(home.path(), &[], &alone).as_deref(), Some("tcp://localhost:2376"));
         assert_eq!(url_of(home.path(), &[], &[("DOCKER_CONTEXT", "default"), certificates]), None);
     }

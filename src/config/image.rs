@@ -1,5 +1,4 @@
-//! The image that somebody names for `hash`, `context` or a dry run. Which image it is, the tree knows; finding it is for
-//! `commands`.
+//! The image argument of `hash`, `context` or a dry run. The tree knows which image it is; `commands` finds it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use crate::context::checkout::Checkout;
 use crate::context::trees::ContextTrees;
 use crate::context::{ContextLimits, HashScheme};
 
-/// An image as somebody names it.
+/// An image argument.
 #[derive(Clone, Debug)]
 pub struct NamedImage {
     /// Its name, or the path of its directory, as typed.
@@ -20,7 +19,7 @@ pub struct NamedImage {
     pub place: Option<ImagesDir>,
     /// The same repository, and the taskgraph of those that are in none.
     pub checkout: Checkout,
-    /// Arguments that win over its own.
+    /// Arguments that override its own.
     pub args: BTreeMap<String, String>,
     /// How its context is hashed.
     pub scheme: HashScheme,
@@ -84,7 +83,7 @@ pub(super) fn limits(sources: &SettingLayers) -> Result<ContextLimits, ConfigErr
     })
 }
 
-/// Refuses to write into what a context is made from: its next hash would be another one.
+/// Refuses to write into the directories of a context: this would change its next hash.
 pub fn outside(written: &Path, of: &'static settings::Setting, contexts: &[ContextTrees]) -> Result<(), ConfigError> {
     match contexts.iter().find_map(|trees| trees.around(written)) {
         None => Ok(()),
@@ -96,13 +95,13 @@ pub fn outside(written: &Path, of: &'static settings::Setting, contexts: &[Conte
     }
 }
 
-/// Whether somebody has typed a path, and no name.
+/// Whether the argument is a path and not a name.
 #[must_use]
 pub fn is_path(typed: &str) -> bool {
     typed.contains('/') || matches!(typed, "." | "..")
 }
 
-/// The file to write besides the answer. `-` is stdout, which has the answer anyway.
+/// The file to write in addition to the answer. `-` is stdout, which has the answer anyway.
 pub fn out(sources: &SettingLayers) -> Result<Option<PathBuf>, ConfigError> {
     Ok(sources.parse(&settings::OUT)?.filter(|out: &PathBuf| out.as_os_str() != "-"))
 }

@@ -1,5 +1,4 @@
-//! What one invocation of `load` is to do: which image, under which name, into which engine. Which image was typed is the
-//! command line's word.
+//! The configuration of `load`: which image, under which name, into which engine. The command line selects the image.
 
 use std::path::PathBuf;
 
@@ -19,20 +18,20 @@ pub enum ImageSource {
     Named(String),
     /// A task that has it.
     Task(TaskId),
-    /// A place in the index.
+    /// A namespace of the index.
     Route(Namespace),
     /// An archive on this machine.
     File(PathBuf),
 }
 
-/// The same, with what is needed to get it.
+/// The same, with the settings that finding it needs.
 #[derive(Debug)]
 pub enum LoadFrom {
     /// An image of the checkout, as typed.
     Named(String, Box<LookupConfig>),
     /// A task of a deployment.
     Task(TaskId, Deployment),
-    /// A place in the index of a deployment.
+    /// A namespace of the index of a deployment.
     Route(Namespace, Deployment),
     /// An archive on this machine.
     File(PathBuf),
@@ -43,11 +42,11 @@ pub enum LoadFrom {
 pub struct LoadConfig {
     /// The image.
     pub from: LoadFrom,
-    /// The name that it is to have.
+    /// The name that it gets.
     pub tag: Option<ImageReference>,
-    /// Whether a name that only the archive says may be taken from another image.
+    /// Whether a name that comes only from the archive may be taken from another image.
     pub replace: bool,
-    /// The artifact that an image is, where nobody knows better.
+    /// The image's artifact, unless the index entry names it.
     pub artifact: ArtifactName,
     /// Where to look for an engine.
     pub engine: EngineConfig,

@@ -3,14 +3,14 @@
 use super::{ConfigError, ProcessEnvironment, SettingLayers, docker, settings};
 use crate::net::registry::RegistryLogins;
 
-/// Where the settings say that they are.
+/// Their location according to the settings.
 pub(super) fn registry_logins(
     sources: &SettingLayers,
     around: &ProcessEnvironment,
 ) -> Result<RegistryLogins, ConfigError> {
-    let docker = docker::folder(sources, around)?.map(|folder| folder.join("config.json"));
+    let docker = docker::directory(sources, around)?.map(|directory| directory.join("config.json"));
     let text = sources.get(&settings::DOCKER_AUTH_CONFIG)?;
-    // Not what is wrong with it: in its own words are passwords.
+    // The parser's error is left out: its text can contain passwords.
     if let Some(given) = text
         .as_ref()
         .filter(|given| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&given.text).is_err())

@@ -1,5 +1,4 @@
-//! What one invocation of `lookup` is to do: which tree, which projects, which deployment. Which images are asked for
-//! is the command line's word.
+//! The configuration of `lookup`: which tree, which projects, which deployment. The command line selects the images.
 
 use jiff::Timestamp;
 
@@ -15,9 +14,9 @@ pub struct LookupConfig {
     pub place: ImagesDir,
     /// How contexts are hashed.
     pub scheme: HashScheme,
-    /// The project whose images everybody may use.
+    /// The project whose images every project may use.
     pub central: Project,
-    /// The own project.
+    /// The project that the user works for.
     pub project: Option<Project>,
     /// Prefix of the routes.
     pub index: IndexPrefix,
@@ -36,7 +35,7 @@ impl LookupConfig {
         Self::of(sources, around, place, sources.parse_or_default(&settings::SCHEME)?)
     }
 
-    /// How images of this place are looked up.
+    /// How images of this tree are looked up.
     pub fn of(
         sources: &SettingLayers,
         around: &ProcessEnvironment,

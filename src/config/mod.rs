@@ -1,5 +1,5 @@
-//! What one invocation of `run` is to do, read from flags, environment and file into typed values.
-//! The only reader of the environment, through a look-up that `cli` passes in; no network, no clock.
+//! The configuration of `run`: reads flags, environment and file into typed values. The environment is read only here, through a
+//! look-up function that `cli` passes in; no network, no clock.
 
 mod access;
 mod build;
@@ -66,11 +66,11 @@ pub struct Config {
     pub deployment: Option<Deployment>,
     /// Where to look for an engine.
     pub engine: EngineConfig,
-    /// The folder for unfinished files. generic-worker names one on a disk; a system's own is often in memory.
+    /// The directory for unfinished files. generic-worker names one on a disk; a system's own is often in memory.
     pub work_dir: PathBuf,
-    /// Where the image goes.
+    /// The destination of the image.
     pub destination: Destination,
-    /// Whose definition says where the image goes; none where somebody else does.
+    /// The task whose definition names the destination; none if it is configured otherwise.
     pub declared_by: Option<DeclaredBy>,
     /// The name that the image of the last good step keeps when a step fails.
     pub keep: Option<String>,
@@ -88,21 +88,21 @@ pub struct Config {
     pub retry: RetryConfig,
     /// When the program began.
     pub started: Timestamp,
-    /// Whether nobody says what the parent is, as a task and an image's tree do.
+    /// Whether no parent is given, neither by a task nor by an image's tree.
     pub assumes_parent: bool,
-    /// Things that a dry run filled in by itself, for the log.
+    /// Values that a dry run assumed, for the log.
     pub assumed: Vec<String>,
 }
 
 impl Config {
-    /// The folder where unfinished files are. For an image that ends in a folder it is on the same disk.
+    /// The directory of unfinished files. If the image is written to a directory, it is on the same disk.
     #[must_use]
     pub fn unfinished(&self) -> &Path {
-        self.destination.folder().unwrap_or(&self.work_dir)
+        self.destination.directory().unwrap_or(&self.work_dir)
     }
 }
 
-/// The moment and the place that the program runs in, passed in by `cli`.
+/// The environment of this run, passed in by `cli`.
 pub struct ProcessEnvironment<'a> {
     /// Looks up an environment variable.
     pub environment: &'a dyn Fn(&str) -> Option<OsString>,
@@ -110,11 +110,11 @@ pub struct ProcessEnvironment<'a> {
     pub now: Timestamp,
     /// The current directory.
     pub directory: PathBuf,
-    /// The system's folder for temporary files.
+    /// The system's directory for temporary files.
     pub temporary: PathBuf,
 }
 
-/// What a dry run takes for the task's expiry, which it has not: taskgraph's own default.
+/// The task's expiry in a dry run, which has none: taskgraph's own default.
 const DRY_RUN_EXPIRY: jiff::SignedDuration = jiff::SignedDuration::from_hours(28 * 24);
 
 impl Config {
@@ -144,8 +144,8 @@ impl Config {
         let parent = parent(sources, &args)?.or_else(|| image.and_then(DryRunImage::parent_task));
         let context = context::read(sources, around, image)?;
         let destination = Destination::read(sources, dry)?;
-        if let Some(folder) = destination.folder() {
-            image::outside(folder, &settings::OUTPUT, &context_trees(&context, image))?;
+        if let Some(directory) = destination.directory() {
+            image::outside(directory, &settings::OUTPUT, &context_trees(&context, image))?;
         }
         let publishes = destination == Destination::Task;
         let reads = parent.is_some() || matches!(context.source, ContextSource::Artifact { .. });
@@ -169,7 +169,7 @@ impl Config {
             project: project(sources, image.is_some(), &mut assumed)?,
             task: destination.task(sources, &mut assumed)?,
             pushdate: match destination {
-                // Nothing asks for it.
+                // Nothing needs it.
                 Destination::Payload(_) => pushdate(sources, around, true, &mut Vec::new())?,
                 Destination::Task | Destination::DryRun(_) => pushdate(sources, around, dry, &mut assumed)?,
             },
@@ -211,17 +211,17 @@ impl Config {
     }
 }
 
-/// The repository that `path` is in: the given root, or the nearest folder above with `.git` or `.hg`.
+/// The repository that contains `path`: the given root, or the nearest directory above with `.git` or `.hg`.
 fn repository_root(sources: &SettingLayers, path: &Path) -> Result<Option<PathBuf>, ConfigError> {
     if let Some(root) = sources.parse::<PathBuf>(&settings::ROOT)? {
         return Ok(Some(root));
     }
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let is_root = |folder: &&Path| folder.join(".git").exists() || folder.join(".hg").exists();
+    let is_root = |directory: &&Path| directory.join(".git").exists() || directory.join(".hg").exists();
     Ok(absolute.ancestors().find(is_root).map(Path::to_owned))
 }
 
-/// The same, for those who look for images in it.
+/// The same, for subcommands that look for images in it.
 fn required_root(sources: &SettingLayers, path: &Path) -> Result<PathBuf, ConfigError> {
     repository_root(sources, path)?.ok_or(ConfigError::Missing {
         setting: &settings::ROOT,
@@ -262,7 +262,7 @@ fn context_trees(context: &ContextPlan, image: Option<&DryRunImage>) -> Vec<Cont
     }
 }
 
-/// The parent, whose name in the engine is nobody's to say.
+/// The parent. Its name in the engine cannot be configured.
 fn parent(sources: &SettingLayers, args: &BTreeMap<String, String>) -> Result<Option<TaskId>, ConfigError> {
     let Some(parent) = sources.parse(&settings::PARENT_TASK_ID)? else { return Ok(None) };
     match sources.get(&settings::DOCKER_BUILD_ARGS)? {
@@ -276,7 +276,7 @@ fn parent(sources: &SettingLayers, args: &BTreeMap<String, String>) -> Result<Op
 /// `DOCKER_BUILD_ARGS`, which also fill in a `Dockerfile`'s `# %ARG` lines.
 pub fn dockerfile_args(sources: &SettingLayers) -> Result<BTreeMap<String, String>, ConfigError> {
     match sources.get(&settings::DOCKER_BUILD_ARGS)? {
-        // The place only: in the error's own words are the values, and some of them are nobody's business.
+        // The position only: the error's own text contains the values, and some of them are private.
         Some(given) => serde_json::from_str(&given.text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             given.wrong(format!("is not a JSON object of strings; look at line {line}, column {column}"))

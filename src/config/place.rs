@@ -14,9 +14,9 @@ const NO_KIND: &str = "none";
 pub struct ImagesDir {
     /// The repository.
     pub checkout: Checkout,
-    /// The images roots, the first one first, where they are not at their usual places.
+    /// The images roots, in order, if they are not at their usual places.
     pub images_dirs: Vec<PathBuf>,
-    /// taskgraph's lists of images; absent, those at the usual places.
+    /// taskgraph's lists of images; if absent, those at the usual places.
     pub kinds: Option<Vec<PathBuf>>,
     /// How large a context may be.
     pub limits: ContextLimits,

@@ -1,9 +1,9 @@
-//! The Podman that the program can start by itself: where it is, and what of this environment it may see. Whether it works,
-//! and what it is started for, is the engine's affair.
+//! The Podman that the program can start itself: its path, and the part of this environment that it may see. `engine` decides
+//! whether it works and starts it.
 
 use super::ProcessEnvironment;
 use crate::engine::Podman;
-/// What a service may know of our environment: how to reach registries, and as whom. Not a task's credentials.
+/// The part of our environment that a service may see: how to reach registries, and their credentials. Not a task's credentials.
 const PASSED_ON: &[&str] = &[
     "PATH",
     "LANG",
@@ -18,7 +18,7 @@ const PASSED_ON: &[&str] = &[
     "SSL_CERT_FILE",
 ];
 
-/// The Podman of whoever runs the program.
+/// The current user's Podman.
 pub(super) fn look(around: &ProcessEnvironment) -> Podman {
     let environment =
         PASSED_ON.iter().filter_map(|name| Some((*name, (around.environment)(name)?))).collect::<Vec<_>>();
@@ -37,9 +37,9 @@ mod tests {
 
     #[test]
     fn programs_are_found_and_secrets_stay() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("podman"), "").unwrap();
-        let path = format!("relative:/nonexistent:{}", folder.path().display());
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("podman"), "").unwrap();
+        let path = format!("relative:/nonexistent:{}", temp.path().display());
         let environment = |name: &str| match name {
             "PATH" => Some(OsString::from(&path)),
             "https_proxy" | "TASKCLUSTER_ACCESS_TOKEN" => Some("value".into()),
@@ -52,7 +52,7 @@ mod tests {
             temporary: PathBuf::new(),
         };
         let podman = look(&around);
-        assert_eq!(podman.program, Some(folder.path().join("podman")));
+        assert_eq!(podman.program, Some(temp.path().join("podman")));
         assert_eq!(podman.beside("newuidmap"), None);
         let names: Vec<_> = podman.environment.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, ["PATH", "https_proxy"]);

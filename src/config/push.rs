@@ -1,5 +1,4 @@
-//! What one invocation of `push` is to do: which tree, which engine, whose credentials. Which image is pushed is the
-//! command line's word.
+//! The configuration of `push`: which tree, which engine, whose credentials. The command line selects the image.
 
 use super::logins::registry_logins;
 use super::{ConfigError, ImagesDir, ProcessEnvironment, SettingLayers, retry, settings};

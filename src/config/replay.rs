@@ -1,5 +1,5 @@
-//! The job of an existing task, read out of its definition: what the task decides comes from there, what belongs to
-//! this machine from here. Fetching the definition is for `taskcluster`, doing the job for the subcommands.
+//! The job of an existing task, read from its definition. Settings of the task come from there, settings of this machine from
+//! here. `taskcluster` fetches the definition, the subcommands run the job.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::config::plan::DryRunNames;
 use crate::net::HttpUrl;
 use crate::taskcluster::{Deployment, Namespace, TaskId, TaskRun};
 
-/// What a task decides. All other settings are about the machine that the job is done on.
+/// The settings that a task decides. All others concern the machine that runs the job.
 pub const OF_THE_TASK: &[&Setting] = &[
     &settings::IMAGE_NAME,
     &settings::PROJECT,
@@ -49,15 +49,15 @@ pub const OF_THE_TASK: &[&Setting] = &[
 pub struct Job {
     /// The task.
     pub task: TaskId,
-    /// The tree that the task says it comes from.
+    /// The tree that the task comes from, according to its definition.
     pub source: Option<HttpUrl>,
-    /// Where the index enters the task by a hash when it is completed: its own routes that say one.
+    /// Where the index enters the completed task by a hash: those of its own routes that contain one.
     pub hash_routes: Vec<Namespace>,
     values: BTreeMap<&'static str, String>,
 }
 
 impl Job {
-    /// Reads a task's definition, as the queue has it: of an image task of ours, or of taskgraph's, whatever the worker.
+    /// Reads a task's definition as the queue returns it: an image task of ours or of taskgraph's, for any worker.
     pub fn read(task: &TaskId, definition: &Value) -> Result<Self, ConfigError> {
         let payload = &definition["payload"];
         let mut values = BTreeMap::new();
@@ -90,30 +90,30 @@ impl Job {
         Ok(Self { task: task.clone(), source, hash_routes, values })
     }
 
-    /// Says something in the definition's place.
+    /// Overrides a setting of the definition.
     pub fn set(&mut self, setting: &'static Setting, value: impl Into<String>) {
         self.values.insert(setting.name, value.into());
     }
 
-    /// Takes out what the definition says.
+    /// Removes a setting of the definition.
     pub fn unset(&mut self, setting: &'static Setting) {
         self.values.remove(setting.name);
     }
 
-    /// What the definition says of a setting.
+    /// A setting's value in the definition.
     #[must_use]
     pub fn get(&self, setting: &'static Setting) -> Option<SettingValue> {
         let text = self.values.get(setting.name)?.clone();
         Some(SettingValue { text, origin: ValueSource::Task(self.task.clone(), setting.variable) })
     }
 
-    /// Whether the definition, and not this machine, has the say.
+    /// Whether the definition, and not this machine, decides a setting.
     #[must_use]
     pub fn overrides(&self, setting: &Setting) -> bool {
         OF_THE_TASK.contains(&setting)
     }
 
-    /// Refuses a task that builds no image. What flags say needs not stand in the definition.
+    /// Refuses a task that builds no image. Settings given as flags may be missing in the definition.
     pub fn is_of_an_image(&self, sources: &SettingLayers) -> Result<(), ConfigError> {
         let mut missing = Vec::new();
         for setting in [&settings::IMAGE_NAME, &settings::HASH] {
@@ -130,7 +130,7 @@ impl Job {
     }
 }
 
-/// What a value that should be a text is instead; not its own words, among which can be secrets.
+/// Describes a value that should be a text, without quoting it: it can contain secrets.
 fn shape(value: &Value) -> String {
     match value {
         Value::Object(map) => format!("an object of {}", map.keys().cloned().collect::<Vec<_>>().join(", ")),
@@ -149,9 +149,9 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Reads what `replay` needs before it knows the task.
+    /// Reads the settings that `replay` needs before it has the task.
     pub fn read(sources: &SettingLayers) -> Result<Self, ConfigError> {
-        // A worker would publish what is written (`payload`): here nobody does.
+        // With `payload` a worker would publish the files: here there is none.
         let publish = sources.parse(&settings::PUBLISH)? == Some(PublishBy::Api);
         if publish && sources.switch(&settings::DRY_RUN)? {
             return Err(ConfigError::Combination("--publish and --dry-run: which of them? Leave one away".to_owned()));
@@ -160,7 +160,7 @@ impl Replay {
     }
 }
 
-/// The name that the last good step's image keeps when a step fails, where that is wanted.
+/// The name of the last good step's image when a step fails, if it is to be kept.
 pub(super) fn kept(
     sources: &SettingLayers,
     task: Option<&TaskRun>,
@@ -225,8 +225,9 @@ mod tests {
             let job = job(&json!({ "artifacts": artifacts })).unwrap();
             assert_eq!(json!(job.get(&settings::ARTIFACT_NAME).unwrap().text), zst);
         }
-        let said = job(&json!({ "env": { "ARTIFACT_NAME": "public/x.tar" }, "artifacts": { "public/image.tar": {} } }));
-        assert_eq!(said.unwrap().get(&settings::ARTIFACT_NAME).unwrap().text, "public/x.tar");
+        let explicit =
+            job(&json!({ "env": { "ARTIFACT_NAME": "public/x.tar" }, "artifacts": { "public/image.tar": {} } }));
+        assert_eq!(explicit.unwrap().get(&settings::ARTIFACT_NAME).unwrap().text, "public/x.tar");
     }
 
     #[test]
@@ -245,7 +246,7 @@ mod tests {
         let dry_run = DryRunNames { id: "dry-run-x".to_owned(), is_hash_known: true };
         let task = TaskRun { task_id: "-N1SbArXTPSVFNUvaOlinQ".parse().unwrap(), run_id: 0 };
         let of = |sources: &SettingLayers, task| kept(sources, task, Some(&dry_run)).unwrap().unwrap();
-        // Of a dry run that says some task's name, there can be several at once.
+        // Several dry runs can have the same task id.
         for task in [None, Some(&task)] {
             assert_eq!(of(&sources, task), "image-worker-replay:dry-run-x");
             assert!(kept(&sources, task, None).unwrap_err().to_string().starts_with("--shell is for --dry-run"));

@@ -1,5 +1,4 @@
-//! Whether an image is made reproducible, and what its latest time is then. What that changes in an image is
-//! `image_archive`'s to know.
+//! Whether an image is made reproducible, and its latest time. `image_archive` implements it.
 
 use super::{ConfigError, ProcessEnvironment, SettingLayers, settings};
 use crate::context::collect::CONTEXT_TIME;

@@ -1,4 +1,4 @@
-//! What `rerun` is told besides the task: whether to ask, and how to follow the run.
+//! The configuration of `rerun` besides the task: whether to ask, and how to follow the run.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use crate::taskcluster::Deployment;
 /// The subcommand `rerun`.
 #[derive(Debug)]
 pub struct Rerun {
-    /// The deployment that has the task. To look, it needs no credentials.
+    /// The deployment that has the task. Reading it needs no credentials.
     pub deployment: Deployment,
     /// Do it without asking.
     pub yes: bool,
     /// Whether to follow the run to its end.
     pub follow: bool,
-    /// The longest pause between two looks at the run.
+    /// The longest pause between two polls of the run.
     pub longest_pause: Duration,
 }
 

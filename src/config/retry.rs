@@ -1,4 +1,4 @@
-//! How long and how often to try, as somebody wants it. What the numbers are good for is `retry`'s knowledge.
+//! How long and how often to try, as configured. `retry` explains the numbers.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;

@@ -11,7 +11,7 @@ use super::replay::Job;
 use super::settings::{self, Setting};
 use crate::taskcluster::TaskId;
 
-/// What is wrong with the configuration; always the caller's to fix (exit code 2).
+/// A configuration error, which the caller must fix (exit code 2).
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A value that does not mean anything.
@@ -30,7 +30,7 @@ pub enum ConfigError {
         /// What it is needed for.
         why: &'static str,
     },
-    /// A task whose job cannot be done again.
+    /// A task whose job cannot be repeated.
     #[error("task {task}: {why}")]
     Definition {
         /// The task.
@@ -44,7 +44,7 @@ pub enum ConfigError {
     /// The configuration file cannot be read.
     #[error("{origin}: cannot read {}; it must be there and readable", path.display())]
     Unreadable {
-        /// Who named the file.
+        /// The source of the file's path.
         origin: ValueSource,
         /// The file.
         path: PathBuf,
@@ -96,7 +96,7 @@ pub struct SettingValue {
 }
 
 impl SettingValue {
-    /// The value as what it should be.
+    /// The value, parsed.
     pub fn parse<T: FromStr>(&self) -> Result<T, ConfigError>
     where
         T::Err: fmt::Display,
@@ -110,7 +110,7 @@ impl SettingValue {
     }
 }
 
-/// The three layers, looked up in their order.
+/// The three layers, in the order of the look-up.
 #[derive(Clone)]
 pub struct SettingLayers<'a> {
     flags: BTreeMap<&'static str, String>,
@@ -142,7 +142,7 @@ impl<'a> SettingLayers<'a> {
         Ok(sources)
     }
 
-    /// The same, with a task's definition in the environment's place for all that a task decides.
+    /// The same, with a task's definition in place of the environment for all that a task decides.
     #[must_use]
     pub fn of(&self, job: &Job) -> Self {
         Self { job: Some(job.clone()), ..self.clone() }
@@ -181,7 +181,7 @@ impl<'a> SettingLayers<'a> {
         }))
     }
 
-    /// The value of a setting as what it should be.
+    /// The parsed value of a setting.
     pub fn parse<T: FromStr>(&self, setting: &'static Setting) -> Result<Option<T>, ConfigError>
     where
         T::Err: fmt::Display,

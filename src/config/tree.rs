@@ -1,5 +1,4 @@
-//! What one invocation of `tree` is to do: which images, which scheme, and how the answer is to look.
-//! What is said of the images is for `repository`.
+//! The configuration of `tree`: which images, which scheme, and the format of the answer. `repository` has the answer.
 
 use super::{ConfigError, ImagesDir, ProcessEnvironment, SettingLayers, settings};
 use crate::context::HashScheme;
@@ -11,7 +10,7 @@ pub struct TreeConfig {
     pub place: ImagesDir,
     /// How contexts are hashed.
     pub scheme: HashScheme,
-    /// How the answer is to look.
+    /// The format of the answer.
     pub form: TreeForm,
 }
 

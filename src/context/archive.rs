@@ -8,7 +8,7 @@ use tar::{EntryType, Header};
 
 use crate::context::tar_format::{BLOCK, END, file_header, padding};
 use crate::net::Digest;
-use crate::net::stream::DigestReader;
+use crate::net::digest_reader::DigestReader;
 
 /// 2016-01-01T00:00:00Z, the time of every file in a context.
 pub const CONTEXT_TIME: u32 = 1_451_606_400;

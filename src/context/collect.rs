@@ -23,7 +23,7 @@ use super::source::Source;
 use super::untracked::{untracked, warn_of};
 use super::walk::normalise;
 use crate::context::{ContextHash, HashScheme};
-use crate::net::stream::DigestReader;
+use crate::net::digest_reader::DigestReader;
 
 /// How many files are read on one thread before others take their turn: half a millisecond's work.
 const READ_AHEAD: usize = 64;

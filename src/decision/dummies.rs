@@ -1,5 +1,5 @@
-//! Dummies for what only a decision task knows, in graphs that are made for a look: visible, and of the form that the queue
-//! asks for. Which values nobody knows is told to whoever looks.
+//! Dummies for values that only a decision task knows, in graphs for inspection: visible, and in the form that the queue expects.
+//! The caller reports which values are unknown.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::decision::task::{TaskError, Template, Values};
 /// A task id that is not the one of an unknown decision task: a definition names no task twice.
 const TASK: &str = "UNKNOWN-TASK-UNKNOWN-Q";
 
-/// Gives every placeholder a value that has none yet; says which ones.
+/// Gives every placeholder without a value a dummy; returns their names.
 pub(super) fn fill(values: &mut Values, template: &Template) -> Result<BTreeSet<String>, TaskError> {
     let unknown: BTreeSet<_> = template.placeholders()?.into_iter().filter(|name| !values.contains_key(name)).collect();
     values.extend(unknown.iter().map(|name| (name.clone(), dummy(name))));

@@ -19,10 +19,10 @@ pub fn waiting<'g>(
 ) -> BTreeMap<ImageName, Vec<&'g Definition>> {
     let definitions: BTreeMap<_, _> = graph.definitions().collect();
     let mut waiting: BTreeMap<ImageName, Vec<&Definition>> = BTreeMap::new();
-    let mut told = BTreeSet::new();
+    let mut recorded = BTreeSet::new();
     for it in uses.iter().filter(|it| it.kind == UseKind::TaskId) {
         let mut next = Some(&it.image);
-        while let Some(image) = next.filter(|image| told.insert((it.task.as_str(), *image))) {
+        while let Some(image) = next.filter(|image| recorded.insert((it.task.as_str(), *image))) {
             waiting.entry(image.clone()).or_default().extend(definitions.get(it.task.as_str()));
             next = identified.get(image).and_then(|image| image.parent.as_ref());
         }
@@ -30,7 +30,7 @@ pub fn waiting<'g>(
     waiting
 }
 
-/// What the index is asked for: an image is of use as long as the last task that waits for it may begin.
+/// The time that the index is queried for: an image is useful as long as the last task that waits for it may begin.
 #[must_use]
 pub fn wanted(
     identified: &BTreeMap<ImageName, Identified>,

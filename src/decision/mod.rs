@@ -1,5 +1,5 @@
-//! What a decision says of the image tasks that it adds: which are needed, whose deadlines and owners they share, and
-//! how each is defined. The graph that they go into is `graph`'s, finding images `lookup`'s.
+//! The image tasks that a decision adds: which are needed, the deadlines and owners that they share, and their definitions.
+//! `graph` has the graph that they go into, `lookup` finds images.
 
 mod dummies;
 pub mod graph;
@@ -20,17 +20,17 @@ use crate::engine::BuildPlan;
 use crate::taskcluster::{ArtifactName, IndexPrefix, Project, PushDate, TaskId, to_milliseconds};
 pub use waiting::{deadline, shared};
 
-/// A task's definition in a graph: for any worker, and with places that are not filled in yet.
+/// A task's definition in a graph: for any worker, and with places still to be filled in.
 pub type Definition = Map<String, Value>;
 
-/// The architecture of images that say none.
+/// The default architecture of images.
 const USUAL_ARCH: &str = "amd64";
-/// The variable that tells an image's task which architecture it is for.
+/// The variable with the architecture of an image's task.
 const ARCH_VARIABLE: &str = "TARGET_ARCH";
 
-/// The placeholder of what Treeherder shows.
+/// The placeholder of Treeherder's symbol.
 const SYMBOL: &str = "treeherder_symbol";
-/// The placeholder of when a declared image and its index entries expire.
+/// The placeholder of the expiry of a declared image and its index entries.
 const EXPIRES: &str = "image_expires";
 
 /// Why there is no image task.
@@ -47,7 +47,7 @@ pub enum DecisionError {
     /// The template is none.
     #[error("the task's template")]
     Template(#[source] TaskError),
-    /// A value that nobody can give.
+    /// A value that cannot be given.
     #[error("--value {name}: {why}")]
     Value {
         /// The placeholder.
@@ -64,31 +64,31 @@ fn in_words(error: &TaskError) -> String {
     }
 }
 
-/// An image to be built by a task of its own.
+/// An image that needs a task.
 #[derive(Clone, Debug)]
 pub struct ImageTaskSpec {
     /// The image.
     pub image: ImageName,
     /// Its context hash.
     pub context: ContextHash,
-    /// What stands in its `.hash.` route, where that is not the context hash.
+    /// The hash in its `.hash.` route, if that is not the context hash.
     pub index_hash: Option<ContextHash>,
     /// Its build arguments.
     pub args: BTreeMap<String, String>,
     /// The task that has, or will have, its parent's image.
     pub parent: Option<TaskId>,
-    /// What Treeherder shows, where the image says.
+    /// Treeherder's symbol, if the image has one.
     pub symbol: Option<String>,
-    /// The architecture that it is for, where the image says.
+    /// The image's architecture, if it names one.
     pub arch: Option<String>,
 }
 
-/// An image's task, and what it has dummies for.
+/// An image's task, and the placeholders that have dummies.
 #[derive(Clone, Debug)]
 pub struct Defined {
-    /// What the queue is to get.
+    /// The definition for the queue.
     pub definition: Value,
-    /// Placeholders that nobody knows a value for.
+    /// Placeholders without a known value.
     pub unknown: BTreeSet<String>,
 }
 
@@ -107,10 +107,9 @@ pub struct DecisionContext {
     pub artifact: ArtifactPlan,
     /// How contexts are hashed.
     pub scheme: HashScheme,
-    /// Values for the template's placeholders that the caller gives; they win. `ARCH:NAME` is one for images of that
-    /// architecture.
+    /// Values for the template's placeholders from the caller; they win. `ARCH:NAME` is one for images of that architecture.
     pub given: Values,
-    /// Whether a value that nobody knows is a visible dummy, and no error: for a look.
+    /// Whether an unknown value becomes a visible dummy instead of an error: for inspection.
     pub dummies: bool,
     /// The current time.
     pub now: Timestamp,
@@ -125,11 +124,11 @@ pub fn missing(
     parent_of: impl Fn(&ImageName) -> Option<ImageName>,
 ) -> Vec<ImageName> {
     let mut missing = Vec::new();
-    let mut seen = BTreeSet::new();
+    let mut visited = BTreeSet::new();
     for image in used {
         let mut line = Vec::new();
         let mut next = Some(image);
-        while let Some(image) = next.filter(|image| !is_found(image) && seen.insert(image.clone())) {
+        while let Some(image) = next.filter(|image| !is_found(image) && visited.insert(image.clone())) {
             next = parent_of(&image);
             line.push(image);
         }
@@ -144,13 +143,13 @@ pub fn context_artifact(image: &ImageName) -> Result<ArtifactName, DecisionError
     name.map_err(|error| DecisionError::Task { image: image.clone(), source: TaskError::Name(error) })
 }
 
-/// A Treeherder symbol as taskgraph writes it, `I(sym)` or `sym`: what stands for the one job, at most 25 characters.
+/// A Treeherder symbol in taskgraph's notation, `I(sym)` or `sym`: the part for the one job, at most 25 characters.
 fn job_symbol(symbol: &str) -> String {
     let inner = symbol.strip_suffix(')').and_then(|symbol| symbol.split_once('(')).map_or(symbol, |(_, inner)| inner);
     inner.chars().take(25).collect()
 }
 
-/// Refuses values that the template has no place for: typos.
+/// Refuses values without a placeholder in the template: typos.
 pub fn check_given(given: &Values, template: &Template) -> Result<(), DecisionError> {
     let places = template.placeholders().map_err(DecisionError::Template)?;
     match given.keys().find(|name| !places.contains(placeholder(name))) {
@@ -166,7 +165,7 @@ fn placeholder(name: &str) -> &str {
     name.split_once(':').map_or(name, |(_, name)| name)
 }
 
-/// What is given for images of one architecture: what is for all, and in front of it what is for that one.
+/// The values for images of one architecture: the general ones, overridden by those of that architecture.
 fn for_arch(given: &Values, arch: &str) -> Values {
     let own = given.iter().filter_map(|(name, value)| {
         let (of, name) = name.split_once(':')?;
@@ -206,13 +205,13 @@ pub fn definition(
         artifact: common.artifact.clone(),
         index: common.index.clone(),
         index_hash: order.index_hash,
-        // The deployment's choice, too, or a value that is given.
+        // The deployment's choice, too, or a given value.
         dry_run: None,
         reproducible: None,
     };
     let mut values = shared(waiting, &common.decision_task, common.now);
     let computed = task::values(&plan).map_err(wrong)?;
-    // What the plan leaves open, like the build's network, can be given.
+    // Values that the plan does not set, like the build's network, can be given.
     let is_said = |name: &&String| computed.get(*name).is_some_and(|value| !value.is_empty());
     let given = for_arch(&common.given, order.arch.as_deref().unwrap_or(USUAL_ARCH));
     if let Some(name) = given.keys().find(|name| is_said(name) && *name != SYMBOL) {
@@ -221,7 +220,7 @@ pub fn definition(
     values.extend(computed);
     values.extend(order.symbol.as_deref().map(|symbol| (SYMBOL.to_owned(), job_symbol(symbol))));
     values.extend(given);
-    // As long as ARTIFACT_EXPIRES says; else, like an artifact of the program's own, as long as its task.
+    // The expiry of ARTIFACT_EXPIRES; by default the task's, like an artifact of the program's own.
     let expires = common.artifact.expires.map(to_milliseconds).or_else(|| values.get("expires").cloned());
     if let Some(expires) = expires {
         values.entry(EXPIRES.to_owned()).or_insert(expires);
@@ -299,11 +298,11 @@ mod tests {
     #[test]
     fn what_is_missing_or_given_in_vain_is_named() {
         let template = Template::new(json!({ "a": "{{worker_type}} {{hash}} {{docker_build_network}}" }));
-        let said = |given| definition(&order(), &[], &template, &common(given)).unwrap_err().to_string();
-        let unfilled = said(&[]);
+        let error_with = |given| definition(&order(), &[], &template, &common(given)).unwrap_err().to_string();
+        let unfilled = error_with(&[]);
         assert!(unfilled.starts_with("the task of image builder: ") && unfilled.contains("worker_type"), "{unfilled}");
         assert!(unfilled.ends_with("give each with --value NAME=VALUE"), "{unfilled}");
-        assert_eq!(said(&[("hash", "0")]), "--value hash: is computed for each image");
+        assert_eq!(error_with(&[("hash", "0")]), "--value hash: is computed for each image");
         let typo = check_given(&common(&[("worker_tpye", "x")]).given, &template).unwrap_err().to_string();
         assert_eq!(typo, "--value worker_tpye: the task's template has no such placeholder");
         assert!(check_given(&common(&[("docker_build_network", "none")]).given, &template).is_ok());
@@ -312,8 +311,12 @@ mod tests {
     #[test]
     fn an_architecture_has_values_of_its_own() {
         let given = common(&[("a", "1"), ("b", "2"), ("arm64:a", "3")]).given;
-        let told = |arch| for_arch(&given, arch).into_iter().map(|(name, value)| name + &value).collect::<Vec<_>>();
-        assert_eq!((told("amd64"), told("arm64")), (vec!["a1".into(), "b2".into()], vec!["a3".into(), "b2".into()]));
+        let values_of =
+            |arch| for_arch(&given, arch).into_iter().map(|(name, value)| name + &value).collect::<Vec<_>>();
+        assert_eq!(
+            (values_of("amd64"), values_of("arm64")),
+            (vec!["a1".into(), "b2".into()], vec!["a3".into(), "b2".into()])
+        );
         let template = Template::new(json!("{{a}}{{b}}"));
         assert!(check_given(&given, &template).is_ok());
         assert!(check_given(&common(&[("arm64:c", "")]).given, &template).is_err());

@@ -1,5 +1,5 @@
-//! What an image's task takes over from the tasks that wait for it: whose it is, how urgent, and for how long. What else it
-//! says is for `decision`.
+//! The properties that an image's task inherits from the tasks that wait for it: owner, priority, and lifetime. `decision` has
+//! the others.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -7,7 +7,7 @@ use super::Definition;
 use crate::decision::task::Values;
 use crate::taskcluster::TaskId;
 
-/// taskgraph's own default for a task's deadline and expiry, where no waiting task says another.
+/// taskgraph's own default for a task's deadline and expiry, used if no waiting task has one.
 const DEADLINE: SignedDuration = SignedDuration::from_hours(24);
 const EXPIRY: SignedDuration = SignedDuration::from_hours(28 * 24);
 
@@ -46,8 +46,8 @@ fn from_now(text: &str) -> Option<SignedDuration> {
     number.checked_mul(seconds).map(SignedDuration::from_secs)
 }
 
-/// The values that an image task shares with the tasks that wait for it: the highest priority, the latest deadline and
-/// expiry; and of the first of them, whom to ask.
+/// The values that an image task shares with the tasks that wait for it: the highest priority, the latest deadline and expiry,
+/// and the owner of the first of them.
 #[must_use]
 pub fn shared(waiting: &[&Definition], decision_task: &TaskId, now: Timestamp) -> Values {
     let first = |property: &str| waiting.iter().find_map(|task| Some(task.get(property)?.as_str()?.to_owned()));
@@ -128,14 +128,14 @@ mod tests {
         ];
         let values =
             shared(&waiting.iter().filter_map(Value::as_object).collect::<Vec<_>>(), &DECISION.parse().unwrap(), now());
-        let said = |name: &str| values.get(name).map(String::as_str);
-        assert_eq!(said("priority"), Some("very-high"));
-        assert_eq!(said("deadline"), Some("2026-11-24T07:00:00.000Z"));
-        assert_eq!(said("expires"), Some("2027-11-23T07:00:00.000Z"));
-        assert_eq!(said("owner"), Some("a@example.com"));
-        assert_eq!(said("scheduler_id"), Some("gecko-level-3"));
-        assert_eq!(said("revision"), Some("abcdef"));
-        assert_eq!(said("task_group_id"), Some(DECISION));
-        assert_eq!(said("source"), None);
+        let value = |name: &str| values.get(name).map(String::as_str);
+        assert_eq!(value("priority"), Some("very-high"));
+        assert_eq!(value("deadline"), Some("2026-11-24T07:00:00.000Z"));
+        assert_eq!(value("expires"), Some("2027-11-23T07:00:00.000Z"));
+        assert_eq!(value("owner"), Some("a@example.com"));
+        assert_eq!(value("scheduler_id"), Some("gecko-level-3"));
+        assert_eq!(value("revision"), Some("abcdef"));
+        assert_eq!(value("task_group_id"), Some(DECISION));
+        assert_eq!(value("source"), None);
     }
 }

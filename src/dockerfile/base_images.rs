@@ -1,5 +1,5 @@
-//! What an image is made of: the images that its Dockerfile names in `FROM`, `COPY --from` and `RUN --mount`.
-//! Who builds those images, and which one is the parent, is for `parent`.
+//! The base images of a Dockerfile: the images in its `FROM`, `COPY --from` and `RUN --mount`. `parent` decides which one is the
+//! parent, and what builds the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::declare::{Declared, declare, undeclared};
 use super::instructions::{self, Arguments, Instruction};
 use super::words::{Expanded, expand};
 
-/// What BuildKit and Podman give a value by themselves.
+/// Arguments that BuildKit and Podman set by themselves.
 const PLATFORM_ARGS: [&str; 8] = [
     "BUILDARCH",
     "BUILDOS",
@@ -19,10 +19,10 @@ const PLATFORM_ARGS: [&str; 8] = [
     "TARGETVARIANT",
 ];
 
-/// What a Dockerfile is made of.
+/// The base images of a Dockerfile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DockerfileImages {
-    /// The images that it names, in order. Its own stages and `scratch` are none.
+    /// The images that it names, in order, without its own stages and `scratch`.
     pub references: Vec<Reference>,
     /// A number in a `COPY --from` that no stage has which begins before it, and the instruction. Podman reads it in `ADD` too.
     pub missing_stage: Option<(String, String)>,
@@ -36,11 +36,11 @@ pub struct DockerfileImages {
 pub struct FromError {
     /// Its line, from 1; none where there is no `FROM`.
     pub line: Option<usize>,
-    /// What is wrong.
+    /// The problem.
     pub problem: FromProblem,
 }
 
-/// What is wrong with a `FROM`.
+/// The problem of a `FROM`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FromProblem {
     /// There is none.
@@ -52,7 +52,7 @@ pub enum FromProblem {
         /// The instruction.
         instruction: String,
     },
-    /// `FROM $NAME`, and nothing gives the variable a value.
+    /// `FROM $NAME`, and the variable has no value.
     #[error(
         "`{instruction}` is empty, as nothing gives {variable} a value; write `ARG {variable}=IMAGE` before the first \
          FROM, or give a build argument"
@@ -68,7 +68,7 @@ pub enum FromProblem {
     NoReference {
         /// The instruction.
         instruction: String,
-        /// What it names.
+        /// The image that it names.
         image: String,
     },
 }
@@ -89,7 +89,7 @@ fn line_of(text: &str, instruction: &Instruction) -> usize {
 pub struct Reference {
     /// The instruction that needs it.
     pub by: By,
-    /// As it stands there.
+    /// Its text in the Dockerfile.
     pub written: String,
     /// The image, in docker's notation; none where it hangs on a variable without a value.
     pub image: Option<String>,
@@ -122,11 +122,11 @@ impl DockerfileImages {
         // Those whose value only the engine knows.
         let mut unknown: BTreeSet<_> = PLATFORM_ARGS.map(str::to_owned).into();
         let mut stages = BTreeSet::new();
-        let mut begun = 0;
+        let mut stage_count = 0;
         for instruction in instructions.executed() {
             let Arguments { flags, words } = instruction.arguments(escape);
             match instruction.keyword.as_str() {
-                "ARG" if begun == 0 => {
+                "ARG" if stage_count == 0 => {
                     for word in words {
                         let Declared { name, default, is_known } = declare(word, args, &mut values, escape);
                         if !is_known && default.as_ref().is_some_and(|it| hangs_on(it, &unknown)) {
@@ -137,7 +137,7 @@ impl DockerfileImages {
                     }
                 }
                 "FROM" => {
-                    begun += 1;
+                    stage_count += 1;
                     let written = words.first().copied().unwrap_or_default();
                     let expanded = expand(written, &values, escape);
                     if recipe.from_error.is_none() && !hangs_on(&expanded, &unknown) {
@@ -157,8 +157,8 @@ impl DockerfileImages {
                         recipe.add_flags(By::Copy, &flags, "--from=", &stages);
                     }
                     let from = flags.iter().find_map(|flag| flag.strip_prefix("--from="));
-                    // The stage that it stands in is none to copy from.
-                    let comes_before = |stage: i64| (0..begun - 1).contains(&stage);
+                    // COPY cannot use its own stage.
+                    let comes_before = |stage: i64| (0..stage_count - 1).contains(&stage);
                     if let Some(missing) = from.filter(|it| it.parse().is_ok_and(|stage| !comes_before(stage))) {
                         let shown = || (missing.to_owned(), format!("{keyword} {}", instruction.rest));
                         recipe.missing_stage.get_or_insert_with(shown);
@@ -168,7 +168,7 @@ impl DockerfileImages {
                 _ => {}
             }
         }
-        if begun == 0 {
+        if stage_count == 0 {
             recipe.from_error = Some(FromError { line: None, problem: FromProblem::Missing });
         }
         // What another frontend reads need not be a Dockerfile.
@@ -202,7 +202,7 @@ impl DockerfileImages {
     }
 }
 
-/// Whether only the engine knows what a word is.
+/// Whether only the engine knows the value of a word.
 fn hangs_on(expanded: &Expanded, unknown: &BTreeSet<String>) -> bool {
     expanded.for_engine.is_none() || expanded.variables.iter().any(|variable| unknown.contains(variable))
 }
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     /// Instruction, image as far as it is known, variables.
-    fn told(text: &str, args: &[(&str, &str)]) -> Vec<String> {
+    fn describe(text: &str, args: &[(&str, &str)]) -> Vec<String> {
         let args = args.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let references = DockerfileImages::read(text, &args).references.into_iter();
         let one =
@@ -278,14 +278,14 @@ mod tests {
             "COPY --from=$X = ?",
             "RUN --mount=from=tools = tools",
         ];
-        assert_eq!(told(text, &[]), expected);
+        assert_eq!(describe(text, &[]), expected);
     }
 
     #[test]
     fn onbuild_names_images_where_a_stage_is_made_from_it() {
         let text = "FROM a AS one\nONBUILD COPY --from=tools / /\n";
-        assert_eq!(told(text, &[]), ["FROM a = a"]);
-        assert_eq!(told(&format!("{text}FROM one\n"), &[]), ["FROM a = a", "COPY --from=tools = tools"]);
+        assert_eq!(describe(text, &[]), ["FROM a = a"]);
+        assert_eq!(describe(&format!("{text}FROM one\n"), &[]), ["FROM a = a", "COPY --from=tools = tools"]);
     }
 
     #[test]
@@ -304,19 +304,19 @@ mod tests {
     #[test]
     fn arguments_before_the_first_from_have_values() {
         let text = "ARG A=debian B=$A:12 C \"D=x\"\nARG E=\"$C-$A\"\nFROM $B\nARG F=f\nFROM $F\nFROM ${C:-none}$E\n";
-        assert_eq!(told(text, &[]), ["FROM $B = debian:12B", "FROM $F = ?F", "FROM ${C:-none}$E = ?CE"]);
+        assert_eq!(describe(text, &[]), ["FROM $B = debian:12B", "FROM $F = ?F", "FROM ${C:-none}$E = ?CE"]);
         assert_eq!(
-            told(text, &[("A", "a"), ("C", "c"), ("F", "f")]),
+            describe(text, &[("A", "a"), ("C", "c"), ("F", "f")]),
             ["FROM $B = a:12B", "FROM $F = fF", "FROM ${C:-none}$E = cc-aCE"]
         );
-        // Nobody declared it: it is declared on the way to the engine.
-        assert_eq!(told("FROM node:$V\n", &[("V", "22")]), ["FROM node:$V = node:22V"]);
-        assert_eq!(told("ARG I=node:$V\nFROM $I\n", &[("V", "22")]), ["FROM $I = node:22I"]);
-        assert_eq!(told("FROM $G\n", &[]), ["FROM $G = ?G"]);
-        // A later default comes before an earlier one.
-        assert_eq!(told("ARG A=a\nARG A=b\nARG A\nFROM $A", &[]), ["FROM $A = bA"]);
-        assert_eq!(told("ARG A=a\nARG A=$B\nFROM $A", &[]), ["FROM $A = ?A"]);
-        assert_eq!(told("FROM", &[]), Vec::<String>::new());
+        // No ARG declares it: it is declared for the engine.
+        assert_eq!(describe("FROM node:$V\n", &[("V", "22")]), ["FROM node:$V = node:22V"]);
+        assert_eq!(describe("ARG I=node:$V\nFROM $I\n", &[("V", "22")]), ["FROM $I = node:22I"]);
+        assert_eq!(describe("FROM $G\n", &[]), ["FROM $G = ?G"]);
+        // A later default wins over an earlier one.
+        assert_eq!(describe("ARG A=a\nARG A=b\nARG A\nFROM $A", &[]), ["FROM $A = bA"]);
+        assert_eq!(describe("ARG A=a\nARG A=$B\nFROM $A", &[]), ["FROM $A = ?A"]);
+        assert_eq!(describe("FROM", &[]), Vec::<String>::new());
     }
 
     #[test]
@@ -359,7 +359,7 @@ mod tests {
             "FROM $GIVEN\nFROM a/b$NOTHING\n",
             "ARG A=$GIVEN\nFROM $A AS Base\nFROM base\nFROM ${NONE:-Base}\n",
             "FROM scratch\nFROM localhost:5000/a/b@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n",
-            // What only the engine knows.
+            // Values that only the engine knows.
             "FROM --platform=$BUILDPLATFORM $TARGETARCH\nFROM a-${TARGETVARIANT}\n",
             "ARG A=$TARGETARCH B=${A#x}\nFROM $A\nFROM $B\nFROM ${A/x/y}\n",
             "# syntax=example.com/other\nimages: [a]\n",

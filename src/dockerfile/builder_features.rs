@@ -1,9 +1,9 @@
-//! What a `Dockerfile` asks for that the classic builder does not know, and what of it an old BuildKit does not know
-//! either. Whether the engine has a BuildKit is for `choice`.
+//! Features of a `Dockerfile` that the classic builder does not support, and those that an old BuildKit does not support either.
+//! `choice` finds out whether the engine has BuildKit.
 
 use crate::dockerfile::instructions::{self, Instruction};
 
-/// Something that only BuildKit knows.
+/// A feature that only BuildKit supports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// A flag of an instruction: `RUN --mount`.
@@ -31,14 +31,14 @@ const FLAGS: [(&str, &[&str]); 3] = [
     ("ADD", &["--chmod", "--link", "--checksum", "--keep-git-dir", "--exclude"]),
 ];
 
-/// How the variables of a `FROM --platform` begin that only BuildKit knows.
+/// The prefixes of variables in `FROM --platform` that only BuildKit sets.
 const PLATFORM_VARIABLES: [&str; 4] = ["$BUILD", "${BUILD", "$TARGET", "${TARGET"];
 
-/// What a `Dockerfile` needs of BuildKit.
+/// The BuildKit features that a `Dockerfile` needs.
 pub(crate) fn needs(dockerfile: &str) -> Vec<Need> {
     let instructions = instructions::read(dockerfile.as_bytes());
     let executed = instructions.executed();
-    // A classic builder keeps what an ONBUILD line says, and reads the lines of its here-document as instructions.
+    // A classic builder stores the text of an ONBUILD line, and reads the lines of its here-document as instructions.
     let kept = instructions.all.iter().filter_map(Instruction::trigger).filter_map(|trigger| here_document(&trigger));
     let needs = instructions.syntax.into_iter().map(Need::Syntax);
     let needs = needs.chain(executed.iter().flat_map(|it| needs_of(it, instructions.escape))).chain(kept);
@@ -66,7 +66,8 @@ fn needs_of(instruction: &Instruction, escape: char) -> Vec<Need> {
     flags.chain(here_document(instruction)).collect()
 }
 
-/// A here-document, at the beginning or with its end. Else it is the shell's own: `RUN cat <<EOF` has always gone to the shell.
+/// A here-document, at the beginning or with its end. Any other belongs to the shell: `RUN cat <<EOF` has always gone to the
+/// shell.
 fn here_document(Instruction { keyword, rest, has_here_documents, .. }: &Instruction) -> Option<Need> {
     let takes = FLAGS.iter().any(|(of, _)| of == keyword);
     let mut words = rest.split_whitespace().skip_while(|word| word.starts_with("--")).filter(|_| takes);
@@ -99,26 +100,26 @@ mod tests {
 
     #[test]
     fn what_needs_buildkit_is_named() {
-        let told = |text| needs(text).iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(told("#Syntax = docker/dockerfile:1.4\n# escape=`\nFROM a"), ["# syntax=docker/dockerfile:1.4"]);
+        let features = |text| needs(text).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(features("#Syntax = docker/dockerfile:1.4\n# escape=`\nFROM a"), ["# syntax=docker/dockerfile:1.4"]);
         assert_eq!(
-            told("FROM a\nrun --network=none \\\n  --mount=type=secret,id=a x"),
+            features("FROM a\nrun --network=none \\\n  --mount=type=secret,id=a x"),
             ["RUN --network", "RUN --mount"]
         );
-        assert_eq!(told("FROM a\nCOPY --link --chmod=1 a /b\nADD --checksum=1 a /b").len(), 3);
+        assert_eq!(features("FROM a\nCOPY --link --chmod=1 a /b\nADD --checksum=1 a /b").len(), 3);
         assert_eq!(
-            told("FROM a\nRUN --mount=type=cache <<EOF\nx\nEOF\n"),
+            features("FROM a\nRUN --mount=type=cache <<EOF\nx\nEOF\n"),
             ["RUN --mount", "the here-document of RUN <<EOF"]
         );
-        assert_eq!(told("FROM a AS b\nONBUILD RUN --mount=type=cache x\nFROM b\n"), ["RUN --mount"]);
-        assert_eq!(told("FROM a\nONBUILD RUN <<A\nx\nA\n"), ["the here-document of RUN <<A"]);
+        assert_eq!(features("FROM a AS b\nONBUILD RUN --mount=type=cache x\nFROM b\n"), ["RUN --mount"]);
+        assert_eq!(features("FROM a\nONBUILD RUN <<A\nx\nA\n"), ["the here-document of RUN <<A"]);
         // Behind the directives, and behind another escape character.
-        assert_eq!(told("# escape=`\nFROM a\nRUN x \\\nRUN `\n --network=none x\n"), ["RUN --network"]);
-        assert_eq!(told("FROM a\nCOPY <<\"A\" /x\nx\nA\n"), ["the here-document of COPY <<\"A\""]);
+        assert_eq!(features("# escape=`\nFROM a\nRUN x \\\nRUN `\n --network=none x\n"), ["RUN --network"]);
+        assert_eq!(features("FROM a\nCOPY <<\"A\" /x\nx\nA\n"), ["the here-document of COPY <<\"A\""]);
         // In the middle, if it has an end: the shell has none.
-        assert_eq!(told("FROM a\nRUN cat 3<<A <<EOF >/f\nA\nx\nEOF\n"), ["the here-document of RUN 3<<A"]);
+        assert_eq!(features("FROM a\nRUN cat 3<<A <<EOF >/f\nA\nx\nEOF\n"), ["the here-document of RUN 3<<A"]);
         assert_eq!(
-            told("FROM --platform=$BUILDPLATFORM a AS b\nFROM --platform=linux/${TARGETARCH} a\n"),
+            features("FROM --platform=$BUILDPLATFORM a AS b\nFROM --platform=linux/${TARGETARCH} a\n"),
             ["FROM --platform=$BUILDPLATFORM", "FROM --platform=linux/${TARGETARCH}"]
         );
     }

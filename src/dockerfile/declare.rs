@@ -1,5 +1,5 @@
-//! Build arguments that a `FROM` uses without an `ARG` line. `image_builder` fills them in, engines only those that are
-//! declared: so the line is put in on the way to the engine. What else the engine gets is for `context::for_engine`.
+//! Build arguments that a `FROM` uses without an `ARG` line. `image_builder` fills them in, engines only declared ones, so the
+//! line is inserted for the engine. `context::for_engine` makes the engine's other changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,9 @@ use super::words::{Expanded, expand, split};
 /// The build argument by which a `Dockerfile` reads the name of its parent, as `image_builder` calls it.
 pub const PARENT_ARG: &str = "DOCKER_IMAGE_PARENT";
 
-/// The text of a Dockerfile as the engine must see it, with these arguments of the build; none where it is right as it is.
+/// The text of a Dockerfile for the engine, with these arguments of the build; none if it needs no change.
 ///
-/// An argument that is given has the given value wherever an `ARG` of that name stands: to declare it before the first `FROM`
-/// changes nothing in the stages.
+/// A given argument has its value at each `ARG` of that name: declaring it before the first `FROM` changes nothing in the stages.
 #[must_use]
 pub fn declared(text: &[u8], given: &BTreeMap<String, String>) -> Option<Vec<u8>> {
     let instructions = instructions::read(text);
@@ -22,7 +21,7 @@ pub fn declared(text: &[u8], given: &BTreeMap<String, String>) -> Option<Vec<u8>
     (!lines.is_empty()).then(|| [&text[..at], lines.concat().as_bytes(), &text[at..]].concat())
 }
 
-/// Whether a Dockerfile looks at its parent at all.
+/// Whether a Dockerfile uses its parent at all.
 #[must_use]
 pub fn mentions_parent(text: &[u8]) -> bool {
     text.windows(PARENT_ARG.len()).any(|window| window == PARENT_ARG.as_bytes())
@@ -43,7 +42,7 @@ pub(super) fn undeclared<'a>(instructions: &Instructions, given: &'a BTreeMap<St
     let global = instructions.all.iter().take_while(|instruction| !is_from(instruction));
     let global: Vec<_> = global.filter(|it| it.keyword == "ARG").flat_map(|it| split(&it.rest, escape)).collect();
     let mut declared = BTreeSet::new();
-    // A default uses only what stands before it.
+    // A default uses only what precedes it.
     for word in global.into_iter().rev() {
         let (name, default) = word.split_once('=').unwrap_or((word, ""));
         declared.insert(name);
@@ -55,18 +54,17 @@ pub(super) fn undeclared<'a>(instructions: &Instructions, given: &'a BTreeMap<St
     names.filter(|name| used.contains(*name) && !declared.contains(name)).collect()
 }
 
-/// A word of an `ARG` before the first `FROM`, taken down.
+/// A recorded word of an `ARG` before the first `FROM`.
 pub(super) struct Declared<'a> {
     /// The argument.
     pub(super) name: &'a str,
     /// Its default, if it has one.
     pub(super) default: Option<Expanded>,
-    /// Whether its value is known: one that is given, or else the default's.
+    /// Whether its value is known: a given one, or the default's.
     pub(super) is_known: bool,
 }
 
-/// Takes down a word of an `ARG` before the first `FROM`: `NAME`, or `NAME=DEFAULT`. A default that nobody can know takes the
-/// place of an earlier one.
+/// Records a word of an `ARG` before the first `FROM`: `NAME`, or `NAME=DEFAULT`. An unknowable default replaces an earlier one.
 pub(super) fn declare<'a>(
     word: &'a str,
     args: &BTreeMap<String, String>,

@@ -1,20 +1,20 @@
-//! The parser directives at the top of a Dockerfile: `# escape=`, `# syntax=` and `# check=`. They end at the first line that
-//! is none of them, be it empty or another comment. What the directives mean is for their readers.
+//! The parser directives at the top of a Dockerfile: `# escape=`, `# syntax=` and `# check=`. They end at the first other line,
+//! even an empty one or a comment. Callers interpret the directives.
 
 /// The directives read so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Directives {
-    /// The character that takes a meaning away, and continues lines.
+    /// The escape character, which also continues lines.
     pub(super) escape: char,
     /// The image that reads the Dockerfile.
     pub(super) syntax: Option<String>,
-    seen: Vec<&'static str>,
+    known: Vec<&'static str>,
     done: bool,
 }
 
 impl Default for Directives {
     fn default() -> Self {
-        Self { escape: '\\', syntax: None, seen: Vec::new(), done: false }
+        Self { escape: '\\', syntax: None, known: Vec::new(), done: false }
     }
 }
 
@@ -28,13 +28,13 @@ impl Directives {
             self.done = true;
             return;
         };
-        if self.seen.contains(&name) {
+        if self.known.contains(&name) {
             return;
         }
-        self.seen.push(name);
+        self.known.push(name);
         match (name, value) {
             ("escape", "`") => self.escape = '`',
-            // The engine looks for this one before it reads lines, and so with nothing before the `#`.
+            // The engine looks for this one before it parses lines, so that nothing may precede the `#`.
             ("syntax", value) if line.starts_with('#') => {
                 self.syntax = value.split(' ').next().map(str::to_owned);
             }
@@ -70,7 +70,7 @@ mod tests {
             ("# escape=x\n# syntax=a", '\\', Some("a")),
             ("# escape=\\", '\\', None),
             ("# escape=", '\\', None),
-            // Other lines, and what stands behind them.
+            // Other lines, and text behind directives.
             ("# a comment\n# escape=`", '\\', None),
             ("# a=b\n# escape=`", '\\', None),
             ("#\n# escape=`", '\\', None),

@@ -1,5 +1,5 @@
-//! `.dockerignore`: which files of a context stay out of a build, by the rules of moby's `patternmatcher` in the way that
-//! BuildKit's client goes through it. Leaving the files out, and which of them an engine needs anyway, is for `context`.
+//! `.dockerignore`: which files of a context a build leaves out, by the rules of moby's `patternmatcher` as BuildKit's client
+//! applies them. `context` leaves the files out, and knows which of them an engine needs anyway.
 
 use super::ignore_pattern::{Pattern, PatternProblem};
 
@@ -11,7 +11,7 @@ pub struct IgnoreError {
     pub line: usize,
     /// The pattern.
     pub pattern: String,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: PatternProblem,
 }
 
@@ -68,7 +68,8 @@ impl Ignore {
         for end in ends {
             is_out = false;
             for (Rule { pattern, is_exception }, above) in self.patterns.iter().zip(&mut matched) {
-                // What would change nothing is not looked at, and then does not hold below either: as in moby.
+                // Patterns that would change nothing are not evaluated, and then do not hold for entries below either, as in
+                // moby.
                 *above |= *is_exception == is_out && pattern.matches(&path[..end]);
                 if *above {
                     is_out = !is_exception;

@@ -1,5 +1,5 @@
-//! The here-documents that an instruction begins, and where they end, as BuildKit reads them. Skipping their lines is for
-//! `instructions`; what an engine without here-documents makes of them, for `builder_features`.
+//! The here-documents of an instruction, and where they end, as BuildKit reads them. `instructions` skips their lines;
+//! `builder_features` handles engines without here-documents.
 
 use super::words::unquote;
 
@@ -7,7 +7,7 @@ use super::words::unquote;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HereDocument {
     delimiter: String,
-    /// `<<-`: tabs may stand before its last line.
+    /// `<<-`: tabs may precede its last line.
     is_indented: bool,
 }
 
@@ -19,7 +19,7 @@ impl HereDocument {
     }
 }
 
-/// The here-documents of an instruction, in order. In BuildKit the `escape` directive has no say here.
+/// The here-documents of an instruction, in order. BuildKit ignores the `escape` directive here.
 pub(super) fn here_documents(line: &str) -> Vec<HereDocument> {
     if !line.contains("<<") {
         return Vec::new();
@@ -28,7 +28,7 @@ pub(super) fn here_documents(line: &str) -> Vec<HereDocument> {
 }
 
 fn here_document(word: &str) -> Option<HereDocument> {
-    // A file descriptor may stand before it; `<<<` is something else.
+    // A file descriptor may precede it; `<<<` is something else.
     let mark = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")?;
     let (mark, is_indented) = mark.strip_prefix('-').map_or((mark, false), |mark| (mark, true));
     let delimiter = unquote(mark.trim_start(), '\\');
@@ -84,7 +84,7 @@ mod tests {
             ("RUN cat <<  EOF  > foo", &["EOF"]),
             ("RUN <<$EOF", &["$EOF"]),
             ("RUN cat <<-EOF; true", &["-EOF;"]),
-            // None: in quotes, in the middle of a word, another operator, without a word, with an open quote.
+            // None of these is one: in quotes, in the middle of a word, another operator, without a word, with an open quote.
             ("RUN \"<<EOF\" ' <<EOF ' \\<<EOF", &[]),
             ("RUN cat<<EOF", &[]),
             ("RUN cat <<<EOF", &[]),

@@ -1,12 +1,11 @@
-//! One pattern: `*`, `?`, `[…]` and `**`, as moby makes a regular expression of it. Which of several patterns decides is for
-//! `dockerignore`.
+//! One pattern: `*`, `?`, `[…]` and `**`, converted to a regular expression as in moby. `dockerignore` combines several patterns.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
 use regex::Regex;
 
-/// What is wrong with a pattern: `docker build` refuses it too.
+/// An invalid pattern: `docker build` refuses it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternProblem {
     /// A `!` alone.
@@ -21,7 +20,7 @@ pub enum PatternProblem {
     /// A `\` at the end.
     #[error("ends with a `\\`, which must have a letter behind it")]
     Escape,
-    /// What is no regular expression in the end, as `\c`.
+    /// The result is not a regular expression, as for `\c`.
     #[error("has a `\\` before a letter that has no such meaning, or is too long")]
     Regex,
 }
@@ -109,7 +108,7 @@ enum Literal {
     Suffix,
 }
 
-/// Reads what stands behind a `[`, by the rules of Go's `filepath.Match`. As in moby, `[^a]` is a `/` too.
+/// Reads the rest of a class behind its `[`, by the rules of Go's `filepath.Match`. As in moby, `[^a]` matches a `/` too.
 fn class(letters: &mut Peekable<Chars<'_>>, regex: &mut String) -> Result<(), PatternProblem> {
     regex.push('[');
     regex.extend(letters.next_if_eq(&'^'));
@@ -146,7 +145,7 @@ fn push_literal(regex: &mut String, letter: char) {
 mod tests {
     use super::*;
 
-    /// From moby's own table of what matches, and what was looked up in its code.
+    /// From moby's own table of matches, and from its source.
     #[test]
     fn a_pattern_is_for_whole_paths() {
         for (pattern, path, matches) in [

@@ -1,5 +1,5 @@
-//! The one tokenizer of Dockerfiles: instructions, each with its place in the text; comments gone, continued lines joined,
-//! here-documents left out, as BuildKit's parser does it. What the instructions mean is for the other modules.
+//! The tokenizer of Dockerfiles: instructions, each with its place in the text; without comments and here-documents, with
+//! continued lines joined, as BuildKit's parser does it. The other modules interpret the instructions.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -17,29 +17,29 @@ pub struct Instruction {
     pub rest: String,
     /// The bytes of its lines in the text, here-documents and the last line's end included.
     pub range: Range<usize>,
-    /// Whether here-documents stand behind it, and the last one has its end.
+    /// Whether here-documents follow it, and the last one has its end.
     pub has_here_documents: bool,
 }
 
-/// What a Dockerfile says.
+/// A parsed Dockerfile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instructions {
     /// In order.
     pub all: Vec<Instruction>,
-    /// The character that takes a meaning away and continues lines: `\` unless a directive says `` ` ``.
+    /// The escape character, which also continues lines: `\` unless a directive sets `` ` ``.
     pub escape: char,
     /// The image of `# syntax=`.
     pub syntax: Option<String>,
 }
 
-/// The flags of an instruction, without quotes, and the words behind them as they are written.
+/// The flags of an instruction, without quotes, and the words behind them as written.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Arguments<'a> {
     pub(super) flags: Vec<String>,
     pub(super) words: Vec<&'a str>,
 }
 
-/// Reads a Dockerfile. Nothing is wrong to it: refusing is the engine's affair.
+/// Parses a Dockerfile. This never fails: the engine refuses wrong ones.
 #[must_use]
 pub fn read(text: &[u8]) -> Instructions {
     let mut directives = Directives::default();
@@ -78,8 +78,8 @@ pub fn read(text: &[u8]) -> Instructions {
 }
 
 impl Instructions {
-    /// The instructions as a build meets them: behind a `FROM` of an earlier stage comes what that stage's `ONBUILD` lines
-    /// have kept, and the `ONBUILD` lines themselves do nothing.
+    /// The instructions in the order of a build: behind a `FROM` of an earlier stage come the instructions of that stage's
+    /// `ONBUILD` lines, and the `ONBUILD` lines themselves do nothing.
     #[must_use]
     pub fn executed(&self) -> Vec<Instruction> {
         struct Stage {
@@ -259,7 +259,7 @@ mod tests {
             "\u{feff}# escape=`\r\n\n  arg A=1\r\n# about\nRUN x `\n\n# in it\n y\nCOPY <<A <<B /\na\nA\nb\nB\n\nCMD ü";
         let lines: Vec<_> = read(text.as_bytes()).all.into_iter().map(|it| &text[it.range]).collect();
         assert_eq!(lines, ["  arg A=1\r\n", "RUN x `\n\n# in it\n y\n", "COPY <<A <<B /\na\nA\nb\nB\n", "CMD ü"]);
-        // The places are those of bytes, whatever they are.
+        // The places count bytes, in any encoding.
         let instructions = read(b"# \xff\xfe\nRUN \xff\nCMD a").all;
         assert_eq!(instructions.iter().map(|it| it.range.clone()).collect::<Vec<_>>(), [5..11, 11..16]);
     }

@@ -1,5 +1,5 @@
-//! Dockerfiles: taskgraph's preprocessing, the one tokenizer, and what can be known from its instructions without an engine.
-//! Reading and packing files is for `context`, building for `engine`.
+//! Dockerfiles: taskgraph's preprocessing, the tokenizer, and everything that follows from the instructions without an engine.
+//! `context` reads and packs files, `engine` builds.
 //!
 //! - [`preprocess`], `substitute`: taskgraph's own syntax, which is gone before an engine reads the text.
 //! - [`instructions`]: the tokenizer; `directives` and `here_documents` are parts of it, `words` reads what instructions say.

@@ -1,24 +1,24 @@
-//! The syntax that taskgraph adds to Dockerfiles: `# %include PATH`, `# %include-run-task` and `# %ARG NAME`, read as
-//! Python reads text. Finding the included files is for `collect`, the rules of substitution are for `substitute`.
+//! The syntax that taskgraph adds to Dockerfiles: `# %include PATH`, `# %include-run-task` and `# %ARG NAME`, parsed as in
+//! Python. `collect` finds the included files, `substitute` has the rules of substitution.
 
 use std::collections::BTreeMap;
 
 pub use super::substitute::SubstituteError;
 use super::substitute::Substitution;
 
-/// What taskgraph writes after a line `# %include-run-task`: the same in all of its releases, 1.0.0 to 24.5.1.
+/// The text that taskgraph writes after a line `# %include-run-task`: the same in all of its releases, 1.0.0 to 24.5.1.
 pub const RUN_TASK_SNIPPET: &str = "COPY run-task/run-task /usr/local/bin/run-task
 COPY run-task/fetch-content /usr/local/bin/fetch-content
 COPY run-task/robustcheckout.py /usr/local/mercurial/robustcheckout.py
 COPY run-task/hgrc /etc/mercurial/hgrc.d/mozilla.rc
 ";
 
-/// A Dockerfile as it goes into the context.
+/// A Dockerfile for the context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dockerfile {
     /// The text: lines end with `\n`, `# %ARG` lines are gone, arguments are filled in.
     pub text: String,
-    /// What the `# %include` lines ask for, in order.
+    /// The files of the `# %include` lines, in order.
     pub includes: Vec<Include>,
     /// The number of the first `# %include-run-task` line, where there is one.
     pub run_task: Option<usize>,
@@ -39,17 +39,17 @@ pub struct Include {
 pub struct LineError {
     /// Its number, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The problem.
     pub problem: LineProblem,
 }
 
-/// What is wrong with a line of a Dockerfile.
+/// A problem in a line of a Dockerfile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineProblem {
     /// Not UTF-8.
     #[error("is not UTF-8; save the file as UTF-8")]
     NotUtf8,
-    /// `# %ARG NAME`, and nobody gave the argument.
+    /// `# %ARG NAME` without a value.
     #[error("`# %ARG {name}` needs an argument that was not given; give {name}=VALUE")]
     MissingArgument {
         /// The argument's name.
@@ -61,7 +61,7 @@ pub enum LineProblem {
         /// The line.
         line: String,
     },
-    /// An argument that was given, and cannot be substituted.
+    /// A given argument that cannot be substituted.
     #[error(transparent)]
     Argument(#[from] SubstituteError),
     /// `# %include /…`
@@ -93,13 +93,13 @@ impl Dockerfile {
         for (line, number) in text.split_inclusive('\n').zip(1..) {
             let at_line = |problem| LineError { line: number, problem };
             if line.starts_with("# %ARG") {
-                // A definition is looked for before substitution, and is not itself a line of the result.
+                // A definition is recognised before substitution, and is not itself a line of the result.
                 substitutions.push(definition(line, args).map_err(at_line)?);
                 continue;
             }
             let line = substitutions.iter().fold(line.to_owned(), |line, one: &Substitution| one.apply(&line));
             dockerfile.text.push_str(&line);
-            // An include is looked for after substitution.
+            // An include is recognised after substitution.
             if !line.starts_with("# %include") {
                 continue;
             }
@@ -145,7 +145,7 @@ fn included(line: &str) -> Result<&str, LineProblem> {
     Ok(path)
 }
 
-/// What stands behind the keyword. As in taskgraph, the character after it is not looked at.
+/// The text behind the keyword. As in taskgraph, the character after it is ignored.
 fn argument<'a>(line: &'a str, keyword: &str) -> &'a str {
     let start = line.char_indices().nth(keyword.len()).map_or(line.len(), |(at, _)| at);
     strip(&line[start..])

@@ -1,5 +1,5 @@
-//! The stages of a Dockerfile: what each begins with and its steps, as a builder that makes an image of each step takes them.
-//! Finding such images in an engine is for `engine`.
+//! The stages of a Dockerfile: the base of each and its steps, for a builder that makes an image of each step. `engine` finds
+//! such images.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,13 @@ use super::words::expand;
 /// A stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
-    /// What it begins with.
+    /// Its base.
     pub base: Base,
-    /// Its instructions, `KEYWORD rest`, each in one line; those that an earlier stage has kept with `ONBUILD` come first.
+    /// Its instructions, `KEYWORD rest`, each in one line; those from an earlier stage's `ONBUILD` come first.
     pub steps: Vec<String>,
 }
 
-/// What a stage begins with.
+/// The base of a stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Base {
@@ -28,7 +28,7 @@ pub enum Base {
     Stage(usize),
     /// An image, by a name or an id.
     Image(String),
-    /// An image whose name hangs on a variable without a known value.
+    /// An image whose name depends on a variable without a known value.
     Unknown,
 }
 

@@ -1,5 +1,5 @@
-//! `# %ARG NAME` of a Dockerfile: `$NAME` becomes the argument's value, by the rules of Python's `re.sub`, which
-//! taskgraph uses. Where the syntax stands, and which arguments there are, is for `dockerfile`.
+//! `# %ARG NAME` of a Dockerfile: `$NAME` becomes the argument's value, by the rules of Python's `re.sub`, which taskgraph uses.
+//! `dockerfile` parses the syntax and the arguments.
 
 use std::sync::LazyLock;
 
@@ -81,7 +81,7 @@ impl Substitution {
 
 /// `\b`: of the characters left and right, exactly one belongs to a word.
 fn is_boundary(left: &str, right: &str) -> bool {
-    // Python's idea of a word, `str.isalnum` and `_`: without the combining marks that `\w` has in Rust.
+    // Python's word characters, `str.isalnum` and `_`: without the combining marks of Rust's `\w`.
     static WORD: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"^[\p{L}\p{N}_]").expect("a constant, covered by every test below"));
     let last = left.char_indices().next_back().map_or("", |(at, _)| &left[at..]);
@@ -165,7 +165,7 @@ mod tests {
             "3.11 ${PY} $PYX $PY_ 3.11-1 $PY1 $3.113.11\n"
         );
         assert_eq!(sub("PY", "3", "$PY"), "3");
-        // U+0301 is no word character for Python, Ⓐ neither; ½ and 字 are.
+        // U+0301 is no word character in Python, Ⓐ neither; ½ and 字 are.
         assert_eq!(sub("A", "x", "$A\u{301} $AⒶ $A½ $A字"), "x\u{301} xⒶ $A½ $A字");
     }
 

@@ -1,11 +1,10 @@
-//! Words of a Dockerfile: where they end, and what is in the place of `$NAME`, as the engines read them.
-//! Which variables there are, the caller says.
+//! Words of a Dockerfile: where they end, and the value of `$NAME`, as in the engines. The caller passes the variables.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// How deep `${A:-${B:-…}}` may go: nobody writes more, and each level takes stack.
+/// The limit for nested `${A:-${B:-…}}`: no real file needs more, and each level takes stack.
 const MAX_DEPTH: usize = 8;
 
 /// A word after expansion.
@@ -48,7 +47,7 @@ pub(super) fn split(text: &str, escape: char) -> Vec<&str> {
     words
 }
 
-/// A word without its quotes, and without the escape characters; variables stay.
+/// A word without its quotes and escape characters; variables stay.
 pub(super) fn unquote(word: &str, escape: char) -> String {
     let (mut out, mut quote, mut letters) = (String::new(), None, word.chars());
     while let Some(letter) = letters.next() {
@@ -92,7 +91,7 @@ impl Expander<'_> {
         out
     }
 
-    /// What stands behind a `$`.
+    /// The variable behind a `$`.
     fn variable(&mut self, chars: &mut Peekable<Chars>, depth: usize) -> String {
         let braces = chars.next_if_eq(&'{').is_some();
         let mut name = String::new();
@@ -119,7 +118,7 @@ impl Expander<'_> {
             self.broken = true;
             return String::new();
         };
-        // What is not chosen may hang on anything.
+        // A branch that is not taken may depend on anything.
         let known = self.known;
         let other = self.until(chars, Some('}'), depth);
         match (operator, value) {

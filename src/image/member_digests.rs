@@ -12,7 +12,7 @@ use super::SMALL_MEMBER;
 use super::rootfs::diff_ids;
 use crate::context::tar_format::verify_checksum;
 use crate::net::Digest;
-use crate::net::stream::DigestReader;
+use crate::net::digest_reader::DigestReader;
 
 /// How bytes are packed, told by how they begin, as engines tell it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]

@@ -1,5 +1,5 @@
-//! Whether an artifact that a job needs is still there, and until when; or since when it is gone. For the subcommands that
-//! speak about existing tasks; `run` itself just downloads.
+//! Whether an artifact that a job needs still exists, and its expiry, or when it expired. For subcommands about existing tasks;
+//! `run` itself just downloads.
 
 use std::fmt;
 
@@ -22,14 +22,14 @@ pub enum ArtifactStatus {
     },
     /// The task lives, and its latest run has no such artifact.
     Missing,
-    /// The queue does not know the task any more: it expired, with all that it had.
+    /// The queue does not have the task any more: it expired, with all its artifacts.
     TaskForgotten,
-    /// The credentials do not suffice to ask.
+    /// The credentials do not allow the query.
     Untold,
 }
 
 impl ArtifactStatus {
-    /// Looks an artifact up, of the task's latest run, which is the one that a job downloads from.
+    /// Queries an artifact of the task's latest run, which is the one that a job downloads from.
     pub async fn of(
         services: &Services,
         task: &TaskId,
@@ -52,7 +52,7 @@ impl ArtifactStatus {
         })
     }
 
-    /// Whether it is known that nobody can read it.
+    /// Whether the artifact certainly cannot be read.
     #[must_use]
     pub fn is_gone(self) -> bool {
         matches!(self, Self::Expired { .. } | Self::Missing | Self::TaskForgotten)

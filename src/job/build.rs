@@ -20,19 +20,19 @@ use crate::engine::{Base, Bases, BuildOptions, Built, Engine, EngineError, Fault
 use crate::image::disk::ensure_space;
 use crate::report::ErrorChain;
 
-/// An image that was built and is out of the engine, and what it was built from.
+/// An image that was built and exported from the engine, and what it was built from.
 pub(super) struct BuiltImage {
     pub(super) image: Finished,
     pub(super) identity: Identity,
     pub(super) inputs: InputFacts,
     /// What its `Dockerfile` names.
     pub(super) bases: Bases,
-    /// Who in the engine read the `Dockerfile`.
+    /// The part of the engine that read the `Dockerfile`.
     pub(super) builder: &'static str,
     pub(super) steps: Steps,
 }
 
-/// What is said of the inputs when they are used up.
+/// The facts about the inputs that are needed after the build.
 pub(super) struct InputFacts {
     /// The size of the context in bytes.
     pub(super) context_bytes: u64,
@@ -66,7 +66,7 @@ pub(super) async fn build(
     cache.report(steps);
     let below = pinnable_bases(&bases, builder, parent_tag);
     let image = EngineImage { id: image_id, below, cache: &cache, parent: parent.as_ref() };
-    let exporting = exported(run, engine, &identity, image, work.folder.path());
+    let exporting = exported(run, engine, &identity, image, work.directory.path());
     let image = stop.run_stage("exporting the image", exporting).await?;
     let inputs = InputFacts { context_bytes, scheme, parent, cache };
     Ok(BuiltImage { image, identity, inputs, bases, builder, steps })
@@ -93,7 +93,7 @@ async fn build_image(
     let started = Instant::now();
     let (sent, tag) = (context.for_engine(&options.plan.args).await?, &identity.engine_tag);
     let mut built = engine.build(&sent, tag, options, log).await;
-    // A list of packages, for example, that names what is not there any more.
+    // A list of packages, for example, that names an expired artifact.
     if let Err(EngineError::Build(failure)) = &built
         && failure.fault == Fault::Dockerfile
         && failure.cached > 0
@@ -113,14 +113,15 @@ async fn build_image(
     Ok(BuiltFrom { built, bases })
 }
 
-/// The images whose layers a reproducible image shares. `BuildKit` pulls some that the engine then does not have, and does not
-/// know the layers of: what is shared must not hang on what an engine had before, so that only the parent is, which we load.
+/// The images whose layers a reproducible image shares. `BuildKit` pulls some that the engine then does not have, so that their
+/// layers are unknown. Sharing must not depend on what an engine had before, so that only the parent counts, which this job
+/// loads.
 fn pinnable_bases(bases: &Bases, builder: &str, parent: Option<&String>) -> Vec<Base> {
     let lasts = |base: &&Base| builder != "buildkit" || parent == Some(&base.reference);
     bases.found.iter().filter(lasts).cloned().collect()
 }
 
-/// Keeps the last good step's image of a build that failed; that it cannot be kept is not the failure to tell.
+/// Keeps the last good step's image of a failed build. If this fails, the build's failure is still the one to report.
 async fn keep(run: &Run<'_>, engine: &Engine, tag: &str, failed: CommandError) -> CommandError {
     let keeping = engine.tag_failed_step(tag, run.config.plan.build.network.as_deref());
     match run.stop.run_stage("keeping the last good step's image", keeping).await {

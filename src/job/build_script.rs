@@ -1,5 +1,5 @@
-//! An image directory's own `build.sh`, run in the place of a build by the engine. What it prints becomes a build's
-//! output; whether it made the image is for those who look into the engine.
+//! An image directory's own `build.sh`, run instead of a build by the engine. Its output becomes the build's output. Callers look
+//! in the engine whether it made the image.
 
 use std::cell::RefCell;
 use std::io;
@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use crate::engine::build_log::{BuildLog, LineBuffer};
 
-/// How much of what a script prints is read at once.
+/// The block size for reading the output of a script.
 const PIECE: usize = 8 * 1024;
 
 /// Why a script made no image.
@@ -59,26 +59,26 @@ pub fn makes(directory: &Path) -> bool {
     find(directory).is_some_and(|(_, can_run)| can_run)
 }
 
-/// Runs a script with `-t TAG`, in the folder that the image directories are in, as `./build.sh` did.
+/// Runs a script with `-t TAG`, in the directory of the image directories, like `./build.sh`.
 pub async fn run(script: &Path, tag: &str, no_cache: bool, log: &mut BuildLog) -> Result<(), ScriptError> {
     let unusable = |source| ScriptError::Run { script: script.to_owned(), source };
-    let folder = script.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+    let parent = script.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
     let mut command = Command::new(script);
-    command.args(["-t", tag]).args(no_cache.then_some("--no-cache")).current_dir(folder);
+    command.args(["-t", tag]).args(no_cache.then_some("--no-cache")).current_dir(parent);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().map_err(unusable)?;
     let (out, err, log) = (child.stdout.take(), child.stderr.take(), RefCell::new(log));
-    // Both at once: a script that fills one pipe while nobody reads it would stand still.
+    // Both at once: a script that fills one pipe would block while nothing reads it.
     let (status, (), ()) = tokio::join!(child.wait(), copy_to_log(out, &log), copy_to_log(err, &log));
     let status = status.map_err(unusable)?;
     if status.success() { Ok(()) } else { Err(ScriptError::Failed { script: script.to_owned(), status }) }
 }
 
-/// Tells what comes through a pipe, line by line.
+/// Logs the lines of a pipe.
 async fn copy_to_log(pipe: Option<impl AsyncRead + Unpin>, log: &RefCell<&mut BuildLog>) {
     let Some(mut pipe) = pipe else { return };
     let (mut lines, mut piece) = (LineBuffer::default(), vec![0; PIECE]);
-    // A pipe that cannot be read has nothing to tell any more; how the script ends is seen by its status.
+    // A pipe that cannot be read counts as ended; the exit status tells how the script ended.
     while let Ok(read @ 1..) = pipe.read(&mut piece).await {
         lines.piece(&piece[..read]).iter().for_each(|line| log.borrow_mut().line(line));
     }
@@ -91,8 +91,8 @@ mod tests {
 
     use super::*;
 
-    fn script(folder: &Path, text: &str) -> PathBuf {
-        let directory = folder.join("image");
+    fn script(parent: &Path, text: &str) -> PathBuf {
+        let directory = parent.join("image");
         fs::create_dir_all(&directory).unwrap();
         let path = directory.join("build.sh");
         fs::write(&path, text).unwrap();
@@ -102,21 +102,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_script_is_run_where_the_images_are() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = script(folder.path(), "#!/bin/sh\necho \"$(pwd) $*\" | tee said >&2\n");
+        let temp = tempfile::tempdir().unwrap();
+        let path = script(temp.path(), "#!/bin/sh\necho \"$(pwd) $*\" | tee output >&2\n");
         assert_eq!(find(path.parent().unwrap()), Some((path.clone(), true)));
         run(&path, "r/i:1", true, &mut BuildLog::for_people()).await.unwrap();
-        let said = fs::read_to_string(folder.path().join("said")).unwrap();
-        assert_eq!(said, format!("{} -t r/i:1 --no-cache\n", folder.path().canonicalize().unwrap().display()));
+        let output = fs::read_to_string(temp.path().join("output")).unwrap();
+        assert_eq!(output, format!("{} -t r/i:1 --no-cache\n", temp.path().canonicalize().unwrap().display()));
         run(&path, "r/i:1", false, &mut BuildLog::for_people()).await.unwrap();
-        assert!(fs::read_to_string(folder.path().join("said")).unwrap().ends_with(" -t r/i:1\n"));
+        assert!(fs::read_to_string(temp.path().join("output")).unwrap().ends_with(" -t r/i:1\n"));
     }
 
     #[tokio::test]
     async fn what_a_script_prints_is_in_the_log_line_by_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = script(folder.path(), "#!/bin/sh\nprintf '\\033[31mred\\033[0m\\nlast'\n");
-        let file = folder.path().join("log");
+        let temp = tempfile::tempdir().unwrap();
+        let path = script(temp.path(), "#!/bin/sh\nprintf '\\033[31mred\\033[0m\\nlast'\n");
+        let file = temp.path().join("log");
         let mut log = BuildLog::create(file.clone()).unwrap();
         run(&path, "i:latest", false, &mut log).await.unwrap();
         log.finish().unwrap();
@@ -125,15 +125,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_script_that_fails_says_how() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = script(folder.path(), "#!/bin/sh\nexit 3\n");
+        let temp = tempfile::tempdir().unwrap();
+        let path = script(temp.path(), "#!/bin/sh\nexit 3\n");
         let failed = run(&path, "i:latest", false, &mut BuildLog::for_people()).await.unwrap_err().to_string();
         assert_eq!(failed, format!("{} failed: exit status: 3; its last words are above", path.display()));
-        let path = script(folder.path(), "#!/none\n");
+        let path = script(temp.path(), "#!/none\n");
         let error = run(&path, "i:latest", false, &mut BuildLog::for_people()).await.unwrap_err();
         assert!(matches!(error, ScriptError::Run { .. }));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(find(path.parent().unwrap()), Some((path, false)));
-        assert_eq!(find(folder.path()), None);
+        assert_eq!(find(temp.path()), None);
     }
 }

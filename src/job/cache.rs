@@ -1,5 +1,5 @@
-//! The layer cache of a job: an image that steps are taken from, loaded while the context is fetched. It only saves time, so
-//! that whatever is wrong with it ends in a line of the log. Offering it to a build is for `run`, taking steps for the engine.
+//! The layer cache of a job: an image whose build steps can be reused, loaded while the context is fetched. It only saves time,
+//! so that its failures are only logged. `run` offers it to a build, the engine uses its steps.
 
 use std::error::Error;
 use std::path::Path;
@@ -22,14 +22,14 @@ use crate::net::ImageId;
 use crate::report::{Bytes, ErrorChain};
 use crate::taskcluster::{ArtifactName, Services};
 
-/// How long the loading may take in all. Some gigabytes take an engine half a minute, and a slow network a few minutes; who
-/// waits for longer has mostly built the image meanwhile.
+/// The time limit for loading. Some gigabytes take an engine half a minute, and a slow network a few minutes; after a longer time
+/// the image would mostly have been built.
 const MAY_TAKE: Duration = Duration::from_mins(5);
 
 /// A configuration has some kilobytes, and an image at most 127 layers.
 const LARGEST_DOCUMENT: u64 = 4 * 1024 * 1024;
 
-/// The layer cache of a job: what it takes steps from, and what it leaves for later builds.
+/// The layer cache of a job: the source of its steps, and what it publishes for later builds.
 #[derive(Debug)]
 pub(super) struct LayerCache {
     from: CacheFrom,
@@ -39,7 +39,7 @@ pub(super) struct LayerCache {
 /// An image that steps are taken from, in the engine.
 #[derive(Debug)]
 pub struct CachedImage {
-    /// What the index says of it.
+    /// Its data in the index.
     pub newest: LatestImage,
     /// What was loaded.
     pub image: TaskImage,
@@ -47,14 +47,14 @@ pub struct CachedImage {
     tag: String,
 }
 
-/// What was done, and the layer cache that was loaded meanwhile.
+/// The result of the work, and the layer cache that was loaded in parallel.
 pub(super) struct WithCache<T> {
     pub(super) done: T,
     pub(super) cache: LayerCache,
 }
 
 impl LayerCache {
-    /// Does something, and loads meanwhile: what is left of the loading then is a stage of its own. What fails ends it.
+    /// Runs work and loads the cache in parallel; the rest of the loading is a stage of its own. A failure of the work ends it.
     pub(super) async fn join_load<T>(
         first: impl Future<Output = Result<T, CommandError>>,
         loading: impl Future<Output = Self>,
@@ -75,7 +75,7 @@ impl LayerCache {
         Ok(WithCache { done, cache })
     }
 
-    /// Loads the newest image of this name, if it is asked for and there is one.
+    /// Loads the newest image of this name, if it is wanted and there is one.
     pub(super) async fn load(
         plan: &Plan,
         from: CacheFrom,
@@ -101,7 +101,7 @@ impl LayerCache {
         self.loaded.as_ref()
     }
 
-    /// The configuration of the image that steps may come from, where it is known.
+    /// The configuration of the image that steps may come from, if it is known.
     pub(super) fn source<'a>(&'a self, parent: Option<&'a TaskImage>) -> Option<&'a [u8]> {
         let image = match self.from {
             CacheFrom::Latest => self.loaded.as_ref().map(|cached| &cached.image),
@@ -124,23 +124,23 @@ impl LayerCache {
         }
     }
 
-    /// Says what came of it.
+    /// Logs the result.
     pub(super) fn report(&self, steps: Steps) {
         if let Some(CachedImage { newest: LatestImage { at, project, .. }, .. }) = &self.loaded {
             info!("{} of {} steps from the cache of {at}, for {project}", steps.cached, steps.all);
         }
     }
 
-    /// What a later build needs besides the image to take steps from it, written into `folder`; nothing where its engine needs
-    /// nothing. That there is none is no failure: a later build is built without.
+    /// Writes into `directory` what a later build needs besides the image to reuse its steps; nothing if its engine needs
+    /// nothing. A failure is only logged: a later build then runs all steps.
     pub(super) async fn steps_artifact(
         &self,
         engine: &Engine,
         plan: &Plan,
         image_id: ImageId,
-        folder: &Path,
+        directory: &Path,
     ) -> Option<Companion> {
-        // A reproducible image, or one in one layer, is another than the one that the steps lead to.
+        // A reproducible image, or one in one layer, differs from the one that the steps made.
         let is_another = plan.reproducible.is_some() || plan.artifact.export == ExportChoice::Squash;
         if !self.is_wanted() || !engine.needs_step_images() || is_another {
             return None;
@@ -157,7 +157,7 @@ impl LayerCache {
         debug!("{} of {} images of steps are kept for a later build", steps.len(), configs.steps.len());
         let document = Document { image_id: image_id.to_string(), steps };
         let name = ArtifactName::layer_cache();
-        match Companion::write(folder, "what later builds take steps by", name, "application/json", &document) {
+        match Companion::write(directory, "what later builds take steps by", name, "application/json", &document) {
             Ok(steps_artifact) if steps_artifact.size <= LARGEST_DOCUMENT => Some(steps_artifact),
             Ok(steps_artifact) => {
                 info!(
@@ -174,7 +174,7 @@ impl LayerCache {
     }
 }
 
-/// What is published beside an image, so that Podman can take steps from it.
+/// The artifact published with an image so that Podman can reuse its steps.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {

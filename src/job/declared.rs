@@ -1,5 +1,5 @@
-//! With `--publish payload`: asking the own task's definition where the worker looks for the image. A task that cannot be
-//! asked goes on as if it had said nothing.
+//! With `--publish payload`: reads the own task's definition for the path where the worker expects the image. If it cannot be
+//! read, the job goes on as if it declared no image.
 
 use std::path::{Path, PathBuf};
 
@@ -14,21 +14,21 @@ pub(super) async fn settle(config: &mut Config, services: Option<&Services>) {
     let (Some(by), Some(services)) = (config.declared_by.take(), services) else { return };
     let Destination::Payload(output) = &mut config.destination else { return };
     match place(&by, services).await {
-        Ok(Place { name, folder, file }) => {
-            info!("task {} declares {name} as {}", by.task, folder.join(&file).display());
-            (output.folder, output.file) = (folder, Some(file));
+        Ok(Place { name, directory, file }) => {
+            info!("task {} declares {name} as {}", by.task, directory.join(&file).display());
+            (output.directory, output.file) = (directory, Some(file));
             let artifact = &mut config.plan.artifact;
             artifact.zstd_level = artifact.zstd_level.filter(|_| name.is_zstd());
             artifact.name = name;
         }
-        Err(why) => warn!("{why}; the image goes to {}: --output says another place", output.folder.display()),
+        Err(why) => warn!("{why}; the image goes to {}: --output says another place", output.directory.display()),
     }
 }
 
 /// Where a task declares its image.
 struct Place {
     name: ArtifactName,
-    folder: PathBuf,
+    directory: PathBuf,
     file: String,
 }
 
@@ -42,8 +42,8 @@ async fn place(DeclaredBy { task, artifact }: &DeclaredBy, services: &Services) 
     let place = image.and_then(|DeclaredImage { name, path }| {
         let path = path?;
         let file = path.file_name()?.to_str()?.to_owned();
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Some(Place { name, folder: folder.to_owned(), file })
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some(Place { name, directory: directory.to_owned(), file })
     });
     place.ok_or_else(|| match artifact {
         Some(name) => format!("task {task} declares no file as its artifact {name}"),

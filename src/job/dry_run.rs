@@ -1,5 +1,5 @@
-//! `run --dry-run` of an image directory: the job that CI would do for it. Its name, arguments, parent and hash in the
-//! index come from its tree, as `decide` would write them into a task; the job itself is `run`'s.
+//! `run --dry-run` of an image directory: the job that CI would run for it. Its name, arguments, parent and hash in the index
+//! come from its tree, as `decide` would write them into a task; `run` has the job itself.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::net::blocking::blocking;
 use crate::report::Report;
 use crate::repository::TreeError;
 
-/// An image directory, and the parent that its tree says.
+/// An image directory, and its parent in the tree.
 struct Identified {
     image: DryRunImage,
     parent: Option<ImageName>,
@@ -39,7 +39,7 @@ pub async fn dry_run(
     let identifying = blocking(move || identify(&named));
     let Identified { mut image, parent } = stop.run_stage("hashing the contexts", identifying).await?;
     if let Some(parent) = &parent {
-        // What is wrong with the rest is told before the parent is made; its name only stands in for it.
+        // Errors in the other settings are reported before the parent is built; its name is only a placeholder here.
         image.parent = Some(DryRunParent::Local(parent.to_string()));
     }
     let mut config = Config::read_dry_run(sources, around, &image)?;
@@ -60,7 +60,7 @@ pub async fn dry_run(
     image_task::run_into(reserved, config, stop, report).await
 }
 
-/// What the image's tree says of it.
+/// The image's data from its tree.
 fn identify(dry_run: &DryRun) -> Result<Identified, CommandError> {
     let found = named_image::find(&dry_run.image, dry_run.name.as_ref())?;
     let context_trees = found.context_trees();
@@ -88,7 +88,7 @@ fn identify(dry_run: &DryRun) -> Result<Identified, CommandError> {
     };
     let name = in_tree.name;
     let family = match in_tree.tree.local(std::slice::from_ref(&name), dry_run.image.scheme) {
-        // The tree need not know what is given.
+        // The tree need not have values that are given.
         Err(TreeError::Parent { .. }) if is_given => Vec::new(),
         family => family?,
     };
@@ -106,10 +106,10 @@ fn identify(dry_run: &DryRun) -> Result<Identified, CommandError> {
     Ok(Identified { image, parent: it.parent.filter(|_| !is_given) })
 }
 
-/// Refuses the directory of an image whose parent is an image of its tree, where nobody knows that tree: an engine would
-/// take any image of that name, or ask a registry for it.
+/// Refuses an image directory outside a known tree if its parent is an image of its tree: an engine would use any image of that
+/// name, or pull it from a registry.
 fn refuse_a_parent_from_elsewhere(directory: &Path, args: &BTreeMap<String, String>) -> Result<(), CommandError> {
-    // What is wrong with it is told by whoever makes its context.
+    // Errors in it are reported when its context is made.
     let Ok((_, dockerfile)) = dockerfile(directory, args) else { return Ok(()) };
     let recipe = DockerfileImages::read(&dockerfile.text, args);
     let put_in = |it: &&Reference| it.variables.iter().any(|name| name == PARENT_ARG);

@@ -1,5 +1,5 @@
-//! The names of a dry run's parents: its own, so that no image of the user's loses its name to it. They say what the images
-//! are made of, so that the next dry run finds them, and two at once do not touch each other's. Building them is `build`'s.
+//! The names of a dry run's parents: separate ones, so that no image of the user's loses its name. They contain what the images
+//! are made from, so that the next dry run finds them, and parallel ones do not collide. `build` builds them.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ use crate::repository::local::LocalImage;
 /// What such a tag has behind the hash.
 const MARK: &str = "-dry-run";
 
-/// Gives names of their own to the images, all of them for one architecture where somebody says it. What a Dockerfile names
-/// by its tag has that name only.
+/// Gives the images names of their own, all for one architecture if it is given. An image that a Dockerfile names by its tag has
+/// only that name.
 pub(super) fn rename(images: &mut [LocalImage], target_arch: Option<TargetArch>) {
     let by_tag = |it: &LocalImage| it.needs.iter().filter(|need| it.parent.as_ref() != Some(need)).cloned().collect();
     let by_tag: Vec<BTreeSet<_>> = images.iter().map(by_tag).collect();

@@ -1,4 +1,4 @@
-//! All the ways in which a subcommand fails. The exit code of each, and how it is printed, are for `cli`.
+//! The errors of all subcommands. `cli` maps them to exit codes and prints them.
 
 use std::io;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ pub enum CommandError {
     /// An image directory without a context.
     #[error(transparent)]
     Collect(#[from] CollectError),
-    /// What a decision's image tasks should say.
+    /// The definitions of a decision's image tasks.
     #[error(transparent)]
     Decision(#[from] DecisionError),
     /// An image whose contents cannot be listed.
@@ -72,14 +72,14 @@ pub enum CommandError {
         task: String,
         /// The place in its definition.
         place: String,
-        /// What is wrong with the image. Told in the same line; its causes follow.
+        /// The problem of the image. The same line has it; its causes follow.
         #[source]
         error: TreeError,
     },
-    /// An image directory that somebody works in.
+    /// An image directory that is being changed.
     #[error("{} changes while its image is made; stop what writes to it, and start again", .0.display())]
     Changing(PathBuf),
-    /// An image whose parent must be there before it.
+    /// An image whose parent must exist before it.
     #[error(
         "the image {image} is built from {parent}, and the engine has no {tag}; build that too, with --with-parents"
     )]
@@ -91,7 +91,7 @@ pub enum CommandError {
         /// The parent's tag.
         tag: String,
     },
-    /// A parent of a tree that nobody knows.
+    /// A parent of an unknown tree.
     #[error(
         "the Dockerfile in {}: `{instruction}` {}; call from the checkout that the directory is an image of (--root), or name the parent: --arg {PARENT_ARG}=IMAGE{}, or PARENT_TASK_ID",
         directory.display(),
@@ -113,9 +113,9 @@ pub enum CommandError {
     NotIndexed {
         /// The parent.
         parent: ImageName,
-        /// What stands in its `.hash.` route.
+        /// The hash in its `.hash.` route.
         hash: ContextHash,
-        /// Where it was looked for, in words.
+        /// The places of the search, in words.
         projects: String,
     },
     /// An image directory's own script.
@@ -133,10 +133,10 @@ pub enum CommandError {
     /// A repository's images.
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// What was looked at has problems, which the answer lists.
+    /// The checked item has problems, which the answer lists.
     #[error("{what} has {}; first, {first}", if *count == 1 { "1 problem".to_owned() } else { format!("{count} problems") })]
     Problems {
-        /// What was looked at.
+        /// The checked item.
         what: String,
         /// How many.
         count: usize,
@@ -152,7 +152,7 @@ pub enum CommandError {
     /// A secret of the build.
     #[error(transparent)]
     Secret(#[from] SecretProblem),
-    /// The supervisor of a managed engine could not do what it is for.
+    /// The supervisor of a managed engine failed.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
     /// An image that is nowhere.
@@ -163,11 +163,11 @@ pub enum CommandError {
     Load {
         /// The file.
         path: PathBuf,
-        /// Why it is not loaded. Told in the same line; its causes follow.
+        /// Why it is not loaded. The same line has it; its causes follow.
         #[source]
         error: LoadError,
     },
-    /// What was looked at is not as it should be; the answer says all about it.
+    /// The checked item is wrong; the answer has all details.
     #[error("{0}")]
     Diagnostics(String),
     /// Two images that cannot be compared.
@@ -176,7 +176,7 @@ pub enum CommandError {
     /// The engine's export is not the image.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// The engine's storage, which the image was to come from.
+    /// The engine's storage, from which the image was to be read.
     #[error(transparent)]
     Storage(#[from] StorageProblem),
     /// A registry.
@@ -200,35 +200,35 @@ pub enum CommandError {
     /// A file that cannot be written, or a disk that is full.
     #[error("cannot write {}{}", path.display(), write_hint(source))]
     Write {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// Why not.
         #[source]
         source: io::Error,
     },
-    /// The disk is too small for what is to come.
+    /// The disk has not enough space.
     #[error(transparent)]
     InsufficientSpace(#[from] InsufficientSpace),
-    /// A task that nobody knows.
+    /// An unknown task.
     #[error(
         "{deployment} knows no task {task}: is it the right id, and the right TASKCLUSTER_ROOT_URL? Expired tasks are forgotten"
     )]
     NoTask {
         /// The task.
         task: TaskId,
-        /// Where it was looked for.
+        /// The place of the search.
         deployment: HttpUrl,
     },
-    /// The context of a task that is to be done again.
+    /// The context of a task whose job is to be repeated.
     #[error(
         "the task's context is gone: {context} {whereabouts}; check out {}, and give the image directory with --context DIR", tree.as_ref().map_or("the tree that it was made from".to_owned(), ToString::to_string)
     )]
     ContextGone {
         /// The artifact and its task.
         context: String,
-        /// What is known of it.
+        /// Its known status.
         whereabouts: ArtifactStatus,
-        /// The tree that the task says it comes from.
+        /// The tree that the task's definition names.
         tree: Option<HttpUrl>,
         /// How that came out.
         #[source]
@@ -239,7 +239,7 @@ pub enum CommandError {
     NoRerun {
         /// The task.
         task: TaskId,
-        /// What is right instead.
+        /// The correct alternative.
         verdict: Verdict,
         /// Why.
         why: String,
@@ -256,7 +256,7 @@ pub enum CommandError {
         /// Where its log is.
         log: String,
     },
-    /// A build that failed, and left something to look at.
+    /// A failed build whose last good step was kept for inspection.
     #[error("{failed}")]
     DebugImage {
         /// The failure.
@@ -264,12 +264,12 @@ pub enum CommandError {
         /// The last good step's image.
         kept: Box<DebugImage>,
     },
-    /// Somebody, or the clock, stopped the program.
+    /// A signal or the time limit stopped the program.
     #[error("{reason} while {stage}; {}", reason.hint())]
     Stopped {
-        /// Who.
+        /// The reason.
         reason: ShutdownReason,
-        /// What it was doing.
+        /// The interrupted stage.
         stage: &'static str,
     },
     /// A mistake of this program.

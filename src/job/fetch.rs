@@ -1,5 +1,5 @@
-//! Getting the context: from an artifact, a URL, a file or an image directory, through the intake's checks, into a
-//! file that holds verified bytes or does not exist. What is done with it is for the subcommands.
+//! Fetches the context: from an artifact, a URL, a file or an image directory, through the intake's checks, into a file that
+//! either holds verified bytes or does not exist.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -31,16 +31,16 @@ const WRITE_BUFFER: usize = 256 * 1024;
 /// Why there is no context.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The queue does not know the artifact, or not any more.
+    /// The queue does not have the artifact, or not any more.
     #[error("the context is not there: {origin}; a new decision task uploads it again")]
     Gone {
         /// Where it should be.
         origin: String,
-        /// What the services said.
+        /// The services' messages.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A service did not do what was asked.
+    /// A service refused the request.
     #[error(transparent)]
     Call(#[from] CallError),
     /// The download failed.
@@ -49,7 +49,7 @@ pub enum FetchError {
     /// It is not the context that was promised.
     #[error("{error} (context from {origin})")]
     Intake {
-        /// What is wrong with it.
+        /// The problem.
         #[source]
         error: IntakeError,
         /// Where it came from.
@@ -107,7 +107,7 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// The context as the engine is to get it, with these arguments of the build.
+    /// The context in the form for the engine, with these arguments of the build.
     pub async fn for_engine(&self, args: &BTreeMap<String, String>) -> Result<ForEngine, FetchError> {
         let context = self.read(args).await?;
         if args.contains_key(PARENT_ARG) && !context.mentions_parent() {
@@ -120,7 +120,7 @@ impl Fetched {
         Ok(context)
     }
 
-    /// Warns where the parent is what the `Dockerfile` itself says, because nobody else says it.
+    /// Warns if only the `Dockerfile` itself specifies the parent.
     pub async fn warn_of_own_parent(&self, args: &BTreeMap<String, String>) -> Result<(), FetchError> {
         let recipe = DockerfileImages::read(&self.read(args).await?.dockerfile(), args);
         let put_in = recipe.references.iter().find(|it| it.variables.iter().any(|name| name == PARENT_ARG));
@@ -143,7 +143,7 @@ impl Fetched {
     }
 }
 
-/// Where things are fetched from, and put.
+/// The sources of downloads, and their destination.
 pub struct Fetcher<'a> {
     /// The deployment's services, where there is a deployment.
     pub services: Option<&'a Services>,
@@ -151,12 +151,12 @@ pub struct Fetcher<'a> {
     pub storage: &'a Storage,
     /// Progress.
     pub report: &'a Report,
-    /// The folder for temporary files.
-    pub folder: &'a Path,
+    /// The directory for temporary files.
+    pub work_dir: &'a Path,
 }
 
 impl Fetcher<'_> {
-    /// Gets a plan's context and verifies it while it comes in.
+    /// Fetches a plan's context and verifies it while it arrives.
     pub async fn context(&self, plan: &Plan) -> Result<Fetched, FetchError> {
         let ContextPlan { source, hash, .. } = &plan.context;
         let fetched = match source {
@@ -203,8 +203,8 @@ impl Fetcher<'_> {
         let download = self.storage.get(url).await.map_err(|error| {
             if error.is_gone() { gone_from(&plan.context.source, error) } else { FetchError::Transfer(error) }
         })?;
-        // At least as much as comes; unpacked it is more, and the intake's limit holds.
-        ensure_space("the context", self.folder, download.length.unwrap_or_default())?;
+        // The minimum: decompressed it is larger, and the intake's limit applies.
+        ensure_space("the context", self.work_dir, download.length.unwrap_or_default())?;
         let meter = self.report.meter("downloading the context", download.length);
         let (encoded, ends_with_connection) = (download.gzip_encoded, download.ends_with_connection);
         let bytes = stream::reader(download.bytes(meter.clone()));
@@ -238,14 +238,14 @@ impl Fetcher<'_> {
         let packing = blocking(move || context.write_tar(BufWriter::with_capacity(WRITE_BUFFER, writer)));
         let taken = self.unpack_and_validate(plan, reader, false, within).await;
         match packing.await {
-            // When the intake ends early the writer's pipe breaks: the intake's error is the one to tell.
+            // When the intake ends early the writer's pipe breaks: then the intake's error is reported.
             Err(error) if !matches!(error, CollectError::Write(_)) => Err(error.into()),
             _ => taken,
         }
     }
 
-    /// Reads a context to its end, on a thread of its own, into a temporary file. `encoded`: whether it comes packed for
-    /// the transfer, as workers send some artifacts, whatever is in them.
+    /// Reads a context to its end, on a thread of its own, into a temporary file. `encoded`: whether the transfer is compressed,
+    /// as workers store some artifacts of any type.
     async fn unpack_and_validate(
         &self,
         plan: &Plan,
@@ -263,8 +263,8 @@ impl Fetcher<'_> {
         };
         let limits = Limits { max_bytes: context.max_bytes, max_entries: context.max_entries, ..Limits::default() };
         // A fresh file for every try: what an earlier one wrote is worthless.
-        let unwritable = |source| FetchError::File { doing: "write to", path: self.folder.to_owned(), source };
-        let file = NamedTempFile::new_in(self.folder).map_err(unwritable)?;
+        let unwritable = |source| FetchError::File { doing: "write to", path: self.work_dir.to_owned(), source };
+        let file = NamedTempFile::new_in(self.work_dir).map_err(unwritable)?;
         let out = BufWriter::with_capacity(WRITE_BUFFER, file.reopen().map_err(unwritable)?);
         let received = blocking(move || receive(source, &expect, &limits, out)).await;
         let Received { hash, scheme, bytes, others, .. } =
@@ -278,7 +278,7 @@ impl Fetcher<'_> {
     }
 }
 
-/// A source's own error is told as what it is: a download that broke off; and the disk's with the file.
+/// The source's own errors are reported as such: a broken download, or a disk error with its file.
 fn classify(error: IntakeError, origin: String, path: &Path) -> FetchError {
     match error {
         IntakeError::Output { source } => {

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::build::{BuiltImage, build};
 use super::prepare::{Connected, Lookup, Workplace, connect, look_up, prepare};
 use super::provenance::{self, ProvenanceInput};
-use super::publish::{Folder, Payload, PublishError, Publisher};
+use super::publish::{OutputDirectory, Payload, PublishError, Publisher};
 use super::run::{Clock, Run};
 use super::shutdown::{Shutdown, ShutdownReason};
 use super::{CommandError, declared, measure, orphans, secret_values};
@@ -21,10 +21,10 @@ use crate::net::transfer::Storage;
 use crate::report::Report;
 use crate::taskcluster::Services;
 
-/// How long the upload of the log of a job whose time is over may take: a third of what `stop` keeps back.
+/// The time limit for uploading the log of a job whose time is over: a third of what `stop` reserves.
 const LOG_UPLOAD_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What `run` has to say at its end.
+/// The result of `run`.
 #[derive(Debug, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
@@ -43,7 +43,7 @@ pub async fn run(config: Config, stop: &Shutdown, report: &Report) -> Result<Out
     run_into(None, config, stop, report).await
 }
 
-/// The same, into the folder that [`reserve`] has given.
+/// The same, into the directory from [`reserve`].
 pub(super) async fn run_into(
     reserved: Option<Publisher>,
     mut config: Config,
@@ -53,7 +53,7 @@ pub(super) async fn run_into(
     let clock = Clock { started_at: config.started, since: Instant::now() };
     secret_values::look_at_args(&config.plan.build.args, config.deny_secret_args)?;
     let push = match config.destination {
-        // A task's own routes have the push, and we need not know it.
+        // A task's own routes have the push, so that it may be unknown here.
         Destination::Payload(_) => String::new(),
         Destination::Task | Destination::DryRun(_) => format!(", push of {}", config.plan.pushdate),
     };
@@ -77,12 +77,12 @@ pub(super) async fn run_into(
     let (storage, services, publisher) = (&storage, services.as_ref(), &publisher);
     let run = Run { config: &config, clock, stop, report, storage, services, publisher };
     let outcome = job(&run).await;
-    // Who is stopped meanwhile leaves it to the next start: how the job ended matters more.
+    // A stopped job leaves the cleanup to the next start: reporting how the job ended is more important.
     let _ = stop.run_stage("removing the rest", orphans::remove_at_last(unclear, &config.engine)).await;
     outcome
 }
 
-/// The job: three stages, and what they leave in the engine is removed on every way out.
+/// The job: three stages. What they leave in the engine is removed however they end.
 async fn job(run: &Run<'_>) -> Result<Outcome, CommandError> {
     let work = match look_up(run).await? {
         Lookup::Reused { identity, published } => {
@@ -107,11 +107,11 @@ async fn prepare_and_build(
     log: &mut Option<BuildLog>,
 ) -> Result<BuiltImage, CommandError> {
     let inputs = prepare(run, connected, work).await?;
-    let log = log.insert(begin_log(work.folder.path())?);
+    let log = log.insert(begin_log(work.directory.path())?);
     build(run, &connected.engine, work, inputs, log).await
 }
 
-/// Publishes the image with what is said of it.
+/// Publishes the image with its metadata.
 async fn publish(
     run: &Run<'_>,
     Connected { engine, newest }: Connected,
@@ -119,11 +119,11 @@ async fn publish(
     mut built: BuiltImage,
 ) -> Result<Outcome, CommandError> {
     let Run { config, stop, publisher, services, storage, clock, .. } = run;
-    let (plan, folder) = (&config.plan, work.folder.path());
-    let unwritable = |source| CommandError::Write { path: folder.to_owned(), source };
+    let (plan, directory) = (&config.plan, work.directory.path());
+    let unwritable = |source| CommandError::Write { path: directory.to_owned(), source };
     let mut measured = measure::measured(plan, &built);
     measured.so_far(stop.stages(), clock.since.elapsed());
-    built.image.companions.extend(measured.write(folder).map_err(unwritable)?);
+    built.image.companions.extend(measured.write(directory).map_err(unwritable)?);
     let made = ProvenanceInput {
         plan,
         identity: &built.identity,
@@ -140,10 +140,10 @@ async fn publish(
         started: clock.started_at,
         finished: clock.now(),
     };
-    let provenance = provenance::write(&made, folder).map_err(unwritable)?;
+    let provenance = provenance::write(&made, directory).map_err(unwritable)?;
     built.image.companions.push(provenance);
     let publishing = publisher.publish(plan, &built.identity, built.image, work.limits.expires);
-    // What this image is compared with comes meanwhile.
+    // Fetches the earlier image's numbers in parallel.
     let comparing = measure::earlier(plan, newest, *services, storage);
     let both = async { Ok::<_, CommandError>(tokio::join!(publishing, comparing)) };
     let (done, earlier) = stop.run_stage("publishing", both).await?;
@@ -157,11 +157,11 @@ async fn publish(
 async fn publish_log(run: &Run<'_>, log: &build_log::Finished, expires: Timestamp, failed: Option<&CommandError>) {
     let keeping = run.publisher.publish_log(&run.config.plan, log, expires);
     let kept = match failed {
-        // There is a minute left, and the log tells what took so long.
+        // There is a minute left, and the log shows what took so long.
         Some(CommandError::Stopped { reason: ShutdownReason::Deadline, .. }) => {
             within(LOG_UPLOAD_TIMEOUT, keeping).await
         }
-        // Who is told to go at once has no time for a log.
+        // After a signal there is no time for a log.
         Some(CommandError::Stopped { .. }) => Ok(()),
         Some(_) | None => run.stop.run_stage("uploading the build's log", keeping).await,
     };
@@ -171,7 +171,7 @@ async fn publish_log(run: &Run<'_>, log: &build_log::Finished, expires: Timestam
     }
 }
 
-/// Gives up on the log of a job whose time is over.
+/// Sets a time limit for the log of a job whose time is over.
 async fn within(limit: Duration, keeping: impl Future<Output = Result<(), PublishError>>) -> Result<(), CommandError> {
     match tokio::time::timeout(limit, keeping).await {
         Ok(kept) => Ok(kept?),
@@ -179,8 +179,8 @@ async fn within(limit: Duration, keeping: impl Future<Output = Result<(), Publis
     }
 }
 
-fn begin_log(folder: &Path) -> Result<BuildLog, CommandError> {
-    let path = folder.join("build.log");
+fn begin_log(directory: &Path) -> Result<BuildLog, CommandError> {
+    let path = directory.join("build.log");
     BuildLog::create(path.clone()).map_err(|source| CommandError::Write { path, source })
 }
 
@@ -191,7 +191,7 @@ fn publisher(
     report: &Report,
 ) -> Result<Publisher, CommandError> {
     match (reserve(config)?, services, &config.plan.task) {
-        (Some(folder), ..) => Ok(folder),
+        (Some(directory), ..) => Ok(directory),
         (None, Some(services), Some(task)) => {
             Ok(Publisher::task(services, storage.clone(), task.clone(), report.clone()))
         }
@@ -201,13 +201,15 @@ fn publisher(
     }
 }
 
-/// Takes the folder that the image ends in, where it ends in one: nobody else writes to it until the job is done.
+/// Takes the directory that the image is written to, if there is one, exclusively until the job is done.
 pub(super) fn reserve(config: &Config) -> Result<Option<Publisher>, CommandError> {
     let Config { plan, destination, .. } = config;
     let (artifact, dry) = (&plan.artifact.name, plan.dry_run.is_some());
     Ok(match destination {
         Destination::Task => None,
         Destination::Payload(output) => Some(Publisher::Payload(Payload::new(output.clone(), artifact, dry)?)),
-        Destination::DryRun(output) => Some(Publisher::Folder(Folder::for_dry_run(output.clone(), artifact)?)),
+        Destination::DryRun(output) => {
+            Some(Publisher::Directory(OutputDirectory::for_dry_run(output.clone(), artifact)?))
+        }
     })
 }

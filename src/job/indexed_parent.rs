@@ -1,5 +1,4 @@
-//! The parent of an image as CI has it: found in the index under the hash that it has in this checkout. Loading it is for
-//! whoever builds from it.
+//! The parent of an image as built by CI: found in the index under its hash in this checkout. Callers load it.
 
 use super::CommandError;
 use super::lookup::{self, LookedUp};
@@ -10,7 +9,7 @@ use crate::context::ImageName;
 use crate::decision::lookup::FoundEntry;
 use crate::taskcluster::ArtifactName;
 
-/// Finds the image of a parent, in the central project or in the own one, whatever its artifact is called.
+/// Finds the image of a parent, in the central project or in the own one, whatever the name of its artifact.
 pub(super) async fn find(
     config: &LookupConfig,
     parent: &ImageName,

@@ -1,5 +1,5 @@
-//! Loading image archives: from a download or a file, verified on their way, into the engine, without a copy on disk of
-//! ours. Which archive it is and what it must be is for those who call.
+//! Loads image archives from a download or a file into the engine, verifying them on the way, without a copy on disk of ours.
+//! Callers select the archive and what to verify it against.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read};
@@ -14,10 +14,10 @@ use crate::net::transfer::{self, Storage, TransferError};
 use crate::net::{Digest, HttpUrl, ImageId, stream};
 use crate::report::Report;
 
-/// Pieces of the archive on their way to the engine are this large, so that system calls do not count.
+/// The block size for sending the archive to the engine, large enough that system calls do not count.
 const PIECE: usize = 256 * 1024;
 
-/// Engines write an archive to their disk before they unpack it beside it.
+/// Engines write an archive to their disk before they unpack it there.
 const COPIES_IN_THE_ENGINE: u64 = 2;
 
 /// Why an image is not loaded.
@@ -113,7 +113,7 @@ impl Loader<'_> {
         self.load(move || file, expected, tag).await
     }
 
-    /// Whether an archive of `length` bytes fits: packed it is more, and then only the engine will know.
+    /// Checks that an archive of `length` bytes fits: decompressed it is larger, which only the engine will find out.
     async fn room(&self, length: Option<u64>) -> Result<(), InsufficientSpace> {
         match (self.engine.root().await, length) {
             (Some(root), Some(length)) => {
@@ -123,8 +123,8 @@ impl Loader<'_> {
         }
     }
 
-    /// Relays an archive, on a thread of its own, into the engine. The source is opened on that thread, as some readers
-    /// begin to read when they are made.
+    /// Relays an archive, on a thread of its own, into the engine. The source is opened on that thread, as some readers begin to
+    /// read when they are created.
     async fn load<R: Read>(
         &self,
         open: impl FnOnce() -> R + Send + 'static,
@@ -153,9 +153,9 @@ impl Loader<'_> {
                     Err(LoadError::OtherImage { expected: relayed.image_id, actual })
                 }
             }
-            // The engine stopped listening, and says why.
+            // The engine stopped reading, and reports why.
             (Ok(_) | Err(ForwardError::Write(_)), Err(engine)) => Err(engine.into()),
-            // What the engine says of half an archive follows from this.
+            // The engine's error about half an archive is a consequence of this one.
             (Err(error), _) => Err(LoadError::Archive(error)),
         }
     }

@@ -1,5 +1,5 @@
-//! `build NAME…`: images made on this machine, from the contexts that tasks would make them from. What an image needs and
-//! what it is called is the tree's word; labels say afterwards what it was made of.
+//! `build NAME…`: builds images on this machine, from the contexts that tasks would use. The tree knows what an image needs and
+//! its name; labels record what it was made from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -45,7 +45,7 @@ pub struct Built {
     pub tag: String,
     /// The hash of its context.
     pub context_hash: ContextHash,
-    /// What stands in the `.hash.` route of the same image where a task has built it; none where only the task graph knows.
+    /// The hash in the `.hash.` route of the same image in CI; none if only the task graph knows it.
     pub hash: Option<ContextHash>,
     /// Its id.
     pub image_id: ImageId,
@@ -92,7 +92,7 @@ pub async fn build(
     Ok(built)
 }
 
-/// Builds an image that another one is built from, and what it needs before it. Nothing is said of what to do with it.
+/// Builds an image that another one is built from, and what it needs before it, without logging what to do with it.
 pub(super) async fn parent(
     config: &BuildConfig,
     name: &ImageName,
@@ -109,7 +109,7 @@ pub(super) async fn parent(
     built.ok_or_else(|| CommandError::Bug(format!("{name} was not built")))
 }
 
-/// The images and all that they need, parents first, and what is to be pushed of them.
+/// The images and all that they need, parents first, and which of them to push.
 struct BuildTargets {
     images: Vec<LocalImage>,
     targets: Vec<Target>,
@@ -120,7 +120,7 @@ async fn build_targets(config: &BuildConfig, names: &[ImageName]) -> Result<Buil
     let pushed: BTreeSet<_> = names.iter().filter(|_| config.push.is_some()).cloned().collect();
     blocking(move || {
         let tree = Tree::open(&place)?;
-        // What cannot be pushed is told before the build.
+        // Problems of a push are reported before the build.
         let targets = pushed.iter().map(|name| Target::of(&tree, name)).collect::<Result<_, _>>()?;
         Ok(BuildTargets { images: tree.local(&names, scheme)?, targets })
     })
@@ -142,7 +142,7 @@ struct Selection<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// Makes the images that are asked for, and what they need as far as that is asked for, in their order.
+    /// Builds the requested images, and their dependencies as far as requested, in order.
     async fn build_all(
         &mut self,
         names: &'a [ImageName],
@@ -182,15 +182,15 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// The architecture that an image is for, where somebody says one.
+    /// The architecture of an image, if one is given.
     fn target(&self, of: &LocalImage) -> Option<TargetArch> {
         self.config.build.target_arch.or(of.image.arch)
     }
 
-    /// What the images need is built where that is asked for; but for parents that the index has.
+    /// The dependencies of the images are built if requested, except for parents in the index.
     fn selection(&self, names: &'a [ImageName]) -> Selection<'a> {
         let mut selection = Selection { built: names.iter().collect(), indexed: BTreeSet::new() };
-        // What an image needs stands before it.
+        // An image's dependencies precede it.
         for image in self.images.iter().rev().filter(|_| self.config.with_parents || self.config.index.is_some()) {
             if !selection.built.contains(&image.image.name) {
                 continue;
@@ -206,7 +206,7 @@ impl<'a> Builder<'a> {
         selection
     }
 
-    /// Loads the image that CI has built into the engine, under a name that says its hash.
+    /// Loads the image that CI has built into the engine, under a name with its hash.
     async fn load(
         &self,
         index: &LookupConfig,
@@ -223,13 +223,13 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// What an image is called in the engine.
+    /// The name of an image in the engine.
     fn tag(&self, of: &LocalImage) -> String {
         self.parents.get(&of.image.name).unwrap_or(&of.tag).clone()
     }
 
-    /// Makes one image, unless all that is asked for is that it is there, and it is.
-    async fn image(&self, it: &LocalImage, folder: &Path) -> Result<Built, CommandError> {
+    /// Builds one image, unless it only has to exist, and does.
+    async fn image(&self, it: &LocalImage, work_dir: &Path) -> Result<Built, CommandError> {
         let labels = self.labels(it).await?;
         let target = self.target(it);
         let there = if self.config.with_parents { self.engine.present(&it.tag).await? } else { None };
@@ -262,9 +262,9 @@ impl<'a> Builder<'a> {
             Some((script, true)) => self.run(&script, it).await?,
             Some((script, false)) => {
                 warn!("{} is not executable: the Dockerfile is built instead", script.display());
-                self.build(it, labels, folder).await?
+                self.build(it, labels, work_dir).await?
             }
-            None => self.build(it, labels, folder).await?,
+            None => self.build(it, labels, work_dir).await?,
         };
         if let Some(target) = target {
             self.engine.check_architecture(&image_id.to_string(), "the image", target).await?;
@@ -273,7 +273,7 @@ impl<'a> Builder<'a> {
         Ok(built(it, image_id, true))
     }
 
-    /// What an image is made of: its own content, and the very images that it is built from.
+    /// The inputs of an image: its own content, and the exact images that it is built from.
     async fn labels(&self, it: &LocalImage) -> Result<BTreeMap<String, String>, CommandError> {
         let mut built_from = Vec::new();
         for need in self.images.iter().filter(|other| it.needs.contains(&other.image.name)) {
@@ -313,12 +313,12 @@ impl<'a> Builder<'a> {
         Ok(labels.map(|(label, value)| (label.to_owned(), value)).into())
     }
 
-    /// Builds an image from its context. Gives its id.
+    /// Builds an image from its context. Returns its id.
     async fn build(
         &self,
         it: &LocalImage,
         labels: BTreeMap<String, String>,
-        folder: &Path,
+        work_dir: &Path,
     ) -> Result<ImageId, CommandError> {
         let BuildPlan { mut args, .. } = self.config.build.clone();
         args.extend(it.image.args.clone());
@@ -328,7 +328,7 @@ impl<'a> Builder<'a> {
         if let (Some(parent), Some(target)) = (args.get(PARENT_ARG), target_arch) {
             self.engine.check_architecture(parent, "the parent image", target).await?;
         }
-        let context = self.context(it, folder).await?;
+        let context = self.context(it, work_dir).await?;
         if context.hash != it.context {
             return Err(CommandError::Changing(it.image.directory.clone()));
         }
@@ -341,13 +341,14 @@ impl<'a> Builder<'a> {
     }
 
     /// The context of an image in a file, as a task would get it.
-    async fn context(&self, it: &LocalImage, folder: &Path) -> Result<Fetched, CommandError> {
-        let (checkout, folder, scheme) = (self.config.place.checkout.clone(), folder.to_owned(), self.config.scheme);
+    async fn context(&self, it: &LocalImage, work_dir: &Path) -> Result<Fetched, CommandError> {
+        let (checkout, work_dir, scheme) =
+            (self.config.place.checkout.clone(), work_dir.to_owned(), self.config.scheme);
         let (directory, args) = (it.image.directory.clone(), it.image.args.clone());
-        blocking(move || context_archive::spool(&checkout, &directory, &args, scheme, &folder)).await
+        blocking(move || context_archive::spool(&checkout, &directory, &args, scheme, &work_dir)).await
     }
 
-    /// Lets an image directory's own script build the image. Gives its id.
+    /// Runs an image directory's own script to build the image. Returns its id.
     async fn run(&self, script: &Path, it: &LocalImage) -> Result<ImageId, CommandError> {
         info!("{} builds the image", script.display());
         build_script::run(script, &it.tag, self.config.no_cache, &mut BuildLog::for_people()).await?;
@@ -355,7 +356,7 @@ impl<'a> Builder<'a> {
         Ok(self.engine.present(&it.tag).await?.ok_or_else(no_image)?.id)
     }
 
-    /// Tells what can be done with an image now.
+    /// Logs what can be done with an image now.
     async fn what_next(&self, it: &LocalImage) -> Result<(), CommandError> {
         let directory = &it.image.directory;
         let directory = directory.strip_prefix(&self.config.directory).unwrap_or(directory);
@@ -374,9 +375,9 @@ fn built(it: &LocalImage, image_id: ImageId, built: bool) -> Built {
     Built { name, tag, context_hash: it.context, hash, image_id, built, digest: None }
 }
 
-/// The files with variables of an image directory, as they are called from where the user is.
+/// The files with variables of an image directory, relative to the current directory.
 fn env_files(shown: &Path, directory: &Path) -> Vec<PathBuf> {
-    // A folder that cannot be read is no reason to fail: the image is built.
+    // An unreadable directory is no reason to fail: the image is built.
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let names = entries.filter(|entry| entry.path().is_file()).map(|entry| entry.file_name());
     let mut files: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with(".env")).collect();

@@ -1,5 +1,4 @@
-//! Looks images of a checkout up in the index, by the hashes that they have there. What counts as an image that is there is
-//! for `decision`.
+//! Looks up images of a checkout in the index, by their hashes there. `decision` decides whether an entry counts.
 
 use std::collections::BTreeMap;
 
@@ -16,9 +15,9 @@ use crate::repository::Tree;
 use crate::repository::lineage::Identified;
 use crate::taskcluster::Services;
 
-/// What an image is called in the index, and where it is.
+/// The name of an image in the index, and its place.
 pub(crate) struct LookedUp {
-    /// What was looked for.
+    /// The request.
     pub(crate) wanted: LookupRequest,
     /// None where the index has no such image.
     pub(crate) found: Option<FoundEntry>,
@@ -53,7 +52,7 @@ fn wanted(config: &LookupConfig, name: &ImageName, identified: &Identified) -> L
     LookupRequest { image: name.clone(), hash, context, needed_until: config.now }
 }
 
-/// What the images are called in the index.
+/// The names of the images in the index.
 async fn identify(config: &LookupConfig, names: &[ImageName]) -> Result<BTreeMap<ImageName, Identified>, CommandError> {
     let (place, names, scheme) = (config.place.clone(), names.to_vec(), config.scheme);
     blocking(move || {

@@ -1,5 +1,5 @@
-//! The numbers of a job, and those of an earlier image of the same name, got from its task and told beside them. What the
-//! numbers are is the word of `metrics`. Nothing here fails a job.
+//! The numbers of a job, and the comparison with an earlier image of the same name, fetched from its task. `metrics` defines the
+//! numbers. Nothing here fails a job.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use crate::taskcluster::{ArtifactName, Services};
 /// A list of layers has kilobytes: more is none.
 const LARGEST: u64 = 1 << 20;
 
-/// How long an earlier image's list may take. It comes while this image is uploaded, and nobody waits long for a comparison.
+/// The time limit for an earlier image's list. It is fetched while this image is uploaded, and the comparison is not worth a long
+/// wait.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// An earlier image without a list of its layers. The image is none the worse for it.
@@ -39,7 +40,7 @@ pub(super) struct Baseline {
     layers: Option<Layers>,
 }
 
-/// What is known of an image before it is published.
+/// The facts about an image before its publication.
 pub(super) fn measured(plan: &Plan, built: &BuiltImage) -> Measured {
     let BuiltImage { image, steps, .. } = built;
     let base = shared_layers(&built.bases.found, &image.shape.diff_ids());
@@ -74,7 +75,7 @@ async fn list(newest: &LatestImage, services: &Services, storage: &Storage) -> R
     Ok(serde_json::from_slice(&bytes)?)
 }
 
-/// Tells the numbers, and what has become larger.
+/// Logs the numbers, and what has become larger.
 pub(super) fn log(measured: &Measured, earlier: Option<&Baseline>) {
     for line in metrics::lines(measured) {
         info!("{line}");
@@ -83,7 +84,7 @@ pub(super) fn log(measured: &Measured, earlier: Option<&Baseline>) {
     let LatestImage { project, at, pushed, data, .. } = &earlier.newest;
     let growth = match &earlier.layers {
         Some(layers) => Growth::between(layers, &measured.layers),
-        // Of two archives nothing more is known, and a packed one is compared with a packed one only.
+        // Two archives can only be compared by size, and a compressed one with a compressed one only.
         None if data.artifact == measured.artifact => Growth::in_all(data.size, measured.archive),
         None => return,
     };

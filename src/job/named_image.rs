@@ -1,5 +1,4 @@
-//! Finds the image that somebody has named: by its name or by the path of its directory, with the arguments of its
-//! `kind.yml`. What is done with it is for the subcommands.
+//! Finds the image of a command line argument: by its name or by the path of its directory, with the arguments of its `kind.yml`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +19,7 @@ pub(crate) struct FoundImage {
     pub(crate) checkout: Checkout,
     /// Where its Dockerfile is.
     pub(crate) directory: PathBuf,
-    /// Its arguments: those of its tree, and those that somebody gives it.
+    /// Its arguments: those of its tree, and those given on the command line.
     pub(crate) args: BTreeMap<String, String>,
     /// The tree that it is an image of.
     pub(crate) in_tree: Option<TreeImage>,
@@ -28,7 +27,7 @@ pub(crate) struct FoundImage {
     limits: Limits,
 }
 
-/// An image of a tree, which knows the arguments that somebody gives it.
+/// An image of a tree, which validates the given arguments.
 #[derive(Debug)]
 pub(crate) struct TreeImage {
     pub(crate) tree: Tree,
@@ -87,7 +86,7 @@ fn name_in(tree: &Tree, named: &NamedImage, preferred: Option<&ImageName>) -> Re
         {
             Ok(preferred.cloned())
         }
-        // Making its context says that it is not there.
+        // Making its context reports that it does not exist.
         Err(TreeError::Read { .. }) if !is_directory(named) && is_path(&named.typed) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -97,7 +96,7 @@ fn is_directory(named: &NamedImage) -> bool {
     named.directory.join(Path::new(&named.typed)).is_dir()
 }
 
-/// The names of images that somebody has typed as names or as paths. Only for a path the tree is looked at.
+/// The names of images from command line arguments, names or paths. Only a path needs the tree.
 pub fn image_names(typed: &[String], place: &ImagesDir, directory: &Path) -> Result<Vec<ImageName>, CommandError> {
     if !typed.iter().any(|typed| is_path(typed)) {
         return typed.iter().map(|name| name.parse().map_err(CommandError::Name)).collect();

@@ -1,5 +1,5 @@
-//! What killed runs have left: unfinished files and engines of their own beside this one's place, and what is recorded in the
-//! engine. How a folder is known to be abandoned is `work_dir`'s word, and what may be removed is `engine`'s.
+//! Leftovers of killed runs: unfinished files and managed engines beside this run's directory, and what is recorded in the
+//! engine. `work_dir` recognises abandoned directories, and `engine` decides what may be removed.
 
 use std::path::Path;
 
@@ -7,8 +7,8 @@ use super::CommandError;
 use super::work_dir;
 use crate::engine::{Engine, EngineConfig, Waiting};
 
-/// Removes what killed runs have left in `parent` and in the engine; gives what the engine can still be at, for the end of this
-/// run. What cannot be removed at all is for a later run: it is no failure of this one.
+/// Removes what killed runs left in `parent` and in the engine; returns what the engine may still be working on, for the end of
+/// this run. What cannot be removed is left to a later run and does not fail this one.
 pub(super) async fn remove(parent: &Path, engine: &EngineConfig) -> Result<Option<Waiting>, CommandError> {
     for abandoned in work_dir::remove_stale(parent) {
         if Engine::remove_managed(engine, &abandoned.engine()).await {

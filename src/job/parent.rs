@@ -1,5 +1,5 @@
-//! Another task's image, most often the parent of an image: found among its artifacts, verified, and loaded into the engine
-//! under a name. What a `Dockerfile` needs to see of a parent is `context::parent`'s, building is `engine`'s.
+//! Another task's image, most often the parent of an image: found among its artifacts, verified, and loaded into the engine under
+//! a name. `context::parent` decides how a `Dockerfile` sees its parent, `engine` builds.
 
 use serde_json::Value;
 use tracing::info;
@@ -13,7 +13,7 @@ use crate::report::Bytes;
 use crate::taskcluster::{ArtifactName, CallError, CallErrorKind, Services};
 use crate::taskcluster::{IndexPrefix, Namespace, Project, TaskId, TaskRun};
 
-/// Where image tasks have their image, besides where this one has it.
+/// The usual artifact names of image tasks besides this program's own.
 pub const USUAL_NAMES: [&str; 2] = ["public/image.tar.zst", "public/image.tar"];
 
 /// Why there is no parent.
@@ -24,20 +24,20 @@ pub enum ParentError {
         "the {}image is gone or was never made: task {task} has none of {names}; rerun that task, or {}", role.whose(), role.hint()
     )]
     Gone {
-        /// What the image is wanted for.
+        /// The purpose of the image.
         role: Role,
         /// The task.
         task: TaskId,
-        /// The artifacts that were looked for.
+        /// The tried artifacts.
         names: String,
-        /// What was said of the last.
+        /// The message about the last one.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// It cannot be loaded.
     #[error("{error} ({role} {artifact} of task {task}{promise}){}", hint(.error))]
     Load {
-        /// What the image is wanted for.
+        /// The purpose of the image.
         role: Role,
         /// Why not.
         #[source]
@@ -46,15 +46,15 @@ pub enum ParentError {
         task: TaskId,
         /// The artifact.
         artifact: ArtifactName,
-        /// Who says what it must be.
+        /// The source of the expected digest.
         promise: &'static str,
     },
-    /// A service did not do what was asked.
+    /// A service refused the request.
     #[error(transparent)]
     Call(#[from] CallError),
 }
 
-/// What a task's image is wanted for.
+/// The purpose of a task's image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Another image is built from it.
@@ -124,24 +124,24 @@ impl Failure for ParentError {
 
 /// Finds and loads tasks' images.
 pub struct TaskImages<'a> {
-    /// What they are wanted for.
+    /// Their purpose.
     pub role: Role,
     /// The deployment.
     pub services: &'a Services,
     /// What loads them.
     pub loader: Loader<'a>,
-    /// The project whose images everybody may use.
+    /// The project whose images every project may use.
     pub central: Option<&'a Project>,
 }
 
-/// What the index says of the image of a task.
+/// The index data about the image of a task.
 #[derive(Clone, Debug)]
 pub struct Indexed {
     /// The run that has it.
     pub at: TaskRun,
     /// The artifact that it is.
     pub artifact: ArtifactName,
-    /// The artifact's sha256; entries of other programs do not say it.
+    /// The artifact's sha256; entries of other programs do not have it.
     pub sha256: Option<Digest>,
 }
 
@@ -152,13 +152,13 @@ pub struct TaskImage {
     pub archive: ForwardSummary,
     /// The artifact that it was.
     pub artifact: ArtifactName,
-    /// Whether it is what the index promised; else it is what the archive itself says.
+    /// Whether it matches the index; otherwise it matches the archive's own digests.
     pub promised: bool,
-    /// What stands in the `.hash.` route of the task that made it, as far as its definition says it.
+    /// The hash in the `.hash.` route of the task that made it, if its definition has one.
     pub hash: Option<ContextHash>,
 }
 
-/// An artifact that is there, or so the queue says.
+/// An artifact that exists according to the queue.
 struct Source {
     name: ArtifactName,
     url: HttpUrl,
@@ -168,18 +168,18 @@ struct Source {
 impl TaskImages<'_> {
     /// Loads the image of a task into the engine, as `tag`.
     ///
-    /// `usual` is where such tasks have it, unless the task itself or the index says otherwise.
+    /// `usual` is the usual artifact of such tasks, unless the task itself or the index names another.
     pub async fn load(&self, usual: &ArtifactName, task: &TaskId, tag: &str) -> Result<TaskImage, ParentError> {
         let definition = self.definition(task).await?;
         let indexed = self.indexed(&definition).await?;
         let own = indexed.as_ref().filter(|indexed| indexed.at.task_id == *task);
         let names: Vec<ArtifactName> = match own {
-            // The index knows which it is: any other would not be what it promises.
+            // The index names the artifact: any other would not match its digest.
             Some(indexed) => vec![indexed.artifact.clone()],
             None => names(&definition, usual),
         };
         let image = match (self.first(task, &names, indexed.as_ref(), tag).await, &indexed) {
-            // A task that found its image made, and is rerun: the index knows the image by the same hash.
+            // A rerun task that found its image already made: the index knows the image by the same hash.
             (Err(gone @ ParentError::Gone { .. }), Some(indexed)) if own.is_none() => {
                 info!("{gone}; the index has an image of the same hash, of {}", indexed.at);
                 self.load_indexed(indexed, tag).await?
@@ -195,7 +195,7 @@ impl TaskImages<'_> {
         self.first(&indexed.at.task_id, names, Some(indexed), tag).await
     }
 
-    /// The first of the artifacts that is there.
+    /// The first of the artifacts that exists.
     async fn first(
         &self,
         task: &TaskId,
@@ -248,7 +248,7 @@ impl TaskImages<'_> {
         .await
     }
 
-    /// Where an artifact is, and what it must be, as far as the index knows.
+    /// The place of an artifact, and its expected digest as far as the index has it.
     async fn find(&self, task: &TaskId, name: &ArtifactName, indexed: Option<&Indexed>) -> Result<Source, Missing> {
         let queue = &self.services.queue;
         let (name, sha256) = (name.clone(), indexed.and_then(|indexed| indexed.sha256));
@@ -258,7 +258,7 @@ impl TaskImages<'_> {
             return Ok(Source { name, url, sha256 });
         }
         let url = queue.latest_artifact_url(task, &name).await?;
-        // A task that found its image made leads to the task that made it, and so does the index.
+        // A task that found its image already made refers to the task that made it, and so does the index.
         match indexed {
             Some(indexed) if url.reveal().as_str() == queue.artifact_address(&indexed.at, &indexed.artifact) => {
                 let url = queue.artifact_url(&indexed.at, &indexed.artifact).await?;
@@ -280,7 +280,7 @@ impl TaskImages<'_> {
         })
     }
 
-    /// What the index has under the hash of a task's image, by what the task's definition says of it.
+    /// The index entry for the hash of a task's image, from the task's definition.
     async fn indexed(&self, definition: &Value) -> Result<Option<Indexed>, ParentError> {
         for namespace in hash_namespaces(definition, self.central) {
             let Some(entry) = self.services.index.find_task(&namespace).await? else { continue };
@@ -293,13 +293,12 @@ impl TaskImages<'_> {
     }
 }
 
-/// The artifacts that may have the image, in the order in which they are tried: what the task says, what this job does,
-/// what is usual.
+/// The artifacts that may have the image, in the order of the attempts: the one named by the task, this job's own, the usual one.
 fn names(definition: &Value, own: &ArtifactName) -> Vec<ArtifactName> {
-    let said = variable(definition, "ARTIFACT_NAME").and_then(|name| name.parse().ok());
+    let declared = variable(definition, "ARTIFACT_NAME").and_then(|name| name.parse().ok());
     let usual = USUAL_NAMES.iter().filter_map(|name| name.parse().ok());
     let mut names = Vec::new();
-    for name in said.into_iter().chain([own.clone()]).chain(usual) {
+    for name in declared.into_iter().chain([own.clone()]).chain(usual) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -312,8 +311,8 @@ fn variable<'a>(definition: &'a Value, name: &str) -> Option<&'a str> {
     definition["payload"]["env"][name].as_str().filter(|value| !value.is_empty())
 }
 
-/// The places in the index that can have the image of an image task, by its definition: the one that it publishes to last, and
-/// that of the central project, where it may have found its image. None, if it is another kind of task.
+/// The namespaces of the index that can have the image of an image task, from its definition: the one that it publishes to last,
+/// and that of the central project, where it may have found its image. None if it is another kind of task.
 fn hash_namespaces(definition: &Value, central: Option<&Project>) -> Vec<Namespace> {
     let variable = |name| variable(definition, name);
     let places = || {
@@ -327,7 +326,7 @@ fn hash_namespaces(definition: &Value, central: Option<&Project>) -> Vec<Namespa
     places().unwrap_or_default()
 }
 
-/// What stands in the `.hash.` route of an image task.
+/// The hash in the `.hash.` route of an image task.
 fn hash_of(definition: &Value) -> Option<ContextHash> {
     let variable = |name| variable(definition, name);
     variable("INDEX_HASH").or_else(|| variable("HASH"))?.parse().ok()
@@ -365,8 +364,8 @@ mod tests {
 
     #[test]
     fn the_parents_own_word_comes_first_and_each_name_once() {
-        let of = |said: &str, own: &str| {
-            let definition = json!({ "payload": { "env": { "ARTIFACT_NAME": said } } });
+        let of = |declared: &str, own: &str| {
+            let definition = json!({ "payload": { "env": { "ARTIFACT_NAME": declared } } });
             names(&definition, &own.parse().unwrap()).iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let (tar, zst) = ("public/image.tar", "public/image.tar.zst");

@@ -1,4 +1,4 @@
-//! The first stage of a run: whether the image is there already, and all that a build of it needs.
+//! The first stage of a run: looks the image up, and fetches all that a build of it needs.
 
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
@@ -20,30 +20,30 @@ use crate::engine::{BuildPlan, BuildSecrets, Engine};
 use crate::taskcluster::Services;
 use crate::taskcluster::queue::TaskLimits;
 
-/// What comes of looking the image up.
+/// The result of looking the image up.
 pub(super) enum Lookup {
-    /// It was there, and what leads to it has been published.
+    /// It exists, and the entries and artifact that refer to it are published.
     Reused { identity: Identity, published: Published },
-    /// It is to be built.
+    /// It must be built.
     Missing(Workplace),
 }
 
 /// Where a build happens.
 pub(super) struct Workplace {
-    /// The folder for what is not finished.
-    pub(super) folder: WorkDir,
-    /// What the task gives to the run.
+    /// The directory for unfinished files.
+    pub(super) directory: WorkDir,
+    /// The properties that the run inherits from the task.
     pub(super) limits: TaskLimits,
 }
 
-/// An engine, and what was asked for while it was looked for.
+/// An engine, and the results of requests made while connecting to it.
 pub(super) struct Connected {
     pub(super) engine: Engine,
     /// The newest image of this name.
     pub(super) newest: Option<LatestImage>,
 }
 
-/// All that goes into a build.
+/// All inputs of a build.
 pub(super) struct Inputs {
     pub(super) context: Fetched,
     pub(super) identity: Identity,
@@ -53,35 +53,35 @@ pub(super) struct Inputs {
     pub(super) secrets: BuildSecrets,
 }
 
-/// Looks the image up, and lets the task's routes lead to it where it is there.
+/// Looks the image up, and makes the task's routes refer to it if it exists.
 pub(super) async fn look_up(run: &Run<'_>) -> Result<Lookup, CommandError> {
     let Run { config, stop, publisher, services, .. } = run;
     let plan = &config.plan;
-    // With a hash, names that the index would refuse are refused here, and an image that lives is found. All that is asked
-    // before anything is begun is asked at once.
+    // With a known hash, this refuses names that the index would refuse, and finds an unexpired image. All queries run in
+    // parallel before any work starts.
     let early = plan.context.hash.map(|hash| plan.identity(hash)).transpose()?;
-    let sought = early.as_ref().filter(|_| !config.force);
-    let looking = publisher.look_up(plan, sought, &config.central, run.clock.started_at);
+    let identity_to_find = early.as_ref().filter(|_| !config.force);
+    let looking = publisher.look_up(plan, identity_to_find, &config.central, run.clock.started_at);
     let both = async { Ok::<_, CommandError>(tokio::join!(scopes::current(config, *services), looking)) };
     let (held, start) = stop.run_stage("looking the image up", both).await?;
     scopes::compare(config, early.as_ref(), held.as_ref(), scopes::builds(&start))?;
     let Start { found, limits } = start?;
-    let folder = work_folder(config)?;
-    if let (Some(identity), Some(found)) = (sought, found) {
+    let directory = work_directory(config)?;
+    if let (Some(identity), Some(found)) = (identity_to_find, found) {
         info!("{found}");
-        let reusing = publisher.reuse(plan, identity, &found, folder.path());
+        let reusing = publisher.reuse(plan, identity, &found, directory.path());
         if let Some(published) = stop.run_stage("pointing at the image", reusing).await? {
             return Ok(Lookup::Reused { identity: identity.clone(), published });
         }
         scopes::compare(config, Some(identity), held.as_ref(), true)?;
     }
-    Ok(Lookup::Missing(Workplace { folder, limits }))
+    Ok(Lookup::Missing(Workplace { directory, limits }))
 }
 
 /// Finds or starts the engine.
 pub(super) async fn connect(run: &Run<'_>, work: &Workplace) -> Result<Connected, CommandError> {
     let Config { plan, engine, .. } = run.config;
-    let place = work.folder.engine();
+    let place = work.directory.engine();
     let connecting = Engine::connect_or_start(engine, &place, plan.build.network.as_deref());
     let asking = newest_image(run.config, run.services, run.clock.started_at);
     let both = async { tokio::join!(connecting, asking) };
@@ -99,7 +99,7 @@ pub(super) async fn prepare(
 ) -> Result<Inputs, CommandError> {
     let Run { config, stop, report, storage, services, .. } = *run;
     let plan = &config.plan;
-    let fetcher = Fetcher { services, storage, report, folder: work.folder.path() };
+    let fetcher = Fetcher { services, storage, report, work_dir: work.directory.path() };
     let loader = || Loader { engine, storage, report, steps: None };
     let caching = LayerCache::load(plan, config.cache_from, newest.as_ref(), services, loader());
     let fetching = stop.run_stage("fetching the context", fetcher.context(plan));
@@ -119,7 +119,7 @@ pub(super) async fn prepare(
     Ok(Inputs { context, identity, cache, build, parent, secrets })
 }
 
-/// Loads the image of the parent task, if the plan has one, and gives its name to the build.
+/// Loads the image of the parent task, if the plan has one, and passes its name to the build.
 async fn load_parent(
     config: &Config,
     services: Option<&Services>,
@@ -148,8 +148,8 @@ async fn newest_image(config: &Config, services: Option<&Services>, now: Timesta
     Some(newest)
 }
 
-/// A folder for what is not finished, which disappears with everything in it.
-fn work_folder(config: &Config) -> Result<WorkDir, CommandError> {
+/// A directory for unfinished files, which is removed with everything in it.
+fn work_directory(config: &Config) -> Result<WorkDir, CommandError> {
     let parent = config.unfinished();
     WorkDir::new_in(parent).map_err(|source| CommandError::Write { path: parent.to_owned(), source })
 }

@@ -1,5 +1,4 @@
-//! A small document that another task has published beside an image, read whole into memory. What it says, and how long one
-//! waits for it, is for those who ask.
+//! A small document that another task has published with an image, read into memory. Callers interpret it and set the time limit.
 
 use std::io::{self, Read as _};
 
@@ -12,21 +11,21 @@ use crate::taskcluster::{ArtifactName, CallError, Services, TaskRun};
 /// Why a document cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DocumentError {
-    /// The queue does not lead to it.
+    /// The queue does not have it.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// It does not come.
+    /// The download failed.
     #[error(transparent)]
     Transfer(#[from] TransferError),
     /// It is longer than such a document can be.
     #[error("{0} has more than {limit}", limit = Bytes(*.1))]
     TooLarge(ArtifactName, u64),
-    /// It came packed, and cannot be unpacked.
+    /// It is compressed, and cannot be decompressed.
     #[error("{0} cannot be unpacked: {1}")]
     Packed(ArtifactName, #[source] io::Error),
 }
 
-/// The document of a run, of at most `limit` bytes, packed or not.
+/// The document of a run, of at most `limit` bytes, compressed or not.
 pub(super) async fn document(
     services: &Services,
     storage: &Storage,

@@ -1,5 +1,5 @@
-//! `push NAME`: an image of the tree sent to its registry, unless that has something else under its tag. The registry's
-//! own word, before and afterwards, is what counts.
+//! `push NAME`: pushes an image of the tree to its registry, unless its tag has other content there. The registry is queried
+//! before and afterwards.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub(super) const CONTEXT_LABEL: &str = "image-worker.context-hash";
 /// Why an image is not pushed.
 #[derive(Debug, thiserror::Error)]
 pub enum PushProblem {
-    /// No place in a registry.
+    /// Not the name of a registry's image.
     #[error("the image {name} has no VERSION, and only images with one are pushed; write it into {}", file.display())]
     NoVersion {
         /// The image.
@@ -42,12 +42,12 @@ pub enum PushProblem {
         /// Its tag.
         tag: String,
     },
-    /// Something else is there.
+    /// The tag has other content.
     #[error("{tag} is in the registry with other content, {digest}; raise the VERSION, or push over it with --force")]
     Taken {
         /// The tag.
         tag: String,
-        /// What is there.
+        /// The content there.
         digest: String,
     },
     /// The registry has something else than what was pushed, or nothing.
@@ -55,7 +55,7 @@ pub enum PushProblem {
     NotThere {
         /// The tag.
         tag: String,
-        /// What is there.
+        /// The content there.
         there: String,
     },
 }
@@ -76,7 +76,7 @@ pub struct Pushed {
     pub pinned: bool,
 }
 
-/// What is to be pushed, and to where.
+/// The image to push, and its destination.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) name: ImageName,
@@ -85,12 +85,12 @@ pub(super) struct Target {
     /// The digest that the HASH names.
     pinned: Option<String>,
     hash_file: PathBuf,
-    /// The hashes that the image's context has now, in any scheme; empty, if nobody wants to know.
+    /// The hashes of the image's context now, in any scheme; empty if they are not needed.
     contexts: Vec<String>,
 }
 
 impl Target {
-    /// What the tree says about an image that is to be pushed.
+    /// The tree's data about an image to push.
     pub(super) fn of(tree: &Tree, name: &ImageName) -> Result<Self, CommandError> {
         let directory = tree.registry_directory(name);
         let Some(Registry { repository, version: Some(version), digest }) = tree.registry(name)? else {
@@ -136,7 +136,7 @@ fn target(place: &ImagesDir, name: &ImageName) -> Result<Target, CommandError> {
     Ok(Target::of(&tree, name)?.with_contexts(&tree))
 }
 
-/// Pushes what the engine has under the image's tag, unless it is there, or the tag is taken.
+/// Pushes the engine's image with the tag, unless the registry has it, or the tag is taken.
 pub(super) async fn push_image(engine: &Engine, target: &Target, pushing: &Pushing) -> Result<Pushed, CommandError> {
     let tag = target.tag();
     let not_built = || PushProblem::NotBuilt { name: target.name.clone(), tag: tag.clone() };
@@ -158,7 +158,7 @@ pub(super) async fn push_image(engine: &Engine, target: &Target, pushing: &Pushi
     finish(target, pushing, digest, true)
 }
 
-/// Sends the image, and asks the registry what it has then.
+/// Pushes the image, and queries the registry for the result.
 async fn send(engine: &Engine, target: &Target, place: &RegistryImage) -> Result<String, CommandError> {
     let tag = target.tag();
     let not_built = || PushProblem::NotBuilt { name: target.name.clone(), tag: tag.clone() };
@@ -186,7 +186,7 @@ async fn send(engine: &Engine, target: &Target, place: &RegistryImage) -> Result
     }
 }
 
-/// Writes the digest where the tree keeps it, if that is wanted.
+/// Writes the digest to its file in the tree, if requested.
 fn finish(target: &Target, pushing: &Pushing, digest: String, pushed: bool) -> Result<Pushed, CommandError> {
     if pushing.pin && target.pinned.as_ref() != Some(&digest) {
         let unwritable = |source| CommandError::Write { path: target.hash_file.clone(), source };
@@ -199,11 +199,11 @@ fn finish(target: &Target, pushing: &Pushing, digest: String, pushed: bool) -> R
     Ok(Pushed { name: target.name.clone(), tag: target.tag(), digest, pushed, pinned })
 }
 
-/// Writes a file that is there as a whole, or as it was.
+/// Writes a file atomically.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file: NamedTempFile = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let mut file: NamedTempFile = tempfile::Builder::new().permissions(readable).tempfile_in(parent)?;
     file.write_all(text.as_bytes())?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())

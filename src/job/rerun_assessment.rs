@@ -1,5 +1,5 @@
-//! What a rerun of an image task can come to: the facts, as the services tell them, and the verdict that follows from
-//! them. Pure; gathering the facts and acting on the verdict is `rerun`'s.
+//! Predicts the result of rerunning an image task: the facts from the services, and the verdict that follows from them. Pure;
+//! `rerun` collects the facts and acts on the verdict.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -12,33 +12,33 @@ use crate::taskcluster::{Namespace, TaskRun};
 /// The queue makes no more runs of a task than that.
 const MOST_RUNS: usize = 50;
 
-/// What is known before a rerun.
+/// The facts before a rerun.
 #[derive(Clone, Debug)]
 pub struct RerunAssessment {
     /// The task, and the run that was its last.
     pub task: TaskRun,
     /// Its job.
     pub plan: Plan,
-    /// How it stands.
+    /// Its status.
     pub status: Status,
-    /// Where its context is; nobody can say it of a URL.
+    /// The status of its context; unknown for a URL.
     pub context: Option<ArtifactStatus>,
     /// The `.hash.` route that has the image, or should have it.
     pub namespace: Namespace,
-    /// Whether a run builds although the image is there: it leaves publishing to its task, and does not look into the index.
+    /// Whether a run builds even if the image exists: it leaves publishing to its task, and does not query the index.
     pub builds_anyway: bool,
     /// The unexpired image in the index, if there is one.
     pub image: Option<IndexedImage>,
-    /// The moment of all this.
+    /// The time of the query.
     pub now: Timestamp,
 }
 
-/// An unexpired image that the index leads to.
+/// An unexpired image that the index refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexedImage {
     /// The run that has it.
     pub at: TaskRun,
-    /// Whether the entry says what the image is. A run builds nothing only then; what a task's routes enter says nothing.
+    /// Whether the entry has the image's data. Only then a run builds nothing; entries from a task's routes do not have it.
     pub is_described: bool,
 }
 
@@ -52,7 +52,7 @@ pub enum Verdict {
     UnderWay,
     /// Nothing: it is done.
     NothingToDo,
-    /// Something else comes first.
+    /// Something else must be done first.
     Wait,
     /// Not this task, but a new one of the same definition.
     Retrigger,
@@ -117,7 +117,7 @@ impl RerunAssessment {
         self.status.runs.last()?.reason_resolved.as_deref()
     }
 
-    /// What a rerun can be expected to come to.
+    /// The expected result of a rerun.
     fn hope(&self) -> &'static str {
         match self.last_reason() {
             Some("completed") => "it is done, but its image is not in the index: a rerun builds it again",
@@ -196,7 +196,7 @@ fn describe(run: &Run, now: Timestamp) -> String {
     format!("run {}{made}: {}{ended}", run.run_id, run.outcome())
 }
 
-/// Seconds in the unit that people would say.
+/// Seconds in a readable unit.
 pub(crate) fn about(seconds: i64) -> String {
     match seconds.abs() {
         seconds @ 0..120 => format!("{seconds} s"),
@@ -288,9 +288,9 @@ mod tests {
             (malformed, Verdict::NewDecisionTask, "definition"),
         ];
         for (assessment, expected, why) in cases {
-            let (verdict, said) = assessment.verdict();
-            assert_eq!(verdict, expected, "{said}");
-            assert!(said.contains(why), "{why:?} is not in {said:?}");
+            let (verdict, reason) = assessment.verdict();
+            assert_eq!(verdict, expected, "{reason}");
+            assert!(reason.contains(why), "{why:?} is not in {reason:?}");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::taskcluster::Services;
 
 /// One run.
 pub(crate) struct Run<'a> {
-    /// What is to be done.
+    /// The configuration of the run.
     pub(crate) config: &'a Config,
     pub(crate) clock: Clock,
     pub(crate) stop: &'a Shutdown,
@@ -32,7 +32,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Clocks of machines are set meanwhile, and nothing ends before it began.
+    /// Clocks can be set back meanwhile, and nothing ends before it began.
     pub(crate) fn now(&self) -> Timestamp {
         self.started_at.saturating_add(self.since.elapsed()).unwrap_or(self.started_at)
     }

@@ -1,5 +1,5 @@
-//! The scopes of a job, compared with those that it needs before anything is begun: a missing one ends it after a second, not
-//! after its build. Where they cannot be asked for, the job goes on: then each call says what it lacks.
+//! Compares the scopes of a job with those that it needs before any work starts: a missing one ends it after a second, not after
+//! its build. If they cannot be queried, the job goes on: then each call reports what it lacks.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::report::ErrorChain;
 use crate::taskcluster::auth::Scopes;
 use crate::taskcluster::{CallErrorKind, Services};
 
-/// How long the auth service may take, with all tries: what it says only saves time.
+/// The time limit for the auth service, with all attempts: its answer only saves time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What follows where nobody says which scopes there are.
+/// The consequence of unknown scopes.
 const UNKNOWN: &str = "whether all scopes are there is not known before they are needed";
 
 /// Scopes that a job needs and does not have.
@@ -38,13 +38,12 @@ impl MissingScopes {
     }
 }
 
-/// The scopes of a job that publishes; none where they cannot be asked for. What other jobs need is refused before their
-/// builds, by the calls themselves.
+/// The scopes of a job that publishes; none if they cannot be queried. Other jobs' calls are refused before their builds.
 pub(crate) async fn current(config: &Config, services: Option<&Services>) -> Option<Scopes> {
     let services = services.filter(|_| config.destination == Destination::Task)?;
     match timeout(PATIENCE, services.auth.current_scopes()).await {
         Ok(Ok(scopes)) => Some(scopes),
-        // Nobody grants it, or the deployment is older than the call.
+        // The scope is not granted, or the deployment is older than the call.
         Ok(Err(error)) if matches!(error.fault, CallErrorKind::Refused | CallErrorKind::Gone) => {
             info!("{UNKNOWN}: {error}");
             None
@@ -60,8 +59,8 @@ pub(crate) async fn current(config: &Config, services: Option<&Services>) -> Opt
     }
 }
 
-/// Whether all scopes of a build count after this look-up: where the image is not there; and where the look-up was refused, so
-/// that all that is missing is told at once.
+/// Whether all scopes of a build count after this look-up: if the image is missing; and if the look-up was refused, so that all
+/// missing scopes are reported at once.
 pub(crate) fn builds(start: &Result<Start, PublishError>) -> bool {
     match start {
         Ok(start) => start.found.is_none(),

@@ -1,5 +1,5 @@
-//! The values of a build's secrets, got just before the build: out of files, or from Taskcluster. What they are used for
-//! is the engine's affair; nothing here prints them.
+//! The values of a build's secrets, read just before the build: from files, or from Taskcluster. `engine` passes them to the
+//! build; nothing here prints them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -35,7 +35,7 @@ pub enum SecretProblem {
     TooLarge {
         /// Its id.
         id: String,
-        /// Where it comes from.
+        /// Its source.
         from: String,
     },
 }
@@ -63,7 +63,7 @@ pub(super) async fn values(sources: &SecretSources, services: Option<&Services>)
     Ok(values)
 }
 
-/// Hides the build arguments that look secret, and warns of them, or refuses them: builders write them into the image.
+/// Hides the build arguments that look secret, and warns about them, or refuses them: builders write them into the image.
 pub(super) fn look_at_args(args: &BTreeMap<String, String>, deny: bool) -> Result<(), ConfigError> {
     secrets::add_args(args);
     for name in secrets::secret_args(args) {

@@ -1,5 +1,5 @@
-//! Stopping: signals and the task's own time limit, heard at every stage of a job, and how long each took. What a stage has
-//! to clean up is done by dropping it, or by whoever began it.
+//! Stopping: every stage of a job reacts to signals and the task's own time limit, and its duration is recorded. A stage is
+//! cleaned up by dropping it, or by its caller.
 
 use std::fmt;
 use std::future::Future;
@@ -11,11 +11,11 @@ use tokio::sync::watch;
 use super::CommandError;
 use super::metrics::{Stage, Stages};
 
-/// How long before the task's limit the program stops by itself: time for the engine to end a step and for the
-/// worker to upload its log. A short task gives a tenth of its time.
+/// How long before the task's limit the program stops by itself: time for the engine to end a step and for the worker to upload
+/// its log. A short task reserves a tenth of its time.
 const BEFORE_LIMIT: Duration = Duration::from_mins(1);
 
-/// Who stops the program.
+/// The reason of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShutdownReason {
     /// SIGINT.
@@ -51,7 +51,7 @@ impl fmt::Display for ShutdownReason {
     }
 }
 
-/// Hears the signals and the limit, and writes down how long each stage takes. Clones hear and write the same.
+/// Handles the signals and the limit, and records how long each stage takes. Clones share both.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     reason: watch::Receiver<Option<ShutdownReason>>,
@@ -75,7 +75,7 @@ impl Shutdown {
                 _ = hang_up.recv() => ShutdownReason::HungUp,
                 () = limit(max_run_time) => ShutdownReason::Deadline,
             };
-            // Nobody listens any more when the job is over.
+            // There is no receiver any more when the job is over.
             let _ = sender.send(Some(reason));
             // Kept, so that later signals do not kill the program in the middle of its cleaning up.
             std::future::pending::<()>().await;

@@ -4,7 +4,7 @@ use super::CommandError;
 use crate::config::replay::Job;
 use crate::taskcluster::{Deployment, Services, TaskId};
 
-/// The job of a task that the queue knows.
+/// The job of a task from the queue.
 pub(crate) async fn job(services: &Services, deployment: &Deployment, task: &TaskId) -> Result<Job, CommandError> {
     match services.queue.definition(task).await? {
         Some(definition) => Ok(Job::read(task, &definition)?),

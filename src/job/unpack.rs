@@ -15,15 +15,15 @@ use crate::report::{Report, printable};
 /// Read from disk at this size, so that system calls do not count.
 const READ_BUFFER: usize = 256 * 1024;
 
-/// The image of an archive, of any form and compression; `folder` is where there is room.
-pub fn archive(path: &Path, folder: &Path) -> Result<UnpackedImage, CommandError> {
+/// The image of an archive, of any form and compression; `directory` is where there is room.
+pub fn archive(path: &Path, directory: &Path) -> Result<UnpackedImage, CommandError> {
     let unreadable = |source| CommandError::Read { path: path.to_owned(), source };
     let archive = File::open(path).map_err(unreadable)?;
     // At least: what is compressed grows.
     let size = archive.metadata().map_err(unreadable)?.len();
-    ensure_space("unpacking the image", folder, size)?;
-    let unwritten = |source| CommandError::Write { path: folder.to_owned(), source };
-    let staging = tempfile::tempfile_in(folder).map_err(unwritten)?;
+    ensure_space("unpacking the image", directory, size)?;
+    let unwritten = |source| CommandError::Write { path: directory.to_owned(), source };
+    let staging = tempfile::tempfile_in(directory).map_err(unwritten)?;
     let unpacked = UnpackedImage::import(BufReader::with_capacity(READ_BUFFER, archive), staging);
     let (name, hint) = (path.display(), "`image-worker check` says all that is wrong with it");
     unpacked.map_err(|error| match error {
@@ -40,7 +40,12 @@ pub fn archive(path: &Path, folder: &Path) -> Result<UnpackedImage, CommandError
 }
 
 /// An image of an engine, by its name or its id: from the engine's storage where that can be read, else by an export.
-pub async fn local(engine: &Engine, name: &str, folder: &Path, report: &Report) -> Result<UnpackedImage, CommandError> {
+pub async fn local(
+    engine: &Engine,
+    name: &str,
+    directory: &Path,
+    report: &Report,
+) -> Result<UnpackedImage, CommandError> {
     let Some(image) = engine.present(name).await? else {
         return Err(CommandError::NoImage(format!(
             "the engine has no image {name}: load or build it first, or name another"
@@ -52,7 +57,7 @@ pub async fn local(engine: &Engine, name: &str, folder: &Path, report: &Report) 
         source: None,
         tag: name,
         choice: ExportChoice::Auto,
-        folder,
+        directory,
         named: None,
         report,
     };

@@ -1,5 +1,5 @@
-//! Folders for what is not finished. A lock tells whether a folder's run lives, so that what a killed one left is found
-//! and removed by the next; what a run has left in an engine is for `engine`.
+//! Directories for unfinished files. A lock shows whether a directory's run lives, so that the next run finds and removes what a
+//! killed one left; `engine` does the same for resources in an engine.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -9,27 +9,27 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use tracing::{debug, info, warn};
 
-/// How the folders' names begin; a point hides them from people and from most patterns.
+/// The prefix of the directories' names; a dot hides them from people and from most patterns.
 const PREFIX: &str = ".image-worker-";
 
-/// The folder of an engine of its own. Things can be mounted in it, and files of other users: whoever made it removes it.
+/// The directory of a managed engine. It can contain mounts, and files of other users: only its creator removes it.
 const ENGINE: &str = "engine";
 
-/// How many folders somebody else may take away before their locks are ours. Each takes a coincidence, which is no rare one on a
+/// How many directories may be removed before this run has locked one. Each removal takes a coincidence, which is not rare on a
 /// busy machine where many start at once.
 const TRIES: u32 = 1000;
 
-/// A folder for what is not finished. It disappears with everything in it, but for an engine that is still there, for the next
-/// run to find.
+/// A directory for unfinished files. It is removed with everything in it, except for an engine that still exists, which the next
+/// run finds.
 #[derive(Debug)]
 pub struct WorkDir {
     path: PathBuf,
-    /// None on a file system without locks, where nobody can claim the folder either.
+    /// None on a file system without locks, where nothing can claim the directory either.
     _lock: Option<File>,
 }
 
 impl WorkDir {
-    /// Makes a folder in `parent`.
+    /// Creates a directory in `parent`.
     pub fn new_in(parent: &Path) -> io::Result<Self> {
         for _ in 0..TRIES {
             let mut builder = tempfile::Builder::new();
@@ -37,7 +37,7 @@ impl WorkDir {
             let path = own.disable_cleanup(true).tempdir_in(parent)?.path().to_owned();
             match lock(&path) {
                 Ok(Some(lock)) => return Ok(Self { path, _lock: Some(lock) }),
-                // Between its birth and its lock it looked abandoned, and is taken away.
+                // It looked abandoned between its creation and its lock, and was removed.
                 Ok(None) => {}
                 Err(error) => {
                     debug!("{} cannot be locked: {error}", path.display());
@@ -45,22 +45,22 @@ impl WorkDir {
                 }
             }
         }
-        Err(io::Error::other("every new folder was taken away"))
+        Err(io::Error::other("every new directory was taken away"))
     }
 
-    /// The same, after what killed programs have left there is removed; but for engines, which are for a run.
+    /// The same, after removing what killed programs left there, except for engines, which a run removes.
     pub fn after_removing_stale(parent: &Path) -> io::Result<Self> {
         drop(remove_stale(parent));
         Self::new_in(parent)
     }
 
-    /// The folder.
+    /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The folder in it that is not removed with it, for an engine.
+    /// The subdirectory for an engine, which is not removed with it.
     #[must_use]
     pub fn engine(&self) -> PathBuf {
         self.path.join(ENGINE)
@@ -75,7 +75,7 @@ impl Drop for WorkDir {
     }
 }
 
-/// A folder whose run was killed and has left an engine. It is ours while this value lives: nobody else claims it.
+/// A directory whose run was killed and has left an engine. This value holds its lock, so that nothing else claims it.
 #[derive(Debug)]
 pub struct StaleWorkDir {
     path: PathBuf,
@@ -89,13 +89,13 @@ impl StaleWorkDir {
         self.path.join(ENGINE)
     }
 
-    /// Removes the folder: its engine is gone.
+    /// Removes the directory: its engine is gone.
     pub fn remove(self) {
-        told(&self.path, fs::remove_dir(&self.path));
+        log_removal(&self.path, fs::remove_dir(&self.path));
     }
 }
 
-/// Removes what killed runs of this user have left in `parent`. Gives the folders that have an engine, and nothing else any more.
+/// Removes what killed runs of this user left in `parent`. Returns the directories that still have an engine, and nothing else.
 #[must_use]
 pub fn remove_stale(parent: &Path) -> Vec<StaleWorkDir> {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
@@ -103,11 +103,11 @@ pub fn remove_stale(parent: &Path) -> Vec<StaleWorkDir> {
     named.filter_map(|entry| claim(entry.path())).collect()
 }
 
-/// Takes a folder that nobody uses any more, and removes it; where it has an engine, all but that.
+/// Takes an unused directory, and removes it; if it has an engine, everything else.
 fn claim(path: PathBuf) -> Option<StaleWorkDir> {
-    // Held by its run, gone, or no folder of ours.
+    // Locked by its run, gone, or not a directory of this program.
     let lock = lock(&path).ok().flatten()?;
-    // In a folder that many users share, another's engine is not ours to end.
+    // In a directory that many users share, this run must not end another user's engine.
     if lock.metadata().ok()?.uid() != rustix::process::geteuid().as_raw() {
         return None;
     }
@@ -115,34 +115,34 @@ fn claim(path: PathBuf) -> Option<StaleWorkDir> {
     if matches!(cleared, Ok(false)) {
         return Some(StaleWorkDir { path, _lock: lock });
     }
-    told(&path, cleared.map(drop));
+    log_removal(&path, cleared.map(drop));
     None
 }
 
-fn told(path: &Path, removed: io::Result<()>) {
+fn log_removal(path: &Path, removed: io::Result<()>) {
     match removed {
         Ok(()) => info!("removed {}, which a run that was killed had left", path.display()),
         Err(error) => warn!("cannot remove {}, which a run that was killed has left: {error}", path.display()),
     }
 }
 
-/// Locks a folder, as long as the file lives. None when somebody else has the lock, or had it and has removed the folder.
+/// Locks a directory, as long as the file lives. None if another process has the lock, or had it and has removed the directory.
 pub fn lock(path: &Path) -> io::Result<Option<File>> {
-    // The folder itself and no file in it: so there is no moment at which it has no lock to be had.
+    // It locks the directory itself and no file in it, so that there is no moment without a lock.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(folder) => File::from(folder),
+    let directory = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(directory) => File::from(directory),
         Err(rustix::io::Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    match folder.try_lock() {
-        Ok(()) => Ok(path.symlink_metadata().is_ok().then_some(folder)),
+    match directory.try_lock() {
+        Ok(()) => Ok(path.symlink_metadata().is_ok().then_some(directory)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
-/// Removes all that is in a folder but its engine, and the folder where it has none. Whether the folder is gone.
+/// Removes the content of a directory except its engine, and the directory if it has none. Returns whether the directory is gone.
 fn clear(path: &Path) -> io::Result<bool> {
     let mut keeps = false;
     for entry in fs::read_dir(path)? {
@@ -161,10 +161,10 @@ fn clear(path: &Path) -> io::Result<bool> {
     Ok(!keeps)
 }
 
-/// A file that appears under its name when it is complete. Until then it is in a folder of its own beside that place, on
-/// the same disk; a killed program leaves that folder, which the next program that writes there removes.
+/// A file that appears under its name when it is complete. Until then it is in a temporary directory beside its path, on the same
+/// disk; a killed program leaves that directory, which the next program that writes there removes.
 ///
-/// A device or a pipe that is there is written to as it comes: it has readers, and is never replaced.
+/// An existing device or pipe is written directly: it has readers, and is never replaced.
 #[derive(Debug)]
 pub struct AtomicFile {
     file: File,
@@ -173,7 +173,7 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Begins the file that is to be at `path`, or where its links lead.
+    /// Starts the file for `path`, or for the target of its links.
     pub fn of(path: &Path) -> io::Result<Self> {
         let there = fs::metadata(path).ok();
         if there.as_ref().is_some_and(|there| !there.is_file() && !there.is_dir()) {
@@ -196,7 +196,7 @@ impl AtomicFile {
         &self.file
     }
 
-    /// The file is complete: gives it its name.
+    /// The file is complete: renames it to its name.
     pub fn finish(self) -> io::Result<()> {
         let Some((scratch, path)) = self.unfinished else { return Ok(()) };
         fs::rename(scratch.path().join("draft"), path)
@@ -210,18 +210,18 @@ mod tests {
 
     use super::*;
 
-    fn names(folder: &Path) -> Vec<String> {
+    fn names(directory: &Path) -> Vec<String> {
         let mut names: Vec<_> =
-            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
 
-    /// What SIGKILL leaves: the folder, and no lock on it.
+    /// What SIGKILL leaves: the directory, and no lock on it.
     fn killed(parent: &Path) -> PathBuf {
         let path = parent.join(".image-worker-killed");
-        fs::create_dir_all(path.join("folder")).unwrap();
-        fs::write(path.join("folder/image.tar"), "unfinished").unwrap();
+        fs::create_dir_all(path.join("directory")).unwrap();
+        fs::write(path.join("directory/image.tar"), "unfinished").unwrap();
         fs::write(path.join("context"), "unfinished").unwrap();
         path
     }
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_keeps_its_folder_until_it_is_gone() {
+    fn an_engine_keeps_its_directory_until_it_is_gone() {
         let parent = tempfile::tempdir().unwrap();
         let path = killed(parent.path());
         fs::create_dir(path.join(ENGINE)).unwrap();
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_being_made_is_not_taken_from_its_maker() {
+    fn a_directory_that_is_being_made_is_not_taken_from_its_maker() {
         /// Also if the test fails, which would wait for its threads otherwise.
         struct Over<'a>(&'a AtomicBool);
         impl Drop for Over<'_> {

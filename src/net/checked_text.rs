@@ -1,9 +1,9 @@
-//! Texts that are checked when they are read: newtypes whose only way in is a check, and the error that says what the text
-//! must look like. The names themselves lie beside what they name.
+//! Texts that are validated when they are parsed: newtypes that only a check can create, and an error with the expected form.
+//! Each name is defined in the module that uses it.
 
-/// Why a text is not the name that it was given for.
+/// Why a text is not a valid name.
 ///
-/// The message says what the name must look like; who asked for the name adds which setting it came from.
+/// The message has the expected form of the name; the caller adds the setting it came from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} is not {what}: {rule}", .value.as_ref().map_or_else(|| "the value".to_owned(), |value| format!("{value:?}")))]
 pub struct NameError {
@@ -26,7 +26,7 @@ impl NameError {
     }
 }
 
-/// A text newtype whose only way in is a check.
+/// A text newtype that only a check can create.
 macro_rules! checked_text {
     ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $check:path) => {
         $(#[$doc])*

@@ -1,8 +1,9 @@
-//! What goes over the network, and how it is tried again: HTTP transfers, registries, streams of bytes.
+//! Network transfers and their retries: HTTP transfers, registries, streams of bytes.
 
 pub mod blocking;
 mod checked_text;
 mod digest;
+pub mod digest_reader;
 pub mod registry;
 pub mod retry;
 pub mod stream;

@@ -1,5 +1,5 @@
-//! Trying again: the one place that decides how often and how long. Whether another try can help is decided
-//! where the failure is known, and told by its type; the `backoff` crate stays behind this module.
+//! Retries: the only place that decides how often and how long to try. The type of a failure says whether another try can help.
+//! Only this module uses the `backoff` crate.
 
 use std::error::Error;
 use std::future::Future;
@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 
 use crate::report::ErrorChain;
 
-/// What a failure says about another try.
+/// Whether another try can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retryability {
     /// It would fail again.
@@ -30,7 +30,7 @@ pub trait Failure: Error {
 /// How often and how long to try.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// The most tries, the first included.
+    /// The most attempts, the first included.
     pub attempts: u32,
     /// The pause after the first failure; each later pause is about twice as long.
     pub first_pause: Duration,
@@ -38,18 +38,18 @@ pub struct Policy {
     pub longest_pause: Duration,
     /// No try begins after this time.
     pub limit: Duration,
-    /// Whether this is waiting and no trouble: nothing to tell about.
+    /// Whether this is ordinary waiting, which is not logged.
     pub silent: bool,
 }
 
-/// How often and how long to try, where somebody wants other numbers than a policy's own. Each client carries it.
+/// The configured number and time limits of attempts, which override a policy's own. Each client carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryConfig {
-    /// How often a call or a transfer is tried, where it is not for the policy to say.
+    /// The attempts for a call or a transfer, unless the policy decides.
     pub attempts: Option<u32>,
     /// How long one API call may take.
     pub call_timeout: Duration,
-    /// How long a storage service may say nothing.
+    /// How long a storage service may be silent.
     pub silence: Duration,
 }
 
@@ -57,8 +57,8 @@ impl Default for RetryConfig {
     fn default() -> Self {
         Self {
             attempts: None,
-            // taskcluster-proxy keeps a request for up to 15 minutes while it retries a 5xx by itself, so without an
-            // own limit a permanent 500 looks like a hang. Real calls take well under a second.
+            // taskcluster-proxy keeps a request for up to 15 minutes while it retries a 5xx by itself, so that without our own
+            // limit a permanent 500 looks like a hang. Real calls take well under a second.
             call_timeout: Duration::from_mins(1),
             // Generous, because some services prepare large objects before the first byte.
             silence: Duration::from_mins(2),
@@ -67,7 +67,7 @@ impl Default for RetryConfig {
 }
 
 impl RetryConfig {
-    /// A policy with as many attempts as somebody wants.
+    /// A policy with the configured number of attempts.
     #[must_use]
     pub fn policy(self, policy: Policy) -> Policy {
         Policy { attempts: self.attempts.unwrap_or(policy.attempts), ..policy }
@@ -96,9 +96,8 @@ impl Policy {
 }
 
 /// Tries `operation` until it succeeds, fails in a way that another try cannot fix, or the policy is used up.
-///
 /// Every try calls `operation` anew, so that it gets fresh writers and fresh hashers. `what` names the operation
-/// in the log. The error of the last try is returned.
+/// The error of the last try is returned.
 pub async fn retry<T, E, O, F>(what: &str, policy: Policy, mut operation: O) -> Result<T, E>
 where
     E: Failure,
@@ -120,7 +119,7 @@ where
         let last = attempts >= policy.attempts;
         let attempt = operation();
         async move {
-            // The crate would wait for as long as a server says, be it a day.
+            // The crate would wait for as long as a server requests, even a day.
             let in_time = |pause| started.elapsed().saturating_add(pause) <= policy.limit;
             attempt.await.map_err(|error| match error.retryability() {
                 Retryability::Transient if !last => backoff::Error::transient(error),
@@ -135,7 +134,7 @@ where
         if policy.silent {
             return debug!("{what}: {error}");
         }
-        // `connection refused` says more than `no answer`.
+        // `connection refused` is more precise than `no answer`.
         let innermost = error.source().map(|_| format!(" ({})", ErrorChain(&error).innermost())).unwrap_or_default();
         warn!("{what} failed, trying again in {:.1} s: {error}{innermost}", pause.as_secs_f64());
     })
@@ -193,7 +192,7 @@ mod tests {
         assert_eq!(try_with(Retryability::Permanent, 2).await, (Err(Broken(Retryability::Permanent, 1)), 1));
         let after = Retryability::RetryAfter(Duration::from_millis(3));
         assert_eq!(try_with(after, 2).await, (Ok(2), 2));
-        // Nobody waits longer than the policy says, whoever asks for it.
+        // No wait is longer than the policy allows, even if the server requests it.
         let tomorrow = Retryability::RetryAfter(Duration::from_hours(24));
         assert_eq!(try_with(tomorrow, 2).await, (Err(Broken(tomorrow, 1)), 1));
     }

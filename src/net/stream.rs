@@ -1,143 +1,13 @@
-//! Pipes for bytes: a writer and a reader that hash and count what passes, and the bridge from the streams of the
-//! outside world to the readers of the modules above. What the numbers mean is for them.
+//! Pipes for bytes, and the bridge from asynchronous streams to the synchronous readers of the modules above.
 
 use std::error::Error;
 use std::io::{self, BufWriter, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
-use std::thread::JoinHandle;
 
 use futures_util::{Stream, StreamExt};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::bytes::Bytes;
-
-use crate::net::Digest;
-
-/// Passes bytes on to a writer, or out of a reader, and keeps their sha256 and their number. Of what is long the sum is made
-/// in a thread of its own, while more comes.
-#[derive(Debug)]
-pub struct DigestReader<T> {
-    inner: T,
-    hashing: Box<Hashing>,
-    bytes: u64,
-}
-
-impl<T> DigestReader<T> {
-    /// Starts at zero bytes.
-    pub fn new(inner: T) -> Self {
-        Self { inner, hashing: Box::new(Hashing::Inline(Sha256::new())), bytes: 0 }
-    }
-
-    /// How many bytes have passed.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// The other end, the sha256 of all that passed, and its length in bytes.
-    pub fn finish(self) -> (T, Digest, u64) {
-        (self.inner, Digest::new(self.hashing.finish().finalize().into()), self.bytes)
-    }
-
-    fn count(&mut self, passed: &[u8]) {
-        self.bytes += passed.len() as u64;
-        self.hashing.update(passed);
-        if self.bytes > LONG {
-            self.hashing.go_beside();
-        }
-    }
-}
-
-/// From here on a thread pays, which takes some 20 µs to start: this takes a millisecond to hash.
-const LONG: u64 = 1024 * 1024;
-
-/// How much goes to the thread at once.
-const HASHED_PIECE: usize = 256 * 1024;
-
-/// How many pieces may wait for the thread: 2 MiB.
-const HASHED_PIECES: usize = 8;
-
-/// Where a sum is made.
-#[derive(Debug)]
-enum Hashing {
-    Inline(Sha256),
-    Threaded {
-        piece: Vec<u8>,
-        pieces: SyncSender<Vec<u8>>,
-        /// Pieces that have been hashed, to be filled again: fresh memory costs as much as the copy into it.
-        used: Receiver<Vec<u8>>,
-        hasher: JoinHandle<Sha256>,
-    },
-    /// There is no thread to be had.
-    InlineOnly(Sha256),
-}
-
-impl Hashing {
-    fn update(&mut self, passed: &[u8]) {
-        match self {
-            Self::Inline(hasher) | Self::InlineOnly(hasher) => hasher.update(passed),
-            Self::Threaded { piece, pieces, used, .. } => {
-                piece.extend_from_slice(passed);
-                if piece.len() >= HASHED_PIECE {
-                    let empty = used.try_recv().unwrap_or_else(|_| Vec::with_capacity(HASHED_PIECE));
-                    // It is there until we hang up.
-                    let _ = pieces.send(std::mem::replace(piece, empty));
-                }
-            }
-        }
-    }
-
-    fn go_beside(&mut self) {
-        let Self::Inline(hasher) = self else { return };
-        let (pieces, receiver) = sync_channel::<Vec<u8>>(HASHED_PIECES);
-        let (back, used) = channel();
-        let mut beside = hasher.clone();
-        let hashing = move || {
-            for mut piece in receiver {
-                beside.update(&piece);
-                piece.clear();
-                let _ = back.send(piece);
-            }
-            beside
-        };
-        *self = match std::thread::Builder::new().name("sha256".to_owned()).spawn(hashing) {
-            Ok(hasher) => Self::Threaded { piece: Vec::with_capacity(HASHED_PIECE), pieces, used, hasher },
-            Err(_) => Self::InlineOnly(std::mem::take(hasher)),
-        };
-    }
-
-    fn finish(self) -> Sha256 {
-        match self {
-            Self::Inline(hasher) | Self::InlineOnly(hasher) => hasher,
-            Self::Threaded { piece, pieces, hasher, .. } => {
-                let _ = pieces.send(piece);
-                drop(pieces);
-                hasher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            }
-        }
-    }
-}
-
-impl<W: Write> Write for DigestReader<W> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(buf)?;
-        self.count(&buf[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-impl<R: Read> Read for DigestReader<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buf)?;
-        self.count(&buf[..read]);
-        Ok(read)
-    }
-}
 
 /// A stream as a reader for a blocking thread. An error of the stream arrives inside the reader's `io::Error`;
 /// [`cause`] takes it out again. A reader whose runtime ends before the stream is at an error, too.
@@ -153,7 +23,7 @@ where
         loop {
             let next = tokio::select! {
                 next = stream.next() => next,
-                // Nobody reads any more.
+                // The reader was dropped.
                 () = pieces.closed() => return,
             };
             let is_last = !matches!(next, Some(Ok(_)));
@@ -165,9 +35,9 @@ where
     StreamedReader { pieces: receiver, piece: Bytes::new(), ended: false }
 }
 
-/// The reading end. Waiting for a piece needs nothing of the runtime: it can be shut down meanwhile.
+/// The reading end. Waiting for a block needs no runtime, which may be shut down.
 struct StreamedReader {
-    /// None is the stream's own end; without it the stream was dropped.
+    /// None is the regular end of the stream; an end without it means that the stream was dropped.
     pieces: mpsc::Receiver<Option<io::Result<Bytes>>>,
     piece: Bytes,
     ended: bool,
@@ -188,23 +58,23 @@ impl Read for StreamedReader {
     }
 }
 
-/// How many pieces may wait in a [`pipe`] for the other side: enough that neither waits for the other's every step.
+/// The number of blocks that may wait in a [`pipe`] for the other side, so that neither side waits for each step of the other.
 const PIPE_PIECES: usize = 4;
 
 /// How large a piece of [`from_writer`]'s stream is: system calls do not count.
 const WRITTEN_PIECE: usize = 256 * 1024;
 
-/// A writer for a blocking thread, and the stream of what it writes. Each write is a piece of the stream: write large
-/// ones. The stream ends well only after [`PipeWriter::finish`]; a writer that is gone without it is an error there.
+/// A writer for a blocking thread, and the stream of what it writes. Each write is a block of the stream: write large ones. The
+/// stream ends well only after [`PipeWriter::finish`]; dropping the writer without it is an error there.
 pub fn pipe() -> (PipeWriter, impl Stream<Item = io::Result<Bytes>> + Send + 'static) {
     let (pieces, receiver) = mpsc::channel(PIPE_PIECES);
     let finished = Arc::new(AtomicBool::new(false));
     let writer = PipeWriter { pieces, finished: finished.clone() };
     let next = |(mut receiver, finished): (mpsc::Receiver<Bytes>, Option<Arc<AtomicBool>>)| async move {
-        let asked = finished?;
+        let finished = finished?;
         match receiver.recv().await {
-            Some(piece) => Some((Ok(piece), (receiver, Some(asked)))),
-            None if asked.load(Ordering::Acquire) => None,
+            Some(piece) => Some((Ok(piece), (receiver, Some(finished)))),
+            None if finished.load(Ordering::Acquire) => None,
             None => Some((Err(io::ErrorKind::UnexpectedEof.into()), (receiver, None))),
         }
     };
@@ -236,8 +106,8 @@ impl Write for PipeWriter {
     }
 }
 
-/// The stream of what `write` writes, on a blocking thread of its own; its error is the stream's last item. When nobody
-/// wants the stream any more, writing fails, and the thread ends.
+/// The stream of what `write` writes, on its own blocking thread; its error is the stream's last item. When the stream is
+/// dropped, writing fails, and the thread ends.
 pub fn from_writer<F>(write: F) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static
 where
     F: FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
@@ -248,7 +118,7 @@ where
         write(&mut out)?;
         out.into_inner().map(PipeWriter::finish).map_err(io::IntoInnerError::into_error)
     });
-    // The pipe knows only that its writer is gone; the thread knows why.
+    // The pipe knows only that its writer was dropped; the thread knows why.
     let why = async {
         match writing.await {
             Ok(written) => written.and(Err(io::ErrorKind::UnexpectedEof.into())),
@@ -275,41 +145,11 @@ pub fn cause<E: Error + Send + Sync + 'static>(error: io::Error) -> Result<E, io
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_long_has_the_same_sum() {
-        let bytes: Vec<u8> = (0..5_000_011_u32).map(|number| number.to_le_bytes()[number as usize % 3]).collect();
-        for step in [1_000_000, 4_093, 5_000_011] {
-            let mut tally = DigestReader::new(io::sink());
-            bytes.chunks(step).for_each(|piece| tally.write_all(piece).unwrap());
-            let (_, digest, length) = tally.finish();
-            assert_eq!((digest, length), (Digest::of(&bytes), 5_000_011), "in pieces of {step}");
-        }
-        // Who gives up leaves no thread that waits.
-        let mut tally = DigestReader::new(io::sink());
-        tally.write_all(&bytes).unwrap();
-        let Hashing::Threaded { pieces, hasher, .. } = *tally.hashing else { panic!("not in a thread of its own") };
-        drop(pieces);
-        hasher.join().unwrap();
-    }
-
-    #[test]
-    fn a_tally_counts_and_hashes_what_passed() {
-        let mut written = DigestReader::new(Vec::new());
-        written.write_all(b"hello ").unwrap();
-        written.write_all(b"world").unwrap();
-        let (out, digest, bytes) = written.finish();
-        assert_eq!((out.as_slice(), bytes), (&b"hello world"[..], 11));
-        assert_eq!(digest, Digest::of(b"hello world"));
-
-        let mut read = DigestReader::new(&b"hello world"[..]);
-        io::copy(&mut read, &mut io::sink()).unwrap();
-        assert_eq!(read.finish().1, digest);
-    }
+    use crate::net::Digest;
 
     #[tokio::test]
     async fn a_stream_is_read_to_its_error() {
-        let error = crate::net::Digest::of(b"").to_string()[1..].parse::<Digest>().unwrap_err();
+        let error = Digest::of(b"").to_string()[1..].parse::<Digest>().unwrap_err();
         let chunks = vec![Ok(Bytes::from_static(b"hello ")), Ok(Bytes::from_static(b"world")), Err(error.clone())];
         let mut reader = reader(futures_util::stream::iter(chunks));
         let read = move || {
@@ -324,20 +164,24 @@ mod tests {
     #[test]
     fn a_reader_outlives_its_runtime() {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let (said, hears) = std::sync::mpsc::channel();
+        let (result, received) = std::sync::mpsc::channel();
         runtime.block_on(async {
-            let (first, begun) = tokio::sync::oneshot::channel();
+            let (first, started) = tokio::sync::oneshot::channel();
             let endless = futures_util::stream::once(async { Ok::<_, io::Error>(Bytes::from_static(b"x")) });
             let mut reader = reader(endless.chain(futures_util::stream::pending()));
             tokio::task::spawn_blocking(move || {
                 reader.read_exact(&mut [0]).unwrap();
                 first.send(()).unwrap();
-                said.send(reader.read(&mut [0]).map_err(|error| error.kind())).unwrap();
+                result.send(reader.read(&mut [0]).map_err(|error| error.kind())).unwrap();
             });
-            begun.await.unwrap();
+            started.await.unwrap();
         });
         runtime.shutdown_background();
-        assert_eq!(hears.recv(), Ok(Err(io::ErrorKind::UnexpectedEof)), "no panic, and nothing that looks like an end");
+        assert_eq!(
+            received.recv(),
+            Ok(Err(io::ErrorKind::UnexpectedEof)),
+            "no panic, and nothing that looks like an end"
+        );
     }
 
     #[tokio::test]
@@ -370,13 +214,13 @@ mod tests {
         });
         let items: Vec<_> = broken.map(|item| item.map_err(|error| error.kind())).collect().await;
         assert_eq!(items.last(), Some(&Err(io::ErrorKind::StorageFull)), "{items:?}");
-        let (said, hears) = tokio::sync::oneshot::channel();
+        let (result, received) = tokio::sync::oneshot::channel();
         drop(from_writer(move |out| {
             let error = std::iter::repeat_with(|| out.write_all(b"piece")).find_map(Result::err);
-            said.send(error.map(|error| error.kind())).unwrap();
+            result.send(error.map(|error| error.kind())).unwrap();
             Ok(())
         }));
-        assert_eq!(hears.await.unwrap(), Some(io::ErrorKind::BrokenPipe));
+        assert_eq!(received.await.unwrap(), Some(io::ErrorKind::BrokenPipe));
     }
 
     #[tokio::test]
@@ -385,13 +229,5 @@ mod tests {
         drop(stream);
         let error = tokio::task::spawn_blocking(move || writer.write_all(b"piece").unwrap_err()).await.unwrap();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-    }
-
-    #[test]
-    fn only_what_the_writer_took_is_counted() {
-        let mut small = [0; 3];
-        let mut tally = DigestReader::new(&mut small[..]);
-        assert!(tally.write_all(b"hello").is_err());
-        assert_eq!(tally.finish().1, Digest::of(b"hel"));
     }
 }

@@ -1,5 +1,5 @@
-//! URLs that can be printed: many of ours are signed, and their queries are secrets.
-//! Requests are for `transfer` and `taskcluster`.
+//! URLs that can be printed: many of ours are signed, and their queries are secrets. `transfer` and `taskcluster` make the
+//! requests.
 
 use std::fmt;
 use std::str::FromStr;

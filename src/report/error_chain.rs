@@ -4,25 +4,25 @@ use std::error::Error;
 use std::fmt;
 use std::iter::successors;
 
-/// An error and all its causes in a line: `what: cause: its cause`. Some libraries repeat their cause's text in their own: a
-/// thing is said once.
+/// An error and all its causes in a line: `what: cause: its cause`. Some libraries repeat their cause's text in their own:
+/// repeated text is left out.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorChain<'a>(pub &'a dyn Error);
 
 impl<'a> ErrorChain<'a> {
-    /// What is behind the error, the nearest first, without what `said` or a nearer cause has said already.
-    pub fn causes(self, mut said: String) -> impl Iterator<Item = String> + 'a {
+    /// The causes of the error, the nearest first, without texts that `printed` or a nearer cause contains already.
+    pub fn causes(self, mut printed: String) -> impl Iterator<Item = String> + 'a {
         let causes = successors(self.0.source(), |error| (*error).source());
         causes.map(ToString::to_string).filter(move |text| {
-            let is_new = !said.contains(text);
+            let is_new = !printed.contains(text);
             if is_new {
-                said.clone_from(text);
+                printed.clone_from(text);
             }
             is_new
         })
     }
 
-    /// The innermost cause, or the error itself: it has words of its own, and what is around it are often the layers of a client.
+    /// The innermost cause, or the error itself: it has the useful text; the outer errors often are only the layers of a client.
     #[must_use]
     pub fn innermost(self) -> &'a dyn Error {
         let mut innermost = self.0;

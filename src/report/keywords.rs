@@ -1,7 +1,7 @@
-//! Choices that people write as one of a few words: one list of the words, for reading, printing and the error that tells them.
+//! Choices between a few words: one list of the words for reading, printing and the error message.
 
-/// Defines an enum whose variants are words in settings, and its `FromStr`, `Display` and serde. Behind the name stands what a
-/// word is, for the error: `"kaniko" is not an engine: expected auto, docker, podman or managed`.
+/// Defines an enum whose variants are words in settings, and its `FromStr`, `Display` and serde. The text behind the name is for
+/// the error: `"kaniko" is not an engine: expected auto, docker, podman or managed`.
 macro_rules! keywords {
     (
         $(#[$meta:meta])*
@@ -49,7 +49,7 @@ macro_rules! keywords {
 }
 pub(crate) use keywords;
 
-/// Why a text is none of some words.
+/// The error for a text that is none of the words.
 pub(crate) fn not_a_keyword(text: &str, what: &str, words: &[&str]) -> String {
     let (last, others) = words.split_last().map_or(("", words), |(last, others)| (*last, others));
     let text: String = text.chars().take(120).collect();

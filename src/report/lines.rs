@@ -1,5 +1,5 @@
-//! How a log line is written. Whatever is in its message, it stays one line, and nothing in it moves a cursor or reorders
-//! what people read: everything from outside passes through here.
+//! Formats log lines. A message always stays one line, without characters that move the cursor or reorder text: all text from
+//! outside is escaped here.
 
 use std::fmt::{self, Write as _};
 
@@ -13,14 +13,14 @@ use tracing_subscriber::registry::LookupSpan;
 use super::BUILD_OUTPUT;
 use crate::report::secrets;
 
-/// A text as it stands in a line of the log, without secrets, and escaped.
+/// A text as part of a log line, without secrets, and escaped.
 #[must_use]
 pub fn printable(text: &str) -> String {
     escaped(&secrets::hide(text))
 }
 
-/// A text as a part of one line. Control characters and line breaks are escaped, and so are the marks that change the direction of
-/// writing; tabs stay.
+/// A text as a part of one line. Control characters and line breaks are escaped, and so are the marks that change the direction
+/// of writing; tabs stay.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -34,7 +34,7 @@ pub fn escaped(text: &str) -> String {
     escaped
 }
 
-/// The beginning of a text, of at most so many characters; what is cut off leaves a `…`.
+/// The beginning of a text, of at most so many characters; a cut ends with `…`.
 #[must_use]
 pub fn shortened(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
@@ -79,7 +79,7 @@ where
     }
 }
 
-/// The JSON format: one object a line, with the properties that `tracing-subscriber` gives it.
+/// The JSON format: one object a line, with the properties of `tracing-subscriber`.
 pub(super) struct JsonLines;
 
 impl<S, N> FormatEvent<S, N> for JsonLines
@@ -98,7 +98,7 @@ where
     }
 }
 
-/// What an event says, each value as it may stand in a line.
+/// The fields of an event, each escaped for a line.
 struct Fields(Map<String, Value>);
 
 const MESSAGE: &str = "message";

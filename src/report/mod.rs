@@ -1,5 +1,5 @@
-//! The story on stderr: log lines, progress for people, build output kept apart from our own words, and the
-//! one error line that Treeherder highlights. What is told is for the modules that tell it.
+//! The log on stderr: log lines, progress, build output separated from our own messages, and the one error line that Treeherder
+//! highlights.
 
 mod command_line;
 mod error_chain;
@@ -32,11 +32,11 @@ const ERROR_LINE_LIMIT: usize = 480;
 /// `Dockerfile` prints can be mistaken for a line of ours, or for an error by Treeherder's `^…Error:` patterns.
 pub const BUILD_OUTPUT: &str = "build";
 
-/// In a log without a terminal, a transfer says how far it is at most this often.
+/// In a log without a terminal, a transfer reports its progress at most this often.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
 keywords! {
-    /// How log lines look.
+    /// The format of log lines.
     pub enum LogFormat, "a log format" {
         /// Lines for people.
         Text = "text",
@@ -45,7 +45,7 @@ keywords! {
     }
 }
 
-/// Where the story goes. Cheap to clone; clones write to the same place.
+/// The destination of the log. Cheap to clone; clones write to the same place.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The bars, where stderr is a terminal.
@@ -55,7 +55,7 @@ pub struct Report {
 impl Report {
     /// A report on stderr, with bars where that is a terminal; installs the log for the whole process.
     ///
-    /// Setting `NO_COLOR` (passed as `color: false`) leaves colours away.
+    /// `NO_COLOR` (passed as `color: false`) disables colours.
     #[must_use]
     pub fn install(format: LogFormat, verbose: bool, color: bool) -> Self {
         let terminal = io::stderr().is_terminal() && format == LogFormat::Text;
@@ -85,7 +85,7 @@ impl Report {
         Self { bars: None }
     }
 
-    /// Starts to tell about bytes that move: `what` is a verb in the present, "downloading the context".
+    /// Starts to report a transfer of bytes: `what` is a verb in the present, "downloading the context".
     #[must_use]
     pub fn meter(&self, what: &str, total: Option<u64>) -> ProgressCounter {
         let bar = self.bars.as_ref().map(|bars| {
@@ -107,7 +107,7 @@ impl Report {
             total,
             bytes: 0,
             started,
-            told: started,
+            reported_at: started,
             bar,
         })))
     }
@@ -171,7 +171,7 @@ pub fn error_line(what: &str) -> String {
     cut
 }
 
-/// Bytes that move, and the telling of it. Clones count together.
+/// Counts transferred bytes and reports the progress. Clones count together.
 #[derive(Clone, Debug)]
 pub struct ProgressCounter(Arc<Mutex<Moved>>);
 
@@ -181,7 +181,7 @@ struct Moved {
     total: Option<u64>,
     bytes: u64,
     started: Instant,
-    told: Instant,
+    reported_at: Instant,
     bar: Option<ProgressBar>,
 }
 
@@ -192,21 +192,21 @@ impl ProgressCounter {
         moved.bytes += bytes;
         if let Some(bar) = &moved.bar {
             bar.set_position(moved.bytes);
-        } else if moved.told.elapsed() >= HEARTBEAT {
-            moved.told = Instant::now();
+        } else if moved.reported_at.elapsed() >= HEARTBEAT {
+            moved.reported_at = Instant::now();
             let of = moved.total.map(|total| format!(" of {}", Bytes(total))).unwrap_or_default();
             info!("{}: {}{of}, {}", moved.what, Bytes(moved.bytes), Rate(moved.bytes, moved.started.elapsed()));
         }
     }
 
-    /// All bytes have moved: says how many, in which time, at which rate. `done` is what was done, in the past.
+    /// The transfer is complete: reports bytes, time and rate. `done` is the action in the past tense.
     pub fn finish(&self, done: &str) {
         let Ok(moved) = self.0.lock() else { return };
         if let Some(bar) = &moved.bar {
             bar.finish_and_clear();
         }
         let took = moved.started.elapsed();
-        // A rate over less than a tenth of a second says nothing.
+        // A rate over less than a tenth of a second is meaningless.
         let rate = if took.as_millis() < 100 { String::new() } else { format!(", {}", Rate(moved.bytes, took)) };
         info!("{done}: {} in {:.1} s{rate}", Bytes(moved.bytes), took.as_secs_f64());
     }

@@ -1,5 +1,4 @@
-//! The terminal that bars are drawn on. It can be closed while they are: then there is nobody to draw for, and that is no
-//! reason to fail.
+//! The terminal that bars are drawn on. It can be closed meanwhile: then drawing stops, and this is no reason to fail.
 
 use std::io;
 
@@ -17,7 +16,7 @@ pub(super) fn target() -> ProgressDrawTarget {
 #[derive(Debug)]
 struct Terminal(Term);
 
-/// Whatever became of it.
+/// Whatever happened to it.
 #[expect(clippy::unnecessary_wraps, reason = "what indicatif wants to hear")]
 fn done(_: io::Result<()>) -> io::Result<()> {
     Ok(())

@@ -1,4 +1,4 @@
-//! The directories that a tree's images can be in: the images roots, and what is in them.
+//! The directories of a tree's images: the images roots, and what is in them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,8 +9,7 @@ use super::kind::Kind;
 use super::{TreeError, USUAL_PLACES};
 use crate::context::ImageName;
 
-/// The images roots: those that are named, else the usual ones. A `kind.yml` has the images of the `docker` directory
-/// beside its kind's.
+/// The images roots: the configured ones, else the usual ones. A `kind.yml` uses the `docker` directory beside its kind's.
 pub(super) fn images_roots(root: &Path, named: &[PathBuf], kinds: &[Kind]) -> Result<Vec<PathBuf>, TreeError> {
     if !named.is_empty() {
         return Ok(named.iter().map(|given| root.join(given)).collect());
@@ -31,7 +30,7 @@ pub(super) fn images_roots(root: &Path, named: &[PathBuf], kinds: &[Kind]) -> Re
     Ok(roots)
 }
 
-/// The images root where nobody names it.
+/// The default images root.
 fn usual_place(root: &Path) -> Result<PathBuf, TreeError> {
     let mut there = USUAL_PLACES.iter().map(|place| root.join(place)).filter(|place| place.is_dir());
     let root = root.to_owned();
@@ -42,7 +41,7 @@ fn usual_place(root: &Path) -> Result<PathBuf, TreeError> {
     }
 }
 
-/// What is in the images roots.
+/// The content of the images roots.
 #[derive(Default)]
 pub(super) struct Directories {
     pub(super) images: BTreeMap<ImageName, PathBuf>,
@@ -69,8 +68,7 @@ impl Directories {
     }
 }
 
-/// Whether there is a Dockerfile, be it a link that leads nowhere, or one that cannot be looked at: making the context
-/// says so.
+/// Whether there is a Dockerfile, even a broken link or an unreadable file: making the context reports that.
 pub(super) fn has_dockerfile(directory: &Path) -> bool {
     match directory.join("Dockerfile").symlink_metadata() {
         Ok(_) => true,

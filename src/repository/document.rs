@@ -1,11 +1,11 @@
-//! Documents that people and generators write, JSON or YAML, into one kind of value; an error names the line, the column,
-//! and what is usually wrong there. What a document means is for its reader.
+//! Parses documents written by people and generators, JSON or YAML, into one kind of value. An error names the line, the column,
+//! and the usual mistake there. The callers interpret the documents.
 
 use serde_json::Value;
 pub use serde_saphyr::options::DuplicateKeyPolicy;
 
-/// The most that a document may hold. The library's own limits are for configuration files; Gecko's full task graph has
-/// some 20,000 tasks of 100 values each, and the limit is there for aliases that multiply.
+/// The limits for a document. The library's own limits are for configuration files; Gecko's full task graph has some 20,000 tasks
+/// of 100 values each, and the limit protects against aliases that multiply.
 const MOST_VALUES: usize = 20_000_000;
 /// The most bytes of text in them: 1 GiB.
 const MOST_TEXT: usize = 1 << 30;
@@ -21,10 +21,10 @@ pub struct DocumentError {
     hint: &'static str,
 }
 
-/// What `{#docker_image}…` without quotes is to YAML, which is a surprise.
+/// How YAML parses `{#docker_image}…` without quotes, which is surprising.
 const QUOTE: &str = "; quote texts that begin with a brace, like '{{#docker_image}}NAME{{/docker_image}}'";
 
-/// Reads a document: JSON where the name says so or it can be; else YAML, of which JSON is a part.
+/// Parses a document: JSON if the name says so or it can be JSON; else YAML, a superset of JSON.
 pub fn parse(name: &str, text: &str) -> Result<Value, DocumentError> {
     let wrong = match serde_json::from_str(text) {
         Ok(value) => return Ok(value),
@@ -33,7 +33,7 @@ pub fn parse(name: &str, text: &str) -> Result<Value, DocumentError> {
     let is_json = std::path::Path::new(name).extension().is_some_and(|extension| extension == "json");
     if is_json {
         let (line, column) = (wrong.line() as u64, wrong.column() as u64);
-        // The library says the place itself, behind the reason.
+        // The library appends the place itself, behind the reason.
         let why = wrong.to_string();
         let why = why.split(" at line ").next().unwrap_or(&why).to_owned();
         return Err(DocumentError { name: name.to_owned(), line, column, why, hint: "" });
@@ -46,7 +46,7 @@ pub fn parse_yaml(name: &str, text: &str, duplicate_keys: DuplicateKeyPolicy) ->
     serde_saphyr::from_str_with_options(text, options(duplicate_keys)).map_err(|error| {
         let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
         let why = error.without_snippet().to_string();
-        // One line, without the place that stands in front.
+        // One line, without the leading place.
         let why = why.lines().next().unwrap_or_default().to_owned();
         let near = text.lines().nth(usize::try_from(line).unwrap_or(usize::MAX).saturating_sub(1));
         let hint = if near.is_some_and(has_bare_braces) { QUOTE } else { "" };
@@ -89,16 +89,16 @@ mod tests {
 
     #[test]
     fn errors_name_the_place() {
-        let said = |name: &str, text: &str| parse(name, text).unwrap_err().to_string();
-        assert_eq!(said("graph.json", "{\n  \"a\": ,\n}"), "graph.json, line 2, column 8: expected value");
-        let yaml = said("graph.yml", "a: 1\nb: [1, 2\nc: 3\n");
+        let error_of = |name: &str, text: &str| parse(name, text).unwrap_err().to_string();
+        assert_eq!(error_of("graph.json", "{\n  \"a\": ,\n}"), "graph.json, line 2, column 8: expected value");
+        let yaml = error_of("graph.yml", "a: 1\nb: [1, 2\nc: 3\n");
         assert!(yaml.starts_with("graph.yml, line "), "{yaml}");
         assert_eq!(yaml.lines().count(), 1, "{yaml}");
         for image in ["{#docker_image}builder{/docker_image}", "{{#docker_image}}builder{{/docker_image}}"] {
-            let bare = said("graph.yml", &format!("payload:\n  image: {image}\n"));
+            let bare = error_of("graph.yml", &format!("payload:\n  image: {image}\n"));
             assert!(bare.contains("line 2") && bare.contains("quote texts that begin with a brace"), "{bare}");
         }
-        let twice = said("graph.yml", "a: 1\na: 2\n");
+        let twice = error_of("graph.yml", "a: 1\na: 2\n");
         assert!(twice.contains("line 2"), "{twice}");
     }
 

@@ -1,5 +1,4 @@
-//! Why a tree of images does not give what it was asked for: each case with the image and the way out.
-//! `cli` makes exit codes of them.
+//! Errors about a tree of images: each case with the image and a hint. `cli` maps them to exit codes.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,24 +14,24 @@ use crate::repository::document::DocumentError;
 /// Why there is no answer about the images.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
-    /// Neither of the usual places is there.
-    #[error("{} has neither testing/docker nor taskcluster/docker; name the folder of the images with --images-dir", root.display())]
+    /// Neither of the usual directories exists.
+    #[error("{} has neither testing/docker nor taskcluster/docker; name the directory of the images with --images-dir", root.display())]
     NoImagesRoot {
         /// The repository's root.
         root: PathBuf,
     },
-    /// Both of the usual places are there.
+    /// Both of the usual directories exist.
     #[error("{} has testing/docker and taskcluster/docker; name one of them with --images-dir", root.display())]
     TwoImagesRoots {
         /// The repository's root.
         root: PathBuf,
     },
-    /// A file or folder.
+    /// A file or directory.
     #[error("cannot read {}; it must be there and readable", path.display())]
     Read {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         error: io::Error,
     },
@@ -44,17 +43,17 @@ pub enum TreeError {
     KindShape {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: &'static str,
     },
     /// A name that nothing has.
-    #[error("unknown image {name}: {places} has no such folder{nearest}")]
+    #[error("unknown image {name}: {places} has no such directory{nearest}")]
     Unknown {
         /// The name.
         name: ImageName,
-        /// Where it should be, in words.
+        /// The place where it should be, in words.
         places: String,
-        /// What could have been meant, in words.
+        /// Similar names, in words.
         nearest: String,
     },
     /// A name that no image can have.
@@ -73,12 +72,12 @@ pub enum TreeError {
         /// Where the images are, in words.
         places: String,
     },
-    /// A folder that is no image directory.
+    /// A directory that is not an image directory.
     #[error("unknown image {name}: {} has no Dockerfile", directory.display())]
     NoDockerfile {
         /// The name.
         name: ImageName,
-        /// The folder.
+        /// The directory.
         directory: PathBuf,
     },
     /// An image directory that the `kind.yml` does not list.
@@ -88,7 +87,7 @@ pub enum TreeError {
         name: ImageName,
         /// The files, in words.
         kinds: String,
-        /// What could have been meant, in words.
+        /// Similar names, in words.
         nearest: String,
     },
     /// An image that its `kind.yml` makes unusable.
@@ -98,7 +97,7 @@ pub enum TreeError {
         name: ImageName,
         /// The file.
         kind: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: KindProblem,
     },
     /// An image of another project's, which is not in the checkout.
@@ -124,12 +123,12 @@ pub enum TreeError {
     /// An image directory without a context.
     #[error(transparent)]
     Context(#[from] CollectError),
-    /// An image whose parent cannot be put in.
+    /// An image whose parent cannot be filled in.
     #[error("the Dockerfile of the image {name}: {problem}")]
     Parent {
         /// The image.
         name: ImageName,
-        /// What is wrong.
+        /// The problem.
         problem: ParentProblem,
     },
     /// A parent that cannot be built.
@@ -137,7 +136,7 @@ pub enum TreeError {
     OfChild {
         /// The image whose parent it is.
         child: ImageName,
-        /// Why not. Not a source: it is in the message, and has no cause of its own.
+        /// The reason. Not a source: it is in the message, and has no cause of its own.
         error: Box<TreeError>,
     },
     /// Images that are built from each other.

@@ -1,4 +1,4 @@
-//! A folder with files, for the tests of this module. Nothing else uses it.
+//! A temporary directory with files, for the tests of this module only.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use super::{Tree, TreeError};
 use crate::config::ImagesDir;
 
-/// A folder that is gone when it is dropped.
+/// A directory that is removed when it is dropped.
 pub(super) struct Files(tempfile::TempDir);
 
 impl Files {
-    /// The folder with these files: path and content.
+    /// Creates the directory with these files: path and content.
     pub(super) fn new(files: &[(&str, &str)]) -> Self {
-        let folder = Self(tempfile::tempdir().unwrap());
+        let directory = Self(tempfile::tempdir().unwrap());
         for (path, content) in files {
-            folder.write(path, content);
+            directory.write(path, content);
         }
-        folder
+        directory
     }
 
     pub(super) fn write(&self, path: &str, content: &str) {

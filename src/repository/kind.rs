@@ -1,6 +1,5 @@
-//! taskgraph's `kind.yml` of docker images: which images there are, read as taskgraph's transform loader reads it, and as
-//! Thunderbird's, which takes images of Firefox's. What is said of each image is for `listed`, the image directories are
-//! for `Tree`.
+//! taskgraph's `kind.yml` of docker images: the list of images, read like taskgraph's transform loader, and like Thunderbird's,
+//! which reuses images of Firefox's. `listed` reads the entry of an image, `Tree` finds the image directories.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,19 +17,19 @@ use crate::repository::document::{self, DuplicateKeyPolicy};
 /// Where it is in the trees of today and of before.
 const USUAL: [&str; 2] = ["taskcluster/kinds/docker-image/kind.yml", "taskcluster/ci/docker-image/kind.yml"];
 
-/// What the transforms and the loaders are called whose work this program does itself.
+/// The names of the transforms and loaders that this program implements itself.
 const PACKAGES: [&str; 2] = ["taskgraph.transforms.", "gecko_taskgraph.transforms."];
 const TRANSFORMS: [&str; 3] = ["docker_image", "cached_tasks", "task"];
 const LOADERS: [&str; 2] = ["taskgraph.loader.transform:loader", "comm_taskgraph.loader.merge:loader"];
 
-/// Images by name, each with what is said of it.
+/// Images by name, each with its entry.
 type Images = BTreeMap<ImageName, Result<Listed, KindProblem>>;
 
-/// An entry whose name no image can have.
+/// An entry whose name is not a valid image name.
 #[derive(Clone, Debug)]
 pub(super) struct Misnamed {
     pub(super) error: NameError,
-    /// The directory below `taskcluster/docker`, as far as it is said.
+    /// The directory below `taskcluster/docker`, if it is given.
     pub(super) below: String,
 }
 
@@ -41,7 +40,7 @@ pub(super) struct Kind {
     /// All files of this name that were read: this one, and the one that it refers to.
     pub(super) files: Vec<PathBuf>,
     pub(super) images: Images,
-    /// Entries whose names no image can have.
+    /// Entries whose names are not valid image names.
     pub(super) misnamed: Vec<Misnamed>,
     /// Images of another project's file, which is not here.
     pub(super) elsewhere: BTreeSet<ImageName>,
@@ -49,12 +48,12 @@ pub(super) struct Kind {
     not_run: Vec<String>,
 }
 
-/// The `kind.yml` that a repository has at its usual place. Gecko had one that lists no images.
+/// The `kind.yml` at a repository's usual path. Gecko had one that lists no images.
 pub(super) fn usual(root: &Path) -> Vec<PathBuf> {
     let lists_images = |file: &PathBuf| {
         let text = match super::read_text(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
-            // Reading it says what is wrong with it.
+            // Reading it reports the problem.
             Err(_) => return true,
             Ok(text) => text,
         };
@@ -63,7 +62,7 @@ pub(super) fn usual(root: &Path) -> Vec<PathBuf> {
     USUAL.iter().map(|place| root.join(place)).find(lists_images).into_iter().collect()
 }
 
-/// Reads a `kind.yml`, the files that its `tasks-from` names, and the file that its `reference-base-path` leads to.
+/// Reads a `kind.yml`, the files in its `tasks-from`, and the file at its `reference-base-path`.
 pub(super) fn read(file: &Path, root: &Path) -> Result<Kind, TreeError> {
     let shape = |problem| TreeError::KindShape { path: file.to_owned(), problem };
     let mut document = mapping(file, root)?;
@@ -136,7 +135,7 @@ impl Kind {
         Ok(())
     }
 
-    /// What is the project's own, it has to do itself.
+    /// The project must do its own transforms itself.
     pub(super) fn warn_of_what_is_not_run(&self, root: &Path) {
         if !self.not_run.is_empty() {
             let (file, names) = (self.file.strip_prefix(root).unwrap_or(&self.file).display(), self.not_run.join(", "));
@@ -172,7 +171,7 @@ fn texts(list: Option<Value>) -> Option<Vec<String>> {
     }
 }
 
-/// Nothing said, as a mapping that says nothing.
+/// A null value counts as an empty mapping.
 fn or_empty(value: Value) -> Value {
     if value.is_null() { Value::Object(Map::new()) } else { value }
 }
@@ -197,7 +196,7 @@ fn mapping(path: &Path, root: &Path) -> Result<Map<String, Value>, TreeError> {
     }
 }
 
-/// taskgraph's `merge`: mappings are merged, lists joined, and what is below comes before the defaults.
+/// taskgraph's `merge`: mappings are merged, lists joined, and the entries' values win over the defaults.
 fn merge(defaults: Value, own: Value) -> Value {
     match (defaults, own) {
         (Value::Object(mut merged), Value::Object(own)) => {
@@ -262,12 +261,15 @@ mod tests {
     fn defaults_are_below_and_older_words_hold() {
         let text = "job-defaults:\n  symbol: I\n  args: {A: a, B: b}\njobs-from: [more.yml]\njobs:\n  x: {args: {B: x}}\n  y: {symbol: J, args: {}}\n";
         let images = read_text(text).unwrap();
-        let told = |name: &str| {
+        let describe = |name: &str| {
             let image = images[&name.parse().unwrap()].as_ref().unwrap();
             let args: Vec<_> = image.args.iter().map(|(name, value)| format!("{name}={value}")).collect();
             format!("{} {}", image.symbol.as_deref().unwrap_or_default(), args.join(" "))
         };
-        assert_eq!((told("x"), told("y"), told("m")), ("I A=a B=x".into(), "J A=a B=b".into(), "more A=a B=c".into()));
+        assert_eq!(
+            (describe("x"), describe("y"), describe("m")),
+            ("I A=a B=x".into(), "J A=a B=b".into(), "more A=a B=c".into())
+        );
     }
 
     #[test]
@@ -340,7 +342,7 @@ mod tests {
         assert_eq!(kind(at), (names(&["tb"]), names(&["base", "gone"]), 1));
         files.write("taskcluster/kinds/docker-image/kind.yml", "tasks: {base: {}, more: {}}\n");
         assert_eq!(kind(at), (names(&["base", "tb"]), names(&[]), 2));
-        // Alone, its base path leads to itself.
+        // Without another file, its base path refers to itself.
         files.write("taskcluster/kinds/docker-image/kind.yml", comm);
         files.write("taskcluster/kinds/docker-image/own.yml", "tb: {}\n");
         assert_eq!(kind("taskcluster/kinds/docker-image/kind.yml").1, names(&["base", "gone"]));
@@ -354,7 +356,7 @@ mod tests {
         assert_eq!(named(known), [""; 0]);
         let own = r#"{"loader": "own.loader:loader", "transforms": ["own.transforms.docker_image:transforms"]}"#;
         assert_eq!(named(own), ["own.transforms.docker_image:transforms", "own.loader:loader"]);
-        // As winsign has it; what comes behind works on tasks.
+        // As in winsign; the later transforms work on tasks.
         let before =
             r#"{"transforms": ["taskgraph.transforms.task", "own.a", "taskgraph.transforms.docker_image", "own.b"]}"#;
         assert_eq!(named(before), ["own.a"]);

@@ -1,5 +1,5 @@
-//! Families of images, parents first, and what each is called in the index: a hash of its context, its arguments, its
-//! packages and its parent, so that a parent's change is a change of its children. docs/decision.md has the formula.
+//! Images with their ancestors, parents first, and their hashes in the index: a hash of an image's context, its arguments, its
+//! packages and its parent, so that a parent's change changes its children. docs/decision.md has the formula.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -17,14 +17,14 @@ use crate::net::Digest;
 pub struct Identified {
     /// The hash of its context.
     pub context: ContextHash,
-    /// What is in the index instead, where the image has arguments or a parent.
+    /// The hash in the index instead, if the image has arguments or a parent.
     pub index_hash: Option<ContextHash>,
     /// The task image that it is built from.
     pub parent: Option<ImageName>,
 }
 
 impl Identified {
-    /// What stands in the image's `.hash.` route.
+    /// The hash in the image's `.hash.` route.
     #[must_use]
     pub fn name_in_index(&self) -> ContextHash {
         self.index_hash.unwrap_or(self.context)
@@ -34,8 +34,8 @@ impl Identified {
 /// The digests of other tasks' packages by their names, as the graph of those tasks has them.
 pub type PackageDigests = BTreeMap<String, String>;
 
-/// The hash in the index of an image that has arguments, a parent, or whatever else its context does not say; none for
-/// others, whose context says all. `parent` is what the parent has there.
+/// The hash in the index of an image with arguments, a parent, or other input beside its context; none for others, whose context
+/// is the only input. `parent` is the parent's hash there.
 #[must_use]
 pub fn index_hash(
     image: &Image,
@@ -64,7 +64,7 @@ pub fn index_hash(
 }
 
 impl Tree {
-    /// The images and all that they are built from, each once and after its parent; otherwise in the order given.
+    /// The images and all that they are built from, each once and after its parent; otherwise in the given order.
     pub fn ancestors(&self, names: &[ImageName]) -> Result<Vec<ImageName>, TreeError> {
         Ok(self.ancestors_with_parents(names)?.into_iter().map(|(name, _)| name).collect())
     }
@@ -88,12 +88,12 @@ impl Tree {
         Ok(identified)
     }
 
-    /// Takes what a task graph says of packages, which is in the hashes of the images that need them.
+    /// Sets the packages of a task graph, which are part of the hashes of the images that need them.
     pub fn set_packages(&mut self, packages: PackageDigests) {
         self.packages = packages;
     }
 
-    /// Whether a package of an image is one that no task graph has said anything of.
+    /// Whether an image needs a package that no task graph has set.
     #[must_use]
     pub fn lacks_packages(&self, image: &Image) -> bool {
         !image.packages.iter().all(|name| self.packages.contains_key(name))
@@ -167,7 +167,7 @@ mod tests {
         index_hash(&image(&json!({ "args": args })), context, parent, &PackageDigests::new())
     }
 
-    /// The image `i`, of which a `kind.yml` says this.
+    /// The image `i` with this entry in a `kind.yml`.
     fn image(listed: &Value) -> Image {
         Listed::read(listed.clone()).unwrap().image("i".parse().unwrap(), "i".into())
     }
@@ -263,9 +263,9 @@ mod tests {
         ]);
         let tree = fixture::with_kind(files.root(), None, &files.at("kind.yml")).unwrap();
         let error = tree.identify(&names(&["a"]), HashScheme::Tar).unwrap_err().to_string();
-        assert_eq!(error, "the parent of the image a: unknown image zzz: taskcluster/docker has no such folder");
+        assert_eq!(error, "the parent of the image a: unknown image zzz: taskcluster/docker has no such directory");
         let unknown = tree.ancestors(&names(&["zzz"])).unwrap_err().to_string();
-        assert_eq!(unknown, "unknown image zzz: taskcluster/docker has no such folder");
+        assert_eq!(unknown, "unknown image zzz: taskcluster/docker has no such directory");
     }
 
     #[test]

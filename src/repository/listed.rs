@@ -1,5 +1,5 @@
-//! One image of a `kind.yml`: what the schemas of taskgraph's and Gecko's transforms know, in all their versions, and what
-//! of it matters here. The file around it is for `kind`.
+//! One image of a `kind.yml`: the schemas of taskgraph's and Gecko's transforms, in all their versions, and the values that
+//! matter here. `kind` reads the file around it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,8 +12,8 @@ use super::nearest::nearest;
 use crate::context::{ImageName, RepoPath};
 use crate::engine::TargetArch;
 
-/// The keys. `index`, `cache` and `run-on-repo-type` are about where and when taskgraph's own tasks are found, which this
-/// program's routes take the place of; `job-from` and `task-from` are put in by taskgraph itself.
+/// The keys. `index`, `cache` and `run-on-repo-type` concern where and when taskgraph's own tasks are found, which this program's
+/// routes replace; taskgraph itself inserts `job-from` and `task-from`.
 const KNOWN: [&str; 13] = [
     "arch",
     "args",
@@ -54,7 +54,7 @@ pub enum KindProblem {
     UnknownKey {
         /// The key.
         key: String,
-        /// What it could be, in words.
+        /// Similar keys, in words.
         nearest: String,
     },
     /// A value of another type than taskgraph's schema has.
@@ -62,7 +62,7 @@ pub enum KindProblem {
     Type {
         /// The key, `args.NAME` for example.
         key: String,
-        /// What is there.
+        /// The value.
         value: String,
         /// What should be.
         what: &'static str,
@@ -70,7 +70,7 @@ pub enum KindProblem {
 }
 
 impl Listed {
-    /// Reads what stands below an image's name.
+    /// Reads the entry of an image.
     pub(super) fn read(task: Value) -> Result<Self, KindProblem> {
         let Value::Object(task) = task else { return Err(KindProblem::NoMapping) };
         let mut listed = Self::default();
@@ -116,7 +116,7 @@ impl Listed {
     }
 }
 
-/// Whether a text can stand in a task reference, a label and a flag.
+/// Whether a text is valid in a task reference, a label and a flag.
 fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }

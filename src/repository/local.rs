@@ -1,5 +1,5 @@
-//! The images of a tree as people build them on their own machine: the tags that they get there, the images that must be
-//! there before them, and the hashes that say whether they are what their directories say. Building them is for others.
+//! The images of a tree for local builds: their tags, the images that must exist before them, and the hashes that show whether
+//! they match their directories. Callers build them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,19 +23,19 @@ pub struct LocalImage {
     pub image: Image,
     /// `REGISTRY/NAME:VERSION`, or `NAME:latest` where it has no VERSION.
     pub tag: String,
-    /// Whether it has a VERSION, and with it a place in a registry.
+    /// Whether it has a VERSION, and with it a name in a registry.
     pub in_registry: bool,
-    /// Whether a `kind.yml` lists it: a task builds it, whatever its VERSION.
+    /// Whether a `kind.yml` lists it: a task builds it, even if it has a VERSION.
     pub in_kind: bool,
-    /// The image that stands in the place of `$DOCKER_IMAGE_PARENT`.
+    /// The image for `$DOCKER_IMAGE_PARENT`.
     pub parent: Option<ImageName>,
     /// All images of the tree that its Dockerfile names, the parent among them.
     pub needs: BTreeSet<ImageName>,
     /// The hash of its context.
     pub context: ContextHash,
-    /// What stands in the `.hash.` route of the same image where a task has built it.
+    /// The hash in the `.hash.` route of the same image in CI.
     pub hash: ContextHash,
-    /// Whether that is so: only the task graph knows its packages, or those of an image that it is built from.
+    /// Whether it is known: only the task graph knows its packages, or those of an image that it is built from.
     pub is_hash_known: bool,
 }
 
@@ -68,8 +68,7 @@ impl Tree {
         Ok(images)
     }
 
-    /// What the contexts of the images, and of all that they need, are made from. What is wrong with an image is told by
-    /// whoever makes its context.
+    /// The inputs of the contexts of the images and of all that they need. Making a context reports the problems of its image.
     #[must_use]
     pub fn context_trees(&self, names: &[ImageName], scheme: HashScheme) -> Vec<ContextTrees> {
         let tags = self.local_tags();
@@ -87,7 +86,7 @@ impl Tree {
         Ok(tag.map_or_else(|| (format!("{name}:latest"), false), |tag| (tag, true)))
     }
 
-    /// The images by their tags, as far as they have one: what is wrong with an image is told when that one is needed.
+    /// The images by their tags, if they have one: a problem of an image is reported when that image is needed.
     fn local_tags(&self) -> BTreeMap<String, ImageName> {
         let usable = self.names().filter(|name| self.image(name).is_ok());
         usable.filter_map(|name| Some((with_tag(&self.local_tag(name).ok()?.0), name.clone()))).collect()
@@ -147,7 +146,7 @@ impl Tree {
 }
 
 impl Image {
-    /// Warns of packages, which only tasks build. `args` are given to the build.
+    /// Warns about packages, which only tasks build. `args` are the build's.
     pub fn warn_of_packages(&self, args: &BTreeMap<String, String>) {
         if !self.packages.is_empty() && !args.contains_key(PACKAGES_ARG) {
             let (name, packages) = (&self.name, self.packages.join(", "));
@@ -156,7 +155,7 @@ impl Image {
     }
 }
 
-/// What an engine takes a name for: without a tag for the latest, without a registry for docker's own.
+/// The engine's interpretation of a name: without a tag `latest`, without a registry docker's own.
 fn with_tag(image: &str) -> String {
     let image = image.strip_prefix("docker.io/").unwrap_or(image);
     let last = image.rsplit('/').next().unwrap_or(image);
@@ -175,7 +174,7 @@ mod tests {
     }
 
     /// `NAME TAG < NEEDS`, in order.
-    fn told(tree: &Tree, of: &[&str]) -> Result<Vec<String>, String> {
+    fn describe(tree: &Tree, of: &[&str]) -> Result<Vec<String>, String> {
         let images = tree.local(&names(of), HashScheme::Tar).map_err(|error| error.to_string())?;
         let one = |it: LocalImage| {
             let needs: Vec<_> = it.needs.iter().map(ImageName::as_str).collect();
@@ -210,10 +209,10 @@ mod tests {
         let base = "base base:latest < ";
         let tools = "tools quay.io/m/tools:1.0 < ";
         let builder = "builder builder:latest < base,tools";
-        assert_eq!(told(&tree, &["builder", "base"]).unwrap(), [base, tools, builder]);
-        assert_eq!(told(&tree, &["lint"]).unwrap(), [tools, "lint lint:latest < tools"]);
+        assert_eq!(describe(&tree, &["builder", "base"]).unwrap(), [base, tools, builder]);
+        assert_eq!(describe(&tree, &["lint"]).unwrap(), [tools, "lint lint:latest < tools"]);
         let pushed = "pushed quay.io/m/pushed:2 < base,builder";
-        assert_eq!(told(&tree, &["pushed"]).unwrap(), [base, tools, builder, pushed]);
+        assert_eq!(describe(&tree, &["pushed"]).unwrap(), [base, tools, builder, pushed]);
     }
 
     #[test]
@@ -226,10 +225,12 @@ mod tests {
             ("e/Dockerfile", "FROM scratch\n"),
             ("e/VERSION", ""),
         ]);
-        assert!(told(&tree, &["a"]).unwrap_err().contains("b is built by a task; write `ARG DOCKER_IMAGE_PARENT=b`"));
-        assert!(told(&tree, &["c"]).unwrap_err().starts_with("the images c -> d -> c are built from each other"));
-        assert!(told(&tree, &["e"]).unwrap_err().contains("VERSION holds \"\", which is not a tag"));
-        assert!(told(&tree, &["bb"]).unwrap_err().starts_with("unknown image bb: "));
+        assert!(
+            describe(&tree, &["a"]).unwrap_err().contains("b is built by a task; write `ARG DOCKER_IMAGE_PARENT=b`")
+        );
+        assert!(describe(&tree, &["c"]).unwrap_err().starts_with("the images c -> d -> c are built from each other"));
+        assert!(describe(&tree, &["e"]).unwrap_err().contains("VERSION holds \"\", which is not a tag"));
+        assert!(describe(&tree, &["bb"]).unwrap_err().starts_with("unknown image bb: "));
     }
 
     #[test]
@@ -252,7 +253,7 @@ mod tests {
             assert_eq!(local.len(), 2);
         }
         // No task builds it, but people can.
-        assert_eq!(told(&tree, &["other"]).unwrap(), ["other other:latest < "]);
+        assert_eq!(describe(&tree, &["other"]).unwrap(), ["other other:latest < "]);
         assert!(Path::new(&tree.local(&names(&["other"]), HashScheme::Tar).unwrap()[0].image.directory).is_dir());
     }
 

@@ -1,11 +1,11 @@
-//! The tree of images: the image directories below the images root, what is said of each, who is built from whom, and
-//! the hashes that follow. Contexts are made by `context`; graphs, the index and the engine are for others.
+//! The tree of images: the image directories below the images root, the data about each, their parents, and the hashes that
+//! follow. `context` makes contexts; other modules do graphs, the index and the engine.
 //!
-//! - `Tree`: which images there are; `directories`: where they are looked for. `kind`: what taskgraph's `kind.yml` says of them; `listed`: of one of them.
+//! - `Tree`: the list of images; `directories`: their directories. `kind`: taskgraph's `kind.yml`; `listed`: one of its entries.
 //! - `parent`: which image is the parent.
-//! - [`lineage`]: families, parents first, and an image's hash in the index. [`registry`]: names in registries.
-//! - [`local`]: the images as people build them on their own machine.
-//! - [`lint`]: all of it at once, and what is wrong with it, for people.
+//! - [`lineage`]: images with their ancestors, and an image's hash in the index. [`registry`]: names in registries.
+//! - [`local`]: the images for local builds.
+//! - [`lint`]: all images at once, and what is wrong with them, for people.
 
 mod directories;
 pub mod document;
@@ -50,8 +50,7 @@ use registry::{Registry, RegistryProblem, is_versioned};
 /// Where image directories are in real trees: Gecko's in 2015, and taskgraph's.
 const USUAL_PLACES: [&str; 2] = ["testing/docker", "taskcluster/docker"];
 
-/// The images of a repository. Reading it looks only for which there are; what is wrong with one of them is an
-/// error when that one is asked for.
+/// The images of a repository. Reading it only lists them; a problem of an image is an error when that image is requested.
 #[derive(Debug)]
 pub struct Tree {
     root: PathBuf,
@@ -67,28 +66,28 @@ pub struct Tree {
     misnamed: Vec<(PathBuf, Misnamed)>,
     /// How large a context may be.
     limits: Limits,
-    /// What a task graph says of packages.
+    /// The packages of a task graph.
     packages: PackageDigests,
 }
 
-/// An image directory, and what is said of it.
+/// An image directory and its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// The image's name.
     pub name: ImageName,
     /// Where its Dockerfile is.
     pub directory: PathBuf,
-    /// Its own build arguments, which `# %ARG` lines are filled in from too. Only a `kind.yml` says them.
+    /// Its own build arguments, which also fill in `# %ARG` lines. Only a `kind.yml` has them.
     pub args: BTreeMap<String, String>,
-    /// Its Treeherder symbol. Only a `kind.yml` says it.
+    /// Its Treeherder symbol. Only a `kind.yml` has it.
     pub symbol: Option<String>,
-    /// What it installs of other tasks' packages, in its order: `NAME` of the tasks `packages-NAME`.
+    /// The packages of other tasks that it installs, in its order: `NAME` of the tasks `packages-NAME`.
     pub packages: Vec<String>,
     /// The architecture that it is for, `arm64` for example; absent, `amd64`.
     pub arch: Option<TargetArch>,
-    /// What else is to be in its hash in the index.
+    /// Other inputs of its hash in the index.
     pub digest_extra: Option<Value>,
-    /// What a `kind.yml` says; [`Tree::parent`] knows the whole.
+    /// The parent in a `kind.yml`; [`Tree::parent`] considers the Dockerfile, too.
     listed_parent: Option<ImageName>,
 }
 
@@ -110,7 +109,7 @@ impl Tree {
     /// Finds the images of a repository: those that its `kind.yml` lists, where there is one, else every directory with
     /// a Dockerfile.
     pub fn open(place: &ImagesDir) -> Result<Self, TreeError> {
-        // What is relative to the current directory would be taken for relative to the root further down.
+        // A path relative to the current directory would later be resolved against the root.
         let root = place.checkout.root.clone().unwrap_or_default();
         let root = std::path::absolute(&root).map_err(|error| TreeError::Read { path: root, error })?;
         let checkout = place.checkout.at(Some(root.clone()));
@@ -142,7 +141,7 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Adds what a `kind.yml` lists. Other image directories can be registry images, and no task images.
+    /// Adds the images of a `kind.yml`. Other image directories can be registry images, and no task images.
     fn add_kind(&mut self, kind: Kind) {
         for (name, listed) in kind.images {
             let entry = match listed {
@@ -177,7 +176,7 @@ impl Tree {
         self.images_roots.iter().find(has).or(self.images_roots.first()).map_or(self.root(), PathBuf::as_path)
     }
 
-    /// Whether a directory is only what entries of the `kind.yml` are made from, under names of their own.
+    /// Whether a directory is only the source of entries of the `kind.yml` with other names.
     fn is_definition_only(&self, image: &Image) -> bool {
         let is_of_misnamed = || self.misnamed.iter().any(|(_, it)| self.directory(&it.below) == image.directory);
         (self.made_from(&image.directory).next().is_some() || is_of_misnamed())
@@ -202,8 +201,8 @@ impl Tree {
         self.directory(name.as_str())
     }
 
-    /// The image that somebody has typed the name of, or the path of whose directory: `directory` is the current one.
-    /// None for a directory that no image of this tree is made from.
+    /// The image of a command line argument: a name, or the path of its directory, relative to `directory`. None for a directory
+    /// that no image of this tree is made from.
     pub fn find(&self, typed: &str, directory: &Path) -> Result<Option<&Image>, TreeError> {
         if let Ok(name) = typed.parse::<ImageName>()
             && (self.images.contains_key(&name) || !directory.join(typed).is_dir())
@@ -231,14 +230,14 @@ impl Tree {
         }
     }
 
-    /// The name of the image that somebody has typed the name of, or the path of whose directory.
+    /// The name of the image of a command line argument: a name, or the path of its directory.
     pub fn named(&self, typed: &str, directory: &Path) -> Result<ImageName, TreeError> {
         let image = self.find(typed, directory)?.map(|image| image.name.clone());
         let places = || self.listed(&self.images_roots);
         image.ok_or_else(|| TreeError::NotOfTree { directory: self.shown(&directory.join(typed)), places: places() })
     }
 
-    /// The same tree, where somebody gives an image arguments that win over its own.
+    /// The same tree with given arguments that override an image's own.
     #[must_use]
     pub fn with_args(mut self, name: &ImageName, args: BTreeMap<String, String>) -> Self {
         if let Some(Entry::Built(image) | Entry::Unlisted(image)) = self.images.get_mut(name) {
@@ -329,7 +328,7 @@ impl Tree {
     /// What an image is in a registry; none where it has neither VERSION nor HASH.
     pub fn registry(&self, name: &ImageName) -> Result<Option<Registry>, TreeError> {
         match self.image(name) {
-            // What a task cannot build, a registry can have.
+            // A registry can have what a task cannot build.
             Ok(_) | Err(TreeError::Kind { .. }) => Registry::read(self.images_root_of(name.as_str()), name),
             Err(error) => Err(error),
         }
@@ -357,7 +356,7 @@ impl Tree {
     }
 }
 
-/// The bytes of a file of an image, which must be one: a pipe would wait for a writer that never comes.
+/// The bytes of an image's file, which must be a regular file: a pipe could block forever.
 fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     let kind = fs::metadata(path)?.file_type();
     if !(kind.is_file() || kind.is_dir()) {

@@ -1,9 +1,9 @@
 //! Names that could have been meant for one that is not there.
 
-/// How many names are told that could have been meant.
+/// The maximum number of suggested names.
 const SUGGESTIONS: usize = 3;
 
-/// How much alike two words are at least, from 0 to 1, when one could have been meant for the other.
+/// The minimum similarity of a suggestion, from 0 to 1.
 const ALIKE: f64 = 0.8;
 
 /// `; did you mean x, y or z?`, or nothing.

@@ -1,5 +1,5 @@
-//! Who an image's parent is: the task image that it is built from, by its Dockerfile and by `kind.yml`, which must
-//! not contradict each other. Chains of parents are for `ancestors`.
+//! An image's parent: the task image that it is built from, by its Dockerfile and by `kind.yml`, which must agree. `ancestors`
+//! has chains of parents.
 
 use super::registry::is_versioned;
 use super::{Image, Tree, TreeError};
@@ -9,10 +9,10 @@ use crate::dockerfile::base_images::{DockerfileImages, FromError, FromProblem, R
 /// The build argument that the parent is put in by, as `image_builder` has it.
 pub(super) const ARGUMENT: &str = "DOCKER_IMAGE_PARENT";
 
-/// Why an image's parent cannot be told, or cannot be put in.
+/// Why an image's parent is unknown, or cannot be filled in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParentProblem {
-    /// `FROM $DOCKER_IMAGE_PARENT`, and nobody says what that is.
+    /// `FROM $DOCKER_IMAGE_PARENT` without a value.
     #[error("`{instruction}`, and nothing says which image that is; write `ARG {ARGUMENT}=NAME` before it{kind}")]
     Unsaid {
         /// The instruction.
@@ -54,9 +54,9 @@ pub enum ParentProblem {
     /// A FROM that gives an engine nothing to build from.
     #[error("{error}{arguments}")]
     From {
-        /// What is wrong.
+        /// The problem.
         error: FromError,
-        /// Where the image's arguments come from, for a FROM that hangs on one.
+        /// The source of the image's arguments, for a FROM that depends on one.
         arguments: &'static str,
     },
     /// The argument among the image's own.
@@ -73,7 +73,7 @@ pub(super) fn parent(
     image: &Image,
     recipe: &DockerfileImages,
 ) -> Result<Option<ImageName>, ParentProblem> {
-    let said = image.listed_parent.as_ref();
+    let listed = image.listed_parent.as_ref();
     let mut found: Option<ImageName> = None;
     for reference in &recipe.references {
         let neighbour = neighbour(tree, reference);
@@ -82,7 +82,7 @@ pub(super) fn parent(
             by_name(tree, image, reference)?;
             continue;
         }
-        match (neighbour, said, &found) {
+        match (neighbour, listed, &found) {
             (Some((default, _)), Some(parent), _) if default != *parent => {
                 return Err(ParentProblem::NotAsInKind { instruction: instruction(), default, parent: parent.clone() });
             }
@@ -97,7 +97,7 @@ pub(super) fn parent(
             (None, ..) => {}
         }
     }
-    let parent = said.cloned().or(found);
+    let parent = listed.cloned().or(found);
     match parent {
         Some(parent) if image.args.contains_key(ARGUMENT) => Err(ParentProblem::AmongArgs { parent }),
         parent => Ok(parent),
@@ -138,9 +138,9 @@ fn neighbour<'a>(tree: &Tree, reference: &'a Reference) -> Option<(ImageName, Op
     tree.is_image(&name).then_some((name, tag))
 }
 
-/// Refuses a neighbour that only a task builds, where it is named as if a registry had it. Any other tag than
-/// `latest` is a registry's, and an image's own name is one that a registry happens to have too. A `kind.yml` says
-/// itself who the parents are: what it does not say is a registry's, as in taskgraph.
+/// Refuses a neighbour that only a task builds, if its name is used like a registry's. Any other tag than `latest` is a
+/// registry's, and an image's own name may be one that a registry has too. A `kind.yml` lists the parents itself: other names are
+/// a registry's, as in taskgraph.
 fn by_name(tree: &Tree, image: &Image, reference: &Reference) -> Result<(), ParentProblem> {
     match neighbour(tree, reference) {
         Some((name, None | Some("latest")))
@@ -159,7 +159,7 @@ mod tests {
     use super::super::fixture::{self, Files};
 
     /// The parent of the image `i`, or nothing, among the neighbours `builder`, `tester` and, in a registry, `pushed`.
-    fn told(dockerfile: &str, kind: Option<&str>) -> Result<String, String> {
+    fn parent_of(dockerfile: &str, kind: Option<&str>) -> Result<String, String> {
         let mut files = vec![
             ("taskcluster/docker/i/Dockerfile", dockerfile),
             ("taskcluster/docker/builder/Dockerfile", "FROM debian:12\n"),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     fn parent(dockerfile: &str) -> Result<String, String> {
-        told(dockerfile, None)
+        parent_of(dockerfile, None)
     }
 
     #[test]
@@ -242,20 +242,20 @@ mod tests {
             "FROM a:1",
             "FROM tester",
         ] {
-            assert_eq!(told(dockerfile, Some("{parent: builder}")), Ok("builder".to_owned()), "{dockerfile}");
+            assert_eq!(parent_of(dockerfile, Some("{parent: builder}")), Ok("builder".to_owned()), "{dockerfile}");
         }
-        assert_eq!(told(with_default, Some("{}")), Ok("builder".to_owned()));
-        assert_eq!(told("FROM a:1\n", Some("{}")), Ok(String::new()));
-        assert!(told(from, Some("{}")).unwrap_err().ends_with("before it, or `parent: NAME` in kind.yml"));
+        assert_eq!(parent_of(with_default, Some("{}")), Ok("builder".to_owned()));
+        assert_eq!(parent_of("FROM a:1\n", Some("{}")), Ok(String::new()));
+        assert!(parent_of(from, Some("{}")).unwrap_err().ends_with("before it, or `parent: NAME` in kind.yml"));
         assert_eq!(
-            told(with_default, Some("{parent: tester}")).unwrap_err(),
+            parent_of(with_default, Some("{parent: tester}")).unwrap_err(),
             "the Dockerfile of the image i: `FROM $DOCKER_IMAGE_PARENT` is builder by its ARG, but `parent: tester` in \
              kind.yml; make them the same"
         );
         let among = "the Dockerfile of the image i: the args have DOCKER_IMAGE_PARENT, which is the parent's place; write \
                      `parent: builder` instead";
-        assert_eq!(told(with_default, Some("{args: {DOCKER_IMAGE_PARENT: builder}}")).unwrap_err(), among);
-        assert_eq!(told(with_default, Some("{args: {DOCKER_IMAGE_PARENT: debian:12}}")), Ok(String::new()));
+        assert_eq!(parent_of(with_default, Some("{args: {DOCKER_IMAGE_PARENT: builder}}")).unwrap_err(), among);
+        assert_eq!(parent_of(with_default, Some("{args: {DOCKER_IMAGE_PARENT: debian:12}}")), Ok(String::new()));
     }
 
     #[test]
@@ -270,7 +270,7 @@ mod tests {
             ("ARG B=\"a b\"\nFROM $B\n", "{}", "line 2: `FROM $B` is \"a b\""),
             ("FROM node:$B\n", "{}", "line 1: `FROM node:$B` is \"node:\""),
         ] {
-            let error = told(dockerfile, Some(kind)).unwrap_err();
+            let error = parent_of(dockerfile, Some(kind)).unwrap_err();
             let expected = format!("the Dockerfile of the image i: {named}, which is no image reference; ");
             assert!(error.starts_with(&expected), "{error}");
         }
@@ -280,12 +280,12 @@ mod tests {
             ("FROM\n", "{}", "line 1: `FROM` names no image; "),
             ("RUN a\n", "{}", "there is no FROM; "),
         ] {
-            let error = told(dockerfile, Some(kind)).unwrap_err();
+            let error = parent_of(dockerfile, Some(kind)).unwrap_err();
             assert!(error.starts_with(&format!("the Dockerfile of the image i: {named}")), "{error}");
         }
         for from in ["FROM $B\n", "FROM node:$B\n"] {
             assert!(
-                told(from, Some("{}")).unwrap_err().contains(" build argument (in the `args` of kind.yml: "),
+                parent_of(from, Some("{}")).unwrap_err().contains(" build argument (in the `args` of kind.yml: "),
                 "{from}"
             );
             let error = parent(from).unwrap_err();
@@ -294,14 +294,14 @@ mod tests {
                 "{error}"
             );
         }
-        assert_eq!(told("FROM debian:$B\n", Some("{args: {B: '12'}}")), Ok(String::new()));
+        assert_eq!(parent_of("FROM debian:$B\n", Some("{args: {B: '12'}}")), Ok(String::new()));
         for fine in [
             "i386/ubuntu:bionic",
             "localhost:5000/a/b",
             "a.b/c@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "scratch",
         ] {
-            assert_eq!(told(&format!("FROM {fine}\n"), Some("{}")), Ok(String::new()), "{fine}");
+            assert_eq!(parent_of(&format!("FROM {fine}\n"), Some("{}")), Ok(String::new()), "{fine}");
         }
     }
 }

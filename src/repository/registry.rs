@@ -1,5 +1,5 @@
-//! Registry images: what the files VERSION, REGISTRY and HASH make of an image directory, in docker's own grammar.
-//! Pushing and pulling are for others.
+//! Registry images: the files VERSION, REGISTRY and HASH of an image directory, in docker's own grammar. Other modules push and
+//! pull.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,9 +39,9 @@ pub enum RegistryProblem {
     Grammar {
         /// The file.
         file: PathBuf,
-        /// What it holds.
+        /// Its content.
         text: String,
-        /// What it should hold.
+        /// The expected content.
         what: &'static str,
     },
 }
@@ -50,15 +50,15 @@ impl Registry {
     /// Reads the files of an image; none where it has neither VERSION nor HASH.
     pub(super) fn read(images_root: &Path, name: &ImageName) -> Result<Option<Self>, TreeError> {
         let wrong = |problem| TreeError::Registry { name: name.clone(), problem };
-        let said = VersionFile::read(images_root, name)?;
-        let version = said.version.transpose().map_err(wrong)?;
-        let digest = said.digest.transpose().map_err(wrong)?;
+        let version_file = VersionFile::read(images_root, name)?;
+        let version = version_file.version.transpose().map_err(wrong)?;
+        let digest = version_file.digest.transpose().map_err(wrong)?;
         if version.is_none() && digest.is_none() {
             return Ok(None);
         }
         let own = images_root.join(name.as_str()).join("REGISTRY");
         let none = || RegistryProblem::NoRegistry { own, common: images_root.join("REGISTRY") };
-        let registry = said.registry.ok_or_else(none).flatten().map_err(wrong)?;
+        let registry = version_file.registry.ok_or_else(none).flatten().map_err(wrong)?;
         Ok(Some(Self { repository: format!("{registry}/{name}"), version, digest }))
     }
 
@@ -79,10 +79,10 @@ pub(super) fn is_versioned(images_root: &Path, name: &ImageName) -> bool {
     ["VERSION", "HASH"].iter().any(|file| own.join(file).exists())
 }
 
-/// What one file says.
+/// The content of one file.
 pub(super) type Checked = Result<String, RegistryProblem>;
 
-/// What the files of an image say, each by itself.
+/// The content of an image's files, each by itself.
 #[derive(Debug)]
 pub(super) struct VersionFile {
     /// VERSION
@@ -114,13 +114,13 @@ impl VersionFile {
         self.version.is_some() || self.digest.is_some()
     }
 
-    /// What is wrong with the files.
+    /// The problems of the files.
     pub(super) fn problems(&self) -> impl Iterator<Item = &RegistryProblem> {
         [&self.version, &self.digest, &self.registry].into_iter().filter_map(|it| it.as_ref()?.as_ref().err())
     }
 }
 
-/// The text of a file, if there is the file, and if it is what it should be.
+/// The text of a file, if it exists and is valid.
 fn checked(file: &Path, what: &'static str, check: impl Fn(&str) -> bool) -> Result<Option<Checked>, TreeError> {
     let text = match super::read_text(file) {
         Ok(text) => text.trim().to_owned(),
@@ -145,8 +145,8 @@ mod tests {
 
     fn reference(files: &[(&str, &str)]) -> Result<Option<String>, String> {
         let files = Files::new(files);
-        let said = |error: TreeError| error.to_string().replace(&files.root().display().to_string(), "");
-        let found = Registry::read(files.root(), &"i".parse().unwrap()).map_err(said)?;
+        let message = |error: TreeError| error.to_string().replace(&files.root().display().to_string(), "");
+        let found = Registry::read(files.root(), &"i".parse().unwrap()).map_err(message)?;
         Ok(found.map(|registry| registry.reference()))
     }
 

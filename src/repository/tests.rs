@@ -1,4 +1,4 @@
-//! Tests of `Tree`: which images there are, and what is said of one that is asked for. Other modules have tests of their own.
+//! Tests of `Tree`: the images that it lists, and errors about a requested one. Other modules have tests of their own.
 
 use std::os::unix::fs::symlink;
 
@@ -14,7 +14,7 @@ fn names(tree: &Tree) -> Vec<&str> {
 }
 
 #[test]
-fn folders_with_a_dockerfile_are_images() {
+fn directories_with_a_dockerfile_are_images() {
     let files = Files::new(&[
         ("testing/docker/builder/Dockerfile", ""),
         ("testing/docker/bare/README", ""),
@@ -31,8 +31,8 @@ fn folders_with_a_dockerfile_are_images() {
     assert_eq!(tree.task_image(&name("builder")).unwrap(), tree.image(&name("builder")).unwrap());
     let error = |image: &str| tree.image(&name(image)).unwrap_err().to_string();
     assert_eq!(error("bare"), "unknown image bare: testing/docker/bare has no Dockerfile");
-    assert_eq!(error("buidler"), "unknown image buidler: testing/docker has no such folder; did you mean builder?");
-    assert_eq!(error("zzz"), "unknown image zzz: testing/docker has no such folder");
+    assert_eq!(error("buidler"), "unknown image buidler: testing/docker has no such directory; did you mean builder?");
+    assert_eq!(error("zzz"), "unknown image zzz: testing/docker has no such directory");
     let given = fixture::read(files.root(), Some(Path::new("elsewhere"))).unwrap();
     assert_eq!(names(&given), ["linked"]);
     assert_eq!(names(&fixture::read(Path::new("/"), Some(&files.at("elsewhere"))).unwrap()), ["linked"]);
@@ -177,7 +177,7 @@ fn a_kind_is_found_by_itself_and_brings_its_images() {
         let none = ImagesDir { kinds: Some(Vec::new()), ..place(&files) };
         assert!(Tree::open(&none).unwrap().task_image(&name("b")).is_ok());
     }
-    // Gecko had one that only said where the images are.
+    // Gecko had one that only had the path of the images.
     let old =
         [("testing/docker/a/Dockerfile", ""), ("taskcluster/ci/docker-image/kind.yml", "images_path: testing/docker")];
     let files = Files::new(&old);

@@ -1,4 +1,4 @@
-//! The auth service, as far as a job asks it: which scopes its calls have. Which it needs is the plan's word.
+//! The auth service, limited to what a job needs: the scopes of its calls. The plan knows which it needs.
 
 use serde::Deserialize;
 
@@ -11,7 +11,7 @@ pub struct Auth {
     retry: RetryConfig,
 }
 
-/// Scopes that somebody has, with all that roles add to them.
+/// The scopes of a client, with all that roles add to them.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Scopes {
     scopes: Vec<String>,

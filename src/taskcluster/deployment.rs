@@ -7,7 +7,7 @@ use reqwest::Url;
 use crate::net::HttpUrl;
 use crate::net::retry::RetryConfig;
 
-/// A Taskcluster deployment and how to speak to it.
+/// A Taskcluster deployment and how to call it.
 #[derive(Clone, Debug)]
 pub struct Deployment {
     /// The root URL.
@@ -32,7 +32,7 @@ pub enum Access {
         /// Its certificate, where the credentials are temporary; a secret.
         certificate: Option<String>,
     },
-    /// Unsigned: reads of public things only.
+    /// Unsigned: reads public data only.
     Anonymous,
 }
 

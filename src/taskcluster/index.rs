@@ -11,12 +11,12 @@ use super::{CallError, CallErrorKind, answer, body, call};
 use crate::net::retry::RetryConfig;
 use crate::taskcluster::{IndexData, InsertTask, Namespace, TaskId};
 
-/// How many namespaces one call asks for. From 1,000 on the answer comes in pages, and a signed call cannot ask for
-/// the second: the client signs paths without their query (docs/taskcluster.md).
+/// The number of namespaces in one call. From 1,000 on the answer comes in pages, and a signed call cannot request the second:
+/// the client signs paths without their query (docs/taskcluster.md).
 const BATCH: usize = 500;
 
-/// How many calls are under way at once, where the index has no call for many namespaces: half of what a look-up has
-/// otherwise, since all of them are for one service, and each is a query of its own for its database.
+/// The number of parallel calls if the index has no call for many namespaces: half of the usual number of a look-up, since all of
+/// them are for one service, and each is a separate query for its database.
 const AT_ONCE: usize = 16;
 
 /// The index of one deployment.
@@ -114,7 +114,7 @@ impl Index {
         Ok(found)
     }
 
-    /// One call for all; none where the index has no such call, or would go on in another answer.
+    /// One call for all; none if the index has no such call, or would continue in another answer.
     async fn find_batch(&self, namespaces: &[Namespace]) -> Result<Option<Vec<(Namespace, Entry)>>, CallError> {
         const CALL: &str = "index.findTasksAtIndex";
         let target = match namespaces {
@@ -135,8 +135,8 @@ impl Index {
         Ok(whole.then(|| answer.tasks.into_iter().map(|found| (found.namespace, found.entry)).collect()))
     }
 
-    /// One call for each. After a 404 for all at once, one without a word from the index does not mean that it has no
-    /// such entry: there may be no index at all.
+    /// One call for each. After a 404 for all at once, a 404 without a message of the index does not mean that it has no such
+    /// entry: there may be no index at all.
     async fn find_each(&self, namespaces: &[Namespace]) -> Result<Vec<(Namespace, Entry)>, CallError> {
         let ask = |namespace: Namespace| async move {
             match self.ask(&namespace).await {
@@ -146,11 +146,11 @@ impl Index {
                 Err(error) => Err(error),
             }
         };
-        let asked = stream::iter(namespaces.to_vec()).map(ask).buffer_unordered(AT_ONCE);
-        asked.try_filter_map(async |found| Ok(found)).try_collect().await
+        let entries = stream::iter(namespaces.to_vec()).map(ask).buffer_unordered(AT_ONCE);
+        entries.try_filter_map(async |found| Ok(found)).try_collect().await
     }
 
-    /// Inserts a task. Gives the entry that the index has *after* the call: another one where that ranks higher.
+    /// Inserts a task. Returns the entry that the index has *after* the call: another one if that ranks higher.
     pub async fn insert_task(&self, insert: &InsertTask) -> Result<Entry, CallError> {
         const CALL: &str = "index.insertTask";
         let target = insert.namespace.as_str();

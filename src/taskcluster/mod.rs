@@ -1,5 +1,5 @@
-//! The Taskcluster services that a job needs, called through the official client crate: one typed method a
-//! call, one error type that says whether another try can help. What is sent, and when, is `publish`'s affair.
+//! The Taskcluster services that a job needs, called through the official client crate: one typed method a call, one error type
+//! that says whether another try can help. `publish` decides what to send, and when.
 
 pub mod auth;
 mod deployment;
@@ -66,7 +66,7 @@ impl Services {
 fn builder(deployment: &Deployment) -> ClientBuilder {
     let builder = ClientBuilder::new(deployment.api_url().as_str().trim_end_matches('/'))
         .timeout(deployment.retry.call_timeout)
-        // The crate would retry by itself, without a word in the log; `retry` does it for the whole program.
+        // The crate would retry by itself, without a log line; `retry` does it for the whole program.
         .retry(Retry { retries: 0, ..Retry::default() });
     match &deployment.access {
         Access::Hawk { client_id, access_token, certificate } => builder.credentials(Credentials {
@@ -81,15 +81,15 @@ fn builder(deployment: &Deployment) -> ClientBuilder {
 /// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallErrorKind {
-    /// 404, 410 or 424: the thing is not there, not any more, or was never made.
+    /// 404, 410 or 424: it does not exist, does not exist any more, or was never made.
     Gone,
     /// 401 or 403: the credentials do not allow it.
     Refused,
-    /// 409: it is there already, and different.
+    /// 409: it exists already, and is different.
     Conflict,
-    /// Another 4xx: the service does not accept what was asked.
+    /// Another 4xx: the service does not accept the request.
     Invalid,
-    /// 5xx or 429: the service is in trouble, or says so.
+    /// 5xx or 429: the service has a problem.
     Server,
     /// No answer, or half of one.
     Network,
@@ -106,7 +106,7 @@ pub struct CallError {
     /// Why it failed.
     pub fault: CallErrorKind,
     what: String,
-    /// Whether the service itself said so, and not something in its place that knows no such path.
+    /// Whether the service itself answered, and not a server in its place without such a path.
     spoken: bool,
     #[source]
     source: Option<reqwest::Error>,
@@ -141,7 +141,7 @@ impl CallError {
                 // The scopes stand in a block of Markdown.
                 (fault, format!("{} ({status}){hint}", message.replace("```", "")), None)
             }
-            // The crate drops the body of a 5xx, so the status is all there is to say.
+            // The crate drops the body of a 5xx, so only the status is known.
             (Some(status), _) => (CallErrorKind::Server, format!("the service answered {status}"), None),
             // The other errors of a body are about a connection that broke in the middle of it.
             (None, Ok(error)) if error.is_decode() && is_json(&error) => (
@@ -154,13 +154,13 @@ impl CallError {
                 (CallErrorKind::Network, what, Some(error.without_url()))
             }
             (None, Ok(error)) => (CallErrorKind::Network, "no answer".to_owned(), Some(error.without_url())),
-            // Not the crate's own words: about a header that cannot be sent they are that header, certificate and all.
+            // Without the crate's own text: about a header that cannot be sent it contains that header, certificate and all.
             (None, Err(_)) => (CallErrorKind::Protocol, "the request cannot be made".to_owned(), None),
         };
         Self { call, target: target.to_owned(), fault, what, spoken, source }
     }
 
-    /// The same, where a 404 without a service's words cannot mean that a thing is missing.
+    /// The same for calls where a 404 without a service's message cannot mean that something is missing.
     fn proxy_404(self) -> Self {
         let what = "this is no answer of a Taskcluster service; is TASKCLUSTER_ROOT_URL right?".to_owned();
         Self { fault: CallErrorKind::Protocol, what, ..self }
@@ -222,7 +222,7 @@ where
     .await
 }
 
-/// Reads an answer's JSON as what it should be.
+/// Parses an answer's JSON into its type.
 fn answer<T: serde::de::DeserializeOwned>(
     call: &'static str,
     target: &str,
@@ -254,7 +254,7 @@ mod tests {
         }
     }
 
-    /// How a call fails whose answer is `answer`, after which the connection is closed.
+    /// The error of a call whose answer is `answer`, after which the connection is closed.
     async fn fault_of(answer: &'static str) -> CallErrorKind {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

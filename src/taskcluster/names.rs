@@ -48,7 +48,7 @@ checked_text!(
 );
 
 impl TaskId {
-    /// Stands for a task that nobody knows, in what is made for a look.
+    /// A placeholder for an unknown task, in output for inspection.
     ///
     /// # Panics
     /// Never: the text is a slugid.
@@ -57,8 +57,8 @@ impl TaskId {
         "UNKNOWN-TASK-UNKNOWN-A".parse().expect("a constant, covered by the tests of decision")
     }
 
-    /// The id that follows from `parts`, always the same: whoever makes a task a second time makes the same task, and the
-    /// queue takes equal definitions as one. Of 122 bits of a sha256 no two are alike by chance.
+    /// The id derived from `parts`, always the same: a program that makes a task again makes the same task, and the queue treats
+    /// equal definitions as one. 122 bits of a sha256 do not collide by chance.
     #[must_use]
     pub fn derived(parts: &[&str]) -> Self {
         use base64::Engine as _;
@@ -85,7 +85,7 @@ impl ArtifactName {
         Self(build_log::ARTIFACT.to_owned())
     }
 
-    /// The artifact that says what an image was made of, by whom.
+    /// The artifact that documents what an image was made from, and by whom.
     #[must_use]
     pub fn provenance() -> Self {
         Self("public/image-build/provenance.json".to_owned())
@@ -97,13 +97,13 @@ impl ArtifactName {
         Self("public/image-build/sbom.cdx.json".to_owned())
     }
 
-    /// The artifact that says which layers an image has, and which steps made them.
+    /// The artifact that lists an image's layers and the steps that made them.
     #[must_use]
     pub fn layers() -> Self {
         Self("public/image-build/layers.json".to_owned())
     }
 
-    /// The artifact that has a build's numbers. Treeherder looks for the beginning of its last part.
+    /// The artifact with a build's numbers. Treeherder looks for the beginning of its last part.
     #[must_use]
     pub fn perfherder() -> Self {
         Self("public/image-build/perfherder-data-image-build.json".to_owned())
@@ -115,7 +115,7 @@ impl ArtifactName {
         Self("public/image-build/layer-cache.json".to_owned())
     }
 
-    /// All that can be published beside an image.
+    /// All artifacts that can be published with an image.
     #[must_use]
     pub fn companions() -> [Self; 5] {
         [Self::layer_cache(), Self::layers(), Self::perfherder(), Self::provenance(), Self::sbom()]

@@ -1,5 +1,4 @@
-//! The three places in the index that an image is found at.
-//! What stands there is for `job`.
+//! The three namespaces of an image in the index. `job` writes their entries.
 
 use serde::Serialize;
 
@@ -61,7 +60,7 @@ impl Namespace {
         format!("{}.latest", image_namespace(index, project, image)).parse()
     }
 
-    /// The route that leads here.
+    /// The route to this namespace.
     #[must_use]
     pub fn route(&self) -> String {
         format!("index.{self}")

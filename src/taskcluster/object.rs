@@ -1,4 +1,4 @@
-//! The object service, as far as one upload needs it: ask where to PUT, and say that it is done.
+//! The object service, limited to one upload: request the URL for the PUT, and report the end of the upload.
 
 use std::collections::BTreeMap;
 
@@ -64,8 +64,8 @@ struct UploadMethod {
 }
 
 impl Object {
-    /// Speaks to the deployment directly: taskcluster-proxy would replace the signature with the task's own,
-    /// which the object service refuses.
+    /// Calls the deployment directly: taskcluster-proxy would replace the signature with the task's own, which the object service
+    /// refuses.
     pub(super) fn new(deployment: &Deployment, upload: &ObjectUpload) -> Result<Self, CallError> {
         let credentials = upload.credentials.0.clone();
         let direct = Deployment { access: Access::Anonymous, ..deployment.clone() };
@@ -74,7 +74,7 @@ impl Object {
         Ok(Self { client, retry: deployment.retry })
     }
 
-    /// Asks where to PUT. Repeated with the same upload, it gives a fresh URL.
+    /// Requests the URL for the PUT. Repeated with the same upload, it returns a fresh URL.
     pub async fn create_upload(
         &self,
         upload: &ObjectUpload,

@@ -1,5 +1,4 @@
-//! The time of a push, in the two notations that tasks use.
-//! What it ranks is for `plan`.
+//! The time of a push, in the two notations that tasks use. `plan` derives the rank from it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -67,8 +66,8 @@ impl FromStr for PushDate {
             stamp.to_zoned(TimeZone::UTC).datetime()
         };
         let date = Self(date);
-        // The index stores ranks as 32 bit integers, and answers 500 to a larger one. A push before 1970
-        // or in milliseconds is a mistake in the task, better said here.
+        // The index stores ranks as 32 bit integers, and answers 500 to a larger one. A push before 1970 or in milliseconds is a
+        // mistake in the task, and better reported here.
         if (0..=i64::from(i32::MAX)).contains(&date.epoch_seconds()) { Ok(date) } else { Err(error()) }
     }
 }

@@ -58,7 +58,7 @@ struct TaskFacts {
     task_queue_id: Option<String>,
 }
 
-/// What a run has from its own task.
+/// The properties that a run inherits from its task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskLimits {
     /// When the task, and with it all that it publishes, expires.
@@ -81,7 +81,7 @@ impl Queue {
         call(self.deployment.retry, TASK, &format!("task {task}"), || self.client.task(task.as_str())).await
     }
 
-    /// What a task gives to its runs.
+    /// The properties that a task passes to its runs.
     pub async fn limits(&self, task: &TaskId) -> Result<TaskLimits, CallError> {
         let facts: TaskFacts = answer(TASK, &format!("task {task}"), self.task(task).await?)?;
         // The queue fills `expires` in when a task has none; the deadline is a safe stand-in.
@@ -89,7 +89,7 @@ impl Queue {
         Ok(TaskLimits { expires, deadline: facts.deadline, worker_pool: facts.task_queue_id })
     }
 
-    /// Creates an artifact. For s3 a repeated call with the same expiry is allowed, and gives a fresh URL.
+    /// Creates an artifact. For s3 a repeated call with the same expiry is allowed, and returns a fresh URL.
     pub async fn create_artifact(&self, task: &TaskRun, create: &CreateArtifact) -> Result<Created, CallError> {
         self.create(task, &create.name, &body(&create.payload)).await
     }
@@ -159,7 +159,7 @@ impl Queue {
         Ok(answer::<Location>(CALL, &target, json)?.url)
     }
 
-    /// Whether everybody can download an artifact of a run: what a reference leads to is asked for without credentials.
+    /// Whether everybody can download an artifact of a run: clients download the target of a reference without credentials.
     pub async fn is_readable_by_all(&self, task: &TaskRun, name: &ArtifactName) -> Result<bool, CallError> {
         let anonymous = Deployment { access: Access::Anonymous, ..self.deployment.clone() };
         let anybody = super::Services::new(&anonymous)?;
@@ -180,7 +180,7 @@ impl Queue {
         Ok(answer::<Location>(CALL, &target, json)?.url)
     }
 
-    /// The lasting address of an artifact: the queue's own, which redirects to wherever the bytes are.
+    /// The permanent address of an artifact: the queue's own, which redirects to the storage.
     #[must_use]
     pub fn artifact_address(&self, task: &TaskRun, name: &ArtifactName) -> String {
         let root = self.deployment.root_url.reveal().as_str().trim_end_matches('/');

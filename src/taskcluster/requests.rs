@@ -1,4 +1,4 @@
-//! What is sent to the queue and the index, as their own schemas have it, and the run of a task that sends it.
+//! The requests to the queue and the index, by their own schemas, and the task run that sends them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,7 @@ pub struct IndexPayload {
     pub task_id: Option<TaskId>,
     /// The push's seconds since 1970: the index keeps the entry with the highest rank.
     pub rank: i64,
-    /// What a consumer needs to verify the artifact.
+    /// The data that a consumer needs to verify the artifact.
     pub data: IndexData,
     /// The artifact's expiry.
     #[serde(serialize_with = "in_milliseconds")]

@@ -1,5 +1,4 @@
-//! The secrets service: what a secret has under a key. Who may have it is the service's word, and what it is used for the
-//! callers'.
+//! The secrets service: the value of a secret's key. The service decides who may read it, the callers what it is used for.
 
 use serde_json::Value;
 
@@ -21,7 +20,7 @@ impl Secrets {
     pub async fn get(&self, secret: &str, key: &str) -> Result<String, CallError> {
         const CALL: &str = "secrets.get";
         let mut json = call(self.retry, CALL, secret, || self.client.get(secret)).await?;
-        // Never a word of the answer in an error.
+        // Errors never contain text of the answer.
         match json["secret"][key].take() {
             Value::String(value) => Ok(value),
             _ => Err(CallError {

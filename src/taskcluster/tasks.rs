@@ -1,5 +1,5 @@
-//! The queue's word about tasks: their definitions, how their runs stand, what is known of their artifacts, and asking
-//! for another run. What follows from it is for the subcommands.
+//! Tasks in the queue: their definitions, the state of their runs, the status of their artifacts, and reruns. The subcommands
+//! decide what follows from it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use super::queue::Queue;
 use super::{CallError, CallErrorKind, answer, call};
 use crate::taskcluster::{ArtifactName, TaskId, TaskRun};
 
-/// How a task stands.
+/// The status of a task.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
@@ -29,7 +29,7 @@ pub struct Status {
 pub struct Run {
     /// Counted from 0.
     pub run_id: u32,
-    /// How it stands.
+    /// Its state.
     pub state: State,
     /// What made the queue make it: `scheduled`, `retry`, `task-retry`, `rerun`.
     pub reason_created: String,
@@ -48,7 +48,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Its state, and what ended it where the state does not say that.
+    /// Its state, and the reason of its end if the state does not have it.
     #[must_use]
     pub fn outcome(&self) -> String {
         let state = self.state.to_string();
@@ -58,7 +58,7 @@ impl Run {
         }
     }
 
-    /// Whether it still goes on, or is about to.
+    /// Whether it is running or pending.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
         matches!(self.state, State::Unscheduled | State::Pending | State::Running)
@@ -75,7 +75,7 @@ pub enum State {
     Pending,
     /// A worker is at it.
     Running,
-    /// It did what it was for.
+    /// It completed.
     Completed,
     /// It did not.
     Failed,
@@ -115,13 +115,13 @@ struct ArtifactInfo {
 }
 
 impl Queue {
-    /// A task's definition; none where the queue knows no such task, or not any more.
+    /// A task's definition; none if the queue does not have the task, or not any more.
     pub async fn definition(&self, task: &TaskId) -> Result<Option<Value>, CallError> {
         let target = format!("task {task}");
         unless_gone(call(self.deployment.retry, "queue.task", &target, || self.client.task(task.as_str())).await)
     }
 
-    /// How a task stands.
+    /// The status of a task.
     pub async fn status(&self, task: &TaskId) -> Result<Status, CallError> {
         const CALL: &str = "queue.status";
         let target = format!("task {task}");
@@ -129,12 +129,12 @@ impl Queue {
         Ok(answer::<StatusAnswer>(CALL, &target, json)?.status)
     }
 
-    /// How a task stands; none where the queue knows no such task, or not any more.
+    /// The status of a task; none if the queue does not have the task, or not any more.
     pub async fn known_status(&self, task: &TaskId) -> Result<Option<Status>, CallError> {
         unless_gone(self.status(task).await)
     }
 
-    /// Asks for another run of a resolved task. Of one that is pending or running, the queue just tells how it stands.
+    /// Requests another run of a resolved task. For a pending or running one, the queue just returns its status.
     pub async fn rerun(&self, task: &TaskId) -> Result<Status, CallError> {
         const CALL: &str = "queue.rerunTask";
         let target = format!("task {task}");
@@ -154,8 +154,8 @@ impl Queue {
         unless_gone(json)?.map(|json| answer(CALL, &target, json).map(|info: ArtifactInfo| info.expires)).transpose()
     }
 
-    /// When an artifact of a task's latest run expires, or expired: the queue knows it for some time after that. None
-    /// where there is no such artifact.
+    /// The expiry of an artifact of a task's latest run: the queue keeps it for some time after that. None if there is no such
+    /// artifact.
     pub async fn latest_artifact_expires(
         &self,
         task: &TaskId,

@@ -9,11 +9,11 @@ use std::process::{Command, Stdio};
 use image_worker::taskcluster::TaskId;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 use tempfile::TempDir;
 
 use crate::harness::generic_worker;
 use crate::harness::{PUSHDATE, engine_place, path, program};
-use stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 
 /// What only the deployment knows: the workers, and the task that has the program.
 pub(crate) const GIVEN: [&str; 8] = [

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use image_worker::net::Digest;
 use serde_json::{Value, json};
+use stand_in::{Fault, TaskSpec};
 
 use crate::harness::{Job, Repository, engine, program};
-use stand_in::{Fault, TaskSpec};
 
 const LAYERS: &str = "public/image-build/layers.json";
 const PERFHERDER: &str = "public/image-build/perfherder-data-image-build.json";

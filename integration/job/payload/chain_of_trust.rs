@@ -3,11 +3,11 @@
 
 use image_worker::net::Digest;
 use serde_json::{Value, json};
+use stand_in::Fault;
 
 use crate::commands::decide::world::{Decided, World, consumer, task_id};
 use crate::harness::generic_worker::{CHAIN_OF_TRUST, work, work_while};
 use crate::harness::{PROJECT, PUSHDATE, RANK, assert_engine_is_clean, container_says, docker, engine, path, program};
-use stand_in::Fault;
 
 const IMAGE: &str = "public/image.tar";
 const LOG: &str = "public/image-build/build.log";

@@ -8,11 +8,11 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use stand_in::{Options, StandIn};
 
 use crate::harness::{
     Builder, Finished, Job, PROJECT, Program, Repository, container_says, docker_says, engine, path, program,
 };
-use stand_in::{Options, StandIn};
 
 const STEPS: &str = "RUN echo from-a-payload > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
 const ARCHIVE: &str = "image.tar.zst";

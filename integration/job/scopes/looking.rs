@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
+use stand_in::{RunState, TaskSpec};
 use taskcluster::Credentials;
 
 use super::listed::{Listed, Values, listed};
@@ -10,7 +11,6 @@ use super::{ARTIFACT, assert_same, closed, granted, small};
 use crate::commands::decide::world::{GIVEN, task_id};
 use crate::commands::replay::Scene;
 use crate::harness::{Finished, Job, PROJECT, PUSHDATE, Repository, path, program};
-use stand_in::{RunState, TaskSpec};
 
 /// A task that has the job's image, and is in the central project's index.
 fn indexed(job: &Job) -> String {

@@ -8,10 +8,11 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
+use stand_in::{Call, Claim, Options, RunState, StandIn, TaskSpec};
 
 use crate::harness::{Builder, Finished, Job, PROJECT, Repository, engine, program};
+
 use listed::{Listed, Values, listed};
-use stand_in::{Call, Claim, Options, RunState, StandIn, TaskSpec};
 
 const ARTIFACT: &str = "public/image.tar";
 const SECRET: &str = "project/images/scopes";

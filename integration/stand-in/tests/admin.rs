@@ -2,10 +2,10 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use stand_in::{ENDPOINTS, Options, StandIn, TaskSpec};
 use taskcluster::Credentials;
 
 use super::{Caller, in_minutes, s3};
-use stand_in::{ENDPOINTS, Options, StandIn, TaskSpec};
 
 #[tokio::test]
 async fn a_shell_script_has_all_that_it_needs() {

@@ -3,10 +3,10 @@
 use jiff::SignedDuration;
 use reqwest::Method;
 use serde_json::{Value, json};
+use stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 use taskcluster::{ClientBuilder, Index, Queue};
 
 use super::{Caller, Got, artifact_path, in_minutes, minutes, s3};
-use stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 
 fn with_task() -> (StandIn, Claim) {
     let stand_in = StandIn::start(Options::default());

@@ -6,9 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::Digest as _;
 use serde_json::json;
+use stand_in::{Claim, Fault, Options, SLOWEST, StandIn, TaskSpec};
 
 use super::{Caller, Got, artifact_path, in_minutes, s3};
-use stand_in::{Claim, Fault, Options, SLOWEST, StandIn, TaskSpec};
 
 fn with_task() -> (StandIn, Claim, Caller) {
     let stand_in = StandIn::start(Options::default());

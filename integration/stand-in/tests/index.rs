@@ -1,9 +1,9 @@
 //! The index: ranks, expiry, namespaces and redirects.
 
 use serde_json::{Value, json};
+use stand_in::{Options, RunState, StandIn, TaskSpec};
 
 use super::{Caller, in_minutes, minutes};
-use stand_in::{Options, RunState, StandIn, TaskSpec};
 
 const A: &str = "fN1SbArXTPSVFNUvaOlinQ";
 const B: &str = "ebDCb8RIRXyRsFOJKJGIwg";

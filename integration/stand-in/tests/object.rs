@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 use taskcluster::{ClientBuilder, Credentials, Object};
 
 use super::{Caller, Got, artifact_path, in_minutes, minutes};
-use stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 
 const HASH: &str = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
 

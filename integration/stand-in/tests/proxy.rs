@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
+use stand_in::{Fault, Options, StandIn, TaskSpec};
 
 use super::{Caller, artifact_path, in_minutes, minutes, s3};
-use stand_in::{Fault, Options, StandIn, TaskSpec};
 
 #[tokio::test]
 async fn calls_are_made_in_the_tasks_name() {

@@ -1,9 +1,9 @@
 //! The queue: creating artifacts, what a second call may do, and reading them back.
 
 use serde_json::{Value, json};
+use stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 
 use super::{Caller, artifact_path, in_minutes, minutes, s3};
-use stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 
 fn with_task() -> (StandIn, Claim, Caller) {
     let stand_in = StandIn::start(Options::default());

@@ -3,10 +3,10 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use stand_in::TaskSpec;
 
 use super::tasks::{A, definition, path, start};
 use super::{Caller, artifact_path, in_minutes};
-use stand_in::TaskSpec;
 
 #[tokio::test]
 async fn every_call_of_the_reference_is_answered() {

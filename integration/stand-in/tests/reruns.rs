@@ -1,11 +1,11 @@
 //! What becomes of tasks: run again by a sheriff or by the queue, too late, forgotten.
 
 use serde_json::{Value, json};
+use stand_in::{Options, RunState, StandIn, TaskSpec};
 use taskcluster::{ClientBuilder, Index, Queue, err_status_code};
 
 use super::tasks::{A, B, C, definition, path, start, states, status, waiting_for};
 use super::{Caller, Got, in_minutes, minutes};
-use stand_in::{Options, RunState, StandIn, TaskSpec};
 
 async fn rerun(caller: &Caller, task_id: &str) -> Got {
     caller.send(reqwest::Method::POST, &format!("{}/rerun", path(task_id)), None).await

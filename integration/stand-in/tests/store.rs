@@ -1,11 +1,11 @@
 //! The store: uploads by presigned URL, and downloads whole, in part and of nothing.
 
 use serde_json::json;
+use stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::{Caller, Got, artifact_path, in_minutes, minutes, s3};
-use stand_in::{Claim, Options, RunState, StandIn, TaskSpec};
 
 fn with_task() -> (StandIn, Claim, Caller) {
     let stand_in = StandIn::start(Options::default());

@@ -1,9 +1,9 @@
 //! Making tasks: definitions, scopes, dependencies and groups. What becomes of tasks is next door.
 
 use serde_json::{Value, json};
+use stand_in::{Options, RunState, StandIn, TaskSpec};
 
 use super::{Caller, Got, in_minutes};
-use stand_in::{Options, RunState, StandIn, TaskSpec};
 
 pub(super) const A: &str = "fN1SbArXTPSVFNUvaOlinQ";
 pub(super) const B: &str = "ebDCb8RIRXyRsFOJKJGIwg";

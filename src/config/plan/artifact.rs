@@ -1,5 +1,5 @@
-//! The image artifact in a plan: its name, how it is stored, packed and taken out of the engine. Making it is for
-//! `job::export`, sending it for `publish`.
+//! The image artifact in a plan: its name, storage, compression, and how it is exported from the engine. `job::export` makes it,
+//! `publish` sends it.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,11 +14,11 @@ pub struct ArtifactPlan {
     pub name: ArtifactName,
     /// When it expires; absent, with the task.
     pub expires: Option<Timestamp>,
-    /// Where the queue is asked to store it.
+    /// The storage type requested from the queue.
     pub storage: Storage,
     /// The zstd level, for a compressed artifact.
     pub zstd_level: Option<i32>,
-    /// How the image comes out of the engine.
+    /// How the image is exported from the engine.
     pub export: ExportChoice,
 }
 

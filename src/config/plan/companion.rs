@@ -1,5 +1,5 @@
-//! Small files that are published beside an image: what they are, and the calls that create them. What is in them is for
-//! `provenance` and `sbom`, sending them for `publish`.
+//! Small files that are published with an image: what they are, and the calls that create them. `provenance` and `sbom` make
+//! their content, `publish` sends them.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use crate::taskcluster::{ArtifactName, ArtifactPayload, CreateArtifact};
 /// A small file that belongs to an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Companion {
-    /// What it is, for people.
+    /// A description for people.
     pub what: &'static str,
     /// The artifact that it becomes.
     pub name: ArtifactName,
@@ -30,9 +30,9 @@ pub struct Companion {
 }
 
 impl Companion {
-    /// Writes a JSON document into `folder`.
+    /// Writes a JSON document into `directory`.
     pub fn write(
-        folder: &Path,
+        directory: &Path,
         what: &'static str,
         name: ArtifactName,
         content_type: &'static str,
@@ -40,7 +40,7 @@ impl Companion {
     ) -> io::Result<Self> {
         let mut text = serde_json::to_vec_pretty(document)?;
         text.push(b'\n');
-        let path = folder.join(name.file_name());
+        let path = directory.join(name.file_name());
         fs::write(&path, &text)?;
         Ok(Self { what, name, path, sha256: Digest::of(&text), size: text.len() as u64, content_type })
     }

@@ -1,5 +1,5 @@
-//! The plan: everything that a run is about to do, as one value that can be printed and frozen in a test.
-//! `config` makes it, `job::image_task` executes it, `publish` sends what [`Plan::publication`] says.
+//! The plan: everything that a run will do, as one value that can be printed and compared in a test. `config` makes it,
+//! `job::image_task` executes it, `publish` sends [`Plan::publication`].
 
 mod artifact;
 mod companion;
@@ -25,7 +25,7 @@ pub use artifact::{ArtifactPlan, ExportChoice};
 pub use companion::Companion;
 pub use scopes::{Need, NeededScope};
 
-/// The build argument that tells tools in RUN steps the latest time of a reproducible image.
+/// The build argument with the latest time of a reproducible image, for tools in RUN steps.
 pub const EPOCH_ARG: &str = "SOURCE_DATE_EPOCH";
 
 /// The job of one image task.
@@ -41,7 +41,7 @@ pub struct Plan {
     pub pushdate: PushDate,
     /// What the build may see.
     pub context: ContextPlan,
-    /// What the engine is told besides.
+    /// The other build options.
     pub build: BuildPlan,
     /// The task whose image this one is built from.
     pub parent: Option<TaskId>,
@@ -49,21 +49,21 @@ pub struct Plan {
     pub artifact: ArtifactPlan,
     /// Prefix of the routes.
     pub index: IndexPrefix,
-    /// What tells a dry run from all others, in names in the engine; a task has its id.
+    /// Distinguishes a dry run from all others, in names in the engine; a task has its id.
     #[serde(skip)]
     pub dry_run: Option<DryRunNames>,
-    /// What stands in the `.hash.` route and the tag when it is not the context hash.
+    /// The hash in the `.hash.` route and the tag if it is not the context hash.
     pub index_hash: Option<ContextHash>,
     /// The latest time in a reproducible image, in seconds since 1970; absent, the image stays as the engine made it.
     pub reproducible: Option<u64>,
 }
 
-/// What a dry run's names are made of.
+/// The parts of a dry run's names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DryRunNames {
     /// A part of names in the engine that no other dry run has.
     pub id: String,
-    /// Whether it is known what stands in the `.hash.` route; else there is no such route.
+    /// Whether the hash in the `.hash.` route is known; otherwise there is no such route.
     pub is_hash_known: bool,
 }
 
@@ -74,10 +74,10 @@ impl std::fmt::Display for Plan {
     }
 }
 
-/// Where the context comes from and what it must be.
+/// The source of the context, and what it must match.
 #[derive(Clone, Debug, Serialize)]
 pub struct ContextPlan {
-    /// Where it comes from.
+    /// Its source.
     pub source: ContextSource,
     /// How its hash is computed.
     pub scheme: ContextScheme,
@@ -91,7 +91,7 @@ pub struct ContextPlan {
     pub max_entries: u64,
 }
 
-/// The places that a context can come from.
+/// The possible sources of a context.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ContextSource {
@@ -138,15 +138,15 @@ pub struct Identity {
     pub context_hash: ContextHash,
     /// `{image_name}:{INDEX_HASH}`, the archive's one tag.
     pub tag: String,
-    /// The image's name while it is in the engine. Another than the archive's, because somebody may have loaded that
-    /// very image; the same in each start of a task, so that the next one takes it from a start that was killed.
+    /// The image's name while it is in the engine. It differs from the archive's name, because that image may be loaded already.
+    /// It is the same in each start of a task, so that the next one finds the image of a killed start.
     #[serde(skip)]
     pub engine_tag: String,
-    /// The three places in the index.
+    /// Its three namespaces in the index.
     pub namespaces: ImageNamespaces,
 }
 
-/// What is to be said of a finished image archive, wherever it is.
+/// The description of a finished image archive, at any destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageFile {
     /// Its sha256.
@@ -157,7 +157,7 @@ pub struct ImageFile {
     pub image_id: ImageId,
 }
 
-/// What is published, as it is sent: the artifact's creation and the index inserts, in order.
+/// The publication in the order of its calls: the artifact's creation and the index inserts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Publication {
@@ -167,10 +167,10 @@ pub struct Publication {
     pub run_id: u32,
     /// `queue.createArtifact`
     pub create_artifact: CreateArtifact,
-    /// The same for what is published with the image: after it, and before the first insert.
+    /// The same for the files published with the image: after it, and before the first insert.
     pub create_companions: Vec<CreateArtifact>,
-    /// `index.insertTask`, three times. The `.hash.` route comes last: it is the mark of a complete publication. Only a dry
-    /// run may not know it, and then has two.
+    /// `index.insertTask`, three times. The `.hash.` route is last: it marks a complete publication. Only in a dry run can it be
+    /// unknown; then there are two calls.
     pub insert_task: Vec<InsertTask>,
 }
 
@@ -230,19 +230,19 @@ impl Plan {
         }
     }
 
-    /// The name of the parent's image while it is in the engine: this job's own, whoever else needs the same parent.
+    /// The name of the parent's image while it is in the engine. It is unique to this job: other jobs may need the same parent.
     #[must_use]
     pub fn parent_tag(&self, parent: &TaskId) -> String {
         format!("{}:parent-{parent}-{}", self.image, self.builder())
     }
 
-    /// The name of the image that steps are taken from, while it is in the engine: this job's own, too.
+    /// The name of the cache image while it is in the engine. It is unique to this job, too.
     #[must_use]
     pub fn cache_tag(&self) -> String {
         format!("{}:cache-{}", self.image, self.builder())
     }
 
-    /// Who builds, as a part of names in the engine.
+    /// The run, as a part of names in the engine.
     fn builder(&self) -> &str {
         match (&self.dry_run, &self.task) {
             (Some(dry_run), _) => &dry_run.id,

@@ -1,5 +1,5 @@
-//! The scopes that a plan needs to be published by its task, one for each call that is refused without it. Which of them the
-//! task has is for `job::scopes`; who grants them is told in worker-config/scopes.yml.
+//! The scopes that a task needs to publish its plan, one for each call that is refused without it. `job::scopes` finds out which
+//! of them the task has; worker-config/scopes.yml documents what grants them.
 
 use super::{ContextSource, Identity, Plan};
 use crate::engine::SecretSource;
@@ -28,16 +28,16 @@ impl std::fmt::Display for NeededScope {
 pub enum Need {
     /// Each.
     Always,
-    /// Those whose image is not there yet.
+    /// Needed if the image does not exist yet.
     Building,
-    /// Those whose image turns out to need it: what is known only when it is built.
+    /// Needed for some images only: known when the image is built.
     Perhaps,
 }
 
 impl Plan {
-    /// The scopes that a task needs to do this plan. Not among them is what the program does without where it is refused
-    /// (the layer cache, the comparison with an earlier image), and what the definition of a parent decides, which is asked
-    /// for before the build.
+    /// The scopes that a task needs for this plan. It leaves out calls that the program does without if they are refused (the
+    /// layer cache, the comparison with an earlier image), and those that depend on a parent's definition, which is fetched
+    /// before the build.
     ///
     /// # Errors
     /// When the index could not store the name of the image in the central project.

@@ -1,5 +1,5 @@
-//! Settings that several subcommands take together. What a setting is stands in the table above; which of them a subcommand
-//! takes stands in its file.
+//! Groups of settings that several subcommands share. The table above defines the settings; each subcommand's file lists those it
+//! takes.
 
 use super::{
     ACCESS_TOKEN, ARTIFACT_NAME, CALL_TIMEOUT, CENTRAL, CERTIFICATE, CLIENT_ID, CONTEXT_MAX_BYTES, CONTEXT_MAX_ENTRIES,
@@ -12,7 +12,7 @@ pub type SettingGroup = &'static [&'static Setting];
 
 /// Where the images of a repository are.
 pub const PLACE: SettingGroup = &[&ROOT, &RUN_TASK, &IMAGES_DIR, &KIND];
-/// What a context may have.
+/// The settings of a context's limits.
 pub const LIMITS: SettingGroup = &[&CONTEXT_MAX_BYTES, &CONTEXT_MAX_ENTRIES];
 /// Where images are looked up.
 pub const INDEXED: SettingGroup = &[&PROJECT, &CENTRAL, &ARTIFACT_NAME];

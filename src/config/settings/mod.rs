@@ -12,22 +12,22 @@ pub struct Setting {
     pub name: &'static str,
     /// The environment variable.
     pub variable: &'static str,
-    /// What stands for the value in the help; empty for a switch.
+    /// The placeholder of the value in the help; empty for a switch.
     pub value_name: &'static str,
-    /// The value that holds when nothing is given, as the help shows it.
+    /// The default value, as the help shows it.
     pub default: Option<&'static str>,
     /// One sentence for `--help`.
     pub help: &'static str,
     /// The group in `--help`.
     pub group: &'static str,
-    /// Whether the flag can be given several times; then the value has a line for each.
+    /// Whether the flag can be repeated; then the value has a line for each.
     pub repeatable: bool,
     /// A secret has no flag, because other users of a machine can read command lines.
     pub secret: bool,
 }
 
 impl Setting {
-    /// What a number must look like, for settings that are one.
+    /// The expected form of a number, for settings that are one.
     pub(super) fn number_rule(&self) -> Option<String> {
         let unit = match self.value_name {
             "SECONDS" => "a whole number of seconds",
@@ -63,7 +63,7 @@ impl Setting {
         self
     }
 
-    /// Whether the setting is a switch, given without a value on the command line.
+    /// Whether the setting is a switch, without a value on the command line.
     #[must_use]
     pub fn is_switch(&self) -> bool {
         self.value_name.is_empty()
@@ -170,11 +170,11 @@ settings! {
     DOCKER_HOST = Setting::new("docker-host", "DOCKER_HOST", "URL", "The engine's socket, unix://PATH or tcp://HOST:PORT [default: that of the current docker context, or the first that answers]").group(ENGINE_GROUP);
     DOCKER_CONTEXT = Setting::new("docker-context", "DOCKER_CONTEXT", "NAME", "The docker context whose engine builds, where DOCKER_HOST is not set; default takes none [default: docker's current one]").group(ENGINE_GROUP);
     DOCKER_TLS_VERIFY = Setting::new("docker-tls-verify", "DOCKER_TLS_VERIFY", "", "Speak TLS with the engine of DOCKER_HOST, and verify its certificate; in the variable any value says so").group(ENGINE_GROUP);
-    DOCKER_CERT_PATH = Setting::new("docker-cert-path", "DOCKER_CERT_PATH", "DIR", "The folder with ca.pem, cert.pem and key.pem for TLS with the engine [default: docker's own configuration]").group(ENGINE_GROUP);
-    DOCKER_CONFIG = Setting::new("docker-config", "DOCKER_CONFIG", "DIR", "The folder of docker's own configuration: contexts, credentials for registries, proxies for RUN steps [default: ~/.docker]").group(ENGINE_GROUP);
+    DOCKER_CERT_PATH = Setting::new("docker-cert-path", "DOCKER_CERT_PATH", "DIR", "The directory with ca.pem, cert.pem and key.pem for TLS with the engine [default: docker's own configuration]").group(ENGINE_GROUP);
+    DOCKER_CONFIG = Setting::new("docker-config", "DOCKER_CONFIG", "DIR", "The directory of docker's own configuration: contexts, credentials for registries, proxies for RUN steps [default: ~/.docker]").group(ENGINE_GROUP);
     REGISTRY_AUTH_FILE = Setting::new("registry-auth-file", "REGISTRY_AUTH_FILE", "FILE", "Credentials for registries, as `podman login` and `skopeo login` write them; they come before those of docker's configuration").group(ENGINE_GROUP);
     DOCKER_AUTH_CONFIG = Setting::new("docker-auth-config", "DOCKER_AUTH_CONFIG", "JSON", "Credentials for registries as in docker's config.json; they come before those of all files").group(ENGINE_GROUP).secret();
-    WORK_DIR = Setting::new("work-dir", "TASK_WORKDIR", "DIR", "Folder for unfinished files, with room for the image [default: TMPDIR]").group(ENGINE_GROUP);
+    WORK_DIR = Setting::new("work-dir", "TASK_WORKDIR", "DIR", "Directory for unfinished files, with room for the image [default: TMPDIR]").group(ENGINE_GROUP);
 
     DRY_RUN = Setting::new("dry-run", "IMAGE_WORKER_DRY_RUN", "", "Do the whole job but publish nothing: write image.tar and publish.json").group(DRY);
     SHELL = Setting::new("shell", "IMAGE_WORKER_SHELL", "", "When a step fails, keep the last good step's image, and open a shell in it where there is a terminal").group(DRY);

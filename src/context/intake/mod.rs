@@ -17,7 +17,7 @@ use crate::context::safety::{Node, Tree, UnsafeEntry, cut, shown, symlink_target
 use crate::context::tar_format::BLOCK;
 use crate::context::{ContextHash, ContextScheme, ImageName, RepoPath};
 use crate::net::Digest;
-use crate::net::stream::DigestReader;
+use crate::net::digest_reader::DigestReader;
 
 pub use error::{IntakeError, IntakeFault};
 use headers::{Extensions, Kind, Member};

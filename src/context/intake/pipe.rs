@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 
 use crate::context::intake::error::IntakeError;
 use crate::net::Digest;
-use crate::net::stream::DigestReader;
+use crate::net::digest_reader::DigestReader;
 
 /// How much is read, inflated and written at once: large enough that calls do not count, small beside everything else.
 pub(super) const CHUNK: usize = 128 * 1024;

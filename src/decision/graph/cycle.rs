@@ -1,8 +1,7 @@
-//! Cycles among numbered things.
-//! What the numbers stand for is for callers.
+//! Cycles in a graph of numbered nodes. The callers know what the numbers mean.
 
-/// A cycle, if there is one: each thing waits for the next, and the last for the first. `waits_for` has for each thing
-/// those that it waits for.
+/// A cycle, if there is one: each node waits for the next, and the last for the first. `waits_for` has the dependencies of each
+/// node.
 ///
 /// Not recursive: a chain of dependencies may be as long as the graph.
 pub(super) fn cycle(waits_for: &[Vec<usize>]) -> Option<Vec<usize>> {
@@ -12,26 +11,26 @@ pub(super) fn cycle(waits_for: &[Vec<usize>]) -> Option<Vec<usize>> {
         OnTheWay,
         Done,
     }
-    let mut seen = vec![Visit::Never; waits_for.len()];
+    let mut visits = vec![Visit::Never; waits_for.len()];
     for start in 0..waits_for.len() {
-        if seen[start] != Visit::Never {
+        if visits[start] != Visit::Never {
             continue;
         }
-        seen[start] = Visit::OnTheWay;
-        // Each thing on the way, and how many of those it waits for have been looked at.
+        visits[start] = Visit::OnTheWay;
+        // Each node on the path, and how many of its dependencies have been visited.
         let mut way = vec![(start, 0)];
         while let Some((at, looked_at)) = way.last_mut() {
             let at = *at;
             let Some(&next) = waits_for[at].get(*looked_at) else {
-                seen[at] = Visit::Done;
+                visits[at] = Visit::Done;
                 way.pop();
                 continue;
             };
             *looked_at += 1;
-            match seen[next] {
+            match visits[next] {
                 Visit::Done => {}
                 Visit::Never => {
-                    seen[next] = Visit::OnTheWay;
+                    visits[next] = Visit::OnTheWay;
                     way.push((next, 0));
                 }
                 Visit::OnTheWay => {

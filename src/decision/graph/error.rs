@@ -1,11 +1,11 @@
-//! Why a graph cannot be worked with: what is wrong, in which task, and where in it. All of it is for whoever wrote
-//! the graph; what exit code that is, is for `commands`.
+//! Errors in a graph: the problem, the task, and the place in it. The author of the graph must fix them; `commands` maps them to
+//! exit codes.
 
 use crate::context::ImageName;
 use crate::net::NameError;
 use crate::report::{escaped, shortened};
 
-/// Why a graph cannot be worked with. Places in it are JSON pointers.
+/// An error in a graph. Places are JSON pointers.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError {
     /// Not a graph at all.
@@ -45,14 +45,14 @@ pub enum GraphError {
         /// What it requires.
         required: String,
     },
-    /// A mistake in a template, or a template in a wrong place.
+    /// A mistake in a template, or a misplaced template.
     #[error("task {task}, {place}: {problem}")]
     Template {
         /// The task.
         task: String,
         /// The place in its definition.
         place: String,
-        /// What is wrong. Not a `source`: it is told in the same line.
+        /// The problem. Not a `source`: the same line has it.
         problem: TemplateError,
     },
     /// A template in a part of the graph that is not filled in.
@@ -62,7 +62,7 @@ pub enum GraphError {
         owner: String,
         /// The place in it.
         place: String,
-        /// The template, or what is wrong with it.
+        /// The template, or its problem.
         found: String,
     },
     /// Two tasks under one name.
@@ -78,7 +78,7 @@ pub enum GraphError {
     /// Tasks that wait for each other.
     #[error("tasks of the graph wait for each other: {0}; take one of these dependencies out")]
     Cycle(String),
-    /// An image that the resolution knows nothing of.
+    /// An image that the resolution does not have.
     #[error("nobody knows the image {image} that {user} needs: it was not looked up")]
     Unresolved {
         /// The image.
@@ -99,7 +99,7 @@ pub enum GraphError {
         /// The label of its task.
         label: String,
     },
-    /// A definition of an image's task that has no place for what must be in it.
+    /// A definition of an image's task in which a required value has no place.
     #[error("the definition of the task that makes the image {image}: {place} {rule}")]
     Definition {
         /// The image.
@@ -114,7 +114,7 @@ pub enum GraphError {
 /// What is wrong with a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// A word that is close to one of ours.
+    /// A word that is similar to one of ours.
     #[error("{found} looks like a mistyped `{nearest}`")]
     Typo {
         /// The tag.
@@ -173,7 +173,7 @@ pub enum TemplateError {
     Name {
         /// The beginning.
         opening: String,
-        /// What is wrong. Not a `source`: it is told in the same line.
+        /// The problem. Not a `source`: the same line has it.
         problem: NameError,
     },
     /// A template in the key of an object.
@@ -187,15 +187,15 @@ pub enum TemplateError {
     NoReference {
         /// The image.
         image: ImageName,
-        /// The key that stands around the template.
+        /// The key around the template.
         around: String,
     },
 }
 
-/// The longest text of somebody else's in an error: two of them and our own words fit into one line.
+/// The longest quoted text in an error: two quotes and our own words fit into one line.
 const LONGEST: usize = 120;
 
-/// A text of somebody else's as part of one line.
+/// Quoted text as part of one line.
 pub(super) fn shown(text: &str) -> String {
     escaped(&shortened(text, LONGEST))
 }

@@ -1,5 +1,5 @@
-//! The strings of a graph: every one with its place, and what takes the place of its templates. What is in a string
-//! is for `template`, how taskgraph's references are written for `reference`.
+//! The strings of a graph: each with its place, and the replacement of its templates. `template` parses a string, `reference`
+//! writes taskgraph's references.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub(super) enum Text<'t> {
     Value(&'t str),
 }
 
-/// Shows every key and every string below `object`, with its place; the place of a key is its object's.
+/// Visits every key and every string below `object`, with its place; the place of a key is its object's.
 pub(super) fn each_text<E>(
     object: &Map<String, Value>,
     see: &mut impl FnMut(&str, Text<'_>) -> Result<(), E>,

@@ -1,5 +1,5 @@
-//! The two forms of task graphs, told apart by their shape, and each task with its definition and what it waits for.
-//! What stands in the definitions is for `template` and `fill`.
+//! The two forms of task graphs, distinguished by their structure, and each task with its definition and dependencies. `template`
+//! and `fill` process the definitions.
 
 use std::collections::HashSet;
 
@@ -34,7 +34,7 @@ impl Form {
 /// One task of a graph.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    /// What others know the task by: its id, or its label.
+    /// The name of the task in dependencies: its id, or its label.
     pub(super) key: String,
     /// The entry; `task` is null, to keep the place.
     pub(super) fields: Object,
@@ -54,7 +54,7 @@ impl Entry {
         }
     }
 
-    /// The task's label, where it says one.
+    /// The task's label, if the definition has one.
     pub(super) fn label(&self) -> Option<&str> {
         if self.key.parse::<TaskId>().is_err() {
             return Some(&self.key);
@@ -85,7 +85,7 @@ impl Entry {
         ids.into_iter().flatten().filter_map(Value::as_str)
     }
 
-    /// The entry as it stands in the graph.
+    /// The entry as it is in the graph.
     pub(super) fn into_value(mut self) -> Value {
         self.fields.insert("task".to_owned(), Value::Object(self.definition));
         Value::Object(self.fields)
@@ -95,7 +95,7 @@ impl Entry {
 /// A graph in its parts.
 pub(super) struct Parts {
     pub(super) form: Form,
-    /// What is around the tasks; `tasks` is null, to keep the place.
+    /// The rest of the document; `tasks` is null, to keep the place.
     pub(super) around: Object,
     pub(super) entries: Vec<Entry>,
 }
@@ -189,7 +189,7 @@ fn named(tasks: Object) -> Result<Parts, GraphError> {
     Ok(Parts { form, around: Object::new(), entries })
 }
 
-/// Keys are all task ids, or all labels. A label that happens to look like an id says that it is one.
+/// Keys are all task ids, or all labels. A label that happens to look like an id is recognised by its own `label`.
 fn named_form(entries: &[Entry]) -> Result<Form, GraphError> {
     let label = |entry: &Entry| entry.fields.get("label").and_then(Value::as_str).map(str::to_owned);
     let is_id = |entry: &&Entry| entry.key.parse::<TaskId>().is_ok() && label(entry).as_ref() != Some(&entry.key);

@@ -13,7 +13,7 @@ use crate::context::ImageName;
 
 type Object = Map<String, Value>;
 
-/// The variable that tells an image's task where its parent is.
+/// The variable with the task of an image's parent.
 const PARENT_TASK_ID: &str = "PARENT_TASK_ID";
 
 impl Resolution {
@@ -50,7 +50,7 @@ impl Resolution {
     }
 }
 
-/// The key that an image's task stands under.
+/// The key of an image's task in the graph.
 pub(super) fn key(task: &ImageTask, form: Form) -> String {
     match form {
         Form::Requires | Form::TaskIds => task.task_id.to_string(),
@@ -99,8 +99,8 @@ pub(super) fn entry(task: &ImageTask, form: Form, images: &BTreeMap<ImageName, R
     Ok(entry)
 }
 
-/// taskgraph adds the decision task, after which it names the group, to the dependencies of tasks that wait for no other
-/// task of the graph, without looking whether it is among them; and the queue refuses what stands there twice.
+/// taskgraph adds the decision task, whose id is also the group's, to the dependencies of tasks that wait for no other task of
+/// the graph. It does not check whether the id is among them, and the queue refuses duplicates.
 fn forget_decision_task(definition: &mut Object) {
     let decision = definition.get("taskGroupId").cloned();
     if let Some(Value::Array(dependencies)) = definition.get_mut("dependencies") {
@@ -116,7 +116,7 @@ pub(super) fn wait_for(entry: &mut Entry, form: Form, resolved: &Resolved, edge:
     }
 }
 
-/// Makes a task wait for another one of the graph, which is there for the sake of an image.
+/// Makes a task depend on another one of the graph, which builds an image.
 pub(super) fn wait_for_task(
     entry: &mut Entry,
     form: Form,
@@ -149,7 +149,7 @@ fn depend_on(entry: &mut Entry, id: &str) -> Result<(), GraphError> {
     Err(GraphError::Malformed { task, place: "/task/dependencies".to_owned(), rule })
 }
 
-/// Adds an item where it is missing; says whether it is there now.
+/// Adds an item if it is missing; returns whether it is there now.
 fn add_to_list(object: &mut Object, name: &str, item: &str) -> bool {
     let list = object.entry(name).or_insert(Value::Null);
     if list.is_null() {
@@ -162,7 +162,7 @@ fn add_to_list(object: &mut Object, name: &str, item: &str) -> bool {
     true
 }
 
-/// Adds an edge where it is missing; says whether it is there now.
+/// Adds an edge if it is missing; returns whether it is there now.
 fn add_edge(fields: &mut Object, edge: &str, key: &str) -> bool {
     let edges = fields.entry("dependencies").or_insert(Value::Null);
     if edges.is_null() {

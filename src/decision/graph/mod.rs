@@ -1,5 +1,5 @@
-//! Task graphs on their way through a decision task: which images their tasks use, and the same graphs with the images
-//! filled in and the missing images' tasks added. JSON in, JSON out; files, hashes and look-ups are for callers.
+//! Task graphs in a decision task: which images their tasks use, and the same graphs with the images filled in and tasks added
+//! for missing images. JSON in, JSON out; callers do files, hashes and look-ups.
 
 mod cycle;
 mod error;
@@ -47,7 +47,7 @@ pub struct Use {
     pub kind: UseKind,
 }
 
-/// As what a task uses an image.
+/// How a task uses an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum UseKind {
     /// `task_id_for_image`: a task image, by the id of the task that has it.
@@ -67,7 +67,7 @@ pub struct Resolution {
     pub dummies: bool,
 }
 
-/// What a task image has become.
+/// The resolution of a task image.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Resolved {
     /// A task has made it already.
@@ -75,26 +75,26 @@ pub enum Resolved {
         /// That task.
         task_id: TaskId,
     },
-    /// A task of this graph is to make it.
+    /// A task of this graph will build it.
     NewTask(ImageTask),
 }
 
-/// A task that is to make an image.
+/// A task that will build an image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageTask {
     /// The image.
     pub name: ImageName,
-    /// The task's id; taskgraph gives another one in graphs of labels.
+    /// The task's id; taskgraph assigns another one in graphs of labels.
     pub task_id: TaskId,
-    /// What the queue is to get. What follows from `parent` is put in by `resolve`.
+    /// The definition for the queue. `resolve` inserts what follows from `parent`.
     pub definition: Value,
     /// The task image that it is built from.
     pub parent: Option<ImageName>,
-    /// What it installs of the tasks `packages-NAME`. That is put in by `resolve`, too.
+    /// The packages that it installs, of the tasks `packages-NAME`. `resolve` inserts them, too.
     pub packages: Vec<String>,
 }
 
-/// The label of the task that makes an image, the same as taskgraph's own.
+/// The label of the task that builds an image, the same as taskgraph's own.
 #[must_use]
 pub fn task_label(image: &ImageName) -> String {
     format!("docker-image-{image}")
@@ -168,7 +168,7 @@ impl Graph {
         Ok(self.assemble(entries))
     }
 
-    /// Whether the places of the tasks that are to be added are free.
+    /// Checks that no task has the ids and labels of the tasks to be added.
     fn refuse_taken_names(&self, needed: &[&ImageTask]) -> Result<(), GraphError> {
         let mut taken: HashMap<String, String> = HashMap::new();
         for entry in &self.entries {
@@ -228,7 +228,7 @@ fn uses_of(entry: &Entry) -> Result<Vec<Use>, GraphError> {
     Ok(uses)
 }
 
-/// A template that stays in a graph is never what its author wanted.
+/// A template left in a graph is always a mistake.
 fn nothing_outside(owner: &dyn Fn() -> String, place: &str, text: Text<'_>) -> Result<(), GraphError> {
     let (Text::Key(text) | Text::Value(text)) = text;
     let found = match pieces(text) {
@@ -249,7 +249,7 @@ fn no_cycle(entries: &[Entry], form: Form) -> Result<(), GraphError> {
     let waits_for: Vec<Vec<usize>> = entries
         .iter()
         .map(|entry| {
-            // A definition may name its own task: then somebody else has to schedule it.
+            // A definition may name its own task: then something else has to schedule it.
             let dependencies = entry.dependencies().filter(|id| *id != entry.key);
             entry.edges(form).chain(dependencies).filter_map(|key| number.get(key).copied()).collect()
         })

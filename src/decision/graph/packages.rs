@@ -1,5 +1,5 @@
-//! The packages that images install: tasks of the graph make them, and an image's task says which ones it takes, as Gecko's
-//! transform has it. Which packages an image needs is for callers.
+//! The packages that images install. Tasks of the graph make them, and an image's task lists them as Gecko's transform does.
+//! Callers know which packages an image needs.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ const BUILD_ARGS: &str = "DOCKER_BUILD_ARGS";
 const LABEL: &str = "packages-";
 
 impl Graph {
-    /// What the graph says of packages, by their names: `TYPE/NAME/DIGEST` of those tasks that taskgraph caches.
+    /// The graph's packages by name: `TYPE/NAME/DIGEST` of those tasks that taskgraph caches.
     #[must_use]
     pub fn package_digests(&self) -> BTreeMap<String, String> {
         let digest = |entry: &Entry| {
@@ -72,7 +72,7 @@ impl Graph {
     }
 }
 
-/// The build arguments of an image's task as JSON, up to where the packages come.
+/// The build arguments of an image's task as JSON, up to the place of the packages.
 fn opening(entry: &mut Entry, task: &ImageTask) -> Result<String, GraphError> {
     let args = environment(entry).and_then(|env| env.get(BUILD_ARGS)?.as_str().map(str::to_owned));
     let args: Option<Map<String, Value>> = args.and_then(|args| serde_json::from_str(&args).ok());

@@ -1,5 +1,5 @@
-//! taskgraph's references, `{"task-reference": "…<edge>…"}`: in graphs of labels they stand where ids will be. Which
-//! strings become references is for `fill`.
+//! taskgraph's references, `{"task-reference": "…<edge>…"}`: placeholders for ids in graphs of labels. `fill` decides which
+//! strings become references.
 
 use serde_json::{Map, Value};
 
@@ -25,7 +25,7 @@ enum Part {
 /// Which `<` are escaped. taskgraph replaces what `<([^>]+)>` matches, and makes a `<` of `<<>`.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Escape {
-    /// Nobody replaces anything.
+    /// Nothing replaces it.
     Nothing,
     /// All that would be matched: the string was plain.
     All,
@@ -46,7 +46,7 @@ impl Parts {
         self.parts.iter().any(|part| matches!(part, Part::Edge(_)))
     }
 
-    /// Written from the end: whether a `<` is matched depends on what is behind it.
+    /// Written from the end: whether a `<` is matched depends on the text behind it.
     pub(super) fn write(&self, escape: Escape) -> String {
         let mut backwards: Vec<String> = Vec::with_capacity(self.parts.len());
         let mut behind = Behind::default();
@@ -80,7 +80,7 @@ impl Parts {
     }
 }
 
-/// What stands behind a place in a string.
+/// The rest of a string behind a position.
 #[derive(Default)]
 struct Behind {
     next: Option<char>,
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// `resolve_task_references` of `taskgraph.util.parameterization`, for dependencies that are called like their ids.
+    /// `resolve_task_references` of `taskgraph.util.parameterization`, for dependencies whose names are their ids.
     fn as_taskgraph(text: &str) -> String {
         let pattern = Regex::new("<([^>]+)>").unwrap();
         let known = |key: &str| key == "docker-image-a" || key == "self" || key == "<";
@@ -141,7 +141,7 @@ mod tests {
         #[test]
         fn references_stay_references(before in "(<self>|<<>|a|>){0,5}<?", after in "(<self>|<<>|a){0,5}") {
             let meant = format!("{}docker-image-a{}", as_taskgraph(&before), as_taskgraph(&after));
-            // A `<` at the end is one of its own, unless what follows has a `>` for it.
+            // A `<` at the end stays literal, unless a `>` follows later.
             prop_assume!(!(before.ends_with('<') && after.contains('>')));
             prop_assert_eq!(as_taskgraph(&parts(&[&before, &after]).write(Escape::Loose)), meant);
         }

@@ -1,5 +1,5 @@
 //! Templates in the strings of a task graph: `{{#task_id_for_image}}NAME{{/task_id_for_image}}` and
-//! `{{#docker_image}}NAME{{/docker_image}}`, with two braces or one. What is put in their place is for `fill`.
+//! `{{#docker_image}}NAME{{/docker_image}}`, with two braces or one. `fill` replaces them.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -13,8 +13,8 @@ use crate::context::ImageName;
 /// The words that begin and end templates.
 const WORDS: [(&str, UseKind); 2] = [("task_id_for_image", UseKind::TaskId), ("docker_image", UseKind::Reference)];
 
-/// Anything that looks like the beginning or the end of a section, ours or another program's: mustache allows spaces
-/// inside its braces. No word of ours, however mistyped, is longer than 48 characters.
+/// Anything that looks like the beginning or the end of a section, ours or another program's: mustache allows spaces inside its
+/// braces. None of our words, however mistyped, is longer than 48 characters.
 static TAG: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(\{\{\s*|\{)([#/])\s*([\w .-]{1,48}?)\s*(\}\}?)").expect("a constant, covered by every test below")
 });
@@ -118,12 +118,12 @@ fn tags(text: &str) -> impl Iterator<Item = Result<Tag<'_>, TemplateError>> {
     })
 }
 
-/// The word that is meant, if any is.
+/// The intended word, if there is one.
 fn known(word: &str) -> Option<(&'static str, UseKind)> {
     let plain = |c: char| if c.is_alphanumeric() { c } else { '_' };
     let plain: String = word.trim().to_lowercase().chars().map(plain).collect();
-    // A mistake in five characters: `dokcer_image`, `taskid_for_images`; not `docker_image_id`, which is a word of
-    // its own.
+    // Up to five wrong characters count as a typo: `dokcer_image`, `taskid_for_images`; not `docker_image_id`, which is another
+    // word.
     let near = |known: &str| strsim::osa_distance(&plain, known) <= known.len() / 5;
     WORDS.into_iter().find(|(known, _)| near(known))
 }

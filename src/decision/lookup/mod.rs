@@ -1,5 +1,5 @@
-//! Finding images that live: which entries of the index can be believed, in the central project and in the own one.
-//! The hashes come from above, and so does what to do with an image that is found, or is not.
+//! Finds unexpired images: which entries of the index count, in the central project and in the own one. Callers pass the hashes
+//! and decide what to do with found and missing images.
 
 mod newest;
 
@@ -20,14 +20,14 @@ use crate::taskcluster::{
 };
 pub use newest::{LatestImage, LatestQuery, newest};
 
-/// How many images are looked at at once, each with one call under way. 200 images take four calls each, so that a
-/// service that answers in 50 ms has answered all of them within 1.5 s; more would be felt by the service.
+/// How many images are looked up at once, each with one call at a time. 200 images take four calls each: a service that answers
+/// in 50 ms answers all of them within 1.5 s; more would be a load for the service.
 const AT_ONCE: usize = 32;
 
-/// Why it cannot be said whether an image is there. Never because it is not.
+/// Why a look-up failed. An image that is not there is no error.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
-    /// The index could not store what is looked for.
+    /// The index could not store this namespace.
     #[error(transparent)]
     Name(#[from] NameError),
     /// A Taskcluster service did not answer as it should.
@@ -40,18 +40,18 @@ pub enum LookupError {
         artifact: ArtifactName,
         /// The run that should have it.
         at: TaskRun,
-        /// What the storage said.
+        /// The storage's error.
         #[source]
         source: TransferError,
     },
 }
 
-/// An image that somebody wants to have.
+/// A wanted image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookupRequest {
     /// Its name.
     pub image: ImageName,
-    /// What stands in the `.hash.` route.
+    /// The hash in the `.hash.` route.
     pub hash: ContextHash,
     /// The hash of its context; the same, unless the image has a parent or build arguments.
     pub context: ContextHash,
@@ -72,13 +72,13 @@ pub struct FoundEntry {
     pub at: TaskRun,
     /// The artifact.
     pub artifact: ArtifactName,
-    /// What the index says of it; entries of other programs say nothing.
+    /// The data of the index entry; entries of other programs have none.
     pub data: Option<IndexData>,
     /// When it is gone.
     pub expires: Timestamp,
 }
 
-/// Where images are looked for.
+/// Where images are looked up.
 pub struct Lookup {
     /// The deployment's services.
     pub services: Services,
@@ -88,16 +88,16 @@ pub struct Lookup {
     pub index: IndexPrefix,
     /// The artifact that an image is.
     pub artifact: ArtifactName,
-    /// The project whose images everybody may use. It wins where both have an image.
+    /// The project whose images every project may use. It wins if both have an image.
     pub central: Project,
     /// The own project.
     pub project: Option<Project>,
-    /// The current time: the index may still name what it has forgotten.
+    /// The current time: the index may still list expired entries.
     pub now: Timestamp,
 }
 
 impl Lookup {
-    /// Finds the images that live, in the order in which they are wanted.
+    /// Finds the unexpired images, in the order of the requests.
     pub async fn find(&self, wanted: &[LookupRequest]) -> Result<Vec<Option<FoundEntry>>, LookupError> {
         let places = wanted.iter().map(|wanted| self.places(wanted)).collect::<Result<Vec<_>, _>>()?;
         let mut namespaces: Vec<_> = places.iter().flatten().map(|(_, namespace)| namespace.clone()).collect();
@@ -108,7 +108,7 @@ impl Lookup {
         stream::iter(looks).buffered(AT_ONCE).try_collect().await
     }
 
-    /// Where an image can be, the place that wins first.
+    /// The namespaces that an image can have, in order of preference.
     fn places(&self, wanted: &LookupRequest) -> Result<Vec<(&Project, Namespace)>, NameError> {
         let own = self.project.iter().filter(|project| **project != self.central);
         std::iter::once(&self.central)
@@ -117,7 +117,7 @@ impl Lookup {
             .collect()
     }
 
-    /// The first of the places that has the image.
+    /// The first of the namespaces that has the image.
     async fn first(
         &self,
         wanted: &LookupRequest,
@@ -134,8 +134,8 @@ impl Lookup {
         Ok(None)
     }
 
-    /// What an entry leads to, if it counts: it is the image, its task can be depended on, and its artifact is there and stays
-    /// for long enough. The one rule for all who look into the index.
+    /// The image of an entry, if the entry counts: it is the right image, other tasks can depend on its task, and its artifact
+    /// exists and stays for long enough. All look-ups in the index use this one rule.
     pub async fn resolve(
         &self,
         wanted: &LookupRequest,
@@ -146,7 +146,7 @@ impl Lookup {
         let (artifact, task) = (&self.artifact, &entry.task_id);
         let data = match claim(entry, wanted.context, artifact) {
             EntryMatch::Match(data) => Some(data),
-            // Tasks can be indexed by their routes, without a word about what they made.
+            // Tasks can be indexed by their routes, without data about what they made.
             EntryMatch::Unknown => None,
             EntryMatch::Mismatch => {
                 info!("{namespace} points at task {task}, whose image is not this one: going on");
@@ -176,10 +176,10 @@ impl Lookup {
             info!("{namespace} points at task {task}, whose artifact {artifact} is gone from {expires} on");
             return Ok(None);
         }
-        let told = data.as_ref().map(|data| data.size);
+        let recorded = data.as_ref().map(|data| data.size);
         let stored = stored(&self.services, &self.storage, &at, artifact).await?;
-        // A storage that compresses what it serves, or cuts it into pieces, says nothing about its length.
-        let is_there = stored.is_some_and(|stored| told.is_none_or(|told| stored.can_have(told)));
+        // A storage that compresses its responses, or sends them in chunks, reports no length.
+        let is_there = stored.is_some_and(|stored| recorded.is_none_or(|recorded| stored.can_have(recorded)));
         if !is_there {
             warn!("{namespace} points at task {task}, whose artifact {artifact} is not there whole: going on");
             return Ok(None);
@@ -190,18 +190,18 @@ impl Lookup {
     }
 }
 
-/// What an entry says about an image.
+/// The match of an entry with an image.
 #[derive(Debug, PartialEq)]
 pub enum EntryMatch {
     /// That it is the one that was made from this context, as this artifact.
     Match(IndexData),
     /// That it is another one, or another artifact.
     Mismatch,
-    /// Nothing that we know: another program made the entry.
+    /// Unknown: another program made the entry.
     Unknown,
 }
 
-/// Compares what an entry says with what is wanted.
+/// Compares an entry's data with the request.
 #[must_use]
 pub fn claim(entry: &Entry, context: ContextHash, artifact: &ArtifactName) -> EntryMatch {
     match entry.image() {
@@ -211,7 +211,7 @@ pub fn claim(entry: &Entry, context: ContextHash, artifact: &ArtifactName) -> En
     }
 }
 
-/// What the storage says of an artifact; none when it is not there, or cannot be read however often one tries.
+/// The storage's data about an artifact; none if it does not exist, or cannot be read after all attempts.
 pub async fn stored(
     services: &Services,
     storage: &Storage,
@@ -224,7 +224,7 @@ pub async fn stored(
     };
     match retry("looking at the artifact", storage.retry().policy(Policy::CALL), || storage.look(&url)).await {
         Ok(stored) => Ok(Some(stored)),
-        // Buckets that nobody may list answer 403 for what is not there.
+        // Buckets that do not allow listing answer 403 for missing objects.
         Err(error) if error.retryability() == Retryability::Permanent => {
             debug!("{artifact} of {at}: {error}");
             Ok(None)

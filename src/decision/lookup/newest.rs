@@ -1,5 +1,5 @@
-//! The newest image of a name that the index knows: what this program's last run for it has published. Loading it, and
-//! comparing with it, is for those who asked; to them it is worth something, and never needed.
+//! The newest indexed image of a name, which this program's last run for it published. Callers load it or compare with it; they
+//! can do without it.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::report::ErrorChain;
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::{IndexData, IndexPrefix, Namespace, Project, Services, TaskRun};
 
-/// How long the index may take. It answers in well under a second; what it knows only saves time.
+/// The time limit for the index. It answers in well under a second, and its data only saves time.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The newest image of a name.
@@ -26,28 +26,28 @@ pub struct LatestImage {
     pub at: TaskRun,
     /// The push that it was made for, by its rank.
     pub pushed: Option<Timestamp>,
-    /// What is known of it.
+    /// The data of its index entry.
     pub data: IndexData,
 }
 
-/// Whose newest image is asked for.
+/// The image to look for.
 pub struct LatestQuery<'a> {
     /// Prefix of the routes.
     pub index: &'a IndexPrefix,
     /// The own project, which comes first.
     pub project: &'a Project,
-    /// The project whose images everybody may use.
+    /// The project whose images every project may use.
     pub central: &'a Project,
     /// The image's name.
     pub image: &'a ImageName,
-    /// The current time: the index may still name what it has forgotten.
+    /// The current time: the index may still list expired entries.
     pub now: Timestamp,
 }
 
-/// The newest image that the index has of the own project, or else of the central one, by one call. None, with a word in
-/// the log, where the index cannot be asked.
-pub async fn newest(services: &Services, asked: &LatestQuery<'_>) -> Option<LatestImage> {
-    let places = match places(asked) {
+/// The newest image in the index of the own project, or else of the central one, by one call. None, with a log line, if the index
+/// cannot be queried.
+pub async fn newest(services: &Services, query: &LatestQuery<'_>) -> Option<LatestImage> {
+    let places = match places(query) {
         Ok(places) => places,
         Err(error) => {
             debug!("the newest image of this name is not looked for: {error}");
@@ -67,21 +67,21 @@ pub async fn newest(services: &Services, asked: &LatestQuery<'_>) -> Option<Late
             return None;
         }
     };
-    let unexpired = |namespace: &Namespace| entries.get(namespace).filter(|entry| entry.expires > asked.now);
+    let unexpired = |namespace: &Namespace| entries.get(namespace).filter(|entry| entry.expires > query.now);
     places.into_iter().find_map(|(project, namespace)| {
         let entry = unexpired(&namespace)?;
         known(project, namespace, entry)
     })
 }
 
-/// Where it is looked for, the place that wins first.
-fn places<'a>(asked: &LatestQuery<'a>) -> Result<Vec<(&'a Project, Namespace)>, NameError> {
-    let central = (asked.central != asked.project).then_some(asked.central);
-    let projects = std::iter::once(asked.project).chain(central);
-    projects.map(|project| Ok((project, Namespace::of_latest(asked.index, project, asked.image)?))).collect()
+/// The namespaces to query, in order of preference.
+fn places<'a>(query: &LatestQuery<'a>) -> Result<Vec<(&'a Project, Namespace)>, NameError> {
+    let central = (query.central != query.project).then_some(query.central);
+    let projects = std::iter::once(query.project).chain(central);
+    projects.map(|project| Ok((project, Namespace::of_latest(query.index, project, query.image)?))).collect()
 }
 
-/// What an entry says, if this program has made it.
+/// The image of an entry, if this program made it.
 fn known(project: &Project, namespace: Namespace, entry: &Entry) -> Option<LatestImage> {
     let Some(data) = entry.image() else {
         debug!("{namespace} points at task {}, which another program indexed: going on", entry.task_id);
@@ -91,7 +91,7 @@ fn known(project: &Project, namespace: Namespace, entry: &Entry) -> Option<Lates
     Some(LatestImage { project: project.clone(), namespace, at, pushed: pushed(entry.rank), data })
 }
 
-/// The moment of a push: other programs may write any number.
+/// The time of a push: other programs may write any number.
 fn pushed(rank: f64) -> Option<Timestamp> {
     // Ranks of ours are whole seconds of 32 bit.
     #[expect(clippy::cast_possible_truncation, reason = "in the range of the check")]
@@ -111,14 +111,14 @@ mod tests {
         let central: Project = "mozilla-central".parse().unwrap();
         let of = |project: &str| {
             let project = project.parse().unwrap();
-            let asked = LatestQuery {
+            let query = LatestQuery {
                 index: &index,
                 project: &project,
                 central: &central,
                 image: &image,
                 now: Timestamp::UNIX_EPOCH,
             };
-            let places = places(&asked).unwrap();
+            let places = places(&query).unwrap();
             places.into_iter().map(|(_, namespace)| namespace.to_string()).collect::<Vec<_>>()
         };
         let latest = |project: &str| format!("docker.images.v1.{project}.builder.latest");

@@ -1,5 +1,5 @@
-//! Task definitions: what a planned image's task says, and the template that becomes its definition. Variables are
-//! named by the table of settings, so that what is written here is read by `config`; YAML is the callers' affair.
+//! Task definitions: the environment of a planned image's task, and the template that becomes its definition. The table of
+//! settings names the variables, so that `config` reads what this module writes; callers do YAML.
 
 mod payload;
 
@@ -18,11 +18,11 @@ pub use payload::{Content, ContentEncoding, DeclaredArtifact, Features, FileType
 /// A task's environment: variables by name.
 pub type Environment = BTreeMap<String, String>;
 
-/// What stands in the place of a template's placeholders, by their names.
+/// The values of a template's placeholders, by name.
 pub type Values = BTreeMap<String, String>;
 
-/// What the queue is given to make a task. Properties that this project never writes are unknown here, so that a
-/// typo in a template is an error and not a property that some worker ignores.
+/// A task definition for the queue. Unknown properties are an error, so that a typo in a template is found and not ignored by a
+/// worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskDefinition {
@@ -30,13 +30,13 @@ pub struct TaskDefinition {
     pub provisioner_id: String,
     /// Second half of the worker pool's name.
     pub worker_type: String,
-    /// Who may manage the task; the same in the whole group.
+    /// Controls who may manage the task; the same in the whole group.
     pub scheduler_id: String,
     /// The group, usually named after its decision task.
     pub task_group_id: TaskId,
     /// Tasks that must be completed first.
     pub dependencies: Vec<TaskId>,
-    /// Who else hears of the task.
+    /// Routes of messages about the task.
     pub routes: Vec<String>,
     /// Which of two waiting tasks is first.
     pub priority: String,
@@ -62,7 +62,7 @@ pub struct TaskDefinition {
     pub extra: Extra,
 }
 
-/// What a definition says to other programs.
+/// Data for other programs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Extra {
     /// To the index, about the task's `index.` routes.
@@ -83,7 +83,7 @@ pub struct IndexOptions {
     /// When the entries are forgotten; without it, with the task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
-    /// What the entries say of the task.
+    /// The data of the entries.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub data: BTreeMap<String, Value>,
 }
@@ -96,7 +96,7 @@ fn rank<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
     }
 }
 
-/// What people are told about a task.
+/// The description of a task for people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Metadata {
@@ -104,16 +104,16 @@ pub struct Metadata {
     pub name: String,
     /// What the task does.
     pub description: String,
-    /// Whom to ask.
+    /// The person to ask.
     pub owner: String,
-    /// Where the definition comes from.
+    /// The source of the definition.
     pub source: String,
 }
 
 /// Why there is no definition.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
-    /// The plan's context is on a laptop.
+    /// The plan's context is a local file.
     #[error("{0} is on this machine: a task takes its context from another task's artifact, or from a URL")]
     LocalContext(String),
     /// The plan has no hash.
@@ -142,16 +142,16 @@ pub enum TaskError {
 }
 
 impl TaskDefinition {
-    /// Reads a definition out of JSON, or whatever has become JSON.
+    /// Reads a definition from a JSON value.
     pub fn parse(definition: Value) -> Result<Self, TaskError> {
         serde_json::from_value(definition).map_err(TaskError::Definition)
     }
 }
 
-/// The environment that a planned image's task has: what `config` reads as the same plan again.
+/// The environment of a planned image's task, which `config` reads as the same plan again.
 ///
-/// The limits of a context and the storage type are not in it: they are the deployment's choice, not a task's.
-/// Where the plan says nothing the variable is empty, which counts as not set.
+/// It leaves out the limits of a context and the storage type: the deployment decides these, not a task. A value that the plan
+/// does not have is an empty variable, which counts as not set.
 pub fn environment(plan: &Plan) -> Result<Environment, TaskError> {
     let (task_id, path, url) = match &plan.context.source {
         ContextSource::Artifact { task_id, name } => (task_id.to_string(), name.to_string(), String::new()),
@@ -192,8 +192,8 @@ fn text(value: Option<&impl ToString>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
 }
 
-/// What a plan has to say in a template: its environment, each variable under its name in lower case, and what follows
-/// from it: the image's places in the index, the artifact as a worker declares it, and `treeherder_symbol`.
+/// The values of a plan for a template: its environment, each variable under its name in lower case, and derived ones: the
+/// image's namespaces in the index, the artifact as a worker declares it, and `treeherder_symbol`.
 pub fn values(plan: &Plan) -> Result<Values, TaskError> {
     /// Treeherder refuses longer symbols.
     const LONGEST_SYMBOL: usize = 25;
@@ -215,7 +215,7 @@ pub fn values(plan: &Plan) -> Result<Values, TaskError> {
     Ok(values)
 }
 
-/// Variables of a task's environment that `run` does not read: typos, or words for another program.
+/// Variables of a task's environment that `run` does not read: typos, or variables of another program.
 #[must_use]
 pub fn unread(environment: &Environment) -> Vec<String> {
     let read = |variable: &String| {
@@ -229,15 +229,15 @@ pub fn unread(environment: &Environment) -> Vec<String> {
 
 /// A task definition with placeholders, `{{name}}`, in its texts.
 ///
-/// Placeholders are filled in after the template is parsed: a value is a text wherever it stands, whatever it holds.
+/// Placeholders are filled in after the template is parsed: a value is always a text, whatever it contains.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Template(Value);
 
 impl Template {
-    /// The image task's definition as this version comes with it.
+    /// The built-in definition of the image task.
     pub const BUILT_IN: &str = include_str!("../../../worker-config/task.yml");
 
-    /// A template out of JSON, or whatever has become JSON.
+    /// Reads a template from a JSON value.
     #[must_use]
     pub fn new(template: Value) -> Self {
         Self(template)
@@ -253,7 +253,7 @@ impl Template {
         Ok(names)
     }
 
-    /// The definition that the template becomes with these values. Values that it has no place for are left out.
+    /// The definition from the template with these values. Values without a placeholder are left out.
     pub fn fill(&self, values: &Values) -> Result<TaskDefinition, TaskError> {
         let names: Vec<_> = self.placeholders()?.into_iter().filter(|name| !values.contains_key(name)).collect();
         if !names.is_empty() {
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(error.to_string(), "the template has placeholders that nothing fills: one, three");
         for text in ["{{", "{{a", "{{ a }}", "{{}}", "{{#a}}", "{{A}}"] {
             let error = Template::new(json!(text)).placeholders().unwrap_err();
-            assert!(matches!(&error, TaskError::Malformed { text: said } if said == text), "{text}: {error}");
+            assert!(matches!(&error, TaskError::Malformed { text: reported } if reported == text), "{text}: {error}");
         }
         assert!(Template::new(json!("{ } }} {\"a\":{}}")).placeholders().unwrap().is_empty());
     }

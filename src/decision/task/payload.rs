@@ -8,7 +8,7 @@ use super::Environment;
 use crate::net::Digest;
 use crate::taskcluster::{ArtifactName, TaskId};
 
-/// A payload of generic-worker's own kind, as far as an image task needs one.
+/// A payload for generic-worker, limited to what an image task needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Payload {
@@ -19,7 +19,7 @@ pub struct Payload {
     pub command: Vec<Vec<String>>,
     /// The commands' environment.
     pub env: Environment,
-    /// What the worker does besides.
+    /// Additional features of the worker.
     pub features: Features,
     /// Seconds after which the worker kills the commands.
     pub max_run_time: u64,
@@ -31,7 +31,7 @@ pub struct Payload {
     pub os_groups: Vec<String>,
 }
 
-/// What the worker does besides running commands.
+/// Additional features of the worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Features {
@@ -54,17 +54,17 @@ pub struct DeclaredArtifact {
     pub path: String,
     /// When it is forgotten: not before the task's deadline, nor after the task.
     pub expires: Timestamp,
-    /// The media type that it is served with; without one, what the machine knows of the file's ending.
+    /// The media type of the artifact; if absent, the worker derives it from the file's extension.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// How the worker packs it on the way.
     pub content_encoding: ContentEncoding,
-    /// Whether the task may be green without it. Without this the worker fails a task whose file is missing.
+    /// Whether the task may succeed without it. Otherwise the worker fails a task whose file is missing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
 }
 
-/// What a worker uploads.
+/// The type of an artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileType {
@@ -72,13 +72,13 @@ pub enum FileType {
     File,
 }
 
-/// How a worker packs an artifact on the way. Without a word it takes gzip for most endings, `.tar` among them.
+/// How a worker compresses an artifact for upload. The default is gzip for most extensions, `.tar` among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContentEncoding {
     /// Not at all.
     Identity,
-    /// With gzip, which readers must ask for.
+    /// With gzip, which clients must accept.
     Gzip,
 }
 
@@ -94,7 +94,7 @@ pub struct Mount {
     pub format: String,
 }
 
-/// Where the archive of a mount comes from. Never without its hash: what a mount brings is run.
+/// The source of a mount's archive. It always has a hash, because its content is executed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 pub enum Content {

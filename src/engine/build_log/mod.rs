@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use tracing::{info, warn};
 
 use crate::net::Digest;
-use crate::net::stream::DigestReader;
+use crate::net::digest_reader::DigestReader;
 use crate::report::{BUILD_OUTPUT, Bytes, secrets};
 pub use lines::{LONGEST_LINE, LineBuffer, plain};
 

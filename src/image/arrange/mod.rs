@@ -16,7 +16,7 @@ use super::parts::{Part, parts};
 use super::{ArchiveError, UnpackedImage};
 use crate::image::disk::punch_hole;
 use crate::net::Digest;
-use crate::net::stream::DigestReader;
+use crate::net::digest_reader::DigestReader;
 
 /// Read from and written to disk at this size, so that system calls do not count.
 const COPY_BUFFER: usize = 256 * 1024;

@@ -15,8 +15,8 @@ use super::problem::{
     OCI, OLD_DOCKER, OLD_LAYERS, Problem, REPOSITORIES, TASKGRAPH, WINDOWS, ZSTD,
 };
 use super::verify::{misnamed_blobs, verify};
+use crate::net::digest_reader::DigestReader;
 use crate::net::registry::ImageReference;
-use crate::net::stream::DigestReader;
 use crate::net::{Digest, ImageId};
 
 /// More problems than this tell nobody anything: the rest of an archive is not looked at.

@@ -13,7 +13,7 @@ use similar::{ChangeTag, TextDiff};
 use crate::image::extents::ExtentReader;
 use crate::image::layer::{Entry, Kind, Layer, LayerError, Moment};
 use crate::net::Digest;
-use crate::net::stream::DigestReader;
+use crate::net::digest_reader::DigestReader;
 
 /// Contents are read in pieces of this size, so that system calls do not count.
 const READ_BUFFER: usize = 128 * 1024;

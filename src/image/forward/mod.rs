@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::steps::{StepImage, steps_of};
 use super::verify::{Verified, misnamed_blobs, verify};
 use crate::context::tar_format::END;
-use crate::net::stream::DigestReader;
+use crate::net::digest_reader::DigestReader;
 use crate::net::{Digest, ImageId};
 
 /// Why an archive is not passed on to its end.

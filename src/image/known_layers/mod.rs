@@ -10,7 +10,7 @@ use super::parts::{Part, parts};
 use super::rootfs::diff_ids;
 use super::{Layer, UnpackedImage, Written};
 use crate::net::Digest;
-use crate::net::stream::DigestReader;
+use crate::net::digest_reader::DigestReader;
 
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;

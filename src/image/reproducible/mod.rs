@@ -19,7 +19,7 @@ use super::extents::ExtentReader;
 use super::layer::{self, LayerError};
 use super::{Layer, UnpackedImage};
 use crate::net::Digest;
-use crate::net::stream::DigestReader;
+use crate::net::digest_reader::DigestReader;
 use engine_artifacts::LowerLayers;
 
 /// Layers are hashed in pieces of this size, so that system calls do not count.

@@ -12,7 +12,7 @@ use super::parts::{Part, parts};
 use super::{ArchiveError, Layer, UnpackedImage, Written};
 use crate::context::tar_format::{BLOCK, END, plain, records_of, verify_checksum};
 use crate::net::Digest;
-use crate::net::stream::DigestReader;
+use crate::net::digest_reader::DigestReader;
 
 /// Read from the engine, and written to disk, at this size, so that system calls do not count.
 const BUFFER: usize = 256 * 1024;

@@ -1,5 +1,5 @@
-//! The image on its way out of the engine: taken apart into a file while it comes, and summed, or packed, as the archive
-//! that is published. What an archive is, is `image_archive`'s to know; where it goes to, the publisher's.
+//! Exports the image from the engine: unpacks it into a file while it arrives, then hashes or compresses it as the archive to be
+//! published. `image_archive` defines the archive, the publisher sends it.
 
 mod ways;
 
@@ -36,43 +36,43 @@ pub(super) struct EngineImage<'a> {
     pub(super) id: ImageId,
     /// The images that it was built from.
     pub(super) below: Vec<Base>,
-    /// What its steps may have come from.
+    /// The image whose steps it may share.
     pub(super) cache: &'a LayerCache,
     /// The image of the parent task.
     pub(super) parent: Option<&'a TaskImage>,
 }
 
-/// Takes the image out of the engine into `folder`, makes its archive, and writes what goes with it. The layers of the images
-/// below it stay as they are.
+/// Exports the image from the engine into `directory`, makes its archive, and writes the files that belong to it. The layers of
+/// its base images stay unchanged.
 pub(super) async fn exported(
     run: &Run<'_>,
     engine: &Engine,
     identity: &Identity,
     image: EngineImage<'_>,
-    folder: &Path,
+    directory: &Path,
 ) -> Result<Finished, CommandError> {
     let (plan, report) = (&run.config.plan, run.report);
     let EngineImage { id: image_id, below, cache, parent } = image;
-    let besides = cache.steps_artifact(engine, plan, image_id, folder).await;
-    // One that is uploaded from here needs no file of its own.
+    let besides = cache.steps_artifact(engine, plan, image_id, directory).await;
+    // An archive that this program uploads needs no file of its own.
     let uploaded = run.config.destination == Destination::Task;
     let (tag, level) = (identity.tag.clone(), plan.artifact.zstd_level);
-    let path = folder.join(plan.artifact.name.file_name());
-    // What is to be a file, and changes no more, can lie there from the beginning.
+    let path = directory.join(plan.artifact.name.file_name());
+    // An archive that must be a file, and does not change any more, can be written there directly.
     let named = (!uploaded && level.is_none() && plan.reproducible.is_none()).then_some(path.as_path());
     let choice = plan.artifact.export;
     let source = cache.source(parent);
-    let request = ExportRequest { engine, image_id, source, tag: &tag, choice, folder, named, report };
+    let request = ExportRequest { engine, image_id, source, tag: &tag, choice, directory, named, report };
     let spool = request.take().await?;
     let spool = match plan.reproducible {
-        Some(epoch) => clamped(spool, epoch, below).await.map_err(|error| classify(error, folder))?,
+        Some(epoch) => clamped(spool, epoch, below).await.map_err(|error| classify(error, directory))?,
         None => spool,
     };
     if spool.packed() > 0 {
         info!("{} layers came packed, and are stored plain, as every consumer reads them", spool.packed());
     }
     let (image_id, shape) = (spool.image_id(), ImageSummary::from(&spool));
-    let join_load = folder.to_owned();
+    let join_load = directory.to_owned();
     let moment = plan.reproducible.and_then(|epoch| Timestamp::from_second(i64::try_from(epoch).ok()?).ok());
     let made = blocking(move || {
         let companions = packages(&spool, &tag, moment, &join_load);
@@ -88,7 +88,7 @@ pub(super) async fn exported(
         let written = archive.write_into(level, BufWriter::with_capacity(WRITE_BUFFER, file))?;
         Ok((written, Stored::File(path), companions))
     });
-    let (written, stored, mut companions) = made.await.map_err(|error| classify(error, folder))?;
+    let (written, stored, mut companions) = made.await.map_err(|error| classify(error, directory))?;
     companions.extend(besides);
     let name = &plan.artifact.name;
     info!("{name}: {}, {} layers, sha256 {}", Bytes(written.size), shape.layers.len(), written.sha256);
@@ -113,13 +113,13 @@ async fn clamped(mut spool: UnpackedImage, epoch: u64, below: Vec<Base>) -> Resu
 }
 
 /// The list of the packages in the image. An image is none the worse without one.
-fn packages(spool: &UnpackedImage, tag: &str, moment: Option<Timestamp>, folder: &Path) -> Vec<Companion> {
+fn packages(spool: &UnpackedImage, tag: &str, moment: Option<Timestamp>, directory: &Path) -> Vec<Companion> {
     let of = Subject { tag, image_id: spool.image_id(), moment };
     let written = || match sbom::contents(spool)? {
         Some(contents) => {
             let (what, document) = ("the list of packages", sbom::document(of, &contents));
-            let steps_artifact = Companion::write(folder, what, ArtifactName::sbom(), sbom::CONTENT_TYPE, &document)
-                .map_err(|source| SbomError::Write { path: folder.display().to_string(), source })?;
+            let steps_artifact = Companion::write(directory, what, ArtifactName::sbom(), sbom::CONTENT_TYPE, &document)
+                .map_err(|source| SbomError::Write { path: directory.display().to_string(), source })?;
             Ok::<_, SbomError>(Some((steps_artifact, contents)))
         }
         None => Ok(None),
@@ -143,14 +143,14 @@ fn packages(spool: &UnpackedImage, tag: &str, moment: Option<Timestamp>, folder:
     }
 }
 
-/// The engine's own error where it is one, the disk's where it is not.
-fn classify(error: ArchiveError, folder: &Path) -> CommandError {
+/// The engine's own error if it is one; otherwise the disk's.
+fn classify(error: ArchiveError, directory: &Path) -> CommandError {
     match error {
         ArchiveError::Read(source) => match stream::cause::<EngineError>(source) {
             Ok(engine) => engine.into(),
             Err(source) => ArchiveError::Read(source).into(),
         },
-        ArchiveError::Write(source) => CommandError::Write { path: folder.to_owned(), source },
+        ArchiveError::Write(source) => CommandError::Write { path: directory.to_owned(), source },
         ArchiveError::ReadBack(_) | ArchiveError::Content(_) | ArchiveError::Rewrite(_) => error.into(),
     }
 }

@@ -1,5 +1,5 @@
-//! The ways out of the engine: by its export, which begins with a copy of the whole image, from its storage, where that can be
-//! read, straight into the archive, or as a container's files. What is made of the image afterwards is for the module above.
+//! The ways to export an image: by the engine's export, which begins with a copy of the whole image; from its storage, if that
+//! can be read, directly into the archive; or as a container's files. The module above processes the result.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -17,18 +17,18 @@ use crate::net::blocking::blocking;
 use crate::net::{ImageId, stream};
 use crate::report::{Bytes, ErrorChain, ProgressCounter, Report};
 
-/// Why an image did not come from the engine's storage.
+/// Why an image could not be read from the engine's storage.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageProblem {
     /// It cannot be read.
     #[error("EXPORT=storage: {0}; give the program the engine's data root at the same path, or leave EXPORT at auto")]
     Unreadable(#[source] StorageError),
-    /// What is there is not the image.
+    /// The data there is not the image.
     #[error("EXPORT=storage: {0}; the engine's storage is damaged, or busy: leave EXPORT at auto")]
     Damaged(#[source] Damage),
 }
 
-/// What is wrong with an image in the engine's storage.
+/// A problem with an image in the engine's storage.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
     /// A layer.
@@ -37,29 +37,29 @@ pub enum Damage {
     /// A file cannot be read to its end.
     #[error("the image cannot be read to its end")]
     Unreadable(#[source] io::Error),
-    /// What is there is another image, or none.
+    /// The storage has another image, or none.
     #[error("what is there is not the image that was built: {0}")]
     Content(String),
 }
 
-/// An image that is to come out of the engine.
+/// An image to be exported from the engine.
 pub(in crate::job) struct ExportRequest<'a> {
     pub(in crate::job) engine: &'a Engine,
     pub(in crate::job) image_id: ImageId,
-    /// The configuration of the image that its steps may have come from.
+    /// The configuration of the image whose steps it may share.
     pub(in crate::job) source: Option<&'a [u8]>,
-    /// The name that the archive gives it.
+    /// The name of the image in the archive.
     pub(in crate::job) tag: &'a str,
     pub(in crate::job) choice: ExportChoice,
     /// Where there is room.
-    pub(in crate::job) folder: &'a Path,
-    /// The file that the archive is to be in the end, where it can be written there at once.
+    pub(in crate::job) directory: &'a Path,
+    /// The final file of the archive, if it can be written there directly.
     pub(in crate::job) named: Option<&'a Path>,
     pub(in crate::job) report: &'a Report,
 }
 
 impl ExportRequest<'_> {
-    /// The image, apart in a file, with what is known of its steps.
+    /// The image, unpacked into a file, with the known facts about its steps.
     pub(in crate::job) async fn take(&self) -> Result<UnpackedImage, CommandError> {
         let mut spool = self.take_as_built().await?;
         if let Some(config) = self.completed(spool.config()) {
@@ -69,7 +69,7 @@ impl ExportRequest<'_> {
         Ok(spool)
     }
 
-    /// The configuration that the image is to have instead of this one, so that later builds can take steps from it.
+    /// The configuration that the image gets instead of this one, so that later builds can reuse its steps.
     fn completed(&self, config: &[u8]) -> Option<Vec<u8>> {
         let completed = cache_records::completed(config, self.source?)?;
         info!(
@@ -80,7 +80,7 @@ impl ExportRequest<'_> {
     }
 
     async fn take_as_built(&self) -> Result<UnpackedImage, CommandError> {
-        // Also for what it refuses: an image without layers.
+        // Also for images that it refuses: those without layers.
         let size = self.engine.image_size(self.image_id).await?;
         if self.choice == ExportChoice::Squash {
             return self.squash(size).await;
@@ -111,10 +111,10 @@ impl ExportRequest<'_> {
         }
     }
 
-    /// From packed layers: how large they are is known when they are unpacked.
+    /// From compressed layers: their size is known only when they are decompressed.
     async fn unpack(&self, mut image: StoredBlobs, size: u64) -> Result<Result<UnpackedImage, Damage>, CommandError> {
         let file = self.unlinked_tempfile()?;
-        ensure_space("the image archive", self.folder, needed(&file, size, false))?;
+        ensure_space("the image archive", self.directory, needed(&file, size, false))?;
         info!("exporting the image from the engine's storage, {} in packed layers", Bytes(image.size));
         let meter = self.report.meter("exporting the image from the engine's storage", Some(image.size));
         let (image_id, moved) = (self.image_id, meter.clone());
@@ -127,7 +127,7 @@ impl ExportRequest<'_> {
                 Err(error) => Err(error),
             }
         });
-        let unpacked = unpacking.await.map_err(|error| classify(error, self.folder))?;
+        let unpacked = unpacking.await.map_err(|error| classify(error, self.directory))?;
         if unpacked.is_ok() {
             meter.finish("exported the image from the engine's storage");
         }
@@ -140,7 +140,7 @@ impl ExportRequest<'_> {
         let config = self.completed(&config).unwrap_or(config);
         let size = layers.iter().map(|layer| layer.size).sum();
         let file = self.file()?;
-        ensure_space("the image archive", self.folder, needed(&file, size, self.named.is_some()))?;
+        ensure_space("the image archive", self.directory, needed(&file, size, self.named.is_some()))?;
         info!("exporting the image from the engine's storage, {}", Bytes(size));
         let meter = self.report.meter("exporting the image from the engine's storage", Some(size));
         let (tag, moved) = (self.tag.to_owned(), meter.clone());
@@ -156,7 +156,7 @@ impl ExportRequest<'_> {
                 laid => Ok(laid.map_err(Damage::from)),
             }
         });
-        let laid = laying.await.map_err(|error| classify(error, self.folder))?;
+        let laid = laying.await.map_err(|error| classify(error, self.directory))?;
         if laid.is_ok() {
             meter.finish("exported the image from the engine's storage");
         }
@@ -166,7 +166,7 @@ impl ExportRequest<'_> {
     /// By the engine's export.
     async fn by_export(&self, size: u64) -> Result<UnpackedImage, CommandError> {
         let file = self.unlinked_tempfile()?;
-        ensure_space("the image archive", self.folder, needed(&file, size, false))?;
+        ensure_space("the image archive", self.directory, needed(&file, size, false))?;
         let mut prepares = "";
         if self.engine.stages_exports().await {
             prepares = "; the engine prepares all of it before the first byte";
@@ -183,7 +183,7 @@ impl ExportRequest<'_> {
             spool.expect(image_id)?;
             Ok(spool)
         });
-        let spool = taken.await.map_err(|error| classify(error, self.folder))?;
+        let spool = taken.await.map_err(|error| classify(error, self.directory))?;
         meter.finish("exported the image");
         Ok(spool)
     }
@@ -191,7 +191,7 @@ impl ExportRequest<'_> {
     /// Another image of its files.
     async fn squash(&self, size: u64) -> Result<UnpackedImage, CommandError> {
         let file = self.file()?;
-        ensure_space("the image archive", self.folder, needed(&file, size, self.named.is_some()))?;
+        ensure_space("the image archive", self.directory, needed(&file, size, self.named.is_some()))?;
         let StoppedContainer { name, noise_since, config } = self.engine.idle(self.image_id).await?;
         info!("exporting the image's files as one layer, about {}", Bytes(size));
         let meter = self.report.meter("exporting the image's files", None);
@@ -200,13 +200,13 @@ impl ExportRequest<'_> {
         let squashing = blocking(move || {
             UnpackedImage::squash(files, &SquashedImage { config: &config, noise_since, tag: &tag }, file)
         });
-        let spool = squashing.await.map_err(|error| classify(error, self.folder))?;
+        let spool = squashing.await.map_err(|error| classify(error, self.directory))?;
         meter.finish("exported the image's files");
         info!("the image has one layer, and another id: {}", spool.image_id());
         Ok(spool)
     }
 
-    /// The file that the archive is to be, or one without a name.
+    /// The final file of the archive, or an unnamed one.
     fn file(&self) -> Result<File, CommandError> {
         let Some(path) = self.named else { return self.unlinked_tempfile() };
         let file = File::options().read(true).write(true).create(true).truncate(true).open(path);
@@ -215,19 +215,19 @@ impl ExportRequest<'_> {
 
     /// Without a name: it is gone with the program, however that ends.
     fn unlinked_tempfile(&self) -> Result<File, CommandError> {
-        let file = tempfile::tempfile_in(self.folder);
-        file.map_err(|source| CommandError::Write { path: self.folder.to_owned(), source })
+        let file = tempfile::tempfile_in(self.directory);
+        file.map_err(|source| CommandError::Write { path: self.directory.to_owned(), source })
     }
 }
 
-/// How much room the archive of an image of this size takes, at the worst: what is copied out of the spool is given back
-/// meanwhile, where the file system can do that. Only what needs no copy takes less, an archive in its `last` place or one
-/// that is uploaded plain.
+/// The space that the archive of an image of this size needs at most: data copied out of the staging file is freed meanwhile, if
+/// the file system supports that. Only an archive without a copy needs less: one at its final path, or one that is uploaded
+/// uncompressed.
 fn needed(file: &File, size: u64, last: bool) -> u64 {
     if last || punch_hole(file, 0..4096) { size } else { size.saturating_mul(2) }
 }
 
-/// A reader or a writer that tells how much has passed.
+/// A reader or a writer that reports its progress.
 struct Metered<'a, T: ?Sized>(&'a mut T, &'a ProgressCounter);
 
 impl<T: Write + ?Sized> Write for Metered<'_, T> {

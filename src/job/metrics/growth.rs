@@ -1,5 +1,5 @@
-//! What has become larger since an earlier image, step by step. Steps are told from one another by their words: the same
-//! words are the same step, and nearly the same ones at the same place a step that was changed.
+//! What has become larger since an earlier image, step by step. Steps are identified by their text: the same text is the same
+//! step, and similar text at the same place a changed step.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use super::layers::{Layer, Layers};
 use crate::engine::build_log::plain;
 use crate::report::Bytes;
 
-/// As many steps are told; the others change less.
+/// The number of steps to report; the others change less.
 const MOST: usize = 10;
 
-/// As many words at the beginning make a changed step the same one: `RUN apt-get`, `COPY file`.
+/// The number of equal words at the beginning that identify a changed step: `RUN apt-get`, `COPY file`.
 const TELLING_WORDS: usize = 2;
 
 /// What the layers of an image below are together.
@@ -32,7 +32,7 @@ pub struct Growth {
 /// A step whose layers differ in size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Its words; this image's, where it is in both.
+    /// Its text; this image's, if it is in both.
     pub step: String,
     /// Bytes in the earlier image, if it was there.
     pub before: Option<u64>,
@@ -50,7 +50,7 @@ impl Growth {
     /// Step by step.
     #[must_use]
     pub fn between(before: &Layers, now: &Layers) -> Self {
-        // Not every builder says what is below: where only one did, all layers are steps.
+        // Not every builder marks base layers: if only one did, all layers are compared as steps.
         let known = [before, now].iter().all(|it| it.layers.iter().any(|layer| layer.base));
         let [(base_before, old), (base_now, new)] = [before, now].map(|it| {
             let (base, steps): (Vec<_>, Vec<_>) = it.layers.iter().partition(|layer| known && layer.base);
@@ -91,7 +91,7 @@ impl Growth {
     }
 }
 
-/// Steps at the same place whose words are not the same.
+/// Steps at the same place with different text.
 fn changed(old: &[&Layer], new: &[&Layer]) -> Vec<Change> {
     let telling = |layer: &Layer| layer.step.split(' ').take(TELLING_WORDS).collect::<Vec<_>>().join(" ");
     let mut changes = Vec::new();
@@ -114,7 +114,7 @@ fn operations(old: &[&Layer], new: &[&Layer], word: impl Fn(&Layer) -> String) -
 
 impl Change {
     fn of(before: Option<&Layer>, now: Option<&Layer>) -> Self {
-        // The earlier image's words are from outside.
+        // The earlier image's text is from outside.
         let step = now.or(before).map(|layer| plain(&layer.step)).unwrap_or_default();
         Self { step, before: before.map(|layer| layer.size), now: now.map(|layer| layer.size) }
     }
@@ -151,7 +151,7 @@ mod tests {
         Layers { image_id: "sha256:0".to_owned(), size: layers.iter().map(|layer| layer.size).sum(), layers }
     }
 
-    fn told(before: &Layers, now: &Layers) -> Vec<String> {
+    fn describe(before: &Layers, now: &Layers) -> Vec<String> {
         Growth::between(before, now).lines().iter().map(|line| line.trim().to_owned()).collect()
     }
 
@@ -183,19 +183,22 @@ mod tests {
             "-3.00 MiB  RUN make: gone (was 3.00 MiB)",
             "+1.00 MiB  COPY file in /first: 1.00 MiB (new)",
         ];
-        assert_eq!(told(&before, &now), expected);
+        assert_eq!(describe(&before, &now), expected);
     }
 
     #[test]
     fn layers_below_are_one_and_long_lists_are_cut() {
         let before = image(&[100, 20], &[]);
         let now = image(&[90, 20, 5], &[]);
-        assert_eq!(told(&before, &now), ["-5.00 MiB  the image that it is built from: 115.00 MiB (was 120.00 MiB)"]);
+        assert_eq!(
+            describe(&before, &now),
+            ["-5.00 MiB  the image that it is built from: 115.00 MiB (was 120.00 MiB)"]
+        );
         let unknown = image(&[], &[("ADD file in /", 100), ("ADD file in /", 20)]);
-        assert_eq!(told(&unknown, &before), [""; 0], "where only one says what is below, layers are compared");
+        assert_eq!(describe(&unknown, &before), [""; 0], "where only one says what is below, layers are compared");
         let steps: Vec<_> = (1..=14).map(|number| (format!("RUN step-{number}"), number)).collect();
         let steps: Vec<_> = steps.iter().map(|(step, size)| (step.as_str(), *size)).collect();
-        let lines = told(&image(&[], &[]), &image(&[], &steps));
+        let lines = describe(&image(&[], &[]), &image(&[], &steps));
         assert_eq!((lines.len(), lines[0].as_str()), (11, "+14.00 MiB  RUN step-14: 14.00 MiB (new)"));
         assert_eq!(lines[10], "and 4 more steps");
     }
@@ -203,6 +206,6 @@ mod tests {
     #[test]
     fn words_of_an_earlier_image_command_no_terminal() {
         let before = image(&[], &[("RUN \u{1b}[2Kx", 3)]);
-        assert_eq!(told(&before, &image(&[], &[])), ["-3.00 MiB  RUN x: gone (was 3.00 MiB)"]);
+        assert_eq!(describe(&before, &image(&[], &[])), ["-3.00 MiB  RUN x: gone (was 3.00 MiB)"]);
     }
 }

@@ -1,5 +1,5 @@
-//! `layers.json`: the layers of an image, with the step that made each. It is published with each image, so that the next one
-//! can say what has become larger.
+//! `layers.json`: the layers of an image, with the step that made each. It is published with each image, so that the next one can
+//! be compared with it.
 
 use serde::{Deserialize, Serialize};
 

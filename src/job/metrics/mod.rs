@@ -1,5 +1,5 @@
-//! What people measure images and their builds by: layers and the steps that made them, seconds, and what has become larger.
-//! Numbers in, documents and lines out; getting an earlier image's and publishing this one's is for the modules above.
+//! Measures images and their builds: layers and the steps that made them, seconds, and what has become larger. Numbers in,
+//! documents and lines out; the modules above fetch an earlier image's and publish this one's.
 
 mod growth;
 mod layers;
@@ -30,7 +30,7 @@ use crate::taskcluster::ArtifactName;
 pub struct Measured {
     /// The image.
     pub image: ImageName,
-    /// Who in the engine read the `Dockerfile`.
+    /// The part of the engine that read the `Dockerfile`.
     pub builder: &'static str,
     /// The image's layers.
     pub layers: Layers,
@@ -54,12 +54,12 @@ impl Measured {
         (self.stages, self.took) = (stages, took);
     }
 
-    /// Writes the documents that are published with the image into `folder`.
-    pub fn write(&self, folder: &Path) -> io::Result<[Companion; 2]> {
+    /// Writes the documents that are published with the image into `directory`.
+    pub fn write(&self, directory: &Path) -> io::Result<[Companion; 2]> {
         let json = "application/json";
         Ok([
-            Companion::write(folder, "the list of layers", ArtifactName::layers(), json, &self.layers)?,
-            Companion::write(folder, "the metrics", ArtifactName::perfherder(), json, &PerfherderData::of(self))?,
+            Companion::write(directory, "the list of layers", ArtifactName::layers(), json, &self.layers)?,
+            Companion::write(directory, "the metrics", ArtifactName::perfherder(), json, &PerfherderData::of(self))?,
         ])
     }
 }

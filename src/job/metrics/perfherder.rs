@@ -33,7 +33,7 @@ struct Suite {
     name: String,
     lower_is_better: bool,
     should_alert: bool,
-    /// What other numbers are to be expected of; a graph for each.
+    /// The properties that separate incomparable numbers; each combination has its own graph.
     extra_options: [String; 1],
     subtests: Vec<Subtest>,
 }
@@ -87,7 +87,7 @@ fn seconds(name: &str, took: Duration) -> Option<Subtest> {
     Some(Subtest::new(name, serde_json::Number::from_f64(rounded)?, "s"))
 }
 
-/// The name of an image's suite. The end of a long name gives way to a digest of it: suites of two images are two.
+/// The name of an image's suite. A digest replaces the end of a long name, so that suites of two images stay distinct.
 fn suite(image: &ImageName) -> String {
     let name = format!("image-build {image}");
     if name.len() <= LONGEST_NAME {

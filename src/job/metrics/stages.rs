@@ -1,4 +1,4 @@
-//! How long the stages of a job take, written down while they happen. What a stage is, is the subcommands' word.
+//! The duration of the stages of a job, recorded while they run. The subcommands define the stages.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +10,7 @@ pub struct Stages(Arc<Mutex<Vec<Stage>>>);
 /// A stage that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stage {
-    /// What was done, as the log says it.
+    /// The name of the stage in the log.
     pub name: &'static str,
     /// How long it took, all times together.
     pub took: Duration,
@@ -26,7 +26,7 @@ impl Stages {
         }
     }
 
-    /// What is over so far, in the order in which it was first done.
+    /// The finished stages, in the order of their first start.
     #[must_use]
     pub fn so_far(&self) -> Vec<Stage> {
         self.0.lock().map(|stages| stages.clone()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The steps of an image's history in the words of a `Dockerfile`, whichever builder wrote them: the same step reads the same
+//! The steps of an image's history as instructions of a `Dockerfile`, independent of the builder: the same step has the same text
 //! in every build, so that images can be compared by it.
 
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use crate::report::secrets;
 /// Longer steps are cut: enough to find them in the `Dockerfile`.
 const LONGEST: usize = 160;
 
-/// The classic builder's and Podman's word for steps that run nothing; a shell stands before it.
+/// The prefix of the classic builder and Podman for steps that run nothing; a shell precedes it.
 const NOTHING_RUNS: &str = "#(nop) ";
 
 /// What the classic builder and Podman copy, by the hash of it.
@@ -39,8 +39,8 @@ pub fn step(created_by: &str) -> String {
     }
 }
 
-/// The command of a step that runs one, without its shell. `|2 A=x B=y /bin/sh -c make` is `make` with two build arguments,
-/// whose values are nobody's business here.
+/// The command of a step that runs one, without its shell. `|2 A=x B=y /bin/sh -c make` is `make` with two build arguments, whose
+/// values are left out because they can be private.
 fn ran(text: &str) -> Option<&str> {
     let command = text.strip_prefix("RUN ").or_else(|| text.starts_with(['|', '/']).then_some(text))?;
     let arguments = command.strip_prefix('|').and_then(|rest| rest.split_once(' '));

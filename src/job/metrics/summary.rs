@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Measured, Stage};
 use crate::report::Bytes;
 
-/// What takes less is told together.
+/// Shorter stages are reported together.
 const SHORT: Duration = Duration::from_millis(100);
 
 /// The lines.
@@ -21,13 +21,13 @@ pub fn lines(measured: &Measured) -> Vec<String> {
         Bytes(*context)
     )];
     let (short, long): (Vec<&Stage>, Vec<&Stage>) = measured.stages.iter().partition(|stage| stage.took < SHORT);
-    let mut told: Vec<_> = long.iter().map(|stage| (stage.name, stage.took)).collect();
+    let mut rows: Vec<_> = long.iter().map(|stage| (stage.name, stage.took)).collect();
     if !short.is_empty() {
-        told.push(("the rest", short.iter().map(|stage| stage.took).sum()));
+        rows.push(("the rest", short.iter().map(|stage| stage.took).sum()));
     }
-    told.push(("in all", measured.took));
-    let widest = told.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
-    for (name, took) in told {
+    rows.push(("in all", measured.took));
+    let widest = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+    for (name, took) in rows {
         let cached = match measured.cached {
             Some((cached, of)) if name == "building" && cached > 0 => {
                 format!(", {cached} of {of} steps from the cache")

@@ -1,5 +1,5 @@
-//! The numbers of a build in all three forms: for Treeherder, for the next build, in the log. Growth and steps are tried where
-//! they are made.
+//! The numbers of a build in all three forms: for Treeherder, for the next build, and in the log. Growth and steps have their own
+//! tests.
 
 use serde_json::{Value, json};
 
@@ -41,8 +41,8 @@ fn measured() -> Measured {
 fn layers_name_the_step_and_what_is_below() {
     let layers = layers();
     assert_eq!(layers.size, 4 << 20);
-    let told: Vec<_> = layers.layers.iter().map(|layer| (layer.step.as_str(), layer.size, layer.base)).collect();
-    assert_eq!(told, [("ADD file:x in /", 3 << 20, true), ("RUN make [hidden]", 1 << 20, false)]);
+    let listed: Vec<_> = layers.layers.iter().map(|layer| (layer.step.as_str(), layer.size, layer.base)).collect();
+    assert_eq!(listed, [("ADD file:x in /", 3 << 20, true), ("RUN make [hidden]", 1 << 20, false)]);
     let json = serde_json::to_value(&layers).unwrap();
     assert_eq!(json["layers"][0]["diffId"], json!(format!("sha256:{}", Digest::of(b"one"))));
     assert_eq!(serde_json::from_value::<Layers>(json).unwrap(), layers, "what is written can be read");
@@ -68,7 +68,7 @@ fn treeherder_gets_a_suite_with_a_number_for_each_thing() {
         (&suite["name"], &suite["extraOptions"], &suite["shouldAlert"]),
         (&json!("image-build builder"), &json!(["classic"]), &json!(false))
     );
-    let subtests: Vec<_> = suite["subtests"].as_array().unwrap().iter().map(told).collect();
+    let subtests: Vec<_> = suite["subtests"].as_array().unwrap().iter().map(describe).collect();
     let expected = [
         "image size 4194304 bytes lower",
         "compressed size 1500000 bytes lower",
@@ -83,7 +83,7 @@ fn treeherder_gets_a_suite_with_a_number_for_each_thing() {
     assert_eq!(subtests, expected);
 }
 
-fn told(subtest: &Value) -> String {
+fn describe(subtest: &Value) -> String {
     let better = if subtest["lowerIsBetter"] == true { "lower" } else { "higher" };
     let text = |key: &str| subtest[key].as_str().unwrap().to_owned();
     format!("{} {} {} {better}", text("name"), subtest["value"], text("unit"))

@@ -1,5 +1,5 @@
-//! What went into an image, each thing with its digest: the context, the parent, and the base images. Where in the statement
-//! they stand is for `statement`.
+//! The inputs of an image, each with its digest: the context, the parent, and the base images. `statement` places them in the
+//! document.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub(super) fn materials(made: &ProvenanceInput) -> Vec<Resource> {
         .as_ref()
         .zip(made.parent)
         .map(|(task, image)| task_image("parent", made.root_url, task, image));
-    // The parent is in the engine under a name of this job's own, which says nothing to anybody.
+    // The parent is in the engine under a name of this job's own, which has no meaning elsewhere.
     let bases = found.iter().filter(|base| Some(&base.reference) != parent_tag.as_ref()).map(base);
     let unknown = unknown.iter().map(|reference| Resource {
         name: reference.clone(),
@@ -52,7 +52,7 @@ fn context(made: &ProvenanceInput) -> Resource {
         ContextScheme::Tar => ("sha256", Some("application/x-tar")),
         // That of the file as it is stored.
         ContextScheme::Gz => ("sha256", Some("application/gzip")),
-        // A sha256 over sums and paths, and of no file.
+        // A sha256 over digests and paths, and of no file.
         ContextScheme::Contents => ("imageWorkerContents", None),
     };
     let uri = match &plan.source {
@@ -90,7 +90,7 @@ fn base(base: &Base) -> Resource {
                 annotations.insert("digests", json!(digests));
                 (Some(purl), Some(digest))
             }
-            // Built or loaded, and never in a registry: what it is is its configuration's digest.
+            // Built or loaded, and never in a registry: its configuration's digest identifies it.
             None => (None, id.map(|id| id.hex().to_string())),
         };
     let digest = digest.map(|digest| ("sha256", digest)).into_iter().collect();
@@ -137,8 +137,8 @@ mod tests {
             ("localhost:5000/a/b", format!("pkg:docker/a/b@{digest}?repository_url=localhost:5000")),
             ("quay.io/a/b", format!("pkg:docker/a/b@{digest}?repository_url=quay.io")),
         ] {
-            let told = purl(&format!("{name}@{digest}")).unwrap();
-            assert_eq!(told.replace("%3A", ":"), expected);
+            let package_url = purl(&format!("{name}@{digest}")).unwrap();
+            assert_eq!(package_url.replace("%3A", ":"), expected);
         }
         assert_eq!(purl("debian:12"), None);
     }
@@ -161,14 +161,14 @@ mod tests {
             layers: Vec::new(),
             is_from: true,
         };
-        let told = base(&debian);
-        assert_eq!(told.digest["sha256"], "ef".repeat(32));
-        assert!(told.uri.unwrap().starts_with("pkg:docker/debian@"));
-        assert_eq!(told.annotations["imageId"], json!(id));
+        let material = base(&debian);
+        assert_eq!(material.digest["sha256"], "ef".repeat(32));
+        assert!(material.uri.unwrap().starts_with("pkg:docker/debian@"));
+        assert_eq!(material.annotations["imageId"], json!(id));
         debian.digests.clear();
-        let told = base(&debian);
+        let material = base(&debian);
         assert_eq!(
-            (told.uri, told.digest["sha256"].as_str()),
+            (material.uri, material.digest["sha256"].as_str()),
             (None, id.hex().to_string().as_str()),
             "it came from no registry"
         );

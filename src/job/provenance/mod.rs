@@ -1,7 +1,7 @@
-//! Provenance: what an image was made from, how, by whom and when, as an in-toto statement with SLSA's predicate, an artifact
-//! of its own. Finding it all out is for the modules that do the work, publishing for `publish`.
+//! Provenance: what an image was made from, how, by whom and when, as an in-toto statement with SLSA's predicate, in a separate
+//! artifact. Other modules collect the facts; `publish` publishes it.
 //!
-//! - `statement`: the words of the two specifications. `materials`: what went in.
+//! - `statement`: the fields of the two specifications. `materials`: the inputs.
 
 mod materials;
 pub mod statement;
@@ -26,7 +26,7 @@ use statement::{
 /// What the parameters mean: docs/provenance.md, and a change of their meaning takes another number.
 pub const BUILD_TYPE: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/provenance.md#build-type-1");
 
-/// Who builds where no worker pool does: somebody, on a machine that nobody vouches for.
+/// The builder outside of worker pools: a user's machine, without any guarantee.
 pub const NO_POOL: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/provenance.md#no-worker-pool");
 
 /// in-toto's media type of statements.
@@ -42,7 +42,7 @@ pub struct ProvenanceInput<'a> {
     pub scheme: ContextScheme,
     /// The deployment, where there is one.
     pub root_url: Option<&'a HttpUrl>,
-    /// The pool of the worker, where the queue says it.
+    /// The pool of the worker, if the queue has it.
     pub worker_pool: Option<&'a str>,
     /// The archive.
     pub image: &'a ImageFile,
@@ -56,7 +56,7 @@ pub struct ProvenanceInput<'a> {
     pub cache: Option<&'a CachedImage>,
     /// The engine.
     pub engine: &'a EngineInfo,
-    /// Who in the engine read the `Dockerfile`.
+    /// The part of the engine that read the `Dockerfile`.
     pub builder: &'a str,
     /// When the run began.
     pub started: Timestamp,
@@ -64,9 +64,9 @@ pub struct ProvenanceInput<'a> {
     pub finished: Timestamp,
 }
 
-/// Writes the statement into `folder`.
-pub fn write(made: &ProvenanceInput, folder: &Path) -> io::Result<Companion> {
-    Companion::write(folder, "the provenance", ArtifactName::provenance(), CONTENT_TYPE, &statement(made))
+/// Writes the statement into `directory`.
+pub fn write(made: &ProvenanceInput, directory: &Path) -> io::Result<Companion> {
+    Companion::write(directory, "the provenance", ArtifactName::provenance(), CONTENT_TYPE, &statement(made))
 }
 
 /// The statement about an image.
@@ -112,7 +112,7 @@ fn external(made: &ProvenanceInput) -> ExternalParameters {
             Source::Artifact { task_id: task_id.to_string(), name: name.to_string() }
         }
         ContextSource::Url(url) => Source::Url(url.to_string()),
-        // Where on somebody's machine it was is nobody's business.
+        // A path on a user's machine is private.
         ContextSource::File(path) => Source::File(path.file_name().unwrap_or_default().to_string_lossy().into_owned()),
         ContextSource::Directory { checkout, directory, .. } => {
             let within = checkout.root.as_ref().and_then(|root| directory.strip_prefix(root).ok());

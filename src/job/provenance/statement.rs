@@ -1,5 +1,5 @@
-//! The words of in-toto's Statement v1 and of SLSA's provenance v1, as far as they are used, with all that these
-//! specifications require. What is said in them is for `mod` and `materials`.
+//! The fields of in-toto's Statement v1 and of SLSA's provenance v1 that this program uses, with all that these specifications
+//! require. `mod` and `materials` fill them in.
 
 use std::collections::BTreeMap;
 
@@ -20,11 +20,11 @@ pub struct Statement {
     /// [`STATEMENT_TYPE`]
     #[serde(rename = "_type")]
     pub kind: &'static str,
-    /// What it is about: the archive, and the image in it.
+    /// Its subjects: the archive, and the image in it.
     pub subject: Vec<Resource>,
     /// [`PREDICATE_TYPE`]
     pub predicate_type: &'static str,
-    /// What is said.
+    /// The predicate.
     pub predicate: Predicate,
 }
 
@@ -32,27 +32,27 @@ pub struct Statement {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Predicate {
-    /// What it was made from, and how: without times, so that two builds of the same can be compared.
+    /// The inputs and the process, without times, so that two builds of the same can be compared.
     pub build_definition: BuildDefinition,
-    /// By whom and when.
+    /// The builder and the time.
     pub run_details: RunDetails,
 }
 
-/// What it was made from, and how.
+/// The inputs and the process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BuildDefinition {
     /// What the parameters mean (docs/provenance.md).
     pub build_type: &'static str,
-    /// What the task said; nobody but the task vouches for it.
+    /// The task's own data, which only the task vouches for.
     pub external_parameters: ExternalParameters,
-    /// What the worker said.
+    /// The worker's data.
     pub internal_parameters: InternalParameters,
     /// What went in.
     pub resolved_dependencies: Vec<Resource>,
 }
 
-/// What the task said.
+/// The task's data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalParameters {
@@ -72,12 +72,12 @@ pub struct ExternalParameters {
     /// The ids of the secrets that the `Dockerfile` could ask for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub build_secrets: Vec<String>,
-    /// The network of `RUN` steps, where it is not the engine's own choice.
+    /// The network of `RUN` steps, if it is not the engine's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
-    /// Who was to build: `auto`, `classic` or `buildkit`.
+    /// The requested builder: `auto`, `classic` or `buildkit`.
     pub builder: String,
-    /// The architecture that was asked for, where the task says one.
+    /// The requested architecture, if the task has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_arch: Option<TargetArch>,
     /// `SOURCE_DATE_EPOCH` of a reproducible image.
@@ -133,24 +133,24 @@ pub struct Parent {
     /// The artifact that was loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact: Option<String>,
-    /// What stands in its own `.hash.` route.
+    /// The hash in its own `.hash.` route.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index_hash: Option<String>,
 }
 
-/// What the worker said.
+/// The worker's data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InternalParameters {
     /// The engine.
     pub engine: EngineInfo,
-    /// Who in the engine read the `Dockerfile`.
+    /// The part of the engine that read the `Dockerfile`.
     pub builder: String,
     /// This program's version.
     pub image_worker: &'static str,
 }
 
-/// By whom and when.
+/// The builder and the time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunDetails {
     /// The platform.
@@ -162,7 +162,7 @@ pub struct RunDetails {
     pub byproducts: Vec<Resource>,
 }
 
-/// The platform that is to be trusted, or not.
+/// The platform to be trusted, or not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Builder {
     /// Its name, a URL.
@@ -175,7 +175,7 @@ pub struct Builder {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
-    /// Its name, a URL; a build on somebody's machine has none.
+    /// Its name, a URL; a build on a user's machine has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invocation_id: Option<String>,
     /// When it began.
@@ -184,16 +184,16 @@ pub struct Metadata {
     pub finished_on: String,
 }
 
-/// A thing, named well enough to be found and compared: in-toto's `ResourceDescriptor`.
+/// An object with enough data to find and compare it: in-toto's `ResourceDescriptor`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resource {
-    /// What it is called here.
+    /// Its name here.
     pub name: String,
     /// Where it is, or its name everywhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
-    /// What it is, by algorithm.
+    /// Its digests, by algorithm.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub digest: BTreeMap<&'static str, String>,
     /// Its media type.

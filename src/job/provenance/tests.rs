@@ -1,4 +1,4 @@
-//! What the statement says of builds of each kind, and that nothing private is in it. Publishing it is tried in `integration/`.
+//! The statement for builds of each kind, and that it contains nothing private. `integration/` tests its publication.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ fn base(reference: &str, digests: &[&str]) -> Base {
 }
 
 /// The statement as it is read by others, about an image of this plan.
-fn told(plan: &Plan) -> Value {
+fn document(plan: &Plan) -> Value {
     let parent_tag = plan.parent.as_ref().map(|task| plan.parent_tag(task));
     let registered = format!("debian@sha256:{}", Digest::of(b"manifest"));
     let found = parent_tag.iter().map(|tag| base(tag, &[])).chain([base("debian:12", &[&registered])]).collect();
@@ -94,9 +94,9 @@ fn told(plan: &Plan) -> Value {
         started: "2026-11-23T10:00:00Z".parse().unwrap(),
         finished: "2026-11-23T10:01:02.5Z".parse().unwrap(),
     };
-    let folder = tempfile::tempdir().unwrap();
-    let companion = write(&made, folder.path()).unwrap();
-    let text = std::fs::read(folder.path().join("provenance.json")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let companion = write(&made, directory.path()).unwrap();
+    let text = std::fs::read(directory.path().join("provenance.json")).unwrap();
     assert_eq!((companion.sha256, companion.size), (Digest::of(&text), text.len() as u64));
     assert!(!String::from_utf8_lossy(&text).contains("hush"), "the value of a build argument");
     serde_json::from_slice(&text).unwrap()
@@ -109,12 +109,12 @@ fn of_artifact() -> Plan {
 
 #[test]
 fn a_task_says_what_went_in_and_who_made_it() {
-    let told = told(&of_artifact());
-    assert_eq!(told["subject"][0]["name"], "public/image.tar");
-    assert_eq!(told["subject"][0]["digest"], json!({ "sha256": Digest::of(b"archive").to_string() }));
-    assert_eq!(told["subject"][1]["name"], format!("builder:{}", hash("index")));
-    assert_eq!(told["subject"][1]["digest"], json!({ "sha256": Digest::of(b"configuration").to_string() }));
-    let definition = &told["predicate"]["buildDefinition"];
+    let document = document(&of_artifact());
+    assert_eq!(document["subject"][0]["name"], "public/image.tar");
+    assert_eq!(document["subject"][0]["digest"], json!({ "sha256": Digest::of(b"archive").to_string() }));
+    assert_eq!(document["subject"][1]["name"], format!("builder:{}", hash("index")));
+    assert_eq!(document["subject"][1]["digest"], json!({ "sha256": Digest::of(b"configuration").to_string() }));
+    let definition = &document["predicate"]["buildDefinition"];
     let external = json!({
         "image": "builder",
         "project": "try",
@@ -185,10 +185,10 @@ fn a_task_says_what_went_in_and_who_made_it() {
             "mediaType": "application/vnd.cyclonedx+json",
         }],
     });
-    assert_eq!(told["predicate"]["runDetails"], run);
+    assert_eq!(document["predicate"]["runDetails"], run);
 }
 
-/// What <https://slsa.dev/spec/v1.0/provenance> and <https://github.com/in-toto/attestation> require, whatever was built.
+/// The requirements of <https://slsa.dev/spec/v1.0/provenance> and <https://github.com/in-toto/attestation> for every build.
 #[test]
 fn what_the_specifications_require_is_always_there() {
     let directory = ContextSource::Directory {
@@ -204,31 +204,35 @@ fn what_the_specifications_require_is_always_there() {
         plan(ContextSource::Url(url), false),
     ];
     for plan in &plans {
-        let told = told(plan);
-        assert_eq!(told["_type"], "https://in-toto.io/Statement/v1");
-        assert_eq!(told["predicateType"], "https://slsa.dev/provenance/v1");
+        let document = document(plan);
+        assert_eq!(document["_type"], "https://in-toto.io/Statement/v1");
+        assert_eq!(document["predicateType"], "https://slsa.dev/provenance/v1");
         let is_uri = |value: &Value| value.as_str().is_some_and(|text| text.starts_with("https://"));
-        let predicate = &told["predicate"];
+        let predicate = &document["predicate"];
         assert!(is_uri(&predicate["buildDefinition"]["buildType"]));
         assert!(is_uri(&predicate["runDetails"]["builder"]["id"]));
         assert!(predicate["buildDefinition"]["externalParameters"].is_object());
-        let subjects = told["subject"].as_array().unwrap();
+        let subjects = document["subject"].as_array().unwrap();
         let names: std::collections::BTreeSet<_> = subjects.iter().map(|it| it["name"].as_str().unwrap()).collect();
         assert_eq!(names.len(), subjects.len(), "names of subjects are unique");
         for subject in subjects {
-            assert_eq!(subject["digest"]["sha256"].as_str().unwrap().len(), 64, "a subject is told by its digest");
+            assert_eq!(
+                subject["digest"]["sha256"].as_str().unwrap().len(),
+                64,
+                "a subject is identified by its digest"
+            );
         }
         for dependency in predicate["buildDefinition"]["resolvedDependencies"].as_array().unwrap() {
             let one = ["uri", "digest", "name"].iter().any(|key| !dependency[*key].is_null());
             assert!(one, "a descriptor has at least one of these");
         }
-        let text = told.to_string();
+        let text = document.to_string();
         for private in ["/home/me", "Signature", "me:pw"] {
             assert!(!text.contains(private), "{private} in {text}");
         }
     }
     let source = |number: usize| {
-        told(&plans[number])["predicate"]["buildDefinition"]["externalParameters"]["context"]["source"].clone()
+        document(&plans[number])["predicate"]["buildDefinition"]["externalParameters"]["context"]["source"].clone()
     };
     assert_eq!(source(1), json!({ "directory": "docker/x" }));
     assert_eq!(source(2), json!({ "file": "x.tar" }));

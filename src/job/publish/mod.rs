@@ -1,7 +1,7 @@
-//! Publishing: a finished image to the task and the index, to a folder for the worker to upload, or, in a dry run, to a
-//! folder only. Which of them is chosen once, by [`Publisher`]; what is published is the plan's word.
+//! Publishing: a finished image to the task and the index, to a directory for the worker to upload, or, in a dry run, to a
+//! directory only. [`Publisher`] chooses once; the plan has the publication.
 
-mod folder;
+mod directory;
 mod payload;
 mod task;
 
@@ -20,21 +20,21 @@ use crate::net::transfer::{Storage, TransferError};
 use crate::report::{Bytes, Report};
 use crate::taskcluster::queue::TaskLimits;
 use crate::taskcluster::{ArtifactName, CallError, IndexData, Namespace, Project, Services, TaskId, TaskRun};
-pub use folder::Folder;
+pub use directory::OutputDirectory;
 pub use payload::Payload;
 pub use task::Task;
 
-/// Where a finished image goes.
+/// The destination of a finished image.
 pub enum Publisher {
     /// The task's artifact and the index.
     Task(Box<Task>),
-    /// A folder, from which the worker uploads what the task's payload declares.
+    /// A directory, from which the worker uploads what the task's payload declares.
     Payload(Payload),
-    /// A folder, in a dry run.
-    Folder(Folder),
+    /// A directory, in a dry run.
+    Directory(OutputDirectory),
 }
 
-/// What is wrong with an artifact that was uploaded.
+/// A problem with an uploaded artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadBack {
     /// The storage does not have it.
@@ -68,22 +68,22 @@ impl std::fmt::Display for ReadBack {
 /// What went wrong while publishing.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// A Taskcluster service did not do what was asked.
+    /// A Taskcluster service refused the request.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// It cannot be said whether the image is there already.
+    /// The look-up of the image failed.
     #[error(transparent)]
     Lookup(#[from] LookupError),
     /// The upload, or reading back, failed.
     #[error(transparent)]
     Transfer(#[from] TransferError),
-    /// The task's expiry cannot be what it must be.
+    /// The task's expiry is not possible.
     #[error(
-        "ARTIFACT_EXPIRES is {asked}, after the task itself expires at {task}; leave it unset to expire with the task"
+        "ARTIFACT_EXPIRES is {requested}, after the task itself expires at {task}; leave it unset to expire with the task"
     )]
     ExpiresAfterTask {
-        /// What was asked for.
-        asked: Timestamp,
+        /// The requested expiry.
+        requested: Timestamp,
         /// When the task expires.
         task: Timestamp,
     },
@@ -94,7 +94,7 @@ pub enum PublishError {
         name: ArtifactName,
         /// The run.
         run: TaskRun,
-        /// What is wrong.
+        /// The problem.
         what: ReadBack,
     },
     /// A namespace does not hold what was inserted, and holds nothing better.
@@ -105,7 +105,7 @@ pub enum PublishError {
         /// The namespace.
         namespace: Namespace,
     },
-    /// A namespace is kept by what is not there any more.
+    /// A namespace still has an entry of a vanished task.
     #[error(
         "{namespace} is kept by an expired entry of a newer push, task {task}; the image is there, and what else was to be indexed; the index removes expired entries once a day: rerun the task then"
     )]
@@ -149,39 +149,41 @@ pub enum PublishError {
         /// The run.
         run: TaskRun,
     },
-    /// The queue answered with another storage type than it was asked for.
-    #[error("the queue stores the artifact in another way than it was asked for; set ARTIFACT_STORAGE to s3 or object")]
+    /// The queue answered with another storage type than the requested one.
+    #[error(
+        "the queue answered with another storage type than the requested one; set ARTIFACT_STORAGE to s3 or object"
+    )]
     StorageChanged,
-    /// A file where the folder should be, or above it.
+    /// A file instead of the directory, or above it.
     #[error("{path} is no directory, and the image goes into one: name another with --output")]
     NoDirectory {
-        /// The place.
+        /// The path.
         path: String,
     },
-    /// The folder cannot be written.
+    /// The directory cannot be written.
     #[error("cannot write {path}")]
-    Folder {
-        /// The file or folder.
+    Directory {
+        /// The file or directory.
         path: String,
         /// Why not.
         #[source]
         source: std::io::Error,
     },
-    /// Another run has the folder.
+    /// Another run has the directory.
     #[error("another run writes to {path}; wait until it is done, or give this one another --output")]
     InUse {
-        /// The folder.
+        /// The directory.
         path: String,
     },
     /// The archive cannot be put together.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// The files cannot be given away.
+    /// The owner of the files cannot be changed.
     #[error("cannot make {path} belong to {owner}, as CHOWN_OUTPUT says; only root gives files away: unset it")]
     Owner {
-        /// The file or folder.
+        /// The file or directory.
         path: String,
-        /// Who it should belong to.
+        /// The wanted owner.
         owner: Owner,
         /// Why not.
         #[source]
@@ -203,7 +205,7 @@ impl Failure for PublishError {
             }
             Self::NotIndexed { .. } | Self::KeptByExpired { .. } | Self::Over { .. } => Retryability::Permanent,
             Self::TooLarge { .. } | Self::ObjectNotCreated(_) | Self::ObjectLeft { .. } => Retryability::Permanent,
-            Self::StorageChanged | Self::Folder { .. } | Self::Archive(_) | Self::Owner { .. } => {
+            Self::StorageChanged | Self::Directory { .. } | Self::Archive(_) | Self::Owner { .. } => {
                 Retryability::Permanent
             }
             Self::InUse { .. } | Self::NoDirectory { .. } => Retryability::Permanent,
@@ -214,13 +216,13 @@ impl Failure for PublishError {
 /// A finished image on this machine.
 #[derive(Debug)]
 pub struct Finished {
-    /// What it is.
+    /// A description.
     pub image: ImageFile,
     /// Its layers, and the steps that made them.
     pub shape: ImageSummary,
     /// Where it is.
     pub stored: Stored,
-    /// What is published with it.
+    /// The files published with it.
     pub companions: Vec<Companion>,
 }
 
@@ -229,16 +231,16 @@ pub struct Finished {
 pub enum Stored {
     /// In a file, whole.
     File(PathBuf),
-    /// In pieces, which no copy is made of where none is needed.
+    /// In parts, which are copied only if necessary.
     Layout(ArchiveLayout),
 }
 
-/// What a run knows before it begins anything.
+/// The facts that a run needs before it starts any work.
 #[derive(Debug)]
 pub struct Start {
-    /// The image, if it is there already.
+    /// The image, if it exists.
     pub found: Option<ExistingImage>,
-    /// What the task gives to the run.
+    /// The properties that the run inherits from the task.
     pub limits: TaskLimits,
 }
 
@@ -249,9 +251,9 @@ pub struct ExistingImage {
     pub at: TaskRun,
     /// Where it was found.
     pub namespace: Namespace,
-    /// What the index says of it.
+    /// The data of its index entry.
     pub data: IndexData,
-    /// Until when this task can lead to it: until it is gone, or the task's own artifacts are.
+    /// How long this task can refer to it: until it expires, or the task's own artifacts do.
     pub expires: Timestamp,
 }
 
@@ -276,38 +278,38 @@ impl Publisher {
         Self::Task(Box::new(Task::new(services, storage, run, report)))
     }
 
-    /// What is asked before anything is begun, so that a wrong expiry costs no build: an image of the same hash that counts,
-    /// if one is sought, of the own project or of the central one; when what this run publishes expires, and who runs it.
+    /// Queries before any work starts, so that a wrong expiry costs no build: an image of the same hash that counts, if wanted,
+    /// of the own project or of the central one; and the expiry of what this run publishes, and its worker.
     pub async fn look_up(
         &self,
         plan: &Plan,
-        sought: Option<&Identity>,
+        wanted: Option<&Identity>,
         central: &Project,
         now: Timestamp,
     ) -> Result<Start, PublishError> {
         match self {
-            Self::Task(task) => task.look_up(plan, sought, central, now).await,
-            // Without a call to the index: it may know this image, but the artifact that is declared must be written.
-            Self::Payload(_) | Self::Folder(_) => {
+            Self::Task(task) => task.look_up(plan, wanted, central, now).await,
+            // Without a call to the index: it may have this image, but the declared artifact must be written.
+            Self::Payload(_) | Self::Directory(_) => {
                 let expires = plan.artifact.expires.unwrap_or(Timestamp::MAX);
                 Ok(Start { found: None, limits: TaskLimits { expires, deadline: expires, worker_pool: None } })
             }
         }
     }
 
-    /// Ends a run whose image is there already: makes it readable from this run too. None where it has to be built after all.
-    /// Copies are made in `folder`.
+    /// Ends a run whose image exists: makes it readable from this run too. None if it must be built after all. Copies are made in
+    /// `directory`.
     pub async fn reuse(
         &self,
         plan: &Plan,
         identity: &Identity,
         found: &ExistingImage,
-        folder: &Path,
+        directory: &Path,
     ) -> Result<Option<Published>, PublishError> {
         match self {
-            Self::Task(task) => task.reuse(plan, identity, found, folder).await,
-            // They look for none.
-            Self::Payload(_) | Self::Folder(_) => Ok(None),
+            Self::Task(task) => task.reuse(plan, identity, found, directory).await,
+            // These look up no image.
+            Self::Payload(_) | Self::Directory(_) => Ok(None),
         }
     }
 
@@ -321,7 +323,7 @@ impl Publisher {
         match self {
             Self::Task(task) => task.publish_log(plan, log, expires).await,
             Self::Payload(payload) => payload.publish_log(log),
-            Self::Folder(folder) => folder.publish_log(log),
+            Self::Directory(directory) => directory.publish_log(log),
         }
     }
 
@@ -337,7 +339,7 @@ impl Publisher {
         match self {
             Self::Task(task) => task.publish(plan, &image, &publication).await,
             Self::Payload(payload) => payload.publish(image, &plan.artifact.name).await,
-            Self::Folder(folder) => folder.publish(image, &plan.artifact.name, &publication).await,
+            Self::Directory(directory) => directory.publish(image, &plan.artifact.name, &publication).await,
         }
     }
 }

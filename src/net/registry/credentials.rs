@@ -1,5 +1,5 @@
-//! Credentials for registries, out of docker's configuration and its like. This is the only place that reads them: for
-//! pushing, and for the images that builds pull. Each is for one registry, and is hidden from the log as soon as it is read.
+//! Credentials for registries, from docker's configuration and similar files. This is the only place that reads them: for
+//! pushing, and for the images that builds pull. Each is for one registry, and is registered as a secret as soon as it is read.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,10 +12,10 @@ use super::RegistryError;
 use super::RegistryLogins;
 use crate::report::secrets;
 
-/// What docker keeps the credentials of its own registry under.
+/// docker's key for the credentials of its own registry.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
-/// What helpers say when they have nothing: a part of their protocol.
+/// The answer of helpers without credentials: a part of their protocol.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
 /// Credentials for a registry.
@@ -23,23 +23,23 @@ const NOT_FOUND: &str = "credentials not found in native keychain";
 pub struct Credentials {
     /// The registry, as docker calls it.
     pub server: String,
-    /// What it wants to see.
+    /// The kind of credentials.
     pub login: Login,
     /// Where they were found.
     pub source: String,
 }
 
-/// What a registry wants to see.
+/// Credentials for a registry.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Login {
     /// A name and a password.
     Password {
         /// The name.
         username: String,
-        /// The password, or an access token in its place; a secret.
+        /// The password, or an access token instead; a secret.
         password: String,
     },
-    /// A token that stands for both; a secret.
+    /// A token that replaces both; a secret.
     IdentityToken(String),
 }
 
@@ -59,8 +59,8 @@ impl fmt::Debug for Login {
 }
 
 impl Credentials {
-    /// The credentials for a registry, `HOST` or `HOST:PORT`; none, where nobody has any. Where a helper has them it is asked,
-    /// which can take its time.
+    /// The credentials for a registry, `HOST` or `HOST:PORT`; none if there are none. This may run a credential helper, which can
+    /// take some time.
     pub fn find(registry: &str, logins: &RegistryLogins) -> Result<Option<Self>, RegistryError> {
         for source in sources(logins) {
             let (source, text) = source?;
@@ -114,7 +114,7 @@ fn sources(logins: &RegistryLogins) -> impl Iterator<Item = Result<(String, Vec<
     text.chain(files)
 }
 
-/// What one text knows about a registry; none where it knows nothing.
+/// The credentials for a registry in one text; none if it has none.
 fn find_in(registry: &str, text: &[u8], source: &str) -> Result<Option<Credentials>, RegistryError> {
     let server = if registry == "docker.io" { DOCKER_HUB } else { registry };
     let login = match docker_credential::get_credential_from_reader(text, server) {
@@ -158,8 +158,11 @@ mod tests {
         assert!(find("ghcr.io").is_none() && find("quay.io.example.com").is_none() && find("io").is_none());
         let token = find("azure.invalid").unwrap();
         assert_eq!(token.login, Login::IdentityToken("t-0-k-e-n".to_owned()));
-        let told = format!("{token:?} {hub:?} {:?}", logins(Some(CONFIG), &[]));
-        assert!(!told.contains("t-0-k-e-n") && !told.contains("secret-2") && !told.contains("bWU6"), "{told}");
+        let printed = format!("{token:?} {hub:?} {:?}", logins(Some(CONFIG), &[]));
+        assert!(
+            !printed.contains("t-0-k-e-n") && !printed.contains("secret-2") && !printed.contains("bWU6"),
+            "{printed}"
+        );
         assert_eq!(secrets::hide("secret-1, t-0-k-e-n"), "[hidden], [hidden]");
         assert!(!secrets::hide("bWU6c2VjcmV0LTE=").contains("bWU6"), "what the configuration has");
         let header = registry_config(&[hub, token]);
@@ -172,8 +175,8 @@ mod tests {
 
     #[test]
     fn the_variable_comes_before_the_files_and_a_missing_file_has_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let (first, second) = (folder.path().join("auth.json"), folder.path().join("config.json"));
+        let directory = tempfile::tempdir().unwrap();
+        let (first, second) = (directory.path().join("auth.json"), directory.path().join("config.json"));
         std::fs::write(&second, CONFIG).unwrap();
         let find = |text| Credentials::find("quay.io", &logins(text, &[&first, &second])).unwrap().unwrap();
         assert_eq!(find(None).source, second.display().to_string());
@@ -188,7 +191,7 @@ mod tests {
             bad.ends_with(&format!("in {}, are of no use; run `docker login bad.invalid`", second.display())),
             "{bad}"
         );
-        let folder = Credentials::find("quay.io", &logins(None, &[folder.path()])).unwrap_err().to_string();
-        assert!(folder.starts_with("cannot read docker's credentials in "), "{folder}");
+        let error = Credentials::find("quay.io", &logins(None, &[directory.path()])).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read docker's credentials in "), "{error}");
     }
 }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 /// Where credentials for registries are: in docker's format, each of which can name credential helpers.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct RegistryLogins {
-    /// `DOCKER_AUTH_CONFIG`, which comes before all files; a secret.
+    /// `DOCKER_AUTH_CONFIG`, which wins over all files; a secret.
     pub text: Option<String>,
-    /// `REGISTRY_AUTH_FILE`, then docker's own `config.json`. Files that are not there have nothing.
+    /// `REGISTRY_AUTH_FILE`, then docker's own `config.json`. Missing files are skipped.
     pub files: Vec<PathBuf>,
 }
 

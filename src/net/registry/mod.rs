@@ -1,5 +1,4 @@
-//! Docker registries: what is behind a tag there, and docker's own credentials for them. Sending images is the engine's
-//! work, since it has them.
+//! Docker registries: the content of a tag, and docker's own credentials. The engine pushes images, since it has them.
 
 mod credentials;
 mod logins;
@@ -25,14 +24,14 @@ pub use credentials::{Credentials, Login, registry_config};
 pub use logins::RegistryLogins;
 pub use reference::{ImageReference, is_repository, is_tag};
 
-/// A registry that is there takes a connection at once.
+/// A reachable registry accepts a connection at once.
 const CONNECTING_MAY_TAKE: Duration = Duration::from_secs(15);
 
-/// All that a tag can stand for.
+/// Everything that a tag can refer to.
 const MANIFESTS: [&str; 4] =
     [OCI_IMAGE_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE];
 
-/// Why a registry did not say what it has.
+/// Why a registry query failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// No name of an image.
@@ -45,7 +44,7 @@ pub enum RegistryError {
         source: ParseError,
     },
     /// docker's configuration.
-    #[error("cannot read docker's credentials in {}; it must be readable, or DOCKER_CONFIG another folder", path.display())]
+    #[error("cannot read docker's credentials in {}; it must be readable, or DOCKER_CONFIG another directory", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -58,9 +57,9 @@ pub enum RegistryError {
     Credentials {
         /// The registry.
         host: String,
-        /// The file that has them, or names who has.
+        /// The file with the credentials, or with the name of a helper.
         place: String,
-        /// What is wrong.
+        /// The problem.
         #[source]
         source: CredentialRetrievalError,
     },
@@ -81,7 +80,7 @@ pub enum RegistryError {
         name: String,
         /// Whether there were credentials.
         known: bool,
-        /// What it said.
+        /// The registry's message.
         #[source]
         source: OciDistributionError,
     },
@@ -90,14 +89,14 @@ pub enum RegistryError {
     Answer {
         /// The image.
         name: String,
-        /// What it said.
+        /// The registry's message.
         #[source]
         source: OciDistributionError,
     },
 }
 
 impl RegistryError {
-    /// Whether the registry answered, and said no.
+    /// Whether the registry answered with a refusal.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
@@ -110,7 +109,7 @@ impl RegistryError {
     }
 }
 
-/// The status of an answer that is an error; 400 for all of which only the registry's own code is known.
+/// The status of an error answer; 400 for those that have only the registry's own code.
 fn status(error: &OciDistributionError) -> Option<u16> {
     match error {
         OciDistributionError::ServerError { code, .. } => Some(*code),
@@ -139,7 +138,7 @@ impl Failure for RegistryError {
     }
 }
 
-/// What is behind a tag.
+/// The content of a tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// The digest of its manifest, `sha256:…`.
@@ -158,7 +157,7 @@ pub struct RegistryImage {
 }
 
 impl RegistryImage {
-    /// The registry of `REGISTRY/NAME:VERSION`. Where a credential helper is asked, that can take its time.
+    /// The registry of `REGISTRY/NAME:VERSION`. This may run a credential helper, which can take some time.
     pub fn find(name: &str, logins: &RegistryLogins, retry: RetryConfig) -> Result<Self, RegistryError> {
         let wrong = |source| RegistryError::Name { name: name.to_owned(), source };
         let reference: Reference = name.parse().map_err(wrong)?;
@@ -169,7 +168,7 @@ impl RegistryImage {
         Ok(Self { reference, credentials, retry })
     }
 
-    /// What the tag stands for now; none, if it is free.
+    /// The tag's current content; none if it is free.
     pub async fn published(&self) -> Result<Option<Published>, RegistryError> {
         let client = self.client();
         let auth = match self.credentials.as_ref().map(|found| &found.login) {
@@ -194,7 +193,7 @@ impl RegistryImage {
 
     fn client(&self) -> Client {
         let host = self.reference.resolve_registry();
-        // As docker does: on the same machine nobody listens in between.
+        // As docker does: a local connection needs no TLS.
         let protocol = if is_loopback(host) { ClientProtocol::Http } else { ClientProtocol::Https };
         Client::new(ClientConfig {
             protocol,
@@ -238,7 +237,7 @@ fn is_free(error: &OciDistributionError) -> bool {
     }
 }
 
-/// Whether a registry, with its port, is on this machine: engines and we speak HTTP with such.
+/// Whether a registry, with its port, is on this machine: engines and this program use plain HTTP with it.
 #[must_use]
 pub fn is_loopback(registry: &str) -> bool {
     let host = match registry.strip_prefix('[') {
@@ -253,9 +252,9 @@ mod tests {
     use super::*;
 
     fn place(name: &str, config: &str) -> Result<RegistryImage, RegistryError> {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("config.json"), config).unwrap();
-        let logins = RegistryLogins { text: None, files: vec![folder.path().join("config.json")] };
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("config.json"), config).unwrap();
+        let logins = RegistryLogins { text: None, files: vec![directory.path().join("config.json")] };
         RegistryImage::find(name, &logins, RetryConfig::default())
     }
 

@@ -1,5 +1,5 @@
-//! Docker's grammar of image names: repositories, tags, and references made of both. Which names mean something in a
-//! registry is for others.
+//! Docker's grammar of image names: repositories, tags, and references that combine them. This is syntax only; registries give
+//! names their meaning.
 
 use std::sync::LazyLock;
 
@@ -36,7 +36,7 @@ checked_text!(
 );
 
 impl ImageReference {
-    /// What stands before the tag.
+    /// The part before the tag.
     #[must_use]
     pub fn repository(&self) -> &str {
         self.as_str().rsplit_once(':').map_or(self.as_str(), |(repository, _)| repository)

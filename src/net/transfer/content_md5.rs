@@ -1,5 +1,5 @@
-//! MD5, as storages use it: against accidents on the way, and nothing else. S3 compares an upload with its `Content-MD5`, and
-//! has the same sum as the `ETag` of what was uploaded in one piece and is not encrypted by keys of a service.
+//! MD5, as storages use it: against accidental corruption only. S3 compares an upload with its `Content-MD5`, and has the same
+//! digest as the `ETag` of objects that were uploaded in one part and are not encrypted by keys of a service.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ use md5::{Digest as _, Md5};
 pub struct ContentMd5([u8; 16]);
 
 impl ContentMd5 {
-    /// The sum of what `write` writes.
+    /// The digest of what `write` writes.
     pub fn of_written<E>(write: impl FnOnce(&mut dyn Write) -> Result<(), E>) -> Result<Self, E> {
         let mut sum = Md5Writer(Md5::new());
         write(&mut sum)?;
@@ -25,7 +25,7 @@ impl ContentMd5 {
         STANDARD.encode(self.0)
     }
 
-    /// Whether an `ETag` is this sum. One that is not may be another kind of sum.
+    /// Whether an `ETag` is this digest. A different one may be another kind of digest.
     #[must_use]
     pub fn is_etag(&self, etag: &str) -> bool {
         let hex = format!("{:032x}", u128::from_be_bytes(self.0));

@@ -12,17 +12,17 @@ use crate::net::retry::{Failure, Retryability};
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
     /// The server answered, but not with success.
-    #[error("{method} {url}: the server answered {status}{}", said(.answer))]
+    #[error("{method} {url}: the server answered {status}{}", message(.answer))]
     Status {
         /// The method.
         method: &'static str,
-        /// What was asked for.
+        /// The URL.
         url: HttpUrl,
         /// The answer.
         status: StatusCode,
         /// The beginning of the answer's body, where it is text.
         answer: String,
-        /// When the server wants to be asked again.
+        /// The server's Retry-After.
         retry_after: Option<Duration>,
     },
     /// No answer, or one that ended too early.
@@ -30,16 +30,16 @@ pub enum TransferError {
     Connection {
         /// The method.
         method: &'static str,
-        /// What was asked for.
+        /// The URL.
         url: HttpUrl,
         /// How it failed.
         #[source]
         source: reqwest::Error,
     },
     /// The connection ended, and the file with it, although there should be more.
-    #[error("GET {url}: the connection ended within the file, whose length the server had not said")]
+    #[error("GET {url}: the connection ended within the file, whose length the server did not send")]
     Cut {
-        /// What was asked for.
+        /// The URL.
         url: HttpUrl,
     },
     /// The server took nothing more of an upload, and did not answer.
@@ -52,16 +52,16 @@ pub enum TransferError {
         /// For how long.
         silence: Duration,
     },
-    /// The answer says nothing about the file's length.
+    /// The answer does not have the file's length.
     #[error("GET {url}: the answer does not say how long the file is")]
     NoLength {
-        /// What was asked for.
+        /// The URL.
         url: HttpUrl,
     },
     /// What was compressed for the transfer cannot be unpacked.
     #[error("GET {url}: this is not the gzip that the server says it is")]
     Packed {
-        /// What was asked for.
+        /// The URL.
         url: HttpUrl,
         /// Why not.
         #[source]
@@ -90,12 +90,12 @@ pub enum TransferError {
     Setup(#[source] reqwest::Error),
 }
 
-fn said(answer: &str) -> String {
+fn message(answer: &str) -> String {
     if answer.is_empty() { String::new() } else { format!(", {answer}") }
 }
 
 impl TransferError {
-    /// Whether the server said that the file is not there.
+    /// Whether the server reported that the file does not exist.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         matches!(
@@ -104,7 +104,7 @@ impl TransferError {
         )
     }
 
-    /// Whether the server said that it is not allowed; for a signed URL, usually that it has expired.
+    /// Whether the server refused access; for a signed URL, usually because it has expired.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::Status { status: StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, .. })

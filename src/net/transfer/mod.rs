@@ -43,36 +43,36 @@ const WORDS_MAY_TAKE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Storage {
     client: Client,
-    /// For uploads, whose silence is measured here: reqwest's `read_timeout` runs from the request to the answer's
-    /// headers, so that it ends every upload that takes longer, however well it moves.
+    /// The time limit for silent uploads, measured here: reqwest's `read_timeout` runs from the request to the answer's headers,
+    /// so that it would end every upload that takes longer, even one that makes progress.
     uploads: Client,
     retry: RetryConfig,
 }
 
-/// How often one download goes on after its connection broke. More often, and a server that cuts every answer
-/// would keep it busy for ever.
+/// How often one download resumes after a broken connection. Without a limit, a server that cuts every answer would keep it busy
+/// for ever.
 const RESUMPTIONS: u32 = 10;
 
-/// A download that has begun.
+/// A started download.
 pub struct Download {
-    /// Its length in bytes, where the server says it.
+    /// Its length in bytes, if the server sent it.
     pub length: Option<u64>,
     /// Whether the server compressed the file for the transfer (`Content-Encoding: gzip`), as workers do with some artifacts.
     pub gzip_encoded: bool,
-    /// Whether only the end of the connection says where the file ends, as with HTTP/1.0: a cut looks like an end.
+    /// Whether only the end of the connection marks the end of the file, as with HTTP/1.0: then a cut looks like an end.
     pub ends_with_connection: bool,
     storage: Storage,
     response: Response,
     url: HttpUrl,
-    /// What tells this version of the file from others; without it a broken download begins again.
+    /// Identifies this version of the file; without it a broken download begins again.
     etag: Option<HeaderValue>,
     received: u64,
     resumptions: u32,
 }
 
 impl Download {
-    /// The bytes as they come. Where a connection breaks the download goes on from there, as long as the server says
-    /// that the file is still the same. A body that ends before its length is an error.
+    /// The bytes as they arrive. After a broken connection the download resumes, as long as the server has the same version of
+    /// the file. A body that ends before its length is an error.
     pub fn bytes(self, meter: ProgressCounter) -> impl Stream<Item = Result<Bytes, TransferError>> {
         let meter = move |bytes: &Bytes| meter.add(bytes.len() as u64);
         futures_util::stream::try_unfold(self, Self::next).inspect_ok(meter)
@@ -108,13 +108,13 @@ impl Download {
         };
         let response = retry("going on with the download", self.storage.retry.policy(Policy::CALL), ask).await.ok()?;
         let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
-        // Anything else than exactly the rest would be spliced in at the wrong place.
+        // Anything but exactly the rest would be inserted at the wrong place.
         let is_rest = response.status() == StatusCode::PARTIAL_CONTENT && range.starts_with(&format!("bytes {from}-"));
         is_rest.then_some(response)
     }
 }
 
-/// What is uploaded.
+/// The content of an upload.
 pub struct UploadBody<S> {
     /// The bytes.
     pub bytes: S,
@@ -167,7 +167,7 @@ impl Storage {
         Ok(Download { length, gzip_encoded, ends_with_connection, storage, response, url, etag, received, resumptions })
     }
 
-    /// Uploads bytes with one PUT, whose length is said beforehand: S3 refuses chunked bodies.
+    /// Uploads bytes with one PUT and a known length: S3 refuses chunked bodies.
     pub async fn put(
         &self,
         url: &HttpUrl,
@@ -189,7 +189,7 @@ impl Storage {
             request = request.header(CONTENT_LENGTH, size);
         }
         let stalled = async {
-            // The sender goes with the body; then only the answer is to come.
+            // The sender is dropped with the body; then only the answer is outstanding.
             while let Ok(change) = tokio::time::timeout(self.retry.silence, moves.changed()).await {
                 if change.is_err() {
                     return tokio::time::sleep(self.retry.silence).await;
@@ -232,8 +232,8 @@ async fn success(
     Err(TransferError::Status { method, url: url.clone(), status, answer: printable(&answer), retry_after })
 }
 
-/// The bytes of a transfer, unpacked where the server has packed them for it (`Content-Encoding: gzip`), as workers do with some
-/// artifacts whatever is in them.
+/// The bytes of a transfer, decompressed if the server sent them compressed (`Content-Encoding: gzip`), as workers store some
+/// artifacts of any type.
 pub fn decoded<'a>(bytes: impl Read + 'a, is_gzip: bool) -> Box<dyn Read + 'a> {
     if is_gzip { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) }
 }
@@ -249,7 +249,7 @@ mod tests {
 
     const SIZE: usize = 16 * 1024 * 1024;
 
-    /// Uploads a file to a server that takes `most` bytes, some every few milliseconds, and then says what it says.
+    /// Uploads a file to a server that reads `most` bytes, some every few milliseconds, and then sends its answer.
     async fn upload(silence: Duration, most: usize) -> Result<(), TransferError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url: HttpUrl = format!("http://{}/image.tar", listener.local_addr().unwrap()).parse().unwrap();

@@ -1,4 +1,4 @@
-//! What a storage has: how long it is, and all of it, in a file.
+//! Stored files: their length, and their download to a file.
 
 use std::io::{self, Read, Write as _};
 use std::path::Path;
@@ -8,14 +8,15 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, RAN
 
 use super::{CHUNK, Storage, TransferError, success};
 use crate::net::blocking::blocking;
-use crate::net::stream::{self, DigestReader};
+use crate::net::digest_reader::DigestReader;
+use crate::net::stream;
 use crate::net::{Digest, HttpUrl};
 use crate::report::{ProgressCounter, Report};
 
-/// What a storage says of a file.
+/// A storage's data about a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Its length in bytes; none where it is served in pieces, or compressed, and nothing is said about the whole.
+    /// Its length in bytes; none if it is served in chunks, or compressed, without a total.
     pub length: Option<u64>,
     /// Its `ETag`.
     pub etag: Option<String>,
@@ -36,7 +37,7 @@ enum Broken {
 }
 
 impl Storage {
-    /// Looks at a stored file with a GET for its first byte: URLs signed for GET refuse HEAD.
+    /// Queries a stored file with a GET for its first byte: URLs signed for GET refuse HEAD.
     pub async fn look(&self, url: &HttpUrl) -> Result<Stored, TransferError> {
         let answer = self.client.get(url.reveal().clone()).header(RANGE, "bytes=0-0").send().await;
         let response = match success("GET", url, answer).await {
@@ -51,7 +52,7 @@ impl Storage {
             StatusCode::PARTIAL_CONTENT => header(CONTENT_RANGE).and_then(|range| range.rsplit('/').next()),
             _ => header(CONTENT_LENGTH),
         };
-        // What is compressed for the transfer has another length there.
+        // Compressed transfers have another length.
         let is_plain = header(CONTENT_ENCODING).is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"));
         let length = whole.filter(|_| is_plain).and_then(|length| length.parse().ok());
         Ok(Stored { length, etag: header(ETAG).map(str::to_owned) })
@@ -66,7 +67,7 @@ impl Storage {
         })
     }
 
-    /// Downloads a file to `path`, unpacked where it was compressed for the transfer. Gives its sha256 and its size.
+    /// Downloads a file to `path`, decompressed if the transfer was compressed. Returns its sha256 and its size.
     pub async fn download(
         &self,
         url: &HttpUrl,

@@ -1,10 +1,10 @@
-//! What a server says about a failure, as far as it is for people.
+//! The readable part of a server's error answer.
 
 use reqwest::Response;
 
 use crate::report::secrets;
 
-/// The beginning of an answer's body; what is behind it, and whether it ends well, does not matter.
+/// The beginning of an answer's body; the rest, and whether it ends well, does not matter.
 pub(super) async fn first_words(mut response: Response) -> String {
     let mut words = Vec::new();
     while words.len() < 4096
@@ -15,8 +15,8 @@ pub(super) async fn first_words(mut response: Response) -> String {
     String::from_utf8_lossy(&words).into_owned()
 }
 
-/// What an error's body says to people. S3 and its like answer in XML, and print keys, tokens and signatures in it:
-/// of that, only the code and the message. Pages have nothing to say.
+/// The message in an error's body. S3 and similar storages answer in XML with keys, tokens and signatures: of these, only the
+/// code and the message are used. HTML pages are ignored.
 pub(super) fn printable(body: &str) -> String {
     let element = |name: &str| {
         let (_, rest) = body.split_once(&format!("<{name}>"))?;

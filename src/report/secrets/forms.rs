@@ -1,5 +1,5 @@
-//! The forms in which a secret turns up: as it is, in each of its lines, in base64 wherever it stands in what was encoded, and
-//! as URLs and JSON write it. And what is secret in a URL.
+//! The forms of a secret: as it is, each of its lines, in base64 at any position of the encoded data, and as URLs and JSON escape
+//! it. Also the secret parts of a URL.
 
 use std::collections::BTreeSet;
 
@@ -9,16 +9,16 @@ use reqwest::Url;
 
 use super::is_secret_name;
 
-/// Shorter values are words that stand everywhere; hiding them would spoil the log and protect nothing.
+/// Shorter values are common words; hiding them would spoil the log and protect nothing.
 const SHORTEST: usize = 4;
 
-/// Shorter pieces of base64 say next to nothing, and stand in other words.
+/// Shorter pieces of base64 reveal next to nothing, and occur in other words.
 const SHORTEST_BASE64: usize = 5;
 
 /// So many bytes make a line of `base64`, and of `openssl base64`.
 const BASE64_LINES: [usize; 2] = [57, 48];
 
-/// A parameter of a query that is as long is taken for a secret, whatever its name.
+/// A query parameter of this length counts as a secret, whatever its name.
 const LONG_PARAMETER: usize = 20;
 
 /// All forms of a value; none of one that is too short.
@@ -32,7 +32,7 @@ pub(super) fn of(value: &str) -> BTreeSet<String> {
 }
 
 fn add(value: &str, forms: &mut BTreeSet<String>) {
-    // Line by line, as output is looked at: a key of many lines is never in one of them whole.
+    // Line by line, as output is scanned: a key of many lines is never in one line as a whole.
     for line in value.lines().map(str::trim).filter(|line| line.len() >= SHORTEST) {
         forms.insert(line.to_owned());
         forms.extend(base64(line.as_bytes()));
@@ -46,7 +46,7 @@ fn add(value: &str, forms: &mut BTreeSet<String>) {
     }
 }
 
-/// What is always the same of the base64 of something that contains these bytes, wherever they begin in it.
+/// The constant part of the base64 of data that contains these bytes, at any position.
 fn base64(bytes: &[u8]) -> impl Iterator<Item = String> {
     let encoded = move |before: usize| {
         let padded = [&[0; 2][..before], bytes].concat();
@@ -87,7 +87,7 @@ fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|decoded| decoded != text)
 }
 
-/// What is secret in a URL.
+/// The secret parts of a URL.
 pub(super) fn of_url(url: &Url) -> Vec<String> {
     let mut secrets = Vec::new();
     let user = url.username();

@@ -1,6 +1,6 @@
-//! Values that must not be printed although the program passes them on: credentials, signed URLs, build arguments whose
-//! name says that they are secret, and a build's secrets. Who gets one says so here; the log, and whoever cuts a text or
-//! writes it into a document, hides it in every form that it is known in.
+//! Values that must not be printed although the program passes them on: credentials, signed URLs, build arguments with names of
+//! secrets, and a build's secrets. Code that receives one registers it here. The log, and all code that cuts a text or writes it
+//! into a document, hides it in all its known forms.
 
 mod forms;
 
@@ -13,7 +13,7 @@ use aho_corasick::AhoCorasick;
 use regex::Regex;
 use reqwest::Url;
 
-/// What stands in a secret's place.
+/// The replacement of a secret.
 const HIDDEN: &str = "[hidden]";
 
 /// So many signed URLs are remembered. A server that repeats one does so in its answer.
@@ -22,16 +22,16 @@ const SIGNED_URLS: usize = 64;
 /// Parts of a name that make its value a secret, as such names are in use.
 const TELLING: [&str; 7] = ["token", "secret", "passw", "passphrase", "credential", "signature", "bewit"];
 
-/// Words of a name that do so too.
+/// Parts of names that count too.
 const TELLING_WORDS: [&str; 4] = ["pass", "pat", "sig", "pwd"];
 
 /// Values of such names that are none: switches.
 const NO_SECRETS: [&str; 8] = ["true", "false", "none", "null", "auto", "default", "enabled", "disabled"];
 
-/// Passwords in URLs, authorization headers and the parameters of signed URLs: hidden whoever made them.
+/// Passwords in URLs, authorization headers and the parameters of signed URLs: hidden even if not registered.
 static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     let patterns = [
-        // scheme://user:password@host, and a long token in their place; not NAME@sha256:DIGEST.
+        // scheme://user:password@host, or a long token instead; not NAME@sha256:DIGEST.
         r#"[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^\s/?\#"'<>@:]*:[^\s/?\#"'<>@]+|[^\s/?\#"'<>@]{16,})@"#,
         r"(?i)\b(?:X-Amz-(?:Signature|Credential|Security-Token)|AWSAccessKeyId|Signature|bewit)(?:=|%3D)[^\s&<>]+",
         r"(?i)\bHawk\s+id=.*",
@@ -48,13 +48,13 @@ static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 struct Known {
     values: BTreeSet<String>,
     of_urls: VecDeque<BTreeSet<String>>,
-    /// Made when it is asked for, after there are others.
+    /// Built at its first use, after other secrets were added.
     matcher: Option<Arc<Matcher>>,
 }
 
 #[derive(Default)]
 struct Matcher {
-    /// None where there is nothing to look for.
+    /// None if there is nothing to look for.
     values: Option<AhoCorasick>,
     longest: usize,
 }
@@ -122,7 +122,7 @@ fn add_all<'v>(values: impl IntoIterator<Item = &'v str>) {
     }
 }
 
-/// Hides what is secret in a URL: its password, or the token in its place, and what its query signs.
+/// Hides the secret parts of a URL: its password or token, and its signature.
 pub fn add_url(url: &Url) {
     known().add_url(url);
 }
@@ -160,7 +160,7 @@ pub fn add_build_secrets(values: &BTreeMap<String, Vec<u8>>) {
     add_all(values.iter().map(AsRef::as_ref));
 }
 
-/// Whether a name says that its value is a secret.
+/// Whether a name suggests that its value is a secret.
 #[must_use]
 pub fn is_secret_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
@@ -185,7 +185,7 @@ pub fn secret_args(arguments: &BTreeMap<String, String>) -> impl Iterator<Item =
 /// The text without secrets.
 #[must_use]
 pub fn hide(text: &str) -> Cow<'_, str> {
-    // Not under the lock: the log's writer and many threads come here.
+    // Outside the lock: the log's writer and many threads come here.
     let matcher = known().matcher();
     let found = matcher.found(text);
     if found.is_empty() {

@@ -1,5 +1,5 @@
-//! What is wrong with a tree of images, all at once, and what the field's habits would have otherwise.
-//! What is wrong with one image that is asked for is for `TreeError`.
+//! Finds everything that is wrong with a tree of images, and what differs from common practice. `TreeError` has the problems of a
+//! single requested image.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ pub(super) struct Diagnostics<'a> {
     relations: &'a Relations,
     problems: Vec<Diagnostic>,
     hints: Vec<Diagnostic>,
-    /// Files whose content is told to be wrong.
-    told: BTreeSet<PathBuf>,
+    /// Files whose wrong content is reported already.
+    reported: BTreeSet<PathBuf>,
 }
 
 impl<'a> Diagnostics<'a> {
@@ -33,8 +33,8 @@ impl<'a> Diagnostics<'a> {
         looks: &'a BTreeMap<ImageName, Look>,
         relations: &'a Relations,
     ) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
-        let mut it = Self { tree, relations, problems: Vec::new(), hints: Vec::new(), told: BTreeSet::new() };
-        it.folders();
+        let mut it = Self { tree, relations, problems: Vec::new(), hints: Vec::new(), reported: BTreeSet::new() };
+        it.misnamed_directories();
         it.entries();
         for (name, look) in looks {
             it.image(name, look);
@@ -47,17 +47,17 @@ impl<'a> Diagnostics<'a> {
         (it.problems, it.hints)
     }
 
-    /// Directories with a Dockerfile and a name that no image can have. Without a Dockerfile they are somebody's files, and
-    /// with a `kind.yml` that one says what is an image.
-    fn folders(&mut self) {
+    /// Directories with a Dockerfile and an invalid image name. Directories without a Dockerfile are ignored, and with a
+    /// `kind.yml` only its entries are images.
+    fn misnamed_directories(&mut self) {
         if !self.tree.kinds.is_empty() {
             return;
         }
-        for (folder, path) in self.tree.others.iter().filter(|(_, path)| has_dockerfile(path)) {
+        for (name, path) in self.tree.others.iter().filter(|(_, path)| has_dockerfile(path)) {
             let shown = self.tree.shown(path);
             let shown = shown.display();
-            let problem = folder.parse::<ImageName>().err().map(|error| error.to_string()).unwrap_or_default();
-            let lower = folder.to_lowercase();
+            let problem = name.parse::<ImageName>().err().map(|error| error.to_string()).unwrap_or_default();
+            let lower = name.to_lowercase();
             let message = if lower.parse().is_ok_and(|name| self.tree.is_image(&name)) {
                 format!("{shown} and {lower} have one name where case does not count, and {problem}")
             } else {
@@ -75,47 +75,47 @@ impl<'a> Diagnostics<'a> {
         }
     }
 
-    /// What is wrong with an image by itself.
+    /// The problems of an image by itself.
     fn image(&mut self, name: &ImageName, look: &Look) {
         for error in &look.errors {
             let message = match error {
                 TreeError::NoDockerfile { directory, .. } => {
                     format!("the image {name}: {} has no Dockerfile; write one", directory.display())
                 }
-                // The path alone does not say which of the images that are made from it.
+                // The path alone does not show which of the images made from it.
                 TreeError::Context(_) | TreeError::Read { .. } if self.has_other_directory(name) => {
-                    format!("the image {name}: {}", self.told(error))
+                    format!("the image {name}: {}", self.message(error))
                 }
-                error => self.told(error),
+                error => self.message(error),
             };
             // What another project's checkout has.
             let is_missing = matches!(error, TreeError::Context(_)) && self.tree.is_part();
             match self.tree.sort(name, look, self.relations) {
                 Some(_) if !is_missing => self.problem(name, message),
-                // Nobody builds it, or nobody here.
+                // No task builds it, or none here.
                 _ => self.hints.push(Diagnostic { image: Some(name.clone()), message }),
             }
         }
         if let Some(error) = look.parent.as_ref().and_then(|parent| self.tree.task_image(parent).err()) {
             let is_elsewhere = matches!(error, TreeError::Elsewhere { .. });
-            let message = self.told(&TreeError::OfChild { child: name.clone(), error: Box::new(error) });
+            let message = self.message(&TreeError::OfChild { child: name.clone(), error: Box::new(error) });
             if is_elsewhere {
                 self.hints.push(Diagnostic { image: Some(name.clone()), message });
             } else {
                 self.problem(name, message);
             }
         }
-        // What a kind.yml lists, a task builds, whatever files of a registry image it has.
+        // A task builds what a kind.yml lists, even if it has files of a registry image.
         let is_listed = !self.tree.kinds.is_empty() && matches!(self.tree.images.get(name), Some(Entry::Built(_)));
-        for problem in look.said.iter().filter(|_| !is_listed).flat_map(VersionFile::problems) {
+        for problem in look.version_file.iter().filter(|_| !is_listed).flat_map(VersionFile::problems) {
             // A file that is wrong for one image is wrong for all that have it.
             if let RegistryProblem::Grammar { file, .. } = problem
-                && !self.told.insert(file.clone())
+                && !self.reported.insert(file.clone())
             {
                 continue;
             }
             let error = TreeError::Registry { name: name.clone(), problem: problem.clone() };
-            self.problem(name, self.told(&error));
+            self.problem(name, self.message(&error));
         }
     }
 
@@ -133,7 +133,7 @@ impl<'a> Diagnostics<'a> {
                 "as steps of the Dockerfile its commands are cached one by one, and the log says which one failed";
             self.hint(name, &format!("has a system-setup.sh; {why}"));
         }
-        if let Some(said) = &look.said {
+        if let Some(version_file) = &look.version_file {
             match sort {
                 Some(Sort::Registry) => {
                     let reference = self.tree.reference(name).ok();
@@ -143,8 +143,8 @@ impl<'a> Diagnostics<'a> {
                         self.hint(name, &format!("is pushed by hand to a public registry, as {reference}; {instead}"));
                     }
                 }
-                Some(Sort::Task) if said.is_versioned() => {
-                    let file = if said.version.is_some() { "VERSION" } else { "HASH" };
+                Some(Sort::Task) if version_file.is_versioned() => {
+                    let file = if version_file.version.is_some() { "VERSION" } else { "HASH" };
                     self.hint(name, &format!("has a {file}, which the task that builds it ignores; remove it"));
                 }
                 Some(Sort::Task) | None => {}
@@ -172,7 +172,7 @@ impl<'a> Diagnostics<'a> {
             let (directory, other) = (self.tree.shown(directory), self.tree.shown(&other));
             let both = format!("{} and {}", directory.display(), other.display());
             let message = format!("the image {name}: two directories have its name, {both}; rename one");
-            // A kind.yml says which one it is.
+            // A kind.yml selects one.
             if self.tree.kinds.is_empty() {
                 self.problem(name, message);
             } else {
@@ -181,7 +181,7 @@ impl<'a> Diagnostics<'a> {
         }
     }
 
-    /// Names that are not what is there.
+    /// References that do not match the referenced image.
     fn references(&mut self) {
         for (name, relation) in self.relations.all() {
             let (instruction, other) = (&relation.instruction, &relation.image);
@@ -222,7 +222,7 @@ impl<'a> Diagnostics<'a> {
     }
 
     /// An error and its causes, with paths as people write them.
-    fn told(&self, error: &TreeError) -> String {
+    fn message(&self, error: &TreeError) -> String {
         let text = ErrorChain(error).to_string();
         text.replace(&format!("{}/", self.tree.root().display()), "").replace('\n', " ")
     }

@@ -1,13 +1,12 @@
-//! The images as a graph for Graphviz: `image-worker tree --dot | dot -Tsvg`.
-//! How it is laid out is Graphviz's affair.
+//! The images as a graph for Graphviz, which does the layout: `image-worker tree --dot | dot -Tsvg`.
 
 use std::collections::BTreeSet;
 
 use super::{Link, LintReport, Sort};
 
 impl LintReport {
-    /// The graph: an arrow leads from each image to those that are built from it. What is wrong is red; what is only
-    /// copied from is dashed; images from elsewhere have no box.
+    /// The graph: an arrow leads from each image to those that are built from it. Wrong images and relations are red; images that
+    /// are only copied from have dashed arrows; images from elsewhere have no box.
     #[must_use]
     pub fn dot(&self) -> String {
         let mut lines =

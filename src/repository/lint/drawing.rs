@@ -1,5 +1,4 @@
-//! The images as people see them in a terminal: each below the one that it is built from, what is known of it in
-//! columns, and what was found in lists.
+//! The images drawn for a terminal: each below the one that it is built from, its data in columns, and the problems in lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,7 +7,7 @@ use super::{Diagnostic, ImageReport, Link, LintReport, Relation, Sort};
 use crate::context::ImageName;
 use crate::report::Bytes;
 
-/// How many digits of a hash tell it from the others of a tree.
+/// The number of digits that distinguish a hash from the others of a tree.
 const DIGITS: usize = 12;
 
 const HEADINGS: [&str; COLUMNS] = ["IMAGE", "KIND", "CONTEXT", "FILES", "SIZE", "MADE OF, KNOWN AS"];
@@ -44,10 +43,10 @@ impl LintReport {
         }
         let mut rows = vec![HEADINGS.map(str::to_owned)];
         let mut drawn = BTreeSet::new();
-        // The images of a cycle have no root: the first one in the order of the names takes its place.
+        // The images of a cycle have no root: the first one in the order of the names is used instead.
         for root in roots.into_iter().chain(&self.images) {
-            // Not recursive: generations may be as many as somebody makes them. Of each, the branches to its left,
-            // and whether it is the last below its base.
+            // Not recursive: there may be any number of generations. Each item has the branches to its left, and whether it is
+            // the last below its base.
             let mut next = vec![(root, String::new(), None)];
             while let Some((image, left, last)) = next.pop() {
                 if !drawn.insert(&image.name) {
@@ -87,14 +86,14 @@ impl LintReport {
 }
 
 impl ImageReport {
-    /// The image that this one stands below in a drawing: its task parent, else the base of its last stage.
+    /// The image above this one in a drawing: its task parent, else the base of its last stage.
     pub(super) fn main(&self) -> Option<&Relation> {
         let parent = self.from.iter().find(|relation| relation.link == Link::Parent);
         let base = || self.from.iter().rev().find(|relation| relation.is_base);
         parent.or_else(base).or(self.from.first())
     }
 
-    /// What a drawing does not show: other images that it is made of, and its name in a registry.
+    /// Data that the tree does not show: other images that it is made from, and its name in a registry.
     fn about(&self) -> String {
         let main = self.main();
         let others = self.from.iter().filter(|relation| Some(*relation) != main);

@@ -1,5 +1,5 @@
-//! All images of a tree at once, for people: what each is and is built from, what is wrong, and what could be better.
-//! Whoever needs one image asks [`Tree`] itself, where the first thing that is wrong is an error.
+//! All images of a tree at once, for people: what each is and is built from, what is wrong, and what could be better. For a
+//! single image use [`Tree`], which returns the first problem as an error.
 
 mod diagnostics;
 mod dot;
@@ -22,7 +22,7 @@ use diagnostics::Diagnostics;
 pub use relations::{Link, Relation};
 use relations::{Related, Relations};
 
-/// What there is to say about the images of a repository.
+/// The report about the images of a repository.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LintReport {
@@ -32,13 +32,13 @@ pub struct LintReport {
     pub scheme: HashScheme,
     /// The images, in the order of their names.
     pub images: Vec<ImageReport>,
-    /// What is wrong.
+    /// The problems.
     pub problems: Vec<Diagnostic>,
     /// What could be better.
     pub hints: Vec<Diagnostic>,
 }
 
-/// What there is to say about one image. What cannot be told, because something is wrong with it, is not there.
+/// The report about one image. Values that are unknown because of a problem are missing.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageReport {
@@ -46,7 +46,7 @@ pub struct ImageReport {
     pub name: ImageName,
     /// Its directory, from the repository's root.
     pub directory: PathBuf,
-    /// Who builds it; nobody, where a `kind.yml` does not list it and no registry has it.
+    /// What builds it; none if a `kind.yml` does not list it and no registry has it.
     pub kind: Option<Sort>,
     /// The tag that VERSION has.
     pub version: Option<String>,
@@ -60,7 +60,7 @@ pub struct ImageReport {
     pub symbol: Option<String>,
     /// The packages that it installs of other tasks.
     pub packages: Vec<String>,
-    /// The architecture that it is for, where it is another than amd64.
+    /// The architecture that it is for, if it is not amd64.
     pub arch: Option<String>,
     /// Its own build arguments.
     pub args: BTreeMap<String, String>,
@@ -70,8 +70,7 @@ pub struct ImageReport {
     pub size: Option<u64>,
     /// The hash of its context.
     pub context_hash: Option<ContextHash>,
-    /// What stands in its `.hash.` route, where a task builds it; none for what has packages, whose tasks only the task
-    /// graph knows.
+    /// The hash in its `.hash.` route, if a task builds it; none for images with packages, whose tasks only the task graph knows.
     pub hash: Option<ContextHash>,
     /// The task image that it is built from.
     pub parent: Option<ImageName>,
@@ -81,22 +80,22 @@ pub struct ImageReport {
     pub bases: Vec<String>,
 }
 
-/// Who builds an image.
+/// What builds an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sort {
     /// A task, on push.
     Task,
-    /// Somebody, who pushes it to a registry.
+    /// Pushed to a registry by hand.
     Registry,
 }
 
-/// Something that people should know.
+/// A message for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     /// The image that it is about, if it is one.
     pub image: Option<ImageName>,
-    /// What it is, in one line.
+    /// The message, in one line.
     pub message: String,
 }
 
@@ -106,19 +105,19 @@ struct Look {
     recipe: DockerfileImages,
     /// Its task parent.
     parent: Option<ImageName>,
-    /// Whether it can be told which parent it has, or that it has none.
+    /// Whether its parent, or that it has none, is known.
     parent_is_told: bool,
     /// The files of its context, their bytes, their hash.
     context: Option<(usize, u64, ContextHash)>,
     /// Why its context has no files of taskgraph's.
     no_taskgraph: Option<RunTaskError>,
-    /// What its registry files say.
-    said: Option<VersionFile>,
+    /// The content of its registry files.
+    version_file: Option<VersionFile>,
     errors: Vec<TreeError>,
 }
 
 impl Tree {
-    /// Looks at all images. Nothing that is wrong with them ends it.
+    /// Examines all images. No problem of theirs stops it.
     #[must_use]
     pub fn lint(&self, scheme: HashScheme) -> LintReport {
         let is_here = |name: &&ImageName| !matches!(self.images.get(*name), Some(Entry::Elsewhere { .. }));
@@ -137,7 +136,7 @@ impl Tree {
     fn look(&self, name: &ImageName, scheme: HashScheme) -> Look {
         let mut look = Look::default();
         match VersionFile::read(self.images_root_of(name.as_str()), name) {
-            Ok(said) => look.said = Some(said),
+            Ok(version_file) => look.version_file = Some(version_file),
             Err(error) => look.errors.push(error),
         }
         let image = match self.image(name) {
@@ -184,7 +183,7 @@ impl Tree {
         relations: &Relations,
         hash: Option<ContextHash>,
     ) -> ImageReport {
-        let said = |which: fn(&VersionFile) -> &Option<Checked>| which(look.said.as_ref()?).clone()?.ok();
+        let valid = |which: fn(&VersionFile) -> &Option<Checked>| which(look.version_file.as_ref()?).clone()?.ok();
         let image = self.image(name).ok();
         let Related { relations: from, bases } = relations.of(name);
         let directory = match self.images.get(name) {
@@ -196,9 +195,9 @@ impl Tree {
             name: name.clone(),
             directory: self.shown(directory),
             kind: self.sort(name, look, relations),
-            version: said(|said| &said.version),
-            registry: said(|said| &said.registry),
-            digest: said(|said| &said.digest),
+            version: valid(|file| &file.version),
+            registry: valid(|file| &file.registry),
+            digest: valid(|file| &file.digest),
             reference: self.reference(name).ok(),
             symbol: image.and_then(|image| image.symbol.clone()),
             packages: image.map(|image| image.packages.clone()).unwrap_or_default(),
@@ -214,10 +213,10 @@ impl Tree {
         }
     }
 
-    /// The usage decides: what a `kind.yml` lists, or another image has for its task parent, is a task's, whatever
-    /// files it has; else VERSION and REGISTRY make a registry image.
+    /// Usage decides: an image that a `kind.yml` lists, or that is another image's task parent, is a task's, even if it has
+    /// registry files; else VERSION and REGISTRY make a registry image.
     fn sort(&self, name: &ImageName, look: &Look, relations: &Relations) -> Option<Sort> {
-        let registry = look.said.as_ref().is_some_and(|said| said.is_versioned() && said.registry.is_some());
+        let registry = look.version_file.as_ref().is_some_and(|file| file.is_versioned() && file.registry.is_some());
         match self.images.get(name) {
             Some(Entry::Unlisted(_)) => registry.then_some(Sort::Registry),
             Some(Entry::Built(_)) if self.kinds.is_empty() && registry && !relations.is_task_parent(name) => {
@@ -228,7 +227,7 @@ impl Tree {
     }
 }
 
-/// What stands in the images' `.hash.` routes, as far as it can be told: for an image with a parent, after the parent.
+/// The hashes in the images' `.hash.` routes, as far as they are known: for an image with a parent, after the parent.
 fn index_hashes(tree: &Tree, looks: &BTreeMap<ImageName, Look>) -> BTreeMap<ImageName, ContextHash> {
     let mut hashes = BTreeMap::new();
     loop {

@@ -1,5 +1,5 @@
-//! Who is made of whom among the images of a tree, by the images that their Dockerfiles name, and in which circles.
-//! Whether that is as it should be is for `findings`.
+//! Which images of a tree are made from which, by the images in their Dockerfiles, and their cycles. `findings` judges the
+//! relations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ pub struct Relation {
     pub instruction: String,
     /// What the name is.
     pub link: Link,
-    /// How the name is not what the other image's files say, in words.
+    /// How the reference differs from the other image's files, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mismatch: Option<String>,
     /// Whether it is a FROM, which makes the other image the base of a stage.
@@ -58,9 +58,9 @@ impl Relations {
     /// Finds the images of the tree among those that its Dockerfiles name.
     pub(super) fn read(tree: &Tree, looks: &BTreeMap<ImageName, Look>) -> Self {
         let in_registries = looks.iter().filter_map(|(name, look)| {
-            let said = look.said.as_ref().filter(|said| said.is_versioned())?;
-            let registry = said.registry.as_ref()?.as_ref().ok()?;
-            Some((without_host_of_docker(&format!("{registry}/{name}")).to_owned(), (name, said)))
+            let version_file = look.version_file.as_ref().filter(|version_file| version_file.is_versioned())?;
+            let registry = version_file.registry.as_ref()?.as_ref().ok()?;
+            Some((without_host_of_docker(&format!("{registry}/{name}")).to_owned(), (name, version_file)))
         });
         let in_registries: BTreeMap<_, _> = in_registries.collect();
         let related = |(name, look): (&ImageName, &Look)| (name.clone(), related(tree, name, look, &in_registries));
@@ -83,13 +83,13 @@ impl Relations {
         self.0.iter().flat_map(|(name, related)| related.relations.iter().map(move |relation| (name, relation)))
     }
 
-    /// Images that are made of each other: each is made of the next, and the last of the first. Those that have an
-    /// image in common with one that is told already can be left out.
+    /// Cycles of images: each image is made from the next, and the last from the first. Cycles that share an image with one
+    /// reported already may be left out.
     pub(super) fn cycles(&self) -> Vec<Vec<&ImageName>> {
         let mut cycles: BTreeSet<Vec<&ImageName>> = BTreeSet::new();
         let mut done: BTreeSet<&ImageName> = BTreeSet::new();
         for start in self.0.keys() {
-            // Not recursive: a chain of images may be as long as somebody makes it.
+            // Not recursive: a chain of images may have any length.
             let mut way: Vec<(&ImageName, _)> = Vec::new();
             let mut next = (!done.contains(start)).then_some(start);
             loop {
@@ -143,11 +143,11 @@ fn related(
         let found = match (parent, neighbour, registered(reference, in_registries)) {
             (Some(parent), ..) if by_argument => Some(relation(parent, Link::Parent, None)),
             (_, Some(neighbour), _) if by_argument => Some(relation(&neighbour, Link::Parent, None)),
-            // What its own registry has under another version is an earlier one of itself.
+            // Another version in its own registry is an earlier one of itself.
             (.., Some((other, mismatch))) if other != name || mismatch.is_none() => {
                 Some(relation(other, Link::Registry, mismatch))
             }
-            // A kind.yml says itself who the parents are. An image's own name is one that a registry happens to have.
+            // A kind.yml lists the parents itself. An image's own name may be one that a registry has.
             (_, Some(neighbour), None) if tree.kinds.is_empty() && neighbour != *name => {
                 Some(relation(&neighbour, Link::Name, None))
             }
@@ -180,7 +180,7 @@ fn neighbour(tree: &Tree, reference: &Reference) -> Option<ImageName> {
     (tree.is_image(&name) && (by_argument || matches!(tag, None | Some("latest")))).then_some(name)
 }
 
-/// The image of the tree that a name in a registry means, and how it is not what the image's files say.
+/// The image of the tree that a registry reference means, and how the reference differs from the image's files.
 fn registered<'a>(
     reference: &Reference,
     in_registries: &BTreeMap<String, (&'a ImageName, &VersionFile)>,
@@ -189,14 +189,14 @@ fn registered<'a>(
     let (image, digest) = image.split_once('@').map_or((image, None), |(image, digest)| (image, Some(digest)));
     let tagged = image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
     let (repository, tag) = tagged.map_or((image, None), |(repository, tag)| (repository, Some(tag)));
-    let (name, said) = in_registries.get(without_host_of_docker(repository))?;
-    let version = said.version.as_ref().and_then(|version| version.as_ref().ok());
-    let pinned = said.digest.as_ref().and_then(|digest| digest.as_ref().ok());
+    let (name, version_file) = in_registries.get(without_host_of_docker(repository))?;
+    let version = version_file.version.as_ref().and_then(|version| version.as_ref().ok());
+    let pinned = version_file.digest.as_ref().and_then(|digest| digest.as_ref().ok());
     let mismatch = match (digest, pinned, tag, version) {
         (Some(digest), Some(pinned), ..) if digest != pinned => {
             Some(format!("names the digest {digest}, but HASH has {pinned}"))
         }
-        // A digest alone says no version.
+        // A digest alone has no version.
         (Some(_), _, None, _) => None,
         (.., tag, Some(version)) if tag.unwrap_or("latest") != version => {
             Some(format!("names the version {}, but VERSION has {version}", tag.unwrap_or("latest")))

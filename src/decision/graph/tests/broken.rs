@@ -1,8 +1,8 @@
-//! Broken graphs, and what is said about them. Mistakes inside one string have their tests in `template`.
+//! Broken graphs and their errors. `template` has the tests of mistakes inside one string.
 
 use super::*;
 
-/// The error of reading a graph, or of looking for what it uses.
+/// The error of reading a graph, or of finding what it uses.
 fn refused(graph: Value) -> String {
     one_line(&uses(graph).unwrap_err())
 }
@@ -14,7 +14,7 @@ fn unresolved(graph: Value, resolution: &Resolution) -> String {
 fn one_line(error: &GraphError) -> String {
     let text = error.to_string();
     assert!(!text.contains('\n') && text.len() < 480, "{text}");
-    // What is told in the line is not told again as its cause.
+    // The line contains the cause, so it is not repeated as a source.
     assert!(std::error::Error::source(error).is_none());
     text
 }
@@ -196,7 +196,7 @@ fn cycles_are_written_out() {
     let long =
         (0..9).map(|n| (n.to_string(), json!({ "task": {}, "dependencies": { "x": ((n + 1) % 9).to_string() } })));
     assert!(unresolved(long.collect(), &builder).contains("0 -> 1 -> 2 -> 3 -> 4 -> 4 more -> 0;"));
-    // A task that names itself in its definition is one that somebody schedules by hand.
+    // A task that names itself in its definition must be scheduled by hand.
     let by_hand = json!({ "tasks": [{ "taskId": A, "task": { "dependencies": [A] } }] });
     assert!(resolve(by_hand, &builder).is_ok());
 }

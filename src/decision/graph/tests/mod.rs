@@ -1,5 +1,5 @@
-//! Graphs of all forms, resolved. What is in a single string has its tests in `template` and `reference`, and broken
-//! graphs theirs in `tests/broken`.
+//! Graphs of all forms, resolved. `template` and `reference` have the tests of single strings, `tests/broken` those of broken
+//! graphs.
 
 mod broken;
 mod properties;
@@ -86,7 +86,7 @@ fn forms_are_told_apart_by_shape() {
     assert_eq!(form(json!({ "a": { "task": {} }, "b": { "task": {}, "dependencies": null } })), (Form::Labels, 2));
     assert_eq!(form(json!({ A: { "label": "a", "task": {} } })), (Form::TaskIds, 1));
     assert_eq!(form(json!({ A: { "task": {} } })), (Form::TaskIds, 1));
-    // Labels that happen to look like something else.
+    // Labels that look like something else.
     assert_eq!(form(json!({ "tasks": { "task": {} } })), (Form::Labels, 1));
     assert_eq!(form(json!({ A: { "label": A, "task": {} }, "b": { "task": {} } })), (Form::Labels, 2));
 }
@@ -282,7 +282,7 @@ fn taskgraph_adds_the_decision_task_by_itself() {
     task.definition["dependencies"] = json!([FOUND, A]);
     let labels = resolve(json!({ "t": { "task": { "image": ID } } }), &images).unwrap();
     assert_eq!(labels["docker-image-builder"]["task"]["dependencies"], json!([A]));
-    // Nobody adds it to a task that has its id.
+    // Nothing adds it to a task that has its id.
     let ids = resolve(json!({ B: { "task": { "image": ID } } }), &images).unwrap();
     assert_eq!(ids[IMAGE]["task"]["dependencies"], json!([FOUND, A]));
 }
@@ -296,7 +296,7 @@ fn only_what_is_needed_is_made() {
     };
     let child = made("child", IMAGE, Some("base"));
     let base = made("base", BASE, None);
-    // The parent of an image that is there need not be there any more.
+    // The parent of an existing image need not exist any more.
     assert_eq!(keys(resolution([("child", found()), ("base", base.clone())])), "t");
     assert_eq!(keys(resolution([("child", child.clone()), ("base", found())])), "t docker-image-child");
     let other = made("other", B, None);

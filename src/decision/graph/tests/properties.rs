@@ -98,12 +98,12 @@ proptest! {
             Ok(resolved) => {
                 let again = Graph::parse(resolved.clone()).unwrap();
                 prop_assert_eq!(again.uses().unwrap(), []);
-                // What is resolved stays as it is.
+                // A resolved graph stays as it is.
                 prop_assert_eq!(again.resolve(&images).unwrap().to_string(), resolved.to_string());
             }
             Err(error) => {
-                let told = matches!(error, GraphError::Template { .. } | GraphError::Unresolved { .. });
-                prop_assert!(told && error.to_string().starts_with(['t', 'n']), "{}", error);
+                let names_the_place = matches!(error, GraphError::Template { .. } | GraphError::Unresolved { .. });
+                prop_assert!(names_the_place && error.to_string().starts_with(['t', 'n']), "{}", error);
             }
         }
     }

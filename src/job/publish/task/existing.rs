@@ -1,5 +1,5 @@
-//! An image that is there already: looked for before anything is begun, and made readable from this task too. Which entries
-//! of the index count is `lookup`'s rule.
+//! An existing image: looked up before any work starts, and made readable from this task too. `lookup` decides which entries of
+//! the index count.
 
 use std::path::Path;
 
@@ -20,17 +20,17 @@ use crate::taskcluster::{
 };
 
 impl Task {
-    /// Nearly always the answer to all questions is no: asked side by side they cost one round trip before the build.
+    /// Usually no query finds anything: in parallel they cost one round trip before the build.
     pub(in super::super) async fn look_up(
         &self,
         plan: &Plan,
-        sought: Option<&Identity>,
+        wanted: Option<&Identity>,
         central: &Project,
         now: Timestamp,
     ) -> Result<Start, PublishError> {
         // What an earlier start of this run has created.
         let own = async { Ok(self.services.queue.storage_type(&self.run, &plan.artifact.name).await?) };
-        let Some(identity) = sought else {
+        let Some(identity) = wanted else {
             let (own, limits) = tokio::try_join!(own, self.limits(plan))?;
             self.can_create(plan, own.as_deref())?;
             return Ok(Start { found: None, limits });
@@ -42,8 +42,8 @@ impl Task {
             places.push((central, namespace));
         }
         let entries = async {
-            let asked = places.iter().map(|(_, namespace)| self.services.index.find_task(namespace));
-            Ok(try_join_all(asked).await?)
+            let queries = places.iter().map(|(_, namespace)| self.services.index.find_task(namespace));
+            Ok(try_join_all(queries).await?)
         };
         let (entries, own, limits) = tokio::try_join!(entries, own, self.limits(plan))?;
         let lookup = Lookup {
@@ -76,8 +76,8 @@ impl Task {
         Ok(Start { found, limits })
     }
 
-    /// Refuses to build what could not be uploaded: an artifact of the object service is created once in a run, and neither
-    /// its upload can be gone on with nor another be begun by a later start.
+    /// Refuses to build what could not be uploaded: an artifact of the object service is created once in a run, and a later start
+    /// can neither continue its upload nor begin another.
     fn can_create(&self, plan: &Plan, own: Option<&str>) -> Result<(), PublishError> {
         match own {
             Some("object") => Err(PublishError::ObjectLeft { name: plan.artifact.name.clone(), run: self.run.clone() }),
@@ -85,7 +85,7 @@ impl Task {
         }
     }
 
-    /// Whether an entry says enough of its image: a task that ends without building has to know what it leads to.
+    /// Whether an entry has enough data about its image: a task that ends without building must know what it refers to.
     fn is_known(&self, plan: &Plan, namespace: &Namespace, entry: &Entry) -> bool {
         let task = &entry.task_id;
         if entry.image().is_none() {
@@ -100,8 +100,8 @@ impl Task {
         known
     }
 
-    /// The image of an earlier start of this very run, which was stopped after its first insert. Another build is another
-    /// image, and to upload it would change the bytes behind a route that is there.
+    /// The image of an earlier start of this run, which was stopped after its first insert. Another build is another image, and
+    /// uploading it would change the bytes behind an existing route.
     async fn unfinished(&self, plan: &Plan, identity: &Identity) -> Result<Option<ExistingImage>, PublishError> {
         let artifact = &plan.artifact.name;
         for namespace in [&identity.namespaces.latest, &identity.namespaces.pushdate] {
@@ -118,32 +118,32 @@ impl Task {
         Ok(None)
     }
 
-    /// Whether an artifact of this run can be read; not, for whatever reason it cannot be: a storage in trouble may be well again
-    /// after the build.
+    /// Whether an artifact of this run can be read; false for any error, because a failing storage may have recovered after the
+    /// build.
     async fn is_there(&self, artifact: &ArtifactName, size: u64) -> Result<bool, PublishError> {
         let stored = or_in_trouble(lookup::stored(&self.services, &self.storage, &self.run, artifact).await)?;
         Ok(stored.is_some_and(|stored| stored.can_have(size)))
     }
 
-    /// What the task gives to the run.
+    /// The properties that the run inherits from the task.
     async fn limits(&self, plan: &Plan) -> Result<TaskLimits, PublishError> {
         let limits = self.services.queue.limits(&self.run.task_id).await?;
         match (plan.artifact.expires, limits.expires) {
-            (Some(asked), task) if asked > task => Err(PublishError::ExpiresAfterTask { asked, task }),
-            (Some(asked), _) => Ok(TaskLimits { expires: asked, ..limits }),
+            (Some(requested), task) if requested > task => Err(PublishError::ExpiresAfterTask { requested, task }),
+            (Some(requested), _) => Ok(TaskLimits { expires: requested, ..limits }),
             (None, _) => Ok(limits),
         }
     }
 
-    /// Makes the image readable from this task too, as tasks that depend on it do not read the index; and gives it the routes
-    /// of this push: after a backout, `latest` leads to the right image again. None where that cannot be done, and another
-    /// build can.
+    /// Makes the image readable from this task too, because tasks that depend on it do not read the index; and inserts the routes
+    /// of this push: after a backout, `latest` refers to the right image again. None if that is impossible, and another build can
+    /// help.
     pub(in super::super) async fn reuse(
         &self,
         plan: &Plan,
         identity: &Identity,
         found: &ExistingImage,
-        folder: &Path,
+        directory: &Path,
     ) -> Result<Option<Published>, PublishError> {
         let ExistingImage { at, data, .. } = found;
         let artifact = &data.artifact;
@@ -155,7 +155,7 @@ impl Task {
             format!("nothing was built: {artifact} of an earlier start of this run has all its routes now")
         } else if self.link_existing(plan, found).await? {
             format!("nothing was built: {artifact} of this task leads to {at}")
-        } else if self.copy(plan, found, folder).await? {
+        } else if self.copy(plan, found, directory).await? {
             format!("nothing was built: {artifact} of this task is a copy of that of {at}")
         } else {
             return Ok(None);
@@ -186,10 +186,10 @@ impl Task {
         }
     }
 
-    /// Uploads a copy of the image as this task's artifact; false where the image is not what the index says.
-    async fn copy(&self, plan: &Plan, found: &ExistingImage, folder: &Path) -> Result<bool, PublishError> {
+    /// Uploads a copy of the image as this task's artifact; false if the image does not match the index.
+    async fn copy(&self, plan: &Plan, found: &ExistingImage, directory: &Path) -> Result<bool, PublishError> {
         let ExistingImage { at, data, expires, .. } = found;
-        let path = folder.join(data.artifact.file_name());
+        let path = directory.join(data.artifact.file_name());
         let downloading = retry("the download of the image", self.storage.retry().policy(Policy::TRANSFER), || async {
             let url = self.services.queue.artifact_url(at, &data.artifact).await?;
             let meter = self.report.meter("downloading the image", Some(data.size));
@@ -212,7 +212,7 @@ impl Task {
 }
 
 impl ExistingImage {
-    /// What was found, where the index says all of it. What leads to it may live neither longer than it nor than `limit`.
+    /// The found image, if the index has all data about it. A reference to it may outlive neither it nor `limit`.
     fn of(found: FoundEntry, limit: Timestamp) -> Option<Self> {
         let FoundEntry { at, namespace, data, expires, .. } = found;
         Some(Self { at, namespace, data: data?, expires: expires.min(limit) })

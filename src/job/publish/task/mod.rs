@@ -1,5 +1,5 @@
-//! Publishing to a task: the artifact is created, uploaded, finished and read back, and so is what belongs to it, before the
-//! first index insert, so that no route ever points at an image that is not there. The `.hash.` route comes last.
+//! Publishes to a task: the artifact and its companions are created, uploaded, finished and read back before the first index
+//! insert, so that no route ever points at a missing image. The `.hash.` route comes last.
 
 mod existing;
 mod upload;
@@ -60,7 +60,7 @@ impl Task {
             let upload = Upload::of(it.what, stored, it.size, it.sha256).await?;
             self.upload_and_verify(&upload, create, self.create(create, storage).await?).await
         });
-        // Side by side: what is small costs no time beside the image. All of it is there before the first route leads to it.
+        // In parallel: small files cost no extra time beside the image. All of them exist before the first route refers to them.
         tokio::try_join!(image, try_join_all(companions))?;
         self.index_all(&publication.insert_task).await?;
         Ok(Published { story: format!("published {} of {}", plan.artifact.name, self.run) })
@@ -86,7 +86,7 @@ impl Task {
         let mut kept = None;
         for insert in inserts {
             match self.index(insert).await {
-                // The other routes are worth having: who finds the image later needs no build.
+                // The other routes are still useful: a later run that finds the image needs no build.
                 Err(error @ PublishError::KeptByExpired { .. }) => kept = Some(error),
                 done => done?,
             }
@@ -94,8 +94,8 @@ impl Task {
         kept.map_or(Ok(()), Err)
     }
 
-    /// Inserts one entry, and looks whether it is there. The index does not compare and write in one step: of two
-    /// inserts at the same moment the one with the lower rank can win.
+    /// Inserts one entry, and checks that it is there. The index does not compare and write atomically: of two parallel inserts
+    /// the one with the lower rank can win.
     async fn index(&self, insert: &InsertTask) -> Result<(), PublishError> {
         let InsertTask { namespace, payload } = insert;
         for _ in 0..LOST_RACES {

@@ -1,5 +1,5 @@
-//! One artifact's way to the queue: created, uploaded by whichever storage type the deployment has, finished, read back.
-//! Which artifacts there are, and in which order, is for `task`.
+//! Publishes one artifact to the queue: created, uploaded to the storage type of the deployment, finished, read back. `task` has
+//! the artifacts and their order.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -23,7 +23,7 @@ const READ_AT_ONCE: usize = 256 * 1024;
 
 /// A file on its way to an artifact.
 pub(super) struct Upload<'a> {
-    /// What it is, for people.
+    /// A description for people.
     pub(super) what: &'static str,
     /// Where it is.
     pub(super) stored: &'a Stored,
@@ -61,8 +61,8 @@ impl Task {
     /// Creates an artifact.
     pub(super) async fn create(&self, create: &CreateArtifact, storage: StorageType) -> Result<Created, PublishError> {
         match self.services.queue.create_artifact(&self.run, create).await {
-            // Taskcluster tells nobody which storage a deployment has; one without buckets answers 400 or 500, and
-            // behind taskcluster-proxy, which goes on trying a 500, nothing in time.
+            // Taskcluster has no query for the storage of a deployment. One without buckets answers 400 or 500, and
+            // taskcluster-proxy, which retries a 500, does not answer in time.
             Err(error)
                 if matches!(error.fault, CallErrorKind::Invalid | CallErrorKind::Server | CallErrorKind::Network)
                     && storage == StorageType::Auto =>
@@ -80,7 +80,7 @@ impl Task {
         }
     }
 
-    /// Uploads an artifact that was created and, where that is to be done, declares it complete.
+    /// Uploads a created artifact and, if necessary, declares it complete.
     pub(super) async fn send(
         &self,
         upload: &Upload<'_>,
@@ -110,7 +110,7 @@ impl Task {
             let fresh = first.lock().ok().and_then(|mut url| url.take());
             let url = match fresh {
                 Some(url) => url,
-                // The URL lives 45 minutes: a later try asks for a new one, which for s3 is allowed.
+                // The URL lives 45 minutes: a later attempt requests a new one, which for s3 is allowed.
                 None => match self.services.queue.create_artifact(&self.run, create).await {
                     Ok(Created::S3 { put_url }) => put_url,
                     Ok(_) => return Err(PublishError::StorageChanged),
@@ -164,18 +164,18 @@ impl Task {
         Ok(())
     }
 
-    /// The queue never learns whether a PUT happened: only reading back proves that the artifact is there, and is what was
-    /// sent. Some storages show an object late.
+    /// The queue never learns whether a PUT happened: only reading back proves that the artifact exists and has the right
+    /// content. Some storages show an object late.
     pub(super) async fn read_back(&self, name: &ArtifactName, upload: &Upload<'_>) -> Result<(), PublishError> {
         let wrong = |what| PublishError::ReadBack { name: name.clone(), run: self.run.clone(), what };
         let url = match self.services.queue.artifact_url(&self.run, name).await {
-            // Created a moment ago, and nobody's fault: as lost as an upload that did not arrive.
+            // Created a moment ago: it counts as lost, like an upload that did not arrive.
             Err(error) if error.fault == CallErrorKind::Gone => return Err(wrong(ReadBack::Missing)),
             url => url?,
         };
         let looking = || async {
             match self.storage.look(&url).await {
-                // Buckets that nobody may list answer 403 for what is not there.
+                // Buckets that do not allow listing answer 403 for missing objects.
                 Err(error) if error.is_gone() || error.is_refused() => Err(wrong(ReadBack::Missing)),
                 Ok(transfer::Stored { length: Some(found), .. }) if found != upload.size => {
                     Err(wrong(ReadBack::Length { found, sent: upload.size }))

@@ -32,7 +32,7 @@ fn a_definition_is_checked_with_the_arguments_of_each_entry() {
         ["b1 (!)", "b2 (!)", "wrong (!)"].iter().all(|it| drawn.contains(it)) && drawn.contains("python3  "),
         "{drawn}"
     );
-    // Only the task graph knows what its packages are.
+    // Only the task graph knows its packages.
     let packed = image(&lint, "packed");
     assert_eq!((packed.packages.concat(), packed.hash), ("p".to_owned(), None));
     let hints = messages(&lint.hints);

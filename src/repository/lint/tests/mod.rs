@@ -1,4 +1,4 @@
-//! Tests of surveys: what is told of good images, and all that is told of bad ones.
+//! Tests of the lint: its output for good images, and all problems of bad ones.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -12,12 +12,12 @@ const DIGEST_B: &str = "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb
 
 /// A report on the images in `testing/docker`: paths below it, and what the files have.
 fn lint(files: &[(&str, &str)]) -> (Files, LintReport) {
-    let folder = Files::new(&[]);
+    let tree = Files::new(&[]);
     for (path, content) in files {
-        folder.write(&format!("testing/docker/{path}"), content);
+        tree.write(&format!("testing/docker/{path}"), content);
     }
-    let lint = fixture::read(folder.root(), Some(Path::new("testing/docker"))).unwrap().lint(HashScheme::Tar);
-    (folder, lint)
+    let lint = fixture::read(tree.root(), Some(Path::new("testing/docker"))).unwrap().lint(HashScheme::Tar);
+    (tree, lint)
 }
 
 fn problems(files: &[(&str, &str)]) -> Vec<String> {
@@ -38,14 +38,14 @@ fn image<'a>(lint: &'a LintReport, name: &str) -> &'a ImageReport {
     lint.images.iter().find(|image| image.name.as_str() == name).unwrap()
 }
 
-/// `image link instruction`, and what is wrong with it.
+/// `image link instruction`, and its mismatch.
 fn from(lint: &LintReport, name: &str) -> Vec<String> {
     let relations = image(lint, name).from.iter();
-    let told = relations.map(|it| {
+    let lines = relations.map(|it| {
         let mismatch = it.mismatch.as_ref().map(|mismatch| format!(" {mismatch}")).unwrap_or_default();
         format!("{} {:?} {}{mismatch}", it.image, it.link, it.instruction)
     });
-    told.collect()
+    lines.collect()
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn an_image_is_told_with_what_it_is_made_of() {
     assert_eq!(from(&lint, "base"), Vec::<String>::new());
     assert_eq!(image(&lint, "base").bases, ["debian:12"]);
     assert_eq!(from(&lint, "pinned"), ["base Name FROM base"]);
-    // Its own name is one that a registry happens to have.
+    // Its own name may be one that a registry has.
     assert_eq!((from(&lint, "hub"), image(&lint, "hub").bases.len()), (Vec::new(), 3));
     let expected = ["base Registry FROM quay.io/m/base:$V", "base Registry COPY --from=quay.io/m/base:1"];
     assert_eq!(from(&lint, "tools"), expected);
@@ -196,7 +196,7 @@ fn files_that_cannot_be_read_are_told_with_the_cause() {
 
 #[test]
 fn a_version_that_a_child_does_not_name_is_told() {
-    let told = |reference: &str| {
+    let problems_with = |reference: &str| {
         let child = format!("FROM {reference}\n");
         let registry = [("REGISTRY", "quay.io/m"), ("base/Dockerfile", "FROM debian:12\n"), ("base/VERSION", "2")];
         problems(&[&registry[..], &[("base/HASH", DIGEST_A), ("i/Dockerfile", &child)]].concat())
@@ -205,11 +205,11 @@ fn a_version_that_a_child_does_not_name_is_told() {
         vec![format!("the Dockerfile of the image i: `FROM {reference}` names {what}; make them the same")]
     };
     let (right, wrong) = (format!("quay.io/m/base@{DIGEST_A}"), format!("quay.io/m/base@{DIGEST_B}"));
-    assert_eq!(told("quay.io/m/base:1"), problem("quay.io/m/base:1", "the version 1, but VERSION has 2"));
-    assert_eq!(told("quay.io/m/base"), problem("quay.io/m/base", "the version latest, but VERSION has 2"));
-    assert_eq!(told(&wrong), problem(&wrong, &format!("the digest {DIGEST_B}, but HASH has {DIGEST_A}")));
+    assert_eq!(problems_with("quay.io/m/base:1"), problem("quay.io/m/base:1", "the version 1, but VERSION has 2"));
+    assert_eq!(problems_with("quay.io/m/base"), problem("quay.io/m/base", "the version latest, but VERSION has 2"));
+    assert_eq!(problems_with(&wrong), problem(&wrong, &format!("the digest {DIGEST_B}, but HASH has {DIGEST_A}")));
     for good in ["quay.io/m/base:2", &right, "quay.io/n/base:1", "base:1", "localhost:5000/m/base"] {
-        assert_eq!(told(good), Vec::<String>::new(), "{good}");
+        assert_eq!(problems_with(good), Vec::<String>::new(), "{good}");
     }
 }
 
@@ -255,13 +255,13 @@ fn the_fields_habits_are_hints() {
     let private = [("REGISTRY", "registry.example.com/ci"), ("p/Dockerfile", "FROM debian:12\n"), ("p/VERSION", "1")];
     assert_eq!(hints(&[&private[..], &[from]].concat()), Vec::<String>::new());
     for registry in ["quay.io/m", "taskcluster", "docker.io/taskcluster"] {
-        let told = hints(&[("REGISTRY", registry), private[1], private[2]]);
+        let found = hints(&[("REGISTRY", registry), private[1], private[2]]);
         let expected =
             format!("the image p is pushed by hand to a public registry, as {registry}/p:1; a task can build");
-        assert!(told.len() == 1 && told[0].starts_with(&expected), "{told:?}");
+        assert!(found.len() == 1 && found[0].starts_with(&expected), "{found:?}");
     }
-    let told = hints(&[from, ("tools/system-setup.sh", "")]);
-    assert!(told.len() == 1 && told[0].starts_with("the image tools has a system-setup.sh; "), "{told:?}");
+    let found = hints(&[from, ("tools/system-setup.sh", "")]);
+    assert!(found.len() == 1 && found[0].starts_with("the image tools has a system-setup.sh; "), "{found:?}");
     // Without a REGISTRY it is no registry image, and neither is one that is a task's parent.
     let ignored =
         |name: &str| format!("the image {name} has a VERSION, which the task that builds it ignores; remove it");
@@ -332,7 +332,7 @@ fn a_kind_says_what_tasks_build() {
     assert_eq!((from(&lint, "pushed"), image(&lint, "pushed").bases.concat()), (Vec::new(), "a".to_owned()));
     let expected = [
         "the image lost: taskcluster/docker/nothing has no Dockerfile; write one",
-        "the parent of the image orphan: unknown image gone: taskcluster/docker has no such folder",
+        "the parent of the image orphan: unknown image gone: taskcluster/docker has no such directory",
     ];
     assert_eq!(messages(&lint.problems), expected);
     let expected = [

@@ -1,5 +1,5 @@
-//! Publishing to a folder: the dry run's publisher, which writes `publish.json`, the calls that a task would have made,
-//! beside the archive. The folder itself, and how files come into it whole, is also what `payload` stands on.
+//! Publishes to a directory: the dry run's publisher, which writes `publish.json`, the calls that a task would have made, beside
+//! the archive. `payload` uses the directory and its atomic writes, too.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind};
@@ -17,35 +17,35 @@ use crate::job::work_dir::{self, AtomicFile, WorkDir};
 use crate::net::blocking::blocking;
 use crate::taskcluster::ArtifactName;
 
-/// What a dry run writes beside the archive.
+/// The dry run's document beside the archive.
 const PUBLISH_JSON: &str = "publish.json";
 
-/// The build's output, which is there after a failed build too.
+/// The build's output, which exists after a failed build too.
 const BUILD_LOG: &str = "build.log";
 
 /// What keeps a directory that a dry run has made out of the checkout that it is in.
 const GITIGNORE: &str = ".gitignore";
 
-/// How many directories somebody else may remove before ours is locked. Each takes a coincidence.
+/// How many times the directory may be removed before this run has locked it. Each time takes a coincidence.
 const ATTEMPTS: u32 = 10;
 
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
 
-/// A folder that gets an archive and what belongs to it. It is this run's alone while the value lives. One that was made
-/// for nothing, because the run failed, disappears again.
+/// A directory that receives an archive and its companions. It belongs to this run while the value lives. A directory that was
+/// created for a failed run is removed again.
 #[derive(Debug)]
-pub struct Folder {
+pub struct OutputDirectory {
     path: PathBuf,
     owner: Option<Owner>,
-    /// What the archive is called, where that is not the last part of its artifact's name.
+    /// The file name of the archive, if it is not the last part of its artifact's name.
     file: Option<String>,
     made: bool,
     /// None on a file system without locks.
     _lock: Option<File>,
 }
 
-impl Drop for Folder {
+impl Drop for OutputDirectory {
     fn drop(&mut self) {
         if self.made && names(&self.path).iter().all(|name| name == GITIGNORE) {
             let _ = fs::remove_file(self.path.join(GITIGNORE));
@@ -54,30 +54,30 @@ impl Drop for Folder {
     }
 }
 
-impl Folder {
-    /// The folder of a dry run, without an earlier one's image and its word about it. Git ignores a folder that is made
+impl OutputDirectory {
+    /// The directory of a dry run, without an earlier one's image and its `publish.json`. Git ignores a directory that is created
     /// for it.
     pub fn for_dry_run(output: Output, artifact: &ArtifactName) -> Result<Self, PublishError> {
-        let folder = Self::locked(output)?;
-        let earlier = folder.earlier_archive();
+        let directory = Self::locked(output)?;
+        let earlier = directory.earlier_archive();
         let earlier = earlier.as_ref().map_or(artifact.file_name(), ArtifactName::file_name);
-        folder.remove(&[PUBLISH_JSON, artifact.file_name(), earlier])?;
-        folder.hide_from_git()?;
-        Ok(folder)
+        directory.remove(&[PUBLISH_JSON, artifact.file_name(), earlier])?;
+        directory.hide_from_git()?;
+        Ok(directory)
     }
 
-    /// The folder of a task whose worker uploads what is in it, without an earlier image; or that of its dry run.
+    /// The directory of a task whose worker uploads its content, without an earlier image; or that of its dry run.
     pub(super) fn for_payload(output: Output, artifact: &ArtifactName, dry: bool) -> Result<Self, PublishError> {
         let archive = output.file.clone().unwrap_or_else(|| artifact.file_name().to_owned());
-        let folder = Self::locked(output)?;
-        folder.remove(&[&archive])?;
+        let directory = Self::locked(output)?;
+        directory.remove(&[&archive])?;
         if dry {
-            folder.hide_from_git()?;
+            directory.hide_from_git()?;
         }
-        Ok(folder)
+        Ok(directory)
     }
 
-    /// Lets git ignore a folder that was made for a dry run.
+    /// Makes git ignore a directory that was created for a dry run.
     fn hide_from_git(&self) -> Result<(), PublishError> {
         if !self.made {
             return Ok(());
@@ -86,9 +86,9 @@ impl Folder {
         fs::write(&path, "*\n").map_err(|source| error(&path, source))
     }
 
-    /// Makes the folder where it is missing; it must be nobody else's.
+    /// Creates the directory if it is missing, and locks it.
     fn locked(output: Output) -> Result<Self, PublishError> {
-        let Output { folder: path, owner, file } = output;
+        let Output { directory: path, owner, file } = output;
         for _ in 0..ATTEMPTS {
             let made = !path.exists();
             fs::create_dir_all(&path).map_err(|source| match source.kind() {
@@ -111,14 +111,14 @@ impl Folder {
         Err(PublishError::InUse { path: path.display().to_string() })
     }
 
-    /// The archive that an earlier dry run wrote, by its own word.
+    /// The archive of an earlier dry run, according to its `publish.json`.
     fn earlier_archive(&self) -> Option<ArtifactName> {
         let publication = fs::read(self.path.join(PUBLISH_JSON)).ok()?;
         let publication: serde_json::Value = serde_json::from_slice(&publication).ok()?;
         publication["createArtifact"]["name"].as_str()?.parse().ok()
     }
 
-    /// Removes these files, and all else that belongs to an earlier image, where they are there.
+    /// Removes these files, and everything else of an earlier image, if they exist.
     fn remove(&self, stale: &[&str]) -> Result<(), PublishError> {
         let besides = ArtifactName::companions();
         for stale in stale.iter().copied().chain(besides.iter().map(ArtifactName::file_name)).chain([BUILD_LOG]) {
@@ -129,7 +129,7 @@ impl Folder {
             }
         }
         if self.owner.is_some() {
-            // Who may not give files away learns it before the build and not after.
+            // A missing permission to change owners is found before the build and not after.
             let probe = WorkDir::new_in(&self.path).map_err(|source| error(&self.path, source))?;
             self.give(probe.path(), &self.path)?;
         }
@@ -165,14 +165,14 @@ impl Folder {
         companions.iter().try_for_each(|it| self.move_in(&it.path, it.name.file_name()).map(drop))
     }
 
-    /// Takes a finished archive in. Gives its new path.
+    /// Moves a finished archive in. Returns its new path.
     pub(super) async fn take_image(&self, image: Stored, name: &ArtifactName) -> Result<PathBuf, PublishError> {
         let name = self.file.as_deref().unwrap_or(name.file_name());
         let archive = match image {
             Stored::File(path) => return self.move_in(&path, name),
             Stored::Layout(archive) => archive,
         };
-        // In the folder, and so on its disk.
+        // In the directory, and so on its disk.
         let scratch = WorkDir::new_in(&self.path).map_err(|source| error(&self.path, source))?;
         let path = scratch.path().join(name);
         let file = File::create_new(&path).map_err(|source| error(&path, source))?;
@@ -184,7 +184,7 @@ impl Folder {
         }
     }
 
-    /// Gives a complete file of the same disk its owner, then its name.
+    /// Sets the owner of a complete file of the same disk, then its name.
     fn move_in(&self, file: &Path, name: impl AsRef<Path>) -> Result<PathBuf, PublishError> {
         let path = self.path.join(name);
         self.give(file, &path)?;
@@ -192,7 +192,7 @@ impl Folder {
         Ok(path)
     }
 
-    /// Gives the owner `file`, which is or will be `path`.
+    /// Sets the owner of `file`, which is or will be `path`.
     fn give(&self, file: &Path, path: &Path) -> Result<(), PublishError> {
         let Some(owner) = self.owner else { return Ok(()) };
         chown(file, Some(owner.uid), Some(owner.gid)).map_err(|source| PublishError::Owner {
@@ -203,14 +203,14 @@ impl Folder {
     }
 }
 
-/// What is in a folder.
-fn names(folder: &Path) -> Vec<std::ffi::OsString> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+/// The content of a directory.
+fn names(directory: &Path) -> Vec<std::ffi::OsString> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name()).collect()
 }
 
 fn error(path: &Path, source: io::Error) -> PublishError {
-    PublishError::Folder { path: path.display().to_string(), source }
+    PublishError::Directory { path: path.display().to_string(), source }
 }
 
 #[cfg(test)]
@@ -219,20 +219,20 @@ mod tests {
 
     use super::*;
 
-    fn dry_run(folder: PathBuf, owner: Option<Owner>) -> Result<Folder, PublishError> {
-        Folder::for_dry_run(Output { folder, owner, file: None }, &"public/image.tar".parse().unwrap())
+    fn dry_run(directory: PathBuf, owner: Option<Owner>) -> Result<OutputDirectory, PublishError> {
+        OutputDirectory::for_dry_run(Output { directory, owner, file: None }, &"public/image.tar".parse().unwrap())
     }
 
     #[test]
     fn who_may_not_give_files_away_learns_it_at_once() {
         let parent = tempfile::tempdir().unwrap();
         let we = fs::metadata(parent.path()).unwrap().uid();
-        let (folder, owner) = (parent.path().join("out"), Owner { uid: we + 1, gid: 1 });
-        match dry_run(folder.clone(), Some(owner)).map_err(|error| error.to_string()) {
+        let (directory, owner) = (parent.path().join("out"), Owner { uid: we + 1, gid: 1 });
+        match dry_run(directory.clone(), Some(owner)).map_err(|error| error.to_string()) {
             Ok(_) => assert_eq!(we, 0, "only root may"),
             Err(error) => assert!(we != 0 && error.contains(&format!("belong to {owner}")), "{error}"),
         }
-        assert!(!folder.exists(), "nothing is left of the attempt");
+        assert!(!directory.exists(), "nothing is left of the attempt");
     }
 
     #[test]
@@ -248,17 +248,17 @@ mod tests {
         }
         fs::write(at("c/mine"), "").unwrap();
         drop(dry_run(at("c"), None).unwrap());
-        assert_eq!(names(&at("c")), ["mine"], "the folder was there, what an earlier run wrote is stale");
-        let folder = dry_run(at("d"), None).unwrap();
+        assert_eq!(names(&at("c")), ["mine"], "the directory was there, what an earlier run wrote is stale");
+        let directory = dry_run(at("d"), None).unwrap();
         fs::write(at("e"), "an image").unwrap();
-        let moved = folder.move_in(&at("e"), "image.tar").unwrap();
-        drop(folder);
+        let moved = directory.move_in(&at("e"), "image.tar").unwrap();
+        drop(directory);
         assert_eq!(fs::read(moved).unwrap(), b"an image");
         assert_eq!(fs::read(at("d/.gitignore")).unwrap(), b"*\n");
     }
 
     #[test]
-    fn a_folder_is_one_runs_at_a_time() {
+    fn a_directory_is_one_runs_at_a_time() {
         let parent = tempfile::tempdir().unwrap();
         let at = |name: &str| parent.path().join(name);
         let first = dry_run(at("out"), None).unwrap();
