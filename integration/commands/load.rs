@@ -249,7 +249,7 @@ fn a_name_that_only_the_archive_says_is_not_taken_from_another_image() {
     std::fs::write(&new, image.sound(tag)).unwrap();
     let first = load_file(&old, &[]);
     first.assert_succeeds();
-    assert!(first.stderr.contains("it gets load-replaced:1"), "{}", first.stderr);
+    assert!(first.stderr.contains("the image gets load-replaced:1"), "{}", first.stderr);
     load_file(&old, &[]).assert_succeeds();
     let before_id = before.id_in_engine();
     let words = [tag, &before_id, "--replace", "--tag"];

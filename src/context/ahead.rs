@@ -1,5 +1,5 @@
-//! Work that is done ahead, on some threads, for one who takes its results in order: files are found, opened and read
-//! while the ones before them are hashed. What the work is, and what is done with it, is for those who ask.
+//! Processes items ahead of their use, on several threads, and passes on the results in order: for example, it finds, opens and
+//! reads files while the files before them are hashed. The caller defines the work and what to do with its results.
 
 use std::collections::VecDeque;
 use std::num::NonZero;
@@ -7,23 +7,23 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::{Builder, available_parallelism, scope};
 
-/// More do not help: the one who takes the results is the slowest then.
+/// More threads do not help: the consumer of the results is the bottleneck then.
 const MOST_THREADS: usize = 4;
 
-/// How many batches may be done or under way for each thread, so that none waits for the one who takes them.
+/// How many batches per thread may be in progress or complete, so that no thread waits for the consumer.
 const AHEAD: usize = 2;
 
-/// A batch to be worked on, and who waits for its results.
+/// A batch of items, and where to send the results.
 type Job<'i, I, T> = (&'i [I], SyncSender<Vec<T>>);
 
-/// Cuts items into batches of at most `most` items, each of which ends with the item that brings its weight to `heavy`.
+/// Splits items into batches of at most `most` items; each batch ends with the item that brings its weight to `heavy`.
 pub(super) fn batches<I>(items: &[I], most: usize, heavy: u64, weight: impl Fn(&I) -> u64) -> Vec<&[I]> {
     let (mut batches, mut rest) = (Vec::new(), items);
     while !rest.is_empty() {
-        let mut sum = 0_u64;
+        let mut total = 0_u64;
         let reaches = |item: &I| {
-            sum = sum.saturating_add(weight(item));
-            sum >= heavy
+            total = total.saturating_add(weight(item));
+            total >= heavy
         };
         let end = rest.iter().take(most).position(reaches).map_or(most.min(rest.len()), |last| last + 1);
         let (batch, others) = rest.split_at(end);
@@ -33,43 +33,43 @@ pub(super) fn batches<I>(items: &[I], most: usize, heavy: u64, weight: impl Fn(&
     batches
 }
 
-/// Does `work` with each item, and gives item and result to `take`, in the order of the items. What is done and not taken
-/// is at most some batches: memory is bounded by their weight. It ends with the first error of `take`.
+/// Calls `work` for each item, and passes each item and its result to `take`, in the order of the items. Only a few batches are
+/// complete but not yet taken, so memory is bounded by their weight. It stops at the first error of `take`.
 pub(crate) fn ahead<I: Sync, T: Send, E>(
     batches: &[&[I]],
     work: impl Fn(&I) -> T + Sync,
     mut take: impl FnMut(&I, T) -> Result<(), E>,
 ) -> Result<(), E> {
-    // What is a single batch is done sooner than a thread is there.
-    let wanted = if batches.len() < 2 { 0 } else { available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS) };
-    let (jobs, waiting) = channel::<Job<'_, I, T>>();
-    let waiting = Mutex::new(waiting);
+    // A single batch takes less time than starting a thread.
+    let threads = if batches.len() < 2 { 0 } else { available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS) };
+    let (jobs, queue) = channel::<Job<'_, I, T>>();
+    let queue = Mutex::new(queue);
     scope(|scope| {
-        // Inside, so that the threads see the end of the jobs on every way out.
+        // Moved into the scope, so that the threads see the end of the jobs however the scope ends.
         let jobs = jobs;
         let worker = || {
-            while let Some((batch, done)) = next(&waiting) {
-                // Who has given up wants nothing more.
-                let _ = done.send(batch.iter().map(&work).collect());
+            while let Some((batch, sender)) = next(&queue) {
+                // If the receiver is gone, the results are not needed.
+                let _ = sender.send(batch.iter().map(&work).collect());
             }
         };
         let spawn = || Builder::new().name("ahead".to_owned()).spawn_scoped(scope, worker);
-        let spawned = (0..wanted).map_while(|_| spawn().ok()).count();
+        let spawned = (0..threads).map_while(|_| spawn().ok()).count();
         let (mut under_way, mut coming) = (VecDeque::new(), batches.iter());
         loop {
             while under_way.len() < spawned * AHEAD
                 && let Some(batch) = coming.next()
             {
-                let (done, results) = sync_channel(1);
-                let _ = jobs.send((batch, done));
+                let (sender, results) = sync_channel(1);
+                let _ = jobs.send((batch, sender));
                 under_way.push_back((*batch, results));
             }
             if let Some((batch, results)) = under_way.pop_front() {
-                // Nothing comes only from a thread that has panicked, which the scope tells.
+                // Results are missing only if the thread has panicked, which the scope propagates.
                 let results = results.recv().unwrap_or_default();
                 batch.iter().zip(results).try_for_each(|(item, result)| take(item, result))?;
             } else if let Some(batch) = coming.next() {
-                // There is no thread to be had.
+                // No thread could be started.
                 batch.iter().try_for_each(|item| take(item, work(item)))?;
             } else {
                 return Ok(());
@@ -78,8 +78,8 @@ pub(crate) fn ahead<I: Sync, T: Send, E>(
     })
 }
 
-fn next<'i, I, T>(waiting: &Mutex<Receiver<Job<'i, I, T>>>) -> Option<Job<'i, I, T>> {
-    waiting.lock().ok()?.recv().ok()
+fn next<'i, I, T>(queue: &Mutex<Receiver<Job<'i, I, T>>>) -> Option<Job<'i, I, T>> {
+    queue.lock().ok()?.recv().ok()
 }
 
 #[cfg(test)]

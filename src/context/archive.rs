@@ -1,5 +1,5 @@
-//! The bytes of a context tar: names, their order, headers and padding, as taskgraph writes them with
-//! Python 3.8's `tarfile` in the GNU format. Which files go in, and reading them, is for `collect`.
+//! Writes the bytes of a context tar: names, their order, headers and padding, as taskgraph writes them with
+//! Python 3.8's `tarfile` in the GNU format. The module `collect` selects and reads the files.
 
 use std::cmp::Ordering;
 use std::io::{self, Read as _, Write};
@@ -13,12 +13,12 @@ use crate::net::digest_reader::DigestReader;
 /// 2016-01-01T00:00:00Z, the time of every file in a context.
 pub const CONTEXT_TIME: u32 = 1_451_606_400;
 
-/// Archives end at a multiple of this: tar's default blocking factor, 20.
+/// The size of an archive is a multiple of this: tar's default blocking factor, 20.
 pub(super) const RECORD: u64 = 20 * BLOCK;
-/// What fits into a header's name field. A name of exactly this length has no closing NUL.
+/// The size of a header's name field. A name of exactly this length has no terminating NUL.
 const NAME_FIELD: usize = 100;
 
-/// The name of a file in an archive: any bytes, in the order in which Python sorts them.
+/// The name of a file in an archive: any bytes, in Python's sort order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ArchivePath(Vec<u8>);
 
@@ -31,8 +31,8 @@ impl ArchivePath {
         &self.0
     }
 
-    /// The name as Python holds it: code points, and U+DC80 to U+DCFF for bytes that are not UTF-8
-    /// (`surrogateescape`). That is not the order of the bytes: a stray byte sorts *below* U+E000 and above.
+    /// The name as a Python string: code points, and U+DC80 to U+DCFF for bytes that are not UTF-8 (`surrogateescape`).
+    /// This differs from the order of the bytes: a stray byte sorts *below* U+E000 and above.
     fn code_points(&self) -> impl Iterator<Item = u32> {
         self.0.utf8_chunks().flat_map(|chunk| {
             let stray = chunk.invalid().iter().map(|byte| 0xDC00 + u32::from(*byte));
@@ -44,7 +44,7 @@ impl ArchivePath {
 impl Ord for ArchivePath {
     fn cmp(&self, other: &Self) -> Ordering {
         match (str::from_utf8(&self.0), str::from_utf8(&other.0)) {
-            // UTF-8 sorts as its code points do, and comparing bytes is a tenth of the work.
+            // UTF-8 sorts like its code points, and comparing bytes takes a tenth of the time.
             (Ok(ours), Ok(theirs)) => ours.cmp(theirs),
             _ => self.code_points().cmp(other.code_points()),
         }
@@ -57,15 +57,15 @@ impl PartialOrd for ArchivePath {
     }
 }
 
-/// How many bytes stand before the content of a file with this name.
+/// How many bytes precede the content of a file with this name.
 pub(super) fn header_bytes(path: &ArchivePath) -> u64 {
     let length = path.as_bytes().len();
     let long_name = if length > NAME_FIELD { BLOCK + (length as u64 + 1).next_multiple_of(BLOCK) } else { 0 };
     BLOCK + long_name
 }
 
-/// Writes an archive: [`start_file`](Self::start_file), the file's bytes, [`end_file`](Self::end_file), and so
-/// on to [`finish`](Self::finish).
+/// Writes an archive: call [`start_file`](Self::start_file), write the file's bytes, call [`end_file`](Self::end_file), and
+/// so on; then [`finish`](Self::finish).
 #[derive(Debug)]
 pub(super) struct TarWriter<W> {
     out: DigestReader<W>,
@@ -76,11 +76,11 @@ impl<W: Write> TarWriter<W> {
         Self { out: DigestReader::new(out) }
     }
 
-    /// Writes the headers of a regular file of `size` bytes. Of `mode` the permission bits are kept.
+    /// Writes the headers of a regular file of `size` bytes. It keeps only the permission bits of `mode`.
     pub(super) fn start_file(&mut self, path: &ArchivePath, mode: u32, size: u64) -> io::Result<()> {
         let name = path.as_bytes();
         if name.len() > NAME_FIELD {
-            // The name goes before the file, as the content of a member of its own, with a closing NUL.
+            // A long name is the content of a separate member before the file, with a terminating NUL.
             let length = name.len() as u64 + 1;
             let header = file_header(blank(EntryType::GNULongName, 0), b"././@LongLink", 0, length);
             self.out.write_all(header.as_bytes())?;
@@ -92,12 +92,12 @@ impl<W: Write> TarWriter<W> {
         self.out.write_all(header.as_bytes())
     }
 
-    /// Fills the file's last block.
+    /// Pads the file's last block.
     pub(super) fn end_file(&mut self) -> io::Result<()> {
         self.pad()
     }
 
-    /// Writes the end of the archive; gives back the writer and the sha256 of all that was written.
+    /// Writes the end of the archive; returns the writer and the sha256 of the archive.
     pub(super) fn finish(mut self) -> io::Result<(W, Digest)> {
         self.out.write_all(&END)?;
         let left = self.out.bytes().next_multiple_of(RECORD) - self.out.bytes();
@@ -121,8 +121,8 @@ impl<W: Write> Write for TarWriter<W> {
     }
 }
 
-/// A header without a name and a size. Device numbers are 0 and *written*, as before Python 3.9; names of owner and group are
-/// empty.
+/// A header without a name and a size. Device numbers are 0 and *written*, as before Python 3.9; the names of owner and group
+/// are empty.
 fn blank(kind: EntryType, mtime: u32) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_end_is_padded_to_whole_records() {
-        // Two blocks end the archive: with 8704 bytes of content everything fits into one record.
+        // Two blocks end the archive: with 8704 bytes of content, everything fits into one record.
         assert_eq!(archive(&[(b"x", 0o644, &[1; 8704])]).len(), 10240);
         assert_eq!(archive(&[(b"x", 0o644, &[1; 8705])]).len(), 20480);
     }

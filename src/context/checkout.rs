@@ -1,5 +1,5 @@
-//! A repository on this machine: its root, and the taskgraph whose files its Dockerfiles include. Which images it has is
-//! for `tree`; what an installed taskgraph looks like is for `run_task`.
+//! A repository on this machine: its root, and the taskgraph whose files its Dockerfiles include. The module `repository` finds
+//! its images; `run_task` finds and checks an installed taskgraph.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,37 +11,37 @@ use tracing::{info, warn};
 use super::pinned::Pinned;
 use super::run_task::{RunTaskError, Taskgraph};
 
-/// Where Firefox has its own copy of taskgraph, which is the one that `mach taskgraph` runs.
+/// Firefox's own copy of taskgraph, which `mach taskgraph` runs.
 const VENDORED: &str = "third_party/python/taskcluster_taskgraph/taskgraph/run-task";
 
 /// A checked out repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkout {
-    /// Its root, which `# %include` paths start from; absent, an image directory is in no checkout.
+    /// Its root, which `# %include` paths start from; `None` if an image directory is in no checkout.
     pub root: Option<PathBuf>,
-    /// taskgraph's directory `run-task`, where somebody named it.
+    /// taskgraph's directory `run-task`, if it was specified.
     pub run_task: Option<PathBuf>,
-    /// The directories of programs, as `PATH` has them.
+    /// The directories of programs, as in `PATH`.
     pub search_path: Option<OsString>,
-    /// What was found, also by other threads and in clones.
+    /// The taskgraph that was found, shared with other threads and clones.
     found: Arc<OnceLock<Result<Taskgraph, RunTaskError>>>,
 }
 
 impl Checkout {
-    /// A checkout, and where to look for a taskgraph.
+    /// A checkout, and where to look for taskgraph.
     #[must_use]
     pub fn new(root: Option<PathBuf>, run_task: Option<PathBuf>, search_path: Option<OsString>) -> Self {
         Self { root, run_task, search_path, ..Self::default() }
     }
 
-    /// The same, under another path.
+    /// The same checkout with another root.
     #[must_use]
     pub fn at(&self, root: Option<PathBuf>) -> Self {
         Self { root, ..self.clone() }
     }
 
-    /// The taskgraph whose files `# %include-run-task` adds: the named one, the repository's own, or the one on `PATH`.
-    /// It is looked for once, and only when a Dockerfile needs it.
+    /// The taskgraph whose files `# %include-run-task` adds: the specified one, the repository's own, or the one on `PATH`.
+    /// It is searched for only once, and only if a Dockerfile needs it.
     pub fn taskgraph(&self) -> Result<&Taskgraph, RunTaskError> {
         self.found.get_or_init(|| self.find()).as_ref().map_err(Clone::clone)
     }
@@ -79,7 +79,7 @@ impl From<&Self> for Checkout {
     }
 }
 
-/// A checkout is written as its root: the rest is this machine's.
+/// Serializes only the root: the other fields are specific to this machine.
 impl Serialize for Checkout {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.root.serialize(serializer)

@@ -1,5 +1,5 @@
-//! Which files are in a context, and under which names, for each scheme: the image directory, and what its
-//! Dockerfile includes. The syntax of Dockerfiles is for `dockerfile`, reading the files for `source`.
+//! Selects the files of a context and their names, for each scheme: the image directory, and what its Dockerfile includes.
+//! The module `dockerfile` parses Dockerfiles, and `source` reads the files.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -16,34 +16,34 @@ use super::walk::normalise;
 use super::walk::{WalkedFile, files_below};
 use crate::dockerfile::preprocess::{Dockerfile, LineError, LineProblem};
 
-/// How many files are looked at on one thread before others take their turn: half a millisecond's work.
-const LOOKED_AT: usize = 256;
+/// How many files a thread inspects at a time: half a millisecond's work.
+const STAT_BATCH: usize = 256;
 
-/// Directories that Python makes, and taskgraph leaves out.
+/// A directory that Python creates, and taskgraph omits.
 pub(super) const PYTHON_CACHE: &str = "__pycache__";
 
-/// Where each file of a context is.
+/// The path of each file of a context.
 type Places = BTreeMap<ArchivePath, PathBuf>;
 
-/// Every file of the image directory, as it is: the scheme `contents`.
+/// All files of the image directory, unchanged: the scheme `contents`.
 pub(super) fn raw_files(directory: &Path) -> Result<BTreeMap<ArchivePath, Source>, CollectError> {
     dockerfile_of(directory)?;
     let found = walk(directory, None)?;
     sources(found.into_iter().map(|file| (ArchivePath::new(file.name), file.source)).collect())
 }
 
-/// Looks at each file.
+/// Inspects each file.
 fn sources(places: Vec<(ArchivePath, PathBuf)>) -> Result<BTreeMap<ArchivePath, Source>, CollectError> {
     let mut sources = Vec::with_capacity(places.len());
-    let look = |(_, place): &(_, PathBuf)| Source::file(place);
-    ahead(&batches(&places, LOOKED_AT, u64::MAX, |_| 0), look, |_, source| {
+    let stat = |(_, place): &(_, PathBuf)| Source::file(place);
+    ahead(&batches(&places, STAT_BATCH, u64::MAX, |_| 0), stat, |_, source| {
         sources.push(source?);
         Ok(())
     })?;
     Ok(places.into_iter().map(|(name, _)| name).zip(sources).collect())
 }
 
-/// The files of the image directory and what its Dockerfile includes: the scheme `tar`.
+/// The files of the image directory, and those that its Dockerfile includes: the scheme `tar`.
 pub(super) fn processed_files(
     checkout: &Checkout,
     directory: &Path,
@@ -52,7 +52,7 @@ pub(super) fn processed_files(
     let (path, dockerfile) = dockerfile(directory, args)?;
     let at_line = |problem| CollectError::Dockerfile { path: path.clone(), problem };
 
-    // Two steps, because a later file replaces an earlier one of the same name, whatever that was.
+    // First all paths, then the files, because a later file replaces an earlier one of the same name, of any type.
     let mut places = Places::new();
     for file in files_without_cache(directory)? {
         places.insert(ArchivePath::new(file.name), file.source);
@@ -63,7 +63,7 @@ pub(super) fn processed_files(
             let (path, line, include) = (path.clone(), include.line, include.path.clone());
             CollectError::NoRoot { path, line, include }
         })?;
-        let place = place_of(root, &include.path).map_err(at_include)?;
+        let place = include_path(root, &include.path).map_err(at_include)?;
         if !add_include(&mut places, &include.path, place)? {
             return Err(at_include(LineProblem::MissingInclude { path: include.path.clone() }));
         }
@@ -83,8 +83,8 @@ pub(super) fn processed_files(
     Ok(files)
 }
 
-/// Adds the file at `place`, or all files below it, under the path as the Dockerfile has it, `..` and all. Says
-/// whether there is anything.
+/// Adds the file at `place`, or all files below it, under the path as it is written in the Dockerfile, including `..`. Returns
+/// whether the path exists.
 fn add_include(places: &mut Places, path: &str, place: PathBuf) -> Result<bool, CollectError> {
     let name = format!("topsrcdir/{path}");
     match fs::metadata(&place) {
@@ -105,7 +105,7 @@ fn add_include(places: &mut Places, path: &str, place: PathBuf) -> Result<bool, 
     }
 }
 
-/// The Dockerfile of an image directory, processed, and its path.
+/// The processed Dockerfile of an image directory, and its path.
 pub fn dockerfile(directory: &Path, args: &BTreeMap<String, String>) -> Result<(PathBuf, Dockerfile), CollectError> {
     let path = dockerfile_of(directory)?;
     match Dockerfile::process(&read_whole(&path)?, args) {
@@ -126,9 +126,9 @@ fn dockerfile_of(directory: &Path) -> Result<PathBuf, CollectError> {
     }
 }
 
-/// Where an include is. `..` is resolved in the text, as taskgraph does, not by following links. Inside means
-/// whole components: `/src-evil` is not inside `/src`, where taskgraph compares characters.
-pub(super) fn place_of(root: &Path, include: &str) -> Result<PathBuf, LineProblem> {
+/// The path of an include. `..` is resolved in the text, as taskgraph does, not by following links. The check compares
+/// whole components: `/src-evil` is not inside `/src`. taskgraph compares characters.
+pub(super) fn include_path(root: &Path, include: &str) -> Result<PathBuf, LineProblem> {
     let place = normalise(&root.join(include));
     if place.starts_with(root) { Ok(place) } else { Err(LineProblem::OutsideInclude { path: include.to_owned() }) }
 }

@@ -1,5 +1,5 @@
-//! From an image directory to its context: which files are in it, under which names, its tar and its hash, equal
-//! to taskgraph's. The syntax of Dockerfiles, the bytes of a tar and of a file are for the modules beside this one.
+//! Makes the context of an image directory: its files and their names, its tar, and its hash, which equals taskgraph's. The
+//! modules beside this one process Dockerfiles, write the tar format, and read files.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -25,22 +25,22 @@ use super::walk::normalise;
 use crate::context::{ContextHash, HashScheme};
 use crate::net::digest_reader::DigestReader;
 
-/// How many files are read on one thread before others take their turn: half a millisecond's work.
+/// How many files a thread reads at a time: half a millisecond's work.
 const READ_AHEAD: usize = 64;
 
-/// Files beyond this size are not read ahead, and so much of the others is read at once: memory stays flat.
+/// Larger files are not read ahead, and this is the size of a batch of the others: memory stays constant.
 const LARGE: u64 = 512 * 1024;
 
-/// The files of a context, found and not yet read.
+/// The files of a context, found but not yet read.
 ///
-/// The scheme says which files, and in which form: `tar` takes what taskgraph takes, with the Dockerfile
-/// processed and its includes added; `contents` takes every file of the image directory as it is.
+/// The scheme defines the files and their form: `tar` takes the files that taskgraph takes, with the Dockerfile
+/// processed and its includes added; `contents` takes every file of the image directory unchanged.
 #[derive(Debug)]
 pub struct Context {
     scheme: HashScheme,
     /// The image directory.
-    place: PathBuf,
-    /// The image directory from the root of the repository, as the scheme `contents` puts it before each path.
+    image_directory: PathBuf,
+    /// The image directory relative to the root of the repository: the scheme `contents` adds it to each path.
     directory: PathBuf,
     files: BTreeMap<ArchivePath, Source>,
 }
@@ -54,43 +54,43 @@ pub struct ContextFile<'a> {
     pub mode: u32,
     /// Its size in bytes.
     pub size: u64,
-    /// The file that it is made from.
+    /// The file that it comes from.
     pub source: PathBuf,
 }
 
 impl Context {
-    /// Finds the files of the context of `directory`, a path from the root of the repository. Without a root, nothing can
-    /// be included, and there is only the scheme `tar`.
+    /// Finds the files of the context of `directory`, a path from the root of the repository. Without a root, a Dockerfile can
+    /// include nothing, and only the scheme `tar` is possible.
     ///
-    /// `args` are the values for `# %ARG` lines; the scheme `contents` does not look at them.
+    /// `args` are the values for `# %ARG` lines; the scheme `contents` ignores them.
     pub fn collect(
         checkout: &Checkout,
         directory: &Path,
         args: &BTreeMap<String, String>,
         scheme: HashScheme,
     ) -> Result<Self, CollectError> {
-        let (root, place) = places(checkout, directory)?;
+        let (root, image_directory) = locate(checkout, directory)?;
         let checkout = checkout.at(root.clone());
-        let in_repository = root.as_ref().and_then(|root| place.strip_prefix(root).ok()).map(Path::to_owned);
+        let in_repository = root.as_ref().and_then(|root| image_directory.strip_prefix(root).ok()).map(Path::to_owned);
         let (directory, files) = match scheme {
-            HashScheme::Tar => (in_repository.unwrap_or_default(), processed_files(&checkout, &place, args)?),
+            HashScheme::Tar => (in_repository.unwrap_or_default(), processed_files(&checkout, &image_directory, args)?),
             HashScheme::Contents => {
                 let directory = in_repository.ok_or_else(|| {
-                    let (directory, root) = (place.clone(), root.clone().unwrap_or_default());
+                    let (directory, root) = (image_directory.clone(), root.clone().unwrap_or_default());
                     CollectError::OutsideRepository { directory, root }
                 })?;
-                (directory, raw_files(&place)?)
+                (directory, raw_files(&image_directory)?)
             }
         };
-        Ok(Self { scheme, place, directory, files })
+        Ok(Self { scheme, image_directory, directory, files })
     }
 
-    /// The same context, if `run` takes it: its names, its size and its count are within the limits.
+    /// The same context, if `run` would accept it: its names, its size and the number of files are within the limits.
     pub fn within(self, limits: &Limits) -> Result<Self, CollectError> {
         let files = self.files.iter().map(|(name, source)| (name, source.size));
         match check(files, limits) {
             Ok(()) => Ok(self),
-            Err(error) => Err(CollectError::Refused { directory: self.place, error: Box::new(error) }),
+            Err(error) => Err(CollectError::Refused { directory: self.image_directory, error: Box::new(error) }),
         }
     }
 
@@ -100,11 +100,11 @@ impl Context {
             HashScheme::Tar => self.write_tar(io::sink()),
             HashScheme::Contents => {
                 let mut hash = ContentsHash::default();
-                let sum = |(_, source): &(_, &Source)| {
-                    let mut tally = DigestReader::new(io::sink());
-                    source.copy_to(&mut tally).map(|()| tally.finish().1)
+                let hash_file = |(_, source): &(_, &Source)| {
+                    let mut digest_reader = DigestReader::new(io::sink());
+                    source.copy_to(&mut digest_reader).map(|()| digest_reader.finish().1)
                 };
-                ahead(&batches(&self.list(), READ_AHEAD, LARGE, weight), sum, |(name, _), digest| {
+                ahead(&batches(&self.list(), READ_AHEAD, LARGE, weight), hash_file, |(name, _), digest| {
                     hash.add(self.repository_path(name), digest?);
                     Ok::<_, CollectError>(())
                 })?;
@@ -113,17 +113,17 @@ impl Context {
         }
     }
 
-    /// Writes the context as a tar, the same bytes for the same files, and gives its hash in its scheme.
+    /// Writes the context as a tar, the same bytes for the same files, and returns its hash in its scheme.
     pub fn write_tar<W: Write>(&self, out: W) -> Result<ContextHash, CollectError> {
         let (mut out, hash) = self.write(out)?;
         out.flush().map_err(CollectError::Write)?;
         Ok(hash)
     }
 
-    /// Writes the context as a compressed tar, the same bytes for the same files; the hash is the one of
+    /// Writes the context as a compressed tar, the same bytes for the same files; the hash is that of
     /// [`write_tar`](Self::write_tar).
     pub fn write_tar_gz<W: Write>(&self, out: W) -> Result<ContextHash, CollectError> {
-        // No file name, a fixed time, a fixed level: nothing else in the gzip format depends on the day.
+        // No file name, a fixed time, a fixed level: nothing else in the gzip format can vary.
         let gzip = GzBuilder::new().mtime(CONTEXT_TIME).write(out, Compression::new(6));
         let (gzip, hash) = self.write(gzip)?;
         let mut out = gzip.finish().map_err(CollectError::Write)?;
@@ -137,39 +137,39 @@ impl Context {
         self.scheme
     }
 
-    /// The files, in the order of the tar. The processed Dockerfile is one of them.
+    /// The files, in the order of the tar, including the processed Dockerfile.
     pub fn files(&self) -> impl Iterator<Item = ContextFile<'_>> {
         self.files.iter().map(|(name, source)| ContextFile {
             name: Path::new(OsStr::from_bytes(name.as_bytes())),
             mode: source.mode,
             size: source.size,
-            source: source.path().map_or_else(|| self.place.join("Dockerfile"), Path::to_owned),
+            source: source.path().map_or_else(|| self.image_directory.join("Dockerfile"), Path::to_owned),
         })
     }
 
-    /// Warns of the files that git does not track.
+    /// Logs a warning about files that git does not track.
     pub fn warn_of_untracked(&self) {
         let sources: Vec<_> = self.files().map(|file| file.source).collect();
-        warn_of(&untracked(&self.place, sources.iter().map(PathBuf::as_path)));
+        warn_of(&untracked(&self.image_directory, sources.iter().map(PathBuf::as_path)));
     }
 
-    /// How many bytes the files have together.
+    /// The total size of the files in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.files.values().map(|source| source.size).sum()
     }
 
     fn write<W: Write>(&self, out: W) -> Result<(W, ContextHash), CollectError> {
-        // Before the first byte: a refusal should not leave half an archive.
+        // Check before writing the first byte: a refusal should not leave a part of an archive.
         self.files.values().try_for_each(Source::check_mode)?;
         let mut tar = TarWriter::new(out);
         let mut contents = ContentsHash::default();
         let read = |(_, source): &(_, &Source)| {
             let mut bytes = Vec::new();
-            // What is large is not kept in memory, but read when it is its turn.
+            // Large files are not kept in memory, but read in their turn.
             let small = source.size <= LARGE;
-            let done = if small { source.copy_to(&mut bytes) } else { Ok(()) };
-            done.map(|()| small.then_some(bytes))
+            let result = if small { source.copy_to(&mut bytes) } else { Ok(()) };
+            result.map(|()| small.then_some(bytes))
         };
         ahead(&batches(&self.list(), READ_AHEAD, LARGE, weight), read, |(name, source), read| {
             let read = read?;
@@ -181,9 +181,9 @@ impl Context {
             match self.scheme {
                 HashScheme::Tar => copy(&mut tar)?,
                 HashScheme::Contents => {
-                    let mut tally = DigestReader::new(&mut tar);
-                    copy(&mut tally)?;
-                    contents.add(self.repository_path(name), tally.finish().1);
+                    let mut digest_reader = DigestReader::new(&mut tar);
+                    copy(&mut digest_reader)?;
+                    contents.add(self.repository_path(name), digest_reader.finish().1);
                 }
             }
             tar.end_file().map_err(CollectError::Write)
@@ -210,17 +210,17 @@ fn weight((_, source): &(&ArchivePath, &Source)) -> u64 {
 }
 
 /// The repository's root and the image directory, as absolute paths.
-pub(super) fn places(checkout: &Checkout, directory: &Path) -> Result<(Option<PathBuf>, PathBuf), CollectError> {
+pub(super) fn locate(checkout: &Checkout, directory: &Path) -> Result<(Option<PathBuf>, PathBuf), CollectError> {
     let absolute = |path: &Path| match std::path::absolute(path) {
         Ok(absolute) => Ok(normalise(&absolute)),
         Err(error) => Err(CollectError::read(path, error)),
     };
     let root = checkout.root.as_deref().map(absolute).transpose()?;
-    let place = match &root {
+    let image_directory = match &root {
         Some(root) => normalise(&root.join(directory)),
         None => absolute(directory)?,
     };
-    Ok((root, place))
+    Ok((root, image_directory))
 }
 
 #[cfg(test)]

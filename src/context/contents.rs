@@ -1,16 +1,16 @@
-//! The hash of the scheme `contents`: a sha256 over the sorted lines `{file sha256}\t/{path}\n`, as Gecko had it
-//! in 2015 and taskgraph documents it. Which files count, and hashing each, is for whoever has their bytes.
+//! The hash of the scheme `contents`: a sha256 over the sorted lines `{file sha256}\t/{path}\n`, as Gecko computed it
+//! in 2015 and taskgraph documents it. The callers select the files and hash each of them.
 
 use std::collections::BTreeMap;
 
 use crate::context::ContextHash;
 use crate::net::Digest;
 
-/// The files of a context, in any order, until they make a hash.
+/// Collects the files of a context, in any order, and computes the hash.
 #[derive(Clone, Debug, Default)]
 pub struct ContentsHash {
-    // Sorted by bytes: that is what Gecko's Python 2 did. It differs from `ArchivePath`'s order for names that
-    // are not UTF-8 only.
+    // Sorted by bytes, as Gecko's Python 2 did. This differs from the order of `ArchivePath` only for names that
+    // are not UTF-8.
     files: BTreeMap<Vec<u8>, Digest>,
 }
 

@@ -1,5 +1,5 @@
-//! Why an image directory gives no context: each case with the path, and with the way out.
-//! `cli` makes exit codes of them.
+//! Why an image directory gives no context; each message has the path and a hint.
+//! The module `cli` maps the errors to exit codes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use crate::dockerfile::preprocess::LineError;
 /// Why there is no context, or no hash.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
-    /// Nothing, or a file.
+    /// The path does not exist, or is a file.
     #[error("{} is no directory; name an image, or its directory", path.display())]
     NoDirectory {
-        /// What was named.
+        /// The path.
         path: PathBuf,
     },
-    /// Not an image directory.
+    /// The directory has no Dockerfile.
     #[error("{} has no Dockerfile; name a directory that has one", directory.display())]
     NoDockerfile {
         /// The directory.
@@ -34,7 +34,7 @@ pub enum CollectError {
         /// The root of the repository.
         root: PathBuf,
     },
-    /// A line of the Dockerfile that cannot be used.
+    /// A line of the Dockerfile is invalid.
     #[error("{}, {problem}", path.display())]
     Dockerfile {
         /// The Dockerfile.
@@ -49,10 +49,10 @@ pub enum CollectError {
         path: PathBuf,
         /// The line.
         line: usize,
-        /// Why there are no files for it.
+        /// Why its files are not available.
         problem: RunTaskError,
     },
-    /// An include of a file, where nobody knows from which directory.
+    /// The Dockerfile includes a file, but the root of the repository is unknown.
     #[error(
         "{}, line {line} has `# %include {include}`, a path from the repository's root, but the image directory is in no checkout; give --root DIR",
         path.display()
@@ -65,35 +65,35 @@ pub enum CollectError {
         /// The included path.
         include: String,
     },
-    /// Files that a task would refuse.
+    /// A task would refuse the files.
     #[error("{error} (context from {})", directory.display())]
     Refused {
         /// The image directory.
         directory: PathBuf,
-        /// What is wrong, as `run` says it.
+        /// What is wrong, as `run` reports it.
         error: Box<IntakeError>,
     },
-    /// A link to nothing, or to itself.
+    /// A link whose target does not exist, or is the link itself.
     #[error("{} is a link that leads nowhere; correct or remove it", path.display())]
     DanglingLink {
         /// The link.
         path: PathBuf,
     },
-    /// Something that has no content of its own.
+    /// An entry that is not a regular file.
     #[error("{} is {kind}, and a context holds regular files only; remove it", path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
-        /// What is there instead.
+        /// What it is.
         kind: &'static str,
     },
-    /// Bits that would make a program run as root.
+    /// A file with setuid or setgid bits, which would make a program run as root.
     #[error("{} is setuid or setgid, which a context must not hold; clear it with `chmod ug-s`", path.display())]
     SetId {
         /// The file.
         path: PathBuf,
     },
-    /// A file that somebody writes to.
+    /// A file that changed while it was read.
     #[error("{} changed while it was read, it had {size} bytes before; stop what writes to it", path.display())]
     Changed {
         /// The file.
@@ -101,16 +101,16 @@ pub enum CollectError {
         /// Its size when it was found.
         size: u64,
     },
-    /// A source that cannot be read.
+    /// A file or directory cannot be read.
     #[error("cannot read {}; it must be there and readable", path.display())]
     Read {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         error: io::Error,
     },
-    /// The tar cannot be written; where to, the caller knows.
+    /// The tar cannot be written; the caller knows where to.
     #[error("cannot write the context")]
     Write(#[source] io::Error),
 }

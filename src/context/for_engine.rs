@@ -1,5 +1,5 @@
-//! A verified context as an engine gets it: without the files that `.dockerignore` names, and with the arguments declared that
-//! its `Dockerfile` uses. The hash is of the context as it came; how an engine is spoken to is for `engine`.
+//! Prepares a verified context for an engine: removes the files that `.dockerignore` names, and declares the arguments that the
+//! `Dockerfile` uses. The hash is that of the unchanged context; the module `engine` sends the result.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -18,17 +18,17 @@ use crate::dockerfile::base_images::{DockerfileImages, FromError};
 use crate::dockerfile::declare::{declared, mentions_parent};
 use crate::dockerfile::dockerignore::{Ignore, IgnoreError};
 
-/// Text that people write.
+/// The maximum size of text files, which people write.
 const LARGEST_TEXT: u64 = 4 * 1024 * 1024;
 
 const DOCKERFILE: &str = "Dockerfile";
-/// What says which files stay out; where both are there, the first one alone, as BuildKit has it.
+/// The ignore files. If both exist, only the first one counts, as in BuildKit.
 const IGNORE_FILES: [&str; 2] = ["Dockerfile.dockerignore", ".dockerignore"];
 
 /// Why a context cannot be given to an engine.
 #[derive(Debug, thiserror::Error)]
 pub enum ForEngineError {
-    /// A line of the ignore file is no pattern.
+    /// A line of the ignore file is not a valid pattern.
     #[error("{file} in the context, {error}")]
     Ignore {
         /// Which of the two files.
@@ -36,19 +36,19 @@ pub enum ForEngineError {
         /// The line.
         error: IgnoreError,
     },
-    /// A file that stays has its content from one that does not.
+    /// A file that is kept is a hard link to one that is left out.
     #[error(
         "{name} is a hard link to {target}, which {file} leaves out: make it a file of its own, or leave it out too"
     )]
     HardLink {
         /// The file.
         name: String,
-        /// The other one.
+        /// The target of the link.
         target: String,
         /// The ignore file.
         file: &'static str,
     },
-    /// The `Dockerfile` has nothing that an engine could build from; of some without a `FROM`, Docker 20.10's daemon dies.
+    /// The `Dockerfile` has nothing to build from; some files without a `FROM` crash the daemon of Docker 20.10.
     #[error("the Dockerfile: {0}")]
     From(#[from] FromError),
     /// The file with the context cannot be read.
@@ -56,15 +56,15 @@ pub enum ForEngineError {
     Read(#[from] io::Error),
 }
 
-/// Who builds: each does with the files of its own something else.
+/// The builder: each handles ignore files differently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BuiltBy {
-    /// Docker's classic builder: it takes a listed `Dockerfile` and `.dockerignore` out itself, after reading them.
+    /// Docker's classic builder: it removes a listed `Dockerfile` and `.dockerignore` itself, after reading them.
     #[default]
     Classic,
-    /// BuildKit: it does not look at a `.dockerignore` in a context that it is sent.
+    /// BuildKit: it ignores a `.dockerignore` in a context that it receives.
     BuildKit,
-    /// Podman: it leaves files out itself, by the rules and from the files that its version knows, unless it is told
+    /// Podman: it leaves files out itself, by the rules and from the ignore files that its version supports, unless it gets
     /// [`ForEngine::excludes`].
     Podman,
 }
@@ -81,13 +81,13 @@ impl BuiltBy {
     }
 }
 
-/// A context, and how it changes on its way to the engine.
+/// A context, and the changes for the engine.
 #[derive(Debug)]
 pub struct ForEngine {
     path: PathBuf,
     /// In the order of the tar.
     members: Vec<Member>,
-    /// Where the last member ends, and where the file does.
+    /// Where the last member ends, and the length of the file.
     end: u64,
     length: u64,
     dockerfile: Vec<u8>,
@@ -102,29 +102,29 @@ struct Rules {
 
 #[derive(Debug)]
 struct Member {
-    /// Clean, without a `/` at its end.
+    /// The normal form, without a `/` at its end.
     name: String,
     is_directory: bool,
-    /// With all of its headers.
+    /// The range in the file, including all headers.
     from: u64,
     to: u64,
-    /// The file that a hard link has its content from.
+    /// The target of a hard link.
     link: Option<String>,
-    /// What stands in its place.
+    /// What is sent instead of the member.
     replacement: Option<Vec<u8>>,
 }
 
-/// What stays out of a build.
+/// Files that are left out of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeftOut {
-    /// The file that says so.
+    /// The ignore file.
     pub by: &'static str,
-    /// How many files.
+    /// The number of files.
     pub files: usize,
 }
 
 impl ForEngine {
-    /// Reads a context, a plain tar in a file that stays where it is. `args` are the build's arguments.
+    /// Reads a context, a plain tar in a file that must not change. `args` are the build's arguments.
     pub fn read(path: &Path, args: &BTreeMap<String, String>) -> Result<Self, ForEngineError> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
@@ -135,7 +135,7 @@ impl ForEngine {
             let mut entry = entry?;
             let kind = entry.header().entry_type();
             if kind == EntryType::XGlobalHeader {
-                // A part of the member behind it.
+                // A part of the next member.
                 continue;
             }
             let is_directory = kind == EntryType::Directory;
@@ -174,19 +174,19 @@ impl ForEngine {
         Ok(context)
     }
 
-    /// The text of the `Dockerfile` as the engine sees it.
+    /// The text of the `Dockerfile` as the engine gets it.
     #[must_use]
     pub fn dockerfile(&self) -> String {
         String::from_utf8_lossy(&self.dockerfile).into_owned()
     }
 
-    /// Whether the `Dockerfile` looks at its parent.
+    /// Whether the `Dockerfile` refers to its parent image.
     #[must_use]
     pub fn mentions_parent(&self) -> bool {
         mentions_parent(&self.dockerfile)
     }
 
-    /// What an ignore file leaves out, where there is one.
+    /// The files that an ignore file leaves out, if there is one.
     #[must_use]
     pub fn left_out(&self) -> Option<LeftOut> {
         let by = self.rules.as_ref()?.file;
@@ -194,19 +194,19 @@ impl ForEngine {
         Some(LeftOut { by, files: files.count() })
     }
 
-    /// The tar, piece by piece.
+    /// The tar as a stream of chunks.
     pub fn stream(&self, by: BuiltBy) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
         self.pieces(by).stream(self.path.clone())
     }
 
-    /// What Podman is to leave out of what it is sent: a list that is not empty, so that no version looks for an ignore file.
+    /// The exclude patterns for Podman: the list is never empty, so that no version looks for an ignore file.
     #[must_use]
     pub fn excludes(&self) -> [&'static str; 1] {
         [if self.is_listed(DOCKERFILE) { DOCKERFILE } else { "!Dockerfile" }]
     }
 
     fn is_listed(&self, name: &str) -> bool {
-        // The top directory is in every context.
+        // Patterns do not apply to the top directory.
         self.rules.as_ref().is_some_and(|rules| !name.is_empty() && rules.ignore.excludes(name))
     }
 
@@ -223,7 +223,7 @@ impl ForEngine {
     /// Whether a file is sent to this builder.
     fn is_sent(&self, name: &str, by: BuiltBy) -> bool {
         match (by, name) {
-            // Without it nothing is built.
+            // These are needed for the build.
             (_, DOCKERFILE) | (BuiltBy::Classic, ".dockerignore") => true,
             _ => !self.is_listed(name),
         }
@@ -231,7 +231,7 @@ impl ForEngine {
 
     fn pieces(&self, by: BuiltBy) -> PieceList {
         let is_sent: Vec<_> = self.members.iter().map(|member| self.is_sent(&member.name, by)).collect();
-        // A directory that is listed is there nevertheless, where something in it is.
+        // A directory that is listed is sent nevertheless if it contains a file that is sent.
         let mut needed = HashSet::new();
         for (member, _) in self.members.iter().zip(&is_sent).filter(|(_, is_sent)| **is_sent) {
             needed.extend(member.name.match_indices('/').map(|(slash, _)| &member.name[..slash]));
@@ -249,7 +249,7 @@ impl ForEngine {
 }
 
 fn clean(name: &[u8], is_directory: bool) -> io::Result<String> {
-    // The intake has refused every other name.
+    // The intake has refused all other names.
     clean_name(name, is_directory).map(Cow::into_owned).map_err(|hazard| io::Error::other(hazard.to_string()))
 }
 
@@ -265,12 +265,12 @@ mod tests {
     const BUILDERS: [BuiltBy; 3] = [BuiltBy::Classic, BuiltBy::BuildKit, BuiltBy::Podman];
 
     struct Context {
-        folder: tempfile::TempDir,
+        directory: tempfile::TempDir,
         bytes: Vec<u8>,
     }
 
     impl Context {
-        /// Of members `NAME`, `NAME/`, or `NAME -> NAME`, each with its content.
+        /// From members `NAME`, `NAME/`, or `NAME -> NAME`, each with its content.
         fn new(members: &[(&str, &str)]) -> Self {
             let mut tar = Builder::new(Vec::new());
             for (name, content) in members {
@@ -288,14 +288,14 @@ mod tests {
                 }
                 tar.append_data(&mut header, name, content.as_bytes()).unwrap();
             }
-            let (folder, bytes) = (tempfile::tempdir().unwrap(), tar.into_inner().unwrap());
-            std::fs::write(folder.path().join("context.tar"), &bytes).unwrap();
-            Self { folder, bytes }
+            let (directory, bytes) = (tempfile::tempdir().unwrap(), tar.into_inner().unwrap());
+            std::fs::write(directory.path().join("context.tar"), &bytes).unwrap();
+            Self { directory, bytes }
         }
 
         fn read(&self, args: &[(&str, &str)]) -> Result<ForEngine, ForEngineError> {
             let args = args.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            ForEngine::read(&self.folder.path().join("context.tar"), &args)
+            ForEngine::read(&self.directory.path().join("context.tar"), &args)
         }
     }
 
@@ -324,7 +324,7 @@ mod tests {
     async fn arguments_are_declared_in_the_dockerfile_and_nothing_else_changes() {
         let context =
             |text: &str| Context::new(&[("A", "a"), ("Dockerfile", text), ("sub/Dockerfile", "FROM $V"), ("z", "z")]);
-        // The line makes the second one longer by a block.
+        // The additional line makes the second Dockerfile longer by a block.
         for text in ["FROM ${V}\n", &format!("FROM $V\n# {}\n", "x".repeat(500))] {
             let (before, expected) = (context(text), format!("ARG V\n{text}"));
             let read = before.read(&[("V", "1"), ("W", "1")]).unwrap();

@@ -1,4 +1,4 @@
-//! The context hash, and the schemes that it is computed by. Computing it is for `collect` and `contents`.
+//! The context hash and its schemes. The modules `collect` and `contents` compute it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use crate::report::keywords;
 text_serde!(ContextHash);
 text_serde!(HashScheme);
 
-/// The sha256 that names a context (contract, section 3), or what stands for it in the `.hash.` route.
+/// The sha256 that identifies a context (contract, section 3), or the value that replaces it in the `.hash.` route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContextHash(pub Digest);
 
@@ -40,14 +40,14 @@ pub enum HashScheme {
 }
 
 keywords! {
-    /// How the hash of a context that comes from outside is verified.
+    /// How the hash of a context from outside is verified.
     #[derive(Default)]
     pub enum ContextScheme, "a hash scheme" {
         /// As [`HashScheme::Tar`].
         #[default]
         Tar = "tar",
-        /// sha256 of the packed file: taskgraph before version 12. It can be verified, but only that taskgraph, with its own
-        /// zlib, makes the same bytes again.
+        /// sha256 of the compressed file: taskgraph before version 12. It can be verified, but only the same taskgraph, with its
+        /// own zlib, produces the same bytes again.
         Gz = "gz",
         /// As [`HashScheme::Contents`].
         Contents = "contents",
@@ -55,7 +55,7 @@ keywords! {
 }
 
 impl ContextScheme {
-    /// The scheme, where the hash can be computed from an image directory.
+    /// The corresponding scheme for image directories; `None` if the hash cannot be computed from an image directory.
     #[must_use]
     pub fn of_directory(self) -> Option<HashScheme> {
         match self {

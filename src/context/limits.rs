@@ -1,16 +1,16 @@
-//! How large a context may be.
+//! Limits for the size of a context.
 
-/// How large a context may be.
+/// Limits for the size of a context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContextLimits {
-    /// The most uncompressed bytes.
+    /// The maximum number of uncompressed bytes.
     pub max_bytes: u64,
-    /// The most tar entries.
+    /// The maximum number of tar entries.
     pub max_entries: u64,
 }
 
 impl Default for ContextLimits {
-    /// What the settings have where nobody says another.
+    /// The default values of the settings.
     fn default() -> Self {
         Self { max_bytes: 2 << 30, max_entries: 100_000 }
     }

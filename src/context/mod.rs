@@ -1,24 +1,24 @@
-//! The context: the files that a build may see, as a tar, and the hash that names it.
+//! The context: the files that a build may use, as a tar, and the hash that identifies it.
 //!
-//! - [`collect`]: from an image directory to a [`collect::Context`], its hash and its tar.
-//! - `choose`: which files, under which names. [`checkout`]: the repository that they are in, and its taskgraph;
-//!   [`run_task`]: the files of `# %include-run-task`, and finding the taskgraph that has them; [`pinned`]: which release
-//!   that should be.
-//! - `walk`, `source`: the files below a directory, the bytes of a file. `archive`: the bytes of the tar.
-//! - `untracked`: what of it git does not track. [`trees`]: the directories and files that it is made from.
+//! - [`collect`]: makes a [`collect::Context`], its hash and its tar from an image directory.
+//! - `choose`: selects the files and their names. [`checkout`]: the repository that contains them, and its taskgraph;
+//!   [`run_task`]: finds an installed taskgraph, for the files of `# %include-run-task`; [`pinned`]: the release that it should
+//!   have.
+//! - `walk`, `source`: find the files below a directory, and read a file. `archive`: writes the tar.
+//! - `untracked`: finds files that git does not track. [`trees`]: the directories and files that a context is made from.
 //! - [`contents`]: the hash of the scheme `contents`.
-//! - [`owners`]: the files are root's, whoever builds.
-//! - [`for_engine`]: what an engine gets of a verified context, as the stream of `pieces`.
-//! - [`tar_format`]: headers, PAX records and paths of tars, for images too.
-//! - [`intake`], [`safety`]: a context from outside, verified and refused where it is unsafe, in one pass.
+//! - [`owners`]: makes root the owner of all files, for all builders.
+//! - [`for_engine`]: prepares a verified context for an engine, as a stream of `pieces`.
+//! - [`tar_format`]: headers, PAX records and paths of tars, also for images.
+//! - [`intake`], [`safety`]: verify a context from outside in one pass, and refuse unsafe entries.
 //!
-//! Where taskgraph has a hash, [`collect`] has the same one; scripts/compare-taskgraph tries. It refuses, with a
-//! reason, a few trees that taskgraph takes: an `# %include` of `../repo-evil` from `/src/repo` (taskgraph compares
-//! characters), a `# %ARG` whose name is a regular expression, or whose value is no template of `re.sub` while no line
-//! follows, a device other than `/dev/null`, a directory that cannot be read (taskgraph leaves it out), a file that
-//! changes while it is read; a name, a size or a count that [`intake`] refuses ([`collect::Context::within`]); in the
-//! scheme `contents` a directory without a Dockerfile. Named pipes are refused too: taskgraph waits for them forever.
-//! Before 19.1 taskgraph took `__pycache__` along.
+//! If taskgraph computes a hash, [`collect`] computes the same one; scripts/compare-taskgraph tests this. [`collect`] refuses,
+//! with a reason, a few trees that taskgraph accepts: an `# %include` of `../repo-evil` from `/src/repo` (taskgraph compares
+//! characters); a `# %ARG` whose name is a regular expression, or whose value is not a template of `re.sub` while no line
+//! follows; a device other than `/dev/null`; a directory that cannot be read (taskgraph omits it); a file that
+//! changes while it is read; a name, a size or a number of files that [`intake`] refuses ([`collect::Context::within`]); in the
+//! scheme `contents` a directory without a Dockerfile. It also refuses named pipes: taskgraph waits for them forever.
+//! Before 19.1, taskgraph included `__pycache__`.
 
 pub(crate) mod ahead;
 mod archive;

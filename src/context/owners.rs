@@ -1,5 +1,5 @@
-//! Whose the files of a context are: nobody's. Docker's classic builder and Podman give them to root, but BuildKit to whom
-//! the tar names, so that an image would depend on who packed its context. Refusing owners, or any entry, is for `intake`.
+//! Makes root the owner of a context's files. Docker's classic builder and Podman do this themselves, but BuildKit uses the
+//! owners in the tar, so that an image would depend on who created the tar. The module `intake` refuses invalid entries.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
@@ -9,10 +9,10 @@ use tar::{Archive, EntryType, Header};
 
 use crate::context::tar_format::split_record;
 
-/// Where a header has the owner's and the group's name.
+/// The header fields for the names of owner and group.
 const NAMES: std::ops::Range<usize> = 265..329;
 
-/// Gives everything in a context, a plain tar in a file, to root. Sizes and places of the entries stay.
+/// Makes root the owner of everything in a context, a plain tar in a file. Sizes and positions of the entries do not change.
 pub fn reset_owners(mut file: &File) -> io::Result<()> {
     file.rewind()?;
     let mut archive = Archive::new(file);
@@ -26,23 +26,23 @@ pub fn reset_owners(mut file: &File) -> io::Result<()> {
                 file.write_all_at(&records, data)?;
             }
         }
-        if let Some(header) = of_root(entry.header()) {
+        if let Some(header) = with_root_owner(entry.header()) {
             file.write_all_at(header.as_bytes(), at)?;
         }
     }
     Ok(())
 }
 
-/// Whether a header says that something is not root's, or has records behind it that may say so.
+/// Whether a header has another owner than root, or is followed by records that may have one.
 #[must_use]
-pub fn may_be_others(header: &Header) -> bool {
-    header.entry_type() == EntryType::XHeader || of_root(header).is_some()
+pub fn may_have_other_owners(header: &Header) -> bool {
+    header.entry_type() == EntryType::XHeader || with_root_owner(header).is_some()
 }
 
-/// The header with root as its owner; none where it says so already.
-fn of_root(header: &Header) -> Option<Header> {
+/// The header with root as the owner; `None` if root already is the owner.
+fn with_root_owner(header: &Header) -> Option<Header> {
     let old = header.as_old();
-    // Docker's readers go by numbers; others go by names too, where the image has them.
+    // Docker's readers use the numbers; others also use the names, if the image has them.
     let named = header.as_ustar().is_some() || header.as_gnu().is_some();
     let has_no_names = !named || header.as_bytes()[NAMES].iter().all(|byte| *byte == 0);
     if is_zero(&old.uid) && is_zero(&old.gid) && has_no_names {
@@ -62,14 +62,14 @@ fn is_zero(field: &[u8]) -> bool {
     field.iter().all(|byte| matches!(byte, b'0' | b' ' | 0))
 }
 
-/// Makes every digit of the records `uid` and `gid` a zero; whether there was another.
+/// Replaces every digit in the records `uid` and `gid` with zero; returns whether this changed anything.
 fn zero_ids(records: &mut [u8]) -> bool {
     let (mut at, mut changed) = (0, false);
-    // The intake has refused records that are none.
+    // The intake has refused invalid records.
     while let Some((record, rest)) = split_record(&records[at..]) {
         let end = records.len() - rest.len();
         if matches!(record.key.as_slice(), b"uid" | b"gid") {
-            // The value stands before the line feed.
+            // The value ends before the line feed.
             let value = &mut records[end - 1 - record.value.len()..end - 1];
             for digit in value.iter_mut().filter(|byte| (b'1'..=b'9').contains(byte)) {
                 *digit = b'0';

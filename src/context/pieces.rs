@@ -1,5 +1,5 @@
-//! Stretches of a file and bytes that stand between them, as one stream: a tar that differs in some members from one on disk,
-//! without a second copy. Which members, is for `for_engine`.
+//! Streams ranges of a file with other bytes between them: a tar that differs in some members from one on disk, without a
+//! second copy. The module `for_engine` selects the members.
 
 use std::io::{self, SeekFrom};
 use std::path::PathBuf;
@@ -12,18 +12,18 @@ use tokio_util::bytes::Bytes;
 
 use crate::context::tar_format::padding;
 
-/// How much of the file is read at a time.
+/// The size of reads.
 const CHUNK: u64 = 256 * 1024;
 
-/// A part of what is sent.
+/// A part of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// Of the file, from the first to before the second.
+    /// A range of the file: start, and end (exclusive).
     Stretch(u64, u64),
     Bytes(Vec<u8>),
 }
 
-/// Pieces in order; stretches that touch are one.
+/// Pieces in order; adjacent ranges are joined.
 #[derive(Debug, Default)]
 pub(super) struct PieceList(Vec<Piece>);
 
@@ -35,7 +35,7 @@ impl PieceList {
         }
     }
 
-    /// All of it; `path` is the file.
+    /// Streams all pieces; `path` is the file.
     pub(super) fn stream(self, path: PathBuf) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
         let sending = Sending { path, file: None, rest: self.0.into_iter(), at: 0, end: 0 };
         futures_util::stream::try_unfold(sending, |mut sending| async move {
@@ -46,7 +46,7 @@ impl PieceList {
 
 struct Sending {
     path: PathBuf,
-    /// Open, and at the place `at`.
+    /// Open, and at the position `at`.
     file: Option<File>,
     rest: std::vec::IntoIter<Piece>,
     at: u64,
@@ -81,7 +81,7 @@ impl Sending {
     }
 }
 
-/// A member of a tar with this content, and a header that says so.
+/// A tar member with this content, and a matching header.
 pub(super) fn member(mut header: Header, content: &[u8]) -> Vec<u8> {
     header.set_size(content.len() as u64);
     header.set_cksum();
@@ -96,8 +96,8 @@ mod tests {
 
     #[tokio::test]
     async fn stretches_of_a_file_stand_between_other_bytes() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
         let content: Vec<u8> = (0..=255).cycle().take(600_000).collect();
         std::fs::write(&path, &content).unwrap();
         let mut pieces = PieceList::default();
@@ -114,7 +114,7 @@ mod tests {
         let sent: Vec<Bytes> = pieces.stream(path.clone()).try_collect().await.unwrap();
         assert!(sent.iter().all(|bytes| !bytes.is_empty() && bytes.len() as u64 <= CHUNK));
         assert!(sent.concat() == [&content[10..300_000], b"between", &content[400_000..]].concat());
-        // A file that has become shorter is no context.
+        // A file that has become shorter is an error.
         let mut beyond = PieceList::default();
         beyond.push(Piece::Stretch(0, 600_001));
         assert!(beyond.stream(path).try_collect::<Vec<_>>().await.is_err());

@@ -1,10 +1,10 @@
-//! Which release of taskgraph a repository's decision task runs, as its files say. Where one is installed is for
-//! `run_task`.
+//! Finds the release of taskgraph that a repository's decision task runs, from the repository's files. The module `run_task`
+//! finds an installed taskgraph.
 
 use std::fs;
 use std::path::Path;
 
-/// The first taskgraph whose context hashes are those of the scheme `tar`; earlier ones hash the packed file.
+/// The first taskgraph whose context hashes are those of the scheme `tar`; earlier ones hash the compressed file.
 const FIRST_WITH_TAR: u32 = 12;
 
 /// The release that a repository pins.
@@ -12,17 +12,17 @@ const FIRST_WITH_TAR: u32 = 12;
 pub struct Pinned {
     /// Its version.
     pub version: String,
-    /// The file that says so, from the root.
+    /// The file that contains the pin, relative to the root.
     pub file: &'static str,
 }
 
 impl Pinned {
-    /// Looks among the repository's requirements, and at the image of its decision task.
+    /// Searches the repository's requirements, and the image of its decision task.
     #[must_use]
     pub fn read(root: &Path) -> Option<Self> {
         ["taskcluster/requirements.txt", "taskcluster/requirements.in", ".taskcluster.yml"].into_iter().find_map(
             |file| {
-                // A file that cannot be read pins nothing.
+                // Ignore files that cannot be read.
                 let text = fs::read_to_string(root.join(file)).ok()?;
                 let version = required(&text).or_else(|| decision_image(&text))?;
                 Some(Self { version, file })
@@ -30,7 +30,7 @@ impl Pinned {
         )
     }
 
-    /// What there is to say where this taskgraph's context hashes are not ours.
+    /// A message if the context hashes of this taskgraph differ from ours.
     #[must_use]
     pub fn other_hashes(&self) -> Option<String> {
         let Self { version, file } = self;
@@ -44,7 +44,7 @@ impl Pinned {
     }
 }
 
-/// `taskcluster-taskgraph==1.2.3` or `~=1.2`, with extras or without. A lower bound pins nothing.
+/// `taskcluster-taskgraph==1.2.3` or `~=1.2`, with or without extras. A lower bound is not a pin.
 fn required(text: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let (name, version) = line.split_once("==").or_else(|| line.split_once("~="))?;

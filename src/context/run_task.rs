@@ -1,5 +1,5 @@
-//! An installed taskgraph, as far as `# %include-run-task` needs it: its directory `run-task`, and which release it is.
-//! Which of several is taken is for `checkout`; the lines that go into the Dockerfile are for `dockerfile`.
+//! Finds an installed taskgraph for `# %include-run-task`: its directory `run-task`, and its release. The module `checkout`
+//! chooses between several; `dockerfile` has the lines for the Dockerfile.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -12,12 +12,12 @@ use std::process::{Command, Stdio};
 use super::pinned::Pinned;
 use crate::dockerfile::preprocess::RUN_TASK_SNIPPET;
 
-/// The files that the line adds, the same in all releases of taskgraph.
+/// The files that `# %include-run-task` adds, the same in all releases of taskgraph.
 pub const RUN_TASK_FILES: [&str; 4] = ["run-task", "fetch-content", "hgrc", "robustcheckout.py"];
 
-/// Asks the Python that runs `taskgraph` where it imports it from, and for the release. The first entry of the path is
-/// the current directory, where a script would not look.
-const WHERE: &str = r#"
+/// Prints where the Python that runs `taskgraph` imports it from, and its release. It removes the first entry of the path, the
+/// current directory, in which a script would not search.
+const LOCATE_SCRIPT: &str = r#"
 import os, sys
 sys.path[:] = [path for path in sys.path if path]
 import importlib.util
@@ -31,7 +31,7 @@ except Exception:
 os.write(1, b"\n" + os.fsencode(origin) + b"\n" + release.encode())
 "#;
 
-/// A script's first two lines are within this size: systems read no more of the first one.
+/// The maximum size of a script's first two lines: systems do not read more of the first one.
 const HEAD: u64 = 4096;
 
 /// An installed taskgraph.
@@ -39,23 +39,23 @@ const HEAD: u64 = 4096;
 pub struct Taskgraph {
     /// Its directory `run-task`.
     pub run_task: PathBuf,
-    /// Its release, where it says so.
+    /// Its release, if known.
     pub version: Option<String>,
 }
 
-/// Why there are no files for `# %include-run-task`. The messages go on after the line's text.
+/// Why there are no files for `# %include-run-task`. The messages continue after the line's text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunTaskError {
-    /// None was named, and there is none on `PATH`.
+    /// No taskgraph was specified, and there is none on `PATH`.
     #[error(
         "needs an installed taskgraph, and there is none on PATH{}, or name its directory run-task with --run-task",
-        install(pinned.as_ref())
+        install_hint(pinned.as_ref())
     )]
     NotInstalled {
         /// The release that the repository pins.
         pinned: Option<Pinned>,
     },
-    /// A program that is no Python script.
+    /// The program is not a Python script.
     #[error(
         "needs taskgraph's files, and {} does not say which Python runs it; name the directory run-task with --run-task",
         program.display()
@@ -64,7 +64,7 @@ pub enum RunTaskError {
         /// The program.
         program: PathBuf,
     },
-    /// A Python that does not have the package.
+    /// The Python installation does not have the package.
     #[error(
         "needs taskgraph's files, and the Python of {} does not find them: {problem}; install taskgraph again, or name \
          its directory run-task with --run-task",
@@ -76,7 +76,7 @@ pub enum RunTaskError {
         /// What is wrong.
         problem: String,
     },
-    /// A directory without one of the files.
+    /// One of the files is missing in the directory.
     #[error("needs {file}, and {} has none; name the directory run-task of an installed taskgraph with --run-task", directory.display())]
     Incomplete {
         /// The directory.
@@ -84,7 +84,7 @@ pub enum RunTaskError {
         /// The file.
         file: &'static str,
     },
-    /// A taskgraph that expands the line in another way.
+    /// This taskgraph expands the line differently.
     #[error("means something else for {}, so that hashes would differ; use a newer image-worker", source_file.display())]
     Unknown {
         /// The file that expands it.
@@ -93,12 +93,12 @@ pub enum RunTaskError {
 }
 
 impl Taskgraph {
-    /// The taskgraph that has this directory `run-task`.
+    /// The taskgraph with this directory `run-task`.
     pub fn at(run_task: &Path) -> Result<Self, RunTaskError> {
         Self { run_task: run_task.to_owned(), version: None }.checked()
     }
 
-    /// The taskgraph that the program `taskgraph` would run; none, if there is no such program.
+    /// The taskgraph that the program `taskgraph` would run; `None` if there is no such program.
     pub fn on_path(search_path: Option<&OsStr>) -> Result<Option<Self>, RunTaskError> {
         let directories = search_path.unwrap_or_default().as_bytes().split(|byte| *byte == b':');
         let mut directories =
@@ -113,13 +113,13 @@ impl Taskgraph {
         let no_python = || RunTaskError::NoPython { program: program.to_owned() };
         let no_package = |problem: String| RunTaskError::NoPackage { program: program.to_owned(), problem };
         let mut python = python_of(program).ok_or_else(no_python)?;
-        let output = python.args(["-c", WHERE]).stdin(Stdio::null()).output();
+        let output = python.args(["-c", LOCATE_SCRIPT]).stdin(Stdio::null()).output();
         let output = output.map_err(|error| no_package(format!("{}: {error}", python.get_program().display())))?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
-            return Err(no_package(said.trim().lines().last().unwrap_or("it failed").to_owned()));
+            return Err(no_package(printed.trim().lines().last().unwrap_or("it failed").to_owned()));
         }
-        // What the installation itself prints comes before.
+        // The installation itself can print something before.
         let mut lines = output.stdout.rsplitn(3, |byte| *byte == b'\n');
         let (version, origin) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
         let package = Path::new(OsStr::from_bytes(origin)).parent();
@@ -128,12 +128,12 @@ impl Taskgraph {
         Ok(Self { run_task: package.join("run-task"), version })
     }
 
-    /// It has all files, and expands the line as it is known here.
+    /// Checks that it has all files, and expands the line as expected.
     fn checked(self) -> Result<Self, RunTaskError> {
         if let Some(file) = RUN_TASK_FILES.into_iter().find(|file| !self.run_task.join(file).is_file()) {
             return Err(RunTaskError::Incomplete { directory: self.run_task, file });
         }
-        // A copy of the directory alone has no sources beside it.
+        // A copy of only this directory has no sources beside it.
         let source_file = self.run_task.with_file_name("util").join("docker.py");
         match fs::read_to_string(&source_file) {
             Ok(source) if !is_known(&source) => Err(RunTaskError::Unknown { source_file }),
@@ -141,7 +141,7 @@ impl Taskgraph {
         }
     }
 
-    /// What the installation beside the package says: `taskcluster_taskgraph-1.2.3.dist-info`.
+    /// The release in the name of the installation's metadata directory: `taskcluster_taskgraph-1.2.3.dist-info`.
     fn installed_version(&self) -> Option<String> {
         let packages = fs::read_dir(self.run_task.parent()?.parent()?).ok()?;
         packages.flatten().find_map(|entry| {
@@ -151,8 +151,8 @@ impl Taskgraph {
     }
 }
 
-/// The way to a taskgraph.
-fn install(pinned: Option<&Pinned>) -> String {
+/// The hint for installing taskgraph.
+fn install_hint(pinned: Option<&Pinned>) -> String {
     match pinned {
         Some(Pinned { version, file }) => {
             format!("; {file} pins {version}: pip install taskcluster-taskgraph=={version}")
@@ -166,7 +166,7 @@ fn executable(path: PathBuf) -> Option<PathBuf> {
     (metadata.is_file() && metadata.permissions().mode() & 0o111 != 0).then_some(path)
 }
 
-/// The Python that runs a program: the script says it, or a version manager (pyenv, asdf) has it beside.
+/// The Python that runs a program: from the script, or from the same directory for version managers (pyenv, asdf).
 fn python_of(program: &Path) -> Option<Command> {
     let mut head = Vec::new();
     File::open(program).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
@@ -176,7 +176,7 @@ fn python_of(program: &Path) -> Option<Command> {
         return Some(python_of_shell_line(program, second));
     }
     if let Some(interpreter) = first.strip_prefix(b"#!").filter(|line| names_python(line)) {
-        // As the system reads it: a program, and all that follows as one argument.
+        // Like the system: a program, and everything after it as one argument.
         let interpreter = interpreter.trim_ascii();
         let end = interpreter.iter().position(u8::is_ascii_whitespace).unwrap_or(interpreter.len());
         let (interpreter, argument) = interpreter.split_at(end);
@@ -194,8 +194,8 @@ fn names_python(line: &[u8]) -> bool {
     names.any(|name| name.starts_with("python") || name.starts_with("pypy"))
 }
 
-/// pip and uv write `'''exec' "/a long/path/python" "$0" "$@"` where a path is no first line. The shell knows how to
-/// read it; without `"$0"` it runs Python with other arguments.
+/// pip and uv write `'''exec' "/a long/path/python" "$0" "$@"` if a path cannot be in the first line. The shell parses it;
+/// without `"$0"` it runs Python with other arguments.
 fn python_of_shell_line(program: &Path, line: &[u8]) -> Command {
     let line = String::from_utf8_lossy(line).replace(r#""$0" "$@""#, r#""$@""#);
     let mut command = Command::new("/bin/sh");
@@ -203,12 +203,12 @@ fn python_of_shell_line(program: &Path, line: &[u8]) -> Command {
     command
 }
 
-/// Whether this `util/docker.py` adds the lines and the files that are known here.
+/// Whether this `util/docker.py` adds the expected lines and files.
 fn is_known(source: &str) -> bool {
-    // The letters `\n` end a line there.
+    // In the source, the characters `\n` end a line.
     let lines = source.split("COPY ").skip(1).map(|rest| rest.split("\\n").next().unwrap_or_default());
     let files = source.split_once("RUN_TASK_FILES").and_then(|(_, rest)| rest.split_once("RUN_TASK_SNIPPET"));
-    // Every second piece is inside quotes; those with a slash are templates of paths.
+    // Every second piece is inside quotes; pieces with a slash are path templates.
     let files = files.unwrap_or_default().0.split(['"', '\'']).skip(1).step_by(2).filter(|text| !text.contains('/'));
     lines.eq(RUN_TASK_SNIPPET.lines().map(|line| line.trim_start_matches("COPY "))) && files.eq(RUN_TASK_FILES)
 }

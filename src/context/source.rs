@@ -1,5 +1,5 @@
-//! Where the bytes of one file of a context come from, and reading them as they were promised: a regular file
-//! with the size that it had when it was found. Which files there are, and their hash, is for `collect`.
+//! The source of one file of a context. It reads only regular files, and checks that the size has not changed since the file
+//! was found. The module `collect` selects the files and hashes them.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read as _, Write};
@@ -13,7 +13,7 @@ const DEV_NULL: u64 = 0x103;
 /// "Too many levels of symbolic links" on Linux; `ErrorKind` has no stable name for it.
 const ELOOP: i32 = 40;
 
-/// Large files are read at this size, so that system calls do not count.
+/// The size of reads of large files, so that the cost of system calls is negligible.
 const BUFFER: usize = 256 * 1024;
 
 /// A file of a context before it is written.
@@ -26,17 +26,17 @@ pub(super) struct Source {
 
 #[derive(Debug)]
 enum Bytes {
-    Here(Vec<u8>),
+    InMemory(Vec<u8>),
     InFile(PathBuf),
 }
 
 impl Source {
-    /// A file that exists in the context only.
+    /// A file that exists only in the context.
     pub(super) fn generated(bytes: Vec<u8>) -> Self {
-        Self { mode: 0o644, size: bytes.len() as u64, bytes: Bytes::Here(bytes) }
+        Self { mode: 0o644, size: bytes.len() as u64, bytes: Bytes::InMemory(bytes) }
     }
 
-    /// The regular file at `path`, or where its links lead.
+    /// The regular file at `path`, after following links.
     pub(super) fn file(path: &Path) -> Result<Self, CollectError> {
         let metadata = fs::metadata(path).map_err(|error| {
             if is_absent(&error) && path.is_symlink() {
@@ -45,7 +45,7 @@ impl Source {
                 CollectError::read(path, error)
             }
         })?;
-        // Whole contexts mask systemd units with links to /dev/null. Python opens it and finds an empty file.
+        // Real contexts mask systemd units with links to /dev/null. Python opens it and reads an empty file.
         let is_null = metadata.file_type().is_char_device() && metadata.rdev() == DEV_NULL;
         if !metadata.is_file() && !is_null {
             return Err(CollectError::NotAFile { path: path.to_owned(), kind: kind(&metadata) });
@@ -53,15 +53,15 @@ impl Source {
         Ok(Self { mode: metadata.mode() & 0o7777, size: metadata.len(), bytes: Bytes::InFile(path.to_owned()) })
     }
 
-    /// Where the bytes are, unless they exist in the context only.
+    /// The path of the file, unless it exists only in the context.
     pub(super) fn path(&self) -> Option<&Path> {
         match &self.bytes {
-            Bytes::Here(_) => None,
+            Bytes::InMemory(_) => None,
             Bytes::InFile(path) => Some(path),
         }
     }
 
-    /// Refuses setuid and setgid: in a context everything belongs to root.
+    /// Refuses setuid and setgid files: in a context everything belongs to root.
     pub(super) fn check_mode(&self) -> Result<(), CollectError> {
         match &self.bytes {
             Bytes::InFile(path) if self.mode & 0o6000 != 0 => Err(CollectError::SetId { path: path.clone() }),
@@ -69,16 +69,16 @@ impl Source {
         }
     }
 
-    /// Writes the bytes, exactly as many as `size` says.
+    /// Writes the bytes, exactly `size` of them.
     pub(super) fn copy_to(&self, out: &mut (impl Write + ?Sized)) -> Result<(), CollectError> {
         let path = match &self.bytes {
-            Bytes::Here(bytes) => return out.write_all(bytes).map_err(CollectError::Write),
+            Bytes::InMemory(bytes) => return out.write_all(bytes).map_err(CollectError::Write),
             Bytes::InFile(path) => path,
         };
         let changed = || CollectError::Changed { path: path.clone(), size: self.size };
         let mut file = File::open(path).map_err(|error| CollectError::read(path, error))?;
-        // One more than there should be: a regular file that gives less than that is at its end, and of small files
-        // one read is all.
+        // One byte more than expected: a read of a regular file that returns fewer bytes is at the end, and for small files one
+        // read suffices.
         let mut buffer = vec![0; usize::try_from(self.size + 1).map_or(BUFFER, |all| all.min(BUFFER))];
         let mut left = self.size;
         loop {
@@ -98,14 +98,14 @@ impl Source {
     }
 }
 
-/// The bytes of the regular file at `path`, whole: for files that people write.
+/// Reads the regular file at `path`: for files that people write.
 pub(super) fn read_whole(path: &Path) -> Result<Vec<u8>, CollectError> {
     let mut bytes = Vec::new();
     Source::file(path)?.copy_to(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Whether an error says that there is nothing at a path, as `os.path.exists` takes it.
+/// Whether an error means that a path does not exist, like `os.path.exists`.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidInput)
         || error.raw_os_error() == Some(ELOOP)

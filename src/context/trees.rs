@@ -1,5 +1,5 @@
-//! The directories and files that a context is made from, without its files: what is written into one of them, or to where a
-//! link in it leads, becomes a part of the context. Refusing to write there is for `config`.
+//! The directories and files that a context is made from: a file that is written into one of them, or to the target of a link
+//! in it, becomes a part of the context. The module `config` refuses such output paths.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -7,8 +7,8 @@ use std::iter::once;
 use std::path::{Path, PathBuf};
 
 use super::checkout::Checkout;
-use super::choose::{PYTHON_CACHE, dockerfile, place_of};
-use super::collect::places;
+use super::choose::{PYTHON_CACHE, dockerfile, include_path};
+use super::collect::locate;
 use super::run_task::RUN_TASK_FILES;
 use super::walk::files_below;
 use crate::context::HashScheme;
@@ -20,16 +20,16 @@ pub struct ContextTrees {
     directory: PathBuf,
     /// The directories and files that its Dockerfile includes.
     included: Vec<PathBuf>,
-    /// The directories of this name in them that are left out.
+    /// The name of the directories in them that are left out.
     skipped: Option<&'static OsStr>,
 }
 
 impl ContextTrees {
-    /// Those of `directory`, a path from the root of the repository. What is wrong with its Dockerfile is told by whoever
-    /// makes the context.
+    /// The trees of `directory`, a path from the root of the repository. It ignores errors in the Dockerfile: they are reported
+    /// when the context is made.
     #[must_use]
     pub fn of(checkout: &Checkout, directory: &Path, args: &BTreeMap<String, String>, scheme: HashScheme) -> Self {
-        let (root, directory) = places(checkout, directory).unwrap_or_else(|_| (None, directory.to_owned()));
+        let (root, directory) = locate(checkout, directory).unwrap_or_else(|_| (None, directory.to_owned()));
         let dockerfile = match scheme {
             HashScheme::Tar => dockerfile(&directory, args).ok(),
             HashScheme::Contents => None,
@@ -40,7 +40,7 @@ impl ContextTrees {
         };
         let mut included = Vec::new();
         if let Some((_, dockerfile)) = dockerfile {
-            let place = |path: &str| place_of(root.as_deref()?, path).ok();
+            let place = |path: &str| include_path(root.as_deref()?, path).ok();
             included.extend(dockerfile.includes.iter().filter_map(|include| place(&include.path)));
             let taskgraph = dockerfile.run_task.and_then(|_| checkout.at(root).taskgraph().ok().cloned());
             included.extend(taskgraph.iter().flat_map(|it| RUN_TASK_FILES.map(|name| it.run_task.join(name))));
@@ -48,7 +48,7 @@ impl ContextTrees {
         Self { directory, included, skipped }
     }
 
-    /// Where `path` lies among them, in words; none where the context stays as it is.
+    /// Where `path` is in these trees, in words; `None` if it is outside the context.
     #[must_use]
     pub fn around(&self, path: &Path) -> Option<String> {
         let (path, directory) = (real(path), self.directory.display());
@@ -62,27 +62,27 @@ impl ContextTrees {
         Some(format!("where the link {} in the context leads", link.display()))
     }
 
-    /// The link in the context that leads to a file: what stands there is in the context under the link's name.
+    /// The link in the context that leads to a file: the context contains the file under the link's name.
     fn link_to(&self, file: &Path) -> Option<PathBuf> {
-        // A link to nothing is refused by whoever makes the context, and one to a directory is not followed.
+        // Making the context refuses a link to nothing, and does not follow a link to a directory.
         if !file.is_file() {
             return None;
         }
-        // So is what cannot be read.
+        // It also refuses directories that cannot be read.
         let below = |top: &PathBuf| files_below(top, self.skipped).unwrap_or_default();
         let mut found = once(&self.directory).chain(&self.included).flat_map(below);
         found.find(|found| found.source.is_symlink() && real(&found.source) == file).map(|found| found.source)
     }
 }
 
-/// A path without links, as far as it is there.
+/// The path with links resolved, as far as it exists.
 fn real(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let there = absolute.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
     match there {
         Some((above, real)) => match absolute.strip_prefix(above) {
             Ok(rest) if rest != Path::new("") => real.join(rest),
-            // With nothing to join, the path would end with a slash, as only directories' may.
+            // Joining an empty path would add a slash at the end, which only directories may have.
             Ok(_) | Err(_) => real,
         },
         None => absolute,
@@ -145,7 +145,7 @@ mod tests {
                 }
             };
             assert_eq!(found, expected, "{written}");
-            // That scheme includes nothing.
+            // The scheme `contents` has no includes.
             let is_in_directory = inside == "docker/i";
             assert_eq!(around(HashScheme::Contents, written).is_some(), is_in_directory, "{written}");
         }

@@ -1,5 +1,5 @@
-//! Files of a context that git does not track: the hash has them in it, and no other checkout has them. Which files a
-//! context has is `collect`'s word.
+//! Finds files of a context that git does not track: they are part of the hash, but other checkouts do not have them. The module
+//! `collect` selects the files of a context.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -10,14 +10,14 @@ use std::sync::Once;
 
 use tracing::warn;
 
-/// How many files a warning names.
+/// How many files a warning lists.
 const NAMED: usize = 5;
 
-/// With more directories than this, git lists the whole checkout: command lines have a limit.
+/// With more directories than this, git lists the whole checkout, because the length of command lines is limited.
 const MOST_DIRECTORIES: usize = 100;
 
-/// Those of the files that git does not track, by their paths from the checkout's root; none where `directory` is in no
-/// checkout of git's. The error is why git does not say.
+/// The files that git does not track, by their paths from the checkout's root; empty if `directory` is not in a git checkout.
+/// The error is the reason why git fails.
 pub(super) fn untracked<'p>(
     directory: &Path,
     files: impl Iterator<Item = &'p Path>,
@@ -32,14 +32,14 @@ pub(super) fn untracked<'p>(
     Ok(files.difference(&tracked).cloned().collect())
 }
 
-/// Names untracked files in one warning, where there are any. Why git does not say is told once.
+/// Logs one warning that lists the untracked files, if there are any. An error of git is logged only once.
 pub(super) fn warn_of(untracked: &Result<BTreeSet<PathBuf>, String>) {
-    static TOLD: Once = Once::new();
+    static LOGGED: Once = Once::new();
     let untracked = match untracked {
         Ok(untracked) if untracked.is_empty() => return,
         Ok(untracked) => untracked,
         Err(why) => {
-            TOLD.call_once(|| {
+            LOGGED.call_once(|| {
                 warn!(
                     "cannot tell whether the context has files that git does not track, which CI would not have: {why}"
                 );
@@ -60,7 +60,7 @@ pub(super) fn warn_of(untracked: &Result<BTreeSet<PathBuf>, String>) {
     );
 }
 
-/// The files' paths from the checkout's root, as git has them: not through links to directories.
+/// The files' paths from the checkout's root, as git lists them: without links to directories.
 fn real_paths<'p>(files: impl Iterator<Item = &'p Path>, checkout: &Path) -> BTreeSet<PathBuf> {
     let mut directories: BTreeMap<&Path, Option<PathBuf>> = BTreeMap::new();
     files
@@ -75,21 +75,21 @@ fn real_paths<'p>(files: impl Iterator<Item = &'p Path>, checkout: &Path) -> BTr
         .collect()
 }
 
-/// What git tracks of the files' directories.
+/// The files that git tracks in the files' directories.
 fn tracked(checkout: &Path, files: &BTreeSet<PathBuf>) -> Result<BTreeSet<PathBuf>, String> {
     let mut directories: BTreeSet<_> = files.iter().filter_map(|file| file.parent()).collect();
     if directories.len() > MOST_DIRECTORIES || directories.contains(Path::new("")) {
         directories = BTreeSet::from([Path::new(".")]);
     }
     let mut git = Command::new("git");
-    // A checkout's own configuration can have git start programs.
+    // The checkout's own configuration can make git start programs.
     git.args(["--literal-pathspecs", "-c", "core.fsmonitor=false", "ls-files", "-z", "--recurse-submodules", "--"]);
     git.args(directories).current_dir(checkout).stdin(Stdio::null());
-    // Of another repository, where the program is started by a hook.
+    // A git hook that starts this program sets them for another repository.
     for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
         git.env_remove(variable);
     }
-    // Its words are told.
+    // Its messages are logged.
     git.env("LC_ALL", "C");
     match git.output() {
         Ok(output) if output.status.success() => {
@@ -97,9 +97,9 @@ fn tracked(checkout: &Path, files: &BTreeSet<PathBuf>) -> Result<BTreeSet<PathBu
             Ok(paths.map(|path| PathBuf::from(OsStr::from_bytes(path))).collect())
         }
         Ok(output) => {
-            let words = String::from_utf8_lossy(&output.stderr);
-            // Behind the first line comes advice.
-            let first = words.lines().next().unwrap_or("it says nothing").trim_start_matches("fatal: ");
+            let printed = String::from_utf8_lossy(&output.stderr);
+            // The lines after the first one are advice.
+            let first = printed.lines().next().unwrap_or("it says nothing").trim_start_matches("fatal: ");
             Err(format!("git in {}: {first}", checkout.display()))
         }
         Err(error) => Err(format!("git cannot be run: {error}")),
@@ -138,7 +138,7 @@ mod tests {
         assert!(git(top.path(), &["add", "docker/i/Dockerfile", "docker/i/a", "tools/x"]));
         let expected = ["docker/i/ignored.pyc", "docker/i/new", "tools/y"].map(PathBuf::from);
         assert_eq!(untracked("docker/i"), Ok(expected.clone().into()));
-        // Through a link, as some trees have image directories.
+        // Some trees have image directories behind a link.
         symlink("docker", at("link")).unwrap();
         let linked: Vec<_> = all.iter().map(|file| at(&file.replace("docker/", "link/"))).collect();
         let through = super::untracked(&at("link/i"), linked.iter().map(PathBuf::as_path));

@@ -1,5 +1,5 @@
-//! The files below a directory, as Python's `os.walk` finds them: links to directories are not entered, every
-//! other entry is a file. What kind of file it is, and whether it may be in a context, is for `collect`.
+//! Lists the files below a directory like Python's `os.walk`: it does not enter links to directories, and every
+//! other entry is a file. The module `collect` checks the files.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,17 +10,17 @@ use std::path::{Component, Path, PathBuf};
 /// A file that was found.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WalkedFile {
-    /// Its path from the directory, as bytes: names need not be UTF-8.
+    /// Its path relative to the directory, as bytes: names need not be UTF-8.
     pub(super) name: Vec<u8>,
-    /// Where it is.
+    /// Its path.
     pub(super) source: PathBuf,
 }
 
-/// A directory that cannot be read, and why. `os.walk` leaves it out without a word, which would be a hash of
-/// other files than the build needs.
+/// A directory that cannot be read, and why. `os.walk` silently omits it, which would give a hash of other files than the
+/// build needs.
 pub(super) type Unreadable = (PathBuf, io::Error);
 
-/// The files below `top`, in no order; directories that `skip` says are not entered.
+/// The files below `top`, in no particular order, without those in directories named `skip`.
 pub(super) fn files_below(top: &Path, skip: Option<&OsStr>) -> Result<Vec<WalkedFile>, Unreadable> {
     let mut found = Vec::new();
     let mut pending = vec![(Vec::new(), top.to_owned())];
@@ -43,7 +43,7 @@ pub(super) fn files_below(top: &Path, skip: Option<&OsStr>) -> Result<Vec<Walked
     Ok(found)
 }
 
-/// An absolute path without `.` and `..`, by its text alone: `os.path.normpath`.
+/// An absolute path without `.` and `..`, computed from the text: `os.path.normpath`.
 pub(super) fn normalise(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {

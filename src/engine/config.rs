@@ -1,5 +1,5 @@
-//! Which engine is wanted, where it could be, and what builds in it are given, as values. Reading them from settings is for
-//! `config`.
+//! The settings of the engine as values: which engine to use, where to look for it, and what its builds get. `config` reads
+//! them from the environment and the command line.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,24 +14,24 @@ use crate::report::keywords;
 /// Where to look for an engine.
 #[derive(Clone, Debug, Default)]
 pub struct EngineConfig {
-    /// Which kind of engine is wanted.
+    /// The kind of engine to use.
     pub choice: EngineChoice,
-    /// The one place to look at, where `DOCKER_HOST` or a docker context names one.
+    /// The only address to try, if `DOCKER_HOST` or a docker context names one.
     pub address: Option<EngineAddress>,
-    /// Where credentials for registries are.
+    /// The credentials for registries.
     pub logins: RegistryLogins,
-    /// What docker's configuration gives to builds.
+    /// The proxies that docker's configuration sets for builds.
     pub proxies: BuildProxies,
-    /// `XDG_RUNTIME_DIR`, below which a user's own Docker and Podman listen.
+    /// `XDG_RUNTIME_DIR`, the parent of the sockets of a user's own Docker and Podman.
     pub runtime_dir: Option<PathBuf>,
-    /// What can be started where no engine answers.
+    /// The Podman to start if no engine answers.
     pub podman: Podman,
-    /// How often builds are tried while a registry is in trouble, and how long one may say nothing.
+    /// How often a build is tried when a registry has a temporary problem, and how long a registry may send nothing.
     pub retry: RetryConfig,
 }
 
 keywords! {
-    /// Which kind of engine is wanted.
+    /// The kind of engine to use.
     #[derive(Default)]
     pub enum EngineChoice, "an engine" {
         /// The first that answers.
@@ -47,13 +47,13 @@ keywords! {
 }
 
 impl EngineConfig {
-    /// Whether the engine is one of our own for sure.
+    /// Whether the engine is certainly a managed one.
     #[must_use]
     pub fn is_managed(&self) -> bool {
         self.choice == EngineChoice::Managed
     }
 
-    /// Whether it can become one of our own.
+    /// Whether the engine can be a managed one.
     #[must_use]
     pub fn may_be_managed(&self) -> bool {
         self.is_managed()
@@ -61,14 +61,14 @@ impl EngineConfig {
     }
 }
 
-/// The proxies that docker's client gives to builds, by the engine's address. Passwords can be in them.
+/// The proxies that docker's client passes to builds, by the engine's address. They can contain passwords.
 #[derive(Clone, Default)]
 pub struct BuildProxies(BTreeMap<String, BTreeMap<String, Option<String>>>);
 
-/// What stands for all engines that have no proxies of their own.
+/// The key for all engines that have no proxies of their own.
 const ANY_ENGINE: &str = "default";
 
-/// How docker's configuration calls a proxy, and the variable that has it.
+/// The name of a proxy in docker's configuration, and the variable for it.
 const PROXIES: [(&str, &str); 5] = [
     ("httpProxy", "HTTP_PROXY"),
     ("httpsProxy", "HTTPS_PROXY"),
@@ -78,13 +78,13 @@ const PROXIES: [(&str, &str); 5] = [
 ];
 
 impl BuildProxies {
-    /// As docker's configuration has them.
+    /// From docker's configuration.
     #[must_use]
     pub fn new(proxies: BTreeMap<String, BTreeMap<String, Option<String>>>) -> Self {
         Self(proxies)
     }
 
-    /// The variables for builds in the engine at `url`, in capital letters and in small ones.
+    /// The variables for builds in the engine at `url`, in upper case and in lower case.
     #[must_use]
     pub fn of(&self, url: &str) -> BTreeMap<String, String> {
         let Some(proxies) = self.0.get(url).or_else(|| self.0.get(ANY_ENGINE)) else { return BTreeMap::new() };
@@ -103,19 +103,19 @@ impl fmt::Debug for BuildProxies {
 /// A Podman to start.
 #[derive(Clone, Debug, Default)]
 pub struct Podman {
-    /// The program, where there is one on PATH.
+    /// The program, if there is one on PATH.
     pub program: Option<PathBuf>,
-    /// What it may see of our environment.
+    /// The variables of our environment that it gets.
     pub environment: Vec<(&'static str, OsString)>,
     /// Its PATH.
     pub path: OsString,
 }
 
 impl Podman {
-    /// A program that Podman would find.
+    /// The path of a program that Podman would find.
     #[must_use]
     pub fn beside(&self, program: &str) -> Option<PathBuf> {
-        let folders = self.path.to_str()?.split(':').filter(|folder| folder.starts_with('/'));
-        folders.map(|folder| PathBuf::from(folder).join(program)).find(|path| path.is_file())
+        let directories = self.path.to_str()?.split(':').filter(|directory| directory.starts_with('/'));
+        directories.map(|directory| PathBuf::from(directory).join(program)).find(|path| path.is_file())
     }
 }

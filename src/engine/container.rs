@@ -1,5 +1,6 @@
-//! A container that never runs: all files of an image as one tar, which comes at once, as there is nothing to prepare. It is
-//! written down before it is made, and removed with everything else; making an image of it is for `image_archive`.
+//! A container that never runs. It gives all files of an image as one tar, and the tar starts at once, because there is
+//! nothing to prepare. The container is recorded before it is created, and removed with everything else; `image::squash`
+//! makes an image of its files.
 
 use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, HostConfig};
@@ -20,14 +21,15 @@ use crate::report::ProgressCounter;
 pub struct StoppedContainer {
     /// Its name.
     pub name: String,
-    /// When it was made, in seconds since 1970, where the engine puts places of its own between the image's files.
+    /// The creation time of the container, in seconds since 1970, if the engine puts mount points of its own between the
+    /// image's files.
     pub noise_since: Option<i64>,
     /// The image's configuration, as JSON.
     pub config: Vec<u8>,
 }
 
 impl Engine {
-    /// A container of an image, of which nothing is started.
+    /// Creates a container of an image, and does not start it.
     pub async fn idle(&self, image_id: ImageId) -> Result<StoppedContainer, EngineError> {
         let doing = "making a container of the image";
         let name = format!("image-worker-squash-{}-{}", image_id.hex(), std::process::id());
@@ -35,7 +37,7 @@ impl Engine {
         let options = CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() };
         let body = ContainerCreateBody {
             image: Some(image_id.to_string()),
-            // An image needs none, a container does.
+            // A container needs a command even if its image has none.
             cmd: Some(vec!["/nothing".to_owned()]),
             network_disabled: Some(true),
             host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..HostConfig::default() }),
@@ -53,7 +55,7 @@ impl Engine {
         Ok(StoppedContainer { name, noise_since, config: self.configuration(image_id).await? })
     }
 
-    /// The files of a container, a tar.
+    /// The files of a container, as a tar.
     pub fn files(
         &self,
         container: &str,
@@ -68,7 +70,7 @@ impl Engine {
         })
     }
 
-    /// What an image says for containers: as it is in the storage where that can be read, else as the engine tells it.
+    /// The configuration of an image: from the engine's storage if that can be read, else as the engine reports it.
     async fn configuration(&self, image_id: ImageId) -> Result<Vec<u8>, EngineError> {
         match self.stored_config(image_id).await {
             Ok(config) => return Ok(config),
@@ -76,26 +78,26 @@ impl Engine {
         }
         let (doing, image_id) = ("looking at the image", &image_id.to_string());
         let image = self.inspect(image_id).await.map_err(|error| request_error(doing, error))?;
-        let told = serde_json::to_value(&image).map_err(|error| request_error(doing, error))?;
+        let reported = serde_json::to_value(&image).map_err(|error| request_error(doing, error))?;
         let mut config = Map::new();
         for key in ["Architecture", "Author", "Config", "Created", "Os", "Variant"] {
-            config.insert(key.to_lowercase(), told[key].clone());
+            config.insert(key.to_lowercase(), reported[key].clone());
         }
-        config.insert("os.version".to_owned(), told["OsVersion"].clone());
+        config.insert("os.version".to_owned(), reported["OsVersion"].clone());
         if let (Some(inner), None) = (config.get_mut("config"), &image.config.and_then(|config| config.shell)) {
-            // Podman tells it in the history only.
+            // Podman reports it only in the history.
             let shell = self.shell_of(image_id).await.map_err(|error| request_error(doing, error))?;
             inner["Shell"] = json!(shell);
         }
         serde_json::to_vec(&Value::Object(config)).map_err(|error| request_error(doing, error))
     }
 
-    /// Removes a container of ours, with the volumes that the engine has made for it. Whether it is gone.
+    /// Removes one of our containers, with the volumes that the engine has created for it. Returns whether it is gone.
     pub(super) async fn remove_container(&self, name: &str) -> bool {
         let options = RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
         match self.client.remove_container(name, Some(options)).await {
             Ok(()) => true,
-            // Never made, or removed by an earlier start.
+            // Never created, or removed by an earlier start.
             Err(Error::DockerResponseServerError { status_code: 404, .. }) => true,
             Err(error) => {
                 debug!("the container {name} stays: {error}");

@@ -1,5 +1,5 @@
-//! Docker with containerd's image store, Docker 29's default: an image's id is the digest of its manifest, which is not known
-//! before the engine has made one, and its size is that of packed layers.
+//! Support for Docker with containerd's image store, the default of Docker 29: an image's id is the digest of its manifest,
+//! which is unknown until the engine has made one, and its size is that of compressed layers.
 
 use bollard::models::{ImageConfig, ImageInspect, SystemInfo};
 use serde::Deserialize;
@@ -8,10 +8,10 @@ use serde_json::Value;
 use super::{Engine, EngineError};
 use crate::net::ImageId;
 
-/// What Docker has as `driver-type` in its `DriverStatus` then.
+/// The value of `driver-type` in Docker's `DriverStatus` for this store.
 const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 
-/// An image's configuration, as far as engines tell it again.
+/// The parts of an image's configuration that engines report too.
 #[derive(Deserialize)]
 struct Configuration {
     architecture: Option<String>,
@@ -33,13 +33,13 @@ impl Engine {
         self.driver.may_have_buildkit() && self.client.info().await.is_ok_and(|info| is_containerd(&info))
     }
 
-    /// Whether the engine writes an image whole to its disk before the first byte of an export comes.
+    /// Whether the engine writes a whole image to its disk before the first byte of an export.
     pub async fn stages_exports(&self) -> bool {
         !self.keeps_manifests().await
     }
 
-    /// Whether an image, by the engine's own id, is the one with this configuration: by the id, or where ids are not
-    /// those of configurations, by its layers and by what a container of it would get.
+    /// Whether the image with this id in the engine is the one with this configuration. The ids decide; if the engine's ids
+    /// are not those of configurations, the layers do, and what a container of the image would get.
     pub async fn is_image(
         &self,
         id: ImageId,
@@ -56,35 +56,35 @@ impl Engine {
             doing: "looking at the loaded image".to_owned(),
             source: source.into(),
         })?;
-        Ok(is_made_of(inspected, configuration))
+        Ok(has_configuration(inspected, configuration))
     }
 
-    /// How many bytes an image's layers have, unpacked, where inspecting it tells `packed`.
+    /// The size of an image's unpacked layers in bytes, if inspecting the image reports `packed`.
     pub(super) async fn unpacked(&self, id: &str, packed: u64) -> u64 {
         if !self.keeps_manifests().await {
             return packed;
         }
-        // The list counts what is packed and what is unpacked together.
+        // The list reports the sum of the compressed and the unpacked size.
         let images = self.images().await.unwrap_or_default();
         let listed = images.iter().find(|image| image.id == id).map_or(0, |image| image.size);
         u64::try_from(listed).unwrap_or_default().saturating_sub(packed).max(packed)
     }
 }
 
-/// Whether it is a Docker that keeps images in containerd's store.
+/// Whether this is a Docker that keeps images in containerd's store.
 pub(super) fn is_containerd(info: &SystemInfo) -> bool {
-    info.driver_status.iter().flatten().flatten().any(|said| said == SNAPSHOTTER)
+    info.driver_status.iter().flatten().flatten().any(|value| value == SNAPSHOTTER)
 }
 
 /// Whether an image has the layers and the settings of a configuration.
-fn is_made_of(image: ImageInspect, configuration: &[u8]) -> bool {
-    let Ok(made_of) = serde_json::from_slice::<Configuration>(configuration) else { return false };
+fn has_configuration(image: ImageInspect, configuration: &[u8]) -> bool {
+    let Ok(expected) = serde_json::from_slice::<Configuration>(configuration) else { return false };
     let layers = image.root_fs.and_then(|files| files.layers).unwrap_or_default();
-    (layers, image.architecture, image.os) == (made_of.rootfs.diff_ids, made_of.architecture, made_of.os)
-        && settings(image.config) == settings(made_of.config)
+    (layers, image.architecture, image.os) == (expected.rootfs.diff_ids, expected.architecture, expected.os)
+        && settings(image.config) == settings(expected.config)
 }
 
-/// What a configuration sets: engines write what is empty, or leave it out.
+/// The settings of a configuration without empty values, which engines write or leave out.
 fn settings(config: Option<ImageConfig>) -> Value {
     let is_empty = |value: &Value| match value {
         Value::Null | Value::Bool(false) => true,
@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    /// An image as `docker inspect` tells it, of `CONFIGURATION`.
+    /// The image of `CONFIGURATION`, as `docker inspect` reports it.
     fn inspected() -> Value {
         json!({
             "Id": "sha256:the-manifest", "Architecture": "amd64", "Os": "linux",
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn an_image_is_known_by_its_layers_and_settings() {
-        let is_it = |image: Value| is_made_of(serde_json::from_value(image).unwrap(), CONFIGURATION.as_bytes());
+        let is_it = |image: Value| has_configuration(serde_json::from_value(image).unwrap(), CONFIGURATION.as_bytes());
         assert!(is_it(inspected()));
         let changes = [
             ("/RootFS/Layers", json!(["sha256:1"])),
@@ -137,6 +137,6 @@ mod tests {
             *image.pointer_mut(place).unwrap() = value;
             assert!(!is_it(image), "{place}");
         }
-        assert!(!is_made_of(ImageInspect::default(), b"no JSON"));
+        assert!(!has_configuration(ImageInspect::default(), b"no JSON"));
     }
 }

@@ -1,38 +1,38 @@
-//! What can go wrong with an engine. Of a build that failed, [`BuildFailure`] says more.
+//! The errors of an engine. [`BuildFailure`] describes a failed build in detail.
 
 use std::path::PathBuf;
 
 use super::{BuildFailure, CertificateError, ManagedError, NamedBy, TargetArch};
 
-/// What the engine, or what it was asked to build, did wrong.
+/// What went wrong in the engine, or in a build.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// No engine was found.
     #[error("no engine answers; tried {}{named_by}; {}", list(.places), .named_by.hint())]
     NoneAnswers {
-        /// Each place and what it said.
+        /// Each address with its answer.
         places: Vec<(String, String)>,
-        /// Who names the place, where it is one.
+        /// What names the address, if there is only one.
         named_by: NamedBy,
     },
-    /// The certificates for TLS with the engine.
+    /// The certificates for TLS with the engine are invalid.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
-    /// One end does not trust the other, or the other end speaks no TLS.
+    /// One end does not trust the other, or the other end does not use TLS.
     #[error(
         "no TLS with the engine at {place}{named_by}, and no context was sent: {why}; check the address, and ca.pem, cert.pem and key.pem in {}", folder.display()
     )]
     Untrusted {
-        /// Where the engine should be.
+        /// The address of the engine.
         place: String,
-        /// Who says so.
+        /// What names the address.
         named_by: NamedBy,
         /// What is wrong.
         why: String,
-        /// Where the certificates are.
+        /// The directory with the certificates.
         folder: PathBuf,
     },
-    /// There is an engine, and we may not use it.
+    /// There is an engine, and we have no permission to use it.
     #[error(
         "no permission for {socket}: join the group {group}; in a task, payload.osGroups: [{group}] and the scope generic-worker:os-group:<provisionerId>/<workerType>/{group}"
     )]
@@ -42,56 +42,56 @@ pub enum EngineError {
         /// The group that may use it.
         group: String,
     },
-    /// The engine did not do what it can do: it is gone, in trouble, or out of space.
+    /// The engine failed: it is gone, in trouble, or out of space.
     #[error("the engine failed while {doing}")]
     Request {
         /// What it was doing.
         doing: String,
-        /// What it said.
+        /// Its error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The engine ended its answer without saying that it was done.
+    /// The engine's answer ended before the engine reported success.
     #[error("the engine stopped answering while {doing}")]
     Unfinished {
         /// What it was doing.
         doing: String,
     },
-    /// An image archive that the engine does not take.
+    /// The engine does not accept an image archive.
     #[error("the engine refuses the image: {0}; `image-worker check` says who loads it")]
     ArchiveRefused(String),
-    /// This engine cannot do what is asked for.
+    /// This engine does not support the request.
     #[error("{0}")]
     Refused(String),
-    /// The image did not build; the failure says whose fault that is.
+    /// The image did not build; the failure says who can fix that.
     #[error("{}", .0.summary())]
     Build(Box<BuildFailure>),
-    /// The image is for another architecture than it should be.
+    /// The image is for another architecture than required.
     #[error(
         "{what} is for {found}, and must be for {wanted} (TARGET_ARCH, or `arch` in kind.yml): an image must be for the architecture of what it is built FROM"
     )]
     Architecture {
         /// The image, or its parent.
         what: &'static str,
-        /// What was asked for.
+        /// The required architecture.
         wanted: TargetArch,
-        /// What came out.
+        /// The architecture of the image.
         found: String,
     },
-    /// An image that is nothing but configuration, which Docker makes and does not export.
+    /// The image has only a configuration. Docker makes such an image and does not export it.
     #[error(
         "the image has no layers, and such an image cannot be exported; add an instruction that makes a file, like COPY"
     )]
     NoLayers,
-    /// No engine of our own can be had, or not such a one.
+    /// The managed engine cannot be started, or not with these settings.
     #[error(transparent)]
     Managed(#[from] ManagedError),
-    /// An engine of our own is gone before anybody can look into it.
+    /// A managed engine is gone before anybody can look at its images.
     #[error("a managed engine keeps no image for {0}: name another with --engine")]
     KeepsNothing(&'static str),
 }
 
-/// Places and what each of them said, for a person.
+/// Formats addresses and their answers for people.
 pub(super) fn list(places: &[(String, String)]) -> String {
     let answers: Vec<_> = places.iter().map(|(place, answer)| format!("{place} ({answer})")).collect();
     answers.join(", ")

@@ -1,5 +1,5 @@
-//! Exporting: the image as the engine gives it, a tar as a stream of bytes. Making an archive of it that every
-//! consumer loads is `image_archive`'s work.
+//! Exports an image from the engine as a tar, in a stream of bytes. `image` makes an archive of it that every consumer can
+//! load.
 
 use futures_util::{Stream, StreamExt};
 use tokio_util::bytes::Bytes;
@@ -9,7 +9,8 @@ use crate::net::ImageId;
 use crate::report::ProgressCounter;
 
 impl Engine {
-    /// The archive of an image, by id. Most engines write all of it to their disk before the first byte comes (`stages_exports`).
+    /// The archive of an image, by id. Most engines write all of it to their disk before the first byte is sent
+    /// (`stages_exports`).
     pub fn export(
         &self,
         image_id: ImageId,

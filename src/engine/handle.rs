@@ -1,4 +1,5 @@
-//! An engine that answers: what every request of this program needs. What is asked of it is in the files of its topics.
+//! The handle of a running engine: what every request of this program needs. The requests are methods in the files of their
+//! topics.
 
 use std::sync::Arc;
 
@@ -11,18 +12,18 @@ use super::connection::address::Address;
 use super::driver::EngineDriver;
 use super::managed::Managed;
 
-/// An engine that answers. Clones speak with the same one, and share what is to be removed from it.
+/// An engine that answers. Clones access the same engine, and share the list of what to remove from it.
 #[derive(Clone)]
 pub struct Engine {
     pub(super) client: Docker,
-    /// Where it answers.
+    /// Its address.
     pub(super) place: Address,
-    /// What builds are given.
+    /// The settings that builds get.
     pub(super) access: Access,
     pub(super) tracker: ResourceTracker,
-    /// How its kind of engine differs from the others.
+    /// The differences of its kind of engine from the others.
     pub(super) driver: &'static dyn EngineDriver,
     pub(super) about: EngineInfo,
-    /// The service, where it is our own.
+    /// The service, if this is a managed engine.
     pub(super) managed: Option<Arc<Managed>>,
 }

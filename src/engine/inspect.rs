@@ -1,5 +1,5 @@
-//! Asking the engine about one image. Engines fail for a moment while others remove images at the same time, which is no
-//! trouble of ours; what the answer is good for is for those who ask.
+//! Inspects one image in the engine, with retries: engines fail for a moment while others remove images. The callers
+//! interpret the answer.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use bollard::models::ImageInspect;
 use super::Engine;
 use crate::net::retry::{Failure, Policy, Retryability, retry};
 
-/// A busy Docker answers 500 "unrecognized image ID", a busy Podman 500 "image not known", about images that are not even
-/// those that were asked for.
-const BUSY: Policy = Policy {
+/// A busy Docker answers 500 "unrecognized image ID", a busy Podman 500 "image not known", even about images other than the
+/// requested one.
+const BUSY_RETRY: Policy = Policy {
     attempts: 5,
     first_pause: Duration::from_millis(50),
     longest_pause: Duration::from_secs(1),
@@ -33,20 +33,20 @@ impl Failure for InspectError {
 }
 
 impl Engine {
-    /// What the engine says about an image, by name or id.
+    /// The engine's description of an image, by name or id.
     pub(super) async fn inspect(&self, image: &str) -> Result<ImageInspect, Error> {
-        let asking = || async { self.client.inspect_image(image).await.map_err(InspectError) };
-        retry("looking at an image", BUSY, asking).await.map_err(|InspectError(error)| error)
+        let request = || async { self.client.inspect_image(image).await.map_err(InspectError) };
+        retry("looking at an image", BUSY_RETRY, request).await.map_err(|InspectError(error)| error)
     }
 
-    /// What an image's RUN steps are given to; none where its `Dockerfile` has no SHELL.
+    /// The shell for an image's RUN steps; `None` if its `Dockerfile` has no SHELL.
     pub(super) async fn shell_of(&self, image: &str) -> Result<Option<Vec<String>>, Error> {
         if let Some(shell) = self.inspect(image).await?.config.and_then(|config| config.shell) {
             return Ok(Some(shell));
         }
-        // Podman tells it to nobody who inspects, but in the history.
-        let asking = || async { self.client.image_history(image).await.map_err(InspectError) };
-        let history = retry("looking at an image", BUSY, asking).await.map_err(|InspectError(error)| error)?;
+        // Podman reports it only in the history, not when the image is inspected.
+        let request = || async { self.client.image_history(image).await.map_err(InspectError) };
+        let history = retry("looking at an image", BUSY_RETRY, request).await.map_err(|InspectError(error)| error)?;
         Ok(history.iter().find_map(|layer| shell_in(&layer.created_by)))
     }
 }

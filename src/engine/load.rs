@@ -1,5 +1,5 @@
-//! Loading: an image archive goes in as a stream, under a name that is written down so that it can be removed. Whether
-//! the archive is what it says it is must be known by those who send it: `image_archive::relay` withholds its end.
+//! Loads an image archive into the engine: it is sent as a stream, under a name that is recorded so that the image can be
+//! removed. The caller must verify the archive: `image::forward` withholds its end until it is verified.
 
 use std::io;
 
@@ -21,8 +21,8 @@ use crate::net::registry::ImageReference;
 const DOING: &str = "loading the image";
 
 impl Engine {
-    /// Loads a plain docker-archive whose one name is `tag`. Gives the id of the image that has this name then. The name
-    /// is among what [`Engine::clean`] removes, and with it the image, where nobody else has it.
+    /// Loads an uncompressed docker-archive whose only name is `tag`. Returns the id of the image that has this name then.
+    /// [`Engine::clean`] removes the name, and with it the image if it has no other name.
     pub async fn load(
         &self,
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -32,8 +32,8 @@ impl Engine {
         self.load_with(archive, tag, &[]).await
     }
 
-    /// The same for an image that a build takes steps from. `steps` are the ids of the images of its steps, where the
-    /// archive has these too.
+    /// The same for an image that a build uses as its cache. `steps` are the ids of its step images, if the archive contains
+    /// these too.
     pub async fn load_cache(
         &self,
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -50,26 +50,26 @@ impl Engine {
         tag: &str,
         steps: &[ImageId],
     ) -> Result<ImageId, EngineError> {
-        // It may be among what is removed.
-        self.wait_for_sweeps().await;
+        // A cleanup in progress may remove this image.
+        self.wait_for_other_cleanups().await;
         let before = self.images().await.map_err(request_error)?;
         let is_new = |id: ImageId| before.iter().all(|image| ImageId::in_answer(&image.id) != Some(id));
         let new: Vec<_> = steps.iter().filter(|id| is_new(**id)).map(ImageId::to_string).collect();
         if !new.is_empty() {
             self.tracker.add(JournalEvent::Steps(new)).await;
         }
-        let loaded = self.send(archive, tag).await;
+        let result = self.send(archive, tag).await;
         let is_nameless = |image: &ImageSummary| image.repo_tags.iter().all(|name| is_none(name));
-        let had = |id: &String| before.iter().any(|image| image.id == *id && is_nameless(image));
-        // An image that was there before without a name would go with the name that we gave it.
-        let was_nameless = loaded.as_ref().is_ok_and(had);
-        let made = loaded.as_ref().ok().filter(|id| ImageId::in_answer(id).is_none_or(is_new)).cloned();
+        let had_no_name = |id: &String| before.iter().any(|image| image.id == *id && is_nameless(image));
+        // An image that was there before without a name would be removed with the name that this load gives it.
+        let was_nameless = result.as_ref().is_ok_and(had_no_name);
+        let made = result.as_ref().ok().filter(|id| ImageId::in_answer(id).is_none_or(is_new)).cloned();
         self.tracker.add(JournalEvent::Loaded { tag: tag.to_owned(), was_nameless, made }).await;
-        ImageId::in_answer(&loaded?).ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })
+        ImageId::in_answer(&result?).ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })
     }
 
-    /// Gives an image that was loaded as `loaded` its lasting name instead. Gives the id of the image that had this name
-    /// before, if it was another.
+    /// Replaces the name `loaded` of a loaded image with its final name `tag`. Returns the id of the image that had this name
+    /// before, if it was another one.
     pub async fn rename(&self, loaded: &str, tag: &ImageReference) -> Result<Option<String>, EngineError> {
         let request_error =
             |source: Error| EngineError::Request { doing: format!("naming the image {tag}"), source: source.into() };
@@ -81,10 +81,10 @@ impl Engine {
         };
         let name = TagImageOptions { repo: Some(tag.repository().to_owned()), tag: Some(tag.tag().to_owned()) };
         self.client.tag_image(loaded, Some(name)).await.map_err(request_error)?;
-        // The image has a name besides this one: only the name goes.
+        // The image has another name, so only this name is removed.
         let options = RemoveImageOptions { force: false, noprune: true, ..RemoveImageOptions::default() };
         self.client.remove_image(loaded, Some(options), None).await.map_err(request_error)?;
-        // The name is not there any more.
+        // The name no longer exists.
         self.tracker.add(JournalEvent::Loaded { tag: loaded.to_owned(), was_nameless: true, made: None }).await;
         Ok(before)
     }
@@ -109,20 +109,20 @@ impl Engine {
     }
 }
 
-/// What an engine says of an archive, unless it is about the engine itself.
+/// The error of a refused archive, unless the message is about a problem of the engine itself.
 fn refusal(error: AnswerError) -> EngineError {
-    let (AnswerError::Reported { message: said, .. } | AnswerError::Status { message: said, .. }) = &error else {
+    let (AnswerError::Reported { message, .. } | AnswerError::Status { message, .. }) = &error else {
         return request_error(error);
     };
-    if is_own_trouble(said) {
+    if is_own_trouble(message) {
         return request_error(error);
     }
-    EngineError::ArchiveRefused(of_our_format(said).trim().to_owned())
+    EngineError::ArchiveRefused(docker_archive_error(message).trim().to_owned())
 }
 
-/// Podman tells of each format that it has tried, line by line.
-fn of_our_format(said: &str) -> &str {
-    said.lines().find_map(|line| line.trim_start().strip_prefix("* docker-archive: ")).unwrap_or(said)
+/// Podman reports each format that it has tried, line by line.
+fn docker_archive_error(message: &str) -> &str {
+    message.lines().find_map(|line| line.trim_start().strip_prefix("* docker-archive: ")).unwrap_or(message)
 }
 
 fn request_error(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
@@ -135,15 +135,15 @@ mod tests {
 
     #[test]
     fn an_archive_that_is_refused_is_no_trouble_of_the_engines() {
-        let said = |error: &str| refusal(AnswerError::Reported { message: error.to_owned(), code: None });
+        let refused = |error: &str| refusal(AnswerError::Reported { message: error.to_owned(), code: None });
         let system = "operating system \"windows\" cannot be used on this platform";
-        assert!(matches!(said(system), EngineError::ArchiveRefused(why) if why == system));
-        assert!(matches!(said("write /layer: No space left on device"), EngineError::Request { .. }));
+        assert!(matches!(refused(system), EngineError::ArchiveRefused(why) if why == system));
+        assert!(matches!(refused("write /layer: No space left on device"), EngineError::Request { .. }));
         let formats =
             "no supported format:\n * oci: not a directory\n * docker-archive: broken\n * dir: not a directory";
-        assert!(matches!(said(formats), EngineError::ArchiveRefused(why) if why == "broken"));
+        assert!(matches!(refused(formats), EngineError::ArchiveRefused(why) if why == "broken"));
         let gone = formats.replace("broken", "writing blob: layer not known");
-        assert!(matches!(said(&gone), EngineError::Request { .. }));
+        assert!(matches!(refused(&gone), EngineError::Request { .. }));
         let broken = AnswerError::Cut(io::ErrorKind::ConnectionReset.into());
         assert!(matches!(refusal(broken), EngineError::Request { .. }));
     }

@@ -1,5 +1,5 @@
-//! The engine: what answers the Docker Engine API. Finding it, loading, building, exporting, and leaving nothing behind;
-//! bollard's types stop at this module's boundary, and so do the differences between engines.
+//! The engine, a program with the Docker Engine API: finds it, loads, builds, exports, and removes what a run has left in it.
+//! bollard's types and the differences between engines stay inside this module.
 
 mod build;
 pub mod build_log;

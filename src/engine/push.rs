@@ -1,5 +1,4 @@
-//! Pushing: the engine sends an image to the registry that its name says. Whether it may, and what is there afterwards, is
-//! for those who ask the registry.
+//! Pushes an image: the engine sends it to the registry in its name. The caller queries the registry before and afterwards.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
@@ -21,9 +20,9 @@ impl Engine {
         version: &str,
         credentials: Option<&Credentials>,
     ) -> Result<(), EngineError> {
-        // As docker does, who has no credentials sends none of them.
+        // Like docker, without credentials this sends an empty object.
         let credentials = credentials.map_or_else(|| serde_json::json!({}), Credentials::for_engine).to_string();
-        let failed = |source| EngineError::Request { doing: format!("pushing {repository}:{version}"), source };
+        let request_error = |source| EngineError::Request { doing: format!("pushing {repository}:{version}"), source };
         let mut query = vec![("tag", version)];
         if self.driver.must_be_told_of_http() && is_loopback(repository.split('/').next().unwrap_or(repository)) {
             query.push(("tlsVerify", "false"));
@@ -36,7 +35,7 @@ impl Engine {
         };
         let mut answer = std::pin::pin!(messages::<PushImageInfo, _, _>(&self.place, question));
         while let Some(line) = answer.next().await {
-            let line = line.map_err(|error| failed(error.into()))?;
+            let line = line.map_err(|error| request_error(error.into()))?;
             if let (Some(status), None) = (line.status, line.progress_detail) {
                 debug!("push: {status}");
             }

@@ -1,36 +1,36 @@
-//! What goes into the engine piece by piece, a context or an archive: when all of it is about to be there, the engine goes
-//! on by itself, and that is written down. What is sent is for `build` and `load`.
+//! Detects the end of an upload to the engine, of a context or an archive. Once all of it is about to arrive, the engine
+//! continues by itself, and that must be recorded. `build` and `load` send the data.
 
 use std::io;
 
 use futures_util::{Stream, StreamExt as _};
 use tokio_util::bytes::Bytes;
 
-/// The pieces; before the last one goes, `note` gets how many bytes there are. Of what breaks there is no note: engines begin
-/// with what is whole.
+/// The same pieces. Before the last one is sent, `note` is called with the total size. It is not called if the upload breaks
+/// off: engines only start with a complete one.
 pub(super) fn noting_the_end<F: Future<Output = ()> + Send + 'static>(
     pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     note: impl FnOnce(u64) -> F + Send + 'static,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let state = (Box::pin(pieces.fuse()), None, Some(note), 0);
-    futures_util::stream::unfold(state, |(mut pieces, mut held, mut note, mut sent)| async move {
+    futures_util::stream::unfold(state, |(mut pieces, mut last_piece, mut note, mut sent)| async move {
         loop {
             match pieces.next().await {
                 Some(Ok(piece)) => {
                     sent += piece.len() as u64;
-                    if let Some(before) = held.replace(piece) {
-                        return Some((Ok(before), (pieces, held, note, sent)));
+                    if let Some(before) = last_piece.replace(piece) {
+                        return Some((Ok(before), (pieces, last_piece, note, sent)));
                     }
                 }
                 Some(Err(error)) => {
                     note = None;
-                    return Some((Err(error), (pieces, held, note, sent)));
+                    return Some((Err(error), (pieces, last_piece, note, sent)));
                 }
                 None => {
                     if let Some(note) = note.take() {
                         note(sent).await;
                     }
-                    return held.take().map(|last| (Ok(last), (pieces, held, note, sent)));
+                    return last_piece.take().map(|last| (Ok(last), (pieces, last_piece, note, sent)));
                 }
             }
         }
@@ -44,16 +44,16 @@ mod tests {
 
     use super::*;
 
-    /// Whether the note was there before each piece, and at the end.
+    /// Whether the note existed before each piece, and at the end.
     async fn noted(pieces: Vec<io::Result<Bytes>>) -> Vec<bool> {
         let is_there = Arc::new(AtomicBool::new(false));
         let note = Arc::clone(&is_there);
-        let watched = noting_the_end(futures_util::stream::iter(pieces), move |_| {
+        let output = noting_the_end(futures_util::stream::iter(pieces), move |_| {
             note.store(true, Ordering::Relaxed);
             std::future::ready(())
         });
-        let watched = watched.map(|_| is_there.load(Ordering::Relaxed)).collect::<Vec<_>>().await;
-        watched.into_iter().chain([is_there.load(Ordering::Relaxed)]).collect()
+        let output = output.map(|_| is_there.load(Ordering::Relaxed)).collect::<Vec<_>>().await;
+        output.into_iter().chain([is_there.load(Ordering::Relaxed)]).collect()
     }
 
     #[tokio::test]

@@ -1,5 +1,5 @@
-//! What BuildKit writes into an image of which steps its layers are, its inline cache: without that no later build can take
-//! steps from the image. Which image they came from, and when an image may be a cache, is for others.
+//! The records of BuildKit's inline cache, which map an image's layers to build steps: without them, later builds cannot
+//! reuse steps of the image. The callers decide which image is used as a cache.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::rootfs::RootFs;
 
-/// Where they are in a configuration: JSON in base64.
+/// The field of a configuration that holds the records: JSON in base64.
 const FIELD: &str = "moby.buildkit.cache.v0";
 
 /// An image has a few records for each of its layers, of which there are at most 127.
 const MOST_RECORDS: usize = 10_000;
 
-/// What of a configuration says which steps its layers are of.
+/// The fields of a configuration that connect layers with build steps.
 #[derive(Deserialize)]
 struct Config<'a> {
     rootfs: RootFs,
@@ -23,19 +23,19 @@ struct Config<'a> {
     records: &'a str,
 }
 
-/// A step, and which layers it has made. In the order in which BuildKit writes it: the same records are the same text.
+/// A step, and the layers that it made. The fields are in the order in which BuildKit writes them, to get the same text.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
-    /// Its files are those of all layers until one.
+    /// The result consists of all layers up to and including one.
     #[serde(default, rename = "layers", skip_serializing_if = "Vec::is_empty")]
     results: Vec<Top>,
-    /// Its files are those of some of the layers.
+    /// The result consists of some of the layers.
     #[serde(default, rename = "chains", skip_serializing_if = "Vec::is_empty")]
     chained: Vec<Chain>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     digest: String,
-    /// For each of its inputs the records that it can be.
+    /// For each input, the records that can provide it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     inputs: Vec<Vec<Input>>,
 }
@@ -64,11 +64,11 @@ struct Input {
     link: usize,
 }
 
-/// The configuration of an image some of whose steps came from the image with the configuration `earlier`, with what that one
-/// says of them: BuildKit as of Docker 23 leaves it out, so that the next build but one could take nothing. Nothing where
-/// nothing is left out.
+/// The configuration of an image that reused steps of the image with the configuration `earlier`, with the records that
+/// `earlier` has of these steps: BuildKit as of Docker 23 omits them, so that the next build but one could reuse nothing.
+/// `None` if no record is missing.
 ///
-/// What is added is true of this image, too: the same step, of the same inputs, and the layers that it names are this image's.
+/// The added records are true for this image, too: it has the same step with the same inputs, and the layers that they name.
 #[must_use]
 pub fn completed(config: &[u8], earlier: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(config).ok()?;
@@ -93,7 +93,7 @@ pub fn completed(config: &[u8], earlier: &[u8]) -> Option<Vec<u8>> {
     let field = |records: &str| format!("\"{FIELD}\":\"{records}\"");
     let (before, after) = text.split_once(&field(of_image.records))?;
     let written = field(&STANDARD.encode(serde_json::to_vec(&records).ok()?));
-    // All else stays byte by byte.
+    // Everything else stays unchanged, byte by byte.
     is_changed.then(|| [before, &written, after].concat().into_bytes())
 }
 
@@ -102,8 +102,8 @@ fn read(records: &str) -> Option<Vec<Record>> {
     (records.len() <= MOST_RECORDS).then_some(records)
 }
 
-/// Which records of one image are the same step, of the same inputs, as which of another. They can lead to one another in a
-/// circle; what is the same only if it is the same is not.
+/// The pairs of records of two images that are the same step with the same inputs. Records can refer to each other in a cycle;
+/// records that would be the same only because of each other are not.
 fn same_steps(one: &[Record], other: &[Record]) -> HashSet<(usize, usize)> {
     let mut by_digest: HashMap<&str, Vec<usize>> = HashMap::new();
     for (number, record) in other.iter().enumerate() {
@@ -128,7 +128,7 @@ fn same_steps(one: &[Record], other: &[Record]) -> HashSet<(usize, usize)> {
     }
 }
 
-/// Whether an input can be the same record in both.
+/// Whether an input can be the same record in both images.
 fn share_one(ours: &[Input], theirs: &[Input], same: &HashSet<(usize, usize)>) -> bool {
     let pairs = ours.iter().flat_map(|our| theirs.iter().map(move |their| (our, their)));
     pairs.into_iter().any(|(our, their)| our.selector == their.selector && same.contains(&(our.link, their.link)))
@@ -147,7 +147,7 @@ mod tests {
         format!(r#"{{"created":"now","moby.buildkit.cache.v0":"{records}","rootfs":{rootfs},"os":"a\u003cb"}}"#).into()
     }
 
-    /// A base, a step on it, and one on that. What has made a layer is named by the layer's number.
+    /// A base, a step on it, and a step on that one. The arguments are the numbers of the layers that the steps made.
     fn records(first: Option<usize>, second: Option<usize>, last: &str) -> Value {
         let made = |layer: Option<usize>| layer.map(|layer| json!([{ "layer": layer, "createdAt": "then" }]));
         let step = |layer: Option<usize>, digest: &str, input: usize| {
@@ -160,8 +160,8 @@ mod tests {
         json!([{ "digest": "base" }, step(first, "first", 0), step(second, last, 1)])
     }
 
-    /// The records of a completed configuration.
-    fn of(config: Option<Vec<u8>>) -> Option<Value> {
+    /// The records in a completed configuration.
+    fn records_of(config: Option<Vec<u8>>) -> Option<Value> {
         let config: Value = serde_json::from_slice(&config?).unwrap();
         Some(serde_json::from_slice(&STANDARD.decode(config["moby.buildkit.cache.v0"].as_str()?).unwrap()).unwrap())
     }
@@ -171,12 +171,12 @@ mod tests {
         let earlier = config(&["b", "1", "2"], &records(Some(1), Some(2), "second"));
         let next = config(&["b", "1", "3"], &records(None, Some(2), "third"));
         let completed_next = completed(&next, &earlier).unwrap();
-        assert_eq!(of(Some(completed_next.clone())), Some(records(Some(1), Some(2), "third")));
-        // All else is as it was; and there is nothing to add any more.
+        assert_eq!(records_of(Some(completed_next.clone())), Some(records(Some(1), Some(2), "third")));
+        // Everything else is unchanged, and a second pass has nothing to add.
         let text = String::from_utf8(completed_next.clone()).unwrap();
         assert!(text.starts_with(r#"{"created":"now","moby"#) && text.ends_with(r#","os":"a\u003cb"}"#), "{text}");
         assert_eq!(completed(&completed_next, &earlier), None);
-        // The same image again, whose last step alone BuildKit still knows: the same text.
+        // The same image again, of which BuildKit knows only the last step: the text is the same.
         let text = r#"[{"digest":"d"},{"layers":[{"layer":0,"createdAt":"then"}],"digest":"e","inputs":[[{"selector":"s","link":0}]]}]"#;
         let lost = text.replace(r#""layers":[{"layer":0,"createdAt":"then"}],"#, "");
         let [whole, lost] = [text, &lost].map(|text| {
@@ -192,17 +192,17 @@ mod tests {
     fn nothing_is_said_of_layers_that_the_image_does_not_have() {
         let earlier = config(&["b", "1", "2"], &records(Some(1), Some(2), "second"));
         let lost = records(None, None, "second");
-        let after = |layers: &[&str]| of(completed(&config(layers, &lost), &earlier));
+        let after = |layers: &[&str]| records_of(completed(&config(layers, &lost), &earlier));
         assert_eq!(after(&["b", "1", "2"]), Some(records(Some(1), Some(2), "second")));
         assert_eq!(after(&["b", "1", "other"]), Some(records(Some(1), None, "second")));
         assert_eq!(after(&["b", "1"]), Some(records(Some(1), None, "second")));
         assert_eq!(after(&["b", "other", "2"]), None);
         assert_eq!(after(&["other", "1", "2"]), None);
-        // What the image says itself stays, whatever the earlier one said.
+        // The image's own records stay, whatever the earlier image has.
         assert_eq!(completed(&config(&["b", "1", "2"], &records(Some(0), Some(2), "second")), &earlier), None);
         let chained = |layers: &[usize]| json!([{ "digest": "d", "chains": [{ "layers": layers }] }]);
         let chain = |layers: &[usize]| {
-            of(completed(
+            records_of(completed(
                 &config(&["b", "1", "3"], &json!([{ "digest": "d" }])),
                 &config(&["b", "1", "2"], &chained(layers)),
             ))
@@ -226,9 +226,9 @@ mod tests {
         assert_eq!(lost(&|records| records[1]["inputs"][0][0]["selector"] = "other".into()), None);
         assert_eq!(lost(&|records| records[1]["inputs"] = json!([])), None);
         assert_eq!(lost(&|records| records[1]["inputs"][0][0]["link"] = 7.into()), None);
-        // Another way to the same input is one more.
+        // An additional alternative for the same input.
         assert!(lost(&|records| records[1]["inputs"][0].as_array_mut().unwrap().push(json!({ "link": 2 }))).is_some());
-        // Steps that lead to one another.
+        // Steps that refer to each other.
         let circle = |layers: Option<Value>| {
             let mut record = json!({ "digest": "d", "inputs": [[{ "link": 0 }]] });
             record.as_object_mut().unwrap().extend(layers.map(|layers| ("layers".to_owned(), layers)));

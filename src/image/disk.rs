@@ -1,5 +1,5 @@
-//! Room on disks: whether what is about to be written fits, asked before it is written, and giving back what is not needed
-//! any more. Nobody is kept from filling the disk afterwards; then the write itself fails.
+//! Disk space: checks that there is enough before a write, and releases space that is no longer needed. Other processes can
+//! still fill the disk afterwards; then the write itself fails.
 
 use std::fs::File;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use tracing::debug;
 
 use crate::report::Bytes;
 
-/// There is not enough room.
+/// There is not enough disk space.
 #[derive(Debug, thiserror::Error)]
 #[error("{what} needs {}, but {} has only {} free; make room, or give it more disk", Bytes(*.needed), path.display(), Bytes(*.free))]
 pub struct InsufficientSpace {
@@ -21,10 +21,10 @@ pub struct InsufficientSpace {
     free: u64,
 }
 
-/// Whether `needed` bytes fit at `path`. A file system that does not tell is taken to have room.
+/// Checks that `needed` bytes fit at `path`. If the file system does not report its free space, it assumes enough.
 pub fn ensure_space(what: &'static str, path: &Path, needed: u64) -> Result<(), InsufficientSpace> {
     let Ok(system) = rustix::fs::statvfs(path) else { return Ok(()) };
-    // What users without privileges may take: the rest is reserved.
+    // The space that unprivileged users can use: the rest is reserved.
     let free = system.f_bavail.saturating_mul(system.f_frsize);
     debug!("{what} needs {}, {} has {} free", Bytes(needed), path.display(), Bytes(free));
     if free < needed {
@@ -33,8 +33,8 @@ pub fn ensure_space(what: &'static str, path: &Path, needed: u64) -> Result<(), 
     Ok(())
 }
 
-/// Gives the disk back what a file has in a range, which reads as zeros then. Whether the disk took it: not every file
-/// system makes holes.
+/// Releases the disk space of a range of a file, which reads as zeros afterwards. Returns whether this worked: not every file
+/// system supports holes.
 #[must_use]
 pub fn punch_hole(file: &File, range: Range<u64>) -> bool {
     let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
@@ -50,11 +50,11 @@ mod tests {
 
     #[test]
     fn too_much_is_told_with_the_place_and_both_numbers() {
-        let folder = tempfile::tempdir().unwrap();
-        ensure_space("a byte", folder.path(), 1).unwrap();
-        let error = ensure_space("the image", folder.path(), 1 << 62).unwrap_err().to_string();
+        let directory = tempfile::tempdir().unwrap();
+        ensure_space("a byte", directory.path(), 1).unwrap();
+        let error = ensure_space("the image", directory.path(), 1 << 62).unwrap_err().to_string();
         assert!(error.starts_with("the image needs 4.00 EiB, but "), "{error}");
-        assert!(error.contains(&folder.path().display().to_string()), "{error}");
+        assert!(error.contains(&directory.path().display().to_string()), "{error}");
         ensure_space("anything", Path::new("/nonexistent"), 1 << 62).unwrap();
     }
 

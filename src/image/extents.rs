@@ -1,24 +1,23 @@
-//! A part of a file that lies in pieces, read and changed as if it were one. Which pieces belong together is for those
-//! who cut them.
+//! Reads and changes pieces of a file as if they were one file. The callers decide which pieces belong together.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
-/// Ranges of a file, one after the other. It reads with a position of its own: several can read the same file at once.
+/// Ranges of a file, one after the other. Each reader has its own position: several can read the same file at the same time.
 #[derive(Debug)]
 pub struct ExtentReader<'f> {
     file: &'f File,
     ranges: &'f [Range<u64>],
-    /// Where each piece begins in the whole.
+    /// Where each piece begins in the concatenation.
     starts: Vec<u64>,
     length: u64,
     position: u64,
 }
 
 impl<'f> ExtentReader<'f> {
-    /// The pieces of a file, in this order, from their beginning.
+    /// The pieces of a file, in this order, starting at the first byte.
     #[must_use]
     pub fn new(file: &'f File, ranges: &'f [Range<u64>]) -> Self {
         let mut length = 0;
@@ -33,38 +32,38 @@ impl<'f> ExtentReader<'f> {
         Self { file, ranges, starts, length, position: 0 }
     }
 
-    /// How many bytes they have together.
+    /// The total number of bytes.
     #[must_use]
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Where a range of the whole is in the file.
+    /// The ranges of the file that hold a range of the concatenation.
     #[must_use]
     pub fn places(&self, range: Range<u64>) -> Vec<Range<u64>> {
         let mut places = Vec::new();
         let mut position = range.start;
-        while let Some(place) = self.place(position, range.end) {
+        while let Some(place) = self.range_at(position, range.end) {
             position += place.end - place.start;
             places.push(place);
         }
         places
     }
 
-    /// The longest stretch of the file from a position of the whole on, not beyond `end`; nothing where there is none.
-    fn place(&self, position: u64, end: u64) -> Option<Range<u64>> {
+    /// The longest contiguous range of the file from a position of the concatenation, not beyond `end`; `None` if it is empty.
+    fn range_at(&self, position: u64, end: u64) -> Option<Range<u64>> {
         let end = end.min(self.length);
         if position >= end {
             return None;
         }
-        // The last that begins there or before; those without bytes begin where the next one does.
+        // The last piece that begins at or before the position; an empty piece begins where the next one does.
         let index = self.starts.partition_point(|start| *start <= position).checked_sub(1)?;
         let (piece, start) = (self.ranges.get(index)?, self.starts.get(index)?);
         let from = piece.start + (position - start);
         Some(from..piece.end.min(from + (end - position)))
     }
 
-    /// Fills a buffer from a position of the whole.
+    /// Fills a buffer from a position of the concatenation.
     pub fn read_exact_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
         let mut done = 0;
         let end = position + buffer.len() as u64;
@@ -76,7 +75,7 @@ impl<'f> ExtentReader<'f> {
         if done < buffer.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
-    /// Changes the file at a position of the whole.
+    /// Overwrites bytes of the file at a position of the concatenation.
     pub fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         let mut done = 0;
         let end = position + bytes.len() as u64;
@@ -88,14 +87,14 @@ impl<'f> ExtentReader<'f> {
         if done < bytes.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
-    /// A reader of a range of the whole.
+    /// A reader for a range of the concatenation.
     #[must_use]
     pub fn part(&self, range: Range<u64>) -> impl Read + use<'f> {
         let part = ExtentReader { position: range.start, starts: self.starts.clone(), ..*self };
         part.take(range.end.saturating_sub(range.start))
     }
 
-    /// Copies a range of the whole to a writer.
+    /// Copies a range of the concatenation to a writer.
     pub fn copy<W: Write>(&self, range: Range<u64>, out: &mut W) -> io::Result<()> {
         let length = range.end.saturating_sub(range.start);
         let copied = io::copy(&mut self.part(range), out)?;
@@ -105,7 +104,7 @@ impl<'f> ExtentReader<'f> {
 
 impl Read for ExtentReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(place) = self.place(self.position, u64::MAX) else { return Ok(0) };
+        let Some(place) = self.range_at(self.position, u64::MAX) else { return Ok(0) };
         let most = usize::try_from(place.end - place.start).unwrap_or(usize::MAX).min(buffer.len());
         let read = self.file.read_at(&mut buffer[..most], place.start)?;
         if read == 0 && most > 0 {

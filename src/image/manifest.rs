@@ -1,5 +1,5 @@
-//! `manifest.json` and `repositories`: the two members that say what an archive holds, read from what an engine
-//! wrote and written as every consumer understands them.
+//! `manifest.json` and `repositories`: the two members that describe an archive's content. Reads those that engines write, and
+//! writes them so that every consumer understands them.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Image {
-    /// The member that has the image's configuration.
+    /// The member that contains the image's configuration.
     pub(super) config: String,
     /// The image's names. An export by id has none.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub(super) repo_tags: Vec<String>,
-    /// The members that have the layers, the lowest first.
+    /// The members that contain the layers, the lowest first.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub(super) layers: Vec<String>,
 }
@@ -23,8 +23,8 @@ pub(super) fn null_is_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -
     Option::<Vec<String>>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// `repositories`: by repository name and tag, the id of the top layer. docker-worker and taskgraph read the names
-/// from here; the id is the directory of the old layer format, or else the layer's digest.
+/// `repositories`: the id of the top layer by repository name and tag. docker-worker and taskgraph read the names
+/// from here; the id is the directory of the old layer format, or otherwise the layer's digest.
 pub(super) fn repositories(tag: &str, top_layer: Option<&str>) -> BTreeMap<String, BTreeMap<String, String>> {
     let (name, version) = tag.rsplit_once(':').unwrap_or((tag, "latest"));
     let id = top_layer.map(layer_id).unwrap_or_default().to_owned();

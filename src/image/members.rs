@@ -1,5 +1,5 @@
-//! The members of an image archive on their way from a reader to a writer: what they may be, and what is known of them when
-//! they have passed. Which of them must be there is for those who call.
+//! Copies the members of an image archive from a reader to a writer: checks what they may be, and indexes them. The callers
+//! decide which members are required.
 
 use std::collections::HashMap;
 use std::io::{self, Cursor, Read, Write};
@@ -13,32 +13,32 @@ use super::SMALL_MEMBER;
 use super::manifest::Image;
 use super::member_digests::{Compression, ContentWriter, DigestingWriter, MAGIC, MemberDigests};
 use super::problem::{DOUBT, MANY_IMAGES, NOTHING_LOADS, OUTSIDE, Problem};
-use crate::context::tar_format::{folder, header_doubt, padding, resolve};
+use crate::context::tar_format::{header_doubt, padding, parent, resolve};
 
-/// Members read from and written to disk at this size, so that system calls do not count.
+/// The size of reads and writes, so that the cost of system calls is negligible.
 const COPY_BUFFER: usize = 256 * 1024;
 
-/// As much memory as unpacking xz may take, in KiB: `xz -9` needs 65 MiB, and a header can ask for gigabytes.
+/// The memory limit for decompressing xz, in KiB: `xz -9` needs 65 MiB, and a header can demand gigabytes.
 const XZ_MEMORY: u32 = 256 * 1024;
 
-/// More than any image has: an image has at most 127 layers, each of a few members. What is known of them is kept in
+/// More than any image has: an image has at most 127 layers, each with a few members. The index of all members is kept in
 /// memory.
 const MOST_MEMBERS: usize = 10_000;
 
 /// More than any archive of one image has: configurations, manifests and indexes, also of attestations and other platforms.
 const MOST_DOCUMENTS: usize = 64;
 
-/// More than all of these have together. They are kept in memory.
+/// More than the total size of all documents. They are kept in memory.
 const MOST_TEXT: usize = 4 * 4 * 1024 * 1024;
 
-/// What went wrong on the way, in words that each writer makes its own.
+/// Why reading failed; each caller converts this to an error of its own.
 #[derive(Debug)]
 pub(super) enum ReadError {
-    /// The reader broke off, or has no tar.
+    /// The reader failed, or its data is no tar.
     Read(io::Error),
-    /// The writer takes nothing more.
+    /// The writer failed.
     Write(io::Error),
-    /// A member that cannot be.
+    /// A member that is not allowed.
     Content(Problem),
 }
 
@@ -48,146 +48,148 @@ impl ReadError {
     }
 }
 
-/// What is done about a member that cannot be: to end with it, or to go on without it.
+/// Called for a member that is not allowed: it either stops with an error, or continues without the member.
 pub(super) type ProblemHandler<'a> = &'a mut dyn FnMut(Problem) -> Result<(), ReadError>;
 
-/// For those who pass on what they read.
+/// Stops at the first problem, for callers that pass on what they read.
 pub(super) fn fail_fast(problem: Problem) -> Result<(), ReadError> {
     Err(ReadError::Content(problem))
 }
 
-/// What has been seen of an archive so far.
+/// What is known of an archive so far.
 #[derive(Default)]
 pub(super) struct ArchiveIndex {
     pub(super) manifest: Option<Vec<Image>>,
     /// The text of `repositories`.
     pub(super) repositories: Option<Vec<u8>>,
     /// The text of an OCI layout's `index.json`.
-    pub(super) index: Option<Vec<u8>>,
-    /// How the whole is packed.
-    pub(super) packing: Compression,
+    pub(super) oci_index: Option<Vec<u8>>,
+    /// The compression of the whole archive.
+    pub(super) compression: Compression,
     members: HashMap<String, Member>,
     documents: usize,
     text: usize,
 }
 
 impl ArchiveIndex {
-    /// Whether not a single member could be read: then it is another kind of file, and what the tar reader says of it has
-    /// pieces of that file in it.
+    /// Whether no member could be read: then the file is of another kind, and the error message of the tar reader would contain
+    /// pieces of that file.
     pub(super) fn is_nothing(&self) -> bool {
         self.members.is_empty()
     }
 }
 
-/// A member by its name.
+/// What a member is.
 #[derive(Debug, PartialEq)]
 pub(super) enum Member {
-    Folder,
-    /// A file, with its sums.
+    Directory,
+    /// A file, with its digests.
     File(MemberDigests),
-    /// A link, with what it leads to; older engines link layers that are the same.
+    /// A link and its target; older engines write a link for a layer that is the same as another.
     Link(String),
 }
 
-/// Where members go.
+/// The outputs for the members.
 pub(super) struct Out<W, P> {
-    /// Takes layers and configurations as they are, with their headers.
+    /// Gets layers and configurations as they are, with their headers.
     pub(super) raw: W,
-    /// Takes what is in them, unpacked, one behind the other.
+    /// Gets their content, decompressed, one after the other.
     pub(super) plain: ContentWriter<P>,
 }
 
-/// Reads an archive to its very end, packed or not: behind the tar's end are checksums, and what else counts for its sha256.
+/// Reads an archive, compressed or not, to the end of the file: checksums follow the tar's end, and the file's sha256 covers all.
 pub(super) fn read_all<R: Read, W: Write, P: Write>(
     source: &mut R,
     out: &mut Out<W, P>,
-    seen: &mut ArchiveIndex,
-    object: ProblemHandler,
+    index: &mut ArchiveIndex,
+    on_problem: ProblemHandler,
 ) -> Result<(), ReadError> {
     let mut beginning = Vec::new();
     source.by_ref().take(MAGIC as u64).read_to_end(&mut beginning).map_err(ReadError::Read)?;
-    seen.packing = Compression::of(&beginning);
+    index.compression = Compression::of(&beginning);
     let whole = Cursor::new(beginning).chain(source.by_ref());
-    let mut plain: Box<dyn Read + '_> = match seen.packing {
+    let mut plain: Box<dyn Read + '_> = match index.compression {
         Compression::Plain => Box::new(whole),
         Compression::Gzip => Box::new(MultiGzDecoder::new(whole)),
         Compression::Zstd => Box::new(zstd::Decoder::new(whole).map_err(ReadError::Read)?),
         Compression::Xz => Box::new(XzReader::new_mem_limit(whole, true, XZ_MEMORY)),
         Compression::Bzip2 => Box::new(MultiBzDecoder::new(whole)),
     };
-    pass_all(&mut plain, out, seen, object)?;
+    read_members(&mut plain, out, index, on_problem)?;
     io::copy(&mut plain, &mut io::sink()).map_err(ReadError::Read)?;
     drop(plain);
     io::copy(source, &mut io::sink()).map(drop).map_err(ReadError::Read)
 }
 
-/// Reads a plain archive to its end. What says which of its members is what is read and left out, for it is written anew.
-pub(super) fn pass_all<R: Read, W: Write, P: Write>(
+/// Reads a plain archive to its end. It reads and drops the members that describe the archive, because they are written anew.
+pub(super) fn read_members<R: Read, W: Write, P: Write>(
     source: R,
     out: &mut Out<W, P>,
-    seen: &mut ArchiveIndex,
-    object: ProblemHandler,
+    index: &mut ArchiveIndex,
+    on_problem: ProblemHandler,
 ) -> Result<(), ReadError> {
     let mut archive = tar::Archive::new(source);
-    // Raw: what extension headers say is judged here, and not already believed.
+    // Raw: extension headers are checked here, so the crate must not apply them.
     let entries = archive.entries().map_err(ReadError::Read)?.raw(true);
     for entry in entries {
         let mut entry = entry.map_err(ReadError::Read)?;
-        match take(&mut entry, out, seen) {
-            Err(ReadError::Content(problem)) => object(problem)?,
+        match read_member(&mut entry, out, index) {
+            Err(ReadError::Content(problem)) => on_problem(problem)?,
             taken => taken?,
         }
     }
     Ok(())
 }
 
-fn take<R: Read, W: Write, P: Write>(
+fn read_member<R: Read, W: Write, P: Write>(
     entry: &mut Entry<R>,
     out: &mut Out<W, P>,
-    seen: &mut ArchiveIndex,
+    index: &mut ArchiveIndex,
 ) -> Result<(), ReadError> {
-    // Names can come of what only some readers look at.
+    // Some readers take parts of the name from fields that others ignore.
     if let Some(doubt) = header_doubt(entry.header()) {
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         return Err(ReadError::member(&name, DOUBT, format!("its member {name:?} has {doubt}")));
     }
     let kind = entry.header().entry_type();
     if matches!(kind, EntryType::XHeader | EntryType::XGlobalHeader) {
-        return extension(entry);
+        return check_extension(entry);
     }
     let name = plain_name(entry)?;
     match (name.as_str(), kind) {
-        ("manifest.json", EntryType::Regular) if seen.manifest.is_none() => seen.manifest = Some(json(entry)?),
-        // Written anew.
-        ("repositories", EntryType::Regular) if seen.repositories.is_none() => {
-            seen.repositories = Some(whole(entry, "repositories")?);
+        ("manifest.json", EntryType::Regular) if index.manifest.is_none() => index.manifest = Some(read_json(entry)?),
+        // image-worker writes a new one.
+        ("repositories", EntryType::Regular) if index.repositories.is_none() => {
+            index.repositories = Some(read_small(entry, "repositories")?);
         }
-        // Docker since 25 writes an OCI layout besides, without our tag. Readers that know it would believe it
-        // instead of the manifest, and load an image without a name.
-        ("index.json", EntryType::Regular) if seen.index.is_none() => seen.index = Some(whole(entry, "index.json")?),
+        // Docker since 25 also writes an OCI layout, without our tag. Readers that know the format would prefer it
+        // to the manifest, and load an image without a name.
+        ("index.json", EntryType::Regular) if index.oci_index.is_none() => {
+            index.oci_index = Some(read_small(entry, "index.json")?);
+        }
         ("oci-layout", EntryType::Regular) => {}
         ("manifest.json" | "repositories" | "index.json", _) => {
             return Err(ReadError::member(&name, DOUBT, format!("its {name} is no file, or comes twice")));
         }
-        _ => pass(entry, name, out, seen)?,
+        _ => copy_member(entry, name, out, index)?,
     }
     Ok(())
 }
 
-/// A member's name as every reader understands it.
+/// A member's name, if every reader understands it the same way.
 fn plain_name<R: Read>(entry: &Entry<R>) -> Result<String, ReadError> {
     let raw = entry.path_bytes();
     let name = std::str::from_utf8(&raw).ok().filter(|name| !name.starts_with('/')).and_then(|name| resolve("", name));
-    let given = String::from_utf8_lossy(&raw);
-    name.ok_or_else(|| ReadError::member(&given, OUTSIDE, format!("its member {given:?} has no plain name")))
+    let shown = String::from_utf8_lossy(&raw);
+    name.ok_or_else(|| ReadError::member(&shown, OUTSIDE, format!("its member {shown:?} has no plain name")))
 }
 
-/// Looks at a header that adds to the next member, which is left out: times and owners of members mean nothing to an
-/// engine. Names and sizes do, and who reads them here would see another archive than who does not. Engines' names are
-/// short, and need no such header.
-fn extension<R: Read>(entry: &mut Entry<R>) -> Result<(), ReadError> {
-    let records = whole(entry, "an extension header")?;
-    // Anywhere in it, because readers differ in how they take it apart.
+/// Checks an extension header for the next member, and drops it: times and owners of members mean nothing to an engine.
+/// Names and sizes do: readers that apply them would see another archive than readers that do not. Engines use short names,
+/// which need no such header.
+fn check_extension<R: Read>(entry: &mut Entry<R>) -> Result<(), ReadError> {
+    let records = read_small(entry, "an extension header")?;
+    // Anywhere in the header, because readers parse it differently.
     let says = |word: &[u8]| records.windows(word.len()).any(|window| window == word);
     if [&b"path="[..], b"size=", b"GNU.sparse", b"hdrcharset="].into_iter().any(says) {
         return Err(ReadError::member("", DOUBT, "it has names or sizes in extension headers"));
@@ -195,12 +197,12 @@ fn extension<R: Read>(entry: &mut Entry<R>) -> Result<(), ReadError> {
     Ok(())
 }
 
-/// Copies a member as it is, and keeps in mind that it was there.
-fn pass<R: Read, W: Write, P: Write>(
+/// Copies a member as it is, and adds it to the index.
+fn copy_member<R: Read, W: Write, P: Write>(
     entry: &mut Entry<R>,
     name: String,
     out: &mut Out<W, P>,
-    seen: &mut ArchiveIndex,
+    index: &mut ArchiveIndex,
 ) -> Result<(), ReadError> {
     let size = entry.size();
     let link = |from: &str| {
@@ -210,12 +212,12 @@ fn pass<R: Read, W: Write, P: Write>(
     };
     let other = match entry.header().entry_type() {
         EntryType::Regular => None,
-        EntryType::Directory => Some(Member::Folder),
-        EntryType::Symlink => Some(Member::Link(link(folder(&name))?)),
+        EntryType::Directory => Some(Member::Directory),
+        EntryType::Symlink => Some(Member::Link(link(parent(&name))?)),
         EntryType::Link => Some(Member::Link(link("")?)),
         other => return Err(ReadError::member(&name, DOUBT, format!("its member {name:?} is no file, but {other:?}"))),
     };
-    // Readers differ in what these are.
+    // Readers differ in how they treat these.
     if (size > 0 && other.is_some()) || (other.is_none() && entry.path_bytes().ends_with(b"/")) {
         return Err(ReadError::member(&name, DOUBT, format!("its member {name:?} is a folder or link with content")));
     }
@@ -223,28 +225,28 @@ fn pass<R: Read, W: Write, P: Write>(
     let mut digesting = DigestingWriter::new(size, &mut out.plain);
     copy(entry, &mut out.raw, size, |bytes| digesting.add(bytes))?;
     out.raw.write_all(padding(size)).map_err(ReadError::Write)?;
-    let sums = digesting.finish();
+    let digests = digesting.finish();
     out.plain.failure().map_err(ReadError::Write)?;
-    let member = other.unwrap_or(Member::File(sums));
+    let member = other.unwrap_or(Member::File(digests));
     if let Member::File(MemberDigests { text: Some(text), .. }) = &member {
-        seen.documents += 1;
-        seen.text += text.len();
+        index.documents += 1;
+        index.text += text.len();
     }
-    if seen.members.len() >= MOST_MEMBERS || seen.documents > MOST_DOCUMENTS || seen.text > MOST_TEXT {
+    if index.members.len() >= MOST_MEMBERS || index.documents > MOST_DOCUMENTS || index.text > MOST_TEXT {
         return Err(ReadError::member(&name, NOTHING_LOADS, "it has more in it than one image can have"));
     }
-    match seen.members.get(&name) {
-        Some(known) if (known, &member) != (&Member::Folder, &Member::Folder) => {
+    match index.members.get(&name) {
+        Some(known) if (known, &member) != (&Member::Directory, &Member::Directory) => {
             Err(ReadError::member(&name, DOUBT, format!("its member {name:?} comes twice")))
         }
         _ => {
-            seen.members.insert(name, member);
+            index.members.insert(name, member);
             Ok(())
         }
     }
 }
 
-/// Copies `size` bytes, telling errors of the two ends apart, and shows them to `watch`.
+/// Copies `size` bytes and passes them to `watch`; distinguishes read errors from write errors.
 fn copy<R: Read, W: Write>(from: &mut R, to: &mut W, size: u64, mut watch: impl FnMut(&[u8])) -> Result<(), ReadError> {
     let mut buffer = vec![0; COPY_BUFFER.min(usize::try_from(size).unwrap_or(COPY_BUFFER))];
     let mut left = size;
@@ -262,14 +264,14 @@ fn copy<R: Read, W: Write>(from: &mut R, to: &mut W, size: u64, mut watch: impl 
     Ok(())
 }
 
-fn json<R: Read, T: serde::de::DeserializeOwned>(entry: &mut Entry<R>) -> Result<T, ReadError> {
-    let text = whole(entry, "manifest.json")?;
+fn read_json<R: Read, T: serde::de::DeserializeOwned>(entry: &mut Entry<R>) -> Result<T, ReadError> {
+    let text = read_small(entry, "manifest.json")?;
     let wrong = |error| ReadError::member("manifest.json", NOTHING_LOADS, format!("manifest.json: {error}"));
     serde_json::from_slice(&text).map_err(wrong)
 }
 
 /// The content of a small member.
-fn whole<R: Read>(entry: &mut Entry<R>, name: &str) -> Result<Vec<u8>, ReadError> {
+fn read_small<R: Read>(entry: &mut Entry<R>, name: &str) -> Result<Vec<u8>, ReadError> {
     if entry.size() > SMALL_MEMBER {
         return Err(ReadError::member(name, NOTHING_LOADS, format!("{name} has {} bytes", entry.size())));
     }
@@ -280,7 +282,7 @@ fn whole<R: Read>(entry: &mut Entry<R>, name: &str) -> Result<Vec<u8>, ReadError
 }
 
 impl ArchiveIndex {
-    /// The one image of the archive.
+    /// The archive's single image.
     pub(super) fn image(&self) -> Result<&Image, Problem> {
         let problem = |breaks, problem: String| Err(Problem::new("manifest.json", breaks, problem));
         match self.manifest.as_deref() {
@@ -296,25 +298,25 @@ impl ArchiveIndex {
         self.members.get(name)
     }
 
-    /// All files, in no order, with their sums.
+    /// All files with their digests, in no order.
     pub(super) fn files(&self) -> impl Iterator<Item = (&str, &MemberDigests)> {
         self.members.iter().filter_map(|(name, member)| match member {
-            Member::File(sums) => Some((name.as_str(), sums)),
-            Member::Folder | Member::Link(_) => None,
+            Member::File(digests) => Some((name.as_str(), digests)),
+            Member::Directory | Member::Link(_) => None,
         })
     }
 
-    /// The file that a name leads to, over links.
+    /// The file that a name leads to, through links.
     pub(super) fn file(&self, name: &str) -> Option<&MemberDigests> {
         let mut at = self.members.get(name);
-        // As many links in a row as there are members, or they go round.
+        // A chain of links longer than the number of members is a cycle.
         for _ in 0..self.members.len() {
             let Some(Member::Link(target)) = at else { break };
             at = self.members.get(target);
         }
         match at {
-            Some(Member::File(sums)) => Some(sums),
-            Some(Member::Folder | Member::Link(_)) | None => None,
+            Some(Member::File(digests)) => Some(digests),
+            Some(Member::Directory | Member::Link(_)) | None => None,
         }
     }
 }

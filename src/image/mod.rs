@@ -1,5 +1,5 @@
-//! The image archive: what an engine exports, made into the one docker-archive that every consumer loads, and any such
-//! archive, verified on its way into an engine. Bytes in, bytes out; where from and where to is for the modules above.
+//! The image archive: converts an engine's export into the one docker-archive that every consumer can load, and verifies any
+//! such archive on its way to an engine. It only processes bytes; the modules above choose their source and destination.
 
 mod arrange;
 pub mod cache_records;
@@ -46,22 +46,22 @@ pub use unpacked::{Layer, UnpackedImage};
 /// Members up to this size can be configurations, which are kilobytes; larger ones are layers.
 const SMALL_MEMBER: u64 = 4 * 1024 * 1024;
 
-/// What is wrong with an image archive that is taken apart, or with writing one.
+/// Why unpacking an image archive, or writing one, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// The export broke off, or is no tar.
+    /// The export is truncated, or no tar.
     #[error("the engine's export cannot be read to its end")]
     Read(#[source] io::Error),
-    /// What is taken apart, or the archive, cannot be written.
+    /// The staging file or the archive cannot be written.
     #[error("the image archive cannot be written")]
     Write(#[source] io::Error),
-    /// What was written before is not there any more.
+    /// Data that was written before cannot be read back.
     #[error("the image's layers cannot be read back from the disk that they were written to")]
     ReadBack(#[source] io::Error),
     /// The export is not an archive of the image that was built.
     #[error("the engine's export is not the image that was built: {0}")]
     Content(String),
-    /// It cannot be made reproducible.
+    /// The image cannot be made reproducible.
     #[error(transparent)]
     Rewrite(#[from] reproducible::RewriteError),
 }

@@ -1,8 +1,8 @@
-//! The documents of an OCI layout: from its index to the one image in it, and the names that lead to an image's
-//! configuration. Whether that image is whole is for `verify`.
+//! The documents of an OCI layout: finds the single image that its index leads to, and the digests that lead to an image's
+//! configuration. The module `verify` checks that the image is complete.
 //!
-//! Not oci-spec's types: those refuse descriptors without a size and a media type, and platforms without an operating system,
-//! where engines load such layouts.
+//! It does not use the types of oci-spec: those refuse descriptors without a size and a media type, and platforms without an
+//! operating system, but engines load such layouts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
@@ -14,7 +14,7 @@ use super::members::ArchiveIndex;
 use super::problem::{MANY_IMAGES, NOTHING_LOADS, Problem};
 use crate::net::Digest;
 
-/// An index: the images of several platforms, or one image and what belongs to it.
+/// An index: the images of several platforms, or one image and its attestations.
 #[derive(Deserialize)]
 pub(crate) struct Index {
     pub(crate) manifests: Vec<Descriptor>,
@@ -27,7 +27,7 @@ pub(crate) struct Manifest {
     pub(crate) layers: Vec<Descriptor>,
 }
 
-/// What leads to another document, or to a layer.
+/// A reference to another document, or to a layer.
 #[derive(Clone, Deserialize)]
 pub(crate) struct Descriptor {
     digest: String,
@@ -36,17 +36,17 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
-    /// The sha256 that it is named by; none of another algorithm.
+    /// Its sha256; `None` for digests of another algorithm.
     pub(crate) fn digest(&self) -> Option<Digest> {
         Digest::from_prefixed(&self.digest)
     }
 
-    /// The member that has it, wherever that is.
+    /// The name of the archive member that holds it.
     fn member(&self) -> String {
         format!("blobs/{}", self.digest.replacen(':', "/", 1))
     }
 
-    /// `BuildKit` puts these beside images.
+    /// `BuildKit` adds attestations beside images.
     pub(crate) fn is_attestation(&self) -> bool {
         self.annotation("vnd.docker.reference.type") == Some("attestation-manifest")
     }
@@ -55,47 +55,47 @@ impl Descriptor {
         self.annotations.as_ref()?.get(key).map(String::as_str)
     }
 
-    /// The image's name: containerd's is whole, that of the layout itself is often only the tag.
+    /// The image's name: containerd's annotation has the full name, that of OCI often only the tag.
     fn name(&self) -> Option<&str> {
         let tag = || self.annotation("org.opencontainers.image.ref.name").filter(|name| name.contains(':'));
         self.annotation("io.containerd.image.name").or_else(tag)
     }
 }
 
-/// A document by its digest, if it is one of this kind.
-fn document<T: for<'de> Deserialize<'de>>(seen: &ArchiveIndex, descriptor: &Descriptor) -> Option<T> {
-    serde_json::from_slice(seen.file(&descriptor.member())?.text.as_deref()?).ok()
+/// Reads the document that a descriptor refers to; `None` if it is of another type.
+fn document<T: for<'de> Deserialize<'de>>(index: &ArchiveIndex, descriptor: &Descriptor) -> Option<T> {
+    serde_json::from_slice(index.file(&descriptor.member())?.text.as_deref()?).ok()
 }
 
-/// The one image of an archive, by its manifest, or of an OCI layout that has none.
-pub(super) fn the_image(seen: &ArchiveIndex) -> Result<Cow<'_, Image>, Problem> {
-    match (&seen.manifest, &seen.index) {
-        (None, Some(index)) => image(seen, index).map(Cow::Owned),
-        _ => seen.image().map(Cow::Borrowed),
+/// The archive's single image: from its manifest, or from an OCI layout if there is no manifest.
+pub(super) fn single_image(index: &ArchiveIndex) -> Result<Cow<'_, Image>, Problem> {
+    match (&index.manifest, &index.oci_index) {
+        (None, Some(text)) => image(index, text).map(Cow::Owned),
+        _ => index.image().map(Cow::Borrowed),
     }
 }
 
-/// The one image that `index.json` leads to, as `manifest.json` would say it.
+/// The single image that `index.json` leads to, in the form of `manifest.json`.
 ///
-/// Not counted are attestations, which `BuildKit` puts beside images, and images that the index names without having
-/// them: those of other platforms, which were never pulled.
-fn image(seen: &ArchiveIndex, index: &[u8]) -> Result<Image, Problem> {
+/// It ignores attestations, which `BuildKit` adds beside images, and images that the index names but the archive does not
+/// contain: those of other platforms, which were never pulled.
+fn image(index: &ArchiveIndex, text: &[u8]) -> Result<Image, Problem> {
     let problem = |breaks, problem: String| Problem::new("index.json", breaks, problem);
-    let index: Index =
-        serde_json::from_slice(index).map_err(|error| problem(NOTHING_LOADS, format!("index.json: {error}")))?;
+    let top: Index =
+        serde_json::from_slice(text).map_err(|error| problem(NOTHING_LOADS, format!("index.json: {error}")))?;
     let mut tags: Vec<String> = Vec::new();
     let mut images: BTreeMap<String, Manifest> = BTreeMap::new();
     let mut known = HashSet::new();
-    let mut todo = index.manifests;
+    let mut todo = top.manifests;
     while let Some(descriptor) = todo.pop() {
         let name = descriptor.name().map(str::to_owned);
         tags.extend(name.filter(|name| !tags.contains(name)));
         if descriptor.is_attestation() || !known.insert(descriptor.digest.clone()) {
             continue;
         }
-        if let Some(index) = document::<Index>(seen, &descriptor) {
-            todo.extend(index.manifests);
-        } else if let Some(manifest) = document::<Manifest>(seen, &descriptor) {
+        if let Some(nested) = document::<Index>(index, &descriptor) {
+            todo.extend(nested.manifests);
+        } else if let Some(manifest) = document::<Manifest>(index, &descriptor) {
             images.insert(descriptor.digest, manifest);
         }
     }
@@ -112,20 +112,20 @@ fn image(seen: &ArchiveIndex, index: &[u8]) -> Result<Image, Problem> {
     }
 }
 
-/// The digests of the manifests and indexes that lead to a configuration: the containerd image store has such a one as
+/// The digests of the manifests and indexes that lead to a configuration: the containerd image store uses one of them as
 /// the image's id.
-pub(super) fn manifests_referencing(seen: &ArchiveIndex, config: Digest) -> Vec<Digest> {
+pub(super) fn manifests_referencing(index: &ArchiveIndex, config: Digest) -> Vec<Digest> {
     let mut found = vec![config];
-    // An index can be in an index: what is found last can lead to what is found first.
+    // Indexes can be nested, so a document found later can lead to one that was found earlier.
     loop {
         let before = found.len();
-        for (_, sums) in seen.files() {
-            let Some(text) = sums.text.as_deref().filter(|_| !found.contains(&sums.raw)) else { continue };
+        for (_, digests) in index.files() {
+            let Some(text) = digests.text.as_deref().filter(|_| !found.contains(&digests.raw)) else { continue };
             let manifest = serde_json::from_slice::<Manifest>(text).map(|manifest| vec![manifest.config]);
-            let index = || serde_json::from_slice::<Index>(text).map(|index| index.manifests);
-            let Ok(targets) = manifest.or_else(|_| index()) else { continue };
+            let in_index = || serde_json::from_slice::<Index>(text).map(|index| index.manifests);
+            let Ok(targets) = manifest.or_else(|_| in_index()) else { continue };
             if targets.iter().filter_map(Descriptor::digest).any(|digest| found.contains(&digest)) {
-                found.push(sums.raw);
+                found.push(digests.raw);
             }
         }
         if found.len() == before {

@@ -1,5 +1,5 @@
-//! The order of the canonical archive: its members, with their headers and padding, as parts that follow one another. What
-//! the parts are written to, or where they lie already, is for those who ask.
+//! The structure of the canonical archive: its members, with headers and padding, as a sequence of parts. The callers write
+//! the parts, or refer to existing data.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use super::manifest::{Image, repositories};
 use crate::context::tar_format::{END, file_header, padding};
 use crate::net::Digest;
 
-/// What may be done with members: everybody may read them.
+/// The permissions of the members: everybody may read them.
 const MODE: u32 = 0o644;
 
 /// A part of the archive.
@@ -17,14 +17,14 @@ const MODE: u32 = 0o644;
 pub(super) enum Part {
     /// Headers, documents and padding.
     Small(Vec<u8>),
-    /// The layer with this number, as it is.
+    /// The layer with this number, unchanged.
     Layer(usize),
 }
 
 /// The archive of an image with this configuration and these layers, the lowest first, with `tag` as its only name.
 ///
-/// Its members are the layers, each one once, named by their diff ids; the configuration, named by its digest;
-/// `manifest.json`; `repositories`. All are files of nobody in particular, without a time.
+/// Its members are the distinct layers, named by their diff ids; the configuration, named by its digest; `manifest.json`;
+/// `repositories`. All are files with owner 0 and without a time.
 pub(super) fn parts(config: &[u8], layers: &[(Digest, u64)], tag: &str) -> io::Result<Vec<Part>> {
     let mut parts = Vec::new();
     let mut small = Vec::new();
@@ -52,7 +52,7 @@ fn layer_name(diff_id: Digest) -> String {
     format!("{diff_id}.tar")
 }
 
-/// Adds the header of a file, of nobody in particular and without a time.
+/// Adds the header of a file with owner 0 and without a time.
 pub(crate) fn header(small: &mut Vec<u8>, name: &str, size: u64) {
     let mut blank = Header::new_ustar();
     blank.set_entry_type(EntryType::Regular);
@@ -60,7 +60,7 @@ pub(crate) fn header(small: &mut Vec<u8>, name: &str, size: u64) {
     small.extend_from_slice(file_header(blank, name.as_bytes(), MODE, size).as_bytes());
 }
 
-/// Adds a file that is in memory.
+/// Adds a file with this content.
 pub(super) fn document(small: &mut Vec<u8>, name: &str, text: &[u8]) {
     header(small, name, text.len() as u64);
     small.extend_from_slice(text);

@@ -1,12 +1,12 @@
-//! What can be wrong with an image archive, in words for people, and who breaks on it. Finding it is for the other files
-//! of this module.
+//! The possible problems of an image archive, in words for people, and the consumers that each one breaks. The other files of
+//! this module find them.
 
 use serde::Serialize;
 
-/// Something that keeps a consumer from loading an archive, or lets it load something else.
+/// Something that prevents a consumer from loading an archive, or makes it load something else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// The member that it is about, as the archive names it; empty where it is about the archive.
+    /// The affected member, by its name in the archive; empty if the whole archive is affected.
     pub member: String,
     /// What is wrong.
     pub problem: String,
@@ -20,7 +20,7 @@ impl Problem {
     }
 }
 
-/// Those who load images of tasks, as `check` names them.
+/// The programs that load images of tasks, as `check` names them.
 pub(super) const OLD_DOCKER: &str = "docker load before 23";
 pub(super) const DOCKER: &str = "docker load from 23 on";
 pub(super) const PODMAN: &str = "podman load";
@@ -30,7 +30,7 @@ pub(super) const OWN_LOAD: &str = "image-worker load";
 pub(super) const CONSUMERS: [&str; 6] = [OLD_DOCKER, DOCKER, PODMAN, DOCKER_WORKER, TASKGRAPH, OWN_LOAD];
 
 impl Problem {
-    /// Who does not load an archive with this problem, or not under its name.
+    /// The consumers that cannot load an archive with this problem, or not under its name.
     pub(super) fn keeps_out(&self) -> &'static [&'static str] {
         match self.breaks {
             NOTHING_LOADS => &CONSUMERS,
@@ -54,7 +54,7 @@ pub(super) const WINDOWS: &str = "engines on Linux refuse it";
 pub(super) const NO_MANIFEST: &str =
     "`docker load` without the containerd image store, docker-worker and taskgraph want a manifest.json";
 pub(super) const NOTHING_LOADS: &str = "nothing loads it";
-/// Measured: Docker 20.10 and Podman 4.3 verify the layers that they unpack, and these only.
+/// Measured: Docker 20.10 and Podman 4.3 verify only the layers that they unpack.
 pub(super) const LAYER: &str =
     "engines refuse it, unless they have the layer that was meant: then they skip this one unread";
 pub(super) const IDENTITY: &str = "engines do not look, and load an image with another id";

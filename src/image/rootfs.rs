@@ -1,11 +1,11 @@
-//! What an image's configuration says of its layers, for all who read it. What else it says is for those who need it.
+//! The layers in an image's configuration, for all modules that read it.
 
 use serde::Deserialize;
 
 use super::manifest::null_is_empty;
 use crate::net::Digest;
 
-/// `rootfs`. Not oci-spec's type, which refuses what engines write of an image on an empty base: null.
+/// `rootfs`. Not the type of oci-spec, which refuses the null that engines write for an image on an empty base.
 #[derive(Deserialize)]
 pub(super) struct RootFs {
     /// `sha256:…` of each layer, the lowest first.
@@ -13,7 +13,7 @@ pub(super) struct RootFs {
     pub(super) diff_ids: Vec<String>,
 }
 
-/// The layers that an image's configuration names; none, if it is something else.
+/// The layers that an image's configuration names; `None` if the text is something else.
 pub(super) fn diff_ids(text: &[u8]) -> Option<Vec<Digest>> {
     #[derive(Deserialize)]
     struct Config {

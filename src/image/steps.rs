@@ -1,5 +1,5 @@
-//! The images of an image's steps, for an engine that takes steps only from images of their own: their configurations, and
-//! how much of the image each of them is. Where they are kept, and when they are needed, is for others.
+//! The images of an image's build steps, for an engine that reuses steps only from images of their own: their configurations,
+//! and how many of the image's layers each has. Other modules store them, and decide when they are needed.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::rootfs::RootFs;
 use crate::net::Digest;
 
-/// The image of a step: the beginning of another.
+/// The image of a build step: it has the first layers and history entries of another image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepImage<'a> {
     /// Its configuration, byte by byte.
@@ -18,7 +18,7 @@ pub struct StepImage<'a> {
     pub layers: usize,
 }
 
-/// What of a configuration says how an image came to be.
+/// The fields of a configuration that describe how an image was made.
 #[derive(Deserialize)]
 struct Config {
     #[serde(default)]
@@ -30,8 +30,8 @@ struct Config {
     history: Vec<Value>,
 }
 
-/// Those configurations that are of steps of the image with the configuration `image`: what happened until then happened to
-/// that image, too. All others are nobody's, and left out.
+/// The configurations that belong to steps of the image with the configuration `image`: their history and layers are the
+/// beginning of that image's. It ignores all others.
 #[must_use]
 pub fn steps_of<'a>(image: &[u8], configs: &'a [String]) -> Vec<StepImage<'a>> {
     let Ok(image) = serde_json::from_slice::<Config>(image) else { return Vec::new() };
@@ -72,14 +72,14 @@ mod tests {
         assert_eq!(found.iter().map(|step| step.layers).collect::<Vec<_>>(), [0, 1, 2, 2]);
         assert_eq!(found[2].id, Digest::of(steps[2].as_bytes()));
 
-        let strangers = [
+        let others = [
             config(&["b"], &["FROM"], "another base"),
             config(&["a", "b"], &["FROM", "ADD"], "another step"),
             config(&["a", "b", "c"], &["FROM", "COPY", "ENV", "RUN"], "no step, but an image"),
             config(&["a"], &["FROM"], "another machine").replace("linux", "plan9"),
             "no configuration".to_owned(),
         ];
-        assert_eq!(steps_of(image.as_bytes(), &strangers), []);
+        assert_eq!(steps_of(image.as_bytes(), &others), []);
         assert_eq!(steps_of(b"no configuration", &steps), []);
     }
 }

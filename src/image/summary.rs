@@ -1,12 +1,12 @@
-//! What is known of an image without a look into its layers: its configuration, their sizes, the steps that made them.
-//! What people are told of it is for `metrics`.
+//! A summary of an image without reading its layers: its configuration, the layers' sizes, the steps that made them. The module
+//! `metrics` reports it.
 
 use serde_json::Value;
 
 use super::UnpackedImage;
 use crate::net::Digest;
 
-/// The outline of an image.
+/// The summary of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSummary {
     /// Its configuration.
@@ -22,7 +22,7 @@ impl ImageSummary {
         self.layers.iter().map(|(diff_id, _)| *diff_id).collect()
     }
 
-    /// The steps that made the layers, as the image's history has them; nothing where it has not as many as layers.
+    /// The steps that made the layers, from the image's history; empty if their number does not match the layers.
     #[must_use]
     pub fn steps(&self) -> Vec<String> {
         steps(&self.config)
@@ -36,7 +36,7 @@ impl From<&UnpackedImage> for ImageSummary {
     }
 }
 
-/// The steps that made layers, the lowest first; nothing where their number is not the layers'.
+/// The steps that made the layers, the lowest first; empty if their number does not match the layers.
 pub(super) fn steps(config: &[u8]) -> Vec<String> {
     let value: Value = serde_json::from_slice(config).unwrap_or(Value::Null);
     let history = value["history"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -1,28 +1,28 @@
-//! Why a context was not taken, each case with whose fault it is, so that the exit code follows from the type.
-//! The causes are sources; printing the chain is for `cli`.
+//! Why a context was refused or not read, and whose fault it is: the exit code follows from the error type.
+//! The causes are sources; the module `cli` prints the chain.
 
 use std::io;
 
 use crate::context::safety::UnsafeEntry;
 use crate::context::{ContextHash, ContextScheme, ImageName};
 
-/// Whose fault it is that a context was not taken.
+/// Whose fault it is that a context was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntakeFault {
-    /// The context is not what was promised: another try gives the same answer.
+    /// The context is not the expected one: another attempt gives the same result.
     Context,
-    /// Reading it failed on the way: another try can help.
+    /// Reading it failed: another attempt can help.
     Source,
-    /// Writing it failed, on this side.
+    /// Writing it failed, on this machine.
     Output,
-    /// What was asked for is not complete.
+    /// The configuration is incomplete.
     Configuration,
 }
 
-/// Why a context was not taken.
+/// Why a context was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
-    /// The scheme `contents` hashes paths from the repository root, and nobody said where the image directory is.
+    /// The scheme `contents` hashes paths from the repository root, but the path of the image directory is not set.
     #[error(
         "the hash scheme `contents` needs the image's directory in the repository: set CONTEXT_PATH, for example to testing/docker/{image}"
     )]
@@ -30,21 +30,21 @@ pub enum IntakeError {
         /// The image whose directory is needed.
         image: ImageName,
     },
-    /// The source reported an error of its own.
+    /// The source reported an error.
     #[error("reading the context failed after {bytes} bytes; another try can help")]
     Source {
-        /// How many bytes had come, as sent.
+        /// How many bytes were read, as sent.
         bytes: u64,
-        /// What the source said.
+        /// The error of the source.
         source: io::Error,
     },
-    /// The verified bytes could not be passed on.
+    /// The verified bytes could not be written.
     #[error("cannot write the context")]
     Output {
-        /// What the writer said.
+        /// The error of the writer.
         source: io::Error,
     },
-    /// Something else than a tar, compressed with gzip or not.
+    /// The data is not a tar, compressed with gzip or not.
     #[error(
         "the context is {looks}; expected a tar, compressed with gzip or not: is the URL or the artifact's name right?"
     )]
@@ -52,36 +52,36 @@ pub enum IntakeError {
         /// What it looks like.
         looks: &'static str,
     },
-    /// The stream ended in the middle.
+    /// The stream ended too early.
     #[error("the context is cut short: {what}; download or make it again")]
     Truncated {
         /// What ended too early.
         what: &'static str,
     },
-    /// The gzip stream contradicts itself.
+    /// The gzip stream is damaged.
     #[error("the context's gzip stream is damaged; download or make it again")]
     Gzip {
-        /// What the decoder said.
+        /// The error of the decoder.
         source: io::Error,
     },
-    /// Something stands behind the end, where readers differ in whether they look.
+    /// There is data after the end; readers differ in whether they read it.
     #[error("the context has data {0}; make it again")]
     Trailing(&'static str),
-    /// More bytes than allowed, packed or unpacked.
+    /// More bytes than allowed, compressed or uncompressed.
     #[error("the context has more than {limit} bytes; leave large files out of the image directory")]
     TooLarge {
-        /// What was allowed.
+        /// The limit.
         limit: u64,
     },
-    /// A tar that its reader could not follow.
+    /// The tar reader failed.
     #[error("the context is not a well-formed tar {}; make it again", whereabouts(.after.as_ref()))]
     Malformed {
         /// The entry before the damage, quoted.
         after: Option<String>,
-        /// What the reader said.
+        /// The error of the reader.
         source: io::Error,
     },
-    /// An entry that a context may not have.
+    /// An entry that a context must not contain.
     #[error("the context's entry {entry} {hazard}")]
     Refused {
         /// The entry's name, quoted.
@@ -89,28 +89,28 @@ pub enum IntakeError {
         /// What is wrong with it.
         hazard: UnsafeEntry,
     },
-    /// No Dockerfile at the top.
+    /// There is no Dockerfile at the top.
     #[error("the context has no Dockerfile at its top; {}", if .nested.is_some() {
         "it has one in a directory with the image's name, as in 2015: set HASH_SCHEME=contents"
     } else {
         "is it the context of this image?"
     })]
     NoDockerfile {
-        /// Where there is one instead: in the one top directory that 2015 contexts have.
+        /// Where there is one instead: in the single top directory that 2015 contexts have.
         nested: Option<String>,
     },
-    /// All is well with the context, but it is another one.
+    /// The context is valid, but its hash is not the expected one.
     #[error("the context's hash is {actual}, expected {expected} (scheme `{scheme}`, {bytes} bytes unpacked); {}", hint(*.instead))]
     Mismatch {
-        /// The hash that was promised.
+        /// The expected hash.
         expected: ContextHash,
-        /// The hash of what came.
+        /// The hash of the received context.
         actual: ContextHash,
         /// How `actual` was computed.
         scheme: ContextScheme,
         /// The size of the uncompressed tar.
         bytes: u64,
-        /// The scheme that gives the expected hash.
+        /// The scheme that gives the expected hash, if there is one.
         instead: Option<ContextScheme>,
     },
 }
@@ -135,12 +135,12 @@ impl IntakeError {
         }
     }
 
-    /// Wraps the error for its way through code that only knows I/O errors.
+    /// Wraps the error in an I/O error, to pass it through code that only knows I/O errors.
     pub(super) fn into_io(self) -> io::Error {
         io::Error::other(self)
     }
 
-    /// Unwraps what [`Self::into_io`] wrapped; any other error becomes what `otherwise` makes of it.
+    /// Unwraps what [`Self::into_io`] has wrapped; converts any other error with `otherwise`.
     pub(super) fn from_io(error: io::Error, otherwise: impl FnOnce(io::Error) -> Self) -> Self {
         error.downcast().unwrap_or_else(otherwise)
     }

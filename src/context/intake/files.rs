@@ -1,5 +1,5 @@
-//! The intake's checks of names, sizes and counts, for files that are not in a tar yet: whoever hashes them learns at
-//! once what would be refused later. The tar of such files is `archive`'s.
+//! The intake's checks of names, sizes and counts, for files that are not in a tar yet: commands that hash a context report at
+//! once what a task would refuse later. The module `archive` writes the tar of such files.
 
 use super::Limits;
 use super::error::IntakeError;
@@ -8,14 +8,14 @@ use crate::context::safety::{Node, Tree, UnsafeEntry, clean_file_name, shown};
 use crate::context::tar_format::BLOCK;
 use crate::net::Digest;
 
-/// Refuses files whose tar [`receive`](super::receive) would refuse, with the same words. They come in the order of the
-/// tar.
+/// Refuses files whose tar [`receive`](super::receive) would refuse, with the same error. The files must be in the order of
+/// the tar.
 pub(in crate::context) fn check<'f>(
     files: impl Iterator<Item = (&'f ArchivePath, u64)>,
     limits: &Limits,
 ) -> Result<(), IntakeError> {
     let (mut end, mut entries, mut tree) = (0, 0, Tree::default());
-    // Names are all that is looked at.
+    // Only names matter here, so all files have the same content.
     let file = Node::File(Digest::of(b""));
     for (path, size) in files {
         let raw = path.as_bytes();
@@ -56,8 +56,8 @@ mod tests {
     use crate::context::ContextScheme;
     use crate::context::archive::TarWriter;
 
-    /// What is said of files before they are in a tar, and of their tar.
-    fn said(files: &[(&str, usize)], limits: &Limits) -> [Result<(), String>; 2] {
+    /// The results for files before they are in a tar, and for their tar.
+    fn results(files: &[(&str, usize)], limits: &Limits) -> [Result<(), String>; 2] {
         let files: BTreeMap<_, _> = files.iter().map(|(name, size)| (ArchivePath::new(*name), *size)).collect();
         let before = check(files.iter().map(|(name, size)| (name, *size as u64)), limits);
         let mut tar = TarWriter::new(Vec::new());
@@ -99,7 +99,7 @@ mod tests {
             for max_bytes in [10_239, 10_240, 10_752, 20_479, 20_480, 1 << 20] {
                 for max_entries in [1, 2, 3, 100] {
                     for max_name_bytes in [11, 100, 1 << 20] {
-                        let [before, after] = said(&files, &Limits { max_bytes, max_entries, max_name_bytes });
+                        let [before, after] = results(&files, &Limits { max_bytes, max_entries, max_name_bytes });
                         assert_eq!(before, after, "{files:?}, {max_bytes} bytes, {max_entries} entries");
                         refused += usize::from(before.is_err());
                     }

@@ -1,5 +1,5 @@
-//! What the headers of one tar entry say together: its own, the GNU long names and the PAX records before it, refused
-//! where two readers could see different entries. Whether the entry fits into the context is for `intake`.
+//! Combines the headers of one tar entry: its own, and the GNU long names and PAX records before it. It refuses combinations
+//! that two readers could interpret differently. The module `intake` checks whether the entry fits into the context.
 
 use std::io::Read;
 
@@ -9,10 +9,10 @@ use crate::context::intake::error::IntakeError;
 use crate::context::safety::{MAX_NAME, UnsafeEntry, clean_name, cut, shown};
 use crate::context::tar_format::{header_doubt, octal, split_record};
 
-/// PAX records of a context are a name, a target, times and owners; the headers are read into memory.
+/// The maximum size of a PAX header, which is read into memory. Those of contexts hold a name, a target, times and owners.
 const MAX_PAX: u64 = 64 * 1024;
 
-/// The PAX records that do not change what is built, or that are checked like the header that they stand for.
+/// The PAX records that do not affect the build, or that are checked like the header field that they replace.
 const HARMLESS: [&str; 11] =
     ["path", "linkpath", "size", "mtime", "atime", "ctime", "uid", "gid", "uname", "gname", "comment"];
 
@@ -22,9 +22,9 @@ type Record = (String, Vec<u8>);
 /// One file, directory or link.
 #[derive(Debug)]
 pub(super) struct Member {
-    /// As the headers have it, for messages.
+    /// The name as it is in the headers, for messages.
     pub(super) shown: String,
-    /// Clean, without a `/` at its end; the root is empty.
+    /// The normal form, without a `/` at its end; the name of the root is empty.
     pub(super) name: String,
     pub(super) kind: Kind,
     /// Permission bits, without setuid and setgid.
@@ -37,13 +37,13 @@ pub(super) struct Member {
 pub(super) enum Kind {
     File,
     Directory,
-    /// The target as written; whether it stays inside is not yet known.
+    /// The target as it is written; it may still lead outside.
     Symlink(Vec<u8>),
-    /// A clean name.
+    /// The target in normal form.
     Hardlink(String),
 }
 
-/// What extension headers have said about the entry that comes next.
+/// The extension headers before the next entry.
 #[derive(Debug, Default)]
 pub(super) struct Extensions {
     long_name: Option<Vec<u8>>,
@@ -69,12 +69,12 @@ impl Member {
 }
 
 impl Extensions {
-    /// Whether a header has announced an entry that has not come yet.
+    /// Whether extension headers were read without their entry.
     pub(super) fn pending(&self) -> bool {
         self.long_name.is_some() || self.long_link.is_some() || self.pax.is_some()
     }
 
-    /// Takes the next header: none if it only describes the entry behind it.
+    /// Reads the next header; returns `None` if it only describes the entry after it.
     pub(super) fn take<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<Option<Member>, IntakeError> {
         let header = entry.header().clone();
         let own_name = header.path_bytes().into_owned();
@@ -100,7 +100,7 @@ impl Extensions {
             }
             EntryType::XGlobalHeader => {
                 let records = records(&whole(entry, size, MAX_PAX, refuse)?).map_err(refuse)?;
-                // `git archive` notes its commit here. Anything else would change every entry for some readers
+                // `git archive` stores its commit here. Anything else would change every entry for some readers
                 // (GNU tar, Python) and none for others (Docker).
                 match records.into_iter().find(|(key, _)| key != "comment") {
                     Some((key, _)) => Err(refuse(UnsafeEntry::PaxRecord(key))),
@@ -111,7 +111,7 @@ impl Extensions {
         }
     }
 
-    /// The entry that a header and the extensions before it describe.
+    /// The entry that a header and the extension headers before it describe.
     fn member(self, header: &Header, size: u64) -> Result<Member, IntakeError> {
         let records = self.pax.unwrap_or_default();
         let record = |key: &str| records.iter().find(|(k, _)| k == key).map(|(_, value)| value.clone());
@@ -129,7 +129,7 @@ impl Extensions {
                 Ok(target) => Kind::Hardlink(target.into_owned()),
                 Err(_) => return Err(refuse(UnsafeEntry::HardLink { target: cut(&link) })),
             },
-            other => return Err(refuse(UnsafeEntry::Kind(unwanted(other)))),
+            other => return Err(refuse(UnsafeEntry::Kind(type_name(other)))),
         };
         if kind != Kind::Directory && raw.ends_with(b"/") {
             return Err(refuse(UnsafeEntry::NotADirectory(kind.name())));
@@ -145,25 +145,25 @@ impl Extensions {
 
 fn check_format(header: &Header) -> Result<(), UnsafeEntry> {
     if header.entry_type().is_gnu_sparse() {
-        return Err(UnsafeEntry::Kind(unwanted(EntryType::GNUSparse)));
+        return Err(UnsafeEntry::Kind(type_name(EntryType::GNUSparse)));
     }
     header_doubt(header).map_or(Ok(()), |doubt| Err(UnsafeEntry::Ambiguous(doubt)))
 }
 
-/// Refuses records that are not known, that come twice, or that contradict the header.
+/// Refuses records that are unknown, repeated, or contradict the header.
 fn check_records(records: &[Record], size: u64) -> Result<(), UnsafeEntry> {
     for (i, (key, value)) in records.iter().enumerate() {
         if key.starts_with("GNU.sparse.") {
-            return Err(UnsafeEntry::Kind(unwanted(EntryType::GNUSparse)));
+            return Err(UnsafeEntry::Kind(type_name(EntryType::GNUSparse)));
         }
-        // Extended attributes are refused with the unknown ones: `security.capability` is setuid by another name.
+        // This refuses extended attributes, too: `security.capability` has the same effect as setuid.
         if !HARMLESS.contains(&key.as_str()) {
             return Err(UnsafeEntry::PaxRecord(cut(key.as_bytes())));
         }
         if records[..i].iter().any(|(earlier, _)| earlier == key) {
             return Err(UnsafeEntry::Ambiguous("the same PAX record twice"));
         }
-        // An empty value takes back what was said before, for those who know that rule.
+        // An empty value deletes an earlier one, for readers that implement this rule.
         if value.is_empty() {
             return Err(UnsafeEntry::Ambiguous("a PAX record without value"));
         }
@@ -174,7 +174,7 @@ fn check_records(records: &[Record], size: u64) -> Result<(), UnsafeEntry> {
     Ok(())
 }
 
-/// The permission bits; those for the type of file may be there if they tell the same as the type.
+/// The permission bits; the bits for the type of file may be set if they match the type.
 fn mode(header: &Header, kind: &Kind) -> Result<u32, UnsafeEntry> {
     let mode = octal(&header.as_old().mode).and_then(|mode| u32::try_from(mode).ok());
     let mode = mode.ok_or(UnsafeEntry::Ambiguous("a mode that is not octal"))?;
@@ -191,7 +191,7 @@ fn mode(header: &Header, kind: &Kind) -> Result<u32, UnsafeEntry> {
     if mode & 0o6000 == 0 { Ok(mode & 0o1777) } else { Err(UnsafeEntry::SetId(mode & 0o7777)) }
 }
 
-/// The name in a GNU `@LongLink` entry, which ends with a NUL or with the entry.
+/// The name in a GNU `@LongLink` entry, which ends with a NUL or at the end of the entry.
 fn long_name<R: Read>(
     entry: &mut Entry<'_, R>,
     size: u64,
@@ -204,7 +204,7 @@ fn long_name<R: Read>(
     if name.is_empty() { Err(refuse(UnsafeEntry::Empty)) } else { Ok(name) }
 }
 
-/// Reads an extension header, the only entries that are held in memory.
+/// Reads an extension header into memory; other entries are not kept in memory.
 fn whole<R: Read>(
     entry: &mut Entry<'_, R>,
     size: u64,
@@ -225,12 +225,12 @@ fn whole<R: Read>(
     }
 }
 
-/// The records of a PAX header, to the last byte.
+/// The records of a PAX header, which must fill it completely.
 fn records(mut content: &[u8]) -> Result<Vec<Record>, UnsafeEntry> {
     let malformed = || UnsafeEntry::Ambiguous("a malformed PAX header");
     let mut records = Vec::new();
     while let Some(first) = content.first() {
-        // Readers differ in lengths with a sign or zeros before them.
+        // Readers differ in how they treat lengths with a sign or leading zeros.
         let record = split_record(content).filter(|_| matches!(first, b'1'..=b'9'));
         let (record, rest) = record.ok_or_else(malformed)?;
         let key = String::from_utf8(record.key).ok().filter(|key| !key.is_empty()).ok_or_else(malformed)?;
@@ -240,7 +240,7 @@ fn records(mut content: &[u8]) -> Result<Vec<Record>, UnsafeEntry> {
     Ok(records)
 }
 
-fn unwanted(kind: EntryType) -> &'static str {
+fn type_name(kind: EntryType) -> &'static str {
     match kind {
         EntryType::Char => "character device",
         EntryType::Block => "block device",

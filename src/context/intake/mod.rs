@@ -1,5 +1,5 @@
-//! Takes in a context from outside, in one pass: unpacks it, hashes it, refuses what is unsafe or not what was promised,
-//! and passes the tar on. Where the bytes come from, and what they are built into, is for the subcommands.
+//! Receives a context from outside in one pass: decompresses it, hashes it, refuses entries that are unsafe and contexts that
+//! are not the expected one, and passes the tar on. The subcommands choose the source and the destination.
 
 mod error;
 pub(super) mod files;
@@ -12,7 +12,7 @@ use std::io::{self, BufReader, Read, Write};
 
 use tar::{Archive, Entry};
 
-use crate::context::owners::may_be_others;
+use crate::context::owners::may_have_other_owners;
 use crate::context::safety::{Node, Tree, UnsafeEntry, cut, shown, symlink_target};
 use crate::context::tar_format::BLOCK;
 use crate::context::{ContextHash, ContextScheme, ImageName, RepoPath};
@@ -21,76 +21,76 @@ use crate::net::digest_reader::DigestReader;
 
 pub use error::{IntakeError, IntakeFault};
 use headers::{Extensions, Kind, Member};
-use pipe::{Output, Packed, Tee};
+use pipe::{InputFile, Output, Tee};
 use rewrite::Rewrite;
 
-/// Where image directories are in real trees: tried when nobody said, to find out what a wrong hash would be right for.
+/// The usual parents of image directories: if none was specified, the error message uses them to explain a wrong hash.
 const IMAGE_ROOTS: [&str; 2] = ["testing/docker", "taskcluster/docker"];
 
-/// What a context was promised to be.
+/// The expected properties of a context.
 #[derive(Clone, Debug)]
 pub struct Expectation {
-    /// How the hash is computed. Where `tar` does not give the hash, `gz` is tried too.
+    /// How the hash is computed. If `tar` does not give the hash, `gz` is tried too.
     pub scheme: ContextScheme,
-    /// The hash; without it whatever comes is taken, and its hash is told.
+    /// The hash; without it, any context is accepted, and its hash is reported.
     pub hash: Option<ContextHash>,
-    /// The image's directory in its repository (`CONTEXT_PATH`): needed by the scheme `contents`, which hashes full paths.
+    /// The image's directory in its repository (`CONTEXT_PATH`): the scheme `contents` needs it, because it hashes full paths.
     pub directory: Option<RepoPath>,
-    /// The image: a context of 2015 has one top directory with its name.
+    /// The image: a context of 2015 has a single top directory with its name.
     pub image: ImageName,
-    /// Whether the bytes come packed for the transfer, whatever is in them (`Content-Encoding: gzip`).
+    /// Whether the transfer is compressed (`Content-Encoding: gzip`), in addition to the file itself.
     pub encoded: bool,
 }
 
-/// How large a context may be, so that a bomb ends as an error and not as a full disk or memory.
+/// Limits for a context, so that a decompression bomb gives an error and does not fill the disk or the memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of the tar, unpacked.
+    /// The uncompressed size of the tar in bytes.
     pub max_bytes: u64,
-    /// Files, directories and links together.
+    /// The number of files, directories and links.
     pub max_entries: u64,
-    /// Bytes of all names and link targets together.
+    /// The total length of all names and link targets in bytes.
     pub max_name_bytes: u64,
 }
 
 impl Default for Limits {
-    /// Far above real contexts (a few MB, some hundred files), and far below what a worker can bear.
+    /// Far above real contexts (a few MB, some hundred files), and far below the capacity of workers.
     fn default() -> Self {
         Self {
-            // Fits beside the image on the smallest worker disks; larger inputs are fetched by the Dockerfile.
+            // Fits beside the image on the smallest worker disks; Dockerfiles download larger inputs.
             max_bytes: 2 << 30,
-            // Names are kept to find duplicates: about 20 MB with names of the usual length.
+            // Names are kept in memory to find duplicates: about 20 MB for names of the usual length.
             max_entries: 100_000,
-            // 300 bytes for each of them, so that long names cannot take more memory than many.
+            // 300 bytes per entry, so that long names cannot take more memory than many names.
             max_name_bytes: 32 << 20,
         }
     }
 }
 
-/// A context that was what it had to be.
+/// A context that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
     /// Its hash.
     pub hash: ContextHash,
     /// How the hash was computed.
     pub scheme: ContextScheme,
-    /// Regular files, hard links to them included.
+    /// Regular files, including hard links to them.
     pub files: u64,
-    /// Bytes of the uncompressed tar, as it came.
+    /// The size of the uncompressed tar in bytes, as received.
     pub bytes: u64,
-    /// Bytes that came from outside.
+    /// The number of bytes that were received.
     pub compressed: u64,
-    /// Whether it may have entries that are not root's.
+    /// Whether it may have entries with other owners than root.
     pub others: bool,
 }
 
-/// Takes in a context and passes its tar on to `out`.
+/// Receives a context and writes its tar to `out`.
 ///
-/// With the scheme `tar`, `out` gets the very bytes that were hashed. With `contents`, which hashes files and not
-/// bytes, it gets a tar written anew from what was checked, without the top directory that 2015 contexts have;
+/// With the scheme `tar`, `out` gets exactly the bytes that were hashed. With `contents`, which hashes files and not
+/// the tar, it gets a new tar of the checked entries, without the top directory that 2015 contexts have;
 /// the first entry tells whether there is one.
 ///
-/// The bytes are passed on before the verdict: what is in `out` must be thrown away unless this returns `Ok`.
+/// The bytes are written before the result is known: discard what was written to `out` unless this returns `Ok`.
 pub fn receive<R: Read, W: Write>(
     source: R,
     expect: &Expectation,
@@ -102,25 +102,25 @@ pub fn receive<R: Read, W: Write>(
     }
     let unpacked = pipe::open(source, expect.encoded, limits.max_bytes)?;
 
-    let (open, ended) = (Cell::new(true), Cell::new(false));
+    let (open, at_end) = (Cell::new(true), Cell::new(false));
     let out = Output::new(out, &open);
     let (mut passed_on, mut rewrite) = (None, None);
     match expect.scheme {
         ContextScheme::Tar | ContextScheme::Gz => passed_on = Some(out),
         ContextScheme::Contents => rewrite = Some(Rewrite::new(out)),
     }
-    let tee = Tee::new(unpacked, passed_on.as_mut(), limits.max_bytes, &ended);
+    let tee = Tee::new(unpacked, passed_on.as_mut(), limits.max_bytes, &at_end);
     let mut archive = Archive::new(BufReader::with_capacity(pipe::CHUNK, tee));
 
     let mut intake = Intake::new(expect, limits);
-    let verdict = intake.read(&mut archive, &ended, rewrite.as_mut()).and_then(|end| {
+    let verdict = intake.read(&mut archive, &at_end, rewrite.as_mut()).and_then(|end| {
         let (unpacked, raw, bytes) = drain(archive.into_inner(), end)?;
-        let packed = unpacked.finish();
-        let (hash, scheme) = intake.verify(raw, &packed, bytes)?;
+        let input = unpacked.finish();
+        let (hash, scheme) = intake.verify(raw, &input, bytes)?;
         let (files, others) = (intake.tree.files(), intake.others);
-        Ok(Received { hash, scheme, files, bytes, compressed: packed.bytes, others })
+        Ok(Received { hash, scheme, files, bytes, compressed: input.bytes, others })
     });
-    // A tar that is being written ends itself when it is dropped; a refused one must not get its end.
+    // The tar builder writes the end of the archive when it is dropped; a refused archive must not get its end.
     open.set(verdict.is_ok());
     let received = verdict?;
     rewrite.map_or(Ok(()), Rewrite::finish)?;
@@ -130,19 +130,19 @@ pub fn receive<R: Read, W: Write>(
     Ok(received)
 }
 
-/// One context on its way in.
+/// The state of receiving one context.
 struct Intake<'e> {
     expect: &'e Expectation,
     limits: &'e Limits,
     tree: Tree,
-    /// Whether the one top directory of a 2015 context is being stripped; the first entry decides.
+    /// Whether the single top directory of a 2015 context is stripped; the first entry decides.
     stripping: Option<bool>,
     entries: u64,
-    /// The last entry that was in order, quoted.
+    /// The last entry that was accepted, quoted.
     last: Option<String>,
-    /// Whether something may not be root's.
+    /// Whether an entry may have another owner than root.
     others: bool,
-    /// What files are read through, one after the other.
+    /// The buffer for reading files, one after the other.
     buffer: Box<[u8]>,
 }
 
@@ -152,20 +152,20 @@ impl<'e> Intake<'e> {
         Self { expect, limits, tree, stripping: None, entries: 0, last: None, others: false, buffer }
     }
 
-    /// Reads all entries; gives the position where the last one ends.
+    /// Reads all entries; returns the position where the last one ends.
     fn read<R: Read, W: Write>(
         &mut self,
         archive: &mut Archive<R>,
-        ended: &Cell<bool>,
+        at_end: &Cell<bool>,
         mut rewrite: Option<&mut Rewrite<'_, W>>,
     ) -> Result<u64, IntakeError> {
         let mut extensions = Extensions::default();
         let mut end = 0;
-        // Raw: the crate would hold long names and PAX headers of any size in memory, and let some stand beside others.
-        let entries = archive.entries().map_err(|error| self.tar_error(error, ended))?.raw(true);
+        // Raw: otherwise the crate would keep long names and PAX headers of any size in memory, and accept contradictory ones.
+        let entries = archive.entries().map_err(|error| self.tar_error(error, at_end))?.raw(true);
         for entry in entries {
-            let mut entry = entry.map_err(|error| self.tar_error(error, ended))?;
-            self.others |= may_be_others(entry.header());
+            let mut entry = entry.map_err(|error| self.tar_error(error, at_end))?;
+            self.others |= may_have_other_owners(entry.header());
             let size = entry.size();
             let member = extensions.take(&mut entry)?;
             end = entry.raw_file_position() + size.next_multiple_of(BLOCK);
@@ -185,7 +185,7 @@ impl<'e> Intake<'e> {
         Ok(end)
     }
 
-    /// Checks one entry, hashes it, and writes it where the context is written anew.
+    /// Checks and hashes one entry, and writes it if the tar is rewritten.
     fn entry<R: Read, W: Write>(
         &mut self,
         mut member: Member,
@@ -215,11 +215,11 @@ impl<'e> Intake<'e> {
         };
         let mut content = DigestReader::new(entry);
         match rewrite {
-            // The root has no name of its own to be written under.
+            // The root directory has no name in the new tar.
             Some(_) if member.name.is_empty() => {}
             Some(rewrite) => rewrite.append(&member, &mut content)?,
             None => {
-                // Not `io::copy`, which clears a buffer for each file: for small ones that is more than to read them.
+                // `io::copy` would clear a buffer for each file, which takes longer than reading small files.
                 while content.read(&mut self.buffer).map_err(|error| self.entry_error(error))? > 0 {}
             }
         }
@@ -234,18 +234,18 @@ impl<'e> Intake<'e> {
         Ok(())
     }
 
-    /// Takes the one top directory of a 2015 context away from a name, and from the target of a hard link.
+    /// Strips the single top directory of a 2015 context from a name, and from the target of a hard link.
     fn strip(&mut self, member: &mut Member) -> Result<(), IntakeError> {
         if self.expect.scheme != ContextScheme::Contents || member.name.is_empty() {
             return Ok(());
         }
         let top = self.expect.image.as_str();
-        let below = |name: &str| match name.strip_prefix(top) {
+        let trim = |name: &str| match name.strip_prefix(top) {
             Some("") => Some(String::new()),
             Some(rest) => rest.strip_prefix('/').map(str::to_owned),
             None => None,
         };
-        let stripped = below(&member.name).filter(|name| !name.is_empty() || member.kind == Kind::Directory);
+        let stripped = trim(&member.name).filter(|name| !name.is_empty() || member.kind == Kind::Directory);
         let stripping = *self.stripping.get_or_insert(stripped.is_some());
         if !stripping {
             return Ok(());
@@ -254,20 +254,20 @@ impl<'e> Intake<'e> {
         member.name = stripped.ok_or_else(|| member.refuse(outside()))?;
         if let Kind::Hardlink(target) = &member.kind {
             let target =
-                below(target).ok_or_else(|| member.refuse(UnsafeEntry::HardLink { target: cut(target.as_bytes()) }))?;
+                trim(target).ok_or_else(|| member.refuse(UnsafeEntry::HardLink { target: cut(target.as_bytes()) }))?;
             member.kind = Kind::Hardlink(target);
         }
         Ok(())
     }
 
-    /// The context's hash, if it is the expected one and there is something to build; and the scheme that gives it.
-    fn verify(&self, raw: Digest, packed: &Packed, bytes: u64) -> Result<(ContextHash, ContextScheme), IntakeError> {
+    /// Checks the hash and that there is a Dockerfile; returns the hash and the scheme that gives it.
+    fn verify(&self, raw: Digest, input: &InputFile, bytes: u64) -> Result<(ContextHash, ContextScheme), IntakeError> {
         let Expectation { hash: expected, scheme, .. } = *self.expect;
-        let actual = self.hash(scheme, raw, packed)?;
+        let actual = self.hash(scheme, raw, input)?;
         let found = match expected.filter(|expected| *expected != actual) {
             None => (actual, scheme),
-            Some(expected) => match self.scheme_of(expected, raw, packed) {
-                // taskgraph before version 12 does not say that it means the packed file.
+            Some(expected) => match self.scheme_of(expected, raw, input) {
+                // taskgraph before version 12 does not declare that its hash is that of the compressed file.
                 Some(ContextScheme::Gz) if scheme != ContextScheme::Contents => (expected, ContextScheme::Gz),
                 other => {
                     let instead = other.filter(|other| *other != scheme);
@@ -282,23 +282,23 @@ impl<'e> Intake<'e> {
         Ok(found)
     }
 
-    fn hash(&self, scheme: ContextScheme, raw: Digest, packed: &Packed) -> Result<ContextHash, IntakeError> {
+    fn hash(&self, scheme: ContextScheme, raw: Digest, input: &InputFile) -> Result<ContextHash, IntakeError> {
         match (scheme, &self.expect.directory) {
             (ContextScheme::Contents, Some(directory)) => {
                 let hash = self.tree.contents_hash(directory.as_str(), None);
                 hash.map_err(|(name, hazard)| IntakeError::Refused { entry: shown(name.as_bytes()), hazard })
             }
-            (ContextScheme::Gz, _) => Ok(ContextHash(packed.digest)),
+            (ContextScheme::Gz, _) => Ok(ContextHash(input.digest)),
             _ => Ok(ContextHash(raw)),
         }
     }
 
-    /// The scheme that gives the expected hash.
-    fn scheme_of(&self, expected: ContextHash, raw: Digest, packed: &Packed) -> Option<ContextScheme> {
+    /// The scheme that gives the expected hash, if there is one.
+    fn scheme_of(&self, expected: ContextHash, raw: Digest, input: &InputFile) -> Option<ContextScheme> {
         if expected == ContextHash(raw) {
             return Some(ContextScheme::Tar);
         }
-        if [packed.digest, packed.sent].map(ContextHash).contains(&expected) {
+        if [input.digest, input.sent].map(ContextHash).contains(&expected) {
             return Some(ContextScheme::Gz);
         }
         let image = self.expect.image.as_str();
@@ -311,10 +311,10 @@ impl<'e> Intake<'e> {
         is_contents.then_some(ContextScheme::Contents)
     }
 
-    /// Names an error that came while the next entry was looked for.
-    fn tar_error(&self, error: io::Error, ended: &Cell<bool>) -> IntakeError {
+    /// Classifies an error that occurred while reading the next entry.
+    fn tar_error(&self, error: io::Error, at_end: &Cell<bool>) -> IntakeError {
         IntakeError::from_io(error, |source| {
-            if ended.get() {
+            if at_end.get() {
                 IntakeError::Truncated { what: "its tar ends inside an entry" }
             } else {
                 self.malformed(source)
@@ -331,9 +331,9 @@ impl<'e> Intake<'e> {
     }
 }
 
-/// Reads what is behind the last entry, which must be the end: two blocks of zeros or more.
+/// Reads the data after the last entry, which must be the end: two or more blocks of zeros.
 ///
-/// Some readers stop at the first block of zeros and others do not, so nothing may follow it.
+/// Some readers stop at the first block of zeros and others do not, so no other data may follow it.
 fn drain<T: Read, W: Write>(mut rest: BufReader<Tee<'_, T, W>>, end: u64) -> Result<(T, Digest, u64), IntakeError> {
     let mut chunk = vec![0; pipe::CHUNK];
     loop {

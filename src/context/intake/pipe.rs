@@ -1,5 +1,5 @@
-//! The bytes of a context on their way: counted, gunzipped, held to a limit, passed on, and each failure named after
-//! the end of the pipe that it happened at. What the bytes mean is for `intake` and `headers`.
+//! Streams the bytes of a context: counts them, decompresses them, enforces the limit, passes them on, and distinguishes errors
+//! of the source, of the data and of the output. The modules `intake` and `headers` interpret the bytes.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Chain, Cursor, Read, Write};
@@ -11,81 +11,81 @@ use crate::context::intake::error::IntakeError;
 use crate::net::Digest;
 use crate::net::digest_reader::DigestReader;
 
-/// How much is read, inflated and written at once: large enough that calls do not count, small beside everything else.
+/// The size of reads and writes: large enough that the cost of system calls is negligible, and small in memory.
 pub(super) const CHUNK: usize = 128 * 1024;
-/// Enough to see what a stream is; the magic of a tar stands at 257.
+/// Enough to recognise the format; the magic of a tar is at byte 257.
 const HEAD: usize = 512;
 
-/// What comes from outside: as it is, or packed for the transfer (`Content-Encoding: gzip`), whatever is in it.
+/// The received data: as it is, or compressed for the transfer (`Content-Encoding: gzip`) in addition to the file itself.
 enum Transfer<R> {
     Plain(R),
     Gzip(Box<MultiGzDecoder<DigestReader<R>>>),
 }
 
-/// What comes from outside; its own failures are marked as such.
+/// The source; its errors are marked as such.
 pub(super) struct Source<R> {
     inner: Transfer<R>,
     bytes: u64,
     limit: u64,
 }
 
-/// The bytes of a context as they came from outside.
-pub(super) struct Packed {
+/// The file that was received, before decompression.
+pub(super) struct InputFile {
     /// The sha256 of the file.
     pub(super) digest: Digest,
-    /// The sha256 of what was sent. Another where the file was packed for the transfer; but storage may call a `.tar.gz` a
-    /// tar that is packed for the transfer, and then this is the file's.
+    /// The sha256 of the data as sent. It differs from `digest` if the transfer was compressed; but storage may declare a
+    /// `.tar.gz` as a tar with a compressed transfer, and then this is the digest of the file.
     pub(super) sent: Digest,
     /// The length of the file.
     pub(super) bytes: u64,
 }
 
-/// A reader whose first bytes have been looked at.
-type Looked<R> = Chain<Cursor<Vec<u8>>, R>;
-type Incoming<R> = Looked<BufReader<DigestReader<Source<R>>>>;
+/// A reader whose first bytes have been read and put back.
+type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
+type Incoming<R> = Peeked<BufReader<DigestReader<Source<R>>>>;
 
 /// The uncompressed tar.
-pub(super) enum Unpacked<R> {
+pub(super) enum TarStream<R> {
     Plain(Incoming<R>),
-    Gzip(Box<Looked<Gunzip<Incoming<R>>>>),
+    Gzip(Box<Peeked<Gunzip<Incoming<R>>>>),
 }
 
-/// All members of a gzip stream, and nothing behind them.
+/// Decompresses all members of a gzip stream; refuses data after them.
 pub(super) struct Gunzip<R> {
-    /// There is always one, except while one member gives its input to the next.
+    /// Always set, except while the input passes from one member to the next.
     member: Option<GzDecoder<R>>,
 }
 
-/// The end of the pipe: what is read from it has been counted, hashed and passed on.
+/// The last reader: everything that is read from it is counted, hashed and passed on.
 pub(super) struct Tee<'c, R, W> {
     inner: DigestReader<R>,
     out: Option<W>,
     limit: u64,
-    ended: &'c Cell<bool>,
+    at_end: &'c Cell<bool>,
 }
 
-/// What goes out; its failures are marked as such, and it takes nothing more once it is shut.
+/// The output; its errors are marked as such, and it refuses writes once it is closed.
 pub(super) struct Output<'c, W> {
     inner: W,
     open: &'c Cell<bool>,
 }
 
-/// Looks at the first bytes and unpacks what they promise. `encoded`: whether all is packed for the transfer besides.
-pub(super) fn open<R: Read>(source: R, encoded: bool, limit: u64) -> Result<Unpacked<R>, IntakeError> {
+/// Detects the format from the first bytes, and decompresses. `encoded`: whether the transfer is compressed, too.
+pub(super) fn open<R: Read>(source: R, encoded: bool, limit: u64) -> Result<TarStream<R>, IntakeError> {
     let inner = if encoded {
         Transfer::Gzip(Box::new(MultiGzDecoder::new(DigestReader::new(source))))
     } else {
         Transfer::Plain(source)
     };
     let source = Source { inner, bytes: 0, limit };
-    let (head, source) = look(BufReader::with_capacity(CHUNK, DigestReader::new(source)))?;
+    let (head, source) = peek(BufReader::with_capacity(CHUNK, DigestReader::new(source)))?;
     match looks_like(&head) {
-        TAR => Ok(Unpacked::Plain(Cursor::new(head).chain(source))),
+        TAR => Ok(TarStream::Plain(Cursor::new(head).chain(source))),
         GZIP => {
             let gunzip = Gunzip { member: Some(GzDecoder::new(Cursor::new(head).chain(source))) };
-            let (head, gunzip) = look(gunzip)?;
+            let (head, gunzip) = peek(gunzip)?;
             match looks_like(&head) {
-                TAR => Ok(Unpacked::Gzip(Box::new(Cursor::new(head).chain(gunzip)))),
+                TAR => Ok(TarStream::Gzip(Box::new(Cursor::new(head).chain(gunzip)))),
                 EMPTY => Err(IntakeError::NotATar { looks: "a gzip of nothing" }),
                 GZIP => Err(IntakeError::NotATar { looks: "compressed twice" }),
                 PAGE => Err(IntakeError::NotATar { looks: "a gzip of an HTML or XML page" }),
@@ -96,9 +96,9 @@ pub(super) fn open<R: Read>(source: R, encoded: bool, limit: u64) -> Result<Unpa
     }
 }
 
-impl<R: Read> Unpacked<R> {
-    /// What is known of the bytes as they came from outside.
-    pub(super) fn finish(self) -> Packed {
+impl<R: Read> TarStream<R> {
+    /// The digests and the size of the file that was received.
+    pub(super) fn finish(self) -> InputFile {
         let incoming = match self {
             Self::Plain(incoming) => Some(incoming),
             Self::Gzip(gunzip) => gunzip.into_inner().1.member.map(GzDecoder::into_inner),
@@ -111,16 +111,16 @@ impl<R: Read> Unpacked<R> {
             Transfer::Plain(_) => digest,
             Transfer::Gzip(decoder) => decoder.into_inner().finish().1,
         };
-        Packed { digest, sent, bytes }
+        InputFile { digest, sent, bytes }
     }
 }
 
 impl<'c, R: Read, W: Write> Tee<'c, R, W> {
-    pub(super) fn new(inner: R, out: Option<W>, limit: u64, ended: &'c Cell<bool>) -> Self {
-        Self { inner: DigestReader::new(inner), out, limit, ended }
+    pub(super) fn new(inner: R, out: Option<W>, limit: u64, at_end: &'c Cell<bool>) -> Self {
+        Self { inner: DigestReader::new(inner), out, limit, at_end }
     }
 
-    /// The reader, and the sha256 and length of what it gave.
+    /// The reader, and the sha256 and length of what was read from it.
     pub(super) fn finish(self) -> (R, Digest, u64) {
         self.inner.finish()
     }
@@ -136,7 +136,7 @@ impl<'c, W: Write> Output<'c, W> {
             return Err(io::Error::other("the context was refused"));
         }
         match act(&mut self.inner) {
-            // `write_all` tries again by itself.
+            // `write_all` retries by itself.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
             result => result.map_err(|source| IntakeError::Output { source }.into_io()),
         }
@@ -163,7 +163,7 @@ impl<R: Read> Read for Source<R> {
         };
         let read = read.map_err(|source| IntakeError::Source { bytes: self.bytes, source }.into_io())?;
         self.bytes += read as u64;
-        // What is too large packed is also too large unpacked, unless it is a gzip that unpacks to nothing for ever.
+        // Data that is too large when compressed is also too large uncompressed, except an endless gzip of nothing.
         if self.bytes > self.limit { Err(too_large(self.limit)) } else { Ok(read) }
     }
 }
@@ -172,7 +172,7 @@ impl<R: BufRead> Read for Gunzip<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             let Some(member) = &mut self.member else { return Ok(0) };
-            let read = member.read(buf).map_err(damaged)?;
+            let read = member.read(buf).map_err(gzip_error)?;
             if read > 0 || buf.is_empty() {
                 return Ok(read);
             }
@@ -185,7 +185,7 @@ impl<R: BufRead> Read for Gunzip<R> {
     }
 }
 
-impl<R: Read> Read for Unpacked<R> {
+impl<R: Read> Read for TarStream<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(reader) => reader.read(buf),
@@ -205,7 +205,7 @@ impl<R: Read, W: Write> Read for Tee<'_, R, W> {
             out.write_all(&buf[..read])?;
         }
         if read == 0 && !buf.is_empty() {
-            self.ended.set(true);
+            self.at_end.set(true);
         }
         Ok(read)
     }
@@ -217,7 +217,7 @@ impl<W: Write> Write for Output<'_, W> {
     }
 
     fn write_all(&mut self, buf: &[u8]) -> io::Result<()> {
-        // Whole, so that a writer that takes nothing (`WriteZero`) is marked like any other failure.
+        // All bytes at once, so that a writer that accepts nothing (`WriteZero`) is marked like any other error.
         self.attempt(|out| out.write_all(buf))
     }
 
@@ -231,7 +231,7 @@ const GZIP: &str = "gzip";
 const EMPTY: &str = "empty";
 const PAGE: &str = "an HTML or XML page, perhaps an error";
 
-/// What a stream is by its first bytes: [`TAR`], [`GZIP`], or something to name in the message.
+/// The format of a stream from its first bytes: [`TAR`], [`GZIP`], or a description for the message.
 fn looks_like(head: &[u8]) -> &'static str {
     let magic = |magic: &[u8]| head.starts_with(magic);
     if head.get(257..262) == Some(b"ustar") || (head.len() == HEAD && head.iter().all(|byte| *byte == 0)) {
@@ -254,25 +254,25 @@ fn looks_like(head: &[u8]) -> &'static str {
     }
 }
 
-/// The first bytes, and the reader behind them.
-fn look<R: Read>(mut reader: R) -> Result<(Vec<u8>, R), IntakeError> {
+/// The first bytes, and the reader after them.
+fn peek<R: Read>(mut reader: R) -> Result<(Vec<u8>, R), IntakeError> {
     let mut head = Vec::with_capacity(HEAD);
     let read = reader.by_ref().take(HEAD as u64).read_to_end(&mut head);
     read.map_err(|error| IntakeError::from_io(error, |source| IntakeError::Gzip { source }))?;
     Ok((head, reader))
 }
 
-/// How much to read next: all that is allowed, so that it can still be refused by name, and then one byte too many.
-fn up_to(limit: u64, bytes: u64, asked: usize) -> usize {
-    usize::try_from(limit.saturating_sub(bytes).max(1)).map_or(asked, |room| room.min(asked))
+/// How much to read next: up to the limit, and then one more byte, so that exceeding the limit can be reported.
+fn up_to(limit: u64, bytes: u64, requested: usize) -> usize {
+    usize::try_from(limit.saturating_sub(bytes).max(1)).map_or(requested, |room| room.min(requested))
 }
 
 fn too_large(limit: u64) -> io::Error {
     IntakeError::TooLarge { limit }.into_io()
 }
 
-/// Names an error of the gzip decoder, unless it comes from below and has its name.
-fn damaged(error: io::Error) -> io::Error {
+/// Classifies an error of the gzip decoder, unless it comes from the source and is already classified.
+fn gzip_error(error: io::Error) -> io::Error {
     let name = |source: io::Error| match source.kind() {
         io::ErrorKind::UnexpectedEof => IntakeError::Truncated { what: "its gzip stream ends in the middle" },
         _ => IntakeError::Gzip { source },

@@ -1,5 +1,5 @@
-//! Writes a context anew, entry by entry, as 2015 contexts are passed on: without their top directory, and with
-//! headers that hold nothing but what was checked. The end of the archive is written only when told.
+//! Writes a new tar of a context, entry by entry, for contexts of 2015: without their top directory, and with
+//! headers that contain only what was checked. It writes the end of the archive only on request.
 
 use std::io::{self, BufWriter, Read, Write};
 
@@ -9,7 +9,7 @@ use crate::context::intake::error::IntakeError;
 use crate::context::intake::headers::{Kind, Member};
 use crate::context::intake::pipe::{CHUNK, Output};
 
-/// A tar in the making.
+/// Writes the new tar.
 pub(super) struct Rewrite<'c, W: Write> {
     builder: Builder<BufWriter<Output<'c, W>>>,
 }

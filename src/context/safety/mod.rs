@@ -1,5 +1,5 @@
-//! What a context's entries may be called and may point at: names without tricks, links that stay inside, nothing
-//! twice. Reading the entries, and what becomes of them, is for `intake`.
+//! Checks the names and link targets of a context's entries: plain names, links that stay inside, no duplicates. The module
+//! `intake` reads the entries.
 
 mod tree;
 
@@ -8,26 +8,26 @@ use std::borrow::Cow;
 use crate::context::tar_format::plain;
 pub use tree::{Node, Tree};
 
-/// What Linux takes as a path (`PATH_MAX`); a longer name could not be unpacked.
+/// The maximum length of a path on Linux (`PATH_MAX`); longer names could not be extracted.
 pub const MAX_NAME: usize = 4096;
-/// What file systems take as one part of a path (`NAME_MAX`).
+/// The maximum length of one part of a path in file systems (`NAME_MAX`).
 const MAX_PART: usize = 255;
-/// Every directory above an entry is looked up, so the depth bounds that work. Real trees stay below 20.
+/// The maximum depth: every directory above an entry is looked up, which takes time. Real trees stay below 20.
 const MAX_DEPTH: usize = 128;
 
-/// What is wrong with one entry of a context, and the way out; who reports it names the entry before the text.
+/// What is wrong with an entry of a context, and a hint. The message follows the name of the entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnsafeEntry {
-    /// A name or link target of no characters.
+    /// An empty name or link target.
     #[error("has an empty name or link target; make the context again")]
     Empty,
-    /// Bytes that are not UTF-8, which Docker and Python show as different names.
+    /// Bytes that are not UTF-8, which Docker and Python display as different names.
     #[error("has a name or link target that is not UTF-8; rename the file")]
     NotUtf8,
     /// A newline, NUL or other control character, which would forge lines in logs and in the `contents` hash.
     #[error("has a control character, like a newline, in its name or link target; rename the file")]
     ControlCharacter,
-    /// Longer than a file system takes.
+    /// Longer than file systems allow.
     #[error("has a name or link target of more than {MAX_NAME} bytes, or {MAX_PART} in one part; shorten it")]
     TooLong,
     /// Below more directories than any real tree has.
@@ -39,10 +39,10 @@ pub enum UnsafeEntry {
     /// A name with a part `..`.
     #[error("has `..` in its name, which leads out of the context; names start at the image directory")]
     Traversal,
-    /// A file or link whose name says that it is a directory; some readers believe the name.
+    /// A file or link whose name ends like that of a directory; some readers treat it as one.
     #[error("ends in `/` like a directory, but is a {0}; make the context again")]
     NotADirectory(&'static str),
-    /// The same name for two entries.
+    /// Two entries with the same name.
     #[error("is in the context twice, and readers differ in which one they take; keep one of them")]
     Duplicate,
     /// An entry below a file or a link.
@@ -54,19 +54,19 @@ pub enum UnsafeEntry {
     /// A file or link where earlier entries need a directory.
     #[error("is a file or link, but earlier entries lie below it; make the context again")]
     AboveEntries,
-    /// A symbolic link to the outside.
+    /// A symbolic link to a path outside the context.
     #[error("is a link to {target:?}, outside the context; copy the file into the image directory")]
     LinkEscapes {
         /// Where the link points.
         target: String,
     },
-    /// A symbolic link whose end depends on other links.
+    /// A symbolic link whose target depends on other links.
     #[error("is a link to {target:?}, with `..` after a name; write the target in its shortest form")]
     LinkWinds {
         /// Where the link points.
         target: String,
     },
-    /// A symbolic link without an end, where the hash needs the file behind it.
+    /// A symbolic link that leads nowhere, if the hash needs the file behind it.
     #[error(
         "is a link to {target:?}, which leads to no file or directory of the context (or through another linked directory), so the scheme `contents` has nothing to hash; replace the link with a copy"
     )]
@@ -74,30 +74,30 @@ pub enum UnsafeEntry {
         /// Where the link points.
         target: String,
     },
-    /// A hard link to something else than a file that came before.
+    /// A hard link to something other than an earlier file.
     #[error("is a hard link to {target:?}, which is no earlier regular file of the context; make the context again")]
     HardLink {
         /// Where the link points.
         target: String,
     },
-    /// A device, a fifo, or a type that nobody has defined.
+    /// A device, a fifo, or an unknown type.
     #[error("is a {0}; a context holds regular files, directories and links only")]
     Kind(&'static str),
-    /// A Dockerfile that is not a file by itself.
+    /// A Dockerfile that is not a regular file.
     #[error("is a {0}; the Dockerfile must be a regular file")]
     Dockerfile(&'static str),
     /// The setuid or the setgid bit.
     #[error("has the setuid or setgid bit (mode {0:o}); remove it, and set it in the Dockerfile where it is needed")]
     SetId(u32),
-    /// A header that two readers may understand differently.
+    /// A header that two readers may interpret differently.
     #[error(
         "has {0}, which readers of tar files understand differently; make the context again, in plain GNU or PAX format"
     )]
     Ambiguous(&'static str),
-    /// A PAX record that changes more than a context needs.
+    /// A PAX record that a context does not need.
     #[error("has the PAX record {0:?}, which a context does not need; make the context again without it")]
     PaxRecord(String),
-    /// One more entry than allowed.
+    /// The first entry above the limit.
     #[error("is one entry more than the {0} that a context may have; leave files out of the image directory")]
     TooMany(u64),
     /// Names that take more memory than allowed.
@@ -105,17 +105,17 @@ pub enum UnsafeEntry {
         "brings the names of the context above {0} bytes; leave files out of the image directory, or shorten names"
     )]
     TooManyNames(u64),
-    /// A file that ends beyond the size that a context may have.
+    /// A file that ends beyond the maximum size of a context.
     #[error(
         "with its {size} bytes brings the context above {limit} bytes; leave large files out of the image directory"
     )]
     TooBig {
-        /// The size that the entry's header tells.
+        /// The size in the entry's header.
         size: u64,
-        /// What the whole context may have, unpacked.
+        /// The maximum size of the whole context, uncompressed.
         limit: u64,
     },
-    /// A second tree beside the one top directory of a 2015 context.
+    /// An entry outside the single top directory of a 2015 context.
     #[error("lies outside {top:?}, the one top directory that the context started with; move it inside")]
     OutsideTop {
         /// The top directory.
@@ -123,10 +123,10 @@ pub enum UnsafeEntry {
     },
 }
 
-/// An entry's name without empty parts and parts `.`, so that two spellings are one name; the root itself is empty.
-/// `# %include ./` gives such names. They are in the hash as they are written, and engines drop these parts too.
+/// An entry's name without empty parts and `.` parts, so that two spellings are one name; the name of the root is empty.
+/// `# %include ./` gives such names. The hash uses them as they are written, and engines remove these parts, too.
 ///
-/// Any UTF-8 without control characters is a name, backslashes too: on Linux they are letters like others.
+/// Any UTF-8 without control characters is a valid name, also with backslashes: on Linux they are ordinary characters.
 pub fn clean_name(raw: &[u8], directory: bool) -> Result<Cow<'_, str>, UnsafeEntry> {
     let name = clean_text(raw)?;
     if name.starts_with('/') {
@@ -154,8 +154,8 @@ pub(super) fn clean_file_name(raw: &[u8]) -> Result<Cow<'_, str>, UnsafeEntry> {
 
 /// The target of the symbolic link `name` (a [`clean_name`]), if it stays inside the context.
 ///
-/// `..` may only stand at the target's beginning, where it climbs real directories. Behind a name it might climb
-/// from wherever another link leads, and no look at the text could tell where it ends.
+/// `..` may only be at the beginning of the target, where it leads to real directories. After a name, it might start from the
+/// target of another link, and the text does not show where it leads.
 pub fn symlink_target<'t>(name: &str, raw: &'t [u8]) -> Result<&'t str, UnsafeEntry> {
     let target = clean_text(raw)?;
     let mut above = name.matches('/').count();
@@ -176,13 +176,13 @@ pub fn symlink_target<'t>(name: &str, raw: &'t [u8]) -> Result<&'t str, UnsafeEn
     Ok(target)
 }
 
-/// A name as it may stand in a message: quoted, control characters escaped, and no longer than a line.
+/// A name for a message: quoted, with control characters escaped, and no longer than a line.
 #[must_use]
 pub fn shown(name: &[u8]) -> String {
     format!("{:?}", cut(name))
 }
 
-/// Text from outside as it may stand in a message, which has to fit into one line of Treeherder.
+/// Text from outside for a message, which has to fit into one line of Treeherder.
 pub(super) fn cut(text: &[u8]) -> String {
     const LINE: usize = 100;
     let whole = String::from_utf8_lossy(text);

@@ -1,5 +1,5 @@
-//! The tree of the entries that a context has so far: what may still be added to it, and its hash in the scheme
-//! `contents`. Whether a name is a good name by itself is for the module above.
+//! The tree of the entries that a context has so far: which entries may still be added, and its hash in the scheme
+//! `contents`. The module `safety` checks the names themselves.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -7,13 +7,13 @@ use std::ops::Bound;
 use crate::context::ContextHash;
 use crate::context::contents::ContentsHash;
 use crate::context::safety::{UnsafeEntry, cut};
-use crate::context::tar_format::{folder, resolve};
+use crate::context::tar_format::{parent, resolve};
 use crate::net::Digest;
 
-/// How many links in a row are followed: the kernel's own number.
+/// How many links in a row are followed: the same number as in the kernel.
 const MAX_HOPS: usize = 40;
 
-/// What an admitted name is.
+/// The type of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
     /// A directory that has an entry of its own.
@@ -24,7 +24,7 @@ pub enum Node {
     Symlink(Box<str>),
 }
 
-/// The names that a context has so far, ordered as the `contents` scheme sorts them.
+/// The names in a context so far, in the sort order of the scheme `contents`.
 #[derive(Debug, Default)]
 pub struct Tree {
     nodes: BTreeMap<Box<str>, Node>,
@@ -32,7 +32,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Whether an entry may have this [`clean_name`](super::clean_name), after all that came before it.
+    /// Checks whether an entry with this [`clean_name`](super::clean_name) may follow the entries before it.
     pub fn admit(&self, name: &str, directory: bool) -> Result<(), UnsafeEntry> {
         if self.nodes.contains_key(name) {
             return Err(UnsafeEntry::Duplicate);
@@ -49,20 +49,20 @@ impl Tree {
         Ok(())
     }
 
-    /// Keeps an entry that was admitted.
+    /// Adds an entry that was admitted.
     pub fn insert(&mut self, name: &str, node: Node) {
         let target = if let Node::Symlink(target) = &node { target.len() } else { 0 };
         self.name_bytes += (name.len() + target) as u64;
         self.nodes.insert(name.into(), node);
     }
 
-    /// What a name is, if it has an entry of its own.
+    /// The entry with this name, if there is one.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Node> {
         self.nodes.get(name)
     }
 
-    /// How many bytes the names and targets take: what the tree costs beside a constant for each entry.
+    /// How many bytes the names and link targets take: the tree's memory, apart from a constant for each entry.
     #[must_use]
     pub fn name_bytes(&self) -> u64 {
         self.name_bytes
@@ -74,51 +74,50 @@ impl Tree {
         self.nodes.values().filter(|node| matches!(node, Node::File(_))).count() as u64
     }
 
-    /// The hash of the scheme `contents`, for a tree that lies at `directory` in its repository.
+    /// The hash of the scheme `contents`, for a tree at `directory` in its repository.
     ///
-    /// As in 2015 it covers regular files and links to files, the latter by what they point at; links to
-    /// directories, empty directories and permissions have no line. With `top`, only what lies below that
-    /// directory counts, and its name is left out of the paths.
-    ///
+    /// As in 2015 it covers regular files and links to files (with the digest of the file they lead to); links to
+    /// directories, empty directories and permissions are not part of it. With `top`, it covers only the entries below that
+    /// directory, and omits the directory from the paths.
     /// # Errors
-    /// The name of a symbolic link without a file behind it, and [`UnsafeEntry::LinkDead`].
+    /// The name of a symbolic link that leads to no file, and [`UnsafeEntry::LinkDead`].
     pub fn contents_hash(&self, directory: &str, top: Option<&str>) -> Result<ContextHash, (String, UnsafeEntry)> {
         let mut hash = ContentsHash::default();
         for (name, node) in &self.nodes {
-            let below = match top {
+            let path = match top {
                 None => Some(&**name),
                 Some(top) => name.strip_prefix(top).and_then(|rest| rest.strip_prefix('/')),
             };
-            let Some(below) = below else { continue };
+            let Some(path) = path else { continue };
             let digest = match node {
                 Node::Directory => None,
                 Node::File(digest) => Some(*digest),
-                Node::Symlink(target) => self.behind(name, target)?,
+                Node::Symlink(target) => self.digest_behind(name, target)?,
             };
             if let Some(digest) = digest {
-                hash.add(format!("{directory}/{below}"), digest);
+                hash.add(format!("{directory}/{path}"), digest);
             }
         }
         Ok(hash.finish())
     }
 
-    /// Whether all names lie below this one directory.
+    /// Whether all names are below this directory.
     #[must_use]
     pub fn is_all_below(&self, top: &str) -> bool {
         let inside = |name: &str| name.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         !self.nodes.is_empty() && self.nodes.keys().all(|name| name.is_empty() || inside(name))
     }
 
-    /// The digest of the file at the end of a link; none for a directory.
-    fn behind(&self, name: &str, target: &str) -> Result<Option<Digest>, (String, UnsafeEntry)> {
+    /// The digest of the file at the end of a link; `None` for a directory.
+    fn digest_behind(&self, name: &str, target: &str) -> Result<Option<Digest>, (String, UnsafeEntry)> {
         let dead = || (name.to_owned(), UnsafeEntry::LinkDead { target: cut(target.as_bytes()) });
-        // Never outside: `symlink_target` has refused such links.
-        let leads = |from: &str, to: &str| resolve(folder(from), to).ok_or_else(dead);
-        let mut at = leads(name, target)?;
+        // The target is never outside: `symlink_target` has refused such links.
+        let follow = |from: &str, to: &str| resolve(parent(from), to).ok_or_else(dead);
+        let mut at = follow(name, target)?;
         for _ in 0..MAX_HOPS {
             match self.nodes.get(at.as_str()) {
                 Some(Node::File(digest)) => return Ok(Some(*digest)),
-                Some(Node::Symlink(next)) => at = leads(&at, next)?,
+                Some(Node::Symlink(next)) => at = follow(&at, next)?,
                 Some(Node::Directory) => return Ok(None),
                 None if at.is_empty() || self.has_below(&at) => return Ok(None),
                 None => break,

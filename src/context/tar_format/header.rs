@@ -1,17 +1,17 @@
-//! One header block: how it is written for a file, what its checksum is, and whether every reader understands it alike.
-//! What headers say together with the records before them is for those who read entries.
+//! One tar header: writing it for a file, its checksum, and whether all readers interpret it the same way. The readers combine
+//! headers with the records before them.
 
 use std::io;
 
 use tar::Header;
 
-/// Tars are made of blocks of this size.
+/// The block size of tars.
 pub const BLOCK: u64 = 512;
 
-/// Two blocks of zeros are a tar's end.
+/// The end of a tar: two blocks of zeros.
 pub const END: [u8; 1024] = [0; 1024];
 
-/// What fills the last block of `size` bytes.
+/// The padding after `size` bytes, to fill the last block.
 #[must_use]
 pub fn padding(size: u64) -> &'static [u8] {
     const ZEROS: [u8; 512] = [0; 512];
@@ -21,8 +21,8 @@ pub fn padding(size: u64) -> &'static [u8] {
     }
 }
 
-/// The header of a file of nobody in particular; `blank` has its format, type and time. A name that is too long for its field
-/// is cut: write it into an entry of its own before.
+/// The header of a file with owner 0; `blank` has its format, type and time. A name that is too long for its field is truncated:
+/// write it into a separate entry before.
 #[must_use]
 pub fn file_header(mut blank: Header, name: &[u8], mode: u32, size: u64) -> Header {
     let field = &mut blank.as_old_mut().name;
@@ -31,36 +31,36 @@ pub fn file_header(mut blank: Header, name: &[u8], mode: u32, size: u64) -> Head
     blank.set_mode(mode);
     blank.set_uid(0);
     blank.set_gid(0);
-    // From 8 GiB on in base 256, which tar, Docker and Podman read.
+    // Sizes of 8 GiB and more are in base 256, which tar, Docker and Podman read.
     blank.set_size(size);
     seal(&mut blank);
     blank
 }
 
-/// The sum of a header's bytes, as if the checksum's own field held spaces.
+/// The checksum of a header: the sum of its bytes, with spaces in the checksum field.
 #[must_use]
 pub fn checksum(header: &Header) -> u32 {
     let bytes = header.as_bytes().iter().enumerate();
     bytes.map(|(at, byte)| if (148..156).contains(&at) { u32::from(b' ') } else { u32::from(*byte) }).sum()
 }
 
-/// Writes the checksum as GNU tar, Go and Python write it, with one digit less than the `tar` crate: who makes the same archive
-/// with another library gets the same bytes.
+/// Writes the checksum like GNU tar, Go and Python, with one digit less than the `tar` crate, so that other libraries produce
+/// the same archive.
 pub fn seal(header: &mut Header) {
     let text = format!("{:06o}\0 ", checksum(header));
     header.as_old_mut().cksum.copy_from_slice(&text.as_bytes()[..8]);
 }
 
-/// Whether a header has the checksum that it names.
+/// Checks that a header's checksum is right.
 pub fn verify_checksum(header: &Header) -> io::Result<()> {
     if header.cksum()? == checksum(header) { Ok(()) } else { Err(io::Error::other("a header's checksum is wrong")) }
 }
 
-/// Why readers could see different entries in a header: only the two formats pass that everybody reads alike, and of these
-/// only the fields that everybody knows.
+/// Why readers could interpret a header differently. It accepts only the two formats that all readers interpret the same way,
+/// and of these only the common fields.
 ///
-/// Docker's reader (Go) takes the fields behind 345 of a GNU header for a prefix of the name when they are not
-/// numbers, and those behind 500 of a POSIX header for star's own format. Nobody writes them into a context or an image.
+/// Docker's reader (Go) treats the fields from byte 345 of a GNU header as a prefix of the name if they are not
+/// numbers, and those from byte 500 of a POSIX header as star's own format. No writer uses them for a context or an image.
 #[must_use]
 pub fn header_doubt(header: &Header) -> Option<&'static str> {
     let bytes = header.as_bytes();
@@ -72,20 +72,20 @@ pub fn header_doubt(header: &Header) -> Option<&'static str> {
     if extra.iter().any(|byte| *byte != 0) {
         return Some("unusual fields in its header");
     }
-    // Most are not used here, but where one is no number Go fails and Python silently stops.
+    // Most of these fields are not used here, but if one is no number, Go fails and Python silently stops.
     let numbers = [100..108, 108..116, 116..124, 136..148, 329..337, 337..345];
     let wrong = numbers.into_iter().any(|field| !is_number(&bytes[field]));
     wrong.then_some("a number in its header that is none")
 }
 
-/// Octal digits between spaces at the front and spaces or NULs at the end: what all readers read alike.
+/// Octal digits, with spaces before and spaces or NULs after them: the form that all readers interpret the same way.
 #[must_use]
 pub fn octal(field: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(field).ok()?.trim_start_matches(' ').trim_end_matches(['\0', ' ']);
     if text.starts_with('+') { None } else { u64::from_str_radix(text, 8).ok() }
 }
 
-/// Octal digits, nothing at all, or the notation for large and negative numbers.
+/// Octal digits, an empty field, or the notation for large and negative numbers.
 fn is_number(field: &[u8]) -> bool {
     matches!(field.first(), Some(0x80 | 0xff)) || field.iter().all(|byte| *byte == 0) || octal(field).is_some()
 }

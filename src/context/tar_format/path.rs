@@ -1,8 +1,8 @@
-//! Paths in archives: one form for each, and where links lead by their text. Which paths are allowed is for those who read.
+//! Paths in archives: their normal form, and the paths that links lead to. The readers decide which paths are allowed.
 
 use std::borrow::Cow;
 
-/// A path without empty parts and parts `.`: writers have `./a`, `/a`, `a` and `a/` for the same.
+/// A path without empty parts and `.` parts: writers use `./a`, `/a`, `a` and `a/` for the same path.
 #[must_use]
 pub fn plain(path: &[u8]) -> Cow<'_, [u8]> {
     let is_part = |part: &&[u8]| !matches!(*part, b"" | b".");
@@ -14,17 +14,17 @@ pub fn plain(path: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// The folder that a path lies in; the top one is empty.
+/// The directory of a path; the top directory is empty.
 #[must_use]
-pub fn folder(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+pub fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
-/// Where a path leads to from a folder, by its text; nowhere if that is outside of the archive.
+/// The path that a link target leads to from a directory, computed from the text; `None` if it is outside the archive.
 #[must_use]
-pub fn resolve(folder: &str, path: &str) -> Option<String> {
+pub fn resolve(directory: &str, path: &str) -> Option<String> {
     let mut parts = Vec::new();
-    for part in folder.split('/').chain(path.split('/')) {
+    for part in directory.split('/').chain(path.split('/')) {
         match part {
             "" | "." => {}
             ".." => drop(parts.pop()?),
@@ -58,7 +58,7 @@ mod tests {
             ("l", "../b", None),
             ("a/l", "../../b", None),
         ] {
-            assert_eq!(resolve(folder(name), target).as_deref(), end, "{name} -> {target}");
+            assert_eq!(resolve(parent(name), target).as_deref(), end, "{name} -> {target}");
         }
     }
 }

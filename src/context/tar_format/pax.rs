@@ -1,5 +1,5 @@
-//! The records of PAX headers, taken apart by their lengths, because the values of extended attributes are any bytes and the
-//! `tar` crate ends a record at the first line feed. Which records are believed is for those who read entries.
+//! Parses PAX records by their lengths, because the values of extended attributes can be any bytes, and the `tar` crate ends a
+//! record at the first line feed. The readers decide which records to use.
 
 use std::io;
 
@@ -15,7 +15,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// As it is written.
+    /// The record in the format of a PAX header.
     #[must_use]
     pub fn text(&self) -> Vec<u8> {
         // The length counts its own digits.
@@ -27,14 +27,14 @@ impl Record {
         [length.to_string().as_bytes(), b" ", &self.key, b"=", &self.value, b"\n"].concat()
     }
 
-    /// The number that it gives.
+    /// The value as a number.
     pub fn number(&self) -> io::Result<u64> {
         let number = str::from_utf8(&self.value).ok().and_then(|text| text.parse().ok());
         number.ok_or_else(|| io::Error::other(format!("{:?} is no number", String::from_utf8_lossy(&self.value))))
     }
 }
 
-/// The first record of a PAX header, `LENGTH KEY=VALUE\n` where the length is the whole record's, and what follows it.
+/// The first record of a PAX header, `LENGTH KEY=VALUE\n` with the length of the whole record, and the bytes after it.
 #[must_use]
 pub fn split_record(text: &[u8]) -> Option<(Record, &[u8])> {
     let digits = text.iter().position(|byte| *byte == b' ')?;
@@ -45,7 +45,7 @@ pub fn split_record(text: &[u8]) -> Option<(Record, &[u8])> {
     Some((Record { key, value }, &text[length..]))
 }
 
-/// The records in an extension header, for the entry behind it. GNU's long names become the PAX records of the same meaning.
+/// The records of an extension header, for the next entry. GNU's long names become the equivalent PAX records.
 pub fn records_of(kind: EntryType, mut text: &[u8]) -> io::Result<Vec<Record>> {
     let long = |key: &[u8]| {
         let value = text.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -55,11 +55,11 @@ pub fn records_of(kind: EntryType, mut text: &[u8]) -> io::Result<Vec<Record>> {
         EntryType::GNULongName => return Ok(long(b"path")),
         EntryType::GNULongLink => return Ok(long(b"linkpath")),
         EntryType::XHeader => {}
-        // One for all that follow: engines do not listen to it.
+        // A global header for all entries that follow: engines ignore it.
         _ => return Ok(Vec::new()),
     }
     let mut records = Vec::new();
-    // Some writers fill up with zeros.
+    // Some writers pad with zeros.
     while text.first().is_some_and(|first| *first != 0) {
         let (record, rest) = split_record(text).ok_or_else(|| io::Error::other("an extension header is damaged"))?;
         records.push(record);

@@ -1,5 +1,5 @@
-//! The images that an image was built from, as the engine has them after the build: what their names led to. Which images a
-//! `Dockerfile` names is known in `tree`; what is told of them is for others.
+//! The base images of a build: the ids, registry digests and layers that the engine has for them after the build.
+//! `dockerfile::base_images` reads their names from the `Dockerfile`; `job` reports them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,31 +12,31 @@ use crate::engine::{Engine, EngineError};
 use crate::net::registry::{Reference, is_repository, is_tag};
 use crate::net::{Digest, ImageId};
 
-/// The images that a build was made from.
+/// The base images of a build.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bases {
-    /// Those that the engine has, in the order in which the `Dockerfile` names them, each once.
+    /// The base images that the engine has, in the order in which the `Dockerfile` names them, without duplicates.
     pub found: Vec<Base>,
-    /// The others, as the `Dockerfile` names them: some names hang on variables that only the builder knows.
+    /// The other base images, as the `Dockerfile` names them. Some names depend on variables that only the builder knows.
     pub unknown: Vec<String>,
 }
 
-/// An image that others are made from.
+/// One base image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
-    /// As the `Dockerfile` names it, variables filled in.
+    /// The name in the `Dockerfile`, with variables expanded.
     pub reference: String,
-    /// Its id in the engine; `BuildKit` pulls images that the engine then does not have.
+    /// Its id in the engine. `None` if `BuildKit` pulled the image: the engine does not have such images afterwards.
     pub id: Option<ImageId>,
-    /// The names that it has in registries, `REGISTRY/NAME@sha256:…`; none if it came from no registry.
+    /// Its names in registries, `REGISTRY/NAME@sha256:…`. Empty if it does not come from a registry.
     pub digests: Vec<String>,
-    /// The diff ids of its layers, the lowest first; none, where it has no id.
+    /// The diff ids of its layers, the lowest first. Empty if it has no id.
     pub layers: Vec<Digest>,
-    /// Whether it stands in a `FROM`; others only lend files.
+    /// Whether a `FROM` names it. Other instructions only copy or mount its files.
     pub is_from: bool,
 }
 
-/// How many of an image's layers, from the lowest, are those of an image that it was built from.
+/// The number of layers, counted from the lowest, that an image shares with one of its base images.
 #[must_use]
 pub fn shared_layers(bases: &[Base], image_layers: &[Digest]) -> usize {
     let below = bases.iter().filter(|base| base.is_from && image_layers.starts_with(&base.layers));
@@ -44,13 +44,13 @@ pub fn shared_layers(bases: &[Base], image_layers: &[Digest]) -> usize {
 }
 
 impl Engine {
-    /// What the images that a `Dockerfile` names are in the engine. `args` are the build's arguments.
+    /// Looks up the images that a `Dockerfile` names in the engine. `args` are the build arguments.
     pub async fn bases(&self, dockerfile: &str, args: &BTreeMap<String, String>) -> Result<Bases, EngineError> {
-        let recipe = DockerfileImages::read(dockerfile, args);
-        // A name in a FROM counts as that, wherever else it stands.
-        let from: BTreeSet<_> = recipe.references.iter().filter(|it| it.by == By::From).map(|it| &it.image).collect();
-        let (mut bases, mut seen) = (Bases::default(), BTreeSet::new());
-        for reference in recipe.references.iter().filter(|it| seen.insert((&it.image, &it.written))) {
+        let images = DockerfileImages::read(dockerfile, args);
+        // A name in a FROM counts as a FROM, even if other instructions name the image, too.
+        let from: BTreeSet<_> = images.references.iter().filter(|it| it.by == By::From).map(|it| &it.image).collect();
+        let (mut bases, mut visited) = (Bases::default(), BTreeSet::new());
+        for reference in images.references.iter().filter(|it| visited.insert((&it.image, &it.written))) {
             let found = match &reference.image {
                 Some(name) => self.base(name, from.contains(&reference.image)).await?,
                 None => None,
@@ -79,7 +79,7 @@ impl Engine {
         Ok(digests.map(|digests| Base { reference: name.to_owned(), id: None, digests, layers: Vec::new(), is_from }))
     }
 
-    /// An image that a `Dockerfile` names, if the engine has it.
+    /// Inspects an image that a `Dockerfile` names. `None` if the engine does not have it.
     pub(in crate::engine) async fn base_image(&self, name: &str) -> Result<Option<ImageInspect>, Error> {
         for name in names_in(self.driver, name) {
             match self.inspect(&name).await {
@@ -92,9 +92,9 @@ impl Engine {
     }
 }
 
-/// The names under which an engine may have the image that a `Dockerfile` calls `name`. Podman puts `localhost/` before the
-/// name of an image that it has built or loaded, where no registry is in it; and it answers 500 to what is no name, as
-/// `localhost/HOST:PORT/NAME` is.
+/// The names under which an engine may have the image that a `Dockerfile` calls `name`. If Podman built or loaded an image
+/// whose name has no registry, it puts `localhost/` before the name. Podman answers 500 to an invalid name, such as
+/// `localhost/HOST:PORT/NAME`, so invalid names are left out.
 fn names_in(driver: &dyn EngineDriver, name: &str) -> Vec<String> {
     let local = if has_host(name) { None } else { driver.local_name(name) };
     let (without_digest, _) = name.split_once('@').unwrap_or((name, ""));
@@ -110,14 +110,14 @@ fn has_host(name: &str) -> bool {
     name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']) || host == "localhost")
 }
 
-/// The image that a part of a build by `BuildKit` begins with, `NAME@sha256:…`, if that is what its name says.
-pub(in crate::engine) fn pulled(part: &str) -> Option<&str> {
+/// The image, `NAME@sha256:…`, that a part of a `BuildKit` build pulls. `None` if the part is not a `FROM` with a digest.
+pub(in crate::engine) fn pulled_image(part: &str) -> Option<&str> {
     let name = part.rsplit_once("FROM ")?.1.trim();
     let (_, digest) = name.rsplit_once('@')?;
     Digest::from_prefixed(digest).map(|_| name)
 }
 
-/// A name as `BuildKit` writes it out: `docker.io/library/debian:12`. What is no name stays as it is.
+/// The full name, as `BuildKit` writes it: `docker.io/library/debian:12`. An invalid name stays unchanged.
 fn full(name: &str) -> String {
     name.parse().map_or_else(|_| name.to_owned(), |name: Reference| name.whole())
 }
@@ -128,18 +128,18 @@ pub(in crate::engine) fn registry(image: &str) -> Option<String> {
     name.parse().ok().map(|name: Reference| name.registry().to_owned())
 }
 
-/// `NAME@sha256:…`, as engines have the names of images in registries.
+/// `REGISTRY/NAME@sha256:…`, the form in which engines list the names of images in registries.
 fn without_tag(name: &str) -> Option<String> {
     let name: Reference = name.parse().ok()?;
     Some(format!("{}/{}@{}", name.registry(), name.repository(), name.digest()?))
 }
 
-/// An image by what the engine says of it; none if that is not enough to tell it by.
+/// A base image from the engine's reply. `None` if the reply does not identify the image.
 fn base(reference: &str, image: ImageInspect, is_from: bool) -> Option<Base> {
     let layers = image.root_fs.and_then(|it| it.layers).unwrap_or_default();
     let layers = layers.iter().map(|layer| Digest::from_prefixed(layer));
     let mut digests = image.repo_digests.unwrap_or_default();
-    // In an order that does not hang on the engine's.
+    // Sorted, so that the order does not depend on the engine.
     digests.sort_unstable();
     digests.dedup();
     let id = Some(ImageId::in_answer(&image.id?)?);
@@ -170,7 +170,8 @@ mod tests {
             (vec![of("ab", true)], 2),
             (vec![of("ab", true), of("abc", true), of("a", true)], 3),
             (vec![of("abcd", true)], 4),
-            // Of another stage; longer than the image; not all of it; from its middle; nothing; lends files only.
+            // The base of another stage; longer than the image; not all of its layers; from its middle; empty; only copied
+            // from.
             (vec![of("xy", true)], 0),
             (vec![of("abcde", true)], 0),
             (vec![of("abx", true)], 0),
@@ -184,16 +185,16 @@ mod tests {
 
     #[test]
     fn an_engine_is_asked_for_names_only() {
-        let asked = |name| names_in(&PodmanEngine, name);
-        assert_eq!(asked("debian:12"), ["debian:12", "localhost/debian:12"]);
-        assert_eq!(asked("a/b"), ["a/b", "localhost/a/b"]);
+        let names = |name| names_in(&PodmanEngine, name);
+        assert_eq!(names("debian:12"), ["debian:12", "localhost/debian:12"]);
+        assert_eq!(names("a/b"), ["a/b", "localhost/a/b"]);
         for name in ["127.0.0.1:5000/a/b:1", "localhost/a", "quay.io/a/b", "localhost:5000/a"] {
-            assert_eq!(asked(name), [name]);
+            assert_eq!(names(name), [name]);
         }
         let pinned = format!("debian@sha256:{}", Digest::of(b"manifest"));
-        assert_eq!(asked(&pinned), [pinned.clone(), format!("localhost/{pinned}")]);
+        assert_eq!(names(&pinned), [pinned.clone(), format!("localhost/{pinned}")]);
         for none in ["Debian", "{dockerhub:ubuntu:latest}", "a b", "", "a:b:c", "debian:"] {
-            assert_eq!(asked(none), Vec::<String>::new(), "{none:?}");
+            assert_eq!(names(none), Vec::<String>::new(), "{none:?}");
         }
         assert_eq!(names_in(&DockerEngine, "debian:12"), ["debian:12"]);
     }
@@ -202,11 +203,11 @@ mod tests {
     fn buildkit_says_what_it_pulled() {
         let digest = format!("sha256:{}", Digest::of(b"manifest"));
         let name = format!("docker.io/library/debian:12@{digest}");
-        assert_eq!(pulled(&format!("[made 1/3] FROM {name}")), Some(name.as_str()));
+        assert_eq!(pulled_image(&format!("[made 1/3] FROM {name}")), Some(name.as_str()));
         for other in
             ["[1/2] FROM docker.io/library/debian:12", "[2/2] RUN echo FROM x@sha256:00", "[internal] load metadata"]
         {
-            assert_eq!(pulled(other), None, "{other}");
+            assert_eq!(pulled_image(other), None, "{other}");
         }
         assert_eq!(without_tag(&name).unwrap(), format!("docker.io/library/debian@{digest}"));
         let local = format!("localhost:5000/a@{digest}");
@@ -238,9 +239,9 @@ mod tests {
         };
         let layer = format!("sha256:{}", Digest::of(b"a"));
         let (id, hex) = (ImageId::of(b"image"), Digest::of(b"image").to_string());
-        let told = base("debian:12", answer(Some(&hex), &layer), true).unwrap();
-        assert_eq!((told.id, told.layers), (Some(id), layers("a")));
-        assert_eq!(told.digests, ["a@sha256:1", "b@sha256:1"]);
+        let found = base("debian:12", answer(Some(&hex), &layer), true).unwrap();
+        assert_eq!((found.id, found.layers), (Some(id), layers("a")));
+        assert_eq!(found.digests, ["a@sha256:1", "b@sha256:1"]);
         assert_eq!(base("debian:12", answer(None, &layer), true), None);
         assert_eq!(base("debian:12", answer(Some("00"), &layer), true), None);
         assert_eq!(base("debian:12", answer(Some(&hex), "md5:00"), true), None);

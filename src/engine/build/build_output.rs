@@ -1,79 +1,81 @@
-//! What a build's answer says, message by message: lines that are shown, images that were pulled, ids. The words of the
-//! classic builder are `output`'s to read, BuildKit's news `buildkit::progress`'s.
+//! Parses the engine's reply to a build request, message by message: output lines, pulled images and image ids. `step_lines`
+//! parses the output of the classic builder and of Podman, `buildkit::progress` the progress messages of BuildKit.
 
 use bollard::models::{BuildInfo, BuildInfoAux, ImageId};
 
-use super::bases::pulled;
-use super::step_lines::{Output, OutputEvent, Steps};
+use super::bases::pulled_image;
+use super::step_lines::{OutputEvent, StepLineParser, Steps};
 use crate::engine::buildkit::Progress;
 
-/// What a build has told so far: the classic builder in its own words, BuildKit in news of its parts.
+/// Parser of a build's reply. `output` is for the classic builder and Podman, `progress` for BuildKit.
 #[derive(Default)]
 pub(in crate::engine) struct BuildOutputParser {
-    pub(in crate::engine) output: Output,
+    pub(in crate::engine) output: StepLineParser,
     pub(in crate::engine) progress: Progress,
 }
 
-/// What one piece of an answer says.
-pub(in crate::engine) struct News {
-    /// What is shown.
-    pub(in crate::engine) said: Vec<OutputEvent>,
+/// The content of one message.
+pub(in crate::engine) struct BuildMessage {
+    /// The lines to show.
+    pub(in crate::engine) events: Vec<OutputEvent>,
     /// The base images that BuildKit pulled.
     pub(in crate::engine) pulled: Vec<String>,
-    /// The image at a stage's end.
+    /// The id of the image at the end of a stage.
     pub(in crate::engine) id: Option<String>,
 }
 
 impl BuildOutputParser {
-    pub(in crate::engine) fn line(&mut self, line: &BuildInfo) -> News {
-        let mut news = News { said: Vec::new(), pulled: Vec::new(), id: None };
+    pub(in crate::engine) fn line(&mut self, line: &BuildInfo) -> BuildMessage {
+        let mut message = BuildMessage { events: Vec::new(), pulled: Vec::new(), id: None };
         match &line.aux {
             Some(BuildInfoAux::BuildKit(parts)) => {
-                // BuildKit keeps no image that it pulls, and says only here what it got.
-                news.pulled = parts.vertexes.iter().filter_map(|it| pulled(&it.name)).map(str::to_owned).collect();
-                news.said.extend(self.progress.news(parts));
+                // BuildKit does not keep the images that it pulls. Only this message has their digests.
+                let pulled = parts.vertexes.iter().filter_map(|it| pulled_image(&it.name));
+                message.pulled = pulled.map(str::to_owned).collect();
+                message.events.extend(self.progress.update(parts));
             }
-            Some(BuildInfoAux::Default(ImageId { id })) => news.id.clone_from(id),
+            Some(BuildInfoAux::Default(ImageId { id })) => message.id.clone_from(id),
             None => {}
         }
         if let Some(piece) = &line.stream {
-            news.said.extend(self.output.piece(piece));
+            message.events.extend(self.output.piece(piece));
         }
-        // Pulling a base image: each layer's states, but not the flood of its progress.
+        // While a base image is pulled, show the states of each layer, but not its many progress updates.
         if let (Some(status), None) = (&line.status, &line.progress_detail) {
             let id = line.id.as_deref().map(|id| format!("{id}: ")).unwrap_or_default();
-            news.said.extend(self.output.piece(&format!("{id}{status}\n")));
+            message.events.extend(self.output.piece(&format!("{id}{status}\n")));
         }
-        news
+        message
     }
 
-    /// One of the two has nothing to count.
+    /// The sum of both parsers. One of them counts nothing.
     pub(in crate::engine) fn steps(&self) -> Steps {
         let (one, other) = (self.output.steps(), self.progress.steps());
         Steps { cached: one.cached + other.cached, all: one.all + other.all }
     }
 
     pub(in crate::engine) fn end(&mut self) -> Vec<OutputEvent> {
-        let mut said = self.progress.end();
-        said.extend(self.output.end());
-        said
+        let mut events = self.progress.end();
+        events.extend(self.output.end());
+        events
     }
 }
 
-/// What is read from a build's answer, JSON after JSON: the lines that are shown, and the ids of the images at the ends of
-/// stages, which alone count when something is removed. What is no message of an engine's is left out.
+/// Parses a whole reply to a build request, with one JSON message per line. Returns the lines to show, and the ids of the
+/// images at the ends of stages; only these ids count when something is removed. Skips lines that are not messages of an
+/// engine.
 #[must_use]
 pub fn read_answer(answer: &[u8]) -> (Vec<String>, Vec<String>) {
-    let (mut heard, mut said, mut ids) = (BuildOutputParser::default(), Vec::new(), Vec::new());
+    let (mut parser, mut events, mut ids) = (BuildOutputParser::default(), Vec::new(), Vec::new());
     for line in answer.split(|byte| *byte == b'\n') {
         let Ok(line) = serde_json::from_slice::<BuildInfo>(line) else { continue };
-        let news = heard.line(&line);
-        said.extend(news.said);
-        ids.extend(news.id);
+        let message = parser.line(&line);
+        events.extend(message.events);
+        ids.extend(message.id);
     }
-    said.extend(heard.end());
-    let text = |said| match said {
+    events.extend(parser.end());
+    let text = |event| match event {
         OutputEvent::Line(line) | OutputEvent::Step(line) => line,
     };
-    (said.into_iter().map(text).collect(), ids)
+    (events.into_iter().map(text).collect(), ids)
 }

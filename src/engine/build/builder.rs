@@ -1,5 +1,5 @@
-//! Which of an engine's builders is asked for, by what was asked of us, what the engine has, and what the `Dockerfile`
-//! needs; and the words for a `Dockerfile` that asked the wrong one.
+//! Chooses one of an engine's builders by the user's choice, the engine's features and the needs of the `Dockerfile`. Writes
+//! the hints for a `Dockerfile` that the chosen builder cannot build.
 
 use std::collections::BTreeMap;
 
@@ -13,33 +13,33 @@ use crate::engine::driver::BuilderRequest;
 use crate::engine::{BuildFailure, Engine, EngineError, Step};
 use crate::engine::{BuildSecrets, BuilderChoice};
 
-/// A builder, ready to be asked.
+/// A builder that can take a build request.
 pub(in crate::engine) struct Builder {
-    /// BuildKit's way to ask us back, which must be there while it builds.
+    /// The session over which BuildKit sends requests to us. It must stay open during the build.
     pub(in crate::engine) session: Option<Session>,
-    /// What was asked of whom.
-    pub(in crate::engine) asked: ChosenBuilder,
+    /// The chosen builder.
+    pub(in crate::engine) chosen: ChosenBuilder,
 }
 
-/// What was asked of which builder, for explaining a failure.
+/// The chosen builder, with what is needed to explain a failure.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct ChosenBuilder {
     pub(super) by: BuiltBy,
-    /// What the classic builder does not know of what the `Dockerfile` says.
+    /// The features of the `Dockerfile` that the classic builder does not support.
     needs: Vec<Need>,
-    /// The images that lend files: those of `COPY --from` and `RUN --mount`, where their names hang on no argument.
-    lenders: Vec<String>,
+    /// The images whose files `COPY --from` and `RUN --mount` use, if their names depend on no build argument.
+    copied_images: Vec<String>,
 }
 
 impl ChosenBuilder {
     /// Whether BuildKit builds.
-    pub(super) fn is_of_buildkit(&self) -> bool {
+    pub(super) fn is_buildkit(&self) -> bool {
         self.by == BuiltBy::BuildKit
     }
 
-    /// The images that lend files.
-    pub(super) fn lenders(&self) -> &[String] {
-        &self.lenders
+    /// The images whose files `COPY --from` and `RUN --mount` use.
+    pub(super) fn copied_images(&self) -> &[String] {
+        &self.copied_images
     }
 
     #[cfg(test)]
@@ -49,7 +49,7 @@ impl ChosenBuilder {
 }
 
 impl Engine {
-    /// The builder for a `Dockerfile`; an error where that would end the engine. Nothing is built without a builder.
+    /// Chooses the builder for a `Dockerfile`. Fails if there is no builder, or if the `Dockerfile` would crash the engine.
     pub(in crate::engine) async fn builder(
         &self,
         choice: BuilderChoice,
@@ -57,43 +57,45 @@ impl Engine {
         secrets: &BuildSecrets,
     ) -> Result<Builder, EngineError> {
         let needs = needs(dockerfile);
-        let asking = |source| EngineError::Request { doing: "asking for its builder".to_owned(), source };
-        // Arguments make no stage.
-        let recipe = DockerfileImages::read(dockerfile, &BTreeMap::new());
-        refuse_missing_stage(&recipe)?;
-        let lenders = recipe.references.into_iter().filter(|it| it.by != Use::From).filter_map(|it| it.image).collect();
+        let as_error = |source| EngineError::Request { doing: "asking for its builder".to_owned(), source };
+        // Build arguments do not add stages.
+        let images = DockerfileImages::read(dockerfile, &BTreeMap::new());
+        refuse_missing_stage(&images)?;
+        let copied = images.references.into_iter().filter(|it| it.by != Use::From);
+        let copied_images = copied.filter_map(|it| it.image).collect();
         let buildkit = if self.driver.may_have_buildkit() {
-            let ping = ping(&self.place).await.map_err(|error| asking(error.into()))?;
+            let ping = ping(&self.place).await.map_err(|error| as_error(error.into()))?;
             BuildKitSupport::new(&ping, self.keeps_manifests().await)
         } else {
             BuildKitSupport::default()
         };
         let has_secrets = !secrets.is_empty();
         let by = self.driver.builder(&BuilderRequest { choice, buildkit: &buildkit, needs: &needs, has_secrets })?;
-        not_understood(by, &needs, self.driver.knows_here_documents(&self.about)).map_or(Ok(()), Err)?;
-        let asked = ChosenBuilder { by, needs, lenders };
+        unsupported(by, &needs, self.driver.knows_here_documents(&self.about)).map_or(Ok(()), Err)?;
+        let chosen = ChosenBuilder { by, needs, copied_images };
         if by != BuiltBy::BuildKit {
-            return Ok(Builder { session: None, asked });
+            return Ok(Builder { session: None, chosen });
         }
-        let session = Session::open(&self.place, secrets, &self.access).await.map_err(|error| asking(error.into()))?;
-        Ok(Builder { session: Some(session), asked })
+        let session =
+            Session::open(&self.place, secrets, &self.access).await.map_err(|error| as_error(error.into()))?;
+        Ok(Builder { session: Some(session), chosen })
     }
 }
 
-/// Podman 4.3 looks for a stage by its number without counting the stages: its whole service ends, and with it every build
-/// in it. Docker's builders do not name the instruction.
-fn refuse_missing_stage(recipe: &DockerfileImages) -> Result<(), EngineError> {
-    let Some((stage, instruction)) = &recipe.missing_stage else { return Ok(()) };
+/// Refuses a reference to a stage that does not exist. Podman 4.3 looks up a stage by its number without counting the stages:
+/// its whole service crashes, and with it every build in it. The errors of Docker's builders do not name the instruction.
+fn refuse_missing_stage(images: &DockerfileImages) -> Result<(), EngineError> {
+    let Some((stage, instruction)) = &images.missing_stage else { return Ok(()) };
     let message = format!("{instruction}: no stage {stage} comes before it; stages are counted from 0");
     Err(EngineError::Build(Box::new(BuildFailure::of_a_dockerfile(message))))
 }
 
-/// What the builder is known not to understand, as a build that did not begin. Some builders leave such things out without a
-/// word, and make another image.
-fn not_understood(by: BuiltBy, needs: &[Need], knows_here_documents: bool) -> Option<EngineError> {
+/// The error if the builder is known not to support a feature of the `Dockerfile`, as a build that failed before its first
+/// step. Some builders silently skip such features, and build a different image.
+fn unsupported(by: BuiltBy, needs: &[Need], knows_here_documents: bool) -> Option<EngineError> {
     let document = needs.iter().find(|need| matches!(need, Need::HereDocument(_))).filter(|_| !knows_here_documents);
     let (need, of, hint) = match by {
-        // It takes the line for a comment.
+        // The classic builder treats the `# syntax=` line as a comment.
         BuiltBy::Classic => {
             (needs.iter().find(|need| !matches!(need, Need::Syntax(_))), "BuildKit", "use --builder buildkit")
         }
@@ -113,16 +115,21 @@ fn frontend(needs: &[Need]) -> Option<&str> {
     })
 }
 
-/// What Podman says of a flag that it does not know: which it knows.
+/// Part of Podman's error for an unknown flag. The rest of the error lists the flags that Podman supports.
 const FLAGS_OF_PODMAN: &str = " only supports the ";
 
 impl ChosenBuilder {
-    /// The way out of a failure that another engine, or another frontend, would not have. `sought` is the image that could not
-    /// be found before the build began.
-    pub(in crate::engine) fn hint(&self, step: Option<&Step>, sought: Option<&str>, message: &str) -> Option<String> {
+    /// The hint for a failure that another engine or another frontend would avoid. `missing_image` is the image that could not
+    /// be found before the build started.
+    pub(in crate::engine) fn hint(
+        &self,
+        step: Option<&Step>,
+        missing_image: Option<&str>,
+        message: &str,
+    ) -> Option<String> {
         let frontend = frontend(&self.needs);
-        if let Some(sought) = sought {
-            let frontend = frontend.filter(|image| sought.ends_with(image))?;
+        if let Some(missing_image) = missing_image {
+            let frontend = frontend.filter(|image| missing_image.ends_with(image))?;
             return Some(format!(
                 "# syntax={frontend} could not be fetched: check its name and its registry, start again later, or take the line away"
             ));
@@ -156,7 +163,7 @@ mod tests {
 
     #[test]
     fn what_a_builder_would_not_understand_is_not_built() {
-        let refused = |by, dockerfile: &str, is_new| match not_understood(by, &needs(dockerfile), is_new) {
+        let refused = |by, dockerfile: &str, is_new| match unsupported(by, &needs(dockerfile), is_new) {
             Some(EngineError::Build(failure)) => failure.summary(),
             other => format!("{other:?}"),
         };
@@ -187,7 +194,7 @@ mod tests {
         let dockerfile = "FROM a\nCOPY --parents a /\nRUN --mount=type=cache x\n";
         let advice = |by, step: Option<&str>, message: &str, dockerfile: &str| {
             let step = step.map(|line| Step { number: 1, of: 2, instruction: line.to_owned(), stage: None });
-            ChosenBuilder { by, needs: needs(dockerfile), lenders: Vec::new() }.hint(step.as_ref(), None, message)
+            ChosenBuilder { by, needs: needs(dockerfile), copied_images: Vec::new() }.hint(step.as_ref(), None, message)
         };
         let (copy, mount) = (Some("COPY --parents a /"), Some("RUN --mount=type=cache x"));
         let podman =
@@ -198,13 +205,13 @@ mod tests {
         );
         assert_eq!(advice(BuiltBy::Podman, mount, "while running runtime: exit status 3", dockerfile), None);
         assert_eq!(advice(BuiltBy::Podman, copy, "no such file or directory", dockerfile), None);
-        for said in ["parse error line 2: Unknown flag: parents", "parse error on line 2: unknown flag: --parents"] {
-            let told = advice(BuiltBy::BuildKit, None, said, dockerfile).unwrap();
+        for message in ["parse error line 2: Unknown flag: parents", "parse error on line 2: unknown flag: --parents"] {
+            let hint = advice(BuiltBy::BuildKit, None, message, dockerfile).unwrap();
             assert!(
-                told.starts_with("COPY --parents needs a newer BuildKit: put # syntax=docker/dockerfile:1 "),
-                "{told}"
+                hint.starts_with("COPY --parents needs a newer BuildKit: put # syntax=docker/dockerfile:1 "),
+                "{hint}"
             );
-            assert_eq!(advice(BuiltBy::BuildKit, None, said, &format!("# syntax=a\n{dockerfile}")), None);
+            assert_eq!(advice(BuiltBy::BuildKit, None, message, &format!("# syntax=a\n{dockerfile}")), None);
         }
         assert_eq!(advice(BuiltBy::BuildKit, None, "unknown instruction: FOO", dockerfile), None);
         assert_eq!(advice(BuiltBy::BuildKit, mount, "exit code: 3", dockerfile), None);

@@ -1,18 +1,17 @@
-//! The two builders that a Docker Engine has, and the choice between them. What each of them says and leaves behind is
-//! for `engine`.
+//! The setting that chooses between the two builders of a Docker Engine. `builder` applies it.
 
 use crate::report::keywords;
 
 keywords! {
-    /// Which builder is wanted.
+    /// Which builder to use.
     #[derive(Default)]
     pub enum BuilderChoice, "a builder" {
-        /// The engine's own, or the one that the `Dockerfile` needs.
+        /// The engine's default, or the one that the `Dockerfile` needs.
         #[default]
         Auto = "auto",
-        /// One step after the other, each with an image of its own.
+        /// The classic builder: one step after the other, and an image for each step.
         Classic = "classic",
-        /// BuildKit: stages side by side, and `RUN --mount`.
+        /// BuildKit: stages in parallel, and `RUN --mount`.
         BuildKit = "buildkit",
     }
 }

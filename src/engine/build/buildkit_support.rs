@@ -1,25 +1,25 @@
-//! Whether a Docker can build with BuildKit, by its API version and its image store.
+//! Whether a Docker Engine can build with BuildKit, by its API version and its image store.
 
 use crate::engine::connection::client::Ping;
 
-/// The API version of Docker 18.09, the first with BuildKit for everybody.
+/// The API version of Docker 18.09, the first with BuildKit for all users.
 const FIRST_WITH_BUILDKIT: (u32, u32) = (1, 39);
 
-/// The API version of Docker 28.0. Before it, BuildKit never gets the context of a call where the engine keeps images in
-/// containerd's store (moby#47717; seen with 26.1).
+/// The API version of Docker 28.0. In earlier versions, BuildKit never gets the context of a build if the engine stores images
+/// in the containerd image store (moby#47717; observed with 26.1).
 const FIRST_WITH_CONTEXTS: (u32, u32) = (1, 48);
 
-/// What a Docker has said of its BuildKit.
+/// The BuildKit support of a Docker Engine.
 #[derive(Default)]
 pub(in crate::engine) struct BuildKitSupport {
-    /// Whether it is what the engine builds with unless it is told otherwise.
+    /// Whether BuildKit is the engine's default builder.
     pub(in crate::engine) is_default: bool,
-    /// Why it cannot build, with the way out, if it cannot.
+    /// Why BuildKit cannot build, with a hint. `None` if it can build.
     pub(in crate::engine) missing: Option<&'static str>,
 }
 
 impl BuildKitSupport {
-    /// By what a ping has ping.
+    /// Reads the support from the engine's reply to a ping and from its image store.
     pub(in crate::engine) fn new(ping: &Ping, is_containerd: bool) -> Self {
         let missing = match ping.api {
             Some(api) if api < FIRST_WITH_BUILDKIT => Some("this Docker has none: update it to 18.09 or later"),

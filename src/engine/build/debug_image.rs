@@ -1,15 +1,15 @@
-//! Keeping the image of a failed build's last good step, for people who want to look into it: under a name, out of the
-//! cleaning's reach, with the commands that open a shell in it and remove it. Running them is for `cli`.
+//! Keeps the image of a failed build's last successful step for debugging. The image gets a tag, the cleanup does not remove
+//! it, and this module builds the commands that open a shell in it and remove it. `cli` runs the commands.
 
 use bollard::query_parameters::{RemoveImageOptions, TagImageOptions};
 
 use crate::engine::cleanup::state::JournalEvent;
 use crate::engine::{Engine, EngineError};
 
-/// What RUN steps are given to when a `Dockerfile` has no SHELL.
+/// The shell of RUN steps if a `Dockerfile` has no SHELL.
 const USUAL_SHELL: &str = "/bin/sh";
 
-/// An image that was kept, and what can be done with it.
+/// A kept image, and the commands for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DebugImage {
     /// Its name.
@@ -21,7 +21,7 @@ pub struct DebugImage {
 }
 
 impl Engine {
-    /// Keeps the image of the last step that succeeded under this name; none where no step did.
+    /// Tags the image of the last successful step with this name. `None` if no step succeeded.
     pub async fn tag_failed_step(&self, tag: &str, network: Option<&str>) -> Result<Option<DebugImage>, EngineError> {
         if self.managed.is_some() {
             return Err(EngineError::KeepsNothing("a shell"));
@@ -31,12 +31,13 @@ impl Engine {
             doing: "keeping the last good step's image".to_owned(),
             source: source.into(),
         };
-        // What an earlier replay of the task has kept. It is not there, or is looked at right now: both are no trouble.
+        // Remove the image that an earlier replay of the task kept. Errors do not matter: the image does not exist, or somebody
+        // is using it.
         let _ = self.client.remove_image(tag, None::<RemoveImageOptions>, None).await;
         let (repo, version) = tag.split_once(':').unwrap_or((tag, "latest"));
         let name = TagImageOptions { repo: Some(repo.to_owned()), tag: Some(version.to_owned()) };
         self.client.tag_image(&id, Some(name)).await.map_err(request_error)?;
-        // From now on it is removed by its name. Until it has that, it is ours.
+        // From now on the user removes it by its name. Until it has the name, the cleanup is responsible for it.
         self.tracker.add(JournalEvent::Stays(id)).await;
         let shell = shell(self.shell_of(tag).await.map_err(request_error)?);
         let client = self.driver.client_command(&self.place);
@@ -50,15 +51,15 @@ impl Engine {
 /// The command that opens a shell in an image.
 pub(in crate::engine) fn open(client: &[&str], tag: &str, options: &[String], shell: &[String]) -> Vec<String> {
     let (program, arguments) = shell.split_first().map_or((USUAL_SHELL, &[][..]), |(first, rest)| (first, rest));
-    // The image may have an entry point of its own.
+    // The image may have an entry point.
     let words = ["run", "-it", "--rm"].into_iter().chain(options.iter().map(String::as_str));
     let words = words.chain(["--entrypoint", program, tag]).map(str::to_owned);
     client.iter().map(|&word| word.to_owned()).chain(words).chain(arguments.iter().cloned()).collect()
 }
 
-/// The shell that an image's RUN steps are given to, without the flag that makes it read a command.
-pub(in crate::engine) fn shell(of_the_image: Option<Vec<String>>) -> Vec<String> {
-    let mut shell = of_the_image.unwrap_or_default();
+/// The shell of an image's RUN steps, without the flag that makes it run a command.
+pub(in crate::engine) fn shell(image_shell: Option<Vec<String>>) -> Vec<String> {
+    let mut shell = image_shell.unwrap_or_default();
     if shell.last().is_some_and(|word| word == "-c") {
         shell.pop();
     }

@@ -1,4 +1,4 @@
-//! A build that failed: which step, whose fault it is, and what to do next. What engines' messages mean is for `fault`.
+//! Explains a failed build: which step failed, what caused it, and what to do next. `fault` classifies the engines' messages.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use tokio_util::bytes::Bytes;
 use super::bases::registry;
 use super::build_output::BuildOutputParser;
 use super::fault::{exit_code, is_limit, unresolved};
-use super::pull_limit::asked_to_wait;
+use super::pull_limit::retry_after;
 use super::step_lines::{Step, cut_middle};
 use crate::engine::build::builder::ChosenBuilder;
-use crate::engine::buildkit::Failing;
+use crate::engine::buildkit::ProgressFailure;
 use crate::engine::connection::client::ping;
 use crate::engine::connection::find::PING_TIMEOUT;
 use crate::engine::connection::messages::{AnswerError, Question, messages};
@@ -26,28 +26,28 @@ use crate::report::shortened;
 
 pub(in crate::engine) const DOING: &str = "building the image";
 
-/// A step of a `Dockerfile` that failed, or a build that did not begin.
+/// A failed step of a `Dockerfile`, or a build that failed before its first step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildFailure {
-    /// Whose fault it is.
+    /// The cause.
     pub fault: Fault,
-    /// The failing step; none when the build did not begin.
+    /// The failed step. `None` if the build failed before its first step.
     pub step: Option<Step>,
-    /// The image that was to be pulled, where that failed, as the `Dockerfile` has it.
+    /// The image that could not be pulled, as the `Dockerfile` names it.
     pub image: Option<String>,
-    /// Where the credentials are that the registry was shown.
+    /// Where the credentials for the registry come from.
     pub login: Option<String>,
-    /// The exit code of its command, where it has one.
+    /// The exit code of the step's command, if it has one.
     pub exit_code: Option<i64>,
-    /// What the engine says about it.
+    /// The engine's message.
     pub message: String,
     /// The last lines of the step's output.
     pub last_lines: Vec<String>,
-    /// What helps besides mending the `Dockerfile`.
+    /// What helps, other than to fix the `Dockerfile`.
     pub hint: Option<String>,
-    /// How many steps came from the build cache before.
+    /// The number of earlier steps that came from the build cache.
     pub cached: usize,
-    /// How long the registry asks to wait, where it says that.
+    /// How long the registry asks to wait, if it does.
     pub wait: Option<Duration>,
 }
 
@@ -59,14 +59,14 @@ impl BuildFailure {
         Self { fault, step, image, login, exit_code, message, last_lines, hint, cached: 0, wait }
     }
 
-    /// A registry that an image was to be looked up in, and that has not said anything for this time.
+    /// A registry that sent nothing for this time when an image was looked up in it.
     fn of_a_silent_registry(image: &str, silence: Duration) -> Self {
         let message = format!("its registry has said nothing for {} s", silence.as_secs());
         Self { fault: Fault::Registry, image: Some(image.to_owned()), ..Self::of_a_dockerfile(message) }
     }
 
-    /// Whether it looks like what an engine's end does to a command: killed, or told to end.
-    pub(super) fn may_be_the_engines_end(&self) -> bool {
+    /// Whether the command may have failed because the engine stopped: it was killed (137), or terminated (143).
+    pub(super) fn may_be_engine_shutdown(&self) -> bool {
         matches!(self.exit_code, Some(137 | 143))
     }
 
@@ -91,7 +91,7 @@ impl BuildFailure {
         format!("{step} failed: {}; {hint}", cut_middle(&self.message, 140))
     }
 
-    /// What to do next; `otherwise` where the `Dockerfile` is to be mended.
+    /// What to do next. `otherwise` is the advice if the `Dockerfile` must be fixed.
     fn next(&self, otherwise: &str) -> String {
         let registry = self.image.as_deref().and_then(registry);
         let from = registry.as_ref().map(|registry| format!(" from {registry}")).unwrap_or_default();
@@ -139,60 +139,60 @@ impl Failure for EngineError {
 }
 
 impl Engine {
-    /// What a build's failure means.
+    /// The error for a failed build, from the engine's error and the output so far.
     pub(in crate::engine) async fn failure(
         &self,
-        heard: BuildOutputParser,
-        asked: &ChosenBuilder,
+        parser: BuildOutputParser,
+        chosen: &ChosenBuilder,
         error: AnswerError,
     ) -> EngineError {
         let (mut message, mut code) = match error {
-            // Said in the stream of a build that had begun.
+            // Sent in the reply of a build that had started.
             AnswerError::Reported { message, code } => (message, code),
-            // Docker's answer to a Dockerfile that it cannot read.
+            // Docker's reply to a Dockerfile that it cannot read.
             AnswerError::Status { status: 400, message } => (message, None),
             other => return request_error(DOING, other),
         };
-        // A command that ends with its engine is not at fault.
+        // A command that ends because the engine stopped is not at fault.
         match tokio::time::timeout(PING_TIMEOUT, ping(&self.place)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return request_error(DOING, error),
             Err(_) => return EngineError::Unfinished { doing: DOING.to_owned() },
         }
-        let cached = heard.steps().cached;
-        let BuildOutputParser { output, progress } = heard;
-        let Failing { step, last_lines, sought } = progress.into_failing(&message);
+        let cached = parser.steps().cached;
+        let BuildOutputParser { output, progress } = parser;
+        let ProgressFailure { step, last_lines, missing_image } = progress.into_failure(&message);
         let (step, last_lines) =
-            if step.is_some() || asked.is_of_buildkit() { (step, last_lines) } else { output.into_last() };
+            if step.is_some() || chosen.is_buildkit() { (step, last_lines) } else { output.into_last() };
         let runs = step.as_ref().is_some_and(|step| step.is("RUN"));
         if runs {
             code = code.or_else(|| exit_code(&message));
         }
-        let named = step.as_ref().map_or_else(|| lender(asked.lenders(), &message), pulled_by);
-        let image = sought.clone().or_else(|| named.map(str::to_owned));
+        let step_image = step.as_ref().map_or_else(|| named_image(chosen.copied_images(), &message), pulled_by);
+        let image = missing_image.clone().or_else(|| step_image.map(str::to_owned));
         let mut fault = Fault::of(&message, code, runs);
         if let Some(image) = &image
             && self.driver.hides_why_a_pull_failed(&message)
         {
-            (fault, message) = self.why_not(image, message).await;
+            (fault, message) = self.pull_error(image, message).await;
         }
-        // What an ADD fetches is no image.
+        // An ADD does not fetch images.
         if matches!(fault, Fault::Missing | Fault::Denied) && step.as_ref().is_some_and(|step| step.is("ADD")) {
             fault = Fault::Dockerfile;
         }
         let wait = match &image {
             Some(image) if fault == Fault::Registry && is_limit(&message) => {
-                asked_to_wait(image, self.access.retry).await
+                retry_after(image, self.access.retry).await
             }
             _ => None,
         };
-        let message = secrets::hide(in_own_words(message.trim())).into_owned();
-        // Another builder helps against what one does not understand, and not against a registry.
-        let hint = (fault == Fault::Dockerfile || sought.is_some())
-            .then(|| asked.hint(step.as_ref(), sought.as_deref(), &message))
+        let message = secrets::hide(without_prefixes(message.trim())).into_owned();
+        // Another builder helps if this one does not support a feature. It does not help if a registry fails.
+        let hint = (fault == Fault::Dockerfile || missing_image.is_some())
+            .then(|| chosen.hint(step.as_ref(), missing_image.as_deref(), &message))
             .flatten();
-        let image = image
-            .filter(|_| sought.is_some() || !matches!(fault, Fault::Dockerfile | Fault::Engine | Fault::Transient));
+        let is_pull_fault = !matches!(fault, Fault::Dockerfile | Fault::Engine | Fault::Transient);
+        let image = image.filter(|_| missing_image.is_some() || is_pull_fault);
         let login = match image.as_deref().and_then(registry).filter(|_| fault == Fault::Denied) {
             Some(registry) => self.access.credentials(&registry).await.map(|found| found.source),
             None => None,
@@ -211,8 +211,8 @@ impl Engine {
         }))
     }
 
-    /// Why Podman could not pull the image of a `COPY --from`: it says that when it is asked for the image alone.
-    async fn why_not(&self, image: &str, message: String) -> (Fault, String) {
+    /// Why Podman could not pull the image of a `COPY --from`. Podman reports the reason only if the image is pulled by itself.
+    async fn pull_error(&self, image: &str, message: String) -> (Fault, String) {
         let registry = registry(image).unwrap_or_default();
         let credentials = self.access.credentials(&registry).await;
         let header = |found: Credentials| ("x-registry-auth", URL_SAFE.encode(found.for_engine().to_string()));
@@ -229,7 +229,7 @@ impl Engine {
         };
         let pulled = messages::<serde::de::IgnoredAny, _, _>(&self.place, question);
         match pulled.try_for_each(|_| std::future::ready(Ok(()))).await {
-            // What was in the way has passed.
+            // The pull works now, so the problem was temporary.
             Ok(()) => (Fault::Registry, message),
             Err(AnswerError::Reported { message, .. } | AnswerError::Status { message, .. }) => {
                 (Fault::of(&message, None, false), message)
@@ -246,20 +246,20 @@ pub(in crate::engine) fn request_error(
     EngineError::Request { doing: doing.to_owned(), source: source.into() }
 }
 
-/// What the engine says next. Docker waits for ever for a registry that says nothing: while it only looks for an image, that is
-/// an error after `silence`.
-pub(super) async fn next_of<T>(
+/// Waits for the engine's next message. Docker waits forever for a registry that sends nothing. So while the engine only looks
+/// up an image, `silence` without a message is an error.
+pub(super) async fn next_message<T>(
     next: impl Future<Output = Option<T>>,
-    heard: &BuildOutputParser,
+    parser: &BuildOutputParser,
     silence: Duration,
 ) -> Result<Option<T>, EngineError> {
-    let begins = || heard.output.begins_from().and_then(pulled_by);
-    let Some(image) = heard.progress.only_looks_for().or_else(begins) else { return Ok(next.await) };
+    let pending_from = || parser.output.pending_from().and_then(pulled_by);
+    let Some(image) = parser.progress.pending_lookup().or_else(pending_from) else { return Ok(next.await) };
     let failure = |_| BuildFailure::of_a_silent_registry(image, silence);
     tokio::time::timeout(silence, next).await.map_err(|late| EngineError::Build(Box::new(failure(late))))
 }
 
-/// The image that a step pulls, where its name hangs on no variable.
+/// The image that a step pulls, if its name contains no variable.
 fn pulled_by(step: &Step) -> Option<&str> {
     let mut words = step.instruction.split_whitespace().skip(1);
     let image = if step.is("FROM") {
@@ -270,16 +270,17 @@ fn pulled_by(step: &Step) -> Option<&str> {
     image.filter(|image| !image.contains('$'))
 }
 
-/// The image that lends files, of those that there are, whose registry a message names: BuildKit names no step in it.
-fn lender<'a>(lenders: &'a [String], message: &str) -> Option<&'a str> {
+/// The image of a `COPY --from` or `RUN --mount` whose registry a message names, if there is only one. BuildKit's messages do
+/// not name the step in this case.
+fn named_image<'a>(copied_images: &'a [String], message: &str) -> Option<&'a str> {
     let is_named = |image: &&String| registry(image).is_some_and(|registry| message.contains(&registry));
-    let mut named = lenders.iter().filter(is_named);
+    let mut named = copied_images.iter().filter(is_named);
     let first = named.next()?;
     named.all(|other| other == first).then_some(first)
 }
 
-/// What failed, without the doors that it came through.
-fn in_own_words(message: &str) -> &str {
+/// The message without the prefixes that BuildKit adds to every failure.
+fn without_prefixes(message: &str) -> &str {
     let prefixes = [
         "failed to solve with frontend dockerfile.v0: ",
         "failed to solve with frontend gateway.v0: ",
@@ -302,7 +303,7 @@ mod tests {
     #[test]
     fn each_failure_names_the_step_the_registry_and_what_to_do() {
         let base = "FROM --platform=linux/amd64 quay.io/a/b:1 AS c";
-        let said = [
+        let failures = [
             failing(Fault::Registry, base, "toomanyrequests: slow down"),
             failing(Fault::Denied, "FROM debian:12", "unauthorized: no"),
             BuildFailure {
@@ -331,15 +332,15 @@ mod tests {
                 ..failing(Fault::Registry, "", "429 Too Many Requests")
             },
         ];
-        insta::assert_snapshot!(said.map(|failure| failure.summary()).join("\n"));
+        insta::assert_snapshot!(failures.map(|failure| failure.summary()).join("\n"));
     }
 
     #[test]
     fn the_last_line_is_told_and_long_instructions_leave_room_for_what_helps() {
         let step = failing(Fault::Dockerfile, "RUN exit 3", "returned a non-zero code: 3");
         let step = BuildFailure { exit_code: Some(3), last_lines: vec!["boom".to_owned()], ..step };
-        let said = step.summary();
-        assert!(said.starts_with("step 1/2, RUN exit 3, failed with exit code 3; its last line: boom; "), "{said}");
+        let line = step.summary();
+        assert!(line.starts_with("step 1/2, RUN exit 3, failed with exit code 3; its last line: boom; "), "{line}");
         for fault in [Fault::Dockerfile, Fault::Missing, Fault::Denied, Fault::Registry, Fault::Transient] {
             let instruction = format!("FROM quay.io/{} AS {}", "a".repeat(60), "true ".repeat(100));
             let failure =
@@ -351,7 +352,7 @@ mod tests {
 
     #[test]
     fn only_trouble_that_passes_is_worth_another_build() {
-        for (fault, another) in [
+        for (fault, expected) in [
             (Fault::Dockerfile, Retryability::Permanent),
             (Fault::Missing, Retryability::Permanent),
             (Fault::Denied, Retryability::Permanent),
@@ -361,7 +362,7 @@ mod tests {
         ] {
             assert_eq!(
                 EngineError::Build(Box::new(failing(fault, "FROM a", "x"))).retryability(),
-                another,
+                expected,
                 "{fault:?}"
             );
         }
@@ -382,14 +383,14 @@ mod tests {
             let step = Step { number: 1, of: 1, instruction: instruction.to_owned(), stage: None };
             assert_eq!(pulled_by(&step), image, "{instruction}");
         }
-        let lenders = ["a.invalid/b:1", "debian:12", "c.invalid/d", "c.invalid/e"].map(str::to_owned);
+        let copied_images = ["a.invalid/b:1", "debian:12", "c.invalid/d", "c.invalid/e"].map(str::to_owned);
         for (message, image) in [
             ("pulling from host a.invalid failed with status code [manifests 1]: 503", Some("a.invalid/b:1")),
             ("Head \"https://registry-1.docker.io/v2/library/debian/manifests/12\": EOF", Some("debian:12")),
             ("pulling from host c.invalid failed", None),
             ("dockerfile parse error", None),
         ] {
-            assert_eq!(lender(&lenders, message), image, "{message}");
+            assert_eq!(named_image(&copied_images, message), image, "{message}");
         }
         assert_eq!(registry("debian:12").as_deref(), Some("docker.io"));
         assert_eq!(registry("127.0.0.1:5000/a/b:1").as_deref(), Some("127.0.0.1:5000"));

@@ -1,37 +1,37 @@
-//! Whose fault it is that a build failed: one table of what engines say. A command's own exit code is the `Dockerfile`'s,
-//! and so is what the table does not know. What commands print is never looked at.
+//! Classifies the cause of a failed build with one table of engine messages. If a command exits with a code, the `Dockerfile`
+//! is the cause; so it is for messages that the table does not have. The output of commands is never read.
 
 use std::sync::LazyLock;
 
 use regex::{Regex, RegexBuilder};
 
-/// Whose fault a failure is.
+/// The cause of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The `Dockerfile`'s, or of what it runs.
+    /// The `Dockerfile`, or a command that it runs.
     Dockerfile,
     /// The registry has no such image.
     Missing,
-    /// The registry does not let the engine pull, or the engine does not trust the registry.
+    /// The registry does not allow the engine to pull, or the engine does not trust the registry.
     Denied,
-    /// A registry, or the way to it, is in trouble that passes.
+    /// A temporary problem of a registry or of the network.
     Registry,
-    /// The engine's own.
+    /// The engine.
     Engine,
-    /// The engine's own, and no more at the next try: what it has just seen, or used, has been removed by somebody.
+    /// The engine, but the next attempt can succeed: another process removed something that it had just found or used.
     Transient,
 }
 
-/// What engines say, the first that fits. The tests have the messages that these are made from.
+/// Patterns of engine messages; the first match counts. The tests have the messages that the patterns come from.
 const TABLE: [(Fault, &str); 7] = [
     // The engine's disk, memory and files.
-    (Fault::Engine, OWN_TROUBLE),
-    // A cached step, a base image or a layer that somebody removed meanwhile: the next attempt takes or pulls it again.
+    (Fault::Engine, ENGINE_ERRORS),
+    // A cached step, a base image or a layer was removed during the build: the next attempt builds or pulls it again.
     (
         Fault::Transient,
         r#"no such image: |unable to find image "?sha256:|layer does not exist|layer not known|parent snapshot \S+ does not exist|lease does not exist"#,
     ),
-    // Its network, its storage, the processes that it is made of, and its end. The first is moby#47717.
+    // The engine's network, storage and processes, and its shutdown. The first pattern is moby#47717.
     (
         Fault::Engine,
         r#""https?://build-context-|network bridge not found|failed to create endpoint \S+ on network|failed to register layer|error creating overlay mount|ttrpc: closed|transport is closing|code = unavailable|context canceled$"#,
@@ -40,7 +40,7 @@ const TABLE: [(Fault, &str); 7] = [
         Fault::Registry,
         r"toomanyrequests|too many requests|\b5\d\d (internal server error|bad gateway|service unavailable|gateway time-?out)|error parsing http (429|5\d\d) response",
     ),
-    // The words of Go's network library.
+    // Errors of Go's network library.
     (
         Fault::Registry,
         r"connection refused|connection reset by peer|connection timed out|broken pipe|no such host|server misbehaving|temporary failure in name resolution|network is unreachable|no route to host|i/o timeout|tls handshake timeout|client\.timeout|deadline exceeded|request canceled|unexpected eof|: eof$",
@@ -51,15 +51,15 @@ const TABLE: [(Fault, &str); 7] = [
     ),
     (
         Fault::Missing,
-        // BuildKit's words for an image, which has a tag or a digest; those for a file are `"/file": not found`.
+        // BuildKit's error for a missing image names a tag or a digest. Its error for a missing file is `"/file": not found`.
         r#"manifest unknown|name unknown|manifest for \S+ not found|404 not found|(^|: )[^\s"]+[:@][^\s"]+: not found$"#,
     ),
 ];
 
-/// How engines tell of trouble of their own, whatever they were asked for.
-const OWN_TROUBLE: &str = "no space left on device|disk quota exceeded|input/output error|read-only file system|too many open files|cannot allocate memory";
+/// Errors of the engine itself, which any request can get.
+const ENGINE_ERRORS: &str = "no space left on device|disk quota exceeded|input/output error|read-only file system|too many open files|cannot allocate memory";
 
-/// How `BuildKit` and Podman end a message about a command that ran and failed; the classic builder has a field for it.
+/// How a message of `BuildKit` or Podman ends if a command ran and failed. The classic builder has a field for the exit code.
 static EXIT_CODE: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?:non-zero code: |exit status |exit code: )(\d+)\s*$").ok());
 
@@ -70,12 +70,12 @@ fn regex(pattern: &str) -> Option<Regex> {
     RegexBuilder::new(pattern).case_insensitive(true).multi_line(true).build().ok()
 }
 
-/// How messages tell of the host whose name nobody could tell the address of.
+/// The host in a message about a failed name lookup.
 static LOOKUP: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\blookup (\S+?)(?: on \S+)?: ").ok());
 
 impl Fault {
-    /// Whose fault a failing build is, by the engine's message. `exit_code` is that of a command; `runs` says whether a
-    /// command was about to run, which asks no registry for anything.
+    /// The cause of a failed build, by the engine's message. `exit_code` is the exit code of a command. `runs` is true if a
+    /// command was about to run: such a step contacts no registry.
     pub(in crate::engine) fn of(message: &str, exit_code: Option<i64>, runs: bool) -> Self {
         if exit_code.is_some() {
             return Self::Dockerfile;
@@ -85,23 +85,23 @@ impl Fault {
     }
 }
 
-/// The exit code of the command that a message is about.
+/// The exit code in a message about a failed command.
 pub(in crate::engine) fn exit_code(message: &str) -> Option<i64> {
     EXIT_CODE.as_ref()?.captures(message)?.get(1)?.as_str().parse().ok()
 }
 
-/// The host whose name could not be resolved, where a message is about one.
+/// The host in a message about a name that could not be resolved.
 pub(super) fn unresolved(message: &str) -> Option<&str> {
     Some(LOOKUP.as_ref()?.captures(message)?.get(1)?.as_str())
 }
 
-/// Whether a message is about a registry that limits how much is pulled.
+/// Whether a message is about a registry's pull limit.
 pub(super) fn is_limit(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     message.contains("toomanyrequests") || message.contains("too many requests")
 }
 
-/// Whether an engine tells of trouble of its own, and not of what it got.
+/// Whether a message is about a problem of the engine itself, and not of its input.
 pub(in crate::engine) fn is_own_trouble(message: &str) -> bool {
     matches!(Fault::of(message, None, true), Fault::Engine | Fault::Transient)
 }
@@ -110,8 +110,8 @@ pub(in crate::engine) fn is_own_trouble(message: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// What engines were seen to say: Docker 20.10's classic builder (c), its `BuildKit` (b), Podman 4.3 (p).
-    const SEEN: &[(Fault, &[&str])] = &[
+    /// Messages observed from engines: Docker 20.10's classic builder (c), its `BuildKit` (b), Podman 4.3 (p).
+    const OBSERVED: &[(Fault, &[&str])] = &[
         (
             Fault::Registry,
             &[
@@ -162,14 +162,14 @@ mod tests {
         (
             Fault::Transient,
             &[
-                // It had been pulled, and somebody removed it.
+                // The image had been pulled, and another process removed it.
                 "invalid from flag value quay.io/a/b:1: No such image: quay.io/a/b:1",
-                // c, FROM scratch with a layer cache: it looks at all images there are, and somebody removes one.
+                // c, FROM scratch with a layer cache: the builder reads all images, and another process removes one.
                 "unable to find image \"sha256:393f7bf16adfb6adb03b291f4610b708dfeb23f6b8dd5951cf415870c8ecadba\"",
-                // Somebody removed an image with the same layer: Podman 5, and BuildKit on containerd's image store.
+                // Another process removed an image with the same layer: Podman 5, and BuildKit on containerd's image store.
                 "writing blob: adding layer with blob \"sha256:fd57e869\"/\"\"/\"sha256:fd57e869\": layer not known",
                 "failed to prepare sha256:5f70bf18 as abc: parent snapshot sha256:5f70bf18 does not exist: not found",
-                // Docker 28's classic builder on that store, in any step, beside other builds.
+                // Docker 28's classic builder on that store, in any step, while other builds run.
                 "failed to open writer: lease does not exist: not found",
             ],
         ),
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn what_engines_say_is_told_apart() {
         assert_eq!(COMPILED.len(), TABLE.len(), "each pattern is one");
-        for (fault, messages) in SEEN {
+        for (fault, messages) in OBSERVED {
             for message in *messages {
                 assert_eq!(Fault::of(message, None, false), *fault, "{message}");
             }
@@ -217,7 +217,7 @@ mod tests {
             assert_eq!(exit_code(message), Some(code), "{message}");
             assert_eq!(Fault::of(message, exit_code(message), true), Fault::Dockerfile, "{message}");
         }
-        // A command that cannot run at all.
+        // A command that cannot start.
         let none = "OCI runtime create failed: exec: \"connection refused\": stat connection refused: no such file or directory";
         assert_eq!((exit_code(none), Fault::of(none, None, true)), (None, Fault::Dockerfile));
         assert_eq!(exit_code("Error processing tar file(exit status 1): write /data: no space left on device"), None);

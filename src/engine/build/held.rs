@@ -1,6 +1,6 @@
-//! A build that is stopped and followed to its end. Whoever closes a connection does not learn when the engine has ended the step
-//! that it was at, nor whether it has made an image of it. So the connection is closed in one direction only: the engine
-//! takes that for the end of its client, cancels the build, and still answers when it is done.
+//! Stops a build and waits until the engine has ended it. A client that closes its connection does not learn when the engine
+//! ends the current step, nor whether the engine makes an image of it. So only the sending half of the connection is closed:
+//! the engine takes this for a disconnect, cancels the build, and still sends its reply when it is done.
 
 use bollard::models::BuildInfo;
 use futures_util::stream::BoxStream;
@@ -10,22 +10,22 @@ use tokio::sync::{mpsc, oneshot};
 use crate::engine::connection::client::Closing;
 use crate::engine::connection::messages::AnswerError;
 
-/// How many messages of an answer may wait for whoever reads it.
+/// How many messages of a reply may wait for the reader.
 const MESSAGES: usize = 16;
 
-/// A build under way.
-pub(in crate::engine) struct Held {
-    /// What the engine answers. Who drops it before its end stops the build.
+/// A running build.
+pub(in crate::engine) struct RunningBuild {
+    /// The engine's reply. Dropping it before its end stops the build.
     pub(in crate::engine) answer: BoxStream<'static, Result<BuildInfo, AnswerError>>,
-    /// Ends when the engine has ended the build.
+    /// Completes when the engine has ended the build.
     pub(in crate::engine) ended: oneshot::Receiver<()>,
 }
 
-/// Follows an answer to its end, whether or not somebody reads it.
-pub(in crate::engine) fn hold(
+/// Reads a reply to its end in the background, even if nobody uses it any more.
+pub(in crate::engine) fn keep_reading(
     answer: impl Stream<Item = Result<BuildInfo, AnswerError>> + Send + 'static,
     closing: Closing,
-) -> Held {
+) -> RunningBuild {
     let (messages, read) = mpsc::channel(MESSAGES);
     let (ends, ended) = oneshot::channel();
     tokio::spawn(async move {
@@ -41,11 +41,11 @@ pub(in crate::engine) fn hold(
                 message = answer.next() => message,
             };
             let Some(message) = message else { break };
-            // Nobody may read it any more.
+            // The receiver may have been dropped.
             let _ = messages.send(message).await;
         }
         let _ = ends.send(());
     });
     let answer = futures_util::stream::unfold(read, |mut read| async { Some((read.recv().await?, read)) });
-    Held { answer: answer.boxed(), ended }
+    RunningBuild { answer: answer.boxed(), ended }
 }

@@ -1,5 +1,5 @@
-//! Builds for the people who ask for them: the image stays under its tag, what the engine has kept of earlier builds is
-//! used, and labels say what the image was made of. A task's builds are `build`'s.
+//! Local builds: the image keeps its tag, the build uses the engine's build cache, and labels describe the image. `task_build`
+//! has the builds of tasks.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,35 +21,35 @@ use crate::net::ImageId;
 use crate::net::retry::{Policy, retry};
 use crate::report::secrets;
 
-/// What a local build is told besides its context.
+/// The options of a local build, besides its context.
 #[derive(Debug)]
 pub struct LocalBuild {
-    /// The tag that the image gets, and takes from another.
+    /// The tag of the image. An older image with this tag loses it.
     pub tag: String,
-    /// Arguments, network and architecture.
+    /// Build arguments, network and architecture.
     pub plan: BuildPlan,
-    /// What the `Dockerfile` may ask for.
+    /// The secrets that the `Dockerfile` may use.
     pub secrets: BuildSecrets,
-    /// What the image says of itself.
+    /// The labels of the image.
     pub labels: BTreeMap<String, String>,
-    /// Build every step anew.
+    /// Build every step without the build cache.
     pub no_cache: bool,
 }
 
-/// An image that the engine has.
+/// An image in the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalImage {
     /// Its id.
     pub id: ImageId,
-    /// What it says of itself.
+    /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// The names that it has in registries, `REGISTRY/NAME@sha256:…`.
+    /// Its names in registries, `REGISTRY/NAME@sha256:…`.
     pub digests: Vec<String>,
 }
 
 impl Engine {
-    /// Builds a context. Gives the image's id; the image is there to stay. Where a registry is in trouble that passes, it
-    /// builds again.
+    /// Builds a context and returns the image's id. The cleanup does not remove the image. Builds again after a temporary
+    /// problem of a registry.
     pub async fn build_local(
         &self,
         context: &ForEngine,
@@ -71,7 +71,9 @@ impl Engine {
     ) -> Result<ImageId, EngineError> {
         let image_id = self.build_local_from(context, build, build.no_cache, log).await?;
         if build.no_cache
-            || !self.is_astray(&image_id.to_string(), build.plan.target_arch, &context.dockerfile()).await?
+            || !self
+                .has_wrong_architecture(&image_id.to_string(), build.plan.target_arch, &context.dockerfile())
+                .await?
         {
             return Ok(image_id);
         }
@@ -90,14 +92,14 @@ impl Engine {
         let platform = self.platform(build.plan.target_arch, &dockerfile).await?;
         let choice = self.choice(build.plan.builder, platform.is_some());
         let builder = self.builder(choice, &dockerfile, &build.secrets).await?;
-        let body = bollard::body_try_stream(context.stream(builder.asked.by));
+        let body = bollard::body_try_stream(context.stream(builder.chosen.by));
         let args = self.args_with_proxies(&build.plan);
         secrets::add_args(&args);
         let pulling = self.pulling(&builder, &dockerfile, &build.plan).await;
         let options = BuildImageOptions {
             dockerfile: "Dockerfile".to_owned(),
             t: Some(build.tag.clone()),
-            // Containers of steps are of no use to anybody; images of steps are the cache.
+            // Nobody uses the containers of steps. The images of steps are the build cache.
             rm: true,
             forcerm: true,
             nocache: no_cache,
@@ -110,11 +112,11 @@ impl Engine {
         secrets::add_build_secrets(build.secrets.values());
         let request =
             BuildRequest { options, excludes: context.excludes(), context: body, closing: Closing::default() };
-        let answer = self.ask_for_build(&builder, &pulling, request);
-        Ok(self.follow(answer, &builder.asked, log).await?.0)
+        let answer = self.request_build(&builder, &pulling, request);
+        Ok(self.follow(answer, &builder.chosen, log).await?.0)
     }
 
-    /// The image that has a name, if there is one.
+    /// The image with this name, if the engine has one.
     pub async fn present(&self, name: &str) -> Result<Option<LocalImage>, EngineError> {
         let image = match self.inspect(name).await {
             Ok(image) => image,
@@ -134,7 +136,7 @@ impl Engine {
         Ok(Some(LocalImage { id, labels: labels.into_iter().collect(), digests }))
     }
 
-    /// The command that opens a shell in an image, with the variables of these files, for a person to type.
+    /// The command that opens a shell in an image, with the variables of these files. Users type it.
     pub async fn shell_in(&self, tag: &str, env_files: &[impl AsRef<Path>]) -> Result<Vec<String>, EngineError> {
         let doing = || format!("looking at {tag}");
         let shell = self.shell_of(tag).await;

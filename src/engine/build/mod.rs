@@ -1,5 +1,5 @@
-//! Builds: of a task and of a laptop, by whichever builder the engine has; what they print, where they fail and whose fault that is,
-//! and what they are given besides the context: secrets, credentials, proxies, a platform.
+//! Builds, in tasks and on laptops, with any builder of an engine: parses their output, explains their failures, and passes
+//! them what they need besides the context: secrets, credentials, proxies and a platform.
 
 pub(super) mod bases;
 pub(super) mod build_output;

@@ -1,4 +1,4 @@
-//! What a build is given besides its context, and where steps may be taken from.
+//! The options of a build besides its context, and where it may take cached steps from.
 
 use std::collections::BTreeMap;
 
@@ -7,31 +7,31 @@ use serde::Serialize;
 use crate::engine::{BuilderChoice, SecretSources, TargetArch};
 use crate::report::keywords;
 
-/// What the engine is told besides the context.
+/// The options of a build, besides its context.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BuildPlan {
     /// Build arguments.
     pub args: BTreeMap<String, String>,
     /// Network of `RUN` steps.
     pub network: Option<String>,
-    /// Who builds.
+    /// The builder to use.
     pub builder: BuilderChoice,
-    /// What the `Dockerfile` may ask for: where from, never what.
+    /// The secrets that the `Dockerfile` may use: their sources, never their values.
     pub secrets: SecretSources,
-    /// Where steps may be taken from; absent, what is right for the job.
+    /// Where the build may take cached steps from. `None`: the job's default.
     pub cache_from: Option<CacheFrom>,
-    /// The architecture of the image; absent, the engine's.
+    /// The architecture of the image. `None`: the engine's.
     pub target_arch: Option<TargetArch>,
 }
 
 keywords! {
-    /// Where a build may take steps from that have been built before.
+    /// Where a build may take cached steps from.
     pub enum CacheFrom, "a layer cache" {
-        /// From the newest image of the same name that the index has.
+        /// From the newest image of the same name in the index.
         Latest = "latest",
         /// From the parent image, which is loaded anyway.
         Parent = "parent",
-        /// From nowhere: each step is built.
+        /// From nowhere: every step is built.
         Off = "off",
     }
 }

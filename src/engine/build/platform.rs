@@ -1,5 +1,5 @@
-//! Building for another architecture than the engine's own: whether steps for it can run here, and whether what comes out is
-//! for it. Which architecture is wanted is the plan's word.
+//! Builds for another architecture than the engine's: checks whether steps for it can run here, and whether the built image has
+//! it. `BuildPlan::target_arch` is the requested architecture.
 
 use std::fs;
 use std::io;
@@ -12,43 +12,43 @@ use crate::dockerfile::instructions::{self, Instruction};
 use crate::engine::{BuilderChoice, TargetArch};
 use crate::engine::{Engine, EngineError};
 
-/// Where the kernel tells which interpreters run the programs of other machines.
+/// Where the kernel lists the interpreters for programs of other architectures.
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 
 impl Engine {
-    /// Refuses an image whose steps cannot run here, before anything is built.
+    /// Refuses an image whose steps cannot run here, before the build starts.
     pub async fn check_steps(&self, target: TargetArch, dockerfile: &str) -> Result<(), EngineError> {
-        match self.other_than(target).await? {
+        match self.own_architecture_unless(target).await? {
             Some(own) => self.refuse_steps(target, &own, dockerfile),
             None => Ok(()),
         }
     }
 
-    /// The platform that the engine must be asked for, where it is not its own. Refuses steps that cannot run on it.
+    /// The platform to request from the engine. `None` if it is the engine's own. Refuses steps that cannot run on it.
     pub(in crate::engine) async fn platform(
         &self,
         target: Option<TargetArch>,
         dockerfile: &str,
     ) -> Result<Option<String>, EngineError> {
         let Some(target) = target else { return Ok(None) };
-        let Some(own) = self.other_than(target).await? else { return Ok(None) };
+        let Some(own) = self.own_architecture_unless(target).await? else { return Ok(None) };
         self.refuse_steps(target, &own, dockerfile)?;
-        if runs_for_target(dockerfile) && !self.is_here() {
+        if runs_for_target(dockerfile) && !self.is_local() {
             info!("the engine is {own} and not on this machine: whether it runs steps for {target}, they will show");
         }
         info!("building for {target} on {own}");
         Ok(Some(target.platform()))
     }
 
-    /// The engine's own architecture, where that is another.
-    async fn other_than(&self, target: TargetArch) -> Result<Option<String>, EngineError> {
+    /// The engine's own architecture, if it is not `target`.
+    async fn own_architecture_unless(&self, target: TargetArch) -> Result<Option<String>, EngineError> {
         let own = self.client.info().await.map_err(|error| request_error("asking for its architecture", error))?;
         let own = own.architecture.unwrap_or_default();
         Ok((!target.is(&own)).then_some(own))
     }
 
     fn refuse_steps(&self, target: TargetArch, own: &str, dockerfile: &str) -> Result<(), EngineError> {
-        if !runs_for_target(dockerfile) || !self.is_here() || is_emulated(Path::new(BINFMT), target) {
+        if !runs_for_target(dockerfile) || !self.is_local() || is_emulated(Path::new(BINFMT), target) {
             return Ok(());
         }
         Err(EngineError::Refused(format!(
@@ -57,11 +57,11 @@ impl Engine {
     }
 
     /// Whether the engine runs on this machine's kernel.
-    fn is_here(&self) -> bool {
+    fn is_local(&self) -> bool {
         self.place.socket().is_some()
     }
 
-    /// Who builds, where the image can be for another platform.
+    /// The builder to use, if the image can be for another platform.
     pub(in crate::engine) fn choice(&self, choice: BuilderChoice, is_foreign: bool) -> BuilderChoice {
         match choice {
             BuilderChoice::Auto if is_foreign => self.driver.builder_for_other_platforms(),
@@ -69,7 +69,7 @@ impl Engine {
         }
     }
 
-    /// The images that steps may be taken from: builders do not look for what architecture these are.
+    /// The images of the target architecture among the cache images. Builders do not check the architecture of cache images.
     pub(super) async fn usable(
         &self,
         cache: &[String],
@@ -88,7 +88,7 @@ impl Engine {
         Ok(usable)
     }
 
-    /// Refuses an image that is for another architecture; an error calls it `what`.
+    /// Refuses an image of another architecture. The error calls the image `what`.
     pub async fn check_architecture(
         &self,
         image: &str,
@@ -99,26 +99,26 @@ impl Engine {
         if wanted.is(&found) { Ok(()) } else { Err(EngineError::Architecture { what, wanted, found }) }
     }
 
-    /// Whether an image is for an architecture.
+    /// Whether an image has this architecture.
     pub async fn is_for(&self, image: &str, wanted: TargetArch) -> Result<bool, EngineError> {
         Ok(wanted.is(&self.architecture(image).await?))
     }
 
-    /// Whether an image is for another architecture than it was built for.
-    pub(super) async fn is_astray(
+    /// Whether an image has another architecture than it was built for.
+    pub(super) async fn has_wrong_architecture(
         &self,
         image: &str,
         target: Option<TargetArch>,
         dockerfile: &str,
     ) -> Result<bool, EngineError> {
-        if !self.driver.mixes_architectures() || !begins_with_nothing(dockerfile) {
+        if !self.driver.mixes_architectures() || !has_scratch_stage(dockerfile) {
             return Ok(false);
         }
         let found = self.architecture(image).await?;
         let found = [TargetArch::Amd64, TargetArch::Arm64].into_iter().find(|arch| arch.is(&found));
         Ok(match (target, found) {
             (Some(target), found) => Some(target) != found,
-            (None, Some(found)) => self.other_than(found).await?.is_some(),
+            (None, Some(found)) => self.own_architecture_unless(found).await?.is_some(),
             (None, None) => false,
         })
     }
@@ -130,7 +130,7 @@ impl Engine {
     }
 }
 
-/// Whether a `Dockerfile` has steps that run on the platform that is built for: all but those of stages that name their own.
+/// Whether a `Dockerfile` has RUN steps for the target platform. Stages that name their own platform do not count.
 fn runs_for_target(dockerfile: &str) -> bool {
     let mut is_target = true;
     instructions::read(dockerfile.as_bytes()).all.iter().any(|Instruction { keyword, rest, .. }| {
@@ -141,20 +141,20 @@ fn runs_for_target(dockerfile: &str) -> bool {
     })
 }
 
-/// Whether a stage of a `Dockerfile` begins with no image, which would say an architecture.
-fn begins_with_nothing(dockerfile: &str) -> bool {
+/// Whether a stage of a `Dockerfile` starts from `scratch`, which has no architecture.
+fn has_scratch_stage(dockerfile: &str) -> bool {
     let instructions = instructions::read(dockerfile.as_bytes()).all;
     instructions.iter().any(|it| it.keyword == "FROM" && it.rest.split_whitespace().next() == Some("scratch"))
 }
 
-/// Whether the kernel runs programs of this architecture through an interpreter that containers need not have.
+/// Whether the kernel runs programs of this architecture with an interpreter that containers need not contain.
 fn is_emulated(binfmt: &Path, target: TargetArch) -> bool {
     let handlers = fs::read_dir(binfmt).into_iter().flatten().flatten().map(|entry| entry.path());
     handlers.map(fs::read_to_string).map(io::Result::unwrap_or_default).any(|handler| runs(&handler, target))
 }
 
-/// Whether a handler, as the kernel describes it, takes the programs of this architecture. With the flag F it has its
-/// interpreter open already.
+/// Whether a handler, in the kernel's format, runs programs of this architecture. With the flag F the kernel keeps its
+/// interpreter open.
 fn runs(handler: &str, target: TargetArch) -> bool {
     let of = |name: &str| handler.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let offset = of("offset").and_then(|offset| offset.parse::<usize>().ok()).unwrap_or_default();
@@ -173,7 +173,7 @@ fn bytes(hex: &str) -> Option<Vec<u8>> {
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
-/// The beginning of an executable program: 64 bit, little endian, with the machine at its 18th byte.
+/// The start of an executable: 64 bit, little endian, with the machine at offset 18.
 fn elf_header(target: TargetArch) -> [u8; 20] {
     let machine = match target {
         TargetArch::Amd64 => 62,
@@ -189,7 +189,7 @@ fn elf_header(target: TargetArch) -> [u8; 20] {
 mod tests {
     use super::*;
 
-    /// As Debian's qemu-user-static registers it.
+    /// The handler that Debian's qemu-user-static registers.
     const QEMU_AARCH64: &str = "enabled\ninterpreter /usr/libexec/qemu-binfmt/aarch64-binfmt-P\nflags: POCF\noffset 0\nmagic 7f454c460201010000000000000000000200b700\nmask ffffffffffffff00fffffffffffffffffeffffff\n";
 
     #[test]
@@ -198,11 +198,11 @@ mod tests {
         for (from, to) in [("enabled", "disabled"), ("POCF", "OC"), ("magic 7f", "magic 00"), ("magic", "extension")] {
             assert!(!runs(&QEMU_AARCH64.replace(from, to), TargetArch::Arm64), "{to}");
         }
-        let folder = tempfile::tempdir().unwrap();
-        assert!(!is_emulated(folder.path(), TargetArch::Arm64) && !is_emulated(Path::new("/none"), TargetArch::Arm64));
-        fs::write(folder.path().join("status"), "enabled\n").unwrap();
-        fs::write(folder.path().join("arm"), QEMU_AARCH64).unwrap();
-        assert!(is_emulated(folder.path(), TargetArch::Arm64) && !is_emulated(folder.path(), TargetArch::Amd64));
+        let binfmt = tempfile::tempdir().unwrap();
+        assert!(!is_emulated(binfmt.path(), TargetArch::Arm64) && !is_emulated(Path::new("/none"), TargetArch::Arm64));
+        fs::write(binfmt.path().join("status"), "enabled\n").unwrap();
+        fs::write(binfmt.path().join("arm"), QEMU_AARCH64).unwrap();
+        assert!(is_emulated(binfmt.path(), TargetArch::Arm64) && !is_emulated(binfmt.path(), TargetArch::Amd64));
     }
 
     #[test]
@@ -216,7 +216,7 @@ mod tests {
         ] {
             assert_eq!(runs_for_target(dockerfile), runs, "{dockerfile}");
             let from_scratch = dockerfile.contains("FROM scratch");
-            assert_eq!(begins_with_nothing(dockerfile), from_scratch, "{dockerfile}");
+            assert_eq!(has_scratch_stage(dockerfile), from_scratch, "{dockerfile}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! How long a registry that limits pulls wants to be left alone. It says so to the engine (`Retry-After`), and engines keep it
-//! to themselves: so it is asked once more, by us.
+//! Reads how long a registry with a pull limit asks to wait. The registry sends this to the engine (`Retry-After`), but engines
+//! do not pass it on. So this module sends one more request.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::net::registry::{Reference, is_loopback};
 use crate::net::retry::{Failure as _, RetryConfig, Retryability};
 use crate::net::transfer::Storage;
 
-/// How long the registry of an image asks to wait; none, where it says nothing of it to somebody without credentials.
-pub(super) async fn asked_to_wait(image: &str, retry: RetryConfig) -> Option<Duration> {
+/// How long the registry of an image asks to wait. `None` if it does not send this to a client without credentials.
+pub(super) async fn retry_after(image: &str, retry: RetryConfig) -> Option<Duration> {
     let (url, storage) = (manifest(image)?, Storage::new(retry).ok()?);
     let answer = tokio::time::timeout(PING_TIMEOUT, storage.get(&url)).await.ok()?;
     match answer.err()?.retryability() {
@@ -19,7 +19,7 @@ pub(super) async fn asked_to_wait(image: &str, retry: RetryConfig) -> Option<Dur
     }
 }
 
-/// Where an image's manifest is.
+/// The URL of an image's manifest.
 fn manifest(image: &str) -> Option<HttpUrl> {
     let image: Reference = image.parse().ok()?;
     let (name, version) = (image.repository(), image.digest().or(image.tag())?);

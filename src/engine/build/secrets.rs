@@ -1,5 +1,5 @@
-//! Secrets of a build: by which ids a `Dockerfile` asks for them, where their values come from, and the values, which do
-//! not print themselves. Getting the values is for `commands`, handing them to a build for `engine`.
+//! Secrets of a build: the ids in a `Dockerfile`, the sources of the values, and the values, which `Debug` does not print.
+//! `job::secret_values` reads the values, and `engine` passes them to a build.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,16 +12,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 pub enum SecretSource {
-    /// A file on this machine: all of it.
+    /// The whole content of a file on this machine.
     File {
         /// The file.
         file: PathBuf,
     },
     /// Taskcluster's secrets service.
     Taskcluster {
-        /// The secret's name there.
+        /// The name of the secret.
         taskcluster: String,
-        /// The key in it; its value is a text.
+        /// The key in the secret. Its value is a string.
         key: String,
     },
 }
@@ -35,34 +35,34 @@ impl fmt::Display for SecretSource {
     }
 }
 
-/// The secrets that a build may ask for, by their ids.
+/// The secrets that a build may use, by their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct SecretSources(pub BTreeMap<String, SecretSource>);
 
 impl SecretSources {
-    /// The first id of a secret that Taskcluster has.
+    /// The first id of a secret from Taskcluster.
     #[must_use]
     pub fn of_taskcluster(&self) -> Option<&str> {
-        let theirs = |(_, source): &(&String, &SecretSource)| matches!(source, SecretSource::Taskcluster { .. });
-        self.0.iter().find(theirs).map(|(id, _)| id.as_str())
+        let is_remote = |(_, source): &(&String, &SecretSource)| matches!(source, SecretSource::Taskcluster { .. });
+        self.0.iter().find(is_remote).map(|(id, _)| id.as_str())
     }
 }
 
 impl fmt::Display for SecretSources {
-    /// As [`FromStr`] reads it.
+    /// The format that [`FromStr`] reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&serde_json::to_string(&self.0).map_err(|_| fmt::Error)?)
     }
 }
 
-/// The form in which people write it.
+/// The format of a flag.
 const FORM: &str = "expected id=ID,src=FILE, or id=ID,taskcluster=SECRET,key=KEY";
 
 impl FromStr for SecretSources {
     type Err = String;
 
-    /// A JSON object, as a variable has it, or `id=ID,src=FILE`, a line each, as flags have it.
+    /// Reads a JSON object, the format of the variable, or lines of `id=ID,src=FILE`, the format of the flags.
     fn from_str(text: &str) -> Result<Self, String> {
         let sources = if text.trim_start().starts_with('{') {
             serde_json::from_str(text).map_err(|error| {
@@ -72,7 +72,7 @@ impl FromStr for SecretSources {
         } else {
             let mut sources = BTreeMap::new();
             for line in text.lines().filter(|line| !line.trim().is_empty()) {
-                let (id, source) = typed(line)?;
+                let (id, source) = parse_flag(line)?;
                 if sources.insert(id.clone(), source).is_some() {
                     return Err(format!("the id {id} is given twice"));
                 }
@@ -86,34 +86,34 @@ impl FromStr for SecretSources {
     }
 }
 
-/// One secret as a flag has it, which is docker's form.
-fn typed(line: &str) -> Result<(String, SecretSource), String> {
+/// Parses one secret in the format of a flag, which is docker's format.
+fn parse_flag(line: &str) -> Result<(String, SecretSource), String> {
     let pairs = line.split(',').map(|pair| pair.split_once('=').ok_or_else(|| format!("{pair:?} has no `=`: {FORM}")));
-    let mut given = BTreeMap::new();
+    let mut fields = BTreeMap::new();
     for pair in pairs {
         let (name, value) = pair?;
         let name = if name.trim() == "source" { "src" } else { name.trim() };
-        given.insert(name, value.to_owned());
+        fields.insert(name, value.to_owned());
     }
-    given.remove("type").filter(|kind| kind != "file").map_or(Ok(()), |kind| Err(format!("type={kind}: {FORM}")))?;
-    let id = given.remove("id").ok_or_else(|| format!("a secret has no id: {FORM}"))?;
-    let source = match (given.remove("src"), given.remove("taskcluster"), given.remove("key")) {
+    fields.remove("type").filter(|kind| kind != "file").map_or(Ok(()), |kind| Err(format!("type={kind}: {FORM}")))?;
+    let id = fields.remove("id").ok_or_else(|| format!("a secret has no id: {FORM}"))?;
+    let source = match (fields.remove("src"), fields.remove("taskcluster"), fields.remove("key")) {
         (Some(file), None, None) => SecretSource::File { file: file.into() },
         (None, Some(taskcluster), Some(key)) => SecretSource::Taskcluster { taskcluster, key },
         _ => return Err(format!("where does the secret {id} come from? {FORM}")),
     };
-    match given.into_keys().next() {
+    match fields.into_keys().next() {
         Some(unknown) => Err(format!("{unknown}= says nothing about the secret {id}: {FORM}")),
         None => Ok((id, source)),
     }
 }
 
-/// The values, by ids.
+/// The values of secrets, by their ids.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct BuildSecrets(BTreeMap<String, Vec<u8>>);
 
 impl BuildSecrets {
-    /// These values.
+    /// Wraps these values.
     #[must_use]
     pub fn new(values: BTreeMap<String, Vec<u8>>) -> Self {
         Self(values)
@@ -148,13 +148,13 @@ mod tests {
 
     #[test]
     fn flags_and_variables_say_the_same() {
-        let typed = read("id=npm,src=/run/npmrc\nid=gh,taskcluster=project/x/gh,key=token\n").unwrap();
+        let from_flags = read("id=npm,src=/run/npmrc\nid=gh,taskcluster=project/x/gh,key=token\n").unwrap();
         let json = r#"{"gh":{"taskcluster":"project/x/gh","key":"token"},"npm":{"file":"/run/npmrc"}}"#;
-        assert_eq!(read(json).unwrap(), typed);
-        assert_eq!(typed.to_string(), json);
+        assert_eq!(read(json).unwrap(), from_flags);
+        assert_eq!(from_flags.to_string(), json);
         assert_eq!(read("type=file,id=npm,source=/x").unwrap(), read("id=npm,src=/x").unwrap());
         assert_eq!(read("{}").unwrap(), SecretSources::default());
-        assert_eq!(typed.0["gh"].to_string(), "token of Taskcluster's secret project/x/gh");
+        assert_eq!(from_flags.0["gh"].to_string(), "token of Taskcluster's secret project/x/gh");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What a build prints: the steps that its lines speak of, for Docker's classic builder and for Podman, to be shown and to name the
-//! step that failed. A command can print such lines too: nothing is removed, named or published because of them.
+//! Parses the output of Docker's classic builder and of Podman. It finds the lines that start a step, to show them and to name
+//! the step that failed. A command can print such lines, too, so nothing is removed, named or published because of them.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::fmt;
 use crate::engine::build_log::LineBuffer;
 use crate::report::shortened;
 
-/// How many of a failing step's last lines are kept: about what fits on a screen beside the error.
+/// How many of the last lines of a failed step are kept: about what fits on a screen with the error.
 pub(in crate::engine) const LAST_LINES: usize = 20;
 
 /// A step of a `Dockerfile`.
@@ -15,11 +15,11 @@ pub(in crate::engine) const LAST_LINES: usize = 20;
 pub struct Step {
     /// Counted from 1.
     pub number: u32,
-    /// How many there are.
+    /// The number of steps.
     pub of: u32,
     /// The instruction as the engine shows it.
     pub instruction: String,
-    /// The stage that the step is counted in, where each has a count of its own.
+    /// The stage of the step, if each stage counts its own steps.
     pub stage: Option<String>,
 }
 
@@ -31,7 +31,8 @@ impl fmt::Display for Step {
 }
 
 impl Step {
-    /// Reads `Step 2/3 : RUN make` (Docker), `STEP 2/3: RUN make` or, of several stages, `[1/2] STEP 2/3: RUN make` (Podman).
+    /// Parses `Step 2/3 : RUN make` (Docker), `STEP 2/3: RUN make` or, with several stages, `[1/2] STEP 2/3: RUN make`
+    /// (Podman).
     fn parse(line: &str) -> Option<Self> {
         let stage = line.strip_prefix('[').and_then(|line| line.split_once("] "));
         let line = match stage {
@@ -50,46 +51,46 @@ impl Step {
     }
 }
 
-/// Follows a build's output.
+/// Parses a build's output.
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Output {
+pub(in crate::engine) struct StepLineParser {
     lines: LineBuffer,
     step: Option<Step>,
-    /// Whether the step has said nothing yet, but that it looks for an image.
-    begins: bool,
+    /// Whether the step has printed nothing yet, except that it looks up an image.
+    is_pending: bool,
     cached: bool,
-    /// Before it there are only arguments.
+    /// Whether there was a FROM. Before the first FROM there are only arguments.
     has_base: bool,
     steps: Steps,
     last_lines: VecDeque<String>,
 }
 
-/// How many steps a build had, and how many of them came from the build cache. To begin from an image is none.
+/// The number of steps of a build, and how many of them came from the build cache. A FROM does not count as a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Steps {
-    /// How many came from the cache.
+    /// The number of steps from the build cache.
     pub cached: usize,
-    /// How many there were.
+    /// The number of all steps.
     pub all: usize,
 }
 
-/// What a line of output says about the build itself.
+/// A line of output, by its meaning for the build.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::engine) enum OutputEvent {
-    /// Nothing: it is what a command printed.
+    /// A line without a meaning for the build: a command printed it.
     Line(String),
-    /// A step begins.
+    /// A line that starts a step.
     Step(String),
 }
 
-impl Output {
-    /// Takes a piece of output; gives the lines that it completes.
+impl StepLineParser {
+    /// Takes a piece of output and returns the lines that it completes.
     pub(in crate::engine) fn piece(&mut self, piece: &str) -> Vec<OutputEvent> {
         let lines = self.lines.piece(piece.as_bytes());
         lines.into_iter().map(|line| self.line(line)).collect()
     }
 
-    /// The last line, where it does not end with a line break.
+    /// The last line, if it does not end with a line break.
     pub(in crate::engine) fn end(&mut self) -> Option<OutputEvent> {
         let line = self.lines.end()?;
         Some(self.line(line))
@@ -100,23 +101,23 @@ impl Output {
             self.has_base |= step.is("FROM");
             self.steps.all += usize::from(self.has_base && !step.is("FROM"));
             self.step = Some(step);
-            self.begins = true;
+            self.is_pending = true;
             self.cached = false;
             self.last_lines.clear();
             return OutputEvent::Step(line);
         }
-        let said = line.trim_start();
-        // Podman says that it tries to, before a registry has answered.
-        self.begins &= ["Trying to pull ", "Resolving ", "Resolved "].iter().any(|begin| said.starts_with(begin));
-        let begins = self.step.as_ref().is_none_or(|step| step.is("FROM"));
-        // Podman's arrow is shorter. It names the cached image twice, here and in its next line.
-        match said.strip_prefix("--->").or_else(|| said.strip_prefix("-->")) {
-            Some(cached) if cached.starts_with(" Using cache") && !begins => {
+        let text = line.trim_start();
+        // Podman prints that it tries to pull, before a registry has answered.
+        self.is_pending &= ["Trying to pull ", "Resolving ", "Resolved "].iter().any(|start| text.starts_with(start));
+        let is_from = self.step.as_ref().is_none_or(|step| step.is("FROM"));
+        // Podman's arrow is shorter. Podman names the cached image twice, in this line and in the next.
+        match text.strip_prefix("--->").or_else(|| text.strip_prefix("-->")) {
+            Some(cached) if cached.starts_with(" Using cache") && !is_from => {
                 self.steps.cached += usize::from(!self.cached);
                 self.cached = true;
             }
             Some(_) => {}
-            // The builder's own words, said after the command's last; the second in a chroot, twice.
+            // Lines of the builder itself, after the last line of the command. The second comes from a chroot, twice.
             None if line.starts_with("Removing intermediate container ") => {}
             None if line.starts_with("subprocess exited with status ") => {}
             None => {
@@ -129,33 +130,33 @@ impl Output {
         OutputEvent::Line(line)
     }
 
-    /// The `FROM` of which nothing is known yet: neither that the image is there, nor that it is being pulled.
-    pub(super) fn begins_from(&self) -> Option<&Step> {
-        self.step.as_ref().filter(|step| self.begins && step.is("FROM"))
+    /// The current `FROM`, if the engine has not yet reported that it has the image or pulls it.
+    pub(super) fn pending_from(&self) -> Option<&Step> {
+        self.step.as_ref().filter(|step| self.is_pending && step.is("FROM"))
     }
 
-    /// How many steps there were.
+    /// The number of steps.
     pub(in crate::engine) fn steps(&self) -> Steps {
         self.steps
     }
 
-    /// The step that was running, and the last lines that it printed.
+    /// The step that was running, and its last lines of output.
     pub(in crate::engine) fn into_last(self) -> (Option<Step>, Vec<String>) {
         (self.step, self.last_lines.into())
     }
 }
 
-/// Whether a line warns of arguments that a `Dockerfile` does not look at, of none but those that each build gets: in Docker's
-/// words, and in Podman's.
+/// Whether a line warns about unused build arguments, and names only arguments that every build gets. Recognises the warnings
+/// of Docker and of Podman.
 pub(super) fn is_about_our_args(line: &str) -> bool {
     let docker = || line.strip_prefix("[Warning] One or more build-args [")?.strip_suffix("] were not consumed");
     let podman = || line.strip_prefix("[Warning] one or more build args were not consumed: [")?.strip_suffix(']');
-    // The two proxies are of docker's configuration, and older builders do not know them.
+    // The two proxies come from docker's configuration. Older builders do not know them.
     let ours = |name| matches!(name, "TASKCLUSTER_ROOT_URL" | "SOURCE_DATE_EPOCH" | "ALL_PROXY" | "all_proxy");
     docker().or_else(podman).is_some_and(|names| names.split_whitespace().all(ours))
 }
 
-/// A message without its middle, where it is longer: its end has the cause.
+/// Removes the middle of a message that is longer than `most` characters. The end of a message has the cause.
 pub(super) fn cut_middle(text: &str, most: usize) -> String {
     let count = text.chars().count();
     if count <= most {
@@ -190,8 +191,8 @@ mod tests {
 
     #[test]
     fn a_from_that_says_nothing_is_known() {
-        let mut output = Output::default();
-        for (piece, begins) in [
+        let mut output = StepLineParser::default();
+        for (piece, is_pending) in [
             ("Step 1/2 : FROM debian:12\n", true),
             ("12: Pulling from library/debian\n", false),
             ("Step 2/2 : RUN make\n", false),
@@ -200,17 +201,17 @@ mod tests {
             ("Getting image source signatures\n", false),
         ] {
             output.piece(piece);
-            assert_eq!(output.begins_from().is_some(), begins, "{piece}");
+            assert_eq!(output.pending_from().is_some(), is_pending, "{piece}");
         }
     }
 
     #[test]
     fn pieces_become_lines_without_control_characters() {
-        let mut output = Output::default();
+        let mut output = StepLineParser::default();
         let lines: Vec<_> = DOCKER.iter().flat_map(|piece| output.piece(piece)).collect();
         let text: Vec<_> = lines
             .iter()
-            .map(|said| match said {
+            .map(|event| match event {
                 OutputEvent::Line(line) | OutputEvent::Step(line) => line.as_str(),
             })
             .collect();
@@ -220,7 +221,7 @@ mod tests {
 
     #[test]
     fn cached_steps_are_counted() {
-        let mut output = Output::default();
+        let mut output = StepLineParser::default();
         for piece in DOCKER {
             output.piece(piece);
         }
@@ -242,7 +243,7 @@ mod tests {
 
     #[test]
     fn podmans_words_are_understood() {
-        let mut output = Output::default();
+        let mut output = StepLineParser::default();
         let id = "4e5021d210f65ebe915670c7089120120bc0a303b90208592851708c1b8c04bd";
         let lines = [
             "[1/2] STEP 1/3: FROM debian:12",
@@ -253,8 +254,8 @@ mod tests {
             "--> 111111111111",
             "--> 22222222222",
         ];
-        let said: Vec<_> = lines.iter().flat_map(|line| output.piece(&format!("{line}\n"))).collect();
-        assert_eq!(said.len(), 7);
+        let events: Vec<_> = lines.iter().flat_map(|line| output.piece(&format!("{line}\n"))).collect();
+        assert_eq!(events.len(), 7);
         assert_eq!(output.steps(), Steps { cached: 1, all: 2 });
         let (step, last) = output.into_last();
         assert_eq!((step.unwrap().to_string().as_str(), last.len()), ("step 3/3, RUN make,", 0));
@@ -262,7 +263,7 @@ mod tests {
 
     #[test]
     fn the_failing_step_keeps_its_last_lines() {
-        let mut output = Output::default();
+        let mut output = StepLineParser::default();
         output.piece("STEP 1/2: FROM scratch\nSTEP 2/2: RUN x\n");
         for number in 0..30 {
             output.piece(&format!("line {number}\n"));

@@ -1,5 +1,5 @@
-//! Building: the verified context goes in as a stream, the output comes out line by line, and what was made is
-//! written down so that it can be removed. Which of an engine's builders does it is chosen in `buildkit`.
+//! Builds of tasks: sends the verified context as a stream, logs the output line by line, and records what was made so that it
+//! can be removed. `builder` chooses the engine's builder.
 
 use std::path::PathBuf;
 
@@ -9,9 +9,9 @@ use futures_util::{Stream, StreamExt};
 use tokio::sync::Mutex;
 use tracing::{debug, info};
 
-use super::build_output::{BuildOutputParser, News};
-use super::failure::{DOING, next_of, request_error};
-use super::held::{Held, hold};
+use super::build_output::{BuildMessage, BuildOutputParser};
+use super::failure::{DOING, next_message, request_error};
+use super::held::{RunningBuild, keep_reading};
 use super::step_lines::{OutputEvent, Steps, is_about_our_args};
 use crate::context::for_engine::ForEngine;
 use crate::engine::build::builder::ChosenBuilder;
@@ -19,7 +19,7 @@ use crate::engine::build_log::BuildLog;
 use crate::engine::cleanup::state::JournalEvent;
 use crate::engine::connection::client::Closing;
 use crate::engine::connection::messages::{AnswerError, BuildRequest};
-use crate::engine::connection::witness::Witness;
+use crate::engine::connection::witness::RestartDetector;
 use crate::engine::driver::AbandonedBuild;
 use crate::engine::sending::noting_the_end;
 use crate::engine::{BuildPlan, BuildSecrets};
@@ -33,41 +33,42 @@ use crate::report::secrets as hidden;
 pub struct Built {
     /// Its id in the engine.
     pub image_id: ImageId,
-    /// Who has read the `Dockerfile`: `classic`, `buildkit` or `buildah`.
+    /// The builder: `classic`, `buildkit` or `buildah`.
     pub builder: &'static str,
-    /// How many of its steps came from the images that were offered for it.
+    /// Its steps, and how many of them came from the cache images.
     pub steps: Steps,
 }
 
-/// What a build is told besides its context.
+/// The options of a build, besides its context.
 #[derive(Clone, Copy, Debug)]
 pub struct BuildOptions<'a> {
-    /// Arguments and network.
+    /// Build arguments and network.
     pub plan: &'a BuildPlan,
-    /// What the `Dockerfile` may ask for.
+    /// The secrets that the `Dockerfile` may use.
     pub secrets: &'a BuildSecrets,
-    /// The images in the engine, by name, that steps may be taken from; without any, each step is built.
+    /// The names of the images in the engine that the build may take cached steps from. If it is empty, every step is built.
     pub cache: &'a [String],
-    /// Whether a later build may take steps from this image.
+    /// Whether a later build may take cached steps from this image.
     pub is_cache: bool,
 }
 
-/// By this argument `BuildKit` writes into an image of which steps its layers are: without it none can be taken from it.
+/// With this build argument `BuildKit` records in an image which steps made its layers. Without the records no build can take
+/// steps from the image.
 const INLINE_CACHE_ARG: &str = "BUILDKIT_INLINE_CACHE";
 
 impl Engine {
-    /// Builds a context and tags the image. The output goes to `log`, line by line as it comes. Where a registry is in
-    /// trouble that passes, it builds again.
+    /// Builds a context and tags the image. The output goes to `log` line by line. Builds again after a temporary problem of a
+    /// registry.
     pub async fn build(
         &self,
         context: &ForEngine,
         tag: &str,
-        told: BuildOptions<'_>,
+        options: BuildOptions<'_>,
         log: &mut BuildLog,
     ) -> Result<Built, EngineError> {
         let log = Mutex::new(log);
         retry(DOING, self.access.retry.policy(Policy::CALL), || async {
-            self.build_once(context, tag, told, &mut **log.lock().await).await
+            self.build_once(context, tag, options, &mut **log.lock().await).await
         })
         .await
     }
@@ -85,17 +86,17 @@ impl Engine {
         let dockerfile = context.dockerfile();
         let platform = self.platform(plan.target_arch, &dockerfile).await?;
         let builder = self.builder(self.choice(plan.builder, platform.is_some()), &dockerfile, secrets).await?;
-        let (tracker, goes_on) = (self.tracker.clone(), builder.session.is_none());
+        let (tracker, outlives_client) = (self.tracker.clone(), builder.session.is_none());
         let excludes = context.excludes();
-        let context = noting_the_end(context.stream(builder.asked.by), async move |bytes| {
-            // BuildKit stops with the connection.
-            if goes_on {
+        let context = noting_the_end(context.stream(builder.chosen.by), async move |bytes| {
+            // BuildKit stops when the connection closes.
+            if outlives_client {
                 tracker.add(JournalEvent::ContextSent(bytes)).await;
             }
         });
         let by_buildkit = builder.session.is_some();
-        // Who asks for it by name takes the risk.
-        let records = plan.cache_from.is_some() || self.about.keeps_records();
+        // A user who sets CACHE_FROM takes the risk.
+        let records = plan.cache_from.is_some() || self.about.supports_inline_cache();
         let cache = if by_buildkit && !records && !cache.is_empty() {
             info!(
                 "building without a layer cache: to keep one can end BuildKit's engine before Docker 23; CACHE_FROM=latest takes the risk"
@@ -113,8 +114,8 @@ impl Engine {
             t: Some(tag.to_owned()),
             rm: true,
             forcerm: true,
-            // The image is made of its context, its base and what is offered, not of what others left in the engine. And the
-            // classic builder fails when any image goes while it looks through its own cache.
+            // The image depends on its context, its base and the offered images, not on what others left in the engine. And the
+            // classic builder fails if any image is removed while it searches its own cache.
             nocache: offer.names.is_empty(),
             cachefrom: (!offer.names.is_empty() && self.driver.takes_cache_names()).then(|| offer.names.clone()),
             buildargs: Some(args.into_iter().collect()),
@@ -123,30 +124,30 @@ impl Engine {
             ..BuildImageOptions::default()
         };
         let pulling = self.pulling(&builder, &dockerfile, plan).await;
-        let witness = Witness::of(self.driver, &self.place).await;
-        let begun = self.begin(tag, goes_on.then_some(&*dockerfile), &plan.args).await;
+        let detector = RestartDetector::of(self.driver, &self.place).await;
+        let started_build = self.begin(tag, outlives_client.then_some(&*dockerfile), &plan.args).await;
         let closing = Closing::default();
         let context = bollard::body_try_stream(context);
         let request = BuildRequest { options, excludes, context, closing: closing.clone() };
-        let answer = self.ask_for_build(&builder, &pulling, request);
-        let built = if goes_on && self.driver.abandoned_build() == AbandonedBuild::EndsItsStep {
-            let Held { answer, ended } = hold(answer, closing);
+        let answer = self.request_build(&builder, &pulling, request);
+        let built = if outlives_client && self.driver.abandoned_build() == AbandonedBuild::EndsItsStep {
+            let RunningBuild { answer, ended } = keep_reading(answer, closing);
             self.tracker.goes_on_until(ended);
-            self.follow(answer, &builder.asked, log).await
+            self.follow(answer, &builder.chosen, log).await
         } else {
-            self.follow(answer, &builder.asked, log).await
+            self.follow(answer, &builder.chosen, log).await
         };
         if let (Ok((image_id, _)), true) = (&built, self.needs_step_images()) {
-            self.tracker.has_steps(self.steps_of(&begun, &[image_id.to_string()]).await);
+            self.tracker.has_steps(self.steps_of(&started_build, &[image_id.to_string()]).await);
         }
         self.note_what_was_made().await;
         match built {
-            // Its service was ended while it was at a step, which then failed for no fault of its own.
+            // The managed service stopped during the step. The step failed because of that.
             Err(EngineError::Build(_)) if self.managed.as_ref().is_some_and(|managed| managed.has_ended()) => {
                 Err(EngineError::Unfinished { doing: DOING.to_owned() })
             }
-            // A command that ended with its engine, which is there again.
-            Err(EngineError::Build(failure)) if failure.may_be_the_engines_end() && witness.saw_an_end().await => {
+            // The command ended because the engine stopped. The engine is running again.
+            Err(EngineError::Build(failure)) if failure.may_be_engine_shutdown() && detector.has_restarted().await => {
                 Err(request_error(DOING, "it ended, and was started again"))
             }
             built => {
@@ -154,36 +155,36 @@ impl Engine {
                 if let Some(wanted) = plan.target_arch {
                     self.check_architecture(&image_id.to_string(), "the image", wanted).await?;
                 }
-                Ok(Built { image_id, builder: builder.asked.by.name(), steps })
+                Ok(Built { image_id, builder: builder.chosen.by.name(), steps })
             }
         }
     }
 
-    /// Reads a build's answer to its end.
+    /// Reads a build's reply to its end.
     pub(super) async fn follow(
         &self,
         answer: impl Stream<Item = Result<BuildInfo, AnswerError>>,
-        asked: &ChosenBuilder,
+        chosen: &ChosenBuilder,
         log: &mut BuildLog,
     ) -> Result<(ImageId, Steps), EngineError> {
         let mut answer = std::pin::pin!(answer);
-        let mut heard = BuildOutputParser::default();
+        let mut parser = BuildOutputParser::default();
         let mut image_id = None;
         loop {
-            let next = match next_of(answer.next(), &heard, self.access.retry.silence).await {
+            let next = match next_message(answer.next(), &parser, self.access.retry.silence).await {
                 Ok(next) => next,
-                Err(silent) => {
-                    // Docker would wait for the registry also when nobody waits for the build, which makes nothing more.
+                Err(timeout) => {
+                    // Docker keeps waiting for the registry even if the client is gone, but the build makes nothing more.
                     drop(self.tracker.take_under_way());
-                    Self::print(heard.end(), log);
-                    return Err(silent);
+                    Self::print(parser.end(), log);
+                    return Err(timeout);
                 }
             };
             let Some(line) = next else { break };
             match line {
                 Ok(line) => {
-                    let News { said, pulled, id } = heard.line(&line);
-                    Self::print(said, log);
+                    let BuildMessage { events, pulled, id } = parser.line(&line);
+                    Self::print(events, log);
                     for name in &pulled {
                         self.tracker.pulled(name);
                     }
@@ -195,25 +196,25 @@ impl Engine {
                         self.tracker.told(id);
                     }
                 }
-                Err(error) if is_cut(&error, asked) && image_id.is_some() => {
+                Err(error) if is_cut(&error, chosen) && image_id.is_some() => {
                     debug!("the engine's answer broke off after it told the image's id: {error}");
                     break;
                 }
                 Err(error) => {
-                    Self::print(heard.end(), log);
-                    return Err(self.failure(heard, asked, error).await);
+                    Self::print(parser.end(), log);
+                    return Err(self.failure(parser, chosen, error).await);
                 }
             }
         }
-        Self::print(heard.end(), log);
+        Self::print(parser.end(), log);
         let image_id = image_id.ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })?;
-        Ok((image_id, heard.steps()))
+        Ok((image_id, parser.steps()))
     }
 
-    fn print(lines: impl IntoIterator<Item = OutputEvent>, log: &mut BuildLog) {
-        for said in lines {
-            match said {
-                // Nearly every build would end with this warning, about an argument that nobody asked for.
+    fn print(events: impl IntoIterator<Item = OutputEvent>, log: &mut BuildLog) {
+        for event in events {
+            match event {
+                // Nearly every build would end with this warning, about an argument that the user did not set.
                 OutputEvent::Line(line) if is_about_our_args(&line) => {}
                 OutputEvent::Line(line) => log.line(&line),
                 OutputEvent::Step(line) => log.step(&line),
@@ -221,7 +222,7 @@ impl Engine {
         }
     }
 
-    /// How many bytes an image's layers have, unpacked: about the size of its archive. Refuses an image without any.
+    /// The size of an image's unpacked layers in bytes: about the size of its archive. Refuses an image without layers.
     pub async fn image_size(&self, image_id: ImageId) -> Result<u64, EngineError> {
         let image_id = &image_id.to_string();
         let image = self.inspect(image_id).await.map_err(|error| request_error("looking at the image", error))?;
@@ -232,17 +233,17 @@ impl Engine {
         Ok(self.unpacked(image_id, size).await)
     }
 
-    /// The folder where the engine keeps images, where it is on this machine.
+    /// The directory where the engine stores images, if it is on this machine.
     pub async fn root(&self) -> Option<PathBuf> {
         let root = PathBuf::from(self.client.info().await.ok()?.docker_root_dir?);
         root.is_dir().then_some(root)
     }
 }
 
-/// Whether an answer of BuildKit's broke off, and nothing is said to be wrong: Docker 20.10's does now and then behind its last
-/// word, which is the image's id. Whether the image is there is asked next.
-fn is_cut(error: &AnswerError, asked: &ChosenBuilder) -> bool {
-    asked.is_of_buildkit() && matches!(error, AnswerError::Cut(_) | AnswerError::Json(_))
+/// Whether a reply of BuildKit broke off without an error. Docker 20.10 sometimes does this after its last message, which has
+/// the image's id. The caller checks next whether the image exists.
+fn is_cut(error: &AnswerError, chosen: &ChosenBuilder) -> bool {
+    chosen.is_buildkit() && matches!(error, AnswerError::Cut(_) | AnswerError::Json(_))
 }
 
 #[cfg(test)]
@@ -252,10 +253,10 @@ mod tests {
     #[test]
     fn an_answer_that_breaks_off_is_no_word_of_the_engine() {
         let broken = || AnswerError::Cut(std::io::Error::other("broken"));
-        let said = AnswerError::Reported { message: "exit code: 3".to_owned(), code: None };
+        let reported = AnswerError::Reported { message: "exit code: 3".to_owned(), code: None };
         assert!(is_cut(&broken(), &ChosenBuilder::of_buildkit()));
-        assert!(!is_cut(&said, &ChosenBuilder::of_buildkit()));
-        // The classic builder tells an id after each stage.
+        assert!(!is_cut(&reported, &ChosenBuilder::of_buildkit()));
+        // The classic builder reports an id after each stage.
         assert!(!is_cut(&broken(), &ChosenBuilder::default()));
     }
 }

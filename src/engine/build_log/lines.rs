@@ -1,5 +1,5 @@
-//! What a build prints, put together to lines, whose lengths and contents are nobody's to choose. Which of them begin a step
-//! is for `engine`.
+//! Splits the output of a build into lines of limited length, and removes control characters and secrets from them.
+//! `engine::build::step_lines` finds the lines that start a step.
 
 use std::borrow::Cow;
 
@@ -7,18 +7,19 @@ use anstream::adapter::strip_str;
 
 use crate::report::secrets;
 
-/// Longer lines are broken, in bytes: a progress bar of dots must not fill the memory.
+/// The length in bytes at which a line is broken: a progress bar of dots must not fill the memory.
 pub const LONGEST_LINE: usize = 64 * 1024;
 
-/// Lines that come in pieces, without colours, other control characters and secrets.
+/// Joins pieces of output to lines, without colours, other control characters and secrets.
 #[derive(Debug, Default)]
 pub struct LineBuffer {
-    /// As it came: a control sequence takes a character of what follows, so secrets are looked for first.
+    /// The start of the next line, unchanged. Removing a control sequence can remove a character after it, so secrets are
+    /// hidden first.
     partial: Vec<u8>,
 }
 
 impl LineBuffer {
-    /// Takes a piece of output; gives the lines that it completes, without those that are empty.
+    /// Takes a piece of output and returns the lines that it completes, without empty lines.
     pub fn piece(&mut self, piece: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
         for part in piece.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -35,17 +36,17 @@ impl LineBuffer {
         lines
     }
 
-    /// The last line, where it does not end with a line break.
+    /// The last line, if it does not end with a line break.
     pub fn end(&mut self) -> Option<String> {
         line(&String::from_utf8_lossy(&std::mem::take(&mut self.partial)))
     }
 
-    /// Breaks a line that is too long, but no secret in it: what could be the beginning of one waits for the rest.
+    /// Breaks a line that is too long, but not within a secret: text that may be the start of a secret stays in the buffer.
     fn break_up(&mut self, lines: &mut Vec<String>) {
         if self.partial.len() <= LONGEST_LINE {
             return;
         }
-        // And a character, within which nothing is cut.
+        // And the length of a character, because no character is cut.
         let most = LONGEST_LINE + secrets::longest() + 4;
         while self.partial.len() > most {
             // Not within a character.
@@ -55,7 +56,7 @@ impl LineBuffer {
             let mut text = secrets::hide(&String::from_utf8_lossy(&self.partial)).into_owned();
             let kept =
                 if text.len() < end { None } else { Some(text.split_off(text.floor_char_boundary(LONGEST_LINE))) };
-            // Where something was hidden, there is room for more: what could be the beginning of a secret is at the end.
+            // If a secret was hidden, the line has room for more. The end of the text may be the start of a secret.
             self.partial = [kept.as_ref().unwrap_or(&text).as_bytes(), &rest].concat();
             if kept.is_some() {
                 lines.extend(line(&text));
@@ -64,18 +65,18 @@ impl LineBuffer {
     }
 }
 
-/// A line to show, if anything of it is to be seen.
+/// A line to show. `None` if nothing of it is visible.
 fn line(text: &str) -> Option<String> {
     let line = plain(text);
     (!line.trim().is_empty()).then_some(line)
 }
 
-/// A line without colours, cursor movements, other control characters and secrets: a log is read in a browser.
+/// Removes colours, cursor movements, other control characters and secrets from a line: users read the log in a browser.
 #[must_use]
 pub fn plain(line: &str) -> String {
     let plain = strip_str(&secrets::hide(line)).to_string();
     let plain: Cow<'_, str> = plain.chars().filter(|c| !c.is_control() || *c == '\t').collect();
-    // Again, as what was between its characters is gone.
+    // Hide secrets again: the text between the characters of one may be gone.
     secrets::hide(plain.trim_end()).into_owned()
 }
 
@@ -87,8 +88,8 @@ mod tests {
     fn bytes_become_lines_wherever_they_are_cut() {
         let mut lines = LineBuffer::default();
         let text = "\u{1b}[31mf\u{fc}r\u{1b}[0m\r\n\n50%\r100%\n\u{1b}]0;title\nrest\u{7}\u{9b}".as_bytes();
-        let told: Vec<_> = text.iter().flat_map(|byte| lines.piece(&[*byte])).collect();
-        assert_eq!(told, ["f\u{fc}r", "50%", "100%"]);
+        let output: Vec<_> = text.iter().flat_map(|byte| lines.piece(&[*byte])).collect();
+        assert_eq!(output, ["f\u{fc}r", "50%", "100%"]);
         assert_eq!(lines.end().unwrap(), "rest");
         assert_eq!(lines.end(), None);
     }
@@ -126,9 +127,9 @@ mod tests {
     #[test]
     fn a_line_that_never_ends_is_broken_between_characters() {
         let mut lines = LineBuffer::default();
-        let told: Vec<_> = (0..100).flat_map(|_| lines.piece("…".repeat(10_000).as_bytes())).collect();
-        assert_eq!(told.len(), 3_000_000 / LONGEST_LINE);
-        assert!(told.iter().all(|line| line.len() > LONGEST_LINE - 3 && line.chars().all(|it| it == '…')));
+        let output: Vec<_> = (0..100).flat_map(|_| lines.piece("…".repeat(10_000).as_bytes())).collect();
+        assert_eq!(output.len(), 3_000_000 / LONGEST_LINE);
+        assert!(output.iter().all(|line| line.len() > LONGEST_LINE - 3 && line.chars().all(|it| it == '…')));
         assert!(lines.partial.len() <= LONGEST_LINE + secrets::longest() + 4);
     }
 
@@ -140,9 +141,9 @@ mod tests {
             for step in [7, 4096, usize::MAX] {
                 let mut lines = LineBuffer::default();
                 let text = format!("{}{secret}{}", ".".repeat(before), "-".repeat(LONGEST_LINE));
-                let mut told: Vec<_> = text.as_bytes().chunks(step).flat_map(|piece| lines.piece(piece)).collect();
-                told.extend(lines.end());
-                let all = told.concat();
+                let mut output: Vec<_> = text.as_bytes().chunks(step).flat_map(|piece| lines.piece(piece)).collect();
+                output.extend(lines.end());
+                let all = output.concat();
                 assert!(!all.contains("-buffer") && !all.contains("of-the"), "a part of it, after {before}");
                 assert_eq!(all.len(), text.len() - secret.len() + "[hidden]".len());
             }

@@ -1,5 +1,5 @@
-//! The output of a build, told twice: every line into a file, which becomes an artifact, and as much of it into the
-//! task's log as Treeherder takes. What a line means is for `engine`.
+//! The log of a build. Every line of the build's output goes to a file, which becomes an artifact. The task's log gets as much
+//! of the output as Treeherder accepts. `engine::build` interprets the lines.
 
 mod lines;
 
@@ -15,36 +15,36 @@ use crate::net::digest_reader::DigestReader;
 use crate::report::{BUILD_OUTPUT, Bytes, secrets};
 pub use lines::{LONGEST_LINE, LineBuffer, plain};
 
-/// How much of a build's output the task's log gets. Treeherder skips logs over 5 MiB; the rest is for prefixes, our own
-/// The artifact that has a build's whole output. `public/logs/` is the worker's own.
+/// The artifact with the whole output of a build. `public/logs/` belongs to the worker.
 pub const ARTIFACT: &str = "public/image-build/build.log";
 
-/// lines and the worker's.
+/// How many bytes of a build's output the task's log gets. Treeherder skips logs over 5 MiB; the rest is for prefixes, our own
+/// lines and the worker's lines.
 const LOG_BUDGET: usize = 3 * 1024 * 1024;
 
-/// How much of one step is told before its middle is left out.
+/// How many bytes of one step are logged before its middle is left out.
 const STEP_HEAD: usize = 256 * 1024;
 
-/// How much of its end is told then: errors stand there.
+/// How many bytes of the step's end are logged then: errors are at the end.
 const STEP_TAIL: usize = 16 * 1024;
 
-/// The output of one build.
+/// The log of one build.
 #[derive(Debug)]
 pub struct BuildLog {
-    /// Whether the log is for a task, and may not be told whole.
+    /// Whether the log is for a task, which limits its size.
     bounded: bool,
     path: PathBuf,
-    /// Gone when the disk is full: the build goes on without its log.
+    /// `None` if the disk is full: the build continues without its log file.
     file: Option<DigestReader<BufWriter<File>>>,
     left: usize,
     step_left: usize,
     step_tail: usize,
     tail: VecDeque<String>,
     tail_bytes: usize,
-    elided: Elided,
+    omitted: OmittedLines,
 }
 
-/// A log that is complete.
+/// A complete log file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finished {
     /// The file.
@@ -56,26 +56,26 @@ pub struct Finished {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Elided {
+struct OmittedLines {
     lines: u64,
     bytes: u64,
 }
 
 impl BuildLog {
-    /// Begins a log in a new file.
+    /// Starts a log in a new file.
     pub fn create(path: PathBuf) -> io::Result<Self> {
         let file = Some(DigestReader::new(BufWriter::new(File::create(&path)?)));
         Ok(Self { bounded: true, ..Self::of(path, file) })
     }
 
-    /// A log for people who look on: told whole, and kept nowhere.
+    /// A log for users who watch the build: complete, and without a file.
     #[must_use]
     pub fn for_people() -> Self {
         Self::of(PathBuf::new(), None)
     }
 
     fn of(path: PathBuf, file: Option<DigestReader<BufWriter<File>>>) -> Self {
-        let (tail, elided) = (VecDeque::new(), Elided::default());
+        let (tail, omitted) = (VecDeque::new(), OmittedLines::default());
         Self {
             bounded: false,
             path,
@@ -85,25 +85,25 @@ impl BuildLog {
             step_tail: STEP_TAIL,
             tail,
             tail_bytes: 0,
-            elided,
+            omitted,
         }
     }
 
-    /// A line that begins a step.
+    /// Logs a line that starts a step.
     pub fn step(&mut self, line: &str) {
         self.catch_up();
-        // A part of what is left: a build of a thousand chatty steps still has something to say at its end.
+        // A part of the remaining budget: some of it is left at the end of a build with a thousand verbose steps.
         self.step_left = STEP_HEAD.min(self.left / 8);
         self.step_tail = STEP_TAIL.min(self.left / 16);
         self.line(line);
     }
 
-    /// A line of output.
+    /// Logs a line of output.
     pub fn line(&mut self, line: &str) {
         let line = &*secrets::hide(line);
         self.write(line);
         let size = line.len() + 1;
-        let fits = self.elided.lines == 0 && self.tail.is_empty() && size <= self.step_left;
+        let fits = self.omitted.lines == 0 && self.tail.is_empty() && size <= self.step_left;
         if fits || !self.bounded {
             self.step_left = self.step_left.saturating_sub(size);
             self.log_line(line);
@@ -114,12 +114,12 @@ impl BuildLog {
         while self.tail_bytes > self.step_tail {
             let Some(lost) = self.tail.pop_front() else { break };
             self.tail_bytes -= lost.len() + 1;
-            self.elided.lines += 1;
-            self.elided.bytes += lost.len() as u64 + 1;
+            self.omitted.lines += 1;
+            self.omitted.bytes += lost.len() as u64 + 1;
         }
     }
 
-    /// The build is over: tells what is still to be told, and completes the file, if it could be written.
+    /// Ends the log: logs the remaining lines and completes the file. `None` if the file could not be written.
     pub fn finish(mut self) -> Option<Finished> {
         self.catch_up();
         let flushed = self.file.as_mut().map_or(Ok(()), Write::flush);
@@ -128,9 +128,9 @@ impl BuildLog {
         Some(Finished { path: self.path, sha256, size })
     }
 
-    /// Tells the end of a step whose middle was left out.
+    /// Logs the end of a step whose middle was left out.
     fn catch_up(&mut self) {
-        let Elided { lines, bytes } = std::mem::take(&mut self.elided);
+        let OmittedLines { lines, bytes } = std::mem::take(&mut self.omitted);
         if lines > 0 {
             info!(target: BUILD_OUTPUT, "… {lines} lines ({}) are left out here; all are in {ARTIFACT}", Bytes(bytes));
         }
@@ -163,14 +163,14 @@ mod tests {
     use super::*;
 
     fn log() -> (tempfile::TempDir, BuildLog) {
-        let folder = tempfile::tempdir().unwrap();
-        let log = BuildLog::create(folder.path().join("build.log")).unwrap();
-        (folder, log)
+        let directory = tempfile::tempdir().unwrap();
+        let log = BuildLog::create(directory.path().join("build.log")).unwrap();
+        (directory, log)
     }
 
     #[test]
     fn the_file_has_everything_and_the_log_a_bounded_part() {
-        let (_folder, mut log) = log();
+        let (_directory, mut log) = log();
         let line = "x".repeat(99);
         for step in 0..30 {
             log.step(&format!("Step {step}/30 : RUN chat"));
@@ -178,7 +178,7 @@ mod tests {
                 log.line(&line);
             }
             assert!(log.tail_bytes <= STEP_TAIL, "the tail is bounded");
-            assert!(log.elided.lines > 0, "step {step} is too long to be told whole");
+            assert!(log.omitted.lines > 0, "step {step} is too long to be told whole");
         }
         assert!(log.left > 0, "the budget is never used up: {}", log.left);
         let size = log.finish().unwrap().size;
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_short_step_is_told_whole() {
-        let (_folder, mut log) = log();
+        let (_directory, mut log) = log();
         log.step("Step 1/1 : RUN x");
         (0..100).for_each(|_| log.line("hello"));
         assert!(log.tail.is_empty());

@@ -1,4 +1,4 @@
-//! The output of one step among several that run side by side. What a line means, and where it goes, is for `progress`.
+//! The output of one step among several that run in parallel. `progress` decides where the lines go.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Takes bytes that the step printed; gives the lines that they complete, without what must not be printed.
+    /// Takes output of the step and returns the lines that it completes, without control characters and secrets.
     pub(super) fn piece(&mut self, bytes: &[u8]) -> Vec<String> {
         let lines = self.buffer.piece(bytes);
         for line in &lines {
@@ -22,7 +22,7 @@ impl Lines {
         lines
     }
 
-    /// The last line, where it does not end with a line break.
+    /// The last line, if it does not end with a line break.
     pub(super) fn end(&mut self) -> Option<String> {
         let line = self.buffer.end()?;
         self.keep(&line);

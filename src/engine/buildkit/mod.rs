@@ -1,5 +1,5 @@
-//! BuildKit, the younger builder of a Docker Engine: what it says of a build, in the classic builder's words. Asking for
-//! a build, and what its end means, is `build`'s.
+//! BuildKit, the newer builder of a Docker Engine: its session, its progress in the format of the classic builder, and the
+//! cache images that it gets. `build` requests builds and handles their results.
 
 mod lines;
 mod offer;
@@ -7,4 +7,4 @@ mod progress;
 pub(super) mod session;
 mod vertex;
 
-pub(super) use progress::{Failing, Progress};
+pub(super) use progress::{Progress, ProgressFailure};

@@ -1,6 +1,7 @@
-//! What BuildKit on a containerd image store is offered to take steps from: it looks for such an image in a registry only, and
-//! would ask a public one for a name of this machine's. So an image that the engine has is named by a registry of our own, on
-//! the loopback device, which knows the image's documents and nothing else; its layers BuildKit has already.
+//! Offers cache images to BuildKit on a containerd image store. There BuildKit looks up such an image in a registry only, and
+//! would send the name of a local image to a public registry. So this module runs a registry on the loopback device and offers
+//! the engine's images under names in it. The registry has the images' documents and nothing else; BuildKit already has the
+//! layers.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -26,12 +27,12 @@ use crate::engine::{Engine, StorageError};
 use crate::net::ImageId;
 use crate::report::ErrorChain;
 
-/// The name of every image there: which one it is says its digest.
+/// The repository of every image in this registry. The digest identifies the image.
 const NAME: &str = "image-worker/cache";
 
-/// The images that steps may be taken from, by the names that the engine knows them by as long as this lives.
+/// The images that a build may take cached steps from. The engine can use their names as long as this value exists.
 pub(in crate::engine) struct Offer {
-    /// The names.
+    /// The names for the build request.
     pub(in crate::engine) names: Vec<String>,
     serving: Option<JoinHandle<()>>,
 }
@@ -49,7 +50,7 @@ enum OfferError {
     Listen(#[source] io::Error),
 }
 
-/// What a document says of itself.
+/// The media type in a document.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -60,7 +61,7 @@ struct Document {
 type Documents = HashMap<String, Vec<u8>>;
 
 impl Engine {
-    /// Offers images to a build, by their names in the engine. Where that cannot be, it is told, and none is offered.
+    /// Offers images to a build, by their names in the engine. If that is not possible, logs the reason and offers none.
     pub(in crate::engine) async fn offer(&self, names: Vec<String>, by_buildkit: bool) -> Offer {
         if names.is_empty() {
             return Offer { names, serving: None };
@@ -113,7 +114,7 @@ async fn serve(documents: Documents, ids: &[String]) -> io::Result<Offer> {
     debug!("a registry at {place} has the documents of {}", ids.join(", "));
     let documents = Arc::new(documents);
     let serving = tokio::spawn(async move {
-        // They end with this.
+        // The connections end with this task.
         let mut connections = JoinSet::new();
         while let Ok((connection, _)) = listener.accept().await {
             let documents = Arc::clone(&documents);
@@ -121,16 +122,16 @@ async fn serve(documents: Documents, ids: &[String]) -> io::Result<Offer> {
                 let response = answer(&documents, &request);
                 async { Ok::<_, Infallible>(response) }
             });
-            // Its first word may be one of TLS, which is no HTTP: BuildKit then tries again without.
+            // BuildKit may send a TLS handshake first, which is not HTTP. It then tries again without TLS.
             connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(connection), service));
         }
     });
-    // By its digest: nobody else who listens there can pass another image off as this one.
+    // The name has the digest, so that another process on this port cannot serve another image.
     let names = ids.iter().map(|id| format!("{place}/{NAME}@{id}")).collect();
     Ok(Offer { names, serving: Some(serving) })
 }
 
-/// Only who knows a document's digest gets it.
+/// Serves a document only to a client that knows its digest.
 fn answer(documents: &Documents, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path().strip_prefix("/v2/").and_then(|path| path.strip_prefix(NAME)).unwrap_or_default();
     let digest = path.strip_prefix("/manifests/").or_else(|| path.strip_prefix("/blobs/"));
@@ -140,8 +141,8 @@ fn answer(documents: &Documents, request: &Request<Incoming>) -> Response<Full<B
         *response.status_mut() = StatusCode::NOT_FOUND;
         return response;
     };
-    let said = serde_json::from_slice(text).ok().and_then(|document: Document| document.media_type);
-    let kind = said.and_then(|kind| HeaderValue::try_from(kind).ok());
+    let media_type = serde_json::from_slice(text).ok().and_then(|document: Document| document.media_type);
+    let kind = media_type.and_then(|kind| HeaderValue::try_from(kind).ok());
     let kind = kind.unwrap_or_else(|| HeaderValue::from_static("application/octet-stream"));
     let mut response = Response::new(Full::from(text.clone()));
     response.headers_mut().insert(CONTENT_TYPE, kind);

@@ -1,5 +1,5 @@
-//! Follows a build by BuildKit: its parts come in any order and run side by side, and are told as the classic builder
-//! tells its steps. Pure thought; printing is `build`'s affair.
+//! Tracks a build with BuildKit. BuildKit reports the parts of a build in any order and runs them in parallel; this module
+//! returns them as step lines in the format of the classic builder. It does no I/O: `build` prints the lines.
 
 use std::collections::HashMap;
 
@@ -12,152 +12,156 @@ use crate::engine::build::step_lines::{OutputEvent, Steps};
 use crate::engine::build_log::plain;
 use crate::report::secrets;
 
-/// Follows a build's parts.
+/// The state of all parts of a build.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Progress {
-    parts: HashMap<String, Watched>,
+    parts: HashMap<String, TrackedPart>,
     /// The part that failed first.
     failed: Option<String>,
 }
 
-/// A part of a build.
+/// The state of one part (in BuildKit's terms a vertex) of a build.
 #[derive(Debug)]
-struct Watched {
+struct TrackedPart {
     part: Part,
-    /// What stands before its lines, as those of another stage come between.
+    /// The prefix of its lines, because lines of other stages come between them.
     prefix: String,
-    told: bool,
+    /// Whether its step line is shown already.
+    is_shown: bool,
     cached: bool,
-    stands: Stands,
+    state: PartState,
     error: String,
     lines: Lines,
 }
 
-/// How far a part is.
+/// The progress of a part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stands {
+enum PartState {
     #[default]
-    ToCome,
-    UnderWay,
-    Over,
+    Pending,
+    Running,
+    Finished,
 }
 
 /// How a build failed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::engine) struct Failing {
+pub(in crate::engine) struct ProgressFailure {
     /// The step that failed.
     pub(in crate::engine) step: Option<Step>,
-    /// The image that was looked for when the build failed before its first step.
-    pub(in crate::engine) sought: Option<String>,
-    /// What it printed at last.
+    /// The image that was looked up when the build failed before its first step.
+    pub(in crate::engine) missing_image: Option<String>,
+    /// The last lines of its output.
     pub(in crate::engine) last_lines: Vec<String>,
 }
 
-/// What a part says that was stopped because another failed.
+/// The error of a part that was stopped because another part failed.
 const STOPPED: &str = "context canceled";
 
 impl Progress {
-    /// Takes a piece of news; gives the lines to tell.
-    pub(in crate::engine) fn news(&mut self, news: &StatusResponse) -> Vec<OutputEvent> {
-        let mut said = Vec::new();
-        for vertex in &news.vertexes {
-            self.begin(vertex, &mut said);
+    /// Takes a progress message and returns the lines to log.
+    pub(in crate::engine) fn update(&mut self, response: &StatusResponse) -> Vec<OutputEvent> {
+        let mut events = Vec::new();
+        for vertex in &response.vertexes {
+            self.begin(vertex, &mut events);
         }
-        // Of what a base image is pulled from only the end is told, not the flood of its progress.
-        for status in news.statuses.iter().filter(|status| status.completed.is_some()) {
+        // While a base image is pulled, only the end of each download is logged, not the many progress updates.
+        for status in response.statuses.iter().filter(|status| status.completed.is_some()) {
             if let Some(part) =
-                self.parts.get_mut(&status.vertex).filter(|part| part.told && part.stands != Stands::Over)
+                self.parts.get_mut(&status.vertex).filter(|part| part.is_shown && part.state != PartState::Finished)
             {
                 let line = format!("{}: done\n", status.id);
-                part.piece(line.as_bytes(), &mut said);
+                part.piece(line.as_bytes(), &mut events);
             }
         }
-        for log in &news.logs {
+        for log in &response.logs {
             if let Some(part) = self.parts.get_mut(&log.vertex) {
-                part.piece(&log.msg, &mut said);
+                part.piece(&log.msg, &mut events);
             }
         }
-        said.extend(news.warnings.iter().map(|warning| OutputEvent::Line(secrets::hide(&told(warning)).into_owned())));
-        for vertex in news.vertexes.iter().filter(|vertex| vertex.completed.is_some()) {
-            self.end_of(vertex, &mut said);
+        let warnings = response.warnings.iter().map(warning_line);
+        events.extend(warnings.map(|line| OutputEvent::Line(secrets::hide(&line).into_owned())));
+        for vertex in response.vertexes.iter().filter(|vertex| vertex.completed.is_some()) {
+            self.end_of(vertex, &mut events);
         }
-        said
+        events
     }
 
-    /// The lines that do not end with a line break, of the parts that were still running.
+    /// The lines without a line break at their end, of the parts that were still running.
     pub(in crate::engine) fn end(&mut self) -> Vec<OutputEvent> {
-        let mut said = Vec::new();
-        self.parts.values_mut().for_each(|part| part.flush(&mut said));
-        said
+        let mut events = Vec::new();
+        self.parts.values_mut().for_each(|part| part.flush(&mut events));
+        events
     }
 
-    /// The image that is looked for, where nothing else is under way.
-    pub(in crate::engine) fn only_looks_for(&self) -> Option<&str> {
+    /// The image that is looked up, if nothing else is running.
+    pub(in crate::engine) fn pending_lookup(&self) -> Option<&str> {
         let mut found = None;
-        for part in self.parts.values().filter(|part| part.stands == Stands::UnderWay) {
-            let Part::Looking(image) = &part.part else { return None };
+        for part in self.parts.values().filter(|part| part.state == PartState::Running) {
+            let Part::Lookup(image) = &part.part else { return None };
             found = Some(image.as_str());
         }
         found
     }
 
-    /// How many steps there were.
+    /// The number of steps.
     pub(in crate::engine) fn steps(&self) -> Steps {
-        let is_step = |part: &&Watched| matches!(&part.part, Part::Step(step) if part.told && !step.is("FROM"));
+        let is_step = |part: &&TrackedPart| matches!(&part.part, Part::Step(step) if part.is_shown && !step.is("FROM"));
         let steps: Vec<_> = self.parts.values().filter(is_step).collect();
         Steps { cached: steps.iter().filter(|part| part.cached).count(), all: steps.len() }
     }
 
-    /// The step that failed by this message, if one did.
-    pub(in crate::engine) fn into_failing(mut self, message: &str) -> Failing {
-        let named = self.parts.iter().find(|(_, part)| !part.error.is_empty() && message.contains(&part.error));
-        let digest = named.map(|(digest, _)| digest.clone()).or(self.failed);
+    /// Finds the step that failed with this message.
+    pub(in crate::engine) fn into_failure(mut self, message: &str) -> ProgressFailure {
+        let by_error = self.parts.iter().find(|(_, part)| !part.error.is_empty() && message.contains(&part.error));
+        let digest = by_error.map(|(digest, _)| digest.clone()).or(self.failed);
         match digest.and_then(|digest| self.parts.remove(&digest)) {
-            Some(Watched { part: Part::Step(step), lines, .. }) => {
-                Failing { step: Some(step), last_lines: lines.into_last(), sought: None }
+            Some(TrackedPart { part: Part::Step(step), lines, .. }) => {
+                ProgressFailure { step: Some(step), last_lines: lines.into_last(), missing_image: None }
             }
-            Some(Watched { part: Part::Looking(image), .. }) => Failing { sought: Some(image), ..Failing::default() },
-            _ => Failing::default(),
+            Some(TrackedPart { part: Part::Lookup(image), .. }) => {
+                ProgressFailure { missing_image: Some(image), ..ProgressFailure::default() }
+            }
+            _ => ProgressFailure::default(),
         }
     }
 
-    fn begin(&mut self, vertex: &Vertex, said: &mut Vec<OutputEvent>) {
+    fn begin(&mut self, vertex: &Vertex, events: &mut Vec<OutputEvent>) {
         let part = self.parts.entry(vertex.digest.clone()).or_insert_with(|| {
             let part = Part::of(&plain(&vertex.name));
             let stage = if let Part::Step(Step { stage: Some(stage), .. }) = &part { Some(stage) } else { None };
             let prefix = stage.map(|stage| format!("[{stage}] ")).unwrap_or_default();
-            Watched {
+            TrackedPart {
                 part,
                 prefix,
-                told: false,
+                is_shown: false,
                 cached: false,
-                stands: Stands::default(),
+                state: PartState::default(),
                 error: String::new(),
                 lines: Lines::default(),
             }
         });
         part.cached |= vertex.cached;
-        if vertex.started.is_some() && part.stands == Stands::ToCome {
-            part.stands = Stands::UnderWay;
+        if vertex.started.is_some() && part.state == PartState::Pending {
+            part.state = PartState::Running;
         }
-        let has_begun = vertex.started.is_some() || vertex.cached || !vertex.error.is_empty();
-        if !has_begun || part.told || vertex.error.contains(STOPPED) {
+        let has_started = vertex.started.is_some() || vertex.cached || !vertex.error.is_empty();
+        if !has_started || part.is_shown || vertex.error.contains(STOPPED) {
             return;
         }
         if let Part::Step(step) = &part.part {
-            part.told = true;
+            part.is_shown = true;
             let Step { number, of, instruction, .. } = step;
-            said.push(OutputEvent::Step(format!("{}Step {number}/{of} : {instruction}", part.prefix)));
+            events.push(OutputEvent::Step(format!("{}Step {number}/{of} : {instruction}", part.prefix)));
             if vertex.cached && !instruction.starts_with("FROM ") {
-                said.push(OutputEvent::Line(format!("{} ---> Using cache", part.prefix)));
+                events.push(OutputEvent::Line(format!("{} ---> Using cache", part.prefix)));
             }
         }
     }
 
-    fn end_of(&mut self, vertex: &Vertex, said: &mut Vec<OutputEvent>) {
+    fn end_of(&mut self, vertex: &Vertex, events: &mut Vec<OutputEvent>) {
         let Some(part) = self.parts.get_mut(&vertex.digest) else { return };
-        part.flush(said);
-        part.stands = Stands::Over;
+        part.flush(events);
+        part.state = PartState::Finished;
         if !vertex.error.is_empty() && !vertex.error.contains(STOPPED) && part.error.is_empty() {
             part.error.clone_from(&vertex.error);
             self.failed.get_or_insert_with(|| vertex.digest.clone());
@@ -165,20 +169,20 @@ impl Progress {
     }
 }
 
-impl Watched {
-    fn piece(&mut self, bytes: &[u8], said: &mut Vec<OutputEvent>) {
+impl TrackedPart {
+    fn piece(&mut self, bytes: &[u8], events: &mut Vec<OutputEvent>) {
         let prefix = &self.prefix;
-        said.extend(self.lines.piece(bytes).into_iter().map(|line| OutputEvent::Line(format!("{prefix}{line}"))));
+        events.extend(self.lines.piece(bytes).into_iter().map(|line| OutputEvent::Line(format!("{prefix}{line}"))));
     }
 
-    fn flush(&mut self, said: &mut Vec<OutputEvent>) {
+    fn flush(&mut self, events: &mut Vec<OutputEvent>) {
         let prefix = &self.prefix;
-        said.extend(self.lines.end().map(|line| OutputEvent::Line(format!("{prefix}{line}"))));
+        events.extend(self.lines.end().map(|line| OutputEvent::Line(format!("{prefix}{line}"))));
     }
 }
 
 /// A warning in one line.
-fn told(warning: &VertexWarning) -> String {
+fn warning_line(warning: &VertexWarning) -> String {
     let text = plain(&String::from_utf8_lossy(&warning.short));
     let line = warning.ranges.first().and_then(|range| range.start.as_ref()).map(|start| start.line);
     line.map_or_else(|| format!("[Warning] {text}"), |line| format!("[Warning] {text} (line {line})"))
@@ -190,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// News of a part, as Docker 20.10 sends them: `moment` is what has happened to it.
+    /// A progress message about one part, as Docker 20.10 sends it. `moment` is the state of the part.
     fn vertex(digest: &str, name: &str, moment: &str) -> StatusResponse {
         let error = moment.strip_prefix("error: ").unwrap_or_default();
         let vertex = Vertex {
@@ -210,21 +214,22 @@ mod tests {
         StatusResponse { logs: vec![log], ..StatusResponse::default() }
     }
 
-    /// The lines of a build; those that begin a step with a mark.
-    fn told(progress: &mut Progress, news: &[StatusResponse]) -> Vec<String> {
-        let said = news.iter().flat_map(|news| progress.news(news));
-        said.map(|said| match said {
-            OutputEvent::Step(line) => format!("* {line}"),
-            OutputEvent::Line(line) => line,
-        })
-        .collect()
+    /// The lines of a build. Lines that start a step have a mark.
+    fn lines_of(progress: &mut Progress, messages: &[StatusResponse]) -> Vec<String> {
+        let events = messages.iter().flat_map(|message| progress.update(message));
+        events
+            .map(|event| match event {
+                OutputEvent::Step(line) => format!("* {line}"),
+                OutputEvent::Line(line) => line,
+            })
+            .collect()
     }
 
     #[test]
     fn stages_side_by_side_are_told_apart() {
         let (one, two) = ("[one 2/3] RUN make", "[two 2/2] RUN test");
         let mut progress = Progress::default();
-        let news = [
+        let messages = [
             vertex("c", "[internal] load remote build context", "done"),
             vertex("1", one, "known"),
             vertex("1", one, "started"),
@@ -237,25 +242,25 @@ mod tests {
             vertex("e", "exporting to image", "done"),
         ];
         let lines = ["* [one] Step 2/3 : RUN make", "* [two] Step 2/2 : RUN test", "[one] a", "[two] x", "[two] y"];
-        assert_eq!(told(&mut progress, &news), [&lines[..], &["[one] b"]].concat());
-        told(&mut progress, &[log("2", "last")]);
+        assert_eq!(lines_of(&mut progress, &messages), [&lines[..], &["[one] b"]].concat());
+        lines_of(&mut progress, &[log("2", "last")]);
         assert_eq!(progress.end(), [OutputEvent::Line("[two] last".to_owned())]);
     }
 
     #[test]
     fn a_cached_step_is_told_as_the_classic_builder_tells_it() {
         let mut progress = Progress::default();
-        let news =
+        let messages =
             [vertex("1", "[1/2] FROM docker.io/library/debian:12", "cached"), vertex("2", "[2/2] RUN x", "cached")];
         let lines = ["* Step 1/2 : FROM docker.io/library/debian:12", "* Step 2/2 : RUN x", " ---> Using cache"];
-        assert_eq!(told(&mut progress, &news), lines);
+        assert_eq!(lines_of(&mut progress, &messages), lines);
         assert_eq!(progress.steps(), Steps { cached: 1, all: 1 });
     }
 
     #[test]
     fn the_step_that_failed_is_told_from_those_that_were_stopped() {
         let mut progress = Progress::default();
-        let news = [
+        let messages = [
             vertex("1", "[one 2/3] RUN sleep", "started"),
             vertex("2", "[two 2/2] RUN false", "started"),
             log("2", "almost\nno"),
@@ -263,17 +268,17 @@ mod tests {
             vertex("1", "[one 2/3] RUN sleep", "error: context canceled"),
             vertex("2", "[two 2/2] RUN false", "error: executor failed running [/bin/sh -c false]: exit code: 1"),
         ];
-        told(&mut progress, &news);
-        let failing = progress.into_failing("executor failed running [/bin/sh -c false]: exit code: 1");
-        assert_eq!(failing.step.unwrap().to_string(), "step 2/2 of stage two, RUN false,");
-        assert_eq!(failing.last_lines, ["almost", "no"]);
+        lines_of(&mut progress, &messages);
+        let failure = progress.into_failure("executor failed running [/bin/sh -c false]: exit code: 1");
+        assert_eq!(failure.step.unwrap().to_string(), "step 2/2 of stage two, RUN false,");
+        assert_eq!(failure.last_lines, ["almost", "no"]);
     }
 
     #[test]
     fn it_only_looks_for_an_image_while_nothing_else_is_under_way() {
         let mut progress = Progress::default();
         let looking = "[internal] load metadata for quay.io/a:1";
-        for (news, looks) in [
+        for (message, looks) in [
             (vertex("c", "[internal] load remote build context", "started"), None),
             (vertex("1", looking, "started"), None),
             (vertex("c", "[internal] load remote build context", "done"), Some("quay.io/a:1")),
@@ -281,8 +286,8 @@ mod tests {
             (vertex("2", "[1/2] FROM quay.io/a:1", "done"), Some("quay.io/a:1")),
             (vertex("1", looking, "done"), None),
         ] {
-            told(&mut progress, &[news]);
-            assert_eq!(progress.only_looks_for(), looks);
+            lines_of(&mut progress, &[message]);
+            assert_eq!(progress.pending_lookup(), looks);
         }
     }
 
@@ -290,11 +295,11 @@ mod tests {
     fn a_step_that_could_not_begin_failed_too() {
         let mut progress = Progress::default();
         let lines =
-            told(&mut progress, &[vertex("1", "[1/1] COPY nosuch /x", "error: \"/nosuch\" not found: not found")]);
+            lines_of(&mut progress, &[vertex("1", "[1/1] COPY nosuch /x", "error: \"/nosuch\" not found: not found")]);
         assert_eq!(lines, ["* Step 1/1 : COPY nosuch /x"]);
-        let failing = progress.into_failing("failed to compute cache key: \"/nosuch\" not found: not found");
-        assert_eq!(failing.step.unwrap().instruction, "COPY nosuch /x");
-        assert_eq!(Progress::default().into_failing("dockerfile parse error line 2"), Failing::default());
+        let failure = progress.into_failure("failed to compute cache key: \"/nosuch\" not found: not found");
+        assert_eq!(failure.step.unwrap().instruction, "COPY nosuch /x");
+        assert_eq!(Progress::default().into_failure("dockerfile parse error line 2"), ProgressFailure::default());
     }
 
     #[test]
@@ -302,7 +307,7 @@ mod tests {
         secrets::add("hunter22-of-progress");
         let mut progress = Progress::default();
         let name = "[1/1] RUN echo hunter22-of-progress";
-        let news = [vertex("1", name, "started"), log("1", "hunter22-of"), log("1", "-progress\n")];
-        assert_eq!(told(&mut progress, &news), ["* Step 1/1 : RUN echo [hidden]", "[hidden]"]);
+        let messages = [vertex("1", name, "started"), log("1", "hunter22-of"), log("1", "-progress\n")];
+        assert_eq!(lines_of(&mut progress, &messages), ["* Step 1/1 : RUN echo [hidden]", "[hidden]"]);
     }
 }

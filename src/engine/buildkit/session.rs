@@ -1,5 +1,5 @@
-//! BuildKit's session: a connection on which the engine asks us while it builds. It asks whether we are there, for
-//! secrets by their names, and for credentials for registries; what all these are is for others.
+//! Serves BuildKit's session: a connection on which the engine sends requests to us during a build. It requests our health,
+//! secrets by their ids, and credentials for registries.
 
 use std::collections::BTreeMap;
 
@@ -27,14 +27,14 @@ use crate::engine::connection::address::Address;
 use crate::engine::connection::client::{ConnectionError, upgrade};
 use crate::net::registry::Login;
 
-/// A session. It ends when it is dropped, and with it a build that still asks.
+/// A session. Dropping it ends it, and with it a build that still uses it.
 pub(in crate::engine) struct Session {
     id: String,
     serving: JoinHandle<()>,
 }
 
 impl Session {
-    /// Opens a session with the engine at `place`, and answers on it.
+    /// Opens a session with the engine at `place` and serves it.
     pub(in crate::engine) async fn open(
         place: &Address,
         secrets: &BuildSecrets,
@@ -50,20 +50,20 @@ impl Session {
             method("/moby.filesync.v1.Auth/Credentials"),
         ];
         let connection = upgrade(place, "/session", &headers).await?;
-        let answers = SecretsServer::new(Answers { secrets: secrets.values().clone() });
-        let registries = AuthServer::new(Registries(access.clone()));
+        let secrets_service = SecretsServer::new(SecretsService { secrets: secrets.values().clone() });
+        let auth_service = AuthServer::new(AuthService(access.clone()));
         let routes = TowerToHyperService::new(
-            Routes::new(answers).add_service(HealthServer::new(Alive)).add_service(registries),
+            Routes::new(secrets_service).add_service(HealthServer::new(HealthService)).add_service(auth_service),
         );
         let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         let serving = tokio::spawn(async move {
-            // It ends with the build; a build that misses it says so itself.
+            // The connection ends with the build. A build that still needs it reports an error itself.
             drop(server.serve_connection(connection, routes).await);
         });
         Ok(Self { id, serving })
     }
 
-    /// The session's name, by which a build finds it.
+    /// The session's id, which a build request refers to.
     pub(in crate::engine) fn id(&self) -> &str {
         &self.id
     }
@@ -75,29 +75,29 @@ impl Drop for Session {
     }
 }
 
-struct Answers {
+struct SecretsService {
     secrets: BTreeMap<String, Vec<u8>>,
 }
 
 #[tonic::async_trait]
-impl Secrets for Answers {
-    async fn get_secret(&self, asked: Request<GetSecretRequest>) -> Result<Response<GetSecretResponse>, Status> {
-        let id = &asked.get_ref().id;
+impl Secrets for SecretsService {
+    async fn get_secret(&self, request: Request<GetSecretRequest>) -> Result<Response<GetSecretResponse>, Status> {
+        let id = &request.get_ref().id;
         match self.secrets.get(id) {
             Some(value) => Ok(Response::new(GetSecretResponse { data: value.clone() })),
-            // BuildKit goes on without where the Dockerfile does not say `required`.
+            // BuildKit continues without the secret if the Dockerfile does not say `required`.
             None => Err(Status::not_found(format!("no secret has the id {id}"))),
         }
     }
 }
 
-/// Who knows what registries want to see. BuildKit asks for one when it is about to speak to it.
-struct Registries(Access);
+/// Serves credentials for registries. BuildKit requests them before it connects to a registry.
+struct AuthService(Access);
 
 #[tonic::async_trait]
-impl Auth for Registries {
-    async fn credentials(&self, asked: Request<CredentialsRequest>) -> Result<Response<CredentialsResponse>, Status> {
-        let found = self.0.credentials(&asked.get_ref().host).await;
+impl Auth for AuthService {
+    async fn credentials(&self, request: Request<CredentialsRequest>) -> Result<Response<CredentialsResponse>, Status> {
+        let found = self.0.credentials(&request.get_ref().host).await;
         let (username, secret) = match found.map(|found| found.login) {
             Some(Login::Password { username, password }) => (username, password),
             Some(Login::IdentityToken(token)) => (String::new(), token),
@@ -106,7 +106,7 @@ impl Auth for Registries {
         Ok(Response::new(CredentialsResponse { username, secret }))
     }
 
-    // By what follows a client could sign in where BuildKit gives it no password: it has one then.
+    // With the methods below a client can sign in for BuildKit, without giving it a password. Here BuildKit has the password.
 
     async fn fetch_token(&self, _: Request<FetchTokenRequest>) -> Result<Response<FetchTokenResponse>, Status> {
         Err(Status::unimplemented("BuildKit signs in by itself"))
@@ -127,10 +127,10 @@ impl Auth for Registries {
     }
 }
 
-struct Alive;
+struct HealthService;
 
 #[tonic::async_trait]
-impl Health for Alive {
+impl Health for HealthService {
     type WatchStream = Empty<Result<HealthCheckResponse, Status>>;
 
     async fn check(&self, _: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {

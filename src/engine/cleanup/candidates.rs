@@ -1,4 +1,4 @@
-//! Asking the engine for what `descent` decides by: its images, what they were made from and by, and the bases of a build.
+//! Queries the engine for the input of `descent`: its images, their parents and histories, and the base images of a build.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,43 +15,43 @@ use crate::engine::driver::Histories;
 use crate::net::retry::retry;
 
 impl Engine {
-    /// Writes down what is to be known of a build before it begins; without a `Dockerfile`, of one that makes no images of steps.
+    /// Records a build before it starts. Without a `Dockerfile` the builder makes no step images.
     pub(in crate::engine) async fn begin(
         &self,
         tag: &str,
         dockerfile: Option<&str>,
         args: &BTreeMap<String, String>,
     ) -> StartedBuild {
-        let unknown = self.tracker.build().map(|(begun, _)| begun);
-        let mut begun = match dockerfile {
-            Some(dockerfile) => self.begun(tag, dockerfile, args).await,
+        let unresolved = self.tracker.build().map(|(started, _)| started);
+        let mut started = match dockerfile {
+            Some(dockerfile) => self.describe_build(tag, dockerfile, args).await,
             None => StartedBuild { tag: tag.to_owned(), ..StartedBuild::default() },
         };
-        // What an earlier attempt has made, and nobody could tell yet, can be told at the end of this one.
-        if let Some(StartedBuild { before, earlier, .. }) = unknown {
-            (begun.before, begun.earlier) = (before, earlier + 1);
+        // The images of an earlier attempt that could not be identified yet can be identified at the end of this one.
+        if let Some(StartedBuild { before, earlier, .. }) = unresolved {
+            (started.before, started.earlier) = (before, earlier + 1);
         }
-        self.tracker.build_begins(begun.clone()).await;
-        self.wait_for_sweeps().await;
-        // What was there before may be gone by now, and come again with this build, as it does from a cache.
+        self.tracker.build_begins(started.clone()).await;
+        self.wait_for_other_cleanups().await;
+        // Images from the list may have been removed since, and a cache can make them again in this build.
         if let (Some(_), Ok(images)) = (dockerfile, self.images().await) {
-            let there: HashSet<_> = images.iter().map(|image| image.id.as_str()).collect();
-            let all = begun.before.len();
-            begun.before.retain(|id| there.contains(id.as_str()));
-            if begun.before.len() < all {
-                self.tracker.build_begins(begun.clone()).await;
+            let present: HashSet<_> = images.iter().map(|image| image.id.as_str()).collect();
+            let count = started.before.len();
+            started.before.retain(|id| present.contains(id.as_str()));
+            if started.before.len() < count {
+                self.tracker.build_begins(started.clone()).await;
             }
         }
-        begun
+        started
     }
 
-    async fn begun(&self, tag: &str, dockerfile: &str, args: &BTreeMap<String, String>) -> StartedBuild {
+    async fn describe_build(&self, tag: &str, dockerfile: &str, args: &BTreeMap<String, String>) -> StartedBuild {
         let (mut stages, mut bases) = (stages::read(dockerfile, args), BTreeMap::new());
         for stage in &mut stages {
             if let Base::Image(name) = &stage.base
                 && let Ok(Some(id)) = self.base_image(name).await.map(|image| image?.id)
             {
-                // By the next start it may have lost its name.
+                // By the next start the image may have lost its name.
                 bases.insert(name.clone(), id.clone());
                 stage.base = Base::Image(id);
             }
@@ -59,7 +59,7 @@ impl Engine {
         let before = match self.images().await {
             Ok(images) => images.into_iter().map(|image| image.id).collect(),
             Err(error) => {
-                // Who does not know what was there takes nothing for its own.
+                // Without a list of the images before the build, no image counts as its own.
                 warn!("the engine does not list its images, so what the build leaves in it stays there: {error}");
                 stages.clear();
                 Vec::new()
@@ -68,33 +68,33 @@ impl Engine {
         StartedBuild { tag: tag.to_owned(), stages, bases, before, earlier: 0 }
     }
 
-    /// The images that come from a build, of which the engine has told these. `runs` builds of the same can have made some.
+    /// The images that come from a build, of which the engine has reported these ids. `runs` is the number of builds with the
+    /// same steps that can have made some.
     pub(in crate::engine) async fn descent(
         &self,
-        begun: &StartedBuild,
-        told: &[String],
+        started: &StartedBuild,
+        reported: &[String],
         runs: usize,
     ) -> Result<Descent, RemovalError> {
-        let (stages, shells) = self.built_stages(begun).await?;
+        let (stages, shells) = self.built_stages(started).await?;
         let last = stages.len().saturating_sub(1);
-        let told = told.iter().enumerate();
-        let told =
-            told.map(|(number, id)| (if self.driver.tells_each_stage() { number } else { last }, id.clone())).collect();
-        let before = begun.before.iter().cloned().collect();
-        let build = Build { tag: begun.tag.clone(), stages, before, told, shells, runs };
-        let candidates = self.candidates(&build, &begun.bases).await?;
+        let stage_of = |number| if self.driver.reports_each_stage() { number } else { last };
+        let told = reported.iter().enumerate().map(|(number, id)| (stage_of(number), id.clone())).collect();
+        let before = started.before.iter().cloned().collect();
+        let build = Build { tag: started.tag.clone(), stages, before, told, shells, runs };
+        let candidates = self.candidates(&build, &started.bases).await?;
         Ok(build.descent(&candidates))
     }
 
-    /// The images of a build's steps, also those that were there before it.
-    pub(in crate::engine) async fn steps_of(&self, begun: &StartedBuild, told: &[String]) -> Vec<String> {
-        let everything = StartedBuild { before: Vec::new(), ..begun.clone() };
-        self.descent(&everything, told, 1).await.map(|descent| descent.ids).unwrap_or_default()
+    /// The images of a build's steps, including those that were there before it.
+    pub(in crate::engine) async fn steps_of(&self, started: &StartedBuild, reported: &[String]) -> Vec<String> {
+        let everything = StartedBuild { before: Vec::new(), ..started.clone() };
+        self.descent(&everything, reported, 1).await.map(|descent| descent.ids).unwrap_or_default()
     }
 
-    async fn built_stages(&self, begun: &StartedBuild) -> Result<(Vec<BuiltStage>, Vec<String>), RemovalError> {
+    async fn built_stages(&self, started: &StartedBuild) -> Result<(Vec<BuiltStage>, Vec<String>), RemovalError> {
         let (mut stages, mut shells) = (Vec::new(), Vec::new());
-        for stage in &begun.stages {
+        for stage in &started.stages {
             let mut steps = Vec::new();
             let root = match &stage.base {
                 Base::Scratch => Root::Image(String::new()),
@@ -107,7 +107,7 @@ impl Engine {
                         steps.extend(config.on_build.unwrap_or_default());
                         Root::Image(id)
                     }
-                    _ if begun.bases.values().any(|id| id == name) => Root::Image(name.clone()),
+                    _ if started.bases.values().any(|id| id == name) => Root::Image(name.clone()),
                     _ => Root::Unknown,
                 },
             };
@@ -117,7 +117,7 @@ impl Engine {
         Ok((stages, shells))
     }
 
-    /// All images, with what made those that can be of a build.
+    /// All images, with the history of those that can belong to the build.
     async fn candidates(
         &self,
         build: &Build,
@@ -125,24 +125,25 @@ impl Engine {
     ) -> Result<Vec<Candidate>, RemovalError> {
         let images = self.images().await?;
         let mut candidates: Vec<_> = images.iter().map(candidate).collect();
-        let asked = if self.driver.lists_parents() {
+        let possible = if self.driver.lists_parents() {
             on_top_of_bases(&candidates, build)
         } else {
             candidates.iter().map(|image| image.id.clone()).collect()
         };
         let mut histories = Histories::new();
         for image in &mut candidates {
-            if !build.is_candidate(image) || !asked.contains(&image.id) {
+            if !build.is_candidate(image) || !possible.contains(&image.id) {
                 continue;
             }
             let Some(history) = self.history(&image.id).await? else { continue };
             let newest = history.first().cloned().unwrap_or_default();
             if let Some(parent) = self.driver.parent_in_comment(&newest.comment) {
-                // By the name that it had. Podman 5 removes a base from below what is made of it.
+                // By the name that the parent had then: Podman 5 removes a base image from below the images that are made of
+                // it.
                 let base = bases.iter().find(|(name, _)| is_named(parent, name)).map(|(_, id)| id);
-                let named = || images.iter().find(|it| it.repo_tags.iter().any(|name| is_named(name, parent)));
-                let known = base.cloned().or_else(|| named().map(|image| image.id.clone()));
-                image.parent = known.unwrap_or_else(|| parent.to_owned());
+                let with_name = || images.iter().find(|it| it.repo_tags.iter().any(|name| is_named(name, parent)));
+                let parent_id = base.cloned().or_else(|| with_name().map(|image| image.id.clone()));
+                image.parent = parent_id.unwrap_or_else(|| parent.to_owned());
             }
             image.made_by = newest.created_by;
             histories.insert(image.id.clone(), history.into_iter().map(|it| (it.created_by, it.created)).collect());
@@ -151,12 +152,12 @@ impl Engine {
         Ok(candidates)
     }
 
-    /// What made an image, in the engine's words, the newest first; none if it is gone.
+    /// The history of an image as the engine reports it, newest first; `None` if the image is gone.
     async fn history(&self, id: &str) -> Result<Option<Vec<ImageHistoryResponseItem>>, RemovalError> {
-        let asking = || async { self.client.image_history(id).await.map_err(RemovalError::Engine) };
-        match retry("looking at an image", SHORT_WAIT, asking).await {
+        let request = || async { self.client.image_history(id).await.map_err(RemovalError::Engine) };
+        match retry("looking at an image", SHORT_WAIT, request).await {
             Ok(history) => Ok(Some(history)),
-            // Another build's, which has removed it since it was listed.
+            // An image of another build, removed since the list was made.
             Err(error) if error.status() == Some(404) => Ok(None),
             Err(error) => Err(error),
         }
@@ -177,7 +178,7 @@ fn candidate(image: &ImageSummary) -> Candidate {
     Candidate { id, names, parent, made_by: String::new() }
 }
 
-/// The ids of images that can be a build's, on top of its bases.
+/// The ids of images on top of the build's bases that can belong to it.
 fn on_top_of_bases(images: &[Candidate], build: &Build) -> HashSet<String> {
     let roots = build.stages.iter().filter_map(|stage| match &stage.root {
         Root::Image(id) => Some(id.as_str()),

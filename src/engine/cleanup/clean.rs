@@ -1,5 +1,5 @@
-//! Leaving nothing behind: what a job has put into the engine is removed on every way out of the job; after a SIGKILL by the
-//! next start, whatever its image. What others use, have named, or had before us, stays.
+//! Removes what a job has left in the engine, however the job ends. `after_kill` does the same for killed runs, at the next
+//! start, whatever image that start builds. Images that others use or have named, and images that were there before, stay.
 
 use std::time::{Duration, Instant};
 
@@ -9,158 +9,160 @@ use tracing::{debug, info, warn};
 use super::descent::{Descent, is_id, is_named, is_none};
 use super::journal;
 use super::state::{CleanupState, StartedBuild};
-use super::waits::{QUIET, RELEASE_WAIT, RemovalError, SHORT_WAIT, unpacking_of};
+use super::waits::{QUIET_PERIOD, RELEASE_WAIT, RemovalError, SHORT_WAIT, unpacking_policy};
 use crate::engine::Engine;
 use crate::engine::driver::AbandonedBuild;
 use crate::net::retry::retry;
 use crate::report::ErrorChain;
 
-/// How long the removing may take. Nothing interrupts it, and an engine that hangs would keep the program for ever: after
-/// a signal too. Enough for the images of a large build on a slow disk.
-pub(super) const CLEANING_MAY_TAKE: Duration = Duration::from_mins(2);
+/// The time limit for a cleanup, also after a signal: nothing interrupts it, and an engine that hangs would block the program
+/// forever. It is enough for the images of a large build on a slow disk.
+pub(super) const CLEANUP_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Whose images are removed.
+/// The run that made the images to remove.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(super) enum ImageOwner {
     Ours,
-    OfAKilledRun,
+    KilledRun,
 }
 
 /// How a build ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum BuildEnd {
     Known,
-    /// The engine may be at its last step still.
-    CutShort,
+    /// The engine may still run its last step.
+    Interrupted,
 }
 
-impl Whose {
-    pub(super) fn words(self) -> &'static str {
+impl ImageOwner {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Ours => "this build",
-            Self::OfAKilledRun => "a killed run",
+            Self::KilledRun => "a killed run",
         }
     }
 }
 
 impl Engine {
-    /// Records what this program puts into the engine, from now on, in the engine itself, until all of it is gone.
+    /// From now on, records in the engine what this program creates there, until all of it is removed.
     pub async fn keep_records(&self) {
-        // Our own engine goes with us: there is nothing to find in it later.
+        // A managed engine ends with this program, so later starts find nothing in it.
         if self.managed.is_none() {
             self.tracker.keep_records(self.client.clone()).await;
         }
     }
 
-    /// Removes what this program has left in the engine: tags of built and of loaded images, and the images of steps,
-    /// the youngest first. What others use, or had before us, stays.
+    /// Removes what this program has left in the engine: the tags of built and of loaded images, and the step images,
+    /// youngest first. Images that others use, and images that were there before, stay.
     pub async fn clean(&self) {
-        self.clean_within(CLEANING_MAY_TAKE).await;
+        self.clean_within(CLEANUP_TIMEOUT).await;
     }
 
     async fn clean_within(&self, limit: Duration) {
         if let Some(managed) = &self.managed {
-            drop(self.tracker.take_left());
+            drop(self.tracker.take_state());
             managed.stop().await;
             return;
         }
         let cleaning = async {
-            let end = if self.tracker.build().is_some() { End::CutShort } else { End::Known };
-            let known = match self.settle_what_was_cut_short().await {
+            let end = if self.tracker.build().is_some() { BuildEnd::Interrupted } else { BuildEnd::Known };
+            let known = match self.resolve_interrupted_build().await {
                 Ok(known) => known,
                 Err(error) => {
                     warn!(
                         "what {} left in the engine stays there: {}",
-                        Whose::Ours.words(),
+                        ImageOwner::Ours.name(),
                         ErrorChain(&error).innermost()
                     );
                     return false;
                 }
             };
-            let left = self.tracker.take_left();
-            self.remove_all(&left, Whose::Ours, end).await && known
+            let state = self.tracker.take_state();
+            self.remove_all(&state, ImageOwner::Ours, end).await && known
         };
-        if within(limit, cleaning, Whose::Ours).await {
+        if within(limit, cleaning, ImageOwner::Ours).await {
             self.tracker.clear().await;
         }
     }
 
-    /// Finds the images of a build that was stopped, when the engine has ended it. Whether all of them are known.
-    async fn settle_what_was_cut_short(&self) -> Result<bool, RemovalError> {
-        let Some((begun, told)) = self.tracker.build() else { return Ok(true) };
+    /// Waits until the engine has ended an interrupted build, and finds its images. Returns whether all of them are known.
+    async fn resolve_interrupted_build(&self) -> Result<bool, RemovalError> {
+        let Some((started, reported)) = self.tracker.build() else { return Ok(true) };
         if let Some(ended) = self.tracker.take_under_way() {
-            // The engine answers when it has ended the step, and has made no image of it, or has.
+            // The engine answers when the step has ended, with or without an image of it.
             let _ = ended.await;
         } else if self.driver.abandoned_build() == AbandonedBuild::GoesOn {
-            self.wait_for_quiet(&begun).await;
+            self.wait_for_quiet(&started).await;
         }
-        let descent = self.own_descent(&begun, &told).await?;
+        let descent = self.own_descent(&started, &reported).await?;
         if descent.is_unclear {
-            say_that_it_is_unclear(Whose::Ours);
+            warn_ambiguous_images(ImageOwner::Ours);
         } else {
             self.tracker.build_ends(descent.ids, descent.last).await;
         }
         Ok(!descent.is_unclear)
     }
 
-    /// The images of this program's build. Those that are only known by what made them may be of somebody who builds the same.
-    async fn own_descent(&self, begun: &StartedBuild, told: &[String]) -> Result<Descent, RemovalError> {
-        let mut descent = self.descent(begun, told, 1 + begun.earlier).await?;
-        descent.is_unclear |= descent.is_unproven && self.is_being_built(begun).await;
+    /// The images of this program's build. Images that only their history identifies may belong to another run of the same
+    /// build.
+    async fn own_descent(&self, started: &StartedBuild, reported: &[String]) -> Result<Descent, RemovalError> {
+        let mut descent = self.descent(started, reported, 1 + started.earlier).await?;
+        descent.is_unclear |= descent.is_unproven && self.is_built_by_another_run(started).await;
         Ok(descent)
     }
 
-    /// Whether another run builds the same at this moment.
-    async fn is_being_built(&self, begun: &StartedBuild) -> bool {
+    /// Whether another run currently builds the same.
+    async fn is_built_by_another_run(&self, started: &StartedBuild) -> bool {
         let own = self.tracker.run().await;
-        // Who does not hear of others takes nothing from them.
-        let Ok(recorded) = journal::read(&self.client).await else { return true };
-        let others = recorded.into_iter().filter(|it| it.lives && Some(&it.run) != own.as_ref());
+        // Without a list of the other runs, nothing is taken from them.
+        let Ok(runs) = journal::read(&self.client).await else { return true };
+        let others = runs.into_iter().filter(|it| it.is_alive && Some(&it.run) != own.as_ref());
         others
-            .map(|it| CleanupState::of(it.facts))
-            .any(|left| left.build.is_some_and(|other| is_same_build(&other, begun)))
+            .map(|it| CleanupState::of(it.events))
+            .any(|state| state.build.is_some_and(|other| is_same_build(&other, started)))
     }
 
-    /// Writes down which images a build has made that the engine has ended, well or not.
+    /// Records the images of a build that has ended, successfully or not.
     pub(in crate::engine) async fn note_what_was_made(&self) {
-        let Some((begun, told)) = self.tracker.build() else { return };
+        let Some((started, reported)) = self.tracker.build() else { return };
         let descent = match self.managed {
-            Some(_) => Ok(Descent { last: told.last().cloned(), ..Descent::default() }),
-            None => self.own_descent(&begun, &told).await,
+            Some(_) => Ok(Descent { last: reported.last().cloned(), ..Descent::default() }),
+            None => self.own_descent(&started, &reported).await,
         };
-        // Where something is in doubt, or the engine says nothing, the build counts as cut short: it is looked at again at the end.
+        // If an image is ambiguous, or the engine does not answer, the build counts as interrupted, and the cleanup at the
+        // end looks again.
         if let Ok(Descent { ids, last, is_unclear: false, .. }) = descent {
             self.tracker.build_ends(ids, last).await;
         }
     }
 
-    /// Whether nothing is left that another try could remove.
-    pub(super) async fn remove_all(&self, left: &CleanupState, whose: Whose, end: End) -> bool {
-        let names = left.to_remove();
+    /// Removes everything that `state` owns. Returns whether nothing is left that another attempt could remove.
+    pub(super) async fn remove_all(&self, state: &CleanupState, owner: ImageOwner, end: BuildEnd) -> bool {
+        let names = state.to_remove();
         let (mut removed, mut done) = (0, true);
-        for container in &left.containers {
+        for container in &state.containers {
             done &= self.remove_container(container).await;
         }
         if names.is_empty() {
             return done;
         }
-        // An image that somebody has named meanwhile is theirs.
-        let foreign = match self.named_by_others(left).await {
+        // An image that somebody else has named in the meantime belongs to them.
+        let foreign = match self.named_by_others(state).await {
             Ok(foreign) => foreign,
             Err(error) => {
-                warn!("what {} left in the engine stays there: {}", whose.words(), ErrorChain(&error).innermost());
+                warn!("what {} left in the engine stays there: {}", owner.name(), ErrorChain(&error).innermost());
                 return false;
             }
         };
         for name in names.iter().filter(|name| !foreign.iter().any(|id| is_id(id, name))) {
-            match self.remove_patiently(name, left, whose, end).await {
+            match self.remove_with_retry(name, state, owner, end).await {
                 Ok(()) => removed += 1,
                 Err(error @ (RemovalError::NotYet | RemovalError::Used)) => debug!("{name}: {error}"),
-                // Never made, removed with its tag, or used by somebody else.
+                // Never made, removed with its tag, or in use by somebody else.
                 Err(error) if matches!(error.status(), Some(404 | 409)) => debug!("{name} stays: {error}"),
-                // The engine is gone, or too ill to answer: once said is enough.
+                // The engine is gone or cannot answer: one warning is enough.
                 Err(error) if error.status().is_none() => {
-                    warn!("what {} left in the engine stays there: {}", whose.words(), ErrorChain(&error).innermost());
+                    warn!("what {} left in the engine stays there: {}", owner.name(), ErrorChain(&error).innermost());
                     return false;
                 }
                 Err(error) => {
@@ -171,23 +173,23 @@ impl Engine {
         }
         if removed > 0 {
             let images = if removed == 1 { "image" } else { "images" };
-            info!("removed {removed} {images} of {} from the engine", whose.words());
+            info!("removed {removed} {images} of {} from the engine", owner.name());
         }
         done
     }
 
-    async fn remove_patiently(
+    async fn remove_with_retry(
         &self,
         name: &str,
-        left: &CleanupState,
-        whose: Whose,
-        end: End,
+        state: &CleanupState,
+        owner: ImageOwner,
+        end: BuildEnd,
     ) -> Result<(), RemovalError> {
-        // An engine goes on with a removal that a killed run had asked for. What is below a kept image stays in use.
-        let is_releasable = end == End::CutShort || (whose == Whose::OfAKilledRun && !left.keeps());
-        let unpacking = left.unpacks(name);
+        // An engine continues a removal that a killed run has requested. What is below a kept image stays in use.
+        let is_releasable = end == BuildEnd::Interrupted || (owner == ImageOwner::KilledRun && !state.has_kept_image());
+        let unpacking = state.unpacks(name);
         let policy = match (unpacking, is_releasable) {
-            (Some(bytes), _) => unpacking_of(bytes),
+            (Some(bytes), _) => unpacking_policy(bytes),
             (None, true) => RELEASE_WAIT,
             (None, false) => SHORT_WAIT,
         };
@@ -200,53 +202,55 @@ impl Engine {
         });
         match removing.await {
             Err(used)
-                if end == End::CutShort
+                if end == BuildEnd::Interrupted
                     && used.status() == Some(409)
                     && self.driver.abandoned_build() == AbandonedBuild::GoesOn =>
             {
-                // The containers of the build's steps go with the images; the command goes on in what was its container.
+                // The engine removes the containers of the build's steps with the images; the command keeps running in what
+                // was its container.
                 warn!(
                     "{} goes on with a step's command although nobody waits for it: removing its image all the same",
                     self.driver.name()
                 );
                 self.remove(name, true).await
             }
-            end => end,
+            result => result,
         }
     }
 
-    /// The ids of images that have a name that is not ours.
-    async fn named_by_others(&self, left: &CleanupState) -> Result<Vec<String>, RemovalError> {
+    /// The ids of images that have a name that this run has not given.
+    async fn named_by_others(&self, state: &CleanupState) -> Result<Vec<String>, RemovalError> {
         let images = self.images().await?;
-        let is_ours = |name: &String| is_none(name) || left.given_names().any(|own| is_named(name, own));
+        let is_ours = |name: &String| is_none(name) || state.own_names().any(|own| is_named(name, own));
         Ok(images.into_iter().filter(|image| !image.repo_tags.iter().all(is_ours)).map(|image| image.id).collect())
     }
 
-    /// Waits until an engine makes no more images of a build that nobody waits for, and with which it goes on. What it makes on top of an image that is gone meanwhile could be anybody's.
-    pub(super) async fn wait_for_quiet(&self, begun: &StartedBuild) {
-        let (start, mut since, mut seen) = (Instant::now(), Instant::now(), None);
-        while since.elapsed() < QUIET && start.elapsed() < RELEASE_WAIT.limit {
-            let now = self.descent(begun, &[], 1).await.ok();
-            if now != seen {
-                (since, seen) = (Instant::now(), now);
+    /// Waits until an engine that continues an abandoned build makes no more images of it. If a base image is removed
+    /// earlier, nobody can tell whose the images on top of it are.
+    pub(super) async fn wait_for_quiet(&self, started: &StartedBuild) {
+        let (start, mut since, mut last) = (Instant::now(), Instant::now(), None);
+        while since.elapsed() < QUIET_PERIOD && start.elapsed() < RELEASE_WAIT.limit {
+            let current = self.descent(started, &[], 1).await.ok();
+            if current != last {
+                (since, last) = (Instant::now(), current);
             }
             tokio::time::sleep(RELEASE_WAIT.first_pause).await;
         }
     }
 
     async fn remove(&self, name: &str, force: bool) -> Result<(), RemovalError> {
-        // `noprune`: without it the engine would also remove the parents, which can be somebody's build cache.
+        // Without `noprune` the engine would also remove the parents, which can be somebody's build cache.
         let options = RemoveImageOptions { force, noprune: true, ..RemoveImageOptions::default() };
         self.client.remove_image(name, Some(options), None).await.map(drop).map_err(RemovalError::Engine)
     }
 }
 
-pub(super) fn say_that_it_is_unclear(whose: Whose) {
-    let whose = whose.words();
-    warn!("somebody else builds the same: which images of steps are of {whose} is for a later start to see");
+pub(super) fn warn_ambiguous_images(owner: ImageOwner) {
+    let owner = owner.name();
+    warn!("somebody else builds the same: which images of steps are of {owner} is for a later start to see");
 }
 
-/// Whether two builds do the same, so that their images look alike.
+/// Whether two builds have a stage with the same base and the same first step, so that their images look alike.
 pub(super) fn is_same_build(one: &StartedBuild, other: &StartedBuild) -> bool {
     one.stages.iter().any(|stage| {
         let first = stage.steps.first();
@@ -254,10 +258,10 @@ pub(super) fn is_same_build(one: &StartedBuild, other: &StartedBuild) -> bool {
     })
 }
 
-pub(super) async fn within(limit: Duration, removing: impl Future<Output = bool>, whose: Whose) -> bool {
+pub(super) async fn within(limit: Duration, removing: impl Future<Output = bool>, owner: ImageOwner) -> bool {
     let Ok(done) = tokio::time::timeout(limit, removing).await else {
-        let whose = whose.words();
-        warn!("the engine has not removed the images of {whose} within {} s: going on", limit.as_secs());
+        let owner = owner.name();
+        warn!("the engine has not removed the images of {owner} within {} s: going on", limit.as_secs());
         return false;
     };
     done
@@ -287,8 +291,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_engine_that_hangs_keeps_nobody() {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("engine.sock");
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("engine.sock");
         let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
         let engine = engine_at(&socket);
         engine.tracker.build_begins(StartedBuild { tag: "builder:1234".to_owned(), ..StartedBuild::default() }).await;
@@ -298,26 +302,26 @@ mod tests {
 
     #[tokio::test]
     async fn who_does_not_hear_whose_names_there_are_removes_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("engine.sock");
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("engine.sock");
         let listener = tokio::net::UnixListener::bind(&socket).unwrap();
-        let (asks, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 let mut request = [0; 4096];
                 let length = client.read(&mut request).await.unwrap();
-                asks.send(String::from_utf8_lossy(&request[..length]).into_owned()).unwrap();
+                sender.send(String::from_utf8_lossy(&request[..length]).into_owned()).unwrap();
                 let refusal = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
                 client.write_all(refusal.as_bytes()).await.unwrap();
             }
         });
-        let left = CleanupState::of(vec![JournalEvent::Ended(vec!["sha256:00".to_owned()])]);
-        assert!(!engine_at(&socket).remove_all(&left, Whose::Ours, End::Known).await);
-        let mut seen = 0;
-        while let Ok(request) = asked.try_recv() {
+        let state = CleanupState::of(vec![JournalEvent::Ended(vec!["sha256:00".to_owned()])]);
+        assert!(!engine_at(&socket).remove_all(&state, ImageOwner::Ours, BuildEnd::Known).await);
+        let mut requests = 0;
+        while let Ok(request) = receiver.try_recv() {
             assert!(request.starts_with("GET /"), "{request}");
-            seen += 1;
+            requests += 1;
         }
-        assert_ne!(seen, 0, "it was asked");
+        assert_ne!(requests, 0, "it was asked");
     }
 }

@@ -1,28 +1,28 @@
-//! Whether a step's image was made by an instruction, from what the engine has recorded in the image. Docker records the
-//! instruction with its variables replaced, Podman as it was written.
+//! Compares an image's history with the instructions of a `Dockerfile`: which instruction made the image of a step. Docker
+//! records the instruction with its variables replaced, Podman as it is written. `descent` draws the conclusions.
 
-/// What commands are given to where no `SHELL` says otherwise.
-const USUAL_SHELL: &str = "/bin/sh -c";
+/// The shell that runs commands if the `Dockerfile` has no `SHELL`.
+const DEFAULT_SHELL: &str = "/bin/sh -c";
 
-/// Whether this, of an image's history, was made by this instruction: `/bin/sh -c #(nop) COPY file:… in /data` by
-/// `COPY data /data`. The places of variables are left open. `shells` are those that commands may be given to.
+/// Whether an instruction made this entry of an image's history: `COPY data /data` is recorded as
+/// `/bin/sh -c #(nop) COPY file:… in /data`. Any value matches a variable. `shells` are the shells that may run the commands.
 pub(super) fn is_made_by(made_by: &str, instruction: &str, shells: &[String]) -> bool {
     let (keyword, rest) = instruction.split_once(char::is_whitespace).unwrap_or((instruction, ""));
-    let given_to = |command: &str| {
-        let shells = shells.iter().map(String::as_str).chain([USUAL_SHELL, ""]);
-        let (written, listed) = (bare(command), listed(command).map(|words| bare(&words)));
-        let given = shells.flat_map(|shell| [Some(&written), listed.as_ref()].map(|it| Some(bare(shell) + it?)));
-        given.flatten().collect::<Vec<_>>()
+    let with_shells = |command: &str| {
+        let shells = shells.iter().map(String::as_str).chain([DEFAULT_SHELL, ""]);
+        let (written, joined) = (strip(command), list_words(command).map(|words| strip(&words)));
+        let commands = shells.flat_map(|shell| [Some(&written), joined.as_ref()].map(|it| Some(strip(shell) + it?)));
+        commands.flatten().collect::<Vec<_>>()
     };
     let Some((_, made)) = made_by.split_once("#(nop)") else {
         // A shell gets the variables as they are written.
-        let (command, made) = (without_flags(rest), bare(made_by));
-        let is_command = |given: &String| {
-            // Arguments come first, `|1 A=b`.
-            let is_whole = given.starts_with(&bare(command)) && !command.starts_with('[');
-            if made_by.starts_with('|') && !is_whole { made.ends_with(given.as_str()) } else { made == *given }
+        let (command, made) = (without_flags(rest), strip(made_by));
+        let is_command = |expected: &String| {
+            // Build arguments come first: `|1 A=b`.
+            let is_whole = expected.starts_with(&strip(command)) && !command.starts_with('[');
+            if made_by.starts_with('|') && !is_whole { made.ends_with(expected.as_str()) } else { made == *expected }
         };
-        return keyword == "RUN" && !command.is_empty() && given_to(command).iter().any(is_command);
+        return keyword == "RUN" && !command.is_empty() && with_shells(command).iter().any(is_command);
     };
     let made = made.trim();
     let (made_keyword, made) = made.split_once(char::is_whitespace).unwrap_or((made, ""));
@@ -32,48 +32,48 @@ pub(super) fn is_made_by(made_by: &str, instruction: &str, shells: &[String]) ->
                 let (to, made_to) = (rest.split_whitespace().last(), made.rsplit_once(" in ").map(|(_, to)| to));
                 matches!((to, made_to), (Some(to), Some(made_to)) if is_same(to, made_to))
             }
-            // Ports are ordered, checks are taken apart, and Podman leaves defaults out.
+            // Docker sorts ports and rewrites health checks, and Podman omits defaults.
             "EXPOSE" | "HEALTHCHECK" | "ARG" => true,
             "WORKDIR" => {
-                let folder = rest.trim_matches('"').trim_end_matches('/');
-                is_same(folder, made) || bare(made).ends_with(&format!("/{}", bare(folder)))
+                let directory = rest.trim_matches('"').trim_end_matches('/');
+                is_same(directory, made) || strip(made).ends_with(&format!("/{}", strip(directory)))
             }
-            "CMD" | "ENTRYPOINT" => given_to(rest).contains(&bare(made)) || is_same(rest, made),
+            "CMD" | "ENTRYPOINT" => with_shells(rest).contains(&strip(made)) || is_same(rest, made),
             _ => is_same(rest, made),
         }
 }
 
-fn is_same(written: &str, made: &str) -> bool {
-    let made = bare(made);
-    made == bare(written) || (written.contains('$') && literals(written).iter().all(|part| made.contains(&bare(part))))
+fn is_same(text: &str, made: &str) -> bool {
+    let made = strip(made);
+    made == strip(text) || (text.contains('$') && literals(text).iter().all(|part| made.contains(&strip(part))))
 }
 
-/// What stands between the variables.
+/// The text between the variables.
 fn literals(written: &str) -> Vec<&str> {
     let mut pieces = written.split('$');
     let first = pieces.next();
-    let behind = pieces.map(|piece| match piece.strip_prefix('{') {
-        Some(braced) => braced.split_once('}').map_or("", |(_, behind)| behind),
+    let after = pieces.map(|piece| match piece.strip_prefix('{') {
+        Some(braced) => braced.split_once('}').map_or("", |(_, after)| after),
         None => piece.trim_start_matches(|it: char| it.is_ascii_alphanumeric() || it == '_'),
     });
-    first.into_iter().chain(behind).collect()
+    first.into_iter().chain(after).collect()
 }
 
 fn without_flags(rest: &str) -> &str {
     let mut rest = rest;
     while rest.starts_with("--") {
-        rest = rest.split_once(char::is_whitespace).map_or("", |(_, behind)| behind.trim_start());
+        rest = rest.split_once(char::is_whitespace).map_or("", |(_, after)| after.trim_start());
     }
     rest
 }
 
-/// The words of a list, where it is one.
-fn listed(command: &str) -> Option<String> {
+/// The words of a JSON list, joined, if the command is one.
+fn list_words(command: &str) -> Option<String> {
     serde_json::from_str::<Vec<String>>(command).ok().map(|words| words.join(" "))
 }
 
-/// As engines write lists, texts and assignments in several ways.
-fn bare(text: &str) -> String {
+/// Removes whitespace, quotes and list syntax: engines write lists, strings and assignments in several ways.
+fn strip(text: &str) -> String {
     text.chars().filter(|it| !it.is_whitespace() && !"[],\"'\\=".contains(*it)).collect()
 }
 
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn engines_record_instructions_in_their_own_ways() {
         let shells = ["[\"/bin/bash\", \"-c\"]".to_owned()];
-        // What Docker 20.10 and Podman 4.3 record.
+        // The records of Docker 20.10 and Podman 4.3.
         for (instruction, made_by) in [
             ("ARG A=1", "/bin/sh -c #(nop)  ARG A=1"),
             ("ENV X=$A Y=\"b c\"", "/bin/sh -c #(nop)  ENV X=7 Y=b c"),

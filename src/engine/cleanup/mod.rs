@@ -1,8 +1,9 @@
-//! Leaving nothing behind: what a run puts into an engine is written down before it is there, and removed on every way out,
-//! after a SIGKILL by the next start. What others use, have named, or had before us, stays.
+//! Cleanup: a run records each resource before it creates it in an engine, and removes it however the run ends. After a
+//! SIGKILL the next start removes it. Images that others use or have named, and images that were there before, stay.
 //!
-//! Each arrow is a [`state::JournalEvent`]: it goes into memory, and as the label of an empty volume into the engine, by `tracker`
-//! and `journal`. `clean` removes what a state owns, from the right to the left; `after_kill` reads the volumes of runs that are dead.
+//! Each arrow is a [`state::JournalEvent`]. `tracker` keeps it in memory; `journal` writes it to the engine, as the label of
+//! an empty volume. `clean` removes what a state owns and so follows the arrows backwards; `after_kill` reads the volumes of
+//! dead runs.
 //!
 //! ```text
 //!  an image archive                                        owns
@@ -23,8 +24,9 @@
 //!  all of them ──clean, or Sweeps and the next start──▶ (nothing), and the volumes go last
 //! ```
 //!
-//! Where a build was cut short, its images are not known: `candidates` asks the engine for all of its images, `made_by` compares what
-//! made them with the steps of the `Dockerfile`, and `descent` decides, without the engine, which of them are ours for certain.
+//! The images of an interrupted build are not known: `candidates` lists all images of the engine, `made_by` compares their
+//! histories with the steps of the `Dockerfile`, and `descent` decides, without the engine, which of them certainly belong to
+//! the build.
 
 pub(super) mod after_kill;
 pub(super) mod candidates;

@@ -1,5 +1,5 @@
-//! How patiently an engine is asked to let go of what a job has left in it, and what it says when it does not. What is to be
-//! removed, and in which order, is the cleaning's own affair.
+//! How long the cleanup waits until an engine releases an image, and what a failed removal means. `clean` and `after_kill`
+//! decide what to remove, and in which order.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use bollard::errors::Error;
 
 use crate::net::retry::{Failure, Policy, Retryability};
 
-/// After a build is cut short the engine takes a moment to end the step, and its container uses the step's image.
+/// After an interrupted build the engine takes a moment to end the step, and its container uses the step's image.
 pub(super) const RELEASE_WAIT: Policy = Policy {
     attempts: 20,
     first_pause: Duration::from_millis(50),
@@ -16,28 +16,28 @@ pub(super) const RELEASE_WAIT: Policy = Policy {
     silent: true,
 };
 
-/// The engine is at a step that a killed run has begun, or has given it up and never says so. On a disk that others keep busy
-/// a step that makes nothing takes up to 20 s.
+/// The engine may still run a step of a killed run, or has given it up without a sign of that. On a busy disk, a step that
+/// makes nothing takes up to 20 s.
 pub(super) const DRAIN_WAIT: Policy = Policy { attempts: 60, limit: Duration::from_secs(30), ..RELEASE_WAIT };
 
-/// A step without a command takes Podman half a second, on a busy machine a few.
-pub(super) const QUIET: Duration = Duration::from_secs(4);
+/// Podman takes half a second for a step without a command, and a few seconds on a busy machine.
+pub(super) const QUIET_PERIOD: Duration = Duration::from_secs(4);
 
-/// An engine that has a whole archive unpacks it to its end, whoever is still there: at 20 MB a second at least. One that has not
-/// got the last bytes of it gives up, and nobody hears of that.
-pub(super) fn unpacking_of(bytes: u64) -> Policy {
+/// An engine that has a whole archive unpacks it to its end, even if the client is gone: at 20 MB a second at least. An
+/// engine that has not received the last bytes gives up, without a sign of that.
+pub(super) fn unpacking_policy(bytes: u64) -> Policy {
     Policy { attempts: 120, limit: Duration::from_secs(4 + bytes / 20_000_000), ..RELEASE_WAIT }
 }
 
-/// A busy Docker answers 500 for a moment, "unrecognized image ID", while others remove images.
+/// While others remove images, a busy Docker answers 500 for a moment: "unrecognized image ID".
 pub(super) const SHORT_WAIT: Policy = Policy { attempts: 5, ..RELEASE_WAIT };
 
-/// An image that could not be removed, or is not there yet.
+/// Why an image could not be removed, or is not there yet.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::engine) enum RemovalError {
     #[error(transparent)]
     Engine(Error),
-    /// While others remove images an engine cannot list them: Docker answers 500, and with the containerd image store 404.
+    /// An engine cannot list images while others remove some: Docker answers 500, and with the containerd image store 404.
     #[error(transparent)]
     Listing(Error),
     #[error("not there yet")]
@@ -47,7 +47,7 @@ pub(in crate::engine) enum RemovalError {
 }
 
 impl RemovalError {
-    /// What the engine has answered, if it has.
+    /// The status of the engine's answer, if there is one.
     pub(in crate::engine) fn status(&self) -> Option<u16> {
         match self {
             Self::Engine(Error::DockerResponseServerError { status_code, .. })

@@ -1,5 +1,5 @@
-//! Where an engine listens, and how it is spoken to: by a socket of this machine, by TCP, or by TLS. Every connection to an
-//! engine is opened here, so that nothing goes out in clear where TLS is asked for.
+//! The address of an engine, and how to connect to it: with a socket of this machine, TCP, or TLS. Every connection to an
+//! engine is opened here, so that nothing is sent in clear if TLS is requested.
 
 use std::fmt;
 use std::io;
@@ -17,47 +17,47 @@ use tokio_rustls::rustls::{ClientConfig, Error as TlsError, RootCertStore};
 
 use crate::engine::{EngineAddress, NamedBy, TlsFiles};
 
-/// Why TLS that is asked for cannot be spoken.
+/// Why the requested TLS cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// A file with certificates, or with a key.
+    /// A file with certificates, or with a key, cannot be read.
     #[error("cannot read {}, for the TLS that {asked_by} asks for: it must be a readable file in PEM form; see DOCKER_CERT_PATH", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Who asks for TLS.
+        /// The setting that requests TLS.
         asked_by: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: PemError,
     },
-    /// Files that do not belong together, or that TLS cannot use.
-    #[error("the certificates in {} are of no use for the TLS that {asked_by} asks for; see DOCKER_CERT_PATH", folder.display())]
+    /// The files do not belong together, or TLS cannot use them.
+    #[error("the certificates in {} are of no use for the TLS that {asked_by} asks for; see DOCKER_CERT_PATH", directory.display())]
     Unusable {
-        /// The folder.
-        folder: PathBuf,
-        /// Who asks for TLS.
+        /// The directory.
+        directory: PathBuf,
+        /// The setting that requests TLS.
         asked_by: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: TlsError,
     },
-    /// A host that no certificate can be for.
+    /// No certificate can be for this host.
     #[error("no certificate can be for the engine's host {0}: write its name or its IP address")]
     Host(String),
 }
 
-/// Where an engine listens.
+/// The address of an engine.
 #[derive(Clone)]
 pub(in crate::engine) struct Address {
     url: String,
     named_by: NamedBy,
-    way: Way,
+    transport: Transport,
 }
 
-/// How an engine is spoken to.
+/// How to connect to an engine.
 #[derive(Clone)]
-enum Way {
+enum Transport {
     Socket(PathBuf),
     Tcp(String),
     Tls { host_and_port: String, host: ServerName<'static>, config: Arc<ClientConfig> },
@@ -67,39 +67,40 @@ enum Way {
 pub(in crate::engine) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
-/// Closes the sending half of a connection, however many descriptors it has.
+/// Closes the sending half of a connection, even if the connection has several descriptors.
 pub(super) type Close = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
 impl Address {
-    /// The address, with its certificates read.
+    /// Builds the address and reads its certificates.
     pub(in crate::engine) fn new(address: &EngineAddress) -> Result<Self, CertificateError> {
         let (url, named_by) = (address.url.clone(), address.named_by.clone());
-        let way = match (url.strip_prefix("unix://"), &address.tls) {
-            (Some(path), _) => Way::Socket(path.into()),
+        let transport = match (url.strip_prefix("unix://"), &address.tls) {
+            (Some(path), _) => Transport::Socket(path.into()),
             (None, tls) => {
                 let host_and_port = url.trim_start_matches("tcp://").to_owned();
                 match tls {
-                    None => Way::Tcp(host_and_port),
+                    None => Transport::Tcp(host_and_port),
                     Some(files) => {
-                        Way::Tls { host: host(&host_and_port)?, host_and_port, config: client_config(files)?.into() }
+                        let (host, config) = (host(&host_and_port)?, client_config(files)?.into());
+                        Transport::Tls { host_and_port, host, config }
                     }
                 }
             }
         };
-        Ok(Self { url, named_by, way })
+        Ok(Self { url, named_by, transport })
     }
 
-    /// A socket of this machine.
+    /// The address of a socket of this machine.
     pub(in crate::engine) fn of_socket(path: &Path) -> Self {
         let url = format!("unix://{}", path.display());
-        Self { url, named_by: NamedBy::Usual, way: Way::Socket(path.to_owned()) }
+        Self { url, named_by: NamedBy::Usual, transport: Transport::Socket(path.to_owned()) }
     }
 
-    /// Its socket, where it is one of this machine.
+    /// Its socket, if it is a socket of this machine.
     pub(in crate::engine) fn socket(&self) -> Option<&Path> {
-        match &self.way {
-            Way::Socket(path) => Some(path),
-            Way::Tcp(_) | Way::Tls { .. } => None,
+        match &self.transport {
+            Transport::Socket(path) => Some(path),
+            Transport::Tcp(_) | Transport::Tls { .. } => None,
         }
     }
 
@@ -108,27 +109,27 @@ impl Address {
         &self.url
     }
 
-    /// Who says that an engine is there.
+    /// Where the address comes from.
     pub(in crate::engine) fn named_by(&self) -> &NamedBy {
         &self.named_by
     }
 
-    /// Connects. By TLS nothing is sent before the other end has shown that it is who it should be.
+    /// Connects. With TLS nothing is sent before the certificate of the other end is verified.
     pub(in crate::engine) async fn connect(&self) -> io::Result<(Box<dyn Connection>, Close)> {
-        let host_and_port = match &self.way {
-            Way::Socket(path) => {
+        let host_and_port = match &self.transport {
+            Transport::Socket(path) => {
                 let socket = UnixStream::connect(path).await?.into_std()?;
                 let other = socket.try_clone()?;
                 let close = Box::new(move || other.shutdown(Shutdown::Write));
                 return Ok((Box::new(UnixStream::from_std(socket)?), close));
             }
-            Way::Tcp(host_and_port) | Way::Tls { host_and_port, .. } => host_and_port,
+            Transport::Tcp(host_and_port) | Transport::Tls { host_and_port, .. } => host_and_port,
         };
         let socket = TcpStream::connect(host_and_port).await?.into_std()?;
         let other = socket.try_clone()?;
         let close = Box::new(move || other.shutdown(Shutdown::Write));
         let socket = TcpStream::from_std(socket)?;
-        let Way::Tls { host, config, .. } = &self.way else { return Ok((Box::new(socket), close)) };
+        let Transport::Tls { host, config, .. } = &self.transport else { return Ok((Box::new(socket), close)) };
         Ok((Box::new(TlsConnector::from(Arc::clone(config)).connect(host.clone(), socket).await?), close))
     }
 }
@@ -136,11 +137,11 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.url)?;
-        if matches!(self.way, Way::Tls { .. }) { f.write_str(" (TLS)") } else { Ok(()) }
+        if matches!(self.transport, Transport::Tls { .. }) { f.write_str(" (TLS)") } else { Ok(()) }
     }
 }
 
-/// What TLS had against the other end, or the other end against us, if that is why there is no connection.
+/// The TLS error of either side, if it is the reason that there is no connection.
 pub(super) fn tls_problem<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e TlsError> {
     let mut chain = std::iter::successors(Some(error), |error| error.source());
     chain.find_map(|error| error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref())
@@ -153,37 +154,42 @@ fn host(host_and_port: &str) -> Result<ServerName<'static>, CertificateError> {
     ServerName::try_from(bare).map_err(|_| CertificateError::Host(host.to_owned()))
 }
 
-/// TLS with these certificates. The server's is always verified, also for a docker context that says not to.
+/// A TLS configuration with these certificates. The server's certificate is always verified, even if a docker context turns
+/// that off.
 fn client_config(files: &TlsFiles) -> Result<ClientConfig, CertificateError> {
-    let TlsFiles { folder, asked_by, needs_ca } = files;
+    let TlsFiles { folder: directory, asked_by, needs_ca } = files;
     let unreadable = |file: &str, source| {
-        let (path, asked_by) = (folder.join(file), asked_by.clone());
+        let (path, asked_by) = (directory.join(file), asked_by.clone());
         CertificateError::Unreadable { path, asked_by, source }
     };
-    let unusable = |source| CertificateError::Unusable { folder: folder.clone(), asked_by: asked_by.clone(), source };
+    let unusable = |source| {
+        let (directory, asked_by) = (directory.clone(), asked_by.clone());
+        CertificateError::Unusable { directory, asked_by, source }
+    };
     let certificates = |file: &str| {
-        let read = CertificateDer::pem_file_iter(folder.join(file)).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let read = CertificateDer::pem_file_iter(directory.join(file)).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let read = read.and_then(|found| if found.is_empty() { Err(PemError::NoItemsFound) } else { Ok(found) });
         read.map_err(|source| unreadable(file, source))
     };
-    let has = |file: &str| folder.join(file).exists();
+    let has = |file: &str| directory.join(file).exists();
     let mut authorities = RootCertStore::empty();
     if *needs_ca || has("ca.pem") {
         for authority in certificates("ca.pem")? {
             authorities.add(authority).map_err(unusable)?;
         }
     } else {
-        // What of the system's cannot be read vouches for nobody.
+        // Certificates of the system that cannot be read are ignored.
         authorities.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
-    // The same as for all other connections of the program.
+    // The same provider as for all other connections of the program.
     let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into());
     let config = config.with_safe_default_protocol_versions().map_err(unusable)?.with_root_certificates(authorities);
-    // As docker's client does it: only with both files there is one of our own.
+    // As in docker's client: a client certificate is sent only if both files exist.
     if !(has("cert.pem") && has("key.pem")) {
         return Ok(config.with_no_client_auth());
     }
-    let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).map_err(|source| unreadable("key.pem", source))?;
+    let key =
+        PrivateKeyDer::from_pem_file(directory.join("key.pem")).map_err(|source| unreadable("key.pem", source))?;
     config.with_client_auth_cert(certificates("cert.pem")?, key).map_err(unusable)
 }
 
@@ -198,12 +204,12 @@ mod tests {
 
     #[test]
     fn certificates_are_read_before_anything_is_sent() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let files = |needs_ca| {
-            Some(TlsFiles { folder: folder.path().into(), asked_by: "DOCKER_TLS_VERIFY".to_owned(), needs_ca })
+            Some(TlsFiles { folder: directory.path().into(), asked_by: "DOCKER_TLS_VERIFY".to_owned(), needs_ca })
         };
         let error = |needs_ca| open("tcp://192.0.2.1:2376", files(needs_ca)).err().unwrap();
-        let ca = folder.path().join("ca.pem");
+        let ca = directory.path().join("ca.pem");
         assert!(
             error(true)
                 .starts_with(&format!("cannot read {}, for the TLS that DOCKER_TLS_VERIFY asks for", ca.display()))

@@ -1,5 +1,5 @@
-//! Connections to the engine: bollard's, and our own for what it keeps to itself: the headers of a ping, long answers as
-//! they come, and connections that change their protocol. What goes over them is for `messages` and for BuildKit's session.
+//! HTTP connections to the engine: bollard's client, and our own requests for what bollard does not offer: the headers of a
+//! ping, long replies as streams, and connections that change their protocol. `messages` and BuildKit's session use them.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,30 +21,30 @@ use super::address::{Address, Close};
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::engine) enum ConnectionError {
-    /// Nobody is there.
+    /// Nothing listens at the address.
     #[error("nobody answers at {0}")]
     Closed(String, #[source] io::Error),
-    /// What came is no HTTP.
+    /// The reply is not HTTP.
     #[error("no HTTP at {0}")]
     Broken(String, #[source] hyper::Error),
-    /// What is asked for does not fit into a request: 65,534 bytes are the most that an address can have.
+    /// The request does not fit into a URL: a URL has at most 65,534 bytes.
     #[error("what the engine is asked for does not fit into a request; are there very long build arguments?")]
     Address(#[source] hyper::http::uri::InvalidUri),
-    /// The engine does not do that.
+    /// The engine does not support the request.
     #[error("the engine answers {1} to {0}")]
     Refused(String, StatusCode),
 }
 
-/// What an engine says of itself when it is asked whether it is there.
+/// The engine's reply to a ping.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine) struct Ping {
-    /// The newest version of the API that it speaks.
+    /// The newest version of the API that it supports.
     pub(in crate::engine) api: Option<(u32, u32)>,
-    /// Whether BuildKit is what it builds with unless it is told otherwise.
+    /// Whether BuildKit is its default builder.
     pub(in crate::engine) builds_with_buildkit: bool,
 }
 
-/// Closes the sending half of the connection that a request went over.
+/// Closes the sending half of the connection of a request.
 #[derive(Clone, Default)]
 pub(in crate::engine) struct Closing(Arc<Mutex<Half>>);
 
@@ -55,7 +55,7 @@ struct Half {
 }
 
 impl Closing {
-    /// What comes can still be read.
+    /// Closes the sending half. The reply can still be read.
     pub(in crate::engine) fn close(&self) {
         let mut half = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         half.is_closed = true;
@@ -64,7 +64,7 @@ impl Closing {
         }
     }
 
-    fn connected(&self, close: Close) {
+    fn set_close(&self, close: Close) {
         let mut half = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         half.close = Some(close);
         let is_closed = half.is_closed;
@@ -75,23 +75,23 @@ impl Closing {
     }
 }
 
-/// A connection that requests go over.
-pub(in crate::engine) struct Connected<B> {
+/// A connection for requests.
+pub(in crate::engine) struct RawConnection<B> {
     pub(super) sender: SendRequest<B>,
-    /// Why it has ended.
+    /// The task of the connection. Its result has the reason if the connection breaks.
     connection: JoinHandle<Result<(), hyper::Error>>,
 }
 
-/// Asks the engine at `place` whether it is there.
+/// Pings the engine at `place`.
 pub(in crate::engine) async fn ping(place: &Address) -> Result<Ping, ConnectionError> {
-    let answer = ask(place, request(Method::GET, "/_ping", &[], Empty::<Bytes>::new())?, &Closing::default()).await?;
+    let answer = send(place, request(Method::GET, "/_ping", &[], Empty::<Bytes>::new())?, &Closing::default()).await?;
     let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
     let api = header("api-version").and_then(|version| version.split_once('.'));
     let api = api.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
     Ok(Ping { api, builds_with_buildkit: header("builder-version") == Some("2") })
 }
 
-/// A connection that the engine has agreed to speak HTTP/2 on, in the direction that `path` is about.
+/// Opens a connection and upgrades it to HTTP/2, for requests of the engine to us. `path` is the endpoint.
 pub(in crate::engine) async fn upgrade(
     place: &Address,
     path: &str,
@@ -100,14 +100,14 @@ pub(in crate::engine) async fn upgrade(
     let mut request = request(Method::POST, path, headers, Empty::<Bytes>::new())?;
     let changes = [(CONNECTION, "Upgrade"), (UPGRADE, "h2c")];
     request.headers_mut().extend(changes.map(|(name, value)| (name, hyper::header::HeaderValue::from_static(value))));
-    let answer = ask(place, request, &Closing::default()).await?;
+    let answer = send(place, request, &Closing::default()).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(ConnectionError::Refused(path.to_owned(), answer.status()));
     }
     hyper::upgrade::on(answer).await.map_err(|error| ConnectionError::Broken(place.to_string(), error))
 }
 
-/// A request. What a header cannot hold is left out: there is none among ours.
+/// Builds a request. Invalid headers are left out; none of ours is invalid.
 pub(in crate::engine) fn request<B>(
     method: Method,
     path: &str,
@@ -116,7 +116,7 @@ pub(in crate::engine) fn request<B>(
 ) -> Result<Request<B>, ConnectionError> {
     let mut request = Request::new(body);
     *request.method_mut() = method;
-    // Without a version, as bollard asks: every engine understands it.
+    // Without a version, as bollard sends it: every engine accepts this.
     *request.uri_mut() = path.parse().map_err(ConnectionError::Address)?;
     request.headers_mut().insert(HOST, hyper::header::HeaderValue::from_static("engine"));
     for (name, value) in headers {
@@ -127,8 +127,8 @@ pub(in crate::engine) fn request<B>(
     Ok(request)
 }
 
-/// Sends a request, and waits for the head of its answer. The connection ends when the answer is dropped.
-pub(in crate::engine) async fn ask<B>(
+/// Sends a request and waits for the head of its reply. The connection ends when the reply is dropped.
+pub(in crate::engine) async fn send<B>(
     place: &Address,
     request: Request<B>,
     closing: &Closing,
@@ -137,11 +137,11 @@ where
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let broken = |error| ConnectionError::Broken(place.to_string(), error);
-    let Connected { mut sender, connection } = connect(place, closing).await?;
+    let RawConnection { mut sender, connection } = connect(place, closing).await?;
     let answer = sender.send_request(request).await;
     match answer {
-        // The engine has ended the connection first, and the connection knows why: TLS tells after its handshake that
-        // it does not trust us.
+        // The engine closed the connection first, and the connection has the reason: with TLS the engine reports only after its
+        // handshake that it does not trust us.
         Err(error) if error.is_canceled() => {
             drop(sender);
             let why = connection.await.ok().and_then(Result::err);
@@ -151,37 +151,40 @@ where
     }
 }
 
-/// A connection for requests, one after the other. It ends with its sender and the last answer.
-pub(in crate::engine) async fn connect<B>(place: &Address, closing: &Closing) -> Result<Connected<B>, ConnectionError>
+/// Opens a connection for requests, one after the other. It ends with its sender and the last reply.
+pub(in crate::engine) async fn connect<B>(
+    place: &Address,
+    closing: &Closing,
+) -> Result<RawConnection<B>, ConnectionError>
 where
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let closed = |error| ConnectionError::Closed(place.to_string(), error);
     let broken = |error| ConnectionError::Broken(place.to_string(), error);
     let (socket, close) = place.connect().await.map_err(closed)?;
-    closing.connected(close);
+    closing.set_close(close);
     let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
-    // It ends with the answer, or with the connection that the answer has become.
-    Ok(Connected { sender, connection: tokio::spawn(connection.with_upgrades()) })
+    // The task ends with the reply, or with the upgraded connection.
+    Ok(RawConnection { sender, connection: tokio::spawn(connection.with_upgrades()) })
 }
 
-/// bollard's client of the engine at `place`, over connections like all others.
+/// bollard's client for the engine at `place`. It uses the same connections as all other requests.
 pub(in crate::engine) fn client(place: &Address, timeout: Duration) -> Result<Docker, bollard::errors::Error> {
     let place = place.clone();
-    let send = move |question: BollardRequest| {
+    let transport = move |request: BollardRequest| {
         let place = place.clone();
         async move {
-            let (mut head, body) = question.into_parts();
-            // What would be said to a proxy: engines want the path only.
+            let (mut head, body) = request.into_parts();
+            // Only proxies need a full URL; engines need only the path.
             if let Some(path) = head.uri.path_and_query() {
                 head.uri = path.clone().into();
             }
             head.headers.insert(HOST, hyper::header::HeaderValue::from_static("engine"));
-            let answer = ask(&place, Request::from_parts(head, body), &Closing::default()).await;
+            let answer = send(&place, Request::from_parts(head, body), &Closing::default()).await;
             answer.map_err(|error| io::Error::other(error).into())
         }
     };
-    Docker::connect_with_custom_transport(send, Some("http://engine"), timeout.as_secs(), API_DEFAULT_VERSION)
+    Docker::connect_with_custom_transport(transport, Some("http://engine"), timeout.as_secs(), API_DEFAULT_VERSION)
 }
 
 #[cfg(test)]
@@ -196,14 +199,14 @@ mod tests {
         Address::new(&EngineAddress::usual(url)).unwrap()
     }
 
-    /// An engine that gives everybody the same answer.
+    /// An engine that sends the same reply to every request.
     async fn engine(answer: &'static str) -> Address {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let place = address(&format!("tcp://{}", listener.local_addr().unwrap()));
         tokio::spawn(async move {
             let (mut socket, _) = listener.accept().await.unwrap();
-            let mut asked = [0; 1024];
-            assert!(socket.read(&mut asked).await.unwrap() > 0);
+            let mut buffer = [0; 1024];
+            assert!(socket.read(&mut buffer).await.unwrap() > 0);
             socket.write_all(answer.as_bytes()).await.unwrap();
         });
         place
@@ -212,11 +215,11 @@ mod tests {
     #[tokio::test]
     async fn a_ping_tells_the_engines_own_builder() {
         let answer = "HTTP/1.1 200 OK\r\nApi-Version: 1.43\r\nBuilder-Version: 2\r\nContent-Length: 2\r\n\r\nOK";
-        let said = ping(&engine(answer).await).await.unwrap();
-        assert_eq!(said, Ping { api: Some((1, 43)), builds_with_buildkit: true });
-        let said =
+        let pong = ping(&engine(answer).await).await.unwrap();
+        assert_eq!(pong, Ping { api: Some((1, 43)), builds_with_buildkit: true });
+        let pong =
             ping(&engine("HTTP/1.1 200 OK\r\nBuilder-Version: \r\nContent-Length: 0\r\n\r\n").await).await.unwrap();
-        assert_eq!(said, Ping::default());
+        assert_eq!(pong, Ping::default());
         assert!(matches!(ping(&address("unix:///nonexistent.sock")).await.unwrap_err(), ConnectionError::Closed(..)));
     }
 

@@ -1,63 +1,63 @@
-//! Where one engine is, as people write it, and who says so. Reading certificates and connecting is for `address`.
+//! The address of an engine as users write it, and where it comes from. `address` reads the certificates and connects.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use reqwest::Url;
 
-/// Docker's own socket.
+/// Docker's default socket.
 pub const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
 
-/// The port of a `tcp://` address that has none, as docker's client has it.
+/// The default port of a `tcp://` address, as in docker's client.
 const PORT: u16 = 2375;
 
-/// Where an engine is.
+/// The address of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineAddress {
     /// `unix://PATH` or `tcp://HOST:PORT`.
     pub url: String,
-    /// Who says that an engine is there.
+    /// Where the address comes from.
     pub named_by: NamedBy,
-    /// TLS, where it is asked for; then nothing is sent without it.
+    /// The certificates, if TLS is requested. Then nothing is sent without TLS.
     pub tls: Option<TlsFiles>,
 }
 
-/// Who says where an engine is.
+/// Where the address of an engine comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamedBy {
-    /// Nobody: engines usually are there.
+    /// A default address.
     Usual,
-    /// `DOCKER_HOST`, or what means one.
+    /// `DOCKER_HOST`, or a setting with the same meaning.
     Host(String),
     /// A docker context.
     Context {
         /// Its name.
         name: String,
-        /// Who names the context: a flag, a variable, or docker's configuration.
+        /// What selects the context: a flag, a variable, or docker's configuration.
         by: String,
     },
 }
 
-/// The certificates for TLS, in a folder: `ca.pem`, which the server's certificate must be signed by, and `cert.pem` with
-/// `key.pem`, which are the client's own.
+/// The directory with the certificates for TLS: `ca.pem`, which must have signed the server's certificate, and `cert.pem` with
+/// `key.pem`, the client's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The folder.
+    /// The directory.
     pub folder: PathBuf,
-    /// Who asks for TLS.
+    /// The setting that requests TLS.
     pub asked_by: String,
-    /// Whether `ca.pem` must be there; else the system's own authorities count.
+    /// Whether `ca.pem` must exist. If it need not and does not, the system's authorities count.
     pub needs_ca: bool,
 }
 
 impl EngineAddress {
-    /// An address where engines usually are.
+    /// A default address of engines.
     #[must_use]
     pub fn usual(url: impl Into<String>) -> Self {
         Self { url: url.into(), named_by: NamedBy::Usual, tls: None }
     }
 
-    /// Whether it is reached over a network, and not by a socket of this machine.
+    /// Whether the engine is reached over a network, and not with a socket of this machine.
     #[must_use]
     pub fn is_remote(url: &str) -> bool {
         !url.starts_with("unix://")
@@ -65,7 +65,7 @@ impl EngineAddress {
 }
 
 impl NamedBy {
-    /// What to do where no engine answers.
+    /// What to do if no engine answers.
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
@@ -77,7 +77,7 @@ impl NamedBy {
 }
 
 impl fmt::Display for NamedBy {
-    /// As what follows an address.
+    /// The text that follows an address.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usual => Ok(()),
@@ -87,7 +87,7 @@ impl fmt::Display for NamedBy {
     }
 }
 
-/// An address as docker's client takes it: `unix://PATH`, `tcp://HOST:PORT`, or `HOST:PORT`. The error says what is wrong,
+/// Parses an address as docker's client does: `unix://PATH`, `tcp://HOST:PORT`, or `HOST:PORT`. The error says what is wrong,
 /// and what to write instead.
 pub(crate) fn engine_url(text: &str) -> Result<String, String> {
     const EXPECTED: &str = "expected unix://PATH or tcp://HOST:PORT";
@@ -110,7 +110,7 @@ pub(crate) fn engine_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// `tcp://HOST:PORT`; the host is this machine where it is left out.
+/// `tcp://HOST:PORT`. The default host is this machine.
 fn tcp(rest: &str) -> Option<String> {
     let host_and_port =
         if rest.is_empty() || rest.starts_with(':') { format!("localhost{rest}") } else { rest.to_owned() };
@@ -121,7 +121,7 @@ fn tcp(rest: &str) -> Option<String> {
     Some(format!("tcp://{host}:{}", url.port().unwrap_or(PORT)))
 }
 
-/// The other end of an `ssh://` address as ssh takes it.
+/// The host of an `ssh://` address, as arguments for ssh.
 fn ssh_host(text: &str) -> String {
     let Ok(url) = Url::parse(text) else { return "HOST".to_owned() };
     let port = url.port().map(|port| format!("-p {port} ")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What an engine says of itself, for the log and for the provenance of what it builds. Asking it is for `connect`.
+//! The name and versions of an engine, for the log and for the provenance of the images that it builds. `find` requests them.
 
 use std::fmt;
 
@@ -12,9 +12,9 @@ use crate::engine::Engine;
 pub struct EngineInfo {
     /// `Docker` or `Podman`.
     pub name: &'static str,
-    /// Its version, if it tells one.
+    /// Its version, if it reports one.
     pub version: Option<String>,
-    /// The newest version of Docker's API that it speaks.
+    /// The newest version of Docker's API that it supports.
     pub api_version: Option<String>,
 }
 
@@ -22,14 +22,14 @@ pub struct EngineInfo {
 const DOCKER_23: (u32, u32) = (1, 42);
 
 impl EngineInfo {
-    /// Whether BuildKit can be asked to write down of which steps an image's layers are. That of Docker 20.10 follows records that
-    /// lead to one another in a circle, until the engine's stack is full and the whole engine ends: seen with 20.10.24, while
-    /// several builds copied the same files.
-    pub(in crate::engine) fn keeps_records(&self) -> bool {
+    /// Whether BuildKit can record in an image which steps made its layers. BuildKit of Docker 20.10 follows records that refer
+    /// to one another in a circle, until the engine's stack overflows and the whole engine crashes: observed with 20.10.24,
+    /// while several builds copied the same files.
+    pub(in crate::engine) fn supports_inline_cache(&self) -> bool {
         self.is_docker_23()
     }
 
-    /// Whether it speaks the API of Docker 23.0 or later.
+    /// Whether it supports the API of Docker 23.0 or later.
     pub(in crate::engine) fn is_docker_23(&self) -> bool {
         numbers(self.api_version.as_deref()).is_some_and(|version| version >= DOCKER_23)
     }
@@ -50,7 +50,7 @@ impl fmt::Display for EngineInfo {
 }
 
 impl Engine {
-    /// What it says of itself.
+    /// The engine's name and versions.
     #[must_use]
     pub fn about(&self) -> &EngineInfo {
         &self.about
@@ -68,7 +68,7 @@ mod tests {
             [(Some("1.41"), false), (Some("1.42"), true), (Some("2.0"), true), (Some("?"), false), (None, false)]
         {
             let about = EngineInfo { api_version: api.map(str::to_owned), ..EngineInfo::default() };
-            assert_eq!(about.keeps_records(), keeps, "{api:?}");
+            assert_eq!(about.supports_inline_cache(), keeps, "{api:?}");
         }
     }
 

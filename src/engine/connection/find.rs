@@ -1,5 +1,5 @@
-//! Finding an engine: which places to try is a choice made from the configuration alone; trying them is apart
-//! from it, so that the choice can be tested without an engine.
+//! Finds an engine. `places` chooses the addresses to try from the configuration alone, so that the choice can be tested
+//! without an engine. `Engine::connect` tries them.
 
 use std::time::Duration;
 
@@ -15,20 +15,20 @@ use crate::engine::{Engine, EngineError, EngineInfo};
 use crate::engine::{EngineAddress, EngineChoice, EngineConfig, NamedBy};
 use crate::report::ErrorChain;
 
-/// bollard's timeout runs until an answer's headers come. A build sends none before the whole context is
-/// uploaded, an export none before the whole image is prepared: a day, and the task's own limit, must do.
+/// bollard's timeout runs until the headers of a reply come. A build sends none before the whole context is uploaded, an export
+/// none before the whole image is prepared. So the timeout is a day; the task's own limit applies, too.
 const ANSWER_TIMEOUT: Duration = Duration::from_hours(24);
 
-/// A living engine answers a ping at once, but a busy one has been seen to take 10 s; a socket that somebody listens on
-/// without answering is none.
+/// How long a ping may take. A running engine answers at once, but a busy one was observed to take 10 s. A socket that accepts
+/// connections but does not answer is not an engine.
 pub(in crate::engine) const PING_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The places where an engine could listen, in the order in which they are tried.
+/// The addresses where an engine may listen, in the order in which they are tried.
 pub(in crate::engine) fn places(config: &EngineConfig) -> Vec<EngineAddress> {
     if let Some(address) = &config.address {
         return vec![address.clone()];
     }
-    // One of our own is started, not looked for; but killed runs may have left something in all of these.
+    // A managed engine is started, not searched for. But killed runs may have left something in all of these engines.
     let is_meant = |driver: &dyn EngineDriver| match config.choice {
         EngineChoice::Auto | EngineChoice::Managed => true,
         choice => choice == driver.choice(),
@@ -39,50 +39,50 @@ pub(in crate::engine) fn places(config: &EngineConfig) -> Vec<EngineAddress> {
 }
 
 impl Engine {
-    /// The first engine that answers and is of the wanted kind.
+    /// Connects to the first engine that answers and is of the requested kind.
     pub async fn connect(config: &EngineConfig) -> Result<Self, EngineError> {
-        let mut tried = Vec::new();
-        let mut forbidden = None;
+        let mut attempts = Vec::new();
+        let mut forbidden_socket = None;
         for address in places(config) {
             let place = Address::new(&address)?;
             if is_forbidden(&place).await {
-                forbidden.get_or_insert_with(|| place.url().trim_start_matches("unix://").to_owned());
+                forbidden_socket.get_or_insert_with(|| place.url().trim_start_matches("unix://").to_owned());
             }
             match Self::at(place.clone(), config).await {
                 Ok(engine) => {
                     info!("engine: {} at {place}{}", engine.about, place.named_by());
                     return Ok(engine);
                 }
-                Err(Refused { why, by_tls: true }) => {
+                Err(ProbeError { why, by_tls: true }) => {
                     let folder = address.tls.map(|files| files.folder).unwrap_or_default();
                     return Err(EngineError::Untrusted { place: address.url, named_by: address.named_by, why, folder });
                 }
-                Err(Refused { why, .. }) => tried.push((place.to_string(), why)),
+                Err(ProbeError { why, .. }) => attempts.push((place.to_string(), why)),
             }
         }
-        if let Some(socket) = forbidden {
+        if let Some(socket) = forbidden_socket {
             return Err(EngineError::Forbidden { group: group_of(&socket), socket });
         }
         let named_by = config.address.as_ref().map_or(NamedBy::Usual, |address| address.named_by.clone());
-        Err(EngineError::NoneAnswers { places: tried, named_by })
+        Err(EngineError::NoneAnswers { places: attempts, named_by })
     }
 
-    /// The engine at `place`, if it answers and is of the wanted kind.
-    pub(in crate::engine) async fn at(place: Address, config: &EngineConfig) -> Result<Self, Refused> {
+    /// Connects to the engine at `place`, if it answers and is of the requested kind.
+    pub(in crate::engine) async fn at(place: Address, config: &EngineConfig) -> Result<Self, ProbeError> {
         let Probed { client, driver, about } = probe(&place, config.choice).await?;
         let (access, tracker) = (Access::new(config, place.url()), ResourceTracker::default());
         Ok(Self { client, access, tracker, place, driver, about, managed: None })
     }
 }
 
-/// Whether there is a socket that we may not use.
+/// Whether there is a socket that we have no permission to use.
 async fn is_forbidden(place: &Address) -> bool {
     let Some(socket) = place.socket() else { return false };
     let connected = tokio::net::UnixStream::connect(socket).await;
     connected.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
-/// The group that may use a socket: `docker`, unless somebody has chosen another.
+/// The group that may use a socket: `docker`, unless the socket has another group.
 fn group_of(socket: &str) -> String {
     let id = std::fs::metadata(socket).map(|socket| std::os::unix::fs::MetadataExt::gid(&socket).to_string());
     let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
@@ -91,20 +91,20 @@ fn group_of(socket: &str) -> String {
     group.map_or("docker", |group| group[0]).to_owned()
 }
 
-/// What an engine, or the way to it, has against us.
-pub(in crate::engine) struct Refused {
+/// Why an engine cannot be used.
+pub(in crate::engine) struct ProbeError {
     pub(in crate::engine) why: String,
-    /// Whether one end does not trust the other.
+    /// Whether one end of a TLS connection does not trust the other.
     by_tls: bool,
 }
 
-impl From<String> for Refused {
+impl From<String> for ProbeError {
     fn from(why: String) -> Self {
         Self { why, by_tls: false }
     }
 }
 
-impl From<bollard::errors::Error> for Refused {
+impl From<bollard::errors::Error> for ProbeError {
     fn from(error: bollard::errors::Error) -> Self {
         match tls_problem(&error) {
             Some(problem) => Self { why: problem.to_string(), by_tls: true },
@@ -113,19 +113,19 @@ impl From<bollard::errors::Error> for Refused {
     }
 }
 
-/// What answers at a place.
+/// An engine that answered.
 pub(in crate::engine) struct Probed {
     pub(in crate::engine) client: Docker,
     pub(in crate::engine) driver: &'static dyn EngineDriver,
     pub(in crate::engine) about: EngineInfo,
 }
 
-pub(in crate::engine) async fn probe(place: &Address, choice: EngineChoice) -> Result<Probed, Refused> {
+pub(in crate::engine) async fn probe(place: &Address, choice: EngineChoice) -> Result<Probed, ProbeError> {
     if place.socket().is_some_and(|socket| !socket.exists()) {
         return Err("no such socket".to_owned().into());
     }
     let client = client(place, ANSWER_TIMEOUT)?;
-    let version = in_time(client.version()).await?;
+    let version = within_timeout(client.version()).await?;
     let names: Vec<_> = version.components.iter().flatten().map(|component| component.name.as_str()).collect();
     let is_it = |driver: &&dyn EngineDriver| names.iter().any(|name| driver.is_component(name));
     let driver = driver::ALL.into_iter().find(is_it).unwrap_or(&DockerEngine);
@@ -133,14 +133,14 @@ pub(in crate::engine) async fn probe(place: &Address, choice: EngineChoice) -> R
     if !matches!(choice, EngineChoice::Auto | EngineChoice::Managed) && choice != driver.choice() {
         return Err(format!("is {name}, which --engine excludes").into());
     }
-    // Agree on an API version where a client version would be sent at all (bollard 0.21.1 sends none).
-    let client = in_time(client.negotiate_version()).await?;
+    // Negotiate the API version, if the client sends one at all (bollard 0.21.1 does not).
+    let client = within_timeout(client.negotiate_version()).await?;
     let about = EngineInfo { name, version: version.version, api_version: version.api_version };
     Ok(Probed { client, driver, about })
 }
 
-/// An engine's answer to a question that it should answer at once.
-async fn in_time<T>(answer: impl Future<Output = Result<T, bollard::errors::Error>>) -> Result<T, Refused> {
+/// Waits for an engine's reply to a request that it should answer at once.
+async fn within_timeout<T>(answer: impl Future<Output = Result<T, bollard::errors::Error>>) -> Result<T, ProbeError> {
     let answer = tokio::time::timeout(PING_TIMEOUT, answer).await;
     Ok(answer.map_err(|_| format!("no answer within {} s", PING_TIMEOUT.as_secs()))??)
 }
@@ -184,7 +184,7 @@ mod tests {
         let named = |named_by| EngineAddress { named_by, ..EngineAddress::usual("unix:///nonexistent.sock") };
         let context = NamedBy::Context { name: "far".to_owned(), by: "DOCKER_CONTEXT".to_owned() };
         let host = NamedBy::Host("DOCKER_HOST".to_owned());
-        for (named_by, said) in [
+        for (named_by, hint) in [
             (NamedBy::Usual, "; start one, or set DOCKER_HOST to its socket"),
             (host, ", from DOCKER_HOST; start it, or set DOCKER_HOST to another engine's socket"),
             (
@@ -194,7 +194,7 @@ mod tests {
         ] {
             let config = EngineConfig { address: Some(named(named_by)), ..Default::default() };
             let error = Engine::connect(&config).await.err().expect("nobody listens there").to_string();
-            assert_eq!(error, format!("no engine answers; tried unix:///nonexistent.sock (no such socket){said}"));
+            assert_eq!(error, format!("no engine answers; tried unix:///nonexistent.sock (no such socket){hint}"));
         }
     }
 }

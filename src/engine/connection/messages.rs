@@ -1,5 +1,6 @@
-//! An engine's long answers: JSON messages, one in a line, that come while it works. They are read here and not by bollard,
-//! which takes a line of any length and drops a failing command's exit code. What they mean is for `build`, `load` and `push`.
+//! Reads long replies of an engine: JSON messages, one per line, which the engine sends while it works. bollard does not read
+//! them, because it accepts lines of any length and drops a failed command's exit code. `build`, `load` and `push` interpret
+//! the messages.
 
 use std::io;
 
@@ -16,19 +17,19 @@ use tokio_util::codec::{AnyDelimiterCodec, AnyDelimiterCodecError, FramedRead};
 use tokio_util::io::StreamReader;
 
 use super::address::Address;
-use super::client::{Closing, ConnectionError, ask, request};
+use super::client::{Closing, ConnectionError, request, send};
 use crate::engine::build::builder::Builder;
 use crate::engine::build::pulling::Pulling;
 use crate::engine::{Engine, managed};
 
-/// The longest message that is taken, in MiB. Real ones are far below 1 MiB: engines send a command's output in pieces of
-/// some KiB, and `BuildKit` cuts its logs.
+/// The longest accepted message, in MiB. Real messages are far below 1 MiB: engines send a command's output in pieces of some
+/// KiB, and `BuildKit` truncates its logs.
 const LONGEST_MESSAGE: usize = 16;
 
-/// Why an answer did not come to its end.
+/// Why a reply could not be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::engine) enum AnswerError {
-    /// What the engine says in an answer that it had begun.
+    /// The engine reported an error in a reply that it had started.
     #[error("{message}")]
     Reported {
         /// What failed.
@@ -36,18 +37,18 @@ pub(in crate::engine) enum AnswerError {
         /// The exit code of the command that failed: the engine's `errorDetail.code`.
         code: Option<i64>,
     },
-    /// The engine does not begin.
+    /// The engine rejected the request.
     #[error("it answers {status}: {message}")]
     Status {
         /// The HTTP status.
         status: u16,
-        /// What it says about it, which may be nothing.
+        /// The engine's message, which may be empty.
         message: String,
     },
-    /// No engine sends that.
+    /// A message is longer than any engine sends.
     #[error("it sent a message without an end, longer than {LONGEST_MESSAGE} MiB")]
     TooLong,
-    /// What comes is not what an engine sends.
+    /// A line is not a message of an engine.
     #[error("it sent what is no message")]
     Json(#[from] serde_json::Error),
     /// The connection broke.
@@ -56,42 +57,42 @@ pub(in crate::engine) enum AnswerError {
     /// There is no connection.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
-    /// What is asked for cannot be written into an address.
+    /// The query cannot be encoded in a URL.
     #[error("it cannot be asked for this")]
     Query(#[from] serde_urlencoded::ser::Error),
 }
 
-/// What is asked of an engine.
+/// A request to an engine.
 pub(in crate::engine) struct Question<Q, B> {
     /// The path, without a version.
     pub(in crate::engine) path: String,
-    /// What stands behind the path's question mark.
+    /// The query string.
     pub(in crate::engine) query: Q,
     /// Headers besides those that every request has.
     pub(in crate::engine) headers: Vec<(&'static str, String)>,
-    /// What the engine gets.
+    /// The request body.
     pub(in crate::engine) body: B,
 }
 
-/// A tar archive as what the engine gets.
+/// The headers of a request whose body is a tar archive.
 pub(in crate::engine) fn of_an_archive() -> Vec<(&'static str, String)> {
     vec![("content-type", "application/x-tar".to_owned())]
 }
 
-/// A build, as an engine is asked for it.
+/// A build request.
 pub(in crate::engine) struct BuildRequest<B> {
     pub(in crate::engine) options: BuildImageOptions,
-    /// What Podman leaves out of the context, in the place of what its version's ignore files say.
+    /// The patterns that Podman excludes from the context. They replace the ignore files that its version reads.
     pub(in crate::engine) excludes: [&'static str; 1],
-    /// A tar archive.
+    /// The context, a tar archive.
     pub(in crate::engine) context: B,
-    /// How the connection is closed in one direction.
+    /// Closes the connection in one direction.
     pub(in crate::engine) closing: Closing,
 }
 
 impl Engine {
-    /// Asks a builder for a build, over a connection that can be closed in one direction.
-    pub(in crate::engine) fn ask_for_build<B>(
+    /// Requests a build from a builder, over a connection that can be closed in one direction.
+    pub(in crate::engine) fn request_build<B>(
         &self,
         builder: &Builder,
         pulling: &Pulling,
@@ -120,12 +121,12 @@ impl Engine {
 struct BuildQuery {
     #[serde(flatten)]
     options: BuildImageOptions,
-    /// Podman's own, as JSON.
+    /// A parameter of Podman, as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     excludes: Option<String>,
 }
 
-/// The messages of an answer. One that tells of a failure is an error, and the last.
+/// The messages of a reply. A message that reports a failure becomes an error, and is the last.
 pub(in crate::engine) fn messages<T, Q, B>(
     place: &Address,
     question: Question<Q, B>,
@@ -152,7 +153,7 @@ where
     let answer = async move {
         let join = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{join}{}", serde_urlencoded::to_string(query)?);
-        let answer = ask(&place, request(Method::POST, &path, &headers, body)?, &closing).await?;
+        let answer = send(&place, request(Method::POST, &path, &headers, body)?, &closing).await?;
         if answer.status().is_success() { Ok(lines(answer.into_body())) } else { Err(refusal(answer).await) }
     };
     futures_util::stream::once(answer)
@@ -170,22 +171,22 @@ fn lines(body: Incoming) -> impl Stream<Item = Result<Bytes, AnswerError>> {
     })
 }
 
-/// The message in a line; none in an empty one.
+/// The message in a line. `None` if the line is empty.
 fn message<T: DeserializeOwned>(line: &[u8]) -> Result<Option<T>, AnswerError> {
     if line.trim_ascii().is_empty() {
         return Ok(None);
     }
-    // Docker and Podman fill in both; what has only the older of the two is a failure all the same.
+    // Docker and Podman fill in both fields. A message with only the older one is a failure, too.
     let Failure { detail, error } = serde_json::from_slice(line)?;
     let code = detail.as_ref().and_then(|detail| detail.code);
-    let said = detail.and_then(|detail| detail.message).or(error).filter(|said| !said.is_empty());
-    if let Some(message) = said {
+    let reported = detail.and_then(|detail| detail.message).or(error).filter(|text| !text.is_empty());
+    if let Some(message) = reported {
         return Err(AnswerError::Reported { message, code });
     }
     Ok(Some(serde_json::from_slice(line)?))
 }
 
-/// How engines tell of a failure in an answer that they have begun.
+/// The failure in a reply that the engine has started.
 #[derive(Deserialize)]
 struct Failure {
     #[serde(rename = "errorDetail")]
@@ -193,7 +194,7 @@ struct Failure {
     error: Option<String>,
 }
 
-/// How engines tell why they do not begin.
+/// The reply of an engine that rejects a request.
 #[derive(Deserialize)]
 struct Refusal {
     message: String,
@@ -227,15 +228,15 @@ mod tests {
         Address::new(&EngineAddress::usual(url)).unwrap()
     }
 
-    /// An engine that gives one answer, piece by piece, and tells how much of it was taken.
+    /// An engine that sends one reply, piece by piece, and returns how many bytes of it were sent.
     async fn engine(pieces: Vec<Vec<u8>>) -> (Address, tokio::task::JoinHandle<usize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let place = address(&format!("tcp://{}", listener.local_addr().unwrap()));
         let sending = tokio::spawn(async move {
             let (mut socket, _) = listener.accept().await.unwrap();
-            let mut asked = vec![0; 4096];
-            let length = socket.read(&mut asked).await.unwrap();
-            assert!(asked[..length].starts_with(b"POST /images/a/b/push?tag=1%3A HTTP/1.1\r\n"), "{asked:?}");
+            let mut request = vec![0; 4096];
+            let length = socket.read(&mut request).await.unwrap();
+            assert!(request[..length].starts_with(b"POST /images/a/b/push?tag=1%3A HTTP/1.1\r\n"), "{request:?}");
             let mut taken = 0;
             for piece in pieces {
                 if socket.write_all(&piece).await.is_err() {
@@ -248,7 +249,7 @@ mod tests {
         (place, sending)
     }
 
-    /// What comes of an answer: the statuses, and how it ends.
+    /// The result of a reply: the statuses, how it ends, and how many bytes of it were sent.
     async fn answer(pieces: Vec<Vec<u8>>) -> (Vec<String>, Result<(), AnswerError>, usize) {
         let (place, sending) = engine(pieces).await;
         let (path, headers, body) = ("/images/a/b/push".to_owned(), Vec::new(), Empty::<Bytes>::new());
@@ -280,14 +281,14 @@ mod tests {
         let (statuses, end) = answer_of(&text).await;
         assert_eq!(statuses, ["a", "b\nc", "d"]);
         assert!(end.is_ok(), "{end:?}");
-        // In pieces as small as can be.
+        // In pieces of one byte.
         let (statuses, end, _) = answer(text.bytes().map(|byte| vec![byte]).collect()).await;
         assert_eq!((statuses.len(), end.is_ok()), (3, true));
     }
 
     #[tokio::test]
     async fn a_failure_has_the_engines_words_and_the_commands_exit_code() {
-        for (line, said, exit_code) in [
+        for (line, text, exit_code) in [
             (r#"{"errorDetail":{"code":3,"message":"returned 3"},"error":"returned 3"}"#, "returned 3", Some(3)),
             (r#"{"errorDetail":{"message":"denied"},"error":"denied"}"#, "denied", None),
             (r#"{"error":"denied"}"#, "denied", None),
@@ -296,7 +297,7 @@ mod tests {
                 answer_of(&format!("{HEAD}{{\"status\":\"a\"}}\n{line}\n{{\"status\":\"b\"}}\n")).await;
             assert_eq!(statuses, ["a"]);
             let Err(AnswerError::Reported { message, code }) = end else { panic!("{end:?}") };
-            assert_eq!((message.as_str(), code), (said, exit_code));
+            assert_eq!((message.as_str(), code), (text, exit_code));
         }
     }
 
@@ -315,7 +316,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_without_an_end_is_not_kept() {
-        // A real one is well within the limit, whatever its length.
+        // A real message is well within the limit, whatever its length.
         let long = format!("{HEAD}{{\"status\":\"{}\"}}\n", "x".repeat(1 << 20));
         assert_eq!(answer_of(&long).await.0[0].len(), 1 << 20);
         for head in [HEAD, "HTTP/1.1 500 Internal Server Error\r\n\r\n"] {

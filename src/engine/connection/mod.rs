@@ -1,4 +1,4 @@
-//! Connections to an engine: where it listens, which one answers, how it is spoken to, and what its long answers say.
+//! Connections to an engine: its address, the search for an engine that answers, HTTP requests, and the parser of long replies.
 
 pub(super) mod address;
 pub(super) mod client;

@@ -1,5 +1,5 @@
-//! Whether an engine has ended meanwhile, though it answers: where systemd listens in its place (`dockerd -H fd://`), it is
-//! started again by the first who asks. A connection that is kept from before tells.
+//! Detects that an engine has stopped and was started again. If systemd listens in its place (`dockerd -H fd://`), the next
+//! request starts it again, so that it always answers. A connection from before the restart shows the difference.
 
 use http_body_util::{BodyExt as _, Empty};
 use hyper::Method;
@@ -7,26 +7,26 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
 
 use super::address::Address;
-use super::client::{Closing, Connected, connect, request};
+use super::client::{Closing, RawConnection, connect, request};
 use super::find::PING_TIMEOUT;
 use crate::engine::driver::EngineDriver;
 
-/// A connection to the engine that nothing goes over meanwhile; none where that would say nothing.
-pub(in crate::engine) struct Witness(Option<SendRequest<Empty<Bytes>>>);
+/// An idle connection to the engine. `None` if such a connection cannot show a restart.
+pub(in crate::engine) struct RestartDetector(Option<SendRequest<Empty<Bytes>>>);
 
-impl Witness {
-    /// Begins to watch.
+impl RestartDetector {
+    /// Opens the connection.
     pub(in crate::engine) async fn of(driver: &dyn EngineDriver, place: &Address) -> Self {
         if !driver.keeps_idle_connections() {
             return Self(None);
         }
-        let Ok(Connected { mut sender, .. }) = connect(place, &Closing::default()).await else { return Self(None) };
+        let Ok(RawConnection { mut sender, .. }) = connect(place, &Closing::default()).await else { return Self(None) };
         let answers = answers(&mut sender).await;
         Self(answers.then_some(sender))
     }
 
-    /// Whether the engine that was there in the beginning is gone.
-    pub(in crate::engine) async fn saw_an_end(self) -> bool {
+    /// Whether the engine from the beginning has stopped.
+    pub(in crate::engine) async fn has_restarted(self) -> bool {
         match self.0 {
             Some(mut sender) => !answers(&mut sender).await,
             None => false,
@@ -34,12 +34,12 @@ impl Witness {
     }
 }
 
-/// Whether a ping over this connection is answered.
+/// Whether the engine answers a ping over this connection.
 async fn answers(sender: &mut SendRequest<Empty<Bytes>>) -> bool {
     let ping = async {
         sender.ready().await.ok()?;
         let ping = request(Method::GET, "/_ping", &[], Empty::new()).ok()?;
-        // All of it is read, so that the connection can be used again.
+        // The whole reply is read, so that the connection can be used again.
         sender.send_request(ping).await.ok()?.into_body().collect().await.ok()
     };
     tokio::time::timeout(PING_TIMEOUT, ping).await.is_ok_and(|answer| answer.is_some())
@@ -53,7 +53,7 @@ mod tests {
     use crate::engine::EngineAddress;
     use crate::engine::driver::{DockerEngine, PodmanEngine};
 
-    /// An engine that answers so many pings, one connection after the other, and then ends.
+    /// An engine that answers this number of pings on one connection, and then ends.
     async fn engine(pings: usize) -> Address {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let place = format!("tcp://{}", listener.local_addr().unwrap());
@@ -72,8 +72,8 @@ mod tests {
     async fn an_engine_that_ends_is_told_from_one_that_stays() {
         for (pings, ended) in [(0, false), (1, true), (2, false)] {
             let place = engine(pings).await;
-            assert_eq!(Witness::of(&DockerEngine, &place).await.saw_an_end().await, ended, "{pings}");
+            assert_eq!(RestartDetector::of(&DockerEngine, &place).await.has_restarted().await, ended, "{pings}");
         }
-        assert!(!Witness::of(&PodmanEngine, &engine(1).await).await.saw_an_end().await);
+        assert!(!RestartDetector::of(&PodmanEngine, &engine(1).await).await.has_restarted().await);
     }
 }

@@ -1,4 +1,4 @@
-//! Docker Engine, with its two builders and its two image stores.
+//! The driver of Docker Engine, for its two builders and its two image stores.
 
 use std::path::Path;
 
@@ -29,13 +29,13 @@ impl EngineDriver for DockerEngine {
     }
 
     fn sockets(&self, runtime_dir: Option<&Path>) -> Vec<String> {
-        let rootless = runtime_dir.map(|folder| format!("unix://{}", folder.join("docker.sock").display()));
+        let rootless = runtime_dir.map(|dir| format!("unix://{}", dir.join("docker.sock").display()));
         [Some(DOCKER_SOCKET.to_owned()), rootless].into_iter().flatten().collect()
     }
 
     fn client_command<'a>(&self, place: &'a Address) -> Vec<&'a str> {
         match place.named_by() {
-            // The client has its certificates there, too.
+            // The client reads the certificates from the context, too.
             NamedBy::Context { name, .. } => vec!["docker", "--context", name],
             _ if place.url() == DOCKER_SOCKET => vec!["docker"],
             _ => vec!["docker", "--host", place.url()],
@@ -79,13 +79,13 @@ impl EngineDriver for DockerEngine {
         }
     }
 
-    /// The classic builder makes the images of some steps for its own platform, `FROM scratch` and then `ENV` for example, and
-    /// refuses them in the next step.
+    /// For another platform, the classic builder makes the images of some steps for its own platform, `FROM scratch` and then
+    /// `ENV` for example, and refuses them in the next step.
     fn builder_for_other_platforms(&self) -> BuilderChoice {
         BuilderChoice::BuildKit
     }
 
-    /// Only BuildKit knows them.
+    /// Only BuildKit supports them.
     fn knows_here_documents(&self, about: &EngineInfo) -> bool {
         about.is_docker_23()
     }
@@ -114,7 +114,7 @@ impl EngineDriver for DockerEngine {
         false
     }
 
-    fn tells_each_stage(&self) -> bool {
+    fn reports_each_stage(&self) -> bool {
         true
     }
 

@@ -1,4 +1,4 @@
-//! The questions that the engines answer differently.
+//! The interface to an engine driver: one method for each difference between the engines.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,98 +12,99 @@ use crate::engine::connection::address::Address;
 use crate::engine::storage::StorageKind;
 use crate::engine::{BuilderChoice, EngineChoice, EngineError, EngineInfo};
 
-/// What becomes of a build when its connection is closed.
+/// What happens to a build when its connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine) enum AbandonedBuild {
-    /// The engine ends the step that it is at, and says when it has.
+    /// The engine ends the current step, and sends the end of its answer then.
     EndsItsStep,
-    /// It goes on to the next step with a command, and says nothing.
+    /// The engine continues up to the next step with a command, without a sign of that.
     GoesOn,
 }
 
-/// What decides which builder is asked.
+/// What determines the builder.
 pub(in crate::engine) struct BuilderRequest<'a> {
     pub(in crate::engine) choice: BuilderChoice,
     pub(in crate::engine) buildkit: &'a BuildKitSupport,
-    /// What the classic builder does not know of what the `Dockerfile` says.
+    /// The features of the `Dockerfile` that the classic builder does not support.
     pub(in crate::engine) needs: &'a [Need],
     pub(in crate::engine) has_secrets: bool,
 }
 
-/// What made images, and when, by the images' ids; the newest step first.
+/// The instruction and creation time of each layer, newest first, by image id.
 pub(in crate::engine) type Histories = HashMap<String, Vec<(String, i64)>>;
 
 /// A kind of engine.
 pub(in crate::engine) trait EngineDriver: fmt::Debug + Send + Sync {
-    /// Its name, for the log and the provenance.
+    /// The name for the log and the provenance.
     fn name(&self) -> &'static str;
 
-    /// The value of `--engine` that takes it alone.
+    /// The value of `--engine` that selects only this engine.
     fn choice(&self) -> EngineChoice;
 
-    /// Whether a component of an engine's version, by its name, says that the engine is one of this kind.
+    /// Whether a component of this name in an engine's version means that the engine is of this kind.
     fn is_component(&self, name: &str) -> bool;
 
-    /// Its usual sockets, as URLs; `runtime_dir` is `XDG_RUNTIME_DIR`.
+    /// The default sockets, as URLs; `runtime_dir` is `XDG_RUNTIME_DIR`.
     fn sockets(&self, runtime_dir: Option<&Path>) -> Vec<String>;
 
-    /// The command of its client for the engine at a place, for people to type.
+    /// The command line of its client for the engine at this address, for people to type.
     fn client_command<'a>(&self, place: &'a Address) -> Vec<&'a str>;
 
-    /// Whether it keeps a connection that nothing goes over. Such a connection ends with the engine, and tells of it.
+    /// Whether the engine keeps an idle connection open. Such a connection closes when the engine ends, and so reports that.
     fn keeps_idle_connections(&self) -> bool;
 
-    /// Whether it can have BuildKit and containerd's image store: what it has of these is asked for then.
+    /// Whether the engine can have BuildKit and containerd's image store, and so must be queried for them.
     fn may_have_buildkit(&self) -> bool;
 
-    /// Which of its builders builds.
+    /// Which of the engine's builders builds.
     fn builder(&self, request: &BuilderRequest) -> Result<BuiltBy, EngineError>;
 
-    /// The builder for another platform than the engine's, where nobody has chosen one.
+    /// The default builder for another platform than the engine's.
     fn builder_for_other_platforms(&self) -> BuilderChoice;
 
-    /// Whether its own builder knows here-documents without a `# syntax=` line.
+    /// Whether the engine's own builder supports here-documents without a `# syntax=` line.
     fn knows_here_documents(&self, about: &EngineInfo) -> bool;
 
-    /// Whether it takes the rules of an ignore file in its own parameter `excludes`, instead of the files of the context.
+    /// Whether the engine takes the rules of an ignore file in its own parameter `excludes`, in place of the files of the
+    /// context.
     fn takes_excludes(&self) -> bool;
 
-    /// Whether it takes the names of images for `cachefrom`. One that does not takes steps from whatever it has.
+    /// Whether `cachefrom` accepts image names. An engine that does not accept them takes steps from any image that it has.
     fn takes_cache_names(&self) -> bool;
 
-    /// Whether it takes a step only from an image of its own.
+    /// Whether a step can only come from the cache as an image of its own.
     fn needs_step_images(&self) -> bool;
 
-    /// Whether it must be told to speak HTTP with a registry on its own machine.
+    /// Whether the engine needs an explicit setting to use HTTP with a registry on its own machine.
     fn must_be_told_of_http(&self) -> bool;
 
-    /// Whether it takes steps behind `FROM scratch` from its cache whatever architecture they are for.
+    /// Whether the cache ignores the architecture of steps that follow `FROM scratch`.
     fn mixes_architectures(&self) -> bool;
 
-    /// Whether this says no more than that an image could not be pulled.
+    /// Whether this error message only says that an image could not be pulled, and not why.
     fn hides_why_a_pull_failed(&self, message: &str) -> bool;
 
-    /// Whether it tells the image at the end of each stage, or of the last one only.
-    fn tells_each_stage(&self) -> bool;
+    /// Whether the engine reports the image at the end of each stage, or only that of the last stage.
+    fn reports_each_stage(&self) -> bool;
 
-    /// What becomes of a build when nobody waits for it.
+    /// What happens to a build when its client is gone.
     fn abandoned_build(&self) -> AbandonedBuild;
 
-    /// Whether its list of images has the parent of each.
+    /// Whether the engine's list of images has the parent of each.
     fn lists_parents(&self) -> bool;
 
-    /// The name of the parent in the comment of an image's newest step, where the list has it not.
+    /// The name of the parent in the comment of an image's newest layer, for an engine whose list has no parents.
     fn parent_in_comment<'a>(&self, comment: &'a str) -> Option<&'a str>;
 
-    /// Fills in parents that neither the list nor comments have.
+    /// Fills in parents that neither the list nor the comments have.
     fn find_parents(&self, candidates: &mut [Candidate], histories: &Histories);
 
-    /// The name that it gives by itself to an image that was loaded or built as `name`, which begins with no registry.
+    /// The name that the engine itself gives to an image that was loaded or built as `name`, if `name` has no registry.
     fn local_name(&self, name: &str) -> Option<String>;
 
-    /// How it keeps images on its disk; `driver` is its storage driver.
+    /// How the engine stores images; `driver` is its storage driver.
     fn storage(&self, driver: String, is_containerd: bool) -> StorageKind;
 
-    /// Whether it puts files of its own into a container when it makes one, and not when it starts one.
+    /// Whether the engine puts files of its own into a container when it creates the container, and not when it starts it.
     fn makes_files_in_new_containers(&self) -> bool;
 }

@@ -1,4 +1,4 @@
-//! Podman's service: the user's own, or the one that the program starts.
+//! The driver of Podman's service: the user's own, or the one that the program starts.
 
 use std::path::Path;
 
@@ -12,11 +12,11 @@ use crate::engine::connection::engine_info::numbers;
 use crate::engine::storage::StorageKind;
 use crate::engine::{BuilderChoice, EngineChoice, EngineError, EngineInfo};
 
-/// The Podman that begins to know here-documents.
+/// The first Podman that supports here-documents.
 const PODMAN_4_8: (u32, u32) = (4, 8);
 
-/// Podman 4.3, of an image that it could not pull for whatever reason.
-const NOT_SAYING_WHY: &str = ": no stage or image found with that name";
+/// What Podman 4.3 reports about an image that it could not pull, whatever the reason.
+const PULL_FAILED: &str = ": no stage or image found with that name";
 
 /// Podman's service.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl EngineDriver for PodmanEngine {
     }
 
     fn sockets(&self, runtime_dir: Option<&Path>) -> Vec<String> {
-        let rootless = runtime_dir.map(|folder| format!("unix://{}", folder.join("podman/podman.sock").display()));
+        let rootless = runtime_dir.map(|dir| format!("unix://{}", dir.join("podman/podman.sock").display()));
         [rootless, Some("unix:///run/podman/podman.sock".to_owned())].into_iter().flatten().collect()
     }
 
@@ -44,7 +44,7 @@ impl EngineDriver for PodmanEngine {
         vec!["podman", "--url", place.url()]
     }
 
-    /// It closes them, and its builds break off with it.
+    /// Podman closes them, and its builds break off with it.
     fn keeps_idle_connections(&self) -> bool {
         false
     }
@@ -80,7 +80,7 @@ impl EngineDriver for PodmanEngine {
         false
     }
 
-    /// The archive of an image has none of the images of its steps.
+    /// The archive of an image does not contain the images of its steps.
     fn needs_step_images(&self) -> bool {
         true
     }
@@ -94,10 +94,10 @@ impl EngineDriver for PodmanEngine {
     }
 
     fn hides_why_a_pull_failed(&self, message: &str) -> bool {
-        message.trim_end().ends_with(NOT_SAYING_WHY)
+        message.trim_end().ends_with(PULL_FAILED)
     }
 
-    fn tells_each_stage(&self) -> bool {
+    fn reports_each_stage(&self) -> bool {
         false
     }
 
@@ -105,7 +105,7 @@ impl EngineDriver for PodmanEngine {
         AbandonedBuild::GoesOn
     }
 
-    /// Its list knows layers only, and some steps make none.
+    /// Podman's list only has layers, and some steps make none.
     fn lists_parents(&self) -> bool {
         false
     }
@@ -114,13 +114,14 @@ impl EngineDriver for PodmanEngine {
         comment.strip_prefix("FROM ")
     }
 
-    /// Podman 5 tells no parent of an image that is made of one without layers: it has what made that, and one step more.
+    /// Podman 5 reports no parent of an image that is made from one without layers: its history is that of its parent plus
+    /// one step.
     fn find_parents(&self, candidates: &mut [Candidate], histories: &Histories) {
         for image in candidates.iter_mut().filter(|image| image.parent.is_empty()) {
-            let Some([_, below @ ..]) = histories.get(&image.id).map(Vec::as_slice) else { continue };
-            if !below.is_empty() {
-                let parent = histories.iter().find(|(_, history)| history.as_slice() == below);
-                // Not `scratch` in any case.
+            let Some([_, parent_history @ ..]) = histories.get(&image.id).map(Vec::as_slice) else { continue };
+            if !parent_history.is_empty() {
+                let parent = histories.iter().find(|(_, history)| history.as_slice() == parent_history);
+                // Certainly not `scratch`.
                 image.parent = parent.map_or_else(|| "unknown".to_owned(), |(id, _)| id.clone());
             }
         }

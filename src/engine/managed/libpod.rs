@@ -1,15 +1,17 @@
-//! Podman's own endpoint for builds in the place of Docker's: only there can a build be asked to run its steps in a
-//! chroot, which needs no privileges. What goes in and comes out is the same, but for the last word, the image's id.
+//! Podman's own build endpoint, which replaces Docker's for a managed engine: only there can a request make the steps run in
+//! a chroot, which needs no privileges. Request and answer are the same, except for the end of the answer, which is the
+//! image's id.
 
 use crate::net::ImageId;
 
-/// Where builds are asked for; any Podman since 4.0 answers there. What Docker's endpoint is not asked: `chroot`, which
-/// Podman ignores elsewhere; `layers`, one for each step, as engines do; `outputformat`, as the other, OCI's, has no
+/// The endpoint; every Podman since 4.0 has it. It gets parameters that Docker's endpoint does not: `chroot`, which Podman
+/// ignores elsewhere; `layers`, one for each step, as in other engines; `outputformat`, because the OCI format has no
 /// HEALTHCHECK, no SHELL and no ONBUILD.
 pub(in crate::engine) const BUILD: &str = "/v4.0.0/libpod/build?isolation=chroot&layers=true\
      &outputformat=application%2Fvnd.docker.distribution.manifest.v2%2Bjson";
 
-/// The id in a build's last word, which is all that this endpoint tells of it: a line with nothing else.
+/// The id in the last line of a build's answer, which is all that this endpoint reports about the image: a line with nothing
+/// else.
 pub(in crate::engine) fn final_image_id(piece: &str) -> Option<ImageId> {
     piece.strip_suffix('\n')?.parse().ok().map(ImageId::new)
 }

@@ -1,7 +1,7 @@
-//! The engine that the program starts by itself: a private Podman service, for places without an engine and without
-//! privileges. It ends with the job; keeping and ending it is a process of its own, [`supervisor`], which outlives us.
+//! The managed engine: a private Podman service that the program starts itself, for machines without an engine and without
+//! privileges. It ends with the job. A process of its own, [`supervisor`], runs and ends it, and outlives this one.
 
-mod folder;
+mod engine_dir;
 mod libpod;
 mod preflight;
 mod probe;
@@ -27,25 +27,25 @@ use super::connection::find;
 use super::{Engine, EngineError, EngineInfo};
 use super::{EngineConfig, Podman};
 use crate::report::ErrorChain;
-use folder::{Driver, Folder};
+use engine_dir::{Driver, EngineDir};
 
 pub(super) use libpod::{BUILD, final_image_id};
 pub use supervisor::{SUPERVISOR, Supervisor, SupervisorError, supervise};
 
-/// The program itself. A path that needs no look-up, and is right after an update too.
-const OURSELVES: &str = "/proc/self/exe";
+/// The program itself: a path that needs no search, and stays right after an update.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
-/// Podman is up in 0.2 s; its first start on a slow disk has been seen to take some seconds.
-const STARTING_MAY_TAKE: Duration = Duration::from_mins(1);
+/// Podman starts in 0.2 s; its first start on a slow disk has taken some seconds.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What the supervisor may take altogether: 10 s for Podman to end by itself, 10 s for the rest, and removing gigabytes of
-/// files.
-const ENDING_MAY_TAKE: Duration = Duration::from_mins(2);
+/// The time limit for the supervisor: 10 s for Podman to end by itself, 10 s for other processes, and the rest for the
+/// removal of gigabytes of files.
+const STOP_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// How often we look whether something that has no event is there.
-const LOOKING: Duration = Duration::from_millis(20);
+/// How often to check for things that send no event.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Why there is no engine of our own.
+/// Why the managed engine cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ManagedError {
     /// Podman is not installed.
@@ -53,17 +53,17 @@ pub enum ManagedError {
         "--engine managed starts Podman, and there is no `podman` on PATH: install it (Debian: podman, crun, uidmap), or use the worker image"
     )]
     NoPodman,
-    /// A network that chroot isolation cannot give.
+    /// A network that chroot isolation cannot provide.
     #[error(
         "RUN steps of the managed engine have this machine's network, so DOCKER_BUILD_NETWORK={0} cannot be kept: leave it out, or set it to host"
     )]
     Network(String),
-    /// The service's folder cannot be made.
+    /// The service's directory cannot be created.
     #[error("cannot make the managed engine's folder {path}: choose another with --work-dir")]
     Folder {
-        /// Which.
+        /// The directory.
         path: PathBuf,
-        /// Why.
+        /// The error.
         #[source]
         source: std::io::Error,
     },
@@ -72,35 +72,35 @@ pub enum ManagedError {
         "the path of the managed engine's socket, {0}, is longer than the 107 bytes that systems take: choose a shorter --work-dir or --output"
     )]
     LongPath(PathBuf),
-    /// The program that keeps the service does not start.
+    /// The supervisor does not start.
     #[error("cannot start the managed engine's supervisor; look at the limits of processes and memory")]
     Supervisor(#[source] std::io::Error),
-    /// The service does not come up, or cannot do what a build needs.
+    /// The service does not start, or cannot run a build.
     #[error("the managed engine does not work here: {hint}")]
     Unusable {
-        /// What is missing, and how to have it.
+        /// What is missing, and how to get it.
         hint: String,
-        /// What Podman said.
+        /// The output of Podman.
         #[source]
-        said: PodmanReply,
+        reply: PodmanReply,
     },
 }
 
-/// What Podman said.
+/// The output of Podman.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct PodmanReply(String);
 
-/// A service of our own. Dropped, it ends, with all that it has started and stored.
+/// A running service. When it is dropped, the service ends, with everything that it has started and stored.
 #[derive(Debug)]
 pub(super) struct Managed {
-    folder: PathBuf,
+    directory: PathBuf,
     supervisor: Mutex<Option<Child>>,
 }
 
 impl Engine {
-    /// The engine of a job: one that answers, or, where none does, or where this is asked for, one of our own in the folder
-    /// `place`, for RUN steps with this network.
+    /// The engine of a job: one that answers; or, if none does or the settings request it, a managed one in the directory
+    /// `place`, with this network for RUN steps.
     pub async fn connect_or_start(
         config: &EngineConfig,
         place: &Path,
@@ -120,12 +120,13 @@ impl Engine {
         Ok(start(config, place, network).await?)
     }
 
-    /// Removes the engine that a killed run has left in the folder `place`. Whether it is gone.
+    /// Removes the engine that a killed run has left in the directory `place`. Returns whether it is gone.
     pub async fn remove_managed(config: &EngineConfig, place: &Path) -> bool {
-        let folder = Folder::at(place);
-        match begin(&config.podman, &folder, false, &[]) {
+        let directory = EngineDir::at(place);
+        match start_supervisor(&config.podman, &directory, false, &[]) {
             Ok((supervisor, _)) => {
-                Managed { folder: folder.path().to_owned(), supervisor: Mutex::new(Some(supervisor)) }.stop().await
+                let (directory, supervisor) = (directory.path().to_owned(), Mutex::new(Some(supervisor)));
+                Managed { directory, supervisor }.stop().await
             }
             Err(error) => {
                 let why = ErrorChain(&error).innermost().to_string();
@@ -142,22 +143,22 @@ async fn start(config: &EngineConfig, place: &Path, network: Option<&str>) -> Re
     if let Some(network) = network.filter(|network| !["host", "default"].contains(network)) {
         return Err(ManagedError::Network(network.to_owned()));
     }
-    let folder = Folder::at(place);
-    if folder.socket().as_os_str().len() > folder::LONGEST_SOCKET {
-        return Err(ManagedError::LongPath(folder.socket()));
+    let directory = EngineDir::at(place);
+    if directory.socket().as_os_str().len() > engine_dir::MAX_SOCKET_PATH {
+        return Err(ManagedError::LongPath(directory.socket()));
     }
-    let host = preflight::HostInfo::look(podman);
+    let host = preflight::HostInfo::read(podman);
     if let Some(hint) = preflight::preflight(&host) {
-        return Err(ManagedError::Unusable { hint, said: PodmanReply("nothing was started".to_owned()) });
+        return Err(ManagedError::Unusable { hint, reply: PodmanReply("nothing was started".to_owned()) });
     }
-    let unshare = folder::unshare_command(podman);
-    let mut said = String::new();
+    let unshare = engine_dir::unshare_command(podman);
+    let mut reply = String::new();
     for driver in Driver::ALL {
-        folder.make(driver).map_err(|source| ManagedError::Folder { path: place.to_owned(), source })?;
-        let service = unshare.iter().cloned().chain(folder.service(program, driver)).collect::<Vec<_>>();
-        match try_service(podman, &folder, !unshare.is_empty(), &service).await? {
+        directory.make(driver).map_err(|source| ManagedError::Folder { path: place.to_owned(), source })?;
+        let service = unshare.iter().cloned().chain(directory.service(program, driver)).collect::<Vec<_>>();
+        match try_service(podman, &directory, !unshare.is_empty(), &service).await? {
             Ok((managed, client, about)) => {
-                let place = Address::of_socket(&folder.socket());
+                let place = Address::of_socket(&directory.socket());
                 info!(
                     "engine: {about}, our own at {place}; storage {driver}, RUN steps in a chroot on this machine's network"
                 );
@@ -168,61 +169,61 @@ async fn start(config: &EngineConfig, place: &Path, network: Option<&str>) -> Re
             }
             Err(why) => {
                 debug!("storage {driver} does not work here: {why}");
-                said = why;
+                reply = why;
             }
         }
     }
-    Err(ManagedError::Unusable { hint: preflight::hint(&host, &said), said: PodmanReply(said) })
+    Err(ManagedError::Unusable { hint: preflight::hint(&host, &reply), reply: PodmanReply(reply) })
 }
 
-/// A service with this storage that answers and can build; or what it said.
+/// Starts a service with this storage. Returns it if it answers and can build, else its output.
 async fn try_service(
     podman: &Podman,
-    folder: &Folder,
+    directory: &EngineDir,
     in_pid_namespace: bool,
     service: &[OsString],
 ) -> Result<Result<(Managed, Docker, EngineInfo), String>, ManagedError> {
-    let (supervisor, mut log) = begin(podman, folder, in_pid_namespace, service)?;
-    let managed = Managed { folder: folder.path().to_owned(), supervisor: Mutex::new(Some(supervisor)) };
-    let place = Address::of_socket(&folder.socket());
-    let works = match managed.answers(&folder.socket()).await {
+    let (supervisor, mut log) = start_supervisor(podman, directory, in_pid_namespace, service)?;
+    let managed = Managed { directory: directory.path().to_owned(), supervisor: Mutex::new(Some(supervisor)) };
+    let place = Address::of_socket(&directory.socket());
+    let result = match managed.wait_for_answer(&directory.socket()).await {
         Ok((client, version)) => match probe::build(&place).await {
             Ok(()) => return Ok(Ok((managed, client, version))),
-            Err(said) => Err(said),
+            Err(reply) => Err(reply),
         },
-        Err(said) => Err(said),
+        Err(reply) => Err(reply),
     };
     managed.stop().await;
-    let mut told = String::new();
-    // Who has said nothing readable has said nothing.
-    let _ = log.rewind().and_then(|()| log.read_to_string(&mut told));
-    Ok(works.map_err(|said| preflight::relevant_lines(&told, &said)))
+    let mut log_text = String::new();
+    // A log that cannot be read adds nothing.
+    let _ = log.rewind().and_then(|()| log.read_to_string(&mut log_text));
+    Ok(result.map_err(|reply| preflight::relevant_lines(&log_text, &reply)))
 }
 
-/// Starts the supervisor, which starts the service; gives the service's log too.
-fn begin(
+/// Starts the supervisor, which starts the service. Returns the service's log too.
+fn start_supervisor(
     podman: &Podman,
-    folder: &Folder,
+    directory: &EngineDir,
     in_pid_namespace: bool,
     service: &[OsString],
 ) -> Result<(Child, File), ManagedError> {
-    let log = folder.log().map_err(|source| ManagedError::Folder { path: folder.path().to_owned(), source })?;
-    let mut command = Command::new(OURSELVES);
-    command.arg(supervisor::SUPERVISOR).arg("--folder").arg(folder.path());
+    let log = directory.log().map_err(|source| ManagedError::Folder { path: directory.path().to_owned(), source })?;
+    let mut command = Command::new(OWN_PROGRAM);
+    command.arg(supervisor::SUPERVISOR).arg("--folder").arg(directory.path());
     command.args(in_pid_namespace.then_some("--apart")).arg("--").args(service);
-    // Nothing of a task's secrets: what RUN steps can see is not ours to choose.
-    command.env_clear().envs(folder.environment(podman));
+    // The task's secrets must not reach RUN steps, and we cannot control what these see of the service's environment.
+    command.env_clear().envs(directory.environment(podman));
     let ours = |log: &File| log.try_clone().map(Stdio::from).map_err(ManagedError::Supervisor);
     command.stdin(Stdio::piped()).stdout(ours(&log)?).stderr(ours(&log)?);
-    // A signal to our group, as from a terminal, is for us to hear: the service ends when we say so.
+    // A signal to our process group, as from a terminal, is only for this process: it ends the service itself.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     Ok((command.spawn().map_err(ManagedError::Supervisor)?, log))
 }
 
 impl Managed {
     /// Waits until the service answers.
-    async fn answers(&self, socket: &Path) -> Result<(Docker, EngineInfo), String> {
-        let begun = Instant::now();
+    async fn wait_for_answer(&self, socket: &Path) -> Result<(Docker, EngineInfo), String> {
+        let start = Instant::now();
         loop {
             if tokio::net::UnixStream::connect(socket).await.is_ok() {
                 let probed = find::probe(&Address::of_socket(socket), super::EngineChoice::Managed).await;
@@ -232,43 +233,43 @@ impl Managed {
             if self.has_ended() {
                 return Err(String::new());
             }
-            if begun.elapsed() > STARTING_MAY_TAKE {
-                return Err(format!("it did not come up within {} s", STARTING_MAY_TAKE.as_secs()));
+            if start.elapsed() > START_TIMEOUT {
+                return Err(format!("it did not come up within {} s", START_TIMEOUT.as_secs()));
             }
-            tokio::time::sleep(LOOKING).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Whether nobody keeps the service any more.
+    /// Whether the supervisor has ended.
     pub(super) fn has_ended(&self) -> bool {
         let mut supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
         supervisor.as_mut().is_none_or(|supervisor| !matches!(supervisor.try_wait(), Ok(None)))
     }
 
-    /// Tells the supervisor to end the service, and all that it has started and stored. Whether nothing is left.
+    /// Ends the service, with everything that it has started and stored. Returns whether nothing is left.
     pub(super) async fn stop(&self) -> bool {
-        self.let_go();
-        let begun = Instant::now();
-        while !self.has_ended() && begun.elapsed() < ENDING_MAY_TAKE {
-            tokio::time::sleep(LOOKING).await;
+        self.close_pipe();
+        let start = Instant::now();
+        while !self.has_ended() && start.elapsed() < STOP_TIMEOUT {
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
-        self.has_gone()
+        self.check_removed()
     }
 
-    /// The supervisor ends when the pipe to it does, as it would if we were killed.
-    fn let_go(&self) {
+    /// Closes the pipe to the supervisor, which makes it end, as it would if this process were killed.
+    fn close_pipe(&self) {
         let mut supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner);
         drop(supervisor.as_mut().and_then(|supervisor| supervisor.stdin.take()));
     }
 
-    fn has_gone(&self) -> bool {
+    fn check_removed(&self) -> bool {
         let ended = self.has_ended();
-        let gone = ended && !self.folder.exists();
+        let gone = ended && !self.directory.exists();
         let supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Told once, by whoever has waited.
+        // Only one of the waiting callers logs this.
         if supervisor.is_some() && !gone {
-            let folder = self.folder.display();
-            warn!("the managed engine has left something in {folder}: the next start there removes it");
+            let directory = self.directory.display();
+            warn!("the managed engine has left something in {directory}: the next start there removes it");
         }
         gone
     }
@@ -276,11 +277,11 @@ impl Managed {
 
 impl Drop for Managed {
     fn drop(&mut self) {
-        self.let_go();
-        let begun = Instant::now();
-        while !self.has_ended() && begun.elapsed() < ENDING_MAY_TAKE {
-            std::thread::sleep(LOOKING);
+        self.close_pipe();
+        let start = Instant::now();
+        while !self.has_ended() && start.elapsed() < STOP_TIMEOUT {
+            std::thread::sleep(POLL_INTERVAL);
         }
-        self.has_gone();
+        self.check_removed();
     }
 }

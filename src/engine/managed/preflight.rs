@@ -1,5 +1,5 @@
-//! Why a managed engine does not work in a place, and what the place lacks: facts about this process first, and only then
-//! what Podman says. Words for people; nothing is decided by them but which of them to show.
+//! Explains why a managed engine does not work here, and what is missing: first from facts about this process, then from the
+//! output of Podman. These texts are for people; no other module makes decisions from them.
 
 use std::fs;
 
@@ -9,12 +9,12 @@ use crate::engine::Podman;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct HostInfo {
     uid: u32,
-    /// The user's name, or its number where it has none.
+    /// The user's name, or its number if it has no name.
     user: String,
     subordinates: bool,
     mappers: bool,
     no_new_privileges: bool,
-    /// Whether system calls are filtered, in the kernel's words: 2 is a filter of the container's.
+    /// The kernel's mode of filtering system calls: 2 is a filter, for example that of a container.
     seccomp: u8,
     /// The capabilities that programs can get.
     bounding: u64,
@@ -28,8 +28,8 @@ const SETUID: u64 = 1 << 7;
 const SYS_ADMIN: u64 = 1 << 21;
 
 impl HostInfo {
-    /// Looks at this process and its system.
-    pub(super) fn look(podman: &Podman) -> Self {
+    /// Reads the state of this process and its system.
+    pub(super) fn read(podman: &Podman) -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
         let uid = rustix::process::geteuid().as_raw();
@@ -58,7 +58,7 @@ fn name_of(passwd: &str, uid: u32) -> Option<String> {
     fields.into_iter().find(|fields| fields.get(2) == Some(&uid.as_str())).map(|fields| fields[0].to_owned())
 }
 
-/// Whether a user has subordinate ids: enough of them for the users of a usual image.
+/// Whether a user has subordinate ids: enough for the users of a usual image.
 fn has_range(ranges: &str, user: &str, uid: u32) -> bool {
     let uid = uid.to_string();
     ranges.lines().map(|line| line.split(':').collect::<Vec<_>>()).any(|fields| {
@@ -66,26 +66,26 @@ fn has_range(ranges: &str, user: &str, uid: u32) -> bool {
     })
 }
 
-/// What makes every try useless, and the way out of it.
-pub(super) fn preflight(here: &HostInfo) -> Option<String> {
-    if here.uid == 0 {
+/// The reason why no attempt can work, with what to do about it.
+pub(super) fn preflight(host: &HostInfo) -> Option<String> {
+    if host.uid == 0 {
         return None;
     }
-    let user = &here.user;
-    if !here.mappers {
+    let user = &host.user;
+    if !host.mappers {
         return Some("there is no newuidmap and newgidmap: install them (Debian: apt-get install uidmap)".to_owned());
     }
-    if !here.subordinates {
+    if !host.subordinates {
         return Some(format!(
             "the user {user} has no subordinate ids: add the line `{user}:100000:65536` to /etc/subuid and to /etc/subgid"
         ));
     }
-    if here.no_new_privileges {
+    if host.no_new_privileges {
         return Some(
             "newuidmap may not get its privilege: start the container without --security-opt no-new-privileges (Kubernetes: allowPrivilegeEscalation)".to_owned(),
         );
     }
-    if here.bounding & (SETUID | SETGID) != SETUID | SETGID {
+    if host.bounding & (SETUID | SETGID) != SETUID | SETGID {
         return Some(
             "newuidmap and newgidmap lack a capability: start the container with --cap-add SETUID --cap-add SETGID"
                 .to_owned(),
@@ -94,16 +94,15 @@ pub(super) fn preflight(here: &HostInfo) -> Option<String> {
     None
 }
 
-/// What a service that did not work has logged, and what it answered, without its warnings: they are of what it can do
-/// without.
-pub(super) fn relevant_lines(logged: &str, answered: &str) -> String {
-    let lines = logged.lines().filter(|line| !line.contains("level=warning")).chain(answered.lines());
+/// The log and the answer of a service that did not work, without warnings: Podman works without what they are about.
+pub(super) fn relevant_lines(log: &str, answer: &str) -> String {
+    let lines = log.lines().filter(|line| !line.contains("level=warning")).chain(answer.lines());
     let lines: Vec<_> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.join("\n")
 }
 
-/// What Podman said, and which option is missing then. The first that fits.
-const SAID: &[(&str, &str)] = &[
+/// Parts of Podman's output, and the missing option that each indicates. The first match counts.
+const HINTS: &[(&str, &str)] = &[
     ("newuidmap", MAPPERS),
     ("newgidmap", MAPPERS),
     ("uid_map", MAPPERS),
@@ -117,20 +116,20 @@ const MAPPERS: &str = "newuidmap may not write the ids of the user namespace: gi
     setcap cap_setuid+ep newuidmap, setcap cap_setgid+ep newgidmap (Debian's have the setuid bit, which needs --cap-add SYS_ADMIN)";
 
 /// What to do about an engine that was tried and does not work.
-pub(super) fn hint(here: &HostInfo, said: &str) -> String {
-    let low = said.to_lowercase();
-    if here.namespaces == Some(0) {
+pub(super) fn hint(host: &HostInfo, output: &str) -> String {
+    let text = output.to_lowercase();
+    if host.namespaces == Some(0) {
         return "the kernel allows no user namespaces: set user.max_user_namespaces to some thousand".to_owned();
     }
-    if here.effective & SYS_ADMIN == 0 && here.seccomp == 2 && (low.contains("clone") || low.contains("unshare")) {
+    if host.effective & SYS_ADMIN == 0 && host.seccomp == 2 && (text.contains("clone") || text.contains("unshare")) {
         return "the container's filter of system calls refuses user namespaces: start it with --security-opt \
             seccomp=unconfined, or with seccomp=/usr/share/containers/seccomp.json (and then --cap-add SYS_CHROOT)"
             .to_owned();
     }
-    if let Some((_, hint)) = SAID.iter().find(|(words, _)| low.contains(words)) {
+    if let Some((_, hint)) = HINTS.iter().find(|(words, _)| text.contains(words)) {
         return (*hint).to_owned();
     }
-    if here.uid == 0 && here.effective & SYS_ADMIN == 0 && low.contains("not permitted") {
+    if host.uid == 0 && host.effective & SYS_ADMIN == 0 && text.contains("not permitted") {
         return "root in this container lacks privileges: use the worker image as user 1000, as docs/engines.md says"
             .to_owned();
     }
@@ -156,29 +155,29 @@ mod tests {
     fn what_is_missing_is_named_before_anything_is_tried() {
         assert_eq!(preflight(&fine()), None);
         assert_eq!(preflight(&HostInfo::default()), None);
-        for (here, words) in [
+        for (host, words) in [
             (HostInfo { mappers: false, ..fine() }, "apt-get install uidmap"),
             (HostInfo { subordinates: false, ..fine() }, "the line `worker:100000:65536`"),
             (HostInfo { no_new_privileges: true, ..fine() }, "without --security-opt no-new-privileges"),
             (HostInfo { bounding: SETUID, ..fine() }, "--cap-add SETUID --cap-add SETGID"),
         ] {
-            let said = preflight(&here).expect(words);
-            assert!(said.contains(words), "{said}");
+            let reason = preflight(&host).expect(words);
+            assert!(reason.contains(words), "{reason}");
         }
     }
 
     #[test]
     fn podmans_words_lead_to_the_missing_option() {
         let filtered = HostInfo { seccomp: 2, ..fine() };
-        for (here, said, words) in [
+        for (host, output, words) in [
             (&filtered, "cannot clone: Operation not permitted\nError: cannot re-exec process", "seccomp=unconfined"),
             (&fine(), "running `/usr/bin/newuidmap`: write to uid_map failed: Operation not permitted", "setcap"),
             (&fine(), "write /x: no space left on device", "--work-dir"),
             (&fine(), "something else", "docs/engines.md"),
             (&HostInfo { namespaces: Some(0), ..fine() }, "cannot clone", "user.max_user_namespaces"),
         ] {
-            let hint = hint(here, said);
-            assert!(hint.contains(words), "{said}: {hint}");
+            let hint = hint(host, output);
+            assert!(hint.contains(words), "{output}: {hint}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! Whether a service can build: a start says little about it, as storage is first mounted when a step runs, and what a step may
-//! do is the place's affair. The smallest build that mounts and runs something, on an empty base.
+//! Checks whether a service can build: its start proves little, because it first mounts storage when a step runs, and what a
+//! step may do depends on the machine. The check is the smallest build that mounts and runs something, on an empty base.
 
 use std::io;
 
@@ -14,11 +14,11 @@ use crate::report::ErrorChain;
 /// One step that makes a layer, and one that runs a program in it.
 const DOCKERFILE: &[u8] = b"FROM scratch\nCOPY nothing /\nRUN [\"/nothing\"]\n";
 
-/// The address that the program is loaded at.
+/// The load address of the program.
 const BASE: u64 = 0x40_0000;
 
-/// The code of a program that does nothing: `exit(0)`. And the number of the machine that it is for, as ELF has it.
-const NOTHING: (u64, &[u8]) = if cfg!(target_arch = "x86_64") {
+/// The number of the machine, as in ELF, and the code of a program that does nothing: `exit(0)`.
+const PROGRAM: (u64, &[u8]) = if cfg!(target_arch = "x86_64") {
     // xor edi, edi; mov eax, 60; syscall
     (62, &[0x31, 0xff, 0xb8, 60, 0, 0, 0, 0x0f, 0x05])
 } else {
@@ -26,7 +26,7 @@ const NOTHING: (u64, &[u8]) = if cfg!(target_arch = "x86_64") {
     (183, &[0, 0, 0x80, 0xd2, 0xa8, 0x0b, 0x80, 0xd2, 1, 0, 0, 0xd4])
 };
 
-/// Builds an image that nobody names, and leaves it where it is: the storage is ours, and goes with us.
+/// Builds an image without a name, and leaves it there: the storage of the managed engine is removed at the end.
 pub(super) async fn build(place: &Address) -> Result<(), String> {
     let context = context().map_err(|error| error.to_string())?;
     let question = Question {
@@ -53,22 +53,22 @@ fn context() -> io::Result<Vec<u8>> {
     context.into_inner()
 }
 
-/// The smallest program that Linux runs: an ELF header, the one segment, which is all of the file, and the code.
+/// The smallest program that Linux runs: an ELF header, its one segment, which is the whole file, and the code.
 fn nothing() -> Vec<u8> {
-    let (machine, code) = NOTHING;
+    let (machine, code) = PROGRAM;
     let size = 8 * 15 + code.len() as u64;
     let words: [u64; 15] = [
-        // The magic number: 64 bits, little end first.
+        // The magic number: 64 bits, little-endian.
         0x0001_0102_464c_457f,
         0,
-        // A program for this machine, where it begins, where its segment is told of, how long the header and that are.
+        // A program for this machine; its entry point; the position of its segment's header; the sizes of both headers.
         1 << 32 | machine << 16 | 2,
         BASE + 8 * 15,
         8 * 8,
         0,
         0x0038_0040 << 32,
         1,
-        // To be loaded, readable and executable: from where in the file, to where, and how much.
+        // To be loaded, readable and executable: the position in the file, the address, and the size.
         5 << 32 | 1,
         0,
         BASE,
@@ -89,8 +89,8 @@ mod tests {
 
     #[test]
     fn the_program_runs_and_does_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("nothing");
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("nothing");
         std::fs::write(&program, nothing()).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let output = Command::new(&program).output().unwrap();

@@ -1,5 +1,6 @@
-//! The supervisor: a process between us and the service, which ends the service and all that it has started when we are gone,
-//! however that came about, and removes its files. It is the program itself under a subcommand of its own.
+//! The supervisor: a process between the program and the service. When the program is gone, for whatever reason, it ends the
+//! service and everything that the service has started, and removes its files. It is the program itself under a subcommand of
+//! its own; `managed` starts it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,53 +18,54 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::OURSELVES;
-use super::folder::Folder;
+use super::OWN_PROGRAM;
+use super::engine_dir::EngineDir;
 
 /// The subcommand of the supervisor, which help does not show.
 pub const SUPERVISOR: &str = "keep-engine";
 
-/// What is given to Podman to end a RUN step and its container by itself: it takes less than a second.
-const BY_ITSELF: Duration = Duration::from_secs(10);
+/// The time limit for Podman to end a RUN step and its container by itself: it takes less than a second.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is given to processes that were killed, whose memory can be large and on a slow swap.
-const KILLED: Duration = Duration::from_secs(10);
+/// The time limit for killed processes to disappear: their memory can be large and on a slow swap.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long we wait for a signal that a child has ended before we look again: grandchildren become ours without one.
-const LOOKING: Duration = Duration::from_millis(50);
+/// The longest wait for a signal that a child has ended before the next check: grandchildren become our children without a
+/// signal.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What the supervisor, or what it starts, is to do.
+/// The task of the supervisor, or of the process that it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Supervisor {
-    /// Run the service, where there is one, until stdin ends; then end all and remove the folder.
+    /// Runs the service, if there is one, until the standard input ends; then ends all processes and removes the directory.
     Service {
-        /// The engine's folder.
+        /// The engine's directory.
         folder: PathBuf,
-        /// Whether it has a pid namespace of its own: everything ends with its first process.
+        /// Whether the service has a pid namespace of its own, in which everything ends with the first process.
         in_pid_namespace: bool,
-        /// The service.
+        /// The service's command line.
         command: Vec<OsString>,
     },
-    /// Become a program that is told to end when its parent does.
+    /// Becomes a program that gets a signal when its parent ends.
     TiedTo {
-        /// The parent.
+        /// The parent's process id.
         parent: u32,
-        /// Whether it is not told, but killed.
+        /// Whether the signal is SIGKILL and not SIGTERM.
         in_pid_namespace: bool,
-        /// The program.
+        /// The program's command line.
         command: Vec<OsString>,
     },
 }
 
-/// Why something may be left.
+/// Why processes or files of the engine may remain.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
-    /// The system refuses what everybody may do.
+    /// The system refuses an operation that every user may do.
     #[error("keeping the managed engine: {doing} failed")]
     System {
-        /// What we did.
+        /// The operation.
         doing: &'static str,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -72,126 +74,128 @@ pub enum SupervisorError {
     Undead,
 }
 
-/// Does it.
-pub async fn supervise(keeping: Supervisor) -> Result<(), SupervisorError> {
-    match keeping {
-        Supervisor::TiedTo { parent, in_pid_namespace, command } => tied_to(parent, ending(in_pid_namespace), &command),
+/// Runs the supervisor, or the process that it starts.
+pub async fn supervise(supervisor: Supervisor) -> Result<(), SupervisorError> {
+    match supervisor {
+        Supervisor::TiedTo { parent, in_pid_namespace, command } => {
+            exec_tied_to_parent(parent, stop_signal(in_pid_namespace), &command)
+        }
         Supervisor::Service { folder, in_pid_namespace, command } => {
-            service(&Folder::at(&folder), in_pid_namespace, &command).await
+            service(&EngineDir::at(&folder), in_pid_namespace, &command).await
         }
     }
 }
 
-fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> SupervisorError {
+fn system_error(doing: &'static str) -> impl FnOnce(io::Error) -> SupervisorError {
     move |source| SupervisorError::System { doing, source }
 }
 
-/// Only comes back when the program cannot be run. Against the rare case that somebody kills the supervisor too.
-fn tied_to(parent: u32, ending: Signal, command: &[OsString]) -> Result<(), SupervisorError> {
-    let tied = set_parent_process_death_signal(Some(ending));
-    tied.map_err(|error| failed("asking for a signal")(error.into()))?;
-    // It may be gone already, and then no signal comes.
+/// Returns only if the program cannot be run. The signal covers the rare case that somebody kills the supervisor too.
+fn exec_tied_to_parent(parent: u32, stop_signal: Signal, command: &[OsString]) -> Result<(), SupervisorError> {
+    let result = set_parent_process_death_signal(Some(stop_signal));
+    result.map_err(|error| system_error("asking for a signal")(error.into()))?;
+    // The parent may be gone already, and then no signal comes.
     let alive = getppid().is_some_and(|pid| u32::try_from(pid.as_raw_pid()) == Ok(parent));
     match command.split_first() {
         Some((program, arguments)) if alive => {
-            Err(failed("starting podman")(Command::new(program).args(arguments).exec()))
+            Err(system_error("starting podman")(Command::new(program).args(arguments).exec()))
         }
         _ => Ok(()),
     }
 }
 
-/// Podman told to end ends its steps, and unmounts what it has mounted. Apart it need not be asked, and `unshare` would not
-/// pass it on.
-fn ending(in_pid_namespace: bool) -> Signal {
+/// With SIGTERM, Podman ends its steps and unmounts what it has mounted. In its own pid namespace that is not needed, and
+/// `unshare` would not forward the signal.
+fn stop_signal(in_pid_namespace: bool) -> Signal {
     if in_pid_namespace { Signal::KILL } else { Signal::TERM }
 }
 
-async fn service(folder: &Folder, in_pid_namespace: bool, command: &[OsString]) -> Result<(), SupervisorError> {
-    // What loses its parent becomes our child: nothing that the service starts can get away from us.
-    set_child_subreaper(Some(getpid())).map_err(|error| failed("adopting processes")(error.into()))?;
+async fn service(directory: &EngineDir, in_pid_namespace: bool, command: &[OsString]) -> Result<(), SupervisorError> {
+    // Processes that lose their parent become our children, so nothing that the service starts can escape.
+    set_child_subreaper(Some(getpid())).map_err(|error| system_error("adopting processes")(error.into()))?;
     let mut group = ProcessGroup::new()?;
     if !command.is_empty() {
-        let ourselves = getpid().as_raw_pid().to_string();
-        let mut tied = Command::new(OURSELVES);
-        let child = tied
-            .args([SUPERVISOR, "--tied-to", &ourselves])
+        let own_pid = getpid().as_raw_pid().to_string();
+        let mut command_line = Command::new(OWN_PROGRAM);
+        let child = command_line
+            .args([SUPERVISOR, "--tied-to", &own_pid])
             .args(in_pid_namespace.then_some("--apart"))
             .arg("--")
             .args(command)
             .stdin(std::process::Stdio::null())
-            .current_dir(folder.path());
-        let child = child.spawn().map_err(failed("starting the service"))?;
+            .current_dir(directory.path());
+        let child = child.spawn().map_err(system_error("starting the service"))?;
         group.service = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        group.until_told().await?;
-        group.end_service(ending(in_pid_namespace)).await;
+        group.wait_for_stop().await?;
+        group.end_service(stop_signal(in_pid_namespace)).await;
     }
     group.end_all().await?;
-    let removed = folder.remove();
+    let result = directory.remove();
     // Podman leaves a process behind that keeps its user namespace.
     group.end_all().await?;
-    removed.map_err(failed("removing its files"))
+    result.map_err(system_error("removing its files"))
 }
 
-/// The supervisor's children, its own and those that became its.
+/// The supervisor's children: those that it has started and those that it has adopted.
 struct ProcessGroup {
     service: Option<Pid>,
-    ended: tokio::signal::unix::Signal,
+    child_ended: tokio::signal::unix::Signal,
 }
 
 impl ProcessGroup {
     fn new() -> Result<Self, SupervisorError> {
-        Ok(Self { service: None, ended: signal(SignalKind::child()).map_err(failed("hearing signals"))? })
+        Ok(Self { service: None, child_ended: signal(SignalKind::child()).map_err(system_error("hearing signals"))? })
     }
 
-    /// Waits until whoever has started us is gone or wants the end, or the service has ended by itself.
-    async fn until_told(&mut self) -> Result<(), SupervisorError> {
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed("hearing signals"))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("hearing signals"))?;
+    /// Waits until the program that has started us is gone or requests the end, or the service has ended by itself.
+    async fn wait_for_stop(&mut self) -> Result<(), SupervisorError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(system_error("hearing signals"))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(system_error("hearing signals"))?;
         let stdin = std::io::stdin().as_fd().try_clone_to_owned().and_then(Receiver::from_owned_fd);
-        let mut stdin = stdin.map_err(failed("hearing whoever has started us"))?;
-        let mut nothing = [0; 1];
-        let gone = stdin.read(&mut nothing);
-        tokio::pin!(gone);
+        let mut stdin = stdin.map_err(system_error("hearing whoever has started us"))?;
+        let mut buffer = [0; 1];
+        let parent_gone = stdin.read(&mut buffer);
+        tokio::pin!(parent_gone);
         while self.service.is_some() {
             tokio::select! {
-                _ = &mut gone => break,
+                _ = &mut parent_gone => break,
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = self.ended.recv() => drop(self.reap()),
+                _ = self.child_ended.recv() => drop(self.reap()),
             }
         }
         Ok(())
     }
 
-    /// Lets the service end.
-    async fn end_service(&mut self, ending: Signal) {
+    /// Sends the signal to the service, and waits until it ends.
+    async fn end_service(&mut self, stop_signal: Signal) {
         if let Some(service) = self.service {
-            // It can have ended, which the next look tells.
-            let _ = kill_process(service, ending);
+            // The service may have ended already; `reap` notices that.
+            let _ = kill_process(service, stop_signal);
         }
-        let begun = Instant::now();
-        while self.service.is_some() && begun.elapsed() < BY_ITSELF {
-            let _ = tokio::time::timeout(LOOKING, self.ended.recv()).await;
+        let start = Instant::now();
+        while self.service.is_some() && start.elapsed() < STOP_TIMEOUT {
+            let _ = tokio::time::timeout(POLL_INTERVAL, self.child_ended.recv()).await;
             self.reap();
         }
     }
 
-    /// Kills whoever is left. Children of a killed process become ours, and are next.
+    /// Kills all remaining processes. The children of a killed process become our children, and are killed next.
     async fn end_all(&mut self) -> Result<(), SupervisorError> {
-        let begun = Instant::now();
+        let start = Instant::now();
         while self.reap() {
-            if begun.elapsed() > KILLED {
+            if start.elapsed() > KILL_TIMEOUT {
                 return Err(SupervisorError::Undead);
             }
-            for child in children().map_err(failed("looking for processes"))? {
+            for child in children().map_err(system_error("looking for processes"))? {
                 let _ = kill_process(child, Signal::KILL);
             }
-            let _ = tokio::time::timeout(LOOKING, self.ended.recv()).await;
+            let _ = tokio::time::timeout(POLL_INTERVAL, self.child_ended.recv()).await;
         }
         Ok(())
     }
 
-    /// Takes note of children that have ended. Whether there are others.
+    /// Reaps children that have ended. Returns whether there are others.
     fn reap(&mut self) -> bool {
         loop {
             match wait(WaitOptions::NOHANG) {
@@ -207,13 +211,13 @@ impl ProcessGroup {
     }
 }
 
-/// Our children, by their own word: kernels need not keep a list.
+/// Our children, found by the parent that each process has: kernels need not keep a list of children.
 fn children() -> io::Result<Vec<Pid>> {
-    let ourselves = getpid();
+    let own_pid = getpid();
     let mut children = Vec::new();
     for entry in fs::read_dir("/proc")?.flatten() {
         let pid = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid.filter(|_| parent_of(&entry.path()) == Some(ourselves.as_raw_pid())) {
+        if let Some(pid) = pid.filter(|_| parent_of(&entry.path()) == Some(own_pid.as_raw_pid())) {
             children.push(pid);
         }
     }
@@ -222,7 +226,7 @@ fn children() -> io::Result<Vec<Pid>> {
 
 fn parent_of(process: &Path) -> Option<i32> {
     let stat = fs::read_to_string(process.join("stat")).ok()?;
-    // The name in parentheses can have anything in it, further parentheses too.
+    // The name in parentheses can contain anything, also more parentheses.
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 

@@ -1,5 +1,6 @@
-//! Where containerd keeps an image: each document and each layer is a file that is named by its sha256, packed as it was
-//! built or loaded. An image is read from there as an OCI layout, one tar; whoever takes it apart sums all of it.
+//! Reads an image from containerd's storage, in which each document and each layer is a file that is named by its sha256;
+//! layers are compressed as they were built or loaded. The result is an OCI layout in one tar; the caller verifies all
+//! checksums.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -16,33 +17,33 @@ use crate::net::Digest;
 /// Below the root of a containerd.
 const CONTENT: &str = "io.containerd.content.v1.content/blobs/sha256";
 
-/// The root of the containerd that Docker starts, below Docker's own.
+/// The root of the containerd that Docker starts, below Docker's own root.
 const OWN_ROOT: &str = "containerd/daemon";
 
-/// The usual root of a containerd that Docker was given, as Docker's packages have it. Nothing tells where it is.
-const GIVEN_ROOT: &str = "/var/lib/containerd";
+/// The default root of a containerd that runs apart from Docker, as in Docker's packages. Docker does not report its path.
+const PACKAGED_ROOT: &str = "/var/lib/containerd";
 
-/// Documents are some kilobytes.
-const LARGEST_DOCUMENT: u64 = 4 * 1024 * 1024;
+/// The limit for a document: documents have some kilobytes.
+const MAX_DOCUMENT: u64 = 4 * 1024 * 1024;
 
-/// An image as an OCI layout, a tar to be read.
+/// An image as an OCI layout, a tar to read.
 pub struct StoredBlobs {
-    /// How many bytes its layers have, packed as they are.
+    /// The size of its compressed layers in bytes.
     pub size: u64,
     parts: VecDeque<Box<dyn Read + Send>>,
 }
 
 /// What an image's id leads to.
 struct ImageBlobs {
-    folder: PathBuf,
+    directory: PathBuf,
     /// The first is the one with the image's id; the last is the configuration.
     documents: Vec<(Digest, Vec<u8>)>,
     layers: Vec<Digest>,
 }
 
-/// An image by the digest of its manifest, or of an index that leads to one image.
+/// Opens an image by the digest of its manifest, or of an index that leads to one image.
 pub(super) fn open(root: &Path, id: Digest) -> Result<StoredBlobs, StorageError> {
-    let ImageBlobs { folder, documents, layers } = find(root, id)?;
+    let ImageBlobs { directory, documents, layers } = find(root, id)?;
     let index = json!({ "schemaVersion": 2, "manifests": [{ "digest": id.prefixed() }] }).to_string();
     let mut image = StoredBlobs { size: 0, parts: VecDeque::new() };
     image.member("index.json", index.len() as u64, Cursor::new(index));
@@ -50,16 +51,16 @@ pub(super) fn open(root: &Path, id: Digest) -> Result<StoredBlobs, StorageError>
         let (name, size) = (format!("blobs/sha256/{digest}"), text.len() as u64);
         image.member(&name, size, Cursor::new(text));
     }
-    let mut known = Vec::new();
+    let mut added = Vec::new();
     for layer in layers {
-        // The same layer twice is one file.
-        if known.contains(&layer) {
+        // If the image has the same layer twice, it is one file.
+        if added.contains(&layer) {
             continue;
         }
-        known.push(layer);
-        let path = folder.join(layer.to_string());
+        added.push(layer);
+        let path = directory.join(layer.to_string());
         let unreadable = |source| StorageError::Unreadable { path: path.clone(), source };
-        // Open from here on: it can be read also if the image is removed meanwhile.
+        // The file is open from here on, so it can be read even if the image is removed meanwhile.
         let file = File::open(&path).map_err(unreadable)?;
         let size = file.metadata().map_err(unreadable)?.len();
         image.size += size;
@@ -69,20 +70,20 @@ pub(super) fn open(root: &Path, id: Digest) -> Result<StoredBlobs, StorageError>
     Ok(image)
 }
 
-/// What an image's id leads to, each document by its digest: the first is the one with the id, the last is the configuration.
+/// The documents that an image's id leads to, by their digests: the first has the id, the last is the configuration.
 pub(super) fn documents(root: &Path, id: Digest) -> Result<Vec<(Digest, Vec<u8>)>, StorageError> {
     Ok(find(root, id)?.documents)
 }
 
 fn find(root: &Path, id: Digest) -> Result<ImageBlobs, StorageError> {
-    let folders = [root.join(OWN_ROOT), PathBuf::from(GIVEN_ROOT)].map(|root| root.join(CONTENT));
-    let folder = folders.iter().find(|folder| folder.join(id.to_string()).exists()).ok_or_else(|| {
-        let [own, given] = folders.each_ref().map(|folder| folder.display());
-        StorageError::Unknown(format!("with containerd, whose files are neither in {own} nor in {given}"))
+    let directories = [root.join(OWN_ROOT), PathBuf::from(PACKAGED_ROOT)].map(|root| root.join(CONTENT));
+    let directory = directories.iter().find(|directory| directory.join(id.to_string()).exists()).ok_or_else(|| {
+        let [own, packaged] = directories.each_ref().map(|directory| directory.display());
+        StorageError::Unknown(format!("with containerd, whose files are neither in {own} nor in {packaged}"))
     })?;
     let (mut documents, mut next) = (Vec::new(), id);
     loop {
-        let path = folder.join(next.to_string());
+        let path = directory.join(next.to_string());
         let digest = |descriptor: &Descriptor| {
             let digest = descriptor.digest();
             digest.ok_or_else(|| unexpected(&path, "it leads to something that is not named by its sha256"))
@@ -94,8 +95,8 @@ fn find(root: &Path, id: Digest) -> Result<ImageBlobs, StorageError> {
         if let Ok(Manifest { config, layers }) = manifest {
             let layers = layers.iter().map(digest).collect::<Result<_, _>>()?;
             let config = digest(&config)?;
-            documents.push((config, read(&folder.join(config.to_string()), config)?));
-            return Ok(ImageBlobs { folder: folder.clone(), documents, layers });
+            documents.push((config, read(&directory.join(config.to_string()), config)?));
+            return Ok(ImageBlobs { directory: directory.clone(), documents, layers });
         }
         let images = match index {
             Ok(Index { manifests }) => manifests,
@@ -104,18 +105,18 @@ fn find(root: &Path, id: Digest) -> Result<ImageBlobs, StorageError> {
         };
         let images =
             images.iter().filter(|image| !image.is_attestation()).map(digest).collect::<Result<Vec<_>, _>>()?;
-        // Those of other platforms are named and not there.
-        let there: Vec<_> = images.into_iter().filter(|image| folder.join(image.to_string()).exists()).collect();
-        let [image] = there[..] else { return Err(unexpected(&path, format!("it leads to {} images", there.len()))) };
+        // An index also names images of other platforms, which are not there.
+        let local: Vec<_> = images.into_iter().filter(|image| directory.join(image.to_string()).exists()).collect();
+        let [image] = local[..] else { return Err(unexpected(&path, format!("it leads to {} images", local.len()))) };
         next = image;
     }
 }
 
-/// A document, which must be what it is named by; so no two lead to each other.
+/// Reads a document, and checks its digest; so no two documents lead to each other.
 fn read(path: &Path, digest: Digest) -> Result<Vec<u8>, StorageError> {
     let unreadable = |source| StorageError::Unreadable { path: path.to_owned(), source };
     let mut text = Vec::new();
-    File::open(path).and_then(|file| file.take(LARGEST_DOCUMENT).read_to_end(&mut text)).map_err(unreadable)?;
+    File::open(path).and_then(|file| file.take(MAX_DOCUMENT).read_to_end(&mut text)).map_err(unreadable)?;
     if Digest::of(&text) == digest { Ok(text) } else { Err(unexpected(path, "its content has another sha256")) }
 }
 
@@ -161,7 +162,7 @@ mod tests {
     use crate::image::{ArchiveError, UnpackedImage};
     use crate::net::ImageId;
 
-    /// A storage with one image: a packed layer, a plain one, and the packed one again.
+    /// A storage with one image: a compressed layer, a plain one, and the compressed one again.
     struct Storage {
         root: TempDir,
         config: String,
@@ -195,7 +196,7 @@ mod tests {
                 packed: Digest::of(&gzip),
                 manifest: Digest::of(b""),
             };
-            fs::create_dir_all(storage.folder()).unwrap();
+            fs::create_dir_all(storage.directory()).unwrap();
             let (one, two) = (storage.put(&gzip), storage.put(&storage.plain));
             let config = storage.put(storage.config.as_bytes());
             let blob = |digest: Digest| json!({ "digest": digest.prefixed() });
@@ -205,17 +206,17 @@ mod tests {
             storage
         }
 
-        fn folder(&self) -> PathBuf {
+        fn directory(&self) -> PathBuf {
             self.root.path().join(OWN_ROOT).join(CONTENT)
         }
 
         fn put(&self, content: &[u8]) -> Digest {
             let digest = Digest::of(content);
-            fs::write(self.folder().join(digest.to_string()), content).unwrap();
+            fs::write(self.directory().join(digest.to_string()), content).unwrap();
             digest
         }
 
-        /// An index of the image, what `BuildKit` says of it, and one of another platform.
+        /// An index with the image, `BuildKit`'s attestation of it, and an image of another platform.
         fn index(&self, images: &[Value]) -> Digest {
             let image = json!({ "digest": self.manifest.prefixed() });
             let attestation = self.put(b"{}");
@@ -266,7 +267,7 @@ mod tests {
     #[test]
     fn what_is_not_as_expected_is_an_error() {
         let storage = Storage::new();
-        let layer = storage.folder().join(storage.packed.to_string());
+        let layer = storage.directory().join(storage.packed.to_string());
         let whole = fs::read(&layer).unwrap();
         let mut wrong = whole.clone();
         wrong[whole.len() / 2] ^= 1;
@@ -279,20 +280,20 @@ mod tests {
         let error = storage.open(storage.manifest).unwrap_err();
         assert!(error.starts_with(&format!("cannot read {}", layer.display())), "{error}");
 
-        let says = |id, wanted: &str| {
+        let assert_error = |id, wanted: &str| {
             let error = storage.open(id).unwrap_err();
             assert!(error.contains(wanted), "{error}");
         };
         let other = json!({ "digest": storage.put(b"other").prefixed() });
-        says(storage.index(&[other]), "it leads to 2 images");
-        says(storage.put(b"{}"), "it leads to 0 images");
-        says(storage.put(b"no JSON"), "not as expected");
-        says(storage.put(br#"{"config":{"digest":"md5:1"},"layers":[]}"#), "not named by its sha256");
-        says(
+        assert_error(storage.index(&[other]), "it leads to 2 images");
+        assert_error(storage.put(b"{}"), "it leads to 0 images");
+        assert_error(storage.put(b"no JSON"), "not as expected");
+        assert_error(storage.put(br#"{"config":{"digest":"md5:1"},"layers":[]}"#), "not named by its sha256");
+        assert_error(
             Digest::of(b"elsewhere"),
             "in a way that image-worker does not read (with containerd, whose files are neither",
         );
-        fs::write(storage.folder().join(storage.manifest.to_string()), "{}").unwrap();
-        says(storage.manifest, "its content has another sha256");
+        fs::write(storage.directory().join(storage.manifest.to_string()), "{}").unwrap();
+        assert_error(storage.manifest, "its content has another sha256");
     }
 }

@@ -1,5 +1,5 @@
-//! Where Podman's storage (containers-storage) keeps an image: its books of images and of layers, and the folders that they
-//! name. Reading what is there is for others.
+//! Finds an image in Podman's storage (containers-storage): the lists of images and layers, and the directories that they
+//! name. `split` and `tree` read the layers.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::net::Digest;
 #[derive(Deserialize)]
 struct Image {
     id: String,
-    /// The uppermost.
+    /// The top layer.
     layer: Option<String>,
 }
 
@@ -31,38 +31,39 @@ pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Ve
         return Err(StorageError::Unknown(format!("the driver {driver}")));
     }
     let images = root.join(format!("{driver}-images"));
-    let book = images.join("images.json");
-    let all: Vec<Image> = parse(&book)?;
+    let list = images.join("images.json");
+    let all: Vec<Image> = parse(&list)?;
     let hex = id.to_string();
     let image = all.into_iter().find(|image| image.id == hex);
-    let image = image.ok_or_else(|| unexpected(&book, format!("it has no image {hex}")))?;
+    let image = image.ok_or_else(|| unexpected(&list, format!("it has no image {hex}")))?;
     let config = config(&config_path(&images, &hex), id)?;
-    let books = root.join(format!("{driver}-layers"));
-    let book = books.join("layers.json");
-    let all: Vec<Layer> = parse(&book)?;
+    let layers_dir = root.join(format!("{driver}-layers"));
+    let list = layers_dir.join("layers.json");
+    let all: Vec<Layer> = parse(&list)?;
     let mut layers = Vec::new();
     let mut next = image.layer.filter(|layer| !layer.is_empty());
-    while let Some(wanted) = next {
-        let layer = all.iter().find(|layer| layer.id == wanted);
-        let layer = layer.ok_or_else(|| unexpected(&book, format!("it has no layer {wanted}")))?;
+    while let Some(layer_id) = next {
+        let layer = all.iter().find(|layer| layer.id == layer_id);
+        let layer = layer.ok_or_else(|| unexpected(&list, format!("it has no layer {layer_id}")))?;
         if layers.len() > all.len() {
-            return Err(unexpected(&book, "a layer is below itself"));
+            return Err(unexpected(&list, "a layer is below itself"));
         }
         let diff_id = layer.diff_digest.as_deref().and_then(Digest::from_prefixed);
-        let diff_id = diff_id.ok_or_else(|| unexpected(&book, format!("its layer {wanted} has no sum")))?;
-        let folder = name(&book, &layer.id)?;
+        let diff_id = diff_id.ok_or_else(|| unexpected(&list, format!("its layer {layer_id} has no sum")))?;
+        let directory = name(&list, &layer.id)?;
         let tree = match driver {
-            "vfs" => root.join("vfs/dir").join(folder),
-            _ => root.join(driver).join(folder).join("diff"),
+            "vfs" => root.join("vfs/dir").join(directory),
+            _ => root.join(driver).join(directory).join("diff"),
         };
-        layers.push(LayerFiles { diff_id, split: books.join(format!("{folder}.tar-split.gz")), tree });
+        layers.push(LayerFiles { diff_id, split: layers_dir.join(format!("{directory}.tar-split.gz")), tree });
         next = layer.parent.clone().filter(|parent| !parent.is_empty());
     }
     layers.reverse();
     Ok((config, layers))
 }
 
-/// Where the configuration of an image is, below the folder of the images: a file's name with a colon in it is written in base64.
+/// The path of an image's configuration, below the directory of the images: file names that contain a colon are encoded in
+/// base64.
 pub(in crate::engine) fn config_path(images: &Path, id: &str) -> PathBuf {
     images.join(id).join(format!("={}", STANDARD.encode(format!("sha256:{id}"))))
 }

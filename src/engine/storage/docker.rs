@@ -1,5 +1,5 @@
-//! Where Docker's graph drivers keep an image (`overlay2`, and `vfs`). Reading what is there is for others; the containerd
-//! image store of newer Dockers is not laid out like this, and has none of these files.
+//! Finds an image in the storage of Docker's graph drivers (`overlay2` and `vfs`). `split` and `tree` read the layers. The
+//! containerd image store of newer Dockers has another layout, without these files: see `blobs`.
 
 use std::path::Path;
 
@@ -22,37 +22,37 @@ pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Ve
     if !["overlay2", "vfs"].contains(&driver) {
         return Err(StorageError::Unknown(format!("the driver {driver}")));
     }
-    let books = root.join("image").join(driver);
-    let path = books.join("imagedb/content/sha256").join(id.to_string());
+    let image_dir = root.join("image").join(driver);
+    let path = image_dir.join("imagedb/content/sha256").join(id.to_string());
     let config = config(&path, id)?;
     let Config { rootfs } = serde_json::from_slice(&config).map_err(|error| unexpected(&path, error.to_string()))?;
     let mut layers = Vec::new();
     let mut chain: Option<Digest> = None;
     for diff_id in &rootfs.diff_ids {
         let diff_id = Digest::from_prefixed(diff_id).ok_or_else(|| unexpected(&path, "its layers have no sums"))?;
-        // A layer's place hangs on all that is below it.
-        let place = match chain {
+        // A layer's chain id depends on all layers below it.
+        let chain_id = match chain {
             None => diff_id,
             Some(below) => Digest::of(format!("{} {}", below.prefixed(), diff_id.prefixed()).as_bytes()),
         };
-        chain = Some(place);
-        let book = books.join("layerdb/sha256").join(place.to_string());
-        let says = |what| {
-            let path = book.join(what);
+        chain = Some(chain_id);
+        let layer_dir = image_dir.join("layerdb/sha256").join(chain_id.to_string());
+        let read_text = |name| {
+            let path = layer_dir.join(name);
             let text = String::from_utf8(read(&path)?).map_err(|error| unexpected(&path, error.to_string()))?;
             Ok::<_, StorageError>((path, text))
         };
-        let (path, said) = says("diff")?;
-        if Digest::from_prefixed(said.trim()) != Some(diff_id) {
+        let (path, diff) = read_text("diff")?;
+        if Digest::from_prefixed(diff.trim()) != Some(diff_id) {
             return Err(unexpected(&path, "it is another layer's"));
         }
-        let (path, cache) = says("cache-id")?;
+        let (path, cache) = read_text("cache-id")?;
         let cache = name(&path, cache.trim())?;
         let tree = match driver {
             "vfs" => root.join("vfs/dir").join(cache),
             _ => root.join(driver).join(cache).join("diff"),
         };
-        layers.push(LayerFiles { diff_id, split: book.join("tar-split.json.gz"), tree });
+        layers.push(LayerFiles { diff_id, split: layer_dir.join("tar-split.json.gz"), tree });
     }
     Ok((config, layers))
 }

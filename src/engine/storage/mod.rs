@@ -1,5 +1,5 @@
-//! The engine's own storage, read where it lies: an image's configuration and its layers, without the copy that an export
-//! begins with. Whatever is not as expected is an error, and nothing here is believed: who takes the bytes sums them.
+//! Reads an image's configuration and layers directly from the engine's own storage, without the copy that an export starts
+//! with. Unexpected data is an error. The data is not trusted: the caller verifies its checksums.
 
 mod blobs;
 pub(super) mod containers;
@@ -22,79 +22,79 @@ use split::Split;
 /// Why an image cannot be read from the engine's storage.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// The engine's files are another machine's.
+    /// The engine's files are on another machine.
     #[error("the engine at {0} is reached over the network, and its storage is not here")]
     Remote(String),
     /// The layers' files belong to many users.
     #[error("the engine's storage has files that only root may read")]
     NotRoot,
-    /// It keeps images in a way that is not known here.
+    /// The image store is of an unknown kind.
     #[error("the engine keeps images in a way that image-worker does not read ({0})")]
     Unknown(String),
     /// A file cannot be read.
     #[error("cannot read {path} in the engine's storage")]
     Unreadable {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         #[source]
         source: io::Error,
     },
-    /// A file is there and does not say what it should.
+    /// A file has unexpected content.
     #[error("{path} in the engine's storage is not as expected: {why}")]
     Unexpected {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
     },
 }
 
-/// An image in the engine's storage, as that keeps it.
+/// An image in the engine's storage.
 #[derive(Debug)]
 pub enum Stored {
-    /// As folders with the layers' files.
+    /// Its layers are directories with files.
     Files(StoredImage),
-    /// As packed layers.
+    /// Its layers are compressed blobs.
     Blobs(StoredBlobs),
 }
 
-/// An image whose layers are folders.
+/// An image whose layers are directories.
 #[derive(Debug)]
 pub struct StoredImage {
     /// Its configuration, whose sha256 is its id.
     pub config: Vec<u8>,
-    /// The layers, the lowest first.
+    /// The layers, lowest first.
     pub layers: Vec<StoredLayer>,
 }
 
 /// A layer in the engine's storage.
 #[derive(Debug)]
 pub struct StoredLayer {
-    /// What the storage says that its sum is.
+    /// The checksum of its tar according to the storage.
     pub diff_id: Digest,
-    /// How many bytes its tar will have.
+    /// The size of its tar in bytes.
     pub size: u64,
     split: Split,
 }
 
-/// Where a layer's pieces are.
+/// The paths of a layer's data.
 struct LayerFiles {
     diff_id: Digest,
-    /// The recipe of its tar.
+    /// The tar-split metadata of its tar.
     split: PathBuf,
-    /// The folder with its files.
+    /// The directory with its files.
     tree: PathBuf,
 }
 
-/// The ways in which engines keep images.
+/// The kinds of image store.
 pub(in crate::engine) enum StorageKind {
     Docker { driver: String },
     Containerd,
     Podman { driver: String },
 }
 
-/// Where an image is.
+/// The location of an image.
 struct ImageLocation {
     kind: StorageKind,
     root: PathBuf,
@@ -102,16 +102,16 @@ struct ImageLocation {
 }
 
 impl Engine {
-    /// An image by its id, as the engine's storage has it, where that can be read from here.
+    /// An image by its id, in the engine's storage, if that can be read from here.
     pub async fn stored(&self, image_id: ImageId) -> Result<Stored, StorageError> {
-        let place = self.place_of(image_id).await?;
+        let location = self.location_of(image_id).await?;
         blocking(move || {
-            let (config, found) = match place.kind {
-                StorageKind::Containerd => return Ok(Stored::Blobs(blobs::open(&place.root, place.id)?)),
-                StorageKind::Docker { driver } => docker::find(&place.root, &driver, place.id)?,
-                StorageKind::Podman { driver } => containers::find(&place.root, &driver, place.id)?,
+            let (config, layers) = match location.kind {
+                StorageKind::Containerd => return Ok(Stored::Blobs(blobs::open(&location.root, location.id)?)),
+                StorageKind::Docker { driver } => docker::find(&location.root, &driver, location.id)?,
+                StorageKind::Podman { driver } => containers::find(&location.root, &driver, location.id)?,
             };
-            let layers = found.into_iter().map(StoredLayer::open).collect::<Result<_, _>>()?;
+            let layers = layers.into_iter().map(StoredLayer::open).collect::<Result<_, _>>()?;
             Ok(Stored::Files(StoredImage { config, layers }))
         })
         .await
@@ -119,29 +119,30 @@ impl Engine {
 
     /// The configuration of such an image.
     pub(super) async fn stored_config(&self, image_id: ImageId) -> Result<Vec<u8>, StorageError> {
-        let place = self.place_of(image_id).await?;
-        blocking(move || match place.kind {
+        let location = self.location_of(image_id).await?;
+        blocking(move || match location.kind {
             StorageKind::Containerd => {
-                let documents = blobs::documents(&place.root, place.id)?;
+                let documents = blobs::documents(&location.root, location.id)?;
                 Ok(documents.into_iter().next_back().map(|(_, text)| text).unwrap_or_default())
             }
-            StorageKind::Docker { driver } => Ok(docker::find(&place.root, &driver, place.id)?.0),
-            StorageKind::Podman { driver } => Ok(containers::find(&place.root, &driver, place.id)?.0),
+            StorageKind::Docker { driver } => Ok(docker::find(&location.root, &driver, location.id)?.0),
+            StorageKind::Podman { driver } => Ok(containers::find(&location.root, &driver, location.id)?.0),
         })
         .await
     }
 
-    /// What the id of an image in containerd's store leads to: its manifest and its configuration, by their digests.
+    /// The documents that the id of an image in containerd's store leads to, by their digests: its manifest and its
+    /// configuration.
     pub(super) async fn stored_documents(&self, image_id: ImageId) -> Result<Vec<(Digest, Vec<u8>)>, StorageError> {
-        let place = self.place_of(image_id).await?;
-        blocking(move || blobs::documents(&place.root, place.id)).await
+        let location = self.location_of(image_id).await?;
+        blocking(move || blobs::documents(&location.root, location.id)).await
     }
 
-    async fn place_of(&self, image_id: ImageId) -> Result<ImageLocation, StorageError> {
+    async fn location_of(&self, image_id: ImageId) -> Result<ImageLocation, StorageError> {
         if self.place.socket().is_none() {
             return Err(StorageError::Remote(self.place.to_string()));
         }
-        // A rootless engine's too: most files of a layer could be read, and then one not.
+        // This includes rootless engines: most files of a layer can be read, but some cannot.
         if !geteuid().is_root() {
             return Err(StorageError::NotRoot);
         }
@@ -156,8 +157,8 @@ impl Engine {
 }
 
 impl StoredLayer {
-    fn open(found: LayerFiles) -> Result<Self, StorageError> {
-        let LayerFiles { diff_id, split, tree } = found;
+    fn open(files: LayerFiles) -> Result<Self, StorageError> {
+        let LayerFiles { diff_id, split, tree } = files;
         let split = Split::open(split, &tree)?;
         let size = split.size()?;
         Ok(Self { diff_id, size, split })
@@ -169,7 +170,7 @@ impl StoredLayer {
     }
 }
 
-/// A file of the storage's own books, which are small.
+/// Reads one of the storage's metadata files, which are small.
 fn read(path: &Path) -> Result<Vec<u8>, StorageError> {
     std::fs::read(path).map_err(|source| StorageError::Unreadable { path: path.to_owned(), source })
 }
@@ -178,13 +179,13 @@ fn unexpected(path: &Path, why: impl Into<String>) -> StorageError {
     StorageError::Unexpected { path: path.to_owned(), why: why.into() }
 }
 
-/// A configuration, which must be what its image is named by.
+/// Reads a configuration, and checks that it has the image's id.
 fn config(path: &Path, id: Digest) -> Result<Vec<u8>, StorageError> {
     let config = read(path)?;
     if Digest::of(&config) == id { Ok(config) } else { Err(unexpected(path, "it is not the image's configuration")) }
 }
 
-/// A folder's or a file's name, which must not lead elsewhere.
+/// Checks the name of a directory or file: it must not lead elsewhere.
 fn name<'a>(path: &Path, text: &'a str) -> Result<&'a str, StorageError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if !text.is_empty() && text.bytes().all(plain) { Ok(text) } else { Err(unexpected(path, "it names no folder")) }

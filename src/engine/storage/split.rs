@@ -1,5 +1,5 @@
-//! tar-split: what engines keep of a layer's tar beside the layer's files, so that the very same tar can be put together
-//! again. A line of JSON for each stretch: the bytes between the contents as they were, or the name of a file with its size.
+//! tar-split: the metadata that engines keep beside a layer's files, to restore the exact tar of the layer. It has a line of
+//! JSON for each segment of the tar: either the original bytes between the contents, or a file's name and size.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -14,13 +14,13 @@ use serde::Deserialize;
 use super::StorageError;
 use super::tree::Tree;
 
-/// Read at this size, so that system calls do not count.
+/// The buffer size: large, so that system calls do not matter.
 const READ_BUFFER: usize = 256 * 1024;
 
-/// A line has the header of one member in base64, with its name and its extended attributes. Beyond this, something is wrong.
+/// The limit for a line: it has the header of one member in base64, with its name and its extended attributes.
 const LONGEST_LINE: u64 = 64 * 1024 * 1024;
 
-/// The recipe of a layer's tar, and the files that go into it.
+/// The tar-split metadata of a layer, and the directory of the layer's files.
 #[derive(Debug)]
 pub(super) struct Split {
     path: PathBuf,
@@ -33,18 +33,18 @@ struct Line<'a> {
     kind: u8,
     #[serde(borrow)]
     name: Option<Cow<'a, str>>,
-    /// The name in base64, where it is no UTF-8.
+    /// The name in base64, if it is not UTF-8.
     #[serde(borrow)]
     name_raw: Option<Cow<'a, str>>,
     #[serde(default)]
     size: u64,
-    /// The bytes; of a file the checksum of its content, which we need not.
+    /// The bytes; for a file the checksum of its content, which is not needed here.
     #[serde(borrow)]
     payload: Option<Cow<'a, str>>,
 }
 
-/// A stretch of the tar.
-enum Stretch<'a> {
+/// A segment of the tar.
+enum Segment<'a> {
     Bytes(&'a [u8]),
     File { name: &'a [u8], size: u64 },
 }
@@ -58,52 +58,53 @@ impl Split {
         Ok(Self { path, tree: Tree::open(tree).map_err(unreadable)? })
     }
 
-    /// How many bytes the tar will have. A first pass over the recipe: each layer's size stands before it in an archive.
+    /// The size of the tar. It needs a first pass over the metadata, because in an archive the size of each layer comes
+    /// first.
     pub(super) fn size(&self) -> Result<u64, StorageError> {
         let mut sum: u64 = 0;
-        let adding = self.each(|stretch| {
-            let size = match stretch {
-                Stretch::Bytes(bytes) => bytes.len() as u64,
-                Stretch::File { size, .. } => size,
+        let result = self.each(|segment| {
+            let size = match segment {
+                Segment::Bytes(bytes) => bytes.len() as u64,
+                Segment::File { size, .. } => size,
             };
             sum = sum.checked_add(size).ok_or_else(|| io::Error::other("the sizes of its files are too large"))?;
             Ok(())
         });
-        adding.map_err(|source| StorageError::Unreadable { path: self.path.clone(), source })?;
+        result.map_err(|source| StorageError::Unreadable { path: self.path.clone(), source })?;
         Ok(sum)
     }
 
     /// Writes the tar.
     pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut buffer = vec![0; READ_BUFFER];
-        self.each(|stretch| match stretch {
-            Stretch::Bytes(bytes) => out.write_all(bytes),
-            Stretch::File { name, size } => {
-                let named = |error: io::Error| {
+        self.each(|segment| match segment {
+            Segment::Bytes(bytes) => out.write_all(bytes),
+            Segment::File { name, size } => {
+                let with_name = |error: io::Error| {
                     let name = String::from_utf8_lossy(name);
                     io::Error::new(error.kind(), format!("the content of {name} is not there: {error}"))
                 };
-                let mut file = self.tree.file(name).map_err(named)?;
-                let mut left = size;
-                while left > 0 {
-                    let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+                let mut file = self.tree.file(name).map_err(with_name)?;
+                let mut remaining = size;
+                while remaining > 0 {
+                    let most = usize::try_from(remaining).unwrap_or(usize::MAX).min(buffer.len());
                     let read = match file.read(&mut buffer[..most]) {
-                        Ok(0) => return Err(named(io::ErrorKind::UnexpectedEof.into())),
+                        Ok(0) => return Err(with_name(io::ErrorKind::UnexpectedEof.into())),
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                        read => read.map_err(named)?,
+                        read => read.map_err(with_name)?,
                     };
                     out.write_all(&buffer[..read])?;
-                    left -= read as u64;
+                    remaining -= read as u64;
                 }
                 Ok(())
             }
         })
     }
 
-    /// Goes over the stretches in order; only one is in memory.
-    fn each(&self, mut take: impl FnMut(Stretch<'_>) -> io::Result<()>) -> io::Result<()> {
-        let packed = BufReader::with_capacity(READ_BUFFER, File::open(&self.path)?);
-        let mut lines = BufReader::with_capacity(READ_BUFFER, GzDecoder::new(packed));
+    /// Calls `take` for each segment in order; only one is in memory.
+    fn each(&self, mut take: impl FnMut(Segment<'_>) -> io::Result<()>) -> io::Result<()> {
+        let compressed = BufReader::with_capacity(READ_BUFFER, File::open(&self.path)?);
+        let mut lines = BufReader::with_capacity(READ_BUFFER, GzDecoder::new(compressed));
         let (mut line, mut bytes) = (Vec::new(), Vec::new());
         loop {
             line.clear();
@@ -117,15 +118,15 @@ impl Split {
             match (kind, name, name_raw) {
                 (BYTES, ..) => {
                     base64(payload.as_deref().unwrap_or_default(), &mut bytes)?;
-                    take(Stretch::Bytes(&bytes))?;
+                    take(Segment::Bytes(&bytes))?;
                 }
-                // What has no content is all in its header.
+                // A file without content is complete in its header.
                 (FILE, ..) if size == 0 => {}
                 (FILE, _, Some(raw)) if !raw.is_empty() => {
                     base64(&raw, &mut bytes)?;
-                    take(Stretch::File { name: &bytes, size })?;
+                    take(Segment::File { name: &bytes, size })?;
                 }
-                (FILE, Some(name), _) => take(Stretch::File { name: name.as_bytes(), size })?,
+                (FILE, Some(name), _) => take(Segment::File { name: name.as_bytes(), size })?,
                 _ => return Err(io::Error::other(format!("a line of the kind {kind}, which is not known"))),
             }
         }

@@ -1,5 +1,5 @@
-//! Storages as Docker and Podman lay them out, made by hand, and such as must not be believed. Real ones are for
-//! `integration/engine/export.rs`.
+//! Tests with handmade storages in the layouts of Docker and Podman, and with invalid ones. `integration/engine/export.rs`
+//! tests real storages.
 
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
@@ -11,19 +11,19 @@ use serde_json::json;
 
 use super::*;
 
-/// A layer's tar with two files, and what tar-split would keep of it.
+/// A layer's tar with two files, and the tar-split metadata of it.
 struct Layer {
     tar: Vec<u8>,
     lines: Vec<serde_json::Value>,
 }
 
-/// As tar-split does it: headers and padding as bytes, contents by their names.
+/// Like tar-split: headers and padding as bytes, contents by their names.
 fn layer(files: &[(&str, &[u8])]) -> Layer {
     let (mut tar, mut lines) = (Vec::new(), Vec::new());
     let mut pending = Vec::new();
     for (name, content) in files {
         let mut header = tar::Header::new_ustar();
-        // The library would refuse a name that begins with a slash; engines keep such names.
+        // The tar library refuses a name that starts with a slash; engines keep such names.
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
@@ -66,9 +66,9 @@ fn put_files(tree: &Path) {
     }
 }
 
-fn tar_of(found: LayerFiles) -> Result<Vec<u8>, String> {
+fn tar_of(files: LayerFiles) -> Result<Vec<u8>, String> {
     let layer =
-        StoredLayer::open(found).map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error)))?;
+        StoredLayer::open(files).map_err(|error| format!("{error}: {:?}", std::error::Error::source(&error)))?;
     let mut tar = Vec::new();
     layer.write(&mut tar).map_err(|error| error.to_string())?;
     assert_eq!(tar.len() as u64, layer.size);
@@ -86,14 +86,14 @@ fn docker_s_storage_has_the_image() {
         let config = json!({ "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{below}"), format!("sha256:{diff_id}")] } });
         let config = config.to_string();
         let id = Digest::of(config.as_bytes());
-        let books = root.join("image").join(driver);
-        write(&books.join("imagedb/content/sha256").join(id.to_string()), &config);
+        let image_dir = root.join("image").join(driver);
+        write(&image_dir.join("imagedb/content/sha256").join(id.to_string()), &config);
         let chain = Digest::of(format!("sha256:{below} sha256:{diff_id}").as_bytes());
         for (chain, diff_id, cache) in [(below, below, "base"), (chain, diff_id, "abc-init")] {
-            let book = books.join("layerdb/sha256").join(chain.to_string());
-            write(&book.join("diff"), format!("sha256:{diff_id}"));
-            write(&book.join("cache-id"), cache);
-            write_split(&book.join("tar-split.json.gz"), &layer.lines);
+            let layer_dir = image_dir.join("layerdb/sha256").join(chain.to_string());
+            write(&layer_dir.join("diff"), format!("sha256:{diff_id}"));
+            write(&layer_dir.join("cache-id"), cache);
+            write_split(&layer_dir.join("tar-split.json.gz"), &layer.lines);
         }
         put_files(&root.join(tree));
         let (found_config, mut found) = docker::find(root, driver, id).unwrap();
@@ -103,10 +103,10 @@ fn docker_s_storage_has_the_image() {
 
         let other = docker::find(root, driver, Digest::of(b"other")).err().unwrap().to_string();
         assert!(other.starts_with("cannot read "), "{other}");
-        write(&books.join("layerdb/sha256").join(chain.to_string()).join("cache-id"), "../../etc");
+        write(&image_dir.join("layerdb/sha256").join(chain.to_string()).join("cache-id"), "../../etc");
         let error = docker::find(root, driver, id).err().unwrap().to_string();
         assert!(error.ends_with("cache-id in the engine's storage is not as expected: it names no folder"), "{error}");
-        write(&books.join("imagedb/content/sha256").join(id.to_string()), config.replace("layers", "Layers"));
+        write(&image_dir.join("imagedb/content/sha256").join(id.to_string()), config.replace("layers", "Layers"));
         let error = docker::find(root, driver, id).err().unwrap().to_string();
         assert!(error.ends_with("it is not the image's configuration"), "{error}");
     }
@@ -128,13 +128,13 @@ fn podman_s_storage_has_the_image() {
         let name = format!("={}", STANDARD.encode(format!("sha256:{id}")));
         write(&images.join(id.to_string()).join(name), config);
         let layers = root.join(format!("{driver}-layers"));
-        let book = |base_parent: &str| {
+        let write_layers = |base_parent: &str| {
             let upper =
                 json!({ "id": "upper", "parent": "base", "diff-digest": format!("sha256:{diff_id}"), "diff-size": 1 });
             let base = json!({ "id": "base", "parent": base_parent, "diff-digest": format!("sha256:{below}") });
             write(&layers.join("layers.json"), json!([upper, base]).to_string());
         };
-        book("");
+        write_layers("");
         write_split(&layers.join("upper.tar-split.gz"), &layer.lines);
         put_files(&root.join(tree));
         let (found_config, mut found) = containers::find(root, driver, id).unwrap();
@@ -142,7 +142,7 @@ fn podman_s_storage_has_the_image() {
         assert_eq!(found.iter().map(|layer| layer.diff_id).collect::<Vec<_>>(), [below, diff_id]);
         assert_eq!(tar_of(found.pop().unwrap()).unwrap(), layer.tar, "{driver}");
 
-        book("upper");
+        write_layers("upper");
         let error = containers::find(root, driver, id).err().unwrap().to_string();
         assert!(error.ends_with("a layer is below itself"), "{error}");
         let error = containers::find(root, driver, Digest::of(b"other")).err().unwrap().to_string();
@@ -152,37 +152,37 @@ fn podman_s_storage_has_the_image() {
 
 #[test]
 fn no_name_leads_out_of_a_layer() {
-    let place = tempfile::tempdir().unwrap();
-    let (split, tree) = (place.path().join("split.gz"), place.path().join("tree"));
-    write(&place.path().join("secret"), b"secret");
+    let directory = tempfile::tempdir().unwrap();
+    let (split, tree) = (directory.path().join("split.gz"), directory.path().join("tree"));
+    write(&directory.path().join("secret"), b"secret");
     put_files(&tree);
     symlink("../secret", tree.join("link")).unwrap();
     symlink("..", tree.join("up")).unwrap();
-    symlink(place.path(), tree.join("far")).unwrap();
+    symlink(directory.path(), tree.join("far")).unwrap();
     symlink("one", tree.join("etc/near")).unwrap();
     std::fs::create_dir(tree.join("folder")).unwrap();
-    let found = || LayerFiles { diff_id: Digest::of(b""), split: split.clone(), tree: tree.clone() };
+    let files = || LayerFiles { diff_id: Digest::of(b""), split: split.clone(), tree: tree.clone() };
     for name in
         ["../secret", "etc/../../secret", "link", "up/secret", "far/secret", "etc/near", "folder", "none", "/../secret"]
     {
         write_split(&split, &[json!({ "type": 1, "name": name, "size": 5, "payload": "" })]);
-        let error = tar_of(found()).unwrap_err();
+        let error = tar_of(files()).unwrap_err();
         assert!(error.starts_with(&format!("the content of {name} is not there: ")), "{error}");
     }
-    // What is short is no less wrong than what is not there.
+    // A file that is too short is as wrong as a missing one.
     write_split(&split, &[json!({ "type": 1, "name": "etc/one", "size": 6, "payload": "" })]);
-    let error = tar_of(found()).unwrap_err();
+    let error = tar_of(files()).unwrap_err();
     assert!(error.contains("etc/one is not there"), "{error}");
     let raw = STANDARD.encode("etc/one");
     write_split(&split, &[json!({ "type": 1, "name": "", "name_raw": raw, "size": 5, "payload": "" })]);
-    assert_eq!(tar_of(found()).unwrap(), b"first");
+    assert_eq!(tar_of(files()).unwrap(), b"first");
 }
 
 #[test]
 fn a_recipe_that_is_none_is_an_error() {
-    let place = tempfile::tempdir().unwrap();
-    let split = place.path().join("split.gz");
-    let found = || LayerFiles { diff_id: Digest::of(b""), split: split.clone(), tree: place.path().to_owned() };
+    let directory = tempfile::tempdir().unwrap();
+    let split = directory.path().join("split.gz");
+    let files = || LayerFiles { diff_id: Digest::of(b""), split: split.clone(), tree: directory.path().to_owned() };
     for line in [
         json!({ "type": 3, "payload": "" }),
         json!({ "type": 2, "payload": "=?" }),
@@ -191,12 +191,12 @@ fn a_recipe_that_is_none_is_an_error() {
         json!("text"),
     ] {
         write_split(&split, &[line]);
-        let error = tar_of(found()).unwrap_err();
+        let error = tar_of(files()).unwrap_err();
         assert!(error.starts_with(&format!("cannot read {}", split.display())), "{error}");
     }
     let huge = json!({ "type": 1, "name": "x", "size": u64::MAX });
     write_split(&split, &[huge.clone(), huge]);
-    assert!(tar_of(found()).unwrap_err().contains("too large"));
+    assert!(tar_of(files()).unwrap_err().contains("too large"));
     std::fs::write(&split, b"no gzip").unwrap();
-    tar_of(found()).unwrap_err();
+    tar_of(files()).unwrap_err();
 }

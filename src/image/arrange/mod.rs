@@ -1,6 +1,5 @@
-//! The canonical archive of an unpacked image: the same image is the same bytes, whichever engine exported it and in whatever
-//! order. It is an arrangement of pieces of the unpacked image's own file, so that nothing is copied where nobody needs a
-//! file.
+//! The canonical archive of an unpacked image: the same image gives the same bytes, whichever engine exported it, and in any
+//! order. The archive is a layout of pieces of the unpacked image's own file: bytes are copied only when a file is needed.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
@@ -18,31 +17,31 @@ use crate::image::disk::punch_hole;
 use crate::net::Digest;
 use crate::net::digest_reader::DigestReader;
 
-/// Read from and written to disk at this size, so that system calls do not count.
+/// The size of reads from and writes to disk, so that the cost of system calls is negligible.
 const COPY_BUFFER: usize = 256 * 1024;
 
-/// How much is written before its place in the staging file is given back: holes of this size cost nothing to make.
-const GIVE_BACK: usize = 64 * 1024 * 1024;
+/// How much is written before its space in the staging file is released: holes of this size cost nothing.
+const RELEASE_STEP: usize = 64 * 1024 * 1024;
 
-/// What one zstd worker packs at once. Memory is several times this for each worker; what it costs is won back by [`OVERLAP`].
+/// The job size of a zstd worker. Each worker needs several times this memory; [`OVERLAP`] makes up for the worse compression.
 const JOB: u32 = 1024 * 1024;
 
-/// Half a window of what lies before a job is what the job may look back to: with less, small jobs pack worse.
+/// A job may refer to half a window of the data before it; with less, small jobs compress worse.
 const OVERLAP: u32 = 8;
 
-/// From this level on zstd would take larger tables than [`TABLES`], up to 80 MiB for each worker.
+/// From this level on, zstd would use larger tables than [`TABLES`], up to 80 MiB for each worker.
 const TABLES_FROM: i32 = 9;
 
-/// Logarithms of the window and of the two tables of a worker, which then are 2 MiB each: a file is three or four per cent
-/// larger than with all the memory that the level asks for. docs/performance.md has the figures.
+/// Logarithms of the sizes of a worker's window and two tables, which are 2 MiB each: files get three or four per cent larger
+/// than with all the memory that the level uses by default. docs/performance.md has the figures.
 const TABLES: [u32; 3] = [21, 19, 19];
 
-/// A canonical archive, which lies in pieces in a staging file.
+/// A canonical archive that consists of pieces of a staging file.
 #[derive(Clone, Debug)]
 pub struct ArchiveLayout {
     file: Arc<File>,
     pieces: Arc<[Range<u64>]>,
-    /// What it is as a file, where that is known already.
+    /// The digest and size of the archive, if they are already known.
     known: Option<Written>,
 }
 
@@ -56,44 +55,46 @@ pub struct Written {
 }
 
 impl UnpackedImage {
-    /// The canonical archive of the image, with `tag` as its only name. What it has beside the layers is written behind
-    /// them, unless the file is that archive already.
+    /// The canonical archive of the image, with `tag` as its only name. Everything except the layers is appended to the file,
+    /// unless the file already is this archive.
     pub fn arrange(&self, tag: &str) -> Result<ArchiveLayout, ArchiveError> {
         if let Some(written) = self.is_archive_of(tag) {
             let pieces = std::iter::once(0..written.size).collect();
             return Ok(ArchiveLayout { file: self.file.clone(), pieces, known: Some(written) });
         }
         let end = self.file.metadata().map_err(ArchiveError::ReadBack)?.len();
-        let mut arranging = Arranging { end, pieces: Vec::new(), small: Vec::new() };
+        let mut builder = LayoutBuilder { end, pieces: Vec::new(), small: Vec::new() };
         let layers: Vec<_> = self.layers().iter().map(|layer| (layer.diff_id, layer.size)).collect();
         for part in parts(self.config(), &layers, tag).map_err(ArchiveError::Write)? {
             match part {
-                Part::Small(bytes) => arranging.small(&bytes),
-                Part::Layer(number) => self.layers()[number].pieces.iter().for_each(|it| arranging.piece(it.clone())),
+                Part::Small(bytes) => builder.add_bytes(&bytes),
+                Part::Layer(number) => {
+                    self.layers()[number].pieces.iter().for_each(|it| builder.add_piece(it.clone()));
+                }
             }
         }
-        self.file.write_all_at(&arranging.small, end).map_err(ArchiveError::Write)?;
-        Ok(ArchiveLayout { file: self.file.clone(), pieces: arranging.pieces.into(), known: None })
+        self.file.write_all_at(&builder.small, end).map_err(ArchiveError::Write)?;
+        Ok(ArchiveLayout { file: self.file.clone(), pieces: builder.pieces.into(), known: None })
     }
 }
 
-/// An arrangement in the making.
-struct Arranging {
-    /// Where the file ended, and what is small begins.
+/// Builds the layout of an archive.
+struct LayoutBuilder {
+    /// Where the file ended: here the small parts begin.
     end: u64,
     pieces: Vec<Range<u64>>,
     /// Headers, documents and padding.
     small: Vec<u8>,
 }
 
-impl Arranging {
-    fn small(&mut self, bytes: &[u8]) {
+impl LayoutBuilder {
+    fn add_bytes(&mut self, bytes: &[u8]) {
         let start = self.end + self.small.len() as u64;
         self.small.extend_from_slice(bytes);
-        self.piece(start..start + bytes.len() as u64);
+        self.add_piece(start..start + bytes.len() as u64);
     }
 
-    fn piece(&mut self, piece: Range<u64>) {
+    fn add_piece(&mut self, piece: Range<u64>) {
         match self.pieces.last_mut() {
             Some(last) if last.end == piece.start => last.end = piece.end,
             _ => self.pieces.push(piece),
@@ -108,7 +109,7 @@ impl ArchiveLayout {
         self.bytes().length()
     }
 
-    /// Whether the file at this path is the archive already.
+    /// Whether the file at this path already is the archive.
     #[must_use]
     pub fn is_at(&self, path: &Path) -> bool {
         let same = |here: Metadata, there: Metadata| (here.dev(), here.ino()) == (there.dev(), there.ino());
@@ -116,62 +117,62 @@ impl ArchiveLayout {
         self.known.is_some() && there().unwrap_or(false)
     }
 
-    /// The archive as bytes, from its beginning; many can read it at the same time.
+    /// Reads the archive from its beginning; there can be several readers at the same time.
     #[must_use]
     pub fn bytes(&self) -> ExtentReader<'_> {
         ExtentReader::new(&self.file, &self.pieces)
     }
 
-    /// Copies the archive, and leaves it where it is.
+    /// Copies the archive, and keeps it in the staging file.
     pub fn copy_to<W: Write>(&self, out: &mut W) -> Result<(), ArchiveError> {
         self.copy(out, |_| {})
     }
 
-    /// What the archive is as a file, from a pass over it where that is not known yet.
+    /// The digest and size of the archive; reads it if they are not known yet.
     pub fn sum(&self) -> Result<Written, ArchiveError> {
         if let Some(known) = self.known {
             return Ok(known);
         }
-        let mut tally = DigestReader::new(io::sink());
-        self.copy_to(&mut tally)?;
-        let (_, sha256, size) = tally.finish();
+        let mut digest_reader = DigestReader::new(io::sink());
+        self.copy_to(&mut digest_reader)?;
+        let (_, sha256, size) = digest_reader.finish();
         Ok(Written { sha256, size })
     }
 
-    /// Writes the archive, packed with zstd where a level is given.
+    /// Writes the archive, compressed with zstd if a level is given.
     ///
-    /// What has been written is given back to the disk: the unpacked image and this arrangement are worthless then, also where
-    /// it ends with an error.
+    /// It releases the disk space of what it has written: the unpacked image and this layout are useless afterwards, even if
+    /// it fails.
     pub fn write_into<W: Write>(self, zstd_level: Option<i32>, out: W) -> Result<Written, ArchiveError> {
-        let mut tally = DigestReader::new(out);
+        let mut digest_reader = DigestReader::new(out);
         match zstd_level {
-            None => self.empty(&mut tally)?,
+            None => self.copy_and_release(&mut digest_reader)?,
             Some(level) => {
-                let mut encoder = compressor(&mut tally, level).map_err(ArchiveError::Write)?;
-                self.empty(&mut encoder)?;
+                let mut encoder = compressor(&mut digest_reader, level).map_err(ArchiveError::Write)?;
+                self.copy_and_release(&mut encoder)?;
                 encoder.finish().map_err(ArchiveError::Write)?;
             }
         }
-        let (mut out, sha256, size) = tally.finish();
+        let (mut out, sha256, size) = digest_reader.finish();
         out.flush().map_err(ArchiveError::Write)?;
         Ok(Written { sha256, size })
     }
 
-    fn empty<W: Write>(&self, out: &mut W) -> Result<(), ArchiveError> {
+    fn copy_and_release<W: Write>(&self, out: &mut W) -> Result<(), ArchiveError> {
         let bytes = self.bytes();
         self.copy(out, |written| {
             for place in bytes.places(written) {
-                // Where the file system cannot do it the staging file takes its room until it is gone.
+                // If the file system does not support this, the staging file keeps its space until it is removed.
                 let _ = punch_hole(&self.file, place);
             }
         })
     }
 
-    /// Copies everything, and tells now and then what has been copied.
+    /// Copies everything, and reports from time to time the range that was copied.
     fn copy<W: Write>(&self, out: &mut W, mut copied: impl FnMut(Range<u64>)) -> Result<(), ArchiveError> {
         let mut bytes = self.bytes();
         let mut buffer = vec![0; COPY_BUFFER];
-        let (mut told, mut position) = (0, 0);
+        let (mut reported, mut position) = (0, 0);
         loop {
             let read = match bytes.read(&mut buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -179,9 +180,9 @@ impl ArchiveLayout {
             };
             out.write_all(&buffer[..read]).map_err(ArchiveError::Write)?;
             position += read as u64;
-            if read == 0 || position - told >= GIVE_BACK as u64 {
-                copied(told..position);
-                told = position;
+            if read == 0 || position - reported >= RELEASE_STEP as u64 {
+                copied(reported..position);
+                reported = position;
             }
             if read == 0 {
                 return Ok(());
@@ -190,14 +191,14 @@ impl ArchiveLayout {
     }
 }
 
-/// zstd on all cores, in one frame, with a checksum, so that a consumer notices a damaged file by itself.
+/// Compresses with zstd on all cores, in one frame, with a checksum, so that consumers detect damaged files.
 fn compressor<W: Write>(out: W, level: i32) -> io::Result<zstd::Encoder<'static, W>> {
     let mut encoder = zstd::Encoder::new(out, level)?;
     encoder.include_checksum(true)?;
-    // How many there are does not change what is written.
+    // The number of workers does not change the output.
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(8);
     encoder.multithread(u32::try_from(workers).unwrap_or(1))?;
-    // Left alone it takes jobs of 8 to 32 MiB, several for each worker.
+    // The default are jobs of 8 to 32 MiB, several for each worker.
     encoder.set_parameter(CParameter::JobSize(JOB))?;
     encoder.set_parameter(CParameter::OverlapSizeLog(OVERLAP))?;
     if level >= TABLES_FROM {

@@ -1,4 +1,4 @@
-//! Archives of unpacked images of all shapes: the same bytes, what is in them, and what comes of disks that fail.
+//! Arranges archives of all shapes: checks that they have the same bytes and the right content, and tests failing disks.
 
 use std::io::{self, Read as _};
 use std::iter;
@@ -16,10 +16,10 @@ fn import(archive: &[u8]) -> UnpackedImage {
 }
 
 fn arrange(archive: &[u8], tag: &str) -> Vec<u8> {
-    let arrangement = import(archive).arrange(tag).unwrap();
+    let layout = import(archive).arrange(tag).unwrap();
     let mut bytes = Vec::new();
-    arrangement.copy_to(&mut bytes).unwrap();
-    assert_eq!(arrangement.sum().unwrap(), Written { sha256: Digest::of(&bytes), size: arrangement.size() });
+    layout.copy_to(&mut bytes).unwrap();
+    assert_eq!(layout.sum().unwrap(), Written { sha256: Digest::of(&bytes), size: layout.size() });
     bytes
 }
 
@@ -63,7 +63,7 @@ proptest! {
             let first = first.get_or_insert_with(|| archive.clone());
             prop_assert!(archive == *first, "{shape}");
             let checked = check(archive.as_slice()).unwrap();
-            // Most of them are no tars.
+            // Most of the random layers are no tars.
             let others: Vec<_> = checked.problems.iter().filter(|it| !it.problem.ends_with(" is no tar")).collect();
             prop_assert_eq!((others, checked.layers), (Vec::new(), layers.len()));
         }
@@ -97,7 +97,7 @@ fn what_an_archive_has_and_in_which_order() {
 
 #[test]
 fn the_bytes_are_the_same_tomorrow() {
-    // By Python's tarfile, of the same members in USTAR_FORMAT. Changing them changes every image's artifact.
+    // Computed with Python's tarfile from the same members, in USTAR_FORMAT. A change affects every image's artifact.
     let archive = arrange(&fixture::docker_20_of(fixture::contents()), "builder:1234");
     assert_eq!(Digest::of(&archive).to_string(), "f4b08d10a32861958f9be97a6f21da5e09c2630ca1cdee2043f58e5f0340e938");
 }
@@ -114,7 +114,7 @@ fn what_is_poured_is_the_same_and_is_given_back() {
         let written = archive.write_into(level, &mut out).unwrap();
         assert_eq!(written, Written { sha256: Digest::of(&out), size: out.len() as u64 });
         if level.is_some() {
-            // taskgraph reads the first frame, and no other.
+            // taskgraph reads only the first frame.
             let mut frame = zstd::Decoder::new(out.as_slice()).unwrap().single_frame();
             let mut unpacked = Vec::new();
             frame.read_to_end(&mut unpacked).unwrap();

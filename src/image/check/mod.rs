@@ -1,5 +1,5 @@
-//! Who can load an archive: all that is wrong with it, not only the first thing, with who breaks on it.
-//! One pass, and flat memory; what comes of it is for those who call.
+//! Checks which consumers can load an archive: it lists all problems, not only the first, and the consumers that each one
+//! breaks. It reads the archive in one pass with constant memory. The callers decide what follows from the problems.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::manifest::{Image, repositories};
 use super::member_digests::{Compression, ContentWriter, MemberDigests};
 use super::members::{ArchiveIndex, Out, ReadError, read_all};
-use super::oci::the_image;
+use super::oci::single_image;
 use super::problem::{
     BAD_NAME, CONSUMERS, DOCKER_WORKER, GZIP, HISTORY, LAYER, MANY_NAMES, NAMELESS, NO_MANIFEST, NO_TAR, NOTHING_LOADS,
     OCI, OLD_DOCKER, OLD_LAYERS, Problem, REPOSITORIES, TASKGRAPH, WINDOWS, ZSTD,
@@ -19,45 +19,45 @@ use crate::net::digest_reader::DigestReader;
 use crate::net::registry::ImageReference;
 use crate::net::{Digest, ImageId};
 
-/// More problems than this tell nobody anything: the rest of an archive is not looked at.
+/// More problems than this help nobody: the check skips the rest of the archive.
 const MOST_PROBLEMS: usize = 100;
 
-/// What is known of an archive that was looked at.
+/// The result of checking an archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checked {
-    /// The id of its image, where it has one and no more.
+    /// The image's id, if the archive has exactly one image.
     pub image_id: Option<ImageId>,
     /// The names of all its images.
     pub tags: Vec<String>,
     /// How many layers its images have.
     pub layers: usize,
-    /// How the archive is packed.
+    /// The compression of the archive.
     pub packing: Compression,
     /// sha256 of the file.
     pub sha256: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// What keeps which consumer from loading it.
+    /// The problems that keep a consumer from loading it.
     pub problems: Vec<Problem>,
-    /// Who loads it, and who does not.
+    /// All consumers, and whether they can load it.
     pub consumers: Vec<Consumer>,
 }
 
-/// Somebody who loads images.
+/// A program that loads images.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Consumer {
     /// The command.
     pub name: &'static str,
-    /// Why it does not load the archive; none, if it does.
+    /// Why it cannot load the archive; `None` if it can.
     pub cannot: Option<String>,
 }
 
-/// Looks at all of an archive. An error is the reader's own: bytes that are no archive are a problem among the others.
+/// Checks a whole archive. Only errors of the reader itself are returned: bytes that are no archive are one of the problems.
 pub fn check<R: Read>(source: R) -> io::Result<Checked> {
     let mut source = DigestReader::new(source);
-    let mut seen = ArchiveIndex::default();
+    let mut index = ArchiveIndex::default();
     let mut problems = Vec::new();
     let mut collect = |problem| {
         problems.push(problem);
@@ -67,13 +67,13 @@ pub fn check<R: Read>(source: R) -> io::Result<Checked> {
         Err(ReadError::Content(Problem::new("", NOTHING_LOADS, "it has too many problems: the rest is not looked at")))
     };
     let mut out = Out { raw: io::sink(), plain: ContentWriter::new(io::sink()) };
-    let read = read_all(&mut source, &mut out, &mut seen, &mut collect);
+    let read = read_all(&mut source, &mut out, &mut index, &mut collect);
     match read {
-        Ok(()) => judge(&seen, &mut problems),
+        Ok(()) => find_problems(&index, &mut problems),
         Err(ReadError::Content(problem)) => problems.push(problem),
-        // The disk's own errors have a number, those of decoders and of tars that break off have none.
+        // Errors of the disk have an OS error number; errors of decoders and of truncated tars have none.
         Err(ReadError::Read(error) | ReadError::Write(error)) if error.raw_os_error().is_some() => return Err(error),
-        Err(ReadError::Read(_)) if seen.is_nothing() => {
+        Err(ReadError::Read(_)) if index.is_nothing() => {
             problems.push(Problem::new("", NOTHING_LOADS, "it is no tar archive, neither plain nor packed"));
         }
         Err(ReadError::Read(error) | ReadError::Write(error)) => {
@@ -82,31 +82,31 @@ pub fn check<R: Read>(source: R) -> io::Result<Checked> {
     }
     io::copy(&mut source, &mut io::sink())?;
     let (_, sha256, size) = source.finish();
-    let images = images(&seen);
+    let images = images(&index);
     let image_id = match &*images {
-        [image] => verify(&seen, image).image_id,
+        [image] => verify(&index, image).image_id,
         _ => None,
     };
     let tags = images.iter().flat_map(|image| image.repo_tags.clone()).collect();
     let layers = images.iter().map(|image| image.layers.len()).sum();
-    let consumers = consumers(seen.packing, &problems);
-    Ok(Checked { image_id, tags, layers, packing: seen.packing, sha256, size, problems, consumers })
+    let consumers = consumers(index.compression, &problems);
+    Ok(Checked { image_id, tags, layers, packing: index.compression, sha256, size, problems, consumers })
 }
 
-/// The images of an archive, or the one of an OCI layout.
-fn images(seen: &ArchiveIndex) -> Vec<Image> {
-    match &seen.manifest {
+/// The images of an archive, or the single image of an OCI layout.
+fn images(index: &ArchiveIndex) -> Vec<Image> {
+    match &index.manifest {
         Some(images) => images.clone(),
-        None => the_image(seen).map(|image| vec![image.into_owned()]).unwrap_or_default(),
+        None => single_image(index).map(|image| vec![image.into_owned()]).unwrap_or_default(),
     }
 }
 
-/// Who loads an archive that is packed so and has these problems.
-fn consumers(packing: Compression, problems: &[Problem]) -> Vec<Consumer> {
+/// Which consumers can load an archive with this compression and these problems.
+fn consumers(compression: Compression, problems: &[Problem]) -> Vec<Consumer> {
     let cannot = |name: &'static str| {
-        let packed = match (packing, name) {
+        let reason = match (compression, name) {
             (Compression::Zstd, OLD_DOCKER) => Some("it is packed with zstd"),
-            // It reads nothing else, and of zstd only the first frame.
+            // It reads only zstd, and of that only the first frame.
             (Compression::Plain | Compression::Gzip | Compression::Xz | Compression::Bzip2, TASKGRAPH) => {
                 Some("it takes .tar.zst only")
             }
@@ -116,28 +116,28 @@ fn consumers(packing: Compression, problems: &[Problem]) -> Vec<Consumer> {
             _ => None,
         };
         let problem = || problems.iter().find(|problem| problem.keeps_out().contains(&name));
-        packed.map(str::to_owned).or_else(|| problem().map(|problem| problem.problem.clone()))
+        reason.map(str::to_owned).or_else(|| problem().map(|problem| problem.problem.clone()))
     };
     CONSUMERS.iter().map(|name| Consumer { name, cannot: cannot(name) }).collect()
 }
 
-/// What is wrong with an archive that could be read to its end. Of a member that was objected to already nothing more is
-/// said: that it is not among the others follows.
-fn judge(seen: &ArchiveIndex, problems: &mut Vec<Problem>) {
+/// The problems of an archive that was read to its end. A member that already has a problem gets no further ones: that it is
+/// missing from the others follows from the first.
+fn find_problems(index: &ArchiveIndex, problems: &mut Vec<Problem>) {
     let mut report = |found: Vec<Problem>| {
         let known: Vec<_> = problems.iter().map(|problem| problem.member.clone()).collect();
         problems.extend(found.into_iter().filter(|problem| !known.contains(&problem.member)));
     };
-    report(the_image(seen).err().into_iter().collect());
-    let images = images(seen);
+    report(single_image(index).err().into_iter().collect());
+    let images = images(index);
     for image in &images {
-        report(verify(seen, image).problems);
-        report(image.layers.iter().filter_map(|layer| packed(layer, seen.file(layer)?.packing)).collect());
-        report(image.layers.iter().filter_map(|layer| no_tar(layer, seen.file(layer)?)).collect());
-        report(seen.file(&image.config).and_then(|config| configured(&image.config, config)).into_iter().collect());
+        report(verify(index, image).problems);
+        report(image.layers.iter().filter_map(|layer| not_plain(layer, index.file(layer)?.compression)).collect());
+        report(image.layers.iter().filter_map(|layer| no_tar(layer, index.file(layer)?)).collect());
+        report(index.file(&image.config).and_then(|config| bad_config(&image.config, config)).into_iter().collect());
     }
-    report(misnamed_blobs(seen));
-    if seen.manifest.is_none() {
+    report(misnamed_blobs(index));
+    if index.manifest.is_none() {
         if !images.is_empty() {
             let what = "it is an OCI layout without a manifest.json";
             problems.push(Problem::new("manifest.json", NO_MANIFEST, what));
@@ -148,32 +148,32 @@ fn judge(seen: &ArchiveIndex, problems: &mut Vec<Problem>) {
         let names = names(image);
         let sound = names.is_empty();
         problems.extend(names);
-        // Where it is not clear what the name is, nothing can agree with it.
+        // If the name is not clear, nothing can match it.
         if let (true, [tag]) = (sound, image.repo_tags.as_slice()) {
-            problems.extend(disagreeing(seen, image, tag));
-            problems.extend(nameless_layout(seen, tag));
+            problems.extend(repositories_problem(index, image, tag));
+            problems.extend(nameless_layout(index, tag));
         }
     }
 }
 
-fn packed(layer: &str, packing: Compression) -> Option<Problem> {
-    let breaks = match packing {
+fn not_plain(layer: &str, compression: Compression) -> Option<Problem> {
+    let breaks = match compression {
         Compression::Plain => return None,
         Compression::Gzip => GZIP,
         Compression::Zstd => ZSTD,
         Compression::Xz | Compression::Bzip2 => LAYER,
     };
-    Some(Problem::new(layer, breaks, format!("its layer {layer} is packed with {packing}")))
+    Some(Problem::new(layer, breaks, format!("its layer {layer} is packed with {compression}")))
 }
 
-/// Of a layer that is the one that it should be, and still none.
-fn no_tar(layer: &str, sums: &MemberDigests) -> Option<Problem> {
-    let is_none = sums.content.is_some() && !sums.is_tar;
+/// A layer that has the right digest but is not a tar.
+fn no_tar(layer: &str, digests: &MemberDigests) -> Option<Problem> {
+    let is_none = digests.content.is_some() && !digests.is_tar;
     is_none.then(|| Problem::new(layer, NO_TAR, format!("its layer {layer} is no tar")))
 }
 
-/// What a configuration says that engines refuse.
-fn configured(name: &str, sums: &MemberDigests) -> Option<Problem> {
+/// What engines refuse in a configuration.
+fn bad_config(name: &str, digests: &MemberDigests) -> Option<Problem> {
     #[derive(Deserialize)]
     struct Config {
         #[serde(default)]
@@ -186,17 +186,17 @@ fn configured(name: &str, sums: &MemberDigests) -> Option<Problem> {
         #[serde(default)]
         empty_layer: bool,
     }
-    let config: Config = serde_json::from_slice(sums.text.as_deref()?).ok()?;
+    let config: Config = serde_json::from_slice(digests.text.as_deref()?).ok()?;
     if config.os == "windows" {
         return Some(Problem::new(name, WINDOWS, "it is an image for Windows"));
     }
     let steps = config.history.unwrap_or_default().iter().filter(|step| !step.empty_layer).count();
-    let layers = sums.diff_ids.as_ref()?.len();
+    let layers = digests.diff_ids.as_ref()?.len();
     let what = || format!("its history has {steps} steps that made a layer, and it has {layers} layers");
     (steps > layers).then(|| Problem::new(name, HISTORY, what()))
 }
 
-/// What is wrong with the names of an image.
+/// Problems with the names of an image.
 fn names(image: &Image) -> Vec<Problem> {
     let problem = |breaks, problem: String| Problem::new("manifest.json", breaks, problem);
     let mut problems = Vec::new();
@@ -213,32 +213,32 @@ fn names(image: &Image) -> Vec<Problem> {
     problems
 }
 
-/// What is wrong with `repositories`, where the manifest has one name.
-fn disagreeing(seen: &ArchiveIndex, image: &Image, tag: &str) -> Option<Problem> {
+/// Problems with `repositories`, if the manifest has exactly one name.
+fn repositories_problem(index: &ArchiveIndex, image: &Image, tag: &str) -> Option<Problem> {
     let problem = |breaks, problem: String| Some(Problem::new("repositories", breaks, problem));
-    let Some(text) = &seen.repositories else {
+    let Some(text) = &index.repositories else {
         return problem(REPOSITORIES, "it has no repositories".to_owned());
     };
-    let given: BTreeMap<String, BTreeMap<String, String>> = match serde_json::from_slice(text) {
-        Ok(given) => given,
+    let declared: BTreeMap<String, BTreeMap<String, String>> = match serde_json::from_slice(text) {
+        Ok(declared) => declared,
         Err(error) => return problem(REPOSITORIES, format!("repositories: {error}")),
     };
     let ours = repositories(tag, image.layers.last().map(String::as_str));
     let pairs = |all: &BTreeMap<String, BTreeMap<String, String>>| -> Vec<String> {
         all.iter().flat_map(|(name, tags)| tags.keys().map(move |tag| format!("{name}:{tag}"))).collect()
     };
-    if pairs(&given) != pairs(&ours) {
-        let named = pairs(&given).join(", ");
+    if pairs(&declared) != pairs(&ours) {
+        let named = pairs(&declared).join(", ");
         return problem(REPOSITORIES, format!("repositories has the names [{named}], manifest.json has {tag}"));
     }
-    // The old format's folder of the top layer, or what we write.
-    let top = given.values().flat_map(BTreeMap::values).next()?;
-    let there = seen.file(&format!("{top}/layer.tar")).is_some() || given == ours;
+    // The top layer's directory in the old format, or the id that image-worker writes.
+    let top = declared.values().flat_map(BTreeMap::values).next()?;
+    let there = index.file(&format!("{top}/layer.tar")).is_some() || declared == ours;
     if there { None } else { problem(OLD_LAYERS, format!("repositories has the layer {top:?}, which is not there")) }
 }
 
-/// An OCI layout that does not have the name.
-fn nameless_layout(seen: &ArchiveIndex, tag: &str) -> Option<Problem> {
+/// An OCI layout that does not contain the name.
+fn nameless_layout(index: &ArchiveIndex, tag: &str) -> Option<Problem> {
     #[derive(Deserialize)]
     struct Index {
         #[serde(default)]
@@ -249,14 +249,14 @@ fn nameless_layout(seen: &ArchiveIndex, tag: &str) -> Option<Problem> {
         #[serde(default)]
         annotations: BTreeMap<String, String>,
     }
-    let text = seen.index.as_deref()?;
+    let text = index.oci_index.as_deref()?;
     let problem = |problem: String| Some(Problem::new("index.json", OCI, problem));
-    let index: Index = match serde_json::from_slice(text) {
-        Ok(index) => index,
+    let layout: Index = match serde_json::from_slice(text) {
+        Ok(layout) => layout,
         Err(error) => return problem(format!("index.json: {error}")),
     };
     let full = |name: &str| name == tag || name.strip_suffix(tag).is_some_and(|host| host.ends_with('/'));
-    let names = index.manifests.iter().filter_map(|manifest| manifest.annotations.get("io.containerd.image.name"));
+    let names = layout.manifests.iter().filter_map(|manifest| manifest.annotations.get("io.containerd.image.name"));
     if names.into_iter().any(|name| full(name)) {
         return None;
     }

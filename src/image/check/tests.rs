@@ -1,4 +1,4 @@
-//! What is said of archives as tools make them, and of one that is sound but for one thing.
+//! The problems that the check reports for the archives of common tools, and for archives with exactly one defect.
 
 use super::super::fixture::{
     Tar, bzip2, config, docker_20, docker_25, gzip, jib, kaniko, layers, oci_layout, podman, pzstd, skopeo, xz,
@@ -6,7 +6,7 @@ use super::super::fixture::{
 use super::super::problem::{DOUBT, LAYER, OUTSIDE, OWN_LOAD, PODMAN};
 use super::*;
 
-/// What is wrong with an archive: problems, and who breaks on them.
+/// The problems of an archive, and who breaks on each.
 fn problems(archive: &[u8]) -> Vec<(String, &'static str)> {
     let checked = check(archive).unwrap();
     assert_eq!((checked.sha256, checked.size), (Digest::of(archive), archive.len() as u64));
@@ -18,7 +18,7 @@ fn name() -> String {
     format!("{}.json", Digest::of(&config(&layers())))
 }
 
-/// A sound archive without what says what is in it.
+/// A valid archive without the members that describe its content.
 fn parts() -> Tar {
     let [one, two] = layers();
     Tar::new().file(&name(), &config(&layers())).file("a/layer.tar", &one).file("b/layer.tar", &two)
@@ -36,16 +36,16 @@ fn a_sound_archive_has_no_problem_however_it_is_packed() {
     for (tool, archive, tag) in [("docker", named(parts()).done(), "base:1"), ("podman", podman(), "localhost/base:1")]
     {
         assert_eq!(problems(&archive), [], "{tool}");
-        for (packing, packed) in [
+        for (compression, compressed) in [
             (Compression::Plain, archive.clone()),
             (Compression::Gzip, gzip(&archive)),
             (Compression::Zstd, zstd::encode_all(&*archive, 3).unwrap()),
         ] {
-            let checked = check(packed.as_slice()).unwrap();
+            let checked = check(compressed.as_slice()).unwrap();
             let id = ImageId::of(&config(&layers()));
             assert_eq!(
                 (checked.packing, checked.problems, checked.image_id),
-                (packing, Vec::new(), Some(id)),
+                (compression, Vec::new(), Some(id)),
                 "{tool}"
             );
             assert_eq!((checked.tags, checked.layers), (vec![tag.to_owned()], 2), "{tool}");
@@ -55,20 +55,20 @@ fn a_sound_archive_has_no_problem_however_it_is_packed() {
 
 #[test]
 fn what_other_tools_leave_out_is_said() {
-    let said = |archive: &[u8]| problems(archive).into_iter().map(|(problem, _)| problem).collect::<Vec<_>>();
-    assert_eq!(said(&docker_20()), ["manifest.json gives the image 2 names, base:1, base:2"]);
-    assert_eq!(said(&skopeo()), ["manifest.json gives the image no name"]);
+    let messages = |archive: &[u8]| problems(archive).into_iter().map(|(problem, _)| problem).collect::<Vec<_>>();
+    assert_eq!(messages(&docker_20()), ["manifest.json gives the image 2 names, base:1, base:2"]);
+    assert_eq!(messages(&skopeo()), ["manifest.json gives the image no name"]);
     let [one, two] = layers().map(|layer| Digest::of(&gzip(&layer)));
     assert_eq!(
-        said(&docker_25()),
+        messages(&docker_25()),
         [
             format!("its layer blobs/sha256/{one} is packed with gzip"),
             "it has no repositories".to_owned(),
             "index.json, of an OCI layout, does not have the name base:1".to_owned()
         ]
     );
-    let packed = [one, two].map(|layer| format!("its layer {layer}.tar.gz is packed with gzip"));
-    assert_eq!(said(&kaniko()), [&packed[0], &packed[1], "it has no repositories"]);
+    let layer_problems = [one, two].map(|layer| format!("its layer {layer}.tar.gz is packed with gzip"));
+    assert_eq!(messages(&kaniko()), [&layer_problems[0], &layer_problems[1], "it has no repositories"]);
 }
 
 #[test]
@@ -82,11 +82,11 @@ fn each_thing_that_is_wrong_is_said_with_who_breaks_on_it() {
         |text: &[u8]| parts().manifest(&name(), Some(&["base:1"]), &BOTH).file("repositories", text).done();
     let tags =
         |tags: &[&str]| parts().manifest(&name(), Some(tags), &BOTH).file("repositories", REPOSITORIES_OF_BASE).done();
-    let packed = zstd::encode_all(&*one, 3).unwrap();
+    let zstd_layer = zstd::encode_all(&*one, 3).unwrap();
     let cases: Vec<(Vec<u8>, &str, &str)> = vec![
         (first(b"other"), "its layer a/layer.tar has sha256 ", LAYER),
         (first(&gzip(&one)[..500]), "its layer a/layer.tar is damaged gzip data", LAYER),
-        (first(&packed), "its layer a/layer.tar is packed with zstd", ZSTD),
+        (first(&zstd_layer), "its layer a/layer.tar is packed with zstd", ZSTD),
         (named(parts()).link("x", "../etc").done(), "its member \"x\" leads out of it", OUTSIDE),
         (named(parts()).file("a/layer.tar", &one).done(), "\"a/layer.tar\" comes twice", DOUBT),
         (named(parts()).file("manifest.json", b"[]").done(), "or comes twice", DOUBT),
@@ -115,7 +115,7 @@ fn each_thing_that_is_wrong_is_said_with_who_breaks_on_it() {
     }
 }
 
-/// Who does not load an archive.
+/// The consumers that cannot load an archive.
 fn kept_out(archive: &[u8]) -> Vec<&'static str> {
     let consumers = check(archive).unwrap().consumers;
     consumers.into_iter().filter(|consumer| consumer.cannot.is_some()).map(|consumer| consumer.name).collect()
@@ -124,16 +124,16 @@ fn kept_out(archive: &[u8]) -> Vec<&'static str> {
 #[test]
 fn every_packing_that_engines_take_is_unpacked_and_said_who_takes_it() {
     let archive = named(parts()).done();
-    for (packing, packed, out) in [
+    for (compression, compressed, out) in [
         (Compression::Plain, archive.clone(), vec![TASKGRAPH]),
         (Compression::Zstd, pzstd(&archive), vec![OLD_DOCKER]),
         (Compression::Xz, xz(&archive), vec![DOCKER_WORKER, TASKGRAPH]),
         (Compression::Bzip2, bzip2(&archive), vec![DOCKER_WORKER, TASKGRAPH]),
     ] {
-        let checked = check(packed.as_slice()).unwrap();
-        assert_eq!((checked.packing, checked.problems), (packing, Vec::new()));
-        assert_eq!(kept_out(&packed), out, "{packing}");
-        assert!(!problems(&packed[..packed.len() / 2]).is_empty(), "half of {packing}");
+        let checked = check(compressed.as_slice()).unwrap();
+        assert_eq!((checked.packing, checked.problems), (compression, Vec::new()));
+        assert_eq!(kept_out(&compressed), out, "{compression}");
+        assert!(!problems(&compressed[..compressed.len() / 2]).is_empty(), "half of {compression}");
     }
 }
 
@@ -180,7 +180,7 @@ fn headers_that_name_other_members_to_other_readers_are_refused() {
         [header.as_bytes().as_slice(), &named(parts()).done()].concat()
     };
     let edits: [fn(&mut tar::Header); 3] = [
-        // Go takes what is no time for a part of the name.
+        // Go reads an invalid time as a part of the name.
         |header| header.as_mut_bytes()[345..349].copy_from_slice(b"evil"),
         |header| {
             header.as_mut_bytes()[257..265].copy_from_slice(b"ustar\x0000");

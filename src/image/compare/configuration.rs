@@ -1,10 +1,10 @@
-//! What two configurations say differently, each key by its path. The layers' ids are left out: those are compared as layers.
+//! The differences between two configurations, by path. It ignores the layers' ids: the layers are compared separately.
 
 use serde_json::Value;
 
 use super::Difference;
 
-/// Key by key.
+/// Compares the configurations key by key.
 pub(super) fn differences(a: &[u8], b: &[u8]) -> Vec<Difference> {
     let mut found = Vec::new();
     let [one, other] = [a, b].map(|text| serde_json::from_slice(text).unwrap_or(Value::Null));

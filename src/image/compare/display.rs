@@ -1,5 +1,5 @@
-//! A comparison in words, for people: short values, and not more files of a layer than somebody reads. What is left out
-//! here is in the answer as JSON.
+//! Prints a comparison for people: it shortens values, and limits the number of files of a layer. The JSON output contains
+//! everything.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use super::files::{Aspect, FileDifference};
 use super::{Comparison, LayerPair, Side};
 use crate::report::{escaped, shortened};
 
-/// As many differences of a layer, and of the configuration, are shown.
+/// How many differences of a layer, and of the configuration, are shown.
 const MOST: usize = 25;
-/// Longer values are cut.
+/// Longer values are shortened.
 const LONGEST: usize = 120;
-/// As much of a digest says which one it is.
+/// How many characters of a digest identify it.
 const SHORT: usize = 12;
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        side(f, "A", &self.a)?;
-        side(f, "B", &self.b)?;
+        write_side(f, "A", &self.a)?;
+        write_side(f, "B", &self.b)?;
         if self.identical {
             return write!(f, "they are the same image");
         }
@@ -33,20 +33,20 @@ impl fmt::Display for Comparison {
         }
         rest(f, self.configuration.len())?;
         for layer in self.layers.iter().filter(|layer| !layer.identical) {
-            tell_layer(f, layer)?;
+            write_layer(f, layer)?;
         }
         if !self.causes.is_empty() {
             writeln!(f, "\nlikely causes, and ways out:")?;
         }
         for cause in &self.causes {
-            writeln!(f, "- {}, at {} places: {}", words(&cause.seen), cause.places, cause.hint)?;
+            writeln!(f, "- {}, at {} places: {}", words(&cause.finding), cause.places, cause.hint)?;
         }
         write!(f, "\n{}", self.summary())
     }
 }
 
 impl Comparison {
-    /// In one line, how much differs.
+    /// A one-line summary of the differences.
     #[must_use]
     pub fn summary(&self) -> String {
         if self.identical {
@@ -60,12 +60,12 @@ impl Comparison {
     }
 }
 
-fn side(f: &mut fmt::Formatter<'_>, name: &str, side: &Side) -> fmt::Result {
+fn write_side(f: &mut fmt::Formatter<'_>, name: &str, side: &Side) -> fmt::Result {
     let tags = if side.tags.is_empty() { "no name".to_owned() } else { words(&side.tags.join(", ")) };
     writeln!(f, "{name}: {}, {tags}, {} layers", side.image_id, side.layers)
 }
 
-fn tell_layer(f: &mut fmt::Formatter<'_>, layer: &LayerPair) -> fmt::Result {
+fn write_layer(f: &mut fmt::Formatter<'_>, layer: &LayerPair) -> fmt::Result {
     let step = layer.made_by.as_deref().map(|step| format!(", made by {}", words(step))).unwrap_or_default();
     match (layer.a, layer.b) {
         (Some((number, id)), None) => writeln!(f, "\nlayer {number} is only in A: {id}{step}"),
@@ -74,7 +74,7 @@ fn tell_layer(f: &mut fmt::Formatter<'_>, layer: &LayerPair) -> fmt::Result {
             let number = if one == other { one.to_string() } else { format!("{one} of A, {other} of B") };
             writeln!(f, "\nlayer {number} differs: {} | {}{step}", short(&a), short(&b))?;
             for file in layer.files.iter().take(MOST) {
-                tell_file(f, file)?;
+                write_file(f, file)?;
             }
             rest(f, layer.files.len())?;
             layer.order.as_ref().map_or(Ok(()), |path| writeln!(f, "  in another order, from {} on", words(path)))
@@ -87,8 +87,8 @@ fn rest(f: &mut fmt::Formatter<'_>, all: usize) -> fmt::Result {
     if all > MOST { writeln!(f, "  and {} more; --json has all", all - MOST) } else { Ok(()) }
 }
 
-fn tell_file(f: &mut fmt::Formatter<'_>, file: &FileDifference) -> fmt::Result {
-    let aspects: Vec<_> = file.aspects.iter().map(tell_aspect).collect();
+fn write_file(f: &mut fmt::Formatter<'_>, file: &FileDifference) -> fmt::Result {
+    let aspects: Vec<_> = file.aspects.iter().map(describe_aspect).collect();
     writeln!(f, "  {}: {}", words(&file.path), aspects.join("; "))?;
     for line in file.aspects.iter().flat_map(lines) {
         writeln!(f, "      {}", words(line))?;
@@ -100,7 +100,7 @@ fn lines(aspect: &Aspect) -> &[String] {
     if let Aspect::Content(_, _, lines) = aspect { lines } else { &[] }
 }
 
-fn tell_aspect(aspect: &Aspect) -> String {
+fn describe_aspect(aspect: &Aspect) -> String {
     let both = |what: &str, a: &str, b: &str| format!("{what} {} | {}", words(a), words(b));
     match aspect {
         Aspect::OnlyInA => "only in A".to_owned(),
@@ -122,7 +122,7 @@ fn short(digest: &impl ToString) -> String {
     digest.to_string().chars().take(SHORT).collect()
 }
 
-/// What an image says of itself can be anything, and the terminal is not its to command.
+/// Escapes and shortens text from an image: it can be anything, and must not control the terminal.
 fn words(text: &str) -> String {
     shortened(&escaped(text), LONGEST)
 }

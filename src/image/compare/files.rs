@@ -1,5 +1,5 @@
-//! What differs between two layers, file by file. Of one layer only paths and places are kept in mind; facts and contents
-//! are read again where they are.
+//! Finds the differences between two layers, file by file. Only the paths and positions of one layer are kept in memory;
+//! metadata and contents are read again when needed.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -15,21 +15,21 @@ use crate::image::layer::{Entry, Kind, Layer, LayerError, Moment};
 use crate::net::Digest;
 use crate::net::digest_reader::DigestReader;
 
-/// Contents are read in pieces of this size, so that system calls do not count.
+/// The size of reads, so that the cost of system calls is negligible.
 const READ_BUFFER: usize = 128 * 1024;
-/// Texts up to this size are compared line by line: larger ones are data, and would be held in memory.
+/// Texts up to this size are compared line by line. Larger ones are data, and would have to be kept in memory.
 const SMALL_TEXT: u64 = 64 * 1024;
-/// As many changed lines are shown: whoever wants all has the files.
+/// How many changed lines are shown.
 const MOST_LINES: usize = 12;
 
-/// What was found between two layers.
+/// The differences between two layers.
 #[derive(Debug, Default)]
 pub(super) struct LayerDifferences {
     pub(super) files: Vec<FileDifference>,
     pub(super) order: Option<String>,
 }
 
-/// A path, and what differs there.
+/// A path, and the differences there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FileDifference {
     /// The path in the layer.
@@ -38,7 +38,7 @@ pub struct FileDifference {
     pub aspects: Vec<Aspect>,
 }
 
-/// What can differ. The first value is A's.
+/// A difference. The first value is A's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Aspect {
@@ -46,46 +46,46 @@ pub enum Aspect {
     OnlyInA,
     /// Only B has it.
     OnlyInB,
-    /// What it is.
+    /// The type of the entry.
     Kind(String, String),
     /// The permission bits.
     Mode(String, String),
-    /// Owner and group, with names where there are some.
+    /// Owner and group, with their names if known.
     Owner(String, String),
-    /// When it was changed.
+    /// The modification time.
     Time(String, String),
-    /// How many bytes it has.
+    /// The size in bytes.
     Size(u64, u64),
-    /// What a link leads to.
+    /// The target of a link.
     Link(String, String),
     /// A device's numbers.
     Device(String, String),
     /// Extended attributes.
     Xattrs(String, String),
-    /// What is in it, by sha256; and of small texts the changed lines.
+    /// The sha256 of the content; for small texts also the changed lines.
     Content(Digest, Digest, Vec<String>),
-    /// Something in the header that means nothing for the file.
+    /// A difference in the header that means nothing for the file.
     Header,
 }
 
-/// Where a path of A is.
+/// The position of a path in A.
 struct EntryLocation {
     range: Range<u64>,
     number: usize,
-    met: bool,
+    is_matched: bool,
 }
 
-/// Compares two layers. An error comes with the side that has it.
+/// Compares two layers. An error comes with the side where it occurred.
 pub(super) fn compare(a: &Layer, b: &Layer) -> Result<LayerDifferences, (usize, LayerError)> {
     let mut places = HashMap::new();
     let mut number = 0;
     a.each(|entry| {
         let mut key = entry.path.clone();
-        // The same path once more: no path has such a byte.
+        // For a repeated path, add a byte that no path contains.
         while places.contains_key(&key) {
             key.push(0);
         }
-        places.insert(key, EntryLocation { range: entry.start..entry.end(), number, met: false });
+        places.insert(key, EntryLocation { range: entry.start..entry.end(), number, is_matched: false });
         number += 1;
         Ok::<_, LayerError>(())
     })
@@ -97,7 +97,7 @@ pub(super) fn compare(a: &Layer, b: &Layer) -> Result<LayerDifferences, (usize, 
         let mut key = entry.path.clone();
         let place = loop {
             match places.entry(key.clone()) {
-                Slot::Occupied(slot) if slot.get().met => key.push(0),
+                Slot::Occupied(slot) if slot.get().is_matched => key.push(0),
                 Slot::Occupied(slot) => break Some(slot.into_mut()),
                 Slot::Vacant(_) => break None,
             }
@@ -106,7 +106,7 @@ pub(super) fn compare(a: &Layer, b: &Layer) -> Result<LayerDifferences, (usize, 
             found.files.push(FileDifference { path: lossy(&entry.path), aspects: vec![Aspect::OnlyInB] });
             return Ok(());
         };
-        place.met = true;
+        place.is_matched = true;
         if place.number < next && found.order.is_none() {
             found.order = Some(lossy(&entry.path));
         }
@@ -122,13 +122,13 @@ pub(super) fn compare(a: &Layer, b: &Layer) -> Result<LayerDifferences, (usize, 
         Ok(())
     })
     .map_err(|Sided(side, error)| (side, error))?;
-    let missing = places.into_iter().filter(|(_, place)| !place.met);
+    let missing = places.into_iter().filter(|(_, place)| !place.is_matched);
     found.files.extend(missing.map(|(path, _)| FileDifference { path: lossy(&path), aspects: vec![Aspect::OnlyInA] }));
     found.files.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(found)
 }
 
-/// An error with the side that has it.
+/// An error with the side where it occurred.
 struct Sided(usize, LayerError);
 
 impl From<LayerError> for Sided {
@@ -137,12 +137,12 @@ impl From<LayerError> for Sided {
     }
 }
 
-/// What differs between two entries of the same path.
+/// The differences between two entries of the same path.
 fn aspects(one: &ExtentReader, a: &Entry, other: &ExtentReader, b: &Entry) -> Result<Vec<Aspect>, (usize, io::Error)> {
     let mut found = Vec::new();
-    let mut text = |differs: bool, aspect: fn(String, String) -> Aspect, say: fn(&Entry) -> String| {
+    let mut text = |differs: bool, aspect: fn(String, String) -> Aspect, describe: fn(&Entry) -> String| {
         if differs {
-            found.push(aspect(say(a), say(b)));
+            found.push(aspect(describe(a), describe(b)));
         }
     };
     text(a.kind != b.kind, Aspect::Kind, |entry| kind(entry.kind));
@@ -158,10 +158,10 @@ fn aspects(one: &ExtentReader, a: &Entry, other: &ExtentReader, b: &Entry) -> Re
         found.push(Aspect::Size(a.size, b.size));
     }
     if a.size != b.size || !same(one, a.data.clone(), other, b.data.clone())? {
-        let sums =
+        let digests =
             [hash(one, a.data.clone()).map_err(|it| (0, it))?, hash(other, b.data.clone()).map_err(|it| (1, it))?];
-        if sums[0] != sums[1] {
-            found.push(Aspect::Content(sums[0], sums[1], lines(one, a, other, b)?));
+        if digests[0] != digests[1] {
+            found.push(Aspect::Content(digests[0], digests[1], lines(one, a, other, b)?));
         }
     }
     if found.is_empty() && !same(one, a.start..a.data.start, other, b.start..b.data.start)? {
@@ -175,7 +175,7 @@ fn same(one: &ExtentReader, a: Range<u64>, other: &ExtentReader, b: Range<u64>) 
     if a.end - a.start != b.end - b.start {
         return Ok(false);
     }
-    let (mut left, mut right) = (reader(one, a), reader(other, b));
+    let (mut left, mut right) = (range_reader(one, a), range_reader(other, b));
     loop {
         let (here, there) = (left.fill_buf().map_err(|it| (0, it))?, right.fill_buf().map_err(|it| (1, it))?);
         let length = here.len().min(there.len());
@@ -190,16 +190,16 @@ fn same(one: &ExtentReader, a: Range<u64>, other: &ExtentReader, b: Range<u64>) 
     }
 }
 
-fn reader(bytes: &ExtentReader, range: Range<u64>) -> BufReader<impl Read> {
+fn range_reader(bytes: &ExtentReader, range: Range<u64>) -> BufReader<impl Read> {
     let length = range.end - range.start;
     let buffer = usize::try_from(length).map_or(READ_BUFFER, |length| length.clamp(1, READ_BUFFER));
     BufReader::with_capacity(buffer, bytes.part(range))
 }
 
 fn hash(bytes: &ExtentReader, range: Range<u64>) -> io::Result<Digest> {
-    let mut tally = DigestReader::new(io::sink());
-    io::copy(&mut reader(bytes, range), &mut tally)?;
-    Ok(tally.finish().1)
+    let mut digest_reader = DigestReader::new(io::sink());
+    io::copy(&mut range_reader(bytes, range), &mut digest_reader)?;
+    Ok(digest_reader.finish().1)
 }
 
 /// The changed lines of two small texts.
@@ -231,7 +231,7 @@ fn kind(kind: Kind) -> String {
         Kind::File | Kind::Sparse => "file",
         Kind::HardLink => "hard link",
         Kind::Symlink => "symbolic link",
-        Kind::Folder => "folder",
+        Kind::Directory => "folder",
         Kind::Character => "character device",
         Kind::Block => "block device",
         Kind::Pipe => "pipe",
@@ -252,12 +252,12 @@ fn time(moment: Moment) -> String {
 }
 
 fn xattrs(entry: &Entry) -> String {
-    let said = entry.xattrs.iter().map(|(name, value)| format!("{}={}", lossy(name), value.escape_ascii()));
-    said.collect::<Vec<_>>().join(", ")
+    let pairs = entry.xattrs.iter().map(|(name, value)| format!("{}={}", lossy(name), value.escape_ascii()));
+    pairs.collect::<Vec<_>>().join(", ")
 }
 
 fn lossy(bytes: &[u8]) -> String {
-    // The mark of a path that comes again.
+    // The suffix that marks a repeated path.
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

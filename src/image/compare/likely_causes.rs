@@ -1,5 +1,5 @@
-//! What usually makes two builds of the same context differ, known by its path, and the way out of it. What differs is for
-//! others to find.
+//! Known causes of differences between two builds of the same context, recognised by their paths, with hints. Other modules
+//! find the differences.
 
 use std::sync::LazyLock;
 
@@ -9,20 +9,21 @@ use serde::Serialize;
 use super::files::Aspect;
 use super::{Difference, LayerPair};
 
-/// What likely made images differ.
+/// A likely cause of differences.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cause {
-    /// What was seen, with one of the places.
-    pub seen: String,
-    /// At how many places.
+    /// What was found, with one of the places.
+    #[serde(rename = "seen")]
+    pub finding: String,
+    /// The number of places.
     pub places: usize,
     /// What to do about it.
     #[serde(rename = "wayOut")]
     pub hint: &'static str,
 }
 
-/// Paths that are known, what they are, and the way out. The first that fits counts.
+/// Patterns of known paths, what they are, and a hint. The first match counts.
 const KNOWN: [(&str, &str, &str); 16] = [
     (r"^var/log/|\.log$", "logs have dates", "remove them in the same RUN step: rm -rf /var/log/*"),
     (
@@ -93,7 +94,7 @@ const KNOWN: [(&str, &str, &str); 16] = [
 static PATTERNS: LazyLock<Vec<Option<Regex>>> =
     LazyLock::new(|| KNOWN.iter().map(|(pattern, ..)| Regex::new(pattern).ok()).collect());
 
-/// What engines and clocks say in a configuration; `--reproducible` takes it out.
+/// Configuration fields that depend on the engine and the time; `--reproducible` removes them.
 const OF_THE_MOMENT: [&str; 8] = [
     "created",
     "container",
@@ -111,7 +112,7 @@ pub(super) fn causes(configuration: &[Difference], layers: &[LayerPair]) -> Vec<
     let mut add = |what: &str, place: &str, hint: &'static str| match causes.iter_mut().find(|cause| cause.hint == hint)
     {
         Some(cause) => cause.places += 1,
-        None => causes.push(Cause { seen: format!("{what} ({place})"), places: 1, hint }),
+        None => causes.push(Cause { finding: format!("{what} ({place})"), places: 1, hint }),
     };
     for difference in configuration {
         let what = difference.what.as_str();

@@ -1,5 +1,5 @@
-//! What differs between two images, down to files and lines, for those who want theirs to be the same twice. Both are in
-//! unpacked images; how it is told is in `display`, and what likely made it in `likely_causes`.
+//! Finds the differences between two images, down to files and lines, for people who want reproducible images. Both images are
+//! unpacked. The module `display` prints the result, and `likely_causes` suggests causes.
 
 mod configuration;
 mod display;
@@ -27,7 +27,7 @@ pub struct CompareError {
     source: LayerError,
 }
 
-/// Two images side by side. The first is called A, the other one B.
+/// Two images side by side, called A and B.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Comparison {
@@ -37,15 +37,15 @@ pub struct Comparison {
     pub b: Side,
     /// Whether both are the same image under the same names.
     pub identical: bool,
-    /// What the configurations say differently.
+    /// The differences between the configurations.
     pub configuration: Vec<Difference>,
     /// All layers, in order.
     pub layers: Vec<LayerPair>,
-    /// What likely made it, with ways out.
+    /// The likely causes, with hints.
     pub causes: Vec<Cause>,
 }
 
-/// An image of the two.
+/// One of the two images.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Side {
@@ -57,37 +57,37 @@ pub struct Side {
     pub layers: usize,
 }
 
-/// Something that both have, with different values; or that one of them has.
+/// Something that has different values in the images, or that only one of them has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// What, as a path through the configuration.
+    /// Its path in the configuration.
     pub what: String,
-    /// A's.
+    /// The value in A.
     pub a: Option<String>,
-    /// B's.
+    /// The value in B.
     pub b: Option<String>,
 }
 
-/// A layer, or two that stand at the same place.
+/// A layer, or two layers at the same place.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LayerPair {
-    /// A's: its number, counted from 1, and its diff id.
+    /// The layer of A: its number, counted from 1, and its diff id.
     pub a: Option<(usize, Digest)>,
-    /// B's.
+    /// The layer of B.
     pub b: Option<(usize, Digest)>,
-    /// The step that made it, where the history says so.
+    /// The step that made it, if the history contains it.
     pub made_by: Option<String>,
-    /// Whether they are the same.
+    /// Whether both layers are the same.
     pub identical: bool,
-    /// What differs file by file.
+    /// The differences by file.
     pub files: Vec<FileDifference>,
-    /// The first path that stands at another place in B, where what is in both does not come in the same order.
+    /// The first path at another place in B, if the common entries have another order.
     pub order: Option<String>,
 }
 
 impl Comparison {
-    /// Compares two images. Of layers that are the same, not a byte is read.
+    /// Compares two images. It does not read layers that are the same in both.
     pub fn of(a: &UnpackedImage, b: &UnpackedImage) -> Result<Self, CompareError> {
         let configuration = configuration::differences(a.config(), b.config());
         let made_by = [steps(a.config()), steps(b.config())];
@@ -128,18 +128,18 @@ fn pair(
         Some((number, images[side].layers().get(number)?))
     };
     let (a, b) = (layer(0), layer(1));
-    let mut found = files::LayerDifferences::default();
+    let mut differences = files::LayerDifferences::default();
     if let (Some((number, one)), Some((_, other)), false) = (a, b, identical) {
         let [one, other] = [(images[0], one), (images[1], other)]
             .map(|(unpacked, layer)| layer::entries(unpacked.file(), &layer.pieces));
-        let failed = |(side, source): (usize, LayerError)| CompareError {
+        let error = |(side, source): (usize, LayerError)| CompareError {
             number: numbers[side].unwrap_or(number) + 1,
             image: images[side].image_id(),
             source,
         };
-        found = files::compare(&one, &other).map_err(failed)?;
+        differences = files::compare(&one, &other).map_err(error)?;
     }
     let named = |(number, layer): (usize, &Layer)| (number + 1, layer.diff_id);
-    let files::LayerDifferences { files, order } = found;
+    let files::LayerDifferences { files, order } = differences;
     Ok(LayerPair { a: a.map(named), b: b.map(named), made_by, identical, files, order })
 }

@@ -1,4 +1,4 @@
-//! Each kind of difference, between images that are made here. That engines' images can be compared is tried in integration/.
+//! Tests each kind of difference with images that are made here. `integration/` compares images of engines.
 
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
@@ -7,7 +7,7 @@ use super::*;
 use crate::image::UnpackedImage;
 use crate::image::fixture::Tar;
 
-/// A layer in the making.
+/// Builds a layer.
 struct Files(Builder<Vec<u8>>);
 
 impl Files {
@@ -133,7 +133,7 @@ fn each_aspect_of_a_file_is_told() {
     assert_eq!(found[7].1, [Aspect::Time(before, after)]);
     let (before, after) = text("user.a=1", "user.a=\\x00");
     assert_eq!(found[8].1, [Aspect::Xattrs(before, after)]);
-    let told = comparison.to_string();
+    let output = comparison.to_string();
     for line in [
         "  only-a: only in A",
         "      -one",
@@ -141,7 +141,7 @@ fn each_aspect_of_a_file_is_told() {
         "  mode: mode 0644 | 4755",
         "- only times differ (time), at 1 places: build with --reproducible",
     ] {
-        assert!(told.contains(line), "{line} in\n{told}");
+        assert!(output.contains(line), "{line} in\n{output}");
     }
 }
 
@@ -174,7 +174,7 @@ fn order_and_writing_are_told_where_nothing_else_differs() {
     assert_eq!(found(&comparison), []);
     assert_eq!(comparison.layers[0].order.as_deref(), Some("a"));
     assert!(comparison.to_string().contains("in another order, from a on"), "{comparison}");
-    // A file has no device: the field can be empty, or say zero.
+    // A regular file has no device number: the field can be empty, or contain zero.
     let zero = |header: &mut Header| header.set_device_major(0).unwrap();
     let (empty, zero) = (Files::new().file("a", b"").done(), Files::new().with("a", b"", zero).done());
     assert_eq!(found(&compare(empty, zero)), [("a", &[Aspect::Header][..])]);
@@ -207,11 +207,11 @@ fn layers_and_configurations_are_put_side_by_side() {
         "history[2]",
     ];
     assert_eq!(keys, expected);
-    let told = comparison.to_string();
+    let output = comparison.to_string();
     for line in
         ["names: name:1 | name:2", "layer 2 is only in B", "created: \"2020\" | \"2021\"", "history[2]: nothing | "]
     {
-        assert!(told.contains(line), "{line} in\n{told}");
+        assert!(output.contains(line), "{line} in\n{output}");
     }
     assert_eq!(comparison.causes[0].hint, "build with --reproducible");
 }
@@ -232,8 +232,8 @@ fn what_is_much_is_cut_for_people_and_what_is_wild_cannot_command_a_terminal() {
     };
     let comparison = compare(many(b"1"), many(b"2"));
     assert_eq!(found(&comparison).len(), 101);
-    let told = comparison.to_string();
-    assert!(told.contains("  and 76 more; --json has all") && !told.contains('\u{1b}'), "{told}");
+    let output = comparison.to_string();
+    assert!(output.contains("  and 76 more; --json has all") && !output.contains('\u{1b}'), "{output}");
     assert_eq!(serde_json::to_value(&comparison).unwrap()["layers"][0]["files"].as_array().unwrap().len(), 101);
 }
 

@@ -1,6 +1,6 @@
-//! An image archive on its way into an engine: whoever made it, a plain docker-archive with one name comes out, and its
-//! end comes out only if everything in it is what it says it is. Engines do not look: a layer that they have already is
-//! skipped unread, and a changed configuration is another image.
+//! Passes an image archive on to an engine: any archive becomes a plain docker-archive with one name, which gets its end only
+//! if all digests are right. Engines do not check this: they skip a layer that they already have without reading it, and a
+//! changed configuration is another image.
 
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use super::manifest::Image;
 use super::member_digests::{Compression, ContentWriter};
 use super::members::{ArchiveIndex, Out, ReadError, fail_fast, read_all};
-use super::oci::the_image;
+use super::oci::single_image;
 use super::parts::document;
 use super::problem::Problem;
 use super::steps::{StepImage, steps_of};
@@ -17,29 +17,29 @@ use crate::context::tar_format::END;
 use crate::net::digest_reader::DigestReader;
 use crate::net::{Digest, ImageId};
 
-/// Why an archive is not passed on to its end.
+/// Why an archive was not passed on to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
-    /// The archive broke off, is damaged, or is no archive.
+    /// The archive is truncated, damaged, or no archive.
     #[error("the image archive cannot be read to its end")]
     Read(#[source] io::Error),
-    /// Nobody takes what is written.
+    /// The writer failed.
     #[error("the image archive cannot be passed on")]
     Write(#[source] io::Error),
-    /// It is not the file that it should be.
+    /// The file has another digest than expected.
     #[error("the image archive has sha256 {actual}, but {expected} was promised")]
     Digest {
-        /// What was promised.
+        /// The expected digest.
         expected: Digest,
-        /// What came.
+        /// The actual digest.
         actual: Digest,
     },
-    /// It contradicts itself, or is no image archive.
+    /// Its digests do not match, or it is no image archive.
     #[error("the image archive is not a whole image: {}", list(.0))]
     Content(Vec<String>),
 }
 
-/// The first problem, which is as long as an error line has room for.
+/// The first problem and the number of the others: an error line has no room for more.
 fn list(problems: &[String]) -> String {
     match problems {
         [] => String::new(),
@@ -58,32 +58,32 @@ impl From<ReadError> for ForwardError {
     }
 }
 
-/// What was found in an archive that has been passed on to its end.
+/// What is known of an archive that was passed on to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardSummary {
     /// The image's id, the digest of its configuration.
     pub image_id: ImageId,
     /// The configuration.
     pub config: Vec<u8>,
-    /// How each layer is packed, the lowest first.
+    /// The compression of each layer, the lowest first.
     pub layers: Vec<Compression>,
     /// The names that the archive had for the image.
     pub tags: Vec<String>,
-    /// Whether it had `repositories`, which older consumers read the names from.
+    /// Whether it contained `repositories`, from which older consumers read the names.
     pub repositories: bool,
-    /// How the archive itself was packed.
+    /// The compression of the archive itself.
     pub packing: Compression,
-    /// sha256 of the archive as it came.
+    /// sha256 of the archive as it was read.
     pub sha256: Digest,
-    /// Its size as it came, in bytes.
+    /// Its size as it was read, in bytes.
     pub size: u64,
 }
 
-/// Reads any archive of one image, packed or not, and writes it as a plain docker-archive whose only name is `tag`.
+/// Reads any archive of one image, compressed or not, and writes it as a plain docker-archive with `tag` as its only name.
 ///
-/// Verified while it passes: the archive's own sha256 where one is `expected`, the configuration's name, and that each
-/// layer is the one that the configuration names. What is written has no `manifest.json` before that, so that no engine
-/// can load it; on an error it is worthless.
+/// It verifies while it copies: the archive's own sha256 if one is `expected`, the digest in the configuration's name, and that
+/// each layer is the one that the configuration names. It writes `manifest.json` only after that, so that no engine can load
+/// an archive that is wrong; after an error the output is useless.
 pub fn verify_and_forward<R: Read, W: Write>(
     source: R,
     tag: &str,
@@ -93,7 +93,7 @@ pub fn verify_and_forward<R: Read, W: Write>(
     verify_and_forward_with(source, tag, expected, &[], out)
 }
 
-/// The same, with the images of the image's steps as far as `configs` has their configurations. They have no names.
+/// The same, with the images of the image's steps whose configurations are in `configs`. They have no names.
 pub fn verify_and_forward_with<R: Read, W: Write>(
     source: R,
     tag: &str,
@@ -103,20 +103,20 @@ pub fn verify_and_forward_with<R: Read, W: Write>(
 ) -> Result<(ForwardSummary, W), ForwardError> {
     let mut source = DigestReader::new(source);
     let mut out = Out { raw: out, plain: ContentWriter::new(io::sink()) };
-    let mut seen = ArchiveIndex::default();
-    read_all(&mut source, &mut out, &mut seen, &mut fail_fast)?;
+    let mut index = ArchiveIndex::default();
+    read_all(&mut source, &mut out, &mut index, &mut fail_fast)?;
     let mut out = out.raw;
     let (_, sha256, size) = source.finish();
     if let Some(expected) = expected.filter(|expected| *expected != sha256) {
         return Err(ForwardError::Digest { expected, actual: sha256 });
     }
-    let told = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.problem).collect();
-    let (image, image_id, layers) = whole(&seen).map_err(|problems| ForwardError::Content(told(problems)))?;
+    let messages = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.problem).collect();
+    let (image, image_id, layers) = whole(&index).map_err(|problems| ForwardError::Content(messages(problems)))?;
     let mut images = vec![Image { repo_tags: vec![tag.to_owned()], ..(*image).clone() }];
-    let config = seen.file(&image.config).and_then(|sums| sums.text.as_deref()).unwrap_or_default();
+    let config = index.file(&image.config).and_then(|digests| digests.text.as_deref()).unwrap_or_default();
     for StepImage { config, id, layers } in steps_of(config, configs) {
         let name = format!("{id}.json");
-        // Two steps that change nothing have one image.
+        // Two steps that change nothing have the same image.
         if images.iter().all(|known| known.config != name) {
             let mut member = Vec::new();
             document(&mut member, &name, config.as_bytes());
@@ -130,15 +130,15 @@ pub fn verify_and_forward_with<R: Read, W: Write>(
     last.extend_from_slice(&END);
     out.write_all(&last).map_err(ForwardError::Write)?;
     let config = config.into();
-    let (tags, repositories, packing) = (image.repo_tags.clone(), seen.repositories.is_some(), seen.packing);
+    let (tags, repositories, packing) = (image.repo_tags.clone(), index.repositories.is_some(), index.compression);
     Ok((ForwardSummary { image_id, config, layers, tags, repositories, packing, sha256, size }, out))
 }
 
-/// The one image, its id, and how its layers are packed, if all is as the archive itself says; or all that is not.
-fn whole(seen: &ArchiveIndex) -> Result<(Cow<'_, Image>, ImageId, Vec<Compression>), Vec<Problem>> {
-    let image = the_image(seen).map_err(|why| vec![why])?;
-    let Verified { image_id, layers, mut problems } = verify(seen, &image);
-    problems.extend(misnamed_blobs(seen));
+/// The single image, its id, and the compression of its layers; or all problems, if something does not match.
+fn whole(index: &ArchiveIndex) -> Result<(Cow<'_, Image>, ImageId, Vec<Compression>), Vec<Problem>> {
+    let image = single_image(index).map_err(|why| vec![why])?;
+    let Verified { image_id, layers, mut problems } = verify(index, &image);
+    problems.extend(misnamed_blobs(index));
     match image_id {
         Some(id) if problems.is_empty() => Ok((image, id, layers)),
         _ => Err(problems),

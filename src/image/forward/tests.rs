@@ -1,5 +1,5 @@
-//! Archives as all consumers' tools make them, whole and damaged: what comes out of the relay, and that nothing that an
-//! engine could load comes out of a damaged one.
+//! Passes on the archives of all tools, complete and damaged ones: checks the output, and that a damaged archive gives nothing
+//! that an engine could load.
 
 use tar::Archive;
 
@@ -10,10 +10,10 @@ use super::*;
 
 const TAG: &str = "child:parent-x";
 
-/// What the relay says, and what it has written, whole or not.
+/// The result, and all output that was written, complete or not.
 fn pass(archive: &[u8], expected: Option<Digest>) -> (Result<ForwardSummary, ForwardError>, Vec<u8>) {
     let mut out = Vec::new();
-    let result = verify_and_forward(archive, TAG, expected, &mut out).map(|(relayed, _)| relayed);
+    let result = verify_and_forward(archive, TAG, expected, &mut out).map(|(summary, _)| summary);
     (result, out)
 }
 
@@ -28,7 +28,7 @@ fn members(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
     archive.entries().unwrap().map_while(read).collect()
 }
 
-/// Asserts that an engine has nothing to load: without `manifest.json` and `repositories` there is no image.
+/// Asserts that an engine cannot load an image: that needs `manifest.json` or `repositories`.
 fn assert_worthless(out: &[u8]) {
     let names: Vec<_> = members(out).into_iter().map(|(name, _)| name).collect();
     assert!(!names.iter().any(|name| name == "manifest.json" || name == "repositories"), "{names:?}");
@@ -47,8 +47,8 @@ fn every_tools_archive_becomes_a_plain_one_with_one_name() {
         ("jib", jib(), &[Gzip, Gzip], &["base:1"], false),
         ("an OCI layout", oci_layout(), &[Gzip, Gzip], &[], false),
     ];
-    for (tool, archive, packings, tags, repositories) in cases {
-        let packed = [
+    for (tool, archive, compressions, tags, repositories) in cases {
+        let variants = [
             (Compression::Plain, archive.clone()),
             (Compression::Gzip, gzip(&archive)),
             (Compression::Zstd, zstd::encode_all(&*archive, 3).unwrap()),
@@ -56,15 +56,15 @@ fn every_tools_archive_becomes_a_plain_one_with_one_name() {
             (Compression::Xz, xz(&archive)),
             (Compression::Bzip2, bzip2(&archive)),
         ];
-        for (packing, bytes) in packed {
-            let (relayed, out) = pass(&bytes, Some(Digest::of(&bytes)));
-            let relayed = relayed.unwrap_or_else(|error| panic!("{tool}, {packing}: {error}"));
-            assert_eq!((relayed.packing, relayed.layers.as_slice()), (packing, packings), "{tool}");
+        for (compression, bytes) in variants {
+            let (summary, out) = pass(&bytes, Some(Digest::of(&bytes)));
+            let summary = summary.unwrap_or_else(|error| panic!("{tool}, {compression}: {error}"));
+            assert_eq!((summary.packing, summary.layers.as_slice()), (compression, compressions), "{tool}");
             assert_eq!(
-                (relayed.tags, relayed.repositories),
+                (summary.tags, summary.repositories),
                 (tags.iter().map(ToString::to_string).collect(), repositories)
             );
-            assert_eq!((relayed.sha256, relayed.size), (Digest::of(&bytes), bytes.len() as u64));
+            assert_eq!((summary.sha256, summary.size), (Digest::of(&bytes), bytes.len() as u64));
             let before = members(&archive);
             let mut after = members(&out);
             let (name, text) = after.pop().unwrap();
@@ -75,11 +75,11 @@ fn every_tools_archive_becomes_a_plain_one_with_one_name() {
                 "{tool}"
             );
             let config = before.iter().find(|(name, _)| *name == manifest[0].config).unwrap();
-            assert_eq!(relayed.image_id, ImageId::of(&config.1));
-            let said = ["manifest.json", "repositories", "index.json", "oci-layout"];
+            assert_eq!(summary.image_id, ImageId::of(&config.1));
+            let replaced = ["manifest.json", "repositories", "index.json", "oci-layout"];
             assert_eq!(
                 after,
-                before.into_iter().filter(|(name, _)| !said.contains(&name.as_str())).collect::<Vec<_>>()
+                before.into_iter().filter(|(name, _)| !replaced.contains(&name.as_str())).collect::<Vec<_>>()
             );
         }
     }
@@ -95,9 +95,9 @@ fn a_byte_that_is_wrong_is_noticed_or_means_nothing() {
             let mut wrong = archive.clone();
             wrong[at] ^= 0x10;
             match pass(&wrong, None) {
-                // Padding, say, or an old format's file that nobody reads.
-                (Ok(relayed), out) => {
-                    let same = (relayed.image_id, relayed.layers) == (whole.image_id, whole.layers.clone());
+                // Padding, for example, or a file of the old format that nobody reads.
+                (Ok(summary), out) => {
+                    let same = (summary.image_id, summary.layers) == (whole.image_id, whole.layers.clone());
                     assert!(same, "byte {at}");
                     let layers = |out: &[u8]| {
                         members(out)
@@ -112,7 +112,7 @@ fn a_byte_that_is_wrong_is_noticed_or_means_nothing() {
                     assert_worthless(&out);
                 }
             }
-            // The whole file's sha256 notices everything.
+            // The digest of the whole file detects every change.
             assert!(pass(&wrong, Some(whole.sha256)).0.is_err(), "byte {at}");
         }
         assert!(noticed > 100, "{noticed} wrong bytes were noticed");
@@ -169,8 +169,8 @@ fn what_is_wrong_is_said_with_the_member() {
         ),
     ] {
         let (result, out) = pass(&archive.done(), None);
-        let said = result.unwrap_err().to_string();
-        assert!(said.contains(&words), "{words}: {said}");
+        let message = result.unwrap_err().to_string();
+        assert!(message.contains(&words), "{words}: {message}");
         assert_worthless(&out);
     }
     let archive = docker_20();
@@ -189,7 +189,7 @@ fn a_writer_that_takes_nothing_more_is_told_from_a_damaged_archive() {
 #[test]
 fn problems_are_told_all_or_counted() {
     let problems = |count: usize| (1..=count).map(|number| format!("problem {number}")).collect();
-    let said = |count| ForwardError::Content(problems(count)).to_string();
-    assert!(said(1).ends_with("whole image: problem 1"), "{}", said(1));
-    assert!(said(5).ends_with("whole image: problem 1; and 4 more"), "{}", said(5));
+    let message = |count| ForwardError::Content(problems(count)).to_string();
+    assert!(message(1).ends_with("whole image: problem 1"), "{}", message(1));
+    assert!(message(5).ends_with("whole image: problem 1; and 4 more"), "{}", message(5));
 }

@@ -1,11 +1,11 @@
-//! The inventory as people read it on a terminal.
+//! Prints the inventory for a terminal.
 
 use std::fmt::{self, Display, Formatter};
 
 use super::{Configuration, Inventory, WastedBy};
 use crate::report::{Bytes, escaped, shortened};
 
-/// The longest step that is printed.
+/// The maximum length of a printed step.
 const LONGEST_STEP: usize = 90;
 
 impl Display for Inventory {

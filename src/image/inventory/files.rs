@@ -1,36 +1,36 @@
-//! The files of an image, layer upon layer, as a container has them, and what each layer takes from those below.
+//! The files of an image as a container sees them, layer by layer, and the bytes that each layer hides in the layers below.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::{SizedPath, Waste, WastedBy, WastedPath};
 use crate::image::layer::{Entry, Kind, Whiteout};
 
-/// A directory with this share of its bytes in one subdirectory says nothing that the subdirectory does not say; in percent.
+/// A directory with this share of its bytes in one subdirectory is not listed besides the subdirectory; in percent.
 const NEARLY_ALL: u64 = 90;
 
-/// A file that a container has.
+/// A file that a container sees.
 struct VisibleFile {
     layer: usize,
     bytes: u64,
 }
 
-/// What was wasted at a path.
+/// The bytes that were wasted at a path.
 struct Wasted {
     bytes: u64,
     by: WastedBy,
     layer: usize,
 }
 
-/// The files that are visible above the layers so far.
+/// The files that are visible in the layers added so far.
 #[derive(Default)]
 pub(super) struct FileTree {
-    /// All that is no directory, by path.
+    /// All entries except directories, by path.
     files: BTreeMap<Vec<u8>, VisibleFile>,
     wasted: HashMap<Vec<u8>, Wasted>,
 }
 
 impl FileTree {
-    /// Takes the next entry of a layer. Whether it is a file of the layer: neither a directory nor a whiteout.
+    /// Adds the next entry of a layer. Returns whether it is a file of the layer: neither a directory nor a whiteout.
     pub(super) fn add(&mut self, entry: Entry, layer: usize) -> bool {
         match entry.whiteout() {
             Some(Whiteout::Path(path)) => {
@@ -45,8 +45,8 @@ impl FileTree {
             }
             None => {}
         }
-        let is_file = entry.kind != Kind::Folder;
-        // A directory in the place of a file, a file in the place of a directory, or a newer file. Twice in one layer counts too.
+        let is_file = entry.kind != Kind::Directory;
+        // A directory replaces a file, a file replaces a directory, or a newer file replaces an older one; also within one layer.
         let mut bytes = self.files.remove(&entry.path).map_or(0, |file| file.bytes);
         if is_file {
             bytes += self.remove_below(&entry.path, layer);
@@ -59,7 +59,7 @@ impl FileTree {
         is_file
     }
 
-    /// Removes a file of a lower layer; a whiteout leaves the files of its own layer alone (OCI image specification, layers).
+    /// Removes a file of a lower layer. A whiteout does not affect files of its own layer (OCI image specification, layers).
     fn remove(&mut self, path: &[u8], layer: usize) -> u64 {
         if self.files.get(path).is_none_or(|file| file.layer == layer) {
             return 0;
@@ -67,7 +67,7 @@ impl FileTree {
         self.files.remove(path).map_or(0, |file| file.bytes)
     }
 
-    /// The same, of all files below a directory; the empty path is the root.
+    /// Removes all files of lower layers below a directory; the empty path is the root.
     fn remove_below(&mut self, directory: &[u8], layer: usize) -> u64 {
         let from = if directory.is_empty() { Vec::new() } else { [directory, b"/"].concat() };
         let is_below = |(path, file): &(&Vec<u8>, &VisibleFile)| path.starts_with(&from) && file.layer != layer;
@@ -88,7 +88,7 @@ impl FileTree {
         self.files.len()
     }
 
-    /// The bytes that are visible of each layer, the lowest first.
+    /// The visible bytes of each layer, the lowest first.
     pub(super) fn visible(&self, layers: usize) -> Vec<u64> {
         let mut visible = vec![0; layers];
         for file in self.files.values() {
@@ -117,14 +117,14 @@ impl FileTree {
                 *largest = (*largest).max(*size);
             }
         }
-        let says_more = |directory: &[u8], size: u64| {
+        let is_useful = |directory: &[u8], size: u64| {
             let child = largest_child.get(directory).copied().unwrap_or_default();
             u128::from(child) * 100 < u128::from(size) * u128::from(NEARLY_ALL)
         };
-        largest(sizes.iter().map(|(path, size)| (*path, *size)).filter(|(path, size)| says_more(path, *size)), most)
+        largest(sizes.iter().map(|(path, size)| (*path, *size)).filter(|(path, size)| is_useful(path, *size)), most)
     }
 
-    /// What was wasted, the most first.
+    /// The wasted bytes, with the largest paths first.
     pub(super) fn waste(&self, most: usize) -> Waste {
         let bytes: u64 = self.wasted.values().map(|wasted| wasted.bytes).sum();
         let visible: u64 = self.files.values().map(|file| file.bytes).sum();

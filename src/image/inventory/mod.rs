@@ -1,5 +1,5 @@
-//! What is in an image: its layers with the steps that made them, the files that a container of it has, and the bytes that later
-//! layers overwrite or delete. Headers are read and contents are jumped over; memory grows with the number of files only.
+//! Lists the content of an image: its layers with their steps, the files that a container sees, and the bytes that later
+//! layers overwrite or delete. It reads headers and skips contents; memory grows only with the number of files.
 
 mod display;
 mod files;
@@ -15,13 +15,13 @@ use super::{UnpackedImage, layer};
 use crate::net::ImageId;
 use files::FileTree;
 
-/// As many files, directories and wasted paths are listed.
+/// How many files, directories and wasted paths are listed.
 const MOST_LISTED: usize = 10;
 
 /// Why an image cannot be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum InventoryError {
-    /// A layer is no tar that can be read.
+    /// A layer is not a readable tar.
     #[error(transparent)]
     Layer(#[from] LayerError),
     /// The databases of packages cannot be read.
@@ -29,15 +29,15 @@ pub enum InventoryError {
     Packages(#[from] SbomError),
 }
 
-/// What is in an image. Sizes are in bytes, unpacked.
+/// The content of an image. Sizes are in bytes, uncompressed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Inventory {
     /// The image's id, `sha256:…` of its configuration.
     pub image_id: ImageId,
-    /// The names that the archive gives it.
+    /// The names of the image in the archive.
     pub names: Vec<String>,
-    /// What its configuration says.
+    /// The relevant parts of its configuration.
     pub configuration: Configuration,
     /// The size of all layers together, as tars.
     pub size: u64,
@@ -49,21 +49,21 @@ pub struct Inventory {
     pub file_bytes: u64,
     /// The largest of them.
     pub largest_files: Vec<SizedPath>,
-    /// The directories with the most bytes below them; one whose bytes are nearly all in one subdirectory is left out.
+    /// The directories with the most bytes below them, without those that have nearly all bytes in one subdirectory.
     pub largest_directories: Vec<SizedPath>,
     /// What later layers overwrite or delete.
     pub wasted: Waste,
-    /// The packages, where a package manager has been there whose database is read.
+    /// The packages, if the image has the database of a package manager that is supported.
     pub packages: Option<Packages>,
 }
 
-/// What an image's configuration says of containers.
+/// The settings for containers in an image's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Configuration {
     /// The platform, `linux/amd64`.
     pub platform: String,
-    /// When it was made, as it says.
+    /// When it was created, according to the configuration.
     pub created: Option<String>,
     /// The user.
     pub user: Option<String>,
@@ -73,7 +73,7 @@ pub struct Configuration {
     pub entrypoint: Vec<String>,
     /// The command, or the entry point's arguments.
     pub command: Vec<String>,
-    /// The names of the environment variables. Values can be secrets.
+    /// The names of the environment variables. Their values can be secrets.
     pub variables: Vec<String>,
     /// The labels.
     pub labels: Vec<String>,
@@ -91,7 +91,7 @@ pub struct LayerContents {
     pub size: u64,
     /// How many files, links and devices it has.
     pub files: usize,
-    /// The size of those that a container still has.
+    /// The size of the files that a container still sees.
     pub visible: u64,
 }
 
@@ -104,54 +104,54 @@ pub struct SizedPath {
     pub size: u64,
 }
 
-/// Bytes that are in layers and in no container.
+/// Bytes that are in layers but not visible in a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Waste {
-    /// All of them.
+    /// The total.
     pub bytes: u64,
-    /// How many of the bytes of all files in all layers a container has, in percent.
+    /// The share of the bytes of all files in all layers that a container sees, in percent.
     pub efficiency: u8,
-    /// The paths with the most of them.
+    /// The paths with the most wasted bytes.
     pub paths: Vec<WastedPath>,
 }
 
-/// A path whose bytes below are wasted.
+/// A path at or below which bytes are wasted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WastedPath {
-    /// From the root, without a `/` in front. Of a deleted directory, the directory.
+    /// From the root, without a `/` in front. For a deleted directory, the directory.
     pub path: String,
     /// The bytes in lower layers.
     pub bytes: u64,
     /// What wasted them.
     pub by: WastedBy,
-    /// The number of the last layer that did so, counted from 1.
+    /// The number of the last layer that wasted them, counted from 1.
     pub layer: usize,
 }
 
-/// What makes a file of a lower layer invisible.
+/// How a file of a lower layer is hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum WastedBy {
-    /// The path is in a later layer again; also where only its mode or owner is changed.
+    /// A later layer contains the path again, even if only its mode or owner changed.
     Overwritten,
     /// A later layer deletes it.
     Deleted,
 }
 
-/// What package managers have installed.
+/// The packages that package managers have installed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Packages {
-    /// How many packages.
+    /// The number of packages.
     pub count: usize,
-    /// Databases that are there, and not read.
+    /// Databases that exist but are not supported.
     pub unread: Vec<&'static str>,
 }
 
 impl Inventory {
-    /// Lists an image. `steps` has the step that made each layer, the lowest first; it may be shorter.
+    /// Lists an image. `steps` are the steps that made the layers, the lowest first; it may be shorter than the layers.
     pub fn of(image: &UnpackedImage, steps: &[String]) -> Result<Self, InventoryError> {
         let mut tree = FileTree::default();
         let mut layers = Vec::new();

@@ -1,4 +1,4 @@
-//! Inventories of small images whose bytes are counted by hand. Real ones are in `integration/`.
+//! Inventories of small images whose bytes are counted by hand. `integration/` tests real images.
 
 use super::files::FileTree;
 use super::*;
@@ -28,9 +28,9 @@ fn wasted(tree: &FileTree) -> Vec<String> {
 
 #[test]
 fn later_layers_overwrite_and_delete() {
-    use Content::{File, Folder, HardLink, Symlink};
+    use Content::{Directory, File, HardLink, Symlink};
     let low: &[_] = &[
-        ("a", Folder),
+        ("a", Directory),
         ("a/one", File("1234567890")),
         ("a/two", File("12345")),
         ("a/b/three", File("123")),
@@ -43,7 +43,7 @@ fn later_layers_overwrite_and_delete() {
     assert_eq!(all.waste(9), Waste { bytes: 0, efficiency: 100, paths: Vec::new() });
     for (name, above, expected, visible) in [
         ("another file", vec![("a/four", File("4"))], vec![], vec![19, 1]),
-        ("the same directory again", vec![("a", Folder)], vec![], vec![19, 0]),
+        ("the same directory again", vec![("a", Directory)], vec![], vec![19, 0]),
         ("overwritten", vec![("a/one", File("new"))], vec!["a/one=10 Overwritten 2"], vec![9, 3]),
         ("deleted", vec![("a/.wh.one", File(""))], vec!["a/one=10 Deleted 2"], vec![9, 0]),
         ("a directory deleted", vec![(".wh.a", File(""))], vec!["a=18 Deleted 2"], vec![1, 0]),
@@ -55,7 +55,7 @@ fn later_layers_overwrite_and_delete() {
         ),
         ("emptied", vec![("a/.wh..wh..opq", File("")), ("a/x", File("x"))], vec!["a=18 Deleted 2"], vec![1, 1]),
         ("a file in its place", vec![("a", File("a"))], vec!["a=18 Overwritten 2"], vec![1, 1]),
-        ("a directory in its place", vec![("ab", Folder)], vec!["ab=1 Overwritten 2"], vec![18, 0]),
+        ("a directory in its place", vec![("ab", Directory)], vec!["ab=1 Overwritten 2"], vec![18, 0]),
         ("nothing to delete", vec![(".wh.nothing", File(""))], vec![], vec![19, 0]),
     ] {
         let (all, _) = tree(&[low, &above]);

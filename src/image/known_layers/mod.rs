@@ -1,5 +1,5 @@
-//! The canonical archive in one go, where the image is known before its layers come: each byte is written once, at its last
-//! place, and both sums (each layer's, the whole file's) are made meanwhile. Where the layers come from is for others.
+//! Writes the canonical archive in one pass, if the image is known before its layers arrive: each byte is written once, at its
+//! final place, and the digests of the layers and of the file are computed at the same time. The caller supplies the layers.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -12,10 +12,10 @@ use super::{Layer, UnpackedImage, Written};
 use crate::net::Digest;
 use crate::net::digest_reader::DigestReader;
 
-/// Written to disk at this size, so that system calls do not count.
+/// The size of writes to disk, so that the cost of system calls is negligible.
 const WRITE_BUFFER: usize = 256 * 1024;
 
-/// Why an archive was not laid down.
+/// Why an archive was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum KnownLayersError {
     /// A layer cannot be read.
@@ -27,17 +27,17 @@ pub enum KnownLayersError {
         #[source]
         source: io::Error,
     },
-    /// What came is not the layer.
+    /// The data of a layer is not that layer.
     #[error("the layer {wanted} came as {found}, with {size} bytes")]
     Other {
         /// The layer's diff id.
         wanted: Digest,
-        /// The sum of what came.
+        /// The digest of the data.
         found: Digest,
-        /// How much came.
+        /// The size of the data.
         size: u64,
     },
-    /// The configuration is of an image with other layers.
+    /// The configuration belongs to an image with other layers.
     #[error("the image's configuration names other layers")]
     Config,
     /// The file cannot be written.
@@ -45,7 +45,7 @@ pub enum KnownLayersError {
     Write(#[source] io::Error),
 }
 
-/// An image whose layers are to come.
+/// An image whose layers are known but not yet available.
 #[derive(Debug)]
 pub struct KnownLayers<'a> {
     /// Its configuration.
@@ -57,8 +57,8 @@ pub struct KnownLayers<'a> {
 }
 
 impl UnpackedImage {
-    /// Writes the canonical archive into an empty file that can be read and written; `write` writes the layer with a
-    /// number, each one once. What comes is what was announced, or it is an error. Memory is flat.
+    /// Writes the canonical archive into an empty file that can be read and written; `write` writes the layer with the given
+    /// number, and is called once for each distinct layer. A layer with another digest or size is an error. Memory is constant.
     pub fn write_known_layers(
         image: KnownLayers<'_>,
         mut write: impl FnMut(usize, &mut dyn Write) -> io::Result<()>,
@@ -76,7 +76,7 @@ impl UnpackedImage {
                 Part::Layer(number) => {
                     let (wanted, size) = layers[number];
                     let from = out.written();
-                    lay_one(wanted, size, &mut out, |out| write(number, out))?;
+                    write_layer(wanted, size, &mut out, |out| write(number, out))?;
                     places.push((wanted, from..out.written()));
                 }
             }
@@ -84,24 +84,24 @@ impl UnpackedImage {
         let (_, sha256, size) = out.into_inner().finish();
         let at = |id: &Digest| places.iter().filter(|(of, _)| of == id).map(|(_, place)| place.clone()).collect();
         let layers = layers.iter().map(|(id, size)| Layer { diff_id: *id, size: *size, pieces: at(id) }).collect();
-        Ok(Self::laid(file, config, layers, tag, Written { sha256, size }))
+        Ok(Self::of_archive(file, config, layers, tag, Written { sha256, size }))
     }
 }
 
-fn lay_one<W: Write>(
+fn write_layer<W: Write>(
     wanted: Digest,
-    announced: u64,
+    expected_size: u64,
     out: &mut ContentWriter<W>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), KnownLayersError> {
-    // Small writes of many small files become large ones before they are summed.
+    // Combine many small writes into large ones before hashing.
     let mut buffered = BufWriter::with_capacity(WRITE_BUFFER, DigestReader::new(&mut *out));
-    let done = write(&mut buffered).and_then(|()| buffered.flush());
-    let (tally, _) = buffered.into_parts();
-    let (_, found, size) = tally.finish();
+    let result = write(&mut buffered).and_then(|()| buffered.flush());
+    let (digest_reader, _) = buffered.into_parts();
+    let (_, found, size) = digest_reader.finish();
     out.failure().map_err(KnownLayersError::Write)?;
-    done.map_err(|source| KnownLayersError::Read { layer: wanted, source })?;
-    if (found, size) == (wanted, announced) { Ok(()) } else { Err(KnownLayersError::Other { wanted, found, size }) }
+    result.map_err(|source| KnownLayersError::Read { layer: wanted, source })?;
+    if (found, size) == (wanted, expected_size) { Ok(()) } else { Err(KnownLayersError::Other { wanted, found, size }) }
 }
 
 #[cfg(test)]

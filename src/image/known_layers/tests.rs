@@ -1,5 +1,5 @@
-//! Archives laid down at once, beside the same ones arranged from an unpacked image; and layers that are not what was
-//! announced. Where layers come from in life is for `engine::storage`.
+//! Compares archives written directly with the same ones arranged from an unpacked image, and tests layers that do not match.
+//! The module `engine::storage` supplies real layers.
 
 use std::cell::RefCell;
 use std::io::Read as _;
@@ -20,7 +20,7 @@ fn layers() -> Vec<Vec<u8>> {
     vec![layer("a", 3), layer("b", 3_000_001), layer("a", 3), layer("c", 0)]
 }
 
-fn announced(layers: &[Vec<u8>]) -> KnownLayers<'static> {
+fn known_layers(layers: &[Vec<u8>]) -> KnownLayers<'static> {
     let ids: Vec<_> = layers.iter().map(|layer| Digest::of(layer)).collect();
     let diff_ids: Vec<_> = ids.iter().map(|id| format!("sha256:{id}")).collect();
     let config = json!({ "config": {}, "rootfs": { "type": "layers", "diff_ids": diff_ids } });
@@ -28,22 +28,25 @@ fn announced(layers: &[Vec<u8>]) -> KnownLayers<'static> {
     KnownLayers { config: config.to_string().into_bytes(), layers, tag: "image:1" }
 }
 
-/// Lays the announced layers down, which come as `come` gives them.
-fn lay(image: KnownLayers<'_>, come: impl Fn(usize) -> io::Result<Vec<u8>>) -> Result<UnpackedImage, KnownLayersError> {
-    let write = |number, out: &mut dyn Write| come(number)?.chunks(1000).try_for_each(|piece| out.write_all(piece));
+/// Writes the archive of an image; `layer` gives the bytes of each layer.
+fn build(
+    image: KnownLayers<'_>,
+    layer: impl Fn(usize) -> io::Result<Vec<u8>>,
+) -> Result<UnpackedImage, KnownLayersError> {
+    let write = |number, out: &mut dyn Write| layer(number)?.chunks(1000).try_for_each(|piece| out.write_all(piece));
     UnpackedImage::write_known_layers(image, write, tempfile::tempfile().unwrap())
 }
 
 #[test]
 fn what_is_laid_down_is_the_canonical_archive() {
     let layers = layers();
-    let asked = RefCell::new(Vec::new());
-    let unpacked = lay(announced(&layers), |number| {
-        asked.borrow_mut().push(number);
+    let requested = RefCell::new(Vec::new());
+    let unpacked = build(known_layers(&layers), |number| {
+        requested.borrow_mut().push(number);
         Ok(layers[number].clone())
     });
     let unpacked = unpacked.unwrap();
-    assert_eq!(*asked.borrow(), [0, 1, 3], "each layer once");
+    assert_eq!(*requested.borrow(), [0, 1, 3], "each layer once");
     let archive = unpacked.arrange("image:1").unwrap();
     let (mut bytes, mut file) = (Vec::new(), Vec::new());
     archive.copy_to(&mut bytes).unwrap();
@@ -64,7 +67,7 @@ fn what_is_laid_down_is_the_canonical_archive() {
         unpacked.reader(number).read_to_end(&mut read).unwrap();
         assert!(read == *layer, "layer {number}");
     }
-    // Under another name it is another archive, of the same layers.
+    // Under another name it is another archive with the same layers.
     let (mut other, mut expected) = (Vec::new(), Vec::new());
     unpacked.arrange("other:2").unwrap().copy_to(&mut other).unwrap();
     again.arrange("other:2").unwrap().copy_to(&mut expected).unwrap();
@@ -78,22 +81,22 @@ fn what_was_not_announced_is_refused() {
     let mut wrong = right.clone();
     wrong[1000] ^= 1;
     for other in [wrong, right[1..].to_vec(), [right, &[0][..]].concat(), Vec::new()] {
-        let come = |number: usize| Ok(if number == 1 { other.clone() } else { layers[number].clone() });
-        let error = lay(announced(&layers), come).unwrap_err();
+        let layer = |number: usize| Ok(if number == 1 { other.clone() } else { layers[number].clone() });
+        let error = build(known_layers(&layers), layer).unwrap_err();
         let KnownLayersError::Other { wanted, found, .. } = error else { panic!("{error}") };
         assert_eq!((wanted, found), (Digest::of(right), Digest::of(&other)));
     }
-    let error = lay(announced(&layers), |_| Err(io::ErrorKind::NotFound.into())).unwrap_err();
+    let error = build(known_layers(&layers), |_| Err(io::ErrorKind::NotFound.into())).unwrap_err();
     assert!(matches!(&error, KnownLayersError::Read { layer, .. } if *layer == Digest::of(&layers[0])), "{error}");
-    let mut other = announced(&layers);
+    let mut other = known_layers(&layers);
     other.layers.swap(0, 1);
-    assert!(matches!(lay(other, |number| Ok(layers[number].clone())), Err(KnownLayersError::Config)));
-    let none = KnownLayers { config: b"no JSON".to_vec(), ..announced(&layers) };
-    assert!(matches!(lay(none, |number| Ok(layers[number].clone())), Err(KnownLayersError::Config)));
-    // A disk's failure is not the layer's.
+    assert!(matches!(build(other, |number| Ok(layers[number].clone())), Err(KnownLayersError::Config)));
+    let none = KnownLayers { config: b"no JSON".to_vec(), ..known_layers(&layers) };
+    assert!(matches!(build(none, |number| Ok(layers[number].clone())), Err(KnownLayersError::Config)));
+    // A write error is not reported as an error of the layer.
     let read_only = tempfile::NamedTempFile::new().unwrap();
     let file = File::open(read_only.path()).unwrap();
     let write = |number: usize, out: &mut dyn Write| out.write_all(&layers[number]);
-    let error = UnpackedImage::write_known_layers(announced(&layers), write, file).unwrap_err();
+    let error = UnpackedImage::write_known_layers(known_layers(&layers), write, file).unwrap_err();
     assert!(matches!(error, KnownLayersError::Write(_)), "{error}");
 }

@@ -1,5 +1,5 @@
-//! The entries of a plain layer in a file, one after the other, with their places: headers are read, contents are jumped
-//! over. What an entry means for the image is for those who ask.
+//! Reads the entries of a plain layer in a file, with their positions: it reads headers and skips contents. The callers decide
+//! what an entry means for the image.
 
 use std::fs::File;
 use std::io;
@@ -34,33 +34,33 @@ pub enum Kind {
     HardLink,
     /// A symbolic link.
     Symlink,
-    /// A folder.
-    Folder,
+    /// A directory.
+    Directory,
     /// A character device.
     Character,
     /// A block device.
     Block,
     /// A named pipe.
     Pipe,
-    /// What the tar format has besides, by its letter.
+    /// Any other type of the tar format, by its letter.
     Other(u8),
 }
 
-/// A moment, as entries have it.
+/// A time, as entries store it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
     /// Seconds since 1970.
     pub seconds: i64,
-    /// And what is to be added to them.
+    /// Nanoseconds to add to the seconds.
     pub nanoseconds: u32,
 }
 
-/// What an entry takes away from the layers below.
+/// What an entry hides in the layers below.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whiteout {
     /// This path, and everything below it.
     Path(Vec<u8>),
-    /// Everything in this folder, but not the folder.
+    /// Everything in this directory, but not the directory itself.
     Content(Vec<u8>),
 }
 
@@ -71,7 +71,7 @@ pub struct Entry {
     pub path: Vec<u8>,
     /// What it is.
     pub kind: Kind,
-    /// What a link leads to, as it is written there; for a hard link a path like [`Entry::path`].
+    /// The target of a link, as it is written; for a hard link a path like [`Entry::path`].
     pub link: Vec<u8>,
     /// The permission bits, with setuid, setgid and sticky.
     pub mode: u32,
@@ -79,11 +79,11 @@ pub struct Entry {
     pub uid: u64,
     /// The owner's group.
     pub gid: u64,
-    /// The owner's name, where there is one.
+    /// The owner's name, if known.
     pub user: Vec<u8>,
-    /// The group's name, where there is one.
+    /// The group's name, if known.
     pub group: Vec<u8>,
-    /// When it was changed.
+    /// When it was modified.
     pub mtime: Moment,
     /// How large the file is.
     pub size: u64,
@@ -91,46 +91,46 @@ pub struct Entry {
     pub device: Option<(u32, u32)>,
     /// Extended attributes, with their names.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The first block that belongs to it: where extension headers are, the first of them.
+    /// The first block of the entry: that of the first extension header, if there are any.
     pub start: u64,
     /// Its own header.
     pub header: u64,
-    /// What the file holds; of a sparse file, what is not a hole.
+    /// The content of the file; for a sparse file without the holes.
     pub data: Range<u64>,
 }
 
 impl Entry {
-    /// Where the next entry begins: behind the data, which is filled up to whole blocks.
+    /// Where the next entry begins: after the data, which is padded to whole blocks.
     #[must_use]
     pub fn end(&self) -> u64 {
         self.data.end.next_multiple_of(BLOCK)
     }
 
-    /// What it takes away, if it is such a mark and no file.
+    /// What it hides, if it is a whiteout and not a file.
     #[must_use]
     pub fn whiteout(&self) -> Option<Whiteout> {
         let cut = self.path.iter().rposition(|byte| *byte == b'/');
-        let (folder, name) = match cut {
+        let (directory, name) = match cut {
             Some(cut) => (&self.path[..cut], &self.path[cut + 1..]),
             None => (&[][..], &self.path[..]),
         };
         let hidden = name.strip_prefix(b".wh.")?;
         if hidden == b".wh..opq" {
-            return Some(Whiteout::Content(folder.to_vec()));
+            return Some(Whiteout::Content(directory.to_vec()));
         }
         let prefix = &self.path[..cut.map_or(0, |cut| cut + 1)];
         Some(Whiteout::Path([prefix, hidden].concat()))
     }
 }
 
-/// A layer, open for reading its entries.
+/// A layer whose entries can be read.
 #[derive(Debug)]
 pub struct Layer<'f> {
     file: &'f File,
     pieces: &'f [Range<u64>],
 }
 
-/// The layer that lies in these pieces of a file.
+/// The layer that consists of these pieces of a file.
 #[must_use]
 pub fn entries<'f>(file: &'f File, pieces: &'f [Range<u64>]) -> Layer<'f> {
     Layer { file, pieces }
@@ -143,7 +143,7 @@ impl<'f> Layer<'f> {
         ExtentReader::new(self.file, self.pieces)
     }
 
-    /// The entry whose blocks are these, which [`Layer::each`] has shown.
+    /// The entry at this range of blocks, which [`Layer::each`] has reported.
     pub(super) fn entry(&self, blocks: Range<u64>) -> Result<Entry, LayerError> {
         let places = self.bytes().places(blocks.clone());
         let mut found = None;
@@ -151,15 +151,15 @@ impl<'f> Layer<'f> {
             found = Some(entry);
             Ok::<_, LayerError>(())
         })?;
-        let gone = || LayerError::Read { position: blocks.start, source: io::ErrorKind::InvalidData.into() };
-        let mut entry = found.ok_or_else(gone)?;
+        let missing = || LayerError::Read { position: blocks.start, source: io::ErrorKind::InvalidData.into() };
+        let mut entry = found.ok_or_else(missing)?;
         entry.start += blocks.start;
         entry.header += blocks.start;
         entry.data = entry.data.start + blocks.start..entry.data.end + blocks.start;
         Ok(entry)
     }
 
-    /// Shows each entry in turn. Gives the position behind the last one.
+    /// Calls `visit` for each entry. Returns the position after the last one.
     pub fn each<E: From<LayerError>>(&self, mut visit: impl FnMut(Entry) -> Result<(), E>) -> Result<u64, E> {
         let bytes = self.bytes();
         let mut archive = Archive::new(self.bytes());
@@ -167,11 +167,11 @@ impl<'f> Layer<'f> {
         let broken = |position| move |source| LayerError::Read { position, source };
         for entry in archive.entries_with_seek().map_err(broken(0))? {
             let entry = entry.map_err(broken(start))?;
-            // Says something of all that follow, and engines do not listen: it goes with the next entry.
+            // A header for all entries that follow, which engines ignore: it counts as a part of the next entry.
             if entry.header().entry_type() == EntryType::XGlobalHeader {
                 continue;
             }
-            let entry = understand(&bytes, &entry, start).map_err(broken(start))?;
+            let entry = parse_entry(&bytes, &entry, start).map_err(broken(start))?;
             start = entry.end();
             visit(entry)?;
         }
@@ -179,17 +179,17 @@ impl<'f> Layer<'f> {
     }
 }
 
-fn understand(bytes: &ExtentReader, entry: &tar::Entry<ExtentReader>, start: u64) -> io::Result<Entry> {
+fn parse_entry(bytes: &ExtentReader, entry: &tar::Entry<ExtentReader>, start: u64) -> io::Result<Entry> {
     let header = entry.header();
     let old = header.as_old();
     let kind = kind(header);
     let mtime = number(&old.mtime, header.mtime())?;
     let mut data = entry.raw_file_position();
     if kind == Kind::Sparse {
-        data = behind_sparse_map(bytes, header, data)?;
+        data = after_sparse_map(bytes, header, data)?;
     }
     let stored = if kind == Kind::Sparse { header.entry_size()? } else { entry.size() };
-    let mut understood = Entry {
+    let mut parsed = Entry {
         path: header.path_bytes().into_owned(),
         kind,
         link: header.link_name_bytes().unwrap_or_default().into_owned(),
@@ -209,26 +209,26 @@ fn understand(bytes: &ExtentReader, entry: &tar::Entry<ExtentReader>, start: u64
         header: entry.raw_header_position(),
         data: data..data.checked_add(stored).ok_or(io::ErrorKind::InvalidData)?,
     };
-    let mut said = header.entry_size()?;
-    let extensions = extensions(bytes, start..understood.header)?;
+    let mut declared_size = header.entry_size()?;
+    let extensions = extensions(bytes, start..parsed.header)?;
     for record in extensions.into_iter().flat_map(|extension| extension.records) {
         if record.key == b"size" {
-            said = record.number()?;
+            declared_size = record.number()?;
         }
-        apply(record, &mut understood)?;
+        apply_record(record, &mut parsed)?;
     }
-    // Readers that differ in this would jump to different entries.
-    if said != stored {
+    // Readers that disagree on the size would continue at different entries.
+    if declared_size != stored {
         return Err(io::Error::other("its headers can be read as different sizes"));
     }
-    understood.path = plain(&understood.path).into_owned();
+    parsed.path = plain(&parsed.path).into_owned();
     if kind == Kind::HardLink {
-        understood.link = plain(&understood.link).into_owned();
+        parsed.link = plain(&parsed.link).into_owned();
     }
-    if understood.data.end > bytes.length() {
+    if parsed.data.end > bytes.length() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Ok(understood)
+    Ok(parsed)
 }
 
 fn kind(header: &Header) -> Kind {
@@ -237,7 +237,7 @@ fn kind(header: &Header) -> Kind {
         EntryType::GNUSparse => Kind::Sparse,
         EntryType::Link => Kind::HardLink,
         EntryType::Symlink => Kind::Symlink,
-        EntryType::Directory => Kind::Folder,
+        EntryType::Directory => Kind::Directory,
         EntryType::Char => Kind::Character,
         EntryType::Block => Kind::Block,
         EntryType::Fifo => Kind::Pipe,
@@ -245,13 +245,13 @@ fn kind(header: &Header) -> Kind {
     }
 }
 
-/// A field where nothing is written is zero to every reader but the `tar` crate.
+/// A field that is empty means zero to every reader except the `tar` crate.
 pub(super) fn number<N: Default>(field: &[u8], parsed: io::Result<N>) -> io::Result<N> {
     if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(N::default()) } else { parsed }
 }
 
-/// Where the data begins: the map of a file with many holes goes on in further blocks.
-fn behind_sparse_map(bytes: &ExtentReader, header: &Header, mut position: u64) -> io::Result<u64> {
+/// Where the data begins: the map of a file with many holes continues in further blocks.
+fn after_sparse_map(bytes: &ExtentReader, header: &Header, mut position: u64) -> io::Result<u64> {
     let mut more = header.as_gnu().is_some_and(tar::GnuHeader::is_extended);
     while more {
         let mut block = tar::GnuExtSparseHeader::new();
@@ -262,7 +262,7 @@ fn behind_sparse_map(bytes: &ExtentReader, header: &Header, mut position: u64) -
     Ok(position)
 }
 
-/// The time that a record gives, if it gives one.
+/// The time in a record.
 pub(super) fn moment(record: &Record) -> io::Result<Moment> {
     let wrong = || io::Error::other(format!("{:?} is no time", String::from_utf8_lossy(&record.value)));
     let text = str::from_utf8(&record.value).map_err(|_| wrong())?;
@@ -271,7 +271,7 @@ pub(super) fn moment(record: &Record) -> io::Result<Moment> {
     if !part.bytes().all(|digit| digit.is_ascii_digit()) {
         return Err(wrong());
     }
-    // Nine digits; finer ones are nothing that a file system keeps.
+    // Nine digits: file systems do not store finer times.
     let nanoseconds: u32 = format!("{part:0<9}").get(..9).and_then(|part| part.parse().ok()).ok_or_else(wrong)?;
     if !text.starts_with('-') || nanoseconds == 0 {
         return Ok(Moment { seconds, nanoseconds });
@@ -279,7 +279,7 @@ pub(super) fn moment(record: &Record) -> io::Result<Moment> {
     Ok(Moment { seconds: seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds })
 }
 
-fn apply(record: Record, entry: &mut Entry) -> io::Result<()> {
+fn apply_record(record: Record, entry: &mut Entry) -> io::Result<()> {
     match record.key.as_slice() {
         b"mtime" => entry.mtime = moment(&record)?,
         b"path" => entry.path = record.value,
@@ -297,7 +297,7 @@ fn apply(record: Record, entry: &mut Entry) -> io::Result<()> {
     Ok(())
 }
 
-/// An extension header, with what it says of the entry behind it.
+/// An extension header and its records for the next entry.
 #[derive(Debug)]
 pub(super) struct Extension {
     pub(super) header: u64,

@@ -1,4 +1,4 @@
-//! What is read of layers as engines write them, and of damaged ones. Layers are made here, byte for byte.
+//! Reads layers as engines write them, and damaged ones. The layers are made here, byte for byte.
 
 use std::io::{Read as _, Write as _};
 
@@ -68,7 +68,7 @@ fn entries_are_read_with_all_that_is_said_of_them() {
     let long = format!("long/{}", "x".repeat(300));
     assert_eq!(paths, ["etc", "etc/a", "etc/b", "c", "dev/null", "etc/.wh.gone", "etc/.wh..wh..opq", long.as_str()]);
     let [etc, a, b, c, null, gone, opaque, last] = found.as_slice() else { panic!("{found:?}") };
-    assert_eq!((etc.kind, etc.start, etc.header, etc.data.clone()), (Kind::Folder, 0, 0, 512..512));
+    assert_eq!((etc.kind, etc.start, etc.header, etc.data.clone()), (Kind::Directory, 0, 0, 512..512));
     assert_eq!((a.kind, a.mode, a.uid, a.gid, a.size), (Kind::File, 0o4755, 1000, 7, 3));
     assert_eq!(a.xattrs, [(b"security.capability".to_vec(), b"\x01\n9 path=b\n\x00".to_vec())]);
     assert_eq!(a.mtime, Moment { seconds: 1_700_000_000, nanoseconds: 250_000_000 });
@@ -88,7 +88,7 @@ fn entries_are_read_with_all_that_is_said_of_them() {
 fn a_layer_in_pieces_is_read_as_one() {
     let bytes = sample();
     let found = read(&bytes).unwrap();
-    // The last entry first, and some of another layer between.
+    // The last entry comes first, and another layer's pieces could be between.
     let (last, rest) = found.split_last().unwrap();
     let file = unpacked(&bytes);
     let pieces = [last.start..last.end(), 0..last.start];
@@ -135,7 +135,7 @@ fn files_with_holes_are_passed_over() {
 #[test]
 fn damaged_layers_are_refused() {
     let whole = sample();
-    // In the middle of the first header, of an extension header, of a file's data.
+    // Truncated in the first header, in an extension header, and in a file's data.
     for length in [100, 700, 2049] {
         let LayerError::Read { position, .. } = read(&whole[..length]).unwrap_err();
         assert!(position <= 512, "{position}");

@@ -1,5 +1,5 @@
-//! A layer's headers, changed where they lie: no time is later than the epoch, nobody has a name. Contents are not read;
-//! which entries there are, and in which order, is not decided here.
+//! Clamps the headers of a layer, in place: no time is later than the epoch, and owners have no names. It does not read
+//! contents, and neither removes nor reorders entries.
 
 use std::io;
 use std::ops::Range;
@@ -10,8 +10,8 @@ use crate::context::tar_format::{BLOCK, Record, seal};
 use crate::image::extents::ExtentReader;
 use crate::image::layer::{self, Entry, Kind, Layer, LayerError, Moment};
 
-/// Changes the headers of a layer. Gives what is left of its pieces: extension headers that said nothing but what is taken
-/// out are not needed any more.
+/// Changes the headers of a layer. Returns the remaining pieces of the layer: it cuts out extension headers that contained only
+/// records that are dropped.
 pub(super) fn clamp(layer: &Layer, epoch: u64) -> Result<Vec<Range<u64>>, LayerError> {
     let bytes = layer.bytes();
     let mut kept = Vec::new();
@@ -33,14 +33,14 @@ fn latest(epoch: u64) -> io::Result<Moment> {
     Ok(Moment { seconds: i64::try_from(epoch).map_err(io::Error::other)?, nanoseconds: 0 })
 }
 
-/// Changes one header, if there is something to change.
+/// Changes one header, if necessary.
 fn header(bytes: &ExtentReader, position: u64, entry: &Entry, latest: Moment) -> io::Result<()> {
     let mut header = Header::new_old();
     bytes.read_exact_at(header.as_mut_bytes(), position)?;
     let before = *header.as_bytes();
     let epoch = latest.seconds.unsigned_abs();
     let is_whiteout = position == entry.header && entry.whiteout().is_some();
-    // The entry's own time can be in a record, and the header's field is not believed then; a later one is not left there.
+    // If a record has the entry's time, readers ignore the header's field; it is clamped nevertheless.
     if is_whiteout
         || position == entry.header && (entry.mtime > latest)
         || layer::number(&header.as_old().mtime, header.mtime())? > epoch
@@ -71,24 +71,24 @@ fn header(bytes: &ExtentReader, position: u64, entry: &Entry, latest: Moment) ->
     bytes.write_all_at(header.as_bytes(), position)
 }
 
-/// Takes late times, those of whiteouts, and names, out of an entry's extension headers. Gives the ranges that are not needed any more.
+/// Drops late times, the times of whiteouts, and names from an entry's extension headers. Returns the ranges to cut out.
 fn extensions(bytes: &ExtentReader, entry: &Entry, latest: Moment) -> io::Result<Vec<Range<u64>>> {
     let mut cuts = Vec::new();
     for extension in layer::extensions(bytes, entry.start..entry.header)? {
         let all = extension.records.len();
-        let mut left = Vec::with_capacity(all);
+        let mut kept = Vec::with_capacity(all);
         for record in extension.records {
-            if !goes(&record, latest, entry)? {
-                left.push(record);
+            if !is_dropped(&record, latest, entry)? {
+                kept.push(record);
             }
         }
-        if left.len() == all {
+        if kept.len() == all {
             header(bytes, extension.header, entry, latest)?;
-        } else if left.is_empty() {
+        } else if kept.is_empty() {
             cuts.push(extension.header..extension.end);
         } else {
             let data = extension.header + BLOCK;
-            let text: Vec<u8> = left.iter().flat_map(Record::text).collect();
+            let text: Vec<u8> = kept.iter().flat_map(Record::text).collect();
             let end = data + (text.len() as u64).next_multiple_of(BLOCK);
             let mut block = Header::new_old();
             bytes.read_exact_at(block.as_mut_bytes(), extension.header)?;
@@ -105,9 +105,9 @@ fn extensions(bytes: &ExtentReader, entry: &Entry, latest: Moment) -> io::Result
     Ok(cuts)
 }
 
-/// Whether a record says what is not to be said. A file's time that is not late stays to the nanosecond; a whiteout has none,
-/// and is no other name of another.
-fn goes(record: &Record, latest: Moment, entry: &Entry) -> io::Result<bool> {
+/// Whether to drop a record. A file's time that is not late keeps its nanoseconds; whiteouts have no time of their own, and are
+/// not hard links to each other.
+fn is_dropped(record: &Record, latest: Moment, entry: &Entry) -> io::Result<bool> {
     let of_whiteout = entry.whiteout().is_some();
     Ok(match record.key.as_slice() {
         b"mtime" | b"atime" | b"ctime" | b"LIBARCHIVE.creationtime" => of_whiteout || layer::moment(record)? > latest,

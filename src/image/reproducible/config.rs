@@ -1,31 +1,31 @@
-//! An image's configuration, without what the engine says of its own and of the moment. What the Dockerfile says stays.
+//! Rewrites an image's configuration without the engine's own data and the build time. The settings of the Dockerfile stay.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::net::Digest;
 
-/// What engines say of a build, and no consumer needs.
+/// Fields about the build, which no consumer needs.
 const OF_THE_BUILD: [&str; 4] = ["container", "container_config", "docker_version", "parent"];
-/// What engines keep of the container of the last step; a Dockerfile cannot say it.
+/// Fields about the container of the last step, which a Dockerfile cannot set.
 const OF_THE_CONTAINER: [&str; 3] = ["Domainname", "Hostname", "Image"];
-/// Podman's own label: its version, so that another machine's image would be another.
+/// Podman's own label: it contains Podman's version, so that images would differ between machines.
 const OF_THE_ENGINE: &str = "io.buildah.version";
-/// A word of as many hexadecimal digits in a comment is an id: engines shorten theirs to twelve.
+/// A word with this many hexadecimal digits in a comment is an id: engines shorten ids to twelve digits.
 const SHORT_ID: usize = 12;
 
-/// The configuration's text for layers with these ids.
+/// The rewritten configuration, for layers with these ids.
 pub(super) fn rewrite(config: &[u8], epoch: Timestamp, layers: &[Digest]) -> Result<Vec<u8>, String> {
     let mut value: Value = serde_json::from_slice(config).map_err(|error| format!("it is no JSON: {error}"))?;
     let Some(root) = value.as_object_mut() else { return Err("it is no object".to_owned()) };
     root.retain(|key, _| !OF_THE_BUILD.contains(&key.as_str()) && !key.starts_with("moby.buildkit."));
     root.insert("created".to_owned(), epoch.to_string().into());
     if let Some(config) = root.get_mut("config").and_then(Value::as_object_mut) {
-        forget_container(config);
+        remove_container_fields(config);
     }
     for step in root.get_mut("history").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(step) = step.as_object_mut() {
-            forget_moment(step, epoch);
+            clamp_step(step, epoch);
         }
     }
     let Some(rootfs) = root.get_mut("rootfs").and_then(Value::as_object_mut) else {
@@ -37,7 +37,7 @@ pub(super) fn rewrite(config: &[u8], epoch: Timestamp, layers: &[Digest]) -> Res
     serde_json::to_vec(&value).map_err(|error| error.to_string())
 }
 
-fn forget_container(config: &mut Map<String, Value>) {
+fn remove_container_fields(config: &mut Map<String, Value>) {
     config.retain(|key, value| !OF_THE_CONTAINER.contains(&key.as_str()) && !is_empty(value));
     if let Some(labels) = config.get_mut("Labels").and_then(Value::as_object_mut)
         && labels.remove(OF_THE_ENGINE).is_some()
@@ -47,7 +47,7 @@ fn forget_container(config: &mut Map<String, Value>) {
     }
 }
 
-/// Whether a setting says as little as one that is not there: some engines write these, others do not.
+/// Whether a setting means the same as if it were missing: engines differ in whether they write such settings.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -59,7 +59,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn forget_moment(step: &mut Map<String, Value>, epoch: Timestamp) {
+fn clamp_step(step: &mut Map<String, Value>, epoch: Timestamp) {
     if let Some(created) = step.get_mut("created") {
         let early = created.as_str().and_then(|text| text.parse::<Timestamp>().ok()).is_some_and(|time| time <= epoch);
         if !early {
@@ -75,12 +75,12 @@ fn forget_moment(step: &mut Map<String, Value>, epoch: Timestamp) {
     }
 }
 
-/// Whether the label says that Podman has built the image, or buildah, which is in it.
+/// Whether the label shows that Podman or buildah built the image.
 pub(super) fn is_by_podman(config: &[u8]) -> bool {
     serde_json::from_slice(config).is_ok_and(|value: Value| value["config"]["Labels"][OF_THE_ENGINE].is_string())
 }
 
-/// For each layer, whether a RUN step made it; nothing where the history does not say.
+/// For each layer, whether a RUN step made it; `None` if the history does not match the layers.
 pub(super) fn run_steps(config: &[u8], layers: usize) -> Option<Vec<bool>> {
     let value: Value = serde_json::from_slice(config).ok()?;
     let steps = value["history"].as_array()?.iter().filter(|step| step["empty_layer"] != true);
@@ -88,7 +88,7 @@ pub(super) fn run_steps(config: &[u8], layers: usize) -> Option<Vec<bool>> {
     (runs.len() == layers).then_some(runs)
 }
 
-/// `BuildKit` says `RUN`, the others say the command, and mark what is none with `#(nop)`.
+/// `BuildKit` writes `RUN`; others write the command, and mark other instructions with `#(nop)`.
 fn is_run(step: &Value) -> bool {
     let Some(by) = step["created_by"].as_str() else { return false };
     let buildkit = step["comment"].as_str().is_some_and(|comment| comment.starts_with("buildkit"));

@@ -1,5 +1,5 @@
-//! `--reproducible`: an unpacked image, made a function of what it was built from and not of when and where. What is
-//! changed, and what cannot be, is in docs/archives.md.
+//! `--reproducible`: makes an unpacked image depend only on its inputs, not on the time and place of the build.
+//! docs/archives.md describes what is changed, and what cannot be changed.
 
 mod clamp;
 mod config;
@@ -22,30 +22,30 @@ use crate::net::Digest;
 use crate::net::digest_reader::DigestReader;
 use engine_artifacts::LowerLayers;
 
-/// Layers are hashed in pieces of this size, so that system calls do not count.
+/// The size of reads for hashing, so that the cost of system calls is negligible.
 const HASH_BUFFER: usize = 256 * 1024;
 
 /// An image that cannot be made reproducible.
 #[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
-    /// A layer's tar is damaged, or its file.
+    /// A layer's tar, or its file, is damaged.
     #[error("layer {number} of the image cannot be made reproducible")]
     Layer {
-        /// Which, counted from 1.
+        /// The layer's number, counted from 1.
         number: usize,
-        /// Why.
+        /// The cause.
         source: LayerError,
     },
-    /// The configuration is not what engines write.
+    /// The configuration is not as engines write it.
     #[error("the image's configuration cannot be made reproducible: {0}")]
     Config(String),
-    /// The epoch is no moment that can be written.
+    /// The epoch is outside the range of timestamps.
     #[error("SOURCE_DATE_EPOCH={0} is no moment that a configuration can name")]
     Epoch(u64),
 }
 
-/// Rewrites an image, all but its first `base_layers`: those are shared with the image that it was built from. The staging
-/// file is worthless after an error.
+/// Rewrites an image except for its first `base_layers`, which it shares with its base image. After an error, the staging file
+/// is useless.
 pub fn rewrite(unpacked: &mut UnpackedImage, epoch: u64, base_layers: usize) -> Result<(), RewriteError> {
     let (config, layers) = rewritten(unpacked.file(), unpacked.layers(), unpacked.config(), epoch, base_layers)?;
     unpacked.replace(config, layers);
@@ -69,7 +69,7 @@ fn rewritten(
     let mut rewritten = Vec::with_capacity(layers.len());
     for (index, own) in layers.iter().enumerate() {
         let broken = |source| RewriteError::Layer { number: index + 1, source };
-        // Also a later layer that is the same as one of the base's: they share their bytes.
+        // Also a later layer that is the same as one of the base image: they share their bytes.
         if bases.iter().any(|base| base.diff_id == own.diff_id) {
             below.add(&layer::entries(file, &own.pieces), &HashSet::new()).map_err(broken)?;
             rewritten.push(own.clone());
@@ -90,11 +90,11 @@ fn rewritten(
         let (diff_id, size) = if let Some(known) = hashed.get(&pieces) {
             *known
         } else {
-            let sums = hash(file, &pieces).map_err(|source| broken(LayerError::Read { position: 0, source }))?;
-            hashed.insert(pieces.clone(), sums);
-            sums
+            let result = hash(file, &pieces).map_err(|source| broken(LayerError::Read { position: 0, source }))?;
+            hashed.insert(pieces.clone(), result);
+            result
         };
-        // What differed in times only is the same layer now.
+        // Layers that differed only in times are the same now.
         let same = rewritten.iter().find(|layer: &&Layer| layer.diff_id == diff_id).cloned();
         rewritten.push(same.unwrap_or(Layer { diff_id, size, pieces }));
     }
@@ -104,8 +104,8 @@ fn rewritten(
 }
 
 fn hash(file: &File, pieces: &[Range<u64>]) -> io::Result<(Digest, u64)> {
-    let mut tally = DigestReader::new(io::sink());
-    io::copy(&mut BufReader::with_capacity(HASH_BUFFER, ExtentReader::new(file, pieces)), &mut tally)?;
-    let (_, digest, size) = tally.finish();
+    let mut digest_reader = DigestReader::new(io::sink());
+    io::copy(&mut BufReader::with_capacity(HASH_BUFFER, ExtentReader::new(file, pieces)), &mut digest_reader)?;
+    let (_, digest, size) = digest_reader.finish();
     Ok((digest, size))
 }

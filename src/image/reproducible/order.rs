@@ -1,12 +1,12 @@
-//! The order of a layer's entries: each folder before what is in it, names in the order of their bytes, as most engines'
-//! walks give it. Only ranges are put in order; the bytes stay where they are.
+//! Sorts the entries of a layer: each directory before its content, names by their bytes, as most engines walk a tree. It sorts
+//! only ranges; the bytes stay where they are.
 
 use std::collections::HashSet;
 use std::ops::Range;
 
 use crate::image::layer::{Entry, Kind, Layer, LayerError, Whiteout};
 
-/// The pieces of a layer in order, without the entries that are dropped.
+/// The pieces of a layer in order, without the entries in `drops`.
 pub(super) fn arrange(layer: &Layer, drops: &HashSet<Vec<u8>>) -> Result<Vec<Range<u64>>, LayerError> {
     if drops.is_empty() && in_order(layer)? {
         return Ok(joined(layer.bytes().places(0..layer.bytes().length())));
@@ -19,9 +19,9 @@ pub(super) fn arrange(layer: &Layer, drops: &HashSet<Vec<u8>>) -> Result<Vec<Ran
         Ok::<_, LayerError>(())
     })?;
     let mut sorted: Vec<&Item> = items.iter().collect();
-    // Of two entries with the same path the last one counts: they stay in their order.
+    // If a path occurs twice, the last entry counts, so these keep their order.
     sorted.sort_by(|one, other| one.key.cmp(&other.key));
-    if !links_hold(&sorted) {
+    if !links_follow_targets(&sorted) {
         sorted = items.iter().collect();
     }
     let bytes = layer.bytes();
@@ -41,7 +41,7 @@ fn in_order(layer: &Layer) -> Result<bool, LayerError> {
     Ok(in_order)
 }
 
-/// Neighbours made one, so that a layer that needed no order is one piece.
+/// Joins adjacent ranges, so that a layer that was already in order is one piece.
 fn joined(ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let mut joined: Vec<Range<u64>> = Vec::new();
     for range in ranges {
@@ -53,11 +53,11 @@ fn joined(ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     joined
 }
 
-/// What is kept in mind of an entry, of layers that are not in order.
+/// What is kept in memory of an entry, for layers that are not in order.
 struct Item {
     key: Vec<u8>,
     path: Vec<u8>,
-    /// What a hard link needs to be there.
+    /// The target of a hard link, which must come before it.
     link: Option<Vec<u8>>,
     range: Range<u64>,
 }
@@ -69,13 +69,13 @@ impl Item {
     }
 }
 
-/// A path as it is compared: the separator is less than every other byte. What is deleted stands where it stood, and what
-/// empties a folder comes before what is in it.
+/// The sort key of a path: the separator sorts before every other byte. A whiteout sorts at the path that it deletes, and an
+/// opaque whiteout before the other content of its directory.
 fn key(entry: &Entry) -> Vec<u8> {
     let mut key = match entry.whiteout() {
         None => entry.path.clone(),
         Some(Whiteout::Path(path)) => path,
-        Some(Whiteout::Content(folder)) => [folder.as_slice(), b"/"].concat(),
+        Some(Whiteout::Content(directory)) => [directory.as_slice(), b"/"].concat(),
     };
     for byte in &mut key {
         if *byte == b'/' {
@@ -85,16 +85,16 @@ fn key(entry: &Entry) -> Vec<u8> {
     key
 }
 
-/// Whether each hard link comes after what it links to. A walk comes to a file's names in their order, but a layer may be
-/// made by something else.
-fn links_hold(sorted: &[&Item]) -> bool {
+/// Whether each hard link comes after its target. A walk visits the names of a file in sort order, but a layer can be made by
+/// something else.
+fn links_follow_targets(sorted: &[&Item]) -> bool {
     if sorted.iter().all(|item| item.link.is_none()) {
         return true;
     }
-    let mut seen = HashSet::new();
+    let mut earlier = HashSet::new();
     sorted.iter().all(|item| {
-        let holds = item.link.as_ref().is_none_or(|link| seen.contains(link));
-        seen.insert(&item.path);
-        holds
+        let is_valid = item.link.as_ref().is_none_or(|link| earlier.contains(link));
+        earlier.insert(&item.path);
+        is_valid
     })
 }

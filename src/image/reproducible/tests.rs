@@ -1,4 +1,4 @@
-//! What a rewrite changes and what it leaves alone, on layers made here as engines make them, and on any others.
+//! Tests what a rewrite changes and what it keeps, with layers like those of engines, and with random ones.
 
 use std::io::{Read as _, Write as _};
 
@@ -13,7 +13,7 @@ use crate::image::layer::{Entry, Kind, Moment};
 const EPOCH: u64 = 1_000_000_000;
 const LATE: u64 = EPOCH + 77;
 
-/// A layer's entry, as a test wants it.
+/// An entry of a test's layer.
 #[derive(Clone, Debug)]
 struct Input {
     path: String,
@@ -26,17 +26,17 @@ struct Input {
     pax: Vec<(String, Vec<u8>)>,
 }
 
-fn given(path: &str, kind: EntryType, mtime: u64) -> Input {
+fn input(path: &str, kind: EntryType, mtime: u64) -> Input {
     let mode = if kind == EntryType::Directory { 0o755 } else { 0o644 };
     Input { path: path.into(), kind, data: Vec::new(), link: "", mtime, user: "root", mode, pax: Vec::new() }
 }
 
 fn file(path: &str, data: &str, mtime: u64) -> Input {
-    Input { data: data.into(), ..given(path, EntryType::Regular, mtime) }
+    Input { data: data.into(), ..input(path, EntryType::Regular, mtime) }
 }
 
-fn folder(path: &str) -> Input {
-    given(path, EntryType::Directory, LATE)
+fn dir(path: &str) -> Input {
+    input(path, EntryType::Directory, LATE)
 }
 
 fn tar(entries: &[Input]) -> Vec<u8> {
@@ -115,7 +115,7 @@ impl Image {
     }
 }
 
-/// A history of steps, each of which made a layer.
+/// A history with these steps, each of which made a layer.
 fn history(steps: &[&str]) -> Value {
     let steps: Vec<_> = steps.iter().map(|step| json!({ "created_by": step })).collect();
     json!({ "history": steps })
@@ -151,13 +151,13 @@ fn late_times_become_the_epoch_and_early_ones_stay() {
 #[test]
 fn two_builds_at_different_times_are_the_same_image() {
     let build = |late: u64, fraction: &str, id: &str| {
-        // Image stores give it another mode, time and link; and they write what is empty, or do not.
+        // Image stores give a whiteout another mode, time and link; and some write empty fields, others do not.
         let (mode, link, time) = if late == LATE { (0o600, "a/.wh.b", late) } else { (0, "", 0) };
         let whiteout = Input { link, mode, ..file("etc/.wh.old", "", time) };
         let pax = vec![("mtime".to_owned(), format!("{late}.{fraction}").into_bytes())];
         let layers = [
             vec![file("a", "context", EPOCH - 3)],
-            vec![Input { mtime: late, ..folder("etc/") }, whiteout, Input { pax, ..file("etc/new", "n", late) }],
+            vec![Input { mtime: late, ..dir("etc/") }, whiteout, Input { pax, ..file("etc/new", "n", late) }],
         ];
         let time = |seconds: u64| Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap().to_string();
         let mut config = json!({
@@ -202,22 +202,22 @@ fn two_builds_at_different_times_are_the_same_image() {
 
 #[test]
 fn entries_are_put_in_order_without_moving_a_byte() {
-    let entries = [folder("b/"), file("b-c", "1", 1), file("b/d", "2", 1), folder("a/"), file("a/.wh..wh..opq", "", 1)];
+    let entries = [dir("b/"), file("b-c", "1", 1), file("b/d", "2", 1), dir("a/"), file("a/.wh..wh..opq", "", 1)];
     let whiteouts = [file("a/.wh.b", "", 1), file("a/a", "3", 1), file("a/c", "4", 1)];
     let image = one(&[&entries[..], &whiteouts].concat());
     assert_eq!(image.paths(0), ["a", "a/.wh..wh..opq", "a/a", "a/.wh.b", "a/c", "b", "b/d", "b-c"]);
     assert!(image.layers[0].pieces.len() > 3);
     assert_eq!(image.layers[0].diff_id, Digest::of(&image.bytes(0)));
-    let ordered = one(&[folder("a/"), file("a/b", "1", LATE), file("a-b", "2", LATE)]);
+    let ordered = one(&[dir("a/"), file("a/b", "1", LATE), file("a-b", "2", LATE)]);
     assert_eq!(ordered.layers[0].pieces.len(), 1);
 }
 
 #[test]
 fn a_hard_link_never_comes_before_its_file() {
-    let link = Input { link: "z", ..given("a", EntryType::Link, LATE) };
+    let link = Input { link: "z", ..input("a", EntryType::Link, LATE) };
     let image = one(&[file("z", "data", LATE), link.clone(), file("b", "", LATE)]);
     assert_eq!(image.paths(0), ["z", "a", "b"], "the layer keeps its order");
-    let other = Input { link: "c", ..given("z", EntryType::Link, LATE) };
+    let other = Input { link: "c", ..input("z", EntryType::Link, LATE) };
     let image = one(&[file("c", "data", LATE), other, file("b", "", LATE)]);
     assert_eq!(image.paths(0), ["b", "c", "z"]);
 }
@@ -244,26 +244,26 @@ fn layers_that_differed_in_times_only_become_one() {
 #[test]
 fn mount_points_of_run_steps_are_taken_out_where_nobody_can_have_made_them() {
     let layer = || {
-        let mut entries = vec![folder("dev/"), folder("etc/")];
+        let mut entries = vec![dir("dev/"), dir("etc/")];
         entries.extend(["etc/hostname", "etc/hosts", "etc/resolv.conf"].map(|path| file(path, "", LATE)));
-        entries.extend([folder("proc/"), folder("run/"), folder("sys/"), file("x", "made", LATE)]);
+        entries.extend([dir("proc/"), dir("run/"), dir("sys/"), file("x", "made", LATE)]);
         entries
     };
     let steps = ["RUN /bin/sh -c x # buildkit", "COPY a / # buildkit"]
         .map(|by| json!({ "created_by": by, "comment": "buildkit.dockerfile.v0" }));
     let image = Image::new(&[layer(), layer()], json!({ "history": steps })).rewritten(0);
-    // A step on Docker can make /run itself.
+    // A step on Docker can create /run itself.
     assert_eq!(image.paths(0), ["run", "x"]);
     assert_eq!(image.paths(1).len(), 9 - 1, "a COPY says what it copies; run/ is there already: {:?}", image.paths(1));
     let classic = Image::new(&[layer(), layer()], history(&["/bin/sh -c x", "/bin/sh -c #(nop) COPY file:a in / "]));
     assert_eq!(classic.rewritten(0).paths(0), ["run", "x"]);
-    // Where the history does not say what made the layer.
+    // The history does not tell what made the layer.
     assert_eq!(one(&layer()).paths(0).len(), 9);
 }
 
 #[test]
 fn podmans_own_mount_point_is_taken_out_of_podmans_images() {
-    let layer = [folder("run/"), file("run/.containerenv", "", LATE), file("x", "made", LATE)];
+    let layer = [dir("run/"), file("run/.containerenv", "", LATE), file("x", "made", LATE)];
     let mut config = history(&["/bin/sh -c x"]);
     assert_eq!(Image::new(&[layer.to_vec()], config.clone()).rewritten(0).paths(0), ["run", "run/.containerenv", "x"]);
     config["config"] = json!({ "Labels": { "io.buildah.version": "1.28.2" } });
@@ -274,15 +274,15 @@ fn podmans_own_mount_point_is_taken_out_of_podmans_images() {
 
 #[test]
 fn what_a_step_did_to_a_mount_point_stays() {
-    let below = vec![folder("etc/"), file("etc/hosts", "127.0.0.1 localhost", 1), folder("run/")];
-    let chmod = Input { mode: 0o700, ..folder("run/") };
+    let below = vec![dir("etc/"), file("etc/hosts", "127.0.0.1 localhost", 1), dir("run/")];
+    let chmod = Input { mode: 0o700, ..dir("run/") };
     let steps = ["/bin/sh -c #(nop) ADD file:a in / ", "/bin/sh -c a", "/bin/sh -c b", "/bin/sh -c c", "/bin/sh -c d"];
     let layers = [
         below,
         vec![chmod, file("etc/hosts", "", LATE)],
         vec![file(".wh.run", "", LATE)],
-        vec![folder("run/")],
-        vec![folder("etc/"), file("etc/new", "", LATE), folder("run/")],
+        vec![dir("run/")],
+        vec![dir("etc/"), file("etc/new", "", LATE), dir("run/")],
     ];
     let image = Image::new(&layers, history(&steps)).rewritten(0);
     assert_eq!(image.paths(1), ["etc/hosts", "run"], "there was another one");
@@ -321,11 +321,11 @@ fn any_entry() -> impl Strategy<Value = Facts> {
 fn any_layer() -> impl Strategy<Value = Vec<Input>> {
     let path = "(\\.wh\\.)?[a-c]{1,2}(/[a-c-]{1,2}){0,2}(/\\.wh\\.[a-c])?";
     btree_map(path, any_entry(), 0..12)
-        .prop_map(|entries| entries.into_iter().map(any_given).collect::<Vec<_>>())
+        .prop_map(|entries| entries.into_iter().map(any_input).collect::<Vec<_>>())
         .prop_shuffle()
 }
 
-fn any_given((path, (kind, data, mtime, mode, named, extended)): (String, Facts)) -> Input {
+fn any_input((path, (kind, data, mtime, mode, named, extended)): (String, Facts)) -> Input {
     let data = if kind == EntryType::Regular { data } else { Vec::new() };
     let link = if matches!(kind, EntryType::Symlink | EntryType::Link) { "a/b" } else { "" };
     let mut pax =
@@ -334,7 +334,7 @@ fn any_given((path, (kind, data, mtime, mode, named, extended)): (String, Facts)
     Input { path, kind, data, link, mtime, user: if named { "root" } else { "" }, mode, pax }
 }
 
-/// What a rewrite may not change, of each entry, and what it makes of the rest.
+/// The facts of each entry that a rewrite must keep, and the expected values of the others.
 fn promised(image: &Image, number: usize, rewritten: bool) -> Vec<String> {
     let bytes = image.bytes(number);
     let mut facts: Vec<_> = image
@@ -380,16 +380,16 @@ proptest! {
 
     #[test]
     fn the_order_that_it_came_in_does_not_matter(entries in any_layer(), seed in any::<u64>()) {
-        // Links are told apart below: with them the order of a layer can be kept.
+        // Other tests cover links: with links, the layer may keep its order.
         let mut entries: Vec<_> = entries.into_iter().filter(|entry| entry.kind != EntryType::Link).collect();
         let one = Image::new(std::slice::from_ref(&entries), json!({})).rewritten(0);
         entries.sort_by_key(|entry| Digest::of(format!("{seed}{}", entry.path).as_bytes()).to_string());
-        // A path and the mark that deletes it stand at one place, as they came.
+        // A path and its whiteout have the same key, so they keep their order.
         let there: Vec<_> = entries.iter().map(|entry| entry.path.clone()).collect();
         let deleted = |path: &String| {
-            let (folder, name) = path.rsplit_once('/').map_or(("", path.as_str()), |(folder, name)| (folder, name));
+            let (parent, name) = path.rsplit_once('/').map_or(("", path.as_str()), |(parent, name)| (parent, name));
             let name = name.strip_prefix(".wh.");
-            name.is_some_and(|name| there.contains(&[folder, name].join("/").trim_start_matches('/').to_owned()))
+            name.is_some_and(|name| there.contains(&[parent, name].join("/").trim_start_matches('/').to_owned()))
         };
         prop_assume!(!there.iter().any(deleted));
         let other = Image::new(&[entries.clone()], json!({})).rewritten(0);

@@ -1,5 +1,5 @@
-//! The databases of dpkg and of apk, and `os-release`, as packages with their names everywhere (purl). Which files they are is
-//! for `mod`, and how packages are told for `document`.
+//! Parses the databases of dpkg and apk, and `os-release`, into packages with package URLs (purl). The module `sbom` finds the
+//! files, and `document` writes the packages.
 
 use std::collections::BTreeMap;
 
@@ -8,25 +8,25 @@ use packageurl::PackageUrl;
 /// An installed package.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Package {
-    /// `pkg:…`, which no other installed package has.
+    /// `pkg:…`, unique among the installed packages.
     pub(super) purl: String,
     pub(super) name: String,
     pub(super) version: String,
 }
 
-/// What an image says of its distribution.
+/// The distribution of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Distribution {
     /// `debian`
     pub(super) id: Option<String>,
     /// `12`; rolling ones have none.
     pub(super) version: Option<String>,
-    /// For people.
+    /// The name for display.
     pub(super) name: Option<String>,
 }
 
 impl Distribution {
-    /// Reads an `os-release`: shell assignments, of which only the plain ones count.
+    /// Reads an `os-release`: shell assignments, of which it supports only the simple ones.
     pub(super) fn read(text: &[u8]) -> Self {
         let text = String::from_utf8_lossy(text);
         let values: BTreeMap<_, _> = text.lines().filter_map(|line| line.trim().split_once('=')).collect();
@@ -38,24 +38,24 @@ impl Distribution {
         Self { id: value("ID"), version: value("VERSION_ID"), name: value("PRETTY_NAME").or_else(|| value("NAME")) }
     }
 
-    /// As purls have it: `debian-12`.
+    /// The form used in purls: `debian-12`.
     fn qualifier(&self) -> Option<String> {
         let id = self.id.as_ref()?;
         Some(self.version.as_ref().map_or_else(|| id.clone(), |version| format!("{id}-{version}")))
     }
 }
 
-/// What a database says of a package, as far as it is needed.
+/// The required fields of a package in a database.
 struct PackageRecord<'a> {
     name: &'a str,
     version: &'a str,
     architecture: Option<&'a str>,
-    /// The package that it was built from, if that has another name or version: `NAME` or `NAME@VERSION`.
+    /// The source package, if its name or version differs: `NAME` or `NAME@VERSION`.
     upstream: Option<String>,
 }
 
 impl PackageRecord<'_> {
-    /// The package, of a kind whose vendor is `vendor` where the image does not name one.
+    /// Converts it to a package of the type `kind`; `vendor` is used if the distribution has no id.
     fn package(self, kind: &str, vendor: &str, of: &Distribution) -> Option<Package> {
         let mut purl = PackageUrl::new(kind, self.name).ok()?;
         purl.with_namespace(of.id.as_deref().unwrap_or(vendor)).ok()?;
@@ -71,11 +71,11 @@ impl PackageRecord<'_> {
     }
 }
 
-/// The installed packages of a `status` file, or of a file below `status.d`, which has none that are not installed.
+/// The installed packages of a `status` file, or of a file below `status.d`, which lists only installed packages.
 pub(super) fn dpkg(text: &[u8], of: &Distribution) -> Vec<Package> {
     let text = String::from_utf8_lossy(text);
     let one = |fields: BTreeMap<&str, &str>| {
-        // want, error, state: what was removed and has left its configuration is listed too.
+        // want, error, state: packages that were removed but whose configuration remains are listed too.
         let installed = |status: &&str| status.split_whitespace().last() == Some("installed");
         if !fields.get("status").is_none_or(installed) {
             return None;
@@ -90,7 +90,7 @@ pub(super) fn dpkg(text: &[u8], of: &Distribution) -> Vec<Package> {
     };
     paragraphs(&text, |line| {
         let (key, value) = line.split_once(':')?;
-        // What goes on in a line of its own begins with a blank, and none of it is needed.
+        // Continuation lines begin with a blank; none of them is needed.
         let known = ["package", "version", "architecture", "source", "status"];
         Some((known.into_iter().find(|it| it.eq_ignore_ascii_case(key))?, value.trim()))
     })
@@ -113,7 +113,7 @@ pub(super) fn apk(text: &[u8], of: &Distribution) -> Vec<Package> {
         .collect()
 }
 
-/// Lines with fields, up to an empty line. Of two fields of one name the first counts.
+/// The fields of each paragraph; paragraphs are separated by empty lines. The first field with a name counts.
 fn paragraphs<'a>(
     text: &'a str,
     field: impl Fn(&'a str) -> Option<(&'a str, &'a str)>,
@@ -167,9 +167,9 @@ package: lower\nstatus: install ok installed\nversion: 3\n\nStatus: install ok i
             "pkg:deb/debian/held@1:1.0~rc1-2?arch=all&distro=debian-12&upstream=other%401.0",
             "pkg:deb/debian/lower@3?distro=debian-12",
         ];
-        let told: Vec<_> = purls(dpkg(text, &debian())).iter().map(|it| it.replace("%3A", ":")).collect();
-        assert_eq!(told, expected);
-        // As distroless images have it, one package a file.
+        let found: Vec<_> = purls(dpkg(text, &debian())).iter().map(|it| it.replace("%3A", ":")).collect();
+        assert_eq!(found, expected);
+        // As in distroless images: one package per file.
         let alone = dpkg(b"Package: base-files\nVersion: 12.4\nArchitecture: amd64\n", &Distribution::default());
         assert_eq!(purls(alone), ["pkg:deb/debian/base-files@12.4?arch=amd64"]);
     }

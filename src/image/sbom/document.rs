@@ -1,5 +1,5 @@
-//! The words of `CycloneDX` 1.5, as far as they are used. The same image gives the same document: nothing in it is of the moment,
-//! and nothing is guessed. What is installed is found out elsewhere in this module.
+//! The subset of `CycloneDX` 1.5 that image-worker writes. The same image gives the same document: it contains no current time
+//! and no guesses. Other files of this module find the packages.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use super::Contents;
 use super::databases::Package;
 use crate::net::ImageId;
 
-/// A list of what is in an image.
+/// A software bill of materials for an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Document {
@@ -55,18 +55,18 @@ struct Property {
     value: String,
 }
 
-/// The image that a document is about.
+/// The image that a document describes.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// Its name and its tag.
     pub tag: &'a str,
     /// Its id.
     pub image_id: ImageId,
-    /// The moment that stands for all moments of a reproducible build.
+    /// The time used for a reproducible build, if it is one.
     pub moment: Option<jiff::Timestamp>,
 }
 
-/// The document about an image.
+/// The document for an image.
 #[must_use]
 pub fn document(of: Subject, contents: &Contents) -> Document {
     let (name, version) = of.tag.rsplit_once(':').unwrap_or((of.tag, "latest"));
@@ -121,7 +121,7 @@ fn component(Package { purl, name, version }: &Package) -> Component {
     }
 }
 
-/// A UUID of version 8, whose meaning is its maker's: the image id's first digits.
+/// A UUID of version 8 (custom), made of the first digits of the image id.
 fn serial_number(image_id: ImageId) -> String {
     let mut digits: Vec<char> = image_id.hex().to_string().chars().collect();
     (digits[12], digits[16]) = ('8', '8');

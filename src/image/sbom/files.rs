@@ -1,5 +1,5 @@
-//! The few files of an image that say what is installed in it: each as a container would see it, of the topmost layer that
-//! has it, unless a layer above takes it away. What stands in them is for those who parse them.
+//! Finds the files of an image that list its packages, as a container sees them: from the topmost layer that contains the file,
+//! unless a layer above hides it. Other modules parse the files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -10,66 +10,66 @@ use super::SbomError;
 use crate::image::Layer;
 use crate::image::layer::{self, Entry, Kind, Whiteout};
 
-/// Ten times a database of ten thousand packages. Each is in memory as a whole.
+/// Ten times the size of a database of ten thousand packages. Each file is read into memory.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
-/// Files that an image has, by their paths.
+/// The files of an image by path.
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
-/// What is looked for.
+/// Which files to find.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum PathPattern {
-    /// A file, and what it holds.
+    /// A file with its content.
     File(&'static str),
-    /// The files in a folder.
-    Folder(&'static str),
-    /// Whether a file is there; it is given without content.
+    /// The files in a directory.
+    Directory(&'static str),
+    /// Only whether a file exists; it is returned without content.
     Sign(&'static str),
 }
 
 impl PathPattern {
     fn path(self) -> &'static [u8] {
-        let (Self::File(path) | Self::Folder(path) | Self::Sign(path)) = self;
+        let (Self::File(path) | Self::Directory(path) | Self::Sign(path)) = self;
         path.as_bytes()
     }
 
-    fn is(self, path: &[u8]) -> bool {
+    fn matches(self, path: &[u8]) -> bool {
         match self {
             Self::File(_) | Self::Sign(_) => path == self.path(),
-            Self::Folder(_) => below(path, self.path()).is_some_and(|name| !name.contains(&b'/')),
+            Self::Directory(_) => below(path, self.path()).is_some_and(|name| !name.contains(&b'/')),
         }
     }
 
-    /// Whether what a layer does to a path can matter.
-    fn hangs_on(self, path: &[u8]) -> bool {
-        self.is(path) || path == self.path() || below(self.path(), path).is_some()
+    /// Whether a change of this path in a layer can matter.
+    fn depends_on(self, path: &[u8]) -> bool {
+        self.matches(path) || path == self.path() || below(self.path(), path).is_some()
     }
 }
 
-/// What follows in a path below a folder.
-fn below<'a>(path: &'a [u8], folder: &[u8]) -> Option<&'a [u8]> {
-    if folder.is_empty() { Some(path) } else { path.strip_prefix(folder)?.strip_prefix(b"/") }
+/// The part of a path below a directory.
+fn below<'a>(path: &'a [u8], directory: &[u8]) -> Option<&'a [u8]> {
+    if directory.is_empty() { Some(path) } else { path.strip_prefix(directory)?.strip_prefix(b"/") }
 }
 
-/// What layers above take away.
+/// What layers above hide.
 #[derive(Default)]
 struct Hidden {
-    /// These, and everything below them.
+    /// These paths, and everything below them.
     paths: BTreeSet<Vec<u8>>,
-    /// Everything below these.
+    /// Everything below these directories.
     contents: BTreeSet<Vec<u8>>,
 }
 
 impl Hidden {
     fn has(&self, path: &[u8]) -> bool {
         let cuts = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-        let folders: Vec<_> = std::iter::once(0).chain(cuts).map(|end| &path[..end]).collect();
+        let parents: Vec<_> = std::iter::once(0).chain(cuts).map(|end| &path[..end]).collect();
         self.paths.contains(path)
-            || folders.into_iter().any(|folder| self.paths.contains(folder) || self.contents.contains(folder))
+            || parents.into_iter().any(|parent| self.paths.contains(parent) || self.contents.contains(parent))
     }
 }
 
-/// What a layer does to what is wanted.
+/// The changes of a layer to the wanted files.
 #[derive(Default)]
 struct Change {
     files: BTreeMap<Vec<u8>, Range<u64>>,
@@ -78,20 +78,20 @@ struct Change {
 }
 
 impl Change {
-    fn note(&mut self, entry: Entry, wanted: &[PathPattern]) {
+    fn add(&mut self, entry: Entry, wanted: &[PathPattern]) {
         match entry.whiteout() {
             Some(Whiteout::Path(path)) => drop(self.hidden.paths.insert(path)),
-            Some(Whiteout::Content(folder)) => drop(self.hidden.contents.insert(folder)),
+            Some(Whiteout::Content(directory)) => drop(self.hidden.contents.insert(directory)),
             None => {
-                let is_it = wanted.iter().any(|it| it.is(&entry.path));
-                if !is_it && (entry.kind == Kind::Folder || !wanted.iter().any(|it| it.hangs_on(&entry.path))) {
+                let is_match = wanted.iter().any(|it| it.matches(&entry.path));
+                if !is_match && (entry.kind == Kind::Directory || !wanted.iter().any(|it| it.depends_on(&entry.path))) {
                     return;
                 }
                 self.files.remove(&entry.path);
                 match entry.kind {
-                    Kind::File if is_it => drop(self.files.insert(entry.path, entry.data)),
-                    Kind::HardLink if is_it => self.links.push((entry.path, entry.link)),
-                    // No file, in the place of one, or of a folder with one.
+                    Kind::File if is_match => drop(self.files.insert(entry.path, entry.data)),
+                    Kind::HardLink if is_match => self.links.push((entry.path, entry.link)),
+                    // Something that is not a file replaces a wanted file, or a directory that contains one.
                     _ => drop(self.hidden.paths.insert(entry.path)),
                 }
             }
@@ -100,17 +100,17 @@ impl Change {
 }
 
 /// The wanted files of an image whose layers are in `file`, the lowest first.
-pub(super) fn effective(file: &File, layers: &[Layer], wanted: &[PathPattern]) -> Result<Files, SbomError> {
-    let (mut found, mut hidden, mut seen) = (Files::new(), Hidden::default(), BTreeSet::new());
+pub(super) fn effective_files(file: &File, layers: &[Layer], wanted: &[PathPattern]) -> Result<Files, SbomError> {
+    let (mut found, mut hidden, mut found_paths) = (Files::new(), Hidden::default(), BTreeSet::new());
     for layer in layers.iter().rev() {
         let entries = layer::entries(file, &layer.pieces);
         let mut change = Change::default();
         entries.each(|entry| {
-            change.note(entry, wanted);
+            change.add(entry, wanted);
             Ok::<_, SbomError>(())
         })?;
         for (path, target) in std::mem::take(&mut change.links) {
-            // Another name of a file of this layer, most often one that nobody wants.
+            // A hard link to another file of this layer, which is usually not a wanted one.
             let mut data = None;
             entries.each(|entry| {
                 data = (entry.path == target && entry.kind == Kind::File).then_some(entry.data).or(data.take());
@@ -119,9 +119,9 @@ pub(super) fn effective(file: &File, layers: &[Layer], wanted: &[PathPattern]) -
             change.files.extend(data.map(|data| (path, data)));
         }
         for (path, data) in change.files {
-            if !hidden.has(&path) && seen.insert(path.clone()) {
+            if !hidden.has(&path) && found_paths.insert(path.clone()) {
                 let name = String::from_utf8_lossy(&path).into_owned();
-                let only_sign = wanted.iter().any(|it| matches!(it, PathPattern::Sign(_)) && it.is(&path));
+                let only_sign = wanted.iter().any(|it| matches!(it, PathPattern::Sign(_)) && it.matches(&path));
                 let text = if only_sign { Vec::new() } else { content(&entries, data, &name)? };
                 found.insert(name, text);
             }
@@ -150,23 +150,24 @@ mod tests {
     use super::super::fixture::{Content, image};
     use super::*;
 
-    const WANTED: &[PathPattern] = &[PathPattern::File("a/b/c"), PathPattern::Folder("a/d"), PathPattern::Sign("a/e")];
+    const WANTED: &[PathPattern] =
+        &[PathPattern::File("a/b/c"), PathPattern::Directory("a/d"), PathPattern::Sign("a/e")];
 
-    /// `PATH=CONTENT` of what the image has.
-    fn told(layers: &[&[(&str, Content)]]) -> Vec<String> {
+    /// `PATH=CONTENT` of the files that were found.
+    fn found_files(layers: &[&[(&str, Content)]]) -> Vec<String> {
         let (file, layers) = image(layers);
-        let files = effective(&file, &layers, WANTED).unwrap();
+        let files = effective_files(&file, &layers, WANTED).unwrap();
         files.into_iter().map(|(path, text)| format!("{path}={}", String::from_utf8(text).unwrap())).collect()
     }
 
     #[test]
     fn the_topmost_file_counts() {
-        use Content::{File, Folder, HardLink, Symlink};
+        use Content::{Directory, File, HardLink, Symlink};
         let low: &[_] =
-            &[("a", Folder), ("a/b/c", File("low")), ("a/d/1", File("one")), ("a/e", File("e")), ("x", File("x"))];
+            &[("a", Directory), ("a/b/c", File("low")), ("a/d/1", File("one")), ("a/e", File("e")), ("x", File("x"))];
         let all = ["a/b/c=low", "a/d/1=one", "a/e="];
         for (name, above, expected) in [
-            ("nothing of it", vec![("y", File("y")), ("a/b", Folder), ("a/bb/c", File("no"))], all.to_vec()),
+            ("nothing of it", vec![("y", File("y")), ("a/b", Directory), ("a/bb/c", File("no"))], all.to_vec()),
             ("replaced", vec![("a/b/c", File("high"))], vec!["a/b/c=high", all[1], all[2]]),
             ("taken away", vec![("a/b/.wh.c", File("")), ("a/.wh.e", File(""))], vec![all[1]]),
             ("with its folder", vec![(".wh.a", File(""))], vec![]),
@@ -179,7 +180,7 @@ mod tests {
             ("an opaque folder of another name", vec![("a/b/c/.wh..wh..opq", File(""))], all.to_vec()),
             ("an opaque root", vec![(".wh..wh..opq", File(""))], vec![]),
             ("a link in the place of a folder", vec![("a/b", Symlink("x"))], vec![all[1], all[2]]),
-            ("a folder in the place of a file", vec![("a/b/c", Folder)], vec![all[1], all[2]]),
+            ("a folder in the place of a file", vec![("a/b/c", Directory)], vec![all[1], all[2]]),
             (
                 "a hard link",
                 vec![("z", File("linked")), ("a/b/c", HardLink("z"))],
@@ -192,11 +193,11 @@ mod tests {
                 vec![all[0], all[1], "a/d/2=two", all[2]],
             ),
         ] {
-            assert_eq!(told(&[low, &above]), expected, "{name}");
-            assert_eq!(told(&[low, &[], &above, &[("q", File(""))]]), expected, "{name}, with layers between");
+            assert_eq!(found_files(&[low, &above]), expected, "{name}");
+            assert_eq!(found_files(&[low, &[], &above, &[("q", File(""))]]), expected, "{name}, with layers between");
         }
         let gone: &[_] = &[("a/.wh.b", File(""))];
-        assert_eq!(told(&[low, gone, &[("a/b/c", File("again"))]])[0], "a/b/c=again");
-        assert_eq!(told(&[]), [""; 0]);
+        assert_eq!(found_files(&[low, gone, &[("a/b/c", File("again"))]])[0], "a/b/c=again");
+        assert_eq!(found_files(&[]), [""; 0]);
     }
 }

@@ -1,4 +1,4 @@
-//! Layers of images for this module's tests, in a file as an unpacked image has them. What is in them is each test's own.
+//! Layers for the tests of this module, in a file like that of an unpacked image. Each test defines their content.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -8,11 +8,11 @@ use tar::{Builder, EntryType, Header};
 use crate::image::Layer;
 use crate::net::Digest;
 
-/// What an entry is.
+/// The type and content of an entry.
 #[derive(Clone, Copy)]
 pub(in crate::image) enum Content<'a> {
     File(&'a str),
-    Folder,
+    Directory,
     Symlink(&'a str),
     HardLink(&'a str),
 }
@@ -40,7 +40,7 @@ fn layer(entries: &[(&str, Content)]) -> Vec<u8> {
         header.set_size(0);
         let (kind, link) = match content {
             Content::File(_) => (EntryType::Regular, None),
-            Content::Folder => (EntryType::Directory, None),
+            Content::Directory => (EntryType::Directory, None),
             Content::Symlink(to) => (EntryType::Symlink, Some(to)),
             Content::HardLink(to) => (EntryType::Link, Some(to)),
         };

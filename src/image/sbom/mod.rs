@@ -1,7 +1,7 @@
-//! The software bill of materials: which packages are in an image, by the databases of its own package managers, as a
-//! `CycloneDX` document. Nothing is guessed: what no database has is not listed. Publishing it is for others.
+//! The software bill of materials: lists the packages of an image from the databases of its package managers, as a `CycloneDX`
+//! document. It guesses nothing: packages that are in no database are not listed. Other modules publish the document.
 //!
-//! - `files`: a file as a container sees it, through all layers. `databases`: what stands in them. `document`: `CycloneDX`.
+//! - `files`: finds a file as a container sees it, in all layers. `databases`: parses the files. `document`: `CycloneDX`.
 
 mod databases;
 mod document;
@@ -13,22 +13,22 @@ use std::io;
 
 use databases::{Distribution, Package};
 pub use document::{Document, Subject, document};
-use files::{Files, PathPattern, effective};
+use files::{Files, PathPattern, effective_files};
 
 use crate::image::UnpackedImage;
 use crate::image::layer::LayerError;
 use crate::report::Bytes;
 
-/// `CycloneDX`'s media type.
+/// The media type of `CycloneDX`.
 pub const CONTENT_TYPE: &str = "application/vnd.cyclonedx+json; version=1.5";
 
 const DPKG: &str = "var/lib/dpkg/status";
-const DPKG_FOLDER: &str = "var/lib/dpkg/status.d";
-/// Where apk has its database, before and after Alpine merged its folders.
+const DPKG_DIR: &str = "var/lib/dpkg/status.d";
+/// The location of apk's database, before and after Alpine merged its directories.
 const APK: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
 const RELEASE: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
-/// rpm's three formats, at the places of Red Hat's and of SUSE's and Fedora's newer releases. They need a library that
-/// reads them, the smallest of which is larger than all else that is done here: they are seen, and said not to be listed.
+/// The three formats of rpm's database, at the locations of Red Hat and of SUSE and newer releases of Fedora. Reading them needs
+/// a library, and the smallest one is larger than everything else here: they are reported as not listed.
 const RPM: [&str; 6] = [
     "var/lib/rpm/rpmdb.sqlite",
     "var/lib/rpm/Packages.db",
@@ -38,7 +38,7 @@ const RPM: [&str; 6] = [
     "usr/lib/sysimage/rpm/Packages",
 ];
 
-/// Why packages are not listed. The image is none the worse for it.
+/// Why packages are not listed. The image itself is fine.
 #[derive(Debug, thiserror::Error)]
 pub enum SbomError {
     /// A layer cannot be read.
@@ -49,10 +49,10 @@ pub enum SbomError {
     Read {
         /// Its path in the image.
         path: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// Nobody has that many packages.
+    /// The file is too large for a list of packages.
     #[error("{path} in the image has {}, which is no list of packages", Bytes(*.size))]
     TooLarge {
         /// Its path in the image.
@@ -63,19 +63,19 @@ pub enum SbomError {
     /// The list cannot be written.
     #[error("cannot write the list of packages into {path}")]
     Write {
-        /// The folder.
+        /// The directory.
         path: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// What is in an image, as far as its package managers know.
+/// The packages of an image that its package managers know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     distribution: Distribution,
     packages: Vec<Package>,
-    /// Databases that are there, and not read.
+    /// Databases that exist but are not supported.
     unread: Vec<&'static str>,
 }
 
@@ -86,26 +86,26 @@ impl Contents {
         self.packages.len()
     }
 
-    /// Databases that are there, and not read.
+    /// Databases that exist but are not supported.
     #[must_use]
     pub fn unread(&self) -> &[&'static str] {
         &self.unread
     }
 }
 
-/// What is in an image; none if no package manager has been there.
+/// The packages of an image; `None` if it has no database of a package manager.
 pub fn contents(image: &UnpackedImage) -> Result<Option<Contents>, SbomError> {
     let files = [DPKG].into_iter().chain(APK).chain(RELEASE).map(PathPattern::File);
-    let wanted: Vec<_> = files.chain([PathPattern::Folder(DPKG_FOLDER)]).chain(RPM.map(PathPattern::Sign)).collect();
-    Ok(listed(&effective(image.file(), image.layers(), &wanted)?))
+    let wanted: Vec<_> = files.chain([PathPattern::Directory(DPKG_DIR)]).chain(RPM.map(PathPattern::Sign)).collect();
+    Ok(listed(&effective_files(image.file(), image.layers(), &wanted)?))
 }
 
 fn listed(files: &Files) -> Option<Contents> {
     let release = RELEASE.iter().find_map(|path| files.get(*path));
     let distribution = release.map(|text| Distribution::read(text)).unwrap_or_default();
-    // Beside the packages are their lists of sums.
-    let folder = files.iter().filter(|(path, _)| path.starts_with(DPKG_FOLDER) && !path.ends_with(".md5sums"));
-    let debs: Vec<_> = files.get(DPKG).into_iter().chain(folder.map(|(_, text)| text)).collect();
+    // The directory also contains lists of checksums.
+    let status_d = files.iter().filter(|(path, _)| path.starts_with(DPKG_DIR) && !path.ends_with(".md5sums"));
+    let debs: Vec<_> = files.get(DPKG).into_iter().chain(status_d.map(|(_, text)| text)).collect();
     let apks: Vec<_> = APK.iter().filter_map(|path| files.get(*path)).collect();
     let unread: Vec<_> = RPM.into_iter().filter(|path| files.contains_key(*path)).collect();
     if debs.is_empty() && apks.is_empty() && unread.is_empty() {

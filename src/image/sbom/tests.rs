@@ -1,4 +1,4 @@
-//! The list of packages as another library reads and judges it. Real images are tried in `integration/`.
+//! Checks the document with another library. `integration/` tests real images.
 
 use cyclonedx_bom::prelude::{Bom, Validate as _};
 use serde_json::{Value, json};
@@ -13,12 +13,12 @@ const STATUS: &str = "Package: b\nStatus: install ok installed\nArchitecture: am
 fn of(layers: &[&[(&str, Content)]]) -> Option<Contents> {
     let (file, layers) = image(layers);
     let files = [DPKG].into_iter().chain(APK).chain(RELEASE).map(PathPattern::File);
-    let wanted: Vec<_> = files.chain([PathPattern::Folder(DPKG_FOLDER)]).chain(RPM.map(PathPattern::Sign)).collect();
-    listed(&effective(&file, &layers, &wanted).unwrap())
+    let wanted: Vec<_> = files.chain([PathPattern::Directory(DPKG_DIR)]).chain(RPM.map(PathPattern::Sign)).collect();
+    listed(&effective_files(&file, &layers, &wanted).unwrap())
 }
 
-/// The document as others read it: by `CycloneDX`'s own library, which judges it.
-fn told(contents: &Contents, moment: Option<jiff::Timestamp>) -> Value {
+/// The document, validated by the library of `CycloneDX`.
+fn validated(contents: &Contents, moment: Option<jiff::Timestamp>) -> Value {
     let image_id = format!("sha256:{}", "0123456789abcdef".repeat(4)).parse().unwrap();
     let subject = Subject { tag: "builder:0011", image_id, moment };
     let text = serde_json::to_string(&document(subject, contents)).unwrap();
@@ -37,21 +37,21 @@ fn an_image_of_debian_lists_its_packages() {
         ("var/lib/dpkg/status", File("Package: old\nStatus: install ok installed\nVersion: 0\n")),
     ];
     let contents = of(&[low, &[("var/lib/dpkg/status", File(STATUS))]]).unwrap();
-    let told = told(&contents, None);
-    assert_eq!(told["serialNumber"], "urn:uuid:01234567-89ab-8def-8123-456789abcdef");
-    assert_eq!(told["metadata"]["component"]["name"], "builder");
-    assert_eq!(told["metadata"].get("timestamp"), None, "the same image, the same document");
-    let names: Vec<_> = told["components"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+    let value = validated(&contents, None);
+    assert_eq!(value["serialNumber"], "urn:uuid:01234567-89ab-8def-8123-456789abcdef");
+    assert_eq!(value["metadata"]["component"]["name"], "builder");
+    assert_eq!(value["metadata"].get("timestamp"), None, "the same image, the same document");
+    let names: Vec<_> = value["components"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["debian", "a", "b"]);
-    let purl = told["components"][2]["purl"].as_str().unwrap().replace("%3A", ":");
+    let purl = value["components"][2]["purl"].as_str().unwrap().replace("%3A", ":");
     assert_eq!(purl, "pkg:deb/debian/b@1:2.0-1%2Bx?arch=amd64&distro=debian-12&upstream=src%403");
-    assert_eq!(told["components"][2]["version"], "1:2.0-1+x");
+    assert_eq!(value["components"][2]["version"], "1:2.0-1+x");
 }
 
 #[test]
 fn images_without_a_package_manager_have_no_list() {
-    use Content::{File, Folder};
-    assert_eq!(of(&[&[("etc/os-release", File(RELEASE_TEXT)), ("var/lib/dpkg", Folder)]]), None);
+    use Content::{Directory, File};
+    assert_eq!(of(&[&[("etc/os-release", File(RELEASE_TEXT)), ("var/lib/dpkg", Directory)]]), None);
     let removed: &[_] = &[("var/lib/dpkg/.wh.status", File(""))];
     assert_eq!(of(&[&[("var/lib/dpkg/status", File(STATUS))], removed]), None, "the last layer removed it");
 }
@@ -60,7 +60,7 @@ fn images_without_a_package_manager_have_no_list() {
 fn each_kind_of_database_is_read_or_said_not_to_be() {
     use Content::File;
     let apk = of(&[&[("usr/lib/apk/db/installed", File("P:musl\nV:1\nA:x86_64\n"))]]).unwrap();
-    assert_eq!(told(&apk, None)["components"][0]["purl"], "pkg:apk/alpine/musl@1?arch=x86_64");
+    assert_eq!(validated(&apk, None)["components"][0]["purl"], "pkg:apk/alpine/musl@1?arch=x86_64");
 
     let distroless = of(&[
         &[("var/lib/dpkg/status.d/base", File("Package: base\nVersion: 1\n"))],
@@ -75,10 +75,10 @@ fn each_kind_of_database_is_read_or_said_not_to_be() {
         .unwrap();
     assert_eq!((rpm.packages(), rpm.unread()), (0, &["var/lib/rpm/rpmdb.sqlite"][..]));
     let moment = jiff::Timestamp::from_second(1_451_606_400).unwrap();
-    let told = told(&rpm, Some(moment));
+    let value = validated(&rpm, Some(moment));
     assert_eq!(
-        told["metadata"]["properties"],
+        value["metadata"]["properties"],
         json!([{ "name": "image-worker:unread", "value": "var/lib/rpm/rpmdb.sqlite" }])
     );
-    assert_eq!(told["metadata"]["timestamp"], "2016-01-01T00:00:00Z");
+    assert_eq!(value["metadata"]["timestamp"], "2016-01-01T00:00:00Z");
 }

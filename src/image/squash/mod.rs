@@ -1,5 +1,5 @@
-//! `EXPORT=squash`: the files of a container that never ran, made an image of one layer. What the engine has put between
-//! them for its own use is left out; how the container is made, and what Docker hides in it, is for `engine`.
+//! `EXPORT=squash`: makes an image with one layer from the files of a container that never ran. It drops what the engine added
+//! to them for its own use. The module `engine` creates the container and knows what Docker adds to it.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -14,24 +14,24 @@ use crate::context::tar_format::{BLOCK, END, plain, records_of, verify_checksum}
 use crate::net::Digest;
 use crate::net::digest_reader::DigestReader;
 
-/// Read from the engine, and written to disk, at this size, so that system calls do not count.
+/// The size of reads from the engine and of writes to disk, so that the cost of system calls is negligible.
 const BUFFER: usize = 256 * 1024;
 
-/// Extension headers are held until their entry is known: long names, and attributes, which systems limit to 64 KiB each.
+/// Extension headers are kept in memory until their entry is known: long names, and attributes of at most 64 KiB each.
 const LONGEST_EXTENSION: u64 = 4 * 1024 * 1024;
 
-/// Places that Docker makes in each of its containers, whatever the image has there.
+/// Files that Docker creates in each of its containers, whatever the image contains there.
 const PLACES: [&[u8]; 6] =
     [b".dockerenv", b"dev/console", b"etc/hostname", b"etc/hosts", b"etc/mtab", b"etc/resolv.conf"];
 
-/// Folders that it makes where there are none.
-const FOLDERS: [&[u8]; 4] = [b"dev/pts", b"dev/shm", b"proc", b"sys"];
+/// Directories that it creates if they do not exist.
+const DIRECTORIES: [&[u8]; 4] = [b"dev/pts", b"dev/shm", b"proc", b"sys"];
 
-/// What a configuration says of the image and not of how it was made.
+/// The fields of a configuration that describe the image and not how it was made.
 const OF_THE_IMAGE: [&str; 8] =
     ["architecture", "author", "config", "created", "os", "os.features", "os.version", "variant"];
 
-/// What it says for containers, and not of a container that was.
+/// The settings for new containers, without those of the container that was used for building.
 const FOR_CONTAINERS: [&str; 14] = [
     "ArgsEscaped",
     "Cmd",
@@ -49,31 +49,31 @@ const FOR_CONTAINERS: [&str; 14] = [
     "WorkingDir",
 ];
 
-/// What is known of the files that come.
+/// What is known of an export.
 #[derive(Debug)]
 pub struct SquashedImage<'a> {
     /// The image's configuration, as JSON.
     pub config: &'a [u8],
-    /// When the container was made, in seconds since 1970, by an engine that puts places of its own between the files.
+    /// When the container was created, in seconds since 1970, if the engine adds files of its own to the export.
     pub noise_since: Option<i64>,
     /// The archive's one name.
     pub tag: &'a str,
 }
 
 impl UnpackedImage {
-    /// Takes in the files of a container, a tar, as an image of one layer, into an empty file that can be read and
-    /// written. The file is its canonical archive then. Memory is flat.
+    /// Reads the files of a container, a tar, into an image of one layer, in an empty file that can be read and written. The
+    /// file becomes the image's canonical archive. Memory is constant.
     pub fn squash<R: Read>(source: R, image: &SquashedImage<'_>, file: File) -> Result<Self, ArchiveError> {
-        let described = ConfigTemplate::read(image.config)?;
-        // The layer's header stands before it, and has its sum for a name: it is written last.
-        let layer = At { file: &file, position: BLOCK };
+        let template = ConfigTemplate::read(image.config)?;
+        // The layer's header precedes it, and contains its digest as the name, so it is written last.
+        let layer = PositionedFile { file: &file, position: BLOCK };
         let mut out = BufWriter::with_capacity(BUFFER, DigestReader::new(layer));
         let mut files = Files { source: BufReader::with_capacity(BUFFER, source), out: &mut out };
-        files.all(image.noise_since, described.created)?;
+        files.copy_all(image.noise_since, template.created)?;
         out.flush().map_err(ArchiveError::Write)?;
-        let (tally, _) = out.into_parts();
-        let (_, diff_id, size) = tally.finish();
-        let config = described.with(diff_id)?;
+        let (digest_reader, _) = out.into_parts();
+        let (_, diff_id, size) = digest_reader.finish();
+        let config = template.with(diff_id)?;
         let mut position = 0;
         for part in parts(&config, &[(diff_id, size)], image.tag).map_err(ArchiveError::Write)? {
             match part {
@@ -85,28 +85,28 @@ impl UnpackedImage {
                 Part::Layer(_) => return Err(ArchiveError::Content("its header has not one block".to_owned())),
             }
         }
-        let written = sum(&file)?;
+        let written = file_digest(&file)?;
         let layers = vec![Layer { diff_id, size, pieces: std::iter::once(BLOCK..BLOCK + size).collect() }];
-        Ok(Self::laid(file, config, layers, image.tag, written))
+        Ok(Self::of_archive(file, config, layers, image.tag, written))
     }
 }
 
-/// The file's sum, of all that was written.
-fn sum(file: &File) -> Result<Written, ArchiveError> {
-    let mut tally = DigestReader::new(io::sink());
-    let mut reader = BufReader::with_capacity(BUFFER, At { file, position: 0 });
-    io::copy(&mut reader, &mut tally).map_err(ArchiveError::ReadBack)?;
-    let (_, sha256, size) = tally.finish();
+/// The digest and size of the whole file.
+fn file_digest(file: &File) -> Result<Written, ArchiveError> {
+    let mut digest_reader = DigestReader::new(io::sink());
+    let mut reader = BufReader::with_capacity(BUFFER, PositionedFile { file, position: 0 });
+    io::copy(&mut reader, &mut digest_reader).map_err(ArchiveError::ReadBack)?;
+    let (_, sha256, size) = digest_reader.finish();
     Ok(Written { sha256, size })
 }
 
-/// A place in a file, which moves on with what is read or written there.
-struct At<'f> {
+/// A position in a file, which advances with each read or write.
+struct PositionedFile<'f> {
     file: &'f File,
     position: u64,
 }
 
-impl Write for At<'_> {
+impl Write for PositionedFile<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let written = self.file.write_at(buf, self.position)?;
         self.position += written as u64;
@@ -118,7 +118,7 @@ impl Write for At<'_> {
     }
 }
 
-impl Read for At<'_> {
+impl Read for PositionedFile<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read_at(buf, self.position)?;
         self.position += read as u64;
@@ -138,16 +138,16 @@ impl ConfigTemplate {
         let content = |why: String| ArchiveError::Content(format!("its configuration cannot be read: {why}"));
         let mut root: Map<String, Value> =
             serde_json::from_slice(config).map_err(|error| content(error.to_string()))?;
-        root.retain(|key, value| OF_THE_IMAGE.contains(&key.as_str()) && says_something(value));
+        root.retain(|key, value| OF_THE_IMAGE.contains(&key.as_str()) && is_set(value));
         if let Some(config) = root.get_mut("config").and_then(Value::as_object_mut) {
-            config.retain(|key, value| FOR_CONTAINERS.contains(&key.as_str()) && says_something(value));
+            config.retain(|key, value| FOR_CONTAINERS.contains(&key.as_str()) && is_set(value));
         }
         let created = root.get("created").and_then(Value::as_str).and_then(|text| text.parse().ok());
         let created = created.map_or(0, |time: jiff::Timestamp| u64::try_from(time.as_second()).unwrap_or_default());
         Ok(Self { root, created })
     }
 
-    /// The configuration of the image of this one layer.
+    /// The configuration of the image with this one layer.
     fn with(mut self, diff_id: Digest) -> Result<Vec<u8>, ArchiveError> {
         let created = self.root.get("created").cloned().unwrap_or_else(|| "1970-01-01T00:00:00Z".into());
         let comment = "all layers of the image that was built, in one";
@@ -160,8 +160,8 @@ impl ConfigTemplate {
     }
 }
 
-/// Engines leave out what says nothing, or write it down, as they like.
-fn says_something(value: &Value) -> bool {
+/// Whether a field has a value: engines differ in whether they omit empty fields.
+fn is_set(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
         Value::String(text) => !text.is_empty(),
@@ -171,18 +171,18 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
-/// The files on their way, block by block: what is not left out stays as it is, whatever form it has.
+/// Copies the files, block by block: entries that are not dropped stay as they are, in any format.
 struct Files<'o, R, W> {
     source: R,
     out: &'o mut W,
 }
 
 impl<R: Read, W: Write> Files<'_, R, W> {
-    fn all(&mut self, noise_since: Option<i64>, created: u64) -> Result<(), ArchiveError> {
-        // Headers that say more of the next entry, as they came.
+    fn copy_all(&mut self, noise_since: Option<i64>, created: u64) -> Result<(), ArchiveError> {
+        // The extension headers before the next entry, unchanged.
         let mut extensions = Vec::new();
         let mut overrides = PaxOverrides::default();
-        while let Some(mut header) = self.header()? {
+        while let Some(mut header) = self.next_header()? {
             let size = header.entry_size().map_err(ArchiveError::Read)?;
             let kind = header.entry_type();
             if kind.is_gnu_longname() || kind.is_gnu_longlink() || kind.is_pax_local_extensions() {
@@ -207,39 +207,39 @@ impl<R: Read, W: Write> Files<'_, R, W> {
             let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
             let path = &*plain(&path);
             if let Some(since) = noise_since {
-                let new = header.mtime().is_ok_and(|time| i64::try_from(time).is_ok_and(|time| time >= since));
-                let places = PLACES.contains(&path) && kind != EntryType::Directory && size == 0;
-                if new && (places || (FOLDERS.contains(&path) && kind == EntryType::Directory)) {
+                let is_new = header.mtime().is_ok_and(|time| i64::try_from(time).is_ok_and(|time| time >= since));
+                let is_place = PLACES.contains(&path) && kind != EntryType::Directory && size == 0;
+                if is_new && (is_place || (DIRECTORIES.contains(&path) && kind == EntryType::Directory)) {
                     continue;
                 }
-                // What stands above them was touched.
-                if new && [&b""[..], b"dev", b"etc"].contains(&path) && kind == EntryType::Directory {
+                // Docker has changed the times of the directories above them.
+                if is_new && [&b""[..], b"dev", b"etc"].contains(&path) && kind == EntryType::Directory {
                     header.set_mtime(created);
                     header.set_cksum();
                 }
             }
             self.out.write_all(&extensions).map_err(ArchiveError::Write)?;
             self.out.write_all(header.as_bytes()).map_err(ArchiveError::Write)?;
-            self.pass(size)?;
+            self.copy_content(size)?;
         }
         // The end, as in every tar.
         self.out.write_all(&END).map_err(ArchiveError::Write)
     }
 
-    /// The next header; none at the end.
-    fn header(&mut self) -> Result<Option<Header>, ArchiveError> {
+    /// The next header; `None` at the end.
+    fn next_header(&mut self) -> Result<Option<Header>, ArchiveError> {
         let mut header = Header::new_old();
         self.source.read_exact(header.as_mut_bytes()).map_err(ArchiveError::Read)?;
         if header.as_bytes().iter().any(|byte| *byte != 0) {
             verify_checksum(&header).map_err(ArchiveError::Read)?;
             return Ok(Some(header));
         }
-        // To the connection's own end: an engine that breaks off says so there.
+        // Read to the end of the connection: an engine that fails reports it there.
         io::copy(&mut self.source, &mut io::sink()).map_err(ArchiveError::Read)?;
         Ok(None)
     }
 
-    fn pass(&mut self, size: u64) -> Result<(), ArchiveError> {
+    fn copy_content(&mut self, size: u64) -> Result<(), ArchiveError> {
         let mut left = size;
         let mut buffer = vec![0; usize::try_from(size).unwrap_or(BUFFER).min(BUFFER)];
         while left > 0 {
@@ -252,7 +252,7 @@ impl<R: Read, W: Write> Files<'_, R, W> {
     }
 }
 
-/// What extension headers say that matters here.
+/// What extension headers change for the next entry.
 #[derive(Default)]
 struct PaxOverrides {
     path: Option<Vec<u8>>,

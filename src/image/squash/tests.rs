@@ -1,5 +1,5 @@
-//! Containers' files as engines export them, and what becomes of them in an image. Real ones are for
-//! `integration/engine/export.rs`.
+//! Exports the files of containers as engines do, and checks the resulting images. `integration/engine/export.rs` tests real
+//! ones.
 
 use std::io::Read as _;
 
@@ -42,7 +42,7 @@ fn squash(export: &[u8], noise_since: Option<i64>) -> Result<UnpackedImage, Arch
     UnpackedImage::squash(export, &image, tempfile::tempfile().unwrap())
 }
 
-/// What the one layer has: names, and times.
+/// The entries of the single layer: names and times.
 fn entries(unpacked: &UnpackedImage) -> Vec<(String, u64)> {
     let mut archive = tar::Archive::new(unpacked.reader(0));
     let entry = |entry: io::Result<tar::Entry<'_, _>>| {
@@ -52,7 +52,7 @@ fn entries(unpacked: &UnpackedImage) -> Vec<(String, u64)> {
     archive.entries().unwrap().map(entry).collect()
 }
 
-const FOLDER: EntryType = EntryType::Directory;
+const DIRECTORY: EntryType = EntryType::Directory;
 const FILE: EntryType = EntryType::Regular;
 
 #[test]
@@ -62,20 +62,20 @@ fn what_the_engine_has_put_there_is_left_out() {
     let files: &[(&str, EntryType, i64, &[u8])] = &[
         (".dockerenv", FILE, SINCE, b""),
         ("bin/ping", FILE, old, b"ping"),
-        ("dev/", FOLDER, SINCE + 1, b""),
+        ("dev/", DIRECTORY, SINCE + 1, b""),
         ("dev/console", FILE, SINCE, b""),
         ("dev/mine", FILE, SINCE, b""),
-        ("dev/pts/", FOLDER, SINCE, b""),
-        ("dev/shm/", FOLDER, old, b""),
-        ("etc/", FOLDER, SINCE, b""),
+        ("dev/pts/", DIRECTORY, SINCE, b""),
+        ("dev/shm/", DIRECTORY, old, b""),
+        ("etc/", DIRECTORY, SINCE, b""),
         ("etc/hosts", FILE, SINCE, b""),
         ("etc/hostname", FILE, SINCE, b"mine"),
         ("etc/mtab", EntryType::Symlink, SINCE, b""),
         ("etc/resolv.conf", FILE, old, b""),
-        ("proc/", FOLDER, SINCE, b""),
-        ("sys/", FOLDER, old, b""),
+        ("proc/", DIRECTORY, SINCE, b""),
+        ("sys/", DIRECTORY, old, b""),
         (&long, FILE, SINCE, b"far"),
-        ("v/", FOLDER, SINCE, b""),
+        ("v/", DIRECTORY, SINCE, b""),
     ];
     let made = 1_449_664_496;
     let (now, before) = (SINCE.unsigned_abs(), old.unsigned_abs());
@@ -99,7 +99,7 @@ fn what_the_engine_has_put_there_is_left_out() {
     let extensions: Vec<_> =
         ping.pax_extensions().unwrap().unwrap().map(|it| it.unwrap().value_bytes().to_vec()).collect();
     assert_eq!(extensions, [b"\x01\x00\x00\x02"]);
-    // Of an engine that puts nothing there all stays as it is.
+    // With an engine that adds nothing, everything stays as it is.
     let mut whole = Vec::new();
     squash(&exported, None).unwrap().reader(0).read_to_end(&mut whole).unwrap();
     assert!(whole == exported);
@@ -148,7 +148,7 @@ fn the_archive_is_whole_and_says_what_it_is() {
 
 #[test]
 fn what_breaks_off_or_is_damaged_is_an_error() {
-    let whole = export(&[("bin/ping", FILE, 7, &[7; 2000]), ("etc/", FOLDER, 7, b"")]);
+    let whole = export(&[("bin/ping", FILE, 7, &[7; 2000]), ("etc/", DIRECTORY, 7, b"")]);
     for end in (0..whole.len() - 1024).step_by(256) {
         let error = squash(&whole[..end], None).unwrap_err();
         assert!(matches!(error, ArchiveError::Read(_)), "{end}: {error:?}");

@@ -1,4 +1,4 @@
-//! Exports of all shapes, taken apart: whole, damaged, of another image.
+//! Unpacking the exports of all tools: complete ones, damaged ones, and those of another image.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -59,9 +59,9 @@ fn the_id_of_the_containerd_store_leads_to_the_configuration() {
         unpacked.expect(id).unwrap();
     }
     let other = ImageId::of(b"other");
-    let said = unpacked.expect(other).unwrap_err().to_string();
+    let message = unpacked.expect(other).unwrap_err().to_string();
     assert_eq!(
-        said,
+        message,
         format!("the engine's export is not the image that was built: it has {}, not {other}", unpacked.image_id())
     );
 }
@@ -77,7 +77,7 @@ fn a_byte_that_is_wrong_is_noticed_in_every_shape() {
             let Ok(unpacked) = UnpackedImage::import(damaged.as_slice(), tempfile::tempfile().unwrap()) else {
                 continue;
             };
-            // What does not matter, as the time of a member or the tag, may differ; the image may not.
+            // What does not matter, such as the time of a member or the tag, may differ; the image may not.
             if unpacked.image_id() == whole.image_id() {
                 assert_eq!([layer(&unpacked, 0), layer(&unpacked, 1)], layers[..], "{shape}, {at}");
             } else {
@@ -90,7 +90,7 @@ fn a_byte_that_is_wrong_is_noticed_in_every_shape() {
 #[test]
 fn a_cut_export_is_an_error_wherever_it_is_cut() {
     for (shape, export) in all_of(&layers()) {
-        // A tar that ends without its two blocks of zeros is whole to most readers.
+        // Most readers accept a tar that ends without its two blocks of zeros.
         for cut in (0..export.len() - 1024).step_by(1009) {
             let error = UnpackedImage::import(&export[..cut], tempfile::tempfile().unwrap());
             let error = error.map(|_| ()).expect_err(shape);

@@ -1,4 +1,4 @@
-//! Contexts that are not what was promised, too much, cut, damaged, or lost on the way: each with whose fault it is.
+//! Contexts that have a wrong hash, exceed a limit, are truncated or damaged, or fail on the way, and whose fault each one is.
 
 use std::error::Error;
 
@@ -11,11 +11,11 @@ fn good() -> Vec<u8> {
 #[test]
 fn a_wrong_hash_says_what_it_would_have_been_right_for() {
     let tar = good();
-    let packed = gzip(&tar);
+    let gzipped = gzip(&tar);
     let raw = ContextHash(Digest::of(&tar));
     let contents = take(&tar, ContextScheme::Contents).unwrap().0.hash;
     let wrong = ContextHash(Digest::of(b"wrong"));
-    let file = ContextHash(Digest::of(&packed));
+    let file = ContextHash(Digest::of(&gzipped));
     for (scheme, expected, actual, instead) in [
         (ContextScheme::Tar, contents, raw, Some(ContextScheme::Contents)),
         (ContextScheme::Gz, contents, file, Some(ContextScheme::Contents)),
@@ -27,7 +27,7 @@ fn a_wrong_hash_says_what_it_would_have_been_right_for() {
         (ContextScheme::Contents, wrong, contents, None),
     ] {
         let expect = expecting(scheme, Some(expected));
-        let error = receive(packed.as_slice(), &expect, &Limits::default(), io::sink()).unwrap_err();
+        let error = receive(gzipped.as_slice(), &expect, &Limits::default(), io::sink()).unwrap_err();
         let message = error.to_string();
         for part in [expected.to_string(), actual.to_string(), scheme.to_string(), tar.len().to_string()] {
             assert!(message.contains(&part), "{message}");
@@ -37,7 +37,7 @@ fn a_wrong_hash_says_what_it_would_have_been_right_for() {
         let IntakeError::Mismatch { instead: found, .. } = error else { panic!("{message}") };
         assert_eq!(found, instead, "{message}");
     }
-    let right = receive(packed.as_slice(), &expecting(ContextScheme::Tar, Some(raw)), &Limits::default(), io::sink());
+    let right = receive(gzipped.as_slice(), &expecting(ContextScheme::Tar, Some(raw)), &Limits::default(), io::sink());
     assert_eq!(right.unwrap().hash, raw);
 }
 
@@ -85,14 +85,14 @@ fn other_things_than_a_tar_are_named() {
 #[test]
 fn every_cut_is_noticed() {
     let tar = good();
-    let packed = gzip(&tar);
+    let gzipped = gzip(&tar);
     for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
-        for cut in 1..packed.len() {
-            let error = intake_error(&packed[..cut], scheme);
+        for cut in 1..gzipped.len() {
+            let error = intake_error(&gzipped[..cut], scheme);
             let known = matches!(error, IntakeError::Truncated { .. } | IntakeError::NotATar { .. });
             assert!(known, "at {cut}: {error}");
         }
-        // The padding behind the two zero blocks may be cut; nobody can tell.
+        // The padding after the two zero blocks may be cut off; this cannot be detected.
         let end = tar.iter().rposition(|byte| *byte != 0).unwrap().next_multiple_of(512) + 1024;
         for cut in (1..end).step_by(7) {
             let error = intake_error(&tar[..cut], scheme);
@@ -101,8 +101,8 @@ fn every_cut_is_noticed() {
         }
         assert!(take(&tar[..end], scheme).is_ok());
     }
-    let announced = [gnu(("Dockerfile", FILE, "")), pax(&[("path", "never")])];
-    let error = intake_error(&ended(&announced), ContextScheme::Tar);
+    let unfinished = [gnu(("Dockerfile", FILE, "")), pax(&[("path", "never")])];
+    let error = intake_error(&with_end(&unfinished), ContextScheme::Tar);
     assert!(matches!(error, IntakeError::Truncated { .. }), "{error}");
 }
 
@@ -130,10 +130,10 @@ fn nothing_may_follow_the_end() {
 
 #[test]
 fn damage_is_noticed() {
-    let mut packed = gzip(&good());
-    let crc = packed.len() - 6;
-    packed[crc] ^= 1;
-    let error = intake_error(&packed, ContextScheme::Tar);
+    let mut gzipped = gzip(&good());
+    let crc = gzipped.len() - 6;
+    gzipped[crc] ^= 1;
+    let error = intake_error(&gzipped, ContextScheme::Tar);
     assert!(matches!(error, IntakeError::Gzip { .. }), "{error}");
     assert!(error.source().is_some());
 
@@ -161,9 +161,9 @@ fn limits_hold() {
         ((10_240, 2, 15), r#""a/file""#, UnsafeEntry::TooManyNames(15)),
     ] {
         let limits = Limits { max_bytes: limits.0, max_entries: limits.1, max_name_bytes: limits.2 };
-        let packed = gzip(&good());
+        let gzipped = gzip(&good());
         let expect = expecting(ContextScheme::Tar, None);
-        let error = receive(packed.as_slice(), &expect, &limits, io::sink()).unwrap_err();
+        let error = receive(gzipped.as_slice(), &expect, &limits, io::sink()).unwrap_err();
         let message = error.to_string();
         assert!(message.contains(entry), "{message}");
         let IntakeError::Refused { hazard: found, .. } = error else { panic!("{message}") };
@@ -171,11 +171,11 @@ fn limits_hold() {
     }
 }
 
-/// Gives a tar of one file with as many zeros as anybody wants, made on the way, and counts what is asked for.
+/// Reads as a tar of one file with any number of zeros, generated on demand, and counts the bytes that were read.
 struct Bomb<'c> {
     head: Cursor<Vec<u8>>,
     zeros: u64,
-    given: &'c Cell<u64>,
+    bytes_read: &'c Cell<u64>,
 }
 
 impl Read for Bomb<'_> {
@@ -186,7 +186,7 @@ impl Read for Bomb<'_> {
             buf[..read].fill(0);
             self.zeros -= read as u64;
         }
-        self.given.set(self.given.get() + read as u64);
+        self.bytes_read.set(self.bytes_read.get() + read as u64);
         Ok(read)
     }
 }
@@ -199,24 +199,24 @@ fn bombs_stop_early() {
         let mut header = Header::new_gnu();
         header.set_path("zeros").unwrap();
         header.set_mode(0o644);
-        // Ten gigabytes do not fit into octal digits.
+        // Ten gigabytes do not fit into the octal digits.
         header.set_size(size);
         header.set_cksum();
         header.as_bytes().to_vec()
     };
-    let given = Cell::new(0);
+    let bytes_read = Cell::new(0);
     let explode = |head: Vec<u8>| {
-        given.set(0);
-        let bomb = Bomb { head: Cursor::new(head), zeros: ten_gb, given: &given };
-        let packed = flate2::read::GzEncoder::new(bomb, Compression::fast());
+        bytes_read.set(0);
+        let bomb = Bomb { head: Cursor::new(head), zeros: ten_gb, bytes_read: &bytes_read };
+        let gzipped = flate2::read::GzEncoder::new(bomb, Compression::fast());
         let mut out = DigestReader::new(io::sink());
-        let error = receive(packed, &expecting(ContextScheme::Tar, None), &limits, &mut out).unwrap_err();
-        // The packer is a buffer ahead, and a packed buffer of zeros is a thousand times as large unpacked.
+        let error = receive(gzipped, &expecting(ContextScheme::Tar, None), &limits, &mut out).unwrap_err();
+        // The compressor is one buffer ahead, and a compressed buffer of zeros is a thousand times as large uncompressed.
         assert!(out.bytes() <= limits.max_bytes, "{} bytes were written", out.bytes());
-        assert!(given.get() < 64 << 20, "{} bytes were unpacked", given.get());
+        assert!(bytes_read.get() < 64 << 20, "{} bytes were unpacked", bytes_read.get());
         error
     };
-    // A size that is a lie is refused by name before anything is read, a flood behind the end while it comes.
+    // A false size is refused before the content is read, endless data after the end while it is read.
     let error = explode(head(8_000_000_000));
     assert!(error.to_string().contains(r#""zeros""#), "{error}");
     assert!(matches!(error, IntakeError::Refused { hazard: UnsafeEntry::TooBig { .. }, .. }), "{error}");
@@ -264,13 +264,13 @@ fn a_million_empty_files_are_too_many() {
     assert!(files.0 < 101_000, "{} were read", files.0);
 }
 
-/// Fails after some bytes, with whatever kind of error.
+/// Fails after some bytes, with any kind of error.
 struct Failing(usize, io::ErrorKind);
 
 impl Read for Failing {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let packed = gzip(&good());
-        let rest = &packed[packed.len().min(packed.len() / 2 - self.0)..packed.len() / 2];
+        let gzipped = gzip(&good());
+        let rest = &gzipped[gzipped.len().min(gzipped.len() / 2 - self.0)..gzipped.len() / 2];
         if rest.is_empty() {
             return Err(self.1.into());
         }
@@ -350,13 +350,13 @@ proptest! {
         prop_assert_eq!(error.kind(), IntakeFault::Context);
     }
 
-    /// A changed tar is refused, or it is a tar that the crate's own reader reads in the same way.
+    /// A changed tar is refused, or the crate's own reader reads it in the same way.
     #[test]
     fn changes_are_refused_or_read_alike(
         changes in proptest::collection::vec((0..4096_usize, any::<u8>()), 1..4),
-        mend in any::<bool>(),
+        fix_checksum in any::<bool>(),
     ) {
-        let mut tar = ended(&[
+        let mut tar = with_end(&[
             gnu(("Dockerfile", FILE, "FROM a\n")),
             pax(&[("path", "a/file"), ("mtime", "1.5")]),
             gnu(("file", FILE, "text")),
@@ -364,8 +364,8 @@ proptest! {
         ]);
         for (at, byte) in changes {
             tar[at] = byte;
-            if mend {
-                // With the right checksum the change gets as far as it can.
+            if fix_checksum {
+                // With the right checksum, the change reaches later checks.
                 for block in [0, 1024, 2048, 3072] {
                     let mut header = Header::new_old();
                     header.as_mut_bytes().copy_from_slice(&tar[block..block + 512]);

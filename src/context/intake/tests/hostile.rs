@@ -1,12 +1,12 @@
-//! Contexts that want something: each is refused for its own reason, with the entry's name in the message.
+//! Malicious contexts: each is refused for its own reason, with the entry's name in the message.
 
 use super::*;
 use crate::context::safety::shown;
 
-/// Refuses `entries` behind a good Dockerfile, in both schemes, for this entry and this hazard.
+/// Asserts that `entries` after a good Dockerfile are refused in both schemes, for this entry and this reason.
 fn refused(entries: &[Vec<u8>], name: &[u8], hazard: &UnsafeEntry) {
     let dockerfile = gnu(("Dockerfile", FILE, "FROM scratch\n"));
-    let tar = ended(&[&[dockerfile], entries].concat());
+    let tar = with_end(&[&[dockerfile], entries].concat());
     for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
         let error = intake_error(&gzip(&tar), scheme);
         let message = error.to_string();
@@ -37,7 +37,7 @@ fn hostile_names() {
         refused(&[entry(Header::new_gnu(), FILE, name, b"", b"evil")], name, &hazard);
         refused(&[entry(Header::new_ustar(), FILE, name, b"", b"evil")], name, &hazard);
     }
-    // The header is innocent, and what it really says comes before it.
+    // The header is harmless, but the record or long name before it replaces its name.
     for (name, hazard) in
         [("../evil", UnsafeEntry::Traversal), ("/evil", UnsafeEntry::Absolute), ("a\0b", UnsafeEntry::ControlCharacter)]
     {
@@ -73,7 +73,7 @@ fn hostile_links() {
     ] {
         refused(&[gnu(line), gnu(("later", FILE, ""))], line.0.as_bytes(), &hazard);
     }
-    // Through a link that was planted before, and over entries that came before.
+    // Through an earlier link, and over earlier entries.
     let link = gnu(("l", SYM, "d"));
     let below = |parent: &str| UnsafeEntry::BelowNonDirectory { parent: parent.to_owned() };
     refused(&[link.clone(), gnu(("l/x", FILE, ""))], b"l/x", &below("l"));

@@ -1,5 +1,5 @@
-//! Contexts that are taken: both schemes, every format that is in use, and what comes out at the other end.
-//! What is refused stands in `hostile`, what breaks on the way in `broken`.
+//! Contexts that are accepted: both schemes, all formats in use, and the output. `hostile` tests contexts that are refused,
+//! `broken` errors on the way.
 
 mod broken;
 mod hostile;
@@ -22,7 +22,7 @@ pub(super) const DIR: EntryType = EntryType::Directory;
 pub(super) const SYM: EntryType = EntryType::Symlink;
 pub(super) const HARD: EntryType = EntryType::Link;
 
-/// One entry as it stands in a tar; names and targets go into the header as they are.
+/// The bytes of one entry in a tar; names and targets go into the header unchanged.
 pub(super) fn entry(mut header: Header, kind: EntryType, name: &[u8], link: &[u8], content: &[u8]) -> Vec<u8> {
     header.set_entry_type(kind);
     header.set_mode(if kind == DIR { 0o755 } else { 0o644 });
@@ -55,14 +55,14 @@ pub(super) fn pax(records: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// The entries and the end, padded as Python does.
-pub(super) fn ended(entries: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn with_end(entries: &[Vec<u8>]) -> Vec<u8> {
     let mut tar = entries.concat();
     tar.resize((tar.len() + 1024).next_multiple_of(10_240), 0);
     tar
 }
 
 pub(super) fn tar_of(lines: &[Line<'_>]) -> Vec<u8> {
-    ended(&lines.iter().map(|line| gnu(*line)).collect::<Vec<_>>())
+    with_end(&lines.iter().map(|line| gnu(*line)).collect::<Vec<_>>())
 }
 
 pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -76,25 +76,25 @@ pub(super) fn expecting(scheme: ContextScheme, hash: Option<ContextHash>) -> Exp
     Expectation { scheme, hash, directory, image: "img".parse().unwrap(), encoded: false }
 }
 
-/// Takes a context in whatever it is named by.
+/// Receives a context without an expected hash.
 pub(super) fn take(source: &[u8], scheme: ContextScheme) -> Result<(Received, Vec<u8>), IntakeError> {
     let mut out = Vec::new();
     receive(source, &expecting(scheme, None), &Limits::default(), &mut out).map(|received| (received, out))
 }
 
-/// Why a context is not taken.
+/// The error for a context that is refused.
 pub(super) fn intake_error(source: &[u8], scheme: ContextScheme) -> IntakeError {
     take(source, scheme).map(|(received, _)| received).unwrap_err()
 }
 
-/// The hash over lines of path and content, as the four steps in taskgraph's documentation give it.
+/// The hash over lines of path and content, computed by the four steps in taskgraph's documentation.
 pub(super) fn contents_hash(files: &[(&str, &str)]) -> ContextHash {
     let line =
         |(path, content): &(&str, &str)| format!("{}\t/testing/docker/img/{path}\n", Digest::of(content.as_bytes()));
     ContextHash(Digest::of(files.iter().map(line).collect::<Vec<_>>().concat().as_bytes()))
 }
 
-/// What the tar crate's own reader finds: name, type, target or content.
+/// The entries that the tar crate's own reader finds: name, type, target or content.
 pub(super) fn listed(tar: &[u8]) -> Vec<(String, EntryType, String)> {
     let mut archive = Archive::new(tar);
     let entries = archive.entries().unwrap().map(|entry| {
@@ -129,10 +129,10 @@ fn a_tar_is_passed_on_as_it_came() {
         ("a\\b ü", FILE, ""),
     ];
     let tar = tar_of(&lines);
-    for packed in [tar.clone(), gzip(&tar), [gzip(&tar[..700]), gzip(b""), gzip(&tar[700..])].concat()] {
-        let (received, out) = take(&packed, ContextScheme::Tar).unwrap();
+    for input in [tar.clone(), gzip(&tar), [gzip(&tar[..700]), gzip(b""), gzip(&tar[700..])].concat()] {
+        let (received, out) = take(&input, ContextScheme::Tar).unwrap();
         assert_eq!(out, tar);
-        let (bytes, compressed) = (tar.len() as u64, packed.len() as u64);
+        let (bytes, compressed) = (tar.len() as u64, input.len() as u64);
         let hash = ContextHash(Digest::of(&tar));
         assert_eq!(received, Received { hash, scheme: ContextScheme::Tar, files: 5, bytes, compressed, others: false });
         assert_eq!(listed(&out), of_lines(&lines));
@@ -142,7 +142,7 @@ fn a_tar_is_passed_on_as_it_came() {
 #[test]
 fn what_may_be_others_is_told() {
     let dockerfile = gnu(("Dockerfile", FILE, "FROM scratch\n"));
-    let others = |entries: &[Vec<u8>]| take(&ended(entries), ContextScheme::Tar).unwrap().0.others;
+    let others = |entries: &[Vec<u8>]| take(&with_end(entries), ContextScheme::Tar).unwrap().0.others;
     assert!(!others(&[dockerfile.clone(), gnu(("bin/", DIR, ""))]));
     for change in [|header: &mut Header| header.set_uid(1000), |header: &mut Header| header.set_gid(1000)] {
         let mut header = Header::from_byte_slice(&dockerfile[..512]).clone();
@@ -168,7 +168,7 @@ fn long_names_come_in_three_notations() {
     gnu_long.append_link(&mut header, "soft", &long).unwrap();
 
     let ustar = |kind, name: &[u8]| entry(Header::new_ustar(), kind, name, b"", b"");
-    let pax_long = ended(&[
+    let pax_long = with_end(&[
         dockerfile.clone(),
         entry(Header::new_ustar(), EntryType::XGlobalHeader, b"pax_global_header", b"", b"13 comment=a\n"),
         pax(&[("path", &long), ("mtime", "1451606400.5"), ("size", "0")]),
@@ -195,7 +195,7 @@ fn long_names_come_in_three_notations() {
             assert_eq!(listed(&out)[1..], rest);
         }
     }
-    let (_, rewritten) = take(&ended(&[two_fields]), ContextScheme::Contents).unwrap();
+    let (_, rewritten) = take(&with_end(&[two_fields]), ContextScheme::Contents).unwrap();
     assert_eq!(listed(&rewritten)[1], (whole, FILE, String::new()));
 }
 
@@ -280,13 +280,13 @@ fn ten_thousand_files_are_no_work() {
     let names: Vec<String> = (0..10_000).map(|i| format!("dir{}/file{i}", i % 100)).collect();
     let mut lines: Vec<Line<'_>> = names.iter().map(|name| (name.as_str(), FILE, "some text\n")).collect();
     lines.push(("Dockerfile", FILE, "FROM a\n"));
-    let packed = gzip(&tar_of(&lines));
+    let gzipped = gzip(&tar_of(&lines));
     for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
-        assert_eq!(take(&packed, scheme).unwrap().0.files, 10_001);
+        assert_eq!(take(&gzipped, scheme).unwrap().0.files, 10_001);
     }
 }
 
-/// Gives at most a few bytes at a time, and is interrupted now and then.
+/// Reads at most a few bytes at a time, and is sometimes interrupted.
 struct Drip<'a>(&'a [u8], usize);
 
 impl Read for Drip<'_> {
@@ -303,11 +303,11 @@ impl Read for Drip<'_> {
 #[test]
 fn drops_make_the_same_river() {
     let tar = tar_of(&[("Dockerfile", FILE, "FROM a\n"), ("big", FILE, &"x".repeat(300_000))]);
-    for packed in [tar.clone(), gzip(&tar)] {
+    for input in [tar.clone(), gzip(&tar)] {
         for scheme in [ContextScheme::Tar, ContextScheme::Contents] {
             let mut out = Vec::new();
-            let received = receive(Drip(&packed, 0), &expecting(scheme, None), &Limits::default(), &mut out).unwrap();
-            assert_eq!((received, out), take(&packed, scheme).unwrap());
+            let received = receive(Drip(&input, 0), &expecting(scheme, None), &Limits::default(), &mut out).unwrap();
+            assert_eq!((received, out), take(&input, scheme).unwrap());
         }
     }
 }
@@ -315,7 +315,7 @@ fn drops_make_the_same_river() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Any tree of plain files comes through, in both schemes and with or without a top directory.
+    /// Any tree of plain files is accepted, in both schemes and with or without a top directory.
     #[test]
     fn any_tree_of_files_comes_through(
         files in proptest::collection::btree_map("[a-z ü]{1,40}(/[A-Z.]{3,60}){0,4}", "[ -~]{0,2000}", 0..8)
@@ -332,7 +332,7 @@ proptest! {
             }
             builder.into_inner().unwrap()
         };
-        // A file may have the name that another one's directory has: that is refused, and not the subject here.
+        // A file may have the name of another one's directory: that is refused, and tested elsewhere.
         prop_assume!(lines.iter().all(|(a, _)| !lines.iter().any(|(b, _)| b.starts_with(&format!("{a}/")))));
         let mut sorted: Vec<_> = lines.iter().map(|(name, content)| (name.as_str(), content.as_str())).collect();
         sorted.sort_unstable();

@@ -1,12 +1,12 @@
-//! Contexts that are named by the packed file, however they are sent.
+//! Contexts whose hash is that of the compressed file, sent in different ways.
 
 use super::*;
 
-/// taskgraph before version 12 does not say that it means the packed file, and workers may pack that once more.
+/// taskgraph before version 12 does not declare that its hash is that of the compressed file, and workers may compress it again.
 #[test]
 fn the_hash_of_the_packed_file_is_as_good() {
     let tar = tar_of(&[("Dockerfile", FILE, "FROM scratch\n"), ("a/file", FILE, &"text".repeat(1000))]);
-    let packed = gzip(&tar);
+    let gzipped = gzip(&tar);
     let hash = |bytes: &[u8]| ContextHash(Digest::of(bytes));
     let take = |sent: &[u8], encoded: bool, scheme: ContextScheme, expected: Option<ContextHash>| {
         let expect = Expectation { encoded, ..expecting(scheme, expected) };
@@ -17,29 +17,29 @@ fn the_hash_of_the_packed_file_is_as_good() {
             (received.scheme, received.hash)
         })
     };
-    let twice = gzip(&packed);
+    let twice = gzip(&gzipped);
     for scheme in [ContextScheme::Tar, ContextScheme::Gz] {
-        let expected = Some(hash(&packed));
+        let expected = Some(hash(&gzipped));
         for (sent, encoded) in [
-            (&packed, false),
-            // As workers send some artifacts, whatever is in them; as storage that takes it for the tar's own compression does.
+            (&gzipped, false),
+            // As workers send some artifacts, whatever they contain; as storage sends a `.tar.gz` that it declares as a tar.
             (&twice, true),
-            (&packed, true),
+            (&gzipped, true),
         ] {
-            assert_eq!(take(sent, encoded, scheme, expected).unwrap(), (ContextScheme::Gz, hash(&packed)));
+            assert_eq!(take(sent, encoded, scheme, expected).unwrap(), (ContextScheme::Gz, hash(&gzipped)));
         }
     }
-    // Where both fit, or nothing is expected, it is the scheme that was asked for.
-    for (sent, encoded) in [(&tar, false), (&packed, false), (&packed, true), (&twice, true)] {
+    // If both schemes match, or no hash is expected, the result is the scheme that was requested.
+    for (sent, encoded) in [(&tar, false), (&gzipped, false), (&gzipped, true), (&twice, true)] {
         for expected in [None, Some(hash(&tar))] {
             assert_eq!(take(sent, encoded, ContextScheme::Tar, expected).unwrap(), (ContextScheme::Tar, hash(&tar)));
         }
     }
     assert_eq!(take(&tar, false, ContextScheme::Gz, Some(hash(&tar))).unwrap().0, ContextScheme::Gz);
-    assert_eq!(take(&twice, true, ContextScheme::Gz, None).unwrap().1, hash(&packed));
-    // A transfer that breaks off or is damaged is worth another try, and no other context.
+    assert_eq!(take(&twice, true, ContextScheme::Gz, None).unwrap().1, hash(&gzipped));
+    // A transfer that breaks off or is damaged can be tried again; the context is not at fault.
     for damaged in [&twice[..twice.len() - 4], &[&twice[..20], &[0xff; 20], &twice[40..]].concat()] {
-        let error = take(damaged, true, ContextScheme::Gz, Some(hash(&packed))).unwrap_err();
+        let error = take(damaged, true, ContextScheme::Gz, Some(hash(&gzipped))).unwrap_err();
         assert_eq!(error.kind(), IntakeFault::Source, "{error}");
     }
 }

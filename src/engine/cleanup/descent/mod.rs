@@ -1,13 +1,13 @@
-//! Which of an engine's images come from a build: a decision about ids, parents and names alone. Nothing that a step prints has
-//! a part in it; asking the engine and removing is for `clean`.
+//! Decides which images of an engine come from a build, from ids, parents, names and histories alone. The output of a step
+//! never matters. `candidates` queries the engine, `clean` removes the images.
 //!
-//! The rule: an image comes from a build if it was not there when the build began, has no name that somebody else has
-//! given, and is a step's image: its chain of parents ends at the base of one of the build's stages, and each image of the
-//! chain is recorded as made by that stage's instruction of the same number. Ids that the engine has told at a stage's end
-//! (`aux`) need no such proof, nor do their parents up to the stage's base.
+//! The rule: an image comes from a build if it was not there when the build started, has no name that somebody else has
+//! given, and is the image of a step: its chain of parents ends at the base of one of the build's stages, and each image of
+//! the chain is recorded as made by the instruction of that stage with the same number. Ids that the engine has reported at a
+//! stage's end (`aux`) need no such proof, and neither do their parents up to the stage's base.
 //!
-//! Two builds of the same instructions on the same base look alike. So where there are more such images than builds that can
-//! have made them, and where such a build lives, none is taken, until it is clear again whose they are.
+//! Two builds of the same instructions on the same base look alike. So if there are more such images than builds that can
+//! have made them, and if another such build is running, none is taken until it is clear again whose they are.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -20,136 +20,136 @@ pub struct Candidate {
     pub id: String,
     /// Its names.
     pub names: Vec<String>,
-    /// The id of the image that it was made from, or the first digits of it; empty if there is none.
+    /// The id of its parent image, or the first digits of it; empty if it has no parent.
     pub parent: String,
-    /// What made it, in the engine's words.
+    /// The instruction that made it, as the engine records it.
     pub made_by: String,
 }
 
-/// Where a stage begins.
+/// The base of a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Root {
-    /// At an image, by its id; an empty id is that of `scratch`.
+    /// An image, by its id; an empty id stands for `scratch`.
     Image(String),
-    /// At the end of an earlier stage.
+    /// The end of an earlier stage.
     Stage(usize),
-    /// Nobody knows.
+    /// Unknown.
     Unknown,
 }
 
 /// A stage of a build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuiltStage {
-    /// Where it begins.
+    /// Its base.
     pub root: Root,
-    /// Its instructions, what the base has kept with `ONBUILD` first.
+    /// Its instructions, after those that the base image has recorded with `ONBUILD`.
     pub steps: Vec<String>,
 }
 
-/// What is known of a build.
+/// A build as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Build {
-    /// The name that it gives.
+    /// The name that it gives to its image.
     pub tag: String,
     /// Its stages.
     pub stages: Vec<BuiltStage>,
-    /// The ids of the images that were there before it.
+    /// The ids of the images that were there before the build.
     pub before: HashSet<String>,
-    /// The images at the ends of stages, as the engine has told them: the stage and the id.
+    /// The images at the ends of stages, as the engine has reported them: the number of the stage and the id.
     pub told: Vec<(usize, String)>,
-    /// The shells of its bases, to which commands may be given.
+    /// The shells of its base images, which may run the commands.
     pub shells: Vec<String>,
-    /// How many builds of these instructions can have left something.
+    /// How many builds of these instructions can have left images.
     pub runs: usize,
 }
 
-/// What comes from a build.
+/// The images that come from a build.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Descent {
-    /// The ids of its images, each behind that of its parent.
+    /// Their ids, parents first.
     pub ids: Vec<String>,
-    /// The image of the last step of the last stage that was begun.
+    /// The image of the last step of the last stage that has started.
     pub last: Option<String>,
-    /// The next step of the stage that was not finished, and the image that it works on (none: an empty one).
+    /// The next step of the unfinished stage, and the image that it works on (an empty id: none).
     pub next: Option<(String, String)>,
-    /// The shells that its commands may be given to.
+    /// The shells that may run its commands.
     pub shells: Vec<String>,
-    /// Some of its images are only known by what made them.
+    /// Whether only the history identifies some of the images.
     pub is_unproven: bool,
-    /// Images may be this build's or somebody else's: nothing is removed that is in doubt.
+    /// Whether images may belong to somebody else's build: no ambiguous image is removed.
     pub is_unclear: bool,
 }
 
 impl Build {
-    /// Whether an image can be this build's at all.
+    /// Whether an image can belong to this build at all.
     #[must_use]
     pub fn is_candidate(&self, image: &Candidate) -> bool {
         !self.before.contains(&image.id) && image.names.iter().all(|name| is_none(name) || is_named(name, &self.tag))
     }
 
-    /// The images that come from this build; `images` are all that the engine has.
+    /// The images that come from this build; `images` are all images of the engine.
     #[must_use]
     pub fn descent(&self, images: &[Candidate]) -> Descent {
         let candidates: Vec<_> = images.iter().filter(|image| self.is_candidate(image)).collect();
         let mut ours: BTreeSet<&str> = BTreeSet::new();
         for (stage, id) in &self.told {
             let steps = self.stages.get(*stage).map_or(0, |stage| stage.steps.len());
-            let mut at = id.as_str();
+            let mut current = id.as_str();
             for _ in 0..steps {
-                let Some(image) = images.iter().find(|image| is_id(&image.id, at)) else { break };
-                // What is built can be an image that was there, which an engine puts on top of steps that it restores.
+                let Some(image) = images.iter().find(|image| is_id(&image.id, current)) else { break };
+                // A build can result in an image that was there before: an engine puts it on top of steps that it restores.
                 if self.is_candidate(image) {
                     ours.insert(&image.id);
                 }
-                at = &image.parent;
+                current = &image.parent;
             }
         }
         let mut descent = Descent { shells: self.all_shells(), ..Descent::default() };
         let shells = descent.shells.clone();
         let proven_by_id = ours.len();
-        // The ends of the stages so far, for those that begin there.
+        // The ends of the stages so far, for the stages that start there.
         let mut ends: Vec<Vec<&str>> = Vec::new();
         for (number, stage) in self.stages.iter().enumerate() {
-            let told: Vec<_> = self.told.iter().filter(|(of, _)| *of == number).map(|(_, id)| id.as_str()).collect();
-            let mut at: Vec<&str> = match &stage.root {
+            let ids: Vec<_> = self.told.iter().filter(|(of, _)| *of == number).map(|(_, id)| id.as_str()).collect();
+            let mut parents: Vec<&str> = match &stage.root {
                 Root::Image(id) => vec![id],
                 Root::Stage(stage) => ends.get(*stage).cloned().unwrap_or_default(),
                 Root::Unknown => Vec::new(),
             };
-            if !told.is_empty() {
-                descent.last = told.first().map(|&id| id.to_owned());
-                ends.push(told);
+            if !ids.is_empty() {
+                descent.last = ids.first().map(|&id| id.to_owned());
+                ends.push(ids);
                 continue;
             }
             for (step, instruction) in stage.steps.iter().enumerate() {
-                let made: Vec<_> = candidates
+                let children: Vec<_> = candidates
                     .iter()
                     .filter(|image| {
-                        at.iter().any(|parent| is_child(image, parent))
+                        parents.iter().any(|parent| is_child(image, parent))
                             && is_made_by(&image.made_by, instruction, &shells)
                     })
                     .map(|image| image.id.as_str())
                     .collect();
-                let proven = |id: &&str| ours.contains(*id);
-                let in_doubt = made.iter().filter(|id| !proven(id)).count();
-                if in_doubt > self.like(number, step + 1) {
+                let is_proven = |id: &&str| ours.contains(*id);
+                let ambiguous = children.iter().filter(|id| !is_proven(id)).count();
+                if ambiguous > self.possible_images(number, step + 1) {
                     descent.is_unclear = true;
-                    at.clear();
+                    parents.clear();
                     break;
                 }
-                if made.is_empty() {
-                    let next = at.first().map(|at| (instruction.clone(), (*at).to_owned()));
+                if children.is_empty() {
+                    let next = parents.first().map(|parent| (instruction.clone(), (*parent).to_owned()));
                     if step > 0 || descent.next.is_none() {
                         descent.next = next;
                     }
-                    at.clear();
+                    parents.clear();
                     break;
                 }
-                ours.extend(&made);
-                descent.last = made.first().map(|&id| id.to_owned());
-                at = made;
+                ours.extend(&children);
+                descent.last = children.first().map(|&id| id.to_owned());
+                parents = children;
             }
-            ends.push(at);
+            ends.push(parents);
         }
         descent.is_unproven = ours.len() > proven_by_id;
         descent.ids = parents_first(&ours, &candidates);
@@ -162,25 +162,26 @@ impl Build {
         self.shells.iter().cloned().chain(own).collect()
     }
 
-    /// How many images there can be after so many steps of a stage: one for each stage of each run that begins the same.
-    fn like(&self, number: usize, steps: usize) -> usize {
+    /// How many images there can be after this many steps of a stage: one for each stage of each run that starts the same
+    /// way.
+    fn possible_images(&self, number: usize, steps: usize) -> usize {
         let this = &self.stages[number];
-        let like = |stage: &&BuiltStage| stage.root == this.root && stage.steps.get(..steps) == this.steps.get(..steps);
-        self.stages.iter().filter(like).count() * self.runs
+        let same = |stage: &&BuiltStage| stage.root == this.root && stage.steps.get(..steps) == this.steps.get(..steps);
+        self.stages.iter().filter(same).count() * self.runs
     }
 }
 
 fn parents_first(ours: &BTreeSet<&str>, candidates: &[&Candidate]) -> Vec<String> {
     let parents: HashMap<&str, &str> = candidates.iter().map(|it| (it.id.as_str(), it.parent.as_str())).collect();
     let depth = |id: &str| {
-        let mut at = id;
-        // An engine that tells of a circle is not worth a hang.
+        let mut current = id;
+        // A cycle in the engine's data must not cause an endless loop.
         (0..ours.len())
             .take_while(|_| {
-                let parent = parents.get(at).copied().unwrap_or_default();
+                let parent = parents.get(current).copied().unwrap_or_default();
                 let next = ours.iter().find(|it| is_id(it, parent));
                 next.is_some_and(|next| {
-                    at = next;
+                    current = next;
                     true
                 })
             })
@@ -191,24 +192,24 @@ fn parents_first(ours: &BTreeSet<&str>, candidates: &[&Candidate]) -> Vec<String
     ids.into_iter().map(|(_, id)| id).collect()
 }
 
-/// Whether an image was made from this one; an empty id is that of `scratch`.
+/// Whether an image was made from this one; an empty id stands for `scratch`.
 fn is_child(image: &Candidate, parent: &str) -> bool {
     if parent.is_empty() { image.parent.is_empty() } else { is_id(parent, &image.parent) }
 }
 
-/// Whether this is an image's id, or the first digits of it, of which no two images have the same.
-pub(in crate::engine) fn is_id(id: &str, told: &str) -> bool {
-    let (id, told) = (id.trim_start_matches("sha256:"), told.trim_start_matches("sha256:"));
-    id == told || (told.len() >= 12 && id.starts_with(told))
+/// Whether `reported` is an image's id, or its first digits: at least 12, which no two images share.
+pub(in crate::engine) fn is_id(id: &str, reported: &str) -> bool {
+    let (id, reported) = (id.trim_start_matches("sha256:"), reported.trim_start_matches("sha256:"));
+    id == reported || (reported.len() >= 12 && id.starts_with(reported))
 }
 
-/// Docker before 25 gives nameless images the name `<none>:<none>`.
+/// Docker before 25 gives images without a name the name `<none>:<none>`.
 pub(in crate::engine) fn is_none(name: &str) -> bool {
     name == "<none>:<none>"
 }
 
-/// Whether a name is this one. Podman writes names out, with a registry: `localhost/` those of images that it loads,
-/// `docker.io/library/` or `docker.io/` those that Docker's clients give.
+/// Whether a name stands for this tag. Podman adds a registry: `localhost/` for images that it loads, `docker.io/library/` or
+/// `docker.io/` for names that Docker's clients give.
 pub(in crate::engine) fn is_named(name: &str, tag: &str) -> bool {
     name == tag
         || ["localhost/", "docker.io/library/", "docker.io/"].iter().any(|it| name.strip_prefix(it) == Some(tag))

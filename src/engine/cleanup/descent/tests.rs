@@ -1,5 +1,5 @@
-//! Invented engines: builds of ours and of others side by side, with whatever may be printed, and an engine that is a little
-//! ahead of what it tells. How real engines behave is for the integration tests.
+//! Tests of `descent` with simulated engines: our builds and those of others side by side, with arbitrary output, and an
+//! engine whose state is a little ahead of what it reports. The integration tests cover real engines.
 
 use proptest::prelude::*;
 
@@ -20,10 +20,11 @@ fn step(word: &str) -> (String, String) {
     (format!("RUN {word}"), format!("/bin/sh -c {word}"))
 }
 
-/// A build of `RUN a`, `RUN b` on the image 1, which was there with the image 2.
-fn build(told: Vec<(usize, String)>) -> Build {
+/// A build of `RUN a`, `RUN b` on image 1, which was there before, as was image 2.
+fn build(reported: Vec<(usize, String)>) -> Build {
     let stages = vec![BuiltStage { root: Root::Image(id(1)), steps: ["a", "b"].map(|word| step(word).0).into() }];
-    Build { tag: TAG.to_owned(), stages, before: HashSet::from([id(1), id(2)]), told, shells: Vec::new(), runs: 1 }
+    let before = HashSet::from([id(1), id(2)]);
+    Build { tag: TAG.to_owned(), stages, before, told: reported, shells: Vec::new(), runs: 1 }
 }
 
 #[test]
@@ -41,14 +42,14 @@ fn a_step_is_nameless_new_and_on_its_base() {
     let descent = build(Vec::new()).descent(&[&ours[..], &foreign].concat());
     assert_eq!(descent.ids, [id(10), id(11)]);
     assert_eq!((descent.last, descent.next, descent.is_unclear), (Some(id(11)), None, false));
-    // A neighbour has named a step, and builds on it.
+    // Another user has named a step, and builds on it.
     let named = [image(10, &id(1), &a, &["somebody:1"]), ours[1].clone()];
     assert_eq!(build(Vec::new()).descent(&named).ids, [""; 0]);
 }
 
 #[test]
 fn what_was_told_needs_no_proof_down_to_its_base_and_not_below() {
-    // What the base was made from is new too: it was loaded while the build began.
+    // The images below the base are new too: the base was loaded while the build started.
     let images = [
         image(30, "", "", &[]),
         image(31, &id(30), "what nobody understands", &[]),
@@ -100,48 +101,48 @@ fn stages_begin_where_others_end_and_the_next_step_is_known() {
     assert_eq!(build.descent(&images).ids, [id(10)], "of nothing");
 }
 
-/// A build in an invented engine.
+/// A build in a simulated engine.
 #[derive(Clone, Debug)]
-struct Invented {
+struct SimulatedBuild {
     /// The base, and the words of its steps.
     stages: Vec<(usize, Vec<u8>)>,
     /// How many of the steps are done.
     done: usize,
-    /// Who names which of its images.
+    /// Which of its images have a name.
     named: Vec<bool>,
 }
 
-fn invented() -> impl Strategy<Value = Invented> {
+fn simulated_build() -> impl Strategy<Value = SimulatedBuild> {
     let stage = (0..3_usize, prop::collection::vec(0..4_u8, 0..4));
     let stages = prop::collection::vec(stage, 1..4);
-    (stages, 0..12_usize, prop::collection::vec(any::<bool>(), 12)).prop_map(|(stages, done, named)| Invented {
+    (stages, 0..12_usize, prop::collection::vec(any::<bool>(), 12)).prop_map(|(stages, done, named)| SimulatedBuild {
         stages,
         done,
         named,
     })
 }
 
-/// Builds; gives the images and the ids at the ends of the stages that are done.
-fn made(build: &Invented, owner: usize, names: bool) -> (Vec<Candidate>, Vec<(usize, String)>) {
-    let (mut images, mut told, mut left) = (Vec::new(), Vec::new(), build.done);
+/// Builds; returns the images, and the ids at the ends of the stages that are done.
+fn run(build: &SimulatedBuild, owner: usize, names: bool) -> (Vec<Candidate>, Vec<(usize, String)>) {
+    let (mut images, mut reported, mut remaining) = (Vec::new(), Vec::new(), build.done);
     for (number, (base, words)) in build.stages.iter().enumerate() {
         let mut at = if *base == 0 { String::new() } else { id(*base) };
         for word in words {
-            if left == 0 {
-                return (images, told);
+            if remaining == 0 {
+                return (images, reported);
             }
-            left -= 1;
+            remaining -= 1;
             let serial = 1000 * owner + images.len();
             let name: &[&str] = if names && build.named[images.len() % 12] { &["somebody:1"] } else { &[] };
             images.push(image(serial, &at, &step(&word.to_string()).1, name));
             at = id(serial);
         }
-        told.push((number, at));
+        reported.push((number, at));
     }
-    (images, told)
+    (images, reported)
 }
 
-fn known(build: &Invented, told: Vec<(usize, String)>) -> Build {
+fn described(build: &SimulatedBuild, reported: Vec<(usize, String)>) -> Build {
     let root = |base: usize| Root::Image(if base == 0 { String::new() } else { id(base) });
     let stages = build.stages.iter().map(|(base, words)| BuiltStage {
         root: root(*base),
@@ -151,14 +152,14 @@ fn known(build: &Invented, told: Vec<(usize, String)>) -> Build {
         tag: TAG.to_owned(),
         stages: stages.collect(),
         before: (1..9).map(id).collect(),
-        told,
+        told: reported,
         shells: Vec::new(),
         runs: 1,
     }
 }
 
-/// Whether another's steps begin like ours, on the same base: such images have no mark of whose they are.
-fn looks_alike(ours: &Invented, other: &Invented) -> bool {
+/// Whether somebody else's steps start like ours, on the same base: such images have no sign of whose they are.
+fn looks_alike(ours: &SimulatedBuild, other: &SimulatedBuild) -> bool {
     let first = |(base, words): &(usize, Vec<u8>)| words.first().map(|word| (*base, *word));
     ours.stages.iter().filter_map(first).any(|it| other.stages.iter().filter_map(first).any(|other| other == it))
 }
@@ -166,25 +167,26 @@ fn looks_alike(ours: &Invented, other: &Invented) -> bool {
 proptest! {
     #[test]
     fn nothing_of_others_is_taken_and_all_of_a_build_that_ended(
-        ours in invented(),
-        others in prop::collection::vec(invented(), 0..4),
+        ours in simulated_build(),
+        others in prop::collection::vec(simulated_build(), 0..4),
     ) {
-        let (images, told) = made(&ours, 1, false);
+        let (images, reported) = run(&ours, 1, false);
         let own: HashSet<_> = images.iter().map(|image| image.id.clone()).collect();
-        let is_whole = told.len() == ours.stages.len();
+        let is_whole = reported.len() == ours.stages.len();
         let mut all: Vec<_> = (1..9).map(|number| image(number, "", "", &[])).chain(images).collect();
         let mut is_alike = false;
         for (number, other) in others.iter().enumerate() {
             is_alike |= looks_alike(&ours, other);
-            all.extend(made(other, number + 2, true).0);
+            all.extend(run(other, number + 2, true).0);
         }
-        let build = known(&ours, told);
+        let build = described(&ours, reported);
         let descent = build.descent(&all);
         let taken: HashSet<_> = descent.ids.iter().cloned().collect();
         prop_assert!(taken.iter().all(|id| !build.before.contains(id)));
         let named: Vec<_> = all.iter().filter(|image| !image.names.is_empty()).map(|image| &image.id).collect();
         prop_assert!(named.iter().all(|id| !taken.contains(*id)), "a name that we have not given");
-        // Those of others that build the same are told from ours where the engine has told ours, or are in doubt.
+        // Other runs of the same build can be distinguished only if the engine has reported our ids; otherwise they are
+        // ambiguous.
         if is_whole || !is_alike {
             prop_assert!(taken.is_subset(&own), "{:?} of others", taken.difference(&own));
             prop_assert!(descent.is_unclear || taken == own, "{:?} stays", own.difference(&taken));
@@ -198,15 +200,15 @@ proptest! {
         }
     }
 
-    /// As many images as builds of the same have made are in doubt, however they are told apart.
+    /// As many images as builds of the same steps have made are ambiguous, whatever is known of them.
     #[test]
-    fn of_two_that_build_the_same_nothing_in_doubt_is_taken(mut ours in invented(), done in 0..12_usize) {
+    fn of_two_that_build_the_same_nothing_in_doubt_is_taken(mut ours in simulated_build(), done in 0..12_usize) {
         ours.stages.truncate(1);
-        let (mine, _) = made(&ours, 1, false);
-        let (theirs, _) = made(&Invented { done, ..ours.clone() }, 2, false);
+        let (mine, _) = run(&ours, 1, false);
+        let (theirs, _) = run(&SimulatedBuild { done, ..ours.clone() }, 2, false);
         let both = mine.len().min(theirs.len());
         let all: Vec<_> = mine.iter().chain(&theirs).cloned().collect();
-        let taken = known(&ours, Vec::new()).descent(&all);
+        let taken = described(&ours, Vec::new()).descent(&all);
         if both > 0 {
             prop_assert!(taken.is_unclear && taken.ids.is_empty());
         }
