@@ -1,4 +1,4 @@
-//! The configuration of `build`: which tree, which engine, and how much of it to build anew. The command line selects the images.
+//! The configuration of `build`: which tree, which engine, and which images to build again. The command line selects the images.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ pub struct BuildConfig {
     pub with_parents: bool,
     /// The index that parents are taken from; absent, they are built, or there already.
     pub index: Option<LookupConfig>,
-    /// Build everything anew.
+    /// Build everything again, without a cache.
     pub no_cache: bool,
     /// Push the named images, and how.
     pub push: Option<Pushing>,

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::net::{Digest, NameError, text_serde};
-use crate::report::keywords;
+use crate::net::{Digest, NameError};
+use crate::report::{keywords, text_serde};
 
 text_serde!(ContextHash);
 text_serde!(HashScheme);

@@ -121,7 +121,7 @@ pub(super) fn read_all<R: Read, W: Write, P: Write>(
     io::copy(source, &mut io::sink()).map(drop).map_err(ReadError::Read)
 }
 
-/// Reads a plain archive to its end. It reads and drops the members that describe the archive, because they are written anew.
+/// Reads a plain archive to its end. It reads and drops the members that describe the archive, because the program writes its own.
 pub(super) fn read_members<R: Read, W: Write, P: Write>(
     source: R,
     out: &mut Out<W, P>,

@@ -22,7 +22,7 @@ use crate::net::blocking::blocking;
 use crate::net::retry::{Failure, Policy, Retryability, retry};
 use crate::net::transfer::{Storage, TransferError};
 use crate::net::{HttpUrl, stream};
-use crate::report::{Bytes, Report};
+use crate::report::{Bytes, Report, counted};
 use crate::taskcluster::{CallError, Services};
 
 /// Written to disk at this size, so that system calls do not count.
@@ -114,8 +114,8 @@ impl Fetched {
             warn!("there is a parent, but the Dockerfile does not look at ${PARENT_ARG}");
         }
         if let Some(LeftOut { by, files }) = context.left_out() {
-            let s = if files == 1 { "" } else { "s" };
-            info!("{by} leaves {files} file{s} of the context out of the build; the hash has them");
+            let files = counted(files, "file");
+            info!("{by} leaves {files} of the context out of the build; the hash has them");
         }
         Ok(context)
     }

@@ -59,28 +59,11 @@ macro_rules! checked_text {
             }
         }
 
-        $crate::net::text_serde!($name);
+        $crate::report::text_serde!($name);
     };
 }
 
-/// Serde as the text that `Display` writes and `FromStr` reads.
-macro_rules! text_serde {
-    ($name:ident) => {
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                <String as serde::Deserialize>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-
-pub(crate) use {checked_text, text_serde};
+pub(crate) use checked_text;
 
 /// Asserts which texts a name takes and which it refuses.
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{NameError, text_serde};
+use super::NameError;
+use crate::report::text_serde;
 
 text_serde!(Digest);
 text_serde!(ImageId);

@@ -13,6 +13,6 @@ mod url;
 pub use checked_text::NameError;
 #[cfg(test)]
 pub(crate) use checked_text::accepts;
-pub(crate) use checked_text::{checked_text, text_serde};
+pub(crate) use checked_text::checked_text;
 pub use digest::{Digest, ImageId};
 pub use url::HttpUrl;

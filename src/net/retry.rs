@@ -96,7 +96,7 @@ impl Policy {
 }
 
 /// Tries `operation` until it succeeds, fails in a way that another try cannot fix, or the policy is used up.
-/// Every try calls `operation` anew, so that it gets fresh writers and fresh hashers. `what` names the operation
+/// Every try calls `operation` again, so that it gets fresh writers and fresh hashers. `what` names the operation
 /// The error of the last try is returned.
 pub async fn retry<T, E, O, F>(what: &str, policy: Policy, mut operation: O) -> Result<T, E>
 where

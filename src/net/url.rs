@@ -4,7 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::net::{NameError, text_serde};
+use crate::net::NameError;
+use crate::report::text_serde;
 
 /// An `http:` or `https:` URL that prints without what could be a secret in it: no query, no user, no fragment.
 #[derive(Clone, PartialEq, Eq)]

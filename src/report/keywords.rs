@@ -34,6 +34,13 @@ macro_rules! keywords {
             }
         }
 
+        $crate::report::text_serde!($name);
+    };
+}
+
+/// Serde as the text that `Display` writes and `FromStr` reads.
+macro_rules! text_serde {
+    ($name:ident) => {
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -47,7 +54,8 @@ macro_rules! keywords {
         }
     };
 }
-pub(crate) use keywords;
+
+pub(crate) use {keywords, text_serde};
 
 /// The error for a text that is none of the words.
 pub(crate) fn not_a_keyword(text: &str, what: &str, words: &[&str]) -> String {

@@ -43,6 +43,12 @@ pub fn shortened(text: &str, most: usize) -> String {
     }
 }
 
+/// A number of things: `1 layer`, `2 layers`.
+#[must_use]
+pub fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 fn is_printed(character: char) -> bool {
     let breaks_a_line = matches!(character, '\u{2028}' | '\u{2029}');
     let reorders =

@@ -21,9 +21,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use command_line::command_line;
 pub use error_chain::ErrorChain;
-pub(crate) use keywords::{keywords, not_a_keyword};
+pub(crate) use keywords::{keywords, not_a_keyword, text_serde};
 use lines::{JsonLines, TextLines};
-pub use lines::{escaped, printable, shortened};
+pub use lines::{counted, escaped, printable, shortened};
 
 /// Treeherder cuts lines at 500 characters; the rest is room for a worker's own prefix.
 const ERROR_LINE_LIMIT: usize = 480;

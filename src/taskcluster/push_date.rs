@@ -7,7 +7,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-use crate::net::{NameError, text_serde};
+use crate::net::NameError;
+use crate::report::text_serde;
 
 /// The time of a push, in UTC, to the second: what the `pushdate` route and the rank of an index entry are made of.
 ///

@@ -6,6 +6,7 @@ mod tree;
 use std::borrow::Cow;
 
 use crate::context::tar_format::plain;
+use crate::report::shortened;
 pub use tree::{Node, Tree};
 
 /// The maximum length of a path on Linux (`PATH_MAX`); longer names could not be extracted.
@@ -185,11 +186,7 @@ pub fn shown(name: &[u8]) -> String {
 /// Text from outside for a message, which has to fit into one line of Treeherder.
 pub(super) fn cut(text: &[u8]) -> String {
     const LINE: usize = 100;
-    let whole = String::from_utf8_lossy(text);
-    match whole.char_indices().nth(LINE) {
-        Some((end, _)) => format!("{}…", &whole[..end]),
-        None => whole.into_owned(),
-    }
+    shortened(&String::from_utf8_lossy(text), LINE)
 }
 
 fn clean_text(raw: &[u8]) -> Result<&str, UnsafeEntry> {

@@ -13,7 +13,7 @@ use super::waits::{QUIET_PERIOD, RELEASE_WAIT, RemovalError, SHORT_WAIT, unpacki
 use crate::engine::Engine;
 use crate::engine::driver::AbandonedBuild;
 use crate::net::retry::retry;
-use crate::report::ErrorChain;
+use crate::report::{ErrorChain, counted};
 
 /// The time limit for a cleanup, also after a signal: nothing interrupts it, and an engine that hangs would block the program
 /// forever. It is enough for the images of a large build on a slow disk.
@@ -172,8 +172,7 @@ impl Engine {
             }
         }
         if removed > 0 {
-            let images = if removed == 1 { "image" } else { "images" };
-            info!("removed {removed} {images} of {} from the engine", owner.name());
+            info!("removed {} of {} from the engine", counted(removed, "image"), owner.name());
         }
         done
     }

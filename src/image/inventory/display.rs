@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{Configuration, Inventory, WastedBy};
-use crate::report::{Bytes, escaped, shortened};
+use crate::report::{Bytes, counted, escaped, shortened};
 
 /// The maximum length of a printed step.
 const LONGEST_STEP: usize = 90;
@@ -12,13 +12,13 @@ impl Display for Inventory {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let names = if self.names.is_empty() { "an image without a name".to_owned() } else { self.names.join(", ") };
         writeln!(f, "{}: {}", escaped(&names), self.image_id)?;
-        let (size, files) = (Bytes(self.size), plural(self.files, "file"));
-        let (platform, layers) = (escaped(&self.configuration.platform), plural(self.layers.len(), "layer"));
+        let (size, files) = (Bytes(self.size), counted(self.files, "file"));
+        let (platform, layers) = (escaped(&self.configuration.platform), counted(self.layers.len(), "layer"));
         writeln!(f, "{platform}, {size} in {layers}, {files}")?;
         write!(f, "{}", self.configuration)?;
         if let Some(packages) = &self.packages {
             let unread = packages.unread.iter().map(|path| format!("; {path} is there, and not read"));
-            writeln!(f, "{}{}", plural(packages.count, "package"), unread.collect::<String>())?;
+            writeln!(f, "{}{}", counted(packages.count, "package"), unread.collect::<String>())?;
         }
         writeln!(f, "\nLAYER        SIZE  SHARE    FILES  STEP")?;
         for (number, layer) in self.layers.iter().enumerate() {
@@ -79,8 +79,4 @@ fn sized(f: &mut Formatter<'_>, title: &str, paths: impl Iterator<Item = (u64, S
         writeln!(f, "{:>12}  {path}", Bytes(size).to_string())?;
     }
     Ok(())
-}
-
-fn plural(count: usize, thing: &str) -> String {
-    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }

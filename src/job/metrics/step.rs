@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::engine::build_log::plain;
-use crate::report::secrets;
+use crate::report::{secrets, shortened};
 
 /// Longer steps are cut: enough to find them in the `Dockerfile`.
 const LONGEST: usize = 160;
@@ -32,11 +32,7 @@ pub fn step(created_by: &str) -> String {
     };
     let text = COPIED.as_ref().map_or_else(|| text.clone(), |copied| copied.replace_all(&text, "$1").into_owned());
     let text = plain(&text);
-    match text.char_indices().nth(LONGEST) {
-        _ if text.is_empty() => "an unnamed step".to_owned(),
-        None => text,
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
+    if text.is_empty() { "an unnamed step".to_owned() } else { shortened(&text, LONGEST) }
 }
 
 /// The command of a step that runs one, without its shell. `|2 A=x B=y /bin/sh -c make` is `make` with two build arguments, whose

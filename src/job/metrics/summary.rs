@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Measured, Stage};
-use crate::report::Bytes;
+use crate::report::{Bytes, counted};
 
 /// Shorter stages are reported together.
 const SHORT: Duration = Duration::from_millis(100);
@@ -13,13 +13,9 @@ const SHORT: Duration = Duration::from_millis(100);
 pub fn lines(measured: &Measured) -> Vec<String> {
     let Measured { image, layers, archive, context, .. } = measured;
     let packed = if measured.artifact.is_zstd() { format!(" ({} compressed)", Bytes(*archive)) } else { String::new() };
-    let count = layers.layers.len();
-    let plural = if count == 1 { "layer" } else { "layers" };
-    let mut lines = vec![format!(
-        "{image}: {}{packed} in {count} {plural}, from a context of {}",
-        Bytes(layers.size),
-        Bytes(*context)
-    )];
+    let count = counted(layers.layers.len(), "layer");
+    let mut lines =
+        vec![format!("{image}: {}{packed} in {count}, from a context of {}", Bytes(layers.size), Bytes(*context))];
     let (short, long): (Vec<&Stage>, Vec<&Stage>) = measured.stages.iter().partition(|stage| stage.took < SHORT);
     let mut rows: Vec<_> = long.iter().map(|stage| (stage.name, stage.took)).collect();
     if !short.is_empty() {
