@@ -7,6 +7,7 @@ use super::declare::{Declared, declare, undeclared};
 use super::instructions::{self, Arguments, Instruction};
 use super::plain_name::PlainName;
 use super::words::{Expanded, expand};
+use crate::net::registry::parse_reference;
 
 /// Arguments that BuildKit and Podman set by themselves.
 const PLATFORM_ARGS: [&str; 8] = [
@@ -221,7 +222,7 @@ fn from_problem(
         None if image.is_empty() => {
             Some(FromProblem::Bare { instruction: format!("FROM {}", instruction.rest).trim_end().to_owned() })
         }
-        _ if stages.contains(&image.to_lowercase()) || oci_client::Reference::try_from(image.as_str()).is_ok() => None,
+        _ if stages.contains(&image.to_lowercase()) || parse_reference(&image).is_some() => None,
         _ => Some(FromProblem::NoReference { instruction: shown, image }),
     }
 }

@@ -16,7 +16,8 @@ const WORDS: [(&str, UseKind); 2] = [("task_id_for_image", UseKind::TaskId), ("d
 /// Anything that looks like the beginning or the end of a section, ours or another program's: mustache allows spaces inside its
 /// braces. None of our words, however mistyped, is longer than 48 characters.
 static TAG: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(\{\{\s*|\{)([#/])\s*([\w .-]{1,48}?)\s*(\}\}?)").expect("a constant, covered by every test below")
+    Regex::new(r"(\{\{\s*|\{)([#/])\s*([0-9A-Za-z_ .\-[^\x00-\x7F]]{1,48}?)\s*(\}\}?)")
+        .expect("a constant, covered by every test below")
 });
 
 /// A part of a string.

@@ -9,7 +9,7 @@ use bollard::models::ImageInspect;
 use crate::dockerfile::base_images::{By, DockerfileImages};
 use crate::engine::driver::EngineDriver;
 use crate::engine::{Engine, EngineError};
-use crate::net::registry::{Reference, is_repository, is_tag};
+use crate::net::registry::{is_repository, is_tag, parse_reference};
 use crate::net::{Digest, ImageId};
 
 /// The base images of a build.
@@ -119,18 +119,18 @@ pub(in crate::engine) fn pulled_image(part: &str) -> Option<&str> {
 
 /// The full name, as `BuildKit` writes it: `docker.io/library/debian:12`. An invalid name stays unchanged.
 fn full(name: &str) -> String {
-    name.parse().map_or_else(|_| name.to_owned(), |name: Reference| name.whole())
+    parse_reference(name).map_or_else(|| name.to_owned(), |name| name.whole())
 }
 
 /// The registry that an image is pulled from.
 pub(in crate::engine) fn registry(image: &str) -> Option<String> {
     let (name, _) = image.split_once('@').unwrap_or((image, ""));
-    name.parse().ok().map(|name: Reference| name.registry().to_owned())
+    parse_reference(name).map(|name| name.registry().to_owned())
 }
 
 /// `REGISTRY/NAME@sha256:…`, the form in which engines list the names of images in registries.
 fn without_tag(name: &str) -> Option<String> {
-    let name: Reference = name.parse().ok()?;
+    let name = parse_reference(name)?;
     Some(format!("{}/{}@{}", name.registry(), name.repository(), name.digest()?))
 }
 

@@ -61,7 +61,7 @@ const ENGINE_ERRORS: &str = "no space left on device|disk quota exceeded|input/o
 
 /// How a message of `BuildKit` or Podman ends if a command ran and failed. The classic builder has a field for the exit code.
 static EXIT_CODE: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"(?:non-zero code: |exit status |exit code: )(\d+)\s*$").ok());
+    LazyLock::new(|| Regex::new(r"(?:non-zero code: |exit status |exit code: )([0-9]+)\s*$").ok());
 
 static COMPILED: LazyLock<Vec<(Fault, Regex)>> =
     LazyLock::new(|| TABLE.iter().filter_map(|(fault, pattern)| Some((*fault, regex(pattern)?))).collect());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::engine::connection::find::PING_TIMEOUT;
 use crate::net::HttpUrl;
-use crate::net::registry::{Reference, is_loopback};
+use crate::net::registry::{is_loopback, parse_reference};
 use crate::net::retry::{Failure as _, RetryConfig, Retryability};
 use crate::net::transfer::Storage;
 
@@ -21,7 +21,7 @@ pub(super) async fn retry_after(image: &str, retry: RetryConfig) -> Option<Durat
 
 /// The URL of an image's manifest.
 fn manifest(image: &str) -> Option<HttpUrl> {
-    let image: Reference = image.parse().ok()?;
+    let image = parse_reference(image)?;
     let (name, version) = (image.repository(), image.digest().or(image.tag())?);
     let scheme = if is_loopback(image.registry()) { "http" } else { "https" };
     let registry = if image.registry() == "docker.io" { "registry-1.docker.io" } else { image.registry() };

@@ -18,7 +18,8 @@ const NOTHING_RUNS: &str = "#(nop) ";
 static COPIED: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b(file|dir|multi):[0-9a-f]{64}\b").ok());
 
 /// The shell that runs a step: `/bin/sh -c `, `/bin/bash -o pipefail -ec `, `/bin/busybox sh -c `.
-static SHELL: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?:^| )/\S+(?: [\w-]+){0,4}? -[a-z]*c ").ok());
+static SHELL: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"(?:^| )/\S+(?: [0-9A-Za-z_-]+){0,4}? -[a-z]*c ").ok());
 
 /// The step that a history calls `created_by`, without values of build arguments and without secrets.
 #[must_use]

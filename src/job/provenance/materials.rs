@@ -14,7 +14,7 @@ use crate::engine::{Base, Bases};
 use crate::job::cache::CachedImage;
 use crate::job::parent::TaskImage;
 use crate::net::HttpUrl;
-use crate::net::registry::Reference;
+use crate::net::registry::parse_reference;
 use crate::taskcluster::TaskId;
 
 /// Everything that went in, in a fixed order.
@@ -99,16 +99,15 @@ fn base(base: &Base) -> Resource {
 
 /// Whether `REPOSITORY@sha256:…` is of the repository that `reference` names.
 fn names_the_same(digest: &str, reference: &str) -> bool {
-    let [digest, reference] = [digest, reference].map(|name| name.parse::<Reference>().ok());
-    let same = |(one, other): (Reference, Reference)| {
-        (one.registry(), one.repository()) == (other.registry(), other.repository())
-    };
-    digest.zip(reference).is_some_and(same)
+    let [digest, reference] = [digest, reference].map(parse_reference);
+    digest
+        .zip(reference)
+        .is_some_and(|(one, other)| (one.registry(), one.repository()) == (other.registry(), other.repository()))
 }
 
 /// `pkg:docker/…` of `REPOSITORY@sha256:…`
 fn purl(name: &str) -> Option<String> {
-    let name: Reference = name.parse().ok()?;
+    let name = parse_reference(name)?;
     let (namespace, image) =
         name.repository().rsplit_once('/').map_or((None, name.repository()), |(space, image)| (Some(space), image));
     let mut purl = PackageUrl::new("docker", image).ok()?;

@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use docker_credential::CredentialRetrievalError;
-use oci_client::ParseError;
-pub use oci_client::Reference;
+use oci_client::Reference;
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciEnvelope, OciErrorCode};
 use oci_client::manifest::{
@@ -22,7 +21,7 @@ use serde_json::Value;
 use crate::net::retry::{Failure, Policy, RetryConfig, Retryability, retry};
 pub use credentials::{Credentials, Login, registry_config};
 pub use logins::RegistryLogins;
-pub use reference::{ImageReference, is_repository, is_tag};
+pub use reference::{ImageReference, is_repository, is_tag, parse_reference};
 
 /// A reachable registry accepts a connection at once.
 const CONNECTING_MAY_TAKE: Duration = Duration::from_secs(15);
@@ -39,9 +38,6 @@ pub enum RegistryError {
     Name {
         /// The name.
         name: String,
-        /// Why not.
-        #[source]
-        source: ParseError,
     },
     /// docker's configuration.
     #[error("cannot read docker's credentials in {}; it must be readable, or DOCKER_CONFIG another directory", path.display())]
@@ -159,8 +155,7 @@ pub struct RegistryImage {
 impl RegistryImage {
     /// The registry of `REGISTRY/NAME:VERSION`. This may run a credential helper, which can take some time.
     pub fn find(name: &str, logins: &RegistryLogins, retry: RetryConfig) -> Result<Self, RegistryError> {
-        let wrong = |source| RegistryError::Name { name: name.to_owned(), source };
-        let reference: Reference = name.parse().map_err(wrong)?;
+        let reference = parse_reference(name).ok_or_else(|| RegistryError::Name { name: name.to_owned() })?;
         let credentials = Credentials::find(reference.registry(), logins)?;
         if credentials.as_ref().is_some_and(|found| matches!(found.login, Login::IdentityToken(_))) {
             return Err(RegistryError::IdentityToken { host: reference.registry().to_owned() });

@@ -29,14 +29,15 @@ const TELLING_WORDS: [&str; 4] = ["pass", "pat", "sig", "pwd"];
 const NO_SECRETS: [&str; 8] = ["true", "false", "none", "null", "auto", "default", "enabled", "disabled"];
 
 /// Passwords in URLs, authorization headers and the parameters of signed URLs: hidden even if not registered.
+/// Classes are of ASCII where that is enough: a repeated `\w` of Unicode takes megabytes.
 static PATTERNS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     let patterns = [
         // scheme://user:password@host, or a long token instead; not NAME@sha256:DIGEST.
         r#"[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^\s/?\#"'<>@:]*:[^\s/?\#"'<>@]+|[^\s/?\#"'<>@]{16,})@"#,
         r"(?i)\b(?:X-Amz-(?:Signature|Credential|Security-Token)|AWSAccessKeyId|Signature|bewit)(?:=|%3D)[^\s&<>]+",
         r"(?i)\bHawk\s+id=.*",
-        r"(?i)\b(?:proxy-)?authorization[^\w\n]{1,6}(?:(?:bearer|basic|token)\s+)?\S{8,}",
-        r"(?i)\bx-(?:registry-auth|amz-security-token)[^\w\n]{1,6}\S{8,}",
+        r"(?i)\b(?:proxy-)?authorization[^0-9A-Za-z_\n]{1,6}(?:(?:bearer|basic|token)\s+)?\S{8,}",
+        r"(?i)\bx-(?:registry-auth|amz-security-token)[^0-9A-Za-z_\n]{1,6}\S{8,}",
     ];
     patterns.iter().filter_map(|pattern| Regex::new(pattern).ok()).collect()
 });
