@@ -1,4 +1,4 @@
-//! The program against the world.
+//! The integration tests: the program against real engines, services and tools, or their stand-ins.
 
 #![allow(clippy::too_many_arguments, clippy::too_many_lines, reason = "the limits are for src/")]
 

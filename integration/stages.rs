@@ -51,7 +51,7 @@ fn hash(path: &Path) -> Result<u64, Box<dyn Error>> {
     Ok(context.size())
 }
 
-/// A context as `run` takes it in: unpacked, hashed, checked, written, and given to root.
+/// A context as `run` receives it: unpacked, hashed, checked, written, and given to root.
 fn intake(path: &Path) -> Result<u64, Box<dyn Error>> {
     let expect = Expectation {
         scheme: ContextScheme::Tar,
@@ -70,7 +70,7 @@ fn intake(path: &Path) -> Result<u64, Box<dyn Error>> {
     Ok(received.bytes)
 }
 
-/// An image's archive, taken apart as an engine's export is; then summed, copied, or packed at a level.
+/// An image's archive, unpacked as an engine's export is; then hashed, copied, or compressed at a level.
 fn image(stage: &str, path: &Path) -> Result<u64, Box<dyn Error>> {
     let unpacked = UnpackedImage::import(File::open(path)?, tempfile::tempfile()?)?;
     let size = unpacked.layers().iter().map(|layer| layer.size).sum();

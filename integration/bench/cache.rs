@@ -28,7 +28,7 @@ pub(super) fn section(scale: &Scale) -> Section {
         for round in 1..=scale.rounds {
             let without = image.push(&format!("{round} without"), "off");
             let with = image.push(&format!("{round} with"), "latest");
-            let (cached, of) = with.1.expect("the log says how many steps came from the cache");
+            let (cached, of) = with.1.expect("the log has how many steps came from the cache");
             assert!(cached > 0, "none of {of} steps came from the cache");
             steps = format!("{cached} of {of}");
             let (with, without) = (with.0, without.0);
@@ -52,7 +52,7 @@ pub(super) fn section(scale: &Scale) -> Section {
 /// An image that is pushed again and again.
 struct Pushed<'e> {
     engine: &'e Engine,
-    /// Where is pushed what is built with a cache, and what is built without: only who asks for a cache leaves one.
+    /// Where is pushed what is built with a cache, and what is built without: only a build with a cache leaves one.
     with: RefCell<Option<StandIn>>,
     without: RefCell<Option<StandIn>>,
     repository: Repository,
@@ -80,29 +80,29 @@ impl<'e> Pushed<'e> {
     /// came from the cache.
     fn push(&self, last: &str, cache: &str) -> (Cost, Option<(u32, u32)>) {
         std::fs::write(self.repository.directory().join(format!("{}-last", self.mark)), last).unwrap();
-        self.forget();
-        let world = if cache == "latest" { &self.with } else { &self.without };
-        let taskcluster = world.take().expect("a stand-in");
+        self.clear_cache();
+        let stand_in = if cache == "latest" { &self.with } else { &self.without };
+        let taskcluster = stand_in.take().expect("a stand-in");
         let job = Job::on(taskcluster, &self.repository);
         let mut environment: Environment = self.engine.environment();
         environment.extend(job.environment());
         environment.insert("CACHE_FROM".to_owned(), cache.to_owned());
         let what = format!("push {last}, CACHE_FROM={cache}, {}", self.engine.name());
         let (cost, finished) = ours(&what, &["run"], &environment);
-        world.replace(Some(job.taskcluster));
-        let told = Regex::new(r"(\d+) of (\d+) steps from the cache").unwrap();
-        let steps = told.captures(&finished.stderr);
+        stand_in.replace(Some(job.taskcluster));
+        let line = Regex::new(r"(\d+) of (\d+) steps from the cache").unwrap();
+        let steps = line.captures(&finished.stderr);
         (cost, steps.map(|steps| (steps[1].parse().unwrap(), steps[2].parse().unwrap())))
     }
 
     /// Takes our steps out of `BuildKit`'s cache, one by one: others build there too.
-    fn forget(&self) {
+    fn clear_cache(&self) {
         if self.engine.builder != Builder::BuildKit {
             return;
         }
         // A record that others stand on cannot go before them: the last ones first, look after look.
         for _ in 0..DEEPEST {
-            let used: Value = serde_json::from_str(&self.engine.ask("/system/df")).expect("JSON");
+            let used: Value = serde_json::from_str(&self.engine.get("/system/df")).expect("JSON");
             let records = used["BuildCache"].as_array().cloned().unwrap_or_default();
             let text = |record: &Value, key: &str| record[key].as_str().unwrap_or_default().to_owned();
             let marked = |record: &&Value| text(record, "Description").contains(&self.mark);
@@ -128,7 +128,7 @@ impl<'e> Pushed<'e> {
 impl Drop for Pushed<'_> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            self.forget();
+            self.clear_cache();
         }
     }
 }

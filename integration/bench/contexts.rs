@@ -1,5 +1,5 @@
 //! Contexts: hashed, packed and taken in, beside the plain tools that read the same bytes. What taskgraph needs for the same
-//! is next door.
+//! is in `taskgraph`.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -10,12 +10,12 @@ use image_worker::context::{ContextScheme, HashScheme};
 use tempfile::TempDir;
 
 use super::data;
-use super::measure::{Cost, Environment, ours, run, tell, theirs};
+use super::measure::{Cost, Environment, ours, print_progress, run, theirs};
 use super::scale::Scale;
 use super::table::{Section, Table, Way};
 use crate::harness::{Repository, path};
 
-/// The folder `$1` as a tar with what our own has in its headers.
+/// The directory `$1` as a tar with what our own has in its headers.
 const TAR: &str = "tar --create --format gnu --sort name --owner 0 --group 0 --numeric-owner --mtime @1451606400 --directory \"$1\" .";
 
 /// How many large files are hashed.
@@ -37,13 +37,13 @@ pub(super) fn repositories(scale: &Scale) -> [(String, Repository); 2] {
 pub(super) fn section(scale: &Scale) -> Section {
     let (mut ratios, mut costs) = (Table::ratios(Way::Speed), Table::costs());
     for (number, (what, repository)) in repositories(scale).iter().enumerate() {
-        let folder = repository.directory();
+        let directory = repository.directory();
         let packed = repository.root.path().join("packed.tar.gz");
         let few = number == 1;
         let hash = |scheme: &str| {
-            ours(&format!("hash, {scheme}"), &["hash", path(&folder), "--scheme", scheme], &Environment::new()).0
+            ours(&format!("hash, {scheme}"), &["hash", path(&directory), "--scheme", scheme], &Environment::new()).0
         };
-        let beside = |what: &str, script: &str| theirs(what, script, &[path(&folder)]);
+        let beside = |what: &str, script: &str| theirs(what, script, &[path(&directory)]);
         let turns = |ours: &dyn Fn() -> Cost, theirs: &dyn Fn() -> f64| -> (Vec<Cost>, Vec<(f64, f64)>) {
             // Once for nothing: what is measured is not the disk.
             ours();
@@ -82,7 +82,7 @@ pub(super) fn section(scale: &Scale) -> Section {
         }
         costs.cost(&format!("`hash`, {what}"), &spent, None);
 
-        let pack = || ours("context", &["context", path(&folder), "-o", path(&packed)], &Environment::new()).0;
+        let pack = || ours("context", &["context", path(&directory), "-o", path(&packed)], &Environment::new()).0;
         let script = format!("{} >\"$1.theirs.tar.gz\"\nrm \"$1.theirs.tar.gz\"", tar("gzip -6"));
         let (spent, pairs) = turns(&pack, &|| beside("tar | gzip", &script));
         ratios.ratio((&format!("`context`, {what}"), "`tar \\| gzip -6`"), &pairs, None);
@@ -113,12 +113,12 @@ fn intake(repository: &Repository, packed: &str) -> f64 {
     let hash = repository.hash(HashScheme::Tar).parse().expect("a hash");
     let image = repository.name.parse().expect("a name");
     let expect = Expectation { scheme: ContextScheme::Tar, hash: Some(hash), directory: None, image, encoded: false };
-    let folder = TempDir::with_prefix("bench-").unwrap();
+    let directory = TempDir::with_prefix("bench-").unwrap();
     run("sync", &[]);
-    let begun = Instant::now();
-    let out = BufWriter::with_capacity(256 * 1024, File::create(folder.path().join("context.tar")).unwrap());
+    let started = Instant::now();
+    let out = BufWriter::with_capacity(256 * 1024, File::create(directory.path().join("context.tar")).unwrap());
     receive(File::open(packed).unwrap(), &expect, &Limits::default(), out).expect("a context that is what it is");
-    let seconds = begun.elapsed().as_secs_f64();
-    tell("intake", seconds);
+    let seconds = started.elapsed().as_secs_f64();
+    print_progress("intake", seconds);
     seconds
 }

@@ -13,29 +13,29 @@ const MIB: u64 = 1024 * 1024;
 /// The size of a file among many, about; theirs differ, as sizes do.
 const SMALL: u64 = 4096;
 
-/// So many small files of text, a hundred in a folder.
-pub(super) fn many(folder: &Path, files: u64) {
+/// So many small files of text, a hundred in a directory.
+pub(super) fn many(directory: &Path, files: u64) {
     for number in 0..files {
-        let folder = folder.join(format!("folder-{:03}", number / 100));
-        std::fs::create_dir_all(&folder).unwrap();
+        let directory = directory.join(format!("folder-{:03}", number / 100));
+        std::fs::create_dir_all(&directory).unwrap();
         let size = SMALL / 2 + number * 7919 % SMALL;
-        text(&folder.join(format!("file-{number}.txt")), size, number);
+        text(&directory.join(format!("file-{number}.txt")), size, number);
     }
 }
 
-/// So many files of text, with so many MiB in all.
-pub(super) fn text_files(folder: &Path, files: u64, mib: u64) {
-    std::fs::create_dir_all(folder).unwrap();
+/// So many files of text, with so many MiB in total.
+pub(super) fn text_files(directory: &Path, files: u64, mib: u64) {
+    std::fs::create_dir_all(directory).unwrap();
     for number in 0..files {
-        text(&folder.join(format!("file-{number}.txt")), mib * MIB / files, number);
+        text(&directory.join(format!("file-{number}.txt")), mib * MIB / files, number);
     }
 }
 
 /// Files that nothing can compress.
-pub(super) fn random_files(folder: &Path, files: u64, mib: u64) {
-    std::fs::create_dir_all(folder).unwrap();
+pub(super) fn random_files(directory: &Path, files: u64, mib: u64) {
+    std::fs::create_dir_all(directory).unwrap();
     for number in 0..files {
-        let mut file = File::create(folder.join(format!("file-{number}"))).unwrap();
+        let mut file = File::create(directory.join(format!("file-{number}"))).unwrap();
         let random = File::open("/dev/urandom").unwrap();
         io::copy(&mut random.take(mib * MIB), &mut file).unwrap();
     }

@@ -7,22 +7,22 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::job::size;
-use super::measure::{Environment, ours, run, tell, theirs};
+use super::measure::{Environment, ours, print_progress, run, theirs};
 use super::scale::Scale;
 use super::table::{Section, Table, Way, wide};
-use crate::commands::decide::world::GIVEN;
+use crate::commands::decide::fixture::GIVEN;
 use crate::harness::{path, program};
 
 /// Graphs of growing size.
 pub(super) fn section(scale: &Scale) -> Section {
     let (mut ratios, mut costs) = (Table::ratios(Way::Share), Table::costs());
     for tasks in scale.graphs {
-        let folder = TempDir::with_prefix("bench-").unwrap();
-        let root = folder.path().join("repository");
+        let directory = TempDir::with_prefix("bench-").unwrap();
+        let root = directory.path().join("repository");
         let script = "python3 integration/bench/graph.py \"$1\" \"$2\" \"$3\"";
         run(script, &[path(&root), &scale.graph_images.to_string(), &tasks.to_string()]);
         let (graph, out, contexts) =
-            (root.join("graph.json"), folder.path().join("out.json"), folder.path().join("contexts"));
+            (root.join("graph.json"), directory.path().join("out.json"), directory.path().join("contexts"));
         let given = [
             "decide",
             path(&graph),
@@ -63,15 +63,15 @@ pub(super) fn section(scale: &Scale) -> Section {
 /// What everything that we do costs at least.
 pub(super) fn start(scale: &Scale) -> Section {
     let version = || {
-        let begun = Instant::now();
+        let started = Instant::now();
         let finished = program(["--version"], []).finish();
         assert_eq!(finished.code, 0, "{}", finished.stderr);
-        begun.elapsed().as_secs_f64()
+        started.elapsed().as_secs_f64()
     };
     let mut seconds: Vec<_> = (0..scale.starts).map(|_| version()).collect();
     seconds.sort_by(f64::total_cmp);
     let median = seconds[seconds.len() / 2];
-    tell("--version", median);
+    print_progress("--version", median);
     let mut figures = Table::figures();
     figures.figure("`image-worker --version`, median", median * 1000.0, "ms", 10.0);
     let bytes = size(env!("CARGO_BIN_EXE_image-worker").as_ref());

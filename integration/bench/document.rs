@@ -1,5 +1,5 @@
 //! docs/benchmarks.md, which is made of what was measured and of nothing else: the machine, a section for each group of rows,
-//! and under it what is to be said about its misses, from notes.md. What is measured is the groups' own.
+//! and under it the note about its misses, from notes.md. What is measured is the groups' own.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub(super) fn section(key: &str, title: &str, measured: &Section) -> String {
     text
 }
 
-/// What is to be said about a group's figures.
+/// The note about a group's figures.
 fn note(key: &str) -> Option<&'static str> {
     let (_, rest) = NOTES.split_once(&format!("\n## {key}\n"))?;
     let note = rest.split("\n## ").next().unwrap_or(rest).trim();
@@ -79,7 +79,7 @@ fn head() -> String {
     )
 }
 
-/// The machine, as it says of itself.
+/// The machine, by its own data.
 fn machine() -> String {
     let first = |file: &str, name: &str| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -90,8 +90,8 @@ fn machine() -> String {
     let sha = if first("/proc/cpuinfo", "flags").contains("sha_ni") { "with" } else { "without" };
     let kib: u64 = first("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse().unwrap_or_default();
     let version = |builder: Builder| {
-        let said: serde_json::Value = serde_json::from_str(&Engine::of(builder).ask("/version")).unwrap_or_default();
-        said["Version"].as_str().unwrap_or("?").to_owned()
+        let version: serde_json::Value = serde_json::from_str(&Engine::of(builder).get("/version")).unwrap_or_default();
+        version["Version"].as_str().unwrap_or("?").to_owned()
     };
     let tools = run("skopeo --version; zstd --version | grep -o 'v[0-9.]*'; openssl version | cut -d ' ' -f 2", &[]);
     let tools: Vec<_> = tools.lines().collect();
@@ -123,6 +123,6 @@ fn every_note_belongs_to_a_group() {
     let keys = NOTES.lines().filter_map(|line| line.strip_prefix("## "));
     for key in keys {
         assert!(GROUPS.iter().any(|group| group.key == key), "notes.md: no group has the key {key}");
-        assert!(note(key).is_some(), "notes.md: nothing is said under {key}");
+        assert!(note(key).is_some(), "notes.md: nothing is under {key}");
     }
 }

@@ -112,12 +112,12 @@ impl Case {
             random_step("/bytes", self.step)
         );
         let repository = Repository::bare(self.name, &dockerfile);
-        let folder = repository.directory();
-        std::fs::copy("/bin/busybox", folder.join("busybox")).expect("busybox-static; run scripts/packages");
+        let directory = repository.directory();
+        std::fs::copy("/bin/busybox", directory.join("busybox")).expect("busybox-static; run scripts/packages");
         match self.context {
             Context::One => {}
-            Context::Many(files) => data::many(&folder.join("files"), files),
-            Context::Large(mib) => data::text_files(&folder.join("files"), 10, mib),
+            Context::Many(files) => data::many(&directory.join("files"), files),
+            Context::Large(mib) => data::text_files(&directory.join("files"), 10, mib),
         }
         repository
     }
@@ -154,13 +154,13 @@ impl Case {
 /// What the engine and curl need.
 fn floor(engine: &Engine, context: &Path) -> f64 {
     let image = engine.named("floor");
-    let folder = TempDir::with_prefix("bench-").unwrap();
+    let directory = TempDir::with_prefix("bench-").unwrap();
     let (taskcluster, put) = storage();
     let (build, get) = (engine.build_script(), engine.get_script());
     let script = format!(
         "tag=$1 context=$2 out=$3 put=$4\n{build}\n{get}\ncurl --silent --show-error --fail -H Expect: -T \"$out\" \"$put\""
     );
-    let out = folder.path().join("image.tar");
+    let out = directory.path().join("image.tar");
     let seconds = theirs("the floor", &script, &[&image.tag, path(context), path(&out), &put]);
     drop(taskcluster);
     seconds
@@ -186,8 +186,8 @@ fn unpacked(file: &Path) -> u64 {
 
 /// The job as a shell script did it in 2015: taskcluster/scripts/builder/build-docker-image.sh of Gecko, in essence.
 const SCRIPT_2015: &str = "\
-    context=$1 tag=$2 folder=$3 put=$4\n\
-    mkdir \"$folder/context\" && cd \"$folder\"\n\
+    context=$1 tag=$2 directory=$3 put=$4\n\
+    mkdir \"$directory/context\" && cd \"$directory\"\n\
     curl --silent --show-error --fail --location \"$context\" | tar --extract --gunzip --directory context\n\
     export DOCKER_BUILDKIT=0\n\
     docker build --no-cache --tag \"$tag\" context >log 2>&1\n\
@@ -222,15 +222,15 @@ pub(super) fn shell(scale: &Scale) -> Section {
             environment["CONTEXT_TASK_ID"],
             environment["CONTEXT_PATH"]
         );
-        let (image, folder, (taskcluster, put)) =
+        let (image, directory, (taskcluster, put)) =
             (engine.named("2015"), TempDir::with_prefix("bench-").unwrap(), storage());
-        let arguments = [context.as_str(), &image.tag, path(folder.path()), &put];
+        let arguments = [context.as_str(), &image.tag, path(directory.path()), &put];
         let theirs = theirs(
             "the shell job of 2015",
             &format!("export DOCKER_HOST={}\n{SCRIPT_2015}", engine.host()),
             &arguments,
         );
-        drop((image, folder, taskcluster));
+        drop((image, directory, taskcluster));
         let (cost, _) = ours("run", &["run"], &environment);
         let image = job.taskcluster.artifact_path(&job.claim.task_id, 0, IMAGE).expect("an image");
         must = size(&image) + unpacked(repository.root.path().join("context.tar.gz").as_ref());

@@ -11,8 +11,8 @@ use crate::harness::{Builder, path};
 
 pub(super) fn section(scale: &Scale) -> Section {
     let engine = Engine::of(Builder::Docker);
-    let folder = TempDir::with_prefix("bench-").unwrap();
-    let file = folder.path().join("image.tar");
+    let directory = TempDir::with_prefix("bench-").unwrap();
+    let file = directory.path().join("image.tar");
     let image = engine.random_image("load", "scratch", scale.large_image);
     run(&format!("tag=$1 out=$2\n{}", engine.get_script()), &[&image.tag, path(&file)]);
     let (mut pairs, mut spent) = (Vec::new(), Vec::new());

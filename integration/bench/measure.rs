@@ -27,16 +27,16 @@ pub(super) fn ours(what: &str, arguments: &[&str], environment: &Environment) ->
     let figures = NamedTempFile::new().unwrap();
     let mut program = program(arguments.iter().copied(), environment.clone());
     program.command = timed(&program.command, path(figures.path()));
-    let begun = Instant::now();
+    let started = Instant::now();
     let finished = program.finish();
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = started.elapsed().as_secs_f64();
     finished.assert_succeeds();
     let (kib, written) = read(&std::fs::read_to_string(figures.path()).unwrap());
-    tell(what, seconds);
+    print_progress(what, seconds);
     (Cost { seconds, kib, written }, finished)
 }
 
-/// The same command under time(1), which asks the kernel: the same figures as in /proc/PID/status and /proc/PID/io at
+/// The same command under time(1), which gets its figures from the kernel: those of /proc/PID/status and /proc/PID/io at
 /// the very end of the process.
 fn timed(command: &Command, figures: &str) -> Command {
     let mut timed = Command::new("/usr/bin/time");
@@ -50,17 +50,17 @@ fn timed(command: &Command, figures: &str) -> Command {
 fn read(figures: &str) -> (u64, u64) {
     let last = figures.lines().last().unwrap_or_default();
     let mut words = last.split(' ').map(str::parse::<u64>);
-    let (Some(Ok(kib)), Some(Ok(blocks))) = (words.next(), words.next()) else { panic!("time says: {figures}") };
+    let (Some(Ok(kib)), Some(Ok(blocks))) = (words.next(), words.next()) else { panic!("time prints: {figures}") };
     (kib, blocks * 512)
 }
 
 /// Runs what people do without our program, as a shell script with arguments, which must succeed. Gives the seconds.
 pub(super) fn theirs(what: &str, script: &str, arguments: &[&str]) -> f64 {
     sync();
-    let begun = Instant::now();
+    let started = Instant::now();
     run(script, arguments);
-    let seconds = begun.elapsed().as_secs_f64();
-    tell(what, seconds);
+    let seconds = started.elapsed().as_secs_f64();
+    print_progress(what, seconds);
     seconds
 }
 
@@ -69,19 +69,19 @@ pub(super) fn run(script: &str, arguments: &[&str]) -> String {
     let script = format!("set -euo pipefail\n{script}");
     let mut command = Command::new("bash");
     let output = command.args(["-c", &script, "bench"]).args(arguments).stdin(Stdio::null()).output().expect("bash");
-    let (said, why) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "this failed, with {arguments:?}:\n{script}\n{said}\n{why}");
-    said.into_owned()
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "this failed, with {arguments:?}:\n{script}\n{stdout}\n{stderr}");
+    stdout.into_owned()
 }
 
-/// Nobody pays for what others have written before.
+/// So that no measurement pays for what earlier ones have written.
 fn sync() {
     let synced = Command::new("sync").status().expect("sync");
     assert!(synced.success(), "sync failed");
 }
 
-/// Says how far we are: a full run takes half an hour.
-pub(super) fn tell(what: &str, seconds: f64) {
+/// Prints the progress: a full run takes half an hour.
+pub(super) fn print_progress(what: &str, seconds: f64) {
     eprintln!("bench: {what}: {seconds:.2} s");
 }
 

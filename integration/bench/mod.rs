@@ -45,16 +45,16 @@ const GROUPS: [Group; 11] = [
     Group { key: "start", title: "The start, and the binary", measure: decide::start },
 ];
 
-/// What scripts/bench was asked for: keys of groups, or nothing for all; and `--write`.
-const ASKED: &str = "IMAGE_WORKER_BENCH";
+/// The arguments of scripts/bench: keys of groups, or nothing for all; and `--write`.
+const ARGUMENTS: &str = "IMAGE_WORKER_BENCH";
 
 #[test]
 #[ignore = "scripts/bench runs it: half an hour, on a machine that does nothing else"]
 fn full() {
     let debug = cfg!(debug_assertions);
     assert!(!debug, "figures are those of the release build: run scripts/bench");
-    let asked = std::env::var(ASKED).unwrap_or_default();
-    let (flags, keys): (Vec<_>, Vec<_>) = asked.split_whitespace().partition(|word| word.starts_with('-'));
+    let arguments = std::env::var(ARGUMENTS).unwrap_or_default();
+    let (flags, keys): (Vec<_>, Vec<_>) = arguments.split_whitespace().partition(|word| word.starts_with('-'));
     let known = |key: &&str| GROUPS.iter().any(|group| group.key == *key);
     let known_keys = GROUPS.map(|group| group.key).join(" ");
     assert!(

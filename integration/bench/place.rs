@@ -76,26 +76,26 @@ impl Engine {
         format!("{curl} -o \"$out\" \"{api}/images/$tag/get\"")
     }
 
-    /// Builds an image of a folder with a `Dockerfile`. It is there as long as what is given back.
-    pub(super) fn image(&self, what: &str, folder: &Path) -> Image<'_> {
+    /// Builds an image of a directory with a `Dockerfile`. It is there as long as what is given back.
+    pub(super) fn image(&self, what: &str, directory: &Path) -> Image<'_> {
         let image = Image { engine: self, tag: tag(what) };
         let scratch = TempDir::with_prefix("bench-").unwrap();
         let out = scratch.path().join("out");
-        let script = "context=$out.tar; tar --create --file \"$context\" --directory \"$folder\" .";
-        let script = format!("tag=$1 folder=$2 out=$3\n{script}\n{}", self.build_script());
-        run(&script, &[&image.tag, path(folder), path(&out)]);
+        let script = "context=$out.tar; tar --create --file \"$context\" --directory \"$directory\" .";
+        let script = format!("tag=$1 directory=$2 out=$3\n{script}\n{}", self.build_script());
+        run(&script, &[&image.tag, path(directory), path(&out)]);
         image
     }
 
-    /// An image of four layers of bytes that nothing can compress, in all of so many MiB, on `base`.
+    /// An image of four layers of bytes that nothing can compress, of so many MiB in total, on `base`.
     pub(super) fn random_image(&self, what: &str, base: &str, mib: u64) -> Image<'_> {
-        let folder = TempDir::with_prefix("bench-").unwrap();
-        std::fs::copy("/bin/busybox", folder.path().join("busybox")).expect("busybox-static; run scripts/packages");
+        let directory = TempDir::with_prefix("bench-").unwrap();
+        std::fs::copy("/bin/busybox", directory.path().join("busybox")).expect("busybox-static; run scripts/packages");
         let layers: String = (0..4).map(|layer| random_step(&format!("/{layer}"), mib / 4 + 1)).collect();
         let dockerfile = format!("FROM {base}\nCOPY busybox /bin/busybox\n{layers}");
-        std::fs::write(folder.path().join("Dockerfile"), dockerfile).unwrap();
+        std::fs::write(directory.path().join("Dockerfile"), dockerfile).unwrap();
         eprintln!("bench: making {what} with {}", self.name());
-        self.image(what, folder.path())
+        self.image(what, directory.path())
     }
 
     /// Names an image that will be there, so that it is removed, however that ends.
@@ -104,7 +104,7 @@ impl Engine {
     }
 
     /// The answer to GET, as it is.
-    pub(super) fn ask(&self, call: &str) -> String {
+    pub(super) fn get(&self, call: &str) -> String {
         let (curl, api) = self.curl();
         run(&format!("{curl} \"{api}$1\""), &[call])
     }
@@ -126,7 +126,7 @@ fn tag(what: &str) -> String {
     format!("image-worker-bench-{what}:{}", std::process::id())
 }
 
-/// An image in an engine, as long as this value lives.
+/// An image in an engine; dropping this value removes it.
 pub(super) struct Image<'e> {
     engine: &'e Engine,
     pub(super) tag: String,

@@ -26,7 +26,7 @@ pub(super) struct Scale {
     /// MiB of what the expensive step makes, and how often it reads them.
     pub(super) step: u64,
     pub(super) step_reads: u32,
-    /// How often the program is started only to say its version.
+    /// How often the program is started only to print its version.
     pub(super) starts: u32,
 }
 
@@ -49,7 +49,7 @@ pub(super) const FULL: Scale = Scale {
     starts: 100,
 };
 
-/// That everything runs: asked of every change, also with the slow program of a debug build.
+/// That everything runs: tested with every change, also with the slow program of a debug build.
 pub(super) const SMALL: Scale = Scale {
     rounds: 1,
     small_image: 1,

@@ -12,14 +12,14 @@ pub(super) struct Section {
     pub(super) tables: Vec<Table>,
 }
 
-/// A table, and the numbers in it for those who look whether they can be right.
+/// A table, and the numbers in it, so that tests can check that they are possible.
 pub(super) struct Table {
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
     numbers: Vec<f64>,
 }
 
-/// Which way a ratio is told.
+/// Which way a ratio is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     /// Ours in times of theirs: less is better.
@@ -131,7 +131,7 @@ fn verdict(hit: Option<bool>) -> &'static str {
     }
 }
 
-/// With as many digits as say something.
+/// With as many digits as mean something.
 fn number(value: f64) -> String {
     if value >= 100.0 {
         format!("{value:.0}")

@@ -1,5 +1,5 @@
-//! The tail of a job, from the end of the build to an archive that is complete and summed, beside the engine's own export
-//! into a file; and packed, beside what `image_builder` does after its build. Whole jobs are next door.
+//! The tail of a job, from the end of the build to an archive that is complete and hashed, beside the engine's own export
+//! into a file; and packed, beside what `image_builder` does after its build. Whole jobs are in `job`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::data;
 use super::job::size;
-use super::measure::{Cost, Environment, ours, tell, theirs};
+use super::measure::{Cost, Environment, ours, print_progress, theirs};
 use super::place::{Engine, Image};
 use super::scale::Scale;
 use super::table::{Section, Table, Way};
@@ -34,7 +34,7 @@ pub(super) fn plain(scale: &Scale) -> Section {
     Section { words, tables: vec![ratios, costs] }
 }
 
-/// The same where layers are kept packed.
+/// The same where layers are kept compressed.
 pub(super) fn containerd(scale: &Scale) -> Section {
     let (mut ratios, mut costs) = (Table::ratios(Way::Speed), Table::costs());
     for mib in [scale.middle_image, scale.large_image] {
@@ -53,7 +53,7 @@ const MEASURED: &str = "A dry run builds nothing on it. Measured is from the lin
     archive's sha256; the archive is then complete, in its final order, and `check` accepts it. Theirs is the engine's export into a \
     file by curl, as `docker save` does it: neither in order nor summed.";
 
-/// Each way out of an engine, in turns with the engine's own.
+/// Each way to export, in turns with the engine's own.
 fn beside_export(
     engine: &Engine,
     mib: u64,
@@ -86,13 +86,13 @@ fn beside_export(
 /// Packed, beside `image_builder`'s tail.
 pub(super) fn packed(scale: &Scale) -> Section {
     let engine = Engine::of(Builder::Docker);
-    let folder = TempDir::with_prefix("bench-").unwrap();
-    data::machine(&folder.path().join("files.tar"), scale.compressible);
-    std::fs::copy("/bin/busybox", folder.path().join("busybox")).expect("busybox-static; run scripts/packages");
+    let directory = TempDir::with_prefix("bench-").unwrap();
+    data::machine(&directory.path().join("files.tar"), scale.compressible);
+    std::fs::copy("/bin/busybox", directory.path().join("busybox")).expect("busybox-static; run scripts/packages");
     let dockerfile = "FROM scratch\nCOPY busybox /bin/busybox\nADD files.tar /\n";
-    std::fs::write(folder.path().join("Dockerfile"), dockerfile).unwrap();
-    let image = engine.image("packed", folder.path());
-    drop(folder);
+    std::fs::write(directory.path().join("Dockerfile"), dockerfile).unwrap();
+    let image = engine.image("packed", directory.path());
+    drop(directory);
 
     let (mut ratios, mut costs) = (Table::ratios(Way::Speed), Table::costs());
     for level in ["3", "10"] {
@@ -144,41 +144,42 @@ fn tail(engine: &Engine, image: &Image, more: &[(&str, &str)]) -> Measurement {
     let what = format!("dry run with {}, {more:?}", engine.name());
     let (cost, finished) = ours(&what, &arguments, &environment);
     let seconds = between(&finished.stderr);
-    tell("of that, the tail", seconds);
+    print_progress("of that, the tail", seconds);
     let name = more.iter().find(|(name, _)| *name == "ARTIFACT_NAME").map_or("public/image.tar", |(_, name)| name);
     let archive = out.join(name.trim_start_matches("public/"));
     Measurement { seconds, cost, archive, _output: output }
 }
 
-/// The seconds from the end of the build to the sum of the archive, by the log's own times.
+/// The seconds from the end of the build to the digest of the archive, by the log's own times.
 fn between(log: &str) -> f64 {
     let events: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("a JSON log")).collect();
-    let said = |event: &Value| event["fields"]["message"].as_str().unwrap_or_default().to_owned();
+    let message = |event: &Value| event["fields"]["message"].as_str().unwrap_or_default().to_owned();
     let at = |event: &Value| event["timestamp"].as_str().unwrap_or_default().parse::<Timestamp>().expect("a time");
-    let mut after = events.iter().skip_while(|event| !said(event).starts_with("built sha256:"));
-    let built = after.next().expect("the line that says what was built");
-    let summed = after.find(|event| said(event).contains(", sha256 ")).expect("the line with the archive's sum");
-    at(summed).since(at(built)).unwrap().total(Unit::Second).unwrap()
+    let mut after = events.iter().skip_while(|event| !message(event).starts_with("built sha256:"));
+    let built = after.next().expect("the line with what was built");
+    let digested =
+        after.find(|event| message(event).contains(", sha256 ")).expect("the line with the archive's digest");
+    at(digested).since(at(built)).unwrap().total(Unit::Second).unwrap()
 }
 
 /// The engine's own export into a file.
 fn save(engine: &Engine, image: &Image) -> f64 {
-    let folder = TempDir::with_prefix("bench-").unwrap();
+    let directory = TempDir::with_prefix("bench-").unwrap();
     let script = format!("tag=$1 out=$2\n{}", engine.get_script());
-    let out = folder.path().join("image.tar");
+    let out = directory.path().join("image.tar");
     theirs(&format!("{}'s own export", engine.name()), &script, &[&image.tag, path(&out)])
 }
 
 /// What `image_builder` does after its build; gives the size of what it makes, too.
 fn image_builders(engine: &Engine, image: &Image, level: &str) -> (f64, u64) {
-    let folder = TempDir::with_prefix("bench-").unwrap();
-    let out = folder.path().join("image.tar");
+    let directory = TempDir::with_prefix("bench-").unwrap();
+    let out = directory.path().join("image.tar");
     let script = "\
         skopeo copy --quiet --insecure-policy --src-daemon-host \"$1\" \"docker-daemon:$2\" \"docker-archive:$3:$2\"\n\
         zstd --quiet -T1 \"-$4\" \"$3\" -o \"$3.zst\"";
     let arguments = [engine.host(), &image.tag, path(&out), level];
     let seconds = theirs(&format!("image_builder's tail, level {level}"), script, &arguments);
-    (seconds, size(&folder.path().join("image.tar.zst")))
+    (seconds, size(&directory.path().join("image.tar.zst")))
 }
 
 fn accepted(archive: &Path) {

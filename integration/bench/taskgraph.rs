@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::contexts::repositories;
 use super::data;
-use super::measure::{Environment, ours, run, tell};
+use super::measure::{Environment, ours, print_progress, run};
 use super::place::Engine;
 use super::scale::Scale;
 use super::table::{Section, Table, Way};
@@ -18,11 +18,11 @@ use crate::harness::{Builder, Repository, path};
 pub(super) fn section(scale: &Scale) -> Section {
     let (mut ratios, mut costs) = (Table::ratios(Way::Speed), Table::costs());
     for (number, (what, repository)) in repositories(scale).iter().enumerate() {
-        let folder = repository.directory();
+        let directory = repository.directory();
         let target = (number == 0).then_some(10.0);
         let (mine, its) = (repository.root.path().join("ours.tar.gz"), repository.root.path().join("its.tar.gz"));
-        let hash: (&[&str], &[&str], _) = (&["hash", path(&folder)], &[], target);
-        let context: (&[&str], &[&str], _) = (&["context", path(&folder), "-o", path(&mine)], &[path(&its)], None);
+        let hash: (&[&str], &[&str], _) = (&["hash", path(&directory)], &[], target);
+        let context: (&[&str], &[&str], _) = (&["context", path(&directory), "-o", path(&mine)], &[path(&its)], None);
         for (arguments, more, target) in [hash, context] {
             let subcommand = arguments[0];
             let pair = |_| {
@@ -48,18 +48,18 @@ pub(super) fn section(scale: &Scale) -> Section {
 
 fn load(scale: &Scale, ratios: &mut Table, costs: &mut Table) {
     let engine = Engine::of(Builder::Docker);
-    let folder = TempDir::with_prefix("bench-").unwrap();
+    let directory = TempDir::with_prefix("bench-").unwrap();
     let image = engine.named("taskgraph");
     {
         let context = TempDir::with_prefix("bench-").unwrap();
         data::machine(&context.path().join("files.tar"), scale.compressible);
         std::fs::write(context.path().join("Dockerfile"), "FROM scratch\nADD files.tar /\n").unwrap();
         let built = engine.image("taskgraph", context.path());
-        let out = folder.path().join("image.tar");
+        let out = directory.path().join("image.tar");
         let script = format!("tag=$1 out=$2\n{}\nzstd --quiet --rm -3 \"$out\"", engine.get_script());
         run(&script, &[&built.tag, path(&out)]);
     }
-    let packed = std::fs::read(folder.path().join("image.tar.zst")).unwrap();
+    let packed = std::fs::read(directory.path().join("image.tar.zst")).unwrap();
     let taskcluster = StandIn::start(Options::default());
     let task = taskcluster.create_task(TaskSpec::default()).task_id;
     taskcluster.put_artifact(&task, 0, "public/image.tar.zst", "application/zstd", None, &packed);
@@ -92,11 +92,11 @@ fn call(arguments: &[&str], environment: &Environment) -> (f64, String) {
     let mut command = Command::new("scripts/taskgraph");
     command.arg("integration/bench/of_taskgraph.py").args(arguments).envs(environment);
     let output = command.output().expect("scripts/taskgraph");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
-    let last = said.lines().last().unwrap_or_default();
-    let (seconds, answer) = last.split_once(' ').unwrap_or_else(|| panic!("of_taskgraph.py says: {said}"));
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {stdout}{}", String::from_utf8_lossy(&output.stderr));
+    let last = stdout.lines().last().unwrap_or_default();
+    let (seconds, answer) = last.split_once(' ').unwrap_or_else(|| panic!("of_taskgraph.py prints: {stdout}"));
     let seconds = seconds.parse().unwrap();
-    tell(&format!("taskgraph, {}", arguments[0]), seconds);
+    print_progress(&format!("taskgraph, {}", arguments[0]), seconds);
     (seconds, answer.to_owned())
 }

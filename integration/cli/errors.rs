@@ -1,4 +1,4 @@
-//! The last line of runs that fail before anything begins: which thing is wrong, and the way out.
+//! The last line of runs that fail before anything begins: which thing is wrong, and a hint.
 
 use crate::commands::tree::sample;
 use crate::harness::{path, program};

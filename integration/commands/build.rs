@@ -1,5 +1,5 @@
-//! `build` with the real engine: a tree of three generations, what is built again when something changes, and what it
-//! tells people who do something wrong.
+//! `build` with the real engine: a tree of three generations, what is built again when something changes, and the
+//! messages for people who do something wrong.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::engine::target_arch::{emulators, own_and_other};
-use crate::harness::{Builder, Finished, container_says, docker, docker_says, engine, engine_place, path, program};
+use crate::harness::{Builder, Finished, container_output, docker, docker_output, engine, engine_place, path, program};
 
 const SHELL: &str = "SHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
 
@@ -40,7 +40,7 @@ impl Tree {
         let archive = tree.root.path().join("root.tar");
         std::fs::write(&archive, tar.into_inner().unwrap()).unwrap();
         let label = format!("LABEL image-worker-test={mark}");
-        docker_says(&["import", "--change", &label, path(&archive), &format!("{mark}root:1")]);
+        docker_output(&["import", "--change", &label, path(&archive), &format!("{mark}root:1")]);
         Some(tree)
     }
 
@@ -73,14 +73,14 @@ impl Tree {
         program.finish()
     }
 
-    /// Builds, and gives what is said of each image, in order.
+    /// Builds, and gives the report about each image, in order.
     fn built(&self, arguments: &[&str]) -> Vec<Value> {
         let built = self.build(&[arguments, &["--json"]].concat());
         built.assert_succeeds();
         serde_json::from_str(&built.stdout).unwrap()
     }
 
-    /// The images that a build makes anew, without their mark, in order.
+    /// The images that a build makes, without their mark, in order.
     fn made(&self, arguments: &[&str]) -> Vec<String> {
         let built = self.built(arguments).into_iter().filter(|image| image["built"] == true);
         built.map(|image| image["name"].as_str().unwrap().trim_start_matches(self.mark).to_owned()).collect()
@@ -96,9 +96,9 @@ impl Tree {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        let names = docker_says(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+        let names = docker_output(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
         let ours = names.lines().filter(|name| name.contains(self.mark) && !name.contains("<none>"));
-        // Children first: what a child stands on goes only after it.
+        // Children first: a parent can be removed only after them.
         let mut ours: Vec<_> = ours.collect();
         ours.sort_by_key(|name| name.ends_with("root:1"));
         docker(&[&["rmi"][..], &ours].concat());
@@ -122,7 +122,7 @@ fn a_dockerfile_without_an_image_to_build_from_is_the_dockerfiles_fault() {
         let mut run = program(["run", "--dry-run", &name, "--output", "out"], []);
         run.command.current_dir(tree.root.path());
         run.finish().assert_fails(20, &[problem]);
-        assert_eq!(docker_says(&["images", "--quiet", &name]), "");
+        assert_eq!(docker_output(&["images", "--quiet", &name]), "");
     }
     let mut run =
         program(["run", "--dry-run", &tree.name("x"), "--output", "out", "--arg", "BASE=build-nothing-root:1"], []);
@@ -153,7 +153,7 @@ fn a_stage_that_is_not_there_is_the_dockerfiles_fault() {
 
 /// What a command in an image prints.
 fn run(tag: &str, command: &str) -> String {
-    container_says(&[tag, "/bin/busybox", "sh", "-c", command])
+    container_output(&[tag, "/bin/busybox", "sh", "-c", command])
 }
 
 /// Eight images: two that stand on something else, three of the second generation, three of the third.
@@ -182,21 +182,21 @@ fn three_generations_are_built_with_one_command_and_only_what_depends_on_a_chang
     assert!(first.iter().all(|image| image["built"] == true), "{first:?}");
     let by_name: BTreeMap<_, _> = first.iter().map(|image| (image["name"].as_str().unwrap(), image)).collect();
     for image in ["base", "tools", "gpu"] {
-        let said = by_name[tree.name(image).as_str()];
-        assert_eq!(said["contextHash"], tree.hash(image));
+        let image_report = by_name[tree.name(image).as_str()];
+        assert_eq!(image_report["contextHash"], tree.hash(image));
         let label = "{{index .Config.Labels \"image-worker.context-hash\"}}";
-        let tag = said["tag"].as_str().unwrap();
-        assert_eq!(docker_says(&["image", "inspect", "--format", label, tag]), tree.hash(image));
-        assert_eq!(docker_says(&["image", "inspect", "--format", "{{.Id}}", tag]), said["imageId"]);
+        let tag = image_report["tag"].as_str().unwrap();
+        assert_eq!(docker_output(&["image", "inspect", "--format", label, tag]), tree.hash(image));
+        assert_eq!(docker_output(&["image", "inspect", "--format", "{{.Id}}", tag]), image_report["imageId"]);
     }
     assert_eq!(by_name[tree.name("tools").as_str()]["tag"], format!("registry.invalid/m/{}", tree.name("tools:1.2")));
     assert_eq!(run(&tree.name("gpu:latest"), "cat /base /tools /tester /gpu"), "base\ntools\ntester\ngpu");
 
     assert_eq!(tree.made(&arguments), Vec::<String>::new(), "nothing has changed");
     // A grandparent, a parent, one that is only copied from, a leaf.
-    let family = ["base", "builder", "clang", "gcc", "lint", "tester", "gpu"];
+    let all = ["base", "builder", "clang", "gcc", "lint", "tester", "gpu"];
     for (touched, expected) in [
-        ("base", &family[..]),
+        ("base", &all[..]),
         ("builder", &["builder", "clang", "gcc"]),
         ("tools", &["tools", "tester", "gpu"]),
         ("lint", &["lint"]),
@@ -205,8 +205,8 @@ fn three_generations_are_built_with_one_command_and_only_what_depends_on_a_chang
         assert_eq!(tree.made(&arguments), expected, "touched {touched}");
     }
     assert_eq!(tree.made(&arguments), Vec::<String>::new());
-    assert_eq!(tree.made(&[&arguments[..], &["--no-cache"]].concat()).len(), 8, "everything anew");
-    // Who names one image without --with-parents gets that one, and is told what is old.
+    assert_eq!(tree.made(&[&arguments[..], &["--no-cache"]].concat()).len(), 8, "everything is built again");
+    // One image without --with-parents is built alone, with a warning about what is old.
     tree.write(&format!("{}/touched", tree.name("base")), "again");
     let gcc = tree.build(&[&tree.name("gcc")]);
     gcc.assert_succeeds();
@@ -215,7 +215,7 @@ fn three_generations_are_built_with_one_command_and_only_what_depends_on_a_chang
 }
 
 #[test]
-fn the_end_says_how_to_go_on() {
+fn the_last_lines_name_the_next_command() {
     let Some(tree) = Tree::new("build-end-") else { return };
     tree.image("local", &format!("FROM @root:1\n{SHELL}COPY local.env /e\n"));
     for file in [".env", "local.env", "env"] {
@@ -294,16 +294,16 @@ fn a_script_of_the_images_own_is_run_instead() {
         std::fs::set_permissions(script, std::fs::Permissions::from_mode(mode)).unwrap();
     };
     let own = tree.name("own");
-    script(&format!("echo \"told $*\" && docker tag {} \"$2\"", tree.name("root:1")), 0o755);
+    script(&format!("echo \"got $*\" && docker tag {} \"$2\"", tree.name("root:1")), 0o755);
     let built = tree.build(&[&own]);
     built.assert_succeeds();
-    assert!(built.stderr.contains(&format!("build | told -t {own}:latest\n")), "{}", built.stderr);
-    let id = |name: &str| docker_says(&["image", "inspect", "--format", "{{.Id}}", name]);
+    assert!(built.stderr.contains(&format!("build | got -t {own}:latest\n")), "{}", built.stderr);
+    let id = |name: &str| docker_output(&["image", "inspect", "--format", "{{.Id}}", name]);
     assert_eq!(id(&format!("{own}:latest")), id(&tree.name("root:1")));
 
     script("exit 7", 0o755);
     tree.build(&[&own]).assert_fails(20, &["/build.sh failed: exit status: 7"]);
-    docker_says(&["rmi", &format!("{own}:latest")]);
+    docker_output(&["rmi", &format!("{own}:latest")]);
     script("true", 0o755);
     tree.build(&[&own]).assert_fails(20, &["ended well, but the engine has no", &own, "`-t`"]);
     tree.image("own", "FROM @root:1\n");
@@ -314,12 +314,12 @@ fn a_script_of_the_images_own_is_run_instead() {
 }
 
 #[test]
-fn a_parent_that_nobody_built_here_is_said() {
+fn a_parent_that_was_not_built_here_is_reported() {
     let Some(tree) = Tree::new("build-foreign-") else { return };
     let parent = tree.name("base:latest");
     tree.image("base", &format!("FROM @root:1\n{SHELL}RUN echo base > /base\n"));
     tree.child("child", "base", "");
-    docker_says(&["tag", &tree.name("root:1"), &parent]);
+    docker_output(&["tag", &tree.name("root:1"), &parent]);
     let warning = format!("{parent} was not built from {} of this tree", tree.name("base"));
     let built = tree.build(&[&tree.name("child")]);
     built.assert_succeeds();
@@ -332,7 +332,7 @@ fn a_parent_that_nobody_built_here_is_said() {
 }
 
 #[test]
-fn an_image_is_built_for_the_architecture_that_its_kind_says() {
+fn an_image_is_built_for_the_architecture_of_its_kind() {
     let Some(tree) = Tree::new("build-arch-") else { return };
     let (_, other) = own_and_other();
     tree.image("base", "FROM scratch\nENV TEST=@\nCOPY Dockerfile /\n");
@@ -346,12 +346,12 @@ fn an_image_is_built_for_the_architecture_that_its_kind_says() {
     // The classic builder makes the images of some steps for its own platform (docs/engines.md).
     let place = ["--kind", path(&kind), "--images-dir", "testing/docker", "--with-parents", "--builder", "auto"];
     if !emulators() {
-        // Also the parent is not begun.
+        // The parent is not built either.
         let refused = tree.build(&[&place[..], &[&runs]].concat());
         refused.assert_fails(2, &[&format!("is for {other} (TARGET_ARCH, or `arch` in kind.yml)"), "qemu-user-static"]);
         assert!(!refused.stderr.contains("building "), "{}", refused.stderr);
     }
-    let arch = |image: &str| docker_says(&["image", "inspect", "--format", "{{.Architecture}}", &tree.name(image)]);
+    let arch = |image: &str| docker_output(&["image", "inspect", "--format", "{{.Architecture}}", &tree.name(image)]);
     assert_eq!(tree.made(&[&place[..], &[&child]].concat()), ["base", "child"]);
     assert_eq!([arch("base:latest"), arch("child:latest")], [other, other]);
     assert_eq!(tree.made(&[&place[..], &[&child]].concat()), Vec::<String>::new(), "they are there already");
@@ -363,7 +363,7 @@ fn an_image_is_built_for_the_architecture_that_its_kind_says() {
 }
 
 #[test]
-fn mistakes_are_told_before_anything_is_built() {
+fn mistakes_are_reported_before_anything_is_built() {
     let Some(tree) = generations("build-wrong-") else { return };
     let base = tree.name("base:latest");
     tree.build(&[&tree.name("gcc")]).assert_fails(2, &["is built from", "the engine has no", "--with-parents"]);
@@ -375,7 +375,7 @@ fn mistakes_are_told_before_anything_is_built() {
     let broken = tree.build(&[&tree.name("broken")]);
     broken.assert_fails(20, &["RUN echo why", "failed with exit code 3", "its last line: why"]);
     let containers =
-        docker_says(&["ps", "--all", "--quiet", "--filter", &format!("label=image-worker-test={}", tree.mark)]);
+        docker_output(&["ps", "--all", "--quiet", "--filter", &format!("label=image-worker-test={}", tree.mark)]);
     assert_eq!(containers, "", "the step's container is gone");
 }
 

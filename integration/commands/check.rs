@@ -1,4 +1,4 @@
-//! `check` against those that it speaks of: what `docker load` and skopeo do with the same archives, of Docker, Podman and
+//! `check` against the programs that it is about: what `docker load` and skopeo do with the same archives, of Docker, Podman and
 //! skopeo, and with broken ones.
 
 use std::path::Path;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::harness::archive::{Archive, gzip, member, with};
 use crate::harness::{
-    Finished, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine, installed, names_of,
+    Finished, Repository, assert_engine_is_clean, container_output, docker, docker_output, engine, installed, names_of,
     path, program,
 };
 
@@ -20,7 +20,7 @@ fn check(file: &Path) -> Finished {
     program(["check", path(file)], []).finish()
 }
 
-/// What `check --json` says, whose exit code must agree with it.
+/// The report of `check --json`, with which the exit code must agree.
 fn verdict(file: &Path) -> Value {
     let finished = program(["check", "--json", path(file)], []).finish();
     let value: Value = serde_json::from_str(&finished.stdout).unwrap();
@@ -42,7 +42,7 @@ fn tool(name: &str, arguments: &[&str]) -> Output {
     output.unwrap_or_else(|error| panic!("cannot run {name} {arguments:?}: {error}; run scripts/test"))
 }
 
-fn tool_says(name: &str, arguments: &[&str]) -> String {
+fn tool_output(name: &str, arguments: &[&str]) -> String {
     let output = tool(name, arguments);
     assert!(output.status.success(), "{name} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
@@ -56,10 +56,10 @@ impl Podman {
         Self(TempDir::with_prefix("podman-").unwrap())
     }
 
-    fn says(&self, arguments: &[&str]) -> String {
+    fn output(&self, arguments: &[&str]) -> String {
         let [root, run] = ["root", "run"].map(|name| self.0.path().join(name));
         let place = ["--root", path(&root), "--runroot", path(&run), "--storage-driver", "vfs"];
-        tool_says("podman", &[&place, arguments].concat())
+        tool_output("podman", &[&place, arguments].concat())
     }
 }
 
@@ -69,51 +69,51 @@ fn assert_loads(file: &Path, verdict: &Value, mark: &str) {
     let [tag] = tags.as_slice() else { panic!("one name, not {tags:?}") };
     let tag = tag.as_str().unwrap();
     // By its name, which skopeo must find for that.
-    let inspected = tool_says("skopeo", &["inspect", &format!("docker-archive:{}:{tag}", path(file))]);
+    let inspected = tool_output("skopeo", &["inspect", &format!("docker-archive:{}:{tag}", path(file))]);
     let inspected: Value = serde_json::from_str(&inspected).unwrap();
     assert_eq!(inspected["Layers"].as_array().unwrap().len() as u64, verdict["layers"].as_u64().unwrap());
-    docker_says(&["load", "--input", path(file)]);
-    assert_eq!(docker_says(&["image", "inspect", "--format", "{{.Id}}", tag]), verdict["imageId"].as_str().unwrap());
-    let said = container_says(&[tag, "/bin/busybox", "echo", mark]);
-    docker_says(&["rmi", "--force", tag]);
-    assert_eq!(said, mark);
+    docker_output(&["load", "--input", path(file)]);
+    assert_eq!(docker_output(&["image", "inspect", "--format", "{{.Id}}", tag]), verdict["imageId"].as_str().unwrap());
+    let output = container_output(&[tag, "/bin/busybox", "echo", mark]);
+    docker_output(&["rmi", "--force", tag]);
+    assert_eq!(output, mark);
 }
 
 /// Asserts that `image-worker load` loads an archive under a name, and under no other.
-fn assert_verb_loads(file: &Path, tag: &str, id: &str) {
+fn assert_subcommand_loads(file: &Path, tag: &str, id: &str) {
     let loaded = program(["load", "--file", path(file), "--tag", tag], []).finish();
     loaded.assert_succeeds();
     assert_eq!(loaded.stdout.trim(), tag, "{}", file.display());
-    assert_eq!(docker_says(&["image", "inspect", "--format", "{{.Id}}", tag]), id);
+    assert_eq!(docker_output(&["image", "inspect", "--format", "{{.Id}}", tag]), id);
     assert_eq!(names_of(id), [tag]);
-    docker_says(&["rmi", tag]);
+    docker_output(&["rmi", tag]);
 }
 
 #[test]
-fn archives_of_docker_podman_and_skopeo_are_what_check_says() {
+fn archives_of_docker_podman_and_skopeo_pass_the_check() {
     if !engine() || !installed("podman") || !installed("skopeo") {
         return;
     }
     let name = "check-tools";
     let repository = Repository::new(name, "RUN echo one > /one\n");
-    let (folder, podman) = (TempDir::new().unwrap(), Podman::new());
-    let file = |name: &str| folder.path().join(name);
+    let (directory, podman) = (TempDir::new().unwrap(), Podman::new());
+    let file = |name: &str| directory.path().join(name);
     let tag = format!("{name}:1");
-    docker_says(&["build", "--quiet", "--no-cache", "--tag", &tag, path(&repository.directory())]);
+    docker_output(&["build", "--quiet", "--no-cache", "--tag", &tag, path(&repository.directory())]);
     let [docker_save, two, podman_save, copied, renamed, oci] =
         ["docker.tar", "two.tar", "podman.tar", "copied.tar", "renamed.tar", "oci.tar"].map(file);
-    docker_says(&["save", "--output", path(&docker_save), &tag]);
+    docker_output(&["save", "--output", path(&docker_save), &tag]);
     let other = format!("{name}:2");
-    docker_says(&["tag", &tag, &other]);
-    docker_says(&["save", "--output", path(&two), &tag, &other]);
-    let id = docker_says(&["image", "inspect", "--format", "{{.Id}}", &tag]);
-    docker_says(&["rmi", &tag, &other]);
-    podman.says(&["pull", "--quiet", &format!("docker-archive:{}", path(&docker_save))]);
-    podman.says(&["save", "--quiet", "--output", path(&podman_save), &tag]);
+    docker_output(&["tag", &tag, &other]);
+    docker_output(&["save", "--output", path(&two), &tag, &other]);
+    let id = docker_output(&["image", "inspect", "--format", "{{.Id}}", &tag]);
+    docker_output(&["rmi", &tag, &other]);
+    podman.output(&["pull", "--quiet", &format!("docker-archive:{}", path(&docker_save))]);
+    podman.output(&["save", "--quiet", "--output", path(&podman_save), &tag]);
     let source = format!("docker-archive:{}", path(&docker_save));
-    tool_says("skopeo", &["copy", &source, &format!("docker-archive:{}", path(&copied))]);
-    tool_says("skopeo", &["copy", &source, &format!("docker-archive:{}:{name}:3", path(&renamed))]);
-    tool_says("skopeo", &["copy", &source, &format!("oci-archive:{}:{name}:4", path(&oci))]);
+    tool_output("skopeo", &["copy", &source, &format!("docker-archive:{}", path(&copied))]);
+    tool_output("skopeo", &["copy", &source, &format!("docker-archive:{}:{name}:3", path(&renamed))]);
+    tool_output("skopeo", &["copy", &source, &format!("oci-archive:{}:{name}:4", path(&oci))]);
 
     for (file, tag) in [
         (&docker_save, "check-tools:1"),
@@ -126,30 +126,31 @@ fn archives_of_docker_podman_and_skopeo_are_what_check_says() {
         assert_eq!((&verdict["tags"], &verdict["imageId"]), (&json!([tag]), &json!(id)));
         assert_eq!((&verdict["sha256"], &verdict["size"]), (&json!(Digest::of(&whole)), &json!(whole.len())));
         assert_loads(file, &verdict, name);
-        let said = check(file);
-        said.assert_succeeds();
+        let checked = check(file);
+        checked.assert_succeeds();
         let takers = "docker load before 23, docker load from 23 on, podman load, docker-worker, image-worker load";
-        assert!(said.stdout.ends_with(&format!("\ncan load it: {takers}\n")), "{}", said.stdout);
+        assert!(checked.stdout.ends_with(&format!("\ncan load it: {takers}\n")), "{}", checked.stdout);
         // The medium is no difference.
         for packed in [gzip(&whole), zstd::encode_all(&*whole, 1).unwrap()] {
-            std::fs::write(folder.path().join("packed"), packed).unwrap();
-            assert_eq!(self::verdict(&folder.path().join("packed"))["imageId"], json!(id));
+            std::fs::write(directory.path().join("packed"), packed).unwrap();
+            assert_eq!(self::verdict(&directory.path().join("packed"))["imageId"], json!(id));
         }
     }
     // `load` takes what is verified, with one name, several or none.
     for file in [&docker_save, &podman_save, &copied, &renamed, &two] {
-        assert_verb_loads(file, &format!("{name}:loaded"), &id);
+        assert_subcommand_loads(file, &format!("{name}:loaded"), &id);
     }
-    let said = |file| verdict(file)["problems"].as_array().unwrap().iter().map(|it| it["problem"].clone()).collect();
-    let several: Vec<_> = said(&two);
+    let problems_of =
+        |file| verdict(file)["problems"].as_array().unwrap().iter().map(|it| it["problem"].clone()).collect();
+    let several: Vec<_> = problems_of(&two);
     assert_eq!(several, [json!("manifest.json gives the image 2 names, check-tools:1, check-tools:2")]);
-    let none: Vec<_> = said(&copied);
+    let none: Vec<_> = problems_of(&copied);
     assert_eq!(none, [json!("manifest.json gives the image no name")]);
-    let no_docker_archive: Vec<_> = said(&oci);
+    let no_docker_archive: Vec<_> = problems_of(&oci);
     assert_eq!(no_docker_archive.last(), Some(&json!("it is an OCI layout without a manifest.json")));
     // skopeo writes another configuration for it.
     let oci_id = verdict(&oci)["imageId"].as_str().unwrap().to_owned();
-    assert_verb_loads(&oci, &format!("{name}:loaded"), &oci_id);
+    assert_subcommand_loads(&oci, &format!("{name}:loaded"), &oci_id);
     assert!(!docker(&["load", "--input", path(&oci)]).status.success());
     assert_engine_is_clean(name);
 }
@@ -163,12 +164,12 @@ fn what_run_writes_is_what_every_consumer_can_load() {
     let repository = Repository::new(name, "RUN echo one > /one\nRUN true\n");
     let out = TempDir::new().unwrap();
     let [plain, packed] = ["image.tar", "image.tar.zst"].map(|file| {
-        let (artifact, folder) = (format!("public/{file}"), out.path().join(file));
+        let (artifact, output) = (format!("public/{file}"), out.path().join(file));
         let arguments = ["run", "--dry-run", "--project", "try", "--artifact-name", artifact.as_str()];
         let directory = repository.directory();
-        let given = ["--image-name", name, "--context", path(&directory), "--output", path(&folder)];
+        let given = ["--image-name", name, "--context", path(&directory), "--output", path(&output)];
         program(arguments.into_iter().chain(given), []).finish().assert_succeeds();
-        verdict(&folder.join(file))
+        verdict(&output.join(file))
     });
     assert_eq!((&plain["problems"], &packed["problems"]), (&json!([]), &json!([])));
     assert_eq!((&plain["packing"], &packed["packing"]), (&json!("plain"), &json!("zstd")));
@@ -176,7 +177,7 @@ fn what_run_writes_is_what_every_consumer_can_load() {
     assert_engine_is_clean(name);
 }
 
-/// Archives with something wrong: the mark of the image, the archive, what is said of it, and whether Docker and skopeo
+/// Archives with something wrong: the mark of the image, the archive, the problem in the report, and whether Docker and skopeo
 /// take it.
 fn broken() -> Vec<(&'static str, Vec<u8>, &'static str, bool, bool)> {
     let of = |mark: &'static str, make: fn(&Archive) -> Vec<u8>| (mark, make(&Archive::new(mark)));
@@ -260,26 +261,26 @@ fn broken() -> Vec<(&'static str, Vec<u8>, &'static str, bool, bool)> {
             true,
         ),
     ]
-    .map(|((mark, archive), said, docker, skopeo)| (mark, archive, said, docker, skopeo))
+    .map(|((mark, archive), problem, docker, skopeo)| (mark, archive, problem, docker, skopeo))
     .into()
 }
 
 #[test]
-fn what_is_said_of_broken_archives_is_what_engines_and_skopeo_do() {
+fn reports_about_broken_archives_agree_with_engines_and_skopeo() {
     if !engine() || !installed("skopeo") {
         return;
     }
-    let folder = TempDir::new().unwrap();
-    let sound = folder.path().join("sound.tar");
+    let directory = TempDir::new().unwrap();
+    let sound = directory.path().join("sound.tar");
     std::fs::write(&sound, Archive::new("check-sound").sound("check-sound:1")).unwrap();
     assert_loads(&sound, &verdict(&sound), "check-sound");
     let mut differences = Vec::new();
-    for (mark, archive, said, docker_loads, skopeo_reads) in broken() {
-        let file = folder.path().join(format!("{mark}.tar"));
+    for (mark, archive, expected, docker_loads, skopeo_reads) in broken() {
+        let file = directory.path().join(format!("{mark}.tar"));
         std::fs::write(&file, archive).unwrap();
         let verdict = verdict(&file);
         let problems = problems(&verdict);
-        assert!(problems.iter().any(|(problem, _)| problem.contains(said)), "{mark}: {problems:?}");
+        assert!(problems.iter().any(|(problem, _)| problem.contains(expected)), "{mark}: {problems:?}");
         let finished = check(&file);
         assert_eq!(finished.code, 10, "{}", finished.stderr);
         assert!(problems.iter().all(|(problem, breaks)| finished.stdout.contains(&format!("- {problem}: {breaks}\n"))));
@@ -308,7 +309,7 @@ fn what_is_said_of_broken_archives_is_what_engines_and_skopeo_do() {
 
 #[test]
 fn a_file_that_is_not_there_is_no_verdict() {
-    let folder = TempDir::new().unwrap();
-    check(&folder.path().join("image.tar")).assert_fails(2, &["cannot read", "image.tar"]);
-    check(folder.path()).assert_fails(2, &["cannot read"]);
+    let directory = TempDir::new().unwrap();
+    check(&directory.path().join("image.tar")).assert_fails(2, &["cannot read", "image.tar"]);
+    check(directory.path()).assert_fails(2, &["cannot read"]);
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use stand_in::TaskSpec;
 
 use crate::harness::{
-    Builder, Finished, Job, PROJECT, PUSHDATE, RANK, Repository, container_says, docker_says, engine, path, program,
+    Builder, Finished, Job, PROJECT, PUSHDATE, RANK, Repository, container_output, docker_output, engine, path, program,
 };
 
 const STEPS: &str = "RUN echo hello > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
@@ -55,17 +55,17 @@ fn a_directory_a_file_and_a_url_give_the_same_image() {
         written(&repository);
         job.assert_engine_is_clean();
     }
-    assert_eq!(job.story(), ["getLatestArtifact", "s3 GET"], "only the URL was read, nothing was published");
+    assert_eq!(job.call_names(), ["getLatestArtifact", "s3 GET"], "only the URL was read, nothing was published");
     let archive = repository.root.path().join("out/image.tar");
-    docker_says(&["load", "--input", path(&archive)]);
+    docker_output(&["load", "--input", path(&archive)]);
     let tag = format!("dry-run:{hash}");
-    assert_eq!(container_says(&[&tag]), "hello");
-    docker_says(&["rmi", "--force", &tag]);
+    assert_eq!(container_output(&[&tag]), "hello");
+    docker_output(&["rmi", "--force", &tag]);
 }
 
-/// An engine may keep layers packed; in the archive they are not.
+/// An engine may keep layers compressed; in the archive they are not.
 #[test]
-fn the_size_that_is_told_is_that_of_plain_layers() {
+fn the_logged_size_is_that_of_plain_layers() {
     if !engine() {
         return;
     }
@@ -73,20 +73,20 @@ fn the_size_that_is_told_is_that_of_plain_layers() {
     let repository = Repository::new("dry-size", &format!("RUN head -c {zeros} /dev/zero > /zeros\n"));
     let finished = dry_run(&repository, path(&repository.directory()), &[("EXPORT", "engine")]);
     finished.assert_succeeds();
-    let told = finished.stderr.split_once("exporting the image, about ").and_then(|(_, told)| told.split_once(" MiB"));
-    let told: f64 = told.unwrap_or_else(|| panic!("{}", finished.stderr)).0.parse().unwrap();
+    let size = finished.stderr.split_once("exporting the image, about ").and_then(|(_, size)| size.split_once(" MiB"));
+    let size: f64 = size.unwrap_or_else(|| panic!("{}", finished.stderr)).0.parse().unwrap();
     // Busybox is in it too.
-    assert!((30.0..40.0).contains(&told), "{told} MiB");
+    assert!((30.0..40.0).contains(&size), "{size} MiB");
 }
 
 #[test]
-fn a_packed_context_says_when_its_own_default_is_the_parent() {
+fn a_context_archive_whose_own_default_is_the_parent_gets_a_warning() {
     if !engine() {
         return;
     }
     let dockerfile =
         "ARG DOCKER_IMAGE_PARENT=scratch\nFROM $DOCKER_IMAGE_PARENT\nENV TEST=dry-packed\nCOPY Dockerfile /\n";
-    // `scratch` is no image; what an engine would have to pull fails, and is told before.
+    // `scratch` is no image; what an engine would have to pull fails, with a warning before.
     for (default, code) in [("scratch", 0), ("127.0.0.1:1/nothing:1", 30)] {
         let repository =
             Repository::bare("dry-packed", &dockerfile.replace("PARENT=scratch", &format!("PARENT={default}")));
@@ -113,16 +113,16 @@ fn images_that_were_there_before_keep_their_names_and_stay() {
     let repository = Repository::new("dry-before", STEPS);
     let tag = format!("dry-before:{}", repository.hash(HashScheme::Tar));
     dry_run(&repository, path(&repository.directory()), &[]).assert_succeeds();
-    docker_says(&["load", "--input", path(&repository.root.path().join("out/image.tar"))]);
-    let id = docker_says(&["images", "--quiet", &tag]);
+    docker_output(&["load", "--input", path(&repository.root.path().join("out/image.tar"))]);
+    let id = docker_output(&["images", "--quiet", &tag]);
     dry_run(&repository, path(&repository.directory()), &[]).assert_succeeds();
-    assert_eq!(docker_says(&["images", "--quiet", &tag]), id, "the name is untouched");
+    assert_eq!(docker_output(&["images", "--quiet", &tag]), id, "the name is untouched");
 
-    // What a command prints is not the engine's word.
+    // What a command prints is not the engine's message.
     let liar = Repository::new("dry-liar", &format!("RUN echo ' ---> {id}'; exit 1\n"));
     dry_run(&liar, path(&liar.directory()), &[]).assert_fails(20, &["exit code 1"]);
-    assert_eq!(docker_says(&["images", "--quiet", &tag]), id);
-    docker_says(&["rmi", "--force", &tag]);
+    assert_eq!(docker_output(&["images", "--quiet", &tag]), id);
+    docker_output(&["rmi", "--force", &tag]);
     crate::harness::assert_engine_is_clean("dry-before");
 }
 
@@ -254,7 +254,7 @@ fn wrong_configuration_names_the_flag_or_variable() {
         ("PUSHDATE", PUSHDATE),
     ]);
     let long = "x".repeat(230);
-    // The variable that is changed, its value (empty: not set), and what the error line must say.
+    // The variable that is changed, its value (empty: not set), and what the error line must have.
     let cases: &[(&str, &str, &[&str])] = &[
         ("TASKCLUSTER_ROOT_URL", "", &["TASKCLUSTER_ROOT_URL is not set"]),
         ("TASKCLUSTER_ROOT_URL", "ftp://secret@x", &["TASKCLUSTER_ROOT_URL: ", "http://HOST"]),

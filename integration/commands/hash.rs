@@ -1,4 +1,4 @@
-//! `hash` and `context` as scripts call them: the answer alone on stdout, equal to what the real tools say.
+//! `hash` and `context` as scripts call them: the answer alone on stdout, the same as that of the real tools.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
@@ -8,7 +8,7 @@ use crate::context::hash_conformance::images;
 use crate::harness::{Repository, path, program};
 
 #[test]
-fn the_given_trees_hash_to_what_the_real_tools_say() {
+fn the_given_trees_have_the_hashes_of_the_real_tools() {
     let (root, images) = images();
     for (name, image) in images {
         let directory = root.path().join("testing/docker").join(&name);
@@ -28,7 +28,7 @@ fn the_given_trees_hash_to_what_the_real_tools_say() {
 }
 
 #[test]
-fn both_verbs_take_the_scheme_and_a_file() {
+fn both_subcommands_take_the_scheme_and_a_file() {
     let (root, images) = images();
     let (hash, context) = (root.path().join("hash"), root.path().join("context.tar.gz"));
     for (subcommand, out) in [("hash", &hash), ("context", &context)] {
@@ -60,7 +60,7 @@ fn a_context_is_the_same_file_every_time_and_never_half_there() {
     let (second, _) = repository.context();
     assert_eq!(first, second);
 
-    let out = repository.root.path().join("no/such/folder/context.tar.gz");
+    let out = repository.root.path().join("no/such/directory/context.tar.gz");
     let finished = program(["context", path(&repository.directory()), "-o", path(&out)], []).finish();
     finished.assert_fails(2, &["cannot write", path(&out), "no such directory"]);
 
@@ -114,7 +114,7 @@ fn run_task_is_included_from_the_taskgraph_that_is_named_or_the_repositorys_own(
     assert_ne!(first.stdout, by_flag.stdout);
     hash(&["--run-task", path(&directory)], vec![]).assert_fails(2, &["needs run-task, and ", "--run-task"]);
 
-    // Every subcommand that makes a context has the same one, and says once where the files are from.
+    // Every subcommand that makes a context has the same one, and logs once where the files are from.
     let tree = program(["tree", "--root", path(repository.root.path()), "--json"], []).finish();
     let report: serde_json::Value = serde_json::from_str(&tree.stdout).unwrap();
     assert_eq!(report["images"][0]["contextHash"], first.stdout.trim(), "{}", tree.stderr);
@@ -123,7 +123,7 @@ fn run_task_is_included_from_the_taskgraph_that_is_named_or_the_repositorys_own(
 }
 
 #[test]
-fn mistakes_are_told_apart() {
+fn different_mistakes_get_different_messages() {
     let repository = Repository::bare("mistakes", "FROM scratch\n# %include none\n");
     let hash = |arguments: &[&str]| program(["hash"].into_iter().chain(arguments.iter().copied()), []).finish();
     let directory = repository.directory();
@@ -145,9 +145,9 @@ fn mistakes_are_told_apart() {
     here("UPPER").assert_fails(2, &["\"UPPER\" is not an image name: expected lower-case letters"]);
 }
 
-/// Whoever may read everything asks as somebody who may not.
+/// As root, which may read everything, the program runs as a user who may not.
 #[test]
-fn what_may_not_be_read_is_not_said_to_be_missing() {
+fn what_may_not_be_read_is_not_reported_as_missing() {
     let repository = Repository::bare("secret", "FROM scratch\n");
     let (root, directory) = (repository.root.path(), repository.directory());
     // Test binaries can be where only their owner may go.
@@ -156,7 +156,7 @@ fn what_may_not_be_read_is_not_said_to_be_missing() {
     let is_root = std::fs::metadata(root).unwrap().uid() == 0;
     let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     mode(root, 0o755);
-    let ask = |arguments: &[&str]| {
+    let unprivileged = |arguments: &[&str]| {
         let mut program = program([], []);
         program.command = std::process::Command::new(&binary);
         program.command.args(arguments).env_clear().current_dir(root);
@@ -168,16 +168,16 @@ fn what_may_not_be_read_is_not_said_to_be_missing() {
     for (unreadable, usual) in [(&directory, 0o755), (&directory.join("Dockerfile"), 0o644)] {
         mode(unreadable, 0);
         for image in ["secret", "./testing/docker/secret"] {
-            let hash = ask(&["hash", image]);
+            let hash = unprivileged(&["hash", image]);
             hash.assert_fails(10, &["cannot read", "secret/Dockerfile"]);
             assert!(hash.stderr.contains("Permission denied"), "{}", hash.stderr);
         }
-        let tree = ask(&["tree"]);
+        let tree = unprivileged(&["tree"]);
         assert!(
             tree.code == 10 && tree.stdout.contains("Dockerfile; it must be there and readable: Permission denied"),
             "{tree:?}"
         );
         mode(unreadable, usual);
     }
-    ask(&["hash", "secret"]).assert_succeeds();
+    unprivileged(&["hash", "secret"]).assert_succeeds();
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Job, Repository, docker_says, engine, path, program};
+use crate::harness::{Job, Repository, docker_output, engine, path, program};
 
 fn inventory(arguments: &[&str]) -> Value {
     let finished = program(["inspect", "--json"].into_iter().chain(arguments.iter().copied()), []).finish();
@@ -37,10 +37,10 @@ fn an_archive_and_an_image_of_the_engine_show_the_same_waste() {
     assert!(configuration["variables"].as_array().unwrap().contains(&json!("TOKEN")), "{configuration}");
     assert!(!of_archive.to_string().contains("hush"), "values can be secrets");
 
-    let loaded = docker_says(&["load", "--input", path(&archive)]);
+    let loaded = docker_output(&["load", "--input", path(&archive)]);
     let tag = loaded.trim_start_matches("Loaded image: ");
     let of_engine = inventory(&["--local", tag]);
-    docker_says(&["rmi", "--force", tag]);
+    docker_output(&["rmi", "--force", tag]);
     for part in ["layers", "wasted", "largestFiles", "largestDirectories", "files", "packages"] {
         assert_eq!(of_engine[part], of_archive[part], "{part}");
     }

@@ -12,21 +12,21 @@ use tempfile::TempDir;
 
 use crate::harness::archive::{Archive, gzip};
 use crate::harness::{
-    Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine, names_of,
-    path, program,
+    Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_output, docker, docker_output, engine,
+    names_of, path, program,
 };
 
 const ARTIFACT: &str = "public/image.tar";
 const ZSTD: &str = "public/image.tar.zst";
 
-fn load_in(folder: &Path, taskcluster: Option<&StandIn>, arguments: &[&str]) -> Finished {
+fn load_in(directory: &Path, taskcluster: Option<&StandIn>, arguments: &[&str]) -> Finished {
     let root_url = taskcluster.map(|taskcluster| ("TASKCLUSTER_ROOT_URL".to_owned(), taskcluster.root_url()));
     // Inside of a task its own id is no image to load.
     let environment = [("TASK_ID", "fN1SbArXTPSVFNUvaOlinQ"), ("PROJECT", PROJECT)];
     let environment: BTreeMap<_, _> =
         environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().chain(root_url).collect();
     let mut program = program(std::iter::once("load").chain(arguments.iter().copied()), environment);
-    program.command.current_dir(folder);
+    program.command.current_dir(directory);
     program.finish()
 }
 
@@ -46,7 +46,7 @@ fn id_of(tag: &str) -> Option<String> {
 /// Asserts that an image has this name, and no other, and removes it.
 fn assert_loaded(id: &str, tag: &str) {
     assert_eq!(names_of(id), [tag]);
-    docker_says(&["rmi", tag]);
+    docker_output(&["rmi", tag]);
 }
 
 /// Asserts that a load failed and left the engine as it was: the image that has the name has it, the other is not there.
@@ -56,7 +56,7 @@ fn assert_refused(finished: &Finished, code: i32, words: &[&str], before: &Archi
     assert_eq!(id_of(&other.id_in_engine()), None, "{}", finished.stderr);
 }
 
-/// A task with an archive as its artifact; no index knows of it.
+/// A task with an archive as its artifact; no index has it.
 fn task_with(taskcluster: &StandIn, artifact: &str, archive: &[u8]) -> String {
     let task = taskcluster.create_task(TaskSpec::default()).task_id;
     taskcluster.put_artifact(&task, 0, artifact, "application/octet-stream", None, archive);
@@ -97,11 +97,11 @@ fn an_image_of_the_checkout_is_found_by_its_hash() {
     job.run().assert_succeeds();
     let entry = job.taskcluster.index_entry(&job.routes()[2]).unwrap()["data"].clone();
 
-    // Somebody else has the name.
+    // Another image has the name.
     let old = Archive::new("load-name-old");
     let file = root.join("old.tar");
     std::fs::write(&file, old.sound("load-name:latest")).unwrap();
-    docker_says(&["load", "--input", path(&file)]);
+    docker_output(&["load", "--input", path(&file)]);
     let old_id = old.id_in_engine();
     let finished = load_in(root, Some(&job.taskcluster), &["--json", "testing/docker/load-name/"]);
     finished.assert_succeeds();
@@ -117,7 +117,7 @@ fn an_image_of_the_checkout_is_found_by_its_hash() {
     });
     assert_eq!(answer, expected);
     assert!(finished.stderr.contains(&format!("it was {old_id}")), "{}", finished.stderr);
-    assert_eq!(container_says(&["load-name"]), "loaded");
+    assert_eq!(container_output(&["load-name"]), "loaded");
 
     // A second time nothing changes.
     let again = load_in(root, Some(&job.taskcluster), &[name]);
@@ -125,10 +125,10 @@ fn an_image_of_the_checkout_is_found_by_its_hash() {
     assert_eq!(again.stdout, "load-name:latest\n");
     assert!(!again.stderr.contains("it was"), "{}", again.stderr);
     assert_loaded("load-name:latest", "load-name:latest");
-    docker_says(&["rmi", &old_id]);
+    docker_output(&["rmi", &old_id]);
     assert_engine_is_clean(name);
 
-    // A context that nobody has built.
+    // A context that no task has built.
     std::fs::write(repository.directory().join("new"), "").unwrap();
     load_in(root, Some(&job.taskcluster), &[name]).assert_fails(10, &["no task has the image load-name"]);
     load_in(root, Some(&job.taskcluster), &["load-nam"]).assert_fails(2, &["load-nam", name]);
@@ -150,8 +150,8 @@ fn tasks_and_routes_and_files_of_all_tools_are_loaded() {
     let sound = image.sound("load-kinds:1");
     let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
     let made_up = format!("image-worker-load:{}", &image.id()["sha256:".len()..][..12]);
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("image");
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("image");
     for (artifact, archive, tag) in [
         (ARTIFACT, sound.clone(), "load-kinds:1"),
         (ZSTD, zstd(&sound), "load-kinds:1"),
@@ -183,7 +183,7 @@ fn tasks_and_routes_and_files_of_all_tools_are_loaded() {
         assert_eq!((&answer["verified"], &answer["from"], &answer["was"]), (&json!("index"), &from, &Value::Null));
         assert_loaded(&image.id_in_engine(), "load-kinds:1");
     }
-    // The entry of a task's own route says nothing of the image.
+    // The entry of a task's own route has nothing about the image.
     let namespace = format!("docker.images.v1.{PROJECT}.{name}.of-a-route");
     indexed(&taskcluster, &namespace, &sound, &json!({}));
     let loaded = load(&taskcluster, &["--index", &namespace]);
@@ -202,8 +202,8 @@ fn what_is_not_what_was_promised_takes_no_name() {
     let tag = "load-refused:1";
     let taskcluster = StandIn::start(Options::default());
     let (before, image) = (Archive::new("load-refused-before"), Archive::new(name));
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("image.tar");
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("image.tar");
     std::fs::write(&file, before.sound(tag)).unwrap();
     load_file(&file, &[]).assert_succeeds();
 
@@ -225,26 +225,26 @@ fn what_is_not_what_was_promised_takes_no_name() {
         let finished = load(&taskcluster, &["--task-id", &task]);
         assert_refused(&finished, 10, &[words, ARTIFACT, &task, "rerun that task"], &before, tag, &image);
     }
-    // Whole, but another one than the index promises.
+    // Complete, but another one than the index lists.
     let promised = data(&before.sound(tag), &before);
     let namespace = format!("docker.images.v1.{PROJECT}.{name}.latest");
     let task = indexed(&taskcluster, &namespace, &sound, &promised);
     let digests = [promised["sha256"].as_str().unwrap(), &Digest::of(&sound).to_string(), &task];
     let finished = load(&taskcluster, &["--index", &namespace]);
     assert_refused(&finished, 10, &digests, &before, tag, &image);
-    docker_says(&["rmi", tag]);
+    docker_output(&["rmi", tag]);
     assert_engine_is_clean(name);
 }
 
 #[test]
-fn a_name_that_only_the_archive_says_is_not_taken_from_another_image() {
+fn a_name_that_only_the_archive_has_is_not_taken_from_another_image() {
     if !engine() {
         return;
     }
     let (tag, name) = ("load-replaced:1", "load-replaced");
     let (before, image) = (Archive::new("load-replaced-before"), Archive::new(name));
-    let folder = TempDir::new().unwrap();
-    let (old, new) = (folder.path().join("old.tar"), folder.path().join("new.tar"));
+    let directory = TempDir::new().unwrap();
+    let (old, new) = (directory.path().join("old.tar"), directory.path().join("new.tar"));
     std::fs::write(&old, before.sound(tag)).unwrap();
     std::fs::write(&new, image.sound(tag)).unwrap();
     let first = load_file(&old, &[]);
@@ -258,12 +258,12 @@ fn a_name_that_only_the_archive_says_is_not_taken_from_another_image() {
     replaced.assert_succeeds();
     assert!(replaced.stderr.contains(&format!("it was {before_id}")), "{}", replaced.stderr);
     assert_loaded(&image.id_in_engine(), tag);
-    docker_says(&["rmi", &before_id]);
+    docker_output(&["rmi", &before_id]);
     assert_engine_is_clean(name);
 }
 
 #[test]
-fn what_is_not_there_is_said_to_be() {
+fn what_is_not_there_is_reported() {
     if !engine() {
         return;
     }
@@ -275,8 +275,8 @@ fn what_is_not_there_is_said_to_be() {
     load(&taskcluster, &["--task-id", &url]).assert_fails(10, &gone);
     let route = "index.docker.images.v1.try.builder.latest";
     load(&taskcluster, &["--index", route]).assert_fails(10, &["the index has nothing at", route]);
-    let folder = TempDir::new().unwrap();
-    load_file(&folder.path().join("image.tar"), &[]).assert_fails(2, &["cannot read", "image.tar"]);
+    let directory = TempDir::new().unwrap();
+    load_file(&directory.path().join("image.tar"), &[]).assert_fails(2, &["cannot read", "image.tar"]);
     load(&taskcluster, &["--task-id", &task, "--tag", "No:1"]).assert_fails(2, &["--tag", "No:1"]);
     load(&taskcluster, &[]).assert_fails(2, &["wrong usage"]);
     load(&taskcluster, &["builder", "--file", "image.tar"]).assert_fails(2, &["wrong usage"]);
@@ -313,11 +313,11 @@ fn a_load_that_is_stopped_leaves_nothing() {
     let image = Archive::new(name);
     let task = task_with(&taskcluster, ARTIFACT, &image.sound("load-stopped:1"));
     taskcluster.fault(Fault::stall("s3 GET").path("image.tar"));
-    let asked =
+    let requested =
         |_: &str| taskcluster.calls().iter().any(|call| call.path.contains("image.tar") && call.fault.is_some());
     let stop = |id: u32| assert!(Command::new("kill").args(["-TERM", &id.to_string()]).status().unwrap().success());
     let environment = [("TASKCLUSTER_ROOT_URL".to_owned(), taskcluster.root_url())];
-    let finished = program(["load", "--task-id", &task], environment).finish_when(asked, stop);
+    let finished = program(["load", "--task-id", &task], environment).finish_when(requested, stop);
     finished.assert_fails(143, &["SIGTERM while loading the image"]);
     assert_eq!(id_of(&image.id_in_engine()), None, "{}", finished.stderr);
     assert_engine_is_clean(name);

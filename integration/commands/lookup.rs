@@ -1,4 +1,4 @@
-//! `lookup` against the stand-in: which entries of the index count, in which order, and how the service is asked.
+//! `lookup` against the stand-in: which entries of the index count, in which order, and which calls it makes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,13 +19,13 @@ const FUTURE: &str = "2100-01-01T00:00:00.000Z";
 const PAST: &str = "2001-01-01T00:00:00.000Z";
 
 /// A repository, and a deployment that may have its images.
-struct World {
+struct Fixture {
     root: TempDir,
     taskcluster: StandIn,
     hashes: BTreeMap<String, String>,
 }
 
-impl World {
+impl Fixture {
     fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         Self::on(StandIn::start(Options::default()), names)
     }
@@ -83,11 +83,11 @@ impl World {
         claim.task_id
     }
 
-    /// What the subcommand says in this repository, with these arguments and variables.
+    /// Runs the subcommand in this repository, with these arguments and variables.
     fn lookup_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
         self.taskcluster.clear_calls();
         let root_url = self.taskcluster.root_url();
-        // Whoever needs several tries asks for them.
+        // Tests that need several attempts set this variable.
         let given = [("TASKCLUSTER_ROOT_URL", root_url.as_str()), ("IMAGE_WORKER_TRIES", "1")];
         let environment: BTreeMap<_, _> = given.iter().chain(environment).copied().collect();
         let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -125,32 +125,32 @@ fn lines(names: &[&str], tasks: &[String]) -> String {
 
 #[test]
 fn the_central_project_wins_and_the_own_one_fills_the_gaps() {
-    let world = World::new(["both", "central", "nowhere", "own"]);
-    let (both, central) = (world.publish(CENTRAL, "both"), world.publish(CENTRAL, "central"));
-    world.publish("try", "both");
-    let own = world.publish("try", "own");
+    let fixture = Fixture::new(["both", "central", "nowhere", "own"]);
+    let (both, central) = (fixture.publish(CENTRAL, "both"), fixture.publish(CENTRAL, "central"));
+    fixture.publish("try", "both");
+    let own = fixture.publish("try", "own");
     let expected = format!("own {own}\nboth {both}\nnowhere -\ncentral {central}\n");
-    assert_eq!(world.lookup(&["own", "testing/docker/both/", "nowhere", "central"]), expected);
+    assert_eq!(fixture.lookup(&["own", "testing/docker/both/", "nowhere", "central"]), expected);
     let each = 3;
     let made =
         [("findTasksAtIndex", 1), ("status", each), ("artifactInfo", each), ("getArtifact", each), ("s3 GET", each)];
-    assert_eq!(world.calls(), calls(made));
+    assert_eq!(fixture.calls(), calls(made));
 
-    let alone = world.lookup_with(&["own", "both", "-v"], &[]);
+    let alone = fixture.lookup_with(&["own", "both", "-v"], &[]);
     alone.assert_succeeds();
     assert_eq!(alone.stdout, format!("own -\nboth {both}\n"));
     assert!(alone.stderr.contains("PROJECT is not set: looking in mozilla-central only"), "{}", alone.stderr);
-    let elsewhere = world.lookup_with(&["own", "both", "--central", "try", "--project", "try"], &[]);
+    let elsewhere = fixture.lookup_with(&["own", "both", "--central", "try", "--project", "try"], &[]);
     assert!(elsewhere.stdout.starts_with(&format!("own {own}\nboth ")), "{}", elsewhere.stdout);
 }
 
 #[test]
-fn json_tells_all_that_is_known() {
-    let world = World::new(["there", "missing"]);
-    let task = world.publish("try", "there");
-    let expires = world.taskcluster.index_entry(&world.namespace("try", "there")).unwrap();
+fn json_has_all_that_is_known() {
+    let fixture = Fixture::new(["there", "missing"]);
+    let task = fixture.publish("try", "there");
+    let expires = fixture.taskcluster.index_entry(&fixture.namespace("try", "there")).unwrap();
     assert_eq!(expires["expires"], json!(FUTURE), "the entry's own");
-    let finished = world.lookup_with(&["there", "missing", "--project", "try", "--json"], &[]);
+    let finished = fixture.lookup_with(&["there", "missing", "--project", "try", "--json"], &[]);
     finished.assert_succeeds();
     let mut answer: Value = serde_json::from_str(&finished.stdout).unwrap();
     let artifact_expires = answer[0]["expires"].take();
@@ -159,9 +159,9 @@ fn json_tells_all_that_is_known() {
     let expected = json!([
         {
             "name": "there",
-            "hash": world.hashes["there"],
-            "contextHash": world.hashes["there"],
-            "route": format!("index.{}", world.namespace("try", "there")),
+            "hash": fixture.hashes["there"],
+            "contextHash": fixture.hashes["there"],
+            "route": format!("index.{}", fixture.namespace("try", "there")),
             "taskId": task,
             "runId": 0,
             "project": "try",
@@ -170,8 +170,8 @@ fn json_tells_all_that_is_known() {
         },
         {
             "name": "missing",
-            "hash": world.hashes["missing"],
-            "contextHash": world.hashes["missing"],
+            "hash": fixture.hashes["missing"],
+            "contextHash": fixture.hashes["missing"],
             "route": null,
             "taskId": null,
             "runId": null,
@@ -187,38 +187,38 @@ fn json_tells_all_that_is_known() {
 #[test]
 fn an_entry_counts_only_if_its_artifact_is_there_whole_and_unexpired() {
     let names = ["forgotten", "never-uploaded", "short", "expired", "another", "renamed", "lost", "failed", "canceled"];
-    let world = World::new(names);
-    let own: Vec<_> = names.iter().map(|name| world.publish("try", name)).collect();
+    let fixture = Fixture::new(names);
+    let own: Vec<_> = names.iter().map(|name| fixture.publish("try", name)).collect();
     let with = |name: &str, key: &str, value: Value| {
-        let mut data = world.data(name);
+        let mut data = fixture.data(name);
         data[key] = value;
-        world.publish_with(CENTRAL, name, TaskSpec::default(), &data, FUTURE);
+        fixture.publish_with(CENTRAL, name, TaskSpec::default(), &data, FUTURE);
     };
-    let data = |name| world.data(name);
-    // The index still tells about it, in the answer about many.
-    world.publish_with(CENTRAL, "forgotten", TaskSpec::default(), &data("forgotten"), PAST);
-    world.index(CENTRAL, "never-uploaded", TaskSpec::default(), &data("never-uploaded"), FUTURE);
+    let data = |name| fixture.data(name);
+    // The index still has it, in the answer about many.
+    fixture.publish_with(CENTRAL, "forgotten", TaskSpec::default(), &data("forgotten"), PAST);
+    fixture.index(CENTRAL, "never-uploaded", TaskSpec::default(), &data("never-uploaded"), FUTURE);
     with("short", "size", json!(IMAGE.len() + 1));
     let old = TaskSpec::default().property("expires", PAST);
-    world.publish_with(CENTRAL, "expired", old, &data("expired"), FUTURE);
-    with("another", "contextHash", json!(world.hashes["short"]));
+    fixture.publish_with(CENTRAL, "expired", old, &data("expired"), FUTURE);
+    with("another", "contextHash", json!(fixture.hashes["short"]));
     with("renamed", "artifact", json!("public/image.tar.zst"));
-    let lost = world.publish(CENTRAL, "lost");
+    let lost = fixture.publish(CENTRAL, "lost");
     // The queue never learns that nothing was uploaded.
-    world.taskcluster.fault(Fault::status("s3 GET", 404).path(&lost).times(u32::MAX));
+    fixture.taskcluster.fault(Fault::status("s3 GET", 404).path(&lost).times(u32::MAX));
     // Both have been green, and were rerun: those who depend on them wait for the task, whatever its first run has made.
     for (name, reason) in [("failed", None), ("canceled", Some("canceled"))] {
-        let task = world.publish(CENTRAL, name);
-        let run = world.taskcluster.rerun(&task).run_id;
+        let task = fixture.publish(CENTRAL, name);
+        let run = fixture.taskcluster.rerun(&task).run_id;
         match reason {
-            Some(reason) => world.taskcluster.resolve_exception(&task, run, reason),
-            None => world.taskcluster.resolve(&task, run, RunState::Failed),
+            Some(reason) => fixture.taskcluster.resolve_exception(&task, run, reason),
+            None => fixture.taskcluster.resolve(&task, run, RunState::Failed),
         }
     }
     let expected = lines(&names, &own);
-    assert_eq!(world.lookup(&names), expected);
+    assert_eq!(fixture.lookup(&names), expected);
 
-    let nowhere = world.lookup_with(&names, &[]);
+    let nowhere = fixture.lookup_with(&names, &[]);
     nowhere.assert_succeeds();
     assert_eq!(nowhere.stdout, names.map(|name| format!("{name} -\n")).concat());
     let why = ["which has no public/image.tar", "not there whole", "is gone from 2001-01-01", "not this one"];
@@ -228,142 +228,145 @@ fn an_entry_counts_only_if_its_artifact_is_there_whole_and_unexpired() {
     assert!(nowhere.stderr.contains("0 of 9 images are there"), "{}", nowhere.stderr);
 }
 
-/// Stores and caches that compress by themselves say no length.
+/// Stores and caches that compress by themselves send no length.
 #[test]
 fn an_artifact_that_is_served_compressed_and_in_chunks_is_there() {
-    let world = World::new(["a"]);
-    let task = world.publish(CENTRAL, "a");
-    world.taskcluster.fault(Fault::gzipped("s3 GET").times(u32::MAX));
-    assert_eq!(world.lookup(&["a"]), format!("a {task}\n"));
+    let fixture = Fixture::new(["a"]);
+    let task = fixture.publish(CENTRAL, "a");
+    fixture.taskcluster.fault(Fault::gzipped("s3 GET").times(u32::MAX));
+    assert_eq!(fixture.lookup(&["a"]), format!("a {task}\n"));
 }
 
 #[test]
 fn what_other_programs_indexed_counts_by_its_latest_run() {
-    let world = World::new(["by-route", "rerun", "gone"]);
-    let silent = |name: &str| world.index(CENTRAL, name, TaskSpec::default(), &json!({}), FUTURE);
+    let fixture = Fixture::new(["by-route", "rerun", "gone"]);
+    let silent = |name: &str| fixture.index(CENTRAL, name, TaskSpec::default(), &json!({}), FUTURE);
     let (by_route, rerun) = (silent("by-route"), silent("rerun"));
     silent("gone");
     let zstd = "public/image.tar.zst";
     for (task, run) in [(&by_route, 0), (&rerun, 0)] {
-        world.taskcluster.put_artifact(task, run, zstd, "application/zstd", None, IMAGE);
+        fixture.taskcluster.put_artifact(task, run, zstd, "application/zstd", None, IMAGE);
     }
-    world.taskcluster.rerun(&rerun);
+    fixture.taskcluster.rerun(&rerun);
     let arguments = ["by-route", "rerun", "gone", "--artifact-name", zstd, "--json"];
-    let finished = world.lookup_with(&arguments, &[]);
+    let finished = fixture.lookup_with(&arguments, &[]);
     finished.assert_succeeds();
     let answer: Value = serde_json::from_str(&finished.stdout).unwrap();
     let tasks: Vec<_> = answer.as_array().unwrap().iter().map(|image| &image["taskId"]).collect();
     assert_eq!(tasks, [&json!(by_route), &json!(null), &json!(null)], "readers take the latest run's artifact");
     let made = [("findTasksAtIndex", 1), ("status", 3), ("artifactInfo", 3), ("getArtifact", 1), ("s3 GET", 1)];
-    assert_eq!(world.calls(), calls(made));
+    assert_eq!(fixture.calls(), calls(made));
 
-    world.taskcluster.put_artifact(&rerun, 1, zstd, "application/zstd", None, IMAGE);
-    let answer: Value = serde_json::from_str(&world.lookup_with(&arguments, &[]).stdout).unwrap();
+    fixture.taskcluster.put_artifact(&rerun, 1, zstd, "application/zstd", None, IMAGE);
+    let answer: Value = serde_json::from_str(&fixture.lookup_with(&arguments, &[]).stdout).unwrap();
     assert_eq!((&answer[1]["taskId"], &answer[1]["runId"]), (&json!(rerun), &json!(1)));
-    assert_eq!(world.lookup(&["by-route"]), "by-route -\n", "it has another artifact than public/image.tar");
+    assert_eq!(fixture.lookup(&["by-route"]), "by-route -\n", "it has another artifact than public/image.tar");
 }
 
 /// Its own files stay the same when its parent changes: the route has another hash than that of the context.
 #[test]
 fn a_child_is_found_under_a_hash_that_its_parent_is_in() {
-    let mut world = World::new(["base", "child"]);
-    let images = world.root.path().join("testing/docker");
+    let mut fixture = Fixture::new(["base", "child"]);
+    let images = fixture.root.path().join("testing/docker");
     std::fs::write(images.join("child/Dockerfile"), "ARG DOCKER_IMAGE_PARENT=base\nFROM $DOCKER_IMAGE_PARENT\n")
         .unwrap();
-    let known = |world: &World| -> Value {
-        serde_json::from_str(&world.lookup_with(&["child", "base", "--json"], &[]).stdout).unwrap()
+    let known = |fixture: &Fixture| -> Value {
+        serde_json::from_str(&fixture.lookup_with(&["child", "base", "--json"], &[]).stdout).unwrap()
     };
-    let before = known(&world);
+    let before = known(&fixture);
     let (hash, context) = (&before[0]["hash"], &before[0]["contextHash"]);
     assert_ne!(hash, context);
-    assert_eq!(before[1]["hash"], before[1]["contextHash"], "the context of an image without a parent says all");
-    let mut data = world.data("child");
+    assert_eq!(
+        before[1]["hash"], before[1]["contextHash"],
+        "the context of an image without a parent is all that counts"
+    );
+    let mut data = fixture.data("child");
     data["contextHash"] = context.clone();
-    world.hashes.insert("child".to_owned(), hash.as_str().unwrap().to_owned());
-    let child = world.publish_with(CENTRAL, "child", TaskSpec::default(), &data, FUTURE);
-    assert_eq!(known(&world)[0]["taskId"], json!(child));
+    fixture.hashes.insert("child".to_owned(), hash.as_str().unwrap().to_owned());
+    let child = fixture.publish_with(CENTRAL, "child", TaskSpec::default(), &data, FUTURE);
+    assert_eq!(known(&fixture)[0]["taskId"], json!(child));
 
     std::fs::write(images.join("base/Dockerfile"), "FROM scratch\nENV NAME=other\n").unwrap();
-    let after = known(&world);
+    let after = known(&fixture);
     assert_eq!((&after[0]["contextHash"], &after[0]["taskId"]), (context, &json!(null)));
 }
 
 #[test]
 fn the_images_of_a_kind_are_known_by_its_file() {
-    let world = World::new([]);
-    let directory = world.root.path().join("taskcluster/docker/shared");
+    let fixture = Fixture::new([]);
+    let directory = fixture.root.path().join("taskcluster/docker/shared");
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("Dockerfile"), "# %ARG BASE\nFROM $BASE\n").unwrap();
-    let kind = world.root.path().join("kind.yml");
+    let kind = fixture.root.path().join("kind.yml");
     let tasks = "tasks:\n  one:\n    definition: shared\n    args: {BASE: 'debian:12'}\n\
                  \x20 two:\n    definition: shared\n    args: {BASE: 'debian:13'}\n";
     std::fs::write(&kind, tasks).unwrap();
-    let finished = world.lookup_with(&["two", "one", "--kind", path(&kind)], &[]);
+    let finished = fixture.lookup_with(&["two", "one", "--kind", path(&kind)], &[]);
     finished.assert_succeeds();
     assert_eq!(finished.stdout, "two -\none -\n");
-    let asked = world.taskcluster.calls()[0].request["indexes"].as_array().unwrap().len();
-    assert_eq!(asked, 2, "one directory with two arguments is two images");
-    world
+    let namespaces = fixture.taskcluster.calls()[0].request["indexes"].as_array().unwrap().len();
+    assert_eq!(namespaces, 2, "one directory with two arguments is two images");
+    fixture
         .lookup_with(&["shared", "--kind", path(&kind)], &[])
         .assert_fails(2, &["taskcluster/docker/shared is the definition of one, two; name"]);
 }
 
 #[test]
-fn an_index_without_the_call_for_many_is_asked_for_each() {
-    let world = World::new(["both", "missing", "own"]);
-    let (both, own) = (world.publish(CENTRAL, "both"), world.publish("try", "own"));
-    world.taskcluster.fault(Fault::status("findTasksAtIndex", 404).body("{\"error\":\"Not found\"}").times(u32::MAX));
-    assert_eq!(world.lookup(&["both", "missing", "own"]), format!("both {both}\nmissing -\nown {own}\n"));
-    assert_eq!((world.calls()["findTasksAtIndex"], world.calls()["findTask"]), (1, 6));
-    world.taskcluster.fault(Fault::status("findTask", 503));
-    world.lookup_with(&["own"], &[]).assert_fails(30, &["index.findTask", "503"]);
+fn an_index_without_the_call_for_many_gets_one_call_for_each() {
+    let fixture = Fixture::new(["both", "missing", "own"]);
+    let (both, own) = (fixture.publish(CENTRAL, "both"), fixture.publish("try", "own"));
+    fixture.taskcluster.fault(Fault::status("findTasksAtIndex", 404).body("{\"error\":\"Not found\"}").times(u32::MAX));
+    assert_eq!(fixture.lookup(&["both", "missing", "own"]), format!("both {both}\nmissing -\nown {own}\n"));
+    assert_eq!((fixture.calls()["findTasksAtIndex"], fixture.calls()["findTask"]), (1, 6));
+    fixture.taskcluster.fault(Fault::status("findTask", 503));
+    fixture.lookup_with(&["own"], &[]).assert_fails(30, &["index.findTask", "503"]);
     // Nothing there is an index.
-    world.taskcluster.fault(Fault::status("findTask", 404).times(u32::MAX));
-    world.lookup_with(&["own"], &[]).assert_fails(30, &["index.findTask", "is TASKCLUSTER_ROOT_URL right?"]);
+    fixture.taskcluster.fault(Fault::status("findTask", 404).times(u32::MAX));
+    fixture.lookup_with(&["own"], &[]).assert_fails(30, &["index.findTask", "is TASKCLUSTER_ROOT_URL right?"]);
 }
 
 #[test]
-fn a_service_in_trouble_is_not_an_image_that_is_missing() {
-    let world = World::new(["a", "b"]);
-    world.publish(CENTRAL, "a");
-    world.index(CENTRAL, "b", TaskSpec::default(), &json!({}), FUTURE);
+fn an_unavailable_service_is_not_a_missing_image() {
+    let fixture = Fixture::new(["a", "b"]);
+    fixture.publish(CENTRAL, "a");
+    fixture.index(CENTRAL, "b", TaskSpec::default(), &json!({}), FUTURE);
     let calls = ["findTasksAtIndex", "status", "artifactInfo", "getArtifact", "s3 GET"];
     for call in calls {
         for fault in [Fault::status(call, 500), Fault::drop(call), Fault::status(call, 429)] {
-            world.taskcluster.fault(fault.clone());
-            let finished = world.lookup_with(&["a", "b"], &[]);
+            fixture.taskcluster.fault(fault.clone());
+            let finished = fixture.lookup_with(&["a", "b"], &[]);
             assert_eq!(finished.code, 30, "{fault:?}: {}", finished.stderr);
             finished.assert_fails(30, &[]);
             assert_eq!(finished.stdout, "");
         }
-        world.taskcluster.fault(Fault::status(call, 503));
-        let again = world.lookup_with(&["a", "b"], &[("IMAGE_WORKER_TRIES", "2")]);
+        fixture.taskcluster.fault(Fault::status(call, 503));
+        let again = fixture.lookup_with(&["a", "b"], &[("IMAGE_WORKER_TRIES", "2")]);
         again.assert_succeeds();
         assert!(again.stdout.starts_with("a ") && !again.stdout.contains("a -"), "{call}: {}", again.stdout);
     }
-    world.taskcluster.fault(Fault::status("s3 GET", 500));
-    let storage = world.lookup_with(&["a"], &[]);
+    fixture.taskcluster.fault(Fault::status("s3 GET", 500));
+    let storage = fixture.lookup_with(&["a"], &[]);
     storage.assert_fails(30, &["public/image.tar of task", "the storage is in trouble"]);
 }
 
 #[test]
-fn a_closed_deployment_is_asked_with_signed_calls() {
+fn a_closed_deployment_gets_signed_calls() {
     let closed = Options { anonymous_scopes: Vec::new(), ..Options::default() };
-    let world = World::on(StandIn::start(closed), ["a"]);
-    let task = world.publish(CENTRAL, "a");
-    world.lookup_with(&["a"], &[]).assert_fails(31, &["index:find-task:docker.images.v1.mozilla-central.a.hash."]);
+    let fixture = Fixture::on(StandIn::start(closed), ["a"]);
+    let task = fixture.publish(CENTRAL, "a");
+    fixture.lookup_with(&["a"], &[]).assert_fails(31, &["index:find-task:docker.images.v1.mozilla-central.a.hash."]);
     let scopes = [
         "index:find-task:docker.images.v1.*",
         "queue:status:*",
         "queue:list-artifacts:*",
         "queue:get-artifact:public/*",
     ];
-    let credentials = world.taskcluster.permanent_credentials(scopes);
+    let credentials = fixture.taskcluster.permanent_credentials(scopes);
     let environment = [
         ("TASKCLUSTER_CLIENT_ID", credentials.client_id.as_str()),
         ("TASKCLUSTER_ACCESS_TOKEN", credentials.access_token.as_str()),
     ];
-    let finished = world.lookup_with(&["a"], &environment);
+    let finished = fixture.lookup_with(&["a"], &environment);
     finished.assert_succeeds();
     assert_eq!(finished.stdout, format!("a {task}\n"));
 }
@@ -372,36 +375,36 @@ fn a_closed_deployment_is_asked_with_signed_calls() {
 fn two_hundred_images_are_looked_at_side_by_side() {
     let names: Vec<_> = (0..200).map(|number| format!("image-{number}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    let world = World::new(names.iter().copied());
-    let tasks: Vec<_> = names.iter().map(|name| world.publish(CENTRAL, name)).collect();
+    let fixture = Fixture::new(names.iter().copied());
+    let tasks: Vec<_> = names.iter().map(|name| fixture.publish(CENTRAL, name)).collect();
     // Long enough that calls that are made side by side are under way at the same time.
-    world.taskcluster.set_delay(Duration::from_millis(50));
+    fixture.taskcluster.set_delay(Duration::from_millis(50));
     let expected = lines(&names, &tasks);
-    assert_eq!(world.lookup(&names), expected);
+    assert_eq!(fixture.lookup(&names), expected);
     let each = names.len();
     let made =
         [("findTasksAtIndex", 1), ("status", each), ("artifactInfo", each), ("getArtifact", each), ("s3 GET", each)];
-    assert_eq!(world.calls(), calls(made), "one call for all, and four for each that is there");
-    let most = world.taskcluster.most_at_once();
+    assert_eq!(fixture.calls(), calls(made), "one call for all, and four for each that is there");
+    let most = fixture.taskcluster.most_at_once();
     assert!((9..=32).contains(&most), "{most} calls were under way at once");
 }
 
 #[test]
 fn what_cannot_be_looked_up_is_refused_before_any_call() {
-    let world = World::new(["builder"]);
+    let fixture = Fixture::new(["builder"]);
     let none: &[(&str, &str)] = &[];
-    world.lookup_with(&[], none).assert_fails(2, &["wrong usage", "<NAME|PATH>"]);
-    world.lookup_with(&["Builder"], none).assert_fails(2, &["\"Builder\" is not an image name"]);
-    world.lookup_with(&["biulder"], none).assert_fails(2, &["biulder", "builder"]);
+    fixture.lookup_with(&[], none).assert_fails(2, &["wrong usage", "<NAME|PATH>"]);
+    fixture.lookup_with(&["Builder"], none).assert_fails(2, &["\"Builder\" is not an image name"]);
+    fixture.lookup_with(&["biulder"], none).assert_fails(2, &["biulder", "builder"]);
     let nowhere = [("TASKCLUSTER_ROOT_URL", "")];
-    world.lookup_with(&["builder"], &nowhere).assert_fails(2, &["TASKCLUSTER_ROOT_URL is not set"]);
+    fixture.lookup_with(&["builder"], &nowhere).assert_fails(2, &["TASKCLUSTER_ROOT_URL is not set"]);
     let long = "x".repeat(230);
-    world.lookup_with(&["builder", "--project", &long], none).assert_fails(2, &["index namespace", "255"]);
-    world.lookup_with(&["builder", "--scheme", "md5"], none).assert_fails(2, &["--scheme: \"md5\""]);
-    assert!(world.taskcluster.calls().is_empty());
+    fixture.lookup_with(&["builder", "--project", &long], none).assert_fails(2, &["index namespace", "255"]);
+    fixture.lookup_with(&["builder", "--scheme", "md5"], none).assert_fails(2, &["--scheme: \"md5\""]);
+    assert!(fixture.taskcluster.calls().is_empty());
     let outside = program(
         ["lookup", "--root", path(Path::new("/nonexistent")), "builder"],
-        [("TASKCLUSTER_ROOT_URL".to_owned(), world.taskcluster.root_url())],
+        [("TASKCLUSTER_ROOT_URL".to_owned(), fixture.taskcluster.root_url())],
     );
     outside.finish().assert_fails(2, &["/nonexistent"]);
 }

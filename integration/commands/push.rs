@@ -8,24 +8,24 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::registry::{PASSWORD, Registry, USER};
-use crate::harness::{Builder, Finished, docker, docker_says, engine, path, podman_says, program};
+use crate::harness::{Builder, Finished, docker, docker_output, engine, path, podman_output, program};
 
 /// A repository with one image, whose registry is the given one, and a home with docker's configuration.
-struct World {
+struct Fixture {
     registry: Registry,
     root: TempDir,
     name: &'static str,
 }
 
-impl World {
+impl Fixture {
     fn new(name: &'static str, with_password: bool) -> Option<Self> {
         let registry = engine().then(|| Registry::start(with_password)).flatten()?;
         let root = TempDir::with_prefix("repository-").unwrap();
         std::fs::create_dir(root.path().join(".hg")).unwrap();
-        let world = Self { registry, root, name };
-        world.write("testing/docker/REGISTRY", &format!("{}/m\n", world.registry.address));
-        world.image("1.0", "first");
-        Some(world)
+        let fixture = Self { registry, root, name };
+        fixture.write("testing/docker/REGISTRY", &format!("{}/m\n", fixture.registry.address));
+        fixture.image("1.0", "first");
+        Some(fixture)
     }
 
     fn write(&self, file: &str, content: &str) -> PathBuf {
@@ -86,9 +86,9 @@ impl World {
     }
 }
 
-impl Drop for World {
+impl Drop for Fixture {
     fn drop(&mut self) {
-        let names = docker_says(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+        let names = docker_output(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
         let ours = names.lines().filter(|name| name.starts_with(&self.registry.address) && !name.ends_with("<none>"));
         docker(&[&["rmi"][..], &ours.collect::<Vec<_>>()].concat());
         // Images that lost their tag to a later build.
@@ -98,121 +98,121 @@ impl Drop for World {
 
 #[test]
 fn an_image_is_pushed_once_and_its_tag_is_not_taken_from_it() {
-    let Some(world) = World::new("push-once", false) else { return };
-    world.push(&[]).assert_fails(2, &["the engine has no", &world.tag("1.0"), "image-worker build push-once"]);
-    world.build();
-    let pushed = world.push(&["--json"]);
+    let Some(fixture) = Fixture::new("push-once", false) else { return };
+    fixture.push(&[]).assert_fails(2, &["the engine has no", &fixture.tag("1.0"), "image-worker build push-once"]);
+    fixture.build();
+    let pushed = fixture.push(&["--json"]);
     pushed.assert_succeeds();
-    let first = world.registry.digest("m/push-once", "1.0", None).unwrap();
+    let first = fixture.registry.digest("m/push-once", "1.0", None).unwrap();
     let expected = json!({
-        "name": "push-once", "tag": world.tag("1.0"), "digest": first, "pushed": true, "pinned": false,
+        "name": "push-once", "tag": fixture.tag("1.0"), "digest": first, "pushed": true, "pinned": false,
     });
     assert_eq!(serde_json::from_str::<Value>(&pushed.stdout).unwrap(), expected);
 
-    let again = world.push(&[]);
+    let again = fixture.push(&[]);
     again.assert_succeeds();
     assert_eq!(again.stdout, format!("{first}\n"));
     assert!(again.stderr.contains("is in the registry already"), "{}", again.stderr);
     // What the engine got from the registry is what the registry has.
-    docker_says(&["rmi", &world.tag("1.0")]);
+    docker_output(&["rmi", &fixture.tag("1.0")]);
     if Builder::is_podman() {
-        podman_says(&["pull", "--quiet", "--tls-verify=false", &world.tag("1.0")]);
+        podman_output(&["pull", "--quiet", "--tls-verify=false", &fixture.tag("1.0")]);
     } else {
-        docker_says(&["pull", "--quiet", &world.tag("1.0")]);
+        docker_output(&["pull", "--quiet", &fixture.tag("1.0")]);
     }
-    assert!(world.push(&[]).stderr.contains("is in the registry already"));
+    assert!(fixture.push(&[]).stderr.contains("is in the registry already"));
 
-    world.image("1.0", "second");
-    assert!(world.push(&[]).stderr.contains("is in the registry already"), "it is not built yet");
-    world.build();
-    let taken = world.push(&[]);
-    taken.assert_fails(31, &[&world.tag("1.0"), "with other content", &first, "--force"]);
-    assert_eq!(world.registry.digest("m/push-once", "1.0", None).unwrap(), first, "nothing was pushed");
-    let forced = world.push(&["--force"]);
+    fixture.image("1.0", "second");
+    assert!(fixture.push(&[]).stderr.contains("is in the registry already"), "it is not built yet");
+    fixture.build();
+    let taken = fixture.push(&[]);
+    taken.assert_fails(31, &[&fixture.tag("1.0"), "with other content", &first, "--force"]);
+    assert_eq!(fixture.registry.digest("m/push-once", "1.0", None).unwrap(), first, "nothing was pushed");
+    let forced = fixture.push(&["--force"]);
     forced.assert_succeeds();
     assert!(forced.stderr.contains(&format!("had other content, {first}")), "{}", forced.stderr);
-    let second = world.registry.digest("m/push-once", "1.0", None).unwrap();
+    let second = fixture.registry.digest("m/push-once", "1.0", None).unwrap();
     assert_eq!((forced.stdout, second == first), (format!("{second}\n"), false));
 }
 
 #[test]
 fn the_digest_is_pinned_on_request() {
-    let Some(world) = World::new("push-pin", false) else { return };
-    let built = world.program(&["build", "--no-cache", "--push", "--pin", "--json", "push-pin"], Path::new(""));
+    let Some(fixture) = Fixture::new("push-pin", false) else { return };
+    let built = fixture.program(&["build", "--no-cache", "--push", "--pin", "--json", "push-pin"], Path::new(""));
     built.assert_succeeds();
-    let first = world.registry.digest("m/push-pin", "1.0", None).unwrap();
-    let said: Value = serde_json::from_str(&built.stdout).unwrap();
-    assert_eq!((&said[0]["digest"], said[0]["tag"].as_str()), (&json!(first), Some(world.tag("1.0").as_str())));
+    let first = fixture.registry.digest("m/push-pin", "1.0", None).unwrap();
+    let report: Value = serde_json::from_str(&built.stdout).unwrap();
+    assert_eq!((&report[0]["digest"], report[0]["tag"].as_str()), (&json!(first), Some(fixture.tag("1.0").as_str())));
     assert!(!built.stderr.contains("to push it"), "{}", built.stderr);
-    assert_eq!(std::fs::read_to_string(world.file("HASH")).unwrap(), format!("{first}\n"));
-    assert_eq!(std::fs::metadata(world.file("HASH")).unwrap().permissions().mode() & 0o777, 0o644);
+    assert_eq!(std::fs::read_to_string(fixture.file("HASH")).unwrap(), format!("{first}\n"));
+    assert_eq!(std::fs::metadata(fixture.file("HASH")).unwrap().permissions().mode() & 0o777, 0o644);
 
-    world.image("1.1", "second");
-    let unbuilt = world.push(&[]);
-    unbuilt.assert_fails(2, &["the engine has no", &world.tag("1.1")]);
-    world.build();
-    world.image("1.1", "third");
-    let old = world.push(&[]);
+    fixture.image("1.1", "second");
+    let unbuilt = fixture.push(&[]);
+    unbuilt.assert_fails(2, &["the engine has no", &fixture.tag("1.1")]);
+    fixture.build();
+    fixture.image("1.1", "third");
+    let old = fixture.push(&[]);
     old.assert_succeeds();
     assert!(old.stderr.contains("HASH still names ") && old.stderr.contains("see --pin"), "{}", old.stderr);
     assert!(old.stderr.contains("was built from another context than its directory has now"), "{}", old.stderr);
-    assert_eq!(std::fs::read_to_string(world.file("HASH")).unwrap(), format!("{first}\n"));
-    let pinned = world.push(&["--pin"]);
+    assert_eq!(std::fs::read_to_string(fixture.file("HASH")).unwrap(), format!("{first}\n"));
+    let pinned = fixture.push(&["--pin"]);
     pinned.assert_succeeds();
-    assert_eq!(std::fs::read_to_string(world.file("HASH")).unwrap(), pinned.stdout);
+    assert_eq!(std::fs::read_to_string(fixture.file("HASH")).unwrap(), pinned.stdout);
     assert_ne!(pinned.stdout.trim(), first);
 }
 
 #[test]
 fn credentials_are_dockers_own() {
-    let Some(world) = World::new("push-password", true) else { return };
-    world.build();
+    let Some(fixture) = Fixture::new("push-password", true) else { return };
+    fixture.build();
     let user = format!("{USER}:{PASSWORD}");
-    let there = |version: &str| world.registry.digest("m/push-password", version, Some(&user));
-    let login = format!("run `docker login {}`", world.registry.address);
-    world.push(&[]).assert_fails(31, &["does not let us look at", &login]);
-    world.log_in("a-wrong word");
-    world.push(&[]).assert_fails(31, &["with docker's credentials for it", &login]);
+    let there = |version: &str| fixture.registry.digest("m/push-password", version, Some(&user));
+    let login = format!("run `docker login {}`", fixture.registry.address);
+    fixture.push(&[]).assert_fails(31, &["does not let us look at", &login]);
+    fixture.log_in("a-wrong word");
+    fixture.push(&[]).assert_fails(31, &["with docker's credentials for it", &login]);
     assert_eq!(there("1.0"), None);
-    world.log_in(PASSWORD);
-    let pushed = world.push(&[]);
+    fixture.log_in(PASSWORD);
+    let pushed = fixture.push(&[]);
     pushed.assert_succeeds();
     assert_eq!(pushed.stdout.trim(), there("1.0").unwrap());
 
-    // A helper, as docker asks it: the registry comes on its stdin.
-    let answer = json!({ "ServerURL": world.registry.address, "Username": USER, "Secret": PASSWORD });
+    // A helper, as docker calls it: the registry comes on its stdin.
+    let answer = json!({ "ServerURL": fixture.registry.address, "Username": USER, "Secret": PASSWORD });
     let helper = |text: &str| {
-        let helper = world.write("bin/docker-credential-test", &format!("#!/bin/sh\n{text}\n"));
+        let helper = fixture.write("bin/docker-credential-test", &format!("#!/bin/sh\n{text}\n"));
         std::fs::set_permissions(helper, std::fs::Permissions::from_mode(0o755)).unwrap();
     };
-    let bin = PathBuf::from(format!("{}:/usr/bin:/bin", path(&world.root.path().join("bin"))));
-    let push = || world.program(&["push", "push-password"], &bin);
-    let asked = format!("[ \"$(cat)\" = {} ] || exit 9;", world.registry.address);
-    helper(&format!("{asked} echo '{answer}'"));
-    world.docker_config(&json!({ "credHelpers": { &world.registry.address: "test" } }));
+    let bin = PathBuf::from(format!("{}:/usr/bin:/bin", path(&fixture.root.path().join("bin"))));
+    let push = || fixture.program(&["push", "push-password"], &bin);
+    let check = format!("[ \"$(cat)\" = {} ] || exit 9;", fixture.registry.address);
+    helper(&format!("{check} echo '{answer}'"));
+    fixture.docker_config(&json!({ "credHelpers": { &fixture.registry.address: "test" } }));
     push().assert_succeeds();
-    world.docker_config(&json!({ "credsStore": "test" }));
+    fixture.docker_config(&json!({ "credsStore": "test" }));
     push().assert_succeeds();
-    helper(&format!("{asked} echo 'credentials not found in native keychain'; exit 1"));
+    helper(&format!("{check} echo 'credentials not found in native keychain'; exit 1"));
     push().assert_fails(31, &["does not let us look at", &login]);
-    helper(&format!("{asked} echo 'the keychain is locked'; exit 1"));
+    helper(&format!("{check} echo 'the keychain is locked'; exit 1"));
     let locked = push();
     locked.assert_fails(2, &["docker's credentials for", "are of no use", &login]);
     assert!(locked.stderr.contains("the keychain is locked"), "{}", locked.stderr);
 }
 
 #[test]
-fn what_cannot_be_pushed_is_told_at_once() {
-    let Some(world) = World::new("push-wrong", false) else { return };
-    std::fs::remove_file(world.file("VERSION")).unwrap();
-    world.push(&[]).assert_fails(2, &["push-wrong has no VERSION", "testing/docker/push-wrong/VERSION"]);
-    let built = world.program(&["build", "--push", "push-wrong"], Path::new(""));
+fn what_cannot_be_pushed_is_refused_at_once() {
+    let Some(fixture) = Fixture::new("push-wrong", false) else { return };
+    std::fs::remove_file(fixture.file("VERSION")).unwrap();
+    fixture.push(&[]).assert_fails(2, &["push-wrong has no VERSION", "testing/docker/push-wrong/VERSION"]);
+    let built = fixture.program(&["build", "--push", "push-wrong"], Path::new(""));
     built.assert_fails(2, &["push-wrong has no VERSION"]);
     assert!(!built.stderr.contains("building"), "{}", built.stderr);
-    world.image("1.0", "first");
-    world.build();
-    let tag = world.tag("1.0");
-    let mut world = world;
-    world.registry.end();
-    world.push(&[]).assert_fails(30, &["the registry did not say what", &tag]);
+    fixture.image("1.0", "first");
+    fixture.build();
+    let tag = fixture.tag("1.0");
+    let mut fixture = fixture;
+    fixture.registry.end();
+    fixture.push(&[]).assert_fails(30, &["the registry did not say what", &tag]);
 }

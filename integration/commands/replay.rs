@@ -1,5 +1,5 @@
 //! `replay`: the job of a task that exists, done again on another machine, from nothing but the task's definition.
-//! How the job itself goes is told in `run` and `dry_run`.
+//! The job itself is tested in `run` and `dry_run`.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use stand_in::{Claim, RunState, TaskSpec};
 
 use crate::harness::{
-    Builder, Finished, Job, Repository, assert_engine_is_clean, client, container_says, docker, docker_says, engine,
-    path, program,
+    Builder, Finished, Job, Repository, assert_engine_is_clean, client, container_output, docker, docker_output,
+    engine, path, program,
 };
 
 const STEPS: &str = "ARG GREETING\nRUN echo $GREETING > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
 
-/// A deployment with an image task as its definition says it, and the image directory that it comes from.
+/// A deployment with an image task as its definition has it, and the image directory that it comes from.
 pub(crate) struct Scene {
     repository: Repository,
     pub(crate) job: Job,
@@ -50,7 +50,7 @@ impl Scene {
         self.replay_of(&self.task.task_id, arguments, environment)
     }
 
-    /// Replays a task on a machine whose own environment says something else about the job.
+    /// Replays a task on a machine whose own environment has other settings for the job.
     fn replay_of(&self, task: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
         let output = self.repository.root.path().join("out");
         let arguments = ["replay", task, "--output", path(&output)].into_iter().chain(arguments.iter().copied());
@@ -87,11 +87,11 @@ fn a_tasks_job_is_done_again_without_credentials() {
     finished.assert_succeeds();
     assert_eq!(finished.stdout.trim(), scene.job.tag());
     assert!(finished.stderr.contains("ARTIFACT_EXPIRES is past"), "{}", finished.stderr);
-    let calls = scene.job.story();
+    let calls = scene.job.call_names();
     assert_eq!(
         calls,
         ["task", "findTasksAtIndex", "getLatestArtifact", "s3 GET"],
-        "nothing else is asked for, nothing is published"
+        "nothing else is requested, nothing is published"
     );
     let publish = scene.published();
     assert_eq!((&publish["taskId"], &publish["runId"]), (&json!(scene.task.task_id), &json!(0)));
@@ -101,10 +101,10 @@ fn a_tasks_job_is_done_again_without_credentials() {
         "not this machine's PROJECT"
     );
     let archive = scene.repository.root.path().join("out/image.tar");
-    docker_says(&["load", "--input", path(&archive)]);
-    let said = container_says(&[&scene.job.tag()]);
-    docker_says(&["rmi", "--force", &scene.job.tag()]);
-    assert_eq!(said, "hello-from-the-task", "the task's arguments");
+    docker_output(&["load", "--input", path(&archive)]);
+    let output = container_output(&[&scene.job.tag()]);
+    docker_output(&["rmi", "--force", &scene.job.tag()]);
+    assert_eq!(output, "hello-from-the-task", "the task's arguments");
     scene.job.assert_engine_is_clean();
 }
 
@@ -178,11 +178,11 @@ fn an_expired_context_is_replaced_by_a_directory_that_is_compared() {
     let (_, hash) = scene.repository.context();
     let other = scene.replay_of(&task, &["--context", path(&directory)], &[]);
     other.assert_succeeds();
-    let said = format!("its hash is {hash}, the task's is {}", scene.job.hash);
-    assert!(other.stderr.contains(&said), "{}", other.stderr);
+    let warning = format!("its hash is {hash}, the task's is {}", scene.job.hash);
+    assert!(other.stderr.contains(&warning), "{}", other.stderr);
     assert_eq!(other.stdout.trim(), format!("replay-expired:{hash}"));
 
-    // What is published must be what the task promised.
+    // What is published must be what the task expects.
     let claim = scene.job.taskcluster.claim(&task);
     let publish = ["--publish", "api", "--context", path(&directory)];
     let refused = scene.replay_of(&task, &publish, &credentials(&claim));
@@ -198,7 +198,7 @@ fn publishing_is_for_running_tasks() {
     let scene = Scene::new("replay-publish", STEPS, &json!({}));
     let Scene { job, task, .. } = &scene;
     let publish = ["--publish", "api"];
-    // In the task itself, while it runs: by the run that the queue tells of.
+    // In the task itself, while it runs: by the run that the queue names.
     let finished = scene.replay(&publish, &credentials(task));
     finished.assert_succeeds();
     let [latest, ..] = job.routes();
@@ -225,7 +225,7 @@ fn a_failing_step_leaves_a_shell_where_it_is_wanted() {
     let scene = Scene::new("replay-shell", "RUN echo before > /last-good\nRUN echo boom; exit 3\n", &json!({}));
     let tag = format!("image-worker-replay:{}", scene.task.task_id.trim_start_matches('-'));
     scene.replay(&[], &[]).assert_fails(20, &["exit code 3"]);
-    assert_eq!(docker_says(&["images", "--quiet", &tag]), "", "only where it is wanted");
+    assert_eq!(docker_output(&["images", "--quiet", &tag]), "", "only where it is wanted");
 
     // The second time there is one already.
     for _ in 0..2 {
@@ -236,9 +236,9 @@ fn a_failing_step_leaves_a_shell_where_it_is_wanted() {
         assert!(finished.stderr.contains(&open), "{}", finished.stderr);
         assert!(finished.stderr.contains(&format!("    | {client} rmi {tag}\n")), "{}", finished.stderr);
         let read = ["--entrypoint", "/bin/busybox", &tag, "cat", "/last-good"];
-        assert_eq!(container_says(&read), "before");
+        assert_eq!(container_output(&read), "before");
     }
-    docker_says(&["rmi", &tag]);
+    docker_output(&["rmi", &tag]);
     scene.job.assert_engine_is_clean();
 
     let (root, directory) = (scene.repository.root.path(), scene.repository.directory());
@@ -252,9 +252,9 @@ fn a_failing_step_leaves_a_shell_where_it_is_wanted() {
         finished.assert_fails(20, &["exit code 3"]);
         // A name of the run's own: there can be several at once.
         let remove = format!("{} rmi image-worker-replay:dry-run-", client());
-        let tag = |said: &Finished| {
-            let line = said.stderr.lines().find(|line| line.contains(&remove));
-            line.unwrap_or_else(|| panic!("{}", said.stderr)).rsplit(' ').next().unwrap().to_owned()
+        let tag = |run: &Finished| {
+            let line = run.stderr.lines().find(|line| line.contains(&remove));
+            line.unwrap_or_else(|| panic!("{}", run.stderr)).rsplit(' ').next().unwrap().to_owned()
         };
         let again = program(arguments, environment).finish();
         let tags = [tag(&finished), tag(&again)];
@@ -273,7 +273,7 @@ fn a_failing_step_leaves_a_shell_where_it_is_wanted() {
 }
 
 #[test]
-fn all_that_a_task_says_is_taken_from_the_task() {
+fn all_settings_of_a_task_are_taken_from_the_task() {
     let task = std::fs::read_to_string("worker-config/task.yml").unwrap();
     let task: Value = serde_saphyr::from_str(&task).unwrap();
     let variables = task["payload"]["env"].as_object().unwrap().keys();

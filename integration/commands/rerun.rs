@@ -1,4 +1,4 @@
-//! `rerun`: what a sheriff is told about an image task, and what becomes of the new run. No worker is there: the tests
+//! `rerun`: its report about an image task for a sheriff, and what becomes of the new run. No worker is there: the tests
 //! claim and resolve runs themselves.
 
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ fn rerun_ending(scene: &Scene, state: RunState) -> Finished {
     let task = &scene.task.task_id;
     let waits = rerun(scene, task, &["--yes"], Some(&sheriff(scene)));
     waits.finish_when(
-        |told| told.contains("run 1: pending"),
+        |log| log.contains("run 1: pending"),
         |_| {
             scene.job.taskcluster.claim(task);
             scene.job.taskcluster.resolve(task, 1, state);
@@ -81,7 +81,7 @@ fn a_lost_run_is_rerun_and_followed_to_its_end() {
     finished.assert_succeeds();
     let (task, root) = (&scene.task.task_id, scene.job.taskcluster.root_url());
     assert_eq!(finished.stdout, format!("{task} 1 completed\n"));
-    let told = [
+    let expected = [
         format!("task {task} builds image rerun for mozilla-central; state: exception"),
         "run 0: exception, internal-error, ".to_owned(),
         "deadline: in 2".to_owned(),
@@ -94,7 +94,7 @@ fn a_lost_run_is_rerun_and_followed_to_its_end() {
         format!("run 1: completed; log: {root}/tasks/{task}/runs/1/logs/public/logs/live.log"),
     ];
     let mut rest = finished.stderr.as_str();
-    for words in &told {
+    for words in &expected {
         rest = rest.split_once(words).unwrap_or_else(|| panic!("{words:?} is not next in: {rest}")).1;
     }
 }
@@ -114,7 +114,7 @@ fn a_run_that_the_queue_repeats_is_followed_further() {
     let (task, taskcluster) = (&scene.task.task_id, &scene.job.taskcluster);
     let waits = rerun(&scene, task, &["--yes"], Some(&sheriff(&scene)));
     let finished = waits.finish_when(
-        |told| told.contains("run 1: pending"),
+        |log| log.contains("run 1: pending"),
         |_| {
             taskcluster.claim(task);
             taskcluster.resolve_exception(task, 1, "worker-shutdown");
@@ -127,7 +127,7 @@ fn a_run_that_the_queue_repeats_is_followed_further() {
 }
 
 #[test]
-fn a_rerun_that_cannot_work_is_not_asked_for() {
+fn a_rerun_that_cannot_work_is_not_requested() {
     let scene = scene(RunState::Exception);
     let taskcluster = &scene.job.taskcluster;
     let sheriff = sheriff(&scene);
@@ -161,12 +161,12 @@ fn a_rerun_that_cannot_work_is_not_asked_for() {
 }
 
 #[test]
-fn nothing_is_done_unasked_or_without_the_right() {
+fn nothing_is_done_without_yes_or_without_the_scope() {
     let scene = scene(RunState::Exception);
     let task = &scene.task.task_id;
     let sheriff = sheriff(&scene);
-    let unasked = rerun(&scene, task, &[], Some(&sheriff)).finish();
-    unasked.assert_fails(2, &["IMAGE_WORKER_YES", "--yes"]);
+    let unconfirmed = rerun(&scene, task, &[], Some(&sheriff)).finish();
+    unconfirmed.assert_fails(2, &["IMAGE_WORKER_YES", "--yes"]);
     rerun(&scene, task, &["--yes"], None).finish().assert_fails(2, &["TASKCLUSTER_CLIENT_ID", "queue:rerun-task"]);
     assert_eq!(calls(&scene, "rerunTask"), 0);
     let nobody = scene.job.taskcluster.permanent_credentials(["queue:rerun-task:other/*"]);
@@ -254,7 +254,7 @@ fn a_signal_ends_the_following_and_not_the_run() {
     let scene = Scene::new("rerun-signal", "", &json!({}));
     let follows = rerun(&scene, &scene.task.task_id, &[], None);
     let finished = follows.finish_when(
-        |told| told.contains("run 0: running; log: "),
+        |log| log.contains("run 0: running; log: "),
         |process| {
             let killed = Command::new("kill").args(["-INT", &process.to_string()]).status().unwrap();
             assert!(killed.success());
@@ -265,7 +265,7 @@ fn a_signal_ends_the_following_and_not_the_run() {
 }
 
 #[test]
-fn services_in_trouble_are_no_verdict_and_a_lost_answer_makes_no_second_run() {
+fn unavailable_services_are_no_verdict_and_a_lost_answer_makes_no_second_run() {
     let scene = scene(RunState::Exception);
     let (task, taskcluster) = (&scene.task.task_id, &scene.job.taskcluster);
     let sheriff = sheriff(&scene);
@@ -285,7 +285,7 @@ fn services_in_trouble_are_no_verdict_and_a_lost_answer_makes_no_second_run() {
 }
 
 #[test]
-fn where_nobody_may_ask_the_verdict_is_still_given() {
+fn without_scopes_the_verdict_is_still_given() {
     let open = Scene::new("rerun-closed", "", &json!({}));
     let anonymous_scopes = ["queue:get-task:*", "queue:status:*", "index:find-task:*"].map(str::to_owned).to_vec();
     let closed = StandIn::start(Options { anonymous_scopes, ..Options::default() });

@@ -11,27 +11,27 @@ use serde_json::json;
 use stand_in::{Call, Claim, Fault, Options, RunState, StandIn, TaskSpec};
 
 use crate::harness::{
-    Builder, Finished, Job, PUSHDATE, RANK, Repository, assert_engine_is_clean, container_says, docker, docker_says,
-    end_podmans_command, engine, first_step, long_sleep, path, podmans_commands, program,
+    Builder, Finished, Job, PUSHDATE, RANK, Repository, assert_engine_is_clean, container_output, docker,
+    docker_output, end_podmans_command, engine, first_step, long_sleep, path, podmans_commands, program,
 };
 
 const ARTIFACT: &str = "public/image.tar";
 const LOG: &str = "public/image-build/build.log";
 /// The calls of a start, in no order.
-const ASKED_AT_ONCE: [&str; 4] = ["currentScopes", "findTask", "listArtifacts", "task"];
+const INITIAL_CALLS: [&str; 4] = ["currentScopes", "findTask", "listArtifacts", "task"];
 const HELLO: &str = "RUN echo hello-from-the-build > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
 
 /// Loads an archive into the engine, runs a container of it, and removes it again. Gives what it printed.
 fn load_and_run(archive: &Path, tag: &str) -> String {
-    let loaded = docker_says(&["load", "--input", path(archive)]);
+    let loaded = docker_output(&["load", "--input", path(archive)]);
     assert_eq!(
         loaded,
         format!("Loaded image: {}{tag}", if Builder::is_podman() { "localhost/" } else { "" }),
         "what d2g looks for"
     );
-    let said = container_says(&[tag]);
-    docker_says(&["rmi", "--force", tag]);
-    said
+    let output = container_output(&[tag]);
+    docker_output(&["rmi", "--force", tag]);
+    output
 }
 
 /// The members of an archive that are JSON, and the names of all.
@@ -59,8 +59,8 @@ fn assert_published(job: &Job, finished: &Finished) {
     let task = &job.claim.task_id;
     let url = format!("{}/api/queue/v1/task/{task}/artifacts/{ARTIFACT}", job.taskcluster.root_url());
     let bytes = download(&url);
-    let folder = tempfile::tempdir().unwrap();
-    let archive = folder.path().join("image.tar");
+    let directory = tempfile::tempdir().unwrap();
+    let archive = directory.path().join("image.tar");
     std::fs::write(&archive, &bytes).unwrap();
 
     let (manifest, repositories, names) = members(&archive);
@@ -108,7 +108,7 @@ fn an_s3_artifact_behind_the_proxy() {
     assert_eq!(types[2..], [&["application/json"].repeat(json)[..], &["application/vnd.in-toto+json"]].concat());
     let entry = job.taskcluster.index_entry(&job.routes()[0]).unwrap();
     for created in created {
-        assert_eq!(created.request["expires"], entry["expires"], "the index forgets the image when it is gone");
+        assert_eq!(created.request["expires"], entry["expires"], "the entry expires with the image");
     }
 }
 
@@ -123,17 +123,17 @@ fn an_object_artifact_with_signed_calls() {
     assert_order(&calls, &["createArtifact", "createUpload", "s3 PUT", "finishUpload", "finishArtifact"]);
 }
 
-/// Asserts the order of a job's calls. Where nothing hangs on it, there is none: what is asked at the start is asked at once,
-/// and what belongs to the image goes up beside it.
+/// Asserts the order of a job's calls. Where nothing depends on it, there is none: the first calls are made at once,
+/// and what belongs to the image is uploaded in parallel with it.
 fn assert_order(calls: &[Call], uploading: &[&str]) {
     let calls: Vec<_> = calls.iter().filter(|call| call.service != "proxy").collect();
-    let told: Vec<_> = calls.iter().map(|call| call.name.as_str()).collect();
-    let mut looking = told[..4].to_vec();
+    let names: Vec<_> = calls.iter().map(|call| call.name.as_str()).collect();
+    let mut looking = names[..4].to_vec();
     looking.sort_unstable();
-    assert_eq!(looking, ASKED_AT_ONCE, "asked before anything is begun");
+    assert_eq!(looking, INITIAL_CALLS, "called before anything else");
     let building = [&["findTasksAtIndex", "getLatestArtifact", "s3 GET"], uploading].concat();
-    assert_eq!(told[4..4 + building.len()], building, "the newest image, the context, the build's log");
-    let (uploads, inserts) = told[4 + building.len()..].split_at(told.len() - 4 - building.len() - 7);
+    assert_eq!(names[4..4 + building.len()], building, "the newest image, the context, the build's log");
+    let (uploads, inserts) = names[4 + building.len()..].split_at(names.len() - 4 - building.len() - 7);
     let expected = [&["status"][..], &["insertTask", "findTask"].repeat(3)].concat();
     assert_eq!(inserts, expected, "all is read back, and the task looked at, before the first insert");
     let of = |name: &str| {
@@ -157,7 +157,7 @@ fn a_deployment_without_buckets_gets_an_object() {
     }
     let repository = Repository::new("run-auto", HELLO);
     let job = Job::on(StandIn::start(Options { s3: false, ..Options::default() }), &repository);
-    // Such a queue fails as if it might do better next time: what it is asked for the default number of times takes a minute.
+    // Such a queue fails as if it might do better next time: the default number of attempts takes a minute.
     assert_published(&job, &job.run_with([("IMAGE_WORKER_TRIES", "2")]));
 }
 
@@ -169,8 +169,8 @@ fn a_compressed_archive() {
     let packed = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, "public/image.tar.zst").unwrap();
     let entry = job.taskcluster.index_entry(&job.routes()[2]).unwrap();
     assert_eq!(entry["data"]["sha256"], json!(Digest::of(&packed).to_string()));
-    let folder = tempfile::tempdir().unwrap();
-    let archive = folder.path().join("image.tar");
+    let directory = tempfile::tempdir().unwrap();
+    let archive = directory.path().join("image.tar");
     std::fs::write(&archive, zstd::decode_all(packed.as_slice()).unwrap()).unwrap();
     assert_eq!(load_and_run(&archive, &job.tag()), "hello-from-the-build");
 }
@@ -208,7 +208,7 @@ fn a_debian_base_and_apt_in_a_run_step() {
     if !engine() {
         return;
     }
-    if docker_says(&["images", "--quiet", "debian:12"]).is_empty() {
+    if docker_output(&["images", "--quiet", "debian:12"]).is_empty() {
         assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "no debian:12: run scripts/base-image");
         eprintln!("SKIPPED: no debian:12; run scripts/base-image");
         return;
@@ -245,12 +245,12 @@ fn a_second_run_builds_nothing_and_leads_to_the_same_image() {
     // The same run again, as after a worker's crash; then a rerun; then another task of a later push.
     job.taskcluster.clear_calls();
     job.run().assert_succeeds();
-    let mut story = job.story();
-    story[..8].sort_unstable();
-    let asked =
+    let mut calls = job.call_names();
+    calls[..8].sort_unstable();
+    let expected =
         ["artifactInfo", "currentScopes", "findTask", "getArtifact", "listArtifacts", "s3 GET", "status", "task"];
-    assert_eq!(story[..8], asked, "nothing is built, nothing is published");
-    assert_eq!(story[8..], [&["status"][..], &["insertTask", "findTask"].repeat(3)].concat(), "the same routes again");
+    assert_eq!(calls[..8], expected, "nothing is built, nothing is published");
+    assert_eq!(calls[8..], [&["status"][..], &["insertTask", "findTask"].repeat(3)].concat(), "the same routes again");
     let rerun = job.taskcluster.rerun(&job.claim.task_id);
     let later = job.taskcluster.create_task(Job::spec(&job.name));
     for (claim, pushdate) in [(&rerun, PUSHDATE), (&later, "20151210000000")] {
@@ -309,7 +309,7 @@ fn a_backout_moves_latest_back_to_the_right_image() {
 }
 
 #[test]
-fn a_route_that_an_expired_entry_keeps_is_said_and_is_no_success() {
+fn a_route_that_an_expired_entry_keeps_is_an_error() {
     let Some(job) = Job::ready("run-kept", HELLO) else { return };
     let newer = job.taskcluster.create_task(
         TaskSpec::default()
@@ -324,7 +324,7 @@ fn a_route_that_an_expired_entry_keeps_is_said_and_is_no_success() {
         job.routes().map(|route| job.taskcluster.index_entry(&route).unwrap()["taskId"] == json!(job.claim.task_id)),
         [false, true, true]
     );
-    // As it says.
+    // As the message advises.
     job.taskcluster.purge();
     let rerun = job.taskcluster.rerun(&job.claim.task_id);
     let finished = program(["run"], job.environment_of(&rerun)).finish();
@@ -345,12 +345,12 @@ fn an_image_that_expires_too_early_is_built_again_and_no_reference_outlives_its_
         (claim, finished)
     };
     let (first, _) = push(lives(1));
-    // Those who wait for the second task may begin until its deadline, a day later: the image would be gone.
+    // Tasks that wait for the second task may start until its deadline, a day later: the image would be gone.
     let (second, finished) = push(lives(60));
-    let said = format!("points at task {}, whose artifact {ARTIFACT} is gone from ", first.task_id);
-    assert!(finished.stderr.contains(&said), "{}", finished.stderr);
+    let reason = format!("points at task {}, whose artifact {ARTIFACT} is gone from ", first.task_id);
+    assert!(finished.stderr.contains(&reason), "{}", finished.stderr);
     assert_eq!(job.taskcluster.index_entry(&job.routes()[2]).unwrap()["taskId"], json!(second.task_id));
-    // The third one leads to it, and says so as long as it lives, not as its own task does.
+    // The third one leads to it until that image expires, not until its own task does.
     let (third, finished) = push(lives(600));
     assert!(finished.stderr.contains("has this image already"), "{}", finished.stderr);
     let expires = |claim: &Claim| {
@@ -416,7 +416,7 @@ fn an_image_that_not_everybody_may_read_is_copied_for_those_who_wait_for_the_tas
 
 /// Killed after the artifact was created: neither can it be created again, nor its upload be gone on with.
 #[test]
-fn an_object_of_an_earlier_start_is_said_to_be_there_before_anything_is_built() {
+fn an_object_of_an_earlier_start_is_reported_before_anything_is_built() {
     let Some(job) = Job::ready("run-object-left", HELLO) else { return };
     let object = [("ARTIFACT_STORAGE", "object"), ("IMAGE_WORKER_TRIES", "1")];
     job.taskcluster.fault(Fault::status("createUpload", 403).path("image.tar"));
@@ -427,7 +427,7 @@ fn an_object_of_an_earlier_start_is_said_to_be_there_before_anything_is_built() 
         let words = ["an earlier start of", &job.claim.task_id, ARTIFACT, "object service", "rerun the task"];
         finished.assert_fails(30, &words);
         assert!(!finished.stderr.contains("build |"), "{}", finished.stderr);
-        assert!(job.story().iter().all(|call| ASKED_AT_ONCE.contains(&call.as_str())));
+        assert!(job.call_names().iter().all(|call| INITIAL_CALLS.contains(&call.as_str())));
     }
     let rerun = job.taskcluster.rerun(&job.claim.task_id);
     program(["run"], job.environment_of(&rerun)).finish().assert_succeeds();
@@ -436,7 +436,7 @@ fn an_object_of_an_earlier_start_is_said_to_be_there_before_anything_is_built() 
 #[test]
 fn a_cancelled_task_goes_on_and_indexes_nothing() {
     let Some(job) = Job::ready("run-cancelled", HELLO) else { return };
-    // The worker hears of it up to 17 minutes later, and the queue takes artifacts meanwhile.
+    // The worker learns of it up to 17 minutes later, and the queue takes artifacts meanwhile.
     job.taskcluster.cancel(&job.claim.task_id);
     let finished = job.run();
     finished.assert_fails(31, &[&job.claim.task_id, "exception, canceled", "nothing was indexed", "rerun the task"]);
@@ -458,8 +458,8 @@ fn the_image_of_a_task_that_failed_is_not_taken() {
     let claim = job.taskcluster.create_task(Job::spec(&job.name));
     let finished = program(["run"], job.environment_of(&claim)).finish();
     finished.assert_succeeds();
-    let said = format!("points at task {}, which is failed: what depends on it would never begin", job.claim.task_id);
-    assert!(finished.stderr.contains(&said), "{}", finished.stderr);
+    let reason = format!("points at task {}, which is failed: what depends on it would never begin", job.claim.task_id);
+    assert!(finished.stderr.contains(&reason), "{}", finished.stderr);
     assert_eq!(job.taskcluster.index_entry(&job.routes()[2]).unwrap()["taskId"], json!(claim.task_id));
 }
 
@@ -509,15 +509,15 @@ fn a_wrong_hash_builds_nothing_and_publishes_nothing() {
     assert!(!finished.stderr.contains("build |"), "{}", finished.stderr);
     job.assert_nothing_published();
     job.assert_engine_is_clean();
-    assert_eq!(job.story()[4..], ["findTasksAtIndex", "getLatestArtifact", "s3 GET"]);
+    assert_eq!(job.call_names()[4..], ["findTasksAtIndex", "getLatestArtifact", "s3 GET"]);
 
-    // The hash of the other scheme: the message says which knob is wrong.
+    // The hash of the other scheme: the message names the setting that is wrong.
     job.hash = repository.hash(HashScheme::Contents);
     job.run().assert_fails(10, &["contents"]);
 }
 
 #[test]
-fn a_failing_step_is_told_with_its_output() {
+fn a_failing_step_is_logged_with_its_output() {
     if !engine() {
         return;
     }
@@ -541,7 +541,7 @@ fn a_failing_step_is_told_with_its_output() {
 }
 
 #[test]
-fn a_chatty_step_is_told_in_part_and_kept_whole() {
+fn a_chatty_step_is_logged_in_part_and_kept_whole() {
     if !engine() {
         return;
     }
@@ -556,9 +556,9 @@ fn a_chatty_step_is_told_in_part_and_kept_whole() {
         assert!(finished.stderr.contains("build | [output clipped, log limit "), "{}", finished.stderr);
         return;
     }
-    let elided = finished.stderr.lines().find(|line| line.contains("are left out here")).expect("a word about it");
+    let elided = finished.stderr.lines().find(|line| line.contains("are left out here")).expect("a line about it");
     assert!(elided.contains(LOG), "{elided}");
-    assert!(finished.stderr.contains("build | line-59999-of"), "the end of the step is told");
+    assert!(finished.stderr.contains("build | line-59999-of"), "the end of the step is logged");
     let log = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, LOG).unwrap();
     assert_eq!(String::from_utf8(log).unwrap().lines().filter(|line| line.starts_with("line-")).count(), 60_000);
 }
@@ -613,7 +613,7 @@ fn a_missing_scope_is_named_and_refused() {
 }
 
 #[test]
-fn passing_trouble_is_retried_and_said() {
+fn transient_failures_are_retried_and_logged() {
     let Some(job) = Job::ready("run-trouble", HELLO) else { return };
     let faults = [
         Fault::status("findTask", 503),
@@ -643,14 +643,14 @@ fn a_cut_download_goes_on_where_it_was_cut() {
     let finished = job.run();
     assert_published(&job, &finished);
     assert!(finished.stderr.contains("going on from there"), "{}", finished.stderr);
-    let asked: Vec<_> =
+    let downloads: Vec<_> =
         job.taskcluster.calls().into_iter().filter(|call| call.path.contains("docker-contexts")).collect();
-    let statuses: Vec<_> = asked.iter().filter(|call| call.name == "s3 GET").map(|call| call.status).collect();
+    let statuses: Vec<_> = downloads.iter().filter(|call| call.name == "s3 GET").map(|call| call.status).collect();
     assert_eq!(statuses, [Some(200), Some(206), Some(206)]);
 }
 
 #[test]
-fn wrong_bytes_are_noticed_whatever_the_transfer_says() {
+fn wrong_bytes_are_noticed_although_the_transfer_succeeds() {
     let Some(job) = Job::ready("run-wrong-bytes", HELLO) else { return };
     job.taskcluster.fault(Fault::wrong_bytes("s3 GET").path("docker-contexts"));
     let finished = job.run();
@@ -661,7 +661,7 @@ fn wrong_bytes_are_noticed_whatever_the_transfer_says() {
 #[test]
 fn an_entry_that_is_not_there_after_all_is_inserted_again() {
     let Some(job) = Job::ready("run-lost-race", HELLO) else { return };
-    // The index says yes and keeps nothing, as when somebody with a lower rank wins the race.
+    // The index answers 200 and keeps nothing, as when a task with a lower rank wins the race.
     let task = &job.claim.task_id;
     let answer =
         json!({ "namespace": "x", "taskId": task, "rank": RANK, "data": {}, "expires": "2030-01-01T00:00:00Z" });
@@ -817,8 +817,8 @@ fn an_expiry_after_the_tasks_own_costs_no_build() {
     let Some(job) = Job::ready("run-expires", HELLO) else { return };
     let finished = job.run_with([("ARTIFACT_EXPIRES", "2100-01-01T00:00:00Z")]);
     finished.assert_fails(2, &["ARTIFACT_EXPIRES is 2100-01-01T00:00:00Z", "after the task itself expires"]);
-    // They are asked at once: which of them have arrived when the task's answer ends it is a matter of moments.
-    assert!(job.story().iter().all(|call| ASKED_AT_ONCE.contains(&call.as_str())));
+    // They are made at once: which of them have arrived when the task's answer ends it is a matter of moments.
+    assert!(job.call_names().iter().all(|call| INITIAL_CALLS.contains(&call.as_str())));
 }
 
 #[test]
@@ -856,7 +856,7 @@ fn a_signal_stops_the_build_and_leaves_nothing() {
         finished.assert_fails(code, &[word, "while building"]);
         job.assert_nothing_published();
         if Builder::is_podman() {
-            assert!(end_podmans_command(seconds), "Podman ends it by itself now: say so in docs/engines.md");
+            assert!(end_podmans_command(seconds), "Podman ends it by itself now: change docs/engines.md");
         }
         // The engine removes the container of a cancelled step by itself, a moment later.
         let limit = std::time::Instant::now() + std::time::Duration::from_mins(1);

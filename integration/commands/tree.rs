@@ -43,14 +43,14 @@ fn tree(root: &Path, more: &[&str]) -> Finished {
 
 /// The images as `tree --json` has them, by name.
 fn images(root: &Path) -> BTreeMap<String, Value> {
-    let told = tree(root, &["--json"]);
-    told.assert_succeeds();
-    let report: Value = serde_json::from_str(&told.stdout).unwrap();
+    let finished = tree(root, &["--json"]);
+    finished.assert_succeeds();
+    let report: Value = serde_json::from_str(&finished.stdout).unwrap();
     let images = report["images"].as_array().unwrap().iter();
     images.map(|image| (image["name"].as_str().unwrap().to_owned(), image.clone())).collect()
 }
 
-/// What `decide` says of the sample's task images, by name, in its order.
+/// The report of `decide` about the sample's task images, by name, in its order.
 fn decided(root: &Path) -> Vec<(String, Value)> {
     let last = ["builder-docs", "builder-gtk", "tester-gpu", "lint-js"];
     let template = |name: &str| format!("{{{{#task_id_for_image}}}}{name}{{{{/task_id_for_image}}}}");
@@ -136,12 +136,12 @@ fn problems_are_an_answer_and_exit_code_10() {
     std::fs::write(images.join("New/Dockerfile"), "FROM debian:12\n").unwrap();
     let first = "first, testing/docker/New: ";
     for form in [&[][..], &["--json"], &["--dot"]] {
-        let told = tree(root.path(), form);
-        assert_eq!(told.code, 10, "{}", told.stderr);
-        assert!(told.error_line().contains("testing/docker has 4 problems; first, "), "{}", told.error_line());
-        assert!(told.error_line().contains(first), "{}", told.error_line());
+        let finished = tree(root.path(), form);
+        assert_eq!(finished.code, 10, "{}", finished.stderr);
+        assert!(finished.error_line().contains("testing/docker has 4 problems; first, "), "{}", finished.error_line());
+        assert!(finished.error_line().contains(first), "{}", finished.error_line());
         // The graph has no place for them.
-        let place = if form == ["--dot"] { &told.stderr } else { &told.stdout };
+        let output = if form == ["--dot"] { &finished.stderr } else { &finished.stdout };
         let json = |text: &str| json!(text).to_string().trim_matches('"').to_owned();
         for problem in [
             "testing/docker/fonts/VERSION holds \"\", which is not a tag",
@@ -149,7 +149,7 @@ fn problems_are_an_answer_and_exit_code_10() {
             "the Dockerfile of the image decision: `FROM quay.io/example/base:1.2.0` names",
         ] {
             let problem = if form == ["--json"] { json(problem) } else { problem.to_owned() };
-            assert!(place.contains(&problem), "{problem}\n{place}");
+            assert!(output.contains(&problem), "{problem}\n{output}");
         }
     }
     let graph = tree(root.path(), &["--dot"]).stdout;

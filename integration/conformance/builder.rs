@@ -1,4 +1,4 @@
-//! The builders that are compared: how the program is told to use each, and what came of a case there. What it means
+//! The builders that are compared: how the program is made to use each, and what came of a case there. What it means
 //! that two differ is for the table of differences.
 
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::harness::{Builder, Finished, PROJECT, path, place_of, program};
 /// The builders, the one first that the others are compared with.
 pub(crate) const BUILDERS: [Builder; 3] = [Builder::Docker, Builder::BuildKit, Builder::Podman];
 
-/// A folder for what has been built, so that one can work on the table without building all cases again.
+/// A directory for what has been built, so that one can work on the table without building all cases again.
 const KEEP: &str = "CONFORMANCE_KEEP";
 
 /// What a builder is called in documentation.
@@ -37,9 +37,9 @@ pub(crate) fn place(builder: Builder) -> String {
 /// Whether both engines answer. Where one does not, the test skips itself with a notice at home, and fails in CI.
 pub(crate) fn engines() -> bool {
     let silent = |builder: &Builder| {
-        let mut asked = Command::new("docker");
-        let asked = asked.arg("version").env("DOCKER_HOST", place(*builder)).stdin(Stdio::null()).output();
-        !asked.is_ok_and(|output| output.status.success())
+        let mut version = Command::new("docker");
+        let answer = version.arg("version").env("DOCKER_HOST", place(*builder)).stdin(Stdio::null()).output();
+        !answer.is_ok_and(|output| output.status.success())
     };
     let Some(silent) = BUILDERS.into_iter().find(silent) else { return true };
     let notice = format!("no {} answers: run scripts/engine and scripts/engine podman", name(silent));
@@ -50,8 +50,8 @@ pub(crate) fn engines() -> bool {
 
 /// Lets the program build a case: how it ended, and the archive, where there is one.
 pub(super) fn run(case: &Case, builder: Builder, more: &[(&'static str, &str)]) -> (Finished, Option<Vec<u8>>) {
-    let folder = TempDir::with_prefix("conformance-").unwrap();
-    let (context, output) = (folder.path().join("context.tar"), folder.path().join("out"));
+    let directory = TempDir::with_prefix("conformance-").unwrap();
+    let (context, output) = (directory.path().join("context.tar"), directory.path().join("out"));
     std::fs::write(&context, case.context()).unwrap();
     let arguments = ["run", "--dry-run", "--context", path(&context), "--output", path(&output)];
     // Two builders of one engine must not take each other's images for their own.
@@ -77,7 +77,8 @@ pub(super) fn run(case: &Case, builder: Builder, more: &[(&'static str, &str)]) 
 
 /// What is in the image that the program makes of a case, and as `Exit code` how it ended.
 pub(super) fn build(case: &Case, builder: Builder) -> Listing {
-    let kept = std::env::var_os(KEEP).map(|folder| Path::new(&folder).join(format!("{} {}", name(builder), case.name)));
+    let kept =
+        std::env::var_os(KEEP).map(|directory| Path::new(&directory).join(format!("{} {}", name(builder), case.name)));
     if let Some(built) = kept.as_ref().and_then(|kept| std::fs::read(kept).ok()) {
         return serde_json::from_slice(&built).unwrap();
     }

@@ -12,7 +12,7 @@ use tar::{Builder, EntryType, Header};
 /// The latest time of an entry, that of taskgraph's contexts.
 pub(super) const MTIME: u64 = 1_451_606_400;
 
-/// Nobody's, so that it is seen where an engine keeps a context's owners and where it does not.
+/// A user that no engine has, so that it shows where an engine keeps a context's owners and where it does not.
 const OWNER: u64 = 1000;
 
 /// A page of `integration/conformance/dockerfiles/`.
@@ -47,7 +47,7 @@ enum Content {
     Symlink(String),
     Hardlink(String),
     Fifo,
-    /// A tar of the entries below a folder, which are in no other place.
+    /// A tar of the entries below a directory, which are in no other place.
     Pack {
         of: String,
         gzip: bool,
@@ -57,8 +57,8 @@ enum Content {
 impl Case {
     /// All pages, by name.
     pub(super) fn all() -> Vec<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/conformance/dockerfiles");
-        let mut cases: Vec<_> = std::fs::read_dir(folder)
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/conformance/dockerfiles");
+        let mut cases: Vec<_> = std::fs::read_dir(directory)
             .unwrap()
             .map(|entry| {
                 let path = entry.unwrap().path();
@@ -71,7 +71,7 @@ impl Case {
     }
 
     /// The page's head, `KEY` or `KEY: VALUE` in each line after the first, and then the entries, each below a line
-    /// `-- NAME --`; docs/conformance.md says what can stand there.
+    /// `-- NAME --`; docs/conformance.md has the format.
     fn read(name: &str, text: &str) -> Self {
         let mut lines = text.split_inclusive('\n');
         let about = lines.next().unwrap_or_default().trim().to_owned();
@@ -121,7 +121,7 @@ impl Case {
         if crlf {
             *text = case.dockerfile.replace('\n', "\r\n").into_bytes();
         }
-        assert!(case.fails == case.expected.is_empty(), "{name}: either it fails, or it says what comes out");
+        assert!(case.fails == case.expected.is_empty(), "{name}: either it fails, or it lists what comes out");
         case
     }
 
@@ -143,18 +143,18 @@ impl Case {
         let mut context = Builder::new(Vec::new());
         let mut parents = Vec::new();
         for member in &self.members {
-            if packs.values().any(|(folder, _)| member.name.starts_with(folder)) {
+            if packs.values().any(|(directory, _)| member.name.starts_with(directory)) {
                 continue;
             }
-            if let Some((folder, gzip)) = packs.get(member.name.as_str()) {
-                let packed = self.pack(folder, *gzip);
+            if let Some((directory, gzip)) = packs.get(member.name.as_str()) {
+                let packed = self.pack(directory, *gzip);
                 append(&mut context, &member.name, EntryType::Regular, (member.mode, member.mtime), &packed);
                 continue;
             }
             for (slash, _) in member.name.trim_end_matches('/').match_indices('/') {
                 let parent = &member.name[..=slash];
-                let told = self.members.iter().any(|other| other.name == parent);
-                if !told && !parents.contains(&parent) {
+                let is_listed = self.members.iter().any(|other| other.name == parent);
+                if !is_listed && !parents.contains(&parent) {
                     append(&mut context, parent, EntryType::Directory, (0o755, member.mtime), &[]);
                     parents.push(parent);
                 }
@@ -164,10 +164,10 @@ impl Case {
         context.into_inner().unwrap()
     }
 
-    fn pack(&self, folder: &str, gzip: bool) -> Vec<u8> {
+    fn pack(&self, directory: &str, gzip: bool) -> Vec<u8> {
         let mut pack = Builder::new(Vec::new());
         for member in &self.members {
-            if let Some(name) = member.name.strip_prefix(folder) {
+            if let Some(name) = member.name.strip_prefix(directory) {
                 member.append_to(&mut pack, name);
             }
         }
@@ -182,8 +182,8 @@ impl Case {
 }
 
 impl Member {
-    /// Reads `NAME`, `NAME MODE`, `NAME MODE XATTR=HEX`, `FOLDER/ MODE`, `NAME -> TARGET`, `NAME = TARGET`,
-    /// `FIFO|`, or `NAME.tar < FOLDER`.
+    /// Reads `NAME`, `NAME MODE`, `NAME MODE XATTR=HEX`, `DIRECTORY/ MODE`, `NAME -> TARGET`, `NAME = TARGET`,
+    /// `FIFO|`, or `NAME.tar < DIRECTORY`.
     fn titled(title: &str) -> Self {
         let of = |name: &str, mode, content| Self { name: name.to_owned(), mode, mtime: MTIME, content };
         if let Some((name, target)) = title.split_once(" -> ") {
@@ -192,10 +192,10 @@ impl Member {
         if let Some((name, target)) = title.split_once(" = ") {
             return of(name, 0o644, Content::Hardlink(target.to_owned()));
         }
-        if let Some((name, folder)) = title.split_once(" < ") {
-            let (of_folder, packed) = folder.split_once(' ').unwrap_or((folder, ""));
+        if let Some((name, directory)) = title.split_once(" < ") {
+            let (of_directory, packed) = directory.split_once(' ').unwrap_or((directory, ""));
             let gzip = packed == "gz" || Path::new(name).extension().is_some_and(|it| it == "gz");
-            return of(name, 0o644, Content::Pack { of: of_folder.to_owned(), gzip });
+            return of(name, 0o644, Content::Pack { of: of_directory.to_owned(), gzip });
         }
         let (title, attribute) = match title.rsplit_once(' ') {
             Some((rest, word)) if word.contains('=') => (rest, Some(word)),
@@ -238,7 +238,7 @@ impl Member {
                 tar.append_link(&mut header, name, target).unwrap();
             }
             Content::Hardlink(target) => {
-                // Inside a pack names begin at its folder.
+                // Inside a pack names begin at its directory.
                 let prefix = self.name.strip_suffix(name).unwrap_or_default();
                 let mut header = header(EntryType::Link, self.mode, self.mtime, 0);
                 tar.append_link(&mut header, name, target.strip_prefix(prefix).unwrap_or(target)).unwrap();

@@ -1,5 +1,5 @@
 //! The table of differences: what a builder makes otherwise than Docker's classic builder, and why that stays. Every
-//! difference that is seen must be here, and everything here must be seen.
+//! difference that is found must be here, and everything here must be found.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use regex::Regex;
 use super::builder::name;
 use crate::harness::Builder;
 
-/// A difference that was seen.
+/// A difference that was found.
 pub(super) struct Deviation {
     pub(super) case: String,
     pub(super) builder: Builder,
@@ -35,7 +35,7 @@ pub(super) struct Known {
     /// Regular expressions that hold for the whole of a case's name, and of a subject.
     cases: &'static str,
     subjects: &'static str,
-    /// Whether the cases are enough to tell, without the values: there are many, or somebody else decides.
+    /// Whether the cases are enough, without the values: there are many, or another program decides.
     pub(super) everywhere: bool,
 }
 

@@ -1,4 +1,4 @@
-//! docs/conformance.md: its tables are what the test saw. With `IMAGE_WORKER_WRITE_DOCS=1` they are written, else
+//! docs/conformance.md: its tables are what the test found. With `IMAGE_WORKER_WRITE_DOCS=1` they are written, else
 //! compared; the words around them are written by hand.
 
 use std::collections::BTreeSet;
@@ -14,9 +14,9 @@ use crate::harness::Builder;
 pub(super) fn check(cases: &[Case], found: &[(usize, Deviation)]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/conformance.md");
     let text = std::fs::read_to_string(&path).unwrap();
-    let seen = section(&section(&text, "differences", &differences(found)), "cases", &contexts(cases, found));
+    let written = section(&section(&text, "differences", &differences(found)), "cases", &contexts(cases, found));
     if std::env::var_os("IMAGE_WORKER_WRITE_DOCS").is_some() {
-        std::fs::write(&path, seen).unwrap();
+        std::fs::write(&path, written).unwrap();
         return;
     }
     let lacks = |one: &str, other: &str| {
@@ -24,11 +24,11 @@ pub(super) fn check(cases: &[Case], found: &[(usize, Deviation)]) {
         one.lines().filter(|line| !known.contains(line)).collect::<Vec<_>>().join("\n")
     };
     assert!(
-        text == seen,
-        "docs/conformance.md does not tell what happens; if this is as it should be, run the test with \
-         IMAGE_WORKER_WRITE_DOCS=1.\nIt says:\n{}\nbut:\n{}",
-        lacks(&text, &seen),
-        lacks(&seen, &text)
+        text == written,
+        "docs/conformance.md differs from what happens; if this is as it should be, run the test with \
+         IMAGE_WORKER_WRITE_DOCS=1.\nIt has:\n{}\nbut:\n{}",
+        lacks(&text, &written),
+        lacks(&written, &text)
     );
 }
 

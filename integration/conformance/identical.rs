@@ -40,12 +40,12 @@ const CASES: [&str; 25] = [
 #[test]
 #[ignore = "scripts/identical runs it, twice"]
 fn reproducible_archives() {
-    let folder = PathBuf::from(std::env::var_os("IDENTICAL_OUT").expect("run scripts/identical"));
+    let directory = PathBuf::from(std::env::var_os("IDENTICAL_OUT").expect("run scripts/identical"));
     assert!(builder::engines(), "run scripts/engine and scripts/engine podman");
     let chosen = || Case::all().into_iter().filter(|case| CASES.contains(&case.name.as_str())).collect();
     let cases: Vec<Case> = chosen();
     assert_eq!(cases.len(), CASES.len(), "a case has another name");
-    // As contexts are that a decision task packs: BuildKit gives the same contents the times that it has seen first.
+    // As contexts are that a decision task packs: BuildKit gives the same contents the times that it has had first.
     let mut of_one_time: Vec<Case> = chosen();
     for case in &mut of_one_time {
         case.set_time(MTIME);
@@ -62,8 +62,8 @@ fn reproducible_archives() {
     each(&jobs, title, |(case, builder)| {
         let (finished, archive) = builder::run(case, *builder, &more);
         let archive = archive.unwrap_or_else(|| panic!("{}", finished.stderr));
-        std::fs::write(folder.join(format!("{} {}.tar", name(*builder), case.name)), archive).unwrap();
+        std::fs::write(directory.join(format!("{} {}.tar", name(*builder), case.name)), archive).unwrap();
     });
     // For the other machine, which has no compiler.
-    std::fs::write(folder.join("program"), std::env::current_exe().unwrap().to_str().unwrap()).unwrap();
+    std::fs::write(directory.join("program"), std::env::current_exe().unwrap().to_str().unwrap()).unwrap();
 }

@@ -64,14 +64,14 @@ pub(super) fn listing(archive: &[u8]) -> Listing {
         names.entry(node.file).or_default().insert(path);
     }
     for (path, node) in &tree {
-        let mut said = format!("{}{}", node.facts, node.content);
+        let mut facts = format!("{}{}", node.facts, node.content);
         for (name, value) in &node.attributes {
-            let _ = write!(said, " {name}={value}");
+            let _ = write!(facts, " {name}={value}");
         }
         for other in names[&node.file].iter().filter(|other| *other != path) {
-            let _ = write!(said, " = {other}");
+            let _ = write!(facts, " = {other}");
         }
-        listing.insert(path.clone(), said);
+        listing.insert(path.clone(), facts);
     }
     listing
 }
@@ -80,10 +80,10 @@ pub(super) fn listing(archive: &[u8]) -> Listing {
 fn configured(config: &Value) -> Listing {
     let inner = CONFIGURED.iter().map(|key| (*key, &config["config"][*key]));
     let all = inner.chain(BESIDE.iter().map(|(key, name)| (*name, &config[*key])));
-    let told = all.filter(|(_, value)| !matches!(value.to_string().as_str(), "null" | "{}" | "[]" | "\"\""));
+    let set = all.filter(|(_, value)| !matches!(value.to_string().as_str(), "null" | "{}" | "[]" | "\"\""));
     let labels = config["config"]["Labels"].as_object().into_iter().flatten();
     let labels = labels.map(|(key, value)| (format!("Label {key}"), value.to_string()));
-    told.map(|(key, value)| (key.to_owned(), sorted(value).to_string())).chain(labels).collect()
+    set.map(|(key, value)| (key.to_owned(), sorted(value).to_string())).chain(labels).collect()
 }
 
 /// The same value with the keys of its objects in order.
@@ -104,13 +104,13 @@ fn put_on(tree: &mut BTreeMap<String, Node>, layer: &[u8]) {
     for entry in Archive::new(layer).entries().unwrap() {
         let mut entry = entry.unwrap();
         let path = path_of(&entry.path_bytes());
-        let (folder, name) = path.rsplit_once('/').unwrap();
+        let (directory, name) = path.rsplit_once('/').unwrap();
         if name == ".wh..wh..opq" {
-            empty(tree, folder);
+            empty(tree, directory);
             continue;
         }
         if let Some(gone) = name.strip_prefix(".wh.") {
-            remove(tree, &format!("{folder}/{gone}"));
+            remove(tree, &format!("{directory}/{gone}"));
             continue;
         }
         let header = entry.header();
@@ -164,8 +164,8 @@ fn remove(tree: &mut BTreeMap<String, Node>, path: &str) {
     }
 }
 
-fn empty(tree: &mut BTreeMap<String, Node>, folder: &str) {
-    let below = format!("{folder}/");
+fn empty(tree: &mut BTreeMap<String, Node>, directory: &str) {
+    let below = format!("{directory}/");
     tree.retain(|path, _| !path.starts_with(&below));
 }
 

@@ -55,7 +55,7 @@ fn builders_agree_or_the_difference_is_listed() {
     if only.is_none() {
         let still: BTreeSet<_> = found.iter().map(|(known, _)| *known).collect();
         let gone = DIFFERENCES.iter().enumerate().filter(|(known, _)| !still.contains(known));
-        wrong.extend(gone.map(|(_, known)| format!("not seen any more: {}", known.what)));
+        wrong.extend(gone.map(|(_, known)| format!("not found any more: {}", known.what)));
     }
     assert!(
         wrong.is_empty(),
@@ -67,12 +67,12 @@ fn builders_agree_or_the_difference_is_listed() {
     }
 }
 
-/// What a case says of itself that did not come out with the classic builder.
+/// What a case expects that did not come out with the classic builder.
 fn unmet(case: &Case, classic: &Listing) -> Vec<String> {
     let lines: Vec<_> = classic.iter().map(|(subject, value)| format!("{subject} {value}")).collect();
     let is = |expected: &String| match expected.strip_prefix("no ") {
         Some(subject) => !classic.contains_key(subject),
-        // A file's content need not be told.
+        // A file's content need not be given.
         None => lines.iter().any(|line| line == expected || line.starts_with(&format!("{expected} "))),
     };
     let mut unmet: Vec<_> = case.expected.iter().filter(|expected| !is(expected)).cloned().collect();

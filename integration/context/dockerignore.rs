@@ -61,7 +61,7 @@ fn repository(ignore: &str) -> Repository {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, path(&file)).unwrap();
     }
-    // Podman's own, which no other engine knows.
+    // Podman's own, which no other engine supports.
     std::fs::write(repository.directory().join(".containerignore"), "*\n!Dockerfile\n").unwrap();
     std::fs::write(repository.directory().join(".dockerignore"), ignore).unwrap();
     repository
@@ -86,7 +86,7 @@ fn dry_run(repository: &Repository, builder: Builder) -> Finished {
     program(arguments, environment.map(|(name, value)| (name.to_owned(), value))).finish()
 }
 
-/// What the docker client and its engine make of the directory.
+/// The files that the docker client and its engine take from the directory.
 fn docker_build(repository: &Repository) -> BTreeSet<String> {
     let tag = format!("dockerignore-itself:{}", repository.root.path().file_name().unwrap().display()).to_lowercase();
     let docker = |arguments: &[&str]| {

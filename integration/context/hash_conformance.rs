@@ -1,4 +1,4 @@
-//! The given trees hash to what the real tools say, to the last digit, in both schemes. Trees that nobody chose
+//! The given trees have the hashes of the real tools, to the last digit, in both schemes. Trees that are not chosen
 //! by hand are for scripts/compare-taskgraph, which needs Python.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ pub(crate) struct Image {
     pub(crate) args: BTreeMap<String, String>,
 }
 
-/// The images, in a repository that lives as long as the first value.
+/// The images, in a repository that is removed with the first value.
 pub(crate) fn images() -> (tempfile::TempDir, BTreeMap<String, Image>) {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("integration/fixtures/conformance");
     let expected = std::fs::read_to_string(fixtures.join("expected.json")).unwrap();

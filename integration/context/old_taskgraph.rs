@@ -1,5 +1,5 @@
 //! Contexts that taskgraph before version 12 named: by the sha256 of the packed file, which is verified as it comes and
-//! which nobody else can compute.
+//! which no other program can compute.
 
 use image_worker::net::Digest;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ fn provenance(job: &Job) -> Value {
     serde_json::from_slice(&provenance.unwrap()).unwrap()
 }
 
-/// With the environment of an old task, which says nothing of a scheme.
+/// With the environment of an old task, which has no scheme.
 #[test]
 fn a_packed_files_hash_is_verified_however_storage_sends_it() {
     if !engine() {
@@ -31,7 +31,7 @@ fn a_packed_files_hash_is_verified_however_storage_sends_it() {
     let repository = Repository::new("old-taskgraph", STEPS);
     let (context, tar_hash) = repository.context();
     let hash = Digest::of(&context).to_string();
-    // docker-worker packs whatever it uploads once more.
+    // docker-worker compresses whatever it uploads once more.
     for (sent, encoding) in [(context.clone(), None), (gzip(&context), Some("gzip")), (context.clone(), Some("gzip"))] {
         let job = Job::of(StandIn::start(Options::default()), &repository.name, &(context.clone(), hash.clone()));
         let decision = job.taskcluster.create_task(TaskSpec::default()).task_id;
@@ -39,8 +39,8 @@ fn a_packed_files_hash_is_verified_however_storage_sends_it() {
         job.taskcluster.put_artifact(&decision, 0, name, "application/gzip", encoding, &sent);
         let finished = job.run_with([("CONTEXT_TASK_ID", decision.as_str())]);
         finished.assert_succeeds();
-        let said = format!("hash {hash} (scheme gz), verified: it is the hash of the packed file");
-        assert!(finished.stderr.contains(&said), "{}", finished.stderr);
+        let line = format!("hash {hash} (scheme gz), verified: it is the hash of the packed file");
+        assert!(finished.stderr.contains(&line), "{}", finished.stderr);
         assert_eq!(job.taskcluster.index_entry(&job.routes()[2]).unwrap()["data"]["contextHash"], json!(hash));
         let provenance = provenance(&job);
         let definition = &provenance["predicate"]["buildDefinition"];

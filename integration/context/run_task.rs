@@ -38,21 +38,21 @@ fn package(site: &Path, version: &str) -> PathBuf {
     run_task
 }
 
-/// What a Python says.
-fn ask(python: &Path, expression: &str) -> String {
+/// Evaluates an expression in this Python.
+fn evaluate(python: &Path, expression: &str) -> String {
     let output = Command::new(python).args(["-c", &format!("import sys; print({expression})")]).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// The Python of this machine, without a version manager's script before it.
 fn python() -> PathBuf {
-    ask(Path::new("python3"), "sys.executable").into()
+    evaluate(Path::new("python3"), "sys.executable").into()
 }
 
 /// A virtual environment with a taskgraph: what `python -m venv` and pip make of it, without the rest.
 fn environment(at: &Path, version: &str) -> PathBuf {
-    let site = ask(&python(), "'lib/python%d.%d/site-packages' % sys.version_info[:2]");
-    write(&at.join("pyvenv.cfg"), &format!("home = {}/bin\n", ask(&python(), "sys.base_prefix")), 0o644);
+    let site = evaluate(&python(), "'lib/python%d.%d/site-packages' % sys.version_info[:2]");
+    write(&at.join("pyvenv.cfg"), &format!("home = {}/bin\n", evaluate(&python(), "sys.base_prefix")), 0o644);
     fs::create_dir_all(at.join("bin")).unwrap();
     symlink(python(), at.join("bin/python3")).unwrap();
     package(&at.join(site), version)
@@ -116,7 +116,7 @@ fn a_path_that_is_no_first_line_is_read_by_the_shell() {
 }
 
 #[test]
-fn what_finds_a_python_by_path_or_by_a_version_manager_is_asked_as_it_is() {
+fn a_script_that_finds_python_by_path_or_by_a_version_manager_is_run_as_it_is() {
     if !installed("python3") {
         return;
     }
@@ -154,7 +154,7 @@ fn an_editable_installation_leads_to_its_sources() {
 }
 
 #[test]
-fn a_broken_installation_says_what_is_wrong() {
+fn a_broken_installation_is_refused_with_the_reason() {
     if !installed("python3") {
         return;
     }

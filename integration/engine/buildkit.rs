@@ -1,4 +1,4 @@
-//! BuildKit, asked for by `--builder`: the same job with the same words, stages side by side, and what it leaves behind.
+//! BuildKit, chosen by `--builder`: the same job with the same messages, stages in parallel, and what it leaves behind.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use serde_json::json;
 use stand_in::{Options, StandIn, TaskSpec};
 
 use crate::harness::{
-    Finished, Job, PROJECT, Repository, assert_engine_is_clean, docker_says, engine, long_sleep, path, program,
+    Finished, Job, PROJECT, Repository, assert_engine_is_clean, docker_output, engine, long_sleep, path, program,
 };
 
 /// A dry run of an image by BuildKit.
@@ -24,9 +24,9 @@ fn dry_run(repository: &Repository, more: &[(&str, &str)]) -> Finished {
 fn prints(repository: &Repository, finished: &Finished) -> String {
     finished.assert_succeeds();
     let tag = finished.stdout.trim();
-    docker_says(&["load", "--input", path(&repository.root.path().join("out/image.tar"))]);
-    let printed = docker_says(&["run", "--rm", "--network", "none", tag]);
-    docker_says(&["rmi", "--force", tag]);
+    docker_output(&["load", "--input", path(&repository.root.path().join("out/image.tar"))]);
+    let printed = docker_output(&["run", "--rm", "--network", "none", tag]);
+    docker_output(&["rmi", "--force", tag]);
     printed
 }
 
@@ -54,14 +54,14 @@ fn stages_side_by_side_make_one_image() {
         "build | [right] of right",
         "build | [stage-4] Step 2/2 : COPY --from=right /right /",
     ] {
-        assert!(finished.stderr.lines().any(|told| told == line), "{line} is not in {}", finished.stderr);
+        assert!(finished.stderr.lines().any(|logged| logged == line), "{line} is not in {}", finished.stderr);
     }
     assert!(!finished.stderr.contains("mkdir"), "the first stage is of no use to the image: {}", finished.stderr);
     assert_engine_is_clean("buildkit-stages");
 }
 
 #[test]
-fn a_failing_step_is_told_as_the_classic_builder_tells_it() {
+fn a_failing_step_is_logged_as_by_the_classic_builder() {
     if !engine() {
         return;
     }
@@ -82,16 +82,16 @@ fn what_cannot_be_built_is_the_dockerfiles_fault() {
     if !engine() {
         return;
     }
-    let said = |dockerfile: &str, words: &[&str]| {
+    let assert_message = |dockerfile: &str, words: &[&str]| {
         let repository = Repository::bare("buildkit-faults", dockerfile);
         dry_run(&repository, &[]).assert_fails(20, words);
     };
-    said(
+    assert_message(
         "FROM scratch\nFOO bar\n",
         &["the build did not begin: dockerfile parse error line 2: unknown instruction: FOO"],
     );
-    said("FROM scratch\nCOPY nosuch /x\n", &["step 1/1, COPY nosuch /x, failed", "\"/nosuch\" not found"]);
-    said("FROM debian:12\nCOPY Dockerfile /x\nRUN --mount=type=bogus x\n", &["unsupported mount type"]);
+    assert_message("FROM scratch\nCOPY nosuch /x\n", &["step 1/1, COPY nosuch /x, failed", "\"/nosuch\" not found"]);
+    assert_message("FROM debian:12\nCOPY Dockerfile /x\nRUN --mount=type=bogus x\n", &["unsupported mount type"]);
     assert_engine_is_clean("buildkit-faults");
 }
 
@@ -112,7 +112,7 @@ fn written(repository: &Repository) -> String {
 }
 
 #[test]
-fn a_secret_is_in_the_step_that_asks_for_it_and_nowhere_else() {
+fn a_secret_is_in_the_step_that_mounts_it_and_nowhere_else() {
     if !engine() {
         return;
     }
@@ -140,7 +140,7 @@ fn a_secret_is_in_the_step_that_asks_for_it_and_nowhere_else() {
 }
 
 #[test]
-fn secrets_that_cannot_be_had_are_refused_before_the_build() {
+fn secrets_that_cannot_be_read_are_refused_before_the_build() {
     if !engine() {
         return;
     }
@@ -199,7 +199,7 @@ fn a_secret_can_be_taskclusters() {
 }
 
 #[test]
-fn a_dockerfile_that_asks_the_wrong_builder_is_told_so() {
+fn a_dockerfile_for_another_builder_is_refused_with_a_hint() {
     if !engine() {
         return;
     }
@@ -219,7 +219,7 @@ fn a_dockerfile_that_asks_the_wrong_builder_is_told_so() {
     );
     let here = Repository::new("buildkit-wrong", "RUN <<EOF\ntrue\nEOF\n");
     let finished = dry_run(&here, &[("IMAGE_WORKER_BUILDER", "auto")]);
-    // Docker 23 and later know it.
+    // Docker 23 and later support it.
     if finished.code != 0 {
         let words = ["the here-document of RUN <<EOF needs Docker 23 or later", "put # syntax=docker/dockerfile:1"];
         finished.assert_fails(20, &words);

@@ -1,4 +1,4 @@
-//! The ways out of the engine: its own export and its storage give the same bytes, one layer has the same files. How each
+//! Exporting the image: the engine's own export and its storage give the same bytes, one layer has the same files. How each
 //! is when the program is killed, or the engine dies, is in `faults`.
 
 use std::collections::BTreeMap;
@@ -11,8 +11,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::{
-    Builder, Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine,
-    engine_place, is_on, path, program,
+    Builder, Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_output, docker, docker_output,
+    engine, engine_place, is_on, path, program,
 };
 
 /// Of all kinds that a layer can have, and one layer twice.
@@ -24,7 +24,7 @@ const STEPS: &str = "COPY Dockerfile /twice\nCOPY Dockerfile /twice\n\
 
 /// What a dry run has made.
 struct Image {
-    folder: TempDir,
+    directory: TempDir,
     id: String,
     tag: String,
     finished: Finished,
@@ -32,7 +32,7 @@ struct Image {
 
 impl Image {
     fn archive(&self) -> PathBuf {
-        self.folder.path().join("image.tar")
+        self.directory.path().join("image.tar")
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -40,25 +40,25 @@ impl Image {
     }
 }
 
-fn start(repository: &Repository, folder: &Path, export: &str, more: &[&str]) -> Finished {
+fn start(repository: &Repository, directory: &Path, export: &str, more: &[&str]) -> Finished {
     let context = repository.directory();
-    let arguments = ["run", "--dry-run", "--context", path(&context), "--output", path(folder), "--export", export];
+    let arguments = ["run", "--dry-run", "--context", path(&context), "--output", path(directory), "--export", export];
     let environment = [("IMAGE_NAME", repository.name.as_str()), ("PROJECT", PROJECT)];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
     program(arguments.into_iter().chain(more.iter().copied()), environment).finish()
 }
 
 fn image(repository: &Repository, export: &str, more: &[&str]) -> Image {
-    let folder = TempDir::new().unwrap();
-    let finished = start(repository, folder.path(), export, more);
+    let directory = TempDir::new().unwrap();
+    let finished = start(repository, directory.path(), export, more);
     finished.assert_succeeds();
-    let publish = std::fs::read(folder.path().join("publish.json")).unwrap();
+    let publish = std::fs::read(directory.path().join("publish.json")).unwrap();
     let publish: Value = serde_json::from_slice(&publish).unwrap();
     let id = publish["insertTask"][0]["payload"]["data"]["imageId"].as_str().unwrap().to_owned();
-    let checked = program(["check", path(&folder.path().join("image.tar"))], []).finish();
+    let checked = program(["check", path(&directory.path().join("image.tar"))], []).finish();
     checked.assert_succeeds();
     assert_engine_is_clean(&repository.name);
-    Image { tag: finished.stdout.trim().to_owned(), folder, id, finished }
+    Image { tag: finished.stdout.trim().to_owned(), directory, id, finished }
 }
 
 #[test]
@@ -70,10 +70,10 @@ fn storage_and_export_give_the_same_bytes() {
     let from_storage = image(&repository, "storage", &[]);
     assert!(from_storage.finished.stderr.contains("exporting the image from the engine's storage"));
     // The very same image by the engine's own export.
-    docker_says(&["load", "--input", path(&from_storage.archive())]);
-    let saved = from_storage.folder.path().join("saved.tar");
-    docker_says(&["save", "--output", path(&saved), &from_storage.tag]);
-    docker_says(&["rmi", "--force", &from_storage.tag]);
+    docker_output(&["load", "--input", path(&from_storage.archive())]);
+    let saved = from_storage.directory.path().join("saved.tar");
+    docker_output(&["save", "--output", path(&saved), &from_storage.tag]);
+    docker_output(&["rmi", "--force", &from_storage.tag]);
     let unpacked = UnpackedImage::import(File::open(&saved).unwrap(), tempfile::tempfile().unwrap()).unwrap();
     let mut canonical = Vec::new();
     unpacked.arrange(&from_storage.tag).unwrap().copy_to(&mut canonical).unwrap();
@@ -94,14 +94,14 @@ fn a_storage_that_cannot_be_read_is_for_the_engine_to_export() {
     let relay = Relay::start();
     let host = format!("tcp://{}", relay.address);
     let auto = image(&repository, "auto", &["--docker-host", &host]);
-    let said = &auto.finished.stderr;
-    assert!(said.contains("exporting the image, about "), "{said}");
-    assert_eq!(said.contains("the engine prepares all of it"), !is_on("docker-28-containerd"), "{said}");
-    let folder = TempDir::new().unwrap();
-    let refused = start(&repository, folder.path(), "storage", &["--docker-host", &host]);
+    let log = &auto.finished.stderr;
+    assert!(log.contains("exporting the image, about "), "{log}");
+    assert_eq!(log.contains("the engine prepares all of it"), !is_on("docker-28-containerd"), "{log}");
+    let directory = TempDir::new().unwrap();
+    let refused = start(&repository, directory.path(), "storage", &["--docker-host", &host]);
     refused.assert_fails(2, &["EXPORT=storage: ", "reached over the network", "leave EXPORT at auto"]);
     assert_engine_is_clean(&repository.name);
-    let wrong = start(&repository, folder.path(), "tar", &[]);
+    let wrong = start(&repository, directory.path(), "tar", &[]);
     wrong.assert_fails(2, &["--export", "\"tar\" is not a way out of the engine", "auto, engine, storage or squash"]);
 }
 
@@ -196,9 +196,10 @@ fn one_layer_has_the_files_of_all() {
     let is_linked = layers.iter().any(linked);
     assert!(is_linked || is_on("docker-28-containerd"));
     for (name, facts) in layers.into_iter().flatten() {
-        let (folder, file) = name.rsplit_once('/').map_or(("", name.as_str()), |(folder, file)| (folder, file));
+        let (directory, file) =
+            name.rsplit_once('/').map_or(("", name.as_str()), |(directory, file)| (directory, file));
         if let Some(gone) = file.strip_prefix(".wh.") {
-            let gone = if folder.is_empty() { gone.to_owned() } else { format!("{folder}/{gone}") };
+            let gone = if directory.is_empty() { gone.to_owned() } else { format!("{directory}/{gone}") };
             expected.retain(|name: &String, _| *name != gone && !name.starts_with(&format!("{gone}/")));
         } else {
             expected.insert(name, facts);
@@ -220,22 +221,22 @@ fn one_layer_has_the_files_of_all() {
     }
     assert_eq!(linked(flat), is_linked, "{} {}", flat["etc/hard"], flat["etc/debian_version"]);
 
-    // What is said for containers is the same, and both run the same.
-    let said: Vec<_> = [&squashed, &whole].map(runs).into();
-    assert_eq!(said[0], said[1]);
+    // The settings for containers are the same, and both run the same.
+    let runs_of: Vec<_> = [&squashed, &whole].map(runs).into();
+    assert_eq!(runs_of[0], runs_of[1]);
     let again = |export| image(&repository, export, &["--reproducible"]).bytes();
     assert!(again("squash") == again("squash"), "one layer is reproducible too");
 }
 
-/// What a container of an image prints, and what the engine says of its configuration.
+/// What a container of an image prints, and its configuration by the engine.
 fn runs(image: &Image) -> (String, String) {
-    docker_says(&["load", "--input", path(&image.archive())]);
+    docker_output(&["load", "--input", path(&image.archive())]);
     let inspect = "{{json .Config.Env}} {{.Config.User}} {{.Config.WorkingDir}} {{json .Config.Volumes}} {{json .Config.Cmd}} \
                    {{json .Config.ExposedPorts}} {{index .Config.Labels \"l\"}}";
-    let inspected = docker_says(&["image", "inspect", "--format", inspect, &image.tag]);
-    let said = container_says(&[&image.tag]);
-    docker_says(&["rmi", "--force", &image.tag]);
-    (said, inspected)
+    let inspected = docker_output(&["image", "inspect", "--format", inspect, &image.tag]);
+    let printed = container_output(&[&image.tag]);
+    docker_output(&["rmi", "--force", &image.tag]);
+    (printed, inspected)
 }
 
 #[test]
@@ -245,7 +246,7 @@ fn a_capability_survives_in_one_layer() {
     }
     // busybox cannot set one.
     let archive = capable();
-    docker_says(&["load", "--input", path(archive.path())]);
+    docker_output(&["load", "--input", path(archive.path())]);
     let repository = Repository::bare("export-capable", "FROM export-capable-base:1\nCOPY Dockerfile /\n");
     let squashed = image(&repository, "squash", &[]);
     docker(&["rmi", "--force", "export-capable-base:1"]);
@@ -266,14 +267,14 @@ fn capable() -> tempfile::NamedTempFile {
     header.set_gid(0);
     layer.append_data(&mut header, "ping", &b"ping"[..]).unwrap();
     let layer = layer.into_inner().unwrap();
-    let sum = |bytes: &[u8]| image_worker::net::Digest::of(bytes).to_string();
+    let digest = |bytes: &[u8]| image_worker::net::Digest::of(bytes).to_string();
     let config = serde_json::json!({
         "architecture": "amd64", "os": "linux", "config": {}, "created": "2020-01-01T00:00:00Z",
         "history": [{ "created": "2020-01-01T00:00:00Z" }],
-        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", sum(&layer))] },
+        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", digest(&layer))] },
     });
     let config = config.to_string();
-    let name = format!("{}.json", sum(config.as_bytes()));
+    let name = format!("{}.json", digest(config.as_bytes()));
     let manifest =
         serde_json::json!([{ "Config": name, "RepoTags": ["export-capable-base:1"], "Layers": ["layer.tar"] }]);
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -307,9 +308,9 @@ fn a_killed_run_leaves_no_container() {
         environment.insert("TASK_WORKDIR".to_owned(), path(work.path()).to_owned());
         program(["run"], environment)
     };
-    let ended = run().kill_when(|said| said.contains("exporting the image's files as one layer"));
+    let ended = run().kill_when(|log| log.contains("exporting the image's files as one layer"));
     assert_eq!(ended, None, "it was over before it was killed");
-    let volumes = docker_says(&["volume", "ls", "--quiet", "--filter", "label=image-worker.record"]);
+    let volumes = docker_output(&["volume", "ls", "--quiet", "--filter", "label=image-worker.record"]);
     let record = ["volume", "inspect", "--format", "{{index .Labels \"image-worker.record\"}}"];
     let records: String = volumes
         .lines()
@@ -325,13 +326,13 @@ fn a_killed_run_leaves_no_container() {
 /// Changes a file of the image's last layer where the engine keeps it.
 fn damage_word(image: &Image) {
     if !is_on("docker-28-containerd") {
-        let folder = docker_says(&["image", "inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", &image.tag]);
-        return std::fs::write(Path::new(&folder).join("word"), "fals\n").unwrap();
+        let directory = docker_output(&["image", "inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", &image.tag]);
+        return std::fs::write(Path::new(&directory).join("word"), "fals\n").unwrap();
     }
-    let root = docker_says(&["info", "--format", "{{.DockerRootDir}}"]);
+    let root = docker_output(&["info", "--format", "{{.DockerRootDir}}"]);
     let blobs = Path::new(&root).join("containerd/daemon/io.containerd.content.v1.content/blobs");
     let blob = |id: &str| blobs.join(id.replacen(':', "/", 1));
-    let id = docker_says(&["image", "inspect", "--format", "{{.Id}}", &image.tag]);
+    let id = docker_output(&["image", "inspect", "--format", "{{.Id}}", &image.tag]);
     let manifest: Value = serde_json::from_slice(&std::fs::read(blob(&id)).unwrap()).unwrap();
     let layer = blob(manifest["layers"].as_array().unwrap().last().unwrap()["digest"].as_str().unwrap());
     let mut bytes = std::fs::read(&layer).unwrap();
@@ -343,22 +344,22 @@ fn damage_word(image: &Image) {
 #[test]
 fn a_storage_that_is_damaged_is_not_believed() {
     if !engine() || Builder::is_podman() {
-        // Podman's storage is found by its books, which `engine::storage`'s own tests read; the sums are made the same way.
+        // Podman's storage is found by its own records, which the tests of `engine::storage` read; the digests are made alike.
         return;
     }
     let base = Repository::new("export-damaged-base", "RUN echo true > /word\n");
     let made = image(&base, "engine", &[]);
-    docker_says(&["load", "--input", path(&made.archive())]);
+    docker_output(&["load", "--input", path(&made.archive())]);
     damage_word(&made);
     let repository = Repository::bare("export-damaged", &format!("FROM {}\nCOPY Dockerfile /\n", made.tag));
     let output = TempDir::new().unwrap();
     let refused = start(&repository, output.path(), "storage", &[]);
     let auto = start(&repository, output.path(), "auto", &[]);
-    docker_says(&["rmi", "--force", &made.tag]);
+    docker_output(&["rmi", "--force", &made.tag]);
     let packed = is_on("docker-28-containerd");
     let problem = if packed { "what is there is not the image that was built" } else { "came as " };
     refused.assert_fails(30, &["EXPORT=storage: ", problem, "leave EXPORT at auto"]);
-    // Docker sees it too, by its own sums; with the containerd image store we do.
+    // Docker notices it too, by its own checksums; with the containerd image store we do.
     assert!(auto.stderr.contains("so it is exported: "), "{}", auto.stderr);
     auto.assert_fails(30, &["the engine"]);
     assert!(!output.path().join("image.tar").exists());

@@ -21,12 +21,13 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use crate::harness::{Finished, PROJECT, Program, Repository, engine, engine_place, installed, path, program};
 
 /// An authority, a certificate for 127.0.0.1, and one of a client: `ca.pem`, `server.pem`, `cert.pem`, and the keys.
-fn certificates(folder: &Path) {
+fn certificates(directory: &Path) {
     let openssl = |arguments: &[&str]| {
-        let output = Command::new("openssl").args(arguments).current_dir(folder).stdin(Stdio::null()).output().unwrap();
+        let output =
+            Command::new("openssl").args(arguments).current_dir(directory).stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     };
-    std::fs::create_dir_all(folder).unwrap();
+    std::fs::create_dir_all(directory).unwrap();
     let new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
     let ca = ["req", "-x509", "-days", "2", "-subj", "/CN=authority", "-keyout", "ca-key.pem", "-out", "ca.pem"];
     openssl(&[&ca[..], &new_key].concat());
@@ -36,7 +37,7 @@ fn certificates(folder: &Path) {
         let request = ["req", "-subj", "/CN=test", "-keyout", key, "-out", "request.pem"];
         openssl(&[&request[..], &new_key].concat());
         std::fs::write(
-            folder.join("extensions"),
+            directory.join("extensions"),
             format!("subjectAltName=IP:127.0.0.1\nextendedKeyUsage={use_of_it}\n"),
         )
         .unwrap();
@@ -52,40 +53,40 @@ enum Speaks {
     Tls,
     /// As they do, with the engine behind it.
     Plain,
-    /// It listens, and answers as a web server that is asked for nonsense.
+    /// It listens, and answers as a web server to a request that it does not understand.
     Nonsense,
 }
 
-/// A server on loopback, with the real engine behind it. It lives as long as the test's process.
+/// A server on loopback, with the real engine behind it. It runs until the test's process ends.
 struct Server {
     address: SocketAddr,
     /// How many connections the engine got.
     passed: Arc<AtomicUsize>,
-    /// What came to who answers nonsense.
-    heard: Arc<Mutex<Vec<u8>>>,
+    /// The bytes that a server of [`Speaks::Nonsense`] received.
+    received: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Server {
     fn start(speaks: Speaks, certificates: &Path) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
-        let server = Self { address: listener.local_addr().unwrap(), passed: Arc::default(), heard: Arc::default() };
-        let (passed, heard) = (Arc::clone(&server.passed), Arc::clone(&server.heard));
+        let server = Self { address: listener.local_addr().unwrap(), passed: Arc::default(), received: Arc::default() };
+        let (passed, received) = (Arc::clone(&server.passed), Arc::clone(&server.received));
         let acceptor = matches!(speaks, Speaks::Tls).then(|| acceptor(certificates));
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).unwrap();
                 while let Ok((mut client, _)) = listener.accept().await {
-                    let (acceptor, passed, heard) = (acceptor.clone(), Arc::clone(&passed), Arc::clone(&heard));
-                    // Who is refused, or goes away, is what the tests are about.
+                    let (acceptor, passed, received) = (acceptor.clone(), Arc::clone(&passed), Arc::clone(&received));
+                    // Clients that are refused, or close the connection, are a part of the tests.
                     tokio::spawn(async move {
                         match (acceptor, speaks) {
                             (Some(acceptor), _) => to_the_engine(acceptor.accept(client).await?, &passed).await,
                             (None, Speaks::Nonsense) => {
                                 let mut piece = vec![0; 64 << 10];
                                 let length = client.read(&mut piece).await?;
-                                heard.lock().unwrap().extend_from_slice(&piece[..length]);
+                                received.lock().unwrap().extend_from_slice(&piece[..length]);
                                 client.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await
                             }
                             (None, _) => to_the_engine(client, &passed).await,
@@ -109,27 +110,28 @@ async fn to_the_engine(mut client: impl AsyncRead + AsyncWrite + Unpin, passed: 
     tokio::io::copy_bidirectional(&mut client, &mut engine).await.map(drop)
 }
 
-fn acceptor(folder: &Path) -> TlsAcceptor {
-    let read =
-        |name: &str| CertificateDer::pem_file_iter(folder.join(name)).unwrap().map(Result::unwrap).collect::<Vec<_>>();
+fn acceptor(directory: &Path) -> TlsAcceptor {
+    let read = |name: &str| {
+        CertificateDer::pem_file_iter(directory.join(name)).unwrap().map(Result::unwrap).collect::<Vec<_>>()
+    };
     let mut authorities = RootCertStore::empty();
     authorities.add_parsable_certificates(read("ca.pem"));
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier =
         WebPkiClientVerifier::builder_with_provider(authorities.into(), Arc::clone(&provider)).build().unwrap();
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let key = PrivateKeyDer::from_pem_file(folder.join("server-key.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(directory.join("server-key.pem")).unwrap();
     let config = config.with_client_cert_verifier(verifier).with_single_cert(read("server.pem"), key).unwrap();
     Arc::new(config).into()
 }
 
 /// An image directory, and a home with certificates.
-struct World {
+struct Fixture {
     repository: Repository,
     home: TempDir,
 }
 
-impl World {
+impl Fixture {
     /// None, with a notice, where a program is missing.
     fn new(name: &str) -> Option<Self> {
         if !(engine() && installed("openssl")) {
@@ -179,32 +181,33 @@ impl World {
 
 #[test]
 fn an_image_is_built_by_tls_and_by_tcp_without_a_scheme() {
-    let Some(world) = World::new("find-tls") else { return };
-    let folder = world.certificates();
-    let (secure, plain) = (Server::start(Speaks::Tls, folder.as_ref()), Server::start(Speaks::Plain, folder.as_ref()));
+    let Some(fixture) = Fixture::new("find-tls") else { return };
+    let directory = fixture.certificates();
+    let (secure, plain) =
+        (Server::start(Speaks::Tls, directory.as_ref()), Server::start(Speaks::Plain, directory.as_ref()));
     let host = secure.address.to_string();
-    let by_tls = world.run(&[("DOCKER_HOST", &host), ("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", &folder)]);
+    let by_tls = fixture.run(&[("DOCKER_HOST", &host), ("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", &directory)]);
     by_tls.assert_succeeds();
     assert!(by_tls.stderr.contains(&format!("at tcp://{host} (TLS), from DOCKER_HOST")), "{}", by_tls.stderr);
     assert!(by_tls.stderr.contains("by-any-way") && secure.passed() > 5, "{} connections", secure.passed());
 
-    let by_tcp = world.run(&[("DOCKER_HOST", &plain.address.to_string())]);
+    let by_tcp = fixture.run(&[("DOCKER_HOST", &plain.address.to_string())]);
     by_tcp.assert_succeeds();
     assert!(plain.passed() > 5, "{} connections", plain.passed());
 }
 
 #[test]
 fn contexts_are_those_of_dockers_client() {
-    let Some(world) = World::new("find-context") else { return };
-    let folder = world.certificates();
-    let secure = Server::start(Speaks::Tls, folder.as_ref());
-    let (tcp, files) = (format!("tcp://{}", secure.address), |name: &str| format!("{name}={folder}/{name}.pem"));
-    world.context("secure", &[tcp.clone(), files("ca"), files("cert"), files("key")].join(","));
-    world.context("far", "ssh://me@engine.example.com");
-    let config = world.home.path().join(".docker/config.json");
+    let Some(fixture) = Fixture::new("find-context") else { return };
+    let directory = fixture.certificates();
+    let secure = Server::start(Speaks::Tls, directory.as_ref());
+    let (tcp, files) = (format!("tcp://{}", secure.address), |name: &str| format!("{name}={directory}/{name}.pem"));
+    fixture.context("secure", &[tcp.clone(), files("ca"), files("cert"), files("key")].join(","));
+    fixture.context("far", "ssh://me@engine.example.com");
+    let config = fixture.home.path().join(".docker/config.json");
     std::fs::write(&config, r#"{"currentContext": "secure"}"#).unwrap();
 
-    let current = world.run(&[]);
+    let current = fixture.run(&[]);
     current.assert_succeeds();
     let named = format!("at {tcp} (TLS), from the docker context secure (currentContext in {})", config.display());
     assert!(current.stderr.contains(&named) && secure.passed() > 5, "{}", current.stderr);
@@ -216,48 +219,49 @@ fn contexts_are_those_of_dockers_client() {
         ),
         ("far", ["DOCKER_CONTEXT: the docker context \"far\"", "ssh -nNT -L", "DOCKER_HOST=unix://PATH"]),
     ] {
-        world.run(&[("DOCKER_CONTEXT", name)]).assert_fails(2, &words);
+        fixture.run(&[("DOCKER_CONTEXT", name)]).assert_fails(2, &words);
     }
     std::fs::write(&config, r#"{"currentContext": "gone"}"#).unwrap();
-    world.run(&[]).assert_fails(2, &["config.json: currentContext: there is no docker context \"gone\""]);
-    world
+    fixture.run(&[]).assert_fails(2, &["config.json: currentContext: there is no docker context \"gone\""]);
+    fixture
         .run(&[("DOCKER_HOST", "ssh://me@engine.example.com")])
         .assert_fails(2, &["DOCKER_HOST: ssh://", "ssh -nNT -L"]);
 }
 
 #[test]
-fn where_tls_is_asked_for_nothing_goes_out_without_it() {
-    let Some(world) = World::new("find-no-tls") else { return };
-    let folder = world.certificates();
-    let other = world.home.path().join("other");
+fn with_tls_required_nothing_goes_out_without_it() {
+    let Some(fixture) = Fixture::new("find-no-tls") else { return };
+    let directory = fixture.certificates();
+    let other = fixture.home.path().join("other");
     certificates(&other);
-    let secure = Server::start(Speaks::Tls, folder.as_ref());
-    let refused = |server: &Server, folder: &Path, words: &[&str]| {
+    let secure = Server::start(Speaks::Tls, directory.as_ref());
+    let refused = |server: &Server, directory: &Path, words: &[&str]| {
         let host = format!("tcp://{}", server.address);
-        let asked = [("DOCKER_HOST", host.as_str()), ("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", path(folder))];
-        let finished = world.run(&asked);
+        let variables =
+            [("DOCKER_HOST", host.as_str()), ("DOCKER_TLS_VERIFY", "1"), ("DOCKER_CERT_PATH", path(directory))];
+        let finished = fixture.run(&variables);
         let begins = format!("refused: no TLS with the engine at {host}, from DOCKER_HOST, and no context was sent: ");
         finished.assert_fails(31, &[&[&begins[..]], words].concat());
     };
     // The server's certificate is not by this authority, whose name is the same.
     refused(&secure, &other, &["invalid peer certificate", "ca.pem", path(&other)]);
     // The client's is not by the server's authority, and then there is none.
-    std::fs::copy(Path::new(&folder).join("ca.pem"), other.join("ca.pem")).unwrap();
+    std::fs::copy(Path::new(&directory).join("ca.pem"), other.join("ca.pem")).unwrap();
     refused(&secure, &other, &["cert.pem"]);
     std::fs::remove_file(other.join("cert.pem")).unwrap();
     refused(&secure, &other, &["CertificateRequired"]);
     assert_eq!(secure.passed(), 0);
 
-    // Who speaks no TLS hears of nothing but TLS: a handshake's record.
-    let nonsense = Server::start(Speaks::Nonsense, folder.as_ref());
-    refused(&nonsense, folder.as_ref(), &["InvalidContentType"]);
-    let heard = nonsense.heard.lock().unwrap().clone();
-    assert!(heard.starts_with(&[22, 3]), "{heard:?}");
-    assert!(!String::from_utf8_lossy(&heard).contains("HTTP"), "{heard:?}");
+    // A server without TLS receives nothing but TLS: a handshake's record.
+    let nonsense = Server::start(Speaks::Nonsense, directory.as_ref());
+    refused(&nonsense, directory.as_ref(), &["InvalidContentType"]);
+    let received = nonsense.received.lock().unwrap().clone();
+    assert!(received.starts_with(&[22, 3]), "{received:?}");
+    assert!(!String::from_utf8_lossy(&received).contains("HTTP"), "{received:?}");
 
     // Without an authority nothing is even connected to.
     let host = nonsense.address.to_string();
-    let nobody = world.run(&[("DOCKER_HOST", &host), ("DOCKER_TLS_VERIFY", "1")]);
+    let nobody = fixture.run(&[("DOCKER_HOST", &host), ("DOCKER_TLS_VERIFY", "1")]);
     nobody.assert_fails(2, &["cannot read ", ".docker/ca.pem", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"]);
-    assert_eq!(nonsense.heard.lock().unwrap().len(), heard.len());
+    assert_eq!(nonsense.received.lock().unwrap().len(), received.len());
 }

@@ -1,5 +1,5 @@
 //! The engine that the program starts by itself, with the real Podman: as this user on this machine, and in the worker image,
-//! in a container with as few privileges as can be. Whatever ends the program, nothing of its engine lives on.
+//! in a container with as few privileges as can be. However the program ends, nothing of its engine is left.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Job, Program, Repository, docker, docker_says, engine, installed, is_on, path, program};
+use crate::harness::{Job, Program, Repository, docker, docker_output, engine, installed, is_on, path, program};
 
 /// Steps that use what only some formats and isolations keep.
 const STEPS: &str = "RUN /bin/busybox mkdir /kept && echo inside > /kept/file && /bin/busybox chown 33:44 /kept/file && \
     /bin/busybox chmod 0 /kept\nHEALTHCHECK CMD true\nONBUILD RUN later\n";
 
-/// A step with a child in a session of its own, which nobody waits for; both never end by themselves.
+/// A step with a child in a session of its own, which no process waits for; neither ends by itself.
 fn endless(seconds: &str) -> String {
     let sleep = format!("/bin/busybox sleep {seconds}");
-    format!("RUN /bin/busybox setsid {sleep} & echo begun; {sleep}; echo never\n")
+    format!("RUN /bin/busybox setsid {sleep} & echo started; {sleep}; echo never\n")
 }
 
 /// A dry run with an engine of its own.
@@ -39,7 +39,7 @@ fn output(repository: &Repository) -> PathBuf {
     repository.root.path().join("out")
 }
 
-/// What processes, mounts and folders there are of an engine in this place, or of a step with this mark.
+/// What processes, mounts and directories there are of an engine in this place, or of a step with this mark.
 fn left(place: &Path, mark: &str) -> Vec<String> {
     let mut left = Vec::new();
     for process in std::fs::read_dir("/proc").unwrap().flatten() {
@@ -52,8 +52,8 @@ fn left(place: &Path, mark: &str) -> Vec<String> {
     }
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
     left.extend(mounts.lines().filter(|mount| mount.contains(path(place))).map(str::to_owned));
-    let folders = std::fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.path().join("engine"));
-    left.extend(folders.filter(|engine| engine.exists()).map(|engine| engine.display().to_string()));
+    let directories = std::fs::read_dir(place).into_iter().flatten().flatten().map(|entry| entry.path().join("engine"));
+    left.extend(directories.filter(|engine| engine.exists()).map(|engine| engine.display().to_string()));
     left
 }
 
@@ -61,7 +61,7 @@ fn assert_nothing_is_left(repository: &Repository, mark: &str) {
     assert_eq!(left(&output(repository), mark), [""; 0]);
 }
 
-/// Waits until nothing is left, as after a SIGKILL, when nobody can wait for the supervisor.
+/// Waits until nothing is left, as after a SIGKILL, when no process can wait for the supervisor.
 fn wait_until_nothing_is_left(repository: &Repository, mark: &str) {
     let limit = Instant::now() + Duration::from_secs(30);
     while Instant::now() < limit && !left(&output(repository), mark).is_empty() {
@@ -71,7 +71,7 @@ fn wait_until_nothing_is_left(repository: &Repository, mark: &str) {
 }
 
 fn is_at_the_step(log: &str) -> bool {
-    log.contains("build | begun")
+    log.contains("build | started")
 }
 
 fn signal(name: &str) -> impl FnOnce(u32) {
@@ -85,15 +85,16 @@ fn assert_is_the_image(archive: &Path, name: &str) {
     if !engine() {
         return;
     }
-    let loaded = docker_says(&["load", "--quiet", "--input", path(archive)]);
+    let loaded = docker_output(&["load", "--quiet", "--input", path(archive)]);
     let tag = loaded.strip_prefix("Loaded image: ").unwrap_or_else(|| panic!("{loaded}")).to_owned();
     assert!(tag.starts_with(&format!("{name}:")), "{tag}");
-    let config: Value = serde_json::from_str(&docker_says(&["inspect", "--format", "{{json .Config}}", &tag])).unwrap();
-    let said = docker_says(&["run", "--rm", "--network", "none", &tag, "/bin/busybox", "ls", "-ln", "/kept"]);
-    docker_says(&["rmi", &tag]);
+    let config: Value =
+        serde_json::from_str(&docker_output(&["inspect", "--format", "{{json .Config}}", &tag])).unwrap();
+    let listing = docker_output(&["run", "--rm", "--network", "none", &tag, "/bin/busybox", "ls", "-ln", "/kept"]);
+    docker_output(&["rmi", &tag]);
     assert_eq!(config["Healthcheck"]["Test"], serde_json::json!(["CMD-SHELL", "true"]));
     assert_eq!(config["OnBuild"], serde_json::json!(["RUN later"]));
-    assert!(said.contains(" 33 ") && said.contains(" 44 "), "{said}");
+    assert!(listing.contains(" 33 ") && listing.contains(" 44 "), "{listing}");
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn a_job_has_an_engine_of_its_own() {
 }
 
 #[test]
-fn a_failing_step_is_told_as_by_any_engine() {
+fn a_failing_step_is_logged_as_by_any_engine() {
     if !installed("podman") {
         return;
     }
@@ -165,16 +166,16 @@ fn a_killed_program_takes_its_engine_along() {
         return;
     }
     let repository = Repository::new("managed-killed", &endless("86402"));
-    let seen = std::cell::RefCell::new(Vec::new());
+    let running = std::cell::RefCell::new(Vec::new());
     let ended = managed(&repository, &[]).kill_when(|log| {
         let reached = is_at_the_step(log);
         if reached {
-            seen.replace(left(&output(&repository), "86402"));
+            running.replace(left(&output(&repository), "86402"));
         }
         reached
     });
     assert_eq!(ended, None);
-    assert!(seen.borrow().len() > 3, "the supervisor, the service, a step and its child: {seen:?}");
+    assert!(running.borrow().len() > 3, "the supervisor, the service, a step and its child: {running:?}");
     wait_until_nothing_is_left(&repository, "86402");
 
     // What is left is files, which the next start there removes.
@@ -196,13 +197,13 @@ fn the_next_start_removes_an_engine_whose_supervisor_was_killed_too() {
         let both = Command::new("kill").args(["-KILL", &process.to_string(), supervisor.trim()]).status().unwrap();
         assert!(both.success());
     };
-    // As `kill_when` does, whatever is left behind: there is nobody to remove it.
-    let folder = tempfile::tempdir().unwrap();
+    // As `kill_when` does, whatever is left behind: nothing removes it.
+    let directory = tempfile::tempdir().unwrap();
     let mut command = managed(&repository, &[]).command;
-    let log = std::fs::File::create(folder.path().join("log")).unwrap();
-    let mut child = command.env("TMPDIR", folder.path()).stderr(log).stdout(Stdio::null()).spawn().unwrap();
+    let log = std::fs::File::create(directory.path().join("log")).unwrap();
+    let mut child = command.env("TMPDIR", directory.path()).stderr(log).stdout(Stdio::null()).spawn().unwrap();
     let limit = Instant::now() + Duration::from_mins(2);
-    while !is_at_the_step(&std::fs::read_to_string(folder.path().join("log")).unwrap()) {
+    while !is_at_the_step(&std::fs::read_to_string(directory.path().join("log")).unwrap()) {
         assert!(Instant::now() < limit && child.try_wait().unwrap().is_none());
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -221,16 +222,16 @@ fn podman_5_gives_steps_the_limits_that_there_are() {
         return;
     }
     let repository = Repository::new("managed-limits", "RUN echo \"files: $(ulimit -Hn)\"\n");
-    let folder = repository.root.path();
-    std::fs::copy(env!("CARGO_BIN_EXE_image-worker"), folder.join("image-worker")).unwrap();
+    let directory = repository.root.path();
+    std::fs::copy(env!("CARGO_BIN_EXE_image-worker"), directory.join("image-worker")).unwrap();
     let engine_root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/engine-root");
     let mut command = Command::new("setpriv");
     command.args(["--bounding-set=-sys_resource", "--inh-caps=-sys_resource", "prlimit", "--nofile=1024:20000"]);
-    command.arg(engine_root).arg(folder).arg(folder.join("image-worker")).args(job(&repository));
+    command.arg(engine_root).arg(directory).arg(directory.join("image-worker")).args(job(&repository));
     let path = std::env::var_os("PATH").map(|path| ("PATH", path));
     let output = command.env_clear().envs(path).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("build | files: 20000\n"), "{said}");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && log.contains("build | files: 20000\n"), "{log}");
 }
 
 #[test]
@@ -250,7 +251,7 @@ fn what_a_managed_engine_cannot_do_is_refused() {
     }
 }
 
-/// The options of an unprivileged container in which a managed engine works; docs/engines.md says why each is needed.
+/// The options of an unprivileged container in which a managed engine works; docs/engines.md has the reasons.
 const FEWEST: [&str; 7] = [
     "--cap-drop=ALL",
     "--cap-add=SETUID",
@@ -287,10 +288,10 @@ fn contained(repository: &Repository, image: &str, options: &[&str]) -> Output {
     let name = format!("image-worker-test-{}", repository.name);
     let out = output(repository);
     std::fs::create_dir_all(&out).unwrap();
-    let world = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-    std::fs::set_permissions(&out, world).unwrap();
-    for folder in [repository.root.path().to_owned(), repository.directory()] {
-        std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let writable = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(&out, writable).unwrap();
+    for directory in [repository.root.path().to_owned(), repository.directory()] {
+        std::fs::set_permissions(directory, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
     let arguments: Vec<&str> = [&["run", "--name", &name, &binary, &repository_there][..], options].concat();
     let volume = volume(&out, "/out");
@@ -318,16 +319,16 @@ fn so_does_one_with_podman_5() {
 fn assert_builds(name: &str, image: &str, podman: &str) {
     let repository = Repository::new(name, STEPS);
     let ended = contained(&repository, image, &FEWEST);
-    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert!(ended.status.success(), "{said}");
-    assert!(said.contains("no engine answers") && said.contains("our own at unix://"), "{said}");
-    assert!(said.contains(podman), "{said}");
+    let log = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(ended.status.success(), "{log}");
+    assert!(log.contains("no engine answers") && log.contains("our own at unix://"), "{log}");
+    assert!(log.contains(podman), "{log}");
     assert_is_the_image(&output(&repository).join("image.tar"), name);
     assert_nothing_is_left(&repository, "");
 }
 
 #[test]
-fn a_container_without_an_option_is_told_which() {
+fn without_an_option_a_container_gets_an_error_that_names_it() {
     if !engine() {
         return;
     }
@@ -342,17 +343,17 @@ fn a_container_without_an_option_is_told_which() {
         options.push("--rm");
         options.extend((given != "--rm").then_some(given));
         let finished = contained(&repository, &WORKER_IMAGE, &options);
-        let said = String::from_utf8_lossy(&finished.stderr).into_owned();
-        assert_eq!(finished.status.code(), Some(30), "{said}");
+        let log = String::from_utf8_lossy(&finished.stderr).into_owned();
+        assert_eq!(finished.status.code(), Some(30), "{log}");
         let line =
-            said.lines().find(|line| line.starts_with("[taskcluster-image-build:error] ")).expect("an error line");
+            log.lines().find(|line| line.starts_with("[taskcluster-image-build:error] ")).expect("an error line");
         assert!(line.contains(words), "{line}");
     }
 }
 
-/// What the error line names is what was missing, and nothing else was. docs/engines.md says why there is no way without.
+/// What the error line names is what was missing, and nothing else was. docs/engines.md has the reasons.
 #[test]
-fn a_default_container_needs_the_one_option_that_it_is_told() {
+fn a_default_container_needs_the_one_option_of_the_error() {
     if !engine() {
         return;
     }
@@ -360,9 +361,9 @@ fn a_default_container_needs_the_one_option_that_it_is_told() {
         let repository = Repository::new(&format!("managed-default{}", user.replace("--user=", "-")), "RUN true\n");
         let default = [user, "--network=none", "--rm"];
         let finished = contained(&repository, &WORKER_IMAGE, &default);
-        let said = String::from_utf8_lossy(&finished.stderr).into_owned();
-        assert_eq!(finished.status.code(), Some(30), "{said}");
-        let line = said.lines().find(|line| line.starts_with("[taskcluster-image-build:error] ")).expect(&said);
+        let log = String::from_utf8_lossy(&finished.stderr).into_owned();
+        assert_eq!(finished.status.code(), Some(30), "{log}");
+        let line = log.lines().find(|line| line.starts_with("[taskcluster-image-build:error] ")).expect(&log);
         let option = "--security-opt seccomp=unconfined";
         assert!(line.contains(option), "{line}");
 

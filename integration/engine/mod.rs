@@ -1,4 +1,4 @@
-//! The engines: how one is found, started, asked to build, and read.
+//! The engines: how one is found and started, builds, and is read.
 
 mod buildkit;
 mod export;

@@ -1,5 +1,5 @@
 //! Images built on private ones: a registry with a password on loopback, the credentials in each place where they can be,
-//! and who gets none of them. And docker's proxies, which RUN steps have and images do not.
+//! and the registries that get none of them. And docker's proxies, which RUN steps have and images do not.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -9,30 +9,30 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::registry::{PASSWORD, Registry, USER};
-use crate::harness::{Finished, PROJECT, Repository, docker, docker_says, engine, path, program};
+use crate::harness::{Finished, PROJECT, Repository, docker, docker_output, engine, path, program};
 
 /// A registry with a password that has one image, `ADDRESS/m/NAME-base:1.0`, and a home.
-struct World {
+struct Fixture {
     registry: Registry,
     home: TempDir,
     name: &'static str,
 }
 
-impl World {
+impl Fixture {
     fn new(name: &'static str) -> Option<Self> {
         let registry = engine().then(|| Registry::start(true)).flatten()?;
-        let world = Self { registry, home: TempDir::with_prefix("home-").unwrap(), name };
+        let fixture = Self { registry, home: TempDir::with_prefix("home-").unwrap(), name };
         let base = format!("{name}-base");
         let tree = Repository::bare(&base, &format!("FROM scratch\nLABEL image-worker-test={name}\nCOPY content /\n"));
         std::fs::write(tree.directory().join("content"), format!("{name} of a private base")).unwrap();
         std::fs::write(tree.directory().join("VERSION"), "1.0\n").unwrap();
-        std::fs::write(tree.directory().join("REGISTRY"), format!("{}/m\n", world.registry.address)).unwrap();
-        let environment = [("DOCKER_AUTH_CONFIG".to_owned(), world.logins(PASSWORD).to_string())];
+        std::fs::write(tree.directory().join("REGISTRY"), format!("{}/m\n", fixture.registry.address)).unwrap();
+        let environment = [("DOCKER_AUTH_CONFIG".to_owned(), fixture.logins(PASSWORD).to_string())];
         let mut build = program(["build", "--push", &base], environment);
         build.command.current_dir(tree.root.path());
         build.finish().assert_succeeds();
-        world.forget();
-        Some(world)
+        fixture.remove_base();
+        Some(fixture)
     }
 
     fn base(&self) -> String {
@@ -40,8 +40,8 @@ impl World {
     }
 
     /// So that the next build pulls it.
-    fn forget(&self) {
-        docker_says(&["rmi", "--force", &self.base()]);
+    fn remove_base(&self) {
+        docker_output(&["rmi", "--force", &self.base()]);
     }
 
     /// What `docker login` would write.
@@ -83,15 +83,15 @@ impl World {
     }
 }
 
-impl Drop for World {
+impl Drop for Fixture {
     fn drop(&mut self) {
         docker(&["rmi", "--force", &self.base()]);
     }
 }
 
-/// Whether any file below a folder has this text.
-fn has(folder: &Path, text: &str) -> bool {
-    let mut files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+/// Whether any file below a directory has this text.
+fn has(directory: &Path, text: &str) -> bool {
+    let mut files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     files.any(|file| {
         let is_in = |bytes: Vec<u8>| bytes.windows(text.len()).any(|part| part == text.as_bytes());
         if file.is_dir() { has(&file, text) } else { is_in(std::fs::read(file).unwrap()) }
@@ -100,37 +100,37 @@ fn has(folder: &Path, text: &str) -> bool {
 
 #[test]
 fn a_private_base_is_pulled_with_the_credentials_wherever_they_are() {
-    let Some(world) = World::new("private-base") else { return };
-    let (logins, wrong) = (world.logins(PASSWORD).to_string(), world.logins("a-wrong word").to_string());
-    let login = format!("docker login {}", world.registry.address);
+    let Some(fixture) = Fixture::new("private-base") else { return };
+    let (logins, wrong) = (fixture.logins(PASSWORD).to_string(), fixture.logins("a-wrong word").to_string());
+    let login = format!("docker login {}", fixture.registry.address);
 
-    world.run(&world.from(), &[]).assert_fails(20, &["check the image's name", "docker login"]);
-    world.run(&world.from(), &[("DOCKER_AUTH_CONFIG", &logins)]).assert_succeeds();
-    world.forget();
-    // Images that only lend files, and a file of Podman's; what docker knows comes after it.
-    world.write(".docker/config.json", &wrong);
-    let auth_file = world.write("auth.json", &logins);
+    fixture.run(&fixture.from(), &[]).assert_fails(20, &["check the image's name", "docker login"]);
+    fixture.run(&fixture.from(), &[("DOCKER_AUTH_CONFIG", &logins)]).assert_succeeds();
+    fixture.remove_base();
+    // Images that only lend files, and a file of Podman's; docker's own come after it.
+    fixture.write(".docker/config.json", &wrong);
+    let auth_file = fixture.write("auth.json", &logins);
     let copies =
-        format!("FROM scratch\nLABEL image-worker-test={}\nCOPY --from={} /content /\n", world.name, world.base());
-    world.run(&copies, &[("REGISTRY_AUTH_FILE", path(&auth_file))]).assert_succeeds();
-    docker(&["rmi", "--force", &world.base()]);
+        format!("FROM scratch\nLABEL image-worker-test={}\nCOPY --from={} /content /\n", fixture.name, fixture.base());
+    fixture.run(&copies, &[("REGISTRY_AUTH_FILE", path(&auth_file))]).assert_succeeds();
+    docker(&["rmi", "--force", &fixture.base()]);
 
-    let refused = world.run(&world.from(), &[]);
+    let refused = fixture.run(&fixture.from(), &[]);
     refused.assert_fails(20, &["check the image's name, and the credentials for ", ".docker/config.json", &login]);
-    world.run(&copies, &[]).assert_fails(20, &["the credentials for ", ".docker/config.json", &login]);
+    fixture.run(&copies, &[]).assert_fails(20, &["the credentials for ", ".docker/config.json", &login]);
 
-    let answer = json!({ "ServerURL": world.registry.address, "Username": USER, "Secret": PASSWORD });
+    let answer = json!({ "ServerURL": fixture.registry.address, "Username": USER, "Secret": PASSWORD });
     let helper = |text: &str| {
-        let helper = world.write("bin/docker-credential-test", &format!("#!/bin/sh\n{text}\n"));
+        let helper = fixture.write("bin/docker-credential-test", &format!("#!/bin/sh\n{text}\n"));
         std::fs::set_permissions(helper, std::fs::Permissions::from_mode(0o755)).unwrap();
     };
-    helper(&format!("[ \"$(cat)\" = {} ] || exit 9; echo '{answer}'", world.registry.address));
-    world.write(".docker/config.json", &json!({ "credHelpers": { &world.registry.address: "test" } }).to_string());
-    world.run(&world.from(), &[]).assert_succeeds();
-    world.forget();
-    // A helper that is of no use is told of, and a public image needs none.
+    helper(&format!("[ \"$(cat)\" = {} ] || exit 9; echo '{answer}'", fixture.registry.address));
+    fixture.write(".docker/config.json", &json!({ "credHelpers": { &fixture.registry.address: "test" } }).to_string());
+    fixture.run(&fixture.from(), &[]).assert_succeeds();
+    fixture.remove_base();
+    // A helper that is of no use is reported, and a public image needs none.
     helper("echo 'the keychain is locked'; exit 1");
-    let locked = world.run(&world.from(), &[]);
+    let locked = fixture.run(&fixture.from(), &[]);
     locked.assert_fails(20, &["check the image's name", "docker login"]);
     assert!(
         locked.stderr.contains("going on without credentials for ") && locked.stderr.contains("keychain is locked"),
@@ -141,17 +141,17 @@ fn a_private_base_is_pulled_with_the_credentials_wherever_they_are() {
 
 #[test]
 fn another_registry_gets_no_credentials() {
-    let Some(world) = World::new("private-other") else { return };
+    let Some(fixture) = Fixture::new("private-other") else { return };
     let Some(other) = Registry::start(true) else { return };
-    let logins = world.logins(PASSWORD).to_string();
-    let dockerfile = format!("{}COPY --from={}/m/other:1 /file /\n", world.from(), other.address);
-    let refused = world.run(&dockerfile, &[("DOCKER_AUTH_CONFIG", &logins)]);
+    let logins = fixture.logins(PASSWORD).to_string();
+    let dockerfile = format!("{}COPY --from={}/m/other:1 /file /\n", fixture.from(), other.address);
+    let refused = fixture.run(&dockerfile, &[("DOCKER_AUTH_CONFIG", &logins)]);
     refused.assert_fails(20, &["check the image's name", &other.address]);
     assert!(!refused.error_line().contains("DOCKER_AUTH_CONFIG"), "{}", refused.stderr);
-    // The registries write down whom they know.
-    assert!(world.registry.log().contains(USER), "{}", world.registry.log());
+    // The registries log the users that they accept.
+    assert!(fixture.registry.log().contains(USER), "{}", fixture.registry.log());
     let log = other.log();
-    assert!(log.contains("/v2/"), "it was not even asked: {log}");
+    assert!(log.contains("/v2/"), "it got no request: {log}");
     // Podman can give a user without a name.
     let others = log.replace(r#"authenticating user \"\""#, "");
     assert!(!log.contains(USER) && !others.contains("authenticating user"), "{log}");

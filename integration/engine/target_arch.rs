@@ -5,11 +5,11 @@ use std::io::Read as _;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Finished, Job, PROJECT, Repository, docker_says, engine, path, program};
+use crate::harness::{Finished, Job, PROJECT, Repository, docker_output, engine, path, program};
 
 /// What the engine's own architecture and the other one are called.
 pub(crate) fn own_and_other() -> (&'static str, &'static str) {
-    match docker_says(&["info", "--format", "{{.Architecture}}"]).as_str() {
+    match docker_output(&["info", "--format", "{{.Architecture}}"]).as_str() {
         "aarch64" | "arm64" => ("arm64", "amd64"),
         _ => ("amd64", "arm64"),
     }
@@ -76,7 +76,7 @@ fn steps_that_cannot_run_are_refused_before_the_build() {
         2,
         &[&format!("is for {other} (TARGET_ARCH"), "a worker of that architecture", "qemu-user-static"],
     );
-    assert!(!refused.stderr.contains("build | "), "nothing has begun: {}", refused.stderr);
+    assert!(!refused.stderr.contains("build | "), "nothing was started: {}", refused.stderr);
     crate::harness::assert_engine_is_clean("arch-runs");
 }
 

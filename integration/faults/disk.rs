@@ -1,5 +1,5 @@
-//! A full disk: the task's folder is a file system that is too small for the context, or for the image. It needs the
-//! right to mount; who has not got it skips, and in CI fails.
+//! A full disk: the task's directory is a file system that is too small for the context, or for the image. It needs the
+//! right to mount; without it the test skips itself, and in CI fails.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,12 +15,12 @@ pub(super) struct Small(tempfile::TempDir);
 
 impl Small {
     pub(super) fn mount(bytes: u64) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs", path(folder.path())])
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs", path(directory.path())])
             .output()
             .is_ok_and(|output| output.status.success());
-        mounted.then(|| Self(folder))
+        mounted.then(|| Self(directory))
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -1,4 +1,4 @@
-//! A Docker daemon of a test's own, which can be killed, stopped and started again. It lives in namespaces of its own:
+//! A Docker daemon of a test's own, which can be killed, stopped and started again. It runs in namespaces of its own:
 //! it cannot touch the machine's networks and daemons, and whatever way it ends, its processes and mounts end with it.
 
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::harness::{docker, docker_says, path};
+use crate::harness::{docker, docker_output, path};
 
 /// What must be hidden before a daemon starts: a second daemon would take a running containerd for its own.
 const SCRIPT: &str = "mount -t tmpfs tmpfs /run && exec \"$@\"";
@@ -23,8 +23,8 @@ const ACTIVATED: &str = "mount -t tmpfs tmpfs /run && exec 3<&0 </dev/null && LI
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 pub(super) struct Dockerd {
-    folder: TempDir,
-    /// The daemon's parent, which lives until all processes of the daemon's namespace are gone. None when killed.
+    directory: TempDir,
+    /// The daemon's parent, which runs until all processes of the daemon's namespace are gone. None when killed.
     unshare: Option<Child>,
     /// The network namespace that it starts from, where it is not the test's own: a process in it.
     network_of: Option<u32>,
@@ -35,7 +35,7 @@ pub(super) struct Dockerd {
 }
 
 impl Dockerd {
-    /// Starts a daemon on an empty folder. Where the machine cannot do that it says why.
+    /// Starts a daemon on an empty directory. Where the machine cannot do that it returns the reason.
     pub(super) fn start() -> Result<Self, String> {
         Self::start_in(&std::env::temp_dir())
     }
@@ -47,21 +47,21 @@ impl Dockerd {
 
     /// As `start_in`, from the network of another process.
     fn start_from(network_of: Option<u32>, parent: &Path) -> Result<Self, String> {
-        let folder = TempDir::with_prefix_in("image-worker-dockerd-", parent).unwrap();
-        Self { folder, unshare: None, network_of, has_bridge: false, listener: None }.started()
+        let directory = TempDir::with_prefix_in("image-worker-dockerd-", parent).unwrap();
+        Self { directory, unshare: None, network_of, has_bridge: false, listener: None }.started()
     }
 
     /// As `start`, with a bridge, which is in its own network too.
     pub(super) fn start_with_a_bridge() -> Result<Self, String> {
-        let folder = TempDir::with_prefix("image-worker-dockerd-").unwrap();
-        Self { folder, unshare: None, network_of: None, has_bridge: true, listener: None }.started()
+        let directory = TempDir::with_prefix("image-worker-dockerd-").unwrap();
+        Self { directory, unshare: None, network_of: None, has_bridge: true, listener: None }.started()
     }
 
-    /// As `start`; its socket stays when it ends, and who asks it then waits until it is there again.
+    /// As `start`; its socket stays when it ends, and requests then wait until it is there again.
     pub(super) fn start_activated() -> Result<Self, String> {
-        let folder = TempDir::with_prefix("image-worker-dockerd-").unwrap();
-        let listener = Some(UnixListener::bind(folder.path().join("docker.sock")).unwrap());
-        Self { folder, unshare: None, network_of: None, has_bridge: false, listener }.started()
+        let directory = TempDir::with_prefix("image-worker-dockerd-").unwrap();
+        let listener = Some(UnixListener::bind(directory.path().join("docker.sock")).unwrap());
+        Self { directory, unshare: None, network_of: None, has_bridge: false, listener }.started()
     }
 
     fn started(mut self) -> Result<Self, String> {
@@ -70,7 +70,7 @@ impl Dockerd {
         Ok(self)
     }
 
-    /// Starts the daemon again after it was killed, on the same folder.
+    /// Starts the daemon again after it was killed, on the same directory.
     pub(super) fn start_again(&mut self) -> Result<(), String> {
         assert!(self.unshare.is_none(), "it runs");
         // The daemon would trust the numbers in them, which begin at 1 again.
@@ -81,10 +81,10 @@ impl Dockerd {
             let _ = std::fs::remove_file(self.path("docker.sock"));
         }
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        // Should the test die without a word, the first of them dies with it, and the others with the first.
+        // If the test is killed, the first of them dies with it, and the others with the first.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).args(self.network_of.map(nsenter).into_iter().flatten());
-        // --net: without a bridge of its own, a daemon removes the network's docker0, whoever's that is.
+        // --net: without a bridge of its own, a daemon removes the network's docker0, even if it is another daemon's.
         let own = "unshare --net --mount --pid --fork --kill-child --mount-proc -- sh -c";
         let (script, host) = match self.listener {
             Some(_) => (ACTIVATED, "fd://".to_owned()),
@@ -123,11 +123,11 @@ impl Dockerd {
     }
 
     /// What the docker client prints, when it must succeed.
-    pub(super) fn says(&self, arguments: &[&str]) -> String {
-        docker_says(&[&["--host", &self.host()], arguments].concat())
+    pub(super) fn client_output(&self, arguments: &[&str]) -> String {
+        docker_output(&[&["--host", &self.host()], arguments].concat())
     }
 
-    /// How many bytes the daemon has in its folder for what is unfinished, in files whose path has this part.
+    /// How many bytes the daemon has in its directory for what is unfinished, in files whose path has this part.
     pub(super) fn unfinished(&self, part: &str) -> u64 {
         size(&self.path("data/tmp"), part)
     }
@@ -139,7 +139,7 @@ impl Dockerd {
         self.unshare.take().expect("it runs").wait().unwrap();
     }
 
-    /// Tells the daemon to end, as who updates it does, and starts it again.
+    /// Makes the daemon end by a signal, as an update of it does, and starts it again.
     pub(super) fn restart(&mut self) {
         self.signal("TERM");
         self.unshare.take().expect("it runs").wait().unwrap();
@@ -154,12 +154,12 @@ impl Dockerd {
         assert!(removed.unwrap().success(), "no bridge");
     }
 
-    /// Stops the daemon: who asks it something waits.
+    /// Stops the daemon: requests wait.
     pub(super) fn stop(&self) {
         self.signal("STOP");
     }
 
-    /// Lets the daemon go on.
+    /// Continues the daemon.
     pub(super) fn go_on(&self) {
         self.signal("CONT");
     }
@@ -179,20 +179,20 @@ impl Dockerd {
 
     /// Ends the daemon, and asserts that nothing of it is left: no process, no mount, no cgroup, no file.
     pub(super) fn end(mut self) {
-        let folder = self.folder.path().to_owned();
+        let directory = self.directory.path().to_owned();
         let cgroups = self.cgroups();
         self.remove();
         drop(self);
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(!mounts.contains(path(&folder)), "mounts are left:\n{mounts}");
+        assert!(!mounts.contains(path(&directory)), "mounts are left:\n{mounts}");
         for process in std::fs::read_dir("/proc").unwrap().flatten() {
             let Ok(command) = std::fs::read(process.path().join("cmdline")) else { continue };
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            assert!(!command.contains(path(&folder)), "a process is left: {command}");
+            assert!(!command.contains(path(&directory)), "a process is left: {command}");
         }
         let left: Vec<_> = cgroups.iter().filter(|cgroup| cgroup.exists()).collect();
         assert!(left.is_empty(), "cgroups are left: {left:?}");
-        assert!(!folder.exists(), "{} is left", folder.display());
+        assert!(!directory.exists(), "{} is left", directory.display());
     }
 
     fn remove(&mut self) {
@@ -208,16 +208,16 @@ impl Dockerd {
     /// The cgroups of its containers, which do not go with their processes.
     fn cgroups(&self) -> Vec<PathBuf> {
         let controllers = std::fs::read_dir(CGROUPS).into_iter().flatten().flatten().map(|entry| entry.path());
-        let all = controllers.chain([CGROUPS.into()]).map(|folder| folder.join(self.name()));
+        let all = controllers.chain([CGROUPS.into()]).map(|directory| directory.join(self.name()));
         all.filter(|cgroup| cgroup.exists()).collect()
     }
 
     fn name(&self) -> &str {
-        self.folder.path().file_name().unwrap().to_str().unwrap()
+        self.directory.path().file_name().unwrap().to_str().unwrap()
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 }
 
@@ -232,19 +232,19 @@ fn nsenter(process: u32) -> [String; 3] {
     ["nsenter".to_owned(), format!("--net=/proc/{process}/ns/net"), "--".to_owned()]
 }
 
-fn remove_cgroup(folder: &Path) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+fn remove_cgroup(directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove_cgroup(&entry.path());
         }
     }
-    let _ = std::fs::remove_dir(folder);
+    let _ = std::fs::remove_dir(directory);
 }
 
-/// How many bytes the files below a folder have whose path has this part. Files may come and go meanwhile.
-pub(super) fn size(folder: &Path, part: &str) -> u64 {
+/// How many bytes the files below a directory have whose path has this part. Files may come and go meanwhile.
+pub(super) fn size(directory: &Path, part: &str) -> u64 {
     let mut bytes = 0;
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         bytes += match entry.metadata() {
             Ok(metadata) if metadata.is_dir() => size(&entry.path(), part),
             Ok(metadata) if entry.path().to_string_lossy().contains(part) => metadata.len(),
@@ -254,20 +254,20 @@ pub(super) fn size(folder: &Path, part: &str) -> u64 {
     bytes
 }
 
-/// The size of the largest file without a name that a program has open in a folder.
-pub(super) fn unnamed(folder: &Path) -> u64 {
+/// The size of the largest file without a name that a program has open in a directory.
+pub(super) fn unnamed(directory: &Path) -> u64 {
     let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|process| process.path().join("fd"));
     let open = processes.filter_map(|files| std::fs::read_dir(files).ok()).flatten().flatten().map(|file| file.path());
     let ours = open.filter(|file| {
         let name = std::fs::read_link(file).unwrap_or_default();
-        name.starts_with(folder) && name.to_string_lossy().ends_with(" (deleted)")
+        name.starts_with(directory) && name.to_string_lossy().ends_with(" (deleted)")
     });
     ours.filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).max().unwrap_or_default()
 }
 
 #[test]
 fn a_daemon_of_a_tests_own_leaves_docker0_to_its_owner() {
-    // A network with another engine's bridge, which lives as long as this process.
+    // A network with another engine's bridge, which is there as long as this process.
     let script = "ip link add docker0 type bridge && echo made && cat";
     let mut unshare = Command::new("unshare");
     unshare.args(["--net", "sh", "-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -283,13 +283,13 @@ fn a_daemon_of_a_tests_own_leaves_docker0_to_its_owner() {
     };
     match started {
         Ok(dockerd) => {
-            dockerd.says(&["version"]);
+            dockerd.client_output(&["version"]);
             dockerd.end();
             assert!(there().status.success(), "docker0 is gone: {:?}", there());
         }
-        Err(said) => {
-            assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "{said}; run this as root");
-            eprintln!("SKIPPED: {said}");
+        Err(reason) => {
+            assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "{reason}; run this as root");
+            eprintln!("SKIPPED: {reason}");
         }
     }
     drop(owner.stdin.take());

@@ -1,4 +1,4 @@
-//! docs/reliability.md: its tables are what the tests saw. With `IMAGE_WORKER_WRITE_DOCS=1` they are written, else
+//! docs/reliability.md: its tables are what the tests found. With `IMAGE_WORKER_WRITE_DOCS=1` they are written, else
 //! compared; the words around them are written by hand.
 
 use std::path::Path;
@@ -19,18 +19,18 @@ pub(super) fn section(name: &str, cases: usize, lines: &[String]) {
     let begin = format!("<!-- {name} -->\n");
     let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("docs/reliability.md has no {begin}"));
     let (committed, after) = rest.split_once("<!-- end -->").expect("an end");
-    let seen = format!("\n{cases} cases.\n\n{}\n\n", lines.join("\n"));
+    let found = format!("\n{cases} cases.\n\n{}\n\n", lines.join("\n"));
     if std::env::var_os("IMAGE_WORKER_WRITE_DOCS").is_some() {
-        std::fs::write(&path, format!("{before}{begin}{seen}<!-- end -->{after}")).unwrap();
+        std::fs::write(&path, format!("{before}{begin}{found}<!-- end -->{after}")).unwrap();
         return;
     }
-    let told: Vec<_> = committed.lines().collect();
-    let new: Vec<_> = seen.lines().filter(|line| !told.contains(line)).collect();
-    let old: Vec<_> = told.iter().filter(|line| !seen.lines().any(|seen| seen == **line)).copied().collect();
+    let old_lines: Vec<_> = committed.lines().collect();
+    let new: Vec<_> = found.lines().filter(|line| !old_lines.contains(line)).collect();
+    let old: Vec<_> = old_lines.iter().filter(|line| !found.lines().any(|found| found == **line)).copied().collect();
     assert!(
-        committed == seen,
-        "docs/reliability.md does not tell what happens; if this is as it should be, run the test with \
-         IMAGE_WORKER_WRITE_DOCS=1.\nIt says:\n{}\nbut:\n{}",
+        committed == found,
+        "docs/reliability.md differs from what happens; if this is as it should be, run the test with \
+         IMAGE_WORKER_WRITE_DOCS=1.\nIt has:\n{}\nbut:\n{}",
         old.join("\n"),
         new.join("\n")
     );

@@ -1,4 +1,4 @@
-//! An engine that sends one message without an end: the program ends, says so, and has not kept it.
+//! An engine that sends one message without an end: the program ends, reports it, and has not kept it.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::harness::{Finished, PROJECT, Program, Repository, engine, path, progr
 /// Far more than the program should ever take: without a limit all of it is sent.
 const ENDLESS: usize = 1 << 30;
 
-/// Runs the program against an engine that answers `asked` without an end. How it ended, and the most memory that it had, in KiB.
-fn run_against(asked: &'static str, program: impl FnOnce(String) -> Program) -> (Finished, usize) {
+/// Runs the program against an engine that answers `requests` without an end. Gives how it ended, and its most memory, in KiB.
+fn run_against(requests: &'static str, program: impl FnOnce(String) -> Program) -> (Finished, usize) {
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&sent);
-    let proxy = EngineProxy::start(asked, move |client| {
+    let proxy = EngineProxy::start(requests, move |client| {
         client.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"stream\":\"")?;
         let piece = vec![b'x'; 64 << 10];
         while counted.load(Ordering::Relaxed) < ENDLESS {
@@ -72,8 +72,8 @@ fn an_endless_message_ends_a_load() {
     if !engine() {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("image.tar");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("image.tar");
     std::fs::write(&file, Archive::new("endless-load").tar(None)).unwrap();
     let (finished, most) = run_against("/images/load?", |place| {
         program(["load", "--file", path(&file), "--tag", "endless-load:1"], [("DOCKER_HOST".to_owned(), place)])

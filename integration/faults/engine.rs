@@ -1,5 +1,5 @@
 //! The engine dies: a daemon of the test's own is killed in the middle of what it does for the program, or hangs. The
-//! program says that it was the engine, publishes nothing, and the same run works when the engine is there again.
+//! program reports that it was the engine, publishes nothing, and the same run works when the engine is there again.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -21,8 +21,8 @@ const HEADING: &str = "| the engine | while | builder | exit | index | started a
 /// How large the image's file is where the engine is to be met while it moves it: that must take long enough.
 const LARGE: u64 = 128 << 20;
 
-/// When something has begun.
-const BEGUN: u64 = 1 << 20;
+/// So many bytes mean that something is under way.
+const PROGRESS: u64 = 1 << 20;
 
 /// How long the program may take to end when its engine is gone, or back: far below the limit of its cleaning.
 const SOON: Duration = Duration::from_secs(45);
@@ -41,11 +41,11 @@ enum While {
 enum How {
     /// The daemon is killed.
     Killed,
-    /// The daemon is told to end, and started again; its socket is there all the time.
+    /// The daemon gets a signal to end, and is started again; its socket is there all the time.
     Restarted,
-    /// The daemon hangs, the program is told to stop, and then the daemon goes on.
+    /// The daemon hangs, the program gets a signal to stop, and then the daemon goes on.
     Hangs,
-    /// The daemon hangs, the program is told to stop, and then the daemon is killed.
+    /// The daemon hangs, the program gets a signal to stop, and then the daemon is killed.
     HangsAndDies,
 }
 
@@ -99,19 +99,19 @@ impl While {
         }
     }
 
-    /// Whether the engine is there, or further, by what the program has said and by what is on the disks.
-    fn is_reached(self, said: &str, dockerd: &Dockerd, work: &Path) -> bool {
+    /// Whether the engine is there, or further, by what the program has logged and by what is on the disks.
+    fn is_reached(self, log: &str, dockerd: &Dockerd, work: &Path) -> bool {
         match self {
-            TakesContext => dockerd.unfinished("docker-builder") > BEGUN,
-            Copies => said.contains(" : COPY . /"),
-            RunsStep => said.contains("build | sleeping"),
-            PreparesExport => dockerd.unfinished("docker-export") > BEGUN || unnamed(work) > 0,
-            SendsExport => unnamed(work) > BEGUN,
+            TakesContext => dockerd.unfinished("docker-builder") > PROGRESS,
+            Copies => log.contains(" : COPY . /"),
+            RunsStep => log.contains("build | sleeping"),
+            PreparesExport => dockerd.unfinished("docker-export") > PROGRESS || unnamed(work) > 0,
+            SendsExport => unnamed(work) > PROGRESS,
         }
     }
 
-    /// Whether the engine was no further when it was met, by what the program has said when all was over.
-    fn was_met(self, said: &str) -> bool {
+    /// Whether the engine was no further when it was met, by what the program has logged when all was over.
+    fn was_met(self, log: &str) -> bool {
         let next = match self {
             TakesContext => "build | Step 1/",
             Copies => " : ARG PAUSE",
@@ -119,7 +119,7 @@ impl While {
             PreparesExport => "reading a body",
             SendsExport => "public/image.tar: ",
         };
-        !said.contains(next)
+        !log.contains(next)
     }
 }
 
@@ -127,9 +127,9 @@ impl While {
 fn an_engine_that_dies_is_named_and_the_next_start_works() {
     match Dockerd::start() {
         Ok(dockerd) => dockerd.end(),
-        Err(said) => {
-            assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "{said}; run this as root");
-            eprintln!("SKIPPED: {said}");
+        Err(reason) => {
+            assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "{reason}; run this as root");
+            eprintln!("SKIPPED: {reason}");
             return;
         }
     }
@@ -139,13 +139,13 @@ fn an_engine_that_dies_is_named_and_the_next_start_works() {
     document::section("engine", faults.len(), &lines);
 }
 
-/// Plays a case. On a busy machine a moment can pass unseen: then again, with more for the engine to do.
+/// Plays a case. On a busy machine a moment can be missed: then again, with more for the engine to do.
 fn play(fault: Fault) -> String {
-    let mut tries = [1, 2, 4, 8].into_iter().map(|times| attempt(fault, times * LARGE));
-    tries.find_map(|row| row).unwrap_or_else(|| panic!("the engine was not met while {}", fault.at.words()))
+    let mut attempts = [1, 2, 4, 8].into_iter().map(|times| attempt(fault, times * LARGE));
+    attempts.find_map(|row| row).unwrap_or_else(|| panic!("the engine was not met while {}", fault.at.words()))
 }
 
-/// Plays a case and asserts all that it promises; gives the row of the table, or none when the engine was further.
+/// Plays a case and asserts all that it expects; gives the row of the table, or none when the engine was further.
 fn attempt(fault: Fault, large: u64) -> Option<String> {
     let mut dockerd = if fault.how == Restarted { Dockerd::start_activated() } else { Dockerd::start() }.unwrap();
     let work = TempDir::new().unwrap();
@@ -155,9 +155,9 @@ fn attempt(fault: Fault, large: u64) -> Option<String> {
     let mut since = Instant::now();
     let engine = RefCell::new(&mut dockerd);
     let finished = started.finish_when(
-        |said| fault.at.is_reached(said, &engine.borrow(), work.path()),
+        |log| fault.at.is_reached(log, &engine.borrow(), work.path()),
         |id| {
-            befall(fault.how, &mut engine.borrow_mut(), id);
+            inject(fault.how, &mut engine.borrow_mut(), id);
             since = Instant::now();
         },
     );
@@ -170,16 +170,16 @@ fn attempt(fault: Fault, large: u64) -> Option<String> {
     assert!(took < SOON, "the program takes {} s to end:\n{}", took.as_secs(), finished.stderr);
     finished.assert_fails(fault.exit_code(), if fault.exit_code() == 30 { &["the engine "] } else { &["SIGTERM"] });
     job.assert_nothing_published();
-    // Word of what could not be removed is in the engine, for the next start.
-    assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0, "something is left in the task's folder");
+    // The record of what could not be removed is in the engine, for the next start.
+    assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0, "something is left in the task's directory");
     let gone = finished.stderr.matches("what this build left in the engine stays there").count();
     let is_there = matches!(fault.how, Hangs | Restarted);
-    assert_eq!(gone, usize::from(!is_there), "said once, and only of an engine that is gone");
+    assert_eq!(gone, usize::from(!is_there), "logged once, and only of an engine that is gone");
 
     if !is_there {
         dockerd.start_again().unwrap();
     }
-    // What a killed daemon leaves is its own; a daemon that lives has nothing of ours.
+    // What a killed daemon leaves is its own; a daemon that runs has nothing of ours.
     let before = contents(&dockerd);
     assert!(fault.how != Hangs || before.is_empty(), "images and containers are left: {before:?}");
     let again = start(&job, &dockerd, work.path(), fault.builder, "0").finish();
@@ -189,16 +189,16 @@ fn attempt(fault: Fault, large: u64) -> Option<String> {
     assert_readable_from_the_task(&job);
     let after = contents(&dockerd);
     assert!(after.is_subset(&before), "images and containers are left: {:?}", after.difference(&before));
-    let containers = dockerd.says(&["ps", "--all", "--quiet"]);
+    let containers = dockerd.client_output(&["ps", "--all", "--quiet"]);
     assert!(!containers.is_empty() || after.is_empty(), "images that nothing uses are left: {after:?}");
     assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0, "something is left");
     assert_runs(&job, &dockerd);
     dockerd.end();
-    let (exit, said) = (finished.code, finished.error_line().trim_start_matches("[taskcluster-image-build:error] "));
-    Some(format!("| {} | {exit} | nothing | {} | complete | {said} |", fault.name(), again.code))
+    let (exit, line) = (finished.code, finished.error_line().trim_start_matches("[taskcluster-image-build:error] "));
+    Some(format!("| {} | {exit} | nothing | {} | complete | {line} |", fault.name(), again.code))
 }
 
-/// A job whose image has a large file and a step that takes as long as a build argument says.
+/// A job whose image has a large file and a step that takes as long as a build argument sets.
 fn job(large: u64) -> Job {
     let steps = "FROM scratch\nCOPY . /\nARG PAUSE\n\
                  RUN [\"/busybox\", \"sh\", \"-c\", \"echo sleeping; /busybox sleep $PAUSE\"]\n\
@@ -215,7 +215,7 @@ fn start(job: &Job, dockerd: &Dockerd, work: &Path, builder: &str, pause: &str) 
     set("DOCKER_HOST", &dockerd.host());
     set("TASK_WORKDIR", path(work));
     set("IMAGE_WORKER_BUILDER", builder);
-    // The daemon of the test has no network, which BuildKit asks for.
+    // The daemon of the test has no network, which BuildKit requires.
     set("DOCKER_BUILD_NETWORK", "none");
     // The engine has no part in reading its storage.
     set("EXPORT", "engine");
@@ -223,7 +223,7 @@ fn start(job: &Job, dockerd: &Dockerd, work: &Path, builder: &str, pause: &str) 
     program(["run"], environment)
 }
 
-fn befall(how: How, dockerd: &mut Dockerd, id: u32) {
+fn inject(how: How, dockerd: &mut Dockerd, id: u32) {
     match how {
         Killed => return dockerd.kill(),
         Restarted => return dockerd.restart(),
@@ -243,24 +243,24 @@ fn befall(how: How, dockerd: &mut Dockerd, id: u32) {
 
 /// The sockets that a process has open, and in which directions.
 fn sockets(id: u32) -> BTreeSet<String> {
-    let said = Command::new("ss").args(["--unix", "--all", "--extended", "--processes"]).output().expect("ss");
-    let said = String::from_utf8(said.stdout).unwrap();
-    let ours = said.lines().filter(|line| line.contains(&format!("pid={id},")));
+    let listing = Command::new("ss").args(["--unix", "--all", "--extended", "--processes"]).output().expect("ss");
+    let listing = String::from_utf8(listing.stdout).unwrap();
+    let ours = listing.lines().filter(|line| line.contains(&format!("pid={id},")));
     // Without how many bytes are under way.
     ours.map(|line| line.split_whitespace().skip(4).collect::<Vec<_>>().join(" ")).collect()
 }
 
 /// The ids of all images and containers in the engine.
 fn contents(dockerd: &Dockerd) -> BTreeSet<String> {
-    let images = dockerd.says(&["images", "--all", "--quiet", "--no-trunc"]);
-    let containers = dockerd.says(&["ps", "--all", "--quiet", "--no-trunc"]);
+    let images = dockerd.client_output(&["images", "--all", "--quiet", "--no-trunc"]);
+    let containers = dockerd.client_output(&["ps", "--all", "--quiet", "--no-trunc"]);
     images.lines().chain(containers.lines()).map(str::to_owned).collect()
 }
 
 /// Asserts that the published image is whole: an engine loads and runs it.
 fn assert_runs(job: &Job, dockerd: &Dockerd) {
     let archive = job.taskcluster.artifact_path(&job.claim.task_id, 0, ARTIFACT).expect("an image");
-    let loaded = dockerd.says(&["load", "--input", path(&archive)]);
+    let loaded = dockerd.client_output(&["load", "--input", path(&archive)]);
     assert!(loaded.ends_with(&format!("Loaded image: {}", job.tag())), "{loaded}");
-    assert_eq!(dockerd.says(&["run", "--rm", "--network", "none", &job.tag()]), "hello");
+    assert_eq!(dockerd.client_output(&["run", "--rm", "--network", "none", &job.tag()]), "hello");
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::kill::{job_from_with_busybox, job_with_busybox};
 use super::play::{ARTIFACT, assert_engine_is_clean};
 use crate::harness::archive::Archive;
-use crate::harness::{Builder, Finished, Job, docker, docker_says, engine, path, program};
+use crate::harness::{Builder, Finished, Job, docker, docker_output, engine, path, program};
 
 fn run(job: &Job) -> Finished {
     program(["run"], job.environment()).finish()
@@ -22,25 +22,25 @@ fn shell(script: &str) -> String {
     format!("RUN [\"/busybox\", \"sh\", \"-c\", \"{script}\"]\n")
 }
 
-/// An image of somebody else's, ready to be loaded.
+/// An image of another user, ready to be loaded.
 struct Neighbour {
-    folder: TempDir,
+    directory: TempDir,
     id: String,
     tag: Option<String>,
 }
 
 impl Neighbour {
     fn new(mark: &str, tag: Option<&str>) -> Self {
-        let folder = TempDir::new().unwrap();
+        let directory = TempDir::new().unwrap();
         let mut image = Archive::empty(mark);
         image.add_layer("neighbour", mark.as_bytes());
         let tags: Vec<_> = tag.into_iter().collect();
-        std::fs::write(folder.path().join("image.tar"), image.tar((!tags.is_empty()).then_some(&tags[..]))).unwrap();
-        Self { folder, id: image.id(), tag: tag.map(str::to_owned) }
+        std::fs::write(directory.path().join("image.tar"), image.tar((!tags.is_empty()).then_some(&tags[..]))).unwrap();
+        Self { directory, id: image.id(), tag: tag.map(str::to_owned) }
     }
 
     fn load(&self) {
-        docker_says(&["load", "--quiet", "--input", path(&self.folder.path().join("image.tar"))]);
+        docker_output(&["load", "--quiet", "--input", path(&self.directory.path().join("image.tar"))]);
     }
 
     fn is_there(&self) -> bool {
@@ -54,7 +54,7 @@ impl Drop for Neighbour {
     }
 }
 
-/// The neighbour's image is loaded while the build is under way, and a step prints its id as engines tell those of steps.
+/// The neighbour's image is loaded while the build is under way, and a step prints its id as engines print those of steps.
 #[test]
 fn a_step_that_prints_a_neighbours_id_removes_nothing() {
     if !engine() {
@@ -72,7 +72,7 @@ fn a_step_that_prints_a_neighbours_id_removes_nothing() {
         );
         let job = job_with_busybox("neighbour", &steps);
         let finished =
-            program(["run"], job.environment()).finish_when(|said| said.contains("sleep 3"), |_| neighbour.load());
+            program(["run"], job.environment()).finish_when(|log| log.contains("sleep 3"), |_| neighbour.load());
         assert_ends(&finished, last);
         assert!(finished.stderr.contains(&format!("---> {digits}")), "{}", finished.stderr);
         assert!(neighbour.is_there(), "the neighbour's image is gone:\n{}", finished.stderr);
@@ -111,17 +111,17 @@ fn triggers_of_a_base_leave_nothing() {
     }
     for last in ["", "exit 1"] {
         let name = format!("triggers-{}-{}", std::process::id(), last.len());
-        let folder = TempDir::new().unwrap();
-        std::fs::copy("/bin/busybox", folder.path().join("busybox")).expect("busybox-static; run scripts/test");
+        let directory = TempDir::new().unwrap();
+        std::fs::copy("/bin/busybox", directory.path().join("busybox")).expect("busybox-static; run scripts/test");
         let triggers = "ONBUILD ENV A=b\nONBUILD COPY busybox /second\nONBUILD RUN [\"/busybox\", \"true\"]\n";
         let dockerfile = format!("FROM scratch\nLABEL image-worker-base={name}\nCOPY busybox /busybox\n{triggers}");
-        std::fs::write(folder.path().join("Dockerfile"), dockerfile).unwrap();
-        docker_says(&["build", "--quiet", "--tag", &format!("{name}:1"), path(folder.path())]);
+        std::fs::write(directory.path().join("Dockerfile"), dockerfile).unwrap();
+        docker_output(&["build", "--quiet", "--tag", &format!("{name}:1"), path(directory.path())]);
         let job = job_from_with_busybox(&format!("{name}:1"), "triggered", &shell(&format!("true; {last}")));
         let before = images_of(&format!("image-worker-base={name}"));
         let finished = run(&job);
         let after = images_of(&format!("image-worker-base={name}"));
-        docker_says(&["rmi", &format!("{name}:1")]);
+        docker_output(&["rmi", &format!("{name}:1")]);
         assert_ends(&finished, last);
         assert_eq!(after, before, "{}", finished.stderr);
         assert_engine_is_clean(&job.name);
@@ -158,7 +158,7 @@ fn assert_ends(finished: &Finished, last: &str) {
 }
 
 fn images_of(label: &str) -> BTreeSet<String> {
-    let ids = docker_says(&["images", "--all", "--quiet", "--filter", &format!("label={label}")]);
+    let ids = docker_output(&["images", "--all", "--quiet", "--filter", &format!("label={label}")]);
     ids.lines().map(str::to_owned).collect()
 }
 
@@ -174,12 +174,12 @@ fn a_stop_while_the_engine_commits_a_step_leaves_nothing() {
         let label = format!("label=image-worker-test={}", job.name);
         let mut was_met = false;
         let finished = program(["run"], job.environment()).finish_when(
-            |said| said.contains("Running in"),
+            |log| log.contains("Running in"),
             |id| {
                 let limit = Instant::now() + Duration::from_mins(2);
                 while !was_met && Instant::now() < limit {
                     let ended = ["ps", "--all", "--quiet", "--filter", &label, "--filter", "status=exited"];
-                    was_met = !docker_says(&ended).is_empty();
+                    was_met = !docker_output(&ended).is_empty();
                 }
                 assert!(
                     Command::new("kill").args([&format!("-{signal}"), &id.to_string()]).status().unwrap().success()

@@ -1,4 +1,4 @@
-//! SIGKILL, which leaves no time to clean up: at every stage, found by what the program has asked for or said, and at
+//! SIGKILL, which leaves no time to clean up: at every stage, found by what the program has requested or logged, and at
 //! random moments. A second start and a rerun must end as if nothing had happened, and leave nothing of the killed one.
 
 use std::path::Path;
@@ -28,13 +28,13 @@ pub(super) struct Kill {
 enum At {
     /// While the program waits for an answer: call, part of its path, how many such calls come before.
     Before(&'static str, &'static str, u32),
-    /// The same, but the service has done what it was asked for.
+    /// The same, but the service has done the work.
     After(&'static str, &'static str, u32),
-    /// When the program has said this.
-    Said(&'static str),
+    /// When the program has logged this.
+    Logged(&'static str),
 }
 
-use At::{After, Before, Said};
+use At::{After, Before, Logged};
 
 pub(super) fn kills() -> Vec<Kill> {
     let s3 = [
@@ -42,12 +42,12 @@ pub(super) fn kills() -> Vec<Kill> {
         Before("task", "", 0),
         Before("getLatestArtifact", "", 0),
         Before("s3 GET", "docker-contexts", 0),
-        Said("hash HASH (scheme tar), verified"),
-        Said("building IMAGE"),
-        Said("---> Running in"),
-        Said("built sha256:"),
-        Said("exporting the image"),
-        Said("public/image.tar: "),
+        Logged("hash HASH (scheme tar), verified"),
+        Logged("building IMAGE"),
+        Logged("---> Running in"),
+        Logged("built sha256:"),
+        Logged("exporting the image"),
+        Logged("public/image.tar: "),
         Before("createArtifact", "build.log", 0),
         After("s3 PUT", "build.log", 0),
         Before("createArtifact", "image.tar", 0),
@@ -88,7 +88,7 @@ impl Kill {
         match self.at {
             Before(call, part, before) => format!("before {call}{}{}", of(part), number(before)),
             After(call, part, before) => format!("after {call}{}{}", of(part), number(before)),
-            Said(words) => format!("when it says \"{words}\""),
+            Logged(words) => format!("when it says \"{words}\""),
         }
     }
 
@@ -97,7 +97,7 @@ impl Kill {
         match self.at {
             Before(call, part, before) => Some(Fault::hang(call).path(part).skip(before)),
             After(call, part, before) => Some(Fault::stall(call).path(part).skip(before)),
-            Said(_) => None,
+            Logged(_) => None,
         }
     }
 }
@@ -121,8 +121,8 @@ pub(super) fn play(kill: &Kill) -> String {
         program(["run"], environment)
     };
     kill.hold().into_iter().for_each(|fault| job.taskcluster.fault(fault));
-    let ended = start(&job.claim).kill_when(|said| match kill.at {
-        Said(words) => said.contains(&words.replace("IMAGE", &job.name).replace("HASH", &job.hash)),
+    let ended = start(&job.claim).kill_when(|log| match kill.at {
+        Logged(words) => log.contains(&words.replace("IMAGE", &job.name).replace("HASH", &job.hash)),
         // The work of a call that never answers is done at once, but not in no time.
         Before(..) | After(..) => {
             let held = job.taskcluster.calls().iter().any(|call| call.fault.is_some());
@@ -168,10 +168,10 @@ pub(super) fn job_from_with_busybox(base: &str, name: &str, steps: &str) -> Job 
     Job::new(&repository)
 }
 
-/// Asserts that a start has removed what the killed one left: images, containers, folders, files.
+/// Asserts that a start has removed what the killed one left: images, containers, directories, files.
 pub(super) fn assert_nothing_is_left(job: &Job, work: &Path, start: &Finished) {
     let left: Vec<_> = std::fs::read_dir(work).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(left.is_empty(), "left in the task's folder: {left:?}\n{}", start.stderr);
+    assert!(left.is_empty(), "left in the task's directory: {left:?}\n{}", start.stderr);
     assert_engine_is_clean(&job.name);
     assert_eq!(records_of(job), [""; 0], "left in the engine\n{}", start.stderr);
 }
@@ -205,31 +205,31 @@ fn a_second_start_leaves_what_is_indexed_as_it_is() {
     third.assert_succeeds();
     assert!(third.stderr.contains("of an earlier start of this run has all its routes now"), "{}", third.stderr);
     assert_eq!(index(&job), "complete");
-    assert!(job.story().iter().all(|call| call != "s3 PUT"), "it was uploaded again");
+    assert!(job.call_names().iter().all(|call| call != "s3 PUT"), "it was uploaded again");
     assert_engine_is_clean(&job.name);
 }
 
-/// For scripts/kill-and-restart, which says how often, and from which seed.
+/// For scripts/kill-and-restart, which sets how often, and from which seed.
 #[test]
 #[ignore = "takes minutes; scripts/kill-and-restart runs it"]
 fn kill_and_restart() {
     assert!(engine(), "no engine answers: run scripts/engine");
     let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().expect(name));
     let (count, seed) = (number("KILL_COUNT", 20), number("KILL_SEED", 1));
-    // How long a run takes when nobody kills it, beside others; the others are killed before that.
+    // How long a run takes that is not killed, in parallel with others; the others are killed before that.
     let undisturbed: Vec<_> = (0..18).collect();
     let whole = each(&undisturbed, ToString::to_string, |_| undisturbed_run()).into_iter().sum::<Duration>() / 18;
     println!("{count} runs, seed {seed}, killed within {} ms", whole.as_millis());
     let started = Instant::now();
     let runs: Vec<u64> = (0..count).collect();
-    let told = each(&runs, |run| format!("run {run} of seed {seed}"), |run| kill_somewhen(seed, *run, whole));
+    let finished = each(&runs, |run| format!("run {run} of seed {seed}"), |run| kill_somewhen(seed, *run, whole));
     let took = started.elapsed();
     // What one start has found another may be removing at this moment: the last start of all finds the rest.
     undisturbed_run();
-    for run in &told {
+    for run in &finished {
         assert_engine_is_clean(&run.name);
     }
-    let killed: Vec<_> = told.iter().flat_map(|run| &run.kills).collect();
+    let killed: Vec<_> = finished.iter().flat_map(|run| &run.kills).collect();
     let found = |routes: &[usize]| killed.iter().filter(|found| routes.contains(found)).count();
     println!(
         "{count} of {count} runs ended with a right index and left nothing: {} kills ({} before the first route was there, {} between the \
@@ -239,7 +239,7 @@ fn kill_and_restart() {
         found(&[0]),
         found(&[1, 2]),
         found(&[3]),
-        told.iter().map(|run| run.starts).sum::<u32>(),
+        finished.iter().map(|run| run.starts).sum::<u32>(),
         took.as_secs()
     );
 }
@@ -255,13 +255,13 @@ fn undisturbed_run() -> Duration {
     started.elapsed()
 }
 
-/// What befalls a job that is killed somewhen.
+/// What happens to a job that is killed somewhen.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It is killed, and started again in the same folder.
+    /// It is killed, and started again in the same directory.
     Killed,
-    /// The same, but the worker removes the folder, and the next start has another.
-    FolderRemoved,
+    /// The same, but the worker removes the directory, and the next start has another.
+    DirectoryRemoved,
     /// The queue cancels the task; the worker notices, and kills it. The next start is of another task.
     Cancelled,
 }
@@ -271,12 +271,12 @@ enum Fate {
 /// calls, most of which publish. Gives how many routes there were after each kill, and the number of starts.
 fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> Somewhen {
     let mut random = Random(seed.wrapping_mul(1_000_003).wrapping_add(run));
-    let fate = [Fate::Killed, Fate::FolderRemoved, Fate::Cancelled][usize::try_from(run % 3).unwrap()];
+    let fate = [Fate::Killed, Fate::DirectoryRemoved, Fate::Cancelled][usize::try_from(run % 3).unwrap()];
     let (_repository, mut job) = job("somewhen", "");
     let mut work = TempDir::new().unwrap();
     let start = |job: &Job, work: &Path| {
-        let folder = ("TASK_WORKDIR".to_owned(), path(work).to_owned());
-        program(["run"], job.environment().into_iter().chain([folder]))
+        let directory = ("TASK_WORKDIR".to_owned(), path(work).to_owned());
+        program(["run"], job.environment().into_iter().chain([directory]))
     };
     let (mut kills, mut starts) = (Vec::new(), 0);
     for _ in 0..=random.below(3) {
@@ -327,7 +327,7 @@ fn kill_somewhen(seed: u64, run: u64, whole: Duration) -> Somewhen {
     last.assert_succeeds();
     assert!(follow_routes(&job).iter().all(Option::is_some), "a route is missing");
     assert_readable_from_the_task(&job);
-    assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0, "something is left in the task's folder");
+    assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0, "something is left in the task's directory");
     Somewhen { name: job.name.clone(), kills, starts }
 }
 

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::kill::{assert_nothing_is_left, job_from_with_busybox, job_with_busybox};
 use super::play::{assert_engine_is_clean, job, parent};
-use crate::harness::{Builder, Job, Program, Repository, docker, docker_says, engine, path, program};
+use crate::harness::{Builder, Job, Program, Repository, docker, docker_output, engine, path, program};
 
 fn start(job: &Job, work: &Path, arguments: &[&str], docker_host: Option<&str>) -> Program {
     let mut environment = job.environment();
@@ -18,13 +18,13 @@ fn start(job: &Job, work: &Path, arguments: &[&str], docker_host: Option<&str>) 
     program(["run"].iter().chain(arguments).copied(), environment)
 }
 
-fn folders(work: &Path) -> Vec<PathBuf> {
+fn directories(work: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(work).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 /// What a job has recorded in the engine.
 pub(super) fn records_of(job: &Job) -> Vec<String> {
-    let volumes = docker_says(&["volume", "ls", "--quiet", "--filter", "label=image-worker.record"]);
+    let volumes = docker_output(&["volume", "ls", "--quiet", "--filter", "label=image-worker.record"]);
     let records = volumes.lines().filter_map(|volume| {
         // Another test's can be gone meanwhile.
         let output = docker(&["volume", "inspect", "--format", "{{index .Labels \"image-worker.record\"}}", volume]);
@@ -33,10 +33,10 @@ pub(super) fn records_of(job: &Job) -> Vec<String> {
     records.filter(|record| record.contains(&job.claim.task_id) || record.contains(&job.name)).collect()
 }
 
-/// The task's folder and its user are gone with the task, and the next start is of another image. A run that lives meanwhile, as
-/// far as the killed one, keeps what it has.
+/// The task's directory and its user are gone with the task, and the next start is of another image. A run that goes on
+/// meanwhile, as far as the killed one, keeps what it has.
 #[test]
-fn what_a_killed_run_left_goes_with_another_images_start_and_what_a_living_one_has_stays() {
+fn what_a_killed_run_left_goes_with_another_images_start_and_what_a_running_one_has_stays() {
     if !engine() {
         return;
     }
@@ -47,10 +47,10 @@ fn what_a_killed_run_left_goes_with_another_images_start_and_what_a_living_one_h
     let (_repository, other) = job("other", "");
     let work = TempDir::new().unwrap();
     let finished = start(&alive, work.path(), &[], None).finish_when(
-        |said| said.contains("\"299\"]"),
+        |log| log.contains("\"299\"]"),
         |id| {
             let work = TempDir::new().unwrap();
-            let killed = start(&dead, work.path(), &[], None).kill_when(|said| said.contains("\"300\"]"));
+            let killed = start(&dead, work.path(), &[], None).kill_when(|log| log.contains("\"300\"]"));
             assert_eq!(killed, None, "the program ended before it was killed");
             drop(work);
             assert!(!records_of(&dead).is_empty() && !records_of(&alive).is_empty());
@@ -76,9 +76,9 @@ fn what_a_killed_build_left_waits_for_its_engine() {
     let job = job_with_busybox("waits", "COPY busybox /busybox\nRUN [\"/busybox\", \"sleep\", \"1\"]\n");
     let work = TempDir::new().unwrap();
     start(&job, work.path(), &[], None).finish().assert_succeeds();
-    let killed = start(&job, work.path(), &["--force"], None).kill_when(|said| said.contains("RUN [\"/busybox\""));
+    let killed = start(&job, work.path(), &["--force"], None).kill_when(|log| log.contains("RUN [\"/busybox\""));
     assert_eq!(killed, None, "the program ended before it was killed");
-    assert_eq!(folders(work.path()).len(), 1);
+    assert_eq!(directories(work.path()).len(), 1);
 
     // From here on each start finds the image in the index and builds nothing.
     let finished = start(&job, work.path(), &[], Some("unix:///nonexistent/docker.sock")).finish();
@@ -96,7 +96,7 @@ fn a_parent_that_a_killed_run_has_loaded_goes() {
         return;
     }
     for (when, bytes) in [("{\"sent\":", 16 << 20), ("{\"loaded\":", 64 << 10)] {
-        // The parent is in the engine as long as the build takes, so that it can be seen also on a busy machine. Podman goes on
+        // The parent is in the engine as long as the build takes, so that it can be found also on a busy machine. Podman goes on
         // with a command when the program is gone.
         let (step, long) = if Builder::is_podman() {
             ("RUN [\"/busybox\", \"sleep\", \"1\"]\n", 1)
@@ -121,7 +121,7 @@ fn a_parent_that_a_killed_run_has_loaded_goes() {
     }
 }
 
-/// The engine goes on with a step that has begun, and its image comes when the next start has looked already.
+/// The engine goes on with a step that has started, and its image comes when the next start has looked already.
 #[test]
 fn what_the_engine_goes_on_with_after_a_kill_goes_too() {
     if !engine() {
@@ -131,7 +131,7 @@ fn what_the_engine_goes_on_with_after_a_kill_goes_too() {
     File::create(repository.directory().join("large")).unwrap().set_len(128 << 20).unwrap();
     let job = Job::new(&repository);
     let work = TempDir::new().unwrap();
-    let killed = start(&job, work.path(), &[], None).kill_when(|said| said.contains(": COPY large /large"));
+    let killed = start(&job, work.path(), &[], None).kill_when(|log| log.contains(": COPY large /large"));
     assert_eq!(killed, None, "the program ended before it was killed");
     let finished = start(&job, work.path(), &[], None).finish();
     finished.assert_succeeds();
@@ -147,9 +147,9 @@ fn a_killed_context_leaves_nothing_for_long() {
     let out = TempDir::new().unwrap();
     let file = out.path().join("context.tar.gz");
     let start = || program(["context", path(&repository.directory()), "-o", path(&file)], []);
-    let killed = start().kill_when(|_| !folders(out.path()).is_empty());
-    assert_eq!((killed, file.exists(), folders(out.path()).len()), (None, false, 1));
+    let killed = start().kill_when(|_| !directories(out.path()).is_empty());
+    assert_eq!((killed, file.exists(), directories(out.path()).len()), (None, false, 1));
     std::fs::remove_file(&large).unwrap();
     start().finish().assert_succeeds();
-    assert_eq!(folders(out.path()), [file]);
+    assert_eq!(directories(out.path()), [file]);
 }

@@ -1,4 +1,4 @@
-//! What others say in the program's log: engines, services and servers that write line breaks, control characters or the
+//! What others print into the program's log: engines, services and servers that write line breaks, control characters or the
 //! request's own secrets into their answers.
 
 use std::io::{Read as _, Write as _};
@@ -42,7 +42,7 @@ impl Server {
         Self { address }
     }
 
-    /// An engine of this version, which knows no image, and at `/context` whatever `context` answers.
+    /// An engine of this version, which has no image, and at `/context` whatever `context` answers.
     pub(crate) fn engine(version: &str, context: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
         let version = json!({"Version": version, "ApiVersion": "1.41", "MinAPIVersion": "1.12", "Components": []});
         Self::start(move |request| {
@@ -92,7 +92,7 @@ pub(crate) fn dry_run<'v>(url: &'v str, args: &'v str) -> Vec<(&'v str, &'v str)
     ]
 }
 
-/// A run that asks the engine at `engine`, and ends there.
+/// A run that connects to the engine at `engine`, and ends there.
 fn load_with(engine: &str, changes: &[(&str, &str)]) -> Finished {
     let archive = tempfile::NamedTempFile::new().unwrap();
     run_with(&["load", "--file", archive.path().to_str().unwrap()], engine, changes)
@@ -124,8 +124,8 @@ fn an_engines_version_forges_no_line() {
 
     let finished = load_with(&format!("tcp://{}", engine.address), &[("IMAGE_WORKER_LOG_FORMAT", "json")]);
     let events: Vec<Value> = finished.stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let told = events.iter().find(|event| event["fields"]["message"].as_str().unwrap().contains("20.10\\n"));
-    assert!(told.is_some_and(|event| event["level"] == "INFO"), "{}", finished.stderr);
+    let logged = events.iter().find(|event| event["fields"]["message"].as_str().unwrap().contains("20.10\\n"));
+    assert!(logged.is_some_and(|event| event["level"] == "INFO"), "{}", finished.stderr);
     assert!(!finished.stderr.contains(['\u{9b}', '\u{202e}', '\u{2028}']), "{}", finished.stderr);
 }
 

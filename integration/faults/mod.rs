@@ -1,4 +1,4 @@
-//! The fault matrix: every call of the job × what can befall it, kill points, a full disk. Whatever happens, the index
+//! The fault matrix: every call of the job × faults, kill points, a full disk. Whatever happens, the index
 //! never points at an image that is not there or is another; docs/reliability.md is written from what happens here.
 
 mod disk;
@@ -24,10 +24,10 @@ use crate::harness::engine;
 use places::Case;
 use play::Played;
 
-/// Cases that run at the same time. Most of a case is waiting: for the engine, and between tries.
+/// Cases that run at the same time. Most of a case is waiting: for the engine, and between attempts.
 const AT_ONCE: usize = 6;
 
-/// Does `work` for each of `items`, several at a time. Every failure is told, not just the first.
+/// Does `work` for each of `items`, several at a time. Every failure is reported, not just the first.
 pub(crate) fn each<T: Sync, R: Send>(
     items: &[T],
     name: impl Fn(&T) -> String + Sync,
@@ -62,7 +62,7 @@ fn wanted(name: &str) -> bool {
 }
 
 #[test]
-fn every_call_and_what_can_befall_it() {
+fn every_call_with_every_fault() {
     if !engine() {
         return;
     }

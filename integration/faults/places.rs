@@ -1,5 +1,5 @@
-//! The words of the matrix: the places of the job where something can fail, the ways in which it does, and how the index
-//! stands afterwards. Which case ends how is the table's word.
+//! The vocabulary of the matrix: the places of the job where something can fail, the ways in which it does, and how the index
+//! stands afterwards. Which case ends how is in the table.
 
 use stand_in::Fault;
 
@@ -28,7 +28,7 @@ pub(super) enum Path {
     Earlier,
 }
 
-/// What befalls a call.
+/// What happens to a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Way {
     Once(How),

@@ -11,7 +11,7 @@ use stand_in::TaskSpec;
 
 use super::places::{Case, End};
 use crate::harness::archive::Archive;
-use crate::harness::{Finished, Job, PROJECT, Repository, docker_says, program};
+use crate::harness::{Finished, Job, PROJECT, Repository, docker_output, program};
 
 pub(super) const ARTIFACT: &str = "public/image.tar";
 
@@ -20,7 +20,7 @@ pub(super) struct Played {
     struck: usize,
     exit: i32,
     /// The error line without what differs from run to run.
-    said: String,
+    line: String,
 }
 
 impl Played {
@@ -29,9 +29,9 @@ impl Played {
 
     pub(super) fn row(&self, case: &Case) -> String {
         let Case { place, way, end, .. } = case;
-        let Self { struck, exit, said } = self;
+        let Self { struck, exit, line } = self;
         format!(
-            "| {} | {} | {} | {struck} | {exit} | {} | {said} |",
+            "| {} | {} | {} | {struck} | {exit} | {} | {line} |",
             place.title,
             place.storage,
             way.words(),
@@ -62,13 +62,13 @@ pub(super) fn job_from(base: &str, name: &str, steps: &str) -> (Repository, Job)
     let name = format!("{name}-{:07}-{:03}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let label = format!("FROM {base}\nLABEL image-worker-test={name}\nCOPY data /data\n{steps}");
     let repository = Repository::bare(&name, &label);
-    std::fs::write(repository.directory().join("data"), noise(&name, 64 << 10)).unwrap();
+    std::fs::write(repository.directory().join("data"), incompressible(&name, 64 << 10)).unwrap();
     let job = Job::new(&repository);
     (repository, job)
 }
 
 /// Bytes that nothing can compress, the same for the same seed.
-pub(super) fn noise(seed: &str, length: usize) -> Vec<u8> {
+pub(super) fn incompressible(seed: &str, length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length + 64);
     while bytes.len() < length {
         bytes.extend(
@@ -79,18 +79,18 @@ pub(super) fn noise(seed: &str, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A task with an image to build from, with so many bytes and the label too; no index knows of it.
+/// A task with an image to build from, with so many bytes and the label too; no index has it.
 pub(super) fn parent(job: &Job, bytes: usize) -> String {
     let env = json!({ "IMAGE_NAME": "base", "PROJECT": PROJECT, "HASH": job.hash });
     let spec = TaskSpec::default().property("payload", json!({ "env": env }));
     let task = job.taskcluster.create_task(spec).task_id;
     let mut image = Archive::empty(&job.name);
-    image.add_layer("base", &noise(&task, bytes));
+    image.add_layer("base", &incompressible(&task, bytes));
     job.taskcluster.put_artifact(&task, 0, ARTIFACT, "application/x-tar", None, &image.tar(None));
     task
 }
 
-/// Plays a case and asserts all that it promises.
+/// Plays a case and asserts all that it expects.
 pub(super) fn play(case: &Case) -> Played {
     let base = if case.place.parent { "$DOCKER_IMAGE_PARENT" } else { "scratch" };
     let (_repository, mut job) = job_from(base, "matrix", "");
@@ -118,9 +118,9 @@ pub(super) fn play(case: &Case) -> Played {
     let struck = job.taskcluster.calls().iter().filter(|call| call.fault.is_some()).count();
     job.taskcluster.clear_faults();
 
-    assert_ne!(struck, 0, "the fault befell nothing:\n{}", finished.stderr);
+    assert_ne!(struck, 0, "the fault did not happen:\n{}", finished.stderr);
     assert_eq!(finished.code, case.exit, "{}", finished.stderr);
-    let said = if finished.code == 0 {
+    let line = if finished.code == 0 {
         finished.assert_succeeds();
         assert_eq!(finished.stdout.trim(), job.tag());
         String::new()
@@ -143,15 +143,15 @@ pub(super) fn play(case: &Case) -> Played {
         assert_eq!(own.is_some(), case.end != End::Shared, "whether the task has an image of its own");
     }
     assert_engine_is_clean(&job.name);
-    Played { struck, exit: finished.code, said }
+    Played { struck, exit: finished.code, line }
 }
 
-/// Follows each route as a consumer does. Asserts that what is there is what the index says; gives the tasks.
+/// Follows each route as a consumer does. Asserts that what is there is what the index has; gives the tasks.
 pub(super) fn follow_routes(job: &Job) -> [Option<String>; 3] {
     follow(job, |route, _| format!("/index/v1/task/{route}/artifacts/{ARTIFACT}"))
 }
 
-/// The same by the run that the entry tells. As soon as a task is rerun, Taskcluster's short ways to its artifacts lead to
+/// The same by the run that the entry names. As soon as a task is rerun, Taskcluster's short ways to its artifacts lead to
 /// the new run, which has none before it is done.
 pub(super) fn follow_runs(job: &Job) -> [Option<String>; 3] {
     follow(job, |_, entry| {
@@ -189,10 +189,10 @@ fn download(url: &str) -> Result<Vec<u8>, String> {
 
 pub(super) fn assert_engine_is_clean(name: &str) {
     let label = format!("label=image-worker-test={name}");
-    let images = docker_says(&["images", "--all", "--quiet", "--filter", &label]);
-    let containers = docker_says(&["ps", "--all", "--quiet", "--filter", &label]);
-    let history = images.lines().map(|id| docker_says(&["history", "--format", "{{.CreatedAt}} {{.CreatedBy}}", id]));
-    let states = containers.lines().map(|id| docker_says(&["inspect", "--format", "{{json .State}}", id]));
+    let images = docker_output(&["images", "--all", "--quiet", "--filter", &label]);
+    let containers = docker_output(&["ps", "--all", "--quiet", "--filter", &label]);
+    let history = images.lines().map(|id| docker_output(&["history", "--format", "{{.CreatedAt}} {{.CreatedBy}}", id]));
+    let states = containers.lines().map(|id| docker_output(&["inspect", "--format", "{{json .State}}", id]));
     let left: Vec<_> = history.chain(states).collect();
     assert_eq!((images.as_str(), containers.as_str()), ("", ""), "images and containers that are left: {left:#?}");
 }

@@ -21,8 +21,8 @@ pub(super) struct Registry {
 type Contents = HashMap<String, (&'static str, Vec<u8>)>;
 
 impl Registry {
-    /// A registry, which lives as long as the test's process. Its repository `once` is well after this many failing answers,
-    /// `again` when it has asked somebody to wait who waits.
+    /// A registry, which runs until the test's process ends. Its repository `once` is well after this many failing answers,
+    /// `again` when it has sent a Retry-After that the client obeys.
     pub(super) fn start(failing: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -30,7 +30,7 @@ impl Registry {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (contents, failing) = (Arc::clone(&contents), Arc::clone(&failing));
-                // Engines that go away are none of our business.
+                // Engines that close the connection do not matter.
                 std::thread::spawn(move || drop(serve(&client, &contents, &failing)));
             }
         });
@@ -38,7 +38,7 @@ impl Registry {
     }
 }
 
-/// An image of one file, unlike every other: whoever removes one would remove the other.
+/// An image of one file, unlike every other: removing one would remove the other.
 fn contents(address: &str) -> Contents {
     let mut layer = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
@@ -84,7 +84,7 @@ fn read_to(mut client: &TcpStream, end: &[u8]) -> io::Result<String> {
 /// How a handshake begins.
 const TLS: [u8; 1] = [0x16];
 
-/// What a server that speaks HTTP only says to a handshake, of which it has read all.
+/// The answer of a server that speaks HTTP only to a handshake, of which it has read all.
 fn refuse_tls(mut client: &TcpStream) -> io::Result<()> {
     let mut head = [0; 5];
     client.read_exact(&mut head)?;
@@ -110,7 +110,7 @@ fn serve(mut client: &TcpStream, contents: &Contents, failing: &AtomicUsize) -> 
         let (status, kind, body) = match parts[..] {
             [""] => ("200 OK", "application/json", b"{}".to_vec()),
             ["reset", ..] => return Ok(()),
-            // Until whoever asks has enough of it.
+            // Until the client gives up.
             ["silent", ..] => return client.read_exact(&mut [0]),
             ["once" | "again", .., name] if failing.load(Ordering::Relaxed) == 0 => {
                 let (kind, bytes) = contents.get(name).ok_or_else(|| io::Error::other("no such blob"))?;

@@ -1,23 +1,23 @@
-//! The table: what befalls each call of the job, and what comes of it. What the words mean is next door.
+//! The table: the faults of each call of the job, and what comes of them. What the words mean is in `places`.
 
 use super::places::End::{Complete, Copied, Earlier, Partly, Shared};
 use super::places::How::{Busy, Closed, Cut, Hangs, Lost, Nonsense, Status, Wrong, WrongArrival, WrongStore};
 use super::places::Way::{Always, Once};
 use super::places::{CONTEXT, Case, End, FaultPoint, IMAGE, LOG, PROVENANCE, Path, Way, place};
 
-/// A case that is not got over: what befalls the call, the exit code, the index.
+/// A case that retries do not cure: what happens to the call, the exit code, the index.
 type Row = (Way, i32, End);
 
-/// A place; how everything ends that another try gets over, and what that is; and what is not got over.
+/// A place; how everything ends that another attempt cures, and what that is; and what it does not cure.
 type Rows = (FaultPoint, (i32, End), Vec<Way>, Vec<Row>);
 
 const NOTHING: End = Partly(0);
 const GOOD: (i32, End) = (0, Complete);
 
-/// What another try gets over, wherever it happens.
+/// What another attempt cures, wherever it happens.
 const PASSING: [Way; 4] = [Once(Status(503)), Once(Busy(1)), Once(Closed), Once(Cut(5))];
 
-/// Storage breaks off where the tests say; and calls of less weight get fewer cases.
+/// Storage breaks off where the tests decide; and calls of less weight get fewer cases.
 const OF_STORAGE: [Way; 3] = [Once(Status(503)), Once(Busy(1)), Once(Closed)];
 const FEW: [Way; 2] = [Once(Status(503)), Once(Closed)];
 
@@ -40,7 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
 fn looking() -> Vec<Rows> {
     vec![
         (
-            // What it says only saves time.
+            // Its answer only saves time.
             place("which scopes the job has: currentScopes", "currentScopes", Path::Any),
             GOOD,
             and(&PASSING, &[Once(Hangs)]),

@@ -1,5 +1,5 @@
 //! Builds that fail for the fault of a registry or of the engine: real engines, a registry that misbehaves, a daemon without
-//! a network or a disk. Whose fault it is, how often it is tried, and what people are told.
+//! a network or a disk. Whose fault it is, the number of attempts, and the message for people.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,16 +12,16 @@ use super::dockerd::Dockerd;
 use super::registry::Registry;
 use super::{document, each, wanted};
 use crate::harness::engine_proxy::EngineProxy;
-use crate::harness::{Finished, PROJECT, Repository, docker, docker_says, engine, path, place_of, program};
+use crate::harness::{Finished, PROJECT, Repository, docker, docker_output, engine, path, place_of, program};
 
 const HEADING: &str = "| what fails | asked by | builder | exit | attempts | the error line |\n\
                        | --- | --- | --- | --- | --- | --- |";
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
-    /// The repository in the registry; `refused` for a port where nobody listens, `unknown` for a host that nobody knows.
+    /// The repository in the registry; `refused` for a port where nothing listens, `unknown` for a host that no resolver knows.
     way: &'static str,
-    asked_by: &'static str,
+    requested_by: &'static str,
     builder: &'static str,
 }
 
@@ -29,13 +29,13 @@ const WAYS: [&str; 14] = [
     "429", "again", "later", "500", "503", "504", "reset", "refused", "silent", "unknown", "401", "403", "404", "once",
 ];
 
-/// A name that no resolver asks anybody for: a part of a name has 63 letters at most.
+/// A name that no resolver looks up: a part of a name has 63 letters at most.
 const UNKNOWN: &str = "a-part-of-a-name-may-have-sixty-three-letters-and-this-has-more-than.invalid";
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for way in WAYS {
-        for (asked_by, builder) in [
+        for (requested_by, builder) in [
             ("FROM", "classic"),
             ("COPY --from", "classic"),
             ("FROM", "buildkit"),
@@ -44,7 +44,7 @@ fn cases() -> Vec<Case> {
             ("FROM", "podman"),
             ("COPY --from", "podman"),
         ] {
-            let is_told = match (way, asked_by, builder) {
+            let is_tested = match (way, requested_by, builder) {
                 // What the registry has is no frontend.
                 ("once" | "again", "# syntax", _) => false,
                 // Podman waits by itself, for minutes.
@@ -53,8 +53,8 @@ fn cases() -> Vec<Case> {
                 ("silent", "COPY --from", _) => false,
                 _ => true,
             };
-            if is_told {
-                cases.push(Case { way, asked_by, builder });
+            if is_tested {
+                cases.push(Case { way, requested_by, builder });
             }
         }
     }
@@ -63,7 +63,7 @@ fn cases() -> Vec<Case> {
 
 impl Case {
     fn name(self) -> String {
-        format!("{} | {} | {}", self.title(), self.asked_by, self.builder)
+        format!("{} | {} | {}", self.title(), self.requested_by, self.builder)
     }
 
     fn title(self) -> String {
@@ -78,10 +78,10 @@ impl Case {
         }
     }
 
-    /// The exit code, and how many builds begin.
+    /// The exit code, and how many builds start.
     fn end(self) -> (i32, usize) {
         match self.way {
-            // Podman asks again by itself.
+            // Podman tries again by itself.
             "again" if self.builder == "podman" => (0, 1),
             "once" | "again" => (0, 2),
             "later" => (30, 1),
@@ -92,7 +92,7 @@ impl Case {
 
     fn play(self) -> String {
         // Each has a registry of its own, so that what is pulled is no other's.
-        // After a 503 to HEAD the classic builder asks by GET, and BuildKit does not.
+        // After a 503 to HEAD the classic builder sends a GET, and BuildKit does not.
         let registry = Registry::start(if self.builder == "classic" { 2 } else { 1 });
         let address = match self.way {
             "refused" => "127.0.0.1:9",
@@ -101,7 +101,7 @@ impl Case {
         };
         let image = format!("{address}/{}/img:1", self.way);
         let name = format!("whose-{}-{}", std::process::id(), registry.address.rsplit(':').next().unwrap());
-        let dockerfile = match self.asked_by {
+        let dockerfile = match self.requested_by {
             "FROM" => format!("FROM {image}\nCOPY Dockerfile /{name}\n"),
             "COPY --from" => format!("FROM scratch\nLABEL test={name}\nCOPY --from={image} /file /\n"),
             _ => format!("# syntax={image}\nFROM scratch\nCOPY Dockerfile /{name}\n"),
@@ -111,14 +111,14 @@ impl Case {
         let finished = dry_run(&repository, &place, self.builder, if self.way == "silent" { "5" } else { "60" });
         docker(&["rmi", &image]);
         let (exit, attempts) = self.end();
-        let begun = 1 + finished.stderr.matches("building the image failed, trying again").count();
-        assert_eq!((finished.code, begun), (exit, attempts), "{}: {}", self.name(), finished.stderr);
+        let builds = 1 + finished.stderr.matches("building the image failed, trying again").count();
+        assert_eq!((finished.code, builds), (exit, attempts), "{}: {}", self.name(), finished.stderr);
         let line = if exit == 0 { String::new() } else { redacted(&finished, &name) };
         assert!(exit == 0 || line.contains("REGISTRY"), "no registry is named: {line}");
         let waits = finished.stderr.contains("trying again in 2.0 s");
         assert_eq!(waits, (self.way, attempts) == ("again", 2), "{}", finished.stderr);
-        assert_eq!(docker_says(&["images", "--quiet", &name]), "", "the tag is left");
-        format!("| {} | {exit} | {begun} | {line} |", self.name())
+        assert_eq!(docker_output(&["images", "--quiet", &name]), "", "the tag is left");
+        format!("| {} | {exit} | {builds} | {line} |", self.name())
     }
 }
 
@@ -145,7 +145,7 @@ fn redacted(finished: &Finished, name: &str) -> String {
     // The container's name, and what `dd` has done.
     let chance = Regex::new(r"endpoint [^…;]*…[^\s;:]*|\d+\+\d+ records").unwrap();
     let line = chance.replace_all(&line, "CHANCE").into_owned();
-    // The daemon's folder, and what the line cuts of it or of an address.
+    // The daemon's directory, and what the line cuts of it or of an address.
     let cut = Regex::new(r"[^\s;]*…[^\s;]*").unwrap();
     let line = cut.replace_all(&line, "…").into_owned();
     let numbers = Regex::new(r"\d{9,}").unwrap();
@@ -174,7 +174,7 @@ enum Lack {
     Commit,
     /// Its daemon has none.
     Network,
-    /// Somebody has removed it.
+    /// It was removed.
     Bridge,
 }
 
@@ -198,7 +198,7 @@ impl Lack {
         }
     }
 
-    /// What an engine makes of it.
+    /// Plays a case on an engine; gives the row of the table.
     fn play(self, builder: &str) -> String {
         // The context, and one of the two layers, fit.
         let small = Small::mount(20 << 20).expect("this runs as root, as Dockerd does");
@@ -214,7 +214,7 @@ impl Lack {
         let steps = self.steps();
         let repository = Repository::bare("whose-lack", &format!("FROM scratch\n{steps}"));
         if self == Self::Copy {
-            std::fs::write(repository.directory().join("data"), super::play::noise("whose", 5 << 20)).unwrap();
+            std::fs::write(repository.directory().join("data"), super::play::incompressible("whose", 5 << 20)).unwrap();
         }
         std::fs::copy("/bin/busybox", repository.directory().join("busybox"))
             .expect("busybox-static; run scripts/test");
@@ -230,9 +230,9 @@ impl Lack {
 fn an_engine_that_lacks_something_is_named() {
     match Dockerd::start() {
         Ok(dockerd) => dockerd.end(),
-        Err(said) => {
-            assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "{said}; run this as root");
-            eprintln!("SKIPPED: {said}");
+        Err(reason) => {
+            assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "{reason}; run this as root");
+            eprintln!("SKIPPED: {reason}");
             return;
         }
     }
@@ -254,15 +254,15 @@ fn an_engine_that_lacks_something_is_named() {
     document::section("lacks", lacks.len(), &lines);
 }
 
-/// The classic builder looks at all images for a step in its cache, and somebody removes one of them meanwhile.
+/// The classic builder looks at all images for a step in its cache, and another client removes one of them meanwhile.
 #[test]
 fn what_the_engine_has_no_more_is_built_again() {
     if !engine() {
         return;
     }
     let proxy = EngineProxy::start("/build", |client| {
-        let said = "unable to find image \"sha256:0123\"";
-        let answer = serde_json::json!({ "errorDetail": { "message": said }, "error": said }).to_string();
+        let message = "unable to find image \"sha256:0123\"";
+        let answer = serde_json::json!({ "errorDetail": { "message": message }, "error": message }).to_string();
         write!(client, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len())
     });
     let repository = Repository::bare("whose-gone", "FROM scratch\nCOPY Dockerfile /\n");
@@ -271,9 +271,9 @@ fn what_the_engine_has_no_more_is_built_again() {
     assert_eq!(proxy.answered(), 2, "{}", finished.stderr);
 }
 
-/// Docker 28 with the containerd image store answers so while somebody removes an image.
+/// Docker 28 with the containerd image store answers so while another client removes an image.
 #[test]
-fn a_list_of_images_that_fails_for_a_moment_is_asked_for_again() {
+fn a_list_of_images_that_fails_for_a_moment_is_requested_again() {
     if !engine() {
         return;
     }
@@ -286,13 +286,13 @@ fn a_list_of_images_that_fails_for_a_moment_is_asked_for_again() {
     finished.assert_succeeds();
     assert_eq!(proxy.answered(), 2, "{}", finished.stderr);
     assert!(!finished.stderr.contains("not found"), "{}", finished.stderr);
-    assert_eq!(docker_says(&["images", "--all", "--quiet", "--filter", "label=of=whose-list"]), "");
+    assert_eq!(docker_output(&["images", "--all", "--quiet", "--filter", "label=of=whose-list"]), "");
 }
 
 #[test]
 fn a_socket_that_we_may_not_use_is_refused_with_its_group() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("docker.sock");
+    let work = tempfile::tempdir().unwrap();
+    let socket = work.path().join("docker.sock");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o000)).unwrap();
     let repository = Repository::bare("forbidden", "FROM scratch\nCOPY Dockerfile /\n");
@@ -301,12 +301,12 @@ fn a_socket_that_we_may_not_use_is_refused_with_its_group() {
     let environment = [("IMAGE_NAME", "forbidden"), ("PROJECT", PROJECT), ("DOCKER_HOST", &place)];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut program = program(["run", "--dry-run", "--context", path(&directory)], environment);
-    program.command.current_dir(folder.path());
-    // Root may use every socket, unless it has not got this right.
+    program.command.current_dir(work.path());
+    // Root may use every socket, unless it lacks this right.
     if rustix::process::geteuid().is_root() {
         let mut command = Command::new("setpriv");
         command.arg("--bounding-set=-dac_override,-dac_read_search").arg(program.command.get_program());
-        command.args(program.command.get_args()).env_clear().current_dir(folder.path());
+        command.args(program.command.get_args()).env_clear().current_dir(work.path());
         command.envs(program.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         program.command = command;
     }

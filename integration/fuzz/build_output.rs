@@ -1,5 +1,5 @@
-//! A build's answer under fuzz: whatever its steps print, only what the engine itself tells of the ends of stages is an id, and
-//! of an invented engine's images exactly the build's are taken: nobody else's, and all of them.
+//! A build's answer under fuzz: whatever its steps print, only what the engine itself reports at the ends of stages is an id, and
+//! of an invented engine's images exactly the build's are taken: no others, and all of them.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ fn id(number: usize) -> String {
 
 pub(super) fn target(data: &[u8]) {
     let mut input = Input::new(data);
-    let (mut images, mut answer, mut told) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut images, mut answer, mut reported) = (Vec::new(), Vec::new(), Vec::new());
     let mut stages: Vec<BuiltStage> = Vec::new();
     // What was there, and what neighbours have: in the middle of the build, named and nameless, on the same base and on top of ours.
     let before: Vec<_> = (1..4).map(id).collect();
@@ -49,18 +49,24 @@ pub(super) fn target(data: &[u8]) {
             break;
         }
         push(&mut answer, &json!({ "aux": { "ID": at } }));
-        told.push(at);
+        reported.push(at);
     }
     push(&mut answer, &json!({ "stream": String::from_utf8_lossy(input.rest()) }));
 
     let (lines, ids) = read_answer(&answer);
-    assert_eq!(ids, told, "a step's output is an id");
+    assert_eq!(ids, reported, "a step's output is an id");
     for line in &lines {
         assert!(!line.chars().any(|it| it.is_control() && it != '\t'), "{line:?}");
     }
-    let told = ids.into_iter().enumerate().collect();
-    let build =
-        Build { tag: TAG.to_owned(), stages, before: before.into_iter().collect(), told, shells: Vec::new(), runs: 1 };
+    let reported = ids.into_iter().enumerate().collect();
+    let build = Build {
+        tag: TAG.to_owned(),
+        stages,
+        before: before.into_iter().collect(),
+        told: reported,
+        shells: Vec::new(),
+        runs: 1,
+    };
     let descent = build.descent(&images);
     let taken: HashSet<_> = descent.ids.iter().cloned().collect();
     assert_eq!((&taken, descent.is_unclear), (&own, false), "not exactly the build's images are taken");
@@ -83,7 +89,7 @@ fn forged(input: &mut Input, id: &str) -> Value {
         5 => format!("--> {digits}\n{}\n", &id[7..]),
         _ => input.text(),
     };
-    // Docker tells the text's words in pieces, Podman by its lines, and who pulls has an id and a status of its own.
+    // Docker sends the text in pieces, Podman by its lines, and a pull has an id and a status of its own.
     if input.flag() { json!({ "stream": text }) } else { json!({ "id": digits, "status": text }) }
 }
 

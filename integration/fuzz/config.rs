@@ -13,7 +13,7 @@ use image_worker::report;
 
 use super::input::Input;
 
-/// Stands in every secret; it must not be told.
+/// A part of every secret; it must not be printed.
 const SECRET: &str = "swordfish";
 
 const VALUES: [&str; 36] = [
@@ -66,16 +66,16 @@ pub(super) fn target(data: &[u8]) {
     let mut flags = BTreeMap::new();
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     match input.below(4) {
-        0 => file.write_all(input.bytes()).expect("room for a small file"),
+        0 => file.write_all(input.bytes()).expect("space for a small file"),
         1 => {
             for _ in 0..input.below(5) {
                 let line = format!("{} = {:?}\n", setting(&mut input).name, value(&mut input).to_string_lossy());
-                file.write_all(line.as_bytes()).expect("room for a small file");
+                file.write_all(line.as_bytes()).expect("space for a small file");
             }
         }
         _ => {}
     }
-    // Which file is read is not for the input to say: it could name a device.
+    // Which file is read is not for the input to decide: it could name a device.
     variables.insert("IMAGE_WORKER_CONFIG".to_owned(), file.path().into());
     while !input.is_empty() {
         let setting = setting(&mut input);
@@ -99,27 +99,27 @@ pub(super) fn target(data: &[u8]) {
     };
     assert_eq!(task::unread(&environment), [""; 0]);
     let _ = task::values(&config.plan);
-    // What the worker says, and the deployment.
+    // The settings of the worker, and of the deployment.
     let run = config.plan.task.as_ref();
-    let mut said = |setting: &Setting, value: String| drop(environment.insert(setting.variable.to_owned(), value));
-    said(&settings::TASK_ID, run.map(|run| run.task_id.to_string()).unwrap_or_default());
-    said(&settings::RUN_ID, run.map(|run| run.run_id.to_string()).unwrap_or_default());
-    said(&settings::CONTEXT_MAX_BYTES, config.plan.context.max_bytes.to_string());
-    said(&settings::CONTEXT_MAX_ENTRIES, config.plan.context.max_entries.to_string());
-    said(
+    let mut set = |setting: &Setting, value: String| drop(environment.insert(setting.variable.to_owned(), value));
+    set(&settings::TASK_ID, run.map(|run| run.task_id.to_string()).unwrap_or_default());
+    set(&settings::RUN_ID, run.map(|run| run.run_id.to_string()).unwrap_or_default());
+    set(&settings::CONTEXT_MAX_BYTES, config.plan.context.max_bytes.to_string());
+    set(&settings::CONTEXT_MAX_ENTRIES, config.plan.context.max_entries.to_string());
+    set(
         &settings::ARTIFACT_STORAGE,
         serde_json::to_value(config.plan.artifact.storage).unwrap().as_str().unwrap().into(),
     );
     let root_url = config.deployment.as_ref().map(|deployment| deployment.root_url.reveal().to_string());
-    said(&settings::ROOT_URL, root_url.unwrap_or_default());
-    said(&settings::PROXY_URL, "http://taskcluster".to_owned());
+    set(&settings::ROOT_URL, root_url.unwrap_or_default());
+    set(&settings::PROXY_URL, "http://taskcluster".to_owned());
     let (dry, by) = match config.destination {
         Destination::Task => ("0", "api"),
         Destination::Payload(_) => ("0", "payload"),
         Destination::DryRun(_) => ("1", "api"),
     };
-    said(&settings::DRY_RUN, dry.to_owned());
-    said(&settings::PUBLISH, by.to_owned());
+    set(&settings::DRY_RUN, dry.to_owned());
+    set(&settings::PUBLISH, by.to_owned());
     let environment = environment.into_iter().map(|(name, value)| (name, value.into())).collect();
     let again = read(&environment, BTreeMap::new()).expect("what was written can be read");
     let plan = |config: &Config| serde_json::to_value(&config.plan).unwrap();
@@ -173,11 +173,11 @@ fn read(variables: &Variables, flags: BTreeMap<&'static str, String>) -> Result<
 
 /// An error names the flag, the variable, or the file and its place in it; it has no secret and stays on its line.
 fn refused(error: &ConfigError, file: &str) {
-    let said = error.to_string();
+    let message = error.to_string();
     let mut all = [settings::EVERYWHERE, &settings::RUN.concat()].concat().into_iter();
-    let named = all.any(|it| said.contains(it.variable) || said.contains(&format!("--{}", it.name)));
-    assert!(named || said.starts_with(&format!("{file}: ")), "no setting is named: {said}");
-    assert!(!format!("{said} {error:?}").contains(SECRET), "a secret: {said}");
-    let line = report::error_line(&said);
+    let named = all.any(|it| message.contains(it.variable) || message.contains(&format!("--{}", it.name)));
+    assert!(named || message.starts_with(&format!("{file}: ")), "no setting is named: {message}");
+    assert!(!format!("{message} {error:?}").contains(SECRET), "a secret: {message}");
+    let line = report::error_line(&message);
     assert!(!line.chars().any(char::is_control), "an unsafe line: {line:?}");
 }

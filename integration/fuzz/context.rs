@@ -1,5 +1,5 @@
 //! The context reader under fuzz: whatever comes, it answers; and what it takes is a safe tree with the hash that it
-//! told, by the word of readers that are not its own.
+//! reported, as readers compute it that are not its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -50,7 +50,7 @@ const LIMITS: Limits = Limits { max_bytes: 256 * 1024, max_entries: 24, max_name
 pub(super) fn target(data: &[u8]) {
     let mut input = Input::new(data);
     let scheme = if input.flag() { ContextScheme::Contents } else { ContextScheme::Tar };
-    let packing = input.below(8);
+    let compression = input.below(8);
     let tar = match input.below(8) {
         0 => input.rest().to_vec(),
         1 => tars::repair(input.rest().to_vec()),
@@ -62,7 +62,7 @@ pub(super) fn target(data: &[u8]) {
             tars::script(tar, &mut input, &WORDS)
         }
     };
-    let source = match packing {
+    let source = match compression {
         0..=4 => tar.clone(),
         5 => tars::gzip(&tar),
         6 => [tars::gzip(&tar[..tar.len() / 2]), tars::gzip(&tar[tar.len() / 2..])].concat(),
@@ -75,7 +75,7 @@ pub(super) fn target(data: &[u8]) {
     };
     match take(&source, "img", scheme, None) {
         Ok((received, out)) => accepted(&source, &received, &out),
-        Err(error) => told(&error),
+        Err(error) => assert_message(&error),
     }
 }
 
@@ -91,8 +91,8 @@ fn take(
     receive(source, &expect, &LIMITS, &mut out).map(|received| (received, out))
 }
 
-/// An error's text stands in one line of a log, whatever the context's names hold; so do its causes, once reported.
-fn told(error: &IntakeError) {
+/// Asserts that an error's text stands in one line of a log, whatever the context's names hold; so do its causes, once reported.
+fn assert_message(error: &IntakeError) {
     let own = error.to_string();
     assert!(own.chars().count() < 1000 && !own.chars().any(char::is_control), "an unsafe message: {own:?}");
     let mut cause = error.source();
@@ -183,8 +183,8 @@ fn inside(parts: &[&str], link: &[u8]) -> String {
     resolve(&parts[..parts.len() - 1], link).unwrap_or_else(|| panic!("{parts:?} leads out, by {link:?}"))
 }
 
-fn resolve(folder: &[&str], link: &str) -> Option<String> {
-    let mut at = folder.to_vec();
+fn resolve(directory: &[&str], link: &str) -> Option<String> {
+    let mut at = directory.to_vec();
     for part in link.split('/') {
         match part {
             "" | "." => {}

@@ -51,8 +51,8 @@ pub(super) fn target(data: &[u8]) {
         assert_eq!(bare(&done.text), bare(&text), "without syntax only line ends change");
         let added = (done.text.len() - text.len()) / RUN_TASK_SNIPPET.len();
         assert_eq!(done.run_task.is_some(), added > 0);
-        let asked = text.lines().filter(|line| line.starts_with("# %include")).count();
-        assert_eq!(done.includes.len() + added, asked, "every include is told");
+        let requested = text.lines().filter(|line| line.starts_with("# %include")).count();
+        assert_eq!(done.includes.len() + added, requested, "every include is reported");
     }
     let mut before = 0;
     for include in &done.includes {
@@ -72,7 +72,7 @@ pub(super) fn target(data: &[u8]) {
 }
 
 fn tokenized(raw: &[u8], args: &BTreeMap<String, String>) {
-    let said = |instruction: &Instruction| (instruction.keyword.clone(), instruction.rest.clone());
+    let text_of = |instruction: &Instruction| (instruction.keyword.clone(), instruction.rest.clone());
     let found = read(raw);
     // So that a part is read as it is in the whole.
     let alone = |part: &[u8]| read(&[format!("# escape={}\n", found.escape).as_bytes(), part].concat()).all;
@@ -81,8 +81,8 @@ fn tokenized(raw: &[u8], args: &BTreeMap<String, String>) {
         let range = instruction.range.clone();
         assert!(end <= range.start && range.start < range.end && range.end <= raw.len(), "{instruction:?}");
         assert_eq!(alone(&raw[end..range.start]), [], "between instructions is none");
-        let own: Vec<_> = alone(&raw[range.clone()]).iter().map(said).collect();
-        assert_eq!(own, [said(instruction)], "an instruction's lines say the same alone");
+        let own: Vec<_> = alone(&raw[range.clone()]).iter().map(text_of).collect();
+        assert_eq!(own, [text_of(instruction)], "an instruction's lines are the same alone");
         end = range.end;
     }
     assert_eq!(alone(&raw[end..]), [], "behind the last instruction is none");
@@ -93,7 +93,7 @@ fn tokenized(raw: &[u8], args: &BTreeMap<String, String>) {
         let added = with.all.len() - found.all.len();
         assert_eq!((with.escape, &with.syntax), (found.escape, &found.syntax));
         assert!(added > 0 && with.all[..added].iter().all(|it| it.keyword == "ARG" && args.contains_key(&it.rest)));
-        let rest = |all: &[Instruction]| all.iter().map(said).collect::<Vec<_>>();
+        let rest = |all: &[Instruction]| all.iter().map(text_of).collect::<Vec<_>>();
         assert_eq!(rest(&with.all[added..]), rest(&found.all), "all other instructions stay");
         assert_eq!(declared(&text, args), None, "once is enough");
     }

@@ -66,8 +66,8 @@ pub(super) fn target(data: &[u8]) {
         Ok((loaded, _)) => assert_eq!((Some(loaded.image_id), loaded.sha256), (checked.image_id, checked.sha256)),
         Err(error) => assert!(!checked.problems.is_empty(), "nothing is wrong, but {error}"),
     }
-    relayed(&export);
-    relayed(&consistent(data));
+    check_forwarded(&export);
+    check_forwarded(&consistent(data));
     let id_of_config = ImageId::of(CONFIG);
     if let Ok((written, out)) = make(&layout(data), id_of_config, None) {
         accepted(id_of_config, &written, &out);
@@ -123,9 +123,9 @@ fn layout(data: &[u8]) -> Vec<u8> {
     tars::script(tar, &mut input, &WORDS)
 }
 
-/// What is relayed to its end is the same when it is relayed again, and no name is in it but ours; what is not has
-/// nothing that an engine could load.
-fn relayed(archive: &[u8]) {
+/// Asserts that what is forwarded to its end is the same when it is forwarded again, and that no name is in it but ours;
+/// what is not has nothing that an engine could load.
+fn check_forwarded(archive: &[u8]) {
     let mut out = Vec::new();
     if let Ok((first, _)) = verify_and_forward(archive, TAG, None, &mut out) {
         assert_eq!((first.sha256, first.size), (Digest::of(archive), archive.len() as u64));
@@ -144,9 +144,9 @@ fn make(export: &[u8], id: ImageId, level: Option<i32>) -> Result<(Written, Vec<
     unpacked.expect(id)?;
     let mut out = Vec::new();
     let archive = unpacked.arrange(TAG)?;
-    let summed = archive.sum()?;
+    let digested = archive.sum()?;
     let written = archive.write_into(level, &mut out)?;
-    assert!(level.is_some() || summed == written, "{summed:?}, but {written:?} was written");
+    assert!(level.is_some() || digested == written, "{digested:?}, but {written:?} was written");
     Ok((written, out))
 }
 
@@ -172,7 +172,7 @@ fn accepted(id: ImageId, written: &Written, out: &[u8]) {
         members.insert(plain, entry);
     }
     let [(first, manifest), (second, repositories)] = documents.as_slice() else {
-        panic!("{} members say what the archive holds", documents.len())
+        panic!("{} members list what the archive holds", documents.len())
     };
     assert_eq!((first.as_str(), second.as_str()), ("manifest.json", "repositories"));
     let [image] = manifest.as_array().expect("a list").as_slice() else { panic!("one image, not {manifest}") };
@@ -185,11 +185,11 @@ fn accepted(id: ImageId, written: &Written, out: &[u8]) {
         let mut at = name.as_str().expect("a text").to_owned();
         for _ in 0..=members.len() {
             let member = members.get(&at).unwrap_or_else(|| panic!("{name} is missing, at {at:?}"));
-            let folder = at.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let directory = at.rsplit_once('/').map_or("", |(directory, _)| directory);
             at = match member.kind {
                 EntryType::Regular => return member,
                 EntryType::Link => resolve("", &member.link),
-                EntryType::Symlink => resolve(folder, &member.link),
+                EntryType::Symlink => resolve(directory, &member.link),
                 other => panic!("{name} is a {other:?}"),
             };
         }
@@ -197,7 +197,7 @@ fn accepted(id: ImageId, written: &Written, out: &[u8]) {
     };
     assert_eq!(ImageId::of(&file(&image["Config"]).content), id);
     let layers = image["Layers"].as_array().expect("a list");
-    assert_eq!(layers.len(), 2, "as the configuration says");
+    assert_eq!(layers.len(), 2, "as in the configuration");
     for layer in layers {
         file(layer);
     }
@@ -205,8 +205,8 @@ fn accepted(id: ImageId, written: &Written, out: &[u8]) {
     assert_eq!((&again, bytes.as_slice()), (written, out), "written again it is the same");
 }
 
-fn resolve(folder: &str, link: &[u8]) -> String {
-    let mut at: Vec<_> = folder.split('/').filter(|part| !part.is_empty()).collect();
+fn resolve(directory: &str, link: &[u8]) -> String {
+    let mut at: Vec<_> = directory.split('/').filter(|part| !part.is_empty()).collect();
     for part in std::str::from_utf8(link).expect("a target in UTF-8").split('/') {
         match part {
             "" | "." => {}

@@ -1,4 +1,4 @@
-//! Log lines under fuzz: whatever an engine, a server or a step says stays one line and moves no cursor, and no secret is in
+//! Log lines under fuzz: whatever an engine, a server or a step prints stays one line and moves no cursor, and no secret is in
 //! it, in whatever form it comes and wherever the line is broken.
 
 use std::sync::Once;
@@ -14,10 +14,10 @@ use super::input::Input;
 /// Known to the program from the beginning.
 const SECRETS: [&str; 3] = ["s3cr3t/of+the fuzzer", "t\u{f6}k\"en-of-the-fuzzer", "p%40ss-of-the-fuzzer"];
 
-static TOLD: Once = Once::new();
+static REGISTERED: Once = Once::new();
 
 pub(super) fn target(data: &[u8]) {
-    TOLD.call_once(|| SECRETS.into_iter().for_each(secrets::add));
+    REGISTERED.call_once(|| SECRETS.into_iter().for_each(secrets::add));
     let mut input = Input::new(data);
     let secret = input.pick(&SECRETS);
     let (shown, known) = form(secret, &mut input);
@@ -26,7 +26,7 @@ pub(super) fn target(data: &[u8]) {
     let filler = if input.flag() { LONGEST_LINE - input.below(64) } else { 0 };
     let step = 1 + input.below(300);
     let rest = String::from_utf8_lossy(input.rest()).into_owned();
-    // A part of a secret that is not in it is nobody's to know.
+    // A part of a secret that is in the input by itself proves nothing.
     if [&before, &rest].iter().any(|it| it.contains(&known) || lines(it, step).concat().contains(&known)) {
         return;
     }

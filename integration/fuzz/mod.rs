@@ -12,7 +12,7 @@ use image_worker::net::Digest;
 
 use targets::TARGETS;
 
-/// Enough that a promise broken in many places is seen here; the rare places are found by `scripts/fuzz`.
+/// Enough that a promise broken in many places is noticed here; the rare places are found by `scripts/fuzz`.
 const MUTATIONS: u32 = 3_000;
 /// For slow machines: all targets together stay below twenty seconds.
 const LONGEST: Duration = Duration::from_secs(3);
@@ -54,12 +54,12 @@ fn build_output_keeps_its_promises() {
 
 #[test]
 fn every_corpus_belongs_to_a_target() {
-    let mut folders: Vec<_> =
+    let mut directories: Vec<_> =
         fs::read_dir(corpora()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     let mut targets: Vec<_> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
-    folders.sort();
+    directories.sort();
     targets.sort();
-    assert_eq!(folders, targets);
+    assert_eq!(directories, targets);
 }
 
 fn fuzz(name: &str) {
@@ -81,7 +81,7 @@ fn fuzz(name: &str) {
         if catch_unwind(AssertUnwindSafe(|| target(&input))).is_err() {
             let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", Digest::of(&input)));
             fs::write(&file, &input).unwrap();
-            panic!("{name} broke a promise; mend it, and keep {} in {name}'s corpus", file.display());
+            panic!("{name} broke a promise; fix it, and keep {} in {name}'s corpus", file.display());
         }
     }
 }

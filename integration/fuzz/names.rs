@@ -1,4 +1,4 @@
-//! The names under fuzz: what is parsed prints as what it was parsed from, and says so in JSON; what is refused is
+//! The names under fuzz: what is parsed prints as what it was parsed from, and is the same text in JSON; what is refused is
 //! refused in one line.
 
 use std::fmt::{Debug, Display};
@@ -40,8 +40,8 @@ fn parse<T: FromStr<Err = NameError>>(text: &str) -> Option<T> {
     match text.parse() {
         Ok(name) => Some(name),
         Err(error) => {
-            let said = error.to_string();
-            assert!(said.len() < 2000 && !said.chars().any(char::is_control), "{said:?}");
+            let message = error.to_string();
+            assert!(message.len() < 2000 && !message.chars().any(char::is_control), "{message:?}");
             None
         }
     }

@@ -38,7 +38,7 @@ pub(super) struct Words<'a> {
 
 impl Words<'_> {
     fn name(&self, input: &mut Input) -> Vec<u8> {
-        const STRANGE: [&[u8]; 14] = [
+        const UNUSUAL: [&[u8]; 14] = [
             b"",
             b"/",
             b".",
@@ -56,7 +56,7 @@ impl Words<'_> {
         ];
         match input.byte() {
             at @ 0..=179 => self.names[usize::from(at) % self.names.len()].to_vec(),
-            at @ 180..=209 => STRANGE[usize::from(at) % STRANGE.len()].to_vec(),
+            at @ 180..=209 => UNUSUAL[usize::from(at) % UNUSUAL.len()].to_vec(),
             210..=219 => vec![b'n'; input.below(5000)],
             220..=224 => b"d/".repeat(input.below(200)),
             _ => input.bytes().to_vec(),
@@ -96,11 +96,11 @@ pub(super) fn script(mut tar: Vec<u8>, input: &mut Input, words: &Words) -> Vec<
             }
             200..=209 => tar.extend_from_within(last.start.min(tar.len())..last.end.min(tar.len())),
             210..=224 => {
-                // A header that is right in its sum and wrong somewhere else.
+                // A header that is right in its checksum and wrong somewhere else.
                 let at = last.start;
                 if tar.len() >= at + 512 {
                     tar[at + input.below(512)] = input.byte();
-                    sum(&mut tar[at..at + 512]);
+                    checksum(&mut tar[at..at + 512]);
                 }
                 continue;
             }
@@ -196,20 +196,20 @@ fn records(input: &mut Input, words: &Words) -> Vec<u8> {
     text
 }
 
-/// Writes the sum of a header into it.
-fn sum(block: &mut [u8]) {
+/// Writes the checksum of a header into it.
+fn checksum(block: &mut [u8]) {
     block[148..156].fill(b' ');
-    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let checksum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    block[148..156].copy_from_slice(format!("{checksum:06o}\0 ").as_bytes());
 }
 
-/// Gives every header of a tar its right sum, as far as the sizes lead: what a mutation of bytes would not find.
+/// Gives every header of a tar its right checksum, as far as the sizes lead: what a mutation of bytes would not find.
 pub(super) fn repair(mut tar: Vec<u8>) -> Vec<u8> {
     let mut at = 0;
     while let Some(block) = tar.get_mut(at..at + 512) {
         let mut size = 0;
         if block.iter().any(|byte| *byte != 0) {
-            sum(block);
+            checksum(block);
             size = Header::from_byte_slice(block).entry_size().unwrap_or(0).min(1 << 40);
         }
         at += 512 + usize::try_from(size.next_multiple_of(512)).unwrap_or(0);
@@ -234,7 +234,7 @@ pub(super) struct ListedMember {
 
 /// All entries, long names and PAX records resolved.
 pub(super) fn list(tar: &[u8]) -> io::Result<Vec<ListedMember>> {
-    let mut seen = Vec::new();
+    let mut members = Vec::new();
     for entry in Archive::new(tar).entries()? {
         let mut entry = entry?;
         if entry.header().entry_type() == EntryType::XGlobalHeader {
@@ -242,7 +242,7 @@ pub(super) fn list(tar: &[u8]) -> io::Result<Vec<ListedMember>> {
         }
         let mut content = Vec::new();
         entry.read_to_end(&mut content)?;
-        seen.push(ListedMember {
+        members.push(ListedMember {
             name: entry.path_bytes().into_owned(),
             kind: entry.header().entry_type(),
             link: entry.link_name_bytes().unwrap_or_default().into_owned(),
@@ -254,7 +254,7 @@ pub(super) fn list(tar: &[u8]) -> io::Result<Vec<ListedMember>> {
             content,
         });
     }
-    Ok(seen)
+    Ok(members)
 }
 
 /// A tar of these entries, by the tar crate's own writer, in the format that it likes.

@@ -1,4 +1,4 @@
-//! Image archives made here, as other programs make them and as nobody should: small, of images with busybox that no other
+//! Image archives made here, as other programs make them and as no program should: small, of images with busybox that no other
 //! test has. What is done with them is the tests'.
 
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::io::Write;
 use image_worker::net::Digest;
 use serde_json::json;
 
-use crate::harness::{docker, docker_says};
+use crate::harness::{docker, docker_output};
 
 /// An archive in the making, of an image with busybox and `/inherited`, in two layers.
 pub(crate) struct Archive {
@@ -53,11 +53,11 @@ impl Archive {
     /// The id that the tests' engine has it by, where it has it: with containerd's image store not that of the configuration.
     pub(crate) fn id_in_engine(&self) -> String {
         let label = format!("label=image-worker-test={}", self.mark);
-        let all = docker_says(&["images", "--all", "--no-trunc", "--quiet", "--filter", &label]);
+        let all = docker_output(&["images", "--all", "--no-trunc", "--quiet", "--filter", &label]);
         let layers: Vec<_> = self.layers.iter().map(|layer| format!("sha256:{}", Digest::of(layer))).collect();
         let is_it = |id: &&str| {
-            let said = docker(&["image", "inspect", "--format", "{{json .RootFS.Layers}}", id]).stdout;
-            serde_json::from_slice::<Vec<String>>(&said).is_ok_and(|said| said == layers)
+            let output = docker(&["image", "inspect", "--format", "{{json .RootFS.Layers}}", id]).stdout;
+            serde_json::from_slice::<Vec<String>>(&output).is_ok_and(|found| found == layers)
         };
         all.lines().find(is_it).map_or_else(|| self.id(), str::to_owned)
     }

@@ -13,8 +13,8 @@ use crate::harness::engine_place;
 
 /// A socket in front of the engine.
 pub(crate) struct EngineProxy {
-    folder: TempDir,
-    asked: Arc<Mutex<Vec<String>>>,
+    directory: TempDir,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl EngineProxy {
@@ -32,16 +32,16 @@ impl EngineProxy {
         times: usize,
         answer: impl Fn(&mut UnixStream) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let folder = TempDir::with_prefix("engine-proxy-").unwrap();
-        let listener = UnixListener::bind(folder.path().join("sock")).unwrap();
-        let proxy = Self { folder, asked: Arc::default() };
-        let (asked, answer) = (Arc::clone(&proxy.asked), Arc::new(answer));
-        // It lives as long as the test's process: nobody asks it anything once its socket's name is gone.
+        let directory = TempDir::with_prefix("engine-proxy-").unwrap();
+        let listener = UnixListener::bind(directory.path().join("sock")).unwrap();
+        let proxy = Self { directory, requests: Arc::default() };
+        let (requests, answer) = (Arc::clone(&proxy.requests), Arc::new(answer));
+        // It runs until the test's process ends; it gets no more requests once its socket's name is gone.
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let (asked, answer) = (Arc::clone(&asked), Arc::clone(&answer));
-                // A program that goes away is what the tests are about.
-                std::thread::spawn(move || drop(serve(client, path, times, &asked, &*answer)));
+                let (requests, answer) = (Arc::clone(&requests), Arc::clone(&answer));
+                // Programs that close the connection are a part of the tests.
+                std::thread::spawn(move || drop(serve(client, path, times, &requests, &*answer)));
             }
         });
         proxy
@@ -49,17 +49,17 @@ impl EngineProxy {
 
     /// For `DOCKER_HOST`.
     pub(crate) fn place(&self) -> String {
-        format!("unix://{}", self.folder.path().join("sock").display())
+        format!("unix://{}", self.directory.path().join("sock").display())
     }
 
     /// How many requests were not the engine's.
     pub(crate) fn answered(&self) -> usize {
-        self.asked().len()
+        self.requests().len()
     }
 
-    /// Their paths.
-    pub(crate) fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    /// The paths of these requests.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
@@ -71,12 +71,12 @@ fn serve(
     answer: &dyn Fn(&mut UnixStream) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut head = head(&mut client)?;
-    let asked = String::from_utf8_lossy(&head).into_owned();
-    let own = asked.split(' ').nth(1).filter(|asked| asked.starts_with(path));
+    let request = String::from_utf8_lossy(&head).into_owned();
+    let own = request.split(' ').nth(1).filter(|target| target.starts_with(path));
     if let Some(own) = own.filter(|_| all.lock().unwrap().len() < times) {
         all.lock().unwrap().push(own.to_owned());
         // What is sent is read to its end, as by an engine; only then does the answer begin.
-        if asked.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        if request.to_ascii_lowercase().contains("transfer-encoding: chunked") {
             read_chunks(&mut client)?;
         }
         return answer(&mut client);
@@ -84,7 +84,7 @@ fn serve(
     let place = engine_place().unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
     let mut engine = UnixStream::connect(Path::new(place.trim_start_matches("unix://")))?;
     // So that the next request makes a connection of its own and is looked at too.
-    if !asked.to_ascii_lowercase().contains("\r\nupgrade:") {
+    if !request.to_ascii_lowercase().contains("\r\nupgrade:") {
         head.truncate(head.len() - b"\r\n".len());
         head.extend_from_slice(b"Connection: close\r\n\r\n");
     }

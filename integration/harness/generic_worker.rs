@@ -1,6 +1,6 @@
 //! A worker as generic-worker is one, as far as image tasks go: it runs the command of a task's payload in a directory of
 //! its own, uploads what the payload declares, writes the chain of trust, and resolves the run by the first thing that went
-//! wrong. Mounts are not unpacked: the program is the tests' own. Nor is the chain of trust signed, which is the worker's affair.
+//! wrong. Mounts are not unpacked: the program is the tests' own. The chain of trust is not signed, which is the worker's part.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ use tokio::runtime::Builder;
 
 use crate::harness::{Finished, program};
 
-/// What the chain of trust says of a run's artifacts.
+/// The chain of trust's record of a run's artifacts.
 pub(crate) const CHAIN_OF_TRUST: &str = "public/chain-of-trust.json";
 
 /// Why a run is not completed.
@@ -31,12 +31,12 @@ pub(crate) fn work(taskcluster: &StandIn, task_id: &str) -> Finished {
     work_while(taskcluster, task_id, || {})
 }
 
-/// The same; `meanwhile` is called when the command has ended. The worker does not hear what happens in the queue then.
+/// The same; `meanwhile` is called when the command has ended. The worker does not learn what happens in the queue then.
 pub(crate) fn work_while(taskcluster: &StandIn, task_id: &str, meanwhile: impl FnOnce()) -> Finished {
     let claim = taskcluster.claim(task_id);
     let definition = taskcluster.definition(task_id).unwrap();
-    let folder = TempDir::with_prefix("task-").unwrap();
-    let finished = command(taskcluster, &claim, &definition["payload"], folder.path());
+    let directory = TempDir::with_prefix("task-").unwrap();
+    let finished = command(taskcluster, &claim, &definition["payload"], directory.path());
     let mut problems = Vec::new();
     if let Ok(code @ 1..) = u8::try_from(finished.code) {
         let retry = definition["payload"]["onExitStatus"]["retry"].as_array().unwrap().contains(&json!(code));
@@ -47,12 +47,12 @@ pub(crate) fn work_while(taskcluster: &StandIn, task_id: &str, meanwhile: impl F
     meanwhile();
     let mut uploads = Uploads { proxy: taskcluster.proxy_url(&claim), claim: &claim, hashes: BTreeMap::new() };
     for artifact in definition["payload"]["artifacts"].as_array().into_iter().flatten() {
-        problems.extend(uploads.declared(&definition, artifact, folder.path()));
+        problems.extend(uploads.declared(&definition, artifact, directory.path()));
     }
     if definition["payload"]["features"]["chainOfTrust"] == true {
         uploads.chain_of_trust(&definition, &finished.stderr);
     }
-    // The queue takes no word about a run that is over already.
+    // The queue takes no report about a run that is over already.
     if taskcluster.status(task_id).unwrap()["state"] == "running" {
         match problems.first() {
             None => taskcluster.resolve(task_id, claim.run_id, RunState::Completed),
@@ -63,7 +63,7 @@ pub(crate) fn work_while(taskcluster: &StandIn, task_id: &str, meanwhile: impl F
     finished
 }
 
-fn command(taskcluster: &StandIn, claim: &Claim, payload: &Value, folder: &Path) -> Finished {
+fn command(taskcluster: &StandIn, claim: &Claim, payload: &Value, directory: &Path) -> Finished {
     let command: Vec<_> = payload["command"][0].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
     let mounted = format!("{}/image-worker", payload["mounts"][0]["directory"].as_str().unwrap());
     assert_eq!(command[0], mounted, "the program is where it is mounted");
@@ -79,7 +79,7 @@ fn command(taskcluster: &StandIn, claim: &Claim, payload: &Value, folder: &Path)
     }
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
     let mut program = program(command[1..].iter().copied(), env.chain(own));
-    program.command.current_dir(folder);
+    program.command.current_dir(directory);
     program.finish()
 }
 
@@ -92,8 +92,8 @@ struct Uploads<'a> {
 }
 
 impl Uploads<'_> {
-    /// Uploads a declared file; one that is missing becomes an artifact that says so, and fails the task unless it is optional.
-    fn declared(&mut self, task: &Value, artifact: &Value, folder: &Path) -> Option<Problem> {
+    /// Uploads a declared file; one that is missing becomes an error artifact, and fails the task unless it is optional.
+    fn declared(&mut self, task: &Value, artifact: &Value, directory: &Path) -> Option<Problem> {
         let text = |name: &str| artifact[name].as_str();
         let (name, path) = (text("name").unwrap(), text("path").unwrap());
         let time = |value: &Value| value.as_str().unwrap().parse::<Timestamp>().unwrap();
@@ -101,7 +101,7 @@ impl Uploads<'_> {
         if expires < time(&task["deadline"]) || expires > time(&task["expires"]) {
             return Some(Problem::Exception("malformed-payload"));
         }
-        let Ok(bytes) = std::fs::read(folder.join(path)) else {
+        let Ok(bytes) = std::fs::read(directory.join(path)) else {
             let message = format!("Could not read file '{path}'");
             let error = json!({
                 "storageType": "error", "reason": "file-missing-on-worker", "message": message, "expires": artifact["expires"],

@@ -90,12 +90,12 @@ pub(crate) fn is_on(engine: &str) -> bool {
 /// Where an engine of `scripts/engine` is, or would be.
 pub(crate) fn place_of(engine: &str) -> String {
     static PLACES: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
-    let ask = || {
+    let find = || {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/engine");
-        let said = Command::new(script).args([engine, "--place"]).output().expect("scripts/engine");
-        String::from_utf8(said.stdout).unwrap().trim().to_owned()
+        let output = Command::new(script).args([engine, "--place"]).output().expect("scripts/engine");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
-    PLACES.lock().unwrap().entry(engine.to_owned()).or_insert_with(ask).clone()
+    PLACES.lock().unwrap().entry(engine.to_owned()).or_insert_with(find).clone()
 }
 
 /// Where the engine of the tests is, where it is not at its usual place.
@@ -133,12 +133,12 @@ pub(crate) fn docker(arguments: &[&str]) -> Output {
     output.unwrap_or_else(|error| panic!("cannot run docker {arguments:?}: {error}; run scripts/test"))
 }
 
-/// How engines tell that another test has just removed an image, to somebody who lists, loads or builds one: Podman 5 (`image` or
-/// `layer not known`), and Docker with the containerd image store. Asked again, they do it.
+/// How engines report, to a client that lists, loads or builds an image, that another test has just removed one: Podman 5
+/// (`image` or `layer not known`), and Docker with the containerd image store. A repeated request succeeds.
 const BUSY: [&str; 4] = ["not known", "content digest", "lease does not exist", "parent snapshot"];
 
 /// What the docker client prints, when it must succeed.
-pub(crate) fn docker_says(arguments: &[&str]) -> String {
+pub(crate) fn docker_output(arguments: &[&str]) -> String {
     let limit = Instant::now() + Duration::from_secs(30);
     loop {
         let output = docker(arguments);
@@ -146,7 +146,7 @@ pub(crate) fn docker_says(arguments: &[&str]) -> String {
             return String::from_utf8_lossy(&output.stdout).trim().to_owned();
         }
         let stderr = String::from_utf8_lossy(&output.stderr);
-        // `docker system df` has no other words for it.
+        // `docker system df` reports it with these words only.
         let is_busy =
             BUSY.iter().any(|words| stderr.contains(words)) || arguments[0] == "system" && stderr.contains("not found");
         assert!(is_busy && Instant::now() < limit, "docker {arguments:?}: {stderr}");
@@ -154,7 +154,7 @@ pub(crate) fn docker_says(arguments: &[&str]) -> String {
 }
 
 /// What Podman's own client prints, when it must succeed: for what Podman does not do for docker's.
-pub(crate) fn podman_says(arguments: &[&str]) -> String {
+pub(crate) fn podman_output(arguments: &[&str]) -> String {
     let place = engine_place().unwrap_or_default();
     let output = Command::new("podman").args(["--url", &place]).args(arguments).stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("cannot run podman {arguments:?}: {error}; run scripts/test"));
@@ -164,13 +164,13 @@ pub(crate) fn podman_says(arguments: &[&str]) -> String {
 
 /// An image's names as people write them: Podman writes them out, with `localhost/` where it has loaded them.
 pub(crate) fn names_of(image: &str) -> Vec<String> {
-    let names = docker_says(&["image", "inspect", "--format", "{{range .RepoTags}}{{.}} {{end}}", image]);
+    let names = docker_output(&["image", "inspect", "--format", "{{range .RepoTags}}{{.}} {{end}}", image]);
     let prefixes = if Builder::is_podman() { &["localhost/", "docker.io/library/", "docker.io/"][..] } else { &[] };
     let bare = |name: &str| prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name).to_owned();
     names.split_whitespace().map(bare).collect()
 }
 
-/// How commands for people begin that the program tells.
+/// How the commands begin that the program prints for people.
 pub(crate) fn client() -> String {
     match (Builder::is_podman(), engine_place()) {
         (true, place) => format!("podman --url {}", place.unwrap_or_default()),
@@ -190,19 +190,19 @@ pub(crate) fn first_step(of: u32) -> String {
 }
 
 /// What a container prints that is started with these arguments, without a network, when it must succeed.
-pub(crate) fn container_says(arguments: &[&str]) -> String {
+pub(crate) fn container_output(arguments: &[&str]) -> String {
     let network = ["--network", "none"];
     if !Builder::is_podman() {
-        return docker_says(&[&["run", "--rm"], &network[..], arguments].concat());
+        return docker_output(&[&["run", "--rm"], &network[..], arguments].concat());
     }
     // Podman 4.3 answers 409 when a docker client attaches to a container; and it wants more files and processes than a
     // virtual machine may allow. A limit of processes is for those machines only that have version 2 of cgroups.
     let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--pids-limit", "0"];
     // Its own client misses what a container prints before the client has attached: the log has it all.
-    let container = podman_says(&[&["run", "--detach"], &network[..], &limits, arguments].concat());
-    let code = podman_says(&["wait", &container]);
-    let printed = podman_says(&["logs", &container]);
-    podman_says(&["rm", "--force", &container]);
+    let container = podman_output(&[&["run", "--detach"], &network[..], &limits, arguments].concat());
+    let code = podman_output(&["wait", &container]);
+    let printed = podman_output(&["logs", &container]);
+    podman_output(&["rm", "--force", &container]);
     assert_eq!(code, "0", "{arguments:?}: {printed}");
     printed
 }
@@ -380,8 +380,8 @@ impl Job {
         format!("{}:{}", self.name, self.hash)
     }
 
-    /// The names of the calls so far that change something or read an artifact, in order.
-    pub(crate) fn story(&self) -> Vec<String> {
+    /// The names of the calls so far, without those to the proxy, in order.
+    pub(crate) fn call_names(&self) -> Vec<String> {
         self.taskcluster.calls().into_iter().filter(|call| call.service != "proxy").map(|call| call.name).collect()
     }
 
@@ -402,15 +402,15 @@ impl Job {
 
 /// Asserts that the engine has nothing of an image of [`Repository::new`]: no tag, no step, no container.
 pub(crate) fn assert_engine_is_clean(name: &str) {
-    assert_eq!(docker_says(&["images", "--quiet", name]), "", "the tag is left");
+    assert_eq!(docker_output(&["images", "--quiet", name]), "", "the tag is left");
     let marked = format!("TEST={name}");
-    let all = docker_says(&["images", "--all", "--quiet", "--no-trunc", "--filter", "dangling=true"]);
+    let all = docker_output(&["images", "--all", "--quiet", "--no-trunc", "--filter", "dangling=true"]);
     for id in all.lines() {
         // Another test can remove its own while we look.
         let env = docker(&["inspect", "--format", "{{.Config.Env}}", id]);
         assert!(!String::from_utf8_lossy(&env.stdout).contains(&marked), "the step {id} is left");
     }
-    let containers = docker_says(&["ps", "--all", "--quiet", "--no-trunc"]);
+    let containers = docker_output(&["ps", "--all", "--quiet", "--no-trunc"]);
     for id in containers.lines() {
         let env = docker(&["inspect", "--format", "{{.Config.Env}}", id]);
         assert!(!String::from_utf8_lossy(&env.stdout).contains(&marked), "the container {id} is left");
@@ -424,7 +424,7 @@ pub(crate) fn program<'a>(
 ) -> Program {
     let mut command = Command::new(env!("CARGO_BIN_EXE_image-worker"));
     let environment: BTreeMap<_, _> = environment.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-    // A temporary folder of its own, so that what is left in it is this run's.
+    // A temporary directory of its own, so that what is left in it is this run's.
     let temporary = TempDir::with_prefix("image-worker-test-").unwrap();
     command.args(arguments).env_clear().env("TMPDIR", temporary.path()).stdin(Stdio::null());
     let builder = match chosen() {
@@ -454,7 +454,7 @@ pub(crate) struct Finished {
     pub(crate) stderr: String,
 }
 
-/// The memory that a living process has now, in KiB, without that of the files that it maps: a debug build's own file is large.
+/// The memory that a running process has now, in KiB, without that of the files that it maps: a debug build's own file is large.
 pub(crate) fn resident(id: u32) -> Option<usize> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
@@ -481,8 +481,8 @@ impl Program {
         self.check(output)
     }
 
-    /// Kills the program as soon as `reached` says so of its stderr so far, looked at again and again. What it leaves
-    /// behind is nobody's fault. Gives its exit code if it ends before that.
+    /// Kills the program as soon as `reached` is true of its stderr so far, which is polled. What it leaves behind is
+    /// not checked. Gives its exit code if it ends before that.
     pub(crate) fn kill_when(mut self, reached: impl FnMut(&str) -> bool) -> Option<i32> {
         let log = tempfile::NamedTempFile::new().unwrap();
         let mut child = self.command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().expect("the program");
@@ -493,8 +493,8 @@ impl Program {
         child.wait().unwrap().code()
     }
 
-    /// Calls `then` with the program's process id as soon as `reached` says so of its stderr so far, looked at again and
-    /// again, and waits for its end, which must not come before.
+    /// Calls `then` with the program's process id as soon as `reached` is true of its stderr so far, which is polled, and
+    /// waits for its end, which must not come before.
     pub(crate) fn finish_when(mut self, reached: impl FnMut(&str) -> bool, then: impl FnOnce(u32)) -> Finished {
         let log = tempfile::NamedTempFile::new().unwrap();
         let mut child = self.command.stdout(Stdio::piped()).stderr(log.reopen().unwrap()).spawn().expect("the program");
@@ -524,7 +524,7 @@ fn read(log: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(log).unwrap()).into_owned()
 }
 
-/// Waits until `reached` says so of what is in the log; gives the program's end if it comes before that.
+/// Waits until `reached` is true of the log; gives the program's end if it comes before that.
 fn ended_before(child: &mut Child, log: &Path, mut reached: impl FnMut(&str) -> bool) -> Option<ExitStatus> {
     let limit = Instant::now() + Duration::from_mins(2);
     while !reached(&read(log)) {
@@ -562,7 +562,7 @@ impl Finished {
         lines[0]
     }
 
-    /// Asserts the exit code, and that the error line says all of `words`.
+    /// Asserts the exit code, and that the error line has all of `words`.
     pub(crate) fn assert_fails(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, code, "{}", self.stderr);
         for word in words {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 
-/// Who may use a registry with a password: the htpasswd line is `htpasswd -nbB tester 'a-secret word'`.
+/// The user of a registry with a password: the htpasswd line is `htpasswd -nbB tester 'a-secret word'`.
 pub(crate) const USER: &str = "tester";
 pub(crate) const PASSWORD: &str = "a-secret word";
 const HTPASSWD: &str = "tester:$2y$05$1//oGhFwP2cPu1/5E527aOBZPcRoO59fbW8PL6Xj23.9PbndshtPy\n";
@@ -15,18 +15,18 @@ const HTPASSWD: &str = "tester:$2y$05$1//oGhFwP2cPu1/5E527aOBZPcRoO59fbW8PL6Xj23
 pub(crate) struct Registry {
     child: Child,
     pub(crate) address: String,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Registry {
     /// Without the program a test skips itself with a notice at home, and fails in CI.
     pub(crate) fn start(with_password: bool) -> Option<Self> {
-        let folder = TempDir::with_prefix("registry-").unwrap();
-        let at = |name: &str| folder.path().join(name);
+        let directory = TempDir::with_prefix("registry-").unwrap();
+        let at = |name: &str| directory.path().join(name);
         let mut config = json!({
             "version": "0.1",
             "storage": { "filesystem": { "rootdirectory": at("storage") } },
-            // The system chooses a port that nobody has.
+            // The system chooses a free port.
             "http": { "addr": "127.0.0.1:0" },
         });
         if with_password {
@@ -44,22 +44,22 @@ impl Registry {
             eprintln!("SKIPPED: no docker-registry; run scripts/test");
             return None;
         };
-        let mut registry = Self { child, address: String::new(), folder };
-        let log = registry.folder.path().join("log");
+        let mut registry = Self { child, address: String::new(), directory };
+        let log = registry.directory.path().join("log");
         let limit = Instant::now() + Duration::from_mins(1);
         while registry.address.is_empty() {
-            let said = std::fs::read_to_string(&log).unwrap();
-            let found = said.split("listening on ").nth(1).and_then(|rest| rest.split(['"', '\n', ' ']).next());
+            let log_text = std::fs::read_to_string(&log).unwrap();
+            let found = log_text.split("listening on ").nth(1).and_then(|rest| rest.split(['"', '\n', ' ']).next());
             found.unwrap_or_default().clone_into(&mut registry.address);
-            assert!(registry.child.try_wait().unwrap().is_none() && Instant::now() < limit, "no registry: {said}");
+            assert!(registry.child.try_wait().unwrap().is_none() && Instant::now() < limit, "no registry: {log_text}");
             std::thread::sleep(Duration::from_millis(5));
         }
         Some(registry)
     }
 
-    /// What it has said so far: whom it knew, and who was asked for.
+    /// Its log so far: its users, and the images that were requested.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
 
     /// Ends it.

@@ -10,7 +10,7 @@ use image_worker::net::Digest;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Repository, docker_says, engine, installed, path, program};
+use crate::harness::{Repository, docker_output, engine, installed, path, program};
 
 /// Two layers that are the same, one of nothing but a deletion, and a step without a layer.
 const STEPS: &str = "COPY Dockerfile /twice\nCOPY Dockerfile /twice\nRUN [\"/bin/busybox\", \"rm\", \"/twice\"]\n\
@@ -18,7 +18,7 @@ const STEPS: &str = "COPY Dockerfile /twice\nCOPY Dockerfile /twice\nRUN [\"/bin
 
 /// An image that a dry run made.
 struct Image {
-    folder: TempDir,
+    directory: TempDir,
     archive: PathBuf,
     id: String,
     tag: String,
@@ -27,18 +27,18 @@ struct Image {
 impl Image {
     fn build(name: &str) -> Self {
         let repository = Repository::new(name, STEPS);
-        let folder = TempDir::new().unwrap();
+        let directory = TempDir::new().unwrap();
         let context = repository.directory();
-        let arguments = ["run", "--dry-run", "--context", path(&context), "--output", path(folder.path())];
+        let arguments = ["run", "--dry-run", "--context", path(&context), "--output", path(directory.path())];
         let environment = [("IMAGE_NAME", name), ("PROJECT", "try")];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let finished = program(arguments, environment).finish();
         finished.assert_succeeds();
-        let publish = std::fs::read(folder.path().join("publish.json")).unwrap();
+        let publish = std::fs::read(directory.path().join("publish.json")).unwrap();
         let publish: Value = serde_json::from_slice(&publish).unwrap();
         let id = publish["insertTask"][0]["payload"]["data"]["imageId"].as_str().unwrap().to_owned();
-        let archive = folder.path().join("image.tar");
-        Self { archive, id, tag: finished.stdout.trim().to_owned(), folder }
+        let archive = directory.path().join("image.tar");
+        Self { archive, id, tag: finished.stdout.trim().to_owned(), directory }
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -46,7 +46,7 @@ impl Image {
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 }
 
@@ -62,7 +62,7 @@ fn canonical(export: &Path, id: Option<&str>, tag: &str) -> Vec<u8> {
     bytes
 }
 
-fn says(name: &str, arguments: &[&str]) -> String {
+fn tool_output(name: &str, arguments: &[&str]) -> String {
     let output = Command::new(name).args(arguments).stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("cannot run {name} {arguments:?}: {error}; run scripts/test"));
     assert!(output.status.success(), "{name} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -82,19 +82,19 @@ fn an_image_comes_back_from_every_engine_as_the_same_archive() {
     let again = |at: usize| ids[..at].contains(&ids[at]);
     assert!((0..ids.len()).any(again), "this image has one layer twice: {ids:?}");
 
-    docker_says(&["load", "--input", path(&image.archive)]);
-    let said = docker_says(&["run", "--rm", "--network", "none", &image.tag]);
+    docker_output(&["load", "--input", path(&image.archive)]);
+    let printed = docker_output(&["run", "--rm", "--network", "none", &image.tag]);
     let saved = image.file("docker.tar");
-    docker_says(&["save", "--output", path(&saved), &image.tag]);
-    docker_says(&["rmi", "--force", &image.tag]);
-    assert_eq!(said, "hello");
+    docker_output(&["save", "--output", path(&saved), &image.tag]);
+    docker_output(&["rmi", "--force", &image.tag]);
+    assert_eq!(printed, "hello");
     assert!(canonical(&saved, Some(&image.id), &image.tag) == archive, "from docker save");
 
     let place = TempDir::with_prefix("podman-").unwrap();
     let [root, run] = ["root", "run"].map(|name| place.path().join(name));
     let podman = |arguments: &[&str]| {
         let place = ["--root", path(&root), "--runroot", path(&run), "--storage-driver", "vfs"];
-        says("podman", &[&place, arguments].concat())
+        tool_output("podman", &[&place, arguments].concat())
     };
     for file in [&image.archive, &saved] {
         podman(&["load", "--quiet", "--input", path(file)]);
@@ -121,19 +121,19 @@ fn what_other_tools_export_becomes_an_archive_that_docker_loads() {
     ] {
         let copy = image.file(file);
         let destination = format!("{kind}:{}", path(&copy));
-        says("skopeo", &[&["copy", "--quiet"], options, &[&source, &destination]].concat());
+        tool_output("skopeo", &[&["copy", "--quiet"], options, &[&source, &destination]].concat());
         let unpacked = UnpackedImage::import(File::open(&copy).unwrap(), tempfile::tempfile().unwrap()).unwrap();
         let ids =
             |unpacked: &UnpackedImage| unpacked.layers().iter().map(|layer| layer.diff_id).collect::<Vec<Digest>>();
-        assert_eq!(ids(&unpacked), ids(&wanted), "{file}: the layers are the same, however they were packed");
+        assert_eq!(ids(&unpacked), ids(&wanted), "{file}: the layers are the same, however they were compressed");
         assert_eq!(unpacked.packed() > 0, kind == "oci-archive", "{file}");
-        // skopeo writes the configuration anew for an OCI layout.
+        // skopeo writes the configuration again for an OCI layout.
         let id = (kind == "docker-archive").then_some(image.id.as_str());
         let ours = image.file("ours.tar");
         std::fs::write(&ours, canonical(&copy, id, &image.tag)).unwrap();
-        docker_says(&["load", "--input", path(&ours)]);
-        let said = docker_says(&["run", "--rm", "--network", "none", &image.tag]);
-        docker_says(&["rmi", "--force", &image.tag]);
-        assert_eq!(said, "hello", "{file}");
+        docker_output(&["load", "--input", path(&ours)]);
+        let printed = docker_output(&["run", "--rm", "--network", "none", &image.tag]);
+        docker_output(&["rmi", "--force", &image.tag]);
+        assert_eq!(printed, "hello", "{file}");
     }
 }

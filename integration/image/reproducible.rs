@@ -1,4 +1,4 @@
-//! The same context built twice: the same bytes with --reproducible, and without it `check --compare` says what differs. The
+//! The same context built twice: the same bytes with --reproducible, and without it `check --compare` reports what differs. The
 //! engine is real, and so is the time that passes between the builds.
 
 use std::path::{Path, PathBuf};
@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::harness::{Finished, PROJECT, Repository, assert_engine_is_clean, docker_says, engine, path, program};
+use crate::harness::{Finished, PROJECT, Repository, assert_engine_is_clean, docker_output, engine, path, program};
 
-/// Files, folders, links and what takes them away again, all made while it builds.
+/// Files, directories, links and what takes them away again, all made while it builds.
 const STEPS: &str = "\
 ARG SOURCE_DATE_EPOCH
 RUN mkdir -p /srv/deep && echo data > /srv/deep/file && ln /srv/deep/file /srv/link && ln -s deep /srv/soft
@@ -22,7 +22,7 @@ fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
-/// Waits until files get another time than before: layers know whole seconds.
+/// Waits until files get another time than before: layers have whole seconds.
 fn another_second() {
     let before = now().as_secs();
     while now().as_secs() == before {
@@ -33,8 +33,8 @@ fn another_second() {
 /// A dry run, and the archive that it has written.
 fn build(repository: &Repository, output: &str, more: &[&str]) -> (Finished, PathBuf) {
     let output = repository.root.path().join(output);
-    let (context, folder) = (repository.directory(), path(&output).to_owned());
-    let mut arguments = vec!["run", "--dry-run", "--context", path(&context), "--output", &folder];
+    let (context, directory) = (repository.directory(), path(&output).to_owned());
+    let mut arguments = vec!["run", "--dry-run", "--context", path(&context), "--output", &directory];
     arguments.extend(more);
     let environment = [("IMAGE_NAME", repository.name.as_str()), ("PROJECT", PROJECT)];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -71,11 +71,11 @@ fn two_builds_are_the_same_bytes() {
     program(["check", path(&one)], []).finish().assert_succeeds();
 
     let tag = first.stdout.trim();
-    docker_says(&["load", "--input", path(&one)]);
-    assert_eq!(docker_says(&["run", "--rm", "--network", "none", tag]), "1451606400");
-    docker_says(&["rmi", "--force", tag]);
+    docker_output(&["load", "--input", path(&one)]);
+    assert_eq!(docker_output(&["run", "--rm", "--network", "none", tag]), "1451606400");
+    docker_output(&["rmi", "--force", tag]);
 
-    // Another epoch is another image, and RUN steps know it.
+    // Another epoch is another image, and RUN steps get it.
     let (third, third_file) = build(&repository, "third", &["--source-date-epoch", "1700000000"]);
     third.assert_succeeds();
     let compared = compare(&one, &third_file);
@@ -87,7 +87,7 @@ fn two_builds_are_the_same_bytes() {
 }
 
 #[test]
-fn what_makes_builds_differ_is_named_with_a_way_out() {
+fn what_makes_builds_differ_is_named_with_a_hint() {
     if !engine() {
         return;
     }
@@ -100,15 +100,15 @@ fn what_makes_builds_differ_is_named_with_a_way_out() {
     second.assert_succeeds();
     let compared = compare(&one, &other);
     assert_differ(&compared, &[path(&one), path(&other), "are not the same image"]);
-    let ways_out = ["build with --reproducible", ": > /etc/machine-id", "  same: time ", "  etc/machine-id: time "];
-    for words in ways_out {
+    let hints = ["build with --reproducible", ": > /etc/machine-id", "  same: time ", "  etc/machine-id: time "];
+    for words in hints {
         assert!(compared.stdout.contains(words), "{words} in\n{}", compared.stdout);
     }
     let json = program(["check", path(&one), "--compare", path(&other), "--json"], []).finish();
     let comparison: Value = serde_json::from_str(&json.stdout).unwrap();
     let layers = comparison["layers"].as_array().unwrap();
     let differ: Vec<_> = layers.iter().filter(|layer| layer["identical"] == false).collect();
-    // The first one because of the folder that COPY made.
+    // The first one because of the directory that COPY made.
     assert_eq!(differ.len(), 2, "{}", json.stdout);
     assert_eq!(differ[0]["files"].as_array().unwrap().len(), 1, "{}", json.stdout);
     assert!(differ[1]["madeBy"].as_str().unwrap().contains("machine-id"), "{}", json.stdout);

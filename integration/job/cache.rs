@@ -9,31 +9,31 @@ use stand_in::{Fault, TaskSpec};
 
 use crate::harness::engine_proxy::EngineProxy;
 use crate::harness::{
-    Builder, Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine,
-    is_on, path, program,
+    Builder, Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_output, docker, docker_output,
+    engine, is_on, path, program,
 };
 
 const ARTIFACT: &str = "public/image.tar";
 const STEPS: &str = "public/image-build/layer-cache.json";
 
-/// Makes BuildKit forget its own cache of an image's commands, which counts too: what comes from the image is to be seen.
-fn forget(name: &str) {
+/// Clears BuildKit's own cache of an image's commands, so that the steps can only come from the image.
+fn clear_build_cache(name: &str) {
     if Builder::chosen() != Builder::BuildKit {
         return;
     }
     // What is on top of others goes first.
     loop {
         let all: Value =
-            serde_json::from_str(&docker_says(&["system", "df", "-v", "--format", "{{json .BuildCache}}"])).unwrap();
+            serde_json::from_str(&docker_output(&["system", "df", "-v", "--format", "{{json .BuildCache}}"])).unwrap();
         let of_image = |record: &&Value| record["Description"].as_str().is_some_and(|text| text.contains(name));
         let ids: Vec<_> =
             all.as_array().unwrap().iter().filter(of_image).map(|it| it["ID"].as_str().unwrap()).collect();
         let before = ids.len();
         for id in ids {
-            docker_says(&["builder", "prune", "--all", "--force", "--filter", &format!("id={id}")]);
+            docker_output(&["builder", "prune", "--all", "--force", "--filter", &format!("id={id}")]);
         }
         let after: Value =
-            serde_json::from_str(&docker_says(&["system", "df", "-v", "--format", "{{json .BuildCache}}"])).unwrap();
+            serde_json::from_str(&docker_output(&["system", "df", "-v", "--format", "{{json .BuildCache}}"])).unwrap();
         let left = after.as_array().unwrap().iter().filter(of_image).count();
         if left == 0 {
             return;
@@ -59,16 +59,16 @@ fn image(name: &str, last: &str) -> Repository {
     Repository::new(name, &format!("ARG WORD=none\n{unique}RUN : {name}; echo {last} > /last\n{prints}"))
 }
 
-/// What a job on the BuildKit of Docker 20.10 must be told for its image to be a cache: by itself that keeps no records.
-fn asked() -> Vec<(&'static str, &'static str)> {
+/// The variables of a job whose image is to be a cache: the BuildKit of Docker 20.10 keeps no records without them.
+fn cache_variables() -> Vec<(&'static str, &'static str)> {
     let is_newer = is_on("docker-28") || is_on("docker-28-containerd");
     (Builder::chosen() == Builder::BuildKit && !is_newer).then_some(("CACHE_FROM", "latest")).into_iter().collect()
 }
 
-/// A job's environment, with that.
-fn with_asked(environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let asked = asked().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-    environment.into_iter().chain(asked).collect()
+/// A job's environment with these variables.
+fn with_cache(environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let added = cache_variables().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    environment.into_iter().chain(added).collect()
 }
 
 /// A job that another one of the same image comes before, which has published.
@@ -77,21 +77,21 @@ fn after_another(name: &str) -> Option<Job> {
         return None;
     }
     let first = Job::new(&image(name, "first"));
-    first.run_with(asked()).assert_succeeds();
+    first.run_with(cache_variables()).assert_succeeds();
     first.assert_engine_is_clean();
-    forget(name);
+    clear_build_cache(name);
     Some(Job::on(first.taskcluster, &image(name, "second")))
 }
 
 /// What an image prints that a job has published: its unique value, and what its last step wrote.
 fn printed(job: &Job, task: &str) -> (String, String) {
     let archive = job.taskcluster.artifact_path(task, 0, ARTIFACT).expect("the image");
-    let loaded = docker_says(&["load", "--input", path(&archive)]);
+    let loaded = docker_output(&["load", "--input", path(&archive)]);
     let tag = loaded.trim_start_matches("Loaded image: ").to_owned();
-    let said = container_says(&[&tag]);
-    docker_says(&["rmi", "--force", &tag]);
-    let (unique, last) = said.split_once('\n').expect("two lines");
-    assert_eq!(unique.len(), 36, "{said}");
+    let output = container_output(&[&tag]);
+    docker_output(&["rmi", "--force", &tag]);
+    let (unique, last) = output.split_once('\n').expect("two lines");
+    assert_eq!(unique.len(), 36, "{output}");
     (unique.to_owned(), last.trim().to_owned())
 }
 
@@ -101,12 +101,12 @@ fn newest(job: &Job) -> String {
     entry["taskId"].as_str().unwrap().to_owned()
 }
 
-/// Runs a job after another, and asserts whether its steps come from the other's image. Gives what it said.
+/// Runs a job after another, and asserts whether its steps come from the other's image.
 fn run_after(job: &Job, variables: &[(&str, &str)], cached: bool) -> Finished {
     let before = newest(job);
-    // Who asks for it is not asked what is usual.
-    let asked = if cached { asked() } else { Vec::new() };
-    let finished = job.run_with(asked.into_iter().chain(variables.iter().copied()));
+    // Without the variables, the default is what is tested.
+    let usual = if cached { cache_variables() } else { Vec::new() };
+    let finished = job.run_with(usual.into_iter().chain(variables.iter().copied()));
     finished.assert_succeeds();
     job.assert_engine_is_clean();
     let ((old, first), (new, second)) = (printed(job, &before), printed(job, &job.claim.task_id));
@@ -128,8 +128,8 @@ fn steps_come_from_the_newest_image() {
     let Some(job) = after_another("cache-latest") else { return };
     let (before, entry) = (newest(&job), job.taskcluster.index_entry(&job.namespace("latest")).unwrap());
     let finished = run_after(&job, &[], true);
-    let told = format!("steps from the cache of task {before}, run 0, for {PROJECT}");
-    assert!(finished.stderr.contains(&told), "{}", finished.stderr);
+    let line = format!("steps from the cache of task {before}, run 0, for {PROJECT}");
+    assert!(finished.stderr.contains(&line), "{}", finished.stderr);
     assert!(finished.stderr.contains("as the index has it"), "{}", finished.stderr);
     assert!(!docker(&["image", "inspect", entry["data"]["imageId"].as_str().unwrap()]).status.success(), "it is left");
 
@@ -139,24 +139,24 @@ fn steps_come_from_the_newest_image() {
     assert_eq!(all[1]["annotations"]["imageId"], entry["data"]["imageId"]);
 
     // A third takes from the second what the second took from the first.
-    forget("cache-latest");
+    clear_build_cache("cache-latest");
     let third = Job::on(job.taskcluster, &image("cache-latest", "third"));
     let second = newest(&third);
-    third.run_with(asked()).assert_succeeds();
+    third.run_with(cache_variables()).assert_succeeds();
     assert_eq!(printed(&third, &second).0, printed(&third, &third.claim.task_id).0);
     third.assert_engine_is_clean();
 }
 
-/// Of an image that is to be looked for in a registry it must be this machine's: a public one would hear a name of ours.
+/// Of an image that is to be looked for in a registry it must be this machine's: a public one would get a name of ours.
 #[test]
 fn where_the_classic_builder_cannot_take_steps_it_builds_without() {
     if !engine() || !is_classic_on_containerd() {
         return;
     }
     let first = Job::new(&image("cache-classic", "first"));
-    first.run_with(asked()).assert_succeeds();
+    first.run_with(cache_variables()).assert_succeeds();
     let second = Job::on(first.taskcluster, &image("cache-classic", "second"));
-    let finished = second.run_with(asked());
+    let finished = second.run_with(cache_variables());
     finished.assert_succeeds();
     assert!(
         finished.stderr.contains("building without a layer cache: Docker's classic builder"),
@@ -167,19 +167,20 @@ fn where_the_classic_builder_cannot_take_steps_it_builds_without() {
 }
 
 #[test]
-fn no_other_machine_is_asked_for_the_image() {
+fn no_other_machine_gets_a_request_for_the_image() {
     let Some(job) = after_another("cache-asked") else { return };
     let proxy = EngineProxy::start("/build?", |client| {
         let answer = r#"{"errorDetail":{"message":"not built"},"error":"not built"}"#;
         write!(client, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len())
     });
-    job.run_with(asked().into_iter().chain([("DOCKER_HOST", proxy.place().as_str())])).assert_fails(20, &["not built"]);
-    let [asked] = &proxy.asked()[..] else { panic!("{:?}", proxy.asked()) };
-    let offered = asked.split_once("cachefrom=%5B%22").map(|(_, rest)| rest.split("%22%5D").next().unwrap());
+    job.run_with(cache_variables().into_iter().chain([("DOCKER_HOST", proxy.place().as_str())]))
+        .assert_fails(20, &["not built"]);
+    let [request] = &proxy.requests()[..] else { panic!("{:?}", proxy.requests()) };
+    let offered = request.split_once("cachefrom=%5B%22").map(|(_, rest)| rest.split("%22%5D").next().unwrap());
     let in_registry = Builder::chosen() == Builder::BuildKit && is_on("docker-28-containerd");
     let is_here = |name: &str| if in_registry { name.starts_with("127.0.0.1%3A") } else { !name.contains('.') };
-    // Podman looks among the images that it has, without being told of any.
-    assert!(offered.map_or(Builder::is_podman(), is_here), "{asked}");
+    // Podman looks among the images that it has, without a list of them.
+    assert!(offered.map_or(Builder::is_podman(), is_here), "{request}");
 }
 
 #[test]
@@ -188,19 +189,19 @@ fn an_image_whose_every_step_is_there_is_the_same_and_leaves_nothing() {
         return;
     }
     let first = Job::new(&image("cache-same", "same"));
-    first.run_with(asked()).assert_succeeds();
-    forget("cache-same");
+    first.run_with(cache_variables()).assert_succeeds();
+    clear_build_cache("cache-same");
     // A file that no step looks at: another context, the same image.
     let repository = image("cache-same", "same");
     std::fs::write(repository.directory().join("README"), "unused\n").unwrap();
     let second = Job::on(first.taskcluster, &repository);
     let before = newest(&second);
-    second.run_with(asked()).assert_succeeds();
+    second.run_with(cache_variables()).assert_succeeds();
     assert_eq!(printed(&second, &before), printed(&second, &second.claim.task_id));
     second.assert_engine_is_clean();
 }
 
-/// How many of how many steps a run says that it took from the image of a task.
+/// How many of how many steps a run took from the image of a task, by its log.
 fn steps_from(finished: &Finished, task: &str) -> (u32, u32) {
     let (before, _) = finished.stderr.split_once(&format!(" steps from the cache of task {task},")).expect("a cache");
     let mut words = before.rsplit(' ').map(str::parse);
@@ -217,33 +218,33 @@ fn ten_builds_in_a_row_take_all_steps_that_have_not_changed() {
     }
     let name = "cache-row";
     let mut job = Job::new(&image(name, "0"));
-    job.run_with(asked()).assert_succeeds();
+    job.run_with(cache_variables()).assert_succeeds();
     let mut unique = printed(&job, &job.claim.task_id).0;
-    let mut said = Vec::new();
+    let mut builds = Vec::new();
     for build in 1..=10 {
-        forget(name);
+        clear_build_cache(name);
         // In every third nothing has changed that a step looks at.
         let last = build - u32::from(build % 3 == 0);
         let repository = image(name, &last.to_string());
         std::fs::write(repository.directory().join("README"), build.to_string()).unwrap();
         let before = newest(&job);
         job = Job::on(job.taskcluster, &repository);
-        let finished = job.run_with(asked());
+        let finished = job.run_with(cache_variables());
         finished.assert_succeeds();
         let (from, written) = printed(&job, &job.claim.task_id);
         assert_eq!(written, last.to_string());
-        said.push((from == unique, steps_from(&finished, &before)));
+        builds.push((from == unique, steps_from(&finished, &before)));
         unique = from;
     }
     job.assert_engine_is_clean();
-    // How many steps there are, BuildKit does not always tell alike.
-    let (_, (some, _)) = said[0];
+    // BuildKit does not always report the same number of steps.
+    let (_, (some, _)) = builds[0];
     let is_hit = |(number, (same, (cached, _))): (usize, &(bool, (u32, u32)))| {
         *same && *cached >= some + u32::from(number % 3 == 2)
     };
-    let hits = said.iter().enumerate().filter(|build| is_hit(*build)).count();
-    eprintln!("{hits} of 10 builds took their steps from the one before: {said:?}");
-    assert_eq!(hits, 10, "{said:?}");
+    let hits = builds.iter().enumerate().filter(|build| is_hit(*build)).count();
+    eprintln!("{hits} of 10 builds took their steps from the one before: {builds:?}");
+    assert_eq!(hits, 10, "{builds:?}");
 }
 
 #[test]
@@ -252,7 +253,7 @@ fn the_central_project_helps_where_the_own_one_has_nothing_and_nobody_else_does(
     let projects = |project: &str, central: &str| {
         let index = format!("index:insert-task:docker.images.v1.{project}.cache-central.*");
         let claim = job.taskcluster.create_task(TaskSpec::scopes([index]));
-        let mut environment = with_asked(job.environment_of(&claim));
+        let mut environment = with_cache(job.environment_of(&claim));
         environment.insert("PROJECT".to_owned(), project.to_owned());
         environment.insert("IMAGE_WORKER_CENTRAL".to_owned(), central.to_owned());
         let finished = program(["run"], environment).finish();
@@ -263,7 +264,7 @@ fn the_central_project_helps_where_the_own_one_has_nothing_and_nobody_else_does(
     let (stranger, finished) = projects("elsewhere", "nowhere");
     assert!(finished.stderr.contains("without a layer cache: no image of this name is known"), "{}", finished.stderr);
     assert_ne!(printed(&job, &stranger).0, printed(&job, &before).0);
-    forget("cache-central");
+    clear_build_cache("cache-central");
     let (of_try, finished) = projects("try", PROJECT);
     assert!(finished.stderr.contains(&format!("from the cache of task {before}")), "{}", finished.stderr);
     assert_eq!(printed(&job, &of_try).0, printed(&job, &before).0);
@@ -276,7 +277,7 @@ fn who_wants_no_cache_gets_none() {
     let finished = run_after(&job, &[("CACHE_FROM", "off")], false);
     assert!(!finished.stderr.contains("layer cache"), "{}", finished.stderr);
     assert_eq!(ingredients(&job).len(), 1);
-    // What no later build may take steps from does not say what they are.
+    // An image that no later build may take steps from does not name them.
     assert_eq!(job.taskcluster.artifact_path(&job.claim.task_id, 0, STEPS), None);
 
     for variable in ["IMAGE_WORKER_FORCE", "IMAGE_WORKER_REPRODUCIBLE"] {
@@ -289,7 +290,7 @@ fn who_wants_no_cache_gets_none() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_had_costs_nothing_but_its_time() {
+fn a_cache_that_cannot_be_loaded_costs_nothing_but_its_time() {
     let Some(job) = after_another("cache-gone") else { return };
     let before = newest(&job);
     let whole = job.taskcluster.artifact_bytes(&before, 0, ARTIFACT).unwrap();
@@ -300,7 +301,7 @@ fn a_cache_that_cannot_be_had_costs_nothing_but_its_time() {
         }
         // A dry run publishes nothing that the next would find.
         let out = tempfile::tempdir().unwrap();
-        let mut environment = with_asked(job.environment());
+        let mut environment = with_cache(job.environment());
         environment.insert("IMAGE_WORKER_TRIES".to_owned(), "2".to_owned());
         let finished = program(["run", "--dry-run", "--output", path(out.path())], environment).finish();
         finished.assert_succeeds();
@@ -327,14 +328,14 @@ fn a_cache_that_cannot_be_had_costs_nothing_but_its_time() {
 
     // And with nothing in the way the same dry run takes the steps.
     let out = tempfile::tempdir().unwrap();
-    let finished = program(["run", "--dry-run", "--output", path(out.path())], with_asked(job.environment())).finish();
+    let finished = program(["run", "--dry-run", "--output", path(out.path())], with_cache(job.environment())).finish();
     finished.assert_succeeds();
     assert!(finished.stderr.contains(&format!("from the cache of task {before}")), "{}", finished.stderr);
     job.assert_engine_is_clean();
 }
 
 #[test]
-fn a_build_that_fails_on_steps_of_another_day_is_built_anew() {
+fn a_build_that_fails_on_steps_of_another_day_is_built_again() {
     if !caches() {
         return;
     }
@@ -342,7 +343,7 @@ fn a_build_that_fails_on_steps_of_another_day_is_built_anew() {
     let first = Job::new(&image(name, "first"));
     let build = |job: &Job, word: &str| {
         let args = json!({ "WORD": word }).to_string();
-        job.run_with(asked().into_iter().chain([("DOCKER_BUILD_ARGS", args.as_str())]))
+        job.run_with(cache_variables().into_iter().chain([("DOCKER_BUILD_ARGS", args.as_str())]))
     };
     build(&first, "yesterday").assert_succeeds();
     let old = printed(&first, &first.claim.task_id).0;
@@ -356,7 +357,7 @@ fn a_build_that_fails_on_steps_of_another_day_is_built_anew() {
     assert!(finished.stderr.contains("which may be why: building again without it"), "{}", finished.stderr);
     job.assert_engine_is_clean();
 
-    // What is wrong without a cache, too, is told once.
+    // What is wrong without a cache, too, is reported once.
     let broken = fresh.replace("! grep", "grep nothing");
     let job = Job::on(job.taskcluster, &Repository::new(name, &broken));
     build(&job, "yesterday").assert_fails(20, &["RUN grep nothing"]);
@@ -370,13 +371,13 @@ fn a_run_that_is_killed_with_a_cache_leaves_nothing_for_long() {
     }
     let name = "cache-killed";
     let first = Job::new(&image(name, "first"));
-    first.run_with(asked()).assert_succeeds();
+    first.run_with(cache_variables()).assert_succeeds();
     let unique = format!("ARG WORD=none\nRUN : {name}; cat /proc/sys/kernel/random/uuid > /unique\nENV LATER=1\n");
     // BuildKit's own cache may have the step of an earlier test.
     let waits = format!("RUN : {}; echo waiting && sleep 3\n", std::process::id());
     let job = Job::on(first.taskcluster, &Repository::new(name, &(unique + &waits)));
     let work = tempfile::tempdir().unwrap();
-    let mut environment = with_asked(job.environment());
+    let mut environment = with_cache(job.environment());
     environment.insert("TASK_WORKDIR".to_owned(), path(work.path()).to_owned());
     let killed = program(["run"], environment.clone()).kill_when(|stderr| stderr.contains("build | waiting"));
     assert_eq!(killed, None, "it is killed");

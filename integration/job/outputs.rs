@@ -1,4 +1,4 @@
-//! Where the program writes to, and what it reads from, when that is no plain file or nobody is there: pipes, devices,
+//! Where the program writes to, and what it reads from, when that is no plain file or the other end is gone: pipes, devices,
 //! terminals that are closed, servers that hang up.
 
 use std::io::Read as _;
@@ -30,7 +30,7 @@ fn who_closes_the_pipe_has_read_enough() {
 }
 
 #[test]
-fn a_place_where_nothing_can_be_written_is_said_for_what_it_is() {
+fn a_place_where_nothing_can_be_written_is_named_in_the_error() {
     let repository = Repository::new("outputs-place", "");
     let (root, image) = (path(repository.root.path()).to_owned(), path(&repository.directory()).to_owned());
     let context = |out: &str| here(&["context", "--root", &root, "--out", out, &image]).finish();
@@ -124,10 +124,11 @@ fn a_terminal_that_is_closed_ends_the_job_and_leaves_nothing() {
         Answer::Half(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nhalf of it".to_vec())
     });
     let (engine, url) = (format!("tcp://{}", server.address), format!("http://{}/context.tar.gz", server.address));
-    let folder = tempfile::tempdir().unwrap();
-    let (out, work, code) = (folder.path().join("out"), folder.path().join("work"), folder.path().join("code"));
+    let directory = tempfile::tempdir().unwrap();
+    let (out, work, code) =
+        (directory.path().join("out"), directory.path().join("work"), directory.path().join("code"));
     std::fs::create_dir_all(&work).unwrap();
-    // The shell stays to say how the program ended; the signal is for the first process of a terminal, which passes it on.
+    // The shell stays to report how the program ended; the signal is for the first process of a terminal, which passes it on.
     let command = format!(
         "trap 'kill -HUP $child' HUP; {} run --dry-run & child=$!; wait $child; code=$?; \
          while kill -0 $child 2>/dev/null; do wait $child; code=$?; done; echo $code >{}",

@@ -1,5 +1,5 @@
 //! Parents: images that are built from another task's image, with the real engine. The parents are real tasks' images, or
-//! archives made here, as other programs make them and as nobody should.
+//! archives made here, as other programs make them and as no program should.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
@@ -11,21 +11,21 @@ use stand_in::{Fault, Options, StandIn, TaskSpec};
 
 use crate::harness::archive::{Archive, gzip};
 use crate::harness::{
-    Builder, Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_says, docker, docker_says,
+    Builder, Finished, Job, PROJECT, Repository, assert_engine_is_clean, container_output, docker, docker_output,
     end_podmans_command, engine, is_on, long_sleep, names_of, path, program, resident,
 };
 
 const ARTIFACT: &str = "public/image.tar";
 const ZSTD: &str = "public/image.tar.zst";
 
-/// The `Dockerfile` of a child, as trees have them: without an `ARG` line. What the parent holds is said by its build.
+/// The `Dockerfile` of a child, as trees have them: without an `ARG` line. Its build prints what the parent holds.
 fn child(name: &str) -> Repository {
     let shell = "SHELL [\"/bin/busybox\", \"sh\", \"-c\"]";
     let steps = "RUN cat /inherited\nCMD [\"/bin/busybox\", \"cat\", \"/inherited\"]";
     Repository::bare(name, &format!("FROM $DOCKER_IMAGE_PARENT\nENV TEST={name}\n{shell}\n{steps}\n"))
 }
 
-/// A child's job, and a parent's task with an archive as its artifact; no index knows of it.
+/// A child's job, and a parent's task with an archive as its artifact; no index has it.
 fn with_archive(name: &str, artifact: &str, archive: &[u8]) -> (Job, String) {
     let job = Job::new(&child(name));
     let parent = job.taskcluster.create_task(TaskSpec::default()).task_id;
@@ -34,7 +34,7 @@ fn with_archive(name: &str, artifact: &str, archive: &[u8]) -> (Job, String) {
 }
 
 /// A child's job, and the task of its parent, which has published its image.
-fn family(name: &str) -> (Job, String) {
+fn child_and_parent(name: &str) -> (Job, String) {
     let base = format!("{name}-base");
     let mut parent = Job::new(&Repository::new(&base, &format!("RUN echo {name}-inherited > /inherited\n")));
     parent.claim = parent.taskcluster.create_task(spec(&parent));
@@ -56,14 +56,14 @@ fn run(job: &Job, parent: &str) -> Finished {
 /// Asserts that an image was made of its parent, and that nothing of either is left in the engine.
 fn assert_child(job: &Job, finished: &Finished, mark: &str) {
     finished.assert_succeeds();
-    let said = format!("build | {mark}-inherited\n");
-    assert!(finished.stderr.contains(&said), "{said:?} is not in:\n{}", finished.stderr);
+    let line = format!("build | {mark}-inherited\n");
+    assert!(finished.stderr.contains(&line), "{line:?} is not in:\n{}", finished.stderr);
     assert!(!finished.stderr.contains("not consumed"), "{}", finished.stderr);
     job.assert_engine_is_clean();
     assert_engine_is_clean(mark);
 }
 
-/// Asserts that nothing was built, published, or left, and that the error line says so.
+/// Asserts that nothing was built, published, or left, and that the error line reports it.
 fn assert_refused(job: &Job, finished: &Finished, code: i32, words: &[&str]) {
     finished.assert_fails(code, words);
     assert!(!finished.stderr.contains("build |"), "{}", finished.stderr);
@@ -80,22 +80,22 @@ fn an_image_is_built_from_the_image_of_another_task() {
     if !engine() {
         return;
     }
-    let (job, parent) = family("parent-family");
+    let (job, parent) = child_and_parent("parent-family");
     let entry = job.taskcluster.index_entry(&format!("docker.images.v1.{PROJECT}.parent-family-base.latest")).unwrap();
     let finished = run(&job, &parent);
-    let story = job.story();
+    let calls = job.call_names();
     assert_child(&job, &finished, "parent-family");
     assert!(finished.stderr.contains("as the index has it"), "{}", finished.stderr);
     assert!(!has_image(entry["data"]["imageId"].as_str().unwrap()), "the parent is left");
     let fetched = ["getLatestArtifact", "s3 GET", "task", "findTask", "getArtifact", "s3 GET", "createArtifact"];
-    let at = story.iter().position(|call| call == "getLatestArtifact").unwrap();
-    assert_eq!(story[at..at + fetched.len()], fetched, "the context comes before the parent");
+    let at = calls.iter().position(|call| call == "getLatestArtifact").unwrap();
+    assert_eq!(calls[at..at + fetched.len()], fetched, "the context comes before the parent");
 
     // What was built holds what the parent holds, layer by layer, and runs.
     let archive = job.taskcluster.artifact_path(&job.claim.task_id, 0, ARTIFACT).unwrap();
-    docker_says(&["load", "--input", path(&archive)]);
-    assert_eq!(container_says(&[&job.tag()]), "parent-family-inherited");
-    docker_says(&["rmi", "--force", &job.tag()]);
+    docker_output(&["load", "--input", path(&archive)]);
+    assert_eq!(container_output(&[&job.tag()]), "parent-family-inherited");
+    docker_output(&["rmi", "--force", &job.tag()]);
 
     // Its provenance names the parent once, with what was compared.
     let provenance = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, "public/image-build/provenance.json");
@@ -197,7 +197,7 @@ fn a_parent_that_is_not_what_the_index_has_is_refused() {
     if !engine() {
         return;
     }
-    let (job, parent) = family("parent-swapped");
+    let (job, parent) = child_and_parent("parent-swapped");
     let published = job.taskcluster.artifact_bytes(&parent, 0, ARTIFACT).unwrap();
     let other = Archive::new("parent-other");
     let archive = other.tar(Some(&["base:1"]));
@@ -223,11 +223,11 @@ fn a_damaged_parent_is_refused_also_where_the_engine_would_not_notice() {
     config[512 + 2] ^= 1;
     let packed = zstd::encode_all(&*good, 3).unwrap();
 
-    // Somebody has the image already: Docker then skips the damaged layer, and says that it has loaded it.
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("good.tar");
+    // The engine has the image already: Docker then skips the damaged layer, and reports that it has loaded it.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("good.tar");
     std::fs::write(&file, &good).unwrap();
-    docker_says(&["load", "--input", path(&file)]);
+    docker_output(&["load", "--input", path(&file)]);
     for (artifact, archive, words) in [
         (ARTIFACT, layer.as_slice(), "its layer"),
         (ARTIFACT, &config, "its configuration"),
@@ -241,13 +241,13 @@ fn a_damaged_parent_is_refused_also_where_the_engine_would_not_notice() {
     }
     // What was there before is there.
     assert_eq!(
-        docker_says(&["image", "inspect", "--format", "{{.Id}}", "parent-damaged-before:1"]),
+        docker_output(&["image", "inspect", "--format", "{{.Id}}", "parent-damaged-before:1"]),
         image.id_in_engine()
     );
     let (job, parent) = with_archive(name, ARTIFACT, &good);
     run(&job, &parent).assert_succeeds();
     assert_eq!(names_of(&image.id_in_engine()), ["parent-damaged-before:1"]);
-    docker_says(&["rmi", "parent-damaged-before:1"]);
+    docker_output(&["rmi", "parent-damaged-before:1"]);
 }
 
 #[test]
@@ -257,19 +257,19 @@ fn an_image_without_a_name_that_was_there_before_stays() {
     }
     let name = "parent-nameless";
     let image = Archive::new(name);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("nameless.tar");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("nameless.tar");
     std::fs::write(&file, image.tar(None)).unwrap();
-    docker_says(&["load", "--input", path(&file)]);
+    docker_output(&["load", "--input", path(&file)]);
     let (job, parent) = with_archive(name, ARTIFACT, &image.tar(None));
     run(&job, &parent).assert_succeeds();
     assert!(has_image(&image.id_in_engine()), "it would have gone with the name that we gave it");
-    docker_says(&["rmi", "--force", &image.id_in_engine()]);
+    docker_output(&["rmi", "--force", &image.id_in_engine()]);
     assert_engine_is_clean(name);
 }
 
 #[test]
-fn a_parent_that_is_gone_is_said_to_be() {
+fn a_parent_that_is_gone_is_reported() {
     let (job, parent) = with_archive("parent-gone", "public/other.tar", b"");
     if !engine() {
         return;
@@ -300,7 +300,7 @@ fn a_download_that_breaks_goes_on_or_begins_again() {
     assert_child(&job, &finished, name);
     assert!(finished.stderr.contains("going on from there"), "{}", finished.stderr);
 
-    // Nobody sends the rest: from the beginning, into an engine that has forgotten the first half.
+    // No server sends the rest: from the beginning, into an engine that no longer has the first half.
     let (job, parent) = with_archive(name, ARTIFACT, &Archive::new(name).tar(None));
     job.taskcluster.fault(Fault::cut_body("s3 GET", 300_000).path("image.tar"));
     job.taskcluster.fault(Fault::status("s3 GET", 404).path("image.tar").skip(1));
@@ -349,7 +349,7 @@ fn a_signal_leaves_no_parent_behind() {
     let job = Job::new(&Repository::bare(
         name,
         &format!(
-            "FROM $DOCKER_IMAGE_PARENT\nENV TEST={name}\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\nRUN echo begun; sleep {seconds}\n"
+            "FROM $DOCKER_IMAGE_PARENT\nENV TEST={name}\nSHELL [\"/bin/busybox\", \"sh\", \"-c\"]\nRUN echo up; sleep {seconds}\n"
         ),
     ));
     let parent = job.taskcluster.create_task(TaskSpec::default()).task_id;
@@ -357,25 +357,25 @@ fn a_signal_leaves_no_parent_behind() {
     let mut environment = job.environment();
     environment.insert("PARENT_TASK_ID".to_owned(), parent);
     let stop = |id: u32| assert!(Command::new("kill").args(["-TERM", &id.to_string()]).status().unwrap().success());
-    let finished = program(["run"], environment.clone()).finish_when(|log| log.contains("build | begun"), stop);
+    let finished = program(["run"], environment.clone()).finish_when(|log| log.contains("build | up"), stop);
     assert!(finished.error_line().contains("SIGTERM while building"), "{}", finished.stderr);
     if Builder::is_podman() {
-        assert!(end_podmans_command(seconds), "Podman ends it by itself now: say so in docs/engines.md");
+        assert!(end_podmans_command(seconds), "Podman ends it by itself now: change docs/engines.md");
     }
     assert!(!has_image(&image.id_in_engine()), "the parent is left");
     job.assert_engine_is_clean();
 
     // While it is on its way.
     job.taskcluster.fault(Fault::stall("s3 GET").path("image.tar"));
-    let asked =
+    let requested =
         |_: &str| job.taskcluster.calls().iter().any(|call| call.path.contains("image.tar") && call.fault.is_some());
-    let finished = program(["run"], environment).finish_when(asked, stop);
+    let finished = program(["run"], environment).finish_when(requested, stop);
     assert!(finished.error_line().contains("SIGTERM while loading the parent image"), "{}", finished.stderr);
     assert!(!has_image(&image.id_in_engine()), "the parent is left");
     job.assert_engine_is_clean();
 }
 
-/// An engine that has the whole archive unpacks it although nobody is there any more.
+/// An engine that has the whole archive unpacks it although the client is gone.
 #[test]
 fn a_signal_while_the_engine_unpacks_leaves_no_parent_behind() {
     // Containerd unpacks an archive while it comes: there is no moment when it has all of it.
@@ -388,8 +388,8 @@ fn a_signal_while_the_engine_unpacks_leaves_no_parent_behind() {
     let (job, parent) = with_archive(name, ARTIFACT, &image.tar(None));
     let mut environment = job.environment();
     environment.insert("PARENT_TASK_ID".to_owned(), parent.clone());
-    let root = docker_says(&["info", "--format", "{{.DockerRootDir}}"]);
-    // Where an engine puts an archive before it unpacks it: what says which image it is comes last.
+    let root = docker_output(&["info", "--format", "{{.DockerRootDir}}"]);
+    // Where an engine puts an archive before it unpacks it: the member that names the image comes last.
     let imports =
         if Builder::is_podman() { Path::new(&root).with_file_name("tmp") } else { Path::new(&root).join("tmp") };
     if std::fs::read_dir(&imports).is_err() {
@@ -420,7 +420,7 @@ fn a_signal_while_the_engine_unpacks_leaves_no_parent_behind() {
     finished.assert_fails(143, &["SIGTERM while loading the parent image"]);
     assert!(!has_image(&image.id_in_engine()), "the parent is left");
     job.assert_engine_is_clean();
-    // Newer engines give it up when they hear in time that nobody is there any more.
+    // Newer engines give it up when they learn in time that the client is gone.
     let gives_up = is_on("podman-5") || is_on("docker-28");
     assert!(finished.stderr.contains("removed 1 image of ") || gives_up, "{}", finished.stderr);
 }
@@ -458,7 +458,7 @@ fn a_parent_has_one_name_and_a_deployment() {
     let args = json!({ "DOCKER_IMAGE_PARENT": "debian:12" }).to_string();
     let finished = job.run_with([("PARENT_TASK_ID", parent), ("DOCKER_BUILD_ARGS", &args)]);
     finished.assert_fails(2, &["DOCKER_BUILD_ARGS: has DOCKER_IMAGE_PARENT", "PARENT_TASK_ID"]);
-    assert_eq!(job.story(), [""; 0]);
+    assert_eq!(job.call_names(), [""; 0]);
     let repository = child("parent-words");
     let directory = repository.directory();
     let arguments = [

@@ -1,12 +1,12 @@
-//! What is published with an image: where it comes from and what is in it, against what the engine itself says of its bases
-//! and what the image's own package manager says of its packages.
+//! What is published with an image: where it comes from and what is in it, against the engine's own list of its bases
+//! and the list of packages of the image's own package manager.
 
 use std::collections::BTreeSet;
 
 use image_worker::net::Digest;
 use serde_json::{Value, json};
 
-use crate::harness::{Job, Repository, docker, docker_says, engine};
+use crate::harness::{Job, Repository, docker, docker_output, engine};
 
 const PROVENANCE: &str = "public/image-build/provenance.json";
 const SBOM: &str = "public/image-build/sbom.cdx.json";
@@ -27,7 +27,7 @@ fn debian() -> bool {
 }
 
 #[test]
-fn an_image_says_where_it_comes_from_and_what_is_in_it() {
+fn an_image_records_where_it_comes_from_and_what_is_in_it() {
     if !debian() {
         return;
     }
@@ -59,12 +59,12 @@ fn an_image_says_where_it_comes_from_and_what_is_in_it() {
     assert_eq!(external["buildArgs"], json!(["TASKCLUSTER_ROOT_URL", "TOKEN", "VERSION"]));
     assert_eq!(external["network"], json!("none"));
     assert!(!provenance.to_string().contains("nobody-may-see-this"), "values of build arguments can be secrets");
-    let version = docker_says(&["version", "--format", "{{.Server.Version}}"]);
+    let version = docker_output(&["version", "--format", "{{.Server.Version}}"]);
     assert_eq!(definition["internalParameters"]["engine"]["version"], json!(version));
     let dependencies = definition["resolvedDependencies"].as_array().unwrap();
     let names: Vec<_> = dependencies.iter().map(|it| it["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["context", "debian:12"], "neither stages nor scratch");
-    let id = docker_says(&["image", "inspect", "--format", "{{.Id}}", "debian:12"]);
+    let id = docker_output(&["image", "inspect", "--format", "{{.Id}}", "debian:12"]);
     assert_eq!(dependencies[1]["annotations"]["imageId"], json!(id));
 
     let run = &provenance["predicate"]["runDetails"];
@@ -85,10 +85,10 @@ fn an_image_says_where_it_comes_from_and_what_is_in_it() {
     let text = |it: &Value, key: &str| it[key].as_str().unwrap().to_owned();
     let listed: BTreeSet<_> = components.map(|it| (text(it, "name"), text(it, "version"))).collect();
     let query = ["dpkg-query", "--show", "--showformat", "${Package} ${Version} ${db:Status-Status}\\n"];
-    let said = docker_says(&[&["run", "--rm", "--network", "none", "debian:12"][..], &query].concat());
-    let installed = said.lines().filter_map(|line| line.strip_suffix(" installed")?.split_once(' '));
+    let output = docker_output(&[&["run", "--rm", "--network", "none", "debian:12"][..], &query].concat());
+    let installed = output.lines().filter_map(|line| line.strip_suffix(" installed")?.split_once(' '));
     let installed: BTreeSet<_> = installed.map(|(name, version)| (name.to_owned(), version.to_owned())).collect();
-    assert!(installed.len() > 20, "{said}");
+    assert!(installed.len() > 20, "{output}");
     assert_eq!(listed, installed);
 }
 

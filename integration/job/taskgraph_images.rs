@@ -9,12 +9,12 @@ use image_worker::decision::task::unread;
 use serde_json::{Map, Value};
 use stand_in::{Options, RunState, StandIn, TaskSpec};
 
-use crate::harness::{assert_engine_is_clean, container_says, docker_says, engine, path, program};
+use crate::harness::{assert_engine_is_clean, container_output, docker_output, engine, path, program};
 
-/// The decision task that `taskgraph_images.py` speaks for.
+/// The decision task that `taskgraph_images.py` acts as.
 const DECISION: &str = "fN1SbArXTPSVFNUvaOlinQ";
 
-/// Variables that taskgraph writes and that say nothing to a builder of images; `image_builder` reads none of them.
+/// Variables that taskgraph writes and that mean nothing to a builder of images; `image_builder` reads none of them.
 const FOR_OTHERS: [&str; 6] = [
     "MOZ_AUTOMATION",
     "SCCACHE_DISABLE",
@@ -25,7 +25,7 @@ const FOR_OTHERS: [&str; 6] = [
 ];
 
 /// What a container of each image prints.
-const SAID: [(&str, &str); 5] = [
+const PRINTED: [(&str, &str); 5] = [
     ("sample-base", "base"),
     ("sample-english", "good morning!"),
     ("sample-german", "guten Morgen."),
@@ -34,22 +34,22 @@ const SAID: [(&str, &str); 5] = [
 ];
 
 /// The deployment with the decision task, and what taskgraph wrote.
-struct World {
+struct Fixture {
     taskcluster: StandIn,
     graph: Map<String, Value>,
 }
 
-impl World {
-    fn read(folder: &Path) -> Self {
+impl Fixture {
+    fn read(directory: &Path) -> Self {
         let taskcluster = StandIn::start(Options::default());
         taskcluster.create_task(TaskSpec::default().task_id(DECISION));
-        for entry in std::fs::read_dir(folder.join("docker-contexts")).unwrap() {
+        for entry in std::fs::read_dir(directory.join("docker-contexts")).unwrap() {
             let entry = entry.unwrap();
             let name = format!("public/docker-contexts/{}", entry.file_name().to_str().unwrap());
             let context = std::fs::read(entry.path()).unwrap();
             taskcluster.put_artifact(DECISION, 0, &name, "application/gzip", None, &context);
         }
-        let graph = std::fs::read_to_string(folder.join("task-graph.json")).unwrap();
+        let graph = std::fs::read_to_string(directory.join("task-graph.json")).unwrap();
         Self { taskcluster, graph: serde_json::from_str(&graph).unwrap() }
     }
 
@@ -110,14 +110,14 @@ impl World {
     }
 }
 
-/// By name, in the project's root and below it: what `hash` says of an image is what taskgraph has written into its task.
+/// By name, in the project's root and below it: the hash by `hash` is the one that taskgraph has written into its task.
 #[test]
 #[ignore = "scripts/taskgraph-images runs it, with what the real taskgraph wrote"]
-fn hash_says_of_each_image_what_taskgraph_says() {
-    let folder = std::env::var_os("IMAGE_WORKER_TASKGRAPH_IMAGES").expect("run scripts/taskgraph-images");
-    let (project, world) = (Path::new(&folder).join("project"), World::read(Path::new(&folder)));
+fn hash_agrees_with_taskgraph_for_each_image() {
+    let directory = std::env::var_os("IMAGE_WORKER_TASKGRAPH_IMAGES").expect("run scripts/taskgraph-images");
+    let (project, fixture) = (Path::new(&directory).join("project"), Fixture::read(Path::new(&directory)));
     let mut names = BTreeSet::new();
-    for (_, task) in world.in_order() {
+    for (_, task) in fixture.in_order() {
         let env = &task["task"]["payload"]["env"];
         let name = env["IMAGE_NAME"].as_str().unwrap();
         for place in ["", "tools", "taskcluster/docker/base"] {
@@ -128,30 +128,30 @@ fn hash_says_of_each_image_what_taskgraph_says() {
         }
         names.insert(name.to_owned());
     }
-    assert_eq!(names, SAID.map(|(name, _)| name.to_owned()).into());
+    assert_eq!(names, PRINTED.map(|(name, _)| name.to_owned()).into());
 }
 
 #[test]
 #[ignore = "scripts/taskgraph-images runs it, with what the real taskgraph wrote"]
 fn the_image_tasks_of_a_taskgraph_project_run_as_they_are() {
-    let folder = std::env::var_os("IMAGE_WORKER_TASKGRAPH_IMAGES").expect("run scripts/taskgraph-images");
+    let directory = std::env::var_os("IMAGE_WORKER_TASKGRAPH_IMAGES").expect("run scripts/taskgraph-images");
     if !engine() {
         return;
     }
-    let world = World::read(Path::new(&folder));
-    let mut said = BTreeMap::new();
-    for (id, task) in world.in_order() {
+    let fixture = Fixture::read(Path::new(&directory));
+    let mut printed = BTreeMap::new();
+    for (id, task) in fixture.in_order() {
         let output = tempfile::tempdir().unwrap();
-        world.run(id, task, output.path());
-        for (image, _) in SAID {
+        fixture.run(id, task, output.path());
+        for (image, _) in PRINTED {
             assert_engine_is_clean(image);
         }
         let name = task["attributes"]["image_name"].as_str().unwrap();
         let (tag, namespace) = (format!("{name}:by-taskgraph"), &task["optimization"]["index-search"][0]);
-        world.load(namespace.as_str().expect("where taskgraph looks"), &tag);
-        said.insert(name.to_owned(), container_says(&[&tag]));
-        docker_says(&["rmi", "--force", &tag]);
+        fixture.load(namespace.as_str().expect("where taskgraph looks"), &tag);
+        printed.insert(name.to_owned(), container_output(&[&tag]));
+        docker_output(&["rmi", "--force", &tag]);
     }
-    let expected = SAID.map(|(name, words)| (name.to_owned(), words.to_owned()));
-    assert_eq!(said, expected.into());
+    let expected = PRINTED.map(|(name, words)| (name.to_owned(), words.to_owned()));
+    assert_eq!(printed, expected.into());
 }

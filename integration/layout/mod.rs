@@ -1,5 +1,5 @@
-//! The laws of the house, docs/architecture.md, as tests: who may know whom, how large things may grow, and what must
-//! not be in the tree. Each message says what to do; to change a law, change the data at the top of its test.
+//! The rules of docs/architecture.md as tests: which modules may import which, how large files may get, and what must
+//! not be in the tree. Each message names the fix; to change a rule, change the data at the top of its test.
 
 mod source;
 mod tree;
@@ -13,8 +13,8 @@ use source::{Source, sources};
 use tree::{files, is, root, text};
 
 /// Fails with one line for each violation.
-fn none(law: &str, violations: &[String]) {
-    assert!(violations.is_empty(), "{law}\n  {}\n", violations.join("\n  "));
+fn none(rule: &str, violations: &[String]) {
+    assert!(violations.is_empty(), "{rule}\n  {}\n", violations.join("\n  "));
 }
 
 #[test]
@@ -38,15 +38,15 @@ fn imports_go_down() {
         "main",
         "",
     ];
-    let floor = |room: &str| LAYERS.iter().position(|known| *known == room);
+    let layer = |module: &str| LAYERS.iter().position(|known| *known == module);
     let mut violations = Vec::new();
     for source in sources("src") {
-        let Some(own) = floor(source.module()) else {
+        let Some(own) = layer(source.module()) else {
             violations.push(format!("{}: give the module its place in LAYERS, above all that it uses", source.path));
             continue;
         };
         for (line, used) in source.modules_used() {
-            match floor(&used) {
+            match layer(&used) {
                 Some(other) if other <= own => {}
                 Some(_) => violations.push(format!(
                     "{}:{line}: {} is below {used}: pass the value in from above, or move what both need down",
@@ -63,8 +63,8 @@ fn imports_go_down() {
 #[test]
 fn no_two_files_import_each_other() {
     // (a package's source, fewer imports than it has: with less, this test reads them wrong)
-    for (folder, fewest) in [("src", 500), ("integration/stand-in/src", 80)] {
-        let sources = sources(folder);
+    for (directory, fewest) in [("src", 500), ("integration/stand-in/src", 80)] {
+        let sources = sources(directory);
         let modules: BTreeSet<String> = sources.iter().map(Source::path_of_module).collect();
         // The module that an import leads into: what stands behind it is an item.
         let module = |path: &str| {
@@ -84,7 +84,7 @@ fn no_two_files_import_each_other() {
         }
         let is_pair = |(one, other): &&(String, String)| one < other && imports.contains(&(other.clone(), one.clone()));
         let pairs: Vec<_> = imports.iter().filter(is_pair).map(|(one, other)| format!("{one} and {other}")).collect();
-        assert!(imports.len() > fewest, "{folder}: imports are written in another way now: fix this test");
+        assert!(imports.len() > fewest, "{directory}: imports are written in another way now: fix this test");
         none("Two files that import each other are one: move what both need into a third:", &pairs);
     }
 }
@@ -92,7 +92,7 @@ fn no_two_files_import_each_other() {
 #[test]
 fn some_words_stay_in_their_modules() {
     // (what, where it may be, what to do instead)
-    let laws: [(&str, &[&str], &str); 7] = [
+    let rules: [(&str, &[&str], &str); 7] = [
         (r"\bbollard\b", &["src/engine/"], "let src/engine/ do it, and give back a type of its own"),
         (r"\bbackoff\b", &["src/net/retry.rs"], "use retry::retry"),
         (r"\benv::", &["src/cli/"], "make it a setting, or a part of config::ProcessEnvironment"),
@@ -105,24 +105,24 @@ fn some_words_stay_in_their_modules() {
         (
             r"\bstderr\b|\beprintln!|\beprint!|\bdbg!",
             &["src/cli/", "src/report/"],
-            "tell it with tracing, or with report::Report",
+            "log it with tracing, or with report::Report",
         ),
         (r"\bprocess::(exit|abort)\b", &[], "return an error; cli makes the exit code"),
     ];
-    // Places that break a law for a reason: (file, the words in it, the reason).
+    // Places that break a rule for a reason: (file, the words in it, the reason).
     let known: [(&str, &str, &str); 7] = [
         ("src/engine/managed/mod.rs", ".stdout(ours(&log)?).stderr(ours(&log)?)", "a child's log"),
-        ("src/context/run_task.rs", "&output.stderr", "a child's words"),
+        ("src/context/run_task.rs", "&output.stderr", "a child's stderr"),
         ("src/context/run_task.rs", "output.stdout.rsplitn", "a child's answer"),
         ("src/context/untracked.rs", "output.stdout.split", "a child's answer"),
-        ("src/context/untracked.rs", "&output.stderr", "a child's words"),
+        ("src/context/untracked.rs", "&output.stderr", "a child's stderr"),
         ("src/job/build_script.rs", "Stdio::piped()", "a child's pipes"),
         ("src/job/build_script.rs", "child.stdout.take()", "a child's pipes"),
     ];
     let mut violations = Vec::new();
     let mut excused = BTreeSet::new();
     for source in sources("src") {
-        for (pattern, allowed, instead) in &laws {
+        for (pattern, allowed, instead) in &rules {
             if allowed.iter().any(|place| source.path.starts_with(place)) {
                 continue;
             }
@@ -143,7 +143,7 @@ fn some_words_stay_in_their_modules() {
 #[test]
 fn files_stay_small() {
     // (which files, the most lines, what to do)
-    let laws: [(&str, usize, &str); 5] = [
+    let rules: [(&str, usize, &str); 5] = [
         (r"^src/main\.rs$", 29, "the process's work is in src/cli/"),
         (r"^src/.*\.rs$", 400, "look for the second topic inside it"),
         (r"^integration/stand-in/.*\.rs$", 400, "look for the second topic inside it"),
@@ -151,7 +151,7 @@ fn files_stay_small() {
         (r"^\.ci/[^/]+$", 50, "a step is a script or a test"),
     ];
     let mut violations = Vec::new();
-    for (pattern, most, instead) in laws {
+    for (pattern, most, instead) in rules {
         let pattern = Regex::new(pattern).unwrap();
         let mut found = false;
         for path in files().into_iter().filter(|path| pattern.is_match(path)) {
@@ -161,7 +161,7 @@ fn files_stay_small() {
                 violations.push(format!("{path} has {lines} lines, more than {most}: {instead}"));
             }
         }
-        assert!(found, "no file is like {pattern} any more: mend this test");
+        assert!(found, "no file is like {pattern} any more: fix this test");
     }
     none("Files stay small:", &violations);
 }
@@ -174,13 +174,13 @@ fn the_stand_in_knows_nothing_of_the_program() {
         violations.extend(source.find(&used).into_iter().map(|(line, _)| format!("{}:{line}", source.path)));
     }
     none(
-        "What the program and its stand-in share, no test can find wrong: write it again in the stand-in:",
+        "No test finds a mistake that the program and its stand-in share: write it again in the stand-in:",
         &violations,
     );
 }
 
 #[test]
-fn every_source_file_says_what_it_is_for() {
+fn every_source_file_begins_with_its_purpose() {
     let silent = |path: &String| !text(path).unwrap_or_default().starts_with("//! ");
     let violations: Vec<_> = files().into_iter().filter(|path| is("rs", path)).filter(silent).collect();
     none("Begin these files with `//!` and two sentences: what it is for, and what it leaves to others:", &violations);
@@ -252,14 +252,15 @@ fn the_fuzz_package_has_the_crates_of_its_targets() {
 
 #[test]
 fn nothing_names_the_machine_that_it_was_written_on() {
-    // This machine's: the checkout, the folder that it is in, and what programs keep at home.
+    // This machine's: the checkout, the directory that it is in, and what programs keep at home.
     let checkout = root();
-    let mut folders = vec![format!("{}/", checkout.display())];
+    let mut directories = vec![format!("{}/", checkout.display())];
     let general = ["/", "/tmp", "/src", "/home"].map(Path::new);
-    folders.extend(checkout.parent().filter(|parent| !general.contains(parent)).map(|it| format!("{}/", it.display())));
-    folders.extend(std::env::var("HOME").ok().filter(|home| home.len() > 1).map(|home| format!("{home}/.")));
-    let folders: Vec<_> = folders.iter().map(|folder| regex::escape(folder)).collect();
-    let folders = Regex::new(&format!(r"(^|[^\w$.}}/-])({})", folders.join("|"))).unwrap();
+    directories
+        .extend(checkout.parent().filter(|parent| !general.contains(parent)).map(|it| format!("{}/", it.display())));
+    directories.extend(std::env::var("HOME").ok().filter(|home| home.len() > 1).map(|home| format!("{home}/.")));
+    let directories: Vec<_> = directories.iter().map(|directory| regex::escape(directory)).collect();
+    let directories = Regex::new(&format!(r"(^|[^\w$.}}/-])({})", directories.join("|"))).unwrap();
     let hosts = Regex::new(r"\bhttps?://([\w.-]+\.(?:internal|intranet|local|lan|corp)|\d+\.\d+\.\d+\.\d+)\b").unwrap();
     // The machine itself, and the three networks that are reserved for examples.
     let nowhere = Regex::new(r"^(127\.|0\.0\.0\.0$|192\.0\.2\.|198\.51\.100\.|203\.0\.113\.)").unwrap();
@@ -268,12 +269,12 @@ fn nothing_names_the_machine_that_it_was_written_on() {
         let Some(text) = text(&path) else { continue };
         for (number, line) in text.lines().enumerate() {
             let host = hosts.captures(line).is_some_and(|found| !nowhere.is_match(&found[1]));
-            if host || folders.is_match(line) {
+            if host || directories.is_match(line) {
                 violations.push(format!("{path}:{}: {}", number + 1, line.trim()));
             }
         }
     }
-    none("Use relative paths, temporary folders, example.com:", &violations);
+    none("Use relative paths, temporary directories, example.com:", &violations);
     let lock = text("Cargo.lock").unwrap();
     let elsewhere: Vec<_> = lock
         .lines()
@@ -289,7 +290,7 @@ fn nothing_names_the_machine_that_it_was_written_on() {
 }
 
 #[test]
-fn the_laws_can_see() {
+fn the_source_reader_finds_imports_and_words() {
     let source = Source::new(
         "src/job/fetch.rs",
         "use crate::{a::b, c};\n// crate::no \"\nlet d = \"crate::no\"; crate::e::f('\"');",

@@ -1,4 +1,4 @@
-//! Rust files as the laws read them: code without comments and without what stands in quotes. A reader of tokens, not
+//! Rust files as the rules read them: code without comments and without what stands in quotes. A reader of tokens, not
 //! of the language; what macros make of them it does not know.
 
 use regex::Regex;
@@ -12,12 +12,12 @@ pub(super) struct Source {
     code: String,
 }
 
-/// The Rust files below a folder.
-pub(super) fn sources(folder: &str) -> Vec<Source> {
-    let below = |path: &String| path.starts_with(&format!("{folder}/")) && is("rs", path);
+/// The Rust files below a directory.
+pub(super) fn sources(directory: &str) -> Vec<Source> {
+    let below = |path: &String| path.starts_with(&format!("{directory}/")) && is("rs", path);
     let found: Vec<_> =
         files().iter().filter(|path| below(path)).map(|path| Source::new(path, &text(path).unwrap())).collect();
-    assert!(!found.is_empty(), "there is no Rust below {folder}/");
+    assert!(!found.is_empty(), "there is no Rust below {directory}/");
     found
 }
 

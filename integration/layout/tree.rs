@@ -1,4 +1,4 @@
-//! The files of the tree, as the laws see them: all but what git ignores. It asks the disk and not git, because a
+//! The files of the tree, as the rules read them: all but what git ignores. It reads the disk and not git, because a
 //! release's archive is a tree too.
 
 use std::path::{Path, PathBuf};
@@ -14,18 +14,18 @@ pub(super) fn files() -> Vec<String> {
     let ignored: Vec<_> = text(".gitignore").unwrap().lines().map(str::to_owned).collect();
     assert!(
         ignored.iter().all(|line| line.starts_with('/')),
-        ".gitignore has a line that is not /NAME: mend this reader"
+        ".gitignore has a line that is not /NAME: fix this reader"
     );
     let mut files = Vec::new();
-    let mut folders = vec![String::new()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(root().join(&folder)).unwrap() {
+    let mut directories = vec![String::new()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(root().join(&directory)).unwrap() {
             let entry = entry.unwrap();
-            let path = format!("{folder}{}", entry.file_name().to_string_lossy());
+            let path = format!("{directory}{}", entry.file_name().to_string_lossy());
             if path == ".git" || ignored.contains(&format!("/{path}")) || path.ends_with("__pycache__") {
                 continue;
             }
-            if entry.file_type().unwrap().is_dir() { folders.push(format!("{path}/")) } else { files.push(path) }
+            if entry.file_type().unwrap().is_dir() { directories.push(format!("{path}/")) } else { files.push(path) }
         }
     }
     files.sort();

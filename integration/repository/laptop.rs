@@ -1,4 +1,4 @@
-//! What somebody has on a laptop is what CI has: one hash for an image whoever asks and from wherever, the same refusals,
+//! A laptop gives the same results as CI: one hash for an image on every machine and in every directory, the same refusals,
 //! the parent that CI would take, and nothing on the way that changes the next hash.
 
 use std::collections::BTreeMap;
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use stand_in::{Options, StandIn};
 use tempfile::TempDir;
 
-use crate::commands::decide::world::{GIVEN, task_id};
+use crate::commands::decide::fixture::{GIVEN, task_id};
 use crate::harness::{
-    Finished, Job, PROJECT, Program, Repository, assert_engine_is_clean, container_says, docker, docker_says, engine,
-    installed, path, program,
+    Finished, Job, PROJECT, Program, Repository, assert_engine_is_clean, container_output, docker, docker_output,
+    engine, installed, path, program,
 };
 
 const SHELL: &str = "SHELL [\"/bin/busybox\", \"sh\", \"-c\"]\n";
@@ -91,14 +91,14 @@ fn signal(process: u32, signal: &str) {
 }
 
 fn remove_images(mark: &str) {
-    let names = docker_says(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    let names = docker_output(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
     let mut ours: Vec<_> = names.lines().filter(|name| name.contains(mark) && !name.contains("<none>")).collect();
     ours.sort_by_key(|name| std::cmp::Reverse(name.len()));
     docker(&[&["rmi", "--force"][..], &ours].concat());
 }
 
 #[test]
-fn an_image_has_one_hash_wherever_one_asks() {
+fn an_image_has_one_hash_in_every_directory() {
     let project = Project::new("laptop-hash");
     let [base, child, grandchild] = project.names();
     let task = |image: &str| {
@@ -133,7 +133,7 @@ fn an_image_has_one_hash_wherever_one_asks() {
         assert_eq!(hash.stdout, format!("{context}\n"), "in the directory: {}", hash.stderr);
     }
     assert_eq!(index_hashes.len(), 3);
-    // Who gives an argument wins over the kind.yml.
+    // An argument on the command line wins over kind.yml.
     let other = project.call("", &["hash", &base, "--arg", "FLAVOUR=sour"]);
     assert_ne!(other.stdout, project.call("", &["hash", &base]).stdout);
     let unknown = project.call("tools", &["hash", "laptop-hash-bass"]);
@@ -162,20 +162,20 @@ fn a_dry_runs_parent_is_built_and_never_an_old_one_of_its_name() {
     }
     let project = Project::new("laptop-parent");
     let [base, child, grandchild] = project.names();
-    // What somebody built long ago, and what no registry has.
+    // An image that was built long ago, and that no registry has.
     json_of(&project.call("", &["build", &child, "--with-parents", "--json"]));
     project.write(
         &format!("taskcluster/docker/{child}/Dockerfile"),
         &format!("FROM $DOCKER_IMAGE_PARENT\n{SHELL}RUN echo new >> /flavour\n"),
     );
-    let id = |name: &str| docker_says(&["image", "inspect", "--format", "{{.Id}}", name]);
+    let id = |name: &str| docker_output(&["image", "inspect", "--format", "{{.Id}}", name]);
     let olds = [&base, &child].map(|name| format!("{name}:latest"));
     let ids: BTreeMap<_, _> = olds.iter().map(|name| (name.clone(), id(name))).collect();
     let output = project.at("out");
     let run = ["run", "--dry-run", &grandchild, "--output", path(&output)];
     let finished = project.call("tools", &run);
     finished.assert_succeeds();
-    // It has a name of the dry run's own: what somebody has under another stays what it is.
+    // It has a name of the dry run's own: an image with another name stays what it is.
     assert!(finished.stderr.contains(&format!("the parent {child} is {child}:")), "{}", finished.stderr);
     assert!(!finished.stderr.contains(&format!("is {child}:latest")), "{}", finished.stderr);
     for name in &olds {
@@ -185,8 +185,8 @@ fn a_dry_runs_parent_is_built_and_never_an_old_one_of_its_name() {
     let again = project.call("tools", &run);
     again.assert_succeeds();
     assert!(again.stderr.contains("-dry-run is there already"), "{}", again.stderr);
-    docker_says(&["load", "--input", path(&output.join("image.tar"))]);
-    assert_eq!(container_says(&[finished.stdout.trim()]), "sweet\nnew");
+    docker_output(&["load", "--input", path(&output.join("image.tar"))]);
+    assert_eq!(container_output(&[finished.stdout.trim()]), "sweet\nnew");
     assert_eq!(std::fs::read_to_string(output.join(".gitignore")).unwrap(), "*\n");
     // With a deployment it is CI's, and CI has none.
     let taskcluster = StandIn::start(Options::default());
@@ -235,7 +235,7 @@ fn a_parent_of_ci_is_taken_from_the_index() {
     let names: Vec<_> = built.as_array().unwrap().iter().map(|image| image["name"].clone()).collect();
     assert_eq!(names, ["laptop-index"], "the parent is not built");
     assert_eq!(finished.stdout.trim(), format!("laptop-index:{}", built[0]["hash"].as_str().unwrap()));
-    assert_eq!(container_says(&["laptop-index:latest"]), "from-ci");
+    assert_eq!(container_output(&["laptop-index:latest"]), "from-ci");
     remove_images("laptop-index");
 }
 
@@ -266,20 +266,20 @@ fn what_a_task_refuses_is_refused_at_once_with_the_same_words() {
         let tree = call(&["tree"], &[]);
         assert_eq!(tree.code, 10, "{}", tree.stderr);
         assert!(tree.stdout.contains(words) || tree.stderr.contains(words), "{}{}", tree.stdout, tree.stderr);
-        // What a task says to such a context, made by a program that takes everything.
+        // A task refuses such a context, made by a program that takes everything, with the same words.
         let tar = repository.root.path().join("by-tar.tar");
         let made = Command::new("tar")
             .args(["--create", "--format=gnu", "--file", path(&tar), "--directory", path(&repository.directory())])
             .args(["--blocking-factor=20", "--no-recursion", "Dockerfile", file])
             .status();
         assert!(made.unwrap().success());
-        let said = call(
+        let finished = call(
             &["run", "--dry-run", "--context", path(&tar), "--project", "try"],
             &[("IMAGE_NAME", "laptop-refused")],
         );
         // Only with an engine a dry run comes so far.
         if engine() {
-            said.assert_fails(10, &[words]);
+            finished.assert_fails(10, &[words]);
         }
     }
 }
@@ -327,7 +327,7 @@ fn what_is_written_stays_out_of_the_image_directory() {
     ] {
         call(repository.root.path(), arguments, &[]).assert_fails(2, &refused);
     }
-    // Where somebody works in the image directory, the usual place is inside of it.
+    // From inside the image directory, the usual place is in it.
     call(&directory, &["run", "--dry-run", "."], &[]).assert_fails(2, &["image-worker-out", "--output"]);
     assert_eq!(repository.hash(image_worker::context::HashScheme::Tar), hash, "nothing was written");
     call(repository.root.path(), &["run", "laptop-inside"], &[]).assert_fails(2, &["laptop-inside", "--dry-run"]);
@@ -439,7 +439,7 @@ fn a_parent_of_another_tree_is_named_and_never_looked_for() {
 }
 
 #[test]
-fn packages_that_are_not_there_are_said_and_no_hash_is_invented() {
+fn packages_that_are_not_there_are_reported_and_no_hash_is_invented() {
     if !engine() {
         return;
     }
@@ -473,10 +473,10 @@ fn packages_that_are_not_there_are_said_and_no_hash_is_invented() {
         finished.stdout.trim(),
         format!("laptop-packed:{}", repository.hash(image_worker::context::HashScheme::Tar))
     );
-    // Who knows them says them, and the hash.
+    // They can be given, and the hash.
     let hash = "ab".repeat(32);
-    let said = [&run[..], &["--arg", "DOCKER_IMAGE_PACKAGES=a b", "--index-hash", &hash]].concat();
-    let finished = call(root, &said, &[]);
+    let arguments = [&run[..], &["--arg", "DOCKER_IMAGE_PACKAGES=a b", "--index-hash", &hash]].concat();
+    let finished = call(root, &arguments, &[]);
     finished.assert_succeeds();
     assert!(!finished.stderr.contains("which are not there"), "{}", finished.stderr);
     assert!(routes()[2].ends_with(&format!(".hash.{hash}")), "{:?}", routes());
@@ -496,7 +496,7 @@ fn the_output_is_one_runs_while_its_parent_is_built() {
     let output = project.at("out");
     let run = ["run", "--dry-run", "laptop-locked-child", "--output", path(&output)];
     let finished = started(&project.at(""), &run, &[]).finish_when(
-        |said| said.contains("building laptop-locked-base:"),
+        |log| log.contains("building laptop-locked-base:"),
         |first| {
             signal(first, "STOP");
             project.call("", &run).assert_fails(2, &["another run writes to", path(&output), "--output"]);
@@ -527,15 +527,15 @@ fn files_that_only_this_checkout_has_are_named() {
     };
     git(&["init", "--quiet"]);
     let warning = |count: &str| format!("{count} of the context");
-    let said = call(root, &["hash", "laptop-untracked"], &[]);
-    assert!(said.stderr.contains(&warning("5 files")) && said.stderr.contains("x.pyc"), "{}", said.stderr);
+    let finished = call(root, &["hash", "laptop-untracked"], &[]);
+    assert!(finished.stderr.contains(&warning("5 files")) && finished.stderr.contains("x.pyc"), "{}", finished.stderr);
     git(&["add", "tools", "testing"]);
-    let said = call(root, &["hash", "laptop-untracked"], &[]);
-    let line = said.stderr.lines().find(|line| line.contains("not tracked by git")).expect("a warning");
+    let finished = call(root, &["hash", "laptop-untracked"], &[]);
+    let line = finished.stderr.lines().find(|line| line.contains("not tracked by git")).expect("a warning");
     assert!(line.contains(&warning("1 file")) && line.contains("laptop-untracked/x.pyc"), "{line}");
     git(&["add", "--force", "testing"]);
-    let said = call(root, &["hash", "laptop-untracked"], &[]);
-    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+    let finished = call(root, &["hash", "laptop-untracked"], &[]);
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
     let listed = call(root, &["context", "laptop-untracked", "--list"], &[]);
     let directory = "testing/docker/laptop-untracked";
     let lines = [
@@ -551,17 +551,17 @@ fn files_that_only_this_checkout_has_are_named() {
         json!({ "name": "Dockerfile", "mode": "0644", "size": 32, "source": format!("{directory}/Dockerfile") });
     assert_eq!(json["files"][0], first);
     call(root, &["context", "laptop-untracked"], &[]).assert_fails(2, &["IMAGE_WORKER_OUT", "--list"]);
-    // Where git does not say it, that is said.
+    // Where git cannot list them, a warning has the reason.
     std::fs::write(repository.directory().join("new"), "").unwrap();
     let why = |environment: &[(&str, &str)]| {
-        let said = call(root, &["hash", "laptop-untracked"], environment);
-        said.assert_succeeds();
-        let told: Vec<_> = said.stderr.lines().collect();
+        let finished = call(root, &["hash", "laptop-untracked"], environment);
+        finished.assert_succeeds();
+        let lines: Vec<_> = finished.stderr.lines().collect();
         assert!(
-            told.len() == 1 && told[0].contains("cannot tell whether the context has files that git does not track"),
-            "{told:?}"
+            lines.len() == 1 && lines[0].contains("cannot tell whether the context has files that git does not track"),
+            "{lines:?}"
         );
-        told[0].to_owned()
+        lines[0].to_owned()
     };
     assert!(why(&[("PATH", "/nowhere")]).contains("git cannot be run: No such file"));
     assert!(why(&[("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")]).contains("detected dubious ownership"));
@@ -602,7 +602,7 @@ fn two_dry_runs_at_once_do_not_touch_each_other() {
     };
     let mut others = None;
     let finished = run(&first).finish_when(
-        |said| said.contains("building laptop-two:"),
+        |log| log.contains("building laptop-two:"),
         |first_id| {
             // It goes on when the second is done, and finds all that is its own.
             signal(first_id, "STOP");
@@ -617,8 +617,8 @@ fn two_dry_runs_at_once_do_not_touch_each_other() {
     other.assert_succeeds();
     assert_eq!(finished.stdout, other.stdout);
     for output in [first, second] {
-        docker_says(&["load", "--input", path(&output.join("image.tar"))]);
-        docker_says(&["rmi", "--force", finished.stdout.trim()]);
+        docker_output(&["load", "--input", path(&output.join("image.tar"))]);
+        docker_output(&["rmi", "--force", finished.stdout.trim()]);
     }
     assert_engine_is_clean("laptop-two");
 }

@@ -1,5 +1,5 @@
-//! The walk for people who add an image, docs/adding-an-image.md: its lines are run as they stand there, and what it shows is
-//! what the program says.
+//! The walk for people who add an image, docs/adding-an-image.md: its lines are run as written, and what it shows is
+//! what the program prints.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{docker, docker_says, engine, program};
+use crate::harness::{docker, docker_output, engine, program};
 
 /// The lines of the document's first block of commands below a heading.
 fn block(heading: &str) -> Vec<String> {
@@ -23,7 +23,7 @@ fn block(heading: &str) -> Vec<String> {
 }
 
 #[test]
-fn ten_lines_lead_from_an_empty_folder_to_ci() {
+fn ten_lines_lead_from_an_empty_directory_to_ci() {
     let lines = block("## Ten lines");
     assert_eq!(lines.len(), 10, "{lines:#?}");
     let Some((push, lines)) = lines.split_last() else { return };
@@ -31,7 +31,7 @@ fn ten_lines_lead_from_an_empty_folder_to_ci() {
     if !engine() {
         return;
     }
-    if docker_says(&["images", "--quiet", "debian:12"]).is_empty() {
+    if docker_output(&["images", "--quiet", "debian:12"]).is_empty() {
         assert!(std::env::var_os("IMAGE_WORKER_NO_SKIP").is_none(), "no debian:12: run scripts/base-image");
         eprintln!("SKIPPED: no debian:12; run scripts/base-image");
         return;
@@ -40,7 +40,7 @@ fn ten_lines_lead_from_an_empty_folder_to_ci() {
     std::fs::create_dir(checkout.path().join(".git")).unwrap();
     let programs = Path::new(env!("CARGO_BIN_EXE_image-worker")).parent().unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
-    let mut said = Vec::new();
+    let mut outputs = Vec::new();
     for line in lines {
         let mut shell = Command::new("sh");
         shell.args(["-e", "-c", line]).current_dir(checkout.path()).stdin(Stdio::null());
@@ -50,15 +50,15 @@ fn ten_lines_lead_from_an_empty_folder_to_ci() {
         shell.env_clear().envs(kept).env("PATH", &path);
         let output = shell.output().unwrap();
         assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
-        said.push(String::from_utf8(output.stdout).unwrap());
+        outputs.push(String::from_utf8(output.stdout).unwrap());
     }
-    assert!(docker(&["rmi", &format!("greeter:{}", said[3].trim())]).status.success());
-    assert!(said[2].contains("\ngreeter  task "), "tree: {}", said[2]);
-    assert_eq!(said[6], "hello\n", "the container");
-    let graph: Value = serde_json::from_str(&said[8]).unwrap();
+    assert!(docker(&["rmi", &format!("greeter:{}", outputs[3].trim())]).status.success());
+    assert!(outputs[2].contains("\ngreeter  task "), "tree: {}", outputs[2]);
+    assert_eq!(outputs[6], "hello\n", "the container");
+    let graph: Value = serde_json::from_str(&outputs[8]).unwrap();
     let tasks = graph["tasks"].as_array().unwrap();
     assert_eq!(tasks[0]["task"]["image"], tasks[1]["taskId"], "the image's task is put in: {graph}");
-    assert_eq!(tasks[1]["task"]["payload"]["env"]["HASH"], said[3].trim(), "{graph}");
+    assert_eq!(tasks[1]["task"]["payload"]["env"]["HASH"], outputs[3].trim(), "{graph}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Every file in worker-config/ is what this version of the program understands: each is parsed here, with the
-//! program's own types where it has them, and what two of them say about the same thing must agree.
+//! program's own types where it has them, and where two of them set the same thing they must agree.
 
 mod payload;
 mod pool;
@@ -36,7 +36,7 @@ const BY_THE_WORKER: [(&str, &str); 4] = [
     ("TASKCLUSTER_PROXY_URL", "http://127.0.0.1:8080"),
 ];
 
-/// The variables of `run` that people were promised.
+/// The variables of `run` that are promised to task authors.
 const PROMISED: [&str; 31] = [
     "TASKCLUSTER_ROOT_URL",
     "TASKCLUSTER_PROXY_URL",
@@ -71,23 +71,23 @@ const PROMISED: [&str; 31] = [
     "MAX_RUN_TIME",
 ];
 
-/// Settings that stand in no file here, because they are said elsewhere.
+/// Settings that are in no file here, because they are set elsewhere.
 const ELSEWHERE: [(&[&Setting], &str); 7] = [
-    (&[&settings::TASK_ID, &settings::RUN_ID, &settings::WORK_DIR], "generic-worker says it"),
+    (&[&settings::TASK_ID, &settings::RUN_ID, &settings::WORK_DIR], "generic-worker sets it"),
     (&[&settings::CLIENT_ID, &settings::ACCESS_TOKEN, &settings::CERTIFICATE], "a task has the proxy"),
-    (&[&settings::CONFIG, &settings::JSON], "a person says it on the command line"),
+    (&[&settings::CONFIG, &settings::JSON], "a person gives it on the command line"),
     (&[&settings::DRY_RUN, &settings::SHELL, &settings::OUTPUT, &settings::CONTEXT, &settings::ROOT], "for dry runs"),
     (&[&settings::DOCKER_AUTH_CONFIG], "a secret stands in no file"),
     (&[&settings::RUN_TASK], "a task's context comes packed"),
-    (&[&settings::CHOWN_OUTPUT], "who calls the program in a container says whose the output is"),
+    (&[&settings::CHOWN_OUTPUT], "a caller in a container sets the owner of the output"),
 ];
 
-fn folder() -> PathBuf {
+fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("worker-config")
 }
 
 fn read(name: &str) -> String {
-    std::fs::read_to_string(folder().join(name)).unwrap()
+    std::fs::read_to_string(directory().join(name)).unwrap()
 }
 
 fn yaml<T: serde::de::DeserializeOwned>(name: &str) -> T {
@@ -102,7 +102,7 @@ fn template(file: &str) -> Template {
     Template::new(yaml(file))
 }
 
-/// A plan that says something wherever a plan can.
+/// A plan with a value wherever a plan can have one.
 fn plan() -> Plan {
     let root_url = ("TASKCLUSTER_ROOT_URL".to_owned(), BY_THE_WORKER[2].1.to_owned());
     let nasty = ("GREETING".to_owned(), "\"{{image_name}}\": 'ü'\n".to_owned());
@@ -146,7 +146,7 @@ fn plan() -> Plan {
     }
 }
 
-/// A plan that says as little as a plan can, and has its context from a URL.
+/// A plan with as few values as a plan can have, and with its context from a URL.
 fn small_plan() -> Plan {
     let mut plan = plan();
     plan.context.source = ContextSource::Url("https://hg.example.com/context.tar.gz".parse().unwrap());
@@ -162,7 +162,7 @@ fn small_plan() -> Plan {
     plan
 }
 
-/// What the decision task says besides the plan.
+/// The values of the decision task besides the plan.
 fn around() -> Values {
     let sha256 = "ef".repeat(32);
     [
@@ -203,17 +203,17 @@ fn flags(definition: &TaskDefinition) -> BTreeMap<&'static str, String> {
 
 /// What `config` makes of a task's environment, and the variables that it looked at.
 fn read_back(environment: &Environment, flags: BTreeMap<&'static str, String>) -> (Config, BTreeSet<String>) {
-    let seen = RefCell::new(BTreeSet::new());
+    let read_variables = RefCell::new(BTreeSet::new());
     let look_up = |name: &str| {
-        seen.borrow_mut().insert(name.to_owned());
+        read_variables.borrow_mut().insert(name.to_owned());
         let by_the_worker = BY_THE_WORKER.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
         environment.get(name).map(String::as_str).or(by_the_worker).map(OsString::from)
     };
     let sources = SettingLayers::new(flags, &look_up).unwrap();
-    let (directory, temporary) = (folder(), std::env::temp_dir());
+    let (directory, temporary) = (directory(), std::env::temp_dir());
     let around = ProcessEnvironment { environment: &look_up, now: jiff::Timestamp::UNIX_EPOCH, directory, temporary };
     let config = Config::read(&sources, &around).unwrap();
-    (config, seen.into_inner())
+    (config, read_variables.into_inner())
 }
 
 /// Taskcluster's rule: a scope is satisfied by itself, or by a beginning of it that ends in `*`.
@@ -232,7 +232,7 @@ fn a_plan_and_its_task() {
 /// Whether it builds, and what works in it, is tried in `managed`.
 #[test]
 fn the_worker_image_has_what_unprivileged_containers_need() {
-    let dockerfile = std::fs::read_to_string(folder().join("Dockerfile")).unwrap();
+    let dockerfile = std::fs::read_to_string(directory().join("Dockerfile")).unwrap();
     let lines: Vec<_> = dockerfile.lines().collect();
     assert!(lines.contains(&"USER worker"), "its programs are not root");
     for words in ["podman", "uidmap", "setcap cap_setuid+ep /usr/bin/newuidmap", "/etc/subuid", "/etc/subgid"] {
@@ -251,8 +251,10 @@ fn every_file_here_is_parsed_by_a_test_below() {
         "task.yml",
         "worker-pool.yml",
     ];
-    let mut files: Vec<_> =
-        std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(directory())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     files.sort();
     assert_eq!(
         files, parsed,
@@ -260,7 +262,7 @@ fn every_file_here_is_parsed_by_a_test_below() {
     );
     let readme = read("README.md");
     for file in parsed.iter().filter(|file| **file != "README.md") {
-        assert!(readme.contains(&format!("]({file})")), "worker-config/README.md must say what {file} is");
+        assert!(readme.contains(&format!("]({file})")), "worker-config/README.md must explain {file}");
     }
 }
 
@@ -272,8 +274,8 @@ fn what_a_plan_writes_into_a_task_is_read_as_the_same_plan() {
             let definition = definition_by(file, &plan);
             let env = &definition.payload.env;
             assert_eq!(unread(env), [""; 0], "worker-config/{file} sets variables that no setting reads");
-            let (config, seen) = read_back(env, flags(&definition));
-            let ignored: Vec<_> = env.keys().filter(|variable| !seen.contains(*variable)).collect();
+            let (config, read_variables) = read_back(env, flags(&definition));
+            let ignored: Vec<_> = env.keys().filter(|variable| !read_variables.contains(*variable)).collect();
             assert!(ignored.is_empty(), "{file} sets {ignored:?}, which `run` has a setting for but never looks at");
             assert_eq!(serde_json::to_value(&config.plan).unwrap(), serde_json::to_value(&plan).unwrap());
             assert_eq!(
@@ -288,12 +290,16 @@ fn what_a_plan_writes_into_a_task_is_read_as_the_same_plan() {
 }
 
 #[test]
-fn the_task_says_all_that_a_plan_says_and_nothing_of_what_the_worker_says() {
-    let mut said = environment(&plan()).unwrap();
-    said.insert("MAX_RUN_TIME".to_owned(), definition(&plan()).payload.max_run_time.to_string());
-    assert_eq!(definition(&plan()).payload.env, said, "task.yml and task::environment must have the same variables");
+fn the_task_has_all_variables_of_a_plan_and_none_of_the_workers() {
+    let mut expected = environment(&plan()).unwrap();
+    expected.insert("MAX_RUN_TIME".to_owned(), definition(&plan()).payload.max_run_time.to_string());
+    assert_eq!(
+        definition(&plan()).payload.env,
+        expected,
+        "task.yml and task::environment must have the same variables"
+    );
     for (variable, _) in BY_THE_WORKER {
-        assert!(!said.contains_key(variable), "generic-worker overwrites {variable}: take it out of task.yml");
+        assert!(!expected.contains_key(variable), "generic-worker overwrites {variable}: take it out of task.yml");
     }
 }
 
@@ -308,8 +314,8 @@ fn placeholders_in_the_environment_are_called_like_their_variables() {
         let explained = read(file).lines().filter(|line| line.starts_with('#')).collect::<String>();
         for placeholder in template(file).placeholders().unwrap() {
             let is_variable = task["payload"]["env"].get(placeholder.to_uppercase()).is_some();
-            let told = explained.contains(&format!("{{{{{placeholder}}}}}"));
-            assert!(is_variable || told, "the head of {file} must say what {placeholder} is");
+            let explains = explained.contains(&format!("{{{{{placeholder}}}}}"));
+            assert!(is_variable || explains, "the head of {file} must explain {placeholder}");
         }
     }
 }
@@ -329,7 +335,7 @@ fn every_promised_variable_has_a_setting_and_every_setting_a_place() {
         let places = [task.contains_key(setting.variable), file.contains_key(setting.name), elsewhere];
         assert!(
             places.contains(&true),
-            "--{} ({}) is new: say it in worker-config/task.yml when a task decides it, in image-worker.toml when a \
+            "--{} ({}) is new: set it in worker-config/task.yml when a task decides it, in image-worker.toml when a \
              deployment does, or in this test's list ELSEWHERE",
             setting.name,
             setting.variable
@@ -367,7 +373,7 @@ fn accepted_by_the_worker(definition: &TaskDefinition) {
     let path = PathBuf::from("image.tar");
     let infrastructure = CommandError::Write { path, source: std::io::ErrorKind::StorageFull.into() }.exit_code();
     let too_slow = CommandError::Stopped { reason: ShutdownReason::Deadline, stage: "building" }.exit_code();
-    assert_eq!(payload.on_exit_status.retry, [infrastructure], "only what another run can mend is retried");
+    assert_eq!(payload.on_exit_status.retry, [infrastructure], "only what another run can fix is retried");
     assert!(!payload.on_exit_status.retry.contains(&too_slow), "six runs of the whole time would be spent");
     assert!(payload.features.taskcluster_proxy);
     for mount in &payload.mounts {
@@ -405,7 +411,7 @@ fn the_example_file_is_accepted_as_it_is_and_with_all_its_keys_in_force() {
     for text in [read("image-worker.toml"), uncommented()] {
         std::fs::write(&file, text).unwrap();
         let path = file.path().to_str().unwrap().to_owned();
-        // The task of a small plan, on a machine with the file: the task's own words win.
+        // The task of a small plan, on a machine with the file: the task's own values win.
         let env = definition(&small_plan()).payload.env;
         let (config, _) = read_back(&env, [("config", path)].into());
         let mut expected = small_plan();
@@ -428,5 +434,5 @@ fn the_example_file_shows_the_defaults() {
         assert!(same, "image-worker.toml shows {} = {}, but the default is {default:?}", setting.name, given.text);
         shown += 1;
     }
-    assert!(shown > 10, "the keys in image-worker.toml are written in another way now: mend `uncommented`");
+    assert!(shown > 10, "the keys in image-worker.toml are written in another way now: fix `uncommented`");
 }

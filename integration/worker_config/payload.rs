@@ -1,5 +1,5 @@
 //! task-payload.yml against task.yml, and against what a run writes and the program would have indexed by itself. What
-//! both templates have in common is proven next door.
+//! both templates have in common is tested in `mod`.
 
 use image_worker::config::plan::ImageFile;
 use image_worker::decision::task::ContentEncoding;
@@ -25,7 +25,7 @@ fn the_two_templates_differ_in_who_publishes() {
 }
 
 #[test]
-fn the_worker_is_told_of_every_file_that_a_run_leaves() {
+fn the_task_declares_every_file_that_a_run_leaves() {
     for plan in [plan(), small_plan()] {
         let definition = definition_by(BY_PAYLOAD, &plan);
         assert!(definition.payload.features.chain_of_trust, "else nothing is signed");

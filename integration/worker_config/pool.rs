@@ -67,7 +67,7 @@ struct GenericWorker {
     config: GenericWorkerConfig,
 }
 
-/// What generic-worker is told; a worker refuses to start with a key that it does not know.
+/// The configuration of generic-worker; a worker refuses to start with a key that it does not know.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "generic-worker's own switches")]
@@ -85,19 +85,19 @@ struct GenericWorkerConfig {
 }
 
 #[test]
-fn the_pool_has_what_the_task_asks_for() {
+fn the_pool_has_what_the_task_requires() {
     let WorkerPool { machine, pool } = yaml("worker-pool.yml");
     let worker = pool.config.worker_config.generic_worker.config;
     let payload = definition(&plan()).payload;
     assert!(worker.enable_mounts && worker.enable_os_groups && worker.enable_taskcluster_proxy);
-    assert!(worker.enable_chain_of_trust, "task-payload.yml asks for it");
+    assert!(worker.enable_chain_of_trust, "task-payload.yml requires it");
     assert!(worker.headless_tasks && worker.capacity == 1);
     assert!(worker.max_task_run_time >= payload.max_run_time, "the worker refuses tasks that may run longer");
     assert_eq!(payload.os_groups, [machine.engine.group.as_str()], "the group that may open the engine's socket");
     assert_eq!(machine.engine.name, "docker");
     let version = &machine.engine.minimum_version;
-    assert!(worker.worker_type_metadata.values().any(|told| told.contains(version)), "{version} is said twice");
-    assert!(read("README.md").contains(version), "{version} is said in README.md too");
+    assert!(worker.worker_type_metadata.values().any(|value| value.contains(version)), "{version} is there twice");
+    assert!(read("README.md").contains(version), "{version} is in README.md too");
     assert!(
         uncommented().contains(&format!("unix://{}", machine.engine.socket)),
         "and the socket in image-worker.toml"

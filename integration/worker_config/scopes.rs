@@ -76,7 +76,7 @@ fn scopes_are_listed_for_exactly_the_calls_that_the_program_makes() {
         let (program, _) = source.split_once("#[cfg(test)]").unwrap_or((&source, ""));
         made.extend(named.captures_iter(program).map(|found| found[1].to_owned()));
     }
-    assert!(made.contains("index.insertTask"), "src/taskcluster/ names its calls in another way now: mend this test");
+    assert!(made.contains("index.insertTask"), "src/taskcluster/ names its calls in another way now: fix this test");
     let listed: BTreeSet<_> = scopes.calls.iter().map(|call| call.call.clone()).collect();
     assert_eq!(listed, made, "left: worker-config/scopes.yml, right: the calls in src/taskcluster/");
     let whys = scopes.calls.iter().map(|call| &call.why).chain(scopes.worker.iter().map(|scope| &scope.why));
@@ -92,7 +92,7 @@ fn the_words_of_scopes_yml_are_explained_at_its_head() {
     let head = text.split_once("\ncalls:").unwrap().0;
     for word in scopes.calls.iter().flat_map(|call| &call.when) {
         let explained = Regex::new(&format!(r"(?m)^#.*  ( |\b){word} {{2,}}\S")).unwrap();
-        assert!(explained.is_match(head), "worker-config/scopes.yml: say at its head what `{word}` means");
+        assert!(explained.is_match(head), "worker-config/scopes.yml: explain `{word}` at its head");
     }
     let commands: BTreeSet<_> = scopes.calls.iter().flat_map(|call| &call.commands).map(String::as_str).collect();
     assert_eq!(commands, BTreeSet::from(["decide", "lookup", "rerun", "run"]), "each has its test in `scopes`");
@@ -121,7 +121,7 @@ fn the_listed_scopes_are_those_of_the_task() {
     let listed: BTreeSet<_> = scopes.create_task.into_iter().map(|scope| scope.scope).collect();
     assert_eq!(
         listed, needed,
-        "left: create-task in worker-config/scopes.yml, right: what createTask asks for task.yml"
+        "left: create-task in worker-config/scopes.yml, right: what createTask requires for task.yml"
     );
 }
 
@@ -129,10 +129,10 @@ fn the_listed_scopes_are_those_of_the_task() {
 #[test]
 fn whoever_creates_the_other_task_may_name_its_routes_and_no_other_images() {
     let scopes: Scopes = yaml("scopes.yml");
-    let mut said = values(&plan()).unwrap();
-    said.extend(around());
+    let mut all_values = values(&plan()).unwrap();
+    all_values.extend(around());
     let fill = |text: &str| {
-        said.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value))
+        all_values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value))
     };
     let listed = scopes.create_task.iter().chain(&scopes.create_task_payload).map(|scope| fill(&scope.scope));
     let listed: Vec<_> = listed.collect();

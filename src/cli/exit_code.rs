@@ -166,7 +166,7 @@ fn engine_code(error: &EngineError) -> u8 {
         EngineError::NoneAnswers { .. } | EngineError::Request { .. } | EngineError::Unfinished { .. } => INFRA,
         EngineError::Managed(ManagedError::NoPodman | ManagedError::Network(_) | ManagedError::LongPath(_)) => USAGE,
         EngineError::Managed(
-            ManagedError::Folder { .. } | ManagedError::Supervisor(_) | ManagedError::Unusable { .. },
+            ManagedError::Directory { .. } | ManagedError::Supervisor(_) | ManagedError::Unusable { .. },
         ) => INFRA,
         EngineError::KeepsNothing(_) => USAGE,
     }

@@ -16,10 +16,10 @@ pub(super) fn read(
 ) -> Result<ContextPlan, ConfigError> {
     let dry = sources.switch(&settings::DRY_RUN)?;
     let scheme: ContextScheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
-    let (source, directory) = match image {
+    let LocatedContext { source, directory } = match image {
         Some(DryRunImage { checkout, directory, args, .. }) => {
             let (checkout, directory, args) = (checkout.clone(), directory.clone(), args.clone());
-            (ContextSource::Directory { checkout, directory, args }, None)
+            ContextSource::Directory { checkout, directory, args }.into()
         }
         None => context_source(sources, around, dry)?,
     };
@@ -62,11 +62,25 @@ pub(super) fn read(
     Ok(ContextPlan { source, scheme, hash, directory, max_bytes: limits.max_bytes, max_entries: limits.max_entries })
 }
 
+/// A context's source.
+struct LocatedContext {
+    source: ContextSource,
+    /// The image directory's path in the repository, where the source does not have it.
+    directory: Option<RepoPath>,
+}
+
+impl From<ContextSource> for LocatedContext {
+    fn from(source: ContextSource) -> Self {
+        Self { source, directory: None }
+    }
+}
+
 fn context_source(
     sources: &SettingLayers,
     around: &ProcessEnvironment,
     dry: bool,
-) -> Result<(ContextSource, Option<RepoPath>), ConfigError> {
+) -> Result<LocatedContext, ConfigError> {
+    let with_path = |source| Ok(LocatedContext { source, directory: sources.parse(&settings::CONTEXT_PATH)? });
     if let Some(given) = sources.get(&settings::CONTEXT)? {
         // A replay verifies it against the task's HASH.
         if !(dry || sources.is_replay()) {
@@ -76,17 +90,17 @@ fn context_source(
             )));
         }
         if given.text.starts_with("http://") || given.text.starts_with("https://") {
-            return Ok((ContextSource::Url(given.parse()?), sources.parse(&settings::CONTEXT_PATH)?));
+            return with_path(ContextSource::Url(given.parse()?));
         }
         let path = around.directory.join(&given.text);
         if !path.exists() {
             return Err(given.wrong(format!("{} does not exist", path.display())));
         }
         if path.is_file() {
-            return Ok((ContextSource::File(path), sources.parse(&settings::CONTEXT_PATH)?));
+            return with_path(ContextSource::File(path));
         }
         let (checkout, args) = (checkout(sources, &path)?, dockerfile_args(sources)?);
-        return Ok((ContextSource::Directory { checkout, directory: path, args }, None));
+        return Ok(ContextSource::Directory { checkout, directory: path, args }.into());
     }
     let url: Option<HttpUrl> = sources.parse(&settings::CONTEXT_URL)?;
     match (sources.parse(&settings::CONTEXT_TASK_ID)?, url) {
@@ -95,9 +109,9 @@ fn context_source(
                 &settings::CONTEXT_PATH,
                 "CONTEXT_TASK_ID needs the name of the artifact that has the context",
             )?;
-            Ok((ContextSource::Artifact { task_id, name }, None))
+            Ok(ContextSource::Artifact { task_id, name }.into())
         }
-        (None, Some(url)) => Ok((ContextSource::Url(url), sources.parse(&settings::CONTEXT_PATH)?)),
+        (None, Some(url)) => with_path(ContextSource::Url(url)),
         (Some(_), Some(_)) => Err(ConfigError::Combination(
             "CONTEXT_TASK_ID and CONTEXT_URL are both set: which of them has the context? Unset one".to_owned(),
         )),

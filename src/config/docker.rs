@@ -97,7 +97,7 @@ impl DockerConfig {
         let certificates = directory.join("contexts/tls").join(&id).join("docker");
         let is_asked_for = certificates.is_dir() || endpoint.skip_tls_verify;
         let tls = (EngineAddress::is_remote(&url) && is_asked_for).then(|| TlsFiles {
-            folder: certificates,
+            directory: certificates,
             asked_by: format!("the docker context {name}"),
             needs_ca: false,
         });

@@ -52,7 +52,7 @@ fn address(
         |given: &Option<SettingValue>| given.as_ref().is_some_and(|given| matches!(given.origin, ValueSource::Flag(_)));
     let named = match &context {
         Some(given) if is_typed(&context) && is_typed(&host) => {
-            return Err(given.wrong("says where the engine is, and so does --docker-host: leave one of them away"));
+            return Err(given.wrong("says where the engine is, and so does --docker-host: leave one of them out"));
         }
         Some(given) if is_typed(&context) || host.is_none() => docker
             .context(&given.text, given.origin.to_string())
@@ -92,7 +92,7 @@ fn at(
             let directory = sources.parse(&settings::DOCKER_CERT_PATH)?.or_else(|| docker.directory.clone());
             let why = "TLS with the engine needs the directory of ca.pem";
             let directory = directory.ok_or(ConfigError::Missing { setting: &settings::DOCKER_CERT_PATH, why })?;
-            Some(TlsFiles { folder: directory, asked_by: by.to_string(), needs_ca: true })
+            Some(TlsFiles { directory, asked_by: by.to_string(), needs_ca: true })
         }
         None => None,
     };
@@ -207,11 +207,11 @@ mod tests {
             assert_eq!((files.asked_by.as_str(), files.needs_ca), (enabled_by.0, true));
         }
         let enabled_by = ("DOCKER_TLS_VERIFY", "1");
-        assert_eq!(tls(&[host, enabled_by]).unwrap().folder, home.path().join(".docker"));
-        assert_eq!(tls(&[host, enabled_by, certificates]).unwrap().folder, Path::new("/certificates"));
+        assert_eq!(tls(&[host, enabled_by]).unwrap().directory, home.path().join(".docker"));
+        assert_eq!(tls(&[host, enabled_by, certificates]).unwrap().directory, Path::new("/certificates"));
         assert_eq!(tls(&[("DOCKER_HOST", "unix:///x.sock"), enabled_by]), None, "a socket needs none");
         // TLS of a context: if it has certificates, or does not verify the server's.
-        assert_eq!(tls(&[]).unwrap().folder, tls_directory(home.path(), "secure"));
+        assert_eq!(tls(&[]).unwrap().directory, tls_directory(home.path(), "secure"));
         assert!(tls(&[("DOCKER_CONTEXT", "careless")]).is_some());
         assert_eq!(tls(&[("DOCKER_CONTEXT", "local"), enabled_by]), None);
         let alone = [("DOCKER_CONTEXT", "default"), enabled_by];

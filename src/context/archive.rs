@@ -102,8 +102,8 @@ impl<W: Write> TarWriter<W> {
         self.out.write_all(&END)?;
         let left = self.out.bytes().next_multiple_of(RECORD) - self.out.bytes();
         io::copy(&mut io::repeat(0).take(left), &mut self.out)?;
-        let (out, digest, _) = self.out.finish();
-        Ok((out, digest))
+        let (out, archive) = self.out.finish();
+        Ok((out, archive.sha256))
     }
 
     fn pad(&mut self) -> io::Result<()> {

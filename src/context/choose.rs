@@ -13,7 +13,7 @@ use super::error::CollectError;
 use super::run_task::RUN_TASK_FILES;
 use super::source::{Source, is_absent, read_whole};
 use super::walk::normalise;
-use super::walk::{WalkedFile, files_below};
+use super::walk::{Unreadable, WalkedFile, files_below};
 use crate::dockerfile::preprocess::{Dockerfile, LineError, LineProblem};
 
 /// How many files a thread inspects at a time: half a millisecond's work.
@@ -49,7 +49,8 @@ pub(super) fn processed_files(
     directory: &Path,
     args: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<ArchivePath, Source>, CollectError> {
-    let (path, dockerfile) = dockerfile(directory, args)?;
+    let path = dockerfile_of(directory)?;
+    let dockerfile = process(&path, args)?;
     let at_line = |problem| CollectError::Dockerfile { path: path.clone(), problem };
 
     // First all paths, then the files, because a later file replaces an earlier one of the same name, of any type.
@@ -105,13 +106,14 @@ fn add_include(places: &mut Places, path: &str, place: PathBuf) -> Result<bool, 
     }
 }
 
-/// The processed Dockerfile of an image directory, and its path.
-pub fn dockerfile(directory: &Path, args: &BTreeMap<String, String>) -> Result<(PathBuf, Dockerfile), CollectError> {
-    let path = dockerfile_of(directory)?;
-    match Dockerfile::process(&read_whole(&path)?, args) {
-        Ok(dockerfile) => Ok((path, dockerfile)),
-        Err(problem) => Err(CollectError::Dockerfile { path, problem }),
-    }
+/// The processed Dockerfile of an image directory.
+pub fn dockerfile(directory: &Path, args: &BTreeMap<String, String>) -> Result<Dockerfile, CollectError> {
+    process(&dockerfile_of(directory)?, args)
+}
+
+fn process(path: &Path, args: &BTreeMap<String, String>) -> Result<Dockerfile, CollectError> {
+    let processed = Dockerfile::process(&read_whole(path)?, args);
+    processed.map_err(|problem| CollectError::Dockerfile { path: path.to_owned(), problem })
 }
 
 fn dockerfile_of(directory: &Path) -> Result<PathBuf, CollectError> {
@@ -138,7 +140,7 @@ fn files_without_cache(directory: &Path) -> Result<Vec<WalkedFile>, CollectError
 }
 
 fn walk(directory: &Path, skip: Option<&OsStr>) -> Result<Vec<WalkedFile>, CollectError> {
-    files_below(directory, skip).map_err(|(path, error)| CollectError::Read { path, error })
+    files_below(directory, skip).map_err(|Unreadable { path, error }| CollectError::Read { path, error })
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ impl Context {
         args: &BTreeMap<String, String>,
         scheme: HashScheme,
     ) -> Result<Self, CollectError> {
-        let (root, image_directory) = locate(checkout, directory)?;
+        let LocatedDirectory { root, image_directory } = locate(checkout, directory)?;
         let checkout = checkout.at(root.clone());
         let in_repository = root.as_ref().and_then(|root| image_directory.strip_prefix(root).ok()).map(Path::to_owned);
         let (directory, files) = match scheme {
@@ -102,7 +102,7 @@ impl Context {
                 let mut hash = ContentsHash::default();
                 let hash_file = |(_, source): &(_, &Source)| {
                     let mut digest_reader = DigestReader::new(io::sink());
-                    source.copy_to(&mut digest_reader).map(|()| digest_reader.finish().1)
+                    source.copy_to(&mut digest_reader).map(|()| digest_reader.finish().1.sha256)
                 };
                 ahead(&batches(&self.list(), READ_AHEAD, LARGE, weight), hash_file, |(name, _), digest| {
                     hash.add(self.repository_path(name), digest?);
@@ -183,7 +183,7 @@ impl Context {
                 HashScheme::Contents => {
                     let mut digest_reader = DigestReader::new(&mut tar);
                     copy(&mut digest_reader)?;
-                    contents.add(self.repository_path(name), digest_reader.finish().1);
+                    contents.add(self.repository_path(name), digest_reader.finish().1.sha256);
                 }
             }
             tar.end_file().map_err(CollectError::Write)
@@ -209,8 +209,15 @@ fn weight((_, source): &(&ArchivePath, &Source)) -> u64 {
     source.size
 }
 
-/// The repository's root and the image directory, as absolute paths.
-pub(super) fn locate(checkout: &Checkout, directory: &Path) -> Result<(Option<PathBuf>, PathBuf), CollectError> {
+/// Where an image directory is, as absolute paths.
+pub(super) struct LocatedDirectory {
+    /// The repository's root.
+    pub(super) root: Option<PathBuf>,
+    pub(super) image_directory: PathBuf,
+}
+
+/// Finds an image directory, a path from the root of the repository.
+pub(super) fn locate(checkout: &Checkout, directory: &Path) -> Result<LocatedDirectory, CollectError> {
     let absolute = |path: &Path| match std::path::absolute(path) {
         Ok(absolute) => Ok(normalise(&absolute)),
         Err(error) => Err(CollectError::read(path, error)),
@@ -220,7 +227,7 @@ pub(super) fn locate(checkout: &Checkout, directory: &Path) -> Result<(Option<Pa
         Some(root) => normalise(&root.join(directory)),
         None => absolute(directory)?,
     };
-    Ok((root, image_directory))
+    Ok(LocatedDirectory { root, image_directory })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::checkout::Checkout;
 use super::choose::{PYTHON_CACHE, dockerfile, include_path};
-use super::collect::locate;
+use super::collect::{LocatedDirectory, locate};
 use super::run_task::RUN_TASK_FILES;
 use super::walk::files_below;
 use crate::context::HashScheme;
@@ -29,7 +29,9 @@ impl ContextTrees {
     /// when the context is made.
     #[must_use]
     pub fn of(checkout: &Checkout, directory: &Path, args: &BTreeMap<String, String>, scheme: HashScheme) -> Self {
-        let (root, directory) = locate(checkout, directory).unwrap_or_else(|_| (None, directory.to_owned()));
+        let relative = |_| LocatedDirectory { root: None, image_directory: directory.to_owned() };
+        let LocatedDirectory { root, image_directory: directory } =
+            locate(checkout, directory).unwrap_or_else(relative);
         let dockerfile = match scheme {
             HashScheme::Tar => dockerfile(&directory, args).ok(),
             HashScheme::Contents => None,
@@ -39,7 +41,7 @@ impl ContextTrees {
             HashScheme::Contents => None,
         };
         let mut included = Vec::new();
-        if let Some((_, dockerfile)) = dockerfile {
+        if let Some(dockerfile) = dockerfile {
             let place = |path: &str| include_path(root.as_deref()?, path).ok();
             included.extend(dockerfile.includes.iter().filter_map(|include| place(&include.path)));
             let taskgraph = dockerfile.run_task.and_then(|_| checkout.at(root).taskgraph().ok().cloned());

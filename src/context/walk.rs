@@ -18,19 +18,23 @@ pub(super) struct WalkedFile {
 
 /// A directory that cannot be read, and why. `os.walk` silently omits it, which would give a hash of other files than the
 /// build needs.
-pub(super) type Unreadable = (PathBuf, io::Error);
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) path: PathBuf,
+    pub(super) error: io::Error,
+}
 
 /// The files below `top`, in no particular order, without those in directories named `skip`.
 pub(super) fn files_below(top: &Path, skip: Option<&OsStr>) -> Result<Vec<WalkedFile>, Unreadable> {
     let mut found = Vec::new();
     let mut pending = vec![(Vec::new(), top.to_owned())];
     while let Some((prefix, directory)) = pending.pop() {
-        let in_directory = |error| (directory.clone(), error);
+        let in_directory = |error| Unreadable { path: directory.clone(), error };
         for entry in fs::read_dir(&directory).map_err(in_directory)? {
             let entry = entry.map_err(in_directory)?;
             let (file_name, source) = (entry.file_name(), entry.path());
             let name = [prefix.as_slice(), file_name.as_bytes()].concat();
-            let kind = entry.file_type().map_err(|error| (source.clone(), error))?;
+            let kind = entry.file_type().map_err(|error| Unreadable { path: source.clone(), error })?;
             if kind.is_dir() {
                 if skip != Some(file_name.as_os_str()) {
                     pending.push(([name.as_slice(), b"/"].concat(), source));
@@ -86,7 +90,7 @@ mod tests {
         let with: [&[u8]; 6] = [b"a/b/skipped", b"a/b/\xff", b"a/f", b"dangling", b"f", b"to-file"];
         assert_eq!(names(Some(OsStr::new("skipped"))), with);
         assert_eq!(names(None).len(), 7);
-        let (path, error) = files_below(&at(b"none"), None).unwrap_err();
+        let Unreadable { path, error } = files_below(&at(b"none"), None).unwrap_err();
         assert_eq!((path, error.kind()), (at(b"none"), io::ErrorKind::NotFound));
     }
 }

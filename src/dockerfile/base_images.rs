@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::declare::{Declared, declare, undeclared};
 use super::instructions::{self, Arguments, Instruction};
+use super::plain_name::PlainName;
 use super::words::{Expanded, expand};
 use crate::net::registry::parse_reference;
 
@@ -227,11 +228,10 @@ fn from_problem(
 }
 
 impl Reference {
-    /// The name and the tag of an image without a registry: what could be an image of the same tree.
+    /// The name of an image without a registry: what could be an image of the same tree.
     #[must_use]
-    pub fn plain(&self) -> Option<(&str, Option<&str>)> {
-        let image = self.image.as_deref().filter(|image| !image.contains(['/', '@']))?;
-        Some(image.split_once(':').map_or((image, None), |(name, tag)| (name, Some(tag))))
+    pub fn plain(&self) -> Option<PlainName<'_>> {
+        PlainName::of(self.image.as_deref()?)
     }
 
     /// The instruction, as far as it names the image.
@@ -376,12 +376,10 @@ mod tests {
     fn an_image_without_a_registry_could_be_a_neighbour() {
         let plain = |image: &str| {
             let recipe = DockerfileImages::read(&format!("FROM {image}"), &BTreeMap::new());
-            recipe.references[0].plain().map(|(name, tag)| format!("{name} {tag:?}"))
+            recipe.references[0].plain().map(|plain| plain.name.to_owned())
         };
-        assert_eq!(plain("builder").unwrap(), "builder None");
-        assert_eq!(plain("builder:latest").unwrap(), "builder Some(\"latest\")");
+        assert_eq!(plain("builder:latest").unwrap(), "builder");
         assert_eq!(plain("localhost:5000/builder"), None);
-        assert_eq!(plain("builder@sha256:00"), None);
         assert_eq!(plain("$X"), None);
     }
 

@@ -20,7 +20,7 @@ pub enum EngineError {
     Certificates(#[from] CertificateError),
     /// One end does not trust the other, or the other end does not use TLS.
     #[error(
-        "no TLS with the engine at {place}{named_by}, and no context was sent: {why}; check the address, and ca.pem, cert.pem and key.pem in {}", folder.display()
+        "no TLS with the engine at {place}{named_by}, and no context was sent: {why}; check the address, and ca.pem, cert.pem and key.pem in {}", directory.display()
     )]
     Untrusted {
         /// The address of the engine.
@@ -30,7 +30,7 @@ pub enum EngineError {
         /// What is wrong.
         why: String,
         /// The directory with the certificates.
-        folder: PathBuf,
+        directory: PathBuf,
     },
     /// There is an engine, and we have no permission to use it.
     #[error(

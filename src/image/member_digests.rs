@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::SMALL_MEMBER;
 use super::rootfs::diff_ids;
 use crate::context::tar_format::verify_checksum;
-use crate::net::Digest;
 use crate::net::digest_reader::DigestReader;
+use crate::net::{Digest, SizedDigest};
 
 /// The compression of bytes, detected from their first bytes, as engines do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -163,6 +163,15 @@ enum MaybeDecoder<'a, W: Write> {
     Broken(Compression),
 }
 
+/// The content of a member.
+struct Decoded {
+    compression: Compression,
+    /// None if it was not decompressed to its end.
+    content: Option<SizedDigest>,
+    /// Whether it begins like a tar.
+    is_tar: bool,
+}
+
 impl<'a, W: Write> DigestingWriter<'a, W> {
     /// For a member of `size` bytes; its content goes to `plain`.
     pub(super) fn new(size: u64, plain: &'a mut ContentWriter<W>) -> Self {
@@ -203,12 +212,18 @@ impl<'a, W: Write> DigestingWriter<'a, W> {
             // Shorter than any compressed content.
             self.unpacked.add(&self.beginning);
         }
-        let (_, raw, size) = self.raw.finish();
-        let (compression, content, is_tar) = self.unpacked.finish(raw, size);
-        let (content, size) = content.map_or((None, 0), |(content, size)| (Some(content), size));
+        let (_, raw) = self.raw.finish();
+        let Decoded { compression, content, is_tar } = self.unpacked.finish(raw);
         let diff_ids = self.text.as_deref().and_then(diff_ids);
-        let text = self.text.filter(|text| diff_ids.is_some() || is_oci(text));
-        MemberDigests { raw, content, compression, is_tar, at: self.from..self.from + size, diff_ids, text }
+        MemberDigests {
+            raw: raw.sha256,
+            content: content.map(|content| content.sha256),
+            compression,
+            is_tar,
+            at: self.from..self.from + content.map_or(0, |content| content.size),
+            text: self.text.filter(|text| diff_ids.is_some() || is_oci(text)),
+            diff_ids,
+        }
     }
 }
 
@@ -235,22 +250,26 @@ impl<'a, W: Write> MaybeDecoder<'a, W> {
         }
     }
 
-    /// The compression; sha256 and size of the content, if it was decompressed to its end; and whether it is a tar. For content
-    /// that is not compressed, sha256 and size are those of the raw bytes.
-    fn finish(self, raw: Digest, size: u64) -> (Compression, Option<(Digest, u64)>, bool) {
-        let end = |format, hasher: Option<DigestReader<&mut ContentWriter<W>>>| match hasher.map(DigestReader::finish) {
-            Some((plain, digest, size)) => (format, Some((digest, size)), plain.is_tar()),
-            None => (format, None, false),
+    /// The content. If it is not compressed, its digest is that of the raw bytes.
+    fn finish(self, raw: SizedDigest) -> Decoded {
+        let end = |compression, hasher: Option<DigestReader<&mut ContentWriter<W>>>| match hasher {
+            Some(hasher) => {
+                let (plain, content) = hasher.finish();
+                Decoded { compression, content: Some(content), is_tar: plain.is_tar() }
+            }
+            None => Decoded { compression, content: None, is_tar: false },
         };
         match self {
-            Self::Unknown(plain) | Self::Plain(plain) => (Compression::Plain, Some((raw, size)), plain.is_tar()),
+            Self::Unknown(plain) | Self::Plain(plain) => {
+                Decoded { compression: Compression::Plain, content: Some(raw), is_tar: plain.is_tar() }
+            }
             Self::Gzip(decoder) => end(Compression::Gzip, decoder.finish().ok()),
             Self::Zstd(mut decoder) => {
                 // The decoder does not report whether it reached the end; truncated data has another digest.
                 let flushed = decoder.flush();
                 end(Compression::Zstd, flushed.ok().map(|()| decoder.into_inner()))
             }
-            Self::Broken(compression) => (compression, None, false),
+            Self::Broken(compression) => end(compression, None),
         }
     }
 }

@@ -30,7 +30,9 @@ mod verify;
 
 use std::io;
 
-pub use arrange::{ArchiveLayout, Written};
+/// The digest and size of a written archive.
+pub use crate::net::SizedDigest as Written;
+pub use arrange::ArchiveLayout;
 pub use check::{Checked, check};
 pub use extents::ExtentReader;
 pub use forward::{ForwardError, ForwardSummary, verify_and_forward, verify_and_forward_with};
@@ -40,7 +42,7 @@ pub(crate) use oci::{Descriptor, Index, Manifest};
 pub(crate) use parts::header;
 pub use problem::Problem;
 pub use squash::SquashedImage;
-pub use summary::ImageSummary;
+pub use summary::{ImageSummary, LayerSummary};
 pub use unpacked::{Layer, UnpackedImage};
 
 /// Members up to this size can be configurations, which are kilobytes; larger ones are layers.

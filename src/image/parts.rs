@@ -5,6 +5,7 @@ use std::io;
 
 use tar::{EntryType, Header};
 
+use super::LayerSummary;
 use super::manifest::{Image, repositories};
 use crate::context::tar_format::{END, file_header, padding};
 use crate::net::Digest;
@@ -25,18 +26,18 @@ pub(super) enum Part {
 ///
 /// Its members are the distinct layers, named by their diff ids; the configuration, named by its digest; `manifest.json`;
 /// `repositories`. All are files with owner 0 and without a time.
-pub(super) fn parts(config: &[u8], layers: &[(Digest, u64)], tag: &str) -> io::Result<Vec<Part>> {
+pub(super) fn parts(config: &[u8], layers: &[LayerSummary], tag: &str) -> io::Result<Vec<Part>> {
     let mut parts = Vec::new();
     let mut small = Vec::new();
-    for (number, (diff_id, size)) in layers.iter().enumerate() {
-        if layers[..number].iter().all(|(before, _)| before != diff_id) {
+    for (number, LayerSummary { diff_id, size }) in layers.iter().enumerate() {
+        if layers[..number].iter().all(|before| before.diff_id != *diff_id) {
             header(&mut small, &layer_name(*diff_id), *size);
             parts.extend([Part::Small(std::mem::take(&mut small)), Part::Layer(number)]);
             small.extend_from_slice(padding(*size));
         }
     }
     let config_name = format!("{}.json", Digest::of(config));
-    let names: Vec<_> = layers.iter().map(|(diff_id, _)| layer_name(*diff_id)).collect();
+    let names: Vec<_> = layers.iter().map(|layer| layer_name(layer.diff_id)).collect();
     let repositories = repositories(tag, names.last().map(String::as_str));
     let manifest = [Image { config: config_name.clone(), repo_tags: vec![tag.to_owned()], layers: names }];
     let (manifest, repositories) = (serde_json::to_vec(&manifest)?, serde_json::to_vec(&repositories)?);

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::UnpackedImage;
+use super::{Layer, UnpackedImage};
 use crate::net::Digest;
 
 /// The summary of an image.
@@ -11,15 +11,24 @@ use crate::net::Digest;
 pub struct ImageSummary {
     /// Its configuration.
     pub config: Vec<u8>,
-    /// The diff id of each layer and its size in bytes, the lowest first.
-    pub layers: Vec<(Digest, u64)>,
+    /// Its layers, the lowest first.
+    pub layers: Vec<LayerSummary>,
+}
+
+/// The summary of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerSummary {
+    /// sha256 of the plain layer.
+    pub diff_id: Digest,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 impl ImageSummary {
     /// The diff ids of the layers, the lowest first.
     #[must_use]
     pub fn diff_ids(&self) -> Vec<Digest> {
-        self.layers.iter().map(|(diff_id, _)| *diff_id).collect()
+        self.layers.iter().map(|layer| layer.diff_id).collect()
     }
 
     /// The steps that made the layers, from the image's history; empty if their number does not match the layers.
@@ -31,8 +40,14 @@ impl ImageSummary {
 
 impl From<&UnpackedImage> for ImageSummary {
     fn from(unpacked: &UnpackedImage) -> Self {
-        let layers = unpacked.layers().iter().map(|layer| (layer.diff_id, layer.size)).collect();
+        let layers = unpacked.layers().iter().map(LayerSummary::from).collect();
         Self { config: unpacked.config().to_vec(), layers }
+    }
+}
+
+impl From<&Layer> for LayerSummary {
+    fn from(layer: &Layer) -> Self {
+        Self { diff_id: layer.diff_id, size: layer.size }
     }
 }
 

@@ -45,18 +45,27 @@ pub enum ScriptError {
     },
 }
 
-/// The script of an image directory, and whether it can be run.
+/// The script of an image directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildScript {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether it can be run.
+    pub is_executable: bool,
+}
+
+/// The script of an image directory, where it has one.
 #[must_use]
-pub fn find(directory: &Path) -> Option<(PathBuf, bool)> {
-    let script = directory.join("build.sh");
-    let metadata = script.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    Some((script, metadata.permissions().mode() & 0o111 != 0))
+pub fn find(directory: &Path) -> Option<BuildScript> {
+    let path = directory.join("build.sh");
+    let metadata = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    Some(BuildScript { path, is_executable: metadata.permissions().mode() & 0o111 != 0 })
 }
 
 /// Whether a script makes the image of a directory.
 #[must_use]
 pub fn makes(directory: &Path) -> bool {
-    find(directory).is_some_and(|(_, can_run)| can_run)
+    find(directory).is_some_and(|script| script.is_executable)
 }
 
 /// Runs a script with `-t TAG`, in the directory of the image directories, like `./build.sh`.
@@ -104,7 +113,7 @@ mod tests {
     async fn a_script_is_run_where_the_images_are() {
         let temp = tempfile::tempdir().unwrap();
         let path = script(temp.path(), "#!/bin/sh\necho \"$(pwd) $*\" | tee output >&2\n");
-        assert_eq!(find(path.parent().unwrap()), Some((path.clone(), true)));
+        assert_eq!(find(path.parent().unwrap()), Some(BuildScript { path: path.clone(), is_executable: true }));
         run(&path, "r/i:1", true, &mut BuildLog::for_people()).await.unwrap();
         let output = fs::read_to_string(temp.path().join("output")).unwrap();
         assert_eq!(output, format!("{} -t r/i:1 --no-cache\n", temp.path().canonicalize().unwrap().display()));
@@ -133,7 +142,7 @@ mod tests {
         let error = run(&path, "i:latest", false, &mut BuildLog::for_people()).await.unwrap_err();
         assert!(matches!(error, ScriptError::Run { .. }));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(find(path.parent().unwrap()), Some((path, false)));
+        assert_eq!(find(path.parent().unwrap()), Some(BuildScript { path, is_executable: false }));
         assert_eq!(find(temp.path()), None);
     }
 }

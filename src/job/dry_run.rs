@@ -17,6 +17,7 @@ use crate::context::ImageName;
 use crate::context::collect::dockerfile;
 use crate::dockerfile::PARENT_ARG;
 use crate::dockerfile::base_images::{DockerfileImages, Reference};
+use crate::dockerfile::plain_name::PlainName;
 use crate::net::blocking::blocking;
 use crate::report::Report;
 use crate::repository::TreeError;
@@ -110,14 +111,14 @@ fn identify(dry_run: &DryRun) -> Result<Identified, CommandError> {
 /// name, or pull it from a registry.
 fn refuse_a_parent_from_elsewhere(directory: &Path, args: &BTreeMap<String, String>) -> Result<(), CommandError> {
     // Errors in it are reported when its context is made.
-    let Ok((_, dockerfile)) = dockerfile(directory, args) else { return Ok(()) };
+    let Ok(dockerfile) = dockerfile(directory, args) else { return Ok(()) };
     let recipe = DockerfileImages::read(&dockerfile.text, args);
     let put_in = |it: &&Reference| it.variables.iter().any(|name| name == PARENT_ARG);
     for reference in recipe.references.iter().filter(put_in) {
         let parent = match reference.plain() {
-            Some((name, None | Some("latest"))) if !name.is_empty() => Some(name.to_owned()),
+            Some(plain) if plain.is_latest() && !plain.name.is_empty() => Some(plain.name.to_owned()),
             None if reference.image.is_none() => None,
-            Some(("", None)) => None,
+            Some(PlainName { name: "", tag: None }) => None,
             _ => continue,
         };
         let (directory, instruction) = (directory.to_owned(), reference.shown());

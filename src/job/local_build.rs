@@ -173,7 +173,7 @@ impl<'a> Builder<'a> {
     async fn check_steps(&self, selection: &Selection<'_>, stop: &Shutdown) -> Result<(), CommandError> {
         for it in self.images.iter().filter(|it| selection.built.contains(&it.image.name)) {
             if let (Some(target), false) = (self.target(it), build_script::makes(&it.image.directory)) {
-                let (_, dockerfile) = dockerfile(&it.image.directory, &it.image.args)?;
+                let dockerfile = dockerfile(&it.image.directory, &it.image.args)?;
                 let checking =
                     async { Ok::<_, CommandError>(self.engine.check_steps(target, &dockerfile.text).await?) };
                 stop.run_stage("asking for the engine's architecture", checking).await?;
@@ -259,9 +259,9 @@ impl<'a> Builder<'a> {
         info!("building {} from context {}", it.tag, it.context);
         let started = Instant::now();
         let image_id = match build_script::find(&it.image.directory) {
-            Some((script, true)) => self.run(&script, it).await?,
-            Some((script, false)) => {
-                warn!("{} is not executable: the Dockerfile is built instead", script.display());
+            Some(script) if script.is_executable => self.run(&script.path, it).await?,
+            Some(script) => {
+                warn!("{} is not executable: the Dockerfile is built instead", script.path.display());
                 self.build(it, labels, work_dir).await?
             }
             None => self.build(it, labels, work_dir).await?,

@@ -92,12 +92,11 @@ impl Role {
         }
     }
 
-    /// Its download, and how patient one is with it: what only saves time may not take much.
-    fn download(self) -> (&'static str, Policy) {
+    /// How often its download is tried: what only saves time may not take much.
+    fn policy(self) -> Policy {
         match self {
-            Self::Parent => ("the download of the parent image", Policy::TRANSFER),
-            Self::Cache => ("the download of the layer cache", Policy { attempts: 2, ..Policy::TRANSFER }),
-            Self::Image => ("the download of the image", Policy::TRANSFER),
+            Self::Cache => Policy { attempts: 2, ..Policy::TRANSFER },
+            Self::Parent | Self::Image => Policy::TRANSFER,
         }
     }
 }
@@ -106,7 +105,7 @@ impl Role {
 fn hint(error: &LoadError) -> &'static str {
     match error {
         LoadError::Archive(ForwardError::Read(_) | ForwardError::Digest { .. } | ForwardError::Content(_)) => {
-            "; rerun that task, which makes it anew"
+            "; rerun that task, which makes it again"
         }
         LoadError::Archive(ForwardError::Write(_)) | LoadError::Transfer(_) | LoadError::Engine(_) => "",
         LoadError::OtherImage { .. } | LoadError::InsufficientSpace(_) | LoadError::File { .. } => "",
@@ -222,8 +221,8 @@ impl TaskImages<'_> {
         indexed: Option<&Indexed>,
         tag: &str,
     ) -> Result<TaskImage, Missing> {
-        let (doing, policy) = self.role.download();
-        retry(doing, self.loader.storage.retry().policy(policy), || async {
+        let policy = self.loader.storage.retry().policy(self.role.policy());
+        retry(&format!("the download of the {}", self.role), policy, || async {
             let Source { name, url, sha256 } = self.find(task, name, indexed).await?;
             let promise = if sha256.is_some() { ", as the index has it" } else { "" };
             let loaded = self.loader.download(&url, sha256, tag).await;

@@ -40,6 +40,15 @@ impl Digest {
     }
 }
 
+/// The sha256 of some data, and how long they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizedDigest {
+    /// The sha256.
+    pub sha256: Digest,
+    /// The length in bytes.
+    pub size: u64,
+}
+
 /// The algorithm, as it stands before a digest.
 const PREFIX: &str = "sha256:";
 

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::net::Digest;
+use crate::net::{Digest, SizedDigest};
 
 /// Passes bytes on to a writer, or from a reader, and keeps their sha256 and their number. For long data the digest is computed
 /// in its own thread, in parallel with the transfer.
@@ -28,9 +28,10 @@ impl<T> DigestReader<T> {
         self.bytes
     }
 
-    /// The other end, the sha256 of all that passed, and its length in bytes.
-    pub fn finish(self) -> (T, Digest, u64) {
-        (self.inner, Digest::new(self.hashing.finish().finalize().into()), self.bytes)
+    /// The other end, and the sha256 and length of all that passed.
+    pub fn finish(self) -> (T, SizedDigest) {
+        let sha256 = Digest::new(self.hashing.finish().finalize().into());
+        (self.inner, SizedDigest { sha256, size: self.bytes })
     }
 
     fn count(&mut self, passed: &[u8]) {
@@ -142,8 +143,8 @@ mod tests {
         for step in [1_000_000, 4_093, 5_000_011] {
             let mut tally = DigestReader::new(io::sink());
             bytes.chunks(step).for_each(|piece| tally.write_all(piece).unwrap());
-            let (_, digest, length) = tally.finish();
-            assert_eq!((digest, length), (Digest::of(&bytes), 5_000_011), "in pieces of {step}");
+            let (_, passed) = tally.finish();
+            assert_eq!(passed, SizedDigest { sha256: Digest::of(&bytes), size: 5_000_011 }, "in pieces of {step}");
         }
         // A dropped stream leaves no waiting thread.
         let mut tally = DigestReader::new(io::sink());
@@ -158,13 +159,13 @@ mod tests {
         let mut written = DigestReader::new(Vec::new());
         written.write_all(b"hello ").unwrap();
         written.write_all(b"world").unwrap();
-        let (out, digest, bytes) = written.finish();
-        assert_eq!((out.as_slice(), bytes), (&b"hello world"[..], 11));
-        assert_eq!(digest, Digest::of(b"hello world"));
+        let (out, passed) = written.finish();
+        assert_eq!(out.as_slice(), b"hello world");
+        assert_eq!(passed, SizedDigest { sha256: Digest::of(b"hello world"), size: 11 });
 
         let mut read = DigestReader::new(&b"hello world"[..]);
         io::copy(&mut read, &mut io::sink()).unwrap();
-        assert_eq!(read.finish().1, digest);
+        assert_eq!(read.finish().1, passed);
     }
 
     #[test]
@@ -172,6 +173,6 @@ mod tests {
         let mut small = [0; 3];
         let mut tally = DigestReader::new(&mut small[..]);
         assert!(tally.write_all(b"hello").is_err());
-        assert_eq!(tally.finish().1, Digest::of(b"hel"));
+        assert_eq!(tally.finish().1.sha256, Digest::of(b"hel"));
     }
 }

@@ -14,5 +14,5 @@ pub use checked_text::NameError;
 #[cfg(test)]
 pub(crate) use checked_text::accepts;
 pub(crate) use checked_text::checked_text;
-pub use digest::{Digest, ImageId};
+pub use digest::{Digest, ImageId, SizedDigest};
 pub use url::HttpUrl;

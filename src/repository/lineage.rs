@@ -63,10 +63,16 @@ pub fn index_hash(
     Some(ContextHash(Digest::of(line.to_string().as_bytes())))
 }
 
+/// An image, or one that it is built from.
+struct Ancestor {
+    name: ImageName,
+    parent: Option<ImageName>,
+}
+
 impl Tree {
     /// The images and all that they are built from, each once and after its parent; otherwise in the given order.
     pub fn ancestors(&self, names: &[ImageName]) -> Result<Vec<ImageName>, TreeError> {
-        Ok(self.ancestors_with_parents(names)?.into_iter().map(|(name, _)| name).collect())
+        Ok(self.ancestors_with_parents(names)?.into_iter().map(|ancestor| ancestor.name).collect())
     }
 
     /// The hashes of the images and of all that they are built from.
@@ -76,10 +82,11 @@ impl Tree {
         scheme: HashScheme,
     ) -> Result<BTreeMap<ImageName, Identified>, TreeError> {
         let ancestors = self.ancestors_with_parents(names)?;
-        let images: Vec<_> = ancestors.iter().map(|(name, _)| self.task_image(name)).collect::<Result<_, _>>()?;
+        let images: Vec<_> =
+            ancestors.iter().map(|ancestor| self.task_image(&ancestor.name)).collect::<Result<_, _>>()?;
         let contexts = in_parallel(&images, |image| self.context(image, scheme)?.hash().map_err(TreeError::from));
         let mut identified: BTreeMap<ImageName, Identified> = BTreeMap::new();
-        for (((name, parent), image), context) in ancestors.into_iter().zip(images).zip(contexts) {
+        for ((Ancestor { name, parent }, image), context) in ancestors.into_iter().zip(images).zip(contexts) {
             let context = context?;
             let of_parent = parent.as_ref().and_then(|parent| identified.get(parent)).map(Identified::name_in_index);
             let index_hash = index_hash(image, context, of_parent, &self.packages);
@@ -104,27 +111,27 @@ impl Tree {
         Ok(Context::collect(self.checkout(), &image.directory, &image.args, scheme)?.within(&self.limits)?)
     }
 
-    /// The family, each with its parent.
-    fn ancestors_with_parents(&self, names: &[ImageName]) -> Result<Vec<(ImageName, Option<ImageName>)>, TreeError> {
+    /// The images and all that they are built from.
+    fn ancestors_with_parents(&self, names: &[ImageName]) -> Result<Vec<Ancestor>, TreeError> {
         let mut ancestors = Vec::new();
         let mut known = BTreeSet::new();
         for name in names {
             // From the image upwards, as far as it is new.
-            let mut line: Vec<(ImageName, Option<ImageName>)> = Vec::new();
+            let mut line: Vec<Ancestor> = Vec::new();
             let mut next = Some(name.clone());
             while let Some(name) = next.filter(|name| !known.contains(name)) {
-                if let Some(start) = line.iter().position(|(other, _)| *other == name) {
-                    let cycle = line[start..].iter().map(|(other, _)| other.as_str()).chain([name.as_str()]);
+                if let Some(start) = line.iter().position(|other| other.name == name) {
+                    let cycle = line[start..].iter().map(|other| other.name.as_str()).chain([name.as_str()]);
                     return Err(TreeError::Cycle { cycle: cycle.collect::<Vec<_>>().join(" -> ") });
                 }
-                if let Some((child, _)) = line.last() {
+                if let Some(Ancestor { name: child, .. }) = line.last() {
                     let of_child = |error| TreeError::OfChild { child: child.clone(), error: Box::new(error) };
                     self.task_image(&name).map_err(of_child)?;
                 }
                 next = self.parent(&name)?;
-                line.push((name, next.clone()));
+                line.push(Ancestor { name, parent: next.clone() });
             }
-            known.extend(line.iter().map(|(name, _)| name.clone()));
+            known.extend(line.iter().map(|ancestor| ancestor.name.clone()));
             ancestors.extend(line.into_iter().rev());
         }
         Ok(ancestors)

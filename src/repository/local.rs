@@ -39,6 +39,13 @@ pub struct LocalImage {
     pub is_hash_known: bool,
 }
 
+/// The tag that an image gets on this machine.
+struct LocalTag {
+    tag: String,
+    /// Whether it is a registry's.
+    in_registry: bool,
+}
+
 /// What an image needs, before anything is hashed.
 struct Needing {
     image: Image,
@@ -61,7 +68,7 @@ impl Tree {
             let built_from = parent.as_ref().and_then(|parent| images.iter().find(|it| it.image.name == *parent));
             let hash = index_hash(&image, context, built_from.map(|it| it.hash), &self.packages).unwrap_or(context);
             let is_hash_known = built_from.is_none_or(|it| it.is_hash_known) && !self.lacks_packages(&image);
-            let (tag, in_registry) = self.local_tag(&image.name)?;
+            let LocalTag { tag, in_registry } = self.local_tag(&image.name)?;
             let in_kind = !self.kinds.is_empty() && self.task_image(&image.name).is_ok();
             images.push(LocalImage { image, tag, in_registry, in_kind, parent, needs, context, hash, is_hash_known });
         }
@@ -79,17 +86,17 @@ impl Tree {
         images.map(|it| ContextTrees::of(self.checkout(), &it.directory, &it.args, scheme)).collect()
     }
 
-    /// The tag that an image gets on this machine, and whether it is a registry's.
-    fn local_tag(&self, name: &ImageName) -> Result<(String, bool), TreeError> {
+    fn local_tag(&self, name: &ImageName) -> Result<LocalTag, TreeError> {
         let registry = self.registry(name)?;
-        let tag = registry.and_then(|it| Some(format!("{}:{}", it.repository, it.version?)));
-        Ok(tag.map_or_else(|| (format!("{name}:latest"), false), |tag| (tag, true)))
+        let registered = registry.and_then(|it| Some(format!("{}:{}", it.repository, it.version?)));
+        let in_registry = registered.is_some();
+        Ok(LocalTag { tag: registered.unwrap_or_else(|| format!("{name}:latest")), in_registry })
     }
 
     /// The images by their tags, if they have one: a problem of an image is reported when that image is needed.
     fn local_tags(&self) -> BTreeMap<String, ImageName> {
         let usable = self.names().filter(|name| self.image(name).is_ok());
-        usable.filter_map(|name| Some((with_tag(&self.local_tag(name).ok()?.0), name.clone()))).collect()
+        usable.filter_map(|name| Some((with_tag(&self.local_tag(name).ok()?.tag), name.clone()))).collect()
     }
 
     fn visit(
@@ -110,23 +117,18 @@ impl Tree {
             Some(child) => TreeError::OfChild { child: child.clone(), error: Box::new(error) },
             None => error,
         })?;
-        let (parent, needs) = self.needs(image, tags)?;
+        let needing = self.needing(image, tags)?;
         line.push(name.clone());
-        for need in &needs {
+        for need in &needing.needs {
             self.visit(need, tags, line, ancestors)?;
         }
         line.pop();
-        ancestors.push(Needing { image: image.clone(), parent, needs });
+        ancestors.push(needing);
         Ok(())
     }
 
-    /// The parent of an image, and all images of the tree that it names: the parent, and those that it names by the tag
-    /// that they get here.
-    fn needs(
-        &self,
-        image: &Image,
-        tags: &BTreeMap<String, ImageName>,
-    ) -> Result<(Option<ImageName>, BTreeSet<ImageName>), TreeError> {
+    /// An image with all images of the tree that it names: the parent, and those that it names by the tag that they get here.
+    fn needing(&self, image: &Image, tags: &BTreeMap<String, ImageName>) -> Result<Needing, TreeError> {
         let mut recipe = self.recipe(&image.name)?;
         let by_tag = |reference: &Reference| {
             let named = tags.get(&with_tag(reference.image.as_deref()?));
@@ -141,7 +143,7 @@ impl Tree {
         let problem = |problem| TreeError::Parent { name: image.name.clone(), problem };
         let parent = parent(self, image, &recipe).map_err(problem)?;
         needs.extend(parent.clone());
-        Ok((parent, needs))
+        Ok(Needing { image: image.clone(), parent, needs })
     }
 }
 

@@ -83,13 +83,13 @@ pub(super) fn parent(
             continue;
         }
         match (neighbour, listed, &found) {
-            (Some((default, _)), Some(parent), _) if default != *parent => {
+            (Some(default), Some(parent), _) if default != *parent => {
                 return Err(ParentProblem::NotAsInKind { instruction: instruction(), default, parent: parent.clone() });
             }
-            (Some((default, _)), None, Some(other)) if default != *other => {
+            (Some(default), None, Some(other)) if default != *other => {
                 return Err(ParentProblem::Two { instruction: instruction(), default, other: other.clone() });
             }
-            (Some((default, _)), ..) => found = Some(default),
+            (Some(default), ..) => found = Some(default),
             (None, None, _) if reference.image.as_ref().is_none_or(String::is_empty) => {
                 let kind = if tree.kinds.is_empty() { "" } else { ", or `parent: NAME` in kind.yml" };
                 return Err(ParentProblem::Unsaid { instruction: instruction(), kind });
@@ -131,11 +131,9 @@ fn of_arguments(tree: &Tree, problem: &FromProblem) -> &'static str {
     }
 }
 
-/// The image of the tree that a reference could mean, and the tag that it has there.
-fn neighbour<'a>(tree: &Tree, reference: &'a Reference) -> Option<(ImageName, Option<&'a str>)> {
-    let (name, tag) = reference.plain()?;
-    let name = name.parse().ok()?;
-    tree.is_image(&name).then_some((name, tag))
+/// The image of the tree that a reference could mean, by any tag.
+fn neighbour(tree: &Tree, reference: &Reference) -> Option<ImageName> {
+    reference.plain()?.name.parse().ok().filter(|name| tree.is_image(name))
 }
 
 /// Refuses a neighbour that only a task builds, if its name is used like a registry's. Any other tag than `latest` is a
@@ -143,8 +141,9 @@ fn neighbour<'a>(tree: &Tree, reference: &'a Reference) -> Option<(ImageName, Op
 /// a registry's, as in taskgraph.
 fn by_name(tree: &Tree, image: &Image, reference: &Reference) -> Result<(), ParentProblem> {
     match neighbour(tree, reference) {
-        Some((name, None | Some("latest")))
-            if tree.kinds.is_empty()
+        Some(name)
+            if reference.plain().is_some_and(|plain| plain.is_latest())
+                && tree.kinds.is_empty()
                 && name != image.name
                 && !is_versioned(tree.images_root_of(name.as_str()), &name) =>
         {

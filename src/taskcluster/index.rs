@@ -115,7 +115,7 @@ impl Index {
     }
 
     /// One call for all; none if the index has no such call, or would continue in another answer.
-    async fn find_batch(&self, namespaces: &[Namespace]) -> Result<Option<Vec<(Namespace, Entry)>>, CallError> {
+    async fn find_batch(&self, namespaces: &[Namespace]) -> Result<Option<BTreeMap<Namespace, Entry>>, CallError> {
         const CALL: &str = "index.findTasksAtIndex";
         let target = match namespaces {
             [only] => only.to_string(),
@@ -137,7 +137,7 @@ impl Index {
 
     /// One call for each. After a 404 for all at once, a 404 without a message of the index does not mean that it has no such
     /// entry: there may be no index at all.
-    async fn find_each(&self, namespaces: &[Namespace]) -> Result<Vec<(Namespace, Entry)>, CallError> {
+    async fn find_each(&self, namespaces: &[Namespace]) -> Result<BTreeMap<Namespace, Entry>, CallError> {
         let ask = |namespace: Namespace| async move {
             match self.ask(&namespace).await {
                 Ok(entry) => Ok(Some((namespace, entry))),

@@ -1,4 +1,4 @@
-//! The numbers of a build, and what a start asks before it begins: against the image that was published, against the rules of
+//! The numbers of a build, and the first calls of a start: against the image that was published, against the rules of
 //! Treeherder, and against another build of the same name.
 
 mod treeherder;
@@ -40,7 +40,7 @@ fn makes(mebibytes: u32) -> String {
 }
 
 #[test]
-fn an_image_says_which_step_made_which_layer_and_what_it_took() {
+fn an_image_lists_which_step_made_which_layer_and_what_it_took() {
     let steps = format!("ARG TOKEN\n{}RUN echo \"$TOKEN\" | md5sum > /sum\n", makes(2));
     let Some(job) = Job::ready("metrics-numbers", &steps) else { return };
     let args = [("DOCKER_BUILD_ARGS", r#"{"TOKEN": "nobody-may-see-this"}"#)];
@@ -50,13 +50,13 @@ fn an_image_says_which_step_made_which_layer_and_what_it_took() {
     let listed = artifact(&job, LAYERS);
     let image = job.taskcluster.artifact_bytes(&job.claim.task_id, 0, "public/image.tar").unwrap();
     let layers = listed["layers"].as_array().unwrap();
-    let told = |it: &Value| {
+    let identify = |it: &Value| {
         (it["diffId"].as_str().unwrap().to_owned(), usize::try_from(it["size"].as_u64().unwrap()).unwrap())
     };
-    let layers_told: Vec<_> = layers.iter().map(told).collect();
-    assert_eq!(layers_told, layers_of(&image));
+    let reported: Vec<_> = layers.iter().map(identify).collect();
+    assert_eq!(reported, layers_of(&image));
     assert_eq!(listed["imageId"], job.taskcluster.index_entry(&job.routes()[2]).unwrap()["data"]["imageId"]);
-    let size: usize = layers_told.iter().map(|(_, size)| size).sum();
+    let size: usize = reported.iter().map(|(_, size)| size).sum();
     assert_eq!(listed["size"], json!(size));
     assert!(layers.iter().all(|layer| layer["base"] == false), "nothing is below scratch: {listed}");
     let made = layers.iter().find(|layer| layer["size"].as_u64() > Some(2 << 20) && layer["step"] != layers[0]["step"]);
@@ -93,7 +93,7 @@ fn next(job: Job, steps: &str) -> (Job, Vec<(&'static str, &'static str)>) {
 }
 
 #[test]
-fn the_step_that_made_an_image_larger_is_told() {
+fn the_step_that_made_an_image_larger_is_logged() {
     let Some(first) = Job::ready("metrics-larger", &format!("RUN echo kept > /kept\n{}", makes(1))) else { return };
     let finished = first.run();
     finished.assert_succeeds();
@@ -104,21 +104,21 @@ fn the_step_that_made_an_image_larger_is_told() {
     let finished = second.run_with(later.clone());
     finished.assert_succeeds();
     let headline = format!(" larger than the image of task {task} of 2015-12-09 (mozilla-central)");
-    let told: Vec<_> = finished.stderr.lines().skip_while(|line| !line.contains(&headline)).collect();
-    assert!(told[0].contains("] 2.00 MiB larger"), "{}", finished.stderr);
-    assert!(told[1].ends_with(&format!("  +2.00 MiB  {}: 3.00 MiB (was 1.00 MiB)", makes(3).trim())), "{told:#?}");
-    assert!(told[2].contains("RUN echo new > /new: ") && told[2].ends_with("(new)"), "{told:#?}");
-    assert!(told[3].contains("published public/image.tar"), "nothing else differs: {told:#?}");
+    let lines: Vec<_> = finished.stderr.lines().skip_while(|line| !line.contains(&headline)).collect();
+    assert!(lines[0].contains("] 2.00 MiB larger"), "{}", finished.stderr);
+    assert!(lines[1].ends_with(&format!("  +2.00 MiB  {}: 3.00 MiB (was 1.00 MiB)", makes(3).trim())), "{lines:#?}");
+    assert!(lines[2].contains("RUN echo new > /new: ") && lines[2].ends_with("(new)"), "{lines:#?}");
+    assert!(lines[3].contains("published public/image.tar"), "nothing else differs: {lines:#?}");
 
-    // Where the list is not there, or is none, the sizes in all are, and nothing fails.
+    // Where the list is not there, or is no list, the total sizes are compared, and nothing fails.
     let task = second.claim.task_id.clone();
     let stored = second.taskcluster.artifact_path(&task, 0, LAYERS).unwrap();
     std::fs::write(stored, "no list").unwrap();
     let (third, _) = next(second, &makes(1));
     let finished = third.run_with(later.clone());
     finished.assert_succeeds();
-    let told = format!(" smaller than the image of task {task} of 2015-12-10 (mozilla-central)\n");
-    assert!(finished.stderr.contains(&told) && !finished.stderr.contains("(was "), "{}", finished.stderr);
+    let line = format!(" smaller than the image of task {task} of 2015-12-10 (mozilla-central)\n");
+    assert!(finished.stderr.contains(&line) && !finished.stderr.contains("(was "), "{}", finished.stderr);
 
     // Nor does an index that does not answer.
     let (fourth, _) = next(third, &makes(2));
@@ -129,9 +129,9 @@ fn the_step_that_made_an_image_larger_is_told() {
     fourth.assert_engine_is_clean();
 }
 
-/// What a start wants to know before it begins is asked at once: the stand-in answers none of these calls, and all arrive.
+/// A start makes its first calls at once: the stand-in answers none of them, and all arrive.
 #[test]
-fn a_start_asks_everything_at_once_and_begins_nothing_before() {
+fn a_start_makes_its_first_calls_at_once_and_starts_nothing_before() {
     let repository = Repository::bare("metrics-start", "FROM scratch\nCOPY Dockerfile /\n");
     let job = Job::new(&repository);
     for call in ["currentScopes", "findTask", "listArtifacts", "task"] {
@@ -146,8 +146,8 @@ fn a_start_asks_everything_at_once_and_begins_nothing_before() {
             std::thread::sleep(Duration::from_millis(5));
         }
         arrived = job.taskcluster.calls().into_iter().map(|call| (call.name, call.path, call.status)).collect();
-        let told = std::process::Command::new("kill").args(["-TERM", &process.to_string()]).status();
-        assert!(told.unwrap().success());
+        let killed = std::process::Command::new("kill").args(["-TERM", &process.to_string()]).status();
+        assert!(killed.unwrap().success());
     });
     finished.assert_fails(143, &["looking the image up"]);
     arrived.sort();
@@ -158,8 +158,8 @@ fn a_start_asks_everything_at_once_and_begins_nothing_before() {
     for (path, project) in [(central, "mozilla-central"), (own, "try")] {
         assert!(path.contains(&format!("docker.images.v1.{project}.metrics-start.hash.")), "{path}");
     }
-    assert_eq!(job.story().len(), 5, "nothing else was asked");
-    assert!(!finished.stderr.contains("engine"), "nothing was begun: {}", finished.stderr);
+    assert_eq!(job.call_names().len(), 5, "nothing else was requested");
+    assert!(!finished.stderr.contains("engine"), "nothing was started: {}", finished.stderr);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! What Treeherder takes as a `perfherder-data` document, as its own schema has it (schemas/performance-artifact.json): types,
-//! lengths and ranges. Stricter in one thing: what that does not know is a complaint here, because it would be lost there.
+//! lengths and ranges. Stricter in one thing: what the schema does not have is a complaint here, because it would be lost there.
 
 use std::collections::BTreeSet;
 

@@ -5,30 +5,32 @@ use image_worker::net::Digest;
 use serde_json::{Value, json};
 use stand_in::Fault;
 
-use crate::commands::decide::world::{Decided, World, consumer, task_id};
+use crate::commands::decide::fixture::{Decided, Fixture, consumer, task_id};
 use crate::harness::generic_worker::{CHAIN_OF_TRUST, work, work_while};
-use crate::harness::{PROJECT, PUSHDATE, RANK, assert_engine_is_clean, container_says, docker, engine, path, program};
+use crate::harness::{
+    PROJECT, PUSHDATE, RANK, assert_engine_is_clean, container_output, docker, engine, path, program,
+};
 
 const IMAGE: &str = "public/image.tar";
 const LOG: &str = "public/image-build/build.log";
 
 /// A push with one image, whose steps are these, and a task that waits for it.
 struct Push {
-    world: World,
+    fixture: Fixture,
     name: &'static str,
     tasks: [Value; 1],
 }
 
 impl Push {
     fn new(name: &'static str, steps: &str) -> Self {
-        let mut world = World::new();
-        world.template = Some("worker-config/task-payload.yml");
-        world.busybox_image(name, &format!("ENV TEST={name}\n{steps}"));
-        Self { world, name, tasks: [consumer("build", &[name], &[])] }
+        let mut fixture = Fixture::new();
+        fixture.template = Some("worker-config/task-payload.yml");
+        fixture.busybox_image(name, &format!("ENV TEST={name}\n{steps}"));
+        Self { fixture, name, tasks: [consumer("build", &[name], &[])] }
     }
 
     fn decide_and_create(&self) -> (Decided, String) {
-        let decided = self.world.decide_and_create(PROJECT, &self.tasks);
+        let decided = self.fixture.decide_and_create(PROJECT, &self.tasks);
         let task_id = decided.task_ids[self.name].clone();
         (decided, task_id)
     }
@@ -40,19 +42,19 @@ impl Push {
         let entries: Vec<_> = routes
             .filter_map(|route| route.strip_prefix(&format!("index.docker.images.v1.{PROJECT}.{}.", self.name)))
             .map(|tail| format!("docker.images.v1.{PROJECT}.{}.{tail}", self.name))
-            .map(|namespace| self.world.taskcluster.index_entry(&namespace))
+            .map(|namespace| self.fixture.taskcluster.index_entry(&namespace))
             .collect();
         assert_eq!(entries.len(), 3);
         entries
     }
 
     fn state(&self, task_id: &str) -> Value {
-        self.world.taskcluster.status(task_id).unwrap()["state"].clone()
+        self.fixture.taskcluster.status(task_id).unwrap()["state"].clone()
     }
 
     /// The artifacts that the chain of trust of a run names, with their hashes. They are what consumers get.
     fn trusted(&self, task_id: &str, run_id: u32) -> Vec<String> {
-        let taskcluster = &self.world.taskcluster;
+        let taskcluster = &self.fixture.taskcluster;
         let certificate = taskcluster.artifact_bytes(task_id, run_id, CHAIN_OF_TRUST).unwrap();
         let certificate: Value = serde_json::from_slice(&certificate).unwrap();
         assert_eq!((&certificate["taskId"], &certificate["runId"]), (&json!(task_id), &json!(run_id)));
@@ -76,10 +78,10 @@ fn a_declared_image_is_signed_indexed_and_found_by_the_next_push() {
     }
     let push =
         Push::new("payload-signed", "RUN echo signed > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n");
-    let first = push.world.decide_and_run(PROJECT, &push.tasks);
+    let first = push.fixture.decide_and_run(PROJECT, &push.tasks);
     let task_id = &first.task_ids[push.name];
     assert_eq!(push.state(task_id), "completed");
-    let task = push.world.taskcluster.definition(task_id).unwrap();
+    let task = push.fixture.taskcluster.definition(task_id).unwrap();
     for entry in push.entries(&first) {
         let entry = entry.expect("each route leads to the image");
         assert_eq!((&entry["taskId"], &entry["rank"]), (&json!(task_id), &json!(RANK)));
@@ -90,14 +92,14 @@ fn a_declared_image_is_signed_indexed_and_found_by_the_next_push() {
         assert!(trusted.iter().any(|it| it == name), "{name} is not among {trusted:?}");
     }
     assert!(!trusted.iter().any(|name| name.contains("sbom")), "busybox has no package manager, and the task is green");
-    let inserted = push.world.taskcluster.calls().iter().any(|call| call.name == "insertTask");
+    let inserted = push.fixture.taskcluster.calls().iter().any(|call| call.name == "insertTask");
     assert!(!inserted, "the queue indexes, the program has no scope for it");
     assert_engine_is_clean(push.name);
 
-    let again = push.world.decide_and_run(PROJECT, &push.tasks);
+    let again = push.fixture.decide_and_run(PROJECT, &push.tasks);
     assert_eq!((again.made.len(), &again.task_ids), (0, &first.task_ids), "the image is found by its route");
-    let tag = push.world.load(&again, push.name);
-    assert_eq!(container_says(&[&tag]), "signed");
+    let tag = push.fixture.load(&again, push.name);
+    assert_eq!(container_output(&[&tag]), "signed");
     assert!(docker(&["rmi", &tag]).status.success());
 }
 
@@ -108,14 +110,14 @@ fn a_failed_build_is_not_indexed_and_leaves_its_log() {
     }
     let push = Push::new("payload-unsigned", "RUN echo the-reason && exit 3\n");
     let (decided, task_id) = push.decide_and_create();
-    work(&push.world.taskcluster, &task_id).assert_fails(20, &["exit code 3"]);
+    work(&push.fixture.taskcluster, &task_id).assert_fails(20, &["exit code 3"]);
     assert_eq!(push.state(&task_id), "failed");
     assert_eq!(push.entries(&decided), [None, None, None]);
-    let log = push.world.taskcluster.artifact_bytes(&task_id, 0, LOG).unwrap();
+    let log = push.fixture.taskcluster.artifact_bytes(&task_id, 0, LOG).unwrap();
     assert!(String::from_utf8(log).unwrap().contains("the-reason"));
     assert_eq!(push.trusted(&task_id, 0), [LOG], "what is missing is not signed");
     assert_engine_is_clean(push.name);
-    assert_eq!(push.world.decide(PROJECT, &push.tasks).made, [push.name], "it is built by the next push");
+    assert_eq!(push.fixture.decide(PROJECT, &push.tasks).made, [push.name], "it is built by the next push");
 }
 
 #[test]
@@ -125,43 +127,43 @@ fn a_cancelled_task_is_not_indexed() {
     }
     let push = Push::new("payload-cancelled", "RUN echo x > /x\n");
     let (decided, task_id) = push.decide_and_create();
-    let finished = work_while(&push.world.taskcluster, &task_id, || push.world.taskcluster.cancel(&task_id));
+    let finished = work_while(&push.fixture.taskcluster, &task_id, || push.fixture.taskcluster.cancel(&task_id));
     finished.assert_succeeds();
     assert_eq!(push.state(&task_id), "exception");
     assert!(push.trusted(&task_id, 0).iter().any(|name| name == IMAGE), "the queue still takes its artifacts");
     assert_eq!(push.entries(&decided), [None, None, None]);
-    assert_eq!(push.world.decide(PROJECT, &push.tasks).made, [push.name]);
+    assert_eq!(push.fixture.decide(PROJECT, &push.tasks).made, [push.name]);
 }
 
 /// The image that is missing then is not what the run is judged by.
 #[test]
-fn what_another_run_can_mend_is_run_again() {
+fn what_another_run_can_fix_is_run_again() {
     if !engine() {
         return;
     }
     let push = Push::new("payload-again", "RUN echo x > /x\n");
     let (decided, task_id) = push.decide_and_create();
-    push.world.taskcluster.fault(Fault::status("s3 GET", 503).times(1000).retry_after(0));
-    work(&push.world.taskcluster, &task_id).assert_fails(30, &["503"]);
+    push.fixture.taskcluster.fault(Fault::status("s3 GET", 503).times(1000).retry_after(0));
+    work(&push.fixture.taskcluster, &task_id).assert_fails(30, &["503"]);
     assert_eq!((push.state(&task_id), push.entries(&decided)), (json!("pending"), vec![None, None, None]));
     assert_eq!(push.trusted(&task_id, 0), [""; 0]);
-    push.world.taskcluster.clear_faults();
-    work(&push.world.taskcluster, &task_id).assert_succeeds();
+    push.fixture.taskcluster.clear_faults();
+    work(&push.fixture.taskcluster, &task_id).assert_succeeds();
     assert_eq!(push.state(&task_id), "completed");
     assert!(push.entries(&decided).iter().all(Option::is_some));
     assert!(push.trusted(&task_id, 1).iter().any(|name| name == IMAGE));
 }
 
 #[test]
-fn a_filled_in_template_says_where_the_image_is_indexed_and_for_how_long() {
+fn a_filled_in_template_has_the_routes_of_the_image_and_its_expiry() {
     let push = Push::new("payload-filled", "");
     let graph = json!({ "tasks": [{ "taskId": task_id("build"), "task": push.tasks[0] }] });
-    let file = push.world.root.path().join("graph.json");
+    let file = push.fixture.root.path().join("graph.json");
     std::fs::write(&file, graph.to_string()).unwrap();
-    let root = path(push.world.root.path());
-    let contexts = push.world.root.path().join("contexts");
+    let root = path(push.fixture.root.path());
+    let contexts = push.fixture.root.path().join("contexts");
     let decide = |variables: &[(&str, &str)]| {
-        let template = ["--task-template", push.world.template.unwrap()];
+        let template = ["--task-template", push.fixture.template.unwrap()];
         let arguments = ["decide", path(&file), "--offline", "--root", root, "--contexts", path(&contexts)];
         let variables = [("PROJECT", "try"), ("PUSHDATE", PUSHDATE)].iter().chain(variables);
         let variables = variables.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));

@@ -1,4 +1,4 @@
-//! `--publish payload`: the archive comes to lie where the task's payload declares an artifact, whole or not at all, and
+//! `--publish payload`: the archive is written where the task's payload declares an artifact, whole or not at all, and
 //! nothing is called but what the context needs.
 
 mod chain_of_trust;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use stand_in::{Options, StandIn};
 
 use crate::harness::{
-    Builder, Finished, Job, PROJECT, Program, Repository, container_says, docker_says, engine, path, program,
+    Builder, Finished, Job, PROJECT, Program, Repository, container_output, docker_output, engine, path, program,
 };
 
 const STEPS: &str = "RUN echo from-a-payload > /greeting\nCMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n";
@@ -24,9 +24,9 @@ fn run(job: &Job, output: &Path, more: &[(&str, &str)]) -> Finished {
     job.run_with(without.into_iter().chain(with).chain(more.iter().copied()))
 }
 
-fn names(folder: &Path) -> Vec<String> {
+fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -35,30 +35,34 @@ fn names(folder: &Path) -> Vec<String> {
 fn the_archive_waits_for_the_worker() {
     let Some(job) = Job::ready("payload-whole", STEPS) else { return };
     let output = tempfile::tempdir().unwrap();
-    // The folder need not be there.
-    let folder = output.path().join("workspace/out");
-    let finished = run(&job, &folder, &[("DOCKER_IMAGE_ZSTD_LEVEL", "10")]);
+    // The directory need not be there.
+    let directory = output.path().join("workspace/out");
+    let finished = run(&job, &directory, &[("DOCKER_IMAGE_ZSTD_LEVEL", "10")]);
     finished.assert_succeeds();
     assert_eq!(finished.stdout.trim(), job.tag());
     assert!(finished.stderr.contains("for the worker to upload"), "{}", finished.stderr);
     for not_of_such_a_task in ["PUSHDATE", "push of "] {
         assert!(!finished.stderr.contains(not_of_such_a_task), "{}", finished.stderr);
     }
-    let asked = ["findTasksAtIndex", "getLatestArtifact", "s3 GET"];
-    assert_eq!(job.story(), asked, "the context is read, and the newest image looked for: nothing else is called");
+    let expected = ["findTasksAtIndex", "getLatestArtifact", "s3 GET"];
+    assert_eq!(
+        job.call_names(),
+        expected,
+        "the context is read, and the newest image looked for: nothing else is called"
+    );
     job.assert_nothing_published();
     job.assert_engine_is_clean();
-    assert_eq!(names(&folder), [&["build.log", ARCHIVE][..], &Builder::companions()].concat());
+    assert_eq!(names(&directory), [&["build.log", ARCHIVE][..], &Builder::companions()].concat());
 
     let archive = output.path().join("image.tar");
-    let compressed = std::fs::File::open(folder.join(ARCHIVE)).unwrap();
+    let compressed = std::fs::File::open(directory.join(ARCHIVE)).unwrap();
     zstd::stream::copy_decode(compressed, std::fs::File::create(&archive).unwrap()).unwrap();
-    docker_says(&["load", "--input", path(&archive)]);
-    assert_eq!(container_says(&[&job.tag()]), "from-a-payload");
-    docker_says(&["rmi", "--force", &job.tag()]);
+    docker_output(&["load", "--input", path(&archive)]);
+    assert_eq!(container_output(&[&job.tag()]), "from-a-payload");
+    docker_output(&["rmi", "--force", &job.tag()]);
 }
 
-/// The job in a task that declares these artifacts; nobody says where its image goes.
+/// The job in a task that declares these artifacts; no setting decides where its image goes.
 fn declaring(job: &Job, artifacts: &Value) -> Program {
     let task = Job::spec(&job.name).property("payload", json!({ "artifacts": artifacts }));
     let mut environment = job.environment_of(&job.taskcluster.create_task(task));
@@ -80,7 +84,7 @@ fn the_archive_goes_where_the_task_declares_it() {
     let finished = declaring(&job, &of_docker_worker).finish();
     finished.assert_succeeds();
     assert!(finished.stderr.contains(&format!("declares public/image.tar.zst as {}", place.display())));
-    assert_eq!(job.story(), ["task", "findTasksAtIndex", "getLatestArtifact", "s3 GET"], "one more call");
+    assert_eq!(job.call_names(), ["task", "findTasksAtIndex", "getLatestArtifact", "s3 GET"], "one more call");
     zstd::decode_all(std::fs::File::open(&place).unwrap()).unwrap();
 
     // generic-worker's paths are from the task's directory, and files can be called otherwise than artifacts.
@@ -92,26 +96,26 @@ fn the_archive_goes_where_the_task_declares_it() {
     program.command.current_dir(output.path());
     program.finish().assert_succeeds();
     let archive = output.path().join("out/of-the-task.tar");
-    docker_says(&["load", "--input", path(&archive)]);
-    assert_eq!(container_says(&[&job.tag()]), "from-a-payload");
-    docker_says(&["rmi", "--force", &job.tag()]);
+    docker_output(&["load", "--input", path(&archive)]);
+    assert_eq!(container_output(&[&job.tag()]), "from-a-payload");
+    docker_output(&["rmi", "--force", &job.tag()]);
     assert_eq!(names(&output.path().join("out")).last().unwrap(), "provenance.json");
     job.assert_nothing_published();
     job.assert_engine_is_clean();
 }
 
-/// As somebody who cannot write to the usual place, so that nothing comes to lie there.
+/// As a user who cannot write to the usual place, so that nothing is written there.
 #[test]
-fn a_task_that_cannot_be_asked_takes_the_usual_place() {
+fn without_its_definition_a_task_takes_the_usual_place() {
     let repository = Repository::bare("payload-usual", "FROM scratch\n");
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let binary = folder.path().join("image-worker");
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let binary = directory.path().join("image-worker");
     std::fs::copy(env!("CARGO_BIN_EXE_image-worker"), &binary).unwrap();
     let anonymous_scopes = vec!["queue:get-artifact:public/*".to_owned()];
     let closed = Job::on(StandIn::start(Options { anonymous_scopes, ..Options::default() }), &repository);
     let open = Job::new(&repository);
-    for (job, artifacts, said) in [
+    for (job, artifacts, warning) in [
         (
             &closed,
             json!({ "public/image.tar": { "type": "file", "path": "/x/image.tar" } }),
@@ -128,12 +132,12 @@ fn a_task_that_cannot_be_asked_takes_the_usual_place() {
             program.command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
         program.command = std::process::Command::new(&binary);
         program.command.arg("run").env_clear().envs(environment);
-        if std::fs::metadata(folder.path()).unwrap().uid() == 0 {
+        if std::fs::metadata(directory.path()).unwrap().uid() == 0 {
             program.command.uid(65534).gid(65534);
         }
         let finished = program.finish();
         finished.assert_fails(30, &["cannot write /workspace/out"]);
-        assert!(finished.stderr.contains(said), "{}", finished.stderr);
+        assert!(finished.stderr.contains(warning), "{}", finished.stderr);
         assert!(finished.stderr.contains("the image goes to /workspace/out: --output says another place"));
     }
 }
@@ -159,7 +163,7 @@ fn a_failed_build_leaves_its_log_and_no_archive_of_an_earlier_one() {
 }
 
 #[test]
-fn what_is_written_belongs_to_whom_chown_output_says() {
+fn what_is_written_belongs_to_the_owner_of_chown_output() {
     let Some(job) = Job::ready("payload-owner", STEPS) else { return };
     let output = tempfile::tempdir().unwrap();
     let we = std::fs::metadata(output.path()).unwrap();
@@ -171,8 +175,8 @@ fn what_is_written_belongs_to_whom_chown_output_says() {
         let file = std::fs::metadata(output.path().join(name)).unwrap();
         assert_eq!((file.uid(), file.gid()), (uid, gid), "{name}");
     }
-    let folder = std::fs::metadata(output.path()).unwrap();
-    assert_eq!((folder.uid(), folder.gid()), (we.uid(), we.gid()), "the folder was there before");
+    let directory = std::fs::metadata(output.path()).unwrap();
+    assert_eq!((directory.uid(), directory.gid()), (we.uid(), we.gid()), "the directory was there before");
 }
 
 #[test]
@@ -210,5 +214,5 @@ fn a_task_is_still_a_task() {
     let file = output.path().join("file");
     std::fs::write(&file, "").unwrap();
     run(&job, &file, &[]).assert_fails(2, &[path(&file), "is no directory", "--output"]);
-    assert_eq!(job.story(), [""; 0], "nothing has begun");
+    assert_eq!(job.call_names(), [""; 0], "nothing was started");
 }

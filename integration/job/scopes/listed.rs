@@ -18,7 +18,7 @@ pub(super) struct Listed {
     pub(super) optional: bool,
 }
 
-/// The scopes of a subcommand where these words of `when` are so.
+/// The scopes of a subcommand where these conditions of `when` are met.
 pub(super) fn listed(command: &str, when: &BTreeSet<&'static str>, values: &Values) -> Vec<Listed> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("worker-config/scopes.yml");
     let file: Value = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! The same for those who look images up, and for a sheriff's rerun, whose calls a person signs.
+//! The same for lookups, and for a sheriff's rerun, whose calls a person signs.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use taskcluster::Credentials;
 
 use super::listed::{Listed, Values, listed};
 use super::{ARTIFACT, assert_same, closed, granted, small};
-use crate::commands::decide::world::{GIVEN, task_id};
+use crate::commands::decide::fixture::{GIVEN, task_id};
 use crate::commands::replay::Scene;
 use crate::harness::{Finished, Job, PROJECT, PUSHDATE, Repository, path, program};
 
@@ -28,7 +28,7 @@ fn indexed(job: &Job) -> String {
     task
 }
 
-/// Runs a subcommand as somebody who has exactly these scopes.
+/// Runs a subcommand with credentials that have exactly these scopes.
 fn run(job: &Job, repository: &Repository, arguments: &[&str], listed: &[Listed]) -> Finished {
     let client: Credentials = job.taskcluster.permanent_credentials(granted(listed));
     let environment = [
@@ -86,7 +86,7 @@ fn who_looks_images_up_needs_what_is_listed() {
 fn a_rerun_needs_what_is_listed() {
     let mut scene = Scene::new("scopes-rerun", "", &json!({}));
     let context = scene.job.environment()["CONTEXT_TASK_ID"].clone();
-    // The same in a deployment where nobody has rights by himself.
+    // The same in a deployment where `anonymous` has no rights.
     let open = std::mem::replace(&mut scene.job.taskcluster, closed());
     let bytes = open.artifact_bytes(&context, 0, "public/docker-contexts/scopes-rerun.tar.gz").unwrap();
     let job = &scene.job;

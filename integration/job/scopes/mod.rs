@@ -1,5 +1,5 @@
 //! Scopes: worker-config/scopes.yml against the scopes that the services demand of the program, call by call and name by name,
-//! in a deployment where nobody has any by himself; and a job that lacks one, which ends before anything is built.
+//! in a deployment where `anonymous` has none; and a job that lacks one, which ends before anything is built.
 
 mod listed;
 mod looking;
@@ -22,7 +22,7 @@ fn closed() -> StandIn {
     StandIn::start(Options { anonymous_scopes: Vec::new(), ..Options::default() })
 }
 
-/// An image in such a deployment, and what is so of its tasks in the words of scopes.yml.
+/// An image in such a deployment, and the conditions of scopes.yml that its tasks meet.
 struct Scene {
     job: Job,
     when: BTreeSet<&'static str>,
@@ -65,7 +65,7 @@ impl Scene {
         scene
     }
 
-    /// Says what a placeholder stands for.
+    /// Sets what a placeholder stands for.
     fn is(&mut self, placeholder: &'static str, value: impl Into<String>) {
         self.values.insert(placeholder, vec![value.into()]);
     }
@@ -195,7 +195,7 @@ struct Parent {
 }
 
 /// A deployment with a task that has published an image, and a child's image directory.
-fn family(name: &str) -> (Job, Parent) {
+fn child_and_parent(name: &str) -> (Job, Parent) {
     let base = format!("{name}-base");
     let mut parent = Job::on(closed(), &Repository::new(&base, &format!("RUN echo {name} > /inherited\n")));
     let env = json!({ "IMAGE_NAME": base, "PROJECT": PROJECT, "HASH": parent.hash });
@@ -246,15 +246,15 @@ fn an_image_with_a_parent_needs_what_is_listed() {
     if !engine() {
         return;
     }
-    let (job, parent) = family("scopes-child");
+    let (job, parent) = child_and_parent("scopes-child");
     let mut scene = Scene::new(job, &["built"]);
     scene.has_parent(&parent, true);
     scene.assert_listed(By::Proxy);
 
-    let (job, parent) = family("scopes-orphan");
+    let (job, parent) = child_and_parent("scopes-orphan");
     let mut scene = Scene::new(job, &["built"]);
     scene.has_parent(&parent, false);
-    // The same image, of a task that the index has never heard of.
+    // The same image, of a task that the index does not know.
     let archive = scene.job.taskcluster.artifact_bytes(&parent.task, 0, ARTIFACT).unwrap();
     let env = json!({ "IMAGE_NAME": parent.name, "PROJECT": PROJECT, "HASH": "ab".repeat(32) });
     let unknown = scene.job.taskcluster.create_task(TaskSpec::default().property("payload", json!({ "env": env })));
@@ -279,7 +279,7 @@ fn an_image_that_is_there_needs_what_is_listed_and_no_more() {
     let copied = scene.assert_listed(By::Client);
     assert!(copied.finished.stderr.contains("of this task is a copy of that of"), "{}", copied.finished.stderr);
 
-    // What is missing is said here, too, before anything is copied.
+    // What is missing is reported here, too, before anything is copied.
     let (task, listed) = scene.next();
     let mut scopes = granted(&listed);
     let inserting = "index:insert-task:docker.images.v1.try.scopes-found.";
@@ -303,14 +303,14 @@ fn an_image_that_is_there_needs_what_is_listed_and_no_more() {
     assert!(!refused.stderr.contains("build |"), "{}", refused.stderr);
 }
 
-/// Each scope that a job with everything needs, one after the other: what is known of it at the start is said then, and what
+/// Each scope that a job with everything needs, one after the other: what is known of it at the start is reported then, and what
 /// the definition of a parent decides before the build.
 #[test]
 fn a_job_that_lacks_a_scope_ends_before_anything_is_built() {
     if !engine() {
         return;
     }
-    let (job, parent) = family("scopes-lacking");
+    let (job, parent) = child_and_parent("scopes-lacking");
     let mut scene = Scene::new(job, &["built"]);
     scene.for_try();
     scene.rename_artifact("private/image.tar");
@@ -341,15 +341,15 @@ fn a_job_that_lacks_a_scope_ends_before_anything_is_built() {
         let of_the_parent = lacking.contains(&parent.name) || lacking.ends_with(ARTIFACT);
         if !of_the_parent {
             finished.assert_fails(31, &["add", "to the task's scopes, as worker-config/scopes.yml says"]);
-            let asked = ["currentScopes", "findTask", "listArtifacts", "task"];
-            assert!(made.iter().all(|call| asked.contains(call)), "{lacking}: nothing else is asked: {made:?}");
+            let allowed = ["currentScopes", "findTask", "listArtifacts", "task"];
+            assert!(made.iter().all(|call| allowed.contains(call)), "{lacking}: nothing else is called: {made:?}");
             assert!(finished.stderr.contains(&format!("    | {named}")), "{}", finished.stderr);
         }
     }
     scene.job.assert_engine_is_clean();
 }
 
-/// All of them are named, with the calls that need them; the error line has room for the first.
+/// All of them are named, with the calls that need them; the error line has space for the first.
 #[test]
 fn all_scopes_that_are_missing_are_named_at_once() {
     let scene = Scene::new(Job::on(closed(), &small("scopes-none")), &["built"]);

@@ -32,8 +32,8 @@ pub const ENDPOINTS: &str = r#"ROOT_URL/stand-in takes calls from shell scripts,
   GET tasks
       All tasks: their names, states, and what they wait for.
   PUT tasks/TASK
-      createTask, for whoever may do everything: a whole definition, looked at as strictly as the
-      queue looks at it. The task waits for its dependencies. Answers its status.
+      createTask, with all scopes: a whole definition, checked as strictly as the
+      queue checks it. The task waits for its dependencies. Answers its status.
   GET tasks/TASK
       The status, as the queue has it.
   POST tasks/TASK/claim
@@ -54,7 +54,7 @@ pub const ENDPOINTS: &str = r#"ROOT_URL/stand-in takes calls from shell scripts,
   POST advance
       {"seconds": 3600}: lets time pass. URLs and credentials grow old, deadlines pass.
   POST purge
-      Forgets what has expired, as the services do at night.
+      Removes what has expired, as the services do at night.
   POST delay
       {"milliseconds": 50}: how long each call to the API takes from now on.
   POST faults
@@ -63,7 +63,7 @@ pub const ENDPOINTS: &str = r#"ROOT_URL/stand-in takes calls from shell scripts,
   GET calls
       The calls to the API and the store so far.
   DELETE calls
-      Forgets them.
+      Removes them.
 "#;
 
 /// JSON, or a status and what is wrong.

@@ -55,7 +55,7 @@ impl ApiError {
         Self { status, code, message: message.into() }
     }
 
-    /// 400, for what the schemas cannot say.
+    /// 400, for what the schemas cannot express.
     pub(crate) fn input(message: impl Into<String>) -> Self {
         Self::new(400, "InputError", message)
     }
@@ -73,7 +73,7 @@ impl ApiError {
         (self.status, self.message)
     }
 
-    /// 500, as the services answer where they did not foresee something. The reason is for whoever reads tests.
+    /// 500, as the services answer where they did not foresee something. The reason is for readers of test output.
     pub(crate) fn internal(reason: &str) -> Self {
         let message = format!("Internal Server Error, incidentId {}. Error: {reason}", slugid());
         Self::new(500, "InternalServerError", message)
@@ -126,7 +126,7 @@ fn respond(
     parts: &Parts,
     body: &[u8],
 ) -> Response {
-    // Only a body that says it is JSON is read at all; the rest, to the services, is no body.
+    // Only a body whose type is JSON is read at all; the rest, to the services, is no body.
     let is_json = is_json(&parts.headers);
     let text = if is_json { body } else { b"" };
     let OriginalUri(uri) = parts.extensions.get().cloned().unwrap_or_else(|| OriginalUri(parts.uri.clone()));

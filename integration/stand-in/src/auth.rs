@@ -1,5 +1,5 @@
-//! Who calls: Hawk headers, bewits and temporary credentials' certificates, checked as the auth service checks
-//! them, and whether somebody's scopes suffice. What a refusal looks like on the wire is for `api`.
+//! Callers: Hawk headers, bewits and temporary credentials' certificates, checked as the auth service checks
+//! them, and whether a caller's scopes suffice. What a refusal looks like on the wire is for `api`.
 
 use std::str::FromStr as _;
 use std::time::{Duration, SystemTime};
@@ -24,11 +24,11 @@ pub(crate) struct Authentication {
 /// Who made a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
-    /// Nobody in particular: no credentials.
+    /// Without credentials.
     Anonymous { scopes: Vec<String> },
-    /// Somebody with good credentials.
+    /// With valid credentials.
     Client { id: String, scopes: Vec<String> },
-    /// Somebody with bad credentials, and what is bad about them.
+    /// With invalid credentials, and the reason.
     Failed(String),
 }
 

@@ -1,4 +1,4 @@
-//! The auth service, as far as somebody asks what it may do. Who somebody is, is for `auth`.
+//! The auth service, as far as a caller requests its own scopes. Who the caller is, is for `auth`.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What the stand-in knows, all of it under one lock: its clock, clients, tasks, artifacts, objects, index
-//! and stored bytes. What the services make of it is for the rooms named after them.
+//! The state of the stand-in, all of it under one lock: its clock, clients, tasks, artifacts, objects, index
+//! and stored bytes. What the services make of it is for the modules named after them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub(crate) struct Deployment {
     pub(crate) artifacts: BTreeMap<ArtifactKey, Artifact>,
     pub(crate) objects: BTreeMap<String, Object>,
     pub(crate) index: BTreeMap<String, Entry>,
-    /// By name: what a secret holds, and when it is forgotten.
+    /// By name: what a secret holds, and when it expires.
     pub(crate) secrets: BTreeMap<String, (Value, Timestamp)>,
     /// By `bucket/key`.
     pub(crate) blobs: BTreeMap<String, Blob>,
@@ -93,7 +93,7 @@ pub(crate) struct Entry {
     pub(crate) expires: Timestamp,
 }
 
-/// A client that the auth service knows.
+/// A client of the auth service.
 pub(crate) struct Client {
     pub(crate) access_token: String,
     pub(crate) scopes: Vec<String>,
@@ -151,7 +151,7 @@ impl Deployment {
         Timestamp::now() + self.skew
     }
 
-    /// Forgets what has expired, as the services' nightly jobs do.
+    /// Removes what has expired, as the services' nightly jobs do.
     pub(crate) fn purge(&mut self) {
         let now = self.now();
         self.tasks.retain(|_, task| task.expires() >= now);

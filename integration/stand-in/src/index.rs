@@ -1,5 +1,5 @@
 //! The index: namespaces, ranks and the answers that look like success and are not. What is indexed is for the
-//! callers: the index never looks whether the task exists.
+//! callers: the index never checks whether the task exists.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ fn insert(deployment: &mut Deployment, namespace: &str, entry: Entry) -> Result<
     Ok(())
 }
 
-/// Indexes a completed task by its routes and `extra.index`. What is wrong there, the handler drops, and nobody hears of it:
+/// Indexes a completed task by its routes and `extra.index`. The handler drops what is wrong there, without an error:
 /// routes that are no namespaces, and all of them where the rank is no number or the data no object.
 pub(crate) fn insert_routes(deployment: &mut Deployment, task_id: &str, definition: &Value) {
     let options = &definition["extra"]["index"];
@@ -122,10 +122,10 @@ fn find<'w>(deployment: &'w Deployment, namespace: &str) -> Result<&'w Entry, Ap
     entry.ok_or_else(|| ApiError::not_found("Indexed task not found"))
 }
 
-/// A page of entries, living and expired.
+/// A page of entries, expired ones too.
 fn list<'w>(request: &ApiRequest, entries: impl IntoIterator<Item = (&'w str, &'w Entry)>) -> ApiResult {
     let (entries, token) = Paging::of(request)?.page(entries);
-    // The schema wants each task once, and short namespaces: one that is asked for twice, or that is too long although its row
+    // The schema wants each task once, and short namespaces: one that is requested twice, or that is too long although its row
     // is in the database, breaks the response.
     let tasks: Vec<Value> = entries.into_iter().map(|(namespace, entry)| describe(namespace, entry)).collect();
     let mut reply = json!({"tasks": tasks});

@@ -12,7 +12,7 @@
 
 #![allow(clippy::too_many_arguments, clippy::too_many_lines, reason = "the limits are for src/ of the program")]
 #![allow(clippy::must_use_candidate, clippy::return_self_not_must_use, reason = "only tests call it")]
-#![allow(clippy::missing_panics_doc, reason = "what a test asks for in vain ends it")]
+#![allow(clippy::missing_panics_doc, reason = "a request that cannot work ends the test")]
 
 mod admin;
 mod api;
@@ -63,7 +63,7 @@ use self::queue::{create_artifact, create_task, runs, tasks};
 use self::server::{api_and_admin, serve};
 use self::shared::Shared;
 
-/// Somebody who wants to know of calls.
+/// A callback for calls.
 pub type OnCall = Arc<dyn Fn(&Call) + Send + Sync>;
 
 /// The longest `Options::delay`: callers give up after 30 seconds, and that is what the fault `hang` is for.
@@ -81,7 +81,7 @@ pub struct Options {
     /// Whether buckets encrypt with keys of a service, so that an `ETag` is no MD5.
     pub encrypted_buckets: bool,
     /// How long the proxy goes on trying a call that answers 5xx or 429, as the real one does for 15 minutes.
-    pub proxy_patience: Duration,
+    pub proxy_retry_time: Duration,
     /// How long each call to the API takes at least, calls at the same time each for itself. At most `SLOWEST`.
     pub delay: Duration,
     /// Where stored bytes go; a temporary directory if none is given.
@@ -90,7 +90,7 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where the store listens.
     pub store_listen: SocketAddr,
-    /// Told of each call when it is answered.
+    /// Called with each call when it is answered.
     pub on_call: Option<OnCall>,
 }
 
@@ -110,7 +110,7 @@ impl Default for Options {
             object_service: true,
             encrypted_buckets: false,
             anonymous_scopes: scopes.map(str::to_owned).to_vec(),
-            proxy_patience: Duration::ZERO,
+            proxy_retry_time: Duration::ZERO,
             delay: Duration::ZERO,
             dir: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -134,7 +134,7 @@ impl StandIn {
     /// cannot starve it.
     ///
     /// # Panics
-    /// When there is no port, thread or directory to be had: a test cannot go on without.
+    /// When there is no port, thread or directory left: a test cannot go on without.
     pub fn start(options: Options) -> Self {
         let (dir, temp) = if let Some(dir) = &options.dir {
             std::fs::create_dir_all(dir).expect("the stand-in's directory");
@@ -150,7 +150,7 @@ impl StandIn {
             runtime.block_on(async {
                 let shared = bind(options, dir).await;
                 started.send((shared, Handle::current())).expect("somebody who waits");
-                // Both are an end: told to stop, or forgotten.
+                // Both are an end: the signal to stop, or a dropped handle.
                 let _ = stopped.await;
             });
             // Calls that hang, as scripted, never end by themselves.
@@ -189,8 +189,8 @@ impl StandIn {
         task_id.unwrap_or_else(|error| panic!("{}", error.into_parts().1))
     }
 
-    /// What `createTask` does with a definition, for somebody who may do everything: schema, dates, group and
-    /// dependencies are checked. Answers the task's status, or what the queue says against it.
+    /// What `createTask` does with a definition, for a caller with all scopes: schema, dates, group and
+    /// dependencies are checked. Answers the task's status, or why the queue refuses it.
     pub fn submit(&self, task_id: &str, definition: &Value) -> Result<Value, String> {
         create_task::submit_unchecked(&mut self.shared.lock(), task_id, definition)
             .map_err(|error| error.into_parts().1)
@@ -241,7 +241,7 @@ impl StandIn {
         runs::resolve_exception(&mut self.shared.lock(), task_id, run_id, reason);
     }
 
-    /// Cancels a task, as a sheriff does: the queue knows it at once, and the worker not before it looks.
+    /// Cancels a task, as a sheriff does: the queue knows it at once, and the worker not before it checks.
     pub fn cancel(&self, task_id: &str) {
         runs::cancel(&mut self.shared.lock(), task_id);
     }
@@ -277,7 +277,7 @@ impl StandIn {
         self.shared.lock().log.most_at_once()
     }
 
-    /// Forgets the calls so far.
+    /// Removes the calls so far from the log.
     pub fn clear_calls(&self) {
         self.shared.lock().log.clear();
     }
@@ -310,7 +310,7 @@ impl StandIn {
         self.shared.lock().faults.push(fault.into());
     }
 
-    /// Forgets the faults that have not struck yet.
+    /// Removes the faults that have not struck yet.
     pub fn clear_faults(&self) {
         self.shared.lock().faults.clear();
     }
@@ -320,7 +320,7 @@ impl StandIn {
         self.shared.lock().advanced += time;
     }
 
-    /// Forgets what has expired: tasks, artifacts, index entries. Until then the services go on knowing them.
+    /// Removes what has expired: tasks, artifacts, index entries. Until then the services still have them.
     pub fn purge(&self) {
         self.shared.lock().purge();
     }
@@ -358,7 +358,7 @@ async fn bind(options: Options, dir: PathBuf) -> Arc<Shared> {
     shared
 }
 
-/// Writes an s3 artifact into the queue's books. Answers where its bytes belong.
+/// Writes an s3 artifact into the queue's database. Answers where its bytes belong.
 fn record_artifact(deployment: &mut Deployment, task_id: &str, run_id: u32, name: &str, content_type: &str) -> String {
     let key = (task_id.to_owned(), run_id, name.to_owned());
     let (bucket, path) = create_artifact::s3_place(&key);

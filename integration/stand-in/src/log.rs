@@ -65,8 +65,8 @@ impl Call {
 #[derive(Default)]
 pub(crate) struct Log {
     calls: Vec<Call>,
-    /// How many calls `clear` forgot: ids go on counting.
-    forgotten: usize,
+    /// How many calls `clear` removed: ids go on counting.
+    cleared: usize,
     /// The most calls that were under way at once.
     most_at_once: usize,
 }
@@ -77,12 +77,12 @@ impl Log {
         self.calls.push(call);
         let under_way = self.calls.iter().filter(|call| call.status.is_none()).count();
         self.most_at_once = self.most_at_once.max(under_way);
-        self.forgotten + self.calls.len() - 1
+        self.cleared + self.calls.len() - 1
     }
 
     /// Completes a call. None when it was cleared meanwhile.
     pub(crate) fn end(&mut self, id: usize, complete: impl FnOnce(&mut Call)) -> Option<&Call> {
-        let call = self.calls.get_mut(id.checked_sub(self.forgotten)?)?;
+        let call = self.calls.get_mut(id.checked_sub(self.cleared)?)?;
         complete(call);
         Some(call)
     }
@@ -98,7 +98,7 @@ impl Log {
 
     pub(crate) fn clear(&mut self) {
         self.most_at_once = 0;
-        self.forgotten += self.calls.len();
+        self.cleared += self.calls.len();
         self.calls.clear();
     }
 }

@@ -79,7 +79,7 @@ fn take<T: Clone + Send + Sync + 'static>(arguments: &ArgMatches, name: &str) ->
     arguments.get_one(name).cloned().expect("required, or with a default")
 }
 
-/// Writes the ready file whole: whoever waits for it never reads half of it.
+/// Writes the ready file at once: a script that waits for it never reads half of it.
 fn announce(stand_in: &StandIn, file: &Path) -> std::io::Result<()> {
     let root_url = stand_in.root_url();
     let ready = json!({

@@ -29,7 +29,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/download/{*name}", get(download))
 }
 
-/// Begins an upload, or joins one that was begun in the same words. False when the name is taken.
+/// Begins an upload, or joins one that was started with the same parameters. False when the name is taken.
 pub(crate) fn begin(
     deployment: &mut Deployment,
     name: &str,

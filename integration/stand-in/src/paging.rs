@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use crate::api::{ApiError, ApiRequest};
 
-/// What `limit` cannot exceed, and what it is when nobody says.
+/// What `limit` cannot exceed, and its default.
 const MOST: usize = 1000;
 
-/// The page that a caller asks for.
+/// The page that a caller requests.
 pub(crate) struct Paging {
     offset: usize,
     limit: usize,

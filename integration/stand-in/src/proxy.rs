@@ -47,7 +47,7 @@ fn router(shared: Arc<Shared>, identity: Identity) -> Router {
     Router::new().fallback(move |request| forward(shared, api, identity, request))
 }
 
-/// Makes the call in the task's name. 5xx and 429 are tried again for as long as the options say, as the real
+/// Makes the call in the task's name. 5xx and 429 are tried again for as long as the options allow, as the real
 /// proxy does by itself: through it, a permanent 500 looks like a call that hangs.
 async fn forward(shared: Arc<Shared>, api: Router, identity: Arc<Identity>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
@@ -60,7 +60,7 @@ async fn forward(shared: Arc<Shared>, api: Router, identity: Arc<Identity>, requ
     };
     parts.uri = path_and_query.parse::<Uri>().expect("a part of a URI");
     parts.extensions.clear();
-    let patience = shared.lock().options.proxy_patience;
+    let retry_time = shared.lock().options.proxy_retry_time;
     let start = Instant::now();
     let mut pause = Duration::from_millis(100);
     loop {
@@ -71,7 +71,7 @@ async fn forward(shared: Arc<Shared>, api: Router, identity: Arc<Identity>, requ
             response = (StatusCode::INTERNAL_SERVER_ERROR, "Failed during proxy request: EOF").into_response();
         }
         let again = response.status().is_server_error() || response.status() == StatusCode::TOO_MANY_REQUESTS;
-        if again && start.elapsed() + pause <= patience {
+        if again && start.elapsed() + pause <= retry_time {
             tokio::time::sleep(pause).await;
             pause *= 2;
             continue;

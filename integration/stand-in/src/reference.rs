@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-/// The files of the reference by their names; schemas/README.md says where they are from.
+/// The files of the reference by their names; schemas/README.md names the source.
 pub(crate) static FILES: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
     let files: Value = serde_json::from_str(include_str!("../schemas/references.json")).expect("JSON");
     let files = files.as_array().expect("a list of files").iter();

@@ -1,4 +1,4 @@
-//! Taskcluster's own schemas, and what a value that does not match one is told: the words of ajv, which the services
+//! Taskcluster's own schemas, and the errors for a value that does not match one: the words of ajv, which the services
 //! validate with. Which call has which schema is in `reference`.
 
 use std::collections::BTreeMap;

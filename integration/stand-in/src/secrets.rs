@@ -1,4 +1,4 @@
-//! The secrets service, as far as somebody reads: who has the scope gets the secret, who has not does not even learn
+//! The secrets service, as far as callers read: who has the scope gets the secret, who has not does not even learn
 //! whether it is there. Writing is for the tests.
 
 use std::sync::Arc;

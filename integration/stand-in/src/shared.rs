@@ -24,7 +24,7 @@ impl Shared {
 
     /// The deployment, for as long as nothing is awaited.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Deployment> {
-        // A test's assertion that failed under the lock says enough by itself.
+        // An assertion that failed under the lock has been reported by itself.
         self.deployment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -29,7 +29,7 @@ pub(crate) const OBJECT_BUCKET: &str = "objects";
 
 /// What the call log keeps of a request's headers.
 pub(crate) fn describe(headers: &HeaderMap) -> Value {
-    let mut described = json!({});
+    let mut kept = json!({});
     let names = [
         ("contentType", "content-type"),
         ("contentLength", "content-length"),
@@ -39,10 +39,10 @@ pub(crate) fn describe(headers: &HeaderMap) -> Value {
     ];
     for (key, name) in names {
         if let Some(value) = header(headers, name) {
-            described[key] = value.into();
+            kept[key] = value.into();
         }
     }
-    described
+    kept
 }
 
 /// Responds to a request. An upload is cut off or damaged, if that is scripted.
@@ -90,7 +90,7 @@ pub(crate) async fn respond(
     Ok([(ETAG, etag)].into_response())
 }
 
-/// Reads a body to its end and forgets it.
+/// Reads a body to its end and drops it.
 pub(crate) async fn drain(body: &mut BodyDataStream) {
     while let Some(Ok(_)) = body.next().await {}
 }
@@ -239,7 +239,7 @@ async fn serve(shared: &Shared, request: &Parts, place: &str) -> Result<Response
     })
 }
 
-/// What a Range header asks for.
+/// What a Range header requests.
 enum Range {
     /// Everything: also what the answer is to headers that the store does not understand.
     Whole,

@@ -171,7 +171,7 @@ async fn json_must_be_called_json() {
 }
 
 #[tokio::test]
-async fn callers_are_told_their_scopes() {
+async fn callers_get_their_scopes() {
     const CURRENT: &str = "/api/auth/v1/scopes/current";
     let anonymous_scopes = ["auth:current-scopes", "queue:get-artifact:public/*"].map(str::to_owned).to_vec();
     let stand_in = StandIn::start(Options { anonymous_scopes, ..Options::default() });

@@ -1,4 +1,4 @@
-//! Scripted misbehaviour: each kind does to a client what it says.
+//! Scripted misbehaviour: each kind does to a client what it is named after.
 
 use std::time::{Duration, Instant};
 
@@ -102,18 +102,18 @@ async fn bodies_are_cut_and_bent() {
     assert!(put().await.is_err());
     assert_eq!(stand_in.artifact_bytes(&claim.task_id, 0, "public/y"), None);
     // What S3 compares, and what it has as ETag.
-    let sum = STANDARD.encode(md5::Md5::digest(&data));
-    let with_sum = async || {
-        let put = caller.http.put(got.body["putUrl"].as_str().unwrap()).header("content-md5", &sum);
+    let md5_header = STANDARD.encode(md5::Md5::digest(&data));
+    let put_with_md5 = async || {
+        let put = caller.http.put(got.body["putUrl"].as_str().unwrap()).header("content-md5", &md5_header);
         Got::read(put.body(data.clone()).send().await.unwrap()).await.unwrap()
     };
     stand_in.fault(Fault::wrong_arrival("s3 PUT"));
-    assert!(with_sum().await.expect(400).text.contains("<Code>BadDigest</Code>"));
+    assert!(put_with_md5().await.expect(400).text.contains("<Code>BadDigest</Code>"));
     assert_eq!(stand_in.artifact_bytes(&claim.task_id, 0, "public/y"), None);
     let hex = |bytes: &[u8]| format!("{:032x}", u128::from_be_bytes(md5::Md5::digest(bytes).into()));
-    assert_eq!(with_sum().await.expect(200).header("etag"), format!("\"{}\"", hex(&data)));
+    assert_eq!(put_with_md5().await.expect(200).header("etag"), format!("\"{}\"", hex(&data)));
     stand_in.fault(Fault::wrong_store("s3 PUT"));
-    let stored = with_sum().await.expect(200);
+    let stored = put_with_md5().await.expect(200);
     let wrong = stand_in.artifact_bytes(&claim.task_id, 0, "public/y").unwrap();
     assert_eq!(wrong.iter().zip(&data).filter(|(one, other)| one != other).count(), 1);
     assert_eq!(stored.header("etag"), format!("\"{}\"", hex(&wrong)));

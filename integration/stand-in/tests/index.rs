@@ -136,7 +136,7 @@ async fn many_namespaces_in_one_call() {
     assert_eq!(namespaces_of(&got), ["docker.long", "docker.short"]);
     assert_eq!(got["tasks"][0], anonymous.get(&path("docker.long")).await.expect(200).body);
     assert!(got.get("continuationToken").is_none(), "{got}");
-    // findTask has forgotten it, and this call has not.
+    // findTask no longer finds it, and this call does.
     stand_in.advance(minutes(11));
     anonymous.get(&path("docker.short")).await.expect(404);
     let got = anonymous.post(INDEXES, wanted).await.expect(200).body;

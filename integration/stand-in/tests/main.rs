@@ -26,7 +26,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use stand_in::StandIn;
 
-/// Somebody who calls the API.
+/// A caller of the API.
 struct Caller {
     root: String,
     http: Client,

@@ -58,8 +58,8 @@ async fn the_callers_own_credentials_do_not_matter() {
 
 #[tokio::test]
 async fn server_errors_are_tried_again_for_a_while() {
-    let patience = Duration::from_secs(1);
-    let stand_in = StandIn::start(Options { proxy_patience: patience, ..Options::default() });
+    let retry_time = Duration::from_secs(1);
+    let stand_in = StandIn::start(Options { proxy_retry_time: retry_time, ..Options::default() });
     let claim = stand_in.create_task(TaskSpec::default());
     let proxy = Caller::anonymous(&stand_in.proxy_url(&claim));
     let path = artifact_path(&claim, "public/x");

@@ -52,7 +52,7 @@ async fn expiry_is_bounded_by_the_task_and_hardly_by_the_past() {
         assert!(got.message().contains(message), "{got:?}");
         assert_eq!(got.code(), if status == 400 { "InputError" } else { "" });
     }
-    // The expired one is still known, and not to be had.
+    // The expired one is still listed, and cannot be downloaded.
     let base = format!("/api/queue/v1/task/{}", claim.task_id);
     caller.get(&format!("{base}/artifacts/public/2")).await.expect_error(410, "ResourceExpired", "expired");
     caller.get(&format!("{base}/artifact-info/public/2")).await.expect(200);

@@ -1,4 +1,4 @@
-//! What becomes of tasks: run again by a sheriff or by the queue, too late, forgotten.
+//! What becomes of tasks: run again by a sheriff or by the queue, too late, removed.
 
 use serde_json::{Value, json};
 use stand_in::{Options, RunState, StandIn, TaskSpec};

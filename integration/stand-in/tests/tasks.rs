@@ -1,4 +1,4 @@
-//! Making tasks: definitions, scopes, dependencies and groups. What becomes of tasks is next door.
+//! Making tasks: definitions, scopes, dependencies and groups. What becomes of tasks is in `reruns`.
 
 use serde_json::{Value, json};
 use stand_in::{Options, RunState, StandIn, TaskSpec};
@@ -192,7 +192,7 @@ async fn the_same_task_can_be_created_twice_and_no_other_in_its_place() {
         changed.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         caller.put(&path(A), changed).await.expect_error(409, "RequestConflict", other);
     }
-    // It runs by now: the answer says so.
+    // It runs by now, as the answer shows.
     stand_in.claim(A);
     let again = caller.put(&path(A), wanted).await.expect(200);
     assert_eq!((&status(&again)["state"], status(&again)["runs"].as_array().unwrap().len()), (&json!("running"), 1));

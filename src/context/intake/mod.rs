@@ -13,10 +13,10 @@ use std::io::{self, BufReader, Read, Write};
 use tar::{Archive, Entry};
 
 use crate::context::owners::may_have_other_owners;
-use crate::context::safety::{Node, Tree, UnsafeEntry, cut, shown, symlink_target};
+use crate::context::safety::{DeadLink, Node, Tree, UnsafeEntry, cut, shown, symlink_target};
 use crate::context::tar_format::BLOCK;
 use crate::context::{ContextHash, ContextScheme, ImageName, RepoPath};
-use crate::net::Digest;
+use crate::net::SizedDigest;
 use crate::net::digest_reader::DigestReader;
 
 pub use error::{IntakeError, IntakeFault};
@@ -114,11 +114,11 @@ pub fn receive<R: Read, W: Write>(
 
     let mut intake = Intake::new(expect, limits);
     let verdict = intake.read(&mut archive, &at_end, rewrite.as_mut()).and_then(|end| {
-        let (unpacked, raw, bytes) = drain(archive.into_inner(), end)?;
+        let (unpacked, tar) = drain(archive.into_inner(), end)?;
         let input = unpacked.finish();
-        let (hash, scheme) = intake.verify(raw, &input, bytes)?;
+        let VerifiedHash { hash, scheme } = intake.verify(tar, &input)?;
         let (files, others) = (intake.tree.files(), intake.others);
-        Ok(Received { hash, scheme, files, bytes, compressed: input.bytes, others })
+        Ok(Received { hash, scheme, files, bytes: tar.size, compressed: input.file.size, others })
     });
     // The tar builder writes the end of the archive when it is dropped; a refused archive must not get its end.
     open.set(verdict.is_ok());
@@ -128,6 +128,13 @@ pub fn receive<R: Read, W: Write>(
         out.flush().map_err(|error| IntakeError::from_io(error, |source| IntakeError::Output { source }))?;
     }
     Ok(received)
+}
+
+/// The hash of a context that is the expected one.
+struct VerifiedHash {
+    hash: ContextHash,
+    /// How it is computed.
+    scheme: ContextScheme,
 }
 
 /// The state of receiving one context.
@@ -223,11 +230,11 @@ impl<'e> Intake<'e> {
                 while content.read(&mut self.buffer).map_err(|error| self.entry_error(error))? > 0 {}
             }
         }
-        let (_, digest, read) = content.finish();
-        if read != member.size {
+        let (_, content) = content.finish();
+        if content.size != member.size {
             return Err(IntakeError::Truncated { what: "its tar ends inside a file" });
         }
-        self.tree.insert(&member.name, node.unwrap_or(Node::File(digest)));
+        self.tree.insert(&member.name, node.unwrap_or(Node::File(content.sha256)));
         if self.tree.name_bytes() > self.limits.max_name_bytes {
             return Err(member.refuse(UnsafeEntry::TooManyNames(self.limits.max_name_bytes)));
         }
@@ -260,18 +267,20 @@ impl<'e> Intake<'e> {
         Ok(())
     }
 
-    /// Checks the hash and that there is a Dockerfile; returns the hash and the scheme that gives it.
-    fn verify(&self, raw: Digest, input: &InputFile, bytes: u64) -> Result<(ContextHash, ContextScheme), IntakeError> {
+    /// Checks the hash and that there is a Dockerfile.
+    fn verify(&self, tar: SizedDigest, input: &InputFile) -> Result<VerifiedHash, IntakeError> {
         let Expectation { hash: expected, scheme, .. } = *self.expect;
-        let actual = self.hash(scheme, raw, input)?;
+        let actual = self.hash(scheme, tar, input)?;
         let found = match expected.filter(|expected| *expected != actual) {
-            None => (actual, scheme),
-            Some(expected) => match self.scheme_of(expected, raw, input) {
+            None => VerifiedHash { hash: actual, scheme },
+            Some(expected) => match self.scheme_of(expected, tar, input) {
                 // taskgraph before version 12 does not declare that its hash is that of the compressed file.
-                Some(ContextScheme::Gz) if scheme != ContextScheme::Contents => (expected, ContextScheme::Gz),
+                Some(ContextScheme::Gz) if scheme != ContextScheme::Contents => {
+                    VerifiedHash { hash: expected, scheme: ContextScheme::Gz }
+                }
                 other => {
                     let instead = other.filter(|other| *other != scheme);
-                    return Err(IntakeError::Mismatch { expected, actual, scheme, bytes, instead });
+                    return Err(IntakeError::Mismatch { expected, actual, scheme, bytes: tar.size, instead });
                 }
             },
         };
@@ -282,23 +291,26 @@ impl<'e> Intake<'e> {
         Ok(found)
     }
 
-    fn hash(&self, scheme: ContextScheme, raw: Digest, input: &InputFile) -> Result<ContextHash, IntakeError> {
+    fn hash(&self, scheme: ContextScheme, tar: SizedDigest, input: &InputFile) -> Result<ContextHash, IntakeError> {
         match (scheme, &self.expect.directory) {
             (ContextScheme::Contents, Some(directory)) => {
                 let hash = self.tree.contents_hash(directory.as_str(), None);
-                hash.map_err(|(name, hazard)| IntakeError::Refused { entry: shown(name.as_bytes()), hazard })
+                hash.map_err(|DeadLink { name, target }| IntakeError::Refused {
+                    entry: shown(name.as_bytes()),
+                    hazard: UnsafeEntry::LinkDead { target },
+                })
             }
-            (ContextScheme::Gz, _) => Ok(ContextHash(input.digest)),
-            _ => Ok(ContextHash(raw)),
+            (ContextScheme::Gz, _) => Ok(ContextHash(input.file.sha256)),
+            _ => Ok(ContextHash(tar.sha256)),
         }
     }
 
     /// The scheme that gives the expected hash, if there is one.
-    fn scheme_of(&self, expected: ContextHash, raw: Digest, input: &InputFile) -> Option<ContextScheme> {
-        if expected == ContextHash(raw) {
+    fn scheme_of(&self, expected: ContextHash, tar: SizedDigest, input: &InputFile) -> Option<ContextScheme> {
+        if expected == ContextHash(tar.sha256) {
             return Some(ContextScheme::Tar);
         }
-        if [input.digest, input.sent].map(ContextHash).contains(&expected) {
+        if [input.file.sha256, input.sent].map(ContextHash).contains(&expected) {
             return Some(ContextScheme::Gz);
         }
         let image = self.expect.image.as_str();
@@ -333,8 +345,9 @@ impl<'e> Intake<'e> {
 
 /// Reads the data after the last entry, which must be the end: two or more blocks of zeros.
 ///
-/// Some readers stop at the first block of zeros and others do not, so no other data may follow it.
-fn drain<T: Read, W: Write>(mut rest: BufReader<Tee<'_, T, W>>, end: u64) -> Result<(T, Digest, u64), IntakeError> {
+/// Some readers stop at the first block of zeros and others do not, so no other data may follow it. Returns the reader below,
+/// and the sha256 and length of the tar.
+fn drain<T: Read, W: Write>(mut rest: BufReader<Tee<'_, T, W>>, end: u64) -> Result<(T, SizedDigest), IntakeError> {
     let mut chunk = vec![0; pipe::CHUNK];
     loop {
         let read = rest.read(&mut chunk);
@@ -346,11 +359,11 @@ fn drain<T: Read, W: Write>(mut rest: BufReader<Tee<'_, T, W>>, end: u64) -> Res
             return Err(IntakeError::Trailing("behind the end of its tar"));
         }
     }
-    let (unpacked, digest, bytes) = rest.into_inner().finish();
-    if bytes < end + 2 * BLOCK {
+    let (unpacked, tar) = rest.into_inner().finish();
+    if tar.size < end + 2 * BLOCK {
         return Err(IntakeError::Truncated { what: "its tar has no end" });
     }
-    Ok((unpacked, digest, bytes))
+    Ok((unpacked, tar))
 }
 
 #[cfg(test)]

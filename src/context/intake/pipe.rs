@@ -8,8 +8,8 @@ use flate2::bufread::GzDecoder;
 use flate2::read::MultiGzDecoder;
 
 use crate::context::intake::error::IntakeError;
-use crate::net::Digest;
 use crate::net::digest_reader::DigestReader;
+use crate::net::{Digest, SizedDigest};
 
 /// The size of reads and writes: large enough that the cost of system calls is negligible, and small in memory.
 pub(super) const CHUNK: usize = 128 * 1024;
@@ -31,13 +31,11 @@ pub(super) struct Source<R> {
 
 /// The file that was received, before decompression.
 pub(super) struct InputFile {
-    /// The sha256 of the file.
-    pub(super) digest: Digest,
-    /// The sha256 of the data as sent. It differs from `digest` if the transfer was compressed; but storage may declare a
-    /// `.tar.gz` as a tar with a compressed transfer, and then this is the digest of the file.
+    /// The sha256 and length of the file.
+    pub(super) file: SizedDigest,
+    /// The sha256 of the data as sent. It differs from that of the file if the transfer was compressed; but storage may
+    /// declare a `.tar.gz` as a tar with a compressed transfer, and then this is the digest of the file.
     pub(super) sent: Digest,
-    /// The length of the file.
-    pub(super) bytes: u64,
 }
 
 /// A reader whose first bytes have been read and put back.
@@ -103,15 +101,15 @@ impl<R: Read> TarStream<R> {
             Self::Plain(incoming) => Some(incoming),
             Self::Gzip(gunzip) => gunzip.into_inner().1.member.map(GzDecoder::into_inner),
         };
-        let (source, digest, bytes) = incoming.map_or_else(
+        let (source, file) = incoming.map_or_else(
             || unreachable!("a member is only away inside `read`"),
             |incoming| incoming.into_inner().1.into_inner().finish(),
         );
         let sent = match source.inner {
-            Transfer::Plain(_) => digest,
-            Transfer::Gzip(decoder) => decoder.into_inner().finish().1,
+            Transfer::Plain(_) => file.sha256,
+            Transfer::Gzip(decoder) => decoder.into_inner().finish().1.sha256,
         };
-        InputFile { digest, sent, bytes }
+        InputFile { file, sent }
     }
 }
 
@@ -121,7 +119,7 @@ impl<'c, R: Read, W: Write> Tee<'c, R, W> {
     }
 
     /// The reader, and the sha256 and length of what was read from it.
-    pub(super) fn finish(self) -> (R, Digest, u64) {
+    pub(super) fn finish(self) -> (R, SizedDigest) {
         self.inner.finish()
     }
 }

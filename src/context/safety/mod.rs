@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::context::tar_format::plain;
 use crate::report::shortened;
-pub use tree::{Node, Tree};
+pub use tree::{DeadLink, Node, Tree};
 
 /// The maximum length of a path on Linux (`PATH_MAX`); longer names could not be extracted.
 pub const MAX_NAME: usize = 4096;

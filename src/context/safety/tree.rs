@@ -24,6 +24,15 @@ pub enum Node {
     Symlink(Box<str>),
 }
 
+/// A symbolic link that leads to no file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLink {
+    /// Its name.
+    pub name: String,
+    /// Its target, shortened.
+    pub target: String,
+}
+
 /// The names in a context so far, in the sort order of the scheme `contents`.
 #[derive(Debug, Default)]
 pub struct Tree {
@@ -79,9 +88,7 @@ impl Tree {
     /// As in 2015 it covers regular files and links to files (with the digest of the file they lead to); links to
     /// directories, empty directories and permissions are not part of it. With `top`, it covers only the entries below that
     /// directory, and omits the directory from the paths.
-    /// # Errors
-    /// The name of a symbolic link that leads to no file, and [`UnsafeEntry::LinkDead`].
-    pub fn contents_hash(&self, directory: &str, top: Option<&str>) -> Result<ContextHash, (String, UnsafeEntry)> {
+    pub fn contents_hash(&self, directory: &str, top: Option<&str>) -> Result<ContextHash, DeadLink> {
         let mut hash = ContentsHash::default();
         for (name, node) in &self.nodes {
             let path = match top {
@@ -109,8 +116,8 @@ impl Tree {
     }
 
     /// The digest of the file at the end of a link; `None` for a directory.
-    fn digest_behind(&self, name: &str, target: &str) -> Result<Option<Digest>, (String, UnsafeEntry)> {
-        let dead = || (name.to_owned(), UnsafeEntry::LinkDead { target: cut(target.as_bytes()) });
+    fn digest_behind(&self, name: &str, target: &str) -> Result<Option<Digest>, DeadLink> {
+        let dead = || DeadLink { name: name.to_owned(), target: cut(target.as_bytes()) };
         // The target is never outside: `symlink_target` has refused such links.
         let follow = |from: &str, to: &str| resolve(parent(from), to).ok_or_else(dead);
         let mut at = follow(name, target)?;
@@ -169,7 +176,7 @@ mod tests {
         assert_eq!(tree.contents_hash("t/x", None), Ok(ContextHash(Digest::of(lines.as_bytes()))));
 
         tree.insert("loop", Node::Symlink("loop".into()));
-        let (name, hazard) = tree.contents_hash("t/x", None).unwrap_err();
-        assert_eq!((name.as_str(), hazard), ("loop", UnsafeEntry::LinkDead { target: "loop".to_owned() }));
+        let dead = DeadLink { name: "loop".to_owned(), target: "loop".to_owned() };
+        assert_eq!(tree.contents_hash("t/x", None), Err(dead));
     }
 }

@@ -12,7 +12,7 @@ use super::bases::registry;
 use super::build_output::BuildOutputParser;
 use super::fault::{exit_code, is_limit, unresolved};
 use super::pull_limit::retry_after;
-use super::step_lines::{Step, cut_middle};
+use super::step_lines::{LastStep, Step, cut_middle};
 use crate::engine::build::builder::ChosenBuilder;
 use crate::engine::buildkit::ProgressFailure;
 use crate::engine::connection::client::ping;
@@ -162,8 +162,8 @@ impl Engine {
         let cached = parser.steps().cached;
         let BuildOutputParser { output, progress } = parser;
         let ProgressFailure { step, last_lines, missing_image } = progress.into_failure(&message);
-        let (step, last_lines) =
-            if step.is_some() || chosen.is_buildkit() { (step, last_lines) } else { output.into_last() };
+        let LastStep { step, last_lines } =
+            if step.is_some() || chosen.is_buildkit() { LastStep { step, last_lines } } else { output.into_last() };
         let runs = step.as_ref().is_some_and(|step| step.is("RUN"));
         if runs {
             code = code.or_else(|| exit_code(&message));
@@ -174,7 +174,14 @@ impl Engine {
         if let Some(image) = &image
             && self.driver.hides_why_a_pull_failed(&message)
         {
-            (fault, message) = self.pull_error(image, message).await;
+            match self.pull(image).await {
+                // The pull works now, so the problem was temporary.
+                Ok(()) => fault = Fault::Registry,
+                Err(AnswerError::Reported { message: why, .. } | AnswerError::Status { message: why, .. }) => {
+                    (fault, message) = (Fault::of(&why, None, false), why);
+                }
+                Err(_) => fault = Fault::Dockerfile,
+            }
         }
         // An ADD does not fetch images.
         if matches!(fault, Fault::Missing | Fault::Denied) && step.as_ref().is_some_and(|step| step.is("ADD")) {
@@ -211,8 +218,8 @@ impl Engine {
         }))
     }
 
-    /// Why Podman could not pull the image of a `COPY --from`. Podman reports the reason only if the image is pulled by itself.
-    async fn pull_error(&self, image: &str, message: String) -> (Fault, String) {
+    /// Pulls the image of a `COPY --from` by itself: only then Podman reports why it cannot.
+    async fn pull(&self, image: &str) -> Result<(), AnswerError> {
         let registry = registry(image).unwrap_or_default();
         let credentials = self.access.credentials(&registry).await;
         let header = |found: Credentials| ("x-registry-auth", URL_SAFE.encode(found.for_engine().to_string()));
@@ -228,14 +235,7 @@ impl Engine {
             body: Empty::<Bytes>::new(),
         };
         let pulled = messages::<serde::de::IgnoredAny, _, _>(&self.place, question);
-        match pulled.try_for_each(|_| std::future::ready(Ok(()))).await {
-            // The pull works now, so the problem was temporary.
-            Ok(()) => (Fault::Registry, message),
-            Err(AnswerError::Reported { message, .. } | AnswerError::Status { message, .. }) => {
-                (Fault::of(&message, None, false), message)
-            }
-            Err(_) => (Fault::Dockerfile, message),
-        }
+        pulled.try_for_each(|_| std::future::ready(Ok(()))).await
     }
 }
 

@@ -113,7 +113,7 @@ impl Engine {
         let request =
             BuildRequest { options, excludes: context.excludes(), context: body, closing: Closing::default() };
         let answer = self.request_build(&builder, &pulling, request);
-        Ok(self.follow(answer, &builder.chosen, log).await?.0)
+        Ok(self.follow(answer, &builder.chosen, log).await?.image_id)
     }
 
     /// The image with this name, if the engine has one.
@@ -125,7 +125,7 @@ impl Engine {
                 return Err(EngineError::Request { doing: format!("looking for {name}"), source: source.into() });
             }
         };
-        let doing = || format!("looking for {name}: it told no id");
+        let doing = || format!("looking for {name}: it reported no id");
         let id = image
             .id
             .as_deref()

@@ -74,6 +74,14 @@ pub struct Steps {
     pub all: usize,
 }
 
+/// The step that was running when a build ended.
+pub(in crate::engine) struct LastStep {
+    /// None before the first step.
+    pub(in crate::engine) step: Option<Step>,
+    /// The last lines of its output.
+    pub(in crate::engine) last_lines: Vec<String>,
+}
+
 /// A line of output, by its meaning for the build.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::engine) enum OutputEvent {
@@ -140,9 +148,9 @@ impl StepLineParser {
         self.steps
     }
 
-    /// The step that was running, and its last lines of output.
-    pub(in crate::engine) fn into_last(self) -> (Option<Step>, Vec<String>) {
-        (self.step, self.last_lines.into())
+    /// The end of the output.
+    pub(in crate::engine) fn into_last(self) -> LastStep {
+        LastStep { step: self.step, last_lines: self.last_lines.into() }
     }
 }
 
@@ -257,8 +265,8 @@ mod tests {
         let events: Vec<_> = lines.iter().flat_map(|line| output.piece(&format!("{line}\n"))).collect();
         assert_eq!(events.len(), 7);
         assert_eq!(output.steps(), Steps { cached: 1, all: 2 });
-        let (step, last) = output.into_last();
-        assert_eq!((step.unwrap().to_string().as_str(), last.len()), ("step 3/3, RUN make,", 0));
+        let LastStep { step, last_lines } = output.into_last();
+        assert_eq!((step.unwrap().to_string().as_str(), last_lines.len()), ("step 3/3, RUN make,", 0));
     }
 
     #[test]
@@ -271,8 +279,8 @@ mod tests {
         output.piece("Removing intermediate container 0123456789ab\n");
         output.piece("no line break");
         assert_eq!(output.end(), Some(OutputEvent::Line("no line break".to_owned())));
-        let (step, last) = output.into_last();
+        let LastStep { step, last_lines } = output.into_last();
         assert_eq!(step.unwrap().to_string(), "step 2/2, RUN x,");
-        assert_eq!((last.len(), last.first().unwrap().as_str()), (20, "line 11"));
+        assert_eq!((last_lines.len(), last_lines.first().unwrap().as_str()), (20, "line 11"));
     }
 }

@@ -11,7 +11,7 @@ use tracing::{debug, info};
 
 use super::build_output::{BuildMessage, BuildOutputParser};
 use super::failure::{DOING, next_message, request_error};
-use super::held::{RunningBuild, keep_reading};
+use super::running_build::{RunningBuild, keep_reading};
 use super::step_lines::{OutputEvent, Steps, is_about_our_args};
 use crate::context::for_engine::ForEngine;
 use crate::engine::build::builder::ChosenBuilder;
@@ -19,7 +19,7 @@ use crate::engine::build_log::BuildLog;
 use crate::engine::cleanup::state::JournalEvent;
 use crate::engine::connection::client::Closing;
 use crate::engine::connection::messages::{AnswerError, BuildRequest};
-use crate::engine::connection::witness::RestartDetector;
+use crate::engine::connection::restart_detector::RestartDetector;
 use crate::engine::driver::AbandonedBuild;
 use crate::engine::sending::noting_the_end;
 use crate::engine::{BuildPlan, BuildSecrets};
@@ -137,8 +137,8 @@ impl Engine {
         } else {
             self.follow(answer, &builder.chosen, log).await
         };
-        if let (Ok((image_id, _)), true) = (&built, self.needs_step_images()) {
-            self.tracker.has_steps(self.steps_of(&started_build, &[image_id.to_string()]).await);
+        if let (Ok(built), true) = (&built, self.needs_step_images()) {
+            self.tracker.has_steps(self.steps_of(&started_build, &[built.image_id.to_string()]).await);
         }
         self.note_what_was_made().await;
         match built {
@@ -151,11 +151,11 @@ impl Engine {
                 Err(request_error(DOING, "it ended, and was started again"))
             }
             built => {
-                let (image_id, steps) = built?;
+                let built = built?;
                 if let Some(wanted) = plan.target_arch {
-                    self.check_architecture(&image_id.to_string(), "the image", wanted).await?;
+                    self.check_architecture(&built.image_id.to_string(), "the image", wanted).await?;
                 }
-                Ok(Built { image_id, builder: builder.chosen.by.name(), steps })
+                Ok(built)
             }
         }
     }
@@ -166,7 +166,7 @@ impl Engine {
         answer: impl Stream<Item = Result<BuildInfo, AnswerError>>,
         chosen: &ChosenBuilder,
         log: &mut BuildLog,
-    ) -> Result<(ImageId, Steps), EngineError> {
+    ) -> Result<Built, EngineError> {
         let mut answer = std::pin::pin!(answer);
         let mut parser = BuildOutputParser::default();
         let mut image_id = None;
@@ -193,11 +193,11 @@ impl Engine {
                     }
                     if let Some(id) = id {
                         image_id = ImageId::in_answer(&id);
-                        self.tracker.told(id);
+                        self.tracker.add_reported(id);
                     }
                 }
                 Err(error) if is_cut(&error, chosen) && image_id.is_some() => {
-                    debug!("the engine's answer broke off after it told the image's id: {error}");
+                    debug!("the engine's answer broke off after it reported the image's id: {error}");
                     break;
                 }
                 Err(error) => {
@@ -208,7 +208,7 @@ impl Engine {
         }
         Self::print(parser.end(), log);
         let image_id = image_id.ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })?;
-        Ok((image_id, parser.steps()))
+        Ok(Built { image_id, builder: chosen.by.name(), steps: parser.steps() })
     }
 
     fn print(events: impl IntoIterator<Item = OutputEvent>, log: &mut BuildLog) {

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use tracing::{info, warn};
 
-use crate::net::Digest;
 use crate::net::digest_reader::DigestReader;
+use crate::net::{Digest, SizedDigest};
 use crate::report::{BUILD_OUTPUT, Bytes, secrets};
 pub use lines::{LONGEST_LINE, LineBuffer, plain};
 
@@ -124,7 +124,7 @@ impl BuildLog {
         self.catch_up();
         let flushed = self.file.as_mut().map_or(Ok(()), Write::flush);
         self.check(flushed);
-        let (_, sha256, size) = self.file?.finish();
+        let (_, SizedDigest { sha256, size }) = self.file?.finish();
         Some(Finished { path: self.path, sha256, size })
     }
 
@@ -178,7 +178,7 @@ mod tests {
                 log.line(&line);
             }
             assert!(log.tail_bytes <= STEP_TAIL, "the tail is bounded");
-            assert!(log.omitted.lines > 0, "step {step} is too long to be told whole");
+            assert!(log.omitted.lines > 0, "step {step} is too long to be logged whole");
         }
         assert!(log.left > 0, "the budget is never used up: {}", log.left);
         let size = log.finish().unwrap().size;

@@ -93,7 +93,7 @@ impl Engine {
             let id = id.as_deref().and_then(ImageId::in_answer);
             let id = id.ok_or_else(|| unread(StorageError::Unknown("by ids that are no sums".to_owned()).into()))?;
             let known = self.stored_documents(id).await.map_err(|error| unread(error.into()))?;
-            documents.extend(known.into_iter().map(|(digest, text)| (digest.prefixed(), text)));
+            documents.extend(known.into_iter().map(|it| (it.digest.prefixed(), it.text)));
             ids.push(id.to_string());
         }
         serve(documents, &ids).await.map_err(OfferError::Listen)

@@ -14,6 +14,13 @@ use crate::engine::Engine;
 use crate::engine::driver::Histories;
 use crate::net::retry::retry;
 
+/// The stages of a build, with what the engine adds to them.
+struct BuiltStages {
+    stages: Vec<BuiltStage>,
+    /// The default shells of the base images.
+    shells: Vec<String>,
+}
+
 impl Engine {
     /// Records a build before it starts. Without a `Dockerfile` the builder makes no step images.
     pub(in crate::engine) async fn begin(
@@ -22,7 +29,7 @@ impl Engine {
         dockerfile: Option<&str>,
         args: &BTreeMap<String, String>,
     ) -> StartedBuild {
-        let unresolved = self.tracker.build().map(|(started, _)| started);
+        let unresolved = self.tracker.build().map(|build| build.started);
         let mut started = match dockerfile {
             Some(dockerfile) => self.describe_build(tag, dockerfile, args).await,
             None => StartedBuild { tag: tag.to_owned(), ..StartedBuild::default() },
@@ -76,7 +83,7 @@ impl Engine {
         reported: &[String],
         runs: usize,
     ) -> Result<Descent, RemovalError> {
-        let (stages, shells) = self.built_stages(started).await?;
+        let BuiltStages { stages, shells } = self.built_stages(started).await?;
         let last = stages.len().saturating_sub(1);
         let stage_of = |number| if self.driver.reports_each_stage() { number } else { last };
         let told = reported.iter().enumerate().map(|(number, id)| (stage_of(number), id.clone())).collect();
@@ -92,7 +99,7 @@ impl Engine {
         self.descent(&everything, reported, 1).await.map(|descent| descent.ids).unwrap_or_default()
     }
 
-    async fn built_stages(&self, started: &StartedBuild) -> Result<(Vec<BuiltStage>, Vec<String>), RemovalError> {
+    async fn built_stages(&self, started: &StartedBuild) -> Result<BuiltStages, RemovalError> {
         let (mut stages, mut shells) = (Vec::new(), Vec::new());
         for stage in &started.stages {
             let mut steps = Vec::new();
@@ -114,7 +121,7 @@ impl Engine {
             steps.extend(stage.steps.iter().cloned());
             stages.push(BuiltStage { root, steps });
         }
-        Ok((stages, shells))
+        Ok(BuiltStages { stages, shells })
     }
 
     /// All images, with the history of those that can belong to the build.

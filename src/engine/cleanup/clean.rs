@@ -9,6 +9,7 @@ use tracing::{debug, info, warn};
 use super::descent::{Descent, is_id, is_named, is_none};
 use super::journal;
 use super::state::{CleanupState, StartedBuild};
+use super::tracker::CurrentBuild;
 use super::waits::{QUIET_PERIOD, RELEASE_WAIT, RemovalError, SHORT_WAIT, unpacking_policy};
 use crate::engine::Engine;
 use crate::engine::driver::AbandonedBuild;
@@ -87,7 +88,7 @@ impl Engine {
 
     /// Waits until the engine has ended an interrupted build, and finds its images. Returns whether all of them are known.
     async fn resolve_interrupted_build(&self) -> Result<bool, RemovalError> {
-        let Some((started, reported)) = self.tracker.build() else { return Ok(true) };
+        let Some(CurrentBuild { started, reported }) = self.tracker.build() else { return Ok(true) };
         if let Some(ended) = self.tracker.take_under_way() {
             // The engine answers when the step has ended, with or without an image of it.
             let _ = ended.await;
@@ -124,7 +125,7 @@ impl Engine {
 
     /// Records the images of a build that has ended, successfully or not.
     pub(in crate::engine) async fn note_what_was_made(&self) {
-        let Some((started, reported)) = self.tracker.build() else { return };
+        let Some(CurrentBuild { started, reported }) = self.tracker.build() else { return };
         let descent = match self.managed {
             Some(_) => Ok(Descent { last: reported.last().cloned(), ..Descent::default() }),
             None => self.own_descent(&started, &reported).await,

@@ -17,6 +17,13 @@ pub(in crate::engine) struct ResourceTracker {
     journal: Arc<tokio::sync::Mutex<Option<Journal>>>,
 }
 
+/// A build that has begun, and whose images are not known yet.
+pub(in crate::engine) struct CurrentBuild {
+    pub(in crate::engine) started: StartedBuild,
+    /// The image ids that the engine has reported for it.
+    pub(in crate::engine) reported: Vec<String>,
+}
+
 #[derive(Debug, Default)]
 struct CleanupLedger {
     state: CleanupState,
@@ -52,7 +59,7 @@ impl ResourceTracker {
     }
 
     /// Adds an image that the engine has reported at a stage's end.
-    pub(in crate::engine) fn told(&self, id: String) {
+    pub(in crate::engine) fn add_reported(&self, id: String) {
         self.change(|ledger| ledger.reported.push(id));
     }
 
@@ -61,9 +68,12 @@ impl ResourceTracker {
         self.change(|ledger| ledger.build_end = Some(ended));
     }
 
-    /// The current build, and the image ids that the engine has reported for it.
-    pub(in crate::engine) fn build(&self) -> Option<(StartedBuild, Vec<String>)> {
-        self.change(|ledger| Some((ledger.state.build.clone()?, ledger.reported.clone())))
+    /// The current build.
+    pub(in crate::engine) fn build(&self) -> Option<CurrentBuild> {
+        self.change(|ledger| {
+            let started = ledger.state.build.clone()?;
+            Some(CurrentBuild { started, reported: ledger.reported.clone() })
+        })
     }
 
     /// The build has ended with these images.

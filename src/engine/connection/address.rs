@@ -67,6 +67,12 @@ enum Transport {
 pub(in crate::engine) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
+/// An open connection.
+pub(super) struct OpenConnection {
+    pub(super) stream: Box<dyn Connection>,
+    pub(super) close: Close,
+}
+
 /// Closes the sending half of a connection, even if the connection has several descriptors.
 pub(super) type Close = Box<dyn FnOnce() -> io::Result<()> + Send>;
 
@@ -115,13 +121,13 @@ impl Address {
     }
 
     /// Connects. With TLS nothing is sent before the certificate of the other end is verified.
-    pub(in crate::engine) async fn connect(&self) -> io::Result<(Box<dyn Connection>, Close)> {
+    pub(super) async fn connect(&self) -> io::Result<OpenConnection> {
         let host_and_port = match &self.transport {
             Transport::Socket(path) => {
                 let socket = UnixStream::connect(path).await?.into_std()?;
                 let other = socket.try_clone()?;
                 let close = Box::new(move || other.shutdown(Shutdown::Write));
-                return Ok((Box::new(UnixStream::from_std(socket)?), close));
+                return Ok(OpenConnection { stream: Box::new(UnixStream::from_std(socket)?), close });
             }
             Transport::Tcp(host_and_port) | Transport::Tls { host_and_port, .. } => host_and_port,
         };
@@ -129,8 +135,13 @@ impl Address {
         let other = socket.try_clone()?;
         let close = Box::new(move || other.shutdown(Shutdown::Write));
         let socket = TcpStream::from_std(socket)?;
-        let Transport::Tls { host, config, .. } = &self.transport else { return Ok((Box::new(socket), close)) };
-        Ok((Box::new(TlsConnector::from(Arc::clone(config)).connect(host.clone(), socket).await?), close))
+        let stream: Box<dyn Connection> = match &self.transport {
+            Transport::Tls { host, config, .. } => {
+                Box::new(TlsConnector::from(Arc::clone(config)).connect(host.clone(), socket).await?)
+            }
+            Transport::Socket(_) | Transport::Tcp(_) => Box::new(socket),
+        };
+        Ok(OpenConnection { stream, close })
     }
 }
 
@@ -157,7 +168,7 @@ fn host(host_and_port: &str) -> Result<ServerName<'static>, CertificateError> {
 /// A TLS configuration with these certificates. The server's certificate is always verified, even if a docker context turns
 /// that off.
 fn client_config(files: &TlsFiles) -> Result<ClientConfig, CertificateError> {
-    let TlsFiles { folder: directory, asked_by, needs_ca } = files;
+    let TlsFiles { directory, asked_by, needs_ca } = files;
     let unreadable = |file: &str, source| {
         let (path, asked_by) = (directory.join(file), asked_by.clone());
         CertificateError::Unreadable { path, asked_by, source }
@@ -206,7 +217,7 @@ mod tests {
     fn certificates_are_read_before_anything_is_sent() {
         let directory = tempfile::tempdir().unwrap();
         let files = |needs_ca| {
-            Some(TlsFiles { folder: directory.path().into(), asked_by: "DOCKER_TLS_VERIFY".to_owned(), needs_ca })
+            Some(TlsFiles { directory: directory.path().into(), asked_by: "DOCKER_TLS_VERIFY".to_owned(), needs_ca })
         };
         let error = |needs_ca| open("tcp://192.0.2.1:2376", files(needs_ca)).err().unwrap();
         let ca = directory.path().join("ca.pem");

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 use tracing::debug;
 
-use super::address::{Address, Close};
+use super::address::{Address, Close, OpenConnection};
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -161,9 +161,9 @@ where
 {
     let closed = |error| ConnectionError::Closed(place.to_string(), error);
     let broken = |error| ConnectionError::Broken(place.to_string(), error);
-    let (socket, close) = place.connect().await.map_err(closed)?;
+    let OpenConnection { stream, close } = place.connect().await.map_err(closed)?;
     closing.set_close(close);
-    let (sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(broken)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     // The task ends with the reply, or with the upgraded connection.
     Ok(RawConnection { sender, connection: tokio::spawn(connection.with_upgrades()) })
 }

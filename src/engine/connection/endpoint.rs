@@ -43,7 +43,7 @@ pub enum NamedBy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The directory.
-    pub folder: PathBuf,
+    pub directory: PathBuf,
     /// The setting that requests TLS.
     pub asked_by: String,
     /// Whether `ca.pem` must exist. If it need not and does not, the system's authorities count.

@@ -54,8 +54,9 @@ impl Engine {
                     return Ok(engine);
                 }
                 Err(ProbeError { why, by_tls: true }) => {
-                    let folder = address.tls.map(|files| files.folder).unwrap_or_default();
-                    return Err(EngineError::Untrusted { place: address.url, named_by: address.named_by, why, folder });
+                    let directory = address.tls.map(|files| files.directory).unwrap_or_default();
+                    let (place, named_by) = (address.url, address.named_by);
+                    return Err(EngineError::Untrusted { place, named_by, why, directory });
                 }
                 Err(ProbeError { why, .. }) => attempts.push((place.to_string(), why)),
             }

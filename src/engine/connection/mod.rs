@@ -6,4 +6,4 @@ pub(super) mod endpoint;
 pub(super) mod engine_info;
 pub(super) mod find;
 pub(super) mod messages;
-pub(super) mod witness;
+pub(super) mod restart_detector;

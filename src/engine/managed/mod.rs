@@ -59,8 +59,8 @@ pub enum ManagedError {
     )]
     Network(String),
     /// The service's directory cannot be created.
-    #[error("cannot make the managed engine's folder {path}: choose another with --work-dir")]
-    Folder {
+    #[error("cannot make the managed engine's directory {path}: choose another with --work-dir")]
+    Directory {
         /// The directory.
         path: PathBuf,
         /// The error.
@@ -124,8 +124,8 @@ impl Engine {
     pub async fn remove_managed(config: &EngineConfig, place: &Path) -> bool {
         let directory = EngineDir::at(place);
         match start_supervisor(&config.podman, &directory, false, &[]) {
-            Ok((supervisor, _)) => {
-                let (directory, supervisor) = (directory.path().to_owned(), Mutex::new(Some(supervisor)));
+            Ok(started) => {
+                let (directory, supervisor) = (directory.path().to_owned(), Mutex::new(Some(started.process)));
                 Managed { directory, supervisor }.stop().await
             }
             Err(error) => {
@@ -154,10 +154,10 @@ async fn start(config: &EngineConfig, place: &Path, network: Option<&str>) -> Re
     let unshare = engine_dir::unshare_command(podman);
     let mut reply = String::new();
     for driver in Driver::ALL {
-        directory.make(driver).map_err(|source| ManagedError::Folder { path: place.to_owned(), source })?;
+        directory.make(driver).map_err(|source| ManagedError::Directory { path: place.to_owned(), source })?;
         let service = unshare.iter().cloned().chain(directory.service(program, driver)).collect::<Vec<_>>();
-        match try_service(podman, &directory, !unshare.is_empty(), &service).await? {
-            Ok((managed, client, about)) => {
+        match try_service(podman, &directory, !unshare.is_empty(), &service).await {
+            Ok(RunningService { managed, client, about }) => {
                 let place = Address::of_socket(&directory.socket());
                 info!(
                     "engine: {about}, our own at {place}; storage {driver}, RUN steps in a chroot on this machine's network"
@@ -167,47 +167,72 @@ async fn start(config: &EngineConfig, place: &Path, network: Option<&str>) -> Re
                 let access = Access::new(config, place.url());
                 return Ok(Engine { client, access, place, tracker, driver: &PodmanEngine, about, managed });
             }
-            Err(why) => {
+            Err(ServiceError::Unusable(why)) => {
                 debug!("storage {driver} does not work here: {why}");
                 reply = why;
             }
+            Err(ServiceError::NotStarted(error)) => return Err(error),
         }
     }
     Err(ManagedError::Unusable { hint: preflight::hint(&host, &reply), reply: PodmanReply(reply) })
 }
 
-/// Starts a service with this storage. Returns it if it answers and can build, else its output.
+/// A service that answers, and can build.
+struct RunningService {
+    managed: Managed,
+    client: Docker,
+    about: EngineInfo,
+}
+
+/// Why there is no service with a storage.
+enum ServiceError {
+    /// It does not work: its output. Another storage may work.
+    Unusable(String),
+    /// The supervisor does not start.
+    NotStarted(ManagedError),
+}
+
+/// Starts a service with this storage.
 async fn try_service(
     podman: &Podman,
     directory: &EngineDir,
     in_pid_namespace: bool,
     service: &[OsString],
-) -> Result<Result<(Managed, Docker, EngineInfo), String>, ManagedError> {
-    let (supervisor, mut log) = start_supervisor(podman, directory, in_pid_namespace, service)?;
-    let managed = Managed { directory: directory.path().to_owned(), supervisor: Mutex::new(Some(supervisor)) };
+) -> Result<RunningService, ServiceError> {
+    let started = start_supervisor(podman, directory, in_pid_namespace, service);
+    let StartedSupervisor { process, mut log } = started.map_err(ServiceError::NotStarted)?;
+    let managed = Managed { directory: directory.path().to_owned(), supervisor: Mutex::new(Some(process)) };
     let place = Address::of_socket(&directory.socket());
-    let result = match managed.wait_for_answer(&directory.socket()).await {
-        Ok((client, version)) => match probe::build(&place).await {
-            Ok(()) => return Ok(Ok((managed, client, version))),
-            Err(reply) => Err(reply),
+    let reply = match managed.wait_for_answer(&directory.socket()).await {
+        Ok(Probed { client, about, .. }) => match probe::build(&place).await {
+            Ok(()) => return Ok(RunningService { managed, client, about }),
+            Err(reply) => reply,
         },
-        Err(reply) => Err(reply),
+        Err(reply) => reply,
     };
     managed.stop().await;
     let mut log_text = String::new();
     // A log that cannot be read adds nothing.
     let _ = log.rewind().and_then(|()| log.read_to_string(&mut log_text));
-    Ok(result.map_err(|reply| preflight::relevant_lines(&log_text, &reply)))
+    Err(ServiceError::Unusable(preflight::relevant_lines(&log_text, &reply)))
 }
 
-/// Starts the supervisor, which starts the service. Returns the service's log too.
+/// A supervisor that has been started.
+struct StartedSupervisor {
+    process: Child,
+    /// The output of the service.
+    log: File,
+}
+
+/// Starts the supervisor, which starts the service.
 fn start_supervisor(
     podman: &Podman,
     directory: &EngineDir,
     in_pid_namespace: bool,
     service: &[OsString],
-) -> Result<(Child, File), ManagedError> {
-    let log = directory.log().map_err(|source| ManagedError::Folder { path: directory.path().to_owned(), source })?;
+) -> Result<StartedSupervisor, ManagedError> {
+    let log =
+        directory.log().map_err(|source| ManagedError::Directory { path: directory.path().to_owned(), source })?;
     let mut command = Command::new(OWN_PROGRAM);
     command.arg(supervisor::SUPERVISOR).arg("--folder").arg(directory.path());
     command.args(in_pid_namespace.then_some("--apart")).arg("--").args(service);
@@ -217,18 +242,17 @@ fn start_supervisor(
     command.stdin(Stdio::piped()).stdout(ours(&log)?).stderr(ours(&log)?);
     // A signal to our process group, as from a terminal, is only for this process: it ends the service itself.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    Ok((command.spawn().map_err(ManagedError::Supervisor)?, log))
+    Ok(StartedSupervisor { process: command.spawn().map_err(ManagedError::Supervisor)?, log })
 }
 
 impl Managed {
     /// Waits until the service answers.
-    async fn wait_for_answer(&self, socket: &Path) -> Result<(Docker, EngineInfo), String> {
+    async fn wait_for_answer(&self, socket: &Path) -> Result<Probed, String> {
         let start = Instant::now();
         loop {
             if tokio::net::UnixStream::connect(socket).await.is_ok() {
                 let probed = find::probe(&Address::of_socket(socket), super::EngineChoice::Managed).await;
-                let Probed { client, about, .. } = probed.map_err(|refused| refused.why)?;
-                return Ok((client, about));
+                return probed.map_err(|refused| refused.why);
             }
             if self.has_ended() {
                 return Err(String::new());

@@ -33,11 +33,17 @@ pub struct StoredBlobs {
     parts: VecDeque<Box<dyn Read + Send>>,
 }
 
+/// A manifest, an index or a configuration.
+pub(in crate::engine) struct StoredDocument {
+    pub(in crate::engine) digest: Digest,
+    pub(in crate::engine) text: Vec<u8>,
+}
+
 /// What an image's id leads to.
 struct ImageBlobs {
     directory: PathBuf,
     /// The first is the one with the image's id; the last is the configuration.
-    documents: Vec<(Digest, Vec<u8>)>,
+    documents: Vec<StoredDocument>,
     layers: Vec<Digest>,
 }
 
@@ -47,7 +53,7 @@ pub(super) fn open(root: &Path, id: Digest) -> Result<StoredBlobs, StorageError>
     let index = json!({ "schemaVersion": 2, "manifests": [{ "digest": id.prefixed() }] }).to_string();
     let mut image = StoredBlobs { size: 0, parts: VecDeque::new() };
     image.member("index.json", index.len() as u64, Cursor::new(index));
-    for (digest, text) in documents {
+    for StoredDocument { digest, text } in documents {
         let (name, size) = (format!("blobs/sha256/{digest}"), text.len() as u64);
         image.member(&name, size, Cursor::new(text));
     }
@@ -70,8 +76,8 @@ pub(super) fn open(root: &Path, id: Digest) -> Result<StoredBlobs, StorageError>
     Ok(image)
 }
 
-/// The documents that an image's id leads to, by their digests: the first has the id, the last is the configuration.
-pub(super) fn documents(root: &Path, id: Digest) -> Result<Vec<(Digest, Vec<u8>)>, StorageError> {
+/// The documents that an image's id leads to: the first has the id, the last is the configuration.
+pub(super) fn documents(root: &Path, id: Digest) -> Result<Vec<StoredDocument>, StorageError> {
     Ok(find(root, id)?.documents)
 }
 
@@ -91,11 +97,12 @@ fn find(root: &Path, id: Digest) -> Result<ImageBlobs, StorageError> {
         let text = read(&path, next)?;
         let manifest = serde_json::from_slice::<Manifest>(&text);
         let index = serde_json::from_slice::<Index>(&text);
-        documents.push((next, text));
+        documents.push(StoredDocument { digest: next, text });
         if let Ok(Manifest { config, layers }) = manifest {
             let layers = layers.iter().map(digest).collect::<Result<_, _>>()?;
             let config = digest(&config)?;
-            documents.push((config, read(&directory.join(config.to_string()), config)?));
+            let text = read(&directory.join(config.to_string()), config)?;
+            documents.push(StoredDocument { digest: config, text });
             return Ok(ImageBlobs { directory: directory.clone(), documents, layers });
         }
         let images = match index {
@@ -248,10 +255,13 @@ mod tests {
             assert_eq!((unpacked.layers().len(), second), (3, storage.plain.clone()));
             let documents = documents(storage.root.path(), id).unwrap();
             assert_eq!(
-                documents.iter().map(|(digest, text)| Digest::of(text) == *digest).collect::<Vec<_>>(),
+                documents.iter().map(|it| Digest::of(&it.text) == it.digest).collect::<Vec<_>>(),
                 vec![true; documents.len()]
             );
-            assert_eq!((documents[0].0, documents.last().unwrap().1.as_slice()), (id, storage.config.as_bytes()));
+            assert_eq!(
+                (documents[0].digest, documents.last().unwrap().text.as_slice()),
+                (id, storage.config.as_bytes())
+            );
         }
         assert!(storage.take(storage.manifest).unwrap().expect(ImageId::of(b"")).is_err());
     }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{LayerFiles, StorageError, config, name, read, unexpected};
+use super::{ImageFiles, LayerFiles, StorageError, config, name, read, unexpected};
 use crate::net::Digest;
 
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ struct Layer {
     diff_digest: Option<String>,
 }
 
-pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Vec<LayerFiles>), StorageError> {
+pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<ImageFiles, StorageError> {
     if !["overlay", "vfs"].contains(&driver) {
         return Err(StorageError::Unknown(format!("the driver {driver}")));
     }
@@ -59,7 +59,7 @@ pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Ve
         next = layer.parent.clone().filter(|parent| !parent.is_empty());
     }
     layers.reverse();
-    Ok((config, layers))
+    Ok(ImageFiles { config, layers })
 }
 
 /// The path of an image's configuration, below the directory of the images: file names that contain a colon are encoded in

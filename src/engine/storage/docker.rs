@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{LayerFiles, StorageError, config, name, read, unexpected};
+use super::{ImageFiles, LayerFiles, StorageError, config, name, read, unexpected};
 use crate::net::Digest;
 
 #[derive(Deserialize)]
@@ -18,7 +18,7 @@ struct RootFs {
     diff_ids: Vec<String>,
 }
 
-pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Vec<LayerFiles>), StorageError> {
+pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<ImageFiles, StorageError> {
     if !["overlay2", "vfs"].contains(&driver) {
         return Err(StorageError::Unknown(format!("the driver {driver}")));
     }
@@ -54,5 +54,5 @@ pub(super) fn find(root: &Path, driver: &str, id: Digest) -> Result<(Vec<u8>, Ve
         };
         layers.push(LayerFiles { diff_id, split: layer_dir.join("tar-split.json.gz"), tree });
     }
-    Ok((config, layers))
+    Ok(ImageFiles { config, layers })
 }

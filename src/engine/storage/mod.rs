@@ -17,6 +17,7 @@ use super::containerd::is_containerd;
 use crate::net::blocking::blocking;
 use crate::net::{Digest, ImageId};
 pub use blobs::StoredBlobs;
+use blobs::StoredDocument;
 use split::Split;
 
 /// Why an image cannot be read from the engine's storage.
@@ -78,6 +79,13 @@ pub struct StoredLayer {
     split: Split,
 }
 
+/// The data of an image whose layers are directories.
+struct ImageFiles {
+    config: Vec<u8>,
+    /// The layers, lowest first.
+    layers: Vec<LayerFiles>,
+}
+
 /// The paths of a layer's data.
 struct LayerFiles {
     diff_id: Digest,
@@ -106,7 +114,7 @@ impl Engine {
     pub async fn stored(&self, image_id: ImageId) -> Result<Stored, StorageError> {
         let location = self.location_of(image_id).await?;
         blocking(move || {
-            let (config, layers) = match location.kind {
+            let ImageFiles { config, layers } = match location.kind {
                 StorageKind::Containerd => return Ok(Stored::Blobs(blobs::open(&location.root, location.id)?)),
                 StorageKind::Docker { driver } => docker::find(&location.root, &driver, location.id)?,
                 StorageKind::Podman { driver } => containers::find(&location.root, &driver, location.id)?,
@@ -123,17 +131,16 @@ impl Engine {
         blocking(move || match location.kind {
             StorageKind::Containerd => {
                 let documents = blobs::documents(&location.root, location.id)?;
-                Ok(documents.into_iter().next_back().map(|(_, text)| text).unwrap_or_default())
+                Ok(documents.into_iter().next_back().map(|document| document.text).unwrap_or_default())
             }
-            StorageKind::Docker { driver } => Ok(docker::find(&location.root, &driver, location.id)?.0),
-            StorageKind::Podman { driver } => Ok(containers::find(&location.root, &driver, location.id)?.0),
+            StorageKind::Docker { driver } => Ok(docker::find(&location.root, &driver, location.id)?.config),
+            StorageKind::Podman { driver } => Ok(containers::find(&location.root, &driver, location.id)?.config),
         })
         .await
     }
 
-    /// The documents that the id of an image in containerd's store leads to, by their digests: its manifest and its
-    /// configuration.
-    pub(super) async fn stored_documents(&self, image_id: ImageId) -> Result<Vec<(Digest, Vec<u8>)>, StorageError> {
+    /// The documents that the id of an image in containerd's store leads to: its manifest and its configuration.
+    pub(super) async fn stored_documents(&self, image_id: ImageId) -> Result<Vec<StoredDocument>, StorageError> {
         let location = self.location_of(image_id).await?;
         blocking(move || blobs::documents(&location.root, location.id)).await
     }

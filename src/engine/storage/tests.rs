@@ -96,10 +96,10 @@ fn docker_s_storage_has_the_image() {
             write_split(&layer_dir.join("tar-split.json.gz"), &layer.lines);
         }
         put_files(&root.join(tree));
-        let (found_config, mut found) = docker::find(root, driver, id).unwrap();
-        assert_eq!(found_config, config.as_bytes());
-        assert_eq!(found.iter().map(|layer| layer.diff_id).collect::<Vec<_>>(), [below, diff_id]);
-        assert_eq!(tar_of(found.pop().unwrap()).unwrap(), layer.tar, "{driver}");
+        let mut found = docker::find(root, driver, id).unwrap();
+        assert_eq!(found.config, config.as_bytes());
+        assert_eq!(found.layers.iter().map(|layer| layer.diff_id).collect::<Vec<_>>(), [below, diff_id]);
+        assert_eq!(tar_of(found.layers.pop().unwrap()).unwrap(), layer.tar, "{driver}");
 
         let other = docker::find(root, driver, Digest::of(b"other")).err().unwrap().to_string();
         assert!(other.starts_with("cannot read "), "{other}");
@@ -137,10 +137,10 @@ fn podman_s_storage_has_the_image() {
         write_layers("");
         write_split(&layers.join("upper.tar-split.gz"), &layer.lines);
         put_files(&root.join(tree));
-        let (found_config, mut found) = containers::find(root, driver, id).unwrap();
-        assert_eq!(found_config, config);
-        assert_eq!(found.iter().map(|layer| layer.diff_id).collect::<Vec<_>>(), [below, diff_id]);
-        assert_eq!(tar_of(found.pop().unwrap()).unwrap(), layer.tar, "{driver}");
+        let mut found = containers::find(root, driver, id).unwrap();
+        assert_eq!(found.config, config);
+        assert_eq!(found.layers.iter().map(|layer| layer.diff_id).collect::<Vec<_>>(), [below, diff_id]);
+        assert_eq!(tar_of(found.layers.pop().unwrap()).unwrap(), layer.tar, "{driver}");
 
         write_layers("upper");
         let error = containers::find(root, driver, id).err().unwrap().to_string();

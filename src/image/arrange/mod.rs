@@ -12,9 +12,9 @@ use zstd::zstd_safe::CParameter;
 
 use super::extents::ExtentReader;
 use super::parts::{Part, parts};
-use super::{ArchiveError, UnpackedImage};
+use super::{ArchiveError, LayerSummary, UnpackedImage};
 use crate::image::disk::punch_hole;
-use crate::net::Digest;
+use crate::net::SizedDigest;
 use crate::net::digest_reader::DigestReader;
 
 /// The size of reads from and writes to disk, so that the cost of system calls is negligible.
@@ -42,16 +42,7 @@ pub struct ArchiveLayout {
     file: Arc<File>,
     pieces: Arc<[Range<u64>]>,
     /// The digest and size of the archive, if they are already known.
-    known: Option<Written>,
-}
-
-/// An archive that has been written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// sha256 of the written file.
-    pub sha256: Digest,
-    /// Size of the written file in bytes.
-    pub size: u64,
+    known: Option<SizedDigest>,
 }
 
 impl UnpackedImage {
@@ -64,7 +55,7 @@ impl UnpackedImage {
         }
         let end = self.file.metadata().map_err(ArchiveError::ReadBack)?.len();
         let mut builder = LayoutBuilder { end, pieces: Vec::new(), small: Vec::new() };
-        let layers: Vec<_> = self.layers().iter().map(|layer| (layer.diff_id, layer.size)).collect();
+        let layers: Vec<_> = self.layers().iter().map(LayerSummary::from).collect();
         for part in parts(self.config(), &layers, tag).map_err(ArchiveError::Write)? {
             match part {
                 Part::Small(bytes) => builder.add_bytes(&bytes),
@@ -129,21 +120,20 @@ impl ArchiveLayout {
     }
 
     /// The digest and size of the archive; reads it if they are not known yet.
-    pub fn sum(&self) -> Result<Written, ArchiveError> {
+    pub fn sum(&self) -> Result<SizedDigest, ArchiveError> {
         if let Some(known) = self.known {
             return Ok(known);
         }
         let mut digest_reader = DigestReader::new(io::sink());
         self.copy_to(&mut digest_reader)?;
-        let (_, sha256, size) = digest_reader.finish();
-        Ok(Written { sha256, size })
+        Ok(digest_reader.finish().1)
     }
 
-    /// Writes the archive, compressed with zstd if a level is given.
+    /// Writes the archive, compressed with zstd if a level is given. Returns the digest and size of the written file.
     ///
     /// It releases the disk space of what it has written: the unpacked image and this layout are useless afterwards, even if
     /// it fails.
-    pub fn write_into<W: Write>(self, zstd_level: Option<i32>, out: W) -> Result<Written, ArchiveError> {
+    pub fn write_into<W: Write>(self, zstd_level: Option<i32>, out: W) -> Result<SizedDigest, ArchiveError> {
         let mut digest_reader = DigestReader::new(out);
         match zstd_level {
             None => self.copy_and_release(&mut digest_reader)?,
@@ -153,9 +143,9 @@ impl ArchiveLayout {
                 encoder.finish().map_err(ArchiveError::Write)?;
             }
         }
-        let (mut out, sha256, size) = digest_reader.finish();
+        let (mut out, written) = digest_reader.finish();
         out.flush().map_err(ArchiveError::Write)?;
-        Ok(Written { sha256, size })
+        Ok(written)
     }
 
     fn copy_and_release<W: Write>(&self, out: &mut W) -> Result<(), ArchiveError> {

@@ -10,6 +10,7 @@ use tar::Archive;
 use super::*;
 use crate::image::fixture::{self, all_of, config, layers};
 use crate::image::{Layer, UnpackedImage, check};
+use crate::net::Digest;
 
 fn import(archive: &[u8]) -> UnpackedImage {
     UnpackedImage::import(archive, tempfile::tempfile().unwrap()).unwrap()
@@ -19,7 +20,7 @@ fn arrange(archive: &[u8], tag: &str) -> Vec<u8> {
     let layout = import(archive).arrange(tag).unwrap();
     let mut bytes = Vec::new();
     layout.copy_to(&mut bytes).unwrap();
-    assert_eq!(layout.sum().unwrap(), Written { sha256: Digest::of(&bytes), size: layout.size() });
+    assert_eq!(layout.sum().unwrap(), SizedDigest { sha256: Digest::of(&bytes), size: layout.size() });
     bytes
 }
 
@@ -112,7 +113,7 @@ fn what_is_poured_is_the_same_and_is_given_back() {
         let archive = unpacked.arrange("a:b").unwrap();
         let mut out = Vec::new();
         let written = archive.write_into(level, &mut out).unwrap();
-        assert_eq!(written, Written { sha256: Digest::of(&out), size: out.len() as u64 });
+        assert_eq!(written, SizedDigest { sha256: Digest::of(&out), size: out.len() as u64 });
         if level.is_some() {
             // taskgraph reads only the first frame.
             let mut frame = zstd::Decoder::new(out.as_slice()).unwrap().single_frame();

@@ -17,7 +17,7 @@ use super::problem::{
 use super::verify::{misnamed_blobs, verify};
 use crate::net::digest_reader::DigestReader;
 use crate::net::registry::ImageReference;
-use crate::net::{Digest, ImageId};
+use crate::net::{Digest, ImageId, SizedDigest};
 
 /// More problems than this help nobody: the check skips the rest of the archive.
 const MOST_PROBLEMS: usize = 100;
@@ -81,7 +81,7 @@ pub fn check<R: Read>(source: R) -> io::Result<Checked> {
         }
     }
     io::copy(&mut source, &mut io::sink())?;
-    let (_, sha256, size) = source.finish();
+    let (_, SizedDigest { sha256, size }) = source.finish();
     let images = images(&index);
     let image_id = match &*images {
         [image] => verify(&index, image).image_id,

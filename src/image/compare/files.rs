@@ -75,8 +75,8 @@ struct EntryLocation {
     is_matched: bool,
 }
 
-/// Compares two layers. An error comes with the side where it occurred.
-pub(super) fn compare(a: &Layer, b: &Layer) -> Result<LayerDifferences, (usize, LayerError)> {
+/// Compares two layers.
+pub(super) fn compare(a: &Layer, b: &Layer) -> Result<LayerDifferences, Sided<LayerError>> {
     let mut places = HashMap::new();
     let mut number = 0;
     a.each(|entry| {
@@ -89,7 +89,7 @@ pub(super) fn compare(a: &Layer, b: &Layer) -> Result<LayerDifferences, (usize, 
         number += 1;
         Ok::<_, LayerError>(())
     })
-    .map_err(|error| (0, error))?;
+    .map_err(Sided::in_a)?;
     let mut found = LayerDifferences::default();
     let mut next = 0;
     let (one, other) = (a.bytes(), b.bytes());
@@ -111,17 +111,16 @@ pub(super) fn compare(a: &Layer, b: &Layer) -> Result<LayerDifferences, (usize, 
             found.order = Some(lossy(&entry.path));
         }
         next = next.max(place.number);
-        let before = a.entry(place.range.clone()).map_err(|error| Sided(0, error))?;
-        let aspects = aspects(&one, &before, &other, &entry).map_err(|(side, source)| {
+        let before = a.entry(place.range.clone()).map_err(Sided::in_a)?;
+        let aspects = aspects(&one, &before, &other, &entry).map_err(|Sided { side, error: source }| {
             let position = [before.start, entry.start][side];
-            Sided(side, LayerError::Read { position, source })
+            Sided { side, error: LayerError::Read { position, source } }
         })?;
         if !aspects.is_empty() {
             found.files.push(FileDifference { path: lossy(&entry.path), aspects });
         }
-        Ok(())
-    })
-    .map_err(|Sided(side, error)| (side, error))?;
+        Ok::<_, Sided<LayerError>>(())
+    })?;
     let missing = places.into_iter().filter(|(_, place)| !place.is_matched);
     found.files.extend(missing.map(|(path, _)| FileDifference { path: lossy(&path), aspects: vec![Aspect::OnlyInA] }));
     found.files.sort_by(|one, other| one.path.cmp(&other.path));
@@ -129,16 +128,31 @@ pub(super) fn compare(a: &Layer, b: &Layer) -> Result<LayerDifferences, (usize, 
 }
 
 /// An error with the side where it occurred.
-struct Sided(usize, LayerError);
+pub(super) struct Sided<E> {
+    /// 0 for A, 1 for B.
+    pub(super) side: usize,
+    pub(super) error: E,
+}
 
-impl From<LayerError> for Sided {
+impl<E> Sided<E> {
+    fn in_a(error: E) -> Self {
+        Self { side: 0, error }
+    }
+
+    fn in_b(error: E) -> Self {
+        Self { side: 1, error }
+    }
+}
+
+/// What cannot be read while B's entries are is B.
+impl From<LayerError> for Sided<LayerError> {
     fn from(error: LayerError) -> Self {
-        Self(1, error)
+        Self::in_b(error)
     }
 }
 
 /// The differences between two entries of the same path.
-fn aspects(one: &ExtentReader, a: &Entry, other: &ExtentReader, b: &Entry) -> Result<Vec<Aspect>, (usize, io::Error)> {
+fn aspects(one: &ExtentReader, a: &Entry, other: &ExtentReader, b: &Entry) -> Result<Vec<Aspect>, Sided<io::Error>> {
     let mut found = Vec::new();
     let mut text = |differs: bool, aspect: fn(String, String) -> Aspect, describe: fn(&Entry) -> String| {
         if differs {
@@ -159,7 +173,7 @@ fn aspects(one: &ExtentReader, a: &Entry, other: &ExtentReader, b: &Entry) -> Re
     }
     if a.size != b.size || !same(one, a.data.clone(), other, b.data.clone())? {
         let digests =
-            [hash(one, a.data.clone()).map_err(|it| (0, it))?, hash(other, b.data.clone()).map_err(|it| (1, it))?];
+            [hash(one, a.data.clone()).map_err(Sided::in_a)?, hash(other, b.data.clone()).map_err(Sided::in_b)?];
         if digests[0] != digests[1] {
             found.push(Aspect::Content(digests[0], digests[1], lines(one, a, other, b)?));
         }
@@ -171,13 +185,13 @@ fn aspects(one: &ExtentReader, a: &Entry, other: &ExtentReader, b: &Entry) -> Re
 }
 
 /// Whether two ranges have the same bytes.
-fn same(one: &ExtentReader, a: Range<u64>, other: &ExtentReader, b: Range<u64>) -> Result<bool, (usize, io::Error)> {
+fn same(one: &ExtentReader, a: Range<u64>, other: &ExtentReader, b: Range<u64>) -> Result<bool, Sided<io::Error>> {
     if a.end - a.start != b.end - b.start {
         return Ok(false);
     }
     let (mut left, mut right) = (range_reader(one, a), range_reader(other, b));
     loop {
-        let (here, there) = (left.fill_buf().map_err(|it| (0, it))?, right.fill_buf().map_err(|it| (1, it))?);
+        let (here, there) = (left.fill_buf().map_err(Sided::in_a)?, right.fill_buf().map_err(Sided::in_b)?);
         let length = here.len().min(there.len());
         if here[..length] != there[..length] {
             return Ok(false);
@@ -199,11 +213,11 @@ fn range_reader(bytes: &ExtentReader, range: Range<u64>) -> BufReader<impl Read>
 fn hash(bytes: &ExtentReader, range: Range<u64>) -> io::Result<Digest> {
     let mut digest_reader = DigestReader::new(io::sink());
     io::copy(&mut range_reader(bytes, range), &mut digest_reader)?;
-    Ok(digest_reader.finish().1)
+    Ok(digest_reader.finish().1.sha256)
 }
 
 /// The changed lines of two small texts.
-fn lines(one: &ExtentReader, a: &Entry, other: &ExtentReader, b: &Entry) -> Result<Vec<String>, (usize, io::Error)> {
+fn lines(one: &ExtentReader, a: &Entry, other: &ExtentReader, b: &Entry) -> Result<Vec<String>, Sided<io::Error>> {
     if a.size.max(b.size) > SMALL_TEXT || [a.kind, b.kind] != [Kind::File; 2] {
         return Ok(Vec::new());
     }
@@ -212,7 +226,7 @@ fn lines(one: &ExtentReader, a: &Entry, other: &ExtentReader, b: &Entry) -> Resu
         bytes.copy(entry.data.clone(), &mut text)?;
         Ok(String::from_utf8(text).ok().filter(|text| !text.contains('\0')))
     };
-    let texts = [text(one, a).map_err(|it| (0, it))?, text(other, b).map_err(|it| (1, it))?];
+    let texts = [text(one, a).map_err(Sided::in_a)?, text(other, b).map_err(Sided::in_b)?];
     let [Some(before), Some(after)] = texts else { return Ok(Vec::new()) };
     let difference = TextDiff::from_lines(&before, &after);
     let changed = difference.iter_all_changes().filter_map(|change| {

@@ -23,76 +23,96 @@ pub struct Cause {
     pub hint: &'static str,
 }
 
-/// Patterns of known paths, what they are, and a hint. The first match counts.
-const KNOWN: [(&str, &str, &str); 16] = [
-    (r"^var/log/|\.log$", "logs have dates", "remove them in the same RUN step: rm -rf /var/log/*"),
-    (
-        r"^var/cache/ldconfig/aux-cache$",
-        "ldconfig's cache has times",
-        "remove it in the same RUN step; ldconfig makes it anew",
-    ),
-    (
-        r"\.pyc$|(^|/)__pycache__(/|$)",
-        "compiled Python has its source's time",
-        "set PYTHONDONTWRITEBYTECODE=1 in the step, or remove __pycache__",
-    ),
-    (
-        r"^etc/machine-id$|^var/lib/dbus/machine-id$",
-        "each machine gets an id of its own",
-        "empty the file in the same RUN step: : > /etc/machine-id",
-    ),
-    (r"^etc/ssh/ssh_host_", "host keys are random", "remove them, and make them when the container starts"),
-    (
-        r"^etc/shadow-?$",
-        "the day of a password's last change",
-        "chage -d 0 USER in the same RUN step, or useradd of shadow 4.9 and later with SOURCE_DATE_EPOCH",
-    ),
-    (
-        r"^var/lib/apt/lists/|^var/cache/(apt|debconf)/|^var/lib/apt/",
-        "lists and caches of the package manager",
-        "remove them in the same RUN step: rm -rf /var/lib/apt/lists/* /var/cache/*",
-    ),
-    (
-        r"^var/lib/(dpkg|rpm)/|^lib/apk/db/|^usr/lib/sysimage/rpm/",
-        "other packages, or other versions of them",
-        "pin versions, or a snapshot of the archive such as snapshot.debian.org",
-    ),
-    (
-        r"^var/cache/fontconfig/|/\.uuid$",
-        "the font cache has times and ids",
-        "remove it in the same RUN step, or set SOURCE_DATE_EPOCH for fc-cache",
-    ),
-    (
-        r"cacerts$|\.(jks|p12)$",
-        "key stores have times",
-        "make them when the container starts, or copy one that is made before",
-    ),
-    (
-        r"(^|/)\.(npm|cache|cargo/registry|m2|gradle)/|(^|/)node_modules/\.cache/",
-        "caches of tools",
-        "remove them in the same RUN step, or keep them in a cache mount",
-    ),
-    (
-        r"\.(gz|tgz|zip|jar|whl|egg)$",
-        "packed files have times of their own",
-        "gzip -n; for zip and jar, touch what is packed and use SOURCE_DATE_EPOCH",
-    ),
-    (
-        r"\.(a|o|so|rlib)$|^usr/bin/|^usr/local/bin/",
-        "compiled files",
-        "look for __DATE__, __TIME__, build ids and paths in them; ar needs D",
-    ),
-    (r"^(var/)?tmp/|^run/", "temporary files", "remove them in the same RUN step"),
-    (r"(^|/)\.git/", "a git checkout has times and packs of its own", "remove .git, or export the commit: git archive"),
-    (
-        r"^usr/share/info/dir",
-        "the directory of info pages depends on the order of installation",
-        "remove it in the same RUN step",
-    ),
+/// Paths whose content is known to differ.
+struct KnownPath {
+    /// A regular expression for the paths.
+    pattern: &'static str,
+    finding: &'static str,
+    hint: &'static str,
+}
+
+/// The first match counts.
+const KNOWN: [KnownPath; 16] = [
+    KnownPath {
+        pattern: r"^var/log/|\.log$",
+        finding: "logs have dates",
+        hint: "remove them in the same RUN step: rm -rf /var/log/*",
+    },
+    KnownPath {
+        pattern: r"^var/cache/ldconfig/aux-cache$",
+        finding: "ldconfig's cache has times",
+        hint: "remove it in the same RUN step; ldconfig makes it again",
+    },
+    KnownPath {
+        pattern: r"\.pyc$|(^|/)__pycache__(/|$)",
+        finding: "compiled Python has its source's time",
+        hint: "set PYTHONDONTWRITEBYTECODE=1 in the step, or remove __pycache__",
+    },
+    KnownPath {
+        pattern: r"^etc/machine-id$|^var/lib/dbus/machine-id$",
+        finding: "each machine gets an id of its own",
+        hint: "empty the file in the same RUN step: : > /etc/machine-id",
+    },
+    KnownPath {
+        pattern: r"^etc/ssh/ssh_host_",
+        finding: "host keys are random",
+        hint: "remove them, and make them when the container starts",
+    },
+    KnownPath {
+        pattern: r"^etc/shadow-?$",
+        finding: "the day of a password's last change",
+        hint: "chage -d 0 USER in the same RUN step, or useradd of shadow 4.9 and later with SOURCE_DATE_EPOCH",
+    },
+    KnownPath {
+        pattern: r"^var/lib/apt/lists/|^var/cache/(apt|debconf)/|^var/lib/apt/",
+        finding: "lists and caches of the package manager",
+        hint: "remove them in the same RUN step: rm -rf /var/lib/apt/lists/* /var/cache/*",
+    },
+    KnownPath {
+        pattern: r"^var/lib/(dpkg|rpm)/|^lib/apk/db/|^usr/lib/sysimage/rpm/",
+        finding: "other packages, or other versions of them",
+        hint: "pin versions, or a snapshot of the archive such as snapshot.debian.org",
+    },
+    KnownPath {
+        pattern: r"^var/cache/fontconfig/|/\.uuid$",
+        finding: "the font cache has times and ids",
+        hint: "remove it in the same RUN step, or set SOURCE_DATE_EPOCH for fc-cache",
+    },
+    KnownPath {
+        pattern: r"cacerts$|\.(jks|p12)$",
+        finding: "key stores have times",
+        hint: "make them when the container starts, or copy one that is made before",
+    },
+    KnownPath {
+        pattern: r"(^|/)\.(npm|cache|cargo/registry|m2|gradle)/|(^|/)node_modules/\.cache/",
+        finding: "caches of tools",
+        hint: "remove them in the same RUN step, or keep them in a cache mount",
+    },
+    KnownPath {
+        pattern: r"\.(gz|tgz|zip|jar|whl|egg)$",
+        finding: "packed files have times of their own",
+        hint: "gzip -n; for zip and jar, touch what is packed and use SOURCE_DATE_EPOCH",
+    },
+    KnownPath {
+        pattern: r"\.(a|o|so|rlib)$|^usr/bin/|^usr/local/bin/",
+        finding: "compiled files",
+        hint: "look for __DATE__, __TIME__, build ids and paths in them; ar needs D",
+    },
+    KnownPath { pattern: r"^(var/)?tmp/|^run/", finding: "temporary files", hint: "remove them in the same RUN step" },
+    KnownPath {
+        pattern: r"(^|/)\.git/",
+        finding: "a git checkout has times and packs of its own",
+        hint: "remove .git, or export the commit: git archive",
+    },
+    KnownPath {
+        pattern: r"^usr/share/info/dir",
+        finding: "the directory of info pages depends on the order of installation",
+        hint: "remove it in the same RUN step",
+    },
 ];
 
 static PATTERNS: LazyLock<Vec<Option<Regex>>> =
-    LazyLock::new(|| KNOWN.iter().map(|(pattern, ..)| Regex::new(pattern).ok()).collect());
+    LazyLock::new(|| KNOWN.iter().map(|known| Regex::new(known.pattern).ok()).collect());
 
 /// Configuration fields that depend on the engine and the time; `--reproducible` removes them.
 const OF_THE_MOMENT: [&str; 8] = [
@@ -141,8 +161,8 @@ pub(super) fn causes(configuration: &[Difference], layers: &[LayerPair]) -> Vec<
                 &file.path,
                 "build both on the same kind of engine, with --reproducible",
             );
-        } else if let Some((what, hint)) = known(&file.path) {
-            add(what, &file.path, hint);
+        } else if let Some(KnownPath { finding, hint, .. }) = known(&file.path) {
+            add(finding, &file.path, hint);
         }
     }
     if let Some(path) = layers.iter().find_map(|layer| layer.order.as_ref()) {
@@ -152,10 +172,9 @@ pub(super) fn causes(configuration: &[Difference], layers: &[LayerPair]) -> Vec<
     causes
 }
 
-fn known(path: &str) -> Option<(&'static str, &'static str)> {
+fn known(path: &str) -> Option<&'static KnownPath> {
     let fits = |pattern: &Option<Regex>| pattern.as_ref().is_some_and(|pattern| pattern.is_match(path));
-    let (_, (_, what, hint)) = PATTERNS.iter().zip(KNOWN).find(|(pattern, _)| fits(pattern))?;
-    Some((what, hint))
+    PATTERNS.iter().zip(&KNOWN).find(|(pattern, _)| fits(pattern)).map(|(_, known)| known)
 }
 
 #[cfg(test)]
@@ -165,7 +184,7 @@ mod tests {
     #[test]
     fn every_pattern_is_one_and_known_paths_are_found() {
         assert!(PATTERNS.iter().all(Option::is_some));
-        let what = |path| known(path).map(|(what, _)| what);
+        let what = |path| known(path).map(|known| known.finding);
         assert_eq!(what("var/log/apt/history.log"), Some("logs have dates"));
         assert_eq!(what("usr/lib/python3/__pycache__"), Some("compiled Python has its source's time"));
         assert_eq!(what("etc/shadow-"), Some("the day of a password's last change"));

@@ -15,7 +15,7 @@ use super::steps::{StepImage, steps_of};
 use super::verify::{Verified, misnamed_blobs, verify};
 use crate::context::tar_format::END;
 use crate::net::digest_reader::DigestReader;
-use crate::net::{Digest, ImageId};
+use crate::net::{Digest, ImageId, SizedDigest};
 
 /// Why an archive was not passed on to its end.
 #[derive(Debug, thiserror::Error)]
@@ -106,12 +106,13 @@ pub fn verify_and_forward_with<R: Read, W: Write>(
     let mut index = ArchiveIndex::default();
     read_all(&mut source, &mut out, &mut index, &mut fail_fast)?;
     let mut out = out.raw;
-    let (_, sha256, size) = source.finish();
+    let (_, SizedDigest { sha256, size }) = source.finish();
     if let Some(expected) = expected.filter(|expected| *expected != sha256) {
         return Err(ForwardError::Digest { expected, actual: sha256 });
     }
     let messages = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.problem).collect();
-    let (image, image_id, layers) = whole(&index).map_err(|problems| ForwardError::Content(messages(problems)))?;
+    let Whole { image, image_id, layers } =
+        whole(&index).map_err(|problems| ForwardError::Content(messages(problems)))?;
     let mut images = vec![Image { repo_tags: vec![tag.to_owned()], ..(*image).clone() }];
     let config = index.file(&image.config).and_then(|digests| digests.text.as_deref()).unwrap_or_default();
     for StepImage { config, id, layers } in steps_of(config, configs) {
@@ -134,13 +135,21 @@ pub fn verify_and_forward_with<R: Read, W: Write>(
     Ok((ForwardSummary { image_id, config, layers, tags, repositories, packing, sha256, size }, out))
 }
 
-/// The single image, its id, and the compression of its layers; or all problems, if something does not match.
-fn whole(index: &ArchiveIndex) -> Result<(Cow<'_, Image>, ImageId, Vec<Compression>), Vec<Problem>> {
+/// The single image of an archive.
+struct Whole<'a> {
+    image: Cow<'a, Image>,
+    image_id: ImageId,
+    /// The compression of its layers.
+    layers: Vec<Compression>,
+}
+
+/// The single image, or all problems, if something does not match.
+fn whole(index: &ArchiveIndex) -> Result<Whole<'_>, Vec<Problem>> {
     let image = single_image(index).map_err(|why| vec![why])?;
     let Verified { image_id, layers, mut problems } = verify(index, &image);
     problems.extend(misnamed_blobs(index));
     match image_id {
-        Some(id) if problems.is_empty() => Ok((image, id, layers)),
+        Some(image_id) if problems.is_empty() => Ok(Whole { image, image_id, layers }),
         _ => Err(problems),
     }
 }

@@ -8,9 +8,9 @@ use std::ops::Range;
 use super::member_digests::ContentWriter;
 use super::parts::{Part, parts};
 use super::rootfs::diff_ids;
-use super::{Layer, UnpackedImage, Written};
-use crate::net::Digest;
+use super::{Layer, LayerSummary, UnpackedImage};
 use crate::net::digest_reader::DigestReader;
+use crate::net::{Digest, SizedDigest};
 
 /// The size of writes to disk, so that the cost of system calls is negligible.
 const WRITE_BUFFER: usize = 256 * 1024;
@@ -50,8 +50,8 @@ pub enum KnownLayersError {
 pub struct KnownLayers<'a> {
     /// Its configuration.
     pub config: Vec<u8>,
-    /// Each layer's diff id and size, the lowest first.
-    pub layers: Vec<(Digest, u64)>,
+    /// The layers, the lowest first.
+    pub layers: Vec<LayerSummary>,
     /// The archive's one name.
     pub tag: &'a str,
 }
@@ -65,7 +65,7 @@ impl UnpackedImage {
         file: File,
     ) -> Result<Self, KnownLayersError> {
         let KnownLayers { config, layers, tag } = image;
-        if diff_ids(&config).is_none_or(|ids| !ids.iter().eq(layers.iter().map(|(id, _)| id))) {
+        if diff_ids(&config).is_none_or(|ids| !ids.iter().eq(layers.iter().map(|layer| &layer.diff_id))) {
             return Err(KnownLayersError::Config);
         }
         let mut out = ContentWriter::new(DigestReader::new(&file));
@@ -74,23 +74,26 @@ impl UnpackedImage {
             match part {
                 Part::Small(bytes) => out.write_all(&bytes).or(out.failure()).map_err(KnownLayersError::Write)?,
                 Part::Layer(number) => {
-                    let (wanted, size) = layers[number];
+                    let layer = layers[number];
                     let from = out.written();
-                    write_layer(wanted, size, &mut out, |out| write(number, out))?;
-                    places.push((wanted, from..out.written()));
+                    write_layer(layer, &mut out, |out| write(number, out))?;
+                    places.push((layer.diff_id, from..out.written()));
                 }
             }
         }
-        let (_, sha256, size) = out.into_inner().finish();
+        let (_, written) = out.into_inner().finish();
         let at = |id: &Digest| places.iter().filter(|(of, _)| of == id).map(|(_, place)| place.clone()).collect();
-        let layers = layers.iter().map(|(id, size)| Layer { diff_id: *id, size: *size, pieces: at(id) }).collect();
-        Ok(Self::of_archive(file, config, layers, tag, Written { sha256, size }))
+        let layers = layers.iter().map(|LayerSummary { diff_id, size }| Layer {
+            diff_id: *diff_id,
+            size: *size,
+            pieces: at(diff_id),
+        });
+        Ok(Self::of_archive(file, config, layers.collect(), tag, written))
     }
 }
 
 fn write_layer<W: Write>(
-    wanted: Digest,
-    expected_size: u64,
+    layer: LayerSummary,
     out: &mut ContentWriter<W>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), KnownLayersError> {
@@ -98,10 +101,14 @@ fn write_layer<W: Write>(
     let mut buffered = BufWriter::with_capacity(WRITE_BUFFER, DigestReader::new(&mut *out));
     let result = write(&mut buffered).and_then(|()| buffered.flush());
     let (digest_reader, _) = buffered.into_parts();
-    let (_, found, size) = digest_reader.finish();
+    let (_, SizedDigest { sha256: found, size }) = digest_reader.finish();
     out.failure().map_err(KnownLayersError::Write)?;
-    result.map_err(|source| KnownLayersError::Read { layer: wanted, source })?;
-    if (found, size) == (wanted, expected_size) { Ok(()) } else { Err(KnownLayersError::Other { wanted, found, size }) }
+    result.map_err(|source| KnownLayersError::Read { layer: layer.diff_id, source })?;
+    if (found, size) == (layer.diff_id, layer.size) {
+        Ok(())
+    } else {
+        Err(KnownLayersError::Other { wanted: layer.diff_id, found, size })
+    }
 }
 
 #[cfg(test)]

@@ -21,10 +21,10 @@ fn layers() -> Vec<Vec<u8>> {
 }
 
 fn known_layers(layers: &[Vec<u8>]) -> KnownLayers<'static> {
-    let ids: Vec<_> = layers.iter().map(|layer| Digest::of(layer)).collect();
-    let diff_ids: Vec<_> = ids.iter().map(|id| format!("sha256:{id}")).collect();
+    let summary = |layer: &Vec<u8>| LayerSummary { diff_id: Digest::of(layer), size: layer.len() as u64 };
+    let layers: Vec<_> = layers.iter().map(summary).collect();
+    let diff_ids: Vec<_> = layers.iter().map(|layer| layer.diff_id.prefixed()).collect();
     let config = json!({ "config": {}, "rootfs": { "type": "layers", "diff_ids": diff_ids } });
-    let layers = ids.into_iter().zip(layers.iter().map(|layer| layer.len() as u64)).collect();
     KnownLayers { config: config.to_string().into_bytes(), layers, tag: "image:1" }
 }
 

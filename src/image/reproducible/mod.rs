@@ -18,8 +18,8 @@ use jiff::Timestamp;
 use super::extents::ExtentReader;
 use super::layer::{self, LayerError};
 use super::{Layer, UnpackedImage};
-use crate::net::Digest;
 use crate::net::digest_reader::DigestReader;
+use crate::net::{Digest, SizedDigest};
 use engine_artifacts::LowerLayers;
 
 /// The size of reads for hashing, so that the cost of system calls is negligible.
@@ -47,9 +47,17 @@ pub enum RewriteError {
 /// Rewrites an image except for its first `base_layers`, which it shares with its base image. After an error, the staging file
 /// is useless.
 pub fn rewrite(unpacked: &mut UnpackedImage, epoch: u64, base_layers: usize) -> Result<(), RewriteError> {
-    let (config, layers) = rewritten(unpacked.file(), unpacked.layers(), unpacked.config(), epoch, base_layers)?;
+    let Rewritten { config, layers } =
+        rewritten(unpacked.file(), unpacked.layers(), unpacked.config(), epoch, base_layers)?;
     unpacked.replace(config, layers);
     Ok(())
+}
+
+/// A reproducible image.
+#[derive(Debug)]
+struct Rewritten {
+    config: Vec<u8>,
+    layers: Vec<Layer>,
 }
 
 fn rewritten(
@@ -58,13 +66,13 @@ fn rewritten(
     configuration: &[u8],
     epoch: u64,
     base: usize,
-) -> Result<(Vec<u8>, Vec<Layer>), RewriteError> {
+) -> Result<Rewritten, RewriteError> {
     let moment = i64::try_from(epoch).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     let moment = moment.ok_or(RewriteError::Epoch(epoch))?;
     let runs = config::run_steps(configuration, layers.len());
     let (bases, _) = layers.split_at(base.min(layers.len()));
     let mut clamped: HashMap<Digest, Vec<Range<u64>>> = HashMap::new();
-    let mut hashed: HashMap<Vec<Range<u64>>, (Digest, u64)> = HashMap::new();
+    let mut hashed: HashMap<Vec<Range<u64>>, SizedDigest> = HashMap::new();
     let mut below = LowerLayers::new(config::is_by_podman(configuration));
     let mut rewritten = Vec::with_capacity(layers.len());
     for (index, own) in layers.iter().enumerate() {
@@ -87,7 +95,7 @@ fn rewritten(
         let engine_artifacts = below.engine_artifacts(&layer, run).map_err(broken)?;
         below.add(&layer, &engine_artifacts).map_err(broken)?;
         let pieces = order::arrange(&layer, &engine_artifacts).map_err(broken)?;
-        let (diff_id, size) = if let Some(known) = hashed.get(&pieces) {
+        let SizedDigest { sha256: diff_id, size } = if let Some(known) = hashed.get(&pieces) {
             *known
         } else {
             let result = hash(file, &pieces).map_err(|source| broken(LayerError::Read { position: 0, source }))?;
@@ -99,13 +107,12 @@ fn rewritten(
         rewritten.push(same.unwrap_or(Layer { diff_id, size, pieces }));
     }
     let ids: Vec<_> = rewritten.iter().map(|layer| layer.diff_id).collect();
-    let configuration = config::rewrite(configuration, moment, &ids).map_err(RewriteError::Config)?;
-    Ok((configuration, rewritten))
+    let config = config::rewrite(configuration, moment, &ids).map_err(RewriteError::Config)?;
+    Ok(Rewritten { config, layers: rewritten })
 }
 
-fn hash(file: &File, pieces: &[Range<u64>]) -> io::Result<(Digest, u64)> {
+fn hash(file: &File, pieces: &[Range<u64>]) -> io::Result<SizedDigest> {
     let mut digest_reader = DigestReader::new(io::sink());
     io::copy(&mut BufReader::with_capacity(HASH_BUFFER, ExtentReader::new(file, pieces)), &mut digest_reader)?;
-    let (_, digest, size) = digest_reader.finish();
-    Ok((digest, size))
+    Ok(digest_reader.finish().1)
 }

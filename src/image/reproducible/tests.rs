@@ -84,9 +84,9 @@ impl Image {
         Self { file, config: config.to_string().into(), layers: found }
     }
 
-    fn rewritten(mut self, base: usize) -> Self {
-        (self.config, self.layers) = rewritten(&self.file, &self.layers, &self.config, EPOCH, base).unwrap();
-        self
+    fn rewritten(self, base: usize) -> Self {
+        let Rewritten { config, layers } = rewritten(&self.file, &self.layers, &self.config, EPOCH, base).unwrap();
+        Self { file: self.file, config, layers }
     }
 
     fn bytes(&self, number: usize) -> Vec<u8> {

@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use tar::{EntryType, Header};
 
 use super::parts::{Part, parts};
-use super::{ArchiveError, Layer, UnpackedImage, Written};
+use super::{ArchiveError, Layer, LayerSummary, UnpackedImage};
 use crate::context::tar_format::{BLOCK, END, plain, records_of, verify_checksum};
-use crate::net::Digest;
 use crate::net::digest_reader::DigestReader;
+use crate::net::{Digest, SizedDigest};
 
 /// The size of reads from the engine and of writes to disk, so that the cost of system calls is negligible.
 const BUFFER: usize = 256 * 1024;
@@ -72,10 +72,10 @@ impl UnpackedImage {
         files.copy_all(image.noise_since, template.created)?;
         out.flush().map_err(ArchiveError::Write)?;
         let (digest_reader, _) = out.into_parts();
-        let (_, diff_id, size) = digest_reader.finish();
+        let (_, SizedDigest { sha256: diff_id, size }) = digest_reader.finish();
         let config = template.with(diff_id)?;
         let mut position = 0;
-        for part in parts(&config, &[(diff_id, size)], image.tag).map_err(ArchiveError::Write)? {
+        for part in parts(&config, &[LayerSummary { diff_id, size }], image.tag).map_err(ArchiveError::Write)? {
             match part {
                 Part::Small(bytes) => {
                     file.write_all_at(&bytes, position).map_err(ArchiveError::Write)?;
@@ -92,12 +92,11 @@ impl UnpackedImage {
 }
 
 /// The digest and size of the whole file.
-fn file_digest(file: &File) -> Result<Written, ArchiveError> {
+fn file_digest(file: &File) -> Result<SizedDigest, ArchiveError> {
     let mut digest_reader = DigestReader::new(io::sink());
     let mut reader = BufReader::with_capacity(BUFFER, PositionedFile { file, position: 0 });
     io::copy(&mut reader, &mut digest_reader).map_err(ArchiveError::ReadBack)?;
-    let (_, sha256, size) = digest_reader.finish();
-    Ok(Written { sha256, size })
+    Ok(digest_reader.finish().1)
 }
 
 /// A position in a file, which advances with each read or write.

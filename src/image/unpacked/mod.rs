@@ -11,8 +11,8 @@ use super::member_digests::{Compression, ContentWriter};
 use super::members::{ArchiveIndex, Out, ReadError, fail_fast, read_all};
 use super::problem::{NOTHING_LOADS, Problem};
 use super::verify::{Verified, misnamed_blobs, verify};
-use super::{ArchiveError, Written, oci};
-use crate::net::{Digest, ImageId};
+use super::{ArchiveError, oci};
+use crate::net::{Digest, ImageId, SizedDigest};
 
 /// The size of writes to disk, so that the cost of system calls is negligible.
 const WRITE_BUFFER: usize = 256 * 1024;
@@ -27,7 +27,7 @@ pub struct UnpackedImage {
     ids: Vec<Digest>,
     compressed_layers: usize,
     /// Set if the file is the canonical archive with this name: the name, and the digest and size of the file.
-    archive: Option<(String, Written)>,
+    archive: Option<(String, SizedDigest)>,
 }
 
 /// A layer of an unpacked image. Identical layers share their bytes.
@@ -58,14 +58,14 @@ impl UnpackedImage {
     }
 
     /// An image whose file is already the canonical archive with this name.
-    pub(super) fn of_archive(file: File, config: Vec<u8>, layers: Vec<Layer>, tag: &str, written: Written) -> Self {
+    pub(super) fn of_archive(file: File, config: Vec<u8>, layers: Vec<Layer>, tag: &str, written: SizedDigest) -> Self {
         let (tags, ids) = (vec![tag.to_owned()], vec![Digest::of(&config)]);
         let (file, archive) = (Arc::new(file), Some((tag.to_owned(), written)));
         Self { file, config, layers, tags, ids, compressed_layers: 0, archive }
     }
 
     /// The digest and size of the file, if it is the canonical archive with this name.
-    pub(super) fn is_archive_of(&self, tag: &str) -> Option<Written> {
+    pub(super) fn is_archive_of(&self, tag: &str) -> Option<SizedDigest> {
         self.archive.as_ref().filter(|(of, _)| of == tag).map(|(_, written)| *written)
     }
 

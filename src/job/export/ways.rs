@@ -9,9 +9,11 @@ use tracing::{debug, info, warn};
 
 use super::classify;
 use crate::config::plan::ExportChoice;
-use crate::engine::{Engine, StoppedContainer, StorageError, Stored, StoredBlobs, StoredImage};
+use crate::engine::{Engine, StoppedContainer, StorageError, Stored, StoredBlobs, StoredImage, StoredLayer};
 use crate::image::disk::{ensure_space, punch_hole};
-use crate::image::{ArchiveError, KnownLayers, KnownLayersError, SquashedImage, UnpackedImage, cache_records};
+use crate::image::{
+    ArchiveError, KnownLayers, KnownLayersError, LayerSummary, SquashedImage, UnpackedImage, cache_records,
+};
 use crate::job::CommandError;
 use crate::net::blocking::blocking;
 use crate::net::{ImageId, stream};
@@ -40,6 +42,26 @@ pub enum Damage {
     /// The storage has another image, or none.
     #[error("what is there is not the image that was built: {0}")]
     Content(String),
+}
+
+/// Why an image was not taken from the engine's storage.
+enum StoredError {
+    /// The storage does not have it as it should. The engine may still export it.
+    Damaged(Damage),
+    /// Anything else ends the run.
+    Other(Box<CommandError>),
+}
+
+impl From<Damage> for StoredError {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(damage)
+    }
+}
+
+impl From<CommandError> for StoredError {
+    fn from(error: CommandError) -> Self {
+        Self::Other(error.into())
+    }
 }
 
 /// An image to be exported from the engine.
@@ -88,10 +110,11 @@ impl ExportRequest<'_> {
         let by_choice = self.choice == ExportChoice::Storage;
         if by_choice || self.choice == ExportChoice::Auto {
             match self.engine.stored(self.image_id).await {
-                Ok(stored) => match self.take_stored(stored, size).await? {
+                Ok(stored) => match self.take_stored(stored, size).await {
                     Ok(spool) => return Ok(spool),
-                    Err(error) if by_choice => return Err(StorageProblem::Damaged(error).into()),
-                    Err(error) => warn!(
+                    Err(StoredError::Other(error)) => return Err(*error),
+                    Err(StoredError::Damaged(error)) if by_choice => return Err(StorageProblem::Damaged(error).into()),
+                    Err(StoredError::Damaged(error)) => warn!(
                         "the engine's storage does not hold the image as it should, so it is exported: {}",
                         ErrorChain(&error)
                     ),
@@ -103,8 +126,8 @@ impl ExportRequest<'_> {
         self.by_export(size).await
     }
 
-    /// From the engine's storage, where its plain layers have about `size` bytes; the inner error is the storage's fault.
-    async fn take_stored(&self, stored: Stored, size: u64) -> Result<Result<UnpackedImage, Damage>, CommandError> {
+    /// From the engine's storage, where its plain layers have about `size` bytes.
+    async fn take_stored(&self, stored: Stored, size: u64) -> Result<UnpackedImage, StoredError> {
         match stored {
             Stored::Files(image) => self.write_blobs(image).await,
             Stored::Blobs(image) => self.unpack(image, size).await,
@@ -112,55 +135,49 @@ impl ExportRequest<'_> {
     }
 
     /// From compressed layers: their size is known only when they are decompressed.
-    async fn unpack(&self, mut image: StoredBlobs, size: u64) -> Result<Result<UnpackedImage, Damage>, CommandError> {
+    async fn unpack(&self, mut image: StoredBlobs, size: u64) -> Result<UnpackedImage, StoredError> {
         let file = self.unlinked_tempfile()?;
-        ensure_space("the image archive", self.directory, needed(&file, size, false))?;
+        ensure_space("the image archive", self.directory, needed(&file, size, false)).map_err(CommandError::from)?;
         info!("exporting the image from the engine's storage, {} in packed layers", Bytes(image.size));
         let meter = self.report.meter("exporting the image from the engine's storage", Some(image.size));
         let (image_id, moved) = (self.image_id, meter.clone());
         let unpacking = blocking(move || {
-            let spool = UnpackedImage::import(Metered(&mut image, &moved), file);
-            match spool.and_then(|spool| spool.expect(image_id).map(|()| spool)) {
-                Ok(spool) => Ok(Ok(spool)),
-                Err(ArchiveError::Read(error)) => Ok(Err(Damage::Unreadable(error))),
-                Err(ArchiveError::Content(problem)) => Ok(Err(Damage::Content(problem))),
-                Err(error) => Err(error),
-            }
+            let spool = UnpackedImage::import(Metered(&mut image, &moved), file)?;
+            spool.expect(image_id)?;
+            Ok(spool)
         });
-        let unpacked = unpacking.await.map_err(|error| classify(error, self.directory))?;
-        if unpacked.is_ok() {
-            meter.finish("exported the image from the engine's storage");
-        }
+        let unpacked = unpacking.await.map_err(|error| match error {
+            ArchiveError::Read(error) => Damage::Unreadable(error).into(),
+            ArchiveError::Content(problem) => Damage::Content(problem).into(),
+            error => StoredError::from(classify(error, self.directory)),
+        })?;
+        meter.finish("exported the image from the engine's storage");
         Ok(unpacked)
     }
 
     /// From the layers' files.
-    async fn write_blobs(&self, image: StoredImage) -> Result<Result<UnpackedImage, Damage>, CommandError> {
+    async fn write_blobs(&self, image: StoredImage) -> Result<UnpackedImage, StoredError> {
         let StoredImage { config, layers } = image;
         let config = self.completed(&config).unwrap_or(config);
         let size = layers.iter().map(|layer| layer.size).sum();
         let file = self.file()?;
-        ensure_space("the image archive", self.directory, needed(&file, size, self.named.is_some()))?;
+        let needed = needed(&file, size, self.named.is_some());
+        ensure_space("the image archive", self.directory, needed).map_err(CommandError::from)?;
         info!("exporting the image from the engine's storage, {}", Bytes(size));
         let meter = self.report.meter("exporting the image from the engine's storage", Some(size));
         let (tag, moved) = (self.tag.to_owned(), meter.clone());
-        let laying = blocking(move || {
-            let announced = layers.iter().map(|layer| (layer.diff_id, layer.size)).collect();
-            let image = KnownLayers { config, layers: announced, tag: &tag };
-            match UnpackedImage::write_known_layers(
-                image,
-                |number, out| layers[number].write(&mut Metered(out, &moved)),
-                file,
-            ) {
-                Err(KnownLayersError::Write(error)) => Err(ArchiveError::Write(error)),
-                laid => Ok(laid.map_err(Damage::from)),
-            }
+        let writing = blocking(move || {
+            let known = |layer: &StoredLayer| LayerSummary { diff_id: layer.diff_id, size: layer.size };
+            let image = KnownLayers { config, layers: layers.iter().map(known).collect(), tag: &tag };
+            let write = |number: usize, out: &mut dyn Write| layers[number].write(&mut Metered(out, &moved));
+            UnpackedImage::write_known_layers(image, write, file)
         });
-        let laid = laying.await.map_err(|error| classify(error, self.directory))?;
-        if laid.is_ok() {
-            meter.finish("exported the image from the engine's storage");
-        }
-        Ok(laid)
+        let written = writing.await.map_err(|error| match error {
+            KnownLayersError::Write(error) => classify(ArchiveError::Write(error), self.directory).into(),
+            error => StoredError::from(Damage::from(error)),
+        })?;
+        meter.finish("exported the image from the engine's storage");
+        Ok(written)
     }
 
     /// By the engine's export.

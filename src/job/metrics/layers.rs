@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::step::step;
-use crate::image::ImageSummary;
-use crate::net::{Digest, ImageId};
+use crate::image::{ImageSummary, LayerSummary};
+use crate::net::ImageId;
 
 /// The layers of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -39,15 +39,15 @@ impl Layers {
     #[must_use]
     pub fn of(shape: &ImageSummary, base: usize) -> Self {
         let steps = shape.steps();
-        let layer = |(number, (diff_id, size)): (usize, &(Digest, u64))| Layer {
-            diff_id: diff_id.prefixed(),
-            size: *size,
+        let layer = |(number, layer): (usize, &LayerSummary)| Layer {
+            diff_id: layer.diff_id.prefixed(),
+            size: layer.size,
             step: step(steps.get(number).map_or("", String::as_str)),
             base: number < base,
         };
         Self {
             image_id: ImageId::of(&shape.config).to_string(),
-            size: shape.layers.iter().map(|(_, size)| size).sum(),
+            size: shape.layers.iter().map(|layer| layer.size).sum(),
             layers: shape.layers.iter().enumerate().map(layer).collect(),
         }
     }

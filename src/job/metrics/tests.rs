@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::image::ImageSummary;
+use crate::image::{ImageSummary, LayerSummary};
 use crate::net::Digest;
 use crate::report::secrets;
 
@@ -14,10 +14,11 @@ fn layers() -> Layers {
         { "created_by": "/bin/sh -c #(nop) ENV A=b", "empty_layer": true },
         { "created_by": "|1 TOKEN=nobody-may-see /bin/sh -c make nobody-may-see" },
     ]);
-    let ids = [Digest::of(b"one"), Digest::of(b"two")];
-    let diff_ids = ids.map(|id| format!("sha256:{id}"));
+    let summary = |content: &[u8], size| LayerSummary { diff_id: Digest::of(content), size };
+    let layers = vec![summary(b"one", 3 << 20), summary(b"two", 1 << 20)];
+    let diff_ids: Vec<_> = layers.iter().map(|layer| layer.diff_id.prefixed()).collect();
     let config = json!({ "history": history, "rootfs": { "diff_ids": diff_ids } }).to_string().into_bytes();
-    let shape = ImageSummary { config, layers: ids.into_iter().zip([3 << 20, 1 << 20]).collect() };
+    let shape = ImageSummary { config, layers };
     secrets::add("nobody-may-see");
     Layers::of(&shape, 1)
 }

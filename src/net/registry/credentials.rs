@@ -62,9 +62,8 @@ impl Credentials {
     /// The credentials for a registry, `HOST` or `HOST:PORT`; none if there are none. This may run a credential helper, which can
     /// take some time.
     pub fn find(registry: &str, logins: &RegistryLogins) -> Result<Option<Self>, RegistryError> {
-        for source in sources(logins) {
-            let (source, text) = source?;
-            if let Some(found) = find_in(registry, &text, &source)? {
+        for config in configs(logins) {
+            if let Some(found) = find_in(registry, &config?)? {
                 found.hide();
                 return Ok(Some(found));
             }
@@ -102,11 +101,20 @@ pub fn registry_config(all: &[Credentials]) -> Value {
     serde_json::json!(by_server)
 }
 
-/// The texts that credentials are in, each with its name, the one that counts most first.
-fn sources(logins: &RegistryLogins) -> impl Iterator<Item = Result<(String, Vec<u8>), RegistryError>> {
-    let text = logins.text.iter().map(|text| Ok(("DOCKER_AUTH_CONFIG".to_owned(), text.clone().into_bytes())));
-    let files = logins.files.iter().filter_map(|path| match std::fs::read(path) {
-        Ok(text) => Some(Ok((path.display().to_string(), text))),
+/// A configuration that may have credentials.
+struct LoginConfig {
+    /// The name of its variable or file.
+    source: String,
+    text: Vec<u8>,
+}
+
+/// The configurations, the one that counts most first.
+fn configs(logins: &RegistryLogins) -> impl Iterator<Item = Result<LoginConfig, RegistryError>> {
+    let config = |source: String, text| LoginConfig { source, text };
+    let text =
+        logins.text.iter().map(move |text| Ok(config("DOCKER_AUTH_CONFIG".to_owned(), text.clone().into_bytes())));
+    let files = logins.files.iter().filter_map(move |path| match std::fs::read(path) {
+        Ok(text) => Some(Ok(config(path.display().to_string(), text))),
         // A home without a `docker login`.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
         Err(source) => Some(Err(RegistryError::Unreadable { path: path.clone(), source })),
@@ -114,10 +122,10 @@ fn sources(logins: &RegistryLogins) -> impl Iterator<Item = Result<(String, Vec<
     text.chain(files)
 }
 
-/// The credentials for a registry in one text; none if it has none.
-fn find_in(registry: &str, text: &[u8], source: &str) -> Result<Option<Credentials>, RegistryError> {
+/// The credentials for a registry in one configuration; none if it has none.
+fn find_in(registry: &str, LoginConfig { source, text }: &LoginConfig) -> Result<Option<Credentials>, RegistryError> {
     let server = if registry == "docker.io" { DOCKER_HUB } else { registry };
-    let login = match docker_credential::get_credential_from_reader(text, server) {
+    let login = match docker_credential::get_credential_from_reader(text.as_slice(), server) {
         Ok(DockerCredential::UsernamePassword(username, password)) => Login::Password { username, password },
         Ok(DockerCredential::IdentityToken(token)) => Login::IdentityToken(token),
         Err(CredentialRetrievalError::NoCredentialConfigured) => return Ok(None),
@@ -125,11 +133,11 @@ fn find_in(registry: &str, text: &[u8], source: &str) -> Result<Option<Credentia
             return Ok(None);
         }
         Err(error) => {
-            let (host, source_name) = (registry.to_owned(), source.to_owned());
-            return Err(RegistryError::Credentials { host, place: source_name, source: error });
+            let (host, place) = (registry.to_owned(), source.clone());
+            return Err(RegistryError::Credentials { host, place, source: error });
         }
     };
-    Ok(Some(Credentials { server: server.to_owned(), login, source: source.to_owned() }))
+    Ok(Some(Credentials { server: server.to_owned(), login, source: source.clone() }))
 }
 
 #[cfg(test)]

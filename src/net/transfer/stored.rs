@@ -10,7 +10,7 @@ use super::{CHUNK, Storage, TransferError, success};
 use crate::net::blocking::blocking;
 use crate::net::digest_reader::DigestReader;
 use crate::net::stream;
-use crate::net::{Digest, HttpUrl};
+use crate::net::{HttpUrl, SizedDigest};
 use crate::report::{ProgressCounter, Report};
 
 /// A storage's data about a file.
@@ -30,10 +30,22 @@ impl Stored {
     }
 }
 
-/// Where a copy ended.
-enum Broken {
-    Reading(io::Error),
-    Writing(io::Error),
+/// Why a copy ended.
+enum CopyError {
+    /// The file cannot be read.
+    Read(TransferError),
+    /// The writer refused the bytes.
+    Write(io::Error),
+}
+
+impl CopyError {
+    /// The error of a copy to `path`.
+    fn into_transfer_error(self, path: &Path) -> TransferError {
+        match self {
+            Self::Read(error) => error,
+            Self::Write(source) => TransferError::Write { path: path.to_owned(), source },
+        }
+    }
 }
 
 impl Storage {
@@ -59,12 +71,9 @@ impl Storage {
     }
 
     /// The sha256 and the size of a stored file, unpacked where it was compressed for the transfer: a download of all of it.
-    pub async fn sum(&self, url: &HttpUrl) -> Result<(Digest, u64), TransferError> {
+    pub async fn sum(&self, url: &HttpUrl) -> Result<SizedDigest, TransferError> {
         let meter = Report::silent().meter("reading back", None);
-        self.copy_to(url, io::sink(), meter).await.map_err(|error| match error {
-            Ok(error) => error,
-            Err(source) => TransferError::Write { path: "/dev/null".into(), source },
-        })
+        self.copy_to(url, io::sink(), meter).await.map_err(|error| error.into_transfer_error(Path::new("/dev/null")))
     }
 
     /// Downloads a file to `path`, decompressed if the transfer was compressed. Returns its sha256 and its size.
@@ -73,43 +82,38 @@ impl Storage {
         url: &HttpUrl,
         path: &Path,
         meter: ProgressCounter,
-    ) -> Result<(Digest, u64), TransferError> {
-        let unwritable = |source| TransferError::Write { path: path.to_owned(), source };
-        let file = std::fs::File::create(path).map_err(unwritable)?;
-        self.copy_to(url, file, meter).await.map_err(|error| match error {
-            Ok(error) => error,
-            Err(source) => unwritable(source),
-        })
+    ) -> Result<SizedDigest, TransferError> {
+        let file = std::fs::File::create(path).map_err(|source| CopyError::Write(source).into_transfer_error(path))?;
+        self.copy_to(url, file, meter).await.map_err(|error| error.into_transfer_error(path))
     }
 
-    /// Copies a file, unpacked. An inner error is the writer's.
+    /// Copies a file, unpacked.
     async fn copy_to(
         &self,
         url: &HttpUrl,
         out: impl io::Write + Send + 'static,
         meter: ProgressCounter,
-    ) -> Result<(Digest, u64), Result<TransferError, io::Error>> {
-        let download = self.get(url).await.map_err(Ok)?;
+    ) -> Result<SizedDigest, CopyError> {
+        let download = self.get(url).await.map_err(CopyError::Read)?;
         let is_gzip = download.gzip_encoded;
         let bytes = stream::reader(download.bytes(meter));
+        let url = url.clone();
+        let unreadable = move |error| {
+            CopyError::Read(
+                stream::cause(error).unwrap_or_else(|source| TransferError::Packed { url: url.clone(), source }),
+            )
+        };
         let copying = move || {
             let mut bytes = super::decoded(bytes, is_gzip);
             let (mut out, mut buffer) = (DigestReader::new(out), vec![0; CHUNK]);
             loop {
-                let read = bytes.read(&mut buffer).map_err(Broken::Reading)?;
+                let read = bytes.read(&mut buffer).map_err(&unreadable)?;
                 if read == 0 {
-                    let (_, sha256, size) = out.finish();
-                    return Ok((sha256, size));
+                    return Ok(out.finish().1);
                 }
-                out.write_all(&buffer[..read]).map_err(Broken::Writing)?;
+                out.write_all(&buffer[..read]).map_err(CopyError::Write)?;
             }
         };
-        match blocking(copying).await {
-            Ok(copied) => Ok(copied),
-            Err(Broken::Writing(error)) => Err(Err(error)),
-            Err(Broken::Reading(error)) => Err(Ok(
-                stream::cause(error).unwrap_or_else(|source| TransferError::Packed { url: url.clone(), source })
-            )),
-        }
+        blocking(copying).await
     }
 }

@@ -16,23 +16,19 @@ use crate::report::ErrorChain;
 const PUBLIC: [&str; 7] =
     ["docker.io", "index.docker.io", "quay.io", "ghcr.io", "gcr.io", "public.ecr.aws", "registry.gitlab.com"];
 
-/// Diagnostics in the making.
+/// The diagnostics of a tree.
 pub(super) struct Diagnostics<'a> {
     tree: &'a Tree,
     relations: &'a Relations,
-    problems: Vec<Diagnostic>,
-    hints: Vec<Diagnostic>,
+    pub(super) problems: Vec<Diagnostic>,
+    pub(super) hints: Vec<Diagnostic>,
     /// Files whose wrong content is reported already.
     reported: BTreeSet<PathBuf>,
 }
 
 impl<'a> Diagnostics<'a> {
-    /// The problems and the hints.
-    pub(super) fn collect(
-        tree: &'a Tree,
-        looks: &'a BTreeMap<ImageName, Look>,
-        relations: &'a Relations,
-    ) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+    /// Finds all problems and hints.
+    pub(super) fn collect(tree: &'a Tree, looks: &'a BTreeMap<ImageName, Look>, relations: &'a Relations) -> Self {
         let mut it = Self { tree, relations, problems: Vec::new(), hints: Vec::new(), reported: BTreeSet::new() };
         it.misnamed_directories();
         it.entries();
@@ -44,7 +40,7 @@ impl<'a> Diagnostics<'a> {
         it.references();
         it.cycles();
         it.no_taskgraph(looks);
-        (it.problems, it.hints)
+        it
     }
 
     /// Directories with a Dockerfile and an invalid image name. Directories without a Dockerfile are ignored, and with a
@@ -195,7 +191,7 @@ impl<'a> Diagnostics<'a> {
                 self.hint(name, &format!("has `{instruction}`, which is not this tree's {other}; that is {pushed}"));
             }
             if instruction.starts_with("parent: ") {
-                let why = "so it is built anew with it and has nothing of it; write `FROM $DOCKER_IMAGE_PARENT`";
+                let why = "so it is rebuilt with it and has nothing of it; write `FROM $DOCKER_IMAGE_PARENT`";
                 self.hint(name, &format!("has the parent {other}, and its Dockerfile does not use it, {why}"));
             }
         }

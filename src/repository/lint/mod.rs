@@ -126,7 +126,7 @@ impl Tree {
         let looks: BTreeMap<_, _> = names.into_iter().zip(looks).collect();
         let relations = Relations::read(self, &looks);
         let mut hashes = index_hashes(self, &looks);
-        let (problems, hints) = Diagnostics::collect(self, &looks, &relations);
+        let Diagnostics { problems, hints, .. } = Diagnostics::collect(self, &looks, &relations);
         let images = looks.iter().map(|(name, look)| self.image_report(name, look, &relations, hashes.remove(name)));
         let shown = self.images_roots.iter().map(|it| self.shown(it).display().to_string());
         let images_dir = shown.map(|it| if it.is_empty() { ".".to_owned() } else { it }).collect::<Vec<_>>().join(":");

@@ -50,6 +50,19 @@ pub(super) struct Related {
     pub(super) bases: Vec<String>,
 }
 
+/// An image of the tree that is in a registry.
+struct Registered<'a> {
+    name: &'a ImageName,
+    version_file: &'a VersionFile,
+}
+
+/// The image that a registry reference means.
+struct RegistryMatch<'a> {
+    image: &'a ImageName,
+    /// How the reference differs from the image's files.
+    mismatch: Option<String>,
+}
+
 /// What all images are made of.
 #[derive(Debug)]
 pub(super) struct Relations(BTreeMap<ImageName, Related>);
@@ -60,7 +73,8 @@ impl Relations {
         let in_registries = looks.iter().filter_map(|(name, look)| {
             let version_file = look.version_file.as_ref().filter(|version_file| version_file.is_versioned())?;
             let registry = version_file.registry.as_ref()?.as_ref().ok()?;
-            Some((without_host_of_docker(&format!("{registry}/{name}")).to_owned(), (name, version_file)))
+            let repository = without_host_of_docker(&format!("{registry}/{name}")).to_owned();
+            Some((repository, Registered { name, version_file }))
         });
         let in_registries: BTreeMap<_, _> = in_registries.collect();
         let related = |(name, look): (&ImageName, &Look)| (name.clone(), related(tree, name, look, &in_registries));
@@ -103,7 +117,10 @@ impl Relations {
                         way.pop();
                     }
                     Some(Relation { image, .. }) => match way.iter().position(|(name, _)| *name == image) {
-                        Some(start) => drop(cycles.insert(from_the_smallest(&way[start..]))),
+                        Some(start) => {
+                            let cycle = way[start..].iter().map(|(name, _)| *name).collect();
+                            cycles.insert(from_the_smallest(cycle));
+                        }
                         None if !done.contains(image) => next = Some(image),
                         None => {}
                     },
@@ -114,19 +131,14 @@ impl Relations {
     }
 }
 
-fn from_the_smallest<'a, T>(way: &[(&'a ImageName, T)]) -> Vec<&'a ImageName> {
-    let mut names: Vec<_> = way.iter().map(|(name, _)| *name).collect();
+/// The names of a cycle, beginning with the smallest.
+fn from_the_smallest(mut names: Vec<&ImageName>) -> Vec<&ImageName> {
     let smallest = names.iter().enumerate().min_by_key(|(_, name)| **name).map_or(0, |(at, _)| at);
     names.rotate_left(smallest);
     names
 }
 
-fn related(
-    tree: &Tree,
-    name: &ImageName,
-    look: &Look,
-    in_registries: &BTreeMap<String, (&ImageName, &VersionFile)>,
-) -> Related {
+fn related(tree: &Tree, name: &ImageName, look: &Look, in_registries: &BTreeMap<String, Registered<'_>>) -> Related {
     let mut related = Related::default();
     let parent = look.parent.as_ref().filter(|parent| tree.is_image(parent));
     let DockerfileImages { references, .. } = &look.recipe;
@@ -144,8 +156,8 @@ fn related(
             (Some(parent), ..) if by_argument => Some(relation(parent, Link::Parent, None)),
             (_, Some(neighbour), _) if by_argument => Some(relation(&neighbour, Link::Parent, None)),
             // Another version in its own registry is an earlier one of itself.
-            (.., Some((other, mismatch))) if other != name || mismatch.is_none() => {
-                Some(relation(other, Link::Registry, mismatch))
+            (.., Some(RegistryMatch { image, mismatch })) if image != name || mismatch.is_none() => {
+                Some(relation(image, Link::Registry, mismatch))
             }
             // A kind.yml lists the parents itself. An image's own name may be one that a registry has.
             (_, Some(neighbour), None) if tree.kinds.is_empty() && neighbour != *name => {
@@ -175,21 +187,21 @@ fn related(
 /// The image of the tree that a name without a registry and without another tag than `latest` could mean.
 fn neighbour(tree: &Tree, reference: &Reference) -> Option<ImageName> {
     let by_argument = reference.variables.iter().any(|variable| variable == ARGUMENT);
-    let (name, tag) = reference.plain()?;
-    let name = name.parse().ok()?;
-    (tree.is_image(&name) && (by_argument || matches!(tag, None | Some("latest")))).then_some(name)
+    let plain = reference.plain()?;
+    let name = plain.name.parse().ok()?;
+    (tree.is_image(&name) && (by_argument || plain.is_latest())).then_some(name)
 }
 
-/// The image of the tree that a registry reference means, and how the reference differs from the image's files.
+/// The image of the tree that a registry reference means.
 fn registered<'a>(
     reference: &Reference,
-    in_registries: &BTreeMap<String, (&'a ImageName, &VersionFile)>,
-) -> Option<(&'a ImageName, Option<String>)> {
+    in_registries: &BTreeMap<String, Registered<'a>>,
+) -> Option<RegistryMatch<'a>> {
     let image = reference.image.as_deref()?;
     let (image, digest) = image.split_once('@').map_or((image, None), |(image, digest)| (image, Some(digest)));
     let tagged = image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
     let (repository, tag) = tagged.map_or((image, None), |(repository, tag)| (repository, Some(tag)));
-    let (name, version_file) = in_registries.get(without_host_of_docker(repository))?;
+    let Registered { name, version_file } = in_registries.get(without_host_of_docker(repository))?;
     let version = version_file.version.as_ref().and_then(|version| version.as_ref().ok());
     let pinned = version_file.digest.as_ref().and_then(|digest| digest.as_ref().ok());
     let mismatch = match (digest, pinned, tag, version) {
@@ -203,7 +215,7 @@ fn registered<'a>(
         }
         _ => None,
     };
-    Some((name, mismatch))
+    Some(RegistryMatch { image: name, mismatch })
 }
 
 /// A repository without the host that docker itself puts before it.

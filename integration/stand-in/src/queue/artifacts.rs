@@ -1,5 +1,5 @@
 //! The queue's read side: where an artifact is, what is known about it, and which artifacts a run has. Making
-//! artifacts is next door, and serving their bytes is the store's.
+//! artifacts is in `create_artifact`, and serving their bytes is the store's.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(crate) fn get_artifact(deployment: &mut Deployment, request: &ApiRequest) ->
 }
 
 pub(crate) fn get_latest_artifact(deployment: &mut Deployment, request: &ApiRequest) -> ApiResult {
-    // Permission first: a 404 would tell something.
+    // Permission first: a 404 would reveal something.
     request.authorize(&json!({"names": [request.param("name")]}))?;
     let run_id = latest_run(deployment, request)?;
     download(deployment, request, run_id)
@@ -59,7 +59,7 @@ pub(crate) fn info(deployment: &mut Deployment, request: &ApiRequest) -> ApiResu
     }
 }
 
-/// Lists what was created, finished or not: no flag tells which.
+/// Lists what was created, finished or not: no flag shows which.
 pub(crate) fn list(deployment: &mut Deployment, request: &ApiRequest) -> ApiResult {
     let latest = latest_run(deployment, request)?;
     let run_id = request.run_id().unwrap_or(latest);

@@ -1,5 +1,5 @@
 //! The queue's write side: `createArtifact` and `finishArtifact`, with every rule about expiry, run state and
-//! second calls that was measured on the real queue. Reading artifacts is next door.
+//! second calls that was measured on the real queue. Reading artifacts is in `artifacts`.
 
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ pub(crate) fn finish_artifact(deployment: &mut Deployment, request: &ApiRequest)
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// All that is refused before the artifact's own history matters. Answers the artifact as asked for.
+/// All that is refused before the artifact's own history matters. Answers the requested artifact.
 fn check_request(deployment: &mut Deployment, request: &ApiRequest, key: &ArtifactKey) -> Result<Artifact, ApiError> {
     let expires = request.time("expires")?;
     let now = deployment.now();

@@ -32,7 +32,7 @@ pub(crate) fn create_task(deployment: &mut Deployment, request: &ApiRequest) -> 
     request.reply(json!({"status": status}))
 }
 
-/// Creates a task for somebody who may do everything, from a body that nobody has looked at.
+/// Creates a task for a caller with all scopes, from a body that was not checked.
 pub(crate) fn submit_unchecked(deployment: &mut Deployment, task_id: &str, body: &Value) -> Result<Value, ApiError> {
     if !is_slugid(task_id) {
         return Err(ApiError::input(format!("{task_id} is no slugid")));
@@ -70,14 +70,14 @@ pub(crate) fn complete(task_id: &str, body: &Value) -> Result<Value, ApiError> {
 
 /// What the template of the call's scopes needs of a definition.
 fn values_of_scopes(definition: &Value) -> Value {
-    // Whoever may do it at a higher priority, may do it at this one.
+    // A scope for a higher priority is enough for this one.
     let higher = PRIORITIES.iter().copied().take_while(|priority| definition["priority"] != *priority);
     let mut values = definition.clone();
     values["priorities"] = higher.map(Value::from).chain([definition["priority"].clone()]).collect();
     values
 }
 
-/// Creates a task from its complete definition, for somebody who may. Answers its status. An equal task is the same
+/// Creates a task from its complete definition, for a caller with the scopes. Answers its status. An equal task is the same
 /// task.
 fn submit(deployment: &mut Deployment, task_id: &str, mut definition: Value) -> Result<Value, ApiError> {
     check_dates(deployment, &mut definition)?;
@@ -96,7 +96,7 @@ fn submit(deployment: &mut Deployment, task_id: &str, mut definition: Value) -> 
         Some(_) => {}
         None => {
             deployment.tasks.insert(task_id.to_owned(), task);
-            // Looked at with the task in the books: a task may wait for itself, for ever.
+            // Checked with the task in the database: a task may wait for itself, for ever.
             if let Err(refusal) = track_dependencies(deployment, task_id) {
                 deployment.tasks.remove(task_id);
                 return Err(refusal);

@@ -42,8 +42,8 @@ pub(crate) fn schedule(deployment: &mut Deployment, task_id: &str) {
 /// Adds a pending run, and gives the task its retries back, as far as the limit of runs allows.
 pub(crate) fn add_rerun(task: &mut Task, now: Timestamp) {
     task.add_run("rerun", now);
-    let room = (MOST_RUNS as u64).saturating_sub(task.runs.len() as u64);
-    task.retries_left = task.definition["retries"].as_u64().unwrap_or_default().min(room);
+    let remaining = (MOST_RUNS as u64).saturating_sub(task.runs.len() as u64);
+    task.retries_left = task.definition["retries"].as_u64().unwrap_or_default().min(remaining);
 }
 
 /// The reason for an exception, if there is one of that name.
@@ -71,7 +71,7 @@ pub(crate) fn resolve_exception(deployment: &mut Deployment, task_id: &str, run_
     if let Some(retry) = retry.filter(|_| last && task.retries_left > 0) {
         task.runs[run_id as usize].resolve(RunState::Exception, reason, now);
         task.retries_left -= 1;
-        // Nobody hears of it: for those who wait, the task is not resolved.
+        // No message is sent: for those who wait, the task is not resolved.
         task.add_run(retry, now);
     } else {
         end(deployment, task_id, run_id, RunState::Exception, reason);
@@ -105,7 +105,7 @@ fn end(deployment: &mut Deployment, task_id: &str, run_id: u32, state: RunState,
     release(deployment, task_id);
 }
 
-/// Tells those who wait for a task that it is resolved.
+/// Updates the tasks that wait for a resolved task.
 fn release(deployment: &mut Deployment, task_id: &str) {
     for dependent_id in deployment.dependents.get(task_id).cloned().unwrap_or_default() {
         let (Some(task), Some(dependent)) = (deployment.tasks.get(task_id), deployment.tasks.get(&dependent_id)) else {

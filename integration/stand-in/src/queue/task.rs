@@ -1,4 +1,4 @@
-//! A task and its runs, and the status that the queue tells of them. How they change is for `runs`.
+//! A task and its runs, and the status that the queue reports of them. How they change is for `runs`.
 
 use std::collections::BTreeSet;
 

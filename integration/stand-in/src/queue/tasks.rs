@@ -1,5 +1,5 @@
 //! How a test has tasks and moves them: specifications in which everything has a default, claims with their
-//! credentials, reruns. There are no workers, so a run is claimed when the test says so. What the queue makes of
+//! credentials, reruns. There are no workers, so a run is claimed when the test claims it. What the queue makes of
 //! tasks is for `create_task` and `runs`.
 
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl TaskSpec {
     }
 }
 
-/// Makes a task with one pending run, whatever it depends on, and whatever else the queue would say. Answers its id.
+/// Makes a task with one pending run, whatever it depends on, and whatever else the queue would refuse. Answers its id.
 pub(crate) fn create(deployment: &mut Deployment, spec: TaskSpec) -> Result<String, ApiError> {
     let now = deployment.now();
     let task_id = spec.task_id.unwrap_or_else(slugid);
@@ -109,7 +109,7 @@ pub(crate) fn create(deployment: &mut Deployment, spec: TaskSpec) -> Result<Stri
 }
 
 /// Claims the last run, if it is pending, and gives its credentials; of a running one, fresh credentials as a
-/// reclaim does. The error says why there is nothing to claim.
+/// reclaim does. The error is the reason why there is nothing to claim.
 pub(crate) fn claim(deployment: &mut Deployment, task_id: &str) -> Result<Claim, String> {
     let now = deployment.now();
     let taken_until = now + CLAIM;

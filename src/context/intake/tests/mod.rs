@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use tar::{Builder, EntryType, Header};
 
 use super::*;
+use crate::net::Digest;
 
 /// Name, type, content or target.
 pub(super) type Line<'a> = (&'a str, EntryType, &'a str);

@@ -12,6 +12,7 @@ use super::Task;
 use super::upload::Upload;
 use crate::config::plan::{Identity, Plan};
 use crate::decision::lookup::{self, FoundEntry, Lookup, LookupError, LookupRequest};
+use crate::net::SizedDigest;
 use crate::net::retry::{Policy, retry};
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::queue::TaskLimits;
@@ -195,7 +196,7 @@ impl Task {
             let meter = self.report.meter("downloading the image", Some(data.size));
             Ok::<_, PublishError>(self.storage.download(&url, &path, meter).await?)
         });
-        let (sha256, size) = downloading.await?;
+        let SizedDigest { sha256, size } = downloading.await?;
         if (sha256, size) != (data.sha256, data.size) {
             warn!("{} of {at} has sha256 {sha256}, and the index says {}: building", data.artifact, data.sha256);
             return Ok(false);

@@ -12,7 +12,7 @@ use super::Task;
 use crate::net::blocking::blocking;
 use crate::net::retry::{Policy, retry};
 use crate::net::transfer::{self, ContentMd5, TransferError, UploadBody};
-use crate::net::{Digest, HttpUrl, stream};
+use crate::net::{Digest, HttpUrl, SizedDigest, stream};
 use crate::report::Bytes;
 use crate::taskcluster::object::ObjectUpload;
 use crate::taskcluster::queue::Created;
@@ -189,7 +189,7 @@ impl Task {
             return Ok(());
         }
         // What storages encrypt has another ETag, and some have none.
-        let (sha256, size) =
+        let SizedDigest { sha256, size } =
             retry("reading back", self.storage.retry().policy(Policy::TRANSFER), || self.storage.sum(&url)).await?;
         if (sha256, size) != (upload.sha256, upload.size) {
             return Err(wrong(ReadBack::Content { found: sha256, sent: upload.sha256 }));

@@ -339,7 +339,7 @@ fn a_kind_says_what_tasks_build() {
         "the image alias: two directories have its name, taskcluster/docker/shared and taskcluster/docker/alias; rename one",
         "the image both has a VERSION, which the task that builds it ignores; remove it",
         "the image idle is not in the kind.yml and has no VERSION with a REGISTRY, so nobody builds it",
-        "the image unused has the parent both, and its Dockerfile does not use it, so it is built anew with it and has \
+        "the image unused has the parent both, and its Dockerfile does not use it, so it is rebuilt with it and has \
          nothing of it; write `FROM $DOCKER_IMAGE_PARENT`",
     ];
     assert_eq!(messages(&lint.hints), expected);

@@ -28,7 +28,7 @@ pub(crate) const GIVEN: [&str; 8] = [
 ];
 const TOOLCHAIN: &str = "YZXRUnMrR5SNKzLUaTbZEA";
 
-pub(crate) struct World {
+pub(crate) struct Fixture {
     pub(crate) root: TempDir,
     pub(crate) taskcluster: StandIn,
     /// The image tasks' template, where it is not the program's own.
@@ -63,7 +63,7 @@ pub(crate) fn consumer(name: &str, images: &[&str], registry: &[&str]) -> Value 
     json!({ "name": name, "payload": { "images": images, "registry": registry } })
 }
 
-impl World {
+impl Fixture {
     pub(crate) fn new() -> Self {
         let root = TempDir::with_prefix("repository-").unwrap();
         std::fs::create_dir(root.path().join(".hg")).unwrap();
@@ -117,10 +117,10 @@ impl World {
         let decision = self.taskcluster.create_task(TaskSpec::default().property("schedulerId", "gecko-level-1"));
         let number = self.decisions.get() + 1;
         self.decisions.set(number);
-        let folder = self.root.path().join(format!("decision-{number}"));
-        std::fs::create_dir(&folder).unwrap();
+        let directory = self.root.path().join(format!("decision-{number}"));
+        std::fs::create_dir(&directory).unwrap();
         let (graph, out, contexts) =
-            (folder.join("graph.json"), folder.join("task-graph.json"), folder.join("contexts"));
+            (directory.join("graph.json"), directory.join("task-graph.json"), directory.join("contexts"));
         let tasks: Vec<_> = tasks.iter().map(|task| definition(task, project, number, &decision.task_id)).collect();
         std::fs::write(&graph, json!({ "tasks": tasks }).to_string()).unwrap();
         let root = self.root.path();
@@ -149,9 +149,9 @@ impl World {
     /// Decides, and then does what a decision task does: uploads the contexts, creates all tasks, ends.
     pub(crate) fn decide_and_create(&self, project: &str, tasks: &[Value]) -> Decided {
         let decided = self.decide(project, tasks);
-        let folder = self.root.path().join(format!("decision-{}/contexts", self.decisions.get()));
+        let directory = self.root.path().join(format!("decision-{}/contexts", self.decisions.get()));
         for name in &decided.made {
-            let bytes = std::fs::read(folder.join(format!("{name}.tar.gz"))).unwrap();
+            let bytes = std::fs::read(directory.join(format!("{name}.tar.gz"))).unwrap();
             let artifact = format!("public/docker-contexts/{name}.tar.gz");
             self.taskcluster.put_artifact(&decided.decision.task_id, 0, &artifact, "application/gzip", None, &bytes);
         }
@@ -206,13 +206,13 @@ impl World {
             .spawn()
             .unwrap();
         load.stdin.take().unwrap().write_all(&bytes).unwrap();
-        let said = String::from_utf8(load.wait_with_output().unwrap().stdout).unwrap();
-        let tag = said.lines().find_map(|line| line.strip_prefix("Loaded image: "));
-        tag.unwrap_or_else(|| panic!("{said}")).to_owned()
+        let output = String::from_utf8(load.wait_with_output().unwrap().stdout).unwrap();
+        let tag = output.lines().find_map(|line| line.strip_prefix("Loaded image: "));
+        tag.unwrap_or_else(|| panic!("{output}")).to_owned()
     }
 }
 
-/// The images whose contexts are in a folder.
+/// The images whose contexts are in a directory.
 fn packed(contexts: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(contexts) else { return Vec::new() };
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
