@@ -5,6 +5,7 @@ mod check;
 pub(crate) mod decide;
 mod dry_run;
 mod hash;
+mod history;
 mod inspect;
 mod load;
 mod lookup;

@@ -50,6 +50,7 @@ subcommands! {
     Load in load;
     Check in check;
     Inspect in inspect;
+    History in history;
     Completions in completions;
     Man in man;
     #[command(name = crate::engine::SUPERVISOR, hide = true)] KeepEngine in keep_engine;

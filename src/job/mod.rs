@@ -12,6 +12,7 @@ mod dry_run_tags;
 mod error;
 pub mod export;
 pub mod fetch;
+pub mod history;
 pub mod image_task;
 mod indexed_parent;
 pub mod loading;
