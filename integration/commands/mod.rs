@@ -14,3 +14,4 @@ pub(crate) mod replay;
 mod rerun;
 mod run;
 pub(crate) mod tree;
+mod why;

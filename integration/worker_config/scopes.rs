@@ -97,7 +97,7 @@ fn the_words_of_scopes_yml_are_explained_at_its_head() {
     let commands: BTreeSet<_> = scopes.calls.iter().flat_map(|call| &call.commands).map(String::as_str).collect();
     assert_eq!(
         commands,
-        BTreeSet::from(["decide", "history", "lookup", "rerun", "run"]),
+        BTreeSet::from(["decide", "history", "lookup", "rerun", "run", "why"]),
         "each has its test in `scopes`"
     );
 }

@@ -51,6 +51,7 @@ subcommands! {
     Check in check;
     Inspect in inspect;
     History in history;
+    Why in why;
     Completions in completions;
     Man in man;
     #[command(name = crate::engine::SUPERVISOR, hide = true)] KeepEngine in keep_engine;

@@ -28,6 +28,7 @@ mod retry;
 pub mod settings;
 mod sources;
 mod tree;
+mod why;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -46,6 +47,7 @@ use crate::net::NameError;
 use crate::net::retry::RetryConfig;
 use crate::taskcluster::{ArtifactName, Deployment, Project, PushDate, TaskId};
 pub use build::{BuildConfig, Tags};
+pub use context::of_task as task_context;
 pub use decide::DecideConfig;
 pub use declared::DeclaredImage;
 pub use destination::{DeclaredBy, Destination, Output, Owner};
@@ -58,6 +60,7 @@ pub use place::ImagesDir;
 pub use push::{PushConfig, Pushing};
 pub use sources::{ConfigError, SettingLayers, SettingValue, ValueSource};
 pub use tree::{TreeConfig, TreeForm};
+pub use why::WhyConfig;
 
 /// One invocation of `run`.
 #[derive(Debug)]

@@ -35,6 +35,7 @@ pub mod secret_values;
 pub mod shutdown;
 pub mod task_definition;
 pub mod unpack;
+pub mod why;
 pub mod work_dir;
 
 pub use error::CommandError;
