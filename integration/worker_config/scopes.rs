@@ -95,7 +95,11 @@ fn the_words_of_scopes_yml_are_explained_at_its_head() {
         assert!(explained.is_match(head), "worker-config/scopes.yml: explain `{word}` at its head");
     }
     let commands: BTreeSet<_> = scopes.calls.iter().flat_map(|call| &call.commands).map(String::as_str).collect();
-    assert_eq!(commands, BTreeSet::from(["decide", "lookup", "rerun", "run"]), "each has its test in `scopes`");
+    assert_eq!(
+        commands,
+        BTreeSet::from(["decide", "history", "lookup", "rerun", "run", "why"]),
+        "each has its test in `scopes`"
+    );
 }
 
 #[test]

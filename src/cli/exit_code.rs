@@ -37,7 +37,7 @@ impl CommandError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Name(_) | Self::NoTask { .. } => USAGE,
-            Self::ContextGone { .. } => CONTEXT,
+            Self::ContextGone { .. } | Self::NoContext { .. } => CONTEXT,
             Self::NoRerun { verdict: Verdict::NewDecisionTask, .. } => CONTEXT,
             Self::NoRerun { .. } => REFUSED,
             // Only its log has the cause; usually it is the build.

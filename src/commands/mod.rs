@@ -50,6 +50,8 @@ subcommands! {
     Load in load;
     Check in check;
     Inspect in inspect;
+    History in history;
+    Why in why;
     Completions in completions;
     Man in man;
     #[command(name = crate::engine::SUPERVISOR, hide = true)] KeepEngine in keep_engine;

@@ -135,8 +135,9 @@ async fn compare(config: &mut Config, report: &Report) -> Result<(), CommandErro
     let work_dir = WorkDir::after_removing_stale(&config.work_dir)
         .map_err(|source| CommandError::Write { path: config.work_dir.clone(), source })?;
     let storage = Storage::new(config.retry)?;
-    let fetcher = Fetcher { services: None, storage: &storage, report, work_dir: work_dir.path() };
-    let actual = match fetcher.context(&config.plan).await {
+    let image = &config.plan.image;
+    let fetcher = Fetcher { services: None, storage: &storage, report, work_dir: work_dir.path(), image };
+    let actual = match fetcher.context(&config.plan.context).await {
         Err(FetchError::Intake { error: IntakeError::Mismatch { actual, .. }, .. }) => actual,
         same => {
             info!("{} is still the task's context: hash {}", config.plan.context.source, same?.hash);

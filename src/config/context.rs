@@ -4,7 +4,8 @@ use super::{
     Checkout, ConfigError, DryRunImage, ProcessEnvironment, SettingLayers, checkout, dockerfile_args, image, settings,
 };
 use crate::config::plan::{ContextPlan, ContextSource};
-use crate::context::{ContextScheme, RepoPath};
+use crate::config::replay::Job;
+use crate::context::{ContextLimits, ContextScheme, RepoPath};
 use crate::net::HttpUrl;
 use crate::taskcluster::ArtifactName;
 
@@ -102,6 +103,19 @@ fn context_source(
         let (checkout, args) = (checkout(sources, &path)?, dockerfile_args(sources)?);
         return Ok(ContextSource::Directory { checkout, directory: path, args }.into());
     }
+    task_source(sources)
+}
+
+/// The context that an existing task was given, from its definition alone.
+pub fn of_task(sources: &SettingLayers, job: &Job) -> Result<ContextPlan, ConfigError> {
+    let sources = &sources.of(job);
+    let (source, directory) = task_source(sources)?;
+    let ContextLimits { max_bytes, max_entries } = image::limits(sources)?;
+    let scheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
+    Ok(ContextPlan { source, scheme, hash: sources.parse(&settings::HASH)?, directory, max_bytes, max_entries })
+}
+
+fn task_source(sources: &SettingLayers) -> Result<(ContextSource, Option<RepoPath>), ConfigError> {
     let url: Option<HttpUrl> = sources.parse(&settings::CONTEXT_URL)?;
     match (sources.parse(&settings::CONTEXT_TASK_ID)?, url) {
         (Some(task_id), None) => {

@@ -12,6 +12,7 @@ mod destination;
 mod docker;
 mod dry_run;
 mod engine;
+mod history;
 mod image;
 mod load;
 mod logins;
@@ -27,6 +28,7 @@ mod retry;
 pub mod settings;
 mod sources;
 mod tree;
+mod why;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -45,10 +47,12 @@ use crate::net::NameError;
 use crate::net::retry::RetryConfig;
 use crate::taskcluster::{ArtifactName, Deployment, Project, PushDate, TaskId};
 pub use build::{BuildConfig, Tags};
+pub use context::of_task as task_context;
 pub use decide::DecideConfig;
 pub use declared::DeclaredImage;
 pub use destination::{DeclaredBy, Destination, Output, Owner};
 pub use dry_run::{DryRun, DryRunImage, DryRunParent, ParentFrom};
+pub use history::HistoryConfig;
 pub use image::{NamedImage, context_file, is_path, out, outside};
 pub use load::{ImageSource, LoadConfig, LoadFrom};
 pub use lookup::LookupConfig;
@@ -56,6 +60,7 @@ pub use place::ImagesDir;
 pub use push::{PushConfig, Pushing};
 pub use sources::{ConfigError, SettingLayers, SettingValue, ValueSource};
 pub use tree::{TreeConfig, TreeForm};
+pub use why::WhyConfig;
 
 /// One invocation of `run`.
 #[derive(Debug)]

@@ -131,6 +131,12 @@ impl Context {
         Ok(hash)
     }
 
+    /// The image directory, as an absolute path.
+    #[must_use]
+    pub fn image_directory(&self) -> &Path {
+        &self.image_directory
+    }
+
     /// The scheme that the files were collected for.
     #[must_use]
     pub fn scheme(&self) -> HashScheme {

@@ -10,6 +10,7 @@
 //! - [`owners`]: makes root the owner of all files, for all builders.
 //! - [`for_engine`]: prepares a verified context for an engine, as a stream of `pieces`.
 //! - [`tar_format`]: headers, PAX records and paths of tars, also for images.
+//! - [`listing`]: the entries of a verified context, for comparisons.
 //! - [`intake`], [`safety`]: verify a context from outside in one pass, and refuse unsafe entries.
 //!
 //! If taskgraph computes a hash, [`collect`] computes the same one; scripts/compare-taskgraph tests this. [`collect`] refuses,
@@ -31,6 +32,7 @@ pub mod for_engine;
 mod hash;
 pub mod intake;
 mod limits;
+pub mod listing;
 mod names;
 pub mod owners;
 mod pieces;

@@ -234,6 +234,23 @@ pub enum CommandError {
         #[source]
         source: FetchError,
     },
+    /// The context of a build that is to be compared.
+    #[error(
+        "the context of {build} is gone: {context} {whereabouts}; compare with a newer build (--task-id), or compare the lists of two checkouts (image-worker context NAME --list){}", tree.as_ref().map_or(String::new(), |tree| format!("; that build's tree is {tree}"))
+    )]
+    NoContext {
+        /// The build.
+        build: String,
+        /// The artifact and its task.
+        context: String,
+        /// Its known status.
+        whereabouts: ArtifactStatus,
+        /// The tree that the task's definition names.
+        tree: Option<HttpUrl>,
+        /// How that came out.
+        #[source]
+        source: FetchError,
+    },
     /// A task that a rerun does not help.
     #[error("rerunning task {task} cannot work: {why}")]
     NoRerun {

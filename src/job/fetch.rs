@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 use tracing::{info, warn};
 
-use crate::config::plan::{ContextPlan, ContextSource, Plan};
+use crate::config::plan::{ContextPlan, ContextSource};
 use crate::context::checkout::Checkout;
 use crate::context::collect::{CollectError, Context};
 use crate::context::for_engine::{ForEngine, ForEngineError, LeftOut};
 use crate::context::intake::{Expectation, IntakeError, IntakeFault, Limits, Received, receive};
-use crate::context::{ContextHash, ContextScheme, HashScheme, RepoPath, owners};
+use crate::context::{ContextHash, ContextScheme, HashScheme, ImageName, RepoPath, owners};
 use crate::dockerfile::PARENT_ARG;
 use crate::dockerfile::base_images::DockerfileImages;
 use crate::image::disk::{InsufficientSpace, ensure_space};
@@ -153,12 +153,14 @@ pub struct Fetcher<'a> {
     pub report: &'a Report,
     /// The directory for temporary files.
     pub work_dir: &'a Path,
+    /// The image whose contexts these are.
+    pub image: &'a ImageName,
 }
 
 impl Fetcher<'_> {
-    /// Fetches a plan's context and verifies it while it arrives.
-    pub async fn context(&self, plan: &Plan) -> Result<Fetched, FetchError> {
-        let ContextPlan { source, hash, .. } = &plan.context;
+    /// Fetches a planned context and verifies it while it arrives.
+    pub async fn context(&self, plan: &ContextPlan) -> Result<Fetched, FetchError> {
+        let ContextPlan { source, hash, .. } = plan;
         let fetched = match source {
             ContextSource::Artifact { task_id, name } => {
                 let services = self.services.ok_or_else(|| FetchError::NoDeployment(source.to_string()))?;
@@ -184,7 +186,7 @@ impl Fetcher<'_> {
             }
         };
         let verified = match hash {
-            Some(_) if fetched.scheme != plan.context.scheme => {
+            Some(_) if fetched.scheme != plan.scheme => {
                 "verified: it is the hash of the packed file, by which taskgraph before version 12 names contexts"
             }
             Some(_) => "verified",
@@ -199,9 +201,9 @@ impl Fetcher<'_> {
         Ok(fetched)
     }
 
-    async fn download(&self, plan: &Plan, url: &HttpUrl) -> Result<Fetched, FetchError> {
+    async fn download(&self, plan: &ContextPlan, url: &HttpUrl) -> Result<Fetched, FetchError> {
         let download = self.storage.get(url).await.map_err(|error| {
-            if error.is_gone() { gone_from(&plan.context.source, error) } else { FetchError::Transfer(error) }
+            if error.is_gone() { gone_from(&plan.source, error) } else { FetchError::Transfer(error) }
         })?;
         // The minimum: decompressed it is larger, and the intake's limit applies.
         ensure_space("the context", self.work_dir, download.length.unwrap_or_default())?;
@@ -221,13 +223,13 @@ impl Fetcher<'_> {
     /// Makes the context of an image directory, and takes it in through the same checks as a downloaded one.
     async fn pack(
         &self,
-        plan: &Plan,
+        plan: &ContextPlan,
         checkout: &Checkout,
         directory: &Path,
         args: &BTreeMap<String, String>,
     ) -> Result<Fetched, FetchError> {
         // The configuration refuses a directory with another scheme; by that one it would not be verified either.
-        let scheme = plan.context.scheme.of_directory().unwrap_or_default();
+        let scheme = plan.scheme.of_directory().unwrap_or_default();
         let context = Context::collect(checkout, directory, args, scheme)?;
         context.warn_of_untracked();
         let within = match (scheme, &checkout.root) {
@@ -248,27 +250,26 @@ impl Fetcher<'_> {
     /// as workers store some artifacts of any type.
     async fn unpack_and_validate(
         &self,
-        plan: &Plan,
+        plan: &ContextPlan,
         source: impl Read + Send + 'static,
         encoded: bool,
         within: Option<RepoPath>,
     ) -> Result<Fetched, FetchError> {
-        let context = &plan.context;
         let expect = Expectation {
-            scheme: context.scheme,
-            hash: context.hash,
-            directory: within.or_else(|| context.directory.clone()),
-            image: plan.image.clone(),
+            scheme: plan.scheme,
+            hash: plan.hash,
+            directory: within.or_else(|| plan.directory.clone()),
+            image: self.image.clone(),
             encoded,
         };
-        let limits = Limits { max_bytes: context.max_bytes, max_entries: context.max_entries, ..Limits::default() };
+        let limits = Limits { max_bytes: plan.max_bytes, max_entries: plan.max_entries, ..Limits::default() };
         // A fresh file for every try: what an earlier one wrote is worthless.
         let unwritable = |source| FetchError::File { doing: "write to", path: self.work_dir.to_owned(), source };
         let file = NamedTempFile::new_in(self.work_dir).map_err(unwritable)?;
         let out = BufWriter::with_capacity(WRITE_BUFFER, file.reopen().map_err(unwritable)?);
         let received = blocking(move || receive(source, &expect, &limits, out)).await;
         let Received { hash, scheme, bytes, others, .. } =
-            received.map_err(|error| classify(error, context.source.to_string(), file.path()))?;
+            received.map_err(|error| classify(error, plan.source.to_string(), file.path()))?;
         // Only now: the hash is of the bytes as they came.
         if others {
             let verified = file.reopen().map_err(unwritable)?;

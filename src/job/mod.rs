@@ -12,6 +12,7 @@ mod dry_run_tags;
 mod error;
 pub mod export;
 pub mod fetch;
+pub mod history;
 pub mod image_task;
 mod indexed_parent;
 pub mod loading;
@@ -34,6 +35,7 @@ pub mod secret_values;
 pub mod shutdown;
 pub mod task_definition;
 pub mod unpack;
+pub mod why;
 pub mod work_dir;
 
 pub use error::CommandError;

@@ -99,10 +99,10 @@ pub(super) async fn prepare(
 ) -> Result<Inputs, CommandError> {
     let Run { config, stop, report, storage, services, .. } = *run;
     let plan = &config.plan;
-    let fetcher = Fetcher { services, storage, report, work_dir: work.directory.path() };
+    let fetcher = Fetcher { services, storage, report, work_dir: work.directory.path(), image: &plan.image };
     let loader = || Loader { engine, storage, report, steps: None };
     let caching = LayerCache::load(plan, config.cache_from, newest.as_ref(), services, loader());
-    let fetching = stop.run_stage("fetching the context", fetcher.context(plan));
+    let fetching = stop.run_stage("fetching the context", fetcher.context(&plan.context));
     let WithCache { done: context, cache } = LayerCache::join_load(fetching, caching, stop).await?;
     let identity = plan.identity(context.hash)?;
     if config.assumes_parent {

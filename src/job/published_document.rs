@@ -4,6 +4,8 @@ use std::io::{self, Read as _};
 
 use futures_util::TryStreamExt as _;
 
+use crate::net::HttpUrl;
+use crate::net::retry::{Failure, Retryability};
 use crate::net::transfer::{self, Storage, TransferError};
 use crate::report::{Bytes, Report};
 use crate::taskcluster::{ArtifactName, CallError, Services, TaskRun};
@@ -25,6 +27,16 @@ pub(super) enum DocumentError {
     Packed(ArtifactName, #[source] io::Error),
 }
 
+impl Failure for DocumentError {
+    fn retryability(&self) -> Retryability {
+        match self {
+            Self::Transfer(error) => error.retryability(),
+            // Calls are tried again where they are made.
+            Self::Call(_) | Self::TooLarge(..) | Self::Packed(..) => Retryability::Permanent,
+        }
+    }
+}
+
 /// The document of a run, of at most `limit` bytes, compressed or not.
 pub(super) async fn document(
     services: &Services,
@@ -34,7 +46,17 @@ pub(super) async fn document(
     limit: u64,
 ) -> Result<Vec<u8>, DocumentError> {
     let url = services.queue.artifact_url(at, &name).await?;
-    let download = storage.get(&url).await?;
+    download(storage, &url, name, limit).await
+}
+
+/// The document `name` at a URL, of at most `limit` bytes, compressed or not.
+pub(super) async fn download(
+    storage: &Storage,
+    url: &HttpUrl,
+    name: ArtifactName,
+    limit: u64,
+) -> Result<Vec<u8>, DocumentError> {
+    let download = storage.get(url).await?;
     let is_gzip = download.gzip_encoded;
     let meter = Report::silent().meter("downloading a document", None);
     let mut bytes = Vec::new();

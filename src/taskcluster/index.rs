@@ -1,10 +1,12 @@
-//! The index: inserting a task under a namespace, and finding it again.
+//! The index: inserting a task under a namespace, finding it again, and listing what is below a namespace.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tracing::debug;
 
 use super::{CallError, CallErrorKind, answer, body, call};
@@ -19,9 +21,18 @@ const BATCH: usize = 500;
 /// them are for one service, and each is a separate query for its database.
 const AT_ONCE: usize = 16;
 
+/// The most pages of one list, of 1,000 rows each: no image has that many pushes in a year. More come only from a service that
+/// repeats itself.
+const MOST_PAGES: usize = 100;
+
+/// How long the signed URL of a page is valid: more than all tries of a call take.
+const PAGE_URL_VALID: Duration = Duration::from_mins(15);
+
 /// The index of one deployment.
 pub struct Index {
     client: taskcluster::Index,
+    /// A client that does not sign, if the other one does.
+    unsigned: Option<taskcluster::Index>,
     retry: RetryConfig,
 }
 
@@ -54,6 +65,37 @@ struct IndexedTasks {
     continuation_token: Option<String>,
 }
 
+/// A page of a list.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page<T> {
+    #[serde(alias = "tasks", alias = "namespaces")]
+    rows: Vec<T>,
+    continuation_token: Option<String>,
+}
+
+/// A namespace in the list of those below another.
+#[derive(Deserialize)]
+struct Below {
+    name: String,
+}
+
+/// The lists that the index has of a namespace.
+#[derive(Clone, Copy)]
+enum List {
+    Tasks,
+    Namespaces,
+}
+
+impl List {
+    fn call(self) -> &'static str {
+        match self {
+            Self::Tasks => "index.listTasks",
+            Self::Namespaces => "index.listNamespaces",
+        }
+    }
+}
+
 impl Entry {
     /// Whether the entry ranks as high as a push, or higher.
     #[must_use]
@@ -82,8 +124,8 @@ fn exact(rank: i64) -> f64 {
 }
 
 impl Index {
-    pub(super) fn new(client: taskcluster::Index, retry: RetryConfig) -> Self {
-        Self { client, retry }
+    pub(super) fn new(client: taskcluster::Index, unsigned: Option<taskcluster::Index>, retry: RetryConfig) -> Self {
+        Self { client, unsigned, retry }
     }
 
     /// The entry of a namespace; none where the index has none, or an expired one.
@@ -157,5 +199,53 @@ impl Index {
         let payload = body(&insert.payload);
         let json = call(self.retry, CALL, target, || self.client.insertTask(target, &payload)).await?;
         answer(CALL, target, json)
+    }
+
+    /// The entries directly below a namespace, without expired ones.
+    pub async fn list_tasks(&self, namespace: &Namespace) -> Result<Vec<(Namespace, Entry)>, CallError> {
+        let rows: Vec<Indexed> = self.rows(List::Tasks, namespace).await?;
+        Ok(rows.into_iter().map(|row| (row.namespace, row.entry)).collect())
+    }
+
+    /// The names of the namespaces directly below a namespace: the last part of each.
+    pub async fn list_namespaces(&self, namespace: &Namespace) -> Result<Vec<String>, CallError> {
+        let rows: Vec<Below> = self.rows(List::Namespaces, namespace).await?;
+        Ok(rows.into_iter().map(|row| row.name).collect())
+    }
+
+    /// All rows of a list, page by page.
+    async fn rows<T: DeserializeOwned>(&self, list: List, namespace: &Namespace) -> Result<Vec<T>, CallError> {
+        let (mut rows, mut token) = (Vec::new(), None);
+        for _ in 0..MOST_PAGES {
+            let target = namespace.as_str();
+            let json = call(self.retry, list.call(), target, || self.page(list, target, token.as_deref())).await?;
+            let page: Page<T> = answer(list.call(), target, json)?;
+            rows.extend(page.rows);
+            token = page.continuation_token;
+            if token.is_none() {
+                return Ok(rows);
+            }
+        }
+        Err(CallError::endless(list.call(), namespace.as_str(), MOST_PAGES))
+    }
+
+    /// One page. The client signs paths without their query, which from the second page on has the token: there the URL is signed
+    /// as a whole.
+    async fn page(&self, list: List, target: &str, token: Option<&str>) -> Result<serde_json::Value, anyhow::Error> {
+        let (Some(unsigned), Some(token)) = (&self.unsigned, token) else {
+            return match list {
+                List::Tasks => self.client.listTasks(target, token, None).await,
+                List::Namespaces => self.client.listNamespaces(target, token, None).await,
+            };
+        };
+        let signed = match list {
+            List::Tasks => self.client.listTasks_signed_url(target, Some(token), None, PAGE_URL_VALID)?,
+            List::Namespaces => self.client.listNamespaces_signed_url(target, Some(token), None, PAGE_URL_VALID)?,
+        };
+        let url = reqwest::Url::parse(&signed)?;
+        let bewit = url.query_pairs().find(|(name, _)| name == "bewit").map(|(_, bewit)| bewit.into_owned());
+        let query = vec![("continuationToken", token), ("bewit", bewit.as_deref().unwrap_or_default())];
+        let path = url.path().split_once("/index/v1/").map_or("", |(_, path)| path);
+        Ok(unsigned.client.request("GET", path, Some(query), None).await?.json().await?)
     }
 }

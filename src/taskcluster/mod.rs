@@ -44,6 +44,10 @@ impl Services {
     /// Prepares the clients; nothing is sent yet.
     pub fn new(deployment: &Deployment) -> Result<Self, CallError> {
         let builder = builder(deployment);
+        let unsigned = match deployment.access {
+            Access::Hawk { .. } => Some(self::builder(&Deployment { access: Access::Anonymous, ..deployment.clone() })),
+            Access::Proxy(_) | Access::Anonymous => None,
+        };
         let bad = |call| move |error| CallError::setup(call, &error);
         Ok(Self {
             queue: Arc::new(queue::Queue::new(
@@ -52,6 +56,7 @@ impl Services {
             )),
             index: Arc::new(index::Index::new(
                 taskcluster::Index::new(builder.clone()).map_err(bad("index"))?,
+                unsigned.map(taskcluster::Index::new).transpose().map_err(bad("index"))?,
                 deployment.retry,
             )),
             secrets: Arc::new(secrets::Secrets::new(
@@ -164,6 +169,12 @@ impl CallError {
     fn proxy_404(self) -> Self {
         let what = "this is no answer of a Taskcluster service; is TASKCLUSTER_ROOT_URL right?".to_owned();
         Self { fault: CallErrorKind::Protocol, what, ..self }
+    }
+
+    /// A list whose pages do not end.
+    fn endless(call: &'static str, target: &str, pages: usize) -> Self {
+        let (target, what) = (target.to_owned(), format!("the list has more than {pages} pages"));
+        Self { call, target, fault: CallErrorKind::Protocol, what, spoken: true, source: None }
     }
 
     fn protocol(call: &'static str, target: &str, error: &serde_json::Error) -> Self {

@@ -60,6 +60,27 @@ impl Namespace {
         format!("{}.latest", image_namespace(index, project, image)).parse()
     }
 
+    /// Where a project's images of a name are found by their pushes: `….pushdate`, and with a year `….pushdate.{year}`.
+    ///
+    /// # Errors
+    /// When it is longer than the index can store, or the year is no part of a namespace.
+    pub fn of_pushes(
+        index: &IndexPrefix,
+        project: &Project,
+        image: &ImageName,
+        year: Option<&str>,
+    ) -> Result<Self, NameError> {
+        let below = year.map(|year| format!(".{year}")).unwrap_or_default();
+        format!("{}.pushdate{below}", image_namespace(index, project, image)).parse()
+    }
+
+    /// The push whose `….pushdate.{year}.{month}-{day}-{pushtime}` this is; none for any other namespace.
+    #[must_use]
+    pub fn push(&self) -> Option<PushDate> {
+        let (_, tail) = self.as_str().rsplit_once(".pushdate.")?;
+        PushDate::of_route_tail(tail)
+    }
+
     /// The route to this namespace.
     #[must_use]
     pub fn route(&self) -> String {
@@ -97,6 +118,15 @@ mod tests {
         assert_eq!(names.hash.as_str(), format!("docker.images.v1.mozilla-central.builder.hash.{hash}"));
         let route = format!("index.docker.images.v1.mozilla-central.builder.hash.{hash}");
         assert_eq!(names.hash.route(), route);
+        assert_eq!(names.pushdate.push(), Some("20151209123456".parse().unwrap()));
+        assert_eq!(names.latest.push(), None);
+        let pushes = |year| {
+            let (index, project, image) = ("index".parse().unwrap(), "try".parse().unwrap(), "a".parse().unwrap());
+            Namespace::of_pushes(&index, &project, &image, year).map(|found| found.to_string()).ok()
+        };
+        assert_eq!(pushes(None).unwrap(), "docker.images.v1.try.a.pushdate");
+        assert_eq!(pushes(Some("2015")).unwrap(), "docker.images.v1.try.a.pushdate.2015");
+        assert_eq!(pushes(Some("20/15")), None);
         let staging = of("index.garbage", "builder").unwrap();
         assert_eq!(staging.latest.as_str(), "garbage.docker.images.v1.mozilla-central.builder.latest");
         let long = of(&format!("index.{}", "x".repeat(64)), &"a".repeat(128));

@@ -25,6 +25,9 @@ pub struct PushDate(DateTime);
 
 text_serde!(PushDate);
 
+/// `{year}.{month}-{day}-{pushtime}`
+const ROUTE_TAIL: &str = "%Y.%m-%d-%H%M%S";
+
 impl PushDate {
     /// Seconds since 1970-01-01T00:00:00Z: the rank of the push's index entries.
     #[must_use]
@@ -35,7 +38,21 @@ impl PushDate {
     /// `{year}.{month}-{day}-{pushtime}`, the tail of the `pushdate` route; pushtime is `HHMMSS`.
     #[must_use]
     pub fn route_tail(self) -> String {
-        self.0.strftime("%Y.%m-%d-%H%M%S").to_string()
+        self.0.strftime(ROUTE_TAIL).to_string()
+    }
+
+    /// Reads the tail of a `pushdate` route.
+    #[must_use]
+    pub fn of_route_tail(tail: &str) -> Option<Self> {
+        let date = DateTime::strptime(ROUTE_TAIL, tail).ok()?;
+        // In one form only, so that a route and its push are the same.
+        Self::checked(date).filter(|push| push.route_tail() == tail)
+    }
+
+    /// The index stores ranks as 32 bit integers, and answers 500 to a larger one. A push before 1970 or in milliseconds is a
+    /// mistake in the task, and better reported here.
+    fn checked(date: DateTime) -> Option<Self> {
+        Some(Self(date)).filter(|push| (0..=i64::from(i32::MAX)).contains(&push.epoch_seconds()))
     }
 }
 
@@ -66,10 +83,7 @@ impl FromStr for PushDate {
             let stamp = Timestamp::from_second(seconds).map_err(|_| error())?;
             stamp.to_zoned(TimeZone::UTC).datetime()
         };
-        let date = Self(date);
-        // The index stores ranks as 32 bit integers, and answers 500 to a larger one. A push before 1970 or in milliseconds is a
-        // mistake in the task, and better reported here.
-        if (0..=i64::from(i32::MAX)).contains(&date.epoch_seconds()) { Ok(date) } else { Err(error()) }
+        Self::checked(date).ok_or_else(error)
     }
 }
 
@@ -86,6 +100,10 @@ mod tests {
         assert_eq!(a.epoch_seconds(), 1_449_664_496);
         assert_eq!(a.route_tail(), "2015.12-09-123456");
         assert_eq!(b.to_string(), "20151209123456");
+        assert_eq!(PushDate::of_route_tail("2015.12-09-123456"), Some(a));
+        for wrong in ["2015.12-9-123456", "2015.13-09-123456", "2100.01-01-000000", "latest", ""] {
+            assert_eq!(PushDate::of_route_tail(wrong), None, "{wrong}");
+        }
         accepts::<PushDate>(
             &["0", "2147483647"],
             &["", "-1", "1449664496000", "2147483648", "20151309123456", "2015-12-09"],

@@ -1,4 +1,4 @@
-//! The same for lookups, and for a sheriff's rerun, whose calls a person signs.
+//! The same for those who look images up, or what became of them, and for a sheriff's rerun, whose calls a person signs.
 
 use std::collections::BTreeSet;
 
@@ -126,4 +126,58 @@ fn a_rerun_needs_what_is_listed() {
         assert_eq!(finished.stdout, format!("{task} 1 pending\n"));
         assert_same(&listed, &job.taskcluster.calls());
     }
+}
+
+#[test]
+fn who_asks_what_became_of_an_image_needs_what_is_listed() {
+    let repository = small("scopes-history");
+    let job = Job::on(closed(), &repository);
+    let parent = job.taskcluster.create_task(TaskSpec::default()).task_id;
+    let environment = job.environment();
+    let env = json!({
+        "IMAGE_NAME": job.name, "PROJECT": PROJECT, "HASH": job.hash, "PARENT_TASK_ID": parent,
+        "CONTEXT_TASK_ID": environment["CONTEXT_TASK_ID"], "CONTEXT_PATH": environment["CONTEXT_PATH"],
+    });
+    let data = json!({
+        "artifact": ARTIFACT, "sha256": "ab".repeat(32), "size": 3, "imageId": "sha256:ab",
+        "contextHash": job.hash, "runId": 0,
+    });
+    let routes = ["latest", "pushdate.2015.12-09-123456"].map(|tail| format!("index.{}", job.namespace(tail)));
+    let spec = TaskSpec::default()
+        .property("routes", json!(routes))
+        .property("payload", json!({ "env": env }))
+        .property("extra", json!({ "index": { "rank": 1, "data": data } }));
+    let task = job.taskcluster.create_task(spec).task_id;
+    job.taskcluster.resolve(&task, 0, RunState::Completed);
+    let mut values = Values::from([
+        ("{{image_namespace}}", vec![job.namespace("").trim_end_matches('.').to_owned()]),
+        ("<year>", vec!["2015".to_owned()]),
+        ("<imageTaskId>", vec![task]),
+        ("<parentTaskId>", vec![parent]),
+        ("<contextTaskId>", vec![environment["CONTEXT_TASK_ID"].clone()]),
+        ("{{context_path}}", vec![environment["CONTEXT_PATH"].clone()]),
+    ]);
+    let arguments = ["history", "scopes-history", "--project", PROJECT];
+    let of_history = listed("history", &BTreeSet::new(), &values);
+    run(&job, &repository, &arguments, &of_history).assert_succeeds();
+    assert_same(&of_history, &job.taskcluster.calls());
+
+    std::fs::write(repository.directory().join("Dockerfile"), "FROM scratch\nENV TEST=other\n").unwrap();
+    let of_why = listed("why", &BTreeSet::from(["parent"]), &values);
+    let why = ["why", "scopes-history", "--project", PROJECT];
+    run(&job, &repository, &why, &of_why).assert_succeeds();
+    assert_same(&of_why, &job.taskcluster.calls());
+
+    // A context that is gone is asked about.
+    let without = job.taskcluster.create_task(TaskSpec::default()).task_id;
+    let env = json!({ "IMAGE_NAME": job.name, "PROJECT": PROJECT, "HASH": "ab".repeat(32), "CONTEXT_TASK_ID": without, "CONTEXT_PATH": "public/x.tar.gz" });
+    let task = job.taskcluster.create_task(TaskSpec::default().property("payload", json!({ "env": env }))).task_id;
+    values.insert("<imageTaskId>", vec![task.clone()]);
+    values.insert("<contextTaskId>", vec![without]);
+    values.insert("{{context_path}}", vec!["public/x.tar.gz".to_owned()]);
+    let mut of_why = listed("why", &BTreeSet::from(["gone"]), &values);
+    of_why.retain(|it| it.call != "index.findTask");
+    run(&job, &repository, &["why", "scopes-history", "--task-id", &task], &of_why)
+        .assert_fails(10, &["public/x.tar.gz"]);
+    assert_same(&of_why, &job.taskcluster.calls());
 }

@@ -1,6 +1,7 @@
 //! The index: namespaces, ranks and the answers that look like success and are not. What is indexed is for the
 //! callers: the index never checks whether the task exists.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -24,6 +25,7 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/task/{namespace}/artifacts/{*name}", get(find_artifact_from_task))
         .route("/tasks/indexes", post(find_tasks_at_index))
         .route("/tasks/{namespace}", get(list_tasks))
+        .route("/namespaces/{namespace}", get(list_namespaces))
 }
 
 fn insert_task(deployment: &mut Deployment, request: &ApiRequest) -> ApiResult {
@@ -91,17 +93,34 @@ fn find_tasks_at_index(deployment: &mut Deployment, request: &ApiRequest) -> Api
     list(request, found)
 }
 
+/// The entries directly below a namespace. Unlike the answer about many namespaces, the query leaves expired ones out.
 fn list_tasks(deployment: &mut Deployment, request: &ApiRequest) -> ApiResult {
     let parent = request.param("namespace");
     let is_child = |namespace: &str| namespace.rsplit_once('.').is_some_and(|(of, _)| of == parent);
-    list(
-        request,
-        deployment
-            .index
-            .iter()
-            .filter(|(namespace, _)| is_child(namespace))
-            .map(|(name, entry)| (name.as_str(), entry)),
-    )
+    let now = deployment.now();
+    let living = deployment.index.iter().filter(|(namespace, entry)| is_child(namespace) && entry.expires > now);
+    list(request, living.map(|(name, entry)| (name.as_str(), entry)))
+}
+
+/// The namespaces directly below one, by their names. Each lives as long as the entry below it that lives longest.
+fn list_namespaces(deployment: &mut Deployment, request: &ApiRequest) -> ApiResult {
+    let parent = request.param("namespace");
+    let now = deployment.now();
+    let mut found: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    for (namespace, entry) in deployment.index.iter().filter(|(_, entry)| entry.expires > now) {
+        let below = namespace.strip_prefix(parent).and_then(|rest| rest.strip_prefix('.'));
+        if let Some((name, _)) = below.and_then(|below| below.split_once('.')) {
+            let expires = found.entry(name).or_insert(entry.expires);
+            *expires = entry.expires.max(*expires);
+        }
+    }
+    let (rows, token) = Paging::of(request)?.page(found);
+    let row = |(name, expires): (&str, Timestamp)| json!({"namespace": format!("{parent}.{name}"), "name": name, "expires": json_time(expires)});
+    let mut reply = json!({"namespaces": rows.into_iter().map(row).collect::<Vec<_>>()});
+    if let Some(token) = token {
+        reply["continuationToken"] = token;
+    }
+    request.reply(reply)
 }
 
 fn delete_task(deployment: &mut Deployment, request: &ApiRequest) -> ApiResult {

@@ -104,6 +104,8 @@ impl Default for Options {
             "queue:list-artifacts:*",
             "queue:list-task-group:*",
             "index:find-task:*",
+            "index:list-tasks:*",
+            "index:list-namespaces:*",
         ];
         Self {
             s3: true,

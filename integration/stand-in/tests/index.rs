@@ -191,6 +191,40 @@ async fn a_thousand_entries_are_one_page() {
 }
 
 #[tokio::test]
+async fn what_is_below_a_namespace_is_listed_page_by_page_until_it_expires() {
+    let (stand_in, caller) = start();
+    let anonymous = Caller::anonymous(&stand_in.root_url());
+    let entries = [("docker.a.2015.x", 10), ("docker.a.2015.y", 60), ("docker.a.2014.x", 10), ("docker.b", 60)];
+    for (namespace, minutes) in entries.into_iter().chain([("docker.a", 60), ("docker.a2.2013.x", 60)]) {
+        caller.put(&path(namespace), entry(A, 1, minutes)).await.expect(200);
+    }
+    let names = |page: &Value| -> Vec<String> {
+        let rows = page["namespaces"].as_array().unwrap();
+        rows.iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let list = "/api/index/v1/namespaces/docker.a";
+    let got = anonymous.get(list).await.expect(200).body;
+    assert_eq!(
+        (names(&got), &got["namespaces"][1]["namespace"]),
+        (vec!["2014".into(), "2015".into()], &json!("docker.a.2015"))
+    );
+    let first = anonymous.get(&format!("{list}?limit=1")).await.expect(200).body;
+    let token = first["continuationToken"].as_str().unwrap();
+    let second = anonymous.get(&format!("{list}?limit=1&continuationToken={token}")).await.expect(200).body;
+    assert_eq!((names(&first), names(&second)), (vec!["2014".into()], vec!["2015".into()]));
+    assert!(second.get("continuationToken").is_none(), "{second}");
+    assert_eq!(names(&anonymous.get("/api/index/v1/namespaces/docker.none").await.expect(200).body), [""; 0]);
+    stand_in.advance(minutes(11));
+    assert_eq!(names(&anonymous.get(list).await.expect(200).body), ["2015"]);
+    let tasks = anonymous.get("/api/index/v1/tasks/docker.a.2015").await.expect(200).body;
+    assert_eq!(namespaces_of(&tasks), ["docker.a.2015.y"], "the expired one is not listed");
+
+    let closed = StandIn::start(Options { anonymous_scopes: Vec::new(), ..Options::default() });
+    let nobody = Caller::anonymous(&closed.root_url());
+    nobody.get(list).await.expect_error(403, "InsufficientScopes", "index:list-namespaces:docker.a");
+}
+
+#[tokio::test]
 async fn an_artifact_is_found_through_the_index() {
     let (stand_in, caller) = start();
     let claim = stand_in.create_task(TaskSpec::default());

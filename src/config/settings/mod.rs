@@ -187,6 +187,9 @@ settings! {
     TAG = Setting::new("tag", "IMAGE_WORKER_TAG", "NAME[:TAG]", "The name that the image is to have in the engine [default: NAME:latest]").group(OUTPUT_GROUP);
     REPLACE = Setting::new("replace", "IMAGE_WORKER_REPLACE", "", "Give the image the archive's name, also if another image has it").group(OUTPUT_GROUP);
     LIST = Setting::new("list", "IMAGE_WORKER_LIST", "", "Print instead what goes into the context: mode, size, name, and the file that it is made from").group(OUTPUT_GROUP);
+    LIMIT = Setting::new("limit", "IMAGE_WORKER_LIMIT", "N", "The most pushes to list").default("20").group(OUTPUT_GROUP);
+    SINCE = Setting::new("since", "IMAGE_WORKER_SINCE", "DATE", "List no earlier pushes: YYYY-MM-DD in UTC, or a time").group(OUTPUT_GROUP);
+    HTML = Setting::new("html", "IMAGE_WORKER_HTML", "FILE", "Also write a page for a browser, with drawings; it loads nothing").group(OUTPUT_GROUP);
     OUT = Setting::new("out", "IMAGE_WORKER_OUT", "FILE", "The file to write: the context, a .tar.gz, of `hash` the hash, or of `decide` the graph").group(OUTPUT_GROUP);
     SCHEME = Setting::new("scheme", "IMAGE_WORKER_SCHEME", "SCHEME", "tar (taskgraph) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
 }

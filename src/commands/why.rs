@@ -1,0 +1,63 @@
+//! `why NAME`, `why TASK TASK`: what changed an image's hash. `job::why` compares.
+
+use clap::builder::NonEmptyStringValueParser;
+
+use super::arguments::{BuildArgs, pasted_task_id};
+use super::{Answer, CommandContext};
+use crate::config::settings::{ACCESS, CENTRAL, INDEX, LIMITS, PLACE, PROJECT, RETRIES, SettingGroup};
+use crate::config::{ConfigError, NamedImage, WhyConfig};
+use crate::context::HashScheme;
+use crate::job::CommandError;
+use crate::job::why::{self, Compared};
+use crate::taskcluster::TaskId;
+
+const HELP: &str = "\
+Says what changed the hash of an image, and with it why a push builds it: files of the context that
+were added, removed or changed, with a diff of small texts; permissions; build arguments; the parent
+image; the architecture. Compared are the newest build in the index, or that of --task-id, with the
+checkout; or two builds, by their tasks, the earlier one first.
+    image-worker why builder --project mozilla-central
+    image-worker why TASK_ID TASK_ID";
+
+pub(super) const SETTINGS: &[SettingGroup] = &[PLACE, LIMITS, &[&PROJECT, &CENTRAL, &INDEX], ACCESS, RETRIES];
+
+/// Say what changed the hash of an image since a build: files, arguments, parent
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+#[command(long_about = HELP)]
+pub struct Args {
+    /// An image of the checkout, or the path of its directory; or two tasks, or their URLs
+    #[arg(value_name = "NAME|TASK_ID", value_parser = NonEmptyStringValueParser::new(), required = true, num_args = 1..=2)]
+    what: Vec<String>,
+    /// The build that the checkout is compared with, by its task or the task's URL; without it, the newest in the index
+    #[arg(id = "of-task", long = "task-id", value_name = "ID", value_parser = pasted_task_id)]
+    task: Option<TaskId>,
+    #[command(flatten)]
+    arguments: BuildArgs,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
+        let config = WhyConfig::read(context.settings, &context.surroundings)?;
+        let compared = self.compared(context)?;
+        let explanation = context.until_stopped(async |stop| {
+            why::why(&config, compared, context.settings, context.report, stop).await
+        })?;
+        context.answer(&explanation, &explanation.to_string())
+    }
+
+    fn compared(self, context: &CommandContext) -> Result<Compared, CommandError> {
+        if let [one, other] = self.what.as_slice() {
+            if self.task.is_some() {
+                let why = "--task-id names the build that the checkout is compared with: leave it out, or name one image";
+                return Err(ConfigError::Combination(why.to_owned()).into());
+            }
+            return Ok(Compared::Builds(pasted_task_id(one)?, pasted_task_id(other)?));
+        }
+        let typed = self.what.into_iter().next().unwrap_or_default();
+        let args = &self.arguments.args;
+        // The scheme is that of the build.
+        let scheme = HashScheme::default();
+        let named = NamedImage::read(context.settings, &context.surroundings, &typed, args, scheme)?;
+        Ok(Compared::Checkout(Box::new(named), self.task))
+    }
+}

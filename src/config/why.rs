@@ -1,0 +1,39 @@
+//! The configuration of `why`: the deployment that has the builds, and where the newest one is looked for. The command line says
+//! what is compared.
+
+use std::path::PathBuf;
+
+use super::access;
+use super::{ConfigError, ProcessEnvironment, SettingLayers, settings};
+use crate::taskcluster::{Deployment, IndexPrefix, Project};
+
+/// One invocation of `why`.
+#[derive(Clone, Debug)]
+pub struct WhyConfig {
+    /// The own project, if one is configured: its newest build comes first.
+    pub project: Option<Project>,
+    /// The project whose images every project may use.
+    pub central: Project,
+    /// Prefix of the routes.
+    pub index: IndexPrefix,
+    /// The deployment.
+    pub deployment: Deployment,
+    /// Where contexts are kept while they are compared.
+    pub temporary: PathBuf,
+    /// The current time.
+    pub now: jiff::Timestamp,
+}
+
+impl WhyConfig {
+    /// Reads the configuration of `why`.
+    pub fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            project: sources.parse(&settings::PROJECT)?,
+            central: sources.parse_or_default(&settings::CENTRAL)?,
+            index: sources.parse_or_default(&settings::INDEX)?,
+            deployment: access::deployment_to_read(sources)?,
+            temporary: around.temporary.clone(),
+            now: around.now,
+        })
+    }
+}
