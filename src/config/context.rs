@@ -81,7 +81,6 @@ fn context_source(
     around: &ProcessEnvironment,
     dry: bool,
 ) -> Result<LocatedContext, ConfigError> {
-    let with_path = |source| Ok(LocatedContext { source, directory: sources.parse(&settings::CONTEXT_PATH)? });
     if let Some(given) = sources.get(&settings::CONTEXT)? {
         // A replay verifies it against the task's HASH.
         if !(dry || sources.is_replay()) {
@@ -91,14 +90,14 @@ fn context_source(
             )));
         }
         if given.text.starts_with("http://") || given.text.starts_with("https://") {
-            return with_path(ContextSource::Url(given.parse()?));
+            return with_path(sources, ContextSource::Url(given.parse()?));
         }
         let path = around.directory.join(&given.text);
         if !path.exists() {
             return Err(given.wrong(format!("{} does not exist", path.display())));
         }
         if path.is_file() {
-            return with_path(ContextSource::File(path));
+            return with_path(sources, ContextSource::File(path));
         }
         let (checkout, args) = (checkout(sources, &path)?, dockerfile_args(sources)?);
         return Ok(ContextSource::Directory { checkout, directory: path, args }.into());
@@ -109,13 +108,17 @@ fn context_source(
 /// The context that an existing task was given, from its definition alone.
 pub fn of_task(sources: &SettingLayers, job: &Job) -> Result<ContextPlan, ConfigError> {
     let sources = &sources.of(job);
-    let (source, directory) = task_source(sources)?;
+    let LocatedContext { source, directory } = task_source(sources)?;
     let ContextLimits { max_bytes, max_entries } = image::limits(sources)?;
     let scheme = sources.parse_or_default(&settings::HASH_SCHEME)?;
     Ok(ContextPlan { source, scheme, hash: sources.parse(&settings::HASH)?, directory, max_bytes, max_entries })
 }
 
-fn task_source(sources: &SettingLayers) -> Result<(ContextSource, Option<RepoPath>), ConfigError> {
+fn with_path(sources: &SettingLayers, source: ContextSource) -> Result<LocatedContext, ConfigError> {
+    Ok(LocatedContext { source, directory: sources.parse(&settings::CONTEXT_PATH)? })
+}
+
+fn task_source(sources: &SettingLayers) -> Result<LocatedContext, ConfigError> {
     let url: Option<HttpUrl> = sources.parse(&settings::CONTEXT_URL)?;
     match (sources.parse(&settings::CONTEXT_TASK_ID)?, url) {
         (Some(task_id), None) => {
@@ -125,7 +128,7 @@ fn task_source(sources: &SettingLayers) -> Result<(ContextSource, Option<RepoPat
             )?;
             Ok(ContextSource::Artifact { task_id, name }.into())
         }
-        (None, Some(url)) => with_path(ContextSource::Url(url)),
+        (None, Some(url)) => with_path(sources, ContextSource::Url(url)),
         (Some(_), Some(_)) => Err(ConfigError::Combination(
             "CONTEXT_TASK_ID and CONTEXT_URL are both set: which of them has the context? Unset one".to_owned(),
         )),

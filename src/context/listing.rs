@@ -11,8 +11,8 @@ use std::path::Path;
 use tar::{Archive, EntryType};
 
 use crate::context::safety::clean_name;
-use crate::net::Digest;
 use crate::net::digest_reader::DigestReader;
+use crate::net::{Digest, SizedDigest};
 
 /// The name of the top directory, which has an entry in some contexts.
 const TOP: &str = ".";
@@ -74,7 +74,7 @@ impl ContextListing {
                     let at = entry.raw_file_position();
                     let mut content = DigestReader::new(&mut entry);
                     io::copy(&mut content, &mut io::sink())?;
-                    let (_, digest, size) = content.finish();
+                    let (_, SizedDigest { sha256: digest, size }) = content.finish();
                     ContextNode::File { digest, size, at }
                 }
             };
