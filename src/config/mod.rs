@@ -19,6 +19,7 @@ mod lookup;
 mod place;
 pub mod plan;
 mod podman;
+mod problems;
 mod push;
 pub mod replay;
 mod reproducible;
@@ -118,9 +119,9 @@ pub struct ProcessEnvironment<'a> {
 const DRY_RUN_EXPIRY: jiff::SignedDuration = jiff::SignedDuration::from_hours(28 * 24);
 
 impl Config {
-    /// Reads the configuration of `run`.
+    /// Reads the configuration of `run`. The error names all settings that are missing or wrong.
     pub fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
-        Self::read_for(sources, around, None)
+        problems::all(sources, |sources| Self::read_for(sources, around, None))
     }
 
     /// Reads the configuration of a dry run of an image directory.
@@ -129,7 +130,7 @@ impl Config {
         around: &ProcessEnvironment,
         image: &DryRunImage,
     ) -> Result<Self, ConfigError> {
-        Self::read_for(sources, around, Some(image))
+        problems::all(sources, |sources| Self::read_for(sources, around, Some(image)))
     }
 
     fn read_for(

@@ -24,6 +24,8 @@ pub struct Setting {
     pub repeatable: bool,
     /// A secret has no flag, because other users of a machine can read command lines.
     pub secret: bool,
+    /// A right value in place of a wrong or missing one, where other settings hang on it: with it the other problems are found.
+    pub example: Option<&'static str>,
 }
 
 impl Setting {
@@ -40,7 +42,8 @@ impl Setting {
     }
 
     const fn new(name: &'static str, variable: &'static str, value_name: &'static str, help: &'static str) -> Self {
-        Self { name, variable, value_name, default: None, help, group: "Options", repeatable: false, secret: false }
+        let (group, repeatable, secret) = ("Options", false, false);
+        Self { name, variable, value_name, default: None, help, group, repeatable, secret, example: None }
     }
 
     const fn default(mut self, default: &'static str) -> Self {
@@ -61,6 +64,17 @@ impl Setting {
     const fn secret(mut self) -> Self {
         self.secret = true;
         self
+    }
+
+    const fn example(mut self, example: &'static str) -> Self {
+        self.example = Some(example);
+        self
+    }
+
+    /// The flag, with its dashes.
+    #[must_use]
+    pub fn flag(&self) -> Option<String> {
+        (!self.secret).then(|| format!("--{}", self.name))
     }
 
     /// Whether the setting is a switch, without a value on the command line.
@@ -98,19 +112,19 @@ settings! {
     VERBOSE = Setting::new("verbose", "IMAGE_WORKER_VERBOSE", "", "Verbose logging on stderr").group(GLOBAL);
     LOG_FORMAT = Setting::new("log-format", "IMAGE_WORKER_LOG_FORMAT", "FORMAT", "Log format on stderr: text or json").default("text").group(GLOBAL);
 
-    IMAGE_NAME = Setting::new("image-name", "IMAGE_NAME", "NAME", "The image's name, the name of its directory").group(JOB);
-    PROJECT = Setting::new("project", "PROJECT", "PROJECT", "The project that the image is indexed for").group(JOB);
-    TASK_ID = Setting::new("task-id", "TASK_ID", "ID", "The task that publishes").group(JOB);
-    RUN_ID = Setting::new("run-id", "RUN_ID", "N", "The run of the task that publishes").group(JOB);
-    PUSHDATE = Setting::new("pushdate", "PUSHDATE", "DATE", "The push: YYYYMMDDHHMMSS in UTC, or seconds since 1970").group(JOB);
+    IMAGE_NAME = Setting::new("image-name", "IMAGE_NAME", "NAME", "The image's name, the name of its directory").group(JOB).example("image");
+    PROJECT = Setting::new("project", "PROJECT", "PROJECT", "The project that the image is indexed for").group(JOB).example("project");
+    TASK_ID = Setting::new("task-id", "TASK_ID", "ID", "The task that publishes").group(JOB).example("AAAAAAAAQAqAAAAAAAAAAA");
+    RUN_ID = Setting::new("run-id", "RUN_ID", "N", "The run of the task that publishes").group(JOB).example("0");
+    PUSHDATE = Setting::new("pushdate", "PUSHDATE", "DATE", "The push: YYYYMMDDHHMMSS in UTC, or seconds since 1970").group(JOB).example("20200101000000");
     FORCE = Setting::new("force", "IMAGE_WORKER_FORCE", "", "Build even where the index has the image already; push over a tag that has other content").group(JOB);
     MAX_RUN_TIME = Setting::new("max-run-time", "MAX_RUN_TIME", "SECONDS", "The task's maxRunTime; the program stops by itself, cleanly, shortly before").group(JOB);
 
-    CONTEXT_TASK_ID = Setting::new("context-task-id", "CONTEXT_TASK_ID", "ID", "The task that has the context as an artifact, usually the decision task").group(CONTEXT_GROUP);
-    CONTEXT_PATH = Setting::new("context-path", "CONTEXT_PATH", "PATH", "With CONTEXT_TASK_ID the artifact's name; with CONTEXT_URL the image directory in the repository").group(CONTEXT_GROUP);
-    CONTEXT_URL = Setting::new("context-url", "CONTEXT_URL", "URL", "Where the context can be downloaded directly").group(CONTEXT_GROUP);
-    CONTEXT = Setting::new("context", "IMAGE_WORKER_CONTEXT", "DIR|FILE|URL", "The context for a dry run: an image directory, a context archive, or its URL").group(CONTEXT_GROUP);
-    HASH = Setting::new("hash", "HASH", "SHA256", "The expected context hash").group(CONTEXT_GROUP);
+    CONTEXT_TASK_ID = Setting::new("context-task-id", "CONTEXT_TASK_ID", "ID", "The task that has the context as an artifact, usually the decision task").group(CONTEXT_GROUP).example("AAAAAAAAQAqAAAAAAAAAAA");
+    CONTEXT_PATH = Setting::new("context-path", "CONTEXT_PATH", "PATH", "With CONTEXT_TASK_ID the artifact's name; with CONTEXT_URL the image directory in the repository").group(CONTEXT_GROUP).example("public/docker-contexts/image.tar.gz");
+    CONTEXT_URL = Setting::new("context-url", "CONTEXT_URL", "URL", "Where the context can be downloaded directly").group(CONTEXT_GROUP).example("https://example.com/context.tar.gz");
+    CONTEXT = Setting::new("context", "IMAGE_WORKER_CONTEXT", "DIR|FILE|URL", "The context for a dry run: an image directory, a context archive, or its URL").group(CONTEXT_GROUP).example("https://example.com/context.tar.gz");
+    HASH = Setting::new("hash", "HASH", "SHA256", "The expected context hash").group(CONTEXT_GROUP).example("0000000000000000000000000000000000000000000000000000000000000000");
     HASH_SCHEME = Setting::new("hash-scheme", "HASH_SCHEME", "SCHEME", "How the hash is computed: tar (taskgraph), gz (taskgraph before 12, which is also tried where tar does not match) or contents (Gecko in 2015)").default("tar").group(CONTEXT_GROUP);
     CONTEXT_MAX_BYTES = Setting::new("context-max-bytes", "CONTEXT_MAX_BYTES", "BYTES", "Refuse a context with more uncompressed bytes").default("2147483648").group(CONTEXT_GROUP);
     CONTEXT_MAX_ENTRIES = Setting::new("context-max-entries", "CONTEXT_MAX_ENTRIES", "N", "Refuse a context with more entries").default("100000").group(CONTEXT_GROUP);
@@ -144,7 +158,7 @@ settings! {
     CACHE_FROM = Setting::new("cache-from", "CACHE_FROM", "FROM", "Where steps may be taken from that have been built before: latest, the newest image of this name in the index; parent, the parent image; off, as is the default with --force and --reproducible").default("latest").group(BUILD);
     TARGET_ARCH = Setting::new("target-arch", "TARGET_ARCH", "ARCH", "The architecture of the image: amd64 or arm64 [default: the engine's]; RUN steps for another than the engine's need an emulator").group(BUILD);
     PARENT = Setting::new("parent", "IMAGE_WORKER_PARENT", "FROM", "Where the parent image of the tree comes from: index, CI's image of the same hash; build, built here as `build --with-parents` does; a dry run takes index where TASKCLUSTER_ROOT_URL is set, else build").group(BUILD);
-    PARENT_TASK_ID = Setting::new("parent-task-id", "PARENT_TASK_ID", "ID", "The task whose image is the parent, $DOCKER_IMAGE_PARENT in the Dockerfile").group(BUILD);
+    PARENT_TASK_ID = Setting::new("parent-task-id", "PARENT_TASK_ID", "ID", "The task whose image is the parent, $DOCKER_IMAGE_PARENT in the Dockerfile").group(BUILD).example("AAAAAAAAQAqAAAAAAAAAAA");
 
     ARTIFACT_NAME = Setting::new("artifact-name", "ARTIFACT_NAME", "NAME", "The image artifact; a name ending in .tar.zst compresses it; with --publish payload public/image.tar.zst").default("public/image.tar").group(ARTIFACT);
     ARTIFACT_EXPIRES = Setting::new("artifact-expires", "ARTIFACT_EXPIRES", "TIME", "When the artifact and its index entries expire, RFC 3339 [default: with the task]").group(ARTIFACT);
@@ -157,20 +171,20 @@ settings! {
     CENTRAL = Setting::new("central", "IMAGE_WORKER_CENTRAL", "PROJECT", "The project whose images every project may use").default("mozilla-central").group(ARTIFACT);
     INDEX_HASH = Setting::new("index-hash", "INDEX_HASH", "SHA256", "Hash used in the index route and the tag [default: HASH]").group(ARTIFACT);
 
-    ROOT_URL = Setting::new("root-url", "TASKCLUSTER_ROOT_URL", "URL", "The deployment; also given to the build as an argument").group(DEPLOYMENT);
-    PROXY_URL = Setting::new("proxy-url", "TASKCLUSTER_PROXY_URL", "URL", "taskcluster-proxy; API calls go there, unsigned").group(DEPLOYMENT);
-    CLIENT_ID = Setting::new("client-id", "TASKCLUSTER_CLIENT_ID", "ID", "Client that signs API calls where there is no proxy").group(DEPLOYMENT);
-    ACCESS_TOKEN = Setting::new("access-token", "TASKCLUSTER_ACCESS_TOKEN", "TOKEN", "Its access token").group(DEPLOYMENT).secret();
+    ROOT_URL = Setting::new("root-url", "TASKCLUSTER_ROOT_URL", "URL", "The deployment; also given to the build as an argument").group(DEPLOYMENT).example("https://example.com");
+    PROXY_URL = Setting::new("proxy-url", "TASKCLUSTER_PROXY_URL", "URL", "taskcluster-proxy; API calls go there, unsigned").group(DEPLOYMENT).example("http://taskcluster");
+    CLIENT_ID = Setting::new("client-id", "TASKCLUSTER_CLIENT_ID", "ID", "Client that signs API calls where there is no proxy").group(DEPLOYMENT).example("client");
+    ACCESS_TOKEN = Setting::new("access-token", "TASKCLUSTER_ACCESS_TOKEN", "TOKEN", "Its access token").group(DEPLOYMENT).secret().example("token");
     CERTIFICATE = Setting::new("certificate", "TASKCLUSTER_CERTIFICATE", "JSON", "Its certificate, for temporary credentials").group(DEPLOYMENT).secret();
     TRIES = Setting::new("tries", "IMAGE_WORKER_TRIES", "N", "How often a call or a transfer is tried, the first time included [default: 6, a transfer 5]").group(DEPLOYMENT);
     CALL_TIMEOUT = Setting::new("call-timeout", "IMAGE_WORKER_CALL_TIMEOUT", "SECONDS", "How long one call to Taskcluster may take").default("60").group(DEPLOYMENT);
     SILENCE = Setting::new("silence", "IMAGE_WORKER_SILENCE", "SECONDS", "How long a storage service may say nothing before it is taken for dead").default("120").group(DEPLOYMENT);
 
     ENGINE = Setting::new("engine", "IMAGE_WORKER_ENGINE", "ENGINE", "The engine that builds: auto, docker, podman, or managed (a Podman that is started for the job)").default("auto").group(ENGINE_GROUP);
-    DOCKER_HOST = Setting::new("docker-host", "DOCKER_HOST", "URL", "The engine's socket, unix://PATH or tcp://HOST:PORT [default: that of the current docker context, or the first that answers]").group(ENGINE_GROUP);
+    DOCKER_HOST = Setting::new("docker-host", "DOCKER_HOST", "URL", "The engine's socket, unix://PATH or tcp://HOST:PORT [default: that of the current docker context, or the first that answers]").group(ENGINE_GROUP).example("unix:///var/run/docker.sock");
     DOCKER_CONTEXT = Setting::new("docker-context", "DOCKER_CONTEXT", "NAME", "The docker context whose engine builds, where DOCKER_HOST is not set; default takes none [default: docker's current one]").group(ENGINE_GROUP);
     DOCKER_TLS_VERIFY = Setting::new("docker-tls-verify", "DOCKER_TLS_VERIFY", "", "Speak TLS with the engine of DOCKER_HOST, and verify its certificate; in the variable any value says so").group(ENGINE_GROUP);
-    DOCKER_CERT_PATH = Setting::new("docker-cert-path", "DOCKER_CERT_PATH", "DIR", "The directory with ca.pem, cert.pem and key.pem for TLS with the engine [default: docker's own configuration]").group(ENGINE_GROUP);
+    DOCKER_CERT_PATH = Setting::new("docker-cert-path", "DOCKER_CERT_PATH", "DIR", "The directory with ca.pem, cert.pem and key.pem for TLS with the engine [default: docker's own configuration]").group(ENGINE_GROUP).example("/certs");
     DOCKER_CONFIG = Setting::new("docker-config", "DOCKER_CONFIG", "DIR", "The directory of docker's own configuration: contexts, credentials for registries, proxies for RUN steps [default: ~/.docker]").group(ENGINE_GROUP);
     REGISTRY_AUTH_FILE = Setting::new("registry-auth-file", "REGISTRY_AUTH_FILE", "FILE", "Credentials for registries, as `podman login` and `skopeo login` write them; they come before those of docker's configuration").group(ENGINE_GROUP);
     DOCKER_AUTH_CONFIG = Setting::new("docker-auth-config", "DOCKER_AUTH_CONFIG", "JSON", "Credentials for registries as in docker's config.json; they come before those of all files").group(ENGINE_GROUP).secret();
