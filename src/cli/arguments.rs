@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatc
 
 use crate::commands::Subcommand;
 use crate::config::settings::{self, Setting, SettingGroup};
+use crate::report::VERSION;
 
 /// The exit codes (contract, section 8), for the end of each help.
 const EXIT_CODES: &str = "\
@@ -25,7 +26,7 @@ Exit codes:
 
 /// Builds Docker images inside Taskcluster tasks
 #[derive(Debug, clap::Parser)]
-#[command(name = "image-worker", version, after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "image-worker", version = VERSION, after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
 struct CommandLine {
     #[command(subcommand)]
     subcommand: Subcommand,
