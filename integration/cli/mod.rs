@@ -1,6 +1,7 @@
 //! What the program says to people, as snapshots: each change of wording is seen in one place, in `snapshots/`. After a change that is
 //! meant, `INSTA_UPDATE=always cargo test --test integration -- cli::` writes them again; git shows the difference.
 
+mod completions;
 mod errors;
 mod help;
 mod version;
