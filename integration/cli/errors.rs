@@ -3,8 +3,9 @@
 use crate::commands::tree::sample;
 use crate::harness::{path, program};
 
-/// The environment of an image task, in which each case changes something. Its proxy is not reachable.
-const TASK: [(&str, &str); 9] = [
+/// The environment of an image task, in which each case changes something. Nothing is called before it is complete.
+const TASK: [(&str, &str); 10] = [
+    ("TASKCLUSTER_PROXY_URL", "http://127.0.0.1:9"),
     ("TASK_ID", "fN1SbArXTPSVFNUvaOlinQ"),
     ("RUN_ID", "0"),
     ("TASKCLUSTER_ROOT_URL", "https://tc.example.com"),
@@ -15,6 +16,16 @@ const TASK: [(&str, &str); 9] = [
     ("CONTEXT_PATH", "public/docker-contexts/builder.tar.gz"),
     ("HASH", "abababababababababababababababababababababababababababababababab"),
 ];
+
+#[test]
+fn all_that_is_missing_or_wrong_is_named_at_once() {
+    let environment = TASK.into_iter().filter(|(name, _)| !["IMAGE_NAME", "HASH", "PUSHDATE"].contains(name));
+    let environment = environment.chain([("RUN_ID", "first"), ("MAX_RUN_TIME", "an hour")]);
+    let finished = program(["run"], environment.map(|(name, value)| (name.to_owned(), value.to_owned()))).finish();
+    assert_eq!((finished.code, finished.stdout.as_str()), (2, ""), "{}", finished.stderr);
+    finished.error_line();
+    insta::assert_snapshot!(finished.stderr);
+}
 
 #[test]
 fn each_mistake_is_named_with_the_way_out() {
@@ -41,7 +52,6 @@ fn each_mistake_is_named_with_the_way_out() {
         ("MAX_RUN_TIME", "an hour"),
         ("MAX_RUN_TIME", "0"),
         ("DOCKER_BUILD_ARGS", "A=b"),
-        ("DOCKER_BUILD_NETWORK", "host name"),
         ("DOCKER_BUILD_SECRETS", "npm"),
         ("DOCKER_IMAGE_ZSTD_LEVEL", "40"),
         ("IMAGE_WORKER_BUILDER", "kaniko"),
@@ -52,7 +62,6 @@ fn each_mistake_is_named_with_the_way_out() {
         ("IMAGE_WORKER_PUBLISH", "nowhere"),
         ("IMAGE_WORKER_LOG_FORMAT", "xml"),
         ("IMAGE_WORKER_CONFIG", "/nowhere/image-worker.toml"),
-        ("SOURCE_DATE_EPOCH", "1970"),
         ("SOURCE_DATE_EPOCH", "today"),
         ("CACHE_FROM", "yesterday"),
         ("TARGET_ARCH", "s390x"),
@@ -64,9 +73,9 @@ fn each_mistake_is_named_with_the_way_out() {
         ("INDEX", "index..x"),
         ("INDEX_HASH", "1234"),
         ("TASKCLUSTER_ROOT_URL", ""),
+        ("TASKCLUSTER_PROXY_URL", ""),
         ("TASKCLUSTER_PROXY_URL", "proxy"),
         ("DOCKER_HOST", "ssh://somebody@example.com"),
-        ("DOCKER_CERT_PATH", "/nowhere"),
         ("DOCKER_TLS_VERIFY", "1"),
         ("DOCKER_CONTEXT", "far"),
     ];

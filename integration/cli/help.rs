@@ -2,6 +2,9 @@
 
 use crate::harness::program;
 
+/// The lines of a terminal that is not very small.
+const SCREEN: usize = 40;
+
 #[test]
 fn the_help_of_the_program_and_of_each_subcommand() {
     let help = |arguments: &[&str]| {
@@ -17,7 +20,12 @@ fn the_help_of_the_program_and_of_each_subcommand() {
     let names: Vec<_> = names.filter(|name| *name != "help").collect();
     assert!(names.contains(&"run") && names.len() > 10, "{names:?}");
     for name in names {
+        let lines = help(&[name, "-h"]).lines().count();
+        assert!(lines <= SCREEN, "{name} -h has {lines} lines: which of its settings are `common`?");
         insta::assert_snapshot!(format!("help_{name}"), help(&[name, "--help"]));
     }
     insta::assert_snapshot!("help", whole);
+    let short = help(&["-h"]);
+    insta::assert_snapshot!("short_help", short);
+    insta::assert_snapshot!("short_help_run", help(&["run", "-h"]));
 }

@@ -3,6 +3,7 @@
 mod build;
 mod check;
 pub(crate) mod decide;
+mod doctor;
 mod dry_run;
 mod hash;
 mod history;

@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatc
 
 use crate::commands::Subcommand;
 use crate::config::settings::{self, Setting, SettingGroup};
+use crate::report::VERSION;
 
 /// The exit codes (contract, section 8), for the end of each help.
 const EXIT_CODES: &str = "\
@@ -23,9 +24,12 @@ Exit codes:
   32   MAX_RUN_TIME is over: give the task more time
   129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM, after cleaning up";
 
+/// The end of each short help.
+const MORE: &str = "--help has all options, their variables, and the exit codes.";
+
 /// Builds Docker images inside Taskcluster tasks
 #[derive(Debug, clap::Parser)]
-#[command(name = "image-worker", version, after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "image-worker", version = VERSION, after_help = MORE, after_long_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
 struct CommandLine {
     #[command(subcommand)]
     subcommand: Subcommand,
@@ -60,7 +64,8 @@ fn with_settings(subcommand: Command, groups: &[SettingGroup]) -> Command {
     } else {
         format!("Secrets, which have variables only:\n{}\n{exit_codes}", secrets.concat())
     };
-    subcommand.args(taken().filter(|setting| !setting.secret).map(flag)).after_help(after_help)
+    let flags = taken().filter(|setting| !setting.secret).map(flag);
+    subcommand.args(flags).after_help(MORE).after_long_help(after_help)
 }
 
 fn flag(setting: &'static Setting) -> Arg {
@@ -68,7 +73,8 @@ fn flag(setting: &'static Setting) -> Arg {
     if let Some(default) = setting.default {
         help = format!("{help} [default: {default}]");
     }
-    let arg = Arg::new(setting.name).long(setting.name).help(help).help_heading(setting.group);
+    let arg = Arg::new(setting.name).long(setting.name).help(setting.help).long_help(help);
+    let arg = arg.help_heading(setting.group).hide_short_help(!setting.common);
     let arg = if setting.repeatable { arg.action(ArgAction::Append) } else { arg };
     let arg = match setting.name {
         "verbose" => arg.short('v'),

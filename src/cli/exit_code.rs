@@ -12,6 +12,7 @@ use crate::engine::{EngineError, Fault, ManagedError, SupervisorError};
 use crate::image::ForwardError;
 use crate::job::CommandError;
 use crate::job::build_script::ScriptError;
+use crate::job::doctor::DoctorProblem;
 use crate::job::export::StorageProblem;
 use crate::job::fetch::FetchError;
 use crate::job::loading::LoadError;
@@ -49,6 +50,10 @@ impl CommandError {
                 }
             }
             Self::DebugImage { failed, .. } => failed.exit_code(),
+            Self::Unfit { first, .. } => first.exit_code(),
+            // What every signed call would be answered with.
+            Self::Doctor(DoctorProblem::Clock { .. } | DoctorProblem::Expired { .. }) => REFUSED,
+            Self::Doctor(DoctorProblem::Late { .. }) => INFRA,
             Self::Fetch(error) => fetch_code(error),
             Self::Parent(ParentError::Gone { .. }) => CONTEXT,
             Self::Parent(ParentError::Load { error, .. }) => load_code(error),

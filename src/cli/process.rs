@@ -142,6 +142,10 @@ fn print_failure(error: &CommandError, report: &Report) {
         return;
     }
     report.failure(&error.line(), error);
+    if let CommandError::Config(ConfigError::Several(problems)) = error {
+        let lines: Vec<_> = problems.iter().map(|problem| ErrorChain(problem).to_string()).collect();
+        report.details("what each setting is for, and what is wrong with it", &lines);
+    }
     if let CommandError::Scopes(missing) = error {
         report.details("missing scopes, and the calls that need them", &missing.lines());
     }

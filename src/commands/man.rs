@@ -1,21 +1,37 @@
-//! `man`: the manual page.
+//! `man [SUBCOMMAND]`: the manual page of the program, or that of a subcommand.
 
-use super::{Answer, CommandContext};
+use clap::builder::PossibleValuesParser;
+
+use super::{Answer, CommandContext, Subcommand};
 use crate::config::settings::SettingGroup;
+use crate::engine::SUPERVISOR;
 use crate::job::CommandError;
+use crate::report::VERSION;
 
 pub(super) const SETTINGS: &[SettingGroup] = &[];
 
-/// Print the manual page
+/// Print the manual page of the program, or that of a subcommand
 #[derive(Debug, PartialEq, Eq, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The subcommand; without one, the page of the program, which lists them
+    #[arg(value_name = "SUBCOMMAND", value_parser = subcommands())]
+    subcommand: Option<String>,
+}
+
+fn subcommands() -> PossibleValuesParser {
+    PossibleValuesParser::new(Subcommand::settings().map(|(name, _)| name).filter(|name| name != SUPERVISOR))
+}
 
 impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
-        let Self {} = self;
-        let mut page = Vec::new();
-        let written = clap_mangen::Man::new((context.command_line)()).render(&mut page);
+        let mut program = (context.command_line)();
+        // It gives the subcommands their whole names.
+        program.build();
+        let subcommand = self.subcommand.and_then(|name| program.find_subcommand(name).cloned());
+        let page = clap_mangen::Man::new(subcommand.unwrap_or(program)).source(format!("image-worker {VERSION}"));
+        let mut text = Vec::new();
+        let written = page.render(&mut text);
         written.map_err(|source| CommandError::Write { path: "the manual page".into(), source })?;
-        Ok(Answer::of(String::from_utf8_lossy(&page).into_owned()))
+        Ok(Answer::of(String::from_utf8_lossy(&text).into_owned()))
     }
 }

@@ -47,6 +47,7 @@ subcommands! {
     Build in build;
     Push in push;
     Tree in tree;
+    Doctor in doctor;
     Load in load;
     Check in check;
     Inspect in inspect;

@@ -8,10 +8,10 @@ use super::arguments::BuildArgs;
 use super::{Answer, CommandContext};
 use crate::config::settings::{self, ACCESS, IMAGES_DIR, JOB_SETTINGS, KIND, MACHINE, PARENT, RETRIES, SettingGroup};
 use crate::config::{Config, DryRun};
+use crate::job::CommandError;
 use crate::job::dry_run::dry_run;
 use crate::job::image_task::{self, Outcome};
 use crate::job::shutdown::Shutdown;
-use crate::job::CommandError;
 
 const HELP: &str = "\
 The main job, inside a task: download the context, verify its hash, build the image, upload the archive, index it.
@@ -36,13 +36,13 @@ impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
         let CommandContext { settings, surroundings, report, .. } = context;
         let image = DryRun::read(settings, surroundings, self.image.as_deref(), &self.build_args.args)?;
-        let outcome = context.block_on(async {
-            let stop = shutdown(context)?;
-            match image {
-                Some(image) => dry_run(image, settings, surroundings, &stop, report).await,
-                None => image_task::run(Config::read(settings, surroundings)?, &stop, report).await,
-            }
-        })?;
+        let outcome = if let Some(image) = image {
+            context.block_on(async { dry_run(image, settings, surroundings, &shutdown(context)?, report).await })?
+        } else {
+            // First, because it names all that is wrong; the time limit alone would be one of several.
+            let config = Config::read(settings, surroundings)?;
+            context.block_on(async { image_task::run(config, &shutdown(context)?, report).await })?
+        };
         answer(&outcome, context)
     }
 }

@@ -10,6 +10,7 @@ mod decide;
 mod declared;
 mod destination;
 mod docker;
+mod doctor;
 mod dry_run;
 mod engine;
 mod history;
@@ -20,6 +21,7 @@ mod lookup;
 mod place;
 pub mod plan;
 mod podman;
+mod problems;
 mod push;
 pub mod replay;
 mod reproducible;
@@ -51,6 +53,7 @@ pub use context::of_task as task_context;
 pub use decide::DecideConfig;
 pub use declared::DeclaredImage;
 pub use destination::{DeclaredBy, Destination, Output, Owner};
+pub use doctor::{DoctorConfig, Routes, job_of_image};
 pub use dry_run::{DryRun, DryRunImage, DryRunParent, ParentFrom};
 pub use history::HistoryConfig;
 pub use image::{NamedImage, context_file, is_path, out, outside};
@@ -123,9 +126,9 @@ pub struct ProcessEnvironment<'a> {
 const DRY_RUN_EXPIRY: jiff::SignedDuration = jiff::SignedDuration::from_hours(28 * 24);
 
 impl Config {
-    /// Reads the configuration of `run`.
+    /// Reads the configuration of `run`. The error names all settings that are missing or wrong.
     pub fn read(sources: &SettingLayers, around: &ProcessEnvironment) -> Result<Self, ConfigError> {
-        Self::read_for(sources, around, None)
+        problems::all(sources, |sources| Self::read_for(sources, around, None))
     }
 
     /// Reads the configuration of a dry run of an image directory.
@@ -134,7 +137,7 @@ impl Config {
         around: &ProcessEnvironment,
         image: &DryRunImage,
     ) -> Result<Self, ConfigError> {
-        Self::read_for(sources, around, Some(image))
+        problems::all(sources, |sources| Self::read_for(sources, around, Some(image)))
     }
 
     fn read_for(

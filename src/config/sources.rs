@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use super::replay::Job;
 use super::settings::{self, Setting};
+use crate::report::counted;
 use crate::taskcluster::TaskId;
 
 /// A configuration error, which the caller must fix (exit code 2).
@@ -23,7 +24,7 @@ pub enum ConfigError {
         why: String,
     },
     /// A setting that the subcommand cannot do without.
-    #[error("{} is not set: {why} (flag --{})", setting.variable, setting.name)]
+    #[error("{} is not set: {why}{}", setting.variable, setting.flag().map(|flag| format!(" (flag {flag})")).unwrap_or_default())]
     Missing {
         /// The setting.
         setting: &'static Setting,
@@ -60,6 +61,46 @@ pub enum ConfigError {
         /// What is wrong, with line and column where TOML has them.
         why: String,
     },
+    /// More than one of these.
+    #[error("{}", several(.0))]
+    Several(Vec<ConfigError>),
+}
+
+impl ConfigError {
+    /// The setting that is missing or has a wrong value, if it is one.
+    pub(super) fn setting(&self) -> Option<&'static Setting> {
+        match self {
+            Self::Missing { setting, .. } => Some(setting),
+            Self::Value { origin, .. } => origin.setting(),
+            Self::Definition { .. }
+            | Self::Combination(_)
+            | Self::Unreadable { .. }
+            | Self::File { .. }
+            | Self::Several(_) => None,
+        }
+    }
+}
+
+/// Names each setting in one line; the errors themselves have a line each elsewhere.
+fn several(errors: &[ConfigError]) -> String {
+    let (mut missing, mut wrong, mut lists) = (Vec::new(), Vec::new(), Vec::new());
+    for error in errors {
+        match error {
+            ConfigError::Missing { setting, .. } => {
+                let flag = setting.flag().map(|flag| format!(" ({flag})")).unwrap_or_default();
+                missing.push(format!("{}{flag}", setting.variable));
+            }
+            ConfigError::Value { origin, .. } => wrong.push(origin.to_string()),
+            other => lists.push(other.to_string()),
+        }
+    }
+    for (what, list) in [("wrong", wrong), ("not set", missing)] {
+        if !list.is_empty() {
+            lists.insert(0, format!("{what}: {}", list.join(", ")));
+        }
+    }
+    let count = counted(errors.len(), "problem");
+    format!("{count} with settings, each with a line of its own below; {}", lists.join("; "))
 }
 
 /// Where a value came from.
@@ -73,6 +114,17 @@ pub enum ValueSource {
     File(PathBuf, &'static str),
     /// The definition of the task whose job this is.
     Task(TaskId, &'static str),
+}
+
+impl ValueSource {
+    /// The setting whose value it is.
+    fn setting(&self) -> Option<&'static Setting> {
+        let is_it = |setting: &&&Setting| match self {
+            Self::Flag(name) | Self::File(_, name) => setting.name == *name,
+            Self::Variable(name) | Self::Task(_, name) => setting.variable == *name,
+        };
+        settings::ALL.iter().find(is_it).copied()
+    }
 }
 
 impl fmt::Display for ValueSource {
@@ -118,6 +170,8 @@ pub struct SettingLayers<'a> {
     file: BTreeMap<&'static str, String>,
     file_path: PathBuf,
     job: Option<Job>,
+    /// Values that replace wrong and missing ones, to find the next problem: see `problems`. None: the setting is not set.
+    replaced: BTreeMap<&'static str, Option<&'static str>>,
 }
 
 impl<'a> SettingLayers<'a> {
@@ -128,7 +182,8 @@ impl<'a> SettingLayers<'a> {
         flags: BTreeMap<&'static str, String>,
         environment: &'a dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
-        let mut sources = Self { flags, environment, file: BTreeMap::new(), file_path: PathBuf::new(), job: None };
+        let (file, file_path, replaced) = (BTreeMap::new(), PathBuf::new(), BTreeMap::new());
+        let mut sources = Self { flags, environment, file, file_path, job: None, replaced };
         if let Some(given) = sources.get(&settings::CONFIG)? {
             let path = PathBuf::from(&given.text);
             let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable {
@@ -148,6 +203,11 @@ impl<'a> SettingLayers<'a> {
         Self { job: Some(job.clone()), ..self.clone() }
     }
 
+    /// Replaces a setting's value by its example. Returns whether it was not replaced before.
+    pub(super) fn replace_by_example(&mut self, setting: &'static Setting) -> bool {
+        self.replaced.insert(setting.name, setting.example).is_none()
+    }
+
     /// Whether this is the job of an existing task, which is done again.
     pub(super) fn is_replay(&self) -> bool {
         self.job.is_some()
@@ -160,6 +220,10 @@ impl<'a> SettingLayers<'a> {
 
     /// The value of a setting. An empty environment variable counts as not set: task templates write such.
     pub fn get(&self, setting: &'static Setting) -> Result<Option<SettingValue>, ConfigError> {
+        if let Some(example) = self.replaced.get(setting.name) {
+            let origin = ValueSource::Variable(setting.variable);
+            return Ok(example.map(|text| SettingValue { text: text.to_owned(), origin }));
+        }
         if let Some(text) = self.flags.get(setting.name) {
             return Ok(Some(SettingValue { text: text.clone(), origin: ValueSource::Flag(setting.name) }));
         }

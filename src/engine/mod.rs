@@ -19,6 +19,7 @@ mod managed;
 mod push;
 mod sending;
 mod storage;
+mod survey;
 mod target_arch;
 
 pub use build::bases::{Base, Bases, shared_layers};
@@ -45,4 +46,5 @@ pub use error::EngineError;
 pub use handle::Engine;
 pub use managed::{ManagedError, SUPERVISOR, Supervisor, SupervisorError, supervise};
 pub use storage::{StorageError, Stored, StoredBlobs, StoredImage, StoredLayer};
+pub use survey::EngineSurvey;
 pub use target_arch::TargetArch;

@@ -23,14 +23,19 @@ pub struct InsufficientSpace {
 
 /// Checks that `needed` bytes fit at `path`. If the file system does not report its free space, it assumes enough.
 pub fn ensure_space(what: &'static str, path: &Path, needed: u64) -> Result<(), InsufficientSpace> {
-    let Ok(system) = rustix::fs::statvfs(path) else { return Ok(()) };
-    // The space that unprivileged users can use: the rest is reserved.
-    let free = system.f_bavail.saturating_mul(system.f_frsize);
+    let Some(free) = free_space(path) else { return Ok(()) };
     debug!("{what} needs {}, {} has {} free", Bytes(needed), path.display(), Bytes(free));
     if free < needed {
         return Err(InsufficientSpace { what, path: path.to_owned(), needed, free });
     }
     Ok(())
+}
+
+/// The free bytes of the file system at `path`, if it reports them: those that unprivileged users can use, as the rest is reserved.
+#[must_use]
+pub fn free_space(path: &Path) -> Option<u64> {
+    let system = rustix::fs::statvfs(path).ok()?;
+    Some(system.f_bavail.saturating_mul(system.f_frsize))
 }
 
 /// Releases the disk space of a range of a file, which reads as zeros afterwards. Returns whether this worked: not every file

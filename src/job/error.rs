@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::artifact_status::ArtifactStatus;
 use super::build_script::ScriptError;
+use super::doctor::DoctorProblem;
 use super::export::StorageProblem;
 use super::fetch::FetchError;
 use super::loading::LoadError;
@@ -288,6 +289,17 @@ pub enum CommandError {
         reason: ShutdownReason,
         /// The interrupted stage.
         stage: &'static str,
+    },
+    /// What a check of `doctor` found.
+    #[error(transparent)]
+    Doctor(#[from] DoctorProblem),
+    /// Problems that `doctor` found; the answer has them all.
+    #[error("{}{first}", if *count == 1 { String::new() } else { format!("{count} problems; the first: ") })]
+    Unfit {
+        /// How many.
+        count: usize,
+        /// The first one, which the exit code is of.
+        first: Box<CommandError>,
     },
     /// A mistake of this program.
     #[error("in image-worker itself: {0}; please report it")]

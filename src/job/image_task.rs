@@ -18,7 +18,7 @@ use crate::config::plan::Identity;
 use crate::config::{Config, Destination};
 use crate::engine::build_log::{self, BuildLog};
 use crate::net::transfer::Storage;
-use crate::report::Report;
+use crate::report::{Report, VERSION};
 use crate::taskcluster::Services;
 
 /// The time limit for uploading the log of a job whose time is over: a third of what `stop` reserves.
@@ -57,7 +57,7 @@ pub(super) async fn run_into(
         Destination::Payload(_) => String::new(),
         Destination::Task | Destination::DryRun(_) => format!(", push of {}", config.plan.pushdate),
     };
-    info!("image-worker {}: {}{push}", env!("CARGO_PKG_VERSION"), config.plan);
+    info!("image-worker {VERSION}: {}{push}", config.plan);
     for assumption in &config.assumed {
         info!("{assumption}");
     }

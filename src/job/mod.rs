@@ -7,6 +7,7 @@ pub mod build_script;
 mod cache;
 pub mod context_archive;
 mod declared;
+pub mod doctor;
 pub mod dry_run;
 mod dry_run_tags;
 mod error;

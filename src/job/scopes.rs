@@ -11,6 +11,7 @@ use super::publish::{PublishError, Start};
 use crate::config::plan::{Identity, Need, NeededScope};
 use crate::config::{Config, Destination};
 use crate::decision::lookup::LookupError;
+use crate::net::NameError;
 use crate::report::ErrorChain;
 use crate::taskcluster::auth::Scopes;
 use crate::taskcluster::{CallErrorKind, Services};
@@ -29,7 +30,7 @@ const UNKNOWN: &str = "whether all scopes are there is not known before they are
     if .0.len() == 1 { "it" } else { "them" },
     self.lines().join(", ")
 )]
-pub struct MissingScopes(Vec<NeededScope>);
+pub struct MissingScopes(pub(crate) Vec<NeededScope>);
 
 impl MissingScopes {
     /// A line for each, with the call that would be refused: the error line may have no room for all.
@@ -71,6 +72,12 @@ pub(crate) fn builds(start: &Result<Start, PublishError>) -> bool {
     }
 }
 
+/// The scopes that a job can need and does not have.
+pub(crate) fn missing(config: &Config, identity: &Identity, held: &Scopes) -> Result<Vec<NeededScope>, NameError> {
+    let needed = config.plan.needed_scopes(identity, &config.central, config.force)?;
+    Ok(needed.into_iter().filter(|it| !held.satisfy(&it.scope)).collect())
+}
+
 /// Refuses a job that lacks scopes: of those that each job needs, or of all where it builds.
 pub(crate) fn compare(
     config: &Config,
@@ -79,9 +86,8 @@ pub(crate) fn compare(
     builds: bool,
 ) -> Result<(), CommandError> {
     let (Some(identity), Some(held)) = (identity, held) else { return Ok(()) };
-    let needed = config.plan.needed_scopes(identity, &config.central, config.force)?;
     let (perhaps, missing): (Vec<_>, Vec<_>) =
-        needed.into_iter().filter(|it| !held.satisfy(&it.scope)).partition(|it| it.need == Need::Perhaps);
+        missing(config, identity, held)?.into_iter().partition(|it| it.need == Need::Perhaps);
     if missing.iter().any(|it| builds || it.need == Need::Always) {
         return Err(MissingScopes(missing).into());
     }

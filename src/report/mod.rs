@@ -25,6 +25,10 @@ pub(crate) use keywords::{keywords, not_a_keyword, text_serde};
 use lines::{JsonLines, TextLines};
 pub use lines::{counted, escaped, printable, shortened};
 
+/// The program's version and, where it is known, the commit that it is built from: `0.1.0 (0123456789ab 2026-11-30)`. The build
+/// script, scripts/build.rs, writes it.
+pub const VERSION: &str = env!("IMAGE_WORKER_VERSION");
+
 /// Treeherder cuts lines at 500 characters; the rest is room for a worker's own prefix.
 const ERROR_LINE_LIMIT: usize = 480;
 

@@ -12,6 +12,7 @@ pub mod document;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod git_state;
 mod kind;
 pub mod lineage;
 pub mod lint;
@@ -43,6 +44,7 @@ use listed::Listed;
 pub use parent::ParentProblem;
 
 pub use error::TreeError;
+pub use git_state::GitState;
 use lineage::PackageDigests;
 use nearest::nearest;
 use registry::{Registry, RegistryProblem, is_versioned};
@@ -187,6 +189,12 @@ impl Tree {
     #[must_use]
     pub fn checkout(&self) -> &Checkout {
         &self.checkout
+    }
+
+    /// The `kind.yml` files that list the images; none where every image directory is an image.
+    #[must_use]
+    pub fn kinds(&self) -> &[PathBuf] {
+        &self.kinds
     }
 
     /// The repository's root, which `# %include` is relative to.

@@ -7,6 +7,7 @@ pub mod index;
 mod names;
 mod namespaces;
 pub mod object;
+mod ping;
 mod push_date;
 pub mod queue;
 mod requests;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 pub use deployment::{Access, Deployment};
 pub use names::{ArtifactName, IndexPrefix, Namespace, Project, TaskId};
 pub use namespaces::ImageNamespaces;
+pub use ping::{Pong, ping};
 pub use push_date::PushDate;
 pub use requests::{
     ArtifactPayload, CreateArtifact, IndexData, IndexPayload, InsertTask, Storage, TaskRun, to_milliseconds,
@@ -111,6 +113,8 @@ pub struct CallError {
     /// Why it failed.
     pub fault: CallErrorKind,
     what: String,
+    /// 401: the service does not accept the credentials, whatever their scopes.
+    pub unauthenticated: bool,
     /// Whether the service itself answered, and not a server in its place without such a path.
     spoken: bool,
     #[source]
@@ -125,6 +129,7 @@ impl CallError {
             target: "the client".to_owned(),
             fault: CallErrorKind::Protocol,
             what,
+            unauthenticated: false,
             spoken: false,
             source: None,
         }
@@ -162,7 +167,8 @@ impl CallError {
             // Without the crate's own text: about a header that cannot be sent it contains that header, certificate and all.
             (None, Err(_)) => (CallErrorKind::Protocol, "the request cannot be made".to_owned(), None),
         };
-        Self { call, target: target.to_owned(), fault, what, spoken, source }
+        let unauthenticated = status == Some(StatusCode::UNAUTHORIZED);
+        Self { call, target: target.to_owned(), fault, what, unauthenticated, spoken, source }
     }
 
     /// The same for calls where a 404 without a service's message cannot mean that something is missing.
@@ -179,7 +185,8 @@ impl CallError {
 
     fn protocol(call: &'static str, target: &str, error: &serde_json::Error) -> Self {
         let what = format!("the answer is not what was expected: {error}");
-        Self { call, target: target.to_owned(), fault: CallErrorKind::Protocol, what, spoken: false, source: None }
+        let (target, fault) = (target.to_owned(), CallErrorKind::Protocol);
+        Self { call, target, fault, what, unauthenticated: false, spoken: false, source: None }
     }
 }
 

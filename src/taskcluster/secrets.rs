@@ -28,6 +28,7 @@ impl Secrets {
                 target: secret.to_owned(),
                 fault: CallErrorKind::Gone,
                 what: format!("it has no text under {key}; look at the secret in Taskcluster, or name another key"),
+                unauthenticated: false,
                 spoken: true,
                 source: None,
             }),

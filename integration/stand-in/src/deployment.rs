@@ -25,7 +25,7 @@ pub(crate) struct Deployment {
     pub(crate) dir: PathBuf,
     /// How far the stand-in's time is ahead of the machine's, by `advance`.
     pub(crate) advanced: Duration,
-    /// How wrong the caller's clock is, as Hawk sees it.
+    /// How wrong the caller's clock is, as Hawk sees it, and as the header `Date` shows it.
     pub(crate) skew: SignedDuration,
     pub(crate) clients: BTreeMap<String, Client>,
     pub(crate) tasks: BTreeMap<String, Task>,
@@ -145,7 +145,7 @@ impl Deployment {
         Timestamp::now() + self.advanced
     }
 
-    /// The time that Hawk timestamps are compared with. Advancing the clock lets time pass for everybody, so
+    /// The time that Hawk timestamps are compared with, and that stands in the header `Date`. Advancing the clock lets time pass for everybody, so
     /// only the skew makes a caller's timestamp stale.
     pub(crate) fn caller_now(&self) -> Timestamp {
         Timestamp::now() + self.skew

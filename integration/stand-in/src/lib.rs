@@ -332,7 +332,7 @@ impl StandIn {
         self.shared.lock().options.delay = delay.min(SLOWEST);
     }
 
-    /// Makes the stand-in's clock differ from its callers', as Hawk sees it.
+    /// Makes the stand-in's clock differ from its callers', as Hawk and the header `Date` see it.
     pub fn set_skew(&self, skew: SignedDuration) {
         self.shared.lock().skew = skew;
     }

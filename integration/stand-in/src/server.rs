@@ -7,11 +7,13 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::StatusCode;
+use axum::http::header::DATE;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use jiff::fmt::rfc2822::DateTimePrinter;
 use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
@@ -67,10 +69,12 @@ async fn api_call(State(shared): State<Arc<Shared>>, request: Request, next: Nex
         parts.extensions.insert(known);
         next.run(Request::from_parts(parts, Body::from(body))).await
     };
-    let response = match &failure {
+    let mut response = match &failure {
         Some(failure) => failure.apply(work).await,
         None => work.await,
     };
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&shared.lock().caller_now()).expect("a date");
+    response.headers_mut().insert(DATE, date.parse().expect("a header"));
     shared.end(id, &response);
     response
 }

@@ -57,18 +57,12 @@ impl Engine {
         secrets: &BuildSecrets,
     ) -> Result<Builder, EngineError> {
         let needs = needs(dockerfile);
-        let as_error = |source| EngineError::Request { doing: "asking for its builder".to_owned(), source };
         // Build arguments do not add stages.
         let images = DockerfileImages::read(dockerfile, &BTreeMap::new());
         refuse_missing_stage(&images)?;
         let copied = images.references.into_iter().filter(|it| it.by != Use::From);
         let copied_images = copied.filter_map(|it| it.image).collect();
-        let buildkit = if self.driver.may_have_buildkit() {
-            let ping = ping(&self.place).await.map_err(|error| as_error(error.into()))?;
-            BuildKitSupport::new(&ping, self.keeps_manifests().await)
-        } else {
-            BuildKitSupport::default()
-        };
+        let buildkit = self.buildkit_support().await?;
         let has_secrets = !secrets.is_empty();
         let by = self.driver.builder(&BuilderRequest { choice, buildkit: &buildkit, needs: &needs, has_secrets })?;
         unsupported(by, &needs, self.driver.knows_here_documents(&self.about)).map_or(Ok(()), Err)?;
@@ -77,9 +71,27 @@ impl Engine {
             return Ok(Builder { session: None, chosen });
         }
         let session =
-            Session::open(&self.place, secrets, &self.access).await.map_err(|error| as_error(error.into()))?;
+            Session::open(&self.place, secrets, &self.access).await.map_err(|error| no_builder(error.into()))?;
         Ok(Builder { session: Some(session), chosen })
     }
+
+    /// The builder for a `Dockerfile` without special needs.
+    pub(in crate::engine) async fn usual_builder(&self, choice: BuilderChoice) -> Result<BuiltBy, EngineError> {
+        let buildkit = self.buildkit_support().await?;
+        self.driver.builder(&BuilderRequest { choice, buildkit: &buildkit, needs: &[], has_secrets: false })
+    }
+
+    async fn buildkit_support(&self) -> Result<BuildKitSupport, EngineError> {
+        if !self.driver.may_have_buildkit() {
+            return Ok(BuildKitSupport::default());
+        }
+        let ping = ping(&self.place).await.map_err(|error| no_builder(error.into()))?;
+        Ok(BuildKitSupport::new(&ping, self.keeps_manifests().await))
+    }
+}
+
+fn no_builder(source: Box<dyn std::error::Error + Send + Sync>) -> EngineError {
+    EngineError::Request { doing: "asking for its builder".to_owned(), source }
 }
 
 /// Refuses a reference to a stage that does not exist. Podman 4.3 looks up a stage by its number without counting the stages:

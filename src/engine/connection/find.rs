@@ -41,7 +41,14 @@ pub(in crate::engine) fn places(config: &EngineConfig) -> Vec<EngineAddress> {
 impl Engine {
     /// Connects to the first engine that answers and is of the requested kind.
     pub async fn connect(config: &EngineConfig) -> Result<Self, EngineError> {
-        let mut attempts = Vec::new();
+        Self::connect_and_list(config, &mut Vec::new()).await
+    }
+
+    /// The same. `attempts` gets each address that was tried in vain, with its answer.
+    pub async fn connect_and_list(
+        config: &EngineConfig,
+        attempts: &mut Vec<(String, String)>,
+    ) -> Result<Self, EngineError> {
         let mut forbidden_socket = None;
         for address in places(config) {
             let place = Address::new(&address)?;
@@ -65,7 +72,7 @@ impl Engine {
             return Err(EngineError::Forbidden { group: group_of(&socket), socket });
         }
         let named_by = config.address.as_ref().map_or(NamedBy::Usual, |address| address.named_by.clone());
-        Err(EngineError::NoneAnswers { places: attempts, named_by })
+        Err(EngineError::NoneAnswers { places: attempts.clone(), named_by })
     }
 
     /// Connects to the engine at `place`, if it answers and is of the requested kind.

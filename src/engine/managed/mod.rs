@@ -120,6 +120,11 @@ impl Engine {
         Ok(start(config, place, network).await?)
     }
 
+    /// The Podman that a managed engine would be. Nothing is started: what shows only then is not found.
+    pub fn managed_program(config: &EngineConfig) -> Result<&Path, EngineError> {
+        Ok(startable(&config.podman)?)
+    }
+
     /// Removes the engine that a killed run has left in the directory `place`. Returns whether it is gone.
     pub async fn remove_managed(config: &EngineConfig, place: &Path) -> bool {
         let directory = EngineDir::at(place);
@@ -137,9 +142,18 @@ impl Engine {
     }
 }
 
+/// The Podman that a managed engine is, if nothing is missing that is known before it starts.
+fn startable(podman: &Podman) -> Result<&Path, ManagedError> {
+    let program = podman.program.as_deref().ok_or(ManagedError::NoPodman)?;
+    match preflight::preflight(&preflight::HostInfo::read(podman)) {
+        Some(hint) => Err(ManagedError::Unusable { hint, reply: PodmanReply("nothing was started".to_owned()) }),
+        None => Ok(program),
+    }
+}
+
 async fn start(config: &EngineConfig, place: &Path, network: Option<&str>) -> Result<Engine, ManagedError> {
     let podman = &config.podman;
-    let Some(program) = &podman.program else { return Err(ManagedError::NoPodman) };
+    let program = startable(podman)?;
     if let Some(network) = network.filter(|network| !["host", "default"].contains(network)) {
         return Err(ManagedError::Network(network.to_owned()));
     }
@@ -148,9 +162,6 @@ async fn start(config: &EngineConfig, place: &Path, network: Option<&str>) -> Re
         return Err(ManagedError::LongPath(directory.socket()));
     }
     let host = preflight::HostInfo::read(podman);
-    if let Some(hint) = preflight::preflight(&host) {
-        return Err(ManagedError::Unusable { hint, reply: PodmanReply("nothing was started".to_owned()) });
-    }
     let unshare = engine_dir::unshare_command(podman);
     let mut reply = String::new();
     for driver in Driver::ALL {

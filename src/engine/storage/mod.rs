@@ -146,6 +146,12 @@ impl Engine {
     }
 
     async fn location_of(&self, image_id: ImageId) -> Result<ImageLocation, StorageError> {
+        let (kind, root) = self.storage().await?;
+        Ok(ImageLocation { kind, root, id: image_id.hex() })
+    }
+
+    /// How the engine keeps images, and where, if that can be read from here.
+    pub(super) async fn storage(&self) -> Result<(StorageKind, PathBuf), StorageError> {
         if self.place.socket().is_none() {
             return Err(StorageError::Remote(self.place.to_string()));
         }
@@ -158,8 +164,7 @@ impl Engine {
         let is_containerd = is_containerd(&info);
         let root = info.docker_root_dir.map(PathBuf::from).ok_or_else(|| unknown("it does not say where"))?;
         let driver = info.driver.unwrap_or_default();
-        let kind = self.driver.storage(driver, is_containerd);
-        Ok(ImageLocation { kind, root, id: image_id.hex() })
+        Ok((self.driver.storage(driver, is_containerd), root))
     }
 }
 

@@ -1,0 +1,56 @@
+//! Completion as bash does it: the script is sourced by a real bash, and its function called as bash calls it.
+
+use std::process::{Command, Stdio};
+
+use crate::harness::{path, program};
+
+/// Calls the function that is registered for the program, with the words that are typed so far.
+const COMPLETE: &str = r#"
+source "$1"; shift
+[[ $(complete -p image-worker) =~ -F\ ([^ ]+) ]] || exit 1
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+"${BASH_REMATCH[1]}" "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+printf '%s\n' "${COMPREPLY[@]}"
+"#;
+
+#[test]
+fn bash_completes_subcommands_and_what_they_take() {
+    let script = program(["completions", "bash"], []).finish();
+    script.assert_succeeds();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, &script.stdout).unwrap();
+    let complete = |typed: &[&str]| {
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "-c", COMPLETE, "bash", path(file.path())]).args(typed).stdin(Stdio::null());
+        let output = bash.output().unwrap();
+        assert!(output.status.success(), "{typed:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (typed, expected) in [
+        (&["image-worker", "re"][..], &["replay", "rerun"][..]),
+        (&["image-worker", "run", "--dry"], &["--dry-run"]),
+        (&["image-worker", "run", "--dry-run", "--outp"], &["--output"]),
+        (&["image-worker", "--json", "hash", "--sch"], &["--scheme"]),
+        (&["/usr/bin/image-worker", "decide", "--off"], &["--offline"]),
+        (&["image-worker", "completions", "z"], &["zsh"]),
+        (&["image-worker", "man", "rep"], &["replay"]),
+    ] {
+        assert_eq!(complete(typed), expected, "{typed:?}");
+    }
+}
+
+#[test]
+fn each_subcommand_has_its_manual_page() {
+    let page = |arguments: &[&str]| {
+        let finished = program(arguments.iter().copied(), []).finish();
+        finished.assert_succeeds();
+        finished.stdout
+    };
+    let whole = page(&["man"]);
+    assert!(whole.contains(".TH image-worker 1 ") && whole.contains("image\\-worker\\-run(1)"), "{whole}");
+    let run = page(&["man", "run"]);
+    let version = env!("IMAGE_WORKER_VERSION");
+    assert!(run.contains(&format!(".TH image-worker-run 1  \"image-worker {version}\"")), "{run}");
+    assert!(run.contains("\\fB\\-\\-dry\\-run\\fR") && run.contains("TASKCLUSTER_ROOT_URL"), "{run}");
+    assert_eq!(program(["man", "nosuch"], []).finish().code, 2);
+}
