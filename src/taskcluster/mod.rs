@@ -13,6 +13,7 @@ mod requests;
 pub mod secrets;
 pub mod tasks;
 
+mod time_span;
 use std::sync::Arc;
 
 pub use deployment::{Access, Deployment};
@@ -26,6 +27,7 @@ use reqwest::StatusCode;
 use taskcluster::{ClientBuilder, Credentials, Retry};
 
 use crate::net::retry::{Failure, Policy, RetryConfig, Retryability, retry};
+pub use time_span::TimeSpan;
 
 /// The services of one deployment. Clones use the same clients.
 #[derive(Clone)]

@@ -122,6 +122,8 @@ settings! {
 
     DOT = Setting::new("dot", "IMAGE_WORKER_DOT", "", "Print a graph for Graphviz instead of a drawing").group(TREE);
 
+    EXPIRES_WITHIN = Setting::new("expires-within", "IMAGE_WORKER_EXPIRES_WITHIN", "SPAN", "List only images that the index will not have any more after this time, like 14d, or does not have now; without a NAME of all images of the tree; the exit code is 10 if there is one").group(TREE);
+
     DECISION_TASK = Setting::new("decision-task", "IMAGE_WORKER_DECISION_TASK", "ID", "The decision task, which has the contexts as artifacts [default: TASK_ID]").group(DECISION);
     CONTEXTS = Setting::new("contexts", "IMAGE_WORKER_CONTEXTS", "DIR", "Where the contexts of missing images are written, as NAME.tar.gz, to become the artifacts public/docker-contexts/NAME.tar.gz").default("docker-contexts").group(DECISION);
     TASK_TEMPLATE = Setting::new("task-template", "IMAGE_WORKER_TASK_TEMPLATE", "FILE", "The image task's definition with placeholders [default: worker-config/task.yml of this version]").group(DECISION);
