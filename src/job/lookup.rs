@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::CommandError;
 use super::shutdown::Shutdown;
-use crate::config::{ImagesDir, LookupConfig};
+use crate::config::{DecideConfig, ImagesDir, LookupConfig};
 use crate::context::ImageName;
+use crate::decision::image_tasks::Expiring;
 use crate::decision::lookup::{FoundEntry, Lookup, LookupRequest};
 use crate::net::blocking::blocking;
 use crate::net::transfer::Storage;
@@ -93,6 +94,39 @@ async fn look_up(
     let found = stop.run_stage("looking the images up", lookup.find(&wanted)).await?;
     let images = wanted.into_iter().zip(found).map(|(wanted, found)| LookedUp { wanted, found }).collect();
     Ok((lookup, images))
+}
+
+/// The images that the index has, and which of those that the graph's tasks use expire too soon.
+pub(crate) async fn find_for_graph(
+    config: &DecideConfig,
+    named: &[ImageName],
+    wanted: &[LookupRequest],
+) -> Result<(BTreeMap<ImageName, FoundEntry>, Expiring), CommandError> {
+    let until = config.renew_within.map_or(config.now, |within| within.after(config.now));
+    let mut expiring = Expiring { images: BTreeSet::new(), until };
+    let Some(deployment) = &config.deployment else {
+        match wanted.len() {
+            0 => info!("offline: the graph names no image that a task builds"),
+            1 => info!("offline: nothing is looked up, 1 image gets a task"),
+            images => info!("offline: nothing is looked up, {images} images get a task each"),
+        }
+        return Ok((BTreeMap::new(), expiring));
+    };
+    let lookup = Lookup {
+        services: Services::new(deployment)?,
+        storage: Storage::new(deployment.retry)?,
+        index: config.index.clone(),
+        artifact: config.artifact.name.clone(),
+        central: config.central.clone(),
+        project: Some(config.project.clone()),
+        now: config.now,
+    };
+    let found = lookup.find(wanted).await?;
+    if config.renew_within.is_some() {
+        let found = wanted.iter().zip(&found).filter_map(|(wanted, found)| Some((wanted, found.as_ref()?)));
+        expiring.images = lookup.expiring(found.filter(|(wanted, _)| named.contains(&wanted.image)), until).await?;
+    }
+    Ok((found.into_iter().flatten().map(|found| (found.image.clone(), found)).collect(), expiring))
 }
 
 /// Looks one image up.

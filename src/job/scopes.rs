@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::CommandError;
 use super::publish::{PublishError, Start};
 use crate::config::plan::{Identity, Need, NeededScope};
-use crate::config::{Config, Destination};
+use crate::config::{Config, Destination, Reuse};
 use crate::decision::lookup::LookupError;
 use crate::report::ErrorChain;
 use crate::taskcluster::auth::Scopes;
@@ -79,7 +79,7 @@ pub(crate) fn compare(
     builds: bool,
 ) -> Result<(), CommandError> {
     let (Some(identity), Some(held)) = (identity, held) else { return Ok(()) };
-    let needed = config.plan.needed_scopes(identity, &config.central, config.force)?;
+    let needed = config.plan.needed_scopes(identity, &config.central, config.reuse == Reuse::Nothing)?;
     let (perhaps, missing): (Vec<_>, Vec<_>) =
         needed.into_iter().filter(|it| !held.satisfy(&it.scope)).partition(|it| it.need == Need::Perhaps);
     if missing.iter().any(|it| builds || it.need == Need::Always) {
