@@ -11,9 +11,10 @@ mod push_date;
 pub mod queue;
 mod requests;
 pub mod secrets;
+mod task_ref;
 pub mod tasks;
-
 mod time_span;
+
 use std::sync::Arc;
 
 pub use deployment::{Access, Deployment};
@@ -24,10 +25,11 @@ pub use requests::{
     ArtifactPayload, CreateArtifact, IndexData, IndexPayload, InsertTask, Storage, TaskRun, to_milliseconds,
 };
 use reqwest::StatusCode;
+pub use task_ref::{TaskRef, TaskRefError};
 use taskcluster::{ClientBuilder, Credentials, Retry};
+pub use time_span::TimeSpan;
 
 use crate::net::retry::{Failure, Policy, RetryConfig, Retryability, retry};
-pub use time_span::TimeSpan;
 
 /// The services of one deployment. Clones use the same clients.
 #[derive(Clone)]
