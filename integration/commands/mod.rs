@@ -11,5 +11,6 @@ mod lookup;
 mod push;
 pub(crate) mod replay;
 mod rerun;
+mod rerun_several;
 mod run;
 pub(crate) mod tree;
