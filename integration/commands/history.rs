@@ -12,7 +12,7 @@ use crate::harness::{Finished, PROJECT, path, program};
 const DOCUMENTS: [&str; 4] = ["layers.json", "perfherder-data-image-build.json", "provenance.json", "sbom.cdx.json"];
 
 /// A deployment with pushes of an image.
-struct World {
+struct Fixture {
     taskcluster: StandIn,
 }
 
@@ -35,7 +35,7 @@ const FIRST: Built<'static> = Built {
     packages: &[("curl", "1"), ("git", "1")],
 };
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         Self { taskcluster: StandIn::start(Options::default()) }
     }
@@ -135,7 +135,7 @@ fn documents(built: &Built) -> [Value; 4] {
 
 #[test]
 fn each_push_says_what_it_changed() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let grown = Built {
         context: "bb",
         index: "bb",
@@ -144,11 +144,11 @@ fn each_push_says_what_it_changed() {
         packages: &[("curl", "2"), ("git", "1"), ("jq", "1")],
         revision: "fedcba9876543210fedcba9876543210fedcba98",
     };
-    let first = world.build(&["20151209123456", "20151210000000"], &FIRST);
-    let second = world.build(&["20151211000000"], &grown);
-    let third = world.build(&["20160101000000"], &Built { index: "cc", ..grown });
-    let fourth = world.build(&["20160102000000"], &Built { index: "cc", size: 1 << 20, ..grown });
-    let finished = world.history_with(&[], &[]);
+    let first = fixture.build(&["20151209123456", "20151210000000"], &FIRST);
+    let second = fixture.build(&["20151211000000"], &grown);
+    let third = fixture.build(&["20160101000000"], &Built { index: "cc", ..grown });
+    let fourth = fixture.build(&["20160102000000"], &Built { index: "cc", size: 1 << 20, ..grown });
+    let finished = fixture.history_with(&[], &[]);
     finished.assert_succeeds();
     let expected = "\
 builder for mozilla-central: 5 pushes, 4 of which built it
@@ -170,9 +170,9 @@ push (UTC)           revision          size  difference  layers  packages  secon
         ("getArtifact", 4 * builds),
         ("s3 GET", 4 * builds),
     ];
-    assert_eq!(world.calls(), made.map(|(name, times)| (name.to_owned(), times)).into(), "each build is read once");
+    assert_eq!(fixture.calls(), made.map(|(name, times)| (name.to_owned(), times)).into(), "each build is read once");
 
-    let json = world.json(&["--limit", "3"]);
+    let json = fixture.json(&["--limit", "3"]);
     assert_eq!((json["pushes"].as_array().unwrap().len(), &json["more"]), (3, &json!(true)));
     let tasks: Vec<_> = json["pushes"].as_array().unwrap().iter().map(|push| &push["taskId"]).collect();
     assert_eq!(tasks, [&json!(fourth), &json!(third), &json!(second)]);
@@ -181,25 +181,25 @@ push (UTC)           revision          size  difference  layers  packages  secon
     assert_eq!(json["pushes"][2]["route"], json!(format!("index.{}", namespace("20151211000000"))));
     assert_eq!(json["pushes"][2]["contextHash"], json!("bb".repeat(32)));
 
-    let json = world.json(&["--since", "2015-12-10"]);
+    let json = fixture.json(&["--since", "2015-12-10"]);
     let dates: Vec<_> = json["pushes"].as_array().unwrap().iter().map(|push| push["date"].as_str().unwrap()).collect();
     assert_eq!((dates.len(), dates[3], &json["more"]), (4, "2015-12-10T00:00:00Z", &json!(false)));
     assert_eq!(json["pushes"][3]["taskId"], json!(first));
     assert_eq!((&json["pushes"][3]["built"], &json["pushes"][3]["change"]["cause"]), (&json!(false), &json!("reused")));
     // The newest year is enough.
-    world.json(&["--since", "2016-01-02"]);
-    assert_eq!(world.calls()["listTasks"], 1);
+    fixture.json(&["--since", "2016-01-02"]);
+    assert_eq!(fixture.calls()["listTasks"], 1);
 }
 
 #[test]
 fn a_year_of_more_than_a_page_is_read_to_its_end() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let day = |number: usize| {
         format!("2015{:02}{:02}{:06}", 1 + number / 100, 1 + number % 28, 100 + number / 60 * 100 + number % 60)
     };
     let pushes: Vec<_> = (0..1_005).map(day).collect();
     let pushes: Vec<_> = pushes.iter().map(String::as_str).collect();
-    world.build(&pushes, &FIRST);
+    fixture.build(&pushes, &FIRST);
     let newest = pushes.iter().max().unwrap();
     let newest = format!(
         "{}-{}-{} {}:{}:{}",
@@ -219,55 +219,55 @@ fn a_year_of_more_than_a_page_is_read_to_its_end() {
         );
         let first = finished.stdout.lines().nth(4).unwrap();
         assert!(first.starts_with(&newest), "{first}");
-        let calls = world.calls();
+        let calls = fixture.calls();
         assert_eq!((calls["listNamespaces"], calls["listTasks"], calls["getArtifact"]), (1, 2, 4));
     };
-    check(world.history_with(&["--limit", "2"], &[]));
+    check(fixture.history_with(&["--limit", "2"], &[]));
 
     // Signed: the second page is asked for by a URL that is signed with its query.
     let scopes = ["index:list-tasks:*", "index:list-namespaces:*", "queue:get-task:*", "queue:get-artifact:public/*"];
-    let client = world.taskcluster.permanent_credentials(scopes);
+    let client = fixture.taskcluster.permanent_credentials(scopes);
     let signed =
         [("TASKCLUSTER_CLIENT_ID", client.client_id.as_str()), ("TASKCLUSTER_ACCESS_TOKEN", &client.access_token)];
-    check(world.history_with(&["--limit", "2"], &signed));
-    let calls = world.taskcluster.calls();
+    check(fixture.history_with(&["--limit", "2"], &signed));
+    let calls = fixture.taskcluster.calls();
     let pages = calls.iter().filter(|call| call.name == "listTasks");
     assert!(pages.into_iter().all(|call| call.client_id.as_deref() == Some(client.client_id.as_str())), "{calls:#?}");
 
-    world.taskcluster.fault(Fault::status("listTasks", 503).skip(1));
-    world.history_with(&["--limit", "2"], &signed).assert_fails(30, &["index.listTasks", "503"]);
+    fixture.taskcluster.fault(Fault::status("listTasks", 503).skip(1));
+    fixture.history_with(&["--limit", "2"], &signed).assert_fails(30, &["index.listTasks", "503"]);
 }
 
 #[test]
 fn two_hundred_builds_are_read_side_by_side() {
-    let world = World::new();
+    let fixture = Fixture::new();
     for number in 0..200 {
-        world.build(&[&format!("201512{:02}{:06}", 1 + number / 10, number % 10)], &FIRST);
+        fixture.build(&[&format!("201512{:02}{:06}", 1 + number / 10, number % 10)], &FIRST);
     }
     // Long enough that calls that are made side by side are under way at the same time.
-    world.taskcluster.set_delay(Duration::from_millis(20));
-    let json = world.json(&["--limit", "200"]);
+    fixture.taskcluster.set_delay(Duration::from_millis(20));
+    let json = fixture.json(&["--limit", "200"]);
     assert_eq!((json["pushes"].as_array().unwrap().len(), &json["more"]), (200, &json!(false)));
     let made = [("listNamespaces", 1), ("listTasks", 1), ("task", 200), ("getArtifact", 800), ("s3 GET", 800)];
-    assert_eq!(world.calls(), made.map(|(name, times)| (name.to_owned(), times)).into());
-    let most = world.taskcluster.most_at_once();
+    assert_eq!(fixture.calls(), made.map(|(name, times)| (name.to_owned(), times)).into());
+    let most = fixture.taskcluster.most_at_once();
     assert!((9..=30).contains(&most), "{most} calls were under way at once");
 }
 
 #[test]
 fn a_build_that_lacks_documents_or_has_wrong_ones_is_shown_as_far_as_it_is_known() {
-    let world = World::new();
-    world.build(&["20151209000000"], &FIRST);
+    let fixture = Fixture::new();
+    fixture.build(&["20151209000000"], &FIRST);
     // Of another program: its entries have no data.
-    let other = world.task(&["20151210000000"], &json!({}), &json!({}));
-    let wrong = world.build(&["20151211000000"], &FIRST);
-    world.put(&wrong, "layers.json", b"<html>\x1b[2K");
-    world.put(&wrong, "perfherder-data-image-build.json", br#"{"suites": 7}"#);
-    world.put(&wrong, "provenance.json", &b" ".repeat((1 << 20) + 1));
-    let gone = world.build(&["20151212000000"], &FIRST);
+    let other = fixture.task(&["20151210000000"], &json!({}), &json!({}));
+    let wrong = fixture.build(&["20151211000000"], &FIRST);
+    fixture.put(&wrong, "layers.json", b"<html>\x1b[2K");
+    fixture.put(&wrong, "perfherder-data-image-build.json", br#"{"suites": 7}"#);
+    fixture.put(&wrong, "provenance.json", &b" ".repeat((1 << 20) + 1));
+    let gone = fixture.build(&["20151212000000"], &FIRST);
     // The queue never learns that nothing was uploaded.
-    world.taskcluster.fault(Fault::status("s3 GET", 404).path(&gone).times(u32::MAX));
-    let finished = world.history_with(&["--json"], &[]);
+    fixture.taskcluster.fault(Fault::status("s3 GET", 404).path(&gone).times(u32::MAX));
+    let finished = fixture.history_with(&["--json"], &[]);
     finished.assert_succeeds();
     let json: Value = serde_json::from_str(&finished.stdout).unwrap();
     let facts = |number: usize, name: &str| &json["pushes"][number][name];
@@ -290,20 +290,20 @@ fn a_build_that_lacks_documents_or_has_wrong_ones_is_shown_as_far_as_it_is_known
     assert_eq!(facts(2, "change")["cause"], json!("unknown"));
     assert!(finished.stderr.contains("2 builds without some of the documents"), "{}", finished.stderr);
 
-    let table = world.history_with(&[], &[]);
+    let table = fixture.history_with(&[], &[]);
     table.assert_succeeds();
     assert!(table.stdout.contains("2015-12-10 00:00:00  ?"), "{}", table.stdout);
 }
 
 #[test]
 fn a_page_is_written_whole_and_loads_nothing() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let hostile = Built { packages: &[("</table><script>alert(1)</script>", "1")], ..FIRST };
-    world.build(&["20151209000000"], &hostile);
-    world.build(&["20151210000000"], &Built { size: 9 << 20, context: "bb", ..FIRST });
+    fixture.build(&["20151209000000"], &hostile);
+    fixture.build(&["20151210000000"], &Built { size: 9 << 20, context: "bb", ..FIRST });
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("builder.html");
-    let finished = world.history_with(&["--html", path(&file)], &[]);
+    let finished = fixture.history_with(&["--html", path(&file)], &[]);
     finished.assert_succeeds();
     assert!(finished.stdout.contains("2015-12-10") && finished.stderr.contains("wrote "), "{}", finished.stderr);
     let page = std::fs::read_to_string(&file).unwrap();
@@ -316,20 +316,20 @@ fn a_page_is_written_whole_and_loads_nothing() {
     let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["builder.html"]);
     let nowhere = directory.path().join("none/builder.html");
-    world.history_with(&["--html", path(&nowhere)], &[]).assert_fails(2, &["cannot write", "no such directory"]);
+    fixture.history_with(&["--html", path(&nowhere)], &[]).assert_fails(2, &["cannot write", "no such directory"]);
 }
 
 #[test]
 fn what_cannot_be_listed_is_an_error_with_a_way_out() {
-    let world = World::new();
-    world.build(&["20151209000000"], &FIRST);
-    world.history_with(&["--project", "try"], &[]).assert_fails(10, &["no push of builder for try", "--project"]);
-    let late = world.history_with(&["--since", "2015-12-10"], &[]);
+    let fixture = Fixture::new();
+    fixture.build(&["20151209000000"], &FIRST);
+    fixture.history_with(&["--project", "try"], &[]).assert_fails(10, &["no push of builder for try", "--project"]);
+    let late = fixture.history_with(&["--since", "2015-12-10"], &[]);
     late.assert_fails(10, &["for mozilla-central since 2015-12-10T00:00:00Z", "--since"]);
-    world.history_with(&["--since", "yesterday"], &[]).assert_fails(2, &["--since", "YYYY-MM-DD"]);
-    world.history_with(&["--limit", "0"], &[]).assert_fails(2, &["--limit"]);
-    world.history_with(&["--index", "nonsense"], &[]).assert_fails(2, &["--index"]);
-    world.history_with(&[], &[("TASKCLUSTER_ROOT_URL", "")]).assert_fails(2, &["TASKCLUSTER_ROOT_URL is not set"]);
-    world.taskcluster.fault(Fault::status("listNamespaces", 503));
-    world.history_with(&[], &[]).assert_fails(30, &["index.listNamespaces", "503"]);
+    fixture.history_with(&["--since", "yesterday"], &[]).assert_fails(2, &["--since", "YYYY-MM-DD"]);
+    fixture.history_with(&["--limit", "0"], &[]).assert_fails(2, &["--limit"]);
+    fixture.history_with(&["--index", "nonsense"], &[]).assert_fails(2, &["--index"]);
+    fixture.history_with(&[], &[("TASKCLUSTER_ROOT_URL", "")]).assert_fails(2, &["TASKCLUSTER_ROOT_URL is not set"]);
+    fixture.taskcluster.fault(Fault::status("listNamespaces", 503));
+    fixture.history_with(&[], &[]).assert_fails(30, &["index.listNamespaces", "503"]);
 }

@@ -263,6 +263,28 @@ fn a_name_that_only_the_archive_has_is_not_taken_from_another_image() {
 }
 
 #[test]
+fn the_image_of_the_run_that_a_url_names() {
+    if !engine() {
+        return;
+    }
+    let taskcluster = StandIn::start(Options::default());
+    let (old, new) = (Archive::new("load-run-old"), Archive::new("load-run-new"));
+    let task = task_with(&taskcluster, ARTIFACT, &old.sound("load-run-old:1"));
+    taskcluster.resolve(&task, 0, RunState::Completed);
+    taskcluster.rerun(&task);
+    let bytes = new.sound("load-run-new:1");
+    taskcluster.put_artifact(&task, 1, ARTIFACT, "application/octet-stream", None, &bytes);
+    let page = |run: u32| format!("{}/tasks/{task}/runs/{run}/logs/public/logs/live.log", taskcluster.root_url());
+    let of_new = [page(1), task.clone()].map(|named| (named, &new, "load-run-new:1"));
+    for (named, image, tag) in of_new.into_iter().chain([(page(0), &old, "load-run-old:1")]) {
+        load(&taskcluster, &["--task-id", &named]).assert_succeeds();
+        assert_loaded(&image.id_in_engine(), tag);
+    }
+    assert_engine_is_clean("load-run-old");
+    assert_engine_is_clean("load-run-new");
+}
+
+#[test]
 fn what_is_not_there_is_reported() {
     if !engine() {
         return;

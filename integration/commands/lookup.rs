@@ -7,6 +7,7 @@ use std::time::Duration;
 use image_worker::context::HashScheme;
 use image_worker::context::collect::Context;
 use image_worker::net::Digest;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
 use tempfile::TempDir;
@@ -154,6 +155,7 @@ fn json_has_all_that_is_known() {
     finished.assert_succeeds();
     let mut answer: Value = serde_json::from_str(&finished.stdout).unwrap();
     let artifact_expires = answer[0]["expires"].take();
+    assert_eq!(answer[0]["indexExpires"], json!(FUTURE));
     assert_ne!(artifact_expires, json!(FUTURE), "an image lives as long as its artifact");
     assert!(artifact_expires.as_str().unwrap().ends_with('Z'));
     let expected = json!([
@@ -167,6 +169,7 @@ fn json_has_all_that_is_known() {
             "project": "try",
             "artifact": ARTIFACT,
             "expires": null,
+            "indexExpires": FUTURE,
         },
         {
             "name": "missing",
@@ -178,6 +181,7 @@ fn json_has_all_that_is_known() {
             "project": null,
             "artifact": null,
             "expires": null,
+            "indexExpires": null,
         },
     ]);
     assert_eq!(answer, expected);
@@ -371,6 +375,53 @@ fn a_closed_deployment_gets_signed_calls() {
     assert_eq!(finished.stdout, format!("a {task}\n"));
 }
 
+/// A time from now, as the queue takes it.
+fn in_days(days: i64) -> String {
+    format!("{:.3}", Timestamp::now() + SignedDuration::from_hours(24 * days))
+}
+
+#[test]
+fn what_expires_soon_is_listed_and_is_an_exit_code_for_cron() {
+    let fixture = Fixture::new(["artifact", "entry", "lasting", "missing", "registry", "two"]);
+    let publish = |project: &str, name: &str, artifact: i64, entry: i64| {
+        let task = TaskSpec::default().property("expires", in_days(artifact));
+        fixture.publish_with(project, name, task, &fixture.data(name), &in_days(entry))
+    };
+    let artifact = publish(CENTRAL, "artifact", 3, 400);
+    let entry = publish(CENTRAL, "entry", 400, 5);
+    publish(CENTRAL, "lasting", 400, 400);
+    let two = publish(CENTRAL, "two", 3, 3);
+    publish("try", "two", 400, 400);
+    // Perhaps only a registry has it.
+    std::fs::write(fixture.root.path().join("testing/docker/registry/VERSION"), "1.0\n").unwrap();
+
+    let of_try = [("PROJECT", "try")];
+    let listed = fixture.lookup_with(&["--expires-within", "14d"], &of_try);
+    assert_eq!(listed.code, 10, "{}", listed.stderr);
+    let lines: Vec<_> = listed.stdout.lines().map(|line| line.split(' ').collect::<Vec<_>>()).collect();
+    let named: Vec<_> = lines.iter().map(|line| (line[0], line[1])).collect();
+    assert_eq!(named, [("artifact", artifact.as_str()), ("entry", &entry), ("missing", "-")], "{}", listed.stdout);
+    assert!(lines[1][2] < in_days(6).as_str() && lines[1][2] > in_days(4).as_str(), "{}", listed.stdout);
+    let words = ["2 images of the index are gone within 14 days, artifact first, at ", "1 image is not in the index"];
+    assert!(words.iter().all(|words| listed.error_line().contains(words)), "{}", listed.error_line());
+
+    // In the central project alone, and by their names.
+    let central = fixture.lookup_with(&["two", "lasting", "registry", "--expires-within", "2 months", "--json"], &[]);
+    assert_eq!(central.code, 10, "{}", central.stderr);
+    let answer: Value = serde_json::from_str(&central.stdout).unwrap();
+    let found: Vec<_> = answer.as_array().unwrap().iter().map(|it| (&it["name"], &it["taskId"])).collect();
+    assert_eq!(found, [(&json!("two"), &json!(two)), (&json!("registry"), &json!(null))]);
+
+    let nothing =
+        fixture.lookup_with(&["two", "lasting", "artifact"], &[("IMAGE_WORKER_EXPIRES_WITHIN", "2d"), of_try[0]]);
+    nothing.assert_succeeds();
+    assert_eq!(nothing.stdout, "");
+    assert!(nothing.stderr.contains("3 images looked up: each lasts longer than 2 days"), "{}", nothing.stderr);
+    // Who cannot ask knows nothing.
+    fixture.taskcluster.fault(Fault::status("findTasksAtIndex", 503));
+    fixture.lookup_with(&["--expires-within", "2d"], &[]).assert_fails(30, &["503"]);
+}
+
 #[test]
 fn two_hundred_images_are_looked_at_side_by_side() {
     let names: Vec<_> = (0..200).map(|number| format!("image-{number}")).collect();
@@ -393,7 +444,8 @@ fn two_hundred_images_are_looked_at_side_by_side() {
 fn what_cannot_be_looked_up_is_refused_before_any_call() {
     let fixture = Fixture::new(["builder"]);
     let none: &[(&str, &str)] = &[];
-    fixture.lookup_with(&[], none).assert_fails(2, &["wrong usage", "<NAME|PATH>"]);
+    fixture.lookup_with(&[], none).assert_fails(2, &["no image is named", "<NAME|PATH>", "--expires-within"]);
+    fixture.lookup_with(&["--expires-within", "14"], none).assert_fails(2, &["--expires-within: \"14\"", "like 14d"]);
     fixture.lookup_with(&["Builder"], none).assert_fails(2, &["\"Builder\" is not an image name"]);
     fixture.lookup_with(&["biulder"], none).assert_fails(2, &["biulder", "builder"]);
     let nowhere = [("TASKCLUSTER_ROOT_URL", "")];

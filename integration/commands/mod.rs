@@ -13,6 +13,7 @@ mod lookup;
 mod push;
 pub(crate) mod replay;
 mod rerun;
+mod rerun_several;
 mod run;
 pub(crate) mod tree;
 mod why;

@@ -239,7 +239,8 @@ fn scripts_get_a_line_about_the_assessment_and_one_about_the_run() {
     assert_eq!((&lines[0]["deadlinePassed"], &lines[0]["retriesLeft"]), (&json!(false), &json!(5)));
     assert_eq!((&lines[0]["context"]["gone"], &lines[0]["imageAt"]), (&json!(false), &json!(null)));
     assert_eq!(lines[0]["runs"][0]["reasonResolved"], json!("internal-error"));
-    assert_eq!(lines[1], json!({ "runId": 1, "state": "pending", "reasonCreated": "rerun" }));
+    assert_eq!(lines[1], json!({ "taskId": task, "runId": 1, "state": "pending", "reasonCreated": "rerun" }));
+    assert_eq!(lines[0]["failure"], json!(null));
 
     // A script that only looks: the assessment is printed, and nothing is done.
     let looked = rerun(&scene, task, &["--json", "--no-follow"], None).finish();

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use image_worker::config::plan::{ArtifactPlan, ContextPlan, ContextSource, ExportChoice, ImageFile, Plan};
 use image_worker::config::settings::{self, Setting};
-use image_worker::config::{Config, Destination, Output, ProcessEnvironment, SettingLayers};
+use image_worker::config::{Config, Destination, Output, ProcessEnvironment, Reuse, SettingLayers};
 use image_worker::context::ContextScheme;
 use image_worker::decision::task::{
     Content, Environment, TaskDefinition, Template, Values, environment, unread, values,
@@ -72,9 +72,13 @@ const PROMISED: [&str; 31] = [
 ];
 
 /// Settings that are in no file here, because they are set elsewhere.
-const ELSEWHERE: [(&[&Setting], &str); 7] = [
+const ELSEWHERE: [(&[&Setting], &str); 8] = [
     (&[&settings::TASK_ID, &settings::RUN_ID, &settings::WORK_DIR], "generic-worker sets it"),
     (&[&settings::CLIENT_ID, &settings::ACCESS_TOKEN, &settings::CERTIFICATE], "a task has the proxy"),
+    (
+        &[&settings::REBUILD_TASK, &settings::NEEDED_UNTIL],
+        "`decide` puts it into the tasks that need it, of any template",
+    ),
     (&[&settings::CONFIG, &settings::JSON], "a person gives it on the command line"),
     (&[&settings::DRY_RUN, &settings::SHELL, &settings::OUTPUT, &settings::CONTEXT, &settings::ROOT], "for dry runs"),
     (&[&settings::DOCKER_AUTH_CONFIG], "a secret stands in no file"),
@@ -284,7 +288,7 @@ fn what_a_plan_writes_into_a_task_is_read_as_the_same_plan() {
                 "MAX_RUN_TIME and maxRunTime differ"
             );
             assert!(matches!(config.deployment.unwrap().access, Access::Proxy(_)), "a task signs through the proxy");
-            assert_eq!((config.destination, config.force), (destination.clone(), false), "a task publishes");
+            assert_eq!((config.destination, config.reuse), (destination.clone(), Reuse::Any), "a task publishes");
         }
     }
 }

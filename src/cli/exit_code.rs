@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use crate::context::collect::CollectError;
 use crate::context::for_engine::ForEngineError;
 use crate::context::intake::IntakeFault;
+use crate::decision::DecisionError;
 use crate::decision::graph::GraphError;
 use crate::decision::lookup::LookupError;
 use crate::engine::{EngineError, Fault, ManagedError, SupervisorError};
@@ -66,6 +67,7 @@ impl CommandError {
             | Self::Inventory(_)
             | Self::NoImage(_) => CONTEXT,
             Self::Load { error, .. } => load_code(error),
+            Self::Decision(DecisionError::Tree(error)) => tree_code(error),
             Self::Decision(_) | Self::Document(_) | Self::Read { .. } => USAGE,
             Self::Graph(error) => match error {
                 GraphError::Unresolved { .. } => BUG,

@@ -8,8 +8,6 @@ use crate::config::{ConfigError, NamedImage, settings};
 use crate::context::ImageName;
 use crate::job::CommandError;
 use crate::job::named_image::image_names;
-use crate::net::NameError;
-use crate::taskcluster::TaskId;
 
 /// The help of `--arg`.
 const ARG: &str = "A build argument of the image, which fills in `# %ARG` lines; can be repeated, wins over those of kind.yml and [env: DOCKER_BUILD_ARGS]";
@@ -55,20 +53,6 @@ impl ImageNames {
     }
 }
 
-/// A task.
-#[derive(Debug, PartialEq, Eq, clap::Args)]
-pub(super) struct TaskArgument {
-    /// The task, or its URL
-    #[arg(id = "task", value_name = "TASK_ID", value_parser = pasted_task_id)]
-    pub(super) id: TaskId,
-}
-
-/// A task id, also in the URL of a task's page or log, as people copy it.
-pub(super) fn pasted_task_id(text: &str) -> Result<TaskId, NameError> {
-    let after = text.split_once("/tasks/").map_or(text, |(_, after)| after);
-    after.split(['/', '?', '#']).next().unwrap_or(after).parse()
-}
-
 /// `K=V`
 pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} has no `=`: expected K=V"))?;
@@ -91,25 +75,6 @@ mod tests {
     struct ForImages {
         #[command(flatten)]
         images: ImageNames,
-    }
-
-    #[derive(Debug, clap::Parser)]
-    struct ForTask {
-        #[command(flatten)]
-        task: TaskArgument,
-    }
-
-    #[test]
-    fn a_task_is_named_by_its_id_or_by_what_a_browser_shows() {
-        let id = "fN1SbArXTPSVFNUvaOlinQ";
-        let pages = ["", "/", "/runs/0/logs/live/public/logs/live.log#L12", "?x"];
-        for place in pages.map(|rest| format!("https://tc.example.com/tasks/{id}{rest}")).iter().chain([&id.to_owned()])
-        {
-            assert_eq!(ForTask::try_parse_from(["rerun", place]).unwrap().task.id, id.parse().unwrap());
-        }
-        for wrong in ["nonsense", "https://tc.example.com/tasks/groups/fN1SbArXTPSVFNUvaOlinQ"] {
-            assert!(ForTask::try_parse_from(["replay", wrong]).is_err(), "{wrong}");
-        }
     }
 
     #[test]

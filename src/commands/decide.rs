@@ -14,23 +14,25 @@ use super::{Answer, CommandContext};
 use super::arguments::key_value;
 use super::command_context::to_json;
 use crate::net::blocking::blocking;
-use crate::config::settings::{ACCESS, CONTEXTS, DECISION_TASK, INDEX, INDEXED, LIMITS, OFFLINE, OUT, RETRIES, PLACE, PUSHDATE, SettingGroup, TASK_TEMPLATE, VALUES, ZSTD_LEVEL};
-use crate::config::{DecideConfig, ImagesDir, outside, settings};
+use crate::config::settings::{ACCESS, CONTEXTS, DECISION_TASK, INDEX, INDEXED, LIMITS, OFFLINE, OUT, PLACE, PUSHDATE, REBUILD, RENEW_WITHIN, RETRIES, SettingGroup, TASK_TEMPLATE, VALUES, ZSTD_LEVEL};
+use crate::config::{ConfigError, DecideConfig, ImagesDir, outside, settings};
 use crate::context::pinned::Pinned;
 use crate::context::{ContextHash, HashScheme, ImageName};
 use crate::decision::graph::{Form, Graph, ImageTask, Resolution, Resolved, Use, UseKind, task_label};
-use crate::decision::lookup::{FoundEntry, Lookup, LookupRequest};
+use crate::decision::lookup::FoundEntry;
 use crate::decision::task::Template;
 use crate::decision::image_needs::{waiting, wanted};
-use crate::decision::{self, DecisionContext, Definition, ImageTaskSpec};
+use crate::decision::image_tasks::{GraphImages, ImageTasks};
+use crate::decision::{self, DecisionContext};
 use crate::job::CommandError;
 use crate::job::context_archive;
+use crate::job::lookup::find_for_graph;
+use crate::job::named_image::image_names;
 use crate::job::work_dir::AtomicFile;
 use crate::job::shutdown::Shutdown;
-use crate::net::transfer::Storage;
 use crate::repository::lineage::Identified;
 use crate::repository::{Tree, TreeError, document};
-use crate::taskcluster::{Namespace, Services, TaskId};
+use crate::taskcluster::Namespace;
 
 const HELP: &str = "\
 The decision step. Reads a task graph, JSON or YAML, whose tasks name images, anywhere in their definitions:
@@ -38,13 +40,14 @@ The decision step. Reads a task graph, JSON or YAML, whose tasks name images, an
     '{{#docker_image}}NAME{{/docker_image}}'            the registry image NAME: REGISTRY/NAME:VERSION
 Each task image is looked up by its hash. Where it is missing, the graph gets one task that builds it, its context is
 written to --contexts, and the tasks that need it wait for that task. What images there are says the kind.yml, where
-there is one. With --offline, dummies stand for what only a decision task knows: for a look. Two forms of graphs are understood: that of 2015,
+there is one. --renew-within adds tasks for images that expire soon, --rebuild for named ones. With --offline, dummies
+stand for what only a decision task knows: for a look. Two forms of graphs are understood: that of 2015,
 {\"tasks\": [{\"taskId\", \"task\", \"requires\"}]}, and taskgraph's task-graph.json, of labels or of task ids.";
 
 pub(super) const SETTINGS: &[SettingGroup] = &[
     PLACE,
     LIMITS,
-    &[&PUSHDATE, &DECISION_TASK, &CONTEXTS, &TASK_TEMPLATE, &VALUES, &OFFLINE, &OUT],
+    &[&PUSHDATE, &DECISION_TASK, &CONTEXTS, &TASK_TEMPLATE, &VALUES, &OFFLINE, &RENEW_WITHIN, &REBUILD, &OUT],
     INDEXED,
     &[&INDEX, &ZSTD_LEVEL],
     ACCESS,
@@ -68,7 +71,8 @@ impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
         let config = DecideConfig::read(context.settings, &self.values, &context.surroundings)?;
         let document = NamedText::read(&self.graph)?;
-        let decided = context.until_stopped(async |stop| decide(config, document, stop).await)?;
+        let directory = &context.surroundings.directory;
+        let decided = context.until_stopped(async |stop| decide(config, document, directory, stop).await)?;
         let lines = decided.images.iter().map(|image| format!("{} {}\n", image.name, image.task));
         Ok(Answer::of(match &decided.graph {
             _ if context.json => to_json(&decided)? + "\n",
@@ -123,8 +127,10 @@ struct Image {
     context_hash: ContextHash,
     /// The task that has it or will have it: its id, or its label in a graph of labels.
     task: String,
-    /// Where it was found; none for an image that gets a task in this graph.
+    /// Where it was found; none for an image that gets a task in this graph for the graph's tasks.
     route: Option<Namespace>,
+    /// The task of this graph that builds it anew for later pushes: its id, or its label.
+    renewed_by: Option<String>,
     /// The context that was written for it.
     context: Option<PathBuf>,
 }
@@ -143,6 +149,7 @@ struct Read {
 async fn decide(
     config: DecideConfig,
     graph: NamedText,
+    directory: &Path,
     stop: &Shutdown,
 ) -> Result<Decided, CommandError> {
     config.assumed.iter().for_each(|assumption| info!("{assumption}"));
@@ -154,23 +161,41 @@ async fn decide(
     config.out.iter().try_for_each(|out| outside(out, &settings::OUT, &contexts))?;
     let waiting = waiting(&it.graph, &it.uses, &it.identified);
 
+    let rebuilt = rebuilt(&config, &it, directory)?;
     let wanted = wanted(&it.identified, &waiting, config.now);
-    let found = stop.run_stage("looking for images", find(&config, wanted)).await?;
-    let parent_of = |image: &ImageName| it.identified.get(image).and_then(|image| image.parent.clone());
-    let missing = decision::missing(it.named.clone(), |image| found.contains_key(image), parent_of);
-    let images = order(&config, &it, &waiting, &found, &missing)?;
-    let resolution = Resolution { images, references: it.references.clone(), dummies: config.deployment.is_none() };
+    let (found, expiring) = stop.run_stage("looking for images", find_for_graph(&config, &it.named, &wanted)).await?;
+    let template = template(config.template.as_deref())?;
+    decision::check_given(&config.given, &template)?;
+    let (common, dummies) = (DecisionContext::of(&config), config.deployment.is_none());
+    let images = GraphImages {
+        tree: &it.tree,
+        identified: &it.identified,
+        named: &it.named,
+        waiting: &waiting,
+        found,
+        rebuilt: &rebuilt,
+        expiring,
+        template: &template,
+        common: &common,
+    };
+    let ImageTasks { images: resolved, besides, unknown } = images.tasks()?;
+    if !unknown.is_empty() {
+        let names = unknown.into_iter().collect::<Vec<_>>().join(", ");
+        info!("dummies stand for what only a decision task knows: {names}; the graph is for looking at, not for a queue");
+    }
+    let resolution = Resolution { images: resolved, besides, references: it.references.clone(), dummies };
     let resolved = it.graph.resolve(&resolution)?;
 
-    let packing = write_contexts(&it, &missing, &config.contexts);
+    let added: Vec<_> = resolution.needed(&it.uses)?.into_iter().map(|task| task.name.clone()).collect();
+    let packing = write_contexts(&it, &added, &config.contexts);
     let contexts = stop.run_stage("writing contexts", packing).await?;
     if !contexts.is_empty() {
         info!("the contexts are in {}", config.contexts.display());
     }
-    let images = story(&resolution, &it, &found, contexts);
+    let images = story(&resolution, &it, &images.found, contexts);
     let graph = if let Some(out) = &config.out {
         write(out, &resolved).map_err(|source| CommandError::Write { path: out.clone(), source })?;
-        info!("the graph of {} tasks is in {}", it.graph.tasks() + missing.len(), out.display());
+        info!("the graph of {} tasks is in {}", it.graph.tasks() + added.len(), out.display());
         None
     } else {
         Some(resolved)
@@ -220,89 +245,17 @@ fn references(tree: &Tree, uses: &[Use]) -> Result<BTreeMap<ImageName, String>, 
     Ok(references)
 }
 
-async fn find(config: &DecideConfig, wanted: Vec<LookupRequest>) -> Result<BTreeMap<ImageName, FoundEntry>, CommandError> {
-    let Some(deployment) = &config.deployment else {
-        match wanted.len() {
-            0 => info!("offline: the graph names no image that a task builds"),
-            1 => info!("offline: nothing is looked up, 1 image gets a task"),
-            images => info!("offline: nothing is looked up, {images} images get a task each"),
+/// The images that are to be built anew. Others than those that the graph needs have no place in it.
+fn rebuilt(config: &DecideConfig, it: &Read, directory: &Path) -> Result<BTreeSet<ImageName>, CommandError> {
+    let names = image_names(&config.rebuild, &config.place, directory)?;
+    for name in &names {
+        if !it.identified.contains_key(name) {
+            it.tree.task_image(name)?;
+            let why = format!("--rebuild {name}: no task of the graph uses this image, nor one that is built from it");
+            return Err(ConfigError::Combination(why).into());
         }
-        return Ok(BTreeMap::new());
-    };
-    let lookup = Lookup {
-        services: Services::new(deployment)?,
-        storage: Storage::new(deployment.retry)?,
-        index: config.index.clone(),
-        artifact: config.artifact.name.clone(),
-        central: config.central.clone(),
-        project: Some(config.project.clone()),
-        now: config.now,
-    };
-    let found = lookup.find(&wanted).await?;
-    Ok(found.into_iter().flatten().map(|found| (found.image.clone(), found)).collect())
-}
-
-/// Maps each image to its task: an existing one, or one of this graph.
-fn order(
-    config: &DecideConfig,
-    it: &Read,
-    waiting: &BTreeMap<ImageName, Vec<&Definition>>,
-    found: &BTreeMap<ImageName, FoundEntry>,
-    missing: &[ImageName],
-) -> Result<BTreeMap<ImageName, Resolved>, CommandError> {
-    let template = template(config.template.as_deref())?;
-    decision::check_given(&config.given, &template)?;
-    let common = DecisionContext {
-        decision_task: config.decision_task.clone(),
-        project: config.project.clone(),
-        pushdate: config.pushdate,
-        index: config.index.clone(),
-        artifact: config.artifact.clone(),
-        scheme: HashScheme::Tar,
-        given: config.given.clone(),
-        dummies: config.deployment.is_none(),
-        now: config.now,
-    };
-    let mut unknown = BTreeSet::new();
-    let mut tasks: BTreeMap<_, _> =
-        found.iter().map(|(image, found)| (image.clone(), found.at.task_id.clone())).collect();
-    let of_found =
-        |(image, task_id): (&ImageName, &TaskId)| (image.clone(), Resolved::Existing { task_id: task_id.clone() });
-    let mut images: BTreeMap<_, _> = tasks.iter().map(of_found).collect();
-    for name in missing {
-        let (image, hashes) = (it.tree.task_image(name)?, &it.identified[name]);
-        let order = ImageTaskSpec {
-            image: name.clone(),
-            context: hashes.context,
-            index_hash: hashes.index_hash,
-            args: image.args.clone(),
-            parent: hashes.parent.as_ref().and_then(|parent| tasks.get(parent)).cloned(),
-            symbol: image.symbol.clone(),
-            arch: image.arch.map(|arch| arch.to_string()),
-        };
-        // A second decision in one decision task gives the same result.
-        let hash = hashes.name_in_index().to_string();
-        let task_id = TaskId::derived(&[config.decision_task.as_str(), name.as_str(), &hash]);
-        let waiting = waiting.get(name).map(Vec::as_slice).unwrap_or_default();
-        let defined = decision::definition(&order, waiting, &template, &common)?;
-        unknown.extend(defined.unknown);
-        tasks.insert(name.clone(), task_id.clone());
-        let task = ImageTask {
-            name: name.clone(),
-            task_id,
-            definition: defined.definition,
-            parent: hashes.parent.clone(),
-            packages: image.packages.clone(),
-        };
-        images.insert(name.clone(), Resolved::NewTask(task));
     }
-    if !unknown.is_empty() {
-        let names = unknown.into_iter().collect::<Vec<_>>().join(", ");
-        info!(
-            "dummies stand for what only a decision task knows: {names}; the graph is for looking at, not for a queue"
-        );
-    }
-    Ok(images)
+    Ok(names.into_iter().collect())
 }
 
 /// Writes the graph atomically.
@@ -363,25 +316,37 @@ fn story(
     mut contexts: BTreeMap<ImageName, PathBuf>,
 ) -> Vec<Image> {
     let mut images = Vec::new();
+    let task_of = |task: &ImageTask| match it.graph.form() {
+        Form::Labels => task_label(&task.name),
+        Form::Requires | Form::TaskIds => task.task_id.to_string(),
+    };
     for (name, resolved) in &resolution.images {
-        let hashes = &it.identified[name];
-        let (task, route) = match resolved {
-            Resolved::Existing { task_id } => (task_id.to_string(), found.get(name).map(|found| found.namespace.clone())),
-            Resolved::NewTask(task) if it.graph.form() == Form::Labels => (task_label(&task.name), None),
-            Resolved::NewTask(task) => (task.task_id.to_string(), None),
+        let (hashes, entry) = (&it.identified[name], found.get(name));
+        let (task, route, renewed_by) = match resolved {
+            Resolved::Existing { task_id } => {
+                let renewed_by = resolution.besides.iter().find(|task| task.name == *name).map(task_of);
+                (task_id.to_string(), entry.map(|found| found.namespace.clone()), renewed_by)
+            }
+            Resolved::NewTask(task) => (task_of(task), None, None),
         };
-        let story = match &route {
-            Some(route) => format!("found as {route}, has"),
-            None if resolution.dummies => "not looked up, gets".to_owned(),
-            None => "not found, gets".to_owned(),
+        let story = match (&route, entry) {
+            (Some(route), _) => format!("found as {route}, has"),
+            (None, Some(there)) => format!("found as {}, and built anew, gets", there.namespace),
+            (None, None) if resolution.dummies => "not looked up, gets".to_owned(),
+            (None, None) => "not found, gets".to_owned(),
         };
         info!("image {name}: {story} task {task}");
+        if let (Some(renewed_by), Some(entry)) = (&renewed_by, entry) {
+            let until = entry.lasts_until();
+            info!("image {name}: expires at {until:.0}, task {renewed_by} builds it anew for later pushes");
+        }
         images.push(Image {
             name: name.clone(),
             hash: hashes.name_in_index(),
             context_hash: hashes.context,
             task,
             route,
+            renewed_by,
             context: contexts.remove(name),
         });
     }

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tracing::info;
 
-use super::arguments::pasted_task_id;
 use super::{Answer, CommandContext};
 use crate::config::ImageSource;
 use crate::config::settings::{ACCESS, INDEXED, LIMITS, MACHINE, RETRIES, PLACE, REPLACE, SCHEME, SettingGroup, TAG};
@@ -28,7 +27,7 @@ use crate::net::registry::ImageReference;
 use crate::net::transfer::Storage;
 use crate::net::{Digest, ImageId, NameError};
 use crate::report::{Bytes, Report};
-use crate::taskcluster::{Deployment, Namespace, Services, TaskId, TaskRun};
+use crate::taskcluster::{ArtifactName, Deployment, Namespace, Services, TaskId, TaskRef, TaskRun};
 
 const HELP: &str = "\
 Loads a task image into the engine: finds it, downloads it, verifies it, streams it into the engine, and names it.
@@ -47,9 +46,9 @@ pub struct Args {
     /// The image of this checkout, or the path of its directory: found by its hash
     #[arg(value_name = "NAME|PATH", value_parser = NonEmptyStringValueParser::new(), help_heading = HEADING)]
     name: Option<String>,
-    /// The image of this task, or of its URL
-    #[arg(id = "of-task", long = "task-id", value_name = "ID", value_parser = pasted_task_id, help_heading = HEADING)]
-    task: Option<TaskId>,
+    /// The image of this task, given by its id or its URL; of one run, where the URL names a run
+    #[arg(id = "of-task", long = "task-id", value_name = "ID|URL", help_heading = HEADING)]
+    task: Option<TaskRef>,
     /// The image that the index has under this route, like index.docker.images.v1.PROJECT.NAME.latest
     #[arg(id = "route", long = "index", value_name = "ROUTE", value_parser = namespace, help_heading = HEADING)]
     route: Option<Namespace>,
@@ -146,7 +145,7 @@ async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Result<Lo
         LoadFrom::File(path) => Some(path.clone()),
         LoadFrom::Named(..) | LoadFrom::Task(..) | LoadFrom::Route(..) => None,
     };
-    let place = find(from, name.clone(), stop).await?;
+    let place = find(from, name.clone(), &artifact, stop).await?;
     let engine = stop.run_stage("looking for an engine", Engine::connect(&engine)).await?;
     // It has a temporary name until it is complete, so that no failure takes a name from the image that has it.
     let temporary = temporary_name(now);
@@ -214,10 +213,17 @@ fn of_file(path: &Path, error: LoadError) -> CommandError {
 }
 
 /// Finds out which artifact of which task it is.
-async fn find(from: LoadFrom, name: Option<ImageName>, stop: &Shutdown) -> Result<ImageLocation, CommandError> {
+async fn find(
+    from: LoadFrom,
+    name: Option<ImageName>,
+    artifact: &ArtifactName,
+    stop: &Shutdown,
+) -> Result<ImageLocation, CommandError> {
     match from {
         LoadFrom::File(_) => Ok(ImageLocation::File),
-        LoadFrom::Task(task, deployment) => Ok(ImageLocation::Task(Services::new(&deployment)?, task)),
+        LoadFrom::Task(task, deployment) => {
+            stop.run_stage("looking at the task", of_task(task, artifact, &deployment)).await
+        }
         LoadFrom::Route(namespace, deployment) => {
             stop.run_stage("looking into the index", in_index(&namespace, &deployment)).await
         }
@@ -226,6 +232,24 @@ async fn find(from: LoadFrom, name: Option<ImageName>, stop: &Shutdown) -> Resul
             by_name(name, *config, stop).await
         }
     }
+}
+
+/// The image of a task, or of one of its runs. Of the last run the index may know more.
+async fn of_task(task: TaskRef, artifact: &ArtifactName, deployment: &Deployment) -> Result<ImageLocation, CommandError> {
+    let services = Services::new(deployment)?;
+    let TaskRef { task_id, run, .. } = task;
+    let status = match run {
+        Some(_) => services.queue.known_status(&task_id).await?,
+        None => None,
+    };
+    let last = status.and_then(|status| status.runs.last().map(|run| run.run_id));
+    Ok(match run.filter(|run| last.is_some_and(|last| *run < last)) {
+        Some(run_id) => {
+            let at = TaskRun { task_id, run_id };
+            ImageLocation::Indexed(services, Indexed { at, artifact: artifact.clone(), sha256: None })
+        }
+        None => ImageLocation::Task(services, task_id),
+    })
 }
 
 /// The index entry of a namespace.

@@ -3,7 +3,6 @@
 
 use tracing::{info, warn};
 
-use super::arguments::TaskArgument;
 use super::run::{answer, shutdown};
 use super::{Answer, CommandContext};
 use crate::config::settings::{RUN, SettingGroup};
@@ -21,7 +20,7 @@ use crate::job::task_definition::job;
 use crate::net::transfer::Storage;
 use crate::report::Report;
 use crate::taskcluster::tasks::State;
-use crate::taskcluster::{Services, TaskId};
+use crate::taskcluster::{Services, TaskId, TaskRef};
 
 const HELP: &str = "\
 Fetches a task's definition (from a public deployment without credentials) and does its job here: the same context,
@@ -35,15 +34,17 @@ pub(super) const SETTINGS: &[SettingGroup] = RUN;
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 #[command(long_about = HELP)]
 pub struct Args {
-    #[command(flatten)]
-    task: TaskArgument,
+    /// The task: its id, its URL, or Treeherder's of it
+    #[arg(value_name = "TASK_ID|URL")]
+    task: TaskRef,
 }
 
 impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
         let outcome = context.block_on(async {
             let stop = shutdown(context)?;
-            replay(&self.task.id, context.settings, &context.surroundings, &stop, context.report).await
+            let sources = context.settings.of_deployment(&self.task)?;
+            replay(&self.task.task_id, &sources, &context.surroundings, &stop, context.report).await
         })?;
         answer(&outcome, context)
     }

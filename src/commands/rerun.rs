@@ -1,36 +1,31 @@
-//! `rerun TASK_ID`, for sheriffs: predicts the result of a rerun, requests it from the queue, and follows the new run to its end.
-//! `assessment` has the verdict; `cli` asks the user.
+//! `rerun TASK_ID…`, for sheriffs: predicts the result of each rerun, requests it from the queue, and follows the new runs to their
+//! ends. `rerun_facts` collects the facts, `rerun_assessment` has the verdict; `cli` asks the user.
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use tracing::info;
+use futures_util::future::join_all;
+use serde::Serialize;
+use tracing::{info, warn};
 
-use super::arguments::TaskArgument;
+use super::command_context::to_json;
 use super::{Answer, CommandContext};
-use crate::config::settings::{ACCESS, LONGEST_PAUSE, NO_FOLLOW, RETRIES, SettingGroup, YES};
-use crate::config::plan::{ContextSource, Plan};
-use crate::config::replay::Job;
 use crate::config::rerun::Rerun;
-use crate::config::{Config, ConfigError, Destination, SettingLayers, ProcessEnvironment, settings};
-use crate::context::ContextHash;
-use crate::decision::lookup::{EntryMatch, claim};
+use crate::config::settings::{ACCESS, LONGEST_PAUSE, NO_FOLLOW, RETRIES, SettingGroup, YES};
+use crate::config::{ConfigError, settings};
 use crate::job::CommandError;
-use crate::job::artifact_status::ArtifactStatus;
-use crate::job::rerun_assessment::{IndexedImage, RerunAssessment, Verdict, about};
+use crate::job::rerun_assessment::{RerunAssessment, Verdict, about};
+use crate::job::rerun_facts;
 use crate::job::shutdown::Shutdown;
-use crate::job::task_definition::job;
-use crate::taskcluster::index::Entry;
 use crate::taskcluster::tasks::{Run, State, Status};
-use crate::taskcluster::{
-    Access, ArtifactName, CallError, CallErrorKind, Deployment, Namespace, Services, TaskId, TaskRun,
-};
+use crate::taskcluster::{Access, Deployment, Services, TaskId, TaskRef};
 
 const HELP: &str = "\
-Tells how an image task stands and whether a rerun can work: runs, deadline, context, retries, the image in the index.
-If so, asks (or not, with --yes), has the queue make another run, and follows it. If not, says what to do instead: a
-retrigger, a new decision task, nothing. Looking needs no credentials at a public deployment; the rerun needs a scope
-queue:rerun-task:SCHEDULER/GROUP/TASK. With --json, stdout has a line about the assessment and one about the run.";
+Tells how an image task stands and whether a rerun can work: runs, deadline, context, retries, the image in the index, and
+what the log of a failed run says. If so, asks (or not, with --yes), has the queue make another run, and follows it. If not,
+says what to do instead: a retrigger, a new decision task, nothing. Looking needs no credentials at a public deployment; the
+rerun needs a scope queue:rerun-task:SCHEDULER/GROUP/TASK. Of several tasks each is looked at, then each is rerun that can be;
+stdout has a line about each, and the exit code is that of the first that failed. With --json, stdout has a line about each
+assessment and one about each run.";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -40,7 +35,7 @@ Exit codes:
   20   the run failed; its log says why
   30   the run ended in an exception, or infrastructure failed: another try can help
   31   the queue refuses a rerun, or it is not the time for it: a retrigger, waiting, a missing scope
-  129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM; the run goes on";
+  129, 130, 143  stopped by SIGHUP, SIGINT, SIGTERM; the runs go on";
 
 pub(super) const SETTINGS: &[SettingGroup] = &[&[&YES, &NO_FOLLOW, &LONGEST_PAUSE], ACCESS, RETRIES];
 
@@ -48,36 +43,145 @@ pub(super) const SETTINGS: &[SettingGroup] = &[&[&YES, &NO_FOLLOW, &LONGEST_PAUS
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 #[command(long_about = HELP, after_help = EXIT_CODES)]
 pub struct Args {
-    #[command(flatten)]
-    task: TaskArgument,
+    /// The tasks: ids, URLs of tasks or logs, or Treeherder's of a selected job
+    #[arg(id = "tasks", value_name = "TASK_ID|URL", required = true, num_args = 1..)]
+    tasks: Vec<TaskRef>,
 }
 
 impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
-        let task = &self.task.id;
-        let config = Rerun::read(context.settings)?;
+        let mut tasks: Vec<&TaskRef> = Vec::new();
+        for task in &self.tasks {
+            if !tasks.iter().any(|known| known.task_id == task.task_id) {
+                tasks.push(task);
+            }
+        }
+        let looked: Vec<_> = tasks.iter().map(|task| Candidate::look(task, context)).collect();
+        let mut going = false;
+        let mut decided = Vec::new();
+        for candidate in looked {
+            let candidate = candidate.and_then(|candidate| candidate.decide(context));
+            going |= candidate.as_ref().is_ok_and(|candidate| candidate.next != Next::Done);
+            decided.push(candidate);
+        }
+        let alone = tasks.len() == 1;
+        let runs = if going {
+            let rerunning = async |stop: &Shutdown| Ok(join_all(decided.into_iter().map(|it| finish(it, alone, stop))).await);
+            context.until_stopped(rerunning)?
+        } else {
+            decided.into_iter().map(|candidate| Ok(candidate?.assessment.last_run().cloned())).collect()
+        };
+        let outcomes = tasks.into_iter().zip(runs).map(|(task, outcome)| Outcome { task: &task.task_id, outcome });
+        answer(outcomes.collect(), context)
+    }
+}
+
+/// Prints the outcomes. The error of a task that is alone is all that is said about it.
+fn answer(mut outcomes: Vec<Outcome<'_>>, context: &CommandContext) -> Result<Answer, CommandError> {
+    if let [only] = outcomes.as_slice()
+        && (only.outcome.is_err() || matches!(only.outcome, Ok(None)))
+    {
+        let only = outcomes.remove(0);
+        return only.outcome.map(|_| Answer::of(String::new()).of_something_published());
+    }
+    let lines = outcomes.iter().map(|it| if context.json { to_json(&it.line()) } else { Ok(it.summary()) });
+    let lines = lines.collect::<Result<Vec<_>, _>>()?.join("\n");
+    let mut failures = outcomes.into_iter().filter_map(|it| Some((it.task, it.outcome.err()?)));
+    let Some((_, first)) = failures.next() else { return Ok(Answer::of(lines + "\n").of_something_published()) };
+    (context.print)(&(lines + "\n"))?;
+    for (task, error) in failures {
+        warn!("task {task}: {}", error.line());
+    }
+    Err(first)
+}
+
+/// What has become of a task.
+struct Outcome<'a> {
+    task: &'a TaskId,
+    /// Its last run, if it has one.
+    outcome: Result<Option<Run>, CommandError>,
+}
+
+/// The same for scripts.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OutcomeLine<'a> {
+    task_id: &'a TaskId,
+    #[serde(flatten)]
+    run: Option<&'a Run>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Outcome<'_> {
+    fn run(&self) -> Option<&Run> {
+        match &self.outcome {
+            Ok(run) => run.as_ref(),
+            Err(CommandError::Run { run, .. }) => Some(run),
+            Err(_) => None,
+        }
+    }
+
+    fn line(&self) -> OutcomeLine<'_> {
+        let error = self.outcome.as_ref().err().map(CommandError::line);
+        OutcomeLine { task_id: self.task, run: self.run(), error }
+    }
+
+    /// `ID RUN STATE`, or `ID -` and why there is no run: the verdict, or whose fault it is.
+    fn summary(&self) -> String {
+        let task = self.task;
+        match (self.run(), &self.outcome) {
+            (Some(run), _) => format!("{task} {} {}", run.run_id, run.state),
+            (None, Err(CommandError::NoRerun { verdict, .. })) => format!("{task} - {verdict}"),
+            (None, Err(error)) => {
+                let line = error.line();
+                format!("{task} - {}", line.split(':').next().unwrap_or_default())
+            }
+            (None, Ok(_)) => format!("{task} - unscheduled"),
+        }
+    }
+}
+
+/// A task that was looked at.
+struct Candidate {
+    assessment: RerunAssessment,
+    config: Rerun,
+    next: Next,
+}
+
+impl Candidate {
+    /// Looks at a task, and says how it stands.
+    fn look(task: &TaskRef, context: &CommandContext) -> Result<Self, CommandError> {
+        let sources = context.settings.of_deployment(task)?;
+        let config = Rerun::read(&sources)?;
+        let looking = rerun_facts::look(&task.task_id, &config.deployment, &sources, &context.surroundings);
         // A signal cannot interrupt anything important here.
-        let assessment = context.block_on(look(task, &config, context.settings, &context.surroundings))?;
+        let assessment = context.block_on(looking)?;
         assessment.log();
         if context.json {
             (context.print)(&format!("{}\n", assessment.to_json()))?;
         }
         let next = assessment.next(&config)?;
-        let go = match next {
-            Next::Ask => config.yes || (context.confirm)("Rerun?")?,
-            Next::Follow => true,
-            Next::Done => false,
+        Ok(Self { assessment, config, next })
+    }
+
+    /// Asks whether to rerun it, if that can work.
+    fn decide(self, context: &CommandContext) -> Result<Self, CommandError> {
+        let question = format!("Rerun task {}?", self.assessment.task.task_id);
+        let next = match self.next {
+            Next::Ask if !(self.config.yes || (context.confirm)(&question)?) => Next::Done,
+            next => next,
         };
-        let run = if go {
-            Some(context.until_stopped(async |stop| rerun(&assessment, next, &config, stop).await)?)
-        } else {
-            assessment.last_run().cloned()
-        };
-        let answer = match run {
-            Some(run) => context.answer(&run, &format!("{task} {} {}", run.run_id, run.state))?,
-            None => Answer::of(String::new()),
-        };
-        Ok(answer.of_something_published())
+        Ok(Self { next, ..self })
+    }
+}
+
+/// Reruns a task, or not, and follows its run if it is to be.
+async fn finish(candidate: Result<Candidate, CommandError>, alone: bool, stop: &Shutdown) -> Result<Option<Run>, CommandError> {
+    let Candidate { assessment, config, next } = candidate?;
+    match next {
+        Next::Done => Ok(assessment.last_run().cloned()),
+        Next::Ask | Next::Follow => rerun(&assessment, next, &config, alone, stop).await.map(Some),
     }
 }
 
@@ -93,108 +197,6 @@ enum Next {
     Follow,
     /// Nothing.
     Done,
-}
-
-/// Assesses a rerun of `task`.
-async fn look(
-    task: &TaskId,
-    rerun: &Rerun,
-    sources: &SettingLayers<'_>,
-    around: &ProcessEnvironment<'_>,
-) -> Result<RerunAssessment, CommandError> {
-    let services = Services::new(&rerun.deployment)?;
-    let mut job = job(&services, &rerun.deployment, task).await?;
-    job.is_of_an_image(&sources.of(&job))?;
-    // The worker sets what else publishing needs.
-    job.set(&settings::DRY_RUN, "1");
-    let Config { plan, destination, .. } = Config::read(&sources.of(&job), around)?;
-    let builds_anyway = matches!(destination, Destination::Payload(_));
-    let (status, context, (namespace, image)) = tokio::try_join!(
-        async { Ok(services.queue.status(task).await?) },
-        async { Ok::<_, CommandError>(context(&services, &plan, around.now).await?) },
-        image(&services, &plan, &job, around.now),
-    )?;
-    let run_id = status.runs.last().map_or(0, |run| run.run_id);
-    let task = TaskRun { task_id: task.clone(), run_id };
-    Ok(RerunAssessment { task, plan, status, context, namespace, builds_anyway, image, now: around.now })
-}
-
-async fn context(services: &Services, plan: &Plan, now: Timestamp) -> Result<Option<ArtifactStatus>, CallError> {
-    let ContextSource::Artifact { task_id, name } = &plan.context.source else { return Ok(None) };
-    ArtifactStatus::of(services, task_id, name, now).await.map(Some)
-}
-
-/// The `.hash.` route that has or should have the image, and the image that exists. It looks in the task's own routes, as
-/// taskgraph writes them, and in the route that a run would insert. An image counts by the rule of `run`: same context, same
-/// name, unexpired, and of a task that can be a dependency. The task itself can be one as soon as it is rerun.
-async fn image(
-    services: &Services,
-    plan: &Plan,
-    job: &Job,
-    now: Timestamp,
-) -> Result<(Namespace, Option<IndexedImage>), CommandError> {
-    let hash = plan.context.hash.ok_or_else(|| CommandError::Bug("an image task without a hash".to_owned()))?;
-    let (own, artifact) = (plan.identity(hash)?.namespaces.hash, &plan.artifact.name);
-    let namespaces: Vec<_> = job.hash_routes.iter().filter(|route| **route != own).chain([&own]).collect();
-    for namespace in &namespaces {
-        let Some(entry) = services.index.find_task(namespace).await? else { continue };
-        let Some(image) = promised(services, entry, hash, artifact).await? else { continue };
-        let is_own = image.at.task_id == job.task;
-        if is_unexpired(services, &image.at, artifact, now).await?
-            && (is_own || !has_failed(services, &image.at.task_id).await?)
-        {
-            return Ok(((*namespace).clone(), Some(image)));
-        }
-    }
-    Ok((namespaces[0].clone(), None))
-}
-
-/// The image of an index entry, if it was made from this context. This does not check whether the artifact exists.
-async fn promised(
-    services: &Services,
-    entry: Entry,
-    hash: ContextHash,
-    artifact: &ArtifactName,
-) -> Result<Option<IndexedImage>, CallError> {
-    let (run_id, is_described) = match claim(&entry, hash, artifact) {
-        EntryMatch::Match(data) => (Some(data.run_id), true),
-        EntryMatch::Unknown => (last_run_of(services, &entry.task_id).await?, false),
-        EntryMatch::Mismatch => (None, true),
-    };
-    let image = |run_id| IndexedImage { at: TaskRun { task_id: entry.task_id, run_id }, is_described };
-    Ok(run_id.map(image))
-}
-
-/// Whether an artifact exists and has not expired. Without permission to query it, the index is trusted.
-async fn is_unexpired(
-    services: &Services,
-    at: &TaskRun,
-    artifact: &ArtifactName,
-    now: Timestamp,
-) -> Result<bool, CallError> {
-    match services.queue.artifact_expires(at, artifact).await {
-        Ok(expires) => Ok(expires.is_some_and(|expires| expires > now)),
-        Err(error) if error.fault == CallErrorKind::Refused => Ok(true),
-        Err(error) => Err(error),
-    }
-}
-
-/// The last run of a task; none if it never ran, is gone, or may not be queried.
-async fn last_run_of(services: &Services, task: &TaskId) -> Result<Option<u32>, CallError> {
-    match services.queue.known_status(task).await {
-        Ok(status) => Ok(status.and_then(|status| status.runs.last().map(|run| run.run_id))),
-        Err(error) if error.fault == CallErrorKind::Refused => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether a task has failed or is gone. Without permission to query it, the index is trusted.
-async fn has_failed(services: &Services, task: &TaskId) -> Result<bool, CallError> {
-    match services.queue.known_status(task).await {
-        Ok(status) => Ok(status.is_none_or(|status| status.state.is_failure())),
-        Err(error) if error.fault == CallErrorKind::Refused => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 impl RerunAssessment {
@@ -229,8 +231,16 @@ impl RerunAssessment {
 }
 
 /// Requests the rerun if needed, and follows the run to its end if wanted.
-async fn rerun(assessment: &RerunAssessment, next: Next, rerun: &Rerun, stop: &Shutdown) -> Result<Run, CommandError> {
+async fn rerun(
+    assessment: &RerunAssessment,
+    next: Next,
+    rerun: &Rerun,
+    alone: bool,
+    stop: &Shutdown,
+) -> Result<Run, CommandError> {
     let task = &assessment.task.task_id;
+    // Lines about several tasks come in any order.
+    let whose = if alone { String::new() } else { format!("task {task}, ") };
     let services = Services::new(&rerun.deployment)?;
     let status = if next == Next::Ask {
         stop.run_stage("asking for the rerun", services.queue.rerun(task)).await?
@@ -239,10 +249,10 @@ async fn rerun(assessment: &RerunAssessment, next: Next, rerun: &Rerun, stop: &S
     };
     if next == Next::Ask && !rerun.follow {
         let run = last(status)?;
-        log(&rerun.deployment, task, &run);
+        log(&rerun.deployment, task, &run, &whose);
         return Ok(run);
     }
-    let run = stop.run_stage("following the run, which goes on", follow(&services, task, status, rerun)).await?;
+    let run = stop.run_stage("following the run, which goes on", follow(&services, task, status, rerun, &whose)).await?;
     match run.state {
         State::Completed => Ok(run),
         State::Unscheduled | State::Pending | State::Running | State::Failed | State::Exception => {
@@ -253,7 +263,13 @@ async fn rerun(assessment: &RerunAssessment, next: Next, rerun: &Rerun, stop: &S
 }
 
 /// Polls the last run until it is resolved. A new run that the queue creates by itself becomes the last.
-async fn follow(services: &Services, task: &TaskId, mut status: Status, rerun: &Rerun) -> Result<Run, CommandError> {
+async fn follow(
+    services: &Services,
+    task: &TaskId,
+    mut status: Status,
+    rerun: &Rerun,
+    whose: &str,
+) -> Result<Run, CommandError> {
     let started = Instant::now();
     let mut pause = FIRST_PAUSE;
     let mut logged = None;
@@ -264,14 +280,14 @@ async fn follow(services: &Services, task: &TaskId, mut status: Status, rerun: &
             // The link was printed already.
             Some((id, _)) if id == run.run_id && run.is_under_way() => {
                 let worker = run.worker_id.as_deref().map(|worker| format!(" on {worker}")).unwrap_or_default();
-                info!("run {}: {}{worker}", run.run_id, run.state);
+                info!("{whose}run {}: {}{worker}", run.run_id, run.state);
             }
-            _ => log(&rerun.deployment, task, &run),
+            _ => log(&rerun.deployment, task, &run, whose),
         }
         logged = Some((run.run_id, run.state));
         if !run.is_under_way() {
             let took = i64::try_from(started.elapsed().as_secs()).unwrap_or(i64::MAX);
-            info!("followed it for {}", about(took));
+            info!("{whose}followed it for {}", about(took));
             return Ok(run);
         }
         tokio::time::sleep(pause.min(rerun.longest_pause)).await;
@@ -284,8 +300,8 @@ fn last(mut status: Status) -> Result<Run, CommandError> {
     status.runs.pop().ok_or_else(|| CommandError::Bug("the queue accepted the rerun but lists no run".to_owned()))
 }
 
-fn log(deployment: &Deployment, task: &TaskId, run: &Run) {
-    info!("run {}: {}; log: {}", run.run_id, run.outcome(), log_link(deployment, task, run));
+fn log(deployment: &Deployment, task: &TaskId, run: &Run, whose: &str) {
+    info!("{whose}run {}: {}; log: {}", run.run_id, run.outcome(), log_link(deployment, task, run));
 }
 
 /// The page of a run's log in the deployment's own viewer, which has another path for a log that still grows.

@@ -2,14 +2,14 @@
 
 use clap::builder::NonEmptyStringValueParser;
 
-use super::arguments::{BuildArgs, pasted_task_id};
+use super::arguments::BuildArgs;
 use super::{Answer, CommandContext};
 use crate::config::settings::{ACCESS, CENTRAL, INDEX, LIMITS, PLACE, PROJECT, RETRIES, SettingGroup};
 use crate::config::{ConfigError, NamedImage, WhyConfig};
 use crate::context::HashScheme;
 use crate::job::CommandError;
 use crate::job::why::{self, Compared};
-use crate::taskcluster::TaskId;
+use crate::taskcluster::{TaskRef, TaskRefError};
 
 const HELP: &str = "\
 Says what changed the hash of an image, and with it why a push builds it: files of the context that
@@ -29,19 +29,26 @@ pub struct Args {
     #[arg(value_name = "NAME|TASK_ID", value_parser = NonEmptyStringValueParser::new(), required = true, num_args = 1..=2)]
     what: Vec<String>,
     /// The build that the checkout is compared with, by its task or the task's URL; without it, the newest in the index
-    #[arg(id = "of-task", long = "task-id", value_name = "ID", value_parser = pasted_task_id)]
-    task: Option<TaskId>,
+    #[arg(id = "of-task", long = "task-id", value_name = "ID")]
+    task: Option<TaskRef>,
     #[command(flatten)]
     arguments: BuildArgs,
 }
 
 impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
-        let config = WhyConfig::read(context.settings, &context.surroundings)?;
         let compared = self.compared(context)?;
-        let explanation = context.until_stopped(async |stop| {
-            why::why(&config, compared, context.settings, context.report, stop).await
-        })?;
+        let tasks = match &compared {
+            Compared::Checkout(_, task) => [task.as_ref(), None],
+            Compared::Builds(one, other) => [Some(one), Some(other)],
+        };
+        let mut sources = context.settings.clone();
+        for task in tasks.into_iter().flatten() {
+            sources = sources.of_deployment(task)?;
+        }
+        let config = WhyConfig::read(&sources, &context.surroundings)?;
+        let explanation =
+            context.until_stopped(async |stop| why::why(&config, compared, &sources, context.report, stop).await)?;
         context.answer(&explanation, &explanation.to_string())
     }
 
@@ -51,7 +58,7 @@ impl Args {
                 let why = "--task-id names the build that the checkout is compared with: leave it out, or name one image";
                 return Err(ConfigError::Combination(why.to_owned()).into());
             }
-            return Ok(Compared::Builds(pasted_task_id(one)?, pasted_task_id(other)?));
+            return Ok(Compared::Builds(task(one)?, task(other)?));
         }
         let typed = self.what.into_iter().next().unwrap_or_default();
         let args = &self.arguments.args;
@@ -60,4 +67,8 @@ impl Args {
         let named = NamedImage::read(context.settings, &context.surroundings, &typed, args, scheme)?;
         Ok(Compared::Checkout(Box::new(named), self.task))
     }
+}
+
+fn task(text: &str) -> Result<TaskRef, ConfigError> {
+    text.parse().map_err(|error: TaskRefError| ConfigError::Combination(format!("{text:?} is not a task: {error}")))
 }

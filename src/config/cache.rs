@@ -20,6 +20,8 @@ pub(super) fn read(sources: &SettingLayers, plan: &Plan, assumed: &mut Vec<Strin
         "a reproducible image"
     } else if sources.switch(&settings::FORCE)? {
         "an image that is built by force"
+    } else if sources.switch(&settings::REBUILD_TASK)? {
+        "an image that is built anew"
     } else {
         return sources.parse_or_default(&settings::CACHE_FROM);
     };
@@ -70,6 +72,8 @@ mod tests {
         assert_eq!(holds(&[reproducible]), Ok((Off, true)));
         assert_eq!(holds(&[("SOURCE_DATE_EPOCH", "7")]), Ok((Off, true)));
         assert_eq!(holds(&[force]), Ok((Off, true)));
+        assert_eq!(holds(&[("REBUILD", "1")]), Ok((Off, true)));
+        assert_eq!(holds(&[("NEEDED_UNTIL", "2030-01-01T00:00:00Z")]), Ok((Latest, false)));
         assert_eq!(holds(&[("CACHE_FROM", "latest"), force, reproducible]), Ok((Latest, false)));
         assert_eq!(holds(&[("CACHE_FROM", "off")]), Ok((Off, false)));
         assert_eq!(holds(&[("CACHE_FROM", "parent"), ("PARENT_TASK_ID", PARENT)]), Ok((Parent, false)));

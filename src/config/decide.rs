@@ -11,7 +11,7 @@ use super::{
 };
 use crate::config::plan::ArtifactPlan;
 use crate::net::NameError;
-use crate::taskcluster::{Deployment, IndexPrefix, Project, PushDate, TaskId};
+use crate::taskcluster::{Deployment, IndexPrefix, Project, PushDate, TaskId, TimeSpan};
 
 /// One invocation of `decide`.
 #[derive(Debug)]
@@ -36,6 +36,10 @@ pub struct DecideConfig {
     pub template: Option<PathBuf>,
     /// Values for the template's placeholders.
     pub given: BTreeMap<String, String>,
+    /// Images that expire within this time get a task for later pushes.
+    pub renew_within: Option<TimeSpan>,
+    /// Images that get a task although the index has them, as typed: names, or paths of their directories.
+    pub rebuild: Vec<String>,
     /// Where contexts are written.
     pub contexts: PathBuf,
     /// Where the graph is written; absent, it is the answer.
@@ -74,12 +78,19 @@ impl DecideConfig {
             artifact: artifact(sources, around, &Destination::Task, &mut assumed)?,
             template: sources.parse(&settings::TASK_TEMPLATE)?,
             given,
+            renew_within: sources.parse(&settings::RENEW_WITHIN)?,
+            rebuild: sources.get(&settings::REBUILD)?.map(|given| list(&given.text)).unwrap_or_default(),
             contexts: sources.parse_or_default(&settings::CONTEXTS)?,
             out: super::out(sources)?,
             now: around.now,
             assumed,
         })
     }
+}
+
+/// A list of several flags, or with colons.
+fn list(text: &str) -> Vec<String> {
+    text.split(['\n', ':']).filter(|it| !it.is_empty()).map(str::to_owned).collect()
 }
 
 fn object(given: &SettingValue) -> Result<BTreeMap<String, String>, ConfigError> {

@@ -9,7 +9,7 @@ use super::{ConfigError, LookupConfig, ProcessEnvironment, SettingLayers, retry,
 use crate::engine::EngineConfig;
 use crate::net::registry::ImageReference;
 use crate::net::retry::RetryConfig;
-use crate::taskcluster::{ArtifactName, Deployment, Namespace, TaskId};
+use crate::taskcluster::{ArtifactName, Deployment, Namespace, TaskRef};
 
 /// Where an image comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum ImageSource {
     /// An image of the checkout, by its hash: its name, or the path of its directory, as typed.
     Named(String),
     /// A task that has it.
-    Task(TaskId),
+    Task(TaskRef),
     /// A namespace of the index.
     Route(Namespace),
     /// An archive on this machine.
@@ -30,7 +30,7 @@ pub enum LoadFrom {
     /// An image of the checkout, as typed.
     Named(String, Box<LookupConfig>),
     /// A task of a deployment.
-    Task(TaskId, Deployment),
+    Task(TaskRef, Deployment),
     /// A namespace of the index of a deployment.
     Route(Namespace, Deployment),
     /// An archive on this machine.
@@ -67,7 +67,9 @@ impl LoadConfig {
     ) -> Result<Self, ConfigError> {
         let from = match source {
             ImageSource::Named(typed) => LoadFrom::Named(typed.clone(), Box::new(LookupConfig::read(sources, around)?)),
-            ImageSource::Task(task) => LoadFrom::Task(task.clone(), access::deployment_to_read(sources)?),
+            ImageSource::Task(task) => {
+                LoadFrom::Task(task.clone(), access::deployment_to_read(&sources.of_deployment(task)?)?)
+            }
             ImageSource::Route(namespace) => LoadFrom::Route(namespace.clone(), access::deployment_to_read(sources)?),
             ImageSource::File(path) => LoadFrom::File(around.directory.join(path)),
         };

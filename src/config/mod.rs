@@ -27,8 +27,10 @@ pub mod replay;
 mod reproducible;
 pub mod rerun;
 mod retry;
+mod reuse;
 pub mod settings;
 mod sources;
+mod task_deployment;
 mod tree;
 mod why;
 
@@ -61,6 +63,7 @@ pub use load::{ImageSource, LoadConfig, LoadFrom};
 pub use lookup::LookupConfig;
 pub use place::ImagesDir;
 pub use push::{PushConfig, Pushing};
+pub use reuse::Reuse;
 pub use sources::{ConfigError, SettingLayers, SettingValue, ValueSource};
 pub use tree::{TreeConfig, TreeForm};
 pub use why::WhyConfig;
@@ -86,8 +89,8 @@ pub struct Config {
     pub cache_from: CacheFrom,
     /// The project whose images every project may use.
     pub central: Project,
-    /// Build even where the index has the image already.
-    pub force: bool,
+    /// Which images of the index make a build unnecessary.
+    pub reuse: Reuse,
     /// Refuse build arguments that look secret.
     pub deny_secret_args: bool,
     /// Seconds that the task may take.
@@ -209,7 +212,7 @@ impl Config {
             keep,
             cache_from,
             central: sources.parse_or_default(&settings::CENTRAL)?,
-            force: sources.switch(&settings::FORCE)?,
+            reuse: Reuse::read(sources)?,
             deny_secret_args: sources.switch(&settings::DENY_SECRET_ARGS)?,
             max_run_time: sources.parse::<NonZeroU64>(&settings::MAX_RUN_TIME)?.map(NonZeroU64::get),
             retry: retry::read(sources)?,
@@ -320,6 +323,12 @@ fn pushdate(
     }
 }
 
+/// A time in RFC 3339.
+fn time(given: &SettingValue) -> Result<Timestamp, ConfigError> {
+    let wrong = |_| given.wrong(format!("{:?} is not a time: expected one like 2027-01-31T12:00:00Z", given.text));
+    given.text.parse().map_err(wrong)
+}
+
 fn artifact(
     sources: &SettingLayers,
     around: &ProcessEnvironment,
@@ -342,11 +351,7 @@ fn artifact(
         let why = format!("{level} is not a zstd level: expected 1 to 19");
         return Err(given.map_or(ConfigError::Combination(why.clone()), |given| given.wrong(why)));
     }
-    let expires = sources.get(&settings::ARTIFACT_EXPIRES)?.map(|given| {
-        let time = given.text.parse::<Timestamp>();
-        time.map_err(|_| given.wrong(format!("{:?} is not a time: expected one like 2027-01-31T12:00:00Z", given.text)))
-    });
-    let mut expires = expires.transpose()?;
+    let mut expires = sources.get(&settings::ARTIFACT_EXPIRES)?.map(|given| time(&given)).transpose()?;
     if let Some(past) = expires.filter(|expires| *expires <= around.now) {
         let why = format!("{past} is past: the artifact would be gone before anybody reads it");
         let given = sources.get(&settings::ARTIFACT_EXPIRES)?;

@@ -19,6 +19,8 @@ pub const OF_THE_TASK: &[&Setting] = &[
     &settings::TASK_ID,
     &settings::RUN_ID,
     &settings::PUSHDATE,
+    &settings::REBUILD_TASK,
+    &settings::NEEDED_UNTIL,
     &settings::CONTEXT_TASK_ID,
     &settings::CONTEXT_PATH,
     &settings::CONTEXT_URL,

@@ -165,7 +165,7 @@ impl SettingValue {
 /// The three layers, in the order of the look-up.
 #[derive(Clone)]
 pub struct SettingLayers<'a> {
-    flags: BTreeMap<&'static str, String>,
+    pub(super) flags: BTreeMap<&'static str, String>,
     environment: &'a dyn Fn(&str) -> Option<OsString>,
     file: BTreeMap<&'static str, String>,
     file_path: PathBuf,

@@ -4,6 +4,7 @@
 mod dummies;
 pub mod graph;
 pub mod image_needs;
+pub mod image_tasks;
 pub mod lookup;
 pub mod task;
 mod waiting;
@@ -14,9 +15,11 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::config::plan::{ArtifactPlan, ContextPlan, ContextSource, Plan};
+use crate::config::settings;
 use crate::context::{ContextHash, HashScheme, ImageName};
 use crate::decision::task::{TaskError, Template, Values};
 use crate::engine::BuildPlan;
+use crate::repository::TreeError;
 use crate::taskcluster::{ArtifactName, IndexPrefix, Project, PushDate, TaskId, to_milliseconds};
 pub use waiting::{deadline, shared};
 
@@ -47,6 +50,9 @@ pub enum DecisionError {
     /// The template is none.
     #[error("the task's template")]
     Template(#[source] TaskError),
+    /// The image cannot be built.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// A value that cannot be given.
     #[error("--value {name}: {why}")]
     Value {
@@ -61,6 +67,32 @@ fn in_words(error: &TaskError) -> String {
     match error {
         TaskError::Unfilled { .. } => format!("{error}; give each with --value NAME=VALUE"),
         _ => error.to_string(),
+    }
+}
+
+/// Why an image gets a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The index does not have it.
+    Missing,
+    /// Somebody wants it built anew, although the index has it.
+    Rebuild,
+    /// The index has it, but no longer than until this time. The task builds nothing if another one has made it by then.
+    Renew {
+        /// The time.
+        until: Timestamp,
+    },
+}
+
+impl Cause {
+    /// What its task does not do by itself: a variable for `run`.
+    fn variable(self) -> Option<(String, String)> {
+        let (setting, value) = match self {
+            Self::Missing => return None,
+            Self::Rebuild => (&settings::REBUILD_TASK, "1".to_owned()),
+            Self::Renew { until } => (&settings::NEEDED_UNTIL, to_milliseconds(until)),
+        };
+        Some((setting.variable.to_owned(), value))
     }
 }
 
@@ -81,6 +113,8 @@ pub struct ImageTaskSpec {
     pub symbol: Option<String>,
     /// The image's architecture, if it names one.
     pub arch: Option<String>,
+    /// Why it needs one.
+    pub cause: Cause,
 }
 
 /// An image's task, and the placeholders that have dummies.
@@ -175,6 +209,14 @@ fn for_arch(given: &Values, arch: &str) -> Values {
     for_all.map(|(name, value)| (name.clone(), value.clone())).chain(own).collect()
 }
 
+/// When an image expires that is built for the tasks that wait for it.
+fn image_expires(waiting: &[&Definition], arch: Option<&str>, common: &DecisionContext) -> Option<Timestamp> {
+    let mut values = shared(waiting, &common.decision_task, common.now);
+    values.extend(for_arch(&common.given, arch.unwrap_or(USUAL_ARCH)));
+    let task = values.get("expires")?.parse().ok()?;
+    Some(common.artifact.expires.map_or(task, |expires| expires.min(task)))
+}
+
 /// The definition of an image's task, for the tasks that wait for it.
 pub fn definition(
     order: &ImageTaskSpec,
@@ -228,6 +270,7 @@ pub fn definition(
     let unknown = if common.dummies { dummies::fill(&mut values, template).map_err(wrong)? } else { BTreeSet::new() };
     let mut definition = template.fill(&values).map_err(wrong)?;
     definition.payload.env.extend(order.arch.clone().map(|arch| (ARCH_VARIABLE.to_owned(), arch)));
+    definition.payload.env.extend(order.cause.variable());
     let definition = serde_json::to_value(definition).map_err(|error| wrong(TaskError::Definition(error)))?;
     Ok(Defined { definition, unknown })
 }
@@ -292,6 +335,7 @@ mod tests {
             parent: None,
             symbol: None,
             arch: None,
+            cause: Cause::Missing,
         }
     }
 

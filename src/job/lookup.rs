@@ -1,18 +1,20 @@
 //! Looks up images of a checkout in the index, by their hashes there. `decision` decides whether an entry counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tracing::{debug, warn};
+use jiff::Timestamp;
+use tracing::{debug, info, warn};
 
 use super::CommandError;
 use super::shutdown::Shutdown;
-use crate::config::LookupConfig;
+use crate::config::{DecideConfig, ImagesDir, LookupConfig};
 use crate::context::ImageName;
+use crate::decision::image_tasks::Expiring;
 use crate::decision::lookup::{FoundEntry, Lookup, LookupRequest};
 use crate::net::blocking::blocking;
 use crate::net::transfer::Storage;
-use crate::repository::Tree;
 use crate::repository::lineage::Identified;
+use crate::repository::{Tree, TreeError};
 use crate::taskcluster::Services;
 
 /// The name of an image in the index, and its place.
@@ -23,12 +25,64 @@ pub(crate) struct LookedUp {
     pub(crate) found: Option<FoundEntry>,
 }
 
+/// The images of a tree that can be looked up.
+pub(crate) struct TreeImages {
+    pub(crate) names: Vec<ImageName>,
+    /// Those with a VERSION: perhaps only a registry has them, and no task.
+    pub(crate) versioned: BTreeSet<ImageName>,
+}
+
+impl TreeImages {
+    /// Reads the tree. It leaves out what only the task graph can look up: images with packages, and what is built from them.
+    pub(crate) fn read(place: &ImagesDir) -> Result<Self, CommandError> {
+        let tree = Tree::open(place)?;
+        let (mut names, mut versioned) = (Vec::new(), BTreeSet::new());
+        for name in tree.names() {
+            if let Err(TreeError::NotInKind { .. } | TreeError::Elsewhere { .. }) = tree.task_image(name) {
+                continue;
+            }
+            let ancestors = tree.ancestors(std::slice::from_ref(name))?;
+            if ancestors.iter().any(|it| tree.image(it).is_ok_and(|image| tree.lacks_packages(image))) {
+                warn!("{name} needs packages of other tasks, which only the task graph knows: it is not looked up");
+                continue;
+            }
+            names.push(name.clone());
+            if !matches!(tree.registry(name), Ok(None)) {
+                versioned.insert(name.clone());
+            }
+        }
+        Ok(Self { names, versioned })
+    }
+}
+
 /// Looks images up, in their order.
 pub(crate) async fn find_all(
     config: LookupConfig,
     names: &[ImageName],
     stop: &Shutdown,
 ) -> Result<Vec<LookedUp>, CommandError> {
+    Ok(look_up(config, names, stop).await?.1)
+}
+
+/// Looks images up; those that will still be found at `time` are left out.
+pub(crate) async fn find_expiring(
+    config: LookupConfig,
+    names: &[ImageName],
+    time: Timestamp,
+    stop: &Shutdown,
+) -> Result<Vec<LookedUp>, CommandError> {
+    let (lookup, mut images) = look_up(config, names, stop).await?;
+    let found = images.iter().filter_map(|image| Some((&image.wanted, image.found.as_ref()?)));
+    let expiring = stop.run_stage("looking for what lasts longer", lookup.expiring(found, time)).await?;
+    images.retain(|image| image.found.is_none() || expiring.contains(&image.wanted.image));
+    Ok(images)
+}
+
+async fn look_up(
+    config: LookupConfig,
+    names: &[ImageName],
+    stop: &Shutdown,
+) -> Result<(Lookup, Vec<LookedUp>), CommandError> {
     if config.project.is_none() {
         debug!("PROJECT is not set: looking in {} only", config.central);
     }
@@ -38,7 +92,41 @@ pub(crate) async fn find_all(
     let LookupConfig { index, artifact, central, project, now, .. } = config;
     let lookup = Lookup { services, storage, index, artifact, central, project, now };
     let found = stop.run_stage("looking the images up", lookup.find(&wanted)).await?;
-    Ok(wanted.into_iter().zip(found).map(|(wanted, found)| LookedUp { wanted, found }).collect())
+    let images = wanted.into_iter().zip(found).map(|(wanted, found)| LookedUp { wanted, found }).collect();
+    Ok((lookup, images))
+}
+
+/// The images that the index has, and which of those that the graph's tasks use expire too soon.
+pub(crate) async fn find_for_graph(
+    config: &DecideConfig,
+    named: &[ImageName],
+    wanted: &[LookupRequest],
+) -> Result<(BTreeMap<ImageName, FoundEntry>, Expiring), CommandError> {
+    let until = config.renew_within.map_or(config.now, |within| within.after(config.now));
+    let mut expiring = Expiring { images: BTreeSet::new(), until };
+    let Some(deployment) = &config.deployment else {
+        match wanted.len() {
+            0 => info!("offline: the graph names no image that a task builds"),
+            1 => info!("offline: nothing is looked up, 1 image gets a task"),
+            images => info!("offline: nothing is looked up, {images} images get a task each"),
+        }
+        return Ok((BTreeMap::new(), expiring));
+    };
+    let lookup = Lookup {
+        services: Services::new(deployment)?,
+        storage: Storage::new(deployment.retry)?,
+        index: config.index.clone(),
+        artifact: config.artifact.name.clone(),
+        central: config.central.clone(),
+        project: Some(config.project.clone()),
+        now: config.now,
+    };
+    let found = lookup.find(wanted).await?;
+    if config.renew_within.is_some() {
+        let found = wanted.iter().zip(&found).filter_map(|(wanted, found)| Some((wanted, found.as_ref()?)));
+        expiring.images = lookup.expiring(found.filter(|(wanted, _)| named.contains(&wanted.image)), until).await?;
+    }
+    Ok((found.into_iter().flatten().map(|found| (found.image.clone(), found)).collect(), expiring))
 }
 
 /// Looks one image up.

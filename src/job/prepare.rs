@@ -8,12 +8,12 @@ use super::cache::{LayerCache, WithCache};
 use super::fetch::{FetchError, Fetched, Fetcher};
 use super::loading::Loader;
 use super::parent::{Role, TaskImage, TaskImages};
-use super::publish::{Published, Start};
+use super::publish::{Published, Start, Wanted};
 use super::run::Run;
 use super::work_dir::WorkDir;
 use super::{CommandError, scopes, secret_values};
-use crate::config::Config;
 use crate::config::plan::{EPOCH_ARG, Identity, Plan};
+use crate::config::{Config, Reuse};
 use crate::decision::lookup::{LatestImage, LatestQuery, newest};
 use crate::dockerfile::PARENT_ARG;
 use crate::engine::{BuildPlan, BuildSecrets, Engine};
@@ -60,8 +60,10 @@ pub(super) async fn look_up(run: &Run<'_>) -> Result<Lookup, CommandError> {
     // With a known hash, this refuses names that the index would refuse, and finds an unexpired image. All queries run in
     // parallel before any work starts.
     let early = plan.context.hash.map(|hash| plan.identity(hash)).transpose()?;
-    let identity_to_find = early.as_ref().filter(|_| !config.force);
-    let looking = publisher.look_up(plan, identity_to_find, &config.central, run.clock.started_at);
+    let identity_to_find = early.as_ref().filter(|_| config.reuse != Reuse::Nothing);
+    let (central, reuse, now) = (&config.central, config.reuse, run.clock.started_at);
+    let wanted = identity_to_find.map(|identity| Wanted { identity, central, reuse, now });
+    let looking = publisher.look_up(plan, wanted.as_ref());
     let both = async { Ok::<_, CommandError>(tokio::join!(scopes::current(config, *services), looking)) };
     let (held, start) = stop.run_stage("looking the image up", both).await?;
     scopes::compare(config, early.as_ref(), held.as_ref(), scopes::builds(&start))?;

@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::artifact_status::ArtifactStatus;
+use super::run_log::LoggedFailure;
 use crate::config::plan::Plan;
+use crate::report::keywords;
 use crate::taskcluster::tasks::{Run, State, Status};
 use crate::taskcluster::{Namespace, TaskRun};
 
@@ -29,6 +31,8 @@ pub struct RerunAssessment {
     pub builds_anyway: bool,
     /// The unexpired image in the index, if there is one.
     pub image: Option<IndexedImage>,
+    /// What the log of the last run says, if that run failed by itself.
+    pub failure: Option<LoggedFailure>,
     /// The time of the query.
     pub now: Timestamp,
 }
@@ -42,22 +46,22 @@ pub struct IndexedImage {
     pub is_described: bool,
 }
 
-/// What to do about a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Rerun it.
-    Rerun,
-    /// A run is under way.
-    UnderWay,
-    /// Nothing: it is done.
-    NothingToDo,
-    /// Something else must be done first.
-    Wait,
-    /// Not this task, but a new one of the same definition.
-    Retrigger,
-    /// Nothing less than a new decision task.
-    NewDecisionTask,
+keywords! {
+    /// What to do about a task.
+    pub enum Verdict, "a verdict" {
+        /// Rerun it.
+        Rerun = "rerun",
+        /// A run is under way.
+        UnderWay = "under-way",
+        /// Nothing: it is done.
+        NothingToDo = "nothing-to-do",
+        /// Something else must be done first.
+        Wait = "wait",
+        /// Not this task, but a new one of the same definition.
+        Retrigger = "retrigger",
+        /// Nothing less than a new decision task.
+        NewDecisionTask = "new-decision-task",
+    }
 }
 
 impl RerunAssessment {
@@ -110,7 +114,7 @@ impl RerunAssessment {
                 format!("it has had {MOST_RUNS} runs, the most that the queue makes; a retrigger makes a new task"),
             );
         }
-        (Verdict::Rerun, self.hope().to_owned())
+        (Verdict::Rerun, self.hope())
     }
 
     fn last_reason(&self) -> Option<&str> {
@@ -118,8 +122,11 @@ impl RerunAssessment {
     }
 
     /// The expected result of a rerun.
-    fn hope(&self) -> &'static str {
-        match self.last_reason() {
+    fn hope(&self) -> String {
+        if let (Some(LoggedFailure::Told(failure)), Some(run)) = (&self.failure, self.status.runs.last()) {
+            return format!("run {} failed: {}", run.run_id, failure.hope());
+        }
+        let hope = match self.last_reason() {
             Some("completed") => "it is done, but its image is not in the index: a rerun builds it again",
             // The task's definition has the queue repeat what another run can heal.
             Some("failed") => {
@@ -128,7 +135,8 @@ impl RerunAssessment {
             Some("canceled") => "somebody canceled it; a rerun takes that back",
             Some(_) => "it was not the task's fault; a rerun can help",
             None => "a rerun can help",
-        }
+        };
+        hope.to_owned()
     }
 
     /// The facts, a line each.
@@ -160,6 +168,11 @@ impl RerunAssessment {
             }
             None => lines.push(format!("index: {} has no image, or it has expired", self.namespace)),
         }
+        match &self.failure {
+            Some(LoggedFailure::Told(failure)) => lines.push(format!("log: {}: {}", failure.word, failure.message)),
+            Some(LoggedFailure::Untold(why)) => lines.push(format!("log: {why}")),
+            None => {}
+        }
         lines
     }
 
@@ -183,6 +196,12 @@ impl RerunAssessment {
             },
             "route": format!("index.{}", self.namespace),
             "imageAt": self.image.as_ref().map(|it| json!({ "taskId": it.at.task_id, "runId": it.at.run_id })),
+            "failure": match &self.failure {
+                Some(LoggedFailure::Told(it)) => {
+                    json!({ "word": it.word, "message": it.message, "network": it.is_network })
+                }
+                Some(LoggedFailure::Untold(_)) | None => Value::Null,
+            },
             "verdict": verdict,
             "reason": reason,
         })
@@ -210,6 +229,7 @@ pub(crate) fn about(seconds: i64) -> String {
 mod tests {
     use super::*;
     use crate::config::plan::ContextSource;
+    use crate::job::run_log::{Failure, FailureWord};
 
     const NOW: &str = "2026-01-02T00:00:00Z";
 
@@ -230,6 +250,7 @@ mod tests {
             namespace: "docker.images.v1.try.builder.hash.ab".parse().unwrap(),
             builds_anyway: false,
             image: None,
+            failure: None,
             now: NOW.parse().unwrap(),
         }
     }
@@ -292,6 +313,41 @@ mod tests {
             assert_eq!(verdict, expected, "{reason}");
             assert!(reason.contains(why), "{why:?} is not in {reason:?}");
         }
+    }
+
+    #[test]
+    fn the_log_says_what_failed_and_without_it_the_verdict_is_the_usual_one() {
+        let with = |failure| {
+            let failed = assessment(State::Failed, Some("failed"));
+            RerunAssessment { failure: Some(failure), ..failed }
+        };
+        let told = Failure {
+            word: FailureWord::Build,
+            message: "step 7/9, RUN npm ci, failed with exit code 1; its last line: x; fix it".to_owned(),
+            is_network: true,
+        };
+        let told = with(LoggedFailure::Told(told));
+        let (verdict, reason) = told.verdict();
+        assert_eq!(verdict, Verdict::Rerun);
+        let expected = "run 0 failed: step 7/9, RUN npm ci, failed with exit code 1: the network, by its last lines; a rerun may help";
+        assert_eq!(reason, expected);
+        assert!(told.lines().last().unwrap().starts_with("log: build: step 7/9, RUN npm ci, failed"));
+        assert_eq!(
+            (&told.to_json()["failure"]["word"], &told.to_json()["failure"]["network"]),
+            (&json!("build"), &json!(true))
+        );
+        let untold = with(LoggedFailure::Untold("there is no log".to_owned()));
+        assert_eq!(untold.verdict(), assessment(State::Failed, Some("failed")).verdict());
+        assert_eq!(
+            (untold.lines().last().unwrap().as_str(), &untold.to_json()["failure"]),
+            ("log: there is no log", &json!(null))
+        );
+        // What is certain comes first.
+        assert_eq!(
+            with_image(told.clone()).verdict().1,
+            with_image(assessment(State::Failed, Some("failed"))).verdict().1
+        );
+        assert_eq!(without_context(told).verdict().0, Verdict::NewDecisionTask);
     }
 
     #[test]

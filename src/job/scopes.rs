@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::CommandError;
 use super::publish::{PublishError, Start};
 use crate::config::plan::{Identity, Need, NeededScope};
-use crate::config::{Config, Destination};
+use crate::config::{Config, Destination, Reuse};
 use crate::decision::lookup::LookupError;
 use crate::net::NameError;
 use crate::report::ErrorChain;
@@ -74,7 +74,7 @@ pub(crate) fn builds(start: &Result<Start, PublishError>) -> bool {
 
 /// The scopes that a job can need and does not have.
 pub(crate) fn missing(config: &Config, identity: &Identity, held: &Scopes) -> Result<Vec<NeededScope>, NameError> {
-    let needed = config.plan.needed_scopes(identity, &config.central, config.force)?;
+    let needed = config.plan.needed_scopes(identity, &config.central, config.reuse == Reuse::Nothing)?;
     Ok(needed.into_iter().filter(|it| !held.satisfy(&it.scope)).collect())
 }
 

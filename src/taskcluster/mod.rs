@@ -12,7 +12,9 @@ mod push_date;
 pub mod queue;
 mod requests;
 pub mod secrets;
+mod task_ref;
 pub mod tasks;
+mod time_span;
 
 use std::sync::Arc;
 
@@ -25,7 +27,9 @@ pub use requests::{
     ArtifactPayload, CreateArtifact, IndexData, IndexPayload, InsertTask, Storage, TaskRun, to_milliseconds,
 };
 use reqwest::StatusCode;
+pub use task_ref::{TaskRef, TaskRefError};
 use taskcluster::{ClientBuilder, Credentials, Retry};
+pub use time_span::TimeSpan;
 
 use crate::net::retry::{Failure, Policy, RetryConfig, Retryability, retry};
 

@@ -85,6 +85,12 @@ impl ArtifactName {
         Self(build_log::ARTIFACT.to_owned())
     }
 
+    /// The artifact that workers make of a task's whole log.
+    #[must_use]
+    pub fn task_log() -> Self {
+        Self("public/logs/live_backing.log".to_owned())
+    }
+
     /// The artifact that documents what an image was made from, and by whom.
     #[must_use]
     pub fn provenance() -> Self {
@@ -199,7 +205,8 @@ mod tests {
 
     #[test]
     fn artifact_names() {
-        for ours in ArtifactName::companions().into_iter().chain([ArtifactName::build_log()]) {
+        for ours in ArtifactName::companions().into_iter().chain([ArtifactName::build_log(), ArtifactName::task_log()])
+        {
             assert!(is_artifact_name(ours.as_str()));
         }
         accepts::<ArtifactName>(

@@ -33,6 +33,10 @@ pub(crate) struct Fixture {
     pub(crate) taskcluster: StandIn,
     /// The image tasks' template, where it is not the program's own.
     pub(crate) template: Option<&'static str>,
+    /// Further arguments of decisions.
+    pub(super) more: Cell<&'static [&'static str]>,
+    /// For how many hours the tasks live.
+    pub(super) hours: Cell<i64>,
     /// Decisions so far: each is a push of its own.
     decisions: Cell<u32>,
 }
@@ -44,6 +48,7 @@ pub(crate) struct Decided {
     pub(crate) made: Vec<String>,
     /// The task of each image.
     pub(crate) task_ids: BTreeMap<String, String>,
+    pub(super) stderr: String,
     decision: Claim,
 }
 
@@ -70,7 +75,8 @@ impl Fixture {
         let taskcluster = StandIn::start(Options::default());
         let toolchain = taskcluster.create_task(TaskSpec::default().task_id(TOOLCHAIN));
         taskcluster.resolve(&toolchain.task_id, 0, RunState::Completed);
-        Self { root, taskcluster, template: None, decisions: Cell::new(0) }
+        let (more, hours, decisions) = (Cell::new(&[][..]), Cell::new(100), Cell::new(0));
+        Self { root, taskcluster, template: None, more, hours, decisions }
     }
 
     pub(super) fn file(&self, name: &str, text: &str) {
@@ -121,7 +127,8 @@ impl Fixture {
         std::fs::create_dir(&directory).unwrap();
         let (graph, out, contexts) =
             (directory.join("graph.json"), directory.join("task-graph.json"), directory.join("contexts"));
-        let tasks: Vec<_> = tasks.iter().map(|task| definition(task, project, number, &decision.task_id)).collect();
+        let tasks: Vec<_> =
+            tasks.iter().map(|task| definition(task, project, (number, self.hours.get()), &decision.task_id)).collect();
         std::fs::write(&graph, json!({ "tasks": tasks }).to_string()).unwrap();
         let root = self.root.path();
         let arguments = ["decide", path(&graph), "--root", path(root), "-o", path(&out), "--contexts", path(&contexts)];
@@ -133,7 +140,8 @@ impl Fixture {
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value));
         let template = self.template.iter().flat_map(|file| ["--task-template", file]);
-        let decided = program(arguments.into_iter().chain(GIVEN).chain(template), environment).finish();
+        let more = self.more.get().iter().copied();
+        let decided = program(arguments.into_iter().chain(GIVEN).chain(template).chain(more), environment).finish();
         decided.assert_succeeds();
         let task_ids = decided.stdout.lines().map(|line| line.split_once(' ').unwrap());
         let graph: Value = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
@@ -142,6 +150,7 @@ impl Fixture {
             made: packed(&contexts),
             task_ids: task_ids.map(|(name, task)| (name.to_owned(), task.to_owned())).collect(),
             graph,
+            stderr: decided.stderr,
             decision,
         }
     }
@@ -169,13 +178,19 @@ impl Fixture {
     /// The same, and then what workers do: runs the tasks as they become ready.
     pub(crate) fn decide_and_run(&self, project: &str, tasks: &[Value]) -> Decided {
         let decided = self.decide_and_create(project, tasks);
+        let done = self.work_all();
+        assert_eq!(done, decided.graph["tasks"].as_array().unwrap().len(), "every task becomes ready");
+        decided
+    }
+
+    /// Runs the tasks as they become ready. Gives how many there were.
+    pub(super) fn work_all(&self) -> usize {
         let mut done = 0;
         while let Some(task_id) = self.taskcluster.pending_tasks().into_iter().next() {
             self.work(&task_id);
             done += 1;
         }
-        assert_eq!(done, decided.graph["tasks"].as_array().unwrap().len(), "every task becomes ready");
-        decided
+        done
     }
 
     /// What a worker does with a task.
@@ -193,6 +208,11 @@ impl Fixture {
             assert!(dependencies.iter().any(|it| it == of), "a worker mounts images of dependencies only");
         }
         self.taskcluster.resolve(task_id, claim.run_id, RunState::Completed);
+    }
+
+    /// Whether a task has built an image: one that has found it has no log of a build.
+    pub(super) fn is_built(&self, task_id: &str) -> bool {
+        self.taskcluster.artifact_path(task_id, 0, "public/image-build/build.log").is_some()
     }
 
     /// Loads an image as tasks do that use it. Gives its name in the engine.
@@ -221,8 +241,8 @@ fn packed(contexts: &Path) -> Vec<String> {
     names
 }
 
-/// A consumer's task as a queue takes it.
-fn definition(task: &Value, project: &str, number: u32, decision: &str) -> Value {
+/// A consumer's task of a push as a queue takes it, which lives for so many hours.
+fn definition(task: &Value, project: &str, (number, hours): (u32, i64), decision: &str) -> Value {
     let now = Timestamp::now();
     let later = |hours| format!("{:.3}", now + SignedDuration::from_hours(hours));
     let name = task["name"].as_str().unwrap();
@@ -239,7 +259,7 @@ fn definition(task: &Value, project: &str, number: u32, decision: &str) -> Value
             "retries": 5,
             "created": later(0),
             "deadline": later(24),
-            "expires": later(100),
+            "expires": later(hours),
             "scopes": [],
             "payload": task["payload"],
             "metadata": {

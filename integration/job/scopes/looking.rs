@@ -95,9 +95,16 @@ fn a_rerun_needs_what_is_listed() {
     job.taskcluster.put_artifact(&context, 0, name, "application/gzip", None, &bytes);
     let without = job.taskcluster.create_task(TaskSpec::default()).task_id;
     let spec = |context: &String| Scene::spec(job, &json!({ "CONTEXT_TASK_ID": context }));
-    for (is_there, context, is_gone) in [(false, &context, false), (true, &context, false), (true, &without, true)] {
+    let lost = RunState::Exception;
+    let cases = [
+        (false, &context, false, lost),
+        (false, &context, false, RunState::Failed),
+        (true, &context, false, lost),
+        (true, &without, true, lost),
+    ];
+    for (is_there, context, is_gone, ended) in cases {
         let task = job.taskcluster.create_task(spec(context)).task_id;
-        job.taskcluster.resolve(&task, 0, RunState::Exception);
+        job.taskcluster.resolve(&task, 0, ended);
         let mut values = Values::from([
             ("<taskId>", vec![task.clone()]),
             ("<taskGroupId>", vec![task.clone()]),
@@ -107,6 +114,7 @@ fn a_rerun_needs_what_is_listed() {
             ("{{image_namespace}}", vec![job.namespace("").trim_end_matches('.').to_owned()]),
         ]);
         let mut when: BTreeSet<_> = is_gone.then_some("gone").into_iter().collect();
+        when.extend((ended == RunState::Failed).then_some("failed"));
         if is_there {
             when.insert("found");
             values.insert("<imageTaskId>", vec![indexed(job)]);

@@ -125,6 +125,8 @@ settings! {
     RUN_ID = Setting::new("run-id", "RUN_ID", "N", "The run of the task that publishes").group(JOB).example("0");
     PUSHDATE = Setting::new("pushdate", "PUSHDATE", "DATE", "The push: YYYYMMDDHHMMSS in UTC, or seconds since 1970").group(JOB).example("20200101000000");
     FORCE = Setting::new("force", "IMAGE_WORKER_FORCE", "", "Build even where the index has the image already; push over a tag that has other content").group(JOB).common();
+    REBUILD_TASK = Setting::new("rebuild-task", "REBUILD", "", "Build although the index has the image already, unless this task itself has made it; `decide --rebuild` sets it").group(JOB);
+    NEEDED_UNTIL = Setting::new("needed-until", "NEEDED_UNTIL", "TIME", "Take an image of the index only if it lasts until then, RFC 3339; `decide --renew-within` sets it [default: the task's deadline]").group(JOB);
     MAX_RUN_TIME = Setting::new("max-run-time", "MAX_RUN_TIME", "SECONDS", "The task's maxRunTime; the program stops by itself, cleanly, shortly before").group(JOB);
 
     CONTEXT_TASK_ID = Setting::new("context-task-id", "CONTEXT_TASK_ID", "ID", "The task that has the context as an artifact, usually the decision task").group(CONTEXT_GROUP).example("AAAAAAAAQAqAAAAAAAAAAA");
@@ -141,6 +143,8 @@ settings! {
     IMAGES_DIR = Setting::new("images-dir", "IMAGE_WORKER_IMAGES_DIR", "DIR", "The directory of the image directories, from the root; can be repeated, or a list with colons: an image is taken from the first that has it [default: testing/docker or taskcluster/docker, whichever is there; with a kind.yml the docker directory beside it]").group(TREE).repeatable();
     KIND = Setting::new("kind", "IMAGE_WORKER_KIND", "FILE", "The kind.yml of taskgraph's docker-image kind, which says what images there are; can be repeated, or a list with colons; `none`: take every image directory [default: taskcluster/kinds/docker-image/kind.yml or taskcluster/ci/docker-image/kind.yml, where there is one]").group(TREE).repeatable();
 
+    EXPIRES_WITHIN = Setting::new("expires-within", "IMAGE_WORKER_EXPIRES_WITHIN", "SPAN", "List only images that the index will not have any more after this time, like 14d, or does not have now; without a NAME of all images of the tree; the exit code is 10 if there is one").group(TREE).common();
+
     DOT = Setting::new("dot", "IMAGE_WORKER_DOT", "", "Print a graph for Graphviz instead of a drawing").group(TREE).common();
 
     DECISION_TASK = Setting::new("decision-task", "IMAGE_WORKER_DECISION_TASK", "ID", "The decision task, which has the contexts as artifacts [default: TASK_ID]").group(DECISION);
@@ -148,6 +152,9 @@ settings! {
     TASK_TEMPLATE = Setting::new("task-template", "IMAGE_WORKER_TASK_TEMPLATE", "FILE", "The image task's definition with placeholders [default: worker-config/task.yml of this version]").group(DECISION);
     VALUES = Setting::new("values", "IMAGE_WORKER_VALUES", "JSON", "Values of the template's placeholders, a JSON object of strings, by NAME or ARCH:NAME; --value wins over it").default("{}").group(DECISION);
     OFFLINE = Setting::new("offline", "IMAGE_WORKER_OFFLINE", "", "Look nothing up, for a look at the graph: every image that it names gets a task, with dummies for what only a decision task knows").group(DECISION).common();
+
+    RENEW_WITHIN = Setting::new("renew-within", "IMAGE_WORKER_RENEW_WITHIN", "SPAN", "Add a task for each image of the graph that the index will not have any more after this time, like 7d; the graph's tasks use the image that is there").group(DECISION).common();
+    REBUILD = Setting::new("rebuild", "IMAGE_WORKER_REBUILD", "NAME|PATH", "Add a task for this image although the index has it, and let the graph's tasks use the new one; what is built from it is built again only if it is named, too; can be repeated, or a list with colons").group(DECISION).repeatable().common();
 
     WITH_PARENTS = Setting::new("with-parents", "IMAGE_WORKER_WITH_PARENTS", "", "Also build the images of the tree that these need, in order; what the engine has of the same content is not built again").group(LOCAL).common();
     NO_CACHE = Setting::new("no-cache", "IMAGE_WORKER_NO_CACHE", "", "Build every step anew, and every image").group(LOCAL).common();
@@ -162,7 +169,7 @@ settings! {
     BUILDER = Setting::new("builder", "IMAGE_WORKER_BUILDER", "BUILDER", "Who builds: classic, buildkit (stages side by side, RUN --mount), or auto: the one that the Dockerfile needs, else the engine's own").default("auto").group(BUILD);
     REPRODUCIBLE = Setting::new("reproducible", "IMAGE_WORKER_REPRODUCIBLE", "", "Make the image the same bytes whenever and wherever it is built: no time in it is later than SOURCE_DATE_EPOCH, or else than 2016-01-01, the time of all files of a context").group(BUILD);
     SOURCE_DATE_EPOCH = Setting::new("source-date-epoch", "SOURCE_DATE_EPOCH", "SECONDS", "The latest time in the image, seconds since 1970, not in the future; also given to the build as an argument; implies --reproducible").group(BUILD);
-    CACHE_FROM = Setting::new("cache-from", "CACHE_FROM", "FROM", "Where steps may be taken from that have been built before: latest, the newest image of this name in the index; parent, the parent image; off, as is the default with --force and --reproducible").default("latest").group(BUILD);
+    CACHE_FROM = Setting::new("cache-from", "CACHE_FROM", "FROM", "Where steps may be taken from that have been built before: latest, the newest image of this name in the index; parent, the parent image; off, as is the default with --force, REBUILD and --reproducible").default("latest").group(BUILD);
     TARGET_ARCH = Setting::new("target-arch", "TARGET_ARCH", "ARCH", "The architecture of the image: amd64 or arm64 [default: the engine's]; RUN steps for another than the engine's need an emulator").group(BUILD);
     PARENT = Setting::new("parent", "IMAGE_WORKER_PARENT", "FROM", "Where the parent image of the tree comes from: index, CI's image of the same hash; build, built here as `build --with-parents` does; a dry run takes index where TASKCLUSTER_ROOT_URL is set, else build").group(BUILD);
     PARENT_TASK_ID = Setting::new("parent-task-id", "PARENT_TASK_ID", "ID", "The task whose image is the parent, $DOCKER_IMAGE_PARENT in the Dockerfile").group(BUILD).example("AAAAAAAAQAqAAAAAAAAAAA");
@@ -226,6 +233,8 @@ pub const JOB_SETTINGS: SettingGroup = &[
     &RUN_ID,
     &PUSHDATE,
     &FORCE,
+    &REBUILD_TASK,
+    &NEEDED_UNTIL,
     &MAX_RUN_TIME,
     &CONTEXT_TASK_ID,
     &CONTEXT_PATH,

@@ -1,7 +1,7 @@
 //! Tasks of images in a graph: which are needed, their entries, and what others need in order to wait for them. Their
 //! definitions are made by callers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
@@ -18,35 +18,52 @@ const PARENT_TASK_ID: &str = "PARENT_TASK_ID";
 
 impl Resolution {
     /// The tasks that a graph with these uses gets: one for each image that is used and has to be made, and for its
-    /// ancestors as far as they have to be made; parents first. An image that was found needs no ancestors.
-    pub fn needed<'r>(&'r self, uses: &[Use]) -> Result<Vec<&'r ImageTask>, GraphError> {
+    /// ancestors as far as they have to be made; parents first. An image that was found needs no ancestors. Behind them those
+    /// that are added besides, with their ancestors.
+    pub fn needed<'r>(&'r self, uses: &'r [Use]) -> Result<Vec<&'r ImageTask>, GraphError> {
         let mut needed = Vec::new();
-        let mut names = BTreeSet::new();
         for it in uses.iter().filter(|it| it.kind == UseKind::TaskId) {
-            let mut line: Vec<&ImageTask> = Vec::new();
-            let mut next = Some(&it.image);
-            while let Some(name) = next {
-                let resolved = self.images.get(name).ok_or_else(|| {
-                    let task = || format!("task {}, {}", it.task, it.place);
-                    let needed_by = line.last().map_or_else(task, |child| format!("the image {}", child.name));
-                    GraphError::Unresolved { image: name.clone(), user: needed_by }
-                })?;
-                next = match resolved {
-                    Resolved::NewTask(task) if !names.contains(name) => {
-                        if line.iter().any(|descendant| descendant.name == *name) {
-                            let names: Vec<_> = line.iter().map(|task| task.name.as_str()).collect();
-                            return Err(GraphError::Cycle(format!("images {} -> {name}", names.join(" -> "))));
-                        }
-                        line.push(task);
-                        task.parent.as_ref()
-                    }
-                    Resolved::NewTask(_) | Resolved::Existing { .. } => None,
-                };
+            self.add_line(&it.image, &|| format!("task {}, {}", it.task, it.place), &mut needed)?;
+        }
+        for task in &self.besides {
+            if let Some(parent) = &task.parent {
+                self.add_line(parent, &|| format!("the image {}", task.name), &mut needed)?;
             }
-            names.extend(line.iter().map(|task| &task.name));
-            needed.extend(line.into_iter().rev());
+            if !needed.iter().any(|it| it.name == task.name) {
+                needed.push(task);
+            }
         }
         Ok(needed)
+    }
+
+    /// Adds the task of an image, and those of its ancestors, as far as they have to be made and are not there.
+    fn add_line<'r>(
+        &'r self,
+        image: &'r ImageName,
+        user: &dyn Fn() -> String,
+        needed: &mut Vec<&'r ImageTask>,
+    ) -> Result<(), GraphError> {
+        let mut line: Vec<&ImageTask> = Vec::new();
+        let mut next = Some(image);
+        while let Some(name) = next {
+            let resolved = self.images.get(name).ok_or_else(|| {
+                let needed_by = line.last().map_or_else(user, |child| format!("the image {}", child.name));
+                GraphError::Unresolved { image: name.clone(), user: needed_by }
+            })?;
+            next = match resolved {
+                Resolved::NewTask(task) if !needed.iter().any(|it| it.name == *name) => {
+                    if line.iter().any(|descendant| descendant.name == *name) {
+                        let names: Vec<_> = line.iter().map(|task| task.name.as_str()).collect();
+                        return Err(GraphError::Cycle(format!("images {} -> {name}", names.join(" -> "))));
+                    }
+                    line.push(task);
+                    task.parent.as_ref()
+                }
+                Resolved::NewTask(_) | Resolved::Existing { .. } => None,
+            };
+        }
+        needed.extend(line.into_iter().rev());
+        Ok(())
     }
 }
 

@@ -61,6 +61,8 @@ pub enum UseKind {
 pub struct Resolution {
     /// Task images; ancestors that no task uses directly may be among them.
     pub images: BTreeMap<ImageName, Resolved>,
+    /// Tasks of images that are added though perhaps no task of the graph waits for them.
+    pub besides: Vec<ImageTask>,
     /// The references of registry images.
     pub references: BTreeMap<ImageName, String>,
     /// Whether packages whose tasks are not in the graph get a visible dummy.

@@ -3,7 +3,7 @@
 
 mod newest;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
@@ -74,11 +74,22 @@ pub struct FoundEntry {
     pub artifact: ArtifactName,
     /// The data of the index entry; entries of other programs have none.
     pub data: Option<IndexData>,
-    /// When it is gone.
+    /// When its artifact is gone.
     pub expires: Timestamp,
+    /// When the index forgets it.
+    pub indexed_until: Timestamp,
+}
+
+impl FoundEntry {
+    /// Until when it can be found and read.
+    #[must_use]
+    pub fn lasts_until(&self) -> Timestamp {
+        self.expires.min(self.indexed_until)
+    }
 }
 
 /// Where images are looked up.
+#[derive(Clone)]
 pub struct Lookup {
     /// The deployment's services.
     pub services: Services,
@@ -106,6 +117,21 @@ impl Lookup {
         let entries = self.services.index.find_tasks(&namespaces).await?;
         let looks: Vec<_> = wanted.iter().zip(places).map(|(wanted, at)| self.first(wanted, at, &entries)).collect();
         stream::iter(looks).buffered(AT_ONCE).try_collect().await
+    }
+
+    /// Those of the found images that will not be found any more at `time`: not even another project's, which lasts longer.
+    pub async fn expiring<'f>(
+        &self,
+        found: impl IntoIterator<Item = (&'f LookupRequest, &'f FoundEntry)>,
+        time: Timestamp,
+    ) -> Result<BTreeSet<ImageName>, LookupError> {
+        let soon = found.into_iter().filter(|(_, found)| found.lasts_until() <= time);
+        let wanted: Vec<_> = soon
+            .map(|(wanted, _)| LookupRequest { needed_until: wanted.needed_until.max(time), ..wanted.clone() })
+            .collect();
+        let then = Self { now: time, ..self.clone() };
+        let lasting = then.find(&wanted).await?;
+        Ok(wanted.into_iter().zip(lasting).filter(|(_, it)| it.is_none()).map(|(wanted, _)| wanted.image).collect())
     }
 
     /// The namespaces that an image can have, in order of preference.
@@ -186,7 +212,8 @@ impl Lookup {
         }
         let (image, namespace, project, artifact) =
             (wanted.image.clone(), namespace.clone(), project.clone(), artifact.clone());
-        Ok(Some(FoundEntry { image, namespace, project, at, artifact, data, expires }))
+        let indexed_until = entry.expires;
+        Ok(Some(FoundEntry { image, namespace, project, at, artifact, data, expires, indexed_until }))
     }
 }
 

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::config::Owner;
 use crate::config::plan::{Companion, Identity, ImageFile, Plan};
+use crate::config::{Owner, Reuse};
 use crate::decision::lookup::LookupError;
 use crate::engine::build_log;
 use crate::image::{ArchiveError, ArchiveLayout, ImageSummary};
@@ -235,6 +235,19 @@ pub enum Stored {
     Layout(ArchiveLayout),
 }
 
+/// An image that a run takes from the index instead of building it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Its names.
+    pub identity: &'a Identity,
+    /// The project whose images every project may use.
+    pub central: &'a Project,
+    /// Which images of this name count.
+    pub reuse: Reuse,
+    /// The current time.
+    pub now: Timestamp,
+}
+
 /// The facts that a run needs before it starts any work.
 #[derive(Debug)]
 pub struct Start {
@@ -280,15 +293,9 @@ impl Publisher {
 
     /// Queries before any work starts, so that a wrong expiry costs no build: an image of the same hash that counts, if wanted,
     /// of the own project or of the central one; and the expiry of what this run publishes, and its worker.
-    pub async fn look_up(
-        &self,
-        plan: &Plan,
-        wanted: Option<&Identity>,
-        central: &Project,
-        now: Timestamp,
-    ) -> Result<Start, PublishError> {
+    pub async fn look_up(&self, plan: &Plan, wanted: Option<&Wanted<'_>>) -> Result<Start, PublishError> {
         match self {
-            Self::Task(task) => task.look_up(plan, wanted, central, now).await,
+            Self::Task(task) => task.look_up(plan, wanted).await,
             // Without a call to the index: it may have this image, but the declared artifact must be written.
             Self::Payload(_) | Self::Directory(_) => {
                 let expires = plan.artifact.expires.unwrap_or(Timestamp::MAX);

@@ -20,7 +20,7 @@ use crate::job::work_dir::WorkDir;
 use crate::net::blocking::blocking;
 use crate::net::transfer::Storage;
 use crate::report::Report;
-use crate::taskcluster::{Services, TaskId};
+use crate::taskcluster::{Services, TaskId, TaskRef};
 pub use compare::Explanation;
 use side::{Side, Tasks};
 
@@ -28,9 +28,9 @@ use side::{Side, Tasks};
 #[derive(Clone, Debug)]
 pub enum Compared {
     /// An image of the checkout, with a build of it: of this task, or the newest in the index.
-    Checkout(Box<NamedImage>, Option<TaskId>),
+    Checkout(Box<NamedImage>, Option<TaskRef>),
     /// Two builds, the earlier one first.
-    Builds(TaskId, TaskId),
+    Builds(TaskRef, TaskRef),
 }
 
 /// Explains the difference between two hashes of an image.
@@ -45,10 +45,11 @@ pub async fn why(
     let tasks = Tasks { services: &services, config, sources };
     let [before, after] = match compared {
         Compared::Checkout(named, task) => {
+            let task = task.map(|task| task.task_id);
             stop.run_stage("looking for the build", with_checkout(&tasks, *named, task)).await?
         }
         Compared::Builds(one, other) => {
-            let both = async { tokio::try_join!(tasks.build(&one, None), tasks.build(&other, None)) };
+            let both = async { tokio::try_join!(tasks.build(&one.task_id, None), tasks.build(&other.task_id, None)) };
             let (before, after) = stop.run_stage("fetching the tasks' definitions", both).await?;
             [before, after]
         }

@@ -37,7 +37,7 @@ fn resolution(images: impl IntoIterator<Item = (&'static str, Resolved)>) -> Res
     Resolution {
         images: images.into_iter().map(|(name, resolved)| (image(name), resolved)).collect(),
         references,
-        dummies: false,
+        ..Resolution::default()
     }
 }
 
@@ -55,6 +55,28 @@ fn same(left: &Value, right: &Value) {
 }
 
 const ID: &str = "{{#task_id_for_image}}builder{{/task_id_for_image}}";
+
+/// An image that is found is built anew for later pushes: the graph's tasks use the one that is there.
+#[test]
+fn tasks_besides_are_added_with_what_they_need_and_nobody_waits_for_them() {
+    let new = |name: &str, id: &str, parent| match made(name, id, parent) {
+        Resolved::NewTask(task) => task,
+        Resolved::Existing { .. } => unreachable!(),
+    };
+    let graph = json!({ "tasks": [{ "taskId": B, "task": { "image": ID } }] });
+    let mut images = resolution([("builder", found()), ("base", made("base", BASE, None))]);
+    images.besides = vec![new("builder", IMAGE, Some("base"))];
+    let resolved = resolve(graph.clone(), &images).unwrap();
+    let tasks = resolved["tasks"].as_array().unwrap();
+    assert_eq!((&tasks[0]["task"]["image"], &tasks[0]["task"]["dependencies"]), (&json!(FOUND), &json!([FOUND])));
+    let ids: Vec<_> = tasks.iter().map(|task| task["taskId"].as_str().unwrap()).collect();
+    assert_eq!(ids, [B, BASE, IMAGE], "its parent first");
+    assert_eq!(tasks[2]["task"]["payload"]["env"]["PARENT_TASK_ID"], BASE);
+    // One that the graph's tasks use is there once.
+    let mut images = resolution([("builder", made("builder", IMAGE, None))]);
+    images.besides = vec![new("builder", IMAGE, None)];
+    assert_eq!(resolve(graph, &images).unwrap()["tasks"].as_array().unwrap().len(), 2);
+}
 
 #[test]
 fn uses_name_task_place_image_and_kind() {

@@ -7,31 +7,28 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
-use super::super::{ExistingImage, PublishError, Published, Start, Stored};
+use super::super::{ExistingImage, PublishError, Published, Start, Stored, Wanted};
 use super::Task;
 use super::upload::Upload;
+use crate::config::Reuse;
 use crate::config::plan::{Identity, Plan};
 use crate::decision::lookup::{self, FoundEntry, Lookup, LookupError, LookupRequest};
 use crate::net::SizedDigest;
 use crate::net::retry::{Policy, retry};
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::queue::TaskLimits;
-use crate::taskcluster::{
-    ArtifactName, CallErrorKind, CreateArtifact, IndexPayload, InsertTask, Namespace, Project, TaskRun,
-};
+use crate::taskcluster::{ArtifactName, CallErrorKind, CreateArtifact, IndexPayload, InsertTask, Namespace, TaskRun};
 
 impl Task {
     /// Usually no query finds anything: in parallel they cost one round trip before the build.
     pub(in super::super) async fn look_up(
         &self,
         plan: &Plan,
-        wanted: Option<&Identity>,
-        central: &Project,
-        now: Timestamp,
+        wanted: Option<&Wanted<'_>>,
     ) -> Result<Start, PublishError> {
         // What an earlier start of this run has created.
         let own = async { Ok(self.services.queue.storage_type(&self.run, &plan.artifact.name).await?) };
-        let Some(identity) = wanted else {
+        let Some(&Wanted { identity, central, reuse, now }) = wanted else {
             let (own, limits) = tokio::try_join!(own, self.limits(plan))?;
             self.can_create(plan, own.as_deref())?;
             return Ok(Start { found: None, limits });
@@ -41,6 +38,11 @@ impl Task {
         if *central != plan.project {
             let namespace = Namespace::of_hash(&plan.index, central, &plan.image, hash).map_err(LookupError::from)?;
             places.push((central, namespace));
+        }
+        if reuse == Reuse::Own {
+            // A newer push's entry may keep this task's image out of the `.hash.` route.
+            let names = &identity.namespaces;
+            places.extend([&names.pushdate, &names.latest].map(|name| (&plan.project, name.clone())));
         }
         let entries = async {
             let queries = places.iter().map(|(_, namespace)| self.services.index.find_task(namespace));
@@ -57,11 +59,18 @@ impl Task {
             now,
         };
         // What this task would make itself lives no longer than its own artifacts.
-        let needed_until = limits.deadline.min(limits.expires);
+        let needed_until = match reuse {
+            Reuse::LastingUntil(time) => limits.deadline.max(time),
+            Reuse::Any | Reuse::Own | Reuse::Nothing => limits.deadline,
+        };
+        let needed_until = needed_until.min(limits.expires);
         let wanted = LookupRequest { image: plan.image.clone(), hash, context: identity.context_hash, needed_until };
         let mut found = None;
         for ((project, namespace), entry) in places.iter().zip(entries) {
-            let Some(entry) = entry.filter(|entry| self.is_known(plan, namespace, entry)) else { continue };
+            let counts = |entry: &Entry| {
+                self.is_allowed(reuse, needed_until, namespace, entry) && self.is_known(plan, namespace, entry)
+            };
+            let Some(entry) = entry.filter(counts) else { continue };
             let resolved = lookup.resolve(&wanted, project, namespace, &entry).await;
             found = or_in_trouble(resolved)?.and_then(|found| ExistingImage::of(found, limits.expires));
             if found.is_some() {
@@ -83,6 +92,22 @@ impl Task {
         match own {
             Some("object") => Err(PublishError::ObjectLeft { name: plan.artifact.name.clone(), run: self.run.clone() }),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether an entry's image makes a build unnecessary by the rule of this task. Its artifact is looked at later.
+    fn is_allowed(&self, reuse: Reuse, needed_until: Timestamp, namespace: &Namespace, entry: &Entry) -> bool {
+        let Entry { task_id, expires, .. } = entry;
+        match reuse {
+            Reuse::Own if *task_id != self.run.task_id => {
+                info!("{namespace} points at task {task_id}: the image is built anew");
+                false
+            }
+            Reuse::LastingUntil(_) if *expires < needed_until => {
+                info!("{namespace} points at task {task_id} until {expires:.0}, and is needed until {needed_until:.0}");
+                false
+            }
+            Reuse::Any | Reuse::LastingUntil(_) | Reuse::Own | Reuse::Nothing => true,
         }
     }
 
@@ -150,9 +175,12 @@ impl Task {
         let artifact = &data.artifact;
         let names = &identity.namespaces;
         let mut routes = vec![&names.latest, &names.pushdate];
+        // This start, or an earlier run of this task, may have been stopped before its last insert.
+        if *at == self.run || (at.task_id == self.run.task_id && found.namespace != names.hash) {
+            routes.push(&names.hash);
+        }
         let story = if *at == self.run {
             // What belongs to the image was published before the first insert.
-            routes.push(&names.hash);
             format!("nothing was built: {artifact} of an earlier start of this run has all its routes now")
         } else if self.link_existing(plan, found).await? {
             format!("nothing was built: {artifact} of this task leads to {at}")
