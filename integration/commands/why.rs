@@ -170,7 +170,8 @@ changed: topsrcdir/python/shared.py (9 B, mode 644; was 9 B, mode 644), included
 #[test]
 fn arguments_the_parent_and_the_architecture_are_in_the_hash_too() {
     let fixture = Fixture::new();
-    let parent = |hash: &str| fixture.task(&json!({ "IMAGE_NAME": "base", "PROJECT": PROJECT, "HASH": hash.repeat(32) }));
+    let parent =
+        |hash: &str| fixture.task(&json!({ "IMAGE_NAME": "base", "PROJECT": PROJECT, "HASH": hash.repeat(32) }));
     let (old, new) = (parent("aa"), parent("bb"));
     let build = |index: &str, args: &str, parent: &str, arch: &str| {
         let index = index.repeat(32);

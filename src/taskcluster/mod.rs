@@ -184,7 +184,7 @@ impl CallError {
     /// A list whose pages do not end.
     fn endless(call: &'static str, target: &str, pages: usize) -> Self {
         let (target, what) = (target.to_owned(), format!("the list has more than {pages} pages"));
-        Self { call, target, fault: CallErrorKind::Protocol, what, spoken: true, source: None }
+        Self { call, target, fault: CallErrorKind::Protocol, what, unauthenticated: false, spoken: true, source: None }
     }
 
     fn protocol(call: &'static str, target: &str, error: &serde_json::Error) -> Self {

@@ -1,8 +1,8 @@
 //! `decide` as decision tasks use it: graphs of each form on a laptop, bad ones, and the whole way with the real engine,
 //! from a graph that names images to images that other tasks load.
 
-mod rebuild;
 pub(crate) mod fixture;
+mod rebuild;
 
 use serde_json::{Value, json};
 
