@@ -115,4 +115,18 @@ mod tests {
             assert!(!matches!(missing, Some(ConfigError::Several(_))), "{}: {missing:?}", setting.variable);
         }
     }
+
+    /// A task whose payload publishes needs no run and no credentials, and a dry run no task.
+    #[test]
+    fn a_mistyped_way_to_publish_asks_for_nothing_that_only_another_way_needs() {
+        for setting in [&settings::PUBLISH, &settings::DRY_RUN] {
+            let mut variables = complete();
+            for name in ["RUN_ID", "TASKCLUSTER_PROXY_URL"] {
+                variables.remove(name);
+            }
+            variables.insert(setting.variable, "payloda".to_owned());
+            let found = error(&variables).unwrap();
+            assert_eq!(found.setting().map(|it| it.variable), Some(setting.variable), "{found}");
+        }
+    }
 }

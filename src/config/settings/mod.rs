@@ -179,7 +179,7 @@ settings! {
     ARTIFACT_STORAGE = Setting::new("artifact-storage", "ARTIFACT_STORAGE", "TYPE", "Storage type of the artifact: s3, object, or auto (s3, and object where the deployment refuses s3)").default("auto").group(ARTIFACT);
     ZSTD_LEVEL = Setting::new("zstd-level", "DOCKER_IMAGE_ZSTD_LEVEL", "1-19", "Compression level of a .tar.zst artifact").default("3").group(ARTIFACT);
     EXPORT = Setting::new("export", "EXPORT", "HOW", "How the image comes out of the engine: engine, by its export; storage, read where the engine keeps it, which is faster; auto, storage where that can be read; squash, another image of the same files in one layer").default("auto").group(ARTIFACT);
-    PUBLISH = Setting::new("publish", "IMAGE_WORKER_PUBLISH", "HOW", "Who publishes: api, this program; payload, the worker, from where the task's payload declares the artifact; `replay` without it is a dry run").default("api").group(ARTIFACT);
+    PUBLISH = Setting::new("publish", "IMAGE_WORKER_PUBLISH", "HOW", "Who publishes: api, this program; payload, the worker, from where the task's payload declares the artifact; `replay` without it is a dry run").default("api").group(ARTIFACT).example("payload");
     CHOWN_OUTPUT = Setting::new("chown-output", "CHOWN_OUTPUT", "UID:GID", "Owner of what is written to --output").group(ARTIFACT);
     INDEX = Setting::new("index", "INDEX", "PREFIX", "Prefix of the routes").default("index").group(ARTIFACT);
     CENTRAL = Setting::new("central", "IMAGE_WORKER_CENTRAL", "PROJECT", "The project whose images every project may use").default("mozilla-central").group(ARTIFACT);
@@ -204,7 +204,7 @@ settings! {
     DOCKER_AUTH_CONFIG = Setting::new("docker-auth-config", "DOCKER_AUTH_CONFIG", "JSON", "Credentials for registries as in docker's config.json; they come before those of all files").group(ENGINE_GROUP).secret();
     WORK_DIR = Setting::new("work-dir", "TASK_WORKDIR", "DIR", "Directory for unfinished files, with room for the image [default: TMPDIR]").group(ENGINE_GROUP);
 
-    DRY_RUN = Setting::new("dry-run", "IMAGE_WORKER_DRY_RUN", "", "Do the whole job but publish nothing: write image.tar and publish.json").group(DRY).common();
+    DRY_RUN = Setting::new("dry-run", "IMAGE_WORKER_DRY_RUN", "", "Do the whole job but publish nothing: write image.tar and publish.json").group(DRY).common().example("1");
     SHELL = Setting::new("shell", "IMAGE_WORKER_SHELL", "", "When a step fails, keep the last good step's image, and open a shell in it where there is a terminal").group(DRY).common();
     OUTPUT = Setting::new("output", "IMAGE_WORKER_OUTPUT", "DIR", "Where a dry run writes; --publish payload writes to where the task's payload declares the image, or else to /workspace/out").default("./image-worker-out").group(DRY).common();
 
