@@ -114,7 +114,8 @@ fn the_url_of_a_log_is_as_good_as_the_id_and_flags_win() {
         return;
     }
     let scene = Scene::new("replay-flags", STEPS, &json!({}));
-    let log = format!("https://tc.example.com/tasks/{}/runs/0/logs/public/logs/live.log#L1", scene.task.task_id);
+    let root = scene.job.taskcluster.root_url();
+    let log = format!("{root}/tasks/{}/runs/0/logs/public/logs/live.log#L1", scene.task.task_id);
     let more =
         ["--docker-build-args", r#"{"GREETING":"x"}"#, "--artifact-name", "public/image.tar.zst", "--project", "p"];
     scene.replay_of(&log, &more, &[]).assert_succeeds();

@@ -158,7 +158,7 @@ changed: topsrcdir/python/shared.py (9 B, mode 644; was 9 B, mode 644), included
     // The same between the builds, by their contexts alone.
     let later = fixture.build(&json!({}));
     std::fs::remove_dir_all(fixture.path("testing")).unwrap();
-    let both = fixture.json(&[&task, &format!("https://tc.example.com/tasks/{later}")]);
+    let both = fixture.json(&[&task, &format!("{}/tasks/{later}", fixture.taskcluster.root_url())]);
     let names = |json: &Value| -> Vec<String> {
         json["files"].as_array().unwrap().iter().map(|file| format!("{} {}", file["change"], file["name"])).collect()
     };

@@ -174,9 +174,12 @@ fn read(variables: &Variables, flags: BTreeMap<&'static str, String>) -> Result<
 /// An error names the flag, the variable, or the file and its place in it; it has no secret and stays on its line.
 fn refused(error: &ConfigError, file: &str) {
     let message = error.to_string();
+    if let ConfigError::Several(problems) = error {
+        problems.iter().for_each(|problem| refused(problem, file));
+    }
     let mut all = [settings::EVERYWHERE, &settings::RUN.concat()].concat().into_iter();
     let named = all.any(|it| message.contains(it.variable) || message.contains(&format!("--{}", it.name)));
-    assert!(named || message.starts_with(&format!("{file}: ")), "no setting is named: {message}");
+    assert!(named || message.contains(&format!("{file}: ")), "no setting is named: {message}");
     assert!(!format!("{message} {error:?}").contains(SECRET), "a secret: {message}");
     let line = report::error_line(&message);
     assert!(!line.chars().any(char::is_control), "an unsafe line: {line:?}");
