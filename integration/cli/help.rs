@@ -19,9 +19,15 @@ fn the_help_of_the_program_and_of_each_subcommand() {
     // The help of `help` is clap's.
     let names: Vec<_> = names.filter(|name| *name != "help").collect();
     assert!(names.contains(&"run") && names.len() > 10, "{names:?}");
+    let readme = include_str!("../../README.md");
     for name in names {
         let lines = help(&[name, "-h"]).lines().count();
         assert!(lines <= SCREEN, "{name} -h has {lines} lines: which of its settings are `common`?");
+        let in_readme = readme.contains(&format!("| `{name} ")) || readme.contains(&format!("`{name}` |"));
+        assert!(
+            in_readme || readme.contains(&format!("`{name} [")),
+            "README.md has a table of subcommands: add {name}"
+        );
         insta::assert_snapshot!(format!("help_{name}"), help(&[name, "--help"]));
     }
     insta::assert_snapshot!("help", whole);

@@ -175,7 +175,9 @@ fn read(variables: &Variables, flags: BTreeMap<&'static str, String>) -> Result<
 fn refused(error: &ConfigError, file: &str) {
     let message = error.to_string();
     if let ConfigError::Several(problems) = error {
-        problems.iter().for_each(|problem| refused(problem, file));
+        for problem in problems {
+            refused(problem, file);
+        }
     }
     let mut all = [settings::EVERYWHERE, &settings::RUN.concat()].concat().into_iter();
     let named = all.any(|it| message.contains(it.variable) || message.contains(&format!("--{}", it.name)));

@@ -98,7 +98,7 @@ fn the_words_of_scopes_yml_are_explained_at_its_head() {
     assert_eq!(
         commands,
         BTreeSet::from(["decide", "history", "lookup", "rerun", "run", "why"]),
-        "each has its test in `scopes`"
+        "a new one: write its test in integration/job/scopes/looking.rs, and add its name here"
     );
 }
 

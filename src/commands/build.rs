@@ -4,8 +4,8 @@ use super::arguments::ImageNames;
 use super::{Answer, CommandContext};
 use crate::config::BuildConfig;
 use crate::config::settings::{
-    ACCESS, BUILDER, DENY_SECRET_ARGS, DOCKER_BUILD_NETWORK, INDEX, INDEXED, LIMITS, MACHINE, NO_CACHE, PARENT, RETRIES, PLACE,
-    PUSH, PUSHING, SCHEME, SECRET, SettingGroup, WITH_PARENTS, WORK_DIR,
+    ACCESS, BUILDER, DENY_SECRET_ARGS, DOCKER_BUILD_NETWORK, INDEX, INDEXED, LIMITS, MACHINE, NO_CACHE, PARENT, PLACE,
+    PUSH, PUSHING, RETRIES, SCHEME, SECRET, SettingGroup, WITH_PARENTS, WORK_DIR,
 };
 use crate::job::{CommandError, local_build};
 
@@ -40,7 +40,8 @@ impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
         let config = BuildConfig::read(context.settings, &context.surroundings)?;
         let names = &self.images.names(&config.place, context)?;
-        let images = context.until_stopped(async |stop| local_build::build(config, names, stop, context.report).await)?;
+        let images =
+            context.until_stopped(async |stop| local_build::build(config, names, stop, context.report).await)?;
         let asked_for = names.iter().filter_map(|name| images.iter().find(|image| image.name == *name));
         let lines: Vec<_> = asked_for.map(ToString::to_string).collect();
         context.answer(&images, &lines.join("\n"))

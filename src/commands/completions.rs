@@ -25,7 +25,8 @@ impl Args {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut (context.command_line)(), name, &mut script);
         let script = String::from_utf8_lossy(&script).into_owned();
-        let script = if is_bash { script.replace("-o default image_worker\n", "-o default image-worker\n") } else { script };
+        let script =
+            if is_bash { script.replace("-o default image_worker\n", "-o default image-worker\n") } else { script };
         Ok(Answer::of(script))
     }
 }

@@ -10,26 +10,29 @@ use serde::Serialize;
 use serde_json::Value;
 use tracing::{info, warn};
 
-use super::{Answer, CommandContext};
 use super::arguments::key_value;
 use super::command_context::to_json;
-use crate::net::blocking::blocking;
-use crate::config::settings::{ACCESS, CONTEXTS, DECISION_TASK, INDEX, INDEXED, LIMITS, OFFLINE, OUT, PLACE, PUSHDATE, REBUILD, RENEW_WITHIN, RETRIES, SettingGroup, TASK_TEMPLATE, VALUES, ZSTD_LEVEL};
+use super::{Answer, CommandContext};
+use crate::config::settings::{
+    ACCESS, CONTEXTS, DECISION_TASK, INDEX, INDEXED, LIMITS, OFFLINE, OUT, PLACE, PUSHDATE, REBUILD, RENEW_WITHIN,
+    RETRIES, SettingGroup, TASK_TEMPLATE, VALUES, ZSTD_LEVEL,
+};
 use crate::config::{ConfigError, DecideConfig, ImagesDir, outside, settings};
 use crate::context::pinned::Pinned;
 use crate::context::{ContextHash, HashScheme, ImageName};
 use crate::decision::graph::{Form, Graph, ImageTask, Resolution, Resolved, Use, UseKind, task_label};
-use crate::decision::lookup::FoundEntry;
-use crate::decision::task::Template;
 use crate::decision::image_needs::{waiting, wanted};
 use crate::decision::image_tasks::{GraphImages, ImageTasks};
+use crate::decision::lookup::FoundEntry;
+use crate::decision::task::Template;
 use crate::decision::{self, DecisionContext};
 use crate::job::CommandError;
 use crate::job::context_archive;
 use crate::job::lookup::find_for_graph;
 use crate::job::named_image::image_names;
-use crate::job::work_dir::AtomicFile;
 use crate::job::shutdown::Shutdown;
+use crate::job::work_dir::AtomicFile;
+use crate::net::blocking::blocking;
 use crate::repository::lineage::Identified;
 use crate::repository::{Tree, TreeError, document};
 use crate::taskcluster::Namespace;
@@ -181,7 +184,9 @@ async fn decide(
     let ImageTasks { images: resolved, besides, unknown } = images.tasks()?;
     if !unknown.is_empty() {
         let names = unknown.into_iter().collect::<Vec<_>>().join(", ");
-        info!("dummies stand for what only a decision task knows: {names}; the graph is for looking at, not for a queue");
+        info!(
+            "dummies stand for what only a decision task knows: {names}; the graph is for looking at, not for a queue"
+        );
     }
     let resolution = Resolution { images: resolved, besides, references: it.references.clone(), dummies };
     let resolved = it.graph.resolve(&resolution)?;

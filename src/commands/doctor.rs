@@ -39,7 +39,8 @@ impl Args {
         let (settings, surroundings) = (context.settings, &context.surroundings);
         let config = DoctorConfig::read(settings, surroundings, self.task);
         let examination = context.until_stopped(async |stop| {
-            let examining = async { Ok::<_, CommandError>(examine(config, self.image.as_deref(), settings, surroundings).await) };
+            let examining =
+                async { Ok::<_, CommandError>(examine(config, self.image.as_deref(), settings, surroundings).await) };
             stop.run_stage("looking for problems", examining).await
         })?;
         let answer = context.answer(&examination, &examination.to_string())?;

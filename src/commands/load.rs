@@ -11,8 +11,8 @@ use tracing::info;
 
 use super::{Answer, CommandContext};
 use crate::config::ImageSource;
-use crate::config::settings::{ACCESS, INDEXED, LIMITS, MACHINE, RETRIES, PLACE, REPLACE, SCHEME, SettingGroup, TAG};
-use crate::config::{ConfigError, LoadFrom, LoadConfig, LookupConfig};
+use crate::config::settings::{ACCESS, INDEXED, LIMITS, MACHINE, PLACE, REPLACE, RETRIES, SCHEME, SettingGroup, TAG};
+use crate::config::{ConfigError, LoadConfig, LoadFrom, LookupConfig};
 use crate::context::ImageName;
 use crate::decision::lookup::LookupRequest;
 use crate::engine::Engine;
@@ -235,7 +235,11 @@ async fn find(
 }
 
 /// The image of a task, or of one of its runs. Of the last run the index may know more.
-async fn of_task(task: TaskRef, artifact: &ArtifactName, deployment: &Deployment) -> Result<ImageLocation, CommandError> {
+async fn of_task(
+    task: TaskRef,
+    artifact: &ArtifactName,
+    deployment: &Deployment,
+) -> Result<ImageLocation, CommandError> {
     let services = Services::new(deployment)?;
     let TaskRef { task_id, run, .. } = task;
     let status = match run {

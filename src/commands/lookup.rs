@@ -74,12 +74,10 @@ fn expiring(
     context: &CommandContext,
 ) -> Result<Answer, CommandError> {
     let time = within.after(config.now);
-    let mut found =
-        context.until_stopped(async |stop| find_expiring(config, &images.names, time, stop).await)?;
+    let mut found = context.until_stopped(async |stop| find_expiring(config, &images.names, time, stop).await)?;
     found.retain(|image| image.found.is_some() || !images.versioned.contains(&image.wanted.image));
     let summary = summary(&found, within);
-    let found: Vec<_> =
-        found.into_iter().map(|LookedUp { wanted, found }| IndexedImage::new(wanted, found)).collect();
+    let found: Vec<_> = found.into_iter().map(|LookedUp { wanted, found }| IndexedImage::new(wanted, found)).collect();
     let Some(summary) = summary else {
         info!("{} looked up: each lasts longer than {within}", counted(images.names.len(), "image"));
         return if context.json { context.answer(&found, "") } else { Ok(Answer::of(String::new())) };
@@ -91,12 +89,17 @@ fn expiring(
 
 /// What expires, in a line; none if nothing does.
 fn summary(images: &[LookedUp], within: TimeSpan) -> Option<String> {
-    let first = images.iter().filter_map(|image| Some((image.found.as_ref()?.lasts_until(), &image.wanted.image))).min();
+    let first =
+        images.iter().filter_map(|image| Some((image.found.as_ref()?.lasts_until(), &image.wanted.image))).min();
     let expiring = images.iter().filter(|image| image.found.is_some()).count();
     let is_one = |count| if count == 1 { "is" } else { "are" };
     let missing = images.len() - expiring;
     let soon = first.map(|(time, image)| {
-        format!("{} of the index {} gone within {within}, {image} first, at {time:.0}", counted(expiring, "image"), is_one(expiring))
+        format!(
+            "{} of the index {} gone within {within}, {image} first, at {time:.0}",
+            counted(expiring, "image"),
+            is_one(expiring)
+        )
     });
     let gone = (missing > 0).then(|| format!("{} {} not in the index", counted(missing, "image"), is_one(missing)));
     let all: Vec<_> = soon.into_iter().chain(gone).collect();

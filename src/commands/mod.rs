@@ -1,8 +1,27 @@
-//! The subcommands: each file has the arguments and the implementation of one. To add one, write its file, and add its line to
-//! the list below; docs and completions follow.
+//! The subcommands: each file has the arguments and the implementation of one. To add one, write its file, and add it to the two
+//! lists below: `mod` (rustfmt does not see files that only a macro names) and `subcommands!`. Help, completions and manual pages follow.
 
 mod arguments;
+mod build;
+mod check;
 mod command_context;
+mod completions;
+mod context;
+mod decide;
+mod doctor;
+mod hash;
+mod history;
+mod inspect;
+mod keep_engine;
+mod load;
+mod lookup;
+mod man;
+mod push;
+mod replay;
+mod rerun;
+mod run;
+mod tree;
+mod why;
 
 pub use command_context::{Answer, CommandContext};
 
@@ -11,8 +30,6 @@ use crate::job::CommandError;
 
 macro_rules! subcommands {
     ($($(#[$attribute:meta])* $name:ident in $module:ident;)*) => {
-        $(mod $module;)*
-
         /// A parsed subcommand with its own arguments, without the settings.
         #[allow(missing_docs, reason = "what `--help` says of each stands at its arguments")]
         #[derive(Debug, PartialEq, Eq, clap::Subcommand)]

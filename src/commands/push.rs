@@ -4,7 +4,7 @@ use clap::builder::NonEmptyStringValueParser;
 
 use super::{Answer, CommandContext};
 use crate::config::PushConfig;
-use crate::config::settings::{MACHINE, RETRIES, PLACE, PUSHING, SettingGroup};
+use crate::config::settings::{MACHINE, PLACE, PUSHING, RETRIES, SettingGroup};
 use crate::job::named_image::image_names;
 use crate::job::{CommandError, push};
 

@@ -5,18 +5,18 @@ use tracing::{info, warn};
 
 use super::run::{answer, shutdown};
 use super::{Answer, CommandContext};
-use crate::config::settings::{RUN, SettingGroup};
 use crate::config::plan::ContextSource;
 use crate::config::replay::{Job, Replay};
-use crate::config::{Config, ConfigError, SettingLayers, ProcessEnvironment, settings};
+use crate::config::settings::{RUN, SettingGroup};
+use crate::config::{Config, ConfigError, ProcessEnvironment, SettingLayers, settings};
 use crate::context::intake::IntakeError;
 use crate::job::CommandError;
 use crate::job::artifact_status::ArtifactStatus;
 use crate::job::fetch::{FetchError, Fetcher};
 use crate::job::image_task::{self, Outcome};
-use crate::job::work_dir::WorkDir;
 use crate::job::shutdown::Shutdown;
 use crate::job::task_definition::job;
+use crate::job::work_dir::WorkDir;
 use crate::net::transfer::Storage;
 use crate::report::Report;
 use crate::taskcluster::tasks::State;
@@ -91,7 +91,12 @@ async fn replay(
 }
 
 /// Replaces what the definition specifies and this environment overrides.
-fn settle(job: &mut Job, replay: &Replay, sources: &SettingLayers, around: &ProcessEnvironment) -> Result<(), ConfigError> {
+fn settle(
+    job: &mut Job,
+    replay: &Replay,
+    sources: &SettingLayers,
+    around: &ProcessEnvironment,
+) -> Result<(), ConfigError> {
     job.set(&settings::DRY_RUN, if replay.publish { "0" } else { "1" });
     if sources.get(&settings::CONTEXT)?.is_some() && job.get(&settings::CONTEXT_TASK_ID).is_some() {
         // The artifact's name, which means nothing for another context.

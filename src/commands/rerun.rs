@@ -66,7 +66,8 @@ impl Args {
         }
         let alone = tasks.len() == 1;
         let runs = if going {
-            let rerunning = async |stop: &Shutdown| Ok(join_all(decided.into_iter().map(|it| finish(it, alone, stop))).await);
+            let rerunning =
+                async |stop: &Shutdown| Ok(join_all(decided.into_iter().map(|it| finish(it, alone, stop))).await);
             context.until_stopped(rerunning)?
         } else {
             decided.into_iter().map(|candidate| Ok(candidate?.assessment.last_run().cloned())).collect()
@@ -177,7 +178,11 @@ impl Candidate {
 }
 
 /// Reruns a task, or not, and follows its run if it is to be.
-async fn finish(candidate: Result<Candidate, CommandError>, alone: bool, stop: &Shutdown) -> Result<Option<Run>, CommandError> {
+async fn finish(
+    candidate: Result<Candidate, CommandError>,
+    alone: bool,
+    stop: &Shutdown,
+) -> Result<Option<Run>, CommandError> {
     let Candidate { assessment, config, next } = candidate?;
     match next {
         Next::Done => Ok(assessment.last_run().cloned()),
@@ -252,7 +257,8 @@ async fn rerun(
         log(&rerun.deployment, task, &run, &whose);
         return Ok(run);
     }
-    let run = stop.run_stage("following the run, which goes on", follow(&services, task, status, rerun, &whose)).await?;
+    let run =
+        stop.run_stage("following the run, which goes on", follow(&services, task, status, rerun, &whose)).await?;
     match run.state {
         State::Completed => Ok(run),
         State::Unscheduled | State::Pending | State::Running | State::Failed | State::Exception => {

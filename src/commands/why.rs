@@ -55,7 +55,8 @@ impl Args {
     fn compared(self, context: &CommandContext) -> Result<Compared, CommandError> {
         if let [one, other] = self.what.as_slice() {
             if self.task.is_some() {
-                let why = "--task-id names the build that the checkout is compared with: leave it out, or name one image";
+                let why =
+                    "--task-id names the build that the checkout is compared with: leave it out, or name one image";
                 return Err(ConfigError::Combination(why.to_owned()).into());
             }
             return Ok(Compared::Builds(task(one)?, task(other)?));
