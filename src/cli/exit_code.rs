@@ -48,7 +48,7 @@ impl CommandError {
                     INFRA
                 }
             }
-            Self::DebugImage { failed, .. } => failed.exit_code(),
+            Self::DebugImage { failed: error, .. } | Self::NoSuchFile { error, .. } => error.exit_code(),
             Self::Fetch(error) => fetch_code(error),
             Self::Parent(ParentError::Gone { .. }) => CONTEXT,
             Self::Parent(ParentError::Load { error, .. }) => load_code(error),
@@ -180,6 +180,7 @@ fn load_code(error: &LoadError) -> u8 {
         LoadError::Transfer(error) => transfer_code(error),
         LoadError::Engine(error) => engine_code(error),
         LoadError::OtherImage { .. } | LoadError::InsufficientSpace(_) | LoadError::File { .. } => INFRA,
+        LoadError::Write { source, .. } => write_code(source),
     }
 }
 

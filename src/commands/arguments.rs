@@ -9,7 +9,7 @@ use crate::context::ImageName;
 use crate::job::CommandError;
 use crate::job::named_image::image_names;
 use crate::net::NameError;
-use crate::taskcluster::TaskId;
+use crate::taskcluster::{Namespace, TaskId};
 
 /// The help of `--arg`.
 const ARG: &str = "A build argument of the image, which fills in `# %ARG` lines; can be repeated, wins over those of kind.yml and [env: DOCKER_BUILD_ARGS]";
@@ -67,6 +67,11 @@ pub(super) struct TaskArgument {
 pub(super) fn pasted_task_id(text: &str) -> Result<TaskId, NameError> {
     let after = text.split_once("/tasks/").map_or(text, |(_, after)| after);
     after.split(['/', '?', '#']).next().unwrap_or(after).parse()
+}
+
+/// A namespace of the index, also given as the route to it.
+pub(super) fn namespace(typed: &str) -> Result<Namespace, NameError> {
+    typed.strip_prefix("index.").unwrap_or(typed).parse()
 }
 
 /// `K=V`

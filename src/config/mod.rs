@@ -50,7 +50,7 @@ pub use declared::DeclaredImage;
 pub use destination::{DeclaredBy, Destination, Output, Owner};
 pub use dry_run::{DryRun, DryRunImage, DryRunParent, ParentFrom};
 pub use image::{NamedImage, context_file, is_path, out, outside};
-pub use load::{ImageSource, LoadConfig, LoadFrom};
+pub use load::{ImageSource, LoadConfig, LoadFrom, WantedImage};
 pub use lookup::LookupConfig;
 pub use place::ImagesDir;
 pub use push::{PushConfig, Pushing};

@@ -158,6 +158,17 @@ pub enum CommandError {
     /// An image that is nowhere.
     #[error("{0}")]
     NoImage(String),
+    /// Neither a file on this machine nor an image of the checkout.
+    #[error(
+        "{typed} is no file here, and so an image of the checkout: {error}; name a file that is there, or an image by --task-id, --index or --local"
+    )]
+    NoSuchFile {
+        /// The argument.
+        typed: String,
+        /// Why it is no image. The same line has it; its causes follow.
+        #[source]
+        error: Box<CommandError>,
+    },
     /// An image archive on this machine.
     #[error("{error} ({})", path.display())]
     Load {

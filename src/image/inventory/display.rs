@@ -18,7 +18,9 @@ impl Display for Inventory {
         write!(f, "{}", self.configuration)?;
         if let Some(packages) = &self.packages {
             let unread = packages.unread.iter().map(|path| format!("; {path} is there, and not read"));
-            writeln!(f, "{}{}", counted(packages.count, "package"), unread.collect::<String>())?;
+            let managers: Vec<_> = packages.managers.iter().map(|(name, count)| format!("{count} of {name}")).collect();
+            let managers = if managers.is_empty() { String::new() } else { format!(": {}", managers.join(", ")) };
+            writeln!(f, "{}{managers}{}", counted(packages.count, "package"), unread.collect::<String>())?;
         }
         writeln!(f, "\nLAYER        SIZE  SHARE    FILES  STEP")?;
         for (number, layer) in self.layers.iter().enumerate() {
@@ -57,6 +59,7 @@ impl Display for Configuration {
             ("entry point", words(&self.entrypoint)),
             ("command", words(&self.command)),
             ("variables", words(&self.variables)),
+            ("exposed ports", words(&self.exposed_ports)),
             ("labels", words(&self.labels)),
         ];
         for (name, value) in lines {

@@ -6,6 +6,8 @@ mod files;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -75,6 +77,8 @@ pub struct Configuration {
     pub command: Vec<String>,
     /// The names of the environment variables. Their values can be secrets.
     pub variables: Vec<String>,
+    /// The ports that it listens on, `8080/tcp`.
+    pub exposed_ports: Vec<String>,
     /// The labels.
     pub labels: Vec<String>,
 }
@@ -146,6 +150,8 @@ pub enum WastedBy {
 pub struct Packages {
     /// The number of packages.
     pub count: usize,
+    /// How many of them each package manager has installed.
+    pub managers: BTreeMap<&'static str, usize>,
     /// Databases that exist but are not supported.
     pub unread: Vec<&'static str>,
 }
@@ -169,7 +175,8 @@ impl Inventory {
             layer.visible = visible;
         }
         let contents = sbom::contents(image)?;
-        let packages = contents.map(|it| Packages { count: it.packages(), unread: it.unread().to_vec() });
+        let packages =
+            contents.map(|it| Packages { count: it.packages(), managers: it.managers(), unread: it.unread().to_vec() });
         Ok(Self {
             image_id: image.image_id(),
             names: image.tags().to_vec(),
@@ -197,6 +204,7 @@ impl Configuration {
         let name = |assignment: String| assignment.split('=').next().unwrap_or_default().to_owned();
         let labels = container["Labels"].as_object().into_iter().flatten();
         let labels = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+        let ports = container["ExposedPorts"].as_object().into_iter().flatten();
         let part = |key: &str| text(&config[key]).unwrap_or_else(|| "unknown".to_owned());
         Self {
             platform: format!("{}/{}", part("os"), part("architecture")),
@@ -206,6 +214,7 @@ impl Configuration {
             entrypoint: words(&container["Entrypoint"]),
             command: words(&container["Cmd"]),
             variables: words(&container["Env"]).into_iter().map(name).collect(),
+            exposed_ports: ports.map(|(port, _)| port.clone()).collect(),
             labels: labels.collect(),
         }
     }

@@ -87,12 +87,13 @@ fn what_is_large_is_listed_where_it_is() {
 
 #[test]
 fn a_configuration_shows_no_values_of_variables() {
-    let text = r#"{"os":"linux","architecture":"arm64","created":"2026-01-01T00:00:00Z","config":{"User":"worker","Env":["PATH=/bin","TOKEN=hush"],"Cmd":["sh","-c"],"Labels":{"a":"b"}}}"#;
+    let text = r#"{"os":"linux","architecture":"arm64","created":"2026-01-01T00:00:00Z","config":{"User":"worker","Env":["PATH=/bin","TOKEN=hush"],"Cmd":["sh","-c"],"ExposedPorts":{"80/tcp":{}},"Labels":{"a":"b"}}}"#;
     let configuration = Configuration::read(text.as_bytes());
     assert_eq!(configuration.platform, "linux/arm64");
     assert_eq!(
         (configuration.variables, configuration.labels),
         (vec!["PATH".to_owned(), "TOKEN".to_owned()], vec!["a=b".to_owned()])
     );
+    assert_eq!(configuration.exposed_ports, ["80/tcp"]);
     assert_eq!(Configuration::read(b"{}").platform, "unknown/unknown");
 }

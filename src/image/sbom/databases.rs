@@ -12,6 +12,8 @@ pub(super) struct Package {
     pub(super) purl: String,
     pub(super) name: String,
     pub(super) version: String,
+    /// The program that has installed it.
+    pub(super) manager: &'static str,
 }
 
 /// The distribution of an image.
@@ -67,7 +69,9 @@ impl PackageRecord<'_> {
                 purl.add_qualifier(key, value).ok()?;
             }
         }
-        Some(Package { purl: purl.to_string(), name: self.name.to_owned(), version: self.version.to_owned() })
+        let (name, version) = (self.name.to_owned(), self.version.to_owned());
+        let manager = if kind == "deb" { "dpkg" } else { "apk" };
+        Some(Package { purl: purl.to_string(), name, version, manager })
     }
 }
 

@@ -9,6 +9,7 @@ mod files;
 #[cfg(test)]
 pub(super) mod fixture;
 
+use std::collections::BTreeMap;
 use std::io;
 
 use databases::{Distribution, Package};
@@ -84,6 +85,16 @@ impl Contents {
     #[must_use]
     pub fn packages(&self) -> usize {
         self.packages.len()
+    }
+
+    /// How many packages each package manager has installed.
+    #[must_use]
+    pub fn managers(&self) -> BTreeMap<&'static str, usize> {
+        let mut managers = BTreeMap::new();
+        for package in &self.packages {
+            *managers.entry(package.manager).or_default() += 1;
+        }
+        managers
     }
 
     /// Databases that exist but are not supported.
