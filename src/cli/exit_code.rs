@@ -58,7 +58,8 @@ impl CommandError {
             | Self::Problems { .. }
             | Self::Diagnostics(_)
             | Self::Compare(_)
-            | Self::Inventory(_)
+            | Self::Layer(_)
+            | Self::Packages(_)
             | Self::NoImage(_) => CONTEXT,
             Self::Load { error, .. } => load_code(error),
             Self::Decision(_) | Self::Document(_) | Self::Read { .. } => USAGE,

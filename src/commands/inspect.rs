@@ -9,9 +9,10 @@ use super::{Answer, CommandContext};
 use crate::config::settings::{ACCESS, INDEXED, LIMITS, MACHINE, PLACE, RETRIES, SCHEME, SettingGroup};
 use crate::config::{ImageSource, WantedImage};
 use crate::engine::{Engine, EngineConfig};
-use crate::image::inventory::Inventory;
+use crate::image::inventory::{Inventory, Survey};
 use crate::image::{ImageSummary, UnpackedImage};
 use crate::job::metrics::Layers;
+use crate::job::report_page::{Fact, PageError, ReportPage};
 use crate::job::{CommandError, unpack};
 use crate::taskcluster::{Namespace, TaskId};
 
@@ -20,7 +21,8 @@ Shows what is in an image: its configuration; each layer with the step that made
 and directories; how many packages there are; and wasted bytes, which later layers overwrite or delete, and which every worker
 downloads all the same. Values of environment variables are not shown.
 An argument that is a file is an image archive; any other names an image of this checkout, which is found by its hash. An image
-of a task is downloaded into a temporary file, and verified as `load` does it.";
+of a task is downloaded into a temporary file, and verified as `load` does it.
+--html writes one page that needs no network and no other file.";
 
 // Here --index is a route; the route prefix has only its variable and its key.
 pub(super) const SETTINGS: &[SettingGroup] = &[PLACE, LIMITS, &[&SCHEME], INDEXED, ACCESS, RETRIES, MACHINE];
@@ -30,8 +32,19 @@ const HEADING: &str = "Which image, one of";
 /// Show what is in an image: layers and steps, large files, wasted space
 #[derive(Debug, PartialEq, Eq, clap::Args)]
 #[command(long_about = HELP)]
-#[group(id = "source", required = true, multiple = false)]
+#[group(skip)]
 pub struct Args {
+    #[command(flatten)]
+    source: Source,
+    /// Write a page with all of it to this file too, for a browser: sizes to look around in, layers, packages
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// Which image: one of these.
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Source {
     /// An image archive, of any form and compression; or an image of this checkout, by its name or the path of its directory
     #[arg(value_name = "FILE|NAME|PATH", help_heading = HEADING)]
     file: Option<PathBuf>,
@@ -48,13 +61,25 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
-        let image = self.unpacked(context)?;
+        let image = self.source.unpacked(context)?;
         let layers = Layers::of(&ImageSummary::from(&image), 0).layers;
         let steps: Vec<_> = layers.into_iter().map(|layer| layer.step).collect();
-        let inventory = Inventory::of(&image, &steps)?;
-        context.answer(&inventory, &inventory.to_string())
+        let survey = Survey::of(&image, &steps)?;
+        let survey = Survey { packages: Ok(survey.packages?), ..survey };
+        let answer = context.answer(&survey.inventory, &survey.inventory.to_string())?;
+        if let Some(html) = self.html {
+            let mut page = ReportPage::of(self.source.title(&survey.inventory), survey);
+            page.provenance = self.source.origin();
+            page.write(&context.surroundings.directory.join(&html)).map_err(|error| match error {
+                PageError::Write(source) => CommandError::Write { path: html, source },
+                error @ PageError::TooLarge(_) => CommandError::Diagnostics(error.to_string()),
+            })?;
+        }
+        Ok(answer)
     }
+}
 
+impl Source {
     /// Exactly one source is given.
     fn unpacked(&self, context: &CommandContext) -> Result<UnpackedImage, CommandError> {
         if let Some(task) = &self.task {
@@ -78,6 +103,24 @@ impl Args {
             }
             error => error,
         })
+    }
+
+    /// The heading of its page.
+    fn title(&self, inventory: &Inventory) -> String {
+        let file = self.file.as_ref().and_then(|file| file.file_name());
+        let typed = file.map(|name| name.to_string_lossy().into_owned()).or_else(|| self.image.clone());
+        inventory.names.first().cloned().or(typed).unwrap_or_else(|| "an image without a name".to_owned())
+    }
+
+    /// Where it comes from.
+    fn origin(&self) -> Vec<Fact> {
+        // Not its directory: a page may be shown to others.
+        let file = self.file.as_ref().and_then(|file| file.file_name()).map(Path::new);
+        let file = file.map(|name| Fact::new("Inspected", &name.display()));
+        let task = self.task.as_ref().map(|task| Fact::new("Image of task", task));
+        let route = self.route.as_ref().map(|route| Fact::new("Image of route", &route.route()));
+        let local = self.image.as_ref().map(|image| Fact::new("Image of an engine", image));
+        file.into_iter().chain(task).chain(route).chain(local).collect()
     }
 }
 

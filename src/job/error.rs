@@ -26,7 +26,8 @@ use crate::engine::{DebugImage, EngineError, SupervisorError};
 use crate::image::ArchiveError;
 use crate::image::compare::CompareError;
 use crate::image::disk::InsufficientSpace;
-use crate::image::inventory::InventoryError;
+use crate::image::layer::LayerError;
+use crate::image::sbom::SbomError;
 use crate::net::registry::RegistryError;
 use crate::net::transfer::TransferError;
 use crate::net::{HttpUrl, NameError};
@@ -56,9 +57,12 @@ pub enum CommandError {
     /// The definitions of a decision's image tasks.
     #[error(transparent)]
     Decision(#[from] DecisionError),
-    /// An image whose contents cannot be listed.
+    /// An image whose files cannot be listed.
     #[error(transparent)]
-    Inventory(#[from] InventoryError),
+    Layer(#[from] LayerError),
+    /// An image whose packages cannot be listed.
+    #[error(transparent)]
+    Packages(#[from] SbomError),
     /// A text that is neither JSON nor YAML.
     #[error(transparent)]
     Document(#[from] DocumentError),

@@ -29,6 +29,7 @@ pub mod provenance;
 pub mod publish;
 mod published_document;
 pub mod push;
+pub mod report_page;
 pub mod rerun_assessment;
 mod run;
 pub mod scopes;

@@ -109,6 +109,10 @@ fn the_step_that_made_an_image_larger_is_told() {
     assert!(told[1].ends_with(&format!("  +2.00 MiB  {}: 3.00 MiB (was 1.00 MiB)", makes(3).trim())), "{told:#?}");
     assert!(told[2].contains("RUN echo new > /new: ") && told[2].ends_with("(new)"), "{told:#?}");
     assert!(told[3].contains("published public/image.tar"), "nothing else differs: {told:#?}");
+    // The report has the same.
+    let page = second.taskcluster.artifact_bytes(&second.claim.task_id, 0, "public/image-build/report.html").unwrap();
+    let page = String::from_utf8(page).unwrap();
+    assert!(page.contains(&format!("\"headline\":\"2.00 MiB{headline}\"")), "{page}");
 
     // Where the list is not there, or is none, the sizes in all are, and nothing fails.
     let task = second.claim.task_id.clone();

@@ -22,11 +22,11 @@ impl Display for Inventory {
             let managers = if managers.is_empty() { String::new() } else { format!(": {}", managers.join(", ")) };
             writeln!(f, "{}{managers}{}", counted(packages.count, "package"), unread.collect::<String>())?;
         }
-        writeln!(f, "\nLAYER        SIZE  SHARE    FILES  STEP")?;
+        writeln!(f, "\nLAYER        SIZE  SHARE      WASTED    FILES  STEP")?;
         for (number, layer) in self.layers.iter().enumerate() {
             let (size, share) = (Bytes(layer.size).to_string(), percent(layer.size, self.size));
-            let step = shortened(&escaped(&layer.step), LONGEST_STEP);
-            writeln!(f, "{:>5} {size:>11} {share:>5}% {:>8}  {step}", number + 1, layer.files)?;
+            let (wasted, step) = (Bytes(layer.wasted).to_string(), shortened(&escaped(&layer.step), LONGEST_STEP));
+            writeln!(f, "{:>5} {size:>11} {share:>5}% {wasted:>11} {:>8}  {step}", number + 1, layer.files)?;
         }
         sized(f, "Largest files", self.largest_files.iter().map(|it| (it.size, escaped(&it.path))))?;
         sized(f, "Largest directories", self.largest_directories.iter().map(|it| (it.size, escaped(&it.path))))?;

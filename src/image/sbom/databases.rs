@@ -7,13 +7,15 @@ use packageurl::PackageUrl;
 
 /// An installed package.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Package {
+pub struct Package {
     /// `pkg:…`, unique among the installed packages.
-    pub(super) purl: String,
-    pub(super) name: String,
-    pub(super) version: String,
+    pub purl: String,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
     /// The program that has installed it.
-    pub(super) manager: &'static str,
+    pub manager: &'static str,
 }
 
 /// The distribution of an image.
