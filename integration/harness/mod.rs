@@ -2,6 +2,7 @@
 //! environment. Every output of the program passes through here, and is searched for secrets.
 
 pub(crate) mod archive;
+pub(crate) mod browser;
 pub(crate) mod engine_proxy;
 pub(crate) mod generic_worker;
 pub(crate) mod registry;

@@ -6,5 +6,6 @@ mod outputs;
 mod parent;
 mod payload;
 mod provenance;
+mod report_page;
 mod scopes;
 mod taskgraph_images;
