@@ -27,7 +27,9 @@ fn written(repository: &Repository) -> (Value, Vec<u8>) {
     let output = repository.root.path().join("out");
     let mut names: Vec<_> = std::fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    let expected = [&[".gitignore", "build.log", "image.tar"], &Builder::companions()[..], &["publish.json"]].concat();
+    let own = [".gitignore", "build.log", "image.tar", "publish.json"];
+    let mut expected = [&own, &Builder::companions()[..]].concat();
+    expected.sort_unstable();
     assert_eq!(names, expected, "nothing else is left");
     let publish = std::fs::read_to_string(output.join("publish.json")).unwrap();
     (serde_json::from_str(&publish).unwrap(), std::fs::read(output.join("image.tar")).unwrap())
@@ -140,8 +142,11 @@ fn publish_json_is_what_a_task_would_send() {
     finished.assert_succeeds();
     let (publish, archive) = written(&repository);
     let companion = |name: &str| {
-        let statement = name == "provenance.json";
-        let content_type = if statement { "application/vnd.in-toto+json" } else { "application/json" };
+        let content_type = match name {
+            "provenance.json" => "application/vnd.in-toto+json",
+            "report.html" => "text/html; charset=utf-8",
+            _ => "application/json",
+        };
         let file = repository.root.path().join("out").join(name);
         json!({
             "name": format!("public/image-build/{name}"),

@@ -57,14 +57,14 @@ fn assert_refused(finished: &Finished, code: i32, words: &[&str], before: &Archi
 }
 
 /// A task with an archive as its artifact; no index has it.
-fn task_with(taskcluster: &StandIn, artifact: &str, archive: &[u8]) -> String {
+pub(super) fn task_with(taskcluster: &StandIn, artifact: &str, archive: &[u8]) -> String {
     let task = taskcluster.create_task(TaskSpec::default()).task_id;
     taskcluster.put_artifact(&task, 0, artifact, "application/octet-stream", None, archive);
     task
 }
 
 /// A task with an archive, which the index has under `namespace`, with `data`.
-fn indexed(taskcluster: &StandIn, namespace: &str, archive: &[u8], data: &Value) -> String {
+pub(super) fn indexed(taskcluster: &StandIn, namespace: &str, archive: &[u8], data: &Value) -> String {
     let expires = "2100-01-01T00:00:00.000Z";
     let spec = TaskSpec::default()
         .property("routes", json!([format!("index.{namespace}")]))
@@ -76,7 +76,7 @@ fn indexed(taskcluster: &StandIn, namespace: &str, archive: &[u8], data: &Value)
 }
 
 /// What `run` writes into the index.
-fn data(archive: &[u8], image: &Archive) -> Value {
+pub(super) fn data(archive: &[u8], image: &Archive) -> Value {
     json!({
         "artifact": ARTIFACT, "sha256": Digest::of(archive), "size": archive.len(), "imageId": image.id(),
         "contextHash": "ab".repeat(32), "runId": 0,

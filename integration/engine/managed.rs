@@ -112,7 +112,8 @@ fn a_job_has_an_engine_of_its_own() {
     names.sort();
     let numbers = ["layer-cache.json", "layers.json", "perfherder-data-image-build.json"];
     let expected =
-        [&[".gitignore", "build.log", "image.tar"][..], &numbers, &["provenance.json", "publish.json"]].concat();
+        [&[".gitignore", "build.log", "image.tar"][..], &numbers, &["provenance.json", "publish.json", "report.html"]]
+            .concat();
     assert_eq!(names, expected);
     assert_is_the_image(&output(&repository).join("image.tar"), "managed-job");
 }

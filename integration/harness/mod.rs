@@ -2,6 +2,7 @@
 //! environment. Every output of the program passes through here, and is searched for secrets.
 
 pub(crate) mod archive;
+pub(crate) mod browser;
 pub(crate) mod engine_proxy;
 pub(crate) mod generic_worker;
 pub(crate) mod registry;
@@ -70,7 +71,8 @@ impl Builder {
 
     /// What is published beside an image without packages, in its order, which is that of the names too.
     pub(crate) fn companions() -> Vec<&'static str> {
-        let all = ["layer-cache.json", "layers.json", "perfherder-data-image-build.json", "provenance.json"];
+        let all =
+            ["layer-cache.json", "layers.json", "perfherder-data-image-build.json", "provenance.json", "report.html"];
         // Only Podman takes steps from images of their own.
         all[usize::from(!Self::is_podman())..].to_vec()
     }

@@ -7,5 +7,6 @@ mod parent;
 mod payload;
 mod provenance;
 mod rebuild;
+mod report_page;
 mod scopes;
 mod taskgraph_images;

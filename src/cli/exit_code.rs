@@ -50,7 +50,7 @@ impl CommandError {
                     INFRA
                 }
             }
-            Self::DebugImage { failed, .. } => failed.exit_code(),
+            Self::DebugImage { failed: error, .. } | Self::NoSuchFile { error, .. } => error.exit_code(),
             Self::Unfit { first, .. } => first.exit_code(),
             // What every signed call would be answered with.
             Self::Doctor(DoctorProblem::Clock { .. } | DoctorProblem::Expired { .. }) => REFUSED,
@@ -64,7 +64,8 @@ impl CommandError {
             | Self::Problems { .. }
             | Self::Diagnostics(_)
             | Self::Compare(_)
-            | Self::Inventory(_)
+            | Self::Layer(_)
+            | Self::Packages(_)
             | Self::NoImage(_) => CONTEXT,
             Self::Load { error, .. } => load_code(error),
             Self::Decision(DecisionError::Tree(error)) => tree_code(error),
@@ -187,6 +188,7 @@ fn load_code(error: &LoadError) -> u8 {
         LoadError::Transfer(error) => transfer_code(error),
         LoadError::Engine(error) => engine_code(error),
         LoadError::OtherImage { .. } | LoadError::InsufficientSpace(_) | LoadError::File { .. } => INFRA,
+        LoadError::Write { source, .. } => write_code(source),
     }
 }
 

@@ -8,6 +8,8 @@ use crate::config::{ConfigError, NamedImage, settings};
 use crate::context::ImageName;
 use crate::job::CommandError;
 use crate::job::named_image::image_names;
+use crate::net::NameError;
+use crate::taskcluster::Namespace;
 
 /// The help of `--arg`.
 const ARG: &str = "A build argument of the image, which fills in `# %ARG` lines; can be repeated, wins over those of kind.yml and [env: DOCKER_BUILD_ARGS]";
@@ -51,6 +53,11 @@ impl ImageNames {
     pub(super) fn names(&self, place: &ImagesDir, context: &CommandContext) -> Result<Vec<ImageName>, CommandError> {
         image_names(&self.typed, place, &context.surroundings.directory)
     }
+}
+
+/// A namespace of the index, also given as the route to it.
+pub(super) fn namespace(typed: &str) -> Result<Namespace, NameError> {
+    typed.strip_prefix("index.").unwrap_or(typed).parse()
 }
 
 /// `K=V`

@@ -1,4 +1,4 @@
-//! `load`: loads a task image into the engine. `lookup` finds the task, `parent` and `loading` load its image, and this file
+//! `load`: loads a task image into the engine. `locate` finds the task, `parent` and `loading` load its image, and this file
 //! decides the name that it gets.
 
 use std::fmt;
@@ -9,25 +9,23 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tracing::info;
 
+use super::arguments::namespace;
 use super::{Answer, CommandContext};
-use crate::config::ImageSource;
 use crate::config::settings::{ACCESS, INDEXED, LIMITS, MACHINE, PLACE, REPLACE, RETRIES, SCHEME, SettingGroup, TAG};
-use crate::config::{ConfigError, LoadConfig, LoadFrom, LookupConfig};
+use crate::config::{ConfigError, ImageSource, LoadConfig};
 use crate::context::ImageName;
-use crate::decision::lookup::LookupRequest;
 use crate::engine::Engine;
 use crate::image::ForwardSummary;
 use crate::job::CommandError;
 use crate::job::loading::{LoadError, Loader};
-use crate::job::lookup::{self, LookedUp};
-use crate::job::named_image::image_names;
-use crate::job::parent::{Indexed, Role, TaskImage, TaskImages};
+use crate::job::locate::{ImageLocation, Located, locate};
+use crate::job::parent::{Role, TaskImage, TaskImages};
 use crate::job::shutdown::Shutdown;
 use crate::net::registry::ImageReference;
 use crate::net::transfer::Storage;
 use crate::net::{Digest, ImageId, NameError};
 use crate::report::{Bytes, Report};
-use crate::taskcluster::{ArtifactName, Deployment, Namespace, Services, TaskId, TaskRef, TaskRun};
+use crate::taskcluster::{Namespace, TaskRef};
 
 const HELP: &str = "\
 Loads a task image into the engine: finds it, downloads it, verifies it, streams it into the engine, and names it.
@@ -77,11 +75,6 @@ impl Args {
     }
 }
 
-/// A namespace of the index, also given as the route to it.
-fn namespace(typed: &str) -> Result<Namespace, NameError> {
-    typed.strip_prefix("index.").unwrap_or(typed).parse()
-}
-
 /// The name of an image that has none, or several, and was not given one.
 const NAMELESS: &str = "image-worker-load";
 
@@ -127,43 +120,30 @@ impl fmt::Display for Loaded {
     }
 }
 
-/// Where an image is.
-enum ImageLocation {
-    Indexed(Services, Indexed),
-    Task(Services, TaskId),
-    File,
-}
-
 /// Loads an image.
 async fn load(config: LoadConfig, stop: &Shutdown, report: &Report) -> Result<Loaded, CommandError> {
-    let LoadConfig { from, tag, artifact, engine, retry, now, replace, directory } = config;
-    let name = match &from {
-        LoadFrom::Named(typed, config) => image_names(std::slice::from_ref(typed), &config.place, &directory)?.pop(),
-        LoadFrom::Task(..) | LoadFrom::Route(..) | LoadFrom::File(_) => None,
-    };
-    let file = match &from {
-        LoadFrom::File(path) => Some(path.clone()),
-        LoadFrom::Named(..) | LoadFrom::Task(..) | LoadFrom::Route(..) => None,
-    };
-    let place = find(from, name.clone(), &artifact, stop).await?;
+    let LoadConfig { image, tag, engine, now, replace } = config;
+    let (artifact, retry) = (image.artifact.clone(), image.retry);
+    let Located { location, name } = locate(image, stop).await?;
     let engine = stop.run_stage("looking for an engine", Engine::connect(&engine)).await?;
     // It has a temporary name until it is complete, so that no failure takes a name from the image that has it.
     let temporary = temporary_name(now);
-    let loader = Loader { engine: &engine, storage: &Storage::new(retry)?, report, steps: None };
+    let storage = &Storage::new(retry)?;
+    let loader = Loader { engine: &engine, storage, report, steps: None };
     let loading = async {
-        let (archive, from, verified) = match (&place, &file) {
-            (ImageLocation::File, Some(path)) => {
+        let take = loader.into_engine(&temporary);
+        let (archive, from, verified) = match &location {
+            ImageLocation::File(path) => {
                 let archive = loader.file(path, None, &temporary).await.map_err(|error| of_file(path, error))?;
                 (archive, path.display().to_string(), Promise::Archive)
             }
-            (ImageLocation::File, None) => return Err(CommandError::Bug("a file without a path".to_owned())),
-            (ImageLocation::Indexed(services, indexed), _) => {
-                let images = TaskImages { role: Role::Image, services, loader, central: None };
-                describe(&indexed.at.task_id, images.load_indexed(indexed, &temporary).await?)
+            ImageLocation::Indexed(services, indexed) => {
+                let images = TaskImages { role: Role::Image, services, storage, central: None };
+                describe(&indexed.at.task_id, images.take_indexed(indexed, &take).await?)
             }
-            (ImageLocation::Task(services, task), _) => {
-                let images = TaskImages { role: Role::Image, services, loader, central: None };
-                describe(task, images.load(&artifact, task, &temporary).await?)
+            ImageLocation::Task(services, task) => {
+                let images = TaskImages { role: Role::Image, services, storage, central: None };
+                describe(task, images.take(&artifact, task, &take).await?)
             }
         };
         let is_asked_for = tag.is_some() || name.is_some();
@@ -209,87 +189,6 @@ fn of_file(path: &Path, error: LoadError) -> CommandError {
         LoadError::File { path, source } => CommandError::Read { path, source },
         LoadError::Engine(error) => error.into(),
         error => CommandError::Load { path: path.to_owned(), error },
-    }
-}
-
-/// Finds out which artifact of which task it is.
-async fn find(
-    from: LoadFrom,
-    name: Option<ImageName>,
-    artifact: &ArtifactName,
-    stop: &Shutdown,
-) -> Result<ImageLocation, CommandError> {
-    match from {
-        LoadFrom::File(_) => Ok(ImageLocation::File),
-        LoadFrom::Task(task, deployment) => {
-            stop.run_stage("looking at the task", of_task(task, artifact, &deployment)).await
-        }
-        LoadFrom::Route(namespace, deployment) => {
-            stop.run_stage("looking into the index", in_index(&namespace, &deployment)).await
-        }
-        LoadFrom::Named(typed, config) => {
-            let name = name.ok_or_else(|| CommandError::Bug(format!("{typed} is no image")))?;
-            by_name(name, *config, stop).await
-        }
-    }
-}
-
-/// The image of a task, or of one of its runs. Of the last run the index may know more.
-async fn of_task(
-    task: TaskRef,
-    artifact: &ArtifactName,
-    deployment: &Deployment,
-) -> Result<ImageLocation, CommandError> {
-    let services = Services::new(deployment)?;
-    let TaskRef { task_id, run, .. } = task;
-    let status = match run {
-        Some(_) => services.queue.known_status(&task_id).await?,
-        None => None,
-    };
-    let last = status.and_then(|status| status.runs.last().map(|run| run.run_id));
-    Ok(match run.filter(|run| last.is_some_and(|last| *run < last)) {
-        Some(run_id) => {
-            let at = TaskRun { task_id, run_id };
-            ImageLocation::Indexed(services, Indexed { at, artifact: artifact.clone(), sha256: None })
-        }
-        None => ImageLocation::Task(services, task_id),
-    })
-}
-
-/// The index entry of a namespace.
-async fn in_index(namespace: &Namespace, deployment: &Deployment) -> Result<ImageLocation, CommandError> {
-    let services = Services::new(deployment)?;
-    let Some(entry) = services.index.find_task(namespace).await? else {
-        let route = namespace.route();
-        return Err(CommandError::NoImage(format!("the index has nothing at {route}; name another route, or a task")));
-    };
-    info!("{} leads to task {}", namespace.route(), entry.task_id);
-    Ok(match entry.image() {
-        Some(data) => {
-            let at = TaskRun { task_id: entry.task_id, run_id: data.run_id };
-            ImageLocation::Indexed(services, Indexed { at, artifact: data.artifact, sha256: Some(data.sha256) })
-        }
-        None => ImageLocation::Task(services, entry.task_id),
-    })
-}
-
-/// The task that has an image of the checkout in its current state.
-async fn by_name(name: ImageName, config: LookupConfig, stop: &Shutdown) -> Result<ImageLocation, CommandError> {
-    let services = Services::new(&config.deployment)?;
-    let projects = match &config.project {
-        Some(project) if *project != config.central => format!("neither {} nor {project} has it", config.central),
-        _ => format!("{} has it not", config.central),
-    };
-    match lookup::find(config, &name, stop).await? {
-        LookedUp { found: Some(found), .. } => {
-            info!("{} leads to {}", found.namespace.route(), found.at);
-            let sha256 = found.data.map(|data| data.sha256);
-            let indexed = Indexed { at: found.at, artifact: found.artifact, sha256 };
-            Ok(ImageLocation::Indexed(services, indexed))
-        }
-        LookedUp { wanted: LookupRequest { hash, .. }, found: None } => Err(CommandError::NoImage(format!(
-            "no task has the image {name} of hash {hash}: {projects}; push, and a task makes it, or build it here"
-        ))),
     }
 }
 

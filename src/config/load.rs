@@ -1,4 +1,5 @@
-//! The configuration of `load`: which image, under which name, into which engine. The command line selects the image.
+//! The configuration of `load`: which image, under which name, into which engine; and of whoever else takes an image of a task.
+//! The command line selects the image.
 
 use std::path::PathBuf;
 
@@ -37,29 +38,36 @@ pub enum LoadFrom {
     File(PathBuf),
 }
 
-/// One invocation of `load`.
+/// An image, and what finding it needs.
 #[derive(Debug)]
-pub struct LoadConfig {
-    /// The image.
+pub struct WantedImage {
+    /// Where it comes from.
     pub from: LoadFrom,
-    /// The name that it gets.
-    pub tag: Option<ImageReference>,
-    /// Whether a name that comes only from the archive may be taken from another image.
-    pub replace: bool,
-    /// The image's artifact, unless the index entry names it.
+    /// Its artifact, unless the index entry names it.
     pub artifact: ArtifactName,
-    /// Where to look for an engine.
-    pub engine: EngineConfig,
     /// How long and how often to try.
     pub retry: RetryConfig,
     /// The current directory, which a path starts from.
     pub directory: PathBuf,
+}
+
+/// One invocation of `load`.
+#[derive(Debug)]
+pub struct LoadConfig {
+    /// The image.
+    pub image: WantedImage,
+    /// The name that it gets.
+    pub tag: Option<ImageReference>,
+    /// Whether a name that comes only from the archive may be taken from another image.
+    pub replace: bool,
+    /// Where to look for an engine.
+    pub engine: EngineConfig,
     /// The current time.
     pub now: Timestamp,
 }
 
-impl LoadConfig {
-    /// Reads the configuration of `load`.
+impl WantedImage {
+    /// Reads what finding an image needs.
     pub fn read(
         sources: &SettingLayers,
         around: &ProcessEnvironment,
@@ -73,14 +81,23 @@ impl LoadConfig {
             ImageSource::Route(namespace) => LoadFrom::Route(namespace.clone(), access::deployment_to_read(sources)?),
             ImageSource::File(path) => LoadFrom::File(around.directory.join(path)),
         };
+        let artifact = sources.parse_or_default(&settings::ARTIFACT_NAME)?;
+        Ok(Self { from, artifact, retry: retry::read(sources)?, directory: around.directory.clone() })
+    }
+}
+
+impl LoadConfig {
+    /// Reads the configuration of `load`.
+    pub fn read(
+        sources: &SettingLayers,
+        around: &ProcessEnvironment,
+        source: &ImageSource,
+    ) -> Result<Self, ConfigError> {
         Ok(Self {
-            from,
+            image: WantedImage::read(sources, around, source)?,
             tag: tag(sources)?,
             replace: sources.switch(&settings::REPLACE)?,
-            artifact: sources.parse_or_default(&settings::ARTIFACT_NAME)?,
             engine: EngineConfig::read_lasting(sources, around)?,
-            retry: retry::read(sources)?,
-            directory: around.directory.clone(),
             now: around.now,
         })
     }

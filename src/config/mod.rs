@@ -59,7 +59,7 @@ pub use doctor::{DoctorConfig, Routes, job_of_image};
 pub use dry_run::{DryRun, DryRunImage, DryRunParent, ParentFrom};
 pub use history::HistoryConfig;
 pub use image::{NamedImage, context_file, is_path, out, outside};
-pub use load::{ImageSource, LoadConfig, LoadFrom};
+pub use load::{ImageSource, LoadConfig, LoadFrom, WantedImage};
 pub use lookup::LookupConfig;
 pub use place::ImagesDir;
 pub use push::{PushConfig, Pushing};

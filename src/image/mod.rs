@@ -35,7 +35,7 @@ pub use crate::net::SizedDigest as Written;
 pub use arrange::ArchiveLayout;
 pub use check::{Checked, check};
 pub use extents::ExtentReader;
-pub use forward::{ForwardError, ForwardSummary, verify_and_forward, verify_and_forward_with};
+pub use forward::{ForwardError, ForwardSummary, verify_and_forward, verify_and_forward_with, verify_and_unpack};
 pub use known_layers::{KnownLayers, KnownLayersError};
 pub use member_digests::Compression;
 pub(crate) use oci::{Descriptor, Index, Manifest};

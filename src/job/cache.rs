@@ -221,7 +221,8 @@ async fn load_newest(
     let LatestImage { at, data, .. } = newest;
     let indexed = Indexed { at: at.clone(), artifact: data.artifact.clone(), sha256: Some(data.sha256) };
     let loader = Loader { steps: Some(&steps), ..loader };
-    Ok(TaskImages { role: Role::Cache, services, loader, central: None }.load_indexed(&indexed, tag).await?)
+    let images = TaskImages { role: Role::Cache, services, storage: loader.storage, central: None };
+    Ok(images.take_indexed(&indexed, &loader.into_engine(tag)).await?)
 }
 
 /// The configurations of the steps' images, where the build has published them.

@@ -27,7 +27,8 @@ use crate::engine::{DebugImage, EngineError, SupervisorError};
 use crate::image::ArchiveError;
 use crate::image::compare::CompareError;
 use crate::image::disk::InsufficientSpace;
-use crate::image::inventory::InventoryError;
+use crate::image::layer::LayerError;
+use crate::image::sbom::SbomError;
 use crate::net::registry::RegistryError;
 use crate::net::transfer::TransferError;
 use crate::net::{HttpUrl, NameError};
@@ -57,9 +58,12 @@ pub enum CommandError {
     /// The definitions of a decision's image tasks.
     #[error(transparent)]
     Decision(#[from] DecisionError),
-    /// An image whose contents cannot be listed.
+    /// An image whose files cannot be listed.
     #[error(transparent)]
-    Inventory(#[from] InventoryError),
+    Layer(#[from] LayerError),
+    /// An image whose packages cannot be listed.
+    #[error(transparent)]
+    Packages(#[from] SbomError),
     /// A text that is neither JSON nor YAML.
     #[error(transparent)]
     Document(#[from] DocumentError),
@@ -159,6 +163,17 @@ pub enum CommandError {
     /// An image that is nowhere.
     #[error("{0}")]
     NoImage(String),
+    /// Neither a file on this machine nor an image of the checkout.
+    #[error(
+        "{typed} is no file here, and so an image of the checkout: {error}; name a file that is there, or an image by --task-id, --index or --local"
+    )]
+    NoSuchFile {
+        /// The argument.
+        typed: String,
+        /// Why it is no image. The same line has it; its causes follow.
+        #[source]
+        error: Box<CommandError>,
+    },
     /// An image archive on this machine.
     #[error("{error} ({})", path.display())]
     Load {

@@ -8,14 +8,17 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::build::{BuiltImage, build};
+use super::measure::Baseline;
 use super::prepare::{Connected, Lookup, Workplace, connect, look_up, prepare};
 use super::provenance::{self, ProvenanceInput};
 use super::publish::{OutputDirectory, Payload, PublishError, Publisher};
 use super::run::{Clock, Run};
 use super::shutdown::{Shutdown, ShutdownReason};
-use super::{CommandError, declared, measure, orphans, secret_values};
+use super::{CommandError, declared, measure, orphans, report_page, secret_values};
 use crate::config::plan::Identity;
 use crate::config::{Config, Destination};
+use crate::decision::lookup::LatestImage;
+use crate::engine::Engine;
 use crate::engine::build_log::{self, BuildLog};
 use crate::net::transfer::Storage;
 use crate::report::{Report, VERSION};
@@ -94,10 +97,22 @@ async fn job(run: &Run<'_>) -> Result<Outcome, CommandError> {
     let mut log = None;
     let built = prepare_and_build(run, &connected, &work, &mut log).await;
     connected.engine.clean().await;
-    if let Some(log) = log.and_then(BuildLog::finish) {
-        publish_log(run, &log, work.limits.expires, built.as_ref().err()).await;
-    }
-    publish(run, connected, &work, built?).await
+    let keeping = async {
+        if let Some(log) = log.and_then(BuildLog::finish) {
+            publish_log(run, &log, work.limits.expires, built.as_ref().err()).await;
+        }
+    };
+    // Fetches the earlier image's numbers in parallel.
+    let ((), earlier) = tokio::join!(keeping, earlier(run, built.as_ref().ok().and(connected.newest.clone())));
+    publish(run, &connected.engine, &work, built?, earlier?).await
+}
+
+/// The image that this one is compared with.
+async fn earlier(run: &Run<'_>, newest: Option<LatestImage>) -> Result<Option<Baseline>, CommandError> {
+    let Run { config, stop, services, storage, .. } = run;
+    let Some(newest) = newest else { return Ok(None) };
+    let looking = async { Ok::<_, CommandError>(measure::earlier(&config.plan, newest, *services, storage).await) };
+    stop.run_stage("looking at the previous image", looking).await
 }
 
 async fn prepare_and_build(
@@ -114,16 +129,18 @@ async fn prepare_and_build(
 /// Publishes the image with its metadata.
 async fn publish(
     run: &Run<'_>,
-    Connected { engine, newest }: Connected,
+    engine: &Engine,
     work: &Workplace,
     mut built: BuiltImage,
+    earlier: Option<Baseline>,
 ) -> Result<Outcome, CommandError> {
-    let Run { config, stop, publisher, services, storage, clock, .. } = run;
+    let Run { config, stop, publisher, clock, .. } = run;
     let (plan, directory) = (&config.plan, work.directory.path());
     let unwritable = |source| CommandError::Write { path: directory.to_owned(), source };
     let mut measured = measure::measured(plan, &built);
     measured.so_far(stop.stages(), clock.since.elapsed());
     built.image.companions.extend(measured.write(directory).map_err(unwritable)?);
+    let survey = built.image.survey.take();
     let made = ProvenanceInput {
         plan,
         identity: &built.identity,
@@ -140,16 +157,16 @@ async fn publish(
         started: clock.started_at,
         finished: clock.now(),
     };
-    let provenance = provenance::write(&made, directory).map_err(unwritable)?;
-    built.image.companions.push(provenance);
+    let growth = earlier.and_then(|earlier| earlier.growth(&measured));
+    let page = survey.and_then(|survey| report_page::of_run(&made, survey, &measured, growth.as_ref(), directory));
+    let besides: Vec<_> = built.image.companions.iter().chain(&page).cloned().collect();
+    let provenance =
+        provenance::write(&ProvenanceInput { besides: &besides, ..made }, directory).map_err(unwritable)?;
+    built.image.companions.extend(std::iter::once(provenance).chain(page));
     let publishing = publisher.publish(plan, &built.identity, built.image, work.limits.expires);
-    // Fetches the earlier image's numbers in parallel.
-    let comparing = measure::earlier(plan, newest, *services, storage);
-    let both = async { Ok::<_, CommandError>(tokio::join!(publishing, comparing)) };
-    let (done, earlier) = stop.run_stage("publishing", both).await?;
-    let story = done?.story;
+    let story = stop.run_stage("publishing", publishing).await?.story;
     measured.so_far(stop.stages(), clock.since.elapsed());
-    measure::log(&measured, earlier.as_ref());
+    measure::log(&measured, growth.as_ref());
     Ok(Outcome { built: true, identity: built.identity, story })
 }
 

@@ -1,8 +1,8 @@
 //! The parent of an image as built by CI: found in the index under its hash in this checkout. Callers load it.
 
 use super::CommandError;
+use super::image_definition::USUAL_NAMES;
 use super::lookup::{self, LookedUp};
-use super::parent::USUAL_NAMES;
 use super::shutdown::Shutdown;
 use crate::config::LookupConfig;
 use crate::context::ImageName;

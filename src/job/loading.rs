@@ -1,5 +1,5 @@
-//! Loads image archives from a download or a file into the engine, verifying them on the way, without a copy on disk of ours.
-//! Callers select the archive and what to verify it against.
+//! Takes image archives, verifying them on the way: from a download or a file into the engine, without a copy on disk of ours; or
+//! from a download into an unnamed file, to be looked into. Callers select the archive and what to verify it against.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::{Engine, EngineError};
 use crate::image::disk::{InsufficientSpace, ensure_space};
-use crate::image::{ForwardError, ForwardSummary, verify_and_forward_with};
+use crate::image::{ForwardError, ForwardSummary, UnpackedImage, verify_and_forward_with, verify_and_unpack};
 use crate::net::blocking::blocking;
 use crate::net::retry::{Failure, Retryability};
 use crate::net::transfer::{self, Storage, TransferError};
@@ -52,6 +52,15 @@ pub enum LoadError {
         #[source]
         source: io::Error,
     },
+    /// The file that it is unpacked into cannot be written.
+    #[error("cannot write into {}", path.display())]
+    Write {
+        /// The directory of the file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl Failure for LoadError {
@@ -59,7 +68,7 @@ impl Failure for LoadError {
         match self {
             Self::Transfer(error) => error.retryability(),
             Self::Archive(_) | Self::Engine(_) | Self::OtherImage { .. } => Retryability::Permanent,
-            Self::InsufficientSpace(_) | Self::File { .. } => Retryability::Permanent,
+            Self::InsufficientSpace(_) | Self::File { .. } | Self::Write { .. } => Retryability::Permanent,
         }
     }
 }
@@ -78,6 +87,11 @@ pub struct Loader<'a> {
 }
 
 impl Loader<'_> {
+    /// What takes a task's image into the engine, as `tag`.
+    pub fn into_engine(&self, tag: &str) -> impl AsyncFn(HttpUrl, Option<Digest>) -> Result<ForwardSummary, LoadError> {
+        async move |url, expected| self.download(&url, expected, tag).await
+    }
+
     /// Downloads an archive into the engine, once, as `tag`. `expected` is the sha256 of the file, where it is known.
     pub async fn download(
         &self,
@@ -90,17 +104,8 @@ impl Loader<'_> {
         let meter = self.report.meter("loading the image", download.length);
         let (encoded, ends_with_connection) = (download.gzip_encoded, download.ends_with_connection);
         let bytes = stream::reader(download.bytes(meter.clone()));
-        let loaded =
-            self.load(move || transfer::decoded(bytes, encoded), expected, tag).await.map_err(|error| match error {
-                LoadError::Archive(ForwardError::Read(source)) => match stream::cause::<TransferError>(source) {
-                    Ok(transfer) => LoadError::Transfer(transfer),
-                    Err(source) if ends_with_connection && source.kind() == io::ErrorKind::UnexpectedEof => {
-                        LoadError::Transfer(TransferError::Cut { url: url.clone() })
-                    }
-                    Err(source) => LoadError::Archive(ForwardError::Read(source)),
-                },
-                error => error,
-            })?;
+        let loaded = self.load(move || transfer::decoded(bytes, encoded), expected, tag).await;
+        let loaded = loaded.map_err(|error| of_download(error, url, ends_with_connection))?;
         meter.finish("loaded the image");
         Ok(loaded)
     }
@@ -158,5 +163,59 @@ impl Loader<'_> {
             // The engine's error about half an archive is a consequence of this one.
             (Err(error), _) => Err(LoadError::Archive(error)),
         }
+    }
+}
+
+/// An image that was downloaded and unpacked.
+#[derive(Debug)]
+pub struct Unpacked {
+    /// What is known of its archive.
+    pub archive: ForwardSummary,
+    /// The image.
+    pub image: UnpackedImage,
+}
+
+impl AsRef<ForwardSummary> for Unpacked {
+    fn as_ref(&self) -> &ForwardSummary {
+        &self.archive
+    }
+}
+
+/// Downloads an archive, once, into an unnamed file in `directory`. `expected` is the sha256 of the file, where it is known.
+pub async fn download_and_unpack(
+    storage: &Storage,
+    report: &Report,
+    directory: &Path,
+    url: &HttpUrl,
+    expected: Option<Digest>,
+) -> Result<Unpacked, LoadError> {
+    let download = storage.get(url).await.map_err(LoadError::Transfer)?;
+    // At least: what is compressed grows.
+    ensure_space("unpacking the image", directory, download.length.unwrap_or_default())?;
+    let unwritten = |source| LoadError::Write { path: directory.to_owned(), source };
+    let staging = tempfile::tempfile_in(directory).map_err(unwritten)?;
+    let meter = report.meter("downloading the image", download.length);
+    let (encoded, ends_with_connection) = (download.gzip_encoded, download.ends_with_connection);
+    let bytes = stream::reader(download.bytes(meter.clone()));
+    let unpacking = blocking(move || verify_and_unpack(transfer::decoded(bytes, encoded), expected, staging));
+    let (archive, image) = unpacking.await.map_err(|error| match error {
+        ForwardError::Write(source) => unwritten(source),
+        error => of_download(LoadError::Archive(error), url, ends_with_connection),
+    })?;
+    meter.finish("downloaded the image");
+    Ok(Unpacked { archive, image })
+}
+
+/// The transfer's own error, where an archive could not be read because its download broke.
+fn of_download(error: LoadError, url: &HttpUrl, ends_with_connection: bool) -> LoadError {
+    match error {
+        LoadError::Archive(ForwardError::Read(source)) => match stream::cause::<TransferError>(source) {
+            Ok(transfer) => LoadError::Transfer(transfer),
+            Err(source) if ends_with_connection && source.kind() == io::ErrorKind::UnexpectedEof => {
+                LoadError::Transfer(TransferError::Cut { url: url.clone() })
+            }
+            Err(source) => LoadError::Archive(ForwardError::Read(source)),
+        },
+        error => error,
     }
 }

@@ -217,9 +217,10 @@ impl<'a> Builder<'a> {
         info!("{tag} is CI's image of {}, indexed for {}", found.at, found.project);
         let (services, storage) = (Services::new(&index.deployment)?, Storage::new(index.deployment.retry)?);
         let loader = Loader { engine: self.engine, storage: &storage, report, steps: None };
-        let images = TaskImages { role: Role::Parent, services: &services, loader, central: Some(&index.central) };
+        let central = Some(&index.central);
+        let images = TaskImages { role: Role::Parent, services: &services, storage: &storage, central };
         let indexed = Indexed { at: found.at, artifact: found.artifact, sha256: found.data.map(|data| data.sha256) };
-        images.load_indexed(&indexed, tag).await?;
+        images.take_indexed(&indexed, &loader.into_engine(tag)).await?;
         Ok(())
     }
 

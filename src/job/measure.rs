@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use super::build::BuiltImage;
-use super::metrics::{self, Growth, Layers, Measured};
+use super::metrics::{self, Growth, GrowthSince, Layers, Measured};
 use super::published_document::{DocumentError, document};
 use crate::config::plan::Plan;
 use crate::decision::lookup::LatestImage;
@@ -18,8 +18,8 @@ use crate::taskcluster::{ArtifactName, Services};
 /// A list of layers has kilobytes: more is none.
 const LARGEST: u64 = 1 << 20;
 
-/// The time limit for an earlier image's list. It is fetched while this image is uploaded, and the comparison is not worth a long
-/// wait.
+/// The time limit for an earlier image's list. It is fetched while the build's log is uploaded, and the comparison is not worth a
+/// long wait.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// An earlier image without a list of its layers. The image is none the worse for it.
@@ -60,11 +60,13 @@ pub(super) fn measured(plan: &Plan, built: &BuiltImage) -> Measured {
 /// The earlier image, with its layers where its task lists them. One that this very run has published is no earlier one.
 pub(super) async fn earlier(
     plan: &Plan,
-    newest: Option<LatestImage>,
+    newest: LatestImage,
     services: Option<&Services>,
     storage: &Storage,
 ) -> Option<Baseline> {
-    let newest = newest.filter(|newest| plan.task.as_ref() != Some(&newest.at))?;
+    if plan.task.as_ref() == Some(&newest.at) {
+        return None;
+    }
     let listed = timeout(LONGEST, list(&newest, services?, storage)).await.unwrap_or(Err(BaselineError::Slow));
     let layers = listed.inspect_err(|error| debug!("{} has no list of layers: {error}", newest.at)).ok();
     Some(Baseline { newest, layers })
@@ -75,21 +77,28 @@ async fn list(newest: &LatestImage, services: &Services, storage: &Storage) -> R
     Ok(serde_json::from_slice(&bytes)?)
 }
 
+impl Baseline {
+    /// How this image differs from it; none where the two cannot be compared.
+    pub(super) fn growth(&self, measured: &Measured) -> Option<GrowthSince> {
+        let LatestImage { project, at, pushed, data, .. } = &self.newest;
+        let growth = match &self.layers {
+            Some(layers) => Growth::between(layers, &measured.layers),
+            // Two archives can only be compared by size, and a compressed one with a compressed one only.
+            None if data.artifact == measured.artifact => Growth::in_all(data.size, measured.archive),
+            None => return None,
+        };
+        let date = pushed.map(|pushed| format!(" of {}", pushed.strftime("%Y-%m-%d"))).unwrap_or_default();
+        Some(GrowthSince { growth, whose: format!("the image of task {}{date} ({project})", at.task_id) })
+    }
+}
+
 /// Logs the numbers, and what has become larger.
-pub(super) fn log(measured: &Measured, earlier: Option<&Baseline>) {
+pub(super) fn log(measured: &Measured, growth: Option<&GrowthSince>) {
     for line in metrics::lines(measured) {
         info!("{line}");
     }
-    let Some(earlier) = earlier else { return };
-    let LatestImage { project, at, pushed, data, .. } = &earlier.newest;
-    let growth = match &earlier.layers {
-        Some(layers) => Growth::between(layers, &measured.layers),
-        // Two archives can only be compared by size, and a compressed one with a compressed one only.
-        None if data.artifact == measured.artifact => Growth::in_all(data.size, measured.archive),
-        None => return,
-    };
-    let date = pushed.map(|pushed| format!(" of {}", pushed.strftime("%Y-%m-%d"))).unwrap_or_default();
-    info!("{}", growth.headline(&format!("the image of task {}{date} ({project})", at.task_id)));
+    let Some(GrowthSince { growth, whose }) = growth else { return };
+    info!("{}", growth.headline(whose));
     for line in growth.lines() {
         info!("  {line}");
     }

@@ -1,20 +1,19 @@
-//! Another task's image, most often the parent of an image: found among its artifacts, verified, and loaded into the engine under
-//! a name. `context::parent` decides how a `Dockerfile` sees its parent, `engine` builds.
+//! Another task's image, most often the parent of an image: found among its artifacts, and handed to what downloads and verifies
+//! it, most often into the engine. `context::parent` decides how a `Dockerfile` sees its parent, `engine` builds.
 
 use serde_json::Value;
 use tracing::info;
 
-use crate::context::{ContextHash, ImageName};
+use super::image_definition::{USUAL_NAMES, hash_namespaces, hash_of, names};
+use crate::context::ContextHash;
 use crate::image::{ForwardError, ForwardSummary};
-use crate::job::loading::{LoadError, Loader};
+use crate::job::loading::LoadError;
 use crate::net::retry::{Failure, Policy, Retryability, retry};
+use crate::net::transfer::Storage;
 use crate::net::{Digest, HttpUrl};
 use crate::report::Bytes;
 use crate::taskcluster::{ArtifactName, CallError, CallErrorKind, Services};
-use crate::taskcluster::{IndexPrefix, Namespace, Project, TaskId, TaskRun};
-
-/// The usual artifact names of image tasks besides this program's own.
-pub const USUAL_NAMES: [&str; 2] = ["public/image.tar.zst", "public/image.tar"];
+use crate::taskcluster::{Project, TaskId, TaskRun};
 
 /// Why there is no parent.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +107,8 @@ fn hint(error: &LoadError) -> &'static str {
             "; rerun that task, which makes it again"
         }
         LoadError::Archive(ForwardError::Write(_)) | LoadError::Transfer(_) | LoadError::Engine(_) => "",
-        LoadError::OtherImage { .. } | LoadError::InsufficientSpace(_) | LoadError::File { .. } => "",
+        LoadError::OtherImage { .. } | LoadError::InsufficientSpace(_) => "",
+        LoadError::File { .. } | LoadError::Write { .. } => "",
     }
 }
 
@@ -121,14 +121,15 @@ impl Failure for ParentError {
     }
 }
 
-/// Finds and loads tasks' images.
+/// Finds tasks' images. What takes one gets its URL, and its sha256 where the index has it; it is called again where another try
+/// can help.
 pub struct TaskImages<'a> {
     /// Their purpose.
     pub role: Role,
     /// The deployment.
     pub services: &'a Services,
-    /// What loads them.
-    pub loader: Loader<'a>,
+    /// How often and how long to try.
+    pub storage: &'a Storage,
     /// The project whose images every project may use.
     pub central: Option<&'a Project>,
 }
@@ -144,11 +145,11 @@ pub struct Indexed {
     pub sha256: Option<Digest>,
 }
 
-/// An image that is in the engine.
+/// An image that was taken.
 #[derive(Clone, Debug)]
-pub struct TaskImage {
-    /// What was loaded.
-    pub archive: ForwardSummary,
+pub struct TaskImage<T = ForwardSummary> {
+    /// What became of its archive.
+    pub archive: T,
     /// The artifact that it was.
     pub artifact: ArtifactName,
     /// Whether it matches the index; otherwise it matches the archive's own digests.
@@ -165,10 +166,15 @@ struct Source {
 }
 
 impl TaskImages<'_> {
-    /// Loads the image of a task into the engine, as `tag`.
+    /// Takes the image of a task.
     ///
     /// `usual` is the usual artifact of such tasks, unless the task itself or the index names another.
-    pub async fn load(&self, usual: &ArtifactName, task: &TaskId, tag: &str) -> Result<TaskImage, ParentError> {
+    pub async fn take<T: AsRef<ForwardSummary>>(
+        &self,
+        usual: &ArtifactName,
+        task: &TaskId,
+        take: &impl AsyncFn(HttpUrl, Option<Digest>) -> Result<T, LoadError>,
+    ) -> Result<TaskImage<T>, ParentError> {
         let definition = self.definition(task).await?;
         let indexed = self.indexed(&definition).await?;
         let own = indexed.as_ref().filter(|indexed| indexed.at.task_id == *task);
@@ -177,34 +183,38 @@ impl TaskImages<'_> {
             Some(indexed) => vec![indexed.artifact.clone()],
             None => names(&definition, usual),
         };
-        let image = match (self.first(task, &names, indexed.as_ref(), tag).await, &indexed) {
+        let image = match (self.first(task, &names, indexed.as_ref(), take).await, &indexed) {
             // A rerun task that found its image already made: the index knows the image by the same hash.
             (Err(gone @ ParentError::Gone { .. }), Some(indexed)) if own.is_none() => {
                 info!("{gone}; the index has an image of the same hash, of {}", indexed.at);
-                self.load_indexed(indexed, tag).await?
+                self.take_indexed(indexed, take).await?
             }
             (image, _) => image?,
         };
         Ok(TaskImage { hash: hash_of(&definition), ..image })
     }
 
-    /// Loads the image that the index has, as `tag`.
-    pub async fn load_indexed(&self, indexed: &Indexed, tag: &str) -> Result<TaskImage, ParentError> {
+    /// Takes the image that the index has.
+    pub async fn take_indexed<T: AsRef<ForwardSummary>>(
+        &self,
+        indexed: &Indexed,
+        take: &impl AsyncFn(HttpUrl, Option<Digest>) -> Result<T, LoadError>,
+    ) -> Result<TaskImage<T>, ParentError> {
         let names = std::slice::from_ref(&indexed.artifact);
-        self.first(&indexed.at.task_id, names, Some(indexed), tag).await
+        self.first(&indexed.at.task_id, names, Some(indexed), take).await
     }
 
     /// The first of the artifacts that exists.
-    async fn first(
+    async fn first<T: AsRef<ForwardSummary>>(
         &self,
         task: &TaskId,
         names: &[ArtifactName],
         indexed: Option<&Indexed>,
-        tag: &str,
-    ) -> Result<TaskImage, ParentError> {
+        take: &impl AsyncFn(HttpUrl, Option<Digest>) -> Result<T, LoadError>,
+    ) -> Result<TaskImage<T>, ParentError> {
         let mut gone = None;
         for name in names {
-            match self.try_name(task, name, indexed, tag).await {
+            match self.try_name(task, name, indexed, take).await {
                 Ok(loaded) => return Ok(loaded),
                 Err(Missing::Gone(source)) => gone = Some(source),
                 Err(Missing::Failed(error)) => return Err(*error),
@@ -214,19 +224,18 @@ impl TaskImages<'_> {
         Err(ParentError::Gone { role: self.role, task: task.clone(), names, source: gone })
     }
 
-    async fn try_name(
+    async fn try_name<T: AsRef<ForwardSummary>>(
         &self,
         task: &TaskId,
         name: &ArtifactName,
         indexed: Option<&Indexed>,
-        tag: &str,
-    ) -> Result<TaskImage, Missing> {
-        let policy = self.loader.storage.retry().policy(self.role.policy());
+        take: &impl AsyncFn(HttpUrl, Option<Digest>) -> Result<T, LoadError>,
+    ) -> Result<TaskImage<T>, Missing> {
+        let policy = self.storage.retry().policy(self.role.policy());
         retry(&format!("the download of the {}", self.role), policy, || async {
             let Source { name, url, sha256 } = self.find(task, name, indexed).await?;
             let promise = if sha256.is_some() { ", as the index has it" } else { "" };
-            let loaded = self.loader.download(&url, sha256, tag).await;
-            let relayed = loaded.map_err(|error| match error {
+            let archive = take(url, sha256).await.map_err(|error| match error {
                 LoadError::Transfer(error) if error.is_gone() => Missing::Gone(error.into()),
                 error => Missing::Failed(Box::new(ParentError::Load {
                     role: self.role,
@@ -240,9 +249,10 @@ impl TaskImages<'_> {
                 Some(sha256) => format!("sha256 {sha256}, as the index has it"),
                 None => "whole in itself; the index has no sha256 of it".to_owned(),
             };
-            let (role, size, layers) = (self.role, Bytes(relayed.size), relayed.layers.len());
-            info!("{role}: {name} of task {task}, {size}, {layers} layers, {}; {verified}", relayed.image_id);
-            Ok(TaskImage { archive: relayed, artifact: name, promised: sha256.is_some(), hash: None })
+            let ForwardSummary { size, layers, image_id, .. } = archive.as_ref();
+            let (role, size, layers) = (self.role, Bytes(*size), layers.len());
+            info!("{role}: {name} of task {task}, {size}, {layers} layers, {image_id}; {verified}");
+            Ok(TaskImage { archive, artifact: name, promised: sha256.is_some(), hash: None })
         })
         .await
     }
@@ -292,45 +302,6 @@ impl TaskImages<'_> {
     }
 }
 
-/// The artifacts that may have the image, in the order of the attempts: the one named by the task, this job's own, the usual one.
-fn names(definition: &Value, own: &ArtifactName) -> Vec<ArtifactName> {
-    let declared = variable(definition, "ARTIFACT_NAME").and_then(|name| name.parse().ok());
-    let usual = USUAL_NAMES.iter().filter_map(|name| name.parse().ok());
-    let mut names = Vec::new();
-    for name in declared.into_iter().chain([own.clone()]).chain(usual) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    names
-}
-
-/// A variable of a task's environment; an empty one counts as not set.
-fn variable<'a>(definition: &'a Value, name: &str) -> Option<&'a str> {
-    definition["payload"]["env"][name].as_str().filter(|value| !value.is_empty())
-}
-
-/// The namespaces of the index that can have the image of an image task, from its definition: the one that it publishes to last,
-/// and that of the central project, where it may have found its image. None if it is another kind of task.
-fn hash_namespaces(definition: &Value, central: Option<&Project>) -> Vec<Namespace> {
-    let variable = |name| variable(definition, name);
-    let places = || {
-        let image: ImageName = variable("IMAGE_NAME")?.parse().ok()?;
-        let own: Project = variable("PROJECT")?.parse().ok()?;
-        let index: IndexPrefix = variable("INDEX").unwrap_or("index").parse().ok()?;
-        let hash = hash_of(definition)?;
-        let projects = std::iter::once(&own).chain(central.filter(|central| **central != own));
-        Some(projects.filter_map(|project| Namespace::of_hash(&index, project, &image, hash).ok()).collect())
-    };
-    places().unwrap_or_default()
-}
-
-/// The hash in the `.hash.` route of an image task.
-fn hash_of(definition: &Value) -> Option<ContextHash> {
-    let variable = |name| variable(definition, name);
-    variable("INDEX_HASH").or_else(|| variable("HASH"))?.parse().ok()
-}
-
 /// Why an artifact is not loaded: it is not there, and another may be; or all is lost.
 #[derive(Debug, thiserror::Error)]
 enum Missing {
@@ -352,47 +323,5 @@ impl Failure for Missing {
             Self::Gone(_) => Retryability::Permanent,
             Self::Failed(error) => error.retryability(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn the_parents_own_word_comes_first_and_each_name_once() {
-        let of = |declared: &str, own: &str| {
-            let definition = json!({ "payload": { "env": { "ARTIFACT_NAME": declared } } });
-            names(&definition, &own.parse().unwrap()).iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
-        let (tar, zst) = ("public/image.tar", "public/image.tar.zst");
-        assert_eq!(of("", tar), [tar, zst]);
-        assert_eq!(of(zst, tar), [zst, tar]);
-        assert_eq!(of("public/base.tar", "public/other.tar"), ["public/base.tar", "public/other.tar", zst, tar]);
-        assert_eq!(of("no name", tar), [tar, zst]);
-    }
-
-    #[test]
-    fn the_place_in_the_index_follows_from_the_tasks_environment() {
-        let (hash, index_hash) = ("ab".repeat(32), "cd".repeat(32));
-        let central = "mozilla-central".parse().unwrap();
-        let of = |env: Value| {
-            let places = hash_namespaces(&json!({ "payload": { "env": env } }), Some(&central));
-            places.iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
-        let places = |prefix: &str, hash: &str| {
-            ["try", "mozilla-central"].map(|project| format!("{prefix}docker.images.v1.{project}.base.hash.{hash}"))
-        };
-        let env = json!({ "IMAGE_NAME": "base", "PROJECT": "try", "HASH": hash, "INDEX_HASH": "" });
-        assert_eq!(of(env), places("", &hash));
-        let both =
-            json!({ "IMAGE_NAME": "base", "PROJECT": "try", "HASH": hash, "INDEX_HASH": index_hash, "INDEX": "index" });
-        assert_eq!(of(both), places("", &index_hash));
-        let staging = json!({ "IMAGE_NAME": "base", "PROJECT": "try", "HASH": hash, "INDEX": "index.garbage" });
-        assert_eq!(of(staging), places("garbage.", &hash));
-        assert_eq!(of(json!({ "IMAGE_NAME": "base", "PROJECT": "mozilla-central", "HASH": hash })).len(), 1);
-        assert_eq!(of(json!({ "IMAGE_NAME": "base", "HASH": hash })), [""; 0]);
     }
 }

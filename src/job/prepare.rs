@@ -133,8 +133,8 @@ async fn load_parent(
     let services = services.ok_or_else(|| FetchError::NoDeployment(format!("the image of task {parent}")))?;
     let tag = plan.parent_tag(parent);
     let engine = loader.engine;
-    let images = TaskImages { role: Role::Parent, services, loader, central: Some(central) };
-    let image = images.load(&plan.artifact.name, parent, &tag).await?;
+    let images = TaskImages { role: Role::Parent, services, storage: loader.storage, central: Some(central) };
+    let image = images.take(&plan.artifact.name, parent, &loader.into_engine(&tag)).await?;
     if let Some(wanted) = build.target_arch {
         engine.check_architecture(&tag, "the parent image", wanted).await?;
     }

@@ -104,7 +104,7 @@ impl Shutdown {
                 None => CommandError::Bug("stopped by nobody".to_owned()),
             }),
             result = work => {
-                self.stages.add(stage, began.elapsed());
+                self.stages.add(stage, began);
                 result.map_err(Into::into)
             }
         }

@@ -1,4 +1,4 @@
-//! Images on this machine, unpacked into a temporary file to be looked into: archives, and images of an engine.
+//! Images unpacked into a temporary file to be looked into: archives on this machine, images of tasks, and images of an engine.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -6,10 +6,16 @@ use std::path::Path;
 
 use super::CommandError;
 use super::export::ExportRequest;
+use super::loading::download_and_unpack;
+use super::locate::{ImageLocation, Located, locate};
+use super::parent::{Role, TaskImages};
+use super::shutdown::Shutdown;
+use crate::config::WantedImage;
 use crate::config::plan::ExportChoice;
 use crate::engine::Engine;
 use crate::image::disk::ensure_space;
 use crate::image::{ArchiveError, UnpackedImage};
+use crate::net::transfer::Storage;
 use crate::report::{Report, printable};
 
 /// Read from disk at this size, so that system calls do not count.
@@ -37,6 +43,28 @@ pub fn archive(path: &Path, directory: &Path) -> Result<UnpackedImage, CommandEr
         }
         ArchiveError::ReadBack(_) | ArchiveError::Rewrite(_) => error.into(),
     })
+}
+
+/// An image by its name, its task, its route or its file. What is downloaded is verified as `load` does it.
+pub async fn wanted(
+    image: WantedImage,
+    directory: &Path,
+    stop: &Shutdown,
+    report: &Report,
+) -> Result<UnpackedImage, CommandError> {
+    let (artifact, storage) = (image.artifact.clone(), &Storage::new(image.retry)?);
+    let take = async move |url, expected| download_and_unpack(storage, report, directory, &url, expected).await;
+    let images = |services| TaskImages { role: Role::Image, services, storage, central: None };
+    let Located { location, .. } = locate(image, stop).await?;
+    let downloading = async {
+        Ok::<_, CommandError>(match &location {
+            ImageLocation::File(path) => return archive(path, directory),
+            ImageLocation::Indexed(services, indexed) => images(services).take_indexed(indexed, &take).await?,
+            ImageLocation::Task(services, task) => images(services).take(&artifact, task, &take).await?,
+        })
+        .map(|taken| taken.archive.image)
+    };
+    stop.run_stage("unpacking the image", downloading).await
 }
 
 /// An image of an engine, by its name or its id: from the engine's storage where that can be read, else by an export.

@@ -97,6 +97,12 @@ impl ArtifactName {
         Self("public/image-build/provenance.json".to_owned())
     }
 
+    /// The artifact that shows an image on one page.
+    #[must_use]
+    pub fn report() -> Self {
+        Self("public/image-build/report.html".to_owned())
+    }
+
     /// The artifact that lists an image's packages.
     #[must_use]
     pub fn sbom() -> Self {
@@ -123,8 +129,8 @@ impl ArtifactName {
 
     /// All artifacts that can be published with an image.
     #[must_use]
-    pub fn companions() -> [Self; 5] {
-        [Self::layer_cache(), Self::layers(), Self::perfherder(), Self::provenance(), Self::sbom()]
+    pub fn companions() -> [Self; 6] {
+        [Self::layer_cache(), Self::layers(), Self::perfherder(), Self::provenance(), Self::report(), Self::sbom()]
     }
 
     /// Whether the artifact is to be compressed with zstd.

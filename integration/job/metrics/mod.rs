@@ -109,6 +109,10 @@ fn the_step_that_made_an_image_larger_is_logged() {
     assert!(lines[1].ends_with(&format!("  +2.00 MiB  {}: 3.00 MiB (was 1.00 MiB)", makes(3).trim())), "{lines:#?}");
     assert!(lines[2].contains("RUN echo new > /new: ") && lines[2].ends_with("(new)"), "{lines:#?}");
     assert!(lines[3].contains("published public/image.tar"), "nothing else differs: {lines:#?}");
+    // The report has the same.
+    let page = second.taskcluster.artifact_bytes(&second.claim.task_id, 0, "public/image-build/report.html").unwrap();
+    let page = String::from_utf8(page).unwrap();
+    assert!(page.contains(&format!("\"headline\":\"2.00 MiB{headline}\"")), "{page}");
 
     // Where the list is not there, or is no list, the total sizes are compared, and nothing fails.
     let task = second.claim.task_id.clone();

@@ -99,7 +99,7 @@ fn the_archive_goes_where_the_task_declares_it() {
     docker_output(&["load", "--input", path(&archive)]);
     assert_eq!(container_output(&[&job.tag()]), "from-a-payload");
     docker_output(&["rmi", "--force", &job.tag()]);
-    assert_eq!(names(&output.path().join("out")).last().unwrap(), "provenance.json");
+    assert_eq!(names(&output.path().join("out")).last().unwrap(), "report.html");
     job.assert_nothing_published();
     job.assert_engine_is_clean();
 }
@@ -153,6 +153,7 @@ fn a_failed_build_leaves_its_log_and_no_archive_of_an_earlier_one() {
         "layers.json",
         "perfherder-data-image-build.json",
         "provenance.json",
+        "report.html",
         "sbom.cdx.json",
     ] {
         std::fs::write(output.path().join(name), "of an earlier run").unwrap();

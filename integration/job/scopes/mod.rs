@@ -298,7 +298,7 @@ fn an_image_that_is_there_needs_what_is_listed_and_no_more() {
     let (task, listed) = scene.next();
     let refused = scene.run(&task, &granted(&listed), By::Client).finished;
     refused
-        .assert_fails(31, &["4 scopes are missing", "queue:get-artifact:public/docker-contexts/scopes-found.tar.gz"]);
+        .assert_fails(31, &["5 scopes are missing", "queue:get-artifact:public/docker-contexts/scopes-found.tar.gz"]);
     assert!(refused.stderr.contains("and the index says"), "{}", refused.stderr);
     assert!(!refused.stderr.contains("build |"), "{}", refused.stderr);
 }
@@ -356,7 +356,7 @@ fn all_scopes_that_are_missing_are_named_at_once() {
     let (task, listed) = scene.next();
     let Try { finished, .. } = scene.run(&task, &BTreeSet::from(["auth:current-scopes".to_owned()]), By::Client);
     finished
-        .assert_fails(31, &["15 scopes are missing; add them to the task's scopes", &format!("queue:get-task:{task}")]);
+        .assert_fails(31, &["16 scopes are missing; add them to the task's scopes", &format!("queue:get-task:{task}")]);
     for it in listed.iter().filter(|it| !it.optional && !it.scope.ends_with('*') && it.call != "index.findTasksAtIndex")
     {
         let line = format!("    | {} ({})\n", it.scope, it.call);

@@ -38,11 +38,22 @@ impl Companion {
         content_type: &'static str,
         document: &impl Serialize,
     ) -> io::Result<Self> {
-        let mut text = serde_json::to_vec_pretty(document)?;
-        text.push(b'\n');
+        let text = serde_json::to_string_pretty(document)?;
+        Self::write_text(directory, what, name, content_type, &(text + "\n"))
+    }
+
+    /// Writes a document into `directory`.
+    pub fn write_text(
+        directory: &Path,
+        what: &'static str,
+        name: ArtifactName,
+        content_type: &'static str,
+        text: &str,
+    ) -> io::Result<Self> {
         let path = directory.join(name.file_name());
-        fs::write(&path, &text)?;
-        Ok(Self { what, name, path, sha256: Digest::of(&text), size: text.len() as u64, content_type })
+        fs::write(&path, text)?;
+        let (sha256, size) = (Digest::of(text.as_bytes()), text.len() as u64);
+        Ok(Self { what, name, path, sha256, size, content_type })
     }
 
     /// The call that creates the artifact, like the image's.

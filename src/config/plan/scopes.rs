@@ -80,7 +80,8 @@ impl Plan {
             }
         }
         // Reading back.
-        let documents = [ArtifactName::layers(), ArtifactName::perfherder(), ArtifactName::provenance()];
+        let documents =
+            [ArtifactName::layers(), ArtifactName::perfherder(), ArtifactName::provenance(), ArtifactName::report()];
         for name in std::iter::once(&self.artifact.name).chain(&documents) {
             need(Need::Building, "queue.getArtifact", get_artifact(name));
         }

@@ -1,8 +1,9 @@
 //! Passes an image archive on to an engine: any archive becomes a plain docker-archive with one name, which gets its end only
 //! if all digests are right. Engines do not check this: they skip a layer that they already have without reading it, and a
-//! changed configuration is another image.
+//! changed configuration is another image. Or unpacks it, verified in the same way.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{self, Read, Write};
 
 use super::manifest::Image;
@@ -12,6 +13,7 @@ use super::oci::single_image;
 use super::parts::document;
 use super::problem::Problem;
 use super::steps::{StepImage, steps_of};
+use super::unpacked::UnpackedImage;
 use super::verify::{Verified, misnamed_blobs, verify};
 use crate::context::tar_format::END;
 use crate::net::digest_reader::DigestReader;
@@ -79,6 +81,12 @@ pub struct ForwardSummary {
     pub size: u64,
 }
 
+impl AsRef<Self> for ForwardSummary {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// Reads any archive of one image, compressed or not, and writes it as a plain docker-archive with `tag` as its only name.
 ///
 /// It verifies while it copies: the archive's own sha256 if one is `expected`, the digest in the configuration's name, and that
@@ -106,16 +114,9 @@ pub fn verify_and_forward_with<R: Read, W: Write>(
     let mut index = ArchiveIndex::default();
     read_all(&mut source, &mut out, &mut index, &mut fail_fast)?;
     let mut out = out.raw;
-    let (_, SizedDigest { sha256, size }) = source.finish();
-    if let Some(expected) = expected.filter(|expected| *expected != sha256) {
-        return Err(ForwardError::Digest { expected, actual: sha256 });
-    }
-    let messages = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.problem).collect();
-    let Whole { image, image_id, layers } =
-        whole(&index).map_err(|problems| ForwardError::Content(messages(problems)))?;
+    let (image, summary) = summary(&index, source, expected)?;
     let mut images = vec![Image { repo_tags: vec![tag.to_owned()], ..(*image).clone() }];
-    let config = index.file(&image.config).and_then(|digests| digests.text.as_deref()).unwrap_or_default();
-    for StepImage { config, id, layers } in steps_of(config, configs) {
+    for StepImage { config, id, layers } in steps_of(&summary.config, configs) {
         let name = format!("{id}.json");
         // Two steps that change nothing have the same image.
         if images.iter().all(|known| known.config != name) {
@@ -130,9 +131,40 @@ pub fn verify_and_forward_with<R: Read, W: Write>(
     document(&mut last, "manifest.json", &manifest);
     last.extend_from_slice(&END);
     out.write_all(&last).map_err(ForwardError::Write)?;
-    let config = config.into();
+    Ok((summary, out))
+}
+
+/// Reads any archive of one image, compressed or not, into an empty file that can be read and written. It is verified as it is for
+/// an engine.
+pub fn verify_and_unpack<R: Read>(
+    source: R,
+    expected: Option<Digest>,
+    file: File,
+) -> Result<(ForwardSummary, UnpackedImage), ForwardError> {
+    let mut source = DigestReader::new(source);
+    let index = UnpackedImage::read(&mut source, &file)?;
+    let (_, summary) = summary(&index, source, expected)?;
+    let image = UnpackedImage::of(&index, file).map_err(|problem| ForwardError::Content(vec![problem.problem]))?;
+    Ok((summary, image))
+}
+
+/// The image of an archive that was read to its end, if everything is as it should be.
+fn summary<R>(
+    index: &ArchiveIndex,
+    source: DigestReader<R>,
+    expected: Option<Digest>,
+) -> Result<(Cow<'_, Image>, ForwardSummary), ForwardError> {
+    let (_, SizedDigest { sha256, size }) = source.finish();
+    if let Some(expected) = expected.filter(|expected| *expected != sha256) {
+        return Err(ForwardError::Digest { expected, actual: sha256 });
+    }
+    let messages = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.problem).collect();
+    let Whole { image, image_id, layers } =
+        whole(index).map_err(|problems| ForwardError::Content(messages(problems)))?;
+    let config = index.file(&image.config).and_then(|digests| digests.text.clone()).unwrap_or_default();
     let (tags, repositories, packing) = (image.repo_tags.clone(), index.repositories.is_some(), index.compression);
-    Ok((ForwardSummary { image_id, config, layers, tags, repositories, packing, sha256, size }, out))
+    let summary = ForwardSummary { image_id, config, layers, tags, repositories, packing, sha256, size };
+    Ok((image, summary))
 }
 
 /// The single image of an archive.

@@ -18,13 +18,15 @@ impl Display for Inventory {
         write!(f, "{}", self.configuration)?;
         if let Some(packages) = &self.packages {
             let unread = packages.unread.iter().map(|path| format!("; {path} is there, and not read"));
-            writeln!(f, "{}{}", counted(packages.count, "package"), unread.collect::<String>())?;
+            let managers: Vec<_> = packages.managers.iter().map(|(name, count)| format!("{count} of {name}")).collect();
+            let managers = if managers.is_empty() { String::new() } else { format!(": {}", managers.join(", ")) };
+            writeln!(f, "{}{managers}{}", counted(packages.count, "package"), unread.collect::<String>())?;
         }
-        writeln!(f, "\nLAYER        SIZE  SHARE    FILES  STEP")?;
+        writeln!(f, "\nLAYER        SIZE  SHARE      WASTED    FILES  STEP")?;
         for (number, layer) in self.layers.iter().enumerate() {
             let (size, share) = (Bytes(layer.size).to_string(), percent(layer.size, self.size));
-            let step = shortened(&escaped(&layer.step), LONGEST_STEP);
-            writeln!(f, "{:>5} {size:>11} {share:>5}% {:>8}  {step}", number + 1, layer.files)?;
+            let (wasted, step) = (Bytes(layer.wasted).to_string(), shortened(&escaped(&layer.step), LONGEST_STEP));
+            writeln!(f, "{:>5} {size:>11} {share:>5}% {wasted:>11} {:>8}  {step}", number + 1, layer.files)?;
         }
         sized(f, "Largest files", self.largest_files.iter().map(|it| (it.size, escaped(&it.path))))?;
         sized(f, "Largest directories", self.largest_directories.iter().map(|it| (it.size, escaped(&it.path))))?;
@@ -57,6 +59,7 @@ impl Display for Configuration {
             ("entry point", words(&self.entrypoint)),
             ("command", words(&self.command)),
             ("variables", words(&self.variables)),
+            ("exposed ports", words(&self.exposed_ports)),
             ("labels", words(&self.labels)),
         ];
         for (name, value) in lines {

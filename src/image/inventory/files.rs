@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{SizedPath, Waste, WastedBy, WastedPath};
+use super::directories::Directories;
+use super::{SizedPath, Waste, WastedBy, WastedPath, largest};
 use crate::image::layer::{Entry, Kind, Whiteout};
-
-/// A directory with this share of its bytes in one subdirectory is not listed besides the subdirectory; in percent.
-const NEARLY_ALL: u64 = 90;
 
 /// A file that a container sees.
 struct VisibleFile {
@@ -30,18 +28,18 @@ pub(super) struct FileTree {
 }
 
 impl FileTree {
-    /// Adds the next entry of a layer. Returns whether it is a file of the layer: neither a directory nor a whiteout.
-    pub(super) fn add(&mut self, entry: Entry, layer: usize) -> bool {
+    /// Adds the next entry of a layer. Returns the bytes of a file of the layer; none for a directory or a whiteout.
+    pub(super) fn add(&mut self, entry: Entry, layer: usize) -> Option<u64> {
         match entry.whiteout() {
             Some(Whiteout::Path(path)) => {
                 let bytes = self.remove(&path, layer) + self.remove_below(&path, layer);
                 self.waste_at(path, bytes, WastedBy::Deleted, layer);
-                return false;
+                return None;
             }
             Some(Whiteout::Content(directory)) => {
                 let bytes = self.remove_below(&directory, layer);
                 self.waste_at(directory, bytes, WastedBy::Deleted, layer);
-                return false;
+                return None;
             }
             None => {}
         }
@@ -52,11 +50,11 @@ impl FileTree {
             bytes += self.remove_below(&entry.path, layer);
         }
         self.waste_at(entry.path.clone(), bytes, WastedBy::Overwritten, layer);
-        if is_file {
+        is_file.then(|| {
             let bytes = entry.data.end.saturating_sub(entry.data.start);
             self.files.insert(entry.path, VisibleFile { layer, bytes });
-        }
-        is_file
+            bytes
+        })
     }
 
     /// Removes a file of a lower layer. A whiteout does not affect files of its own layer (OCI image specification, layers).
@@ -99,29 +97,13 @@ impl FileTree {
 
     /// The largest files, the largest first.
     pub(super) fn largest_files(&self, most: usize) -> Vec<SizedPath> {
-        largest(self.files.iter().map(|(path, file)| (path.as_slice(), file.bytes)), most)
+        let files = largest(self.files.iter().map(|(path, file)| (path, file.bytes)), most);
+        files.into_iter().map(|(path, size)| SizedPath::new(path, size)).collect()
     }
 
-    /// The directories with the most bytes, the largest first.
-    pub(super) fn largest_directories(&self, most: usize) -> Vec<SizedPath> {
-        let mut sizes: HashMap<&[u8], u64> = HashMap::new();
-        for (path, file) in &self.files {
-            for directory in ancestors(path) {
-                *sizes.entry(directory).or_default() += file.bytes;
-            }
-        }
-        let mut largest_child: HashMap<&[u8], u64> = HashMap::new();
-        for (directory, size) in &sizes {
-            if let Some(parent) = ancestors(directory).next() {
-                let largest = largest_child.entry(parent).or_default();
-                *largest = (*largest).max(*size);
-            }
-        }
-        let is_useful = |directory: &[u8], size: u64| {
-            let child = largest_child.get(directory).copied().unwrap_or_default();
-            u128::from(child) * 100 < u128::from(size) * u128::from(NEARLY_ALL)
-        };
-        largest(sizes.iter().map(|(path, size)| (*path, *size)).filter(|(path, size)| is_useful(path, *size)), most)
+    /// The directories that the files are in.
+    pub(super) fn directories(&self) -> Directories<'_> {
+        Directories::of(self.files.iter().map(|(path, file)| (path.as_slice(), file.bytes)))
     }
 
     /// The wasted bytes, with the largest paths first.
@@ -133,27 +115,11 @@ impl FileTree {
         let mut paths: Vec<_> = self.wasted.iter().collect();
         paths.sort_unstable_by(|(a, one), (b, other)| other.bytes.cmp(&one.bytes).then_with(|| a.cmp(b)));
         let paths = paths.into_iter().take(most).map(|(path, wasted)| WastedPath {
-            path: lossy(path),
+            path: String::from_utf8_lossy(path).into_owned(),
             bytes: wasted.bytes,
             by: wasted.by,
             layer: wasted.layer + 1,
         });
         Waste { bytes, efficiency: efficiency.unwrap_or(100), paths: paths.collect() }
     }
-}
-
-/// The directories above a path, the nearest first; without the root.
-fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let parent = |path: &[u8]| path.iter().rposition(|byte| *byte == b'/');
-    std::iter::successors(parent(path).map(|end| &path[..end]), move |path| parent(path).map(|end| &path[..end]))
-}
-
-fn largest<'a>(sizes: impl Iterator<Item = (&'a [u8], u64)>, most: usize) -> Vec<SizedPath> {
-    let mut all: Vec<_> = sizes.filter(|(_, size)| *size > 0).collect();
-    all.sort_unstable_by(|(a, one), (b, other)| other.cmp(one).then_with(|| a.cmp(b)));
-    all.into_iter().take(most).map(|(path, size)| SizedPath { path: lossy(path), size }).collect()
-}
-
-fn lossy(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).into_owned()
 }

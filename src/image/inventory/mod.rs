@@ -1,33 +1,27 @@
 //! Lists the content of an image: its layers with their steps, the files that a container sees, and the bytes that later
 //! layers overwrite or delete. It reads headers and skips contents; memory grows only with the number of files.
 
+mod directories;
 mod display;
 mod files;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use super::layer::LayerError;
-use super::sbom::{self, SbomError};
+use super::sbom::{Contents, PackageSearch, SbomError};
 use super::{UnpackedImage, layer};
 use crate::net::ImageId;
+use crate::report::secrets;
+pub use directories::{Others, SizeTree, most_escaped};
 use files::FileTree;
 
 /// How many files, directories and wasted paths are listed.
 const MOST_LISTED: usize = 10;
-
-/// Why an image cannot be listed.
-#[derive(Debug, thiserror::Error)]
-pub enum InventoryError {
-    /// A layer is not a readable tar.
-    #[error(transparent)]
-    Layer(#[from] LayerError),
-    /// The databases of packages cannot be read.
-    #[error(transparent)]
-    Packages(#[from] SbomError),
-}
 
 /// The content of an image. Sizes are in bytes, uncompressed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -75,6 +69,8 @@ pub struct Configuration {
     pub command: Vec<String>,
     /// The names of the environment variables. Their values can be secrets.
     pub variables: Vec<String>,
+    /// The ports that it listens on, `8080/tcp`.
+    pub exposed_ports: Vec<String>,
     /// The labels.
     pub labels: Vec<String>,
 }
@@ -93,6 +89,8 @@ pub struct LayerContents {
     pub files: usize,
     /// The size of the files that a container still sees.
     pub visible: u64,
+    /// The size of its other files, which are overwritten or deleted, also in later layers.
+    pub wasted: u64,
 }
 
 /// A file or a directory, and its size.
@@ -102,6 +100,12 @@ pub struct SizedPath {
     pub path: String,
     /// For a directory, of all files below it.
     pub size: u64,
+}
+
+impl SizedPath {
+    fn new(path: &[u8], size: u64) -> Self {
+        Self { path: String::from_utf8_lossy(path).into_owned(), size }
+    }
 }
 
 /// Bytes that are in layers but not visible in a container.
@@ -146,31 +150,48 @@ pub enum WastedBy {
 pub struct Packages {
     /// The number of packages.
     pub count: usize,
+    /// How many of them each package manager has installed.
+    pub managers: BTreeMap<&'static str, usize>,
     /// Databases that exist but are not supported.
     pub unread: Vec<&'static str>,
 }
 
-impl Inventory {
-    /// Lists an image. `steps` are the steps that made the layers, the lowest first; it may be shorter than the layers.
-    pub fn of(image: &UnpackedImage, steps: &[String]) -> Result<Self, InventoryError> {
-        let mut tree = FileTree::default();
+/// What one pass over the headers of an image's layers finds.
+#[derive(Debug)]
+pub struct Survey {
+    /// The content of the image.
+    pub inventory: Inventory,
+    /// Its files, to be drawn.
+    pub tree: SizeTree,
+    /// Its packages; `None` if there is no database of a package manager.
+    pub packages: Result<Option<Contents>, SbomError>,
+}
+
+impl Survey {
+    /// Surveys an image. `steps` are the steps that made the layers, the lowest first; it may be shorter than the layers.
+    pub fn of(image: &UnpackedImage, steps: &[String]) -> Result<Self, LayerError> {
+        let (mut tree, mut search) = (FileTree::default(), PackageSearch::default());
         let mut layers = Vec::new();
         for (number, part) in image.layers().iter().enumerate() {
-            let mut files = 0;
+            let (mut files, mut bytes) = (0, 0);
             layer::entries(image.file(), &part.pieces).each(|entry| {
-                files += usize::from(tree.add(entry, number));
+                search.add(number, &entry);
+                if let Some(size) = tree.add(entry, number) {
+                    (files, bytes) = (files + 1, bytes + size);
+                }
                 Ok::<_, LayerError>(())
             })?;
             let step = steps.get(number).cloned().unwrap_or_else(|| "an unnamed step".to_owned());
             let diff_id = part.diff_id.prefixed();
-            layers.push(LayerContents { diff_id, step, size: part.size, files, visible: 0 });
+            layers.push(LayerContents { diff_id, step, size: part.size, files, visible: 0, wasted: bytes });
         }
         for (layer, visible) in layers.iter_mut().zip(tree.visible(image.layers().len())) {
             layer.visible = visible;
+            layer.wasted -= visible;
         }
-        let contents = sbom::contents(image)?;
-        let packages = contents.map(|it| Packages { count: it.packages(), unread: it.unread().to_vec() });
-        Ok(Self {
+        let packages = search.contents(image.file(), image.layers());
+        let directories = tree.directories();
+        let inventory = Inventory {
             image_id: image.image_id(),
             names: image.tags().to_vec(),
             configuration: Configuration::read(image.config()),
@@ -178,25 +199,35 @@ impl Inventory {
             files: tree.count(),
             file_bytes: layers.iter().map(|layer| layer.visible).sum(),
             largest_files: tree.largest_files(MOST_LISTED),
-            largest_directories: tree.largest_directories(MOST_LISTED),
+            largest_directories: directories.largest(MOST_LISTED),
             wasted: tree.waste(MOST_LISTED),
             layers,
-            packages,
-        })
+            packages: packages.as_ref().ok().and_then(Option::as_ref).map(Packages::of),
+        };
+        Ok(Self { inventory, tree: directories.drawn(), packages })
+    }
+}
+
+impl Packages {
+    fn of(contents: &Contents) -> Self {
+        let (count, managers) = (contents.packages().len(), contents.managers());
+        Self { count, managers, unread: contents.unread().to_vec() }
     }
 }
 
 impl Configuration {
     fn read(config: &[u8]) -> Self {
         let config: Value = serde_json::from_slice(config).unwrap_or_default();
-        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let hidden = |text: &str| secrets::hide(text).into_owned();
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(hidden);
         let words = |value: &Value| -> Vec<String> {
-            value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+            value.as_array().into_iter().flatten().filter_map(Value::as_str).map(hidden).collect()
         };
         let container = &config["config"];
         let name = |assignment: String| assignment.split('=').next().unwrap_or_default().to_owned();
         let labels = container["Labels"].as_object().into_iter().flatten();
-        let labels = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+        let labels = labels.map(|(key, value)| hidden(&format!("{key}={}", value.as_str().unwrap_or_default())));
+        let ports = container["ExposedPorts"].as_object().into_iter().flatten();
         let part = |key: &str| text(&config[key]).unwrap_or_else(|| "unknown".to_owned());
         Self {
             platform: format!("{}/{}", part("os"), part("architecture")),
@@ -206,7 +237,16 @@ impl Configuration {
             entrypoint: words(&container["Entrypoint"]),
             command: words(&container["Cmd"]),
             variables: words(&container["Env"]).into_iter().map(name).collect(),
+            exposed_ports: ports.map(|(port, _)| port.clone()).collect(),
             labels: labels.collect(),
         }
     }
+}
+
+/// The largest things, the largest first; empty ones are left out.
+fn largest<T: Ord>(sizes: impl Iterator<Item = (T, u64)>, most: usize) -> Vec<(T, u64)> {
+    let mut all: Vec<_> = sizes.filter(|(_, size)| *size > 0).collect();
+    all.sort_unstable_by(|(one, size), (another, other)| other.cmp(size).then_with(|| one.cmp(another)));
+    all.truncate(most);
+    all
 }

@@ -2,22 +2,13 @@
 
 use super::files::FileTree;
 use super::*;
-use crate::image::layer::LayerError;
-use crate::image::sbom::fixture::{Content, image};
+use crate::image::sbom::fixture::{Content, each_entry, image};
 
 fn tree(layers: &[&[(&str, Content)]]) -> (FileTree, Vec<usize>) {
     let (file, layers) = image(layers);
     let mut tree = FileTree::default();
-    let mut counts = Vec::new();
-    for (number, part) in layers.iter().enumerate() {
-        let mut files = 0;
-        let entries = layer::entries(&file, &part.pieces).each(|entry| {
-            files += usize::from(tree.add(entry, number));
-            Ok::<_, LayerError>(())
-        });
-        entries.unwrap();
-        counts.push(files);
-    }
+    let mut counts = vec![0; layers.len()];
+    each_entry(&file, &layers, |layer, entry| counts[layer] += usize::from(tree.add(entry, layer).is_some()));
     (tree, counts)
 }
 
@@ -82,17 +73,18 @@ fn what_is_large_is_listed_where_it_is() {
     let shown =
         |paths: Vec<SizedPath>| paths.into_iter().map(|it| format!("{} {}", it.size, it.path)).collect::<Vec<_>>();
     assert_eq!(shown(all.largest_files(2)), ["40 usr/lib/big/file", "5 usr/share/doc"]);
-    assert_eq!(shown(all.largest_directories(9)), ["45 usr", "40 usr/lib/big", "5 usr/share", "2 etc"]);
+    assert_eq!(shown(all.directories().largest(9)), ["45 usr", "40 usr/lib/big", "5 usr/share", "2 etc"]);
 }
 
 #[test]
 fn a_configuration_shows_no_values_of_variables() {
-    let text = r#"{"os":"linux","architecture":"arm64","created":"2026-01-01T00:00:00Z","config":{"User":"worker","Env":["PATH=/bin","TOKEN=hush"],"Cmd":["sh","-c"],"Labels":{"a":"b"}}}"#;
+    let text = r#"{"os":"linux","architecture":"arm64","created":"2026-01-01T00:00:00Z","config":{"User":"worker","Env":["PATH=/bin","TOKEN=hush"],"Cmd":["sh","-c"],"ExposedPorts":{"80/tcp":{}},"Labels":{"a":"b"}}}"#;
     let configuration = Configuration::read(text.as_bytes());
     assert_eq!(configuration.platform, "linux/arm64");
     assert_eq!(
         (configuration.variables, configuration.labels),
         (vec!["PATH".to_owned(), "TOKEN".to_owned()], vec!["a=b".to_owned()])
     );
+    assert_eq!(configuration.exposed_ports, ["80/tcp"]);
     assert_eq!(Configuration::read(b"{}").platform, "unknown/unknown");
 }

@@ -7,11 +7,15 @@ use packageurl::PackageUrl;
 
 /// An installed package.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Package {
+pub struct Package {
     /// `pkg:…`, unique among the installed packages.
-    pub(super) purl: String,
-    pub(super) name: String,
-    pub(super) version: String,
+    pub purl: String,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The program that has installed it.
+    pub manager: &'static str,
 }
 
 /// The distribution of an image.
@@ -67,7 +71,9 @@ impl PackageRecord<'_> {
                 purl.add_qualifier(key, value).ok()?;
             }
         }
-        Some(Package { purl: purl.to_string(), name: self.name.to_owned(), version: self.version.to_owned() })
+        let (name, version) = (self.name.to_owned(), self.version.to_owned());
+        let manager = if kind == "deb" { "dpkg" } else { "apk" };
+        Some(Package { purl: purl.to_string(), name, version, manager })
     }
 }
 

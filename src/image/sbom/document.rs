@@ -110,7 +110,7 @@ pub fn document(of: Subject, contents: &Contents) -> Document {
     }
 }
 
-fn component(Package { purl, name, version }: &Package) -> Component {
+fn component(Package { purl, name, version, .. }: &Package) -> Component {
     Component {
         kind: "library",
         bom_ref: Some(purl.clone()),

@@ -78,7 +78,7 @@ struct Change {
 }
 
 impl Change {
-    fn add(&mut self, entry: Entry, wanted: &[PathPattern]) {
+    fn add(&mut self, entry: &Entry, wanted: &[PathPattern]) {
         match entry.whiteout() {
             Some(Whiteout::Path(path)) => drop(self.hidden.paths.insert(path)),
             Some(Whiteout::Content(directory)) => drop(self.hidden.contents.insert(directory)),
@@ -89,47 +89,64 @@ impl Change {
                 }
                 self.files.remove(&entry.path);
                 match entry.kind {
-                    Kind::File if is_match => drop(self.files.insert(entry.path, entry.data)),
-                    Kind::HardLink if is_match => self.links.push((entry.path, entry.link)),
+                    Kind::File if is_match => drop(self.files.insert(entry.path.clone(), entry.data.clone())),
+                    Kind::HardLink if is_match => self.links.push((entry.path.clone(), entry.link.clone())),
                     // Something that is not a file replaces a wanted file, or a directory that contains one.
-                    _ => drop(self.hidden.paths.insert(entry.path)),
+                    _ => drop(self.hidden.paths.insert(entry.path.clone())),
                 }
             }
         }
     }
 }
 
-/// The wanted files of an image whose layers are in `file`, the lowest first.
-pub(super) fn effective_files(file: &File, layers: &[Layer], wanted: &[PathPattern]) -> Result<Files, SbomError> {
-    let (mut found, mut hidden, mut found_paths) = (Files::new(), Hidden::default(), BTreeSet::new());
-    for layer in layers.iter().rev() {
-        let entries = layer::entries(file, &layer.pieces);
-        let mut change = Change::default();
-        entries.each(|entry| {
-            change.add(entry, wanted);
-            Ok::<_, SbomError>(())
-        })?;
-        for (path, target) in std::mem::take(&mut change.links) {
-            // A hard link to another file of this layer, which is usually not a wanted one.
-            let mut data = None;
-            entries.each(|entry| {
-                data = (entry.path == target && entry.kind == Kind::File).then_some(entry.data).or(data.take());
-                Ok::<_, SbomError>(())
-            })?;
-            change.files.extend(data.map(|data| (path, data)));
-        }
-        for (path, data) in change.files {
-            if !hidden.has(&path) && found_paths.insert(path.clone()) {
-                let name = String::from_utf8_lossy(&path).into_owned();
-                let only_sign = wanted.iter().any(|it| matches!(it, PathPattern::Sign(_)) && it.matches(&path));
-                let text = if only_sign { Vec::new() } else { content(&entries, data, &name)? };
-                found.insert(name, text);
-            }
-        }
-        hidden.paths.extend(change.hidden.paths);
-        hidden.contents.extend(change.hidden.contents);
+/// The search for files in the layers of an image. It is shown each entry, so that others can look at the same ones.
+pub(super) struct Search {
+    wanted: Vec<PathPattern>,
+    changes: Vec<Change>,
+}
+
+impl Search {
+    /// For these files.
+    pub(super) fn new(wanted: Vec<PathPattern>) -> Self {
+        Self { wanted, changes: Vec::new() }
     }
-    Ok(found)
+
+    /// Looks at an entry of the layer with this number; the lowest has 0.
+    pub(super) fn add(&mut self, layer: usize, entry: &Entry) {
+        if self.changes.len() <= layer {
+            self.changes.resize_with(layer + 1, Change::default);
+        }
+        self.changes[layer].add(entry, &self.wanted);
+    }
+
+    /// The wanted files of the image whose layers these are.
+    pub(super) fn effective_files(self, file: &File, layers: &[Layer]) -> Result<Files, SbomError> {
+        let (mut found, mut hidden, mut found_paths) = (Files::new(), Hidden::default(), BTreeSet::new());
+        for (layer, mut change) in layers.iter().zip(self.changes).rev() {
+            let entries = layer::entries(file, &layer.pieces);
+            for (path, target) in std::mem::take(&mut change.links) {
+                // A hard link to another file of this layer, which is usually not a wanted one.
+                let mut data = None;
+                entries.each(|entry| {
+                    data = (entry.path == target && entry.kind == Kind::File).then_some(entry.data).or(data.take());
+                    Ok::<_, SbomError>(())
+                })?;
+                change.files.extend(data.map(|data| (path, data)));
+            }
+            for (path, data) in change.files {
+                if !hidden.has(&path) && found_paths.insert(path.clone()) {
+                    let name = String::from_utf8_lossy(&path).into_owned();
+                    let is_sign = |it: &PathPattern| matches!(it, PathPattern::Sign(_)) && it.matches(&path);
+                    let only_sign = self.wanted.iter().any(is_sign);
+                    let text = if only_sign { Vec::new() } else { content(&entries, data, &name)? };
+                    found.insert(name, text);
+                }
+            }
+            hidden.paths.extend(change.hidden.paths);
+            hidden.contents.extend(change.hidden.contents);
+        }
+        Ok(found)
+    }
 }
 
 fn content(layer: &layer::Layer, data: Range<u64>, name: &str) -> Result<Vec<u8>, SbomError> {
@@ -147,7 +164,7 @@ fn content(layer: &layer::Layer, data: Range<u64>, name: &str) -> Result<Vec<u8>
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{Content, image};
+    use super::super::fixture::{Content, each_entry, image};
     use super::*;
 
     const WANTED: &[PathPattern] =
@@ -156,7 +173,9 @@ mod tests {
     /// `PATH=CONTENT` of the files that were found.
     fn found_files(layers: &[&[(&str, Content)]]) -> Vec<String> {
         let (file, layers) = image(layers);
-        let files = effective_files(&file, &layers, WANTED).unwrap();
+        let mut search = Search::new(WANTED.to_vec());
+        each_entry(&file, &layers, |layer, entry| search.add(layer, &entry));
+        let files = search.effective_files(&file, &layers).unwrap();
         files.into_iter().map(|(path, text)| format!("{path}={}", String::from_utf8(text).unwrap())).collect()
     }
 

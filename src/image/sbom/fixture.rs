@@ -6,6 +6,7 @@ use std::io::Write as _;
 use tar::{Builder, EntryType, Header};
 
 use crate::image::Layer;
+use crate::image::layer::{self, Entry, LayerError};
 use crate::net::Digest;
 
 /// The type and content of an entry.
@@ -30,6 +31,17 @@ pub(in crate::image) fn image(layers: &[&[(&str, Content)]]) -> (File, Vec<Layer
     });
     let layers = layers.collect();
     (file, layers)
+}
+
+/// Calls `visit` for each entry, with the number of its layer.
+pub(in crate::image) fn each_entry(file: &File, layers: &[Layer], mut visit: impl FnMut(usize, Entry)) {
+    for (number, layer) in layers.iter().enumerate() {
+        let visited = layer::entries(file, &layer.pieces).each(|entry| {
+            visit(number, entry);
+            Ok::<_, LayerError>(())
+        });
+        visited.unwrap();
+    }
 }
 
 fn layer(entries: &[(&str, Content)]) -> Vec<u8> {

@@ -9,14 +9,17 @@ mod files;
 #[cfg(test)]
 pub(super) mod fixture;
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 
-use databases::{Distribution, Package};
+use databases::Distribution;
+pub use databases::Package;
 pub use document::{Document, Subject, document};
-use files::{Files, PathPattern, effective_files};
+use files::{Files, PathPattern, Search};
 
-use crate::image::UnpackedImage;
-use crate::image::layer::LayerError;
+use crate::image::Layer;
+use crate::image::layer::{Entry, LayerError};
 use crate::report::Bytes;
 
 /// The media type of `CycloneDX`.
@@ -60,14 +63,6 @@ pub enum SbomError {
         /// Its size in bytes.
         size: u64,
     },
-    /// The list cannot be written.
-    #[error("cannot write the list of packages into {path}")]
-    Write {
-        /// The directory.
-        path: String,
-        /// The cause.
-        source: io::Error,
-    },
 }
 
 /// The packages of an image that its package managers know.
@@ -80,10 +75,20 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// How many packages are listed.
+    /// The packages, in the order of their package URLs.
     #[must_use]
-    pub fn packages(&self) -> usize {
-        self.packages.len()
+    pub fn packages(&self) -> &[Package] {
+        &self.packages
+    }
+
+    /// How many packages each package manager has installed.
+    #[must_use]
+    pub fn managers(&self) -> BTreeMap<&'static str, usize> {
+        let mut managers = BTreeMap::new();
+        for package in &self.packages {
+            *managers.entry(package.manager).or_default() += 1;
+        }
+        managers
     }
 
     /// Databases that exist but are not supported.
@@ -93,11 +98,27 @@ impl Contents {
     }
 }
 
-/// The packages of an image; `None` if it has no database of a package manager.
-pub fn contents(image: &UnpackedImage) -> Result<Option<Contents>, SbomError> {
-    let files = [DPKG].into_iter().chain(APK).chain(RELEASE).map(PathPattern::File);
-    let wanted: Vec<_> = files.chain([PathPattern::Directory(DPKG_DIR)]).chain(RPM.map(PathPattern::Sign)).collect();
-    Ok(listed(&effective_files(image.file(), image.layers(), &wanted)?))
+/// The search for the packages of an image. It is shown each entry, so that one pass over the layers can serve others too.
+pub struct PackageSearch(Search);
+
+impl Default for PackageSearch {
+    fn default() -> Self {
+        let files = [DPKG].into_iter().chain(APK).chain(RELEASE).map(PathPattern::File);
+        let directory = [PathPattern::Directory(DPKG_DIR)];
+        Self(Search::new(files.chain(directory).chain(RPM.map(PathPattern::Sign)).collect()))
+    }
+}
+
+impl PackageSearch {
+    /// Looks at an entry of the layer with this number; the lowest has 0.
+    pub fn add(&mut self, layer: usize, entry: &Entry) {
+        self.0.add(layer, entry);
+    }
+
+    /// The packages; `None` if there is no database of a package manager. All entries of the layers in `file` were shown.
+    pub fn contents(self, file: &File, layers: &[Layer]) -> Result<Option<Contents>, SbomError> {
+        Ok(listed(&self.0.effective_files(file, layers)?))
+    }
 }
 
 fn listed(files: &Files) -> Option<Contents> {

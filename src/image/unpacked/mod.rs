@@ -47,13 +47,22 @@ impl UnpackedImage {
     /// Members that no image needs are also written to the file, but nothing refers to them. The image is verified: the
     /// configuration has the digest in its name, and each layer is the one that the configuration names. Memory is constant.
     pub fn import<R: Read>(mut source: R, file: File) -> Result<Self, ArchiveError> {
+        let index = Self::read(&mut source, &file)?;
+        Self::of(&index, file).map_err(|problem| ArchiveError::Content(problem.problem))
+    }
+
+    /// Reads an archive into a file, to its end.
+    pub(super) fn read<R: Read>(source: &mut R, file: &File) -> Result<ArchiveIndex, ReadError> {
         let mut index = ArchiveIndex::default();
-        let mut out = Out { raw: io::sink(), plain: ContentWriter::new(BufWriter::with_capacity(WRITE_BUFFER, &file)) };
-        read_all(&mut source, &mut out, &mut index, &mut fail_fast)?;
-        out.plain.flush().map_err(ArchiveError::Write)?;
-        drop(out);
-        let whole = whole(&index).map_err(|problem| ArchiveError::Content(problem.problem))?;
-        let Whole { config, layers, tags, ids, compressed_layers } = whole;
+        let mut out = Out { raw: io::sink(), plain: ContentWriter::new(BufWriter::with_capacity(WRITE_BUFFER, file)) };
+        read_all(source, &mut out, &mut index, &mut fail_fast)?;
+        out.plain.flush().map_err(ReadError::Write)?;
+        Ok(index)
+    }
+
+    /// The image of an archive that was read into a file.
+    pub(super) fn of(index: &ArchiveIndex, file: File) -> Result<Self, Problem> {
+        let Whole { config, layers, tags, ids, compressed_layers } = whole(index)?;
         Ok(Self { file: Arc::new(file), config, layers, tags, ids, compressed_layers, archive: None })
     }
 

@@ -17,8 +17,10 @@ use super::run::Run;
 use crate::config::Destination;
 use crate::config::plan::{Companion, Identity, ImageFile};
 use crate::engine::{Base, Engine, EngineError, shared_layers};
-use crate::image::sbom::{self, SbomError, Subject};
+use crate::image::inventory::Survey;
+use crate::image::sbom::{self, Contents, SbomError, Subject};
 use crate::image::{ArchiveError, ImageSummary, UnpackedImage, reproducible};
+use crate::job::metrics::Layers;
 use crate::job::publish::{Finished, Stored};
 use crate::net::blocking::blocking;
 use crate::net::{ImageId, stream};
@@ -75,25 +77,28 @@ pub(super) async fn exported(
     let join_load = directory.to_owned();
     let moment = plan.reproducible.and_then(|epoch| Timestamp::from_second(i64::try_from(epoch).ok()?).ok());
     let made = blocking(move || {
-        let companions = packages(&spool, &tag, moment, &join_load);
+        let survey = surveyed(&spool);
+        let subject = Subject { tag: &tag, image_id, moment };
+        let companions = survey.iter().flat_map(|it| packages(&it.packages, subject, &join_load)).collect();
         let archive = spool.arrange(&tag)?;
         drop(spool);
         if uploaded && level.is_none() {
-            return Ok((archive.sum()?, Stored::Layout(archive), companions));
+            return Ok((archive.sum()?, Stored::Layout(archive), companions, survey));
         }
         if level.is_none() && archive.is_at(&path) {
-            return Ok((archive.sum()?, Stored::File(path), companions));
+            return Ok((archive.sum()?, Stored::File(path), companions, survey));
         }
         let file = File::create(&path).map_err(ArchiveError::Write)?;
         let written = archive.write_into(level, BufWriter::with_capacity(WRITE_BUFFER, file))?;
-        Ok((written, Stored::File(path), companions))
+        Ok((written, Stored::File(path), companions, survey))
     });
-    let (written, stored, mut companions) = made.await.map_err(|error| classify(error, directory))?;
+    let (written, stored, mut companions, survey): (_, _, Vec<_>, _) =
+        made.await.map_err(|error| classify(error, directory))?;
     companions.extend(besides);
     let name = &plan.artifact.name;
     info!("{name}: {}, {} layers, sha256 {}", Bytes(written.size), shape.layers.len(), written.sha256);
     let image = ImageFile { sha256: written.sha256, size: written.size, image_id };
-    Ok(Finished { image, shape, stored, companions })
+    Ok(Finished { image, shape, stored, companions, survey })
 }
 
 /// The image with no time later than this. What belongs to the image that it was built from stays as that has it, and is
@@ -112,32 +117,39 @@ async fn clamped(mut spool: UnpackedImage, epoch: u64, below: Vec<Base>) -> Resu
     Ok(spool)
 }
 
+/// What is in the image, in one pass over the headers of its layers. An image is none the worse without it.
+fn surveyed(spool: &UnpackedImage) -> Option<Survey> {
+    let layers = Layers::of(&ImageSummary::from(spool), 0).layers;
+    let steps: Vec<_> = layers.into_iter().map(|layer| layer.step).collect();
+    let survey = Survey::of(spool, &steps);
+    survey.inspect_err(|error| warn!("the files and packages in the image are not listed: {}", ErrorChain(error))).ok()
+}
+
 /// The list of the packages in the image. An image is none the worse without one.
-fn packages(spool: &UnpackedImage, tag: &str, moment: Option<Timestamp>, directory: &Path) -> Vec<Companion> {
-    let of = Subject { tag, image_id: spool.image_id(), moment };
-    let written = || match sbom::contents(spool)? {
-        Some(contents) => {
-            let (what, document) = ("the list of packages", sbom::document(of, &contents));
-            let steps_artifact = Companion::write(directory, what, ArtifactName::sbom(), sbom::CONTENT_TYPE, &document)
-                .map_err(|source| SbomError::Write { path: directory.display().to_string(), source })?;
-            Ok::<_, SbomError>(Some((steps_artifact, contents)))
+fn packages(found: &Result<Option<Contents>, SbomError>, of: Subject, directory: &Path) -> Vec<Companion> {
+    let contents = match found {
+        Ok(Some(contents)) => contents,
+        Ok(None) => {
+            info!("no package manager has been in the image: there is no list of packages");
+            return Vec::new();
         }
-        None => Ok(None),
+        Err(error) => {
+            warn!("the packages in the image are not listed: {}", ErrorChain(error));
+            return Vec::new();
+        }
     };
-    match written() {
-        Ok(Some((steps_artifact, contents))) => {
+    let document = sbom::document(of, contents);
+    let (what, name) = ("the list of packages", ArtifactName::sbom());
+    match Companion::write(directory, what, name, sbom::CONTENT_TYPE, &document) {
+        Ok(written) => {
             for path in contents.unread() {
                 warn!("rpm's database /{path} is in the image, and its packages are not listed");
             }
-            info!("{} packages are in the image, listed in {}", contents.packages(), steps_artifact.name);
-            vec![steps_artifact]
-        }
-        Ok(None) => {
-            info!("no package manager has been in the image: there is no list of packages");
-            Vec::new()
+            info!("{} packages are in the image, listed in {}", contents.packages().len(), written.name);
+            vec![written]
         }
         Err(error) => {
-            warn!("the packages in the image are not listed: {}", ErrorChain(&error));
+            warn!("the list of packages cannot be written into {}: {error}", directory.display());
             Vec::new()
         }
     }

@@ -29,6 +29,15 @@ pub struct Growth {
     pub changes: Vec<Change>,
 }
 
+/// The same, with whose image the earlier one is, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrowthSince {
+    /// The difference.
+    pub growth: Growth,
+    /// `the image of task …`
+    pub whose: String,
+}
+
 /// A step whose layers differ in size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {

@@ -14,7 +14,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-pub use growth::{Change, Growth};
+pub use growth::{Change, Growth, GrowthSince};
 pub use layers::{Layer, Layers};
 pub use perfherder::PerfherderData;
 pub use stages::{Stage, Stages};

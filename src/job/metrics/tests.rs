@@ -24,7 +24,7 @@ fn layers() -> Layers {
 }
 
 fn measured() -> Measured {
-    let stage = |name, millis| Stage { name, took: Duration::from_millis(millis) };
+    let stage = |name, millis| Stage { name, began: Duration::ZERO, took: Duration::from_millis(millis) };
     Measured {
         image: "builder".parse().unwrap(),
         builder: "classic",

@@ -13,6 +13,7 @@ use crate::config::plan::{Companion, Identity, ImageFile, Plan};
 use crate::config::{Owner, Reuse};
 use crate::decision::lookup::LookupError;
 use crate::engine::build_log;
+use crate::image::inventory::Survey;
 use crate::image::{ArchiveError, ArchiveLayout, ImageSummary};
 use crate::net::Digest;
 use crate::net::retry::{Failure, Retryability};
@@ -224,6 +225,8 @@ pub struct Finished {
     pub stored: Stored,
     /// The files published with it.
     pub companions: Vec<Companion>,
+    /// What is in it, unless that could not be read.
+    pub survey: Option<Survey>,
 }
 
 /// Where an archive is.
