@@ -26,20 +26,45 @@ pub(crate) fn write(context: &Context, out: &Path) -> Result<ContextHash, Comman
     Ok(hash)
 }
 
-/// Writes the context of an image directory into an unnamed file in `directory`.
+/// An empty file for [`spool`]. It is made before `spool`'s thread begins: where a run is stopped the thread goes on for a while, and
+/// must make nothing in a directory that is being removed.
+pub(super) fn file_in(work_dir: &Path) -> Result<NamedTempFile, CommandError> {
+    NamedTempFile::new_in(work_dir).map_err(|source| CommandError::Write { path: work_dir.to_owned(), source })
+}
+
+/// Writes the context of an image directory into `file`.
 pub(super) fn spool(
     checkout: &Checkout,
     directory: &Path,
     args: &BTreeMap<String, String>,
     scheme: HashScheme,
-    work_dir: &Path,
+    file: NamedTempFile,
 ) -> Result<Fetched, CommandError> {
     let context = Context::collect(checkout, directory, args, scheme)?;
     context.warn_of_untracked();
     let bytes = context.size();
-    ensure_space("the context", work_dir, bytes)?;
-    let unwritable = |source| CommandError::Write { path: work_dir.to_owned(), source };
-    let file = NamedTempFile::new_in(work_dir).map_err(unwritable)?;
+    ensure_space("the context", file.path().parent().unwrap_or(Path::new(".")), bytes)?;
     let hash = context.write_tar(BufWriter::with_capacity(WRITE_BUFFER, &file))?;
     Ok(Fetched { file, hash, scheme: scheme.into(), bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_goes_on_makes_nothing_in_a_removed_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let (image, work_dir) = (root.path().join("image"), root.path().join("work"));
+        fs::create_dir(&image).unwrap();
+        fs::create_dir(&work_dir).unwrap();
+        fs::write(image.join("Dockerfile"), "FROM scratch\n").unwrap();
+        let file = file_in(&work_dir).unwrap();
+        fs::remove_dir_all(&work_dir).unwrap();
+        let checkout = Checkout::default();
+        let fetched = spool(&checkout, &image, &BTreeMap::new(), HashScheme::Tar, file).unwrap();
+        assert!(fetched.bytes > 0 && !work_dir.exists());
+    }
 }

@@ -343,10 +343,10 @@ impl<'a> Builder<'a> {
 
     /// The context of an image in a file, as a task would get it.
     async fn context(&self, it: &LocalImage, work_dir: &Path) -> Result<Fetched, CommandError> {
-        let (checkout, work_dir, scheme) =
-            (self.config.place.checkout.clone(), work_dir.to_owned(), self.config.scheme);
+        let (checkout, scheme) = (self.config.place.checkout.clone(), self.config.scheme);
         let (directory, args) = (it.image.directory.clone(), it.image.args.clone());
-        blocking(move || context_archive::spool(&checkout, &directory, &args, scheme, &work_dir)).await
+        let file = context_archive::file_in(work_dir)?;
+        blocking(move || context_archive::spool(&checkout, &directory, &args, scheme, file)).await
     }
 
     /// Runs an image directory's own script to build the image. Returns its id.

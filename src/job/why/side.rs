@@ -205,9 +205,9 @@ impl Tasks<'_> {
                     directory: directory.clone(),
                     args: side.given.clone(),
                     scheme: side.scheme.of_directory().unwrap_or_default(),
-                    work_dir: from.work_dir.to_owned(),
                 };
-                blocking(move || packing.pack()).await?
+                let file = context_archive::file_in(from.work_dir)?;
+                blocking(move || packing.pack(file)).await?
             }
         };
         let path = fetched.file.path().to_owned();
@@ -276,13 +276,12 @@ struct Packing {
     directory: PathBuf,
     args: BTreeMap<String, String>,
     scheme: HashScheme,
-    work_dir: PathBuf,
 }
 
 impl Packing {
     /// Packs the context as a task would get it. Returns it with the sources of the files that are included.
-    fn pack(&self) -> Result<(Fetched, BTreeMap<String, String>), CommandError> {
-        let Self { checkout, directory, args, scheme, work_dir } = self;
+    fn pack(&self, file: NamedTempFile) -> Result<(Fetched, BTreeMap<String, String>), CommandError> {
+        let Self { checkout, directory, args, scheme } = self;
         let context = Context::collect(checkout, directory, args, *scheme)?;
         let root = checkout.root.as_deref().unwrap_or(Path::new("/"));
         let mut included = BTreeMap::new();
@@ -290,6 +289,6 @@ impl Packing {
             let source = file.source.strip_prefix(root).unwrap_or(&file.source);
             included.insert(file.name.to_string_lossy().into_owned(), source.display().to_string());
         }
-        Ok((context_archive::spool(checkout, directory, args, *scheme, work_dir)?, included))
+        Ok((context_archive::spool(checkout, directory, args, *scheme, file)?, included))
     }
 }
