@@ -25,7 +25,7 @@ use crate::net::registry::ImageReference;
 use crate::net::transfer::Storage;
 use crate::net::{Digest, ImageId, NameError};
 use crate::report::{Bytes, Report};
-use crate::taskcluster::{Namespace, TaskRef};
+use crate::taskcluster::{Namespace, TaskId, TaskRef};
 
 const HELP: &str = "\
 Loads a task image into the engine: finds it, downloads it, verifies it, streams it into the engine, and names it.
