@@ -21,6 +21,7 @@ use crate::job::parent::ParentError;
 use crate::job::publish::PublishError;
 use crate::job::push::PushProblem;
 use crate::job::rerun_assessment::Verdict;
+use crate::job::run_log::FailureWord;
 use crate::job::secret_values::SecretProblem;
 use crate::job::shutdown::ShutdownReason;
 use crate::net::registry::RegistryError;
@@ -29,9 +30,6 @@ use crate::net::transfer::TransferError;
 use crate::repository::TreeError;
 use crate::taskcluster::tasks::State;
 use crate::taskcluster::{CallError, CallErrorKind};
-
-/// The start of an error line about wrong usage or configuration.
-pub(super) const CONFIGURATION: &str = "configuration";
 
 impl CommandError {
     /// The exit code, by which a task decides whether to retry.
@@ -124,14 +122,14 @@ impl CommandError {
     #[must_use]
     pub fn line(&self) -> String {
         let category = match self.exit_code() {
-            BUG => "bug",
-            USAGE => CONFIGURATION,
-            CONTEXT => "context",
-            BUILD => "build",
-            REFUSED => "refused",
-            TOO_SLOW | HUNG_UP | INTERRUPTED | TERMINATED => "stopped",
+            BUG => FailureWord::Bug,
+            USAGE => FailureWord::Configuration,
+            CONTEXT => FailureWord::Context,
+            BUILD => FailureWord::Build,
+            REFUSED => FailureWord::Refused,
+            TOO_SLOW | HUNG_UP | INTERRUPTED | TERMINATED => FailureWord::Stopped,
             // The only code left: a failure without a known cause.
-            _ => "infra",
+            _ => FailureWord::Infra,
         };
         format!("{category}: {self}")
     }

@@ -7,11 +7,11 @@ use std::io::{self, IsTerminal, Write};
 use std::process::{Command, ExitCode};
 
 use super::arguments;
-use super::exit_code::CONFIGURATION;
 use crate::commands::CommandContext;
 use crate::config::{self, ConfigError, ProcessEnvironment, SettingLayers, settings};
 use crate::engine::EngineError;
 use crate::job::CommandError;
+use crate::job::run_log::FailureWord;
 use crate::report::secrets;
 use crate::report::{self, ErrorChain, LogFormat, Report, command_line};
 
@@ -164,14 +164,15 @@ fn failed(report: &Report, error: &CommandError) -> ExitCode {
 fn usage(error: &clap::Error) -> ExitCode {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
-        let what = format!("{CONFIGURATION}: wrong usage: no subcommand is given; see image-worker --help");
+        let what =
+            format!("{}: wrong usage: no subcommand is given; see image-worker --help", FailureWord::Configuration);
         report::print_lines(&[report::error_line(&what)]);
     } else if error.use_stderr() {
         let words = error.to_string();
         // The problem stands before the first empty line, in one line or several.
         let (what, more) = words.split_once("\n\n").unwrap_or((&words, ""));
         let what = what.trim_start_matches("error: ");
-        let what = format!("{CONFIGURATION}: wrong usage: {what}; see image-worker --help");
+        let what = format!("{}: wrong usage: {what}; see image-worker --help", FailureWord::Configuration);
         // Indented, so that Treeherder does not take clap's lines for errors.
         let more = more.lines().filter(|line| !line.is_empty()).map(|line| format!("  {}", line.trim_start()));
         report::print_lines(&std::iter::once(report::error_line(&what)).chain(more).collect::<Vec<_>>());

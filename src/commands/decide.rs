@@ -132,7 +132,7 @@ struct Image {
     task: String,
     /// Where it was found; none for an image that gets a task in this graph for the graph's tasks.
     route: Option<Namespace>,
-    /// The task of this graph that builds it anew for later pushes: its id, or its label.
+    /// The task of this graph that rebuilds it for later pushes: its id, or its label.
     renewed_by: Option<String>,
     /// The context that was written for it.
     context: Option<PathBuf>,
@@ -250,7 +250,7 @@ fn references(tree: &Tree, uses: &[Use]) -> Result<BTreeMap<ImageName, String>, 
     Ok(references)
 }
 
-/// The images that are to be built anew. Others than those that the graph needs have no place in it.
+/// The images to rebuild: only those that the graph needs.
 fn rebuilt(config: &DecideConfig, it: &Read, directory: &Path) -> Result<BTreeSet<ImageName>, CommandError> {
     let names = image_names(&config.rebuild, &config.place, directory)?;
     for name in &names {
@@ -336,14 +336,14 @@ fn story(
         };
         let story = match (&route, entry) {
             (Some(route), _) => format!("found as {route}, has"),
-            (None, Some(there)) => format!("found as {}, and built anew, gets", there.namespace),
+            (None, Some(there)) => format!("found as {}, and rebuilt, gets", there.namespace),
             (None, None) if resolution.dummies => "not looked up, gets".to_owned(),
             (None, None) => "not found, gets".to_owned(),
         };
         info!("image {name}: {story} task {task}");
         if let (Some(renewed_by), Some(entry)) = (&renewed_by, entry) {
             let until = entry.lasts_until();
-            info!("image {name}: expires at {until:.0}, task {renewed_by} builds it anew for later pushes");
+            info!("image {name}: expires at {until:.0}, task {renewed_by} rebuilds it for later pushes");
         }
         images.push(Image {
             name: name.clone(),

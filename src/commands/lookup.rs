@@ -103,7 +103,7 @@ fn summary(images: &[LookedUp], within: TimeSpan) -> Option<String> {
     });
     let gone = (missing > 0).then(|| format!("{} {} not in the index", counted(missing, "image"), is_one(missing)));
     let all: Vec<_> = soon.into_iter().chain(gone).collect();
-    let hint = "build them anew: `decide` with --renew-within, or with --rebuild NAME";
+    let hint = "rebuild them: `decide` with --renew-within, or with --rebuild NAME";
     (!all.is_empty()).then(|| format!("{}; {hint}", all.join(", and ")))
 }
 

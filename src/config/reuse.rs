@@ -12,7 +12,7 @@ pub enum Reuse {
     /// One that lasts until this time: the decision task found one that does not. A task that expires before can make none that
     /// lasts longer than itself, and takes one that lasts as long.
     LastingUntil(Timestamp),
-    /// Only one that this task itself has made, in an earlier start or run: it builds anew, and once.
+    /// Only one that this task itself has made, in an earlier start or run: it builds again, and once.
     Own,
     /// None.
     Nothing,

@@ -1,4 +1,4 @@
-//! Which images of a graph get a task, and these tasks: missing images, those that are to be built anew, and those that expire
+//! Which images of a graph get a task, and these tasks: missing images, those to rebuild, and those that expire
 //! soon. `graph` adds the tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,7 @@ pub struct GraphImages<'a> {
     pub waiting: &'a BTreeMap<ImageName, Vec<&'a Definition>>,
     /// Those that the index has.
     pub found: BTreeMap<ImageName, FoundEntry>,
-    /// Those that are built anew although the index has them.
+    /// Those that are rebuilt although the index has them.
     pub rebuilt: &'a BTreeSet<ImageName>,
     /// Those that the index will not have any more at a time, which get a task for later pushes.
     pub expiring: Expiring,
@@ -155,14 +155,14 @@ impl GraphImages<'_> {
         })
     }
 
-    /// Says which images stay as they are, although the image that they are built from is built anew.
+    /// Says which images stay as they are, although the image that they are built from is rebuilt.
     fn tell_of_children(&self, images: &BTreeMap<ImageName, Resolved>) {
         for (name, resolved) in images {
             let parent = self.identified.get(name).and_then(|image| image.parent.as_ref());
             if let (Resolved::Existing { .. }, Some(parent)) = (resolved, parent)
                 && self.rebuilt.contains(parent)
             {
-                info!("{name} is built from {parent}, and stays as it is: --rebuild {name} builds it anew, too");
+                info!("{name} is built from {parent}, and stays as it is: --rebuild {name} rebuilds it, too");
             }
         }
     }

@@ -75,7 +75,7 @@ fn in_words(error: &TaskError) -> String {
 pub enum Cause {
     /// The index does not have it.
     Missing,
-    /// Somebody wants it built anew, although the index has it.
+    /// It is to be rebuilt, although the index has it.
     Rebuild,
     /// The index has it, but no longer than until this time. The task builds nothing if another one has made it by then.
     Renew {

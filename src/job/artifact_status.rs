@@ -25,7 +25,7 @@ pub enum ArtifactStatus {
     /// The queue does not have the task any more: it expired, with all its artifacts.
     TaskForgotten,
     /// The credentials do not allow the query.
-    Untold,
+    Unknown,
 }
 
 impl ArtifactStatus {
@@ -40,7 +40,7 @@ impl ArtifactStatus {
             Ok(Some(until)) if until > now => return Ok(Self::There { until }),
             Ok(Some(at)) => return Ok(Self::Expired { at }),
             Ok(None) => {}
-            Err(error) if error.fault == CallErrorKind::Refused => return Ok(Self::Untold),
+            Err(error) if error.fault == CallErrorKind::Refused => return Ok(Self::Unknown),
             Err(error) => return Err(error),
         }
         // The queue forgets artifacts some time after they expired, tasks later.
@@ -63,7 +63,7 @@ impl ArtifactStatus {
     pub fn expires(self) -> Option<Timestamp> {
         match self {
             Self::There { until: at } | Self::Expired { at } => Some(at),
-            Self::Missing | Self::TaskForgotten | Self::Untold => None,
+            Self::Missing | Self::TaskForgotten | Self::Unknown => None,
         }
     }
 }
@@ -75,7 +75,7 @@ impl fmt::Display for ArtifactStatus {
             Self::Expired { at } => write!(f, "expired at {at:.0}"),
             Self::Missing => f.write_str("is not in the task's latest run"),
             Self::TaskForgotten => f.write_str("is gone: the task has expired and is forgotten"),
-            Self::Untold => f.write_str("may be there: the credentials do not allow to ask"),
+            Self::Unknown => f.write_str("may be there: the credentials do not allow to ask"),
         }
     }
 }

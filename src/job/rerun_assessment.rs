@@ -123,7 +123,7 @@ impl RerunAssessment {
 
     /// The expected result of a rerun.
     fn hope(&self) -> String {
-        if let (Some(LoggedFailure::Told(failure)), Some(run)) = (&self.failure, self.status.runs.last()) {
+        if let (Some(LoggedFailure::Reported(failure)), Some(run)) = (&self.failure, self.status.runs.last()) {
             return format!("run {} failed: {}", run.run_id, failure.hope());
         }
         let hope = match self.last_reason() {
@@ -169,8 +169,8 @@ impl RerunAssessment {
             None => lines.push(format!("index: {} has no image, or it has expired", self.namespace)),
         }
         match &self.failure {
-            Some(LoggedFailure::Told(failure)) => lines.push(format!("log: {}: {}", failure.word, failure.message)),
-            Some(LoggedFailure::Untold(why)) => lines.push(format!("log: {why}")),
+            Some(LoggedFailure::Reported(failure)) => lines.push(format!("log: {}: {}", failure.word, failure.message)),
+            Some(LoggedFailure::Unknown(why)) => lines.push(format!("log: {why}")),
             None => {}
         }
         lines
@@ -197,10 +197,10 @@ impl RerunAssessment {
             "route": format!("index.{}", self.namespace),
             "imageAt": self.image.as_ref().map(|it| json!({ "taskId": it.at.task_id, "runId": it.at.run_id })),
             "failure": match &self.failure {
-                Some(LoggedFailure::Told(it)) => {
+                Some(LoggedFailure::Reported(it)) => {
                     json!({ "word": it.word, "message": it.message, "network": it.is_network })
                 }
-                Some(LoggedFailure::Untold(_)) | None => Value::Null,
+                Some(LoggedFailure::Unknown(_)) | None => Value::Null,
             },
             "verdict": verdict,
             "reason": reason,
@@ -321,33 +321,33 @@ mod tests {
             let failed = assessment(State::Failed, Some("failed"));
             RerunAssessment { failure: Some(failure), ..failed }
         };
-        let told = Failure {
+        let failure = Failure {
             word: FailureWord::Build,
             message: "step 7/9, RUN npm ci, failed with exit code 1; its last line: x; fix it".to_owned(),
             is_network: true,
         };
-        let told = with(LoggedFailure::Told(told));
-        let (verdict, reason) = told.verdict();
+        let reported = with(LoggedFailure::Reported(failure));
+        let (verdict, reason) = reported.verdict();
         assert_eq!(verdict, Verdict::Rerun);
         let expected = "run 0 failed: step 7/9, RUN npm ci, failed with exit code 1: the network, by its last lines; a rerun may help";
         assert_eq!(reason, expected);
-        assert!(told.lines().last().unwrap().starts_with("log: build: step 7/9, RUN npm ci, failed"));
+        assert!(reported.lines().last().unwrap().starts_with("log: build: step 7/9, RUN npm ci, failed"));
         assert_eq!(
-            (&told.to_json()["failure"]["word"], &told.to_json()["failure"]["network"]),
+            (&reported.to_json()["failure"]["word"], &reported.to_json()["failure"]["network"]),
             (&json!("build"), &json!(true))
         );
-        let untold = with(LoggedFailure::Untold("there is no log".to_owned()));
-        assert_eq!(untold.verdict(), assessment(State::Failed, Some("failed")).verdict());
+        let unknown = with(LoggedFailure::Unknown("there is no log".to_owned()));
+        assert_eq!(unknown.verdict(), assessment(State::Failed, Some("failed")).verdict());
         assert_eq!(
-            (untold.lines().last().unwrap().as_str(), &untold.to_json()["failure"]),
+            (unknown.lines().last().unwrap().as_str(), &unknown.to_json()["failure"]),
             ("log: there is no log", &json!(null))
         );
         // What is certain comes first.
         assert_eq!(
-            with_image(told.clone()).verdict().1,
+            with_image(reported.clone()).verdict().1,
             with_image(assessment(State::Failed, Some("failed"))).verdict().1
         );
-        assert_eq!(without_context(told).verdict().0, Verdict::NewDecisionTask);
+        assert_eq!(without_context(reported).verdict().0, Verdict::NewDecisionTask);
     }
 
     #[test]

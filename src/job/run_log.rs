@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::published_document::{DocumentError, document};
 use crate::net::transfer::Storage;
-use crate::report::{keywords, shortened};
+use crate::report::{ERROR_LINE, keywords, shortened};
 use crate::taskcluster::{ArtifactName, CallErrorKind, Services, TaskRun};
 
 /// The most of a log that is read. A log of this program stays below Treeherder's 5 MiB; the end of a compressed one cannot be read
@@ -17,8 +17,6 @@ const LARGEST: u64 = 16 << 20;
 /// The time limit for a log: without it the verdict is only less exact.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// How the error line begins.
-const ERROR: &str = "[taskcluster-image-build:error] ";
 /// The prefix that docker-worker and run-task write before each line, with a date.
 const OF_RUN_TASK: &str = "[task 20";
 /// The head of the lines behind the error line that have the end of a step's output, and how each of them begins.
@@ -82,12 +80,12 @@ keywords! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoggedFailure {
     /// This.
-    Told(Failure),
+    Reported(Failure),
     /// Nothing, for this reason.
-    Untold(String),
+    Unknown(String),
 }
 
-/// A failure as the program has told it.
+/// A failure as the program reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Whose fault it is.
@@ -103,7 +101,7 @@ impl Failure {
     fn find(log: &str) -> Option<Self> {
         let lines: Vec<_> = log.lines().map(own_part).collect();
         let (at, message) =
-            lines.iter().enumerate().rev().find_map(|(at, line)| Some((at, line.strip_prefix(ERROR)?)))?;
+            lines.iter().enumerate().rev().find_map(|(at, line)| Some((at, line.strip_prefix(ERROR_LINE)?)))?;
         let (word, message) = message.split_once(": ")?;
         let quoted = lines[at + 1..].iter().skip_while(|line| **line != LAST_LINES).skip(1);
         let last_lines = quoted.map_while(|line| line.strip_prefix(QUOTED));
@@ -155,9 +153,9 @@ pub(super) async fn failure(services: &Services, storage: &Storage, run: &TaskRu
     let name = ArtifactName::task_log();
     let of = format!("{name} of run {}", run.run_id);
     let reading = document(services, storage, run, name, LARGEST);
-    LoggedFailure::Untold(match timeout(LONGEST, reading).await {
+    LoggedFailure::Unknown(match timeout(LONGEST, reading).await {
         Ok(Ok(log)) => match Failure::find(&String::from_utf8_lossy(&log)) {
-            Some(failure) => return LoggedFailure::Told(failure),
+            Some(failure) => return LoggedFailure::Reported(failure),
             None => format!("{of} has no error line of image-worker"),
         },
         Ok(Err(DocumentError::Call(error))) if error.fault == CallErrorKind::Gone => {
@@ -212,7 +210,7 @@ mod tests {
 
     #[test]
     fn each_word_has_its_advice() {
-        let hope = |line: &str| Failure::find(&format!("{ERROR}{line}\n")).unwrap().hope();
+        let hope = |line: &str| Failure::find(&format!("{ERROR_LINE}{line}\n")).unwrap().hope();
         let infra = hope("infra: no engine answers; start one");
         assert_eq!(
             infra,

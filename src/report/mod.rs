@@ -162,11 +162,14 @@ fn joined(lines: &[impl AsRef<str>]) -> String {
     lines.iter().map(|line| printable(line.as_ref()) + "\n").collect()
 }
 
+/// How error lines begin.
+pub const ERROR_LINE: &str = "[taskcluster-image-build:error] ";
+
 /// The line that Treeherder highlights: no date inside the brackets, no line break, at most 480 characters.
 #[must_use]
 pub fn error_line(what: &str) -> String {
     let what = printable(&what.split_whitespace().collect::<Vec<_>>().join(" "));
-    let line = format!("[taskcluster-image-build:error] {what}");
+    let line = format!("{ERROR_LINE}{what}");
     if line.chars().count() <= ERROR_LINE_LIMIT {
         return line;
     }
