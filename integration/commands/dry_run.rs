@@ -28,7 +28,7 @@ fn written(repository: &Repository) -> (Value, Vec<u8>) {
     let mut names: Vec<_> = std::fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     let own = [".gitignore", "build.log", "image.tar", "publish.json"];
-    let mut expected = [&own, &Builder::companions()[..]].concat();
+    let mut expected = [&own, &Builder::documents()[..]].concat();
     expected.sort_unstable();
     assert_eq!(names, expected, "nothing else is left");
     let publish = std::fs::read_to_string(output.join("publish.json")).unwrap();
@@ -141,7 +141,7 @@ fn publish_json_is_what_a_task_would_send() {
     let finished = dry_run(&repository, path(&repository.directory()), &environment);
     finished.assert_succeeds();
     let (publish, archive) = written(&repository);
-    let companion = |name: &str| {
+    let document = |name: &str| {
         let content_type = match name {
             "provenance.json" => "application/vnd.in-toto+json",
             "report.html" => "text/html; charset=utf-8",
@@ -188,7 +188,7 @@ fn publish_json_is_what_a_task_would_send() {
                 "contentLength": archive.len(),
             },
         },
-        "createCompanions": Builder::companions().into_iter().map(companion).collect::<Vec<_>>(),
+        "createCompanions": Builder::documents().into_iter().map(document).collect::<Vec<_>>(),
         "insertTask": [insert("latest"), insert("pushdate.2015.12-09-123456"), insert(&format!("hash.{hash}"))],
     });
     assert_eq!(publish, expected);

@@ -142,13 +142,13 @@ fn assert_order(calls: &[Call], uploading: &[&str]) {
     };
     let whole = [uploading, &["getArtifact", "s3 GET"]].concat();
     assert_eq!(of("image.tar"), whole, "of the image");
-    let companions = Builder::companions();
-    for name in &companions {
+    let documents = Builder::documents();
+    for name in &documents {
         assert_eq!(of(name), whole, "of {name}");
     }
-    assert_eq!(uploads.len(), whole.len() * (companions.len() + 1), "nothing else: {uploads:?}");
+    assert_eq!(uploads.len(), whole.len() * (documents.len() + 1), "nothing else: {uploads:?}");
     let created = |name: &str| calls.iter().position(|it| it.name == "createArtifact" && it.path.contains(name));
-    assert!(companions.iter().all(|name| created("image.tar") < created(name)), "the image's artifact comes first");
+    assert!(documents.iter().all(|name| created("image.tar") < created(name)), "the image's artifact comes first");
 }
 
 #[test]

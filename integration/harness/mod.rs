@@ -70,7 +70,7 @@ impl Builder {
     }
 
     /// What is published beside an image without packages, in its order, which is that of the names too.
-    pub(crate) fn companions() -> Vec<&'static str> {
+    pub(crate) fn documents() -> Vec<&'static str> {
         let all =
             ["layer-cache.json", "layers.json", "perfherder-data-image-build.json", "provenance.json", "report.html"];
         // Only Podman takes steps from images of their own.

@@ -69,7 +69,7 @@ fn an_image_of_the_index_is_taken_by_the_rule_of_the_task() {
     let words = format!("points at task {}", other.task_id);
     let cases = [
         (("NEEDED_UNTIL", in_days(450)), " until ".to_owned()),
-        (("REBUILD", "1".to_owned()), ": the image is built anew".to_owned()),
+        (("REBUILD", "1".to_owned()), ": the image is rebuilt".to_owned()),
     ];
     for ((variable, value), why) in cases {
         let built = run_new(&job, 500, &[NO_ENGINE, (variable, &value)]);
@@ -118,7 +118,7 @@ fn a_rebuild_builds_once_and_takes_the_routes() {
     let built = run(&job, &claim, &[("REBUILD", "1")]);
     built.assert_succeeds();
     assert!(
-        built.stderr.contains("CACHE_FROM is not set: it is off, as an image that is built anew"),
+        built.stderr.contains("CACHE_FROM is not set: it is off, as an image that is rebuilt"),
         "{}",
         built.stderr
     );

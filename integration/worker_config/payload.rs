@@ -30,7 +30,7 @@ fn the_task_declares_every_file_that_a_run_leaves() {
         let definition = definition_by(BY_PAYLOAD, &plan);
         assert!(definition.payload.features.chain_of_trust, "else nothing is signed");
         let out = flags(&definition)["output"].clone();
-        let mut wanted = ArtifactName::companions().to_vec();
+        let mut wanted = ArtifactName::documents().to_vec();
         wanted.push(ArtifactName::build_log());
         wanted.push(plan.artifact.name.clone());
         wanted.sort_by_key(ToString::to_string);

@@ -98,7 +98,7 @@ fn context<'a>(settings: &'a SettingLayers<'a>, json: bool, report: &'a Report) 
 /// Asks the user at the terminal.
 fn confirm(question: &str) -> Result<bool, CommandError> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        let why = "this is not a terminal, so nobody can be asked; pass --yes";
+        let why = "this is not a terminal, so I cannot ask; pass --yes";
         return Err(ConfigError::Missing { setting: &settings::YES, why }.into());
     }
     // A question that cannot be read counts as answered with no.

@@ -21,7 +21,7 @@ pub(super) fn read(sources: &SettingLayers, plan: &Plan, assumed: &mut Vec<Strin
     } else if sources.switch(&settings::FORCE)? {
         "an image that is built by force"
     } else if sources.switch(&settings::REBUILD_TASK)? {
-        "an image that is built anew"
+        "an image that is rebuilt"
     } else {
         return sources.parse_or_default(&settings::CACHE_FROM);
     };

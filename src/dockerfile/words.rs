@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_known_is_not_told() {
+    fn unknown_values_have_no_expansion() {
         for word in ["$B", "${B}", "${B:-$C}", "${B:?x}", "${A#x}", "${A", "${A:-b", "${A:}", "${}", "${EMPTY:?x}"] {
             assert_eq!(expanded(word), None, "{word}");
         }

@@ -14,7 +14,7 @@ use super::loading::Loader;
 use super::parent::{Indexed, Role, TaskImage, TaskImages};
 use super::published_document::document;
 use super::shutdown::Shutdown;
-use crate::config::plan::{Companion, ExportChoice, Plan};
+use crate::config::plan::{BuildDocument, ExportChoice, Plan};
 use crate::decision::lookup::LatestImage;
 use crate::engine::{CacheFrom, Engine, Steps};
 use crate::image::steps::steps_of;
@@ -139,7 +139,7 @@ impl LayerCache {
         plan: &Plan,
         image_id: ImageId,
         directory: &Path,
-    ) -> Option<Companion> {
+    ) -> Option<BuildDocument> {
         // A reproducible image, or one in one layer, differs from the one that the steps made.
         let is_another = plan.reproducible.is_some() || plan.artifact.export == ExportChoice::Squash;
         if !self.is_wanted() || !engine.needs_step_images() || is_another {
@@ -157,7 +157,7 @@ impl LayerCache {
         debug!("{} of {} images of steps are kept for a later build", steps.len(), configs.steps.len());
         let document = Document { image_id: image_id.to_string(), steps };
         let name = ArtifactName::layer_cache();
-        match Companion::write(directory, "what later builds take steps by", name, "application/json", &document) {
+        match BuildDocument::write(directory, "what later builds take steps by", name, "application/json", &document) {
             Ok(steps_artifact) if steps_artifact.size <= LARGEST_DOCUMENT => Some(steps_artifact),
             Ok(steps_artifact) => {
                 info!(

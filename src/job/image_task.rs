@@ -139,7 +139,7 @@ async fn publish(
     let unwritable = |source| CommandError::Write { path: directory.to_owned(), source };
     let mut measured = measure::measured(plan, &built);
     measured.so_far(stop.stages(), clock.since.elapsed());
-    built.image.companions.extend(measured.write(directory).map_err(unwritable)?);
+    built.image.documents.extend(measured.write(directory).map_err(unwritable)?);
     let survey = built.image.survey.take();
     let made = ProvenanceInput {
         plan,
@@ -148,7 +148,7 @@ async fn publish(
         root_url: config.deployment.as_ref().map(|deployment| &deployment.root_url),
         worker_pool: work.limits.worker_pool.as_deref(),
         image: &built.image.image,
-        besides: &built.image.companions,
+        besides: &built.image.documents,
         bases: &built.bases,
         parent: built.inputs.parent.as_ref(),
         cache: built.inputs.cache.loaded().filter(|_| built.steps.cached > 0),
@@ -159,10 +159,10 @@ async fn publish(
     };
     let growth = earlier.and_then(|earlier| earlier.growth(&measured));
     let page = survey.and_then(|survey| report_page::of_run(&made, survey, &measured, growth.as_ref(), directory));
-    let besides: Vec<_> = built.image.companions.iter().chain(&page).cloned().collect();
+    let besides: Vec<_> = built.image.documents.iter().chain(&page).cloned().collect();
     let provenance =
         provenance::write(&ProvenanceInput { besides: &besides, ..made }, directory).map_err(unwritable)?;
-    built.image.companions.extend(std::iter::once(provenance).chain(page));
+    built.image.documents.extend(std::iter::once(provenance).chain(page));
     let publishing = publisher.publish(plan, &built.identity, built.image, work.limits.expires);
     let story = stop.run_stage("publishing", publishing).await?.story;
     measured.so_far(stop.stages(), clock.since.elapsed());

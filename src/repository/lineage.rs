@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cycle_is_told_as_it_goes() {
+    fn a_cycle_is_named_in_order() {
         let (_files, tree) = tree(&[("x", Some("a")), ("a", Some("b")), ("b", Some("a")), ("own", Some("own"))]);
         let cycle = |of: &str| tree.ancestors(&names(&[of])).unwrap_err().to_string();
         assert_eq!(cycle("x"), "the images a -> b -> a are built from each other; one of them needs another parent");
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_parent_is_told_with_its_child() {
+    fn an_unknown_parent_is_named_with_its_child() {
         let files = Files::new(&[
             ("taskcluster/docker/a/Dockerfile", "FROM $DOCKER_IMAGE_PARENT"),
             ("kind.yml", "tasks: {a: {parent: zzz}}"),

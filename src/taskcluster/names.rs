@@ -129,7 +129,7 @@ impl ArtifactName {
 
     /// All artifacts that can be published with an image.
     #[must_use]
-    pub fn companions() -> [Self; 6] {
+    pub fn documents() -> [Self; 6] {
         [Self::layer_cache(), Self::layers(), Self::perfherder(), Self::provenance(), Self::report(), Self::sbom()]
     }
 
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn artifact_names() {
-        for ours in ArtifactName::companions().into_iter().chain([ArtifactName::build_log(), ArtifactName::task_log()])
+        for ours in ArtifactName::documents().into_iter().chain([ArtifactName::build_log(), ArtifactName::task_log()])
         {
             assert!(is_artifact_name(ours.as_str()));
         }

@@ -52,7 +52,7 @@ fn the_archive_waits_for_the_worker() {
     );
     job.assert_nothing_published();
     job.assert_engine_is_clean();
-    assert_eq!(names(&directory), [&["build.log", ARCHIVE][..], &Builder::companions()].concat());
+    assert_eq!(names(&directory), [&["build.log", ARCHIVE][..], &Builder::documents()].concat());
 
     let archive = output.path().join("image.tar");
     let compressed = std::fs::File::open(directory.join(ARCHIVE)).unwrap();
@@ -193,7 +193,7 @@ fn a_dry_run_of_such_a_task_writes_what_the_task_writes() {
     let environment = [("IMAGE_NAME", "payload-dry"), ("PROJECT", PROJECT)];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
     program(arguments, environment).finish().assert_succeeds();
-    assert_eq!(names(&made), [&[".gitignore", "build.log", ARCHIVE][..], &Builder::companions()].concat());
+    assert_eq!(names(&made), [&[".gitignore", "build.log", ARCHIVE][..], &Builder::documents()].concat());
     assert_eq!(std::fs::read(made.join(".gitignore")).unwrap(), b"*\n");
 }
 

@@ -127,7 +127,7 @@ impl Scene {
         let image = values["{{artifact_name}}"][0].clone();
         let mut artifacts = vec![image];
         if self.when.contains("built") {
-            artifacts.extend(Builder::companions().iter().map(|name| format!("public/image-build/{name}")));
+            artifacts.extend(Builder::documents().iter().map(|name| format!("public/image-build/{name}")));
             artifacts.push("public/image-build/build.log".to_owned());
             artifacts.extend(self.when.contains("packages").then(|| "public/image-build/sbom.cdx.json".to_owned()));
         }

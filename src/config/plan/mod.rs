@@ -2,7 +2,7 @@
 //! `job::image_task` executes it, `publish` sends [`Plan::publication`].
 
 mod artifact;
-mod companion;
+mod build_document;
 #[cfg(test)]
 mod example;
 mod scopes;
@@ -22,7 +22,7 @@ use crate::taskcluster::{
     Project, PushDate, TaskId, TaskRun,
 };
 pub use artifact::{ArtifactPlan, ExportChoice};
-pub use companion::Companion;
+pub use build_document::BuildDocument;
 pub use scopes::{Need, NeededScope};
 
 /// The build argument with the latest time of a reproducible image, for tools in RUN steps.
@@ -168,7 +168,8 @@ pub struct Publication {
     /// `queue.createArtifact`
     pub create_artifact: CreateArtifact,
     /// The same for the files published with the image: after it, and before the first insert.
-    pub create_companions: Vec<CreateArtifact>,
+    #[serde(rename = "createCompanions")]
+    pub create_documents: Vec<CreateArtifact>,
     /// `index.insertTask`, three times. The `.hash.` route is last: it marks a complete publication. Only in a dry run can it be
     /// unknown; then there are two calls.
     pub insert_task: Vec<InsertTask>,
@@ -196,7 +197,7 @@ impl Plan {
         &self,
         identity: &Identity,
         image: &ImageFile,
-        companions: &[Companion],
+        documents: &[BuildDocument],
         expires: Timestamp,
     ) -> Publication {
         let task_id = self.task.as_ref().map(|task| task.task_id.clone());
@@ -225,7 +226,7 @@ impl Plan {
                 name: self.artifact.name.clone(),
                 payload: self.artifact.payload(self.artifact.storage, image.size, expires),
             },
-            create_companions: companions.iter().map(|it| it.create(&self.artifact, expires)).collect(),
+            create_documents: documents.iter().map(|it| it.create(&self.artifact, expires)).collect(),
             insert_task: [&names.latest, &names.pushdate].into_iter().chain(hash).map(insert).collect(),
         }
     }

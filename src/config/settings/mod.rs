@@ -157,7 +157,7 @@ settings! {
     REBUILD = Setting::new("rebuild", "IMAGE_WORKER_REBUILD", "NAME|PATH", "Add a task for this image although the index has it, and let the graph's tasks use the new one; what is built from it is built again only if it is named, too; can be repeated, or a list with colons").group(DECISION).repeatable().common();
 
     WITH_PARENTS = Setting::new("with-parents", "IMAGE_WORKER_WITH_PARENTS", "", "Also build the images of the tree that these need, in order; what the engine has of the same content is not built again").group(LOCAL).common();
-    NO_CACHE = Setting::new("no-cache", "IMAGE_WORKER_NO_CACHE", "", "Build every step anew, and every image").group(LOCAL).common();
+    NO_CACHE = Setting::new("no-cache", "IMAGE_WORKER_NO_CACHE", "", "Rebuild every step, and every image").group(LOCAL).common();
 
     PUSH = Setting::new("push", "IMAGE_WORKER_PUSH", "", "Push the images afterwards, as `push` does").group(LOCAL).common();
     PIN = Setting::new("pin", "IMAGE_WORKER_PIN", "", "Write the digest of a pushed image to its file HASH").group(LOCAL).common();

@@ -33,10 +33,10 @@ pub async fn examine(
         None => (None, Vec::new()),
     };
     let is_task = !environment.is_empty();
-    // The environment's errors are these.
-    let is_told = environment.iter().any(|check| check.state == CheckState::Problem);
-    let told = |name: &'static str, error: ConfigError| {
-        if is_told { Vec::new() } else { vec![Check::problem(name, error)] }
+    // A broken environment's own errors are the same ones: each is said once.
+    let is_reported = environment.iter().any(|check| check.state == CheckState::Problem);
+    let problem = |name: &'static str, error: ConfigError| {
+        if is_reported { Vec::new() } else { vec![Check::problem(name, error)] }
     };
     let image = image.map(str::to_owned);
     let (named, of_checkout) = match place {
@@ -46,7 +46,7 @@ pub async fn examine(
         }
         Ok(None) if is_task => (None, Vec::new()),
         Ok(None) => (None, vec![checkout::none(image.as_deref())]),
-        Err(error) => (None, told("images", error)),
+        Err(error) => (None, problem("images", error)),
     };
     let work_directory = async {
         match work_dir {
@@ -54,13 +54,13 @@ pub async fn examine(
                 let looking = blocking(move || engine::work_directory(&path));
                 in_time("work-directory", looking).await.unwrap_or_else(|late| vec![late])
             }
-            Err(error) => told("work-directory", error),
+            Err(error) => problem("work-directory", error),
         }
     };
     let of_engine = async {
         match (engine, builder) {
             (Ok(engine), Ok(builder)) => engine::checks(&engine, builder, LIMIT).await,
-            (Err(error), _) | (_, Err(error)) => told("engine", error),
+            (Err(error), _) | (_, Err(error)) => problem("engine", error),
         }
     };
     let of_deployment = async {
@@ -72,7 +72,7 @@ pub async fn examine(
                 in_time("deployment", asking).await.unwrap_or_else(|late| vec![late])
             }
             (Ok(None), Ok(_)) => vec![deployment::none()],
-            (Err(error), _) | (_, Err(error)) => told("deployment", error),
+            (Err(error), _) | (_, Err(error)) => problem("deployment", error),
         }
     };
     let (of_engine, work_directory, of_deployment) = tokio::join!(of_engine, work_directory, of_deployment);

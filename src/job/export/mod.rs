@@ -15,7 +15,7 @@ use super::cache::LayerCache;
 use super::parent::TaskImage;
 use super::run::Run;
 use crate::config::Destination;
-use crate::config::plan::{Companion, Identity, ImageFile};
+use crate::config::plan::{BuildDocument, Identity, ImageFile};
 use crate::engine::{Base, Engine, EngineError, shared_layers};
 use crate::image::inventory::Survey;
 use crate::image::sbom::{self, Contents, SbomError, Subject};
@@ -79,26 +79,26 @@ pub(super) async fn exported(
     let made = blocking(move || {
         let survey = surveyed(&spool);
         let subject = Subject { tag: &tag, image_id, moment };
-        let companions = survey.iter().flat_map(|it| packages(&it.packages, subject, &join_load)).collect();
+        let documents = survey.iter().flat_map(|it| packages(&it.packages, subject, &join_load)).collect();
         let archive = spool.arrange(&tag)?;
         drop(spool);
         if uploaded && level.is_none() {
-            return Ok((archive.sum()?, Stored::Layout(archive), companions, survey));
+            return Ok((archive.sum()?, Stored::Layout(archive), documents, survey));
         }
         if level.is_none() && archive.is_at(&path) {
-            return Ok((archive.sum()?, Stored::File(path), companions, survey));
+            return Ok((archive.sum()?, Stored::File(path), documents, survey));
         }
         let file = File::create(&path).map_err(ArchiveError::Write)?;
         let written = archive.write_into(level, BufWriter::with_capacity(WRITE_BUFFER, file))?;
-        Ok((written, Stored::File(path), companions, survey))
+        Ok((written, Stored::File(path), documents, survey))
     });
-    let (written, stored, mut companions, survey): (_, _, Vec<_>, _) =
+    let (written, stored, mut documents, survey): (_, _, Vec<_>, _) =
         made.await.map_err(|error| classify(error, directory))?;
-    companions.extend(besides);
+    documents.extend(besides);
     let name = &plan.artifact.name;
     info!("{name}: {}, {} layers, sha256 {}", Bytes(written.size), shape.layers.len(), written.sha256);
     let image = ImageFile { sha256: written.sha256, size: written.size, image_id };
-    Ok(Finished { image, shape, stored, companions, survey })
+    Ok(Finished { image, shape, stored, documents, survey })
 }
 
 /// The image with no time later than this. What belongs to the image that it was built from stays as that has it, and is
@@ -126,7 +126,7 @@ fn surveyed(spool: &UnpackedImage) -> Option<Survey> {
 }
 
 /// The list of the packages in the image. An image is none the worse without one.
-fn packages(found: &Result<Option<Contents>, SbomError>, of: Subject, directory: &Path) -> Vec<Companion> {
+fn packages(found: &Result<Option<Contents>, SbomError>, of: Subject, directory: &Path) -> Vec<BuildDocument> {
     let contents = match found {
         Ok(Some(contents)) => contents,
         Ok(None) => {
@@ -140,7 +140,7 @@ fn packages(found: &Result<Option<Contents>, SbomError>, of: Subject, directory:
     };
     let document = sbom::document(of, contents);
     let (what, name) = ("the list of packages", ArtifactName::sbom());
-    match Companion::write(directory, what, name, sbom::CONTENT_TYPE, &document) {
+    match BuildDocument::write(directory, what, name, sbom::CONTENT_TYPE, &document) {
         Ok(written) => {
             for path in contents.unread() {
                 warn!("rpm's database /{path} is in the image, and its packages are not listed");

@@ -21,7 +21,7 @@ pub use stages::{Stage, Stages};
 pub use step::step;
 pub use summary::lines;
 
-use crate::config::plan::Companion;
+use crate::config::plan::BuildDocument;
 use crate::context::ImageName;
 use crate::taskcluster::ArtifactName;
 
@@ -55,11 +55,11 @@ impl Measured {
     }
 
     /// Writes the documents that are published with the image into `directory`.
-    pub fn write(&self, directory: &Path) -> io::Result<[Companion; 2]> {
+    pub fn write(&self, directory: &Path) -> io::Result<[BuildDocument; 2]> {
         let json = "application/json";
         Ok([
-            Companion::write(directory, "the list of layers", ArtifactName::layers(), json, &self.layers)?,
-            Companion::write(directory, "the metrics", ArtifactName::perfherder(), json, &PerfherderData::of(self))?,
+            BuildDocument::write(directory, "the list of layers", ArtifactName::layers(), json, &self.layers)?,
+            BuildDocument::write(directory, "the metrics", ArtifactName::perfherder(), json, &PerfherderData::of(self))?,
         ])
     }
 }

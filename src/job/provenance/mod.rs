@@ -11,7 +11,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::config::plan::{Companion, ContextSource, ExportChoice, Identity, ImageFile, Plan};
+use crate::config::plan::{BuildDocument, ContextSource, ExportChoice, Identity, ImageFile, Plan};
 use crate::context::ContextScheme;
 use crate::engine::{Bases, EngineInfo};
 use crate::job::cache::CachedImage;
@@ -47,7 +47,7 @@ pub struct ProvenanceInput<'a> {
     /// The archive.
     pub image: &'a ImageFile,
     /// What else was made of the image.
-    pub besides: &'a [Companion],
+    pub besides: &'a [BuildDocument],
     /// The images that its `Dockerfile` names.
     pub bases: &'a Bases,
     /// The image of another task that it was built from.
@@ -65,8 +65,8 @@ pub struct ProvenanceInput<'a> {
 }
 
 /// Writes the statement into `directory`.
-pub fn write(made: &ProvenanceInput, directory: &Path) -> io::Result<Companion> {
-    Companion::write(directory, "the provenance", ArtifactName::provenance(), CONTENT_TYPE, &statement(made))
+pub fn write(made: &ProvenanceInput, directory: &Path) -> io::Result<BuildDocument> {
+    BuildDocument::write(directory, "the provenance", ArtifactName::provenance(), CONTENT_TYPE, &statement(made))
 }
 
 /// The statement about an image.
@@ -165,7 +165,7 @@ fn run(made: &ProvenanceInput) -> RunDetails {
     }
 }
 
-fn byproduct(made: &Companion) -> Resource {
+fn byproduct(made: &BuildDocument) -> Resource {
     Resource {
         name: made.name.to_string(),
         digest: [("sha256", made.sha256.to_string())].into(),

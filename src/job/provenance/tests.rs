@@ -69,7 +69,7 @@ fn document(plan: &Plan) -> Value {
         hash: Some(hash("parent")),
     };
     let image = ImageFile { sha256: Digest::of(b"archive"), size: 7, image_id: ImageId::of(b"configuration") };
-    let sbom = Companion {
+    let sbom = BuildDocument {
         what: "the list of packages",
         name: ArtifactName::sbom(),
         path: "sbom.cdx.json".into(),
@@ -95,9 +95,9 @@ fn document(plan: &Plan) -> Value {
         finished: "2026-11-23T10:01:02.5Z".parse().unwrap(),
     };
     let directory = tempfile::tempdir().unwrap();
-    let companion = write(&made, directory.path()).unwrap();
+    let document = write(&made, directory.path()).unwrap();
     let text = std::fs::read(directory.path().join("provenance.json")).unwrap();
-    assert_eq!((companion.sha256, companion.size), (Digest::of(&text), text.len() as u64));
+    assert_eq!((document.sha256, document.size), (Digest::of(&text), text.len() as u64));
     assert!(!String::from_utf8_lossy(&text).contains("hush"), "the value of a build argument");
     serde_json::from_slice(&text).unwrap()
 }

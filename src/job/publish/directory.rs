@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use tracing::debug;
 
 use super::{Finished, PublishError, Published, Stored};
-use crate::config::plan::{Companion, Publication};
+use crate::config::plan::{BuildDocument, Publication};
 use crate::config::{Output, Owner};
 use crate::engine::build_log;
 use crate::image::ArchiveError;
@@ -32,7 +32,7 @@ const ATTEMPTS: u32 = 10;
 /// Written to disk at this size, so that system calls do not count.
 const WRITE_BUFFER: usize = 256 * 1024;
 
-/// A directory that receives an archive and its companions. It belongs to this run while the value lives. A directory that was
+/// A directory that receives an archive and its documents. It belongs to this run while the value lives. A directory that was
 /// created for a failed run is removed again.
 #[derive(Debug)]
 pub struct OutputDirectory {
@@ -120,7 +120,7 @@ impl OutputDirectory {
 
     /// Removes these files, and everything else of an earlier image, if they exist.
     fn remove(&self, stale: &[&str]) -> Result<(), PublishError> {
-        let besides = ArtifactName::companions();
+        let besides = ArtifactName::documents();
         for stale in stale.iter().copied().chain(besides.iter().map(ArtifactName::file_name)).chain([BUILD_LOG]) {
             let stale = self.path.join(stale);
             match fs::remove_file(&stale) {
@@ -146,7 +146,7 @@ impl OutputDirectory {
         name: &ArtifactName,
         publication: &Publication,
     ) -> Result<Published, PublishError> {
-        self.take_companions(&image.companions)?;
+        self.take_documents(&image.documents)?;
         let archive = self.take_image(image.stored, name).await?;
         let publish_json = self.path.join(PUBLISH_JSON);
         let write = || {
@@ -161,8 +161,8 @@ impl OutputDirectory {
     }
 
     /// Takes in what belongs to an archive, before the archive itself.
-    pub(super) fn take_companions(&self, companions: &[Companion]) -> Result<(), PublishError> {
-        companions.iter().try_for_each(|it| self.move_in(&it.path, it.name.file_name()).map(drop))
+    pub(super) fn take_documents(&self, documents: &[BuildDocument]) -> Result<(), PublishError> {
+        documents.iter().try_for_each(|it| self.move_in(&it.path, it.name.file_name()).map(drop))
     }
 
     /// Moves a finished archive in. Returns its new path.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::config::plan::{Companion, Identity, ImageFile, Plan};
+use crate::config::plan::{BuildDocument, Identity, ImageFile, Plan};
 use crate::config::{Owner, Reuse};
 use crate::decision::lookup::LookupError;
 use crate::engine::build_log;
@@ -224,7 +224,7 @@ pub struct Finished {
     /// Where it is.
     pub stored: Stored,
     /// The files published with it.
-    pub companions: Vec<Companion>,
+    pub documents: Vec<BuildDocument>,
     /// What is in it, unless that could not be read.
     pub survey: Option<Survey>,
 }
@@ -345,7 +345,7 @@ impl Publisher {
         image: Finished,
         expires: Timestamp,
     ) -> Result<Published, PublishError> {
-        let publication = plan.publication(identity, &image.image, &image.companions, expires);
+        let publication = plan.publication(identity, &image.image, &image.documents, expires);
         match self {
             Self::Task(task) => task.publish(plan, &image, &publication).await,
             Self::Payload(payload) => payload.publish(image, &plan.artifact.name).await,

@@ -26,7 +26,7 @@ impl Payload {
     }
 
     pub(super) async fn publish(&self, image: Finished, name: &ArtifactName) -> Result<Published, PublishError> {
-        self.directory.take_companions(&image.companions)?;
+        self.directory.take_documents(&image.documents)?;
         let archive = self.directory.take_image(image.stored, name).await?;
         let story = format!("wrote {}, {}, for the worker to upload", archive.display(), Bytes(image.image.size));
         Ok(Published { story })

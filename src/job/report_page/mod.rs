@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::metrics::{GrowthSince, Stage};
 use super::work_dir::AtomicFile;
-use crate::config::plan::Companion;
+use crate::config::plan::BuildDocument;
 use crate::image::inventory::{Inventory, SizeTree, Survey, most_escaped};
 use crate::image::sbom::{Contents, Package};
 use crate::report::{Bytes, ErrorChain, escaped, shortened};
@@ -202,9 +202,9 @@ impl ReportPage {
     }
 
     /// Writes it into `directory`, to be published with the image.
-    pub fn companion(&self, directory: &Path) -> Result<Companion, PageError> {
+    pub fn document(&self, directory: &Path) -> Result<BuildDocument, PageError> {
         let (what, name, content_type) = ("the report", ArtifactName::report(), "text/html; charset=utf-8");
-        Ok(Companion::write_text(directory, what, name, content_type, &self.html()?)?)
+        Ok(BuildDocument::write_text(directory, what, name, content_type, &self.html()?)?)
     }
 }
 

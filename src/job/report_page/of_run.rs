@@ -6,7 +6,7 @@ use std::path::Path;
 use tracing::warn;
 
 use super::{Fact, PageChange, ReportPage, Times};
-use crate::config::plan::{Companion, ContextSource};
+use crate::config::plan::{BuildDocument, ContextSource};
 use crate::image::inventory::Survey;
 use crate::job::metrics::{GrowthSince, Measured};
 use crate::job::provenance::ProvenanceInput;
@@ -20,14 +20,14 @@ pub(in crate::job) fn of_run(
     measured: &Measured,
     growth: Option<&GrowthSince>,
     directory: &Path,
-) -> Option<Companion> {
+) -> Option<BuildDocument> {
     let mut page = ReportPage::of(format!("{} for {}", made.plan.image, made.plan.project), survey);
     page.time = Some(Times::of(&measured.stages, measured.took));
     page.change = growth.map(PageChange::of);
     page.provenance = origin(made);
     let unknown = made.bases.unknown.iter();
     page.warnings.extend(unknown.map(|base| format!("the engine does not say what the base image {base} was")));
-    let written = page.companion(directory);
+    let written = page.document(directory);
     written.inspect_err(|error| warn!("there is no report of the image: {}", ErrorChain(error))).ok()
 }
 

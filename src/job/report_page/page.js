@@ -242,8 +242,8 @@
     const by = { overwritten: "overwritten", deleted: "deleted" };
     const rows = paths.map((path) => [path.path, bytes(path.bytes), `${by[path.by]} in layer ${path.layer}`]);
     const columns = [["Path", ""], ["Wasted", "number"], ["How", ""]];
-    const told = `${bytes(count)} are in layers and no container sees them; ${efficiency}% of all bytes in files are visible.`;
-    section("waste", "Wasted space", make("p", {}, told), rows.length ? table("Wasted space", columns, rows) : null);
+    const sentence = `${bytes(count)} are in layers and no container sees them; ${efficiency}% of all bytes in files are visible.`;
+    section("waste", "Wasted space", make("p", {}, sentence), rows.length ? table("Wasted space", columns, rows) : null);
   }
 
   function packages() {
@@ -264,9 +264,9 @@
     }
     const filter = make("input", { id: "filter", type: "search", autocomplete: "off", oninput: (event) => draw(event.target.value.trim()) });
     const label = make("label", { for: "filter" }, "Show packages whose name or version has");
-    const told = `${counted(count, "package")}${by.length ? `: ${by.join(", ")}` : ""}`;
+    const sentence = `${counted(count, "package")}${by.length ? `: ${by.join(", ")}` : ""}`;
     const some = make("details", {}, make("summary", {}, "List them"), label, make("br"), filter, matching, listed);
-    section("packages", "Packages", make("p", {}, told), report.packages.length ? some : null);
+    section("packages", "Packages", make("p", {}, sentence), report.packages.length ? some : null);
     draw("");
   }
 
@@ -274,18 +274,18 @@
     const { stages, took } = report.time;
     const rows = stages.map(({ name, began, took: own }) => [name, bar(began, own, took), seconds(began), seconds(own)]);
     const columns = [["Stage", ""], ["", ""], ["Began", "number wide"], ["Took", "number"]];
-    const told = `${seconds(took)} until the documents were written; the upload is not among them.`;
-    const made = section("time", "Time", make("p", {}, told), table("Stages", columns, rows));
+    const sentence = `${seconds(took)} until the documents were written; the upload is not among them.`;
+    const made = section("time", "Time", make("p", {}, sentence), table("Stages", columns, rows));
     made.classList.add("waterfall");
   }
 
   function change() {
     const { headline, before, now, steps } = report.change;
-    const told = `${headline}: ${bytes(before)} before, ${bytes(now)} now.`;
+    const sentence = `${headline}: ${bytes(before)} before, ${bytes(now)} now.`;
     const amount = (size) => (size === null ? "–" : bytes(size));
     const rows = steps.map((step) => [step.step, difference((step.now ?? 0) - (step.before ?? 0)), amount(step.before), amount(step.now)]);
     const columns = [["Step", "step"], ["Difference", "number"], ["Before", "number wide"], ["Now", "number wide"]];
-    section("change", "Since the previous image", make("p", {}, told), rows.length ? table("Changed steps", columns, rows) : null);
+    section("change", "Since the previous image", make("p", {}, sentence), rows.length ? table("Changed steps", columns, rows) : null);
   }
 
   function configuration() {

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_get_in_is_told_so_before() {
+    fn missing_credentials_are_an_error_before_the_push() {
         let config = r#"{"auths": {"azure.invalid": {"identitytoken": "x"}, "bad.invalid": {"auth": "!"}}}"#;
         let token = place("azure.invalid/i:1", config);
         assert!(matches!(token, Err(RegistryError::IdentityToken { host }) if host == "azure.invalid"));

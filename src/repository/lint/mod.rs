@@ -106,7 +106,7 @@ struct Look {
     /// Its task parent.
     parent: Option<ImageName>,
     /// Whether its parent, or that it has none, is known.
-    parent_is_told: bool,
+    parent_is_known: bool,
     /// The files of its context, their bytes, their hash.
     context: Option<(usize, u64, ContextHash)>,
     /// Why its context has no files of taskgraph's.
@@ -164,7 +164,7 @@ impl Tree {
             Ok(dockerfile) => {
                 look.recipe = DockerfileImages::read(&dockerfile.text, &image.args);
                 match self.parent(name) {
-                    Ok(parent) => (look.parent, look.parent_is_told) = (parent, true),
+                    Ok(parent) => (look.parent, look.parent_is_known) = (parent, true),
                     Err(TreeError::NotInKind { .. }) => {}
                     Err(error) => look.errors.push(error),
                 }
@@ -233,7 +233,7 @@ fn index_hashes(tree: &Tree, looks: &BTreeMap<ImageName, Look>) -> BTreeMap<Imag
     loop {
         let before = hashes.len();
         for (name, look) in looks {
-            let (true, Some((.., context)), Ok(image)) = (look.parent_is_told, look.context, tree.image(name)) else {
+            let (true, Some((.., context)), Ok(image)) = (look.parent_is_known, look.context, tree.image(name)) else {
                 continue;
             };
             let of_parent = look.parent.as_ref().map(|parent| hashes.get(parent).copied());

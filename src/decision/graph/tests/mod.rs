@@ -56,7 +56,7 @@ fn same(left: &Value, right: &Value) {
 
 const ID: &str = "{{#task_id_for_image}}builder{{/task_id_for_image}}";
 
-/// An image that is found is built anew for later pushes: the graph's tasks use the one that is there.
+/// An image that is found is rebuilt for later pushes: the graph's tasks use the one that is there.
 #[test]
 fn tasks_besides_are_added_with_what_they_need_and_nobody_waits_for_them() {
     let new = |name: &str, id: &str, parent| match made(name, id, parent) {

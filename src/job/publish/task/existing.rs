@@ -100,7 +100,7 @@ impl Task {
         let Entry { task_id, expires, .. } = entry;
         match reuse {
             Reuse::Own if *task_id != self.run.task_id => {
-                info!("{namespace} points at task {task_id}: the image is built anew");
+                info!("{namespace} points at task {task_id}: the image is rebuilt");
                 false
             }
             Reuse::LastingUntil(_) if *expires < needed_until => {

@@ -1,4 +1,4 @@
-//! Publishes to a task: the artifact and its companions are created, uploaded, finished and read back before the first index
+//! Publishes to a task: the artifact and its documents are created, uploaded, finished and read back before the first index
 //! insert, so that no route ever points at a missing image. The `.hash.` route comes last.
 
 mod existing;
@@ -47,7 +47,7 @@ impl Task {
         finished: &Finished,
         publication: &Publication,
     ) -> Result<Published, PublishError> {
-        let Finished { image, stored, companions, .. } = finished;
+        let Finished { image, stored, documents, .. } = finished;
         fits_one_put(&plan.artifact.name, image.size)?;
         let storage = plan.artifact.storage;
         let (upload, created) = tokio::try_join!(
@@ -55,13 +55,13 @@ impl Task {
             self.create(&publication.create_artifact, storage)
         )?;
         let image = self.upload_and_verify(&upload, &publication.create_artifact, created);
-        let companions = companions.iter().zip(&publication.create_companions).map(async |(it, create)| {
+        let documents = documents.iter().zip(&publication.create_documents).map(async |(it, create)| {
             let stored = &Stored::File(it.path.clone());
             let upload = Upload::of(it.what, stored, it.size, it.sha256).await?;
             self.upload_and_verify(&upload, create, self.create(create, storage).await?).await
         });
         // In parallel: small files cost no extra time beside the image. All of them exist before the first route refers to them.
-        tokio::try_join!(image, try_join_all(companions))?;
+        tokio::try_join!(image, try_join_all(documents))?;
         self.index_all(&publication.insert_task).await?;
         Ok(Published { story: format!("published {} of {}", plan.artifact.name, self.run) })
     }

@@ -61,7 +61,7 @@ fn an_argument_of_kind_yml_names_the_base_without_an_arg_line() {
 }
 
 #[test]
-fn an_image_is_told_with_what_it_is_made_of() {
+fn an_image_is_listed_with_its_base_images() {
     let (files, lint) = lint(&[
         ("REGISTRY", "quay.io/m"),
         ("base/Dockerfile", "FROM debian:12\n"),
@@ -195,7 +195,7 @@ fn files_that_cannot_be_read_are_told_with_the_cause() {
 }
 
 #[test]
-fn a_version_that_a_child_does_not_name_is_told() {
+fn a_version_that_a_child_does_not_name_is_reported() {
     let problems_with = |reference: &str| {
         let child = format!("FROM {reference}\n");
         let registry = [("REGISTRY", "quay.io/m"), ("base/Dockerfile", "FROM debian:12\n"), ("base/VERSION", "2")];

@@ -14,7 +14,7 @@ use crate::taskcluster::{ArtifactName, ArtifactPayload, CreateArtifact};
 
 /// A small file that belongs to an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Companion {
+pub struct BuildDocument {
     /// A description for people.
     pub what: &'static str,
     /// The artifact that it becomes.
@@ -29,7 +29,7 @@ pub struct Companion {
     pub content_type: &'static str,
 }
 
-impl Companion {
+impl BuildDocument {
     /// Writes a JSON document into `directory`.
     pub fn write(
         directory: &Path,
