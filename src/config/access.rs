@@ -7,38 +7,31 @@ use crate::taskcluster::{Access, Deployment};
 
 const NOWHERE: &str = "set it to the deployment, for example https://firefox-ci-tc.services.mozilla.com";
 
-/// The configured deployment, if there is one. Readers may do without credentials.
-pub(super) fn deployment(
-    sources: &SettingLayers,
-    needed: bool,
-    reading: bool,
-) -> Result<Option<Deployment>, ConfigError> {
-    let Some(root_url) = sources.parse::<HttpUrl>(&settings::ROOT_URL)? else {
-        return if needed {
-            Err(ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE })
-        } else {
-            Ok(None)
-        };
-    };
+/// What calls to a deployment need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Credentials {
+    /// Public data is read without them.
+    Optional,
+    /// Publishing needs them.
+    Required,
+}
+
+/// The configured deployment, if there is one.
+pub(super) fn optional(sources: &SettingLayers, credentials: Credentials) -> Result<Option<Deployment>, ConfigError> {
+    let Some(root_url) = sources.parse::<HttpUrl>(&settings::ROOT_URL)? else { return Ok(None) };
     let access = match sources.parse::<HttpUrl>(&settings::PROXY_URL)? {
         Some(proxy) => Access::Proxy(proxy),
-        None => hawk(sources, reading)?,
+        None => hawk(sources, credentials)?,
     };
     Ok(Some(Deployment { root_url, access, retry: retry::read(sources)? }))
 }
 
-/// The deployment of a subcommand that is about one.
-pub(super) fn required(sources: &SettingLayers, only_reads: bool) -> Result<Deployment, ConfigError> {
-    let missing = ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE };
-    deployment(sources, true, only_reads)?.ok_or(missing)
+/// The configured deployment, which must be there.
+pub(super) fn required(sources: &SettingLayers, credentials: Credentials) -> Result<Deployment, ConfigError> {
+    optional(sources, credentials)?.ok_or(ConfigError::Missing { setting: &settings::ROOT_URL, why: NOWHERE })
 }
 
-/// The deployment for subcommands that only read, which need no credentials for public data.
-pub(super) fn deployment_to_read(sources: &SettingLayers) -> Result<Deployment, ConfigError> {
-    required(sources, true)
-}
-
-fn hawk(sources: &SettingLayers, reading: bool) -> Result<Access, ConfigError> {
+fn hawk(sources: &SettingLayers, credentials: Credentials) -> Result<Access, ConfigError> {
     let text = |setting: &'static Setting| sources.parse::<String>(setting);
     match (text(&settings::CLIENT_ID)?, text(&settings::ACCESS_TOKEN)?) {
         (Some(client_id), Some(access_token)) => {
@@ -57,7 +50,7 @@ fn hawk(sources: &SettingLayers, reading: bool) -> Result<Access, ConfigError> {
             }
             Ok(Access::Hawk { client_id, access_token, certificate: certificate.map(|given| given.text) })
         }
-        (None, None) if reading => Ok(Access::Anonymous),
+        (None, None) if credentials == Credentials::Optional => Ok(Access::Anonymous),
         (None, None) => Err(ConfigError::Missing {
             setting: &settings::PROXY_URL,
             why: "publishing needs taskcluster-proxy (payload.features.taskclusterProxy), or TASKCLUSTER_CLIENT_ID and TASKCLUSTER_ACCESS_TOKEN",
@@ -85,7 +78,8 @@ mod tests {
             let mut variables = BTreeMap::from(good);
             variables.insert(variable, value);
             let environment = move |name: &str| variables.get(name).map(OsString::from);
-            hawk(&SettingLayers::new(BTreeMap::new(), &environment).unwrap(), false).map_err(|error| error.to_string())
+            hawk(&SettingLayers::new(BTreeMap::new(), &environment).unwrap(), Credentials::Required)
+                .map_err(|error| error.to_string())
         };
         assert!(credentials_with("TASKCLUSTER_CERTIFICATE", "{\"seed\":\"secret\"}").is_ok());
         for (variable, value) in [

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::access::Credentials;
 use super::settings;
 use super::{
     ConfigError, Destination, ImagesDir, ProcessEnvironment, SettingLayers, SettingValue, access, artifact, pushdate,
@@ -72,7 +73,7 @@ impl DecideConfig {
             central: sources.parse_or_default(&settings::CENTRAL)?,
             index: sources.parse_or_default(&settings::INDEX)?,
             project: project(sources, offline, &mut assumed)?,
-            deployment: if offline { None } else { Some(access::deployment_to_read(sources)?) },
+            deployment: if offline { None } else { Some(access::required(sources, Credentials::Optional)?) },
             decision_task: decision_task(sources, offline, &mut assumed)?,
             pushdate: pushdate(sources, around, offline, &mut assumed)?,
             artifact: artifact(sources, around, &Destination::Task, &mut assumed)?,

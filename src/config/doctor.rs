@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::access::Credentials;
 use super::replay::Job;
 use super::{Config, ConfigError, ImagesDir, ProcessEnvironment, SettingLayers, access, settings};
 use crate::context::{ContextHash, HashScheme, ImageName};
@@ -57,7 +58,7 @@ impl DoctorConfig {
     #[must_use]
     pub fn read(sources: &SettingLayers, around: &ProcessEnvironment, is_task: bool) -> Self {
         // What publishing needs is an error of the job.
-        let deployment = access::deployment(sources, false, true);
+        let deployment = access::optional(sources, Credentials::Optional);
         let deployment = deployment.map(|it| it.map(|it| Deployment { retry: once(it.retry), ..it }));
         let work_dir = sources.parse(&settings::WORK_DIR);
         let place = if is_task { Ok(None) } else { ImagesDir::find(sources, &around.directory) };

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::access;
+use super::access::{self, Credentials};
 use super::{ConfigError, SettingLayers, settings};
 use crate::net::NameError;
 use crate::taskcluster::{Deployment, IndexPrefix, Project, PushDate};
@@ -41,7 +41,7 @@ impl HistoryConfig {
                 None => sources.parse_or_default(&settings::CENTRAL)?,
             },
             index: sources.parse_or_default(&settings::INDEX)?,
-            deployment: access::deployment_to_read(sources)?,
+            deployment: access::required(sources, Credentials::Optional)?,
             limit: sources.parse_or_default(&settings::LIMIT)?,
             since: sources.parse::<Since>(&settings::SINCE)?.map(|since| since.0),
             html: sources.parse(&settings::HTML)?,

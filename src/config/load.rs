@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::access;
+use super::access::{self, Credentials};
 use super::{ConfigError, LookupConfig, ProcessEnvironment, SettingLayers, retry, settings};
 use crate::engine::EngineConfig;
 use crate::net::registry::ImageReference;
@@ -76,9 +76,11 @@ impl WantedImage {
         let from = match source {
             ImageSource::Named(typed) => LoadFrom::Named(typed.clone(), Box::new(LookupConfig::read(sources, around)?)),
             ImageSource::Task(task) => {
-                LoadFrom::Task(task.clone(), access::deployment_to_read(&sources.of_deployment(task)?)?)
+                LoadFrom::Task(task.clone(), access::required(&sources.of_deployment(task)?, Credentials::Optional)?)
             }
-            ImageSource::Route(namespace) => LoadFrom::Route(namespace.clone(), access::deployment_to_read(sources)?),
+            ImageSource::Route(namespace) => {
+                LoadFrom::Route(namespace.clone(), access::required(sources, Credentials::Optional)?)
+            }
             ImageSource::File(path) => LoadFrom::File(around.directory.join(path)),
         };
         let artifact = sources.parse_or_default(&settings::ARTIFACT_NAME)?;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::access;
+use super::access::{self, Credentials};
 use super::{ConfigError, ImagesDir, ProcessEnvironment, SettingLayers, settings};
 use crate::context::HashScheme;
 use crate::taskcluster::{ArtifactName, Deployment, IndexPrefix, Project};
@@ -49,7 +49,7 @@ impl LookupConfig {
             project: sources.parse(&settings::PROJECT)?,
             index: sources.parse_or_default(&settings::INDEX)?,
             artifact: sources.parse_or_default(&settings::ARTIFACT_NAME)?,
-            deployment: access::deployment_to_read(sources)?,
+            deployment: access::required(sources, Credentials::Optional)?,
             now: around.now,
         })
     }

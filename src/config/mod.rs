@@ -41,6 +41,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use access::Credentials;
+
 use crate::config::plan::{ArtifactPlan, ContextPlan, ContextSource, DryRunNames, Plan};
 use crate::context::checkout::Checkout;
 use crate::context::trees::ContextTrees;
@@ -205,7 +207,7 @@ impl Config {
             declared_by: destination.declared_by(sources, dry)?,
             assumes_parent: dry && !(sources.is_replay() || image.is_some() || says_parent || plan.parent.is_some()),
             plan,
-            deployment: access::deployment(sources, needs_deployment, !publishes)?,
+            deployment: deployment(sources, needs_deployment, publishes)?,
             engine,
             work_dir: sources.parse(&settings::WORK_DIR)?.unwrap_or_else(|| around.temporary.clone()),
             destination,
@@ -238,6 +240,12 @@ fn required_root(sources: &SettingLayers, path: &Path) -> Result<PathBuf, Config
         setting: &settings::ROOT,
         why: "the current directory is in no checkout; change to one",
     })
+}
+
+/// The deployment of a job, which may do without one where it asks none.
+fn deployment(sources: &SettingLayers, is_needed: bool, publishes: bool) -> Result<Option<Deployment>, ConfigError> {
+    let credentials = if publishes { Credentials::Required } else { Credentials::Optional };
+    if is_needed { access::required(sources, credentials).map(Some) } else { access::optional(sources, credentials) }
 }
 
 /// The project of the routes. A dry run of an image directory inserts none: any project does.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::access::Credentials;
 use super::destination::PublishBy;
 use super::settings::{self, Setting};
 use super::{ConfigError, DeclaredImage, SettingLayers, SettingValue, ValueSource, access};
@@ -158,7 +159,8 @@ impl Replay {
         if publish && sources.switch(&settings::DRY_RUN)? {
             return Err(ConfigError::Combination("--publish and --dry-run: which of them? Leave one away".to_owned()));
         }
-        Ok(Self { deployment: access::required(sources, !publish)?, publish })
+        let credentials = if publish { Credentials::Required } else { Credentials::Optional };
+        Ok(Self { deployment: access::required(sources, credentials)?, publish })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use super::access::Credentials;
 use super::{ConfigError, SettingLayers, access, settings};
 use crate::taskcluster::Deployment;
 
@@ -24,7 +25,7 @@ impl Rerun {
     pub fn read(sources: &SettingLayers) -> Result<Self, ConfigError> {
         let pause: NonZeroU64 = sources.parse_or_default(&settings::LONGEST_PAUSE)?;
         Ok(Self {
-            deployment: access::required(sources, true)?,
+            deployment: access::required(sources, Credentials::Optional)?,
             yes: sources.switch(&settings::YES)?,
             follow: !sources.switch(&settings::NO_FOLLOW)?,
             longest_pause: Duration::from_secs(pause.get()),

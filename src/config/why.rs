@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::access;
+use super::access::{self, Credentials};
 use super::{ConfigError, ProcessEnvironment, SettingLayers, settings};
 use crate::taskcluster::{Deployment, IndexPrefix, Project};
 
@@ -31,7 +31,7 @@ impl WhyConfig {
             project: sources.parse(&settings::PROJECT)?,
             central: sources.parse_or_default(&settings::CENTRAL)?,
             index: sources.parse_or_default(&settings::INDEX)?,
-            deployment: access::deployment_to_read(sources)?,
+            deployment: access::required(sources, Credentials::Optional)?,
             temporary: around.temporary.clone(),
             now: around.now,
         })
