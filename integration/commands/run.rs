@@ -716,6 +716,33 @@ fn wrong_bytes_that_arrive_are_sent_again() {
     }
 }
 
+/// The MD5 of a large file is computed while it is sent: the storage has nothing to compare the first time.
+#[test]
+fn wrong_bytes_of_a_large_image_are_found_and_sent_again() {
+    if !engine() {
+        return;
+    }
+    let steps = format!("RUN dd if=/dev/urandom of=/bytes bs=1M count=9\n{HELLO}");
+    let repository = Repository::new("run-wrong-large", &steps);
+    for (fault, exit_code) in [(Fault::wrong_arrival("s3 PUT"), 0), (Fault::wrong_store("s3 PUT").times(2), 30)] {
+        let job = Job::new(&repository);
+        job.taskcluster.fault(fault.path("image.tar"));
+        let finished = job.run();
+        let calls = job.taskcluster.calls();
+        let puts: Vec<_> =
+            calls.iter().filter(|call| call.name == "s3 PUT" && call.path.contains("image.tar")).collect();
+        let compared: Vec<_> = puts.iter().map(|call| call.request["contentMd5"].is_string()).collect();
+        assert_eq!(compared, [false, true]);
+        assert_eq!(finished.stderr.matches("sending it again").count(), 1, "{}", finished.stderr);
+        if exit_code == 0 {
+            assert_published(&job, &finished);
+        } else {
+            finished.assert_fails(exit_code, &["image.tar", "reads back with sha256", "nothing was indexed"]);
+            assert!(job.routes().iter().all(|route| job.taskcluster.index_entry(route).is_none()));
+        }
+    }
+}
+
 /// The storage answers 200, and has other bytes, of the same length.
 #[test]
 fn wrong_bytes_that_are_stored_are_not_indexed() {

@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
+use tokio::sync::mpsc::Receiver;
+use tokio_util::bytes::Bytes;
 
 /// The MD5 of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,18 @@ impl ContentMd5 {
         let mut sum = Md5Writer(Md5::new());
         write(&mut sum)?;
         Ok(Self(sum.0.finalize().into()))
+    }
+
+    /// The digest of what arrives, of at most `size` bytes. Outside of a runtime's asynchronous threads.
+    pub(super) fn of_received(mut pieces: Receiver<Bytes>, size: u64) -> Self {
+        let (mut sum, mut received) = (Md5::new(), 0);
+        while received < size
+            && let Some(piece) = pieces.blocking_recv()
+        {
+            sum.update(&piece);
+            received += piece.len() as u64;
+        }
+        Self(sum.finalize().into())
     }
 
     /// As the header has it.

@@ -23,6 +23,7 @@ use tokio_util::io::ReaderStream;
 use tracing::warn;
 
 use crate::net::HttpUrl;
+use crate::net::blocking::blocking;
 use crate::net::retry::{Policy, RetryConfig, retry};
 use crate::report::{ProgressCounter, secrets};
 pub use content_md5::ContentMd5;
@@ -35,6 +36,9 @@ const PUT_LIMIT: Duration = Duration::from_mins(45);
 
 /// How much is read from a file at a time: large enough that system calls do not count.
 const CHUNK: usize = 256 * 1024;
+
+/// The number of pieces of an upload that may wait to be hashed: 2 MiB of a file.
+const HASHED_PIECES: usize = 8;
 
 /// How long the body of an error may take: it only makes the message better.
 const WORDS_MAY_TAKE: Duration = Duration::from_secs(10);
@@ -167,15 +171,26 @@ impl Storage {
         Ok(Download { length, gzip_encoded, ends_with_connection, storage, response, url, etag, received, resumptions })
     }
 
-    /// Uploads bytes with one PUT and a known length: S3 refuses chunked bodies.
+    /// Uploads bytes with one PUT and a known length: S3 refuses chunked bodies. Gives the MD5 of what was sent, which is computed
+    /// meanwhile, on its own thread.
     pub async fn put(
         &self,
         url: &HttpUrl,
         headers: &BTreeMap<String, String>,
         UploadBody { bytes, size, meter }: UploadBody<impl Stream<Item = io::Result<Bytes>> + Send + 'static>,
-    ) -> Result<(), TransferError> {
+    ) -> Result<ContentMd5, TransferError> {
         secrets::add_url(url.reveal());
         secrets::add_headers(headers);
+        let (hashed, pieces) = tokio::sync::mpsc::channel(HASHED_PIECES);
+        let md5 = blocking(move || ContentMd5::of_received(pieces, size));
+        let bytes = bytes.and_then(move |bytes| {
+            let hashed = hashed.clone();
+            async move {
+                // It is received until all bytes are there.
+                let _ = hashed.send(bytes.clone()).await;
+                Ok(bytes)
+            }
+        });
         let (progress, mut moves) = tokio::sync::watch::channel(());
         let stream = bytes.inspect_ok(move |bytes| {
             meter.add(bytes.len() as u64);
@@ -202,7 +217,8 @@ impl Storage {
                 return Err(TransferError::Stalled { method: "PUT", url: url.clone(), silence: self.retry.silence });
             }
         };
-        success("PUT", url, answer).await.map(drop)
+        success("PUT", url, answer).await?;
+        Ok(md5.await)
     }
 }
 
@@ -250,7 +266,7 @@ mod tests {
     const SIZE: usize = 16 * 1024 * 1024;
 
     /// Uploads a file to a server that reads `most` bytes, some every few milliseconds, and then sends its answer.
-    async fn upload(silence: Duration, most: usize) -> Result<(), TransferError> {
+    async fn upload(silence: Duration, most: usize) -> Result<ContentMd5, TransferError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url: HttpUrl = format!("http://{}/image.tar", listener.local_addr().unwrap()).parse().unwrap();
         let server = tokio::spawn(async move {
@@ -278,7 +294,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_upload_may_take_longer_than_the_silence_as_long_as_it_moves() {
-        upload(Duration::from_secs(1), SIZE).await.unwrap();
+        let sent = upload(Duration::from_secs(1), SIZE).await.unwrap();
+        let expected = ContentMd5::of_written(|out| out.write_all(&vec![0; SIZE])).unwrap();
+        assert_eq!(sent, expected);
     }
 
     #[tokio::test]

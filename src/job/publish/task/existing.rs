@@ -235,7 +235,7 @@ impl Task {
         let stored = Stored::File(path);
         let upload = Upload::of("the image", &stored, size, sha256).await?;
         let created = self.create(&create, storage).await?;
-        self.upload_and_verify(&upload, &create, created).await?;
+        self.upload_and_verify(upload, &create, created).await?;
         Ok(true)
     }
 }

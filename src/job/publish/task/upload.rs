@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter};
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::super::{PublishError, ReadBack, Stored};
 use super::Task;
@@ -21,6 +21,10 @@ use crate::taskcluster::{ArtifactName, CallErrorKind, CreateArtifact, Storage as
 /// How much of a file is read at a time, so that system calls do not count.
 const READ_AT_ONCE: usize = 256 * 1024;
 
+/// Up to this size, in bytes, the MD5 is computed before the upload, so that the storage compares it: in some 15 ms. Of larger files it
+/// is computed while they are sent, and compared afterwards.
+const SUMMED_BEFORE: u64 = 8 << 20;
+
 /// A file on its way to an artifact.
 pub(super) struct Upload<'a> {
     /// A description for people.
@@ -31,18 +35,21 @@ pub(super) struct Upload<'a> {
     pub(super) size: u64,
     /// Its sha256.
     pub(super) sha256: Digest,
-    /// Its MD5, which the storage compares.
-    md5: ContentMd5,
+    /// Its MD5, if it is known, which the storage compares.
+    md5: Option<ContentMd5>,
 }
 
 impl<'a> Upload<'a> {
-    /// A file whose MD5 is not known yet.
+    /// A file.
     pub(super) async fn of(
         what: &'static str,
         stored: &'a Stored,
         size: u64,
         sha256: Digest,
     ) -> Result<Self, PublishError> {
+        if size > SUMMED_BEFORE {
+            return Ok(Self { what, stored, size, sha256, md5: None });
+        }
         let source = stored.clone();
         let summing = blocking(move || match source {
             Stored::File(path) => ContentMd5::of_written(|out| {
@@ -52,7 +59,7 @@ impl<'a> Upload<'a> {
             }),
             Stored::Layout(archive) => ContentMd5::of_written(|mut out| Ok(archive.copy_to(&mut out)?)),
         });
-        let md5 = summing.await?;
+        let md5 = Some(summing.await?);
         Ok(Self { what, stored, size, sha256, md5 })
     }
 }
@@ -80,13 +87,37 @@ impl Task {
         }
     }
 
-    /// Uploads a created artifact and, if necessary, declares it complete.
+    /// Uploads an artifact and reads it back.
+    pub(super) async fn upload_and_verify(
+        &self,
+        mut upload: Upload<'_>,
+        create: &CreateArtifact,
+        created: Created,
+    ) -> Result<(), PublishError> {
+        let (name, is_s3) = (&create.name, matches!(created, Created::S3 { .. }));
+        let sent = self.send(&upload, create, created).await?;
+        match self.read_back(name, &upload, sent).await {
+            // The storage had nothing to compare the bytes with when they arrived. Now it has.
+            Err(error @ PublishError::ReadBack { what: ReadBack::Content { .. }, .. })
+                if is_s3 && upload.md5.is_none() =>
+            {
+                warn!("{error}: sending it again");
+                upload.md5 = Some(sent);
+                let created = self.create(create, create.payload.storage_type).await?;
+                let sent = self.send(&upload, create, created).await?;
+                self.read_back(name, &upload, sent).await
+            }
+            read => read,
+        }
+    }
+
+    /// Uploads a created artifact and, if necessary, declares it complete. Gives the MD5 of what was sent.
     pub(super) async fn send(
         &self,
         upload: &Upload<'_>,
         create: &CreateArtifact,
         created: Created,
-    ) -> Result<(), PublishError> {
+    ) -> Result<ContentMd5, PublishError> {
         match created {
             Created::S3 { put_url } => self.upload_s3(upload, create, put_url).await,
             Created::Object(object) => self.upload_object(upload, create, &object).await,
@@ -99,12 +130,10 @@ impl Task {
         upload: &Upload<'_>,
         create: &CreateArtifact,
         put_url: HttpUrl,
-    ) -> Result<(), PublishError> {
-        let headers = BTreeMap::from([
-            ("Content-Type".to_owned(), create.payload.content_type.to_owned()),
-            // The signature binds no header. Those that the object service names are all that may be sent there.
-            ("Content-MD5".to_owned(), upload.md5.header()),
-        ]);
+    ) -> Result<ContentMd5, PublishError> {
+        // The signature binds no header. Those that the object service names are all that may be sent there.
+        let mut headers = BTreeMap::from([("Content-Type".to_owned(), create.payload.content_type.to_owned())]);
+        headers.extend(upload.md5.map(|md5| ("Content-MD5".to_owned(), md5.header())));
         let first = std::sync::Mutex::new(Some(put_url));
         retry("the upload", self.storage.retry().policy(Policy::TRANSFER), || async {
             let fresh = first.lock().ok().and_then(|mut url| url.take());
@@ -127,17 +156,17 @@ impl Task {
         upload: &Upload<'_>,
         create: &CreateArtifact,
         object: &ObjectUpload,
-    ) -> Result<(), PublishError> {
+    ) -> Result<ContentMd5, PublishError> {
         let service = self.services.queue.object_service(object)?;
         let content_type = create.payload.content_type;
-        retry("the upload", self.storage.retry().policy(Policy::TRANSFER), || async {
+        let sent = retry("the upload", self.storage.retry().policy(Policy::TRANSFER), || async {
             let put = service.create_upload(object, content_type, upload.size).await?;
             Ok::<_, PublishError>(self.put(upload, &put.url, &put.headers).await?)
         })
         .await?;
         service.finish_upload(object, upload.sha256).await?;
         self.services.queue.finish_artifact(&self.run, &create.name, &object.upload_id).await?;
-        Ok(())
+        Ok(sent)
     }
 
     async fn put(
@@ -145,28 +174,28 @@ impl Task {
         upload: &Upload<'_>,
         url: &HttpUrl,
         headers: &BTreeMap<String, String>,
-    ) -> Result<(), TransferError> {
+    ) -> Result<ContentMd5, TransferError> {
         let Upload { what, stored, size, .. } = upload;
         let meter = self.report.meter(&format!("uploading {what}"), Some(*size));
-        match stored {
+        let sent = match stored {
             Stored::File(path) => {
                 let upload = UploadBody { bytes: transfer::file(path).await?, size: *size, meter: meter.clone() };
-                self.storage.put(url, headers, upload).await?;
+                self.storage.put(url, headers, upload).await?
             }
             Stored::Layout(archive) => {
                 let archive = archive.clone();
                 let body = stream::from_writer(move |mut out| archive.copy_to(&mut out).map_err(io::Error::other));
                 let upload = UploadBody { bytes: body, size: *size, meter: meter.clone() };
-                self.storage.put(url, headers, upload).await?;
+                self.storage.put(url, headers, upload).await?
             }
-        }
+        };
         meter.finish(&format!("uploaded {what}"));
-        Ok(())
+        Ok(sent)
     }
 
     /// The queue never learns whether a PUT happened: only reading back proves that the artifact exists and has the right
     /// content. Some storages show an object late.
-    pub(super) async fn read_back(&self, name: &ArtifactName, upload: &Upload<'_>) -> Result<(), PublishError> {
+    async fn read_back(&self, name: &ArtifactName, upload: &Upload<'_>, sent: ContentMd5) -> Result<(), PublishError> {
         let wrong = |what| PublishError::ReadBack { name: name.clone(), run: self.run.clone(), what };
         let url = match self.services.queue.artifact_url(&self.run, name).await {
             // Created a moment ago: it counts as lost, like an upload that did not arrive.
@@ -184,7 +213,7 @@ impl Task {
             }
         };
         let stored = retry("reading back", self.storage.retry().policy(Policy::CALL), looking).await?;
-        if stored.etag.is_some_and(|etag| upload.md5.is_etag(&etag)) {
+        if stored.etag.is_some_and(|etag| sent.is_etag(&etag)) {
             info!("read back {name}: {}, the MD5 that was sent", Bytes(upload.size));
             return Ok(());
         }
