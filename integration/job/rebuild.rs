@@ -117,11 +117,7 @@ fn a_rebuild_builds_once_and_takes_the_routes() {
     let claim = job.taskcluster.create_task(Job::spec(&job.name));
     let built = run(&job, &claim, &[("REBUILD", "1")]);
     built.assert_succeeds();
-    assert!(
-        built.stderr.contains("CACHE_FROM is not set: it is off, as an image that is rebuilt"),
-        "{}",
-        built.stderr
-    );
+    assert!(built.stderr.contains("CACHE_FROM is not set: it is off, as an image that is rebuilt"), "{}", built.stderr);
     let second = job.taskcluster.artifact_bytes(&claim.task_id, 0, ARTIFACT).unwrap();
     assert!(first != second, "every step ran again");
     let entries = || job.routes().map(|route| job.taskcluster.index_entry(&route).unwrap());

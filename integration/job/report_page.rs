@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::archive::Archive;
 use crate::harness::browser::{Browser, Served, serve};
-use crate::harness::{Job, path, program};
+use crate::harness::{Job, Repository, path, program};
 
 const REPORT: &str = "public/image-build/report.html";
 
@@ -139,4 +139,39 @@ fn a_run_publishes_the_report_of_its_image() {
     let stages_shown = browser.value("document.querySelectorAll('#time tbody tr').length");
     assert_eq!(stages_shown, stages.len());
     assert_sound(&mut browser, &served, 1280);
+}
+
+/// A step that installs these packages, as far as a list of packages sees.
+fn installs(packages: &[(&str, &str)]) -> String {
+    let status = packages.iter().map(|(name, version)| {
+        format!("Package: {name}\\nStatus: install ok installed\\nVersion: {version}\\nArchitecture: amd64\\n\\n")
+    });
+    format!("RUN mkdir -p /var/lib/dpkg && printf '{}' > /var/lib/dpkg/status\n", status.collect::<String>())
+}
+
+#[test]
+fn a_report_lists_the_packages_that_differ_from_the_previous_image() {
+    let Some(first) = Job::ready("report-packages", &installs(&[("kept", "1"), ("gone", "1"), ("curl", "7.88")]))
+    else {
+        return;
+    };
+    first.run().assert_succeeds();
+    let repository = Repository::new(&first.name, &installs(&[("kept", "1"), ("curl", "8.5"), ("new", "2")]));
+    let second = Job::on(first.taskcluster, &repository);
+    let finished = second.run_with(vec![("PUSHDATE", "20151210000000")]);
+    finished.assert_succeeds();
+    assert!(finished.stderr.contains("packages: 1 added, 1 removed, 1 upgraded\n"), "{}", finished.stderr);
+    let page = second.taskcluster.artifact_bytes(&second.claim.task_id, 0, REPORT).expect("the report");
+    let page = String::from_utf8(page).unwrap();
+    let listed = json!([["curl", "7.88", "8.5"], ["new", "", "2"], ["gone", "1", ""]]);
+    let expected = json!({ "added": 1, "removed": 1, "upgraded": 1, "listed": listed });
+    assert_eq!(data(&page)["change"]["packages"], expected);
+    second.assert_engine_is_clean();
+
+    let Some(mut browser) = Browser::start() else { return };
+    let served = serve(page);
+    browser.open(&served.url, 400, false);
+    let rows = "[...document.querySelectorAll('[aria-label=\"Changed packages\"] tbody tr')].map(row => row.innerText)";
+    assert_eq!(browser.value(rows), json!(["curl\t7.88\t8.5", "new\t–\t2", "gone\t1\t–"]));
+    assert_sound(&mut browser, &served, 400);
 }

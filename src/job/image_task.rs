@@ -103,15 +103,21 @@ async fn job(run: &Run<'_>) -> Result<Outcome, CommandError> {
         }
     };
     // Fetches the earlier image's numbers in parallel.
-    let ((), earlier) = tokio::join!(keeping, earlier(run, built.as_ref().ok().and(connected.newest.clone())));
+    let ((), earlier) = tokio::join!(keeping, earlier(run, built.as_ref().ok(), connected.newest.clone()));
     publish(run, &connected.engine, &work, built?, earlier?).await
 }
 
 /// The image that this one is compared with.
-async fn earlier(run: &Run<'_>, newest: Option<LatestImage>) -> Result<Option<Baseline>, CommandError> {
+async fn earlier(
+    run: &Run<'_>,
+    built: Option<&BuiltImage>,
+    newest: Option<LatestImage>,
+) -> Result<Option<Baseline>, CommandError> {
     let Run { config, stop, services, storage, .. } = run;
-    let Some(newest) = newest else { return Ok(None) };
-    let looking = async { Ok::<_, CommandError>(measure::earlier(&config.plan, newest, *services, storage).await) };
+    let (Some(built), Some(newest)) = (built, newest) else { return Ok(None) };
+    let survey = built.image.survey.as_ref();
+    let looking =
+        async { Ok::<_, CommandError>(measure::earlier(&config.plan, newest, survey, *services, storage).await) };
     stop.run_stage("looking at the previous image", looking).await
 }
 
@@ -157,7 +163,7 @@ async fn publish(
         started: clock.started_at,
         finished: clock.now(),
     };
-    let growth = earlier.and_then(|earlier| earlier.growth(&measured));
+    let growth = earlier.and_then(|earlier| earlier.growth(&measured, survey.as_ref()));
     let page = survey.and_then(|survey| report_page::of_run(&made, survey, &measured, growth.as_ref(), directory));
     let besides: Vec<_> = built.image.documents.iter().chain(&page).cloned().collect();
     let provenance =

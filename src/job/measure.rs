@@ -3,26 +3,30 @@
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
 use super::build::BuiltImage;
 use super::metrics::{self, Growth, GrowthSince, Layers, Measured};
+use super::packages::{LARGEST_SBOM, PackageDifference, Packages, Sbom};
 use super::published_document::{DocumentError, document};
 use crate::config::plan::Plan;
 use crate::decision::lookup::LatestImage;
 use crate::engine::shared_layers;
+use crate::image::inventory::Survey;
+use crate::image::sbom::Contents;
 use crate::net::transfer::Storage;
 use crate::taskcluster::{ArtifactName, Services};
 
 /// A list of layers has kilobytes: more is none.
 const LARGEST: u64 = 1 << 20;
 
-/// The time limit for an earlier image's list. It is fetched while the build's log is uploaded, and the comparison is not worth a
+/// The time limit for an earlier image's documents. They are fetched while the build's log is uploaded, and the comparison is not worth a
 /// long wait.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// An earlier image without a list of its layers. The image is none the worse for it.
+/// Why a document of an earlier image is not there. The image is none the worse for it.
 #[derive(Debug, thiserror::Error)]
 enum BaselineError {
     #[error(transparent)]
@@ -38,6 +42,7 @@ enum BaselineError {
 pub(super) struct Baseline {
     newest: LatestImage,
     layers: Option<Layers>,
+    packages: Option<Packages>,
 }
 
 /// The facts about an image before its publication.
@@ -57,29 +62,54 @@ pub(super) fn measured(plan: &Plan, built: &BuiltImage) -> Measured {
     }
 }
 
-/// The earlier image, with its layers where its task lists them. One that this very run has published is no earlier one.
+/// The earlier image, with its layers where its task lists them, and its packages if this image has some. One that this very run has published is no earlier one.
 pub(super) async fn earlier(
     plan: &Plan,
     newest: LatestImage,
+    survey: Option<&Survey>,
     services: Option<&Services>,
     storage: &Storage,
 ) -> Option<Baseline> {
     if plan.task.as_ref() == Some(&newest.at) {
         return None;
     }
-    let listed = timeout(LONGEST, list(&newest, services?, storage)).await.unwrap_or(Err(BaselineError::Slow));
-    let layers = listed.inspect_err(|error| debug!("{} has no list of layers: {error}", newest.at)).ok();
-    Some(Baseline { newest, layers })
+    let documents = Documents { newest: &newest, services: services?, storage };
+    let packages = async {
+        contents(survey?)?;
+        Some(Packages::from(documents.read::<Sbom>(ArtifactName::sbom(), LARGEST_SBOM).await?))
+    };
+    let layers = documents.read::<Layers>(ArtifactName::layers(), LARGEST);
+    let (layers, packages) = tokio::join!(layers, packages);
+    Some(Baseline { newest, layers, packages })
 }
 
-async fn list(newest: &LatestImage, services: &Services, storage: &Storage) -> Result<Layers, BaselineError> {
-    let bytes = document(services, storage, &newest.at, ArtifactName::layers(), LARGEST).await?;
-    Ok(serde_json::from_slice(&bytes)?)
+/// The packages of an image that has some.
+fn contents(survey: &Survey) -> Option<&Contents> {
+    survey.packages.as_ref().ok()?.as_ref()
+}
+
+/// The documents beside the earlier image.
+struct Documents<'a> {
+    newest: &'a LatestImage,
+    services: &'a Services,
+    storage: &'a Storage,
+}
+
+impl Documents<'_> {
+    /// A document, if it is there in time.
+    async fn read<T: DeserializeOwned>(&self, name: ArtifactName, limit: u64) -> Option<T> {
+        let read = async {
+            let bytes = document(self.services, self.storage, &self.newest.at, name.clone(), limit).await?;
+            Ok::<T, BaselineError>(serde_json::from_slice(&bytes)?)
+        };
+        let read = timeout(LONGEST, read).await.unwrap_or(Err(BaselineError::Slow));
+        read.inspect_err(|error| debug!("{} has no {name}: {error}", self.newest.at)).ok()
+    }
 }
 
 impl Baseline {
     /// How this image differs from it; none where the two cannot be compared.
-    pub(super) fn growth(&self, measured: &Measured) -> Option<GrowthSince> {
+    pub(super) fn growth(&self, measured: &Measured, survey: Option<&Survey>) -> Option<GrowthSince> {
         let LatestImage { project, at, pushed, data, .. } = &self.newest;
         let growth = match &self.layers {
             Some(layers) => Growth::between(layers, &measured.layers),
@@ -88,7 +118,9 @@ impl Baseline {
             None => return None,
         };
         let date = pushed.map(|pushed| format!(" of {}", pushed.strftime("%Y-%m-%d"))).unwrap_or_default();
-        Some(GrowthSince { growth, whose: format!("the image of task {}{date} ({project})", at.task_id) })
+        let packages =
+            self.packages.as_ref().zip(survey.and_then(contents)).map(|(before, now)| before.difference(&now.into()));
+        Some(GrowthSince { growth, whose: format!("the image of task {}{date} ({project})", at.task_id), packages })
     }
 }
 
@@ -97,9 +129,12 @@ pub(super) fn log(measured: &Measured, growth: Option<&GrowthSince>) {
     for line in metrics::lines(measured) {
         info!("{line}");
     }
-    let Some(GrowthSince { growth, whose }) = growth else { return };
+    let Some(GrowthSince { growth, whose, packages }) = growth else { return };
     info!("{}", growth.headline(whose));
     for line in growth.lines() {
         info!("  {line}");
+    }
+    if let Some(PackageDifference { added, removed, upgraded }) = packages.as_ref().filter(|it| !it.is_empty()) {
+        info!("packages: {} added, {} removed, {} upgraded", added.len(), removed.len(), upgraded.len());
     }
 }

@@ -25,6 +25,7 @@ mod measure;
 pub mod metrics;
 pub mod named_image;
 mod orphans;
+mod packages;
 pub mod parent;
 mod prepare;
 pub mod provenance;

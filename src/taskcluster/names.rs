@@ -211,8 +211,7 @@ mod tests {
 
     #[test]
     fn artifact_names() {
-        for ours in ArtifactName::documents().into_iter().chain([ArtifactName::build_log(), ArtifactName::task_log()])
-        {
+        for ours in ArtifactName::documents().into_iter().chain([ArtifactName::build_log(), ArtifactName::task_log()]) {
             assert!(is_artifact_name(ours.as_str()));
         }
         accepts::<ArtifactName>(

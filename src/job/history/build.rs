@@ -4,10 +4,11 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::documents::{Definition, Metrics, Packages, Provenance, Sbom};
+use super::documents::{Definition, Metrics, Provenance};
 use super::pushes::BuiltBy;
 use crate::context::ContextHash;
 use crate::job::metrics::Layers;
+use crate::job::packages::{LARGEST_SBOM, Packages, Sbom};
 use crate::job::published_document::{DocumentError, download};
 use crate::net::retry::{Policy, retry};
 use crate::net::transfer::Storage;
@@ -16,9 +17,6 @@ use crate::taskcluster::{ArtifactName, CallErrorKind, PushDate, Services, TaskRu
 
 /// Documents about layers, numbers and provenance have some kilobytes: more is none.
 const LARGEST: u64 = 1 << 20;
-
-/// A list of the 3,000 packages of a large image has about 1 MiB.
-const LARGEST_SBOM: u64 = 16 << 20;
 
 /// What is known about a build.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -81,7 +79,7 @@ impl Builds<'_> {
         let layers = facts.take(ArtifactName::layers().file_name(), layers);
         let metrics = facts.take(ArtifactName::perfherder().file_name(), metrics);
         let provenance = facts.take(ArtifactName::provenance().file_name(), provenance);
-        let packages = facts.take(ArtifactName::sbom().file_name(), sbom).map(Sbom::packages);
+        let packages = facts.take(ArtifactName::sbom().file_name(), sbom).map(Packages::from);
         facts.revision = definition.revision;
         facts.index_hash = definition.index_hash.or(provenance.as_ref().map(Provenance::index_hash));
         facts.size = layers.as_ref().map(|layers| layers.size);

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::build::Build;
-use super::documents::Packages;
 use super::pushes::{BuiltBy, IndexedPush};
 use crate::context::ContextHash;
+use crate::job::packages::PackageDifference;
 
 /// Why a push has another image than the push before, or the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -84,7 +84,12 @@ pub(super) fn between(before: &Snapshot, now: &Snapshot) -> Change {
         cause: cause(before, now),
         size: difference(old.size, new.size),
         layers: difference(count(old.layers), count(new.layers)),
-        packages: before.build.packages.as_ref().zip(now.build.packages.as_ref()).map(|(old, new)| packages(old, new)),
+        packages: before
+            .build
+            .packages
+            .as_ref()
+            .zip(now.build.packages.as_ref())
+            .map(|(old, new)| old.difference(new).into()),
     }
 }
 
@@ -107,17 +112,19 @@ fn difference(before: Option<u64>, now: Option<u64>) -> Option<i64> {
     i64::try_from(i128::from(now?) - i128::from(before?)).ok()
 }
 
-fn packages(before: &Packages, now: &Packages) -> PackageChanges {
-    let kept = now.iter().filter_map(|(name, version)| Some((before.get(name)?, version)));
-    let (kept, upgraded) =
-        kept.fold((0, 0), |(kept, upgraded), (old, new)| (kept + 1, upgraded + usize::from(old != new)));
-    PackageChanges { added: now.len() - kept, removed: before.len() - kept, upgraded }
+impl From<PackageDifference> for PackageChanges {
+    fn from(PackageDifference { added, removed, upgraded }: PackageDifference) -> Self {
+        Self { added: added.len(), removed: removed.len(), upgraded: upgraded.len() }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::job::history::build::BuildFacts;
+    use crate::job::packages::Sbom;
     use crate::net::Digest;
 
     fn hash(text: &str) -> ContextHash {
@@ -129,7 +136,9 @@ mod tests {
     }
 
     fn build(index_hash: Option<&str>, size: Option<u64>, packages: &[(&str, &str)]) -> Build {
-        let packages: Packages = packages.iter().map(|(name, version)| ((*name).into(), (*version).into())).collect();
+        let component = |(name, version): &(&str, &str)| json!({ "type": "library", "name": name, "version": version });
+        let sbom = json!({ "components": packages.iter().map(component).collect::<Vec<_>>() });
+        let packages = serde_json::from_value::<Sbom>(sbom).unwrap().into();
         let facts = BuildFacts { index_hash: index_hash.map(hash), size, layers: Some(3), ..BuildFacts::default() };
         Build { facts, packages: Some(packages), ..Build::default() }
     }

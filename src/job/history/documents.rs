@@ -1,8 +1,6 @@
 //! The parts of the documents beside an image that a history shows. They come from other tasks, so that what is too large or of
 //! another shape is an error.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
@@ -99,44 +97,6 @@ impl Provenance {
     }
 }
 
-/// Of `sbom.cdx.json`.
-#[derive(Debug, Deserialize)]
-pub(super) struct Sbom {
-    #[serde(default)]
-    components: Vec<Component>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Component {
-    #[serde(rename = "type")]
-    kind: String,
-    name: String,
-    version: Option<String>,
-    purl: Option<String>,
-}
-
-/// Packages, by what a package keeps from version to version, with their versions.
-pub(super) type Packages = BTreeMap<String, String>;
-
-impl Sbom {
-    /// The packages; the operating system is none.
-    pub(super) fn packages(self) -> Packages {
-        let libraries = self.components.into_iter().filter(|component| component.kind == "library");
-        libraries.map(|it| (it.key(), it.version.unwrap_or_default())).collect()
-    }
-}
-
-impl Component {
-    /// The package URL without its version: `pkg:deb/debian/curl?arch=amd64`. Two architectures of a package are two.
-    fn key(&self) -> String {
-        let Some(purl) = &self.purl else { return self.name.clone() };
-        let (place, qualifiers) = purl.split_once('?').unwrap_or((purl, ""));
-        // An `@` in a namespace or a name is escaped.
-        let name = place.rsplit_once('@').map_or(place, |(name, _)| name);
-        format!("{name}?{qualifiers}")
-    }
-}
-
 /// Of a task's definition.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Definition {
@@ -195,22 +155,5 @@ mod tests {
         assert_eq!(of(&[], &format!("https://git.example.com/a/b/blob/{git}/taskcluster/x")).as_deref(), Some(git));
         assert_eq!(of(&["tc-treeherder.v2.try"], "https://example.com/a/default"), None);
         assert_eq!(Definition::read(&json!({})), Definition::default());
-    }
-
-    #[test]
-    fn a_package_is_the_same_in_another_version() {
-        let sbom = json!({ "components": [
-            { "type": "operating-system", "name": "debian", "version": "12" },
-            { "type": "library", "name": "a", "version": "1", "purl": "pkg:deb/debian/a@1?arch=amd64&distro=debian-12" },
-            { "type": "library", "name": "a", "version": "1", "purl": "pkg:deb/debian/a@1?arch=i386&distro=debian-12" },
-            { "type": "library", "name": "b" },
-        ] });
-        let packages = serde_json::from_value::<Sbom>(sbom).unwrap().packages();
-        let expected = [
-            ("b", ""),
-            ("pkg:deb/debian/a?arch=amd64&distro=debian-12", "1"),
-            ("pkg:deb/debian/a?arch=i386&distro=debian-12", "1"),
-        ];
-        assert_eq!(packages, expected.map(|(key, version)| (key.to_owned(), version.to_owned())).into());
     }
 }

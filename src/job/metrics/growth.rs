@@ -7,6 +7,7 @@ use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use super::layers::{Layer, Layers};
 use crate::engine::build_log::plain;
+use crate::job::packages::PackageDifference;
 use crate::report::Bytes;
 
 /// The number of steps to report; the others change less.
@@ -29,13 +30,15 @@ pub struct Growth {
     pub changes: Vec<Change>,
 }
 
-/// The same, with whose image the earlier one is, in words.
+/// What has changed since the previous image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrowthSince {
-    /// The difference.
+    /// The difference in size.
     pub growth: Growth,
     /// `the image of task …`
     pub whose: String,
+    /// The packages that differ, where both images list theirs.
+    pub packages: Option<PackageDifference>,
 }
 
 /// A step whose layers differ in size.

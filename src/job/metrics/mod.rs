@@ -59,7 +59,13 @@ impl Measured {
         let json = "application/json";
         Ok([
             BuildDocument::write(directory, "the list of layers", ArtifactName::layers(), json, &self.layers)?,
-            BuildDocument::write(directory, "the metrics", ArtifactName::perfherder(), json, &PerfherderData::of(self))?,
+            BuildDocument::write(
+                directory,
+                "the metrics",
+                ArtifactName::perfherder(),
+                json,
+                &PerfherderData::of(self),
+            )?,
         ])
     }
 }

@@ -1,6 +1,7 @@
 //! `report.html`: an image on one page that needs nothing else, no network and no other file. A page has the facts as JSON, and
 //! `page.js` draws them; the modules above collect the facts.
 
+mod change;
 mod of_run;
 #[cfg(test)]
 mod tests;
@@ -14,13 +15,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::metrics::{GrowthSince, Stage};
+use super::metrics::Stage;
 use super::work_dir::AtomicFile;
 use crate::config::plan::BuildDocument;
 use crate::image::inventory::{Inventory, SizeTree, Survey, most_escaped};
 use crate::image::sbom::{Contents, Package};
 use crate::report::{Bytes, ErrorChain, escaped, shortened};
 use crate::taskcluster::ArtifactName;
+pub use change::PageChange;
 pub(super) use of_run::of_run;
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -107,33 +109,6 @@ impl Times {
     }
 }
 
-/// The difference between two images, in bytes.
-#[derive(Debug, Serialize)]
-pub struct PageChange {
-    headline: String,
-    before: u64,
-    now: u64,
-    steps: Vec<ChangedStep>,
-}
-
-#[derive(Debug, Serialize)]
-struct ChangedStep {
-    step: String,
-    before: Option<u64>,
-    now: Option<u64>,
-}
-
-impl PageChange {
-    /// In these steps.
-    #[must_use]
-    pub fn of(GrowthSince { growth, whose }: &GrowthSince) -> Self {
-        let steps = growth.changes.iter();
-        let steps = steps.map(|it| ChangedStep { step: it.step.clone(), before: it.before, now: it.now });
-        let headline = growth.headline(whose);
-        Self { headline, before: growth.before, now: growth.now, steps: steps.collect() }
-    }
-}
-
 /// A fact about the origin of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fact {
@@ -171,7 +146,8 @@ impl ReportPage {
             let lost = 100 - wasted.efficiency;
             warnings.push(format!("{} are wasted, {lost}% of all bytes in files", Bytes(wasted.bytes)));
         }
-        let listed = listed(&packages);
+        let row = |package: &&Package| [&package.name, &package.version, package.manager].map(str::to_owned);
+        let listed = rows(packages.iter().map(row), MOST_PACKAGES);
         if listed.len() < packages.len() {
             warnings.push(format!("of {} packages {} are listed here", packages.len(), listed.len()));
         }
@@ -208,19 +184,16 @@ impl ReportPage {
     }
 }
 
-/// As many packages as there is room for.
-fn listed(packages: &[&Package]) -> Vec<[String; 3]> {
-    let mut left = MOST_PACKAGES;
-    let texts = packages.iter().map(|Package { name, version, manager, .. }| {
-        [name, version, *manager].map(|text| shortened(&escaped(text), LONGEST_TEXT))
-    });
-    let fits = |texts: &[String; 3]| {
-        let size: usize = texts.iter().map(|text| most_escaped(text.as_bytes()) + 4).sum();
-        let room = left.checked_sub(size);
-        left = room.unwrap_or(left);
-        room.is_some()
+/// As many rows as there is room for, in bytes of JSON; the texts in them are escaped and cut.
+fn rows<const N: usize>(rows: impl Iterator<Item = [String; N]>, mut room: usize) -> Vec<[String; N]> {
+    let rows = rows.map(|row| row.map(|text| shortened(&escaped(&text), LONGEST_TEXT)));
+    let fits = |row: &[String; N]| {
+        let size: usize = row.iter().map(|text| most_escaped(text.as_bytes()) + 4).sum();
+        let left = room.checked_sub(size);
+        room = left.unwrap_or(room);
+        left.is_some()
     };
-    texts.take_while(fits).collect()
+    rows.take_while(fits).collect()
 }
 
 /// Cuts what can be of any length.

@@ -279,13 +279,29 @@
     made.classList.add("waterfall");
   }
 
+  /** A sentence, and a list that is open where it is short. */
+  function changedPackages(packages) {
+    if (!packages) return [];
+    const { added, removed, upgraded, listed } = packages;
+    const all = added + removed + upgraded;
+    if (all === 0) return [make("p", {}, "The packages are the same.")];
+    const columns = [["Package", ""], ["Before", ""], ["Now", ""]];
+    const rows = listed.map((row) => row.map((text) => text || "–"));
+    const shown = rows.length < all ? `, of which ${rows.length.toLocaleString("en")} are listed` : "";
+    return [
+      make("p", {}, `Packages: ${added} added, ${removed} removed, ${upgraded} upgraded${shown}.`),
+      make("details", { open: rows.length <= 20 ? "" : null }, make("summary", {}, "List them"), table("Changed packages", columns, rows)),
+    ];
+  }
+
   function change() {
     const { headline, before, now, steps } = report.change;
     const sentence = `${headline}: ${bytes(before)} before, ${bytes(now)} now.`;
     const amount = (size) => (size === null ? "–" : bytes(size));
     const rows = steps.map((step) => [step.step, difference((step.now ?? 0) - (step.before ?? 0)), amount(step.before), amount(step.now)]);
     const columns = [["Step", "step"], ["Difference", "number"], ["Before", "number wide"], ["Now", "number wide"]];
-    section("change", "Since the previous image", make("p", {}, sentence), rows.length ? table("Changed steps", columns, rows) : null);
+    const changed = rows.length ? table("Changed steps", columns, rows) : null;
+    section("change", "Since the previous image", make("p", {}, sentence), changed, ...changedPackages(report.change.packages));
   }
 
   function configuration() {

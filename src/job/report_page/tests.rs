@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::image::inventory::{Configuration, LayerContents, SizedPath, Waste, WastedBy, WastedPath};
-use crate::job::metrics::{Change, Growth};
+use crate::job::metrics::{Change, Growth, GrowthSince};
+use crate::job::packages::{PackageDifference, PackageUpgrade};
 use crate::net::ImageId;
 
 /// What ends a script element, or begins another, in any text of an image.
@@ -34,7 +35,9 @@ fn page(hostile: &str, tree: SizeTree) -> ReportPage {
     let mut page = ReportPage::of(hostile.to_owned(), survey);
     let change = Change { step: hostile.to_owned(), before: None, now: Some(3) };
     let growth = Growth { before: 1, now: 3, changes: vec![change] };
-    page.change = Some(PageChange::of(&GrowthSince { growth, whose: hostile.to_owned() }));
+    let upgrade = PackageUpgrade { name: hostile.to_owned(), before: "1".to_owned(), now: "2".to_owned() };
+    let packages = PackageDifference { upgraded: vec![upgrade; 10_000], ..PackageDifference::default() };
+    page.change = Some(PageChange::of(&GrowthSince { growth, whose: hostile.to_owned(), packages: Some(packages) }));
     page.provenance = vec![Fact::new("Task", hostile)];
     page
 }
@@ -58,6 +61,9 @@ fn no_text_of_an_image_leaves_its_place() {
     for place in ["/title", "/tree/children/0/name", "/inventory/layers/0/step", "/change/steps/0/step"] {
         assert_eq!(data.pointer(place), Some(&json!(HOSTILE)), "{place}");
     }
+    let packages = &data["change"]["packages"];
+    assert_eq!((&packages["upgraded"], &packages["listed"][0][0]), (&json!(10_000), &json!(escaped(HOSTILE))));
+    assert!((100..10_000).contains(&packages["listed"].as_array().unwrap().len()), "as many as there is room for");
     let waste = data.pointer("/warnings/0").unwrap();
     assert_eq!(waste, "6 B are wasted, 67% of all bytes in files");
 }
@@ -83,14 +89,9 @@ fn the_policy_allows_the_pages_own_script_and_style_only() {
 
 #[test]
 fn lists_of_packages_and_labels_are_cut_and_say_so() {
-    let package = |number: usize| Package {
-        purl: format!("pkg:deb/debian/package-{number}"),
-        name: format!("package-{number}{}", "<".repeat(40)),
-        version: "1.2.3-4+deb12u1".to_owned(),
-        manager: "dpkg",
-    };
-    let all: Vec<_> = (0..20_000).map(package).collect();
-    let few = listed(&all.iter().collect::<Vec<_>>());
+    let name = |number: usize| format!("package-{number}{}", "<".repeat(40));
+    let all = (0..20_000).map(|number| [name(number), "1.2.3-4+deb12u1".to_owned(), "dpkg".to_owned()]);
+    let few = rows(all, MOST_PACKAGES);
     assert!((1000..5000).contains(&few.len()), "{}", few.len());
     assert!(in_html(&serde_json::to_string(&few).unwrap()).len() <= MOST_PACKAGES);
     let mut long = inventory(&"x".repeat(100_000));
