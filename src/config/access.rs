@@ -5,7 +5,7 @@ use super::{ConfigError, SettingLayers, SettingValue, retry};
 use crate::net::HttpUrl;
 use crate::taskcluster::{Access, Deployment};
 
-const NOWHERE: &str = "set it to the deployment, for example https://firefox-ci-tc.services.mozilla.com";
+const NOWHERE: &str = "it is the deployment, for example https://firefox-ci-tc.services.mozilla.com";
 
 /// The configured deployment, if there is one. Readers may do without credentials.
 pub(super) fn deployment(
