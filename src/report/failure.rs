@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::lines::printable;
-use super::{ErrorChain, error_line, hint};
+use super::{ErrorChain, error_line, split_hint};
 
 /// The form of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Failure {
     #[must_use]
     pub fn of(category: &str, exit_code: u8, error: &dyn Error) -> Self {
         let line = error.to_string();
-        let (message, hint) = hint::split(&error);
+        let (message, hint) = split_hint(&error);
         let causes = ErrorChain(error).causes(line.clone()).collect();
         let (category, details) = (category.to_owned(), Vec::new());
         Self { category, exit_code, line, message, hint, causes, details }
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
-    #[error("cannot read {0}{}", Hint("it must be there and readable"))]
+    #[error("cannot read {}{}", .0, Hint("it must be there and readable"))]
     struct Unreadable(&'static str, #[source] io::Error);
 
     fn failure() -> Failure {

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::fmt::{self, Display};
 
 thread_local! {
-    /// The hints of the message that [`split`] formats; none while messages are formatted whole.
+    /// The hints of the message that [`split_hint`] formats; none while messages are formatted whole.
     static COLLECTED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
@@ -32,7 +32,7 @@ impl<T: Display> Display for Hint<T> {
 
 /// The message of an error without what to do, and what to do.
 #[must_use]
-pub(super) fn split(error: &dyn Display) -> (String, Option<String>) {
+pub fn split_hint(error: &dyn Display) -> (String, Option<String>) {
     let outer = COLLECTED.replace(Some(Vec::new()));
     let message = error.to_string();
     let hints = COLLECTED.replace(outer).unwrap_or_default();
@@ -57,11 +57,11 @@ mod tests {
     fn a_message_is_whole_or_taken_apart() {
         let full = || Problem::Full { place: "/tmp; there" };
         assert_eq!(full().to_string(), "no space in /tmp; there; make room");
-        assert_eq!(split(&full()), ("no space in /tmp; there".to_owned(), Some("make room".to_owned())));
+        assert_eq!(split_hint(&full()), ("no space in /tmp; there".to_owned(), Some("make room".to_owned())));
         let outer = Problem::Of(Box::new(full()));
         assert_eq!(outer.to_string(), "no space in /tmp; there; make room (image a)");
-        assert_eq!(split(&outer), ("no space in /tmp; there (image a)".to_owned(), Some("make room".to_owned())));
-        assert_eq!(split(&Problem::Unknown), ("unknown".to_owned(), None));
+        assert_eq!(split_hint(&outer), ("no space in /tmp; there (image a)".to_owned(), Some("make room".to_owned())));
+        assert_eq!(split_hint(&Problem::Unknown), ("unknown".to_owned(), None));
         assert_eq!(Problem::Unknown.to_string(), "unknown");
     }
 }

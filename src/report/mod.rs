@@ -23,7 +23,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 pub use command_line::command_line;
 pub use error_chain::ErrorChain;
 pub use failure::{Failure, FailureForm};
-pub use hint::Hint;
+pub use hint::{Hint, split_hint};
 pub(crate) use keywords::{keywords, not_a_keyword, text_serde};
 use lines::{JsonLines, TextLines};
 pub use lines::{counted, escaped, printable, shortened};

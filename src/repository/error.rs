@@ -56,7 +56,7 @@ pub enum TreeError {
         problem: &'static str,
     },
     /// A name that nothing has.
-    #[error("unknown image {name}: {places} has no such directory{}", Hint(or_list(.nearest)))]
+    #[error("unknown image {name}: {places} has no such directory{}", Hint(.nearest))]
     Unknown {
         /// The name.
         name: ImageName,
@@ -94,7 +94,7 @@ pub enum TreeError {
         directory: PathBuf,
     },
     /// An image directory that the `kind.yml` does not list.
-    #[error("the image {name} is not in {kinds}, so no task builds it{}", Hint(or_list(.nearest)))]
+    #[error("the image {name} is not in {kinds}, so no task builds it{}", Hint(.nearest))]
     NotInKind {
         /// The name.
         name: ImageName,
@@ -171,9 +171,4 @@ pub enum TreeError {
         /// Why not.
         problem: RegistryProblem,
     },
-}
-
-/// What to do about an image that is not there: a similar name, or the list of those that there are.
-fn or_list(nearest: &str) -> &str {
-    if nearest.is_empty() { "`image-worker tree` lists the images" } else { nearest }
 }
