@@ -4,4 +4,5 @@
 mod completions;
 mod errors;
 mod help;
+mod terminal;
 mod version;

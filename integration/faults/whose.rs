@@ -314,7 +314,7 @@ fn a_socket_that_we_may_not_use_is_refused_with_its_group() {
     finished.assert_fails(
         31,
         &[
-            &format!("refused: no permission for {}: join the group ", path(&socket)),
+            &format!("refused: no permission for {}; join the group ", path(&socket)),
             "osGroups: [",
             "scope generic-worker:os-group:<provisionerId>/<workerType>/",
         ],

@@ -231,8 +231,8 @@ fn a_damaged_parent_is_refused_also_where_the_engine_would_not_notice() {
     for (artifact, archive, words) in [
         (ARTIFACT, layer.as_slice(), "its layer"),
         (ARTIFACT, &config, "its configuration"),
-        (ARTIFACT, &good[..good.len() / 2], "cannot be read to its end"),
-        (ZSTD, &packed[..packed.len() - 1000], "cannot be read to its end"),
+        (ARTIFACT, &good[..good.len() / 2], "the image archive is truncated at "),
+        (ZSTD, &packed[..packed.len() - 1000], "the image archive is truncated at "),
         (ARTIFACT, b"<html>please log in</html>", "cannot be read to its end"),
     ] {
         let (job, parent) = with_archive(name, artifact, archive);

@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatc
 
 use crate::commands::Subcommand;
 use crate::config::settings::{self, Setting, SettingGroup};
-use crate::report::VERSION;
+use crate::report::{LogFormat, VERSION};
 
 /// The exit codes (contract, section 8), for the end of each help.
 const EXIT_CODES: &str = "\
@@ -98,6 +98,18 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     Ok(Invocation { subcommand, flags: flags.collect() })
 }
 
+/// The log's format on a command line that may be wrong, or in the variable: a failure to parse it has to be printed too.
+pub(super) fn log_format(arguments: impl IntoIterator<Item = OsString>, variable: Option<OsString>) -> LogFormat {
+    let flag = format!("--{}", settings::LOG_FORMAT.name);
+    let arguments: Vec<_> = arguments.into_iter().map(|it| it.to_string_lossy().into_owned()).collect();
+    let value = arguments.iter().enumerate().find_map(|(at, it)| match it.strip_prefix(&flag)? {
+        "" => arguments.get(at + 1).cloned(),
+        value => value.strip_prefix('=').map(str::to_owned),
+    });
+    let value = value.or_else(|| variable?.into_string().ok());
+    value.and_then(|value| value.parse().ok()).unwrap_or(LogFormat::Text)
+}
+
 fn given(matches: &ArgMatches, setting: &Setting) -> Option<String> {
     if setting.is_switch() {
         let on = matches.try_get_one::<bool>(setting.name).ok().flatten();
@@ -113,6 +125,21 @@ fn given(matches: &ArgMatches, setting: &Setting) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_logs_format_is_known_of_a_wrong_command_line() {
+        let format = |line: &str, variable: Option<&str>| {
+            log_format(line.split(' ').map(OsString::from), variable.map(OsString::from))
+        };
+        for line in ["x --log-format json", "x run --log-format=json --nonsense", "x biuld --log-format json"] {
+            assert_eq!(format(line, None), LogFormat::Json, "{line}");
+        }
+        for line in ["x", "x --log-format", "x --log-format text", "x --log-formats json", "x --log-format xml"] {
+            assert_eq!(format(line, None), LogFormat::Text, "{line}");
+        }
+        assert_eq!(format("x", Some("json")), LogFormat::Json);
+        assert_eq!(format("x --log-format text", Some("json")), LogFormat::Text);
+    }
 
     fn typed(line: &str) -> Result<Invocation, clap::Error> {
         parse(line.split(' ').map(OsString::from))

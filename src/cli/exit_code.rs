@@ -1,8 +1,9 @@
-//! Maps errors to exit codes and to the category words that error lines begin with (contract, section 8). This is the only match
-//! of its kind; `process` prints the lines.
+//! Maps errors to exit codes and to the category words that error lines begin with (contract, section 8), and to what is printed of
+//! them. This is the only match of its kind; `process` prints.
 
 use std::io::{self, ErrorKind};
 
+use crate::config::ConfigError;
 use crate::context::collect::CollectError;
 use crate::context::for_engine::ForEngineError;
 use crate::context::intake::IntakeFault;
@@ -25,8 +26,9 @@ use crate::job::run_log::FailureWord;
 use crate::job::secret_values::SecretProblem;
 use crate::job::shutdown::ShutdownReason;
 use crate::net::registry::RegistryError;
-use crate::net::retry::{Failure as _, Retryability};
+use crate::net::retry::{self, Retryability};
 use crate::net::transfer::TransferError;
+use crate::report::{ErrorChain, Failure, command_line};
 use crate::repository::TreeError;
 use crate::taskcluster::tasks::State;
 use crate::taskcluster::{CallError, CallErrorKind};
@@ -60,11 +62,11 @@ impl CommandError {
             Self::Collect(error) => collect_code(error),
             Self::Changing(_)
             | Self::Problems { .. }
-            | Self::Diagnostics(_)
+            | Self::Diagnostics { .. }
             | Self::Compare(_)
             | Self::Layer(_)
             | Self::Packages(_)
-            | Self::NoImage(_) => CONTEXT,
+            | Self::NoImage { .. } => CONTEXT,
             Self::Load { error, .. } => load_code(error),
             Self::Decision(DecisionError::Tree(error)) => tree_code(error),
             Self::Decision(_) | Self::Document(_) | Self::Read { .. } => USAGE,
@@ -79,7 +81,9 @@ impl CommandError {
             Self::Tree(error) | Self::Image { error, .. } => tree_code(error),
             Self::Engine(error) => engine_code(error),
             Self::Scopes(_) => REFUSED,
-            Self::Secret(SecretProblem::Unreadable { .. } | SecretProblem::TooLarge { .. }) => USAGE,
+            Self::Secret(
+                SecretProblem::Unreadable { .. } | SecretProblem::TooLarge { .. } | SecretProblem::NotGiven { .. },
+            ) => USAGE,
             Self::Supervisor(SupervisorError::System { .. } | SupervisorError::Undead) => INFRA,
             Self::NoParent { .. } | Self::ParentElsewhere { .. } | Self::NotIndexed { .. } => USAGE,
             Self::Script(ScriptError::Run { .. } | ScriptError::Failed { .. } | ScriptError::NoImage { .. }) => BUILD,
@@ -118,10 +122,9 @@ impl CommandError {
         }
     }
 
-    /// The failure in one line. The line begins with the category word of the exit code.
-    #[must_use]
-    pub fn line(&self) -> String {
-        let category = match self.exit_code() {
+    /// Whose fault it is, by the exit code.
+    fn category(&self) -> FailureWord {
+        match self.exit_code() {
             BUG => FailureWord::Bug,
             USAGE => FailureWord::Configuration,
             CONTEXT => FailureWord::Context,
@@ -130,9 +133,44 @@ impl CommandError {
             TOO_SLOW | HUNG_UP | INTERRUPTED | TERMINATED => FailureWord::Stopped,
             // The only code left: a failure without a known cause.
             _ => FailureWord::Infra,
-        };
-        format!("{category}: {self}")
+        }
     }
+
+    /// The failure in one line. The line begins with the category word of the exit code.
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!("{}: {self}", self.category())
+    }
+
+    /// The failure for those who read it: with its causes, and the lines that belong to it, of a build those of its step.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        if let Self::DebugImage { failed, kept } = self {
+            return failed
+                .failure()
+                .with_details("a shell after the last good step", &[command_line(&kept.open)])
+                .with_details("afterwards, to remove it", &[command_line(&kept.remove)]);
+        }
+        let failure = Failure::of(&self.category().to_string(), self.exit_code(), self);
+        match self {
+            Self::Config(ConfigError::Several(problems)) => {
+                let lines: Vec<_> = problems.iter().map(|problem| ErrorChain(problem).to_string()).collect();
+                failure.with_details("what each setting is for, and what is wrong with it", &lines)
+            }
+            Self::Scopes(missing) => {
+                failure.with_details("missing scopes, and the calls that need them", &missing.lines())
+            }
+            Self::Engine(EngineError::Build(build)) => failure
+                .with_details("the step's last lines", &build.last_lines)
+                .with_details("the engine says", &[build.message.as_str()]),
+            _ => failure,
+        }
+    }
+}
+
+/// A command line that cannot be parsed. It has no error of ours.
+pub(super) fn usage(message: &str, hint: &str) -> (Failure, u8) {
+    (Failure::new(&FailureWord::Configuration.to_string(), USAGE, message, hint), USAGE)
 }
 
 const BUG: u8 = 1;
@@ -218,7 +256,7 @@ fn transfer_code(error: &TransferError) -> u8 {
     match error {
         // 408 and 429 were retried before.
         TransferError::Status { status, .. }
-            if status.is_client_error() && error.retryability() == Retryability::Permanent =>
+            if status.is_client_error() && retry::Failure::retryability(error) == Retryability::Permanent =>
         {
             REFUSED
         }
@@ -279,7 +317,6 @@ fn tree_code(error: &TreeError) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ConfigError;
     use crate::engine::NamedBy;
 
     #[test]

@@ -6,39 +6,49 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::{Command, ExitCode};
 
-use super::arguments;
+use super::{arguments, exit_code};
 use crate::commands::CommandContext;
 use crate::config::{self, ConfigError, ProcessEnvironment, SettingLayers, settings};
-use crate::engine::EngineError;
 use crate::job::CommandError;
-use crate::job::run_log::FailureWord;
 use crate::report::secrets;
-use crate::report::{self, ErrorChain, LogFormat, Report, command_line};
+use crate::report::{self, ErrorChain, FailureForm, LogFormat, Report};
 
 /// Parses, runs, reports, and returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    let form = failure_form();
     // A panic is a bug. It is reported like other failures: one error line and its exit code.
-    std::panic::set_hook(Box::new(|panic| {
+    std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
         let what = panic.payload_as_str().unwrap_or("a panic").to_owned() + &place;
-        let mut lines = vec![report::error_line(&CommandError::Bug(what).line())];
         let backtrace = Backtrace::capture();
-        if backtrace.status() == BacktraceStatus::Captured {
-            lines.extend(backtrace.to_string().lines().map(|line| format!("    | {line}")));
+        let lines = if backtrace.status() == BacktraceStatus::Captured {
+            backtrace.to_string()
         } else {
-            lines.push("  RUST_BACKTRACE=1 tells where".to_owned());
-        }
-        report::print_lines(&lines);
+            "RUST_BACKTRACE=1 tells where".to_owned()
+        };
+        report::print_failure(&CommandError::Bug(what).failure().with_details("where", &[lines]), form);
     }));
-    std::panic::catch_unwind(run_subcommand)
+    std::panic::catch_unwind(|| run_subcommand(form))
         .unwrap_or_else(|_| ExitCode::from(CommandError::Bug(String::new()).exit_code()))
 }
 
-fn run_subcommand() -> ExitCode {
+/// The form of a failure, known before anything can fail. A worker's own terminal is a task's log too: workers set both variables.
+fn failure_form() -> FailureForm {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if arguments::log_format(std::env::args_os(), std::env::var_os(settings::LOG_FORMAT.variable)) == LogFormat::Json {
+        FailureForm::Json
+    } else if io::stderr().is_terminal() && !(is_set("TASK_ID") && is_set("RUN_ID")) {
+        FailureForm::Terminal { color: !is_set("NO_COLOR") }
+    } else {
+        FailureForm::TaskLog
+    }
+}
+
+fn run_subcommand(form: FailureForm) -> ExitCode {
     let invocation = match arguments::parse(std::env::args_os()) {
         Ok(invocation) => invocation,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, form),
     };
     let environment = |name: &str| std::env::var_os(name);
     let color = environment("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -46,16 +56,18 @@ fn run_subcommand() -> ExitCode {
     let plain = || Report::install(LogFormat::Text, false, color);
     let sources = match SettingLayers::new(invocation.flags.clone(), &environment) {
         Ok(sources) => sources,
-        Err(error) => return failed(&plain(), &error.into()),
+        Err(error) => return failed(&plain(), form, &error.into()),
     };
     hide_secrets(&sources, &environment);
-    let report = match log_settings(&sources) {
-        Ok((format, verbose)) => Report::install(format, verbose, color),
-        Err(error) => return failed(&plain(), &error.into()),
+    let (report, form) = match log_settings(&sources) {
+        // The configuration file can have the format too.
+        Ok((LogFormat::Json, verbose)) => (Report::install(LogFormat::Json, verbose, color), FailureForm::Json),
+        Ok((format, verbose)) => (Report::install(format, verbose, color), form),
+        Err(error) => return failed(&plain(), form, &error.into()),
     };
     let context = match sources.switch(&settings::JSON) {
         Ok(json) => context(&sources, json, &report),
-        Err(error) => return failed(&report, &error.into()),
+        Err(error) => return failed(&report, form, &error.into()),
     };
     match invocation.subcommand.run(&context) {
         Ok(answer) => match print(&answer.text) {
@@ -65,10 +77,10 @@ fn run_subcommand() -> ExitCode {
                 tracing::warn!("{}", ErrorChain(&error));
                 ExitCode::SUCCESS
             }
-            Err(error) => failed(&report, &error),
+            Err(error) => failed(&report, form, &error),
         },
         Err(error) => {
-            let code = failed(&report, &error);
+            let code = failed(&report, form, &error);
             if let CommandError::DebugImage { kept, .. } = &error {
                 open_shell(&kept.open);
             }
@@ -98,7 +110,7 @@ fn context<'a>(settings: &'a SettingLayers<'a>, json: bool, report: &'a Report) 
 /// Asks the user at the terminal.
 fn confirm(question: &str) -> Result<bool, CommandError> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        let why = "this is not a terminal, so I cannot ask; pass --yes";
+        let why = "this is not a terminal, so I cannot ask";
         return Err(ConfigError::Missing { setting: &settings::YES, why }.into());
     }
     // A question that cannot be read counts as answered with no.
@@ -133,54 +145,35 @@ fn open_shell(command: &[String]) {
     }
 }
 
-/// Prints the error line, its causes, and for a build the last lines of its step.
-fn print_failure(error: &CommandError, report: &Report) {
-    if let CommandError::DebugImage { failed, kept } = error {
-        print_failure(failed, report);
-        report.details("a shell after the last good step", &[command_line(&kept.open)]);
-        report.details("afterwards, to remove it", &[command_line(&kept.remove)]);
-        return;
-    }
-    report.failure(&error.line(), error);
-    if let CommandError::Config(ConfigError::Several(problems)) = error {
-        let lines: Vec<_> = problems.iter().map(|problem| ErrorChain(problem).to_string()).collect();
-        report.details("what each setting is for, and what is wrong with it", &lines);
-    }
-    if let CommandError::Scopes(missing) = error {
-        report.details("missing scopes, and the calls that need them", &missing.lines());
-    }
-    if let CommandError::Engine(EngineError::Build(failure)) = error {
-        report.details("the step's last lines", &failure.last_lines);
-        report.details("the engine says", &[failure.message.as_str()]);
-    }
-}
-
-fn failed(report: &Report, error: &CommandError) -> ExitCode {
-    print_failure(error, report);
+fn failed(report: &Report, form: FailureForm, error: &CommandError) -> ExitCode {
+    report.failure(&error.failure(), form);
     ExitCode::from(error.exit_code())
 }
 
-/// Help and version are answers. Anything else gets the error line in addition to clap's own text.
-fn usage(error: &clap::Error) -> ExitCode {
+/// Help and version are answers. Of anything else clap's text becomes a failure: what is wrong, its tips, and the usage.
+fn usage(error: &clap::Error, form: FailureForm) -> ExitCode {
+    const HELP: &str = "see image-worker --help";
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
-        let what =
-            format!("{}: wrong usage: no subcommand is given; see image-worker --help", FailureWord::Configuration);
-        report::print_lines(&[report::error_line(&what)]);
-    } else if error.use_stderr() {
-        let words = error.to_string();
-        // The problem stands before the first empty line, in one line or several.
-        let (what, more) = words.split_once("\n\n").unwrap_or((&words, ""));
-        let what = what.trim_start_matches("error: ");
-        let what = format!("{}: wrong usage: {what}; see image-worker --help", FailureWord::Configuration);
-        // Indented, so that Treeherder does not take clap's lines for errors.
-        let more = more.lines().filter(|line| !line.is_empty()).map(|line| format!("  {}", line.trim_start()));
-        report::print_lines(&std::iter::once(report::error_line(&what)).chain(more).collect::<Vec<_>>());
-    } else {
+        let (failure, code) = exit_code::usage("wrong usage: no subcommand is given", HELP);
+        report::print_failure(&failure, form);
+        return ExitCode::from(code);
+    }
+    if !error.use_stderr() {
         // A closed pipe is no reason to fail here.
         let _ = error.print();
+        return ExitCode::SUCCESS;
     }
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    let words = error.to_string();
+    // The problem stands before the first empty line, in one line or several.
+    let (what, more) = words.split_once("\n\n").unwrap_or((&words, ""));
+    let what = format!("wrong usage: {}", what.trim_start_matches("error: "));
+    let lines = || more.lines().map(str::trim);
+    let hints: Vec<_> = lines().filter_map(|line| line.strip_prefix("tip: ")).chain([HELP]).collect();
+    let usage: Vec<_> = lines().filter_map(|line| line.strip_prefix("Usage: ")).collect();
+    let (failure, code) = exit_code::usage(&what, &hints.join("; "));
+    report::print_failure(&failure.with_details("usage", &usage), form);
+    ExitCode::from(code)
 }
 
 /// Hides the secrets in the settings, and the passwords of proxies, which the HTTP clients read themselves.

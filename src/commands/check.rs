@@ -42,19 +42,23 @@ impl Args {
         let findings = match &self.compare {
             None => {
                 let verdict = check(&self.file)?;
-                Findings { answer: context.answer(&verdict.checked, &verdict.to_string())?, fault: verdict.fault() }
+                Findings {
+                    answer: context.answer(&verdict.checked, &verdict.to_string())?,
+                    fault: verdict.fault(),
+                    hint: "each problem says who breaks on it",
+                }
             }
             Some(other) => {
                 let comparison = compare(&self.file, other, &context.surroundings.temporary)?;
                 let answer = context.answer(&comparison, &comparison.to_string())?;
                 let (file, other) = (self.file.display(), other.display());
                 let what = || format!("{file} and {other} are not the same image: {}", comparison.summary());
-                Findings { answer, fault: (!comparison.identical).then(what) }
+                Findings { answer, fault: (!comparison.identical).then(what), hint: "" }
             }
         };
-        let Some(fault) = findings.fault else { return Ok(findings.answer) };
+        let Some(what) = findings.fault else { return Ok(findings.answer) };
         (context.print)(&findings.answer.text)?;
-        Err(CommandError::Diagnostics(fault))
+        Err(CommandError::Diagnostics { what, hint: findings.hint })
     }
 }
 
@@ -62,6 +66,8 @@ impl Args {
 struct Findings {
     answer: Answer,
     fault: Option<String>,
+    /// What to do about it.
+    hint: &'static str,
 }
 
 /// The size of reads from disk, large enough that system calls do not count.
@@ -85,7 +91,7 @@ impl Verdict {
             [one] => plain(&one.problem),
             [first, more @ ..] => format!("{}; and {} more", plain(&first.problem), more.len()),
         };
-        Some(format!("{file} is not as it should be: {what}; each problem says who breaks on it"))
+        Some(format!("{file} is not as it should be: {what}"))
     }
 }
 

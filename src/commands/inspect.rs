@@ -70,7 +70,7 @@ impl Args {
             page.provenance = self.source.origin();
             page.write(&context.surroundings.directory.join(&html)).map_err(|error| match error {
                 PageError::Write(source) => CommandError::Write { path: html, source },
-                error @ PageError::TooLarge(_) => CommandError::Diagnostics(error.to_string()),
+                error @ PageError::TooLarge(_) => CommandError::Diagnostics { what: error.to_string(), hint: "" },
             })?;
         }
         Ok(answer)

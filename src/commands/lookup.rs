@@ -45,8 +45,8 @@ impl Args {
     pub(super) fn run(self, context: &CommandContext) -> Result<Answer, CommandError> {
         let within = context.settings.parse(&EXPIRES_WITHIN)?;
         if self.typed.is_empty() && within.is_none() {
-            let why = "no image is named: name one, <NAME|PATH>, or list what expires, with --expires-within 14d";
-            return Err(ConfigError::Combination(why.to_owned()).into());
+            let hint = "name one, <NAME|PATH>, or list what expires, with --expires-within 14d";
+            return Err(ConfigError::Argument { what: "no image is named".to_owned(), hint }.into());
         }
         let config = LookupConfig::read(context.settings, &context.surroundings)?;
         let images = if self.typed.is_empty() {
@@ -84,7 +84,7 @@ fn expiring(
     };
     let lines: Vec<_> = found.iter().map(IndexedImage::with_expiry).collect();
     (context.print)(&context.answer(&found, &lines.join("\n"))?.text)?;
-    Err(CommandError::Diagnostics(summary))
+    Err(CommandError::Diagnostics { what: summary, hint: "" })
 }
 
 /// What expires, in a line; none if nothing does.

@@ -55,9 +55,8 @@ impl Args {
     fn compared(self, context: &CommandContext) -> Result<Compared, CommandError> {
         if let [one, other] = self.what.as_slice() {
             if self.task.is_some() {
-                let why =
-                    "--task-id names the build that the checkout is compared with: leave it out, or name one image";
-                return Err(ConfigError::Combination(why.to_owned()).into());
+                let what = "--task-id names the build that the checkout is compared with".to_owned();
+                return Err(ConfigError::Argument { what, hint: "leave it out, or name one image" }.into());
             }
             return Ok(Compared::Builds(task(one)?, task(other)?));
         }
@@ -71,5 +70,12 @@ impl Args {
 }
 
 fn task(text: &str) -> Result<TaskRef, ConfigError> {
-    text.parse().map_err(|error: TaskRefError| ConfigError::Combination(format!("{text:?} is not a task: {error}")))
+    text.parse().map_err(|error: TaskRefError| {
+        let what = match error {
+            // It quotes the text.
+            TaskRefError::Name(error) => error.to_string(),
+            error => format!("{text:?}: {error}"),
+        };
+        ConfigError::Argument { what, hint: "name two tasks, or one image" }
+    })
 }

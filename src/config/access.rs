@@ -5,7 +5,7 @@ use super::{ConfigError, SettingLayers, SettingValue, retry};
 use crate::net::HttpUrl;
 use crate::taskcluster::{Access, Deployment};
 
-const NOWHERE: &str = "set it to the deployment, for example https://firefox-ci-tc.services.mozilla.com";
+const NOWHERE: &str = "it is the deployment, for example https://firefox-ci-tc.services.mozilla.com";
 
 /// What calls to a deployment need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

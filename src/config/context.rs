@@ -25,16 +25,20 @@ pub(super) fn read(
         None => context_source(sources, around, dry)?,
     };
     if matches!(source, ContextSource::Directory { .. }) && scheme.of_directory().is_none() {
-        return Err(ConfigError::Combination(format!(
-            "HASH_SCHEME={scheme} is the hash of a packed file, which only taskgraph before version 12 can make from an image directory: give that file or its URL as --context, or compare nothing with --hash-scheme tar"
-        )));
+        return Err(ConfigError::Argument {
+            what: format!(
+                "HASH_SCHEME={scheme} is the hash of a packed file, which only taskgraph before version 12 can make from an image directory"
+            ),
+            hint: "give that file or its URL as --context, or compare nothing with --hash-scheme tar",
+        });
     }
     if scheme == ContextScheme::Contents && directory.is_none() {
         match source {
             ContextSource::Artifact { .. } => {
-                return Err(ConfigError::Combination(
-                    "HASH_SCHEME=contents needs the image directory's path in the repository as CONTEXT_PATH, which with CONTEXT_TASK_ID is the artifact's name: give the context as CONTEXT_URL".to_owned(),
-                ));
+                return Err(ConfigError::Argument {
+                    what: "HASH_SCHEME=contents needs the image directory's path in the repository as CONTEXT_PATH, which with CONTEXT_TASK_ID is the artifact's name".to_owned(),
+                    hint: "give the context as CONTEXT_URL",
+                });
             }
             ContextSource::Url(_) | ContextSource::File(_) => {
                 return Err(ConfigError::Missing {
@@ -134,7 +138,7 @@ fn task_source(sources: &SettingLayers) -> Result<LocatedContext, ConfigError> {
         )),
         (None, None) => Err(ConfigError::Missing {
             setting: &settings::CONTEXT_TASK_ID,
-            why: "there is no context; give CONTEXT_TASK_ID and CONTEXT_PATH, or CONTEXT_URL, or --context in a dry run",
+            why: "there is no context: it is named by CONTEXT_TASK_ID and CONTEXT_PATH, or by CONTEXT_URL, or in a dry run by --context",
         }),
     }
 }

@@ -122,7 +122,7 @@ fn decision_task(sources: &SettingLayers, offline: bool, assumed: &mut Vec<Strin
         }
         None => Err(ConfigError::Missing {
             setting: &settings::DECISION_TASK,
-            why: "image tasks take their contexts from the decision task; or use --offline, for a look",
+            why: "image tasks take their contexts from the decision task, and --offline needs none, for a look",
         }),
     }
 }

@@ -59,8 +59,10 @@ impl DryRun {
             }
             (None, _) if args.is_empty() => return Ok(None),
             (None, _) => {
-                let why = "--arg is for the dry run of an image directory: name one, or give the arguments as DOCKER_BUILD_ARGS";
-                return Err(ConfigError::Combination(why.to_owned()));
+                return Err(ConfigError::Argument {
+                    what: "--arg is for the dry run of an image directory".to_owned(),
+                    hint: "name one, or give the arguments as DOCKER_BUILD_ARGS",
+                });
             }
         };
         let scheme = sources.parse_or_default(&settings::HASH_SCHEME)?;

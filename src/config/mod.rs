@@ -199,9 +199,10 @@ impl Config {
         let keep = replay::kept(sources, plan.task.as_ref(), plan.dry_run.as_ref())?;
         let engine = EngineConfig::read(sources, around)?;
         if keep.is_some() && engine.is_managed() {
-            let why =
-                "--shell needs an engine that stays: a managed one is gone with its job; name another with --engine";
-            return Err(ConfigError::Combination(why.to_owned()));
+            return Err(ConfigError::Argument {
+                what: "--shell needs an engine that stays: a managed one is gone with its job".to_owned(),
+                hint: "name another with --engine",
+            });
         }
         Ok(Self {
             declared_by: destination.declared_by(sources, dry)?,
@@ -236,10 +237,8 @@ fn repository_root(sources: &SettingLayers, path: &Path) -> Result<Option<PathBu
 
 /// The same, for subcommands that look for images in it.
 fn required_root(sources: &SettingLayers, path: &Path) -> Result<PathBuf, ConfigError> {
-    repository_root(sources, path)?.ok_or(ConfigError::Missing {
-        setting: &settings::ROOT,
-        why: "the current directory is in no checkout; change to one",
-    })
+    repository_root(sources, path)?
+        .ok_or(ConfigError::Missing { setting: &settings::ROOT, why: "the current directory is in no checkout" })
 }
 
 /// The deployment of a job, which may do without one where it asks none.

@@ -157,7 +157,8 @@ impl Replay {
         // With `payload` a worker would publish the files: here there is none.
         let publish = sources.parse(&settings::PUBLISH)? == Some(PublishBy::Api);
         if publish && sources.switch(&settings::DRY_RUN)? {
-            return Err(ConfigError::Combination("--publish and --dry-run: which of them? Leave one away".to_owned()));
+            let what = "--publish and --dry-run exclude each other".to_owned();
+            return Err(ConfigError::Argument { what, hint: "leave one of them out" });
         }
         let credentials = if publish { Credentials::Required } else { Credentials::Optional };
         Ok(Self { deployment: access::required(sources, credentials)?, publish })

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use super::replay::Job;
 use super::settings::{self, Setting};
-use crate::report::counted;
+use crate::report::{Hint, counted};
 use crate::taskcluster::TaskId;
 
 /// A configuration error, which the caller must fix (exit code 2).
@@ -24,7 +24,7 @@ pub enum ConfigError {
         why: String,
     },
     /// A setting that the subcommand cannot do without.
-    #[error("{} is not set: {why}{}", setting.variable, setting.flag().map(|flag| format!(" (flag {flag})")).unwrap_or_default())]
+    #[error("{} is not set: {why}{}", setting.variable, Hint(setting.way_to_set()))]
     Missing {
         /// The setting.
         setting: &'static Setting,
@@ -39,11 +39,19 @@ pub enum ConfigError {
         /// What is wrong with its definition.
         why: String,
     },
-    /// Two settings that exclude each other, or one that needs another.
+    /// Two settings that exclude each other, or one that needs another; the text says what to do.
     #[error("{0}")]
     Combination(String),
+    /// An argument that does not mean anything, or not with the others.
+    #[error("{what}{}", Hint(.hint))]
+    Argument {
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// The configuration file cannot be read.
-    #[error("{origin}: cannot read {}; it must be there and readable", path.display())]
+    #[error("{origin}: cannot read {}{}", path.display(), Hint("it must be there and readable"))]
     Unreadable {
         /// The source of the file's path.
         origin: ValueSource,
@@ -74,6 +82,7 @@ impl ConfigError {
             Self::Value { origin, .. } => origin.setting(),
             Self::Definition { .. }
             | Self::Combination(_)
+            | Self::Argument { .. }
             | Self::Unreadable { .. }
             | Self::File { .. }
             | Self::Several(_) => None,
@@ -367,7 +376,7 @@ mod tests {
         let error = sources.switch(&FORCE).unwrap_err().to_string();
         assert_eq!(error, "IMAGE_WORKER_FORCE: \"maybe\" is not a switch: expected 1 or 0");
         let error = sources.require::<String>(&PROJECT, "the routes name it").unwrap_err().to_string();
-        assert_eq!(error, "PROJECT is not set: the routes name it (flag --project)");
+        assert_eq!(error, "PROJECT is not set: the routes name it; set it, or give --project PROJECT");
     }
 
     #[test]

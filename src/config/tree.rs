@@ -33,8 +33,8 @@ impl TreeConfig {
             (true, false) => TreeForm::Json,
             (false, true) => TreeForm::Dot,
             (true, true) => {
-                let both = "--json and --dot are two forms of one answer: leave one of them out";
-                return Err(ConfigError::Combination(both.to_owned()));
+                let what = "--json and --dot are two forms of one answer".to_owned();
+                return Err(ConfigError::Argument { what, hint: "leave one of them out" });
             }
         };
         Ok(Self {

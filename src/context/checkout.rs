@@ -114,7 +114,7 @@ mod tests {
         let bare = repository(&[]);
         let error = Checkout::from(bare.path()).taskgraph().unwrap_err().to_string();
         let expected =
-            "none on PATH: pip install taskcluster-taskgraph, or name its directory run-task with --run-task";
+            "none on PATH; pip install taskcluster-taskgraph, or name its directory run-task with --run-task";
         assert!(error.ends_with(expected), "{error}");
     }
 

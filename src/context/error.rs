@@ -7,26 +7,29 @@ use std::path::{Path, PathBuf};
 use super::intake::IntakeError;
 use super::run_task::RunTaskError;
 use crate::dockerfile::preprocess::LineError;
+use crate::report::Hint;
 
 /// Why there is no context, or no hash.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
     /// The path does not exist, or is a file.
-    #[error("{} is no directory; name an image, or its directory", path.display())]
+    #[error("{} is no directory{}", path.display(), Hint("name an image, or its directory"))]
     NoDirectory {
         /// The path.
         path: PathBuf,
     },
     /// The directory has no Dockerfile.
-    #[error("{} has no Dockerfile; name a directory that has one", directory.display())]
+    #[error("{} has no Dockerfile{}", directory.display(), Hint("name a directory that has one"))]
     NoDockerfile {
         /// The directory.
         directory: PathBuf,
     },
     /// The scheme `contents` needs the path of the image directory in its repository.
     #[error(
-        "{} is not inside the repository {}; the scheme contents hashes paths from the repository's root",
-        directory.display(), root.display()
+        "{} is not inside the repository {}{}",
+        directory.display(),
+        root.display(),
+        Hint("the scheme contents hashes paths from the repository's root")
     )]
     OutsideRepository {
         /// The image directory.
@@ -54,8 +57,9 @@ pub enum CollectError {
     },
     /// The Dockerfile includes a file, but the root of the repository is unknown.
     #[error(
-        "{}, line {line} has `# %include {include}`, a path from the repository's root, but the image directory is in no checkout; give --root DIR",
-        path.display()
+        "{}, line {line} has `# %include {include}`, a path from the repository's root, but the image directory is in no checkout{}",
+        path.display(),
+        Hint("give --root DIR")
     )]
     NoRoot {
         /// The Dockerfile.
@@ -74,13 +78,13 @@ pub enum CollectError {
         error: Box<IntakeError>,
     },
     /// A link whose target does not exist, or is the link itself.
-    #[error("{} is a link that leads nowhere; correct or remove it", path.display())]
+    #[error("{} is a link that leads nowhere{}", path.display(), Hint("correct or remove it"))]
     DanglingLink {
         /// The link.
         path: PathBuf,
     },
     /// An entry that is not a regular file.
-    #[error("{} is {kind}, and a context holds regular files only; remove it", path.display())]
+    #[error("{} is {kind}, and a context holds regular files only{}", path.display(), Hint("remove it"))]
     NotAFile {
         /// The path.
         path: PathBuf,
@@ -88,13 +92,21 @@ pub enum CollectError {
         kind: &'static str,
     },
     /// A file with setuid or setgid bits, which would make a program run as root.
-    #[error("{} is setuid or setgid, which a context must not hold; clear it with `chmod ug-s`", path.display())]
+    #[error(
+        "{} is setuid or setgid, which a context must not hold{}",
+        path.display(),
+        Hint("clear it with `chmod ug-s`")
+    )]
     SetId {
         /// The file.
         path: PathBuf,
     },
     /// A file that changed while it was read.
-    #[error("{} changed while it was read, it had {size} bytes before; stop what writes to it", path.display())]
+    #[error(
+        "{} changed while it was read, it had {size} bytes before{}",
+        path.display(),
+        Hint("stop what writes to it")
+    )]
     Changed {
         /// The file.
         path: PathBuf,
@@ -102,7 +114,7 @@ pub enum CollectError {
         size: u64,
     },
     /// A file or directory cannot be read.
-    #[error("cannot read {}; it must be there and readable", path.display())]
+    #[error("cannot read {}{}", path.display(), Hint("it must be there and readable"))]
     Read {
         /// The file or directory.
         path: PathBuf,

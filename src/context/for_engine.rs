@@ -11,12 +11,15 @@ use futures_util::Stream;
 use tar::{Archive, EntryType};
 use tokio_util::bytes::Bytes;
 
+use super::BuiltBy;
 use super::pieces::{Piece, PieceList, member};
 use super::safety::clean_name;
 use crate::context::tar_format::BLOCK;
 use crate::dockerfile::base_images::{DockerfileImages, FromError};
 use crate::dockerfile::declare::{declared, mentions_parent};
 use crate::dockerfile::dockerignore::{Ignore, IgnoreError};
+use crate::dockerfile::secret_mounts::{SecretMount, secret_mounts};
+use crate::report::Hint;
 
 /// The maximum size of text files, which people write.
 const LARGEST_TEXT: u64 = 4 * 1024 * 1024;
@@ -38,7 +41,8 @@ pub enum ForEngineError {
     },
     /// A file that is kept is a hard link to one that is left out.
     #[error(
-        "{name} is a hard link to {target}, which {file} leaves out: make it a file of its own, or leave it out too"
+        "{name} is a hard link to {target}, which {file} leaves out{}",
+        Hint("make it a file of its own, or leave it out too")
     )]
     HardLink {
         /// The file.
@@ -56,31 +60,6 @@ pub enum ForEngineError {
     Read(#[from] io::Error),
 }
 
-/// The builder: each handles ignore files differently.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BuiltBy {
-    /// Docker's classic builder: it removes a listed `Dockerfile` and `.dockerignore` itself, after reading them.
-    #[default]
-    Classic,
-    /// BuildKit: it ignores a `.dockerignore` in a context that it receives.
-    BuildKit,
-    /// Podman: it leaves files out itself, by the rules and from the ignore files that its version supports, unless it gets
-    /// [`ForEngine::excludes`].
-    Podman,
-}
-
-impl BuiltBy {
-    /// Its name in the provenance.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Classic => "classic",
-            Self::BuildKit => "buildkit",
-            Self::Podman => "buildah",
-        }
-    }
-}
-
 /// A context, and the changes for the engine.
 #[derive(Debug)]
 pub struct ForEngine {
@@ -91,6 +70,8 @@ pub struct ForEngine {
     end: u64,
     length: u64,
     dockerfile: Vec<u8>,
+    /// Read before lines are added.
+    secret_mounts: Vec<SecretMount>,
     rules: Option<Rules>,
 }
 
@@ -129,7 +110,7 @@ impl ForEngine {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         let (mut members, mut end) = (Vec::new(), 0);
-        let (mut dockerfile, mut ignore_texts) = (Vec::new(), BTreeMap::new());
+        let (mut dockerfile, mut mounts, mut ignore_texts) = (Vec::new(), Vec::new(), BTreeMap::new());
         let mut archive = Archive::new(file);
         for entry in archive.entries_with_seek()? {
             let mut entry = entry?;
@@ -153,7 +134,9 @@ impl ForEngine {
                 if let Some(file) = ignore_file {
                     ignore_texts.insert(file, text);
                 } else {
-                    DockerfileImages::read(&String::from_utf8_lossy(&text), args).from_error.map_or(Ok(()), Err)?;
+                    let readable = String::from_utf8_lossy(&text);
+                    DockerfileImages::read(&readable, args).from_error.map_or(Ok(()), Err)?;
+                    mounts = secret_mounts(&readable);
                     if let Some(changed) = declared(&text, args) {
                         header.set_path(DOCKERFILE)?;
                         found.replacement = Some(member(header, &changed));
@@ -169,7 +152,7 @@ impl ForEngine {
             let ignore = Ignore::parse(text).map_err(|error| ForEngineError::Ignore { file, error })?;
             rules = Some(Rules { file, ignore }).filter(|rules| !rules.ignore.is_empty());
         }
-        let context = Self { path: path.to_owned(), members, end, length, dockerfile, rules };
+        let context = Self { path: path.to_owned(), members, end, length, dockerfile, secret_mounts: mounts, rules };
         context.check_links()?;
         Ok(context)
     }
@@ -178,6 +161,12 @@ impl ForEngine {
     #[must_use]
     pub fn dockerfile(&self) -> String {
         String::from_utf8_lossy(&self.dockerfile).into_owned()
+    }
+
+    /// The secrets that the `Dockerfile` asks for.
+    #[must_use]
+    pub fn secret_mounts(&self) -> &[SecretMount] {
+        &self.secret_mounts
     }
 
     /// Whether the `Dockerfile` refers to its parent image.
@@ -389,7 +378,7 @@ mod tests {
         );
         assert_eq!(
             failed(&[(".dockerignore", ".env"), (".env", "x"), ("Dockerfile", "FROM a"), ("copy -> .env", "")]),
-            "copy is a hard link to .env, which .dockerignore leaves out: make it a file of its own, or leave it out too"
+            "copy is a hard link to .env, which .dockerignore leaves out; make it a file of its own, or leave it out too"
         );
         assert!(failed(&[("Dockerfile", "# a\nFROM $A")]).starts_with("the Dockerfile: line 2: `FROM $A` is empty, "));
     }

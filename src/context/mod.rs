@@ -23,6 +23,7 @@
 
 pub(crate) mod ahead;
 mod archive;
+mod built_by;
 pub mod checkout;
 mod choose;
 pub mod collect;
@@ -45,6 +46,7 @@ pub mod trees;
 mod untracked;
 mod walk;
 
+pub use built_by::BuiltBy;
 pub use hash::{ContextHash, ContextScheme, HashScheme};
 pub use limits::ContextLimits;
 pub use names::{ImageName, RepoPath};

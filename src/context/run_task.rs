@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use super::pinned::Pinned;
 use crate::dockerfile::preprocess::RUN_TASK_SNIPPET;
+use crate::report::Hint;
 
 /// The files that `# %include-run-task` adds, the same in all releases of taskgraph.
 pub const RUN_TASK_FILES: [&str; 4] = ["run-task", "fetch-content", "hgrc", "robustcheckout.py"];
@@ -48,8 +49,8 @@ pub struct Taskgraph {
 pub enum RunTaskError {
     /// No taskgraph was specified, and there is none on `PATH`.
     #[error(
-        "needs an installed taskgraph, and there is none on PATH{}, or name its directory run-task with --run-task",
-        install_hint(pinned.as_ref())
+        "needs an installed taskgraph, and there is none on PATH{}",
+        Hint(format_args!("{}, or name its directory run-task with --run-task", install_hint(pinned.as_ref())))
     )]
     NotInstalled {
         /// The release that the repository pins.
@@ -57,8 +58,9 @@ pub enum RunTaskError {
     },
     /// The program is not a Python script.
     #[error(
-        "needs taskgraph's files, and {} does not say which Python runs it; name the directory run-task with --run-task",
-        program.display()
+        "needs taskgraph's files, and {} does not say which Python runs it{}",
+        program.display(),
+        Hint("name the directory run-task with --run-task")
     )]
     NoPython {
         /// The program.
@@ -66,9 +68,9 @@ pub enum RunTaskError {
     },
     /// The Python installation does not have the package.
     #[error(
-        "needs taskgraph's files, and the Python of {} does not find them: {problem}; install taskgraph again, or name \
-         its directory run-task with --run-task",
-        program.display()
+        "needs taskgraph's files, and the Python of {} does not find them: {problem}{}",
+        program.display(),
+        Hint("install taskgraph again, or name its directory run-task with --run-task")
     )]
     NoPackage {
         /// The program.
@@ -77,7 +79,11 @@ pub enum RunTaskError {
         problem: String,
     },
     /// One of the files is missing in the directory.
-    #[error("needs {file}, and {} has none; name the directory run-task of an installed taskgraph with --run-task", directory.display())]
+    #[error(
+        "needs {file}, and {} has none{}",
+        directory.display(),
+        Hint("name the directory run-task of an installed taskgraph with --run-task")
+    )]
     Incomplete {
         /// The directory.
         directory: PathBuf,
@@ -85,7 +91,11 @@ pub enum RunTaskError {
         file: &'static str,
     },
     /// This taskgraph expands the line differently.
-    #[error("means something else for {}, so that hashes would differ; use a newer image-worker", source_file.display())]
+    #[error(
+        "means something else for {}, so that hashes would differ{}",
+        source_file.display(),
+        Hint("use a newer image-worker")
+    )]
     Unknown {
         /// The file that expands it.
         source_file: PathBuf,
@@ -155,9 +165,9 @@ impl Taskgraph {
 fn install_hint(pinned: Option<&Pinned>) -> String {
     match pinned {
         Some(Pinned { version, file }) => {
-            format!("; {file} pins {version}: pip install taskcluster-taskgraph=={version}")
+            format!("{file} pins {version}: pip install taskcluster-taskgraph=={version}")
         }
-        None => ": pip install taskcluster-taskgraph".to_owned(),
+        None => "pip install taskcluster-taskgraph".to_owned(),
     }
 }
 

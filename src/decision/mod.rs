@@ -19,6 +19,7 @@ use crate::config::settings;
 use crate::context::{ContextHash, HashScheme, ImageName};
 use crate::decision::task::{TaskError, Template, Values};
 use crate::engine::BuildPlan;
+use crate::report::Hint;
 use crate::repository::TreeError;
 use crate::taskcluster::{ArtifactName, IndexPrefix, Project, PushDate, TaskId, to_milliseconds};
 pub use waiting::{deadline, shared};
@@ -40,7 +41,7 @@ const EXPIRES: &str = "image_expires";
 #[derive(Debug, thiserror::Error)]
 pub enum DecisionError {
     /// The template cannot be filled in.
-    #[error("the task of image {image}: {}", in_words(source))]
+    #[error("the task of image {image}: {source}{}", Hint(way_out(source)))]
     Task {
         /// The image.
         image: ImageName,
@@ -48,7 +49,7 @@ pub enum DecisionError {
         source: TaskError,
     },
     /// The template is none.
-    #[error("the task's template")]
+    #[error("the task's template cannot be used{}", Hint("correct the file of --task-template"))]
     Template(#[source] TaskError),
     /// The image cannot be built.
     #[error(transparent)]
@@ -63,10 +64,10 @@ pub enum DecisionError {
     },
 }
 
-fn in_words(error: &TaskError) -> String {
+fn way_out(error: &TaskError) -> &'static str {
     match error {
-        TaskError::Unfilled { .. } => format!("{error}; give each with --value NAME=VALUE"),
-        _ => error.to_string(),
+        TaskError::Unfilled { .. } => "give each with --value NAME=VALUE",
+        _ => "",
     }
 }
 

@@ -8,6 +8,7 @@ use super::instructions::{self, Arguments, Instruction};
 use super::plain_name::PlainName;
 use super::words::{Expanded, expand};
 use crate::net::registry::parse_reference;
+use crate::report::Hint;
 
 /// Arguments that BuildKit and Podman set by themselves.
 const PLATFORM_ARGS: [&str; 8] = [
@@ -46,18 +47,18 @@ pub struct FromError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FromProblem {
     /// There is none.
-    #[error("there is no FROM; write `FROM IMAGE`, or `FROM scratch`")]
+    #[error("there is no FROM{}", Hint("write `FROM IMAGE`, or `FROM scratch`"))]
     Missing,
     /// `FROM` of nothing.
-    #[error("`{instruction}` names no image; write `FROM IMAGE`, or `FROM scratch`")]
+    #[error("`{instruction}` names no image{}", Hint("write `FROM IMAGE`, or `FROM scratch`"))]
     Bare {
         /// The instruction.
         instruction: String,
     },
     /// `FROM $NAME`, and the variable has no value.
     #[error(
-        "`{instruction}` is empty, as nothing gives {variable} a value; write `ARG {variable}=IMAGE` before the first \
-         FROM, or give a build argument"
+        "`{instruction}` is empty, as nothing gives {variable} a value{}",
+        Hint(format_args!("write `ARG {variable}=IMAGE` before the first FROM, or give a build argument"))
     )]
     Empty {
         /// The instruction.
@@ -66,7 +67,10 @@ pub enum FromProblem {
         variable: String,
     },
     /// What no engine takes for the name of an image.
-    #[error("`{instruction}` is {image:?}, which is no image reference; write one there, or in the build argument")]
+    #[error(
+        "`{instruction}` is {image:?}, which is no image reference{}",
+        Hint("write one there, or in the build argument")
+    )]
     NoReference {
         /// The instruction.
         instruction: String,
@@ -79,11 +83,7 @@ pub enum FromProblem {
 #[must_use]
 pub fn from_lines(text: &str) -> Vec<usize> {
     let all = instructions::read(text.as_bytes()).all;
-    all.iter().filter(|it| it.keyword == "FROM").map(|it| line_of(text, it)).collect()
-}
-
-fn line_of(text: &str, instruction: &Instruction) -> usize {
-    1 + text.bytes().take(instruction.range.start).filter(|byte| *byte == b'\n').count()
+    all.iter().filter(|it| it.keyword == "FROM").map(|it| it.line_in(text)).collect()
 }
 
 /// A place where a Dockerfile names an image.
@@ -144,7 +144,7 @@ impl DockerfileImages {
                     let expanded = expand(written, &values, escape);
                     if recipe.from_error.is_none() && !hangs_on(&expanded, &unknown) {
                         let problem = from_problem(&instruction, written, &expanded, &stages);
-                        let line = Some(line_of(text, &instruction));
+                        let line = Some(instruction.line_in(text));
                         recipe.from_error = problem.map(|problem| FromError { line, problem });
                     }
                     if !written.is_empty() {

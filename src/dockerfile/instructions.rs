@@ -127,6 +127,11 @@ impl Instruction {
         StageNames { base: lower(words.first()), name: lower(name) }
     }
 
+    /// The number of its first line in the text that it was read from, from 1.
+    pub(super) fn line_in(&self, text: &str) -> usize {
+        1 + text.bytes().take(self.range.start).filter(|byte| *byte == b'\n').count()
+    }
+
     /// The instruction inside an `ONBUILD`.
     pub(super) fn trigger(&self) -> Option<Self> {
         let trigger = (self.keyword == "ONBUILD").then(|| instruction(&self.rest))??;

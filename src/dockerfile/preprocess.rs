@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 pub use super::substitute::SubstituteError;
 use super::substitute::Substitution;
 
+use crate::report::Hint;
+
 /// The text that taskgraph writes after a line `# %include-run-task`: the same in all of its releases, 1.0.0 to 24.5.1.
 pub const RUN_TASK_SNIPPET: &str = "COPY run-task/run-task /usr/local/bin/run-task
 COPY run-task/fetch-content /usr/local/bin/fetch-content
@@ -47,16 +49,16 @@ pub struct LineError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineProblem {
     /// Not UTF-8.
-    #[error("is not UTF-8; save the file as UTF-8")]
+    #[error("is not UTF-8{}", Hint("save the file as UTF-8"))]
     NotUtf8,
     /// `# %ARG NAME` without a value.
-    #[error("`# %ARG {name}` needs an argument that was not given; give {name}=VALUE")]
+    #[error("`# %ARG {name}` needs an argument that was not given{}", Hint(format_args!("give {name}=VALUE")))]
     MissingArgument {
         /// The argument's name.
         name: String,
     },
     /// `# %ARG` of nothing.
-    #[error("`{line}` names no argument; write `# %ARG NAME`")]
+    #[error("`{line}` names no argument{}", Hint("write `# %ARG NAME`"))]
     NamelessArgument {
         /// The line.
         line: String,
@@ -65,19 +67,19 @@ pub enum LineProblem {
     #[error(transparent)]
     Argument(#[from] SubstituteError),
     /// `# %include /…`
-    #[error("`# %include {path}` must not be absolute; write the path from the root of the repository")]
+    #[error("`# %include {path}` must not be absolute{}", Hint("write the path from the root of the repository"))]
     AbsoluteInclude {
         /// The path as written.
         path: String,
     },
     /// `# %include ../…`
-    #[error("`# %include {path}` leaves the repository; only files inside it can be included")]
+    #[error("`# %include {path}` leaves the repository{}", Hint("only files inside it can be included"))]
     OutsideInclude {
         /// The path as written.
         path: String,
     },
     /// `# %include` of nothing.
-    #[error("`# %include {path}` names nothing that exists in the repository; correct or remove the line")]
+    #[error("`# %include {path}` names nothing that exists in the repository{}", Hint("correct or remove the line"))]
     MissingInclude {
         /// The path as written.
         path: String,

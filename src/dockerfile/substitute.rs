@@ -5,13 +5,15 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::report::Hint;
+
 /// Why an argument cannot be substituted. taskgraph refuses them too, or takes the name for a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubstituteError {
     /// The name has a character with a meaning in regular expressions.
     #[error(
-        "the argument name {name:?} has the character {character:?}, which taskgraph takes for a regular \
-         expression; use letters, digits and `_`"
+        "the argument name {name:?} has the character {character:?}, which taskgraph takes for a regular expression{}",
+        Hint("use letters, digits and `_`")
     )]
     Name {
         /// The name.
@@ -20,7 +22,10 @@ pub enum SubstituteError {
         character: char,
     },
     /// The value is not a template of `re.sub`.
-    #[error("the value of the argument {name} has {escape:?}, which Python's re.sub refuses; write `\\\\` for a `\\`")]
+    #[error(
+        "the value of the argument {name} has {escape:?}, which Python's re.sub refuses{}",
+        Hint("write `\\\\` for a `\\`")
+    )]
     Value {
         /// The argument's name.
         name: String,

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use super::{BuildFailure, CertificateError, ManagedError, NamedBy, TargetArch};
 
+use crate::report::Hint;
+
 /// What went wrong in the engine, or in a build.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// No engine was found.
-    #[error("no engine answers; tried {}{named_by}; {}", list(.places), .named_by.hint())]
+    #[error("no engine answers; tried {}{named_by}{}", list(.places), Hint(.named_by.hint()))]
     NoneAnswers {
         /// Each address with its answer.
         places: Vec<(String, String)>,
@@ -20,7 +22,8 @@ pub enum EngineError {
     Certificates(#[from] CertificateError),
     /// One end does not trust the other, or the other end does not use TLS.
     #[error(
-        "no TLS with the engine at {place}{named_by}, and no context was sent: {why}; check the address, and ca.pem, cert.pem and key.pem in {}", directory.display()
+        "no TLS with the engine at {place}{named_by}, and no context was sent: {why}{}",
+        Hint(format_args!("check the address, and ca.pem, cert.pem and key.pem in {}", directory.display()))
     )]
     Untrusted {
         /// The address of the engine.
@@ -34,7 +37,8 @@ pub enum EngineError {
     },
     /// There is an engine, and we have no permission to use it.
     #[error(
-        "no permission for {socket}: join the group {group}; in a task, payload.osGroups: [{group}] and the scope generic-worker:os-group:<provisionerId>/<workerType>/{group}"
+        "no permission for {socket}{}",
+        Hint(format_args!("join the group {group}; in a task, payload.osGroups: [{group}] and the scope generic-worker:os-group:<provisionerId>/<workerType>/{group}"))
     )]
     Forbidden {
         /// The engine's socket.
@@ -58,7 +62,7 @@ pub enum EngineError {
         doing: String,
     },
     /// The engine does not accept an image archive.
-    #[error("the engine refuses the image: {0}; `image-worker check` says who loads it")]
+    #[error("the engine refuses the image: {}{}", .0, Hint("`image-worker check` says who loads it"))]
     ArchiveRefused(String),
     /// This engine does not support the request.
     #[error("{0}")]
@@ -80,14 +84,15 @@ pub enum EngineError {
     },
     /// The image has only a configuration. Docker makes such an image and does not export it.
     #[error(
-        "the image has no layers, and such an image cannot be exported; add an instruction that makes a file, like COPY"
+        "the image has no layers, and such an image cannot be exported{}",
+        Hint("add an instruction that makes a file, like COPY")
     )]
     NoLayers,
     /// The managed engine cannot be started, or not with these settings.
     #[error(transparent)]
     Managed(#[from] ManagedError),
     /// A managed engine is gone before anybody can look at its images.
-    #[error("a managed engine keeps no image for {0}: name another with --engine")]
+    #[error("a managed engine keeps no image for {}{}", .0, Hint("name another with --engine"))]
     KeepsNothing(&'static str),
 }
 

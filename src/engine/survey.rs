@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::{BuilderChoice, Engine, EngineError, StorageError};
-use crate::context::for_engine::BuiltBy;
+use crate::context::BuiltBy;
 
 /// An engine as this machine sees it.
 #[derive(Debug)]

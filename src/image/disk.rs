@@ -9,11 +9,17 @@ use rustix::fs::FallocateFlags;
 
 use tracing::debug;
 
-use crate::report::Bytes;
+use crate::report::{Bytes, Hint};
 
 /// There is not enough disk space.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} needs {}, but {} has only {} free; make room, or give it more disk", Bytes(*.needed), path.display(), Bytes(*.free))]
+#[error(
+        "{what} needs {}, but {} has only {} free{}",
+        Bytes(*.needed),
+        path.display(),
+        Bytes(*.free),
+        Hint("make room, or give it more disk")
+    )]
 pub struct InsufficientSpace {
     what: &'static str,
     path: PathBuf,

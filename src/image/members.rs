@@ -1,6 +1,7 @@
 //! Copies the members of an image archive from a reader to a writer: checks what they may be, and indexes them. The callers
 //! decide which members are required.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{self, Cursor, Read, Write};
 
@@ -14,6 +15,7 @@ use super::manifest::Image;
 use super::member_digests::{Compression, ContentWriter, DigestingWriter, MAGIC, MemberDigests};
 use super::problem::{DOUBT, MANY_IMAGES, NOTHING_LOADS, OUTSIDE, Problem};
 use crate::context::tar_format::{header_doubt, padding, parent, resolve};
+use crate::net::counted::{Counted, Position};
 
 /// The size of reads and writes, so that the cost of system calls is negligible.
 const COPY_BUFFER: usize = 256 * 1024;
@@ -48,6 +50,32 @@ impl ReadError {
     }
 }
 
+/// An archive that ends too early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("truncated at {bytes} bytes{}", if *.unpacked { ", unpacked" } else { "" })]
+pub(super) struct Truncated {
+    bytes: u64,
+    /// Whether the bytes are those of the tar in a whole compressed file.
+    unpacked: bool,
+}
+
+impl Truncated {
+    /// Of an archive that ends before it is complete.
+    fn new(tar: Position, compression: Compression) -> Self {
+        Self { bytes: tar.bytes, unpacked: compression != Compression::Plain }
+    }
+
+    /// Whether an error of a reader is one of these.
+    pub(super) fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()).copied()
+    }
+
+    /// For callers that know I/O errors only.
+    pub(super) fn into_io(self) -> io::Error {
+        io::Error::new(io::ErrorKind::UnexpectedEof, self)
+    }
+}
+
 /// Called for a member that is not allowed: it either stops with an error, or continues without the member.
 pub(super) type ProblemHandler<'a> = &'a mut dyn FnMut(Problem) -> Result<(), ReadError>;
 
@@ -66,16 +94,20 @@ pub(super) struct ArchiveIndex {
     pub(super) oci_index: Option<Vec<u8>>,
     /// The compression of the whole archive.
     pub(super) compression: Compression,
+    /// Where the tar ends, if it has no end of its own: some writers leave it out, or the end is cut off between two members.
+    pub(super) unended: Option<Truncated>,
+    /// Whether the header of a member was read.
+    has_header: bool,
     members: HashMap<String, Member>,
     documents: usize,
     text: usize,
 }
 
 impl ArchiveIndex {
-    /// Whether no member could be read: then the file is of another kind, and the error message of the tar reader would contain
+    /// Whether no header could be read: then the file is of another kind, and the error message of the tar reader would contain
     /// pieces of that file.
     pub(super) fn is_nothing(&self) -> bool {
-        self.members.is_empty()
+        !self.has_header
     }
 }
 
@@ -104,7 +136,9 @@ pub(super) fn read_all<R: Read, W: Write, P: Write>(
     index: &mut ArchiveIndex,
     on_problem: ProblemHandler,
 ) -> Result<(), ReadError> {
+    let (file, tar) = (Cell::new(Position::default()), Cell::new(Position::default()));
     let mut beginning = Vec::new();
+    let mut source = Counted::new(source, &file);
     source.by_ref().take(MAGIC as u64).read_to_end(&mut beginning).map_err(ReadError::Read)?;
     index.compression = Compression::of(&beginning);
     let whole = Cursor::new(beginning).chain(source.by_ref());
@@ -115,10 +149,29 @@ pub(super) fn read_all<R: Read, W: Write, P: Write>(
         Compression::Xz => Box::new(XzReader::new_mem_limit(whole, true, XZ_MEMORY)),
         Compression::Bzip2 => Box::new(MultiBzDecoder::new(whole)),
     };
-    read_members(&mut plain, out, index, on_problem)?;
-    io::copy(&mut plain, &mut io::sink()).map_err(ReadError::Read)?;
+    let read = read_members(Counted::new(&mut plain, &tar), out, index, on_problem);
+    let (at_file, at_tar, compression) = (file.get(), tar.get(), index.compression);
+    match read {
+        // The tar reader comes to the end only where it finds no end of the tar.
+        Ok(()) if at_tar.is_at_end && index.has_header => index.unended = Some(Truncated::new(at_tar, compression)),
+        Err(ReadError::Read(_)) if at_tar.is_at_end && index.has_header => {
+            return Err(ReadError::Read(Truncated::new(at_tar, compression).into_io()));
+        }
+        // Decoders may come to the end of the file before they meet what is wrong.
+        Err(ReadError::Read(error)) if error.kind() == io::ErrorKind::UnexpectedEof && at_file.is_at_end => {
+            return Err(ReadError::Read(Truncated { bytes: at_file.bytes, unpacked: false }.into_io()));
+        }
+        read => read?,
+    }
+    let rest = io::copy(&mut plain, &mut io::sink());
+    rest.map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            ReadError::Read(Truncated { bytes: file.get().bytes, unpacked: false }.into_io())
+        }
+        _ => ReadError::Read(error),
+    })?;
     drop(plain);
-    io::copy(source, &mut io::sink()).map(drop).map_err(ReadError::Read)
+    io::copy(&mut source, &mut io::sink()).map(drop).map_err(ReadError::Read)
 }
 
 /// Reads a plain archive to its end. It reads and drops the members that describe the archive, because the program writes its own.
@@ -133,6 +186,7 @@ pub(super) fn read_members<R: Read, W: Write, P: Write>(
     let entries = archive.entries().map_err(ReadError::Read)?.raw(true);
     for entry in entries {
         let mut entry = entry.map_err(ReadError::Read)?;
+        index.has_header = true;
         match read_member(&mut entry, out, index) {
             Err(ReadError::Content(problem)) => on_problem(problem)?,
             taken => taken?,

@@ -48,11 +48,22 @@ pub use unpacked::{Layer, UnpackedImage};
 /// Members up to this size can be configurations, which are kilobytes; larger ones are layers.
 const SMALL_MEMBER: u64 = 4 * 1024 * 1024;
 
+/// What is wrong with an archive that cannot be read, as the end of a sentence about it.
+fn read_problem(error: &io::Error) -> String {
+    truncation(error).map_or_else(|| "cannot be read to its end".to_owned(), |cut| format!("is {cut}"))
+}
+
+/// Where an archive is cut off, in words: `truncated at 512 bytes`.
+#[must_use]
+pub fn truncation(error: &io::Error) -> Option<String> {
+    members::Truncated::of(error).map(|cut| cut.to_string())
+}
+
 /// Why unpacking an image archive, or writing one, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The export is truncated, or no tar.
-    #[error("the engine's export cannot be read to its end")]
+    #[error("the engine's export {}", read_problem(.0))]
     Read(#[source] io::Error),
     /// The staging file or the archive cannot be written.
     #[error("the image archive cannot be written")]

@@ -91,7 +91,7 @@ async fn build_image(
     }
     info!("building {}", identity.tag);
     let started = Instant::now();
-    let (sent, tag) = (context.for_engine(&options.plan.args).await?, &identity.engine_tag);
+    let (sent, tag) = (context.for_engine(options.plan).await?, &identity.engine_tag);
     let mut built = engine.build(&sent, tag, options, log).await;
     // A list of packages, for example, that names an expired artifact.
     if let Err(EngineError::Build(failure)) = &built

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
 use crate::engine::build_log::{BuildLog, LineBuffer};
+use crate::report::Hint;
 
 /// The block size for reading the output of a script.
 const PIECE: usize = 8 * 1024;
@@ -19,7 +20,11 @@ const PIECE: usize = 8 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptError {
     /// It could not be run.
-    #[error("cannot run {}; it needs a first line like #!/bin/bash, or take its executable bit away", script.display())]
+    #[error(
+        "cannot run {}{}",
+        script.display(),
+        Hint("it needs a first line like #!/bin/bash, or take its executable bit away")
+    )]
     Run {
         /// The script.
         script: PathBuf,
@@ -28,7 +33,7 @@ pub enum ScriptError {
         source: io::Error,
     },
     /// It failed.
-    #[error("{} failed: {status}; its last words are above", script.display())]
+    #[error("{} failed: {status}{}", script.display(), Hint("its last words are above"))]
     Failed {
         /// The script.
         script: PathBuf,
@@ -36,7 +41,11 @@ pub enum ScriptError {
         status: ExitStatus,
     },
     /// It ended well, and there is no image.
-    #[error("{} ended well, but the engine has no {tag}; the script must build the image that `-t` names", script.display())]
+    #[error(
+        "{} ended well, but the engine has no {tag}{}",
+        script.display(),
+        Hint("the script must build the image that `-t` names")
+    )]
     NoImage {
         /// The script.
         script: PathBuf,

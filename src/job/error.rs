@@ -32,6 +32,7 @@ use crate::image::sbom::SbomError;
 use crate::net::registry::RegistryError;
 use crate::net::transfer::TransferError;
 use crate::net::{HttpUrl, NameError};
+use crate::report::Hint;
 use crate::repository::TreeError;
 use crate::repository::document::DocumentError;
 use crate::taskcluster::tasks::Run;
@@ -82,11 +83,12 @@ pub enum CommandError {
         error: TreeError,
     },
     /// An image directory that is being changed.
-    #[error("{} changes while its image is made; stop what writes to it, and start again", .0.display())]
+    #[error("{} changes while its image is made{}", .0.display(), Hint("stop what writes to it, and start again"))]
     Changing(PathBuf),
     /// An image whose parent must exist before it.
     #[error(
-        "the image {image} is built from {parent}, and the engine has no {tag}; build that too, with --with-parents"
+        "the image {image} is built from {parent}, and the engine has no {tag}{}",
+        Hint("build that too, with --with-parents")
     )]
     NoParent {
         /// The image.
@@ -98,10 +100,10 @@ pub enum CommandError {
     },
     /// A parent of an unknown tree.
     #[error(
-        "the Dockerfile in {}: `{instruction}` {}; call from the checkout that the directory is an image of (--root), or name the parent: --arg {PARENT_ARG}=IMAGE{}, or PARENT_TASK_ID",
+        "the Dockerfile in {}: `{instruction}` {}{}",
         directory.display(),
         parent.as_ref().map_or("names no image".to_owned(), |parent| format!("is {parent}, which another task builds, and nobody says here where it is")),
-        parent.as_ref().map_or(String::new(), |parent| format!(" (docker.io/library/{parent} if a registry's is meant)"))
+        Hint(format_args!("call from the checkout that the directory is an image of (--root), or name the parent: --arg {PARENT_ARG}=IMAGE{}, or PARENT_TASK_ID", parent.as_ref().map_or(String::new(), |parent| format!(" (docker.io/library/{parent} if a registry's is meant)"))))
     )]
     ParentElsewhere {
         /// The image directory.
@@ -113,7 +115,8 @@ pub enum CommandError {
     },
     /// A parent that CI has not built.
     #[error(
-        "the index has no image of the parent {parent} for hash {hash} ({projects}); push, so that CI builds it, or build it here: --parent build"
+        "the index has no image of the parent {parent} for hash {hash} ({projects}){}",
+        Hint("push, so that CI builds it, or build it here: --parent build")
     )]
     NotIndexed {
         /// The parent.
@@ -127,7 +130,7 @@ pub enum CommandError {
     #[error(transparent)]
     Script(#[from] ScriptError),
     /// A file that cannot be read.
-    #[error("cannot read {}; it must be there and readable", path.display())]
+    #[error("cannot read {}{}", path.display(), Hint("it must be there and readable"))]
     Read {
         /// The file.
         path: PathBuf,
@@ -161,11 +164,17 @@ pub enum CommandError {
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
     /// An image that is nowhere.
-    #[error("{0}")]
-    NoImage(String),
+    #[error("{what}{}", Hint(.hint))]
+    NoImage {
+        /// The image, and where it was looked for.
+        what: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// Neither a file on this machine nor an image of the checkout.
     #[error(
-        "{typed} is no file here, and so an image of the checkout: {error}; name a file that is there, or an image by --task-id, --index or --local"
+        "{typed} is no file here, and so an image of the checkout: {error}{}",
+        Hint("name a file that is there, or an image by --task-id, --index or --local")
     )]
     NoSuchFile {
         /// The argument.
@@ -175,7 +184,7 @@ pub enum CommandError {
         error: Box<CommandError>,
     },
     /// An image archive on this machine.
-    #[error("{error} ({})", path.display())]
+    #[error("{error} ({}){}", path.display(), Hint(archive_hint(.error)))]
     Load {
         /// The file.
         path: PathBuf,
@@ -184,8 +193,13 @@ pub enum CommandError {
         error: LoadError,
     },
     /// The checked item is wrong; the answer has all details.
-    #[error("{0}")]
-    Diagnostics(String),
+    #[error("{what}{}", Hint(.hint))]
+    Diagnostics {
+        /// What is wrong.
+        what: String,
+        /// What to do; may be empty.
+        hint: &'static str,
+    },
     /// Two images that cannot be compared.
     #[error(transparent)]
     Compare(#[from] CompareError),
@@ -214,7 +228,7 @@ pub enum CommandError {
     #[error(transparent)]
     Transfer(#[from] TransferError),
     /// A file that cannot be written, or a disk that is full.
-    #[error("cannot write {}{}", path.display(), write_hint(source))]
+    #[error("cannot write {}{}{}", path.display(), write_problem(source).0, Hint(write_problem(source).1))]
     Write {
         /// The file or directory.
         path: PathBuf,
@@ -227,7 +241,8 @@ pub enum CommandError {
     InsufficientSpace(#[from] InsufficientSpace),
     /// An unknown task.
     #[error(
-        "{deployment} knows no task {task}: is it the right id, and the right TASKCLUSTER_ROOT_URL? Expired tasks are forgotten"
+        "{deployment} knows no task {task}{}",
+        Hint("is it the right id, and the right TASKCLUSTER_ROOT_URL? Expired tasks are forgotten")
     )]
     NoTask {
         /// The task.
@@ -237,7 +252,8 @@ pub enum CommandError {
     },
     /// The context of a task whose job is to be repeated.
     #[error(
-        "the task's context is gone: {context} {whereabouts}; check out {}, and give the image directory with --context DIR", tree.as_ref().map_or("the tree that it was made from".to_owned(), ToString::to_string)
+        "the task's context is gone: {context} {whereabouts}{}",
+        Hint(format_args!("check out {}, and give the image directory with --context DIR", tree.as_ref().map_or("the tree that it was made from".to_owned(), ToString::to_string)))
     )]
     ContextGone {
         /// The artifact and its task.
@@ -252,7 +268,8 @@ pub enum CommandError {
     },
     /// The context of a build that is to be compared.
     #[error(
-        "the context of {build} is gone: {context} {whereabouts}; compare with a newer build (--task-id), or compare the lists of two checkouts (image-worker context NAME --list){}", tree.as_ref().map_or(String::new(), |tree| format!("; that build's tree is {tree}"))
+        "the context of {build} is gone: {context} {whereabouts}{}",
+        Hint(format_args!("compare with a newer build (--task-id), or compare the lists of two checkouts (image-worker context NAME --list){}", tree.as_ref().map_or(String::new(), |tree| format!("; that build's tree is {tree}"))))
     )]
     NoContext {
         /// The build.
@@ -279,7 +296,10 @@ pub enum CommandError {
     },
     /// A run that was followed, and did not complete.
     #[error(
-        "run {} of task {task} ended: {}; why stands in its log: {log}", run.run_id, run.outcome()
+        "run {} of task {task} ended: {}{}",
+        run.run_id,
+        run.outcome(),
+        Hint(format_args!("why stands in its log: {log}"))
     )]
     Run {
         /// The task.
@@ -298,7 +318,7 @@ pub enum CommandError {
         kept: Box<DebugImage>,
     },
     /// A signal or the time limit stopped the program.
-    #[error("{reason} while {stage}; {}", reason.hint())]
+    #[error("{reason} while {stage}{}", Hint(reason.hint()))]
     Stopped {
         /// The reason.
         reason: ShutdownReason,
@@ -317,19 +337,24 @@ pub enum CommandError {
         first: Box<CommandError>,
     },
     /// A mistake of this program.
-    #[error("in image-worker itself: {0}; please report it")]
+    #[error("in image-worker itself: {}{}", .0, Hint("please report it"))]
     Bug(String),
 }
 
-/// What to do about a file that cannot be written.
-fn write_hint(error: &io::Error) -> &'static str {
+/// What to do about an archive that is wrong.
+fn archive_hint(error: &LoadError) -> &'static str {
+    if matches!(error, LoadError::Archive(_)) { "`image-worker check` says all that is wrong with it" } else { "" }
+}
+
+/// Why a file cannot be written, and what to do about it.
+fn write_problem(error: &io::Error) -> (&'static str, &'static str) {
     match error.kind() {
-        io::ErrorKind::NotFound => ": no such directory; make it, or name another place",
-        io::ErrorKind::NotADirectory => ": a part of the path is no directory; name another place",
-        io::ErrorKind::IsADirectory => ": it is a directory; name a file",
-        io::ErrorKind::PermissionDenied => ": permission denied; name another place",
-        io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only; name another place",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": no space left on the disk; make room",
-        _ => "",
+        io::ErrorKind::NotFound => (": no such directory", "make it, or name another place"),
+        io::ErrorKind::NotADirectory => (": a part of the path is no directory", "name another place"),
+        io::ErrorKind::IsADirectory => (": it is a directory", "name a file"),
+        io::ErrorKind::PermissionDenied => (": permission denied", "name another place"),
+        io::ErrorKind::ReadOnlyFilesystem => (": the file system is read-only", "name another place"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (": no space left on the disk", "make room"),
+        _ => ("", ""),
     }
 }

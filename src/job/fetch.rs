@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 use tracing::{info, warn};
 
+use super::{CommandError, secret_values};
 use crate::config::plan::{ContextPlan, ContextSource};
 use crate::context::checkout::Checkout;
 use crate::context::collect::{CollectError, Context};
@@ -17,12 +18,13 @@ use crate::context::intake::{Expectation, IntakeError, IntakeFault, Limits, Rece
 use crate::context::{ContextHash, ContextScheme, HashScheme, ImageName, RepoPath, owners};
 use crate::dockerfile::PARENT_ARG;
 use crate::dockerfile::base_images::DockerfileImages;
+use crate::engine::BuildPlan;
 use crate::image::disk::{InsufficientSpace, ensure_space};
 use crate::net::blocking::blocking;
 use crate::net::retry::{Failure, Policy, Retryability, retry};
 use crate::net::transfer::{Storage, TransferError};
 use crate::net::{HttpUrl, stream};
-use crate::report::{Bytes, Report, counted};
+use crate::report::{Bytes, Hint, Report, counted};
 use crate::taskcluster::{CallError, Services};
 
 /// Written to disk at this size, so that system calls do not count.
@@ -32,7 +34,7 @@ const WRITE_BUFFER: usize = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The queue does not have the artifact, or not any more.
-    #[error("the context is not there: {origin}; a new decision task uploads it again")]
+    #[error("the context is not there: {origin}{}", Hint("a new decision task uploads it again"))]
     Gone {
         /// Where it should be.
         origin: String,
@@ -76,7 +78,7 @@ pub enum FetchError {
     #[error(transparent)]
     InsufficientSpace(#[from] InsufficientSpace),
     /// Only a deployment has artifacts.
-    #[error("there is no deployment to get {0} from: set TASKCLUSTER_ROOT_URL")]
+    #[error("there is no deployment to get {} from{}", .0, Hint("set TASKCLUSTER_ROOT_URL"))]
     NoDeployment(String),
 }
 
@@ -107,10 +109,11 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// The context in the form for the engine, with these arguments of the build.
-    pub async fn for_engine(&self, args: &BTreeMap<String, String>) -> Result<ForEngine, FetchError> {
-        let context = self.read(args).await?;
-        if args.contains_key(PARENT_ARG) && !context.mentions_parent() {
+    /// The context in the form for the engine. The secrets that its `Dockerfile` requires must be given.
+    pub async fn for_engine(&self, plan: &BuildPlan) -> Result<ForEngine, CommandError> {
+        let context = self.read(&plan.args).await?;
+        secret_values::compare(context.secret_mounts(), &plan.secrets)?;
+        if plan.args.contains_key(PARENT_ARG) && !context.mentions_parent() {
             warn!("there is a parent, but the Dockerfile does not look at ${PARENT_ARG}");
         }
         if let Some(LeftOut { by, files }) = context.left_out() {

@@ -12,7 +12,7 @@ use crate::net::blocking::blocking;
 use crate::net::retry::{Failure, Retryability};
 use crate::net::transfer::{self, Storage, TransferError};
 use crate::net::{Digest, HttpUrl, ImageId, stream};
-use crate::report::Report;
+use crate::report::{Hint, Report};
 
 /// The block size for sending the archive to the engine, large enough that system calls do not count.
 const PIECE: usize = 256 * 1024;
@@ -33,7 +33,7 @@ pub enum LoadError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The engine has another image under the name.
-    #[error("the engine loaded {actual}, but the archive has {expected}")]
+    #[error("the engine loaded {actual}, but the archive has {expected}{}", Hint("look at the engine's log"))]
     OtherImage {
         /// The archive's.
         expected: ImageId,

@@ -337,7 +337,7 @@ impl<'a> Builder<'a> {
         let plan = BuildPlan { args, target_arch, ..self.config.build.clone() };
         let no_cache = self.config.no_cache;
         let build = LocalBuild { tag: it.tag.clone(), plan, secrets, labels, no_cache };
-        let sent = context.for_engine(&build.plan.args).await?;
+        let sent = context.for_engine(&build.plan).await?;
         Ok(self.engine.build_local(&sent, &build, &mut BuildLog::for_people()).await?)
     }
 

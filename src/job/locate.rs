@@ -80,7 +80,8 @@ async fn in_index(namespace: &Namespace, deployment: &Deployment) -> Result<Imag
     let services = Services::new(deployment)?;
     let Some(entry) = services.index.find_task(namespace).await? else {
         let route = namespace.route();
-        return Err(CommandError::NoImage(format!("the index has nothing at {route}; name another route, or a task")));
+        let what = format!("the index has nothing at {route}");
+        return Err(CommandError::NoImage { what, hint: "name another route, or a task" });
     };
     info!("{} leads to task {}", namespace.route(), entry.task_id);
     Ok(match entry.image() {
@@ -106,8 +107,9 @@ async fn by_name(name: ImageName, config: LookupConfig, stop: &Shutdown) -> Resu
             let indexed = Indexed { at: found.at, artifact: found.artifact, sha256 };
             Ok(ImageLocation::Indexed(services, indexed))
         }
-        LookedUp { wanted: LookupRequest { hash, .. }, found: None } => Err(CommandError::NoImage(format!(
-            "no task has the image {name} of hash {hash}: {projects}; push, and a task makes it, or build it here"
-        ))),
+        LookedUp { wanted: LookupRequest { hash, .. }, found: None } => Err(CommandError::NoImage {
+            what: format!("no task has the image {name} of hash {hash}: {projects}"),
+            hint: "push, and a task makes it, or build it here",
+        }),
     }
 }

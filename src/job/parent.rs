@@ -11,7 +11,7 @@ use crate::job::loading::LoadError;
 use crate::net::retry::{Failure, Policy, Retryability, retry};
 use crate::net::transfer::Storage;
 use crate::net::{Digest, HttpUrl};
-use crate::report::Bytes;
+use crate::report::{Bytes, Hint};
 use crate::taskcluster::{ArtifactName, CallError, CallErrorKind, Services};
 use crate::taskcluster::{Project, TaskId, TaskRun};
 
@@ -20,7 +20,9 @@ use crate::taskcluster::{Project, TaskId, TaskRun};
 pub enum ParentError {
     /// The task, or its artifact, is not there.
     #[error(
-        "the {}image is gone or was never made: task {task} has none of {names}; rerun that task, or {}", role.whose(), role.hint()
+        "the {}image is gone or was never made: task {task} has none of {names}{}",
+        role.whose(),
+        Hint(format_args!("rerun that task, or {}", role.hint()))
     )]
     Gone {
         /// The purpose of the image.
@@ -104,7 +106,7 @@ impl Role {
 fn hint(error: &LoadError) -> &'static str {
     match error {
         LoadError::Archive(ForwardError::Read(_) | ForwardError::Digest { .. } | ForwardError::Content(_)) => {
-            "; rerun that task, which makes it again"
+            "rerun that task, which makes it again"
         }
         LoadError::Archive(ForwardError::Write(_)) | LoadError::Transfer(_) | LoadError::Engine(_) => "",
         LoadError::OtherImage { .. } | LoadError::InsufficientSpace(_) => "",

@@ -17,6 +17,7 @@ use crate::engine::{Engine, LocalImage};
 use crate::net::ImageId;
 use crate::net::blocking::blocking;
 use crate::net::registry::{Published, RegistryImage};
+use crate::report::Hint;
 use crate::repository::Tree;
 use crate::repository::registry::Registry;
 
@@ -27,7 +28,10 @@ pub(super) const CONTEXT_LABEL: &str = "image-worker.context-hash";
 #[derive(Debug, thiserror::Error)]
 pub enum PushProblem {
     /// Not the name of a registry's image.
-    #[error("the image {name} has no VERSION, and only images with one are pushed; write it into {}", file.display())]
+    #[error(
+        "the image {name} has no VERSION, and only images with one are pushed{}",
+        Hint(format_args!("write it into {}", file.display()))
+    )]
     NoVersion {
         /// The image.
         name: ImageName,
@@ -35,7 +39,7 @@ pub enum PushProblem {
         file: PathBuf,
     },
     /// Nothing to push.
-    #[error("the engine has no {tag}; build it first: image-worker build {name}")]
+    #[error("the engine has no {tag}{}", Hint(format_args!("build it first: image-worker build {name}")))]
     NotBuilt {
         /// The image.
         name: ImageName,
@@ -43,7 +47,10 @@ pub enum PushProblem {
         tag: String,
     },
     /// The tag has other content.
-    #[error("{tag} is in the registry with other content, {digest}; raise the VERSION, or push over it with --force")]
+    #[error(
+        "{tag} is in the registry with other content, {digest}{}",
+        Hint("raise the VERSION, or push over it with --force")
+    )]
     Taken {
         /// The tag.
         tag: String,
@@ -51,7 +58,10 @@ pub enum PushProblem {
         digest: String,
     },
     /// The registry has something else than what was pushed, or nothing.
-    #[error("{tag} was pushed, but the registry has {there} under that name; somebody else pushes too? push again")]
+    #[error(
+        "{tag} was pushed, but the registry has {there} under that name{}",
+        Hint("somebody else pushes too? push again")
+    )]
     NotThere {
         /// The tag.
         tag: String,

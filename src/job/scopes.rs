@@ -12,7 +12,7 @@ use crate::config::plan::{Identity, Need, NeededScope};
 use crate::config::{Config, Destination, Reuse};
 use crate::decision::lookup::LookupError;
 use crate::net::NameError;
-use crate::report::ErrorChain;
+use crate::report::{ErrorChain, Hint};
 use crate::taskcluster::auth::Scopes;
 use crate::taskcluster::{CallErrorKind, Services};
 
@@ -25,11 +25,10 @@ const UNKNOWN: &str = "whether all scopes are there is not known before they are
 /// Scopes that a job needs and does not have.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{}; add {} to the task's scopes, as worker-config/scopes.yml says: {}",
-    if .0.len() == 1 { "a scope is missing".to_owned() } else { format!("{} scopes are missing", .0.len()) },
-    if .0.len() == 1 { "it" } else { "them" },
-    self.lines().join(", ")
-)]
+        "{}{}",
+        if .0.len() == 1 { "a scope is missing".to_owned() } else { format!("{} scopes are missing", .0.len()) },
+        Hint(format_args!("add {} to the task's scopes, as worker-config/scopes.yml says: {}", if .0.len() == 1 { "it" } else { "them" }, self.lines().join(", ")))
+    )]
 pub struct MissingScopes(pub(crate) Vec<NeededScope>);
 
 impl MissingScopes {
@@ -45,7 +44,9 @@ pub(crate) async fn current(config: &Config, services: Option<&Services>) -> Opt
     match timeout(PATIENCE, services.auth.current_scopes()).await {
         Ok(Ok(scopes)) => Some(scopes),
         // The scope is not granted, or the deployment is older than the call.
-        Ok(Err(error)) if matches!(error.fault, CallErrorKind::Refused | CallErrorKind::Gone) => {
+        Ok(Err(error))
+            if error.is_unknown_call || matches!(error.fault, CallErrorKind::Refused | CallErrorKind::Gone) =>
+        {
             info!("{UNKNOWN}: {error}");
             None
         }

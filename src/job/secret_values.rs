@@ -9,8 +9,9 @@ use tracing::{info, warn};
 
 use super::CommandError;
 use crate::config::{ConfigError, settings};
+use crate::dockerfile::secret_mounts::SecretMount;
 use crate::engine::{BuildSecrets, SecretSource, SecretSources};
-use crate::report::{Bytes, secrets};
+use crate::report::{Bytes, Hint, secrets};
 use crate::taskcluster::Services;
 
 /// BuildKit takes no larger ones.
@@ -20,7 +21,7 @@ const LARGEST: usize = 500 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum SecretProblem {
     /// Its file cannot be read.
-    #[error("the secret {id}: cannot read {}; it must be there and readable", path.display())]
+    #[error("the secret {id}: cannot read {}{}", path.display(), Hint("it must be there and readable"))]
     Unreadable {
         /// Its id.
         id: String,
@@ -31,13 +32,41 @@ pub enum SecretProblem {
         source: io::Error,
     },
     /// It is no secret but something else.
-    #[error("the secret {id}, {from}, has more than {}, which is all that BuildKit takes; name the right file", Bytes(LARGEST as u64))]
+    #[error(
+        "the secret {id}, {from}, has more than {}, which is all that BuildKit takes{}",
+        Bytes(LARGEST as u64),
+        Hint("name the right file")
+    )]
     TooLarge {
         /// Its id.
         id: String,
         /// Its source.
         from: String,
     },
+    /// A step needs it, and it is not given.
+    #[error(
+        "line {line} of the Dockerfile requires the secret {id}, which is not given{}",
+        Hint(format_args!(
+            "give it with --secret id={id},src=FILE, or in DOCKER_BUILD_SECRETS (docs/engines.md, Secrets of a build)"
+        ))
+    )]
+    NotGiven {
+        /// Its id.
+        id: String,
+        /// The line of the step's instruction in the context's Dockerfile.
+        line: usize,
+    },
+}
+
+/// Compares what the Dockerfile asks for with what is given. A step runs without a secret that it does not require.
+pub(super) fn compare(mounts: &[SecretMount], given: &SecretSources) -> Result<(), SecretProblem> {
+    for SecretMount { id, is_required, line } in mounts.iter().filter(|mount| !given.0.contains_key(&mount.id)) {
+        if *is_required {
+            return Err(SecretProblem::NotGiven { id: id.clone(), line: *line });
+        }
+        warn!("line {line} of the Dockerfile asks for the secret {id}, which is not given: its step runs without it");
+    }
+    Ok(())
 }
 
 /// Gets the values.
@@ -67,13 +96,19 @@ pub(super) async fn values(sources: &SecretSources, services: Option<&Services>)
 pub(super) fn look_at_args(args: &BTreeMap<String, String>, deny: bool) -> Result<(), ConfigError> {
     secrets::add_args(args);
     for name in secrets::secret_args(args) {
-        let what = format!(
-            "the build argument {name} looks like a secret, and everybody could read it in the image's history: pass it with --secret"
+        let (what, hint) = (
+            format!(
+                "the build argument {name} looks like a secret, and everybody could read it in the image's history"
+            ),
+            "pass it with --secret",
         );
         if deny {
-            return Err(ConfigError::Combination(format!("{what} (refused because of --deny-secret-args)")));
+            return Err(ConfigError::Argument {
+                what: format!("{what} (refused because of --deny-secret-args)"),
+                hint,
+            });
         }
-        warn!("{what}");
+        warn!("{what}: {hint}");
     }
     Ok(())
 }
@@ -85,4 +120,22 @@ fn read(id: &str, path: &Path) -> Result<Vec<u8>, SecretProblem> {
         std::fs::File::open(path).and_then(|file| io::Read::read_to_end(&mut io::Read::take(file, limit), &mut value));
     read.map_err(|source| SecretProblem::Unreadable { id: id.to_owned(), path: path.to_owned(), source })?;
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_a_step_requires_must_be_given() {
+        let mount = |id: &str, is_required| SecretMount { id: id.to_owned(), is_required, line: 7 };
+        let given: SecretSources = "id=npm,src=/x".parse().unwrap();
+        assert!(compare(&[mount("npm", true), mount("gh", false)], &given).is_ok());
+        let missing = compare(&[mount("npm", true), mount("gh", true)], &given).unwrap_err().to_string();
+        assert!(
+            missing.starts_with("line 7 of the Dockerfile requires the secret gh, which is not given; "),
+            "{missing}"
+        );
+        assert!(missing.contains("--secret id=gh,src=FILE, or in DOCKER_BUILD_SECRETS"), "{missing}");
+    }
 }

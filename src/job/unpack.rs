@@ -14,7 +14,7 @@ use crate::config::WantedImage;
 use crate::config::plan::ExportChoice;
 use crate::engine::Engine;
 use crate::image::disk::ensure_space;
-use crate::image::{ArchiveError, UnpackedImage};
+use crate::image::{ArchiveError, UnpackedImage, truncation};
 use crate::net::transfer::Storage;
 use crate::report::{Report, printable};
 
@@ -35,11 +35,16 @@ pub fn archive(path: &Path, directory: &Path) -> Result<UnpackedImage, CommandEr
     unpacked.map_err(|error| match error {
         ArchiveError::Write(source) => unwritten(source),
         ArchiveError::Content(why) => {
-            CommandError::Diagnostics(format!("{name} is not one whole image: {}; {hint}", printable(&why)))
+            let what = format!("{name} is not one whole image: {}", printable(&why));
+            CommandError::Diagnostics { what, hint }
         }
         // What a reader says of another kind of file has pieces of that file in it.
-        ArchiveError::Read(_) => {
-            CommandError::Diagnostics(format!("{name} cannot be read as an image archive; {hint}"))
+        ArchiveError::Read(source) => {
+            let what = match truncation(&source) {
+                Some(cut) => format!("{name} is {cut}"),
+                None => format!("{name} cannot be read as an image archive"),
+            };
+            CommandError::Diagnostics { what, hint }
         }
         ArchiveError::ReadBack(_) | ArchiveError::Rewrite(_) => error.into(),
     })
@@ -75,9 +80,8 @@ pub async fn local(
     report: &Report,
 ) -> Result<UnpackedImage, CommandError> {
     let Some(image) = engine.present(name).await? else {
-        return Err(CommandError::NoImage(format!(
-            "the engine has no image {name}: load or build it first, or name another"
-        )));
+        let what = format!("the engine has no image {name}");
+        return Err(CommandError::NoImage { what, hint: "load or build it first, or name another" });
     };
     let request = ExportRequest {
         engine,

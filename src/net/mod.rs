@@ -2,6 +2,7 @@
 
 pub mod blocking;
 mod checked_text;
+pub mod counted;
 mod digest;
 pub mod digest_reader;
 pub mod registry;
@@ -15,4 +16,4 @@ pub use checked_text::NameError;
 pub(crate) use checked_text::accepts;
 pub(crate) use checked_text::checked_text;
 pub use digest::{Digest, ImageId, SizedDigest};
-pub use url::HttpUrl;
+pub use url::{HttpUrl, host};

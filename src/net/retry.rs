@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use backoff::ExponentialBackoff;
 use tracing::{debug, warn};
 
-use crate::report::ErrorChain;
+use crate::report::{ErrorChain, split_hint};
 
 /// Whether another try can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,9 @@ where
         }
         // `connection refused` is more precise than `no answer`.
         let innermost = error.source().map(|_| format!(" ({})", ErrorChain(&error).innermost())).unwrap_or_default();
-        warn!("{what} failed, trying again in {:.1} s: {error}{innermost}", pause.as_secs_f64());
+        // What to do is for the case that no try helps.
+        let (message, _) = split_hint(&error);
+        warn!("{what} failed, trying again in {:.1} s: {message}{innermost}", pause.as_secs_f64());
     })
     .await
 }

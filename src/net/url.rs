@@ -21,6 +21,13 @@ impl HttpUrl {
     }
 }
 
+/// Whom a URL is about: the host, and the port if it is not the usual one.
+#[must_use]
+pub fn host(url: &reqwest::Url) -> Option<String> {
+    let host = url.host_str()?;
+    Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+}
+
 impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = self.0.clone();
@@ -62,6 +69,9 @@ mod tests {
         assert_eq!(url.to_string(), "https://example.com/a/b");
         assert_eq!(format!("{url:?}"), "https://example.com/a/b");
         assert!(url.reveal().as_str().contains("Signature"));
+        assert_eq!(host(url.reveal()).as_deref(), Some("example.com"));
+        let port: HttpUrl = "http://me:pw@[::1]:8080/a?b".parse().unwrap();
+        assert_eq!(host(port.reveal()).as_deref(), Some("[::1]:8080"));
         accepts::<HttpUrl>(&["http://localhost:1"], &["", "ftp://x/", "file:///etc/passwd", "example.com"]);
     }
 }

@@ -94,14 +94,15 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let line = json!({
-            "timestamp": format!("{:.6}", jiff::Timestamp::now()),
-            "level": event.metadata().level().as_str(),
-            "fields": Fields::of(event).0,
-            "target": event.metadata().target(),
-        });
-        writeln!(out, "{line}")
+        let fields = Value::Object(Fields::of(event).0);
+        writeln!(out, "{}", json_line(event.metadata().level().as_str(), event.metadata().target(), &fields))
     }
+}
+
+/// One object of the JSON format.
+pub(super) fn json_line(level: &str, target: &str, fields: &Value) -> String {
+    let timestamp = format!("{:.6}", jiff::Timestamp::now());
+    json!({ "timestamp": timestamp, "level": level, "fields": fields, "target": target }).to_string()
 }
 
 /// The fields of an event, each escaped for a line.

@@ -3,12 +3,13 @@
 
 mod command_line;
 mod error_chain;
+mod failure;
+mod hint;
 mod keywords;
 mod lines;
 pub mod secrets;
 mod terminal;
 
-use std::error::Error;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use command_line::command_line;
 pub use error_chain::ErrorChain;
+pub use failure::{Failure, FailureForm};
+pub use hint::{Hint, split_hint};
 pub(crate) use keywords::{keywords, not_a_keyword, text_serde};
 use lines::{JsonLines, TextLines};
 pub use lines::{counted, escaped, printable, shortened};
@@ -116,31 +119,9 @@ impl Report {
         })))
     }
 
-    /// Prints a failure: the one error line, then its causes on lines of their own.
-    ///
-    /// `what` is the whole line; the causes are `error`'s sources.
-    pub fn failure(&self, what: &str, error: &dyn Error) {
-        let mut lines = vec![error_line(what)];
-        for cause in ErrorChain(error).causes(what.to_owned()) {
-            let mut parts = cause.lines();
-            lines.push(format!("  because: {}", parts.next().unwrap_or_default()));
-            lines.extend(parts.map(|part| format!("    | {part}")));
-        }
-        self.lines(&lines);
-    }
-
-    /// Prints lines that belong to a failure, apart from the error line and harmless to Treeherder.
-    pub fn details(&self, what: &str, lines: &[impl AsRef<str>]) {
-        if lines.is_empty() {
-            return;
-        }
-        let lines = lines.iter().flat_map(|line| line.as_ref().lines()).map(|line| format!("    | {line}"));
-        let lines: Vec<_> = std::iter::once(format!("  {what}:")).chain(lines).collect();
-        self.lines(&lines);
-    }
-
-    fn lines(&self, lines: &[String]) {
-        self.raw(joined(lines).as_bytes());
+    /// Prints a failure in its form.
+    pub fn failure(&self, failure: &Failure, form: FailureForm) {
+        self.raw(joined(&failure.lines(form)).as_bytes());
     }
 
     fn raw(&self, bytes: &[u8]) {
@@ -153,13 +134,13 @@ impl Report {
     }
 }
 
-/// Prints lines where there is no report yet, or none any more. That stderr is closed is no reason to fail.
-pub fn print_lines(lines: &[impl AsRef<str>]) {
-    let _ = io::stderr().lock().write_all(joined(lines).as_bytes());
+/// Prints a failure where there is no report yet, or none any more. That stderr is closed is no reason to fail.
+pub fn print_failure(failure: &Failure, form: FailureForm) {
+    let _ = io::stderr().lock().write_all(joined(&failure.lines(form)).as_bytes());
 }
 
-fn joined(lines: &[impl AsRef<str>]) -> String {
-    lines.iter().map(|line| printable(line.as_ref()) + "\n").collect()
+fn joined(lines: &[String]) -> String {
+    lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
 }
 
 /// How error lines begin.

@@ -9,25 +9,34 @@ use super::registry::RegistryProblem;
 use crate::context::ImageName;
 use crate::context::collect::CollectError;
 use crate::net::NameError;
+use crate::report::Hint;
 use crate::repository::document::DocumentError;
 
 /// Why there is no answer about the images.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
     /// Neither of the usual directories exists.
-    #[error("{} has neither testing/docker nor taskcluster/docker; name the directory of the images with --images-dir", root.display())]
+    #[error(
+        "{} has neither testing/docker nor taskcluster/docker{}",
+        root.display(),
+        Hint("name the directory of the images with --images-dir")
+    )]
     NoImagesRoot {
         /// The repository's root.
         root: PathBuf,
     },
     /// Both of the usual directories exist.
-    #[error("{} has testing/docker and taskcluster/docker; name one of them with --images-dir", root.display())]
+    #[error(
+        "{} has testing/docker and taskcluster/docker{}",
+        root.display(),
+        Hint("name one of them with --images-dir")
+    )]
     TwoImagesRoots {
         /// The repository's root.
         root: PathBuf,
     },
     /// A file or directory.
-    #[error("cannot read {}; it must be there and readable", path.display())]
+    #[error("cannot read {}{}", path.display(), Hint("it must be there and readable"))]
     Read {
         /// The file or directory.
         path: PathBuf,
@@ -36,7 +45,7 @@ pub enum TreeError {
         error: io::Error,
     },
     /// A `kind.yml` that no YAML reader takes.
-    #[error("{0}; correct the YAML there")]
+    #[error("{}{}", .0, Hint("correct the YAML there"))]
     Yaml(DocumentError),
     /// A `kind.yml` that is something else.
     #[error("{} {problem}", path.display())]
@@ -47,7 +56,7 @@ pub enum TreeError {
         problem: &'static str,
     },
     /// A name that nothing has.
-    #[error("unknown image {name}: {places} has no such directory{nearest}")]
+    #[error("unknown image {name}: {places} has no such directory{}", Hint(.nearest))]
     Unknown {
         /// The name.
         name: ImageName,
@@ -57,7 +66,7 @@ pub enum TreeError {
         nearest: String,
     },
     /// A name that no image can have.
-    #[error("{error}{}", listed.as_ref().map(|kind| format!("; rename it in {}", kind.display())).unwrap_or_default())]
+    #[error("{error}{}", Hint(listed.as_ref().map(|kind| format!("rename it in {}", kind.display())).unwrap_or_default()))]
     Name {
         /// The rule.
         error: NameError,
@@ -65,7 +74,11 @@ pub enum TreeError {
         listed: Option<PathBuf>,
     },
     /// A directory that no image is made from.
-    #[error("{} is the directory of no image in {places}; name an image of this repository, or its directory", directory.display())]
+    #[error(
+        "{} is the directory of no image in {places}{}",
+        directory.display(),
+        Hint("name an image of this repository, or its directory")
+    )]
     NotOfTree {
         /// The directory.
         directory: PathBuf,
@@ -81,7 +94,7 @@ pub enum TreeError {
         directory: PathBuf,
     },
     /// An image directory that the `kind.yml` does not list.
-    #[error("the image {name} is not in {kinds}, so no task builds it{nearest}")]
+    #[error("the image {name} is not in {kinds}, so no task builds it{}", Hint(.nearest))]
     NotInKind {
         /// The name.
         name: ImageName,
@@ -102,9 +115,9 @@ pub enum TreeError {
     },
     /// An image of another project's, which is not in the checkout.
     #[error(
-        "the image {name} is another project's, by the reference-tasks of {}, and that project is not here; call from a \
-         checkout of it which has this one in it (--root, --kind)",
-        kind.display()
+        "the image {name} is another project's, by the reference-tasks of {}, and that project is not here{}",
+        kind.display(),
+        Hint("call from a checkout of it which has this one in it (--root, --kind)")
     )]
     Elsewhere {
         /// The image.
@@ -113,7 +126,12 @@ pub enum TreeError {
         kind: PathBuf,
     },
     /// A directory that is no image itself: others are made from it.
-    #[error("{} is the definition of {}; name the image that you want", directory.display(), names.join(", "))]
+    #[error(
+        "{} is the definition of {}{}",
+        directory.display(),
+        names.join(", "),
+        Hint("name the image that you want")
+    )]
     SeveralImages {
         /// The directory.
         directory: PathBuf,
@@ -140,7 +158,7 @@ pub enum TreeError {
         error: Box<TreeError>,
     },
     /// Images that are built from each other.
-    #[error("the images {cycle} are built from each other; one of them needs another parent")]
+    #[error("the images {cycle} are built from each other{}", Hint("one of them needs another parent"))]
     Cycle {
         /// `a -> b -> a`
         cycle: String,

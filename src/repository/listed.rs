@@ -11,6 +11,7 @@ use super::Image;
 use super::nearest::nearest;
 use crate::context::{ImageName, RepoPath};
 use crate::engine::TargetArch;
+use crate::report::Hint;
 
 /// The keys. `index`, `cache` and `run-on-repo-type` concern where and when taskgraph's own tasks are found, which this program's
 /// routes replace; taskgraph itself inserts `job-from` and `task-from`.
@@ -47,10 +48,10 @@ pub(super) struct Listed {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KindProblem {
     /// Not a mapping.
-    #[error("it is no mapping; write `{{}}` where there is nothing to say")]
+    #[error("it is no mapping{}", Hint("write `{}` where there is nothing to say"))]
     NoMapping,
     /// A key that taskgraph does not know.
-    #[error("it has the key `{key}`, which no docker_image transform of taskgraph or Gecko knows{nearest}")]
+    #[error("it has the key `{key}`, which no docker_image transform of taskgraph or Gecko knows{}", Hint(.nearest))]
     UnknownKey {
         /// The key.
         key: String,

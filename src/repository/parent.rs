@@ -5,6 +5,7 @@ use super::registry::is_versioned;
 use super::{Image, Tree, TreeError};
 use crate::context::ImageName;
 use crate::dockerfile::base_images::{DockerfileImages, FromError, FromProblem, Reference, from_lines};
+use crate::report::Hint;
 
 /// The build argument that the parent is put in by, as `image_builder` has it.
 pub(super) const ARGUMENT: &str = "DOCKER_IMAGE_PARENT";
@@ -13,7 +14,10 @@ pub(super) const ARGUMENT: &str = "DOCKER_IMAGE_PARENT";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParentProblem {
     /// `FROM $DOCKER_IMAGE_PARENT` without a value.
-    #[error("`{instruction}`, and nothing says which image that is; write `ARG {ARGUMENT}=NAME` before it{kind}")]
+    #[error(
+        "`{instruction}`, and nothing says which image that is{}",
+        Hint(format_args!("write `ARG {ARGUMENT}=NAME` before it{kind}"))
+    )]
     Unsaid {
         /// The instruction.
         instruction: String,
@@ -22,8 +26,8 @@ pub enum ParentProblem {
     },
     /// A task image by its name alone, which an engine would look for in a registry.
     #[error(
-        "`{instruction}` is looked for in a registry, but {image} is built by a task; write `ARG {ARGUMENT}={image}` and \
-         `FROM ${ARGUMENT}`, so that the task's image can be put in, or docker.io/library/{image} if that is meant"
+        "`{instruction}` is looked for in a registry, but {image} is built by a task{}",
+        Hint(format_args!("write `ARG {ARGUMENT}={image}` and `FROM ${ARGUMENT}`, so that the task's image can be put in, or docker.io/library/{image} if that is meant"))
     )]
     ByName {
         /// The instruction.
@@ -32,7 +36,7 @@ pub enum ParentProblem {
         image: ImageName,
     },
     /// Two parents.
-    #[error("`{instruction}` is {default}, but {other} is the parent too; an image has one parent")]
+    #[error("`{instruction}` is {default}, but {other} is the parent too{}", Hint("an image has one parent"))]
     Two {
         /// The instruction.
         instruction: String,
@@ -42,7 +46,10 @@ pub enum ParentProblem {
         other: ImageName,
     },
     /// Another parent than in `kind.yml`.
-    #[error("`{instruction}` is {default} by its ARG, but `parent: {parent}` in kind.yml; make them the same")]
+    #[error(
+        "`{instruction}` is {default} by its ARG, but `parent: {parent}` in kind.yml{}",
+        Hint("make them the same")
+    )]
     NotAsInKind {
         /// The instruction.
         instruction: String,
@@ -60,7 +67,10 @@ pub enum ParentProblem {
         arguments: &'static str,
     },
     /// The argument among the image's own.
-    #[error("the args have {ARGUMENT}, which is the parent's place; write `parent: {parent}` instead")]
+    #[error(
+        "the args have {ARGUMENT}, which is the parent's place{}",
+        Hint(format_args!("write `parent: {parent}` instead"))
+    )]
     AmongArgs {
         /// The parent.
         parent: ImageName,

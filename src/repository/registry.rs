@@ -8,6 +8,7 @@ use super::TreeError;
 use crate::context::ImageName;
 use crate::net::Digest;
 use crate::net::registry::{is_repository, is_tag};
+use crate::report::Hint;
 
 /// A registry image: a name in a docker registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,10 +25,16 @@ pub struct Registry {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryProblem {
     /// Neither VERSION nor HASH.
-    #[error("it has no VERSION file; `docker_image` is for images in a registry, `task_id_for_image` for built ones")]
+    #[error(
+        "it has no VERSION file{}",
+        Hint("`docker_image` is for images in a registry, `task_id_for_image` for built ones")
+    )]
     NoVersion,
     /// VERSION without REGISTRY.
-    #[error("it has a VERSION and no REGISTRY; write the registry into {} or {}", own.display(), common.display())]
+    #[error(
+        "it has a VERSION and no REGISTRY{}",
+        Hint(format_args!("write the registry into {} or {}", own.display(), common.display()))
+    )]
     NoRegistry {
         /// The image's own file.
         own: PathBuf,

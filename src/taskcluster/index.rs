@@ -166,7 +166,7 @@ impl Index {
         let payload = serde_json::json!({ "indexes": namespaces });
         let json = match call(self.retry, CALL, &target, || self.client.findTasksAtIndex(&payload, None, None)).await {
             // Namespaces without an entry are left out of an answer: this is about the call itself.
-            Err(error) if error.fault == CallErrorKind::Gone => {
+            Err(error) if error.fault == CallErrorKind::Gone || error.is_unknown_call => {
                 debug!("{error}: asking for each by itself");
                 return Ok(None);
             }
@@ -177,16 +177,10 @@ impl Index {
         Ok(whole.then(|| answer.tasks.into_iter().map(|found| (found.namespace, found.entry)).collect()))
     }
 
-    /// One call for each. After a 404 for all at once, a 404 without a message of the index does not mean that it has no such
-    /// entry: there may be no index at all.
+    /// One call for each.
     async fn find_each(&self, namespaces: &[Namespace]) -> Result<BTreeMap<Namespace, Entry>, CallError> {
         let ask = |namespace: Namespace| async move {
-            match self.ask(&namespace).await {
-                Ok(entry) => Ok(Some((namespace, entry))),
-                Err(error) if error.fault == CallErrorKind::Gone && error.spoken => Ok(None),
-                Err(error) if error.fault == CallErrorKind::Gone => Err(error.proxy_404()),
-                Err(error) => Err(error),
-            }
+            Ok::<_, CallError>(self.find_task(&namespace).await?.map(|entry| (namespace, entry)))
         };
         let entries = stream::iter(namespaces.to_vec()).map(ask).buffer_unordered(AT_ONCE);
         entries.try_filter_map(async |found| Ok(found)).try_collect().await

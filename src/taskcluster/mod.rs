@@ -31,7 +31,9 @@ pub use task_ref::{TaskRef, TaskRefError};
 use taskcluster::{ClientBuilder, Credentials, Retry};
 pub use time_span::TimeSpan;
 
+use crate::net::host;
 use crate::net::retry::{Failure, Policy, RetryConfig, Retryability, retry};
+use crate::report::Hint;
 
 /// The services of one deployment. Clones use the same clients.
 #[derive(Clone)]
@@ -110,89 +112,95 @@ pub enum CallErrorKind {
 
 /// A call to a Taskcluster service that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{call} for {target}: {what}")]
+#[error("{call} for {target}: {what}{}", Hint(.hint))]
 pub struct CallError {
     call: &'static str,
     target: String,
     /// Why it failed.
     pub fault: CallErrorKind,
     what: String,
+    /// What to do; may be empty.
+    hint: &'static str,
     /// 401: the service does not accept the credentials, whatever their scopes.
     pub unauthenticated: bool,
-    /// Whether the service itself answered, and not a server in its place without such a path.
-    spoken: bool,
+    /// A 404 without a service's message: another server is in its place, or the service has no such call.
+    pub is_unknown_call: bool,
     #[source]
     source: Option<reqwest::Error>,
 }
 
 impl CallError {
+    /// An error that no answer of a service told.
+    fn of(call: &'static str, target: &str, fault: CallErrorKind, what: String) -> Self {
+        let target = target.to_owned();
+        Self { call, target, fault, what, hint: "", unauthenticated: false, is_unknown_call: false, source: None }
+    }
+
     fn setup(call: &'static str, error: &anyhow::Error) -> Self {
-        let what = format!("{error:#}");
-        Self {
-            call,
-            target: "the client".to_owned(),
-            fault: CallErrorKind::Protocol,
-            what,
-            unauthenticated: false,
-            spoken: false,
-            source: None,
-        }
+        Self::of(call, "the client", CallErrorKind::Protocol, format!("{error:#}"))
     }
 
     fn new(call: &'static str, target: &str, error: anyhow::Error, retry: RetryConfig) -> Self {
         let status = taskcluster::err_status_code(&error);
         // With a 4xx the crate puts the service's message in front; its first part is for people.
         let message = human_part(&error.to_string()).to_owned();
-        let spoken = error.downcast_ref::<String>().is_some();
-        let (fault, what, source) = match (status, error.downcast::<reqwest::Error>()) {
+        // Every service has a message for what it does not have.
+        let is_unknown_call = status == Some(StatusCode::NOT_FOUND) && error.downcast_ref::<String>().is_none();
+        let error = error.downcast::<reqwest::Error>();
+        // Errors about the body of an answer do not name it.
+        let from = error.as_ref().ok().and_then(|error| error.url().and_then(host));
+        let from = from.map(|host| format!(" from {host}")).unwrap_or_default();
+        let (fault, what, hint, source) = match (status, error) {
+            (Some(status), _) if is_unknown_call => {
+                let what = format!("this is no answer of a Taskcluster service ({status}{from})");
+                (CallErrorKind::Protocol, what, "is TASKCLUSTER_ROOT_URL right?", None)
+            }
             (Some(status), _) if status.is_client_error() => {
                 let fault = client_fault(status);
                 let hint = match status {
-                    StatusCode::UNAUTHORIZED => "; check the credentials, and the clock",
-                    StatusCode::FORBIDDEN => "; add the scope to the task",
+                    StatusCode::UNAUTHORIZED => "check the credentials, and the clock",
+                    StatusCode::FORBIDDEN => "add the scope to the task",
                     _ => "",
                 };
                 // The scopes stand in a block of Markdown.
-                (fault, format!("{} ({status}){hint}", message.replace("```", "")), None)
+                (fault, format!("{} ({status})", message.replace("```", "")), hint, None)
             }
             // The crate drops the body of a 5xx, so only the status is known.
-            (Some(status), _) => (CallErrorKind::Server, format!("the service answered {status}"), None),
+            (Some(status), _) => (CallErrorKind::Server, format!("the service answered {status}"), "", None),
             // The other errors of a body are about a connection that broke in the middle of it.
-            (None, Ok(error)) if error.is_decode() && is_json(&error) => (
-                CallErrorKind::Protocol,
-                "the answer is not the JSON that was expected".to_owned(),
-                Some(error.without_url()),
-            ),
-            (None, Ok(error)) if error.is_timeout() => {
-                let what = format!("no answer within {} s", retry.call_timeout.as_secs());
-                (CallErrorKind::Network, what, Some(error.without_url()))
+            (None, Ok(error)) if error.is_decode() && is_json(&error) => {
+                let what = "the answer is not the JSON that was expected".to_owned();
+                (CallErrorKind::Protocol, what, "", Some(error.without_url()))
             }
-            (None, Ok(error)) => (CallErrorKind::Network, "no answer".to_owned(), Some(error.without_url())),
+            (None, Ok(error)) if error.is_timeout() => {
+                let what = format!("no answer within {} s{from}", retry.call_timeout.as_secs());
+                (CallErrorKind::Network, what, UNREACHABLE, Some(error.without_url()))
+            }
+            (None, Ok(error)) if error.is_body() || error.is_decode() => {
+                (CallErrorKind::Network, "the answer broke off".to_owned(), "", Some(error.without_url()))
+            }
+            (None, Ok(error)) => {
+                (CallErrorKind::Network, format!("no answer{from}"), UNREACHABLE, Some(error.without_url()))
+            }
             // Without the crate's own text: about a header that cannot be sent it contains that header, certificate and all.
-            (None, Err(_)) => (CallErrorKind::Protocol, "the request cannot be made".to_owned(), None),
+            (None, Err(_)) => (CallErrorKind::Protocol, "the request cannot be made".to_owned(), "", None),
         };
         let unauthenticated = status == Some(StatusCode::UNAUTHORIZED);
-        Self { call, target: target.to_owned(), fault, what, unauthenticated, spoken, source }
-    }
-
-    /// The same for calls where a 404 without a service's message cannot mean that something is missing.
-    fn proxy_404(self) -> Self {
-        let what = "this is no answer of a Taskcluster service; is TASKCLUSTER_ROOT_URL right?".to_owned();
-        Self { fault: CallErrorKind::Protocol, what, ..self }
+        Self { call, target: target.to_owned(), fault, what, hint, unauthenticated, is_unknown_call, source }
     }
 
     /// A list whose pages do not end.
     fn endless(call: &'static str, target: &str, pages: usize) -> Self {
-        let (target, what) = (target.to_owned(), format!("the list has more than {pages} pages"));
-        Self { call, target, fault: CallErrorKind::Protocol, what, unauthenticated: false, spoken: true, source: None }
+        Self::of(call, target, CallErrorKind::Protocol, format!("the list has more than {pages} pages"))
     }
 
     fn protocol(call: &'static str, target: &str, error: &serde_json::Error) -> Self {
-        let what = format!("the answer is not what was expected: {error}");
-        let (target, fault) = (target.to_owned(), CallErrorKind::Protocol);
-        Self { call, target, fault, what, unauthenticated: false, spoken: false, source: None }
+        Self::of(call, target, CallErrorKind::Protocol, format!("the answer is not what was expected: {error}"))
     }
 }
+
+/// What to do where nobody answers.
+const UNREACHABLE: &str = "is it running, reachable from here, and TASKCLUSTER_ROOT_URL right?";
 
 /// Whether an error is about the JSON of a whole answer.
 fn is_json(error: &reqwest::Error) -> bool {
@@ -277,10 +285,11 @@ mod tests {
     }
 
     /// The error of a call whose answer is `answer`, after which the connection is closed.
-    async fn fault_of(answer: &'static str) -> CallErrorKind {
+    async fn error_of(answer: &'static str) -> (CallError, String) {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let root_url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let root_url = format!("http://{host}").parse().unwrap();
         tokio::spawn(async move {
             let (mut connection, _) = listener.accept().await.unwrap();
             let _ = connection.read(&mut [0; 4096]).await.unwrap();
@@ -288,16 +297,37 @@ mod tests {
         });
         let client = builder(&Deployment { root_url, access: Access::Anonymous, retry: RetryConfig::default() });
         let error = taskcluster::Queue::new(client).unwrap().task("fN1SbArXTPSVFNUvaOlinQ").await.unwrap_err();
-        CallError::new("queue.task", "a task", error, RetryConfig::default()).fault
+        (CallError::new("queue.task", "a task", error, RetryConfig::default()), host)
     }
 
     #[tokio::test]
     async fn half_an_answer_is_the_networks_fault_and_a_senseless_one_is_not() {
+        let (half, _) = error_of("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"expires\":").await;
+        assert_eq!(half.fault, CallErrorKind::Network);
+        assert_eq!(half.to_string(), "queue.task for a task: the answer broke off");
+        let (senseless, _) = error_of("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>").await;
+        assert_eq!(senseless.fault, CallErrorKind::Protocol);
+    }
+
+    #[tokio::test]
+    async fn who_does_not_answer_is_named() {
+        let (silent, host) = error_of("").await;
+        assert_eq!(silent.fault, CallErrorKind::Network);
+        assert_eq!(silent.to_string(), format!("queue.task for a task: no answer from {host}; {UNREACHABLE}"));
+    }
+
+    #[tokio::test]
+    async fn a_404_without_a_services_message_is_no_services() {
+        let (page, host) = error_of("HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\n<html>").await;
+        assert_eq!((page.fault, page.is_unknown_call), (CallErrorKind::Protocol, true));
         assert_eq!(
-            fault_of("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"expires\":").await,
-            CallErrorKind::Network
+            page.to_string(),
+            format!(
+                "queue.task for a task: this is no answer of a Taskcluster service (404 Not Found from {host}); is TASKCLUSTER_ROOT_URL right?"
+            )
         );
-        assert_eq!(fault_of("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>").await, CallErrorKind::Protocol);
+        let (told, _) = error_of("HTTP/1.1 404 Not Found\r\nContent-Length: 16\r\n\r\n{\"message\":\"no\"}").await;
+        assert_eq!((told.fault, told.is_unknown_call), (CallErrorKind::Gone, false));
     }
 
     #[test]

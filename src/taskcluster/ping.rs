@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use reqwest::header::DATE;
 
-use super::{CallError, CallErrorKind, Deployment};
+use super::{CallError, Deployment};
 
 /// What the answer to a ping tells.
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +26,7 @@ pub async fn ping(deployment: &Deployment) -> Result<Pong, CallError> {
         client.get(url).send().await?.error_for_status()
     };
     let answer = answer.await.map_err(|error: reqwest::Error| {
-        let error = CallError::new("ping", &deployment.root_url.to_string(), error.into(), deployment.retry);
-        // Every deployment has it.
-        if error.fault == CallErrorKind::Gone { error.proxy_404() } else { error }
+        CallError::new("ping", &deployment.root_url.to_string(), error.into(), deployment.retry)
     })?;
     let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
     let date = date.and_then(|date| Some(rfc2822::parse(date).ok()?.timestamp()));

@@ -24,13 +24,8 @@ impl Secrets {
         match json["secret"][key].take() {
             Value::String(value) => Ok(value),
             _ => Err(CallError {
-                call: CALL,
-                target: secret.to_owned(),
-                fault: CallErrorKind::Gone,
-                what: format!("it has no text under {key}; look at the secret in Taskcluster, or name another key"),
-                unauthenticated: false,
-                spoken: true,
-                source: None,
+                hint: "look at the secret in Taskcluster, or name another key",
+                ..CallError::of(CALL, secret, CallErrorKind::Gone, format!("it has no text under {key}"))
             }),
         }
     }

@@ -7,6 +7,7 @@ use reqwest::Url;
 
 use super::TaskId;
 use crate::net::{HttpUrl, NameError};
+use crate::report::Hint;
 
 /// A named task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,15 +27,16 @@ pub enum TaskRefError {
     #[error(transparent)]
     Name(#[from] NameError),
     /// A page about many tasks.
-    #[error("the URL is that of a task group, {0}; open one of its tasks, and take that URL")]
+    #[error("the URL is that of a task group, {}{}", .0, Hint("open one of its tasks, and take that URL"))]
     Group(String),
     /// A page of Treeherder without a task id.
     #[error(
-        "the URL of Treeherder names no task: select the job, and take the URL with selectedTaskRun=…, or the job's task id"
+        "the URL of Treeherder names no task{}",
+        Hint("select the job, and take the URL with selectedTaskRun=…, or the job's task id")
     )]
     Treeherder,
     /// A page about something else.
-    #[error("the URL is of no task: expected ROOT_URL/tasks/TASK_ID, or ROOT_URL/api/queue/v1/task/TASK_ID")]
+    #[error("the URL is of no task{}", Hint("expected ROOT_URL/tasks/TASK_ID, or ROOT_URL/api/queue/v1/task/TASK_ID"))]
     NoTask,
 }
 

@@ -84,6 +84,15 @@ impl Setting {
         (!self.secret).then(|| format!("--{}", self.name))
     }
 
+    /// What to do about a missing one.
+    pub(super) fn way_to_set(&self) -> String {
+        match self.flag() {
+            Some(flag) if self.is_switch() => format!("give {flag}, or set it to 1"),
+            Some(flag) => format!("set it, or give {flag} {}", self.value_name),
+            None => "set it".to_owned(),
+        }
+    }
+
     /// Whether the setting is a switch, without a value on the command line.
     #[must_use]
     pub fn is_switch(&self) -> bool {

@@ -5,6 +5,7 @@ use std::io;
 
 use crate::context::safety::UnsafeEntry;
 use crate::context::{ContextHash, ContextScheme, ImageName};
+use crate::report::Hint;
 
 /// Whose fault it is that a context was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +25,15 @@ pub enum IntakeFault {
 pub enum IntakeError {
     /// The scheme `contents` hashes paths from the repository root, but the path of the image directory is not set.
     #[error(
-        "the hash scheme `contents` needs the image's directory in the repository: set CONTEXT_PATH, for example to testing/docker/{image}"
+        "the hash scheme `contents` needs the image's directory in the repository{}",
+        Hint(format_args!("set CONTEXT_PATH, for example to testing/docker/{image}"))
     )]
     NeedsDirectory {
         /// The image whose directory is needed.
         image: ImageName,
     },
     /// The source reported an error.
-    #[error("reading the context failed after {bytes} bytes; another try can help")]
+    #[error("reading the context failed after {bytes} bytes{}", Hint("another try can help"))]
     Source {
         /// How many bytes were read, as sent.
         bytes: u64,
@@ -46,35 +48,38 @@ pub enum IntakeError {
     },
     /// The data is not a tar, compressed with gzip or not.
     #[error(
-        "the context is {looks}; expected a tar, compressed with gzip or not: is the URL or the artifact's name right?"
+        "the context is {looks}{}",
+        Hint("expected a tar, compressed with gzip or not: is the URL or the artifact's name right?")
     )]
     NotATar {
         /// What it looks like.
         looks: &'static str,
     },
     /// The stream ended too early.
-    #[error("the context is cut short: {what}; download or make it again")]
+    #[error("the context is truncated at {bytes} bytes: {what}{}", Hint("download or make it again"))]
     Truncated {
+        /// How many bytes there are, as sent.
+        bytes: u64,
         /// What ended too early.
         what: &'static str,
     },
     /// The gzip stream is damaged.
-    #[error("the context's gzip stream is damaged; download or make it again")]
+    #[error("the context's gzip stream is damaged{}", Hint("download or make it again"))]
     Gzip {
         /// The error of the decoder.
         source: io::Error,
     },
     /// There is data after the end; readers differ in whether they read it.
-    #[error("the context has data {0}; make it again")]
+    #[error("the context has data {}{}", .0, Hint("make it again"))]
     Trailing(&'static str),
     /// More bytes than allowed, compressed or uncompressed.
-    #[error("the context has more than {limit} bytes; leave large files out of the image directory")]
+    #[error("the context has more than {limit} bytes{}", Hint("leave large files out of the image directory"))]
     TooLarge {
         /// The limit.
         limit: u64,
     },
     /// The tar reader failed.
-    #[error("the context is not a well-formed tar {}; make it again", whereabouts(.after.as_ref()))]
+    #[error("the context is not a well-formed tar {}{}", whereabouts(.after.as_ref()), Hint("make it again"))]
     Malformed {
         /// The entry before the damage, quoted.
         after: Option<String>,
@@ -90,17 +95,19 @@ pub enum IntakeError {
         hazard: UnsafeEntry,
     },
     /// There is no Dockerfile at the top.
-    #[error("the context has no Dockerfile at its top; {}", if .nested.is_some() {
-        "it has one in a directory with the image's name, as in 2015: set HASH_SCHEME=contents"
-    } else {
-        "is it the context of this image?"
-    })]
+    #[error(
+        "the context has no Dockerfile at its top{}",
+        Hint(if .nested.is_some() { "it has one in a directory with the image's name, as in 2015: set HASH_SCHEME=contents" } else { "is it the context of this image?" })
+    )]
     NoDockerfile {
         /// Where there is one instead: in the single top directory that 2015 contexts have.
         nested: Option<String>,
     },
     /// The context is valid, but its hash is not the expected one.
-    #[error("the context's hash is {actual}, expected {expected} (scheme `{scheme}`, {bytes} bytes unpacked); {}", hint(*.instead))]
+    #[error(
+        "the context's hash is {actual}, expected {expected} (scheme `{scheme}`, {bytes} bytes unpacked){}",
+        Hint(hint(*.instead))
+    )]
     Mismatch {
         /// The expected hash.
         expected: ContextHash,
@@ -132,6 +139,19 @@ impl IntakeError {
             | Self::Refused { .. }
             | Self::NoDockerfile { .. }
             | Self::Mismatch { .. } => IntakeFault::Context,
+        }
+    }
+
+    /// Something ends too early. [`Self::at`] adds where.
+    pub(super) fn truncated(what: &'static str) -> Self {
+        Self::Truncated { bytes: 0, what }
+    }
+
+    /// The error after so many bytes of the source.
+    pub(super) fn at(self, bytes: u64) -> Self {
+        match self {
+            Self::Truncated { what, .. } => Self::Truncated { bytes, what },
+            error => error,
         }
     }
 

@@ -218,11 +218,7 @@ fn whole<R: Read>(
     entry
         .read_to_end(&mut content)
         .map_err(|error| IntakeError::from_io(error, |source| IntakeError::Malformed { after: None, source }))?;
-    if content.len() as u64 == size {
-        Ok(content)
-    } else {
-        Err(IntakeError::Truncated { what: "its tar ends inside a header" })
-    }
+    if content.len() as u64 == size { Ok(content) } else { Err(IntakeError::truncated("its tar ends inside a header")) }
 }
 
 /// The records of a PAX header, which must fill it completely.

@@ -17,6 +17,7 @@ use crate::context::safety::{DeadLink, Node, Tree, UnsafeEntry, cut, shown, syml
 use crate::context::tar_format::BLOCK;
 use crate::context::{ContextHash, ContextScheme, ImageName, RepoPath};
 use crate::net::SizedDigest;
+use crate::net::counted::{Counted, Position};
 use crate::net::digest_reader::DigestReader;
 
 pub use error::{IntakeError, IntakeFault};
@@ -92,6 +93,17 @@ pub struct Received {
 ///
 /// The bytes are written before the result is known: discard what was written to `out` unless this returns `Ok`.
 pub fn receive<R: Read, W: Write>(
+    source: R,
+    expect: &Expectation,
+    limits: &Limits,
+    out: W,
+) -> Result<Received, IntakeError> {
+    let position = Cell::new(Position::default());
+    let received = receive_all(Counted::new(source, &position), expect, limits, out);
+    received.map_err(|error| error.at(position.get().bytes))
+}
+
+fn receive_all<R: Read, W: Write>(
     source: R,
     expect: &Expectation,
     limits: &Limits,
@@ -187,7 +199,7 @@ impl<'e> Intake<'e> {
             self.last = Some(shown);
         }
         if extensions.pending() {
-            return Err(IntakeError::Truncated { what: "its tar ends behind a header for an entry that never comes" });
+            return Err(IntakeError::truncated("its tar ends behind a header for an entry that never comes"));
         }
         Ok(end)
     }
@@ -232,7 +244,7 @@ impl<'e> Intake<'e> {
         }
         let (_, content) = content.finish();
         if content.size != member.size {
-            return Err(IntakeError::Truncated { what: "its tar ends inside a file" });
+            return Err(IntakeError::truncated("its tar ends inside a file"));
         }
         self.tree.insert(&member.name, node.unwrap_or(Node::File(content.sha256)));
         if self.tree.name_bytes() > self.limits.max_name_bytes {
@@ -326,11 +338,7 @@ impl<'e> Intake<'e> {
     /// Classifies an error that occurred while reading the next entry.
     fn tar_error(&self, error: io::Error, at_end: &Cell<bool>) -> IntakeError {
         IntakeError::from_io(error, |source| {
-            if at_end.get() {
-                IntakeError::Truncated { what: "its tar ends inside an entry" }
-            } else {
-                self.malformed(source)
-            }
+            if at_end.get() { IntakeError::truncated("its tar ends inside an entry") } else { self.malformed(source) }
         })
     }
 
@@ -361,7 +369,7 @@ fn drain<T: Read, W: Write>(mut rest: BufReader<Tee<'_, T, W>>, end: u64) -> Res
     }
     let (unpacked, tar) = rest.into_inner().finish();
     if tar.size < end + 2 * BLOCK {
-        return Err(IntakeError::Truncated { what: "its tar has no end" });
+        return Err(IntakeError::truncated("its tar has no end"));
     }
     Ok((unpacked, tar))
 }

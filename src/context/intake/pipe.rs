@@ -272,7 +272,7 @@ fn too_large(limit: u64) -> io::Error {
 /// Classifies an error of the gzip decoder, unless it comes from the source and is already classified.
 fn gzip_error(error: io::Error) -> io::Error {
     let name = |source: io::Error| match source.kind() {
-        io::ErrorKind::UnexpectedEof => IntakeError::Truncated { what: "its gzip stream ends in the middle" },
+        io::ErrorKind::UnexpectedEof => IntakeError::truncated("its gzip stream ends in the middle"),
         _ => IntakeError::Gzip { source },
     };
     IntakeError::from_io(error, name).into_io()

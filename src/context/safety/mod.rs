@@ -6,7 +6,7 @@ mod tree;
 use std::borrow::Cow;
 
 use crate::context::tar_format::plain;
-use crate::report::shortened;
+use crate::report::{Hint, shortened};
 pub use tree::{DeadLink, Node, Tree};
 
 /// The maximum length of a path on Linux (`PATH_MAX`); longer names could not be extracted.
@@ -20,95 +20,115 @@ const MAX_DEPTH: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnsafeEntry {
     /// An empty name or link target.
-    #[error("has an empty name or link target; make the context again")]
+    #[error("has an empty name or link target{}", Hint("make the context again"))]
     Empty,
     /// Bytes that are not UTF-8, which Docker and Python display as different names.
-    #[error("has a name or link target that is not UTF-8; rename the file")]
+    #[error("has a name or link target that is not UTF-8{}", Hint("rename the file"))]
     NotUtf8,
     /// A newline, NUL or other control character, which would forge lines in logs and in the `contents` hash.
-    #[error("has a control character, like a newline, in its name or link target; rename the file")]
+    #[error("has a control character, like a newline, in its name or link target{}", Hint("rename the file"))]
     ControlCharacter,
     /// Longer than file systems allow.
-    #[error("has a name or link target of more than {MAX_NAME} bytes, or {MAX_PART} in one part; shorten it")]
+    #[error("has a name or link target of more than {MAX_NAME} bytes, or {MAX_PART} in one part{}", Hint("shorten it"))]
     TooLong,
     /// Below more directories than any real tree has.
-    #[error("lies below more than {MAX_DEPTH} directories; flatten the tree")]
+    #[error("lies below more than {MAX_DEPTH} directories{}", Hint("flatten the tree"))]
     TooDeep,
     /// A name that starts at the root of the file system.
-    #[error("has an absolute name; names start at the image directory, without `/`")]
+    #[error("has an absolute name{}", Hint("names start at the image directory, without `/`"))]
     Absolute,
     /// A name with a part `..`.
-    #[error("has `..` in its name, which leads out of the context; names start at the image directory")]
+    #[error("has `..` in its name, which leads out of the context{}", Hint("names start at the image directory"))]
     Traversal,
     /// A file or link whose name ends like that of a directory; some readers treat it as one.
-    #[error("ends in `/` like a directory, but is a {0}; make the context again")]
+    #[error("ends in `/` like a directory, but is a {}{}", .0, Hint("make the context again"))]
     NotADirectory(&'static str),
     /// Two entries with the same name.
-    #[error("is in the context twice, and readers differ in which one they take; keep one of them")]
+    #[error("is in the context twice, and readers differ in which one they take{}", Hint("keep one of them"))]
     Duplicate,
     /// An entry below a file or a link.
-    #[error("lies below {parent:?}, which is an earlier file or link and not a directory; make the context again")]
+    #[error(
+        "lies below {parent:?}, which is an earlier file or link and not a directory{}",
+        Hint("make the context again")
+    )]
     BelowNonDirectory {
         /// The entry that should have been a directory.
         parent: String,
     },
     /// A file or link where earlier entries need a directory.
-    #[error("is a file or link, but earlier entries lie below it; make the context again")]
+    #[error("is a file or link, but earlier entries lie below it{}", Hint("make the context again"))]
     AboveEntries,
     /// A symbolic link to a path outside the context.
-    #[error("is a link to {target:?}, outside the context; copy the file into the image directory")]
+    #[error("is a link to {target:?}, outside the context{}", Hint("copy the file into the image directory"))]
     LinkEscapes {
         /// Where the link points.
         target: String,
     },
     /// A symbolic link whose target depends on other links.
-    #[error("is a link to {target:?}, with `..` after a name; write the target in its shortest form")]
+    #[error("is a link to {target:?}, with `..` after a name{}", Hint("write the target in its shortest form"))]
     LinkWinds {
         /// Where the link points.
         target: String,
     },
     /// A symbolic link that leads nowhere, if the hash needs the file behind it.
     #[error(
-        "is a link to {target:?}, which leads to no file or directory of the context (or through another linked directory), so the scheme `contents` has nothing to hash; replace the link with a copy"
+        "is a link to {target:?}, which leads to no file or directory of the context (or through another linked directory), so the scheme `contents` has nothing to hash{}",
+        Hint("replace the link with a copy")
     )]
     LinkDead {
         /// Where the link points.
         target: String,
     },
     /// A hard link to something other than an earlier file.
-    #[error("is a hard link to {target:?}, which is no earlier regular file of the context; make the context again")]
+    #[error(
+        "is a hard link to {target:?}, which is no earlier regular file of the context{}",
+        Hint("make the context again")
+    )]
     HardLink {
         /// Where the link points.
         target: String,
     },
     /// A device, a fifo, or an unknown type.
-    #[error("is a {0}; a context holds regular files, directories and links only")]
+    #[error("is a {}{}", .0, Hint("a context holds regular files, directories and links only"))]
     Kind(&'static str),
     /// A Dockerfile that is not a regular file.
-    #[error("is a {0}; the Dockerfile must be a regular file")]
+    #[error("is a {}{}", .0, Hint("the Dockerfile must be a regular file"))]
     Dockerfile(&'static str),
     /// The setuid or the setgid bit.
-    #[error("has the setuid or setgid bit (mode {0:o}); remove it, and set it in the Dockerfile where it is needed")]
+    #[error(
+        "has the setuid or setgid bit (mode {:o}){}",
+        .0,
+        Hint("remove it, and set it in the Dockerfile where it is needed")
+    )]
     SetId(u32),
     /// A header that two readers may interpret differently.
     #[error(
-        "has {0}, which readers of tar files understand differently; make the context again, in plain GNU or PAX format"
+        "has {}, which readers of tar files understand differently{}",
+        .0,
+        Hint("make the context again, in plain GNU or PAX format")
     )]
     Ambiguous(&'static str),
     /// A PAX record that a context does not need.
-    #[error("has the PAX record {0:?}, which a context does not need; make the context again without it")]
+    #[error("has the PAX record {:?}, which a context does not need{}", .0, Hint("make the context again without it"))]
     PaxRecord(String),
     /// The first entry above the limit.
-    #[error("is one entry more than the {0} that a context may have; leave files out of the image directory")]
+    #[error(
+        "is one entry more than the {} that a context may have{}",
+        .0,
+        Hint("leave files out of the image directory")
+    )]
     TooMany(u64),
     /// Names that take more memory than allowed.
     #[error(
-        "brings the names of the context above {0} bytes; leave files out of the image directory, or shorten names"
+        "brings the names of the context above {} bytes{}",
+        .0,
+        Hint("leave files out of the image directory, or shorten names")
     )]
     TooManyNames(u64),
     /// A file that ends beyond the maximum size of a context.
     #[error(
-        "with its {size} bytes brings the context above {limit} bytes; leave large files out of the image directory"
+        "with its {size} bytes brings the context above {limit} bytes{}",
+        Hint("leave large files out of the image directory")
     )]
     TooBig {
         /// The size in the entry's header.
@@ -117,7 +137,7 @@ pub enum UnsafeEntry {
         limit: u64,
     },
     /// An entry outside the single top directory of a 2015 context.
-    #[error("lies outside {top:?}, the one top directory that the context started with; move it inside")]
+    #[error("lies outside {top:?}, the one top directory that the context started with{}", Hint("move it inside"))]
     OutsideTop {
         /// The top directory.
         top: String,

@@ -3,7 +3,7 @@
 
 use crate::context::ImageName;
 use crate::net::NameError;
-use crate::report::{escaped, shortened};
+use crate::report::{Hint, escaped, shortened};
 
 /// An error in a graph. Places are JSON pointers.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,10 @@ pub enum GraphError {
         rule: String,
     },
     /// A requirement that nothing can fulfil.
-    #[error("task {task} requires {required}, which is not in the graph: add it, or take it out of `requires`")]
+    #[error(
+        "task {task} requires {required}, which is not in the graph{}",
+        Hint("add it, or take it out of `requires`")
+    )]
     Dangling {
         /// The task.
         task: String,
@@ -66,7 +69,7 @@ pub enum GraphError {
         found: String,
     },
     /// Two tasks under one name.
-    #[error("the graph has {name} already, where the task that makes the image {image} would be put: {hint}")]
+    #[error("the graph has {name} already, where the task that makes the image {image} would be put{}", Hint(.hint))]
     Taken {
         /// The name of the task or of the edge.
         name: String,
@@ -76,7 +79,7 @@ pub enum GraphError {
         hint: &'static str,
     },
     /// Tasks that wait for each other.
-    #[error("tasks of the graph wait for each other: {0}; take one of these dependencies out")]
+    #[error("tasks of the graph wait for each other: {}{}", .0, Hint("take one of these dependencies out"))]
     Cycle(String),
     /// An image that the resolution does not have.
     #[error("nobody knows the image {image} that {user} needs: it was not looked up")]
@@ -88,8 +91,8 @@ pub enum GraphError {
     },
     /// A package that no task makes.
     #[error(
-        "the image {image} needs the package {package}, but the graph has no task {label}; add it, or decide on the graph \
-         of all labels"
+        "the image {image} needs the package {package}, but the graph has no task {label}{}",
+        Hint("add it, or decide on the graph of all labels")
     )]
     NoPackage {
         /// The image.
@@ -183,7 +186,10 @@ pub enum TemplateError {
         key: String,
     },
     /// A task that has no id yet, where taskgraph fills in no id.
-    #[error("the task of {image} gets its id from taskgraph, which puts no id into `{around}`: use `task-reference`")]
+    #[error(
+        "the task of {image} gets its id from taskgraph, which puts no id into `{around}`{}",
+        Hint("use `task-reference`")
+    )]
     NoReference {
         /// The image.
         image: ImageName,

@@ -13,6 +13,7 @@ use crate::context::{ContextHash, ImageName};
 use crate::net::NameError;
 use crate::net::retry::{Failure as _, Policy, Retryability, retry};
 use crate::net::transfer::{Storage, Stored, TransferError};
+use crate::report::Hint;
 use crate::taskcluster::index::Entry;
 use crate::taskcluster::tasks::Status;
 use crate::taskcluster::{
@@ -34,7 +35,7 @@ pub enum LookupError {
     #[error(transparent)]
     Call(#[from] CallError),
     /// The storage did not answer as it should.
-    #[error("cannot see whether {artifact} of {at} is there: the storage is in trouble; try again later")]
+    #[error("cannot see whether {artifact} of {at} is there: the storage is in trouble{}", Hint("try again later"))]
     Storage {
         /// The artifact.
         artifact: ArtifactName,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::buildkit_support::BuildKitSupport;
-use crate::context::for_engine::BuiltBy;
+use crate::context::BuiltBy;
 use crate::dockerfile::base_images::{By as Use, DockerfileImages};
 use crate::dockerfile::builder_features::{Need, needs};
 use crate::engine::buildkit::session::Session;

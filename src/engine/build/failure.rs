@@ -21,8 +21,7 @@ use crate::engine::connection::messages::{AnswerError, Question, messages};
 use crate::engine::{Engine, EngineError, Fault};
 use crate::net::registry::{Credentials, is_loopback};
 use crate::net::retry::{Failure, Retryability};
-use crate::report::secrets;
-use crate::report::shortened;
+use crate::report::{Hint, secrets, shortened};
 
 pub(in crate::engine) const DOING: &str = "building the image";
 
@@ -73,22 +72,22 @@ impl BuildFailure {
     /// The failure in one line.
     #[must_use]
     pub fn summary(&self) -> String {
-        let hint = |otherwise: &str| self.hint.clone().unwrap_or_else(|| self.next(otherwise));
+        let hint = |otherwise: &str| Hint(self.hint.clone().unwrap_or_else(|| self.next(otherwise)));
         let Some(step) = &self.step else {
             let (message, hint) = (cut_middle(&self.message, 200), hint("fix the Dockerfile"));
             return match &self.image {
-                Some(image) => format!("the build did not begin: cannot pull {image}: {message}; {hint}"),
-                None => format!("the build did not begin: {message}; {hint}"),
+                Some(image) => format!("the build did not begin: cannot pull {image}: {message}{hint}"),
+                None => format!("the build did not begin: {message}{hint}"),
             };
         };
         let last =
             self.last_lines.last().map(|line| format!("; its last line: {}", shortened(line, 160))).unwrap_or_default();
         if let Some(code) = self.exit_code {
             let hint = hint("fix the Dockerfile, or what it fetches");
-            return format!("{step} failed with exit code {code}{last}; {hint}");
+            return format!("{step} failed with exit code {code}{last}{hint}");
         }
         let hint = hint("fix the Dockerfile, or what it needs");
-        format!("{step} failed: {}; {hint}", cut_middle(&self.message, 140))
+        format!("{step} failed: {}{hint}", cut_middle(&self.message, 140))
     }
 
     /// What to do next. `otherwise` is the advice if the `Dockerfile` must be fixed.

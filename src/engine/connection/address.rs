@@ -16,12 +16,17 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, Error as TlsError, RootCertStore};
 
 use crate::engine::{EngineAddress, NamedBy, TlsFiles};
+use crate::report::Hint;
 
 /// Why the requested TLS cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// A file with certificates, or with a key, cannot be read.
-    #[error("cannot read {}, for the TLS that {asked_by} asks for: it must be a readable file in PEM form; see DOCKER_CERT_PATH", path.display())]
+    #[error(
+        "cannot read {}, for the TLS that {asked_by} asks for: it must be a readable file in PEM form{}",
+        path.display(),
+        Hint("see DOCKER_CERT_PATH")
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -32,7 +37,11 @@ pub enum CertificateError {
         source: PemError,
     },
     /// The files do not belong together, or TLS cannot use them.
-    #[error("the certificates in {} are of no use for the TLS that {asked_by} asks for; see DOCKER_CERT_PATH", directory.display())]
+    #[error(
+        "the certificates in {} are of no use for the TLS that {asked_by} asks for{}",
+        directory.display(),
+        Hint("see DOCKER_CERT_PATH")
+    )]
     Unusable {
         /// The directory.
         directory: PathBuf,
@@ -43,7 +52,7 @@ pub enum CertificateError {
         source: TlsError,
     },
     /// No certificate can be for this host.
-    #[error("no certificate can be for the engine's host {0}: write its name or its IP address")]
+    #[error("no certificate can be for the engine's host {}{}", .0, Hint("write its name or its IP address"))]
     Host(String),
 }
 

@@ -18,6 +18,8 @@ use tracing::debug;
 
 use super::address::{Address, Close, OpenConnection};
 
+use crate::report::Hint;
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::engine) enum ConnectionError {
@@ -28,7 +30,7 @@ pub(in crate::engine) enum ConnectionError {
     #[error("no HTTP at {0}")]
     Broken(String, #[source] hyper::Error),
     /// The request does not fit into a URL: a URL has at most 65,534 bytes.
-    #[error("what the engine is asked for does not fit into a request; are there very long build arguments?")]
+    #[error("what the engine is asked for does not fit into a request{}", Hint("are there very long build arguments?"))]
     Address(#[source] hyper::http::uri::InvalidUri),
     /// The engine does not support the request.
     #[error("the engine answers {1} to {0}")]

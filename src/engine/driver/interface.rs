@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use crate::context::for_engine::BuiltBy;
+use crate::context::BuiltBy;
 use crate::dockerfile::builder_features::Need;
 use crate::engine::build::buildkit_support::BuildKitSupport;
 use crate::engine::cleanup::descent::Candidate;

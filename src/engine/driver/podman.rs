@@ -5,7 +5,7 @@ use std::path::Path;
 use tracing::info;
 
 use super::interface::{AbandonedBuild, BuilderRequest, EngineDriver, Histories};
-use crate::context::for_engine::BuiltBy;
+use crate::context::BuiltBy;
 use crate::engine::cleanup::descent::Candidate;
 use crate::engine::connection::address::Address;
 use crate::engine::connection::engine_info::numbers;

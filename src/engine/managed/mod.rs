@@ -26,7 +26,7 @@ use super::connection::address::Address;
 use super::connection::find;
 use super::{Engine, EngineError, EngineInfo};
 use super::{EngineConfig, Podman};
-use crate::report::ErrorChain;
+use crate::report::{ErrorChain, Hint};
 use engine_dir::{Driver, EngineDir};
 
 pub(super) use libpod::{BUILD, final_image_id};
@@ -50,12 +50,15 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 pub enum ManagedError {
     /// Podman is not installed.
     #[error(
-        "--engine managed starts Podman, and there is no `podman` on PATH: install it (Debian: podman, crun, uidmap), or use the worker image"
+        "--engine managed starts Podman, and there is no `podman` on PATH{}",
+        Hint("install it (Debian: podman, crun, uidmap), or use the worker image")
     )]
     NoPodman,
     /// A network that chroot isolation cannot provide.
     #[error(
-        "RUN steps of the managed engine have this machine's network, so DOCKER_BUILD_NETWORK={0} cannot be kept: leave it out, or set it to host"
+        "RUN steps of the managed engine have this machine's network, so DOCKER_BUILD_NETWORK={} cannot be kept{}",
+        .0,
+        Hint("leave it out, or set it to host")
     )]
     Network(String),
     /// The service's directory cannot be created.
@@ -73,7 +76,7 @@ pub enum ManagedError {
     )]
     LongPath(PathBuf),
     /// The supervisor does not start.
-    #[error("cannot start the managed engine's supervisor; look at the limits of processes and memory")]
+    #[error("cannot start the managed engine's supervisor{}", Hint("look at the limits of processes and memory"))]
     Supervisor(#[source] std::io::Error),
     /// The service does not start, or cannot run a build.
     #[error("the managed engine does not work here: {hint}")]

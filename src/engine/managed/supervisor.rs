@@ -21,6 +21,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::OWN_PROGRAM;
 use super::engine_dir::EngineDir;
 
+use crate::report::Hint;
+
 /// The subcommand of the supervisor, which help does not show.
 pub const SUPERVISOR: &str = "keep-engine";
 
@@ -70,7 +72,7 @@ pub enum SupervisorError {
         source: io::Error,
     },
     /// Processes do not end.
-    #[error("processes of the managed engine do not end, not even killed: look at them with ps")]
+    #[error("processes of the managed engine do not end, not even killed{}", Hint("look at them with ps"))]
     Undead,
 }
 

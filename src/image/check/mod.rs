@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{Image, repositories};
 use super::member_digests::{Compression, ContentWriter, MemberDigests};
-use super::members::{ArchiveIndex, Out, ReadError, read_all};
+use super::members::{ArchiveIndex, Out, ReadError, Truncated, read_all};
 use super::oci::single_image;
 use super::problem::{
     BAD_NAME, CONSUMERS, DOCKER_WORKER, GZIP, HISTORY, LAYER, MANY_NAMES, NAMELESS, NO_MANIFEST, NO_TAR, NOTHING_LOADS,
@@ -69,16 +69,23 @@ pub fn check<R: Read>(source: R) -> io::Result<Checked> {
     let mut out = Out { raw: io::sink(), plain: ContentWriter::new(io::sink()) };
     let read = read_all(&mut source, &mut out, &mut index, &mut collect);
     match read {
-        Ok(()) => find_problems(&index, &mut problems),
+        Ok(()) => {
+            find_problems(&index, &mut problems);
+            // A whole archive may be without an end.
+            if let Some(cut) = index.unended.filter(|_| !problems.is_empty()) {
+                problems.insert(0, truncated(cut));
+            }
+        }
         Err(ReadError::Content(problem)) => problems.push(problem),
-        // Errors of the disk have an OS error number; errors of decoders and of truncated tars have none.
+        // Errors of the disk have an OS error number; errors of decoders have none.
         Err(ReadError::Read(error) | ReadError::Write(error)) if error.raw_os_error().is_some() => return Err(error),
-        Err(ReadError::Read(_)) if index.is_nothing() => {
-            problems.push(Problem::new("", NOTHING_LOADS, "it is no tar archive, neither plain nor packed"));
-        }
-        Err(ReadError::Read(error) | ReadError::Write(error)) => {
-            problems.push(Problem::new("", NOTHING_LOADS, format!("it cannot be read to its end: {error}")));
-        }
+        Err(ReadError::Read(error) | ReadError::Write(error)) => problems.push(match Truncated::of(&error) {
+            Some(cut) => truncated(cut),
+            None if index.is_nothing() => {
+                Problem::new("", NOTHING_LOADS, "it is no tar archive, neither plain nor packed")
+            }
+            None => Problem::new("", NOTHING_LOADS, format!("it cannot be read to its end: {error}")),
+        }),
     }
     io::copy(&mut source, &mut io::sink())?;
     let (_, SizedDigest { sha256, size }) = source.finish();
@@ -91,6 +98,10 @@ pub fn check<R: Read>(source: R) -> io::Result<Checked> {
     let layers = images.iter().map(|image| image.layers.len()).sum();
     let consumers = consumers(index.compression, &problems);
     Ok(Checked { image_id, tags, layers, packing: index.compression, sha256, size, problems, consumers })
+}
+
+fn truncated(cut: Truncated) -> Problem {
+    Problem::new("", NOTHING_LOADS, format!("it is {cut}"))
 }
 
 /// The images of an archive, or the single image of an OCI layout.

@@ -12,6 +12,7 @@ use super::members::{ArchiveIndex, Out, ReadError, fail_fast, read_all};
 use super::oci::single_image;
 use super::parts::document;
 use super::problem::Problem;
+use super::read_problem;
 use super::steps::{StepImage, steps_of};
 use super::unpacked::UnpackedImage;
 use super::verify::{Verified, misnamed_blobs, verify};
@@ -23,7 +24,7 @@ use crate::net::{Digest, ImageId, SizedDigest};
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
     /// The archive is truncated, damaged, or no archive.
-    #[error("the image archive cannot be read to its end")]
+    #[error("the image archive {}", read_problem(.0))]
     Read(#[source] io::Error),
     /// The writer failed.
     #[error("the image archive cannot be passed on")]
@@ -159,8 +160,10 @@ fn summary<R>(
         return Err(ForwardError::Digest { expected, actual: sha256 });
     }
     let messages = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.problem).collect();
-    let Whole { image, image_id, layers } =
-        whole(index).map_err(|problems| ForwardError::Content(messages(problems)))?;
+    let Whole { image, image_id, layers } = whole(index).map_err(|problems| match index.unended {
+        Some(cut) => ForwardError::Read(cut.into_io()),
+        None => ForwardError::Content(messages(problems)),
+    })?;
     let config = index.file(&image.config).and_then(|digests| digests.text.clone()).unwrap_or_default();
     let (tags, repositories, packing) = (image.repo_tags.clone(), index.repositories.is_some(), index.compression);
     let summary = ForwardSummary { image_id, config, layers, tags, repositories, packing, sha256, size };

@@ -9,12 +9,16 @@ use tar::{Archive, EntryType, Header};
 
 use super::extents::ExtentReader;
 use crate::context::tar_format::{BLOCK, Record, plain, records_of};
+use crate::report::Hint;
 
 /// A layer's tar that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
     /// The tar, or the file that it is in, is not what it should be.
-    #[error("a layer's tar cannot be read beyond its byte {position}: build the image again, or check the archive")]
+    #[error(
+        "a layer's tar cannot be read beyond its byte {position}{}",
+        Hint("build the image again, or check the archive")
+    )]
     Read {
         /// Where in the layer.
         position: u64,

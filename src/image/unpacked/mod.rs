@@ -48,7 +48,10 @@ impl UnpackedImage {
     /// configuration has the digest in its name, and each layer is the one that the configuration names. Memory is constant.
     pub fn import<R: Read>(mut source: R, file: File) -> Result<Self, ArchiveError> {
         let index = Self::read(&mut source, &file)?;
-        Self::of(&index, file).map_err(|problem| ArchiveError::Content(problem.problem))
+        Self::of(&index, file).map_err(|problem| match index.unended {
+            Some(cut) => ArchiveError::Read(cut.into_io()),
+            None => ArchiveError::Content(problem.problem),
+        })
     }
 
     /// Reads an archive into a file, to its end.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::job::CommandError;
-use crate::report::{ErrorChain, counted, printable};
+use crate::report::{ErrorChain, Hint, counted, printable};
 
 /// What a check has found.
 #[derive(Debug, Serialize)]
@@ -42,7 +42,8 @@ pub enum CheckState {
 pub enum DoctorProblem {
     /// The clock of this machine, or of the deployment, is wrong.
     #[error(
-        "this machine's clock is {seconds} s {direction} the deployment's, and signed calls are refused from {limit} s on; set it, by NTP for example"
+        "this machine's clock is {seconds} s {direction} the deployment's, and signed calls are refused from {limit} s on{}",
+        Hint("set it, by NTP for example")
     )]
     Clock {
         /// How far apart.
@@ -54,7 +55,8 @@ pub enum DoctorProblem {
     },
     /// The credentials are no longer valid.
     #[error(
-        "the credentials of {client} have expired at {expiry}; get new ones, with `taskcluster signin` for example"
+        "the credentials of {client} have expired at {expiry}{}",
+        Hint("get new ones, with `taskcluster signin` for example")
     )]
     Expired {
         /// The client.
@@ -63,7 +65,7 @@ pub enum DoctorProblem {
         expiry: Timestamp,
     },
     /// A check that takes too long.
-    #[error("no result within {seconds} s; is the machine or a disk very busy?")]
+    #[error("no result within {seconds} s{}", Hint("is the machine or a disk very busy?"))]
     Late {
         /// The limit in seconds.
         seconds: u64,

@@ -25,7 +25,7 @@ const SHORT_REVISION: usize = 12;
 pub(super) fn none(image: Option<&str>) -> Check {
     match image {
         Some(_) => {
-            let why = "the image is named, and the current directory is in no checkout; change to one";
+            let why = "the image is named, and the current directory is in no checkout";
             Check::problem("images", ConfigError::Missing { setting: &settings::ROOT, why })
         }
         None => Check::note("images", "the current directory is in no checkout, so that there are none to check"),

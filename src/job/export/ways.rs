@@ -17,16 +17,20 @@ use crate::image::{
 use crate::job::CommandError;
 use crate::net::blocking::blocking;
 use crate::net::{ImageId, stream};
-use crate::report::{Bytes, ErrorChain, ProgressCounter, Report};
+use crate::report::{Bytes, ErrorChain, Hint, ProgressCounter, Report};
 
 /// Why an image could not be read from the engine's storage.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageProblem {
     /// It cannot be read.
-    #[error("EXPORT=storage: {0}; give the program the engine's data root at the same path, or leave EXPORT at auto")]
+    #[error(
+        "EXPORT=storage: {}{}",
+        .0,
+        Hint("give the program the engine's data root at the same path, or leave EXPORT at auto")
+    )]
     Unreadable(#[source] StorageError),
     /// The data there is not the image.
-    #[error("EXPORT=storage: {0}; the engine's storage is damaged, or busy: leave EXPORT at auto")]
+    #[error("EXPORT=storage: {}{}", .0, Hint("the engine's storage is damaged, or busy: leave EXPORT at auto"))]
     Damaged(#[source] Damage),
 }
 

@@ -83,7 +83,7 @@ pub async fn history(config: &HistoryConfig, image: &ImageName, stop: &Shutdown)
     let storage = Storage::new(config.deployment.retry)?;
     let listed = stop.run_stage("listing the pushes", pushes::newest(&services.index, config, image)).await?;
     if listed.wanted == 0 {
-        return Err(CommandError::NoImage(nothing(config, image)));
+        return Err(nothing(config, image));
     }
     let builds = Builds { services: &services, storage: &storage };
     let reading = async { Ok::<_, CommandError>(read_builds(&builds, &listed.pushes).await) };
@@ -94,10 +94,13 @@ pub async fn history(config: &HistoryConfig, image: &ImageName, stop: &Shutdown)
     Ok(History { image: image.clone(), project: config.project.clone(), root_url, pushes, more: listed.more })
 }
 
-fn nothing(config: &HistoryConfig, image: &ImageName) -> String {
+fn nothing(config: &HistoryConfig, image: &ImageName) -> CommandError {
     let since = config.since.map(|since| format!(" since {since:.0}")).unwrap_or_default();
-    let hint = if config.since.is_some() { "name an earlier date with --since, or" } else { "name" };
-    format!("the index has no push of {image} for {}{since}; {hint} another project with --project", config.project)
+    let hint = match config.since {
+        Some(_) => "name an earlier date with --since, or another project with --project",
+        None => "name another project with --project",
+    };
+    CommandError::NoImage { what: format!("the index has no push of {image} for {}{since}", config.project), hint }
 }
 
 /// The build of each task that the pushes name, each read once.

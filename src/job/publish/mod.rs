@@ -18,7 +18,7 @@ use crate::image::{ArchiveError, ArchiveLayout, ImageSummary};
 use crate::net::Digest;
 use crate::net::retry::{Failure, Retryability};
 use crate::net::transfer::{Storage, TransferError};
-use crate::report::{Bytes, Report};
+use crate::report::{Bytes, Hint, Report};
 use crate::taskcluster::queue::TaskLimits;
 use crate::taskcluster::{ArtifactName, CallError, IndexData, Namespace, Project, Services, TaskId, TaskRun};
 pub use directory::OutputDirectory;
@@ -80,7 +80,8 @@ pub enum PublishError {
     Transfer(#[from] TransferError),
     /// The task's expiry is not possible.
     #[error(
-        "ARTIFACT_EXPIRES is {requested}, after the task itself expires at {task}; leave it unset to expire with the task"
+        "ARTIFACT_EXPIRES is {requested}, after the task itself expires at {task}{}",
+        Hint("leave it unset to expire with the task")
     )]
     ExpiresAfterTask {
         /// The requested expiry.
@@ -100,7 +101,8 @@ pub enum PublishError {
     },
     /// A namespace does not hold what was inserted, and holds nothing better.
     #[error(
-        "{namespace} does not keep its entry; the artifact is there, but the index is in trouble: run the task again"
+        "{namespace} does not keep its entry{}",
+        Hint("the artifact is there, but the index is in trouble: run the task again")
     )]
     NotIndexed {
         /// The namespace.
@@ -108,7 +110,8 @@ pub enum PublishError {
     },
     /// A namespace still has an entry of a vanished task.
     #[error(
-        "{namespace} is kept by an expired entry of a newer push, task {task}; the image is there, and what else was to be indexed; the index removes expired entries once a day: rerun the task then"
+        "{namespace} is kept by an expired entry of a newer push, task {task}; the image is there, and what else was to be indexed{}",
+        Hint("the index removes expired entries once a day: rerun the task then")
     )]
     KeptByExpired {
         /// The namespace.
@@ -117,7 +120,7 @@ pub enum PublishError {
         task: TaskId,
     },
     /// The own run is over, although the worker goes on with it.
-    #[error("{run} is {outcome}: what depends on it does not begin, so nothing was indexed; rerun the task")]
+    #[error("{run} is {outcome}: what depends on it does not begin, so nothing was indexed{}", Hint("rerun the task"))]
     Over {
         /// The run.
         run: TaskRun,
@@ -126,8 +129,9 @@ pub enum PublishError {
     },
     /// More than one PUT can carry.
     #[error(
-        "{name} has {}, and one upload can carry 5 GiB: make the image smaller, or set ARTIFACT_NAME to a name ending in .tar.zst",
-        Bytes(*.size)
+        "{name} has {}, and one upload can carry 5 GiB{}",
+        Bytes(*.size),
+        Hint("make the image smaller, or set ARTIFACT_NAME to a name ending in .tar.zst")
     )]
     TooLarge {
         /// The artifact.
@@ -137,12 +141,16 @@ pub enum PublishError {
     },
     /// The queue does not create an artifact of the object service.
     #[error(
-        "the object artifact was not created; if an earlier try made it and its answer was lost, this run never can again, but the task's next run can: rerun the task"
+        "the object artifact was not created{}",
+        Hint(
+            "if an earlier try made it and its answer was lost, this run never can again, but the task's next run can: rerun the task"
+        )
     )]
     ObjectNotCreated(#[source] CallError),
     /// An earlier start of the run has created the artifact in the object service.
     #[error(
-        "an earlier start of {run} began to upload {name} to the object service, and no later one can go on with it; the task's next run can: rerun the task"
+        "an earlier start of {run} began to upload {name} to the object service, and no later one can go on with it{}",
+        Hint("the task's next run can: rerun the task")
     )]
     ObjectLeft {
         /// The artifact.
@@ -152,11 +160,12 @@ pub enum PublishError {
     },
     /// The queue answered with another storage type than the requested one.
     #[error(
-        "the queue answered with another storage type than the requested one; set ARTIFACT_STORAGE to s3 or object"
+        "the queue answered with another storage type than the requested one{}",
+        Hint("set ARTIFACT_STORAGE to s3 or object")
     )]
     StorageChanged,
     /// A file instead of the directory, or above it.
-    #[error("{path} is no directory, and the image goes into one: name another with --output")]
+    #[error("{path} is no directory, and the image goes into one{}", Hint("name another with --output"))]
     NoDirectory {
         /// The path.
         path: String,
@@ -171,7 +180,7 @@ pub enum PublishError {
         source: std::io::Error,
     },
     /// Another run has the directory.
-    #[error("another run writes to {path}; wait until it is done, or give this one another --output")]
+    #[error("another run writes to {path}{}", Hint("wait until it is done, or give this one another --output"))]
     InUse {
         /// The directory.
         path: String,
@@ -180,7 +189,10 @@ pub enum PublishError {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// The owner of the files cannot be changed.
-    #[error("cannot make {path} belong to {owner}, as CHOWN_OUTPUT says; only root gives files away: unset it")]
+    #[error(
+        "cannot make {path} belong to {owner}, as CHOWN_OUTPUT says{}",
+        Hint("only root gives files away: unset it")
+    )]
     Owner {
         /// The file or directory.
         path: String,

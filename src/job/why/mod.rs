@@ -56,8 +56,8 @@ pub async fn why(
     };
     if before.image != after.image {
         let (one, other) = (&before.image, &after.image);
-        let why = format!("these are builds of two images, {one} and {other}: name two builds of one image");
-        return Err(ConfigError::Combination(why).into());
+        let what = format!("these are builds of two images, {one} and {other}");
+        return Err(ConfigError::Argument { what, hint: "name two builds of one image" }.into());
     }
     if before.has_the_context_of(&after) {
         return Ok(compare::explain(&before, &after, Vec::new()));

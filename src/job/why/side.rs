@@ -132,9 +132,10 @@ impl Tasks<'_> {
             }
         }
         let projects = projects.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
-        Err(CommandError::NoImage(format!(
-            "the index has no build of {image} for {projects}; name another project with --project, or a task with --task-id"
-        )))
+        Err(CommandError::NoImage {
+            what: format!("the index has no build of {image} for {projects}"),
+            hint: "name another project with --project, or a task with --task-id",
+        })
     }
 
     /// The build of a task.
@@ -223,9 +224,9 @@ pub(super) async fn name(named: &NamedImage) -> Result<ImageName, CommandError> 
     let named = named.clone();
     let typed = named.typed.clone();
     let found = blocking(move || named_image::find(&named, None)).await?;
-    let of_none =
-        format!("{typed} is in no tree of images, so that no build of it can be looked for: name one with --task-id");
-    found.in_tree.map(|it| it.name).ok_or_else(|| ConfigError::Combination(of_none).into())
+    let what = format!("{typed} is in no tree of images, so that no build of it can be looked for");
+    let of_none = ConfigError::Argument { what, hint: "name one with --task-id" };
+    found.in_tree.map(|it| it.name).ok_or_else(|| of_none.into())
 }
 
 /// The image in the checkout. `preferred` is its name where its directory has several.

@@ -19,6 +19,7 @@ use oci_client::secrets::RegistryAuth;
 use serde_json::Value;
 
 use crate::net::retry::{Failure, Policy, RetryConfig, Retryability, retry};
+use crate::report::Hint;
 pub use credentials::{Credentials, Login, registry_config};
 pub use logins::RegistryLogins;
 pub use reference::{ImageReference, is_repository, is_tag, parse_reference};
@@ -34,13 +35,17 @@ const MANIFESTS: [&str; 4] =
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// No name of an image.
-    #[error("{name} is no name that a registry could have")]
+    #[error("{name} is no name that a registry could have{}", Hint("write REGISTRY/NAME:TAG"))]
     Name {
         /// The name.
         name: String,
     },
     /// docker's configuration.
-    #[error("cannot read docker's credentials in {}; it must be readable, or DOCKER_CONFIG another directory", path.display())]
+    #[error(
+        "cannot read docker's credentials in {}{}",
+        path.display(),
+        Hint("it must be readable, or DOCKER_CONFIG another directory")
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -49,7 +54,10 @@ pub enum RegistryError {
         source: io::Error,
     },
     /// Credentials that cannot be read, from a helper for example.
-    #[error("docker's credentials for {host}, in {place}, are of no use; run `docker login {host}`")]
+    #[error(
+        "docker's credentials for {host}, in {place}, are of no use{}",
+        Hint(format_args!("run `docker login {host}`"))
+    )]
     Credentials {
         /// The registry.
         host: String,
@@ -61,14 +69,19 @@ pub enum RegistryError {
     },
     /// Credentials of a kind that we do not understand.
     #[error(
-        "docker's credentials for {host} are an identity token, which cannot be used here; log in with a password or an access token"
+        "docker's credentials for {host} are an identity token, which cannot be used here{}",
+        Hint("log in with a password or an access token")
     )]
     IdentityToken {
         /// The registry.
         host: String,
     },
     /// The registry does not let us in.
-    #[error("{host} does not let us look at {name}{}; run `docker login {host}`", if *.known { ", with docker's credentials for it" } else { "" })]
+    #[error(
+        "{host} does not let us look at {name}{}{}",
+        if *.known { ", with docker's credentials for it" } else { "" },
+        Hint(format_args!("run `docker login {host}`"))
+    )]
     Unauthorized {
         /// The registry.
         host: String,

@@ -26,12 +26,14 @@ pub enum TransferError {
         retry_after: Option<Duration>,
     },
     /// No answer, or one that ended too early.
-    #[error("{method} {url}: the connection failed")]
+    #[error("{method} {url}: the connection{} failed", elsewhere.as_ref().map(|host| format!(" to {host}")).unwrap_or_default())]
     Connection {
         /// The method.
         method: &'static str,
         /// The URL.
         url: HttpUrl,
+        /// The host, if it is another one that the URL has led to.
+        elsewhere: Option<String>,
         /// How it failed.
         #[source]
         source: reqwest::Error,

@@ -22,9 +22,9 @@ use tokio_util::bytes::Bytes;
 use tokio_util::io::ReaderStream;
 use tracing::warn;
 
-use crate::net::HttpUrl;
 use crate::net::blocking::blocking;
 use crate::net::retry::{Policy, RetryConfig, retry};
+use crate::net::{HttpUrl, host};
 use crate::report::{ProgressCounter, secrets};
 pub use content_md5::ContentMd5;
 pub use error::TransferError;
@@ -129,7 +129,8 @@ pub struct UploadBody<S> {
 }
 
 fn connection(method: &'static str, url: &HttpUrl, source: reqwest::Error) -> TransferError {
-    TransferError::Connection { method, url: url.clone(), source: source.without_url() }
+    let elsewhere = source.url().and_then(host).filter(|other| Some(other) != host(url.reveal()).as_ref());
+    TransferError::Connection { method, url: url.clone(), elsewhere, source: source.without_url() }
 }
 
 impl Storage {

@@ -286,7 +286,7 @@ fn without_a_taskgraph_there_are_images_and_no_hashes() {
     assert_eq!(
         hints(&files),
         [
-            "no hash of 2 images: `# %include-run-task` needs an installed taskgraph, and there is none on PATH: pip install \
+            "no hash of 2 images: `# %include-run-task` needs an installed taskgraph, and there is none on PATH; pip install \
           taskcluster-taskgraph, or name its directory run-task with --run-task"
         ]
     );
