@@ -13,7 +13,7 @@ use crate::engine::EngineError;
 use crate::job::CommandError;
 use crate::job::run_log::FailureWord;
 use crate::report::secrets;
-use crate::report::{self, ErrorChain, LogFormat, Report, command_line};
+use crate::report::{self, ErrorChain, LogFormat, LogOptions, ProgressMode, Report, command_line};
 
 /// Parses, runs, reports, and returns the exit code.
 #[must_use]
@@ -42,22 +42,27 @@ fn run_subcommand() -> ExitCode {
     };
     let environment = |name: &str| std::env::var_os(name);
     let color = environment("NO_COLOR").is_none_or(|value| value.is_empty());
+    let has = |name: &str| environment(name).is_some_and(|value| !value.is_empty());
+    let can_redraw = !has("TASK_ID") && has("TERM") && environment("TERM").is_none_or(|name| name != "dumb");
     // A plain report prints errors in the settings of the report itself.
-    let plain = || Report::install(LogFormat::Text, false, color);
+    let (format, verbose, progress) = (LogFormat::Text, false, ProgressMode::Auto);
+    let plain = LogOptions { format, verbose, progress, can_redraw, color };
     let sources = match SettingLayers::new(invocation.flags.clone(), &environment) {
         Ok(sources) => sources,
-        Err(error) => return failed(&plain(), &error.into()),
+        Err(error) => return failed(&Report::install(plain), &error.into()),
     };
     hide_secrets(&sources, &environment);
-    let report = match log_settings(&sources) {
-        Ok((format, verbose)) => Report::install(format, verbose, color),
-        Err(error) => return failed(&plain(), &error.into()),
+    let report = match log_options(&sources, plain) {
+        Ok(options) => Report::install(options),
+        Err(error) => return failed(&Report::install(plain), &error.into()),
     };
     let context = match sources.switch(&settings::JSON) {
         Ok(json) => context(&sources, json, &report),
         Err(error) => return failed(&report, &error.into()),
     };
-    match invocation.subcommand.run(&context) {
+    let outcome = invocation.subcommand.run(&context);
+    report.close_display();
+    match outcome {
         Ok(answer) => match print(&answer.text) {
             Ok(()) => ExitCode::SUCCESS,
             // The job is done; repeating it would not help.
@@ -112,7 +117,7 @@ fn confirm(question: &str) -> Result<bool, CommandError> {
 /// Writes an answer, or a part of one. A closed pipe is no error: the reader has read enough.
 fn print(answer: &str) -> Result<(), CommandError> {
     let mut stdout = io::stdout();
-    match stdout.write_all(answer.as_bytes()).and_then(|()| stdout.flush()) {
+    match report::without_display(|| stdout.write_all(answer.as_bytes()).and_then(|()| stdout.flush())) {
         Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
             Err(CommandError::Write { path: "stdout".into(), source })
         }
@@ -150,7 +155,10 @@ fn print_failure(error: &CommandError, report: &Report) {
         report.details("missing scopes, and the calls that need them", &missing.lines());
     }
     if let CommandError::Engine(EngineError::Build(failure)) = error {
-        report.details("the step's last lines", &failure.last_lines);
+        // On a display the failed step's output stands above already.
+        if !report.has_display() {
+            report.details("the step's last lines", &failure.last_lines);
+        }
         report.details("the engine says", &[failure.message.as_str()]);
     }
 }
@@ -200,6 +208,11 @@ fn hide_secrets(sources: &SettingLayers, environment: &dyn Fn(&str) -> Option<Os
     }
 }
 
-fn log_settings(sources: &SettingLayers) -> Result<(LogFormat, bool), ConfigError> {
-    Ok((sources.parse_or_default(&settings::LOG_FORMAT)?, sources.switch(&settings::VERBOSE)?))
+fn log_options(sources: &SettingLayers, plain: LogOptions) -> Result<LogOptions, ConfigError> {
+    Ok(LogOptions {
+        format: sources.parse_or_default(&settings::LOG_FORMAT)?,
+        verbose: sources.switch(&settings::VERBOSE)?,
+        progress: sources.parse_or_default(&settings::PROGRESS)?,
+        ..plain
+    })
 }
