@@ -61,6 +61,7 @@ fn each_mistake_is_named_with_the_way_out() {
         ("IMAGE_WORKER_SILENCE", "0"),
         ("IMAGE_WORKER_PUBLISH", "nowhere"),
         ("IMAGE_WORKER_LOG_FORMAT", "xml"),
+        ("IMAGE_WORKER_PROGRESS", "fancy"),
         ("IMAGE_WORKER_CONFIG", "/nowhere/image-worker.toml"),
         ("SOURCE_DATE_EPOCH", "today"),
         ("CACHE_FROM", "yesterday"),

@@ -10,6 +10,7 @@ mod history;
 mod inspect;
 mod load;
 mod lookup;
+mod progress;
 mod push;
 pub(crate) mod replay;
 mod rerun;

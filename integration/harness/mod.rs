@@ -6,6 +6,7 @@ pub(crate) mod browser;
 pub(crate) mod engine_proxy;
 pub(crate) mod generic_worker;
 pub(crate) mod registry;
+pub(crate) mod terminal;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;

@@ -33,6 +33,9 @@ use crate::repository::TreeError;
 use crate::taskcluster::tasks::State;
 use crate::taskcluster::{CallError, CallErrorKind};
 
+/// The title of the last lines of a failed step. `run_log` finds them by it.
+pub(super) const LAST_LINES: &str = "the step's last lines";
+
 impl CommandError {
     /// The exit code, by which a task decides whether to retry.
     #[must_use]
@@ -161,7 +164,7 @@ impl CommandError {
                 failure.with_details("missing scopes, and the calls that need them", &missing.lines())
             }
             Self::Engine(EngineError::Build(build)) => failure
-                .with_details("the step's last lines", &build.last_lines)
+                .with_details(LAST_LINES, &build.last_lines)
                 .with_details("the engine says", &[build.message.as_str()]),
             _ => failure,
         }

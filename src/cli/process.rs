@@ -11,7 +11,7 @@ use crate::commands::CommandContext;
 use crate::config::{self, ConfigError, ProcessEnvironment, SettingLayers, settings};
 use crate::job::CommandError;
 use crate::report::secrets;
-use crate::report::{self, ErrorChain, FailureForm, LogFormat, Report};
+use crate::report::{self, ErrorChain, FailureForm, LogFormat, LogOptions, ProgressMode, Report};
 
 /// Parses, runs, reports, and returns the exit code.
 #[must_use]
@@ -52,24 +52,29 @@ fn run_subcommand(form: FailureForm) -> ExitCode {
     };
     let environment = |name: &str| std::env::var_os(name);
     let color = environment("NO_COLOR").is_none_or(|value| value.is_empty());
+    let has = |name: &str| environment(name).is_some_and(|value| !value.is_empty());
+    let can_redraw = !has("TASK_ID") && has("TERM") && environment("TERM").is_none_or(|name| name != "dumb");
     // A plain report prints errors in the settings of the report itself.
-    let plain = || Report::install(LogFormat::Text, false, color);
+    let (format, verbose, progress) = (LogFormat::Text, false, ProgressMode::Auto);
+    let plain = LogOptions { format, verbose, progress, can_redraw, color };
     let sources = match SettingLayers::new(invocation.flags.clone(), &environment) {
         Ok(sources) => sources,
-        Err(error) => return failed(&plain(), form, &error.into()),
+        Err(error) => return failed(&Report::install(plain), form, &error.into()),
     };
     hide_secrets(&sources, &environment);
-    let (report, form) = match log_settings(&sources) {
+    let (report, form) = match log_options(&sources, plain) {
         // The configuration file can have the format too.
-        Ok((LogFormat::Json, verbose)) => (Report::install(LogFormat::Json, verbose, color), FailureForm::Json),
-        Ok((format, verbose)) => (Report::install(format, verbose, color), form),
-        Err(error) => return failed(&plain(), form, &error.into()),
+        Ok(options) if options.format == LogFormat::Json => (Report::install(options), FailureForm::Json),
+        Ok(options) => (Report::install(options), form),
+        Err(error) => return failed(&Report::install(plain), form, &error.into()),
     };
     let context = match sources.switch(&settings::JSON) {
         Ok(json) => context(&sources, json, &report),
         Err(error) => return failed(&report, form, &error.into()),
     };
-    match invocation.subcommand.run(&context) {
+    let outcome = invocation.subcommand.run(&context);
+    report.close_display();
+    match outcome {
         Ok(answer) => match print(&answer.text) {
             Ok(()) => ExitCode::SUCCESS,
             // The job is done; repeating it would not help.
@@ -124,7 +129,7 @@ fn confirm(question: &str) -> Result<bool, CommandError> {
 /// Writes an answer, or a part of one. A closed pipe is no error: the reader has read enough.
 fn print(answer: &str) -> Result<(), CommandError> {
     let mut stdout = io::stdout();
-    match stdout.write_all(answer.as_bytes()).and_then(|()| stdout.flush()) {
+    match report::without_display(|| stdout.write_all(answer.as_bytes()).and_then(|()| stdout.flush())) {
         Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
             Err(CommandError::Write { path: "stdout".into(), source })
         }
@@ -146,7 +151,12 @@ fn open_shell(command: &[String]) {
 }
 
 fn failed(report: &Report, form: FailureForm, error: &CommandError) -> ExitCode {
-    report.failure(&error.failure(), form);
+    let mut failure = error.failure();
+    if report.has_display() {
+        // The failed step's output stands above already.
+        failure = failure.without_details(exit_code::LAST_LINES);
+    }
+    report.failure(&failure, form);
     ExitCode::from(error.exit_code())
 }
 
@@ -193,6 +203,11 @@ fn hide_secrets(sources: &SettingLayers, environment: &dyn Fn(&str) -> Option<Os
     }
 }
 
-fn log_settings(sources: &SettingLayers) -> Result<(LogFormat, bool), ConfigError> {
-    Ok((sources.parse_or_default(&settings::LOG_FORMAT)?, sources.switch(&settings::VERBOSE)?))
+fn log_options(sources: &SettingLayers, plain: LogOptions) -> Result<LogOptions, ConfigError> {
+    Ok(LogOptions {
+        format: sources.parse_or_default(&settings::LOG_FORMAT)?,
+        verbose: sources.switch(&settings::VERBOSE)?,
+        progress: sources.parse_or_default(&settings::PROGRESS)?,
+        ..plain
+    })
 }

@@ -29,7 +29,7 @@ impl Args {
         let config = PushConfig::read(context.settings, &context.surroundings)?;
         let names = image_names(&[self.name], &config.place, &context.surroundings.directory)?;
         let [name] = names.as_slice() else { return Err(CommandError::Bug(format!("{names:?} is not one image"))) };
-        let pushed = context.until_stopped(async |stop| push::push(config, name, stop).await)?;
+        let pushed = context.until_stopped(async |stop| push::push(config, name, stop, context.report).await)?;
         Ok(context.answer(&pushed, &pushed.digest)?.of_something_published())
     }
 }

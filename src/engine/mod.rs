@@ -45,6 +45,7 @@ pub use container::StoppedContainer;
 pub use error::EngineError;
 pub use handle::Engine;
 pub use managed::{ManagedError, SUPERVISOR, Supervisor, SupervisorError, supervise};
+pub use push::UploadedPart;
 pub use storage::{StorageError, Stored, StoredBlobs, StoredImage, StoredLayer};
 pub use survey::EngineSurvey;
 pub use target_arch::TargetArch;

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
-use bollard::models::PushImageInfo;
+use bollard::models::{BuildInfo, ProgressDetail};
 use futures_util::StreamExt;
 use http_body_util::Empty;
 use tokio_util::bytes::Bytes;
@@ -12,13 +12,25 @@ use super::connection::messages::{Question, messages};
 use super::{Engine, EngineError};
 use crate::net::registry::{Credentials, is_loopback};
 
+/// How much of a part of an image is uploaded.
+#[derive(Debug)]
+pub struct UploadedPart {
+    /// The part, by the engine's name for it.
+    pub part: String,
+    /// Its bytes that are uploaded.
+    pub bytes: u64,
+    /// All its bytes, about.
+    pub total: u64,
+}
+
 impl Engine {
-    /// Pushes `repository:version`.
+    /// Pushes `repository:version`. Calls `uploaded` whenever the engine says how far it is.
     pub async fn push(
         &self,
         repository: &str,
         version: &str,
         credentials: Option<&Credentials>,
+        uploaded: impl Fn(UploadedPart),
     ) -> Result<(), EngineError> {
         // Like docker, without credentials this sends an empty object.
         let credentials = credentials.map_or_else(|| serde_json::json!({}), Credentials::for_engine).to_string();
@@ -33,11 +45,17 @@ impl Engine {
             headers: vec![("x-registry-auth", URL_SAFE.encode(credentials))],
             body: Empty::<Bytes>::new(),
         };
-        let mut answer = std::pin::pin!(messages::<PushImageInfo, _, _>(&self.place, question));
+        // bollard's type for a push's messages has no id of the part.
+        let mut answer = std::pin::pin!(messages::<BuildInfo, _, _>(&self.place, question));
         while let Some(line) = answer.next().await {
             let line = line.map_err(|error| request_error(error.into()))?;
-            if let (Some(status), None) = (line.status, line.progress_detail) {
-                debug!("push: {status}");
+            match (line.status, line.progress_detail, line.id) {
+                (Some(status), None, _) => debug!("push: {status}"),
+                (_, Some(ProgressDetail { current: Some(bytes), total: Some(total) }), Some(part)) => {
+                    let [bytes, total] = [bytes, total].map(|count| u64::try_from(count).unwrap_or_default());
+                    uploaded(UploadedPart { part, bytes, total });
+                }
+                _ => {}
             }
         }
         Ok(())

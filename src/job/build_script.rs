@@ -11,10 +11,13 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
 use crate::engine::build_log::{BuildLog, LineBuffer};
-use crate::report::Hint;
+use crate::report::{BuildEvent, Hint, StepEnd};
 
 /// The block size for reading the output of a script.
 const PIECE: usize = 8 * 1024;
+
+/// A script is one step on the display.
+const STEP: u32 = 1;
 
 /// Why a script made no image.
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +89,12 @@ pub async fn run(script: &Path, tag: &str, no_cache: bool, log: &mut BuildLog) -
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().map_err(unusable)?;
     let (out, err, log) = (child.stdout.take(), child.stderr.take(), RefCell::new(log));
+    log.borrow_mut().show(BuildEvent::Started { step: STEP, title: format!("{} -t {tag}", script.display()) });
     // Both at once: a script that fills one pipe would block while nothing reads it.
     let (status, (), ()) = tokio::join!(child.wait(), copy_to_log(out, &log), copy_to_log(err, &log));
     let status = status.map_err(unusable)?;
+    let end = if status.success() { StepEnd::Done } else { StepEnd::Failed };
+    log.borrow_mut().show(BuildEvent::Ended { step: STEP, end });
     if status.success() { Ok(()) } else { Err(ScriptError::Failed { script: script.to_owned(), status }) }
 }
 
@@ -98,9 +104,16 @@ async fn copy_to_log(pipe: Option<impl AsyncRead + Unpin>, log: &RefCell<&mut Bu
     let (mut lines, mut piece) = (LineBuffer::default(), vec![0; PIECE]);
     // A pipe that cannot be read counts as ended; the exit status tells how the script ended.
     while let Ok(read @ 1..) = pipe.read(&mut piece).await {
-        lines.piece(&piece[..read]).iter().for_each(|line| log.borrow_mut().line(line));
+        print(lines.piece(&piece[..read]), log);
     }
-    lines.end().iter().for_each(|line| log.borrow_mut().line(line));
+    print(lines.end(), log);
+}
+
+fn print(lines: impl IntoIterator<Item = String>, log: &RefCell<&mut BuildLog>) {
+    for line in lines {
+        log.borrow_mut().line(&line);
+        log.borrow_mut().show(BuildEvent::Printed { step: STEP, line });
+    }
 }
 
 #[cfg(test)]
@@ -123,10 +136,10 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = script(temp.path(), "#!/bin/sh\necho \"$(pwd) $*\" | tee output >&2\n");
         assert_eq!(find(path.parent().unwrap()), Some(BuildScript { path: path.clone(), is_executable: true }));
-        run(&path, "r/i:1", true, &mut BuildLog::for_people()).await.unwrap();
+        run(&path, "r/i:1", true, &mut BuildLog::for_people(None)).await.unwrap();
         let output = fs::read_to_string(temp.path().join("output")).unwrap();
         assert_eq!(output, format!("{} -t r/i:1 --no-cache\n", temp.path().canonicalize().unwrap().display()));
-        run(&path, "r/i:1", false, &mut BuildLog::for_people()).await.unwrap();
+        run(&path, "r/i:1", false, &mut BuildLog::for_people(None)).await.unwrap();
         assert!(fs::read_to_string(temp.path().join("output")).unwrap().ends_with(" -t r/i:1\n"));
     }
 
@@ -135,7 +148,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = script(temp.path(), "#!/bin/sh\nprintf '\\033[31mred\\033[0m\\nlast'\n");
         let file = temp.path().join("log");
-        let mut log = BuildLog::create(file.clone()).unwrap();
+        let mut log = BuildLog::create(file.clone(), None).unwrap();
         run(&path, "i:latest", false, &mut log).await.unwrap();
         log.finish().unwrap();
         assert_eq!(fs::read_to_string(file).unwrap(), "red\nlast\n");
@@ -145,10 +158,10 @@ mod tests {
     async fn a_script_that_fails_says_how() {
         let temp = tempfile::tempdir().unwrap();
         let path = script(temp.path(), "#!/bin/sh\nexit 3\n");
-        let failed = run(&path, "i:latest", false, &mut BuildLog::for_people()).await.unwrap_err().to_string();
+        let failed = run(&path, "i:latest", false, &mut BuildLog::for_people(None)).await.unwrap_err().to_string();
         assert_eq!(failed, format!("{} failed: exit status: 3; its last words are above", path.display()));
         let path = script(temp.path(), "#!/none\n");
-        let error = run(&path, "i:latest", false, &mut BuildLog::for_people()).await.unwrap_err();
+        let error = run(&path, "i:latest", false, &mut BuildLog::for_people(None)).await.unwrap_err();
         assert!(matches!(error, ScriptError::Run { .. }));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(find(path.parent().unwrap()), Some(BuildScript { path, is_executable: false }));

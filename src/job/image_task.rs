@@ -128,7 +128,7 @@ async fn prepare_and_build(
     log: &mut Option<BuildLog>,
 ) -> Result<BuiltImage, CommandError> {
     let inputs = prepare(run, connected, work).await?;
-    let log = log.insert(begin_log(work.directory.path())?);
+    let log = log.insert(begin_log(work.directory.path(), run.report)?);
     build(run, &connected.engine, work, inputs, log).await
 }
 
@@ -202,9 +202,9 @@ async fn within(limit: Duration, keeping: impl Future<Output = Result<(), Publis
     }
 }
 
-fn begin_log(directory: &Path) -> Result<BuildLog, CommandError> {
+fn begin_log(directory: &Path, report: &Report) -> Result<BuildLog, CommandError> {
     let path = directory.join("build.log");
-    BuildLog::create(path.clone()).map_err(|source| CommandError::Write { path, source })
+    BuildLog::create(path.clone(), report.build_steps(None)).map_err(|source| CommandError::Write { path, source })
 }
 
 fn publisher(

@@ -76,11 +76,11 @@ pub async fn build(
         secret_values::look_at_args(&args, config.deny_secret_args)?;
     }
     let engine = stop.run_stage("looking for an engine", Engine::connect(&config.engine)).await?;
-    let mut builder = Builder { config: &config, engine: &engine, images: &images, parents: BTreeMap::new() };
-    let mut built = builder.build_all(names, stop, report).await?;
+    let mut builder = Builder { config: &config, engine: &engine, images: &images, parents: BTreeMap::new(), report };
+    let mut built = builder.build_all(names, stop).await?;
     if let Some(pushing) = &config.push {
         for target in &targets {
-            let pushed = stop.run_stage("pushing", push_image(&engine, target, pushing)).await?;
+            let pushed = stop.run_stage("pushing", push_image(&engine, target, pushing, report)).await?;
             built.iter_mut().filter(|it| it.name == pushed.name).for_each(|it| it.digest = Some(pushed.digest.clone()));
         }
     }
@@ -103,8 +103,8 @@ pub(super) async fn parent(
     let BuildTargets { mut images, .. } = stop.run_stage("hashing the contexts", build_targets(config, names)).await?;
     dry_run_tags::rename(&mut images, config.build.target_arch);
     let engine = stop.run_stage("looking for an engine", Engine::connect(&config.engine)).await?;
-    let mut builder = Builder { config, engine: &engine, images: &images, parents: BTreeMap::new() };
-    let built = builder.build_all(names, stop, report).await?;
+    let mut builder = Builder { config, engine: &engine, images: &images, parents: BTreeMap::new(), report };
+    let built = builder.build_all(names, stop).await?;
     let built = built.into_iter().find(|image| image.name == *name);
     built.ok_or_else(|| CommandError::Bug(format!("{name} was not built")))
 }
@@ -133,6 +133,7 @@ struct Builder<'a> {
     images: &'a [LocalImage],
     /// The names in the engine of parents that were taken from the index.
     parents: BTreeMap<ImageName, String>,
+    report: &'a Report,
 }
 
 /// Which images are built, and which are taken from the index.
@@ -143,12 +144,7 @@ struct Selection<'a> {
 
 impl<'a> Builder<'a> {
     /// Builds the requested images, and their dependencies as far as requested, in order.
-    async fn build_all(
-        &mut self,
-        names: &'a [ImageName],
-        stop: &Shutdown,
-        report: &Report,
-    ) -> Result<Vec<Built>, CommandError> {
+    async fn build_all(&mut self, names: &'a [ImageName], stop: &Shutdown) -> Result<Vec<Built>, CommandError> {
         let unwritable = |source| CommandError::Write { path: self.config.work_dir.clone(), source };
         let work = TempDir::with_prefix_in(".image-worker-", &self.config.work_dir).map_err(unwritable)?;
         let selection = self.selection(names);
@@ -161,7 +157,7 @@ impl<'a> Builder<'a> {
             } else if let Some(index) = self.config.index.as_ref().filter(|_| selection.indexed.contains(name)) {
                 let found = indexed_parent::find(index, name, stop).await?;
                 let tag = format!("{name}:{}", image.hash);
-                let loading = self.load(index, found, &tag, report);
+                let loading = self.load(index, found, &tag);
                 stop.run_stage("loading the parent image", loading).await?;
                 self.parents.insert(name.clone(), tag);
             }
@@ -207,16 +203,10 @@ impl<'a> Builder<'a> {
     }
 
     /// Loads the image that CI has built into the engine, under a name with its hash.
-    async fn load(
-        &self,
-        index: &LookupConfig,
-        found: FoundEntry,
-        tag: &str,
-        report: &Report,
-    ) -> Result<(), CommandError> {
+    async fn load(&self, index: &LookupConfig, found: FoundEntry, tag: &str) -> Result<(), CommandError> {
         info!("{tag} is CI's image of {}, indexed for {}", found.at, found.project);
         let (services, storage) = (Services::new(&index.deployment)?, Storage::new(index.deployment.retry)?);
-        let loader = Loader { engine: self.engine, storage: &storage, report, steps: None };
+        let loader = Loader { engine: self.engine, storage: &storage, report: self.report, steps: None };
         let central = Some(&index.central);
         let images = TaskImages { role: Role::Parent, services: &services, storage: &storage, central };
         let indexed = Indexed { at: found.at, artifact: found.artifact, sha256: found.data.map(|data| data.sha256) };
@@ -338,7 +328,13 @@ impl<'a> Builder<'a> {
         let no_cache = self.config.no_cache;
         let build = LocalBuild { tag: it.tag.clone(), plan, secrets, labels, no_cache };
         let sent = context.for_engine(&build.plan).await?;
-        Ok(self.engine.build_local(&sent, &build, &mut BuildLog::for_people()).await?)
+        Ok(self.engine.build_local(&sent, &build, &mut self.log(it)).await?)
+    }
+
+    /// The log of an image's build. Where several are built, the display names each.
+    fn log(&self, it: &LocalImage) -> BuildLog {
+        let name = (self.images.len() > 1).then(|| it.image.name.to_string());
+        BuildLog::for_people(self.report.build_steps(name.as_deref()))
     }
 
     /// The context of an image in a file, as a task would get it.
@@ -352,7 +348,7 @@ impl<'a> Builder<'a> {
     /// Runs an image directory's own script to build the image. Returns its id.
     async fn run(&self, script: &Path, it: &LocalImage) -> Result<ImageId, CommandError> {
         info!("{} builds the image", script.display());
-        build_script::run(script, &it.tag, self.config.no_cache, &mut BuildLog::for_people()).await?;
+        build_script::run(script, &it.tag, self.config.no_cache, &mut self.log(it)).await?;
         let no_image = || ScriptError::NoImage { script: script.to_owned(), tag: it.tag.clone() };
         Ok(self.engine.present(&it.tag).await?.ok_or_else(no_image)?.id)
     }

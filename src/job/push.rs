@@ -13,11 +13,11 @@ use super::CommandError;
 use super::shutdown::Shutdown;
 use crate::config::{ImagesDir, PushConfig, Pushing};
 use crate::context::{HashScheme, ImageName};
-use crate::engine::{Engine, LocalImage};
+use crate::engine::{Engine, LocalImage, UploadedPart};
 use crate::net::ImageId;
 use crate::net::blocking::blocking;
 use crate::net::registry::{Published, RegistryImage};
-use crate::report::Hint;
+use crate::report::{BuildEvent, Hint, Report, StepEnd};
 use crate::repository::Tree;
 use crate::repository::registry::Registry;
 
@@ -133,12 +133,17 @@ impl Target {
 }
 
 /// Pushes the image.
-pub async fn push(config: PushConfig, name: &ImageName, stop: &Shutdown) -> Result<Pushed, CommandError> {
+pub async fn push(
+    config: PushConfig,
+    name: &ImageName,
+    stop: &Shutdown,
+    report: &Report,
+) -> Result<Pushed, CommandError> {
     let (place, name) = (config.place, name.clone());
     let reading = blocking(move || target(&place, &name));
     let target = stop.run_stage("reading the image's files", reading).await?;
     let engine = stop.run_stage("looking for an engine", Engine::connect(&config.engine)).await?;
-    stop.run_stage("pushing", push_image(&engine, &target, &config.pushing)).await
+    stop.run_stage("pushing", push_image(&engine, &target, &config.pushing, report)).await
 }
 
 fn target(place: &ImagesDir, name: &ImageName) -> Result<Target, CommandError> {
@@ -147,7 +152,12 @@ fn target(place: &ImagesDir, name: &ImageName) -> Result<Target, CommandError> {
 }
 
 /// Pushes the engine's image with the tag, unless the registry has it, or the tag is taken.
-pub(super) async fn push_image(engine: &Engine, target: &Target, pushing: &Pushing) -> Result<Pushed, CommandError> {
+pub(super) async fn push_image(
+    engine: &Engine,
+    target: &Target,
+    pushing: &Pushing,
+    report: &Report,
+) -> Result<Pushed, CommandError> {
     let tag = target.tag();
     let not_built = || PushProblem::NotBuilt { name: target.name.clone(), tag: tag.clone() };
     let image = engine.present(&tag).await?.ok_or_else(not_built)?;
@@ -161,15 +171,20 @@ pub(super) async fn push_image(engine: &Engine, target: &Target, pushing: &Pushi
         Some(there) if !pushing.force => return Err(PushProblem::Taken { tag, digest: there.digest }.into()),
         Some(there) => {
             warn!("{tag} had other content, {}, which loses its tag", there.digest);
-            send(engine, target, &place).await?
+            send(engine, target, &place, report).await?
         }
-        None => send(engine, target, &place).await?,
+        None => send(engine, target, &place, report).await?,
     };
     finish(target, pushing, digest, true)
 }
 
 /// Pushes the image, and queries the registry for the result.
-async fn send(engine: &Engine, target: &Target, place: &RegistryImage) -> Result<String, CommandError> {
+async fn send(
+    engine: &Engine,
+    target: &Target,
+    place: &RegistryImage,
+    report: &Report,
+) -> Result<String, CommandError> {
     let tag = target.tag();
     let not_built = || PushProblem::NotBuilt { name: target.name.clone(), tag: tag.clone() };
     let image = engine.present(&tag).await?.ok_or_else(not_built)?;
@@ -181,7 +196,17 @@ async fn send(engine: &Engine, target: &Target, place: &RegistryImage) -> Result
     }
     info!("pushing {tag}");
     let started = Instant::now();
-    engine.push(&target.repository, &target.version, place.credentials.as_ref()).await?;
+    let (steps, step) = (report.build_steps(None), 1);
+    let show = |event| {
+        if let Some(steps) = &steps {
+            steps.update(event);
+        }
+    };
+    show(BuildEvent::Started { step, title: format!("pushing {tag}") });
+    let uploaded = |UploadedPart { part, bytes, total }| show(BuildEvent::Transferred { step, part, bytes, total });
+    let sent = engine.push(&target.repository, &target.version, place.credentials.as_ref(), uploaded).await;
+    show(BuildEvent::Over(if sent.is_ok() { StepEnd::Done } else { StepEnd::Failed }));
+    sent?;
     // The engine knows by now which manifest it has sent.
     let image = engine.present(&tag).await?.ok_or_else(not_built)?;
     match place.published().await? {

@@ -77,6 +77,13 @@ impl Failure {
         self
     }
 
+    /// The same without the lines under a title.
+    #[must_use]
+    pub fn without_details(mut self, title: &str) -> Self {
+        self.details.retain(|details| details.title != title);
+        self
+    }
+
     /// The lines to print, escaped and without secrets.
     #[must_use]
     pub fn lines(&self, form: FailureForm) -> Vec<String> {

@@ -2,6 +2,8 @@
 //! highlights.
 
 mod command_line;
+mod counter;
+mod display;
 mod error_chain;
 mod failure;
 mod hint;
@@ -9,24 +11,26 @@ mod keywords;
 mod lines;
 pub mod secrets;
 mod terminal;
+mod units;
 
-use std::fmt;
-use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::io::{self, Write};
+use std::sync::OnceLock;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use tracing::{Level, info};
+use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 pub use command_line::command_line;
+pub use counter::ProgressCounter;
+pub use display::{BuildEvent, BuildSteps, StepEnd};
+use display::{Display, Total};
 pub use error_chain::ErrorChain;
 pub use failure::{Failure, FailureForm};
 pub use hint::{Hint, split_hint};
 pub(crate) use keywords::{keywords, not_a_keyword, text_serde};
 use lines::{JsonLines, TextLines};
 pub use lines::{counted, escaped, printable, shortened};
+pub use units::Bytes;
 
 /// The program's version and, where it is known, the commit that it is built from: `0.1.0 (0123456789ab 2026-11-30)`. The build
 /// script, scripts/build.rs, writes it.
@@ -39,9 +43,6 @@ const ERROR_LINE_LIMIT: usize = 480;
 /// `Dockerfile` prints can be mistaken for a line of ours, or for an error by Treeherder's `^…Error:` patterns.
 pub const BUILD_OUTPUT: &str = "build";
 
-/// In a log without a terminal, a transfer reports its progress at most this often.
-const HEARTBEAT: Duration = Duration::from_secs(30);
-
 keywords! {
     /// The format of log lines.
     pub enum LogFormat, "a log format" {
@@ -52,31 +53,71 @@ keywords! {
     }
 }
 
+keywords! {
+    /// How progress is shown on stderr.
+    pub enum ProgressMode, "a way to show progress" {
+        /// On a display where stderr is a terminal that is fit for it, and line by line elsewhere.
+        Auto = "auto",
+        /// Line by line, also on a terminal.
+        Plain = "plain",
+        /// On a display on every terminal. A file or a pipe never gets one.
+        Tty = "tty",
+    }
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug)]
+pub struct LogOptions {
+    /// The format of its lines.
+    pub format: LogFormat,
+    /// Whether debug messages are in it.
+    pub verbose: bool,
+    /// How progress is shown.
+    pub progress: ProgressMode,
+    /// Whether a terminal can be redrawn, as far as the environment tells: not in a task, whose log may be a terminal.
+    pub can_redraw: bool,
+    /// Whether a terminal gets colours.
+    pub color: bool,
+}
+
+impl LogOptions {
+    /// Whether a terminal of this size gets a display.
+    fn is_for_display(self, terminal: Option<terminal::Size>) -> bool {
+        let Some(size) = terminal.filter(|_| self.format == LogFormat::Text) else { return false };
+        match self.progress {
+            ProgressMode::Auto => self.can_redraw && size.is_enough(),
+            ProgressMode::Plain => false,
+            ProgressMode::Tty => true,
+        }
+    }
+}
+
+/// The display of the process, for those who have no report: a panic, and stdout, which may be the same terminal.
+static DISPLAY: OnceLock<Display> = OnceLock::new();
+
 /// The destination of the log. Cheap to clone; clones write to the same place.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The bars, where stderr is a terminal.
-    bars: Option<MultiProgress>,
+    /// Where stderr is a terminal that gets one.
+    display: Option<Display>,
 }
 
 impl Report {
-    /// A report on stderr, with bars where that is a terminal; installs the log for the whole process.
-    ///
-    /// `NO_COLOR` (passed as `color: false`) disables colours.
+    /// A report on stderr, with a live display where that is a terminal; installs the log for the whole process.
     #[must_use]
-    pub fn install(format: LogFormat, verbose: bool, color: bool) -> Self {
-        let terminal = io::stderr().is_terminal() && format == LogFormat::Text;
-        let report = Self { bars: terminal.then(|| MultiProgress::with_draw_target(terminal::target())) };
-        let level = if verbose { Level::DEBUG } else { Level::INFO };
+    pub fn install(options: LogOptions) -> Self {
+        let is_live = options.is_for_display(terminal::reported_size());
+        let report = Self { display: is_live.then(|| DISPLAY.get_or_init(|| Display::new(options.color)).clone()) };
+        let level = if options.verbose { Level::DEBUG } else { Level::INFO };
         let subscriber =
             tracing_subscriber::fmt().with_max_level(level).log_internal_errors(false).with_writer(report.clone());
         let ours = tracing_subscriber::filter::filter_fn(|metadata| {
             metadata.target().starts_with("image_worker") || metadata.target() == BUILD_OUTPUT
         });
         // A second installation in one process, in tests, keeps the first.
-        let _ = match format {
+        let _ = match options.format {
             LogFormat::Text => {
-                let lines = TextLines { dates: !terminal, color: terminal && color };
+                let lines = TextLines { dates: !is_live, color: is_live && options.color };
                 tracing::subscriber::set_global_default(subscriber.event_format(lines).finish().with(ours))
             }
             LogFormat::Json => {
@@ -89,34 +130,45 @@ impl Report {
     /// A report that draws nothing.
     #[must_use]
     pub fn silent() -> Self {
-        Self { bars: None }
+        Self { display: None }
     }
 
     /// Starts to report a transfer of bytes: `what` is a verb in the present, "downloading the context".
     #[must_use]
     pub fn meter(&self, what: &str, total: Option<u64>) -> ProgressCounter {
-        let bar = self.bars.as_ref().map(|bars| {
-            let (bar, template) = match total {
-                Some(total) => (
-                    ProgressBar::new(total),
-                    "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {elapsed}, {eta} left",
-                ),
-                None => (ProgressBar::new_spinner(), "{msg} {spinner} {bytes} {bytes_per_sec} {elapsed}"),
-            };
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = bars.add(bar.with_style(style));
-            bar.enable_steady_tick(Duration::from_millis(200));
-            bar
-        });
-        let started = Instant::now();
-        ProgressCounter(Arc::new(Mutex::new(Moved {
-            what: what.to_owned(),
-            total,
-            bytes: 0,
-            started,
-            reported_at: started,
-            bar,
-        })))
+        self.transfer(what, total.map_or(Total::Unknown, Total::Exactly))
+    }
+
+    /// The same where the total is an estimate.
+    #[must_use]
+    pub fn meter_about(&self, what: &str, total: u64) -> ProgressCounter {
+        self.transfer(what, Total::About(total))
+    }
+
+    fn transfer(&self, what: &str, total: Total) -> ProgressCounter {
+        ProgressCounter::new(what, total, |bytes| {
+            self.display.as_ref().map(|display| display.transfer(what, total, bytes))
+        })
+    }
+
+    /// The steps of a build on the display. `None` where there is none: then all that the build prints belongs into the log.
+    /// `name` is for builds that others run beside.
+    #[must_use]
+    pub fn build_steps(&self, name: Option<&str>) -> Option<BuildSteps> {
+        self.display.as_ref().map(|display| display.build(name))
+    }
+
+    /// Whether steps are on a display, with the output of a failed one.
+    #[must_use]
+    pub fn has_display(&self) -> bool {
+        self.display.is_some()
+    }
+
+    /// Removes the display: the work is over, even if a thread does not know it yet. Lines are still printed.
+    pub fn close_display(&self) {
+        if let Some(display) = &self.display {
+            display.close();
+        }
     }
 
     /// Prints a failure in its form.
@@ -125,18 +177,29 @@ impl Report {
     }
 
     fn raw(&self, bytes: &[u8]) {
-        let write = || io::stderr().lock().write_all(bytes);
-        // A closed stderr is no reason to fail the job.
-        let _ = match &self.bars {
-            Some(bars) => bars.suspend(write),
-            None => write(),
-        };
+        match &self.display {
+            Some(display) => display.write_above(bytes),
+            // A closed stderr is no reason to fail the job.
+            None => drop(io::stderr().lock().write_all(bytes)),
+        }
     }
 }
 
 /// Prints a failure where there is no report yet, or none any more. That stderr is closed is no reason to fail.
 pub fn print_failure(failure: &Failure, form: FailureForm) {
-    let _ = io::stderr().lock().write_all(joined(&failure.lines(form)).as_bytes());
+    let text = joined(&failure.lines(form));
+    match DISPLAY.get() {
+        Some(display) => display.write_above_if_free(text.as_bytes()),
+        None => drop(io::stderr().lock().write_all(text.as_bytes())),
+    }
+}
+
+/// Runs what writes to the terminal by itself, without the display in its way. It must not log.
+pub fn without_display<T>(write: impl FnOnce() -> T) -> T {
+    match DISPLAY.get() {
+        Some(display) => display.aside(write),
+        None => write(),
+    }
 }
 
 fn joined(lines: &[String]) -> String {
@@ -159,88 +222,19 @@ pub fn error_line(what: &str) -> String {
     cut
 }
 
-/// Counts transferred bytes and reports the progress. Clones count together.
-#[derive(Clone, Debug)]
-pub struct ProgressCounter(Arc<Mutex<Moved>>);
-
-#[derive(Debug)]
-struct Moved {
-    what: String,
-    total: Option<u64>,
-    bytes: u64,
-    started: Instant,
-    reported_at: Instant,
-    bar: Option<ProgressBar>,
-}
-
-impl ProgressCounter {
-    /// Some more bytes have moved.
-    pub fn add(&self, bytes: u64) {
-        let Ok(mut moved) = self.0.lock() else { return };
-        moved.bytes += bytes;
-        if let Some(bar) = &moved.bar {
-            bar.set_position(moved.bytes);
-        } else if moved.reported_at.elapsed() >= HEARTBEAT {
-            moved.reported_at = Instant::now();
-            let of = moved.total.map(|total| format!(" of {}", Bytes(total))).unwrap_or_default();
-            info!("{}: {}{of}, {}", moved.what, Bytes(moved.bytes), Rate(moved.bytes, moved.started.elapsed()));
-        }
-    }
-
-    /// The transfer is complete: reports bytes, time and rate. `done` is the action in the past tense.
-    pub fn finish(&self, done: &str) {
-        let Ok(moved) = self.0.lock() else { return };
-        if let Some(bar) = &moved.bar {
-            bar.finish_and_clear();
-        }
-        let took = moved.started.elapsed();
-        // A rate over less than a tenth of a second is meaningless.
-        let rate = if took.as_millis() < 100 { String::new() } else { format!(", {}", Rate(moved.bytes, took)) };
-        info!("{done}: {} in {:.1} s{rate}", Bytes(moved.bytes), took.as_secs_f64());
-    }
-}
-
-impl Drop for Moved {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-/// A number of bytes for people: `1.5 MiB`.
-pub struct Bytes(pub u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&indicatif::BinaryBytes(self.0), f)
-    }
-}
-
-struct Rate(u64, Duration);
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Whole milliseconds are as exact as a rate for people needs to be, and u64 holds them.
-        let millis = u64::try_from(self.1.as_millis()).unwrap_or(u64::MAX).max(1);
-        let per_second = u128::from(self.0) * 1000 / u128::from(millis);
-        write!(f, "{}/s", Bytes(u64::try_from(per_second).unwrap_or(u64::MAX)))
-    }
-}
-
-/// Writes log lines past the bars.
+/// Writes log lines above the display.
 impl<'a> MakeWriter<'a> for Report {
-    type Writer = BarSafeWriter<'a>;
+    type Writer = LogWriter<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        BarSafeWriter(self)
+        LogWriter(self)
     }
 }
 
 /// The writer of log lines.
-pub struct BarSafeWriter<'a>(&'a Report);
+pub struct LogWriter<'a>(&'a Report);
 
-impl Write for BarSafeWriter<'_> {
+impl Write for LogWriter<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.0.raw(buf);
         Ok(buf.len())
@@ -266,9 +260,28 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_rates_are_for_people() {
-        assert_eq!(Bytes(1_572_864).to_string(), "1.50 MiB");
-        assert_eq!(Rate(1_048_576, Duration::from_millis(500)).to_string(), "2.00 MiB/s");
-        assert_eq!(Rate(1, Duration::ZERO).to_string(), "1000 B/s");
+    fn only_a_terminal_that_is_fit_for_it_gets_a_display() {
+        use ProgressMode::{Auto, Plain, Tty};
+        let wide = terminal::Size { columns: 80, rows: 24 };
+        let [narrow, unknown] = [(39, 24), (0, 0)].map(|(columns, rows)| terminal::Size { columns, rows });
+        let text = |progress, can_redraw| LogOptions {
+            format: LogFormat::Text,
+            verbose: false,
+            progress,
+            can_redraw,
+            color: true,
+        };
+        for (options, terminal, is_for_display) in [
+            (text(Auto, true), Some(wide), true),
+            (text(Auto, true), Some(narrow), false),
+            (text(Auto, true), Some(unknown), false),
+            (text(Auto, false), Some(wide), false),
+            (text(Plain, true), Some(wide), false),
+            (text(Tty, false), Some(narrow), true),
+            (text(Tty, true), None, false),
+            (LogOptions { format: LogFormat::Json, ..text(Tty, true) }, Some(wide), false),
+        ] {
+            assert_eq!(options.is_for_display(terminal), is_for_display, "{options:?} {terminal:?}");
+        }
     }
 }

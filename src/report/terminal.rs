@@ -1,65 +1,34 @@
-//! The terminal that bars are drawn on. It can be closed meanwhile: then drawing stops, and this is no reason to fail.
+//! The terminal behind stderr: whether there is one, and how large it is now.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
-use console::Term;
-use indicatif::{ProgressDrawTarget, TermLike};
+use rustix::termios::tcgetwinsize;
 
-/// How often bars are drawn in a second, as indicatif does it by itself.
-const DRAWN: u8 = 20;
-
-/// Stderr as a place for bars.
-pub(super) fn target() -> ProgressDrawTarget {
-    ProgressDrawTarget::term_like_with_hz(Box::new(Terminal(Term::buffered_stderr())), DRAWN)
+/// The size of a terminal in character cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) columns: usize,
+    pub(super) rows: usize,
 }
 
-#[derive(Debug)]
-struct Terminal(Term);
+/// Of a terminal that does not say how large it is: of serial consoles, and of programs that only imitate a terminal.
+const UNKNOWN: Size = Size { columns: 80, rows: 24 };
 
-/// Whatever happened to it.
-#[expect(clippy::unnecessary_wraps, reason = "what indicatif wants to hear")]
-fn done(_: io::Result<()>) -> io::Result<()> {
-    Ok(())
+impl Size {
+    /// Whether the display is readable in it: a step's name with its time, and some lines of output below it.
+    pub(super) fn is_enough(self) -> bool {
+        self.columns >= 40 && self.rows >= 8
+    }
 }
 
-impl TermLike for Terminal {
-    fn width(&self) -> u16 {
-        self.0.size().1
-    }
+/// The size of the terminal at stderr as the terminal says it, which can be 0; `None` if stderr is no terminal.
+pub(super) fn reported_size() -> Option<Size> {
+    let stderr = io::stderr();
+    let size = stderr.is_terminal().then(|| tcgetwinsize(&stderr).ok())??;
+    Some(Size { columns: size.ws_col.into(), rows: size.ws_row.into() })
+}
 
-    fn height(&self) -> u16 {
-        self.0.size().0
-    }
-
-    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        done(self.0.move_cursor_up(n))
-    }
-
-    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        done(self.0.move_cursor_down(n))
-    }
-
-    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        done(self.0.move_cursor_right(n))
-    }
-
-    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        done(self.0.move_cursor_left(n))
-    }
-
-    fn write_line(&self, s: &str) -> io::Result<()> {
-        done(self.0.write_line(s))
-    }
-
-    fn write_str(&self, s: &str) -> io::Result<()> {
-        done(self.0.write_str(s))
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        done(self.0.clear_line())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        done(self.0.flush())
-    }
+/// The size to draw for.
+pub(super) fn size() -> Size {
+    reported_size().filter(|size| size.columns > 0 && size.rows > 0).unwrap_or(UNKNOWN)
 }

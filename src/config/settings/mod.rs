@@ -127,6 +127,7 @@ settings! {
     JSON = Setting::new("json", "IMAGE_WORKER_JSON", "", "Print the answer on stdout as JSON").group(GLOBAL).common();
     VERBOSE = Setting::new("verbose", "IMAGE_WORKER_VERBOSE", "", "Verbose logging on stderr").group(GLOBAL).common();
     LOG_FORMAT = Setting::new("log-format", "IMAGE_WORKER_LOG_FORMAT", "FORMAT", "Log format on stderr: text or json").default("text").group(GLOBAL);
+    PROGRESS = Setting::new("progress", "IMAGE_WORKER_PROGRESS", "HOW", "Progress on stderr: tty, steps and transfers redrawn in place, on a terminal only; plain, line by line; auto, tty outside of tasks on a terminal that is fit for it").default("auto").group(GLOBAL);
 
     IMAGE_NAME = Setting::new("image-name", "IMAGE_NAME", "NAME", "The image's name, the name of its directory").group(JOB).example("image");
     PROJECT = Setting::new("project", "PROJECT", "PROJECT", "The project that the image is indexed for").group(JOB).example("project").common();
@@ -232,7 +233,7 @@ settings! {
 }
 
 /// What every subcommand takes.
-pub const EVERYWHERE: &[&Setting] = &[&CONFIG, &JSON, &VERBOSE, &LOG_FORMAT];
+pub const EVERYWHERE: &[&Setting] = &[&CONFIG, &JSON, &VERBOSE, &LOG_FORMAT, &PROGRESS];
 
 /// What only the image task's job takes.
 pub const JOB_SETTINGS: SettingGroup = &[

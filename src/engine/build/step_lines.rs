@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use crate::engine::build_log::LineBuffer;
-use crate::report::shortened;
+use crate::report::{BuildEvent, StepEnd, shortened};
 
 /// How many of the last lines of a failed step are kept: about what fits on a screen with the error.
 pub(in crate::engine) const LAST_LINES: usize = 20;
@@ -46,6 +46,12 @@ impl Step {
         Some(Self { number: number.parse().ok()?, of: of.parse().ok()?, instruction, stage: None })
     }
 
+    /// `[2/3] RUN make`, or with its stage `[builder 2/3] RUN make`.
+    pub(in crate::engine) fn title(&self) -> String {
+        let stage = self.stage.as_ref().map(|stage| format!("{stage} ")).unwrap_or_default();
+        format!("[{stage}{}/{}] {}", self.number, self.of, self.instruction)
+    }
+
     pub(in crate::engine) fn is(&self, instruction: &str) -> bool {
         self.instruction.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case(instruction))
     }
@@ -63,6 +69,9 @@ pub(in crate::engine) struct StepLineParser {
     has_base: bool,
     steps: Steps,
     last_lines: VecDeque<String>,
+    /// Counts the steps for the display.
+    on_display: u32,
+    shown: Vec<BuildEvent>,
 }
 
 /// The number of steps of a build, and how many of them came from the build cache. A FROM does not count as a step.
@@ -112,6 +121,7 @@ impl StepLineParser {
             self.is_pending = true;
             self.cached = false;
             self.last_lines.clear();
+            self.begin_on_display(&line);
             return OutputEvent::Step(line);
         }
         let text = line.trim_start();
@@ -123,6 +133,7 @@ impl StepLineParser {
             Some(cached) if cached.starts_with(" Using cache") && !is_from => {
                 self.steps.cached += usize::from(!self.cached);
                 self.cached = true;
+                self.shown.push(BuildEvent::Cached { step: self.on_display });
             }
             Some(_) => {}
             // Lines of the builder itself, after the last line of the command. The second comes from a chroot, twice.
@@ -133,9 +144,43 @@ impl StepLineParser {
                     self.last_lines.pop_front();
                 }
                 self.last_lines.push_back(line.clone());
+                self.show_line(&line);
             }
         }
         OutputEvent::Line(line)
+    }
+
+    /// These builders do one step after the other.
+    fn begin_on_display(&mut self, line: &str) {
+        let Some(step) = &self.step else { return };
+        // Podman's stage, `[1/2] STEP 1/3: FROM debian:12`.
+        let stage = line.split_once("] ").filter(|_| line.starts_with('[')).map(|(stage, _)| format!("{stage}] "));
+        let title = stage.unwrap_or_default() + &step.title();
+        if self.on_display > 0 {
+            self.shown.push(BuildEvent::Ended { step: self.on_display, end: StepEnd::Done });
+        }
+        self.on_display += 1;
+        self.shown.push(BuildEvent::Started { step: self.on_display, title });
+    }
+
+    fn show_line(&mut self, line: &str) {
+        let line = line.to_owned();
+        self.shown.push(match self.on_display {
+            _ if is_about_our_args(&line) => return,
+            0 => BuildEvent::Notice(line),
+            step => BuildEvent::Printed { step, line },
+        });
+    }
+
+    /// A part of the base image that the current step downloads.
+    pub(super) fn downloaded(&mut self, part: &str, bytes: u64, total: u64) {
+        let (step, part) = (self.on_display, part.to_owned());
+        self.shown.push(BuildEvent::Transferred { step, part, bytes, total });
+    }
+
+    /// What happened since the last call, for the display.
+    pub(super) fn take_shown(&mut self) -> Vec<BuildEvent> {
+        std::mem::take(&mut self.shown)
     }
 
     /// The current `FROM`, if the engine has not yet reported that it has the image or pulls it.
@@ -234,6 +279,34 @@ mod tests {
             output.piece(piece);
         }
         assert_eq!(output.steps(), Steps { cached: 1, all: 2 });
+    }
+
+    #[test]
+    fn the_display_gets_steps_and_what_their_commands_print() {
+        let mut output = StepLineParser::default();
+        output.piece("[Warning] old\n");
+        for piece in DOCKER {
+            output.piece(piece);
+        }
+        let started = |step, title: &str| BuildEvent::Started { step, title: title.to_owned() };
+        let printed = |step, line: &str| BuildEvent::Printed { step, line: line.to_owned() };
+        let done = |step| BuildEvent::Ended { step, end: StepEnd::Done };
+        let expected = [
+            BuildEvent::Notice("[Warning] old".to_owned()),
+            started(1, "[1/3] FROM debian:12"),
+            done(1),
+            started(2, "[2/3] COPY a /a"),
+            BuildEvent::Cached { step: 2 },
+            done(2),
+            started(3, "[3/3] RUN make"),
+            printed(3, "hello world"),
+            printed(3, "50%"),
+            printed(3, "100%"),
+            printed(3, "Successfully built 333333333333"),
+        ];
+        assert_eq!(output.take_shown(), expected);
+        output.piece("[2/2] STEP 1/3: FROM debian:12\n");
+        assert_eq!(output.take_shown(), [done(3), started(4, "[2/2] [1/3] FROM debian:12")]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt};
 use tokio::sync::Mutex;
 use tracing::{debug, info};
 
-use super::build_output::{BuildMessage, BuildOutputParser};
+use super::build_output::{BuildMessage, BuildOutput, BuildOutputParser};
 use super::failure::{DOING, next_message, request_error};
 use super::running_build::{RunningBuild, keep_reading};
 use super::step_lines::{OutputEvent, Steps, is_about_our_args};
@@ -27,6 +27,7 @@ use crate::engine::{Engine, EngineError, managed};
 use crate::net::ImageId;
 use crate::net::retry::{Policy, retry};
 use crate::report::secrets as hidden;
+use crate::report::{BuildEvent, StepEnd};
 
 /// An image that was built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,14 +178,15 @@ impl Engine {
                     // Docker keeps waiting for the registry even if the client is gone, but the build makes nothing more.
                     drop(self.tracker.take_under_way());
                     Self::print(parser.end(), log);
+                    log.show(BuildEvent::Over(parser.end_of_a_failed_build()));
                     return Err(timeout);
                 }
             };
             let Some(line) = next else { break };
             match line {
                 Ok(line) => {
-                    let BuildMessage { events, pulled, id } = parser.line(&line);
-                    Self::print(events, log);
+                    let BuildMessage { output, pulled, id } = parser.line(&line);
+                    Self::print(output, log);
                     for name in &pulled {
                         self.tracker.pulled(name);
                     }
@@ -202,17 +204,20 @@ impl Engine {
                 }
                 Err(error) => {
                     Self::print(parser.end(), log);
+                    log.show(BuildEvent::Over(parser.end_of_a_failed_build()));
                     return Err(self.failure(parser, chosen, error).await);
                 }
             }
         }
         Self::print(parser.end(), log);
+        log.show(BuildEvent::Over(if image_id.is_some() { StepEnd::Done } else { StepEnd::Canceled }));
         let image_id = image_id.ok_or_else(|| EngineError::Unfinished { doing: DOING.to_owned() })?;
         Ok(Built { image_id, builder: chosen.by.name(), steps: parser.steps() })
     }
 
-    fn print(events: impl IntoIterator<Item = OutputEvent>, log: &mut BuildLog) {
-        for event in events {
+    fn print(output: BuildOutput, log: &mut BuildLog) {
+        output.shown.into_iter().for_each(|event| log.show(event));
+        for event in output.events {
             match event {
                 // Nearly every build would end with this warning, about an argument that the user did not set.
                 OutputEvent::Line(line) if is_about_our_args(&line) => {}

@@ -1,5 +1,5 @@
 //! The log of a build. Every line of the build's output goes to a file, which becomes an artifact. The task's log gets as much
-//! of the output as Treeherder accepts. `engine::build` interprets the lines.
+//! of the output as Treeherder accepts, unless a terminal shows the build's steps. `engine::build` interprets the lines.
 
 mod lines;
 
@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::net::digest_reader::DigestReader;
 use crate::net::{Digest, SizedDigest};
-use crate::report::{BUILD_OUTPUT, Bytes, secrets};
+use crate::report::{BUILD_OUTPUT, BuildEvent, BuildSteps, Bytes, secrets};
 pub use lines::{LONGEST_LINE, LineBuffer, plain};
 
 /// The artifact with the whole output of a build. `public/logs/` belongs to the worker.
@@ -34,6 +34,8 @@ pub struct BuildLog {
     /// Whether the log is for a task, which limits its size.
     bounded: bool,
     path: PathBuf,
+    /// The build on the display of a terminal, where the log then has none of its output.
+    steps: Option<BuildSteps>,
     /// `None` if the disk is full: the build continues without its log file.
     file: Option<DigestReader<BufWriter<File>>>,
     left: usize,
@@ -63,15 +65,15 @@ struct OmittedLines {
 
 impl BuildLog {
     /// Starts a log in a new file.
-    pub fn create(path: PathBuf) -> io::Result<Self> {
+    pub fn create(path: PathBuf, steps: Option<BuildSteps>) -> io::Result<Self> {
         let file = Some(DigestReader::new(BufWriter::new(File::create(&path)?)));
-        Ok(Self { bounded: true, ..Self::of(path, file) })
+        Ok(Self { bounded: true, steps, ..Self::of(path, file) })
     }
 
     /// A log for users who watch the build: complete, and without a file.
     #[must_use]
-    pub fn for_people() -> Self {
-        Self::of(PathBuf::new(), None)
+    pub fn for_people(steps: Option<BuildSteps>) -> Self {
+        Self { steps, ..Self::of(PathBuf::new(), None) }
     }
 
     fn of(path: PathBuf, file: Option<DigestReader<BufWriter<File>>>) -> Self {
@@ -79,6 +81,7 @@ impl BuildLog {
         Self {
             bounded: false,
             path,
+            steps: None,
             file,
             left: LOG_BUDGET,
             step_left: STEP_HEAD,
@@ -86,6 +89,13 @@ impl BuildLog {
             tail,
             tail_bytes: 0,
             omitted,
+        }
+    }
+
+    /// Shows on the display, if there is one, what happens in the build. Whatever is printed is also logged, by the methods below.
+    pub fn show(&mut self, event: BuildEvent) {
+        if let Some(steps) = &self.steps {
+            steps.update(event);
         }
     }
 
@@ -102,6 +112,9 @@ impl BuildLog {
     pub fn line(&mut self, line: &str) {
         let line = &*secrets::hide(line);
         self.write(line);
+        if self.steps.is_some() {
+            return;
+        }
         let size = line.len() + 1;
         let fits = self.omitted.lines == 0 && self.tail.is_empty() && size <= self.step_left;
         if fits || !self.bounded {
@@ -164,7 +177,7 @@ mod tests {
 
     fn log() -> (tempfile::TempDir, BuildLog) {
         let directory = tempfile::tempdir().unwrap();
-        let log = BuildLog::create(directory.path().join("build.log")).unwrap();
+        let log = BuildLog::create(directory.path().join("build.log"), None).unwrap();
         (directory, log)
     }
 
@@ -187,7 +200,7 @@ mod tests {
 
     #[test]
     fn people_are_told_everything() {
-        let mut log = BuildLog::for_people();
+        let mut log = BuildLog::for_people(None);
         log.step("Step 1/1 : RUN chat");
         (0..100_000).for_each(|_| log.line("a chatty step's line, one of many that would be too many for a task"));
         assert!(log.tail.is_empty());

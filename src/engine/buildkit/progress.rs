@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 
-use bollard::moby::buildkit::v1::{StatusResponse, Vertex, VertexWarning};
+use bollard::moby::buildkit::v1::{StatusResponse, Vertex};
 
 use super::lines::Lines;
-use super::vertex::Part;
+use super::vertex::{Part, warning_line};
 use crate::engine::Step;
 use crate::engine::build::step_lines::{OutputEvent, Steps};
 use crate::engine::build_log::plain;
-use crate::report::secrets;
+use crate::report::{BuildEvent, StepEnd, secrets};
 
 /// The state of all parts of a build.
 #[derive(Debug, Default)]
@@ -18,12 +18,15 @@ pub(in crate::engine) struct Progress {
     parts: HashMap<String, TrackedPart>,
     /// The part that failed first.
     failed: Option<String>,
+    shown: Vec<BuildEvent>,
 }
 
 /// The state of one part (in BuildKit's terms a vertex) of a build.
 #[derive(Debug)]
 struct TrackedPart {
     part: Part,
+    /// Its number on the display.
+    number: u32,
     /// The prefix of its lines, because lines of other stages come between them.
     prefix: String,
     /// Whether its step line is shown already.
@@ -65,21 +68,31 @@ impl Progress {
             self.begin(vertex, &mut events);
         }
         // While a base image is pulled, only the end of each download is logged, not the many progress updates.
-        for status in response.statuses.iter().filter(|status| status.completed.is_some()) {
-            if let Some(part) =
+        for status in &response.statuses {
+            let Some(part) =
                 self.parts.get_mut(&status.vertex).filter(|part| part.is_shown && part.state != PartState::Finished)
-            {
+            else {
+                continue;
+            };
+            if status.completed.is_some() {
                 let line = format!("{}: done\n", status.id);
-                part.piece(line.as_bytes(), &mut events);
+                part.piece(line.as_bytes(), &mut events, &mut self.shown);
+            }
+            // Without a total it is no download.
+            if let (Ok(bytes), Ok(total @ 1..)) = (u64::try_from(status.current), u64::try_from(status.total)) {
+                self.shown.push(BuildEvent::Transferred { step: part.number, part: status.id.clone(), bytes, total });
             }
         }
         for log in &response.logs {
             if let Some(part) = self.parts.get_mut(&log.vertex) {
-                part.piece(&log.msg, &mut events);
+                part.piece(&log.msg, &mut events, &mut self.shown);
             }
         }
-        let warnings = response.warnings.iter().map(warning_line);
-        events.extend(warnings.map(|line| OutputEvent::Line(secrets::hide(&line).into_owned())));
+        for warning in &response.warnings {
+            let line = secrets::hide(&warning_line(warning)).into_owned();
+            self.shown.push(BuildEvent::Notice(line.clone()));
+            events.push(OutputEvent::Line(line));
+        }
         for vertex in response.vertexes.iter().filter(|vertex| vertex.completed.is_some()) {
             self.end_of(vertex, &mut events);
         }
@@ -89,8 +102,18 @@ impl Progress {
     /// The lines without a line break at their end, of the parts that were still running.
     pub(in crate::engine) fn end(&mut self) -> Vec<OutputEvent> {
         let mut events = Vec::new();
-        self.parts.values_mut().for_each(|part| part.flush(&mut events));
+        self.parts.values_mut().for_each(|part| part.flush(&mut events, &mut self.shown));
         events
+    }
+
+    /// What happened since the last call, for the display.
+    pub(in crate::engine) fn take_shown(&mut self) -> Vec<BuildEvent> {
+        std::mem::take(&mut self.shown)
+    }
+
+    /// Whether a part is known to have failed.
+    pub(in crate::engine) fn has_failed(&self) -> bool {
+        self.failed.is_some()
     }
 
     /// The image that is looked up, if nothing else is running.
@@ -126,12 +149,15 @@ impl Progress {
     }
 
     fn begin(&mut self, vertex: &Vertex, events: &mut Vec<OutputEvent>) {
+        // Far more than any build has.
+        let number = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
         let part = self.parts.entry(vertex.digest.clone()).or_insert_with(|| {
             let part = Part::of(&plain(&vertex.name));
             let stage = if let Part::Step(Step { stage: Some(stage), .. }) = &part { Some(stage) } else { None };
             let prefix = stage.map(|stage| format!("[{stage}] ")).unwrap_or_default();
             TrackedPart {
                 part,
+                number,
                 prefix,
                 is_shown: false,
                 cached: false,
@@ -152,6 +178,7 @@ impl Progress {
             part.is_shown = true;
             let Step { number, of, instruction, .. } = step;
             events.push(OutputEvent::Step(format!("{}Step {number}/{of} : {instruction}", part.prefix)));
+            self.shown.push(BuildEvent::Started { step: part.number, title: step.title() });
             if vertex.cached && !instruction.starts_with("FROM ") {
                 events.push(OutputEvent::Line(format!("{} ---> Using cache", part.prefix)));
             }
@@ -160,8 +187,19 @@ impl Progress {
 
     fn end_of(&mut self, vertex: &Vertex, events: &mut Vec<OutputEvent>) {
         let Some(part) = self.parts.get_mut(&vertex.digest) else { return };
-        part.flush(events);
+        part.flush(events, &mut self.shown);
         part.state = PartState::Finished;
+        if part.is_shown {
+            if part.cached {
+                self.shown.push(BuildEvent::Cached { step: part.number });
+            }
+            let end = match vertex.error.as_str() {
+                "" => StepEnd::Done,
+                error if error.contains(STOPPED) => StepEnd::Canceled,
+                _ => StepEnd::Failed,
+            };
+            self.shown.push(BuildEvent::Ended { step: part.number, end });
+        }
         if !vertex.error.is_empty() && !vertex.error.contains(STOPPED) && part.error.is_empty() {
             part.error.clone_from(&vertex.error);
             self.failed.get_or_insert_with(|| vertex.digest.clone());
@@ -170,27 +208,36 @@ impl Progress {
 }
 
 impl TrackedPart {
-    fn piece(&mut self, bytes: &[u8], events: &mut Vec<OutputEvent>) {
-        let prefix = &self.prefix;
-        events.extend(self.lines.piece(bytes).into_iter().map(|line| OutputEvent::Line(format!("{prefix}{line}"))));
+    fn piece(&mut self, bytes: &[u8], events: &mut Vec<OutputEvent>, shown: &mut Vec<BuildEvent>) {
+        let lines = self.lines.piece(bytes);
+        self.print(lines, events, shown);
     }
 
-    fn flush(&mut self, events: &mut Vec<OutputEvent>) {
-        let prefix = &self.prefix;
-        events.extend(self.lines.end().map(|line| OutputEvent::Line(format!("{prefix}{line}"))));
+    fn flush(&mut self, events: &mut Vec<OutputEvent>, shown: &mut Vec<BuildEvent>) {
+        let line = self.lines.end();
+        self.print(line, events, shown);
     }
-}
 
-/// A warning in one line.
-fn warning_line(warning: &VertexWarning) -> String {
-    let text = plain(&String::from_utf8_lossy(&warning.short));
-    let line = warning.ranges.first().and_then(|range| range.start.as_ref()).map(|start| start.line);
-    line.map_or_else(|| format!("[Warning] {text}"), |line| format!("[Warning] {text} (line {line})"))
+    fn print(
+        &self,
+        lines: impl IntoIterator<Item = String>,
+        events: &mut Vec<OutputEvent>,
+        shown: &mut Vec<BuildEvent>,
+    ) {
+        for line in lines {
+            events.push(OutputEvent::Line(format!("{}{line}", self.prefix)));
+            shown.push(if self.is_shown {
+                BuildEvent::Printed { step: self.number, line }
+            } else {
+                BuildEvent::Notice(line)
+            });
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use bollard::moby::buildkit::v1::VertexLog;
+    use bollard::moby::buildkit::v1::{VertexLog, VertexStatus};
 
     use super::*;
 
@@ -245,6 +292,46 @@ mod tests {
         assert_eq!(lines_of(&mut progress, &messages), [&lines[..], &["[one] b"]].concat());
         lines_of(&mut progress, &[log("2", "last")]);
         assert_eq!(progress.end(), [OutputEvent::Line("[two] last".to_owned())]);
+    }
+
+    #[test]
+    fn the_display_gets_each_step_with_its_own_lines_and_its_end() {
+        let mut progress = Progress::default();
+        let name = "[one 1/2] FROM docker.io/library/debian:12";
+        let mut pull = vertex("1", name, "started");
+        let (id, vertex_of_it) = ("sha256:0123".to_owned(), "1".to_owned());
+        pull.statuses = vec![VertexStatus { id, vertex: vertex_of_it, current: 1, total: 4, ..Default::default() }];
+        let messages = [
+            vertex("c", "[internal] load remote build context", "done"),
+            pull,
+            vertex("1", name, "done"),
+            vertex("2", "[one 2/2] RUN false", "started"),
+            vertex("3", "[two 1/1] COPY a b", "cached"),
+            log("2", "a\nb"),
+            vertex("4", "[three 1/1] RUN sleep", "started"),
+            vertex("4", "[three 1/1] RUN sleep", "error: context canceled"),
+        ];
+        lines_of(&mut progress, &messages);
+        assert!(!progress.has_failed());
+        lines_of(&mut progress, &[vertex("2", "[one 2/2] RUN false", "error: exit code: 1")]);
+        assert!(progress.has_failed());
+        let started = |step, title: &str| BuildEvent::Started { step, title: title.to_owned() };
+        let printed = |step, line: &str| BuildEvent::Printed { step, line: line.to_owned() };
+        let expected = [
+            started(1, name),
+            BuildEvent::Transferred { step: 1, part: "sha256:0123".to_owned(), bytes: 1, total: 4 },
+            BuildEvent::Ended { step: 1, end: StepEnd::Done },
+            started(2, "[one 2/2] RUN false"),
+            started(3, "[two 1/1] COPY a b"),
+            BuildEvent::Cached { step: 3 },
+            BuildEvent::Ended { step: 3, end: StepEnd::Done },
+            printed(2, "a"),
+            started(4, "[three 1/1] RUN sleep"),
+            BuildEvent::Ended { step: 4, end: StepEnd::Canceled },
+            printed(2, "b"),
+            BuildEvent::Ended { step: 2, end: StepEnd::Failed },
+        ];
+        assert_eq!(progress.take_shown(), expected);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The names that BuildKit gives to the parts of a build: which of them are steps of the `Dockerfile`, and which are internal.
 //! `progress` tracks the parts.
 
+use bollard::moby::buildkit::v1::VertexWarning;
+
 use crate::engine::Step;
+use crate::engine::build_log::plain;
 
 /// What a part of a build does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,13 @@ fn step(name: &str) -> Option<Step> {
         instruction: instruction.trim().to_owned(),
         stage: stage.map(|stage| stage.trim().to_owned()),
     })
+}
+
+/// A warning in one line.
+pub(super) fn warning_line(warning: &VertexWarning) -> String {
+    let text = plain(&String::from_utf8_lossy(&warning.short));
+    let line = warning.ranges.first().and_then(|range| range.start.as_ref()).map(|start| start.line);
+    line.map_or_else(|| format!("[Warning] {text}"), |line| format!("[Warning] {text} (line {line})"))
 }
 
 #[cfg(test)]

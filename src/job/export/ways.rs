@@ -196,7 +196,7 @@ impl ExportRequest<'_> {
             }
         }
         info!("exporting the image, about {}{prepares}", Bytes(size));
-        let meter = self.report.meter("exporting the image", None);
+        let meter = self.report.meter_about("exporting the image", size);
         let export = stream::reader(self.engine.export(self.image_id, meter.clone()));
         let image_id = self.image_id;
         let taken = blocking(move || {
@@ -215,7 +215,7 @@ impl ExportRequest<'_> {
         ensure_space("the image archive", self.directory, needed(&file, size, self.named.is_some()))?;
         let StoppedContainer { name, noise_since, config } = self.engine.idle(self.image_id).await?;
         info!("exporting the image's files as one layer, about {}", Bytes(size));
-        let meter = self.report.meter("exporting the image's files", None);
+        let meter = self.report.meter_about("exporting the image's files", size);
         let files = stream::reader(self.engine.files(&name, meter.clone()));
         let tag = self.tag.to_owned();
         let squashing = blocking(move || {
