@@ -15,4 +15,5 @@ mod image;
 mod job;
 mod layout;
 mod repository;
+mod schemas;
 mod worker_config;

@@ -4,6 +4,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
+use image_worker::context::HashScheme;
+use serde_json::{Value, json};
+
 use crate::context::hash_conformance::images;
 use crate::harness::{Repository, path, program};
 
@@ -116,10 +119,28 @@ fn run_task_is_included_from_the_taskgraph_that_is_named_or_the_repositorys_own(
 
     // Every subcommand that makes a context has the same one, and logs once where the files are from.
     let tree = program(["tree", "--root", path(repository.root.path()), "--json"], []).finish();
-    let report: serde_json::Value = serde_json::from_str(&tree.stdout).unwrap();
+    let report: Value = serde_json::from_str(&tree.stdout).unwrap();
     assert_eq!(report["images"][0]["contextHash"], first.stdout.trim(), "{}", tree.stderr);
     assert_eq!(tree.stderr.matches("takes the files of").count(), 1, "{}", tree.stderr);
     assert_eq!(repository.context().1, first.stdout.trim());
+}
+
+#[test]
+fn json_names_the_scheme_and_the_file() {
+    let repository = Repository::bare("hash-json", "FROM scratch\n");
+    let directory = repository.directory();
+    let answer = |arguments: &[&str]| -> Value {
+        let finished = program(arguments.iter().copied().chain(["--json"]), []).finish();
+        finished.assert_succeeds();
+        serde_json::from_str(&finished.stdout).unwrap()
+    };
+    for scheme in [HashScheme::Tar, HashScheme::Contents] {
+        let hash = answer(&["hash", path(&directory), "--scheme", &scheme.to_string()]);
+        assert_eq!(hash, json!({ "hash": repository.hash(scheme), "scheme": scheme }));
+    }
+    let file = repository.root.path().join("hash-json.tar.gz");
+    let context = answer(&["context", path(&directory), "-o", path(&file)]);
+    assert_eq!(context, json!({ "hash": repository.hash(HashScheme::Tar), "file": file }));
 }
 
 #[test]

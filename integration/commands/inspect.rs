@@ -63,7 +63,7 @@ fn what_cannot_be_inspected_is_named() {
     program(["inspect", "/dev/null"], []).finish().assert_fails(10, &["/dev/null", "image-worker check"]);
     let ways_out = ["/nowhere is no file here", "name a file that is there", "--task-id, --index or --local"];
     program(["inspect", "/nowhere"], []).finish().assert_fails(2, &ways_out);
-    let sources = "<FILE|NAME|PATH|--task-id <ID>|--index <ROUTE>|--local <IMAGE>>";
+    let sources = "<FILE|NAME|PATH|--task-id <ID|URL>|--index <ROUTE>|--local <IMAGE>>";
     program(["inspect"], []).finish().assert_fails(2, &[sources]);
     program(["inspect", "/dev/null", "--local", "x"], []).finish().assert_fails(2, &["wrong usage"]);
     if engine() {

@@ -92,7 +92,7 @@ fn an_image_of_the_checkout_is_found_by_its_hash() {
     let repository = Repository::new(name, "CMD [\"/bin/busybox\", \"echo\", \"loaded\"]\n");
     let root = repository.root.path();
     let job = Job::new(&repository);
-    let words = [name, &job.hash, "mozilla-central has it not", "push, and a task makes it"];
+    let words = [name, &job.hash, "mozilla-central does not have it", "push, and a task makes it"];
     load_in(root, Some(&job.taskcluster), &[name]).assert_fails(10, &words);
     job.run().assert_succeeds();
     let entry = job.taskcluster.index_entry(&job.routes()[2]).unwrap()["data"].clone();

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use stand_in::{Fault, Options, RunState, StandIn, TaskSpec};
 use tempfile::TempDir;
 
-use crate::harness::{Finished, PROJECT as CENTRAL, path, program};
+use super::decide::fixture::GIVEN;
+use crate::harness::{Finished, PROJECT as CENTRAL, PUSHDATE, path, program};
 
 const ARTIFACT: &str = "public/image.tar";
 const IMAGE: &[u8] = b"an image, as far as a lookup can tell";
@@ -185,6 +186,37 @@ fn json_has_all_that_is_known() {
         },
     ]);
     assert_eq!(answer, expected);
+}
+
+#[test]
+fn decide_has_the_route_of_lookup() {
+    let fixture = Fixture::new(["there"]);
+    let task = fixture.publish("try", "there");
+    let graph = json!({ "build": { "task": { "image": "{{#task_id_for_image}}there{{/task_id_for_image}}" } } });
+    std::fs::write(fixture.root.path().join("graph.json"), graph.to_string()).unwrap();
+    let environment = [
+        ("TASKCLUSTER_ROOT_URL", fixture.taskcluster.root_url()),
+        ("TASK_ID", task.clone()),
+        ("PROJECT", "try".to_owned()),
+        ("PUSHDATE", PUSHDATE.to_owned()),
+    ];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value));
+    let mut decide = program(["decide", "graph.json", "--json"].into_iter().chain(GIVEN), environment);
+    decide.command.current_dir(fixture.root.path());
+    let decided = decide.finish();
+    decided.assert_succeeds();
+    let answer: Value = serde_json::from_str(&decided.stdout).unwrap();
+    let image = json!({
+        "name": "there",
+        "hash": fixture.hashes["there"],
+        "contextHash": fixture.hashes["there"],
+        "task": task,
+        "route": format!("index.{}", fixture.namespace("try", "there")),
+        "renewedBy": null,
+        "context": null,
+    });
+    assert_eq!(answer["images"], json!([image]));
+    assert_eq!(answer["graph"]["build"]["task"]["image"], json!(task));
 }
 
 /// In each case the central project's entry does not count, and the own project's does.

@@ -1,11 +1,12 @@
 //! What the tests share: image directories, the real engine, and the real binary with nothing of this process's
-//! environment. Every output of the program passes through here, and is searched for secrets.
+//! environment. Every output of the program passes through here, is searched for secrets, and validated with its schema.
 
 pub(crate) mod archive;
 pub(crate) mod browser;
 pub(crate) mod engine_proxy;
 pub(crate) mod generic_worker;
 pub(crate) mod registry;
+pub(crate) mod schemas;
 pub(crate) mod terminal;
 
 use std::collections::BTreeMap;
@@ -366,7 +367,12 @@ impl Job {
         for (name, value) in changes {
             environment.insert(name.to_owned(), value.to_owned());
         }
-        program(["run"], environment).finish()
+        let (task_id, run_id) = (environment["TASK_ID"].clone(), environment["RUN_ID"].parse());
+        let finished = program(["run"], environment).finish();
+        if let (0, Ok(run_id)) = (finished.code, run_id) {
+            schemas::check_published(&self.taskcluster, &task_id, run_id, &self.routes());
+        }
+        finished
     }
 
     pub(crate) fn namespace(&self, tail: &str) -> String {
@@ -516,6 +522,7 @@ impl Program {
             assert!(!stdout.contains(secret) && !stderr.contains(secret), "a secret was printed: {stderr}");
         }
         assert!(!stderr.contains('\r') && !stderr.contains('\u{1b}'), "control characters in a log: {stderr}");
+        schemas::check(&self.command, output.status.code(), &stdout, &stderr);
         let left: Vec<_> =
             std::fs::read_dir(self.temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(left.is_empty(), "temporary files are left: {left:?}");

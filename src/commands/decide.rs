@@ -131,8 +131,8 @@ struct Image {
     context_hash: ContextHash,
     /// The task that has it or will have it: its id, or its label in a graph of labels.
     task: String,
-    /// Where it was found; none for an image that gets a task in this graph for the graph's tasks.
-    route: Option<Namespace>,
+    /// The route by which it was found; none for an image that gets a task in this graph for the graph's tasks.
+    route: Option<String>,
     /// The task of this graph that rebuilds it for later pushes: its id, or its label.
     renewed_by: Option<String>,
     /// The context that was written for it.
@@ -351,7 +351,7 @@ fn story(
             hash: hashes.name_in_index(),
             context_hash: hashes.context,
             task,
-            route,
+            route: route.as_ref().map(Namespace::route),
             renewed_by,
             context: contexts.remove(name),
         });
