@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod container;
 pub(crate) mod decide;
 mod doctor;
 mod dry_run;

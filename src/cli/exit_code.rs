@@ -90,7 +90,7 @@ impl CommandError {
             Self::Storage(StorageProblem::Unreadable(_)) => USAGE,
             Self::Storage(StorageProblem::Damaged(_)) => INFRA,
             Self::Write { source, .. } => write_code(source),
-            Self::Archive(_) | Self::InsufficientSpace(_) => INFRA,
+            Self::Archive(_) | Self::InsufficientSpace(_) | Self::Console(_) => INFRA,
             Self::Publish(error) => match error {
                 PublishError::Call(error) => call_code(error),
                 PublishError::Lookup(error) => lookup_code(error),

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::{Command, ExitCode};
 
 use super::arguments;
+use super::console::console;
 use crate::commands::CommandContext;
 use crate::config::{self, ConfigError, ProcessEnvironment, SettingLayers, settings};
 use crate::engine::EngineError;
@@ -59,7 +60,7 @@ fn run_subcommand() -> ExitCode {
     };
     match invocation.subcommand.run(&context) {
         Ok(answer) => match print(&answer.text) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => ExitCode::from(answer.exit_code),
             // The job is done; repeating it would not help.
             Err(error) if answer.is_of_something_published => {
                 tracing::warn!("{}", ErrorChain(&error));
@@ -92,6 +93,7 @@ fn context<'a>(settings: &'a SettingLayers<'a>, json: bool, report: &'a Report) 
         print,
         confirm,
         command_line: arguments::command,
+        console,
     }
 }
 

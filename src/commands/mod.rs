@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod command_context;
 mod completions;
+mod container_arguments;
 mod context;
 mod decide;
 mod doctor;
@@ -20,6 +21,7 @@ mod push;
 mod replay;
 mod rerun;
 mod run;
+mod shell;
 mod tree;
 mod why;
 
@@ -66,6 +68,7 @@ subcommands! {
     Tree in tree;
     Doctor in doctor;
     Load in load;
+    Shell in shell;
     Check in check;
     Inspect in inspect;
     History in history;

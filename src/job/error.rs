@@ -297,6 +297,9 @@ pub enum CommandError {
         /// The last good step's image.
         kept: Box<DebugImage>,
     },
+    /// The streams of a container in the foreground.
+    #[error("the streams between the container and this process broke off")]
+    Console(#[source] io::Error),
     /// A signal or the time limit stopped the program.
     #[error("{reason} while {stage}; {}", reason.hint())]
     Stopped {
