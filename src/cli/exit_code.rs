@@ -27,7 +27,7 @@ use crate::job::shutdown::ShutdownReason;
 use crate::net::registry::RegistryError;
 use crate::net::retry::{Failure as _, Retryability};
 use crate::net::transfer::TransferError;
-use crate::repository::TreeError;
+use crate::repository::{RevisionError, TreeError};
 use crate::taskcluster::tasks::State;
 use crate::taskcluster::{CallError, CallErrorKind};
 
@@ -48,7 +48,9 @@ impl CommandError {
                     INFRA
                 }
             }
-            Self::DebugImage { failed: error, .. } | Self::NoSuchFile { error, .. } => error.exit_code(),
+            Self::DebugImage { failed: error, .. }
+            | Self::NoSuchFile { error, .. }
+            | Self::OneOfSeveral { error, .. } => error.exit_code(),
             Self::Unfit { first, .. } => first.exit_code(),
             // What every signed call would be answered with.
             Self::Doctor(DoctorProblem::Clock { .. } | DoctorProblem::Expired { .. }) => REFUSED,
@@ -268,6 +270,8 @@ fn tree_code(error: &TreeError) -> u8 {
     match error {
         TreeError::Context(error) => collect_code(error),
         TreeError::OfChild { error, .. } => tree_code(error),
+        TreeError::Revision(RevisionError::Write { source, .. }) => write_code(source),
+        TreeError::Revision(_) => USAGE,
         TreeError::NoImagesRoot { .. } | TreeError::TwoImagesRoots { .. } | TreeError::Read { .. } => USAGE,
         TreeError::Yaml(_) | TreeError::Name { .. } | TreeError::KindShape { .. } | TreeError::Kind { .. } => USAGE,
         TreeError::Unknown { .. } | TreeError::NoDockerfile { .. } | TreeError::NotInKind { .. } => USAGE,

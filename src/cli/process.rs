@@ -151,7 +151,8 @@ fn print_failure(error: &CommandError, report: &Report) {
     if let CommandError::Scopes(missing) = error {
         report.details("missing scopes, and the calls that need them", &missing.lines());
     }
-    if let CommandError::Engine(EngineError::Build(failure)) = error {
+    let cause = if let CommandError::OneOfSeveral { error, .. } = error { error } else { error };
+    if let CommandError::Engine(EngineError::Build(failure)) = cause {
         report.details("the step's last lines", &failure.last_lines);
         report.details("the engine says", &[failure.message.as_str()]);
     }

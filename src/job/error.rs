@@ -289,6 +289,15 @@ pub enum CommandError {
         /// Where its log is.
         log: String,
     },
+    /// One of several images that were built at once.
+    #[error("{image}: {error}")]
+    OneOfSeveral {
+        /// The image.
+        image: ImageName,
+        /// Why it was not built. The same line has it; its causes follow.
+        #[source]
+        error: Box<CommandError>,
+    },
     /// A failed build whose last good step was kept for inspection.
     #[error("{failed}")]
     DebugImage {

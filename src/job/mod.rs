@@ -3,7 +3,9 @@
 
 pub mod artifact_status;
 mod build;
+mod build_order;
 pub mod build_script;
+pub mod built_image;
 mod cache;
 pub mod container;
 pub mod context_archive;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::listed::KindProblem;
 use super::parent::ParentProblem;
 use super::registry::RegistryProblem;
+use super::revision::RevisionError;
 use crate::context::ImageName;
 use crate::context::collect::CollectError;
 use crate::net::NameError;
@@ -139,6 +140,9 @@ pub enum TreeError {
         /// The reason. Not a source: it is in the message, and has no cause of its own.
         error: Box<TreeError>,
     },
+    /// An earlier revision.
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
     /// Images that are built from each other.
     #[error("the images {cycle} are built from each other; one of them needs another parent")]
     Cycle {

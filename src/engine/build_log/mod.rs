@@ -33,6 +33,8 @@ const STEP_TAIL: usize = 16 * 1024;
 pub struct BuildLog {
     /// Whether the log is for a task, which limits its size.
     bounded: bool,
+    /// What stands before each line in the log.
+    prefix: String,
     path: PathBuf,
     /// `None` if the disk is full: the build continues without its log file.
     file: Option<DigestReader<BufWriter<File>>>,
@@ -74,10 +76,17 @@ impl BuildLog {
         Self::of(PathBuf::new(), None)
     }
 
+    /// The same with a prefix before each line, for one of several builds at once.
+    #[must_use]
+    pub fn with_prefix(self, prefix: String) -> Self {
+        Self { prefix, ..self }
+    }
+
     fn of(path: PathBuf, file: Option<DigestReader<BufWriter<File>>>) -> Self {
         let (tail, omitted) = (VecDeque::new(), OmittedLines::default());
         Self {
             bounded: false,
+            prefix: String::new(),
             path,
             file,
             left: LOG_BUDGET,
@@ -142,7 +151,7 @@ impl BuildLog {
 
     fn log_line(&mut self, line: &str) {
         self.left = self.left.saturating_sub(line.len() + 1);
-        info!(target: BUILD_OUTPUT, "{line}");
+        info!(target: BUILD_OUTPUT, "{}{line}", self.prefix);
     }
 
     fn write(&mut self, line: &str) {
