@@ -8,6 +8,7 @@ mod doctor;
 mod dry_run;
 mod hash;
 mod history;
+mod init;
 mod inspect;
 mod load;
 mod lookup;

@@ -276,6 +276,7 @@ fn tree_code(error: &TreeError) -> u8 {
         TreeError::Yaml(_) | TreeError::Name { .. } | TreeError::KindShape { .. } | TreeError::Kind { .. } => USAGE,
         TreeError::Unknown { .. } | TreeError::NoDockerfile { .. } | TreeError::NotInKind { .. } => USAGE,
         TreeError::Elsewhere { .. } | TreeError::SeveralImages { .. } | TreeError::NotOfTree { .. } => USAGE,
+        TreeError::Exists { .. } => USAGE,
         TreeError::Parent { .. } | TreeError::Cycle { .. } | TreeError::Registry { .. } => USAGE,
     }
 }

@@ -12,6 +12,7 @@ mod decide;
 mod doctor;
 mod hash;
 mod history;
+mod init;
 mod inspect;
 mod keep_engine;
 mod load;
@@ -63,6 +64,7 @@ subcommands! {
     Context in context;
     Lookup in lookup;
     Decide in decide;
+    Init in init;
     Build in build;
     Push in push;
     Tree in tree;

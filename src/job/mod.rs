@@ -21,6 +21,7 @@ pub mod history;
 mod image_definition;
 pub mod image_task;
 mod indexed_parent;
+pub mod init;
 pub mod load_image;
 pub mod loading;
 pub mod local_build;

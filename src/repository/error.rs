@@ -143,6 +143,14 @@ pub enum TreeError {
     /// An earlier revision.
     #[error(transparent)]
     Revision(#[from] RevisionError),
+    /// A new image that is there already.
+    #[error("there is an image {name} already, or something in its place: {}; choose another name", place.display())]
+    Exists {
+        /// Its name.
+        name: ImageName,
+        /// Where it is.
+        place: PathBuf,
+    },
     /// Images that are built from each other.
     #[error("the images {cycle} are built from each other; one of them needs another parent")]
     Cycle {
