@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::{Command, ExitCode};
 
 use super::arguments;
+use super::completion;
 use super::console::console;
 use crate::commands::CommandContext;
 use crate::config::{self, ConfigError, ProcessEnvironment, SettingLayers, settings};
@@ -37,6 +38,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run_subcommand() -> ExitCode {
+    if let Some(code) = completion::answer(std::env::args_os()) {
+        return code;
+    }
     let invocation = match arguments::parse(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(error) => return usage(&error),

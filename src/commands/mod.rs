@@ -27,6 +27,7 @@ mod tree;
 mod why;
 
 pub use command_context::{Answer, CommandContext};
+pub use completions::VARIABLE as COMPLETE_VARIABLE;
 
 use crate::config::settings::SettingGroup;
 use crate::job::CommandError;
